@@ -1,0 +1,81 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// Locker is the lock service as the adapters need it; a mesh node is one. It
+// validates and fills in defaults (TTL, wait, request id). All methods are safe
+// for concurrent use and return the errors of package sharelock, or the
+// context's error when it ended first.
+//
+// When ctx ends while Acquire waits, the request is given up as the contract
+// says: ended by its deadline, or made without a request id of the caller's, it
+// leaves the queue; cancelled with one, it keeps its place for a retry.
+type Locker interface {
+	Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error)
+	// Renew starts the TTL afresh; ttl 0 keeps its length.
+	Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error)
+	Release(ctx context.Context, key string, token sharelock.Token, sentOnce bool) (sharelock.Hold, error)
+	// ReleaseClient ends the hold that clientID has on key, for the original's API.
+	ReleaseClient(ctx context.Context, key, clientID string) (sharelock.Hold, error)
+	// ForceRelease ends the hold with this token, or all of the key's with 0.
+	ForceRelease(ctx context.Context, key string, token sharelock.Token, reason string) ([]sharelock.Hold, error)
+	Get(ctx context.Context, key string) (sharelock.Lock, error)
+	List(ctx context.Context, r sharelock.ListRequest) (sharelock.ListPage, error)
+	CheckToken(ctx context.Context, key string, token sharelock.Token) (sharelock.TokenCheck, error)
+}
+
+// Mesh is what the adapters show of the node they stand in.
+type Mesh interface {
+	// Ready is nil while this node holds a valid lease and may serve; otherwise
+	// it says why not, with sharelock.ErrNotReady or ErrNoQuorum.
+	Ready() error
+	// Status is this node's view of the mesh.
+	Status() Status
+	// Locate says where a key lives.
+	Locate(key string) (Location, error)
+	// Leave makes the node leave in good order and returns when it has left.
+	Leave(ctx context.Context) error
+}
+
+// Node is all that the adapters need.
+type Node interface {
+	Locker
+	Mesh
+}
+
+// Status is one node's view of the mesh.
+type Status struct {
+	Cluster        string
+	Node           string
+	Epoch          uint32
+	Leader         string
+	LeaseValid     bool
+	LeaseRemaining time.Duration
+	Partitions     int
+	Replicas       int
+	Quarantined    int
+	Active         int
+	Members        []Member
+}
+
+// Member is one member of the view.
+type Member struct {
+	Name, ID, Incarnation string
+	Voter, Leaving        bool
+	Owns, Backs           int
+	HTTP, GRPC, Peer      string
+}
+
+// Location is where a key lives.
+type Location struct {
+	Key       string
+	Partition uint32
+	Owner     string
+	Backups   []string
+	Epoch     uint32
+}

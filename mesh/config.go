@@ -1,0 +1,79 @@
+package mesh
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is everything a node can be told. Start from [DefaultConfig]; Validate
+// reports every problem at once.
+type Config struct {
+	// Name is how people see the node; unique among live members.
+	Name string
+	// DataDir holds the id, the incarnation counter and Raft's few records. Empty
+	// keeps them in memory: then a restart is a new member.
+	DataDir string
+	// Cluster is the mesh's name; meshes with different names never mix.
+	Cluster string
+	// Seeds are gossip addresses or DNS names, the same list on every node (V0).
+	Seeds []string
+	// Found starts a cluster of one that others may join (V0).
+	Found bool
+
+	// Listen addresses; a port 0 is chosen by the system, see Node.Addrs.
+	HTTPListen, GRPCListen, PeerListen, GossipListen string
+	// Advertised addresses, if others reach this node elsewhere than where it
+	// listens; empty derives them from the listen addresses.
+	PeerAdvertise, GossipAdvertise string
+
+	// Lease is the length of a view lease (V4). Fixed at the cluster's birth.
+	Lease time.Duration
+	// Partitions and Replicas: see the ring. Fixed at the cluster's birth.
+	Partitions, Replicas int
+
+	// DefaultTTL and MaxTTL bound a lock's life. MaxTTL is fixed at the
+	// cluster's birth and is the length of a quarantine.
+	DefaultTTL, MaxTTL time.Duration
+	// DefaultWait and MaxWait bound the wait of an acquire.
+	DefaultWait, MaxWait time.Duration
+	// MaxWaitersPerKey bounds the queue of one key.
+	MaxWaitersPerKey int
+	// MaxLocks bounds the locks held or waited for at this node's partitions; 0
+	// is no limit.
+	MaxLocks int
+
+	// ShutdownTimeout bounds Node.Stop: leaving, and finishing open calls.
+	ShutdownTimeout time.Duration
+	// Reflection serves gRPC server reflection.
+	Reflection bool
+
+	// Logger gets the node's log; nil drops it.
+	Logger *slog.Logger
+	// Network carries all of the node's traffic; nil is the system's.
+	Network Network
+	// Clock is read for every deadline; nil is the system's clock that counts
+	// suspended time.
+	Clock Clock
+}
+
+// DefaultConfig is the configuration of the README's table. Name and Seeds are
+// left to the caller.
+func DefaultConfig() Config {
+	return Config{
+		DataDir:          "./data",
+		Cluster:          "sharelock",
+		HTTPListen:       ":50051",
+		GRPCListen:       ":50052",
+		PeerListen:       ":50053",
+		GossipListen:     ":7946",
+		Lease:            2 * time.Second,
+		Partitions:       1024,
+		DefaultTTL:       60 * time.Second,
+		MaxTTL:           60 * time.Second,
+		DefaultWait:      10 * time.Second,
+		MaxWait:          10 * time.Minute,
+		MaxWaitersPerKey: 10000,
+		ShutdownTimeout:  30 * time.Second,
+		Reflection:       true,
+	}
+}

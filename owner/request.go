@@ -1,0 +1,122 @@
+package owner
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// Kind is what a [Request] asks for. The numbers are on the wire between
+// members: append only.
+type Kind uint8
+
+const (
+	// Acquire takes the key or queues for it. A repeated send of the same
+	// request id re-attaches a waiter to its place and renews a grant (Q2, Q5).
+	Acquire Kind = iota + 1
+	// Renew starts the TTL of Token afresh; TTL 0 keeps its length.
+	Renew
+	// Release ends Token.
+	Release
+	// ReleaseClient ends the oldest hold of ClientID on the key, for the
+	// original's API.
+	ReleaseClient
+	// Force ends Token, or every hold of the key when Token is 0.
+	Force
+	// Get reads the key's state.
+	Get
+	// Check says whether Token is a grant.
+	Check
+	// Cancel gives RequestID up: its waiter leaves the queue, and with Drop set a
+	// grant of it is released too.
+	Cancel
+	// Detach says that nobody listens for RequestID any more: its waiter keeps its
+	// place for three periods and is passed over until it is sent again (Q5).
+	Detach
+)
+
+// Request is one request to the owner of a key.
+type Request struct {
+	Kind      Kind
+	Key       string
+	ClientID  string
+	RequestID string
+	Token     sharelock.Token
+	TTL       time.Duration
+	// Wait is how long this send may still queue, from its receipt; 0 tries once.
+	Wait     time.Duration
+	Mode     sharelock.Mode
+	Slots    uint32
+	Metadata map[string]string
+	// Send numbers the sends of one request from 1; the answer names the send it
+	// answers (Q3).
+	Send uint32
+	// OwnID: the request id was made by the client, which may retry it. Otherwise
+	// the first node made it.
+	OwnID bool
+	// SentOnce, in a release: the id of this grant was sent once, and need not be
+	// remembered (Q2).
+	SentOnce bool
+	// Drop, in a cancel: a grant of the request id is released.
+	Drop bool
+	// Reason, in a forced release, is for the log.
+	Reason string
+}
+
+// Outcome says what an [Answer] means. The numbers are on the wire: append only.
+type Outcome uint8
+
+const (
+	// Done: Holds[0] is the hold that was granted, renewed or released; Lock is
+	// what was read.
+	Done Outcome = iota + 1
+	// Queued: the acquire stands in line; another answer follows.
+	Queued
+	// Retry: this member is not the owner, not in the epoch, or not active yet
+	// (Q1). Try again with the newer view.
+	Retry
+	// Failed: Err says why.
+	Failed
+)
+
+// Answer is the owner's answer to one send of a request.
+type Answer struct {
+	Outcome Outcome
+	// Send is the number of the newest send that this answers.
+	Send uint32
+	// Err is set when Outcome is Failed: one of the errors of package sharelock,
+	// mostly a *sharelock.Error.
+	Err error
+	// Holds: the hold in question, or the ones that were forced, or in an answer
+	// to Check and Get the current ones. SafeFor is not set here: only the node
+	// that took the caller's request knows it.
+	Holds []sharelock.Hold
+	// Lock is the answer to Get.
+	Lock *sharelock.Lock
+	// Current is the answer to Check.
+	Current bool
+}
+
+// Caller receives answers. The shard calls it from its loop, so it must not
+// block and must not call back into the service.
+type Caller interface {
+	// Answer delivers an answer to the request with this id.
+	Answer(id uint64, a Answer)
+	// Alive is false once nobody can receive an answer any more; waiters of such a
+	// caller are passed over (Q5).
+	Alive() bool
+}
+
+// Ref is where the answers to a request go: one call of one caller.
+type Ref struct {
+	Caller Caller
+	ID     uint64
+}
+
+// Alive reports whether an answer could still be delivered.
+func (r Ref) Alive() bool { return r.Caller != nil && r.Caller.Alive() }
+
+// ErrBehind is the answer to a peer message of an older epoch, or for an epoch
+// that this member has not installed.
+var ErrBehind = errors.New("epochs differ")
