@@ -1,1 +1,36 @@
+// Package client takes locks from a ShareLock mesh.
+//
+// # The idea
+//
+// A lock is a promise with an end. [Client.Acquire] gives a [Lock] that the
+// client keeps alive: it renews the lock every third of its TTL, with any node
+// of the mesh that answers. Should none answer in time, the promise ends, and
+// [Lock.Done] says so before anybody else can be granted the key: the client
+// counts from the moment it sent the request that was answered, on a clock that
+// also runs while the machine sleeps, whereas the owner of the key counts from
+// the moment it handled that request, and a tenth longer (rule Q3).
+//
+//	c, err := client.Dial(ctx, []string{"10.0.0.1:50052", "10.0.0.2:50052"}, client.Options{})
+//	...
+//	err = c.Do(ctx, "orders/42", func(ctx context.Context, l *client.Lock) error {
+//		return store.Save(ctx, order, l.Token()) // ctx ends if the lock is about to be lost
+//	})
+//
+// What no lock service can do is stop a process that sleeps past the end and
+// then writes. The fencing [Lock.Token] can, if the resource refuses a token
+// smaller than one it has seen.
+//
+// # Retries
+//
+// Every node takes every call, so a call that a node cannot serve goes to the
+// next address. A retry can do no harm: an acquire carries a request id that is
+// granted at most once (rule Q2), and renewals and releases name the token.
+//
+// # Giving up
+//
+// When the context of an Acquire ends, the request may have left a place in the
+// queue behind, or a grant whose answer is on its way; both would be kept for a
+// retry. So the client does retry, once more in the background: the same request
+// id with a wait of zero. A place in the queue ends with that, and a grant comes
+// back and is released. [Client.Close] waits for it.
 package client

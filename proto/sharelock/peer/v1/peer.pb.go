@@ -980,7 +980,9 @@ type JoinResponse struct {
 	Outcome JoinResponse_Outcome   `protobuf:"varint,1,opt,name=outcome,proto3,enum=sharelock.peer.v1.JoinResponse_Outcome" json:"outcome,omitempty"`
 	Why     string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
 	// Peer address of the leader, if known.
-	Leader        string   `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	Leader string `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	// The answerer's history, whatever the outcome: the joiner must reach the
+	// members of its last view.
 	History       *History `protobuf:"bytes,4,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1265,8 +1267,11 @@ func (x *TermRequest) GetVoter() string {
 }
 
 type TermResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Term  uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	// The index of the last entry it has applied; a non-voter that has the
+	// leader's is ready to become a voter (V1).
+	Applied       uint64 `protobuf:"varint,2,opt,name=applied,proto3" json:"applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1304,6 +1309,13 @@ func (*TermResponse) Descriptor() ([]byte, []int) {
 func (x *TermResponse) GetTerm() uint64 {
 	if x != nil {
 		return x.Term
+	}
+	return 0
+}
+
+func (x *TermResponse) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
 	}
 	return 0
 }
@@ -2899,9 +2911,10 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x0fOUTCOME_REFUSED\x10\x04\x12\x10\n" +
 	"\fOUTCOME_LEFT\x10\x05\"#\n" +
 	"\vTermRequest\x12\x14\n" +
-	"\x05voter\x18\x01 \x01(\tR\x05voter\"\"\n" +
+	"\x05voter\x18\x01 \x01(\tR\x05voter\"<\n" +
 	"\fTermResponse\x12\x12\n" +
-	"\x04term\x18\x01 \x01(\x04R\x04term\"F\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +
+	"\aapplied\x18\x02 \x01(\x04R\aapplied\"F\n" +
 	"\x0eInstallRequest\x124\n" +
 	"\ahistory\x18\x01 \x01(\v2\x1a.sharelock.peer.v1.HistoryR\ahistory\"'\n" +
 	"\x0fInstallResponse\x12\x14\n" +

@@ -1,0 +1,179 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	original "github.com/sgkandale/sharelock/proto/sharelock"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+)
+
+// What one gRPC connection may ask for.
+const (
+	maxStreams        = 1000
+	maxHeaderBytes    = 16 << 10
+	handshakeTimeout  = 10 * time.Second
+	keepaliveMinimum  = 5 * time.Second
+	keepaliveInterval = 10 * time.Second
+	keepaliveTimeout  = 3 * time.Second
+)
+
+// GRPC is a node's public gRPC server: sharelock.v1.LockService and MeshService,
+// the original's sharelock.ShareLockService, grpc.health.v1.Health and, if asked
+// for, reflection. Make it with [NewGRPC]. All methods are safe for concurrent
+// use.
+type GRPC struct {
+	server *grpc.Server
+	health *health
+}
+
+// NewGRPC builds the server in front of node. It does not listen yet: see
+// [GRPC.Serve].
+func NewGRPC(node Node, o Options) *GRPC {
+	log := o.logger()
+	s := grpc.NewServer(
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime:             keepaliveMinimum,
+			PermitWithoutStream: true,
+		}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time:    keepaliveInterval,
+			Timeout: keepaliveTimeout,
+		}),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxRecvMsgSize(sharelock.MaxMessageBytes),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.SharedWriteBuffer(true),
+		grpc.WaitForHandlers(true),
+		// Outermost first: recovery is next to the handler, so that its error is
+		// translated as any other.
+		grpc.ChainUnaryInterceptor(translateErrors(log), endWithDeadline, recoverUnary(log)),
+		grpc.ChainStreamInterceptor(recoverStream(log)),
+	)
+	g := &GRPC{
+		server: s,
+		health: newHealth(node.Ready, []string{
+			pb.LockService_ServiceDesc.ServiceName,
+			pb.MeshService_ServiceDesc.ServiceName,
+			original.ShareLockService_ServiceDesc.ServiceName,
+		}),
+	}
+	register(s, pb.LockService_ServiceDesc, &locks{node: node})
+	register(s, pb.MeshService_ServiceDesc, &meshes{node: node})
+	register(s, original.ShareLockService_ServiceDesc, &legacy{node: node, maxWait: o.MaxWait})
+	healthpb.RegisterHealthServer(s, g.health)
+	if o.Reflection {
+		reflection.Register(s)
+	}
+	return g
+}
+
+// Serve accepts connections on l until Shutdown or Stop, and then returns nil.
+// It closes l. It may be called for several listeners.
+func (g *GRPC) Serve(l net.Listener) error { return g.server.Serve(l) }
+
+// SetServing(false) makes the health service say NOT_SERVING from now on,
+// whatever the node says, and stays so until SetServing(true). Either call also
+// makes the watches look at the node again at once.
+func (g *GRPC) SetServing(serving bool) { g.health.setServing(serving) }
+
+// Shutdown says NOT_SERVING, ends the health watches, refuses new calls and waits
+// for the running ones. When ctx ends first it cancels those, still waits for
+// their handlers, and returns ctx's error.
+func (g *GRPC) Shutdown(ctx context.Context) error {
+	g.health.stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.server.GracefulStop()
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+		g.server.Stop() // makes GracefulStop return
+	}
+	<-done
+	return err
+}
+
+// Stop closes all connections at once and waits for the handlers, whose contexts
+// have ended.
+func (g *GRPC) Stop() {
+	g.health.stop()
+	g.server.Stop()
+}
+
+// register adds a service whose messages, when they cannot be decoded, are
+// answered as any other malformed request: gRPC itself would call that INTERNAL,
+// as if the fault were ours. Decoding happens before the interceptors run, so it
+// cannot be done there.
+func register(s *grpc.Server, desc grpc.ServiceDesc, impl any) {
+	methods := make([]grpc.MethodDesc, len(desc.Methods))
+	for i, m := range desc.Methods {
+		handle := m.Handler
+		m.Handler = func(srv any, ctx context.Context, decode func(any) error, next grpc.UnaryServerInterceptor) (any, error) {
+			return handle(srv, ctx, func(v any) error {
+				if err := decode(v); err != nil {
+					return pb.ToStatus(sharelock.Invalid("", "the message cannot be decoded")).Err()
+				}
+				return nil
+			}, next)
+		}
+		methods[i] = m
+	}
+	desc.Methods = methods
+	s.RegisterService(&desc, impl)
+}
+
+// translateErrors turns the errors of package sharelock into statuses.
+func translateErrors(log *slog.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		resp, err := next(ctx, req)
+		if err == nil {
+			return resp, nil
+		}
+		st := pb.ToStatus(err)
+		logInternal(log, info.FullMethod, err)
+		return nil, st.Err()
+	}
+}
+
+// endWithDeadline gives handlers a context that knows a deadline from a
+// cancellation.
+func endWithDeadline(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	ctx, cancel := withDeadlineError(ctx)
+	defer cancel()
+	return next(ctx, req)
+}
+
+func recoverUnary(log *slog.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (_ any, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = panicked(log, info.FullMethod, p)
+			}
+		}()
+		return next(ctx, req)
+	}
+}
+
+func recoverStream(log *slog.Logger) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = pb.ToStatus(panicked(log, info.FullMethod, p)).Err()
+			}
+		}()
+		return next(srv, stream)
+	}
+}

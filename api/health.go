@@ -1,0 +1,128 @@
+package api
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+)
+
+// healthPoll is how often a Watch asks the node by itself. A lease that runs out
+// makes no noise, so there is nothing to be woken by.
+const healthPoll = 500 * time.Millisecond
+
+// health is grpc.health.v1.Health. It stores no status: a node's lease runs out
+// by the clock, and an answer from a moment ago would be a guess (Q4), so every
+// answer asks the node.
+type health struct {
+	healthpb.UnimplementedHealthServer
+	ready    func() error
+	services []string // known names; "" is the node
+	poll     time.Duration
+
+	mu      sync.Mutex // guards all below
+	serving bool       // false: NOT_SERVING whatever the node says
+	stopped bool
+	changed chan struct{} // closed and renewed at every change of the two
+}
+
+func newHealth(ready func() error, services []string) *health {
+	return &health{
+		ready:    ready,
+		services: append([]string{""}, services...),
+		poll:     healthPoll,
+		serving:  true,
+		changed:  make(chan struct{}),
+	}
+}
+
+// setServing lets the node's own state show, or hides it behind NOT_SERVING, and
+// wakes the watchers either way.
+func (h *health) setServing(serving bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.serving = serving
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// stop ends all watches, which would otherwise hold up a graceful stop for ever.
+func (h *health) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.serving, h.stopped = false, true
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+func (h *health) state() (serving, stopped bool, changed <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.serving, h.stopped, h.changed
+}
+
+func (h *health) known(service string) bool {
+	for _, s := range h.services {
+		if s == service {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *health) status(serving bool) healthpb.HealthCheckResponse_ServingStatus {
+	if serving && h.ready() == nil {
+		return healthpb.HealthCheckResponse_SERVING
+	}
+	return healthpb.HealthCheckResponse_NOT_SERVING
+}
+
+func (h *health) Check(_ context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	if !h.known(r.GetService()) {
+		return nil, status.Error(codes.NotFound, "unknown service")
+	}
+	serving, _, _ := h.state()
+	return &healthpb.HealthCheckResponse{Status: h.status(serving)}, nil
+}
+
+func (h *health) List(context.Context, *healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
+	serving, _, _ := h.state()
+	st := h.status(serving)
+	r := &healthpb.HealthListResponse{Statuses: map[string]*healthpb.HealthCheckResponse{}}
+	for _, s := range h.services {
+		r.Statuses[s] = &healthpb.HealthCheckResponse{Status: st}
+	}
+	return r, nil
+}
+
+func (h *health) Watch(r *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
+	ticker := time.NewTicker(h.poll)
+	defer ticker.Stop()
+	sent := healthpb.HealthCheckResponse_UNKNOWN
+	for {
+		serving, stopped, changed := h.state()
+		// The protocol of grpc.health.v1: an unknown name is said, not refused.
+		now := healthpb.HealthCheckResponse_SERVICE_UNKNOWN
+		if h.known(r.GetService()) {
+			now = h.status(serving)
+		}
+		if now != sent {
+			if err := stream.Send(&healthpb.HealthCheckResponse{Status: now}); err != nil {
+				return err
+			}
+			sent = now
+		}
+		if stopped {
+			return status.Error(codes.Unavailable, "the node stops")
+		}
+		select {
+		case <-stream.Context().Done():
+			return status.FromContextError(stream.Context().Err()).Err()
+		case <-changed:
+		case <-ticker.C:
+		}
+	}
+}

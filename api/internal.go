@@ -1,0 +1,28 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/sgkandale/sharelock"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// errPanic marks the error of a recovered panic, which is in the log already.
+var errPanic = fmt.Errorf("%w: a panic, see the node's log", sharelock.ErrInternal)
+
+// panicked logs a recovered panic with its stack, which is for the operator and
+// not for the caller.
+func panicked(log *slog.Logger, call string, p any) error {
+	log.Error("panic in a handler", "call", call, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	return errPanic
+}
+
+// logInternal logs an answer that says we are broken.
+func logInternal(log *slog.Logger, call string, err error) {
+	if pb.Reason(err) == pb.Reason(sharelock.ErrInternal) && !errors.Is(err, errPanic) {
+		log.Error("internal error", "call", call, "err", err)
+	}
+}

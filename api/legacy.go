@@ -1,0 +1,83 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	original "github.com/sgkandale/sharelock/proto/sharelock"
+)
+
+// pong is the original's answer to every ping.
+const pong = "pong"
+
+// legacy is sharelock.ShareLockService, the API of the first ShareLock, in front
+// of a Locker. Its outcomes are a status inside an answer that is no error; what
+// it had no status for is an error of package sharelock.
+type legacy struct {
+	original.UnimplementedShareLockServiceServer
+	node    Locker
+	maxWait time.Duration
+}
+
+func (s *legacy) Ping(context.Context, *original.ShareLockPingRequest) (*original.ShareLockPingResponse, error) {
+	return &original.ShareLockPingResponse{Message: pong}, nil
+}
+
+func (s *legacy) Lock(ctx context.Context, m *original.LockRequest) (*original.LockResponse, error) {
+	if err := sharelock.CheckKey(m.GetKey()); err != nil {
+		return nil, err
+	}
+	st, err := s.lock(ctx, m.GetKey(), clientIDFromMetadata(ctx), m.GetTimeoutMs())
+	return &original.LockResponse{Status: st}, err
+}
+
+func (s *legacy) Unlock(ctx context.Context, m *original.UnlockRequest) (*original.UnlockResponse, error) {
+	if err := sharelock.CheckKey(m.GetKey()); err != nil {
+		return nil, err
+	}
+	st, err := s.unlock(ctx, m.GetKey(), clientIDFromMetadata(ctx))
+	return &original.UnlockResponse{Status: st}, err
+}
+
+// lock takes the key for the default TTL. The request id is left to the node:
+// the original's clients cannot repeat a request, so when one goes away its
+// place in the queue, or its grant, goes with it.
+func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32) (original.Status, error) {
+	if sharelock.CheckKey(key) != nil || sharelock.CheckClientID(clientID) != nil {
+		return original.Status_InvalidData, nil
+	}
+	wait := sharelock.DefaultWait
+	if timeoutMs > 0 {
+		wait = time.Duration(timeoutMs) * time.Millisecond
+		if s.maxWait > 0 {
+			wait = min(wait, s.maxWait)
+		}
+	}
+	_, err := s.node.Acquire(ctx, sharelock.AcquireRequest{Key: key, ClientID: clientID, Wait: wait})
+	switch {
+	case err == nil:
+		return original.Status_Acquired, nil
+	case errors.Is(err, sharelock.ErrLockHeld):
+		return original.Status_Timeout, nil
+	default:
+		return original.Status_NotAcquired, err
+	}
+}
+
+// unlock gives back the key if this client holds it.
+func (s *legacy) unlock(ctx context.Context, key, clientID string) (original.Status, error) {
+	if sharelock.CheckKey(key) != nil || sharelock.CheckClientID(clientID) != nil {
+		return original.Status_InvalidData, nil
+	}
+	_, err := s.node.ReleaseClient(ctx, key, clientID)
+	switch {
+	case err == nil:
+		return original.Status_Released, nil
+	case errors.Is(err, sharelock.ErrNotHeld), errors.Is(err, sharelock.ErrStaleToken):
+		return original.Status_UnknownLock, nil
+	default:
+		return original.Status_Unknown, err
+	}
+}

@@ -1,0 +1,206 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+	"unicode/utf8"
+
+	"github.com/sgkandale/sharelock"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// clientIDHeader names the caller where the request itself does not.
+const clientIDHeader = "X-Client-Id"
+
+// locks is sharelock.v1.LockService in front of a Locker. It returns the errors
+// of package sharelock: gRPC's interceptor and the HTTP handlers, which both call
+// it, give them their form.
+type locks struct {
+	pb.UnimplementedLockServiceServer
+	node Locker
+}
+
+func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireResponse, error) {
+	ttl, err := givenTTL(m.GetTtl())
+	if err != nil {
+		return nil, err
+	}
+	wait, err := givenWait(m.GetWait())
+	if err != nil {
+		return nil, err
+	}
+	mode, err := pb.ModeFromProto(m.GetMode())
+	if err != nil {
+		return nil, err
+	}
+	id := m.GetClientId()
+	if id == "" {
+		id = clientIDFromMetadata(ctx)
+	}
+	hold, err := s.node.Acquire(ctx, sharelock.AcquireRequest{
+		Key:       m.GetKey(),
+		ClientID:  id,
+		RequestID: m.GetRequestId(),
+		TTL:       ttl,
+		Wait:      wait,
+		Mode:      mode,
+		Slots:     m.GetSlots(),
+		Metadata:  m.GetMetadata(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.AcquireResponse{Hold: pb.HoldToProto(hold)}, nil
+}
+
+func (s *locks) Renew(ctx context.Context, m *pb.RenewRequest) (*pb.RenewResponse, error) {
+	token, err := givenToken(m.GetToken())
+	if err != nil {
+		return nil, err
+	}
+	ttl, err := givenTTL(m.GetTtl())
+	if err != nil {
+		return nil, err
+	}
+	hold, err := s.node.Renew(ctx, m.GetKey(), token, ttl)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RenewResponse{Hold: pb.HoldToProto(hold)}, nil
+}
+
+func (s *locks) Release(ctx context.Context, m *pb.ReleaseRequest) (*pb.ReleaseResponse, error) {
+	token, err := givenToken(m.GetToken())
+	if err != nil {
+		return nil, err
+	}
+	hold, err := s.node.Release(ctx, m.GetKey(), token, m.GetSentOnce())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ReleaseResponse{Hold: pb.HoldToProto(hold)}, nil
+}
+
+func (s *locks) Get(ctx context.Context, m *pb.GetRequest) (*pb.GetResponse, error) {
+	lock, err := s.node.Get(ctx, m.GetKey())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.GetResponse{Lock: pb.LockToProto(lock)}, nil
+}
+
+func (s *locks) List(ctx context.Context, m *pb.ListRequest) (*pb.ListResponse, error) {
+	page, err := s.node.List(ctx, sharelock.ListRequest{
+		Prefix:   m.GetPrefix(),
+		ClientID: m.GetClientId(),
+		// An int may have 32 bits; the node refuses both numbers alike.
+		PageSize:  int(min(m.GetPageSize(), math.MaxInt32)),
+		PageToken: m.GetPageToken(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ListResponse{Locks: pb.LocksToProto(page.Locks), NextPageToken: page.NextPageToken}, nil
+}
+
+func (s *locks) CheckToken(ctx context.Context, m *pb.CheckTokenRequest) (*pb.CheckTokenResponse, error) {
+	// Token 0 is asked about in earnest: a resource that was handed no token
+	// wants to hear that it is not a grant.
+	token, err := anyToken(m.GetToken())
+	if err != nil {
+		return nil, err
+	}
+	check, err := s.node.CheckToken(ctx, m.GetKey(), token)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.CheckTokenResponse{Stale: !check.Current, Holds: pb.HoldsToProto(check.Holds)}, nil
+}
+
+func (s *locks) ForceRelease(ctx context.Context, m *pb.ForceReleaseRequest) (*pb.ForceReleaseResponse, error) {
+	token, err := anyToken(m.GetToken())
+	if err != nil {
+		return nil, err
+	}
+	if n := len(m.GetReason()); n > sharelock.MaxReasonBytes {
+		return nil, sharelock.Invalid("reason", fmt.Sprintf("has %d bytes, the most is %d", n, sharelock.MaxReasonBytes))
+	}
+	holds, err := s.node.ForceRelease(ctx, m.GetKey(), token, m.GetReason())
+	if err != nil {
+		return nil, err
+	}
+	r := &pb.ForceReleaseResponse{Holds: pb.HoldsToProto(holds)}
+	if len(r.Holds) > 0 {
+		r.Hold = r.Holds[0]
+	}
+	return r, nil
+}
+
+// givenTTL is 0 for an absent TTL. The node takes 0 for "default", so a TTL of 0
+// that was given has to be refused here.
+func givenTTL(d *durationpb.Duration) (time.Duration, error) {
+	if d == nil {
+		return 0, nil
+	}
+	ttl, err := givenDuration("ttl", d)
+	if err == nil && ttl < sharelock.MinTTL {
+		err = sharelock.Invalid("ttl", fmt.Sprintf("%v is below the least, %v", ttl, sharelock.MinTTL))
+	}
+	return ttl, err
+}
+
+// givenWait is DefaultWait for an absent wait. The node takes every negative
+// wait for that, so a negative one that was given has to be refused here.
+func givenWait(d *durationpb.Duration) (time.Duration, error) {
+	if d == nil {
+		return sharelock.DefaultWait, nil
+	}
+	wait, err := givenDuration("wait", d)
+	if err == nil && wait < 0 {
+		err = sharelock.Invalid("wait", fmt.Sprintf("%v is negative", wait))
+	}
+	return wait, err
+}
+
+// givenDuration refuses what time.Duration cannot hold: a protobuf Duration
+// reaches 10,000 years, Go's 292, and AsDuration would quietly take the nearest.
+func givenDuration(field string, d *durationpb.Duration) (time.Duration, error) {
+	if err := d.CheckValid(); err != nil {
+		return 0, sharelock.Invalid(field, "is not a valid duration")
+	}
+	got := d.AsDuration()
+	if back := durationpb.New(got); back.GetSeconds() != d.GetSeconds() || back.GetNanos() != d.GetNanos() {
+		return 0, sharelock.Invalid(field, "is out of range")
+	}
+	return got, nil
+}
+
+// givenToken is for calls that act on one grant.
+func givenToken(token uint64) (sharelock.Token, error) {
+	if token == 0 {
+		return 0, sharelock.Invalid("token", "must be given")
+	}
+	return anyToken(token)
+}
+
+func anyToken(token uint64) (sharelock.Token, error) {
+	if token > math.MaxInt64 {
+		return 0, sharelock.Invalid("token", "does not fit a signed 64-bit integer")
+	}
+	return sharelock.Token(token), nil
+}
+
+// clientIDFromMetadata is the first x-client-id of a gRPC call that is not
+// empty. HTTP has no such metadata; its handlers put the header into the request.
+func clientIDFromMetadata(ctx context.Context) string {
+	for _, id := range metadata.ValueFromIncomingContext(ctx, clientIDHeader) {
+		if id != "" && utf8.ValidString(id) {
+			return id
+		}
+	}
+	return ""
+}

@@ -1,0 +1,69 @@
+package api
+
+import (
+	"context"
+	"math"
+
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// meshes is sharelock.v1.MeshService in front of a Mesh. As with [locks], its
+// errors are those of package sharelock.
+type meshes struct {
+	pb.UnimplementedMeshServiceServer
+	node Mesh
+}
+
+func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshResponse, error) {
+	st := s.node.Status()
+	r := &pb.GetMeshResponse{
+		Cluster:     st.Cluster,
+		Node:        st.Node,
+		Epoch:       st.Epoch,
+		Leader:      st.Leader,
+		Lease:       &pb.Lease{Valid: st.LeaseValid, Remaining: durationpb.New(st.LeaseRemaining)},
+		Partitions:  count(st.Partitions),
+		Replicas:    count(st.Replicas),
+		Quarantined: count(st.Quarantined),
+		Active:      count(st.Active),
+	}
+	for _, m := range st.Members {
+		r.Members = append(r.Members, &pb.Member{
+			Name:        m.Name,
+			Id:          m.ID,
+			Incarnation: m.Incarnation,
+			Voter:       m.Voter,
+			Leaving:     m.Leaving,
+			Owns:        count(m.Owns),
+			Backs:       count(m.Backs),
+			Http:        m.HTTP,
+			Grpc:        m.GRPC,
+			Peer:        m.Peer,
+		})
+	}
+	return r, nil
+}
+
+func (s *meshes) Locate(_ context.Context, m *pb.LocateRequest) (*pb.LocateResponse, error) {
+	l, err := s.node.Locate(m.GetKey())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.LocateResponse{
+		Key:       l.Key,
+		Partition: l.Partition,
+		Owner:     l.Owner,
+		Backups:   l.Backups,
+		Epoch:     l.Epoch,
+	}, nil
+}
+
+func (s *meshes) Leave(ctx context.Context, _ *pb.LeaveRequest) (*pb.LeaveResponse, error) {
+	if err := s.node.Leave(ctx); err != nil {
+		return nil, err
+	}
+	return &pb.LeaveResponse{}, nil
+}
+
+func count(n int) uint32 { return uint32(min(max(n, 0), math.MaxInt32)) }

@@ -1,0 +1,231 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+const (
+	// silence is how long a request may go unanswered before its id is given up
+	// (Q2).
+	silence = 30 * time.Second
+	// settleTime bounds the cleaning up after an acquire that was given up.
+	settleTime = 3 * time.Second
+)
+
+// Acquire takes a lock, waiting in line if the key is held, and keeps it until it
+// is released: see [Lock]. It fails with
+//
+//   - sharelock.ErrLockHeld when the wait is over, a *[sharelock.Error] that
+//     names the holders,
+//   - ctx's error when that ended first; the place in the queue, and a grant that
+//     may have crossed, are given up in the background (see the package),
+//   - [ErrUnreachable] when no node could serve; a grant that may have been made
+//     then ends with its TTL,
+//   - sharelock.ErrRequestOver when the [RequestID] given was used before and has
+//     ended, and the other errors of package sharelock.
+//
+// Locks are not reentrant: a second Acquire of the same key waits behind the
+// first, whoever asks.
+func (c *Client) Acquire(ctx context.Context, key string, opts ...Option) (*Lock, error) {
+	r := request{AcquireRequest: sharelock.AcquireRequest{
+		Key: key, ClientID: c.opts.ClientID, Wait: sharelock.DefaultWait,
+	}}
+	for _, o := range opts {
+		o(&r)
+	}
+	l, err := c.acquire(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("acquire %q: %w", key, err)
+	}
+	return l, nil
+}
+
+// TryAcquire is Acquire without waiting in line: a key that is held fails with
+// sharelock.ErrLockHeld at once.
+func (c *Client) TryAcquire(ctx context.Context, key string, opts ...Option) (*Lock, error) {
+	return c.Acquire(ctx, key, append(opts[:len(opts):len(opts)], Wait(0))...)
+}
+
+// Do runs fn while it holds the key. The context that fn gets ends shortly before
+// the lock can be lost, with the cause. Do returns fn's error joined with
+// [ErrLost] if the lock was lost meanwhile, or with the error of the release.
+func (c *Client) Do(ctx context.Context, key string, fn func(ctx context.Context, l *Lock) error, opts ...Option) (err error) {
+	l, err := c.Acquire(ctx, key, opts...)
+	if err != nil {
+		return err
+	}
+	// Deferred, so that a panic of fn leaves no lock behind; and with a context of
+	// its own, since a cancelled caller wants the lock released all the more.
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.Patience)
+		defer cancel()
+		err = errors.Join(err, l.Release(ctx))
+	}()
+	held, cancel := l.Context(ctx)
+	defer cancel()
+	return fn(held, l)
+}
+
+func (c *Client) acquire(ctx context.Context, r request) (*Lock, error) {
+	if err := check(r.AcquireRequest); err != nil {
+		return nil, err
+	}
+	ctx, done, err := c.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	a := newAcquisition(c, r)
+	err = c.call(ctx, bounds{until: a.started + max(r.Wait, 0)}, a.send)
+	if err == nil {
+		return c.keeper.add(a.granted, a.deadline, a.sends == 1 && !a.ownID, r.noRenew), nil
+	}
+	if a.sends > 0 && (ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+		// begin counted this call, so Close has not stopped waiting.
+		c.work.Go(a.settle)
+	}
+	return nil, err
+}
+
+// check refuses early what every node would refuse.
+func check(r sharelock.AcquireRequest) error {
+	if err := sharelock.CheckKey(r.Key); err != nil {
+		return err
+	}
+	if err := sharelock.CheckClientID(r.ClientID); err != nil {
+		return err
+	}
+	return sharelock.CheckMetadata(r.Metadata)
+}
+
+// acquisition is one acquire under way: one request id, sent as often as it takes.
+type acquisition struct {
+	c   *Client
+	req *sharelockv1.AcquireRequest
+	// ownID: the caller chose the request id; it is not for us to change.
+	ownID bool
+	// wait is the caller's; negative is the node's default.
+	wait    time.Duration
+	started time.Duration
+	// sends is how often this request id was sent, and alive the last time at which
+	// somebody was seen to work on it.
+	sends int
+	alive time.Duration
+
+	granted  sharelock.Hold
+	deadline time.Duration
+}
+
+func newAcquisition(c *Client, r request) *acquisition {
+	a := &acquisition{c: c, ownID: r.AcquireRequest.RequestID != "", wait: r.AcquireRequest.Wait, started: c.now()}
+	a.req = &sharelockv1.AcquireRequest{
+		Key:       r.Key,
+		ClientId:  r.AcquireRequest.ClientID,
+		RequestId: r.AcquireRequest.RequestID,
+		Mode:      sharelockv1.Mode_EXCLUSIVE,
+		Slots:     r.Slots,
+		Metadata:  maps.Clone(r.Metadata),
+	}
+	if r.Mode == sharelock.Shared {
+		a.req.Mode = sharelockv1.Mode_SHARED
+	}
+	if r.TTL != 0 {
+		a.req.Ttl = durationpb.New(r.TTL)
+	}
+	if !a.ownID {
+		a.renewID()
+	}
+	return a
+}
+
+// renewID begins a new request, as if the one before had not been made.
+func (a *acquisition) renewID() {
+	a.req.RequestId = rand.Text()
+	a.sends, a.alive = 0, a.c.now()
+}
+
+// send is one attempt.
+func (a *acquisition) send(ctx context.Context, n *node) error {
+	sent := a.c.now()
+	if a.wait >= 0 {
+		a.req.Wait = durationpb.New(max(a.wait-(sent-a.started), 0))
+	}
+	a.sends++
+	// Q3: this number names the send whose answer comes back, since every send is a
+	// call of its own.
+	resp, err := n.locks.Acquire(ctx, a.req)
+	now := a.c.now()
+	if err != nil {
+		return a.failed(err, sent, now)
+	}
+	hold := sharelockv1.HoldFromProto(resp.GetHold())
+	if err := plausible(hold, a.req.GetKey(), 0); err != nil {
+		return err
+	}
+	a.granted, a.deadline = hold, sent+hold.SafeFor
+	if now >= a.deadline {
+		// The answer outlived the lock. The same request id finds the grant if there
+		// still is one, and renews it.
+		a.alive = now
+		return again{fmt.Errorf("the answer took %v, the lock was good for %v", now-sent, hold.SafeFor)}
+	}
+	return nil
+}
+
+// failed looks at an attempt without a grant: whether a new request id must, and
+// may, be used for the next.
+func (a *acquisition) failed(err error, sent, now time.Duration) error {
+	over := errors.Is(sharelockv1.FromError(err), sharelock.ErrRequestOver)
+	if over && a.sends > 1 && !a.ownID {
+		// An earlier send of this id was granted or given up and has ended while no
+		// answer reached us. What remains is to ask anew.
+		a.renewID()
+		return again{err}
+	}
+	// A node that held the call for so long was pinged meanwhile.
+	a.alive = max(a.alive, now-min(now-sent, keepaliveTime+keepaliveTimeout))
+	if now-sent <= keepaliveTime+keepaliveTimeout {
+		a.alive = max(a.alive-0, a.alive)
+	}
+	if now-a.alive > silence && !a.ownID {
+		a.renewID() // Q2: given up
+	}
+	return err
+}
+
+// settle ends what the acquire may have left behind, so that neither a place in
+// the queue nor a grant nobody knows of remains. The request is sent once more,
+// with no wait: that ends a place in the queue, and brings a grant, which is
+// released.
+func (a *acquisition) settle() {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	a.wait, a.ownID = 0, true
+	if err := a.c.call(ctx, bounds{}, a.send); err != nil {
+		if !errors.Is(err, sharelock.ErrLockHeld) && !errors.Is(err, sharelock.ErrRequestOver) {
+			a.c.opts.Logger.Warn("acquire given up without an answer", "key", a.req.GetKey(), "err", err)
+		}
+		return
+	}
+	if _, err := a.c.release(ctx, &releasing{key: a.req.GetKey(), token: a.granted.Token}); err != nil {
+		a.c.opts.Logger.Warn("release of an acquire given up", "key", a.req.GetKey(), "token", a.granted.Token, "err", err)
+	}
+}
+
+// plausible refuses an answer that names another lock than was asked for.
+func plausible(h sharelock.Hold, key string, token sharelock.Token) error {
+	if h.Key != key || h.Token == 0 || (token != 0 && h.Token != token) || h.TTL <= 0 {
+		return fmt.Errorf("%w: the answer for key %q names key %q, token %v, ttl %v", sharelock.ErrInternal, key, h.Key, h.Token, h.TTL)
+	}
+	return nil
+}

@@ -1,0 +1,193 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+const (
+	// A node that does not answer a ping for this long is taken for gone; gRPC
+	// allows no shorter time.
+	keepaliveTime    = 10 * time.Second
+	keepaliveTimeout = 3 * time.Second
+
+	firstBackoff = 10 * time.Millisecond
+	mostBackoff  = time.Second
+)
+
+// bounds limit a call beside its context.
+type bounds struct {
+	// until is the time by the client's clock up to which the call looks for a node
+	// that can serve, when that is later than the patience allows; 0 is never.
+	until time.Duration
+	// hard: until counts even if the patience allows more.
+	hard bool
+	// attempt gives the longest time for the next attempt; nil is no limit.
+	attempt func() time.Duration
+}
+
+// again wraps the error of an attempt that shall be repeated although the error
+// alone would not say so.
+type again struct{ error }
+
+func (a again) Unwrap() error { return a.error }
+
+// call makes attempts, each on one node, until one succeeds or fails for good. An
+// attempt that did not get through moves all calls to the next address; after
+// every round of all addresses the call backs off. It returns ctx's error when
+// ctx has ended and no answer came.
+//
+// attempt is called with the raw error of gRPC expected in return.
+func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Context, *node) error) error {
+	var (
+		failures int
+		giveUp   time.Duration
+		delay    = firstBackoff
+	)
+	for {
+		if err := ended(ctx); err != nil {
+			return err
+		}
+		i, sent := c.current.Load(), c.now()
+		raw, timedOut := c.try(ctx, b, c.nodes[i], attempt)
+		if raw == nil {
+			return nil
+		}
+		if err := ended(ctx); err != nil {
+			return err
+		}
+		err := sharelockv1.FromError(raw)
+		repeat, away := verdict(raw, err, timedOut)
+		if !repeat {
+			return err
+		}
+		if away {
+			c.current.CompareAndSwap(i, (i+1)%uint32(len(c.nodes)))
+		}
+		now := c.now()
+		if now-sent > keepaliveTime+keepaliveTimeout {
+			failures, delay = 0, firstBackoff // that node was there until just now
+		}
+		if failures++; failures == 1 {
+			giveUp = max(now+c.opts.Patience, b.until)
+			if b.hard {
+				giveUp = b.until
+			}
+		}
+		if now >= giveUp {
+			return fmt.Errorf("%w: %w", ErrUnreachable, err)
+		}
+		if failures%len(c.nodes) != 0 {
+			continue
+		}
+		wait := min(max(jitter(delay), retryAfter(err)), max(giveUp-now, 0)+time.Millisecond)
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		delay = min(2*delay, mostBackoff)
+	}
+}
+
+// try makes one attempt and reports whether it ran into its own limit.
+func (c *Client) try(ctx context.Context, b bounds, n *node, attempt func(context.Context, *node) error) (err error, timedOut bool) {
+	if b.attempt == nil {
+		return attempt(ctx, n), false
+	}
+	limited, cancel := context.WithTimeout(ctx, b.attempt())
+	defer cancel()
+	err = attempt(limited, n)
+	return err, err != nil && limited.Err() != nil
+}
+
+// verdict says whether an attempt is to be repeated, and whether elsewhere.
+func verdict(raw, err error, timedOut bool) (repeat, away bool) {
+	var a again
+	switch {
+	case errors.As(raw, &a):
+		return true, timedOut
+	case timedOut:
+		return true, true
+	case errors.Is(err, sharelock.ErrQuarantined):
+		// The owner itself says so: no other node knows better, and the wait is over.
+		return false, false
+	default:
+		unavailable := status.Code(raw) == codes.Unavailable
+		return unavailable, unavailable
+	}
+}
+
+// ended is why a call must stop, if it must: its context ended, or the client.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(cause, ErrClosed), errors.Is(cause, err):
+		return cause
+	default:
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+}
+
+// pause waits for d or the end of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+}
+
+// begin counts a call of the user's, so that Close waits for it, and gives it a
+// context that also ends with the client. It fails once Close has begun.
+func (c *Client) begin(ctx context.Context) (bound context.Context, done func(), err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, nil, ErrClosed
+	}
+	c.work.Add(1)
+	bound, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.life, func() { cancel(ErrClosed) })
+	return bound, func() {
+		stop()
+		cancel(nil)
+		c.work.Done()
+	}, nil
+}
+
+// do is call for what the user called: it ends with the client, too.
+func (c *Client) do(ctx context.Context, attempt func(context.Context, *node) error) error {
+	ctx, done, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return c.call(ctx, bounds{}, attempt)
+}
+
+// jitter spreads clients that failed together over the second half of d.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1))
+}
+
+// retryAfter is the node's hint, within reason.
+func retryAfter(err error) time.Duration {
+	var e *sharelock.Error
+	if errors.As(err, &e) {
+		return min(e.RetryAfter, mostBackoff)
+	}
+	return 0
+}

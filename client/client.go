@@ -1,0 +1,159 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// Client takes locks and keeps them. It holds one connection per address and is
+// safe for concurrent use. Make one with [Dial] and share it.
+type Client struct {
+	opts  Options
+	nodes []*node
+	// current is the index of the node that calls go to, until it fails.
+	current atomic.Uint32
+	keeper  *keeper
+
+	// life ends when Close begins.
+	life context.Context
+	end  context.CancelCauseFunc
+	// work counts every goroutine of the client.
+	work sync.WaitGroup
+	// mu guards closed, so that no work begins once Close waits for it.
+	mu     sync.Mutex
+	closed bool
+}
+
+// node is one address.
+type node struct {
+	addr  string
+	conn  *grpc.ClientConn
+	locks sharelockv1.LockServiceClient
+	mesh  sharelockv1.MeshServiceClient
+}
+
+// Dial makes a client for the mesh whose nodes have these gRPC addresses
+// (host:port); one is enough, more survive the loss of a node. It returns when
+// the first of them answers, whether it can serve yet or not, and fails with
+// [ErrUnreachable] when none does within the options' Patience. ctx bounds Dial
+// alone.
+func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
+	if len(addrs) == 0 {
+		return nil, errors.New("dial: no address was given")
+	}
+	c := &Client{opts: opts.withDefaults()}
+	for _, addr := range addrs {
+		n, err := newNode(addr, c.opts.DialOptions)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("dial %q: %w", addr, err), c.disconnect())
+		}
+		c.nodes = append(c.nodes, n)
+	}
+	c.life, c.end = context.WithCancelCause(context.Background())
+	c.keeper = newKeeper(c)
+	c.work.Go(c.keeper.run)
+	if err := c.reach(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("dial: %w", err), c.Close())
+	}
+	return c, nil
+}
+
+func newNode(addr string, extra []grpc.DialOption) (*node, error) {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return nil, err
+	}
+	opts := append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		// The dialer resolves names at every connection, and no proxy that was meant
+		// for the web stands between a lock and its deadline.
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", addr)
+		}),
+		// Retries are ours: they number their sends (Q3).
+		grpc.WithDisableRetry(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: 2 * time.Second,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
+		}),
+	}, extra...)
+	conn, err := grpc.NewClient("passthrough:///"+addr, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &node{
+		addr: addr, conn: conn,
+		locks: sharelockv1.NewLockServiceClient(conn),
+		mesh:  sharelockv1.NewMeshServiceClient(conn),
+	}, nil
+}
+
+// reach returns when some node answers, whatever it says.
+func (c *Client) reach(ctx context.Context) error {
+	return c.do(ctx, func(ctx context.Context, n *node) error {
+		_, err := healthv1.NewHealthClient(n.conn).Check(ctx, &healthv1.HealthCheckRequest{})
+		if code := status.Code(err); code == codes.Unavailable || ctx.Err() != nil {
+			return err
+		}
+		return nil
+	})
+}
+
+// Close ends the client and waits for everything it has begun, a few seconds at
+// most. Locks that are still held are no longer renewed, and their Done closes,
+// but they are not released: whoever works under them may not have stopped yet,
+// so they end with their TTL. Release what you can before. Further calls fail
+// with [ErrClosed]; closing twice is harmless.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	first := !c.closed
+	c.closed = true
+	c.mu.Unlock()
+	c.end(ErrClosed)
+	c.work.Wait()
+	if !first {
+		return nil
+	}
+	return c.disconnect()
+}
+
+func (c *Client) disconnect() error {
+	var errs []error
+	for _, n := range c.nodes {
+		errs = append(errs, n.conn.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// goWork runs f in a goroutine that Close waits for, and reports false without
+// running it once Close has begun.
+func (c *Client) goWork(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.work.Go(f)
+	return true
+}
+
+func (c *Client) now() time.Duration { return c.opts.Clock() }

@@ -1,0 +1,116 @@
+package client
+
+import (
+	"log/slog"
+	"os"
+	"os/user"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/grpc"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// DefaultPatience is [Options].Patience when that is 0.
+const DefaultPatience = 10 * time.Second
+
+// Options are the settings of a [Client]. The zero value is ready to use.
+type Options struct {
+	// ClientID names the holder to people, 1 to 128 bytes; empty is
+	// [DefaultClientID]. It does not identify a lock: the token does.
+	ClientID string
+	// Patience is how long a call looks for a node that can serve before it fails
+	// with [ErrUnreachable]; 0 is DefaultPatience. It begins at the first failure.
+	// An Acquire looks at least as long as it was told to wait.
+	Patience time.Duration
+	// Clock is read for every deadline: the time since an arbitrary start. It must
+	// not jump and should count the time the machine was suspended. Nil is the
+	// system's.
+	Clock func() time.Duration
+	// Logger gets what calls cannot return: renewals that fail and locks that are
+	// lost. Nil drops it.
+	Logger *slog.Logger
+	// DialOptions come after the client's own and win over them, for credentials,
+	// interceptors and dialers. Without credentials among them connections are in
+	// clear text.
+	DialOptions []grpc.DialOption
+}
+
+func (o Options) withDefaults() Options {
+	if o.ClientID == "" {
+		o.ClientID = DefaultClientID()
+	}
+	if o.Patience <= 0 {
+		o.Patience = DefaultPatience
+	}
+	if o.Clock == nil {
+		o.Clock = systemClock()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// DefaultClientID is user@host:pid, cut to what a client id may be.
+func DefaultClientID() string {
+	name := "unknown"
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	suffix := ":" + strconv.Itoa(os.Getpid())
+	id := name + "@" + host
+	if most := sharelock.MaxClientIDBytes - len(suffix); len(id) > most {
+		id = id[:most]
+		for !utf8.ValidString(id) && id != "" {
+			id = id[:len(id)-1]
+		}
+	}
+	return id + suffix
+}
+
+// Option is a setting of one acquire.
+type Option func(*request)
+
+// request is an acquire as the caller wants it.
+type request struct {
+	sharelock.AcquireRequest
+	noRenew bool
+}
+
+// TTL is the life of the lock without renewals, 100 ms to the mesh's max_ttl.
+// The default is the node's default_ttl.
+func TTL(d time.Duration) Option { return func(r *request) { r.TTL = d } }
+
+// Wait is how long to queue for the key; 0 tries once. The default, and any
+// negative value, is the node's default_wait. The context of the call may end
+// the wait earlier.
+func Wait(d time.Duration) Option { return func(r *request) { r.AcquireRequest.Wait = d } }
+
+// Shared lets others that ask for a shared lock hold the key too.
+func Shared() Option { return func(r *request) { r.Mode = sharelock.Shared } }
+
+// Slots makes the key a semaphore of n holders. All callers of a key must agree;
+// 0 and 1 are a mutex.
+func Slots(n uint32) Option { return func(r *request) { r.Slots = n } }
+
+// Metadata goes with the lock, for Get, List and the people who look at them: up
+// to 16 pairs, 2 KiB together. The map must not be changed during the call.
+func Metadata(m map[string]string) Option { return func(r *request) { r.Metadata = m } }
+
+// ClientID names the holder of this lock in place of [Options].ClientID.
+func ClientID(id string) Option { return func(r *request) { r.AcquireRequest.ClientID = id } }
+
+// RequestID makes this acquire the same one as an earlier acquire with the same
+// id, perhaps of a process that has crashed: what that one was granted, this one
+// gets, as long as it lasts. By default every acquire has an id of its own.
+func RequestID(id string) Option { return func(r *request) { r.AcquireRequest.RequestID = id } }
+
+// NoRenew leaves the lock to its TTL: the client does not renew it.
+func NoRenew() Option { return func(r *request) { r.noRenew = true } }

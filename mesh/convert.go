@@ -1,0 +1,149 @@
+package mesh
+
+import (
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// Between our types and those of the peer protocol. Every pair is one another's
+// inverse.
+
+func identityToProto(i ring.Identity) *peerv1.Identity {
+	return &peerv1.Identity{Id: i.ID, Counter: i.Counter, Nonce: i.Nonce}
+}
+
+func identityFromProto(i *peerv1.Identity) ring.Identity {
+	return ring.Identity{ID: i.GetId(), Counter: i.GetCounter(), Nonce: i.GetNonce()}
+}
+
+func memberToProto(m ring.Member) *peerv1.Member {
+	return &peerv1.Member{
+		Identity: identityToProto(m.Identity), Name: m.Name,
+		Peer: m.Peer, Gossip: m.Gossip, Http: m.HTTP, Grpc: m.GRPC, Leaving: m.Leaving,
+	}
+}
+
+func memberFromProto(m *peerv1.Member) ring.Member {
+	return ring.Member{
+		Identity: identityFromProto(m.GetIdentity()), Name: m.GetName(),
+		Peer: m.GetPeer(), Gossip: m.GetGossip(), HTTP: m.GetHttp(), GRPC: m.GetGrpc(), Leaving: m.GetLeaving(),
+	}
+}
+
+func viewToProto(v ring.View) *peerv1.View {
+	p := &peerv1.View{Epoch: v.Epoch, Replicas: uint32(v.Replicas), Placement: uint32(v.Placement)}
+	for _, m := range v.Members {
+		p.Members = append(p.Members, memberToProto(m))
+	}
+	return p
+}
+
+func viewFromProto(p *peerv1.View) ring.View {
+	v := ring.View{Epoch: p.GetEpoch(), Replicas: int(p.GetReplicas()), Placement: int(p.GetPlacement())}
+	for _, m := range p.GetMembers() {
+		v.Members = append(v.Members, memberFromProto(m))
+	}
+	return v
+}
+
+func stateToProto(s state) *peerv1.History {
+	p := &peerv1.History{Cluster: s.cluster, FirstEpoch: s.history.First}
+	for _, v := range s.history.Views {
+		p.Views = append(p.Views, viewToProto(v))
+	}
+	return p
+}
+
+func stateFromProto(p *peerv1.History) state {
+	s := state{cluster: p.GetCluster(), history: ring.History{First: p.GetFirstEpoch()}}
+	for _, v := range p.GetViews() {
+		s.history.Views = append(s.history.Views, viewFromProto(v))
+	}
+	return s
+}
+
+func heldToProto(held []owner.Held) []*peerv1.Held {
+	p := make([]*peerv1.Held, len(held))
+	for i, h := range held {
+		p[i] = &peerv1.Held{Partition: h.Partition, Have: h.Have, Seq: h.Seq}
+	}
+	return p
+}
+
+func heldFromProto(p []*peerv1.Held) []owner.Held {
+	held := make([]owner.Held, len(p))
+	for i, h := range p {
+		held[i] = owner.Held{Partition: h.GetPartition(), Have: h.GetHave(), Seq: h.GetSeq()}
+	}
+	return held
+}
+
+func holdToProto(h *sharelock.Hold) *peerv1.Hold {
+	return &peerv1.Hold{
+		Key: h.Key, Token: uint64(h.Token), ClientId: h.ClientID, RequestId: h.RequestID,
+		Mode: uint32(h.Mode), Slots: h.Slots, TtlNs: int64(h.TTL), ExpiresInNs: int64(h.ExpiresIn), Metadata: h.Metadata,
+	}
+}
+
+func holdsToProto(holds []sharelock.Hold) []*peerv1.Hold {
+	if len(holds) == 0 {
+		return nil
+	}
+	p := make([]*peerv1.Hold, len(holds))
+	for i := range holds {
+		p[i] = holdToProto(&holds[i])
+	}
+	return p
+}
+
+func holdsFromProto(p []*peerv1.Hold, node string) []sharelock.Hold {
+	if len(p) == 0 {
+		return nil
+	}
+	holds := make([]sharelock.Hold, len(p))
+	for i, h := range p {
+		holds[i] = sharelock.Hold{
+			Key: h.GetKey(), Token: sharelock.Token(h.GetToken()), ClientID: h.GetClientId(), RequestID: h.GetRequestId(),
+			Mode: sharelock.Mode(h.GetMode()), Slots: h.GetSlots(),
+			TTL: ns(h.GetTtlNs()), ExpiresIn: ns(h.GetExpiresInNs()), Metadata: h.GetMetadata(), Node: node,
+		}
+	}
+	return holds
+}
+
+func lockToProto(l *sharelock.Lock) *peerv1.Lock {
+	if l == nil {
+		return nil
+	}
+	p := &peerv1.Lock{
+		Key: l.Key, Partition: l.Partition, Epoch: l.Epoch, Owner: l.Owner,
+		Holds: holdsToProto(l.Holds), QuarantineNs: int64(l.Quarantine),
+	}
+	for i := range l.Waiters {
+		w := &l.Waiters[i]
+		p.Waiters = append(p.Waiters, &peerv1.Waiter{
+			ClientId: w.ClientID, RequestId: w.RequestID, Mode: uint32(w.Mode), Slots: w.Slots,
+			WaitingNs: int64(w.Waiting), Metadata: w.Metadata,
+		})
+	}
+	return p
+}
+
+func lockFromProto(p *peerv1.Lock) *sharelock.Lock {
+	if p == nil {
+		return nil
+	}
+	l := &sharelock.Lock{
+		Key: p.GetKey(), Partition: p.GetPartition(), Epoch: p.GetEpoch(), Owner: p.GetOwner(),
+		Holds: holdsFromProto(p.GetHolds(), p.GetOwner()), Quarantine: ns(p.GetQuarantineNs()),
+	}
+	for _, w := range p.GetWaiters() {
+		l.Waiters = append(l.Waiters, sharelock.Waiter{
+			ClientID: w.GetClientId(), RequestID: w.GetRequestId(), Mode: sharelock.Mode(w.GetMode()), Slots: w.GetSlots(),
+			Waiting: ns(w.GetWaitingNs()), Metadata: w.GetMetadata(),
+		})
+	}
+	return l
+}

@@ -1,0 +1,136 @@
+package owner
+
+import (
+	"context"
+	"sync"
+
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// Ask answers another member's activation: what this member holds of the
+// partitions. It fails with [ErrBehind] unless epoch is the current one, so that
+// the one who asks knows that nothing older is served here any more (A1).
+func (s *Service) Ask(epoch uint32, partitions []uint32) ([]Held, error) {
+	want := make(map[uint32]bool, len(partitions))
+	for _, p := range partitions {
+		want[p] = true
+	}
+	var mu sync.Mutex
+	var held []Held
+	behind := false
+	s.everyShard(func(sh *shard) {
+		mu.Lock()
+		defer mu.Unlock()
+		if sh.epoch != epoch {
+			behind = true
+			return
+		}
+		sh.held(func(h Held) {
+			if want[h.Partition] {
+				held = append(held, h)
+			}
+		})
+	})
+	if behind || s.cur.Load() != epoch {
+		return nil, ErrBehind
+	}
+	return held, nil
+}
+
+// Fetch hands out copies to the partitions' new owner. A copy that is not the
+// one named is left out: the one who asks starts again with a newer view.
+func (s *Service) Fetch(ctx context.Context, epoch uint32, want []Held, send func(Copy) error) error {
+	for _, w := range want {
+		if int(w.Partition) >= s.partitions {
+			continue
+		}
+		var c *Copy
+		ok := s.inShard(w.Partition, func(sh *shard, p *partition) {
+			if sh.epoch == epoch && !p.active && p.m != nil && p.have == w.Have && p.m.Seq() == w.Seq {
+				c = &Copy{Held: w, Data: p.m.Encode(s.clock())}
+			}
+		})
+		switch {
+		case !ok || s.cur.Load() != epoch || ctx.Err() != nil:
+			return ErrBehind
+		case c == nil:
+			continue
+		}
+		if err := send(*c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Active drops copies older than epoch of partitions that are active in it (G1).
+// Copies in partitions that this member serves itself are never older.
+func (s *Service) Active(epoch uint32, partitions []uint32) error {
+	if s.cur.Load() != epoch {
+		return ErrBehind
+	}
+	var wg sync.WaitGroup
+	for _, id := range partitions {
+		if int(id) >= s.partitions {
+			continue
+		}
+		sh := s.shard(id)
+		wg.Add(1)
+		if !sh.put(item{fn: func() {
+			defer wg.Done()
+			if p := sh.part(id); p.m != nil && p.have < epoch && !p.active {
+				sh.replace(p, nil, 0)
+			}
+		}}) {
+			wg.Done()
+		}
+	}
+	wg.Wait()
+	s.touch()
+	return nil
+}
+
+// maxRings bounds the rings of earlier views that are kept for choices.
+const maxRings = ring.MaxHistory
+
+// ringCache builds the rings of views in the history, once each.
+type ringCache struct {
+	partitions int
+	mu         sync.Mutex
+	// rings by epoch. Guarded by mu.
+	rings map[uint32]*ring.Ring
+}
+
+func newRingCache(partitions int) *ringCache {
+	return &ringCache{partitions: partitions, rings: map[uint32]*ring.Ring{}}
+}
+
+// of gives the ring of a view.
+func (c *ringCache) of(v ring.View) (*ring.Ring, error) {
+	c.mu.Lock()
+	r := c.rings[v.Epoch]
+	c.mu.Unlock()
+	if r != nil {
+		return r, nil
+	}
+	r, err := ring.Build(v, c.partitions)
+	if err != nil {
+		return nil, err
+	}
+	c.add(r)
+	return r, nil
+}
+
+// add keeps a ring and forgets the oldest beyond maxRings.
+func (c *ringCache) add(r *ring.Ring) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rings[r.Epoch()] = r
+	for len(c.rings) > maxRings {
+		oldest := r.Epoch()
+		for e := range c.rings {
+			oldest = min(oldest, e)
+		}
+		delete(c.rings, oldest)
+	}
+}

@@ -1,0 +1,273 @@
+package owner
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// Config is what a [Service] needs to know. All fields but MaxLocks are
+// required.
+type Config struct {
+	// Self is this member, Name how people see it.
+	Self ring.Identity
+	Name string
+	// Partitions and MaxTTL are the cluster's constants.
+	Partitions int
+	MaxTTL     time.Duration
+	// MaxWaiters bounds the queue of one key, MaxLocks the keys that this member
+	// holds copies of as an owner; 0 is no limit.
+	MaxWaiters, MaxLocks int
+	// Shards is the number of loops.
+	Shards int
+	// Clock is read for every deadline.
+	Clock func() time.Duration
+	Peers Peers
+	Log   *slog.Logger
+}
+
+// Service runs all partitions of one member: it serialises the requests of those
+// it owns, and answers other members' activations about the copies it holds.
+// All methods are safe for concurrent use. Make one with [NewService] and end it
+// with Stop.
+type Service struct {
+	self     ring.Identity
+	name     string
+	maxTTL   time.Duration
+	maxLocks int
+	waiters  int
+	clock    func() time.Duration
+	peers    Peers
+	log      *slog.Logger
+
+	shards     []*shard
+	partitions int
+	// locks is the number of key entries over all partitions.
+	locks atomic.Int64
+	// cur is the epoch this member acts in. It only grows (A1).
+	cur atomic.Uint32
+	// leaseUntil is the end of the view lease on clock, as nanoseconds (V4).
+	leaseUntil atomic.Int64
+	// refresh: a counter is half used up (G2).
+	refresh atomic.Bool
+
+	stop chan struct{}
+	done sync.WaitGroup
+
+	// mu serialises Install and Stop.
+	mu      sync.Mutex
+	rings   *ringCache
+	cancel  context.CancelFunc
+	stopped bool
+	// changed is closed and replaced when something that WaitActive and friends
+	// look at has changed. Guarded by changedMu.
+	changedMu sync.Mutex
+	changed   chan struct{}
+}
+
+// NewService starts the loops of a member that is in no view yet.
+func NewService(cfg Config) *Service {
+	s := &Service{
+		self: cfg.Self, name: cfg.Name, maxTTL: cfg.MaxTTL, maxLocks: cfg.MaxLocks, waiters: cfg.MaxWaiters,
+		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log,
+		partitions: cfg.Partitions,
+		stop:       make(chan struct{}),
+		cancel:     func() {},
+		rings:      newRingCache(cfg.Partitions),
+		changed:    make(chan struct{}),
+	}
+	n := max(min(cfg.Shards, cfg.Partitions), 1)
+	for range n {
+		s.shards = append(s.shards, newShard(s, cfg.Partitions/n+1))
+	}
+	for p := range cfg.Partitions {
+		sh := s.shards[p%n]
+		sh.parts = append(sh.parts, &partition{id: uint32(p)})
+	}
+	for _, sh := range s.shards {
+		s.done.Go(func() { sh.run(s.stop) })
+	}
+	return s
+}
+
+// Submit queues a request for a partition. The answers come to ref's caller, in
+// whatever goroutine; r must not be changed until the last of them.
+func (s *Service) Submit(partition uint32, ref Ref, r *Request) {
+	if int(partition) >= s.partitions || !s.shard(partition).put(item{partition: partition, at: s.clock(), ref: ref, req: r}) {
+		retry(ref, r)
+	}
+}
+
+// Epoch is the epoch this member acts in; 0 before the first view.
+func (s *Service) Epoch() uint32 { return s.cur.Load() }
+
+// SetLease says until when, on the service's clock, this member may act (V4). A
+// lease never gets shorter but by EndLease.
+func (s *Service) SetLease(until time.Duration) {
+	for {
+		old := s.leaseUntil.Load()
+		if int64(until) <= old || s.leaseUntil.CompareAndSwap(old, int64(until)) {
+			return
+		}
+	}
+}
+
+// EndLease gives the lease up: this member was removed, or leaves (V7).
+func (s *Service) EndLease() { s.leaseUntil.Store(0) }
+
+// LeaseLeft is how much of the lease is left; 0 when it has run out.
+func (s *Service) LeaseLeft() time.Duration {
+	return max(time.Duration(s.leaseUntil.Load())-s.clock(), 0)
+}
+
+// LeaseValid reports whether this member may act now.
+func (s *Service) LeaseValid() bool { return s.LeaseLeft() > 0 }
+
+// NeedsRefresh reports that a partition's counter is half used up, so that the
+// leader should be asked for a new epoch (G2).
+func (s *Service) NeedsRefresh() bool { return s.refresh.Load() }
+
+// Install makes this member act in a newer view. When it returns nothing older is
+// pending, and nothing of an older epoch will be answered any more (A1); the
+// partitions owned in the view are being activated. An older or equal view
+// changes nothing.
+func (s *Service) Install(h ring.History, r *ring.Ring) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	epoch := r.Epoch()
+	if s.stopped || epoch <= s.cur.Load() {
+		return
+	}
+	s.cancel()
+	// From here no shard lets an answer of an older epoch leave, even before it
+	// comes to install the view.
+	s.cur.Store(epoch)
+	s.refresh.Store(false)
+	s.rings.add(r)
+	owned := make([]bool, s.partitions)
+	for _, p := range r.Owned(s.self) {
+		owned[p] = true
+	}
+	s.everyShard(func(sh *shard) { sh.install(epoch, func(p uint32) bool { return owned[p] }) })
+
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	a := &activation{service: s, history: h, ring: r, epoch: epoch, view: r.View(), owned: r.Owned(s.self)}
+	s.done.Go(func() { a.run(ctx) })
+	s.touch()
+}
+
+// Stop ends all loops. What waits is answered Retry. It may be called again.
+func (s *Service) Stop() {
+	s.mu.Lock()
+	if !s.stopped {
+		s.stopped = true
+		s.cancel()
+		close(s.stop)
+	}
+	s.mu.Unlock()
+	s.done.Wait()
+}
+
+// everyShard runs fn in every shard's loop and waits for all.
+func (s *Service) everyShard(fn func(sh *shard)) {
+	var wg sync.WaitGroup
+	for _, sh := range s.shards {
+		wg.Add(1)
+		if !sh.put(item{fn: func() { defer wg.Done(); fn(sh) }}) {
+			wg.Done()
+		}
+	}
+	wg.Wait()
+}
+
+// inShard runs fn in the loop of p's shard and waits for it; false when the
+// service has stopped.
+func (s *Service) inShard(p uint32, fn func(sh *shard, p *partition)) bool {
+	sh := s.shard(p)
+	done := make(chan struct{})
+	if !sh.put(item{fn: func() { defer close(done); fn(sh, sh.part(p)) }}) {
+		return false
+	}
+	<-done
+	return true
+}
+
+func (s *Service) shard(p uint32) *shard { return s.shards[int(p)%len(s.shards)] }
+
+// Changed is closed at the next change of what Stats shows.
+func (s *Service) Changed() <-chan struct{} {
+	s.changedMu.Lock()
+	defer s.changedMu.Unlock()
+	return s.changed
+}
+
+func (s *Service) touch() {
+	s.changedMu.Lock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.changedMu.Unlock()
+}
+
+// Stats are the sums over this member's partitions.
+type Stats struct {
+	Epoch uint32
+	// Owned and Active count the partitions this member owns in the epoch, and
+	// those of them whose activation is done.
+	Owned, Active int
+	// Copies counts the partitions of which it holds a copy, in whatever role.
+	Copies int
+	// Quarantined counts the active partitions in quarantine.
+	Quarantined int
+	// Locks and Waiters count keys held or waited for, and places in queues, in
+	// active partitions.
+	Locks, Waiters int
+}
+
+// Stats asks every shard; it is not for a hot path.
+func (s *Service) Stats() Stats {
+	var mu sync.Mutex
+	st := Stats{Epoch: s.cur.Load()}
+	s.everyShard(func(sh *shard) {
+		mu.Lock()
+		defer mu.Unlock()
+		now := s.clock()
+		for _, p := range sh.parts {
+			if p.owned {
+				st.Owned++
+			}
+			if p.m != nil {
+				st.Copies++
+			}
+			if !p.active {
+				continue
+			}
+			st.Active++
+			st.Locks += p.m.Len()
+			st.Waiters += p.m.Waiters()
+			if p.m.Quarantined(now) > 0 {
+				st.Quarantined++
+			}
+		}
+	})
+	return st
+}
+
+// Check returns the first violated invariant of any partition.
+func (s *Service) Check() error {
+	var mu sync.Mutex
+	var first error
+	s.everyShard(func(sh *shard) {
+		err := sh.check()
+		mu.Lock()
+		defer mu.Unlock()
+		if first == nil {
+			first = err
+		}
+	})
+	return first
+}

@@ -1,0 +1,323 @@
+package owner
+
+import (
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// maxParked bounds the requests that wait in one partition for its activation;
+// beyond it they are answered Retry at once.
+const maxParked = 4096
+
+// idleWake is the longest a shard sleeps: deadlines are compared with a clock
+// that counts suspended time, which timers do not.
+const idleWake = time.Second
+
+// partition is one partition on this member: its copy, and what this member may
+// do with it in the current epoch. Only its shard's loop touches it.
+type partition struct {
+	id uint32
+	// m is the copy; nil is the empty copy of epoch 0. Not nil exactly when
+	// have > 0.
+	m *Machine
+	// have is the epoch in which m was last synced (section 4.1).
+	have uint32
+	// owned: this member is the owner in the current epoch.
+	owned bool
+	// active: owned, and the activation of the current epoch is done. A2.
+	active bool
+	// parked requests came before the partition was active.
+	parked []item
+}
+
+// item is one entry of a shard's inbox: a request, or a function to run in the
+// loop.
+type item struct {
+	partition uint32
+	at        time.Duration
+	ref       Ref
+	req       *Request
+	fn        func()
+}
+
+// shard is a loop that owns a group of partitions. Everything about them happens
+// in this loop, so a partition's requests have one order.
+type shard struct {
+	service *Service
+	// parts are this shard's partitions: the partition p is parts[p/shards].
+	parts []*partition
+	// epoch is the view this shard has installed; behind Service.cur only while
+	// an install is under way.
+	epoch uint32
+	// next is no later than the earliest deadline of any partition.
+	next    time.Duration
+	hasNext bool
+	// locks is how many key entries the partitions had together, as far as it was
+	// added to the service's total.
+	locks int
+	out   Out
+
+	wake chan struct{}
+	mu   sync.Mutex
+	// inbox collects whatever arrives while the loop is busy. Guarded by mu.
+	inbox []item
+	// closed: nothing is taken any more. Guarded by mu.
+	closed bool
+}
+
+func newShard(s *Service, count int) *shard {
+	return &shard{service: s, parts: make([]*partition, 0, count), wake: make(chan struct{}, 1)}
+}
+
+// put queues an item; false when the shard has stopped.
+func (sh *shard) put(it item) bool {
+	sh.mu.Lock()
+	if sh.closed {
+		sh.mu.Unlock()
+		return false
+	}
+	sh.inbox = append(sh.inbox, it)
+	first := len(sh.inbox) == 1
+	sh.mu.Unlock()
+	if first {
+		select {
+		case sh.wake <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+// run is the loop. Whatever is waiting is handled as one batch, and the answers
+// of a batch leave together (A4).
+func (sh *shard) run(stop <-chan struct{}) {
+	timer := time.NewTimer(idleWake)
+	defer timer.Stop()
+	var batch []item
+	for {
+		select {
+		case <-sh.wake:
+		case <-timer.C:
+		case <-stop:
+			sh.close()
+			return
+		}
+		sh.mu.Lock()
+		batch, sh.inbox = sh.inbox, batch[:0]
+		sh.mu.Unlock()
+
+		now := sh.service.clock()
+		for i := range batch {
+			sh.handle(now, &batch[i])
+			batch[i] = item{}
+		}
+		sh.tick(now)
+		sh.flush()
+		timer.Reset(sh.sleep())
+	}
+}
+
+// close answers everything that still waits: this member acts no more.
+func (sh *shard) close() {
+	sh.mu.Lock()
+	sh.closed = true
+	rest := sh.inbox
+	sh.inbox = nil
+	sh.mu.Unlock()
+	for i := range rest {
+		if rest[i].fn != nil {
+			rest[i].fn()
+		} else {
+			retry(rest[i].ref, rest[i].req)
+		}
+	}
+	for _, p := range sh.parts {
+		sh.silence(p)
+	}
+}
+
+func (sh *shard) handle(now time.Duration, it *item) {
+	if it.fn != nil {
+		it.fn()
+		return
+	}
+	p := sh.part(it.partition)
+	switch {
+	case !p.owned:
+		retry(it.ref, it.req)
+	case !p.active:
+		if len(p.parked) >= maxParked {
+			retry(it.ref, it.req)
+			return
+		}
+		p.parked = append(p.parked, *it)
+	default:
+		sh.step(now, p, it)
+	}
+}
+
+// step hands one request to the machine. Time spent parked counts against the
+// wait of the request.
+func (sh *shard) step(now time.Duration, p *partition, it *item) {
+	if it.req.Kind == Acquire && it.req.Wait > 0 {
+		if parked := now - it.at; parked > 0 {
+			r := *it.req
+			r.Wait = max(r.Wait-parked, 0)
+			it.req = &r
+		}
+	}
+	limit := sh.service.maxLocks
+	p.m.SetFull(limit > 0 && sh.service.locks.Load() >= int64(limit))
+	before := p.m.Len()
+	p.m.Step(now, it.ref, it.req, &sh.out)
+	sh.after(p, before)
+}
+
+// after keeps the shard's sums up to date once a machine has moved.
+func (sh *shard) after(p *partition, before int) {
+	if d := p.m.Len() - before; d != 0 {
+		sh.locks += d
+		sh.service.locks.Add(int64(d))
+	}
+	sh.rearm(p)
+	if p.m.CounterHalfUsed() {
+		sh.service.refresh.Store(true)
+	}
+}
+
+// tick lets every partition that is active here do what is due. Copies that are
+// not active stand still: the clock of a copy starts again when it is activated
+// (section 4.5).
+func (sh *shard) tick(now time.Duration) {
+	if !sh.hasNext || now < sh.next {
+		return
+	}
+	sh.hasNext = false
+	for _, p := range sh.parts {
+		if !p.active {
+			continue
+		}
+		if at, ok := p.m.Next(); ok && at <= now {
+			before := p.m.Len()
+			p.m.Tick(now, &sh.out)
+			sh.after(p, before)
+			continue
+		}
+		sh.rearm(p)
+	}
+}
+
+func (sh *shard) rearm(p *partition) {
+	if at, ok := p.m.Next(); ok && (!sh.hasNext || at < sh.next) {
+		sh.next, sh.hasNext = at, true
+	}
+}
+
+func (sh *shard) sleep() time.Duration {
+	if !sh.hasNext {
+		return idleWake
+	}
+	return min(max(sh.next-sh.service.clock(), 0), idleWake)
+}
+
+// flush lets the answers of the batch leave, in the order in which they were
+// decided. With one copy per partition there is no acknowledgement to wait for.
+//
+// A2: only while the own lease is valid *now*, after everything was decided, and
+// the shard's epoch is still the current one. What was decided is not undone: the
+// caller's retry finds it.
+func (sh *shard) flush() {
+	if len(sh.out.Replies) > 0 {
+		valid := sh.service.LeaseValid()
+		current := sh.epoch == sh.service.cur.Load()
+		for i := range sh.out.Replies {
+			r := &sh.out.Replies[i]
+			switch {
+			case !current:
+				r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})
+			case !valid:
+				r.Ref.Caller.Answer(r.ID, Answer{Outcome: Failed, Send: r.Answer.Send, Err: errLeaseOver})
+			default:
+				r.Ref.Caller.Answer(r.ID, r.Answer)
+			}
+		}
+		clear(sh.out.Replies)
+		sh.out.Replies = sh.out.Replies[:0]
+	}
+	clear(sh.out.Ops)
+	sh.out.Ops = sh.out.Ops[:0]
+}
+
+// silence drops everything that is pending in a partition; it is answered retry
+// (A1).
+func (sh *shard) silence(p *partition) {
+	p.active = false
+	for i := range p.parked {
+		retry(p.parked[i].ref, p.parked[i].req)
+	}
+	p.parked = nil
+	if p.m != nil {
+		p.m.Detach(func(r Ref) { r.Caller.Answer(r.ID, Answer{Outcome: Retry}) })
+	}
+}
+
+// install is A1's one step for this shard: what is pending in older epochs is
+// dropped, and nothing is active until it is activated in the new one.
+func (sh *shard) install(epoch uint32, owned func(p uint32) bool) {
+	sh.flush()
+	sh.epoch = epoch
+	sh.hasNext = false
+	for _, p := range sh.parts {
+		sh.silence(p)
+		p.owned = owned(p.id)
+	}
+}
+
+// held lists this shard's copies.
+func (sh *shard) held(take func(Held)) {
+	for _, p := range sh.parts {
+		if p.m != nil {
+			take(Held{Partition: p.id, Have: p.have, Seq: p.m.Seq()})
+		}
+	}
+}
+
+// replace puts a machine in the place of the partition's copy; nil drops it.
+func (sh *shard) replace(p *partition, m *Machine, have uint32) {
+	before, after := 0, 0
+	if p.m != nil {
+		before = p.m.Len()
+	}
+	if m != nil {
+		after = m.Len()
+	}
+	sh.locks += after - before
+	sh.service.locks.Add(int64(after - before))
+	p.m, p.have = m, have
+}
+
+// activate starts serving a partition (section 4.5) and works off what was
+// parked.
+func (sh *shard) activate(now time.Duration, p *partition, epoch uint32) {
+	p.have = epoch
+	p.m.Activate(now, epoch, sh.service.name)
+	p.active = true
+	sh.rearm(p)
+	parked := p.parked
+	p.parked = nil
+	for i := range parked {
+		sh.step(now, p, &parked[i])
+	}
+}
+
+func (sh *shard) part(p uint32) *partition {
+	return sh.parts[int(p)/len(sh.service.shards)]
+}
+
+func retry(ref Ref, r *Request) {
+	ref.Caller.Answer(ref.ID, Answer{Outcome: Retry, Send: r.Send})
+}
+
+var errLeaseOver = &sharelock.Error{Err: sharelock.ErrNoQuorum, Message: "the lease of the key's owner has run out"}

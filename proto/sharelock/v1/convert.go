@@ -1,0 +1,161 @@
+package sharelockv1
+
+import (
+	"math"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// ModeToProto is the mode on the wire.
+func ModeToProto(m sharelock.Mode) Mode { return Mode(m) }
+
+// ModeFromProto is the mode that the wire names. A number that this release
+// does not know, as a newer client may send, is an ErrInvalidArgument.
+func ModeFromProto(m Mode) (sharelock.Mode, error) {
+	switch m {
+	case Mode_EXCLUSIVE:
+		return sharelock.Exclusive, nil
+	case Mode_SHARED:
+		return sharelock.Shared, nil
+	default:
+		return 0, sharelock.Invalid("mode", "is neither EXCLUSIVE nor SHARED")
+	}
+}
+
+// lenientMode is for answers, where a mode of a newer release must not hide the
+// rest. Only the two known modes have a meaning here; the others print as the
+// number they are, as far as it fits.
+func lenientMode(m Mode) sharelock.Mode {
+	return sharelock.Mode(min(max(m, 0), math.MaxUint8))
+}
+
+// HoldToProto is the hold on the wire. SafeFor 0 is left out: only the answers
+// to acquire and renew have one.
+func HoldToProto(h sharelock.Hold) *Hold {
+	m := &Hold{
+		Key:       h.Key,
+		Token:     uint64(h.Token),
+		ClientId:  h.ClientID,
+		RequestId: h.RequestID,
+		Mode:      ModeToProto(h.Mode),
+		Slots:     h.Slots,
+		Ttl:       durationpb.New(h.TTL),
+		ExpiresIn: durationpb.New(h.ExpiresIn),
+		Node:      h.Node,
+		Metadata:  h.Metadata,
+	}
+	if h.SafeFor != 0 {
+		m.SafeFor = durationpb.New(h.SafeFor)
+	}
+	return m
+}
+
+// HoldFromProto is the hold that the wire names; nil gives the zero Hold.
+func HoldFromProto(m *Hold) sharelock.Hold {
+	return sharelock.Hold{
+		Key:       m.GetKey(),
+		Token:     sharelock.Token(m.GetToken()),
+		ClientID:  m.GetClientId(),
+		RequestID: m.GetRequestId(),
+		Mode:      lenientMode(m.GetMode()),
+		Slots:     m.GetSlots(),
+		TTL:       duration(m.GetTtl()),
+		ExpiresIn: duration(m.GetExpiresIn()),
+		SafeFor:   duration(m.GetSafeFor()),
+		Node:      m.GetNode(),
+		Metadata:  m.GetMetadata(),
+	}
+}
+
+// HoldsToProto is [HoldToProto] for each.
+func HoldsToProto(holds []sharelock.Hold) []*Hold { return each(holds, HoldToProto) }
+
+// HoldsFromProto is [HoldFromProto] for each.
+func HoldsFromProto(ms []*Hold) []sharelock.Hold { return each(ms, HoldFromProto) }
+
+// WaiterToProto is the waiter on the wire.
+func WaiterToProto(w sharelock.Waiter) *Waiter {
+	return &Waiter{
+		ClientId:  w.ClientID,
+		RequestId: w.RequestID,
+		Mode:      ModeToProto(w.Mode),
+		Slots:     w.Slots,
+		Waiting:   durationpb.New(w.Waiting),
+		Metadata:  w.Metadata,
+	}
+}
+
+// WaiterFromProto is the waiter that the wire names; nil gives the zero Waiter.
+func WaiterFromProto(m *Waiter) sharelock.Waiter {
+	return sharelock.Waiter{
+		ClientID:  m.GetClientId(),
+		RequestID: m.GetRequestId(),
+		Mode:      lenientMode(m.GetMode()),
+		Slots:     m.GetSlots(),
+		Waiting:   duration(m.GetWaiting()),
+		Metadata:  m.GetMetadata(),
+	}
+}
+
+// LockToProto is the state of a key on the wire. Quarantine 0 is left out.
+func LockToProto(l sharelock.Lock) *Lock {
+	m := &Lock{
+		Key:       l.Key,
+		Partition: l.Partition,
+		Owner:     l.Owner,
+		Epoch:     l.Epoch,
+		Holds:     HoldsToProto(l.Holds),
+		Waiters:   each(l.Waiters, WaiterToProto),
+	}
+	if l.Quarantine > 0 {
+		m.Quarantine = durationpb.New(l.Quarantine)
+	}
+	return m
+}
+
+// LockFromProto is the state of a key that the wire names; nil gives the zero
+// Lock.
+func LockFromProto(m *Lock) sharelock.Lock {
+	return sharelock.Lock{
+		Key:        m.GetKey(),
+		Partition:  m.GetPartition(),
+		Owner:      m.GetOwner(),
+		Epoch:      m.GetEpoch(),
+		Holds:      HoldsFromProto(m.GetHolds()),
+		Waiters:    each(m.GetWaiters(), WaiterFromProto),
+		Quarantine: duration(m.GetQuarantine()),
+	}
+}
+
+// LocksToProto is [LockToProto] for each.
+func LocksToProto(locks []sharelock.Lock) []*Lock { return each(locks, LockToProto) }
+
+// LocksFromProto is [LockFromProto] for each.
+func LocksFromProto(ms []*Lock) []sharelock.Lock { return each(ms, LockFromProto) }
+
+// each maps a slice; nothing gives nil, so that what went over the wire and
+// came back is the same.
+func each[A, B any](in []A, f func(A) B) []B {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make([]B, len(in))
+	for i := range in {
+		out[i] = f(in[i])
+	}
+	return out
+}
+
+// duration is 0 for an absent one; AsDuration saturates where Go's range ends.
+func duration(d *durationpb.Duration) time.Duration {
+	if d == nil {
+		return 0
+	}
+	return d.AsDuration()
+}
+
+func clampUint32(n int) uint32 {
+	return uint32(min(max(n, 0), math.MaxInt32))
+}

@@ -1,0 +1,254 @@
+package sharelockv1
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/sgkandale/sharelock"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// ErrorDomain is the domain of the google.rpc.ErrorInfo in every error that
+// ShareLock makes.
+const ErrorDomain = "sharelock"
+
+// Two errors that only HTTP needs: over gRPC a wrong method is UNIMPLEMENTED
+// before any of our code runs.
+var (
+	// ErrNoRoute: nothing answers at this path.
+	ErrNoRoute = errors.New("no such path")
+	// ErrMethodNotAllowed: the path exists, but not for this method.
+	ErrMethodNotAllowed = errors.New("method not allowed")
+)
+
+// statusClientClosed is the HTTP status of a request whose caller went away.
+// Nobody receives it; it is seen in logs and by proxies.
+const statusClientClosed = 499
+
+// row is one kind of error in its four forms.
+type row struct {
+	err    error
+	reason string
+	code   codes.Code
+	http   int
+}
+
+// table is the one place that says how errors travel. Nobody writes to it. The
+// order matters where an error wraps two sentinels: the first row wins, so the
+// context's errors come last.
+var table = [...]row{
+	{sharelock.ErrInvalidArgument, "INVALID_ARGUMENT", codes.InvalidArgument, http.StatusBadRequest},
+	{sharelock.ErrUnauthenticated, "UNAUTHENTICATED", codes.Unauthenticated, http.StatusUnauthorized},
+	{sharelock.ErrPermissionDenied, "PERMISSION_DENIED", codes.PermissionDenied, http.StatusForbidden},
+	{sharelock.ErrLockHeld, "LOCK_HELD", codes.Aborted, http.StatusConflict},
+	{sharelock.ErrNotHeld, "NOT_HELD", codes.NotFound, http.StatusNotFound},
+	{sharelock.ErrStaleToken, "STALE_TOKEN", codes.FailedPrecondition, http.StatusPreconditionFailed},
+	{sharelock.ErrModeConflict, "MODE_CONFLICT", codes.FailedPrecondition, http.StatusConflict},
+	{sharelock.ErrRequestOver, "REQUEST_OVER", codes.FailedPrecondition, http.StatusConflict},
+	{sharelock.ErrTooManyWaiters, "TOO_MANY_WAITERS", codes.ResourceExhausted, http.StatusTooManyRequests},
+	{sharelock.ErrQuota, "QUOTA", codes.ResourceExhausted, http.StatusTooManyRequests},
+	{sharelock.ErrNoQuorum, "NO_QUORUM", codes.Unavailable, http.StatusServiceUnavailable},
+	{sharelock.ErrNotReady, "NOT_READY", codes.Unavailable, http.StatusServiceUnavailable},
+	{sharelock.ErrQuarantined, "QUARANTINED", codes.Unavailable, http.StatusServiceUnavailable},
+	{sharelock.ErrMessageTooLarge, "MESSAGE_TOO_LARGE", codes.ResourceExhausted, http.StatusRequestEntityTooLarge},
+	{ErrNoRoute, "NOT_FOUND", codes.Unimplemented, http.StatusNotFound},
+	{ErrMethodNotAllowed, "METHOD_NOT_ALLOWED", codes.Unimplemented, http.StatusMethodNotAllowed},
+	internalRow,
+	{context.DeadlineExceeded, "DEADLINE_EXCEEDED", codes.DeadlineExceeded, http.StatusGatewayTimeout},
+	{context.Canceled, "CANCELLED", codes.Canceled, statusClientClosed},
+}
+
+// internalRow is also what an error becomes that is in no row: it should not
+// have got this far.
+var internalRow = row{sharelock.ErrInternal, "INTERNAL", codes.Internal, http.StatusInternalServerError}
+
+func rowOf(err error) (row, bool) {
+	for _, r := range table {
+		if errors.Is(err, r.err) {
+			return r, true
+		}
+	}
+	return internalRow, false
+}
+
+func rowOfReason(reason string) (row, bool) {
+	for _, r := range table {
+		if r.reason == reason {
+			return r, true
+		}
+	}
+	return row{}, false
+}
+
+// Reason is the machine-readable name of an error, as in ErrorInfo and in the
+// body of an HTTP error: INTERNAL for an error that has none, empty for nil.
+func Reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	r, _ := rowOf(err)
+	return r.reason
+}
+
+// HTTPStatus is the HTTP status of an error: 500 for an error that is not in
+// the table, 200 for nil.
+func HTTPStatus(err error) int {
+	if err == nil {
+		return http.StatusOK
+	}
+	r, _ := rowOf(err)
+	return r.http
+}
+
+// Bounds of what an error carries. Over gRPC all of it travels as headers, of
+// which some clients accept no more than 8 KiB.
+const (
+	maxErrorText  = 1 << 10
+	maxHeldDetail = 3 << 10
+)
+
+// ToStatus is the gRPC form of an error: the table's code, the whole text of
+// err as the message, and as details an ErrorInfo with the reason (its
+// metadata: field, message), a [LockHeldDetail] for LOCK_HELD and a RetryInfo
+// if there is a hint when to retry. nil gives nil. An error that is a gRPC
+// status already is kept; any other that is not in the table is INTERNAL.
+func ToStatus(err error) *status.Status {
+	if err == nil {
+		return nil
+	}
+	r, known := rowOf(err)
+	if !known {
+		if st, ok := status.FromError(err); ok {
+			return st
+		}
+	}
+	e := detailsOf(err, r)
+	info := &errdetails.ErrorInfo{Reason: r.reason, Domain: ErrorDomain, Metadata: map[string]string{}}
+	if e.Field != "" {
+		info.Metadata["field"] = text(e.Field)
+	}
+	if e.Message != "" {
+		info.Metadata["message"] = text(e.Message)
+	}
+	details := []protoadapt.MessageV1{info}
+	if r.err == sharelock.ErrLockHeld {
+		details = append(details, HeldDetail(e))
+	}
+	if e.RetryAfter > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
+	}
+	st := status.New(r.code, text(err.Error()))
+	if full, derr := st.WithDetails(details...); derr == nil {
+		st = full
+	}
+	return st
+}
+
+// FromError is the inverse of [ToStatus], for clients: it turns what a gRPC
+// call returned into a *[sharelock.Error] that wraps the sentinel and has the
+// field, message, holders, queue and retry hint again.
+//
+// Errors that ShareLock did not make carry no ErrorInfo. Of those only the ones
+// whose code says it all are turned too: INVALID_ARGUMENT, UNAUTHENTICATED,
+// PERMISSION_DENIED, DEADLINE_EXCEEDED and CANCELLED (the latter two wrap the
+// context's errors). The others stay gRPC status errors; UNAVAILABLE among them
+// is a broken connection. nil and errors that are no status are returned as
+// they are.
+func FromError(err error) error {
+	st, ok := status.FromError(err)
+	if err == nil || !ok {
+		return err
+	}
+	e := &sharelock.Error{}
+	for _, detail := range st.Details() {
+		switch d := detail.(type) {
+		case *errdetails.ErrorInfo:
+			r, known := rowOfReason(d.GetReason())
+			if d.GetDomain() == ErrorDomain && known {
+				e.Err = r.err
+				e.Field = d.GetMetadata()["field"]
+				e.Message = d.GetMetadata()["message"]
+			}
+		case *LockHeldDetail:
+			e.Holds = HoldsFromProto(d.GetHolds())
+			e.Queue = int(d.GetWaiters())
+		case *errdetails.RetryInfo:
+			e.RetryAfter = d.GetRetryDelay().AsDuration()
+		}
+	}
+	if e.Err != nil {
+		return e
+	}
+	switch st.Code() {
+	case codes.InvalidArgument:
+		e.Err = sharelock.ErrInvalidArgument
+	case codes.Unauthenticated:
+		e.Err = sharelock.ErrUnauthenticated
+	case codes.PermissionDenied:
+		e.Err = sharelock.ErrPermissionDenied
+	case codes.DeadlineExceeded:
+		e.Err = context.DeadlineExceeded
+	case codes.Canceled:
+		e.Err = context.Canceled
+	default:
+		return err
+	}
+	if m := st.Message(); m != e.Err.Error() {
+		e.Message = m
+	}
+	return e
+}
+
+// HeldDetail is the detail of LOCK_HELD: how many wait, and as many of the
+// holders, from the first on, as fit into an error. A mutex's holder always does.
+func HeldDetail(e *sharelock.Error) *LockHeldDetail {
+	d := &LockHeldDetail{Waiters: clampUint32(e.Queue)}
+	size := 0
+	for i, h := range e.Holds {
+		m := HoldToProto(h)
+		if size += proto.Size(m); i > 0 && size > maxHeldDetail {
+			break
+		}
+		d.Holds = append(d.Holds, m)
+	}
+	return d
+}
+
+// RetryAfter is the hint in err when to try again; 0 is none.
+func RetryAfter(err error) time.Duration {
+	if e, ok := errors.AsType[*sharelock.Error](err); ok {
+		return max(e.RetryAfter, 0)
+	}
+	return 0
+}
+
+// detailsOf finds the *sharelock.Error in err, or makes one of an error that
+// only wraps a sentinel: its message is then what the wrapping added.
+func detailsOf(err error, r row) *sharelock.Error {
+	if e, ok := errors.AsType[*sharelock.Error](err); ok {
+		return e
+	}
+	added := strings.TrimSuffix(err.Error(), r.err.Error())
+	return &sharelock.Error{Err: r.err, Message: strings.TrimSuffix(added, ": ")}
+}
+
+// text makes s fit for a protobuf string in a header: valid UTF-8, not too long.
+func text(s string) string {
+	if len(s) > maxErrorText {
+		s = s[:maxErrorText]
+		// Take a rune that was cut in two away with its other half.
+		for i := 1; i < utf8.UTFMax && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]); i++ {
+			s = s[:len(s)-1]
+		}
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}

@@ -1,0 +1,297 @@
+package testcluster
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// window is how many bytes one direction of a stream holds before its writer
+// waits.
+const window = 256 << 10
+
+// segment is what travels on a stream.
+type segment struct {
+	kind segKind
+	data []byte
+	due  time.Time
+}
+
+type segKind uint8
+
+const (
+	segData segKind = iota
+	// segEnd: the sender closed. It will send nothing and read nothing any more.
+	segEnd
+	// segReset: the stream is broken, unread bytes are lost.
+	segReset
+)
+
+// memStream is one direction of a connection.
+type memStream struct {
+	net      *MemNet
+	from, to *machine
+	// back is the other direction.
+	back *memStream
+	// flying are segments that have not arrived, in the order of sending.
+	flying []segment
+	// arrived are bytes nobody has read yet.
+	arrived []byte
+	// held counts the bytes of both.
+	held int
+	// ended: the sender's end arrived. refused: the receiver's end arrived at
+	// the sender. broken: a reset arrived at either.
+	ended, refused, broken bool
+	// deaf: the receiver closed; what arrives is dropped.
+	deaf  bool
+	timer *time.Timer
+	// wake is for the reader and the writer.
+	wake sync.Cond
+}
+
+// send puts a segment on its way; the network's lock is held.
+func (s *memStream) send(seg segment) {
+	seg.due = time.Now().Add(s.net.delay(s.from, s.to))
+	if n := len(s.flying); n > 0 && seg.due.Before(s.flying[n-1].due) {
+		seg.due = s.flying[n-1].due // TCP keeps the order
+	}
+	s.held += len(seg.data)
+	s.flying = append(s.flying, seg)
+	s.pump()
+}
+
+// pump lets arrive what is due, and sets the timer for the rest. It is called
+// when a segment is sent, when one falls due and when a fault ends.
+func (s *memStream) pump() {
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	for len(s.flying) > 0 && !s.net.blocked(s.from, s.to) {
+		seg := s.flying[0]
+		if wait := time.Until(seg.due); wait > 0 {
+			s.timer = time.AfterFunc(wait, s.fire)
+			return
+		}
+		s.flying[0] = segment{}
+		s.flying = s.flying[1:]
+		s.arrive(seg)
+	}
+}
+
+func (s *memStream) fire() {
+	s.net.mu.Lock()
+	defer s.net.mu.Unlock()
+	s.pump()
+}
+
+func (s *memStream) arrive(seg segment) {
+	switch seg.kind {
+	case segData:
+		if s.deaf || s.broken {
+			s.held -= len(seg.data)
+		} else {
+			s.arrived = append(s.arrived, seg.data...)
+		}
+	case segEnd:
+		s.ended = true
+		s.back.refused = true
+		s.back.wake.Broadcast()
+	case segReset:
+		s.breakOff()
+		s.back.breakOff()
+	}
+	s.wake.Broadcast()
+}
+
+// breakOff makes reads and writes fail and forgets unread bytes.
+func (s *memStream) breakOff() {
+	s.broken = true
+	s.held -= len(s.arrived)
+	s.arrived = nil
+	s.wake.Broadcast()
+}
+
+// memConn is one end of a connection.
+type memConn struct {
+	host          *MemHost
+	local, remote net.Addr
+	peer          *memConn
+	in, out       *memStream
+	closed        bool
+	read, write   deadline
+}
+
+// connect makes both ends of a connection.
+func (n *MemNet) connect(a, b *MemHost, from, to netip.AddrPort) (near, far *memConn) {
+	there := &memStream{net: n, from: a.machine, to: b.machine}
+	back := &memStream{net: n, from: b.machine, to: a.machine, back: there}
+	there.back = back
+	there.wake.L, back.wake.L = &n.mu, &n.mu
+	localAddr, remoteAddr := net.TCPAddrFromAddrPort(from), net.TCPAddrFromAddrPort(to)
+	near = &memConn{host: a, local: localAddr, remote: remoteAddr, in: back, out: there}
+	far = &memConn{host: b, local: remoteAddr, remote: localAddr, in: there, out: back}
+	near.peer, far.peer = far, near
+	n.conns[near] = struct{}{}
+	n.conns[far] = struct{}{}
+	return near, far
+}
+
+// Read waits for bytes, the end, an error or the deadline.
+func (c *memConn) Read(p []byte) (int, error) {
+	mu := &c.host.net.mu
+	mu.Lock()
+	defer mu.Unlock()
+	for {
+		switch {
+		case c.closed:
+			return 0, c.fail("read", net.ErrClosed)
+		case c.read.passed():
+			return 0, c.fail("read", os.ErrDeadlineExceeded)
+		case c.in.broken:
+			return 0, c.fail("read", os.NewSyscallError("read", syscall.ECONNRESET))
+		case len(p) == 0:
+			return 0, nil
+		case len(c.in.arrived) > 0:
+			n := copy(p, c.in.arrived)
+			c.in.arrived = c.in.arrived[n:]
+			if len(c.in.arrived) == 0 {
+				c.in.arrived = nil
+			}
+			c.in.held -= n
+			c.in.wake.Broadcast() // room for the writer
+			return n, nil
+		case c.in.ended:
+			return 0, io.EOF
+		}
+		c.in.wake.Wait()
+	}
+}
+
+// Write waits for room in the window, an error or the deadline.
+func (c *memConn) Write(p []byte) (int, error) {
+	mu := &c.host.net.mu
+	mu.Lock()
+	defer mu.Unlock()
+	written := 0
+	for {
+		switch {
+		case c.closed:
+			return written, c.fail("write", net.ErrClosed)
+		case c.write.passed():
+			return written, c.fail("write", os.ErrDeadlineExceeded)
+		case c.out.broken:
+			return written, c.fail("write", os.NewSyscallError("write", syscall.ECONNRESET))
+		case c.out.refused:
+			return written, c.fail("write", os.NewSyscallError("write", syscall.EPIPE))
+		case written == len(p):
+			return written, nil
+		}
+		if room := window - c.out.held; room > 0 {
+			chunk := p[written:min(len(p), written+room)]
+			c.out.send(segment{kind: segData, data: append([]byte(nil), chunk...)})
+			written += len(chunk)
+			continue
+		}
+		c.out.wake.Wait()
+	}
+}
+
+// Close ends both directions. Bytes that were written before still arrive.
+func (c *memConn) Close() error {
+	mu := &c.host.net.mu
+	mu.Lock()
+	defer mu.Unlock()
+	if c.closed {
+		return c.fail("close", net.ErrClosed)
+	}
+	c.drop()
+	c.out.send(segment{kind: segEnd})
+	return nil
+}
+
+// drop closes this end without telling the other.
+func (c *memConn) drop() {
+	c.closed = true
+	c.read.stop()
+	c.write.stop()
+	c.in.deaf = true
+	c.in.held -= len(c.in.arrived)
+	c.in.arrived = nil
+	c.in.wake.Broadcast()
+	c.out.wake.Broadcast()
+	if c.peer.closed {
+		delete(c.host.net.conns, c.peer)
+		delete(c.host.net.conns, c)
+	}
+}
+
+// LocalAddr is this end's address.
+func (c *memConn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr is the other end's address.
+func (c *memConn) RemoteAddr() net.Addr { return c.remote }
+
+// SetDeadline sets both deadlines.
+func (c *memConn) SetDeadline(t time.Time) error { return c.setDeadlines(t, &c.read, &c.write) }
+
+// SetReadDeadline makes reads fail from t on; the zero time never.
+func (c *memConn) SetReadDeadline(t time.Time) error { return c.setDeadlines(t, &c.read) }
+
+// SetWriteDeadline makes writes fail from t on; the zero time never.
+func (c *memConn) SetWriteDeadline(t time.Time) error { return c.setDeadlines(t, &c.write) }
+
+func (c *memConn) setDeadlines(t time.Time, list ...*deadline) error {
+	mu := &c.host.net.mu
+	mu.Lock()
+	defer mu.Unlock()
+	if c.closed {
+		return c.fail("set", net.ErrClosed)
+	}
+	for _, d := range list {
+		wake := &c.in.wake
+		if d == &c.write {
+			wake = &c.out.wake
+		}
+		d.set(t, wake)
+	}
+	return nil
+}
+
+func (c *memConn) fail(op string, err error) error {
+	return opError(op, "tcp", c.local, c.remote, err)
+}
+
+// deadline wakes who waits when its time has come; it is checked by the clock,
+// never by the timer.
+type deadline struct {
+	at    time.Time
+	timer *time.Timer
+}
+
+func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
+
+// set moves the deadline; the lock of the condition variable is held.
+func (d *deadline) set(t time.Time, wake *sync.Cond) {
+	d.stop()
+	d.at = t
+	if wait := time.Until(t); !t.IsZero() && wait > 0 {
+		d.timer = time.AfterFunc(wait, func() {
+			wake.L.Lock()
+			defer wake.L.Unlock()
+			wake.Broadcast()
+		})
+	}
+	wake.Broadcast()
+}
+
+func (d *deadline) stop() {
+	if d.timer != nil {
+		d.timer.Stop()
+		d.timer = nil
+	}
+}
