@@ -142,9 +142,8 @@ func translateErrors(log *slog.Logger) grpc.UnaryServerInterceptor {
 		if err == nil {
 			return resp, nil
 		}
-		st := pb.ToStatus(err)
 		logInternal(log, info.FullMethod, err)
-		return nil, st.Err()
+		return nil, pb.ToStatus(err).Err()
 	}
 }
 

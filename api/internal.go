@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/grpc/codes"
 )
 
 // errPanic marks the error of a recovered panic, which is in the log already.
@@ -22,7 +23,7 @@ func panicked(log *slog.Logger, call string, p any) error {
 
 // logInternal logs an answer that says we are broken.
 func logInternal(log *slog.Logger, call string, err error) {
-	if pb.Reason(err) == pb.Reason(sharelock.ErrInternal) && !errors.Is(err, errPanic) {
+	if pb.ToStatus(err).Code() == codes.Internal && !errors.Is(err, errPanic) {
 		log.Error("internal error", "call", call, "err", err)
 	}
 }

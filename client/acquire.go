@@ -87,10 +87,13 @@ func (c *Client) acquire(ctx context.Context, r request) (*Lock, error) {
 	defer done()
 	a := newAcquisition(c, r)
 	err = c.call(ctx, bounds{until: a.started + max(r.Wait, 0)}, a.send)
-	if err == nil {
+	if err == nil && c.life.Err() == nil {
 		return c.keeper.add(a.granted, a.deadline, a.sends == 1 && !a.ownID, r.noRenew), nil
 	}
-	if a.sends > 0 && (ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+	if err == nil {
+		ctx, err = c.life, ErrClosed // the grant came too late to be kept
+	}
+	if a.sends > 0 && c.now()-a.alive <= silence && (ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		// begin counted this call, so Close has not stopped waiting.
 		c.work.Go(a.settle)
 	}
@@ -177,7 +180,7 @@ func (a *acquisition) send(ctx context.Context, n *node) error {
 		// The answer outlived the lock. The same request id finds the grant if there
 		// still is one, and renews it.
 		a.alive = now
-		return again{fmt.Errorf("the answer took %v, the lock was good for %v", now-sent, hold.SafeFor)}
+		return again{err: fmt.Errorf("the answer took %v, the lock was good for %v", now-sent, hold.SafeFor), away: true}
 	}
 	return nil
 }
@@ -190,16 +193,19 @@ func (a *acquisition) failed(err error, sent, now time.Duration) error {
 		// An earlier send of this id was granted or given up and has ended while no
 		// answer reached us. What remains is to ask anew.
 		a.renewID()
-		return again{err}
+		return again{err: err}
 	}
-	// A node that held the call for so long was pinged meanwhile.
-	a.alive = max(a.alive, now-min(now-sent, keepaliveTime+keepaliveTimeout))
-	if now-sent <= keepaliveTime+keepaliveTimeout {
-		a.alive = max(a.alive-0, a.alive)
+	if ran := now - sent; ran > unseen {
+		a.alive = now - unseen
 	}
-	if now-a.alive > silence && !a.ownID {
-		a.renewID() // Q2: given up
+	if now-a.alive <= silence {
+		return err
 	}
+	// Q2: this id is given up, and never sent again.
+	if a.ownID {
+		return fmt.Errorf("%w: request id %q went unanswered for %v: %w", ErrUnreachable, a.req.GetRequestId(), silence, err)
+	}
+	a.renewID()
 	return err
 }
 

@@ -15,10 +15,12 @@ import (
 )
 
 const (
-	// A node that does not answer a ping for this long is taken for gone; gRPC
-	// allows no shorter time.
+	// A node that does not answer pings is taken for gone; gRPC allows no shorter
+	// times.
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 3 * time.Second
+	// unseen is the longest a node can be gone before a call to it fails.
+	unseen = keepaliveTime + keepaliveTimeout
 
 	firstBackoff = 10 * time.Millisecond
 	mostBackoff  = time.Second
@@ -37,9 +39,14 @@ type bounds struct {
 
 // again wraps the error of an attempt that shall be repeated although the error
 // alone would not say so.
-type again struct{ error }
+type again struct {
+	err error
+	// away: by another node.
+	away bool
+}
 
-func (a again) Unwrap() error { return a.error }
+func (a again) Error() string { return a.err.Error() }
+func (a again) Unwrap() error { return a.err }
 
 // call makes attempts, each on one node, until one succeeds or fails for good. An
 // attempt that did not get through moves all calls to the next address; after
@@ -65,8 +72,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		if err := ended(ctx); err != nil {
 			return err
 		}
-		err := sharelockv1.FromError(raw)
-		repeat, away := verdict(raw, err, timedOut)
+		repeat, away, err := verdict(raw, timedOut)
 		if !repeat {
 			return err
 		}
@@ -74,7 +80,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 			c.current.CompareAndSwap(i, (i+1)%uint32(len(c.nodes)))
 		}
 		now := c.now()
-		if now-sent > keepaliveTime+keepaliveTimeout {
+		if now-sent > unseen {
 			failures, delay = 0, firstBackoff // that node was there until just now
 		}
 		if failures++; failures == 1 {
@@ -108,20 +114,24 @@ func (c *Client) try(ctx context.Context, b bounds, n *node, attempt func(contex
 	return err, err != nil && limited.Err() != nil
 }
 
-// verdict says whether an attempt is to be repeated, and whether elsewhere.
-func verdict(raw, err error, timedOut bool) (repeat, away bool) {
-	var a again
+// verdict says whether an attempt is to be repeated, whether by another node, and
+// what its error means.
+func verdict(raw error, timedOut bool) (repeat, away bool, err error) {
+	if a, ok := errors.AsType[again](raw); ok {
+		return true, a.away || timedOut, sharelockv1.FromError(a.err)
+	}
+	err = sharelockv1.FromError(raw)
 	switch {
-	case errors.As(raw, &a):
-		return true, timedOut
 	case timedOut:
-		return true, true
+		return true, true, err
+	case errors.Is(err, ErrUnreachable):
+		return false, false, err
 	case errors.Is(err, sharelock.ErrQuarantined):
 		// The owner itself says so: no other node knows better, and the wait is over.
-		return false, false
+		return false, false, err
 	default:
 		unavailable := status.Code(raw) == codes.Unavailable
-		return unavailable, unavailable
+		return unavailable, unavailable, err
 	}
 }
 
@@ -185,9 +195,5 @@ func jitter(d time.Duration) time.Duration {
 
 // retryAfter is the node's hint, within reason.
 func retryAfter(err error) time.Duration {
-	var e *sharelock.Error
-	if errors.As(err, &e) {
-		return min(e.RetryAfter, mostBackoff)
-	}
-	return 0
+	return min(sharelockv1.RetryAfter(err), mostBackoff)
 }

@@ -14,10 +14,6 @@ func identityToProto(i ring.Identity) *peerv1.Identity {
 	return &peerv1.Identity{Id: i.ID, Counter: i.Counter, Nonce: i.Nonce}
 }
 
-func identityFromProto(i *peerv1.Identity) ring.Identity {
-	return ring.Identity{ID: i.GetId(), Counter: i.GetCounter(), Nonce: i.GetNonce()}
-}
-
 func memberToProto(m ring.Member) *peerv1.Member {
 	return &peerv1.Member{
 		Identity: identityToProto(m.Identity), Name: m.Name,
@@ -146,4 +142,8 @@ func lockFromProto(p *peerv1.Lock) *sharelock.Lock {
 		})
 	}
 	return l
+}
+
+func identityFromProto(i *peerv1.Identity) ring.Identity {
+	return ring.Identity{ID: i.GetId(), Counter: i.GetCounter(), Nonce: i.GetNonce()}
 }

@@ -25,10 +25,12 @@ func ModeFromProto(m Mode) (sharelock.Mode, error) {
 }
 
 // lenientMode is for answers, where a mode of a newer release must not hide the
-// rest. Only the two known modes have a meaning here; the others print as the
-// number they are, as far as it fits.
+// rest. It never becomes one of the two that are known.
 func lenientMode(m Mode) sharelock.Mode {
-	return sharelock.Mode(min(max(m, 0), math.MaxUint8))
+	if m < 0 || m > math.MaxUint8 {
+		return math.MaxUint8
+	}
+	return sharelock.Mode(m)
 }
 
 // HoldToProto is the hold on the wire. SafeFor 0 is left out: only the answers

@@ -1,4 +1,4 @@
-package testcluster
+package memnet
 
 import (
 	"context"
@@ -19,20 +19,20 @@ const (
 	maxBacklog = 1024
 )
 
-// MemHost is a process's place on a [MemNet]; it is a mesh.Network. Loopback and
+// Host is a process's place on a [Net]; it is a Network of package mesh. Loopback and
 // unspecified addresses, and localhost, mean the machine's own address.
-type MemHost struct {
-	net     *MemNet
+type Host struct {
+	net     *Net
 	machine *machine
 	dead    bool
 }
 
 // IP is the machine's address.
-func (h *MemHost) IP() string { return h.machine.ip.String() }
+func (h *Host) IP() string { return h.machine.ip.String() }
 
-// LookupHost gives the addresses of a name: those of [MemNet.Resolve], or the
+// LookupHost gives the addresses of a name: those of [Net.Resolve], or the
 // machine's of that name. An IP address stands for itself.
-func (h *MemHost) LookupHost(_ context.Context, host string) ([]string, error) {
+func (h *Host) LookupHost(_ context.Context, host string) ([]string, error) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	if addrs := h.lookup(host); len(addrs) > 0 {
@@ -41,7 +41,7 @@ func (h *MemHost) LookupHost(_ context.Context, host string) ([]string, error) {
 	return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 }
 
-func (h *MemHost) lookup(host string) []string {
+func (h *Host) lookup(host string) []string {
 	if addrs, ok := h.net.names[host]; ok {
 		return append([]string(nil), addrs...)
 	}
@@ -63,7 +63,7 @@ func (h *MemHost) lookup(host string) []string {
 }
 
 // resolve turns host:port into addresses.
-func (h *MemHost) resolve(addr string) ([]netip.AddrPort, error) {
+func (h *Host) resolve(addr string) ([]netip.AddrPort, error) {
 	host, service, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, &net.AddrError{Err: err.Error(), Addr: addr}
@@ -84,7 +84,7 @@ func (h *MemHost) resolve(addr string) ([]netip.AddrPort, error) {
 }
 
 // own resolves an address to listen on; it must be this machine's.
-func (h *MemHost) own(op, network, addr string) (uint16, error) {
+func (h *Host) own(op, network, addr string) (uint16, error) {
 	if h.dead {
 		return 0, opError(op, network, nil, nil, net.ErrClosed)
 	}
@@ -121,7 +121,7 @@ func pickPort[T any](m *machine, op, network string, want uint16, taken map[uint
 }
 
 // Listen opens a listener on the machine's address.
-func (h *MemHost) Listen(addr string) (net.Listener, error) {
+func (h *Host) Listen(addr string) (net.Listener, error) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	want, err := h.own("listen", "tcp", addr)
@@ -132,7 +132,7 @@ func (h *MemHost) Listen(addr string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &memListener{host: h, port: port}
+	l := &listener{host: h, port: port}
 	l.wake.L = &h.net.mu
 	h.machine.listeners[port] = l
 	return l, nil
@@ -140,7 +140,7 @@ func (h *MemHost) Listen(addr string) (net.Listener, error) {
 
 // Dial opens a stream. While a cut is in the way it waits for its end or for the
 // context.
-func (h *MemHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
+func (h *Host) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	h.net.mu.Lock()
 	targets, err := h.resolve(addr)
 	h.net.mu.Unlock()
@@ -156,7 +156,7 @@ func (h *MemHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	return nil, err
 }
 
-func (h *MemHost) dialOne(ctx context.Context, target netip.AddrPort) (net.Conn, error) {
+func (h *Host) dialOne(ctx context.Context, target netip.AddrPort) (net.Conn, error) {
 	fail := func(err error) error {
 		return opError("dial", "tcp", nil, net.TCPAddrFromAddrPort(target), err)
 	}
@@ -207,7 +207,7 @@ func (w dialWait) until(ctx context.Context) error {
 }
 
 // tryDial connects, or says what to wait for.
-func (h *MemHost) tryDial(target netip.AddrPort, travelled bool) (net.Conn, dialWait, error) {
+func (h *Host) tryDial(target netip.AddrPort, travelled bool) (net.Conn, dialWait, error) {
 	n := h.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -238,18 +238,18 @@ func (h *MemHost) tryDial(target netip.AddrPort, travelled bool) (net.Conn, dial
 	return near, dialWait{}, nil
 }
 
-// memListener is an open port.
-type memListener struct {
-	host *MemHost
+// listener is an open port.
+type listener struct {
+	host *Host
 	port uint16
 	// backlog are streams that nobody has accepted yet.
-	backlog []*memConn
+	backlog []*conn
 	closed  bool
 	wake    sync.Cond
 }
 
 // Accept waits for the next stream.
-func (l *memListener) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) {
 	mu := &l.host.net.mu
 	mu.Lock()
 	defer mu.Unlock()
@@ -267,7 +267,7 @@ func (l *memListener) Accept() (net.Conn, error) {
 }
 
 // Close resets the streams that nobody accepted.
-func (l *memListener) Close() error {
+func (l *listener) Close() error {
 	mu := &l.host.net.mu
 	mu.Lock()
 	defer mu.Unlock()
@@ -278,7 +278,7 @@ func (l *memListener) Close() error {
 	return nil
 }
 
-func (l *memListener) shut() {
+func (l *listener) shut() {
 	l.closed = true
 	delete(l.host.machine.listeners, l.port)
 	for _, c := range l.backlog {
@@ -292,13 +292,13 @@ func (l *memListener) shut() {
 }
 
 // Addr is the machine's address with the port.
-func (l *memListener) Addr() net.Addr {
+func (l *listener) Addr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.host.machine.ip, l.port))
 }
 
 func opError(op, network string, local, remote net.Addr, err error) error {
 	if err == nil {
-		panic(fmt.Sprintf("testcluster: %s without an error", op))
+		panic(fmt.Sprintf("memnet: %s without an error", op))
 	}
 	return &net.OpError{Op: op, Net: network, Source: local, Addr: remote, Err: err}
 }

@@ -1,4 +1,4 @@
-package testcluster
+package memnet
 
 import (
 	"io"
@@ -31,12 +31,12 @@ const (
 	segReset
 )
 
-// memStream is one direction of a connection.
-type memStream struct {
-	net      *MemNet
+// stream is one direction of a connection.
+type stream struct {
+	net      *Net
 	from, to *machine
 	// back is the other direction.
-	back *memStream
+	back *stream
 	// flying are segments that have not arrived, in the order of sending.
 	flying []segment
 	// arrived are bytes nobody has read yet.
@@ -54,7 +54,7 @@ type memStream struct {
 }
 
 // send puts a segment on its way; the network's lock is held.
-func (s *memStream) send(seg segment) {
+func (s *stream) send(seg segment) {
 	seg.due = time.Now().Add(s.net.delay(s.from, s.to))
 	if n := len(s.flying); n > 0 && seg.due.Before(s.flying[n-1].due) {
 		seg.due = s.flying[n-1].due // TCP keeps the order
@@ -66,7 +66,7 @@ func (s *memStream) send(seg segment) {
 
 // pump lets arrive what is due, and sets the timer for the rest. It is called
 // when a segment is sent, when one falls due and when a fault ends.
-func (s *memStream) pump() {
+func (s *stream) pump() {
 	if s.timer != nil {
 		s.timer.Stop()
 		s.timer = nil
@@ -83,13 +83,13 @@ func (s *memStream) pump() {
 	}
 }
 
-func (s *memStream) fire() {
+func (s *stream) fire() {
 	s.net.mu.Lock()
 	defer s.net.mu.Unlock()
 	s.pump()
 }
 
-func (s *memStream) arrive(seg segment) {
+func (s *stream) arrive(seg segment) {
 	switch seg.kind {
 	case segData:
 		if s.deaf || s.broken {
@@ -109,32 +109,32 @@ func (s *memStream) arrive(seg segment) {
 }
 
 // breakOff makes reads and writes fail and forgets unread bytes.
-func (s *memStream) breakOff() {
+func (s *stream) breakOff() {
 	s.broken = true
 	s.held -= len(s.arrived)
 	s.arrived = nil
 	s.wake.Broadcast()
 }
 
-// memConn is one end of a connection.
-type memConn struct {
-	host          *MemHost
+// conn is one end of a connection.
+type conn struct {
+	host          *Host
 	local, remote net.Addr
-	peer          *memConn
-	in, out       *memStream
+	peer          *conn
+	in, out       *stream
 	closed        bool
 	read, write   deadline
 }
 
 // connect makes both ends of a connection.
-func (n *MemNet) connect(a, b *MemHost, from, to netip.AddrPort) (near, far *memConn) {
-	there := &memStream{net: n, from: a.machine, to: b.machine}
-	back := &memStream{net: n, from: b.machine, to: a.machine, back: there}
+func (n *Net) connect(a, b *Host, from, to netip.AddrPort) (near, far *conn) {
+	there := &stream{net: n, from: a.machine, to: b.machine}
+	back := &stream{net: n, from: b.machine, to: a.machine, back: there}
 	there.back = back
 	there.wake.L, back.wake.L = &n.mu, &n.mu
 	localAddr, remoteAddr := net.TCPAddrFromAddrPort(from), net.TCPAddrFromAddrPort(to)
-	near = &memConn{host: a, local: localAddr, remote: remoteAddr, in: back, out: there}
-	far = &memConn{host: b, local: remoteAddr, remote: localAddr, in: there, out: back}
+	near = &conn{host: a, local: localAddr, remote: remoteAddr, in: back, out: there}
+	far = &conn{host: b, local: remoteAddr, remote: localAddr, in: there, out: back}
 	near.peer, far.peer = far, near
 	n.conns[near] = struct{}{}
 	n.conns[far] = struct{}{}
@@ -142,7 +142,7 @@ func (n *MemNet) connect(a, b *MemHost, from, to netip.AddrPort) (near, far *mem
 }
 
 // Read waits for bytes, the end, an error or the deadline.
-func (c *memConn) Read(p []byte) (int, error) {
+func (c *conn) Read(p []byte) (int, error) {
 	mu := &c.host.net.mu
 	mu.Lock()
 	defer mu.Unlock()
@@ -173,7 +173,7 @@ func (c *memConn) Read(p []byte) (int, error) {
 }
 
 // Write waits for room in the window, an error or the deadline.
-func (c *memConn) Write(p []byte) (int, error) {
+func (c *conn) Write(p []byte) (int, error) {
 	mu := &c.host.net.mu
 	mu.Lock()
 	defer mu.Unlock()
@@ -202,7 +202,7 @@ func (c *memConn) Write(p []byte) (int, error) {
 }
 
 // Close ends both directions. Bytes that were written before still arrive.
-func (c *memConn) Close() error {
+func (c *conn) Close() error {
 	mu := &c.host.net.mu
 	mu.Lock()
 	defer mu.Unlock()
@@ -215,7 +215,7 @@ func (c *memConn) Close() error {
 }
 
 // drop closes this end without telling the other.
-func (c *memConn) drop() {
+func (c *conn) drop() {
 	c.closed = true
 	c.read.stop()
 	c.write.stop()
@@ -231,21 +231,21 @@ func (c *memConn) drop() {
 }
 
 // LocalAddr is this end's address.
-func (c *memConn) LocalAddr() net.Addr { return c.local }
+func (c *conn) LocalAddr() net.Addr { return c.local }
 
 // RemoteAddr is the other end's address.
-func (c *memConn) RemoteAddr() net.Addr { return c.remote }
+func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
 // SetDeadline sets both deadlines.
-func (c *memConn) SetDeadline(t time.Time) error { return c.setDeadlines(t, &c.read, &c.write) }
+func (c *conn) SetDeadline(t time.Time) error { return c.setDeadlines(t, &c.read, &c.write) }
 
 // SetReadDeadline makes reads fail from t on; the zero time never.
-func (c *memConn) SetReadDeadline(t time.Time) error { return c.setDeadlines(t, &c.read) }
+func (c *conn) SetReadDeadline(t time.Time) error { return c.setDeadlines(t, &c.read) }
 
 // SetWriteDeadline makes writes fail from t on; the zero time never.
-func (c *memConn) SetWriteDeadline(t time.Time) error { return c.setDeadlines(t, &c.write) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.setDeadlines(t, &c.write) }
 
-func (c *memConn) setDeadlines(t time.Time, list ...*deadline) error {
+func (c *conn) setDeadlines(t time.Time, list ...*deadline) error {
 	mu := &c.host.net.mu
 	mu.Lock()
 	defer mu.Unlock()
@@ -262,7 +262,7 @@ func (c *memConn) setDeadlines(t time.Time, list ...*deadline) error {
 	return nil
 }
 
-func (c *memConn) fail(op string, err error) error {
+func (c *conn) fail(op string, err error) error {
 	return opError(op, "tcp", c.local, c.remote, err)
 }
 

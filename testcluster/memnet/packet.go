@@ -1,4 +1,4 @@
-package testcluster
+package memnet
 
 import (
 	"net"
@@ -21,9 +21,9 @@ type datagram struct {
 	from netip.AddrPort
 }
 
-// memPacketConn is a datagram socket.
-type memPacketConn struct {
-	host   *MemHost
+// packetConn is a datagram socket.
+type packetConn struct {
+	host   *Host
 	port   uint16
 	queue  []datagram
 	closed bool
@@ -32,7 +32,7 @@ type memPacketConn struct {
 }
 
 // ListenPacket opens a datagram socket on the machine's address.
-func (h *MemHost) ListenPacket(addr string) (net.PacketConn, error) {
+func (h *Host) ListenPacket(addr string) (net.PacketConn, error) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	want, err := h.own("listen", "udp", addr)
@@ -43,14 +43,14 @@ func (h *MemHost) ListenPacket(addr string) (net.PacketConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &memPacketConn{host: h, port: port}
+	s := &packetConn{host: h, port: port}
 	s.wake.L = &h.net.mu
 	h.machine.sockets[port] = s
 	return s, nil
 }
 
 // ReadFrom waits for a datagram; what does not fit into p is lost.
-func (s *memPacketConn) ReadFrom(p []byte) (int, net.Addr, error) {
+func (s *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	mu := &s.host.net.mu
 	mu.Lock()
 	defer mu.Unlock()
@@ -71,7 +71,7 @@ func (s *memPacketConn) ReadFrom(p []byte) (int, net.Addr, error) {
 }
 
 // WriteTo sends a datagram. Like UDP it does not say whether it arrived.
-func (s *memPacketConn) WriteTo(p []byte, addr net.Addr) (int, error) {
+func (s *packetConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 	n := s.host.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -104,7 +104,7 @@ func (s *memPacketConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 }
 
 // post delivers a datagram now or after the link's delay.
-func (n *MemNet) post(from, to *machine, port uint16, d datagram) {
+func (n *Net) post(from, to *machine, port uint16, d datagram) {
 	wait := n.delay(from, to)
 	if wait == 0 {
 		n.deliver(from, to, port, d)
@@ -117,7 +117,7 @@ func (n *MemNet) post(from, to *machine, port uint16, d datagram) {
 	})
 }
 
-func (n *MemNet) deliver(from, to *machine, port uint16, d datagram) {
+func (n *Net) deliver(from, to *machine, port uint16, d datagram) {
 	s := to.sockets[port]
 	if s == nil || n.blocked(from, to) || len(s.queue) >= maxQueue {
 		return
@@ -127,7 +127,7 @@ func (n *MemNet) deliver(from, to *machine, port uint16, d datagram) {
 }
 
 // Close drops what was not read.
-func (s *memPacketConn) Close() error {
+func (s *packetConn) Close() error {
 	mu := &s.host.net.mu
 	mu.Lock()
 	defer mu.Unlock()
@@ -138,7 +138,7 @@ func (s *memPacketConn) Close() error {
 	return nil
 }
 
-func (s *memPacketConn) shut() {
+func (s *packetConn) shut() {
 	s.closed = true
 	s.queue = nil
 	s.read.stop()
@@ -147,15 +147,15 @@ func (s *memPacketConn) shut() {
 }
 
 // LocalAddr is the machine's address with the port.
-func (s *memPacketConn) LocalAddr() net.Addr {
+func (s *packetConn) LocalAddr() net.Addr {
 	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(s.host.machine.ip, s.port))
 }
 
 // SetDeadline is SetReadDeadline: writes never wait.
-func (s *memPacketConn) SetDeadline(t time.Time) error { return s.SetReadDeadline(t) }
+func (s *packetConn) SetDeadline(t time.Time) error { return s.SetReadDeadline(t) }
 
 // SetReadDeadline makes reads fail from t on; the zero time never.
-func (s *memPacketConn) SetReadDeadline(t time.Time) error {
+func (s *packetConn) SetReadDeadline(t time.Time) error {
 	mu := &s.host.net.mu
 	mu.Lock()
 	defer mu.Unlock()
@@ -167,8 +167,8 @@ func (s *memPacketConn) SetReadDeadline(t time.Time) error {
 }
 
 // SetWriteDeadline does nothing: writes never wait.
-func (s *memPacketConn) SetWriteDeadline(time.Time) error { return nil }
+func (s *packetConn) SetWriteDeadline(time.Time) error { return nil }
 
-func (s *memPacketConn) fail(op string, err error) error {
+func (s *packetConn) fail(op string, err error) error {
 	return opError(op, "udp", s.LocalAddr(), nil, err)
 }

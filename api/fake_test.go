@@ -1,0 +1,325 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var testLimits = sharelock.Limits{
+	DefaultTTL:  60 * time.Second,
+	MaxTTL:      60 * time.Second,
+	DefaultWait: 10 * time.Second,
+	MaxWait:     10 * time.Minute,
+}
+
+// fakeNode is a lock service of one map with a FIFO queue per key. Holds do not
+// expire: nothing in these tests waits for it.
+type fakeNode struct {
+	mu      sync.Mutex // guards all below
+	keys    map[string]*fakeKey
+	counter uint32
+	err     error                    // what every call returns, if set
+	hook    func()                   // run at the start of every call, if set
+	ready   error                    // Ready's answer
+	last    sharelock.AcquireRequest // as it arrived, before defaults
+	reason  string                   // of the last forced release
+	once    bool                     // sentOnce of the last release
+	left    int
+
+	waits chan string // a key for each acquire that begins to wait
+	ends  chan error  // ctx.Err() of each acquire whose context ended
+}
+
+type fakeKey struct {
+	holds   []sharelock.Hold
+	waiters []*fakeWaiter
+}
+
+type fakeWaiter struct {
+	req     sharelock.AcquireRequest
+	granted chan sharelock.Hold // buffered
+}
+
+var _ Node = (*fakeNode)(nil)
+
+func newFake() *fakeNode {
+	return &fakeNode{
+		keys:  map[string]*fakeKey{},
+		waits: make(chan string, 100),
+		ends:  make(chan error, 100),
+	}
+}
+
+// set changes what the node does, under its lock.
+func (n *fakeNode) set(f func(*fakeNode)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f(n)
+}
+
+func (n *fakeNode) enter(key string) error {
+	n.mu.Lock()
+	hook, err := n.hook, n.err
+	n.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
+	if err != nil {
+		return err
+	}
+	return sharelock.CheckKey(key)
+}
+
+func (n *fakeNode) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error) {
+	n.set(func(n *fakeNode) { n.last = r })
+	if err := n.enter(r.Key); err != nil {
+		return sharelock.Hold{}, err
+	}
+	if err := testLimits.Check(&r); err != nil {
+		return sharelock.Hold{}, err
+	}
+	n.mu.Lock()
+	k := n.keys[r.Key]
+	if k == nil {
+		k = &fakeKey{}
+		n.keys[r.Key] = k
+	}
+	w := &fakeWaiter{req: r, granted: make(chan sharelock.Hold, 1)}
+	k.waiters = append(k.waiters, w)
+	n.grant(k)
+	if len(w.granted) == 0 && r.Wait == 0 {
+		err := n.giveUp(k, w)
+		n.mu.Unlock()
+		return sharelock.Hold{}, err
+	}
+	n.mu.Unlock()
+	if len(w.granted) > 0 {
+		return <-w.granted, nil
+	}
+	n.waits <- r.Key
+	timer := time.NewTimer(r.Wait)
+	defer timer.Stop()
+	select {
+	case h := <-w.granted:
+		return h, nil
+	case <-timer.C:
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return sharelock.Hold{}, n.giveUp(k, w)
+	case <-ctx.Done():
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		_ = n.giveUp(k, w)
+		n.ends <- ctx.Err()
+		return sharelock.Hold{}, ctx.Err()
+	}
+}
+
+// grant serves the queue from its head; n.mu is held.
+func (n *fakeNode) grant(k *fakeKey) {
+	for len(k.waiters) > 0 {
+		r := k.waiters[0].req
+		for _, h := range k.holds {
+			if r.Mode == sharelock.Exclusive || h.Mode == sharelock.Exclusive {
+				return
+			}
+		}
+		n.counter++
+		h := sharelock.Hold{
+			Key: r.Key, Token: sharelock.MakeToken(59712345, n.counter), ClientID: r.ClientID, RequestID: r.RequestID,
+			Mode: r.Mode, Slots: r.Slots, TTL: r.TTL, ExpiresIn: r.TTL - 2*time.Millisecond,
+			SafeFor: r.TTL + 4*time.Millisecond, Node: "a", Metadata: r.Metadata,
+		}
+		k.holds = append(k.holds, h)
+		k.waiters[0].granted <- h
+		k.waiters = k.waiters[1:]
+	}
+}
+
+// giveUp takes w out of the queue; n.mu is held.
+func (n *fakeNode) giveUp(k *fakeKey, w *fakeWaiter) error {
+	k.waiters = slices.DeleteFunc(k.waiters, func(x *fakeWaiter) bool { return x == w })
+	return &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: slices.Clone(k.holds), Queue: len(k.waiters)}
+}
+
+// end releases the holds that match, and says why not.
+func (n *fakeNode) end(key string, match func(sharelock.Hold) bool) ([]sharelock.Hold, error) {
+	if err := n.enter(key); err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	k := n.keys[key]
+	if k == nil || len(k.holds) == 0 {
+		return nil, sharelock.ErrNotHeld
+	}
+	var ended, kept []sharelock.Hold
+	for _, h := range k.holds {
+		if match(h) {
+			h.SafeFor, h.ExpiresIn = 0, 0
+			ended = append(ended, h)
+		} else {
+			kept = append(kept, h)
+		}
+	}
+	if len(ended) == 0 {
+		return nil, sharelock.ErrStaleToken
+	}
+	k.holds = kept
+	n.grant(k)
+	return ended, nil
+}
+
+func first(holds []sharelock.Hold, err error) (sharelock.Hold, error) {
+	if err != nil {
+		return sharelock.Hold{}, err
+	}
+	return holds[0], nil
+}
+
+func (n *fakeNode) Renew(_ context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
+	if err := n.enter(key); err != nil {
+		return sharelock.Hold{}, err
+	}
+	if ttl != 0 {
+		if err := testLimits.CheckTTL(ttl); err != nil {
+			return sharelock.Hold{}, err
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	k := n.keys[key]
+	if k == nil || len(k.holds) == 0 {
+		return sharelock.Hold{}, sharelock.ErrNotHeld
+	}
+	for i := range k.holds {
+		if k.holds[i].Token == token {
+			if ttl != 0 {
+				k.holds[i].TTL = ttl
+			}
+			return k.holds[i], nil
+		}
+	}
+	return sharelock.Hold{}, sharelock.ErrStaleToken
+}
+
+func (n *fakeNode) Release(_ context.Context, key string, token sharelock.Token, sentOnce bool) (sharelock.Hold, error) {
+	n.set(func(n *fakeNode) { n.once = sentOnce })
+	return first(n.end(key, func(h sharelock.Hold) bool { return h.Token == token }))
+}
+
+func (n *fakeNode) ReleaseClient(_ context.Context, key, clientID string) (sharelock.Hold, error) {
+	return first(n.end(key, func(h sharelock.Hold) bool { return h.ClientID == clientID }))
+}
+
+func (n *fakeNode) ForceRelease(_ context.Context, key string, token sharelock.Token, reason string) ([]sharelock.Hold, error) {
+	n.set(func(n *fakeNode) { n.reason = reason })
+	return n.end(key, func(h sharelock.Hold) bool { return token == 0 || h.Token == token })
+}
+
+// lock is a key's state; n.mu is held.
+func (n *fakeNode) lock(key string, k *fakeKey) sharelock.Lock {
+	l := sharelock.Lock{Key: key, Partition: 17, Owner: "a", Epoch: 59712345, Holds: slices.Clone(k.holds)}
+	for i := range l.Holds {
+		l.Holds[i].SafeFor = 0
+	}
+	for _, w := range k.waiters {
+		l.Waiters = append(l.Waiters, sharelock.Waiter{
+			ClientID: w.req.ClientID, RequestID: w.req.RequestID, Mode: w.req.Mode, Waiting: 1200 * time.Millisecond,
+		})
+	}
+	return l
+}
+
+func (n *fakeNode) Get(_ context.Context, key string) (sharelock.Lock, error) {
+	if err := n.enter(key); err != nil {
+		return sharelock.Lock{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	k := n.keys[key]
+	if k == nil || len(k.holds)+len(k.waiters) == 0 {
+		return sharelock.Lock{}, sharelock.ErrNotHeld
+	}
+	return n.lock(key, k), nil
+}
+
+func (n *fakeNode) List(_ context.Context, r sharelock.ListRequest) (sharelock.ListPage, error) {
+	if err := n.enter("-"); err != nil {
+		return sharelock.ListPage{}, err
+	}
+	if r.PageSize > sharelock.MaxPageSize {
+		return sharelock.ListPage{}, sharelock.Invalid("page_size", fmt.Sprint(r.PageSize))
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var page sharelock.ListPage
+	for key, k := range n.keys {
+		if len(k.holds) > 0 && strings.HasPrefix(key, r.Prefix) && key > r.PageToken &&
+			(r.ClientID == "" || k.holds[0].ClientID == r.ClientID) {
+			page.Locks = append(page.Locks, n.lock(key, k))
+		}
+	}
+	slices.SortFunc(page.Locks, func(a, b sharelock.Lock) int { return strings.Compare(a.Key, b.Key) })
+	if r.PageSize > 0 && len(page.Locks) > r.PageSize {
+		page.Locks = page.Locks[:r.PageSize]
+		page.NextPageToken = page.Locks[r.PageSize-1].Key
+	}
+	return page, nil
+}
+
+func (n *fakeNode) CheckToken(_ context.Context, key string, token sharelock.Token) (sharelock.TokenCheck, error) {
+	if err := n.enter(key); err != nil {
+		return sharelock.TokenCheck{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var c sharelock.TokenCheck
+	if k := n.keys[key]; k != nil {
+		c.Holds = n.lock(key, k).Holds
+		c.Current = slices.ContainsFunc(k.holds, func(h sharelock.Hold) bool { return h.Token == token })
+	}
+	return c, nil
+}
+
+func (n *fakeNode) Ready() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ready
+}
+
+func (n *fakeNode) Status() Status {
+	return Status{
+		Cluster: "sharelock", Node: "b", Epoch: 59712345, Leader: "a", LeaseValid: true,
+		LeaseRemaining: 1600 * time.Millisecond, Partitions: 1024, Replicas: 2, Active: 341,
+		Members: []Member{{
+			Name: "a", ID: "f00", Incarnation: "1-00000000000000aa", Voter: true, Owns: 341, Backs: 340,
+			HTTP: "10.0.0.1:50051", GRPC: "10.0.0.1:50052", Peer: "10.0.0.1:50053",
+		}},
+	}
+}
+
+func (n *fakeNode) Locate(key string) (Location, error) {
+	if err := n.enter(key); err != nil {
+		return Location{}, err
+	}
+	return Location{Key: key, Partition: 17, Owner: "a", Backups: []string{"c"}, Epoch: 59712345}, nil
+}
+
+func (n *fakeNode) Leave(context.Context) error {
+	if err := n.enter("-"); err != nil {
+		return err
+	}
+	n.set(func(n *fakeNode) { n.left++ })
+	return nil
+}

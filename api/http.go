@@ -1,0 +1,185 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// How long a client may take over the parts of one HTTP request. A wait for a
+// lock is in none of them: while it lasts there is no deadline on the connection,
+// and the answer gets its own.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 15 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 2 * time.Minute
+)
+
+// NewHTTP builds the server of a node's HTTP API in front of node: /v1, the
+// original's /ping, /lock and /unlock, /healthz and /readyz. The caller serves a
+// listener with it and shuts it down; address and TLS are left to the caller too.
+//
+// Keys are part of the path. A slash in a key may be written as it is, except
+// where the rest of the key then reads as another path: GET of a key that ends
+// in /token/… needs %2F.
+func NewHTTP(node Node, o Options) *http.Server {
+	log := o.logger()
+	s := &httpAPI{
+		log:          log,
+		locks:        &locks{node: node},
+		meshes:       &meshes{node: node},
+		legacy:       &legacy{node: node, maxWait: o.MaxWait},
+		ready:        node.Ready,
+		writeTimeout: writeTimeout,
+	}
+	return &http.Server{
+		Handler:           s.guard(s.routes()),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// httpAPI holds what the handlers need. It does not change after it was made.
+type httpAPI struct {
+	log          *slog.Logger
+	locks        *locks
+	meshes       *meshes
+	legacy       *legacy
+	ready        func() error
+	writeTimeout time.Duration
+}
+
+func (s *httpAPI) routes() http.Handler {
+	r := mux.NewRouter().UseEncodedPath().SkipClean(true)
+	// More specific first: a key may contain slashes, and mux takes the first
+	// route that fits. Only GET and HEAD check a token, so that for every other
+	// method /token/5 may be the end of a key.
+	r.Path("/v1/locks/{key:.+}/token/{token:[^/]*}").Methods(http.MethodGet, http.MethodHead).
+		Handler(s.call(s.checkToken))
+	s.handle(r, "/v1/locks/{key:.*}", methods{
+		http.MethodPost:   s.call(s.acquire),
+		http.MethodPatch:  s.call(s.renew),
+		http.MethodDelete: s.call(s.release),
+		http.MethodGet:    s.call(s.get),
+	})
+	s.handle(r, "/v1/locks", methods{http.MethodGet: s.call(s.list)})
+	s.handle(r, "/v1/mesh", methods{http.MethodGet: s.call(s.mesh)})
+	s.handle(r, "/v1/mesh/locate/{key:.*}", methods{http.MethodGet: s.call(s.locate)})
+	s.handle(r, "/v1/mesh/leave", methods{http.MethodPost: s.call(s.leave)})
+	s.handle(r, "/healthz", methods{http.MethodGet: s.healthz})
+	s.handle(r, "/readyz", methods{http.MethodGet: s.readyz})
+	r.Path("/ping").HandlerFunc(s.legacyPing)
+	s.handle(r, "/lock", methods{http.MethodPost: s.legacyLock})
+	s.handle(r, "/unlock", methods{http.MethodPost: s.legacyUnlock})
+	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, pb.ErrNoRoute, nil)
+	})
+	return r
+}
+
+// methods are the handlers of one path. GET's also answers HEAD, whose body
+// net/http drops.
+type methods map[string]http.HandlerFunc
+
+// handle registers one route for all methods of a path. mux's own method
+// matching does not say in Allow what there is.
+func (s *httpAPI) handle(r *mux.Router, path string, m methods) {
+	var allow []string
+	for _, name := range []string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete,
+	} {
+		if m.find(name) != nil {
+			allow = append(allow, name)
+		}
+	}
+	r.Path(path).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := m.find(r.Method)
+		if h == nil {
+			w.Header().Set("Allow", strings.Join(allow, ", "))
+			s.fail(w, r, pb.ErrMethodNotAllowed, nil)
+			return
+		}
+		h(w, r)
+	})
+}
+
+func (m methods) find(method string) http.HandlerFunc {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	return m[method]
+}
+
+// guard is around everything: it makes the path one that the router reads as it
+// was sent, and turns a panic into an answer, or into a broken connection when
+// the answer had begun.
+func (s *httpAPI) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t := &tracked{ResponseWriter: w}
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler { //nolint:errorlint // compared as net/http itself does
+				panic(p)
+			}
+			err := panicked(s.log, r.Method+" "+r.URL.Path, p)
+			if t.begun {
+				panic(http.ErrAbortHandler)
+			}
+			s.fail(t, r, err, nil)
+		}()
+		next.ServeHTTP(t, withValidRawPath(r))
+	})
+}
+
+// tracked knows whether the answer has begun.
+type tracked struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (t *tracked) WriteHeader(status int) {
+	t.begun = true
+	t.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (t *tracked) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// withValidRawPath percent-encodes what a sloppy client left raw in the path. The
+// router matches URL.EscapedPath, which forgets the difference between / and %2F
+// as soon as one byte of the path, say a quote, should have been encoded.
+func withValidRawPath(r *http.Request) *http.Request {
+	raw := r.URL.RawPath
+	if raw == "" || raw == r.URL.EscapedPath() {
+		return r
+	}
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(raw) {
+		c := raw[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9',
+			strings.IndexByte("-._~!$&'()*+,;=:@/%[]", c) >= 0:
+			b.WriteByte(c)
+		default:
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		}
+	}
+	fixed := *r
+	fixed.URL = new(url.URL)
+	*fixed.URL = *r.URL
+	fixed.URL.RawPath = b.String()
+	return &fixed
+}

@@ -1,0 +1,235 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// call makes a handler of a function from request and body to answer. A message
+// that comes with an error are the error's details.
+func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := readBody(w, r)
+		if err != nil {
+			s.fail(w, r, err, nil)
+			return
+		}
+		m, err := f(r, body)
+		if err != nil {
+			s.fail(w, r, err, m)
+			return
+		}
+		data, err := encode(m)
+		if err != nil {
+			s.fail(w, r, err, nil)
+			return
+		}
+		s.write(w, http.StatusOK, data)
+	}
+}
+
+// readBody reads all of the body, also where none is expected: net/http notices
+// that a caller went away only once its body was read.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	tooLarge := &sharelock.Error{
+		Err:     sharelock.ErrMessageTooLarge,
+		Message: fmt.Sprintf("the most is %d bytes", sharelock.MaxBodyBytes),
+	}
+	if r.ContentLength > sharelock.MaxBodyBytes {
+		w.Header().Set("Connection", "close") // rather than read it all
+		return nil, tooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, sharelock.MaxBodyBytes))
+	if err != nil {
+		w.Header().Set("Connection", "close")
+		if _, over := errors.AsType[*http.MaxBytesError](err); over {
+			return nil, tooLarge
+		}
+		return nil, sharelock.Invalid("body", "did not arrive whole and in time")
+	}
+	// The server's ReadTimeout was for the request. Left in place it would end a
+	// longer wait: net/http goes on reading to notice a caller that leaves, and
+	// takes the time-out for one. Not every ResponseWriter has deadlines.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+// decodeBody reads a JSON body into m; an empty one leaves m as it is. The error
+// names the field that is wrong.
+func decodeBody(body []byte, m proto.Message) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
+	err := protojson.Unmarshal(body, m)
+	if err == nil {
+		return nil
+	}
+	// protojson varies the space after its prefix, so that nobody compares texts.
+	text := strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\u00a0", " "), "proto: ")
+	return sharelock.Invalid(wrongField(body, m.ProtoReflect().Type()), text)
+}
+
+// wrongField finds the first field that protojson does not take; "body" when it
+// is none of them.
+func wrongField(body []byte, t protoreflect.MessageType) string {
+	const none = "body"
+	d := json.NewDecoder(bytes.NewReader(body))
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return none
+	}
+	for d.More() {
+		token, err := d.Token()
+		name, ok := token.(string)
+		if err != nil || !ok {
+			return none
+		}
+		fields := t.Descriptor().Fields()
+		field := fields.ByJSONName(name)
+		if field == nil {
+			field = fields.ByTextName(name)
+		}
+		if field == nil {
+			return name
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return none
+		}
+		alone := fmt.Appendf(nil, `{%q:%s}`, field.JSONName(), value)
+		if protojson.Unmarshal(alone, t.New().Interface()) != nil {
+			return string(field.Name())
+		}
+	}
+	return none
+}
+
+// encode is the JSON of an answer. Fields that are zero are there; only absent
+// messages are not.
+func encode(m proto.Message) ([]byte, error) {
+	data, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("%w: encode %s: %w", sharelock.ErrInternal, m.ProtoReflect().Descriptor().Name(), err)
+	}
+	// protojson varies its spaces; equal answers should be equal bytes.
+	var out bytes.Buffer
+	if err := json.Compact(&out, data); err != nil {
+		return nil, fmt.Errorf("%w: compact: %w", sharelock.ErrInternal, err)
+	}
+	return out.Bytes(), nil
+}
+
+// errorBody is the inside of {"error":…}.
+type errorBody struct {
+	Code    int                        `json:"code"`
+	Reason  string                     `json:"reason"`
+	Message string                     `json:"message"`
+	Details map[string]json.RawMessage `json:"details"`
+}
+
+// describe is the body of an error: the details are those of the gRPC status,
+// without their wrappings, and the fields of more, if there is one.
+func describe(err error, more proto.Message) errorBody {
+	st := pb.ToStatus(err)
+	b := errorBody{
+		Code:    pb.HTTPStatus(err),
+		Reason:  pb.Reason(err),
+		Message: st.Message(),
+		Details: map[string]json.RawMessage{},
+	}
+	for _, detail := range st.Details() {
+		switch d := detail.(type) {
+		case *errdetails.ErrorInfo:
+			if field := d.GetMetadata()["field"]; field != "" {
+				b.Details["field"], _ = json.Marshal(field) // a string always can
+			}
+		case *errdetails.RetryInfo:
+			b.Details["retryAfter"] = encodeDuration(d.GetRetryDelay())
+		case *pb.LockHeldDetail:
+			b.add(d)
+		}
+	}
+	if more != nil {
+		b.add(more)
+	}
+	return b
+}
+
+// add puts the fields of m among the details. What cannot be encoded is left
+// out: it must not take the error's place.
+func (b *errorBody) add(m proto.Message) {
+	if data, err := encode(m); err == nil {
+		_ = json.Unmarshal(data, &b.Details) // what encode made
+	}
+}
+
+func encodeDuration(d *durationpb.Duration) json.RawMessage {
+	data, err := encode(d)
+	if err != nil {
+		return json.RawMessage("null")
+	}
+	return data
+}
+
+// fail answers with an error; see describe for more.
+func (s *httpAPI) fail(w http.ResponseWriter, r *http.Request, err error, more proto.Message) {
+	s.logFailure(r, err)
+	body := describe(err, more)
+	s.failWith(w, err, body.Code, struct {
+		Error errorBody `json:"error"`
+	}{body})
+}
+
+// failWith answers with a body that may be another than the usual.
+func (s *httpAPI) failWith(w http.ResponseWriter, err error, status int, body any) {
+	data, merr := json.Marshal(body)
+	if merr != nil {
+		status, data = http.StatusInternalServerError, []byte(`{"error":{"code":500,"reason":"INTERNAL","message":"","details":{}}}`)
+	}
+	if status == http.StatusServiceUnavailable {
+		// Whole seconds, rounded up: retrying early is pointless.
+		seconds := max(1, (pb.RetryAfter(err)+time.Second-1)/time.Second)
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
+	}
+	s.write(w, status, data)
+}
+
+func (s *httpAPI) logFailure(r *http.Request, err error) {
+	logInternal(s.log, r.Method+" "+r.URL.Path, err)
+}
+
+// write sends an answer. The time it may take is bounded here and not by the
+// server's WriteTimeout, which would count the wait for the lock too.
+func (s *httpAPI) write(w http.ResponseWriter, status int, body []byte) {
+	// Errors: not every ResponseWriter has deadlines, and a client that is gone or
+	// too slow finds its connection closed, which is all that there is to do.
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Now().Add(s.writeTimeout))
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	if _, err := w.Write(append(body, '\n')); err != nil {
+		return
+	}
+	if err := rc.Flush(); err == nil {
+		// The next request on this connection must not meet this deadline.
+		_ = rc.SetWriteDeadline(time.Time{})
+	}
+}

@@ -1,0 +1,243 @@
+package api
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/gorilla/mux"
+	"github.com/sgkandale/sharelock"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+func (s *httpAPI) acquire(r *http.Request, body []byte) (proto.Message, error) {
+	m := &pb.AcquireRequest{}
+	key, err := decodeCall(r, body, m)
+	if err != nil {
+		return nil, err
+	}
+	m.Key = key
+	if m.GetClientId() == "" {
+		m.ClientId = r.Header.Get(clientIDHeader)
+	}
+	return orNil(s.locks.Acquire(r.Context(), m))
+}
+
+func (s *httpAPI) renew(r *http.Request, body []byte) (proto.Message, error) {
+	m := &pb.RenewRequest{}
+	key, err := decodeCall(r, body, m)
+	if err != nil {
+		return nil, err
+	}
+	m.Key = key
+	return orNil(s.locks.Renew(r.Context(), m))
+}
+
+// release also is the forced release, of one grant or, without a token, of all.
+func (s *httpAPI) release(r *http.Request, _ []byte) (proto.Message, error) {
+	key, err := pathKey(r)
+	if err != nil {
+		return nil, err
+	}
+	q, err := query(r, "token", "force", "reason")
+	if err != nil {
+		return nil, err
+	}
+	var token uint64
+	if given, ok := q["token"]; ok {
+		if token, err = parseToken(given); err != nil {
+			return nil, err
+		}
+	}
+	switch q["force"] {
+	case "true":
+		return orNil(s.locks.ForceRelease(r.Context(), &pb.ForceReleaseRequest{Key: key, Token: token, Reason: q["reason"]}))
+	case "", "false":
+		if q["reason"] != "" {
+			return nil, sharelock.Invalid("reason", "goes with force=true")
+		}
+		return orNil(s.locks.Release(r.Context(), &pb.ReleaseRequest{Key: key, Token: token}))
+	default:
+		return nil, sharelock.Invalid("force", "is neither true nor false")
+	}
+}
+
+func (s *httpAPI) get(r *http.Request, _ []byte) (proto.Message, error) {
+	key, err := plainKey(r)
+	if err != nil {
+		return nil, err
+	}
+	return orNil(s.locks.Get(r.Context(), &pb.GetRequest{Key: key}))
+}
+
+func (s *httpAPI) list(r *http.Request, _ []byte) (proto.Message, error) {
+	q, err := query(r, "prefix", "clientId", "pageSize", "pageToken")
+	if err != nil {
+		return nil, err
+	}
+	m := &pb.ListRequest{Prefix: q["prefix"], ClientId: q["clientId"], PageToken: q["pageToken"]}
+	if given, ok := q["pageSize"]; ok {
+		n, err := strconv.ParseUint(given, 10, 32)
+		if err != nil {
+			return nil, sharelock.Invalid("page_size", "is not a number from 0 to "+strconv.Itoa(sharelock.MaxPageSize))
+		}
+		m.PageSize = uint32(n)
+	}
+	return orNil(s.locks.List(r.Context(), m))
+}
+
+// checkToken answers a stale token with 412, so that a resource may look at the
+// status alone; the details then are the answer that a current one gets.
+func (s *httpAPI) checkToken(r *http.Request, _ []byte) (proto.Message, error) {
+	key, err := plainKey(r)
+	if err != nil {
+		return nil, err
+	}
+	given, err := url.PathUnescape(mux.Vars(r)["token"])
+	if err != nil {
+		return nil, sharelock.Invalid("token", "has a bad percent-escape")
+	}
+	token, err := parseToken(given)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.locks.CheckToken(r.Context(), &pb.CheckTokenRequest{Key: key, Token: token})
+	if err != nil {
+		return nil, err
+	}
+	if m.GetStale() {
+		return m, sharelock.ErrStaleToken
+	}
+	return m, nil
+}
+
+func (s *httpAPI) mesh(r *http.Request, _ []byte) (proto.Message, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	return orNil(s.meshes.GetMesh(r.Context(), &pb.GetMeshRequest{}))
+}
+
+func (s *httpAPI) locate(r *http.Request, _ []byte) (proto.Message, error) {
+	key, err := plainKey(r)
+	if err != nil {
+		return nil, err
+	}
+	return orNil(s.meshes.Locate(r.Context(), &pb.LocateRequest{Key: key}))
+}
+
+func (s *httpAPI) leave(r *http.Request, body []byte) (proto.Message, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	m := &pb.LeaveRequest{}
+	if err := decodeBody(body, m); err != nil {
+		return nil, err
+	}
+	return orNil(s.meshes.Leave(r.Context(), m))
+}
+
+// healthz says that the process is alive, ready or not.
+func (s *httpAPI) healthz(w http.ResponseWriter, _ *http.Request) {
+	s.write(w, http.StatusOK, []byte(`{"status":"ok"}`))
+}
+
+// readyz says whether this node may serve locks, and if not why.
+func (s *httpAPI) readyz(w http.ResponseWriter, r *http.Request) {
+	if err := s.ready(); err != nil {
+		s.fail(w, r, err, nil)
+		return
+	}
+	s.write(w, http.StatusOK, []byte(`{"status":"ready"}`))
+}
+
+// decodeCall reads the key from the path and the rest of m from the body. A key
+// in the body too is fine if it is the same.
+func decodeCall(r *http.Request, body []byte, m interface {
+	proto.Message
+	GetKey() string
+},
+) (key string, err error) {
+	if key, err = plainKey(r); err != nil {
+		return "", err
+	}
+	if err := decodeBody(body, m); err != nil {
+		return "", err
+	}
+	if got := m.GetKey(); got != "" && got != key {
+		return "", sharelock.Invalid("key", "is another one in the body than in the path")
+	}
+	return key, nil
+}
+
+// plainKey is the path's key of a call that takes no query parameters.
+func plainKey(r *http.Request) (string, error) {
+	if _, err := query(r); err != nil {
+		return "", err
+	}
+	return pathKey(r)
+}
+
+func pathKey(r *http.Request) (string, error) {
+	key, err := url.PathUnescape(mux.Vars(r)["key"])
+	if err != nil {
+		return "", sharelock.Invalid("key", "has a bad percent-escape")
+	}
+	return key, sharelock.CheckKey(key)
+}
+
+func parseToken(s string) (uint64, error) {
+	token, err := strconv.ParseUint(s, 10, 64)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return 0, sharelock.Invalid("token", "does not fit a signed 64-bit integer")
+	case err != nil:
+		return 0, sharelock.Invalid("token", "is not a decimal number")
+	}
+	return token, nil
+}
+
+// query are the parameters of a request. One that the call does not have, or has
+// twice, is refused just as an unknown field of a body: a mistyped prefix must
+// not list everything.
+func query(r *http.Request, names ...string) (map[string]string, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, sharelock.Invalid("query", "has a bad percent-escape or a semicolon")
+	}
+	q := make(map[string]string, len(names))
+	for _, name := range names {
+		given, ok := values[name]
+		if !ok {
+			continue
+		}
+		delete(values, name)
+		if len(given) > 1 {
+			return nil, sharelock.Invalid(name, "is given more than once")
+		}
+		if !utf8.ValidString(given[0]) {
+			return nil, sharelock.Invalid(name, "is not valid UTF-8")
+		}
+		q[name] = given[0]
+	}
+	if unknown := slices.Sorted(maps.Keys(values)); len(unknown) > 0 {
+		return nil, sharelock.Invalid(unknown[0], "is not a parameter of this request")
+	}
+	return q, nil
+}
+
+// orNil keeps a typed nil out of the interface.
+func orNil[M any, P interface {
+	*M
+	proto.Message
+}](m P, err error) (proto.Message, error) {
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}

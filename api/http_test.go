@@ -1,0 +1,569 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// exchange sends one request straight to the handler. A path is given raw, as on
+// the wire. Headers come in pairs.
+func exchange(t testing.TB, h http.Handler, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://node"+target, strings.NewReader(body))
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, target, err)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// wantJSON compares the status and the whole body, whatever the order of fields.
+func wantJSON(t testing.TB, w *httptest.ResponseRecorder, status int, want string) {
+	t.Helper()
+	if w.Code != status {
+		t.Errorf("status %d, want %d; body %s", w.Code, status, w.Body)
+	}
+	var got, exp any
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Errorf("body %q: %v", w.Body, err)
+	}
+	if err := json.Unmarshal([]byte(want), &exp); err != nil {
+		t.Fatalf("the test's JSON %q: %v", want, err)
+	}
+	if !reflect.DeepEqual(got, exp) {
+		t.Errorf("body\n %s\nwant\n %s", w.Body, want)
+	}
+	if ct := w.Header().Get("Content-Type"); ct != "application/json" {
+		t.Errorf("content type %q", ct)
+	}
+}
+
+// errorOf reads an error body, checking its shape.
+func errorOf(t testing.TB, w *httptest.ResponseRecorder) errorBody {
+	t.Helper()
+	var b struct {
+		Error *errorBody `json:"error"`
+	}
+	d := json.NewDecoder(strings.NewReader(w.Body.String()))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&b); err != nil || b.Error == nil {
+		t.Fatalf("status %d, body %q is not an error: %v", w.Code, w.Body, err)
+	}
+	if b.Error.Code != w.Code || b.Error.Reason == "" || b.Error.Message == "" || b.Error.Details == nil {
+		t.Errorf("status %d, incomplete error %s", w.Code, w.Body)
+	}
+	return *b.Error
+}
+
+// wantInvalid is an INVALID_ARGUMENT that names the field.
+func wantInvalid(t testing.TB, w *httptest.ResponseRecorder, field string) {
+	t.Helper()
+	e := errorOf(t, w)
+	want, _ := json.Marshal(field)
+	if w.Code != 400 || e.Reason != "INVALID_ARGUMENT" || string(e.Details["field"]) != string(want) {
+		t.Errorf("got %d %s, want 400 INVALID_ARGUMENT naming %s", w.Code, w.Body, field)
+	}
+}
+
+const (
+	token1 = "256462568930410497" // epoch 59712345, counter 1
+	token2 = "256462568930410498"
+)
+
+const acquireBody = `{"clientId":"w1","requestId":"r-7","ttl":"10s","wait":"5s","mode":"EXCLUSIVE","metadata":{"why":"demo"}}`
+
+// The contract's shapes, to the letter.
+func TestHTTPShapes(t *testing.T) {
+	node := newFake()
+	h := NewHTTP(node, Options{}).Handler
+	hold := func(ttl, rest string) string {
+		return `{"key":"orders/42","token":"` + token1 + `","clientId":"w1","requestId":"r-7","mode":"EXCLUSIVE","slots":0,
+			"ttl":"` + ttl + `","node":"a","metadata":{"why":"demo"}` + rest + `}`
+	}
+	wantJSON(t, exchange(t, h, "POST", "/v1/locks/orders%2F42", acquireBody), 200,
+		`{"hold":`+hold("10s", `,"expiresIn":"9.998s","safeFor":"10.004s"`)+`}`)
+
+	done := make(chan *httptest.ResponseRecorder)
+	go func() {
+		done <- exchange(t, h, "POST", "/v1/locks/orders/42", `{"clientId":"w2","requestId":"r-9","wait":"60s"}`)
+	}()
+	<-node.waits
+	lock := `{"key":"orders/42","partition":17,"owner":"a","epoch":59712345,"holds":[` + hold("10s", `,"expiresIn":"9.998s"`) + `],
+		"waiters":[{"clientId":"w2","requestId":"r-9","mode":"EXCLUSIVE","slots":0,"waiting":"1.200s","metadata":{}}]}`
+	wantJSON(t, exchange(t, h, "GET", "/v1/locks/orders%2F42", ""), 200, `{"lock":`+lock+`}`)
+	wantJSON(t, exchange(t, h, "GET", "/v1/locks?prefix=orders", ""), 200, `{"locks":[`+lock+`],"nextPageToken":""}`)
+	wantJSON(t, exchange(t, h, "GET", "/v1/locks?prefix=none", ""), 200, `{"locks":[],"nextPageToken":""}`)
+	wantJSON(t, exchange(t, h, "GET", "/v1/locks/orders%2F42/token/"+token1, ""), 200,
+		`{"stale":false,"holds":[`+hold("10s", `,"expiresIn":"9.998s"`)+`]}`)
+	wantJSON(t, exchange(t, h, "POST", "/v1/locks/orders%2F42", `{"clientId":"w3","wait":"0s"}`), 409,
+		`{"error":{"code":409,"reason":"LOCK_HELD","message":"lock is held",
+			"details":{"holds":[`+hold("10s", `,"expiresIn":"9.998s","safeFor":"10.004s"`)+`],"waiters":1}}}`)
+	wantJSON(t, exchange(t, h, "PATCH", "/v1/locks/orders%2F42", `{"token":"`+token1+`","ttl":"20s"}`), 200,
+		`{"hold":`+hold("20s", `,"expiresIn":"9.998s","safeFor":"10.004s"`)+`}`)
+	wantJSON(t, exchange(t, h, "DELETE", "/v1/locks/orders%2F42?token="+token1, ""), 200,
+		`{"hold":`+hold("20s", `,"expiresIn":"0s"`)+`}`)
+	wantJSON(t, <-done, 200, `{"hold":{"key":"orders/42","token":"`+token2+`","clientId":"w2","requestId":"r-9","mode":"EXCLUSIVE",
+		"slots":0,"ttl":"60s","expiresIn":"59.998s","safeFor":"60.004s","node":"a","metadata":{}}}`)
+
+	w := exchange(t, h, "GET", "/v1/locks/orders%2F42/token/"+token1, "")
+	if e := errorOf(t, w); w.Code != 412 || e.Reason != "STALE_TOKEN" || string(e.Details["stale"]) != "true" ||
+		!strings.Contains(string(e.Details["holds"]), token2) {
+		t.Errorf("a stale token: %d %s", w.Code, w.Body)
+	}
+	w = exchange(t, h, "GET", "/v1/locks/orders%2F42/token/0", "")
+	if w.Code != 412 {
+		t.Errorf("no token: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestHTTPMesh(t *testing.T) {
+	node := newFake()
+	h := NewHTTP(node, Options{}).Handler
+	wantJSON(t, exchange(t, h, "GET", "/v1/mesh", ""), 200,
+		`{"cluster":"sharelock","node":"b","epoch":59712345,"leader":"a","lease":{"valid":true,"remaining":"1.600s"},
+		"partitions":1024,"replicas":2,"quarantined":0,"active":341,
+		"members":[{"name":"a","id":"f00","incarnation":"1-00000000000000aa","voter":true,"leaving":false,"owns":341,"backs":340,
+		"http":"10.0.0.1:50051","grpc":"10.0.0.1:50052","peer":"10.0.0.1:50053"}]}`)
+	wantJSON(t, exchange(t, h, "GET", "/v1/mesh/locate/orders%2F42", ""), 200,
+		`{"key":"orders/42","partition":17,"owner":"a","backups":["c"],"epoch":59712345}`)
+	wantInvalid(t, exchange(t, h, "GET", "/v1/mesh/locate/", ""), "key")
+	wantJSON(t, exchange(t, h, "POST", "/v1/mesh/leave", ""), 200, `{}`)
+	wantJSON(t, exchange(t, h, "POST", "/v1/mesh/leave", `{}`), 200, `{}`)
+	wantInvalid(t, exchange(t, h, "POST", "/v1/mesh/leave", `{"force":true}`), "force")
+	if node.left != 2 {
+		t.Errorf("the node left %d times, want 2", node.left)
+	}
+}
+
+func TestHTTPHealth(t *testing.T) {
+	node := newFake()
+	h := NewHTTP(node, Options{}).Handler
+	wantJSON(t, exchange(t, h, "GET", "/healthz", ""), 200, `{"status":"ok"}`)
+	wantJSON(t, exchange(t, h, "GET", "/readyz", ""), 200, `{"status":"ready"}`)
+	node.set(func(n *fakeNode) {
+		n.ready = &sharelock.Error{Err: sharelock.ErrNoQuorum, Message: "lease ran out", RetryAfter: 1500 * time.Millisecond}
+	})
+	wantJSON(t, exchange(t, h, "GET", "/healthz", ""), 200, `{"status":"ok"}`)
+	w := exchange(t, h, "GET", "/readyz", "")
+	wantJSON(t, w, 503, `{"error":{"code":503,"reason":"NO_QUORUM","message":"no quorum: lease ran out","details":{"retryAfter":"1.500s"}}}`)
+	if got := w.Header().Get("Retry-After"); got != "2" {
+		t.Errorf("Retry-After %q, want 2", got)
+	}
+}
+
+func TestHTTPForcedRelease(t *testing.T) {
+	node := newFake()
+	h := NewHTTP(node, Options{}).Handler
+	take := func() {
+		t.Helper()
+		for _, c := range []string{"w1", "w2"} {
+			if w := exchange(t, h, "POST", "/v1/locks/k", `{"clientId":"`+c+`","mode":"SHARED"}`); w.Code != 200 {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+		}
+	}
+	take()
+	w := exchange(t, h, "DELETE", "/v1/locks/k?force=true&reason=stuck+job", "")
+	var r struct {
+		Hold  *json.RawMessage
+		Holds []json.RawMessage
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &r); err != nil || w.Code != 200 || r.Hold == nil || len(r.Holds) != 2 {
+		t.Errorf("all: %d %s %v", w.Code, w.Body, err)
+	}
+	if node.reason != "stuck job" {
+		t.Errorf("reason %q", node.reason)
+	}
+	take()
+	token := fmt.Sprint(sharelock.MakeToken(59712345, 4))
+	w = exchange(t, h, "DELETE", "/v1/locks/k?force=true&token="+token, "")
+	if w.Code != 200 || strings.Count(w.Body.String(), `"w2"`) != 2 || strings.Contains(w.Body.String(), `"w1"`) {
+		t.Errorf("one: %d %s", w.Code, w.Body)
+	}
+	wantInvalid(t, exchange(t, h, "DELETE", "/v1/locks/k?token=1&reason=x", ""), "reason")
+	wantInvalid(t, exchange(t, h, "DELETE", "/v1/locks/k?force=yes", ""), "force")
+	wantInvalid(t, exchange(t, h, "DELETE", "/v1/locks/k?force=true&reason="+strings.Repeat("x", 513), ""), "reason")
+	wantInvalid(t, exchange(t, h, "DELETE", "/v1/locks/k?force=true&reason=%ff", ""), "reason")
+}
+
+func TestHTTPList(t *testing.T) {
+	h := NewHTTP(newFake(), Options{}).Handler
+	for _, k := range []string{"a/1", "a/2", "a/3", "b/1"} {
+		exchange(t, h, "POST", "/v1/locks/"+k, `{"clientId":"c`+k[2:]+`"}`)
+	}
+	keys := func(query string) string {
+		t.Helper()
+		w := exchange(t, h, "GET", "/v1/locks"+query, "")
+		var r struct {
+			Locks         []struct{ Key string }
+			NextPageToken string
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &r); err != nil || w.Code != 200 {
+			t.Fatalf("%s: %d %s", query, w.Code, w.Body)
+		}
+		s := ""
+		for _, l := range r.Locks {
+			s += l.Key + " "
+		}
+		return s + "next=" + r.NextPageToken
+	}
+	for query, want := range map[string]string{
+		"":                                  "a/1 a/2 a/3 b/1 next=",
+		"?prefix=a%2F":                      "a/1 a/2 a/3 next=",
+		"?prefix=a/&pageSize=2":             "a/1 a/2 next=a/2",
+		"?pageSize=2&pageToken=a/2":         "a/3 b/1 next=",
+		"?clientId=c1":                      "a/1 b/1 next=",
+		"?prefix=b&clientId=c1&pageSize=0":  "b/1 next=",
+		"?prefix=&clientId=&pageToken=":     "a/1 a/2 a/3 b/1 next=",
+		"?pageSize=1000":                    "a/1 a/2 a/3 b/1 next=",
+		"?prefix=%E2%82%AC&pageToken=%00%01": "next=",
+	} {
+		if got := keys(query); got != want {
+			t.Errorf("%s: got %s, want %s", query, got, want)
+		}
+	}
+	for query, field := range map[string]string{
+		"?pageSize=-1":         "page_size",
+		"?pageSize=x":          "page_size",
+		"?pageSize=":           "page_size",
+		"?pageSize=1001":       "page_size",
+		"?pageSize=4294967296": "page_size",
+		"?prefx=a":             "prefx",
+		"?prefix=a&prefix=b":   "prefix",
+		"?prefix=%ff":          "prefix",
+		"?prefix=%zz":          "query",
+		"?a;b":                 "query",
+	} {
+		w := exchange(t, h, "GET", "/v1/locks"+query, "")
+		t.Run(query, func(t *testing.T) { wantInvalid(t, w, field) })
+	}
+}
+
+// Every error of the table leaves by HTTP in the one shape.
+func TestHTTPErrors(t *testing.T) {
+	node := newFake()
+	h := NewHTTP(node, Options{}).Handler
+	for _, e := range []error{
+		sharelock.ErrInvalidArgument, sharelock.ErrUnauthenticated, sharelock.ErrPermissionDenied, sharelock.ErrLockHeld,
+		sharelock.ErrNotHeld, sharelock.ErrStaleToken, sharelock.ErrModeConflict, sharelock.ErrRequestOver,
+		sharelock.ErrTooManyWaiters, sharelock.ErrQuota, sharelock.ErrNoQuorum, sharelock.ErrNotReady,
+		sharelock.ErrQuarantined, sharelock.ErrMessageTooLarge, sharelock.ErrInternal, errors.New("boom"),
+	} {
+		node.set(func(n *fakeNode) { n.err = &sharelock.Error{Err: e, Message: "m", Field: "f"} })
+		for _, c := range [][3]string{
+			{"POST", "/v1/locks/k", `{"clientId":"c"}`},
+			{"PATCH", "/v1/locks/k", `{"token":1}`},
+			{"DELETE", "/v1/locks/k?token=1", ""},
+			{"DELETE", "/v1/locks/k?force=true", ""},
+			{"GET", "/v1/locks/k", ""},
+			{"GET", "/v1/locks", ""},
+			{"GET", "/v1/locks/k/token/1", ""},
+			{"GET", "/v1/mesh/locate/k", ""},
+			{"POST", "/v1/mesh/leave", ""},
+		} {
+			w := exchange(t, h, c[0], c[1], c[2])
+			got := errorOf(t, w)
+			if w.Code != pb.HTTPStatus(e) || got.Reason != pb.Reason(e) || string(got.Details["field"]) != `"f"` {
+				t.Errorf("%s %s with %v: %d %s", c[0], c[1], e, w.Code, w.Body)
+			}
+			if has := w.Header().Get("Retry-After") == "1"; has != (w.Code == 503) {
+				t.Errorf("%d has Retry-After %q", w.Code, w.Header().Get("Retry-After"))
+			}
+		}
+	}
+}
+
+func TestHTTPRoutesAndMethods(t *testing.T) {
+	h := NewHTTP(newFake(), Options{}).Handler
+	for _, path := range []string{"/", "/v1", "/v1/", "/v2/locks/k", "/v1/meshes", "/metrics", "/lock/", "/ping/x", "/v1//locks", "/healthz/"} {
+		w := exchange(t, h, "GET", path, "")
+		if e := errorOf(t, w); w.Code != 404 || e.Reason != "NOT_FOUND" {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	for path, allow := range map[string]string{
+		"/v1/locks/k":           "GET, HEAD, POST, PATCH, DELETE",
+		"/v1/locks/k/token/1":   "GET, HEAD, POST, PATCH, DELETE", // a key, but for GET and HEAD
+		"/v1/locks":             "GET, HEAD",
+		"/v1/mesh":              "GET, HEAD",
+		"/v1/mesh/locate/k":     "GET, HEAD",
+		"/v1/mesh/leave":        "POST",
+		"/healthz":              "GET, HEAD",
+		"/readyz":               "GET, HEAD",
+		"/lock":                 "POST",
+		"/unlock":               "POST",
+		"/v1/mesh/locate/a%2Fb": "GET, HEAD",
+	} {
+		for _, method := range []string{"PUT", "OPTIONS", "TRACE", "BREW"} {
+			w := exchange(t, h, method, path, "")
+			if e := errorOf(t, w); w.Code != 405 || e.Reason != "METHOD_NOT_ALLOWED" || w.Header().Get("Allow") != allow {
+				t.Errorf("%s %s: %d, Allow %q, %s", method, path, w.Code, w.Header().Get("Allow"), w.Body)
+			}
+		}
+	}
+	if w := exchange(t, h, "POST", "/v1/locks", ""); w.Code != 405 {
+		t.Errorf("POST of no key: %d", w.Code)
+	}
+	if w := exchange(t, h, "HEAD", "/readyz", ""); w.Code != 200 {
+		t.Errorf("HEAD: %d", w.Code)
+	}
+	wantInvalid(t, exchange(t, h, "POST", "/v1/locks/", `{"clientId":"c"}`), "key")
+	wantInvalid(t, exchange(t, h, "GET", "/v1/mesh?verbose=1", ""), "verbose")
+}
+
+// What the adapter must tell apart: given and not given.
+func TestHTTPPresence(t *testing.T) {
+	node := newFake()
+	h := NewHTTP(node, Options{}).Handler
+	for _, c := range []struct {
+		body      string
+		header    string
+		ttl, wait time.Duration
+		client    string
+	}{
+		{"", "hdr", 0, sharelock.DefaultWait, "hdr"},
+		{" \n", "hdr", 0, sharelock.DefaultWait, "hdr"},
+		{"{}", "hdr", 0, sharelock.DefaultWait, "hdr"},
+		{`{"ttl":null,"wait":null,"clientId":""}`, "hdr", 0, sharelock.DefaultWait, "hdr"},
+		{`{"clientId":"body","wait":"0s"}`, "hdr", 0, 0, "body"},
+		{`{"client_id":"snake","ttl":"0.1s","wait":"600s"}`, "", sharelock.MinTTL, 10 * time.Minute, "snake"},
+	} {
+		key := fmt.Sprintf("/v1/locks/%p", &c)
+		w := exchange(t, h, "POST", key, c.body, "X-Client-Id", c.header)
+		if w.Code != 200 {
+			t.Errorf("%q: %d %s", c.body, w.Code, w.Body)
+		}
+		if r := node.last; r.TTL != c.ttl || r.Wait != c.wait || r.ClientID != c.client {
+			t.Errorf("%q arrived as %+v", c.body, r)
+		}
+	}
+	wantInvalid(t, exchange(t, h, "POST", "/v1/locks/k", ""), "client_id")
+	wantInvalid(t, exchange(t, h, "PATCH", "/v1/locks/k", ""), "token")
+	wantInvalid(t, exchange(t, h, "DELETE", "/v1/locks/k", ""), "token")
+	if w := exchange(t, h, "POST", "/v1/locks/k", `{"clientId":"c","key":"k"}`); w.Code != 200 {
+		t.Errorf("the same key twice: %d %s", w.Code, w.Body)
+	}
+	wantInvalid(t, exchange(t, h, "POST", "/v1/locks/k", `{"clientId":"c","key":"j"}`), "key")
+	wantInvalid(t, exchange(t, h, "PATCH", "/v1/locks/k", `{"token":"1","key":"j"}`), "key")
+}
+
+func TestHTTPBadBodies(t *testing.T) {
+	h := NewHTTP(newFake(), Options{}).Handler
+	deep := strings.Repeat("[", 30_000) + strings.Repeat("]", 30_000)
+	pairs := func(n int, value string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `"k%d":%q,`, i, value)
+		}
+		return strings.TrimSuffix(b.String(), ",")
+	}
+	for body, field := range map[string]string{
+		`{`:                                   "body",
+		`[]`:                                  "body",
+		`null`:                                "body",
+		`"x"`:                                 "body",
+		`{} {}`:                               "body",
+		`{"clientId":"a","clientId":"b"}`:     "body",
+		`{"clientId":"a","client_id":"b"}`:    "body",
+		"{\"clientId\":\"a\xff\"}":            "client_id",
+		`{"clientId":"a\u0000"}`:              "client_id",
+		`{"clientId":"` + strings.Repeat("c", 129) + `"}`: "client_id",
+		`{"clientId":1}`:                      "client_id",
+		`{"ttl":"10s","nope":1}`:              "nope",
+		`{"nope":` + deep + `}`:               "nope",
+		`{"ttl":` + deep + `}`:                "ttl",
+		deep:                                  "body",
+		`{"ttl":"500ms"}`:                     "ttl",
+		`{"ttl":5}`:                           "ttl",
+		`{"ttl":"99999999999999999999s"}`:     "ttl",
+		`{"ttl":"315576000001s"}`:             "ttl",
+		`{"ttl":"9300000000s"}`:               "ttl",
+		`{"ttl":"0s"}`:                        "ttl",
+		`{"ttl":"-1s"}`:                       "ttl",
+		`{"ttl":"0.099s"}`:                    "ttl",
+		`{"clientId":"c","ttl":"61s"}`:        "ttl",
+		`{"wait":"-0.001s"}`:                  "wait",
+		`{"wait":"-9300000000s"}`:             "wait",
+		`{"clientId":"c","wait":"600.001s"}`:  "wait",
+		`{"mode":"GREEDY"}`:                   "mode",
+		`{"mode":7}`:                          "mode",
+		`{"mode":256}`:                        "mode",
+		`{"slots":-1}`:                        "slots",
+		`{"slots":4294967296}`:                "slots",
+		`{"slots":1e400}`:                     "slots",
+		`{"clientId":"c","slots":1000001}`:    "slots",
+		`{"clientId":"c","slots":2,"mode":"SHARED"}`: "slots",
+		`{"metadata":{"a":1}}`:                "metadata",
+		`{"metadata":{"a":"1","a":"2"}}`:      "metadata",
+		`{"clientId":"c","metadata":{` + pairs(17, "") + `}}`:    "metadata",
+		`{"clientId":"c","metadata":{` + pairs(2, strings.Repeat("v", 1023)) + `}}`: "metadata",
+		`{"clientId":"c","requestId":"` + strings.Repeat("r", 65) + `"}`: "request_id",
+	} {
+		w := exchange(t, h, "POST", "/v1/locks/k", body)
+		t.Run(fmt.Sprintf("%.60s", body), func(t *testing.T) { wantInvalid(t, w, field) })
+	}
+	for body, field := range map[string]string{
+		`{"token":"9223372036854775808"}`:  "token",
+		`{"token":9223372036854775808}`:    "token",
+		`{"token":"18446744073709551616"}`: "token",
+		`{"token":"-1"}`:                   "token",
+		`{"token":1.5}`:                    "token",
+		`{"token":"0"}`:                    "token",
+		`{"token":"1","ttl":"0s"}`:         "ttl",
+		`{"token":"1","ttl":"61s"}`:        "ttl",
+	} {
+		w := exchange(t, h, "PATCH", "/v1/locks/k", body)
+		t.Run(body, func(t *testing.T) { wantInvalid(t, w, field) })
+	}
+	for _, token := range []string{"", "x", "-1", "+1", "1.0", "0x10", "9223372036854775808", "18446744073709551616", "1%20"} {
+		wantInvalid(t, exchange(t, h, "DELETE", "/v1/locks/k?token="+token, ""), "token")
+		wantInvalid(t, exchange(t, h, "GET", "/v1/locks/k/token/"+url.PathEscape(token), ""), "token")
+	}
+}
+
+// Sizes at the very edge.
+func TestHTTPLimits(t *testing.T) {
+	h := NewHTTP(newFake(), Options{}).Handler
+	good := func(key, body string) {
+		t.Helper()
+		if w := exchange(t, h, "POST", "/v1/locks/"+key, body); w.Code != 200 {
+			t.Errorf("%.60s %.60s: %d %s", key, body, w.Code, w.Body)
+		}
+	}
+	good(strings.Repeat("k", 512), `{"clientId":"c"}`)
+	good(strings.Repeat("%2F", 512), `{"clientId":"c"}`)
+	wantInvalid(t, exchange(t, h, "POST", "/v1/locks/"+strings.Repeat("k", 513), `{"clientId":"c"}`), "key")
+	wantInvalid(t, exchange(t, h, "POST", "/v1/locks/a%00b", `{"clientId":"c"}`), "key")
+	wantInvalid(t, exchange(t, h, "GET", "/v1/locks/%ff%fe", ""), "key")
+	wantInvalid(t, exchange(t, h, "GET", "/v1/mesh/locate/%ff", ""), "key")
+	good("ttl", `{"clientId":"`+strings.Repeat("c", 128)+`","requestId":"`+strings.Repeat("r", 64)+`","ttl":"60s"}`)
+	good("slots", `{"clientId":"c","slots":1000000}`)
+	good("meta", `{"clientId":"c","metadata":{"a":"`+strings.Repeat("v", 2047)+`"}}`)
+
+	pad := func(n int) string { s := `{"clientId":"c"}`; return s + strings.Repeat(" ", n-len(s)) }
+	good("body", pad(64<<10))
+	for _, c := range [][2]string{{"POST", "/v1/locks/k"}, {"PATCH", "/v1/locks/k"}, {"DELETE", "/v1/locks/k"}, {"POST", "/lock"}, {"POST", "/unlock"}} {
+		for _, known := range []bool{true, false} {
+			r := httptest.NewRequestWithContext(t.Context(), c[0], c[1], strings.NewReader(pad(64<<10+1)))
+			if !known {
+				r.ContentLength = -1 // as if it came in chunks
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if e := errorOf(t, w); w.Code != 413 || e.Reason != "MESSAGE_TOO_LARGE" {
+				t.Errorf("%s %s: %d %s", c[0], c[1], w.Code, w.Body)
+			}
+		}
+	}
+}
+
+// A key reaches the node as it was meant, however it is written in the path.
+func TestHTTPKeysInPaths(t *testing.T) {
+	node := newFake()
+	h := NewHTTP(node, Options{}).Handler
+	for path, key := range map[string]string{
+		"orders/42":             "orders/42",
+		"orders%2F42":           "orders/42",
+		"orders%2f42":           "orders/42",
+		"a//b":                  "a//b",
+		"/a":                    "/a",
+		"a/":                    "a/",
+		"../../etc/passwd":      "../../etc/passwd",
+		"%2E%2E":                "..",
+		"a%20b+c":               "a b+c",
+		"a%252Fb":               "a%2Fb",
+		"%C3%BC%E2%82%AC":       "ü€",
+		"a%3Fb%23c":             "a?b#c",
+		"a;b,c=d:e@f":           "a;b,c=d:e@f",
+		"a/token/5":             "a/token/5", // only GET reads this as a check
+		"a%2Ftoken%2F5":         "a/token/5",
+		`a%2Ftoken%2F5"`:        `a/token/5"`, // a sloppy quote must not undo %2F
+		"a%0Ab":                 "a\nb",
+		"token/5":               "token/5",
+	} {
+		if w := exchange(t, h, "POST", "/v1/locks/"+path, `{"clientId":"c"}`); w.Code != 200 || node.last.Key != key {
+			t.Errorf("POST %s: %d, key %q, want %q: %s", path, w.Code, node.last.Key, key, w.Body)
+			continue
+		}
+		token := fmt.Sprint(sharelock.MakeToken(59712345, node.counter))
+		w := exchange(t, h, "GET", "/v1/locks/"+url.PathEscape(key), "")
+		if w.Code != 200 || !strings.Contains(w.Body.String(), token) {
+			t.Errorf("GET of %q: %d %s", key, w.Code, w.Body)
+		}
+		for _, raw := range []string{path, url.PathEscape(key)} {
+			w := exchange(t, h, "GET", "/v1/locks/"+raw+"/token/"+token, "")
+			if w.Code != 200 || !strings.Contains(w.Body.String(), token) {
+				t.Errorf("check of %q as %s: %d %s", key, raw, w.Code, w.Body)
+			}
+		}
+		if w := exchange(t, h, "DELETE", "/v1/locks/"+path+"?token="+token, ""); w.Code != 200 {
+			t.Errorf("DELETE %s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+func TestHTTPPanics(t *testing.T) {
+	node := newFake()
+	var log strings.Builder
+	h := NewHTTP(node, Options{Logger: testLogger(&log)}).Handler
+	node.set(func(n *fakeNode) { n.hook = func() { panic("secret detail") } })
+	w := exchange(t, h, "GET", "/v1/locks/k", "")
+	if e := errorOf(t, w); w.Code != 500 || e.Reason != "INTERNAL" || strings.Contains(w.Body.String(), "secret") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if got := log.String(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, "secret detail") || !strings.Contains(got, "fake_test.go") {
+		t.Errorf("log: %s", got)
+	}
+	node.set(func(n *fakeNode) { n.hook = func() { panic(http.ErrAbortHandler) } })
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	exchange(t, h, "GET", "/v1/locks/k", "")
+}
+
+// A panic after the answer began can only break the connection off.
+func TestHTTPPanicInTheMiddle(t *testing.T) {
+	s := &httpAPI{log: Options{}.logger(), writeTimeout: time.Second}
+	h := s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(200)
+		panic("x")
+	}))
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	exchange(t, h, "GET", "/", "")
+}
+
+func TestHTTPInternalErrorsAreLogged(t *testing.T) {
+	node := newFake()
+	var log strings.Builder
+	h := NewHTTP(node, Options{Logger: testLogger(&log)}).Handler
+	node.set(func(n *fakeNode) { n.err = errors.New("odd state") })
+	if w := exchange(t, h, "GET", "/v1/locks/k", ""); w.Code != 500 || !strings.Contains(log.String(), "odd state") {
+		t.Errorf("%d, log %q", w.Code, log.String())
+	}
+	log.Reset()
+	node.set(func(n *fakeNode) { n.err = sharelock.ErrNotHeld })
+	if exchange(t, h, "GET", "/v1/locks/k", ""); log.Len() > 0 {
+		t.Errorf("a usual error is in the log: %s", log.String())
+	}
+}

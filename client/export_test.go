@@ -1,0 +1,10 @@
+package client
+
+import "google.golang.org/grpc"
+
+// DialFake gives the examples the options that lead to a mesh of one fake node,
+// and a function that stops it.
+func DialFake(addr string) (opts []grpc.DialOption, stop func()) {
+	_, opts, stop = newMesh(addr)
+	return opts, stop
+}

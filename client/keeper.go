@@ -1,0 +1,306 @@
+package client
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+const (
+	// look is how often the clock is read while there are locks, whatever the
+	// timer says: timers stop while the machine is suspended.
+	look = time.Second
+	// idle is a wait without locks; adding one ends it.
+	idle = time.Hour
+	// leastAttempt and mostAttempt bound one attempt of a renewal.
+	leastAttempt = 20 * time.Millisecond
+	mostAttempt  = 5 * time.Second
+)
+
+// keeper renews all locks of a client and notices when one runs out. One
+// goroutine watches a heap of what is due; a renewal under way has its own.
+type keeper struct {
+	c    *Client
+	wake chan struct{}
+
+	// mu guards due and the mutable part of every Lock.
+	mu  sync.Mutex
+	due dueHeap
+}
+
+func newKeeper(c *Client) *keeper {
+	return &keeper{c: c, wake: make(chan struct{}, 1)}
+}
+
+// add makes a Lock of a grant and watches over it.
+func (k *keeper) add(h sharelock.Hold, deadline time.Duration, sentOnce, noRenew bool) *Lock {
+	l := &Lock{
+		keeper: k, key: h.Key, token: h.Token, sentOnce: sentOnce, noRenew: noRenew,
+		done:     make(chan struct{}),
+		contexts: make(map[*context.CancelCauseFunc]struct{}),
+		index:    -1,
+		turn:     make(chan struct{}, 1),
+	}
+	k.mu.Lock()
+	l.extend(h, deadline)
+	heap.Push(&k.due, l)
+	k.mu.Unlock()
+	k.nudge()
+	if k.c.life.Err() != nil {
+		k.end(l, ErrClosed) // run may have ended its locks before this one came
+	}
+	return l
+}
+
+// extend takes over an answer whose request was sent at deadline - safe_for.
+// keeper.mu is held.
+func (l *Lock) extend(h sharelock.Hold, deadline time.Duration) {
+	l.hold = h
+	l.deadline = max(l.deadline, deadline)
+	l.warnAt = l.deadline - h.TTL/10
+	l.warned = false
+	// TTL/3 after the send that was answered, a little earlier by chance, so that
+	// locks taken together are not renewed together.
+	l.renewAt = l.deadline - 2*h.TTL/3 - time.Duration(rand.Int64N(int64(h.TTL/30)+1))
+	l.next = l.due()
+}
+
+// due is when something is to be done about the lock. keeper.mu is held.
+func (l *Lock) due() time.Duration {
+	at := l.deadline
+	if !l.warned {
+		at = min(at, l.warnAt)
+	}
+	if !l.noRenew && l.stopRenewal == nil {
+		at = min(at, l.renewAt)
+	}
+	return at
+}
+
+// nudge makes run look again.
+func (k *keeper) nudge() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run is the keeper's goroutine.
+func (k *keeper) run() {
+	timer := time.NewTimer(idle)
+	defer timer.Stop()
+	for {
+		timer.Reset(k.step())
+		select {
+		case <-timer.C:
+		case <-k.wake:
+		case <-k.c.life.Done():
+			k.endAll()
+			return
+		}
+	}
+}
+
+// step does what is due and says how long nothing more will be.
+func (k *keeper) step() time.Duration {
+	for {
+		l, wait := k.first()
+		if l == nil {
+			return wait
+		}
+		k.attend(l)
+	}
+}
+
+// first is a lock that something is due for, or how long none will be.
+func (k *keeper) first() (*Lock, time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.due) == 0 {
+		return nil, idle
+	}
+	if wait := k.due[0].next - k.c.now(); wait > 0 {
+		return nil, min(wait, look)
+	}
+	return k.due[0], 0
+}
+
+// attend does what is due for one lock.
+func (k *keeper) attend(l *Lock) {
+	now := k.c.now()
+	k.mu.Lock()
+	if l.err != nil || now < l.next {
+		k.mu.Unlock()
+		return
+	}
+	switch {
+	case now >= l.deadline:
+		k.mu.Unlock()
+		k.end(l, fmt.Errorf("%w: %w", ErrLost, errLate))
+		k.c.opts.Logger.Warn("lock lost", "key", l.key, "token", l.token, "err", errLate)
+		return
+	case !l.warned && now >= l.warnAt:
+		l.warned = true
+		ends := l.takeContexts()
+		k.requeue(l)
+		k.mu.Unlock()
+		for _, end := range ends {
+			end(l.expiring())
+		}
+		return
+	}
+	ctx, stop := context.WithCancel(k.c.life)
+	l.stopRenewal = stop
+	k.requeue(l)
+	k.mu.Unlock()
+	if !k.c.goWork(func() { k.renew(ctx, stop, l) }) {
+		stop() // closing: run sees it next
+	}
+}
+
+// requeue puts the lock where it belongs now. mu is held.
+func (k *keeper) requeue(l *Lock) {
+	l.next = l.due()
+	if l.index >= 0 {
+		heap.Fix(&k.due, l.index)
+	}
+}
+
+// takeContexts empties the lock's contexts. keeper.mu is held; the ends are to be
+// called without it.
+func (l *Lock) takeContexts() []context.CancelCauseFunc {
+	ends := make([]context.CancelCauseFunc, 0, len(l.contexts))
+	for end := range l.contexts {
+		ends = append(ends, *end)
+	}
+	clear(l.contexts)
+	return ends
+}
+
+// renew renews a lock with whichever node answers, until the deadline.
+func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
+	defer stop()
+	k.mu.Lock()
+	deadline := l.deadline
+	k.mu.Unlock()
+
+	var (
+		hold sharelock.Hold
+		sent time.Duration
+	)
+	err := k.c.call(ctx, bounds{
+		until: deadline, hard: true,
+		// A node that hangs must leave time for the others.
+		attempt: func() time.Duration {
+			left := deadline - k.c.now()
+			return max(min(max(left/4, leastAttempt), mostAttempt, left), time.Millisecond)
+		},
+	}, func(ctx context.Context, n *node) (err error) {
+		sent = k.c.now()
+		hold, err = renew(ctx, n, l.key, l.token, 0)
+		if err != nil && !gone(sharelockv1.FromError(err)) {
+			k.c.opts.Logger.Debug("renewal failed", "key", l.key, "token", l.token, "addr", n.addr, "err", err)
+			// Nothing but the owner's word ends a lock early: whatever else is wrong may
+			// be right again before the deadline.
+			return again{err: err, away: true}
+		}
+		return err
+	})
+	if gone(err) {
+		k.end(l, fmt.Errorf("%w: %w", ErrLost, err))
+		k.c.opts.Logger.Warn("lock lost", "key", l.key, "token", l.token, "err", err)
+		return
+	}
+	k.mu.Lock()
+	l.stopRenewal = nil
+	if err == nil && l.err == nil && k.c.now() < l.deadline {
+		// Q3: from the send of the renewal that was answered. One that is answered
+		// after the deadline is too late, whatever it says.
+		l.extend(hold, sent+hold.SafeFor)
+	} else if err != nil {
+		// Only the deadline is left to wait for.
+		l.renewAt = l.deadline
+	}
+	k.requeue(l)
+	k.mu.Unlock()
+	k.nudge()
+}
+
+// end ends the lock for the reason why, unless it has ended, and gives the reason
+// why it has.
+func (k *keeper) end(l *Lock, why error) error {
+	now := k.c.now()
+	k.mu.Lock()
+	if l.err != nil {
+		defer k.mu.Unlock()
+		return l.err
+	}
+	if now >= l.deadline && !errors.Is(why, ErrLost) {
+		// It ran out while nobody looked.
+		why = fmt.Errorf("%w: %w", ErrLost, errLate)
+	}
+	l.err = why
+	if l.index >= 0 {
+		heap.Remove(&k.due, l.index)
+	}
+	ends := l.takeContexts()
+	stop := l.stopRenewal
+	close(l.done)
+	k.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	for _, end := range ends {
+		end(why)
+	}
+	return why
+}
+
+// endAll ends every lock because the client is closed.
+func (k *keeper) endAll() {
+	for {
+		k.mu.Lock()
+		if len(k.due) == 0 {
+			k.mu.Unlock()
+			return
+		}
+		l := k.due[0]
+		k.mu.Unlock()
+		k.end(l, ErrClosed)
+	}
+}
+
+// dueHeap orders locks by next.
+type dueHeap []*Lock
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].next < h[j].next }
+
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push is for container/heap.
+func (h *dueHeap) Push(x any) {
+	l := x.(*Lock)
+	l.index = len(*h)
+	*h = append(*h, l)
+}
+
+// Pop is for container/heap.
+func (h *dueHeap) Pop() any {
+	old := *h
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	l.index = -1
+	return l
+}

@@ -1,0 +1,167 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// Lock is a lock that this client holds, until [Lock.Done] closes. Its methods
+// are safe for concurrent use.
+type Lock struct {
+	keeper *keeper
+	key    string
+	token  sharelock.Token
+	// sentOnce: exactly one acquire was ever sent with this request id.
+	sentOnce bool
+	noRenew  bool
+	done     chan struct{}
+
+	// The rest is guarded by keeper.mu. All times are the client's clock.
+
+	hold sharelock.Hold
+	// Q3: deadline = the send of the newest request that was answered + its
+	// safe_for. It never moves back.
+	deadline time.Duration
+	// renewAt is when the next renewal is due, warnAt when Context ends.
+	renewAt, warnAt time.Duration
+	// stopRenewal is set while a renewal is under way.
+	stopRenewal context.CancelFunc
+	// err is why the lock ended; nil while it is held.
+	err error
+	// warned: the contexts have been ended, for now.
+	warned   bool
+	contexts map[*context.CancelCauseFunc]struct{}
+	// index in the keeper's heap, -1 when not there; next is its order.
+	index int
+	next  time.Duration
+
+	// turn is held by the one who releases; it guards releasing and released.
+	turn      chan struct{}
+	releasing *releasing
+	released  bool
+}
+
+// Key is what is locked.
+func (l *Lock) Key() string { return l.key }
+
+// Token is the fencing token: larger than that of every earlier grant of the key.
+// Hand it to the resource with every write.
+func (l *Lock) Token() sharelock.Token { return l.token }
+
+// Hold is the lock as the last answer showed it. Its ExpiresIn and SafeFor are of
+// that moment; [Lock.Remaining] counts on.
+func (l *Lock) Hold() sharelock.Hold {
+	l.keeper.mu.Lock()
+	defer l.keeper.mu.Unlock()
+	return l.hold
+}
+
+// Done is closed when the lock can no longer be trusted: it was lost, it has run
+// out by the client's conservative clock, it was released, or the client was
+// closed. [Lock.Err] says which.
+//
+// After the machine was suspended Done may close up to a second late. Remaining
+// is right at once.
+func (l *Lock) Done() <-chan struct{} { return l.done }
+
+// Err is why Done is closed, wrapping [ErrLost], [ErrReleased] or [ErrClosed]; nil
+// while the lock is held.
+func (l *Lock) Err() error {
+	l.keeper.mu.Lock()
+	defer l.keeper.mu.Unlock()
+	return l.err
+}
+
+// Remaining is how long the lock can be trusted from now on, if no renewal is
+// answered any more; 0 when it is over. It reads the clock, and trusts no timer.
+func (l *Lock) Remaining() time.Duration {
+	l.keeper.mu.Lock()
+	defer l.keeper.mu.Unlock()
+	if l.err != nil {
+		return 0
+	}
+	return max(l.deadline-l.keeper.c.now(), 0)
+}
+
+// Context gives a context for work under the lock. It ends when parent ends, when
+// Done closes, and a tenth of the TTL before the lock can be lost because its
+// renewals go unanswered, so that the work has time to stop; [context.Cause] says
+// why, wrapping what Err would say. Call cancel when the work is done.
+func (l *Lock) Context(parent context.Context) (ctx context.Context, cancel context.CancelFunc) {
+	ctx, end := context.WithCancelCause(parent)
+	k := l.keeper
+	k.mu.Lock()
+	err := l.err
+	if err == nil && l.warned {
+		err = l.expiring()
+	}
+	if err == nil {
+		l.contexts[&end] = struct{}{}
+	}
+	k.mu.Unlock()
+	if err != nil {
+		end(err)
+	}
+	return ctx, func() {
+		k.mu.Lock()
+		delete(l.contexts, &end)
+		k.mu.Unlock()
+		end(context.Canceled)
+	}
+}
+
+func (l *Lock) expiring() error { return fmt.Errorf("%w, or about to be: %w", ErrLost, errLate) }
+
+// Release gives the lock back. From the start of the call it counts as released
+// here; if the mesh cannot be told, Release fails, may be called again, and the
+// lock ends with its TTL. Releasing twice is harmless.
+//
+// A lock that was lost before is an error, which wraps [ErrLost]: what was done
+// under it may have overlapped with another holder.
+func (l *Lock) Release(ctx context.Context) error {
+	err := l.release(ctx)
+	return named("release", l.key, err)
+}
+
+func (l *Lock) release(ctx context.Context) error {
+	ctx, done, err := l.keeper.c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+	why := l.keeper.end(l, ErrReleased)
+	lost := errors.Is(why, ErrLost)
+	if l.released || lost && !errors.Is(why, errLate) {
+		// Released already, or the owner has said that it holds nothing.
+		return lossOf(why)
+	}
+	if l.releasing == nil {
+		l.releasing = &releasing{key: l.key, token: l.token, sentOnce: l.sentOnce}
+	}
+	// A lock that ran out here may still be held there: the next in line need not
+	// wait for that.
+	_, err = l.keeper.c.release(ctx, l.releasing)
+	if err == nil || lost && gone(err) {
+		l.released = true
+		return lossOf(why)
+	}
+	return errors.Join(lossOf(why), err)
+}
+
+// lossOf is err if it tells of a loss.
+func lossOf(err error) error {
+	if errors.Is(err, ErrLost) {
+		return err
+	}
+	return nil
+}

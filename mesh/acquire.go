@@ -1,0 +1,171 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner"
+)
+
+// longestPeriod is the most that a waiting acquire stays silent (Q5).
+const longestPeriod = 2 * time.Second
+
+// period is how often a waiting acquire is sent again (Q5): it re-attaches the
+// waiter to its place, keeps the clock of Q3 young, and shows that it lives.
+func period(ttl time.Duration) time.Duration { return min(ttl/3, longestPeriod) }
+
+// acquire drives an acquire until it is answered or given up.
+type acquire struct {
+	*call
+	wait time.Duration
+	// granted is a grant that answers an earlier send than the newest: the answer
+	// to the newest follows, or the link breaks.
+	granted bool
+}
+
+func (n *Node) acquire(ctx context.Context, r owner.Request) (sharelock.Hold, error) {
+	a := &acquire{call: newCall(n, r), wait: r.Wait}
+	defer a.drop()
+	defer a.gone.Store(true)
+	h, err := a.run(ctx)
+	if err != nil && !answered(err) {
+		a.giveUp(ctx, err)
+	}
+	return h, err
+}
+
+// answered: the error is the owner's word, so there is nothing left to give up.
+func answered(err error) bool {
+	return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) &&
+		!errors.Is(err, sharelock.ErrNotReady) && !errors.Is(err, sharelock.ErrNoQuorum)
+}
+
+func (a *acquire) run(ctx context.Context) (sharelock.Hold, error) {
+	limit := time.NewTimer(a.wait + patience)
+	defer limit.Stop()
+	again := time.NewTimer(period(a.req.TTL))
+	defer again.Stop()
+	fresh := false
+	for {
+		changed := a.node.views.next()
+		if err := a.aim(fresh); err != nil {
+			return sharelock.Hold{}, err
+		}
+		r := a.req
+		r.Wait = max(a.wait-(a.node.clock()-a.began), 0)
+		a.send(r)
+		again.Reset(period(a.req.TTL))
+		answer, err := a.listen(ctx, limit.C, again.C)
+		if err != nil {
+			return sharelock.Hold{}, err
+		}
+		switch answer.Outcome {
+		case owner.Done:
+			return a.hold(answer), nil
+		case owner.Failed:
+			return sharelock.Hold{}, answer.Err
+		case owner.Queued: // time to send again, to the same owner
+			fresh = false
+			continue
+		}
+		fresh = true
+		if err := a.pause(ctx, limit.C, changed); err != nil {
+			return sharelock.Hold{}, err
+		}
+	}
+}
+
+// listen waits for the answer to the newest send: Done, Failed or Retry. Queued
+// says that it is time to send again.
+//
+// A grant counts only when it answers the newest send. Otherwise a send is still
+// on its way, and could reach the owner after the lock was released: then the id
+// would be granted twice, because the owner remembers only the ids that it saw
+// more than once (Q2).
+func (a *acquire) listen(ctx context.Context, limit, again <-chan time.Time) (owner.Answer, error) {
+	for {
+		changed := a.node.views.next()
+		if a.moved() {
+			return owner.Answer{Outcome: owner.Retry}, nil
+		}
+		select {
+		case <-a.wake:
+			for _, answer := range a.take() {
+				switch {
+				case answer.Outcome == owner.Queued:
+				case answer.Send == 0 || answer.Send == a.lastSend():
+					return answer, nil
+				case answer.Outcome == owner.Done:
+					a.granted = true
+				}
+			}
+		case <-changed:
+		case <-again:
+			if !a.granted {
+				return owner.Answer{Outcome: owner.Queued}, nil
+			}
+		case <-ctx.Done():
+			return owner.Answer{}, ctx.Err()
+		case <-limit:
+			return owner.Answer{}, errNoOwner
+		case <-a.node.draining:
+			return owner.Answer{}, errLeaving
+		}
+	}
+}
+
+// hold is the caller's answer. SafeFor counts from the moment the caller's
+// request came: what the granted send had waited here, plus the TTL (Q3).
+func (a *acquire) hold(answer owner.Answer) sharelock.Hold {
+	h := answer.Holds[0]
+	h.SafeFor = a.sentAfter(a.lastSend()) + h.TTL
+	return h
+}
+
+// errLeaving sends a caller that waits to another node.
+var errLeaving = &sharelock.Error{
+	Err: sharelock.ErrNotReady, Message: "this node is leaving the mesh", RetryAfter: time.Second,
+}
+
+// giveUpTime bounds what a node does for a caller that is gone.
+const giveUpTime = 3 * time.Second
+
+// giveUp tells the owner that nobody waits any more. A caller that went away and
+// has an id of its own may come back for its place, so it is only detached; in
+// every other case the waiter leaves the queue, and, if the id was this node's,
+// a grant that could not be delivered is released.
+func (a *acquire) giveUp(ctx context.Context, why error) {
+	if a.target.epoch == 0 {
+		return // never sent
+	}
+	r := a.req
+	returns := errors.Is(why, context.Canceled) || errors.Is(why, errLeaving)
+	if a.req.OwnID && returns {
+		r.Kind = owner.Detach
+		a.gone.Store(true)
+		a.send(r)
+		return
+	}
+	r.Kind, r.Drop = owner.Cancel, !a.req.OwnID
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpTime)
+	defer cancel()
+	a.req = r
+	limit := time.NewTimer(giveUpTime)
+	defer limit.Stop()
+	for again := false; ; again = true {
+		changed := a.node.views.next()
+		if a.aim(again) != nil {
+			return // cut off: the owner finds the waiter silent, or its TTL over
+		}
+		a.send(r)
+		answer, err := a.await(ctx, limit.C)
+		if err != nil || answer.Outcome == owner.Done || answer.Outcome == owner.Failed {
+			return
+		}
+		if a.pause(ctx, limit.C, changed) != nil {
+			return
+		}
+	}
+}

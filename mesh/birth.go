@@ -1,0 +1,209 @@
+package mesh
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// errPromised: this process follows a cluster already (V0).
+var errPromised = errors.New("follows another cluster")
+
+// clusterID is the cluster that this process follows or has promised to; empty
+// while it follows none.
+func (n *Node) clusterID() []byte {
+	id, _, _ := n.data.Promise()
+	return id
+}
+
+// sameCluster says whether a Raft stream of this cluster may come in.
+func (n *Node) sameCluster(id []byte) bool {
+	ours := n.clusterID()
+	return len(ours) > 0 && bytes.Equal(ours, id)
+}
+
+// promise binds this process to a cluster, on disk (V0). A promise is kept for
+// ever: only an empty data directory is free again.
+func (n *Node) promise(cluster []byte, founder ring.Identity) error {
+	n.promising.Lock()
+	defer n.promising.Unlock()
+	if ours, _, ok := n.data.Promise(); ok {
+		if bytes.Equal(ours, cluster) {
+			return nil
+		}
+		return fmt.Errorf("%w: %x, not %x", errPromised, ours, cluster)
+	}
+	if err := n.data.SetPromise(cluster, founder); err != nil {
+		return err
+	}
+	n.announce()
+	return nil
+}
+
+// birth starts a cluster if it is for this process to start one (V0). It returns
+// when the cluster is born, or follows another process.
+func (n *Node) birth(ctx context.Context) {
+	_, founder, ok := n.data.Promise()
+	switch {
+	case ok && founder.ID != n.self.ID:
+		return // it follows a cluster
+	case n.agree.existing:
+		return // it has founded one, or resumes that when it leads
+	case n.cfg.Found:
+		n.found(ctx, nil)
+		return
+	}
+	tick := time.NewTicker(n.lease() / 10)
+	defer tick.Stop()
+	warned := ""
+	for ctx.Err() == nil {
+		others, why := n.seedsReady()
+		if why == "" {
+			if why = n.found(ctx, others); why == "" {
+				return
+			}
+		}
+		if why != warned && why != waitJoin {
+			n.log.Info("cluster not founded yet", "why", why)
+			warned = why
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-n.gossip.changed():
+		case <-n.views.next():
+		}
+		if id, f, ok := n.data.Promise(); ok && f.ID != n.self.ID || len(id) > 0 && n.views.now() != nil {
+			return
+		}
+	}
+}
+
+// waitJoin: it is not for this process to found a cluster.
+const waitJoin = "another process founds the cluster, or has"
+
+// seedsReady gives the other seeds, if this process is the first of them and all
+// the others are there, empty, and have the same list. Otherwise it says why not.
+func (n *Node) seedsReady() (others []gossipNode, why string) {
+	index, unique, err := n.gossip.seedIndex()
+	switch {
+	case err != nil:
+		return nil, err.Error()
+	case index != 1:
+		return nil, waitJoin
+	case !unique:
+		return nil, "the first of mesh.seeds stands for several processes, so nobody can tell who founds the cluster"
+	}
+	hash := seedsHash(n.cfg.Seeds)
+	missing := map[uint32]bool{}
+	for i := range n.cfg.Seeds[1:] {
+		missing[uint32(i+2)] = true
+	}
+	for _, g := range n.gossip.nodes() {
+		if len(g.meta.GetClusterId()) > 0 && !n.sameCluster(g.meta.GetClusterId()) {
+			return nil, waitJoin
+		}
+		if i := g.meta.GetSeedIndex(); missing[i] {
+			if g.meta.GetSeedsHash() != hash {
+				return nil, fmt.Sprintf("seed %s has another list of seeds", g.meta.GetName())
+			}
+			delete(missing, i)
+			others = append(others, g)
+		}
+	}
+	if len(missing) > 0 {
+		var names []string
+		for i := range missing {
+			names = append(names, n.cfg.Seeds[i-1])
+		}
+		slices.Sort(names)
+		return nil, "waits for the seeds " + strings.Join(names, ", ")
+	}
+	return others, ""
+}
+
+// seedsHash tells whether two processes have the same list of seeds.
+func seedsHash(seeds []string) uint64 {
+	return xxhash.Sum64String(strings.Join(seeds, "\n"))
+}
+
+// found makes this process the first voter of a new cluster, once all others have
+// promised to follow. The own promise comes first: so a founder that crashes goes
+// on with the same cluster when it is back.
+func (n *Node) found(ctx context.Context, others []gossipNode) (why string) {
+	id, _, ok := n.data.Promise()
+	if !ok {
+		id = make([]byte, 16)
+		rand.Read(id) //nolint:errcheck // never fails, see crypto/rand
+		if err := n.promise(id, n.self); err != nil {
+			return err.Error()
+		}
+	}
+	for _, g := range others {
+		turn, cancel := context.WithTimeout(ctx, n.lease())
+		resp, err := n.peers.promise(turn, g.meta.GetPeer(), identityFromProto(g.meta.GetIdentity()),
+			&peerv1.PromiseRequest{ClusterId: id, Founder: identityToProto(n.self)})
+		cancel()
+		if err != nil {
+			return fmt.Sprintf("seed %s does not promise: %v", g.meta.GetName(), err)
+		}
+		if !resp.GetPromised() {
+			return fmt.Sprintf("seed %s does not promise: %s", g.meta.GetName(), resp.GetWhy())
+		}
+	}
+	if err := n.agree.bootstrap(); err != nil {
+		return err.Error()
+	}
+	n.log.Info("founded the cluster", "cluster", fmt.Sprintf("%x", id))
+	return ""
+}
+
+// firstView is committed by the founder when it leads for the first time (V0).
+func (n *Node) firstView(ctx context.Context) error {
+	id, founder, ok := n.data.Promise()
+	if !ok || founder.ID != n.self.ID {
+		return errors.New("this process leads a cluster that it has not founded")
+	}
+	c := &peerv1.Cluster{
+		Id: id, Name: n.cfg.Cluster, Partitions: uint32(n.cfg.Partitions),
+		LeaseNs: int64(n.cfg.Lease), MaxTtlNs: int64(n.cfg.MaxTTL), Replicas: uint32(n.cfg.Replicas),
+	}
+	v := ring.View{Placement: ring.Placement, Members: []ring.Member{n.asMember()}}
+	v.Replicas = replicas(v)
+	return n.agree.found(ctx, c, v)
+}
+
+// announce tells gossip what has changed about this process.
+func (n *Node) announce() {
+	if n.gossip == nil {
+		return
+	}
+	if err := n.gossip.updateMeta(n.meta()); err != nil {
+		n.log.Error("gossip does not carry this node's data", "error", err)
+	}
+}
+
+// meta is what this process says of itself in gossip.
+func (n *Node) meta() *peerv1.Meta {
+	m := &peerv1.Meta{
+		Identity: identityToProto(n.self), Name: n.cfg.Name, Cluster: n.cfg.Cluster, ClusterId: n.clusterID(),
+		Peer: n.addrs.Peer, Http: n.addrs.HTTP, Grpc: n.addrs.GRPC, SeedsHash: seedsHash(n.cfg.Seeds),
+	}
+	if n.gossip != nil {
+		if i, _, err := n.gossip.seedIndex(); err == nil {
+			m.SeedIndex = uint32(i)
+		}
+	}
+	return m
+}

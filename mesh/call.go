@@ -1,0 +1,239 @@
+package mesh
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// How long a call that was answered Retry rests before it is sent again, unless a
+// new view comes first (Q1).
+const (
+	retryFirst = 2 * time.Millisecond
+	retryMost  = 50 * time.Millisecond
+)
+
+// patience is how long a call goes on looking for an owner beyond the wait of
+// the caller's request.
+const patience = 10 * time.Second
+
+// call is one request that this node took, on its way to the owner and back. One
+// goroutine, that of the caller, drives it; answers come from others.
+type call struct {
+	node *Node
+	req  owner.Request
+	// sends[i] is when send i+1 left (Q3); began is when the caller's request
+	// came.
+	sends []time.Duration
+	began time.Duration
+
+	// target is where the last send went.
+	target target
+	rest   time.Duration
+
+	wake chan struct{}
+	gone atomic.Bool
+
+	mu sync.Mutex
+	// gen tells the answers of the current target from those of earlier ones;
+	// guarded by mu.
+	gen     uint64
+	answers []owner.Answer // guarded by mu
+}
+
+// target is the owner that a call was sent to.
+type target struct {
+	epoch  uint32
+	member ring.Identity
+	ref    owner.Ref // for the local owner
+	link   *link     // or the link to another, and the number on it
+	id     uint64
+}
+
+var _ owner.Caller = (*call)(nil)
+
+func newCall(n *Node, r owner.Request) *call {
+	return &call{node: n, req: r, began: n.clock(), wake: make(chan struct{}, 1)}
+}
+
+// Answer implements owner.Caller.
+func (c *call) Answer(gen uint64, a owner.Answer) {
+	c.mu.Lock()
+	current := gen == c.gen
+	if current {
+		c.answers = append(c.answers, a)
+	}
+	c.mu.Unlock()
+	if current {
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Alive implements owner.Caller.
+func (c *call) Alive() bool { return !c.gone.Load() }
+
+func (c *call) take() []owner.Answer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := c.answers
+	c.answers = nil
+	return a
+}
+
+// aim points the call at the owner in the newest view. A new aim makes answers to
+// earlier sends unheard.
+func (c *call) aim(again bool) error {
+	if err := c.node.member.ready(); err != nil {
+		return err // Q4: a node that is cut off says so, it never guesses
+	}
+	a := c.node.views.now()
+	m, ok := a.ring.Owner(a.partition(c.req.Key))
+	if !ok {
+		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "no member is on the ring"}
+	}
+	if !again && c.target.member == m.Identity && c.target.epoch != 0 {
+		c.target.epoch = a.epoch()
+		return nil
+	}
+	c.drop()
+	c.mu.Lock()
+	c.gen++
+	c.answers = nil
+	ref := owner.Ref{Caller: c, ID: c.gen}
+	c.mu.Unlock()
+	c.target = target{epoch: a.epoch(), member: m.Identity, ref: ref}
+	if m.Identity == c.node.self {
+		return nil
+	}
+	l, err := c.node.peers.link(m)
+	if err != nil {
+		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: err.Error()}
+	}
+	c.target.link, c.target.id = l, l.register(ref)
+	return nil
+}
+
+// drop unregisters the call from its link.
+func (c *call) drop() {
+	if c.target.link != nil {
+		c.target.link.forget(c.target.id)
+		c.target.link = nil
+	}
+}
+
+// send sends the request once more to the target.
+func (c *call) send(r owner.Request) {
+	c.sends = append(c.sends, c.node.clock())
+	r.Send = uint32(len(c.sends))
+	if c.target.link != nil {
+		c.target.link.send(c.target.id, c.target.epoch, &r)
+		return
+	}
+	a := c.node.views.now()
+	a.service.Submit(a.partition(r.Key), c.target.ref, &r)
+}
+
+// lastSend is the number of the newest send.
+func (c *call) lastSend() uint32 { return uint32(len(c.sends)) }
+
+// sentAfter is how long the call had been going when its send n left.
+func (c *call) sentAfter(n uint32) time.Duration { return c.sends[n-1] - c.began }
+
+// retryWait gives how long to rest before the next send.
+func (c *call) retryWait() time.Duration {
+	if c.rest == 0 {
+		c.rest = retryFirst
+		return c.rest
+	}
+	c.rest = min(c.rest*2, retryMost)
+	return c.rest
+}
+
+// do drives a call that is answered once: everything but acquire. It sends again
+// whenever it is told to, until the context or its patience ends (Q1).
+func (c *call) do(ctx context.Context) (owner.Answer, error) {
+	defer c.drop()
+	defer c.gone.Store(true)
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	for again := false; ; again = true {
+		changed := c.node.views.next()
+		if err := c.aim(again); err != nil {
+			return owner.Answer{}, err
+		}
+		c.send(c.req)
+		a, err := c.await(ctx, limit.C)
+		if err != nil {
+			return owner.Answer{}, err
+		}
+		switch a.Outcome {
+		case owner.Done:
+			return a, nil
+		case owner.Failed:
+			return a, a.Err
+		}
+		if err := c.pause(ctx, limit.C, changed); err != nil {
+			return owner.Answer{}, err
+		}
+	}
+}
+
+// await gives the answer to the newest send. It also ends, with Retry, when a
+// newer view names another owner: the old one may never answer.
+func (c *call) await(ctx context.Context, limit <-chan time.Time) (owner.Answer, error) {
+	for {
+		changed := c.node.views.next()
+		if c.moved() {
+			return owner.Answer{Outcome: owner.Retry}, nil
+		}
+		select {
+		case <-c.wake:
+			for _, a := range c.take() {
+				if a.Outcome != owner.Queued && (a.Send == 0 || a.Send == c.lastSend()) {
+					return a, nil
+				}
+			}
+		case <-changed:
+		case <-ctx.Done():
+			return owner.Answer{}, ctx.Err()
+		case <-limit:
+			return owner.Answer{}, errNoOwner
+		}
+	}
+}
+
+// moved: the newest view names another owner than the one the call was sent to.
+func (c *call) moved() bool {
+	a := c.node.views.now()
+	m, ok := a.ring.Owner(a.partition(c.req.Key))
+	return !ok || m.Identity != c.target.member
+}
+
+// pause rests before the next send; a newer view than the one before the last
+// send ends it at once.
+func (c *call) pause(ctx context.Context, limit <-chan time.Time, changed <-chan struct{}) error {
+	t := time.NewTimer(c.retryWait())
+	defer t.Stop()
+	select {
+	case <-changed:
+		return nil
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-limit:
+		return errNoOwner
+	}
+}
+
+var errNoOwner = &sharelock.Error{
+	Err: sharelock.ErrNotReady, Message: "the key's owner did not answer", RetryAfter: time.Second,
+}

@@ -1,0 +1,272 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+const (
+	// maxGossipStreams is how many streams others may have open to this
+	// process's gossip; more are dropped.
+	maxGossipStreams = 256
+	// bindAttempts is how often a port is chosen when any will do: it must be
+	// free for TCP and UDP.
+	bindAttempts = 10
+	// packetBuffer is asked of the system for each socket, so that a burst of
+	// packets is not lost.
+	packetBuffer = 2 << 20
+	maxPacket    = 64 << 10
+)
+
+// gossipTransport carries memberlist's traffic over a Network: datagrams and
+// streams on one port number. Addresses are always IP:port.
+type gossipTransport struct {
+	ctx      context.Context // ends with Shutdown
+	cancel   context.CancelFunc
+	network  Network
+	log      *slog.Logger
+	listener net.Listener
+	socket   net.PacketConn
+	port     uint16
+	packets  chan *memberlist.Packet
+	streams  chan net.Conn
+	wg       sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	conns   map[*gossipConn]struct{}
+	inbound int
+	closed  bool
+}
+
+var _ memberlist.NodeAwareTransport = (*gossipTransport)(nil)
+
+// newGossipTransport listens. The caller calls Shutdown.
+func newGossipTransport(ctx context.Context, network Network, listen string, log *slog.Logger) (*gossipTransport, error) {
+	listener, socket, err := bindBoth(network, listen)
+	if err != nil {
+		return nil, err
+	}
+	bound, err := netip.ParseAddrPort(listener.Addr().String())
+	if err != nil {
+		return nil, errors.Join(err, listener.Close(), socket.Close())
+	}
+	if s, ok := socket.(interface{ SetReadBuffer(int) error }); ok {
+		_ = s.SetReadBuffer(packetBuffer) // the system may allow less
+	}
+	t := &gossipTransport{
+		network:  network,
+		log:      log,
+		listener: listener,
+		socket:   socket,
+		port:     bound.Port(),
+		packets:  make(chan *memberlist.Packet),
+		streams:  make(chan net.Conn),
+		conns:    make(map[*gossipConn]struct{}),
+	}
+	t.ctx, t.cancel = context.WithCancel(ctx)
+	t.wg.Go(t.accept)
+	t.wg.Go(t.receive)
+	return t, nil
+}
+
+// bindBoth opens a listener and a socket of the same address. For port 0 it
+// tries until a port is free for both.
+func bindBoth(network Network, listen string) (net.Listener, net.PacketConn, error) {
+	attempts := 1
+	if _, port, err := net.SplitHostPort(listen); err == nil && port == "0" {
+		attempts = bindAttempts
+	}
+	var last error
+	for range attempts {
+		listener, err := network.Listen(listen)
+		if err != nil {
+			return nil, nil, fmt.Errorf("listen on %s: %w", listen, err)
+		}
+		socket, err := network.ListenPacket(listener.Addr().String())
+		if err == nil {
+			return listener, socket, nil
+		}
+		last = errors.Join(fmt.Errorf("listen on %s, UDP: %w", listener.Addr(), err), listener.Close())
+	}
+	return nil, nil, last
+}
+
+// FinalAdvertiseAddr parses the address that startGossip has decided on.
+func (t *gossipTransport) FinalAdvertiseAddr(ip string, port int) (net.IP, int, error) {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return nil, 0, err
+	}
+	return addr.AsSlice(), port, nil
+}
+
+// WriteTo sends a datagram.
+func (t *gossipTransport) WriteTo(b []byte, addr string) (time.Time, error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return time.Time{}, err
+	}
+	_, err = t.socket.WriteTo(b, net.UDPAddrFromAddrPort(to))
+	return time.Now(), err
+}
+
+// WriteToAddress is WriteTo.
+func (t *gossipTransport) WriteToAddress(b []byte, addr memberlist.Address) (time.Time, error) {
+	return t.WriteTo(b, addr.Addr)
+}
+
+// DialTimeout opens a stream.
+func (t *gossipTransport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(t.ctx, timeout)
+	defer cancel()
+	conn, err := t.network.Dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	tracked := t.track(conn, false)
+	if tracked == nil {
+		return nil, errors.Join(net.ErrClosed, conn.Close())
+	}
+	return tracked, nil
+}
+
+// DialAddressTimeout is DialTimeout.
+func (t *gossipTransport) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	return t.DialTimeout(addr.Addr, timeout)
+}
+
+// PacketCh gives the datagrams that arrive.
+func (t *gossipTransport) PacketCh() <-chan *memberlist.Packet { return t.packets }
+
+// StreamCh gives the streams that arrive.
+func (t *gossipTransport) StreamCh() <-chan net.Conn { return t.streams }
+
+// Shutdown closes everything, also streams that memberlist still works on: it
+// does not wait for its own goroutines, so they must find out. It may be called
+// twice.
+func (t *gossipTransport) Shutdown() error {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		t.wg.Wait()
+		return nil
+	}
+	t.closed = true
+	conns := t.conns
+	t.conns = nil
+	t.mu.Unlock()
+
+	t.cancel()
+	err := errors.Join(t.listener.Close(), t.socket.Close())
+	for c := range conns {
+		_ = c.Conn.Close()
+	}
+	t.wg.Wait()
+	return err
+}
+
+func (t *gossipTransport) accept() {
+	for {
+		conn, err := t.listener.Accept()
+		if err != nil {
+			if t.pause("accept", err) {
+				continue
+			}
+			return
+		}
+		tracked := t.track(conn, true)
+		if tracked == nil {
+			_ = conn.Close()
+			continue
+		}
+		select {
+		case t.streams <- tracked:
+		case <-t.ctx.Done():
+			_ = tracked.Close()
+			return
+		}
+	}
+}
+
+func (t *gossipTransport) receive() {
+	buf := make([]byte, maxPacket)
+	for {
+		n, from, err := t.socket.ReadFrom(buf)
+		now := time.Now()
+		if err != nil {
+			if t.pause("receive", err) {
+				continue
+			}
+			return
+		}
+		if n == 0 {
+			continue
+		}
+		p := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: now}
+		select {
+		case t.packets <- p:
+		case <-t.ctx.Done():
+			return
+		}
+	}
+}
+
+// pause waits a little after an error that may pass, and says whether to go on.
+func (t *gossipTransport) pause(op string, err error) bool {
+	if t.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+		return false
+	}
+	t.log.Warn("gossip network", "op", op, "error", err)
+	timer := time.NewTimer(acceptBackoff)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-t.ctx.Done():
+		return false
+	}
+}
+
+// track remembers a stream until it is closed; nil if there is no room for it.
+func (t *gossipTransport) track(conn net.Conn, inbound bool) *gossipConn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || inbound && t.inbound >= maxGossipStreams {
+		return nil
+	}
+	c := &gossipConn{Conn: conn, transport: t, inbound: inbound}
+	if inbound {
+		t.inbound++
+	}
+	t.conns[c] = struct{}{}
+	return c
+}
+
+// gossipConn forgets itself when it is closed.
+type gossipConn struct {
+	net.Conn
+	transport *gossipTransport
+	inbound   bool
+}
+
+// Close closes the stream.
+func (c *gossipConn) Close() error {
+	t := c.transport
+	t.mu.Lock()
+	if _, ok := t.conns[c]; ok {
+		delete(t.conns, c)
+		if c.inbound {
+			t.inbound--
+		}
+	}
+	t.mu.Unlock()
+	return c.Conn.Close()
+}

@@ -1,0 +1,205 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sgkandale/sharelock/api"
+)
+
+// Addrs are the addresses under which this node is reached.
+func (n *Node) Addrs() Addrs { return n.addrs }
+
+// Done is closed when the node ended by itself: it left the mesh, or could not
+// go on (see Err). It still wants a Stop or Kill.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err is why the node ended by itself; nil while it runs, and if it left.
+func (n *Node) Err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
+
+func (n *Node) end(err error) {
+	n.ended.Do(func() {
+		n.mu.Lock()
+		n.err = err
+		n.mu.Unlock()
+		close(n.done)
+	})
+}
+
+// Ready implements api.Mesh.
+func (n *Node) Ready() error { return n.member.ready() }
+
+// WaitReady returns nil when this node holds a lease and every partition that it
+// owns is active; the error says what it waited for when ctx ended.
+func (n *Node) WaitReady(ctx context.Context) error {
+	tick := time.NewTicker(max(n.lease()/100, time.Millisecond))
+	defer tick.Stop()
+	for {
+		err := n.Ready()
+		if err == nil {
+			st := n.views.now().service.Stats()
+			if st.Active == st.Owned && st.Epoch == n.epoch() {
+				return nil
+			}
+			err = fmt.Errorf("%d of %d partitions are active", st.Active, st.Owned)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		case <-n.done:
+			return errors.Join(n.Err(), errClosed)
+		case <-n.leaseTo:
+		case <-tick.C:
+		}
+	}
+}
+
+// Leave implements api.Mesh: the node hands over what it owns and gives up its
+// membership (V7). It goes on answering, that it is not ready.
+func (n *Node) Leave(ctx context.Context) error {
+	n.leave.Do(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+		defer cancel()
+		n.member.leave(ctx)
+		n.sendAway()
+		n.member.giveUp(ctx)
+		n.end(nil)
+	})
+	return ctx.Err()
+}
+
+// sendAway answers calls that wait that this node leaves, so that their clients
+// go to another.
+func (n *Node) sendAway() { n.drain.Do(func() { close(n.draining) }) }
+
+// Stop leaves in good order (V7), finishes open calls, and ends everything. It is
+// bounded by ctx and by Config.ShutdownTimeout, and may be called again.
+func (n *Node) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.ShutdownTimeout)
+	defer cancel()
+	var errs []error
+	if n.grpc != nil {
+		n.grpc.SetServing(false)
+		n.leave.Do(func() {
+			// While the keys move, calls are still taken and led to their new
+			// owners; only then are the ports closed.
+			leaving, done := context.WithTimeout(ctx, leaveTime)
+			n.member.leave(leaving)
+			n.sendAway()
+			errs = append(errs, n.http.Shutdown(ctx), n.grpc.Shutdown(ctx))
+			n.member.giveUp(leaving)
+			done()
+		})
+	}
+	errs = append(errs, n.close())
+	n.end(nil)
+	return errors.Join(errs...)
+}
+
+// Kill ends everything at once, as a crash would: nothing is handed over, and
+// the others notice when the lease has run out.
+func (n *Node) Kill() {
+	if err := n.close(); err != nil {
+		n.log.Debug("killed", "error", err)
+	}
+	n.end(nil)
+}
+
+// close runs the cleanups, the last registered first.
+func (n *Node) close() error {
+	n.cancel()
+	n.sendAway()
+	var errs []error
+	for {
+		n.mu.Lock()
+		if len(n.cleanups) == 0 {
+			n.mu.Unlock()
+			return errors.Join(errs...)
+		}
+		c := n.cleanups[len(n.cleanups)-1]
+		n.cleanups = n.cleanups[:len(n.cleanups)-1]
+		n.mu.Unlock()
+		if err := c.fn(); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", c.name, err))
+		}
+	}
+}
+
+// Status implements api.Mesh.
+func (n *Node) Status() api.Status {
+	st := api.Status{Cluster: n.cfg.Cluster, Node: n.cfg.Name}
+	a := n.views.now()
+	if a == nil {
+		return st
+	}
+	stats := a.service.Stats()
+	st.Epoch, st.Partitions, st.Replicas = a.epoch(), a.cluster().partitions(), a.view.Replicas
+	st.Quarantined, st.Active = stats.Quarantined, stats.Active
+	st.LeaseRemaining = a.service.LeaseLeft()
+	st.LeaseValid = st.LeaseRemaining > 0
+	leader, voters := n.leaderID(), n.voters()
+	for _, m := range a.view.Members {
+		if m.ID == leader {
+			st.Leader = m.Name
+		}
+		st.Members = append(st.Members, api.Member{
+			Name: m.Name, ID: m.ID, Incarnation: m.Incarnation(), Voter: slices.Contains(voters, m.ID), Leaving: m.Leaving,
+			Owns: len(a.ring.Owned(m.Identity)), Backs: len(a.ring.Backed(m.Identity)),
+			HTTP: m.HTTP, GRPC: m.GRPC, Peer: m.Peer,
+		})
+	}
+	return st
+}
+
+// leaderID is the id of the leader, or "".
+func (n *Node) leaderID() string {
+	if id := n.agree.leader(); id != "" {
+		return id
+	}
+	n.member.mu.Lock()
+	defer n.member.mu.Unlock()
+	return n.member.leaderID
+}
+
+// voters are the ids of the voters, as far as this process knows.
+func (n *Node) voters() []string {
+	var ids []string
+	if seats, err := n.agree.seats(); err == nil {
+		for _, s := range seats {
+			if s.voter {
+				ids = append(ids, s.id)
+			}
+		}
+	}
+	if len(ids) > 0 {
+		return ids
+	}
+	n.member.mu.Lock()
+	defer n.member.mu.Unlock()
+	return n.member.voters
+}
+
+// Locate implements api.Mesh.
+func (n *Node) Locate(key string) (api.Location, error) {
+	a := n.views.now()
+	if a == nil {
+		return api.Location{}, n.Ready()
+	}
+	p := a.partition(key)
+	loc := api.Location{Key: key, Partition: p, Epoch: a.epoch()}
+	for i, m := range a.ring.Replicas(p) {
+		if i == 0 {
+			loc.Owner = m.Name
+		} else {
+			loc.Backups = append(loc.Backups, m.Name)
+		}
+	}
+	return loc, nil
+}

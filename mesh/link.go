@@ -1,0 +1,195 @@
+package mesh
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock/owner"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// maxBatch is the most calls or answers in one message between members: 64 KiB of
+// keys and metadata each would still fit maxPeerMessage.
+const maxBatch = 512
+
+// link carries this node's calls to one other member and brings the answers
+// back: one stream, batches both ways (A4). Two goroutines per open stream; none
+// while nothing was sent for a lease's length... they end with the link.
+//
+// A call is registered under a number of its own; its answers go to that call
+// until it is forgotten. When the stream breaks, every registered call is
+// answered Retry, since nobody knows what became of it (Q1).
+type link struct {
+	node *Node
+	to   ring.Member
+	wake chan struct{}
+	stop context.CancelFunc
+	ctx  context.Context //nolint:containedctx // the lifetime of the link
+
+	mu      sync.Mutex
+	queue   []*peerv1.Call       // not sent yet; guarded by mu
+	calls   map[uint64]owner.Ref // guarded by mu
+	last    uint64               // number of the last call; guarded by mu
+	running bool                 // a goroutine serves this link; guarded by mu
+	closed  bool                 // guarded by mu
+}
+
+func newLink(n *Node, to ring.Member) *link {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &link{node: n, to: to, wake: make(chan struct{}, 1), ctx: ctx, stop: cancel, calls: map[uint64]owner.Ref{}}
+}
+
+// register gives a number under which answers reach ref.
+func (l *link) register(ref owner.Ref) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last++
+	l.calls[l.last] = ref
+	return l.last
+}
+
+// forget ends a registration: later answers to it are dropped.
+func (l *link) forget(id uint64) {
+	l.mu.Lock()
+	delete(l.calls, id)
+	l.mu.Unlock()
+}
+
+// send queues a call under a registered number.
+func (l *link) send(id uint64, epoch uint32, r *owner.Request) {
+	c := callToProto(id, epoch, r)
+	l.mu.Lock()
+	ref, known := l.calls[id]
+	if l.closed {
+		l.mu.Unlock()
+		if known {
+			ref.Caller.Answer(ref.ID, owner.Answer{Outcome: owner.Retry, Send: r.Send})
+		}
+		return
+	}
+	l.queue = append(l.queue, c)
+	start := !l.running
+	l.running = true
+	l.mu.Unlock()
+	if start && !l.node.tasks.Go(l.run) {
+		l.fail()
+		return
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run serves the link until it is closed: one stream after the other, as long as
+// there is something to send.
+func (l *link) run() {
+	for l.ctx.Err() == nil {
+		if err := l.stream(); err != nil && l.ctx.Err() == nil {
+			l.node.log.Debug("link broke", "member", l.to.Name, "error", err)
+		}
+		l.fail()
+		// Whoever was answered Retry sends again, to whom the newest view names.
+		select {
+		case <-l.ctx.Done():
+		case <-l.wake:
+		}
+		select {
+		case <-l.ctx.Done():
+		case <-time.After(retryPause):
+		}
+	}
+	l.fail()
+}
+
+// retryPause is how long a link that broke rests before it tries again.
+const retryPause = 5 * time.Millisecond
+
+// stream opens a stream and works until it breaks.
+func (l *link) stream() error {
+	ctx, cancel := context.WithCancel(l.ctx)
+	defer cancel()
+	out, c, err := l.node.peers.at(ctx, l.to.Peer, l.to.Identity)
+	if err != nil {
+		return err
+	}
+	s, err := c.Link(out)
+	if err != nil {
+		return err
+	}
+	broken := make(chan error, 1)
+	if !l.node.tasks.Go(func() {
+		for {
+			resp, err := s.Recv()
+			if err != nil {
+				broken <- err
+				return
+			}
+			for _, a := range resp.GetAnswers() {
+				l.answer(a)
+			}
+		}
+	}) {
+		return errClosed
+	}
+	for {
+		batch := l.take()
+		if len(batch) == 0 {
+			select {
+			case <-l.wake:
+				continue
+			case err := <-broken:
+				return err
+			}
+		}
+		if err := s.Send(&peerv1.LinkRequest{Calls: batch}); err != nil {
+			cancel()
+			return <-broken // says more than io.EOF
+		}
+	}
+}
+
+// take is everything that waits, up to the most for one message.
+func (l *link) take() []*peerv1.Call {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	batch := l.queue
+	if len(batch) > maxBatch {
+		batch, l.queue = batch[:maxBatch:maxBatch], batch[maxBatch:]
+		return batch
+	}
+	l.queue = nil
+	return batch
+}
+
+func (l *link) answer(a *peerv1.Answer) {
+	l.mu.Lock()
+	ref, ok := l.calls[a.GetId()]
+	l.mu.Unlock()
+	if ok {
+		ref.Caller.Answer(ref.ID, answerFromProto(a, l.to.Name))
+	}
+}
+
+// fail answers everything Retry. Registrations end.
+func (l *link) fail() {
+	l.mu.Lock()
+	calls := l.calls
+	l.calls = map[uint64]owner.Ref{}
+	l.queue = nil
+	l.mu.Unlock()
+	for _, ref := range calls {
+		ref.Caller.Answer(ref.ID, owner.Answer{Outcome: owner.Retry})
+	}
+}
+
+// close ends the link for good.
+func (l *link) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.stop()
+	l.fail()
+}

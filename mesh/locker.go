@@ -1,0 +1,248 @@
+package mesh
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/owner"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+var _ api.Node = (*Node)(nil)
+
+// limits are what requests to this node are checked against. MaxTTL is the
+// cluster's, whatever the file says.
+func (n *Node) limits() sharelock.Limits {
+	l := sharelock.Limits{DefaultTTL: n.cfg.DefaultTTL, MaxTTL: n.cfg.MaxTTL, DefaultWait: n.cfg.DefaultWait, MaxWait: n.cfg.MaxWait}
+	if a := n.views.now(); a != nil {
+		l.MaxTTL = a.cluster().maxTTL()
+		l.DefaultTTL = min(l.DefaultTTL, l.MaxTTL)
+	}
+	return l
+}
+
+// Acquire implements api.Locker.
+func (n *Node) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error) {
+	if err := n.limits().Check(&r); err != nil {
+		return sharelock.Hold{}, err
+	}
+	req := owner.Request{
+		Kind: owner.Acquire, Key: r.Key, ClientID: r.ClientID, RequestID: r.RequestID, OwnID: r.RequestID != "",
+		TTL: r.TTL, Wait: r.Wait, Mode: r.Mode, Slots: r.Slots, Metadata: r.Metadata,
+	}
+	if !req.OwnID {
+		req.RequestID = newRequestID()
+	}
+	return n.acquire(ctx, req)
+}
+
+// newRequestID makes an id for a caller that made none.
+func newRequestID() string {
+	var b [12]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails, see crypto/rand
+	return "n-" + hex.EncodeToString(b[:])
+}
+
+// one does a request whose answer is one hold. A release that had to be sent
+// again may find its own work done: that is success (Q2).
+func (n *Node) one(ctx context.Context, r owner.Request) (sharelock.Hold, error) {
+	c := newCall(n, r)
+	a, err := c.do(ctx)
+	if err != nil {
+		again := c.lastSend() > 1 && r.Kind == owner.Release
+		if again && (errors.Is(err, sharelock.ErrNotHeld) || errors.Is(err, sharelock.ErrStaleToken)) {
+			return sharelock.Hold{Key: r.Key, Token: r.Token}, nil
+		}
+		return sharelock.Hold{}, err
+	}
+	h := a.Holds[0]
+	if r.Kind == owner.Renew {
+		h.SafeFor = c.sentAfter(c.lastSend()) + h.TTL
+	}
+	return h, nil
+}
+
+func checkToken(t sharelock.Token) error {
+	switch {
+	case t == 0:
+		return sharelock.Invalid("token", "must not be zero")
+	case t > 1<<63-1:
+		return sharelock.Invalid("token", "is larger than any token")
+	}
+	return nil
+}
+
+// Renew implements api.Locker.
+func (n *Node) Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
+	if err := errors.Join(sharelock.CheckKey(key), checkToken(token)); err != nil {
+		return sharelock.Hold{}, err
+	}
+	if ttl != 0 {
+		if err := n.limits().CheckTTL(ttl); err != nil {
+			return sharelock.Hold{}, err
+		}
+	}
+	return n.one(ctx, owner.Request{Kind: owner.Renew, Key: key, Token: token, TTL: ttl})
+}
+
+// Release implements api.Locker.
+func (n *Node) Release(ctx context.Context, key string, token sharelock.Token, sentOnce bool) (sharelock.Hold, error) {
+	if err := errors.Join(sharelock.CheckKey(key), checkToken(token)); err != nil {
+		return sharelock.Hold{}, err
+	}
+	return n.one(ctx, owner.Request{Kind: owner.Release, Key: key, Token: token, SentOnce: sentOnce})
+}
+
+// ReleaseClient implements api.Locker.
+func (n *Node) ReleaseClient(ctx context.Context, key, clientID string) (sharelock.Hold, error) {
+	if err := errors.Join(sharelock.CheckKey(key), sharelock.CheckClientID(clientID)); err != nil {
+		return sharelock.Hold{}, err
+	}
+	return n.one(ctx, owner.Request{Kind: owner.ReleaseClient, Key: key, ClientID: clientID})
+}
+
+// ForceRelease implements api.Locker.
+func (n *Node) ForceRelease(ctx context.Context, key string, token sharelock.Token, reason string) ([]sharelock.Hold, error) {
+	if err := sharelock.CheckKey(key); err != nil {
+		return nil, err
+	}
+	if token > 1<<63-1 {
+		return nil, checkToken(token)
+	}
+	if len(reason) > sharelock.MaxReasonBytes {
+		return nil, sharelock.Invalid("reason", "is too long")
+	}
+	a, err := newCall(n, owner.Request{Kind: owner.Force, Key: key, Token: token, Reason: reason}).do(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n.log.Info("lock forced", "key", key, "token", token, "holds", len(a.Holds), "reason", reason)
+	return a.Holds, nil
+}
+
+// Get implements api.Locker.
+func (n *Node) Get(ctx context.Context, key string) (sharelock.Lock, error) {
+	if err := sharelock.CheckKey(key); err != nil {
+		return sharelock.Lock{}, err
+	}
+	a, err := newCall(n, owner.Request{Kind: owner.Get, Key: key}).do(ctx)
+	if err != nil {
+		return sharelock.Lock{}, err
+	}
+	return *a.Lock, nil
+}
+
+// CheckToken implements api.Locker.
+func (n *Node) CheckToken(ctx context.Context, key string, token sharelock.Token) (sharelock.TokenCheck, error) {
+	if err := errors.Join(sharelock.CheckKey(key), checkToken(token)); err != nil {
+		return sharelock.TokenCheck{}, err
+	}
+	a, err := newCall(n, owner.Request{Kind: owner.Check, Key: key, Token: token}).do(ctx)
+	if err != nil {
+		return sharelock.TokenCheck{}, err
+	}
+	return sharelock.TokenCheck{Current: a.Current, Holds: a.Holds}, nil
+}
+
+// List implements api.Locker: it asks every owner and merges. A change of view in
+// the middle starts it again (Q1), so that a page never passes over keys.
+func (n *Node) List(ctx context.Context, r sharelock.ListRequest) (sharelock.ListPage, error) {
+	if err := checkList(&r); err != nil {
+		return sharelock.ListPage{}, err
+	}
+	c := newCall(n, owner.Request{}) // for its patience only
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	for {
+		changed := n.views.next()
+		if err := n.member.ready(); err != nil {
+			return sharelock.ListPage{}, err
+		}
+		locks, err := n.listAll(ctx, n.views.now(), r)
+		if err == nil {
+			return page(locks, r.PageSize), nil
+		}
+		if err := c.pause(ctx, limit.C, changed); err != nil {
+			return sharelock.ListPage{}, err
+		}
+	}
+}
+
+func checkList(r *sharelock.ListRequest) error {
+	switch {
+	case len(r.Prefix) > sharelock.MaxKeyBytes:
+		return sharelock.Invalid("prefix", "is longer than any key")
+	case len(r.ClientID) > sharelock.MaxClientIDBytes:
+		return sharelock.Invalid("client_id", "is longer than any client id")
+	case r.PageSize < 0 || r.PageSize > sharelock.MaxPageSize:
+		return sharelock.Invalid("page_size", "must be 0 to 1000")
+	}
+	if r.PageSize == 0 {
+		r.PageSize = sharelock.DefaultPageSize
+	}
+	after, err := hex.DecodeString(r.PageToken)
+	if err != nil || len(after) > sharelock.MaxKeyBytes {
+		return sharelock.Invalid("page_token", "is not the token of a page")
+	}
+	r.PageToken = string(after)
+	return nil
+}
+
+// listAll reads one more lock than the page holds from every owner.
+func (n *Node) listAll(ctx context.Context, a *acting, r sharelock.ListRequest) ([]sharelock.Lock, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex
+	var all []sharelock.Lock
+	var failed error
+	var wg sync.WaitGroup
+	for _, m := range a.view.Members {
+		wg.Go(func() {
+			locks, err := n.listOf(ctx, a, m, r)
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, locks...)
+			if err != nil && failed == nil {
+				failed = err
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	slices.SortFunc(all, func(x, y sharelock.Lock) int { return strings.Compare(x.Key, y.Key) })
+	return all, failed
+}
+
+func (n *Node) listOf(ctx context.Context, a *acting, m ring.Member, r sharelock.ListRequest) ([]sharelock.Lock, error) {
+	if m.Identity == n.self {
+		return a.service.List(ctx, a.epoch(), r.Prefix, r.ClientID, r.PageToken, r.PageSize+1)
+	}
+	resp, err := n.peers.list(ctx, m, &peerv1.ListRequest{
+		Epoch: a.epoch(), Prefix: r.Prefix, ClientId: r.ClientID, After: r.PageToken, Limit: uint32(r.PageSize + 1),
+	})
+	if err != nil {
+		return nil, err
+	}
+	locks := make([]sharelock.Lock, len(resp.GetLocks()))
+	for i, l := range resp.GetLocks() {
+		locks[i] = *lockFromProto(l)
+	}
+	return locks, nil
+}
+
+// page cuts off what is more than a page.
+func page(locks []sharelock.Lock, size int) sharelock.ListPage {
+	if len(locks) <= size {
+		return sharelock.ListPage{Locks: locks}
+	}
+	return sharelock.ListPage{Locks: locks[:size], NextPageToken: hex.EncodeToString([]byte(locks[size-1].Key))}
+}

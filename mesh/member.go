@@ -1,0 +1,377 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// member is this process's side of its membership: it joins (V3), keeps its
+// lease (V4) and leaves (V7). One goroutine runs it.
+type member struct {
+	node *Node
+	log  *slog.Logger
+	kick chan struct{}
+
+	mu sync.Mutex
+	// hint is the peer address of who was last said to lead; "" is unknown.
+	hint string // guarded by mu
+	// leaderID is the id of the last leader that answered.
+	leaderID string // guarded by mu
+	// voters are the ids of the voters as the last answer named them.
+	voters []string // guarded by mu
+	// leaving: leave was asked for (V7). handedOver: nothing is held any more.
+	leaving, handedOver bool // guarded by mu
+	left                chan struct{}
+	// why the last attempt to join came to nothing, for Ready.
+	why string // guarded by mu
+	// taken is since when joining is refused because another live process has
+	// this node's name or id; 0 is not.
+	taken time.Duration
+	turn  int
+}
+
+func newMember(n *Node) *member {
+	return &member{node: n, log: n.log, kick: make(chan struct{}, 1), left: make(chan struct{})}
+}
+
+func (m *member) wake() {
+	select {
+	case m.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run joins and renews until ctx ends, the member has left, or joining turned
+// out to be impossible; then it returns why.
+func (m *member) run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		var changed <-chan struct{} = m.node.views.next()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-m.kick:
+		case <-changed:
+			// A view that this process is new in brings no lease: ask at once.
+			if m.node.leased() {
+				continue
+			}
+		}
+		pause, err := m.step(ctx)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-m.left:
+			return nil
+		default:
+		}
+		timer.Reset(pause)
+	}
+}
+
+// step makes one attempt to renew or to join, and says when to make the next.
+func (m *member) step(ctx context.Context) (time.Duration, error) {
+	lease := m.node.lease()
+	a := m.node.views.now()
+	if a != nil {
+		if _, in := a.view.Find(m.node.self); in {
+			if m.renew(ctx, a) {
+				return lease / 5, nil
+			}
+			return lease / 40, nil
+		}
+		a.service.EndLease()
+	}
+	return lease / 20, m.join(ctx, a)
+}
+
+// renew asks for a lease; true if it got one.
+func (m *member) renew(ctx context.Context, a *acting) bool {
+	m.mu.Lock()
+	req := &peerv1.RenewRequest{
+		Member: identityToProto(m.node.self), Epoch: a.epoch(),
+		Leaving: m.leaving, Done: m.handedOver, Refresh: a.service.NeedsRefresh(),
+	}
+	m.mu.Unlock()
+	if req.GetDone() {
+		a.service.EndLease() // V7: it stops acting before it says so
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.node.lease()/4)
+	defer cancel()
+	addr := m.leaderAddr(a)
+	if addr == "" {
+		return false
+	}
+	sent := m.node.clock() // V4: the lease counts from the own send time
+	resp, err := m.node.peers.renew(ctx, addr, req)
+	if err != nil {
+		m.forget(addr)
+		m.log.Debug("not renewed", "leader", addr, "error", err)
+		return false
+	}
+	// V4: the view is installed before the answer counts.
+	if err := m.node.views.offer(stateFromProto(resp.GetHistory())); err != nil {
+		m.log.Error("view refused", "error", err)
+		return false
+	}
+	switch resp.GetOutcome() {
+	case peerv1.RenewResponse_OUTCOME_RENEWED:
+		now := m.node.views.now()
+		if _, in := now.view.Find(m.node.self); !in || now.epoch() < resp.GetEpoch() {
+			return false
+		}
+		now.service.SetLease(sent + m.node.lease())
+		m.mu.Lock()
+		m.leaderID, m.voters = resp.GetLeaderId(), resp.GetVoters()
+		m.mu.Unlock()
+		m.node.leaseChanged()
+		return true
+	case peerv1.RenewResponse_OUTCOME_LEFT:
+		close(m.left)
+		return true
+	case peerv1.RenewResponse_OUTCOME_NOT_LEADER:
+		m.follow(addr, resp.GetLeader())
+	default:
+		m.log.Debug("not renewed", "leader", addr, "outcome", resp.GetOutcome())
+	}
+	return false
+}
+
+// join asks to be admitted. The error is final: this process cannot be a member.
+func (m *member) join(ctx context.Context, a *acting) error {
+	ctx, cancel := context.WithTimeout(ctx, m.node.lease()/2)
+	defer cancel()
+	m.mu.Lock()
+	leaving := m.leaving
+	m.mu.Unlock()
+	if leaving {
+		close(m.left) // in no view: there is nothing to leave
+		return nil
+	}
+	addr := m.leaderAddr(a)
+	if addr == "" {
+		m.say("no member of the mesh is known yet")
+		return nil
+	}
+	req := &peerv1.JoinRequest{Member: memberToProto(m.node.asMember())}
+	if a != nil {
+		req.Reached = m.probe(ctx, a.view)
+	}
+	resp, err := m.node.peers.join(ctx, addr, req)
+	if err != nil {
+		m.forget(addr)
+		m.say(fmt.Sprintf("%s does not answer: %v", addr, err))
+		return nil
+	}
+	if err := m.node.views.offer(stateFromProto(resp.GetHistory())); err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	m.say(resp.GetWhy())
+	switch resp.GetOutcome() {
+	case peerv1.JoinResponse_OUTCOME_NOT_LEADER:
+		m.follow(addr, resp.GetLeader())
+		m.say("the mesh has no leader now")
+	case peerv1.JoinResponse_OUTCOME_NAME_TAKEN, peerv1.JoinResponse_OUTCOME_ID_TAKEN:
+		return m.refused(resp)
+	}
+	if resp.GetOutcome() != peerv1.JoinResponse_OUTCOME_NAME_TAKEN {
+		m.taken = 0
+	}
+	return nil
+}
+
+// refused gives up when another process has kept this node's name for two
+// leases: a shorter time may be the end of an earlier run of this node.
+func (m *member) refused(resp *peerv1.JoinResponse) error {
+	if resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_ID_TAKEN {
+		return fmt.Errorf("join: %s: was the data directory copied, or brought back from a backup?", resp.GetWhy())
+	}
+	now := m.node.clock()
+	if m.taken == 0 {
+		m.taken = now
+	}
+	if now-m.taken > 2*m.node.lease() {
+		return fmt.Errorf("join: %s", resp.GetWhy())
+	}
+	return nil
+}
+
+// probe says which members answer this process (V3).
+func (m *member) probe(ctx context.Context, v ring.View) []*peerv1.Identity {
+	ctx, cancel := context.WithTimeout(ctx, m.node.lease()/4)
+	defer cancel()
+	var mu sync.Mutex
+	var reached []*peerv1.Identity
+	var wg sync.WaitGroup
+	for _, other := range v.Members {
+		wg.Go(func() {
+			if err := m.node.peers.probe(ctx, other); err == nil {
+				mu.Lock()
+				reached = append(reached, identityToProto(other.Identity))
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return reached
+}
+
+// leaderAddr is where to send the next request to the leader: who leads as far
+// as Raft or the last answer knows, else one process after the other.
+func (m *member) leaderAddr(a *acting) string {
+	if id := m.node.agree.leader(); id != "" {
+		if addr := m.node.addressOf(id); addr != "" {
+			return addr
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.hint != "" {
+		return m.hint
+	}
+	var known []string
+	if a != nil {
+		for _, other := range a.view.Members {
+			known = append(known, other.Peer)
+		}
+	}
+	for _, g := range m.node.gossip.nodes() {
+		if len(g.meta.GetClusterId()) > 0 {
+			known = append(known, g.meta.GetPeer())
+		}
+	}
+	if len(known) == 0 {
+		return ""
+	}
+	m.turn++
+	return known[m.turn%len(known)]
+}
+
+// follow remembers who is said to lead.
+func (m *member) follow(asked, leader string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hint = ""
+	if leader != asked {
+		m.hint = leader
+	}
+}
+
+func (m *member) forget(addr string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.hint == addr {
+		m.hint = ""
+	}
+}
+
+func (m *member) say(why string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if why != "" {
+		m.why = why
+	}
+}
+
+// leave asks to be taken off the ring, waits until nothing is held any more or
+// ctx ends, and gives the lease up (V7).
+func (m *member) leave(ctx context.Context) {
+	m.mu.Lock()
+	m.leaving = true
+	m.mu.Unlock()
+	m.wake()
+	m.waitHandedOver(ctx)
+}
+
+// waitHandedOver returns when this member holds no copy (G1) and no seat among
+// the voters, or nobody is there to take them, or ctx ends.
+func (m *member) waitHandedOver(ctx context.Context) {
+	tick := time.NewTicker(m.node.lease() / 40)
+	defer tick.Stop()
+	for {
+		a := m.node.views.now()
+		if a == nil || m.alone(a) {
+			return
+		}
+		if me, in := a.view.Find(m.node.self); !in || me.Leaving && a.service.Stats().Copies == 0 && !m.seated() {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			m.log.Warn("leaves without having handed everything over", "copies", a.service.Stats().Copies)
+			return
+		case <-m.left:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// alone: nobody else is in the view.
+func (m *member) alone(a *acting) bool {
+	return len(a.view.Members) == 1 && a.view.Members[0].Identity == m.node.self
+}
+
+// seated: this process is a voter still.
+func (m *member) seated() bool {
+	seats, err := m.node.agree.seats()
+	if err != nil {
+		return false
+	}
+	for _, s := range seats {
+		if s.id == m.node.self.ID && s.voter {
+			return true
+		}
+	}
+	return false
+}
+
+// giveUp sends the last request (V7) and waits for its answer.
+func (m *member) giveUp(ctx context.Context) {
+	a := m.node.views.now()
+	if a == nil || m.alone(a) {
+		if a != nil {
+			a.service.EndLease()
+		}
+		return
+	}
+	m.mu.Lock()
+	m.handedOver = true
+	m.mu.Unlock()
+	m.wake()
+	select {
+	case <-m.left:
+	case <-ctx.Done():
+		a.service.EndLease()
+	}
+}
+
+// ready says why this node may not serve, or nil.
+func (m *member) ready() error {
+	a := m.node.views.now()
+	m.mu.Lock()
+	why, gone := m.why, m.handedOver
+	m.mu.Unlock()
+	switch {
+	case gone:
+		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node has left the mesh", RetryAfter: time.Second}
+	case a == nil:
+		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node is in no view yet: " + why, RetryAfter: time.Second}
+	case !a.service.LeaseValid():
+		if _, in := a.view.Find(m.node.self); !in {
+			return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node is not in the view: " + why, RetryAfter: time.Second}
+		}
+		return &sharelock.Error{Err: sharelock.ErrNoQuorum, Message: "this node is cut off: its lease has run out", RetryAfter: time.Second}
+	}
+	return nil
+}

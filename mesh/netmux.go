@@ -1,0 +1,295 @@
+package mesh
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// sniffTimeout is how long a new stream may take to say what it is, and to
+	// be accepted.
+	sniffTimeout = 5 * time.Second
+	// maxSniffing is how many new streams may be in that state; more are
+	// dropped.
+	maxSniffing = 256
+	// acceptBackoff is the pause after a failed accept (out of file descriptors).
+	acceptBackoff = 50 * time.Millisecond
+)
+
+// A Raft stream begins with a preamble, every other stream is taken for HTTP/2:
+//
+//	"SLRF" | version 1 | n 1 | cluster id n
+const (
+	raftMagic       = "SLRF"
+	preambleVersion = 1
+)
+
+// What can be wrong with a new stream.
+var (
+	errNotRaft        = errors.New("not a raft stream")
+	errPreamble       = errors.New("bad preamble")
+	errForeignCluster = errors.New("stream of another cluster")
+)
+
+// mux serves gRPC and Raft on one port. It looks at the first bytes of each
+// stream, in a goroutine of that stream, so that a slow one keeps nobody
+// waiting.
+type mux struct {
+	listener  net.Listener
+	clusterOK func(id []byte) bool
+	log       *slog.Logger
+	grpc      *muxListener
+	raft      *muxListener
+	wg        sync.WaitGroup
+	stopped   chan struct{}
+
+	mu       sync.Mutex // guards what follows
+	sniffing map[net.Conn]struct{}
+	closed   bool
+}
+
+// newMux takes over the listener. clusterOK says whether a Raft stream of this
+// cluster may come in; it is called from several goroutines. The caller closes
+// the mux, and accepts from both listeners.
+func newMux(l net.Listener, clusterOK func(id []byte) bool, log *slog.Logger) *mux {
+	m := &mux{
+		listener:  l,
+		clusterOK: clusterOK,
+		log:       log,
+		grpc:      newMuxListener(l.Addr()),
+		raft:      newMuxListener(l.Addr()),
+		stopped:   make(chan struct{}),
+		sniffing:  make(map[net.Conn]struct{}),
+	}
+	m.wg.Go(m.accept)
+	return m
+}
+
+// grpcListener gives the streams that are not Raft's.
+func (m *mux) grpcListener() net.Listener { return m.grpc }
+
+// raftListener gives Raft's streams, after their preamble.
+func (m *mux) raftListener() net.Listener { return m.raft }
+
+// close stops both listeners and drops streams that were not accepted yet. It
+// waits for the mux's goroutines and may be called twice.
+func (m *mux) close() error {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		m.wg.Wait()
+		return nil
+	}
+	m.closed = true
+	close(m.stopped)
+	conns := make([]net.Conn, 0, len(m.sniffing))
+	for c := range m.sniffing {
+		conns = append(conns, c)
+	}
+	m.mu.Unlock()
+
+	err := m.listener.Close()
+	_ = m.grpc.Close()
+	_ = m.raft.Close()
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	m.wg.Wait()
+	return err
+}
+
+func (m *mux) accept() {
+	for {
+		conn, err := m.listener.Accept()
+		if err == nil {
+			m.begin(conn)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			m.stopListeners()
+			return
+		}
+		m.log.Warn("accept failed", "error", err)
+		select {
+		case <-time.After(acceptBackoff):
+		case <-m.stopped:
+			return
+		}
+	}
+}
+
+// stopListeners ends both listeners when the one below was closed by others.
+func (m *mux) stopListeners() {
+	_ = m.grpc.Close()
+	_ = m.raft.Close()
+}
+
+// begin starts to look at a stream, if there is room.
+func (m *mux) begin(conn net.Conn) {
+	m.mu.Lock()
+	full := len(m.sniffing) >= maxSniffing
+	if m.closed || full {
+		m.mu.Unlock()
+		_ = conn.Close()
+		if full {
+			m.log.Warn("dropped a stream: too many have not said what they are", "remote", conn.RemoteAddr())
+		}
+		return
+	}
+	m.sniffing[conn] = struct{}{}
+	m.wg.Go(func() { m.sniff(conn) })
+	m.mu.Unlock()
+}
+
+// sniff finds out what a stream is and hands it over.
+func (m *mux) sniff(conn net.Conn) {
+	handedOver := m.route(conn)
+	m.mu.Lock()
+	delete(m.sniffing, conn)
+	m.mu.Unlock()
+	if !handedOver {
+		_ = conn.Close()
+	}
+}
+
+func (m *mux) route(conn net.Conn) bool {
+	deadline := time.Now().Add(sniffTimeout)
+	if err := conn.SetReadDeadline(deadline); err != nil {
+		return false
+	}
+	head := make([]byte, len(raftMagic))
+	if _, err := io.ReadFull(conn, head); err != nil {
+		m.log.Debug("dropped a stream that did not say what it is", "remote", conn.RemoteAddr(), "error", err)
+		return false
+	}
+	to, out := m.grpc, conn
+	if string(head) == raftMagic {
+		to = m.raft
+		if err := m.checkPreamble(conn); err != nil {
+			m.log.Warn("refused a raft stream", "remote", conn.RemoteAddr(), "error", err)
+			return false
+		}
+	} else {
+		out = &replayConn{Conn: conn, head: head}
+	}
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		return false
+	}
+	return to.deliver(out, time.Until(deadline))
+}
+
+func (m *mux) checkPreamble(r io.Reader) error {
+	id, err := readPreambleID(r)
+	if err != nil {
+		return err
+	}
+	if !m.clusterOK(id) {
+		return fmt.Errorf("%w: %x", errForeignCluster, id)
+	}
+	return nil
+}
+
+// appendPreamble writes the preamble of a Raft stream. The cluster id has 1 to
+// maxClusterID bytes.
+func appendPreamble(b, clusterID []byte) ([]byte, error) {
+	if len(clusterID) == 0 || len(clusterID) > maxClusterID {
+		return b, fmt.Errorf("%w: a cluster id of %d bytes", errPreamble, len(clusterID))
+	}
+	b = append(b, raftMagic...)
+	b = append(b, preambleVersion, byte(len(clusterID)))
+	return append(b, clusterID...), nil
+}
+
+// readPreamble reads a whole preamble and not a byte more.
+func readPreamble(r io.Reader) (clusterID []byte, err error) {
+	head := make([]byte, len(raftMagic))
+	if _, err := io.ReadFull(r, head); err != nil {
+		return nil, err
+	}
+	if string(head) != raftMagic {
+		return nil, errNotRaft
+	}
+	return readPreambleID(r)
+}
+
+// readPreambleID reads what follows the magic.
+func readPreambleID(r io.Reader) ([]byte, error) {
+	var head [2]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, err
+	}
+	if head[0] != preambleVersion {
+		return nil, fmt.Errorf("%w: version %d, this release knows %d", errPreamble, head[0], preambleVersion)
+	}
+	if n := int(head[1]); n == 0 || n > maxClusterID {
+		return nil, fmt.Errorf("%w: a cluster id of %d bytes", errPreamble, n)
+	}
+	id := make([]byte, head[1])
+	_, err := io.ReadFull(r, id)
+	return id, err
+}
+
+// replayConn gives the bytes again that were read to find out what it is.
+type replayConn struct {
+	net.Conn
+	head []byte
+}
+
+// Read is not safe for concurrent use, as gRPC's transport does not need it.
+func (c *replayConn) Read(p []byte) (int, error) {
+	if len(c.head) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.head)
+	c.head = c.head[n:]
+	return n, nil
+}
+
+// muxListener is one half of a mux.
+type muxListener struct {
+	addr   net.Addr
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newMuxListener(addr net.Addr) *muxListener {
+	return &muxListener{addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+// deliver waits until someone accepts the stream.
+func (l *muxListener) deliver(conn net.Conn, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case l.conns <- conn:
+		return true
+	case <-l.closed:
+	case <-timer.C:
+	}
+	return false
+}
+
+// Accept waits for the next stream; after Close it is net.ErrClosed.
+func (l *muxListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.addr, Err: net.ErrClosed}
+	}
+}
+
+// Close stops this half; the other goes on. It may be called twice.
+func (l *muxListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// Addr is the address of the listener below.
+func (l *muxListener) Addr() net.Addr { return l.addr }

@@ -1,0 +1,427 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/owner"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// leaveTime is the longest that leaving in good order may take (V7).
+const leaveTime = 10 * time.Second
+
+// Addrs are the addresses under which a node is reached.
+type Addrs struct{ HTTP, GRPC, Peer, Gossip string }
+
+// Node is one process of the mesh: it finds the others, agrees with them on the
+// view, owns its share of the keys, and takes requests for any key.
+//
+// New binds all addresses; Start begins; WaitReady tells when it may serve; then
+// Stop, which leaves in good order, or Kill. Several nodes may live in one
+// program. All methods are safe for concurrent use.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	network Network
+	clock   Clock
+	self    ring.Identity
+	addrs   Addrs
+
+	data      *dataDir
+	promising sync.Mutex // serialises promises
+	mux       *mux
+	gossip    *gossip
+	agree     *agreement
+	peers     *peers
+	views     *views
+	member    *member
+	grpc      *api.GRPC
+	http      *http.Server
+	inner     *grpc.Server
+	listeners struct{ http, grpc net.Listener }
+
+	leads atomic.Pointer[leader]
+	tasks tasks
+	// ctx ends when the node stops; stopping is its Done channel.
+	ctx      context.Context //nolint:containedctx // the lifetime of the node
+	cancel   context.CancelFunc
+	stopping <-chan struct{}
+	// draining is closed when waiting calls are sent away to other nodes.
+	draining chan struct{}
+	leaseTo  chan struct{}
+
+	mu       sync.Mutex
+	cleanups []cleanup // guarded by mu
+	err      error     // guarded by mu
+	done     chan struct{}
+	ended    sync.Once
+	drain    sync.Once
+	leave    sync.Once
+}
+
+// cleanup is one named step of stopping; the last one registered runs first.
+type cleanup struct {
+	name string
+	fn   func() error
+}
+
+// New makes a node: it checks the configuration, opens and locks the data
+// directory, and binds all addresses. The node does nothing until Start.
+func New(cfg Config) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, network: cfg.Network, clock: cfg.Clock,
+		draining: make(chan struct{}), leaseTo: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	if n.network == nil {
+		n.network = SystemNetwork{}
+	}
+	if n.clock == nil {
+		n.clock = SystemClock()
+	}
+	n.log = n.log.With("node", cfg.Name)
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.stopping = n.ctx.Done()
+	if err := n.open(); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
+}
+
+func (n *Node) onClose(name string, fn func() error) {
+	n.mu.Lock()
+	n.cleanups = append(n.cleanups, cleanup{name, fn})
+	n.mu.Unlock()
+}
+
+// open takes everything that can fail: the data directory and the addresses.
+func (n *Node) open() error {
+	n.onClose("tasks", func() error { n.tasks.close(); return nil })
+	var err error
+	if n.data, err = openDataDir(n.cfg.DataDir); err != nil {
+		return err
+	}
+	n.onClose("data directory", n.data.Close)
+	n.self = n.data.Identity()
+	if _, _, follows := n.data.Promise(); !follows && len(n.cfg.Seeds) == 0 && !n.cfg.Found {
+		return errors.New("mesh.seeds is empty: name the seeds, or found a cluster of one with --found")
+	}
+	if err := n.bind(); err != nil {
+		return err
+	}
+	n.peers = newPeers(n)
+	n.onClose("peers", func() error { n.peers.close(); return nil })
+	n.views = newViews(n.followCluster, n.log)
+	n.member = newMember(n)
+	layer := newRaftLayer(n.mux.raftListener(), n.network, n.clusterID, n.addrs.Peer)
+	n.agree, err = startAgreement(agreeConfig{
+		id: n.self.ID, addr: n.addrs.Peer, dir: n.data.RaftDir(), lease: n.cfg.Lease,
+		layer: layer, address: n.addressOf, log: n.log,
+	})
+	if err != nil {
+		return errors.Join(err, layer.Close())
+	}
+	n.onClose("agreement", n.agree.close)
+	return nil
+}
+
+// bind opens all listeners and finds out the addresses.
+func (n *Node) bind() error {
+	listen := func(what, addr string) (net.Listener, error) {
+		l, err := n.network.Listen(addr)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+		n.onClose(what, func() error { return ignoreClosed(l.Close()) })
+		return l, nil
+	}
+	var err error
+	if n.listeners.http, err = listen("http.listen", n.cfg.HTTPListen); err != nil {
+		return err
+	}
+	if n.listeners.grpc, err = listen("grpc.listen", n.cfg.GRPCListen); err != nil {
+		return err
+	}
+	peer, err := listen("mesh.peer_listen", n.cfg.PeerListen)
+	if err != nil {
+		return err
+	}
+	n.mux = newMux(peer, n.sameCluster, n.log)
+	n.onClose("peer port", n.mux.close)
+	at, err := advertiseAddr(n.ctx, n.network, n.cfg.PeerAdvertise, peer.Addr())
+	if err != nil {
+		return fmt.Errorf("mesh.peer_advertise: %w", err)
+	}
+	n.addrs = Addrs{
+		HTTP: public(n.listeners.http, at.Addr()), GRPC: public(n.listeners.grpc, at.Addr()), Peer: at.String(),
+	}
+	n.gossip, err = startGossip(gossipConfig{
+		meta: n.meta(), listen: n.cfg.GossipListen, advertise: n.cfg.GossipAdvertise, seeds: n.cfg.Seeds,
+		unit: n.cfg.Lease / 4, network: n.network, log: n.log.With("part", "gossip"),
+	})
+	if err != nil {
+		return err
+	}
+	n.onClose("gossip", n.gossip.close)
+	n.addrs.Gossip = n.gossip.addr()
+	n.announce() // its place among the seeds is known only now
+	return nil
+}
+
+// public is a listener's address as others see it: with the host of the peer
+// address if it listens everywhere.
+func public(l net.Listener, host netip.Addr) string {
+	bound, err := netip.ParseAddrPort(l.Addr().String())
+	if err == nil && bound.Addr().IsUnspecified() {
+		return netip.AddrPortFrom(host, bound.Port()).String()
+	}
+	return l.Addr().String()
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Start serves all ports and looks for the mesh. It does not wait: see WaitReady.
+func (n *Node) Start() error {
+	ps := &peerServer{node: n}
+	n.inner = grpc.NewServer(
+		grpc.UnaryInterceptor(ps.unary), grpc.StreamInterceptor(ps.stream),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.WaitForHandlers(true),
+	)
+	peerv1.RegisterPeerServiceServer(n.inner, ps)
+	n.serve("peer", func() error { return n.inner.Serve(n.mux.grpcListener()) })
+	n.onClose("peer server", func() error { n.inner.Stop(); return nil })
+
+	o := api.Options{Logger: n.log, Reflection: n.cfg.Reflection, MaxWait: n.cfg.MaxWait}
+	n.grpc, n.http = api.NewGRPC(n, o), api.NewHTTP(n, o)
+	n.serve("gRPC", func() error { return n.grpc.Serve(n.listeners.grpc) })
+	n.onClose("gRPC server", func() error { n.grpc.Stop(); return nil })
+	n.serve("HTTP", func() error { return n.http.Serve(n.listeners.http) })
+	n.onClose("HTTP server", n.http.Close)
+
+	n.tasks.Go(func() { n.watchViews(n.ctx) })
+	n.tasks.Go(func() { n.watchLeadership(n.ctx) })
+	n.tasks.Go(func() { n.birth(n.ctx) })
+	n.tasks.Go(func() {
+		err := n.member.run(n.ctx)
+		if n.ctx.Err() == nil {
+			n.end(err)
+		}
+	})
+	return nil
+}
+
+// serve runs a server until it ends; ending before the node stops ends the node.
+func (n *Node) serve(what string, fn func() error) {
+	n.tasks.Go(func() {
+		err := fn()
+		if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) && n.ctx.Err() == nil {
+			n.end(fmt.Errorf("%s server: %w", what, err))
+		}
+	})
+}
+
+// followCluster makes the service when the first view of a cluster comes.
+func (n *Node) followCluster(s state) (*owner.Service, error) {
+	if s.cluster.GetName() != n.cfg.Cluster {
+		return nil, fmt.Errorf("%w: its name is %q", errOtherCluster, s.cluster.GetName())
+	}
+	if err := n.promise(s.cluster.GetId(), ring.Identity{}); err != nil {
+		return nil, err
+	}
+	c := constants{s.cluster}
+	n.reportConstants(c)
+	service := owner.NewService(owner.Config{
+		Self: n.self, Name: n.cfg.Name, Partitions: c.partitions(), MaxTTL: c.maxTTL(),
+		MaxWaiters: n.cfg.MaxWaitersPerKey, MaxLocks: n.cfg.MaxLocks,
+		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: n.peers, Log: n.log,
+	})
+	n.onClose("service", func() error { service.Stop(); return nil })
+	return service, nil
+}
+
+// reportConstants says once where the file differs from what was fixed at the
+// cluster's birth.
+func (n *Node) reportConstants(c constants) {
+	for _, k := range []struct {
+		key         string
+		file, fixed any
+	}{
+		{"mesh.lease", n.cfg.Lease, c.lease()},
+		{"ring.partitions", n.cfg.Partitions, c.partitions()},
+		{"ring.replicas", n.cfg.Replicas, int(c.GetReplicas())},
+		{"locks.max_ttl", n.cfg.MaxTTL, c.maxTTL()},
+	} {
+		if k.file != k.fixed {
+			n.log.Warn("the configuration differs from what was fixed at the cluster's birth, which is used",
+				"key", k.key, "configured", k.file, "used", k.fixed)
+		}
+	}
+}
+
+// lease is the length of a view lease.
+func (n *Node) lease() time.Duration {
+	if a := n.views.now(); a != nil {
+		return a.cluster().lease()
+	}
+	return n.cfg.Lease
+}
+
+func (n *Node) epoch() uint32 {
+	if a := n.views.now(); a != nil {
+		return a.epoch()
+	}
+	return 0
+}
+
+func (n *Node) asMember() ring.Member {
+	return ring.Member{
+		Identity: n.self, Name: n.cfg.Name,
+		Peer: n.addrs.Peer, Gossip: n.addrs.Gossip, HTTP: n.addrs.HTTP, GRPC: n.addrs.GRPC,
+	}
+}
+
+// addressOf is the peer address of the newest run of the process with this id,
+// or "".
+func (n *Node) addressOf(id string) string {
+	if id == n.self.ID {
+		return n.addrs.Peer
+	}
+	addr, counter := "", uint64(0)
+	if a := n.views.now(); a != nil {
+		if m, ok := a.view.FindID(id); ok {
+			addr, counter = m.Peer, m.Counter
+		}
+	}
+	for _, g := range n.gossip.nodes() {
+		if who := g.meta.GetIdentity(); who.GetId() == id && who.GetCounter() >= counter {
+			addr, counter = g.meta.GetPeer(), who.GetCounter()
+		}
+	}
+	return addr
+}
+
+// leaderAddr is the peer address of the leader, or "".
+func (n *Node) leaderAddr() string {
+	if id := n.agree.leader(); id != "" {
+		return n.addressOf(id)
+	}
+	n.member.mu.Lock()
+	defer n.member.mu.Unlock()
+	return n.member.hint
+}
+
+// leading is this process's leadership, nil if it does not lead.
+func (n *Node) leading() *leader { return n.leads.Load() }
+
+func (n *Node) leased() bool {
+	a := n.views.now()
+	return a != nil && a.service.LeaseValid()
+}
+
+// leaseChanged wakes WaitReady.
+func (n *Node) leaseChanged() {
+	select {
+	case n.leaseTo <- struct{}{}:
+	default:
+	}
+}
+
+// watchViews installs what Raft has agreed on, and keeps the connections in step
+// with the view.
+func (n *Node) watchViews(ctx context.Context) {
+	for {
+		changed := n.views.next()
+		if a := n.views.now(); a != nil {
+			n.peers.keep(a)
+			known := make([]string, 0, len(a.view.Members))
+			for _, m := range a.view.Members {
+				known = append(known, m.Gossip)
+			}
+			n.gossip.setKnown(known)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-n.agree.fsm.changed:
+			if err := n.views.offer(n.agree.fsm.state()); err != nil {
+				n.log.Error("view refused", "error", err)
+			}
+		}
+	}
+}
+
+// watchLeadership runs a leader for every term that this process leads in.
+func (n *Node) watchLeadership(ctx context.Context) {
+	stop := func() {}
+	for {
+		select {
+		case <-ctx.Done():
+			stop()
+			return
+		case lead := <-n.agree.raft.LeaderCh():
+			stop()
+			stop = func() {}
+			if !lead {
+				continue
+			}
+			turn, cancel := context.WithCancel(ctx)
+			ended := make(chan struct{})
+			if n.tasks.Go(func() { defer close(ended); n.lead(turn) }) {
+				stop = func() { cancel(); <-ended }
+			} else {
+				cancel()
+			}
+		}
+	}
+}
+
+// lead runs one leadership: nothing is renewed or proposed before its `lead` is
+// applied (V2).
+func (n *Node) lead(ctx context.Context) {
+	defer n.leads.Store(nil)
+	for {
+		term, err := n.agree.lead(ctx)
+		if err == nil && n.agree.fsm.state().cluster == nil {
+			err = n.firstView(ctx)
+		}
+		if err == nil {
+			l := newLeader(n, n.agree, term)
+			n.leads.Store(l)
+			l.run(ctx)
+			return
+		}
+		n.log.Warn("leadership not taken up", "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(n.lease() / 20):
+		}
+	}
+}

@@ -1,0 +1,320 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/sgkandale/sharelock/owner"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// Metadata of every call between members: which cluster, who calls, and which
+// process is meant (A1).
+const (
+	mdCluster = "sl-cluster-bin"
+	mdFrom    = "sl-from"
+	mdTo      = "sl-to"
+)
+
+// peers are the connections to other processes, and what this one asks of them.
+// Safe for concurrent use.
+type peers struct {
+	node *Node
+
+	mu    sync.Mutex
+	conns map[string]*grpc.ClientConn // by address; guarded by mu
+	links map[ring.Identity]*link     // by member; guarded by mu
+	done  bool                        // guarded by mu
+}
+
+var _ owner.Peers = (*peers)(nil)
+
+func newPeers(n *Node) *peers {
+	return &peers{node: n, conns: map[string]*grpc.ClientConn{}, links: map[ring.Identity]*link{}}
+}
+
+// errClosed: this node has stopped.
+var errClosed = errors.New("node is stopped")
+
+// conn gives the connection to an address. It reconnects by itself, fast: a
+// member that comes back is needed within a lease.
+func (p *peers) conn(addr string) (*grpc.ClientConn, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done {
+		return nil, errClosed
+	}
+	if c := p.conns[addr]; c != nil {
+		return c, nil
+	}
+	lease := p.node.lease()
+	c, err := grpc.NewClient("passthrough:///"+addr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			return p.node.network.Dial(ctx, addr)
+		}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: lease / 80, Multiplier: 1.5, Jitter: 0.2, MaxDelay: lease / 5},
+			MinConnectTimeout: lease / 4,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxPeerMessage)),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", addr, err)
+	}
+	p.conns[addr] = c
+	return c, nil
+}
+
+// maxPeerMessage bounds what a member accepts from another in one message.
+const maxPeerMessage = 16 << 20
+
+// at is a client for the process at an address. to is the member that is meant;
+// the zero identity means whoever is there.
+func (p *peers) at(ctx context.Context, addr string, to ring.Identity) (context.Context, peerv1.PeerServiceClient, error) {
+	c, err := p.conn(addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	md := metadata.Pairs(mdFrom, p.node.self.String())
+	if id := p.node.clusterID(); len(id) > 0 {
+		md.Set(mdCluster, string(id))
+	}
+	if to != (ring.Identity{}) {
+		md.Set(mdTo, to.String())
+	}
+	return metadata.NewOutgoingContext(ctx, md), peerv1.NewPeerServiceClient(c), nil
+}
+
+func (p *peers) renew(ctx context.Context, addr string, req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
+	ctx, c, err := p.at(ctx, addr, ring.Identity{})
+	if err != nil {
+		return nil, err
+	}
+	return c.Renew(ctx, req)
+}
+
+func (p *peers) join(ctx context.Context, addr string, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
+	ctx, c, err := p.at(ctx, addr, ring.Identity{})
+	if err != nil {
+		return nil, err
+	}
+	return c.Join(ctx, req)
+}
+
+func (p *peers) promise(ctx context.Context, addr string, to ring.Identity, req *peerv1.PromiseRequest) (*peerv1.PromiseResponse, error) {
+	ctx, c, err := p.at(ctx, addr, to)
+	if err != nil {
+		return nil, err
+	}
+	return c.Promise(ctx, req)
+}
+
+func (p *peers) probe(ctx context.Context, m ring.Member) error {
+	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
+	if err == nil {
+		_, err = c.Probe(ctx, &peerv1.ProbeRequest{})
+	}
+	return err
+}
+
+// term asks the voter with this id for its Raft term.
+func (p *peers) term(ctx context.Context, voter string) (*peerv1.TermResponse, error) {
+	addr := p.node.addressOf(voter)
+	if addr == "" {
+		return nil, fmt.Errorf("no address of voter %s is known", voter)
+	}
+	ctx, c, err := p.at(ctx, addr, ring.Identity{})
+	if err != nil {
+		return nil, err
+	}
+	return c.Term(ctx, &peerv1.TermRequest{Voter: voter})
+}
+
+func (p *peers) install(ctx context.Context, m ring.Member, s state) error {
+	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
+	if err == nil {
+		_, err = c.Install(ctx, &peerv1.InstallRequest{History: stateToProto(s)})
+	}
+	return err
+}
+
+// bringUp makes a member that is behind install this node's view, as A1 wants it
+// before it handles the message. It fails with owner.ErrBehind if it is this node
+// that is behind.
+func (p *peers) bringUp(ctx context.Context, m ring.Member, theirs uint32) error {
+	a := p.node.views.now()
+	if theirs >= a.epoch() {
+		return owner.ErrBehind
+	}
+	return p.install(ctx, m, a.state)
+}
+
+// Ask implements owner.Peers.
+func (p *peers) Ask(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) ([]owner.Held, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.node.lease())
+	defer cancel()
+	out, c, err := p.at(ctx, to.Peer, to.Identity)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		resp, err := c.Ask(out, &peerv1.AskRequest{Epoch: epoch, Partitions: partitions})
+		if err != nil {
+			return nil, err
+		}
+		if resp.GetEpoch() == epoch {
+			return heldFromProto(resp.GetHeld()), nil
+		}
+		if err := p.bringUp(ctx, to, resp.GetEpoch()); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Fetch implements owner.Peers.
+func (p *peers) Fetch(ctx context.Context, to ring.Member, epoch uint32, want []owner.Held, take func(owner.Copy) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ctx, c, err := p.at(ctx, to.Peer, to.Identity)
+	if err != nil {
+		return err
+	}
+	stream, err := c.Fetch(ctx, &peerv1.FetchRequest{Epoch: epoch, Held: heldToProto(want)})
+	if err != nil {
+		return err
+	}
+	var data []byte
+	taken := 0
+	for {
+		resp, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			if taken < len(want) {
+				return fmt.Errorf("%d of %d copies came: %w", taken, len(want), owner.ErrBehind)
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, part := range resp.GetCopies() {
+			data = append(data, part.GetData()...)
+			if !part.GetLast() {
+				continue
+			}
+			held := owner.Held{Partition: part.GetPartition(), Have: part.GetHave(), Seq: part.GetSeq()}
+			if err := take(owner.Copy{Held: held, Data: data}); err != nil {
+				return err
+			}
+			data, taken = nil, taken+1
+		}
+	}
+}
+
+// Active implements owner.Peers.
+func (p *peers) Active(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) error {
+	ctx, cancel := context.WithTimeout(ctx, p.node.lease())
+	defer cancel()
+	out, c, err := p.at(ctx, to.Peer, to.Identity)
+	if err != nil {
+		return err
+	}
+	resp, err := c.Active(out, &peerv1.ActiveRequest{Epoch: epoch, Partitions: partitions})
+	if err != nil {
+		return err
+	}
+	if resp.GetEpoch() != epoch {
+		if err := p.bringUp(ctx, to, resp.GetEpoch()); err != nil {
+			return err
+		}
+		return owner.ErrBehind // asked again
+	}
+	return nil
+}
+
+// list reads a member's locks.
+func (p *peers) list(ctx context.Context, m ring.Member, req *peerv1.ListRequest) (*peerv1.ListResponse, error) {
+	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
+	if err != nil {
+		return nil, err
+	}
+	return c.List(ctx, req)
+}
+
+// keep closes what leads to processes that are in no view any more, and opens
+// links to the members.
+func (p *peers) keep(a *acting) {
+	p.mu.Lock()
+	if p.done {
+		p.mu.Unlock()
+		return
+	}
+	wanted := map[string]bool{}
+	for _, m := range a.view.Members {
+		wanted[m.Peer] = true
+	}
+	var gone []*link
+	for id, l := range p.links {
+		if _, in := a.view.Find(id); !in {
+			gone = append(gone, l)
+			delete(p.links, id)
+		}
+	}
+	var idle []*grpc.ClientConn
+	for addr, c := range p.conns {
+		if !wanted[addr] {
+			idle = append(idle, c)
+			delete(p.conns, addr)
+		}
+	}
+	p.mu.Unlock()
+	for _, l := range gone {
+		l.close()
+	}
+	for _, c := range idle {
+		c.Close() //nolint:errcheck // only says that it was closed before
+	}
+}
+
+// link is the stream of forwarded calls to a member.
+func (p *peers) link(m ring.Member) (*link, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done {
+		return nil, errClosed
+	}
+	l := p.links[m.Identity]
+	if l == nil {
+		l = newLink(p.node, m)
+		p.links[m.Identity] = l
+	}
+	return l, nil
+}
+
+func (p *peers) close() {
+	p.mu.Lock()
+	p.done = true
+	links, conns := p.links, p.conns
+	p.links, p.conns = nil, nil
+	p.mu.Unlock()
+	for _, l := range links {
+		l.close()
+	}
+	for _, c := range conns {
+		c.Close() //nolint:errcheck // only says that it was closed before
+	}
+}

@@ -1,0 +1,260 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/sgkandale/sharelock/owner"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+)
+
+// copyPart is the most bytes of a copy in one message.
+const copyPart = 256 << 10
+
+// peerServer answers other members.
+type peerServer struct {
+	peerv1.UnimplementedPeerServiceServer
+	node *Node
+}
+
+// meant refuses calls of another cluster, or for another process (V0, A1).
+func (p *peerServer) meant(ctx context.Context) error {
+	md, _ := metadata.FromIncomingContext(ctx)
+	if to := md.Get(mdTo); len(to) > 0 && to[0] != p.node.self.String() {
+		return status.Errorf(codes.FailedPrecondition, "this is %s, not %s", p.node.self, to[0])
+	}
+	theirs, ours := md.Get(mdCluster), p.node.clusterID()
+	if len(theirs) > 0 && len(ours) > 0 && theirs[0] != string(ours) {
+		return status.Error(codes.FailedPrecondition, "another cluster")
+	}
+	return nil
+}
+
+func (p *peerServer) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := p.meant(ctx); err != nil {
+		return nil, err
+	}
+	return next(ctx, req)
+}
+
+func (p *peerServer) stream(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if err := p.meant(s.Context()); err != nil {
+		return err
+	}
+	return next(srv, s)
+}
+
+// Promise implements V0.
+func (p *peerServer) Promise(_ context.Context, req *peerv1.PromiseRequest) (*peerv1.PromiseResponse, error) {
+	if err := p.node.promise(req.GetClusterId(), identityFromProto(req.GetFounder())); err != nil {
+		return &peerv1.PromiseResponse{Why: err.Error()}, nil
+	}
+	return &peerv1.PromiseResponse{Promised: true}, nil
+}
+
+// Probe implements V3.
+func (p *peerServer) Probe(context.Context, *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
+	return &peerv1.ProbeResponse{Epoch: p.node.epoch()}, nil
+}
+
+// Join implements V3.
+func (p *peerServer) Join(_ context.Context, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
+	if l := p.node.leading(); l != nil {
+		return l.join(req), nil
+	}
+	resp := &peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_NOT_LEADER, Leader: p.node.leaderAddr()}
+	if a := p.node.views.now(); a != nil {
+		resp.History = stateToProto(a.state)
+	}
+	return resp, nil
+}
+
+// Renew implements V4 and V7.
+func (p *peerServer) Renew(ctx context.Context, req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
+	if l := p.node.leading(); l != nil {
+		resp := l.renew(ctx, req)
+		resp.LeaderId, resp.Voters = p.node.self.ID, p.node.voters()
+		return resp, nil
+	}
+	return &peerv1.RenewResponse{Outcome: peerv1.RenewResponse_OUTCOME_NOT_LEADER, Leader: p.node.leaderAddr()}, nil
+}
+
+// Term implements V4: it must read the term after the request arrived.
+func (p *peerServer) Term(_ context.Context, req *peerv1.TermRequest) (*peerv1.TermResponse, error) {
+	if req.GetVoter() != p.node.self.ID {
+		return nil, status.Errorf(codes.FailedPrecondition, "this is voter %s", p.node.self.ID)
+	}
+	return &peerv1.TermResponse{Term: p.node.agree.term(), Applied: p.node.agree.applied()}, nil
+}
+
+// Install implements A1: it answers when nothing older is served here any more.
+func (p *peerServer) Install(_ context.Context, req *peerv1.InstallRequest) (*peerv1.InstallResponse, error) {
+	if err := p.node.views.offer(stateFromProto(req.GetHistory())); err != nil {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
+	return &peerv1.InstallResponse{Epoch: p.node.epoch()}, nil
+}
+
+// Ask implements section 4.1.
+func (p *peerServer) Ask(_ context.Context, req *peerv1.AskRequest) (*peerv1.AskResponse, error) {
+	a := p.node.views.now()
+	if a == nil || a.epoch() != req.GetEpoch() {
+		return &peerv1.AskResponse{Epoch: p.node.epoch()}, nil
+	}
+	held, err := a.service.Ask(req.GetEpoch(), req.GetPartitions())
+	if err != nil {
+		return nil, status.Error(codes.Aborted, err.Error())
+	}
+	return &peerv1.AskResponse{Epoch: req.GetEpoch(), Held: heldToProto(held)}, nil
+}
+
+// Fetch implements section 4.4.
+func (p *peerServer) Fetch(req *peerv1.FetchRequest, s grpc.ServerStreamingServer[peerv1.FetchResponse]) error {
+	a := p.node.views.now()
+	if a == nil {
+		return status.Error(codes.Aborted, owner.ErrBehind.Error())
+	}
+	err := a.service.Fetch(s.Context(), req.GetEpoch(), heldFromProto(req.GetHeld()), func(c owner.Copy) error {
+		for data, last := c.Data, false; !last; {
+			n := min(len(data), copyPart)
+			last = n == len(data)
+			part := &peerv1.Copy{Partition: c.Partition, Have: c.Have, Seq: c.Seq, Data: data[:n], Last: last}
+			if err := s.Send(&peerv1.FetchResponse{Copies: []*peerv1.Copy{part}}); err != nil {
+				return err
+			}
+			data = data[n:]
+		}
+		return nil
+	})
+	if errors.Is(err, owner.ErrBehind) {
+		return status.Error(codes.Aborted, err.Error())
+	}
+	return err
+}
+
+// Active implements G1.
+func (p *peerServer) Active(_ context.Context, req *peerv1.ActiveRequest) (*peerv1.ActiveResponse, error) {
+	a := p.node.views.now()
+	if a == nil || a.service.Active(req.GetEpoch(), req.GetPartitions()) != nil {
+		return &peerv1.ActiveResponse{Epoch: p.node.epoch()}, nil
+	}
+	return &peerv1.ActiveResponse{Epoch: req.GetEpoch()}, nil
+}
+
+// List reads the locks that this member owns.
+func (p *peerServer) List(ctx context.Context, req *peerv1.ListRequest) (*peerv1.ListResponse, error) {
+	a := p.node.views.now()
+	if a == nil {
+		return nil, status.Error(codes.Aborted, owner.ErrBehind.Error())
+	}
+	locks, err := a.service.List(ctx, req.GetEpoch(), req.GetPrefix(), req.GetClientId(), req.GetAfter(), int(req.GetLimit()))
+	if err != nil {
+		return nil, status.Error(codes.Aborted, err.Error())
+	}
+	resp := &peerv1.ListResponse{Epoch: req.GetEpoch()}
+	for i := range locks {
+		resp.Locks = append(resp.Locks, lockToProto(&locks[i]))
+	}
+	return resp, nil
+}
+
+// Link serves the calls that another member forwards.
+func (p *peerServer) Link(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.LinkResponse]) error {
+	c := &linkCaller{node: p.node, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	received := make(chan error, 1)
+	if !p.node.tasks.Go(func() { received <- c.receive(s) }) {
+		return errClosed
+	}
+	defer c.dead.Store(true)
+	for {
+		select {
+		case err := <-received:
+			return err
+		case <-p.node.stopping:
+			return status.Error(codes.Unavailable, errClosed.Error())
+		case <-c.wake:
+		}
+		for batch := c.take(); len(batch) > 0; batch = c.take() {
+			if err := s.Send(&peerv1.LinkResponse{Answers: batch}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// linkCaller is the owner's side of a link: it queues the answers that go back.
+type linkCaller struct {
+	node  *Node
+	wake  chan struct{}
+	ended chan struct{}
+	dead  atomic.Bool
+
+	mu      sync.Mutex
+	answers []*peerv1.Answer // guarded by mu
+}
+
+var _ owner.Caller = (*linkCaller)(nil)
+
+// Alive implements owner.Caller: false once the link is down (Q5).
+func (c *linkCaller) Alive() bool { return !c.dead.Load() }
+
+// Answer implements owner.Caller.
+func (c *linkCaller) Answer(id uint64, a owner.Answer) {
+	if c.dead.Load() {
+		return
+	}
+	p := answerToProto(id, c.node.epoch(), &a)
+	c.mu.Lock()
+	c.answers = append(c.answers, p)
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *linkCaller) take() []*peerv1.Answer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	batch := c.answers
+	if len(batch) > maxBatch {
+		batch, c.answers = batch[:maxBatch:maxBatch], batch[maxBatch:]
+		return batch
+	}
+	c.answers = nil
+	return batch
+}
+
+func (c *linkCaller) receive(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.LinkResponse]) error {
+	for {
+		req, err := s.Recv()
+		if err != nil {
+			return err
+		}
+		for _, call := range req.GetCalls() {
+			c.submit(call)
+		}
+	}
+}
+
+// submit hands a call to the owner's service. A call from a member that is ahead
+// is refused: this one must install the view first (A1). One from a member that
+// is behind is served if this member owns the key all the same: the decision is
+// the owner's, in its own epoch, and the answer tells the sender of it.
+func (c *linkCaller) submit(call *peerv1.Call) {
+	ref := owner.Ref{Caller: c, ID: call.GetId()}
+	r := callFromProto(call)
+	a := c.node.views.now()
+	if a == nil || call.GetEpoch() > a.epoch() {
+		c.Answer(ref.ID, owner.Answer{Outcome: owner.Retry, Send: r.Send})
+		return
+	}
+	a.service.Submit(a.partition(r.Key), ref, r)
+}

@@ -1,0 +1,254 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+	"github.com/sgkandale/sharelock/testcluster/memnet"
+)
+
+// simNode is all of a node that has goroutines of others in it: gossip, Raft on
+// the port it shares with gRPC, and gRPC itself.
+type simNode struct {
+	gossip *gossip
+	mux    *mux
+	raft   *raft.Raft
+	layer  *raftLayer
+	trans  *raft.NetworkTransport
+	store  *store
+	server *grpc.Server
+	served chan error
+}
+
+// countingFSM applies nothing and counts.
+type countingFSM struct{ applied int }
+
+func (f *countingFSM) Apply(*raft.Log) any                 { f.applied++; return f.applied }
+func (f *countingFSM) Snapshot() (raft.FSMSnapshot, error) { return nil, errors.New("not in this test") }
+func (f *countingFSM) Restore(io.ReadCloser) error         { return errors.New("not in this test") }
+
+// echoServer answers a stream message by message.
+type echoServer struct {
+	peerv1.UnimplementedPeerServiceServer
+}
+
+func (echoServer) Link(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.LinkResponse]) error {
+	for {
+		in, err := s.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		out := &peerv1.LinkResponse{}
+		for _, c := range in.GetCalls() {
+			out.Answers = append(out.Answers, &peerv1.Answer{Id: c.GetId()})
+		}
+		if err := s.Send(out); err != nil {
+			return err
+		}
+	}
+}
+
+func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *simNode {
+	t.Helper()
+	host := n.Host(name)
+	log := slog.New(slog.DiscardHandler)
+	id := ring.Identity{ID: name, Counter: 1, Nonce: 7}
+	g, err := startGossip(gossipConfig{
+		meta:   &peerv1.Meta{Identity: identityToProto(id), Name: name, Cluster: "sim"},
+		listen: ":7946", seeds: seeds, network: host, log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := host.Listen(":50053")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clusterID := []byte("0123456789abcdef")
+	s := &simNode{gossip: g, served: make(chan error, 1)}
+	s.mux = newMux(l, func(id []byte) bool { return string(id) == string(clusterID) }, log)
+	s.layer = newRaftLayer(s.mux.raftListener(), host, func() []byte { return clusterID }, l.Addr().String())
+	s.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: s.layer, MaxPool: 3, Timeout: 300 * time.Millisecond, Logger: newHCLog(log),
+	})
+	if s.store, err = openStore(filepath.Join(t.TempDir(), "raft.db")); err != nil {
+		t.Fatal(err)
+	}
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(name)
+	c.HeartbeatTimeout, c.ElectionTimeout = 400*time.Millisecond, 400*time.Millisecond
+	c.LeaderLeaseTimeout, c.CommitTimeout = 250*time.Millisecond, 10*time.Millisecond
+	c.NoLegacyTelemetry = true
+	c.Logger = newHCLog(log)
+	s.raft, err = raft.NewRaft(c, &countingFSM{}, s.store, s.store, raft.NewInmemSnapshotStore(), s.trans)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.server = grpc.NewServer()
+	peerv1.RegisterPeerServiceServer(s.server, echoServer{})
+	go func() { s.served <- s.server.Serve(s.mux.grpcListener()) }()
+	return s
+}
+
+// stop ends a node the way Node.Stop must: what is on top first. It gives every
+// goroutine that it started itself time to end; the bubble checks the rest.
+func (s *simNode) stop(t *testing.T) {
+	t.Helper()
+	if err := s.raft.Shutdown().Error(); err != nil {
+		t.Errorf("raft: %v", err)
+	}
+	if err := s.trans.Close(); err != nil {
+		t.Errorf("raft transport: %v", err)
+	}
+	s.server.Stop()
+	<-s.served
+	if err := errors.Join(s.mux.close(), s.store.Close(), s.gossip.close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func dialSim(t *testing.T, host *memnet.Host, addr string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+addr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return host.Dial(ctx, addr) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// eventually waits in virtual time.
+func eventually(t *testing.T, within time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(within); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", within, what)
+		}
+	}
+}
+
+// TestSimulation runs the three libraries that start goroutines together in one
+// bubble, over the memory network: see docs/adr/0006-simulation-in-synctest.md.
+// That it ends at all says that no goroutine outlives Stop.
+func TestSimulation(t *testing.T) {
+	wall := wallClock()
+	var virtual time.Duration
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		n := memnet.New(1)
+		names := []string{"a", "b", "c"}
+		var nodes []*simNode
+		var servers []raft.Server
+		for _, name := range names {
+			nodes = append(nodes, startSimNode(t, n, name, names))
+			servers = append(servers, raft.Server{
+				ID: raft.ServerID(name), Address: raft.ServerAddress(n.Host(name).IP() + ":50053"),
+			})
+		}
+		eventually(t, 10*time.Second, "gossip shows all three everywhere", func() bool {
+			for _, s := range nodes {
+				if len(s.gossip.nodes()) != 3 {
+					return false
+				}
+			}
+			return true
+		})
+		if err := nodes[0].raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
+			t.Fatal(err)
+		}
+		leader := func(among ...*simNode) *simNode {
+			var found *simNode
+			eventually(t, 10*time.Second, "a leader", func() bool {
+				for _, s := range among {
+					if s.raft.State() == raft.Leader {
+						found = s
+					}
+				}
+				return found != nil
+			})
+			return found
+		}
+		first := leader(nodes...)
+		if err := first.raft.Apply([]byte("x"), time.Second).Error(); err != nil {
+			t.Fatal(err)
+		}
+
+		conn := dialSim(t, n.Host("a"), n.Host("b").IP()+":50053")
+		stream, err := peerv1.NewPeerServiceClient(conn).Link(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		echo := func(id uint64) error {
+			if err := stream.Send(&peerv1.LinkRequest{Calls: []*peerv1.Call{{Id: id}}}); err != nil {
+				return err
+			}
+			got, err := stream.Recv()
+			if err == nil && got.GetAnswers()[0].GetId() != id {
+				err = fmt.Errorf("answer to call %d: %v", id, got)
+			}
+			return err
+		}
+		if err := echo(1); err != nil {
+			t.Fatal(err)
+		}
+
+		// Nothing for a while, then the leader is cut off, then all is well again.
+		time.Sleep(time.Minute)
+		first = leader(nodes...)
+		i := 0
+		for nodes[i] != first {
+			i++
+		}
+		rest := append(append([]*simNode(nil), nodes[:i]...), nodes[i+1:]...)
+		restNames := append(append([]string(nil), names[:i]...), names[i+1:]...)
+		n.Split([]string{names[i]}, restNames)
+		second := leader(rest...)
+		if err := second.raft.Apply([]byte("y"), time.Second).Error(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 10*time.Second, "gossip misses the one that was cut off", func() bool {
+			return len(rest[0].gossip.nodes()) == 2 && len(rest[1].gossip.nodes()) == 2 && len(first.gossip.nodes()) == 1
+		})
+		time.Sleep(2 * time.Minute) // long after memberlist has forgotten it
+		n.Heal()
+		eventually(t, 20*time.Second, "gossip is one again", func() bool {
+			return len(nodes[0].gossip.nodes()) == 3 && len(nodes[1].gossip.nodes()) == 3 && len(nodes[2].gossip.nodes()) == 3
+		})
+		eventually(t, 10*time.Second, "the old leader has the new entry", func() bool {
+			return first.raft.AppliedIndex() >= second.raft.AppliedIndex()
+		})
+		if err := echo(2); err != nil {
+			t.Error(err)
+		}
+
+		_ = stream.CloseSend()
+		_ = conn.Close()
+		for _, s := range nodes {
+			s.stop(t)
+		}
+		synctest.Wait()
+		virtual = time.Since(start)
+	})
+	t.Logf("%v of virtual time in %v", virtual, wallClock()-wall)
+}
+
+// wallClock is a clock that a bubble does not change.
+func wallClock() time.Duration { return SystemClock()() }

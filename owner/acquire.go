@@ -1,0 +1,217 @@
+package owner
+
+import (
+	"maps"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// acquire answers one send of an acquire. Q2: what becomes of it depends first on
+// what its request id already is.
+func (t turn) acquire(from Ref, r *Request) {
+	k, _ := t.m.keys.get(r.Key)
+	c := k.byRequest(r.RequestID)
+	switch {
+	case c != nil && c.client != r.ClientID:
+		// Two clients that number their requests alike must not share a lock.
+		t.fail(from, r.Send, sharelock.Invalid("request_id", "is in use by another client"))
+	case c != nil && c.held():
+		t.repeat(from, r, c)
+	case c != nil:
+		t.reattach(from, r, c)
+	case t.m.finished.has(r.Key, r.RequestID):
+		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrRequestOver})
+	default:
+		t.first(from, r, k)
+	}
+}
+
+// repeat answers a retry that finds its grant: the same token, and a renewal (Q2).
+func (t turn) repeat(from Ref, r *Request, c *claim) {
+	t.commit(Op{Kind: OpRenew, Key: r.Key, Token: c.token, TTL: r.TTL, Resent: true})
+	t.done(from, r.Send, t.m.hold(t.now, c))
+}
+
+// first handles an id that was never seen.
+func (t turn) first(from Ref, r *Request, k *keyState) {
+	m := t.m
+	if k != nil && k.slots != r.Slots {
+		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrModeConflict})
+		return
+	}
+	free := m.quarantine == 0 && (k == nil || k.admits(r.Mode) && !k.expects())
+	switch {
+	case !free && r.Wait <= 0:
+		t.fail(from, r.Send, t.refusal(k))
+	case k == nil && m.full:
+		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrQuota, Message: "the owner of the key has as many locks as it may"})
+	case free && m.spent():
+		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrNotReady, Message: "the tokens of this epoch are used up"})
+	case free:
+		op := newClaim(OpGrant, r)
+		op.Token = m.nextToken()
+		c := t.commit(op)
+		t.done(from, r.Send, m.hold(t.now, c))
+	case k.queue() >= m.maxWaiters:
+		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrTooManyWaiters})
+	default:
+		c := t.commit(newClaim(OpEnqueue, r))
+		c.more.ref, c.more.send = from, r.Send
+		c.more.limit = t.now + min(r.Wait, maxSpan)
+		m.due.set(c)
+		t.reply(from, Answer{Outcome: Queued, Send: r.Send})
+	}
+}
+
+func newClaim(kind OpKind, r *Request) Op {
+	op := Op{
+		Kind: kind, Key: r.Key, ClientID: r.ClientID, RequestID: r.RequestID,
+		TTL: r.TTL, Mode: r.Mode, Slots: r.Slots, OwnID: r.OwnID, Resent: r.Send > 1,
+	}
+	if len(r.Metadata) > 0 {
+		op.Metadata = maps.Clone(r.Metadata)
+	}
+	return op
+}
+
+// queue is the number of waiters of a key that may have no state.
+func (k *keyState) queue() int {
+	if k == nil {
+		return 0
+	}
+	return k.waiters()
+}
+
+// expects reports whether some waiter is not passed over (Q5).
+func (k *keyState) expects() bool {
+	for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
+		if c.more.settles != 0 || c.more.ref.Alive() {
+			return true
+		}
+	}
+	return false
+}
+
+// reattach takes a waiter's new send (Q5): it is alive, listens here, and waits as
+// long as this send says. Nothing of it is in the copies.
+func (t turn) reattach(from Ref, r *Request, c *claim) {
+	w := c.more
+	if old := w.ref; old != from && old.Alive() {
+		t.fail(old, w.send, &sharelock.Error{Err: sharelock.ErrRequestOver, Message: "another call took over this request id"})
+	}
+	// Of two sends of one call the newer counts, in whatever order they arrive.
+	if w.ref != from || r.Send >= w.send {
+		w.send, w.ttl = r.Send, r.TTL
+		w.limit = t.now + min(max(r.Wait, 0), maxSpan)
+	}
+	w.ref, w.seen, w.settles, w.resent = from, t.now, 0, true
+	t.m.due.set(c)
+	t.serve(c.key)
+	switch {
+	case c.held():
+	case w.limit <= t.now:
+		t.giveUp(c)
+	default:
+		t.reply(from, Answer{Outcome: Queued, Send: w.send})
+	}
+}
+
+// serve grants a key to as many of its waiters as it can, in their order: the
+// first that must be waited for ends it. Called whenever a hold or a waiter has
+// gone, came back, or is not waited for any more.
+func (t turn) serve(k *keyState) {
+	if t.m.quarantine != 0 || !k.admits(sharelock.Shared) {
+		return
+	}
+	for c := k.firstWaiter(); c != nil; {
+		var next *claim
+		switch {
+		case c.more.settles != 0:
+			// Q5: for one period after an activation it is waited for.
+			return
+		case !c.more.ref.Alive():
+			// Q5: passed over, but it keeps its place.
+			next = k.nextWaiter(c)
+		case !k.admits(c.mode) || t.m.spent():
+			// FIFO across modes: nobody overtakes it.
+			return
+		default:
+			next = k.nextWaiter(c)
+			t.grantWaiter(c)
+		}
+		c = next
+	}
+}
+
+// grantWaiter gives the key to a waiter that is attached.
+func (t turn) grantWaiter(c *claim) {
+	w := c.more
+	// A waiter that stood here for half a period may have been sent again, even
+	// if that send is still under way.
+	resent := c.resent || w.resent || t.now-w.since >= period(w.ttl)/2
+	t.commit(Op{
+		Kind: OpGrant, Waited: true, Key: c.key.name, RequestID: c.request,
+		Token: t.m.nextToken(), TTL: w.ttl, Resent: resent,
+	})
+	t.done(w.ref, w.send, t.m.hold(t.now, c))
+}
+
+// lookAt does what is due for a waiter.
+func (t turn) lookAt(c *claim) {
+	w := c.more
+	attached := w.ref.Caller != nil
+	switch {
+	case w.settles != 0 && w.settles <= t.now:
+		w.settles = 0
+		t.mark(c.key)
+	case attached && w.limit <= t.now && w.ref.Alive():
+		t.giveUp(c)
+	case attached && w.limit <= t.now:
+		// Its caller has gone without a word: as if by a detach.
+		w.ref = Ref{}
+		t.mark(c.key)
+	default:
+		t.leave(c, Silent, true)
+		if attached {
+			t.fail(w.ref, w.send, &sharelock.Error{Err: sharelock.ErrRequestOver, Message: "the waiter was silent for three periods"})
+		}
+	}
+}
+
+// giveUp ends a wait that is over.
+func (t turn) giveUp(c *claim) {
+	w, k := c.more, c.key
+	// Remembered in any case: its next send may be under way, and would be granted
+	// to somebody who was told that the wait is over.
+	t.leave(c, WaitOver, true)
+	t.fail(w.ref, w.send, t.refusal(k))
+}
+
+// leave takes a waiter out and marks its key.
+func (t turn) leave(c *claim, why Why, remember bool) {
+	k := c.key
+	t.commit(Op{Kind: OpDequeue, Key: k.name, RequestID: c.request, Why: why, Remember: remember})
+	t.mark(k)
+}
+
+// mark makes the turn serve the key when everything else is done. Ten thousand
+// waiters may end in one moment: the queue that they leave is then walked once,
+// not for each.
+func (t turn) mark(k *keyState) {
+	if k.crowd != nil && !k.crowd.marked {
+		k.crowd.marked = true
+		t.m.marked = append(t.m.marked, k)
+	}
+}
+
+// serveMarked ends a turn.
+func (t turn) serveMarked() {
+	for i, k := range t.m.marked {
+		t.m.marked[i] = nil
+		if k.crowd != nil {
+			k.crowd.marked = false
+			t.serve(k)
+		}
+	}
+	t.m.marked = t.m.marked[:0]
+}

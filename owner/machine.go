@@ -1,0 +1,273 @@
+package owner
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// Machine is one copy of a partition and the rules for deciding about it. Make
+// one with [NewMachine]; it is the empty copy then. It is not safe for concurrent
+// use.
+//
+// Every method that takes now takes the time on this node's clock, which must not
+// go backwards.
+type Machine struct {
+	// What all copies have in common.
+
+	partition uint32
+	// keys that are held or waited for, each with at least one claim.
+	keys lean[string, *keyState]
+	// finished are the request ids that are over (Q2).
+	finished finished
+	// seq is the number of ops applied.
+	seq uint64
+	// last is the largest token ever granted.
+	last sharelock.Token
+	// quarantine is when the quarantine ends; 0 is none (section 4.3).
+	quarantine time.Duration
+
+	// waiters is the number of claims that wait.
+	waiters int
+
+	// What only the owner has.
+
+	// active is between Activate and Detach.
+	active     bool
+	full       bool
+	maxWaiters int
+	epoch      uint32
+	node       string
+	// due holds every claim while active, and none otherwise.
+	due deadlines
+	// marked are keys that the turn under way will serve; empty between turns.
+	marked []*keyState
+}
+
+// Out collects what a machine decides. The caller empties it by cutting both
+// slices to zero length, and may then use it again.
+type Out struct {
+	// Ops in the order in which they were applied.
+	Ops []Op
+	// Replies in the order in which they were decided.
+	Replies []Reply
+}
+
+// Reply is an answer and where it goes.
+type Reply struct {
+	Ref
+	Answer
+	// Seq is the machine's sequence number when the answer was decided: it may
+	// leave once all ops up to Seq are acknowledged (A3).
+	Seq uint64
+}
+
+// NewMachine is the empty copy of a partition. maxWaiters bounds the queue of
+// each key; with 0 nobody may wait.
+func NewMachine(partition uint32, maxWaiters int) *Machine {
+	return &Machine{partition: partition, maxWaiters: maxWaiters}
+}
+
+// Activate makes this copy the owner's in an epoch (section 4.5). Every TTL starts
+// afresh and every waiter settles for one period. node is the name put into
+// holds. Waiters that were attached are forgotten; see Detach.
+func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
+	m.due.clear()
+	m.active, m.epoch, m.node = true, epoch, node
+	m.finished.forget(now)
+	m.quarantine = m.quarantineAt(now)
+	for _, k := range m.sorted(func(*keyState) bool { return true }) {
+		for c := k.holds.first; c != nil; c = k.holds.after(c) {
+			m.arm(now, c)
+		}
+		for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
+			c.trim()
+			m.arm(now, c)
+			c.more.settles = now + period(c.ttl)
+			m.due.set(c)
+		}
+	}
+}
+
+// Detach ends what Activate began, when a newer epoch begins or the node stops:
+// every waiter that is attached is forgotten, fn being told where it was, and
+// until the next Activate requests are answered Retry (A1).
+func (m *Machine) Detach(fn func(Ref)) {
+	m.active = false
+	m.due.clear()
+	for _, k := range m.sorted(func(k *keyState) bool { return k.waiters() > 0 }) {
+		for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
+			if c.more != nil && c.more.ref.Caller != nil {
+				fn(c.more.ref)
+			}
+			c.trim()
+		}
+	}
+}
+
+// Quarantine makes the partition grant nothing for d from now (section 4.3). The
+// caller has stretched d.
+func (m *Machine) Quarantine(now, d time.Duration) {
+	m.quarantine = m.clip(now, now+min(d, maxSpan))
+}
+
+// Quarantined is how long the quarantine still lasts; 0 when there is none.
+func (m *Machine) Quarantined(now time.Duration) time.Duration {
+	return max(m.quarantineAt(now)-now, 0)
+}
+
+// quarantineAt is the end of a quarantine that has not ended by now, or 0.
+func (m *Machine) quarantineAt(now time.Duration) time.Duration {
+	return m.clip(now, m.quarantine)
+}
+
+func (m *Machine) clip(now, end time.Duration) time.Duration {
+	if end == 0 || end <= now {
+		return 0
+	}
+	return end
+}
+
+// SetFull says whether this node has as many keys as it may: a request that would
+// add one fails with sharelock.ErrQuota.
+func (m *Machine) SetFull(full bool) { m.full = full }
+
+// Step handles one request and adds the ops and answers to out. Whatever is due
+// by now happens first, as by Tick. Every request is answered; one that is
+// answered Queued is answered again later. m keeps nothing of r but its strings.
+func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
+	t := turn{m: m, now: now, out: out}
+	if !m.active {
+		t.reply(from, Answer{Outcome: Retry, Send: r.Send})
+		return
+	}
+	m.Tick(now, out)
+	if err := checkRequest(r); err != nil {
+		t.fail(from, r.Send, err)
+		return
+	}
+	switch r.Kind {
+	case Acquire:
+		t.acquire(from, r)
+	case Renew:
+		t.renew(from, r)
+	case Release, ReleaseClient:
+		t.release(from, r)
+	case Force:
+		t.force(from, r)
+	case Get:
+		t.get(from, r)
+	case Check:
+		t.check(from, r)
+	case Cancel:
+		t.cancel(from, r)
+	case Detach:
+		t.detach(from, r)
+	}
+	t.serveMarked()
+}
+
+// Tick does everything that is due: expiries, waits that are over, silent
+// waiters, the end of settling and of a quarantine. On a copy that is not active
+// it only forgets finished ids.
+func (m *Machine) Tick(now time.Duration, out *Out) {
+	m.finished.forget(now)
+	if !m.active {
+		return
+	}
+	t := turn{m: m, now: now, out: out}
+	if m.quarantine != 0 && m.quarantine <= now {
+		m.quarantine = 0
+		for _, k := range m.sorted(func(k *keyState) bool { return k.waiters() > 0 }) {
+			t.serve(k)
+		}
+	}
+	for {
+		c, at := m.due.first()
+		if c == nil || at > now {
+			break
+		}
+		if c.held() {
+			t.expire(c)
+		} else {
+			t.lookAt(c)
+		}
+	}
+	t.serveMarked()
+}
+
+// Next is when Tick has something to do; ok is false when never.
+func (m *Machine) Next() (at time.Duration, ok bool) {
+	soonest := func(t time.Duration) {
+		if !ok || t < at {
+			at, ok = t, true
+		}
+	}
+	if n := m.finished.oldest; n != nil {
+		soonest(n.until)
+	}
+	if m.active && m.quarantine != 0 {
+		soonest(m.quarantine)
+	}
+	if c, due := m.due.first(); c != nil {
+		soonest(due)
+	}
+	return at, ok
+}
+
+// Keys calls fn for every key that is held or waited for, in any order, until it
+// returns false. fn must not change the machine.
+func (m *Machine) Keys(fn func(key string) bool) {
+	for key := range m.keys.m {
+		if !fn(key) {
+			return
+		}
+	}
+}
+
+// Seq is the number of ops applied since the empty copy.
+func (m *Machine) Seq() uint64 { return m.seq }
+
+// Len is the number of keys that are held or waited for.
+func (m *Machine) Len() int { return m.keys.len() }
+
+// Waiters is the number of requests that wait.
+func (m *Machine) Waiters() int { return m.waiters }
+
+// CounterHalfUsed reports that half of the tokens of this epoch are used up, so
+// that a new epoch is wanted (G2).
+func (m *Machine) CounterHalfUsed() bool { return m.counter() >= 1<<31 }
+
+// counter is the number of the last token of this epoch.
+func (m *Machine) counter() uint32 {
+	if m.last.Epoch() != m.epoch {
+		return 0
+	}
+	return m.last.Counter()
+}
+
+// spent reports that this epoch has no further token: the counter never overflows
+// (G2), and a token never repeats or falls, even if an epoch were used twice.
+func (m *Machine) spent() bool {
+	return m.last.Epoch() > m.epoch || m.counter() == math.MaxUint32
+}
+
+func (m *Machine) nextToken() sharelock.Token {
+	return sharelock.MakeToken(m.epoch, m.counter()+1)
+}
+
+// sorted gives the keys that fn wants in the order of their names, so that one
+// history always has one outcome.
+func (m *Machine) sorted(fn func(*keyState) bool) []*keyState {
+	var found []*keyState
+	for _, k := range m.keys.m {
+		if fn(k) {
+			found = append(found, k)
+		}
+	}
+	slices.SortFunc(found, func(a, b *keyState) int { return strings.Compare(a.name, b.name) })
+	return found
+}

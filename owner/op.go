@@ -1,0 +1,268 @@
+package owner
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// Errors of copies and ops that come from another member.
+var (
+	// ErrMalformed: the bytes are not an encoded copy or op.
+	ErrMalformed = errors.New("malformed copy or op")
+	// ErrDiverged: the op does not fit the copy it was to be applied to. That
+	// copy is not the owner's; it must be fetched anew.
+	ErrDiverged = errors.New("op does not fit the copy")
+)
+
+// OpKind is what an [Op] decides. The numbers are on the wire: append only.
+type OpKind uint8
+
+const (
+	// OpGrant gives a token to a request: at once, or with Waited to a waiter,
+	// which leaves the queue.
+	OpGrant OpKind = iota + 1
+	// OpEnqueue puts a request at the end of the key's queue.
+	OpEnqueue
+	// OpRenew confirms a token and sets its TTL.
+	OpRenew
+	// OpRelease ends a token.
+	OpRelease
+	// OpDequeue takes a waiter out of the queue.
+	OpDequeue
+	// OpRemember makes a request id over that was never seen.
+	OpRemember
+	// OpRead changes nothing: it is the place in the log of a linearizable read.
+	OpRead
+)
+
+// String is the kind's name.
+func (k OpKind) String() string {
+	names := [...]string{"", "grant", "enqueue", "renew", "release", "dequeue", "remember", "read"}
+	if k == 0 || int(k) >= len(names) {
+		return fmt.Sprintf("OpKind(%d)", uint8(k))
+	}
+	return names[k]
+}
+
+// Why says what ended a hold or a wait. The numbers are on the wire: append only.
+type Why uint8
+
+const (
+	// Released: the holder gave the hold back.
+	Released Why = iota + 1
+	// Expired: nobody renewed the hold.
+	Expired
+	// Forced: an administrator took the hold away.
+	Forced
+	// Cancelled: the caller gave its request up.
+	Cancelled
+	// WaitOver: the wait of the newest send is over.
+	WaitOver
+	// Silent: the waiter was not sent again for three periods (Q5).
+	Silent
+)
+
+// String is the reason's name.
+func (w Why) String() string {
+	names := [...]string{"", "released", "expired", "forced", "cancelled", "wait over", "silent"}
+	if w == 0 || int(w) >= len(names) {
+		return fmt.Sprintf("Why(%d)", uint8(w))
+	}
+	return names[w]
+}
+
+// Op is one decision about a partition, the same for the owner and all backups
+// (A3). Which fields count depends on the kind, see opFields; the others are
+// zero. The zero Op is none.
+type Op struct {
+	Kind OpKind
+	// Why ended the hold or the wait.
+	Why  Why
+	Mode sharelock.Mode
+	// Waited: the grant is for a waiter, whose client, mode, slots and metadata
+	// are known from its OpEnqueue.
+	Waited bool
+	// OwnID: the request id was made by the client.
+	OwnID bool
+	// Resent: more than one send of the request may be under way (Q2).
+	Resent bool
+	// Remember: the request id is over and late duplicates of it are told so (Q2).
+	Remember  bool
+	Slots     uint32
+	Key       string
+	ClientID  string
+	RequestID string
+	Token     sharelock.Token
+	TTL       time.Duration
+	// Metadata must not be changed.
+	Metadata map[string]string
+}
+
+// fieldSet names fields of an Op.
+type fieldSet uint16
+
+const (
+	hasClient fieldSet = 1 << iota
+	hasRequest
+	hasToken
+	hasTTL
+	hasSlots
+	hasWhy
+	hasMeta
+	// The flags share a byte.
+	hasMode
+	hasOwnID
+	hasResent
+	hasRemember
+)
+
+// opFields says which fields an op has besides its key.
+func opFields(kind OpKind, waited bool) fieldSet {
+	const asked = hasClient | hasRequest | hasTTL | hasSlots | hasMeta | hasMode | hasOwnID | hasResent
+	switch kind {
+	case OpGrant:
+		if waited {
+			return hasRequest | hasToken | hasTTL | hasResent
+		}
+		return asked | hasToken
+	case OpEnqueue:
+		return asked
+	case OpRenew:
+		return hasToken | hasTTL | hasResent
+	case OpRelease:
+		return hasToken | hasWhy | hasRemember
+	case OpDequeue:
+		return hasRequest | hasWhy | hasRemember
+	case OpRemember:
+		return hasRequest
+	default:
+		return 0
+	}
+}
+
+// Bits of the flag byte.
+const (
+	flagShared = 1 << iota
+	flagWaited
+	flagOwnID
+	flagResent
+	flagRemember
+)
+
+// Append appends the encoded op to b. The encoding is stable.
+func (op *Op) Append(b []byte) []byte {
+	f := opFields(op.Kind, op.Waited)
+	e := encoder{b: b}
+	e.byte(byte(op.Kind))
+	e.byte(bit(flagShared, op.Mode == sharelock.Shared) | bit(flagWaited, op.Waited) |
+		bit(flagOwnID, op.OwnID) | bit(flagResent, op.Resent) | bit(flagRemember, op.Remember))
+	e.text(op.Key)
+	if f&hasClient != 0 {
+		e.text(op.ClientID)
+	}
+	if f&hasRequest != 0 {
+		e.text(op.RequestID)
+	}
+	if f&hasToken != 0 {
+		e.number(uint64(op.Token))
+	}
+	if f&hasTTL != 0 {
+		e.number(uint64(op.TTL))
+	}
+	if f&hasSlots != 0 {
+		e.number(uint64(op.Slots))
+	}
+	if f&hasWhy != 0 {
+		e.byte(byte(op.Why))
+	}
+	if f&hasMeta != 0 {
+		e.metadata(op.Metadata)
+	}
+	return e.b
+}
+
+// Decode reads one op from the front of b and gives what is behind it. It fails
+// with [ErrMalformed]; then op is the zero Op.
+func (op *Op) Decode(b []byte) (rest []byte, err error) {
+	*op = Op{}
+	d := decoder{b: b}
+	got := Op{Kind: OpKind(d.byte())}
+	flags := d.byte()
+	got.Waited = flags&flagWaited != 0
+	f := opFields(got.Kind, got.Waited)
+	got.flags(flags)
+	got.Key = d.text()
+	if f&hasClient != 0 {
+		got.ClientID = d.text()
+	}
+	if f&hasRequest != 0 {
+		got.RequestID = d.text()
+	}
+	if f&hasToken != 0 {
+		got.Token = sharelock.Token(d.number())
+	}
+	if f&hasTTL != 0 {
+		got.TTL = time.Duration(d.number())
+	}
+	if f&hasSlots != 0 {
+		got.Slots = d.number32()
+	}
+	if f&hasWhy != 0 {
+		got.Why = Why(d.byte())
+	}
+	if f&hasMeta != 0 {
+		got.Metadata = d.metadata()
+	}
+	if d.failed || flags >= flagRemember<<1 {
+		return nil, ErrMalformed
+	}
+	if err := got.valid(); err != nil {
+		return nil, err
+	}
+	*op = got
+	return d.b, nil
+}
+
+func (op *Op) flags(b byte) {
+	if b&flagShared != 0 {
+		op.Mode = sharelock.Shared
+	}
+	op.OwnID = b&flagOwnID != 0
+	op.Resent = b&flagResent != 0
+	op.Remember = b&flagRemember != 0
+}
+
+// valid checks the op's fields by themselves; whether it fits a copy is found out
+// by applying it.
+func (op *Op) valid() error {
+	f := opFields(op.Kind, op.Waited)
+	bad := func(what string) error { return fmt.Errorf("%w: %v with %s", ErrMalformed, op.Kind, what) }
+	switch {
+	case op.Kind < OpGrant || op.Kind > OpRead:
+		return bad("unknown kind")
+	case op.Waited && op.Kind != OpGrant,
+		f&hasMode == 0 && op.Mode != 0,
+		f&hasOwnID == 0 && op.OwnID,
+		f&hasResent == 0 && op.Resent,
+		f&hasRemember == 0 && op.Remember:
+		return bad("a flag it does not have")
+	case !validKey(op.Key):
+		return bad("a bad key")
+	case f&hasClient != 0 && !validClient(op.ClientID):
+		return bad("a bad client id")
+	case f&hasRequest != 0 && !validRequestID(op.RequestID):
+		return bad("a bad request id")
+	case f&hasToken != 0 && !validToken(op.Token):
+		return bad("a bad token")
+	case f&hasTTL != 0 && !validTTL(op.TTL):
+		return bad("a bad TTL")
+	case f&hasSlots != 0 && !validFamily(op.Mode, op.Slots):
+		return bad("bad slots")
+	case f&hasWhy != 0 && (op.Why < Released || op.Why > Silent):
+		return bad("a bad reason")
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package owner
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// turn is one Step or Tick under way.
+type turn struct {
+	m   *Machine
+	now time.Duration
+	out *Out
+}
+
+// commit applies what was decided and adds it to the log. It gives the claim that
+// the op is about.
+func (t turn) commit(op Op) *claim {
+	t.out.Ops = append(t.out.Ops, op)
+	c, err := t.m.apply(t.now, &t.out.Ops[len(t.out.Ops)-1])
+	if err != nil {
+		// Deciding looked at the very state that the op is applied to.
+		panic(fmt.Sprintf("owner: a decision does not fit its own state: %v", err))
+	}
+	return c
+}
+
+func (t turn) reply(to Ref, a Answer) {
+	t.out.Replies = append(t.out.Replies, Reply{Ref: to, Answer: a, Seq: t.m.seq})
+}
+
+func (t turn) done(to Ref, send uint32, holds ...sharelock.Hold) {
+	t.reply(to, Answer{Outcome: Done, Send: send, Holds: holds})
+}
+
+func (t turn) fail(to Ref, send uint32, err error) {
+	t.reply(to, Answer{Outcome: Failed, Send: send, Err: err})
+}
+
+// lost is the error for a token that is not a grant.
+func lost(k *keyState) error {
+	if k == nil || k.held == 0 {
+		return &sharelock.Error{Err: sharelock.ErrNotHeld}
+	}
+	return &sharelock.Error{Err: sharelock.ErrStaleToken}
+}
+
+// quarantined is the error of everything that would have to say "free".
+func (t turn) quarantined() error {
+	return &sharelock.Error{
+		Err:        sharelock.ErrQuarantined,
+		Message:    "the key's earlier state was lost",
+		RetryAfter: t.m.Quarantined(t.now),
+	}
+}
+
+// maxNamed is how many holders an error names: a semaphore may have a million.
+const maxNamed = 100
+
+// refusal is the error for whoever may not wait, or no longer.
+func (t turn) refusal(k *keyState) error {
+	if t.m.quarantine != 0 {
+		return t.quarantined()
+	}
+	return &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: t.m.holds(t.now, k, maxNamed), Queue: k.waiters()}
+}
+
+// byRequest and byToken find claims of a key that may have no state.
+func (k *keyState) byRequest(id string) *claim {
+	if k == nil {
+		return nil
+	}
+	return k.find(id)
+}
+
+func (k *keyState) byToken(t sharelock.Token) *claim {
+	if k == nil || t == 0 {
+		return nil
+	}
+	return k.hold(t)
+}
+
+// checkRequest says what is wrong with a request. The node that took it has
+// checked it already; this keeps a broken member from breaking a copy.
+func checkRequest(r *Request) error {
+	switch {
+	case r.Kind < Acquire || r.Kind > Detach:
+		return sharelock.Invalid("kind", fmt.Sprintf("%d is unknown", r.Kind))
+	case !validKey(r.Key):
+		return sharelock.Invalid("key", "is empty or too long")
+	}
+	switch r.Kind {
+	case Acquire:
+		return checkAcquire(r)
+	case Renew:
+		if r.TTL != 0 && !validTTL(r.TTL) {
+			return sharelock.Invalid("ttl", "is out of range")
+		}
+	case Cancel, Detach:
+		if !validRequestID(r.RequestID) {
+			return sharelock.Invalid("request_id", "is empty or too long")
+		}
+	}
+	return nil
+}
+
+func checkAcquire(r *Request) error {
+	switch {
+	case !validClient(r.ClientID):
+		return sharelock.Invalid("client_id", "is empty or too long")
+	case !validRequestID(r.RequestID):
+		return sharelock.Invalid("request_id", "is empty or too long")
+	case !validTTL(r.TTL):
+		return sharelock.Invalid("ttl", "is out of range")
+	case !validFamily(r.Mode, r.Slots):
+		return sharelock.Invalid("slots", "do not fit the mode")
+	case !validMetadata(r.Metadata):
+		return sharelock.Invalid("metadata", "is too large")
+	}
+	return nil
+}
