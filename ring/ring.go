@@ -136,7 +136,7 @@ func (r *Ring) shareSets() [][]Member {
 // indices is the replica set of p as indices of view.Members.
 func (r *Ring) indices(p uint32) []int32 {
 	i := int(p) * r.replicas
-	return r.table[i : i+r.replicas : i+r.replicas]
+	return r.table[i : i+r.replicas]
 }
 
 // View is the view that the ring was built from.
