@@ -66,9 +66,9 @@ func NewGRPC(node Node, o Options) *GRPC {
 			original.ShareLockService_ServiceDesc.ServiceName,
 		}),
 	}
-	register(s, pb.LockService_ServiceDesc, &locks{node: node})
-	register(s, pb.MeshService_ServiceDesc, &meshes{node: node})
-	register(s, original.ShareLockService_ServiceDesc, &legacy{node: node, maxWait: o.MaxWait})
+	pb.RegisterLockServiceServer(s, &locks{node: node})
+	pb.RegisterMeshServiceServer(s, &meshes{node: node})
+	original.RegisterShareLockServiceServer(s, &legacy{node: node, maxWait: o.MaxWait})
 	healthpb.RegisterHealthServer(s, g.health)
 	if o.Reflection {
 		reflection.Register(s)
@@ -111,28 +111,6 @@ func (g *GRPC) Shutdown(ctx context.Context) error {
 func (g *GRPC) Stop() {
 	g.health.stop()
 	g.server.Stop()
-}
-
-// register adds a service whose messages, when they cannot be decoded, are
-// answered as any other malformed request: gRPC itself would call that INTERNAL,
-// as if the fault were ours. Decoding happens before the interceptors run, so it
-// cannot be done there.
-func register(s *grpc.Server, desc grpc.ServiceDesc, impl any) {
-	methods := make([]grpc.MethodDesc, len(desc.Methods))
-	for i, m := range desc.Methods {
-		handle := m.Handler
-		m.Handler = func(srv any, ctx context.Context, decode func(any) error, next grpc.UnaryServerInterceptor) (any, error) {
-			return handle(srv, ctx, func(v any) error {
-				if err := decode(v); err != nil {
-					return pb.ToStatus(sharelock.Invalid("", "the message cannot be decoded")).Err()
-				}
-				return nil
-			}, next)
-		}
-		methods[i] = m
-	}
-	desc.Methods = methods
-	s.RegisterService(&desc, impl)
 }
 
 // translateErrors turns the errors of package sharelock into statuses.

@@ -107,8 +107,8 @@ func wrongField(body []byte, t protoreflect.MessageType) string {
 			return name
 		}
 		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return none
+		if d.Decode(&value) != nil {
+			return string(field.Name())
 		}
 		alone := fmt.Appendf(nil, `{%q:%s}`, field.JSONName(), value)
 		if protojson.Unmarshal(alone, t.New().Interface()) != nil {

@@ -81,8 +81,8 @@ func wantInvalid(t testing.TB, w *httptest.ResponseRecorder, field string) {
 }
 
 const (
-	token1 = "256462568930410497" // epoch 59712345, counter 1
-	token2 = "256462568930410498"
+	token1 = "256462568942469121" // epoch 59712345, counter 1
+	token2 = "256462568942469122"
 )
 
 const acquireBody = `{"clientId":"w1","requestId":"r-7","ttl":"10s","wait":"5s","mode":"EXCLUSIVE","metadata":{"why":"demo"}}`

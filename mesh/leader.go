@@ -504,7 +504,7 @@ func (l *leader) push(ctx context.Context, m ring.Member, s state) {
 
 // keepVoters makes one change of Raft's configuration after the other (V1).
 func (l *leader) keepVoters(ctx context.Context) {
-	tick := time.NewTicker(max(l.lease()/8, time.Millisecond))
+	tick := time.NewTicker(max(l.lease()/20, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
@@ -512,22 +512,31 @@ func (l *leader) keepVoters(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		e, err := l.electorate(ctx)
-		if err != nil {
-			continue
+		for l.changeVoters(ctx) { // until there is nothing to change now
 		}
-		c := e.next()
-		if c.kind == changeNone {
-			continue
-		}
-		turn, cancel := context.WithTimeout(ctx, 5*l.lease())
-		if err := l.agree.reseat(turn, c, l.node.addressOf(c.id)); err != nil {
-			l.log.Warn("voters not changed", "change", c.String(), "error", err)
-		} else {
-			l.log.Info("voters changed", "change", c.String())
-		}
-		cancel()
 	}
+}
+
+// changeVoters makes the next change; false if there is none, or it failed.
+func (l *leader) changeVoters(ctx context.Context) bool {
+	e, err := l.electorate(ctx)
+	if err != nil {
+		return false
+	}
+	c := e.next()
+	if c.kind == changeNone {
+		return false
+	}
+	turn, cancel := context.WithTimeout(ctx, 5*l.lease())
+	defer cancel()
+	if err := l.agree.reseat(turn, c, l.node.addressOf(c.id)); err != nil {
+		if ctx.Err() == nil { // a transfer ends this leadership
+			l.log.Warn("voters not changed", "change", c.String(), "error", err)
+		}
+		return false
+	}
+	l.log.Info("voters changed", "change", c.String())
+	return true
 }
 
 func (l *leader) electorate(ctx context.Context) (electorate, error) {

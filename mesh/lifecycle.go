@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/sgkandale/sharelock/api"
@@ -92,8 +93,7 @@ func (n *Node) Stop(ctx context.Context) error {
 			// owners; only then are the ports closed.
 			leaving, done := context.WithTimeout(ctx, leaveTime)
 			n.member.leave(leaving)
-			n.sendAway()
-			errs = append(errs, n.http.Shutdown(ctx), n.grpc.Shutdown(ctx))
+			errs = append(errs, n.closePorts(ctx)...)
 			n.member.giveUp(leaving)
 			done()
 		})
@@ -101,6 +101,19 @@ func (n *Node) Stop(ctx context.Context) error {
 	errs = append(errs, n.close())
 	n.end(nil)
 	return errors.Join(errs...)
+}
+
+// closePorts takes no more calls and waits for the open ones. Those that wait for
+// a lock are sent away to other nodes, after a moment in which short calls end.
+func (n *Node) closePorts(ctx context.Context) []error {
+	errs := make([]error, 2)
+	var wg sync.WaitGroup
+	wg.Go(func() { errs[0] = n.http.Shutdown(ctx) })
+	wg.Go(func() { errs[1] = n.grpc.Shutdown(ctx) })
+	away := time.AfterFunc(n.lease()/8, n.sendAway)
+	wg.Wait()
+	away.Stop()
+	return errs
 }
 
 // Kill ends everything at once, as a crash would: nothing is handed over, and

@@ -15,8 +15,9 @@ import (
 const maxBatch = 512
 
 // link carries this node's calls to one other member and brings the answers
-// back: one stream, batches both ways (A4). Two goroutines per open stream; none
-// while nothing was sent for a lease's length... they end with the link.
+// back: one stream, batches both ways (A4). It opens with the first call and, when
+// it breaks, again with the next one; two goroutines serve it from then on, until
+// the member is in no view any more.
 //
 // A call is registered under a number of its own; its answers go to that call
 // until it is forgotten. When the stream breaks, every registered call is

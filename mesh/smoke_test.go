@@ -83,3 +83,52 @@ func TestSmoke(t *testing.T) {
 		t.Log("stopped in", time.Since(begin))
 	}
 }
+
+func TestSmokeKill(t *testing.T) {
+	nodes := smokeNodes(t, 3)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	for _, n := range nodes {
+		if err := n.WaitReady(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for len(nodes[0].voters()) < 3 && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	lead := -1
+	for i, n := range nodes {
+		if n.leading() != nil {
+			lead = i
+		}
+	}
+	t.Log("voters", nodes[0].voters(), "leader", lead)
+	victim := nodes[lead]
+	begin := time.Now()
+	victim.Kill()
+	t.Log("killed in", time.Since(begin))
+	rest := append(append([]*Node{}, nodes[:lead]...), nodes[lead+1:]...)
+	for time.Since(begin) < 5*time.Second {
+		for _, n := range rest {
+			if err := n.Ready(); err != nil {
+				t.Error(time.Since(begin), n.cfg.Name, err)
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Logf("%+v", rest[0].Status())
+	cfg := victim.cfg
+	n, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Start()
+	begin = time.Now()
+	if err := n.WaitReady(ctx); err != nil {
+		t.Error(err)
+	}
+	t.Log("back after", time.Since(begin))
+	n.Kill()
+	rest[0].Kill()
+	rest[1].Kill()
+}

@@ -165,7 +165,10 @@ func (t turn) lookAt(c *claim) {
 		w.settles = 0
 		t.mark(c.key)
 	case attached && w.limit <= t.now && w.ref.Alive():
-		t.giveUp(c)
+		// Whoever stood before it may have gone in this very moment.
+		if t.serve(c.key); !c.held() {
+			t.giveUp(c)
+		}
 	case attached && w.limit <= t.now:
 		// Its caller has gone without a word: as if by a detach.
 		w.ref = Ref{}

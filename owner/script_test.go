@@ -341,7 +341,6 @@ func replyText(r Reply) string {
 	return b.String()
 }
 
-
 func holdText(h sharelock.Hold) string {
 	text := h.Key + " " + tokenText(h.Token)
 	if h.ClientID != "" {

@@ -1,0 +1,360 @@
+package sharelock_test
+
+import (
+	"cmp"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// This file holds the house together: who may import whom, who may use which
+// library, which files stay pure. What is not listed is forbidden; a new folder
+// or library gets its line here first.
+
+const module = "github.com/sgkandale/sharelock"
+
+// Libraries, by the prefix of their import paths.
+const (
+	bbolt      = "go.etcd.io/bbolt"
+	cobra      = "github.com/spf13/cobra"
+	consistent = "github.com/buraksezer/consistent"
+	genproto   = "google.golang.org/genproto/googleapis/rpc"
+	grpc       = "google.golang.org/grpc"
+	hclog      = "github.com/hashicorp/go-hclog"
+	koanf      = "github.com/knadh/koanf"
+	memberlist = "github.com/hashicorp/memberlist"
+	mux        = "github.com/gorilla/mux"
+	pflag      = "github.com/spf13/pflag"
+	protobuf   = "google.golang.org/protobuf"
+	raft       = "github.com/hashicorp/raft"
+	xsync      = "golang.org/x/sync"
+	xsys       = "golang.org/x/sys"
+	xxhash     = "github.com/cespare/xxhash/v2"
+	yaml       = "go.yaml.in/yaml"
+)
+
+// folder says what the Go files of one folder may import, besides the standard
+// library. Tests may import all of ours, and the test libraries besides theirs.
+type folder struct {
+	dir       string
+	ours      []string // folders of this module; "." is the root package
+	libraries []string
+}
+
+var folders = []folder{
+	{".", nil, nil},
+	{"ring", nil, []string{consistent, xxhash}},
+	{"owner", []string{".", "ring"}, nil},
+	{"proto/sharelock", nil, []string{grpc, protobuf}},
+	{"proto/sharelock/v1", []string{"."}, []string{grpc, protobuf, genproto}},
+	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
+	{"api", []string{".", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{
+		"mesh",
+		[]string{".", "ring", "owner", "api", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
+		// xxhash: the digest of the list of seeds that nodes compare (V0).
+		[]string{memberlist, raft, hclog, bbolt, grpc, protobuf, xsync, xsys, xxhash},
+	},
+	{"client", []string{".", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, xsync, xsys}},
+	{"testcluster", []string{".", "ring", "owner", "mesh", "client", "testcluster/memnet"}, nil},
+	{"testcluster/memnet", nil, nil},
+	{"testcluster/locktest", []string{".", "client"}, nil},
+	{"cmd/sharelock", []string{".", "mesh", "client"}, []string{cobra, pflag, koanf, yaml, xsys}},
+	// The examples speak the original's API with nothing but its messages.
+	{"cmd/example_grpc", []string{"proto/sharelock"}, []string{grpc}},
+	{"cmd/example_http", nil, nil},
+}
+
+// testLibraries may be imported by every test.
+var testLibraries = []string{
+	"github.com/anishathalye/porcupine",
+	"github.com/getkin/kin-openapi",
+	"go.uber.org/goleak",
+	"golang.org/x/net/nettest",
+	grpc, // bufconn, and servers to talk to
+	"pgregory.net/rapid",
+}
+
+// onlyIn names packages that just some files may import, by patterns of
+// path.Match.
+var onlyIn = map[string][]string{
+	memberlist: {"mesh/gossip*.go"},
+	bbolt:      {"mesh/store*.go"},
+	"testing":  {"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "testcluster/locktest/*.go"},
+}
+
+// pureFolders decide and do nothing else: their files read no clock, start no
+// goroutine and do no I/O, except for these files, the shell around the
+// decisions.
+var pureFolders = map[string][]string{
+	".":    nil,
+	"ring": nil,
+	"owner": {
+		"activate.go", "backup.go", "copies.go", "list.go", "peers.go", "replicate.go", "service.go", "shard.go",
+	},
+}
+
+// impure is what pure files may not import, with everything below it.
+var impure = []string{
+	"context", "crypto/rand", "io", "log", "math/rand", "net", "os", "runtime", "sync", "syscall",
+}
+
+// clock is what pure files may not use of package time.
+var clock = []string{
+	"After", "AfterFunc", "NewTicker", "NewTimer", "Now", "Since", "Sleep", "Tick", "Until",
+}
+
+func TestHouse(t *testing.T) {
+	problems, err := inspect(os.DirFS("."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Error(p)
+	}
+}
+
+// Every rule must be able to fail.
+func TestHouseCatches(t *testing.T) {
+	tests := []struct {
+		name, file, src string
+		want            string // "" for no problem
+	}{
+		{"a good file", "owner/a.go", `// Package owner is.
+			package owner; import ("fmt"; "` + module + `/ring")`, ""},
+		{"an import of ours", "ring/a.go", `package ring; import "` + module + `/owner"`, `ring/a.go imports owner`},
+		{"the root package", "ring/a.go", `package ring; import "` + module + `"`, `ring/a.go imports .`},
+		{"a library", "client/a.go", `package client; import "github.com/hashicorp/raft"`, `client/a.go imports github.com/hashicorp/raft`},
+		{"a library with almost the name", "mesh/a.go", `package mesh; import "github.com/hashicorp/raft-wal"`, `imports github.com/hashicorp/raft-wal`},
+		{"a library, aliased", "owner/a.go", `package owner; import x "google.golang.org/grpc/codes"`, `owner/a.go imports google.golang.org/grpc/codes`},
+		{"a library in a file for windows", "owner/a_windows.go", `package owner; import "golang.org/x/sys/windows"`, `imports golang.org/x/sys/windows`},
+		{"a library in another file", "mesh/node.go", `package mesh; import "github.com/hashicorp/memberlist"`, `mesh/node.go imports github.com/hashicorp/memberlist, which is for mesh/gossip*.go only`},
+		{"a library in its file", "mesh/gossip_x.go", `// Package mesh is.
+			package mesh; import "github.com/hashicorp/memberlist"`, ""},
+		{"testing in the product", "mesh/a.go", `package mesh; import "testing"`, `mesh/a.go imports testing`},
+		{"testing in a test", "mesh/a_test.go", `package mesh; import ("testing"; "pgregory.net/rapid"; "` + module + `/testcluster")`, ""},
+		{"a library in a test", "ring/a_test.go", `package ring; import "github.com/gorilla/mux"`, `ring/a_test.go imports github.com/gorilla/mux`},
+		{"an unknown folder", "util/a.go", `package util`, `util/a.go is in a folder without a rule`},
+		{"no doc comment", "api/a.go", `package api`, `api: no file has a doc comment`},
+		{"a doc comment in a test", "api/a_test.go", `// Package api is.
+			package api`, ""},
+		{"init", "api/a.go", `package api; func init() {}`, `api/a.go:1 declares init`},
+		{"a method called init", "api/a.go", `// Package api is.
+			package api; type t int; func (t) init() {}`, ""},
+		{"a log in a pure file", "ring/a.go", `package ring; import "log/slog"`, `ring/a.go imports log/slog, but it is pure`},
+		{"sync/atomic in a pure file", "owner/machine.go", `package owner; import "sync/atomic"`, `owner/machine.go imports sync/atomic`},
+		{"sync in the shell", "owner/shard.go", `// Package owner is.
+			package owner; import "sync"`, ""},
+		{"iter is not io", "owner/machine.go", `// Package owner is.
+			package owner; import "iter"`, ""},
+		{"a clock in a pure file", "owner/expiry.go", "package owner\nimport \"time\"\nvar t = time.Now()", `owner/expiry.go:3 reads the clock: time.Now`},
+		{"a clock under another name", "ring/a.go", "package ring; import tm \"time\"\nvar t = tm.Since", `ring/a.go:2 reads the clock: time.Since`},
+		{"a clock in plain sight", "ring/a.go", "package ring; import . \"time\"", `ring/a.go imports time with a dot`},
+		{"durations are no clock", "owner/expiry.go", `// Package owner is.
+			package owner; import "time"; var d = time.Second`, ""},
+		{"a goroutine in a pure file", "owner/op.go", "package owner; func f() {\ngo f()\n}", `owner/op.go:2 starts a goroutine`},
+		{"a file that does not parse", "ring/a.go", "package", "ring/a.go"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			problems, err := inspect(fstest.MapFS{
+				tt.file:               {Data: []byte(tt.src)},
+				"x/testdata/b.go":     {Data: []byte("package b")},
+				".cache/x/b.go":       {Data: []byte("package b")},
+				"docs/not_go.md":      {Data: []byte("package b")},
+				"ring/testdata/b.txt": {Data: []byte("package b")},
+			})
+			if err != nil {
+				problems = append(problems, err.Error())
+			}
+			all := strings.Join(problems, "\n")
+			if tt.want == "" && all != "" || !strings.Contains(all, tt.want) {
+				t.Errorf("problems:\n%s\nwant: %s", all, tt.want)
+			}
+		})
+	}
+}
+
+// inspect reads all Go files of a module and says which rules they break.
+func inspect(root fs.FS) (problems []string, err error) {
+	documented := map[string]bool{} // folder -> one of its files has a doc comment
+	err = fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name != "." && (strings.ContainsAny(d.Name()[:1], "._") || slices.Contains([]string{"testdata", "bin", "data"}, d.Name())) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if path.Ext(name) != ".go" {
+			return nil
+		}
+		src, err := fs.ReadFile(root, name)
+		if err != nil {
+			return err
+		}
+		f, err := parse(name, src)
+		if err != nil {
+			return err
+		}
+		problems = append(problems, f.problems()...)
+		if !f.isTest {
+			documented[f.dir] = documented[f.dir] || strings.TrimSpace(f.ast.Doc.Text()) != ""
+		}
+		return nil
+	})
+	for _, dir := range slices.Sorted(maps.Keys(documented)) {
+		if !documented[dir] {
+			problems = append(problems, dir+": no file has a doc comment for the package")
+		}
+	}
+	return problems, err
+}
+
+// source is one parsed file.
+type source struct {
+	name, dir string
+	isTest    bool
+	fset      *token.FileSet
+	ast       *ast.File
+}
+
+func parse(name string, src []byte) (*source, error) {
+	s := &source{
+		name: name, dir: path.Dir(name), isTest: strings.HasSuffix(name, "_test.go"), fset: token.NewFileSet(),
+	}
+	var err error
+	s.ast, err = parser.ParseFile(s.fset, name, src, parser.ParseComments|parser.SkipObjectResolution)
+	return s, err
+}
+
+func (s *source) problems() []string {
+	i := slices.IndexFunc(folders, func(f folder) bool { return f.dir == s.dir })
+	if i < 0 {
+		return []string{s.name + " is in a folder without a rule in imports_test.go"}
+	}
+	var problems []string
+	for _, imp := range s.ast.Imports {
+		p, _ := strconv.Unquote(imp.Path.Value) // The parser has checked it.
+		if why := s.mayNotImport(folders[i], p); why != "" {
+			problems = append(problems, fmt.Sprintf("%s imports %s, %s", s.name, ourFolder(p), why))
+		}
+	}
+	problems = append(problems, s.initFunctions()...)
+	if s.pure() {
+		problems = append(problems, s.impurities()...)
+	}
+	return problems
+}
+
+// mayNotImport says why the file may not import p, or nothing.
+func (s *source) mayNotImport(f folder, p string) string {
+	for prefix, files := range onlyIn {
+		if below(p, prefix) && !slices.ContainsFunc(files, s.matches) {
+			return "which is for " + strings.Join(files, ", ") + " only"
+		}
+	}
+	switch {
+	case below(p, module):
+		if !s.isTest && !slices.Contains(f.ours, ourFolder(p)) {
+			return fmt.Sprintf("but %s may import only %v of ours", f.dir, f.ours)
+		}
+	case strings.Contains(strings.Split(p, "/")[0], "."): // Not the standard library.
+		allowed := f.libraries
+		if s.isTest {
+			allowed = slices.Concat(allowed, testLibraries)
+		}
+		if !belowAny(p, allowed) {
+			return fmt.Sprintf("but %s may import only the libraries %v", f.dir, allowed)
+		}
+	case s.pure() && belowAny(p, impure):
+		return "but it is pure"
+	}
+	return ""
+}
+
+func (s *source) matches(pattern string) bool {
+	ok, _ := path.Match(pattern, s.name)
+	return ok
+}
+
+// pure reports whether the file belongs to those that only decide.
+func (s *source) pure() bool {
+	shell, ok := pureFolders[s.dir]
+	return ok && !s.isTest && !slices.Contains(shell, path.Base(s.name))
+}
+
+// initFunctions finds work that is done by importing a package.
+func (s *source) initFunctions() []string {
+	var problems []string
+	for _, d := range s.ast.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if ok && fn.Recv == nil && fn.Name.Name == "init" && !ast.IsGenerated(s.ast) {
+			problems = append(problems, s.at(fn)+" declares init")
+		}
+	}
+	return problems
+}
+
+// impurities finds clocks and goroutines.
+func (s *source) impurities() []string {
+	var problems []string
+	timeName := ""
+	for _, imp := range s.ast.Imports {
+		if imp.Path.Value != `"time"` {
+			continue
+		}
+		timeName = "time"
+		if imp.Name != nil {
+			timeName = imp.Name.Name
+		}
+		if timeName == "." {
+			problems = append(problems, s.name+" imports time with a dot")
+		}
+	}
+	ast.Inspect(s.ast, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			problems = append(problems, s.at(n)+" starts a goroutine, but it is pure")
+		case *ast.SelectorExpr:
+			x, ok := n.X.(*ast.Ident)
+			if ok && x.Name == timeName && slices.Contains(clock, n.Sel.Name) {
+				problems = append(problems, s.at(n)+" reads the clock: time."+n.Sel.Name)
+			}
+		}
+		return true
+	})
+	return problems
+}
+
+func (s *source) at(n ast.Node) string {
+	return fmt.Sprintf("%s:%d", s.name, s.fset.Position(n.Pos()).Line)
+}
+
+// ourFolder is the folder of a package of this module, and the import path of
+// any other.
+func ourFolder(p string) string {
+	if !below(p, module) {
+		return p
+	}
+	return cmp.Or(strings.TrimPrefix(p[len(module):], "/"), ".")
+}
+
+// below reports whether p is the package or module prefix, or inside it.
+func below(p, prefix string) bool { return p == prefix || strings.HasPrefix(p, prefix+"/") }
+
+func belowAny(p string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(prefix string) bool { return below(p, prefix) })
+}

@@ -1,0 +1,474 @@
+package owner
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// naive is the machine once more, written to be read: slices, linear scans,
+// nothing kept that could be worked out. It predicts every answer except the
+// numbers of tokens; a grant is known by its request id instead.
+type naive struct {
+	now        time.Duration
+	keys       map[string]*naiveKey
+	over       []naiveOver
+	quarantine time.Duration
+	max        int
+	full       bool
+
+	replies []string
+	dirty   map[string]bool
+}
+
+type naiveKey struct {
+	slots   uint32
+	holds   []*naiveClaim
+	waiters []*naiveClaim
+}
+
+type naiveOver struct {
+	key, id string
+	until   time.Duration
+}
+
+type naiveClaim struct {
+	id, client          string
+	shared, own, resent bool
+	ttl                 time.Duration
+	ends                time.Duration // of a hold
+	ref                 Ref
+	newTTL              time.Duration
+	limit, seen, since  time.Duration
+	settles             time.Duration
+	send                uint32
+	sentAgain           bool
+	token               sharelock.Token // as the machine chose it
+}
+
+func newNaive(max int) *naive {
+	return &naive{keys: map[string]*naiveKey{}, dirty: map[string]bool{}, max: max}
+}
+
+func (c *naiveClaim) period() time.Duration { return min(c.newTTL/3, 2*time.Second) }
+
+// when is the next moment at which something happens to a waiter.
+func (c *naiveClaim) when() time.Duration {
+	at := c.seen + 3*c.period()
+	if c.ref.Caller != nil && c.limit < at {
+		at = c.limit
+	}
+	if c.settles > 0 && c.settles < at {
+		at = c.settles
+	}
+	return at
+}
+
+func (n *naive) say(ref Ref, send uint32, outcome Outcome, text string) {
+	n.replies = append(n.replies, fmt.Sprintf("%s send=%d outcome=%d %s", ref.Caller.(*listener).name, send, outcome, text))
+}
+
+func (n *naive) isOver(key, id string) bool {
+	return slices.ContainsFunc(n.over, func(o naiveOver) bool { return o.key == key && o.id == id })
+}
+
+func (n *naive) remember(key, id string) {
+	if !n.isOver(key, id) {
+		n.over = append(n.over, naiveOver{key, id, n.now + 90*time.Second})
+	}
+}
+
+func (k *naiveKey) fits(shared bool) bool {
+	if k.slots > 1 {
+		return len(k.holds) < int(k.slots)
+	}
+	for _, h := range k.holds {
+		if !h.shared || !shared {
+			return false
+		}
+	}
+	return true
+}
+
+func (k *naiveKey) find(id string) (c *naiveClaim, held bool) {
+	for _, c := range k.holds {
+		if c.id == id {
+			return c, true
+		}
+	}
+	for _, c := range k.waiters {
+		if c.id == id {
+			return c, false
+		}
+	}
+	return nil, false
+}
+
+func without(list []*naiveClaim, c *naiveClaim) []*naiveClaim {
+	return slices.DeleteFunc(slices.Clone(list), func(x *naiveClaim) bool { return x == c })
+}
+
+func (n *naive) tidy(key string) {
+	if k := n.keys[key]; k != nil && len(k.holds)+len(k.waiters) == 0 {
+		delete(n.keys, key)
+	}
+}
+
+func (n *naive) serve(key string) {
+	k := n.keys[key]
+	if k == nil || n.quarantine > 0 {
+		return
+	}
+	for _, c := range slices.Clone(k.waiters) {
+		if c.settles > 0 {
+			return
+		}
+		if !c.ref.Alive() {
+			continue
+		}
+		if !k.fits(c.shared) {
+			return
+		}
+		k.waiters = without(k.waiters, c)
+		k.holds = append(k.holds, c)
+		c.resent = c.resent || c.sentAgain || n.now-c.since >= c.period()/2
+		c.ttl = c.newTTL
+		c.ends = n.now + c.ttl + c.ttl/10
+		n.say(c.ref, c.send, Done, "hold "+c.id)
+	}
+}
+
+func (n *naive) refuse(key string) string {
+	if n.quarantine > 0 {
+		return sharelock.ErrQuarantined.Error()
+	}
+	text := sharelock.ErrLockHeld.Error()
+	k := n.keys[key]
+	if k == nil {
+		k = &naiveKey{}
+	}
+	for _, h := range k.holds {
+		text += " " + h.id
+	}
+	return text + fmt.Sprintf(" queue=%d", len(k.waiters))
+}
+
+func (n *naive) endHold(key string, c *naiveClaim, remember bool) {
+	n.keys[key].holds = without(n.keys[key].holds, c)
+	n.tidy(key)
+	if remember {
+		n.remember(key, c.id)
+	}
+	n.dirty[key] = true
+}
+
+func (n *naive) endWaiter(key string, c *naiveClaim, remember bool) {
+	n.keys[key].waiters = without(n.keys[key].waiters, c)
+	n.tidy(key)
+	if remember {
+		n.remember(key, c.id)
+	}
+	n.dirty[key] = true
+}
+
+func (n *naive) finish() {
+	for _, key := range n.sortedKeys() {
+		if n.dirty[key] {
+			n.serve(key)
+		}
+	}
+	n.dirty = map[string]bool{}
+}
+
+func (n *naive) sortedKeys() []string {
+	var keys []string
+	for key := range n.keys {
+		keys = append(keys, key)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+// first finds what is due first of all.
+func (n *naive) first() (key string, c *naiveClaim, held bool, at time.Duration) {
+	for _, k := range n.sortedKeys() {
+		for _, h := range n.keys[k].holds {
+			if c == nil || h.ends < at {
+				key, c, held, at = k, h, true, h.ends
+			}
+		}
+		for _, w := range n.keys[k].waiters {
+			if c == nil || w.when() < at {
+				key, c, held, at = k, w, false, w.when()
+			}
+		}
+	}
+	return key, c, held, at
+}
+
+// next is when something will happen by itself.
+func (n *naive) next() (time.Duration, bool) {
+	var all []time.Duration
+	if _, c, _, at := n.first(); c != nil {
+		all = append(all, at)
+	}
+	if n.quarantine > 0 {
+		all = append(all, n.quarantine)
+	}
+	for _, o := range n.over {
+		all = append(all, o.until)
+	}
+	if len(all) == 0 {
+		return 0, false
+	}
+	return slices.Min(all), true
+}
+
+func (n *naive) tick() {
+	n.over = slices.DeleteFunc(n.over, func(o naiveOver) bool { return o.until <= n.now })
+	if n.quarantine > 0 && n.quarantine <= n.now {
+		n.quarantine = 0
+		for _, key := range n.sortedKeys() {
+			n.serve(key)
+		}
+	}
+	for {
+		key, c, held, at := n.first()
+		if c == nil || at > n.now {
+			break
+		}
+		switch {
+		case held:
+			n.endHold(key, c, true)
+			n.serve(key)
+		case c.settles > 0 && c.settles <= n.now:
+			c.settles = 0
+			n.dirty[key] = true
+		case c.ref.Caller != nil && c.limit <= n.now && c.ref.Alive():
+			n.serve(key)
+			if slices.Contains(n.keys[key].waiters, c) {
+				n.endWaiter(key, c, true)
+				n.say(c.ref, c.send, Failed, n.refuse(key))
+			}
+		case c.ref.Caller != nil && c.limit <= n.now:
+			c.ref = Ref{}
+			n.dirty[key] = true
+		default:
+			n.endWaiter(key, c, true)
+			if c.ref.Caller != nil {
+				n.say(c.ref, c.send, Failed, sharelock.ErrRequestOver.Error())
+			}
+		}
+	}
+	n.finish()
+}
+
+func (n *naive) step(from Ref, r *Request) {
+	n.tick()
+	k := n.keys[r.Key]
+	if k == nil {
+		k = &naiveKey{slots: r.Slots}
+	}
+	c, held := k.find(r.RequestID)
+	var byToken *naiveClaim
+	for _, h := range k.holds {
+		if h.token == r.Token {
+			byToken = h
+		}
+	}
+	fail := func(text string) { n.say(from, r.Send, Failed, text) }
+	done := func(holds ...*naiveClaim) {
+		text := ""
+		for _, h := range holds {
+			text += "hold " + h.id + " "
+		}
+		n.say(from, r.Send, Done, strings.TrimSpace(text))
+	}
+	lost := sharelock.ErrStaleToken.Error()
+	if len(k.holds) == 0 {
+		lost = sharelock.ErrNotHeld.Error()
+	}
+	switch r.Kind {
+	case Acquire:
+		n.acquire(from, r, k, c, held)
+	case Renew:
+		switch {
+		case byToken != nil:
+			if r.TTL > 0 {
+				byToken.ttl = r.TTL
+			}
+			byToken.ends = n.now + byToken.ttl + byToken.ttl/10
+			done(byToken)
+		case n.quarantine > 0:
+			fail(sharelock.ErrStaleToken.Error())
+		default:
+			fail(lost)
+		}
+	case Release, ReleaseClient:
+		if r.Kind == ReleaseClient {
+			byToken, lost = nil, sharelock.ErrNotHeld.Error()
+			for _, h := range slices.Backward(k.holds) {
+				if h.client == r.ClientID {
+					byToken = h
+				}
+			}
+		}
+		switch {
+		case byToken != nil:
+			done(byToken)
+			n.endHold(r.Key, byToken, byToken.resent || byToken.own && !r.SentOnce)
+		case n.quarantine > 0:
+			n.say(from, r.Send, Done, "hold")
+		default:
+			fail(lost)
+		}
+	case Force:
+		var ended []*naiveClaim
+		for _, h := range k.holds {
+			if r.Token == 0 || h == byToken {
+				ended = append(ended, h)
+			}
+		}
+		switch {
+		case len(ended) > 0:
+			for _, h := range ended {
+				n.endHold(r.Key, h, true)
+			}
+			done(ended...)
+		case n.quarantine > 0:
+			fail(sharelock.ErrQuarantined.Error())
+		default:
+			fail(lost)
+		}
+	case Get:
+		switch {
+		case n.quarantine > 0:
+			fail(sharelock.ErrQuarantined.Error())
+		case n.keys[r.Key] == nil:
+			fail(sharelock.ErrNotHeld.Error())
+		default:
+			done(k.holds...)
+		}
+	case Check:
+		switch {
+		case byToken != nil:
+			n.replies = append(n.replies, "current")
+			done(k.holds...)
+		case n.quarantine > 0:
+			fail(sharelock.ErrQuarantined.Error())
+		default:
+			done(k.holds...)
+		}
+	case Cancel:
+		switch {
+		case c == nil:
+			n.remember(r.Key, r.RequestID)
+		case held && r.Drop:
+			n.endHold(r.Key, c, true)
+		case held || c.ref != from && c.ref.Alive():
+		default:
+			n.endWaiter(r.Key, c, c.own || c.resent || c.sentAgain || r.Send > 1)
+		}
+		done()
+	case Detach:
+		if c != nil && !held && c.ref.Caller != nil && (c.ref == from || !c.ref.Alive()) {
+			c.ref = Ref{}
+			n.dirty[r.Key] = true
+		}
+		done()
+	}
+	n.finish()
+}
+
+func (n *naive) acquire(from Ref, r *Request, k *naiveKey, c *naiveClaim, held bool) {
+	fail := func(err error) { n.say(from, r.Send, Failed, err.Error()) }
+	switch {
+	case c != nil && c.client != r.ClientID:
+		fail(sharelock.ErrInvalidArgument)
+		return
+	case held:
+		c.ttl, c.resent = r.TTL, true
+		c.ends = n.now + c.ttl + c.ttl/10
+		n.say(from, r.Send, Done, "hold "+c.id)
+		return
+	case c != nil:
+		n.reattach(from, r, k, c)
+		return
+	case n.isOver(r.Key, r.RequestID):
+		fail(sharelock.ErrRequestOver)
+		return
+	case n.keys[r.Key] != nil && k.slots != r.Slots:
+		fail(sharelock.ErrModeConflict)
+		return
+	}
+	ahead := 0
+	for _, w := range k.waiters {
+		if w.settles > 0 || w.ref.Alive() {
+			ahead++
+		}
+	}
+	c = &naiveClaim{
+		id: r.RequestID, client: r.ClientID, shared: r.Mode == sharelock.Shared, own: r.OwnID, resent: r.Send > 1,
+		ttl: r.TTL, newTTL: r.TTL, ref: from, send: r.Send, limit: n.now + r.Wait, seen: n.now, since: n.now,
+	}
+	free := n.quarantine == 0 && ahead == 0 && k.fits(c.shared)
+	switch {
+	case !free && r.Wait <= 0:
+		n.say(from, r.Send, Failed, n.refuse(r.Key))
+	case n.full && n.keys[r.Key] == nil:
+		fail(sharelock.ErrQuota)
+	case free:
+		c.ends = n.now + c.ttl + c.ttl/10
+		k.holds = append(k.holds, c)
+		n.keys[r.Key] = k
+		n.say(from, r.Send, Done, "hold "+c.id)
+	case len(k.waiters) >= n.max:
+		fail(sharelock.ErrTooManyWaiters)
+	default:
+		k.waiters = append(k.waiters, c)
+		n.keys[r.Key] = k
+		n.say(from, r.Send, Queued, "")
+	}
+}
+
+func (n *naive) reattach(from Ref, r *Request, k *naiveKey, c *naiveClaim) {
+	same := c.ref == from
+	if !same && c.ref.Alive() {
+		n.say(c.ref, c.send, Failed, sharelock.ErrRequestOver.Error())
+	}
+	if !same || r.Send >= c.send {
+		c.send, c.newTTL, c.limit = r.Send, r.TTL, n.now+r.Wait
+	}
+	c.ref, c.seen, c.settles, c.sentAgain = from, n.now, 0, true
+	n.serve(r.Key)
+	switch {
+	case slices.Contains(k.holds, c):
+	case c.limit <= n.now:
+		n.endWaiter(r.Key, c, true)
+		n.say(from, c.send, Failed, n.refuse(r.Key))
+	default:
+		n.say(from, c.send, Queued, "")
+	}
+}
+
+// takeover is what a new owner knows.
+func (n *naive) takeover() {
+	n.over = slices.DeleteFunc(n.over, func(o naiveOver) bool { return o.until <= n.now })
+	if n.quarantine <= n.now {
+		n.quarantine = 0
+	}
+	for _, k := range n.keys {
+		for _, c := range k.holds {
+			c.ends = n.now + c.ttl + c.ttl/10
+		}
+		for _, c := range k.waiters {
+			c.ref, c.sentAgain, c.send = Ref{}, false, 0
+			c.newTTL, c.seen, c.since = c.ttl, n.now, n.now
+			c.settles = n.now + c.period()
+		}
+	}
+}
