@@ -32,6 +32,7 @@ type fakeNode struct {
 	hook    func()                   // run at the start of every call, if set
 	ready   error                    // Ready's answer
 	last    sharelock.AcquireRequest // as it arrived, before defaults
+	key     string                   // of the last call that has one
 	reason  string                   // of the last forced release
 	once    bool                     // sentOnce of the last release
 	left    int
@@ -69,6 +70,7 @@ func (n *fakeNode) set(f func(*fakeNode)) {
 
 func (n *fakeNode) enter(key string) error {
 	n.mu.Lock()
+	n.key = key
 	hook, err := n.hook, n.err
 	n.mu.Unlock()
 	if hook != nil {

@@ -29,22 +29,14 @@ const (
 // where the rest of the key then reads as another path: GET of a key that ends
 // in /token/… needs %2F.
 func NewHTTP(node Node, o Options) *http.Server {
-	log := o.logger()
-	s := &httpAPI{
-		log:          log,
-		locks:        &locks{node: node},
-		meshes:       &meshes{node: node},
-		legacy:       &legacy{node: node, maxWait: o.MaxWait},
-		ready:        node.Ready,
-		writeTimeout: writeTimeout,
-	}
+	s := newHTTPAPI(node, o)
 	return &http.Server{
 		Handler:           s.guard(s.routes()),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }
 
@@ -58,12 +50,23 @@ type httpAPI struct {
 	writeTimeout time.Duration
 }
 
+func newHTTPAPI(node Node, o Options) *httpAPI {
+	return &httpAPI{
+		log:          o.logger(),
+		locks:        &locks{node: node},
+		meshes:       &meshes{node: node},
+		legacy:       &legacy{node: node, maxWait: o.MaxWait},
+		ready:        node.Ready,
+		writeTimeout: writeTimeout,
+	}
+}
+
 func (s *httpAPI) routes() http.Handler {
 	r := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	// More specific first: a key may contain slashes, and mux takes the first
 	// route that fits. Only GET and HEAD check a token, so that for every other
 	// method /token/5 may be the end of a key.
-	r.Path("/v1/locks/{key:.+}/token/{token:[^/]*}").Methods(http.MethodGet, http.MethodHead).
+	r.Path("/v1/locks/{key:.*}/token/{token:[^/]*}").Methods(http.MethodGet, http.MethodHead).
 		Handler(s.call(s.checkToken))
 	s.handle(r, "/v1/locks/{key:.*}", methods{
 		http.MethodPost:   s.call(s.acquire),

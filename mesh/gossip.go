@@ -127,6 +127,7 @@ func (g *gossip) memberlistConfig() *memberlist.Config {
 	c.PushPullInterval = 30 * g.unit
 	c.TCPTimeout = 10 * g.unit
 	c.GossipToTheDeadTime = 60 * g.unit
+	c.EnableCompression = false // a packet has a few hundred bytes
 	c.Logger = newLogLogger(g.cfg.log)
 	c.Delegate, c.Events, c.Alive, c.Merge = g.table, g.table, g.table, g.table
 	// Names are resolved here, through the Network.

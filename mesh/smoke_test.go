@@ -25,7 +25,9 @@ func smokeNodes(t *testing.T, count int) []*Node {
 		cfg.HTTPListen, cfg.GRPCListen, cfg.PeerListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 		cfg.GossipListen = seeds[i]
 		lvl := slog.LevelInfo
-		if os.Getenv("SMOKE_DEBUG") != "" { lvl = slog.LevelDebug }
+		if os.Getenv("SMOKE_DEBUG") != "" {
+			lvl = slog.LevelDebug
+		}
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: lvl}))
 		n, err := New(cfg)
 		if err != nil {

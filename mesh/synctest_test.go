@@ -37,9 +37,11 @@ type simNode struct {
 // countingFSM applies nothing and counts.
 type countingFSM struct{ applied int }
 
-func (f *countingFSM) Apply(*raft.Log) any                 { f.applied++; return f.applied }
-func (f *countingFSM) Snapshot() (raft.FSMSnapshot, error) { return nil, errors.New("not in this test") }
-func (f *countingFSM) Restore(io.ReadCloser) error         { return errors.New("not in this test") }
+func (f *countingFSM) Apply(*raft.Log) any { f.applied++; return f.applied }
+func (f *countingFSM) Snapshot() (raft.FSMSnapshot, error) {
+	return nil, errors.New("not in this test")
+}
+func (f *countingFSM) Restore(io.ReadCloser) error { return errors.New("not in this test") }
 
 // echoServer answers a stream message by message.
 type echoServer struct {
@@ -216,7 +218,7 @@ func TestSimulation(t *testing.T) {
 		}
 
 		// Nothing for a while, then the leader is cut off, then all is well again.
-		time.Sleep(time.Minute)
+		time.Sleep(10 * time.Second)
 		first = leader(nodes...)
 		i := 0
 		for nodes[i] != first {
@@ -232,7 +234,7 @@ func TestSimulation(t *testing.T) {
 		eventually(t, 10*time.Second, "gossip misses the one that was cut off", func() bool {
 			return len(rest[0].gossip.nodes()) == 2 && len(rest[1].gossip.nodes()) == 2 && len(first.gossip.nodes()) == 1
 		})
-		time.Sleep(2 * time.Minute) // long after memberlist has forgotten it
+		time.Sleep(40 * time.Second) // memberlist has forgotten it after 30
 		n.Heal()
 		eventually(t, 20*time.Second, "gossip is one again", func() bool {
 			return len(nodes[0].gossip.nodes()) == 3 && len(nodes[1].gossip.nodes()) == 3 && len(nodes[2].gossip.nodes()) == 3

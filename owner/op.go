@@ -263,6 +263,8 @@ func (op *Op) valid() error {
 		return bad("bad slots")
 	case f&hasWhy != 0 && (op.Why < Released || op.Why > Silent):
 		return bad("a bad reason")
+	case !validMetadata(op.Metadata):
+		return bad("bad metadata")
 	}
 	return nil
 }

@@ -20,19 +20,22 @@ import (
 // naive model live through the same random history.
 func TestMachineAgainstNaive(t *testing.T) {
 	setUnlessGiven(t, "rapid.checks", "1500")
-	setUnlessGiven(t, "rapid.steps", "80")
+	setUnlessGiven(t, "rapid.steps", "100")
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHistory(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"":           h.compare,
 			"request":    h.request,
+			"request 2":  h.request,
+			"request 3":  h.request,
+			"request 4":  h.request,
 			"again":      h.again,
 			"pass":       h.pass,
 			"kill":       h.kill,
 			"takeover":   h.takeover,
 			"lose":       h.lose,
 			"new backup": h.newBackup,
-			"full":       func(*rapid.T) { h.naive.full = !h.naive.full; h.owner.SetFull(h.naive.full) },
+			"full":       h.fill,
 		})
 	})
 }
@@ -125,9 +128,10 @@ func (h *history) request(t *rapid.T) {
 	}
 	if h.crowded && rapid.IntRange(0, 9).Draw(t, "crowd") > 0 {
 		r.Key, r.TTL, r.Wait = "a", time.Minute, time.Minute
-		if r.Kind == Force || r.Kind == Cancel {
+		if r.Kind != Release && r.Kind != Detach {
 			r.Kind = Acquire
 		}
+		r.RequestID = fmt.Sprintf("r%d", (len(h.sent)+rapid.IntRange(0, 20).Draw(t, "near"))%60)
 	}
 	if k := h.naive.keys[r.Key]; k != nil && rapid.IntRange(0, 9).Draw(t, "agree") > 0 {
 		if r.Slots = k.slots; r.Slots > 0 {
@@ -229,6 +233,13 @@ func naiveText(r Reply) (lines []string) {
 		r.Ref.Caller.(*listener).name, r.Answer.Send, r.Outcome, strings.TrimSpace(text)))
 }
 
+// seldom skips an action most of the time.
+func (h *history) seldom(t *rapid.T) {
+	if !rapid.Bool().Draw(t, "really") || h.crowded && len(h.sent)%8 > 0 {
+		t.Skip("not now")
+	}
+}
+
 // kill ends a listener; one of the same name takes its place.
 func (h *history) kill(t *rapid.T) {
 	i := rapid.IntRange(0, len(h.listeners)-1).Draw(t, "listener")
@@ -238,6 +249,7 @@ func (h *history) kill(t *rapid.T) {
 
 // takeover makes the backup the owner and the owner, as it is, the backup.
 func (h *history) takeover(t *rapid.T) {
+	h.seldom(t)
 	now := h.moment(0)
 	attached := 0
 	for _, k := range h.naive.keys {
@@ -262,8 +274,9 @@ func (h *history) takeover(t *rapid.T) {
 
 // lose loses every copy (section 4.3).
 func (h *history) lose(t *rapid.T) {
-	if rapid.IntRange(0, 4).Draw(t, "really") > 0 {
-		t.Skip("not often")
+	h.seldom(t)
+	if h.crowded {
+		t.Skip("not with a crowd")
 	}
 	now := h.moment(0)
 	full := h.naive.full
@@ -276,6 +289,13 @@ func (h *history) lose(t *rapid.T) {
 	}
 	h.owner.Activate(now, h.epoch, "n")
 	h.owner.SetFull(full)
+}
+
+// fill says that the owner has as many keys as it may, or no longer.
+func (h *history) fill(t *rapid.T) {
+	h.seldom(t)
+	h.naive.full = !h.naive.full
+	h.owner.SetFull(h.naive.full)
 }
 
 // newBackup gives the owner another backup.

@@ -1,0 +1,64 @@
+# The menu. What takes more than a line lives in scripts/, and CI (.ci/run)
+# calls these targets and nothing else.
+
+COUNT    ?= 3
+FUZZTIME ?= 20s
+NODES    ?= 3
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PKG      ?= ./...
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this menu
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## build bin/sharelock, a static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/sharelock ./cmd/sharelock
+
+.PHONY: run
+run: build ## build, and run a mesh of NODES=3 nodes in one process
+	bin/sharelock dev --nodes $(NODES)
+
+.PHONY: test
+test: ## all tests under the race detector
+	go test -race -timeout 8m $(PKG)
+
+.PHONY: race
+race: ## all tests under the race detector COUNT=3 times, in random order, on 1, 2 and 8 threads
+	go test -race -shuffle on -count $(COUNT) -cpu 1,2,8 -timeout 60m $(PKG)
+
+.PHONY: sim
+sim: ## simulated clusters in virtual time
+	go test -run '^TestSim' -count 1 -timeout 10m ./testcluster/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME=20s
+	FUZZTIME=$(FUZZTIME) scripts/fuzz $(PKG)
+
+.PHONY: bench
+bench: ## micro-benchmarks
+	go test -run '^$$' -bench . -benchmem -timeout 30m $(PKG)
+
+.PHONY: cover
+cover: ## test coverage, to coverage.html
+	go test -timeout 8m -coverpkg ./... -coverprofile coverage.out $(PKG)
+	go tool cover -html coverage.out -o coverage.html
+	go tool cover -func coverage.out | tail -n 1
+
+.PHONY: lint
+lint: ## format, vet, staticcheck and the proto files
+	scripts/lint
+
+.PHONY: generate
+generate: ## generate the code of the proto files
+	scripts/generate
+
+.PHONY: generated
+generated: ## check that the generated code is current
+	scripts/generate --check
+
+.PHONY: clean
+clean: ## remove everything that make has made
+	rm -rf bin .cache coverage.out coverage.html

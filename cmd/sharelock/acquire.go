@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// acquireFlags are the flags that lock and acquire share.
+type acquireFlags struct {
+	fs       *pflag.FlagSet
+	wait     time.Duration
+	nonblock bool
+	ttl      time.Duration
+	shared   bool
+	slots    uint32
+	metadata []string
+}
+
+func (f *acquireFlags) add(cmd *cobra.Command, ttl time.Duration) {
+	f.fs = cmd.Flags()
+	f.fs.DurationVarP(&f.wait, "wait", "w", 0, "how long to wait for the lock (default: the node's default_wait)")
+	f.fs.BoolVarP(&f.nonblock, "nonblock", "n", false, "do not wait: fail if the key is held")
+	f.fs.DurationVar(&f.ttl, "ttl", ttl, "life of the lock without renewals")
+	f.fs.BoolVarP(&f.shared, "shared", "s", false, "share the key with others that ask for it shared")
+	f.fs.Uint32Var(&f.slots, "slots", 0, "let this many hold the key together; all must say the same number")
+	f.fs.StringArrayVar(&f.metadata, "metadata", nil, "name=value to show with the lock; may be repeated")
+	// The zero of a duration is not its default here.
+	f.fs.Lookup("wait").DefValue = ""
+	cmd.MarkFlagsMutuallyExclusive("wait", "nonblock")
+	cmd.MarkFlagsMutuallyExclusive("shared", "slots")
+}
+
+// options makes the options of the acquire.
+func (f *acquireFlags) options() ([]client.Option, error) {
+	opts := []client.Option{client.Slots(f.slots)}
+	switch {
+	case f.nonblock:
+		opts = append(opts, client.Wait(0))
+	case f.fs.Changed("wait"):
+		if f.wait < 0 {
+			return nil, usageError("--wait: %v is negative", f.wait)
+		}
+		opts = append(opts, client.Wait(f.wait))
+	}
+	if f.ttl != 0 || f.fs.Changed("ttl") {
+		if f.ttl < sharelock.MinTTL {
+			return nil, usageError("--ttl: %v is below the least, %v", f.ttl, sharelock.MinTTL)
+		}
+		opts = append(opts, client.TTL(f.ttl))
+	}
+	if f.shared {
+		opts = append(opts, client.Shared())
+	}
+	if len(f.metadata) > 0 {
+		m := make(map[string]string, len(f.metadata))
+		for _, pair := range f.metadata {
+			name, value, ok := strings.Cut(pair, "=")
+			if !ok {
+				return nil, usageError("--metadata: %q is not name=value", pair)
+			}
+			m[name] = value
+		}
+		opts = append(opts, client.Metadata(m))
+	}
+	return opts, nil
+}
+
+func (a *app) acquireCommand() *cobra.Command {
+	var (
+		flags     acquireFlags
+		requestID string
+	)
+	cmd := &cobra.Command{
+		Use:     "acquire KEY",
+		GroupID: groupLock,
+		Short:   "Take a lock and leave it to its TTL",
+		Long: `Take a lock, print it, and exit. Nobody renews it: it ends with its TTL unless
+you renew or release it by its token. To hold a lock while a command runs, see
+"sharelock lock".
+
+Exit codes: 0 obtained, 1 not obtained, 64 bad usage, 69 the mesh cannot be
+reached.`,
+		Example: `  sharelock acquire orders/42 --ttl 30s --wait 5s
+  token=$(sharelock acquire orders/42 -n -o json | jq -r .hold.token)
+  sharelock release orders/42 "$token"`,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd = a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, args []string) error {
+		opts, err := flags.options()
+		if err != nil {
+			return err
+		}
+		opts = append(opts, client.NoRenew())
+		if requestID != "" {
+			opts = append(opts, client.RequestID(requestID))
+		}
+		l, err := c.Acquire(ctx, args[0], opts...)
+		if err != nil {
+			return err
+		}
+		h := l.Hold()
+		return r.print(&sharelockv1.AcquireResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
+	})
+	flags.add(cmd, 0)
+	flags.fs.Lookup("ttl").DefValue = ""
+	flags.fs.Lookup("ttl").Usage += " (default: the node's default_ttl)"
+	cmd.Flags().StringVar(&requestID, "request-id", "", "makes a repeated acquire find the same lock")
+	return cmd
+}
+
+// printHold shows one hold, one field to a line.
+func (r *remote) printHold(h sharelock.Hold) error {
+	rows := [][]string{
+		{"key", printable(h.Key)},
+		{"token", h.Token.String()},
+	}
+	add := func(name, value string, show bool) {
+		if show {
+			rows = append(rows, []string{name, value})
+		}
+	}
+	add("client", printable(h.ClientID), h.ClientID != "")
+	add("mode", mode(h.Mode, h.Slots), h.ClientID != "")
+	add("ttl", h.TTL.String(), h.TTL != 0)
+	add("expires in", short(h.ExpiresIn), h.ExpiresIn != 0)
+	add("safe for", short(h.SafeFor), h.SafeFor != 0)
+	add("node", printable(h.Node), h.Node != "")
+	add("metadata", pairs(h.Metadata), len(h.Metadata) > 0)
+	return table(r.app.stdout, rows)
+}
+
+// mode says how many may hold the key together.
+func mode(m sharelock.Mode, slots uint32) string {
+	if slots > 1 {
+		return fmt.Sprintf("%d SLOTS", slots)
+	}
+	return m.String()
+}

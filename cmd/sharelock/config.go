@@ -1,0 +1,355 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/v2"
+
+	"github.com/sgkandale/sharelock/mesh"
+)
+
+// envPrefix begins every environment variable of ours. The rest of a
+// configuration key's variable is the key in capitals, with __ for a dot.
+const envPrefix = "SHARELOCK_"
+
+// config is all that serve can be told.
+type config struct {
+	mesh      mesh.Config
+	logLevel  slog.Level
+	logFormat string
+}
+
+func defaultConfig() config {
+	return config{mesh: mesh.DefaultConfig(), logLevel: slog.LevelInfo, logFormat: "text"}
+}
+
+// key is one setting: how it is called, and how a value is read. Values come as
+// YAML has them from the file, and as text from the environment and from flags.
+type key struct {
+	name string
+	// flag, if there is one, and its line of help.
+	flag, help string
+	set        func(c *config, value any) error
+}
+
+// keys is the table of all settings, in the order of the README's.
+func keys() []key {
+	return []key{
+		{"node.name", "node-name", "name of this node, unique in the mesh (default: the host name)",
+			text(func(c *config) *string { return &c.mesh.Name })},
+		{"node.data_dir", "data-dir", "directory of Raft's few records; empty keeps them in memory",
+			text(func(c *config) *string { return &c.mesh.DataDir })},
+		{"http.listen", "http-listen", "address for HTTP",
+			text(func(c *config) *string { return &c.mesh.HTTPListen })},
+		{"grpc.listen", "grpc-listen", "address for gRPC",
+			text(func(c *config) *string { return &c.mesh.GRPCListen })},
+		{"grpc.reflection", "", "",
+			boolean(func(c *config) *bool { return &c.mesh.Reflection })},
+		{"mesh.peer_listen", "peer-listen", "address for other members",
+			text(func(c *config) *string { return &c.mesh.PeerListen })},
+		{"mesh.peer_advertise", "peer-advertise", "where other members reach peer-listen, if elsewhere",
+			text(func(c *config) *string { return &c.mesh.PeerAdvertise })},
+		{"mesh.gossip_listen", "gossip-listen", "address for gossip, TCP and UDP",
+			text(func(c *config) *string { return &c.mesh.GossipListen })},
+		{"mesh.gossip_advertise", "gossip-advertise", "where other members reach gossip-listen, if elsewhere",
+			text(func(c *config) *string { return &c.mesh.GossipAdvertise })},
+		{"mesh.seeds", "seeds", "gossip addresses of the first members, comma-separated, the same on every node",
+			list(func(c *config) *[]string { return &c.mesh.Seeds })},
+		{"mesh.cluster", "cluster", "name of the mesh",
+			text(func(c *config) *string { return &c.mesh.Cluster })},
+		{"mesh.lease", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.Lease })},
+		{"ring.partitions", "", "",
+			integer(func(c *config) *int { return &c.mesh.Partitions })},
+		{"ring.replicas", "", "",
+			integer(func(c *config) *int { return &c.mesh.Replicas })},
+		{"locks.default_ttl", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.DefaultTTL })},
+		{"locks.max_ttl", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.MaxTTL })},
+		{"locks.default_wait", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.DefaultWait })},
+		{"locks.max_wait", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.MaxWait })},
+		{"locks.max_waiters_per_key", "", "",
+			integer(func(c *config) *int { return &c.mesh.MaxWaitersPerKey })},
+		{"locks.max_locks", "", "",
+			integer(func(c *config) *int { return &c.mesh.MaxLocks })},
+		{"log.level", "log-level", "debug, info, warn or error", setLevel},
+		{"log.format", "log-format", "text or json", setFormat},
+		{"shutdown_timeout", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.ShutdownTimeout })},
+	}
+}
+
+// setting is a value somebody gave to a key.
+type setting struct {
+	key   string
+	value any
+	// source is where it came from, for errors.
+	source string
+}
+
+// apply puts settings into c and reports every bad one.
+func (c *config) apply(settings []setting) error {
+	table := make(map[string]key)
+	sections := make(map[string]bool)
+	for _, k := range keys() {
+		table[k.name] = k
+		if section, _, ok := strings.Cut(k.name, "."); ok {
+			sections[section] = true
+		}
+	}
+	var errs []error
+	for _, s := range settings {
+		k, known := table[s.key]
+		var err error
+		switch {
+		case known && s.value != nil: // nothing at all, as in "seeds:", sets nothing
+			err = k.set(c, s.value)
+		case sections[s.key] && !emptySection(s.value):
+			err = errors.New("is a section with keys of its own")
+		case !known && !sections[s.key]:
+			err = errors.New("unknown key")
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %s: %w", s.source, s.key, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func emptySection(v any) bool {
+	m, ok := v.(map[string]any)
+	return v == nil || ok && len(m) == 0
+}
+
+// fileSettings reads a YAML file.
+func fileSettings(path string) ([]setting, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err // names the file
+	}
+	settings, err := yamlSettings(data, path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return settings, nil
+}
+
+func yamlSettings(data []byte, source string) ([]setting, error) {
+	k := koanf.New(".")
+	if err := k.Load(raw(data), yaml.Parser()); err != nil {
+		return nil, err
+	}
+	return sorted(k.All(), func(string) string { return source }), nil
+}
+
+// raw is a koanf provider of bytes.
+type raw []byte
+
+// ReadBytes implements koanf.Provider.
+func (r raw) ReadBytes() ([]byte, error) { return r, nil }
+
+// Read implements koanf.Provider.
+func (r raw) Read() (map[string]any, error) { return nil, errors.New("raw bytes need a parser") }
+
+// envSettings reads the environment. A variable with __ in it means a key and
+// must be one; the others only count if they are one, since some belong to the
+// client commands, and some, such as SHARELOCK_PORT, are put there by container
+// orchestrators.
+func envSettings(environ []string) ([]setting, error) {
+	known := make(map[string]bool)
+	for _, k := range keys() {
+		known[k.name] = true
+	}
+	variables := make(map[string]string)
+	k := koanf.New(".")
+	err := k.Load(env.Provider("", env.Opt{
+		Prefix:      envPrefix,
+		EnvironFunc: func() []string { return environ },
+		TransformFunc: func(variable, value string) (string, any) {
+			name := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(variable, envPrefix), "__", "."))
+			if !known[name] && !strings.Contains(name, ".") {
+				return "", nil
+			}
+			variables[name] = variable
+			return name, value
+		},
+	}), nil)
+	if err != nil {
+		return nil, err
+	}
+	return sorted(k.All(), func(name string) string { return variables[name] }), nil
+}
+
+func sorted(values map[string]any, source func(key string) string) []setting {
+	settings := make([]setting, 0, len(values))
+	for name, v := range maps.All(values) {
+		settings = append(settings, setting{name, v, source(name)})
+	}
+	slices.SortFunc(settings, func(a, b setting) int { return cmp.Compare(a.key, b.key) })
+	return settings
+}
+
+// loadConfig puts the layers on each other, the later over the earlier: defaults,
+// file, environment, flags.
+func loadConfig(path string, environ []string, flags []setting) (config, error) {
+	c := defaultConfig()
+	if path != "" {
+		settings, err := fileSettings(path)
+		if err != nil {
+			return config{}, err
+		}
+		if err := c.apply(settings); err != nil {
+			return config{}, err
+		}
+	}
+	settings, err := envSettings(environ)
+	if err != nil {
+		return config{}, err
+	}
+	if err := errors.Join(c.apply(settings), c.apply(flags)); err != nil {
+		return config{}, err
+	}
+	if c.mesh.Name == "" {
+		if c.mesh.Name, err = os.Hostname(); err != nil {
+			return config{}, fmt.Errorf("node.name is empty, and there is no host name: %w", err)
+		}
+	}
+	return c, c.mesh.Validate()
+}
+
+// text reads a string.
+func text(field func(*config) *string) func(*config, any) error {
+	return func(c *config, v any) error {
+		s, ok := v.(string)
+		if !ok {
+			return fmt.Errorf("want text, got %s (put it in quotes)", describe(v))
+		}
+		*field(c) = s
+		return nil
+	}
+}
+
+// boolean reads true or false.
+func boolean(field func(*config) *bool) func(*config, any) error {
+	return func(c *config, v any) error {
+		b, ok := v.(bool)
+		if s, isText := v.(string); isText {
+			var err error
+			b, err = strconv.ParseBool(s)
+			ok = err == nil
+		}
+		if !ok {
+			return fmt.Errorf("want true or false, got %s", describe(v))
+		}
+		*field(c) = b
+		return nil
+	}
+}
+
+// integer reads a whole number.
+func integer(field func(*config) *int) func(*config, any) error {
+	return func(c *config, v any) error {
+		n, ok := v.(int)
+		if s, isText := v.(string); isText {
+			var err error
+			n, err = strconv.Atoi(s)
+			ok = err == nil
+		}
+		if !ok {
+			return fmt.Errorf("want a whole number, got %s", describe(v))
+		}
+		*field(c) = n
+		return nil
+	}
+}
+
+// duration reads a duration with its unit.
+func duration(field func(*config) *time.Duration) func(*config, any) error {
+	return func(c *config, v any) error {
+		s, ok := v.(string)
+		if n, isNumber := v.(int); isNumber && n == 0 {
+			s, ok = "0s", true
+		}
+		d, err := time.ParseDuration(s)
+		if !ok || err != nil {
+			return fmt.Errorf(`want a duration such as "10s", got %s`, describe(v))
+		}
+		*field(c) = d
+		return nil
+	}
+}
+
+// list reads a list of strings, or one string with commas.
+func list(field func(*config) *[]string) func(*config, any) error {
+	return func(c *config, v any) error {
+		var items []string
+		switch v := v.(type) {
+		case string:
+			if v != "" {
+				items = strings.Split(v, ",")
+			}
+		case []any:
+			for _, item := range v {
+				s, ok := item.(string)
+				if !ok {
+					return fmt.Errorf("want a list of text, got %s in it", describe(item))
+				}
+				items = append(items, s)
+			}
+		default:
+			return fmt.Errorf("want a list, got %s", describe(v))
+		}
+		for i := range items {
+			if items[i] = strings.TrimSpace(items[i]); items[i] == "" {
+				return errors.New("an entry of the list is empty")
+			}
+		}
+		*field(c) = items
+		return nil
+	}
+}
+
+func setLevel(c *config, v any) error {
+	switch v {
+	case "debug", "info", "warn", "error":
+		return c.logLevel.UnmarshalText([]byte(v.(string)))
+	default:
+		return fmt.Errorf("want debug, info, warn or error, got %s", describe(v))
+	}
+}
+
+func setFormat(c *config, v any) error {
+	if v != "text" && v != "json" {
+		return fmt.Errorf("want text or json, got %s", describe(v))
+	}
+	c.logFormat = v.(string)
+	return nil
+}
+
+// describe shows a value that is not what it should be, and of which kind it is.
+func describe(v any) string {
+	switch v := v.(type) {
+	case string:
+		return strconv.Quote(v)
+	case []any:
+		return "a list"
+	case map[string]any, map[any]any:
+		return "a section"
+	default:
+		return fmt.Sprintf("%v", v)
+	}
+}

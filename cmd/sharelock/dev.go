@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sgkandale/sharelock/mesh"
+)
+
+const (
+	// devPort is the first node's HTTP port, devStep the distance to the next node's.
+	devPort = 50051
+	devStep = 10
+	// devNodes is the most: they are named by letters.
+	devNodes = 26
+	// devReady is how long the nodes may take to find each other.
+	devReady = 30 * time.Second
+)
+
+func (a *app) devCommand() *cobra.Command {
+	var (
+		nodes, port int
+		level       string
+	)
+	cmd := &cobra.Command{
+		Use:     "dev",
+		GroupID: groupNode,
+		Short:   "Run a whole mesh in one process, to try things out",
+		Long: `Run a whole mesh in one process, on loopback and in memory: nothing is written
+to disk, and everything is gone when it stops.
+
+Node i, from 0, listens on HTTP 50051+10i, gRPC 50052+10i, peers 50053+10i and
+gossip 50054+10i.`,
+		Example: `  sharelock dev
+  sharelock dev --nodes 5 --log-level info`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c := defaultConfig()
+			if err := setLevel(&c, level); err != nil {
+				return usageError("--log-level: %w", err)
+			}
+			if nodes < 1 || nodes > devNodes {
+				return usageError("--nodes: want 1 to %d, got %d", devNodes, nodes)
+			}
+			if last := port + (nodes-1)*devStep + 3; port < 1 || last > 65535 {
+				return usageError("--port: %d leaves no room for %d nodes", port, nodes)
+			}
+			c.mesh.Logger = newLogger(a.stderr, c.logLevel, c.logFormat)
+			return a.dev(cmd.Context(), c, nodes, port)
+		},
+	}
+	cmd.Flags().IntVar(&nodes, "nodes", 3, "how many nodes")
+	cmd.Flags().IntVar(&port, "port", devPort, "HTTP port of the first node")
+	cmd.Flags().StringVar(&level, "log-level", "warn", "debug, info, warn or error")
+	return cmd
+}
+
+func (a *app) dev(ctx context.Context, c config, count, port int) error {
+	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	nodes, err := a.startDev(c, count, port)
+	if err != nil {
+		killAll(nodes)
+		return failed(err)
+	}
+	ready, cancel := context.WithTimeout(ctx, devReady)
+	defer cancel()
+	early := make(chan error, 1)
+	go func() { early <- waitReady(ready, nodes) }()
+	select {
+	case err := <-early:
+		if err != nil {
+			killAll(nodes)
+			return failed(fmt.Errorf("the nodes did not find each other: %w", err))
+		}
+	case sig := <-signals:
+		cancel()
+		<-early
+		killAll(nodes)
+		return &exitError{code: exitSignal + number(sig)}
+	}
+	a.printDev(nodes)
+	return a.supervise(ctx, c, nodes, signals)
+}
+
+// startDev starts the nodes; those it has started come back with an error, too.
+func (a *app) startDev(c config, count, port int) ([]node, error) {
+	at := func(i, offset int) string {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i*devStep+offset))
+	}
+	var seeds []string
+	for i := range count {
+		seeds = append(seeds, at(i, 3))
+	}
+	var nodes []node
+	for i := range count {
+		cfg := c.mesh
+		cfg.Name, cfg.DataDir, cfg.Seeds = devName(i), "", seeds
+		cfg.HTTPListen, cfg.GRPCListen, cfg.PeerListen, cfg.GossipListen = at(i, 0), at(i, 1), at(i, 2), at(i, 3)
+		cfg.Logger = c.mesh.Logger.With(slog.String("node", cfg.Name))
+		if count == 1 {
+			cfg.Seeds, cfg.Found = nil, true
+		}
+		n, err := a.newNode(cfg)
+		if err != nil {
+			return nodes, fmt.Errorf("node %s: %w", cfg.Name, err)
+		}
+		nodes = append(nodes, n)
+		if err := n.Start(); err != nil {
+			return nodes, fmt.Errorf("node %s: %w", cfg.Name, err)
+		}
+	}
+	return nodes, nil
+}
+
+func devName(i int) string { return string(rune('a' + i)) }
+
+func waitReady(ctx context.Context, nodes []node) error {
+	for i, n := range nodes {
+		if err := n.WaitReady(ctx); err != nil {
+			return fmt.Errorf("node %s: %w", devName(i), err)
+		}
+	}
+	return nil
+}
+
+// printDev says where the nodes are and what to try.
+func (a *app) printDev(nodes []node) {
+	noun := "nodes are"
+	if len(nodes) == 1 {
+		noun = "node is"
+	}
+	fmt.Fprintf(a.stdout, "A mesh of %d: the %s ready. Nothing is written to disk; Ctrl-C stops it.\n\n", len(nodes), noun)
+	rows := [][]string{{"  NODE", "HTTP", "GRPC", "PEERS", "GOSSIP"}}
+	var servers []string
+	for i, n := range nodes {
+		at := n.Addrs()
+		rows = append(rows, []string{"  " + devName(i), at.HTTP, at.GRPC, at.Peer, at.Gossip})
+		servers = append(servers, at.GRPC)
+	}
+	_ = table(a.stdout, rows) // a closed stdout is no reason to stop the nodes
+	first, last := nodes[0].Addrs(), nodes[len(nodes)-1].Addrs()
+	fmt.Fprintf(a.stdout, `
+Try, in another terminal:
+
+  # take a lock over HTTP at the first node, and look at it at the last
+  curl -s http://%[1]s/v1/locks/demo -d '{"clientId":"me","ttl":"60s"}'
+  curl -s http://%[2]s/v1/locks/demo
+
+  # run a command under a lock: start it in two terminals
+  export SHARELOCK_SERVER=%[3]s
+  sharelock lock build -- sh -c 'echo "mine, token $SHARELOCK_TOKEN"; sleep 5'
+
+  # who holds what, and who is there
+  sharelock list
+  sharelock members
+`, first.HTTP, last.HTTP, strings.Join(servers, ","))
+}

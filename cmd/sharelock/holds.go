@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+func (a *app) renewCommand() *cobra.Command {
+	var ttl time.Duration
+	cmd := &cobra.Command{
+		Use:     "renew KEY TOKEN",
+		GroupID: groupLock,
+		Short:   "Start the TTL of a lock afresh",
+		Long: `Start the TTL of a lock afresh.
+
+Exit codes: 0 renewed, 1 the token is no lock of this key (any more), 64 bad
+usage, 69 the mesh cannot be reached.`,
+		Example: `  sharelock renew orders/42 256460173377011713 --ttl 30s`,
+		Args:    cobra.ExactArgs(2),
+	}
+	cmd = a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, args []string) error {
+		token, err := parseToken(args[1])
+		if err != nil {
+			return err
+		}
+		h, err := c.Renew(ctx, args[0], token, ttl)
+		if err != nil {
+			return err
+		}
+		return r.print(&sharelockv1.RenewResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
+	})
+	cmd.Flags().DurationVar(&ttl, "ttl", 0, "a new TTL (default: as it was)")
+	cmd.Flags().Lookup("ttl").DefValue = ""
+	return cmd
+}
+
+func (a *app) releaseCommand() *cobra.Command {
+	var (
+		force  bool
+		reason string
+	)
+	cmd := &cobra.Command{
+		Use:     "release KEY TOKEN",
+		GroupID: groupLock,
+		Short:   "Give a lock back",
+		Long: `Give a lock back. A token that is not a lock of this key (any more) changes
+nothing for whoever holds it.
+
+With --force, take the lock away from its holder, who may not notice before its
+next renewal; without a TOKEN all locks of the key. For administrators.
+
+Exit codes: 0 released, 1 the token is no lock of this key (any more), 64 bad
+usage, 69 the mesh cannot be reached.`,
+		Example: `  sharelock release orders/42 256460173377011713
+  sharelock release orders/42 --force --reason "worker 7 is gone"`,
+		Args: cobra.RangeArgs(1, 2),
+	}
+	cmd = a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, args []string) error {
+		var token sharelock.Token
+		switch {
+		case len(args) == 2:
+			var err error
+			if token, err = parseToken(args[1]); err != nil {
+				return err
+			}
+		case !force:
+			return usageError("name the token, too, or use --force")
+		}
+		if reason != "" && !force {
+			return usageError("--reason goes with --force")
+		}
+		if !force {
+			h, err := c.ReleaseToken(ctx, args[0], token)
+			if err != nil {
+				return err
+			}
+			return r.print(&sharelockv1.ReleaseResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
+		}
+		holds, err := c.ForceRelease(ctx, args[0], token, reason)
+		if err != nil {
+			return err
+		}
+		message := &sharelockv1.ForceReleaseResponse{Holds: sharelockv1.HoldsToProto(holds)}
+		if len(message.Holds) > 0 {
+			message.Hold = message.Holds[0]
+		}
+		return r.print(message, func() error { return table(r.app.stdout, holdRows(holds)) })
+	})
+	cmd.Flags().BoolVar(&force, "force", false, "take the lock away from its holder")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the log; with --force")
+	return cmd
+}

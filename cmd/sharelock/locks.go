@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+func (a *app) getCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "get KEY",
+		GroupID: groupLock,
+		Short:   "Show who holds a key and who waits for it",
+		Long: `Show who holds a key and who waits for it, in order.
+
+Exit codes: 0 shown, 1 nobody holds it or waits for it, 64 bad usage, 69 the mesh
+cannot be reached, or cannot know.`,
+		Example: `  sharelock get orders/42
+  sharelock get orders/42 -o json | jq '.lock.holds[].clientId'`,
+		Args: cobra.ExactArgs(1),
+	}
+	return a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, args []string) error {
+		l, err := c.Get(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return r.print(&sharelockv1.GetResponse{Lock: sharelockv1.LockToProto(l)}, func() error { return r.printLock(l) })
+	})
+}
+
+func (r *remote) printLock(l sharelock.Lock) error {
+	rows := [][]string{
+		{"key", printable(l.Key)},
+		{"partition", strconv.FormatUint(uint64(l.Partition), 10)},
+		{"owner", orNone(l.Owner)},
+		{"epoch", strconv.FormatUint(uint64(l.Epoch), 10)},
+	}
+	if l.Quarantine > 0 {
+		rows = append(rows, []string{"quarantine", short(l.Quarantine)})
+	}
+	if err := table(r.app.stdout, rows); err != nil {
+		return err
+	}
+	if len(l.Holds) > 0 {
+		fmt.Fprintln(r.app.stdout, "\nheld by")
+		if err := table(r.app.stdout, holdRows(l.Holds)); err != nil {
+			return err
+		}
+	}
+	if len(l.Waiters) > 0 {
+		fmt.Fprintln(r.app.stdout, "\nwaiting")
+		return table(r.app.stdout, waiterRows(l.Waiters))
+	}
+	return nil
+}
+
+func holdRows(holds []sharelock.Hold) [][]string {
+	rows := [][]string{{"TOKEN", "CLIENT", "MODE", "TTL", "EXPIRES IN", "METADATA"}}
+	for _, h := range holds {
+		rows = append(rows, []string{
+			h.Token.String(), orNone(h.ClientID), mode(h.Mode, h.Slots), h.TTL.String(), short(h.ExpiresIn), pairs(h.Metadata),
+		})
+	}
+	return rows
+}
+
+func waiterRows(waiters []sharelock.Waiter) [][]string {
+	rows := [][]string{{"PLACE", "CLIENT", "MODE", "WAITING", "METADATA"}}
+	for i, w := range waiters {
+		rows = append(rows, []string{
+			strconv.Itoa(i + 1), orNone(w.ClientID), mode(w.Mode, w.Slots), short(w.Waiting), pairs(w.Metadata),
+		})
+	}
+	return rows
+}
+
+// pairs shows metadata in the order of its names.
+func pairs(m map[string]string) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, printable(name+"="+m[name]))
+	}
+	return orDash(strings.Join(out, " "))
+}
+
+func (a *app) listCommand() *cobra.Command {
+	var (
+		holder string
+		limit  int
+	)
+	cmd := &cobra.Command{
+		Use:     "list [PREFIX]",
+		GroupID: groupLock,
+		Short:   "Show the keys that are held or waited for",
+		Long: `Show the keys that are held or waited for, in the order of the keys: all, or
+those that begin with PREFIX.
+
+Exit codes: 0 shown, even if there are none, 1 failed, 64 bad usage, 69 the mesh
+cannot be reached.`,
+		Example: `  sharelock list orders/
+  sharelock list --client worker-7 -o json | jq -r '.locks[].key'`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	cmd = a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, args []string) error {
+		if limit < 0 {
+			return usageError("--limit: %d is negative", limit)
+		}
+		req := sharelock.ListRequest{ClientID: holder}
+		if len(args) == 1 {
+			req.Prefix = args[0]
+		}
+		page, err := listAll(ctx, c, req, limit)
+		if err != nil {
+			return err
+		}
+		message := &sharelockv1.ListResponse{Locks: sharelockv1.LocksToProto(page.Locks), NextPageToken: page.NextPageToken}
+		return r.print(message, func() error { return table(r.app.stdout, lockRows(page.Locks)) })
+	})
+	cmd.Flags().StringVar(&holder, "client", "", "only keys that this client holds or waits for")
+	cmd.Flags().IntVar(&limit, "limit", 0, "show at most this many keys (default: all)")
+	cmd.Flags().Lookup("limit").DefValue = ""
+	return cmd
+}
+
+// listAll puts pages together, up to limit locks if that is not 0.
+func listAll(ctx context.Context, c *client.Client, req sharelock.ListRequest, limit int) (sharelock.ListPage, error) {
+	var all sharelock.ListPage
+	for {
+		req.PageSize, req.PageToken = sharelock.MaxPageSize, all.NextPageToken
+		if limit > 0 {
+			req.PageSize = min(req.PageSize, limit-len(all.Locks))
+		}
+		page, err := c.List(ctx, req)
+		if err != nil {
+			return sharelock.ListPage{}, err
+		}
+		all.Locks = append(all.Locks, page.Locks...)
+		all.NextPageToken = page.NextPageToken
+		if page.NextPageToken == "" || limit > 0 && len(all.Locks) >= limit {
+			return all, nil
+		}
+	}
+}
+
+func lockRows(locks []sharelock.Lock) [][]string {
+	rows := [][]string{{"KEY", "HOLDER", "TOKEN", "MODE", "EXPIRES IN", "WAITING", "OWNER"}}
+	for _, l := range locks {
+		row := []string{printable(l.Key), "-", "-", "-", "-", strconv.Itoa(len(l.Waiters)), orNone(l.Owner)}
+		if len(l.Holds) > 0 {
+			h := l.Holds[0]
+			row[1], row[2], row[3], row[4] = orNone(h.ClientID), h.Token.String(), mode(h.Mode, h.Slots), short(h.ExpiresIn)
+			if more := len(l.Holds) - 1; more > 0 {
+				row[1] += fmt.Sprintf(" and %d more", more)
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}

@@ -1,0 +1,203 @@
+// Command sharelock is the whole of ShareLock: a node of the mesh (serve, dev)
+// and the tools to use one (lock, acquire, get, members and others).
+//
+// Run "sharelock help" for the list. Exit codes are the same in all commands:
+//
+//	0    done
+//	1    failed; in lock and acquire: the lock was not obtained
+//	64   bad usage
+//	69   the mesh cannot be reached, or cannot serve
+//	75   lock: the lock was lost and CMD was stopped
+//	126  lock: CMD cannot be run
+//	127  lock: CMD was not found
+//	128+n  ended by signal n; in lock, CMD was
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/mesh"
+)
+
+func main() {
+	a := &app{
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(),
+		notify:  notify,
+		newNode: func(cfg mesh.Config) (node, error) { return mesh.New(cfg) },
+	}
+	os.Exit(a.run(context.Background(), os.Args[1:]))
+}
+
+// app is everything the commands touch outside of themselves, so that tests can
+// run them in the process.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environ        []string
+	// notify delivers signals until stop is called.
+	notify func(sigs ...os.Signal) (c <-chan os.Signal, stop func())
+	// newNode makes the nodes of serve and dev.
+	newNode func(mesh.Config) (node, error)
+}
+
+func notify(sigs ...os.Signal) (<-chan os.Signal, func()) {
+	c := make(chan os.Signal, 16)
+	signal.Notify(c, sigs...)
+	return c, func() { signal.Stop(c) }
+}
+
+// run runs one command and gives the exit code of the process.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	e, ok := errors.AsType[*exitError](err)
+	if !ok {
+		// Only cobra's own complaints come here: unknown commands and flags, and wrong
+		// numbers of arguments.
+		e = &exitError{exitUsage, fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
+	}
+	if e.err != nil {
+		fmt.Fprintf(a.stderr, "sharelock: %s\n", oneLine(e.err))
+	}
+	return e.code
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sharelock",
+		Short: "A lock service made of equal peers",
+		Long: `ShareLock is a lock service made of equal peers: any node takes any request,
+a lock outlives the crash of a node, and every grant has a fencing token.
+
+Exit codes: 0 done, 1 failed or lock not obtained, 64 bad usage, 69 the mesh
+cannot be reached, 75 the lock was lost while CMD ran, 128+n ended by signal n.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.AddGroup(
+		&cobra.Group{ID: groupNode, Title: "Nodes:"},
+		&cobra.Group{ID: groupLock, Title: "Locks:"},
+		&cobra.Group{ID: groupMesh, Title: "The mesh:"},
+	)
+	root.AddCommand(
+		a.serveCommand(), a.devCommand(),
+		a.lockCommand(), a.acquireCommand(), a.renewCommand(), a.releaseCommand(), a.getCommand(), a.listCommand(),
+		a.membersCommand(), a.locateCommand(), a.leaveCommand(),
+		a.versionCommand(),
+	)
+	root.InitDefaultCompletionCmd()
+	return root
+}
+
+// The groups of the help text.
+const (
+	groupNode = "node"
+	groupLock = "lock"
+	groupMesh = "mesh"
+)
+
+// The exit codes.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 64  // EX_USAGE
+	exitUnreachable = 69  // EX_UNAVAILABLE
+	exitLost        = 75  // EX_TEMPFAIL
+	exitCannotRun   = 126 // as in shells
+	exitNotFound    = 127
+	exitSignal      = 128
+)
+
+// exitError ends the process with a code, and with a line on stderr if there is
+// an error.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usageError(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func failed(err error) error { return &exitError{exitFailed, err} }
+
+// interrupted is the cause of a context that a signal has ended.
+type interrupted struct{ sig syscall.Signal }
+
+func (i interrupted) Error() string { return i.sig.String() }
+
+// callError gives the error of a call of the client's its exit code.
+func callError(err error) error {
+	if err == nil {
+		return nil
+	}
+	code := exitFailed
+	switch {
+	case errors.Is(err, client.ErrUnreachable), errors.Is(err, sharelock.ErrNoQuorum),
+		errors.Is(err, sharelock.ErrNotReady), errors.Is(err, sharelock.ErrQuarantined):
+		code = exitUnreachable
+	case errors.Is(err, sharelock.ErrInvalidArgument):
+		code = exitUsage
+	}
+	if i, ok := errors.AsType[interrupted](err); ok {
+		return &exitError{code: exitSignal + int(i.sig)}
+	}
+	if e, ok := errors.AsType[*sharelock.Error](err); ok && e.Err == sharelock.ErrLockHeld {
+		err = fmt.Errorf("%w%s", err, holders(e))
+	}
+	return &exitError{code, err}
+}
+
+// holders tells who is in the way.
+func holders(e *sharelock.Error) string {
+	if len(e.Holds) == 0 {
+		return ""
+	}
+	names := make([]string, 0, 3)
+	for i, h := range e.Holds {
+		if i == 3 {
+			names = append(names, fmt.Sprintf("%d more", len(e.Holds)-i))
+			break
+		}
+		names = append(names, fmt.Sprintf("%s with token %v for %s", printable(h.ClientID), h.Token, short(h.ExpiresIn)))
+	}
+	return fmt.Sprintf(", by %s; %d waiting", strings.Join(names, ", "), e.Queue)
+}
+
+// oneLine is an error's text without line breaks: errors that were joined have
+// some, and a message of the mesh's may.
+func oneLine(err error) string {
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return printable(strings.Join(lines, "; "))
+}

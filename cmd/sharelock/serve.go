@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/sgkandale/sharelock/mesh"
+)
+
+// node is what serve and dev need of a mesh.Node.
+type node interface {
+	Start() error
+	WaitReady(ctx context.Context) error
+	Stop(ctx context.Context) error
+	Kill()
+	Done() <-chan struct{}
+	Err() error
+	Addrs() mesh.Addrs
+}
+
+var _ node = (*mesh.Node)(nil)
+
+// killTime is how long a second signal waits for the node to let go.
+const killTime = time.Second
+
+func (a *app) serveCommand() *cobra.Command {
+	var (
+		path  string
+		found bool
+	)
+	cmd := &cobra.Command{
+		Use:     "serve",
+		GroupID: groupNode,
+		Short:   "Run a node",
+		Long: `Run a node of the mesh.
+
+Settings come from the defaults, then the file, then the environment, then flags;
+the later wins. An environment variable is the key in capitals with __ for the
+dot: SHARELOCK_HTTP__LISTEN. An unknown key is an error.
+
+The first interrupt makes the node leave in good order: it hands over what it
+owns and finishes open calls, for at most shutdown_timeout. A second one ends it
+at once.`,
+		Example: `  # the first three nodes found the mesh together, each with the same seeds
+  sharelock serve --config config.yaml --node-name a --seeds 10.0.0.1:7946,10.0.0.2:7946,10.0.0.3:7946
+
+  # a mesh of one that others may join
+  sharelock serve --found`,
+		Args: cobra.NoArgs,
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&path, "config", "c", "", "YAML file of settings")
+	fs.BoolVar(&found, "found", false, "found a mesh of one that others may join")
+	byFlag := make(map[string]string)
+	for _, k := range keys() {
+		if k.flag != "" {
+			fs.String(k.flag, "", k.help)
+			byFlag[k.flag] = k.name
+		}
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var flags []setting
+		fs.Visit(func(f *pflag.Flag) {
+			if name, ok := byFlag[f.Name]; ok {
+				flags = append(flags, setting{name, f.Value.String(), "--" + f.Name})
+			}
+		})
+		c, err := loadConfig(path, a.environ, flags)
+		if err != nil {
+			return failed(err)
+		}
+		c.mesh.Found = found
+		c.mesh.Logger = newLogger(a.stderr, c.logLevel, c.logFormat)
+		return a.serve(cmd.Context(), c)
+	}
+	return cmd
+}
+
+// newLogger writes a node's log.
+func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+func (a *app) serve(ctx context.Context, c config) error {
+	// Before anything else: a signal that comes while the node starts must not
+	// leave its port bound.
+	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	n, err := a.newNode(c.mesh)
+	if err != nil {
+		return failed(err)
+	}
+	if err := n.Start(); err != nil {
+		n.Kill()
+		return failed(err)
+	}
+	at := n.Addrs()
+	c.mesh.Logger.Info("node started", "node", c.mesh.Name, "http", at.HTTP, "grpc", at.GRPC, "peer", at.Peer, "gossip", at.Gossip)
+	return a.supervise(ctx, c, []node{n}, signals)
+}
+
+// supervise waits for the end of the nodes: by a signal, or by one of their own.
+func (a *app) supervise(ctx context.Context, c config, nodes []node, signals <-chan os.Signal) error {
+	ended, release := firstEnd(nodes)
+	defer release()
+	select {
+	case n := <-ended:
+		err := n.Err()
+		killAll(nodes)
+		if err == nil {
+			return nil // it left because it was asked to
+		}
+		return failed(err)
+	case sig := <-signals:
+		c.mesh.Logger.Info("leaving", "signal", sig.String(), "timeout", c.mesh.ShutdownTimeout)
+	case <-ctx.Done():
+	}
+
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.mesh.ShutdownTimeout)
+	defer cancel()
+	stopped := make(chan error, 1)
+	go func() { stopped <- stopAll(bounded, nodes) }()
+	select {
+	case err := <-stopped:
+		if err != nil {
+			return failed(fmt.Errorf("stop: %w", err))
+		}
+		return nil
+	case sig := <-signals:
+		killed := make(chan struct{})
+		go func() {
+			defer close(killed)
+			killAll(nodes)
+		}()
+		select {
+		case <-killed:
+		case <-time.After(killTime):
+		}
+		return &exitError{exitSignal + number(sig), fmt.Errorf("ended at once by a second signal: %v", sig)}
+	}
+}
+
+// firstEnd tells which node ends first by itself. release gives up waiting.
+func firstEnd(nodes []node) (ended <-chan node, release func()) {
+	c, quit := make(chan node), make(chan struct{})
+	for _, n := range nodes {
+		go func() {
+			select {
+			case <-n.Done():
+				select {
+				case c <- n:
+				case <-quit:
+				}
+			case <-quit:
+			}
+		}()
+	}
+	return c, func() { close(quit) }
+}
+
+// stopAll stops the nodes one after the other, so that each can hand over to the
+// rest.
+func stopAll(ctx context.Context, nodes []node) error {
+	var errs []error
+	for _, n := range nodes {
+		errs = append(errs, n.Stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func killAll(nodes []node) {
+	for _, n := range nodes {
+		n.Kill()
+	}
+}
+
+// number is a signal's number.
+func number(s os.Signal) int {
+	if n, ok := s.(syscall.Signal); ok {
+		return int(n)
+	}
+	return 0
+}

@@ -1,0 +1,87 @@
+package mesh
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// logInto is a logger whose lines have no time.
+func logInto(b *bytes.Buffer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
+
+func TestLogLogger(t *testing.T) {
+	for line, want := range map[string]string{
+		"[WARN] memberlist: a thing":     `level=WARN msg="a thing"`,
+		"[ERR] memberlist: b":            `level=ERROR msg=b`,
+		"[ERROR] c":                      `level=ERROR msg=c`,
+		"[INFO] memberlist: x: y":        `level=INFO msg="x: y"`,
+		"[DEBUG] memberlist: chatter":    ``,
+		"[unknown] d":                    `level=INFO msg="[unknown] d"`,
+		"[WARN no bracket":               `level=INFO msg="[WARN no bracket"`,
+		"plain text: with a colon":       `level=INFO msg="plain text: with a colon"`,
+		"":                               `level=INFO msg=""`,
+		"[ERR] Failed to shut down: why": `level=ERROR msg="Failed to shut down: why"`,
+	} {
+		var b bytes.Buffer
+		newLogLogger(logInto(&b, slog.LevelDebug)).Print(line)
+		if got := strings.TrimSpace(b.String()); got != want {
+			t.Errorf("%q is logged as %q, want %q", line, got, want)
+		}
+	}
+}
+
+func TestHCLog(t *testing.T) {
+	var b bytes.Buffer
+	l := newHCLog(logInto(&b, slog.LevelInfo))
+	child := l.Named("raft").With("id", 7).Named("net")
+	child.Debug("not seen", "x", 1)
+	child.Trace("not seen")
+	child.Warn("vote", "term", 3, "text", hclog.Fmt("%d of %d", 1, 2), "error", errors.New("why"))
+	child.Log(hclog.Off, "not seen")
+	child.StandardLogger(nil).Print("[ERR] from the standard logger")
+	_, _ = child.StandardWriter(nil).Write([]byte("[INFO] from the writer\n"))
+	want := `level=WARN msg="raft.net: vote" id=7 term=3 text="1 of 2" error=why
+level=ERROR msg="from the standard logger" id=7
+level=INFO msg="from the writer" id=7
+`
+	if b.String() != want {
+		t.Errorf("log is\n%swant\n%s", b.String(), want)
+	}
+	if child.Name() != "raft.net" || len(child.ImpliedArgs()) != 2 || l.Name() != "" || len(l.ImpliedArgs()) != 0 {
+		t.Errorf("child %q %v, parent %q %v", child.Name(), child.ImpliedArgs(), l.Name(), l.ImpliedArgs())
+	}
+}
+
+func TestHCLogLevels(t *testing.T) {
+	for level, want := range map[slog.Level]hclog.Level{
+		levelLibrary: hclog.Debug, slog.LevelDebug: hclog.Info, slog.LevelInfo: hclog.Info,
+		slog.LevelWarn: hclog.Warn, slog.LevelError: hclog.Error, slog.LevelError + 1: hclog.Off,
+	} {
+		l := newHCLog(logInto(new(bytes.Buffer), level))
+		l.SetLevel(hclog.Trace) // does nothing
+		if got := l.GetLevel(); got != want {
+			t.Errorf("level %v is %v, want %v", level, got, want)
+		}
+		for name, on := range map[hclog.Level]bool{
+			hclog.Debug: l.IsDebug(), hclog.Info: l.IsInfo(), hclog.Warn: l.IsWarn(), hclog.Error: l.IsError(),
+		} {
+			if on != (name >= want) {
+				t.Errorf("level %v: %v is on: %t", level, name, on)
+			}
+		}
+		if l.IsTrace() != l.IsDebug() {
+			t.Errorf("level %v: trace %t, debug %t", level, l.IsTrace(), l.IsDebug())
+		}
+	}
+}
