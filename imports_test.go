@@ -66,10 +66,16 @@ var folders = []folder{
 		[]string{memberlist, raft, hclog, bbolt, grpc, protobuf, xsync, xsys, xxhash},
 	},
 	{"client", []string{".", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, xsync, xsys}},
-	{"testcluster", []string{".", "ring", "owner", "mesh", "client", "testcluster/memnet"}, nil},
+	// x/sys: to hold a port before a node listens on it.
+	{"testcluster", []string{".", "ring", "owner", "mesh", "client", "testcluster/memnet"}, []string{xsys}},
 	{"testcluster/memnet", nil, nil},
 	{"testcluster/locktest", []string{".", "client"}, nil},
-	{"cmd/sharelock", []string{".", "mesh", "client"}, []string{cobra, pflag, koanf, yaml, xsys}},
+	{
+		"cmd/sharelock",
+		// The messages, for -o json only: it prints the API's JSON.
+		[]string{".", "mesh", "client", "proto/sharelock/v1"},
+		[]string{cobra, pflag, koanf, yaml, xsys, protobuf},
+	},
 	// The examples speak the original's API with nothing but its messages.
 	{"cmd/example_grpc", []string{"proto/sharelock"}, []string{grpc}},
 	{"cmd/example_http", nil, nil},

@@ -51,7 +51,6 @@ func NewGRPC(node Node, o Options) *GRPC {
 		grpc.MaxRecvMsgSize(sharelock.MaxMessageBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.SharedWriteBuffer(true),
 		grpc.WaitForHandlers(true),
 		// Outermost first: recovery is next to the handler, so that its error is
 		// translated as any other.

@@ -263,7 +263,8 @@ func TestGRPCPresence(t *testing.T) {
 		{&pb.AcquireRequest{Key: "3"}, []string{"x-client-id", "", "x-client-id", "two"}, "two", 0, sharelock.DefaultWait},
 		{
 			&pb.AcquireRequest{Key: "4", Ttl: durationpb.New(sharelock.MinTTL), Wait: durationpb.New(0)},
-			[]string{"x-client-id", "md"}, "md", sharelock.MinTTL, 0,
+			[]string{"x-client-id", "md"},
+			"md", sharelock.MinTTL, 0,
 		},
 	} {
 		_, err := c.locks.Acquire(metadata.AppendToOutgoingContext(t.Context(), tc.md...), tc.m)

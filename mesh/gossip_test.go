@@ -113,7 +113,7 @@ func (gs *gossips) expect(within time.Duration, want string, list ...*gossip) {
 	}
 }
 
-// never says that none of these sees want for a while.
+// stays says that these see exactly want all the time.
 func (gs *gossips) stays(during time.Duration, want string, list ...*gossip) {
 	gs.t.Helper()
 	for end := time.Now().Add(during); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {

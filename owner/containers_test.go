@@ -101,18 +101,18 @@ func TestFinishedIDs(t *testing.T) {
 	if !f.has("k", "a") || f.has("k", "b") || !f.has("k", "c") || f.has("other", "a") {
 		t.Error("before their time: want a and c")
 	}
-	// The second add of a did not make it live longer.
-	f.forget(11)
-	if f.has("k", "a") || !f.has("k", "c") {
-		t.Error("after the time of a: want c")
+	// The second add of a made it live longer.
+	f.forget(12)
+	if !f.has("k", "a") || f.has("k", "c") {
+		t.Error("after the time of c: want a")
 	}
 	// A clock that goes back does not break the order.
 	f.add("k", "d", 5)
 	if f.newest.until != f.oldest.until {
-		t.Errorf("d until %v, before it c until %v", f.newest.until, f.oldest.until)
+		t.Errorf("d until %v, before it a until %v", f.newest.until, f.oldest.until)
 	}
 	f.remove("k", "d")
-	f.forget(12)
+	f.forget(13)
 	if f.oldest != nil || f.newest != nil || f.ids.len() != 0 {
 		t.Error("something is left")
 	}

@@ -14,7 +14,7 @@ const copyVersion = 1
 // ids with the time they have left. Machines to which the same ops were applied
 // have the same encoding but for those times. The encoding is stable.
 func (m *Machine) Encode(now time.Duration) []byte {
-	e := encoder{b: make([]byte, 0, 32+64*m.Len())}
+	e := encoder{b: make([]byte, 0, 32+96*m.Len())}
 	e.byte(copyVersion)
 	e.number(uint64(m.partition))
 	e.number(m.seq)

@@ -27,12 +27,11 @@ func (f *finished) has(key, request string) bool {
 	return ok
 }
 
-// add remembers an id until the given time; one that is known stays as it is.
+// add remembers an id until the given time. One that is known begins anew: the
+// owner's clock had forgotten it when the owner decided so.
 func (f *finished) add(key, request string, until time.Duration) {
+	f.remove(key, request)
 	id := finishedID{key, request}
-	if _, ok := f.ids.get(id); ok {
-		return
-	}
 	n := &finishedNode{id: id, until: until, prev: f.newest}
 	if f.newest == nil {
 		f.oldest = n

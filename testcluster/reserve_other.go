@@ -24,6 +24,6 @@ func reserve() (*reservation, error) {
 	return r, errors.Join(err, l.Close())
 }
 
-func (r *reservation) listen() (net.Listener, error)           { return net.Listen("tcp4", r.addr) }
-func (r *reservation) listenPacket() (net.PacketConn, error)   { return net.ListenPacket("udp4", r.addr) }
-func (r *reservation) close() error                            { return nil }
+func (r *reservation) listen() (net.Listener, error)         { return net.Listen("tcp4", r.addr) }
+func (r *reservation) listenPacket() (net.PacketConn, error) { return net.ListenPacket("udp4", r.addr) }
+func (r *reservation) close() error                          { return nil }

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/sgkandale/sharelock/mesh"
 )
 
 const (

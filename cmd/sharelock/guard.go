@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// heldLock is what guard needs of a client.Lock.
+type heldLock interface {
+	Done() <-chan struct{}
+	Err() error
+	Remaining() time.Duration
+}
+
+// process is CMD and its process group.
+type process interface {
+	// exited is closed when CMD itself has ended.
+	exited() <-chan struct{}
+	// stopped tells that job control has stopped CMD.
+	stopped() <-chan struct{}
+	// suspend stops this process, too, as the shell expects, and lets CMD go on when
+	// the shell does.
+	suspend()
+	// signal sends a signal to the whole group.
+	signal(sig syscall.Signal)
+	// finish waits for what remains of CMD and gives its exit code. With kill set
+	// nothing of the group survives.
+	finish(kill bool) int
+}
+
+// times are the distances from the moment at which the lock can be lost, by the
+// client's clock, which is a tenth of the TTL before the owner's.
+type times struct {
+	// term before that CMD is asked to end, kill before that it is ended.
+	term, kill time.Duration
+	// taken is how long CMD may take to end when the lock was taken away: somebody
+	// else may have it already.
+	taken time.Duration
+	// look is how often the clock is read whatever the timers say: they stop while
+	// the machine is suspended.
+	look time.Duration
+}
+
+func timesOf(ttl time.Duration) times {
+	return times{
+		term:  min(ttl/4, 5*time.Second),
+		kill:  min(ttl/20, 250*time.Millisecond),
+		taken: min(ttl/10, time.Second),
+		look:  time.Second,
+	}
+}
+
+// guard waits for CMD, passes signals on, and ends CMD's whole group before the
+// lock can be lost. It reports whether that was so.
+//
+// Renewals are the client's business. As each extends the lock from the moment it
+// was sent (Q3), so are these times counted from there.
+func guard(l heldLock, p process, signals <-chan os.Signal, t times) (lost bool) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		left := l.Remaining() - t.term
+		if left <= 0 {
+			break
+		}
+		timer.Reset(min(left, t.look))
+		select {
+		case <-p.exited():
+			return false
+		case <-p.stopped():
+			p.suspend()
+		case sig := <-signals:
+			p.signal(syscall.Signal(number(sig)))
+		case <-l.Done():
+		case <-timer.C:
+		}
+	}
+	select {
+	case <-p.exited():
+		return false // in time
+	default:
+	}
+	condemn(l, p, signals, t)
+	return true
+}
+
+// condemn ends CMD: with SIGTERM, and when there is no more time with SIGKILL.
+func condemn(l heldLock, p process, signals <-chan os.Signal, t times) {
+	p.signal(syscall.SIGTERM)
+	p.signal(syscall.SIGCONT) // a stopped process would not see it
+	left := func() time.Duration { return l.Remaining() - t.kill }
+	if err := l.Err(); errors.Is(err, sharelock.ErrNotHeld) || errors.Is(err, sharelock.ErrStaleToken) {
+		taken := time.Now()
+		left = func() time.Duration { return t.taken - time.Since(taken) }
+	}
+	// A renewal may yet be answered. CMD does not get more time by that than it had
+	// when it was told.
+	last := time.NewTimer(max(left(), 0))
+	defer last.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		wait := left()
+		if wait <= 0 {
+			break
+		}
+		timer.Reset(min(wait, t.look))
+		select {
+		case <-p.exited():
+			return
+		case sig := <-signals:
+			p.signal(syscall.Signal(number(sig)))
+			continue
+		case <-p.stopped():
+			p.signal(syscall.SIGCONT)
+			continue
+		case <-timer.C:
+			continue
+		case <-last.C:
+		}
+		break
+	}
+	p.signal(syscall.SIGKILL)
+	<-p.exited()
+}

@@ -1,0 +1,76 @@
+package testcluster
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"google.golang.org/grpc"
+
+	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/mesh"
+)
+
+// Client is a client of node i and of no other node. It belongs to the cluster,
+// which closes it. While the node does not run, or cannot serve, its calls find
+// nobody and fail after the client's patience; see Dial for clients that go to
+// another node.
+func (c *Cluster) Client(i int) *client.Client {
+	n := c.at(i)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.client
+}
+
+// Dial makes a client of these nodes, or of all there are if none is named; it
+// calls the first until that fails, then the next. The cluster closes it at its
+// end, if nobody has before.
+//
+// The client's calls are in the History, under opts.ClientID.
+func (c *Cluster) Dial(ctx context.Context, opts client.Options, nodes ...int) (*client.Client, error) {
+	if len(nodes) == 0 {
+		for i := range c.Len() {
+			nodes = append(nodes, i)
+		}
+	}
+	var addrs []string
+	for _, i := range nodes {
+		addrs = append(addrs, c.Addrs(i).GRPC)
+	}
+	var cl *client.Client
+	err := c.leaks.watch(ctx, func(ctx context.Context) (err error) {
+		cl, err = c.dial(ctx, opts, addrs)
+		return err
+	})
+	return cl, err
+}
+
+func (c *Cluster) dial(ctx context.Context, opts client.Options, addrs []string) (*client.Client, error) {
+	if opts.ClientID == "" {
+		opts.ClientID = client.DefaultClientID()
+	}
+	recorded := []grpc.DialOption{grpc.WithChainUnaryInterceptor(c.history.intercept(opts.ClientID))}
+	if c.net != nil {
+		host := c.net.Host("clients")
+		recorded = append(recorded, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			return host.Dial(ctx, addr)
+		}))
+		if opts.Clock == nil {
+			opts.Clock = mesh.MonotonicClock()
+		}
+	}
+	opts.DialOptions = append(recorded, opts.DialOptions...)
+	cl, err := client.Dial(ctx, addrs, opts)
+	if err != nil {
+		return nil, fmt.Errorf("client of %v: %w", addrs, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		// Nobody else will close it, and nobody waits for how that goes.
+		go cl.Close() //nolint:errcheck // the caller gets errClosed
+		return nil, errClosed
+	}
+	c.dialled = append(c.dialled, cl)
+	return cl, nil
+}
