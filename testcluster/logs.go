@@ -38,7 +38,7 @@ func (l *logs) of(index int) *slog.Logger {
 	return slog.New(slog.NewTextHandler(logWriter{l, index}, &slog.HandlerOptions{
 		Level: l.level,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
+			if len(groups) == 0 && a.Key == slog.TimeKey && a.Value.Kind() == slog.KindTime {
 				return slog.Duration("at", a.Value.Time().Sub(l.start).Round(time.Microsecond))
 			}
 			return a

@@ -33,8 +33,6 @@ func (f *acquireFlags) add(cmd *cobra.Command, ttl time.Duration) {
 	f.fs.BoolVarP(&f.shared, "shared", "s", false, "share the key with others that ask for it shared")
 	f.fs.Uint32Var(&f.slots, "slots", 0, "let this many hold the key together; all must say the same number")
 	f.fs.StringArrayVar(&f.metadata, "metadata", nil, "name=value to show with the lock; may be repeated")
-	// The zero of a duration is not its default here.
-	f.fs.Lookup("wait").DefValue = ""
 	cmd.MarkFlagsMutuallyExclusive("wait", "nonblock")
 	cmd.MarkFlagsMutuallyExclusive("shared", "slots")
 }
@@ -111,7 +109,6 @@ reached.`,
 		return r.print(&sharelockv1.AcquireResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
 	})
 	flags.add(cmd, 0)
-	flags.fs.Lookup("ttl").DefValue = ""
 	flags.fs.Lookup("ttl").Usage += " (default: the node's default_ttl)"
 	cmd.Flags().StringVar(&requestID, "request-id", "", "makes a repeated acquire find the same lock")
 	return cmd

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"strconv"
@@ -104,7 +103,6 @@ func (a *app) startDev(c config, count, port int) ([]node, error) {
 		cfg := c.mesh
 		cfg.Name, cfg.DataDir, cfg.Seeds = devName(i), "", seeds
 		cfg.HTTPListen, cfg.GRPCListen, cfg.PeerListen, cfg.GossipListen = at(i, 0), at(i, 1), at(i, 2), at(i, 3)
-		cfg.Logger = c.mesh.Logger.With(slog.String("node", cfg.Name))
 		if count == 1 {
 			cfg.Seeds, cfg.Found = nil, true
 		}

@@ -36,7 +36,6 @@ usage, 69 the mesh cannot be reached.`,
 		return r.print(&sharelockv1.RenewResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
 	})
 	cmd.Flags().DurationVar(&ttl, "ttl", 0, "a new TTL (default: as it was)")
-	cmd.Flags().Lookup("ttl").DefValue = ""
 	return cmd
 }
 

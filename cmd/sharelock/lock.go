@@ -31,7 +31,7 @@ func (a *app) lockCommand() *cobra.Command {
 		r        = &remote{app: a}
 	)
 	cmd := &cobra.Command{
-		Use:     "lock KEY -- CMD [ARG...]",
+		Use:     "lock KEY [flags] -- CMD [ARG...]",
 		GroupID: groupLock,
 		Short:   "Run a command while holding a lock",
 		Long: `Run CMD while the lock of KEY is held and renewed, and release it when CMD ends.
@@ -55,6 +55,7 @@ CMD was stopped; 126 CMD cannot be run; 127 CMD was not found.`,
 
   # let the resource refuse a holder that has overslept
   sharelock lock db -- sh -c 'psql -v token="$SHARELOCK_TOKEN" -f migrate.sql'`,
+		DisableFlagsInUseLine: true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch dash := cmd.ArgsLenAtDash(); {
 			case dash != 1:

@@ -127,7 +127,6 @@ cannot be reached.`,
 	})
 	cmd.Flags().StringVar(&holder, "client", "", "only keys that this client holds or waits for")
 	cmd.Flags().IntVar(&limit, "limit", 0, "show at most this many keys (default: all)")
-	cmd.Flags().Lookup("limit").DefValue = ""
 	return cmd
 }
 

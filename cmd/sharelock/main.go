@@ -88,7 +88,6 @@ Exit codes: 0 done, 1 failed or lock not obtained, 64 bad usage, 69 the mesh
 cannot be reached, 75 the lock was lost while CMD ran, 128+n ended by signal n.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 	}
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/mesh"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestMain(m *testing.M) {
+	if os.Getenv("SHARELOCK_TEST_MAIN") != "" {
+		main() // this binary as the command, for tests that need a process
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// buffer is an output that may be read while it is written.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// testApp is an app with nothing around it.
+type testApp struct {
+	*app
+	out, err *buffer
+	// signals is where the process's signals come from.
+	signals chan os.Signal
+}
+
+func newApp() *testApp {
+	t := &testApp{out: &buffer{}, err: &buffer{}, signals: make(chan os.Signal, 4)}
+	t.app = &app{
+		stdin: strings.NewReader(""), stdout: t.out, stderr: t.err,
+		notify:  func(...os.Signal) (<-chan os.Signal, func()) { return t.signals, func() {} },
+		newNode: func(mesh.Config) (node, error) { return nil, errors.New("no nodes here") },
+	}
+	return t
+}
+
+// command runs a command and checks its exit code.
+func (a *testApp) command(t *testing.T, code int, args ...string) {
+	t.Helper()
+	if got := a.run(context.Background(), args); got != code {
+		t.Errorf("sharelock %s: got exit code %d, want %d; stderr: %s", strings.Join(args, " "), got, code, a.err)
+	}
+}
+
+// golden compares text with a file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+	}
+}
+
+// oneLineOf checks that stderr is one line without a stack trace, and gives it.
+func oneLineOf(t *testing.T, a *testApp) string {
+	t.Helper()
+	text := a.err.String()
+	if strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "sharelock: ") {
+		t.Errorf("got stderr %q, want one line", text)
+	}
+	return text
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{"nonsense"},
+		{"serve", "--nonsense"},
+		{"serve", "extra"},
+		{"dev", "--nodes", "0"},
+		{"dev", "--nodes", "27"},
+		{"dev", "--nodes", "x"},
+		{"dev", "--port", "65530"},
+		{"dev", "--log-level", "loud"},
+		{"acquire"},
+		{"acquire", "k", "-w", "5s", "-n"},
+		{"acquire", "k", "-s", "--slots", "3"},
+		{"get", "k", "-o", "xml"},
+		{"get", "k", "--server", "nowhere"},
+		{"get", "k", "--server", "host:"},
+		{"get", "k", "--timeout", "0s"},
+		{"get", "k", "--client-id", strings.Repeat("x", 129)},
+		{"lock", "k", "true"},
+		{"lock", "k", "--"},
+		{"lock", "k", "extra", "--", "true"},
+		{"lock", "--", "true"},
+		{"lock", "k", "-E", "256", "--", "true"},
+		{"lock", "k", "--wait=-1s", "--", "true"},
+		{"lock", "k", "--ttl", "99ms", "--", "true"},
+		{"lock", "k", "--metadata", "novalue", "--", "true"},
+	} {
+		a := newApp()
+		a.command(t, exitUsage, args...)
+		oneLineOf(t, a)
+		if a.out.String() != "" {
+			t.Errorf("%v: got output %q", args, a.out)
+		}
+	}
+}
+
+// The help of every command is part of what users see.
+func TestHelp(t *testing.T) {
+	a := newApp()
+	a.command(t, exitOK, "help")
+	golden(t, "help", a.out.String())
+	for _, name := range []string{
+		"serve", "dev", "lock", "acquire", "renew", "release", "get", "list", "members", "locate", "leave", "version", "completion",
+	} {
+		a := newApp()
+		a.command(t, exitOK, name, "--help")
+		if name != "version" && name != "completion" {
+			if !strings.Contains(a.out.String(), "Examples:") {
+				t.Errorf("%s: the help has no example", name)
+			}
+		}
+		if !strings.Contains(a.out.String(), "Usage:") {
+			t.Errorf("%s: got help %q", name, a.out)
+		}
+	}
+	a = newApp()
+	a.command(t, exitOK, "lock", "--help")
+	golden(t, "help_lock", a.out.String())
+}
+
+func TestVersionAndCompletion(t *testing.T) {
+	a := newApp()
+	a.command(t, exitOK, "version")
+	if !strings.HasPrefix(a.out.String(), "sharelock ") || !strings.Contains(a.out.String(), " go1.") {
+		t.Errorf("got %q", a.out)
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		a := newApp()
+		a.command(t, exitOK, "completion", shell)
+		if !strings.Contains(a.out.String(), "sharelock") {
+			t.Errorf("%s: got %q", shell, a.out)
+		}
+	}
+}
+
+func TestCallError(t *testing.T) {
+	if err := callError(nil); err != nil {
+		t.Errorf("got %v", err)
+	}
+	e, _ := errors.AsType[*exitError](callError(errors.Join(client.ErrUnreachable, errors.New("a\nb"))))
+	if e.code != exitUnreachable || strings.Contains(oneLine(e), "\n") {
+		t.Errorf("got %d, %q", e.code, oneLine(e))
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"orders/42":     "orders/42",
+		"größe 1":       "größe 1",
+		"a\tb":          `"a\tb"`,
+		"\x1b[2Jgone":   `"\x1b[2Jgone"`,
+		"\xff":          `"\xff"`,
+		"rtl\u202e":     `"rtl\u202e"`,
+		"line\nbreak":   `"line\nbreak"`,
+		"":              "",
+		"non\u00a0brk":  `"non\u00a0brk"`,
+		`quote " alone`: `quote " alone`,
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("printable(%q): got %s, want %s", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package testcluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/mesh"
+	"github.com/sgkandale/sharelock/testcluster"
+)
+
+// limit is longer than any test takes, to end one that hangs with a message.
+const limit = 50 * time.Second
+
+func limited(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// waitQueue returns when n are in line for the key, as node i sees it.
+func waitQueue(ctx context.Context, t *testing.T, c *testcluster.Cluster, i int, key string, n int) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		lock, err := c.Client(i).Get(ctx, key)
+		if err == nil && len(lock.Waiters) == n {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("wait for %d waiters of %q: %v; the last answer was %d waiters, %v", n, key, context.Cause(ctx), len(lock.Waiters), err)
+		}
+	}
+}
+
+// TestThreeNodes takes every key at every node, and while it is held waits for it
+// at another node.
+func TestThreeNodes(t *testing.T) {
+	t.Parallel()
+	begin := time.Now()
+	c := testcluster.Start(t, testcluster.Options{Nodes: 3})
+	t.Logf("ready after %v", time.Since(begin))
+	ctx := limited(t)
+	owners := map[int]bool{}
+	var slowest time.Duration
+	for k := range 12 {
+		key := fmt.Sprintf("key/%d", k)
+		owners[c.Owner(key)] = true
+		at, next := k%3, (k+1)%3
+		first, err := c.Client(at).Acquire(ctx, key)
+		must(t, err)
+		granted := make(chan *client.Lock, 1)
+		go func() {
+			defer close(granted)
+			second, err := c.Client(next).Acquire(ctx, key)
+			if err != nil {
+				t.Errorf("second acquire of %q: %v", key, err)
+				return
+			}
+			granted <- second
+		}()
+		waitQueue(ctx, t, c, (k+2)%3, key, 1)
+		released := time.Now()
+		must(t, first.Release(ctx))
+		second := <-granted
+		if second == nil {
+			t.FailNow()
+		}
+		slowest = max(slowest, time.Since(released))
+		if second.Token() <= first.Token() {
+			t.Errorf("%q: token %d follows %d", key, second.Token(), first.Token())
+		}
+		must(t, second.Release(ctx))
+	}
+	t.Logf("the slowest waiter had its key %v after the release began", slowest)
+	// The waiting acquire is sent again every third of a TTL (Q5): one that is granted
+	// only then was not told of the release.
+	if most := c.MaxTTL() / 4; slowest > most {
+		t.Errorf("a waiter was granted %v after the release, want less than %v", slowest, most)
+	}
+	if len(owners) != 3 {
+		t.Errorf("12 keys have the owners %v, want all three nodes", owners)
+	}
+}
+
+// TestStopAddWipe walks through everything that can be done to nodes.
+func TestStopAddWipe(t *testing.T) {
+	t.Parallel()
+	c := testcluster.Start(t, testcluster.Options{Nodes: 3})
+	ctx := limited(t)
+	held, err := c.Client(0).Acquire(ctx, "held")
+	must(t, err)
+
+	i, err := c.Add(ctx)
+	must(t, err)
+	must(t, c.WaitMembers(ctx, 4))
+	if c.Len() != 4 || i != 3 {
+		t.Fatalf("%d nodes, the new one is %d", c.Len(), i)
+	}
+	before := c.Addrs(3)
+	epoch := c.Epoch()
+	must(t, c.Stop(ctx, 3))
+	must(t, c.WaitReady(ctx))
+	must(t, c.WaitEpoch(ctx, epoch+1))
+	if c.Node(3) != nil {
+		t.Error("a node that was stopped is still there")
+	}
+	if err := c.Stop(ctx, 3); err == nil {
+		t.Error("a node could be stopped twice")
+	}
+	if err := c.Wipe(2); err == nil {
+		t.Error("the data of a node that runs could be wiped")
+	}
+	must(t, c.Wipe(3))
+	must(t, c.Restart(ctx, 3))
+	must(t, c.WaitMembers(ctx, 4))
+	if after := c.Addrs(3); after != before {
+		t.Errorf("the restarted node has the addresses %+v, before %+v", after, before)
+	}
+	must(t, held.Release(ctx))
+}
+
+// TestNew is what an example or a program does.
+func TestNew(t *testing.T) {
+	t.Parallel()
+	ctx := limited(t)
+	c, err := testcluster.New(ctx, testcluster.Options{Nodes: 1, Logs: io.Discard})
+	must(t, err)
+	defer c.Close() //nolint:errcheck // closed below
+	l, err := c.Client(0).Acquire(ctx, "k")
+	must(t, err)
+	must(t, l.Release(ctx))
+	must(t, c.Check())
+	must(t, c.Close())
+	must(t, c.Close())
+	if _, err := c.Add(ctx); err == nil {
+		t.Error("a node could be added to a closed cluster")
+	}
+	if _, err := c.Dial(ctx, client.Options{}); err == nil {
+		t.Error("a client could be made of a closed cluster")
+	}
+}
+
+// TestNewFails says why, and leaves nothing behind.
+func TestNewFails(t *testing.T) {
+	t.Parallel()
+	c, err := testcluster.New(limited(t), testcluster.Options{
+		Configure: func(_ int, cfg *mesh.Config) { cfg.Name = "" },
+	})
+	if err == nil {
+		c.Close() //nolint:errcheck // the test fails as it is
+		t.Fatal("a cluster of nodes without a name has started")
+	}
+}
+
+// TestTenClusters runs at once what shares nothing.
+func TestTenClusters(t *testing.T) {
+	for n := range 10 {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			ctx := limited(t)
+			c := testcluster.Start(t, testcluster.Options{Nodes: 1 + n%2, Timing: 2 * time.Second})
+			// The same key in all of them: had two anything to do with each other, one
+			// would find it held.
+			l, err := c.Client(n%2).TryAcquire(ctx, "k")
+			must(t, err)
+			if _, err := c.Client(0).TryAcquire(ctx, "k"); !errors.Is(err, sharelock.ErrLockHeld) {
+				t.Errorf("a second acquire: %v", err)
+			}
+			must(t, l.Release(ctx))
+		})
+	}
+}

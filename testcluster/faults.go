@@ -1,0 +1,56 @@
+package testcluster
+
+import (
+	"time"
+)
+
+// The faults of the network are those of a [MemNet]; on Loopback they panic. More
+// of them are at [Cluster.MemNet]; what is done there is not in the History, so
+// leave out [Fair] and [OneGrant] when it takes the state of keys away.
+
+// Split cuts both directions between nodes of different groups. Clients reach all
+// nodes still.
+func (c *Cluster) Split(groups ...[]int) {
+	names := make([][]string, len(groups))
+	for g, group := range groups {
+		for _, i := range group {
+			names[g] = append(names[g], c.Name(i))
+		}
+	}
+	c.disturb(func(n *MemNet) { n.Split(names...) })
+}
+
+// Cut holds everything that goes from node i to node j; the other direction goes
+// on.
+func (c *Cluster) Cut(i, j int) {
+	c.disturb(func(n *MemNet) { n.Cut(c.Name(i), c.Name(j)) })
+}
+
+// Delay makes everything from node i to node j take d.
+func (c *Cluster) Delay(i, j int, d time.Duration) {
+	c.disturb(func(n *MemNet) { n.Delay(c.Name(i), c.Name(j), d) })
+}
+
+// Freeze holds everything from and to node i, as if it hung.
+func (c *Cluster) Freeze(i int) {
+	c.disturb(func(n *MemNet) { n.Freeze(c.Name(i)) })
+}
+
+// Heal ends every fault of the network.
+func (c *Cluster) Heal() {
+	c.memory().Heal()
+	c.history.note(Event{Kind: Healed})
+}
+
+func (c *Cluster) disturb(f func(n *MemNet)) {
+	n := c.memory()
+	c.history.note(Event{Kind: Disturbed})
+	f(n)
+}
+
+func (c *Cluster) memory() *MemNet {
+	if c.net == nil {
+		panic("testcluster: only a cluster with Options.Net Memory has faults")
+	}
+	return c.net
+}
