@@ -66,8 +66,13 @@ var folders = []folder{
 		[]string{memberlist, raft, hclog, bbolt, grpc, protobuf, xsync, xsys, xxhash},
 	},
 	{"client", []string{".", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, xsync, xsys}},
-	// x/sys: to hold a port before a node listens on it.
-	{"testcluster", []string{".", "ring", "owner", "mesh", "client", "testcluster/memnet"}, []string{xsys}},
+	{
+		"testcluster",
+		// api and proto: what nodes and calls say of themselves, for the history and
+		// for waiting. x/sys: to hold a port that nobody listens on.
+		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "testcluster/memnet"},
+		[]string{grpc, xsys},
+	},
 	{"testcluster/memnet", nil, nil},
 	{"testcluster/locktest", []string{".", "client"}, nil},
 	{

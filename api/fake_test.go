@@ -312,7 +312,10 @@ func (n *fakeNode) Status() Status {
 }
 
 func (n *fakeNode) Locate(key string) (Location, error) {
-	if err := n.enter(key); err != nil {
+	n.mu.Lock()
+	err := n.err
+	n.mu.Unlock()
+	if err != nil {
 		return Location{}, err
 	}
 	return Location{Key: key, Partition: 17, Owner: "a", Backups: []string{"c"}, Epoch: 59712345}, nil

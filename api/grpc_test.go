@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -455,6 +456,33 @@ func TestGRPCShutdown(t *testing.T) {
 	if err := <-c.served; err != nil {
 		t.Errorf("Serve returned %v", err)
 	}
+}
+
+// Stop returns when no handler runs any more, so that the node behind them may go.
+func TestGRPCStopWaitsForHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newFake()
+		entered, release := make(chan struct{}), make(chan struct{})
+		node.hook = func() { close(entered); <-release } // deaf to its context
+		c := dialFake(t, node, Options{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := c.locks.Get(t.Context(), &pb.GetRequest{Key: "k"}); status.Code(err) != codes.Unavailable {
+				t.Errorf("the call: %v", err)
+			}
+		})
+		<-entered
+		stopped := make(chan struct{})
+		wg.Go(func() { c.server.Stop(); close(stopped) })
+		synctest.Wait()
+		select {
+		case <-stopped:
+			t.Error("Stop did not wait")
+		default:
+		}
+		close(release)
+		wg.Wait()
+	})
 }
 
 // Health watches, which never end by themselves, do not hold a shutdown up.

@@ -56,7 +56,6 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, sharelock.MaxBodyBytes))
 	if err != nil {
-		w.Header().Set("Connection", "close")
 		if _, over := errors.AsType[*http.MaxBytesError](err); over {
 			return nil, tooLarge
 		}

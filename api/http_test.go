@@ -407,6 +407,17 @@ func TestHTTPKeysInPaths(t *testing.T) {
 	}
 }
 
+// A byte that should have been escaped must not turn the %2F next to it into a
+// path: this is a get of a/token/5", and no check of a's token.
+func TestHTTPSloppyQuote(t *testing.T) {
+	node := newFake()
+	h := NewHTTP(node, Options{}).Handler
+	w := exchange(t, h, "GET", `/v1/locks/a%2Ftoken%2F5"`, "")
+	if e := errorOf(t, w); e.Reason != "NOT_HELD" || node.key != `a/token/5"` {
+		t.Errorf("%d %s, the node saw %q", w.Code, w.Body, node.key)
+	}
+}
+
 func TestHTTPPanics(t *testing.T) {
 	node := newFake()
 	var log strings.Builder

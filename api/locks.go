@@ -166,15 +166,13 @@ func givenWait(d *durationpb.Duration) (time.Duration, error) {
 	return wait, err
 }
 
-// givenDuration refuses what time.Duration cannot hold: a protobuf Duration
-// reaches 10,000 years, Go's 292, and AsDuration would quietly take the nearest.
+// givenDuration refuses what time.Duration cannot hold, which AsDuration would
+// quietly replace by the nearest: a protobuf Duration reaches 10,000 years, Go's
+// 292. A malformed one does not come back the same either.
 func givenDuration(field string, d *durationpb.Duration) (time.Duration, error) {
-	if err := d.CheckValid(); err != nil {
-		return 0, sharelock.Invalid(field, "is not a valid duration")
-	}
 	got := d.AsDuration()
 	if back := durationpb.New(got); back.GetSeconds() != d.GetSeconds() || back.GetNanos() != d.GetNanos() {
-		return 0, sharelock.Invalid(field, "is out of range")
+		return 0, sharelock.Invalid(field, "is malformed or out of range")
 	}
 	return got, nil
 }

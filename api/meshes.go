@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"github.com/sgkandale/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
@@ -46,6 +47,10 @@ func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshRespon
 }
 
 func (s *meshes) Locate(_ context.Context, m *pb.LocateRequest) (*pb.LocateResponse, error) {
+	// A Locker checks keys, a Mesh need not.
+	if err := sharelock.CheckKey(m.GetKey()); err != nil {
+		return nil, err
+	}
 	l, err := s.node.Locate(m.GetKey())
 	if err != nil {
 		return nil, err

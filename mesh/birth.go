@@ -6,11 +6,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/cespare/xxhash/v2"
 
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -135,7 +134,9 @@ func (n *Node) seedsReady() (others []gossipNode, why string) {
 
 // seedsHash tells whether two processes have the same list of seeds.
 func seedsHash(seeds []string) uint64 {
-	return xxhash.Sum64String(strings.Join(seeds, "\n"))
+	h := fnv.New64a()
+	h.Write([]byte(strings.Join(seeds, "\n"))) //nolint:errcheck // a hash takes everything
+	return h.Sum64()
 }
 
 // found makes this process the first voter of a new cluster, once all others have

@@ -158,6 +158,7 @@ func TestMuxSilentStreams(t *testing.T) {
 		if _, err := m.grpcListener().Accept(); err != nil || time.Since(start) != 0 {
 			t.Errorf("accepted after %v, %v, want at once", time.Since(start), err)
 		}
+		synctest.Wait() // until that one is no longer counted
 		dialMux(t, n, "")
 		synctest.Wait()
 		expectDropped(t, dialMux(t, n, "PRI "), 0)

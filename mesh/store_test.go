@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 	"pgregory.net/rapid"
 )
 
@@ -246,8 +246,8 @@ func TestStoreExistingState(t *testing.T) {
 
 func TestStoreLocked(t *testing.T) {
 	_, path := tempStore(t)
-	if s, err := openStore(path); !errors.Is(err, bbolt.ErrTimeout) {
-		t.Errorf("second open: %v, %v, want %v", s, err, bbolt.ErrTimeout)
+	if s, err := openStore(path); !errors.Is(err, berrors.ErrTimeout) {
+		t.Errorf("second open: %v, %v, want %v", s, err, berrors.ErrTimeout)
 	}
 }
 

@@ -21,8 +21,10 @@ func (c Config) Validate() error {
 	check(c.Name != "" && len(c.Name) <= 64, "node.name", "want 1 to 64 bytes, have %d", len(c.Name))
 	check(c.Cluster != "" && len(c.Cluster) <= 64, "mesh.cluster", "want 1 to 64 bytes, have %d", len(c.Cluster))
 	for _, l := range []struct{ key, addr string }{
-		{"http.listen", c.HTTPListen}, {"grpc.listen", c.GRPCListen},
-		{"mesh.peer_listen", c.PeerListen}, {"mesh.gossip_listen", c.GossipListen},
+		{"http.listen", c.HTTPListen},
+		{"grpc.listen", c.GRPCListen},
+		{"mesh.peer_listen", c.PeerListen},
+		{"mesh.gossip_listen", c.GossipListen},
 	} {
 		check(l.addr != "", l.key, "must not be empty")
 	}

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 )
 
 // sample is the documented file at the root of the repository.
@@ -213,7 +212,7 @@ func FuzzConfig(f *testing.F) {
 			}
 			return
 		}
-		if err := c.mesh.Validate(); err == nil && c.mesh.Lease <= 0 || c.mesh.ShutdownTimeout == time.Duration(0) && err == nil {
+		if c.mesh.Validate() == nil && (c.mesh.Lease <= 0 || c.mesh.ShutdownTimeout <= 0 || c.mesh.Partitions <= 0) {
 			t.Errorf("accepted: %+v", c.mesh)
 		}
 	})

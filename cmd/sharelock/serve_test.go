@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock/mesh"
+)
+
+// fakeNode is a node that does what it is told.
+type fakeNode struct {
+	cfg mesh.Config
+	// startErr fails Start, ready WaitReady.
+	startErr, ready error
+	// stop is called by Stop.
+	stop func(ctx context.Context) error
+
+	done chan struct{}
+	once sync.Once
+	err  error
+
+	mu  sync.Mutex
+	log []string
+}
+
+func (n *fakeNode) note(what string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.log = append(n.log, what)
+}
+
+func (n *fakeNode) did() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return strings.Join(n.log, " ")
+}
+
+func (n *fakeNode) Start() error {
+	n.note("start")
+	return n.startErr
+}
+
+func (n *fakeNode) WaitReady(context.Context) error {
+	n.note("wait")
+	return n.ready
+}
+
+func (n *fakeNode) Stop(ctx context.Context) error {
+	n.note("stop")
+	if n.stop != nil {
+		return n.stop(ctx)
+	}
+	return nil
+}
+
+func (n *fakeNode) Kill() { n.note("kill") }
+
+func (n *fakeNode) end(err error) { n.once.Do(func() { n.err = err; close(n.done) }) }
+
+func (n *fakeNode) Done() <-chan struct{} { return n.done }
+func (n *fakeNode) Err() error            { return n.err }
+
+func (n *fakeNode) Addrs() mesh.Addrs {
+	return mesh.Addrs{HTTP: n.cfg.HTTPListen, GRPC: n.cfg.GRPCListen, Peer: n.cfg.PeerListen, Gossip: n.cfg.GossipListen}
+}
+
+// withNodes makes the app's nodes fakes, which prepare may change.
+func withNodes(a *testApp, prepare func(n *fakeNode)) func() []*fakeNode {
+	var mu sync.Mutex
+	var nodes []*fakeNode
+	a.newNode = func(cfg mesh.Config) (node, error) {
+		n := &fakeNode{cfg: cfg, done: make(chan struct{})}
+		prepare(n)
+		mu.Lock()
+		defer mu.Unlock()
+		nodes = append(nodes, n)
+		return n, nil
+	}
+	return func() []*fakeNode {
+		mu.Lock()
+		defer mu.Unlock()
+		return nodes
+	}
+}
+
+// background runs a command and gives its exit code later.
+func (a *testApp) background(args ...string) <-chan int {
+	code := make(chan int, 1)
+	go func() { code <- a.run(context.Background(), args) }()
+	return code
+}
+
+func TestServe(t *testing.T) {
+	t.Run("signal", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp()
+			a.signals = make(chan os.Signal, 2)
+			a.environ = []string{"SHARELOCK_SHUTDOWN_TIMEOUT=7s"}
+			nodes := withNodes(a, func(n *fakeNode) {
+				n.stop = func(ctx context.Context) error {
+					deadline, _ := ctx.Deadline()
+					n.note(time.Until(deadline).String())
+					return nil
+				}
+			})
+			code := a.background("serve", "--node-name", "n1", "--found", "--log-format", "json", "--seeds", "x:1,y:1")
+			synctest.Wait()
+			a.signals <- syscall.SIGTERM
+			if got := <-code; got != exitOK {
+				t.Errorf("got exit code %d: %s", got, a.err)
+			}
+			n := nodes()[0]
+			if got, want := n.did(), "start stop 7s"; got != want {
+				t.Errorf("the node did %q, want %q", got, want)
+			}
+			if n.cfg.Name != "n1" || !n.cfg.Found || len(n.cfg.Seeds) != 2 || n.cfg.Logger == nil {
+				t.Errorf("got config %+v", n.cfg)
+			}
+			if !strings.Contains(a.err.String(), `"msg":"node started"`) {
+				t.Errorf("got log %q, want JSON", a.err)
+			}
+		})
+	})
+	t.Run("second signal", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp()
+			a.signals = make(chan os.Signal, 2)
+			release := make(chan struct{})
+			nodes := withNodes(a, func(n *fakeNode) {
+				n.stop = func(context.Context) error { <-release; return nil }
+			})
+			code := a.background("serve", "--found")
+			a.signals <- syscall.SIGINT
+			synctest.Wait()
+			select {
+			case got := <-code:
+				t.Fatalf("ended with %d while the node was still stopping", got)
+			default:
+			}
+			a.signals <- syscall.SIGTERM
+			if got := <-code; got != 128+15 {
+				t.Errorf("got exit code %d", got)
+			}
+			if got := nodes()[0].did(); got != "start stop kill" {
+				t.Errorf("the node did %q", got)
+			}
+			close(release)
+		})
+	})
+	t.Run("stop fails", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp()
+			a.signals = make(chan os.Signal, 2)
+			withNodes(a, func(n *fakeNode) {
+				n.stop = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+			})
+			code := a.background("serve", "--found")
+			start := time.Now()
+			a.signals <- syscall.SIGTERM
+			if got := <-code; got != exitFailed {
+				t.Errorf("got exit code %d", got)
+			}
+			if got := time.Since(start); got != 30*time.Second {
+				t.Errorf("stopped for %v, want shutdown_timeout", got)
+			}
+		})
+	})
+	t.Run("ends by itself", func(t *testing.T) {
+		for _, why := range []error{errors.New(`the name "n1" is taken`), nil} {
+			a := newApp()
+			nodes := withNodes(a, func(n *fakeNode) { n.end(why) })
+			code, want := a.run(t.Context(), []string{"serve", "--found", "--log-level", "error"}), exitOK
+			if why != nil {
+				want = exitFailed
+				if line := oneLineOf(t, a); !strings.Contains(line, why.Error()) {
+					t.Errorf("got %q", line)
+				}
+			}
+			if code != want {
+				t.Errorf("got exit code %d, want %d", code, want)
+			}
+			if got := nodes()[0].did(); got != "start kill" {
+				t.Errorf("the node did %q", got)
+			}
+		}
+	})
+	t.Run("start fails", func(t *testing.T) {
+		a := newApp()
+		nodes := withNodes(a, func(n *fakeNode) { n.startErr = errors.New("no start") })
+		a.command(t, exitFailed, "serve", "--found")
+		if got := nodes()[0].did(); got != "start kill" {
+			t.Errorf("the node did %q", got)
+		}
+		oneLineOf(t, a)
+	})
+}
+
+// A port in use is one clear line, from the real node.
+func TestPortInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a := newApp()
+	a.newNode = func(cfg mesh.Config) (node, error) { return mesh.New(cfg) }
+	a.command(t, exitFailed, "serve", "--found", "--data-dir", "", "--http-listen", l.Addr().String(),
+		"--grpc-listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0", "--log-level", "error")
+	if line := oneLineOf(t, a); !strings.Contains(line, "http.listen") || !strings.Contains(line, "address already in use") {
+		t.Errorf("got %q", line)
+	}
+	// Without seeds and without --found a node could only wait for ever.
+	a = newApp()
+	a.newNode = func(cfg mesh.Config) (node, error) { return mesh.New(cfg) }
+	a.command(t, exitFailed, "serve", "--data-dir", "", "--log-level", "error")
+	if line := oneLineOf(t, a); !strings.Contains(line, "mesh.seeds") {
+		t.Errorf("got %q", line)
+	}
+}
+
+func TestDev(t *testing.T) {
+	for _, count := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp()
+			a.signals = make(chan os.Signal, 2)
+			nodes := withNodes(a, func(*fakeNode) {})
+			code := a.background("dev", "--nodes", fmt.Sprint(count))
+			synctest.Wait()
+			a.signals <- os.Interrupt
+			if got := <-code; got != exitOK {
+				t.Errorf("got exit code %d: %s", got, a.err)
+			}
+			golden(t, fmt.Sprintf("dev_%d", count), a.out.String())
+			if len(nodes()) != count {
+				t.Fatalf("got %d nodes, want %d", len(nodes()), count)
+			}
+			for i, n := range nodes() {
+				if n.cfg.Name != devName(i) || n.cfg.DataDir != "" || n.did() != "start wait stop" {
+					t.Errorf("node %d: name %q, data dir %q, did %q", i, n.cfg.Name, n.cfg.DataDir, n.did())
+				}
+				if alone := count == 1; n.cfg.Found != alone || (len(n.cfg.Seeds) == 0) != alone {
+					t.Errorf("node %d: found %v, seeds %v", i, n.cfg.Found, n.cfg.Seeds)
+				}
+			}
+			if a.err.String() != "" {
+				t.Errorf("got stderr %q, want quiet", a.err)
+			}
+		})
+	}
+	a := newApp()
+	nodes := withNodes(a, func(n *fakeNode) {
+		if n.cfg.Name == "b" {
+			n.ready = errors.New("never")
+		}
+	})
+	a.command(t, exitFailed, "dev")
+	oneLineOf(t, a)
+	for _, n := range nodes() {
+		if !strings.HasSuffix(n.did(), "kill") {
+			t.Errorf("node %s did %q: it still runs", n.cfg.Name, n.did())
+		}
+	}
+}

@@ -1,0 +1,342 @@
+package testcluster_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/testcluster"
+)
+
+// loadTime is how long a loopback test under load runs at least; the environment
+// variable SHARELOCK_TEST_LOAD makes it longer, say 10m.
+func loadTime(t *testing.T) time.Duration {
+	t.Helper()
+	long := os.Getenv("SHARELOCK_TEST_LOAD")
+	if long == "" {
+		return 3 * time.Second
+	}
+	d, err := time.ParseDuration(long)
+	must(t, err)
+	return d
+}
+
+// held are locks that are held and renewed while everything else changes.
+type held []*client.Lock
+
+func hold(ctx context.Context, t *testing.T, c *testcluster.Cluster, keys []string, nodes ...int) held {
+	t.Helper()
+	cl, err := c.Dial(ctx, client.Options{ClientID: "holder"}, nodes...)
+	must(t, err)
+	var locks held
+	for _, key := range keys {
+		l, err := cl.Acquire(ctx, key, client.TTL(c.MaxTTL()))
+		must(t, err)
+		locks = append(locks, l)
+	}
+	return locks
+}
+
+// check fails the test if one was lost, or the owner thinks so.
+func (h held) check(ctx context.Context, t *testing.T, cl *client.Client) {
+	t.Helper()
+	for _, l := range h {
+		if err := l.Err(); err != nil {
+			t.Errorf("lock of %q with token %v: %v", l.Key(), l.Token(), err)
+			continue
+		}
+		check, err := cl.CheckToken(ctx, l.Key(), l.Token())
+		if err != nil || !check.Current {
+			t.Errorf("token %v of %q is held, but its owner says %+v, %v", l.Token(), l.Key(), check, err)
+		}
+	}
+}
+
+func TestJoinLeaveUnderLoad(t *testing.T) {
+	t.Parallel()
+	for end := time.Now().Add(loadTime(t)); ; {
+		joinLeave(t, testcluster.Options{Timing: time.Second}, false)
+		if t.Failed() || time.Now().After(end) {
+			return
+		}
+	}
+}
+
+func TestSimJoinLeaveUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { joinLeave(t, testcluster.Options{Net: testcluster.Memory}, false) })
+}
+
+func TestSimJoinAndLeaderLeavesUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { joinLeave(t, testcluster.Options{Net: testcluster.Memory}, true) })
+}
+
+// joinLeave lets a fourth node join, one leave in order and come back, while
+// keys are taken and released 200 times a second, and others are held. Nobody but
+// the keys' owners may notice.
+func joinLeave(t *testing.T, o testcluster.Options, leader bool) {
+	c := testcluster.Start(t, o)
+	ctx := limited(t)
+	locks := hold(ctx, t, c, keysNamed("held", 20), 2, 0, 1)
+	keys := keysNamed("busy", 20)
+	busy := startLoad(ctx, t, c, keys, 100*time.Millisecond)
+	busy.keepOn(ctx, t, keys)
+
+	leaves := 1
+	if leader {
+		leaves = c.Leader()
+	}
+	_, err := c.Add(ctx)
+	must(t, err)
+	must(t, c.WaitMembers(ctx, 4))
+	busy.keepOn(ctx, t, keys)
+	must(t, c.Stop(ctx, leaves))
+	must(t, c.WaitMembers(ctx, 3))
+	busy.keepOn(ctx, t, keys)
+	must(t, c.Restart(ctx, leaves))
+	must(t, c.WaitMembers(ctx, 4))
+	busy.keepOn(ctx, t, keys)
+
+	busy.stop(t)
+	locks.check(ctx, t, c.Client(3))
+	moved := 0
+	for _, l := range locks {
+		if c.Owner(l.Key()) == 3 {
+			moved++
+		}
+		must(t, l.Release(ctx))
+	}
+	if moved == 0 {
+		t.Error("none of 20 keys has moved to the fourth node")
+	}
+}
+
+func TestKillOwnerUnderLoad(t *testing.T) {
+	t.Parallel()
+	killOwner(t, testcluster.Options{Timing: time.Second}, false)
+}
+
+func TestSimKillLeaderUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { killOwner(t, testcluster.Options{Net: testcluster.Memory}, true) })
+}
+
+func TestSimKillFollowerUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { killOwner(t, testcluster.Options{Net: testcluster.Memory}, false) })
+}
+
+// killOwner kills a node under load. There are no backups: the keys of others go
+// on, its own come back when its lease and every lock that it may have granted are
+// over, and not before.
+func killOwner(t *testing.T, o testcluster.Options, leader bool) {
+	c := testcluster.Start(t, o)
+	ctx := limited(t)
+	keys := keysNamed("busy", 24)
+	busy := startLoad(ctx, t, c, keys, 50*time.Millisecond)
+	busy.keepOn(ctx, t, keys)
+
+	victim := c.Leader()
+	if !leader {
+		victim = (victim + 1) % 3
+	}
+	var lost, kept []string
+	for _, key := range keys {
+		if c.Owner(key) == victim {
+			lost = append(lost, key)
+		} else {
+			kept = append(kept, key)
+		}
+	}
+	if len(lost) == 0 {
+		t.Fatalf("node %d owns none of 24 keys", victim)
+	}
+	epoch, killed := c.Epoch(), time.Now()
+	c.Kill(victim)
+	back := func(grants []grant) (at map[string]time.Time) {
+		at = map[string]time.Time{}
+		for _, g := range grants {
+			if _, ok := at[g.key]; !ok && g.epoch > epoch {
+				at[g.key] = g.at
+			}
+		}
+		return at
+	}
+	busy.await(ctx, t, killed, "the keys of the dead", func(grants []grant) bool { return len(back(grants)) == len(keys) })
+	must(t, c.WaitMembers(ctx, 2))
+	recovered := time.Now()
+
+	must(t, c.Restart(ctx, victim))
+	must(t, c.WaitMembers(ctx, 3))
+	busy.keepOn(ctx, t, keys)
+	grants := busy.stop(t)
+
+	lease, quarantine := c.Timing(), c.MaxTTL()+c.MaxTTL()/10
+	first := recovered
+	for _, key := range lost {
+		if at := back(grants)[key]; at.Before(first) {
+			first = at
+		}
+	}
+	// V5: its last renewal was at most a fifth of a lease old, and a little for the way.
+	if least := lease*8/10 + quarantine; first.Sub(killed) < least {
+		t.Errorf("a key of the dead was granted %v after its death, want at least %v", first.Sub(killed), least)
+	}
+	gap, of := longestGap(grants, kept, killed, recovered)
+	t.Logf("a key of the dead came back after %v, all after %v; the longest gap of another was %v",
+		first.Sub(killed), recovered.Sub(killed), gap)
+	if gap >= lease {
+		t.Errorf("%q, whose owner lived on, was not granted for %v", of, gap)
+	}
+	takesPart(ctx, t, c, victim)
+}
+
+// takesPart fails the test if the node does not own keys and serve them.
+func takesPart(ctx context.Context, t *testing.T, c *testcluster.Cluster, i int) {
+	t.Helper()
+	for _, key := range keysNamed("part", 100) {
+		if c.Owner(key) != i {
+			continue
+		}
+		l, err := c.Client(i).Acquire(ctx, key)
+		must(t, err)
+		if node := l.Hold().Node; node != c.Name(i) {
+			t.Errorf("%q was granted by %s, its owner is node %d", key, node, i)
+		}
+		must(t, l.Release(ctx))
+		return
+	}
+	t.Errorf("node %d owns none of 100 keys", i)
+}
+
+func TestKillAllAndRestart(t *testing.T) {
+	t.Parallel()
+	killAll(t, testcluster.Options{Timing: time.Second})
+}
+
+func TestSimKillAllAndRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { killAll(t, testcluster.Options{Net: testcluster.Memory}) })
+}
+
+// killAll pulls the plug of everything at once.
+func killAll(t *testing.T, o testcluster.Options) {
+	c := testcluster.Start(t, o)
+	ctx := limited(t)
+	keys := keysNamed("k", 10)
+	old := hold(ctx, t, c, keys)
+	for i := range 3 {
+		c.Kill(i)
+	}
+	if err := c.Check(); err != nil {
+		t.Errorf("with all nodes down: %v", err)
+	}
+	restarted := time.Now()
+	for i := range 3 {
+		must(t, c.Restart(ctx, i))
+	}
+	must(t, c.WaitReady(ctx))
+	ready := time.Now()
+	t.Logf("ready %v after the restart", ready.Sub(restarted))
+
+	quarantine := c.MaxTTL() + c.MaxTTL()/10
+	if _, err := c.Client(0).TryAcquire(ctx, keys[0]); !errors.Is(err, sharelock.ErrQuarantined) && time.Since(ready) < quarantine/2 {
+		t.Errorf("the state was lost, but a try gives %v", err)
+	}
+	cl, err := c.Dial(ctx, client.Options{ClientID: "later"})
+	must(t, err)
+	for i, key := range keys {
+		l, err := cl.Acquire(ctx, key)
+		must(t, err)
+		if after := time.Since(restarted); after < quarantine {
+			t.Errorf("%q was granted %v after the restart, quarantine is %v", key, after, quarantine)
+		}
+		if l.Token() <= old[i].Token() {
+			t.Errorf("%q: token %v after the loss, %v before", key, l.Token(), old[i].Token())
+		}
+		if err := old[i].Err(); !errors.Is(err, client.ErrLost) {
+			t.Errorf("the lock of %q from before: %v, want it to be lost", key, err)
+		}
+	}
+}
+
+func TestCutOffNodeAnswersUnavailable(t *testing.T) {
+	t.Parallel()
+	cutOff(t, testcluster.Options{Net: testcluster.Memory, Timing: time.Second})
+}
+
+func TestSimCutOffNodeAnswersUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { cutOff(t, testcluster.Options{Net: testcluster.Memory}) })
+}
+
+// cutOff cuts one node off the others; clients reach all of them.
+func cutOff(t *testing.T, o testcluster.Options) {
+	c := testcluster.Start(t, o)
+	ctx := limited(t)
+	lone := c.Leader() // the hardest to do without
+	var rest []int
+	for i := range 3 {
+		if i != lone {
+			rest = append(rest, i)
+		}
+	}
+	// One lock at an owner that is cut off, one at an owner that is not.
+	var lost, kept *client.Lock
+	for _, key := range keysNamed("k", 100) {
+		switch owner := c.Owner(key); {
+		case owner == lone && lost == nil:
+			lost = hold(ctx, t, c, []string{key}, lone)[0]
+		case owner != lone && kept == nil:
+			kept = hold(ctx, t, c, []string{key}, rest...)[0]
+		}
+	}
+	if lost == nil || kept == nil {
+		t.Fatal("100 keys have one owner")
+	}
+	cut := time.Now()
+	c.Split([]int{lone}, rest)
+	if err := untilNotReady(ctx, c, lone); !errors.Is(err, sharelock.ErrNoQuorum) {
+		t.Errorf("the node that is cut off says %v, want no quorum", err)
+	}
+	if after := time.Since(cut); after > c.Timing()*11/10 {
+		t.Errorf("it noticed %v after the cut, the lease is %v", after, c.Timing())
+	}
+	if _, err := c.Node(lone).Acquire(ctx, sharelock.AcquireRequest{Key: lost.Key(), ClientID: "x"}); !errors.Is(err, sharelock.ErrNoQuorum) {
+		t.Errorf("an acquire at it: %v, want no quorum", err)
+	}
+	must(t, c.WaitAmong(ctx, rest...))
+	l, err := c.Client(rest[0]).Acquire(ctx, lost.Key())
+	must(t, err)
+	quarantine := c.MaxTTL() + c.MaxTTL()/10
+	if after, least := time.Since(cut), c.Timing()*8/10+quarantine; after < least {
+		t.Errorf("its key was granted %v after the cut, want at least %v", after, least)
+	}
+	if err := lost.Err(); !errors.Is(err, client.ErrLost) {
+		t.Errorf("the lock at the node that is cut off: %v", err)
+	}
+	held{kept}.check(ctx, t, c.Client(rest[1]))
+
+	c.Heal()
+	must(t, c.WaitReady(ctx))
+	takesPart(ctx, t, c, lone)
+	must(t, l.Release(ctx))
+	must(t, kept.Release(ctx))
+}
+
+// untilNotReady waits until a node says that it may not serve, and gives its
+// reason.
+func untilNotReady(ctx context.Context, c *testcluster.Cluster, i int) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		if err := c.Node(i).Ready(); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
