@@ -89,9 +89,18 @@ type Lock struct {
 	Epoch   uint32
 	Holds   []Hold
 	Waiters []Waiter
+	// HoldCount and WaiterCount are how many hold and wait in all; Holds and
+	// Waiters may list only the first of them.
+	HoldCount, WaiterCount int
 	// Quarantine is how long the partition will still grant nothing because its
 	// state was lost; zero when it is not in quarantine.
 	Quarantine time.Duration
+}
+
+// Trim notes the counts and keeps at most the first most of Holds and Waiters.
+func (l *Lock) Trim(most int) {
+	l.HoldCount, l.WaiterCount = max(l.HoldCount, len(l.Holds)), max(l.WaiterCount, len(l.Waiters))
+	l.Holds, l.Waiters = l.Holds[:min(len(l.Holds), most)], l.Waiters[:min(len(l.Waiters), most)]
 }
 
 // DefaultWait as an [AcquireRequest]'s Wait stands for the node's default.
@@ -131,8 +140,12 @@ type ListRequest struct {
 // ListPage is one page of locks in the order of their keys.
 type ListPage struct {
 	Locks []Lock
-	// NextPageToken is empty on the last page.
+	// NextPageToken is empty on the last page. A page may be shorter than asked
+	// for.
 	NextPageToken string
+	// Quarantined counts the partitions whose state was lost and which are in
+	// quarantine: locks that may still exist there are not listed.
+	Quarantined int
 }
 
 // TokenCheck says what the owner knows about a token.

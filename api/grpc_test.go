@@ -92,7 +92,7 @@ func TestGRPCLocks(t *testing.T) {
 	unsafe := proto.CloneOf(hold)
 	unsafe.SafeFor = nil
 	l, err := c.locks.Get(ctx, &pb.GetRequest{Key: "k"})
-	lock := &pb.Lock{Key: "k", Partition: 17, Owner: "a", Epoch: 59712345, Holds: []*pb.Hold{unsafe}}
+	lock := &pb.Lock{Key: "k", Partition: 17, Owner: "a", Epoch: 59712345, Holds: []*pb.Hold{unsafe}, HoldCount: 1}
 	wantProto(t, l, &pb.GetResponse{Lock: lock}, err)
 	ls, err := c.locks.List(ctx, &pb.ListRequest{Prefix: "k", ClientId: "w1", PageSize: 1})
 	wantProto(t, ls, &pb.ListResponse{Locks: []*pb.Lock{lock}}, err)
@@ -321,45 +321,47 @@ func TestGRPCMalformedMessages(t *testing.T) {
 
 // The node learns how a call ended: by its deadline, or because the caller left.
 func TestGRPCCallerLeaves(t *testing.T) {
-	node := newFake()
-	c := dialFake(t, node, Options{})
-	if _, err := c.locks.Acquire(t.Context(), &pb.AcquireRequest{Key: "k", ClientId: "c"}); err != nil {
-		t.Fatal(err)
-	}
-	wait := func(ctx context.Context) error {
-		_, err := c.locks.Acquire(ctx, &pb.AcquireRequest{Key: "k", ClientId: "c", Wait: durationpb.New(time.Minute)})
-		return err
-	}
-	// With a deadline far away, too.
-	for _, parent := range []func() (context.Context, context.CancelFunc){
-		func() (context.Context, context.CancelFunc) { return context.WithCancel(t.Context()) },
-		func() (context.Context, context.CancelFunc) { return context.WithTimeout(t.Context(), time.Hour) },
-	} {
-		ctx, cancel := parent()
-		ended := make(chan error)
-		go func() { ended <- wait(ctx) }()
-		<-node.waits
-		cancel()
-		if got := <-node.ends; got != context.Canceled {
-			t.Errorf("the node saw %v of a cancelled call", got)
+	synctest.Test(t, func(t *testing.T) {
+		node := newFake()
+		c := dialFake(t, node, Options{})
+		if _, err := c.locks.Acquire(t.Context(), &pb.AcquireRequest{Key: "k", ClientId: "c"}); err != nil {
+			t.Fatal(err)
 		}
-		if err := <-ended; !errors.Is(pb.FromError(err), context.Canceled) {
+		wait := func(ctx context.Context) error {
+			_, err := c.locks.Acquire(ctx, &pb.AcquireRequest{Key: "k", ClientId: "c", Wait: durationpb.New(time.Minute)})
+			return err
+		}
+		// With a deadline far away, too.
+		for _, parent := range []func() (context.Context, context.CancelFunc){
+			func() (context.Context, context.CancelFunc) { return context.WithCancel(t.Context()) },
+			func() (context.Context, context.CancelFunc) { return context.WithTimeout(t.Context(), time.Hour) },
+		} {
+			ctx, cancel := parent()
+			ended := make(chan error)
+			go func() { ended <- wait(ctx) }()
+			<-node.waits
+			cancel()
+			if got := <-node.ends; got != context.Canceled {
+				t.Errorf("the node saw %v of a cancelled call", got)
+			}
+			if err := <-ended; !errors.Is(pb.FromError(err), context.Canceled) {
+				t.Errorf("the caller saw %v", err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		err := wait(ctx)
+		<-node.waits
+		if got := <-node.ends; got != context.DeadlineExceeded {
+			t.Errorf("the node saw %v of a call that ran out of time", got)
+		}
+		if !errors.Is(pb.FromError(err), context.DeadlineExceeded) {
 			t.Errorf("the caller saw %v", err)
 		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 80*time.Millisecond)
-	defer cancel()
-	err := wait(ctx)
-	<-node.waits
-	if got := <-node.ends; got != context.DeadlineExceeded {
-		t.Errorf("the node saw %v of a call that ran out of time", got)
-	}
-	if !errors.Is(pb.FromError(err), context.DeadlineExceeded) {
-		t.Errorf("the caller saw %v", err)
-	}
-	if l, err := c.locks.Get(t.Context(), &pb.GetRequest{Key: "k"}); err != nil || len(l.GetLock().GetWaiters()) != 0 {
-		t.Errorf("left behind: %v, %v", l, err)
-	}
+		if l, err := c.locks.Get(t.Context(), &pb.GetRequest{Key: "k"}); err != nil || len(l.GetLock().GetWaiters()) != 0 {
+			t.Errorf("left behind: %v, %v", l, err)
+		}
+	})
 }
 
 func TestGRPCPanics(t *testing.T) {

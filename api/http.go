@@ -12,8 +12,8 @@ import (
 )
 
 // How long a client may take over the parts of one HTTP request. A wait for a
-// lock is in none of them: while it lasts there is no deadline on the connection,
-// and the answer gets its own.
+// lock is in none of them: net/http lifts readTimeout once the body was read, and
+// the answer gets its own deadline when it is written.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 15 * time.Second

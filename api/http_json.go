@@ -61,10 +61,6 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		}
 		return nil, sharelock.Invalid("body", "did not arrive whole and in time")
 	}
-	// The server's ReadTimeout was for the request. Left in place it would end a
-	// longer wait: net/http goes on reading to notice a caller that leaves, and
-	// takes the time-out for one. Not every ResponseWriter has deadlines.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, nil
 }
 

@@ -53,6 +53,43 @@ func wantJSON(t testing.TB, w *httptest.ResponseRecorder, status int, want strin
 	}
 }
 
+// wantShape is wantJSON for the contract's shapes: all that it promises is there
+// and as promised, and fields may have been added.
+func wantShape(t testing.TB, w *httptest.ResponseRecorder, status int, want string) {
+	t.Helper()
+	var got, exp any
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Errorf("body %q: %v", w.Body, err)
+	}
+	if err := json.Unmarshal([]byte(want), &exp); err != nil {
+		t.Fatalf("the test's JSON %q: %v", want, err)
+	}
+	if w.Code != status || !contains(got, exp) {
+		t.Errorf("status %d, body\n %s\nwant %d and at least\n %s", w.Code, w.Body, status, want)
+	}
+}
+
+// contains says whether got has every field of want, at every depth.
+func contains(got, want any) bool {
+	switch want := want.(type) {
+	case map[string]any:
+		got, ok := got.(map[string]any)
+		for name, value := range want {
+			ok = ok && contains(got[name], value)
+		}
+		return ok
+	case []any:
+		got, ok := got.([]any)
+		ok = ok && len(got) == len(want)
+		for i := 0; ok && i < len(want); i++ {
+			ok = contains(got[i], want[i])
+		}
+		return ok
+	default:
+		return reflect.DeepEqual(got, want)
+	}
+}
+
 // errorOf reads an error body, checking its shape.
 func errorOf(t testing.TB, w *httptest.ResponseRecorder) errorBody {
 	t.Helper()
@@ -95,7 +132,7 @@ func TestHTTPShapes(t *testing.T) {
 		return `{"key":"orders/42","token":"` + token1 + `","clientId":"w1","requestId":"r-7","mode":"EXCLUSIVE","slots":0,
 			"ttl":"` + ttl + `","node":"a","metadata":{"why":"demo"}` + rest + `}`
 	}
-	wantJSON(t, exchange(t, h, "POST", "/v1/locks/orders%2F42", acquireBody), 200,
+	wantShape(t, exchange(t, h, "POST", "/v1/locks/orders%2F42", acquireBody), 200,
 		`{"hold":`+hold("10s", `,"expiresIn":"9.998s","safeFor":"10.004s"`)+`}`)
 
 	done := make(chan *httptest.ResponseRecorder)
@@ -104,20 +141,21 @@ func TestHTTPShapes(t *testing.T) {
 	}()
 	<-node.waits
 	lock := `{"key":"orders/42","partition":17,"owner":"a","epoch":59712345,"holds":[` + hold("10s", `,"expiresIn":"9.998s"`) + `],
-		"waiters":[{"clientId":"w2","requestId":"r-9","mode":"EXCLUSIVE","slots":0,"waiting":"1.200s","metadata":{}}]}`
-	wantJSON(t, exchange(t, h, "GET", "/v1/locks/orders%2F42", ""), 200, `{"lock":`+lock+`}`)
-	wantJSON(t, exchange(t, h, "GET", "/v1/locks?prefix=orders", ""), 200, `{"locks":[`+lock+`],"nextPageToken":""}`)
-	wantJSON(t, exchange(t, h, "GET", "/v1/locks?prefix=none", ""), 200, `{"locks":[],"nextPageToken":""}`)
-	wantJSON(t, exchange(t, h, "GET", "/v1/locks/orders%2F42/token/"+token1, ""), 200,
+		"waiters":[{"clientId":"w2","requestId":"r-9","mode":"EXCLUSIVE","slots":0,"waiting":"1.200s","metadata":{}}],
+		"holdCount":1,"waiterCount":1}`
+	wantShape(t, exchange(t, h, "GET", "/v1/locks/orders%2F42", ""), 200, `{"lock":`+lock+`}`)
+	wantShape(t, exchange(t, h, "GET", "/v1/locks?prefix=orders", ""), 200, `{"locks":[`+lock+`],"nextPageToken":""}`)
+	wantShape(t, exchange(t, h, "GET", "/v1/locks?prefix=none", ""), 200, `{"locks":[],"nextPageToken":""}`)
+	wantShape(t, exchange(t, h, "GET", "/v1/locks/orders%2F42/token/"+token1, ""), 200,
 		`{"stale":false,"holds":[`+hold("10s", `,"expiresIn":"9.998s"`)+`]}`)
-	wantJSON(t, exchange(t, h, "POST", "/v1/locks/orders%2F42", `{"clientId":"w3","wait":"0s"}`), 409,
+	wantShape(t, exchange(t, h, "POST", "/v1/locks/orders%2F42", `{"clientId":"w3","wait":"0s"}`), 409,
 		`{"error":{"code":409,"reason":"LOCK_HELD","message":"lock is held",
 			"details":{"holds":[`+hold("10s", `,"expiresIn":"9.998s","safeFor":"10.004s"`)+`],"waiters":1}}}`)
-	wantJSON(t, exchange(t, h, "PATCH", "/v1/locks/orders%2F42", `{"token":"`+token1+`","ttl":"20s"}`), 200,
+	wantShape(t, exchange(t, h, "PATCH", "/v1/locks/orders%2F42", `{"token":"`+token1+`","ttl":"20s"}`), 200,
 		`{"hold":`+hold("20s", `,"expiresIn":"9.998s","safeFor":"10.004s"`)+`}`)
-	wantJSON(t, exchange(t, h, "DELETE", "/v1/locks/orders%2F42?token="+token1, ""), 200,
+	wantShape(t, exchange(t, h, "DELETE", "/v1/locks/orders%2F42?token="+token1, ""), 200,
 		`{"hold":`+hold("20s", `,"expiresIn":"0s"`)+`}`)
-	wantJSON(t, <-done, 200, `{"hold":{"key":"orders/42","token":"`+token2+`","clientId":"w2","requestId":"r-9","mode":"EXCLUSIVE",
+	wantShape(t, <-done, 200, `{"hold":{"key":"orders/42","token":"`+token2+`","clientId":"w2","requestId":"r-9","mode":"EXCLUSIVE",
 		"slots":0,"ttl":"60s","expiresIn":"59.998s","safeFor":"60.004s","node":"a","metadata":{}}}`)
 
 	w := exchange(t, h, "GET", "/v1/locks/orders%2F42/token/"+token1, "")
@@ -134,16 +172,16 @@ func TestHTTPShapes(t *testing.T) {
 func TestHTTPMesh(t *testing.T) {
 	node := newFake()
 	h := NewHTTP(node, Options{}).Handler
-	wantJSON(t, exchange(t, h, "GET", "/v1/mesh", ""), 200,
+	wantShape(t, exchange(t, h, "GET", "/v1/mesh", ""), 200,
 		`{"cluster":"sharelock","node":"b","epoch":59712345,"leader":"a","lease":{"valid":true,"remaining":"1.600s"},
 		"partitions":1024,"replicas":2,"quarantined":0,"active":341,
 		"members":[{"name":"a","id":"f00","incarnation":"1-00000000000000aa","voter":true,"leaving":false,"owns":341,"backs":340,
 		"http":"10.0.0.1:50051","grpc":"10.0.0.1:50052","peer":"10.0.0.1:50053"}]}`)
-	wantJSON(t, exchange(t, h, "GET", "/v1/mesh/locate/orders%2F42", ""), 200,
+	wantShape(t, exchange(t, h, "GET", "/v1/mesh/locate/orders%2F42", ""), 200,
 		`{"key":"orders/42","partition":17,"owner":"a","backups":["c"],"epoch":59712345}`)
 	wantInvalid(t, exchange(t, h, "GET", "/v1/mesh/locate/", ""), "key")
-	wantJSON(t, exchange(t, h, "POST", "/v1/mesh/leave", ""), 200, `{}`)
-	wantJSON(t, exchange(t, h, "POST", "/v1/mesh/leave", `{}`), 200, `{}`)
+	wantShape(t, exchange(t, h, "POST", "/v1/mesh/leave", ""), 200, `{}`)
+	wantShape(t, exchange(t, h, "POST", "/v1/mesh/leave", `{}`), 200, `{}`)
 	wantInvalid(t, exchange(t, h, "POST", "/v1/mesh/leave", `{"force":true}`), "force")
 	if node.left != 2 {
 		t.Errorf("the node left %d times, want 2", node.left)

@@ -63,6 +63,9 @@ func (a *acquire) run(ctx context.Context) (sharelock.Hold, error) {
 		}
 		switch answer.Outcome {
 		case owner.Done:
+			if err := a.whole(answer); err != nil {
+				return sharelock.Hold{}, err
+			}
 			return a.hold(answer), nil
 		case owner.Failed:
 			return sharelock.Hold{}, answer.Err
@@ -70,7 +73,7 @@ func (a *acquire) run(ctx context.Context) (sharelock.Hold, error) {
 			fresh = false
 			continue
 		}
-		fresh = true
+		fresh, a.granted = true, false
 		if err := a.pause(ctx, limit.C, changed); err != nil {
 			return sharelock.Hold{}, err
 		}
@@ -95,7 +98,8 @@ func (a *acquire) listen(ctx context.Context, limit, again <-chan time.Time) (ow
 			for _, answer := range a.take() {
 				switch {
 				case answer.Outcome == owner.Queued:
-				case answer.Send == 0 || answer.Send == a.lastSend():
+				case answer.Send == 0 || answer.Send == a.lastSend() || answer.Outcome == owner.Failed:
+					// An owner that has refused one send refuses all: the id is over.
 					return answer, nil
 				case answer.Outcome == owner.Done:
 					a.granted = true
@@ -132,17 +136,16 @@ var errLeaving = &sharelock.Error{
 // giveUpTime bounds what a node does for a caller that is gone.
 const giveUpTime = 3 * time.Second
 
-// giveUp tells the owner that nobody waits any more. A caller that went away and
-// has an id of its own may come back for its place, so it is only detached; in
-// every other case the waiter leaves the queue, and, if the id was this node's,
-// a grant that could not be delivered is released.
+// giveUp tells the owner that nobody waits any more. A caller that has an id of its
+// own, and went away or was told to try again, may come back for its place, so it is
+// only detached; in every other case the waiter leaves the queue, and, if the id was
+// this node's, a grant that could not be delivered is released.
 func (a *acquire) giveUp(ctx context.Context, why error) {
 	if a.target.epoch == 0 {
 		return // never sent
 	}
 	r := a.req
-	returns := errors.Is(why, context.Canceled) || errors.Is(why, errLeaving)
-	if a.req.OwnID && returns {
+	if a.req.OwnID && !errors.Is(why, context.DeadlineExceeded) {
 		r.Kind = owner.Detach
 		a.gone.Store(true)
 		a.send(r)

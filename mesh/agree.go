@@ -22,8 +22,9 @@ import (
 var epochZero = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // maxSeconds: seconds from here on are ignored, so that an epoch always fits 31
-// bits (protocol, "epoch").
-const maxSeconds = 1 << 31
+// bits (protocol, "epoch"): a clock that is wrong by decades leaves room for a
+// million further views.
+const maxSeconds = 1<<31 - 1<<20
 
 // state is what Raft agrees on: the cluster's constants and its last views. It is
 // a value; nobody changes one that was handed on.
@@ -158,7 +159,8 @@ type agreement struct {
 	store     io.Closer
 	self      raft.ServerID
 	addr      raft.ServerAddress
-	// found: Raft has state from an earlier run, or was bootstrapped.
+	log       *slog.Logger
+	// existing: Raft has state from an earlier run, or was bootstrapped.
 	existing bool
 }
 
@@ -175,7 +177,7 @@ type agreeConfig struct {
 }
 
 func startAgreement(cfg agreeConfig) (*agreement, error) {
-	a := &agreement{fsm: &fsm{changed: make(chan struct{}, 1)}, self: raft.ServerID(cfg.id), addr: raft.ServerAddress(cfg.addr)}
+	a := &agreement{fsm: &fsm{changed: make(chan struct{}, 1)}, self: raft.ServerID(cfg.id), addr: raft.ServerAddress(cfg.addr), log: cfg.log}
 	logs, stable, snaps, err := a.openStores(cfg)
 	if err != nil {
 		return nil, err
@@ -210,6 +212,19 @@ func raftConfig(cfg agreeConfig, logger *hcLog) *raft.Config {
 	c.ShutdownOnRemove = false
 	c.Logger = logger
 	return c
+}
+
+// retime derives the timeouts from the cluster's lease, which may not be the
+// file's (V4).
+func (a *agreement) retime(lease time.Duration) {
+	c := a.raft.ReloadableConfig()
+	if c.HeartbeatTimeout == lease/5 {
+		return
+	}
+	c.HeartbeatTimeout, c.ElectionTimeout = lease/5, lease/5
+	if err := a.raft.ReloadConfig(c); err != nil {
+		a.log.Warn("raft keeps the timeouts of the configured lease", "error", err)
+	}
 }
 
 func (a *agreement) openStores(cfg agreeConfig) (raft.LogStore, raft.StableStore, raft.SnapshotStore, error) {

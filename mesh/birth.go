@@ -32,15 +32,21 @@ func (n *Node) sameCluster(id []byte) bool {
 }
 
 // promise binds this process to a cluster, on disk (V0). A promise is kept for
-// ever: only an empty data directory is free again.
+// ever: only an empty data directory is free again. The founder is forgotten
+// (given as zero) once the cluster is born: from then on nobody can found it.
 func (n *Node) promise(cluster []byte, founder ring.Identity) error {
 	n.promising.Lock()
 	defer n.promising.Unlock()
-	if ours, _, ok := n.data.Promise(); ok {
-		if bytes.Equal(ours, cluster) {
-			return nil
-		}
+	ours, before, ok := n.data.Promise()
+	born := founder == ring.Identity{}
+	switch {
+	case ok && !bytes.Equal(ours, cluster):
 		return fmt.Errorf("%w: %x, not %x", errPromised, ours, cluster)
+	case ok && !born && before == ring.Identity{}:
+		// Its founder has lost its records and would found it a second time.
+		return errBorn
+	case ok && (!born || before == ring.Identity{}):
+		return nil
 	}
 	if err := n.data.SetPromise(cluster, founder); err != nil {
 		return err
@@ -49,24 +55,27 @@ func (n *Node) promise(cluster []byte, founder ring.Identity) error {
 	return nil
 }
 
+// errBorn: this process has seen the cluster alive.
+var errBorn = errors.New("the cluster was born already")
+
 // birth starts a cluster if it is for this process to start one (V0). It returns
 // when the cluster is born, or follows another process.
 func (n *Node) birth(ctx context.Context) {
 	_, founder, ok := n.data.Promise()
 	switch {
 	case ok && founder.ID != n.self.ID:
-		return // it follows a cluster
+		return // it follows a cluster, or promised to
 	case n.agree.existing:
 		return // it has founded one, or resumes that when it leads
-	case n.cfg.Found:
-		n.found(ctx, nil)
-		return
 	}
-	tick := time.NewTicker(n.lease() / 10)
+	tick := time.NewTicker(n.lease() / 4)
 	defer tick.Stop()
 	warned := ""
 	for ctx.Err() == nil {
 		others, why := n.seedsReady()
+		if n.cfg.Found {
+			others, why = nil, ""
+		}
 		if why == "" {
 			if why = n.found(ctx, others); why == "" {
 				return
@@ -95,12 +104,16 @@ const waitJoin = "another process founds the cluster, or has"
 // seedsReady gives the other seeds, if this process is the first of them and all
 // the others are there, empty, and have the same list. Otherwise it says why not.
 func (n *Node) seedsReady() (others []gossipNode, why string) {
-	index, unique, err := n.gossip.seedIndex()
+	index, unique, err := n.place()
 	switch {
 	case err != nil:
 		return nil, err.Error()
 	case index != 1:
 		return nil, waitJoin
+	case len(n.cfg.Seeds) == 1:
+		// With nobody to ask, a node that lost its data would found a second
+		// cluster beside the one that it was in.
+		return nil, "the only seed founds a cluster only with --found"
 	case !unique:
 		return nil, "the first of mesh.seeds stands for several processes, so nobody can tell who founds the cluster"
 	}
@@ -144,6 +157,9 @@ func seedsHash(seeds []string) uint64 {
 // on with the same cluster when it is back.
 func (n *Node) found(ctx context.Context, others []gossipNode) (why string) {
 	id, _, ok := n.data.Promise()
+	if why := n.allFree(ctx, id, others); why != "" {
+		return why
+	}
 	if !ok {
 		id = make([]byte, 16)
 		rand.Read(id) //nolint:errcheck // never fails, see crypto/rand
@@ -167,6 +183,23 @@ func (n *Node) found(ctx context.Context, others []gossipNode) (why string) {
 		return err.Error()
 	}
 	n.log.Info("founded the cluster", "cluster", fmt.Sprintf("%x", id))
+	return ""
+}
+
+// allFree asks the others, before anybody is bound, whether they are empty (or
+// have promised to follow this process already).
+func (n *Node) allFree(ctx context.Context, id []byte, others []gossipNode) (why string) {
+	for _, g := range others {
+		turn, cancel := context.WithTimeout(ctx, n.lease())
+		theirs, err := n.peers.clusterOf(turn, g.meta.GetPeer(), identityFromProto(g.meta.GetIdentity()))
+		cancel()
+		if err != nil {
+			return fmt.Sprintf("seed %s does not answer: %v", g.meta.GetName(), err)
+		}
+		if len(theirs) > 0 && !bytes.Equal(theirs, id) {
+			return fmt.Sprintf("seed %s follows another cluster", g.meta.GetName())
+		}
+	}
 	return ""
 }
 
@@ -201,10 +234,16 @@ func (n *Node) meta() *peerv1.Meta {
 		Identity: identityToProto(n.self), Name: n.cfg.Name, Cluster: n.cfg.Cluster, ClusterId: n.clusterID(),
 		Peer: n.addrs.Peer, Http: n.addrs.HTTP, Grpc: n.addrs.GRPC, SeedsHash: seedsHash(n.cfg.Seeds),
 	}
-	if n.gossip != nil {
-		if i, _, err := n.gossip.seedIndex(); err == nil {
-			m.SeedIndex = uint32(i)
-		}
-	}
+	m.SeedIndex = n.seedIndex.Load()
 	return m
+}
+
+// place says which of the seeds this process is, and tells gossip when that has
+// changed: names may resolve only later.
+func (n *Node) place() (index int, unique bool, err error) {
+	index, unique, err = n.gossip.seedIndex()
+	if err == nil && n.seedIndex.Swap(uint32(index)) != uint32(index) {
+		n.announce()
+	}
+	return index, unique, err
 }

@@ -176,7 +176,7 @@ func (c *call) do(ctx context.Context) (owner.Answer, error) {
 		}
 		switch a.Outcome {
 		case owner.Done:
-			return a, nil
+			return a, c.whole(a)
 		case owner.Failed:
 			return a, a.Err
 		}
@@ -184,6 +184,22 @@ func (c *call) do(ctx context.Context) (owner.Answer, error) {
 			return owner.Answer{}, err
 		}
 	}
+}
+
+// whole checks that an answer has what its kind of request promises, since it may
+// come from another process.
+func (c *call) whole(a owner.Answer) error {
+	ok := true
+	switch c.req.Kind {
+	case owner.Get:
+		ok = a.Lock != nil
+	case owner.Acquire, owner.Renew, owner.Release, owner.Force:
+		ok = len(a.Holds) > 0
+	}
+	if !ok {
+		return &sharelock.Error{Err: sharelock.ErrInternal, Message: "the key's owner sent an answer without its content"}
+	}
+	return nil
 }
 
 // await gives the answer to the newest send. It also ends, with Retry, when a

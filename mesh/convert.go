@@ -116,6 +116,7 @@ func lockToProto(l *sharelock.Lock) *peerv1.Lock {
 	p := &peerv1.Lock{
 		Key: l.Key, Partition: l.Partition, Epoch: l.Epoch, Owner: l.Owner,
 		Holds: holdsToProto(l.Holds), QuarantineNs: int64(l.Quarantine),
+		HoldCount: uint32(l.HoldCount), WaiterCount: uint32(l.WaiterCount),
 	}
 	for i := range l.Waiters {
 		w := &l.Waiters[i]
@@ -134,6 +135,7 @@ func lockFromProto(p *peerv1.Lock) *sharelock.Lock {
 	l := &sharelock.Lock{
 		Key: p.GetKey(), Partition: p.GetPartition(), Epoch: p.GetEpoch(), Owner: p.GetOwner(),
 		Holds: holdsFromProto(p.GetHolds(), p.GetOwner()), Quarantine: ns(p.GetQuarantineNs()),
+		HoldCount: int(p.GetHoldCount()), WaiterCount: int(p.GetWaiterCount()),
 	}
 	for _, w := range p.GetWaiters() {
 		l.Waiters = append(l.Waiters, sharelock.Waiter{

@@ -67,10 +67,11 @@ type gossip struct {
 	ctx       context.Context // ends with close
 	wg        sync.WaitGroup
 
-	// ending serialises leave and close: memberlist panics when it is told to
-	// leave after its end.
-	ending sync.Mutex
-	ended  bool
+	// ending has room for one: it serialises leave and close, since memberlist
+	// panics when it is told to leave after its end. It is no mutex because leave
+	// waits while it has it.
+	ending chan struct{}
+	ended  bool // guarded by ending
 
 	mu    sync.Mutex // guards known
 	known []string
@@ -82,7 +83,7 @@ func startGossip(cfg gossipConfig) (*gossip, error) {
 	if err := checkMeta(cfg.meta, clusterIDRoom); err != nil {
 		return nil, err
 	}
-	g := &gossip{cfg: cfg, unit: cfg.unit, update: make(chan struct{}, 1)}
+	g := &gossip{cfg: cfg, unit: cfg.unit, update: make(chan struct{}, 1), ending: make(chan struct{}, 1)}
 	if g.unit == 0 {
 		g.unit = gossipUnit
 	}
@@ -194,8 +195,8 @@ func (g *gossip) setKnown(addrs []string) {
 // leave tells the others that this process goes, and waits until that is on its
 // way or for the timeout. Only close can follow.
 func (g *gossip) leave(timeout time.Duration) error {
-	g.ending.Lock()
-	defer g.ending.Unlock()
+	g.ending <- struct{}{}
+	defer func() { <-g.ending }()
 	if g.ended {
 		return nil
 	}
@@ -208,8 +209,8 @@ func (g *gossip) leave(timeout time.Duration) error {
 // close stops without a word; without leave it looks like a crash. It waits for
 // this package's goroutines and may be called twice.
 func (g *gossip) close() error {
-	g.ending.Lock()
-	defer g.ending.Unlock()
+	g.ending <- struct{}{}
+	defer func() { <-g.ending }()
 	if g.ended {
 		return nil
 	}

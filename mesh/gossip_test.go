@@ -253,6 +253,25 @@ func TestGossipLeave(t *testing.T) {
 	})
 }
 
+// TestGossipLeaveAlone: nobody hears that this one leaves; leave gives up after
+// its time, and close waits for it.
+func TestGossipLeaveAlone(t *testing.T) {
+	gossipBubble(t, func(gs *gossips) {
+		_, _, c := gs.trio()
+		gs.net.Freeze("c")
+		start := time.Now()
+		left := make(chan error, 1)
+		go func() { left <- c.leave(2 * time.Second) }()
+		synctest.Wait()
+		if err := c.close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-left; time.Since(start) > 2*time.Second+gossipUnit {
+			t.Errorf("leave and close took %v, %v", time.Since(start), err)
+		}
+	})
+}
+
 // TestGossipRejoins: after a split so long that memberlist has forgotten the
 // other half, the seeds bring it together, and so do the addresses of the view.
 func TestGossipRejoins(t *testing.T) {
@@ -316,6 +335,71 @@ func TestGossipKeepsApart(t *testing.T) {
 		gs.expect(20*time.Second, "b.1", b)
 		gs.stays(time.Minute, "b.1", b)
 		gs.stays(time.Minute, "a.1 d.1", a, d)
+	})
+}
+
+// TestGossipTableRefuses: what the callbacks refuse, whatever the wire let
+// through.
+func TestGossipTableRefuses(t *testing.T) {
+	own := testMeta("a", 1)
+	own.ClusterId = []byte("one")
+	table, err := newGossipTable(own, netip.MustParseAddrPort("10.0.0.1:7946"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := func(change func(*peerv1.Meta, *memberlist.Node)) *memberlist.Node {
+		meta := testMeta("b", 1)
+		n := &memberlist.Node{Name: identityFromProto(meta.GetIdentity()).String(), Addr: net.IPv4(10, 0, 0, 2), Port: 1}
+		change(meta, n)
+		if n.Meta == nil {
+			n.Meta, _ = proto.Marshal(meta)
+		}
+		return n
+	}
+	good := node(func(*peerv1.Meta, *memberlist.Node) {})
+	if err := table.NotifyAlive(good); err != nil {
+		t.Errorf("a process of this mesh: %v", err)
+	}
+	for name, test := range map[string]struct {
+		change func(*peerv1.Meta, *memberlist.Node)
+		want   error
+	}{
+		"another mesh":      {func(m *peerv1.Meta, _ *memberlist.Node) { m.Cluster = "other" }, errForeignGossip},
+		"another cluster":   {func(m *peerv1.Meta, _ *memberlist.Node) { m.ClusterId = []byte("two") }, errForeignGossip},
+		"another's name":    {func(_ *peerv1.Meta, n *memberlist.Node) { n.Name = "id-c.1-0000000000000005" }, errBadMeta},
+		"no identity":       {func(m *peerv1.Meta, n *memberlist.Node) { m.Identity = nil; n.Name = (ring.Identity{}).String() }, errBadMeta},
+		"not a meta":        {func(_ *peerv1.Meta, n *memberlist.Node) { n.Meta = []byte{0xff} }, errBadMeta},
+		"too long":          {func(_ *peerv1.Meta, n *memberlist.Node) { n.Meta = make([]byte, memberlist.MetaMaxSize+1) }, errBadMeta},
+		"long cluster id":   {func(m *peerv1.Meta, _ *memberlist.Node) { m.ClusterId = make([]byte, maxClusterID+1) }, errBadMeta},
+		"malformed address": {func(_ *peerv1.Meta, n *memberlist.Node) { n.Addr = []byte{1, 2, 3} }, errBadMeta},
+	} {
+		bad := node(test.change)
+		if err := table.NotifyAlive(bad); !errors.Is(err, test.want) {
+			t.Errorf("%s: NotifyAlive: %v, want %v", name, err, test.want)
+		}
+		if err := table.NotifyMerge([]*memberlist.Node{bad}); !errors.Is(err, test.want) {
+			t.Errorf("%s: NotifyMerge: %v, want %v", name, err, test.want)
+		}
+		if err := table.NotifyMerge([]*memberlist.Node{bad, good}); err != nil {
+			t.Errorf("%s beside a process of this mesh: NotifyMerge: %v", name, err)
+		}
+	}
+}
+
+func TestGossipLabel(t *testing.T) {
+	gossipBubble(t, func(gs *gossips) {
+		labels := make(map[string]string)
+		for _, cluster := range []string{"", "a", "b", strings.Repeat("x", 300)} {
+			meta := testMeta("a", 1)
+			meta.Cluster = cluster
+			g := gs.start(meta, nil)
+			label := g.memberlistConfig().Label
+			if other, ok := labels[label]; ok || label == "" || len(label) > memberlist.LabelMaxSize {
+				t.Errorf("label of %q is %q, as that of %q", cluster, label, other)
+			}
+			labels[label] = cluster
+			_ = g.close()
+		}
 	})
 }
 
@@ -457,6 +541,9 @@ func TestGossipStreamLimit(t *testing.T) {
 		time.Sleep(30 * gossipUnit)
 		b := gs.start(testMeta("b", 1), nil, "a")
 		gs.expect(time.Second, "a.1 b.1", a, b)
+		silent := dial()
+		_ = a.close()
+		expectDropped(t, silent, 0)
 	})
 }
 

@@ -3,8 +3,6 @@ package mesh
 import (
 	"context"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,7 +24,7 @@ type leader struct {
 	log    *slog.Logger
 	rounds rounds
 	kick   chan struct{}
-	done   sync.WaitGroup
+	done   sync.WaitGroup // run waits for it
 
 	mu sync.Mutex
 	// members is what the leader knows of each member of the view. Guarded by mu.
@@ -50,6 +48,8 @@ type standing struct {
 	renewed time.Duration
 	// stopped: it is renewed no more until a proposal is decided (V5).
 	stopped bool
+	// replaced: a later start of the same process asks to join.
+	replaced bool
 	// leaving: it asked to leave; left: it gave up its lease (V7).
 	leaving, left bool
 	// refresh: it needs a new epoch (G2).
@@ -78,7 +78,7 @@ func newLeader(n *Node, a *agreement, term uint64) *leader {
 		comebacks: map[string]comeback{},
 		step:      n.clock(),
 	}
-	l.rounds.confirm = l.confirm
+	l.rounds.confirm, l.rounds.spawn = l.confirm, n.tasks.Go
 	// V5: a new leader knows nothing of its predecessor's leases; it counts every
 	// member as having renewed when its `lead` was applied.
 	for _, m := range a.fsm.state().view().Members {
@@ -87,7 +87,11 @@ func newLeader(n *Node, a *agreement, term uint64) *leader {
 	return l
 }
 
-func (l *leader) lease() time.Duration { return l.node.lease() }
+// lease is the cluster's, as Raft has it: a wait that was measured by anything
+// else would not be V5's.
+func (l *leader) lease() time.Duration {
+	return constants{l.agree.fsm.state().cluster}.lease()
+}
 
 // wake makes the loop look again soon.
 func (l *leader) wake() {
@@ -116,52 +120,6 @@ func (l *leader) run(ctx context.Context) {
 	}
 }
 
-// confirm is one round of V4: true when a majority of the voters, this process
-// included, said after the round began that their Raft term is still ours.
-func (l *leader) confirm(ctx context.Context) bool {
-	seats, err := l.agree.seats()
-	if err != nil {
-		return false
-	}
-	// Reading the state after the term would let a leader that was replaced in
-	// between pass; a voter raises its term before it votes.
-	if !l.agree.leads() || l.agree.term() != l.term {
-		return false
-	}
-	voters, yes := 0, 0
-	ctx, cancel := context.WithTimeout(ctx, l.lease()/4)
-	defer cancel()
-	answers := make(chan bool, len(seats))
-	self, asked := false, 0
-	for _, s := range seats {
-		if !s.voter {
-			continue
-		}
-		voters++
-		if s.id == string(l.agree.self) {
-			self = true
-			continue
-		}
-		asked++
-		if !l.node.tasks.Go(func() {
-			r, err := l.node.peers.term(ctx, s.id)
-			answers <- err == nil && r.GetTerm() == l.term
-		}) {
-			return false // the node is stopping
-		}
-	}
-	if self {
-		yes++
-	}
-	for yes < voters/2+1 && asked > 0 {
-		if <-answers {
-			yes++
-		}
-		asked--
-	}
-	return yes >= voters/2+1 && l.agree.term() == l.term
-}
-
 // renew answers a member's request for a lease (V4).
 func (l *leader) renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.RenewResponse {
 	arrived := l.node.clock()
@@ -188,7 +146,7 @@ func (l *leader) renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_LEFT
 		return resp
 	}
-	if m.stopped {
+	if m.stopped || m.replaced {
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_REFUSED
 		return resp
 	}
@@ -210,6 +168,10 @@ func (l *leader) join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	s := l.agree.fsm.state()
 	who := memberFromProto(req.GetMember())
 	resp := &peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_WAIT, History: stateToProto(s)}
+	if why := badJoiner(who); why != "" {
+		resp.Why = why
+		return resp
+	}
 	if _, in := s.view().Find(who.Identity); in {
 		resp.Outcome = peerv1.JoinResponse_OUTCOME_ADMITTED
 		return resp
@@ -246,157 +208,78 @@ func (l *leader) join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	return resp
 }
 
+// badJoiner says what is missing in what a joiner says of itself.
+func badJoiner(m ring.Member) string {
+	switch {
+	case m.ID == "" || m.Counter == 0:
+		return "a joiner needs an id and an incarnation"
+	case m.Name == "" || m.Peer == "":
+		return "a joiner needs a name and a peer address"
+	case m.Leaving:
+		return "a joiner cannot be leaving"
+	}
+	return ""
+}
+
 // look decides whether a new view is due, and proposes it.
 func (l *leader) look(ctx context.Context) {
 	now := l.node.clock()
 	s := l.agree.fsm.state()
 	l.mu.Lock()
 	if now-l.step > l.lease()/2 {
-		// V5: a leader that was paused starts its waits again.
-		l.log.Warn("was paused, waits start again", "for", now-l.step)
-		for _, m := range l.members {
-			m.renewed = max(m.renewed, now)
-		}
-		l.joins = map[string]joining{}
+		l.startAgain(now)
 	}
-	l.step = now
-	next, why := l.draft(now, s.view())
-	lonely := next.remove && !l.hearsMajority(now)
+	l.keepStandings(now, s.view())
+	d := l.draft(now, s.view())
+	lonely := len(d.silent) > 0 && !l.hearsMajority(now)
+	due := !lonely && d.why() != "" && len(d.view.Members) > 0
+	if due {
+		// V5: whoever is to be removed is renewed no more from before the proposal
+		// until it is decided.
+		for _, m := range append(d.silent, d.left...) {
+			l.members[m.Identity].stopped = true
+		}
+	}
 	l.mu.Unlock()
 	switch {
 	case lonely:
 		l.handOver(ctx, now)
-	case why != "":
-		l.propose(ctx, s, next.view, why)
+	case due:
+		l.propose(ctx, s, d)
 	}
+	l.mu.Lock()
+	l.step = l.node.clock() // a slow proposal is not a pause
+	l.mu.Unlock()
 }
 
-// draft is the next view, if one is due. remove: it takes out members that fell
-// silent. It needs l.mu.
-func (l *leader) draft(now time.Duration, view ring.View) (next drafted, why string) {
-	var reasons []string
-	late := false // someone missed two renewals but cannot be removed yet
-	replaced := l.replacements(view)
+// startAgain is what V5 wants of a leader that was paused: its waits begin anew.
+// It needs l.mu.
+func (l *leader) startAgain(now time.Duration) {
+	l.log.Warn("was paused, waits start again", "for", now-l.step)
+	for _, m := range l.members {
+		m.renewed = max(m.renewed, now)
+	}
+	l.joins = map[string]joining{}
+}
+
+// keepStandings keeps one standing for each member of the view, no more. A
+// member that a later start of its process asks to replace is renewed no more
+// (V5). It needs l.mu.
+func (l *leader) keepStandings(now time.Duration, view ring.View) {
+	members := make(map[ring.Identity]*standing, len(view.Members))
 	for _, m := range view.Members {
 		st := l.members[m.Identity]
 		if st == nil {
 			st = &standing{renewed: now}
-			l.members[m.Identity] = st
 		}
-		silent := now - st.renewed
-		switch {
-		case st.left:
-			reasons = append(reasons, m.Name+" left")
-			continue
-		case silent >= stretched(l.lease()):
-			// V5: nothing was renewed for L stretched, and nothing will be until
-			// the proposal is decided.
-			st.stopped = true
-			reasons = append(reasons, m.Name+" is silent")
-			next.remove = true
-			l.noteRemoval(m.ID, now)
-			continue
-		case replaced[m.ID]:
-			st.stopped = true
-			late = true
-		case silent > 2*l.lease()/5+l.lease()/20:
-			late = true
+		if j, ok := l.joins[m.ID]; ok && m.Counter < j.member.Counter && now-j.at <= l.lease() {
+			st.replaced = true
+		} else {
+			st.replaced = false
 		}
-		if st.leaving && !m.Leaving && next.others(view, l.members, m.Identity) {
-			m.Leaving = true
-			reasons = append(reasons, m.Name+" is leaving")
-		}
-		if st.refresh {
-			reasons = append(reasons, m.Name+" needs an epoch")
-			st.refresh = false
-		}
-		next.view.Members = append(next.view.Members, m)
+		members[m.Identity] = st
 	}
-	// V3: while a member is late no join is proposed; then both are one view.
-	if !late {
-		for _, m := range l.admissible(now, next.view.Members) {
-			next.view.Members = append(next.view.Members, m)
-			reasons = append(reasons, m.Name+" joins")
-		}
-	}
-	if len(next.view.Members) == 0 {
-		return next, ""
-	}
-	next.view.Placement = ring.Placement
-	next.view.Replicas = replicas(next.view)
-	return next, strings.Join(reasons, ", ")
-}
-
-// drafted is a view in the making.
-type drafted struct {
-	view   ring.View
-	remove bool
-}
-
-// others says whether somebody stays on the ring when this member leaves it.
-func (d drafted) others(view ring.View, members map[ring.Identity]*standing, leaver ring.Identity) bool {
-	for _, m := range d.view.Members {
-		if !m.Leaving {
-			return true
-		}
-	}
-	after := false
-	for _, m := range view.Members {
-		if m.Identity == leaver {
-			after = true
-			continue
-		}
-		if st := members[m.Identity]; after && !m.Leaving && (st == nil || !st.leaving && !st.left && !st.stopped) {
-			return true
-		}
-	}
-	return false
-}
-
-// replicas is the R of a view. Copies besides the owner's are not made yet, so
-// it is one.
-func replicas(ring.View) int { return 1 }
-
-// replacements are the ids that a later start of the same process asks to
-// replace. It needs l.mu.
-func (l *leader) replacements(view ring.View) map[string]bool {
-	ids := map[string]bool{}
-	for id, j := range l.joins {
-		if m, ok := view.FindID(id); ok && m.Counter < j.member.Counter {
-			ids[id] = true
-		}
-	}
-	return ids
-}
-
-// admissible are the joiners that may be admitted beside those who stay. It
-// needs l.mu.
-func (l *leader) admissible(now time.Duration, stay []ring.Member) []ring.Member {
-	var in []ring.Member
-	for id, j := range l.joins {
-		if now-j.at > l.lease() {
-			delete(l.joins, id) // it stopped asking
-			continue
-		}
-		if l.mayJoin(now, j, stay) {
-			in = append(in, j.member)
-		}
-	}
-	slices.SortFunc(in, func(a, b ring.Member) int { return strings.Compare(a.ID, b.ID) })
-	return in
-}
-
-func (l *leader) mayJoin(now time.Duration, j joining, stay []ring.Member) bool {
-	for _, m := range stay {
-		if !j.reached[m.Identity] || m.ID == j.member.ID || m.Name == j.member.Name {
-			return false
-		}
-	}
-	// A process that keeps coming and going waits twice as long each time.
-	if c, ok := l.comebacks[j.member.ID]; ok && c.times > 1 {
-		return now-c.last >= l.lease()/4<<min(c.times, 8)
-	}
-	return true
+	l.members = members
 }
 
 // noteRemoval counts a removal of a member that did not leave in good order. It
@@ -406,9 +289,7 @@ func (l *leader) noteRemoval(id string, now time.Duration) {
 	if now-c.last > time.Minute {
 		c.times = 0
 	}
-	if c.last != now {
-		c.times++
-	}
+	c.times++
 	c.last = now
 	l.comebacks[id] = c
 }
@@ -464,33 +345,53 @@ func (l *leader) handOver(ctx context.Context, now time.Duration) {
 }
 
 // propose commits a view and tells everybody it concerns.
-func (l *leader) propose(ctx context.Context, s state, v ring.View, why string) {
+func (l *leader) propose(ctx context.Context, s state, d draft) {
 	ctx, cancel := context.WithTimeout(ctx, 10*l.lease())
 	defer cancel()
-	after, applied, err := l.agree.propose(ctx, s.epoch(), l.term, v)
-	if err != nil || !applied {
-		// Undecided, or of no effect: nobody who was stopped is renewed again by
-		// this leadership unless it decides otherwise.
-		l.log.Warn("proposal failed", "prev", s.epoch(), "why", why, "applied", applied, "error", err)
+	if _, err := ring.Build(d.view, int(s.cluster.GetPartitions())); err != nil {
+		l.log.Error("view not proposed", "why", d.why(), "error", err)
 		return
 	}
-	l.log.Info("new view", "epoch", after.epoch(), "why", why, "view", after.view().String())
-	now := l.node.clock()
-	l.mu.Lock()
-	members := make(map[ring.Identity]*standing, len(after.view().Members))
-	for _, m := range after.view().Members {
-		st := l.members[m.Identity]
-		if st == nil {
-			st = &standing{renewed: now}
-			delete(l.joins, m.ID)
-		}
-		members[m.Identity] = st
+	after, applied, err := l.agree.propose(ctx, s.epoch(), l.term, d.view)
+	if err != nil {
+		// Undecided: nobody who was stopped is renewed again before it is.
+		l.log.Warn("proposal undecided", "prev", s.epoch(), "why", d.why(), "error", err)
+		return
 	}
-	l.members = members
-	l.mu.Unlock()
+	l.settle(d, applied, after.view())
+	if !applied {
+		l.log.Warn("proposal had no effect", "prev", s.epoch(), "why", d.why())
+		return
+	}
+	l.log.Info("new view", "epoch", after.epoch(), "why", d.why(), "view", after.view().String())
 	for _, m := range after.view().Members {
 		l.node.tasks.Go(func() { l.push(ctx, m, after) })
 	}
+}
+
+// settle notes how a proposal was decided.
+func (l *leader) settle(d draft, applied bool, view ring.View) {
+	now := l.node.clock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range append(d.silent, d.left...) {
+		if st := l.members[m.Identity]; st != nil && !applied && !st.left {
+			st.stopped = false
+		}
+	}
+	if !applied {
+		return
+	}
+	for _, m := range d.silent {
+		l.noteRemoval(m.ID, now)
+	}
+	for _, m := range d.refreshed {
+		l.members[m.Identity].refresh = false
+	}
+	for _, m := range d.joining {
+		delete(l.joins, m.ID)
+	}
+	l.keepStandings(now, view)
 }
 
 // push brings a member the new view at once, instead of with its next renewal.
@@ -499,127 +400,5 @@ func (l *leader) push(ctx context.Context, m ring.Member, s state) {
 	defer cancel()
 	if err := l.node.peers.install(ctx, m, s); err != nil {
 		l.log.Debug("view not pushed", "member", m.Name, "epoch", s.epoch(), "error", err)
-	}
-}
-
-// keepVoters makes one change of Raft's configuration after the other (V1).
-func (l *leader) keepVoters(ctx context.Context) {
-	tick := time.NewTicker(max(l.lease()/20, time.Millisecond))
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		for l.changeVoters(ctx) { // until there is nothing to change now
-		}
-	}
-}
-
-// changeVoters makes the next change; false if there is none, or it failed.
-func (l *leader) changeVoters(ctx context.Context) bool {
-	e, err := l.electorate(ctx)
-	if err != nil {
-		return false
-	}
-	c := e.next()
-	if c.kind == changeNone {
-		return false
-	}
-	turn, cancel := context.WithTimeout(ctx, 5*l.lease())
-	defer cancel()
-	if err := l.agree.reseat(turn, c, l.node.addressOf(c.id)); err != nil {
-		if ctx.Err() == nil { // a transfer ends this leadership
-			l.log.Warn("voters not changed", "change", c.String(), "error", err)
-		}
-		return false
-	}
-	l.log.Info("voters changed", "change", c.String())
-	return true
-}
-
-func (l *leader) electorate(ctx context.Context) (electorate, error) {
-	seats, err := l.agree.seats()
-	if err != nil {
-		return electorate{}, err
-	}
-	e := electorate{self: string(l.agree.self), seats: seats, ready: map[string]bool{}}
-	for _, m := range l.agree.fsm.state().view().Members {
-		if m.Leaving {
-			e.leaving = append(e.leaving, m.ID)
-		} else {
-			e.stay = append(e.stay, m.ID)
-		}
-	}
-	now := l.node.clock()
-	l.mu.Lock()
-	e.live = l.heard(now)
-	l.mu.Unlock()
-	index := l.agree.applied()
-	for _, s := range seats {
-		if s.voter || !e.live[s.id] {
-			continue
-		}
-		turn, cancel := context.WithTimeout(ctx, l.lease()/4)
-		r, err := l.node.peers.term(turn, s.id)
-		cancel()
-		e.ready[s.id] = err == nil && r.GetApplied() >= index
-	}
-	return e, nil
-}
-
-// rounds lets many renewals share one round of confirmations, each round having
-// begun after the renewals that it serves arrived (V4).
-type rounds struct {
-	confirm func(context.Context) bool
-	mu      sync.Mutex
-	next    *round // not begun yet; guarded by mu
-	running bool   // guarded by mu
-}
-
-type round struct {
-	done chan struct{}
-	ok   bool
-}
-
-// wait gives the result of a round that begins after the call.
-func (r *rounds) wait(ctx context.Context) bool {
-	r.mu.Lock()
-	mine := r.next
-	if mine == nil {
-		mine = &round{done: make(chan struct{})}
-		r.next = mine
-	}
-	if !r.running {
-		r.running = true
-		r.mu.Unlock()
-		r.work(ctx)
-	} else {
-		r.mu.Unlock()
-	}
-	select {
-	case <-mine.done:
-		return mine.ok
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// work runs rounds until nobody waits for another. The caller that found no
-// round running does it, for itself and for those who come meanwhile.
-func (r *rounds) work(ctx context.Context) {
-	for {
-		r.mu.Lock()
-		cur := r.next
-		r.next = nil
-		if cur == nil {
-			r.running = false
-			r.mu.Unlock()
-			return
-		}
-		r.mu.Unlock()
-		cur.ok = r.confirm(context.WithoutCancel(ctx))
-		close(cur.done)
 	}
 }

@@ -70,7 +70,9 @@ func (n *Node) Leave(ctx context.Context) error {
 		defer cancel()
 		n.member.leave(ctx)
 		n.sendAway()
-		n.member.giveUp(ctx)
+		last, done := context.WithTimeout(context.WithoutCancel(ctx), n.lease())
+		defer done()
+		n.member.giveUp(last)
 		n.end(nil)
 	})
 	return ctx.Err()
@@ -93,8 +95,10 @@ func (n *Node) Stop(ctx context.Context) error {
 			// owners; only then are the ports closed.
 			leaving, done := context.WithTimeout(ctx, leaveTime)
 			n.member.leave(leaving)
+			done()
 			errs = append(errs, n.closePorts(ctx)...)
-			n.member.giveUp(leaving)
+			last, done := context.WithTimeout(ctx, n.lease())
+			n.member.giveUp(last)
 			done()
 		})
 	}

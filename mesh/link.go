@@ -10,9 +10,13 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// maxBatch is the most calls or answers in one message between members: 64 KiB of
-// keys and metadata each would still fit maxPeerMessage.
-const maxBatch = 512
+// The most in one message between members: so many calls or answers, and of
+// answers about so many bytes. One more answer, of whatever size an owner makes,
+// still fits maxPeerMessage.
+const (
+	maxBatch      = 512
+	maxBatchBytes = 1 << 20
+)
 
 // link carries this node's calls to one other member and brings the answers
 // back: one stream, batches both ways (A4). It opens with the first call and, when

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -58,8 +57,8 @@ func (n *Node) one(ctx context.Context, r owner.Request) (sharelock.Hold, error)
 	c := newCall(n, r)
 	a, err := c.do(ctx)
 	if err != nil {
-		again := c.lastSend() > 1 && r.Kind == owner.Release
-		if again && (errors.Is(err, sharelock.ErrNotHeld) || errors.Is(err, sharelock.ErrStaleToken)) {
+		again := c.lastSend() > 1 && (r.Kind == owner.Release || r.Kind == owner.Force)
+		if again && gone(err) {
 			return sharelock.Hold{Key: r.Key, Token: r.Token}, nil
 		}
 		return sharelock.Hold{}, err
@@ -102,15 +101,30 @@ func (n *Node) Release(ctx context.Context, key string, token sharelock.Token, s
 	return n.one(ctx, owner.Request{Kind: owner.Release, Key: key, Token: token, SentOnce: sentOnce})
 }
 
-// ReleaseClient implements api.Locker.
+// ReleaseClient implements api.Locker. Which hold is meant is settled before it is
+// released: a request that names no token could, when it must be sent again,
+// release a hold that the same client was granted meanwhile (Q2).
 func (n *Node) ReleaseClient(ctx context.Context, key, clientID string) (sharelock.Hold, error) {
 	if err := errors.Join(sharelock.CheckKey(key), sharelock.CheckClientID(clientID)); err != nil {
 		return sharelock.Hold{}, err
 	}
-	return n.one(ctx, owner.Request{Kind: owner.ReleaseClient, Key: key, ClientID: clientID})
+	l, err := n.read(ctx, key)
+	if errors.Is(err, sharelock.ErrQuarantined) {
+		return sharelock.Hold{Key: key, ClientID: clientID}, nil // as a release by token
+	}
+	if err != nil {
+		return sharelock.Hold{}, err
+	}
+	for _, h := range l.Holds { // the oldest first
+		if h.ClientID == clientID {
+			return n.Release(ctx, key, h.Token, false)
+		}
+	}
+	return sharelock.Hold{}, &sharelock.Error{Err: sharelock.ErrNotHeld, Message: "not held by " + clientID}
 }
 
-// ForceRelease implements api.Locker.
+// ForceRelease implements api.Locker. Token 0 stands for the holds that the key
+// has now, see ReleaseClient.
 func (n *Node) ForceRelease(ctx context.Context, key string, token sharelock.Token, reason string) ([]sharelock.Hold, error) {
 	if err := sharelock.CheckKey(key); err != nil {
 		return nil, err
@@ -121,12 +135,37 @@ func (n *Node) ForceRelease(ctx context.Context, key string, token sharelock.Tok
 	if len(reason) > sharelock.MaxReasonBytes {
 		return nil, sharelock.Invalid("reason", "is too long")
 	}
-	a, err := newCall(n, owner.Request{Kind: owner.Force, Key: key, Token: token, Reason: reason}).do(ctx)
-	if err != nil {
-		return nil, err
+	tokens := []sharelock.Token{token}
+	if token == 0 {
+		l, err := n.read(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		tokens = tokens[:0]
+		for _, h := range l.Holds {
+			tokens = append(tokens, h.Token)
+		}
+		if len(tokens) == 0 {
+			return nil, &sharelock.Error{Err: sharelock.ErrNotHeld}
+		}
 	}
-	n.log.Info("lock forced", "key", key, "token", token, "holds", len(a.Holds), "reason", reason)
-	return a.Holds, nil
+	var forced []sharelock.Hold
+	for _, t := range tokens {
+		h, err := n.one(ctx, owner.Request{Kind: owner.Force, Key: key, Token: t, Reason: reason})
+		if err != nil && (token != 0 || !gone(err)) {
+			return forced, err
+		}
+		if err == nil {
+			forced = append(forced, h)
+		}
+	}
+	n.log.Info("lock forced", "key", key, "token", token, "holds", len(forced), "reason", reason)
+	return forced, nil
+}
+
+// gone: the token is no grant (any more).
+func gone(err error) bool {
+	return errors.Is(err, sharelock.ErrNotHeld) || errors.Is(err, sharelock.ErrStaleToken)
 }
 
 // Get implements api.Locker.
@@ -134,6 +173,10 @@ func (n *Node) Get(ctx context.Context, key string) (sharelock.Lock, error) {
 	if err := sharelock.CheckKey(key); err != nil {
 		return sharelock.Lock{}, err
 	}
+	return n.read(ctx, key)
+}
+
+func (n *Node) read(ctx context.Context, key string) (sharelock.Lock, error) {
 	a, err := newCall(n, owner.Request{Kind: owner.Get, Key: key}).do(ctx)
 	if err != nil {
 		return sharelock.Lock{}, err
@@ -167,9 +210,9 @@ func (n *Node) List(ctx context.Context, r sharelock.ListRequest) (sharelock.Lis
 		if err := n.member.ready(); err != nil {
 			return sharelock.ListPage{}, err
 		}
-		locks, err := n.listAll(ctx, n.views.now(), r)
+		parts, err := n.listAll(ctx, n.views.now(), r)
 		if err == nil {
-			return page(locks, r.PageSize), nil
+			return merge(parts, r.PageSize), nil
 		}
 		if err := c.pause(ctx, limit.C, changed); err != nil {
 			return sharelock.ListPage{}, err
@@ -197,52 +240,60 @@ func checkList(r *sharelock.ListRequest) error {
 	return nil
 }
 
-// listAll reads one more lock than the page holds from every owner.
-func (n *Node) listAll(ctx context.Context, a *acting, r sharelock.ListRequest) ([]sharelock.Lock, error) {
+// listAll reads every owner's part.
+func (n *Node) listAll(ctx context.Context, a *acting, r sharelock.ListRequest) ([]owner.Listing, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var mu sync.Mutex
-	var all []sharelock.Lock
-	var failed error
+	parts := make([]owner.Listing, len(a.view.Members))
+	errs := make([]error, len(a.view.Members))
 	var wg sync.WaitGroup
-	for _, m := range a.view.Members {
+	for i, m := range a.view.Members {
 		wg.Go(func() {
-			locks, err := n.listOf(ctx, a, m, r)
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, locks...)
-			if err != nil && failed == nil {
-				failed = err
+			if parts[i], errs[i] = n.listOf(ctx, a, m, r); errs[i] != nil {
 				cancel()
 			}
 		})
 	}
 	wg.Wait()
-	slices.SortFunc(all, func(x, y sharelock.Lock) int { return strings.Compare(x.Key, y.Key) })
-	return all, failed
+	return parts, errors.Join(errs...)
 }
 
-func (n *Node) listOf(ctx context.Context, a *acting, m ring.Member, r sharelock.ListRequest) ([]sharelock.Lock, error) {
+func (n *Node) listOf(ctx context.Context, a *acting, m ring.Member, r sharelock.ListRequest) (owner.Listing, error) {
 	if m.Identity == n.self {
-		return a.service.List(ctx, a.epoch(), r.Prefix, r.ClientID, r.PageToken, r.PageSize+1)
+		return a.service.List(ctx, a.epoch(), r.Prefix, r.ClientID, r.PageToken, r.PageSize)
 	}
 	resp, err := n.peers.list(ctx, m, &peerv1.ListRequest{
-		Epoch: a.epoch(), Prefix: r.Prefix, ClientId: r.ClientID, After: r.PageToken, Limit: uint32(r.PageSize + 1),
+		Epoch: a.epoch(), Prefix: r.Prefix, ClientId: r.ClientID, After: r.PageToken, Limit: uint32(r.PageSize),
 	})
 	if err != nil {
-		return nil, err
+		return owner.Listing{}, err
 	}
-	locks := make([]sharelock.Lock, len(resp.GetLocks()))
-	for i, l := range resp.GetLocks() {
-		locks[i] = *lockFromProto(l)
+	part := owner.Listing{More: resp.GetMore(), Quarantined: int(resp.GetQuarantined())}
+	for _, l := range resp.GetLocks() {
+		part.Locks = append(part.Locks, *lockFromProto(l))
 	}
-	return locks, nil
+	return part, nil
 }
 
-// page cuts off what is more than a page.
-func page(locks []sharelock.Lock, size int) sharelock.ListPage {
-	if len(locks) <= size {
-		return sharelock.ListPage{Locks: locks}
+// merge makes a page of the owners' parts. Where a part was cut off, nothing is
+// known of later keys, so the page ends there.
+func merge(parts []owner.Listing, size int) sharelock.ListPage {
+	all := owner.Listing{}
+	end, cut := "", false
+	for _, p := range parts {
+		all.Locks = append(all.Locks, p.Locks...)
+		all.Quarantined += p.Quarantined
+		if n := len(p.Locks); p.More && n > 0 && (!cut || p.Locks[n-1].Key < end) {
+			end, cut = p.Locks[n-1].Key, true
+		}
 	}
-	return sharelock.ListPage{Locks: locks[:size], NextPageToken: hex.EncodeToString([]byte(locks[size-1].Key))}
+	if cut {
+		all.Locks = slices.DeleteFunc(all.Locks, func(l sharelock.Lock) bool { return l.Key > end })
+	}
+	all.Cut(size)
+	page := sharelock.ListPage{Locks: all.Locks, Quarantined: all.Quarantined}
+	if n := len(all.Locks); n > 0 && (all.More || cut) {
+		page.NextPageToken = hex.EncodeToString([]byte(all.Locks[n-1].Key))
+	}
+	return page
 }

@@ -28,7 +28,9 @@ type member struct {
 	voters []string // guarded by mu
 	// leaving: leave was asked for (V7). handedOver: nothing is held any more.
 	leaving, handedOver bool // guarded by mu
-	left                chan struct{}
+	left, ended         chan struct{}
+	// failed is the address that did not answer last; it is passed over once.
+	failed string // guarded by mu
 	// why the last attempt to join came to nothing, for Ready.
 	why string // guarded by mu
 	// taken is since when joining is refused because another live process has
@@ -38,7 +40,7 @@ type member struct {
 }
 
 func newMember(n *Node) *member {
-	return &member{node: n, log: n.log, kick: make(chan struct{}, 1), left: make(chan struct{})}
+	return &member{node: n, log: n.log, kick: make(chan struct{}, 1), left: make(chan struct{}), ended: make(chan struct{})}
 }
 
 func (m *member) wake() {
@@ -51,6 +53,7 @@ func (m *member) wake() {
 // run joins and renews until ctx ends, the member has left, or joining turned
 // out to be impossible; then it returns why.
 func (m *member) run(ctx context.Context) error {
+	defer close(m.ended)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -229,8 +232,13 @@ func (m *member) probe(ctx context.Context, v ring.View) []*peerv1.Identity {
 // leaderAddr is where to send the next request to the leader: who leads as far
 // as Raft or the last answer knows, else one process after the other.
 func (m *member) leaderAddr(a *acting) string {
+	m.mu.Lock()
+	failed := m.failed
+	m.failed = ""
+	m.mu.Unlock()
 	if id := m.node.agree.leader(); id != "" {
-		if addr := m.node.addressOf(id); addr != "" {
+		// Raft takes a while to notice that its leader is gone.
+		if addr := m.node.addressOf(id); addr != "" && addr != failed {
 			return addr
 		}
 	}
@@ -273,6 +281,7 @@ func (m *member) forget(addr string) {
 	if m.hint == addr {
 		m.hint = ""
 	}
+	m.failed = addr
 }
 
 func (m *member) say(why string) {
@@ -310,7 +319,7 @@ func (m *member) waitHandedOver(ctx context.Context) {
 		case <-ctx.Done():
 			m.log.Warn("leaves without having handed everything over", "copies", a.service.Stats().Copies)
 			return
-		case <-m.left:
+		case <-m.ended:
 			return
 		case <-tick.C:
 		}
@@ -351,9 +360,10 @@ func (m *member) giveUp(ctx context.Context) {
 	m.wake()
 	select {
 	case <-m.left:
+	case <-m.ended:
 	case <-ctx.Done():
-		a.service.EndLease()
 	}
+	a.service.EndLease()
 }
 
 // ready says why this node may not serve, or nil.

@@ -43,7 +43,8 @@ type Node struct {
 	addrs   Addrs
 
 	data      *dataDir
-	promising sync.Mutex // serialises promises
+	promising sync.Mutex    // serialises promises
+	seedIndex atomic.Uint32 // as announced
 	mux       *mux
 	gossip    *gossip
 	agree     *agreement
@@ -211,6 +212,9 @@ func (n *Node) Start() error {
 	n.inner = grpc.NewServer(
 		grpc.UnaryInterceptor(ps.unary), grpc.StreamInterceptor(ps.stream),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		// A peer that lost its power says nothing: without these its waiters would
+		// seem to listen for hours.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.WaitForHandlers(true),
 	)
 	peerv1.RegisterPeerServiceServer(n.inner, ps)
@@ -256,6 +260,7 @@ func (n *Node) followCluster(s state) (*owner.Service, error) {
 	}
 	c := constants{s.cluster}
 	n.reportConstants(c)
+	n.agree.retime(c.lease())
 	service := owner.NewService(owner.Config{
 		Self: n.self, Name: n.cfg.Name, Partitions: c.partitions(), MaxTTL: c.maxTTL(),
 		MaxWaiters: n.cfg.MaxWaitersPerKey, MaxLocks: n.cfg.MaxLocks,
@@ -412,12 +417,24 @@ func (n *Node) lead(ctx context.Context) {
 			err = n.firstView(ctx)
 		}
 		if err == nil {
+			// Who cannot act in the view must not decide about it either.
+			err = n.views.offer(n.agree.fsm.state())
+		}
+		if err == nil {
 			l := newLeader(n, n.agree, term)
 			n.leads.Store(l)
 			l.run(ctx)
 			return
 		}
+		if ctx.Err() != nil {
+			return
+		}
 		n.log.Warn("leadership not taken up", "error", err)
+		if errors.Is(err, errOtherCluster) || errors.Is(err, ring.ErrPlacement) || errors.Is(err, ring.ErrView) {
+			if err := n.agree.reseat(ctx, change{kind: changeTransfer}, ""); err != nil {
+				n.log.Warn("leadership not handed over", "error", err)
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return

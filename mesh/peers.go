@@ -132,6 +132,16 @@ func (p *peers) probe(ctx context.Context, m ring.Member) error {
 	return err
 }
 
+// clusterOf asks a process which cluster it follows; empty is none.
+func (p *peers) clusterOf(ctx context.Context, addr string, to ring.Identity) ([]byte, error) {
+	ctx, c, err := p.at(ctx, addr, to)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.Probe(ctx, &peerv1.ProbeRequest{})
+	return resp.GetClusterId(), err
+}
+
 // term asks the voter with this id for its Raft term.
 func (p *peers) term(ctx context.Context, voter string) (*peerv1.TermResponse, error) {
 	addr := p.node.addressOf(voter)
@@ -158,7 +168,7 @@ func (p *peers) install(ctx context.Context, m ring.Member, s state) error {
 // that is behind.
 func (p *peers) bringUp(ctx context.Context, m ring.Member, theirs uint32) error {
 	a := p.node.views.now()
-	if theirs >= a.epoch() {
+	if a == nil || theirs >= a.epoch() { // an activation may be ahead of views.now
 		return owner.ErrBehind
 	}
 	return p.install(ctx, m, a.state)

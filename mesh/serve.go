@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -10,9 +11,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
 )
 
 // copyPart is the most bytes of a copy in one message.
@@ -25,27 +28,42 @@ type peerServer struct {
 }
 
 // meant refuses calls of another cluster, or for another process (V0, A1).
-func (p *peerServer) meant(ctx context.Context) error {
+//
+// Only a process that follows no cluster yet speaks, and is spoken to, without
+// naming one; that is how it finds its cluster.
+func (p *peerServer) meant(ctx context.Context, method string) error {
 	md, _ := metadata.FromIncomingContext(ctx)
 	if to := md.Get(mdTo); len(to) > 0 && to[0] != p.node.self.String() {
 		return status.Errorf(codes.FailedPrecondition, "this is %s, not %s", p.node.self, to[0])
 	}
 	theirs, ours := md.Get(mdCluster), p.node.clusterID()
-	if len(theirs) > 0 && len(ours) > 0 && theirs[0] != string(ours) {
+	switch {
+	case len(theirs) > 0 && len(ours) > 0 && theirs[0] != string(ours):
 		return status.Error(codes.FailedPrecondition, "another cluster")
+	case (len(theirs) == 0 || len(ours) == 0) && !beforeCluster(method):
+		return status.Error(codes.FailedPrecondition, "no cluster yet")
 	}
 	return nil
 }
 
-func (p *peerServer) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if err := p.meant(ctx); err != nil {
+// beforeCluster are the calls that come before there is a cluster.
+func beforeCluster(method string) bool {
+	switch method {
+	case peerv1.PeerService_Promise_FullMethodName, peerv1.PeerService_Probe_FullMethodName, peerv1.PeerService_Join_FullMethodName:
+		return true
+	}
+	return false
+}
+
+func (p *peerServer) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := p.meant(ctx, info.FullMethod); err != nil {
 		return nil, err
 	}
 	return next(ctx, req)
 }
 
-func (p *peerServer) stream(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if err := p.meant(s.Context()); err != nil {
+func (p *peerServer) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if err := p.meant(s.Context(), info.FullMethod); err != nil {
 		return err
 	}
 	return next(srv, s)
@@ -53,7 +71,11 @@ func (p *peerServer) stream(srv any, s grpc.ServerStream, _ *grpc.StreamServerIn
 
 // Promise implements V0.
 func (p *peerServer) Promise(_ context.Context, req *peerv1.PromiseRequest) (*peerv1.PromiseResponse, error) {
-	if err := p.node.promise(req.GetClusterId(), identityFromProto(req.GetFounder())); err != nil {
+	founder := identityFromProto(req.GetFounder())
+	if founder == (ring.Identity{}) {
+		return &peerv1.PromiseResponse{Why: "the founder does not say who it is"}, nil
+	}
+	if err := p.node.promise(req.GetClusterId(), founder); err != nil {
 		return &peerv1.PromiseResponse{Why: err.Error()}, nil
 	}
 	return &peerv1.PromiseResponse{Promised: true}, nil
@@ -61,7 +83,7 @@ func (p *peerServer) Promise(_ context.Context, req *peerv1.PromiseRequest) (*pe
 
 // Probe implements V3.
 func (p *peerServer) Probe(context.Context, *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
-	return &peerv1.ProbeResponse{Epoch: p.node.epoch()}, nil
+	return &peerv1.ProbeResponse{Epoch: p.node.epoch(), ClusterId: p.node.clusterID()}, nil
 }
 
 // Join implements V3.
@@ -154,27 +176,36 @@ func (p *peerServer) List(ctx context.Context, req *peerv1.ListRequest) (*peerv1
 	if a == nil {
 		return nil, status.Error(codes.Aborted, owner.ErrBehind.Error())
 	}
-	locks, err := a.service.List(ctx, req.GetEpoch(), req.GetPrefix(), req.GetClientId(), req.GetAfter(), int(req.GetLimit()))
+	part, err := a.service.List(ctx, req.GetEpoch(), req.GetPrefix(), req.GetClientId(), req.GetAfter(), int(req.GetLimit()))
 	if err != nil {
 		return nil, status.Error(codes.Aborted, err.Error())
 	}
-	resp := &peerv1.ListResponse{Epoch: req.GetEpoch()}
-	for i := range locks {
-		resp.Locks = append(resp.Locks, lockToProto(&locks[i]))
+	resp := &peerv1.ListResponse{Epoch: req.GetEpoch(), More: part.More, Quarantined: uint32(part.Quarantined)}
+	for i := range part.Locks {
+		resp.Locks = append(resp.Locks, lockToProto(&part.Locks[i]))
 	}
 	return resp, nil
 }
 
 // Link serves the calls that another member forwards.
 func (p *peerServer) Link(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.LinkResponse]) error {
-	c := &linkCaller{node: p.node, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	md, _ := metadata.FromIncomingContext(s.Context())
+	from := strings.Join(md.Get(mdFrom), "")
+	c := &linkCaller{node: p.node, wake: make(chan struct{}, 1)}
 	received := make(chan error, 1)
 	if !p.node.tasks.Go(func() { received <- c.receive(s) }) {
 		return errClosed
 	}
 	defer c.dead.Store(true)
 	for {
+		changed := p.node.views.next()
+		if a := p.node.views.now(); a != nil && !hasMember(a.view, from) {
+			// A1: what a process says that is no member (any more) does not count.
+			return status.Errorf(codes.FailedPrecondition, "%s is not in view %d", from, a.epoch())
+		}
 		select {
+		case <-changed:
+			continue
 		case err := <-received:
 			return err
 		case <-p.node.stopping:
@@ -189,12 +220,21 @@ func (p *peerServer) Link(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.
 	}
 }
 
+// hasMember: the view lists the member with this printed identity.
+func hasMember(v ring.View, identity string) bool {
+	for _, m := range v.Members {
+		if m.Identity.String() == identity {
+			return true
+		}
+	}
+	return false
+}
+
 // linkCaller is the owner's side of a link: it queues the answers that go back.
 type linkCaller struct {
-	node  *Node
-	wake  chan struct{}
-	ended chan struct{}
-	dead  atomic.Bool
+	node *Node
+	wake chan struct{}
+	dead atomic.Bool
 
 	mu      sync.Mutex
 	answers []*peerv1.Answer // guarded by mu
@@ -220,15 +260,20 @@ func (c *linkCaller) Answer(id uint64, a owner.Answer) {
 	}
 }
 
+// take is what waits, as much as fits one message.
 func (c *linkCaller) take() []*peerv1.Answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	batch := c.answers
-	if len(batch) > maxBatch {
-		batch, c.answers = batch[:maxBatch:maxBatch], batch[maxBatch:]
-		return batch
+	size, n := 0, 0
+	for n < len(c.answers) && n < maxBatch && (n == 0 || size < maxBatchBytes) {
+		size += proto.Size(c.answers[n])
+		n++
 	}
-	c.answers = nil
+	batch := c.answers[:n:n]
+	c.answers = c.answers[n:]
+	if len(c.answers) == 0 {
+		c.answers = nil
+	}
 	return batch
 }
 
@@ -236,6 +281,7 @@ func (c *linkCaller) receive(s grpc.BidiStreamingServer[peerv1.LinkRequest, peer
 	for {
 		req, err := s.Recv()
 		if err != nil {
+			c.dead.Store(true) // before a newer stream's calls can meet this one's
 			return err
 		}
 		for _, call := range req.GetCalls() {
@@ -244,15 +290,14 @@ func (c *linkCaller) receive(s grpc.BidiStreamingServer[peerv1.LinkRequest, peer
 	}
 }
 
-// submit hands a call to the owner's service. A call from a member that is ahead
-// is refused: this one must install the view first (A1). One from a member that
-// is behind is served if this member owns the key all the same: the decision is
-// the owner's, in its own epoch, and the answer tells the sender of it.
+// submit hands a call to the owner's service. A call of another epoch is not
+// handled: whoever is behind, of the two, has to install the view first (A1). So a
+// call that sat in a connection while the mesh went on is never served late (Q1).
 func (c *linkCaller) submit(call *peerv1.Call) {
 	ref := owner.Ref{Caller: c, ID: call.GetId()}
 	r := callFromProto(call)
 	a := c.node.views.now()
-	if a == nil || call.GetEpoch() > a.epoch() {
+	if a == nil || call.GetEpoch() != a.epoch() || c.dead.Load() {
 		c.Answer(ref.ID, owner.Answer{Outcome: owner.Retry, Send: r.Send})
 		return
 	}

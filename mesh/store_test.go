@@ -288,12 +288,15 @@ func FuzzDecodeEntry(f *testing.F) {
 	f.Add(encodeEntry(&raft.Log{}))
 	f.Add(encodeEntry(&raft.Log{Term: 3, Type: raft.LogBarrier, Data: []byte("d"), Extensions: []byte("e"), AppendedAt: time.Unix(1, 2)}))
 	f.Add([]byte{})
+	long := encodeEntry(&raft.Log{Data: []byte("d")})
+	long[18] = 0xff // more extensions than there are bytes
+	f.Add(long[:len(long)-entrySum])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		entry, err := decodeEntry(b)
 		if err != nil {
 			// Damage behind a correct checksum must be found too.
-			if len(b) >= entryHeader {
-				_, _ = decodeEntry(appendSum(b))
+			if entry, err := decodeEntry(appendSum(b)); err == nil && !bytes.Equal(encodeEntry(&entry), appendSum(b)) {
+				t.Errorf("%x decodes to %+v", appendSum(b), entry)
 			}
 			return
 		}

@@ -93,12 +93,12 @@ func answerFromProto(p *peerv1.Answer, from string) owner.Answer {
 		Current: p.GetOutcome()&flagCurrent != 0, Lock: lockFromProto(p.GetLock()),
 	}
 	holds := holdsFromProto(p.GetHolds(), from)
-	if p.GetError() == 0 {
+	if p.GetError() == 0 && a.Outcome != owner.Failed {
 		a.Holds = holds
 		return a
 	}
 	sentinel := sharelock.ErrInternal
-	if n := int(p.GetError()); n <= len(errorNumbers) {
+	if n := int(p.GetError()); n > 0 && n <= len(errorNumbers) {
 		sentinel = errorNumbers[n-1]
 	}
 	a.Err = &sharelock.Error{

@@ -150,7 +150,7 @@ func (a *activation) good(p, have uint32) bool {
 			a.service.log.Error("a view of the history cannot be placed", "epoch", v.Epoch, "error", err)
 			return false
 		}
-		witnessed := false
+		witnessed := len(r.Replicas(p)) == 0 // nobody was on the ring to be active
 		for _, m := range r.Replicas(p) {
 			if _, here := a.view.Find(m.Identity); here {
 				witnessed = true

@@ -115,7 +115,6 @@ func (m *Machine) changeGrantWaiter(now time.Duration, k *keyState, op *Op) (*cl
 	case !k.admits(c.mode):
 		return nil, "somebody holds it"
 	}
-	m.due.remove(c)
 	k.promote(c, op.Token)
 	m.waiters--
 	m.last = c.token

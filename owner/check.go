@@ -90,6 +90,10 @@ func (m *Machine) checkClaim(k *keyState, c *claim, ids map[string]bool) error {
 		return fmt.Errorf("%q has place %d among the deadlines", c.request, c.place)
 	case m.finished.has(k.name, c.request):
 		return fmt.Errorf("request id %q is over", c.request)
+	case c.held() && c.more != nil && (c.more.meta == nil || c.more.ref.Caller != nil):
+		return fmt.Errorf("hold %q keeps what only a waiter needs", c.request)
+	case !c.held() && m.active && c.more.settles != 0 && c.more.ref.Caller != nil:
+		return fmt.Errorf("%q settles and is attached", c.request)
 	}
 	ids[c.request] = true
 	return nil

@@ -143,15 +143,17 @@ func TestCheckFinds(t *testing.T) {
 			m.due.heap[0].at = time.Hour
 			k.holds.first.deadline, k.firstWaiter().more.seen = 2*time.Hour, 2*time.Hour
 		},
-		"broken list":     func(_ *Machine, k *keyState) { k.firstWaiter().prev = k.holds.first },
-		"bad TTL":         func(_ *Machine, k *keyState) { k.holds.first.ttl = 0 },
-		"not served":      func(m *Machine, k *keyState) { m.due.remove(k.holds.first); k.remove(k.holds.first) },
-		"marked":          func(m *Machine, k *keyState) { k.crowd.marked = true },
-		"unfinished turn": func(m *Machine, k *keyState) { m.marked = append(m.marked, k) },
-		"finished order":  func(m *Machine, _ *keyState) { m.finished.oldest.until = time.Hour },
-		"finished map":    func(m *Machine, _ *keyState) { m.finished.ids.delete(m.finished.oldest.id) },
-		"active copy":     func(m *Machine, _ *keyState) { m.active = false },
-		"too many slots":  func(_ *Machine, k *keyState) { k.slots, k.held = 2, 3 },
+		"fat hold":                func(_ *Machine, k *keyState) { k.holds.first.more = &more{} },
+		"settles though attached": func(_ *Machine, k *keyState) { k.firstWaiter().more.settles = time.Hour },
+		"broken list":             func(_ *Machine, k *keyState) { k.firstWaiter().prev = k.holds.first },
+		"bad TTL":                 func(_ *Machine, k *keyState) { k.holds.first.ttl = 0 },
+		"not served":              func(m *Machine, k *keyState) { m.due.remove(k.holds.first); k.remove(k.holds.first) },
+		"marked":                  func(m *Machine, k *keyState) { k.crowd.marked = true },
+		"unfinished turn":         func(m *Machine, k *keyState) { m.marked = append(m.marked, k) },
+		"finished order":          func(m *Machine, _ *keyState) { m.finished.oldest.until = time.Hour },
+		"finished map":            func(m *Machine, _ *keyState) { m.finished.ids.delete(m.finished.oldest.id) },
+		"active copy":             func(m *Machine, _ *keyState) { m.active = false },
+		"too many slots":          func(_ *Machine, k *keyState) { k.slots, k.held = 2, 3 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlay(t, 10)

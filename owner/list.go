@@ -8,6 +8,23 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
+// The most holds and waiters of one key that a list shows, and the bytes, roughly,
+// of one member's part of a list.
+const (
+	listedPerKey = 100
+	listBytes    = 2 << 20
+)
+
+// Listing is one member's part of a list.
+type Listing struct {
+	Locks []sharelock.Lock
+	// More: there are further keys after the last of Locks.
+	More bool
+	// Quarantined counts the partitions whose state was lost, so that locks may
+	// exist that are not listed (section 4.3).
+	Quarantined int
+}
+
 // List reads the locks of the partitions that this member owns: keys that begin
 // with prefix and come after after, in order, at most limit. A client id keeps
 // the keys that this client holds or waits for. It fails with [ErrBehind] when
@@ -15,38 +32,75 @@ import (
 // never passes over keys in silence.
 //
 // Partitions are read one by one, so that a long list does not hold up requests.
-func (s *Service) List(ctx context.Context, epoch uint32, prefix, clientID, after string, limit int) ([]sharelock.Lock, error) {
-	var found []sharelock.Lock
+func (s *Service) List(ctx context.Context, epoch uint32, prefix, clientID, after string, limit int) (Listing, error) {
+	var l Listing
 	for p := range uint32(s.partitions) {
-		var part []sharelock.Lock
 		ready := false
 		ok := s.inShard(p, func(sh *shard, p *partition) {
 			ready = sh.epoch == epoch && (p.active || !p.owned)
 			if ready && p.active {
-				part = p.list(s, prefix, clientID, after, limit)
+				p.list(s, &l, prefix, clientID, after, limit+1)
 			}
 		})
 		if !ok || !ready {
-			return nil, ErrBehind
+			return Listing{}, ErrBehind
 		}
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return Listing{}, err
 		}
-		if found = append(found, part...); len(found) > 2*limit {
-			found = firstByKey(found, limit)
+		if len(l.Locks) > 4*limit {
+			l.Cut(limit)
 		}
 	}
+	l.Cut(limit)
 	// A2: the list may be shown only by a member that may still act.
-	if s.cur.Load() != epoch {
-		return nil, ErrBehind
+	if s.cur.Load() != epoch || !s.LeaseValid() {
+		return Listing{}, ErrBehind
 	}
-	if !s.LeaseValid() {
-		return nil, errLeaseOver
-	}
-	return firstByKey(found, limit), nil
+	return l, nil
 }
 
-func (p *partition) list(s *Service, prefix, clientID, after string, limit int) []sharelock.Lock {
+// Cut sorts by key and keeps what fits: limit locks and two megabytes, half of what
+// gRPC clients take by default.
+func (l *Listing) Cut(limit int) {
+	slices.SortFunc(l.Locks, func(a, b sharelock.Lock) int { return strings.Compare(a.Key, b.Key) })
+	size := 0
+	for i := range l.Locks {
+		size += sizeOf(&l.Locks[i])
+		if i == limit || i > 0 && size > listBytes {
+			clear(l.Locks[i:])
+			l.Locks, l.More = l.Locks[:i], true
+			return
+		}
+	}
+}
+
+// sizeOf is roughly what a lock takes in a message.
+func sizeOf(l *sharelock.Lock) int {
+	size := len(l.Key) + 64
+	for i := range l.Holds {
+		size += len(l.Key) + metadataSize(l.Holds[i].Metadata) + 256
+	}
+	for i := range l.Waiters {
+		size += metadataSize(l.Waiters[i].Metadata) + 256
+	}
+	return size
+}
+
+func metadataSize(m map[string]string) int {
+	size := 0
+	for k, v := range m {
+		size += len(k) + len(v) + 8
+	}
+	return size
+}
+
+// list adds the partition's locks, the first limit of them.
+func (p *partition) list(s *Service, l *Listing, prefix, clientID, after string, limit int) {
+	now := s.clock()
+	if p.m.Quarantined(now) > 0 {
+		l.Quarantined++
+	}
 	var keys []string
 	p.m.Keys(func(key string) bool {
 		if key > after && strings.HasPrefix(key, prefix) {
@@ -55,18 +109,17 @@ func (p *partition) list(s *Service, prefix, clientID, after string, limit int) 
 		return true
 	})
 	slices.Sort(keys)
-	now := s.clock()
-	var locks []sharelock.Lock
 	for _, key := range keys {
-		l, ok := p.m.Lock(now, key)
-		if ok && (clientID == "" || uses(&l, clientID)) {
-			locks = append(locks, l)
+		lock, ok := p.m.Lock(now, key)
+		if !ok || clientID != "" && !uses(&lock, clientID) {
+			continue
 		}
-		if len(locks) == limit {
-			break
+		lock.Trim(listedPerKey)
+		l.Locks = append(l.Locks, lock)
+		if limit--; limit == 0 {
+			return
 		}
 	}
-	return locks
 }
 
 func uses(l *sharelock.Lock, clientID string) bool {
@@ -81,16 +134,6 @@ func uses(l *sharelock.Lock, clientID string) bool {
 		}
 	}
 	return false
-}
-
-// firstByKey sorts and cuts.
-func firstByKey(locks []sharelock.Lock, limit int) []sharelock.Lock {
-	slices.SortFunc(locks, func(a, b sharelock.Lock) int { return strings.Compare(a.Key, b.Key) })
-	if len(locks) > limit {
-		clear(locks[limit:])
-		locks = locks[:limit]
-	}
-	return locks
 }
 
 // check returns the first violated invariant in this shard.

@@ -188,8 +188,9 @@ func TestManyWaitersSettle(t *testing.T) {
 	p := newPlay(t, manyClaims)
 	caller := &counter{}
 	crowdOf(p, caller)
-	p.m.Detach(func(Ref) {})
+	// Without a Detach: who was attached is forgotten all the same.
 	p.m.Activate(p.now, 2, "n2")
+	p.check()
 	p.step(Ref{caller, 0}, Request{Kind: Release, Key: "k", Token: sharelock.MakeToken(1, 1)})
 	p.now += longestPeriod
 	p.m.Tick(p.now, &p.out)

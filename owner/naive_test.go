@@ -267,121 +267,148 @@ func (n *naive) tick() {
 	n.finish()
 }
 
+// asked is one request and what the model finds for it.
+type asked struct {
+	*naive
+	from Ref
+	r    *Request
+	k    *naiveKey
+	// c is the claim of the request id, byToken the hold of the token.
+	c, byToken *naiveClaim
+	held       bool
+	// lost is the answer to a token that is no grant.
+	lost error
+}
+
 func (n *naive) step(from Ref, r *Request) {
 	n.tick()
-	k := n.keys[r.Key]
-	if k == nil {
-		k = &naiveKey{slots: r.Slots}
+	a := asked{naive: n, from: from, r: r, k: n.keys[r.Key], lost: sharelock.ErrStaleToken}
+	if a.k == nil {
+		a.k = &naiveKey{slots: r.Slots}
 	}
-	c, held := k.find(r.RequestID)
-	var byToken *naiveClaim
-	for _, h := range k.holds {
+	a.c, a.held = a.k.find(r.RequestID)
+	for _, h := range a.k.holds {
 		if h.token == r.Token {
-			byToken = h
+			a.byToken = h
 		}
 	}
-	fail := func(text string) { n.say(from, r.Send, Failed, text) }
-	done := func(holds ...*naiveClaim) {
-		text := ""
-		for _, h := range holds {
-			text += "hold " + h.id + " "
-		}
-		n.say(from, r.Send, Done, strings.TrimSpace(text))
-	}
-	lost := sharelock.ErrStaleToken.Error()
-	if len(k.holds) == 0 {
-		lost = sharelock.ErrNotHeld.Error()
+	if len(a.k.holds) == 0 {
+		a.lost = sharelock.ErrNotHeld
 	}
 	switch r.Kind {
 	case Acquire:
-		n.acquire(from, r, k, c, held)
+		n.acquire(from, r, a.k, a.c, a.held)
 	case Renew:
-		switch {
-		case byToken != nil:
-			if r.TTL > 0 {
-				byToken.ttl = r.TTL
-			}
-			byToken.ends = n.now + byToken.ttl + byToken.ttl/10
-			done(byToken)
-		case n.quarantine > 0:
-			fail(sharelock.ErrStaleToken.Error())
-		default:
-			fail(lost)
-		}
+		a.renew()
 	case Release, ReleaseClient:
-		if r.Kind == ReleaseClient {
-			byToken, lost = nil, sharelock.ErrNotHeld.Error()
-			for _, h := range slices.Backward(k.holds) {
-				if h.client == r.ClientID {
-					byToken = h
-				}
-			}
-		}
-		switch {
-		case byToken != nil:
-			done(byToken)
-			n.endHold(r.Key, byToken, byToken.resent || byToken.own && !r.SentOnce)
-		case n.quarantine > 0:
-			n.say(from, r.Send, Done, "hold")
-		default:
-			fail(lost)
-		}
+		a.release()
 	case Force:
-		var ended []*naiveClaim
-		for _, h := range k.holds {
-			if r.Token == 0 || h == byToken {
-				ended = append(ended, h)
-			}
-		}
-		switch {
-		case len(ended) > 0:
-			for _, h := range ended {
-				n.endHold(r.Key, h, true)
-			}
-			done(ended...)
-		case n.quarantine > 0:
-			fail(sharelock.ErrQuarantined.Error())
-		default:
-			fail(lost)
-		}
-	case Get:
-		switch {
-		case n.quarantine > 0:
-			fail(sharelock.ErrQuarantined.Error())
-		case n.keys[r.Key] == nil:
-			fail(sharelock.ErrNotHeld.Error())
-		default:
-			done(k.holds...)
-		}
-	case Check:
-		switch {
-		case byToken != nil:
-			n.replies = append(n.replies, "current")
-			done(k.holds...)
-		case n.quarantine > 0:
-			fail(sharelock.ErrQuarantined.Error())
-		default:
-			done(k.holds...)
-		}
-	case Cancel:
-		switch {
-		case c == nil:
-			n.remember(r.Key, r.RequestID)
-		case held && r.Drop:
-			n.endHold(r.Key, c, true)
-		case held || c.ref != from && c.ref.Alive():
-		default:
-			n.endWaiter(r.Key, c, c.own || c.resent || c.sentAgain || r.Send > 1)
-		}
-		done()
-	case Detach:
-		if c != nil && !held && c.ref.Caller != nil && (c.ref == from || !c.ref.Alive()) {
-			c.ref = Ref{}
-			n.dirty[r.Key] = true
-		}
-		done()
+		a.force()
+	case Get, Check:
+		a.read()
+	case Cancel, Detach:
+		a.giveUp()
 	}
 	n.finish()
+}
+
+func (a *asked) fail(err error) { a.say(a.from, a.r.Send, Failed, err.Error()) }
+
+func (a *asked) done(holds ...*naiveClaim) {
+	text := ""
+	for _, h := range holds {
+		text += "hold " + h.id + " "
+	}
+	a.say(a.from, a.r.Send, Done, strings.TrimSpace(text))
+}
+
+func (a *asked) renew() {
+	switch h := a.byToken; {
+	case h != nil:
+		if a.r.TTL > 0 {
+			h.ttl = a.r.TTL
+		}
+		h.ends = a.now + h.ttl + h.ttl/10
+		a.done(h)
+	case a.quarantine > 0:
+		a.fail(sharelock.ErrStaleToken)
+	default:
+		a.fail(a.lost)
+	}
+}
+
+func (a *asked) release() {
+	h, lost := a.byToken, a.lost
+	if a.r.Kind == ReleaseClient {
+		h, lost = nil, sharelock.ErrNotHeld
+		for _, x := range slices.Backward(a.k.holds) {
+			if x.client == a.r.ClientID {
+				h = x
+			}
+		}
+	}
+	switch {
+	case h != nil:
+		a.done(h)
+		a.endHold(a.r.Key, h, h.resent || h.own && !a.r.SentOnce)
+	case a.quarantine > 0:
+		a.say(a.from, a.r.Send, Done, "hold")
+	default:
+		a.fail(lost)
+	}
+}
+
+func (a *asked) force() {
+	var ended []*naiveClaim
+	for _, h := range a.k.holds {
+		if a.r.Token == 0 || h == a.byToken {
+			ended = append(ended, h)
+		}
+	}
+	switch {
+	case len(ended) > 0:
+		for _, h := range ended {
+			a.endHold(a.r.Key, h, true)
+		}
+		a.done(ended...)
+	case a.quarantine > 0:
+		a.fail(sharelock.ErrQuarantined)
+	default:
+		a.fail(a.lost)
+	}
+}
+
+func (a *asked) read() {
+	switch {
+	case a.r.Kind == Check && a.byToken != nil:
+		a.replies = append(a.replies, "current")
+		a.done(a.k.holds...)
+	case a.quarantine > 0:
+		a.fail(sharelock.ErrQuarantined)
+	case a.r.Kind == Get && a.keys[a.r.Key] == nil:
+		a.fail(sharelock.ErrNotHeld)
+	default:
+		a.done(a.k.holds...)
+	}
+}
+
+func (a *asked) giveUp() {
+	c, r := a.c, a.r
+	mine := c != nil && (c.ref == a.from || !c.ref.Alive())
+	switch {
+	case r.Kind == Detach:
+		if c != nil && !a.held && c.ref.Caller != nil && mine {
+			c.ref = Ref{}
+			a.dirty[r.Key] = true
+		}
+	case c == nil:
+		a.remember(r.Key, r.RequestID)
+	case a.held && r.Drop:
+		a.endHold(r.Key, c, true)
+	case !a.held && mine:
+		a.endWaiter(r.Key, c, c.own || c.resent || c.sentAgain || r.Send > 1)
+	}
+	a.done()
 }
 
 func (n *naive) acquire(from Ref, r *Request, k *naiveKey, c *naiveClaim, held bool) {

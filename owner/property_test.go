@@ -19,7 +19,7 @@ import (
 // TestMachineAgainstNaive lets a machine, a backup that follows its ops and the
 // naive model live through the same random history.
 func TestMachineAgainstNaive(t *testing.T) {
-	setUnlessGiven(t, "rapid.checks", "1500")
+	setUnlessGiven(t, "rapid.checks", "1000")
 	setUnlessGiven(t, "rapid.steps", "100")
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHistory(t)

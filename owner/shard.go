@@ -15,6 +15,9 @@ const maxParked = 4096
 // that counts suspended time, which timers do not.
 const idleWake = time.Second
 
+// maxAge is the longest that a request may wait here, in whatever queue (Q1).
+const maxAge = 30 * time.Second
+
 // partition is one partition on this member: its copy, and what this member may
 // do with it in the current epoch. Only its shard's loop touches it.
 type partition struct {
@@ -145,7 +148,7 @@ func (sh *shard) handle(now time.Duration, it *item) {
 	}
 	p := sh.part(it.partition)
 	switch {
-	case !p.owned:
+	case !p.owned || now-it.at > maxAge:
 		retry(it.ref, it.req)
 	case !p.active:
 		if len(p.parked) >= maxParked {
@@ -161,6 +164,12 @@ func (sh *shard) handle(now time.Duration, it *item) {
 // step hands one request to the machine. Time spent parked counts against the
 // wait of the request.
 func (sh *shard) step(now time.Duration, p *partition, it *item) {
+	if it.req.TTL > sh.service.maxTTL {
+		// A quarantine would be over before the lock (section 4.3). The node that
+		// took the request has checked it against a file that is not the cluster's.
+		it.ref.Caller.Answer(it.ref.ID, Answer{Outcome: Failed, Send: it.req.Send, Err: sharelock.Invalid("ttl", "is above the mesh's max_ttl")})
+		return
+	}
 	if it.req.Kind == Acquire && it.req.Wait > 0 {
 		if parked := now - it.at; parked > 0 {
 			r := *it.req
@@ -234,13 +243,10 @@ func (sh *shard) flush() {
 		current := sh.epoch == sh.service.cur.Load()
 		for i := range sh.out.Replies {
 			r := &sh.out.Replies[i]
-			switch {
-			case !current:
-				r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})
-			case !valid:
-				r.Ref.Caller.Answer(r.ID, Answer{Outcome: Failed, Send: r.Answer.Send, Err: errLeaseOver})
-			default:
+			if current && valid {
 				r.Ref.Caller.Answer(r.ID, r.Answer)
+			} else {
+				r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})
 			}
 		}
 		clear(sh.out.Replies)
@@ -308,7 +314,15 @@ func (sh *shard) activate(now time.Duration, p *partition, epoch uint32) {
 	parked := p.parked
 	p.parked = nil
 	for i := range parked {
-		sh.step(now, p, &parked[i])
+		it := &parked[i]
+		switch {
+		case it.req.Kind == Acquire && !it.ref.Alive():
+			// Nobody is there to take a grant, and the cancel is behind it.
+		case now-it.at > maxAge:
+			retry(it.ref, it.req)
+		default:
+			sh.step(now, p, it)
+		}
 	}
 }
 
@@ -319,5 +333,3 @@ func (sh *shard) part(p uint32) *partition {
 func retry(ref Ref, r *Request) {
 	ref.Caller.Answer(ref.ID, Answer{Outcome: Retry, Send: r.Send})
 }
-
-var errLeaseOver = &sharelock.Error{Err: sharelock.ErrNoQuorum, Message: "the lease of the key's owner has run out"}

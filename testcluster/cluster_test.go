@@ -19,7 +19,7 @@ const limit = 50 * time.Second
 
 func limited(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(t.Context(), limit+loadTime(t))
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -34,10 +34,10 @@ func must(t *testing.T, err error) {
 // waitQueue returns when n are in line for the key, as node i sees it.
 func waitQueue(ctx context.Context, t *testing.T, c *testcluster.Cluster, i int, key string, n int) {
 	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		lock, err := c.Client(i).Get(ctx, key)
+		lock, err := c.Node(i).Get(ctx, key)
 		if err == nil && len(lock.Waiters) == n {
 			return
 		}

@@ -92,22 +92,21 @@ reached.`,
   sharelock release orders/42 "$token"`,
 		Args: cobra.ExactArgs(1),
 	}
-	cmd = a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, args []string) error {
+	cmd = a.remoteCommand(cmd, withKey(func(key string, _ []string) (call, error) {
 		opts, err := flags.options()
-		if err != nil {
-			return err
-		}
 		opts = append(opts, client.NoRenew())
 		if requestID != "" {
 			opts = append(opts, client.RequestID(requestID))
 		}
-		l, err := c.Acquire(ctx, args[0], opts...)
-		if err != nil {
-			return err
-		}
-		h := l.Hold()
-		return r.print(&sharelockv1.AcquireResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
-	})
+		return func(ctx context.Context, r *remote, c *client.Client) error {
+			l, err := c.Acquire(ctx, key, opts...)
+			if err != nil {
+				return err
+			}
+			h := l.Hold()
+			return r.print(&sharelockv1.AcquireResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
+		}, err
+	}))
 	flags.add(cmd, 0)
 	flags.fs.Lookup("ttl").Usage += " (default: the node's default_ttl)"
 	cmd.Flags().StringVar(&requestID, "request-id", "", "makes a repeated acquire find the same lock")
@@ -127,7 +126,7 @@ func (r *remote) printHold(h sharelock.Hold) error {
 	}
 	add("client", printable(h.ClientID), h.ClientID != "")
 	add("mode", mode(h.Mode, h.Slots), h.ClientID != "")
-	add("ttl", h.TTL.String(), h.TTL != 0)
+	add("ttl", short(h.TTL), h.TTL != 0)
 	add("expires in", short(h.ExpiresIn), h.ExpiresIn != 0)
 	add("safe for", short(h.SafeFor), h.SafeFor != 0)
 	add("node", printable(h.Node), h.Node != "")

@@ -46,50 +46,92 @@ type key struct {
 // keys is the table of all settings, in the order of the README's.
 func keys() []key {
 	return []key{
-		{"node.name", "node-name", "name of this node, unique in the mesh (default: the host name)",
-			text(func(c *config) *string { return &c.mesh.Name })},
-		{"node.data_dir", "data-dir", "directory of Raft's few records; empty keeps them in memory",
-			text(func(c *config) *string { return &c.mesh.DataDir })},
-		{"http.listen", "http-listen", "address for HTTP",
-			text(func(c *config) *string { return &c.mesh.HTTPListen })},
-		{"grpc.listen", "grpc-listen", "address for gRPC",
-			text(func(c *config) *string { return &c.mesh.GRPCListen })},
-		{"grpc.reflection", "", "",
-			boolean(func(c *config) *bool { return &c.mesh.Reflection })},
-		{"mesh.peer_listen", "peer-listen", "address for other members",
-			text(func(c *config) *string { return &c.mesh.PeerListen })},
-		{"mesh.peer_advertise", "peer-advertise", "where other members reach peer-listen, if elsewhere",
-			text(func(c *config) *string { return &c.mesh.PeerAdvertise })},
-		{"mesh.gossip_listen", "gossip-listen", "address for gossip, TCP and UDP",
-			text(func(c *config) *string { return &c.mesh.GossipListen })},
-		{"mesh.gossip_advertise", "gossip-advertise", "where other members reach gossip-listen, if elsewhere",
-			text(func(c *config) *string { return &c.mesh.GossipAdvertise })},
-		{"mesh.seeds", "seeds", "gossip addresses of the first members, comma-separated, the same on every node",
-			list(func(c *config) *[]string { return &c.mesh.Seeds })},
-		{"mesh.cluster", "cluster", "name of the mesh",
-			text(func(c *config) *string { return &c.mesh.Cluster })},
-		{"mesh.lease", "", "",
-			duration(func(c *config) *time.Duration { return &c.mesh.Lease })},
-		{"ring.partitions", "", "",
-			integer(func(c *config) *int { return &c.mesh.Partitions })},
-		{"ring.replicas", "", "",
-			integer(func(c *config) *int { return &c.mesh.Replicas })},
-		{"locks.default_ttl", "", "",
-			duration(func(c *config) *time.Duration { return &c.mesh.DefaultTTL })},
-		{"locks.max_ttl", "", "",
-			duration(func(c *config) *time.Duration { return &c.mesh.MaxTTL })},
-		{"locks.default_wait", "", "",
-			duration(func(c *config) *time.Duration { return &c.mesh.DefaultWait })},
-		{"locks.max_wait", "", "",
-			duration(func(c *config) *time.Duration { return &c.mesh.MaxWait })},
-		{"locks.max_waiters_per_key", "", "",
-			integer(func(c *config) *int { return &c.mesh.MaxWaitersPerKey })},
-		{"locks.max_locks", "", "",
-			integer(func(c *config) *int { return &c.mesh.MaxLocks })},
+		{
+			"node.name", "node-name", "name of this node, unique in the mesh (default: the host name)",
+			text(func(c *config) *string { return &c.mesh.Name }),
+		},
+		{
+			"node.data_dir", "data-dir", "directory of Raft's few records; empty keeps them in memory",
+			text(func(c *config) *string { return &c.mesh.DataDir }),
+		},
+		{
+			"http.listen", "http-listen", "address for HTTP",
+			text(func(c *config) *string { return &c.mesh.HTTPListen }),
+		},
+		{
+			"grpc.listen", "grpc-listen", "address for gRPC",
+			text(func(c *config) *string { return &c.mesh.GRPCListen }),
+		},
+		{
+			"grpc.reflection", "", "",
+			boolean(func(c *config) *bool { return &c.mesh.Reflection }),
+		},
+		{
+			"mesh.peer_listen", "peer-listen", "address for other members",
+			text(func(c *config) *string { return &c.mesh.PeerListen }),
+		},
+		{
+			"mesh.peer_advertise", "peer-advertise", "where other members reach peer-listen, if elsewhere",
+			text(func(c *config) *string { return &c.mesh.PeerAdvertise }),
+		},
+		{
+			"mesh.gossip_listen", "gossip-listen", "address for gossip, TCP and UDP",
+			text(func(c *config) *string { return &c.mesh.GossipListen }),
+		},
+		{
+			"mesh.gossip_advertise", "gossip-advertise", "where other members reach gossip-listen, if elsewhere",
+			text(func(c *config) *string { return &c.mesh.GossipAdvertise }),
+		},
+		{
+			"mesh.seeds", "seeds", "gossip addresses of the first members, comma-separated, the same on every node",
+			list(func(c *config) *[]string { return &c.mesh.Seeds }),
+		},
+		{
+			"mesh.cluster", "cluster", "name of the mesh",
+			text(func(c *config) *string { return &c.mesh.Cluster }),
+		},
+		{
+			"mesh.lease", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.Lease }),
+		},
+		{
+			"ring.partitions", "", "",
+			integer(func(c *config) *int { return &c.mesh.Partitions }),
+		},
+		{
+			"ring.replicas", "", "",
+			integer(func(c *config) *int { return &c.mesh.Replicas }),
+		},
+		{
+			"locks.default_ttl", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.DefaultTTL }),
+		},
+		{
+			"locks.max_ttl", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.MaxTTL }),
+		},
+		{
+			"locks.default_wait", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.DefaultWait }),
+		},
+		{
+			"locks.max_wait", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.MaxWait }),
+		},
+		{
+			"locks.max_waiters_per_key", "", "",
+			integer(func(c *config) *int { return &c.mesh.MaxWaitersPerKey }),
+		},
+		{
+			"locks.max_locks", "", "",
+			integer(func(c *config) *int { return &c.mesh.MaxLocks }),
+		},
 		{"log.level", "log-level", "debug, info, warn or error", setLevel},
 		{"log.format", "log-format", "text or json", setFormat},
-		{"shutdown_timeout", "", "",
-			duration(func(c *config) *time.Duration { return &c.mesh.ShutdownTimeout })},
+		{
+			"shutdown_timeout", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.ShutdownTimeout }),
+		},
 	}
 }
 

@@ -86,7 +86,20 @@ func (a *app) dev(ctx context.Context, c config, count, port int) error {
 		return &exitError{code: exitSignal + number(sig)}
 	}
 	a.printDev(nodes)
-	return a.supervise(ctx, c, nodes, signals)
+	ended, quit := firstEnd(nodes)
+	defer quit()
+	// The nodes are in memory and end together: there is nobody to hand over to, so
+	// there is no order to leave in.
+	defer killAll(nodes)
+	select {
+	case n := <-ended:
+		if err := n.Err(); err != nil {
+			return failed(err)
+		}
+	case <-signals:
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 // startDev starts the nodes; those it has started come back with an error, too.
@@ -127,6 +140,30 @@ func waitReady(ctx context.Context, nodes []node) error {
 		}
 	}
 	return nil
+}
+
+// firstEnd tells which node ends first by itself. quit gives up waiting.
+func firstEnd(nodes []node) (ended <-chan node, quit func()) {
+	c, stop := make(chan node), make(chan struct{})
+	for _, n := range nodes {
+		go func() {
+			select {
+			case <-n.Done():
+				select {
+				case c <- n:
+				case <-stop:
+				}
+			case <-stop:
+			}
+		}()
+	}
+	return c, func() { close(stop) }
+}
+
+func killAll(nodes []node) {
+	for _, n := range nodes {
+		n.Kill()
+	}
 }
 
 // printDev says where the nodes are and what to try.

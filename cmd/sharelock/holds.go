@@ -24,17 +24,16 @@ usage, 69 the mesh cannot be reached.`,
 		Example: `  sharelock renew orders/42 256460173377011713 --ttl 30s`,
 		Args:    cobra.ExactArgs(2),
 	}
-	cmd = a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, args []string) error {
-		token, err := parseToken(args[1])
-		if err != nil {
-			return err
-		}
-		h, err := c.Renew(ctx, args[0], token, ttl)
-		if err != nil {
-			return err
-		}
-		return r.print(&sharelockv1.RenewResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
-	})
+	cmd = a.remoteCommand(cmd, withKey(func(key string, rest []string) (call, error) {
+		token, err := parseToken(rest[0])
+		return func(ctx context.Context, r *remote, c *client.Client) error {
+			h, err := c.Renew(ctx, key, token, ttl)
+			if err != nil {
+				return err
+			}
+			return r.print(&sharelockv1.RenewResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
+		}, err
+	}))
 	cmd.Flags().DurationVar(&ttl, "ttl", 0, "a new TTL (default: as it was)")
 	return cmd
 }
@@ -60,28 +59,37 @@ usage, 69 the mesh cannot be reached.`,
   sharelock release orders/42 --force --reason "worker 7 is gone"`,
 		Args: cobra.RangeArgs(1, 2),
 	}
-	cmd = a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, args []string) error {
+	cmd = a.remoteCommand(cmd, withKey(func(key string, rest []string) (call, error) {
 		var token sharelock.Token
+		var err error
 		switch {
-		case len(args) == 2:
-			var err error
-			if token, err = parseToken(args[1]); err != nil {
-				return err
-			}
+		case len(rest) > 0:
+			token, err = parseToken(rest[0])
 		case !force:
-			return usageError("name the token, too, or use --force")
+			err = usageError("name the token, too, or use --force")
 		}
 		if reason != "" && !force {
-			return usageError("--reason goes with --force")
+			err = usageError("--reason goes with --force")
 		}
-		if !force {
-			h, err := c.ReleaseToken(ctx, args[0], token)
+		if force {
+			return forceRelease(key, token, reason), err
+		}
+		return func(ctx context.Context, r *remote, c *client.Client) error {
+			h, err := c.ReleaseToken(ctx, key, token)
 			if err != nil {
 				return err
 			}
 			return r.print(&sharelockv1.ReleaseResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
-		}
-		holds, err := c.ForceRelease(ctx, args[0], token, reason)
+		}, err
+	}))
+	cmd.Flags().BoolVar(&force, "force", false, "take the lock away from its holder")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the log; with --force")
+	return cmd
+}
+
+func forceRelease(key string, token sharelock.Token, reason string) call {
+	return func(ctx context.Context, r *remote, c *client.Client) error {
+		holds, err := c.ForceRelease(ctx, key, token, reason)
 		if err != nil {
 			return err
 		}
@@ -90,8 +98,5 @@ usage, 69 the mesh cannot be reached.`,
 			message.Hold = message.Holds[0]
 		}
 		return r.print(message, func() error { return table(r.app.stdout, holdRows(holds)) })
-	})
-	cmd.Flags().BoolVar(&force, "force", false, "take the lock away from its holder")
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for the log; with --force")
-	return cmd
+	}
 }

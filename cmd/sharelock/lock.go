@@ -77,6 +77,9 @@ CMD was stopped; 126 CMD cannot be run; 127 CMD was not found.`,
 		if err != nil {
 			return err
 		}
+		if err := sharelock.CheckKey(args[0]); err != nil {
+			return usageError("%w", err)
+		}
 		return a.lock(cmd.Context(), r, args[0], args[1:], opts, conflict)
 	}
 	return cmd

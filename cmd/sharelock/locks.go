@@ -28,13 +28,15 @@ cannot be reached, or cannot know.`,
   sharelock get orders/42 -o json | jq '.lock.holds[].clientId'`,
 		Args: cobra.ExactArgs(1),
 	}
-	return a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, args []string) error {
-		l, err := c.Get(ctx, args[0])
-		if err != nil {
-			return err
-		}
-		return r.print(&sharelockv1.GetResponse{Lock: sharelockv1.LockToProto(l)}, func() error { return r.printLock(l) })
-	})
+	return a.remoteCommand(cmd, withKey(func(key string, _ []string) (call, error) {
+		return func(ctx context.Context, r *remote, c *client.Client) error {
+			l, err := c.Get(ctx, key)
+			if err != nil {
+				return err
+			}
+			return r.print(&sharelockv1.GetResponse{Lock: sharelockv1.LockToProto(l)}, func() error { return r.printLock(l) })
+		}, nil
+	}))
 }
 
 func (r *remote) printLock(l sharelock.Lock) error {
@@ -67,7 +69,7 @@ func holdRows(holds []sharelock.Hold) [][]string {
 	rows := [][]string{{"TOKEN", "CLIENT", "MODE", "TTL", "EXPIRES IN", "METADATA"}}
 	for _, h := range holds {
 		rows = append(rows, []string{
-			h.Token.String(), orNone(h.ClientID), mode(h.Mode, h.Slots), h.TTL.String(), short(h.ExpiresIn), pairs(h.Metadata),
+			h.Token.String(), orNone(h.ClientID), mode(h.Mode, h.Slots), short(h.TTL), short(h.ExpiresIn), pairs(h.Metadata),
 		})
 	}
 	return rows
@@ -110,20 +112,22 @@ cannot be reached.`,
   sharelock list --client worker-7 -o json | jq -r '.locks[].key'`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	cmd = a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, args []string) error {
+	cmd = a.remoteCommand(cmd, func(args []string) (call, error) {
 		if limit < 0 {
-			return usageError("--limit: %d is negative", limit)
+			return nil, usageError("--limit: %d is negative", limit)
 		}
 		req := sharelock.ListRequest{ClientID: holder}
 		if len(args) == 1 {
 			req.Prefix = args[0]
 		}
-		page, err := listAll(ctx, c, req, limit)
-		if err != nil {
-			return err
-		}
-		message := &sharelockv1.ListResponse{Locks: sharelockv1.LocksToProto(page.Locks), NextPageToken: page.NextPageToken}
-		return r.print(message, func() error { return table(r.app.stdout, lockRows(page.Locks)) })
+		return func(ctx context.Context, r *remote, c *client.Client) error {
+			page, err := listAll(ctx, c, req, limit)
+			if err != nil {
+				return err
+			}
+			message := &sharelockv1.ListResponse{Locks: sharelockv1.LocksToProto(page.Locks), NextPageToken: page.NextPageToken}
+			return r.print(message, func() error { return table(r.app.stdout, lockRows(page.Locks)) })
+		}, nil
 	})
 	cmd.Flags().StringVar(&holder, "client", "", "only keys that this client holds or waits for")
 	cmd.Flags().IntVar(&limit, "limit", 0, "show at most this many keys (default: all)")

@@ -53,7 +53,13 @@ type app struct {
 
 func notify(sigs ...os.Signal) (<-chan os.Signal, func()) {
 	c := make(chan os.Signal, 16)
-	signal.Notify(c, sigs...)
+	for _, sig := range sigs {
+		// Whoever started us with a signal ignored, as nohup does, means it, for CMD,
+		// too.
+		if !signal.Ignored(sig) {
+			signal.Notify(c, sig)
+		}
+	}
 	return c, func() { signal.Stop(c) }
 }
 
@@ -157,6 +163,9 @@ func (i interrupted) Error() string { return i.sig.String() }
 func callError(err error) error {
 	if err == nil {
 		return nil
+	}
+	if _, ok := errors.AsType[*exitError](err); ok {
+		return err
 	}
 	code := exitFailed
 	switch {

@@ -21,12 +21,14 @@ func (a *app) membersCommand() *cobra.Command {
   sharelock members --server 10.0.0.2:50052 -o json`,
 		Args: cobra.NoArgs,
 	}
-	return a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, _ []string) error {
-		m, err := c.Mesh(ctx)
-		if err != nil {
-			return err
-		}
-		return r.print(m, func() error { return r.printMesh(m) })
+	return a.remoteCommand(cmd, func([]string) (call, error) {
+		return func(ctx context.Context, r *remote, c *client.Client) error {
+			m, err := c.Mesh(ctx)
+			if err != nil {
+				return err
+			}
+			return r.print(m, func() error { return r.printMesh(m) })
+		}, nil
 	})
 }
 
@@ -75,24 +77,28 @@ func (a *app) locateCommand() *cobra.Command {
 		Example: `  sharelock locate orders/42`,
 		Args:    cobra.ExactArgs(1),
 	}
-	return a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, args []string) error {
-		where, err := c.Locate(ctx, args[0])
-		if err != nil {
-			return err
-		}
-		return r.print(where, func() error {
-			backups := make([]string, len(where.GetBackups()))
-			for i, b := range where.GetBackups() {
-				backups[i] = printable(b)
+	return a.remoteCommand(cmd, withKey(func(key string, _ []string) (call, error) {
+		return func(ctx context.Context, r *remote, c *client.Client) error {
+			where, err := c.Locate(ctx, key)
+			if err != nil {
+				return err
 			}
-			return table(r.app.stdout, [][]string{
-				{"key", printable(where.GetKey())},
-				{"partition", number32(where.GetPartition())},
-				{"owner", orNone(where.GetOwner())},
-				{"backups", orDash(strings.Join(backups, ", "))},
-				{"epoch", number32(where.GetEpoch())},
-			})
-		})
+			return r.print(where, func() error { return r.printLocation(where) })
+		}, nil
+	}))
+}
+
+func (r *remote) printLocation(where *sharelockv1.LocateResponse) error {
+	backups := make([]string, len(where.GetBackups()))
+	for i, b := range where.GetBackups() {
+		backups[i] = printable(b)
+	}
+	return table(r.app.stdout, [][]string{
+		{"key", printable(where.GetKey())},
+		{"partition", number32(where.GetPartition())},
+		{"owner", orNone(where.GetOwner())},
+		{"backups", orDash(strings.Join(backups, ", "))},
+		{"epoch", number32(where.GetEpoch())},
 	})
 }
 
@@ -107,13 +113,15 @@ sent to that node alone, and once. For administrators.`,
 		Example: `  sharelock leave --server 10.0.0.3:50052`,
 		Args:    cobra.NoArgs,
 	}
-	return a.remoteCommand(cmd, func(ctx context.Context, r *remote, c *client.Client, _ []string) error {
-		if err := c.Leave(ctx); err != nil {
-			return err
-		}
-		return r.print(&sharelockv1.LeaveResponse{}, func() error {
-			_, err := fmt.Fprintf(r.app.stdout, "%s has left\n", r.servers)
-			return err
-		})
+	return a.remoteCommand(cmd, func([]string) (call, error) {
+		return func(ctx context.Context, r *remote, c *client.Client) error {
+			if err := c.Leave(ctx); err != nil {
+				return err
+			}
+			return r.print(&sharelockv1.LeaveResponse{}, func() error {
+				_, err := fmt.Fprintf(r.app.stdout, "%s has left\n", r.servers)
+				return err
+			})
+		}, nil
 	})
 }

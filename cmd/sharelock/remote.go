@@ -35,8 +35,13 @@ type remote struct {
 	timeout  time.Duration
 }
 
-// remoteCommand completes a client command: its flags, and a client for run.
-func (a *app) remoteCommand(cmd *cobra.Command, run func(ctx context.Context, r *remote, c *client.Client, args []string) error) *cobra.Command {
+// call is what a client command does at the mesh.
+type call func(ctx context.Context, r *remote, c *client.Client) error
+
+// remoteCommand completes a client command: with its flags, and with a client for
+// the call that prepare makes of the arguments. What is wrong with those is said
+// before anybody is called.
+func (a *app) remoteCommand(cmd *cobra.Command, prepare func(args []string) (call, error)) *cobra.Command {
 	r := &remote{app: a}
 	r.addFlags(cmd)
 	cmd.Flags().StringVarP(&r.output, "output", "o", "text", "text or json (the message of the API)")
@@ -44,13 +49,17 @@ func (a *app) remoteCommand(cmd *cobra.Command, run func(ctx context.Context, r 
 		if r.output != "text" && r.output != "json" {
 			return usageError("--output: want text or json, got %q", r.output)
 		}
+		do, err := prepare(args)
+		if err != nil {
+			return err
+		}
 		ctx, stop := a.interruptible(cmd.Context())
 		defer stop()
 		c, err := r.dial(ctx)
 		if err != nil {
 			return err
 		}
-		err = run(ctx, r, c, args)
+		err = do(ctx, r, c)
 		// Close waits for what an interrupted acquire has left to settle.
 		if closing := c.Close(); err == nil {
 			err = closing
@@ -58,6 +67,16 @@ func (a *app) remoteCommand(cmd *cobra.Command, run func(ctx context.Context, r 
 		return callError(err)
 	}
 	return cmd
+}
+
+// withKey is prepare for commands whose first argument is a key.
+func withKey(do func(key string, rest []string) (call, error)) func(args []string) (call, error) {
+	return func(args []string) (call, error) {
+		if err := sharelock.CheckKey(args[0]); err != nil {
+			return nil, usageError("%w", err)
+		}
+		return do(args[0], args[1:])
+	}
 }
 
 func (r *remote) addFlags(cmd *cobra.Command) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -109,21 +108,18 @@ func (a *app) serve(ctx context.Context, c config) error {
 	}
 	at := n.Addrs()
 	c.mesh.Logger.Info("node started", "node", c.mesh.Name, "http", at.HTTP, "grpc", at.GRPC, "peer", at.Peer, "gossip", at.Gossip)
-	return a.supervise(ctx, c, []node{n}, signals)
+	return a.supervise(ctx, c, n, signals)
 }
 
-// supervise waits for the end of the nodes: by a signal, or by one of their own.
-func (a *app) supervise(ctx context.Context, c config, nodes []node, signals <-chan os.Signal) error {
-	ended, release := firstEnd(nodes)
-	defer release()
+// supervise waits for the end of the node: by a signal, or by itself.
+func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os.Signal) error {
 	select {
-	case n := <-ended:
-		err := n.Err()
-		killAll(nodes)
-		if err == nil {
-			return nil // it left because it was asked to
+	case <-n.Done():
+		n.Kill()
+		if err := n.Err(); err != nil {
+			return failed(err)
 		}
-		return failed(err)
+		return nil // it left because it was asked to
 	case sig := <-signals:
 		c.mesh.Logger.Info("leaving", "signal", sig.String(), "timeout", c.mesh.ShutdownTimeout)
 	case <-ctx.Done():
@@ -132,7 +128,7 @@ func (a *app) supervise(ctx context.Context, c config, nodes []node, signals <-c
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.mesh.ShutdownTimeout)
 	defer cancel()
 	stopped := make(chan error, 1)
-	go func() { stopped <- stopAll(bounded, nodes) }()
+	go func() { stopped <- n.Stop(bounded) }()
 	select {
 	case err := <-stopped:
 		if err != nil {
@@ -143,47 +139,13 @@ func (a *app) supervise(ctx context.Context, c config, nodes []node, signals <-c
 		killed := make(chan struct{})
 		go func() {
 			defer close(killed)
-			killAll(nodes)
+			n.Kill()
 		}()
 		select {
 		case <-killed:
 		case <-time.After(killTime):
 		}
 		return &exitError{exitSignal + number(sig), fmt.Errorf("ended at once by a second signal: %v", sig)}
-	}
-}
-
-// firstEnd tells which node ends first by itself. release gives up waiting.
-func firstEnd(nodes []node) (ended <-chan node, release func()) {
-	c, quit := make(chan node), make(chan struct{})
-	for _, n := range nodes {
-		go func() {
-			select {
-			case <-n.Done():
-				select {
-				case c <- n:
-				case <-quit:
-				}
-			case <-quit:
-			}
-		}()
-	}
-	return c, func() { close(quit) }
-}
-
-// stopAll stops the nodes one after the other, so that each can hand over to the
-// rest.
-func stopAll(ctx context.Context, nodes []node) error {
-	var errs []error
-	for _, n := range nodes {
-		errs = append(errs, n.Stop(ctx))
-	}
-	return errors.Join(errs...)
-}
-
-func killAll(nodes []node) {
-	for _, n := range nodes {
-		n.Kill()
 	}
 }
 

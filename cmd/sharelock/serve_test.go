@@ -244,7 +244,7 @@ func TestDev(t *testing.T) {
 				t.Fatalf("got %d nodes, want %d", len(nodes()), count)
 			}
 			for i, n := range nodes() {
-				if n.cfg.Name != devName(i) || n.cfg.DataDir != "" || n.did() != "start wait stop" {
+				if n.cfg.Name != devName(i) || n.cfg.DataDir != "" || n.did() != "start wait kill" {
 					t.Errorf("node %d: name %q, data dir %q, did %q", i, n.cfg.Name, n.cfg.DataDir, n.did())
 				}
 				if alone := count == 1; n.cfg.Found != alone || (len(n.cfg.Seeds) == 0) != alone {
@@ -257,6 +257,15 @@ func TestDev(t *testing.T) {
 		})
 	}
 	a := newApp()
+	withNodes(a, func(n *fakeNode) {
+		if n.cfg.Name == "c" {
+			n.end(errors.New("c is gone"))
+		}
+	})
+	a.command(t, exitFailed, "dev")
+	oneLineOf(t, a)
+
+	a = newApp()
 	nodes := withNodes(a, func(n *fakeNode) {
 		if n.cfg.Name == "b" {
 			n.ready = errors.New("never")

@@ -46,12 +46,20 @@ func orDash(s string) string {
 	return s
 }
 
-// short is a duration as precise as people need it.
+// short is a duration as precise as people need it, and never more than there is.
 func short(d time.Duration) string {
-	switch {
-	case d >= time.Second:
-		return d.Round(100 * time.Millisecond).String()
-	default:
-		return d.Round(time.Millisecond).String()
+	if d >= time.Second {
+		d = d.Truncate(100 * time.Millisecond)
+	} else {
+		d = d.Truncate(time.Millisecond)
 	}
+	s := d.String()
+	// 1h0m0s says no more than 1h.
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

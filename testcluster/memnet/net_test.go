@@ -97,6 +97,14 @@ func TestNetCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		expectNothing(t, atB, time.Hour)
+		if _, err := n.Host("a").Listen(":80"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := n.Host("b").Dial(ctx, "a:80"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("dial whose answer is cut off: %v, want the deadline", err)
+		}
 		n.Mend("a", "b")
 		expect(t, atB, "onetwo")
 		expectError(t, atB, io.EOF)
@@ -190,6 +198,8 @@ func TestNetKillAndCrash(t *testing.T) {
 					t.Fatal(err)
 				}
 				atA, atB := pair(t, n)
+				n.Delay("a", "b", time.Second)
+				send(t, atA, "on its way")
 				test.fault(n)
 
 				expectError(t, atA, net.ErrClosed)

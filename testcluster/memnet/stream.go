@@ -56,16 +56,14 @@ type stream struct {
 // send puts a segment on its way; the network's lock is held.
 func (s *stream) send(seg segment) {
 	seg.due = time.Now().Add(s.net.delay(s.from, s.to))
-	if n := len(s.flying); n > 0 && seg.due.Before(s.flying[n-1].due) {
-		seg.due = s.flying[n-1].due // TCP keeps the order
-	}
 	s.held += len(seg.data)
 	s.flying = append(s.flying, seg)
 	s.pump()
 }
 
 // pump lets arrive what is due, and sets the timer for the rest. It is called
-// when a segment is sent, when one falls due and when a fault ends.
+// when a segment is sent, when one falls due and when a fault ends. A segment
+// that is due waits for those before it, as in TCP.
 func (s *stream) pump() {
 	if s.timer != nil {
 		s.timer.Stop()

@@ -110,6 +110,9 @@ func LockToProto(l sharelock.Lock) *Lock {
 		Epoch:     l.Epoch,
 		Holds:     HoldsToProto(l.Holds),
 		Waiters:   each(l.Waiters, WaiterToProto),
+		// A sharelock.Lock lists all of them.
+		HoldCount:   clampUint32(len(l.Holds)),
+		WaiterCount: clampUint32(len(l.Waiters)),
 	}
 	if l.Quarantine > 0 {
 		m.Quarantine = durationpb.New(l.Quarantine)

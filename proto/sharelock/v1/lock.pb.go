@@ -300,7 +300,11 @@ type Lock struct {
 	Waiters []*Waiter `protobuf:"bytes,6,rep,name=waiters,proto3" json:"waiters,omitempty"`
 	// How long the partition will still grant nothing because its state was lost;
 	// absent when it is not in quarantine.
-	Quarantine    *durationpb.Duration `protobuf:"bytes,7,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
+	Quarantine *durationpb.Duration `protobuf:"bytes,7,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
+	// How many hold and wait in all: at most the first 1000 of each are listed by
+	// Get, the first 100 by List.
+	HoldCount     uint32 `protobuf:"varint,8,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`
+	WaiterCount   uint32 `protobuf:"varint,9,opt,name=waiter_count,json=waiterCount,proto3" json:"waiter_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -382,6 +386,20 @@ func (x *Lock) GetQuarantine() *durationpb.Duration {
 		return x.Quarantine
 	}
 	return nil
+}
+
+func (x *Lock) GetHoldCount() uint32 {
+	if x != nil {
+		return x.HoldCount
+	}
+	return 0
+}
+
+func (x *Lock) GetWaiterCount() uint32 {
+	if x != nil {
+		return x.WaiterCount
+	}
+	return 0
 }
 
 type AcquireRequest struct {
@@ -910,8 +928,11 @@ func (x *ListRequest) GetPageToken() string {
 type ListResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Locks []*Lock                `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
-	// Empty on the last page.
+	// Empty on the last page. A page may be shorter than asked for.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Partitions whose state was lost and which are in quarantine: locks that may
+	// still exist there are not listed.
+	Quarantined   uint32 `protobuf:"varint,3,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -958,6 +979,13 @@ func (x *ListResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *ListResponse) GetQuarantined() uint32 {
+	if x != nil {
+		return x.Quarantined
+	}
+	return 0
 }
 
 type CheckTokenRequest struct {
@@ -1794,7 +1822,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\bmetadata\x18\x06 \x03(\v2\".sharelock.v1.Waiter.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf7\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb9\x02\n" +
 	"\x04Lock\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x14\n" +
@@ -1804,7 +1832,10 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\awaiters\x18\x06 \x03(\v2\x14.sharelock.v1.WaiterR\awaiters\x129\n" +
 	"\n" +
 	"quarantine\x18\a \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"quarantine\"\xfd\x02\n" +
+	"quarantine\x12\x1d\n" +
+	"\n" +
+	"hold_count\x18\b \x01(\rR\tholdCount\x12!\n" +
+	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount\"\xfd\x02\n" +
 	"\x0eAcquireRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x1d\n" +
@@ -1842,10 +1873,11 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"`\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"\x82\x01\n" +
 	"\fListResponse\x12(\n" +
 	"\x05locks\x18\x01 \x03(\v2\x12.sharelock.v1.LockR\x05locks\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\";\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12 \n" +
+	"\vquarantined\x18\x03 \x01(\rR\vquarantined\";\n" +
 	"\x11CheckTokenRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\"T\n" +

@@ -879,8 +879,10 @@ func (*ProbeRequest) Descriptor() ([]byte, []int) {
 }
 
 type ProbeResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The cluster that the process follows; empty is none.
+	ClusterId     []byte `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -920,6 +922,13 @@ func (x *ProbeResponse) GetEpoch() uint32 {
 		return x.Epoch
 	}
 	return 0
+}
+
+func (x *ProbeResponse) GetClusterId() []byte {
+	if x != nil {
+		return x.ClusterId
+	}
+	return nil
 }
 
 type JoinRequest struct {
@@ -1924,9 +1933,13 @@ func (x *ListRequest) GetLimit() uint32 {
 }
 
 type ListResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Locks         []*Lock                `protobuf:"bytes,2,rep,name=locks,proto3" json:"locks,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Locks []*Lock                `protobuf:"bytes,2,rep,name=locks,proto3" json:"locks,omitempty"`
+	// There are more after the last of them.
+	More bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	// Partitions whose state was lost, so that keys may be missing.
+	Quarantined   uint32 `protobuf:"varint,4,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1973,6 +1986,20 @@ func (x *ListResponse) GetLocks() []*Lock {
 		return x.Locks
 	}
 	return nil
+}
+
+func (x *ListResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *ListResponse) GetQuarantined() uint32 {
+	if x != nil {
+		return x.Quarantined
+	}
+	return 0
 }
 
 type LinkRequest struct {
@@ -2544,7 +2571,10 @@ type Lock struct {
 	Waiters      []*Waiter              `protobuf:"bytes,5,rep,name=waiters,proto3" json:"waiters,omitempty"`
 	QuarantineNs int64                  `protobuf:"varint,6,opt,name=quarantine_ns,json=quarantineNs,proto3" json:"quarantine_ns,omitempty"`
 	// Name of the owner.
-	Owner         string `protobuf:"bytes,7,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,7,opt,name=owner,proto3" json:"owner,omitempty"`
+	// How many hold and wait, if more than are listed.
+	HoldCount     uint32 `protobuf:"varint,8,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`
+	WaiterCount   uint32 `protobuf:"varint,9,opt,name=waiter_count,json=waiterCount,proto3" json:"waiter_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2626,6 +2656,20 @@ func (x *Lock) GetOwner() string {
 		return x.Owner
 	}
 	return ""
+}
+
+func (x *Lock) GetHoldCount() uint32 {
+	if x != nil {
+		return x.HoldCount
+	}
+	return 0
+}
+
+func (x *Lock) GetWaiterCount() uint32 {
+	if x != nil {
+		return x.WaiterCount
+	}
+	return 0
 }
 
 // Found is the first command of a cluster.
@@ -2869,9 +2913,11 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x0fPromiseResponse\x12\x1a\n" +
 	"\bpromised\x18\x01 \x01(\bR\bpromised\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"\x0e\n" +
-	"\fProbeRequest\"%\n" +
+	"\fProbeRequest\"D\n" +
 	"\rProbeResponse\x12\x14\n" +
-	"\x05epoch\x18\x01 \x01(\rR\x05epoch\"w\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\fR\tclusterId\"w\n" +
 	"\vJoinRequest\x121\n" +
 	"\x06member\x18\x01 \x01(\v2\x19.sharelock.peer.v1.MemberR\x06member\x125\n" +
 	"\areached\x18\x02 \x03(\v2\x1b.sharelock.peer.v1.IdentityR\areached\"\xc4\x02\n" +
@@ -2955,10 +3001,12 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x12\x1b\n" +
 	"\tclient_id\x18\x03 \x01(\tR\bclientId\x12\x14\n" +
 	"\x05after\x18\x04 \x01(\tR\x05after\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\rR\x05limit\"S\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\"\x89\x01\n" +
 	"\fListResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12-\n" +
-	"\x05locks\x18\x02 \x03(\v2\x17.sharelock.peer.v1.LockR\x05locks\"<\n" +
+	"\x05locks\x18\x02 \x03(\v2\x17.sharelock.peer.v1.LockR\x05locks\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\x12 \n" +
+	"\vquarantined\x18\x04 \x01(\rR\vquarantined\"<\n" +
 	"\vLinkRequest\x12-\n" +
 	"\x05calls\x18\x01 \x03(\v2\x17.sharelock.peer.v1.CallR\x05calls\"C\n" +
 	"\fLinkResponse\x123\n" +
@@ -3021,7 +3069,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\bmetadata\x18\x06 \x03(\v2'.sharelock.peer.v1.Waiter.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xeb\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xad\x02\n" +
 	"\x04Lock\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x14\n" +
@@ -3029,7 +3077,10 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05holds\x18\x04 \x03(\v2\x17.sharelock.peer.v1.HoldR\x05holds\x123\n" +
 	"\awaiters\x18\x05 \x03(\v2\x19.sharelock.peer.v1.WaiterR\awaiters\x12#\n" +
 	"\rquarantine_ns\x18\x06 \x01(\x03R\fquarantineNs\x12\x14\n" +
-	"\x05owner\x18\a \x01(\tR\x05owner2\xd4\x06\n" +
+	"\x05owner\x18\a \x01(\tR\x05owner\x12\x1d\n" +
+	"\n" +
+	"hold_count\x18\b \x01(\rR\tholdCount\x12!\n" +
+	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\xd4\x06\n" +
 	"\vPeerService\x12P\n" +
 	"\aPromise\x12!.sharelock.peer.v1.PromiseRequest\x1a\".sharelock.peer.v1.PromiseResponse\x12J\n" +
 	"\x05Probe\x12\x1f.sharelock.peer.v1.ProbeRequest\x1a .sharelock.peer.v1.ProbeResponse\x12G\n" +

@@ -1,0 +1,413 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience bounds what a test waits for; none should come near it.
+const patience = 20 * time.Second
+
+// exitCode waits for a command in the background.
+func exitCode(t *testing.T, code <-chan int) int {
+	t.Helper()
+	select {
+	case got := <-code:
+		return got
+	case <-time.After(patience):
+		t.Fatal("the command does not end")
+		return 0
+	}
+}
+
+func TestLock(t *testing.T) {
+	m := startMesh(t)
+	run := func(code int, args ...string) *testApp {
+		t.Helper()
+		a := remoteApp(m)
+		a.stdin = strings.NewReader("from stdin\n")
+		a.command(t, code, append([]string{"lock", "--client-id", "w1"}, args...)...)
+		if m.isHeld("k") {
+			t.Errorf("%v: the key is still held", args)
+		}
+		return a
+	}
+	a := run(exitOK, "k", "--", "sh", "-c", `cat; echo "$SHARELOCK_KEY $SHARELOCK_TOKEN $SHARELOCK_CLIENT_ID"`)
+	if got, want := a.out.String(), "from stdin\nk "+token+" w1\n"; got != want {
+		t.Errorf("got output %q, want %q", got, want)
+	}
+	if a.err.String() != "" {
+		t.Errorf("got stderr %q", a.err)
+	}
+	run(7, "k", "--", "sh", "-c", "exit 7")
+	run(128+15, "k", "--", "sh", "-c", "kill -TERM $$")
+	run(exitOK, "k", "--ttl", "1m", "-s", "--wait", "2s", "--metadata", "a=b", "--", "true")
+	// An argument that looks like a flag is CMD's.
+	if a := run(exitOK, "k", "--", "echo", "-n", "--", "x"); a.out.String() != "-- x" {
+		t.Errorf("got output %q", a.out)
+	}
+	sent := m.calls()
+	if want := "acquire k by w1 ttl 1m0s wait 2s SHARED slots 0 metadata map[a:b]"; !slices.Contains(sent, want) {
+		t.Errorf("got calls %q, want %q among them", sent, want)
+	}
+	if want := "acquire k by w1 ttl 30s wait default EXCLUSIVE slots 0 metadata map[]"; sent[0] != want {
+		t.Errorf("got call %q, want %q", sent[0], want)
+	}
+
+	before := len(sent)
+	run(exitNotFound, "k", "--", "/no/such/command")
+	run(exitNotFound, "k", "--", "no-such-command")
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(exitCannotRun, "k", "--", plain)
+	if after := len(m.calls()); after != before {
+		t.Errorf("%d calls for commands that cannot run", after-before)
+	}
+	// What cannot be seen before: the lock is given back.
+	broken := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(broken, []byte("#!/no/such/interpreter\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run(exitCannotRun, "k", "--", broken)
+}
+
+func TestLockNotObtained(t *testing.T) {
+	m := startMesh(t)
+	m.take("k", "somebody")
+	for _, test := range []struct {
+		code int
+		args []string
+	}{
+		{exitFailed, []string{"-n"}},
+		{42, []string{"-n", "-E", "42"}},
+		{exitOK, []string{"-n", "-E", "0"}},
+		{42, []string{"--wait", "0s", "-E", "42"}},
+	} {
+		a := remoteApp(m)
+		a.command(t, test.code, slices.Concat([]string{"lock", "k"}, test.args, []string{"--", "echo", "ran"})...)
+		if line := oneLineOf(t, a); !strings.Contains(line, "by somebody") || a.out.String() != "" {
+			t.Errorf("%v: got stderr %q, output %q", test.args, line, a.out)
+		}
+	}
+	m.setCut()
+	a := remoteApp(m)
+	a.command(t, exitUnreachable, "lock", "k", "-E", "42", "--timeout", "50ms", "--", "echo", "ran")
+	oneLineOf(t, a)
+}
+
+// A signal while it waits gives up, without running CMD.
+func TestLockInterruptedWaiting(t *testing.T) {
+	m := startMesh(t)
+	m.take("k", "somebody")
+	a := remoteApp(m)
+	code := a.background("lock", "k", "--wait", "1m", "--", "echo", "ran")
+	m.await(t, 1)
+	a.signals <- syscall.SIGWINCH // means nothing here
+	a.signals <- syscall.SIGHUP
+	if got := exitCode(t, code); got != 128+1 {
+		t.Errorf("got exit code %d, want 129", got)
+	}
+	if a.out.String() != "" || m.waiting() != 0 {
+		t.Errorf("got output %q, %d waiting", a.out, m.waiting())
+	}
+}
+
+// started is a pipe that CMD writes lines to.
+func started(t *testing.T, a *testApp) *bufio.Reader {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	a.stdout = w
+	t.Cleanup(func() { _ = w.Close() })
+	return bufio.NewReader(r)
+}
+
+func line(t *testing.T, r *bufio.Reader) string {
+	t.Helper()
+	s, err := r.ReadString('\n')
+	if err != nil {
+		t.Fatalf("reading CMD's output: %v", err)
+	}
+	return strings.TrimSpace(s)
+}
+
+// Signals reach the whole group.
+func TestLockForwards(t *testing.T) {
+	m := startMesh(t)
+	a := remoteApp(m)
+	out := started(t, a)
+	code := a.background("lock", "k", "--", "sh", "-c",
+		`trap 'echo usr1' USR1; trap 'echo term; exit 9' TERM; (trap 'echo child' USR1; echo child ready; while :; do sleep 0.01; done) & echo ready; while :; do sleep 0.01; done`)
+	for range 2 {
+		line(t, out)
+	}
+	a.signals <- syscall.SIGUSR1
+	got := []string{line(t, out), line(t, out)}
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"child", "usr1"}) {
+		t.Errorf("got %q, want both to see it", got)
+	}
+	a.signals <- syscall.SIGTERM
+	if got := line(t, out); got != "term" {
+		t.Errorf("got %q", got)
+	}
+	if got := exitCode(t, code); got != 9 {
+		t.Errorf("got exit code %d, want CMD's own", got)
+	}
+}
+
+// A lock that is lost ends the whole group, obedient or not.
+func TestLockLost(t *testing.T) {
+	const stubborn = `trap '' TERM; (echo ready; while :; do sleep 0.01; done) & while :; do sleep 0.01; done`
+	for _, test := range []struct {
+		name, script string
+		lose         func(m *fakeMesh)
+	}{
+		{"no answers", stubborn, (*fakeMesh).setCut},
+		{"taken away", stubborn, func(m *fakeMesh) { m.take("k", "somebody") }},
+		{
+			"CMD obeys, its child does not",
+			`(trap '' TERM; echo ready; while :; do sleep 0.01; done) & trap 'exit 0' TERM; while :; do sleep 0.01; done`,
+			(*fakeMesh).setCut,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := startMesh(t)
+			a := remoteApp(m)
+			out := started(t, a)
+			code := a.background("lock", "k", "--ttl", "1s", "--timeout", "50ms", "--", "sh", "-c", test.script)
+			line(t, out)
+			test.lose(m)
+			if got := exitCode(t, code); got != exitLost {
+				t.Errorf("got exit code %d, want %d", got, exitLost)
+			}
+			if err := a.stdout.(*os.File).Close(); err != nil {
+				t.Error(err)
+			}
+			ended(t, out)
+			oneLineOf(t, a)
+		})
+	}
+}
+
+// ended waits until nobody holds the pipe of CMD's output any more.
+func ended(t *testing.T, out *bufio.Reader) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = io.Copy(io.Discard, out)
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Error("a process of CMD's group lives on")
+	}
+}
+
+// terminal runs this binary as the command on a terminal of its own.
+func terminal(t *testing.T, m *fakeMesh, args ...string) (tty *os.File, cmd *exec.Cmd) {
+	t.Helper()
+	tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("no terminals here: %v", err)
+	}
+	t.Cleanup(func() { tty.Close() })
+	if err := unix.IoctlSetPointerInt(int(tty.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Skipf("no terminals here: %v", err)
+	}
+	n, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Skipf("no terminals here: %v", err)
+	}
+	end, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no terminals here: %v", err)
+	}
+	defer end.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), "SHARELOCK_TEST_MAIN=1", "SHARELOCK_SERVER="+m.addr)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = end, end, end
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return tty, cmd
+}
+
+// until reads from a terminal until it has seen the text.
+func until(t *testing.T, tty *os.File, text string) {
+	t.Helper()
+	found := make(chan string, 1)
+	go func() {
+		var seen []byte
+		buf := make([]byte, 256)
+		for !strings.Contains(string(seen), text) {
+			n, err := tty.Read(buf)
+			seen = append(seen, buf[:n]...)
+			if err != nil {
+				break // EIO: the other end is closed
+			}
+		}
+		found <- string(seen)
+	}()
+	select {
+	case seen := <-found:
+		if !strings.Contains(seen, text) {
+			t.Fatalf("the terminal shows %q, want %q", seen, text)
+		}
+	case <-time.After(patience):
+		t.Fatalf("the terminal does not show %q", text)
+	}
+}
+
+func typed(t *testing.T, tty *os.File, text string) {
+	t.Helper()
+	if _, err := io.WriteString(tty, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wait(t *testing.T, cmd *exec.Cmd) int {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = cmd.Wait()
+	}()
+	select {
+	case <-done:
+		return cmd.ProcessState.ExitCode()
+	case <-time.After(patience):
+		t.Fatal("the command does not end")
+		return 0
+	}
+}
+
+// On a terminal CMD is in the foreground: it can read, Ctrl-C is its own, and
+// Ctrl-Z does not lose it.
+func TestLockOnTerminal(t *testing.T) {
+	m := startMesh(t)
+	t.Run("reads", func(t *testing.T) {
+		tty, cmd := terminal(t, m, "lock", "k", "--", "sh", "-c", `echo ready; read x; echo "got $x"`)
+		until(t, tty, "ready")
+		typed(t, tty, "hello\n")
+		until(t, tty, "got hello")
+		if got := wait(t, cmd); got != exitOK {
+			t.Errorf("got exit code %d", got)
+		}
+	})
+	t.Run("interrupt", func(t *testing.T) {
+		tty, cmd := terminal(t, m, "lock", "k", "--", "sh", "-c", `trap 'echo mine; exit 3' INT; echo ready; while :; do sleep 0.01; done`)
+		until(t, tty, "ready")
+		typed(t, tty, "\x03")
+		until(t, tty, "mine")
+		if got := wait(t, cmd); got != 3 {
+			t.Errorf("got exit code %d, want CMD's own", got)
+		}
+	})
+	t.Run("stop", func(t *testing.T) {
+		// There is no shell to go back to, so the kernel does not let us stop, and CMD
+		// must go on at once.
+		tty, cmd := terminal(t, m, "lock", "k", "--", "sh", "-c", `echo ready; read x; echo "got $x"`)
+		until(t, tty, "ready")
+		typed(t, tty, "\x1a")
+		until(t, tty, "^Z")
+		typed(t, tty, "hello\n")
+		until(t, tty, "got hello")
+		if got := wait(t, cmd); got != exitOK {
+			t.Errorf("got exit code %d", got)
+		}
+	})
+	t.Run("waiting", func(t *testing.T) {
+		m.take("taken", "somebody")
+		calls := len(m.calls())
+		tty, cmd := terminal(t, m, "lock", "taken", "--wait", "1m", "--", "echo", "ran")
+		m.await(t, calls+1)
+		typed(t, tty, "\x03")
+		if got := wait(t, cmd); got != 128+2 {
+			t.Errorf("got exit code %d, want 130", got)
+		}
+	})
+}
+
+// What nohup ignores stays ignored.
+func TestLockUnderNohup(t *testing.T) {
+	m := startMesh(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", `trap '' HUP; exec "$0" "$@"`, self, "lock", "k", "--", "sh", "-c",
+		`trap 'echo usr1; exit 4' USR1; echo ready; while :; do sleep 0.01; done`)
+	cmd.Env = append(os.Environ(), "SHARELOCK_TEST_MAIN=1", "SHARELOCK_SERVER="+m.addr)
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	out := bufio.NewReader(pipe)
+	line(t, out)
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGUSR1} {
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := line(t, out); got != "usr1" {
+		t.Errorf("got %q", got)
+	}
+	if got := wait(t, cmd); got != 4 {
+		t.Errorf("got exit code %d, want CMD's own", got)
+	}
+}
+
+// Nobody renews the lock of a process that was killed, so CMD does not outlive it.
+func TestLockKilled(t *testing.T) {
+	m := startMesh(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "lock", "k", "--", "sh", "-c", "echo ready; exec sleep 1000")
+	cmd.Env = append(os.Environ(), "SHARELOCK_TEST_MAIN=1", "SHARELOCK_SERVER="+m.addr)
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out := bufio.NewReader(pipe)
+	line(t, out)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, out)
+	_ = cmd.Wait()
+}

@@ -1,0 +1,125 @@
+package mesh
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// draft is a view in the making and what brings it about.
+type draft struct {
+	view ring.View
+	// silent members are removed for it, left ones have gone in good order.
+	silent, left []ring.Member
+	// leaving, renewed and joining are further reasons.
+	leaving, refreshed, joining []ring.Member
+}
+
+// why names the reasons; "" says that no new view is due.
+func (d draft) why() string {
+	var reasons []string
+	for _, r := range []struct {
+		members []ring.Member
+		what    string
+	}{
+		{d.silent, "is silent"}, {d.left, "left"}, {d.leaving, "is leaving"},
+		{d.refreshed, "needs an epoch"}, {d.joining, "joins"},
+	} {
+		for _, m := range r.members {
+			reasons = append(reasons, m.Name+" "+r.what)
+		}
+	}
+	return strings.Join(reasons, ", ")
+}
+
+// draft is the next view. It changes nothing. It needs l.mu.
+func (l *leader) draft(now time.Duration, view ring.View) draft {
+	var d draft
+	late := false // someone missed two renewals, or is replaced, but cannot be removed yet
+	for i, m := range view.Members {
+		st := l.members[m.Identity]
+		silent := now - st.renewed
+		switch {
+		case st.left:
+			d.left = append(d.left, m)
+			continue
+		case silent >= stretched(l.lease()):
+			// V5: nothing was renewed for L stretched.
+			d.silent = append(d.silent, m)
+			continue
+		case st.replaced || silent > 2*l.lease()/5+l.lease()/20:
+			late = true
+		}
+		if st.leaving && !m.Leaving && l.othersStay(d.view.Members, view.Members[i+1:]) {
+			m.Leaving = true
+			d.leaving = append(d.leaving, m)
+		}
+		if st.refresh {
+			d.refreshed = append(d.refreshed, m)
+		}
+		d.view.Members = append(d.view.Members, m)
+	}
+	// V3: while a member is late no join is proposed; then both are one view.
+	if !late {
+		d.joining = l.admissible(now, d.view.Members)
+		d.view.Members = append(d.view.Members, d.joining...)
+	}
+	d.view.Placement = ring.Placement
+	d.view.Replicas = replicas(d.view)
+	return d
+}
+
+// othersStay says whether somebody else stays on the ring when a member leaves
+// it: one of those before, as decided, or of those after. It needs l.mu.
+func (l *leader) othersStay(before, after []ring.Member) bool {
+	for _, m := range before {
+		if !m.Leaving {
+			return true
+		}
+	}
+	for _, m := range after {
+		if st := l.members[m.Identity]; !m.Leaving && !st.leaving && !st.left && !st.stopped {
+			return true
+		}
+	}
+	return false
+}
+
+// replicas is the R of a view. Copies besides the owner's are not made yet, so
+// it is one.
+func replicas(ring.View) int { return 1 }
+
+// admissible are the joiners that may be admitted beside those who stay, in the
+// order of their ids. It needs l.mu.
+func (l *leader) admissible(now time.Duration, stay []ring.Member) []ring.Member {
+	all := slices.Clone(stay)
+	for _, id := range slices.Sorted(maps.Keys(l.joins)) {
+		if j := l.joins[id]; now-j.at <= l.lease() && len(all) < ring.MaxMembers && l.mayJoin(now, j, stay, all) {
+			all = append(all, j.member)
+		}
+	}
+	return all[len(stay):]
+}
+
+// mayJoin: the joiner reached everybody who stays, and is nobody's double. It
+// needs l.mu.
+func (l *leader) mayJoin(now time.Duration, j joining, stay, all []ring.Member) bool {
+	for _, m := range stay {
+		if !j.reached[m.Identity] {
+			return false
+		}
+	}
+	for _, m := range all {
+		if m.ID == j.member.ID || m.Name == j.member.Name {
+			return false
+		}
+	}
+	// A process that keeps coming and going waits twice as long each time.
+	if c, ok := l.comebacks[j.member.ID]; ok && c.times > 1 {
+		return now-c.last >= l.lease()/4<<min(c.times, 8)
+	}
+	return true
+}

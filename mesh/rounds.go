@@ -1,0 +1,104 @@
+package mesh
+
+import (
+	"context"
+	"sync"
+)
+
+// rounds lets many renewals share one round of confirmations, each round having
+// begun after the renewals that it serves arrived (V4).
+type rounds struct {
+	// confirm makes one round; spawn starts a goroutine, or returns false.
+	confirm func() bool
+	spawn   func(func()) bool
+
+	mu      sync.Mutex
+	next    *round // not begun yet; guarded by mu
+	running bool   // guarded by mu
+}
+
+type round struct {
+	done chan struct{}
+	ok   bool
+}
+
+// wait gives the result of a round that begins after the call.
+func (r *rounds) wait(ctx context.Context) bool {
+	r.mu.Lock()
+	if r.next == nil {
+		r.next = &round{done: make(chan struct{})}
+	}
+	mine := r.next
+	if !r.running {
+		r.running = r.spawn(r.work)
+	}
+	r.mu.Unlock()
+	select {
+	case <-mine.done:
+		return mine.ok
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// work runs rounds until nobody waits for another.
+func (r *rounds) work() {
+	for {
+		r.mu.Lock()
+		cur := r.next
+		r.next = nil
+		r.running = cur != nil
+		r.mu.Unlock()
+		if cur == nil {
+			return
+		}
+		cur.ok = r.confirm()
+		close(cur.done)
+	}
+}
+
+// confirm is one round of V4: true when a majority of the voters, this process
+// included, said after the round began that their Raft term is still ours.
+func (l *leader) confirm() bool {
+	seats, err := l.agree.seats()
+	if err != nil {
+		return false
+	}
+	// Reading the state after the term would let a leader that was replaced in
+	// between pass; a voter raises its term before it votes.
+	if !l.agree.leads() || l.agree.term() != l.term {
+		return false
+	}
+	voters, yes := 0, 0
+	ctx, cancel := context.WithTimeout(l.node.ctx, l.lease()/4)
+	defer cancel()
+	answers := make(chan bool, len(seats))
+	self, asked := false, 0
+	for _, s := range seats {
+		if !s.voter {
+			continue
+		}
+		voters++
+		if s.id == string(l.agree.self) {
+			self = true
+			continue
+		}
+		asked++
+		if !l.node.tasks.Go(func() {
+			r, err := l.node.peers.term(ctx, s.id)
+			answers <- err == nil && r.GetTerm() == l.term
+		}) {
+			return false // the node is stopping
+		}
+	}
+	if self {
+		yes++
+	}
+	for yes < voters/2+1 && asked > 0 {
+		if <-answers {
+			yes++
+		}
+		asked--
+	}
+	return yes >= voters/2+1 && l.agree.term() == l.term
+}
