@@ -265,7 +265,7 @@ func (n *fakeNode) List(_ context.Context, r sharelock.ListRequest) (sharelock.L
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var page sharelock.ListPage
+	page := sharelock.ListPage{Quarantined: 3}
 	for key, k := range n.keys {
 		if len(k.holds) > 0 && strings.HasPrefix(key, r.Prefix) && key > r.PageToken &&
 			(r.ClientID == "" || k.holds[0].ClientID == r.ClientID) {

@@ -95,7 +95,7 @@ func TestGRPCLocks(t *testing.T) {
 	lock := &pb.Lock{Key: "k", Partition: 17, Owner: "a", Epoch: 59712345, Holds: []*pb.Hold{unsafe}, HoldCount: 1}
 	wantProto(t, l, &pb.GetResponse{Lock: lock}, err)
 	ls, err := c.locks.List(ctx, &pb.ListRequest{Prefix: "k", ClientId: "w1", PageSize: 1})
-	wantProto(t, ls, &pb.ListResponse{Locks: []*pb.Lock{lock}}, err)
+	wantProto(t, ls, &pb.ListResponse{Locks: []*pb.Lock{lock}, Quarantined: 3}, err)
 	ck, err := c.locks.CheckToken(ctx, &pb.CheckTokenRequest{Key: "k", Token: hold.GetToken()})
 	wantProto(t, ck, &pb.CheckTokenResponse{Holds: []*pb.Hold{unsafe}}, err)
 	ck, err = c.locks.CheckToken(ctx, &pb.CheckTokenRequest{Key: "k"})

@@ -145,7 +145,7 @@ func TestHTTPShapes(t *testing.T) {
 		"holdCount":1,"waiterCount":1}`
 	wantShape(t, exchange(t, h, "GET", "/v1/locks/orders%2F42", ""), 200, `{"lock":`+lock+`}`)
 	wantShape(t, exchange(t, h, "GET", "/v1/locks?prefix=orders", ""), 200, `{"locks":[`+lock+`],"nextPageToken":""}`)
-	wantShape(t, exchange(t, h, "GET", "/v1/locks?prefix=none", ""), 200, `{"locks":[],"nextPageToken":""}`)
+	wantShape(t, exchange(t, h, "GET", "/v1/locks?prefix=none", ""), 200, `{"locks":[],"nextPageToken":"","quarantined":3}`)
 	wantShape(t, exchange(t, h, "GET", "/v1/locks/orders%2F42/token/"+token1, ""), 200,
 		`{"stale":false,"holds":[`+hold("10s", `,"expiresIn":"9.998s"`)+`]}`)
 	wantShape(t, exchange(t, h, "POST", "/v1/locks/orders%2F42", `{"clientId":"w3","wait":"0s"}`), 409,

@@ -104,7 +104,11 @@ func (s *locks) List(ctx context.Context, m *pb.ListRequest) (*pb.ListResponse, 
 	if err != nil {
 		return nil, err
 	}
-	return &pb.ListResponse{Locks: pb.LocksToProto(page.Locks), NextPageToken: page.NextPageToken}, nil
+	return &pb.ListResponse{
+		Locks:         pb.LocksToProto(page.Locks),
+		NextPageToken: page.NextPageToken,
+		Quarantined:   count(page.Quarantined),
+	}, nil
 }
 
 func (s *locks) CheckToken(ctx context.Context, m *pb.CheckTokenRequest) (*pb.CheckTokenResponse, error) {

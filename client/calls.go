@@ -37,7 +37,9 @@ func (c *Client) List(ctx context.Context, r sharelock.ListRequest) (sharelock.L
 		resp, err := n.locks.List(ctx, &sharelockv1.ListRequest{
 			Prefix: r.Prefix, ClientId: r.ClientID, PageSize: uint32(r.PageSize), PageToken: r.PageToken,
 		})
-		page = sharelock.ListPage{Locks: sharelockv1.LocksFromProto(resp.GetLocks()), NextPageToken: resp.GetNextPageToken()}
+		page = sharelock.ListPage{
+			Locks: sharelockv1.LocksFromProto(resp.GetLocks()), NextPageToken: resp.GetNextPageToken(), Quarantined: int(resp.GetQuarantined()),
+		}
 		return err
 	})
 	if err != nil {

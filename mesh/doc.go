@@ -4,8 +4,8 @@
 // The parts, from the outside in:
 //
 //   - gossip.go finds processes. It decides nothing.
-//   - agree.go is the Raft group that agrees on views; voters.go keeps its seats.
-//   - leader.go is what one of the voters does besides: leases, admissions,
+//   - agree.go is the Raft group that agrees on views; voters.go and seats.go keep its seats.
+//   - leader.go, draft.go and rounds.go are what one of the voters does besides: leases, admissions,
 //     removals (rules V3 to V5, V7).
 //   - member.go is the other side of that: it joins, keeps this node's lease and
 //     leaves.

@@ -268,6 +268,7 @@ func TestRaftLayer(t *testing.T) {
 		if _, err := client.Dial(muxAddr, time.Hour); !errors.Is(err, context.Canceled) || time.Since(start) != time.Second {
 			t.Errorf("Dial during Close: %v after %v", err, time.Since(start))
 		}
+		synctest.Wait() // until Close is done
 		if _, err := client.Dial(raft.ServerAddress(muxAddr), time.Second); err == nil {
 			t.Error("Dial after Close has no error")
 		}

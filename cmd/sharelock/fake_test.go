@@ -270,7 +270,7 @@ func (m *fakeMesh) Get(_ context.Context, req *sharelockv1.GetRequest) (*sharelo
 // scriptedLock is a lock with a bit of everything in it, some of it hostile.
 func scriptedLock(key string) *sharelockv1.Lock {
 	return &sharelockv1.Lock{
-		Key: key, Partition: 17, Owner: "a", Epoch: 59712345,
+		Key: key, Partition: 17, Owner: "a", Epoch: 59712345, HoldCount: 2, WaiterCount: 1,
 		Holds: []*sharelockv1.Hold{
 			{
 				Key: key, Token: 256460173377011713, ClientId: "w1", RequestId: "r-7", Mode: sharelockv1.Mode_SHARED, Node: "a",

@@ -20,8 +20,10 @@ import (
 
 const (
 	lockTTL = 30 * time.Second
-	// releaseTime bounds the release after CMD has ended; the TTL does the rest.
+	// releaseTime bounds the release after CMD has ended, and lostTime that of a lock
+	// which was lost; the TTL does the rest.
 	releaseTime = 5 * time.Second
+	lostTime    = time.Second
 )
 
 func (a *app) lockCommand() *cobra.Command {
@@ -106,11 +108,15 @@ func (a *app) lock(ctx context.Context, r *remote, key string, argv []string, op
 		"SHARELOCK_KEY=" + key, "SHARELOCK_TOKEN=" + l.Token().String(), "SHARELOCK_CLIENT_ID=" + l.Hold().ClientID,
 	}))
 	if err != nil {
-		return errors.Join(&exitError{exitCannotRun, err}, release(ctx, l))
+		return errors.Join(&exitError{exitCannotRun, err}, release(ctx, l, releaseTime))
 	}
 	lost := guard(l, p, signals, timesOf(l.Hold().TTL))
 	code := p.finish(lost)
-	err = release(ctx, l)
+	patience := releaseTime
+	if lost {
+		patience = lostTime
+	}
+	err = release(ctx, l, patience)
 	switch {
 	case lost && err == nil:
 		return &exitError{exitLost, fmt.Errorf("the lock of %q was about to be lost: the command was stopped", key)}
@@ -175,8 +181,8 @@ func ends(sig os.Signal) bool {
 	}
 }
 
-func release(ctx context.Context, l *client.Lock) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
+func release(ctx context.Context, l *client.Lock, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	return l.Release(ctx)
 }

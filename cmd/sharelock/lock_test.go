@@ -185,7 +185,7 @@ func TestLockLost(t *testing.T) {
 		{"taken away", stubborn, func(m *fakeMesh) { m.take("k", "somebody") }},
 		{
 			"CMD obeys, its child does not",
-			`(trap '' TERM; echo ready; while :; do sleep 0.01; done) & trap 'exit 0' TERM; while :; do sleep 0.01; done`,
+			`exec 2>/dev/null; (trap '' TERM; echo ready; while :; do sleep 0.01; done) & trap 'exit 0' TERM; while :; do sleep 0.01; done`,
 			(*fakeMesh).setCut,
 		},
 	} {

@@ -57,12 +57,23 @@ func (r *remote) printLock(l sharelock.Lock) error {
 		if err := table(r.app.stdout, holdRows(l.Holds)); err != nil {
 			return err
 		}
+		r.printMore(l.HoldCount - len(l.Holds))
 	}
 	if len(l.Waiters) > 0 {
 		fmt.Fprintln(r.app.stdout, "\nwaiting")
-		return table(r.app.stdout, waiterRows(l.Waiters))
+		if err := table(r.app.stdout, waiterRows(l.Waiters)); err != nil {
+			return err
+		}
+		r.printMore(l.WaiterCount - len(l.Waiters))
 	}
 	return nil
+}
+
+// printMore says how many more there are than the answer lists.
+func (r *remote) printMore(n int) {
+	if n > 0 {
+		fmt.Fprintf(r.app.stdout, "and %d more\n", n)
+	}
 }
 
 func holdRows(holds []sharelock.Hold) [][]string {
@@ -125,7 +136,12 @@ cannot be reached.`,
 			if err != nil {
 				return err
 			}
-			message := &sharelockv1.ListResponse{Locks: sharelockv1.LocksToProto(page.Locks), NextPageToken: page.NextPageToken}
+			if n := page.Quarantined; n > 0 {
+				fmt.Fprintf(r.app.stderr, "sharelock: %d partitions are in quarantine: locks that may still exist there are not listed\n", n)
+			}
+			message := &sharelockv1.ListResponse{
+				Locks: sharelockv1.LocksToProto(page.Locks), NextPageToken: page.NextPageToken, Quarantined: uint32(max(page.Quarantined, 0)),
+			}
 			return r.print(message, func() error { return table(r.app.stdout, lockRows(page.Locks)) })
 		}, nil
 	})
@@ -148,6 +164,7 @@ func listAll(ctx context.Context, c *client.Client, req sharelock.ListRequest, l
 		}
 		all.Locks = append(all.Locks, page.Locks...)
 		all.NextPageToken = page.NextPageToken
+		all.Quarantined = max(all.Quarantined, page.Quarantined)
 		if page.NextPageToken == "" || limit > 0 && len(all.Locks) >= limit {
 			return all, nil
 		}
@@ -157,11 +174,11 @@ func listAll(ctx context.Context, c *client.Client, req sharelock.ListRequest, l
 func lockRows(locks []sharelock.Lock) [][]string {
 	rows := [][]string{{"KEY", "HOLDER", "TOKEN", "MODE", "EXPIRES IN", "WAITING", "OWNER"}}
 	for _, l := range locks {
-		row := []string{printable(l.Key), "-", "-", "-", "-", strconv.Itoa(len(l.Waiters)), orNone(l.Owner)}
+		row := []string{printable(l.Key), "-", "-", "-", "-", strconv.Itoa(max(l.WaiterCount, len(l.Waiters))), orNone(l.Owner)}
 		if len(l.Holds) > 0 {
 			h := l.Holds[0]
 			row[1], row[2], row[3], row[4] = orNone(h.ClientID), h.Token.String(), mode(h.Mode, h.Slots), short(h.ExpiresIn)
-			if more := len(l.Holds) - 1; more > 0 {
+			if more := max(l.HoldCount, len(l.Holds)) - 1; more > 0 {
 				row[1] += fmt.Sprintf(" and %d more", more)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -156,9 +157,9 @@ func TestErrors(t *testing.T) {
 func TestListPages(t *testing.T) {
 	pages := func() []*sharelockv1.ListResponse {
 		return []*sharelockv1.ListResponse{
-			{Locks: []*sharelockv1.Lock{scriptedLock("orders/1"), {Key: "orders/2", Owner: "b", Waiters: []*sharelockv1.Waiter{{ClientId: "w"}}}}, NextPageToken: "more"},
+			{Locks: []*sharelockv1.Lock{scriptedLock("orders/1"), {Key: "orders/2", Owner: "b", Waiters: []*sharelockv1.Waiter{{ClientId: "w"}}, WaiterCount: 1}}, NextPageToken: "more"},
 			{Locks: []*sharelockv1.Lock{scriptedLock("orders/3")}, NextPageToken: "even more"},
-			{Locks: []*sharelockv1.Lock{{Key: "orders/4", Owner: "c", Holds: scriptedLock("x").Holds[:1]}}},
+			{Locks: []*sharelockv1.Lock{{Key: "orders/4", Owner: "c", Holds: scriptedLock("x").Holds[:1], HoldCount: 1}}, Quarantined: 3},
 		}
 	}
 	m := startMesh(t)
@@ -166,6 +167,9 @@ func TestListPages(t *testing.T) {
 	a := remoteApp(m)
 	a.command(t, exitOK, "list")
 	golden(t, "list_text", a.out.String())
+	if line := oneLineOf(t, a); !strings.Contains(line, "3 partitions are in quarantine") {
+		t.Errorf("got stderr %q, want a warning that the list may not be whole", line)
+	}
 	m.lists = pages()
 	a = remoteApp(m)
 	a.command(t, exitOK, "list", "--limit", "3", "-o", "json")
@@ -176,6 +180,27 @@ func TestListPages(t *testing.T) {
 	}
 	if got := m.calls(); !slices.Equal(got, want) {
 		t.Errorf("got calls %q, want %q", got, want)
+	}
+}
+
+// A long queue is not listed whole.
+func TestCounts(t *testing.T) {
+	l := sharelock.Lock{
+		Key: "k", Owner: "a", HoldCount: 300, WaiterCount: 5000,
+		Holds:   []sharelock.Hold{{Token: 7, ClientID: "w1", Slots: 300, TTL: time.Minute, ExpiresIn: time.Second}},
+		Waiters: []sharelock.Waiter{{ClientID: "w2", Slots: 300}},
+	}
+	if got, want := lockRows([]sharelock.Lock{l})[1], []string{"k", "w1 and 299 more", "7", "300 SLOTS", "1s", "5000", "a"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	a := newApp()
+	if err := (&remote{app: a.app}).printLock(l); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"and 299 more", "and 4999 more"} {
+		if !strings.Contains(a.out.String(), want) {
+			t.Errorf("got %q, want %q in it", a.out, want)
+		}
 	}
 }
 

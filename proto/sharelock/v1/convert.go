@@ -110,9 +110,9 @@ func LockToProto(l sharelock.Lock) *Lock {
 		Epoch:     l.Epoch,
 		Holds:     HoldsToProto(l.Holds),
 		Waiters:   each(l.Waiters, WaiterToProto),
-		// A sharelock.Lock lists all of them.
-		HoldCount:   clampUint32(len(l.Holds)),
-		WaiterCount: clampUint32(len(l.Waiters)),
+		// A lock that was not trimmed need not have been counted.
+		HoldCount:   clampUint32(max(l.HoldCount, len(l.Holds))),
+		WaiterCount: clampUint32(max(l.WaiterCount, len(l.Waiters))),
 	}
 	if l.Quarantine > 0 {
 		m.Quarantine = durationpb.New(l.Quarantine)
@@ -124,13 +124,15 @@ func LockToProto(l sharelock.Lock) *Lock {
 // Lock.
 func LockFromProto(m *Lock) sharelock.Lock {
 	return sharelock.Lock{
-		Key:        m.GetKey(),
-		Partition:  m.GetPartition(),
-		Owner:      m.GetOwner(),
-		Epoch:      m.GetEpoch(),
-		Holds:      HoldsFromProto(m.GetHolds()),
-		Waiters:    each(m.GetWaiters(), WaiterFromProto),
-		Quarantine: duration(m.GetQuarantine()),
+		Key:         m.GetKey(),
+		Partition:   m.GetPartition(),
+		Owner:       m.GetOwner(),
+		Epoch:       m.GetEpoch(),
+		Holds:       HoldsFromProto(m.GetHolds()),
+		Waiters:     each(m.GetWaiters(), WaiterFromProto),
+		HoldCount:   int(m.GetHoldCount()),
+		WaiterCount: int(m.GetWaiterCount()),
+		Quarantine:  duration(m.GetQuarantine()),
 	}
 }
 

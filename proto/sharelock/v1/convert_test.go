@@ -70,6 +70,8 @@ func TestLockRoundTrip(t *testing.T) {
 		for range rapid.IntRange(0, 2).Draw(t, "waiters") {
 			want.Waiters = append(want.Waiters, drawWaiter(t))
 		}
+		want.HoldCount = len(want.Holds) + rapid.IntRange(0, 1e6).Draw(t, "more holds")
+		want.WaiterCount = len(want.Waiters) + rapid.IntRange(0, 1e6).Draw(t, "more waiters")
 		data, err := proto.Marshal(&ListResponse{Locks: LocksToProto([]sharelock.Lock{want})})
 		if err != nil {
 			t.Fatal(err)
