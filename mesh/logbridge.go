@@ -16,17 +16,19 @@ import (
 // since they write several lines a second on an idle node.
 const levelLibrary = slog.LevelDebug - 4
 
-// libraryLevel reads a level as the libraries print it in front of a line.
+// libraryLevel reads a level as the libraries print it in front of a line, and
+// takes it one step lower: what is an error to a library, a connection that
+// closes, is ordinary in a mesh, and what matters of it the node says itself.
 func libraryLevel(name string) (slog.Level, bool) {
 	switch name {
 	case "TRACE", "DEBUG":
 		return levelLibrary, true
 	case "INFO":
-		return slog.LevelInfo, true
+		return slog.LevelDebug, true
 	case "WARN", "WARNING":
-		return slog.LevelWarn, true
+		return slog.LevelInfo, true
 	case "ERR", "ERROR":
-		return slog.LevelError, true
+		return slog.LevelWarn, true
 	default:
 		return 0, false
 	}
@@ -120,9 +122,9 @@ func (h *hcLog) Error(msg string, args ...any) { h.Log(hclog.Error, msg, args...
 
 func (h *hcLog) IsTrace() bool { return h.enabled(levelLibrary) }
 func (h *hcLog) IsDebug() bool { return h.enabled(levelLibrary) }
-func (h *hcLog) IsInfo() bool  { return h.enabled(slog.LevelInfo) }
-func (h *hcLog) IsWarn() bool  { return h.enabled(slog.LevelWarn) }
-func (h *hcLog) IsError() bool { return h.enabled(slog.LevelError) }
+func (h *hcLog) IsInfo() bool  { return h.enabled(slog.LevelDebug) }
+func (h *hcLog) IsWarn() bool  { return h.enabled(slog.LevelInfo) }
+func (h *hcLog) IsError() bool { return h.enabled(slog.LevelWarn) }
 
 func (h *hcLog) ImpliedArgs() []any { return h.implied }
 func (h *hcLog) Name() string       { return h.name }

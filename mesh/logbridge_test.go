@@ -22,16 +22,16 @@ func logInto(b *bytes.Buffer, level slog.Level) *slog.Logger {
 
 func TestLogLogger(t *testing.T) {
 	for line, want := range map[string]string{
-		"[WARN] memberlist: a thing":     `level=WARN msg="a thing"`,
-		"[ERR] memberlist: b":            `level=ERROR msg=b`,
-		"[ERROR] c":                      `level=ERROR msg=c`,
-		"[INFO] memberlist: x: y":        `level=INFO msg="x: y"`,
+		"[WARN] memberlist: a thing":     `level=INFO msg="a thing"`,
+		"[ERR] memberlist: b":            `level=WARN msg=b`,
+		"[ERROR] c":                      `level=WARN msg=c`,
+		"[INFO] memberlist: x: y":        `level=DEBUG msg="x: y"`,
 		"[DEBUG] memberlist: chatter":    ``,
 		"[unknown] d":                    `level=INFO msg="[unknown] d"`,
 		"[WARN no bracket":               `level=INFO msg="[WARN no bracket"`,
 		"plain text: with a colon":       `level=INFO msg="plain text: with a colon"`,
 		"":                               `level=INFO msg=""`,
-		"[ERR] Failed to shut down: why": `level=ERROR msg="Failed to shut down: why"`,
+		"[ERR] Failed to shut down: why": `level=WARN msg="Failed to shut down: why"`,
 	} {
 		var b bytes.Buffer
 		newLogLogger(logInto(&b, slog.LevelDebug)).Print(line)
@@ -50,9 +50,9 @@ func TestHCLog(t *testing.T) {
 	child.Warn("vote", "term", 3, "text", hclog.Fmt("%d of %d", 1, 2), "error", errors.New("why"))
 	child.Log(hclog.Off, "not seen")
 	child.StandardLogger(nil).Print("[ERR] from the standard logger")
-	_, _ = child.StandardWriter(nil).Write([]byte("[INFO] from the writer\n"))
-	want := `level=WARN msg="raft.net: vote" id=7 term=3 text="1 of 2" error=why
-level=ERROR msg="from the standard logger" id=7
+	_, _ = child.StandardWriter(nil).Write([]byte("[WARN] from the writer\n"))
+	want := `level=INFO msg="raft.net: vote" id=7 term=3 text="1 of 2" error=why
+level=WARN msg="from the standard logger" id=7
 level=INFO msg="from the writer" id=7
 `
 	if b.String() != want {
@@ -65,8 +65,8 @@ level=INFO msg="from the writer" id=7
 
 func TestHCLogLevels(t *testing.T) {
 	for level, want := range map[slog.Level]hclog.Level{
-		levelLibrary: hclog.Debug, slog.LevelDebug: hclog.Info, slog.LevelInfo: hclog.Info,
-		slog.LevelWarn: hclog.Warn, slog.LevelError: hclog.Error, slog.LevelError + 1: hclog.Off,
+		levelLibrary: hclog.Debug, slog.LevelDebug: hclog.Info, slog.LevelInfo: hclog.Warn,
+		slog.LevelWarn: hclog.Error, slog.LevelError: hclog.Off,
 	} {
 		l := newHCLog(logInto(new(bytes.Buffer), level))
 		l.SetLevel(hclog.Trace) // does nothing

@@ -27,6 +27,7 @@ type node struct {
 
 	mu     sync.Mutex
 	mesh   *mesh.Node     // nil while it does not run; guarded by mu
+	ran    bool           // it was started before; guarded by mu
 	addrs  mesh.Addrs     // of the last run; guarded by mu
 	client *client.Client // nil before the first run; guarded by mu
 }
@@ -47,8 +48,8 @@ func (n *node) addresses() mesh.Addrs {
 	return n.addrs
 }
 
-// config is the node's configuration for its next run.
-func (n *node) config() mesh.Config {
+// config is the node's configuration for its next run. first: it never ran.
+func (n *node) config(first bool) mesh.Config {
 	c := n.cluster
 	cfg := mesh.DefaultConfig()
 	cfg.Name = n.name()
@@ -61,6 +62,9 @@ func (n *node) config() mesh.Config {
 		}
 		cfg.Seeds = append(cfg.Seeds, addr)
 	}
+	// V0: with nobody to ask, a cluster is founded on command only. Never again, or a
+	// node that was wiped would found another.
+	cfg.Found = first && n.index == 0 && c.opts.Nodes == 1
 	cfg.HTTPListen, cfg.GRPCListen = n.place.http, n.place.grpc
 	cfg.PeerListen, cfg.GossipListen = n.place.peer, n.place.gossip
 	cfg.Lease = c.opts.Timing
@@ -84,7 +88,10 @@ func (n *node) up(ctx context.Context) error {
 		return fmt.Errorf("start node %d: %w: it runs", n.index, errState)
 	}
 	err := n.cluster.leaks.watch(ctx, func(ctx context.Context) error {
-		m, err := mesh.New(n.config())
+		n.mu.Lock()
+		first := !n.ran
+		n.mu.Unlock()
+		m, err := mesh.New(n.config(first))
 		if err != nil {
 			return err
 		}
@@ -93,8 +100,7 @@ func (n *node) up(ctx context.Context) error {
 			return err
 		}
 		n.mu.Lock()
-		n.mesh, n.addrs = m, m.Addrs()
-		first := n.client == nil
+		n.mesh, n.addrs, n.ran = m, m.Addrs(), true
 		n.mu.Unlock()
 		if !first {
 			return nil

@@ -226,6 +226,26 @@ func ended(t *testing.T, out *bufio.Reader) {
 // terminal runs this binary as the command on a terminal of its own.
 func terminal(t *testing.T, m *fakeMesh, args ...string) (tty *os.File, cmd *exec.Cmd) {
 	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return onTerminal(t, m, exec.Command(self, args...))
+}
+
+// shell runs a script on a terminal of its own, in a shell with job control, for
+// which $0 is the command.
+func shell(t *testing.T, m *fakeMesh, script string) (tty *os.File, cmd *exec.Cmd) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return onTerminal(t, m, exec.Command("sh", "-mc", script, self))
+}
+
+func onTerminal(t *testing.T, m *fakeMesh, cmd *exec.Cmd) (*os.File, *exec.Cmd) {
+	t.Helper()
 	tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
 		t.Skipf("no terminals here: %v", err)
@@ -243,11 +263,6 @@ func terminal(t *testing.T, m *fakeMesh, args ...string) (tty *os.File, cmd *exe
 		t.Skipf("no terminals here: %v", err)
 	}
 	defer end.Close()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd = exec.Command(self, args...)
 	cmd.Env = append(os.Environ(), "SHARELOCK_TEST_MAIN=1", "SHARELOCK_SERVER="+m.addr)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = end, end, end
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
@@ -338,6 +353,31 @@ func TestLockOnTerminal(t *testing.T) {
 		until(t, tty, "^Z")
 		typed(t, tty, "hello\n")
 		until(t, tty, "got hello")
+		if got := wait(t, cmd); got != exitOK {
+			t.Errorf("got exit code %d", got)
+		}
+	})
+	t.Run("foreground", func(t *testing.T) {
+		// It is there from the start, and the shell gets the terminal back.
+		tty, cmd := shell(t, m, `"$0" lock k -- sh -c '
+			read pid comm state ppid pgrp session tty tpgid rest < /proc/$$/stat; echo "foreground $((pgrp == tpgid))"
+			'; echo "then $?"; read x; echo "the shell got $x"`)
+		until(t, tty, "foreground 1")
+		until(t, tty, "then 0")
+		typed(t, tty, "hello\n")
+		until(t, tty, "the shell got hello")
+		if got := wait(t, cmd); got != exitOK {
+			t.Errorf("got exit code %d", got)
+		}
+	})
+	t.Run("stop and fg", func(t *testing.T) {
+		tty, cmd := shell(t, m, `"$0" lock k -- sh -c 'echo ready; read x; echo "got $x"'; echo "the shell is back"; fg; echo "then $?"`)
+		until(t, tty, "ready")
+		typed(t, tty, "\x1a")
+		until(t, tty, "the shell is back")
+		typed(t, tty, "hello\n")
+		until(t, tty, "got hello")
+		until(t, tty, "then 0")
 		if got := wait(t, cmd); got != exitOK {
 			t.Errorf("got exit code %d", got)
 		}

@@ -17,6 +17,9 @@ import (
 // for when a process that CMD left behind keeps the pipe open.
 const drainTime = time.Second
 
+// stopTime is ample for a stop signal to oneself.
+const stopTime = 500 * time.Millisecond
+
 // Values of si_code for SIGCHLD, from signal(7).
 const cldStopped = 5
 
@@ -121,11 +124,20 @@ func (j *job) suspend() {
 	if j.foreground() == j.pid {
 		j.setForeground(unix.Getpgrp())
 	}
+	goOn := make(chan os.Signal, 1)
+	signal.Notify(goOn, unix.SIGCONT)
 	// The whole job, as the shell sees it. Not SIGSTOP: where nobody could let us go
 	// on, the kernel ignores this one.
 	_ = unix.Kill(0, unix.SIGTSTP)
-	// Here the shell has let us go on. What happened to the lock meanwhile, guard
-	// looks at next.
+	// Another thread may be the one to take the signal, so this one goes on for a
+	// moment, and must not touch the terminal. If no SIGCONT comes, the kernel did
+	// not stop us.
+	select {
+	case <-goOn:
+	case <-time.After(stopTime):
+	}
+	signal.Stop(goOn)
+	// What happened to the lock meanwhile, guard looks at next.
 	if j.foreground() == unix.Getpgrp() {
 		j.setForeground(j.pid)
 	}

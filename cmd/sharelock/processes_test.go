@@ -377,22 +377,22 @@ func TestProcessesFormAMesh(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := make(chan time.Time, 1)
-		go func() {
+		var got time.Time
+		var second sync.WaitGroup
+		second.Go(func() {
 			second, err := clients[(i+1)%4].Acquire(ctx, key)
 			if err != nil {
 				t.Error(err)
-				close(got)
 				return
 			}
-			got <- time.Now()
+			got = time.Now()
 			if second.Token() <= first.Token() {
 				t.Errorf("%s: token %d after %d", key, second.Token(), first.Token())
 			}
 			if err := second.Release(ctx); err != nil {
 				t.Error(err)
 			}
-		}()
+		})
 		r.await("the second acquirer is queued", 5*time.Second, func() bool {
 			l, err := clients[(i+2)%4].Get(ctx, key)
 			return err == nil && len(l.Waiters) == 1
@@ -401,9 +401,8 @@ func TestProcessesFormAMesh(t *testing.T) {
 		if err := first.Release(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if at, ok := <-got; ok {
-			handover = append(handover, at.Sub(released))
-		}
+		second.Wait()
+		handover = append(handover, got.Sub(released))
 	}
 	sort.Slice(handover, func(i, j int) bool { return handover[i] < handover[j] })
 	t.Log("from release to the grant at another node: median", handover[len(handover)/2], "most", handover[len(handover)-1])
