@@ -21,6 +21,7 @@ type leader struct {
 	node   *Node
 	agree  *agreement
 	term   uint64 // the term of its own `lead` (V2)
+	seats  func() ([]seat, error)
 	log    *slog.Logger
 	rounds rounds
 	kick   chan struct{}
@@ -71,7 +72,7 @@ type comeback struct {
 
 func newLeader(n *Node, a *agreement, term uint64) *leader {
 	l := &leader{
-		node: n, agree: a, term: term, log: n.log.With("term", term),
+		node: n, agree: a, term: term, seats: a.seats, log: n.log.With("term", term),
 		kick:      make(chan struct{}, 1),
 		members:   map[ring.Identity]*standing{},
 		joins:     map[string]joining{},
@@ -298,7 +299,7 @@ func (l *leader) noteRemoval(id string, now time.Duration) {
 // lease, by renewals or joins (V5). It needs l.mu.
 func (l *leader) hearsMajority(now time.Duration) bool {
 	heard := l.heard(now)
-	seats, err := l.agree.seats()
+	seats, err := l.seats()
 	if err != nil {
 		return false
 	}

@@ -60,7 +60,7 @@ func (r *rounds) work() {
 // confirm is one round of V4: true when a majority of the voters, this process
 // included, said after the round began that their Raft term is still ours.
 func (l *leader) confirm() bool {
-	seats, err := l.agree.seats()
+	seats, err := l.seats()
 	if err != nil {
 		return false
 	}

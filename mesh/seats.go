@@ -43,7 +43,7 @@ func (l *leader) changeVoters(ctx context.Context) bool {
 }
 
 func (l *leader) electorate(ctx context.Context) (electorate, error) {
-	seats, err := l.agree.seats()
+	seats, err := l.seats()
 	if err != nil {
 		return electorate{}, err
 	}

@@ -104,30 +104,36 @@ func TestDecodeRefuses(t *testing.T) {
 
 // A copy that breaks an invariant is refused, however well it is written.
 func TestDecodeRefusesUnsoundCopies(t *testing.T) {
-	held := func() *claim {
-		return &claim{client: "c", request: "other", token: sharelock.MakeToken(59712345, 2), ttl: 1}
+	held := func(token sharelock.Token, mode sharelock.Mode) *claim {
+		return &claim{client: "c", request: "other", token: token, mode: mode, ttl: 1}
 	}
 	for name, breakIt := range map[string]func(m *Machine, k *keyState){
 		"token above the last": func(m *Machine, _ *keyState) { m.last = 1 },
 		"last out of range":    func(m *Machine, _ *keyState) { m.last = 1 << 63 },
-		"two exclusive holds":  func(_ *Machine, k *keyState) { k.add(held()) },
-		"tokens out of order":  func(_ *Machine, k *keyState) { k.slots = 2; c := held(); c.token--; k.add(c) },
-		"id twice":             func(_ *Machine, k *keyState) { k.add(&claim{client: "c", request: "r-10", ttl: 1}) },
-		"id over":              func(m *Machine, _ *keyState) { m.finished.add("orders/42", "r-10", time.Second) },
-		"id over for long":     func(m *Machine, _ *keyState) { m.finished.add("k", "r", 2*keepFinished) },
-		"id over without key":  func(m *Machine, _ *keyState) { m.finished.add("", "r", time.Second) },
-		"no client":            func(_ *Machine, k *keyState) { k.add(&claim{request: "r", ttl: 1}) },
-		"no TTL":               func(_ *Machine, k *keyState) { k.add(&claim{client: "c", request: "r"}) },
-		"one slot":             func(_ *Machine, k *keyState) { k.slots = 1 },
-		"nobody there":         func(m *Machine, _ *keyState) { m.keys.put("idle", &keyState{name: "idle"}) },
-		"key twice":            func(m *Machine, k *keyState) { m.keys.put("again", k) },
-		"no key":               func(_ *Machine, k *keyState) { k.name = "" },
+		"two exclusive holds":  func(m *Machine, k *keyState) { m.last++; k.add(held(m.last, sharelock.Exclusive)) },
+		"tokens out of order": func(m *Machine, k *keyState) {
+			k.holds.first.mode = sharelock.Shared
+			k.add(held(m.last-1, sharelock.Shared))
+		},
+		"id twice":            func(_ *Machine, k *keyState) { k.add(&claim{client: "c", request: "r-10", ttl: 1}) },
+		"id over":             func(m *Machine, _ *keyState) { m.finished.add("orders/42", "r-10", time.Minute) },
+		"id over for long":    func(m *Machine, _ *keyState) { m.finished.add("k", "r", 2*keepFinished) },
+		"id over without key": func(m *Machine, _ *keyState) { m.finished.add("", "r", time.Minute) },
+		"no client":           func(_ *Machine, k *keyState) { k.add(&claim{request: "r", ttl: 1}) },
+		"no TTL":              func(_ *Machine, k *keyState) { k.add(&claim{client: "c", request: "r"}) },
+		"one slot":            func(_ *Machine, k *keyState) { k.slots = 1 },
+		"nobody there":        func(m *Machine, _ *keyState) { m.keys.put("idle", &keyState{name: "idle"}) },
+		"key twice":           func(m *Machine, k *keyState) { m.keys.put("again", k) },
+		"no key":              func(_ *Machine, k *keyState) { k.name = "" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := sampleMachine(t)
 			k, _ := m.keys.get("orders/42")
+			if err := NewMachine(17, 0).Decode(0, m.Encode(time.Second)); err != nil {
+				t.Fatalf("before it is broken: %v", err)
+			}
 			breakIt(m, k)
-			if err := NewMachine(17, 0).Decode(0, m.Encode(0)); !errors.Is(err, ErrMalformed) {
+			if err := NewMachine(17, 0).Decode(0, m.Encode(time.Second)); !errors.Is(err, ErrMalformed) {
 				t.Errorf("error %v, want %v", err, ErrMalformed)
 			}
 		})

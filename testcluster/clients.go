@@ -37,6 +37,12 @@ func (c *Cluster) Dial(ctx context.Context, opts client.Options, nodes ...int) (
 	for _, i := range nodes {
 		addrs = append(addrs, c.Addrs(i).GRPC)
 	}
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	if closed {
+		return nil, errClosed
+	}
 	var cl *client.Client
 	err := c.leaks.watch(ctx, func(ctx context.Context) (err error) {
 		cl, err = c.dial(ctx, opts, addrs)

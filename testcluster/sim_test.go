@@ -9,6 +9,7 @@ import (
 )
 
 func TestSimThreeNodes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory})

@@ -224,7 +224,7 @@ func ended(t *testing.T, out *bufio.Reader) {
 }
 
 // terminal runs this binary as the command on a terminal of its own.
-func terminal(t *testing.T, m *fakeMesh, args ...string) (tty *os.File, cmd *exec.Cmd) {
+func terminal(t *testing.T, m *fakeMesh, args ...string) (tty *screen, cmd *exec.Cmd) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -235,7 +235,7 @@ func terminal(t *testing.T, m *fakeMesh, args ...string) (tty *os.File, cmd *exe
 
 // shell runs a script on a terminal of its own, in a shell with job control, for
 // which $0 is the command.
-func shell(t *testing.T, m *fakeMesh, script string) (tty *os.File, cmd *exec.Cmd) {
+func shell(t *testing.T, m *fakeMesh, script string) (tty *screen, cmd *exec.Cmd) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -244,7 +244,7 @@ func shell(t *testing.T, m *fakeMesh, script string) (tty *os.File, cmd *exec.Cm
 	return onTerminal(t, m, exec.Command("sh", "-mc", script, self))
 }
 
-func onTerminal(t *testing.T, m *fakeMesh, cmd *exec.Cmd) (*os.File, *exec.Cmd) {
+func onTerminal(t *testing.T, m *fakeMesh, cmd *exec.Cmd) (*screen, *exec.Cmd) {
 	t.Helper()
 	tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -270,38 +270,46 @@ func onTerminal(t *testing.T, m *fakeMesh, cmd *exec.Cmd) (*os.File, *exec.Cmd) 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	return tty, cmd
+	return &screen{tty: tty}, cmd
 }
 
-// until reads from a terminal until it has seen the text.
-func until(t *testing.T, tty *os.File, text string) {
+// screen is a terminal as its user sees it.
+type screen struct {
+	tty *os.File
+	// rest is what was read and not yet looked for.
+	rest string
+}
+
+// until reads until it has seen the text.
+func (s *screen) until(t *testing.T, text string) {
 	t.Helper()
-	found := make(chan string, 1)
+	done := make(chan struct{})
 	go func() {
-		var seen []byte
+		defer close(done)
 		buf := make([]byte, 256)
-		for !strings.Contains(string(seen), text) {
-			n, err := tty.Read(buf)
-			seen = append(seen, buf[:n]...)
+		for !strings.Contains(s.rest, text) {
+			n, err := s.tty.Read(buf)
+			s.rest += string(buf[:n])
 			if err != nil {
-				break // EIO: the other end is closed
+				return // EIO: the other end is closed
 			}
 		}
-		found <- string(seen)
 	}()
 	select {
-	case seen := <-found:
-		if !strings.Contains(seen, text) {
-			t.Fatalf("the terminal shows %q, want %q", seen, text)
+	case <-done:
+		_, after, found := strings.Cut(s.rest, text)
+		if !found {
+			t.Fatalf("the terminal shows %q, want %q", s.rest, text)
 		}
+		s.rest = after
 	case <-time.After(patience):
 		t.Fatalf("the terminal does not show %q", text)
 	}
 }
 
-func typed(t *testing.T, tty *os.File, text string) {
+func (s *screen) typed(t *testing.T, text string) {
 	t.Helper()
-	if _, err := io.WriteString(tty, text); err != nil {
+	if _, err := io.WriteString(s.tty, text); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -328,18 +336,18 @@ func TestLockOnTerminal(t *testing.T) {
 	m := startMesh(t)
 	t.Run("reads", func(t *testing.T) {
 		tty, cmd := terminal(t, m, "lock", "k", "--", "sh", "-c", `echo ready; read x; echo "got $x"`)
-		until(t, tty, "ready")
-		typed(t, tty, "hello\n")
-		until(t, tty, "got hello")
+		tty.until(t, "ready")
+		tty.typed(t, "hello\n")
+		tty.until(t, "got hello")
 		if got := wait(t, cmd); got != exitOK {
 			t.Errorf("got exit code %d", got)
 		}
 	})
 	t.Run("interrupt", func(t *testing.T) {
 		tty, cmd := terminal(t, m, "lock", "k", "--", "sh", "-c", `trap 'echo mine; exit 3' INT; echo ready; while :; do sleep 0.01; done`)
-		until(t, tty, "ready")
-		typed(t, tty, "\x03")
-		until(t, tty, "mine")
+		tty.until(t, "ready")
+		tty.typed(t, "\x03")
+		tty.until(t, "mine")
 		if got := wait(t, cmd); got != 3 {
 			t.Errorf("got exit code %d, want CMD's own", got)
 		}
@@ -348,11 +356,11 @@ func TestLockOnTerminal(t *testing.T) {
 		// There is no shell to go back to, so the kernel does not let us stop, and CMD
 		// must go on at once.
 		tty, cmd := terminal(t, m, "lock", "k", "--", "sh", "-c", `echo ready; read x; echo "got $x"`)
-		until(t, tty, "ready")
-		typed(t, tty, "\x1a")
-		until(t, tty, "^Z")
-		typed(t, tty, "hello\n")
-		until(t, tty, "got hello")
+		tty.until(t, "ready")
+		tty.typed(t, "\x1a")
+		tty.until(t, "^Z")
+		tty.typed(t, "hello\n")
+		tty.until(t, "got hello")
 		if got := wait(t, cmd); got != exitOK {
 			t.Errorf("got exit code %d", got)
 		}
@@ -362,22 +370,22 @@ func TestLockOnTerminal(t *testing.T) {
 		tty, cmd := shell(t, m, `"$0" lock k -- sh -c '
 			read pid comm state ppid pgrp session tty tpgid rest < /proc/$$/stat; echo "foreground $((pgrp == tpgid))"
 			'; echo "then $?"; read x; echo "the shell got $x"`)
-		until(t, tty, "foreground 1")
-		until(t, tty, "then 0")
-		typed(t, tty, "hello\n")
-		until(t, tty, "the shell got hello")
+		tty.until(t, "foreground 1")
+		tty.until(t, "then 0")
+		tty.typed(t, "hello\n")
+		tty.until(t, "the shell got hello")
 		if got := wait(t, cmd); got != exitOK {
 			t.Errorf("got exit code %d", got)
 		}
 	})
 	t.Run("stop and fg", func(t *testing.T) {
 		tty, cmd := shell(t, m, `"$0" lock k -- sh -c 'echo ready; read x; echo "got $x"'; echo "the shell is back"; fg; echo "then $?"`)
-		until(t, tty, "ready")
-		typed(t, tty, "\x1a")
-		until(t, tty, "the shell is back")
-		typed(t, tty, "hello\n")
-		until(t, tty, "got hello")
-		until(t, tty, "then 0")
+		tty.until(t, "ready")
+		tty.typed(t, "\x1a")
+		tty.until(t, "the shell is back")
+		tty.typed(t, "hello\n")
+		tty.until(t, "got hello")
+		tty.until(t, "then 0")
 		if got := wait(t, cmd); got != exitOK {
 			t.Errorf("got exit code %d", got)
 		}
@@ -387,7 +395,7 @@ func TestLockOnTerminal(t *testing.T) {
 		calls := len(m.calls())
 		tty, cmd := terminal(t, m, "lock", "taken", "--wait", "1m", "--", "echo", "ran")
 		m.await(t, calls+1)
-		typed(t, tty, "\x03")
+		tty.typed(t, "\x03")
 		if got := wait(t, cmd); got != 128+2 {
 			t.Errorf("got exit code %d, want 130", got)
 		}

@@ -1,0 +1,253 @@
+package mesh
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// bench is a leader on a table: a view, standings and joins, and no one else.
+type bench struct {
+	t *testing.T
+	*leader
+	view ring.View
+}
+
+func newBench(t *testing.T, names ...string) *bench {
+	f := &fsm{changed: make(chan struct{}, 1)}
+	c := foundCommand(10)
+	c.GetFound().Cluster.LeaseNs = int64(2 * time.Second)
+	c.GetFound().View = viewToProto(viewOf(names...))
+	s := commit(t, f, 1, c).state
+	l := &leader{
+		node: &Node{clock: func() time.Duration { return 0 }}, agree: &agreement{fsm: f, self: "a"}, term: 1,
+		log: slog.New(slog.DiscardHandler), kick: make(chan struct{}, 1),
+		seats:   func() ([]seat, error) { return seatsOf("a"), nil },
+		members: map[ring.Identity]*standing{}, joins: map[string]joining{}, comebacks: map[string]comeback{},
+	}
+	b := &bench{t: t, leader: l, view: s.view()}
+	b.keepStandings(0, b.view)
+	return b
+}
+
+func (b *bench) member(name string) *standing {
+	b.t.Helper()
+	m, ok := b.view.FindID(name)
+	if !ok {
+		b.t.Fatalf("no member %s", name)
+	}
+	return b.members[m.Identity]
+}
+
+// asks lets a process ask to join, having reached the named members.
+func (b *bench) asks(at time.Duration, id, name string, counter uint64, reached ...string) {
+	j := joining{member: ring.Member{Identity: ring.Identity{ID: id, Counter: counter, Nonce: 9}, Name: name, Peer: "p"}, reached: map[ring.Identity]bool{}, at: at}
+	for _, r := range reached {
+		m, _ := b.view.FindID(r)
+		j.reached[m.Identity] = true
+	}
+	b.joins[id] = j
+}
+
+// want checks the next draft: its reasons and its members.
+func (b *bench) want(now time.Duration, why, view string) draft {
+	b.t.Helper()
+	b.keepStandings(now, b.view)
+	d := b.draft(now, b.view)
+	if got := d.why(); got != why {
+		b.t.Errorf("at %v a view is due because %q, want %q", now, got, why)
+	}
+	d.view.Epoch = 1
+	if got := d.view.String(); got != "view 1 R=1 ["+view+"]" {
+		b.t.Errorf("at %v the draft is %s, want [%s]", now, got, view)
+	}
+	return d
+}
+
+const sec = time.Second
+
+// V5: a member is removed when nothing of it was renewed for L stretched.
+func TestDraftRemovesTheSilent(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	b.want(0, "", "a b c")
+	b.member("a").renewed, b.member("b").renewed = 2*sec, 2*sec
+	b.want(2199*time.Millisecond, "", "a b c")
+	b.want(2200*time.Millisecond, "c is silent", "a b")
+	if b.member("c").stopped {
+		t.Error("a draft stopped the renewals of a member though nothing was proposed")
+	}
+}
+
+// V3: while a member is late nobody joins; then removal and join are one view.
+func TestDraftWaitsForTheLate(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	b.member("a").renewed, b.member("b").renewed = sec, sec
+	b.asks(sec, "d", "d", 1, "a", "b")
+	b.want(1100*time.Millisecond, "", "a b c")
+	b.member("a").renewed, b.member("b").renewed = 2*sec, 2*sec
+	b.asks(2200*time.Millisecond, "d", "d", 1, "a", "b")
+	b.want(2200*time.Millisecond, "c is silent, d joins", "a b d")
+}
+
+// V3: a joiner must have reached everybody who stays.
+func TestDraftAdmits(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.asks(0, "c", "c", 1, "a")
+	b.want(0, "", "a b")
+	b.asks(0, "c", "c", 1, "a", "b")
+	b.asks(0, "e", "e", 1, "a", "b")
+	b.asks(0, "d", "d", 1, "a", "b")
+	b.want(0, "c joins, d joins, e joins", "a b c d e")
+	b.want(3*sec, "a is silent, b is silent", "") // the joiners have stopped asking
+}
+
+// A name is a member's alone, in one burst of joins too.
+func TestDraftKeepsNamesApart(t *testing.T) {
+	b := newBench(t, "a")
+	b.asks(0, "x", "same", 1, "a")
+	b.asks(0, "y", "same", 1, "a")
+	b.asks(0, "z", "a", 1, "a")
+	b.want(0, "same joins", "a same")
+}
+
+// V3, V5: a later start replaces a member, but not before its lease is over;
+// meanwhile it is renewed no more.
+func TestDraftReplaces(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.member("a").renewed, b.member("b").renewed = sec, sec
+	b.asks(sec, "b", "b", 2, "a")
+	b.want(sec, "", "a b")
+	if !b.member("b").replaced {
+		t.Error("the earlier start is renewed still")
+	}
+	b.asks(3*sec, "b", "b", 2, "a")
+	b.member("a").renewed = 3 * sec
+	b.want(3200*time.Millisecond, "b is silent, b joins", "a b")
+	// It is only an earlier start that is replaced.
+	b = newBench(t, "a", "b")
+	b.asks(0, "b", "b", 1, "a")
+	b.want(0, "", "a b")
+	if b.member("b").replaced {
+		t.Error("a member is replaced by its equal")
+	}
+}
+
+// Schedule 15d: all were killed and are back: the new ones do not wait for
+// answers of the dead.
+func TestDraftAfterAllRestarted(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	for now := 100 * time.Millisecond; now < 2200*time.Millisecond; now += 100 * time.Millisecond {
+		for _, id := range []string{"a", "b", "c"} {
+			b.asks(now, id, id, 2)
+		}
+		b.want(now, "", "a b c")
+	}
+	d := b.want(2200*time.Millisecond, "a is silent, b is silent, c is silent, a joins, b joins, c joins", "a b c")
+	for _, m := range d.view.Members {
+		if m.Counter != 2 {
+			t.Errorf("%v is in the draft, want its later start", m.Identity)
+		}
+	}
+}
+
+// V7: who leaves is marked, but never the last on the ring; who has left is out
+// at once.
+func TestDraftLetsLeave(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	for _, id := range []string{"a", "b", "c"} {
+		b.member(id).leaving = true
+	}
+	b.want(0, "b is leaving, c is leaving", "a b(leaving) c(leaving)")
+	b.view.Members[1].Leaving, b.view.Members[2].Leaving = true, true
+	b.want(0, "", "a b(leaving) c(leaving)")
+	b.member("b").left = true
+	b.want(0, "b left", "a c(leaving)")
+}
+
+// G2: a new epoch for the same members.
+func TestDraftRefreshes(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.member("b").refresh = true
+	b.want(0, "b needs an epoch", "a b")
+}
+
+// When everybody is silent and nobody joins there is no view to propose, and
+// nobody is shut out for it: their next renewals count.
+func TestNobodyIsShutOutForNothing(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.step = 3 * sec
+	b.node.clock = func() time.Duration { return 3 * sec }
+	b.look(t.Context())
+	for id, m := range b.members {
+		if m.stopped {
+			t.Errorf("%v is renewed no more", id)
+		}
+	}
+}
+
+// V5: a leader that was paused starts its waits again.
+func TestPausedLeaderWaitsAgain(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.node.clock = func() time.Duration { return 10 * sec }
+	b.look(t.Context())
+	b.want(11*sec, "", "a b")
+}
+
+// A process that keeps coming and going waits longer each time, but not for ever.
+func TestComebacksBackOff(t *testing.T) {
+	b := newBench(t, "a")
+	var waits []time.Duration
+	now := 10 * sec
+	for range 4 {
+		b.noteRemoval("x", now)
+		removed := now
+		for {
+			b.member("a").renewed = now
+			b.asks(now, "x", "x", 2, "a")
+			b.keepStandings(now, b.view)
+			if d := b.draft(now, b.view); len(d.joining) > 0 {
+				break
+			}
+			now += 100 * time.Millisecond
+			if now-removed > time.Hour {
+				t.Fatal("never admitted again")
+			}
+		}
+		waits = append(waits, now-removed)
+	}
+	for i := 1; i < len(waits); i++ {
+		if waits[i] <= waits[i-1] && i > 1 {
+			t.Errorf("waits are %v, want each longer than the one before", waits)
+		}
+	}
+	if waits[0] != 0 {
+		t.Errorf("the first comeback waits %v, want none", waits[0])
+	}
+}
+
+// What a joiner says of itself is checked, not believed.
+func TestJoinChecksTheJoiner(t *testing.T) {
+	b := newBench(t, "a")
+	for name, m := range map[string]*peerv1.Member{
+		"nobody":  nil,
+		"no id":   {Identity: &peerv1.Identity{Counter: 1}, Name: "x", Peer: "p"},
+		"no name": {Identity: &peerv1.Identity{Id: "x", Counter: 1}, Peer: "p"},
+		"no peer": {Identity: &peerv1.Identity{Id: "x", Counter: 1}, Name: "x"},
+		"leaving": {Identity: &peerv1.Identity{Id: "x", Counter: 1}, Name: "x", Peer: "p", Leaving: true},
+	} {
+		if resp := b.join(&peerv1.JoinRequest{Member: m}); resp.GetOutcome() != peerv1.JoinResponse_OUTCOME_WAIT || len(b.joins) > 0 {
+			t.Errorf("%s: %v, %d joins", name, resp.GetOutcome(), len(b.joins))
+		}
+	}
+	taken := &peerv1.Member{Identity: &peerv1.Identity{Id: "x", Counter: 1}, Name: "a", Peer: "p"}
+	if resp := b.join(&peerv1.JoinRequest{Member: taken}); resp.GetOutcome() != peerv1.JoinResponse_OUTCOME_NAME_TAKEN {
+		t.Errorf("a live member's name: %v", resp)
+	}
+	double := &peerv1.Member{Identity: &peerv1.Identity{Id: "a", Counter: 1, Nonce: 1}, Name: "a", Peer: "p"}
+	if resp := b.join(&peerv1.JoinRequest{Member: double}); resp.GetOutcome() != peerv1.JoinResponse_OUTCOME_ID_TAKEN {
+		t.Errorf("a live member's id: %v", resp)
+	}
+}
