@@ -25,8 +25,11 @@ func (d draft) why() string {
 		members []ring.Member
 		what    string
 	}{
-		{d.silent, "is silent"}, {d.left, "left"}, {d.leaving, "is leaving"},
-		{d.refreshed, "needs an epoch"}, {d.joining, "joins"},
+		{d.silent, "is silent"},
+		{d.left, "left"},
+		{d.leaving, "is leaving"},
+		{d.refreshed, "needs an epoch"},
+		{d.joining, "joins"},
 	} {
 		for _, m := range r.members {
 			reasons = append(reasons, m.Name+" "+r.what)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -49,12 +50,21 @@ func waitQueue(ctx context.Context, t *testing.T, c *testcluster.Cluster, i int,
 	}
 }
 
-// TestThreeNodes takes every key at every node, and while it is held waits for it
-// at another node.
 func TestThreeNodes(t *testing.T) {
 	t.Parallel()
+	threeNodes(t, testcluster.Options{})
+}
+
+func TestSimThreeNodes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { threeNodes(t, testcluster.Options{Net: testcluster.Memory}) })
+}
+
+// threeNodes takes every key at every node, and while it is held waits for it at
+// another node.
+func threeNodes(t *testing.T, o testcluster.Options) {
 	begin := time.Now()
-	c := testcluster.Start(t, testcluster.Options{Nodes: 3})
+	c := testcluster.Start(t, o)
 	t.Logf("ready after %v", time.Since(begin))
 	ctx := limited(t)
 	owners := map[int]bool{}
