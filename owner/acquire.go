@@ -28,7 +28,7 @@ func (t turn) acquire(from Ref, r *Request) {
 
 // repeat answers a retry that finds its grant: the same token, and a renewal (Q2).
 func (t turn) repeat(from Ref, r *Request, c *claim) {
-	t.commit(Op{Kind: OpRenew, Key: r.Key, Token: c.token, TTL: r.TTL, Resent: true})
+	t.commit(Op{Kind: OpRenew, Key: r.Key, Token: c.token, TTL: t.longer(c, r.TTL), Resent: true})
 	t.done(from, r.Send, t.m.hold(t.now, c))
 }
 

@@ -6,6 +6,15 @@ import "time"
 // that another process measures.
 func Stretch(d time.Duration) time.Duration { return d + (d+9)/10 }
 
+// unstretch is the shortest d whose Stretch is at least as long as left.
+func unstretch(left time.Duration) time.Duration {
+	d := left - left/11
+	for d > 0 && Stretch(d-1) >= left {
+		d--
+	}
+	return d
+}
+
 // deadlines is a 4-ary heap of claims by the time at which Tick must look at
 // them. A claim's entry may be early, never late: a renewal only stores the new
 // deadline in the claim, and the entry is put right when it comes to the top. A

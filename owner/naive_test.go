@@ -137,7 +137,7 @@ func (n *naive) serve(key string) {
 		k.holds = append(k.holds, c)
 		c.resent = c.resent || c.sentAgain || n.now-c.since >= c.period()/2
 		c.ttl = c.newTTL
-		c.ends = n.now + c.ttl + c.ttl/10
+		c.ends = n.now + Stretch(c.ttl)
 		n.say(c.ref, c.send, Done, "hold "+c.id)
 	}
 }
@@ -322,13 +322,23 @@ func (a *asked) done(holds ...*naiveClaim) {
 	a.say(a.from, a.r.Send, Done, strings.TrimSpace(text))
 }
 
+// renew never brings the end nearer.
+func (h *naiveClaim) renew(now, ttl time.Duration) {
+	// The shortest TTL that reaches as far, by search: the model need not be fast.
+	if left := int(h.ends - now); Stretch(ttl) < h.ends-now {
+		ttl = time.Duration(sort.Search(left, func(d int) bool { return Stretch(time.Duration(d)) >= h.ends-now }))
+	}
+	h.ttl, h.ends = ttl, now+Stretch(ttl)
+}
+
 func (a *asked) renew() {
 	switch h := a.byToken; {
 	case h != nil:
+		ttl := h.ttl
 		if a.r.TTL > 0 {
-			h.ttl = a.r.TTL
+			ttl = a.r.TTL
 		}
-		h.ends = a.now + h.ttl + h.ttl/10
+		h.renew(a.now, ttl)
 		a.done(h)
 	case a.quarantine > 0:
 		a.fail(sharelock.ErrStaleToken)
@@ -418,8 +428,8 @@ func (n *naive) acquire(from Ref, r *Request, k *naiveKey, c *naiveClaim, held b
 		fail(sharelock.ErrInvalidArgument)
 		return
 	case held:
-		c.ttl, c.resent = r.TTL, true
-		c.ends = n.now + c.ttl + c.ttl/10
+		c.resent = true
+		c.renew(n.now, r.TTL)
 		n.say(from, r.Send, Done, "hold "+c.id)
 		return
 	case c != nil:
@@ -449,7 +459,7 @@ func (n *naive) acquire(from Ref, r *Request, k *naiveKey, c *naiveClaim, held b
 	case n.full && n.keys[r.Key] == nil:
 		fail(sharelock.ErrQuota)
 	case free:
-		c.ends = n.now + c.ttl + c.ttl/10
+		c.ends = n.now + Stretch(c.ttl)
 		k.holds = append(k.holds, c)
 		n.keys[r.Key] = k
 		n.say(from, r.Send, Done, "hold "+c.id)
@@ -490,7 +500,7 @@ func (n *naive) takeover() {
 	}
 	for _, k := range n.keys {
 		for _, c := range k.holds {
-			c.ends = n.now + c.ttl + c.ttl/10
+			c.ends = n.now + Stretch(c.ttl)
 		}
 		for _, c := range k.waiters {
 			c.ref, c.sentAgain, c.send = Ref{}, false, 0

@@ -1,6 +1,10 @@
 package owner
 
-import "github.com/sgkandale/sharelock"
+import (
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
 
 // renew starts the TTL of a token afresh.
 func (t turn) renew(from Ref, r *Request) {
@@ -12,7 +16,7 @@ func (t turn) renew(from Ref, r *Request) {
 		if ttl == 0 {
 			ttl = c.ttl
 		}
-		t.commit(Op{Kind: OpRenew, Key: r.Key, Token: r.Token, TTL: ttl})
+		t.commit(Op{Kind: OpRenew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl)})
 		t.done(from, r.Send, t.m.hold(t.now, c))
 	case t.m.quarantine != 0:
 		// Lost; but "nobody holds it" is more than we know.
@@ -20,6 +24,13 @@ func (t turn) renew(from Ref, r *Request) {
 	default:
 		t.fail(from, r.Send, lost(k))
 	}
+}
+
+// longer is the TTL of a renewal: the one that was asked for, but never so short
+// that the hold would end before its deadline. The request may be a late
+// duplicate, and the holder was told a later end since (Q3).
+func (t turn) longer(c *claim, ttl time.Duration) time.Duration {
+	return max(ttl, unstretch(c.deadline-t.now))
 }
 
 // release ends a token, or the oldest hold of a client.

@@ -15,12 +15,14 @@ const (
 	// Acquire takes the key or queues for it. A repeated send of the same
 	// request id re-attaches a waiter to its place and renews a grant (Q2, Q5).
 	Acquire Kind = iota + 1
-	// Renew starts the TTL of Token afresh; TTL 0 keeps its length.
+	// Renew starts the TTL of Token afresh; TTL 0 keeps its length. It never brings
+	// the hold's end nearer: a shorter TTL counts from when less than that is left.
 	Renew
 	// Release ends Token.
 	Release
 	// ReleaseClient ends the oldest hold of ClientID on the key, for the
-	// original's API.
+	// original's API. It names no token, so it must not be sent twice: whoever may
+	// have to repeat it reads the token first and sends a Release.
 	ReleaseClient
 	// Force ends Token, or every hold of the key when Token is 0.
 	Force

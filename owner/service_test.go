@@ -387,12 +387,14 @@ func TestActivationThatNeverCompleted(t *testing.T) {
 		leaving := b.member
 		leaving.Leaving = true
 		b.member, leaving = leaving, b.member
+		tb.view([]string{"a", "b"})
+		b.member = leaving
+		// The answers of the older attempt come now, and change nothing.
 		tb.mu.Lock()
 		close(tb.hold["a"])
 		delete(tb.hold, "a")
 		tb.mu.Unlock()
-		tb.view([]string{"a", "b"})
-		b.member = leaving
+		synctest.Wait()
 		tb.outcome(parked, Retry, nil)
 		if h := tb.granted(tb.ask(tb.members["a"], Request{Kind: Renew, Key: key, Token: token[key]})); h != token[key] {
 			t.Errorf("renewed token is %d, want %d", h, token[key])
@@ -461,10 +463,14 @@ func TestEpochsMustAgree(t *testing.T) {
 			t.Fatal(err)
 		}
 		tb.granted(tb.ask(a, acquireOf("k", "c1", 0)))
+		tb.view([]string{"a"})
 		a.service.Install(tb.history, r)
 		synctest.Wait()
+		if e := a.service.Epoch(); e != 2 {
+			t.Errorf("epoch is %d after an older view, want 2", e)
+		}
 		if st := a.service.Stats(); st.Active != testPartitions || st.Locks != 1 {
-			t.Errorf("after the same view again: %+v", st)
+			t.Errorf("after an older view: %+v", st)
 		}
 	})
 }
