@@ -62,8 +62,7 @@ var folders = []folder{
 	{
 		"mesh",
 		[]string{".", "ring", "owner", "api", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
-		// xxhash: the digest of the list of seeds that nodes compare (V0).
-		[]string{memberlist, raft, hclog, bbolt, grpc, protobuf, xsync, xsys, xxhash},
+		[]string{memberlist, raft, hclog, bbolt, grpc, protobuf, xsync, xsys},
 	},
 	{"client", []string{".", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, xsync, xsys}},
 	{
