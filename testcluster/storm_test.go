@@ -36,7 +36,13 @@ func TestSimStorm(t *testing.T) {
 	seed := stormSeed(t)
 	t.Logf("to repeat: SHARELOCK_TEST_SEED=%d go test -run %s", seed, t.Name())
 	synctest.Test(t, func(t *testing.T) {
-		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Nodes: 4, Seed: seed})
+		w := weather{rnd: rand.New(rand.NewPCG(seed, 0))}
+		// Leases that are much shorter than locks, and much longer.
+		c := testcluster.Start(t, testcluster.Options{
+			Net: testcluster.Memory, Nodes: 4, Seed: seed,
+			Timing: 200 * time.Millisecond << w.rnd.IntN(5), MaxTTL: time.Second << w.rnd.IntN(2),
+		})
+		w.c = c
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
 		stormy, calm := context.WithCancel(ctx)
@@ -44,10 +50,9 @@ func TestSimStorm(t *testing.T) {
 		for n := range 16 {
 			cl, err := c.Dial(ctx, client.Options{ClientID: fmt.Sprint("user-", n), Patience: time.Second}, n%4, (n+1)%4)
 			must(t, err)
-			u := user{cl: cl, rnd: rand.New(rand.NewPCG(seed, uint64(n)))}
+			u := user{cl: cl, rnd: rand.New(rand.NewPCG(seed, uint64(n+1))), maxTTL: c.MaxTTL()}
 			users.Go(func() { u.run(stormy) })
 		}
-		w := weather{c: c, rnd: rand.New(rand.NewPCG(seed, 1<<32))}
 		for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 			must(t, w.change(ctx))
 			pause(ctx, time.Duration(w.rnd.Int64N(int64(3*c.Timing()))))
@@ -89,8 +94,9 @@ func pause(ctx context.Context, d time.Duration) {
 
 // user is a client that does what clients do.
 type user struct {
-	cl  *client.Client
-	rnd *rand.Rand
+	cl     *client.Client
+	rnd    *rand.Rand
+	maxTTL time.Duration
 }
 
 func (u user) run(ctx context.Context) {
@@ -105,7 +111,8 @@ func (u user) once(ctx context.Context) {
 	// Each family of modes has its keys.
 	family := u.rnd.IntN(3)
 	key := fmt.Sprintf("storm/%d/%d", family, u.rnd.IntN(3))
-	opts := []client.Option{client.TTL(time.Duration(200+u.rnd.IntN(1800)) * time.Millisecond), client.Wait(4 * time.Second)}
+	ttl := u.maxTTL/8 + time.Duration(u.rnd.Int64N(int64(u.maxTTL*7/8)))
+	opts := []client.Option{client.TTL(ttl), client.Wait(4 * time.Second)}
 	switch {
 	case family == 1 && u.rnd.IntN(3) > 0:
 		opts = append(opts, client.Shared())
