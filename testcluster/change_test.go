@@ -60,18 +60,17 @@ func (h held) check(ctx context.Context, t *testing.T, cl *client.Client) {
 
 func TestJoinLeaveUnderLoad(t *testing.T) {
 	t.Parallel()
-	joinLeave(t, testcluster.Options{Timing: time.Second}, func(c *testcluster.Cluster) []int { return []int{1} })
+	// Leases and locks that outlast a machine that is busy with other things.
+	joinLeave(t, testcluster.Options{Timing: 2 * time.Second, MaxTTL: 10 * time.Second}, func(c *testcluster.Cluster) []int { return []int{1} })
 }
 
 func TestSimJoinLeaveUnderLoad(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		joinLeave(t, testcluster.Options{Net: testcluster.Memory}, func(*testcluster.Cluster) []int { return []int{0, 1, 2, 3} })
 	})
 }
 
 func TestSimJoinAndLeaderLeavesUnderLoad(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		joinLeave(t, testcluster.Options{Net: testcluster.Memory}, func(c *testcluster.Cluster) []int { return []int{c.Leader()} })
 	})
@@ -123,16 +122,14 @@ func joinLeave(t *testing.T, o testcluster.Options, leavers func(c *testcluster.
 
 func TestKillOwnerUnderLoad(t *testing.T) {
 	t.Parallel()
-	killOwner(t, testcluster.Options{Timing: time.Second}, false)
+	killOwner(t, testcluster.Options{Timing: 2 * time.Second}, false)
 }
 
 func TestSimKillLeaderUnderLoad(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { killOwner(t, testcluster.Options{Net: testcluster.Memory}, true) })
 }
 
 func TestSimKillFollowerUnderLoad(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { killOwner(t, testcluster.Options{Net: testcluster.Memory}, false) })
 }
 
@@ -225,7 +222,6 @@ func TestKillAllAndRestart(t *testing.T) {
 }
 
 func TestSimKillAllAndRestart(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { killAll(t, testcluster.Options{Net: testcluster.Memory}) })
 }
 
@@ -276,7 +272,6 @@ func TestCutOffNodeAnswersUnavailable(t *testing.T) {
 }
 
 func TestSimCutOffNodeAnswersUnavailable(t *testing.T) {
-	t.Parallel()
 	// A lease that is longer than any lock: should the others not wait for its end
 	// (V5), two clients would hold a key.
 	synctest.Test(t, func(t *testing.T) {

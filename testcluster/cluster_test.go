@@ -52,11 +52,10 @@ func waitQueue(ctx context.Context, t *testing.T, c *testcluster.Cluster, i int,
 
 func TestThreeNodes(t *testing.T) {
 	t.Parallel()
-	threeNodes(t, testcluster.Options{})
+	threeNodes(t, testcluster.Options{Timing: time.Second})
 }
 
 func TestSimThreeNodes(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { threeNodes(t, testcluster.Options{Net: testcluster.Memory}) })
 }
 
@@ -112,7 +111,7 @@ func threeNodes(t *testing.T, o testcluster.Options) {
 // TestStopAddWipe walks through everything that can be done to nodes.
 func TestStopAddWipe(t *testing.T) {
 	t.Parallel()
-	c := testcluster.Start(t, testcluster.Options{Nodes: 3})
+	c := testcluster.Start(t, testcluster.Options{Timing: time.Second})
 	ctx := limited(t)
 	held, err := c.Client(0).Acquire(ctx, "held")
 	must(t, err)

@@ -22,8 +22,7 @@ import (
 // owners all over the mesh, so that a client of one node meets owners that are
 // this node and owners that are not.
 func TestConformance(t *testing.T) {
-	t.Parallel()
-	c := testcluster.Start(t, testcluster.Options{Timing: time.Second})
+	c := testcluster.Start(t, testcluster.Options{Timing: 2 * time.Second})
 	t.Run("Node", func(t *testing.T) {
 		locktest.Run(t, func(_ *testing.T, id string) locktest.Locker { return nodeLocker{c, 0, id} })
 	})

@@ -28,11 +28,10 @@ func stormSeed(t *testing.T) uint64 {
 }
 
 // TestSimStorm does to a mesh of four nodes whatever comes to mind, for a minute of
-// its time, while clients take few keys in every mode and rarely do as they should.
+// its time (less under the race detector), while clients take few keys in every mode and rarely do as they should.
 // Calls may fail, locks may be lost; the invariants hold, and when it is over the
 // mesh is whole again.
 func TestSimStorm(t *testing.T) {
-	t.Parallel()
 	seed := stormSeed(t)
 	t.Logf("to repeat: SHARELOCK_TEST_SEED=%d go test -run %s", seed, t.Name())
 	synctest.Test(t, func(t *testing.T) {
@@ -53,7 +52,8 @@ func TestSimStorm(t *testing.T) {
 			u := user{cl: cl, rnd: rand.New(rand.NewPCG(seed, uint64(n+1))), maxTTL: c.MaxTTL()}
 			users.Go(func() { u.run(stormy) })
 		}
-		for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		long := max(time.Minute/slower, 15*time.Second)
+		for end := time.Now().Add(long); time.Now().Before(end); {
 			must(t, w.change(ctx))
 			pause(ctx, time.Duration(w.rnd.Int64N(int64(3*c.Timing()))))
 		}
@@ -73,8 +73,8 @@ func TestSimStorm(t *testing.T) {
 			}
 		}
 		t.Logf("%d grants, %d events", granted, len(c.History().Events()))
-		if granted < 100 {
-			t.Errorf("%d grants in a minute", granted)
+		if granted < 20 {
+			t.Errorf("%d grants in %v", granted, long)
 		}
 		for i := range c.Len() {
 			takesPart(ctx, t, c, i)
