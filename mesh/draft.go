@@ -71,7 +71,7 @@ func (l *leader) draft(now time.Duration, view ring.View) draft {
 		d.view.Members = append(d.view.Members, d.joining...)
 	}
 	d.view.Placement = ring.Placement
-	d.view.Replicas = replicas(d.view)
+	d.view.Replicas = replicas(constants{l.agree.fsm.state().cluster}, d.view)
 	return d
 }
 
@@ -91,9 +91,23 @@ func (l *leader) othersStay(before, after []ring.Member) bool {
 	return false
 }
 
-// replicas is the R of a view. Copies besides the owner's are not made yet, so
-// it is one.
-func replicas(ring.View) int { return 1 }
+// replicas is the R of a view: what was fixed at the cluster's birth, or one more
+// than the quorum of the voters can lose, at least two; never more than there are
+// members on the ring. The voters count as many as they are about to be (V1), so
+// that R does not follow their seats back and forth.
+func replicas(c constants, v ring.View) int {
+	placed := 0
+	for _, m := range v.Members {
+		if !m.Leaving {
+			placed++
+		}
+	}
+	want := int(c.GetReplicas())
+	if want == 0 {
+		want = max(2, odd(min(placed, maxVoters))/2+1)
+	}
+	return max(min(want, placed), 1)
+}
 
 // admissible are the joiners that may be admitted beside those who stay, in the
 // order of their ids. It needs l.mu.
