@@ -91,10 +91,8 @@ func (l *leader) othersStay(before, after []ring.Member) bool {
 	return false
 }
 
-// replicas is the R of a view: what was fixed at the cluster's birth, or one more
-// than the quorum of the voters can lose, at least two; never more than there are
-// members on the ring. The voters count as many as they are about to be (V1), so
-// that R does not follow their seats back and forth.
+// replicas is the R of a view: what was fixed at the cluster's birth
+// (ring.replicas, 0 is one copy), never more than there are members on the ring.
 func replicas(c constants, v ring.View) int {
 	placed := 0
 	for _, m := range v.Members {
@@ -102,11 +100,7 @@ func replicas(c constants, v ring.View) int {
 			placed++
 		}
 	}
-	want := int(c.GetReplicas())
-	if want == 0 {
-		want = max(2, odd(min(placed, maxVoters))/2+1)
-	}
-	return max(min(want, placed), 1)
+	return max(min(int(c.GetReplicas()), placed), 1)
 }
 
 // admissible are the joiners that may be admitted beside those who stay, in the
