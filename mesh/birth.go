@@ -214,7 +214,7 @@ func (n *Node) firstView(ctx context.Context) error {
 		LeaseNs: int64(n.cfg.Lease), MaxTtlNs: int64(n.cfg.MaxTTL), Replicas: uint32(n.cfg.Replicas),
 	}
 	v := ring.View{Placement: ring.Placement, Members: []ring.Member{n.asMember()}}
-	v.Replicas = replicas(v)
+	v.Replicas = replicas(constants{c}, v)
 	return n.agree.found(ctx, c, v)
 }
 

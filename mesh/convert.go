@@ -76,6 +76,49 @@ func heldFromProto(p []*peerv1.Held) []owner.Held {
 	return held
 }
 
+func basesToProto(bases []owner.Base) []*peerv1.Base {
+	p := make([]*peerv1.Base, len(bases))
+	for i, b := range bases {
+		p[i] = &peerv1.Base{Held: &peerv1.Held{Partition: b.Partition, Have: b.Have, Seq: b.Seq}, Data: b.Data, Log: b.Log}
+	}
+	return p
+}
+
+func basesFromProto(p []*peerv1.Base) []owner.Base {
+	bases := make([]owner.Base, len(p))
+	for i, b := range p {
+		h := b.GetHeld()
+		bases[i] = owner.Base{
+			Held: owner.Held{Partition: h.GetPartition(), Have: h.GetHave(), Seq: h.GetSeq()}, Data: b.Data, Log: b.GetLog(),
+		}
+	}
+	return bases
+}
+
+func entriesToProto(entries []owner.Entries) []*peerv1.Entries {
+	p := make([]*peerv1.Entries, len(entries))
+	for i, e := range entries {
+		p[i] = &peerv1.Entries{Partition: e.Partition, First: e.First, Ops: e.Ops}
+	}
+	return p
+}
+
+func entriesFromProto(p []*peerv1.Entries) []owner.Entries {
+	entries := make([]owner.Entries, len(p))
+	for i, e := range p {
+		entries[i] = owner.Entries{Partition: e.GetPartition(), First: e.GetFirst(), Ops: e.GetOps()}
+	}
+	return entries
+}
+
+func acksFromProto(p []*peerv1.Ack) []owner.Ack {
+	acks := make([]owner.Ack, len(p))
+	for i, a := range p {
+		acks[i] = owner.Ack{Partition: a.GetPartition(), Seq: a.GetSeq(), Gap: a.GetGap()}
+	}
+	return acks
+}
+
 func holdToProto(h *sharelock.Hold) *peerv1.Hold {
 	return &peerv1.Hold{
 		Key: h.Key, Token: uint64(h.Token), ClientId: h.ClientID, RequestId: h.RequestID,

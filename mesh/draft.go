@@ -71,7 +71,7 @@ func (l *leader) draft(now time.Duration, view ring.View) draft {
 		d.view.Members = append(d.view.Members, d.joining...)
 	}
 	d.view.Placement = ring.Placement
-	d.view.Replicas = replicas(d.view)
+	d.view.Replicas = replicas(constants{l.agree.fsm.state().cluster}, d.view)
 	return d
 }
 
@@ -91,9 +91,17 @@ func (l *leader) othersStay(before, after []ring.Member) bool {
 	return false
 }
 
-// replicas is the R of a view. Copies besides the owner's are not made yet, so
-// it is one.
-func replicas(ring.View) int { return 1 }
+// replicas is the R of a view: what was fixed at the cluster's birth
+// (ring.replicas, 0 is one copy), never more than there are members on the ring.
+func replicas(c constants, v ring.View) int {
+	placed := 0
+	for _, m := range v.Members {
+		if !m.Leaving {
+			placed++
+		}
+	}
+	return max(min(int(c.GetReplicas()), placed), 1)
+}
 
 // admissible are the joiners that may be admitted beside those who stay, in the
 // order of their ids. It needs l.mu.

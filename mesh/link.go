@@ -19,9 +19,10 @@ const (
 )
 
 // link carries this node's calls to one other member and brings the answers
-// back: one stream, batches both ways (A4). It opens with the first call and, when
-// it breaks, again with the next one; two goroutines serve it from then on, until
-// the member is in no view any more.
+// back: one stream, batches both ways (A4). With the calls go the operations of the
+// partitions that this node owns and the other backs up (A3). It opens with the
+// first of either, and is opened again when it breaks; two goroutines serve it from
+// then on, until the member is in no view any more.
 //
 // A call is registered under a number of its own; its answers go to that call
 // until it is forgotten. When the stream breaks, every registered call is
@@ -35,6 +36,8 @@ type link struct {
 
 	mu      sync.Mutex
 	queue   []*peerv1.Call       // not sent yet; guarded by mu
+	epoch   uint32               // of entries; guarded by mu
+	entries []*peerv1.Entries    // not sent yet; guarded by mu
 	calls   map[uint64]owner.Ref // guarded by mu
 	last    uint64               // number of the last call; guarded by mu
 	running bool                 // a goroutine serves this link; guarded by mu
@@ -88,29 +91,56 @@ func (l *link) send(id uint64, epoch uint32, r *owner.Request) {
 	}
 }
 
-// run serves the link until it is closed: one stream after the other, as long as
-// there is something to send.
+// replicate queues operations for the copies that the member backs up. Those of
+// an older epoch than the newest are dropped: nobody waits for them any more.
+func (l *link) replicate(epoch uint32, entries []owner.Entries) {
+	l.mu.Lock()
+	if l.closed || epoch < l.epoch {
+		l.mu.Unlock()
+		return
+	}
+	if epoch > l.epoch {
+		l.epoch, l.entries = epoch, nil
+	}
+	l.entries = append(l.entries, entriesToProto(entries)...)
+	start := !l.running
+	l.running = true
+	l.mu.Unlock()
+	if start && !l.node.tasks.Go(l.run) {
+		return
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run serves the link until it is closed: one stream after the other.
 func (l *link) run() {
+	pause := firstPause
 	for l.ctx.Err() == nil {
+		began := l.node.clock()
 		if err := l.stream(); err != nil && l.ctx.Err() == nil {
 			l.node.log.Debug("link broke", "member", l.to.Name, "error", err)
 		}
+		// Whoever is answered Retry sends again, to whom the newest view names.
 		l.fail()
-		// Whoever was answered Retry sends again, to whom the newest view names.
-		select {
-		case <-l.ctx.Done():
-		case <-l.wake:
+		if pause = min(2*pause, mostPause); l.node.clock()-began > time.Second {
+			pause = firstPause
 		}
 		select {
 		case <-l.ctx.Done():
-		case <-time.After(retryPause):
+		case <-time.After(pause):
 		}
 	}
 	l.fail()
 }
 
-// retryPause is how long a link that broke rests before it tries again.
-const retryPause = 5 * time.Millisecond
+// How long a link that broke rests before it is opened again.
+const (
+	firstPause = 5 * time.Millisecond
+	mostPause  = 100 * time.Millisecond
+)
 
 // stream opens a stream and works until it breaks.
 func (l *link) stream() error {
@@ -124,6 +154,7 @@ func (l *link) stream() error {
 	if err != nil {
 		return err
 	}
+	l.reopened()
 	broken := make(chan error, 1)
 	if !l.node.tasks.Go(func() {
 		for {
@@ -135,13 +166,16 @@ func (l *link) stream() error {
 			for _, a := range resp.GetAnswers() {
 				l.answer(a)
 			}
+			if a := l.node.views.now(); a != nil && len(resp.GetAcks()) > 0 {
+				a.service.Acked(l.to.Identity, resp.GetEpoch(), acksFromProto(resp.GetAcks()))
+			}
 		}
 	}) {
 		return errClosed
 	}
 	for {
 		batch := l.take()
-		if len(batch) == 0 {
+		if batch == nil {
 			select {
 			case <-l.wake:
 				continue
@@ -149,24 +183,49 @@ func (l *link) stream() error {
 				return err
 			}
 		}
-		if err := s.Send(&peerv1.LinkRequest{Calls: batch}); err != nil {
+		if err := s.Send(batch); err != nil {
 			cancel()
 			return <-broken // says more than io.EOF
 		}
 	}
 }
 
-// take is everything that waits, up to the most for one message.
-func (l *link) take() []*peerv1.Call {
+// reopened forgets the operations that wait, and has all that are not confirmed
+// sent again: some may have been lost with the stream before.
+func (l *link) reopened() {
+	l.mu.Lock()
+	l.entries = nil
+	l.mu.Unlock()
+	if a := l.node.views.now(); a != nil {
+		a.service.LinkUp(l.to.Identity)
+	}
+}
+
+// take is everything that waits, up to the most for one message; nil if nothing
+// does.
+func (l *link) take() *peerv1.LinkRequest {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	batch := l.queue
-	if len(batch) > maxBatch {
-		batch, l.queue = batch[:maxBatch:maxBatch], batch[maxBatch:]
-		return batch
+	if len(l.queue) == 0 && len(l.entries) == 0 {
+		return nil
 	}
-	l.queue = nil
-	return batch
+	m := &peerv1.LinkRequest{Epoch: l.epoch}
+	m.Calls, l.queue = split(l.queue, min(len(l.queue), maxBatch))
+	size, n := 0, 0
+	for n < len(l.entries) && (n == 0 || size < maxBatchBytes) {
+		size += len(l.entries[n].GetOps())
+		n++
+	}
+	m.Entries, l.entries = split(l.entries, n)
+	return m
+}
+
+// split cuts a list in two, and lets go of its memory when nothing is left.
+func split[T any](list []T, n int) (head, rest []T) {
+	if n == len(list) {
+		return list, nil
+	}
+	return list[:n:n], list[n:]
 }
 
 func (l *link) answer(a *peerv1.Answer) {

@@ -235,6 +235,34 @@ func (p *peers) Fetch(ctx context.Context, to ring.Member, epoch uint32, want []
 	}
 }
 
+// Sync implements owner.Peers.
+func (p *peers) Sync(ctx context.Context, to ring.Member, epoch uint32, bases []owner.Base) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*p.node.lease())
+	defer cancel()
+	out, c, err := p.at(ctx, to.Peer, to.Identity)
+	if err != nil {
+		return err
+	}
+	resp, err := c.Sync(out, &peerv1.SyncRequest{Epoch: epoch, Bases: basesToProto(bases)})
+	if err != nil {
+		return err
+	}
+	if resp.GetEpoch() != epoch {
+		if err := p.bringUp(ctx, to, resp.GetEpoch()); err != nil {
+			return err
+		}
+		return owner.ErrBehind // asked again
+	}
+	return nil
+}
+
+// Replicate implements owner.Peers.
+func (p *peers) Replicate(to ring.Member, epoch uint32, entries []owner.Entries) {
+	if l, err := p.link(to); err == nil {
+		l.replicate(epoch, entries)
+	}
+}
+
 // Active implements owner.Peers.
 func (p *peers) Active(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) error {
 	ctx, cancel := context.WithTimeout(ctx, p.node.lease())

@@ -161,6 +161,23 @@ func (p *peerServer) Fetch(req *peerv1.FetchRequest, s grpc.ServerStreamingServe
 	return err
 }
 
+// Sync implements section 4.4.
+func (p *peerServer) Sync(ctx context.Context, req *peerv1.SyncRequest) (*peerv1.SyncResponse, error) {
+	a := p.node.views.now()
+	if a == nil || a.epoch() != req.GetEpoch() {
+		return &peerv1.SyncResponse{Epoch: p.node.epoch()}, nil
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	from, ok := memberNamed(a.view, strings.Join(md.Get(mdFrom), ""))
+	if !ok {
+		return nil, status.Error(codes.FailedPrecondition, "the sender is not in the view")
+	}
+	if err := a.service.Sync(from.Identity, req.GetEpoch(), basesFromProto(req.GetBases())); err != nil {
+		return nil, status.Error(codes.Aborted, err.Error())
+	}
+	return &peerv1.SyncResponse{Epoch: req.GetEpoch()}, nil
+}
+
 // Active implements G1.
 func (p *peerServer) Active(_ context.Context, req *peerv1.ActiveRequest) (*peerv1.ActiveResponse, error) {
 	a := p.node.views.now()
@@ -190,8 +207,7 @@ func (p *peerServer) List(ctx context.Context, req *peerv1.ListRequest) (*peerv1
 // Link serves the calls that another member forwards.
 func (p *peerServer) Link(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.LinkResponse]) error {
 	md, _ := metadata.FromIncomingContext(s.Context())
-	from := strings.Join(md.Get(mdFrom), "")
-	c := &linkCaller{node: p.node, wake: make(chan struct{}, 1)}
+	c := &linkCaller{node: p.node, from: strings.Join(md.Get(mdFrom), ""), wake: make(chan struct{}, 1)}
 	received := make(chan error, 1)
 	if !p.node.tasks.Go(func() { received <- c.receive(s) }) {
 		return errClosed
@@ -199,9 +215,11 @@ func (p *peerServer) Link(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.
 	defer c.dead.Store(true)
 	for {
 		changed := p.node.views.next()
-		if a := p.node.views.now(); a != nil && !hasMember(a.view, from) {
-			// A1: what a process says that is no member (any more) does not count.
-			return status.Errorf(codes.FailedPrecondition, "%s is not in view %d", from, a.epoch())
+		if a := p.node.views.now(); a != nil {
+			if _, in := memberNamed(a.view, c.from); !in {
+				// A1: what a process says that is no member (any more) does not count.
+				return status.Errorf(codes.FailedPrecondition, "%s is not in view %d", c.from, a.epoch())
+			}
 		}
 		select {
 		case <-changed:
@@ -212,32 +230,36 @@ func (p *peerServer) Link(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.
 			return status.Error(codes.Unavailable, errClosed.Error())
 		case <-c.wake:
 		}
-		for batch := c.take(); len(batch) > 0; batch = c.take() {
-			if err := s.Send(&peerv1.LinkResponse{Answers: batch}); err != nil {
+		for batch := c.take(); batch != nil; batch = c.take() {
+			if err := s.Send(batch); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// hasMember: the view lists the member with this printed identity.
-func hasMember(v ring.View, identity string) bool {
+// memberNamed finds the member with this printed identity.
+func memberNamed(v ring.View, identity string) (ring.Member, bool) {
 	for _, m := range v.Members {
 		if m.Identity.String() == identity {
-			return true
+			return m, true
 		}
 	}
-	return false
+	return ring.Member{}, false
 }
 
 // linkCaller is the owner's side of a link: it queues the answers that go back.
 type linkCaller struct {
 	node *Node
+	// from is the printed identity of the member at the other end.
+	from string
 	wake chan struct{}
 	dead atomic.Bool
 
 	mu      sync.Mutex
 	answers []*peerv1.Answer // guarded by mu
+	epoch   uint32           // of acks; guarded by mu
+	acks    []*peerv1.Ack    // guarded by mu
 }
 
 var _ owner.Caller = (*linkCaller)(nil)
@@ -260,21 +282,38 @@ func (c *linkCaller) Answer(id uint64, a owner.Answer) {
 	}
 }
 
-// take is what waits, as much as fits one message.
-func (c *linkCaller) take() []*peerv1.Answer {
+// ack queues an acknowledgement. Those of an older epoch are of no use any more.
+func (c *linkCaller) ack(epoch uint32, a owner.Ack) {
+	c.mu.Lock()
+	if epoch > c.epoch {
+		c.epoch, c.acks = epoch, nil
+	}
+	if epoch == c.epoch {
+		c.acks = append(c.acks, &peerv1.Ack{Partition: a.Partition, Seq: a.Seq, Gap: a.Gap})
+	}
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take is what waits, as much as fits one message; nil if nothing does.
+func (c *linkCaller) take() *peerv1.LinkResponse {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.answers) == 0 && len(c.acks) == 0 {
+		return nil
+	}
 	size, n := 0, 0
 	for n < len(c.answers) && n < maxBatch && (n == 0 || size < maxBatchBytes) {
 		size += proto.Size(c.answers[n])
 		n++
 	}
-	batch := c.answers[:n:n]
-	c.answers = c.answers[n:]
-	if len(c.answers) == 0 {
-		c.answers = nil
-	}
-	return batch
+	m := &peerv1.LinkResponse{Epoch: c.epoch, Acks: c.acks}
+	m.Answers, c.answers = split(c.answers, n)
+	c.acks = nil
+	return m
 }
 
 func (c *linkCaller) receive(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.LinkResponse]) error {
@@ -287,6 +326,20 @@ func (c *linkCaller) receive(s grpc.BidiStreamingServer[peerv1.LinkRequest, peer
 		for _, call := range req.GetCalls() {
 			c.submit(call)
 		}
+		if len(req.GetEntries()) > 0 {
+			c.follow(req)
+		}
+	}
+}
+
+// follow hands an owner's operations to the copies here (A3).
+func (c *linkCaller) follow(req *peerv1.LinkRequest) {
+	a := c.node.views.now()
+	if a == nil {
+		return
+	}
+	if from, in := memberNamed(a.view, c.from); in {
+		a.service.Backup(from.Identity, req.GetEpoch(), entriesFromProto(req.GetEntries()), c.ack)
 	}
 }
 

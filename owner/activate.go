@@ -26,6 +26,8 @@ type activation struct {
 	view    ring.View
 	epoch   uint32
 	owned   []uint32
+	// answers are what the members hold, once all have said it.
+	answers []answer
 }
 
 func (a *activation) run(ctx context.Context) {
@@ -37,15 +39,23 @@ func (a *activation) run(ctx context.Context) {
 	if err != nil {
 		return // a newer view took over
 	}
-	plan := a.choose(answers)
-	a.serve(plan.keep)
+	a.answers = answers
+	plan := a.choose()
 	a.quarantine(plan.lost)
-	if err := a.fetchAll(ctx, plan.fetch); err != nil {
+	var wg sync.WaitGroup
+	wg.Go(func() { a.serve(ctx, append(plan.keep, plan.lost...)) })
+	for m, want := range plan.fetch {
+		wg.Go(func() {
+			a.fetch(ctx, m, want)
+			a.serve(ctx, want)
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
 		return
 	}
 	a.service.log.Info("activated", "epoch", a.epoch, "partitions", len(a.owned),
 		"fetched", plan.fetched(), "quarantined", len(plan.lost), "took", a.service.clock()-began)
-	a.service.touch()
 	a.tellAll(ctx)
 }
 
@@ -98,7 +108,7 @@ func index(held []Held) map[uint32]Held {
 // nobody ever held one), those it fetches and from whom, and the partitions
 // whose state is lost.
 type plan struct {
-	keep, lost []uint32
+	keep, lost []Held
 	fetch      map[ring.Member][]Held
 }
 
@@ -111,24 +121,24 @@ func (p plan) fetched() int {
 }
 
 // choose is step 2, once per epoch.
-func (a *activation) choose(answers []answer) plan {
+func (a *activation) choose() plan {
 	pl := plan{fetch: map[ring.Member][]Held{}}
 	for _, p := range a.owned {
 		best, from := Held{Partition: p}, -1
-		for i := range answers {
+		for i := range a.answers {
 			// Of equal copies the own one is taken: it need not travel.
-			h, ok := answers[i].held[p]
-			if ok && (h.newer(best) || h == best && answers[i].member.Identity == a.service.self) {
+			h, ok := a.answers[i].held[p]
+			if ok && (h.newer(best) || h == best && a.answers[i].member.Identity == a.service.self) {
 				best, from = h, i
 			}
 		}
 		switch {
 		case !a.good(p, best.Have):
-			pl.lost = append(pl.lost, p)
-		case from < 0 || answers[from].member.Identity == a.service.self:
-			pl.keep = append(pl.keep, p)
+			pl.lost = append(pl.lost, Held{Partition: p})
+		case from < 0 || a.answers[from].member.Identity == a.service.self:
+			pl.keep = append(pl.keep, best)
 		default:
-			m := answers[from].member
+			m := a.answers[from].member
 			pl.fetch[m] = append(pl.fetch[m], best)
 		}
 	}
@@ -164,72 +174,52 @@ func (a *activation) good(p, have uint32) bool {
 	return true
 }
 
-// serve activates partitions whose chosen copy is here (steps 4 and 5).
-func (a *activation) serve(parts []uint32) {
-	a.each(parts, func(sh *shard, p *partition, now time.Duration) {
-		if p.m == nil {
-			sh.replace(p, NewMachine(p.id, a.service.waiters), a.epoch)
-		}
-		sh.activate(now, p, a.epoch)
-	})
-}
-
 // quarantine starts partitions empty whose state is lost (step 3).
-func (a *activation) quarantine(parts []uint32) {
-	if len(parts) == 0 {
+func (a *activation) quarantine(lost []Held) {
+	if len(lost) == 0 {
 		return
 	}
-	a.service.log.Warn("state lost, quarantined", "epoch", a.epoch, "partitions", len(parts), "for", Stretch(a.service.maxTTL))
-	a.each(parts, func(sh *shard, p *partition, now time.Duration) {
-		sh.replace(p, NewMachine(p.id, a.service.waiters), a.epoch)
-		p.m.Quarantine(now, Stretch(a.service.maxTTL))
-		sh.activate(now, p, a.epoch)
+	a.service.log.Warn("state lost, quarantined", "epoch", a.epoch, "partitions", len(lost), "for", Stretch(a.service.maxTTL))
+	for _, h := range lost {
+		a.visit(h.Partition, func(sh *shard, p *partition) {
+			sh.replace(p, NewMachine(p.id, a.service.waiters), a.epoch)
+			p.m.Quarantine(a.service.clock(), Stretch(a.service.maxTTL))
+		})
+	}
+}
+
+// visit runs fn for a partition in its loop and waits for it, unless a newer view
+// came.
+func (a *activation) visit(id uint32, fn func(*shard, *partition)) {
+	a.service.inShard(id, func(sh *shard, p *partition) {
+		if a.current(sh) {
+			fn(sh, p)
+		}
 	})
 }
 
-// each runs fn for partitions in their loops, unless a newer view came.
-func (a *activation) each(parts []uint32, fn func(*shard, *partition, time.Duration)) {
-	for _, id := range parts {
-		a.service.shard(id).put(item{fn: func() {
-			if sh := a.service.shard(id); a.current(sh) {
-				fn(sh, sh.part(id), a.service.clock())
-			}
-		}})
-	}
-	// A barrier, so that the caller goes on when all of it is done.
-	a.service.everyShard(func(*shard) {})
-	a.service.touch()
-}
-
-// current: no newer view came. Once per epoch and shard, because a shard installs
-// views in its own loop.
+// current: no newer view came. It is asked in the shard's loop, because a shard
+// installs views there.
 func (a *activation) current(sh *shard) bool {
 	return sh.epoch == a.epoch && a.service.cur.Load() == a.epoch
 }
 
-// fetchAll is step 4 for copies that are elsewhere.
-func (a *activation) fetchAll(ctx context.Context, from map[ring.Member][]Held) error {
-	var wg sync.WaitGroup
-	for m, want := range from {
-		wg.Go(func() {
-			missing := index(want)
-			a.repeat(ctx, "fetch", m, func() error {
-				left := make([]Held, 0, len(missing))
-				for _, h := range missing {
-					left = append(left, h)
-				}
-				return a.service.peers.Fetch(ctx, m, a.epoch, left, func(c Copy) error {
-					if err := a.take(missing, c); err != nil {
-						return err
-					}
-					delete(missing, c.Partition)
-					return nil
-				})
-			})
+// fetch takes copies that are elsewhere (step 4).
+func (a *activation) fetch(ctx context.Context, m ring.Member, want []Held) {
+	missing := index(want)
+	a.repeat(ctx, "fetch", m, func() error {
+		left := make([]Held, 0, len(missing))
+		for _, h := range missing {
+			left = append(left, h)
+		}
+		return a.service.peers.Fetch(ctx, m, a.epoch, left, func(c Copy) error {
+			if err := a.take(missing, c); err != nil {
+				return err
+			}
+			delete(missing, c.Partition)
+			return nil
 		})
-	}
-	wg.Wait()
-	return ctx.Err()
+	})
 }
 
 // errWrongCopy: a member sent another copy than it had said it holds.
@@ -243,13 +233,100 @@ func (a *activation) take(missing map[uint32]Held, c Copy) error {
 	if err := m.Decode(a.service.clock(), c.Data); err != nil {
 		return err
 	}
-	a.service.inShard(c.Partition, func(sh *shard, p *partition) {
-		if a.current(sh) {
-			sh.replace(p, m, a.epoch)
-			sh.activate(a.service.clock(), p, a.epoch)
+	a.visit(c.Partition, func(sh *shard, p *partition) { sh.replace(p, m, a.epoch) })
+	return nil
+}
+
+// serve gives copies that are here to their backups, and when all of these have
+// confirmed lets clients in (steps 4 and 5).
+func (a *activation) serve(ctx context.Context, chosen []Held) {
+	for _, h := range chosen {
+		a.visit(h.Partition, func(sh *shard, p *partition) {
+			if p.m == nil {
+				sh.replace(p, NewMachine(p.id, a.service.waiters), a.epoch)
+			}
+			p.have = a.epoch
+		})
+	}
+	backups := map[ring.Member][]Held{}
+	for _, h := range chosen {
+		for _, m := range a.backups(h.Partition) {
+			backups[m] = append(backups[m], h)
+		}
+	}
+	var wg sync.WaitGroup
+	for m, held := range backups {
+		wg.Go(func() { a.sync(ctx, m, held) })
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return
+	}
+	for _, h := range chosen {
+		a.visit(h.Partition, func(sh *shard, p *partition) {
+			sh.activate(a.service.clock(), p, a.epoch, a.backups(p.id))
+		})
+	}
+	a.service.touch()
+}
+
+func (a *activation) backups(p uint32) []ring.Member {
+	if set := a.ring.Replicas(p); len(set) > 1 {
+		return set[1:]
+	}
+	return nil
+}
+
+// The most in one sync: so many bases, or about so many bytes.
+const (
+	syncBases = 256
+	syncBytes = 1 << 20
+)
+
+// sync brings a backup the bases of this epoch, until it has confirmed them.
+func (a *activation) sync(ctx context.Context, m ring.Member, chosen []Held) {
+	var bases []Base
+	size := 0
+	send := func() {
+		a.repeat(ctx, "sync", m, func() error { return a.service.peers.Sync(ctx, m, a.epoch, bases) })
+		bases, size = nil, 0
+	}
+	for _, h := range chosen {
+		b := a.base(m, h)
+		bases = append(bases, b)
+		if size += len(b.Data); len(bases) == syncBases || size >= syncBytes {
+			send()
+		}
+	}
+	if len(bases) > 0 {
+		send()
+	}
+}
+
+// base is what a backup needs of a copy: nothing but its name if it said that it
+// holds just that.
+func (a *activation) base(m ring.Member, chosen Held) Base {
+	b := Base{Held: chosen}
+	has := a.holds(m, chosen)
+	a.visit(chosen.Partition, func(_ *shard, p *partition) {
+		b.Log = p.m.Seq()
+		if !has || p.m.Quarantined(a.service.clock()) > 0 {
+			b.Data = p.m.Encode(a.service.clock())
 		}
 	})
-	return nil
+	return b
+}
+
+// holds: the member said that it holds just this copy. Everybody holds the empty
+// copy of epoch 0.
+func (a *activation) holds(m ring.Member, chosen Held) bool {
+	for i := range a.answers {
+		if a.answers[i].member.Identity == m.Identity {
+			h, ok := a.answers[i].held[chosen.Partition]
+			return ok && h == chosen || !ok && chosen.Have == 0
+		}
+	}
+	return false
 }
 
 // tellAll is G1: the members drop their older copies, until all have confirmed.

@@ -148,11 +148,7 @@ func (s *Service) Install(h ring.History, r *ring.Ring) {
 	s.cur.Store(epoch)
 	s.refresh.Store(false)
 	s.rings.add(r)
-	owned := make([]bool, s.partitions)
-	for _, p := range r.Owned(s.self) {
-		owned[p] = true
-	}
-	s.everyShard(func(sh *shard) { sh.install(epoch, func(p uint32) bool { return owned[p] }) })
+	s.everyShard(func(sh *shard) { sh.install(epoch, r) })
 
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
@@ -219,6 +215,9 @@ type Stats struct {
 	// Owned and Active count the partitions this member owns in the epoch, and
 	// those of them whose activation is done.
 	Owned, Active int
+	// Backed counts the partitions it is a backup of, Synced those of them whose
+	// copy was synced in the epoch.
+	Backed, Synced int
 	// Copies counts the partitions of which it holds a copy, in whatever role.
 	Copies int
 	// Quarantined counts the active partitions in quarantine.
@@ -242,6 +241,12 @@ func (s *Service) Stats() Stats {
 			}
 			if p.m != nil {
 				st.Copies++
+			}
+			if p.backup {
+				st.Backed++
+				if p.have == sh.epoch {
+					st.Synced++
+				}
 			}
 			if !p.active {
 				continue

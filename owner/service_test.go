@@ -25,8 +25,15 @@ type table struct {
 	history ring.History
 	members map[string]*seated
 
+	// replicas is R of the views that are dealt; 0 is 1.
+	replicas int
+
 	mu   sync.Mutex
 	hold map[string]chan struct{} // who waits before answering asks; guarded by mu
+	// cut are the links, "from>to", on which operations are lost, and held those on
+	// which acknowledgements wait; guarded by mu.
+	cut  map[string]bool
+	held map[string][]func()
 }
 
 // seated is one process at the table.
@@ -36,7 +43,7 @@ type seated struct {
 }
 
 func newTable(t *testing.T) *table {
-	return &table{t: t, start: time.Now(), members: map[string]*seated{}, hold: map[string]chan struct{}{}}
+	return &table{t: t, start: time.Now(), members: map[string]*seated{}, hold: map[string]chan struct{}{}, cut: map[string]bool{}, held: map[string][]func(){}}
 }
 
 func (tb *table) clock() time.Duration { return time.Since(tb.start) }
@@ -60,7 +67,7 @@ func (tb *table) process(name string) *seated {
 // view deals the next view to those of its members that are named in to, or to
 // all, and waits until everything is at rest.
 func (tb *table) view(names []string, to ...string) uint32 {
-	v := ring.View{Epoch: tb.history.Current().Epoch + 1, Replicas: 1, Placement: ring.Placement}
+	v := ring.View{Epoch: tb.history.Current().Epoch + 1, Replicas: max(tb.replicas, 1), Placement: ring.Placement}
 	for _, n := range names {
 		v.Members = append(v.Members, tb.members[n].member)
 	}
@@ -144,6 +151,87 @@ func (tb *table) Fetch(ctx context.Context, to ring.Member, epoch uint32, want [
 		return err
 	}
 	return s.Fetch(ctx, epoch, want, take)
+}
+
+// Sync implements Peers. The owner is whoever owns the partitions in the newest
+// view that the backup has.
+func (tb *table) Sync(_ context.Context, to ring.Member, epoch uint32, bases []Base) error {
+	s, err := tb.peer(to, epoch)
+	if err != nil {
+		return err
+	}
+	return s.Sync(tb.ownerOf(epoch, bases[0].Partition), epoch, bases)
+}
+
+// ownerOf is who owns a partition in an epoch.
+func (tb *table) ownerOf(epoch, p uint32) ring.Identity {
+	for _, v := range tb.history.Views {
+		if v.Epoch == epoch {
+			r, err := ring.Build(v, testPartitions)
+			if err != nil {
+				tb.t.Error(err)
+				return ring.Identity{}
+			}
+			m, _ := r.Owner(p)
+			return m.Identity
+		}
+	}
+	return ring.Identity{}
+}
+
+// Replicate implements Peers.
+func (tb *table) Replicate(to ring.Member, epoch uint32, entries []Entries) {
+	from := tb.ownerOf(epoch, entries[0].Partition)
+	link := from.ID + ">" + to.ID
+	tb.mu.Lock()
+	cut := tb.cut[link]
+	tb.mu.Unlock()
+	s := tb.members[to.ID]
+	if cut || s == nil || s.member.Identity != to.Identity {
+		return
+	}
+	s.service.Backup(from, epoch, entries, func(e uint32, a Ack) {
+		deliver := func() {
+			if o := tb.members[from.ID]; o.member.Identity == from {
+				o.service.Acked(to.Identity, e, []Ack{a})
+			}
+		}
+		tb.mu.Lock()
+		waiting, hold := tb.held[link]
+		if hold {
+			tb.held[link] = append(waiting, deliver)
+		}
+		tb.mu.Unlock()
+		if !hold {
+			deliver()
+		}
+	})
+}
+
+// holdAcks keeps acknowledgements back on a link until deliver.
+func (tb *table) holdAcks(link string) {
+	tb.mu.Lock()
+	tb.held[link] = []func(){}
+	tb.mu.Unlock()
+}
+
+// deliver delivers the acknowledgements that were held, and holds no more.
+func (tb *table) deliver(link string) {
+	tb.mu.Lock()
+	acks := tb.held[link]
+	delete(tb.held, link)
+	tb.mu.Unlock()
+	for _, f := range acks {
+		f()
+	}
+	synctest.Wait()
+}
+
+// loseOps loses operations on a link, or no more.
+func (tb *table) loseOps(link string, cut bool) {
+	tb.mu.Lock()
+	tb.cut[link] = cut
+	tb.mu.Unlock()
 }
 
 // Active implements Peers.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/ring"
 )
 
 // maxParked bounds the requests that wait in one partition for its activation;
@@ -27,10 +28,14 @@ type partition struct {
 	m *Machine
 	// have is the epoch in which m was last synced (section 4.1).
 	have uint32
-	// owned: this member is the owner in the current epoch.
-	owned bool
+	// owned: this member is the owner in the current epoch; backup: a backup of
+	// owner.
+	owned, backup bool
+	owner         ring.Identity
 	// active: owned, and the activation of the current epoch is done. A2.
 	active bool
+	// log is what the backups have not confirmed; only the owner's is in use.
+	log oplog
 	// parked requests came before the partition was active.
 	parked []item
 }
@@ -61,6 +66,10 @@ type shard struct {
 	// added to the service's total.
 	locks int
 	out   Out
+	// ready are answers that may leave at the end of the batch; touched are
+	// partitions with ops that were not sent yet.
+	ready   []Reply
+	touched []*partition
 
 	wake chan struct{}
 	mu   sync.Mutex
@@ -177,6 +186,10 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 			it.req = &r
 		}
 	}
+	if len(p.log.ops) >= maxUnacked {
+		retry(it.ref, it.req)
+		return
+	}
 	limit := sh.service.maxLocks
 	p.m.SetFull(limit > 0 && sh.service.locks.Load() >= int64(limit))
 	before := p.m.Len()
@@ -184,28 +197,48 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 	sh.after(p, before)
 }
 
-// after keeps the shard's sums up to date once a machine has moved.
+// after takes what a machine has decided: ops go to the backups, answers wait
+// for their acknowledgements, or leave with the batch if there is nothing to
+// wait for.
 func (sh *shard) after(p *partition, before int) {
-	if d := p.m.Len() - before; d != 0 {
-		sh.locks += d
-		sh.service.locks.Add(int64(d))
+	if len(p.log.backups) == 0 {
+		sh.ready = append(sh.ready, sh.out.Replies...)
+	} else {
+		if len(sh.out.Ops) > 0 {
+			p.log.append(sh.out.Ops)
+			sh.touched = append(sh.touched, p)
+		}
+		p.log.pending = append(p.log.pending, sh.out.Replies...)
+		sh.ready = append(sh.ready, p.log.ack(ring.Identity{}, Ack{})...)
 	}
+	clear(sh.out.Replies)
+	clear(sh.out.Ops)
+	sh.out.Replies, sh.out.Ops = sh.out.Replies[:0], sh.out.Ops[:0]
+	sh.count(p.m.Len() - before)
 	sh.rearm(p)
 	if p.m.CounterHalfUsed() {
 		sh.service.refresh.Store(true)
 	}
 }
 
-// tick lets every partition that is active here do what is due. Copies that are
-// not active stand still: the clock of a copy starts again when it is activated
-// (section 4.5).
+// count adds to the number of key entries.
+func (sh *shard) count(d int) {
+	if d != 0 {
+		sh.locks += d
+		sh.service.locks.Add(int64(d))
+	}
+}
+
+// tick lets every partition do what is due. In copies that are not active only
+// finished request ids run out: the clock of their locks starts again when they
+// are activated (section 4.5).
 func (sh *shard) tick(now time.Duration) {
 	if !sh.hasNext || now < sh.next {
 		return
 	}
 	sh.hasNext = false
 	for _, p := range sh.parts {
-		if !p.active {
+		if p.m == nil {
 			continue
 		}
 		if at, ok := p.m.Next(); ok && at <= now {
@@ -231,35 +264,61 @@ func (sh *shard) sleep() time.Duration {
 	return min(max(sh.next-sh.service.clock(), 0), idleWake)
 }
 
-// flush lets the answers of the batch leave, in the order in which they were
-// decided. With one copy per partition there is no acknowledgement to wait for.
+// flush sends the batch's ops to the backups and lets the answers leave whose
+// acknowledgements have come, in the order in which they were decided.
 //
-// A2: only while the own lease is valid *now*, after everything was decided, and
-// the shard's epoch is still the current one. What was decided is not undone: the
-// caller's retry finds it.
+// A2: only while the own lease is valid *now*, after the last acknowledgement,
+// and the shard's epoch is still the current one. What was decided is not undone:
+// the caller's retry finds it.
 func (sh *shard) flush() {
-	if len(sh.out.Replies) > 0 {
+	sh.replicate()
+	if len(sh.ready) > 0 {
 		valid := sh.service.LeaseValid()
 		current := sh.epoch == sh.service.cur.Load()
-		for i := range sh.out.Replies {
-			r := &sh.out.Replies[i]
+		for i := range sh.ready {
+			r := &sh.ready[i]
 			if current && valid {
 				r.Ref.Caller.Answer(r.ID, r.Answer)
 			} else {
 				r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})
 			}
 		}
-		clear(sh.out.Replies)
-		sh.out.Replies = sh.out.Replies[:0]
+		clear(sh.ready)
+		sh.ready = sh.ready[:0]
 	}
-	clear(sh.out.Ops)
-	sh.out.Ops = sh.out.Ops[:0]
+}
+
+// replicate hands the unsent ops of the touched partitions to the links, one
+// message for each backup (A4).
+func (sh *shard) replicate() {
+	if len(sh.touched) == 0 {
+		return
+	}
+	var out outbox
+	for _, p := range sh.touched {
+		for i := range p.log.backups {
+			r := &p.log.backups[i]
+			if e, ok := p.log.unsent(p.id, r); ok {
+				out.add(r.member, e)
+			}
+		}
+	}
+	clear(sh.touched)
+	sh.touched = sh.touched[:0]
+	for i, m := range out.to {
+		sh.service.peers.Replicate(m, sh.epoch, out.entries[i])
+	}
 }
 
 // silence drops everything that is pending in a partition; it is answered retry
 // (A1).
 func (sh *shard) silence(p *partition) {
 	p.active = false
+	for i := range p.log.pending {
+		r := &p.log.pending[i]
+		r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})
+	}
+	p.log = oplog{}
 	for i := range p.parked {
 		retry(p.parked[i].ref, p.parked[i].req)
 	}
@@ -271,13 +330,15 @@ func (sh *shard) silence(p *partition) {
 
 // install is A1's one step for this shard: what is pending in older epochs is
 // dropped, and nothing is active until it is activated in the new one.
-func (sh *shard) install(epoch uint32, owned func(p uint32) bool) {
+func (sh *shard) install(epoch uint32, r *ring.Ring) {
 	sh.flush()
 	sh.epoch = epoch
 	sh.hasNext = false
 	for _, p := range sh.parts {
 		sh.silence(p)
-		p.owned = owned(p.id)
+		owner, _ := r.Owner(p.id)
+		p.owner, p.owned = owner.Identity, owner.Identity == sh.service.self
+		p.backup = r.Position(p.id, sh.service.self) > 0
 	}
 }
 
@@ -299,15 +360,15 @@ func (sh *shard) replace(p *partition, m *Machine, have uint32) {
 	if m != nil {
 		after = m.Len()
 	}
-	sh.locks += after - before
-	sh.service.locks.Add(int64(after - before))
+	sh.count(after - before)
 	p.m, p.have = m, have
 }
 
 // activate starts serving a partition (section 4.5) and works off what was
 // parked.
-func (sh *shard) activate(now time.Duration, p *partition, epoch uint32) {
+func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups []ring.Member) {
 	p.have = epoch
+	p.log.begin(backups, p.m.Seq())
 	p.m.Activate(now, epoch, sh.service.name)
 	p.active = true
 	sh.rearm(p)

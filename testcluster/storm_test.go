@@ -36,10 +36,13 @@ func TestSimStorm(t *testing.T) {
 	t.Logf("to repeat: SHARELOCK_TEST_SEED=%d go test -run %s", seed, t.Name())
 	synctest.Test(t, func(t *testing.T) {
 		w := weather{rnd: rand.New(rand.NewPCG(seed, 0))}
-		// Leases that are much shorter than locks, and much longer.
+		// Leases that are much shorter than locks, and much longer; with backups and
+		// without.
+		r := 1 + w.rnd.IntN(3)
 		c := testcluster.Start(t, testcluster.Options{
 			Net: testcluster.Memory, Nodes: 4, Seed: seed,
 			Timing: 200 * time.Millisecond << w.rnd.IntN(5), MaxTTL: time.Second << w.rnd.IntN(2),
+			Configure: copies(r),
 		})
 		w.c = c
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)

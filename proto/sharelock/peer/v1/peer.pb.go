@@ -2003,8 +2003,11 @@ func (x *ListResponse) GetQuarantined() uint32 {
 }
 
 type LinkRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Calls         []*Call                `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Calls []*Call                `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
+	// The epoch of the entries.
+	Epoch         uint32     `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Entries       []*Entries `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2046,9 +2049,26 @@ func (x *LinkRequest) GetCalls() []*Call {
 	return nil
 }
 
+func (x *LinkRequest) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *LinkRequest) GetEntries() []*Entries {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
 type LinkResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Answers       []*Answer              `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Answers []*Answer              `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	// The epoch of the acks.
+	Epoch         uint32 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Acks          []*Ack `protobuf:"bytes,3,rep,name=acks,proto3" json:"acks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2090,6 +2110,306 @@ func (x *LinkResponse) GetAnswers() []*Answer {
 	return nil
 }
 
+func (x *LinkResponse) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *LinkResponse) GetAcks() []*Ack {
+	if x != nil {
+		return x.Acks
+	}
+	return nil
+}
+
+// Entries are consecutive operations of one partition's log, from the owner to a
+// backup (A3).
+type Entries struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The sequence number of the first.
+	First uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	// The operations, as the owner package encodes them.
+	Ops           []byte `protobuf:"bytes,3,opt,name=ops,proto3" json:"ops,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Entries) Reset() {
+	*x = Entries{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Entries) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Entries) ProtoMessage() {}
+
+func (x *Entries) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Entries.ProtoReflect.Descriptor instead.
+func (*Entries) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Entries) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Entries) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Entries) GetOps() []byte {
+	if x != nil {
+		return x.Ops
+	}
+	return nil
+}
+
+// Ack says up to which operation a backup has the log.
+type Ack struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Seq       uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	// It misses what follows, and asks for it.
+	Gap           bool `protobuf:"varint,3,opt,name=gap,proto3" json:"gap,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ack) Reset() {
+	*x = Ack{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ack) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ack) ProtoMessage() {}
+
+func (x *Ack) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ack.ProtoReflect.Descriptor instead.
+func (*Ack) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Ack) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Ack) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Ack) GetGap() bool {
+	if x != nil {
+		return x.Gap
+	}
+	return false
+}
+
+type SyncRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Bases         []*Base                `protobuf:"bytes,2,rep,name=bases,proto3" json:"bases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncRequest) Reset() {
+	*x = SyncRequest{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncRequest) ProtoMessage() {}
+
+func (x *SyncRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
+func (*SyncRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *SyncRequest) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SyncRequest) GetBases() []*Base {
+	if x != nil {
+		return x.Bases
+	}
+	return nil
+}
+
+type SyncResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The receiver's epoch. If it is not the sender's, nothing was done.
+	Epoch         uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncResponse) Reset() {
+	*x = SyncResponse{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncResponse) ProtoMessage() {}
+
+func (x *SyncResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
+func (*SyncResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *SyncResponse) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// Base is a copy that a partition's log begins with in this epoch.
+type Base struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Held  *Held                  `protobuf:"bytes,1,opt,name=held,proto3" json:"held,omitempty"`
+	// Absent for a backup that holds just this copy.
+	Data []byte `protobuf:"bytes,2,opt,name=data,proto3,oneof" json:"data,omitempty"`
+	// Where the log begins.
+	Log           uint64 `protobuf:"varint,3,opt,name=log,proto3" json:"log,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Base) Reset() {
+	*x = Base{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Base) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Base) ProtoMessage() {}
+
+func (x *Base) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Base.ProtoReflect.Descriptor instead.
+func (*Base) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Base) GetHeld() *Held {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *Base) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Base) GetLog() uint64 {
+	if x != nil {
+		return x.Log
+	}
+	return 0
+}
+
 // Call is one forwarded request. One flat message, because calls are many and
 // travel in batches; which fields count depends on the kind, see owner.Request.
 type Call struct {
@@ -2117,7 +2437,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2129,7 +2449,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2142,7 +2462,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Call) GetId() uint64 {
@@ -2272,7 +2592,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2284,7 +2604,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2297,7 +2617,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -2387,7 +2707,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2719,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2732,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Hold) GetToken() uint64 {
@@ -2492,7 +2812,7 @@ type Waiter struct {
 
 func (x *Waiter) Reset() {
 	*x = Waiter{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2824,7 @@ func (x *Waiter) String() string {
 func (*Waiter) ProtoMessage() {}
 
 func (x *Waiter) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2837,7 @@ func (x *Waiter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
 func (*Waiter) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Waiter) GetClientId() string {
@@ -2581,7 +2901,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2913,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2926,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Lock) GetKey() string {
@@ -2684,7 +3004,7 @@ type Command_Found struct {
 
 func (x *Command_Found) Reset() {
 	*x = Command_Found{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2696,7 +3016,7 @@ func (x *Command_Found) String() string {
 func (*Command_Found) ProtoMessage() {}
 
 func (x *Command_Found) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2742,7 +3062,7 @@ type Command_Lead struct {
 
 func (x *Command_Lead) Reset() {
 	*x = Command_Lead{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +3074,7 @@ func (x *Command_Lead) String() string {
 func (*Command_Lead) ProtoMessage() {}
 
 func (x *Command_Lead) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2784,7 +3104,7 @@ type Command_Propose struct {
 
 func (x *Command_Propose) Reset() {
 	*x = Command_Propose{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2796,7 +3116,7 @@ func (x *Command_Propose) String() string {
 func (*Command_Propose) ProtoMessage() {}
 
 func (x *Command_Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3006,11 +3326,33 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12-\n" +
 	"\x05locks\x18\x02 \x03(\v2\x17.sharelock.peer.v1.LockR\x05locks\x12\x12\n" +
 	"\x04more\x18\x03 \x01(\bR\x04more\x12 \n" +
-	"\vquarantined\x18\x04 \x01(\rR\vquarantined\"<\n" +
+	"\vquarantined\x18\x04 \x01(\rR\vquarantined\"\x88\x01\n" +
 	"\vLinkRequest\x12-\n" +
-	"\x05calls\x18\x01 \x03(\v2\x17.sharelock.peer.v1.CallR\x05calls\"C\n" +
+	"\x05calls\x18\x01 \x03(\v2\x17.sharelock.peer.v1.CallR\x05calls\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x124\n" +
+	"\aentries\x18\x03 \x03(\v2\x1a.sharelock.peer.v1.EntriesR\aentries\"\x85\x01\n" +
 	"\fLinkResponse\x123\n" +
-	"\aanswers\x18\x01 \x03(\v2\x19.sharelock.peer.v1.AnswerR\aanswers\"\xc0\x03\n" +
+	"\aanswers\x18\x01 \x03(\v2\x19.sharelock.peer.v1.AnswerR\aanswers\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12*\n" +
+	"\x04acks\x18\x03 \x03(\v2\x16.sharelock.peer.v1.AckR\x04acks\"O\n" +
+	"\aEntries\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x10\n" +
+	"\x03ops\x18\x03 \x01(\fR\x03ops\"G\n" +
+	"\x03Ack\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x10\n" +
+	"\x03gap\x18\x03 \x01(\bR\x03gap\"R\n" +
+	"\vSyncRequest\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12-\n" +
+	"\x05bases\x18\x02 \x03(\v2\x17.sharelock.peer.v1.BaseR\x05bases\"$\n" +
+	"\fSyncResponse\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\"g\n" +
+	"\x04Base\x12+\n" +
+	"\x04held\x18\x01 \x01(\v2\x17.sharelock.peer.v1.HeldR\x04held\x12\x17\n" +
+	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x88\x01\x01\x12\x10\n" +
+	"\x03log\x18\x03 \x01(\x04R\x03logB\a\n" +
+	"\x05_data\"\xc0\x03\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x12\n" +
@@ -3080,7 +3422,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05owner\x18\a \x01(\tR\x05owner\x12\x1d\n" +
 	"\n" +
 	"hold_count\x18\b \x01(\rR\tholdCount\x12!\n" +
-	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\xd4\x06\n" +
+	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\x9d\a\n" +
 	"\vPeerService\x12P\n" +
 	"\aPromise\x12!.sharelock.peer.v1.PromiseRequest\x1a\".sharelock.peer.v1.PromiseResponse\x12J\n" +
 	"\x05Probe\x12\x1f.sharelock.peer.v1.ProbeRequest\x1a .sharelock.peer.v1.ProbeResponse\x12G\n" +
@@ -3089,7 +3431,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04Term\x12\x1e.sharelock.peer.v1.TermRequest\x1a\x1f.sharelock.peer.v1.TermResponse\x12P\n" +
 	"\aInstall\x12!.sharelock.peer.v1.InstallRequest\x1a\".sharelock.peer.v1.InstallResponse\x12D\n" +
 	"\x03Ask\x12\x1d.sharelock.peer.v1.AskRequest\x1a\x1e.sharelock.peer.v1.AskResponse\x12L\n" +
-	"\x05Fetch\x12\x1f.sharelock.peer.v1.FetchRequest\x1a .sharelock.peer.v1.FetchResponse0\x01\x12M\n" +
+	"\x05Fetch\x12\x1f.sharelock.peer.v1.FetchRequest\x1a .sharelock.peer.v1.FetchResponse0\x01\x12G\n" +
+	"\x04Sync\x12\x1e.sharelock.peer.v1.SyncRequest\x1a\x1f.sharelock.peer.v1.SyncResponse\x12M\n" +
 	"\x06Active\x12 .sharelock.peer.v1.ActiveRequest\x1a!.sharelock.peer.v1.ActiveResponse\x12G\n" +
 	"\x04List\x12\x1e.sharelock.peer.v1.ListRequest\x1a\x1f.sharelock.peer.v1.ListResponse\x12K\n" +
 	"\x04Link\x12\x1e.sharelock.peer.v1.LinkRequest\x1a\x1f.sharelock.peer.v1.LinkResponse(\x010\x01B?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
@@ -3107,7 +3450,7 @@ func file_sharelock_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(JoinResponse_Outcome)(0),  // 0: sharelock.peer.v1.JoinResponse.Outcome
 	(RenewResponse_Outcome)(0), // 1: sharelock.peer.v1.RenewResponse.Outcome
@@ -3142,26 +3485,31 @@ var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(*ListResponse)(nil),       // 30: sharelock.peer.v1.ListResponse
 	(*LinkRequest)(nil),        // 31: sharelock.peer.v1.LinkRequest
 	(*LinkResponse)(nil),       // 32: sharelock.peer.v1.LinkResponse
-	(*Call)(nil),               // 33: sharelock.peer.v1.Call
-	(*Answer)(nil),             // 34: sharelock.peer.v1.Answer
-	(*Hold)(nil),               // 35: sharelock.peer.v1.Hold
-	(*Waiter)(nil),             // 36: sharelock.peer.v1.Waiter
-	(*Lock)(nil),               // 37: sharelock.peer.v1.Lock
-	(*Command_Found)(nil),      // 38: sharelock.peer.v1.Command.Found
-	(*Command_Lead)(nil),       // 39: sharelock.peer.v1.Command.Lead
-	(*Command_Propose)(nil),    // 40: sharelock.peer.v1.Command.Propose
-	nil,                        // 41: sharelock.peer.v1.Call.MetadataEntry
-	nil,                        // 42: sharelock.peer.v1.Hold.MetadataEntry
-	nil,                        // 43: sharelock.peer.v1.Waiter.MetadataEntry
+	(*Entries)(nil),            // 33: sharelock.peer.v1.Entries
+	(*Ack)(nil),                // 34: sharelock.peer.v1.Ack
+	(*SyncRequest)(nil),        // 35: sharelock.peer.v1.SyncRequest
+	(*SyncResponse)(nil),       // 36: sharelock.peer.v1.SyncResponse
+	(*Base)(nil),               // 37: sharelock.peer.v1.Base
+	(*Call)(nil),               // 38: sharelock.peer.v1.Call
+	(*Answer)(nil),             // 39: sharelock.peer.v1.Answer
+	(*Hold)(nil),               // 40: sharelock.peer.v1.Hold
+	(*Waiter)(nil),             // 41: sharelock.peer.v1.Waiter
+	(*Lock)(nil),               // 42: sharelock.peer.v1.Lock
+	(*Command_Found)(nil),      // 43: sharelock.peer.v1.Command.Found
+	(*Command_Lead)(nil),       // 44: sharelock.peer.v1.Command.Lead
+	(*Command_Propose)(nil),    // 45: sharelock.peer.v1.Command.Propose
+	nil,                        // 46: sharelock.peer.v1.Call.MetadataEntry
+	nil,                        // 47: sharelock.peer.v1.Hold.MetadataEntry
+	nil,                        // 48: sharelock.peer.v1.Waiter.MetadataEntry
 }
 var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	2,  // 0: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
 	3,  // 1: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
 	5,  // 2: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
 	4,  // 3: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
-	38, // 4: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
-	39, // 5: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
-	40, // 6: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
+	43, // 4: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
+	44, // 5: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
+	45, // 6: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
 	2,  // 7: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
 	2,  // 8: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
 	3,  // 9: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
@@ -3176,46 +3524,52 @@ var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	23, // 18: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
 	23, // 19: sharelock.peer.v1.FetchRequest.held:type_name -> sharelock.peer.v1.Held
 	26, // 20: sharelock.peer.v1.FetchResponse.copies:type_name -> sharelock.peer.v1.Copy
-	37, // 21: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	33, // 22: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	34, // 23: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	41, // 24: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	35, // 25: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	37, // 26: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	42, // 27: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	43, // 28: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	35, // 29: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	36, // 30: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
-	5,  // 31: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
-	4,  // 32: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
-	4,  // 33: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
-	9,  // 34: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
-	11, // 35: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
-	13, // 36: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
-	15, // 37: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
-	17, // 38: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	19, // 39: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	21, // 40: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	24, // 41: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	27, // 42: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	29, // 43: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	31, // 44: sharelock.peer.v1.PeerService.Link:input_type -> sharelock.peer.v1.LinkRequest
-	10, // 45: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	12, // 46: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	14, // 47: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	16, // 48: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	18, // 49: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	20, // 50: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	22, // 51: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	25, // 52: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	28, // 53: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	30, // 54: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	32, // 55: sharelock.peer.v1.PeerService.Link:output_type -> sharelock.peer.v1.LinkResponse
-	45, // [45:56] is the sub-list for method output_type
-	34, // [34:45] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	42, // 21: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	38, // 22: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	33, // 23: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	39, // 24: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	34, // 25: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	37, // 26: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	23, // 27: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	46, // 28: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	40, // 29: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	42, // 30: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	47, // 31: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	48, // 32: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	40, // 33: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	41, // 34: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	5,  // 35: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
+	4,  // 36: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
+	4,  // 37: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
+	9,  // 38: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
+	11, // 39: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
+	13, // 40: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
+	15, // 41: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
+	17, // 42: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
+	19, // 43: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	21, // 44: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	24, // 45: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	35, // 46: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	27, // 47: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	29, // 48: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	31, // 49: sharelock.peer.v1.PeerService.Link:input_type -> sharelock.peer.v1.LinkRequest
+	10, // 50: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	12, // 51: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	14, // 52: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	16, // 53: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	18, // 54: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	20, // 55: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	22, // 56: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	25, // 57: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	36, // 58: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	28, // 59: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	30, // 60: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	32, // 61: sharelock.peer.v1.PeerService.Link:output_type -> sharelock.peer.v1.LinkResponse
+	50, // [50:62] is the sub-list for method output_type
+	38, // [38:50] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_peer_v1_peer_proto_init() }
@@ -3228,13 +3582,14 @@ func file_sharelock_peer_v1_peer_proto_init() {
 		(*Command_Lead_)(nil),
 		(*Command_Propose_)(nil),
 	}
+	file_sharelock_peer_v1_peer_proto_msgTypes[35].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_peer_v1_peer_proto_rawDesc), len(file_sharelock_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   42,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

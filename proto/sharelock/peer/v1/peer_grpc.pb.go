@@ -34,6 +34,7 @@ const (
 	PeerService_Install_FullMethodName = "/sharelock.peer.v1.PeerService/Install"
 	PeerService_Ask_FullMethodName     = "/sharelock.peer.v1.PeerService/Ask"
 	PeerService_Fetch_FullMethodName   = "/sharelock.peer.v1.PeerService/Fetch"
+	PeerService_Sync_FullMethodName    = "/sharelock.peer.v1.PeerService/Sync"
 	PeerService_Active_FullMethodName  = "/sharelock.peer.v1.PeerService/Active"
 	PeerService_List_FullMethodName    = "/sharelock.peer.v1.PeerService/List"
 	PeerService_Link_FullMethodName    = "/sharelock.peer.v1.PeerService/Link"
@@ -64,11 +65,15 @@ type PeerServiceClient interface {
 	Ask(ctx context.Context, in *AskRequest, opts ...grpc.CallOption) (*AskResponse, error)
 	// Fetch takes a copy of some partitions (section 4.4).
 	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error)
+	// Sync gives a backup the bases of an epoch (section 4.4). It answers when they
+	// are in place.
+	Sync(ctx context.Context, in *SyncRequest, opts ...grpc.CallOption) (*SyncResponse, error)
 	// Active tells that the owner is active in some partitions (G1).
 	Active(ctx context.Context, in *ActiveRequest, opts ...grpc.CallOption) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
-	// Link carries forwarded calls and their answers in batches.
+	// Link carries forwarded calls and their answers, and operations and their
+	// acknowledgements, in batches.
 	Link(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[LinkRequest, LinkResponse], error)
 }
 
@@ -169,6 +174,16 @@ func (c *peerServiceClient) Fetch(ctx context.Context, in *FetchRequest, opts ..
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PeerService_FetchClient = grpc.ServerStreamingClient[FetchResponse]
 
+func (c *peerServiceClient) Sync(ctx context.Context, in *SyncRequest, opts ...grpc.CallOption) (*SyncResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SyncResponse)
+	err := c.cc.Invoke(ctx, PeerService_Sync_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *peerServiceClient) Active(ctx context.Context, in *ActiveRequest, opts ...grpc.CallOption) (*ActiveResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ActiveResponse)
@@ -227,11 +242,15 @@ type PeerServiceServer interface {
 	Ask(context.Context, *AskRequest) (*AskResponse, error)
 	// Fetch takes a copy of some partitions (section 4.4).
 	Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error
+	// Sync gives a backup the bases of an epoch (section 4.4). It answers when they
+	// are in place.
+	Sync(context.Context, *SyncRequest) (*SyncResponse, error)
 	// Active tells that the owner is active in some partitions (G1).
 	Active(context.Context, *ActiveRequest) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
 	List(context.Context, *ListRequest) (*ListResponse, error)
-	// Link carries forwarded calls and their answers in batches.
+	// Link carries forwarded calls and their answers, and operations and their
+	// acknowledgements, in batches.
 	Link(grpc.BidiStreamingServer[LinkRequest, LinkResponse]) error
 	mustEmbedUnimplementedPeerServiceServer()
 }
@@ -266,6 +285,9 @@ func (UnimplementedPeerServiceServer) Ask(context.Context, *AskRequest) (*AskRes
 }
 func (UnimplementedPeerServiceServer) Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Fetch not implemented")
+}
+func (UnimplementedPeerServiceServer) Sync(context.Context, *SyncRequest) (*SyncResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Sync not implemented")
 }
 func (UnimplementedPeerServiceServer) Active(context.Context, *ActiveRequest) (*ActiveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Active not implemented")
@@ -434,6 +456,24 @@ func _PeerService_Fetch_Handler(srv interface{}, stream grpc.ServerStream) error
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PeerService_FetchServer = grpc.ServerStreamingServer[FetchResponse]
 
+func _PeerService_Sync_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SyncRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Sync(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Sync_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Sync(ctx, req.(*SyncRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PeerService_Active_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ActiveRequest)
 	if err := dec(in); err != nil {
@@ -511,6 +551,10 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Ask",
 			Handler:    _PeerService_Ask_Handler,
+		},
+		{
+			MethodName: "Sync",
+			Handler:    _PeerService_Sync_Handler,
 		},
 		{
 			MethodName: "Active",

@@ -1,0 +1,201 @@
+package owner
+
+import (
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// maxUnacked is how many ops of one partition may be on their way to its backups.
+// Beyond it requests are answered Retry: a backup that does not keep up costs
+// latency, never memory.
+const maxUnacked = 16384
+
+// Entries are consecutive ops of one partition on their way to a backup (A3).
+type Entries struct {
+	Partition uint32
+	// First is the sequence number of the first op.
+	First uint64
+	// Ops are the encoded ops, one after the other.
+	Ops []byte
+}
+
+// Ack says up to which op a backup has applied a partition's log.
+type Ack struct {
+	Partition uint32
+	Seq       uint64
+	// Gap: the backup misses what follows Seq and asks for it.
+	Gap bool
+}
+
+// replica is the owner's side of one backup of one partition.
+type replica struct {
+	member ring.Member
+	// acked is the last op that the backup has confirmed; sent the last that was
+	// handed to its link.
+	acked, sent uint64
+}
+
+// oplog is what the owner of a partition remembers until all backups have it.
+type oplog struct {
+	backups []replica
+	// ops are the encoded ops after base, which all backups have.
+	base uint64
+	ops  [][]byte
+	// pending are the answers that wait for acknowledgements, in log order.
+	pending []Reply
+}
+
+// begin empties the log for a new epoch: base is the sequence number of the copy
+// that owner and backups share.
+func (l *oplog) begin(backups []ring.Member, base uint64) {
+	l.backups = make([]replica, len(backups))
+	for i, m := range backups {
+		l.backups[i] = replica{member: m, acked: base, sent: base}
+	}
+	l.base, l.ops, l.pending = base, nil, nil
+}
+
+// append adds ops that were decided just now.
+func (l *oplog) append(ops []Op) {
+	for i := range ops {
+		l.ops = append(l.ops, ops[i].Append(nil))
+	}
+}
+
+func (l *oplog) last() uint64 { return l.base + uint64(len(l.ops)) }
+
+// unsent gives what a backup was not sent yet, and counts it as sent.
+func (l *oplog) unsent(p uint32, r *replica) (Entries, bool) {
+	if r.sent >= l.last() {
+		return Entries{}, false
+	}
+	e := Entries{Partition: p, First: r.sent + 1}
+	for _, op := range l.ops[r.sent-l.base:] {
+		e.Ops = append(e.Ops, op...)
+	}
+	r.sent = l.last()
+	return e, true
+}
+
+// ack notes what a backup has confirmed and gives the answers that may leave
+// now: those decided before anything that is still unconfirmed (A3).
+func (l *oplog) ack(from ring.Identity, a Ack) []Reply {
+	for i := range l.backups {
+		if r := &l.backups[i]; r.member.Identity == from && a.Seq <= l.last() {
+			r.acked = max(r.acked, a.Seq)
+			if a.Gap {
+				r.sent = r.acked // the rest is sent again
+			}
+		}
+	}
+	commit := l.commit()
+	if drop := commit - l.base; drop > 0 {
+		clear(l.ops[:drop])
+		l.ops, l.base = l.ops[drop:], commit
+		if len(l.ops) == 0 {
+			l.ops = nil
+		}
+	}
+	n := 0
+	for n < len(l.pending) && l.pending[n].Seq <= commit {
+		n++
+	}
+	ready := l.pending[:n:n]
+	l.pending = l.pending[n:]
+	return ready
+}
+
+// commit is the last op that every backup has.
+func (l *oplog) commit() uint64 {
+	commit := l.last()
+	for i := range l.backups {
+		commit = min(commit, l.backups[i].acked)
+	}
+	return commit
+}
+
+// rewind makes everything that a backup has not confirmed be sent again: its
+// link was broken and may have lost it.
+func (l *oplog) rewind(to ring.Identity) bool {
+	for i := range l.backups {
+		if r := &l.backups[i]; r.member.Identity == to {
+			r.sent = r.acked
+			return r.sent < l.last()
+		}
+	}
+	return false
+}
+
+// outbox collects what a shard sends to backups, by member, until the end of its
+// batch (A4).
+type outbox struct {
+	to      []ring.Member
+	entries [][]Entries
+}
+
+func (o *outbox) add(m ring.Member, e Entries) {
+	for i := range o.to {
+		if o.to[i].Identity == m.Identity {
+			o.entries[i] = append(o.entries[i], e)
+			return
+		}
+	}
+	o.to = append(o.to, m)
+	o.entries = append(o.entries, []Entries{e})
+}
+
+// Acked takes acknowledgements of a backup. Those of another epoch than the
+// current one are of no use any more (schedule 1).
+func (s *Service) Acked(from ring.Identity, epoch uint32, acks []Ack) {
+	s.byShard(len(acks), func(i int) uint32 { return acks[i].Partition }, func(sh *shard, i int) {
+		p := sh.part(acks[i].Partition)
+		if sh.epoch != epoch || !p.active {
+			return
+		}
+		sh.ready = append(sh.ready, p.log.ack(from, acks[i])...)
+		if acks[i].Gap {
+			sh.touched = append(sh.touched, p)
+		}
+	})
+}
+
+// LinkUp says that a link to a member was opened anew: what its backups have not
+// confirmed is sent again.
+func (s *Service) LinkUp(to ring.Identity) {
+	s.eachShard(func(sh *shard) {
+		for _, p := range sh.parts {
+			if p.active && p.log.rewind(to) {
+				sh.touched = append(sh.touched, p)
+			}
+		}
+	})
+}
+
+// byShard runs fn for each of n things in the loop of the shard that its
+// partition belongs to, one visit for each shard, without waiting.
+func (s *Service) byShard(n int, partition func(i int) uint32, fn func(sh *shard, i int)) {
+	lists := make([][]int, len(s.shards))
+	for i := range n {
+		if p := partition(i); int(p) < s.partitions {
+			shard := int(p) % len(s.shards)
+			lists[shard] = append(lists[shard], i)
+		}
+	}
+	for i, list := range lists {
+		if len(list) == 0 {
+			continue
+		}
+		sh := s.shards[i]
+		sh.put(item{fn: func() {
+			for _, j := range list {
+				fn(sh, j)
+			}
+		}})
+	}
+}
+
+// eachShard runs fn in every shard's loop without waiting.
+func (s *Service) eachShard(fn func(sh *shard)) {
+	for _, sh := range s.shards {
+		sh.put(item{fn: func() { fn(sh) }})
+	}
+}

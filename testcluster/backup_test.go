@@ -1,0 +1,119 @@
+package testcluster_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/mesh"
+	"github.com/sgkandale/sharelock/testcluster"
+)
+
+// copies configures nodes that keep so many copies of every lock.
+func copies(n int) func(int, *mesh.Config) {
+	return func(_ int, cfg *mesh.Config) { cfg.Replicas = n }
+}
+
+func TestKillsWithBackups(t *testing.T) {
+	t.Parallel()
+	survive(t, testcluster.Options{Timing: time.Second, Configure: copies(2)}, 1)
+}
+
+func TestSimKillsWithBackups(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		survive(t, testcluster.Options{Net: testcluster.Memory, Configure: copies(2)}, 3)
+	})
+}
+
+func TestSimKillsWithTwoBackups(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		survive(t, testcluster.Options{Net: testcluster.Memory, Nodes: 5, Configure: copies(3)}, 2)
+	})
+}
+
+// survive kills one node after the other, each time the one that owns the key of a
+// queue, and with two backups another beside it. No lock that is held is lost, who
+// waits keeps its place, and every key can be had again when the leases of the
+// dead are over, without a quarantine.
+func survive(t *testing.T, o testcluster.Options, rounds int) {
+	c := testcluster.Start(t, o)
+	ctx := limited(t)
+	locks := hold(ctx, t, c, keysNamed("held", 30))
+	keys := keysNamed("busy", 24)
+	busy := startLoad(ctx, t, c, keys, 50*time.Millisecond)
+	busy.keepOn(ctx, t, keys)
+	for round := range rounds {
+		key := fmt.Sprint("queue", round)
+		victims := []int{c.Owner(key)}
+		if c.Len() == 5 {
+			victims = append(victims, (victims[0]+1)%5)
+		}
+		var first *client.Lock
+		order := make(chan string, 2)
+		done := make(chan error, 2)
+		for n, name := range []string{"holder", "second", "third"} {
+			cl, err := c.Dial(ctx, client.Options{ClientID: name})
+			must(t, err)
+			if n == 0 {
+				first, err = cl.Acquire(ctx, key, client.TTL(c.MaxTTL()))
+				must(t, err)
+				continue
+			}
+			go func() {
+				l, err := cl.Acquire(ctx, key, client.TTL(c.MaxTTL()), client.Wait(40*time.Second))
+				if err == nil {
+					order <- name
+					err = l.Release(ctx)
+				}
+				done <- err
+			}()
+			waitQueue(ctx, t, c, (victims[0]+2)%c.Len(), key, n)
+		}
+		killed := time.Now()
+		for _, v := range victims {
+			c.Kill(v)
+		}
+		busy.await(ctx, t, killed.Add(c.Timing()), "every key after the deaths", func(grants []grant) bool {
+			seen := map[string]bool{}
+			for _, g := range grants {
+				seen[g.key] = true
+			}
+			return len(seen) == len(keys)
+		})
+		back := time.Since(killed)
+		t.Logf("all keys were granted again within %v of the death, a lease is %v", back, c.Timing())
+		if limit := 2*c.Timing() + time.Second; o.Net == testcluster.Memory && back > limit {
+			t.Errorf("a key was not granted for %v, want at most %v", back, limit)
+		}
+		must(t, c.WaitMembers(ctx, c.Len()-len(victims)))
+		locks.check(ctx, t, c.Client((victims[0]+2)%c.Len()))
+		must(t, first.Release(ctx))
+		for range 2 {
+			must(t, <-done)
+		}
+		if a, b := <-order, <-order; a != "second" || b != "third" {
+			t.Errorf("granted to the %s, then to the %s", a, b)
+		}
+		for _, v := range victims {
+			must(t, c.Restart(ctx, v))
+		}
+		must(t, c.WaitMembers(ctx, c.Len()))
+	}
+	for _, g := range busy.stop(t) {
+		if g.epoch == 0 {
+			t.Error("a grant without an epoch")
+		}
+	}
+	for _, l := range locks {
+		must(t, l.Release(ctx))
+	}
+	for i := range c.Len() {
+		if q := c.Node(i).Status().Quarantined; q > 0 {
+			t.Errorf("%d partitions of node %d are in quarantine", q, i)
+		}
+	}
+}
