@@ -28,7 +28,8 @@ type Config struct {
 
 	// Lease is the length of a view lease (V4). Fixed at the cluster's birth.
 	Lease time.Duration
-	// Partitions and Replicas: see the ring. Fixed at the cluster's birth.
+	// Partitions is P. Replicas is how many members keep a copy of every lock; 0 is
+	// 1, no backups. Both are fixed at the cluster's birth.
 	Partitions, Replicas int
 
 	// DefaultTTL and MaxTTL bound a lock's life. MaxTTL is fixed at the

@@ -185,8 +185,15 @@ func (n *Node) leaderID() string {
 	return n.member.leaderID
 }
 
-// voters are the ids of the voters, as far as this process knows.
+// voters are the ids of the voters: as Raft has them here if this process leads,
+// else as the leader named them last. The configuration in a process that has no
+// seat (any more) is as old as its last one.
 func (n *Node) voters() []string {
+	if n.leading() == nil {
+		n.member.mu.Lock()
+		defer n.member.mu.Unlock()
+		return n.member.voters
+	}
 	var ids []string
 	if seats, err := n.agree.seats(); err == nil {
 		for _, s := range seats {
@@ -195,12 +202,7 @@ func (n *Node) voters() []string {
 			}
 		}
 	}
-	if len(ids) > 0 {
-		return ids
-	}
-	n.member.mu.Lock()
-	defer n.member.mu.Unlock()
-	return n.member.voters
+	return ids
 }
 
 // Locate implements api.Mesh.

@@ -427,7 +427,7 @@ func TestProcessesLeaveAndJoinUnderLoad(t *testing.T) {
 	}
 	begin := time.Now()
 	l := newLoad(t, 200, clients, func(error) bool { return false })
-	each := pick(time.Second, 4*time.Second)
+	each := pick(time.Second, 6*time.Second)
 	time.Sleep(each) // the load itself
 	left := time.Now()
 	r.stop(b)
