@@ -165,7 +165,7 @@ func (t *gossipTransport) Shutdown() error {
 	t.mu.Unlock()
 
 	t.cancel()
-	err := errors.Join(t.listener.Close(), t.socket.Close())
+	err := errors.Join(ignoreClosed(t.listener.Close()), ignoreClosed(t.socket.Close()))
 	for c := range conns {
 		_ = c.Conn.Close()
 	}
