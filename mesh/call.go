@@ -202,8 +202,8 @@ func (c *call) whole(a owner.Answer) error {
 	return nil
 }
 
-// await gives the answer to the newest send. It also ends, with Retry, when a
-// newer view names another owner: the old one may never answer.
+// await gives the answer to the newest send. It also ends, with Retry, when the
+// call has to be sent again: the old owner may never answer.
 func (c *call) await(ctx context.Context, limit <-chan time.Time) (owner.Answer, error) {
 	for {
 		changed := c.node.views.next()
@@ -226,11 +226,10 @@ func (c *call) await(ctx context.Context, limit <-chan time.Time) (owner.Answer,
 	}
 }
 
-// moved: the newest view names another owner than the one the call was sent to.
+// moved: there is a newer view than the one the call was sent in, so whoever has
+// it has dropped it (A1); or this node may not act any more (Q4).
 func (c *call) moved() bool {
-	a := c.node.views.now()
-	m, ok := a.ring.Owner(a.partition(c.req.Key))
-	return !ok || m.Identity != c.target.member
+	return c.node.epoch() != c.target.epoch || c.node.member.ready() != nil
 }
 
 // pause rests before the next send; a newer view than the one before the last

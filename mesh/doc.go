@@ -6,7 +6,7 @@
 //   - gossip.go finds processes. It decides nothing.
 //   - agree.go is the Raft group that agrees on views; voters.go and seats.go keep its seats.
 //   - leader.go, draft.go and rounds.go are what one of the voters does besides: leases, admissions,
-//     removals (rules V3 to V5, V7).
+//     removals (rules V3 to V5, V7); complaints.go evicts who cannot be reached (V6).
 //   - member.go is the other side of that: it joins, keeps this node's lease and
 //     leaves.
 //   - views.go is the one way into a newer view, whoever brings it (A1).

@@ -53,7 +53,7 @@ func (l *leader) draft(now time.Duration, view ring.View) draft {
 			// V5: nothing was renewed for L stretched.
 			d.silent = append(d.silent, m)
 			continue
-		case st.replaced || silent > 2*l.lease()/5+l.lease()/20:
+		case st.replaced || st.evicted || silent > 2*l.lease()/5+l.lease()/20:
 			late = true
 		}
 		if st.leaving && !m.Leaving && l.othersStay(d.view.Members, view.Members[i+1:]) {

@@ -55,6 +55,10 @@ type standing struct {
 	leaving, left bool
 	// refresh: it needs a new epoch (G2).
 	refresh bool
+	// complaints are the members that it waits for in vain (V6).
+	complaints map[ring.Identity]bool
+	// evicted: it is to go, because it cannot be reached by most (V6).
+	evicted bool
 }
 
 // joining is a request for admission.
@@ -147,11 +151,18 @@ func (l *leader) renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_LEFT
 		return resp
 	}
-	if m.stopped || m.replaced {
+	if m.stopped || m.replaced || m.evicted {
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_REFUSED
 		return resp
 	}
 	m.renewed = max(m.renewed, arrived)
+	m.complaints = nil
+	for _, c := range req.GetComplaints() {
+		if m.complaints == nil {
+			m.complaints = map[ring.Identity]bool{}
+		}
+		m.complaints[identityFromProto(c)] = true
+	}
 	if req.GetLeaving() && !m.leaving || req.GetRefresh() && !m.refresh {
 		m.leaving = m.leaving || req.GetLeaving()
 		m.refresh = req.GetRefresh()
@@ -231,6 +242,7 @@ func (l *leader) look(ctx context.Context) {
 		l.startAgain(now)
 	}
 	l.keepStandings(now, s.view())
+	self := l.evict(now, s.view())
 	d := l.draft(now, s.view())
 	lonely := len(d.silent) > 0 && !l.hearsMajority(now)
 	due := !lonely && d.why() != "" && len(d.view.Members) > 0
@@ -243,6 +255,9 @@ func (l *leader) look(ctx context.Context) {
 	}
 	l.mu.Unlock()
 	switch {
+	case self:
+		l.log.Warn("is in most broken pairs itself, hands leadership over")
+		l.transfer(ctx)
 	case lonely:
 		l.handOver(ctx, now)
 	case due:
@@ -340,6 +355,12 @@ func (l *leader) handOver(ctx context.Context, now time.Duration) {
 	}
 	l.handed, l.transferred = true, now
 	l.log.Warn("hears less than a majority, hands leadership over")
+	l.transfer(ctx)
+}
+
+func (l *leader) transfer(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, l.lease())
+	defer cancel()
 	if err := l.agree.reseat(ctx, change{kind: changeTransfer}, ""); err != nil {
 		l.log.Warn("leadership was not handed over", "error", err)
 	}

@@ -41,7 +41,10 @@ type link struct {
 	calls   map[uint64]owner.Ref // guarded by mu
 	last    uint64               // number of the last call; guarded by mu
 	running bool                 // a goroutine serves this link; guarded by mu
-	closed  bool                 // guarded by mu
+	// waiting is since when nothing was heard of the member though something was
+	// sent to it; 0 is not. asked is when something was sent last. Guarded by mu.
+	waiting, asked time.Duration
+	closed         bool // guarded by mu
 }
 
 func newLink(n *Node, to ring.Member) *link {
@@ -78,6 +81,9 @@ func (l *link) send(id uint64, epoch uint32, r *owner.Request) {
 		return
 	}
 	l.queue = append(l.queue, c)
+	if l.asked = l.node.clock(); l.waiting == 0 {
+		l.waiting = l.asked
+	}
 	start := !l.running
 	l.running = true
 	l.mu.Unlock()
@@ -163,6 +169,7 @@ func (l *link) stream() error {
 				broken <- err
 				return
 			}
+			l.heard()
 			for _, a := range resp.GetAnswers() {
 				l.answer(a)
 			}
@@ -173,12 +180,19 @@ func (l *link) stream() error {
 	}) {
 		return errClosed
 	}
+	ping := time.NewTicker(l.node.lease() / 8)
+	defer ping.Stop()
 	for {
 		batch := l.take()
 		if batch == nil {
 			select {
 			case <-l.wake:
 				continue
+			case <-ping.C:
+				if !l.expects() {
+					continue
+				}
+				batch = &peerv1.LinkRequest{Ping: true}
 			case err := <-broken:
 				return err
 			}
@@ -226,6 +240,28 @@ func split[T any](list []T, n int) (head, rest []T) {
 		return list, nil
 	}
 	return list[:n:n], list[n:]
+}
+
+// heard: the member is there.
+func (l *link) heard() {
+	l.mu.Lock()
+	l.waiting = 0
+	l.mu.Unlock()
+}
+
+// expects: something was sent, and nothing was heard since.
+func (l *link) expects() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting != 0
+}
+
+// stuck: calls have been sent to the member since before a time, of late too, and
+// nothing was heard (V6).
+func (l *link) stuck(before time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting != 0 && l.waiting < before && l.asked > before
 }
 
 func (l *link) answer(a *peerv1.Answer) {

@@ -56,6 +56,7 @@ func (m *member) run(ctx context.Context) error {
 	defer close(m.ended)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	had := false
 	for {
 		var changed <-chan struct{} = m.node.views.next()
 		select {
@@ -72,6 +73,12 @@ func (m *member) run(ctx context.Context) error {
 		pause, err := m.step(ctx)
 		if err != nil {
 			return err
+		}
+		if leased := m.node.leased(); leased != had {
+			had = leased
+			if !leased {
+				m.node.views.poke() // Q4: calls that wait are told
+			}
 		}
 		select {
 		case <-m.left:
@@ -106,6 +113,7 @@ func (m *member) renew(ctx context.Context, a *acting) bool {
 		Leaving: m.leaving, Done: m.handedOver, Refresh: a.service.NeedsRefresh(),
 	}
 	m.mu.Unlock()
+	req.Complaints = m.node.complaints(a)
 	if req.GetDone() {
 		a.service.EndLease() // V7: it stops acting before it says so
 	}

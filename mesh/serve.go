@@ -260,6 +260,7 @@ type linkCaller struct {
 	answers []*peerv1.Answer // guarded by mu
 	epoch   uint32           // of acks; guarded by mu
 	acks    []*peerv1.Ack    // guarded by mu
+	pong    bool             // a ping wants an answer; guarded by mu
 }
 
 var _ owner.Caller = (*linkCaller)(nil)
@@ -298,11 +299,22 @@ func (c *linkCaller) ack(epoch uint32, a owner.Ack) {
 	}
 }
 
+// ping has something sent at once.
+func (c *linkCaller) ping() {
+	c.mu.Lock()
+	c.pong = true
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
 // take is what waits, as much as fits one message; nil if nothing does.
 func (c *linkCaller) take() *peerv1.LinkResponse {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.answers) == 0 && len(c.acks) == 0 {
+	if len(c.answers) == 0 && len(c.acks) == 0 && !c.pong {
 		return nil
 	}
 	size, n := 0, 0
@@ -310,9 +322,9 @@ func (c *linkCaller) take() *peerv1.LinkResponse {
 		size += proto.Size(c.answers[n])
 		n++
 	}
-	m := &peerv1.LinkResponse{Epoch: c.epoch, Acks: c.acks}
+	m := &peerv1.LinkResponse{Epoch: c.epoch, Acks: c.acks, Pong: c.pong}
 	m.Answers, c.answers = split(c.answers, n)
-	c.acks = nil
+	c.acks, c.pong = nil, false
 	return m
 }
 
@@ -328,6 +340,9 @@ func (c *linkCaller) receive(s grpc.BidiStreamingServer[peerv1.LinkRequest, peer
 		}
 		if len(req.GetEntries()) > 0 {
 			c.follow(req)
+		}
+		if req.GetPing() {
+			c.ping()
 		}
 	}
 }

@@ -62,11 +62,19 @@ func newViews(follow func(state) (*owner.Service, error), log *slog.Logger) *vie
 // now is what the node acts in, nil before its first view.
 func (v *views) now() *acting { return v.cur.Load() }
 
-// next is closed at the next change of now.
+// next is closed at the next change of now, or when the lease has run out.
 func (v *views) next() <-chan struct{} {
 	v.changedMu.Lock()
 	defer v.changedMu.Unlock()
 	return v.changed
+}
+
+// poke wakes whoever waits for next: the lease has run out.
+func (v *views) poke() {
+	v.changedMu.Lock()
+	defer v.changedMu.Unlock()
+	close(v.changed)
+	v.changed = make(chan struct{})
 }
 
 // offer installs a state if it is newer. When it returns nil the node acts in
@@ -98,9 +106,6 @@ func (v *views) offer(s state) error {
 	next.service.Install(s.history, r)
 	v.cur.Store(next)
 	v.log.Info("installed view", "epoch", s.epoch(), "view", s.view().String())
-	v.changedMu.Lock()
-	close(v.changed)
-	v.changed = make(chan struct{})
-	v.changedMu.Unlock()
+	v.poke()
 	return nil
 }

@@ -217,6 +217,7 @@ func (a *activation) fetch(ctx context.Context, m ring.Member, want []Held) {
 				return err
 			}
 			delete(missing, c.Partition)
+			a.service.waits.begin(a.service.clock(), m.Identity, "fetch")
 			return nil
 		})
 	})
@@ -347,6 +348,8 @@ func (a *activation) tellAll(ctx context.Context) {
 
 // repeat calls fn until it succeeds or a newer view ends the activation.
 func (a *activation) repeat(ctx context.Context, what string, m ring.Member, fn func() error) {
+	a.service.waits.begin(a.service.clock(), m.Identity, what)
+	defer a.service.waits.end(m.Identity, what)
 	wait := retryFirst
 	for ctx.Err() == nil {
 		err := fn()

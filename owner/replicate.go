@@ -1,6 +1,8 @@
 package owner
 
 import (
+	"time"
+
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -32,6 +34,9 @@ type replica struct {
 	// acked is the last op that the backup has confirmed; sent the last that was
 	// handed to its link.
 	acked, sent uint64
+	// since is when the backup last made progress while something was to be
+	// confirmed (V6).
+	since time.Duration
 }
 
 // oplog is what the owner of a partition remembers until all backups have it.
@@ -64,9 +69,12 @@ func (l *oplog) append(ops []Op) {
 func (l *oplog) last() uint64 { return l.base + uint64(len(l.ops)) }
 
 // unsent gives what a backup was not sent yet, and counts it as sent.
-func (l *oplog) unsent(p uint32, r *replica) (Entries, bool) {
+func (l *oplog) unsent(now time.Duration, p uint32, r *replica) (Entries, bool) {
 	if r.sent >= l.last() {
 		return Entries{}, false
+	}
+	if r.acked == r.sent {
+		r.since = now
 	}
 	e := Entries{Partition: p, First: r.sent + 1}
 	for _, op := range l.ops[r.sent-l.base:] {
@@ -78,10 +86,12 @@ func (l *oplog) unsent(p uint32, r *replica) (Entries, bool) {
 
 // ack notes what a backup has confirmed and gives the answers that may leave
 // now: those decided before anything that is still unconfirmed (A3).
-func (l *oplog) ack(from ring.Identity, a Ack) []Reply {
+func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack) []Reply {
 	for i := range l.backups {
 		if r := &l.backups[i]; r.member.Identity == from && a.Seq <= l.last() {
-			r.acked = max(r.acked, a.Seq)
+			if a.Seq > r.acked {
+				r.acked, r.since = a.Seq, now
+			}
 			if a.Gap {
 				r.sent = r.acked // the rest is sent again
 			}
@@ -151,7 +161,7 @@ func (s *Service) Acked(from ring.Identity, epoch uint32, acks []Ack) {
 		if sh.epoch != epoch || !p.active {
 			return
 		}
-		sh.ready = append(sh.ready, p.log.ack(from, acks[i])...)
+		sh.ready = append(sh.ready, p.log.ack(s.clock(), from, acks[i])...)
 		if acks[i].Gap {
 			sh.touched = append(sh.touched, p)
 		}

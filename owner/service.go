@@ -61,6 +61,7 @@ type Service struct {
 	// mu serialises Install and Stop.
 	mu      sync.Mutex
 	rings   *ringCache
+	waits   waits
 	cancel  context.CancelFunc
 	stopped bool
 	// changed is closed and replaced when something that WaitActive and friends

@@ -209,7 +209,7 @@ func (sh *shard) after(p *partition, before int) {
 			sh.touched = append(sh.touched, p)
 		}
 		p.log.pending = append(p.log.pending, sh.out.Replies...)
-		sh.ready = append(sh.ready, p.log.ack(ring.Identity{}, Ack{})...)
+		sh.ready = append(sh.ready, p.log.ack(0, ring.Identity{}, Ack{})...)
 	}
 	clear(sh.out.Replies)
 	clear(sh.out.Ops)
@@ -295,10 +295,11 @@ func (sh *shard) replicate() {
 		return
 	}
 	var out outbox
+	now := sh.service.clock()
 	for _, p := range sh.touched {
 		for i := range p.log.backups {
 			r := &p.log.backups[i]
-			if e, ok := p.log.unsent(p.id, r); ok {
+			if e, ok := p.log.unsent(now, p.id, r); ok {
 				out.add(r.member, e)
 			}
 		}

@@ -117,3 +117,42 @@ func survive(t *testing.T, o testcluster.Options, rounds int) {
 		}
 	}
 }
+
+// V6: two nodes cannot reach each other, a third reaches both. One of them has to
+// go, so that every key can be had; when the split is healed it is back.
+func TestSimPartialSplit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Timing: 2 * time.Second, MaxTTL: 10 * time.Second, Configure: copies(2)})
+		ctx := limited(t)
+		locks := hold(ctx, t, c, keysNamed("held", 20))
+		keys := keysNamed("busy", 24)
+		busy := startLoad(ctx, t, c, keys, 50*time.Millisecond)
+		for round := range 3 {
+			busy.keepOn(ctx, t, keys)
+			i := round
+			j := (round + 1) % 3
+			epoch, cut := c.Epoch(), time.Now()
+			c.Cut(i, j)
+			c.Cut(j, i)
+			busy.await(ctx, t, cut, "every key in a newer view", func(grants []grant) bool {
+				seen := map[string]bool{}
+				for _, g := range grants {
+					if g.epoch > epoch {
+						seen[g.key] = true
+					}
+				}
+				return len(seen) == len(keys)
+			})
+			back := time.Since(cut)
+			t.Logf("cut between %d and %d: every key was granted again within %v", i, j, back)
+			if limit := 3*c.Timing() + time.Second; back > limit {
+				t.Errorf("a key was not granted for %v, want at most %v", back, limit)
+			}
+			c.Heal()
+			must(t, c.WaitMembers(ctx, 3))
+			locks.check(ctx, t, c.Client(i))
+		}
+		busy.stop(t)
+	})
+}

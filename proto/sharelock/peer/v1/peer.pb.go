@@ -2006,8 +2006,10 @@ type LinkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Calls []*Call                `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
 	// The epoch of the entries.
-	Epoch         uint32     `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Entries       []*Entries `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	Epoch   uint32     `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Entries []*Entries `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Asks for a message at once, to see that the other end is there (V6).
+	Ping          bool `protobuf:"varint,4,opt,name=ping,proto3" json:"ping,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2063,12 +2065,21 @@ func (x *LinkRequest) GetEntries() []*Entries {
 	return nil
 }
 
+func (x *LinkRequest) GetPing() bool {
+	if x != nil {
+		return x.Ping
+	}
+	return false
+}
+
 type LinkResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Answers []*Answer              `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
 	// The epoch of the acks.
-	Epoch         uint32 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Acks          []*Ack `protobuf:"bytes,3,rep,name=acks,proto3" json:"acks,omitempty"`
+	Epoch uint32 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Acks  []*Ack `protobuf:"bytes,3,rep,name=acks,proto3" json:"acks,omitempty"`
+	// Answers a ping.
+	Pong          bool `protobuf:"varint,4,opt,name=pong,proto3" json:"pong,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2122,6 +2133,13 @@ func (x *LinkResponse) GetAcks() []*Ack {
 		return x.Acks
 	}
 	return nil
+}
+
+func (x *LinkResponse) GetPong() bool {
+	if x != nil {
+		return x.Pong
+	}
+	return false
 }
 
 // Entries are consecutive operations of one partition's log, from the owner to a
@@ -3326,15 +3344,17 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12-\n" +
 	"\x05locks\x18\x02 \x03(\v2\x17.sharelock.peer.v1.LockR\x05locks\x12\x12\n" +
 	"\x04more\x18\x03 \x01(\bR\x04more\x12 \n" +
-	"\vquarantined\x18\x04 \x01(\rR\vquarantined\"\x88\x01\n" +
+	"\vquarantined\x18\x04 \x01(\rR\vquarantined\"\x9c\x01\n" +
 	"\vLinkRequest\x12-\n" +
 	"\x05calls\x18\x01 \x03(\v2\x17.sharelock.peer.v1.CallR\x05calls\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x124\n" +
-	"\aentries\x18\x03 \x03(\v2\x1a.sharelock.peer.v1.EntriesR\aentries\"\x85\x01\n" +
+	"\aentries\x18\x03 \x03(\v2\x1a.sharelock.peer.v1.EntriesR\aentries\x12\x12\n" +
+	"\x04ping\x18\x04 \x01(\bR\x04ping\"\x99\x01\n" +
 	"\fLinkResponse\x123\n" +
 	"\aanswers\x18\x01 \x03(\v2\x19.sharelock.peer.v1.AnswerR\aanswers\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12*\n" +
-	"\x04acks\x18\x03 \x03(\v2\x16.sharelock.peer.v1.AckR\x04acks\"O\n" +
+	"\x04acks\x18\x03 \x03(\v2\x16.sharelock.peer.v1.AckR\x04acks\x12\x12\n" +
+	"\x04pong\x18\x04 \x01(\bR\x04pong\"O\n" +
 	"\aEntries\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x10\n" +

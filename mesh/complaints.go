@@ -1,0 +1,75 @@
+package mesh
+
+import (
+	"slices"
+	"time"
+
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// complainAfter is how long a member waits for another without progress before
+// it says so (V6).
+func complainAfter(lease time.Duration) time.Duration { return max(lease/2, time.Second) }
+
+// complaints are the members that this one has waited for too long (V6).
+func (n *Node) complaints(a *acting) []*peerv1.Identity {
+	before := n.clock() - complainAfter(n.lease())
+	stuck := a.service.Stuck(before)
+	n.peers.mu.Lock()
+	for id, l := range n.peers.links {
+		if l.stuck(before) && !slices.Contains(stuck, id) {
+			stuck = append(stuck, id)
+		}
+	}
+	n.peers.mu.Unlock()
+	var list []*peerv1.Identity
+	for _, id := range stuck {
+		list = append(list, identityToProto(id))
+	}
+	return list
+}
+
+// evict chooses who is to go because of broken pairs (V6): it is renewed no more,
+// and removed as if it were silent. One at a time, so that what its removal mends
+// is seen before the next. True means that it would be the leader itself. It
+// needs l.mu.
+func (l *leader) evict(now time.Duration, view ring.View) (self bool) {
+	for _, m := range l.members {
+		if m.evicted {
+			return false
+		}
+	}
+	victim, pairs := l.mostBroken(now, view)
+	if pairs == 0 {
+		return false
+	}
+	if victim.ID == string(l.agree.self) && len(view.Members) > 1 {
+		return true
+	}
+	l.log.Warn("evicts", "member", victim.Name, "broken", pairs)
+	l.members[victim.Identity].evicted = true
+	return false
+}
+
+// mostBroken is the member with the most broken pairs, of several the one that
+// joined last. A complaint between two members that both renew breaks their pair,
+// whoever complains.
+func (l *leader) mostBroken(now time.Duration, view ring.View) (victim ring.Member, most int) {
+	renews := func(m ring.Member) bool { return now-l.members[m.Identity].renewed <= 2*l.lease()/5 }
+	broken := func(a, b ring.Member) bool {
+		return l.members[a.Identity].complaints[b.Identity] || l.members[b.Identity].complaints[a.Identity]
+	}
+	for i, m := range view.Members {
+		pairs := 0
+		for j, other := range view.Members {
+			if i != j && renews(m) && renews(other) && broken(m, other) {
+				pairs++
+			}
+		}
+		if pairs > 0 && pairs >= most {
+			victim, most = m, pairs
+		}
+	}
+	return victim, most
+}

@@ -1,0 +1,88 @@
+package mesh
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// complain lets a member complain of others.
+func (b *bench) complain(name string, of ...string) {
+	st := b.member(name)
+	st.complaints = map[ring.Identity]bool{}
+	for _, o := range of {
+		m, _ := b.view.FindID(o)
+		st.complaints[m.Identity] = true
+	}
+}
+
+// evicted are the members that are to go.
+func (b *bench) evicted() string {
+	names := ""
+	for _, m := range b.view.Members {
+		if b.members[m.Identity].evicted {
+			names += m.Name
+		}
+	}
+	return names
+}
+
+// V6: of a broken pair goes the one in most broken pairs, whoever complains; on a
+// tie the one that joined last.
+func TestEvict(t *testing.T) {
+	tests := []struct {
+		name       string
+		complaints map[string][]string
+		want       string
+		self       bool
+	}{
+		{"nobody complains", nil, "", false},
+		{"a pair: the one that joined last", map[string][]string{"b": {"c"}}, "c", false},
+		{"whoever complains", map[string][]string{"c": {"b"}}, "c", false},
+		{"both complain: it is one pair", map[string][]string{"c": {"b"}, "b": {"c"}}, "c", false},
+		{"the one with most pairs", map[string][]string{"c": {"b"}, "d": {"b"}}, "b", false},
+		{"who was paused and complains about everybody", map[string][]string{"b": {"a", "c", "d"}}, "b", false},
+		{"the leader itself", map[string][]string{"b": {"a"}, "c": {"a"}}, "", true},
+		{"a stranger", map[string][]string{"b": {"x"}}, "", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, "a", "b", "c", "d")
+			for name, of := range tt.complaints {
+				b.complain(name, of...)
+			}
+			if self := b.evict(0, b.view); self != tt.self || b.evicted() != tt.want {
+				t.Errorf("evicted %q, the leader itself %v; want %q, %v", b.evicted(), self, tt.want, tt.self)
+			}
+		})
+	}
+}
+
+// V5, V6: who is evicted is renewed no more, goes when its lease is over, and no
+// second one is chosen before that.
+func TestEvictionWaits(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	b.complain("b", "c")
+	b.evict(0, b.view)
+	b.complain("a", "b")
+	b.evict(0, b.view)
+	if b.evicted() != "c" {
+		t.Fatalf("evicted %q, want c alone", b.evicted())
+	}
+	b.member("a").renewed, b.member("b").renewed = 2*sec, 2*sec
+	b.want(2199*time.Millisecond, "", "a b c")
+	b.want(2200*time.Millisecond, "c is silent", "a b")
+}
+
+// A member that does not renew is no witness: its complaints do not count, nor
+// those about it.
+func TestTheSilentAreNotEvicted(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	b.complain("b", "c")
+	b.member("a").renewed, b.member("b").renewed = sec, sec
+	b.evict(sec, b.view)
+	if b.evicted() != "" {
+		t.Errorf("evicted %q", b.evicted())
+	}
+}
