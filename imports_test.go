@@ -110,7 +110,7 @@ var pureFolders = map[string][]string{
 	".":    nil,
 	"ring": nil,
 	"owner": {
-		"activate.go", "backup.go", "copies.go", "list.go", "peers.go", "replicate.go", "service.go", "shard.go",
+		"activate.go", "backup.go", "copies.go", "list.go", "peers.go", "replicate.go", "service.go", "shard.go", "waits.go",
 	},
 }
 

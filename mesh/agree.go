@@ -158,34 +158,34 @@ type agreement struct {
 	transport *raft.NetworkTransport
 	store     io.Closer
 	self      raft.ServerID
-	addr      raft.ServerAddress
 	log       *slog.Logger
+	raftLog   *hcLog
 	// existing: Raft has state from an earlier run, or was bootstrapped.
 	existing bool
 }
 
+// raftFile is the name of Raft's log in its directory.
+const raftFile = "raft.db"
+
 // agreeConfig is what an agreement is made of.
 type agreeConfig struct {
 	id    string
-	addr  string
 	dir   string // "" keeps everything in memory
 	lease time.Duration
 	layer raft.StreamLayer
-	// address finds a voter's peer address by its id; "" if unknown.
-	address func(id string) string
-	log     *slog.Logger
+	log   *slog.Logger
 }
 
 func startAgreement(cfg agreeConfig) (*agreement, error) {
-	a := &agreement{fsm: &fsm{changed: make(chan struct{}, 1)}, self: raft.ServerID(cfg.id), addr: raft.ServerAddress(cfg.addr), log: cfg.log}
+	a := &agreement{fsm: &fsm{changed: make(chan struct{}, 1)}, self: raft.ServerID(cfg.id), log: cfg.log}
 	logs, stable, snaps, err := a.openStores(cfg)
 	if err != nil {
 		return nil, err
 	}
 	logger := newHCLog(cfg.log.With("part", "raft"))
+	a.raftLog = logger
 	a.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: cfg.layer, MaxPool: 2, Timeout: cfg.lease / 5, Logger: logger,
-		ServerAddressProvider: addressBook(cfg.address),
 	})
 	a.existing, err = raft.HasExistingState(logs, stable, snaps)
 	if err == nil {
@@ -236,7 +236,7 @@ func (a *agreement) openStores(cfg agreeConfig) (raft.LogStore, raft.StableStore
 	if err := os.MkdirAll(cfg.dir, 0o700); err != nil {
 		return nil, nil, nil, fmt.Errorf("make raft's directory: %w", err)
 	}
-	s, err := openStore(filepath.Join(cfg.dir, "raft.db"))
+	s, err := openStore(filepath.Join(cfg.dir, raftFile))
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -248,21 +248,11 @@ func (a *agreement) openStores(cfg agreeConfig) (raft.LogStore, raft.StableStore
 	return s, s, snaps, nil
 }
 
-// addressBook finds voters by id, because addresses change between runs.
-type addressBook func(id string) string
-
-// ServerAddr implements raft.ServerAddressProvider.
-func (b addressBook) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	if addr := b(string(id)); addr != "" {
-		return raft.ServerAddress(addr), nil
-	}
-	return "", fmt.Errorf("no address of voter %s is known", id)
-}
-
 // found makes this process the first voter of a new cluster (V0).
 func (a *agreement) bootstrap() error {
 	err := a.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{
-		{Suffrage: raft.Voter, ID: a.self, Address: a.addr},
+		// Raft knows processes by their ids alone, see raftLayer.
+		{Suffrage: raft.Voter, ID: a.self, Address: raft.ServerAddress(a.self)},
 	}}).Error()
 	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
 		return fmt.Errorf("bootstrap raft: %w", err)
@@ -351,8 +341,8 @@ func (a *agreement) seats() ([]seat, error) {
 }
 
 // reseat makes one change of the configuration and waits for it.
-func (a *agreement) reseat(ctx context.Context, c change, address string) error {
-	id, addr := raft.ServerID(c.id), raft.ServerAddress(address)
+func (a *agreement) reseat(ctx context.Context, c change) error {
+	id, addr := raft.ServerID(c.id), raft.ServerAddress(c.id)
 	var f raft.Future
 	switch c.kind {
 	case changeStage:
@@ -375,5 +365,6 @@ func (a *agreement) reseat(ctx context.Context, c change, address string) error 
 }
 
 func (a *agreement) close() error {
+	a.raftLog.silence() // it reports every stream that is closed with it
 	return errors.Join(a.raft.Shutdown().Error(), a.transport.Close(), a.store.Close())
 }

@@ -25,10 +25,15 @@ func (n *Node) clusterID() []byte {
 	return id
 }
 
-// sameCluster says whether a Raft stream of this cluster may come in.
+// sameCluster says whether this process follows the cluster.
 func (n *Node) sameCluster(id []byte) bool {
 	ours := n.clusterID()
 	return len(ours) > 0 && bytes.Equal(ours, id)
+}
+
+// meantByRaft says whether a Raft stream is for this process.
+func (n *Node) meantByRaft(cluster []byte, voter string) bool {
+	return voter == n.self.ID && n.sameCluster(cluster)
 }
 
 // promise binds this process to a cluster, on disk (V0). A promise is kept for
@@ -105,6 +110,12 @@ const waitJoin = "another process founds the cluster, or has"
 // the others are there, empty, and have the same list. Otherwise it says why not.
 func (n *Node) seedsReady() (others []gossipNode, why string) {
 	index, unique, err := n.place()
+	hash := seedsHash(n.cfg.Seeds)
+	for _, g := range n.gossip.nodes() {
+		if g.meta.GetSeedIndex() > 0 && g.meta.GetSeedsHash() != hash && len(g.meta.GetClusterId()) == 0 && index > 0 {
+			return nil, fmt.Sprintf("node %s has another list of seeds: mesh.seeds must be the same everywhere, in the same order", g.meta.GetName())
+		}
+	}
 	switch {
 	case err != nil:
 		return nil, err.Error()
@@ -117,7 +128,6 @@ func (n *Node) seedsReady() (others []gossipNode, why string) {
 	case !unique:
 		return nil, "the first of mesh.seeds stands for several processes, so nobody can tell who founds the cluster"
 	}
-	hash := seedsHash(n.cfg.Seeds)
 	missing := map[uint32]bool{}
 	for i := range n.cfg.Seeds[1:] {
 		missing[uint32(i+2)] = true
@@ -127,9 +137,6 @@ func (n *Node) seedsReady() (others []gossipNode, why string) {
 			return nil, waitJoin
 		}
 		if i := g.meta.GetSeedIndex(); missing[i] {
-			if g.meta.GetSeedsHash() != hash {
-				return nil, fmt.Sprintf("seed %s has another list of seeds", g.meta.GetName())
-			}
 			delete(missing, i)
 			others = append(others, g)
 		}

@@ -361,7 +361,7 @@ func (l *leader) handOver(ctx context.Context, now time.Duration) {
 func (l *leader) transfer(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, l.lease())
 	defer cancel()
-	if err := l.agree.reseat(ctx, change{kind: changeTransfer}, ""); err != nil {
+	if err := l.agree.reseat(ctx, change{kind: changeTransfer}); err != nil {
 		l.log.Warn("leadership was not handed over", "error", err)
 	}
 }

@@ -63,7 +63,8 @@ func (n *Node) WaitReady(ctx context.Context) error {
 }
 
 // Leave implements api.Mesh: the node hands over what it owns and gives up its
-// membership (V7). It goes on answering, that it is not ready.
+// membership (V7). When it has returned, and all open calls with it, the node ends
+// (see Done).
 func (n *Node) Leave(ctx context.Context) error {
 	n.leave.Do(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
@@ -73,7 +74,17 @@ func (n *Node) Leave(ctx context.Context) error {
 		last, done := context.WithTimeout(context.WithoutCancel(ctx), n.lease())
 		defer done()
 		n.member.giveUp(last)
-		n.end(nil)
+		// The node has ended when this call, and whatever else is open, is answered.
+		if !n.tasks.Go(func() {
+			bound, done := context.WithTimeout(n.ctx, n.cfg.ShutdownTimeout)
+			defer done()
+			if err := errors.Join(n.closePorts(bound)...); err != nil {
+				n.log.Warn("calls were cut off", "error", err)
+			}
+			n.end(nil)
+		}) {
+			n.end(nil)
+		}
 	})
 	return ctx.Err()
 }

@@ -8,6 +8,7 @@ import (
 	"log"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -65,11 +66,15 @@ type hcLog struct {
 	log     *slog.Logger
 	name    string
 	implied []any
+	silent  *atomic.Bool // shared by all that come of one newHCLog
 }
 
 var _ hclog.Logger = (*hcLog)(nil)
 
-func newHCLog(l *slog.Logger) *hcLog { return &hcLog{log: l} }
+func newHCLog(l *slog.Logger) *hcLog { return &hcLog{log: l, silent: new(atomic.Bool)} }
+
+// silence drops everything from now on.
+func (h *hcLog) silence() { h.silent.Store(true) }
 
 func hcLevel(level hclog.Level) slog.Level {
 	l, ok := libraryLevel(strings.ToUpper(level.String()))
@@ -92,7 +97,7 @@ func (h *hcLog) Log(level hclog.Level, msg string, args ...any) {
 }
 
 func (h *hcLog) enabled(level slog.Level) bool {
-	return h.log.Enabled(context.Background(), level)
+	return !h.silent.Load() && h.log.Enabled(context.Background(), level)
 }
 
 // plainArgs resolves hclog's own kind of value.
@@ -145,7 +150,7 @@ func (h *hcLog) Named(name string) hclog.Logger {
 }
 
 func (h *hcLog) ResetNamed(name string) hclog.Logger {
-	return &hcLog{log: h.log, name: name, implied: h.implied}
+	return &hcLog{log: h.log, name: name, implied: h.implied, silent: h.silent}
 }
 
 func (h *hcLog) SetLevel(hclog.Level) {}

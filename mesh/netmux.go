@@ -23,48 +23,52 @@ const (
 
 // A Raft stream begins with a preamble, every other stream is taken for HTTP/2:
 //
-//	"SLRF" | version 1 | n 1 | cluster id n
+//	"SLRF" | version 1 | n 1 | cluster id n | m 1 | voter id m
+//
+// The voter is the process that is meant. Whoever else listens at its address
+// now, a process that has lost its data say, must not vote in its place.
 const (
 	raftMagic       = "SLRF"
 	preambleVersion = 1
+	maxVoterID      = 64
 )
 
 // What can be wrong with a new stream.
 var (
 	errNotRaft        = errors.New("not a raft stream")
 	errPreamble       = errors.New("bad preamble")
-	errForeignCluster = errors.New("stream of another cluster")
+	errForeignCluster = errors.New("stream of another cluster, or for another process")
 )
 
 // mux serves gRPC and Raft on one port. It looks at the first bytes of each
 // stream, in a goroutine of that stream, so that a slow one keeps nobody
 // waiting.
 type mux struct {
-	listener  net.Listener
-	clusterOK func(id []byte) bool
-	log       *slog.Logger
-	grpc      *muxListener
-	raft      *muxListener
-	wg        sync.WaitGroup
-	stopped   chan struct{}
+	listener net.Listener
+	mine     func(cluster []byte, voter string) bool
+	log      *slog.Logger
+	grpc     *muxListener
+	raft     *muxListener
+	wg       sync.WaitGroup
+	stopped  chan struct{}
 
 	mu       sync.Mutex // guards what follows
 	sniffing map[net.Conn]struct{}
 	closed   bool
 }
 
-// newMux takes over the listener. clusterOK says whether a Raft stream of this
-// cluster may come in; it is called from several goroutines. The caller closes
+// newMux takes over the listener. mine says whether a Raft stream of this cluster
+// and for this voter may come in; it is called from several goroutines. The caller closes
 // the mux, and accepts from both listeners.
-func newMux(l net.Listener, clusterOK func(id []byte) bool, log *slog.Logger) *mux {
+func newMux(l net.Listener, mine func(cluster []byte, voter string) bool, log *slog.Logger) *mux {
 	m := &mux{
-		listener:  l,
-		clusterOK: clusterOK,
-		log:       log,
-		grpc:      newMuxListener(l.Addr()),
-		raft:      newMuxListener(l.Addr()),
-		stopped:   make(chan struct{}),
-		sniffing:  make(map[net.Conn]struct{}),
+		listener: l,
+		mine:     mine,
+		log:      log,
+		grpc:     newMuxListener(l.Addr()),
+		raft:     newMuxListener(l.Addr()),
+		stopped:  make(chan struct{}),
+		sniffing: make(map[net.Conn]struct{}),
 	}
 	m.wg.Go(m.accept)
 	return m
@@ -184,52 +188,69 @@ func (m *mux) route(conn net.Conn) bool {
 }
 
 func (m *mux) checkPreamble(r io.Reader) error {
-	id, err := readPreambleID(r)
+	cluster, voter, err := readPreambleIDs(r)
 	if err != nil {
 		return err
 	}
-	if !m.clusterOK(id) {
-		return fmt.Errorf("%w: %x", errForeignCluster, id)
+	if !m.mine(cluster, voter) {
+		return fmt.Errorf("%w: cluster %x, voter %q", errForeignCluster, cluster, voter)
 	}
 	return nil
 }
 
 // appendPreamble writes the preamble of a Raft stream. The cluster id has 1 to
-// maxClusterID bytes.
-func appendPreamble(b, clusterID []byte) ([]byte, error) {
+// maxClusterID bytes, the voter's 1 to maxVoterID.
+func appendPreamble(b, clusterID []byte, voter string) ([]byte, error) {
 	if len(clusterID) == 0 || len(clusterID) > maxClusterID {
 		return b, fmt.Errorf("%w: a cluster id of %d bytes", errPreamble, len(clusterID))
 	}
+	if len(voter) == 0 || len(voter) > maxVoterID {
+		return b, fmt.Errorf("%w: a voter id of %d bytes", errPreamble, len(voter))
+	}
 	b = append(b, raftMagic...)
 	b = append(b, preambleVersion, byte(len(clusterID)))
-	return append(b, clusterID...), nil
+	b = append(b, clusterID...)
+	b = append(b, byte(len(voter)))
+	return append(b, voter...), nil
 }
 
 // readPreamble reads a whole preamble and not a byte more.
-func readPreamble(r io.Reader) (clusterID []byte, err error) {
+func readPreamble(r io.Reader) (clusterID []byte, voter string, err error) {
 	head := make([]byte, len(raftMagic))
 	if _, err := io.ReadFull(r, head); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if string(head) != raftMagic {
-		return nil, errNotRaft
+		return nil, "", errNotRaft
 	}
-	return readPreambleID(r)
+	return readPreambleIDs(r)
 }
 
-// readPreambleID reads what follows the magic.
-func readPreambleID(r io.Reader) ([]byte, error) {
-	var head [2]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
+// readPreambleIDs reads what follows the magic.
+func readPreambleIDs(r io.Reader) (clusterID []byte, voter string, err error) {
+	var version [1]byte
+	if _, err := io.ReadFull(r, version[:]); err != nil {
+		return nil, "", err
+	}
+	if version[0] != preambleVersion {
+		return nil, "", fmt.Errorf("%w: version %d, this release knows %d", errPreamble, version[0], preambleVersion)
+	}
+	if clusterID, err = readPreambleID(r, "cluster", maxClusterID); err != nil {
+		return nil, "", err
+	}
+	id, err := readPreambleID(r, "voter", maxVoterID)
+	return clusterID, string(id), err
+}
+
+func readPreambleID(r io.Reader, what string, most int) ([]byte, error) {
+	var size [1]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
 		return nil, err
 	}
-	if head[0] != preambleVersion {
-		return nil, fmt.Errorf("%w: version %d, this release knows %d", errPreamble, head[0], preambleVersion)
+	if n := int(size[0]); n == 0 || n > most {
+		return nil, fmt.Errorf("%w: a %s id of %d bytes", errPreamble, what, n)
 	}
-	if n := int(head[1]); n == 0 || n > maxClusterID {
-		return nil, fmt.Errorf("%w: a cluster id of %d bytes", errPreamble, n)
-	}
-	id := make([]byte, head[1])
+	id := make([]byte, size[0])
 	_, err := io.ReadFull(r, id)
 	return id, err
 }

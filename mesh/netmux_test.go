@@ -24,6 +24,9 @@ var testCluster = []byte("the cluster")
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
+// itself finds processes whose ids are their addresses.
+func itself(id string) string { return id }
+
 // inMuxBubble runs a mux on the memory network, and checks that close ends it.
 func inMuxBubble(t *testing.T, run func(t *testing.T, n *memnet.Net, m *mux)) {
 	t.Helper()
@@ -33,7 +36,7 @@ func inMuxBubble(t *testing.T, run func(t *testing.T, n *memnet.Net, m *mux)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := newMux(l, func(id []byte) bool { return bytes.Equal(id, testCluster) }, quiet())
+		m := newMux(l, func(id []byte, voter string) bool { return bytes.Equal(id, testCluster) && voter != "other" }, quiet())
 		run(t, n, m)
 		for range 2 {
 			if err := m.close(); err != nil {
@@ -85,7 +88,7 @@ func TestMuxRoutes(t *testing.T) {
 		}
 		expectOpen(t, c)
 
-		preamble, err := appendPreamble(nil, testCluster)
+		preamble, err := appendPreamble(nil, testCluster, "v")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,12 +126,15 @@ func expectOpen(t *testing.T, c net.Conn) {
 
 // TestMuxRefuses: what is not for this cluster, or never says what it is.
 func TestMuxRefuses(t *testing.T) {
-	foreign, _ := appendPreamble(nil, []byte("another cluster"))
+	foreign, _ := appendPreamble(nil, []byte("another cluster"), "v")
+	other, _ := appendPreamble(nil, testCluster, "other")
 	for name, test := range map[string]struct {
 		first  string
 		within time.Duration
 	}{
 		"another cluster":     {string(foreign), time.Millisecond},
+		"another process":     {string(other), time.Millisecond},
+		"no voter":            {raftMagic + "\x01\x01x\x00", time.Millisecond},
 		"unknown version":     {raftMagic + "\x02\x01x", time.Millisecond},
 		"no cluster":          {raftMagic + "\x01\x00", time.Millisecond},
 		"cluster id too long": {raftMagic + "\x01\xff", time.Millisecond},
@@ -175,7 +181,7 @@ func TestMuxSilentStreams(t *testing.T) {
 func TestMuxHalves(t *testing.T) {
 	inMuxBubble(t, func(t *testing.T, n *memnet.Net, m *mux) {
 		_ = m.raftListener().Close()
-		preamble, _ := appendPreamble(nil, testCluster)
+		preamble, _ := appendPreamble(nil, testCluster, "v")
 		expectDropped(t, dialMux(t, n, string(preamble)), time.Millisecond)
 		dialMux(t, n, "PRI ")
 		if _, err := m.grpcListener().Accept(); err != nil {
@@ -212,7 +218,7 @@ func TestMuxAcceptFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := newMux(&failingListener{Listener: l, failures: 3}, func([]byte) bool { return true }, quiet())
+		m := newMux(&failingListener{Listener: l, failures: 3}, func([]byte, string) bool { return true }, quiet())
 		dialMux(t, n, "PRI ")
 		if _, err := m.grpcListener().Accept(); err != nil {
 			t.Errorf("Accept after three failures: %v", err)
@@ -228,21 +234,26 @@ func TestMuxAcceptFails(t *testing.T) {
 
 func TestRaftLayer(t *testing.T) {
 	inMuxBubble(t, func(t *testing.T, n *memnet.Net, m *mux) {
-		server := newRaftLayer(m.raftListener(), n.Host("server"), func() []byte { return testCluster }, "192.0.2.7:1")
+		server := newRaftLayer(m.raftListener(), n.Host("server"), func() []byte { return testCluster }, itself, "192.0.2.7:1")
 		if got := server.Addr().String(); got != "192.0.2.7:1" {
-			t.Errorf("Addr = %s, want the advertised one", got)
+			t.Errorf("Addr = %s, want its id", got)
 		}
 		nowhere, err := n.Host("client").Listen(":1")
 		if err != nil {
 			t.Fatal(err)
 		}
 		var cluster []byte
-		client := newRaftLayer(nowhere, n.Host("client"), func() []byte { return cluster }, "client:1")
+		client := newRaftLayer(nowhere, n.Host("client"), func() []byte { return cluster }, itself, "client:1")
 		if _, err := client.Dial(muxAddr, time.Second); !errors.Is(err, errPreamble) {
 			t.Errorf("Dial without a cluster: %v, want %v", err, errPreamble)
 		}
 
 		cluster = testCluster
+		client.address = func(string) string { return "" }
+		if _, err := client.Dial(muxAddr, time.Second); err == nil {
+			t.Error("Dial of a voter whose address is not known has no error")
+		}
+		client.address = itself
 		out, err := client.Dial(muxAddr, time.Second)
 		if err != nil {
 			t.Fatal(err)
@@ -286,7 +297,7 @@ func TestRaftLayer(t *testing.T) {
 // TestRaftLayerForgets: a stream that raft closes is not kept.
 func TestRaftLayerForgets(t *testing.T) {
 	inMuxBubble(t, func(t *testing.T, n *memnet.Net, m *mux) {
-		layer := newRaftLayer(m.raftListener(), n.Host("server"), func() []byte { return testCluster }, muxAddr)
+		layer := newRaftLayer(m.raftListener(), n.Host("server"), func() []byte { return testCluster }, itself, muxAddr)
 		defer layer.Close()
 		for range 10 {
 			out, err := layer.Dial(muxAddr, time.Second)
@@ -306,18 +317,18 @@ func TestRaftLayerForgets(t *testing.T) {
 }
 
 func FuzzPreamble(f *testing.F) {
-	good, _ := appendPreamble(nil, testCluster)
+	good, _ := appendPreamble(nil, testCluster, "v")
 	f.Add(good)
 	f.Add(append(good, "more"...))
 	f.Add([]byte(raftMagic))
 	f.Add([]byte("PRI * HTTP/2.0"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := bytes.NewReader(b)
-		id, err := readPreamble(r)
+		id, voter, err := readPreamble(r)
 		if err != nil {
 			return
 		}
-		again, err := appendPreamble(nil, id)
+		again, err := appendPreamble(nil, id, voter)
 		if err != nil {
 			t.Fatalf("id %x of %x: %v", id, b, err)
 		}
@@ -334,8 +345,8 @@ func TestMuxRealPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newMux(l, func(id []byte) bool { return bytes.Equal(id, testCluster) }, quiet())
-	layer := newRaftLayer(m.raftListener(), network, func() []byte { return testCluster }, l.Addr().String())
+	m := newMux(l, func(id []byte, voter string) bool { return bytes.Equal(id, testCluster) && voter != "other" }, quiet())
+	layer := newRaftLayer(m.raftListener(), network, func() []byte { return testCluster }, itself, l.Addr().String())
 	for i, dial := range []func() (net.Conn, error){
 		func() (net.Conn, error) { return layer.Dial(raft.ServerAddress(l.Addr().String()), 5*time.Second) },
 		func() (net.Conn, error) {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -134,15 +136,30 @@ func (n *Node) open() error {
 	n.onClose("peers", func() error { n.peers.close(); return nil })
 	n.views = newViews(n.followCluster, n.log)
 	n.member = newMember(n)
-	layer := newRaftLayer(n.mux.raftListener(), n.network, n.clusterID, n.addrs.Peer)
+	if err := n.checkRecords(); err != nil {
+		return err
+	}
+	layer := newRaftLayer(n.mux.raftListener(), n.network, n.clusterID, n.addressOf, n.self.ID)
 	n.agree, err = startAgreement(agreeConfig{
-		id: n.self.ID, addr: n.addrs.Peer, dir: n.data.RaftDir(), lease: n.cfg.Lease,
-		layer: layer, address: n.addressOf, log: n.log,
+		id: n.self.ID, dir: n.data.RaftDir(), lease: n.cfg.Lease, layer: layer, log: n.log,
 	})
 	if err != nil {
 		return errors.Join(err, layer.Close())
 	}
 	n.onClose("agreement", n.agree.close)
+	return nil
+}
+
+// checkRecords refuses a data directory that has lost Raft's records, but not its
+// identity: this process may have voted, and would not know how (protocol,
+// assumptions).
+func (n *Node) checkRecords() error {
+	if _, founder, follows := n.data.Promise(); !follows || founder != (ring.Identity{}) || n.data.RaftDir() == "" {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(n.data.RaftDir(), raftFile)); err != nil {
+		return fmt.Errorf("the data directory has lost the records of its votes, so it must not be used any more; start with an empty one: %w", err)
+	}
 	return nil
 }
 
@@ -167,7 +184,7 @@ func (n *Node) bind() error {
 	if err != nil {
 		return err
 	}
-	n.mux = newMux(peer, n.sameCluster, n.log)
+	n.mux = newMux(peer, n.meantByRaft, n.log)
 	n.onClose("peer port", n.mux.close)
 	at, err := advertiseAddr(n.ctx, n.network, n.cfg.PeerAdvertise, peer.Addr())
 	if err != nil {
@@ -431,7 +448,7 @@ func (n *Node) lead(ctx context.Context) {
 		}
 		n.log.Warn("leadership not taken up", "error", err)
 		if errors.Is(err, errOtherCluster) || errors.Is(err, ring.ErrPlacement) || errors.Is(err, ring.ErrView) {
-			if err := n.agree.reseat(ctx, change{kind: changeTransfer}, ""); err != nil {
+			if err := n.agree.reseat(ctx, change{kind: changeTransfer}); err != nil {
 				n.log.Warn("leadership not handed over", "error", err)
 			}
 		}

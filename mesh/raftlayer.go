@@ -18,6 +18,7 @@ type raftLayer struct {
 	listener  net.Listener
 	network   Network
 	clusterID func() []byte
+	address   func(id string) string
 	addr      raftAddr
 	ctx       context.Context // ends with Close
 	cancel    context.CancelFunc
@@ -30,15 +31,17 @@ type raftLayer struct {
 var _ raft.StreamLayer = (*raftLayer)(nil)
 
 // newRaftLayer takes over the listener. clusterID gives the cluster that is
-// dialled for, empty as long as there is none; advertise is the host:port where
-// others reach the listener.
-func newRaftLayer(l net.Listener, network Network, clusterID func() []byte, advertise string) *raftLayer {
+// dialled for, empty as long as there is none. Raft knows processes by their ids
+// alone, self is this one's: address finds where one is reached now, "" if that is
+// not known.
+func newRaftLayer(l net.Listener, network Network, clusterID func() []byte, address func(id string) string, self string) *raftLayer {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &raftLayer{
 		listener:  l,
 		network:   network,
 		clusterID: clusterID,
-		addr:      raftAddr(advertise),
+		address:   address,
+		addr:      raftAddr(self),
 		ctx:       ctx,
 		cancel:    cancel,
 		conns:     make(map[*raftConn]struct{}),
@@ -54,15 +57,19 @@ func (l *raftLayer) Accept() (net.Conn, error) {
 	return l.track(conn)
 }
 
-// Dial opens a stream and says that it is Raft's.
-func (l *raftLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	preamble, err := appendPreamble(nil, l.clusterID())
+// Dial opens a stream to the process with this id and says whom it is for.
+func (l *raftLayer) Dial(id raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	preamble, err := appendPreamble(nil, l.clusterID(), string(id))
 	if err != nil {
-		return nil, fmt.Errorf("dial raft at %s: %w", address, err)
+		return nil, fmt.Errorf("dial voter %s: %w", id, err)
+	}
+	address := l.address(string(id))
+	if address == "" {
+		return nil, fmt.Errorf("dial voter %s: its address is not known", id)
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, timeout)
 	defer cancel()
-	conn, err := l.network.Dial(ctx, string(address))
+	conn, err := l.network.Dial(ctx, address)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +87,7 @@ func (l *raftLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net
 	}
 	if err != nil {
 		_ = tracked.Close()
-		return nil, fmt.Errorf("dial raft at %s: %w", address, err)
+		return nil, fmt.Errorf("dial voter %s at %s: %w", id, address, err)
 	}
 	return tracked, nil
 }
@@ -116,7 +123,7 @@ func (l *raftLayer) Close() error {
 	return err
 }
 
-// Addr is the advertised address, which raft tells the others.
+// Addr is this process's id, which raft tells the others.
 func (l *raftLayer) Addr() net.Addr { return l.addr }
 
 // raftConn forgets itself when it is closed.

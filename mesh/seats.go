@@ -32,7 +32,7 @@ func (l *leader) changeVoters(ctx context.Context) bool {
 	}
 	turn, cancel := context.WithTimeout(ctx, 5*l.lease())
 	defer cancel()
-	if err := l.agree.reseat(turn, c, l.node.addressOf(c.id)); err != nil {
+	if err := l.agree.reseat(turn, c); err != nil {
 		if ctx.Err() == nil { // a transfer ends this leadership
 			l.log.Warn("voters not changed", "change", c.String(), "error", err)
 		}

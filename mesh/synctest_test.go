@@ -85,8 +85,8 @@ func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *sim
 	}
 	clusterID := []byte("0123456789abcdef")
 	s := &simNode{gossip: g, served: make(chan error, 1)}
-	s.mux = newMux(l, func(id []byte) bool { return string(id) == string(clusterID) }, log)
-	s.layer = newRaftLayer(s.mux.raftListener(), host, func() []byte { return clusterID }, l.Addr().String())
+	s.mux = newMux(l, func(id []byte, _ string) bool { return string(id) == string(clusterID) }, log)
+	s.layer = newRaftLayer(s.mux.raftListener(), host, func() []byte { return clusterID }, itself, l.Addr().String())
 	s.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: s.layer, MaxPool: 3, Timeout: 300 * time.Millisecond, Logger: newHCLog(log),
 	})

@@ -28,6 +28,10 @@ func (c Config) Validate() error {
 	} {
 		check(l.addr != "", l.key, "must not be empty")
 	}
+	for _, seed := range c.Seeds {
+		_, _, err := splitAddr(seed, 7946)
+		check(err == nil, "mesh.seeds", "%q is not host or host:port", seed)
+	}
 	check(c.Lease >= 200*time.Millisecond && c.Lease <= time.Minute, "mesh.lease", "%v is not within 200ms to 1m", c.Lease)
 	check(c.Partitions >= 1 && c.Partitions <= ring.MaxPartitions, "ring.partitions", "%d is not within 1 to %d", c.Partitions, ring.MaxPartitions)
 	check(c.Replicas >= 0 && c.Replicas <= maxVoters, "ring.replicas", "%d is not within 0 to %d", c.Replicas, maxVoters)

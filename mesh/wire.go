@@ -81,7 +81,7 @@ func answerToProto(id uint64, epoch uint32, a *owner.Answer) *peerv1.Answer {
 	var detail *sharelock.Error
 	if errors.As(a.Err, &detail) {
 		p.Message, p.Queue, p.RetryAfterNs = detail.Message, uint32(detail.Queue), int64(detail.RetryAfter)
-		p.Holds = holdsToProto(detail.Holds)
+		p.Holds, p.Field = holdsToProto(detail.Holds), detail.Field
 	}
 	return p
 }
@@ -102,7 +102,7 @@ func answerFromProto(p *peerv1.Answer, from string) owner.Answer {
 		sentinel = errorNumbers[n-1]
 	}
 	a.Err = &sharelock.Error{
-		Err: sentinel, Message: p.GetMessage(), Holds: holds,
+		Err: sentinel, Message: p.GetMessage(), Field: p.GetField(), Holds: holds,
 		Queue: int(p.GetQueue()), RetryAfter: ns(p.GetRetryAfterNs()),
 	}
 	return a

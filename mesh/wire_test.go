@@ -91,7 +91,7 @@ func TestAnswersSurviveTheWire(t *testing.T) {
 func TestErrorsSurviveTheWire(t *testing.T) {
 	for _, sentinel := range errorNumbers {
 		want := &sharelock.Error{
-			Err: sentinel, Message: "why", Queue: 3, RetryAfter: time.Second,
+			Err: sentinel, Message: "why", Field: "key", Queue: 3, RetryAfter: time.Second,
 			Holds: []sharelock.Hold{{Key: "k", Token: 5, ClientID: "c", Node: "b"}},
 		}
 		a := owner.Answer{Outcome: owner.Failed, Err: want}

@@ -55,7 +55,7 @@ func (a *activation) run(ctx context.Context) {
 		return
 	}
 	a.service.log.Info("activated", "epoch", a.epoch, "partitions", len(a.owned),
-		"fetched", plan.fetched(), "quarantined", len(plan.lost), "took", a.service.clock()-began)
+		"fetched", plan.fetched(), "lost", len(plan.lost), "took", a.service.clock()-began)
 	a.tellAll(ctx)
 }
 

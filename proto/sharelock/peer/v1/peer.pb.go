@@ -2602,8 +2602,10 @@ type Answer struct {
 	Lock    *Lock   `protobuf:"bytes,7,opt,name=lock,proto3" json:"lock,omitempty"`
 	Queue   uint32  `protobuf:"varint,8,opt,name=queue,proto3" json:"queue,omitempty"`
 	// The answerer's epoch.
-	Epoch         uint32 `protobuf:"varint,9,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	RetryAfterNs  int64  `protobuf:"varint,10,opt,name=retry_after_ns,json=retryAfterNs,proto3" json:"retry_after_ns,omitempty"`
+	Epoch        uint32 `protobuf:"varint,9,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	RetryAfterNs int64  `protobuf:"varint,10,opt,name=retry_after_ns,json=retryAfterNs,proto3" json:"retry_after_ns,omitempty"`
+	// The field that is wrong.
+	Field         string `protobuf:"bytes,11,opt,name=field,proto3" json:"field,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2706,6 +2708,13 @@ func (x *Answer) GetRetryAfterNs() int64 {
 		return x.RetryAfterNs
 	}
 	return 0
+}
+
+func (x *Answer) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
 }
 
 type Hold struct {
@@ -3393,7 +3402,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x06reason\x18\x0f \x01(\tR\x06reason\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa4\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x02\n" +
 	"\x06Answer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04send\x18\x02 \x01(\rR\x04send\x12\x18\n" +
@@ -3405,7 +3414,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05queue\x18\b \x01(\rR\x05queue\x12\x14\n" +
 	"\x05epoch\x18\t \x01(\rR\x05epoch\x12$\n" +
 	"\x0eretry_after_ns\x18\n" +
-	" \x01(\x03R\fretryAfterNs\"\xcf\x02\n" +
+	" \x01(\x03R\fretryAfterNs\x12\x14\n" +
+	"\x05field\x18\v \x01(\tR\x05field\"\xcf\x02\n" +
 	"\x04Hold\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x04R\x05token\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x1d\n" +
