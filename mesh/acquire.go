@@ -98,8 +98,7 @@ func (a *acquire) listen(ctx context.Context, limit, again <-chan time.Time) (ow
 			for _, answer := range a.take() {
 				switch {
 				case answer.Outcome == owner.Queued:
-				case answer.Send == 0 || answer.Send == a.lastSend() || answer.Outcome == owner.Failed:
-					// An owner that has refused one send refuses all: the id is over.
+				case answer.Send == 0 || answer.Send == a.lastSend() || answer.Outcome == owner.Failed && a.over(answer.Err):
 					return answer, nil
 				case answer.Outcome == owner.Done:
 					a.granted = true
@@ -118,6 +117,14 @@ func (a *acquire) listen(ctx context.Context, limit, again <-chan time.Time) (ow
 			return owner.Answer{}, errLeaving
 		}
 	}
+}
+
+// over: the error says that the request id has ended, so that no later send of it
+// can be granted any more: its wait, or itself, is over. Other refusals, of a try
+// say, hold for the send that they answer.
+func (a *acquire) over(err error) bool {
+	return errors.Is(err, sharelock.ErrRequestOver) ||
+		a.wait > 0 && (errors.Is(err, sharelock.ErrLockHeld) || errors.Is(err, sharelock.ErrQuarantined))
 }
 
 // hold is the caller's answer. SafeFor counts from the moment the caller's

@@ -32,7 +32,7 @@ func (n *Node) complaints(a *acting) []*peerv1.Identity {
 
 // evict chooses who is to go because of broken pairs (V6): it is renewed no more,
 // and removed as if it were silent. One at a time, so that what its removal mends
-// is seen before the next. True means that it would be the leader itself. It
+// is seen before the next. True means that it would be the leader itself, which then hands over, at most once a minute. It
 // needs l.mu.
 func (l *leader) evict(now time.Duration, view ring.View) (self bool) {
 	for _, m := range l.members {
@@ -40,12 +40,19 @@ func (l *leader) evict(now time.Duration, view ring.View) (self bool) {
 			return false
 		}
 	}
-	victim, pairs := l.mostBroken(now, view)
+	victim, pairs := l.mostBroken(now, view, "")
 	if pairs == 0 {
 		return false
 	}
-	if victim.ID == string(l.agree.self) && len(view.Members) > 1 {
-		return true
+	if victim.ID == string(l.agree.self) {
+		if !l.asked || now-l.askedAt >= time.Minute {
+			l.asked, l.askedAt = true, now
+			return true
+		}
+		// Nobody took leadership over, so the other one of a pair has to go.
+		if victim, pairs = l.mostBroken(now, view, victim.ID); pairs == 0 {
+			return false
+		}
 	}
 	l.log.Warn("evicts", "member", victim.Name, "broken", pairs)
 	l.members[victim.Identity].evicted = true
@@ -53,9 +60,9 @@ func (l *leader) evict(now time.Duration, view ring.View) (self bool) {
 }
 
 // mostBroken is the member with the most broken pairs, of several the one that
-// joined last. A complaint between two members that both renew breaks their pair,
-// whoever complains.
-func (l *leader) mostBroken(now time.Duration, view ring.View) (victim ring.Member, most int) {
+// joined last; but not the one with this id. A complaint between two members that
+// both renew breaks their pair, whoever complains.
+func (l *leader) mostBroken(now time.Duration, view ring.View, not string) (victim ring.Member, most int) {
 	renews := func(m ring.Member) bool { return now-l.members[m.Identity].renewed <= 2*l.lease()/5 }
 	broken := func(a, b ring.Member) bool {
 		return l.members[a.Identity].complaints[b.Identity] || l.members[b.Identity].complaints[a.Identity]
@@ -67,7 +74,7 @@ func (l *leader) mostBroken(now time.Duration, view ring.View) (victim ring.Memb
 				pairs++
 			}
 		}
-		if pairs > 0 && pairs >= most {
+		if pairs > 0 && pairs >= most && m.ID != not {
 			victim, most = m, pairs
 		}
 	}

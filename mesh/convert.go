@@ -76,23 +76,53 @@ func heldFromProto(p []*peerv1.Held) []owner.Held {
 	return held
 }
 
-func basesToProto(bases []owner.Base) []*peerv1.Base {
-	p := make([]*peerv1.Base, len(bases))
-	for i, b := range bases {
-		p[i] = &peerv1.Base{Held: &peerv1.Held{Partition: b.Partition, Have: b.Have, Seq: b.Seq}, Data: b.Data, Log: b.Log}
+// basesToProto makes the messages of a sync: small bases together, a large one in
+// parts.
+func basesToProto(epoch uint32, bases []owner.Base) []*peerv1.SyncRequest {
+	var all []*peerv1.SyncRequest
+	cur, size := &peerv1.SyncRequest{Epoch: epoch}, 0
+	flush := func() {
+		all = append(all, cur)
+		cur, size = &peerv1.SyncRequest{Epoch: epoch}, 0
 	}
-	return p
-}
-
-func basesFromProto(p []*peerv1.Base) []owner.Base {
-	bases := make([]owner.Base, len(p))
-	for i, b := range p {
-		h := b.GetHeld()
-		bases[i] = owner.Base{
-			Held: owner.Held{Partition: h.GetPartition(), Have: h.GetHave(), Seq: h.GetSeq()}, Data: b.Data, Log: b.GetLog(),
+	for _, b := range bases {
+		held := &peerv1.Held{Partition: b.Partition, Have: b.Have, Seq: b.Seq}
+		data := b.Data
+		for len(data) > copyPart {
+			cur.Bases = append(cur.Bases, &peerv1.Base{Held: held, Data: data[:copyPart], Log: b.Log, More: true})
+			data = data[copyPart:]
+			flush()
+		}
+		cur.Bases = append(cur.Bases, &peerv1.Base{Held: held, Data: data, Log: b.Log})
+		if size += len(data); size >= copyPart || len(cur.Bases) >= maxBatch {
+			flush()
 		}
 	}
-	return bases
+	if len(cur.Bases) > 0 || len(all) == 0 {
+		flush()
+	}
+	return all
+}
+
+// basesFrom puts the bases of a sync's messages together. part is what came of a
+// base whose rest is in the next message; the new one is returned.
+func basesFrom(p []*peerv1.Base, part []byte) (bases []owner.Base, rest []byte) {
+	for _, b := range p {
+		data := b.Data
+		if part != nil {
+			data = append(part, data...)
+			part = nil
+		}
+		if b.GetMore() {
+			part = append([]byte{}, data...)
+			continue
+		}
+		h := b.GetHeld()
+		bases = append(bases, owner.Base{
+			Held: owner.Held{Partition: h.GetPartition(), Have: h.GetHave(), Seq: h.GetSeq()}, Data: data, Log: b.GetLog(),
+		})
+	}
+	return bases, part
 }
 
 func entriesToProto(entries []owner.Entries) []*peerv1.Entries {

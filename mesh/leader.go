@@ -41,6 +41,9 @@ type leader struct {
 	// transferred is when leadership was last handed over for want of voters.
 	transferred time.Duration
 	handed      bool
+	// askedAt is when it last handed over because it was to be evicted itself (V6).
+	askedAt time.Duration
+	asked   bool
 }
 
 // standing is what a leader knows of one member.
@@ -254,10 +257,11 @@ func (l *leader) look(ctx context.Context) {
 		}
 	}
 	l.mu.Unlock()
-	switch {
-	case self:
+	if self {
 		l.log.Warn("is in most broken pairs itself, hands leadership over")
 		l.transfer(ctx)
+	}
+	switch {
 	case lonely:
 		l.handOver(ctx, now)
 	case due:

@@ -139,6 +139,7 @@ func (h *hcLog) With(args ...any) hclog.Logger {
 		log:     h.log.With(plainArgs(args)...),
 		name:    h.name,
 		implied: append(append([]any(nil), h.implied...), args...),
+		silent:  h.silent,
 	}
 }
 

@@ -11,9 +11,11 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -174,6 +176,19 @@ func (p *peers) bringUp(ctx context.Context, m ring.Member, theirs uint32) error
 	return p.install(ctx, m, a.state)
 }
 
+// refusal marks errors with which a member answered, in contrast to those that say
+// that none came (V6).
+func refusal(err error) error {
+	switch status.Code(err) {
+	case codes.OK, codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		return err
+	case codes.Aborted: // it is in another epoch
+		return fmt.Errorf("%w: %w", owner.ErrBehind, err)
+	default:
+		return fmt.Errorf("%w: %w", owner.ErrRefused, err)
+	}
+}
+
 // Ask implements owner.Peers.
 func (p *peers) Ask(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) ([]owner.Held, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.node.lease())
@@ -185,7 +200,7 @@ func (p *peers) Ask(ctx context.Context, to ring.Member, epoch uint32, partition
 	for {
 		resp, err := c.Ask(out, &peerv1.AskRequest{Epoch: epoch, Partitions: partitions})
 		if err != nil {
-			return nil, err
+			return nil, refusal(err)
 		}
 		if resp.GetEpoch() == epoch {
 			return heldFromProto(resp.GetHeld()), nil
@@ -219,7 +234,7 @@ func (p *peers) Fetch(ctx context.Context, to ring.Member, epoch uint32, want []
 			return nil
 		}
 		if err != nil {
-			return err
+			return refusal(err)
 		}
 		for _, part := range resp.GetCopies() {
 			data = append(data, part.GetData()...)
@@ -243,9 +258,19 @@ func (p *peers) Sync(ctx context.Context, to ring.Member, epoch uint32, bases []
 	if err != nil {
 		return err
 	}
-	resp, err := c.Sync(out, &peerv1.SyncRequest{Epoch: epoch, Bases: basesToProto(bases)})
+	stream, err := c.Sync(out)
 	if err != nil {
-		return err
+		return refusal(err)
+	}
+	// What Send says of a broken stream, CloseAndRecv says better.
+	for _, m := range basesToProto(epoch, bases) {
+		if stream.Send(m) != nil {
+			break
+		}
+	}
+	resp, err := stream.CloseAndRecv()
+	if err != nil {
+		return refusal(err)
 	}
 	if resp.GetEpoch() != epoch {
 		if err := p.bringUp(ctx, to, resp.GetEpoch()); err != nil {
@@ -273,7 +298,7 @@ func (p *peers) Active(ctx context.Context, to ring.Member, epoch uint32, partit
 	}
 	resp, err := c.Active(out, &peerv1.ActiveRequest{Epoch: epoch, Partitions: partitions})
 	if err != nil {
-		return err
+		return refusal(err)
 	}
 	if resp.GetEpoch() != epoch {
 		if err := p.bringUp(ctx, to, resp.GetEpoch()); err != nil {
@@ -297,7 +322,8 @@ func (p *peers) list(ctx context.Context, m ring.Member, req *peerv1.ListRequest
 // links to the members.
 func (p *peers) keep(a *acting) {
 	p.mu.Lock()
-	if p.done {
+	// The service may be ahead, and have opened links to new members.
+	if p.done || a.epoch() < a.service.Epoch() {
 		p.mu.Unlock()
 		return
 	}

@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,20 +163,34 @@ func (p *peerServer) Fetch(req *peerv1.FetchRequest, s grpc.ServerStreamingServe
 }
 
 // Sync implements section 4.4.
-func (p *peerServer) Sync(ctx context.Context, req *peerv1.SyncRequest) (*peerv1.SyncResponse, error) {
-	a := p.node.views.now()
-	if a == nil || a.epoch() != req.GetEpoch() {
-		return &peerv1.SyncResponse{Epoch: p.node.epoch()}, nil
+func (p *peerServer) Sync(s grpc.ClientStreamingServer[peerv1.SyncRequest, peerv1.SyncResponse]) error {
+	md, _ := metadata.FromIncomingContext(s.Context())
+	var part []byte
+	for {
+		req, err := s.Recv()
+		if errors.Is(err, io.EOF) {
+			return s.SendAndClose(&peerv1.SyncResponse{Epoch: p.node.epoch()})
+		}
+		if err != nil {
+			return err
+		}
+		a := p.node.views.now()
+		if a == nil || a.epoch() != req.GetEpoch() {
+			return s.SendAndClose(&peerv1.SyncResponse{Epoch: p.node.epoch()})
+		}
+		from, ok := memberNamed(a.view, strings.Join(md.Get(mdFrom), ""))
+		if !ok {
+			return status.Error(codes.FailedPrecondition, "the sender is not in the view")
+		}
+		var bases []owner.Base
+		bases, part = basesFrom(req.GetBases(), part)
+		switch err := a.service.Sync(from.Identity, req.GetEpoch(), bases); {
+		case errors.Is(err, owner.ErrBehind):
+			return status.Error(codes.Aborted, err.Error())
+		case err != nil:
+			return status.Error(codes.FailedPrecondition, err.Error())
+		}
 	}
-	md, _ := metadata.FromIncomingContext(ctx)
-	from, ok := memberNamed(a.view, strings.Join(md.Get(mdFrom), ""))
-	if !ok {
-		return nil, status.Error(codes.FailedPrecondition, "the sender is not in the view")
-	}
-	if err := a.service.Sync(from.Identity, req.GetEpoch(), basesFromProto(req.GetBases())); err != nil {
-		return nil, status.Error(codes.Aborted, err.Error())
-	}
-	return &peerv1.SyncResponse{Epoch: req.GetEpoch()}, nil
 }
 
 // Active implements G1.

@@ -46,8 +46,9 @@ func (a *activation) run(ctx context.Context) {
 	wg.Go(func() { a.serve(ctx, append(plan.keep, plan.lost...)) })
 	for m, want := range plan.fetch {
 		wg.Go(func() {
-			a.fetch(ctx, m, want)
-			a.serve(ctx, want)
+			if a.fetch(ctx, m, want) {
+				a.serve(ctx, want)
+			}
 		})
 	}
 	wg.Wait()
@@ -89,7 +90,7 @@ func (a *activation) ask(ctx context.Context, m ring.Member) []Held {
 		return held
 	}
 	var held []Held
-	a.repeat(ctx, "ask", m, func() (err error) {
+	a.repeat(ctx, "ask", m, func(func()) (err error) {
 		held, err = a.service.peers.Ask(ctx, m, a.epoch, a.owned)
 		return err
 	})
@@ -204,10 +205,11 @@ func (a *activation) current(sh *shard) bool {
 	return sh.epoch == a.epoch && a.service.cur.Load() == a.epoch
 }
 
-// fetch takes copies that are elsewhere (step 4).
-func (a *activation) fetch(ctx context.Context, m ring.Member, want []Held) {
+// fetch takes copies that are elsewhere (step 4). It is false if a newer view came
+// before they were all here.
+func (a *activation) fetch(ctx context.Context, m ring.Member, want []Held) bool {
 	missing := index(want)
-	a.repeat(ctx, "fetch", m, func() error {
+	a.repeat(ctx, "fetch", m, func(progress func()) error {
 		left := make([]Held, 0, len(missing))
 		for _, h := range missing {
 			left = append(left, h)
@@ -217,10 +219,11 @@ func (a *activation) fetch(ctx context.Context, m ring.Member, want []Held) {
 				return err
 			}
 			delete(missing, c.Partition)
-			a.service.waits.begin(a.service.clock(), m.Identity, "fetch")
+			progress()
 			return nil
 		})
 	})
+	return len(missing) == 0
 }
 
 // errWrongCopy: a member sent another copy than it had said it holds.
@@ -239,36 +242,63 @@ func (a *activation) take(missing map[uint32]Held, c Copy) error {
 }
 
 // serve gives copies that are here to their backups, and when all of these have
-// confirmed lets clients in (steps 4 and 5).
+// confirmed lets clients in (steps 4 and 5). Partitions with other backups do not
+// wait for them.
 func (a *activation) serve(ctx context.Context, chosen []Held) {
+	groups := map[string][]Held{}
 	for _, h := range chosen {
-		a.visit(h.Partition, func(sh *shard, p *partition) {
-			if p.m == nil {
-				sh.replace(p, NewMachine(p.id, a.service.waiters), a.epoch)
-			}
-			p.have = a.epoch
-		})
-	}
-	backups := map[ring.Member][]Held{}
-	for _, h := range chosen {
-		for _, m := range a.backups(h.Partition) {
-			backups[m] = append(backups[m], h)
+		if !a.stamp(h) {
+			return // a newer view came
 		}
+		set := ""
+		for _, m := range a.backups(h.Partition) {
+			set += m.Identity.String() + " "
+		}
+		groups[set] = append(groups[set], h)
 	}
 	var wg sync.WaitGroup
-	for m, held := range backups {
-		wg.Go(func() { a.sync(ctx, m, held) })
+	for _, group := range groups {
+		wg.Go(func() { a.open(ctx, group) })
+	}
+	wg.Wait()
+	a.service.touch()
+}
+
+// stamp makes the chosen copy the base of this epoch. It is false, and nothing is
+// changed, unless that very copy is here: a newer view may have come, and what
+// carries an epoch is chosen before anything older (section 4.2).
+func (a *activation) stamp(chosen Held) (ok bool) {
+	a.visit(chosen.Partition, func(sh *shard, p *partition) {
+		switch {
+		case p.m == nil && chosen.Have == 0: // the empty copy, which everybody holds
+			sh.replace(p, NewMachine(p.id, a.service.waiters), a.epoch)
+			ok = true
+		case p.m == nil:
+		case p.have == a.epoch: // fetched, or quarantined
+			ok = true
+		case p.have == chosen.Have && p.m.Seq() == chosen.Seq:
+			p.have = a.epoch
+			ok = true
+		}
+	})
+	return ok
+}
+
+// open brings partitions with the same backups to these, and lets clients in.
+func (a *activation) open(ctx context.Context, group []Held) {
+	var wg sync.WaitGroup
+	for _, m := range a.backups(group[0].Partition) {
+		wg.Go(func() { a.sync(ctx, m, group) })
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
 		return
 	}
-	for _, h := range chosen {
+	for _, h := range group {
 		a.visit(h.Partition, func(sh *shard, p *partition) {
 			sh.activate(a.service.clock(), p, a.epoch, a.backups(p.id))
 		})
 	}
-	a.service.touch()
 }
 
 func (a *activation) backups(p uint32) []ring.Member {
@@ -289,7 +319,7 @@ func (a *activation) sync(ctx context.Context, m ring.Member, chosen []Held) {
 	var bases []Base
 	size := 0
 	send := func() {
-		a.repeat(ctx, "sync", m, func() error { return a.service.peers.Sync(ctx, m, a.epoch, bases) })
+		a.repeat(ctx, "sync", m, func(func()) error { return a.service.peers.Sync(ctx, m, a.epoch, bases) })
 		bases, size = nil, 0
 	}
 	for _, h := range chosen {
@@ -338,7 +368,7 @@ func (a *activation) tellAll(ctx context.Context) {
 			continue
 		}
 		wg.Go(func() {
-			a.repeat(ctx, "active", m, func() error {
+			a.repeat(ctx, "active", m, func(func()) error {
 				return a.service.peers.Active(ctx, m, a.epoch, a.owned)
 			})
 		})
@@ -346,22 +376,31 @@ func (a *activation) tellAll(ctx context.Context) {
 	wg.Wait()
 }
 
-// repeat calls fn until it succeeds or a newer view ends the activation.
-func (a *activation) repeat(ctx context.Context, what string, m ring.Member, fn func() error) {
-	a.service.waits.begin(a.service.clock(), m.Identity, what)
-	defer a.service.waits.end(m.Identity, what)
-	wait := retryFirst
+// repeat calls fn until it succeeds or a newer view ends the activation. It waits
+// for the member all the while (V6), unless that answers, if only to refuse; fn
+// tells of other progress.
+func (a *activation) repeat(ctx context.Context, what string, m ring.Member, fn func(progress func()) error) {
+	w := &wait{member: m.Identity}
+	progress := func() { a.service.waits.note(w, a.service.clock()) }
+	progress()
+	defer a.service.waits.end(w)
+	pause := retryFirst
 	for ctx.Err() == nil {
-		err := fn()
+		err := fn(progress)
 		if err == nil {
 			return
 		}
-		a.service.log.Debug("activation repeats", "call", what, "member", m.Name, "epoch", a.epoch, "error", err)
+		if errors.Is(err, ErrRefused) || errors.Is(err, ErrBehind) {
+			progress()
+		}
+		if errors.Is(err, ErrRefused) && ctx.Err() == nil {
+			a.service.log.Warn("activation is refused", "call", what, "member", m.Name, "epoch", a.epoch, "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(pause):
 		}
-		wait = min(wait*2, retryMost)
+		pause = min(pause*2, retryMost)
 	}
 }

@@ -66,7 +66,7 @@ func (sh *shard) sync(from ring.Identity, epoch uint32, b Base) error {
 	case b.Data == nil && p.m == nil && b.Have == 0:
 		sh.replace(p, NewMachine(p.id, sh.service.waiters), epoch)
 	case b.Data == nil:
-		if p.m == nil || p.have != b.Have || p.m.Seq() != b.Seq {
+		if p.m == nil || p.have != b.Have || p.m.Seq() != b.Seq || b.Seq != b.Log {
 			return errNoSuchCopy
 		}
 		p.have = epoch
@@ -75,12 +75,12 @@ func (sh *shard) sync(from ring.Identity, epoch uint32, b Base) error {
 		if err := m.Decode(sh.service.clock(), b.Data); err != nil {
 			return err
 		}
+		if m.Seq() != b.Log {
+			return errNoSuchCopy
+		}
 		sh.replace(p, m, epoch)
 	}
-	if p.m.Seq() != b.Log {
-		sh.replace(p, nil, 0)
-		return errNoSuchCopy
-	}
+	sh.rearm(p)
 	return nil
 }
 
@@ -101,14 +101,13 @@ func (s *Service) Backup(from ring.Identity, epoch uint32, entries []Entries, an
 // again; after a gap the rest is asked for.
 func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool) {
 	p := sh.part(e.Partition)
-	if sh.epoch != epoch || sh.service.cur.Load() != epoch || p.have != epoch || !p.backup || p.owner != from {
+	if sh.epoch != epoch || sh.service.cur.Load() != epoch || p.have != epoch || !p.backup || p.owner != from || p.broken {
 		return Ack{}, false
 	}
 	if e.First > p.m.Seq()+1 {
 		return Ack{Partition: p.id, Seq: p.m.Seq(), Gap: true}, true
 	}
 	now, ops := sh.service.clock(), e.Ops
-	before := p.m.Len()
 	for seq := e.First; len(ops) > 0; seq++ {
 		var op Op
 		rest, err := op.Decode(ops)
@@ -116,14 +115,17 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 			err = p.m.Apply(now, &op)
 		}
 		if err != nil {
-			// Not acknowledged, so the owner promises nothing more in this epoch.
+			// Not acknowledged, so the owner promises nothing more in this epoch. The
+			// copy stays: what it has was acknowledged, and a member without it would
+			// be taken for a proof that there was nothing (section 4.2). A new epoch
+			// begins with equal copies again.
 			sh.service.log.Error("copy differs from its owner's", "partition", p.id, "epoch", epoch, "seq", seq, "error", err)
-			sh.replace(p, nil, 0)
+			p.broken = true
+			sh.service.refresh.Store(true)
 			return Ack{}, false
 		}
 		ops = rest
 	}
-	sh.count(p.m.Len() - before)
 	sh.rearm(p)
 	return Ack{Partition: p.id, Seq: p.m.Seq()}, true
 }

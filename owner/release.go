@@ -30,7 +30,7 @@ func (t turn) renew(from Ref, r *Request) {
 // that the hold would end before its deadline. The request may be a late
 // duplicate, and the holder was told a later end since (Q3).
 func (t turn) longer(c *claim, ttl time.Duration) time.Duration {
-	return max(ttl, unstretch(c.deadline-t.now))
+	return max(ttl, min(unstretch(c.deadline-t.now), c.ttl))
 }
 
 // release ends a token, or the oldest hold of a client.

@@ -6,10 +6,17 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// maxUnacked is how many ops of one partition may be on their way to its backups.
+// What of one partition may wait for its backups: ops, their bytes, and answers.
 // Beyond it requests are answered Retry: a backup that does not keep up costs
 // latency, never memory.
-const maxUnacked = 16384
+const (
+	maxUnacked      = 16384
+	maxUnackedBytes = 8 << 20
+	maxPending      = 16384
+)
+
+// maxEntries is about how many bytes of ops travel together.
+const maxEntries = 256 << 10
 
 // Entries are consecutive ops of one partition on their way to a backup (A3).
 type Entries struct {
@@ -43,8 +50,9 @@ type replica struct {
 type oplog struct {
 	backups []replica
 	// ops are the encoded ops after base, which all backups have.
-	base uint64
-	ops  [][]byte
+	base  uint64
+	ops   [][]byte
+	bytes int
 	// pending are the answers that wait for acknowledgements, in log order.
 	pending []Reply
 }
@@ -56,32 +64,42 @@ func (l *oplog) begin(backups []ring.Member, base uint64) {
 	for i, m := range backups {
 		l.backups[i] = replica{member: m, acked: base, sent: base}
 	}
-	l.base, l.ops, l.pending = base, nil, nil
+	l.base, l.ops, l.bytes, l.pending = base, nil, 0, nil
+}
+
+// full: no more requests are taken until the backups have caught up.
+func (l *oplog) full() bool {
+	return len(l.ops) >= maxUnacked || l.bytes >= maxUnackedBytes || len(l.pending) >= maxPending
 }
 
 // append adds ops that were decided just now.
-func (l *oplog) append(ops []Op) {
+func (l *oplog) append(now time.Duration, ops []Op) {
+	for i := range l.backups {
+		if r := &l.backups[i]; r.acked == l.last() {
+			r.since = now
+		}
+	}
 	for i := range ops {
-		l.ops = append(l.ops, ops[i].Append(nil))
+		op := ops[i].Append(nil)
+		l.ops = append(l.ops, op)
+		l.bytes += len(op)
 	}
 }
 
 func (l *oplog) last() uint64 { return l.base + uint64(len(l.ops)) }
 
 // unsent gives what a backup was not sent yet, and counts it as sent.
-func (l *oplog) unsent(now time.Duration, p uint32, r *replica) (Entries, bool) {
-	if r.sent >= l.last() {
-		return Entries{}, false
+func (l *oplog) unsent(p uint32, r *replica) []Entries {
+	var all []Entries
+	for r.sent < l.last() {
+		e := Entries{Partition: p, First: r.sent + 1}
+		for r.sent < l.last() && len(e.Ops) < maxEntries {
+			e.Ops = append(e.Ops, l.ops[r.sent-l.base]...)
+			r.sent++
+		}
+		all = append(all, e)
 	}
-	if r.acked == r.sent {
-		r.since = now
-	}
-	e := Entries{Partition: p, First: r.sent + 1}
-	for _, op := range l.ops[r.sent-l.base:] {
-		e.Ops = append(e.Ops, op...)
-	}
-	r.sent = l.last()
-	return e, true
+	return all
 }
 
 // ack notes what a backup has confirmed and gives the answers that may leave
@@ -99,6 +117,9 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack) []Reply {
 	}
 	commit := l.commit()
 	if drop := commit - l.base; drop > 0 {
+		for _, op := range l.ops[:drop] {
+			l.bytes -= len(op)
+		}
 		clear(l.ops[:drop])
 		l.ops, l.base = l.ops[drop:], commit
 		if len(l.ops) == 0 {

@@ -2,7 +2,9 @@ package owner
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -243,12 +245,153 @@ func TestBackupsRefuse(t *testing.T) {
 		if err := set[1].service.Sync(set[0].member.Identity, 1, []Base{{Held: Held{Partition: 99}}}); err == nil {
 			t.Error("a base of no partition was taken")
 		}
-		// What does not fit the copy is not acknowledged, and the copy is given up.
+		// What does not fit is not acknowledged. The copy stays: without it the member
+		// would be taken for a proof that there was nothing. A new epoch is asked for.
 		bad := Op{Kind: OpRelease, Key: "k", Token: 77, Why: Released}
 		set[1].service.Backup(set[0].member.Identity, 1, []Entries{{Partition: p, First: 2, Ops: bad.Append(nil)}},
 			func(uint32, Ack) { t.Error("an operation that does not fit was acknowledged") })
 		synctest.Wait()
 		e := tb.ask(set[0], Request{Kind: Get, Key: "k"})
 		tb.outcome(e, 0, nil)
+		held, err := set[1].service.Ask(1, []uint32{p})
+		if err != nil || len(held) != 1 || held[0].Have != 1 || held[0].Seq != 1 {
+			t.Errorf("the backup holds %+v, %v, want what it has acknowledged", held, err)
+		}
+		if !set[1].service.NeedsRefresh() {
+			t.Error("no new epoch is asked for")
+		}
+		tb.view([]string{"a", "b", "c"})
+		tb.outcome(tb.ask(set[0], Request{Kind: Get, Key: "k"}), Done, nil)
+	})
+}
+
+// Section 4.2: an epoch is written on no copy but the one that was chosen, since
+// whatever carries it is chosen before anything older. (A fetch that is cut off by
+// a newer view leaves nothing, or an older copy.)
+func TestOnlyTheChosenCopyIsStamped(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.three(1)
+		s := tb.owner("k").service
+		tb.granted(tb.ask(tb.owner("k"), acquireOf("k", "c1", 0)))
+		p := ring.PartitionOf("k", testPartitions)
+		r, err := ring.Build(tb.history.Current(), testPartitions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &activation{service: s, history: tb.history, ring: r, epoch: 1, view: r.View()}
+		set := func(have uint32, m *Machine) {
+			s.inShard(p, func(sh *shard, p *partition) { sh.silence(p); sh.replace(p, m, have) })
+		}
+		set(0, nil)
+		if a.stamp(Held{Partition: p, Have: 9, Seq: 3}) || a.fetch(canceled(), tb.members["a"].member, []Held{{Partition: p, Have: 9}}) {
+			t.Error("an empty copy was taken for the one that was chosen")
+		}
+		set(5, NewMachine(p, 9))
+		if a.stamp(Held{Partition: p, Have: 9, Seq: 3}) || a.stamp(Held{Partition: p, Have: 5, Seq: 3}) {
+			t.Error("another copy was taken for the one that was chosen")
+		}
+		if held, err := s.Ask(1, []uint32{p}); err != nil || held[0].Have != 5 {
+			t.Errorf("the copy is now %+v, %v, want it untouched", held, err)
+		}
+		if !a.stamp(Held{Partition: p, Have: 5}) {
+			t.Error("the chosen copy was not taken")
+		}
+	})
+}
+
+func canceled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// A backup that does not keep up costs no memory: beyond a bound requests are
+// answered Retry, and what is sent again comes in parts.
+func TestSlowBackupIsBounded(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.three(2)
+		set := tb.set("k")
+		l := link(set[0], set[1])
+		tb.loseOps(l, true)
+		tb.ask(set[0], acquireOf("k", "c0", 0))
+		e := &ear{}
+		for i := range maxPending + 100 {
+			r := acquireOf("k", fmt.Sprint("c", i+1), 0)
+			set[0].service.Submit(ring.PartitionOf("k", testPartitions), Ref{Caller: e, ID: 1}, &r)
+		}
+		synctest.Wait()
+		e.mu.Lock()
+		retries := len(e.answers)
+		e.mu.Unlock()
+		if retries != 101 { // one answer was pending before
+			t.Errorf("%d requests were sent away, want 101", retries)
+		}
+		big := oplog{}
+		big.begin([]ring.Member{set[1].member}, 0)
+		op := Op{Kind: OpEnqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": strings.Repeat("x", 2000)}}
+		for range 1000 {
+			big.append(0, []Op{op})
+		}
+		parts := big.unsent(0, &big.backups[0])
+		next := uint64(1)
+		for _, part := range parts {
+			if part.First != next || len(part.Ops) > maxEntries+4096 {
+				t.Errorf("a part of %d bytes begins with %d, want %d", len(part.Ops), part.First, next)
+			}
+			for ops := part.Ops; len(ops) > 0; next++ {
+				rest, err := new(Op).Decode(ops)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ops = rest
+			}
+		}
+		if next != 1001 || len(parts) < 8 {
+			t.Errorf("%d ops came in %d parts, want 1000 in at least 8", next-1, len(parts))
+		}
+	})
+}
+
+// V6: who waits says so, as long as it lasts, and no longer.
+func TestStuck(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.three(2)
+		set := tb.set("k")
+		l := link(set[0], set[1])
+		tb.loseOps(l, true)
+		tb.ask(set[0], acquireOf("k", "c0", 0))
+		stuck := func() int { return len(set[0].service.Stuck(tb.clock() - time.Second)) }
+		if n := stuck(); n != 0 {
+			t.Errorf("it complains about %d at once", n)
+		}
+		time.Sleep(1100 * time.Millisecond)
+		set[0].service.LinkUp(set[1].member.Identity) // sending again is no progress
+		synctest.Wait()
+		if got := set[0].service.Stuck(tb.clock() - time.Second); len(got) != 1 || got[0] != set[1].member.Identity {
+			t.Errorf("it complains about %v, want its backup", got)
+		}
+		tb.loseOps(l, false)
+		set[0].service.LinkUp(set[1].member.Identity)
+		synctest.Wait()
+		if n := stuck(); n != 0 {
+			t.Errorf("it complains about %d after all is confirmed", n)
+		}
+		// An activation waits for answers.
+		tb.mu.Lock()
+		tb.hold[set[1].member.ID] = make(chan struct{})
+		tb.mu.Unlock()
+		tb.view([]string{"a", "b", "c"})
+		time.Sleep(1100 * time.Millisecond)
+		if got := set[0].service.Stuck(tb.clock() - time.Second); len(got) != 1 || got[0] != set[1].member.Identity {
+			t.Errorf("it complains about %v, want who does not answer", got)
+		}
+		tb.mu.Lock()
+		close(tb.hold[set[1].member.ID])
+		delete(tb.hold, set[1].member.ID)
+		tb.mu.Unlock()
+		synctest.Wait()
+		if n := stuck(); n != 0 {
+			t.Errorf("it complains about %d after the answer", n)
+		}
 	})
 }

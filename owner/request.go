@@ -119,6 +119,10 @@ type Ref struct {
 // Alive reports whether an answer could still be delivered.
 func (r Ref) Alive() bool { return r.Caller != nil && r.Caller.Alive() }
 
+// ErrRefused: a member answered that it will not do what it was asked, so it is
+// there. Package mesh wraps it around such answers.
+var ErrRefused = errors.New("refused")
+
 // ErrBehind is the answer to a peer message of an older epoch, or for an epoch
 // that this member has not installed.
 var ErrBehind = errors.New("epochs differ")

@@ -46,7 +46,7 @@ type Service struct {
 
 	shards     []*shard
 	partitions int
-	// locks is the number of key entries over all partitions.
+	// locks is the number of key entries over all active partitions.
 	locks atomic.Int64
 	// cur is the epoch this member acts in. It only grows (A1).
 	cur atomic.Uint32

@@ -32,6 +32,8 @@ type partition struct {
 	// owner.
 	owned, backup bool
 	owner         ring.Identity
+	// broken: the copy does not fit what its owner sends; until the next epoch.
+	broken bool
 	// active: owned, and the activation of the current epoch is done. A2.
 	active bool
 	// log is what the backups have not confirmed; only the owner's is in use.
@@ -62,10 +64,7 @@ type shard struct {
 	// next is no later than the earliest deadline of any partition.
 	next    time.Duration
 	hasNext bool
-	// locks is how many key entries the partitions had together, as far as it was
-	// added to the service's total.
-	locks int
-	out   Out
+	out     Out
 	// ready are answers that may leave at the end of the batch; touched are
 	// partitions with ops that were not sent yet.
 	ready   []Reply
@@ -123,6 +122,9 @@ func (sh *shard) run(stop <-chan struct{}) {
 		now := sh.service.clock()
 		for i := range batch {
 			sh.handle(now, &batch[i])
+			if batch[i].fn != nil {
+				now = sh.service.clock() // it may have read a later time
+			}
 			batch[i] = item{}
 		}
 		sh.tick(now)
@@ -148,6 +150,7 @@ func (sh *shard) close() {
 	for _, p := range sh.parts {
 		sh.silence(p)
 	}
+	sh.flush()
 }
 
 func (sh *shard) handle(now time.Duration, it *item) {
@@ -186,7 +189,7 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 			it.req = &r
 		}
 	}
-	if len(p.log.ops) >= maxUnacked {
+	if p.log.full() {
 		retry(it.ref, it.req)
 		return
 	}
@@ -205,7 +208,7 @@ func (sh *shard) after(p *partition, before int) {
 		sh.ready = append(sh.ready, sh.out.Replies...)
 	} else {
 		if len(sh.out.Ops) > 0 {
-			p.log.append(sh.out.Ops)
+			p.log.append(sh.service.clock(), sh.out.Ops)
 			sh.touched = append(sh.touched, p)
 		}
 		p.log.pending = append(p.log.pending, sh.out.Replies...)
@@ -214,17 +217,18 @@ func (sh *shard) after(p *partition, before int) {
 	clear(sh.out.Replies)
 	clear(sh.out.Ops)
 	sh.out.Replies, sh.out.Ops = sh.out.Replies[:0], sh.out.Ops[:0]
-	sh.count(p.m.Len() - before)
+	if p.active {
+		sh.count(p.m.Len() - before)
+	}
 	sh.rearm(p)
 	if p.m.CounterHalfUsed() {
 		sh.service.refresh.Store(true)
 	}
 }
 
-// count adds to the number of key entries.
+// count adds to the number of key entries in active partitions.
 func (sh *shard) count(d int) {
 	if d != 0 {
-		sh.locks += d
 		sh.service.locks.Add(int64(d))
 	}
 }
@@ -295,11 +299,10 @@ func (sh *shard) replicate() {
 		return
 	}
 	var out outbox
-	now := sh.service.clock()
 	for _, p := range sh.touched {
 		for i := range p.log.backups {
 			r := &p.log.backups[i]
-			if e, ok := p.log.unsent(now, p.id, r); ok {
+			for _, e := range p.log.unsent(p.id, r) {
 				out.add(r.member, e)
 			}
 		}
@@ -314,6 +317,9 @@ func (sh *shard) replicate() {
 // silence drops everything that is pending in a partition; it is answered retry
 // (A1).
 func (sh *shard) silence(p *partition) {
+	if p.active {
+		sh.count(-p.m.Len())
+	}
 	p.active = false
 	for i := range p.log.pending {
 		r := &p.log.pending[i]
@@ -339,7 +345,10 @@ func (sh *shard) install(epoch uint32, r *ring.Ring) {
 		sh.silence(p)
 		owner, _ := r.Owner(p.id)
 		p.owner, p.owned = owner.Identity, owner.Identity == sh.service.self
-		p.backup = r.Position(p.id, sh.service.self) > 0
+		p.backup, p.broken = r.Position(p.id, sh.service.self) > 0, false
+		if p.m != nil {
+			sh.rearm(p)
+		}
 	}
 }
 
@@ -353,17 +362,7 @@ func (sh *shard) held(take func(Held)) {
 }
 
 // replace puts a machine in the place of the partition's copy; nil drops it.
-func (sh *shard) replace(p *partition, m *Machine, have uint32) {
-	before, after := 0, 0
-	if p.m != nil {
-		before = p.m.Len()
-	}
-	if m != nil {
-		after = m.Len()
-	}
-	sh.count(after - before)
-	p.m, p.have = m, have
-}
+func (sh *shard) replace(p *partition, m *Machine, have uint32) { p.m, p.have = m, have }
 
 // activate starts serving a partition (section 4.5) and works off what was
 // parked.
@@ -372,6 +371,7 @@ func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups
 	p.log.begin(backups, p.m.Seq())
 	p.m.Activate(now, epoch, sh.service.name)
 	p.active = true
+	sh.count(p.m.Len())
 	sh.rearm(p)
 	parked := p.parked
 	p.parked = nil

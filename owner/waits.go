@@ -11,29 +11,26 @@ import (
 // can be complained of (V6). The zero value is ready.
 type waits struct {
 	mu    sync.Mutex
-	since map[wait]time.Duration // guarded by mu
+	since map[*wait]time.Duration // guarded by mu
 }
 
 // wait is one thing that is waited for.
-type wait struct {
-	member ring.Identity
-	what   string
-}
+type wait struct{ member ring.Identity }
 
-// begin notes a wait, or progress in one that had begun.
-func (w *waits) begin(now time.Duration, m ring.Identity, what string) {
+// note begins a wait, or notes progress in one.
+func (w *waits) note(what *wait, now time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.since == nil {
-		w.since = map[wait]time.Duration{}
+		w.since = map[*wait]time.Duration{}
 	}
-	w.since[wait{m, what}] = now
+	w.since[what] = now
 }
 
-func (w *waits) end(m ring.Identity, what string) {
+func (w *waits) end(what *wait) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.since, wait{m, what})
+	delete(w.since, what)
 }
 
 // Stuck says for which members this one has waited since before a time: for the
@@ -53,7 +50,7 @@ func (s *Service) Stuck(before time.Duration) []ring.Identity {
 		defer mu.Unlock()
 		for _, p := range sh.parts {
 			for i := range p.log.backups {
-				if r := &p.log.backups[i]; r.acked < r.sent && r.since < before {
+				if r := &p.log.backups[i]; r.acked < p.log.last() && r.since < before {
 					stuck[r.member.Identity] = true
 				}
 			}

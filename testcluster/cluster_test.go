@@ -196,3 +196,25 @@ func TestTenClusters(t *testing.T) {
 		})
 	}
 }
+
+// A node that lost its data comes back at the same address as a new one: it takes
+// the seat of the old one, which it must not vote for, and the mesh survives the
+// next crash.
+func TestSimWipedNodeIsANewOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory})
+		ctx := limited(t)
+		victim := (c.Leader() + 1) % 3
+		c.Kill(victim)
+		must(t, c.WaitMembers(ctx, 2))
+		must(t, c.Wipe(victim))
+		must(t, c.Restart(ctx, victim))
+		must(t, c.WaitMembers(ctx, 3)) // with three voters
+		next := (victim + 1) % 3
+		c.Kill(next)
+		must(t, c.WaitMembers(ctx, 2))
+		must(t, c.Restart(ctx, next))
+		must(t, c.WaitMembers(ctx, 3))
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -20,7 +21,7 @@ const (
 )
 
 func main() {
-	addr := flag.String("addr", "http://127.0.0.1:50051", "HTTP address of any node")
+	addr := flag.String("addr", "127.0.0.1:50051", "HTTP address of any node, host:port or a URL")
 	key := flag.String("key", "example", "what to lock")
 	client := flag.String("client", "example_http", "who locks it")
 	flag.Parse()
@@ -41,6 +42,7 @@ type response struct {
 }
 
 func run(out io.Writer, addr, key, client string) error {
+	addr = base(addr)
 	pong, err := post(addr+"/ping", client, request{})
 	if err != nil {
 		return fmt.Errorf("ping: %w", err)
@@ -65,6 +67,14 @@ func run(out io.Writer, addr, key, client string) error {
 	}
 	fmt.Fprintln(out, "unlock: released")
 	return nil
+}
+
+// base is the URL of an address, which may be one already.
+func base(addr string) string {
+	if !strings.Contains(addr, "://") {
+		addr = "http://" + addr
+	}
+	return strings.TrimSuffix(addr, "/")
 }
 
 // post sends one request. Whatever the HTTP status, the answer is the JSON.

@@ -33,11 +33,14 @@ func TestRun(t *testing.T) {
 	defer s.Close()
 
 	var out strings.Builder
-	if err := run(&out, s.URL, "k", "me"); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := out.String(), "ping:   pong\nlock:   acquired\nunlock: released\n"; got != want {
-		t.Errorf("got %q, want %q", got, want)
+	for _, addr := range []string{s.URL, s.URL + "/", strings.TrimPrefix(s.URL, "http://")} {
+		out.Reset()
+		if err := run(&out, addr, "k", "me"); err != nil {
+			t.Fatalf("%s: %v", addr, err)
+		}
+		if got, want := out.String(), "ping:   pong\nlock:   acquired\nunlock: released\n"; got != want {
+			t.Errorf("%s: got %q, want %q", addr, got, want)
+		}
 	}
 	held = true
 	if err := run(&out, s.URL, "k", "me"); err == nil || !strings.Contains(err.Error(), "status 4") {

@@ -86,7 +86,7 @@ you renew or release it by its token. To hold a lock while a command runs, see
 "sharelock lock".
 
 Exit codes: 0 obtained, 1 not obtained, 64 bad usage, 69 the mesh cannot be
-reached.`,
+reached, or cannot serve.`,
 		Example: `  sharelock acquire orders/42 --ttl 30s --wait 5s
   token=$(sharelock acquire orders/42 -n -o json | jq -r .hold.token)
   sharelock release orders/42 "$token"`,
@@ -101,7 +101,7 @@ reached.`,
 		return func(ctx context.Context, r *remote, c *client.Client) error {
 			l, err := c.Acquire(ctx, key, opts...)
 			if err != nil {
-				return err
+				return notObtained(callError(err), exitFailed)
 			}
 			h := l.Hold()
 			return r.print(&sharelockv1.AcquireResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -36,7 +37,8 @@ func (a *app) devCommand() *cobra.Command {
 to disk, and everything is gone when it stops.
 
 Node i, from 0, listens on HTTP 50051+10i, gRPC 50052+10i, peers 50053+10i and
-gossip 50054+10i.`,
+gossip 50054+10i. A node that is told to leave does so alone; the last to go ends
+the command.`,
 		Example: `  sharelock dev
   sharelock dev --nodes 5 --log-level info`,
 		Args: cobra.NoArgs,
@@ -86,18 +88,24 @@ func (a *app) dev(ctx context.Context, c config, count, port int) error {
 		return &exitError{code: exitSignal + number(sig)}
 	}
 	a.printDev(nodes)
-	ended, quit := firstEnd(nodes)
+	ended, quit := nodeEnds(nodes)
 	defer quit()
 	// The nodes are in memory and end together: there is nobody to hand over to, so
 	// there is no order to leave in.
 	defer killAll(nodes)
-	select {
-	case n := <-ended:
-		if err := n.Err(); err != nil {
-			return failed(err)
+	for range nodes {
+		select {
+		case i := <-ended:
+			if err := nodes[i].Err(); err != nil {
+				return failed(fmt.Errorf("node %s: %w", devName(i), err))
+			}
+			nodes[i].Kill() // it has left the mesh, and lets go of what it still has
+			fmt.Fprintf(a.stderr, "sharelock: node %s has left\n", devName(i))
+		case <-signals:
+			return nil
+		case <-ctx.Done():
+			return nil
 		}
-	case <-signals:
-	case <-ctx.Done():
 	}
 	return nil
 }
@@ -133,31 +141,43 @@ func (a *app) startDev(c config, count, port int) ([]node, error) {
 
 func devName(i int) string { return string(rune('a' + i)) }
 
+// waitReady waits for all nodes but those that have left again.
 func waitReady(ctx context.Context, nodes []node) error {
 	for i, n := range nodes {
-		if err := n.WaitReady(ctx); err != nil {
+		if err := n.WaitReady(ctx); err != nil && !hasLeft(n) {
 			return fmt.Errorf("node %s: %w", devName(i), err)
 		}
 	}
 	return nil
 }
 
-// firstEnd tells which node ends first by itself. quit gives up waiting.
-func firstEnd(nodes []node) (ended <-chan node, quit func()) {
-	c, stop := make(chan node), make(chan struct{})
-	for _, n := range nodes {
-		go func() {
+// hasLeft tells whether a node has left the mesh in good order.
+func hasLeft(n node) bool {
+	select {
+	case <-n.Done():
+		return n.Err() == nil
+	default:
+		return false
+	}
+}
+
+// nodeEnds tells the index of every node that ends by itself. quit gives up waiting.
+func nodeEnds(nodes []node) (ended <-chan int, quit func()) {
+	c, stop := make(chan int, len(nodes)), make(chan struct{})
+	var waiting sync.WaitGroup
+	for i, n := range nodes {
+		waiting.Go(func() {
 			select {
 			case <-n.Done():
-				select {
-				case c <- n:
-				case <-stop:
-				}
+				c <- i
 			case <-stop:
 			}
-		}()
+		})
 	}
-	return c, func() { close(stop) }
+	return c, func() {
+		close(stop)
+		waiting.Wait()
+	}
 }
 
 func killAll(nodes []node) {

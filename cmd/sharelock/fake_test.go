@@ -35,6 +35,8 @@ type fakeMesh struct {
 	woken  chan struct{}
 	// cut fails every call as a node without a quorum does.
 	cut bool
+	// refusal, if set, is the answer to every Acquire.
+	refusal error
 	// seen are the calls, without what changes from run to run.
 	seen []string
 	// changed is closed and made anew at every call.
@@ -151,6 +153,12 @@ func (m *fakeMesh) setCut() {
 	m.cut = true
 }
 
+func (m *fakeMesh) refuse(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refusal = err
+}
+
 func (m *fakeMesh) isHeld(key string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -180,6 +188,10 @@ func (m *fakeMesh) grant(req *sharelockv1.AcquireRequest) *sharelockv1.Hold {
 func (m *fakeMesh) Acquire(ctx context.Context, req *sharelockv1.AcquireRequest) (*sharelockv1.AcquireResponse, error) {
 	for {
 		m.mu.Lock()
+		if err := m.refusal; err != nil {
+			m.mu.Unlock()
+			return nil, &sharelock.Error{Err: err}
+		}
 		h, woken := m.held[req.Key], m.woken
 		if h == nil || h.RequestId == req.RequestId {
 			delete(m.queued, req.RequestId)

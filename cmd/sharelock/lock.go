@@ -47,8 +47,8 @@ taken away, the whole process group gets SIGTERM, and SIGKILL before the key can
 be granted to anybody else for want of renewals.
 
 Exit codes: that of CMD, 128+n if signal n ended it; -E (1) if the lock was not
-obtained; 64 bad usage; 69 the mesh cannot be reached; 75 the lock was lost and
-CMD was stopped; 126 CMD cannot be run; 127 CMD was not found.`,
+obtained; 64 bad usage; 69 the mesh cannot be reached, or cannot serve; 75 the
+lock was lost and CMD was stopped; 126 CMD cannot be run; 127 CMD was not found.`,
 		Example: `  # one of many hosts runs the nightly job; the others do not wait
   sharelock lock nightly -n -E 0 -- ./nightly.sh
 
@@ -126,7 +126,7 @@ func (a *app) lock(ctx context.Context, r *remote, key string, argv []string, op
 		return &exitError{exitLost, fmt.Errorf("the lock was lost before the command ended: %w", err)}
 	}
 	if err != nil {
-		fmt.Fprintf(a.stderr, "sharelock: %s; the lock ends with its TTL\n", oneLine(err))
+		fmt.Fprintf(a.stderr, "sharelock: %s; the lock ends with its TTL\n", oneLine(cannotServe(err)))
 	}
 	if code != exitOK {
 		return &exitError{code: code}
@@ -159,10 +159,7 @@ func obtain(ctx context.Context, r *remote, key string, opts []client.Option, si
 	for {
 		select {
 		case got := <-done:
-			if e, ok := errors.AsType[*exitError](got.err); ok && errors.Is(got.err, sharelock.ErrLockHeld) {
-				e.code = conflict
-			}
-			return got.l, got.c, got.err
+			return got.l, got.c, notObtained(got.err, conflict)
 		case sig := <-signals:
 			if ends(sig) {
 				cancel(interrupted{syscall.Signal(number(sig))})

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sgkandale/sharelock"
 )
 
 // patience bounds what a test waits for; none should come near it.
@@ -108,6 +110,45 @@ func TestLockNotObtained(t *testing.T) {
 	a := remoteApp(m)
 	a.command(t, exitUnreachable, "lock", "k", "-E", "42", "--timeout", "50ms", "--", "echo", "ran")
 	oneLineOf(t, a)
+}
+
+// Whatever the mesh's reason not to give the lock, it is -E; that the mesh cannot
+// serve is not, and does not read as if nobody had answered.
+func TestLockRefused(t *testing.T) {
+	m := startMesh(t)
+	for _, test := range []struct {
+		err           error
+		lock, acquire int
+		says          string
+	}{
+		{sharelock.ErrModeConflict, 42, exitFailed, sharelock.ErrModeConflict.Error()},
+		{sharelock.ErrTooManyWaiters, 42, exitFailed, sharelock.ErrTooManyWaiters.Error()},
+		{sharelock.ErrQuota, 42, exitFailed, sharelock.ErrQuota.Error()},
+		{sharelock.ErrQuarantined, 42, exitFailed, sharelock.ErrQuarantined.Error()},
+		{sharelock.ErrRequestOver, 42, exitFailed, sharelock.ErrRequestOver.Error()},
+		{sharelock.ErrInvalidArgument, exitUsage, exitUsage, sharelock.ErrInvalidArgument.Error()},
+		{sharelock.ErrPermissionDenied, exitFailed, exitFailed, sharelock.ErrPermissionDenied.Error()},
+		{sharelock.ErrNoQuorum, exitUnreachable, exitUnreachable, "the mesh cannot serve: no quorum"},
+		{sharelock.ErrNotReady, exitUnreachable, exitUnreachable, "the mesh cannot serve: not ready"},
+	} {
+		t.Run(test.err.Error(), func(t *testing.T) {
+			m.refuse(test.err)
+			for _, run := range []struct {
+				code int
+				args []string
+			}{
+				{test.lock, []string{"lock", "k", "-E", "42", "--timeout", "50ms", "--", "echo", "ran"}},
+				{test.acquire, []string{"acquire", "k", "--timeout", "50ms"}},
+			} {
+				a := remoteApp(m)
+				a.command(t, run.code, run.args...)
+				line := oneLineOf(t, a)
+				if !strings.Contains(line, test.says) || strings.Contains(line, "reached") || a.out.String() != "" {
+					t.Errorf("%s: got stderr %q, output %q", run.args[0], line, a.out)
+				}
+			}
+		})
+	}
 }
 
 // A signal while it waits gives up, without running CMD.

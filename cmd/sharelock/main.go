@@ -87,11 +87,13 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sharelock",
 		Short: "A lock service made of equal peers",
-		Long: `ShareLock is a lock service made of equal peers: any node takes any request,
-a lock outlives the crash of a node, and every grant has a fencing token.
+		Long: `ShareLock is a lock service made of equal peers: any node takes any request, and
+every grant has a fencing token. Locks move to other nodes when a node leaves in
+good order; they outlive its crash if there are copies (ring.replicas 2 or more).
 
 Exit codes: 0 done, 1 failed or lock not obtained, 64 bad usage, 69 the mesh
-cannot be reached, 75 the lock was lost while CMD ran, 128+n ended by signal n.`,
+cannot be reached or cannot serve, 75 the lock was lost while CMD ran, 128+n
+ended by signal n.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -181,7 +183,35 @@ func callError(err error) error {
 	if e, ok := errors.AsType[*sharelock.Error](err); ok && e.Err == sharelock.ErrLockHeld {
 		err = fmt.Errorf("%w%s", err, holders(e))
 	}
-	return &exitError{code, err}
+	return &exitError{code, cannotServe(err)}
+}
+
+// cannotServe is an error in better words if a node was reached and answered that
+// it cannot serve: the client counts that as unreachable, people do not.
+func cannotServe(err error) error {
+	e, ok := errors.AsType[*sharelock.Error](err)
+	if !ok || e.Err != sharelock.ErrNoQuorum && e.Err != sharelock.ErrNotReady {
+		return err
+	}
+	return fmt.Errorf("the mesh cannot serve: %w", e)
+}
+
+// notObtained gives an error of callError's another exit code if it is the mesh's
+// answer that this lock is not to be had now.
+func notObtained(err error, code int) error {
+	e, ok := errors.AsType[*exitError](err)
+	if !ok || errors.Is(err, client.ErrUnreachable) {
+		return err
+	}
+	for _, answer := range []error{
+		sharelock.ErrLockHeld, sharelock.ErrModeConflict, sharelock.ErrTooManyWaiters,
+		sharelock.ErrQuota, sharelock.ErrQuarantined, sharelock.ErrRequestOver,
+	} {
+		if errors.Is(e.err, answer) {
+			return &exitError{code, e.err}
+		}
+	}
+	return err
 }
 
 // holders tells who is in the way.

@@ -43,8 +43,8 @@ func (r *remote) printMesh(m *sharelockv1.GetMeshResponse) error {
 		{"epoch", number32(m.GetEpoch())},
 		{"leader", orNone(m.GetLeader())},
 		{"lease", lease},
-		{"partitions", fmt.Sprintf("%d, %d copies; active here %d, in quarantine %d",
-			m.GetPartitions(), m.GetReplicas(), m.GetActive(), m.GetQuarantined())},
+		{"partitions", fmt.Sprintf("%d, %s; active here %d, in quarantine %d",
+			m.GetPartitions(), copies(m.GetReplicas()), m.GetActive(), m.GetQuarantined())},
 	}
 	if err := table(r.app.stdout, rows); err != nil {
 		return err
@@ -65,6 +65,13 @@ func (r *remote) printMesh(m *sharelockv1.GetMeshResponse) error {
 		})
 	}
 	return table(r.app.stdout, rows)
+}
+
+func copies(n uint32) string {
+	if n == 1 {
+		return "1 copy"
+	}
+	return number32(n) + " copies"
 }
 
 func number32(n uint32) string { return strconv.FormatUint(uint64(n), 10) }

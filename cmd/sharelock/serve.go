@@ -28,8 +28,14 @@ type node interface {
 
 var _ node = (*mesh.Node)(nil)
 
-// killTime is how long a second signal waits for the node to let go.
-const killTime = time.Second
+const (
+	// killTime is how long a second signal waits for the node to let go.
+	killTime = time.Second
+	// sameSignal is how long after the first a signal is taken for the same one: GNU
+	// timeout sends it to the process and then to its group, and Ctrl-C comes from
+	// the terminal and once more from a parent that passes it on.
+	sameSignal = 500 * time.Millisecond
+)
 
 func (a *app) serveCommand() *cobra.Command {
 	var (
@@ -47,8 +53,8 @@ the later wins. An environment variable is the key in capitals with __ for the
 dot: SHARELOCK_HTTP__LISTEN. An unknown key is an error.
 
 The first interrupt makes the node leave in good order: it hands over what it
-owns and finishes open calls, for at most shutdown_timeout. A second one ends it
-at once.`,
+owns and finishes open calls, for at most shutdown_timeout. A second one, more
+than half a second later, ends it at once.`,
 		Example: `  # the first three nodes found the mesh together, each with the same seeds
   sharelock serve --config config.yaml --node-name a --seeds 10.0.0.1:7946,10.0.0.2:7946,10.0.0.3:7946
 
@@ -113,6 +119,7 @@ func (a *app) serve(ctx context.Context, c config) error {
 
 // supervise waits for the end of the node: by a signal, or by itself.
 func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os.Signal) error {
+	var first time.Time
 	select {
 	case <-n.Done():
 		n.Kill()
@@ -121,6 +128,7 @@ func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os
 		}
 		return nil // it left because it was asked to
 	case sig := <-signals:
+		first = time.Now()
 		c.mesh.Logger.Info("leaving", "signal", sig.String(), "timeout", c.mesh.ShutdownTimeout)
 	case <-ctx.Done():
 	}
@@ -129,24 +137,33 @@ func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os
 	defer cancel()
 	stopped := make(chan error, 1)
 	go func() { stopped <- n.Stop(bounded) }()
-	select {
-	case err := <-stopped:
-		if err != nil {
-			return failed(fmt.Errorf("stop: %w", err))
-		}
-		return nil
-	case sig := <-signals:
-		killed := make(chan struct{})
-		go func() {
-			defer close(killed)
-			n.Kill()
-		}()
+	for {
 		select {
-		case <-killed:
-		case <-time.After(killTime):
+		case err := <-stopped:
+			if err != nil {
+				return failed(fmt.Errorf("stop: %w", err))
+			}
+			return nil
+		case sig := <-signals:
+			if time.Since(first) > sameSignal {
+				return endAtOnce(n, sig)
+			}
 		}
-		return &exitError{exitSignal + number(sig), fmt.Errorf("ended at once by a second signal: %v", sig)}
 	}
+}
+
+// endAtOnce is the end by a second signal.
+func endAtOnce(n node, sig os.Signal) error {
+	killed := make(chan struct{})
+	go func() {
+		defer close(killed)
+		n.Kill()
+	}()
+	select {
+	case <-killed:
+	case <-time.After(killTime):
+	}
+	return &exitError{exitSignal + number(sig), fmt.Errorf("ended at once by a second signal: %v", sig)}
 }
 
 // number is a signal's number.

@@ -146,6 +146,7 @@ func TestServe(t *testing.T) {
 				t.Fatalf("ended with %d while the node was still stopping", got)
 			default:
 			}
+			time.Sleep(sameSignal + time.Millisecond)
 			a.signals <- syscall.SIGTERM
 			if got := <-code; got != 128+15 {
 				t.Errorf("got exit code %d", got)
@@ -154,6 +155,31 @@ func TestServe(t *testing.T) {
 				t.Errorf("the node did %q", got)
 			}
 			close(release)
+		})
+	})
+	t.Run("one signal twice", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp()
+			a.signals = make(chan os.Signal, 2)
+			release := make(chan struct{})
+			nodes := withNodes(a, func(n *fakeNode) {
+				n.stop = func(context.Context) error { <-release; return nil }
+			})
+			code := a.background("serve", "--found")
+			a.signals <- syscall.SIGTERM
+			synctest.Wait()
+			a.signals <- syscall.SIGTERM // as GNU timeout does
+			synctest.Wait()
+			time.Sleep(sameSignal)
+			a.signals <- syscall.SIGINT
+			synctest.Wait()
+			close(release)
+			if got := <-code; got != exitOK {
+				t.Errorf("got exit code %d: %s", got, a.err)
+			}
+			if got := nodes()[0].did(); got != "start stop" {
+				t.Errorf("the node did %q", got)
+			}
 		})
 	})
 	t.Run("stop fails", func(t *testing.T) {
@@ -263,7 +289,9 @@ func TestDev(t *testing.T) {
 		}
 	})
 	a.command(t, exitFailed, "dev")
-	oneLineOf(t, a)
+	if line := oneLineOf(t, a); !strings.Contains(line, "node c: c is gone") {
+		t.Errorf("got %q", line)
+	}
 
 	a = newApp()
 	nodes := withNodes(a, func(n *fakeNode) {
@@ -278,4 +306,71 @@ func TestDev(t *testing.T) {
 			t.Errorf("node %s did %q: it still runs", n.cfg.Name, n.did())
 		}
 	}
+}
+
+// A node that leaves leaves the others running.
+func TestDevLeave(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		// last is how the last node ends.
+		last   error
+		code   int
+		stderr string
+	}{
+		{"all leave", nil, exitOK, "sharelock: node b has left\nsharelock: node c has left\nsharelock: node a has left\n"},
+		{"the last fails", errors.New("lost"), exitFailed, "sharelock: node b has left\nsharelock: node c has left\nsharelock: node a: lost\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newApp()
+				a.signals = make(chan os.Signal, 2)
+				nodes := withNodes(a, func(*fakeNode) {})
+				code := a.background("dev")
+				for _, i := range []int{1, 2} {
+					synctest.Wait()
+					nodes()[i].end(nil)
+					synctest.Wait()
+					select {
+					case got := <-code:
+						t.Fatalf("ended with %d when node %s left", got, devName(i))
+					default:
+					}
+					if got := nodes()[i].did(); got != "start wait kill" {
+						t.Errorf("node %s did %q, want it to let go of its ports", devName(i), got)
+					}
+					if got := nodes()[0].did(); got != "start wait" {
+						t.Errorf("node a did %q, want it to run", got)
+					}
+				}
+				nodes()[0].end(test.last)
+				if got := <-code; got != test.code {
+					t.Errorf("got exit code %d, want %d", got, test.code)
+				}
+				if got := a.err.String(); got != test.stderr {
+					t.Errorf("got stderr %q, want %q", got, test.stderr)
+				}
+			})
+		})
+	}
+	t.Run("before the others are ready", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := newApp()
+			a.signals = make(chan os.Signal, 2)
+			withNodes(a, func(n *fakeNode) {
+				if n.cfg.Name == "b" {
+					n.ready = errors.New("closed")
+					n.end(nil)
+				}
+			})
+			code := a.background("dev")
+			synctest.Wait()
+			a.signals <- os.Interrupt
+			if got := <-code; got != exitOK {
+				t.Errorf("got exit code %d: %s", got, a.err)
+			}
+			if got, want := a.err.String(), "sharelock: node b has left\n"; got != want {
+				t.Errorf("got stderr %q, want %q", got, want)
+			}
+		})
+	})
 }

@@ -2269,9 +2269,10 @@ func (x *Ack) GetGap() bool {
 }
 
 type SyncRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Bases         []*Base                `protobuf:"bytes,2,rep,name=bases,proto3" json:"bases,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Whole bases, or a part of one.
+	Bases         []*Base `protobuf:"bytes,2,rep,name=bases,proto3" json:"bases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2372,7 +2373,9 @@ type Base struct {
 	// Absent for a backup that holds just this copy.
 	Data []byte `protobuf:"bytes,2,opt,name=data,proto3,oneof" json:"data,omitempty"`
 	// Where the log begins.
-	Log           uint64 `protobuf:"varint,3,opt,name=log,proto3" json:"log,omitempty"`
+	Log uint64 `protobuf:"varint,3,opt,name=log,proto3" json:"log,omitempty"`
+	// More of the data follows in the next message.
+	More          bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2426,6 +2429,13 @@ func (x *Base) GetLog() uint64 {
 		return x.Log
 	}
 	return 0
+}
+
+func (x *Base) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // Call is one forwarded request. One flat message, because calls are many and
@@ -3376,11 +3386,12 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12-\n" +
 	"\x05bases\x18\x02 \x03(\v2\x17.sharelock.peer.v1.BaseR\x05bases\"$\n" +
 	"\fSyncResponse\x12\x14\n" +
-	"\x05epoch\x18\x01 \x01(\rR\x05epoch\"g\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\"{\n" +
 	"\x04Base\x12+\n" +
 	"\x04held\x18\x01 \x01(\v2\x17.sharelock.peer.v1.HeldR\x04held\x12\x17\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x88\x01\x01\x12\x10\n" +
-	"\x03log\x18\x03 \x01(\x04R\x03logB\a\n" +
+	"\x03log\x18\x03 \x01(\x04R\x03log\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04moreB\a\n" +
 	"\x05_data\"\xc0\x03\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
@@ -3452,7 +3463,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05owner\x18\a \x01(\tR\x05owner\x12\x1d\n" +
 	"\n" +
 	"hold_count\x18\b \x01(\rR\tholdCount\x12!\n" +
-	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\x9d\a\n" +
+	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\x9f\a\n" +
 	"\vPeerService\x12P\n" +
 	"\aPromise\x12!.sharelock.peer.v1.PromiseRequest\x1a\".sharelock.peer.v1.PromiseResponse\x12J\n" +
 	"\x05Probe\x12\x1f.sharelock.peer.v1.ProbeRequest\x1a .sharelock.peer.v1.ProbeResponse\x12G\n" +
@@ -3461,8 +3472,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04Term\x12\x1e.sharelock.peer.v1.TermRequest\x1a\x1f.sharelock.peer.v1.TermResponse\x12P\n" +
 	"\aInstall\x12!.sharelock.peer.v1.InstallRequest\x1a\".sharelock.peer.v1.InstallResponse\x12D\n" +
 	"\x03Ask\x12\x1d.sharelock.peer.v1.AskRequest\x1a\x1e.sharelock.peer.v1.AskResponse\x12L\n" +
-	"\x05Fetch\x12\x1f.sharelock.peer.v1.FetchRequest\x1a .sharelock.peer.v1.FetchResponse0\x01\x12G\n" +
-	"\x04Sync\x12\x1e.sharelock.peer.v1.SyncRequest\x1a\x1f.sharelock.peer.v1.SyncResponse\x12M\n" +
+	"\x05Fetch\x12\x1f.sharelock.peer.v1.FetchRequest\x1a .sharelock.peer.v1.FetchResponse0\x01\x12I\n" +
+	"\x04Sync\x12\x1e.sharelock.peer.v1.SyncRequest\x1a\x1f.sharelock.peer.v1.SyncResponse(\x01\x12M\n" +
 	"\x06Active\x12 .sharelock.peer.v1.ActiveRequest\x1a!.sharelock.peer.v1.ActiveResponse\x12G\n" +
 	"\x04List\x12\x1e.sharelock.peer.v1.ListRequest\x1a\x1f.sharelock.peer.v1.ListResponse\x12K\n" +
 	"\x04Link\x12\x1e.sharelock.peer.v1.LinkRequest\x1a\x1f.sharelock.peer.v1.LinkResponse(\x010\x01B?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"

@@ -67,7 +67,7 @@ type PeerServiceClient interface {
 	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error)
 	// Sync gives a backup the bases of an epoch (section 4.4). It answers when they
 	// are in place.
-	Sync(ctx context.Context, in *SyncRequest, opts ...grpc.CallOption) (*SyncResponse, error)
+	Sync(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SyncRequest, SyncResponse], error)
 	// Active tells that the owner is active in some partitions (G1).
 	Active(ctx context.Context, in *ActiveRequest, opts ...grpc.CallOption) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
@@ -174,15 +174,18 @@ func (c *peerServiceClient) Fetch(ctx context.Context, in *FetchRequest, opts ..
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PeerService_FetchClient = grpc.ServerStreamingClient[FetchResponse]
 
-func (c *peerServiceClient) Sync(ctx context.Context, in *SyncRequest, opts ...grpc.CallOption) (*SyncResponse, error) {
+func (c *peerServiceClient) Sync(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SyncRequest, SyncResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(SyncResponse)
-	err := c.cc.Invoke(ctx, PeerService_Sync_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[1], PeerService_Sync_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[SyncRequest, SyncResponse]{ClientStream: stream}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_SyncClient = grpc.ClientStreamingClient[SyncRequest, SyncResponse]
 
 func (c *peerServiceClient) Active(ctx context.Context, in *ActiveRequest, opts ...grpc.CallOption) (*ActiveResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -206,7 +209,7 @@ func (c *peerServiceClient) List(ctx context.Context, in *ListRequest, opts ...g
 
 func (c *peerServiceClient) Link(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[LinkRequest, LinkResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[1], PeerService_Link_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[2], PeerService_Link_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +247,7 @@ type PeerServiceServer interface {
 	Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error
 	// Sync gives a backup the bases of an epoch (section 4.4). It answers when they
 	// are in place.
-	Sync(context.Context, *SyncRequest) (*SyncResponse, error)
+	Sync(grpc.ClientStreamingServer[SyncRequest, SyncResponse]) error
 	// Active tells that the owner is active in some partitions (G1).
 	Active(context.Context, *ActiveRequest) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
@@ -286,8 +289,8 @@ func (UnimplementedPeerServiceServer) Ask(context.Context, *AskRequest) (*AskRes
 func (UnimplementedPeerServiceServer) Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Fetch not implemented")
 }
-func (UnimplementedPeerServiceServer) Sync(context.Context, *SyncRequest) (*SyncResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Sync not implemented")
+func (UnimplementedPeerServiceServer) Sync(grpc.ClientStreamingServer[SyncRequest, SyncResponse]) error {
+	return status.Error(codes.Unimplemented, "method Sync not implemented")
 }
 func (UnimplementedPeerServiceServer) Active(context.Context, *ActiveRequest) (*ActiveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Active not implemented")
@@ -456,23 +459,12 @@ func _PeerService_Fetch_Handler(srv interface{}, stream grpc.ServerStream) error
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PeerService_FetchServer = grpc.ServerStreamingServer[FetchResponse]
 
-func _PeerService_Sync_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(SyncRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerServiceServer).Sync(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerService_Sync_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerServiceServer).Sync(ctx, req.(*SyncRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+func _PeerService_Sync_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeerServiceServer).Sync(&grpc.GenericServerStream[SyncRequest, SyncResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_SyncServer = grpc.ClientStreamingServer[SyncRequest, SyncResponse]
 
 func _PeerService_Active_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ActiveRequest)
@@ -553,10 +545,6 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PeerService_Ask_Handler,
 		},
 		{
-			MethodName: "Sync",
-			Handler:    _PeerService_Sync_Handler,
-		},
-		{
 			MethodName: "Active",
 			Handler:    _PeerService_Active_Handler,
 		},
@@ -570,6 +558,11 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Fetch",
 			Handler:       _PeerService_Fetch_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Sync",
+			Handler:       _PeerService_Sync_Handler,
+			ClientStreams: true,
 		},
 		{
 			StreamName:    "Link",
