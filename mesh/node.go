@@ -249,8 +249,8 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.watchLeadership(n.ctx) })
 	n.tasks.Go(func() { n.birth(n.ctx) })
 	n.tasks.Go(func() {
-		err := n.member.run(n.ctx)
-		if n.ctx.Err() == nil {
+		// A node that has left goes on answering until Leave or Stop ends it.
+		if err := n.member.run(n.ctx); err != nil && n.ctx.Err() == nil {
 			n.end(err)
 		}
 	})

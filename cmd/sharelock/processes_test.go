@@ -549,3 +549,51 @@ func TestProcessesKillAllAndRestart(t *testing.T) {
 	}
 	t.Log("every key granted again after", time.Since(killed))
 }
+
+// Leaving by request is answered, by both ways to ask, before the process ends,
+// and costs nobody a lock.
+func TestProcessesLeaveByRequest(t *testing.T) {
+	r := newRehearsal(t, 3, "")
+	a, b, c := r.start(0), r.start(1), r.start(2)
+	r.await("three nodes are one mesh", 20*time.Second, func() bool { return r.together(a, b, c) && r.voters(a) == 3 })
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	cl := r.client(c)
+	defer cl.Close() //nolint:errcheck // what it holds ends with its TTL
+	var held []*client.Lock
+	for i := range 20 {
+		l, err := cl.Acquire(ctx, fmt.Sprintf("held/%d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, l)
+	}
+	resp, err := http.Post("http://"+a.host+":50051/v1/mesh/leave", "application/json", nil) //nolint:noctx // bounded by the test
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("leave over HTTP: %v, %v", resp, err)
+	}
+	if err == nil {
+		resp.Body.Close() //nolint:errcheck // only its status counts
+	}
+	at := r.client(b)
+	if err := at.Leave(ctx); err != nil {
+		t.Errorf("leave over gRPC: %v", err)
+	}
+	at.Close() //nolint:errcheck // nothing is held
+	for _, p := range []*proc{a, b} {
+		select {
+		case <-p.ended:
+			if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+				t.Errorf("%s ended with exit code %d", p.name, code)
+			}
+		case <-time.After(20 * time.Second):
+			t.Errorf("%s does not end after it has left", p.name)
+		}
+	}
+	r.await("c is alone", 20*time.Second, func() bool { return r.together(c) })
+	for _, l := range held {
+		if check, err := cl.CheckToken(ctx, l.Key(), l.Token()); err != nil || !check.Current {
+			t.Errorf("lock %s was lost: %+v, %v", l.Key(), check, err)
+		}
+	}
+}

@@ -408,12 +408,15 @@ type AcquireRequest struct {
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// 1 to 128 bytes; if empty, the metadata or header x-client-id.
 	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// Up to 64 bytes. A retry with the same id finds the same grant. If empty the
-	// node makes one, and a retry is a new request.
+	// Up to 64 bytes, one of the key's alone. A retry with the same id finds the same
+	// grant, or its place in the line, whatever else it asks for. An id ends with its
+	// lock, or when its wait is over after standing in line; then it is answered
+	// REQUEST_OVER. If empty the node makes one, and a retry is a new request.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// At least 100 ms and at most max_ttl; absent is default_ttl.
 	Ttl *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// Absent is default_wait, 0 tries once.
+	// How long to stand in line: absent is default_wait, 0 tries once. The time to
+	// find the key's owner while it moves comes on top, up to 10 s.
 	Wait *durationpb.Duration `protobuf:"bytes,5,opt,name=wait,proto3" json:"wait,omitempty"`
 	Mode Mode                 `protobuf:"varint,6,opt,name=mode,proto3,enum=sharelock.v1.Mode" json:"mode,omitempty"`
 	// 0 or 1 is a mutex, n > 1 a semaphore of n holders.

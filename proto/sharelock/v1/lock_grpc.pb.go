@@ -41,7 +41,9 @@ const (
 type LockServiceClient interface {
 	// Acquire takes a lock, waiting in line if it is held.
 	Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*AcquireResponse, error)
-	// Renew starts the TTL of a hold afresh.
+	// Renew starts the TTL of a hold afresh. It never brings the hold's end nearer,
+	// since it may be a late duplicate: a shorter TTL counts as soon as less than
+	// that is left.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
 	// Release gives a hold back. Releasing a token that is not a grant changes
 	// nothing for whoever holds the key and fails with NOT_HELD or STALE_TOKEN.
@@ -148,7 +150,9 @@ func (c *lockServiceClient) ForceRelease(ctx context.Context, in *ForceReleaseRe
 type LockServiceServer interface {
 	// Acquire takes a lock, waiting in line if it is held.
 	Acquire(context.Context, *AcquireRequest) (*AcquireResponse, error)
-	// Renew starts the TTL of a hold afresh.
+	// Renew starts the TTL of a hold afresh. It never brings the hold's end nearer,
+	// since it may be a late duplicate: a shorter TTL counts as soon as less than
+	// that is left.
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
 	// Release gives a hold back. Releasing a token that is not a grant changes
 	// nothing for whoever holds the key and fails with NOT_HELD or STALE_TOKEN.
