@@ -218,3 +218,54 @@ func TestSimWipedNodeIsANewOne(t *testing.T) {
 		must(t, c.WaitMembers(ctx, 3))
 	})
 }
+
+// A node is cut off; the others go on, and then both crash, and one of them loses
+// its data. What is left of the old voters is one that was cut off: with the
+// emptied one, which stands at a voter's address, it must not decide anything. Only
+// the voter that kept its data brings the mesh back, with what was agreed.
+func TestSimEmptiedNodeDoesNotVote(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory})
+		ctx := limited(t)
+		cut := c.Leader()
+		kept, emptied := (cut+1)%3, (cut+2)%3
+		c.Split([]int{cut}, []int{kept, emptied})
+		must(t, c.WaitAmong(ctx, kept, emptied))
+		epoch := c.Node(kept).Status().Epoch
+		var key string
+		for i := 0; key == ""; i++ { // one that needs no quarantine
+			k := fmt.Sprint("k", i)
+			if l, err := c.Client(kept).TryAcquire(ctx, k, client.TTL(c.MaxTTL())); err == nil {
+				key = k
+				t.Logf("%s is held with token %v", k, l.Token())
+			}
+		}
+		c.Kill(kept)
+		c.Kill(emptied)
+		must(t, c.Wipe(emptied))
+		c.Heal()
+		must(t, c.Restart(ctx, emptied))
+		end := time.After(10 * time.Second)
+		for waiting := true; waiting; {
+			select {
+			case <-end:
+				waiting = false
+			case <-time.After(20 * time.Millisecond):
+				for _, i := range []int{cut, emptied} {
+					if err := c.Node(i).Ready(); err == nil {
+						t.Fatalf("node %d serves, without a majority of those who know what was agreed", i)
+					}
+				}
+			}
+		}
+		must(t, c.Restart(ctx, kept))
+		must(t, c.WaitMembers(ctx, 3))
+		if now := c.Epoch(); now <= epoch {
+			t.Errorf("the mesh is in epoch %d, it was in %d", now, epoch)
+		}
+		l, err := c.Client(cut).Acquire(ctx, key)
+		must(t, err)
+		must(t, l.Release(ctx))
+	})
+}
