@@ -597,3 +597,46 @@ func TestProcessesLeaveByRequest(t *testing.T) {
 		}
 	}
 }
+
+// With a backup of every lock a kill -9 loses none: locks that are held stay so,
+// no call fails, and every key is granted again soon after the lease.
+func TestProcessesKillWithBackups(t *testing.T) {
+	r := newRehearsal(t, 3, "ring:\n  replicas: 2\n")
+	a, b, c := r.start(0), r.start(1), r.start(2)
+	r.await("three nodes are one mesh", 20*time.Second, func() bool { return r.together(a, b, c) && r.voters(a) == 3 })
+	clients := []*client.Client{r.client(a, b, c), r.client(b, c, a), r.client(c, a, b)}
+	defer closeAll(clients)
+	ctx := context.Background()
+	var held []*client.Lock
+	for i := range 30 {
+		l, err := clients[i%3].Acquire(ctx, fmt.Sprintf("held/%d", i), client.TTL(10*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, l)
+	}
+	l := newLoad(t, 200, clients, func(error) bool { return false })
+	each := pick(time.Second, 5*time.Second)
+	time.Sleep(each) // the load itself
+	for i, p := range []*proc{a, b, c} {
+		killed := time.Now()
+		r.kill(p)
+		rest := append(append([]*proc{}, r.procs[:i]...), r.procs[i+1:]...)
+		r.await("the others go on", 20*time.Second, func() bool { return r.together(rest...) })
+		time.Sleep(each) // the load goes on
+		gap, key := l.gap(killed, func(string) bool { return true })
+		t.Logf("killed %s: longest time without a grant %v (%s)", p.name, gap, key)
+		if gap > 5*time.Second { // 2 leases and a second
+			t.Errorf("%s was not granted for %v", key, gap)
+		}
+		r.start(i)
+		r.await("it is back", 20*time.Second, func() bool { return r.together(a, b, c) && r.voters(r.procs[(i+1)%3]) == 3 })
+	}
+	l.end()
+	for _, h := range held {
+		check, err := clients[0].CheckToken(ctx, h.Key(), h.Token())
+		if h.Err() != nil || err != nil || !check.Current {
+			t.Errorf("lock %s was lost: %v, %v", h.Key(), h.Err(), err)
+		}
+	}
+}
