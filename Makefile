@@ -34,6 +34,10 @@ race: ## all tests under the race detector COUNT=3 times, in random order, on 1,
 sim: ## simulated clusters in virtual time
 	go test -run '^TestSim' -count 1 -timeout 10m ./testcluster/...
 
+.PHONY: rehearse
+rehearse: ## real processes, killed and restarted, with the default times (4 minutes)
+	SHARELOCK_REHEARSAL=full go test -run '^TestProcesses' -count 1 -timeout 20m -v ./cmd/sharelock
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME=20s
 	FUZZTIME=$(FUZZTIME) scripts/fuzz $(PKG)
