@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -211,10 +212,10 @@ Try, in another terminal:
 
   # run a command under a lock: start it in two terminals
   export SHARELOCK_SERVER=%[3]s
-  sharelock lock build -- sh -c 'echo "mine, token $SHARELOCK_TOKEN"; sleep 5'
+  %[4]s lock build -- sh -c 'echo "mine, token $SHARELOCK_TOKEN"; sleep 5'
 
   # who holds what, and who is there
-  sharelock list
-  sharelock members
-`, first.HTTP, last.HTTP, strings.Join(servers, ","))
+  %[4]s list
+  %[4]s members
+`, first.HTTP, last.HTTP, strings.Join(servers, ","), cmp.Or(a.self, "sharelock"))
 }

@@ -32,6 +32,7 @@ import (
 
 func main() {
 	a := &app{
+		self:  os.Args[0],
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(),
 		notify:  notify,
 		newNode: func(cfg mesh.Config) (node, error) { return mesh.New(cfg) },
@@ -42,6 +43,8 @@ func main() {
 // app is everything the commands touch outside of themselves, so that tests can
 // run them in the process.
 type app struct {
+	// self is how this program was called; empty is "sharelock".
+	self           string
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
