@@ -17,19 +17,16 @@ func copies(n int) func(int, *mesh.Config) {
 }
 
 func TestKillsWithBackups(t *testing.T) {
-	t.Parallel()
 	survive(t, testcluster.Options{Timing: time.Second, Configure: copies(2)}, 1)
 }
 
 func TestSimKillsWithBackups(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		survive(t, testcluster.Options{Net: testcluster.Memory, Configure: copies(2)}, 3)
 	})
 }
 
 func TestSimKillsWithTwoBackups(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		survive(t, testcluster.Options{Net: testcluster.Memory, Nodes: 5, Configure: copies(3)}, 2)
 	})
@@ -121,7 +118,6 @@ func survive(t *testing.T, o testcluster.Options, rounds int) {
 // V6: two nodes cannot reach each other, a third reaches both. One of them has to
 // go, so that every key can be had; when the split is healed it is back.
 func TestSimPartialSplit(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Timing: 2 * time.Second, MaxTTL: 10 * time.Second, Configure: copies(2)})
 		ctx := limited(t)

