@@ -264,7 +264,7 @@ func killAll(t *testing.T, o testcluster.Options) {
 }
 
 func TestCutOffNodeAnswersUnavailable(t *testing.T) {
-	cutOff(t, testcluster.Options{Net: testcluster.Memory, Timing: time.Second})
+	cutOff(t, testcluster.Options{Net: testcluster.Memory, Timing: time.Second, MaxTTL: 5 * time.Second})
 }
 
 func TestSimCutOffNodeAnswersUnavailable(t *testing.T) {
