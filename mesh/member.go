@@ -195,9 +195,7 @@ func (m *member) join(ctx context.Context, a *acting) error {
 	case peerv1.JoinResponse_OUTCOME_NAME_TAKEN, peerv1.JoinResponse_OUTCOME_ID_TAKEN:
 		return m.refused(resp)
 	}
-	if resp.GetOutcome() != peerv1.JoinResponse_OUTCOME_NAME_TAKEN {
-		m.taken = 0
-	}
+	m.taken = 0
 	return nil
 }
 
