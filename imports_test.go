@@ -54,17 +54,19 @@ type folder struct {
 var folders = []folder{
 	{".", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
-	{"owner", []string{".", "ring"}, nil},
+	{"owner", []string{".", "ring", "owner/mutant"}, nil},
+	{"owner/mutant", nil, nil},
 	{"proto/sharelock", nil, []string{grpc, protobuf}},
 	{"proto/sharelock/v1", []string{"."}, []string{grpc, protobuf, genproto}},
 	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
 	{"api", []string{".", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
-		[]string{".", "ring", "owner", "api", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
+		[]string{".", "ring", "owner", "owner/mutant", "mesh/view", "api", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
 		[]string{memberlist, raft, hclog, bbolt, grpc, protobuf, xsync, xsys},
 	},
-	{"client", []string{".", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, xsync, xsys}},
+	{"mesh/view", []string{".", "ring", "owner/mutant", "proto/sharelock/peer/v1"}, []string{raft, hclog, protobuf, xsync}},
+	{"client", []string{".", "owner/mutant", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, xsync, xsys}},
 	{
 		"testcluster",
 		// api and proto: what nodes and calls say of themselves, for the history and

@@ -29,7 +29,8 @@ type Config struct {
 	// Lease is the length of a view lease (V4). Fixed at the cluster's birth.
 	Lease time.Duration
 	// Partitions is P. Replicas is how many members keep a copy of every lock; 0 is
-	// 1, no backups. Both are fixed at the cluster's birth.
+	// one more than a quorum of the voters can lose, and at least 2 (protocol, "R").
+	// Both are fixed at the cluster's birth.
 	Partitions, Replicas int
 
 	// DefaultTTL and MaxTTL bound a lock's life. MaxTTL is fixed at the

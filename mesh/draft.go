@@ -92,7 +92,8 @@ func (l *leader) othersStay(before, after []ring.Member) bool {
 }
 
 // replicas is the R of a view: what was fixed at the cluster's birth
-// (ring.replicas, 0 is one copy), never more than there are members on the ring.
+// (ring.replicas), or by default one more than a quorum of its voters can lose,
+// and at least two (protocol, "R"); never more than there are members on the ring.
 func replicas(c constants, v ring.View) int {
 	placed := 0
 	for _, m := range v.Members {
@@ -100,7 +101,11 @@ func replicas(c constants, v ring.View) int {
 			placed++
 		}
 	}
-	return max(min(int(c.GetReplicas()), placed), 1)
+	want := int(c.GetReplicas())
+	if want == 0 {
+		want = max(2, odd(min(placed, maxVoters))/2+1)
+	}
+	return max(min(want, placed), 1)
 }
 
 // admissible are the joiners that may be admitted beside those who stay, in the

@@ -131,10 +131,11 @@ func TestSimKillFollowerUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { killOwner(t, testcluster.Options{Net: testcluster.Memory}, false) })
 }
 
-// killOwner kills a node under load. There are no backups: the keys of others go
+// killOwner kills a node under load, without backups (ring.replicas: 1): the keys of others go
 // on, its own come back when its lease and every lock that it may have granted are
 // over, and not before.
 func killOwner(t *testing.T, o testcluster.Options, leader bool) {
+	o.Configure = copies(1)
 	c := testcluster.Start(t, o)
 	ctx := limited(t)
 	keys := keysNamed("busy", 24)
