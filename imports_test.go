@@ -35,6 +35,7 @@ const (
 	memberlist = "github.com/hashicorp/memberlist"
 	mux        = "github.com/gorilla/mux"
 	pflag      = "github.com/spf13/pflag"
+	porcupine  = "github.com/anishathalye/porcupine"
 	protobuf   = "google.golang.org/protobuf"
 	raft       = "github.com/hashicorp/raft"
 	xsync      = "golang.org/x/sync"
@@ -66,14 +67,15 @@ var folders = []folder{
 		[]string{memberlist, raft, hclog, bbolt, grpc, protobuf, xsync, xsys},
 	},
 	{"mesh/view", []string{".", "ring", "owner/mutant", "proto/sharelock/peer/v1"}, []string{raft, hclog, protobuf, xsync}},
-	{"client", []string{".", "owner/mutant", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, xsync, xsys}},
+	{"client", []string{".", "owner/mutant", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xsys, xxhash}},
 	{
 		"testcluster",
 		// api and proto: what nodes and calls say of themselves, for the history and
 		// for waiting. x/sys: to hold a port that nobody listens on.
-		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "testcluster/memnet"},
-		[]string{grpc, xsys},
+		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "testcluster/linear", "testcluster/memnet"},
+		[]string{grpc, genproto, protobuf, xsys},
 	},
+	{"testcluster/linear", []string{"."}, []string{porcupine}},
 	{"testcluster/memnet", nil, nil},
 	{"testcluster/locktest", []string{".", "client"}, nil},
 	{
@@ -89,7 +91,7 @@ var folders = []folder{
 
 // testLibraries may be imported by every test.
 var testLibraries = []string{
-	"github.com/anishathalye/porcupine",
+	porcupine,
 	"github.com/getkin/kin-openapi",
 	"go.uber.org/goleak",
 	"golang.org/x/net/nettest",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -32,6 +33,9 @@ const (
 type GRPC struct {
 	server *grpc.Server
 	health *health
+	// drain is closed when sessions shall end.
+	drain    chan struct{}
+	draining sync.Once
 }
 
 // NewGRPC builds the server in front of node. It does not listen yet: see
@@ -52,6 +56,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.WaitForHandlers(true),
+		grpc.ForceServerCodecV2(pb.RawCodec{}), // for sessions, see pb.Frame
 		// Outermost first: recovery is next to the handler, so that its error is
 		// translated as any other.
 		grpc.ChainUnaryInterceptor(translateErrors(log), endWithDeadline, recoverUnary(log)),
@@ -59,13 +64,14 @@ func NewGRPC(node Node, o Options) *GRPC {
 	)
 	g := &GRPC{
 		server: s,
+		drain:  make(chan struct{}),
 		health: newHealth(node.Ready, []string{
 			pb.LockService_ServiceDesc.ServiceName,
 			pb.MeshService_ServiceDesc.ServiceName,
 			original.ShareLockService_ServiceDesc.ServiceName,
 		}),
 	}
-	pb.RegisterLockServiceServer(s, &locks{node: node})
+	pb.RegisterLockServiceServer(s, &locks{node: node, drain: g.drain})
 	pb.RegisterMeshServiceServer(s, &meshes{node: node})
 	original.RegisterShareLockServiceServer(s, &legacy{node: node, maxWait: o.MaxWait})
 	healthpb.RegisterHealthServer(s, g.health)
@@ -84,11 +90,12 @@ func (g *GRPC) Serve(l net.Listener) error { return g.server.Serve(l) }
 // makes the watches look at the node again at once.
 func (g *GRPC) SetServing(serving bool) { g.health.setServing(serving) }
 
-// Shutdown says NOT_SERVING, ends the health watches, refuses new calls and waits
-// for the running ones. When ctx ends first it cancels those, still waits for
+// Shutdown says NOT_SERVING, ends the health watches, refuses new calls, waits for
+// the running ones, and ends the sessions when theirs are answered. When ctx ends first it cancels those, still waits for
 // their handlers, and returns ctx's error.
 func (g *GRPC) Shutdown(ctx context.Context) error {
 	g.health.stop()
+	g.draining.Do(func() { close(g.drain) }) // GracefulStop would wait for streams for ever
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // Locker is the lock service as the adapters need it; a mesh node is one. It
@@ -27,6 +28,28 @@ type Locker interface {
 	Get(ctx context.Context, key string) (sharelock.Lock, error)
 	List(ctx context.Context, r sharelock.ListRequest) (sharelock.ListPage, error)
 	CheckToken(ctx context.Context, key string, token sharelock.Token) (sharelock.TokenCheck, error)
+	// Open begins a session, for calls without a goroutine each.
+	Open(to Sink) Session
+}
+
+// Session takes the calls of one client stream. Its methods are safe for concurrent
+// use and do not block.
+type Session interface {
+	// Start begins an acquire, renew or release, which means what the method of
+	// [Locker] means; the answer comes to the sink, once. The id must not be one that
+	// is under way.
+	Start(c *sharelockv1.Call)
+	// Cancel ends the call with this id as if its context were cancelled. It is
+	// still answered; a call that was answered is none.
+	Cancel(id uint64)
+	// Close cancels all calls. Nothing is answered any more.
+	Close()
+}
+
+// Sink receives the answers to the calls of a session, in whatever goroutine. It
+// must not block, nor call back into the session.
+type Sink interface {
+	Answer(id uint64, h sharelock.Hold, err error)
 }
 
 // Mesh is what the adapters show of the node they stand in.
@@ -38,6 +61,8 @@ type Mesh interface {
 	Status() Status
 	// Locate says where a key lives.
 	Locate(key string) (Location, error)
+	// Placement says which node owns which partition.
+	Placement() (Placement, error)
 	// Leave makes the node leave in good order and returns when it has left.
 	Leave(ctx context.Context) error
 }
@@ -78,4 +103,13 @@ type Location struct {
 	Owner     string
 	Backups   []string
 	Epoch     uint32
+}
+
+// Placement is who owns what in one epoch.
+type Placement struct {
+	Epoch uint32
+	// Members are the nodes on the ring; of these only Name and GRPC are set.
+	Members []Member
+	// Owners are for every partition the position of its owner in Members.
+	Owners []uint32
 }

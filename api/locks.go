@@ -22,6 +22,8 @@ const clientIDHeader = "X-Client-Id"
 type locks struct {
 	pb.UnimplementedLockServiceServer
 	node Locker
+	// drain is closed when sessions shall end; nil is never.
+	drain <-chan struct{}
 }
 
 func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireResponse, error) {

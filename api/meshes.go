@@ -64,6 +64,18 @@ func (s *meshes) Locate(_ context.Context, m *pb.LocateRequest) (*pb.LocateRespo
 	}, nil
 }
 
+func (s *meshes) GetRing(context.Context, *pb.GetRingRequest) (*pb.GetRingResponse, error) {
+	p, err := s.node.Placement()
+	if err != nil {
+		return nil, err
+	}
+	r := &pb.GetRingResponse{Epoch: p.Epoch, Partitions: count(len(p.Owners)), Owners: p.Owners}
+	for _, m := range p.Members {
+		r.Members = append(r.Members, &pb.RingMember{Name: m.Name, Grpc: m.GRPC})
+	}
+	return r, nil
+}
+
 func (s *meshes) Leave(ctx context.Context, _ *pb.LeaveRequest) (*pb.LeaveResponse, error) {
 	if err := s.node.Leave(ctx); err != nil {
 		return nil, err

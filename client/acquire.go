@@ -2,13 +2,10 @@ package client
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
 	"time"
-
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sgkandale/sharelock"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -86,7 +83,7 @@ func (c *Client) acquire(ctx context.Context, r request) (*Lock, error) {
 	}
 	defer done()
 	a := newAcquisition(c, r)
-	err = c.call(ctx, bounds{until: a.started + max(r.Wait, 0)}, a.send)
+	err = c.call(ctx, bounds{key: r.Key, until: a.started + max(r.Wait, 0)}, a.send)
 	if err == nil && c.life.Err() == nil {
 		return c.keeper.add(a.granted, a.deadline, a.sends == 1 && !a.ownID, r.noRenew), nil
 	}
@@ -114,7 +111,7 @@ func check(r sharelock.AcquireRequest) error {
 // acquisition is one acquire under way: one request id, sent as often as it takes.
 type acquisition struct {
 	c   *Client
-	req *sharelockv1.AcquireRequest
+	req sharelock.AcquireRequest
 	// ownID: the caller chose the request id; it is not for us to change.
 	ownID bool
 	// wait is the caller's; negative is the node's default.
@@ -130,21 +127,10 @@ type acquisition struct {
 }
 
 func newAcquisition(c *Client, r request) *acquisition {
-	a := &acquisition{c: c, ownID: r.AcquireRequest.RequestID != "", wait: r.AcquireRequest.Wait, started: c.now()}
-	a.req = &sharelockv1.AcquireRequest{
-		Key:       r.Key,
-		ClientId:  r.AcquireRequest.ClientID,
-		RequestId: r.AcquireRequest.RequestID,
-		Mode:      sharelockv1.Mode_EXCLUSIVE,
-		Slots:     r.Slots,
-		Metadata:  maps.Clone(r.Metadata),
+	a := &acquisition{
+		c: c, req: r.AcquireRequest, ownID: r.AcquireRequest.RequestID != "", wait: r.AcquireRequest.Wait, started: c.now(),
 	}
-	if r.Mode == sharelock.Shared {
-		a.req.Mode = sharelockv1.Mode_SHARED
-	}
-	if r.TTL != 0 {
-		a.req.Ttl = durationpb.New(r.TTL)
-	}
+	a.req.Metadata = maps.Clone(r.Metadata)
 	if !a.ownID {
 		a.renewID()
 	}
@@ -153,7 +139,7 @@ func newAcquisition(c *Client, r request) *acquisition {
 
 // renewID begins a new request, as if the one before had not been made.
 func (a *acquisition) renewID() {
-	a.req.RequestId = rand.Text()
+	a.req.RequestID = a.c.ids.next()
 	a.sends, a.alive = 0, a.c.now()
 }
 
@@ -161,20 +147,22 @@ func (a *acquisition) renewID() {
 func (a *acquisition) send(ctx context.Context, n *node) error {
 	sent := a.c.now()
 	if a.wait >= 0 {
-		a.req.Wait = durationpb.New(max(a.wait-(sent-a.started), 0))
+		a.req.Wait = max(a.wait-(sent-a.started), 0)
 	}
 	a.sends++
 	// Q3: this number names the send whose answer comes back, since every send is a
 	// call of its own.
-	resp, err := n.locks.Acquire(ctx, a.req)
+	hold, err := n.session.do(ctx, &sharelockv1.Call{Kind: sharelockv1.CallAcquire, Acquire: a.req})
 	now := a.c.now()
 	if err != nil {
 		return a.failed(err, sent, now)
 	}
-	hold := sharelockv1.HoldFromProto(resp.GetHold())
-	if err := plausible(hold, a.req.GetKey(), 0); err != nil {
+	hold.Key, hold.ClientID, hold.RequestID = a.req.Key, a.req.ClientID, a.req.RequestID
+	hold.Mode, hold.Slots, hold.Metadata = a.req.Mode, a.req.Slots, a.req.Metadata
+	if err := plausible(hold, 0); err != nil {
 		return err
 	}
+	a.c.owners.saw(hold.Token.Epoch())
 	a.granted, a.deadline = hold, sent+hold.SafeFor
 	if now >= a.deadline {
 		// The answer outlived the lock. The same request id finds the grant if there
@@ -189,9 +177,9 @@ func (a *acquisition) send(ctx context.Context, n *node) error {
 // may, be used for the next.
 func (a *acquisition) failed(err error, sent, now time.Duration) error {
 	over := errors.Is(sharelockv1.FromError(err), sharelock.ErrRequestOver)
-	if over && a.sends > 1 && !a.ownID {
-		// An earlier send of this id was granted or given up and has ended while no
-		// answer reached us. What remains is to ask anew.
+	if over && !a.ownID {
+		// An earlier send of this id, of ours or of the node's, was granted or given up
+		// and has ended while no answer reached us. What remains is to ask anew.
 		a.renewID()
 		return again{err: err}
 	}
@@ -203,7 +191,7 @@ func (a *acquisition) failed(err error, sent, now time.Duration) error {
 	}
 	// Q2: this id is given up, and never sent again.
 	if a.ownID {
-		return fmt.Errorf("%w: request id %q went unanswered for %v: %w", ErrUnreachable, a.req.GetRequestId(), silence, err)
+		return fmt.Errorf("%w: request id %q went unanswered for %v: %w", ErrUnreachable, a.req.RequestID, silence, err)
 	}
 	a.renewID()
 	return err
@@ -217,21 +205,21 @@ func (a *acquisition) settle() {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
 	a.wait, a.ownID = 0, true
-	if err := a.c.call(ctx, bounds{}, a.send); err != nil {
+	if err := a.c.call(ctx, bounds{key: a.req.Key}, a.send); err != nil {
 		if !errors.Is(err, sharelock.ErrLockHeld) && !errors.Is(err, sharelock.ErrRequestOver) {
-			a.c.opts.Logger.Warn("acquire given up without an answer", "key", a.req.GetKey(), "err", err)
+			a.c.opts.Logger.Warn("acquire given up without an answer", "key", a.req.Key, "err", err)
 		}
 		return
 	}
-	if _, err := a.c.release(ctx, &releasing{key: a.req.GetKey(), token: a.granted.Token}); err != nil {
-		a.c.opts.Logger.Warn("release of an acquire given up", "key", a.req.GetKey(), "token", a.granted.Token, "err", err)
+	if _, err := a.c.release(ctx, &releasing{key: a.req.Key, token: a.granted.Token}); err != nil {
+		a.c.opts.Logger.Warn("release of an acquire given up", "key", a.req.Key, "token", a.granted.Token, "err", err)
 	}
 }
 
-// plausible refuses an answer that names another lock than was asked for.
-func plausible(h sharelock.Hold, key string, token sharelock.Token) error {
-	if h.Key != key || h.Token == 0 || (token != 0 && h.Token != token) || h.TTL <= 0 {
-		return fmt.Errorf("%w: the answer for key %q names key %q, token %v, ttl %v", sharelock.ErrInternal, key, h.Key, h.Token, h.TTL)
+// plausible refuses an answer that cannot be one.
+func plausible(h sharelock.Hold, token sharelock.Token) error {
+	if h.Token == 0 || (token != 0 && h.Token != token) || h.TTL <= 0 {
+		return fmt.Errorf("%w: the answer for key %q names token %v, ttl %v", sharelock.ErrInternal, h.Key, h.Token, h.TTL)
 	}
 	return nil
 }

@@ -28,6 +28,8 @@ const (
 
 // bounds limit a call beside its context.
 type bounds struct {
+	// key is what the call is about: it goes to the key's owner, if that is known.
+	key string
 	// until is the time by the client's clock up to which the call looks for a node
 	// that can serve, when that is later than the patience allows; 0 is never.
 	until time.Duration
@@ -65,7 +67,11 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 			return err
 		}
 		i, sent := c.current.Load(), c.now()
-		raw, timedOut := c.try(ctx, b, c.nodes[i], attempt)
+		n, direct := c.owners.of(b.key), true
+		if n == nil {
+			n, direct = c.nodes[i], false
+		}
+		raw, timedOut := c.try(ctx, b, n, attempt)
 		if raw == nil {
 			return nil
 		}
@@ -76,7 +82,10 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		if !repeat {
 			return err
 		}
-		if away {
+		switch {
+		case away && direct:
+			c.owners.doubt(n) // and go by the addresses that were given
+		case away:
 			c.current.CompareAndSwap(i, (i+1)%uint32(len(c.nodes)))
 		}
 		now := c.now()

@@ -83,10 +83,10 @@ func renew(ctx context.Context, n *node, key string, token sharelock.Token, ttl 
 		return sharelock.Hold{}, err
 	}
 	hold := sharelockv1.HoldFromProto(resp.GetHold())
-	if err := plausible(hold, key, token); err != nil {
-		return sharelock.Hold{}, err
+	if hold.Key != key {
+		return sharelock.Hold{}, fmt.Errorf("%w: the answer for key %q names key %q", sharelock.ErrInternal, key, hold.Key)
 	}
-	return hold, nil
+	return hold, plausible(hold, token)
 }
 
 // ReleaseToken gives a hold back by its token: a [Lock] has Release. A token that
@@ -109,14 +109,22 @@ type releasing struct {
 	token sharelock.Token
 	// sentOnce: the acquire of this hold was sent exactly once (Q2).
 	sentOnce bool
+	// brief: the hold that comes back may be just the key and the token.
+	brief bool
 	// sends is how often the release was sent.
 	sends int
 }
 
 func (c *Client) release(ctx context.Context, r *releasing) (sharelock.Hold, error) {
 	hold := sharelock.Hold{Key: r.key, Token: r.token}
-	err := c.call(ctx, bounds{}, func(ctx context.Context, n *node) error {
+	err := c.call(ctx, bounds{key: r.key}, func(ctx context.Context, n *node) error {
 		r.sends++
+		if r.brief {
+			_, err := n.session.do(ctx, &sharelockv1.Call{
+				Kind: sharelockv1.CallRelease, Acquire: sharelock.AcquireRequest{Key: r.key}, Token: r.token, SentOnce: r.sentOnce,
+			})
+			return err
+		}
 		resp, err := n.locks.Release(ctx, &sharelockv1.ReleaseRequest{Key: r.key, Token: uint64(r.token), SentOnce: r.sentOnce})
 		if err != nil {
 			return err

@@ -28,6 +28,8 @@ type Client struct {
 	// current is the index of the node that calls go to, until it fails.
 	current atomic.Uint32
 	keeper  *keeper
+	owners  owners
+	ids     ids
 
 	// life ends when Close begins.
 	life context.Context
@@ -45,6 +47,15 @@ type node struct {
 	conn  *grpc.ClientConn
 	locks sharelockv1.LockServiceClient
 	mesh  sharelockv1.MeshServiceClient
+	// session carries acquires, renewals and releases.
+	session *session
+	// shunned is until when calls for the keys that it owns go elsewhere.
+	shunned atomic.Int64
+}
+
+func (n *node) close() error {
+	n.session.close()
+	return n.conn.Close()
 }
 
 // Dial makes a client for the mesh whose nodes have these gRPC addresses
@@ -56,9 +67,10 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	if len(addrs) == 0 {
 		return nil, errors.New("dial: no address was given")
 	}
-	c := &Client{opts: opts.withDefaults()}
+	c := &Client{opts: opts.withDefaults(), ids: newIDs()}
+	c.owners.c = c
 	for _, addr := range addrs {
-		n, err := newNode(addr, c.opts.DialOptions)
+		n, err := c.newNode(addr)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("dial %q: %w", addr, err), c.disconnect())
 		}
@@ -73,7 +85,7 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	return c, nil
 }
 
-func newNode(addr string, extra []grpc.DialOption) (*node, error) {
+func (c *Client) newNode(addr string) (*node, error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, err
 	}
@@ -95,16 +107,18 @@ func newNode(addr string, extra []grpc.DialOption) (*node, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
 		}),
-	}, extra...)
+	}, c.opts.DialOptions...)
 	conn, err := grpc.NewClient("passthrough:///"+addr, opts...)
 	if err != nil {
 		return nil, err
 	}
-	return &node{
+	n := &node{
 		addr: addr, conn: conn,
 		locks: sharelockv1.NewLockServiceClient(conn),
 		mesh:  sharelockv1.NewMeshServiceClient(conn),
-	}, nil
+	}
+	n.session = newSession(n, c.now)
+	return n, nil
 }
 
 // reach returns when some node answers, whatever it says.
@@ -139,8 +153,9 @@ func (c *Client) Close() error {
 func (c *Client) disconnect() error {
 	var errs []error
 	for _, n := range c.nodes {
-		errs = append(errs, n.conn.Close())
+		errs = append(errs, n.close())
 	}
+	errs = append(errs, c.owners.close())
 	return errors.Join(errs...)
 }
 

@@ -42,7 +42,7 @@ func newKeeper(c *Client) *keeper {
 // add makes a Lock of a grant and watches over it.
 func (k *keeper) add(h sharelock.Hold, deadline time.Duration, sentOnce, noRenew bool) *Lock {
 	l := &Lock{
-		keeper: k, key: h.Key, token: h.Token, sentOnce: sentOnce, noRenew: noRenew,
+		keeper: k, key: h.Key, token: h.Token, hold: h, sentOnce: sentOnce, noRenew: noRenew,
 		done:     make(chan struct{}),
 		contexts: make(map[*context.CancelCauseFunc]struct{}),
 		index:    -1,
@@ -62,7 +62,7 @@ func (k *keeper) add(h sharelock.Hold, deadline time.Duration, sentOnce, noRenew
 // extend takes over an answer whose request was sent at deadline - safe_for.
 // keeper.mu is held.
 func (l *Lock) extend(h sharelock.Hold, deadline time.Duration) {
-	l.hold = h
+	l.hold.TTL, l.hold.ExpiresIn, l.hold.SafeFor, l.hold.Node = h.TTL, h.ExpiresIn, h.SafeFor, h.Node
 	l.deadline = max(l.deadline, deadline)
 	l.warnAt = l.deadline - h.TTL/10
 	l.warned = false
@@ -196,6 +196,7 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 		sent time.Duration
 	)
 	err := k.c.call(ctx, bounds{
+		key:   l.key,
 		until: deadline, hard: true,
 		// A node that hangs must leave time for the others.
 		attempt: func() time.Duration {
@@ -204,7 +205,12 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 		},
 	}, func(ctx context.Context, n *node) (err error) {
 		sent = k.c.now()
-		hold, err = renew(ctx, n, l.key, l.token, 0)
+		hold, err = n.session.do(ctx, &sharelockv1.Call{
+			Kind: sharelockv1.CallRenew, Acquire: sharelock.AcquireRequest{Key: l.key}, Token: l.token,
+		})
+		if err == nil {
+			err = plausible(hold, l.token)
+		}
 		if err != nil && !gone(sharelockv1.FromError(err)) {
 			k.c.opts.Logger.Debug("renewal failed", "key", l.key, "token", l.token, "addr", n.addr, "err", err)
 			// Nothing but the owner's word ends a lock early: whatever else is wrong may

@@ -146,7 +146,7 @@ func (l *Lock) release(ctx context.Context) error {
 		return lossOf(why)
 	}
 	if l.releasing == nil {
-		l.releasing = &releasing{key: l.key, token: l.token, sentOnce: l.sentOnce}
+		l.releasing = &releasing{key: l.key, token: l.token, sentOnce: l.sentOnce, brief: true}
 	}
 	// A lock that ran out here may still be held there: the next in line need not
 	// wait for that.

@@ -25,6 +25,10 @@ type Options struct {
 	// with [ErrUnreachable]; 0 is DefaultPatience. It begins at the first failure.
 	// An Acquire looks at least as long as it was told to wait.
 	Patience time.Duration
+	// OnlyAddrs makes every call go to the addresses that were given to Dial, which
+	// lead it to the key's owner. Otherwise the client learns from them which node
+	// owns which key, and turns to that node if it can reach it.
+	OnlyAddrs bool
 	// Clock is read for every deadline: the time since an arbitrary start. It must
 	// not jump and should count the time the machine was suspended. Nil is the
 	// system's.

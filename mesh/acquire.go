@@ -26,7 +26,11 @@ type acquire struct {
 }
 
 func (n *Node) acquire(ctx context.Context, r owner.Request) (sharelock.Hold, error) {
-	a := &acquire{call: newCall(n, r), wait: r.Wait}
+	return (&acquire{call: newCall(n, r), wait: r.Wait}).finish(ctx)
+}
+
+// finish drives the acquire to its end.
+func (a *acquire) finish(ctx context.Context) (sharelock.Hold, error) {
 	defer a.drop()
 	defer a.gone.Store(true)
 	h, err := a.run(ctx)
@@ -50,12 +54,15 @@ func (a *acquire) run(ctx context.Context) (sharelock.Hold, error) {
 	fresh := false
 	for {
 		changed := a.node.views.next()
-		if err := a.aim(fresh); err != nil {
-			return sharelock.Hold{}, err
+		if !a.underway {
+			if err := a.aim(fresh); err != nil {
+				return sharelock.Hold{}, err
+			}
+			r := a.req
+			r.Wait = max(a.wait-(a.node.clock()-a.began), 0)
+			a.send(r)
 		}
-		r := a.req
-		r.Wait = max(a.wait-(a.node.clock()-a.began), 0)
-		a.send(r)
+		a.underway = false
 		again.Reset(period(a.req.TTL))
 		answer, err := a.listen(ctx, limit.C, again.C)
 		if err != nil {

@@ -28,13 +28,17 @@ type call struct {
 	node *Node
 	req  owner.Request
 	// sends[i] is when send i+1 left (Q3); began is when the caller's request
-	// came.
+	// came. Most calls are sent once, which needs no more than one.
 	sends []time.Duration
+	sent1 [1]time.Duration
 	began time.Duration
 
 	// target is where the last send went.
 	target target
 	rest   time.Duration
+	// underway: the next send that would be due was made before somebody drove the
+	// call.
+	underway bool
 
 	wake chan struct{}
 	gone atomic.Bool
@@ -44,6 +48,9 @@ type call struct {
 	// guarded by mu.
 	gen     uint64
 	answers []owner.Answer // guarded by mu
+	// early takes the first answer of a call that nobody drives yet (see session);
+	// nil of one that is driven. Guarded by mu.
+	early *started
 }
 
 // target is the owner that a call was sent to.
@@ -58,23 +65,68 @@ type target struct {
 var _ owner.Caller = (*call)(nil)
 
 func newCall(n *Node, r owner.Request) *call {
-	return &call{node: n, req: r, began: n.clock(), wake: make(chan struct{}, 1)}
+	c := &call{wake: make(chan struct{}, 1)}
+	c.begin(n, r)
+	return c
+}
+
+// begin fills in a call that has just been made.
+func (c *call) begin(n *Node, r owner.Request) {
+	c.node, c.req, c.began = n, r, n.clock()
+	c.sends = c.sent1[:0]
 }
 
 // Answer implements owner.Caller.
 func (c *call) Answer(gen uint64, a owner.Answer) {
 	c.mu.Lock()
-	current := gen == c.gen
-	if current {
-		c.answers = append(c.answers, a)
+	if gen != c.gen {
+		c.mu.Unlock()
+		return
 	}
-	c.mu.Unlock()
-	if current {
-		select {
-		case c.wake <- struct{}{}:
-		default:
+	if t := c.early; t != nil {
+		last := a.Outcome == owner.Done || a.Outcome == owner.Failed
+		if last {
+			c.early = nil
+			c.gen++ // nothing more is heard
+		} else {
+			c.answers = append(c.answers, a)
+			c.handOver()
 		}
+		c.mu.Unlock()
+		if last {
+			t.first(a)
+		} else {
+			t.drive()
+		}
+		return
 	}
+	c.answers = append(c.answers, a)
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// handOver readies a call for the goroutine that will drive it. It needs c.mu.
+func (c *call) handOver() {
+	c.early, c.underway = nil, true
+	c.wake = make(chan struct{}, 1)
+	if len(c.answers) > 0 {
+		c.wake <- struct{}{}
+	}
+}
+
+// takeEarly readies a call that nobody drives; false if somebody does, or it was
+// answered.
+func (c *call) takeEarly() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.early == nil {
+		return false
+	}
+	c.handOver()
+	return true
 }
 
 // Alive implements owner.Caller.
@@ -166,10 +218,13 @@ func (c *call) do(ctx context.Context) (owner.Answer, error) {
 	defer limit.Stop()
 	for again := false; ; again = true {
 		changed := c.node.views.next()
-		if err := c.aim(again); err != nil {
-			return owner.Answer{}, err
+		if !c.underway {
+			if err := c.aim(again); err != nil {
+				return owner.Answer{}, err
+			}
+			c.send(c.req)
 		}
-		c.send(c.req)
+		c.underway = false
 		a, err := c.await(ctx, limit.C)
 		if err != nil {
 			return owner.Answer{}, err

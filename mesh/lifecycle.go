@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
 )
 
@@ -232,4 +233,27 @@ func (n *Node) Locate(key string) (api.Location, error) {
 		}
 	}
 	return loc, nil
+}
+
+// Placement implements api.Mesh.
+func (n *Node) Placement() (api.Placement, error) {
+	a := n.views.now()
+	if a == nil {
+		return api.Placement{}, n.Ready()
+	}
+	p := api.Placement{Epoch: a.epoch(), Owners: make([]uint32, a.cluster().partitions())}
+	for _, m := range a.view.Members {
+		owned := a.ring.Owned(m.Identity)
+		if len(owned) == 0 {
+			continue
+		}
+		for _, part := range owned {
+			p.Owners[part] = uint32(len(p.Members))
+		}
+		p.Members = append(p.Members, api.Member{Name: m.Name, GRPC: m.GRPC})
+	}
+	if len(p.Members) == 0 {
+		return api.Placement{}, &sharelock.Error{Err: sharelock.ErrNotReady, Message: "no member is on the ring"}
+	}
+	return p, nil
 }

@@ -31,8 +31,16 @@ func (n *Node) limits() sharelock.Limits {
 
 // Acquire implements api.Locker.
 func (n *Node) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error) {
-	if err := n.limits().Check(&r); err != nil {
+	req, err := n.acquireRequest(r)
+	if err != nil {
 		return sharelock.Hold{}, err
+	}
+	return n.acquire(ctx, req)
+}
+
+func (n *Node) acquireRequest(r sharelock.AcquireRequest) (owner.Request, error) {
+	if err := n.limits().Check(&r); err != nil {
+		return owner.Request{}, err
 	}
 	req := owner.Request{
 		Kind: owner.Acquire, Key: r.Key, ClientID: r.ClientID, RequestID: r.RequestID, OwnID: r.RequestID != "",
@@ -41,7 +49,7 @@ func (n *Node) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelo
 	if !req.OwnID {
 		req.RequestID = newRequestID()
 	}
-	return n.acquire(ctx, req)
+	return req, nil
 }
 
 // newRequestID makes an id for a caller that made none.
@@ -51,11 +59,16 @@ func newRequestID() string {
 	return "n-" + hex.EncodeToString(b[:])
 }
 
-// one does a request whose answer is one hold. A release that had to be sent
-// again may find its own work done: that is success (Q2).
 func (n *Node) one(ctx context.Context, r owner.Request) (sharelock.Hold, error) {
 	c := newCall(n, r)
-	a, err := c.do(ctx)
+	return c.one(c.do(ctx))
+}
+
+// one makes the caller's answer of a request that is answered with one hold. A
+// release that had to be sent again may find its own work done: that is success
+// (Q2).
+func (c *call) one(a owner.Answer, err error) (sharelock.Hold, error) {
+	r := &c.req
 	if err != nil {
 		again := c.lastSend() > 1 && (r.Kind == owner.Release || r.Kind == owner.Force)
 		if again && gone(err) {
@@ -82,23 +95,39 @@ func checkToken(t sharelock.Token) error {
 
 // Renew implements api.Locker.
 func (n *Node) Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
-	if err := errors.Join(sharelock.CheckKey(key), checkToken(token)); err != nil {
+	r, err := n.renewRequest(key, token, ttl)
+	if err != nil {
 		return sharelock.Hold{}, err
+	}
+	return n.one(ctx, r)
+}
+
+func (n *Node) renewRequest(key string, token sharelock.Token, ttl time.Duration) (owner.Request, error) {
+	if err := errors.Join(sharelock.CheckKey(key), checkToken(token)); err != nil {
+		return owner.Request{}, err
 	}
 	if ttl != 0 {
 		if err := n.limits().CheckTTL(ttl); err != nil {
-			return sharelock.Hold{}, err
+			return owner.Request{}, err
 		}
 	}
-	return n.one(ctx, owner.Request{Kind: owner.Renew, Key: key, Token: token, TTL: ttl})
+	return owner.Request{Kind: owner.Renew, Key: key, Token: token, TTL: ttl}, nil
 }
 
 // Release implements api.Locker.
 func (n *Node) Release(ctx context.Context, key string, token sharelock.Token, sentOnce bool) (sharelock.Hold, error) {
-	if err := errors.Join(sharelock.CheckKey(key), checkToken(token)); err != nil {
+	r, err := releaseRequest(key, token, sentOnce)
+	if err != nil {
 		return sharelock.Hold{}, err
 	}
-	return n.one(ctx, owner.Request{Kind: owner.Release, Key: key, Token: token, SentOnce: sentOnce})
+	return n.one(ctx, r)
+}
+
+func releaseRequest(key string, token sharelock.Token, sentOnce bool) (owner.Request, error) {
+	if err := errors.Join(sharelock.CheckKey(key), checkToken(token)); err != nil {
+		return owner.Request{}, err
+	}
+	return owner.Request{Kind: owner.Release, Key: key, Token: token, SentOnce: sentOnce}, nil
 }
 
 // ReleaseClient implements api.Locker. Which hold is meant is settled before it is

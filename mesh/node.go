@@ -58,8 +58,9 @@ type Node struct {
 	inner     *grpc.Server
 	listeners struct{ http, grpc net.Listener }
 
-	leads atomic.Pointer[leader]
-	tasks tasks
+	sessions sessions
+	leads    atomic.Pointer[leader]
+	tasks    tasks
 	// ctx ends when the node stops; stopping is its Done channel.
 	ctx      context.Context //nolint:containedctx // the lifetime of the node
 	cancel   context.CancelFunc
@@ -248,6 +249,7 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.watchViews(n.ctx) })
 	n.tasks.Go(func() { n.watchLeadership(n.ctx) })
 	n.tasks.Go(func() { n.birth(n.ctx) })
+	n.tasks.Go(func() { n.sessions.sweep(n.ctx, n.clock) })
 	n.tasks.Go(func() {
 		// A node that has left goes on answering until Leave or Stop ends it.
 		if err := n.member.run(n.ctx); err != nil && n.ctx.Err() == nil {

@@ -22,12 +22,14 @@ func (c *Cluster) Client(i int) *client.Client {
 	return n.client
 }
 
-// Dial makes a client of these nodes, or of all there are if none is named; it
-// calls the first until that fails, then the next. The cluster closes it at its
+// Dial makes a client of these nodes and of no other; it calls the first until that
+// fails, then the next. If none is named it is a client of all there are, which
+// learns who owns what. The cluster closes it at its
 // end, if nobody has before.
 //
 // The client's calls are in the History, under opts.ClientID.
 func (c *Cluster) Dial(ctx context.Context, opts client.Options, nodes ...int) (*client.Client, error) {
+	opts.OnlyAddrs = opts.OnlyAddrs || len(nodes) > 0
 	if len(nodes) == 0 {
 		for i := range c.Len() {
 			nodes = append(nodes, i)
@@ -55,7 +57,10 @@ func (c *Cluster) dial(ctx context.Context, opts client.Options, addrs []string)
 	if opts.ClientID == "" {
 		opts.ClientID = client.DefaultClientID()
 	}
-	recorded := []grpc.DialOption{grpc.WithChainUnaryInterceptor(c.history.intercept(opts.ClientID))}
+	recorded := []grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(c.history.intercept(opts.ClientID)),
+		grpc.WithChainStreamInterceptor(c.history.interceptStream(opts.ClientID)),
+	}
 	if c.net != nil {
 		host := c.net.Host("clients")
 		recorded = append(recorded, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {

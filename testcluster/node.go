@@ -105,7 +105,7 @@ func (n *node) up(ctx context.Context) error {
 		if !first {
 			return nil
 		}
-		cl, err := n.cluster.dial(ctx, client.Options{ClientID: "client-of-" + n.name()}, []string{m.Addrs().GRPC})
+		cl, err := n.cluster.dial(ctx, client.Options{ClientID: "client-of-" + n.name(), OnlyAddrs: true}, []string{m.Addrs().GRPC})
 		n.mu.Lock()
 		n.client = cl
 		n.mu.Unlock()

@@ -1214,6 +1214,344 @@ func (x *ForceReleaseResponse) GetHolds() []*Hold {
 	return nil
 }
 
+// SessionRequest is a batch of calls.
+type SessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Calls []*SessionCall         `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
+	// Asks for a message at once, to see that the node is there.
+	Ping          bool `protobuf:"varint,2,opt,name=ping,proto3" json:"ping,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionRequest) Reset() {
+	*x = SessionRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionRequest) ProtoMessage() {}
+
+func (x *SessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
+func (*SessionRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SessionRequest) GetCalls() []*SessionCall {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetPing() bool {
+	if x != nil {
+		return x.Ping
+	}
+	return false
+}
+
+// SessionCall is one call of a session.
+type SessionCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the client, unique among the calls of the stream that are not answered
+	// yet. The answer names it.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Types that are valid to be assigned to Call:
+	//
+	//	*SessionCall_Acquire
+	//	*SessionCall_Renew
+	//	*SessionCall_Release
+	//	*SessionCall_Cancel
+	Call          isSessionCall_Call `protobuf_oneof:"call"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionCall) Reset() {
+	*x = SessionCall{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionCall) ProtoMessage() {}
+
+func (x *SessionCall) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionCall.ProtoReflect.Descriptor instead.
+func (*SessionCall) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SessionCall) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SessionCall) GetCall() isSessionCall_Call {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+func (x *SessionCall) GetAcquire() *AcquireRequest {
+	if x != nil {
+		if x, ok := x.Call.(*SessionCall_Acquire); ok {
+			return x.Acquire
+		}
+	}
+	return nil
+}
+
+func (x *SessionCall) GetRenew() *RenewRequest {
+	if x != nil {
+		if x, ok := x.Call.(*SessionCall_Renew); ok {
+			return x.Renew
+		}
+	}
+	return nil
+}
+
+func (x *SessionCall) GetRelease() *ReleaseRequest {
+	if x != nil {
+		if x, ok := x.Call.(*SessionCall_Release); ok {
+			return x.Release
+		}
+	}
+	return nil
+}
+
+func (x *SessionCall) GetCancel() *SessionCancel {
+	if x != nil {
+		if x, ok := x.Call.(*SessionCall_Cancel); ok {
+			return x.Cancel
+		}
+	}
+	return nil
+}
+
+type isSessionCall_Call interface {
+	isSessionCall_Call()
+}
+
+type SessionCall_Acquire struct {
+	Acquire *AcquireRequest `protobuf:"bytes,2,opt,name=acquire,proto3,oneof"`
+}
+
+type SessionCall_Renew struct {
+	Renew *RenewRequest `protobuf:"bytes,3,opt,name=renew,proto3,oneof"`
+}
+
+type SessionCall_Release struct {
+	Release *ReleaseRequest `protobuf:"bytes,4,opt,name=release,proto3,oneof"`
+}
+
+type SessionCall_Cancel struct {
+	// Ends a call that is under way, as if the caller of a unary call had gone; the
+	// call is still answered.
+	Cancel *SessionCancel `protobuf:"bytes,5,opt,name=cancel,proto3,oneof"`
+}
+
+func (*SessionCall_Acquire) isSessionCall_Call() {}
+
+func (*SessionCall_Renew) isSessionCall_Call() {}
+
+func (*SessionCall_Release) isSessionCall_Call() {}
+
+func (*SessionCall_Cancel) isSessionCall_Call() {}
+
+// SessionCancel names the call to end by the id of the message it is in; it has no
+// answer of its own.
+type SessionCancel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionCancel) Reset() {
+	*x = SessionCancel{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionCancel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionCancel) ProtoMessage() {}
+
+func (x *SessionCancel) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionCancel.ProtoReflect.Descriptor instead.
+func (*SessionCancel) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{19}
+}
+
+// SessionResponse is a batch of answers.
+type SessionResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Answers []*SessionAnswer       `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	// Answers a ping.
+	Pong          bool `protobuf:"varint,2,opt,name=pong,proto3" json:"pong,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionResponse) Reset() {
+	*x = SessionResponse{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionResponse) ProtoMessage() {}
+
+func (x *SessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
+func (*SessionResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SessionResponse) GetAnswers() []*SessionAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetPong() bool {
+	if x != nil {
+		return x.Pong
+	}
+	return false
+}
+
+// SessionAnswer answers one call: with a hold, or with a status.
+type SessionAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The hold that was granted, renewed or released. What the caller has said itself
+	// is left out: key, client_id, request_id, mode, slots and metadata.
+	Hold *Hold `protobuf:"bytes,2,opt,name=hold,proto3" json:"hold,omitempty"`
+	// A google.rpc.Status in its wire format, if the call failed: code, message and
+	// details as those of the unary call.
+	Status        []byte `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionAnswer) Reset() {
+	*x = SessionAnswer{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionAnswer) ProtoMessage() {}
+
+func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionAnswer.ProtoReflect.Descriptor instead.
+func (*SessionAnswer) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SessionAnswer) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SessionAnswer) GetHold() *Hold {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
+func (x *SessionAnswer) GetStatus() []byte {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
 // LockHeldDetail comes with the reason LOCK_HELD.
 type LockHeldDetail struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1226,7 +1564,7 @@ type LockHeldDetail struct {
 
 func (x *LockHeldDetail) Reset() {
 	*x = LockHeldDetail{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1576,7 @@ func (x *LockHeldDetail) String() string {
 func (*LockHeldDetail) ProtoMessage() {}
 
 func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1589,7 @@ func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHeldDetail.ProtoReflect.Descriptor instead.
 func (*LockHeldDetail) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{17}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LockHeldDetail) GetHolds() []*Hold {
@@ -1276,7 +1614,7 @@ type GetMeshRequest struct {
 
 func (x *GetMeshRequest) Reset() {
 	*x = GetMeshRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1626,7 @@ func (x *GetMeshRequest) String() string {
 func (*GetMeshRequest) ProtoMessage() {}
 
 func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1639,7 @@ func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshRequest.ProtoReflect.Descriptor instead.
 func (*GetMeshRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{18}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{23}
 }
 
 type GetMeshResponse struct {
@@ -1328,7 +1666,7 @@ type GetMeshResponse struct {
 
 func (x *GetMeshResponse) Reset() {
 	*x = GetMeshResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1678,7 @@ func (x *GetMeshResponse) String() string {
 func (*GetMeshResponse) ProtoMessage() {}
 
 func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1691,7 @@ func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshResponse.ProtoReflect.Descriptor instead.
 func (*GetMeshResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{19}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetMeshResponse) GetCluster() string {
@@ -1437,7 +1775,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1787,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1800,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{20}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Lease) GetValid() bool {
@@ -1502,7 +1840,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1852,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1865,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{21}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Member) GetName() string {
@@ -1609,7 +1947,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1959,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1972,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{22}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LocateRequest) GetKey() string {
@@ -1657,7 +1995,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +2007,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +2020,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{23}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LocateResponse) GetKey() string {
@@ -1720,6 +2058,168 @@ func (x *LocateResponse) GetEpoch() uint32 {
 	return 0
 }
 
+type GetRingRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRingRequest) Reset() {
+	*x = GetRingRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRingRequest) ProtoMessage() {}
+
+func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRingRequest.ProtoReflect.Descriptor instead.
+func (*GetRingRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
+}
+
+// GetRingResponse places every key in one epoch: key k is in partition
+// xxhash64(k) mod partitions, and owners names that partition's owner.
+type GetRingResponse struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Epoch      uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Partitions uint32                 `protobuf:"varint,2,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	// The members on the ring.
+	Members []*RingMember `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	// For every partition the position of its owner in members.
+	Owners        []uint32 `protobuf:"varint,4,rep,packed,name=owners,proto3" json:"owners,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRingResponse) Reset() {
+	*x = GetRingResponse{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRingResponse) ProtoMessage() {}
+
+func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRingResponse.ProtoReflect.Descriptor instead.
+func (*GetRingResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GetRingResponse) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *GetRingResponse) GetPartitions() uint32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
+}
+
+func (x *GetRingResponse) GetMembers() []*RingMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *GetRingResponse) GetOwners() []uint32 {
+	if x != nil {
+		return x.Owners
+	}
+	return nil
+}
+
+// RingMember is a node that owns keys.
+type RingMember struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The address of its LockService.
+	Grpc          string `protobuf:"bytes,2,opt,name=grpc,proto3" json:"grpc,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RingMember) Reset() {
+	*x = RingMember{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RingMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RingMember) ProtoMessage() {}
+
+func (x *RingMember) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RingMember.ProtoReflect.Descriptor instead.
+func (*RingMember) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RingMember) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RingMember) GetGrpc() string {
+	if x != nil {
+		return x.Grpc
+	}
+	return ""
+}
+
 type LeaveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1728,7 +2228,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +2240,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +2253,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
 }
 
 type LeaveResponse struct {
@@ -1764,7 +2264,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +2276,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +2289,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
 }
 
 var File_sharelock_v1_lock_proto protoreflect.FileDescriptor
@@ -1893,7 +2393,25 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"h\n" +
 	"\x14ForceReleaseResponse\x12&\n" +
 	"\x04hold\x18\x01 \x01(\v2\x12.sharelock.v1.HoldR\x04hold\x12(\n" +
-	"\x05holds\x18\x02 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\"T\n" +
+	"\x05holds\x18\x02 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\"U\n" +
+	"\x0eSessionRequest\x12/\n" +
+	"\x05calls\x18\x01 \x03(\v2\x19.sharelock.v1.SessionCallR\x05calls\x12\x12\n" +
+	"\x04ping\x18\x02 \x01(\bR\x04ping\"\x84\x02\n" +
+	"\vSessionCall\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x128\n" +
+	"\aacquire\x18\x02 \x01(\v2\x1c.sharelock.v1.AcquireRequestH\x00R\aacquire\x122\n" +
+	"\x05renew\x18\x03 \x01(\v2\x1a.sharelock.v1.RenewRequestH\x00R\x05renew\x128\n" +
+	"\arelease\x18\x04 \x01(\v2\x1c.sharelock.v1.ReleaseRequestH\x00R\arelease\x125\n" +
+	"\x06cancel\x18\x05 \x01(\v2\x1b.sharelock.v1.SessionCancelH\x00R\x06cancelB\x06\n" +
+	"\x04call\"\x0f\n" +
+	"\rSessionCancel\"\\\n" +
+	"\x0fSessionResponse\x125\n" +
+	"\aanswers\x18\x01 \x03(\v2\x1b.sharelock.v1.SessionAnswerR\aanswers\x12\x12\n" +
+	"\x04pong\x18\x02 \x01(\bR\x04pong\"_\n" +
+	"\rSessionAnswer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12&\n" +
+	"\x04hold\x18\x02 \x01(\v2\x12.sharelock.v1.HoldR\x04hold\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\fR\x06status\"T\n" +
 	"\x0eLockHeldDetail\x12(\n" +
 	"\x05holds\x18\x01 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\x12\x18\n" +
 	"\awaiters\x18\x02 \x01(\rR\awaiters\"\x10\n" +
@@ -1934,13 +2452,25 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x18\n" +
 	"\abackups\x18\x04 \x03(\tR\abackups\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\rR\x05epoch\"\x0e\n" +
+	"\x05epoch\x18\x05 \x01(\rR\x05epoch\"\x10\n" +
+	"\x0eGetRingRequest\"\x93\x01\n" +
+	"\x0fGetRingResponse\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x01(\rR\n" +
+	"partitions\x122\n" +
+	"\amembers\x18\x03 \x03(\v2\x18.sharelock.v1.RingMemberR\amembers\x12\x16\n" +
+	"\x06owners\x18\x04 \x03(\rR\x06owners\"4\n" +
+	"\n" +
+	"RingMember\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04grpc\x18\x02 \x01(\tR\x04grpc\"\x0e\n" +
 	"\fLeaveRequest\"\x0f\n" +
 	"\rLeaveResponse*!\n" +
 	"\x04Mode\x12\r\n" +
 	"\tEXCLUSIVE\x10\x00\x12\n" +
 	"\n" +
-	"\x06SHARED\x10\x012\x82\x04\n" +
+	"\x06SHARED\x10\x012\xce\x04\n" +
 	"\vLockService\x12F\n" +
 	"\aAcquire\x12\x1c.sharelock.v1.AcquireRequest\x1a\x1d.sharelock.v1.AcquireResponse\x12@\n" +
 	"\x05Renew\x12\x1a.sharelock.v1.RenewRequest\x1a\x1b.sharelock.v1.RenewResponse\x12F\n" +
@@ -1949,10 +2479,12 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x04List\x12\x19.sharelock.v1.ListRequest\x1a\x1a.sharelock.v1.ListResponse\x12O\n" +
 	"\n" +
 	"CheckToken\x12\x1f.sharelock.v1.CheckTokenRequest\x1a .sharelock.v1.CheckTokenResponse\x12U\n" +
-	"\fForceRelease\x12!.sharelock.v1.ForceReleaseRequest\x1a\".sharelock.v1.ForceReleaseResponse2\xdc\x01\n" +
+	"\fForceRelease\x12!.sharelock.v1.ForceReleaseRequest\x1a\".sharelock.v1.ForceReleaseResponse\x12J\n" +
+	"\aSession\x12\x1c.sharelock.v1.SessionRequest\x1a\x1d.sharelock.v1.SessionResponse(\x010\x012\xa4\x02\n" +
 	"\vMeshService\x12F\n" +
 	"\aGetMesh\x12\x1c.sharelock.v1.GetMeshRequest\x1a\x1d.sharelock.v1.GetMeshResponse\x12C\n" +
-	"\x06Locate\x12\x1b.sharelock.v1.LocateRequest\x1a\x1c.sharelock.v1.LocateResponse\x12@\n" +
+	"\x06Locate\x12\x1b.sharelock.v1.LocateRequest\x1a\x1c.sharelock.v1.LocateResponse\x12F\n" +
+	"\aGetRing\x12\x1c.sharelock.v1.GetRingRequest\x1a\x1d.sharelock.v1.GetRingResponse\x12@\n" +
 	"\x05Leave\x12\x1a.sharelock.v1.LeaveRequest\x1a\x1b.sharelock.v1.LeaveResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/v1;sharelockv1b\x06proto3"
 
 var (
@@ -1968,7 +2500,7 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_sharelock_v1_lock_proto_goTypes = []any{
 	(Mode)(0),                    // 0: sharelock.v1.Mode
 	(*Hold)(nil),                 // 1: sharelock.v1.Hold
@@ -1988,38 +2520,46 @@ var file_sharelock_v1_lock_proto_goTypes = []any{
 	(*CheckTokenResponse)(nil),   // 15: sharelock.v1.CheckTokenResponse
 	(*ForceReleaseRequest)(nil),  // 16: sharelock.v1.ForceReleaseRequest
 	(*ForceReleaseResponse)(nil), // 17: sharelock.v1.ForceReleaseResponse
-	(*LockHeldDetail)(nil),       // 18: sharelock.v1.LockHeldDetail
-	(*GetMeshRequest)(nil),       // 19: sharelock.v1.GetMeshRequest
-	(*GetMeshResponse)(nil),      // 20: sharelock.v1.GetMeshResponse
-	(*Lease)(nil),                // 21: sharelock.v1.Lease
-	(*Member)(nil),               // 22: sharelock.v1.Member
-	(*LocateRequest)(nil),        // 23: sharelock.v1.LocateRequest
-	(*LocateResponse)(nil),       // 24: sharelock.v1.LocateResponse
-	(*LeaveRequest)(nil),         // 25: sharelock.v1.LeaveRequest
-	(*LeaveResponse)(nil),        // 26: sharelock.v1.LeaveResponse
-	nil,                          // 27: sharelock.v1.Hold.MetadataEntry
-	nil,                          // 28: sharelock.v1.Waiter.MetadataEntry
-	nil,                          // 29: sharelock.v1.AcquireRequest.MetadataEntry
-	(*durationpb.Duration)(nil),  // 30: google.protobuf.Duration
+	(*SessionRequest)(nil),       // 18: sharelock.v1.SessionRequest
+	(*SessionCall)(nil),          // 19: sharelock.v1.SessionCall
+	(*SessionCancel)(nil),        // 20: sharelock.v1.SessionCancel
+	(*SessionResponse)(nil),      // 21: sharelock.v1.SessionResponse
+	(*SessionAnswer)(nil),        // 22: sharelock.v1.SessionAnswer
+	(*LockHeldDetail)(nil),       // 23: sharelock.v1.LockHeldDetail
+	(*GetMeshRequest)(nil),       // 24: sharelock.v1.GetMeshRequest
+	(*GetMeshResponse)(nil),      // 25: sharelock.v1.GetMeshResponse
+	(*Lease)(nil),                // 26: sharelock.v1.Lease
+	(*Member)(nil),               // 27: sharelock.v1.Member
+	(*LocateRequest)(nil),        // 28: sharelock.v1.LocateRequest
+	(*LocateResponse)(nil),       // 29: sharelock.v1.LocateResponse
+	(*GetRingRequest)(nil),       // 30: sharelock.v1.GetRingRequest
+	(*GetRingResponse)(nil),      // 31: sharelock.v1.GetRingResponse
+	(*RingMember)(nil),           // 32: sharelock.v1.RingMember
+	(*LeaveRequest)(nil),         // 33: sharelock.v1.LeaveRequest
+	(*LeaveResponse)(nil),        // 34: sharelock.v1.LeaveResponse
+	nil,                          // 35: sharelock.v1.Hold.MetadataEntry
+	nil,                          // 36: sharelock.v1.Waiter.MetadataEntry
+	nil,                          // 37: sharelock.v1.AcquireRequest.MetadataEntry
+	(*durationpb.Duration)(nil),  // 38: google.protobuf.Duration
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	30, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	30, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	30, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	27, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	38, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	38, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	38, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	35, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
 	0,  // 5: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	30, // 6: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	28, // 7: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	38, // 6: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	36, // 7: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
 	1,  // 8: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
 	2,  // 9: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	30, // 10: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	30, // 11: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	30, // 12: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	38, // 10: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	38, // 11: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	38, // 12: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 13: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	29, // 14: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	37, // 14: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
 	1,  // 15: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	30, // 16: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	38, // 16: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
 	1,  // 17: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
 	1,  // 18: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
 	3,  // 19: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
@@ -2027,35 +2567,47 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	1,  // 21: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
 	1,  // 22: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
 	1,  // 23: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
-	1,  // 24: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
-	21, // 25: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
-	22, // 26: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	30, // 27: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	4,  // 28: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	6,  // 29: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	8,  // 30: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	10, // 31: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	12, // 32: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	14, // 33: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	16, // 34: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	19, // 35: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	23, // 36: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	25, // 37: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	5,  // 38: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	7,  // 39: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	9,  // 40: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	11, // 41: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	13, // 42: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	15, // 43: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	17, // 44: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	20, // 45: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	24, // 46: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	26, // 47: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	38, // [38:48] is the sub-list for method output_type
-	28, // [28:38] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	19, // 24: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
+	4,  // 25: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
+	6,  // 26: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
+	8,  // 27: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
+	20, // 28: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
+	22, // 29: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
+	1,  // 30: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
+	1,  // 31: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
+	26, // 32: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
+	27, // 33: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
+	38, // 34: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	32, // 35: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
+	4,  // 36: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	6,  // 37: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	8,  // 38: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	10, // 39: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	12, // 40: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	14, // 41: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	16, // 42: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	18, // 43: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	24, // 44: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	28, // 45: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	30, // 46: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	33, // 47: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	5,  // 48: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	7,  // 49: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	9,  // 50: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	11, // 51: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	13, // 52: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	15, // 53: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	17, // 54: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	21, // 55: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	25, // 56: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	29, // 57: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	31, // 58: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	34, // 59: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	48, // [48:60] is the sub-list for method output_type
+	36, // [36:48] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -2063,13 +2615,19 @@ func file_sharelock_v1_lock_proto_init() {
 	if File_sharelock_v1_lock_proto != nil {
 		return
 	}
+	file_sharelock_v1_lock_proto_msgTypes[18].OneofWrappers = []any{
+		(*SessionCall_Acquire)(nil),
+		(*SessionCall_Renew)(nil),
+		(*SessionCall_Release)(nil),
+		(*SessionCall_Cancel)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -26,6 +26,7 @@ const (
 	LockService_List_FullMethodName         = "/sharelock.v1.LockService/List"
 	LockService_CheckToken_FullMethodName   = "/sharelock.v1.LockService/CheckToken"
 	LockService_ForceRelease_FullMethodName = "/sharelock.v1.LockService/ForceRelease"
+	LockService_Session_FullMethodName      = "/sharelock.v1.LockService/Session"
 )
 
 // LockServiceClient is the client API for LockService service.
@@ -57,6 +58,13 @@ type LockServiceClient interface {
 	CheckToken(ctx context.Context, in *CheckTokenRequest, opts ...grpc.CallOption) (*CheckTokenResponse, error)
 	// ForceRelease takes a hold away from its holder. For administrators.
 	ForceRelease(ctx context.Context, in *ForceReleaseRequest, opts ...grpc.CallOption) (*ForceReleaseResponse, error)
+	// Session carries any number of concurrent calls over one stream: whatever waits
+	// at either end goes out as one message. Its calls mean what the unary ones mean.
+	// When the stream ends, calls that were not answered end as unary calls whose
+	// caller has gone: an acquire with a request id keeps its place for a while, so
+	// that the same request in another session, at any node, finds it again. Holds
+	// stay until they are released or their TTL is over.
+	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error)
 }
 
 type lockServiceClient struct {
@@ -137,6 +145,19 @@ func (c *lockServiceClient) ForceRelease(ctx context.Context, in *ForceReleaseRe
 	return out, nil
 }
 
+func (c *lockServiceClient) Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LockService_ServiceDesc.Streams[0], LockService_Session_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SessionRequest, SessionResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LockService_SessionClient = grpc.BidiStreamingClient[SessionRequest, SessionResponse]
+
 // LockServiceServer is the server API for LockService service.
 // All implementations must embed UnimplementedLockServiceServer
 // for forward compatibility.
@@ -166,6 +187,13 @@ type LockServiceServer interface {
 	CheckToken(context.Context, *CheckTokenRequest) (*CheckTokenResponse, error)
 	// ForceRelease takes a hold away from its holder. For administrators.
 	ForceRelease(context.Context, *ForceReleaseRequest) (*ForceReleaseResponse, error)
+	// Session carries any number of concurrent calls over one stream: whatever waits
+	// at either end goes out as one message. Its calls mean what the unary ones mean.
+	// When the stream ends, calls that were not answered end as unary calls whose
+	// caller has gone: an acquire with a request id keeps its place for a while, so
+	// that the same request in another session, at any node, finds it again. Holds
+	// stay until they are released or their TTL is over.
+	Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error
 	mustEmbedUnimplementedLockServiceServer()
 }
 
@@ -196,6 +224,9 @@ func (UnimplementedLockServiceServer) CheckToken(context.Context, *CheckTokenReq
 }
 func (UnimplementedLockServiceServer) ForceRelease(context.Context, *ForceReleaseRequest) (*ForceReleaseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ForceRelease not implemented")
+}
+func (UnimplementedLockServiceServer) Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error {
+	return status.Error(codes.Unimplemented, "method Session not implemented")
 }
 func (UnimplementedLockServiceServer) mustEmbedUnimplementedLockServiceServer() {}
 func (UnimplementedLockServiceServer) testEmbeddedByValue()                     {}
@@ -344,6 +375,13 @@ func _LockService_ForceRelease_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LockService_Session_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(LockServiceServer).Session(&grpc.GenericServerStream[SessionRequest, SessionResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LockService_SessionServer = grpc.BidiStreamingServer[SessionRequest, SessionResponse]
+
 // LockService_ServiceDesc is the grpc.ServiceDesc for LockService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -380,13 +418,21 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _LockService_ForceRelease_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Session",
+			Handler:       _LockService_Session_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "sharelock/v1/lock.proto",
 }
 
 const (
 	MeshService_GetMesh_FullMethodName = "/sharelock.v1.MeshService/GetMesh"
 	MeshService_Locate_FullMethodName  = "/sharelock.v1.MeshService/Locate"
+	MeshService_GetRing_FullMethodName = "/sharelock.v1.MeshService/GetRing"
 	MeshService_Leave_FullMethodName   = "/sharelock.v1.MeshService/Leave"
 )
 
@@ -400,6 +446,9 @@ type MeshServiceClient interface {
 	GetMesh(ctx context.Context, in *GetMeshRequest, opts ...grpc.CallOption) (*GetMeshResponse, error)
 	// Locate says where a key lives.
 	Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (*LocateResponse, error)
+	// GetRing says which node owns which keys, so that a client can turn to the owner
+	// itself. A key that is asked for elsewhere is led to its owner all the same.
+	GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*GetRingResponse, error)
 	// Leave makes this node leave in good order: it hands over what it owns. It
 	// answers when the node has left. For administrators.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
@@ -433,6 +482,16 @@ func (c *meshServiceClient) Locate(ctx context.Context, in *LocateRequest, opts 
 	return out, nil
 }
 
+func (c *meshServiceClient) GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*GetRingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetRingResponse)
+	err := c.cc.Invoke(ctx, MeshService_GetRing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *meshServiceClient) Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(LeaveResponse)
@@ -453,6 +512,9 @@ type MeshServiceServer interface {
 	GetMesh(context.Context, *GetMeshRequest) (*GetMeshResponse, error)
 	// Locate says where a key lives.
 	Locate(context.Context, *LocateRequest) (*LocateResponse, error)
+	// GetRing says which node owns which keys, so that a client can turn to the owner
+	// itself. A key that is asked for elsewhere is led to its owner all the same.
+	GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error)
 	// Leave makes this node leave in good order: it hands over what it owns. It
 	// answers when the node has left. For administrators.
 	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
@@ -471,6 +533,9 @@ func (UnimplementedMeshServiceServer) GetMesh(context.Context, *GetMeshRequest) 
 }
 func (UnimplementedMeshServiceServer) Locate(context.Context, *LocateRequest) (*LocateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Locate not implemented")
+}
+func (UnimplementedMeshServiceServer) GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetRing not implemented")
 }
 func (UnimplementedMeshServiceServer) Leave(context.Context, *LeaveRequest) (*LeaveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Leave not implemented")
@@ -532,6 +597,24 @@ func _MeshService_Locate_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MeshService_GetRing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetRingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeshServiceServer).GetRing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeshService_GetRing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeshServiceServer).GetRing(ctx, req.(*GetRingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _MeshService_Leave_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(LeaveRequest)
 	if err := dec(in); err != nil {
@@ -564,6 +647,10 @@ var MeshService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Locate",
 			Handler:    _MeshService_Locate_Handler,
+		},
+		{
+			MethodName: "GetRing",
+			Handler:    _MeshService_GetRing_Handler,
 		},
 		{
 			MethodName: "Leave",

@@ -1,0 +1,238 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// What one session may have under way.
+const (
+	// maxPending bounds the calls that are not answered yet: more are refused.
+	maxPending = 32 << 10
+	// maxUnsent bounds the bytes of answers that wait for a client that does not read
+	// them. Beyond it no further calls are read.
+	maxUnsent = 1 << 20
+	// maxFrame is the most room that is kept ready for answers.
+	maxFrame = 256 << 10
+)
+
+// errBusy refuses a call of a session that has too many under way.
+var errBusy = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the session has as many calls under way as it may"}
+
+// errDraining sends the caller to another node.
+var errDraining = &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node is stopping"}
+
+// session is one stream of LockService.Session. Two goroutines serve it: one reads
+// calls and starts them, one writes the answers, all that wait as one message.
+type session struct {
+	stream grpc.ServerStream
+	calls  Session
+	// drain is closed when the server wants its streams to end.
+	drain <-chan struct{}
+	// wake tells the writer of answers, room the reader of room for more.
+	wake, room chan struct{}
+
+	mu sync.Mutex
+	// out are answers in wire format that were not sent yet; guarded by mu.
+	out []byte
+	// pending counts the calls that were not answered; guarded by mu.
+	pending int
+}
+
+var _ Sink = (*session)(nil)
+
+// Session implements LockService.Session.
+func (s *locks) Session(stream grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
+	ss := &session{stream: stream, drain: s.drain, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	ss.calls = s.node.Open(ss)
+	read := make(chan error, 1)
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	// The reader ends with the stream, which ends when this handler returns; the
+	// server waits for the handler alone, so nothing of the node is used by the
+	// reader after Close.
+	go func() { read <- ss.read(ctx) }()
+	err := ss.write(ctx, read)
+	ss.calls.Close()
+	return err
+}
+
+// Answer implements Sink.
+func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
+	r := pb.Reply{ID: id, Hold: h}
+	if err != nil {
+		r.Status = statusBytes(err)
+	}
+	s.mu.Lock()
+	s.out = pb.AppendReply(s.out, &r)
+	s.pending--
+	s.mu.Unlock()
+	notify(s.wake)
+}
+
+func statusBytes(err error) []byte {
+	b, merr := proto.Marshal(pb.ToStatus(err).Proto())
+	if merr != nil {
+		b, _ = proto.Marshal(status.New(codes.Internal, "the error has no wire format").Proto()) //nolint:errcheck // of two scalars
+	}
+	return b
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// read takes calls off the stream until it ends.
+func (s *session) read(ctx context.Context) error {
+	var (
+		frame pb.Frame
+		calls = pb.CallReader{}
+		call  pb.Call
+		who   = clientIDFromMetadata(ctx)
+	)
+	for {
+		if err := s.awaitRoom(ctx); err != nil {
+			return err
+		}
+		if err := s.stream.RecvMsg(&frame); err != nil {
+			return err
+		}
+		calls.Reset(frame.Data)
+		for {
+			more, err := calls.Next(&call)
+			if err != nil {
+				return status.Error(codes.InvalidArgument, err.Error())
+			}
+			if !more {
+				break
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if call.Acquire.ClientID == "" {
+				call.Acquire.ClientID = who
+			}
+			s.take(&call)
+		}
+		if calls.Ping {
+			s.pong()
+		}
+	}
+}
+
+// pong answers a ping, unless answers that wait do.
+func (s *session) pong() {
+	s.mu.Lock()
+	if len(s.out) == 0 {
+		s.out = pb.AppendPing(s.out)
+	}
+	s.mu.Unlock()
+	notify(s.wake)
+}
+
+// take starts a call, or refuses it.
+func (s *session) take(c *pb.Call) {
+	if c.Kind == pb.CallCancel {
+		s.calls.Cancel(c.ID)
+		return
+	}
+	s.mu.Lock()
+	s.pending++
+	busy := s.pending > maxPending
+	s.mu.Unlock()
+	select {
+	case <-s.drain:
+		s.Answer(c.ID, sharelock.Hold{}, errDraining)
+		return
+	default:
+	}
+	if busy {
+		s.Answer(c.ID, sharelock.Hold{}, errBusy)
+		return
+	}
+	s.calls.Start(c)
+}
+
+// awaitRoom waits while the client does not read its answers.
+func (s *session) awaitRoom(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		full := len(s.out) > maxUnsent
+		s.mu.Unlock()
+		if !full {
+			return nil
+		}
+		select {
+		case <-s.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// write sends answers until the stream ends, or the server drains and nothing is
+// under way.
+func (s *session) write(ctx context.Context, read <-chan error) error {
+	drain := s.drain
+	var idle <-chan time.Time
+	for {
+		select {
+		case <-s.wake:
+		case err := <-read:
+			if errors.Is(err, io.EOF) {
+				return nil // the client closed; what is under way is cancelled
+			}
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-drain:
+			drain = nil
+			t := time.NewTicker(drainLook)
+			defer t.Stop()
+			idle = t.C
+		case <-idle:
+		}
+		for {
+			data, quiet := s.takeOut()
+			if data == nil {
+				if quiet && drain == nil && s.drain != nil {
+					return status.Error(codes.Unavailable, "the node is leaving")
+				}
+				break
+			}
+			if err := s.stream.SendMsg(&pb.Frame{Data: data}); err != nil {
+				return err
+			}
+			notify(s.room)
+		}
+	}
+}
+
+// drainLook is how often a session looks whether its last call was answered.
+const drainLook = 20 * time.Millisecond
+
+// takeOut takes everything that waits to be sent; quiet: nothing does, and no call
+// is under way.
+func (s *session) takeOut() (data []byte, quiet bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.out) == 0 {
+		return nil, s.pending == 0
+	}
+	data = s.out
+	s.out = make([]byte, 0, min(max(len(data), 512), maxFrame))
+	return data, false
+}

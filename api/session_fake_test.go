@@ -1,0 +1,84 @@
+package api
+
+import (
+	"context"
+	"sync"
+
+	"github.com/sgkandale/sharelock"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// fakeSession runs every call in a goroutine of its own.
+type fakeSession struct {
+	node *fakeNode
+	to   Sink
+	work sync.WaitGroup
+
+	mu      sync.Mutex
+	cancels map[uint64]context.CancelFunc // guarded by mu
+	closed  bool                          // guarded by mu
+}
+
+func (n *fakeNode) Open(to Sink) Session {
+	return &fakeSession{node: n, to: to, cancels: map[uint64]context.CancelFunc{}}
+}
+
+func (s *fakeSession) Start(c *pb.Call) {
+	call := *c
+	ctx, cancel := context.WithCancel(context.Background())
+	s.mu.Lock()
+	s.cancels[call.ID] = cancel
+	s.mu.Unlock()
+	s.work.Go(func() {
+		defer cancel()
+		h, err := s.do(ctx, &call)
+		s.mu.Lock()
+		closed := s.closed
+		delete(s.cancels, call.ID)
+		s.mu.Unlock()
+		if !closed {
+			s.to.Answer(call.ID, h, err)
+		}
+	})
+}
+
+func (s *fakeSession) do(ctx context.Context, c *pb.Call) (sharelock.Hold, error) {
+	switch {
+	case c.Err != nil:
+		return sharelock.Hold{}, c.Err
+	case c.Kind == pb.CallAcquire:
+		return s.node.Acquire(ctx, c.Acquire)
+	case c.Kind == pb.CallRenew:
+		return s.node.Renew(ctx, c.Acquire.Key, c.Token, c.Acquire.TTL)
+	default:
+		return s.node.Release(ctx, c.Acquire.Key, c.Token, c.SentOnce)
+	}
+}
+
+func (s *fakeSession) Cancel(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cancel := s.cancels[id]; cancel != nil {
+		cancel()
+	}
+}
+
+func (s *fakeSession) Close() {
+	s.mu.Lock()
+	s.closed = true
+	for _, cancel := range s.cancels {
+		cancel()
+	}
+	s.mu.Unlock()
+	s.work.Wait()
+}
+
+func (n *fakeNode) Placement() (Placement, error) {
+	if n.ready != nil {
+		return Placement{}, n.ready
+	}
+	return Placement{
+		Epoch: 59712345, Owners: []uint32{0, 1, 1, 0},
+		Members: []Member{{Name: "a", GRPC: "10.0.0.1:50052"}, {Name: "b", GRPC: "10.0.0.2:50052"}},
+	}, nil
+}

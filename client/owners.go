@@ -1,0 +1,174 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+const (
+	// learnEvery is the shortest time between two questions who owns what.
+	learnEvery = 100 * time.Millisecond
+	// learnTime bounds one.
+	learnTime = 2 * time.Second
+	// shunTime is how long calls go to other nodes when the owner could not serve.
+	shunTime = time.Second
+)
+
+// owners knows which node owns which key, so that the common call goes there
+// without being led. It is a hint and no more: every node takes every call, and the
+// owner decides by itself whether it is one. What it knows is learned from the mesh
+// in the background, when something showed that it is out of date.
+type owners struct {
+	c     *Client
+	table atomic.Pointer[table]
+
+	mu sync.Mutex
+	// learning: somebody is asking; next is when it may be asked again. Guarded by mu.
+	learning bool
+	next     time.Duration
+	// found are nodes that are not among the addresses given, by address. They stay
+	// until the client is closed: their connections idle when nobody uses them.
+	// Guarded by mu.
+	found map[string]*node
+}
+
+// table is who owns what in one epoch. It is not changed once it is made.
+type table struct {
+	epoch uint32
+	// nodes by partition.
+	nodes []*node
+}
+
+// of is the node that owns a key, nil if that is not known.
+func (o *owners) of(key string) *node {
+	if key == "" || o.c.opts.OnlyAddrs {
+		return nil
+	}
+	t := o.table.Load()
+	if t == nil {
+		o.learn()
+		return nil
+	}
+	n := t.nodes[xxhash.Sum64String(key)%uint64(len(t.nodes))]
+	if shy := n.shunned.Load(); shy != 0 && o.c.now() < time.Duration(shy) {
+		return nil
+	}
+	return n
+}
+
+// doubt notes that a node could not serve: for a while the other nodes are asked
+// for its keys.
+func (o *owners) doubt(n *node) {
+	n.shunned.Store(int64(o.c.now() + shunTime))
+	o.learn()
+}
+
+// saw is told of the epoch of every grant: a newer one means that keys have moved.
+func (o *owners) saw(epoch uint32) {
+	if t := o.table.Load(); t != nil && epoch > t.epoch {
+		o.learn()
+	}
+}
+
+// learn asks in the background, unless somebody does, or did so just now.
+func (o *owners) learn() {
+	now := o.c.now()
+	o.mu.Lock()
+	busy := o.learning || now < o.next
+	if !busy {
+		o.learning, o.next = true, now+learnEvery
+	}
+	o.mu.Unlock()
+	if busy {
+		return
+	}
+	if !o.c.goWork(func() {
+		err := o.ask()
+		if err != nil && o.c.life.Err() == nil {
+			o.c.opts.Logger.Debug("who owns what is not known", "err", err)
+		}
+		o.mu.Lock()
+		o.learning = false
+		o.mu.Unlock()
+	}) {
+		o.mu.Lock()
+		o.learning = false
+		o.mu.Unlock()
+	}
+}
+
+func (o *owners) ask() error {
+	ctx, cancel := context.WithTimeout(o.c.life, learnTime)
+	defer cancel()
+	i := o.c.current.Load()
+	ring, err := o.c.nodes[i].mesh.GetRing(ctx, &sharelockv1.GetRingRequest{})
+	if err != nil {
+		return err
+	}
+	if len(ring.GetOwners()) == 0 {
+		return errors.New("the ring has no partitions")
+	}
+	if t := o.table.Load(); t != nil && ring.GetEpoch() < t.epoch {
+		return nil
+	}
+	nodes := make([]*node, 0, len(ring.GetMembers()))
+	for _, m := range ring.GetMembers() {
+		n, err := o.node(m.GetGrpc())
+		if err != nil {
+			return err
+		}
+		nodes = append(nodes, n)
+	}
+	t := &table{epoch: ring.GetEpoch(), nodes: make([]*node, len(ring.GetOwners()))}
+	for p, at := range ring.GetOwners() {
+		if int(at) >= len(nodes) {
+			return errors.New("the ring names an owner that is no member")
+		}
+		t.nodes[p] = nodes[at]
+	}
+	o.table.Store(t)
+	return nil
+}
+
+// node is the node at an address.
+func (o *owners) node(addr string) (*node, error) {
+	for _, n := range o.c.nodes {
+		if n.addr == addr {
+			return n, nil
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if n := o.found[addr]; n != nil {
+		return n, nil
+	}
+	n, err := o.c.newNode(addr)
+	if err != nil {
+		return nil, err
+	}
+	if o.found == nil {
+		o.found = map[string]*node{}
+	}
+	o.found[addr] = n
+	return n, nil
+}
+
+// close closes the connections to nodes that were found.
+func (o *owners) close() error {
+	o.mu.Lock()
+	found := o.found
+	o.found = nil
+	o.mu.Unlock()
+	var errs []error
+	for _, n := range found {
+		errs = append(errs, n.close())
+	}
+	return errors.Join(errs...)
+}

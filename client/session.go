@@ -1,0 +1,326 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+const (
+	// quiet is how long a session may say nothing while calls are under way before it
+	// is asked whether it is there; dead, how long before it is taken for broken.
+	// gRPC's own pings take much longer.
+	quiet = time.Second
+	dead  = 3 * time.Second
+)
+
+// session is the calls to one node over one stream: whatever waits goes out as one
+// message (A4), and nothing waits to be sent. A stream that breaks fails all its
+// calls as if the node could not be reached, and the next call opens another.
+type session struct {
+	n   *node
+	now func() time.Duration
+	// idle are exchanges to be used again.
+	idle sync.Pool
+	// unary: the node knows no sessions.
+	unary atomic.Bool
+
+	mu sync.Mutex
+	// cur is the stream that takes calls; nil when there is none. Guarded by mu.
+	cur *stream
+	// closed: no stream is opened any more. Guarded by mu.
+	closed bool
+	// work counts the goroutines of the streams.
+	work sync.WaitGroup
+	// life ends when the client lets go of its connections.
+	life context.Context //nolint:containedctx // the lifetime of the streams
+	end  context.CancelFunc
+}
+
+// stream is one stream of a session.
+type stream struct {
+	s    *session
+	wake chan struct{}
+	// ctx ends with the stream.
+	ctx context.Context //nolint:containedctx // the lifetime of the stream
+	end context.CancelFunc
+
+	mu sync.Mutex
+	// out are calls in wire format that were not sent yet; guarded by mu.
+	out []byte
+	// calls are those under way, by id; guarded by mu.
+	calls map[uint64]*exchange
+	last  uint64 // the newest id; guarded by mu
+	// heard is when the node was last known to be there: it said something, or
+	// nothing was asked of it before. Guarded by mu.
+	heard time.Duration
+	// err is why the stream is broken; guarded by mu.
+	err error
+}
+
+// exchange is one call under way. Its reply comes once.
+type exchange struct {
+	done chan struct{} // one token when hold and err are set
+	hold sharelock.Hold
+	err  error
+}
+
+func newSession(n *node, now func() time.Duration) *session {
+	s := &session{n: n, now: now}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// do makes one call and waits for its answer. Errors are statuses of gRPC, as the
+// unary call's.
+func (s *session) do(ctx context.Context, c *sharelockv1.Call) (sharelock.Hold, error) {
+	if s.unary.Load() {
+		return s.n.unary(ctx, c)
+	}
+	st, err := s.open()
+	if err != nil {
+		return sharelock.Hold{}, err
+	}
+	h, err := st.do(ctx, c)
+	if err != nil && s.unary.Load() && status.Code(err) == codes.Unimplemented {
+		return s.n.unary(ctx, c)
+	}
+	return h, err
+}
+
+// open gives the stream that takes calls.
+func (s *session) open() (*stream, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, status.Error(codes.Canceled, ErrClosed.Error())
+	}
+	if s.cur == nil {
+		st := &stream{s: s, wake: make(chan struct{}, 1), calls: map[uint64]*exchange{}, heard: s.now()}
+		st.ctx, st.end = context.WithCancel(s.life)
+		s.cur = st
+		s.work.Go(st.run)
+	}
+	return s.cur, nil
+}
+
+// drop makes the next call open another stream.
+func (s *session) drop(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur == st {
+		s.cur = nil
+	}
+}
+
+// close ends the streams and waits for them.
+func (s *session) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.end()
+	s.work.Wait()
+}
+
+func (st *stream) do(ctx context.Context, c *sharelockv1.Call) (sharelock.Hold, error) {
+	x, ok := st.s.idle.Get().(*exchange)
+	if !ok {
+		x = &exchange{done: make(chan struct{}, 1)}
+	}
+	st.mu.Lock()
+	if st.err != nil {
+		err := st.err
+		st.mu.Unlock()
+		return sharelock.Hold{}, err
+	}
+	st.last++
+	c.ID = st.last
+	if len(st.calls) == 0 {
+		st.heard = st.s.now()
+	}
+	st.calls[c.ID] = x
+	st.out = sharelockv1.AppendCall(st.out, c)
+	st.mu.Unlock()
+	st.nudge()
+	select {
+	case <-x.done:
+		h, err := x.hold, x.err
+		*x = exchange{done: x.done}
+		st.s.idle.Put(x)
+		return h, err
+	case <-ctx.Done():
+	}
+	// The exchange is left to whoever may be answering it just now.
+	st.mu.Lock()
+	_, waiting := st.calls[c.ID]
+	if waiting {
+		delete(st.calls, c.ID)
+		st.out = sharelockv1.AppendCall(st.out, &sharelockv1.Call{ID: c.ID, Kind: sharelockv1.CallCancel})
+	}
+	st.mu.Unlock()
+	if !waiting {
+		<-x.done // it was answered in this very moment
+		return x.hold, x.err
+	}
+	st.nudge()
+	return sharelock.Hold{}, status.FromContextError(ctx.Err()).Err()
+}
+
+func (st *stream) nudge() {
+	select {
+	case st.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run opens the stream and sends calls until it breaks.
+func (st *stream) run() {
+	defer st.end()
+	rpc, err := st.s.n.locks.Session(st.ctx, grpc.ForceCodecV2(sharelockv1.RawCodec{}))
+	if err != nil {
+		st.fail(err)
+		return
+	}
+	st.s.work.Go(func() { st.read(rpc) })
+	look := time.NewTicker(quiet / 2)
+	defer look.Stop()
+	for {
+		select {
+		case <-st.wake:
+		case <-look.C:
+			if err := st.look(); err != nil {
+				st.fail(err)
+				return
+			}
+		case <-st.ctx.Done():
+			st.fail(status.FromContextError(st.ctx.Err()).Err())
+			return
+		}
+		for data := st.take(); data != nil; data = st.take() {
+			if rpc.SendMsg(&sharelockv1.Frame{Data: data}) != nil {
+				return // the reader hears why
+			}
+		}
+	}
+}
+
+// take is everything that waits to be sent.
+func (st *stream) take() []byte {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(st.out) == 0 {
+		return nil
+	}
+	data := st.out
+	st.out = make([]byte, 0, min(max(len(data), 256), 1<<18))
+	return data
+}
+
+// look asks the node whether it is there when it has said nothing for a while, and
+// gives it up after a longer one.
+func (st *stream) look() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	silent := st.s.now() - st.heard
+	switch {
+	case len(st.calls) == 0 || silent < quiet:
+	case silent >= dead:
+		return status.Error(codes.Unavailable, "the node has not answered for "+dead.String())
+	default:
+		st.out = sharelockv1.AppendPing(st.out)
+	}
+	return nil
+}
+
+// read delivers answers until the stream breaks.
+func (st *stream) read(rpc grpc.BidiStreamingClient[sharelockv1.SessionRequest, sharelockv1.SessionResponse]) {
+	defer st.end()
+	var (
+		frame  sharelockv1.Frame
+		reader sharelockv1.ReplyReader
+		reply  sharelockv1.Reply
+		ready  []*exchange
+	)
+	for {
+		if err := rpc.RecvMsg(&frame); err != nil {
+			st.fail(err)
+			return
+		}
+		reader.Reset(frame.Data)
+		st.mu.Lock()
+		st.heard = st.s.now()
+		for {
+			more, err := reader.Next(&reply)
+			if err != nil {
+				st.mu.Unlock()
+				st.fail(status.Error(codes.Unavailable, err.Error()))
+				return
+			}
+			if !more {
+				break
+			}
+			x := st.calls[reply.ID]
+			if x == nil {
+				continue // it was given up
+			}
+			delete(st.calls, reply.ID)
+			if x.hold = reply.Hold; reply.Status != nil {
+				x.err = statusError(reply.Status)
+			}
+			ready = append(ready, x)
+		}
+		st.mu.Unlock()
+		for i, x := range ready {
+			x.done <- struct{}{}
+			ready[i] = nil
+		}
+		ready = ready[:0]
+	}
+}
+
+// statusError is the error of a status in wire format.
+func statusError(b []byte) error {
+	var p spb.Status
+	if err := proto.Unmarshal(b, &p); err != nil {
+		return status.Error(codes.Internal, "malformed status")
+	}
+	if err := status.ErrorProto(&p); err != nil {
+		return err
+	}
+	return status.Error(codes.Internal, "a failure without a code")
+}
+
+// fail ends the stream: all its calls fail. Whatever the reason, it says nothing of
+// them, so they may be tried again.
+func (st *stream) fail(err error) {
+	st.s.drop(st)
+	if code := status.Code(err); code == codes.Unimplemented {
+		st.s.unary.Store(true)
+	} else if code != codes.Unavailable {
+		err = status.Errorf(codes.Unavailable, "the session ended: %v", err)
+	}
+	st.mu.Lock()
+	if st.err != nil {
+		st.mu.Unlock()
+		return
+	}
+	st.err = err
+	calls := st.calls
+	st.calls = map[uint64]*exchange{}
+	st.mu.Unlock()
+	st.end()
+	for _, x := range calls {
+		x.err = err
+		x.done <- struct{}{}
+	}
+}

@@ -1,0 +1,252 @@
+package mesh
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/owner"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// session is the calls of one client stream. A call has no goroutine while all it
+// waits for is the first answer of its owner, which is all that most calls ever do:
+// that answer goes straight to the sink. A call that turns out to need more (it
+// stands in line, the owner moved, it was cancelled, nothing came for a while) is
+// driven by a goroutine from then on, like a unary call.
+type session struct {
+	node *Node
+	to   api.Sink
+	ctx  context.Context //nolint:containedctx // the lifetime of the session
+	end  context.CancelFunc
+
+	mu     sync.Mutex
+	calls  map[uint64]*started // not answered yet; guarded by mu
+	closed bool                // guarded by mu
+}
+
+var _ api.Session = (*session)(nil)
+
+// started is a call of a session.
+type started struct {
+	acquire
+	call    call
+	session *session
+	id      uint64
+	// cancel ends the goroutine that drives the call; nil while none does. cancelled:
+	// it was asked for. Guarded by session.mu.
+	cancel    context.CancelFunc
+	cancelled bool
+}
+
+// Open implements api.Locker.
+func (n *Node) Open(to api.Sink) api.Session {
+	s := &session{node: n, to: to, calls: map[uint64]*started{}}
+	s.ctx, s.end = context.WithCancel(n.ctx)
+	n.sessions.add(s)
+	return s
+}
+
+// Start implements api.Session.
+func (s *session) Start(c *sharelockv1.Call) {
+	req, err := s.node.request(c)
+	if err != nil {
+		s.to.Answer(c.ID, sharelock.Hold{}, err)
+		return
+	}
+	t := &started{session: s, id: c.ID}
+	t.call.begin(s.node, req)
+	t.call.early = t
+	t.acquire = acquire{call: &t.call, wait: req.Wait}
+	s.mu.Lock()
+	_, used := s.calls[c.ID]
+	if !used && !s.closed {
+		s.calls[c.ID] = t
+	}
+	closed := s.closed
+	s.mu.Unlock()
+	switch {
+	case closed:
+		return
+	case used:
+		s.to.Answer(c.ID, sharelock.Hold{}, sharelock.Invalid("id", "is that of a call that is under way"))
+		return
+	}
+	if err := t.call.aim(false); err != nil {
+		t.finish(sharelock.Hold{}, err)
+		return
+	}
+	t.call.send(t.call.req)
+}
+
+// request makes the owner's request of a call.
+func (n *Node) request(c *sharelockv1.Call) (owner.Request, error) {
+	if c.Err != nil {
+		return owner.Request{}, c.Err
+	}
+	switch c.Kind {
+	case sharelockv1.CallAcquire:
+		return n.acquireRequest(c.Acquire)
+	case sharelockv1.CallRenew:
+		return n.renewRequest(c.Acquire.Key, c.Token, c.Acquire.TTL)
+	default:
+		return releaseRequest(c.Acquire.Key, c.Token, c.SentOnce)
+	}
+}
+
+// Cancel implements api.Session.
+func (s *session) Cancel(id uint64) {
+	s.mu.Lock()
+	t := s.calls[id]
+	if t == nil {
+		s.mu.Unlock()
+		return
+	}
+	t.cancelled = true
+	cancel := t.cancel
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+		return
+	}
+	if t.call.takeEarly() {
+		t.drive()
+	}
+}
+
+// Close implements api.Session.
+func (s *session) Close() {
+	s.node.sessions.remove(s)
+	s.mu.Lock()
+	s.closed = true
+	calls := s.calls
+	s.calls = nil
+	s.mu.Unlock()
+	s.end()
+	for _, t := range calls {
+		if t.call.takeEarly() {
+			t.drive()
+		}
+	}
+}
+
+// first is the answer to a call that nobody drives; true if that was all. The shard
+// calls it from its loop.
+func (t *started) first(a owner.Answer) {
+	switch {
+	case a.Outcome == owner.Failed:
+		t.finish(sharelock.Hold{}, a.Err)
+	case t.call.req.Kind == owner.Acquire:
+		if err := t.whole(a); err != nil {
+			t.finish(sharelock.Hold{}, err)
+			return
+		}
+		t.finish(t.hold(a), nil)
+	default:
+		t.finish(t.call.one(a, t.whole(a)))
+	}
+}
+
+// drive has a goroutine do what is left to do for the call, whose first send has
+// been made.
+func (t *started) drive() {
+	s := t.session
+	ctx, cancel := context.WithCancel(s.ctx)
+	s.mu.Lock()
+	t.cancel = cancel
+	if t.cancelled {
+		cancel()
+	}
+	s.mu.Unlock()
+	if !s.node.tasks.Go(func() {
+		defer cancel()
+		if t.call.req.Kind == owner.Acquire {
+			t.finish(t.acquire.finish(ctx))
+		} else {
+			t.finish(t.call.one(t.call.do(ctx)))
+		}
+	}) {
+		cancel() // the node is stopping
+		t.finish(sharelock.Hold{}, errLeaving)
+	}
+}
+
+// finish answers the call.
+func (t *started) finish(h sharelock.Hold, err error) {
+	s := t.session
+	t.call.gone.Store(true)
+	t.call.drop()
+	s.mu.Lock()
+	closed := s.closed
+	delete(s.calls, t.id)
+	s.mu.Unlock()
+	if !closed {
+		s.to.Answer(t.id, h, err)
+	}
+}
+
+// sweep has calls driven that were not answered for as long as patient.
+func (s *session) sweep(now, patient time.Duration) {
+	var slow []*started
+	s.mu.Lock()
+	for _, t := range s.calls {
+		if t.cancel == nil && now-t.call.began >= patient {
+			slow = append(slow, t)
+		}
+	}
+	s.mu.Unlock()
+	for _, t := range slow {
+		if t.call.takeEarly() {
+			t.drive()
+		}
+	}
+}
+
+// sessions are all sessions of a node. The zero value is ready.
+type sessions struct {
+	mu  sync.Mutex
+	all map[*session]struct{} // guarded by mu
+}
+
+func (ss *sessions) add(s *session) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.all == nil {
+		ss.all = map[*session]struct{}{}
+	}
+	ss.all[s] = struct{}{}
+}
+
+func (ss *sessions) remove(s *session) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	delete(ss.all, s)
+}
+
+// sweepEvery is how often calls are looked for that their owner has not answered.
+const sweepEvery = 500 * time.Millisecond
+
+// sweep looks after the calls that no goroutine drives, until ctx ends: their owner
+// may be gone without a word, this node's lease over.
+func (ss *sessions) sweep(ctx context.Context, clock func() time.Duration) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		ss.mu.Lock()
+		all := make([]*session, 0, len(ss.all))
+		for s := range ss.all {
+			all = append(all, s)
+		}
+		ss.mu.Unlock()
+		for _, s := range all {
+			s.sweep(clock(), sweepEvery)
+		}
+	}
+}

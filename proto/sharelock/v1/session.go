@@ -1,0 +1,551 @@
+package sharelockv1
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // the codec that RawCodec stands before
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// A session carries a thousand calls in one message, so its messages are written
+// and read by hand here: the same bytes as the generated code makes, without a
+// message object and its reflection for each call. TestSession* holds the two
+// against each other.
+
+// Frame is one message of a session in its wire format: a [SessionRequest] or a
+// [SessionResponse].
+type Frame struct{ Data []byte }
+
+// RawCodec is gRPC's codec for messages, but for a *[Frame], which goes over the
+// wire as it is.
+type RawCodec struct{}
+
+var _ encoding.CodecV2 = RawCodec{}
+
+// Name implements encoding.CodecV2.
+func (RawCodec) Name() string { return "proto" }
+
+// Marshal implements encoding.CodecV2. The frame's data must not be changed
+// afterwards.
+func (RawCodec) Marshal(v any) (mem.BufferSlice, error) {
+	if f, ok := v.(*Frame); ok {
+		return mem.BufferSlice{mem.SliceBuffer(f.Data)}, nil
+	}
+	return encoding.GetCodecV2("proto").Marshal(v)
+}
+
+// Unmarshal implements encoding.CodecV2. A frame's data is overwritten, its array
+// is used again.
+func (RawCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	f, ok := v.(*Frame)
+	if !ok {
+		return encoding.GetCodecV2("proto").Unmarshal(data, v)
+	}
+	if n := data.Len(); cap(f.Data) < n {
+		f.Data = make([]byte, n)
+	} else {
+		f.Data = f.Data[:n]
+	}
+	data.CopyTo(f.Data)
+	return nil
+}
+
+// CallKind says which call a [Call] is. The numbers are the field numbers in
+// [SessionCall].
+type CallKind uint8
+
+// The calls of a session.
+const (
+	CallAcquire CallKind = 2
+	CallRenew   CallKind = 3
+	CallRelease CallKind = 4
+	CallCancel  CallKind = 5
+)
+
+// Call is one call of a session.
+type Call struct {
+	ID   uint64
+	Kind CallKind
+	// Acquire is what an acquire asks for. Key is set for all calls but a cancel. TTL
+	// 0 is none given; Wait is sharelock.DefaultWait if none was given.
+	Acquire sharelock.AcquireRequest
+	// Token is of a renew and a release; SentOnce of a release.
+	Token    sharelock.Token
+	SentOnce bool
+	// Err is what is wrong with a call that could be read, but not be understood:
+	// the answer to it.
+	Err error
+}
+
+// errFrame is the error for bytes that are no message.
+var errFrame = errors.New("malformed message")
+
+// CallReader reads the calls of a session's messages, one after the other. The zero
+// value reads nothing.
+type CallReader struct {
+	// Ping: the message that was read to its end asks for an answer.
+	Ping bool
+
+	rest []byte
+	// client is the client id of the call before: mostly it is the same again, and
+	// need not be made a string once more.
+	client  string
+	scratch []byte
+}
+
+// Reset begins a new message. Nothing that is read from it refers to data.
+func (r *CallReader) Reset(data []byte) { r.rest, r.Ping = data, false }
+
+// Next reads the next call; false at the end of the message. The error is for bytes
+// that are no message; what is wrong with a single call is in its Err.
+func (r *CallReader) Next(c *Call) (bool, error) {
+	body, err := nextElement(&r.rest, &r.Ping)
+	if body == nil || err != nil {
+		return false, err
+	}
+	*c = Call{Acquire: sharelock.AcquireRequest{Wait: sharelock.DefaultWait}}
+	for len(body) > 0 {
+		num, typ, n := protowire.ConsumeTag(body)
+		if n < 0 {
+			return false, errFrame
+		}
+		body = body[n:]
+		switch {
+		case num == 1 && typ == protowire.VarintType:
+			v, n := protowire.ConsumeVarint(body)
+			if n < 0 {
+				return false, errFrame
+			}
+			c.ID, body = v, body[n:]
+		case typ == protowire.BytesType && num >= 2 && num <= 5:
+			v, n := protowire.ConsumeBytes(body)
+			if n < 0 {
+				return false, errFrame
+			}
+			body = body[n:]
+			c.Kind = CallKind(num)
+			if err := r.call(c, v); err != nil {
+				return false, err
+			}
+		default:
+			if n = protowire.ConsumeFieldValue(num, typ, body); n < 0 {
+				return false, errFrame
+			}
+			body = body[n:]
+		}
+	}
+	if c.Kind == 0 && c.Err == nil {
+		c.Err = sharelock.Invalid("call", "is missing, or not known to this node")
+	}
+	return true, nil
+}
+
+// nextElement is the next entry of field 1, nil at the end. It notes field 2, a
+// ping or pong.
+func nextElement(rest *[]byte, ping *bool) ([]byte, error) {
+	for len(*rest) > 0 {
+		num, typ, n := protowire.ConsumeTag(*rest)
+		if n < 0 {
+			return nil, errFrame
+		}
+		b := (*rest)[n:]
+		if num == 1 && typ == protowire.BytesType {
+			v, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return nil, errFrame
+			}
+			*rest = b[n:]
+			if v == nil {
+				v = []byte{}
+			}
+			return v, nil
+		}
+		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
+			return nil, errFrame
+		}
+		if num == 2 && typ == protowire.VarintType {
+			*ping = b[0] != 0
+		}
+		*rest = b[n:]
+	}
+	return nil, nil
+}
+
+// AppendPing appends a ping to a [SessionRequest], or a pong to a
+// [SessionResponse].
+func AppendPing(b []byte) []byte { return appendUint(b, 2, 1) }
+
+// field is one field of a message of scalars, strings and small messages.
+type field struct {
+	num protowire.Number
+	typ protowire.Type
+	v   uint64
+	b   []byte
+}
+
+// nextField takes the next field off a message; what it cannot hold has type -1.
+func nextField(rest *[]byte) (field, error) {
+	num, typ, n := protowire.ConsumeTag(*rest)
+	if n < 0 {
+		return field{}, errFrame
+	}
+	f := field{num: num, typ: typ}
+	b := (*rest)[n:]
+	switch typ {
+	case protowire.VarintType:
+		f.v, n = protowire.ConsumeVarint(b)
+	case protowire.BytesType:
+		f.b, n = protowire.ConsumeBytes(b)
+	default:
+		f.typ = -1
+		n = protowire.ConsumeFieldValue(num, typ, b)
+	}
+	if n < 0 {
+		return field{}, errFrame
+	}
+	*rest = b[n:]
+	return f, nil
+}
+
+// call reads an AcquireRequest, RenewRequest, ReleaseRequest or SessionCancel.
+func (r *CallReader) call(c *Call, body []byte) error {
+	var key, request []byte
+	for len(body) > 0 {
+		f, err := nextField(&body)
+		if err != nil {
+			return err
+		}
+		isBytes := f.typ == protowire.BytesType
+		switch {
+		case c.Kind == CallCancel:
+		case f.num == 1 && isBytes:
+			key = f.b
+		case c.Kind == CallAcquire:
+			if f.num == 3 && isBytes {
+				request = f.b
+			} else if err := r.acquire(c, f); err != nil {
+				return err
+			}
+		case f.num == 2 && f.typ == protowire.VarintType:
+			c.Token = sharelock.Token(f.v)
+		case f.num == 3 && c.Kind == CallRenew && isBytes:
+			c.Acquire.TTL, err = ttlField(c, f.b)
+			if err != nil {
+				return err
+			}
+		case f.num == 3 && c.Kind == CallRelease && f.typ == protowire.VarintType:
+			c.SentOnce = f.v != 0
+		}
+	}
+	// One string for both: a hold keeps them just as long.
+	r.scratch = append(append(r.scratch[:0], key...), request...)
+	both := string(r.scratch)
+	c.Acquire.Key, c.Acquire.RequestID = both[:len(key)], both[len(key):]
+	if c.Kind == CallRenew || c.Kind == CallRelease {
+		switch {
+		case c.Token == 0:
+			c.fail(sharelock.Invalid("token", "must be given"))
+		case c.Token > math.MaxInt64:
+			c.fail(sharelock.Invalid("token", "does not fit a signed 64-bit integer"))
+		}
+	}
+	return nil
+}
+
+// fail notes the first thing that is wrong with a call.
+func (c *Call) fail(err error) {
+	if c.Err == nil {
+		c.Err = err
+	}
+}
+
+// acquire takes one field of an AcquireRequest.
+func (r *CallReader) acquire(c *Call, f field) error {
+	a := &c.Acquire
+	isBytes := f.typ == protowire.BytesType
+	var err error
+	switch {
+	case f.num == 2 && isBytes:
+		if r.client != string(f.b) { // makes no string
+			r.client = string(f.b)
+		}
+		a.ClientID = r.client
+	case f.num == 4 && isBytes:
+		a.TTL, err = ttlField(c, f.b)
+	case f.num == 5 && isBytes:
+		var ok bool
+		if a.Wait, ok, err = durationField(f.b); err == nil && !ok {
+			c.fail(sharelock.Invalid("wait", "is malformed or out of range"))
+		} else if err == nil && a.Wait < 0 {
+			c.fail(sharelock.Invalid("wait", fmt.Sprintf("%v is negative", a.Wait)))
+		}
+	case f.num == 6 && f.typ == protowire.VarintType:
+		mode, merr := ModeFromProto(Mode(int32(f.v)))
+		if merr != nil {
+			c.fail(merr)
+		}
+		a.Mode = mode
+	case f.num == 7 && f.typ == protowire.VarintType:
+		a.Slots = uint32(f.v)
+	case f.num == 8 && isBytes:
+		err = metadataField(a, f.b)
+	}
+	return err
+}
+
+// ttlField reads a TTL that was given.
+func ttlField(c *Call, b []byte) (time.Duration, error) {
+	ttl, ok, err := durationField(b)
+	switch {
+	case err != nil:
+		return 0, err
+	case !ok:
+		c.fail(sharelock.Invalid("ttl", "is malformed or out of range"))
+	case ttl < sharelock.MinTTL:
+		c.fail(sharelock.Invalid("ttl", fmt.Sprintf("%v is below the least, %v", ttl, sharelock.MinTTL)))
+	}
+	return ttl, nil
+}
+
+// durationField reads a google.protobuf.Duration; ok is false for one that is
+// malformed or that time.Duration cannot hold.
+func durationField(b []byte) (d time.Duration, ok bool, err error) {
+	var seconds, nanos int64
+	for len(b) > 0 {
+		f, err := nextField(&b)
+		if err != nil {
+			return 0, false, err
+		}
+		if f.typ == protowire.VarintType {
+			switch f.num {
+			case 1:
+				seconds = int64(f.v)
+			case 2:
+				nanos = int64(int32(f.v))
+			}
+		}
+	}
+	const most = math.MaxInt64/int64(time.Second) - 1
+	bad := seconds > most || seconds < -most || nanos >= 1e9 || nanos <= -1e9 || seconds > 0 && nanos < 0 || seconds < 0 && nanos > 0
+	return time.Duration(seconds)*time.Second + time.Duration(nanos), !bad, nil
+}
+
+// metadataField reads one entry of the map.
+func metadataField(a *sharelock.AcquireRequest, b []byte) error {
+	var k, v string
+	for len(b) > 0 {
+		f, err := nextField(&b)
+		if err != nil {
+			return err
+		}
+		if f.typ == protowire.BytesType {
+			switch f.num {
+			case 1:
+				k = string(f.b)
+			case 2:
+				v = string(f.b)
+			}
+		}
+	}
+	if a.Metadata == nil {
+		a.Metadata = map[string]string{}
+	}
+	a.Metadata[k] = v
+	return nil
+}
+
+// AppendCall appends a call to a [SessionRequest]. Wait is left out if it is
+// negative, TTL if it is 0.
+func AppendCall(b []byte, c *Call) []byte {
+	b, outer := open(b, 1)
+	b = appendUint(b, 1, c.ID)
+	b, inner := open(b, protowire.Number(c.Kind))
+	a := &c.Acquire
+	switch c.Kind {
+	case CallAcquire:
+		b = appendString(b, 1, a.Key)
+		b = appendString(b, 2, a.ClientID)
+		b = appendString(b, 3, a.RequestID)
+		if a.TTL != 0 {
+			b = appendDuration(b, 4, a.TTL)
+		}
+		if a.Wait >= 0 {
+			b = appendDuration(b, 5, a.Wait)
+		}
+		b = appendUint(b, 6, uint64(a.Mode))
+		b = appendUint(b, 7, uint64(a.Slots))
+		for k, v := range a.Metadata {
+			var m int
+			b, m = open(b, 8)
+			b = appendString(b, 1, k)
+			b = appendString(b, 2, v)
+			b = shut(b, m)
+		}
+	case CallRenew:
+		b = appendString(b, 1, a.Key)
+		b = appendUint(b, 2, uint64(c.Token))
+		if a.TTL != 0 {
+			b = appendDuration(b, 3, a.TTL)
+		}
+	case CallRelease:
+		b = appendString(b, 1, a.Key)
+		b = appendUint(b, 2, uint64(c.Token))
+		if c.SentOnce {
+			b = appendUint(b, 3, 1)
+		}
+	}
+	return shut(shut(b, inner), outer)
+}
+
+// Reply is the answer to one call of a session.
+type Reply struct {
+	ID uint64
+	// Hold has what a [SessionAnswer] says of a hold.
+	Hold sharelock.Hold
+	// Status is a google.rpc.Status in its wire format, if the call failed.
+	Status []byte
+}
+
+// AppendReply appends an answer to a [SessionResponse].
+func AppendReply(b []byte, r *Reply) []byte {
+	b, outer := open(b, 1)
+	b = appendUint(b, 1, r.ID)
+	if r.Status != nil {
+		b = protowire.AppendTag(b, 3, protowire.BytesType)
+		b = protowire.AppendBytes(b, r.Status)
+		return shut(b, outer)
+	}
+	h := &r.Hold
+	b, inner := open(b, 2)
+	b = appendUint(b, 2, uint64(h.Token))
+	b = appendDuration(b, 7, h.TTL)
+	b = appendDuration(b, 8, h.ExpiresIn)
+	if h.SafeFor != 0 {
+		b = appendDuration(b, 9, h.SafeFor)
+	}
+	b = appendString(b, 10, h.Node)
+	return shut(shut(b, inner), outer)
+}
+
+// ReplyReader reads the answers of a session's messages. The zero value reads
+// nothing.
+type ReplyReader struct {
+	rest []byte
+	// node is the node of the answer before; see CallReader.client.
+	node string
+}
+
+// Reset begins a new message. Nothing that is read from it refers to data, but a
+// status.
+func (r *ReplyReader) Reset(data []byte) { r.rest = data }
+
+// Next reads the next answer; false at the end of the message.
+func (r *ReplyReader) Next(a *Reply) (bool, error) {
+	var pong bool
+	body, err := nextElement(&r.rest, &pong)
+	if body == nil || err != nil {
+		return false, err
+	}
+	*a = Reply{}
+	for len(body) > 0 {
+		f, err := nextField(&body)
+		if err != nil {
+			return false, err
+		}
+		switch {
+		case f.num == 1 && f.typ == protowire.VarintType:
+			a.ID = f.v
+		case f.num == 2 && f.typ == protowire.BytesType:
+			if err := r.hold(&a.Hold, f.b); err != nil {
+				return false, err
+			}
+		case f.num == 3 && f.typ == protowire.BytesType:
+			if a.Status = f.b; a.Status == nil {
+				a.Status = []byte{}
+			}
+		}
+	}
+	return true, nil
+}
+
+func (r *ReplyReader) hold(h *sharelock.Hold, body []byte) error {
+	for len(body) > 0 {
+		f, err := nextField(&body)
+		if err != nil {
+			return err
+		}
+		var into *time.Duration
+		switch {
+		case f.num == 2 && f.typ == protowire.VarintType:
+			h.Token = sharelock.Token(f.v)
+		case f.typ != protowire.BytesType:
+		case f.num == 7:
+			into = &h.TTL
+		case f.num == 8:
+			into = &h.ExpiresIn
+		case f.num == 9:
+			into = &h.SafeFor
+		case f.num == 10:
+			if r.node != string(f.b) { // makes no string
+				r.node = string(f.b)
+			}
+			h.Node = r.node
+		}
+		if into != nil {
+			var ok bool
+			if *into, ok, err = durationField(f.b); err != nil || !ok {
+				return errFrame
+			}
+		}
+	}
+	return nil
+}
+
+// open begins a message within a message: its tag, and room for a length of one
+// byte. shut puts the length in, and makes more room if it needs it.
+func open(b []byte, num protowire.Number) (rest []byte, at int) {
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	return append(b, 0), len(b)
+}
+
+func shut(b []byte, at int) []byte {
+	n := len(b) - at - 1
+	if n < 1<<7 {
+		b[at] = byte(n)
+		return b
+	}
+	more := protowire.SizeVarint(uint64(n)) - 1
+	b = append(b, make([]byte, more)...)
+	copy(b[at+1+more:], b[at+1:])
+	protowire.AppendVarint(b[:at], uint64(n))
+	return b
+}
+
+func appendUint(b []byte, num protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	b = protowire.AppendTag(b, num, protowire.VarintType)
+	return protowire.AppendVarint(b, v)
+}
+
+func appendString(b []byte, num protowire.Number, s string) []byte {
+	if s == "" {
+		return b
+	}
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	return protowire.AppendString(b, s)
+}
+
+func appendDuration(b []byte, num protowire.Number, d time.Duration) []byte {
+	b, at := open(b, num)
+	b = appendUint(b, 1, uint64(d/time.Second))
+	b = appendUint(b, 2, uint64(d%time.Second))
+	return shut(b, at)
+}
