@@ -1,0 +1,263 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// talk is a session as any gRPC client has it, with the generated messages.
+type talk struct {
+	t *testing.T
+	grpc.BidiStreamingClient[pb.SessionRequest, pb.SessionResponse]
+	answers []*pb.SessionAnswer // received, but not asked for yet
+}
+
+func openSession(t *testing.T, c *dialed, ctx context.Context) *talk {
+	t.Helper()
+	s, err := c.locks.Session(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &talk{t: t, BidiStreamingClient: s}
+}
+
+func (k *talk) send(calls ...*pb.SessionCall) {
+	k.t.Helper()
+	if err := k.Send(&pb.SessionRequest{Calls: calls}); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// answer is the next answer; its error is that of its status.
+func (k *talk) answer() (*pb.SessionAnswer, error) {
+	k.t.Helper()
+	for len(k.answers) == 0 {
+		m, err := k.Recv()
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		k.answers = m.GetAnswers()
+	}
+	a := k.answers[0]
+	k.answers = k.answers[1:]
+	if a.GetStatus() == nil {
+		return a, nil
+	}
+	var p spb.Status
+	if err := proto.Unmarshal(a.GetStatus(), &p); err != nil {
+		k.t.Fatal(err)
+	}
+	return a, pb.FromError(status.ErrorProto(&p))
+}
+
+func acquireCall(id uint64, key string, wait time.Duration) *pb.SessionCall {
+	return &pb.SessionCall{Id: id, Call: &pb.SessionCall_Acquire{Acquire: &pb.AcquireRequest{
+		Key: key, ClientId: "w1", RequestId: "r", Ttl: durationpb.New(10 * time.Second), Wait: durationpb.New(wait),
+	}}}
+}
+
+func TestSession(t *testing.T) {
+	c := dialFake(t, newFake(), Options{})
+	k := openSession(t, c, t.Context())
+
+	k.send(acquireCall(7, "k", 0))
+	a, err := k.answer()
+	token := uint64(sharelock.MakeToken(59712345, 1))
+	wantProto(t, a, &pb.SessionAnswer{Id: 7, Hold: &pb.Hold{
+		Token: token, Ttl: durationpb.New(10 * time.Second), ExpiresIn: durationpb.New(9998 * time.Millisecond),
+		SafeFor: durationpb.New(10004 * time.Millisecond), Node: "a",
+	}}, err)
+
+	// The errors are the unary ones, each the answer of its call.
+	k.send(acquireCall(8, "k", 0), &pb.SessionCall{Id: 9, Call: &pb.SessionCall_Renew{Renew: &pb.RenewRequest{Key: "k", Token: token + 1}}})
+	got := map[uint64]error{}
+	for range 2 {
+		a, err := k.answer()
+		got[a.GetId()] = err
+	}
+	if held, ok := errors.AsType[*sharelock.Error](got[8]); !ok || !errors.Is(got[8], sharelock.ErrLockHeld) || len(held.Holds) != 1 {
+		t.Errorf("try of a held key: %v", got[8])
+	}
+	if !errors.Is(got[9], sharelock.ErrStaleToken) {
+		t.Errorf("renewal of no grant: %v", got[9])
+	}
+
+	k.send(&pb.SessionCall{Id: 7, Call: &pb.SessionCall_Release{Release: &pb.ReleaseRequest{Key: "k", Token: token, SentOnce: true}}})
+	if a, err := k.answer(); err != nil || a.GetId() != 7 || a.GetHold().GetToken() != token {
+		t.Errorf("release: %v, %v", a, err)
+	}
+	k.send(&pb.SessionCall{Id: 1})
+	if _, err := k.answer(); !errors.Is(err, sharelock.ErrInvalidArgument) {
+		t.Errorf("a call that asks for nothing: %v", err)
+	}
+	if err := k.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("after the client's end: %v", err)
+	}
+}
+
+func TestSessionClientID(t *testing.T) {
+	node := newFake()
+	c := dialFake(t, node, Options{})
+	k := openSession(t, c, metadata.AppendToOutgoingContext(t.Context(), "x-client-id", "from-metadata"))
+	call := acquireCall(1, "k", 0)
+	call.GetAcquire().ClientId = ""
+	k.send(call)
+	if _, err := k.answer(); err != nil {
+		t.Fatal(err)
+	}
+	node.set(func(n *fakeNode) {
+		if n.last.ClientID != "from-metadata" {
+			t.Errorf("client id %q", n.last.ClientID)
+		}
+	})
+}
+
+// A waiter that is cancelled is answered; one whose stream ends is given up.
+func TestSessionCancel(t *testing.T) {
+	node := newFake()
+	c := dialFake(t, node, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	k := openSession(t, c, ctx)
+	k.send(acquireCall(1, "k", 0))
+	if a, err := k.answer(); err != nil || a.GetId() != 1 {
+		t.Fatalf("%v, %v", a, err)
+	}
+	k.send(acquireCall(2, "k", time.Minute))
+	<-node.waits
+	k.send(&pb.SessionCall{Id: 2, Call: &pb.SessionCall_Cancel{Cancel: &pb.SessionCancel{}}})
+	if a, err := k.answer(); a.GetId() != 2 || !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v, %v", a, err)
+	}
+	<-node.ends
+	k.send(acquireCall(3, "k", time.Minute))
+	<-node.waits
+	cancel()
+	if err := <-node.ends; !errors.Is(err, context.Canceled) {
+		t.Errorf("the waiter of a stream that ended: %v", err)
+	}
+}
+
+// A message that cannot be read ends the stream, and nothing else.
+func TestSessionMalformed(t *testing.T) {
+	c := dialFake(t, newFake(), Options{})
+	s, err := c.locks.Session(t.Context(), grpc.ForceCodecV2(pb.RawCodec{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SendMsg(&pb.Frame{Data: []byte{10, 200}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RecvMsg(&pb.Frame{}); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("after a malformed message: %v", err)
+	}
+	k := openSession(t, c, t.Context())
+	k.send(acquireCall(1, "k", 0))
+	if _, err := k.answer(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSessionPong(t *testing.T) {
+	c := dialFake(t, newFake(), Options{})
+	k := openSession(t, c, t.Context())
+	if err := k.Send(&pb.SessionRequest{Ping: true}); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := k.Recv(); err != nil || !m.GetPong() {
+		t.Errorf("%v, %v", m, err)
+	}
+}
+
+// While the server drains, calls under way are finished, new ones go elsewhere, and
+// the stream ends then.
+func TestSessionDrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newFake()
+		c := dialFake(t, node, Options{})
+		k := openSession(t, c, t.Context())
+		k.send(acquireCall(1, "k", 0))
+		a, err := k.answer()
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.send(acquireCall(2, "k", time.Minute))
+		<-node.waits
+		shut := make(chan error, 1)
+		go func() { shut <- c.server.Shutdown(t.Context()) }()
+		synctest.Wait()
+		k.send(acquireCall(3, "other", 0))
+		if a, err := k.answer(); a.GetId() != 3 || !errors.Is(err, sharelock.ErrNotReady) {
+			t.Errorf("a new call: %v, %v", a, err)
+		}
+		if _, err := node.Release(t.Context(), "k", sharelock.Token(a.GetHold().GetToken()), false); err != nil {
+			t.Fatal(err)
+		}
+		if a, err := k.answer(); a.GetId() != 2 || err != nil {
+			t.Errorf("the call under way: %v, %v", a, err)
+		}
+		if _, err := k.Recv(); status.Code(err) != codes.Unavailable {
+			t.Errorf("the stream ended with %v", err)
+		}
+		if err := <-shut; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+}
+
+// A client that sends calls and does not read the answers is not read any more.
+func TestSessionUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newFake()
+		c := dialFake(t, node, Options{})
+		s, err := c.locks.Session(t.Context(), grpc.ForceCodecV2(pb.RawCodec{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sent int
+		stuck := make(chan struct{})
+		go func() {
+			defer close(stuck)
+			// Every answer names the wrong token in a few hundred bytes.
+			var batch []byte
+			for id := range uint64(1000) {
+				batch = pb.AppendCall(batch, &pb.Call{ID: id, Kind: pb.CallRelease, Acquire: sharelock.AcquireRequest{Key: "k"}, Token: 1})
+			}
+			for s.SendMsg(&pb.Frame{Data: batch}) == nil {
+				sent++
+			}
+		}()
+		synctest.Wait() // until nothing moves any more
+		if sent > 500 {
+			t.Errorf("%d messages were taken from a client that does not read", sent)
+		}
+		c.server.Stop()
+		<-stuck
+	})
+}
+
+func TestGetRing(t *testing.T) {
+	node := newFake()
+	c := dialFake(t, node, Options{})
+	got, err := c.mesh.GetRing(t.Context(), &pb.GetRingRequest{})
+	wantProto(t, got, &pb.GetRingResponse{
+		Epoch: 59712345, Partitions: 4, Owners: []uint32{0, 1, 1, 0},
+		Members: []*pb.RingMember{{Name: "a", Grpc: "10.0.0.1:50052"}, {Name: "b", Grpc: "10.0.0.2:50052"}},
+	}, err)
+}
