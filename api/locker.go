@@ -35,10 +35,10 @@ type Locker interface {
 // Session takes the calls of one client stream. Its methods are safe for concurrent
 // use and do not block.
 type Session interface {
-	// Start begins an acquire, renew or release, which means what the method of
-	// [Locker] means; the answer comes to the sink, once. The id must not be one that
-	// is under way.
-	Start(c *sharelockv1.Call)
+	// Start begins acquires, renewals and releases, each of which means what the method
+	// of [Locker] means; each is answered at the sink, once. An id must not be one that
+	// is under way. The calls are not kept.
+	Start(calls []sharelockv1.Call)
 	// Cancel ends the call with this id as if its context were cancelled. It is
 	// still answered; a call that was answered is none.
 	Cancel(id uint64)

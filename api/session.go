@@ -98,10 +98,10 @@ func notify(c chan struct{}) {
 // read takes calls off the stream until it ends.
 func (s *session) read(ctx context.Context) error {
 	var (
-		frame pb.Frame
-		calls = pb.CallReader{}
-		call  pb.Call
-		who   = clientIDFromMetadata(ctx)
+		frame  pb.Frame
+		reader pb.CallReader
+		batch  []pb.Call
+		who    = clientIDFromMetadata(ctx)
 	)
 	for {
 		if err := s.awaitRoom(ctx); err != nil {
@@ -110,27 +110,52 @@ func (s *session) read(ctx context.Context) error {
 		if err := s.stream.RecvMsg(&frame); err != nil {
 			return err
 		}
-		calls.Reset(frame.Data)
-		for {
-			more, err := calls.Next(&call)
-			if err != nil {
+		reader.Reset(frame.Data)
+		for more := true; more; {
+			var err error
+			if batch, more, err = s.next(&reader, batch, who); err != nil {
 				return status.Error(codes.InvalidArgument, err.Error())
-			}
-			if !more {
-				break
 			}
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if call.Acquire.ClientID == "" {
-				call.Acquire.ClientID = who
-			}
-			s.take(&call)
+			s.start(batch)
+			clear(batch)
+			batch = batch[:0]
 		}
-		if calls.Ping {
+		if reader.Ping {
 			s.pong()
 		}
 	}
+}
+
+// maxStart is how many calls are started together, at most.
+const maxStart = 256
+
+// next reads calls to be started together; a cancel is done at once, after the calls
+// before it. more is false at the end of the message.
+func (s *session) next(r *pb.CallReader, batch []pb.Call, who string) (_ []pb.Call, more bool, err error) {
+	for len(batch) < maxStart {
+		batch = append(batch, pb.Call{})
+		c := &batch[len(batch)-1]
+		more, err = r.Next(c)
+		if err != nil || !more {
+			return batch[:len(batch)-1], more, err
+		}
+		if c.Kind == pb.CallCancel {
+			id := c.ID
+			batch = batch[:len(batch)-1]
+			s.start(batch)
+			clear(batch)
+			batch = batch[:0]
+			s.calls.Cancel(id)
+			continue
+		}
+		if c.Acquire.ClientID == "" {
+			c.Acquire.ClientID = who
+		}
+	}
+	return batch, true, nil
 }
 
 // pong answers a ping, unless answers that wait do.
@@ -143,27 +168,31 @@ func (s *session) pong() {
 	notify(s.wake)
 }
 
-// take starts a call, or refuses it.
-func (s *session) take(c *pb.Call) {
-	if c.Kind == pb.CallCancel {
-		s.calls.Cancel(c.ID)
+// start starts calls, or refuses them.
+func (s *session) start(calls []pb.Call) {
+	if len(calls) == 0 {
 		return
 	}
 	s.mu.Lock()
-	s.pending++
+	s.pending += len(calls)
 	busy := s.pending > maxPending
 	s.mu.Unlock()
+	var refuse error
 	select {
 	case <-s.drain:
-		s.Answer(c.ID, sharelock.Hold{}, errDraining)
-		return
+		refuse = errDraining
 	default:
+		if busy {
+			refuse = errBusy
+		}
 	}
-	if busy {
-		s.Answer(c.ID, sharelock.Hold{}, errBusy)
+	if refuse == nil {
+		s.calls.Start(calls)
 		return
 	}
-	s.calls.Start(c)
+	for i := range calls {
+		s.Answer(calls[i].ID, sharelock.Hold{}, refuse)
+	}
 }
 
 // awaitRoom waits while the client does not read its answers.

@@ -23,8 +23,13 @@ func (n *fakeNode) Open(to Sink) Session {
 	return &fakeSession{node: n, to: to, cancels: map[uint64]context.CancelFunc{}}
 }
 
-func (s *fakeSession) Start(c *pb.Call) {
-	call := *c
+func (s *fakeSession) Start(calls []pb.Call) {
+	for _, c := range calls {
+		s.start(c)
+	}
+}
+
+func (s *fakeSession) start(call pb.Call) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.mu.Lock()
 	s.cancels[call.ID] = cancel

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -77,21 +78,21 @@ func (c *Client) acquire(ctx context.Context, r request) (*Lock, error) {
 	if err := check(r.AcquireRequest); err != nil {
 		return nil, err
 	}
-	ctx, done, err := c.begin(ctx)
-	if err != nil {
+	if err := c.enter(); err != nil {
 		return nil, err
 	}
-	defer done()
+	defer c.leave()
 	a := newAcquisition(c, r)
-	err = c.call(ctx, bounds{key: r.Key, until: a.started + max(r.Wait, 0)}, a.send)
+	a.life = c.life
+	err := c.call(ctx, bounds{key: r.Key, until: a.started + max(r.Wait, 0), began: a.started, life: c.life}, a.send)
 	if err == nil && c.life.Err() == nil {
 		return c.keeper.add(a.granted, a.deadline, a.sends == 1 && !a.ownID, r.noRenew), nil
 	}
 	if err == nil {
-		ctx, err = c.life, ErrClosed // the grant came too late to be kept
+		err = ErrClosed // the grant came too late to be kept
 	}
-	if a.sends > 0 && c.now()-a.alive <= silence && (ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
-		// begin counted this call, so Close has not stopped waiting.
+	if a.sends > 0 && c.now()-a.alive <= silence && (ctx.Err() != nil || c.life.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+		// enter counted this call, so Close has not stopped waiting.
 		c.work.Go(a.settle)
 	}
 	return nil, err
@@ -121,6 +122,8 @@ type acquisition struct {
 	// somebody was seen to work on it.
 	sends int
 	alive time.Duration
+	// life ends an attempt besides its context.
+	life context.Context //nolint:containedctx // a lifetime
 
 	granted  sharelock.Hold
 	deadline time.Duration
@@ -131,8 +134,9 @@ func newAcquisition(c *Client, r request) *acquisition {
 		c: c, req: r.AcquireRequest, ownID: r.AcquireRequest.RequestID != "", wait: r.AcquireRequest.Wait, started: c.now(),
 	}
 	a.req.Metadata = maps.Clone(r.Metadata)
+	a.alive = a.started
 	if !a.ownID {
-		a.renewID()
+		a.req.RequestID = c.ids.next()
 	}
 	return a
 }
@@ -144,15 +148,14 @@ func (a *acquisition) renewID() {
 }
 
 // send is one attempt.
-func (a *acquisition) send(ctx context.Context, n *node) error {
-	sent := a.c.now()
+func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) error {
 	if a.wait >= 0 {
 		a.req.Wait = max(a.wait-(sent-a.started), 0)
 	}
 	a.sends++
 	// Q3: this number names the send whose answer comes back, since every send is a
 	// call of its own.
-	hold, err := n.session.do(ctx, &sharelockv1.Call{Kind: sharelockv1.CallAcquire, Acquire: a.req})
+	hold, err := n.session.do(ctx, a.life, &sharelockv1.Call{Kind: sharelockv1.CallAcquire, Acquire: a.req})
 	now := a.c.now()
 	if err != nil {
 		return a.failed(err, sent, now)
@@ -164,6 +167,9 @@ func (a *acquisition) send(ctx context.Context, n *node) error {
 	}
 	a.c.owners.saw(hold.Token.Epoch())
 	a.granted, a.deadline = hold, sent+hold.SafeFor
+	if mutant.On(mutant.LifeFromAnswer) {
+		a.deadline = now + hold.SafeFor
+	}
 	if now >= a.deadline {
 		// The answer outlived the lock. The same request id finds the grant if there
 		// still is one, and renews it.
@@ -204,14 +210,14 @@ func (a *acquisition) failed(err error, sent, now time.Duration) error {
 func (a *acquisition) settle() {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
-	a.wait, a.ownID = 0, true
+	a.wait, a.ownID, a.life = 0, true, ctx
 	if err := a.c.call(ctx, bounds{key: a.req.Key}, a.send); err != nil {
 		if !errors.Is(err, sharelock.ErrLockHeld) && !errors.Is(err, sharelock.ErrRequestOver) {
 			a.c.opts.Logger.Warn("acquire given up without an answer", "key", a.req.Key, "err", err)
 		}
 		return
 	}
-	if _, err := a.c.release(ctx, &releasing{key: a.req.Key, token: a.granted.Token}); err != nil {
+	if _, err := a.c.release(ctx, bounds{}, &releasing{key: a.req.Key, token: a.granted.Token}); err != nil {
 		a.c.opts.Logger.Warn("release of an acquire given up", "key", a.req.Key, "token", a.granted.Token, "err", err)
 	}
 }

@@ -35,6 +35,11 @@ type bounds struct {
 	until time.Duration
 	// hard: until counts even if the patience allows more.
 	hard bool
+	// began is the time now if the caller has just read it; 0 if not.
+	began time.Duration
+	// life ends the call besides its context; nil is none. So that a context need not
+	// be derived for every call.
+	life context.Context //nolint:containedctx // a lifetime
 	// attempt gives the longest time for the next attempt; nil is no limit.
 	attempt func() time.Duration
 }
@@ -55,27 +60,31 @@ func (a again) Unwrap() error { return a.err }
 // every round of all addresses the call backs off. It returns ctx's error when
 // ctx has ended and no answer came.
 //
-// attempt is called with the raw error of gRPC expected in return.
-func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Context, *node) error) error {
+// attempt gets the time at which it is made, and is expected to return the raw
+// error of gRPC.
+func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Context, *node, time.Duration) error) error {
 	var (
 		failures int
 		giveUp   time.Duration
 		delay    = firstBackoff
 	)
 	for {
-		if err := ended(ctx); err != nil {
+		if err := b.ended(ctx); err != nil {
 			return err
 		}
-		i, sent := c.current.Load(), c.now()
+		i, sent := c.current.Load(), b.began
+		if b.began = 0; sent == 0 {
+			sent = c.now()
+		}
 		n, direct := c.owners.of(b.key), true
 		if n == nil {
 			n, direct = c.nodes[i], false
 		}
-		raw, timedOut := c.try(ctx, b, n, attempt)
+		raw, timedOut := c.try(ctx, b, n, sent, attempt)
 		if raw == nil {
 			return nil
 		}
-		if err := ended(ctx); err != nil {
+		if err := b.ended(ctx); err != nil {
 			return err
 		}
 		repeat, away, err := verdict(raw, timedOut)
@@ -105,7 +114,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 			continue
 		}
 		wait := min(max(jitter(delay), retryAfter(err)), max(giveUp-now, 0)+time.Millisecond)
-		if err := pause(ctx, wait); err != nil {
+		if err := b.pause(ctx, wait); err != nil {
 			return err
 		}
 		delay = min(2*delay, mostBackoff)
@@ -113,13 +122,13 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 }
 
 // try makes one attempt and reports whether it ran into its own limit.
-func (c *Client) try(ctx context.Context, b bounds, n *node, attempt func(context.Context, *node) error) (err error, timedOut bool) {
+func (c *Client) try(ctx context.Context, b bounds, n *node, sent time.Duration, attempt func(context.Context, *node, time.Duration) error) (err error, timedOut bool) {
 	if b.attempt == nil {
-		return attempt(ctx, n), false
+		return attempt(ctx, n, sent), false
 	}
 	limited, cancel := context.WithTimeout(ctx, b.attempt())
 	defer cancel()
-	err = attempt(limited, n)
+	err = attempt(limited, n, sent)
 	return err, err != nil && limited.Err() != nil
 }
 
@@ -139,7 +148,10 @@ func verdict(raw error, timedOut bool) (repeat, away bool, err error) {
 		// The owner itself says so: no other node knows better, and the wait is over.
 		return false, false, err
 	default:
-		unavailable := status.Code(raw) == codes.Unavailable
+		// Canceled, though the caller's context goes on: the node ended at once, or
+		// something between it and us did it.
+		code := status.Code(raw)
+		unavailable := code == codes.Unavailable || code == codes.Canceled
 		return unavailable, unavailable, err
 	}
 }
@@ -157,33 +169,68 @@ func ended(ctx context.Context) error {
 	}
 }
 
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) error {
+// ended is why the call must stop, if it must.
+func (b bounds) ended(ctx context.Context) error {
+	if b.life != nil && b.life.Err() != nil {
+		return ErrClosed
+	}
+	return ended(ctx)
+}
+
+// lifetime is the call's other lifetime.
+func (b bounds) lifetime(ctx context.Context) context.Context {
+	if b.life == nil {
+		return ctx
+	}
+	return b.life
+}
+
+// over is closed with it.
+func (b bounds) over() <-chan struct{} {
+	if b.life == nil {
+		return nil
+	}
+	return b.life.Done()
+}
+
+// pause waits for d or the end of the call.
+func (b bounds) pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return ended(ctx)
+	case <-b.over():
 	}
+	return b.ended(ctx)
 }
 
-// begin counts a call of the user's, so that Close waits for it, and gives it a
-// context that also ends with the client. It fails once Close has begun.
-func (c *Client) begin(ctx context.Context) (bound context.Context, done func(), err error) {
+// enter counts a call of the user's, so that Close waits until its leave. It fails
+// once Close has begun.
+func (c *Client) enter() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, nil, ErrClosed
+		return ErrClosed
 	}
 	c.work.Add(1)
+	return nil
+}
+
+func (c *Client) leave() { c.work.Done() }
+
+// begin is enter for a call whose context has to end with the client, too.
+func (c *Client) begin(ctx context.Context) (bound context.Context, done func(), err error) {
+	if err := c.enter(); err != nil {
+		return nil, nil, err
+	}
 	bound, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(c.life, func() { cancel(ErrClosed) })
 	return bound, func() {
 		stop()
 		cancel(nil)
-		c.work.Done()
+		c.leave()
 	}, nil
 }
 
@@ -194,7 +241,7 @@ func (c *Client) do(ctx context.Context, attempt func(context.Context, *node) er
 		return err
 	}
 	defer done()
-	return c.call(ctx, bounds{}, attempt)
+	return c.call(ctx, bounds{}, func(ctx context.Context, n *node, _ time.Duration) error { return attempt(ctx, n) })
 }
 
 // jitter spreads clients that failed together over the second half of d.

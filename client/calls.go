@@ -99,7 +99,7 @@ func (c *Client) ReleaseToken(ctx context.Context, key string, token sharelock.T
 		return sharelock.Hold{}, named("release", key, err)
 	}
 	defer done()
-	hold, err := c.release(ctx, &releasing{key: key, token: token})
+	hold, err := c.release(ctx, bounds{}, &releasing{key: key, token: token})
 	return hold, named("release", key, err)
 }
 
@@ -115,12 +115,13 @@ type releasing struct {
 	sends int
 }
 
-func (c *Client) release(ctx context.Context, r *releasing) (sharelock.Hold, error) {
+func (c *Client) release(ctx context.Context, b bounds, r *releasing) (sharelock.Hold, error) {
 	hold := sharelock.Hold{Key: r.key, Token: r.token}
-	err := c.call(ctx, bounds{key: r.key}, func(ctx context.Context, n *node) error {
+	b.key = r.key
+	err := c.call(ctx, b, func(ctx context.Context, n *node, _ time.Duration) error {
 		r.sends++
 		if r.brief {
-			_, err := n.session.do(ctx, &sharelockv1.Call{
+			_, err := n.session.do(ctx, b.lifetime(ctx), &sharelockv1.Call{
 				Kind: sharelockv1.CallRelease, Acquire: sharelock.AcquireRequest{Key: r.key}, Token: r.token, SentOnce: r.sentOnce,
 			})
 			return err

@@ -144,6 +144,8 @@ func TestAcquireFailsOver(t *testing.T) {
 	for name, f := range map[string]fault{
 		"unavailable": {before: unavailable()},
 		"lost answer": {after: unavailable()},
+		// By a node that ends at once: it is not the caller who cancelled.
+		"cancelled": {before: status.Error(codes.Canceled, "context canceled")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, m *fakeMesh, c *Client) {

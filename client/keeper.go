@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -29,6 +30,8 @@ const (
 type keeper struct {
 	c    *Client
 	wake chan struct{}
+	// ended is closed; it is Done of locks that nobody asked for it while they lived.
+	ended chan struct{}
 
 	// mu guards due and the mutable part of every Lock.
 	mu  sync.Mutex
@@ -36,23 +39,25 @@ type keeper struct {
 }
 
 func newKeeper(c *Client) *keeper {
-	return &keeper{c: c, wake: make(chan struct{}, 1)}
+	k := &keeper{c: c, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	close(k.ended)
+	return k
 }
 
 // add makes a Lock of a grant and watches over it.
 func (k *keeper) add(h sharelock.Hold, deadline time.Duration, sentOnce, noRenew bool) *Lock {
 	l := &Lock{
 		keeper: k, key: h.Key, token: h.Token, hold: h, sentOnce: sentOnce, noRenew: noRenew,
-		done:     make(chan struct{}),
-		contexts: make(map[*context.CancelCauseFunc]struct{}),
-		index:    -1,
-		turn:     make(chan struct{}, 1),
+		index: -1,
 	}
 	k.mu.Lock()
 	l.extend(h, deadline)
 	heap.Push(&k.due, l)
+	first := l.index == 0
 	k.mu.Unlock()
-	k.nudge()
+	if first {
+		k.nudge()
+	}
 	if k.c.life.Err() != nil {
 		k.end(l, ErrClosed) // run may have ended its locks before this one came
 	}
@@ -203,9 +208,9 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 			left := deadline - k.c.now()
 			return max(min(max(left/4, leastAttempt), mostAttempt, left), time.Millisecond)
 		},
-	}, func(ctx context.Context, n *node) (err error) {
-		sent = k.c.now()
-		hold, err = n.session.do(ctx, &sharelockv1.Call{
+	}, func(ctx context.Context, n *node, at time.Duration) (err error) {
+		sent = at
+		hold, err = n.session.do(ctx, k.c.life, &sharelockv1.Call{
 			Kind: sharelockv1.CallRenew, Acquire: sharelock.AcquireRequest{Key: l.key}, Token: l.token,
 		})
 		if err == nil {
@@ -229,6 +234,9 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 	if err == nil && l.err == nil && k.c.now() < l.deadline {
 		// Q3: from the send of the renewal that was answered. One that is answered
 		// after the deadline is too late, whatever it says.
+		if mutant.On(mutant.LifeFromAnswer) {
+			sent = k.c.now()
+		}
 		l.extend(hold, sent+hold.SafeFor)
 	} else if err != nil {
 		// Only the deadline is left to wait for.
@@ -241,8 +249,10 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 
 // end ends the lock for the reason why, unless it has ended, and gives the reason
 // why it has.
-func (k *keeper) end(l *Lock, why error) error {
-	now := k.c.now()
+func (k *keeper) end(l *Lock, why error) error { return k.endAt(k.c.now(), l, why) }
+
+// endAt is end at a time that has just been read.
+func (k *keeper) endAt(now time.Duration, l *Lock, why error) error {
 	k.mu.Lock()
 	if l.err != nil {
 		defer k.mu.Unlock()
@@ -258,7 +268,11 @@ func (k *keeper) end(l *Lock, why error) error {
 	}
 	ends := l.takeContexts()
 	stop := l.stopRenewal
-	close(l.done)
+	if l.done == nil {
+		l.done = k.ended
+	} else {
+		close(l.done)
+	}
 	k.mu.Unlock()
 	if stop != nil {
 		stop()

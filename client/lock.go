@@ -18,9 +18,11 @@ type Lock struct {
 	// sentOnce: exactly one acquire was ever sent with this request id.
 	sentOnce bool
 	noRenew  bool
-	done     chan struct{}
 
 	// The rest is guarded by keeper.mu. All times are the client's clock.
+
+	// done is nil until somebody asks for it.
+	done chan struct{}
 
 	hold sharelock.Hold
 	// Q3: deadline = the send of the newest request that was answered + its
@@ -39,8 +41,10 @@ type Lock struct {
 	index int
 	next  time.Duration
 
-	// turn is held by the one who releases; it guards releasing and released.
-	turn      chan struct{}
+	// busy: somebody releases, who alone may use releasing and released; freed, if
+	// somebody else waits for that, is closed at its end.
+	busy      bool
+	freed     chan struct{}
 	releasing *releasing
 	released  bool
 }
@@ -66,7 +70,14 @@ func (l *Lock) Hold() sharelock.Hold {
 //
 // After the machine was suspended Done may close up to a second late. Remaining
 // is right at once.
-func (l *Lock) Done() <-chan struct{} { return l.done }
+func (l *Lock) Done() <-chan struct{} {
+	l.keeper.mu.Lock()
+	defer l.keeper.mu.Unlock()
+	if l.done == nil {
+		l.done = make(chan struct{}) // of a lock that lives: its end sets it
+	}
+	return l.done
+}
 
 // Err is why Done is closed, wrapping [ErrLost], [ErrReleased] or [ErrClosed]; nil
 // while the lock is held.
@@ -100,6 +111,9 @@ func (l *Lock) Context(parent context.Context) (ctx context.Context, cancel cont
 		err = l.expiring()
 	}
 	if err == nil {
+		if l.contexts == nil {
+			l.contexts = map[*context.CancelCauseFunc]struct{}{}
+		}
 		l.contexts[&end] = struct{}{}
 	}
 	k.mu.Unlock()
@@ -128,18 +142,18 @@ func (l *Lock) Release(ctx context.Context) error {
 }
 
 func (l *Lock) release(ctx context.Context) error {
-	ctx, done, err := l.keeper.c.begin(ctx)
-	if err != nil {
+	c := l.keeper.c
+	if err := c.enter(); err != nil {
 		return err
 	}
-	defer done()
-	select {
-	case l.turn <- struct{}{}:
-		defer func() { <-l.turn }()
-	case <-ctx.Done():
-		return ended(ctx)
+	defer c.leave()
+	b := bounds{life: c.life}
+	if err := l.seize(ctx, b); err != nil {
+		return err
 	}
-	why := l.keeper.end(l, ErrReleased)
+	defer l.free()
+	b.began = c.now()
+	why := l.keeper.endAt(b.began, l, ErrReleased)
 	lost := errors.Is(why, ErrLost)
 	if l.released || lost && !errors.Is(why, errLate) {
 		// Released already, or the owner has said that it holds nothing.
@@ -150,12 +164,46 @@ func (l *Lock) release(ctx context.Context) error {
 	}
 	// A lock that ran out here may still be held there: the next in line need not
 	// wait for that.
-	_, err = l.keeper.c.release(ctx, l.releasing)
+	_, err := c.release(ctx, b, l.releasing)
 	if err == nil || lost && gone(err) {
 		l.released = true
 		return lossOf(why)
 	}
 	return errors.Join(lossOf(why), err)
+}
+
+// seize waits until nobody else releases the lock.
+func (l *Lock) seize(ctx context.Context, b bounds) error {
+	for {
+		l.keeper.mu.Lock()
+		if !l.busy {
+			l.busy = true
+			l.keeper.mu.Unlock()
+			return nil
+		}
+		if l.freed == nil {
+			l.freed = make(chan struct{})
+		}
+		freed := l.freed
+		l.keeper.mu.Unlock()
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return b.ended(ctx)
+		case <-b.over():
+			return b.ended(ctx)
+		}
+	}
+}
+
+func (l *Lock) free() {
+	l.keeper.mu.Lock()
+	defer l.keeper.mu.Unlock()
+	l.busy = false
+	if l.freed != nil {
+		close(l.freed)
+		l.freed = nil
+	}
 }
 
 // lossOf is err if it tells of a loss.

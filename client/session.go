@@ -82,18 +82,18 @@ func newSession(n *node, now func() time.Duration) *session {
 }
 
 // do makes one call and waits for its answer. Errors are statuses of gRPC, as the
-// unary call's.
-func (s *session) do(ctx context.Context, c *sharelockv1.Call) (sharelock.Hold, error) {
+// unary call's. life ends it besides ctx.
+func (s *session) do(ctx, life context.Context, c *sharelockv1.Call) (sharelock.Hold, error) {
 	if s.unary.Load() {
-		return s.n.unary(ctx, c)
+		return s.n.unary(ctx, life, c)
 	}
 	st, err := s.open()
 	if err != nil {
 		return sharelock.Hold{}, err
 	}
-	h, err := st.do(ctx, c)
+	h, err := st.do(ctx, life, c)
 	if err != nil && s.unary.Load() && status.Code(err) == codes.Unimplemented {
-		return s.n.unary(ctx, c)
+		return s.n.unary(ctx, life, c)
 	}
 	return h, err
 }
@@ -132,7 +132,7 @@ func (s *session) close() {
 	s.work.Wait()
 }
 
-func (st *stream) do(ctx context.Context, c *sharelockv1.Call) (sharelock.Hold, error) {
+func (st *stream) do(ctx, life context.Context, c *sharelockv1.Call) (sharelock.Hold, error) {
 	x, ok := st.s.idle.Get().(*exchange)
 	if !ok {
 		x = &exchange{done: make(chan struct{}, 1)}
@@ -159,6 +159,7 @@ func (st *stream) do(ctx context.Context, c *sharelockv1.Call) (sharelock.Hold, 
 		st.s.idle.Put(x)
 		return h, err
 	case <-ctx.Done():
+	case <-life.Done():
 	}
 	// The exchange is left to whoever may be answering it just now.
 	st.mu.Lock()
@@ -173,7 +174,10 @@ func (st *stream) do(ctx context.Context, c *sharelockv1.Call) (sharelock.Hold, 
 		return x.hold, x.err
 	}
 	st.nudge()
-	return sharelock.Hold{}, status.FromContextError(ctx.Err()).Err()
+	if err := ctx.Err(); err != nil {
+		return sharelock.Hold{}, status.FromContextError(err).Err()
+	}
+	return sharelock.Hold{}, status.Error(codes.Canceled, ErrClosed.Error())
 }
 
 func (st *stream) nudge() {

@@ -11,7 +11,10 @@ import (
 
 // unary makes a call of a session as a call of its own, for a node that knows no
 // sessions.
-func (n *node) unary(ctx context.Context, c *sharelockv1.Call) (sharelock.Hold, error) {
+func (n *node) unary(ctx context.Context, life context.Context, c *sharelockv1.Call) (sharelock.Hold, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(life, cancel)()
 	a := &c.Acquire
 	switch c.Kind {
 	case sharelockv1.CallAcquire:

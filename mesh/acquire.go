@@ -7,6 +7,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // longestPeriod is the most that a waiting acquire stays silent (Q5).
@@ -105,7 +106,7 @@ func (a *acquire) listen(ctx context.Context, limit, again <-chan time.Time) (ow
 			for _, answer := range a.take() {
 				switch {
 				case answer.Outcome == owner.Queued:
-				case answer.Send == 0 || answer.Send == a.lastSend() || answer.Outcome == owner.Failed && a.over(answer.Err):
+				case answer.Send == 0 || answer.Send == a.lastSend() || mutant.On(mutant.AnySend) || answer.Outcome == owner.Failed && a.over(answer.Err):
 					return answer, nil
 				case answer.Outcome == owner.Done:
 					a.granted = true
@@ -139,6 +140,9 @@ func (a *acquire) over(err error) bool {
 func (a *acquire) hold(answer owner.Answer) sharelock.Hold {
 	h := answer.Holds[0]
 	h.SafeFor = a.sentAfter(a.lastSend()) + h.TTL
+	if mutant.On(mutant.SafeFromAnswer) {
+		h.SafeFor = a.node.clock() - a.began + h.TTL
+	}
 	return h
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -66,13 +67,13 @@ var _ owner.Caller = (*call)(nil)
 
 func newCall(n *Node, r owner.Request) *call {
 	c := &call{wake: make(chan struct{}, 1)}
-	c.begin(n, r)
+	c.begin(n, n.clock(), r)
 	return c
 }
 
 // begin fills in a call that has just been made.
-func (c *call) begin(n *Node, r owner.Request) {
-	c.node, c.req, c.began = n, r, n.clock()
+func (c *call) begin(n *Node, now time.Duration, r owner.Request) {
+	c.node, c.req, c.began = n, r, now
 	c.sends = c.sent1[:0]
 }
 
@@ -148,6 +149,9 @@ func (c *call) aim(again bool) error {
 	}
 	a := c.node.views.now()
 	m, ok := a.ring.Owner(a.partition(c.req.Key))
+	if mutant.On(mutant.LocalFallback) && len(c.sends) > 0 {
+		m = c.node.asMember() // the owner has not answered
+	}
 	if !ok {
 		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "no member is on the ring"}
 	}
@@ -182,15 +186,19 @@ func (c *call) drop() {
 }
 
 // send sends the request once more to the target.
-func (c *call) send(r owner.Request) {
-	c.sends = append(c.sends, c.node.clock())
+func (c *call) send(r owner.Request) { c.sendAt(c.node.clock(), &r) }
+
+// sendAt is send at a time that has just been read. The request is not changed any
+// more.
+func (c *call) sendAt(now time.Duration, r *owner.Request) {
+	c.sends = append(c.sends, now)
 	r.Send = uint32(len(c.sends))
 	if c.target.link != nil {
-		c.target.link.send(c.target.id, c.target.epoch, &r)
+		c.target.link.send(c.target.id, c.target.epoch, r)
 		return
 	}
 	a := c.node.views.now()
-	a.service.Submit(a.partition(r.Key), c.target.ref, &r)
+	a.service.SubmitAt(now, a.partition(r.Key), c.target.ref, r)
 }
 
 // lastSend is the number of the newest send.

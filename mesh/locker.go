@@ -31,15 +31,15 @@ func (n *Node) limits() sharelock.Limits {
 
 // Acquire implements api.Locker.
 func (n *Node) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error) {
-	req, err := n.acquireRequest(r)
+	req, err := acquireRequest(n.limits(), r)
 	if err != nil {
 		return sharelock.Hold{}, err
 	}
 	return n.acquire(ctx, req)
 }
 
-func (n *Node) acquireRequest(r sharelock.AcquireRequest) (owner.Request, error) {
-	if err := n.limits().Check(&r); err != nil {
+func acquireRequest(limits sharelock.Limits, r sharelock.AcquireRequest) (owner.Request, error) {
+	if err := limits.Check(&r); err != nil {
 		return owner.Request{}, err
 	}
 	req := owner.Request{
@@ -95,19 +95,19 @@ func checkToken(t sharelock.Token) error {
 
 // Renew implements api.Locker.
 func (n *Node) Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
-	r, err := n.renewRequest(key, token, ttl)
+	r, err := renewRequest(n.limits(), key, token, ttl)
 	if err != nil {
 		return sharelock.Hold{}, err
 	}
 	return n.one(ctx, r)
 }
 
-func (n *Node) renewRequest(key string, token sharelock.Token, ttl time.Duration) (owner.Request, error) {
+func renewRequest(limits sharelock.Limits, key string, token sharelock.Token, ttl time.Duration) (owner.Request, error) {
 	if err := errors.Join(sharelock.CheckKey(key), checkToken(token)); err != nil {
 		return owner.Request{}, err
 	}
 	if ttl != 0 {
-		if err := n.limits().CheckTTL(ttl); err != nil {
+		if err := limits.CheckTTL(ttl); err != nil {
 			return owner.Request{}, err
 		}
 	}

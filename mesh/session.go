@@ -50,14 +50,21 @@ func (n *Node) Open(to api.Sink) api.Session {
 }
 
 // Start implements api.Session.
-func (s *session) Start(c *sharelockv1.Call) {
-	req, err := s.node.request(c)
+func (s *session) Start(calls []sharelockv1.Call) {
+	now, limits := s.node.clock(), s.node.limits()
+	for i := range calls {
+		s.start(now, limits, &calls[i])
+	}
+}
+
+func (s *session) start(now time.Duration, limits sharelock.Limits, c *sharelockv1.Call) {
+	req, err := callRequest(limits, c)
 	if err != nil {
 		s.to.Answer(c.ID, sharelock.Hold{}, err)
 		return
 	}
 	t := &started{session: s, id: c.ID}
-	t.call.begin(s.node, req)
+	t.call.begin(s.node, now, req)
 	t.call.early = t
 	t.acquire = acquire{call: &t.call, wait: req.Wait}
 	s.mu.Lock()
@@ -78,19 +85,19 @@ func (s *session) Start(c *sharelockv1.Call) {
 		t.finish(sharelock.Hold{}, err)
 		return
 	}
-	t.call.send(t.call.req)
+	t.call.sendAt(now, &t.call.req)
 }
 
-// request makes the owner's request of a call.
-func (n *Node) request(c *sharelockv1.Call) (owner.Request, error) {
+// callRequest makes the owner's request of a call.
+func callRequest(limits sharelock.Limits, c *sharelockv1.Call) (owner.Request, error) {
 	if c.Err != nil {
 		return owner.Request{}, c.Err
 	}
 	switch c.Kind {
 	case sharelockv1.CallAcquire:
-		return n.acquireRequest(c.Acquire)
+		return acquireRequest(limits, c.Acquire)
 	case sharelockv1.CallRenew:
-		return n.renewRequest(c.Acquire.Key, c.Token, c.Acquire.TTL)
+		return renewRequest(limits, c.Acquire.Key, c.Token, c.Acquire.TTL)
 	default:
 		return releaseRequest(c.Acquire.Key, c.Token, c.SentOnce)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -101,13 +102,17 @@ func (s *Service) Backup(from ring.Identity, epoch uint32, entries []Entries, an
 // again; after a gap the rest is asked for.
 func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool) {
 	p := sh.part(e.Partition)
-	if sh.epoch != epoch || sh.service.cur.Load() != epoch || p.have != epoch || !p.backup || p.owner != from || p.broken {
+	synced := p.have == epoch || mutant.On(mutant.SyncNotAwaited) && p.m != nil
+	if sh.epoch != epoch || sh.service.cur.Load() != epoch || !synced || !p.backup || p.owner != from || p.broken {
 		return Ack{}, false
+	}
+	if mutant.On(mutant.AcceptGap) && e.First > p.m.Seq()+1 {
+		p.m.seq = e.First - 1
 	}
 	if e.First > p.m.Seq()+1 {
 		return Ack{Partition: p.id, Seq: p.m.Seq(), Gap: true}, true
 	}
-	now, ops := sh.service.clock(), e.Ops
+	now, ops := sh.now, e.Ops
 	for seq := e.First; len(ops) > 0; seq++ {
 		var op Op
 		rest, err := op.Decode(ops)

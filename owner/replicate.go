@@ -3,6 +3,7 @@ package owner
 import (
 	"time"
 
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -64,7 +65,10 @@ func (l *oplog) begin(backups []ring.Member, base uint64) {
 	for i, m := range backups {
 		l.backups[i] = replica{member: m, acked: base, sent: base}
 	}
-	l.base, l.ops, l.bytes, l.pending = base, nil, 0, nil
+	l.base, l.ops, l.bytes = base, nil, 0
+	if !mutant.On(mutant.PendingKept) {
+		l.pending = nil
+	}
 }
 
 // full: no more requests are taken until the backups have caught up.
@@ -127,7 +131,7 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack) []Reply {
 		}
 	}
 	n := 0
-	for n < len(l.pending) && l.pending[n].Seq <= commit {
+	for n < len(l.pending) && (l.pending[n].Seq <= commit || mutant.On(mutant.AnswerEarly)) {
 		n++
 	}
 	ready := l.pending[:n:n]
@@ -179,10 +183,10 @@ func (o *outbox) add(m ring.Member, e Entries) {
 func (s *Service) Acked(from ring.Identity, epoch uint32, acks []Ack) {
 	s.byShard(len(acks), func(i int) uint32 { return acks[i].Partition }, func(sh *shard, i int) {
 		p := sh.part(acks[i].Partition)
-		if sh.epoch != epoch || !p.active {
+		if sh.epoch != epoch && !mutant.On(mutant.OldAcks) || !p.active {
 			return
 		}
-		sh.ready = append(sh.ready, p.log.ack(s.clock(), from, acks[i])...)
+		sh.ready = append(sh.ready, p.log.ack(sh.now, from, acks[i])...)
 		if acks[i].Gap {
 			sh.touched = append(sh.touched, p)
 		}
@@ -201,8 +205,9 @@ func (s *Service) LinkUp(to ring.Identity) {
 	})
 }
 
-// byShard runs fn for each of n things in the loop of the shard that its
-// partition belongs to, one visit for each shard, without waiting.
+// byShard runs fn for each of n things in the loop of the shard that its partition
+// belongs to, one visit for each shard, without waiting. fn must go by the shard's
+// now.
 func (s *Service) byShard(n int, partition func(i int) uint32, fn func(sh *shard, i int)) {
 	lists := make([][]int, len(s.shards))
 	for i := range n {
@@ -216,7 +221,7 @@ func (s *Service) byShard(n int, partition func(i int) uint32, fn func(sh *shard
 			continue
 		}
 		sh := s.shards[i]
-		sh.put(item{fn: func() {
+		sh.put(item{quick: true, fn: func() {
 			for _, j := range list {
 				fn(sh, j)
 			}

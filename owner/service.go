@@ -7,10 +7,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Config is what a [Service] needs to know. All fields but MaxLocks are
+// Config is what a [Service] needs to know. All fields but MaxLocks and Pause are
 // required.
 type Config struct {
 	// Self is this member, Name how people see it.
@@ -28,7 +29,13 @@ type Config struct {
 	Clock func() time.Duration
 	Peers Peers
 	Log   *slog.Logger
+	// Pause is called by the loops of the shards at named points, the constants Point*;
+	// what happens while it does not return happens in between. It is for tests.
+	Pause func(point string)
 }
+
+// PointAnswer is after the lease was found valid and before the answers leave (A2).
+const PointAnswer = "lease checked, answer not written"
 
 // Service runs all partitions of one member: it serialises the requests of those
 // it owns, and answers other members' activations about the copies it holds.
@@ -43,6 +50,7 @@ type Service struct {
 	clock    func() time.Duration
 	peers    Peers
 	log      *slog.Logger
+	pause    func(point string)
 
 	shards     []*shard
 	partitions int
@@ -74,7 +82,7 @@ type Service struct {
 func NewService(cfg Config) *Service {
 	s := &Service{
 		self: cfg.Self, name: cfg.Name, maxTTL: cfg.MaxTTL, maxLocks: cfg.MaxLocks, waiters: cfg.MaxWaiters,
-		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log,
+		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, pause: cfg.Pause,
 		partitions: cfg.Partitions,
 		stop:       make(chan struct{}),
 		cancel:     func() {},
@@ -98,7 +106,12 @@ func NewService(cfg Config) *Service {
 // Submit queues a request for a partition. The answers come to ref's caller, in
 // whatever goroutine; r must not be changed until the last of them.
 func (s *Service) Submit(partition uint32, ref Ref, r *Request) {
-	if int(partition) >= s.partitions || !s.shard(partition).put(item{partition: partition, at: s.clock(), ref: ref, req: r}) {
+	s.SubmitAt(s.clock(), partition, ref, r)
+}
+
+// SubmitAt is Submit for who has just read the service's clock.
+func (s *Service) SubmitAt(now time.Duration, partition uint32, ref Ref, r *Request) {
+	if int(partition) >= s.partitions || !s.shard(partition).put(item{partition: partition, at: now, ref: ref, req: r}) {
 		retry(ref, r)
 	}
 }
@@ -140,7 +153,7 @@ func (s *Service) Install(h ring.History, r *ring.Ring) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	epoch := r.Epoch()
-	if s.stopped || epoch <= s.cur.Load() {
+	if s.stopped || epoch <= s.cur.Load() && !mutant.On(mutant.CurGoesBack) {
 		return
 	}
 	s.cancel()

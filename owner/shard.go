@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -50,6 +51,8 @@ type item struct {
 	ref       Ref
 	req       *Request
 	fn        func()
+	// quick: fn goes by the shard's now and reads no later time.
+	quick bool
 }
 
 // shard is a loop that owns a group of partitions. Everything about them happens
@@ -65,6 +68,9 @@ type shard struct {
 	next    time.Duration
 	hasNext bool
 	out     Out
+	// now is the time that the loop goes by: as of the beginning of the batch, or
+	// later.
+	now time.Duration
 	// ready are answers that may leave at the end of the batch; touched are
 	// partitions with ops that were not sent yet.
 	ready   []Reply
@@ -119,15 +125,15 @@ func (sh *shard) run(stop <-chan struct{}) {
 		batch, sh.inbox = sh.inbox, batch[:0]
 		sh.mu.Unlock()
 
-		now := sh.service.clock()
+		sh.now = sh.service.clock()
 		for i := range batch {
-			sh.handle(now, &batch[i])
-			if batch[i].fn != nil {
-				now = sh.service.clock() // it may have read a later time
+			sh.handle(sh.now, &batch[i])
+			if batch[i].fn != nil && !batch[i].quick {
+				sh.now = sh.service.clock() // it may have read a later time
 			}
 			batch[i] = item{}
 		}
-		sh.tick(now)
+		sh.tick(sh.now)
 		sh.flush()
 		timer.Reset(sh.sleep())
 	}
@@ -159,6 +165,10 @@ func (sh *shard) handle(now time.Duration, it *item) {
 		return
 	}
 	p := sh.part(it.partition)
+	if mutant.On(mutant.LocalFallback) && !p.owned {
+		p.owned, p.m = true, NewMachine(p.id, sh.service.waiters)
+		sh.activate(now, p, sh.epoch, nil)
+	}
 	switch {
 	case !p.owned || now-it.at > maxAge:
 		retry(it.ref, it.req)
@@ -208,7 +218,7 @@ func (sh *shard) after(p *partition, before int) {
 		sh.ready = append(sh.ready, sh.out.Replies...)
 	} else {
 		if len(sh.out.Ops) > 0 {
-			p.log.append(sh.service.clock(), sh.out.Ops)
+			p.log.append(sh.now, sh.out.Ops)
 			sh.touched = append(sh.touched, p)
 		}
 		p.log.pending = append(p.log.pending, sh.out.Replies...)
@@ -277,8 +287,11 @@ func (sh *shard) sleep() time.Duration {
 func (sh *shard) flush() {
 	sh.replicate()
 	if len(sh.ready) > 0 {
-		valid := sh.service.LeaseValid()
+		valid := sh.service.LeaseValid() || mutant.On(mutant.NoLeaseCheck)
 		current := sh.epoch == sh.service.cur.Load()
+		if pause := sh.service.pause; pause != nil {
+			pause(PointAnswer)
+		}
 		for i := range sh.ready {
 			r := &sh.ready[i]
 			if current && valid {
@@ -321,11 +334,13 @@ func (sh *shard) silence(p *partition) {
 		sh.count(-p.m.Len())
 	}
 	p.active = false
-	for i := range p.log.pending {
-		r := &p.log.pending[i]
-		r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})
+	if !mutant.On(mutant.PendingKept) {
+		for i := range p.log.pending {
+			r := &p.log.pending[i]
+			r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})
+		}
+		p.log = oplog{}
 	}
-	p.log = oplog{}
 	for i := range p.parked {
 		retry(p.parked[i].ref, p.parked[i].req)
 	}
@@ -346,6 +361,9 @@ func (sh *shard) install(epoch uint32, r *ring.Ring) {
 		owner, _ := r.Owner(p.id)
 		p.owner, p.owned = owner.Identity, owner.Identity == sh.service.self
 		p.backup, p.broken = r.Position(p.id, sh.service.self) > 0, false
+		if mutant.On(mutant.DropEarly) && !p.owned && !p.backup {
+			sh.replace(p, nil, 0)
+		}
 		if p.m != nil {
 			sh.rearm(p)
 		}
@@ -369,6 +387,9 @@ func (sh *shard) replace(p *partition, m *Machine, have uint32) { p.m, p.have = 
 func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups []ring.Member) {
 	p.have = epoch
 	p.log.begin(backups, p.m.Seq())
+	if mutant.On(mutant.QuarantineAgain) && p.m.Quarantined(now) > 0 {
+		p.m.Quarantine(now, Stretch(sh.service.maxTTL))
+	}
 	p.m.Activate(now, epoch, sh.service.name)
 	p.active = true
 	sh.count(p.m.Len())
