@@ -20,11 +20,18 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bubble runs f with a fake mesh behind the addresses a, b and c and a client of
-// it, in fake time.
+// it, in fake time: once with nodes that know sessions, once with others.
 func bubble(t *testing.T, f func(t *testing.T, m *fakeMesh, c *Client)) {
+	t.Helper()
+	t.Run("session", func(t *testing.T) { bubbleOf(t, true, f) })
+	t.Run("unary", func(t *testing.T) { bubbleOf(t, false, f) })
+}
+
+func bubbleOf(t *testing.T, sessions bool, f func(t *testing.T, m *fakeMesh, c *Client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		m, opts := startMesh(t, "a:1", "b:1", "c:1")
+		m.set(func() { m.sessions = sessions })
 		start := time.Now()
 		c, err := Dial(t.Context(), []string{"a:1", "b:1", "c:1"}, Options{
 			ClientID:    "tester",

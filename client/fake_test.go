@@ -38,6 +38,12 @@ type fakeMesh struct {
 	over  map[string]bool
 	calls []fakeCall
 	count map[string]int
+	// sessions: the nodes know sessions. mute ones hear and say nothing; broken ends a
+	// stream when something comes.
+	sessions, mute bool
+	broken         error
+	// ring is the answer to GetRing; nil is none.
+	ring *sharelockv1.GetRingResponse
 }
 
 // fakeCall is one call as a node saw it.
@@ -92,7 +98,7 @@ func newMesh(addrs ...string) (m *fakeMesh, opts []grpc.DialOption, stop func())
 	for _, addr := range addrs {
 		l := bufconn.Listen(1 << 16)
 		listeners[addr] = l
-		s := grpc.NewServer(grpc.UnaryInterceptor(m.intercept(addr)),
+		s := grpc.NewServer(grpc.UnaryInterceptor(m.intercept(addr)), grpc.StreamInterceptor(m.interceptSession(addr)),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}))
 		sharelockv1.RegisterLockServiceServer(s, m)
 		sharelockv1.RegisterMeshServiceServer(s, m)
@@ -376,6 +382,22 @@ func (m *fakeMesh) GetMesh(context.Context, *sharelockv1.GetMeshRequest) (*share
 
 func (m *fakeMesh) Locate(_ context.Context, req *sharelockv1.LocateRequest) (*sharelockv1.LocateResponse, error) {
 	return &sharelockv1.LocateResponse{Key: req.Key, Owner: "fake"}, nil
+}
+
+func (m *fakeMesh) GetRing(context.Context, *sharelockv1.GetRingRequest) (*sharelockv1.GetRingResponse, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ring == nil {
+		return nil, unavailable()
+	}
+	return m.ring, nil
+}
+
+// set changes the mesh under its lock.
+func (m *fakeMesh) set(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
 }
 
 func (m *fakeMesh) Leave(context.Context, *sharelockv1.LeaveRequest) (*sharelockv1.LeaveResponse, error) {
