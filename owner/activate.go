@@ -3,9 +3,12 @@ package owner
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -14,6 +17,9 @@ const (
 	retryFirst = 2 * time.Millisecond
 	retryMost  = 100 * time.Millisecond
 )
+
+// headStart is how long partitions that need no data are activated alone.
+const headStart = 100 * time.Millisecond
 
 // activation is the hand-shake of section 4 for all partitions that this member
 // owns in one epoch. It repeats messages until they are answered and chooses
@@ -42,8 +48,23 @@ func (a *activation) run(ctx context.Context) {
 	a.answers = answers
 	plan := a.choose()
 	a.quarantine(plan.lost)
+	// Partitions whose replica set has all it needs come first, and alone unless one
+	// of their backups takes long: they wait for two round trips and for nobody's data.
+	ready, rest := a.split(plan.keep)
 	var wg sync.WaitGroup
-	wg.Go(func() { a.serve(ctx, append(plan.keep, plan.lost...)) })
+	served := make(chan struct{})
+	wg.Go(func() {
+		defer close(served)
+		a.serve(ctx, ready)
+	})
+	head := time.NewTimer(headStart)
+	defer head.Stop()
+	select {
+	case <-served:
+	case <-head.C:
+	case <-ctx.Done():
+	}
+	wg.Go(func() { a.serve(ctx, append(rest, plan.lost...)) })
 	for m, want := range plan.fetch {
 		wg.Go(func() {
 			if a.fetch(ctx, m, want) {
@@ -73,6 +94,9 @@ func (a *activation) askAll(ctx context.Context) ([]answer, error) {
 	var wg sync.WaitGroup
 	for i, m := range a.view.Members {
 		answers[i].member = m
+		if mutant.On(mutant.AskUnanswered) && i > 0 && i == len(a.view.Members)-1 {
+			continue
+		}
 		wg.Go(func() {
 			answers[i].held = index(a.ask(ctx, m))
 		})
@@ -152,6 +176,9 @@ func (a *activation) choose() plan {
 // that view (section 4.2). All members of this view have answered.
 func (a *activation) good(p, have uint32) bool {
 	between, complete := a.history.Between(have, a.epoch)
+	if mutant.On(mutant.AnyCopyIsGood) {
+		return true
+	}
 	if !complete {
 		return false
 	}
@@ -163,7 +190,11 @@ func (a *activation) good(p, have uint32) bool {
 		}
 		witnessed := len(r.Replicas(p)) == 0 // nobody was on the ring to be active
 		for _, m := range r.Replicas(p) {
-			if _, here := a.view.Find(m.Identity); here {
+			_, here := a.view.Find(m.Identity)
+			if mutant.On(mutant.RestartedWitness) {
+				here = slices.ContainsFunc(a.view.Members, func(now ring.Member) bool { return now.ID == m.ID })
+			}
+			if here {
 				witnessed = true
 				break
 			}
@@ -184,9 +215,59 @@ func (a *activation) quarantine(lost []Held) {
 	for _, h := range lost {
 		a.visit(h.Partition, func(sh *shard, p *partition) {
 			sh.replace(p, NewMachine(p.id, a.service.waiters), a.epoch)
-			p.m.Quarantine(a.service.clock(), Stretch(a.service.maxTTL))
+			d := Stretch(a.service.maxTTL)
+			if mutant.On(mutant.QuarantineEarly) {
+				d /= 2
+			}
+			p.m.Quarantine(a.service.clock(), d)
 		})
 	}
+}
+
+// split divides partitions into those whose backups hold the chosen copy already and
+// the others.
+func (a *activation) split(chosen []Held) (ready, rest []Held) {
+	for _, h := range chosen {
+		all := true
+		for _, m := range a.backups(h.Partition) {
+			all = all && a.holds(m, h)
+		}
+		if all {
+			ready = append(ready, h)
+		} else {
+			rest = append(rest, h)
+		}
+	}
+	return ready, rest
+}
+
+// visitAll runs fn for partitions, each in its loop, and waits for all; not for any
+// more once a newer view came.
+func (a *activation) visitAll(list []Held, fn func(*shard, *partition, Held)) {
+	shards := a.service.shards
+	byShard := make([][]Held, len(shards))
+	for _, h := range list {
+		i := int(h.Partition) % len(shards)
+		byShard[i] = append(byShard[i], h)
+	}
+	var wg sync.WaitGroup
+	for i, part := range byShard {
+		if len(part) == 0 {
+			continue
+		}
+		wg.Add(1)
+		if !shards[i].put(item{fn: func() {
+			defer wg.Done()
+			for _, h := range part {
+				if a.current(shards[i]) {
+					fn(shards[i], shards[i].part(h.Partition), h)
+				}
+			}
+		}}) {
+			wg.Done()
+		}
+	}
+	wg.Wait()
 }
 
 // visit runs fn for a partition in its loop and waits for it, unless a newer view
@@ -245,11 +326,11 @@ func (a *activation) take(missing map[uint32]Held, c Copy) error {
 // confirmed lets clients in (steps 4 and 5). Partitions with other backups do not
 // wait for them.
 func (a *activation) serve(ctx context.Context, chosen []Held) {
+	if len(chosen) == 0 || !a.stamp(chosen) {
+		return // a newer view came
+	}
 	groups := map[string][]Held{}
 	for _, h := range chosen {
-		if !a.stamp(h) {
-			return // a newer view came
-		}
 		set := ""
 		for _, m := range a.backups(h.Partition) {
 			set += m.Identity.String() + " "
@@ -264,24 +345,26 @@ func (a *activation) serve(ctx context.Context, chosen []Held) {
 	a.service.touch()
 }
 
-// stamp makes the chosen copy the base of this epoch. It is false, and nothing is
-// changed, unless that very copy is here: a newer view may have come, and what
+// stamp makes the chosen copies the bases of this epoch. It is false, and such a copy
+// is not changed, unless each very copy is here: a newer view may have come, and what
 // carries an epoch is chosen before anything older (section 4.2).
-func (a *activation) stamp(chosen Held) (ok bool) {
-	a.visit(chosen.Partition, func(sh *shard, p *partition) {
+func (a *activation) stamp(chosen []Held) bool {
+	var stamped atomic.Int64
+	a.visitAll(chosen, func(sh *shard, p *partition, h Held) {
 		switch {
-		case p.m == nil && chosen.Have == 0: // the empty copy, which everybody holds
+		case p.m == nil && h.Have == 0: // the empty copy, which everybody holds
 			sh.replace(p, NewMachine(p.id, a.service.waiters), a.epoch)
-			ok = true
 		case p.m == nil:
+			return
 		case p.have == a.epoch: // fetched, or quarantined
-			ok = true
-		case p.have == chosen.Have && p.m.Seq() == chosen.Seq:
+		case p.have == h.Have && p.m.Seq() == h.Seq:
 			p.have = a.epoch
-			ok = true
+		default:
+			return
 		}
+		stamped.Add(1)
 	})
-	return ok
+	return int(stamped.Load()) == len(chosen)
 }
 
 // open brings partitions with the same backups to these, and lets clients in.
@@ -290,15 +373,15 @@ func (a *activation) open(ctx context.Context, group []Held) {
 	for _, m := range a.backups(group[0].Partition) {
 		wg.Go(func() { a.sync(ctx, m, group) })
 	}
-	wg.Wait()
+	if !mutant.On(mutant.SyncNotAwaited) {
+		wg.Wait()
+	}
 	if ctx.Err() != nil {
 		return
 	}
-	for _, h := range group {
-		a.visit(h.Partition, func(sh *shard, p *partition) {
-			sh.activate(a.service.clock(), p, a.epoch, a.backups(p.id))
-		})
-	}
+	a.visitAll(group, func(sh *shard, p *partition, _ Held) {
+		sh.activate(a.service.clock(), p, a.epoch, a.backups(p.id))
+	})
 }
 
 func (a *activation) backups(p uint32) []ring.Member {
@@ -322,10 +405,21 @@ func (a *activation) sync(ctx context.Context, m ring.Member, chosen []Held) {
 		a.repeat(ctx, "sync", m, func(func()) error { return a.service.peers.Sync(ctx, m, a.epoch, bases) })
 		bases, size = nil, 0
 	}
-	for _, h := range chosen {
-		b := a.base(m, h)
-		bases = append(bases, b)
-		if size += len(b.Data); len(bases) == syncBases || size >= syncBytes {
+	for len(chosen) > 0 {
+		n := min(len(chosen), syncBases-len(bases))
+		if !a.holds(m, chosen[0]) {
+			n = 1 // its data may be all that fits
+		}
+		for i := 1; i < n; i++ {
+			if !a.holds(m, chosen[i]) {
+				n = i
+			}
+		}
+		for _, b := range a.bases(m, chosen[:n]) {
+			bases = append(bases, b)
+			size += len(b.Data)
+		}
+		if chosen = chosen[n:]; len(bases) == syncBases || size >= syncBytes {
 			send()
 		}
 	}
@@ -334,18 +428,23 @@ func (a *activation) sync(ctx context.Context, m ring.Member, chosen []Held) {
 	}
 }
 
-// base is what a backup needs of a copy: nothing but its name if it said that it
-// holds just that.
-func (a *activation) base(m ring.Member, chosen Held) Base {
-	b := Base{Held: chosen}
-	has := a.holds(m, chosen)
-	a.visit(chosen.Partition, func(_ *shard, p *partition) {
-		b.Log = p.m.Seq()
-		if !has || p.m.Quarantined(a.service.clock()) > 0 {
+// bases is what a backup needs of copies: nothing but the name of one that it said it
+// holds.
+func (a *activation) bases(m ring.Member, chosen []Held) []Base {
+	var (
+		mu   sync.Mutex
+		list = make([]Base, 0, len(chosen))
+	)
+	a.visitAll(chosen, func(_ *shard, p *partition, h Held) {
+		b := Base{Held: h, Log: p.m.Seq()}
+		if !a.holds(m, h) || p.m.Quarantined(a.service.clock()) > 0 {
 			b.Data = p.m.Encode(a.service.clock())
 		}
+		mu.Lock()
+		list = append(list, b)
+		mu.Unlock()
 	})
-	return b
+	return list
 }
 
 // holds: the member said that it holds just this copy. Everybody holds the empty

@@ -283,17 +283,17 @@ func TestOnlyTheChosenCopyIsStamped(t *testing.T) {
 			s.inShard(p, func(sh *shard, p *partition) { sh.silence(p); sh.replace(p, m, have) })
 		}
 		set(0, nil)
-		if a.stamp(Held{Partition: p, Have: 9, Seq: 3}) || a.fetch(canceled(), tb.members["a"].member, []Held{{Partition: p, Have: 9}}) {
+		if a.stamp([]Held{Held{Partition: p, Have: 9, Seq: 3}}) || a.fetch(canceled(), tb.members["a"].member, []Held{{Partition: p, Have: 9}}) {
 			t.Error("an empty copy was taken for the one that was chosen")
 		}
 		set(5, NewMachine(p, 9))
-		if a.stamp(Held{Partition: p, Have: 9, Seq: 3}) || a.stamp(Held{Partition: p, Have: 5, Seq: 3}) {
+		if a.stamp([]Held{Held{Partition: p, Have: 9, Seq: 3}}) || a.stamp([]Held{Held{Partition: p, Have: 5, Seq: 3}}) {
 			t.Error("another copy was taken for the one that was chosen")
 		}
 		if held, err := s.Ask(1, []uint32{p}); err != nil || held[0].Have != 5 {
 			t.Errorf("the copy is now %+v, %v, want it untouched", held, err)
 		}
-		if !a.stamp(Held{Partition: p, Have: 5}) {
+		if !a.stamp([]Held{Held{Partition: p, Have: 5}}) {
 			t.Error("the chosen copy was not taken")
 		}
 	})
