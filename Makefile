@@ -4,6 +4,7 @@
 COUNT    ?= 3
 FUZZTIME ?= 20s
 NODES    ?= 3
+MUTANTS  ?= full
 # The version is stamped into the binary by Go, from git where that works.
 BUILDVCS := $(shell git status >/dev/null 2>&1 && echo auto || echo false)
 PKG      ?= ./...
@@ -12,7 +13,7 @@ PKG      ?= ./...
 
 .PHONY: help
 help: ## show this menu
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
 build: ## build bin/sharelock, a static binary
@@ -36,17 +37,29 @@ race: ## all tests under the race detector COUNT=3 times, in random order, on 1,
 sim: ## simulated clusters in virtual time
 	go test -run '^TestSim' -count 1 -timeout 10m ./testcluster/...
 
+.PHONY: mutants
+mutants: ## break every rule, one at a time: the tests must notice (MUTANTS=short: no random runs)
+	SHARELOCK_MUTANTS=$(MUTANTS) go test -run '^TestMutants$$' -count 1 -timeout 20m -v ./testcluster/mutants
+
 .PHONY: rehearse
 rehearse: ## real processes, killed and restarted, with the default times (4 minutes)
 	SHARELOCK_REHEARSAL=full go test -run '^TestProcesses' -count 1 -timeout 20m -v ./cmd/sharelock
+
+.PHONY: faults
+faults: ## what can happen to real processes, in network namespaces (root; 14 minutes; SHARELOCK_FAULTS=short: 2)
+	scripts/faults
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME=20s
 	FUZZTIME=$(FUZZTIME) scripts/fuzz $(PKG)
 
 .PHONY: bench
-bench: ## micro-benchmarks
-	go test -run '^$$' -bench . -benchmem -timeout 30m $(PKG)
+bench: ## micro-benchmarks, compared with bench/micro.txt; SAVE=1 keeps them there
+	SAVE=$(SAVE) scripts/bench $(PKG)
+
+.PHONY: bench-peers
+bench-peers: ## measure ShareLock beside Redis, Redlock and etcd (an hour); ARGS=-quick tries it
+	scripts/bench-peers $(ARGS)
 
 .PHONY: cover
 cover: ## test coverage, to coverage.html

@@ -75,15 +75,18 @@ var folders = []folder{
 		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "testcluster/linear", "testcluster/memnet"},
 		[]string{grpc, genproto, protobuf, xsys},
 	},
+	{"testcluster/faults", nil, nil},
 	{"testcluster/linear", []string{"."}, []string{porcupine}},
 	{"testcluster/memnet", nil, nil},
+	{"testcluster/mutants", nil, nil},
 	{"testcluster/locktest", []string{".", "client"}, nil},
 	{
 		"cmd/sharelock",
 		// The messages, for -o json only: it prints the API's JSON.
-		[]string{".", "mesh", "client", "proto/sharelock/v1"},
+		[]string{".", "mesh", "client", "cmd/workload", "proto/sharelock/v1"},
 		[]string{cobra, pflag, koanf, yaml, xsys, protobuf},
 	},
+	{"cmd/workload", nil, nil},
 	// The examples speak the original's API with nothing but its messages.
 	{"cmd/example_grpc", []string{"proto/sharelock"}, []string{grpc}},
 	{"cmd/example_http", nil, nil},
@@ -185,6 +188,9 @@ func TestHouseCatches(t *testing.T) {
 				tt.file:               {Data: []byte(tt.src)},
 				"x/testdata/b.go":     {Data: []byte("package b")},
 				".cache/x/b.go":       {Data: []byte("package b")},
+				"go.mod":              {},
+				"module/go.mod":       {},
+				"module/b.go":         {Data: []byte("package b")},
 				"docs/not_go.md":      {Data: []byte("package b")},
 				"ring/testdata/b.txt": {Data: []byte("package b")},
 			})
@@ -208,6 +214,10 @@ func inspect(root fs.FS) (problems []string, err error) {
 		}
 		if d.IsDir() {
 			if name != "." && (strings.ContainsAny(d.Name()[:1], "._") || slices.Contains([]string{"testdata", "bin", "data"}, d.Name())) {
+				return fs.SkipDir
+			}
+			// A module of its own has rules of its own; nothing here can import it.
+			if _, err := fs.Stat(root, path.Join(name, "go.mod")); err == nil && name != "." {
 				return fs.SkipDir
 			}
 			return nil

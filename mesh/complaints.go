@@ -63,7 +63,10 @@ func (l *leader) evict(now time.Duration, view ring.View) (self bool) {
 // joined last; but not the one with this id. A complaint between two members that
 // both renew breaks their pair, whoever complains.
 func (l *leader) mostBroken(now time.Duration, view ring.View, not string) (victim ring.Member, most int) {
-	renews := func(m ring.Member) bool { return now-l.members[m.Identity].renewed <= 2*l.lease()/5 }
+	renews := func(m ring.Member) bool {
+		st := l.members[m.Identity]
+		return !st.assumed && now-st.renewed <= 2*l.lease()/5
+	}
 	broken := func(a, b ring.Member) bool {
 		return l.members[a.Identity].complaints[b.Identity] || l.members[b.Identity].complaints[a.Identity]
 	}

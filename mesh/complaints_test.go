@@ -86,3 +86,22 @@ func TestTheSilentAreNotEvicted(t *testing.T) {
 		t.Errorf("evicted %q", b.evicted())
 	}
 }
+
+// Whom a new leader only takes to have renewed (V5) may be dead: it is no witness
+// either, and a leader that waits for it does not hand over because of that.
+func TestTheAssumedAreNotEvicted(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	b.member("c").assumed = true
+	b.complain("a", "c")
+	b.complain("b", "c")
+	if self := b.evict(0, b.view); self || b.evicted() != "" {
+		t.Errorf("evicted %q, the leader itself %v; want nobody", b.evicted(), self)
+	}
+	b.member("a").assumed = true
+	b.member("c").assumed = false
+	b.complain("b", "a")
+	b.complain("c", "a")
+	if self := b.evict(0, b.view); self || b.evicted() != "" {
+		t.Errorf("evicted %q, the leader itself %v; want nobody", b.evicted(), self)
+	}
+}

@@ -3,6 +3,8 @@ package mesh
 import (
 	"log/slog"
 	"time"
+
+	"google.golang.org/grpc"
 )
 
 // Config is everything a node can be told. Start from [DefaultConfig]; Validate
@@ -56,6 +58,14 @@ type Config struct {
 	// Clock is read for every deadline; nil is the system's clock that counts
 	// suspended time.
 	Clock Clock
+
+	// PeerDial are options for the connections to other members that come after the
+	// node's own: through interceptors among them a test sees, holds, loses and
+	// repeats single messages. Nil in production.
+	PeerDial []grpc.DialOption
+	// Pause is called at named points, see [owner.Config]; a test stops the node there.
+	// Nil in production.
+	Pause func(point string)
 }
 
 // DefaultConfig is the configuration of the README's table. Name and Seeds are

@@ -50,6 +50,9 @@ type leader struct {
 type standing struct {
 	// renewed is when the last request that was renewed arrived (V5).
 	renewed time.Duration
+	// assumed: renewed is no request of the member's, but what V5 takes it to be. V6
+	// does not: the member may be dead.
+	assumed bool
 	// stopped: it is renewed no more until a proposal is decided (V5).
 	stopped bool
 	// replaced: a later start of the same process asks to join.
@@ -90,7 +93,7 @@ func newLeader(n *Node, a *agreement, term uint64) *leader {
 	// V5: a new leader knows nothing of its predecessor's leases; it counts every
 	// member as having renewed when its `lead` was applied.
 	for _, m := range a.fsm.state().view().Members {
-		l.members[m.Identity] = &standing{renewed: l.step}
+		l.members[m.Identity] = &standing{renewed: l.step, assumed: true}
 	}
 	return l
 }
@@ -158,7 +161,7 @@ func (l *leader) renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_REFUSED
 		return resp
 	}
-	m.renewed = max(m.renewed, arrived)
+	m.renewed, m.assumed = max(m.renewed, arrived), false
 	m.complaints = nil
 	for _, c := range req.GetComplaints() {
 		if m.complaints == nil {
@@ -277,7 +280,7 @@ func (l *leader) look(ctx context.Context) {
 func (l *leader) startAgain(now time.Duration) {
 	l.log.Warn("was paused, waits start again", "for", now-l.step)
 	for _, m := range l.members {
-		m.renewed = max(m.renewed, now)
+		m.renewed, m.assumed = max(m.renewed, now), true
 	}
 	l.joins = map[string]joining{}
 }

@@ -283,7 +283,7 @@ func (n *Node) followCluster(s state) (*owner.Service, error) {
 	service := owner.NewService(owner.Config{
 		Self: n.self, Name: n.cfg.Name, Partitions: c.partitions(), MaxTTL: c.maxTTL(),
 		MaxWaiters: n.cfg.MaxWaitersPerKey, MaxLocks: n.cfg.MaxLocks,
-		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: n.peers, Log: n.log,
+		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: n.peers, Log: n.log, Pause: n.cfg.Pause,
 	})
 	n.onClose("service", func() error { service.Stop(); return nil })
 	return service, nil

@@ -4,6 +4,7 @@ import (
 	"maps"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // acquire answers one send of an acquire. Q2: what becomes of it depends first on
@@ -11,6 +12,10 @@ import (
 func (t turn) acquire(from Ref, r *Request) {
 	k, _ := t.m.keys.get(r.Key)
 	c := k.byRequest(r.RequestID)
+	if mutant.On(mutant.GrantTwice) && c != nil && c.held() {
+		t.end(c, Released, false)
+		c = nil
+	}
 	switch {
 	case c != nil && c.client != r.ClientID:
 		// Two clients that number their requests alike must not share a lock.
@@ -19,7 +24,7 @@ func (t turn) acquire(from Ref, r *Request) {
 		t.repeat(from, r, c)
 	case c != nil:
 		t.reattach(from, r, c)
-	case t.m.finished.has(r.Key, r.RequestID):
+	case t.m.finished.has(r.Key, r.RequestID) && !mutant.On(mutant.OverForgotten):
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrRequestOver})
 	default:
 		t.first(from, r, k)
@@ -123,7 +128,11 @@ func (t turn) serve(k *keyState) {
 	if t.m.quarantine != 0 || !k.admits(sharelock.Shared) {
 		return
 	}
-	for c := k.firstWaiter(); c != nil; {
+	first := k.firstWaiter()
+	if mutant.On(mutant.PassOverFIFO) && first != nil {
+		first = first.prev // the last
+	}
+	for c := first; c != nil; {
 		var next *claim
 		switch {
 		case c.more.settles != 0:

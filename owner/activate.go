@@ -94,7 +94,7 @@ func (a *activation) askAll(ctx context.Context) ([]answer, error) {
 	var wg sync.WaitGroup
 	for i, m := range a.view.Members {
 		answers[i].member = m
-		if mutant.On(mutant.AskUnanswered) && i > 0 && i == len(a.view.Members)-1 {
+		if mutant.On(mutant.AskUnanswered) && i == len(a.view.Members)-1 && m.Identity != a.service.self {
 			continue
 		}
 		wg.Go(func() {

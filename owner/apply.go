@@ -3,6 +3,8 @@ package owner
 import (
 	"fmt"
 	"time"
+
+	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // Apply applies an op that the owner decided to a backup's copy. Ops must come in
@@ -15,6 +17,10 @@ func (m *Machine) Apply(now time.Duration, op *Op) error {
 	}
 	if err := op.valid(); err != nil {
 		return err
+	}
+	if mutant.On(mutant.AckUnapplied) {
+		m.seq++
+		return nil
 	}
 	_, err := m.apply(now, op)
 	return err
@@ -149,6 +155,9 @@ func (m *Machine) arm(now time.Duration, c *claim) {
 	if c.held() {
 		// Q3: the holder's clock may be slower than ours.
 		c.deadline = now + Stretch(c.ttl)
+		if mutant.On(mutant.NotStretched) {
+			c.deadline = now + c.ttl
+		}
 	} else {
 		if c.more == nil {
 			c.more = &more{}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // copyVersion is the first byte of an encoded copy.
@@ -19,7 +20,11 @@ func (m *Machine) Encode(now time.Duration) []byte {
 	e.number(uint64(m.partition))
 	e.number(m.seq)
 	e.number(uint64(m.last))
-	e.number(uint64(m.Quarantined(now)))
+	quarantine := m.Quarantined(now)
+	if mutant.On(mutant.QuarantineForgotten) {
+		quarantine = 0
+	}
+	e.number(uint64(quarantine))
 
 	keys := m.sorted(func(*keyState) bool { return true })
 	e.number(uint64(len(keys)))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // Machine is one copy of a partition and the rules for deciding about it. Make
@@ -82,11 +83,17 @@ func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
 	for _, k := range m.sorted(func(*keyState) bool { return true }) {
 		for c := k.holds.first; c != nil; c = k.holds.after(c) {
 			m.arm(now, c)
+			if mutant.On(mutant.TTLNotRestarted) {
+				c.deadline = now + c.ttl/2
+				m.due.set(c)
+			}
 		}
 		for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
 			c.trim()
 			m.arm(now, c)
-			c.more.settles = now + period(c.ttl)
+			if !mutant.On(mutant.NoSettling) {
+				c.more.settles = now + period(c.ttl)
+			}
 			m.due.set(c)
 		}
 	}
@@ -239,7 +246,9 @@ func (m *Machine) Waiters() int { return m.waiters }
 
 // CounterHalfUsed reports that half of the tokens of this epoch are used up, so
 // that a new epoch is wanted (G2).
-func (m *Machine) CounterHalfUsed() bool { return m.counter() >= 1<<31 }
+func (m *Machine) CounterHalfUsed() bool {
+	return m.counter() >= 1<<31 && !mutant.On(mutant.NoRefresh)
+}
 
 // counter is the number of the last token of this epoch.
 func (m *Machine) counter() uint32 {
@@ -256,6 +265,9 @@ func (m *Machine) spent() bool {
 }
 
 func (m *Machine) nextToken() sharelock.Token {
+	if mutant.On(mutant.TokenWithoutEpoch) {
+		return sharelock.MakeToken(1, m.last.Counter()+1)
+	}
 	return sharelock.MakeToken(m.epoch, m.counter()+1)
 }
 

@@ -3,6 +3,7 @@ package owner
 import (
 	"context"
 
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -18,7 +19,7 @@ type Held struct {
 // newer orders copies as the choice of an activation does: by the epoch of the
 // sync, then by sequence number (section 4.2).
 func (h Held) newer(than Held) bool {
-	if h.Have != than.Have {
+	if h.Have != than.Have && (h.Seq == than.Seq || !mutant.On(mutant.HaveIgnored)) {
 		return h.Have > than.Have
 	}
 	return h.Seq > than.Seq

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // get reads a key, linearizably: the op has its place in the log (A3).
@@ -13,7 +14,9 @@ func (t turn) get(from Ref, r *Request) {
 		t.fail(from, r.Send, t.quarantined())
 		return
 	}
-	t.commit(Op{Kind: OpRead, Key: r.Key})
+	if !mutant.On(mutant.ReadWithoutLog) {
+		t.commit(Op{Kind: OpRead, Key: r.Key})
+	}
 	l, ok := t.m.Lock(t.now, r.Key)
 	if !ok {
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrNotHeld})

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // renew starts the TTL of a token afresh.
@@ -16,7 +17,12 @@ func (t turn) renew(from Ref, r *Request) {
 		if ttl == 0 {
 			ttl = c.ttl
 		}
-		t.commit(Op{Kind: OpRenew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl)})
+		if mutant.On(mutant.RenewWithoutLog) {
+			c.ttl = t.longer(c, ttl)
+			t.m.arm(t.now, c)
+		} else {
+			t.commit(Op{Kind: OpRenew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl)})
+		}
 		t.done(from, r.Send, t.m.hold(t.now, c))
 	case t.m.quarantine != 0:
 		// Lost; but "nobody holds it" is more than we know.
@@ -39,6 +45,9 @@ func (t turn) release(from Ref, r *Request) {
 	c, named := k.byToken(r.Token), sharelock.Hold{Key: r.Key, Token: r.Token}
 	if r.Kind == ReleaseClient {
 		c, named = k.byClient(r.ClientID), sharelock.Hold{Key: r.Key, ClientID: r.ClientID}
+	}
+	if mutant.On(mutant.ReleaseAnyToken) && c == nil && k != nil {
+		c = k.holds.first
 	}
 	switch {
 	case c != nil:

@@ -18,18 +18,18 @@ func copies(n int) func(int, *mesh.Config) {
 
 func TestKillsWithBackups(t *testing.T) {
 	// A pause of a lease and a little must not outlast the locks that are held.
-	survive(t, testcluster.Options{Timing: time.Second, MaxTTL: 20 * time.Second, Configure: copies(2)}, 1)
+	survive(t, testcluster.Options{Timing: time.Second, MaxTTL: 20 * time.Second}, 1)
 }
 
 func TestSimKillsWithBackups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		survive(t, testcluster.Options{Net: testcluster.Memory, Configure: copies(2)}, 3)
+		survive(t, testcluster.Options{Net: testcluster.Memory}, 3)
 	})
 }
 
 func TestSimKillsWithTwoBackups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		survive(t, testcluster.Options{Net: testcluster.Memory, Nodes: 5, Configure: copies(3)}, 2)
+		survive(t, testcluster.Options{Net: testcluster.Memory, Nodes: 5}, 2)
 	})
 }
 
@@ -40,6 +40,9 @@ func TestSimKillsWithTwoBackups(t *testing.T) {
 func survive(t *testing.T, o testcluster.Options, rounds int) {
 	c := testcluster.Start(t, o)
 	ctx := limited(t)
+	if got, want := c.Node(0).Status().Replicas, c.Len()/2+1; got != want {
+		t.Fatalf("%d copies of every lock by default, want %d", got, want)
+	}
 	locks := hold(ctx, t, c, keysNamed("held", 30))
 	keys := keysNamed("busy", 24)
 	busy := startLoad(ctx, t, c, keys, 50*time.Millisecond)
@@ -120,7 +123,7 @@ func survive(t *testing.T, o testcluster.Options, rounds int) {
 // go, so that every key can be had; when the split is healed it is back.
 func TestSimPartialSplit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Timing: 2 * time.Second, MaxTTL: 10 * time.Second, Configure: copies(2)})
+		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Timing: 2 * time.Second, MaxTTL: 10 * time.Second})
 		ctx := limited(t)
 		locks := hold(ctx, t, c, keysNamed("held", 20))
 		keys := keysNamed("busy", 24)

@@ -131,9 +131,9 @@ func TestSimKillFollowerUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { killOwner(t, testcluster.Options{Net: testcluster.Memory}, false) })
 }
 
-// killOwner kills a node under load, without backups (ring.replicas: 1): the keys of others go
-// on, its own come back when its lease and every lock that it may have granted are
-// over, and not before.
+// killOwner kills a node under load, without backups (ring.replicas: 1): the keys
+// of others go on, its own come back when its lease and every lock that it may have
+// granted are over, and not before.
 func killOwner(t *testing.T, o testcluster.Options, leader bool) {
 	o.Configure = copies(1)
 	c := testcluster.Start(t, o)
@@ -175,7 +175,7 @@ func killOwner(t *testing.T, o testcluster.Options, leader bool) {
 	must(t, c.Restart(ctx, victim))
 	must(t, c.WaitMembers(ctx, 3))
 	busy.keepOn(ctx, t, keys)
-	grants := busy.stop(t)
+	grants := busy.stop(t, client.ErrLost) // what was held in the moment of the kill
 
 	lease, quarantine := c.Timing(), c.MaxTTL()+c.MaxTTL()/10
 	first := recovered
@@ -265,18 +265,18 @@ func killAll(t *testing.T, o testcluster.Options) {
 }
 
 func TestCutOffNodeAnswersUnavailable(t *testing.T) {
-	cutOff(t, testcluster.Options{Net: testcluster.Memory, Timing: time.Second, MaxTTL: 5 * time.Second})
+	cutOff(t, testcluster.Options{Net: testcluster.Memory, Timing: time.Second, MaxTTL: 5 * time.Second, Configure: copies(1)})
 }
 
 func TestSimCutOffNodeAnswersUnavailable(t *testing.T) {
 	// A lease that is longer than any lock: should the others not wait for its end
 	// (V5), two clients would hold a key.
 	synctest.Test(t, func(t *testing.T) {
-		cutOff(t, testcluster.Options{Net: testcluster.Memory, Timing: 2 * time.Second, MaxTTL: time.Second})
+		cutOff(t, testcluster.Options{Net: testcluster.Memory, Timing: 2 * time.Second, MaxTTL: time.Second, Configure: copies(1)})
 	})
 }
 
-// cutOff cuts one node off the others; clients reach all of them.
+// cutOff cuts one node off the others, without backups; clients reach all of them.
 func cutOff(t *testing.T, o testcluster.Options) {
 	c := testcluster.Start(t, o)
 	ctx := limited(t)
@@ -328,6 +328,36 @@ func cutOff(t *testing.T, o testcluster.Options) {
 	takesPart(ctx, t, c, lone)
 	must(t, l.Release(ctx))
 	must(t, kept.Release(ctx))
+}
+
+// With backups a cut costs a pause and nothing else, to clients that reach the
+// majority: who holds keeps what it holds, wherever its key was.
+func TestSimCutOffLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Timing: 2 * time.Second, MaxTTL: 10 * time.Second})
+		ctx := limited(t)
+		locks := hold(ctx, t, c, keysNamed("held", 20))
+		keys := keysNamed("busy", 24)
+		busy := startLoad(ctx, t, c, keys, 50*time.Millisecond)
+		busy.keepOn(ctx, t, keys)
+		lone := c.Leader()
+		rest := []int{(lone + 1) % 3, (lone + 2) % 3}
+		cut := time.Now()
+		c.Split([]int{lone}, rest)
+		if err := untilNotReady(ctx, c, lone); !errors.Is(err, sharelock.ErrNoQuorum) {
+			t.Errorf("the node that is cut off says %v, want no quorum", err)
+		}
+		must(t, c.WaitAmong(ctx, rest...))
+		busy.keepOn(ctx, t, keys)
+		if back, limit := time.Since(cut), 2*c.Timing()+time.Second; back > limit {
+			t.Errorf("a key was not granted for %v, want at most %v", back, limit)
+		}
+		locks.check(ctx, t, c.Client(rest[0]))
+		c.Heal()
+		must(t, c.WaitMembers(ctx, 3))
+		busy.stop(t)
+		locks.check(ctx, t, c.Client(lone))
+	})
 }
 
 // untilNotReady waits until a node says that it may not serve, and gives its

@@ -8,7 +8,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock/client"
-	"github.com/sgkandale/sharelock/mesh"
 )
 
 // Client is a client of node i and of no other node. It belongs to the cluster,
@@ -29,6 +28,11 @@ func (c *Cluster) Client(i int) *client.Client {
 //
 // The client's calls are in the History, under opts.ClientID.
 func (c *Cluster) Dial(ctx context.Context, opts client.Options, nodes ...int) (*client.Client, error) {
+	return c.DialRate(ctx, 1, opts, nodes...)
+}
+
+// DialRate is Dial for a client whose clock runs at a rate, see [Cluster.SetRate].
+func (c *Cluster) DialRate(ctx context.Context, rate float64, opts client.Options, nodes ...int) (*client.Client, error) {
 	opts.OnlyAddrs = opts.OnlyAddrs || len(nodes) > 0
 	if len(nodes) == 0 {
 		for i := range c.Len() {
@@ -47,28 +51,29 @@ func (c *Cluster) Dial(ctx context.Context, opts client.Options, nodes ...int) (
 	}
 	var cl *client.Client
 	err := c.leaks.watch(ctx, func(ctx context.Context) (err error) {
-		cl, err = c.dial(ctx, opts, addrs)
+		cl, err = c.dial(ctx, rate, opts, addrs)
 		return err
 	})
 	return cl, err
 }
 
-func (c *Cluster) dial(ctx context.Context, opts client.Options, addrs []string) (*client.Client, error) {
+func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, addrs []string) (*client.Client, error) {
 	if opts.ClientID == "" {
 		opts.ClientID = client.DefaultClientID()
 	}
 	recorded := []grpc.DialOption{
-		grpc.WithChainUnaryInterceptor(c.history.intercept(opts.ClientID)),
-		grpc.WithChainStreamInterceptor(c.history.interceptStream(opts.ClientID)),
+		grpc.WithChainUnaryInterceptor(c.history.intercept(opts.ClientID, rate)),
+		grpc.WithChainStreamInterceptor(c.history.interceptStream(opts.ClientID, rate)),
 	}
 	if c.net != nil {
 		host := c.net.Host("clients")
 		recorded = append(recorded, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			return host.Dial(ctx, addr)
 		}))
-		if opts.Clock == nil {
-			opts.Clock = mesh.MonotonicClock()
-		}
+		recorded = append(recorded, tap{c, Clients}.options()...)
+	}
+	if opts.Clock == nil && (c.net != nil || rate != 1) {
+		opts.Clock = newClock(rate).now
 	}
 	opts.DialOptions = append(recorded, opts.DialOptions...)
 	cl, err := client.Dial(ctx, addrs, opts)

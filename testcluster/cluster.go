@@ -26,6 +26,8 @@ type Cluster struct {
 	logs    *logs
 	leaks   leaks
 	net     *MemNet
+	rules   *rules
+	actives *actives
 	dir     string
 	ownDir  bool // dir is ours to remove
 
@@ -74,6 +76,7 @@ func newCluster(o Options, dir string) *Cluster {
 	c := &Cluster{opts: o, start: time.Now(), dir: dir, leaks: newLeaks()}
 	c.history = newHistory(c.start)
 	c.logs = newLogs(o, c.start)
+	c.rules, c.actives = newRules(o.Seed), newActives(c.history.fail)
 	if o.Net == Memory {
 		c.net = NewMemNet(o.Seed)
 	}
@@ -110,11 +113,10 @@ func (c *Cluster) addNode() (*node, error) {
 	if c.closed {
 		return nil, errClosed
 	}
-	n := &node{cluster: c, index: len(c.nodes)}
+	n := &node{cluster: c, index: len(c.nodes), clock: newClock(1), pauses: newPauses()}
 	var err error
 	if c.net != nil {
-		n.place = memoryPlace(c.net, n.name())
-		n.place.network() // makes the machine, so that its name can be resolved
+		n.place = memoryPlace(c.net, n.name()) // makes the machine, so that its name can be resolved
 	} else if n.place, err = loopbackPlace(); err != nil {
 		return nil, err
 	}
@@ -230,6 +232,10 @@ func (c *Cluster) close() error {
 	clients, nodes := c.dialled, c.nodes
 	c.dialled = nil
 	c.mu.Unlock()
+	for _, n := range nodes {
+		n.pauses.end()
+	}
+	c.rules.close()
 	var wg sync.WaitGroup
 	errs := make([]error, len(clients)+len(nodes))
 	for i, cl := range clients {

@@ -1,6 +1,7 @@
 package testcluster
 
 import (
+	"fmt"
 	"time"
 )
 
@@ -17,34 +18,51 @@ func (c *Cluster) Split(groups ...[]int) {
 			names[g] = append(names[g], c.Name(i))
 		}
 	}
-	c.disturb(func(n *MemNet) { n.Split(names...) })
+	c.disturb(fmt.Sprint("split ", groups), func(n *MemNet) { n.Split(names...) })
 }
 
 // Cut holds everything that goes from node i to node j; the other direction goes
 // on.
 func (c *Cluster) Cut(i, j int) {
-	c.disturb(func(n *MemNet) { n.Cut(c.Name(i), c.Name(j)) })
+	c.disturb(fmt.Sprintf("cut %d->%d", i, j), func(n *MemNet) { n.Cut(c.Name(i), c.Name(j)) })
 }
 
 // Delay makes everything from node i to node j take d.
 func (c *Cluster) Delay(i, j int, d time.Duration) {
-	c.disturb(func(n *MemNet) { n.Delay(c.Name(i), c.Name(j), d) })
+	c.disturb(fmt.Sprintf("delay %d->%d %v", i, j, d), func(n *MemNet) { n.Delay(c.Name(i), c.Name(j), d) })
 }
 
 // Freeze holds everything from and to node i, as if it hung.
 func (c *Cluster) Freeze(i int) {
-	c.disturb(func(n *MemNet) { n.Freeze(c.Name(i)) })
+	c.disturb(fmt.Sprint("freeze ", i), func(n *MemNet) { n.Freeze(c.Name(i)) })
 }
 
-// Heal ends every fault of the network.
+// Thaw ends Freeze.
+func (c *Cluster) Thaw(i int) {
+	c.disturb(fmt.Sprint("thaw ", i), func(n *MemNet) { n.Thaw(c.Name(i)) })
+}
+
+// Mend ends a Cut of this direction.
+func (c *Cluster) Mend(i, j int) {
+	c.disturb(fmt.Sprintf("mend %d->%d", i, j), func(n *MemNet) { n.Mend(c.Name(i), c.Name(j)) })
+}
+
+// Reset breaks every stream between nodes i and j; both open new ones.
+func (c *Cluster) Reset(i, j int) {
+	c.disturb(fmt.Sprintf("reset %d-%d", i, j), func(n *MemNet) { n.Reset(c.Name(i), c.Name(j)) })
+}
+
+// Heal ends every fault of the network and every rule for messages. Clocks go on at
+// their rates.
 func (c *Cluster) Heal() {
+	c.rules.clear()
 	c.memory().Heal()
 	c.history.note(Event{Kind: Healed})
 }
 
-func (c *Cluster) disturb(f func(n *MemNet)) {
+func (c *Cluster) disturb(what string, f func(n *MemNet)) {
 	n := c.memory()
-	c.history.note(Event{Kind: Disturbed})
+	c.history.note(Event{Kind: Disturbed, What: what})
 	f(n)
 }
 

@@ -8,10 +8,11 @@ import (
 // Check checks, now, what can be checked while the cluster runs: the state of the
 // nodes and the history so far. Every violation is a *ViolationError.
 func (c *Cluster) Check() error {
-	return errors.Join(c.checkNodes(), c.history.Check(c.opts.Without...))
+	return errors.Join(c.CheckNodes(), c.checkSeen(), c.history.Check(c.opts.Without...), c.checkLinearizable())
 }
 
-func (c *Cluster) checkNodes() error {
+// CheckNodes checks Consistent alone, now.
+func (c *Cluster) CheckNodes() error {
 	if !c.opts.checks(Consistent) {
 		return nil
 	}
@@ -24,6 +25,15 @@ func (c *Cluster) checkNodes() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkSeen gives what was seen at the event that broke it and that the history does
+// not show.
+func (c *Cluster) checkSeen() error {
+	if !c.opts.checks(OneOwner) {
+		return nil
+	}
+	return c.actives.violation()
 }
 
 func (c *Cluster) checkLeaks() error {
@@ -39,9 +49,9 @@ func (c *Cluster) checkLeaks() error {
 // finish is the end of a test.
 func (c *Cluster) finish(tb TB) {
 	tb.Helper()
-	errs := []error{c.checkNodes()}
+	errs := []error{c.CheckNodes()}
 	state := c.Describe()
-	errs = append(errs, c.Close(), c.checkLeaks(), c.history.Check(c.opts.Without...))
+	errs = append(errs, c.Close(), c.checkLeaks(), c.checkSeen(), c.history.Check(c.opts.Without...), c.checkLinearizable())
 	if err := errors.Join(errs...); err != nil {
 		tb.Errorf("%v", err)
 	}
@@ -58,6 +68,9 @@ func (h *History) done() string {
 		s += fmt.Sprintf("+%v %s", e.At.Sub(h.start), e.Kind)
 		if e.Kind != Disturbed && e.Kind != Healed {
 			s += fmt.Sprintf(" node %d", e.Node)
+		}
+		if e.What != "" {
+			s += ": " + e.What
 		}
 		s += "\n"
 	}

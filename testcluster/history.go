@@ -23,6 +23,7 @@ const (
 	Release Op = "release"
 	Force   Op = "force"
 	Get     Op = "get"
+	Check   Op = "check"
 )
 
 // Call is one message of a client to a node and its answer. What a user calls once
@@ -49,6 +50,14 @@ type Call struct {
 	// request ids in the queue.
 	Epoch   uint32
 	Waiters []string
+	// Holds, of a Get or Check that succeeded, are the grants that it showed, and
+	// HoldCount how many there were in all.
+	Holds     []sharelock.Hold
+	HoldCount int
+	// Current is the answer of a Check.
+	Current bool
+	// rate is that of the client's clock.
+	rate float64
 }
 
 // OK reports whether the call was answered, and not with an error.
@@ -71,7 +80,8 @@ const (
 type Event struct {
 	At   time.Time
 	Kind EventKind
-	Node int // of events of one node
+	Node int    // of events of one node
+	What string // for people; may be empty
 }
 
 // History is what clients did and saw, and what was done to the nodes. All
@@ -82,9 +92,56 @@ type History struct {
 	mu     sync.Mutex
 	calls  []*Call // in the order of their start; guarded by mu
 	events []Event // guarded by mu
+	watch  *watch  // guarded by mu
+	// violation is the first that was seen while it happened; broken is closed then.
+	// Guarded by mu.
+	violation *ViolationError
+	broken    chan struct{}
 }
 
-func newHistory(start time.Time) *History { return &History{start: start} }
+func newHistory(start time.Time) *History {
+	return &History{start: start, watch: newWatch(), broken: make(chan struct{})}
+}
+
+// Broken is closed when an invariant breaks, at the very event; not all invariants
+// can be seen then, see Check.
+func (h *History) Broken() <-chan struct{} { return h.broken }
+
+// Violation is what closed Broken.
+func (h *History) Violation() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.violation == nil {
+		return nil
+	}
+	return h.violation
+}
+
+// fail notes a violation.
+func (h *History) fail(v *ViolationError) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failLocked(v)
+}
+
+// failLocked is fail for who holds mu.
+func (h *History) failLocked(v *ViolationError) {
+	if h.violation == nil {
+		h.violation = v
+		close(h.broken)
+	}
+}
+
+// about gives the calls of a key so far. It needs mu.
+func (h *History) about(key string) []Call {
+	var list []Call
+	for _, c := range h.calls {
+		if c.Key == key {
+			list = append(list, *c)
+		}
+	}
+	return list
+}
 
 // Calls gives all calls up to now, in the order in which they were sent.
 func (h *History) Calls() []Call {
@@ -109,6 +166,7 @@ func (h *History) note(e Event) {
 	defer h.mu.Unlock()
 	e.At = time.Now()
 	h.events = append(h.events, e)
+	h.watch.event(e)
 }
 
 // begin writes down that a call is sent; it must be called before it is.
@@ -117,6 +175,7 @@ func (h *History) begin(c Call) *Call {
 	defer h.mu.Unlock()
 	c.Start = time.Now()
 	h.calls = append(h.calls, &c)
+	h.watch.sent(&c)
 	return &c
 }
 
@@ -126,16 +185,20 @@ func (h *History) end(c *Call, answer func(c *Call)) {
 	defer h.mu.Unlock()
 	answer(c)
 	c.End = time.Now()
+	if broken, evidence := h.watch.answered(c); evidence != nil {
+		h.failLocked(&ViolationError{broken, h.evidence(evidence, h.about(c.Key))})
+	}
 }
 
-// intercept writes down every call of a client's connections.
-func (h *History) intercept(name string) grpc.UnaryClientInterceptor {
+// intercept writes down every call of the connections of a client whose clock runs at
+// a rate.
+func (h *History) intercept(name string, rate float64) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, next grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		sent, ok := asCall(req)
 		if !ok {
 			return next(ctx, method, req, reply, cc, opts...)
 		}
-		sent.Client = name
+		sent.Client, sent.rate = name, rate
 		c := h.begin(sent)
 		err := next(ctx, method, req, reply, cc, opts...)
 		h.end(c, func(c *Call) {
@@ -163,8 +226,18 @@ func asCall(req any) (Call, bool) {
 		return Call{Op: Force, Key: r.GetKey(), Token: sharelock.Token(r.GetToken())}, true
 	case *sharelockv1.GetRequest:
 		return Call{Op: Get, Key: r.GetKey()}, true
+	case *sharelockv1.CheckTokenRequest:
+		return Call{Op: Check, Key: r.GetKey(), Token: sharelock.Token(r.GetToken())}, true
 	}
 	return Call{}, false
+}
+
+// safeFor counts what an answer called safe from the send, on the client's clock (Q3).
+func (c *Call) safeFor(d time.Duration) {
+	if c.rate != 0 && c.rate != 1 {
+		d = time.Duration(float64(d) / c.rate)
+	}
+	c.SafeUntil = c.Start.Add(d)
 }
 
 // take reads the answer to the call.
@@ -172,15 +245,19 @@ func (c *Call) take(reply any) {
 	switch r := reply.(type) {
 	case *sharelockv1.AcquireResponse:
 		h := sharelockv1.HoldFromProto(r.GetHold())
-		c.Token, c.SafeUntil = h.Token, c.Start.Add(h.SafeFor)
+		c.Token = h.Token
+		c.safeFor(h.SafeFor)
 	case *sharelockv1.RenewResponse:
-		c.SafeUntil = c.Start.Add(sharelockv1.HoldFromProto(r.GetHold()).SafeFor)
+		c.safeFor(sharelockv1.HoldFromProto(r.GetHold()).SafeFor)
 	case *sharelockv1.GetResponse:
 		l := sharelockv1.LockFromProto(r.GetLock())
-		c.Epoch = l.Epoch
+		c.Epoch, c.Holds, c.HoldCount = l.Epoch, l.Holds, max(l.HoldCount, len(l.Holds))
 		for _, w := range l.Waiters {
 			c.Waiters = append(c.Waiters, w.RequestID)
 		}
+	case *sharelockv1.CheckTokenResponse:
+		c.Holds, c.Current = sharelockv1.HoldsFromProto(r.GetHolds()), !r.GetStale()
+		c.HoldCount = len(c.Holds)
 	}
 }
 

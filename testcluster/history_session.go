@@ -13,13 +13,13 @@ import (
 )
 
 // interceptStream writes down every call of a client's sessions.
-func (h *History) interceptStream(name string) grpc.StreamClientInterceptor {
+func (h *History) interceptStream(name string, rate float64) grpc.StreamClientInterceptor {
 	return func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, next grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 		s, err := next(ctx, desc, cc, method, opts...)
 		if err != nil || method != sharelockv1.LockService_Session_FullMethodName {
 			return s, err
 		}
-		return &recorded{ClientStream: s, history: h, client: name, calls: map[uint64]*Call{}}, nil
+		return &recorded{ClientStream: s, history: h, client: name, rate: rate, calls: map[uint64]*Call{}}, nil
 	}
 }
 
@@ -28,6 +28,7 @@ type recorded struct {
 	grpc.ClientStream
 	history *History
 	client  string
+	rate    float64
 
 	mu    sync.Mutex
 	calls map[uint64]*Call // under way; guarded by mu
@@ -55,7 +56,7 @@ func (r *recorded) SendMsg(m any) error {
 func (r *recorded) sent(c *sharelockv1.Call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	call := Call{Client: r.client, Key: c.Acquire.Key}
+	call := Call{Client: r.client, rate: r.rate, Key: c.Acquire.Key}
 	switch c.Kind {
 	case sharelockv1.CallAcquire:
 		call.Op, call.RequestID, call.Mode, call.Slots = Acquire, c.Acquire.RequestID, c.Acquire.Mode, c.Acquire.Slots
@@ -116,8 +117,9 @@ func (c *Call) answered(a *sharelockv1.Reply) {
 	}
 	switch c.Op {
 	case Acquire:
-		c.Token, c.SafeUntil = a.Hold.Token, c.Start.Add(a.Hold.SafeFor)
+		c.Token = a.Hold.Token
+		c.safeFor(a.Hold.SafeFor)
 	case Renew:
-		c.SafeUntil = c.Start.Add(a.Hold.SafeFor)
+		c.safeFor(a.Hold.SafeFor)
 	}
 }

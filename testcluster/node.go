@@ -21,6 +21,8 @@ type node struct {
 	cluster *Cluster
 	index   int
 	place   *place
+	clock   *clock
+	pauses  *pauses
 
 	// turn serialises what starts and ends this node.
 	turn sync.Mutex
@@ -72,7 +74,9 @@ func (n *node) config(first bool) mesh.Config {
 	cfg.Logger = c.logs.of(n.index)
 	cfg.Network = n.place.network()
 	if c.net != nil {
-		cfg.Clock = mesh.MonotonicClock() // a bubble's clock, inside a bubble
+		cfg.Clock = n.clock.now // a bubble's clock, inside a bubble
+		cfg.PeerDial = tap{c, n.index}.options()
+		cfg.Pause = n.pauses.at
 	}
 	if c.opts.Configure != nil {
 		c.opts.Configure(n.index, &cfg)
@@ -105,7 +109,7 @@ func (n *node) up(ctx context.Context) error {
 		if !first {
 			return nil
 		}
-		cl, err := n.cluster.dial(ctx, client.Options{ClientID: "client-of-" + n.name(), OnlyAddrs: true}, []string{m.Addrs().GRPC})
+		cl, err := n.cluster.dial(ctx, 1, client.Options{ClientID: "client-of-" + n.name(), OnlyAddrs: true}, []string{m.Addrs().GRPC})
 		n.mu.Lock()
 		n.client = cl
 		n.mu.Unlock()

@@ -57,6 +57,15 @@ const (
 	// Fair: of two waiters that were seen in a queue and stayed, the first is granted
 	// first.
 	Fair Invariant = "fair"
+	// OneOwner: at most one process is active in a partition in one epoch.
+	OneOwner Invariant = "one-owner"
+	// EqualCopies: when nothing is going on, the backups' copies are their owner's. It
+	// is checked by [Cluster.CheckCopies] only.
+	EqualCopies Invariant = "equal-copies"
+	// Linearizable: the calls of every key have an order that explains all answers.
+	// See package linear. A cluster whose clients are not all in its History, or that
+	// is called directly, cannot be checked for it.
+	Linearizable Invariant = "linearizable"
 	// Consistent: mesh.Node.Check finds nothing on the nodes that run.
 	Consistent Invariant = "consistent"
 	// NoLeaks: no goroutine of the cluster outlives Close.

@@ -12,6 +12,8 @@ import (
 // its network.
 type place struct {
 	http, grpc, peer, gossip string
+	// ip is that of the machine; empty on loopback, where it says nothing.
+	ip string
 	// network is the node's way to the others, made anew for each start.
 	network func() mesh.Network
 	// down cuts the network off the process that runs there now, before it is
@@ -24,7 +26,7 @@ type place struct {
 // memoryPlace is a machine of a memory network.
 func memoryPlace(n *MemNet, name string) *place {
 	return &place{
-		http: ":50051", grpc: ":50052", peer: ":50053", gossip: ":7946",
+		ip: n.Host(name).IP(), http: ":50051", grpc: ":50052", peer: ":50053", gossip: ":7946",
 		network: func() mesh.Network { return n.Host(name) },
 		down:    func() { n.Kill(name) },
 		close:   func() error { return nil },

@@ -125,7 +125,6 @@ func TestLockRefused(t *testing.T) {
 		{sharelock.ErrTooManyWaiters, 42, exitFailed, sharelock.ErrTooManyWaiters.Error()},
 		{sharelock.ErrQuota, 42, exitFailed, sharelock.ErrQuota.Error()},
 		{sharelock.ErrQuarantined, 42, exitFailed, sharelock.ErrQuarantined.Error()},
-		{sharelock.ErrRequestOver, 42, exitFailed, sharelock.ErrRequestOver.Error()},
 		{sharelock.ErrInvalidArgument, exitUsage, exitUsage, sharelock.ErrInvalidArgument.Error()},
 		{sharelock.ErrPermissionDenied, exitFailed, exitFailed, sharelock.ErrPermissionDenied.Error()},
 		{sharelock.ErrNoQuorum, exitUnreachable, exitUnreachable, "the mesh cannot serve: no quorum"},
@@ -148,6 +147,13 @@ func TestLockRefused(t *testing.T) {
 				}
 			}
 		})
+	}
+	// An id of one's own is not exchanged for another.
+	m.refuse(sharelock.ErrRequestOver)
+	a := remoteApp(m)
+	a.command(t, exitFailed, "acquire", "k", "--timeout", "50ms", "--request-id", "r-7")
+	if line := oneLineOf(t, a); !strings.Contains(line, sharelock.ErrRequestOver.Error()) {
+		t.Errorf("acquire with an id that is over: got stderr %q", line)
 	}
 }
 

@@ -111,7 +111,7 @@ ended by signal n.`,
 	root.AddCommand(
 		a.serveCommand(), a.devCommand(),
 		a.lockCommand(), a.acquireCommand(), a.renewCommand(), a.releaseCommand(), a.getCommand(), a.listCommand(),
-		a.membersCommand(), a.locateCommand(), a.leaveCommand(),
+		a.membersCommand(), a.locateCommand(), a.leaveCommand(), a.benchCommand(),
 		a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()

@@ -1,9 +1,12 @@
+//go:build linux
+
 package main
 
 import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -22,6 +25,7 @@ type load struct {
 	wg      sync.WaitGroup
 	calls   atomic.Int64
 	clients []*client.Client
+	ttl     time.Duration
 
 	mu     sync.Mutex
 	tokens map[string]sharelock.Token // the largest seen; guarded by mu
@@ -35,9 +39,9 @@ const loadKeys = 64
 func loadKey(i int) string { return fmt.Sprintf("load/%d", i) }
 
 // newLoad runs rate acquires a second. tolerate says which errors are no failure.
-func newLoad(t *testing.T, rate int, clients []*client.Client, tolerate func(error) bool) *load {
+func newLoad(t *testing.T, rate int, ttl time.Duration, clients []*client.Client, tolerate func(error) bool) *load {
 	l := &load{
-		t: t, stop: make(chan struct{}), clients: clients,
+		t: t, stop: make(chan struct{}), clients: clients, ttl: ttl,
 		tokens: map[string]sharelock.Token{}, holder: map[string]time.Time{}, done: map[string][]time.Time{},
 	}
 	free := make(chan int, loadKeys)
@@ -80,7 +84,7 @@ func (l *load) once(c *client.Client, key string) error {
 	defer cancel()
 	l.calls.Add(1)
 	sent := time.Now()
-	lock, err := c.Acquire(ctx, key, client.TTL(2*time.Second), client.Wait(50*time.Second))
+	lock, err := c.Acquire(ctx, key, client.TTL(l.ttl), client.Wait(50*time.Second))
 	if err != nil {
 		return fmt.Errorf("acquire: %w", err)
 	}
@@ -105,7 +109,7 @@ func (l *load) granted(key string, token sharelock.Token, sent time.Time) {
 		l.failed = append(l.failed, fmt.Sprintf("%s: token %d after %d", key, token, l.tokens[key]))
 	}
 	l.tokens[key] = token
-	l.holder[key] = sent.Add(2 * time.Second)
+	l.holder[key] = sent.Add(l.ttl)
 	l.done[key] = append(l.done[key], now)
 }
 
@@ -148,23 +152,137 @@ func (l *load) gap(begin time.Time, in func(key string) bool) (longest time.Dura
 	return longest, key
 }
 
-// closeAll closes clients.
-func closeAll(clients []*client.Client) {
-	for _, c := range clients {
-		c.Close() //nolint:errcheck // what it holds ends with its TTL
+// since says whether every key that is in has been granted after a time.
+func (l *load) since(at time.Time, in func(key string) bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range loadKeys {
+		if !in(loadKey(i)) {
+			continue
+		}
+		times := l.done[loadKey(i)]
+		if !slices.ContainsFunc(times, at.Before) {
+			return false
+		}
 	}
+	return true
 }
 
-// holdThirty takes locks that are held and renewed while everything else changes.
-func holdThirty(t *testing.T, clients []*client.Client, ttl time.Duration) []*client.Lock {
+// any says whether a key that is in has been granted after a time.
+func (l *load) any(at time.Time, in func(key string) bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, times := range l.done {
+		if in(key) && slices.ContainsFunc(times, at.Before) {
+			return true
+		}
+	}
+	return false
+}
+
+// every is every key.
+func every(string) bool { return true }
+
+// never tolerates no error.
+func never(error) bool { return false }
+
+// longTTL outlasts whatever a busy machine adds to a pause.
+const longTTL = 30 * time.Second
+
+// heldLocks are locks that are held, and renewed by their clients, while everything
+// else changes.
+type heldLocks []*client.Lock
+
+func holdThirty(t *testing.T, clients []*client.Client) heldLocks {
 	t.Helper()
-	var held []*client.Lock
+	var held heldLocks
 	for i := range 30 {
-		l, err := clients[i%len(clients)].Acquire(context.Background(), fmt.Sprintf("held/%d", i), client.TTL(ttl))
+		l, err := clients[i%len(clients)].Acquire(context.Background(), fmt.Sprintf("held/%d", i), client.TTL(longTTL))
 		if err != nil {
 			t.Fatal(err)
 		}
 		held = append(held, l)
 	}
 	return held
+}
+
+// check fails the test for every lock that its client, or the mesh, thinks lost.
+func (h heldLocks) check(t *testing.T, c *client.Client) {
+	t.Helper()
+	for _, l := range h {
+		select {
+		case <-l.Done():
+			t.Errorf("lock %s was lost: %v", l.Key(), l.Err())
+		default:
+		}
+		check, err := c.CheckToken(context.Background(), l.Key(), l.Token())
+		if err != nil || !check.Current {
+			t.Errorf("lock %s is held by its client, but not in the mesh: %v", l.Key(), err)
+		}
+	}
+}
+
+func (h heldLocks) release(t *testing.T) {
+	t.Helper()
+	for _, l := range h {
+		if err := l.Release(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// queue is clients that wait for one key, one behind the other.
+type queue struct {
+	t     *testing.T
+	first *client.Lock
+	order chan int
+	ended sync.WaitGroup
+	n     int
+}
+
+// newQueue takes a key and lets five wait for it, each at another node.
+func newQueue(r *rehearsal, key string, clients []*client.Client) *queue {
+	r.t.Helper()
+	ctx := context.Background()
+	q := &queue{t: r.t, n: 5, order: make(chan int, 5)}
+	var err error
+	if q.first, err = clients[0].Acquire(ctx, key, client.TTL(longTTL)); err != nil {
+		r.t.Fatal(err)
+	}
+	for i := range q.n {
+		q.ended.Go(func() {
+			l, err := clients[i%len(clients)].Acquire(ctx, key, client.TTL(longTTL), client.Wait(time.Minute))
+			if err != nil {
+				q.t.Errorf("number %d in line: %v", i, err)
+				return
+			}
+			q.order <- i
+			if err := l.Release(ctx); err != nil {
+				q.t.Errorf("number %d in line: %v", i, err)
+			}
+		})
+		r.await("the next is in line", 5*time.Second, func() bool {
+			l, err := clients[0].Get(ctx, key)
+			return err == nil && len(l.Waiters) == i+1
+		})
+	}
+	return q
+}
+
+// end gives the key back and fails the test if those in line do not get it in their
+// order.
+func (q *queue) end() {
+	q.t.Helper()
+	if err := q.first.Release(context.Background()); err != nil {
+		q.t.Errorf("the first in line: %v", err)
+	}
+	q.ended.Wait()
+	close(q.order)
+	want := 0
+	for got := range q.order {
+		if got != want {
+			q.t.Errorf("number %d in line was granted %s as the next, want number %d", got, q.first.Key(), want)
+		}
+		want++
+	}
 }

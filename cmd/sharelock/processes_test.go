@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -9,29 +11,33 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sort"
-	"sync"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/sgkandale/sharelock"
+	"golang.org/x/sys/unix"
+
 	"github.com/sgkandale/sharelock/client"
 )
 
 // These tests run real processes, as users do, and kill them. Each process has a
-// loopback address of its own, so that all can use the default ports. By default
-// they are short; SHARELOCK_REHEARSAL=full takes the times of the README's claims.
+// loopback address of its own, as Linux has them, so that all can use the default
+// ports. By default they are short; SHARELOCK_REHEARSAL=full takes the times of the
+// README's claims.
 
 // full says whether to take the long times.
 func full() bool { return os.Getenv("SHARELOCK_REHEARSAL") == "full" }
 
-func pick(short, long time.Duration) time.Duration {
+func pick[T any](short, long T) T {
 	if full() {
 		return long
 	}
 	return short
 }
+
+// lease is the default length of a view lease.
+const lease = 2 * time.Second
 
 // rehearsal is a mesh of processes with one shared configuration file.
 type rehearsal struct {
@@ -75,7 +81,21 @@ func newRehearsal(t *testing.T, seeds int, settings string) *rehearsal {
 	return r
 }
 
+// of is the rehearsal for a step of the test.
+func (r *rehearsal) of(t *testing.T) *rehearsal {
+	r.t = t
+	return r
+}
+
 func (r *rehearsal) host(i int) string { return fmt.Sprintf("%s.%d", r.net, i+1) }
+
+// again starts a node that has ended.
+func (r *rehearsal) again(ps ...*proc) {
+	r.t.Helper()
+	for _, p := range ps {
+		r.start(slices.Index(r.procs, p))
+	}
+}
 
 // start starts (again) the node with this number. Only its name and addresses
 // differ from the others'.
@@ -89,7 +109,8 @@ func (r *rehearsal) start(i int) *proc {
 	p.cmd = exec.Command(os.Args[0], "serve", "--config", r.file, "--node-name", p.name, "--data-dir", filepath.Join(r.dir, p.name),
 		"--http-listen", p.host+":50051", "--grpc-listen", p.host+":50052",
 		"--peer-listen", p.host+":50053", "--gossip-listen", p.host+":7946")
-	p.cmd.Env = append(os.Environ(), "SHARELOCK_TEST_MAIN=1")
+	// Under the race detector a process would sleep for a second before it ends.
+	p.cmd.Env = append(os.Environ(), "SHARELOCK_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
 		r.t.Fatal(err)
@@ -110,12 +131,40 @@ func (r *rehearsal) kill(p *proc) {
 	}
 }
 
+// pause is SIGSTOP, and returns when the process has stopped.
+func (r *rehearsal) pause(p *proc) {
+	r.t.Helper()
+	r.signal(p, syscall.SIGSTOP)
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, &info, unix.WSTOPPED, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			r.t.Fatalf("%s does not stop: %v", p.name, err)
+		}
+		return
+	}
+}
+
+// goOn is SIGCONT.
+func (r *rehearsal) goOn(p *proc) {
+	r.t.Helper()
+	r.signal(p, syscall.SIGCONT)
+}
+
+func (r *rehearsal) signal(p *proc, sig syscall.Signal) {
+	r.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // stop is SIGTERM, and waits until the process has left in good order.
 func (r *rehearsal) stop(p *proc) {
 	r.t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		r.t.Fatal(err)
-	}
+	r.signal(p, syscall.SIGTERM)
 	select {
 	case <-p.ended:
 		if code := p.cmd.ProcessState.ExitCode(); code != 0 {
@@ -150,8 +199,25 @@ func (p *proc) ready() bool {
 	return resp.StatusCode == http.StatusOK
 }
 
+// form starts the founding nodes and returns when they are one mesh.
+func (r *rehearsal) form(n int) []*proc {
+	r.t.Helper()
+	for i := range n {
+		r.start(i)
+	}
+	r.await("the seeds are one mesh", 30*time.Second, func() bool { return r.whole(r.procs...) })
+	return slices.Clone(r.procs)
+}
+
 // together: every one of the processes is ready and sees just these members.
-func (r *rehearsal) together(ps ...*proc) bool {
+func (r *rehearsal) together(ps ...*proc) bool { return r.agree(0, ps) }
+
+// whole: they are together, and as many of them vote as can.
+func (r *rehearsal) whole(ps ...*proc) bool { return r.agree((min(len(ps), 5)+1)/2*2-1, ps) }
+
+// agree: every one of the processes is ready and sees just these members, of whom at
+// least so many vote.
+func (r *rehearsal) agree(voters int, ps []*proc) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	epoch := uint32(0)
@@ -164,323 +230,80 @@ func (r *rehearsal) together(ps ...*proc) bool {
 		if cerr := c.Close(); err != nil || cerr != nil || len(m.GetMembers()) != len(ps) || (epoch != 0 && m.GetEpoch() != epoch) {
 			return false
 		}
+		vote := 0
 		for _, member := range m.GetMembers() {
 			if member.GetName() == p.name && member.GetOwns() != m.GetActive() {
 				return false
 			}
+			if member.GetVoter() {
+				vote++
+			}
+		}
+		if vote < voters {
+			return false
 		}
 		epoch = m.GetEpoch()
 	}
 	return true
 }
 
-// voters is how many members vote, as p sees it.
-func (r *rehearsal) voters(p *proc) int {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	c := r.client(p)
-	defer c.Close() //nolint:errcheck // nothing is held
-	m, err := c.Mesh(ctx)
-	if err != nil {
-		return 0
-	}
-	n := 0
-	for _, member := range m.GetMembers() {
-		if member.GetVoter() {
-			n++
-		}
-	}
-	return n
+// but is the processes without some.
+func but(ps []*proc, without ...*proc) []*proc {
+	return slices.DeleteFunc(slices.Clone(ps), func(p *proc) bool { return slices.Contains(without, p) })
 }
 
+// client goes to the nodes in this order, and to no others.
 func (r *rehearsal) client(ps ...*proc) *client.Client {
+	r.t.Helper()
+	return r.dial(client.Options{OnlyAddrs: true}, ps)
+}
+
+func (r *rehearsal) dial(o client.Options, ps []*proc) *client.Client {
 	r.t.Helper()
 	var addrs []string
 	for _, p := range ps {
 		addrs = append(addrs, p.host+":50052")
 	}
-	c, err := client.Dial(context.Background(), addrs, client.Options{})
+	c, err := client.Dial(context.Background(), addrs, o)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	return c
 }
 
-// Started in any order, one late, they form one cluster; a fourth joins; any key
-// can be taken at any node, and a waiter at another node gets it at the release.
-func TestProcessesFormAMesh(t *testing.T) {
-	r := newRehearsal(t, 3, "")
-	c, a := r.start(2), r.start(0)
-	time.Sleep(pick(2*time.Second, 30*time.Second)) // what is tested is the lateness itself
-	if a.ready() || c.ready() {
-		t.Error("two of three seeds founded the mesh on their own")
+// clients are as many as nodes, as programs have them: each knows all addresses and
+// begins with another.
+func (r *rehearsal) clients(ps ...*proc) []*client.Client {
+	r.t.Helper()
+	var list []*client.Client
+	for i := range ps {
+		c := r.dial(client.Options{}, slices.Concat(ps[i:], ps[:i]))
+		r.t.Cleanup(func() { c.Close() }) //nolint:errcheck // what it holds ends with its TTL
+		list = append(list, c)
 	}
-	b := r.start(1)
-	t.Log("one mesh after", r.await("three nodes are one mesh", 20*time.Second, func() bool { return r.together(a, b, c) }))
-	d := r.start(3)
-	t.Log("the fourth joined after", r.await("the fourth node is in", 20*time.Second, func() bool { return r.together(a, b, c, d) }))
-
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	all := []*proc{a, b, c, d}
-	var clients []*client.Client
-	for _, p := range all {
-		clients = append(clients, r.client(p))
-	}
-	defer closeAll(clients)
-	var handover []time.Duration
-	for i := range 4 * len(all) {
-		key := fmt.Sprintf("any/%d", i)
-		first, err := clients[i%4].Acquire(ctx, key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got time.Time
-		var second sync.WaitGroup
-		second.Go(func() {
-			second, err := clients[(i+1)%4].Acquire(ctx, key)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			got = time.Now()
-			if second.Token() <= first.Token() {
-				t.Errorf("%s: token %d after %d", key, second.Token(), first.Token())
-			}
-			if err := second.Release(ctx); err != nil {
-				t.Error(err)
-			}
-		})
-		r.await("the second acquirer is queued", 5*time.Second, func() bool {
-			l, err := clients[(i+2)%4].Get(ctx, key)
-			return err == nil && len(l.Waiters) == 1
-		})
-		released := time.Now()
-		if err := first.Release(ctx); err != nil {
-			t.Fatal(err)
-		}
-		second.Wait()
-		handover = append(handover, got.Sub(released))
-	}
-	sort.Slice(handover, func(i, j int) bool { return handover[i] < handover[j] })
-	t.Log("from release to the grant at another node: median", handover[len(handover)/2], "most", handover[len(handover)-1])
+	return list
 }
 
-// A node leaves in good order, comes back, and another joins, all under load: no
-// call fails, no lock is lost, nobody is granted twice, tokens grow.
-func TestProcessesLeaveAndJoinUnderLoad(t *testing.T) {
-	r := newRehearsal(t, 3, "")
-	a, b, c := r.start(0), r.start(1), r.start(2)
-	r.await("three nodes are one mesh", 20*time.Second, func() bool { return r.together(a, b, c) && r.voters(a) == 3 })
-	clients := []*client.Client{r.client(a, b, c), r.client(b, c, a), r.client(c, a, b)}
-	defer closeAll(clients)
-	ctx := context.Background()
-	held := holdThirty(t, clients, 5*time.Second)
-	begin := time.Now()
-	l := newLoad(t, 200, clients, func(error) bool { return false })
-	each := pick(time.Second, 6*time.Second)
-	time.Sleep(each) // the load itself
-	left := time.Now()
-	r.stop(b)
-	t.Log("b left in", time.Since(left))
-	time.Sleep(each)
-	b = r.start(1)
-	t.Log("b was back in", r.await("b is back", 20*time.Second, func() bool { return r.together(a, b, c) }))
-	time.Sleep(each)
-	r.stop(a)
-	r.await("b and c go on", 20*time.Second, func() bool { return r.together(b, c) })
-	a = r.start(0)
-	d := r.start(3)
-	t.Log("a was back and d in", r.await("a is back and d is in", 20*time.Second, func() bool { return r.together(a, b, c, d) }))
-	time.Sleep(each)
-	l.end()
-	gap, key := l.gap(begin, func(string) bool { return true })
-	t.Log("longest time without a grant of a key under load:", gap, key)
-	for _, h := range held {
-		select {
-		case <-h.Done():
-			t.Errorf("lock %s was lost: %v", h.Key(), h.Err())
-		default:
-		}
-		check, err := clients[0].CheckToken(ctx, h.Key(), h.Token())
-		if err != nil || !check.Current {
-			t.Errorf("lock %s is held by its client, but not in the mesh: %v", h.Key(), err)
-		}
+// keyAt finds a key that lives as wanted: at an owner, with these backups.
+func (r *rehearsal) keyAt(c *client.Client, prefix string, ok func(owner *proc, backups []*proc) bool) (key string, owner *proc, backups []*proc) {
+	r.t.Helper()
+	byName := func(name string) *proc {
+		return r.procs[slices.IndexFunc(r.procs, func(p *proc) bool { return p.name == name })]
 	}
-}
-
-// kill -9 of one of three: keys of the others never stop, keys of the dead one
-// come back after lease and quarantine and not before, and it takes part again.
-func TestProcessesKillOneUnderLoad(t *testing.T) {
-	maxTTL := pick(3*time.Second, 60*time.Second)
-	r := newRehearsal(t, 3, fmt.Sprintf("locks:\n  max_ttl: %v\n  default_ttl: 2s\n", maxTTL))
-	a, b, c := r.start(0), r.start(1), r.start(2)
-	r.await("three nodes are one mesh", 20*time.Second, func() bool { return r.together(a, b, c) && r.voters(a) == 3 })
-	clients := []*client.Client{r.client(a, b, c), r.client(b, c, a), r.client(c, a, b)}
-	defer closeAll(clients)
-	ctx := context.Background()
-	owner := map[string]string{}
-	for i := range loadKeys {
-		loc, err := clients[0].Locate(ctx, loadKey(i))
+	for i := range 1000 {
+		key = fmt.Sprintf("%s/%d", prefix, i)
+		at, err := c.Locate(context.Background(), key)
 		if err != nil {
-			t.Fatal(err)
+			r.t.Fatal(err)
 		}
-		owner[loadKey(i)] = loc.GetOwner()
-	}
-	// A release whose answer died with the node finds its lock gone.
-	l := newLoad(t, 200, clients, func(err error) bool {
-		return errors.Is(err, client.ErrLost) || errors.Is(err, sharelock.ErrQuarantined)
-	})
-	time.Sleep(pick(time.Second, 5*time.Second)) // the load itself
-	killed := time.Now()
-	r.kill(a)
-	back := r.await("a key of the dead node is granted again", maxTTL*11/10+15*time.Second, func() bool {
-		gapKeys := 0
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for k, times := range l.done {
-			if owner[k] == "a" && len(times) > 0 && times[len(times)-1].After(killed.Add(time.Second)) {
-				gapKeys++
-			}
+		owner, backups = byName(at.GetOwner()), nil
+		for _, b := range at.GetBackups() {
+			backups = append(backups, byName(b))
 		}
-		return gapKeys > 0
-	})
-	earliest := 2*time.Second + maxTTL // what was granted before the kill may live that long
-	t.Logf("keys of the dead node came back after %v (not before %v is allowed)", back, maxTTL)
-	if back < maxTTL || back < earliest-2*time.Second {
-		t.Errorf("a key of the dead node was granted after %v, within the longest TTL, %v", back, maxTTL)
-	}
-	a = r.start(0)
-	t.Log("a was back in", r.await("a is back", 20*time.Second, func() bool { return r.together(a, b, c) }))
-	time.Sleep(pick(time.Second, 5*time.Second)) // the load goes on with a
-	l.end()
-	others, key := l.gap(killed, func(k string) bool { return owner[k] != "a" })
-	dead, _ := l.gap(killed, func(k string) bool { return owner[k] == "a" })
-	t.Logf("longest time without a grant: %v for keys of the others (%s), %v for keys of the dead node", others, key, dead)
-	if full() && others > 2*time.Second { // on a loaded machine real time proves nothing
-		t.Errorf("keys of living owners stopped for %v", others)
-	}
-}
-
-// kill -9 of all three: the mesh comes back by itself, and tokens go on growing.
-func TestProcessesKillAllAndRestart(t *testing.T) {
-	maxTTL := pick(2*time.Second, 60*time.Second)
-	r := newRehearsal(t, 3, fmt.Sprintf("locks:\n  max_ttl: %v\n  default_ttl: 1s\n", maxTTL))
-	a, b, c := r.start(0), r.start(1), r.start(2)
-	r.await("three nodes are one mesh", 20*time.Second, func() bool { return r.together(a, b, c) && r.voters(a) == 3 })
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
-	defer cancel()
-	before := map[string]sharelock.Token{}
-	cl := r.client(a, b, c)
-	defer cl.Close() //nolint:errcheck // what it holds ends with its TTL
-	for i := range 20 {
-		l, err := cl.Acquire(ctx, loadKey(i), client.TTL(time.Second))
-		if err != nil {
-			t.Fatal(err)
-		}
-		before[loadKey(i)] = l.Token()
-	}
-	killed := time.Now()
-	for _, p := range []*proc{a, b, c} {
-		r.kill(p)
-	}
-	a, b, c = r.start(0), r.start(1), r.start(2)
-	t.Log("one mesh again after", r.await("the mesh is back", 30*time.Second, func() bool { return r.together(a, b, c) }))
-	for i := range 20 {
-		l, err := cl.Acquire(ctx, loadKey(i), client.TTL(time.Second), client.Wait(maxTTL*2))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if at := time.Since(killed); at < maxTTL {
-			t.Errorf("%s granted %v after the crash, within the longest TTL, %v", loadKey(i), at, maxTTL)
-		}
-		if l.Token() <= before[loadKey(i)] {
-			t.Errorf("%s: token %d after %d", loadKey(i), l.Token(), before[loadKey(i)])
+		if ok(owner, backups) {
+			return key, owner, backups
 		}
 	}
-	t.Log("every key granted again after", time.Since(killed))
-}
-
-// Leaving by request is answered, by both ways to ask, before the process ends,
-// and costs nobody a lock.
-func TestProcessesLeaveByRequest(t *testing.T) {
-	r := newRehearsal(t, 3, "")
-	a, b, c := r.start(0), r.start(1), r.start(2)
-	r.await("three nodes are one mesh", 20*time.Second, func() bool { return r.together(a, b, c) && r.voters(a) == 3 })
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	cl := r.client(c)
-	defer cl.Close() //nolint:errcheck // what it holds ends with its TTL
-	var held []*client.Lock
-	for i := range 20 {
-		l, err := cl.Acquire(ctx, fmt.Sprintf("held/%d", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		held = append(held, l)
-	}
-	resp, err := http.Post("http://"+a.host+":50051/v1/mesh/leave", "application/json", nil) //nolint:noctx // bounded by the test
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Errorf("leave over HTTP: %v, %v", resp, err)
-	}
-	if err == nil {
-		resp.Body.Close() //nolint:errcheck // only its status counts
-	}
-	at := r.client(b)
-	if err := at.Leave(ctx); err != nil {
-		t.Errorf("leave over gRPC: %v", err)
-	}
-	at.Close() //nolint:errcheck // nothing is held
-	for _, p := range []*proc{a, b} {
-		select {
-		case <-p.ended:
-			if code := p.cmd.ProcessState.ExitCode(); code != 0 {
-				t.Errorf("%s ended with exit code %d", p.name, code)
-			}
-		case <-time.After(20 * time.Second):
-			t.Errorf("%s does not end after it has left", p.name)
-		}
-	}
-	r.await("c is alone", 20*time.Second, func() bool { return r.together(c) })
-	for _, l := range held {
-		if check, err := cl.CheckToken(ctx, l.Key(), l.Token()); err != nil || !check.Current {
-			t.Errorf("lock %s was lost: %+v, %v", l.Key(), check, err)
-		}
-	}
-}
-
-// With a backup of every lock a kill -9 loses none: locks that are held stay so,
-// no call fails, and every key is granted again soon after the lease.
-func TestProcessesKillWithBackups(t *testing.T) {
-	r := newRehearsal(t, 3, "ring:\n  replicas: 2\n")
-	a, b, c := r.start(0), r.start(1), r.start(2)
-	r.await("three nodes are one mesh", 20*time.Second, func() bool { return r.together(a, b, c) && r.voters(a) == 3 })
-	clients := []*client.Client{r.client(a, b, c), r.client(b, c, a), r.client(c, a, b)}
-	defer closeAll(clients)
-	ctx := context.Background()
-	held := holdThirty(t, clients, 10*time.Second)
-	l := newLoad(t, 200, clients, func(error) bool { return false })
-	each := pick(time.Second, 5*time.Second)
-	time.Sleep(each) // the load itself
-	for i, p := range []*proc{a, b, c} {
-		killed := time.Now()
-		r.kill(p)
-		rest := append(append([]*proc{}, r.procs[:i]...), r.procs[i+1:]...)
-		r.await("the others go on", 20*time.Second, func() bool { return r.together(rest...) })
-		time.Sleep(each) // the load goes on
-		gap, key := l.gap(killed, func(string) bool { return true })
-		t.Logf("killed %s: longest time without a grant %v (%s)", p.name, gap, key)
-		if full() && gap > 5*time.Second { // 2 leases and a second; on a loaded machine real time proves nothing
-			t.Errorf("%s was not granted for %v", key, gap)
-		}
-		r.start(i)
-		r.await("it is back", 20*time.Second, func() bool { return r.together(a, b, c) && r.voters(r.procs[(i+1)%3]) == 3 })
-	}
-	l.end()
-	for _, h := range held {
-		check, err := clients[0].CheckToken(ctx, h.Key(), h.Token())
-		if h.Err() != nil || err != nil || !check.Current {
-			t.Errorf("lock %s was lost: %v, %v", h.Key(), h.Err(), err)
-		}
-	}
+	r.t.Fatal("none of 1000 keys lives as wanted")
+	return "", nil, nil
 }

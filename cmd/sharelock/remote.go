@@ -90,11 +90,22 @@ func (r *remote) addFlags(cmd *cobra.Command) {
 
 // dial reaches the mesh.
 func (r *remote) dial(ctx context.Context) (*client.Client, error) {
-	var addrs []string
+	addrs, opts, err := r.options()
+	if err != nil {
+		return nil, err
+	}
+	// Who asks once need not learn who owns what.
+	opts.OnlyAddrs = true
+	c, err := client.Dial(ctx, addrs, opts)
+	return c, callError(err)
+}
+
+// options makes the addresses and options of a client.
+func (r *remote) options() (addrs []string, opts client.Options, err error) {
 	for addr := range strings.SplitSeq(r.servers, ",") {
 		addr = strings.TrimSpace(addr)
 		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
-			return nil, usageError("--server: %q is not host:port", addr)
+			return nil, opts, usageError("--server: %q is not host:port", addr)
 		}
 		addrs = append(addrs, addr)
 	}
@@ -102,13 +113,12 @@ func (r *remote) dial(ctx context.Context) (*client.Client, error) {
 		r.clientID = client.DefaultClientID()
 	}
 	if err := sharelock.CheckClientID(r.clientID); err != nil {
-		return nil, usageError("--client-id: %w", err)
+		return nil, opts, usageError("--client-id: %w", err)
 	}
 	if r.timeout <= 0 {
-		return nil, usageError("--timeout: %v is not positive", r.timeout)
+		return nil, opts, usageError("--timeout: %v is not positive", r.timeout)
 	}
-	c, err := client.Dial(ctx, addrs, client.Options{ClientID: r.clientID, Patience: r.timeout})
-	return c, callError(err)
+	return addrs, client.Options{ClientID: r.clientID, Patience: r.timeout}, nil
 }
 
 // variable is the value of an environment variable, or otherwise if it is unset

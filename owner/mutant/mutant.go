@@ -17,8 +17,12 @@ type Mutant string
 const (
 	// AnswerEarly: an owner answers before its backups have acknowledged (A3).
 	AnswerEarly Mutant = "answer-early"
-	// NoLeaseCheck: an owner answers without looking at its lease (A2).
+	// NoLeaseCheck: an owner lets an answer leave without looking at its lease (A2).
+	// The node that takes a request looks at it too, before and after, so only the
+	// owner's own tests see this one.
 	NoLeaseCheck Mutant = "no-lease-check"
+	// ServeWithoutLease: nobody looks at the lease (A2, Q4).
+	ServeWithoutLease Mutant = "serve-without-lease"
 	// CurGoesBack: an older view is installed too (A1).
 	CurGoesBack Mutant = "cur-goes-back"
 	// PendingKept: answers that wait for acknowledgements survive a newer view (A1).

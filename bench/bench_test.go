@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"flag"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock/cmd/workload"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden file")
+
+// TestMain is the echo server, too, when the tests start themselves as one.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == "echo" {
+		exit(serveEcho(os.Args[2], os.Args[3]))
+	}
+	os.Exit(m.Run())
+}
+
+// sample is a run whose figures are n times some basic ones.
+func sample(load string, n float64) *workload.Result {
+	ms := func(x float64) time.Duration { return time.Duration(n * x * float64(time.Millisecond)) }
+	res := &workload.Result{
+		Pairs: int64(1000 * n), PairsPerSecond: 1000 * n,
+		Acquire:  workload.Latency{P50: ms(0.5), P99: ms(4)},
+		Fairness: workload.Fairness{Busiest: int64(20 * n), Laziest: 10},
+	}
+	if load == loadHandOver {
+		res.HandOver = &workload.Latency{P50: ms(0.75)}
+	}
+	return res
+}
+
+func samples(variants []variant, loads []load) []*measured {
+	var all []*measured
+	for i, v := range variants {
+		for _, l := range loads {
+			m := &measured{Variant: v.name, Load: l.name}
+			for _, n := range []float64{9, 1, 2} { // the median is 2
+				m.Runs = append(m.Runs, sample(l.name, n*float64(i+1)))
+			}
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+func sampleResults() *results {
+	r := &results{
+		Machine: machine{CPU: "a processor", Processors: 2, MemoryGB: 25, Kernel: "6.1", Go: "go1.26", Versions: []string{"redis 7", "etcd 3.6"}},
+		Runs:    3, Warmup: "2s", Duration: "10s",
+		Peers: samples(peerVariants(), peerLoads()), Wire: samples(wireVariants(), wireLoads()),
+		Capacity: []*capacity{
+			{
+				Nodes: 1, Held: 1_000_000, Copies: 1, BytesPerCopy: 512.4, KeepAlive: 3.14, Sessions: 10_000, BytesPerSession: 40_000,
+				Seen: 10_000_000, EmptyPairs: 30_000, FullPairs: 29_000,
+			},
+			{Nodes: 3, Held: 1_000_000, Copies: 2, BytesPerCopy: 600, KeepAlive: 12, Lost: 7},
+		},
+	}
+	r.Peers[0].Runs[0].Errors = map[string]uint64{"no": 1234}
+	r.Peers[1].Runs[1].Fairness.Laziest, r.Peers[1].Runs[2].Fairness.Laziest = 0, 0
+	for _, run := range r.Peers[len(r.Peers)-1].Runs {
+		run.HandOver = nil
+	}
+	return r
+}
+
+func TestFigures(t *testing.T) {
+	got := sampleResults().figures()
+	path := filepath.Join("testdata", "figures.md")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestMedian(t *testing.T) {
+	all := samples(peerVariants(), peerLoads())
+	pairs := metrics()[0]
+	if got := median(all, all[0].Variant, pairs); got != 2000 {
+		t.Errorf("of three: got %v, want 2000", got)
+	}
+	for _, m := range all {
+		m.Runs = m.Runs[1:]
+	}
+	if got := median(all, all[0].Variant, pairs); got != 1500 {
+		t.Errorf("of two: got %v, want 1500", got)
+	}
+	if got := median(all, "nobody", pairs); !math.IsNaN(got) {
+		t.Errorf("of none: got %v, want NaN", got)
+	}
+}
+
+func TestPlotIsXML(t *testing.T) {
+	plot := sampleResults().plot()
+	bars := 0
+	for d := xml.NewDecoder(strings.NewReader(plot)); ; {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, plot)
+		}
+		if start, ok := token.(xml.StartElement); ok && start.Name.Local == "rect" {
+			bars++
+		}
+	}
+	if want := 1 + 4*len(peerVariants()); bars != want {
+		t.Errorf("got %d rectangles, want %d: the background and the bars", bars, want)
+	}
+	if strings.Contains(plot, "NaN") || strings.Contains(plot, "Inf") {
+		t.Errorf("a figure that is none was drawn:\n%s", plot)
+	}
+}
+
+func TestWriteFigures(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "doc.md")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("before\n" + figuresStart + "\nold\n" + figuresEnd + "\nafter\n")
+	for range 2 { // the second time changes nothing
+		if err := writeFigures(path, "new"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := "before\n" + figuresStart + "\n\nnew\n" + figuresEnd + "\nafter\n"; string(got) != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	write("nothing")
+	if err := writeFigures(path, "new"); err == nil {
+		t.Error("no error without a place for the figures")
+	}
+}
+
+// The whole way: processes that are started and measured, in turns, by both wires.
+func TestCompareEcho(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &comparison{
+		binaries: binaries{self: self}, dir: t.TempDir(), runs: 2, duration: 50 * time.Millisecond,
+		say: t.Logf,
+	}
+	var vs []variant
+	for _, v := range wireVariants() {
+		if v.system.name == echo().name {
+			vs = append(vs, v)
+		}
+	}
+	all, err := c.compare(t.Context(), vs, wireLoads())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(vs) != 2 || len(all) != 4 {
+		t.Fatalf("%d variants, %d measured", len(vs), len(all))
+	}
+	for _, m := range all {
+		for _, run := range m.Runs {
+			if len(m.Runs) != 2 || run.Pairs == 0 || run.Failed() > 0 {
+				t.Errorf("%s, %s: got %+v", m.Variant, m.Load, run)
+			}
+		}
+	}
+}
+
+func TestProcess(t *testing.T) {
+	p, err := startProcess(t.TempDir(), "busy", nil, "sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo counted; exec sleep 60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &service{procs: []*process{p}}
+	defer s.stop()
+	// It is ready when it has counted.
+	err = ready(t.Context(), s.procs, func(context.Context) error {
+		if !strings.Contains(p.tail(), "counted") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cpu, err := s.cpu(); err != nil || cpu < 50*time.Millisecond || cpu > time.Minute {
+		t.Errorf("cpu: got %v, %v, want what the counting took", cpu, err)
+	}
+	if rss, err := s.rss(); err != nil || rss < 100<<10 || rss > 100<<20 {
+		t.Errorf("rss: got %d, %v", rss, err)
+	}
+	s.stop()
+	if err := ready(t.Context(), s.procs, func(context.Context) error { return errors.New("not yet") }); err == nil || !strings.Contains(err.Error(), "has ended: counted") {
+		t.Errorf("got %v, want that the process has ended, with its last words", err)
+	}
+	if _, err := s.rss(); err == nil {
+		t.Error("no error for the memory of a process that has ended")
+	}
+}
+
+func TestParse(t *testing.T) {
+	j, err := parse([]string{"-parts", "wire,peers", "-runs", "5", "-sharelock", "x"})
+	if err != nil || len(j.parts) != 2 || j.runs != 5 || !filepath.IsAbs(j.sharelock) || j.keep != 2*time.Minute {
+		t.Errorf("got %+v, %v", j, err)
+	}
+	for _, args := range [][]string{{"-parts", "all"}, {"-runs", "0"}, {"-duration", "0s"}, {"-seen", "1"}, {"extra"}} {
+		if _, err := parse(args); err == nil {
+			t.Errorf("%v: no error", args)
+		}
+	}
+}

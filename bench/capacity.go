@@ -1,0 +1,296 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/workload"
+)
+
+const (
+	// holders is how many clients the locks that are held have.
+	holders = 100
+	// atOnce is how many acquires are under way while many locks are taken.
+	atOnce = 2048
+	// settle is the time between the end of a change and the look at memory or
+	// processors, so that garbage is collected and connections are quiet.
+	settle = 10 * time.Second
+	// longTTL outlasts a run: such locks need no renewals.
+	longTTL = 24 * time.Hour
+	// keepTTL is the longest TTL by default, and that of the locks that are kept alive.
+	keepTTL = time.Minute
+	// idleAtOnce is how many idle sessions are opened at the same time.
+	idleAtOnce = 100
+)
+
+// capacity is what much of something costs a mesh.
+type capacity struct {
+	Nodes int `json:"nodes"`
+	// Held locks, their copies, and what the memory of all nodes grew by for each copy.
+	Held         int     `json:"held"`
+	Copies       int     `json:"copies"`
+	BytesPerCopy float64 `json:"bytesPerCopy"`
+	// KeepAlive is the processor time of all nodes while holders clients keep the locks
+	// alive, in percent of one processor; Lost is how many did not last.
+	KeepAlive float64 `json:"keepAliveCPUPercent"`
+	Lost      int     `json:"lost"`
+	// Sessions without a lock, and what the memory of the node grew by for each; only
+	// with one node.
+	Sessions        int     `json:"idleSessions,omitempty"`
+	BytesPerSession float64 `json:"bytesPerIdleSession,omitempty"`
+	// The pairs per second of 64 workers on an empty node, and on one that has seen
+	// Seen keys, most of which are free again, and holds Held locks; only with one node.
+	Seen       int     `json:"seen,omitempty"`
+	EmptyPairs float64 `json:"emptyPairsPerSecond,omitempty"`
+	FullPairs  float64 `json:"fullPairsPerSecond,omitempty"`
+}
+
+// sizes are how much of everything.
+type sizes struct {
+	held, seen, sessions int
+	keep                 time.Duration
+}
+
+// capacity measures meshes of some nodes.
+func (c *comparison) capacity(ctx context.Context, nodes int, n sizes) (*capacity, error) {
+	res := &capacity{Nodes: nodes, Held: n.held, Copies: min(nodes, 2)}
+	patient := system{start: func(ctx context.Context, b binaries, dir string) (*service, error) {
+		return startSharelock(ctx, b, dir, nodes, "SHARELOCK_LOCKS__MAX_TTL="+longTTL.String())
+	}}
+	if err := c.with(ctx, patient, func(s *service) error { return c.growth(ctx, s, n, res) }); err != nil {
+		return nil, fmt.Errorf("many locks: %w", err)
+	}
+	if err := c.with(ctx, sharelock(nodes), func(s *service) error { return c.keepAlive(ctx, s, n, res) }); err != nil {
+		return nil, fmt.Errorf("locks kept alive: %w", err)
+	}
+	if nodes > 1 {
+		return res, nil
+	}
+	if err := c.with(ctx, sharelock(nodes), func(s *service) error { return c.idle(ctx, s, n, res) }); err != nil {
+		return nil, fmt.Errorf("idle sessions: %w", err)
+	}
+	return res, nil
+}
+
+// growth fills a mesh, and compares it with itself when it was empty.
+func (c *comparison) growth(ctx context.Context, s *service, n sizes, res *capacity) error {
+	rate := func() (float64, error) {
+		r, err := c.measure(ctx, s, load{load64, workload.Options{Workers: 64}})
+		if err != nil {
+			return 0, err
+		}
+		return r.PairsPerSecond, nil
+	}
+	var err error
+	if res.EmptyPairs, err = rate(); err != nil {
+		return err
+	}
+	before, err := s.quietRSS(ctx)
+	if err != nil {
+		return err
+	}
+	clients, closing, err := s.clients(ctx)
+	if err != nil {
+		return err
+	}
+	defer closing()
+	c.say("%s: taking %d locks", sharelock(res.Nodes).name, n.held)
+	err = many(ctx, n.held, func(ctx context.Context, i int) error {
+		_, err := clients[i%len(clients)].Acquire(ctx, fmt.Sprintf("held/%d", i), client.TTL(longTTL), client.NoRenew())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	after, err := s.quietRSS(ctx)
+	if err != nil {
+		return err
+	}
+	res.BytesPerCopy = float64(after-before) / float64(n.held*res.Copies)
+	c.say("%s: %.0f MB before, %.0f MB with %d locks held: %.0f bytes for each lock and copy", sharelock(res.Nodes).name,
+		float64(before)/1e6, float64(after)/1e6, n.held, res.BytesPerCopy)
+	if res.Nodes > 1 {
+		res.EmptyPairs = 0
+		return nil
+	}
+	res.Seen = n.seen
+	c.say("%s: taking and releasing %d more", sharelock(res.Nodes).name, n.seen-n.held)
+	err = many(ctx, n.seen-n.held, func(ctx context.Context, i int) error {
+		l, err := clients[i%len(clients)].Acquire(ctx, fmt.Sprintf("seen/%d", i), client.TTL(lockTTL), client.NoRenew())
+		if err != nil {
+			return err
+		}
+		return l.Release(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	if res.FullPairs, err = rate(); err != nil {
+		return err
+	}
+	c.say("%s: %.0f pairs/s when empty, %.0f with %d keys seen and %d held", sharelock(res.Nodes).name, res.EmptyPairs, res.FullPairs, n.seen, n.held)
+	return nil
+}
+
+// keepAlive measures what it costs to keep many locks.
+func (c *comparison) keepAlive(ctx context.Context, s *service, n sizes, res *capacity) error {
+	clients, closing, err := s.clients(ctx)
+	if err != nil {
+		return err
+	}
+	defer closing()
+	c.say("%s: taking %d locks to keep", sharelock(res.Nodes).name, n.held)
+	locks := make([]*client.Lock, n.held)
+	err = many(ctx, n.held, func(ctx context.Context, i int) (err error) {
+		locks[i], err = clients[i%len(clients)].Acquire(ctx, fmt.Sprintf("kept/%d", i), client.TTL(keepTTL))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := wait(ctx, settle); err != nil {
+		return err
+	}
+	before, err := s.cpu()
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := wait(ctx, n.keep); err != nil {
+		return err
+	}
+	after, err := s.cpu()
+	if err != nil {
+		return err
+	}
+	res.KeepAlive = 100 * float64(after-before) / float64(time.Since(start))
+	for _, l := range locks {
+		if l.Err() != nil {
+			res.Lost++
+		}
+	}
+	c.say("%s: %d locks kept by %d clients: %.1f %% of a processor, %d lost", sharelock(res.Nodes).name, n.held, len(clients), res.KeepAlive, res.Lost)
+	return nil
+}
+
+// idle measures the memory of sessions that do nothing.
+func (c *comparison) idle(ctx context.Context, s *service, n sizes, res *capacity) error {
+	before, err := s.quietRSS(ctx)
+	if err != nil {
+		return err
+	}
+	clients := make([]*client.Client, n.sessions)
+	defer func() { closeAll(clients) }()
+	var next atomic.Int64
+	err = parallel(ctx, idleAtOnce, func(ctx context.Context) error {
+		for i := int(next.Add(1)) - 1; i < n.sessions; i = int(next.Add(1)) - 1 {
+			var err error
+			if clients[i], err = client.Dial(ctx, s.addrs, client.Options{}); err != nil {
+				return err
+			}
+			// The first lock opens the session.
+			l, err := clients[i].Acquire(ctx, fmt.Sprintf("idle/%d", i))
+			if err != nil {
+				return err
+			}
+			if err := l.Release(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	after, err := s.quietRSS(ctx)
+	if err != nil {
+		return err
+	}
+	res.Sessions, res.BytesPerSession = n.sessions, float64(after-before)/float64(n.sessions)
+	c.say("%s: %d idle sessions: %.0f kB each", sharelock(res.Nodes).name, n.sessions, res.BytesPerSession/1e3)
+	return nil
+}
+
+// quietRSS is the memory after a while.
+func (s *service) quietRSS(ctx context.Context) (int64, error) {
+	if err := wait(ctx, settle); err != nil {
+		return 0, err
+	}
+	return s.rss()
+}
+
+// clients makes the clients that hold many locks.
+func (s *service) clients(ctx context.Context) (clients []*client.Client, closing func(), err error) {
+	for range holders {
+		c, err := client.Dial(ctx, s.addrs, client.Options{})
+		if err != nil {
+			closeAll(clients)
+			return nil, nil, err
+		}
+		clients = append(clients, c)
+	}
+	return clients, func() { closeAll(clients) }, nil
+}
+
+// closeAll closes clients; what they hold ends with the mesh. The garbage they leave
+// is collected here rather than in the next measurement.
+func closeAll(clients []*client.Client) {
+	var work sync.WaitGroup
+	for _, c := range clients {
+		if c != nil {
+			work.Go(func() { _ = c.Close() })
+		}
+	}
+	work.Wait()
+	runtime.GC()
+}
+
+// many does n things, atOnce at the same time.
+func many(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	var next atomic.Int64
+	return parallel(ctx, min(atOnce, n), func(ctx context.Context) error {
+		for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+			if err := do(ctx, int(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// parallel runs a function several times at once. The first error ends all.
+func parallel(ctx context.Context, times int, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var work sync.WaitGroup
+	for range times {
+		work.Go(func() {
+			if err := do(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	work.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// wait lets time pass.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), context.Cause(ctx))
+	}
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// startTime is how long a service may take to be ready.
+	startTime = 60 * time.Second
+	// pollTime is the pause between two looks whether it is.
+	pollTime = 50 * time.Millisecond
+	// stopTime is how long a process may take to end before it is killed.
+	stopTime = 20 * time.Second
+	// clockTicks is how many ticks of /proc/PID/stat are a second: USER_HZ, which is
+	// 100 on every Linux.
+	clockTicks = 100
+)
+
+// process is a server that runs.
+type process struct {
+	cmd  *exec.Cmd
+	log  string
+	done chan struct{}
+}
+
+// startProcess starts a server with its output in a file of dir. It ends with this
+// process, however that ends.
+func startProcess(dir, name string, env []string, path string, args ...string) (*process, error) {
+	p := &process{cmd: exec.Command(path, args...), log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
+	out, err := os.Create(p.log)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, out, out
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	go func() {
+		defer close(p.done)
+		_ = p.cmd.Wait() // what it has to say is in its log
+	}()
+	return p, nil
+}
+
+// stop asks the process to end, and makes it.
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(stopTime):
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	}
+}
+
+// rss is how much memory the process has in RAM, in bytes.
+func (p *process) rss() (int64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, errors.New("no VmRSS in the status of a process")
+}
+
+// cpu is how much processor time the process has used.
+func (p *process) cpu() (time.Duration, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// The name, in parentheses, may hold anything; the 11th and 12th fields behind it
+	// are the user's and the system's time.
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	if len(fields) < 13 {
+		return 0, errors.New("the stat of a process is too short")
+	}
+	var ticks int64
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / clockTicks, nil
+}
+
+// tail is the end of the process's log.
+func (p *process) tail() string {
+	data, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(data[max(0, len(data)-2000):])
+}
+
+// ready waits until try succeeds, or any process ends.
+func ready(ctx context.Context, procs []*process, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		for _, p := range procs {
+			select {
+			case <-p.done:
+				return fmt.Errorf("%s has ended: %s", filepath.Base(p.log), p.tail())
+			default:
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not ready in time: %w; %s", err, procs[0].tail())
+		case <-time.After(pollTime):
+		}
+	}
+}
+
+// freeAddrs finds loopback addresses that nobody listens on, all different.
+func freeAddrs(n int) ([]string, error) {
+	var addrs []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // only when all are found
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs, nil
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sgkandale/sharelock/cmd/workload"
+)
+
+const (
+	// lockTTL is the life of all locks that are taken, and lockWait how long a worker
+	// waits for one.
+	lockTTL  = 10 * time.Second
+	lockWait = time.Minute
+	// pollPause is the pause of the clients that ask again and again for a lock that is
+	// held, as those of Redis do. The shorter, the more pairs, at the price of more load.
+	pollPause = time.Millisecond
+)
+
+// system is something that grants locks.
+type system struct {
+	// name is how the tables call it, and about what it keeps of a lock and where.
+	name, about string
+	// start starts its processes in an empty directory and waits until they serve.
+	start func(ctx context.Context, b binaries, dir string) (*service, error)
+}
+
+// binaries are the servers' files.
+type binaries struct{ sharelock, redis, etcd, self string }
+
+// service is a system that runs.
+type service struct {
+	procs []*process
+	// addrs are where the clients reach it.
+	addrs []string
+	// http is where the first node serves HTTP, if it does.
+	http string
+	// connect makes a client, and what each worker uses. close ends it.
+	connect func(ctx context.Context, workers int) (locker func(worker int) (workload.Locker, error), close func() error, err error)
+}
+
+func (s *service) stop() {
+	for _, p := range s.procs {
+		p.stop()
+	}
+}
+
+// measure runs a load.
+func (s *service) measure(ctx context.Context, o workload.Options) (res *workload.Result, err error) {
+	locker, closing, err := s.connect(ctx, o.Workers)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closing()) }()
+	lockers := make([]workload.Locker, o.Workers)
+	for i := range lockers {
+		if lockers[i], err = locker(i); err != nil {
+			return nil, fmt.Errorf("worker %d: %w", i, err)
+		}
+	}
+	return workload.Run(ctx, func(worker int) workload.Locker { return lockers[worker] }, o)
+}
+
+// rss is the memory of all processes.
+func (s *service) rss() (int64, error) {
+	var sum int64
+	for _, p := range s.procs {
+		n, err := p.rss()
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// cpu is the processor time of all processes.
+func (s *service) cpu() (time.Duration, error) {
+	var sum time.Duration
+	for _, p := range s.procs {
+		n, err := p.cpu()
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// lockFunc is a workload.Locker of a function.
+type lockFunc func(ctx context.Context, key string) (release func(context.Context) error, err error)
+
+// Acquire implements workload.Locker.
+func (f lockFunc) Acquire(ctx context.Context, key string) (workload.Held, error) {
+	release, err := f(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return releaseFunc(release), nil
+}
+
+type releaseFunc func(ctx context.Context) error
+
+// Release implements workload.Held.
+func (f releaseFunc) Release(ctx context.Context) error { return f(ctx) }
+
+// same gives every worker the same locker.
+func same(l workload.Locker) func(int) (workload.Locker, error) {
+	return func(int) (workload.Locker, error) { return l, nil }
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/workload"
+)
+
+// How the calls of bench get to the owner of a key.
+const (
+	routeOwner = "owner"
+	routeAny   = "any"
+)
+
+// bench is what one run is told.
+type bench struct {
+	remote
+	load    workload.Options
+	clients int
+	mode    string
+	route   string
+	ttl     time.Duration
+	wait    time.Duration
+}
+
+func (a *app) benchCommand() *cobra.Command {
+	b := &bench{remote: remote{app: a}}
+	cmd := &cobra.Command{
+		Use:     "bench",
+		GroupID: groupMesh,
+		Short:   "Measure how fast the mesh grants locks",
+		Long: `Take and release locks with many workers for a while, and print how many pairs of
+acquire and release were done in a second, how long they took, and how evenly the
+workers were served.
+
+Without --rate every worker takes its next lock as soon as it has released the
+last one. With it, that many acquires are due in a second, and each counts from
+the moment it was due, even if all workers were still busy: a stall of the mesh is
+seen as all its users would see it (there is no coordinated omission). "from send"
+then shows the calls alone.
+
+"hand-over" is the time from the beginning of a release to the grant of the next
+worker that was waiting already.
+
+The locks are real: use a mesh, or a --prefix, that nobody works with. The first
+interrupt ends the run and prints what was measured until then.`,
+		Example: `  # as fast as 64 workers can, each with a key of its own
+  sharelock bench --workers 64
+
+  # 16 workers that want the same key
+  sharelock bench --workers 16 --keys 1
+
+  # 2,000 acquires a second, one in ten for one hot key, asked at any node
+  sharelock bench --workers 256 --keys 100000 --contention 0.1 --rate 2000 --route any`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd.Context()) },
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.IntVar(&b.load.Workers, "workers", 16, "how many take locks at the same time")
+	fs.IntVar(&b.clients, "clients", 1, "how many clients, each with connections of its own, the workers share")
+	fs.IntVar(&b.load.Keys, "keys", 0, "how many keys the workers choose from; 0: a key for each worker")
+	fs.Float64Var(&b.load.Contention, "contention", 0, "share of the acquires, 0 to 1, that go to one more key, the same for all")
+	fs.DurationVar(&b.load.Hold, "hold", 0, "how long each lock is held")
+	fs.StringVar(&b.mode, "mode", "exclusive", "exclusive or shared")
+	fs.DurationVar(&b.load.Duration, "duration", 10*time.Second, "how long to measure")
+	fs.DurationVar(&b.load.Warmup, "warmup", 2*time.Second, "how long to run before that")
+	fs.Float64Var(&b.load.Rate, "rate", 0, "acquires due in a second, of all workers together; 0: as many as they can")
+	fs.StringVar(&b.route, "route", routeOwner, "where calls go: owner (straight to the key's owner), or any (to --server, which forwards)")
+	fs.DurationVar(&b.ttl, "ttl", 10*time.Second, "life of the locks without renewals")
+	fs.DurationVar(&b.wait, "wait", 30*time.Second, "how long a worker waits in line")
+	fs.StringVar(&b.load.Prefix, "prefix", "", "beginning of all keys (default: bench/ and something random)")
+	b.addFlags(cmd)
+	fs.StringVarP(&b.output, "output", "o", "text", "text or json (durations in nanoseconds)")
+	return cmd
+}
+
+// check finds what is wrong with the flags before anybody is called.
+func (b *bench) check() error {
+	if b.load.Prefix == "" {
+		b.load.Prefix = "bench/" + strings.ToLower(rand.Text()[:8]) + "/"
+	}
+	b.load.Shared = b.mode == "shared"
+	b.load.Kind = benchKind
+	switch err := b.load.Validate(); {
+	case err != nil:
+		return usageError("%w", err)
+	case b.output != "text" && b.output != "json":
+		return usageError("--output: want text or json, got %q", b.output)
+	case b.mode != "exclusive" && b.mode != "shared":
+		return usageError("--mode: want exclusive or shared, got %q", b.mode)
+	case b.route != routeOwner && b.route != routeAny:
+		return usageError("--route: want owner or any, got %q", b.route)
+	case b.clients < 1 || b.clients > b.load.Workers:
+		return usageError("--clients: want 1 to %d, one for a worker, got %d", b.load.Workers, b.clients)
+	case b.ttl < sharelock.MinTTL:
+		return usageError("--ttl: %v is below the least, %v", b.ttl, sharelock.MinTTL)
+	case b.wait < 0:
+		return usageError("--wait: %v is negative", b.wait)
+	}
+	// The longest key there will be.
+	if err := sharelock.CheckKey(fmt.Sprint(b.load.Prefix, max(b.load.Keys, b.load.Workers))); err != nil {
+		return usageError("--prefix: %w", err)
+	}
+	return nil
+}
+
+func (b *bench) run(ctx context.Context) error {
+	if err := b.check(); err != nil {
+		return err
+	}
+	ctx, stop := b.app.interruptible(ctx)
+	defer stop()
+	clients, err := b.dialAll(ctx)
+	defer func() {
+		for _, c := range clients {
+			_ = c.Close() // all locks are released, or have failed to be
+		}
+	}()
+	if err != nil {
+		return callError(err)
+	}
+	opts := []client.Option{client.TTL(b.ttl), client.Wait(b.wait)}
+	if b.load.Shared {
+		opts = append(opts, client.Shared())
+	}
+	hide := b.showProgress()
+	res, err := workload.Run(ctx, func(worker int) workload.Locker {
+		return benchLocker{clients[worker%len(clients)], opts}
+	}, b.load)
+	hide()
+	if err != nil {
+		return usageError("%w", err)
+	}
+	if err := b.report(res); err != nil {
+		return failed(err)
+	}
+	if i, ok := errors.AsType[interrupted](context.Cause(ctx)); ok {
+		return &exitError{code: exitSignal + int(i.sig)}
+	}
+	if res.Pairs == 0 {
+		return failed(errors.New("no lock was taken and released"))
+	}
+	return nil
+}
+
+// dialAll makes the clients; those it has made come back with an error, too.
+func (b *bench) dialAll(ctx context.Context) ([]*client.Client, error) {
+	addrs, opts, err := b.options()
+	if err != nil {
+		return nil, err
+	}
+	opts.OnlyAddrs = b.route == routeAny
+	var clients []*client.Client
+	for range b.clients {
+		c, err := client.Dial(ctx, addrs, opts)
+		if err != nil {
+			return clients, err
+		}
+		clients = append(clients, c)
+		addrs = append(addrs[1:len(addrs):len(addrs)], addrs[0]) // each begins at another node
+	}
+	return clients, nil
+}
+
+// benchLocker takes locks of the mesh.
+type benchLocker struct {
+	c    *client.Client
+	opts []client.Option
+}
+
+var _ workload.Locker = benchLocker{}
+
+// Acquire implements workload.Locker.
+func (b benchLocker) Acquire(ctx context.Context, key string) (workload.Held, error) {
+	l, err := b.c.Acquire(ctx, key, b.opts...)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// benchKind is an error without its details.
+func benchKind(err error) string {
+	for _, kind := range []error{client.ErrLost, client.ErrUnreachable, client.ErrClosed} {
+		if errors.Is(err, kind) {
+			return kind.Error()
+		}
+	}
+	if e, ok := errors.AsType[*sharelock.Error](err); ok && e.Err != nil {
+		return e.Err.Error()
+	}
+	return oneLine(err)
+}
+
+// showProgress sets up a line on stderr that tells how the run goes, if a person
+// is looking. hide removes it.
+func (b *bench) showProgress() (hide func()) {
+	f, ok := b.app.stderr.(*os.File)
+	if !ok || !isTerminal(f) {
+		return func() {}
+	}
+	const start = "\r\x1b[K" // the line's first column, and nothing behind it
+	b.load.Progress = func(p workload.Progress) { fmt.Fprint(f, start, progressLine(p)) }
+	return func() { fmt.Fprint(f, start) }
+}
+
+// isTerminal tells whether a file is a device that shows characters.
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
+}

@@ -1,0 +1,93 @@
+package workload
+
+import (
+	"math"
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// subBits is the resolution: every power of two has 2^subBits buckets, and what is
+	// read is the middle of one, which is off by 0.4 % at most.
+	subBits = 7
+	// topBits bounds what is told apart: 2^topBits ns are 73 minutes.
+	topBits = 42
+	buckets = (topBits - subBits + 1) << subBits
+)
+
+// Histogram counts durations in buckets whose width grows with the duration. The
+// zero value is empty. It is safe for concurrent use.
+type Histogram struct {
+	counts [buckets]atomic.Uint64
+	sum    atomic.Int64
+	max    atomic.Int64
+}
+
+// Record counts one duration; a negative one counts as 0.
+func (h *Histogram) Record(d time.Duration) {
+	d = max(d, 0)
+	h.counts[bucket(uint64(d))].Add(1)
+	h.sum.Add(int64(d))
+	for {
+		top := h.max.Load()
+		if int64(d) <= top || h.max.CompareAndSwap(top, int64(d)) {
+			return
+		}
+	}
+}
+
+// Count is how many durations there are.
+func (h *Histogram) Count() uint64 {
+	var n uint64
+	for i := range h.counts {
+		n += h.counts[i].Load()
+	}
+	return n
+}
+
+// Mean is the mean, exactly; 0 of nothing.
+func (h *Histogram) Mean() time.Duration {
+	n := h.Count()
+	if n == 0 {
+		return 0
+	}
+	return time.Duration(h.sum.Load() / int64(n))
+}
+
+// Max is the longest duration, exactly.
+func (h *Histogram) Max() time.Duration { return time.Duration(h.max.Load()) }
+
+// Quantile is the duration that the share q of all do not exceed; 0 of nothing.
+func (h *Histogram) Quantile(q float64) time.Duration {
+	n := h.Count()
+	if n == 0 {
+		return 0
+	}
+	rank := max(uint64(math.Ceil(q*float64(n))), 1)
+	for i := range h.counts {
+		c := h.counts[i].Load()
+		if c >= rank {
+			return min(middle(i), h.Max())
+		}
+		rank -= c
+	}
+	return h.Max()
+}
+
+// bucket is the number of a duration's bucket: below 2^(subBits+1) ns the duration
+// itself; above, its first subBits+1 bits, after the buckets of all shorter ones.
+func bucket(ns uint64) int {
+	e := max(bits.Len64(ns)-(subBits+1), 0)
+	return min(e<<subBits+int(ns>>e), buckets-1)
+}
+
+// middle is the middle of a bucket.
+func middle(i int) time.Duration {
+	if i < 2<<subBits {
+		return time.Duration(i)
+	}
+	e := i>>subBits - 1
+	low := uint64(i-e<<subBits) << e
+	return time.Duration(low + uint64(1)<<e/2)
+}

@@ -1,0 +1,116 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock/client"
+)
+
+const (
+	// loadKeys are wanted by two workers each, all the time: so each is granted
+	// several times a second, and every grant can be wrong.
+	loadKeys = 40
+	// holdTime and restTime are how long a worker keeps its lock, and rests then.
+	holdTime = 20 * time.Millisecond
+	restTime = 400 * time.Millisecond
+	// loadWait is how long a worker queues: longer than a fault lasts.
+	loadWait = 100 * time.Second
+	// settleTime is how long calls under way may take at the end.
+	settleTime = 20 * time.Second
+)
+
+func loadKey(i int) string { return fmt.Sprintf("load/%d", i) }
+
+func isLoad(key string) bool { return len(key) > 5 && key[:5] == "load/" }
+
+// load takes locks and gives them back, until it ends.
+type load struct {
+	rec  *record
+	stop chan struct{}
+	work sync.WaitGroup
+	// ctx ends with the patience for the calls that are under way at the end.
+	ctx    context.Context //nolint:containedctx // the lifetime of the load
+	giveUp context.CancelFunc
+}
+
+func newLoad(r *rig, rec *record) *load {
+	l := &load{rec: rec, stop: make(chan struct{})}
+	l.ctx, l.giveUp = context.WithCancel(context.Background())
+	var clients []*client.Client
+	for i := range r.nodes {
+		clients = append(clients, r.client(i))
+	}
+	for i := range 2 * loadKeys {
+		l.work.Go(func() {
+			// The two workers of a key are of different clients.
+			name := i % len(clients)
+			if i >= loadKeys {
+				name = (i + 1) % len(clients)
+			}
+			l.worker(clients[name], fmt.Sprintf("client-%d", name), loadKey(i%loadKeys), time.Duration(i)*restTime/(2*loadKeys))
+		})
+	}
+	return l
+}
+
+// worker is one that wants a key; the first rest spreads them.
+func (l *load) worker(c *client.Client, name, key string, first time.Duration) {
+	rest := time.NewTimer(first)
+	defer rest.Stop()
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-rest.C:
+		}
+		l.once(c, name, key)
+		rest.Reset(restTime)
+	}
+}
+
+// once takes a lock, with the default TTL, and gives it back.
+func (l *load) once(c *client.Client, name, key string) {
+	sent := time.Now()
+	lock, err := c.Acquire(l.ctx, key, client.Wait(loadWait))
+	if err != nil {
+		l.rec.acquired(name, key, sent, holdOf(nil), err)
+		return
+	}
+	g := l.rec.acquired(name, key, sent, holdOf(lock), nil)
+	l.rec.keep(g, lock, time.After(holdTime))
+	l.rec.giveBack(l.ctx, g, lock)
+}
+
+// end stops the load: calls under way come to their end, or fail.
+func (l *load) end() {
+	close(l.stop)
+	patience := time.AfterFunc(settleTime, l.giveUp)
+	l.work.Wait()
+	patience.Stop()
+	l.giveUp()
+}
+
+// keep holds a lock until the end comes; if it is lost before, that is noted.
+func (r *record) keep(g *grant, lock *client.Lock, end <-chan time.Time) {
+	select {
+	case <-lock.Done():
+		r.over(g, time.Now())
+	case <-end:
+	}
+}
+
+// giveBack releases a lock. One that was lost before is a loss, not a failure.
+func (r *record) giveBack(ctx context.Context, g *grant, lock *client.Lock) {
+	sent := time.Now()
+	err := lock.Release(ctx)
+	if errors.Is(err, client.ErrLost) {
+		r.loss(g, err)
+		r.released(g, sent, nil)
+		return
+	}
+	r.released(g, sent, err)
+}

@@ -1,0 +1,234 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock/client"
+)
+
+// lease is the default, and what the promises are counted in.
+const lease = 2 * time.Second
+
+// rig is a mesh of processes and what can be done to them.
+type rig struct {
+	t     testing.TB
+	net   *network
+	nodes []*node
+	// addrs are where clients are told that the nodes are.
+	addrs []string
+	// fronts are the relays that are in front of the nodes' clients, if any.
+	fronts []*relay
+	// begun is closed when the fault begins; began is when.
+	begun chan struct{}
+	began time.Time
+	// minority looks for grants where there must be none.
+	minority minority
+}
+
+// setup is what differs between the meshes of different faults.
+type setup struct {
+	// relayed: a relay is in front of every node, for members and for clients, and is
+	// what the node says that it is reached at.
+	relayed bool
+	// delay is how long everything takes from one member to another, and loss which
+	// of so many packets of gossip is lost.
+	delay time.Duration
+	loss  int
+	// smallDisks: the data directories can be filled.
+	smallDisks bool
+}
+
+// newRig starts a mesh and returns when it is whole.
+func newRig(t testing.TB, w *network, size int, s setup) *rig {
+	t.Helper()
+	r := &rig{t: t, net: w, begun: make(chan struct{})}
+	r.minority.r = r
+	w.heal()
+	dir, binary := t.TempDir(), os.Getenv(binaryEnv)
+	var seeds []string
+	for i := range size {
+		seeds = append(seeds, r.place(i, s))
+	}
+	for i := range size {
+		settings := fmt.Sprintf("mesh:\n  seeds: [%s]\n", strings.Join(seeds, ", "))
+		if s.relayed {
+			settings += fmt.Sprintf("  peer_advertise: %s:50053\n  gossip_advertise: %s:7946\n", relayHost(i), relayHost(i))
+		}
+		n := newNode(t, i, binary, dir, settings)
+		r.nodes = append(r.nodes, n)
+		if s.smallDisks {
+			n.smallDisk()
+		}
+	}
+	for _, n := range r.nodes {
+		n.start()
+	}
+	r.await("the mesh is born", 30*time.Second, func(ctx context.Context) bool { return r.whole(ctx, r.nodes) })
+	return r
+}
+
+// place says where a node is reached, and puts relays there.
+func (r *rig) place(i int, s setup) (seed string) {
+	r.t.Helper()
+	at := nodeHost(i)
+	if s.relayed {
+		at = relayHost(i)
+		newRelay(r.t, at+":50053", nodeHost(i)+":50053", s.delay, 0)
+		newRelay(r.t, at+":7946", nodeHost(i)+":7946", s.delay, s.loss)
+		r.fronts = append(r.fronts, newRelay(r.t, at+":50052", nodeHost(i)+":50052", 0, 0))
+	}
+	r.addrs = append(r.addrs, at+":50052")
+	return at + ":7946"
+}
+
+// client is a client of all nodes; which of them it asks first depends on its number.
+func (r *rig) client(number int) *client.Client {
+	r.t.Helper()
+	first := number % len(r.addrs)
+	addrs := append(append([]string(nil), r.addrs[first:]...), r.addrs[:first]...)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	c, err := client.Dial(ctx, addrs, client.Options{ClientID: fmt.Sprintf("client-%d", number)})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { c.Close() }) //nolint:errcheck // what it holds ends with its TTL
+	return c
+}
+
+// await polls until ok, and gives how long that took.
+func (r *rig) await(what string, limit time.Duration, ok func(context.Context) bool) time.Duration {
+	r.t.Helper()
+	begin := time.Now()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		done := ok(ctx)
+		cancel()
+		if done {
+			return time.Since(begin)
+		}
+		if time.Since(begin) > limit {
+			r.t.Fatalf("not within %v: %s", limit, what)
+		}
+		<-tick.C
+	}
+}
+
+// whole: each of the nodes is ready, sees just these members with as many voters as
+// there can be, and serves all it owns.
+func (r *rig) whole(ctx context.Context, nodes []*node) bool {
+	voters := min(len(nodes)-(len(nodes)+1)%2, 5)
+	return r.agree(ctx, nodes, voters)
+}
+
+// goesOn: the nodes are ready, see just each other, and serve all they own. The dead
+// may still be voters.
+func (r *rig) goesOn(ctx context.Context, nodes []*node) bool { return r.agree(ctx, nodes, 0) }
+
+func (r *rig) agree(ctx context.Context, nodes []*node, voters int) bool {
+	epoch := uint32(0)
+	for _, n := range nodes {
+		if !n.ready(ctx) {
+			return false
+		}
+		m := n.view(ctx)
+		if m == nil || len(m.GetMembers()) != len(nodes) || epoch != 0 && m.GetEpoch() != epoch {
+			return false
+		}
+		epoch = m.GetEpoch()
+		voting := 0
+		for _, member := range m.GetMembers() {
+			if member.GetName() == n.name && member.GetOwns() != m.GetActive() {
+				return false
+			}
+			if member.GetVoter() {
+				voting++
+			}
+		}
+		if voting < voters {
+			return false
+		}
+	}
+	return true
+}
+
+// leader is the node that leads the agreement on views.
+func (r *rig) leader() *node {
+	r.t.Helper()
+	var found *node
+	r.await("there is a leader", 10*time.Second, func(ctx context.Context) bool {
+		m := r.nodes[0].view(ctx)
+		for _, n := range r.nodes {
+			if m.GetLeader() == n.name {
+				found = n
+			}
+		}
+		return found != nil
+	})
+	return found
+}
+
+// ownerOf is the node that owns a key.
+func (r *rig) ownerOf(key string) *node {
+	r.t.Helper()
+	var found *node
+	r.await("the owner is known", 10*time.Second, func(ctx context.Context) bool {
+		if r.nodes[0].view(ctx) == nil {
+			return false
+		}
+		where, err := r.nodes[0].asked.Locate(ctx, key)
+		for _, n := range r.nodes {
+			if err == nil && where.GetOwner() == n.name {
+				found = n
+			}
+		}
+		return found != nil
+	})
+	return found
+}
+
+// others are the nodes that are not among these.
+func (r *rig) others(these ...*node) []*node {
+	var list []*node
+	for _, n := range r.nodes {
+		out := false
+		for _, x := range these {
+			out = out || x == n
+		}
+		if !out {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+func hosts(nodes []*node) []string {
+	var list []string
+	for _, n := range nodes {
+		list = append(list, n.host)
+	}
+	return list
+}
+
+// begin notes that the fault begins now.
+func (r *rig) begin() {
+	r.began = time.Now()
+	close(r.begun)
+}
+
+// last lets a fault last.
+func (r *rig) last(d time.Duration) { <-time.After(d) }
+
+// healed waits until the mesh is whole again.
+func (r *rig) healed() {
+	r.t.Helper()
+	d := r.await("the mesh is whole again", time.Minute, func(ctx context.Context) bool { return r.whole(ctx, r.nodes) })
+	r.t.Logf("whole again %v after the end of the fault", d.Round(time.Millisecond))
+}

@@ -1,0 +1,101 @@
+package testcluster_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/testcluster"
+)
+
+// remote gives a key that node i owns.
+func ownedBy(t *testing.T, c *testcluster.Cluster, i int) string {
+	t.Helper()
+	for _, key := range keysNamed("k", 200) {
+		if c.Owner(key) == i {
+			return key
+		}
+	}
+	t.Fatalf("node %d owns none of 200 keys", i)
+	return ""
+}
+
+// TestSimMessages meets every way in which a rule treats messages.
+func TestSimMessages(t *testing.T) {
+	const away = 3 * time.Second
+	for _, test := range []struct {
+		name string
+		kind testcluster.Kind
+		// from and to: 0 asks 1, which owns the key and has 2 as a backup.
+		from, to int
+		rule     func(c *testcluster.Cluster, m testcluster.Messages) *testcluster.Rule
+		// within and atLeast bound how long the acquire takes.
+		atLeast, within time.Duration
+	}{
+		{"a call is held", testcluster.Calls, 0, 1, (*testcluster.Cluster).HoldMessages, away, away + time.Second},
+		{"an answer is held", testcluster.Answers, 1, 0, (*testcluster.Cluster).HoldMessages, away, away + time.Second},
+		{"a call is dropped", testcluster.Calls, 0, 1, (*testcluster.Cluster).DropMessages, away, away + time.Second},
+		{"an answer is dropped", testcluster.Answers, 1, 0, (*testcluster.Cluster).DropMessages, away, away + time.Second},
+		{"entries are held", testcluster.Entries, 1, testcluster.Anyone, (*testcluster.Cluster).HoldMessages, time.Second, away + 2*time.Second},
+		{"acks are held", testcluster.Acks, testcluster.Anyone, 1, (*testcluster.Cluster).HoldMessages, time.Second, away + 2*time.Second},
+		{"entries are repeated", testcluster.Entries, 1, testcluster.Anyone, repeated, 0, time.Second},
+		{"acks are repeated", testcluster.Acks, testcluster.Anyone, 1, repeated, 0, time.Second},
+		{"calls are repeated", testcluster.Calls, 0, 1, repeated, 0, time.Second},
+		{"answers are repeated", testcluster.Answers, 1, 0, repeated, 0, time.Second},
+		{"calls are late", testcluster.Calls, 0, 1, delayed, 500 * time.Millisecond, time.Second},
+		{"session calls are held", testcluster.SessionCalls, testcluster.Clients, 0, (*testcluster.Cluster).HoldMessages, away, away + time.Second},
+		{"session answers are held", testcluster.SessionAnswers, 0, testcluster.Clients, (*testcluster.Cluster).HoldMessages, away, away + time.Second},
+		{"session answers are dropped", testcluster.SessionAnswers, 0, testcluster.Clients, (*testcluster.Cluster).DropMessages, away, away + 2*time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, MaxTTL: 10 * time.Second, Configure: copies(3)})
+				ctx := limited(t)
+				cl, err := c.Dial(ctx, client.Options{ClientID: "c"}, 0)
+				must(t, err)
+				key := ownedBy(t, c, 1)
+				rule := test.rule(c, testcluster.Messages{From: test.from, To: test.to, Kinds: []testcluster.Kind{test.kind}})
+				time.AfterFunc(away, rule.End)
+				begin := time.Now()
+				l, err := cl.Acquire(ctx, key)
+				must(t, err)
+				if took := time.Since(begin); took < test.atLeast || took > test.within {
+					t.Errorf("the acquire took %v, want %v to %v", took, test.atLeast, test.within)
+				}
+				if rule.Met() == 0 {
+					t.Error("no message has met the rule")
+				}
+				must(t, l.Release(ctx))
+				must(t, c.WaitReady(ctx))
+				must(t, c.CheckCopies(ctx))
+			})
+		})
+	}
+}
+
+func repeated(c *testcluster.Cluster, m testcluster.Messages) *testcluster.Rule {
+	return c.RepeatMessages(m, 0, time.Second)
+}
+
+func delayed(c *testcluster.Cluster, m testcluster.Messages) *testcluster.Rule {
+	return c.DelayMessages(m, 500*time.Millisecond, 0)
+}
+
+func TestSimPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, MaxTTL: 10 * time.Second})
+		ctx := limited(t)
+		key := ownedBy(t, c, 1)
+		pause := c.PauseAt(1, owner.PointAnswer)
+		begin := time.Now()
+		go func() { _ = pause.Stand(ctx, 100*time.Millisecond) }()
+		l, err := c.Client(1).Acquire(ctx, key)
+		must(t, err)
+		if took := time.Since(begin); took < 100*time.Millisecond {
+			t.Errorf("the acquire took %v, want at least the pause", took)
+		}
+		must(t, l.Release(ctx))
+	})
+}

@@ -1,0 +1,289 @@
+package mutants
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/sgkandale/sharelock/testcluster"
+)
+
+// root is the module's folder.
+const root = "../.."
+
+// randomRun is the random run of package testcluster.
+const randomRun = "TestSimStorm"
+
+// mostTime ends a test that hangs.
+const mostTime = 3 * time.Minute
+
+// TestTableIsWhole: every mutant is in the table, and nothing else.
+func TestTableIsWhole(t *testing.T) {
+	declared := declaredMutants(t)
+	for _, e := range table {
+		name := string(e.mutant)
+		i := slices.Index(declared, name)
+		if i < 0 {
+			t.Errorf("%s is in the table twice, or is none of package mutant", name)
+			continue
+		}
+		declared = slices.Delete(declared, i, i+1)
+		if len(e.nets) == 0 && e.seeds == 0 {
+			t.Errorf("nothing catches %s", name)
+		}
+	}
+	if len(declared) > 0 {
+		t.Errorf("not in the table: %s", strings.Join(declared, ", "))
+	}
+}
+
+// declaredMutants reads the constants of package mutant.
+func declaredMutants(t *testing.T) []string {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "owner/mutant/mutant.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	ast.Inspect(f, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		for _, v := range spec.Values {
+			if lit, ok := v.(*ast.BasicLit); ok {
+				name, err := strconv.Unquote(lit.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				names = append(names, name)
+			}
+		}
+		return false
+	})
+	return names
+}
+
+// TestMutants is `make mutants`: SHARELOCK_MUTANTS is full, or short to leave out
+// the random run. SHARELOCK_MUTANT runs one mutant alone.
+func TestMutants(t *testing.T) {
+	how := os.Getenv("SHARELOCK_MUTANTS")
+	if how == "" {
+		t.Skip("takes minutes: make mutants")
+	}
+	r := &runner{dir: t.TempDir(), full: how == "full"}
+	entries := table
+	if only := os.Getenv("SHARELOCK_MUTANT"); only != "" {
+		entries = slices.DeleteFunc(slices.Clone(table), func(e entry) bool { return string(e.mutant) != only })
+	}
+	r.build(t, entries)
+	r.soundness(t, entries)
+	t.Run("each", func(t *testing.T) {
+		for _, e := range entries {
+			t.Run(string(e.mutant), func(t *testing.T) {
+				t.Parallel()
+				r.try(t, e)
+			})
+		}
+	})
+	r.print(t)
+}
+
+// runner runs test binaries that have the switches of package mutant.
+type runner struct {
+	dir  string
+	full bool
+
+	mu   sync.Mutex
+	rows []row // guarded by mu
+}
+
+// row is one line of the report.
+type row struct{ mutant, rule, by, where, seconds string }
+
+// build compiles the tests once.
+func (r *runner) build(t *testing.T, entries []entry) {
+	t.Helper()
+	dirs := []string{"testcluster"}
+	for _, e := range entries {
+		for _, n := range e.nets {
+			if !slices.Contains(dirs, n.dir) {
+				dirs = append(dirs, n.dir)
+			}
+		}
+	}
+	for _, dir := range dirs {
+		cmd := exec.CommandContext(t.Context(), "go", "test", "-tags", "mutants", "-c", "-o", r.binary(dir), "./"+dir)
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", cmd, err, out)
+		}
+	}
+}
+
+func (r *runner) binary(dir string) string {
+	return filepath.Join(r.dir, strings.ReplaceAll(dir, "/", "-")+".test")
+}
+
+// soundness: with no mutant on, all tests that are to catch one are there and pass.
+func (r *runner) soundness(t *testing.T, entries []entry) {
+	t.Helper()
+	tests := map[string][]string{}
+	for _, e := range entries {
+		for _, n := range e.nets {
+			tests[n.dir] = append(tests[n.dir], n.tests)
+		}
+		if r.full && e.seeds > 0 {
+			tests["testcluster"] = append(tests["testcluster"], randomRun)
+		}
+	}
+	for dir, patterns := range tests {
+		slices.Sort(patterns)
+		pattern := strings.Join(slices.Compact(patterns), "|")
+		out, err := r.run(t.Context(), "", dir, pattern, 1)
+		if err != nil {
+			t.Fatalf("%s: the tests fail without any mutant: %v\n%s", dir, err, out)
+		}
+	}
+}
+
+// run runs tests with a mutant on; "" is none.
+func (r *runner) run(ctx context.Context, mutant, dir, tests string, seed int) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, mostTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, r.binary(dir), "-test.v", "-test.count", "1", "-test.run", "^("+tests+")$")
+	cmd.Dir = filepath.Join(root, dir)
+	cmd.Env = append(os.Environ(), "SHARELOCK_MUTANT="+mutant, "SHARELOCK_TEST_SEED="+strconv.Itoa(seed),
+		"SHARELOCK_SIM_MINUTES=0.1") // one storm, no more
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		err = fmt.Errorf("not done after %v", mostTime)
+	case err == nil && !strings.Contains(out.String(), "--- PASS: "):
+		err = errors.New("no such test")
+	}
+	return out.String(), err
+}
+
+// try puts a mutant before its nets.
+func (r *runner) try(t *testing.T, e entry) {
+	name := string(e.mutant)
+	caught := false
+	for _, n := range e.nets {
+		began := time.Now()
+		out, err := r.run(t.Context(), name, n.dir, n.tests, 1)
+		by, test := evidence(out, err, n.by)
+		if by == "" {
+			t.Errorf("%s (%s) survives %s in %s: %v", name, e.rule, n.tests, n.dir, ends(out, err))
+			continue
+		}
+		caught = true
+		r.note(row{name, e.rule, by, test, seconds(began)})
+	}
+	if r.full && e.seeds > 0 {
+		began := time.Now()
+		var failures []string
+		by, seed := "", 0
+		for by == "" && seed < e.seeds {
+			seed++
+			out, err := r.run(t.Context(), name, "testcluster", randomRun, seed)
+			if by, _ = evidence(out, err, caughtByRandomRun); by == "" {
+				failures = append(failures, fmt.Sprint("seed ", seed, ": ", ends(out, err)))
+			}
+		}
+		if by == "" {
+			t.Errorf("%s (%s) survives %d seeds of %s:\n%s", name, e.rule, e.seeds, randomRun, strings.Join(failures, "\n"))
+		} else {
+			caught = true
+			r.note(row{name, e.rule, by, fmt.Sprint(randomRun, " seed ", seed), seconds(began)})
+		}
+	}
+	if !caught && (r.full || len(e.nets) > 0) {
+		r.note(row{name, e.rule, "SURVIVES", "", ""})
+	}
+}
+
+var (
+	failedTest = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
+	anyPanic   = regexp.MustCompile(`(?m)^(panic: |fatal error: |WARNING: DATA RACE)`)
+)
+
+// evidence is what caught a mutant, and in which test: an invariant that is named,
+// or the test itself if it need not name one. "" is none: nothing failed, or it
+// failed for another reason.
+func evidence(out string, err error, want []testcluster.Invariant) (by, test string) {
+	failed := failedTest.FindStringSubmatch(out)
+	if err == nil || failed == nil || anyPanic.MatchString(out) {
+		return "", ""
+	}
+	if len(want) == 0 {
+		return "the test", failed[1]
+	}
+	for _, i := range want {
+		if strings.Contains(out, string(i)+": ") {
+			return string(i), failed[1]
+		}
+	}
+	return "", ""
+}
+
+// ends is how a run ended that caught nothing.
+func ends(out string, err error) string {
+	if err == nil {
+		return "it passes"
+	}
+	const most = 800
+	if at := anyPanic.FindStringIndex(out); at != nil {
+		out = out[at[0]:]
+	} else if at := strings.Index(out, "--- FAIL"); at >= 0 {
+		out = out[at:]
+	}
+	return fmt.Sprintf("%v\n%s", err, out[:min(len(out), most)])
+}
+
+func seconds(since time.Time) string {
+	return strconv.FormatFloat(time.Since(since).Seconds(), 'f', 1, 64)
+}
+
+func (r *runner) note(x row) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rows = append(r.rows, x)
+}
+
+// print shows the report in the order of the table.
+func (r *runner) print(t *testing.T) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	place := map[string]int{}
+	for i, e := range table {
+		place[string(e.mutant)] = i
+	}
+	slices.SortStableFunc(r.rows, func(a, b row) int { return place[a.mutant] - place[b.mutant] })
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "mutant\trule\tcaught by\ttest\tseconds")
+	for _, x := range r.rows {
+		fmt.Fprintln(w, strings.Join([]string{x.mutant, x.rule, x.by, x.where, x.seconds}, "\t"))
+	}
+	w.Flush() //nolint:errcheck // into memory
+	t.Logf("\n%s", b.String())
+}

@@ -1,0 +1,76 @@
+package mutants
+
+import (
+	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/testcluster"
+)
+
+// entry says by what a mutant must be caught: by every one of its nets, and within
+// so many seeds by the random run.
+type entry struct {
+	mutant mutant.Mutant
+	rule   string
+	nets   []net
+	// seeds is how many seeds of the random run may be needed; 0: it is not tried,
+	// since what it would have to meet is too rare.
+	seeds int
+}
+
+// net is one or more tests, of which one must fail.
+type net struct {
+	// dir is the folder of the tests, tests a regular expression for their names.
+	dir, tests string
+	// by are the invariants of which the failure must name one. Without any, the test
+	// itself is the evidence.
+	by []testcluster.Invariant
+}
+
+// caughtByRandomRun are the invariants of which the random run must name one.
+var caughtByRandomRun = []testcluster.Invariant{
+	testcluster.OneHolder, testcluster.TokensGrow, testcluster.OneGrant, testcluster.Fair,
+	testcluster.Consistent, testcluster.Linearizable,
+}
+
+func owner(tests string) net { return net{dir: "owner", tests: tests} }
+
+func sim(test string, by ...testcluster.Invariant) net {
+	return net{dir: "testcluster", tests: test, by: by}
+}
+
+// table has every mutant once.
+var table = []entry{
+	{mutant.AnswerEarly, "A3", []net{owner("TestAnswersWaitForAllBackups"), sim("TestSimClockStandsStill", testcluster.OneHolder, testcluster.Linearizable)}, 3},
+	{mutant.NoLeaseCheck, "A2", []net{owner("TestNoAnswerWithoutLease")}, 0},
+	{mutant.ServeWithoutLease, "A2, Q4", []net{owner("TestNoAnswerWithoutLease"), sim("TestSimCutOffOwner", testcluster.OneHolder)}, 3},
+	{mutant.CurGoesBack, "A1", []net{owner("TestEpochsMustAgree")}, 0},
+	{mutant.PendingKept, "A1", []net{owner("TestLateAcknowledgement|TestSchedule01.*")}, 0},
+	{mutant.OldAcks, "A1", []net{owner("TestAcknowledgementOfAnOlderEpoch")}, 0},
+	{mutant.AckUnapplied, "A3", []net{owner("TestBackupTakesOver"), sim("TestSimClockStandsStill", testcluster.OneHolder)}, 3},
+	{mutant.AcceptGap, "A3", []net{owner("TestLostOperationsAreSentAgain|TestSchedule15f.*")}, 0},
+	{mutant.RenewWithoutLog, "A3", []net{sim("TestSimClockStandsStill", testcluster.OneHolder), sim("TestSimLongerTTLIsNotLost", testcluster.OneHolder)}, 0},
+	{mutant.ReadWithoutLog, "A3", []net{sim("TestSimClockStandsStill", testcluster.Linearizable)}, 0},
+
+	{mutant.AskUnanswered, "4.1", []net{sim("TestSimOnlyCopyMoves", testcluster.OneHolder)}, 3},
+	{mutant.HaveIgnored, "4.2", []net{sim("TestSimOldCopyComesBack", testcluster.OneHolder)}, 0},
+	{mutant.RestartedWitness, "4.2", []net{owner("TestOldCopyIsNotUsed|TestSchedule03.*"), sim("TestSimRestartedWitness", testcluster.OneHolder)}, 0},
+	{mutant.AnyCopyIsGood, "4.2, 4.3", []net{owner("TestQuarantineWhenAllCopiesAreGone"), sim("TestSimQuarantineMoves", testcluster.OneHolder)}, 3},
+	{mutant.QuarantineEarly, "4.3", []net{owner("TestQuarantineSurvivesItsOwner|TestSchedule05.*"), sim("TestSimQuarantineMoves", testcluster.OneHolder)}, 3},
+	{mutant.QuarantineForgotten, "4.3", []net{owner("TestQuarantineSurvivesItsOwner|TestSchedule05.*"), sim("TestSimQuarantineMoves", testcluster.OneHolder)}, 0},
+	{mutant.QuarantineAgain, "4.3", []net{owner("TestQuarantineSurvivesItsOwner|TestSchedule05.*"), sim("TestSimQuarantineMoves")}, 0},
+	{mutant.SyncNotAwaited, "4.4, 4.5", []net{owner("TestServesWhenBackupsAreSynced")}, 0},
+	{mutant.TTLNotRestarted, "4.5", []net{sim("TestSimClockStandsStill", testcluster.OneHolder)}, 3},
+	{mutant.TokenWithoutEpoch, "tokens", []net{sim("TestSimQuarantineMoves", testcluster.TokensGrow)}, 0},
+	{mutant.DropEarly, "G1", []net{owner("TestLiveHandOver"), sim("TestSimOnlyCopyMoves", testcluster.OneHolder)}, 3},
+	{mutant.NoRefresh, "G2", []net{owner("TestScripts|TestSchedule15h.*")}, 0},
+
+	{mutant.LocalFallback, "Q1, Q4", []net{sim("TestSimLongerTTLIsNotLost", testcluster.OneHolder, testcluster.Linearizable)}, 0},
+	{mutant.GrantTwice, "Q2", []net{owner("TestPartialAcknowledgement|TestSchedule1[123].*"), sim("TestSimSameRequest", testcluster.OneGrant)}, 0},
+	{mutant.OverForgotten, "Q2", []net{owner("TestBackupTakesOver"), sim("TestSimSameRequest", testcluster.OneGrant)}, 0},
+	{mutant.ReleaseAnyToken, "Q2", []net{owner("TestScripts|TestSchedule12.*"), sim("TestSimLateRelease", testcluster.OneHolder)}, 0},
+	{mutant.NotStretched, "Q3", []net{sim("TestSimFastClock", testcluster.OneHolder)}, 0},
+	{mutant.AnySend, "Q3", []net{sim("TestSimWhichSend", testcluster.OneHolder)}, 0},
+	{mutant.SafeFromAnswer, "Q3", []net{sim("TestSimSlowOwner", testcluster.OneHolder)}, 0},
+	{mutant.LifeFromAnswer, "Q3", []net{sim("TestSimSlowAnswer", testcluster.OneHolder)}, 0},
+	{mutant.PassOverFIFO, "Q5", []net{owner("TestBackupTakesOver|TestSchedule14.*"), sim("TestSimInLine", testcluster.Fair)}, 0},
+	{mutant.NoSettling, "Q5", []net{owner("TestScripts|TestSchedule14.*")}, 0},
+}

@@ -1,0 +1,125 @@
+package testcluster_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock/client"
+)
+
+// Each family of modes has its keys.
+const (
+	exclusive = iota
+	mixed
+	slotted
+	families
+
+	keysEach = 3
+	slots    = 3
+)
+
+func stormKey(family, n int) string { return fmt.Sprintf("storm/%d/%d", family, n) }
+
+// oldIDs are request ids that were used before.
+type oldIDs struct {
+	mu   sync.Mutex
+	list []oldID // guarded by mu
+	made int     // guarded by mu
+}
+
+type oldID struct {
+	id, key string
+	family  int
+	sent    time.Time
+}
+
+// another gives a new request id.
+func (o *oldIDs) another(family int, key string) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.made++
+	old := oldID{fmt.Sprint("own-", o.made), key, family, time.Now()}
+	o.list = append(o.list, old)
+	return old.id
+}
+
+// again gives an id that may still be sent: nobody sends one any more that has gone
+// unanswered for 30 s (Q2).
+func (o *oldIDs) again(rnd *rand.Rand) (oldID, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.list) > 0 && time.Since(o.list[0].sent) > 20*time.Second {
+		o.list = o.list[1:]
+	}
+	if len(o.list) == 0 {
+		return oldID{}, false
+	}
+	return o.list[rnd.IntN(len(o.list))], true
+}
+
+// user is a client that does what clients do.
+type user struct {
+	cl     *client.Client
+	rnd    *rand.Rand
+	maxTTL time.Duration
+	ids    *oldIDs
+}
+
+func (u user) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		u.once(ctx)
+		pause(ctx, time.Duration(u.rnd.Int64N(int64(400*time.Millisecond))))
+	}
+}
+
+// once takes a lock, and does with it the one or the other.
+func (u user) once(ctx context.Context) {
+	family := u.rnd.IntN(families)
+	key := stormKey(family, u.rnd.IntN(keysEach))
+	ttl := u.maxTTL/8 + time.Duration(u.rnd.Int64N(int64(u.maxTTL*7/8)))
+	opts := []client.Option{client.TTL(ttl), client.Wait(time.Duration(u.rnd.IntN(3)) * 4 * time.Second)}
+	switch u.rnd.IntN(8) {
+	case 0: // under a name that can come back
+		opts = append(opts, client.RequestID(u.ids.another(family, key)))
+	case 1: // a late duplicate, perhaps of what another has released long ago
+		if old, ok := u.ids.again(u.rnd); ok {
+			key, family = old.key, old.family
+			opts = append(opts, client.RequestID(old.id))
+		}
+	}
+	switch {
+	case family == mixed && u.rnd.IntN(3) > 0:
+		opts = append(opts, client.Shared())
+	case family == slotted:
+		opts = append(opts, client.Slots(slots))
+	}
+	careless := u.rnd.IntN(4) == 0
+	if careless {
+		opts = append(opts, client.NoRenew())
+	}
+	wait, cancel := context.WithTimeout(ctx, time.Duration(u.rnd.Int64N(int64(6*time.Second))))
+	defer cancel()
+	l, err := u.cl.Acquire(wait, key, opts...)
+	if err != nil {
+		return // the weather, or another holds it
+	}
+	pause(ctx, time.Duration(u.rnd.Int64N(int64(500*time.Millisecond))))
+	switch u.rnd.IntN(12) {
+	case 0, 1: // forgets it, but not for ever
+		pause(ctx, time.Duration(u.rnd.Int64N(int64(2*u.maxTTL))))
+	case 2:
+		_, _ = u.cl.Get(ctx, key)
+	case 3:
+		_, _ = u.cl.CheckToken(ctx, key, l.Token())
+	default:
+		if careless && u.rnd.IntN(4) == 0 {
+			return // and never comes back: it is the mesh that ends the lock
+		}
+	}
+	short, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer done()
+	_ = l.Release(short)
+}

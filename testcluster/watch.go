@@ -1,0 +1,155 @@
+package testcluster
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// watch checks OneHolder, TokensGrow and OneGrant at every call and answer, so that
+// a run stops where the first of them breaks. What it remembers does not grow with
+// the history: ids are forgotten after they can be of use. Guarded by the history's
+// mutex.
+type watch struct {
+	keys map[string]*watched
+	// trouble is the last event that may have taken state away.
+	trouble time.Time
+	// looked is when what is over was forgotten last.
+	looked time.Time
+}
+
+// keptIDs is how long a request id that was not answered is remembered: longer than
+// anybody sends it (Q2), and than any wait in a test.
+const keptIDs = 5 * time.Minute
+
+// watched is one key.
+type watched struct {
+	// largest is the largest token that was answered.
+	largest sharelock.Token
+	ids     map[string]*watchedID
+	live    []*watchedBelief
+}
+
+// watchedID is one request id.
+type watchedID struct {
+	sent  time.Time
+	floor sharelock.Token // the largest token answered before it was sent first
+	token sharelock.Token // what it was granted
+}
+
+type watchedBelief struct {
+	belief
+	ended bool // its release was sent
+}
+
+func newWatch() *watch { return &watch{keys: map[string]*watched{}} }
+
+func (w *watch) key(name string) *watched {
+	k := w.keys[name]
+	if k == nil {
+		k = &watched{ids: map[string]*watchedID{}}
+		w.keys[name] = k
+	}
+	return k
+}
+
+// event notes what was done to the cluster.
+func (w *watch) event(e Event) {
+	if e.Kind == Killed || e.Kind == Disturbed {
+		w.trouble = e.At
+	}
+}
+
+// sent notes a call before it is sent.
+func (w *watch) sent(c *Call) {
+	switch k := w.key(c.Key); c.Op {
+	case Acquire:
+		if k.ids[c.RequestID] == nil {
+			k.ids[c.RequestID] = &watchedID{sent: c.Start, floor: k.largest}
+		}
+	case Release, Force:
+		for _, b := range k.live {
+			if b.grant.Token == c.Token || c.Op == Force && c.Token == 0 {
+				b.ended = true
+			}
+		}
+	}
+	w.forget(c.Start)
+}
+
+// answered checks an answer; a violation has the calls that contradict each other.
+func (w *watch) answered(c *Call) (Invariant, []Call) {
+	if !c.OK() {
+		return "", nil
+	}
+	k := w.key(c.Key)
+	k.live = slices.DeleteFunc(k.live, func(b *watchedBelief) bool { return b.ended || !c.End.Before(b.until) })
+	switch c.Op {
+	case Renew:
+		for _, b := range k.live {
+			if b.grant.Token == c.Token && c.SafeUntil.After(b.until) {
+				b.until = c.SafeUntil
+			}
+		}
+		return "", nil
+	case Acquire:
+		return w.granted(k, c)
+	default:
+		return "", nil
+	}
+}
+
+func (w *watch) granted(k *watched, c *Call) (Invariant, []Call) {
+	id := k.ids[c.RequestID]
+	if id != nil {
+		if c.Token <= id.floor {
+			return TokensGrow, []Call{*c}
+		}
+		if id.token != 0 && id.token != c.Token && w.trouble.Before(id.sent) {
+			return OneGrant, []Call{*c}
+		}
+		id.token = c.Token
+	}
+	k.largest = max(k.largest, c.Token)
+	if !c.End.Before(c.SafeUntil) {
+		return "", nil
+	}
+	for _, b := range k.live {
+		if b.grant.Token == c.Token {
+			if c.SafeUntil.After(b.until) {
+				b.until = c.SafeUntil
+			}
+			return "", nil
+		}
+	}
+	sharing, others := uint32(1), []Call{*c}
+	for _, b := range k.live {
+		switch o := b.grant; {
+		case o.Mode == sharelock.Shared && c.Mode == sharelock.Shared:
+		case o.Slots > 1 && o.Slots == c.Slots:
+			if others, sharing = append(others, o), sharing+1; sharing > c.Slots {
+				return OneHolder, others
+			}
+		default:
+			return OneHolder, []Call{o, *c}
+		}
+	}
+	k.live = append(k.live, &watchedBelief{belief: belief{grant: *c, from: c.End, until: c.SafeUntil}})
+	return "", nil
+}
+
+// forget drops the ids that nobody sends any more.
+func (w *watch) forget(now time.Time) {
+	if now.Sub(w.looked) < keptIDs {
+		return
+	}
+	w.looked = now
+	for _, k := range w.keys {
+		for name, id := range k.ids {
+			if now.Sub(id.sent) > keptIDs {
+				delete(k.ids, name)
+			}
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package testcluster_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/sgkandale/sharelock/testcluster"
+)
+
+// weather is what happens to the mesh.
+type weather struct {
+	c   *testcluster.Cluster
+	rnd *rand.Rand
+	// rules are those that were not ended on purpose.
+	rules []*testcluster.Rule
+}
+
+// change does one thing. A node that is down comes back before the next goes down,
+// since no mesh survives more; but now and then all go down at once.
+func (w *weather) change(ctx context.Context) error {
+	var down []int
+	for n := range w.c.Len() {
+		if w.c.Node(n) == nil {
+			down = append(down, n)
+		}
+	}
+	if len(down) > 0 && (len(down) > 1 || w.rnd.IntN(2) == 0) {
+		return w.c.Restart(ctx, down[w.rnd.IntN(len(down))])
+	}
+	i, j := w.rnd.IntN(w.c.Len()), w.rnd.IntN(w.c.Len())
+	switch roll := w.rnd.IntN(100); {
+	case roll < 25:
+		w.c.Heal()
+		w.rules = nil
+	case roll < 50:
+		w.message()
+	case roll < 58 && len(down) == 0:
+		w.c.Kill(i)
+	case roll < 59 && len(down) == 0:
+		for n := range w.c.Len() {
+			w.c.Kill(n)
+		}
+	case roll < 63 && len(down) == 0:
+		short, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		_ = w.c.Stop(short, i) // in bad weather it may not be able to hand over
+	case roll < 65 && len(down) == 0 && w.c.Len() > 2:
+		return w.wipe(ctx, i)
+	case roll < 70:
+		w.c.Split([]int{i}, w.others(i))
+	case roll < 76:
+		w.c.Cut(i, j)
+	case roll < 81:
+		w.c.Delay(i, j, time.Duration(w.rnd.Int64N(int64(w.c.Timing()/4))))
+	case roll < 86:
+		w.c.Freeze(i)
+	case roll < 89:
+		w.c.Reset(i, j)
+	default:
+		// Any two clocks, clients' too, stay within 10 %.
+		w.c.SetRate(i, 0.96+w.rnd.Float64()*0.08)
+	}
+	return nil
+}
+
+// kinds are messages that belong together, so that a rule meets something.
+var kinds = [][]testcluster.Kind{
+	{testcluster.Calls},
+	{testcluster.Answers},
+	{testcluster.Entries},
+	{testcluster.Acks},
+	{testcluster.Ping, testcluster.Pong},
+	{testcluster.LeaseRequest},
+	{testcluster.LeaseAnswer},
+	{testcluster.Join, testcluster.JoinAnswer, testcluster.Probe, testcluster.ProbeAnswer},
+	{testcluster.Term},
+	{testcluster.TermAnswer},
+	{testcluster.Install, testcluster.InstallAnswer},
+	{testcluster.Ask},
+	{testcluster.AskAnswer},
+	{testcluster.Fetch, testcluster.FetchAnswer},
+	{testcluster.Sync},
+	{testcluster.SyncAnswer},
+	{testcluster.Active, testcluster.ActiveAnswer},
+	{testcluster.SessionCalls},
+	{testcluster.SessionAnswers},
+	nil,
+}
+
+// message makes a rule for single messages, or ends one.
+func (w *weather) message() {
+	if len(w.rules) > 0 && w.rnd.IntN(3) == 0 {
+		n := w.rnd.IntN(len(w.rules))
+		w.rules[n].End()
+		w.rules = append(w.rules[:n:n], w.rules[n+1:]...)
+		return
+	}
+	about := testcluster.Messages{
+		From: w.rnd.IntN(w.c.Len()+1) - 1, To: w.rnd.IntN(w.c.Len()+1) - 1, // -1 is Anyone
+		Kinds: kinds[w.rnd.IntN(len(kinds))],
+		Share: []float64{0, 0.5, 0.1, 0.02}[w.rnd.IntN(4)],
+	}
+	late := time.Duration(w.rnd.Int64N(int64(4*w.c.Timing()))) + 1
+	var r *testcluster.Rule
+	switch w.rnd.IntN(6) {
+	case 0:
+		r = w.c.HoldMessages(about)
+	case 1:
+		r = w.c.DropMessages(about)
+	case 2:
+		r = w.c.VanishMessages(about)
+	case 3:
+		r = w.c.RepeatMessages(about, 0, late)
+	default:
+		r = w.c.DelayMessages(about, 0, late)
+	}
+	w.rules = append(w.rules, r)
+}
+
+// wipe takes a node's disk away. One that loses its vote with it must have been
+// replaced before the next does, so the mesh has to be whole before and after.
+func (w *weather) wipe(ctx context.Context, i int) error {
+	w.c.Heal()
+	w.rules = nil
+	ready, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if w.c.WaitReady(ready) != nil {
+		return nil
+	}
+	w.c.Kill(i)
+	if err := w.c.Wipe(i); err != nil {
+		return err
+	}
+	if err := w.c.Restart(ctx, i); err != nil {
+		return err
+	}
+	return w.c.WaitReady(ready)
+}
+
+// clear ends all faults.
+func (w *weather) clear(ctx context.Context) error {
+	w.c.Heal()
+	for n := range w.c.Len() {
+		if w.c.Node(n) == nil {
+			if err := w.c.Restart(ctx, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *weather) others(i int) []int {
+	var list []int
+	for n := range w.c.Len() {
+		if n != i {
+			list = append(list, n)
+		}
+	}
+	return list
+}
