@@ -72,7 +72,7 @@ var folders = []folder{
 		"testcluster",
 		// api and proto: what nodes and calls say of themselves, for the history and
 		// for waiting. x/sys: to hold a port that nobody listens on.
-		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "testcluster/linear", "testcluster/memnet"},
+		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "testcluster/linear", "testcluster/memnet"},
 		[]string{grpc, genproto, protobuf, xsys},
 	},
 	{"testcluster/faults", nil, nil},

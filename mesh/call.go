@@ -147,7 +147,11 @@ func (c *call) aim(again bool) error {
 	if err := c.node.member.ready(); err != nil {
 		return err // Q4: a node that is cut off says so, it never guesses
 	}
-	a := c.node.views.now()
+	return c.aimIn(c.node.views.now(), again)
+}
+
+// aimIn is aim of a node that has just been found ready.
+func (c *call) aimIn(a *acting, again bool) error {
 	m, ok := a.ring.Owner(a.partition(c.req.Key))
 	if mutant.On(mutant.LocalFallback) && len(c.sends) > 0 {
 		m = c.node.asMember() // the owner has not answered

@@ -52,13 +52,17 @@ func (n *Node) Open(to api.Sink) api.Session {
 // Start implements api.Session.
 func (s *session) Start(calls []sharelockv1.Call) {
 	now, limits := s.node.clock(), s.node.limits()
+	notReady := s.node.member.ready() // Q4
 	for i := range calls {
-		s.start(now, limits, &calls[i])
+		s.start(now, limits, notReady, &calls[i])
 	}
 }
 
-func (s *session) start(now time.Duration, limits sharelock.Limits, c *sharelockv1.Call) {
+func (s *session) start(now time.Duration, limits sharelock.Limits, notReady error, c *sharelockv1.Call) {
 	req, err := callRequest(limits, c)
+	if err == nil {
+		err = notReady
+	}
 	if err != nil {
 		s.to.Answer(c.ID, sharelock.Hold{}, err)
 		return
@@ -81,7 +85,7 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, c *sharelock
 		s.to.Answer(c.ID, sharelock.Hold{}, sharelock.Invalid("id", "is that of a call that is under way"))
 		return
 	}
-	if err := t.call.aim(false); err != nil {
+	if err := t.call.aimIn(s.node.views.now(), false); err != nil {
 		t.finish(sharelock.Hold{}, err)
 		return
 	}
