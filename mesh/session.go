@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -187,6 +188,9 @@ func (t *started) drive() {
 // finish answers the call.
 func (t *started) finish(h sharelock.Hold, err error) {
 	s := t.session
+	if err != nil && s.node.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errLeaving // it was not the caller who cancelled
+	}
 	t.call.gone.Store(true)
 	t.call.drop()
 	s.mu.Lock()
