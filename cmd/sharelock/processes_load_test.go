@@ -15,6 +15,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/testcluster/linear"
 )
 
 // load takes and gives back locks at a steady rate through all nodes, and watches
@@ -32,6 +33,10 @@ type load struct {
 	holder map[string]time.Time       // until when somebody may hold the key; guarded by mu
 	done   map[string][]time.Time     // when a grant of the key came; guarded by mu
 	failed []string                   // guarded by mu
+	// history is every call, for the check that some order explains all answers; began
+	// is when it began. Guarded by mu.
+	history []linear.Call
+	began   time.Time
 }
 
 const loadKeys = 64
@@ -43,6 +48,7 @@ func newLoad(t *testing.T, rate int, ttl time.Duration, clients []*client.Client
 	l := &load{
 		t: t, stop: make(chan struct{}), clients: clients, ttl: ttl,
 		tokens: map[string]sharelock.Token{}, holder: map[string]time.Time{}, done: map[string][]time.Time{},
+		began: time.Now(),
 	}
 	free := make(chan int, loadKeys)
 	for _, k := range rand.Perm(loadKeys) {
@@ -84,18 +90,40 @@ func (l *load) once(c *client.Client, key string) error {
 	defer cancel()
 	l.calls.Add(1)
 	sent := time.Now()
+	who := fmt.Sprint(l.calls.Load(), "/", key)
+	acquired := l.note(linear.Call{Key: key, Client: who, Op: linear.Acquire, Start: sent, Outcome: linear.Unknown})
 	lock, err := c.Acquire(ctx, key, client.TTL(l.ttl), client.Wait(50*time.Second))
 	if err != nil {
 		return fmt.Errorf("acquire: %w", err)
 	}
+	l.answered(acquired, func(c *linear.Call) { c.Token, c.SafeUntil = lock.Token(), sent.Add(l.ttl) })
 	l.granted(key, lock.Token(), sent)
 	l.mu.Lock()
 	delete(l.holder, key) // given back from here on
 	l.mu.Unlock()
+	released := l.note(linear.Call{Key: key, Client: who, Op: linear.Release, Start: time.Now(), Token: lock.Token(), Outcome: linear.Unknown})
 	if err := lock.Release(ctx); err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
+	l.answered(released, func(*linear.Call) {})
 	return nil
+}
+
+// note writes down a call that is sent, whose outcome is unknown until it is answered.
+func (l *load) note(c linear.Call) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.history = append(l.history, c)
+	return len(l.history) - 1
+}
+
+// answered writes down that a call succeeded.
+func (l *load) answered(i int, more func(c *linear.Call)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := &l.history[i]
+	c.End, c.Outcome = time.Now(), linear.OK
+	more(c)
 }
 
 func (l *load) granted(key string, token sharelock.Token, sent time.Time) {
@@ -124,6 +152,10 @@ func (l *load) end() {
 		if i < 10 {
 			l.t.Error(f)
 		}
+	}
+	// State may be lost in some of these tests, on purpose.
+	if err := linear.Check(l.history, l.began); err != nil {
+		l.t.Error(err)
 	}
 	l.t.Logf("%d acquire/release pairs, %d failed", l.calls.Load(), len(l.failed))
 }
