@@ -64,9 +64,9 @@ var folders = []folder{
 	{
 		"mesh",
 		[]string{".", "ring", "owner", "owner/mutant", "mesh/view", "api", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
-		[]string{memberlist, raft, hclog, bbolt, grpc, protobuf, xsync, xsys},
+		[]string{memberlist, raft, hclog, grpc, protobuf, xsync, xsys},
 	},
-	{"mesh/view", []string{".", "ring", "owner/mutant", "proto/sharelock/peer/v1"}, []string{raft, hclog, protobuf, xsync}},
+	{"mesh/view", []string{"ring", "owner/mutant", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
 	{"client", []string{".", "owner/mutant", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xsys, xxhash}},
 	{
 		"testcluster",
@@ -106,7 +106,7 @@ var testLibraries = []string{
 // path.Match.
 var onlyIn = map[string][]string{
 	memberlist: {"mesh/gossip*.go"},
-	bbolt:      {"mesh/store*.go"},
+	bbolt:      {"mesh/view/store*.go"},
 	"testing":  {"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "testcluster/locktest/*.go"},
 }
 

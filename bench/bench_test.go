@@ -31,7 +31,7 @@ func sample(load string, n float64) *workload.Result {
 	ms := func(x float64) time.Duration { return time.Duration(n * x * float64(time.Millisecond)) }
 	res := &workload.Result{
 		Pairs: int64(1000 * n), PairsPerSecond: 1000 * n,
-		Acquire:  workload.Latency{P50: ms(0.5), P99: ms(4)},
+		Acquire:  workload.Latency{Count: 1, P50: ms(0.5), P99: ms(4)},
 		Fairness: workload.Fairness{Busiest: int64(20 * n), Laziest: 10},
 	}
 	if load == loadHandOver {
@@ -71,6 +71,9 @@ func sampleResults() *results {
 	r.Peers[1].Runs[1].Fairness.Laziest, r.Peers[1].Runs[2].Fairness.Laziest = 0, 0
 	for _, run := range r.Peers[len(r.Peers)-1].Runs {
 		run.HandOver = nil
+	}
+	for _, run := range r.Wire[0].Runs {
+		run.Pairs, run.PairsPerSecond, run.Acquire = 0, 0, workload.Latency{}
 	}
 	return r
 }

@@ -18,6 +18,8 @@ type comparison struct {
 	warmup, duration time.Duration
 	// say tells of the progress.
 	say func(format string, args ...any)
+	// loads is how many were run.
+	loads int
 }
 
 // load is one load of the comparison.
@@ -133,7 +135,10 @@ func (c *comparison) compare(ctx context.Context, variants []variant, loads []lo
 
 func (c *comparison) measure(ctx context.Context, s *service, l load) (*workload.Result, error) {
 	o := l.Options
-	o.Warmup, o.Duration, o.Prefix = c.warmup, c.duration, "bench/"
+	// Keys of its own: calls that the end of a load cancels may leave locks behind until
+	// their TTL is over.
+	c.loads++
+	o.Warmup, o.Duration, o.Prefix = c.warmup, c.duration, fmt.Sprintf("bench%d/", c.loads)
 	return s.measure(ctx, o)
 }
 

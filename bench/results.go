@@ -114,7 +114,7 @@ func metrics() []metric {
 		{"64 workers, a key each: acquire p99", "ms", 3, true, acquireOf(load64, func(l workload.Latency) time.Duration { return l.P99 })},
 		{"hand-over to a waiter: p50", "ms", 3, true, handOver},
 		{"hand-over for one uncontended acquire", "", 2, true, func(run func(string) *workload.Result) float64 {
-			return handOver(run) / (float64(run(loadOne).Acquire.P50) / float64(time.Millisecond))
+			return handOver(run) / acquireOf(loadOne, func(l workload.Latency) time.Duration { return l.P50 })(run)
 		}},
 	}
 }
@@ -135,7 +135,11 @@ func pairsOf(load string) func(func(string) *workload.Result) float64 {
 
 func acquireOf(load string, quantile func(workload.Latency) time.Duration) func(func(string) *workload.Result) float64 {
 	return func(run func(string) *workload.Result) float64 {
-		return float64(quantile(run(load).Acquire)) / float64(time.Millisecond)
+		l := run(load).Acquire
+		if l.Count == 0 {
+			return math.NaN()
+		}
+		return float64(quantile(l)) / float64(time.Millisecond)
 	}
 }
 

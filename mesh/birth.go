@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -70,7 +71,7 @@ func (n *Node) birth(ctx context.Context) {
 	switch {
 	case ok && founder.ID != n.self.ID:
 		return // it follows a cluster, or promised to
-	case n.agree.existing:
+	case n.agree.Existing():
 		return // it has founded one, or resumes that when it leads
 	}
 	tick := time.NewTicker(n.lease() / 4)
@@ -176,8 +177,8 @@ func (n *Node) found(ctx context.Context, others []gossipNode) (why string) {
 	}
 	for _, g := range others {
 		turn, cancel := context.WithTimeout(ctx, n.lease())
-		resp, err := n.peers.promise(turn, g.meta.GetPeer(), identityFromProto(g.meta.GetIdentity()),
-			&peerv1.PromiseRequest{ClusterId: id, Founder: identityToProto(n.self)})
+		resp, err := n.peers.promise(turn, g.meta.GetPeer(), view.IdentityFromProto(g.meta.GetIdentity()),
+			&peerv1.PromiseRequest{ClusterId: id, Founder: view.IdentityToProto(n.self)})
 		cancel()
 		if err != nil {
 			return fmt.Sprintf("seed %s does not promise: %v", g.meta.GetName(), err)
@@ -186,7 +187,7 @@ func (n *Node) found(ctx context.Context, others []gossipNode) (why string) {
 			return fmt.Sprintf("seed %s does not promise: %s", g.meta.GetName(), resp.GetWhy())
 		}
 	}
-	if err := n.agree.bootstrap(); err != nil {
+	if err := n.agree.Bootstrap(); err != nil {
 		return err.Error()
 	}
 	n.log.Info("founded the cluster", "cluster", fmt.Sprintf("%x", id))
@@ -198,7 +199,7 @@ func (n *Node) found(ctx context.Context, others []gossipNode) (why string) {
 func (n *Node) allFree(ctx context.Context, id []byte, others []gossipNode) (why string) {
 	for _, g := range others {
 		turn, cancel := context.WithTimeout(ctx, n.lease())
-		theirs, err := n.peers.clusterOf(turn, g.meta.GetPeer(), identityFromProto(g.meta.GetIdentity()))
+		theirs, err := n.peers.clusterOf(turn, g.meta.GetPeer(), view.IdentityFromProto(g.meta.GetIdentity()))
 		cancel()
 		if err != nil {
 			return fmt.Sprintf("seed %s does not answer: %v", g.meta.GetName(), err)
@@ -221,8 +222,8 @@ func (n *Node) firstView(ctx context.Context) error {
 		LeaseNs: int64(n.cfg.Lease), MaxTtlNs: int64(n.cfg.MaxTTL), Replicas: uint32(n.cfg.Replicas),
 	}
 	v := ring.View{Placement: ring.Placement, Members: []ring.Member{n.asMember()}}
-	v.Replicas = replicas(constants{c}, v)
-	return n.agree.found(ctx, c, v)
+	v.Replicas = view.Replicas(view.Constants{Cluster: c}, v)
+	return n.agree.Found(ctx, c, v)
 }
 
 // announce tells gossip what has changed about this process.
@@ -238,7 +239,7 @@ func (n *Node) announce() {
 // meta is what this process says of itself in gossip.
 func (n *Node) meta() *peerv1.Meta {
 	m := &peerv1.Meta{
-		Identity: identityToProto(n.self), Name: n.cfg.Name, Cluster: n.cfg.Cluster, ClusterId: n.clusterID(),
+		Identity: view.IdentityToProto(n.self), Name: n.cfg.Name, Cluster: n.cfg.Cluster, ClusterId: n.clusterID(),
 		Peer: n.addrs.Peer, Http: n.addrs.HTTP, Grpc: n.addrs.GRPC, SeedsHash: seedsHash(n.cfg.Seeds),
 	}
 	m.SeedIndex = n.seedIndex.Load()

@@ -4,61 +4,10 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
-	"github.com/sgkandale/sharelock/ring"
 )
 
 // Between our types and those of the peer protocol. Every pair is one another's
 // inverse.
-
-func identityToProto(i ring.Identity) *peerv1.Identity {
-	return &peerv1.Identity{Id: i.ID, Counter: i.Counter, Nonce: i.Nonce}
-}
-
-func memberToProto(m ring.Member) *peerv1.Member {
-	return &peerv1.Member{
-		Identity: identityToProto(m.Identity), Name: m.Name,
-		Peer: m.Peer, Gossip: m.Gossip, Http: m.HTTP, Grpc: m.GRPC, Leaving: m.Leaving,
-	}
-}
-
-func memberFromProto(m *peerv1.Member) ring.Member {
-	return ring.Member{
-		Identity: identityFromProto(m.GetIdentity()), Name: m.GetName(),
-		Peer: m.GetPeer(), Gossip: m.GetGossip(), HTTP: m.GetHttp(), GRPC: m.GetGrpc(), Leaving: m.GetLeaving(),
-	}
-}
-
-func viewToProto(v ring.View) *peerv1.View {
-	p := &peerv1.View{Epoch: v.Epoch, Replicas: uint32(v.Replicas), Placement: uint32(v.Placement)}
-	for _, m := range v.Members {
-		p.Members = append(p.Members, memberToProto(m))
-	}
-	return p
-}
-
-func viewFromProto(p *peerv1.View) ring.View {
-	v := ring.View{Epoch: p.GetEpoch(), Replicas: int(p.GetReplicas()), Placement: int(p.GetPlacement())}
-	for _, m := range p.GetMembers() {
-		v.Members = append(v.Members, memberFromProto(m))
-	}
-	return v
-}
-
-func stateToProto(s state) *peerv1.History {
-	p := &peerv1.History{Cluster: s.cluster, FirstEpoch: s.history.First}
-	for _, v := range s.history.Views {
-		p.Views = append(p.Views, viewToProto(v))
-	}
-	return p
-}
-
-func stateFromProto(p *peerv1.History) state {
-	s := state{cluster: p.GetCluster(), history: ring.History{First: p.GetFirstEpoch()}}
-	for _, v := range p.GetViews() {
-		s.history.Views = append(s.history.Views, viewFromProto(v))
-	}
-	return s
-}
 
 func heldToProto(held []owner.Held) []*peerv1.Held {
 	p := make([]*peerv1.Held, len(held))
@@ -217,8 +166,4 @@ func lockFromProto(p *peerv1.Lock) *sharelock.Lock {
 		})
 	}
 	return l
-}
-
-func identityFromProto(i *peerv1.Identity) ring.Identity {
-	return ring.Identity{ID: i.GetId(), Counter: i.GetCounter(), Nonce: i.GetNonce()}
 }

@@ -4,11 +4,10 @@
 // The parts, from the outside in:
 //
 //   - gossip.go finds processes. It decides nothing.
-//   - agree.go is the Raft group that agrees on views; voters.go and seats.go keep its seats.
-//   - leader.go, draft.go and rounds.go are what one of the voters does besides: leases, admissions,
-//     removals (rules V3 to V5, V7); complaints.go evicts who cannot be reached (V6).
+//   - package mesh/view agrees on the view and gives leases: the Raft group and
+//     what its leader does besides (rules V1 to V7); leading.go runs it here.
 //   - member.go is the other side of that: it joins, keeps this node's lease and
-//     leaves.
+//     leaves; complaints.go says of whom it complains (V6).
 //   - views.go is the one way into a newer view, whoever brings it (A1).
 //   - peers.go, link.go and serve.go carry calls between members.
 //   - call.go, acquire.go and locker.go take a request at any node and bring the

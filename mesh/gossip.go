@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -117,7 +118,7 @@ func (g *gossip) memberlistConfig() *memberlist.Config {
 	c := memberlist.DefaultLANConfig()
 	// Every boot has its own name: a name that comes back with another address or
 	// other data confuses memberlist for half a minute.
-	c.Name = identityFromProto(g.cfg.meta.GetIdentity()).String()
+	c.Name = view.IdentityFromProto(g.cfg.meta.GetIdentity()).String()
 	c.Transport = g.transport
 	c.Label = gossipLabel(g.cfg.meta.GetCluster())
 	c.AdvertiseAddr, c.AdvertisePort = g.self.Addr().String(), int(g.self.Port())

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -55,7 +56,7 @@ func newGossipTable(own *peerv1.Meta, addr netip.AddrPort) (*gossipTable, error)
 		return nil, err
 	}
 	return &gossipTable{
-		name:    identityFromProto(own.GetIdentity()).String(),
+		name:    view.IdentityFromProto(own.GetIdentity()).String(),
 		addr:    addr.String(),
 		changed: make(chan struct{}, 1),
 		live:    make(map[string]gossipNode),
@@ -76,7 +77,7 @@ func cloneMeta(meta *peerv1.Meta) (*peerv1.Meta, []byte, error) {
 
 // setOwn replaces what this process says of itself.
 func (t *gossipTable) setOwn(meta *peerv1.Meta) error {
-	if name := identityFromProto(meta.GetIdentity()).String(); name != t.name {
+	if name := view.IdentityFromProto(meta.GetIdentity()).String(); name != t.name {
 		return fmt.Errorf("%w: the identity changes from %s to %s", errBadMeta, t.name, name)
 	}
 	own, b, err := cloneMeta(meta)
@@ -147,7 +148,7 @@ func parseNode(n *memberlist.Node) (gossipNode, error) {
 	if err := proto.Unmarshal(n.Meta, meta); err != nil {
 		return gossipNode{}, fmt.Errorf("%w: %w", errBadMeta, err)
 	}
-	id := identityFromProto(meta.GetIdentity())
+	id := view.IdentityFromProto(meta.GetIdentity())
 	if id.ID == "" || id.String() != n.Name {
 		return gossipNode{}, fmt.Errorf("%w: it says that it is %q", errBadMeta, id)
 	}

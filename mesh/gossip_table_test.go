@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -24,7 +25,7 @@ func TestGossipTableRefuses(t *testing.T) {
 	}
 	node := func(change func(*peerv1.Meta, *memberlist.Node)) *memberlist.Node {
 		meta := testMeta("b", 1)
-		n := &memberlist.Node{Name: identityFromProto(meta.GetIdentity()).String(), Addr: net.IPv4(10, 0, 0, 2), Port: 1}
+		n := &memberlist.Node{Name: view.IdentityFromProto(meta.GetIdentity()).String(), Addr: net.IPv4(10, 0, 0, 2), Port: 1}
 		change(meta, n)
 		if n.Meta == nil {
 			n.Meta, _ = proto.Marshal(meta)

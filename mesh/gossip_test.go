@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 	"github.com/sgkandale/sharelock/testcluster/memnet"
@@ -23,7 +24,7 @@ import (
 
 func testMeta(name string, counter uint64) *peerv1.Meta {
 	return &peerv1.Meta{
-		Identity: identityToProto(ring.Identity{ID: "id-" + name, Counter: counter, Nonce: 5}),
+		Identity: view.IdentityToProto(ring.Identity{ID: "id-" + name, Counter: counter, Nonce: 5}),
 		Name:     name, Cluster: "mesh", Peer: name + ":50053",
 	}
 }

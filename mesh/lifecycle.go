@@ -169,7 +169,7 @@ func (n *Node) Status() api.Status {
 		return st
 	}
 	stats := a.service.Stats()
-	st.Epoch, st.Partitions, st.Replicas = a.epoch(), a.cluster().partitions(), a.view.Replicas
+	st.Epoch, st.Partitions, st.Replicas = a.epoch(), a.cluster().Partitions(), a.view.Replicas
 	st.Quarantined, st.Active = stats.Quarantined, stats.Active
 	st.LeaseRemaining = a.service.LeaseLeft()
 	st.LeaseValid = st.LeaseRemaining > 0
@@ -189,7 +189,7 @@ func (n *Node) Status() api.Status {
 
 // leaderID is the id of the leader, or "".
 func (n *Node) leaderID() string {
-	if id := n.agree.leader(); id != "" {
+	if id := n.agree.Leader(); id != "" {
 		return id
 	}
 	n.member.mu.Lock()
@@ -207,10 +207,10 @@ func (n *Node) voters() []string {
 		return n.member.voters
 	}
 	var ids []string
-	if seats, err := n.agree.seats(); err == nil {
+	if seats, err := n.agree.Seats(); err == nil {
 		for _, s := range seats {
-			if s.voter {
-				ids = append(ids, s.id)
+			if s.Voter {
+				ids = append(ids, s.ID)
 			}
 		}
 	}
@@ -241,7 +241,7 @@ func (n *Node) Placement() (api.Placement, error) {
 	if a == nil {
 		return api.Placement{}, n.Ready()
 	}
-	p := api.Placement{Epoch: a.epoch(), Owners: make([]uint32, a.cluster().partitions())}
+	p := api.Placement{Epoch: a.epoch(), Owners: make([]uint32, a.cluster().Partitions())}
 	for _, m := range a.view.Members {
 		owned := a.ring.Owned(m.Identity)
 		if len(owned) == 0 {

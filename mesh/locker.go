@@ -23,7 +23,7 @@ var _ api.Node = (*Node)(nil)
 func (n *Node) limits() sharelock.Limits {
 	l := sharelock.Limits{DefaultTTL: n.cfg.DefaultTTL, MaxTTL: n.cfg.MaxTTL, DefaultWait: n.cfg.DefaultWait, MaxWait: n.cfg.MaxWait}
 	if a := n.views.now(); a != nil {
-		l.MaxTTL = a.cluster().maxTTL()
+		l.MaxTTL = a.cluster().MaxTTL()
 		l.DefaultTTL = min(l.DefaultTTL, l.MaxTTL)
 	}
 	return l

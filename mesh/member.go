@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -109,7 +110,7 @@ func (m *member) step(ctx context.Context) (time.Duration, error) {
 func (m *member) renew(ctx context.Context, a *acting) bool {
 	m.mu.Lock()
 	req := &peerv1.RenewRequest{
-		Member: identityToProto(m.node.self), Epoch: a.epoch(),
+		Member: view.IdentityToProto(m.node.self), Epoch: a.epoch(),
 		Leaving: m.leaving, Done: m.handedOver, Refresh: a.service.NeedsRefresh(),
 	}
 	m.mu.Unlock()
@@ -131,7 +132,7 @@ func (m *member) renew(ctx context.Context, a *acting) bool {
 		return false
 	}
 	// V4: the view is installed before the answer counts.
-	if err := m.node.views.offer(stateFromProto(resp.GetHistory())); err != nil {
+	if err := m.node.views.offer(view.StateFromProto(resp.GetHistory())); err != nil {
 		m.log.Error("view refused", "error", err)
 		return false
 	}
@@ -174,7 +175,7 @@ func (m *member) join(ctx context.Context, a *acting) error {
 		m.say("no member of the mesh is known yet")
 		return nil
 	}
-	req := &peerv1.JoinRequest{Member: memberToProto(m.node.asMember())}
+	req := &peerv1.JoinRequest{Member: view.MemberToProto(m.node.asMember())}
 	if a != nil {
 		req.Reached = m.probe(ctx, a.view)
 	}
@@ -184,7 +185,7 @@ func (m *member) join(ctx context.Context, a *acting) error {
 		m.say(fmt.Sprintf("%s does not answer: %v", addr, err))
 		return nil
 	}
-	if err := m.node.views.offer(stateFromProto(resp.GetHistory())); err != nil {
+	if err := m.node.views.offer(view.StateFromProto(resp.GetHistory())); err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
 	m.say(resp.GetWhy())
@@ -226,7 +227,7 @@ func (m *member) probe(ctx context.Context, v ring.View) []*peerv1.Identity {
 		wg.Go(func() {
 			if err := m.node.peers.probe(ctx, other); err == nil {
 				mu.Lock()
-				reached = append(reached, identityToProto(other.Identity))
+				reached = append(reached, view.IdentityToProto(other.Identity))
 				mu.Unlock()
 			}
 		})
@@ -242,7 +243,7 @@ func (m *member) leaderAddr(a *acting) string {
 	failed := m.failed
 	m.failed = ""
 	m.mu.Unlock()
-	if id := m.node.agree.leader(); id != "" {
+	if id := m.node.agree.Leader(); id != "" {
 		// Raft takes a while to notice that its leader is gone.
 		if addr := m.node.addressOf(id); addr != "" && addr != failed {
 			return addr
@@ -339,12 +340,12 @@ func (m *member) alone(a *acting) bool {
 
 // seated: this process is a voter still.
 func (m *member) seated() bool {
-	seats, err := m.node.agree.seats()
+	seats, err := m.node.agree.Seats()
 	if err != nil {
 		return false
 	}
 	for _, s := range seats {
-		if s.id == m.node.self.ID && s.voter {
+		if s.ID == m.node.self.ID && s.Voter {
 			return true
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -49,7 +50,7 @@ type Node struct {
 	seedIndex atomic.Uint32 // as announced
 	mux       *mux
 	gossip    *gossip
-	agree     *agreement
+	agree     *view.Raft
 	peers     *peers
 	views     *views
 	member    *member
@@ -59,7 +60,7 @@ type Node struct {
 	listeners struct{ http, grpc net.Listener }
 
 	sessions sessions
-	leads    atomic.Pointer[leader]
+	leads    atomic.Pointer[view.Leader]
 	tasks    tasks
 	// ctx ends when the node stops; stopping is its Done channel.
 	ctx      context.Context //nolint:containedctx // the lifetime of the node
@@ -141,13 +142,17 @@ func (n *Node) open() error {
 		return err
 	}
 	layer := newRaftLayer(n.mux.raftListener(), n.network, n.clusterID, n.addressOf, n.self.ID)
-	n.agree, err = startAgreement(agreeConfig{
-		id: n.self.ID, dir: n.data.RaftDir(), lease: n.cfg.Lease, layer: layer, log: n.log,
+	raftLog := newHCLog(n.log.With("part", "raft"))
+	n.agree, err = view.Start(view.Config{
+		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: syncDir, Lease: n.cfg.Lease, Layer: layer, Log: n.log, RaftLog: raftLog,
 	})
 	if err != nil {
 		return errors.Join(err, layer.Close())
 	}
-	n.onClose("agreement", n.agree.close)
+	n.onClose("agreement", func() error {
+		raftLog.silence() // it reports every stream that is closed with it
+		return n.agree.Close()
+	})
 	return nil
 }
 
@@ -158,7 +163,7 @@ func (n *Node) checkRecords() error {
 	if _, founder, follows := n.data.Promise(); !follows || founder != (ring.Identity{}) || n.data.RaftDir() == "" {
 		return nil
 	}
-	if _, err := os.Stat(filepath.Join(n.data.RaftDir(), raftFile)); err != nil {
+	if _, err := os.Stat(filepath.Join(n.data.RaftDir(), view.LogFile)); err != nil {
 		return fmt.Errorf("the data directory has lost the records of its votes, so it must not be used any more; start with an empty one: %w", err)
 	}
 	return nil
@@ -270,18 +275,18 @@ func (n *Node) serve(what string, fn func() error) {
 }
 
 // followCluster makes the service when the first view of a cluster comes.
-func (n *Node) followCluster(s state) (*owner.Service, error) {
-	if s.cluster.GetName() != n.cfg.Cluster {
-		return nil, fmt.Errorf("%w: its name is %q", errOtherCluster, s.cluster.GetName())
+func (n *Node) followCluster(s view.State) (*owner.Service, error) {
+	if s.Cluster.GetName() != n.cfg.Cluster {
+		return nil, fmt.Errorf("%w: its name is %q", errOtherCluster, s.Cluster.GetName())
 	}
-	if err := n.promise(s.cluster.GetId(), ring.Identity{}); err != nil {
+	if err := n.promise(s.Cluster.GetId(), ring.Identity{}); err != nil {
 		return nil, err
 	}
-	c := constants{s.cluster}
+	c := s.Constants()
 	n.reportConstants(c)
-	n.agree.retime(c.lease())
+	n.agree.Retime(c.Lease())
 	service := owner.NewService(owner.Config{
-		Self: n.self, Name: n.cfg.Name, Partitions: c.partitions(), MaxTTL: c.maxTTL(),
+		Self: n.self, Name: n.cfg.Name, Partitions: c.Partitions(), MaxTTL: c.MaxTTL(),
 		MaxWaiters: n.cfg.MaxWaitersPerKey, MaxLocks: n.cfg.MaxLocks,
 		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: n.peers, Log: n.log, Pause: n.cfg.Pause,
 	})
@@ -291,15 +296,15 @@ func (n *Node) followCluster(s state) (*owner.Service, error) {
 
 // reportConstants says once where the file differs from what was fixed at the
 // cluster's birth.
-func (n *Node) reportConstants(c constants) {
+func (n *Node) reportConstants(c view.Constants) {
 	for _, k := range []struct {
 		key         string
 		file, fixed any
 	}{
-		{"mesh.lease", n.cfg.Lease, c.lease()},
-		{"ring.partitions", n.cfg.Partitions, c.partitions()},
+		{"mesh.lease", n.cfg.Lease, c.Lease()},
+		{"ring.partitions", n.cfg.Partitions, c.Partitions()},
 		{"ring.replicas", n.cfg.Replicas, int(c.GetReplicas())},
-		{"locks.max_ttl", n.cfg.MaxTTL, c.maxTTL()},
+		{"locks.max_ttl", n.cfg.MaxTTL, c.MaxTTL()},
 	} {
 		if k.file != k.fixed {
 			n.log.Warn("the configuration differs from what was fixed at the cluster's birth, which is used",
@@ -311,7 +316,7 @@ func (n *Node) reportConstants(c constants) {
 // lease is the length of a view lease.
 func (n *Node) lease() time.Duration {
 	if a := n.views.now(); a != nil {
-		return a.cluster().lease()
+		return a.cluster().Lease()
 	}
 	return n.cfg.Lease
 }
@@ -352,16 +357,13 @@ func (n *Node) addressOf(id string) string {
 
 // leaderAddr is the peer address of the leader, or "".
 func (n *Node) leaderAddr() string {
-	if id := n.agree.leader(); id != "" {
+	if id := n.agree.Leader(); id != "" {
 		return n.addressOf(id)
 	}
 	n.member.mu.Lock()
 	defer n.member.mu.Unlock()
 	return n.member.hint
 }
-
-// leading is this process's leadership, nil if it does not lead.
-func (n *Node) leading() *leader { return n.leads.Load() }
 
 func (n *Node) leased() bool {
 	a := n.views.now()
@@ -393,71 +395,10 @@ func (n *Node) watchViews(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-changed:
-		case <-n.agree.fsm.changed:
-			if err := n.views.offer(n.agree.fsm.state()); err != nil {
+		case <-n.agree.Changed():
+			if err := n.views.offer(n.agree.State()); err != nil {
 				n.log.Error("view refused", "error", err)
 			}
-		}
-	}
-}
-
-// watchLeadership runs a leader for every term that this process leads in.
-func (n *Node) watchLeadership(ctx context.Context) {
-	stop := func() {}
-	for {
-		select {
-		case <-ctx.Done():
-			stop()
-			return
-		case lead := <-n.agree.raft.LeaderCh():
-			stop()
-			stop = func() {}
-			if !lead {
-				continue
-			}
-			turn, cancel := context.WithCancel(ctx)
-			ended := make(chan struct{})
-			if n.tasks.Go(func() { defer close(ended); n.lead(turn) }) {
-				stop = func() { cancel(); <-ended }
-			} else {
-				cancel()
-			}
-		}
-	}
-}
-
-// lead runs one leadership: nothing is renewed or proposed before its `lead` is
-// applied (V2).
-func (n *Node) lead(ctx context.Context) {
-	defer n.leads.Store(nil)
-	for {
-		term, err := n.agree.lead(ctx)
-		if err == nil && n.agree.fsm.state().cluster == nil {
-			err = n.firstView(ctx)
-		}
-		if err == nil {
-			// Who cannot act in the view must not decide about it either.
-			err = n.views.offer(n.agree.fsm.state())
-		}
-		if err == nil {
-			l := newLeader(n, n.agree, term)
-			n.leads.Store(l)
-			l.run(ctx)
-			return
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		n.log.Warn("leadership not taken up", "error", err)
-		if errors.Is(err, errOtherCluster) || errors.Is(err, ring.ErrPlacement) || errors.Is(err, ring.ErrView) {
-			if err := n.agree.reseat(ctx, change{kind: changeTransfer}); err != nil {
-				n.log.Warn("leadership not handed over", "error", err)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(n.lease() / 20):
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -157,10 +158,10 @@ func (p *peers) term(ctx context.Context, voter string) (*peerv1.TermResponse, e
 	return c.Term(ctx, &peerv1.TermRequest{Voter: voter})
 }
 
-func (p *peers) install(ctx context.Context, m ring.Member, s state) error {
+func (p *peers) install(ctx context.Context, m ring.Member, s view.State) error {
 	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
 	if err == nil {
-		_, err = c.Install(ctx, &peerv1.InstallRequest{History: stateToProto(s)})
+		_, err = c.Install(ctx, &peerv1.InstallRequest{History: view.StateToProto(s)})
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package mesh
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -39,6 +40,8 @@ func encodeRecord(kind string, fields []recordField) []byte {
 	fmt.Fprintf(&b, "crc32c %08x\n", crc32c([]byte(b.String())))
 	return []byte(b.String())
 }
+
+func crc32c(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
 // decodeRecord reads the values of exactly these fields, in this order.
 func decodeRecord(kind string, data []byte, names ...string) ([]string, error) {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -72,7 +73,7 @@ func (p *peerServer) stream(srv any, s grpc.ServerStream, info *grpc.StreamServe
 
 // Promise implements V0.
 func (p *peerServer) Promise(_ context.Context, req *peerv1.PromiseRequest) (*peerv1.PromiseResponse, error) {
-	founder := identityFromProto(req.GetFounder())
+	founder := view.IdentityFromProto(req.GetFounder())
 	if founder == (ring.Identity{}) {
 		return &peerv1.PromiseResponse{Why: "the founder does not say who it is"}, nil
 	}
@@ -90,11 +91,11 @@ func (p *peerServer) Probe(context.Context, *peerv1.ProbeRequest) (*peerv1.Probe
 // Join implements V3.
 func (p *peerServer) Join(_ context.Context, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
 	if l := p.node.leading(); l != nil {
-		return l.join(req), nil
+		return l.Join(req), nil
 	}
 	resp := &peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_NOT_LEADER, Leader: p.node.leaderAddr()}
 	if a := p.node.views.now(); a != nil {
-		resp.History = stateToProto(a.state)
+		resp.History = view.StateToProto(a.state)
 	}
 	return resp, nil
 }
@@ -102,7 +103,7 @@ func (p *peerServer) Join(_ context.Context, req *peerv1.JoinRequest) (*peerv1.J
 // Renew implements V4 and V7.
 func (p *peerServer) Renew(ctx context.Context, req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
 	if l := p.node.leading(); l != nil {
-		resp := l.renew(ctx, req)
+		resp := l.Renew(ctx, req)
 		resp.LeaderId, resp.Voters = p.node.self.ID, p.node.voters()
 		return resp, nil
 	}
@@ -114,12 +115,12 @@ func (p *peerServer) Term(_ context.Context, req *peerv1.TermRequest) (*peerv1.T
 	if req.GetVoter() != p.node.self.ID {
 		return nil, status.Errorf(codes.FailedPrecondition, "this is voter %s", p.node.self.ID)
 	}
-	return &peerv1.TermResponse{Term: p.node.agree.term(), Applied: p.node.agree.applied()}, nil
+	return &peerv1.TermResponse{Term: p.node.agree.Term(), Applied: p.node.agree.Applied()}, nil
 }
 
 // Install implements A1: it answers when nothing older is served here any more.
 func (p *peerServer) Install(_ context.Context, req *peerv1.InstallRequest) (*peerv1.InstallResponse, error) {
-	if err := p.node.views.offer(stateFromProto(req.GetHistory())); err != nil {
+	if err := p.node.views.offer(view.StateFromProto(req.GetHistory())); err != nil {
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
 	}
 	return &peerv1.InstallResponse{Epoch: p.node.epoch()}, nil

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 	"github.com/sgkandale/sharelock/testcluster/memnet"
@@ -29,7 +29,7 @@ type simNode struct {
 	raft   *raft.Raft
 	layer  *raftLayer
 	trans  *raft.NetworkTransport
-	store  *store
+	store  *raft.InmemStore
 	server *grpc.Server
 	served chan error
 }
@@ -73,7 +73,7 @@ func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *sim
 	log := slog.New(slog.DiscardHandler)
 	id := ring.Identity{ID: name, Counter: 1, Nonce: 7}
 	g, err := startGossip(gossipConfig{
-		meta:   &peerv1.Meta{Identity: identityToProto(id), Name: name, Cluster: "sim"},
+		meta:   &peerv1.Meta{Identity: view.IdentityToProto(id), Name: name, Cluster: "sim"},
 		listen: ":7946", seeds: seeds, network: host, log: log,
 	})
 	if err != nil {
@@ -90,9 +90,7 @@ func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *sim
 	s.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: s.layer, MaxPool: 3, Timeout: 300 * time.Millisecond, Logger: newHCLog(log),
 	})
-	if s.store, err = openStore(filepath.Join(t.TempDir(), "raft.db")); err != nil {
-		t.Fatal(err)
-	}
+	s.store = raft.NewInmemStore()
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(name)
 	c.HeartbeatTimeout, c.ElectionTimeout = 400*time.Millisecond, 400*time.Millisecond
@@ -121,7 +119,7 @@ func (s *simNode) stop(t *testing.T) {
 	}
 	s.server.Stop()
 	<-s.served
-	if err := errors.Join(s.mux.close(), s.store.Close(), s.gossip.close()); err != nil {
+	if err := errors.Join(s.mux.close(), s.gossip.close()); err != nil {
 		t.Error(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -34,7 +35,7 @@ func (c Config) Validate() error {
 	}
 	check(c.Lease >= 200*time.Millisecond && c.Lease <= time.Minute, "mesh.lease", "%v is not within 200ms to 1m", c.Lease)
 	check(c.Partitions >= 1 && c.Partitions <= ring.MaxPartitions, "ring.partitions", "%d is not within 1 to %d", c.Partitions, ring.MaxPartitions)
-	check(c.Replicas >= 0 && c.Replicas <= maxVoters, "ring.replicas", "%d is not within 0 to %d", c.Replicas, maxVoters)
+	check(c.Replicas >= 0 && c.Replicas <= view.MaxVoters, "ring.replicas", "%d is not within 0 to %d", c.Replicas, view.MaxVoters)
 	check(c.MaxTTL >= time.Second && c.MaxTTL <= 24*time.Hour, "locks.max_ttl", "%v is not within 1s to 24h", c.MaxTTL)
 	check(c.DefaultTTL >= sharelock.MinTTL && c.DefaultTTL <= c.MaxTTL, "locks.default_ttl", "%v is not within %v and locks.max_ttl, %v", c.DefaultTTL, sharelock.MinTTL, c.MaxTTL)
 	check(c.MaxWait > 0 && c.MaxWait <= 24*time.Hour, "locks.max_wait", "%v is not within 0 to 24h", c.MaxWait)

@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
-	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -19,22 +19,15 @@ func ns(n int64) time.Duration { return time.Duration(n) }
 // acting is what a node acts in: one view with all that follows from it. It is
 // immutable; a newer view makes a new one.
 type acting struct {
-	state   state
+	state   view.State
 	view    ring.View
 	ring    *ring.Ring
 	service *owner.Service
 }
 
 func (a *acting) epoch() uint32               { return a.view.Epoch }
-func (a *acting) cluster() constants          { return constants{a.state.cluster} }
+func (a *acting) cluster() view.Constants     { return a.state.Constants() }
 func (a *acting) partition(key string) uint32 { return a.ring.Partition(key) }
-
-// constants reads what is fixed at the cluster's birth.
-type constants struct{ *peerv1.Cluster }
-
-func (c constants) lease() time.Duration  { return ns(c.GetLeaseNs()) }
-func (c constants) maxTTL() time.Duration { return ns(c.GetMaxTtlNs()) }
-func (c constants) partitions() int       { return int(c.Cluster.GetPartitions()) }
 
 // errOtherCluster: a process of another cluster spoke to us (V0).
 var errOtherCluster = errors.New("another cluster")
@@ -44,7 +37,7 @@ var errOtherCluster = errors.New("another cluster")
 type views struct {
 	// follow is called once, with the first state, before it is installed: it
 	// makes the service. An error refuses the cluster.
-	follow func(state) (*owner.Service, error)
+	follow func(view.State) (*owner.Service, error)
 	log    *slog.Logger
 
 	// mu serialises offers.
@@ -55,7 +48,7 @@ type views struct {
 	changed   chan struct{} // closed and replaced at every change; guarded by changedMu
 }
 
-func newViews(follow func(state) (*owner.Service, error), log *slog.Logger) *views {
+func newViews(follow func(view.State) (*owner.Service, error), log *slog.Logger) *views {
 	return &views{follow: follow, log: log, changed: make(chan struct{})}
 }
 
@@ -79,33 +72,33 @@ func (v *views) poke() {
 
 // offer installs a state if it is newer. When it returns nil the node acts in
 // the offered view or a later one, and has dropped everything older (A1).
-func (v *views) offer(s state) error {
-	if s.cluster == nil || s.epoch() == 0 {
+func (v *views) offer(s view.State) error {
+	if s.Cluster == nil || s.Epoch() == 0 {
 		return nil
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	old := v.cur.Load()
-	if old != nil && !bytes.Equal(old.state.cluster.GetId(), s.cluster.GetId()) {
+	if old != nil && !bytes.Equal(old.state.Cluster.GetId(), s.Cluster.GetId()) {
 		return errOtherCluster
 	}
-	if old != nil && s.epoch() <= old.epoch() {
+	if old != nil && s.Epoch() <= old.epoch() {
 		return nil
 	}
-	r, err := ring.Build(s.view(), int(s.cluster.GetPartitions()))
+	r, err := ring.Build(s.View(), int(s.Cluster.GetPartitions()))
 	if err != nil {
-		return fmt.Errorf("place %v: %w", s.view(), err)
+		return fmt.Errorf("place %v: %w", s.View(), err)
 	}
-	next := &acting{state: s, view: s.view(), ring: r}
+	next := &acting{state: s, view: s.View(), ring: r}
 	if old != nil {
 		next.service = old.service
 	} else if next.service, err = v.follow(s); err != nil {
 		return err
 	}
 	// The service first: nobody is told of a view that is not in force here.
-	next.service.Install(s.history, r)
+	next.service.Install(s.History, r)
 	v.cur.Store(next)
-	v.log.Info("installed view", "epoch", s.epoch(), "view", s.view().String())
+	v.log.Info("installed view", "epoch", s.Epoch(), "view", s.View().String())
 	v.poke()
 	return nil
 }

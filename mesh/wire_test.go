@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -124,13 +125,13 @@ func TestHollowAnswers(t *testing.T) {
 
 // Views survive the wire.
 func TestViewsSurviveTheWire(t *testing.T) {
-	want := state{
-		cluster: &peerv1.Cluster{Id: []byte("x"), Name: "n", Partitions: 4, LeaseNs: 5, MaxTtlNs: 6, Replicas: 2},
-		history: ring.History{First: 3, Views: []ring.View{viewOf("a"), viewOf("a", "b")}},
+	want := view.State{
+		Cluster: &peerv1.Cluster{Id: []byte("x"), Name: "n", Partitions: 4, LeaseNs: 5, MaxTtlNs: 6, Replicas: 2},
+		History: ring.History{First: 3, Views: []ring.View{viewOf("a"), viewOf("a", "b")}},
 	}
-	want.history.Views[1].Members[1].Leaving = true
-	got := stateFromProto(overTheWire(t, stateToProto(want), &peerv1.History{}))
-	if !proto.Equal(got.cluster, want.cluster) || !reflect.DeepEqual(got.history, want.history) {
+	want.History.Views[1].Members[1].Leaving = true
+	got := view.StateFromProto(overTheWire(t, view.StateToProto(want), &peerv1.History{}))
+	if !proto.Equal(got.Cluster, want.Cluster) || !reflect.DeepEqual(got.History, want.History) {
 		t.Errorf("arrived as %+v, want %+v", got, want)
 	}
 }
@@ -159,4 +160,12 @@ func TestMergePages(t *testing.T) {
 	if p := merge([]owner.Listing{{Locks: lock("a", "c")}, {Locks: lock("b")}}, 2); len(p.Locks) != 2 || p.Locks[1].Key != "b" || p.NextPageToken == "" {
 		t.Errorf("first page is %+v", p)
 	}
+}
+
+func viewOf(names ...string) ring.View {
+	v := ring.View{Replicas: 1, Placement: ring.Placement}
+	for _, n := range names {
+		v.Members = append(v.Members, ring.Member{Identity: ring.Identity{ID: n, Counter: 1, Nonce: 7}, Name: n, Peer: n + ":1"})
+	}
+	return v
 }

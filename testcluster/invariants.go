@@ -243,8 +243,8 @@ func (k keyHistory) shrinking() []Call {
 	return nil
 }
 
-// grantedTwice finds a request id with two tokens although no state was lost.
-// OneGrant.
+// grantedTwice finds a request id with two tokens although no state was lost, which
+// never happens within an epoch. OneGrant.
 func (k keyHistory) grantedTwice() []Call {
 	list, sent := k.granted()
 	first := map[string]Call{}
@@ -253,19 +253,34 @@ func (k keyHistory) grantedTwice() []Call {
 		switch {
 		case !ok:
 			first[c.RequestID] = c
-		case f.Token != c.Token && !k.happened(sent[c.RequestID], c.End, Killed, Disturbed):
+		case f.Token != c.Token && (f.Token.Epoch() == c.Token.Epoch() || !k.happened(sent[c.RequestID], c.End, Killed, Disturbed)):
 			return []Call{f, c}
 		}
 	}
 	return nil
 }
 
-// happened says whether one of these events was between two times.
+// happened says whether one of these events was between two times, or a disturbance
+// lasted until then.
 func (k keyHistory) happened(from, to time.Time, kinds ...EventKind) bool {
-	return slices.ContainsFunc(k.events, func(e Event) bool {
-		return slices.Contains(kinds, e.Kind) && !e.At.Before(from) && !e.At.After(to)
-	})
+	lasting := false
+	for _, e := range k.events {
+		if e.At.After(to) {
+			break
+		}
+		if lasting && e.Kind == Healed && e.At.Add(aftermath).After(from) || slices.Contains(kinds, e.Kind) && !e.At.Before(from) {
+			return true
+		}
+		if e.Kind == Disturbed || e.Kind == Healed {
+			lasting = e.Kind == Disturbed && slices.Contains(kinds, Disturbed)
+		}
+	}
+	return lasting
 }
+
+// aftermath is how long after its end a disturbance may still cost a member its place
+// in the view, and so state.
+const aftermath = 10 * time.Second
 
 // overtaken finds two waiters that a Get has shown in line, of which the later was
 // granted first. Only those count whose one and only send was under way all the

@@ -13,8 +13,10 @@ import (
 // mutex.
 type watch struct {
 	keys map[string]*watched
-	// trouble is the last event that may have taken state away.
-	trouble time.Time
+	// trouble is until when an event may have taken state away; disturbed, that one
+	// lasts.
+	trouble   time.Time
+	disturbed bool
 	// looked is when what is over was forgotten last.
 	looked time.Time
 }
@@ -56,8 +58,13 @@ func (w *watch) key(name string) *watched {
 
 // event notes what was done to the cluster.
 func (w *watch) event(e Event) {
-	if e.Kind == Killed || e.Kind == Disturbed {
+	switch e.Kind {
+	case Killed:
 		w.trouble = e.At
+	case Disturbed:
+		w.disturbed = true
+	case Healed:
+		w.disturbed, w.trouble = false, e.At.Add(aftermath)
 	}
 }
 
@@ -106,7 +113,8 @@ func (w *watch) granted(k *watched, c *Call) (Invariant, []Call) {
 		if c.Token <= id.floor {
 			return TokensGrow, []Call{*c}
 		}
-		if id.token != 0 && id.token != c.Token && w.trouble.Before(id.sent) {
+		calm := !w.disturbed && w.trouble.Before(id.sent)
+		if id.token != 0 && id.token != c.Token && (calm || id.token.Epoch() == c.Token.Epoch()) {
 			return OneGrant, []Call{*c}
 		}
 		id.token = c.Token

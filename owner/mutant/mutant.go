@@ -91,3 +91,72 @@ const (
 	// LifeFromAnswer: a client counts its lock's life from the answer (Q3).
 	LifeFromAnswer Mutant = "life-from-answer"
 )
+
+// The mutants of those who agree on the view and give leases. Each names the test of
+// mesh/view or mesh that catches it.
+const (
+	// NoTermCheck: a proposal of an earlier leadership takes effect (V2).
+	// TestSchedule08c.
+	NoTermCheck Mutant = "no-term-check"
+	// LeadNotAwaited: a leader acts before its own `lead` is applied (V2).
+	// TestSchedule08b.
+	LeadNotAwaited Mutant = "lead-not-awaited"
+	// NobodyAssumed: a new leader counts nobody as having renewed (V5).
+	// TestSchedule08a.
+	NobodyAssumed Mutant = "nobody-assumed"
+	// SecondsUnbounded: a wall clock that is wrong by decades makes epochs (1, "epoch").
+	// TestSchedule15hWallClockOfYear2200.
+	SecondsUnbounded Mutant = "seconds-unbounded"
+
+	// EarlierRound: a renewal is served by a round that had begun before it arrived,
+	// as VerifyLeader would (V4). TestSchedule09StaleConfirmation.
+	EarlierRound Mutant = "earlier-round"
+	// NonVotersCounted: non-voters confirm a leader too (V4).
+	// TestSchedule09NonVotersDoNotCount.
+	NonVotersCounted Mutant = "non-voters-counted"
+	// LeaseFromAnswer: a member counts its lease from the answer (V4).
+	// TestSchedule07LeaseCountsFromTheSend.
+	LeaseFromAnswer Mutant = "lease-from-answer"
+	// LeaseBeforeView: an answer counts before its view is installed (V4).
+	// TestSchedule10LeaseForAnEpochNotInstalled.
+	LeaseBeforeView Mutant = "lease-before-view"
+
+	// RemovalNotStretched: a member is removed after L by the leader's clock (V5).
+	// TestSchedule07LeaseOfACutOffMember.
+	RemovalNotStretched Mutant = "removal-not-stretched"
+	// RemovalWithoutWait: a member that is replaced or evicted is removed at once (V5).
+	// TestReplacedMemberIsWaitedOut, TestSchedule15bMostBrokenPairs.
+	RemovalWithoutWait Mutant = "removal-without-wait"
+	// RenewUndecided: a member is renewed while its removal is being decided (V5).
+	// TestSchedule07NoRenewalUntilDecided.
+	RenewUndecided Mutant = "renew-undecided"
+	// RenewDoomed: a member is renewed though it is to be replaced or evicted, so that
+	// it never goes (V5, V6). TestReplacedMemberIsWaitedOut,
+	// TestSchedule15bMostBrokenPairs.
+	RenewDoomed Mutant = "renew-doomed"
+	// PauseIgnored: a leader that was paused goes on with its waits (V5).
+	// TestPausedLeaderStartsAgain.
+	PauseIgnored Mutant = "pause-ignored"
+	// MinorityRemoves: a leader that hears a minority of the voters removes the others
+	// (V5). TestMinorityHandsOver.
+	MinorityRemoves Mutant = "minority-removes"
+	// HandOverAlways: such a leader hands over again and again (V5).
+	// TestMinorityHandsOver.
+	HandOverAlways Mutant = "hand-over-always"
+
+	// JoinWhileLate: joins are proposed while somebody has missed two renewals (V3).
+	// TestNoJoinWhileSomebodyIsLate.
+	JoinWhileLate Mutant = "join-while-late"
+	// JoinUnreached: a joiner need not have reached those who stay (V3).
+	// TestSchedule15aEvictedComesBackWhenItReachesAll.
+	JoinUnreached Mutant = "join-unreached"
+	// NoBackOff: a process that keeps coming and going is admitted at once (V3).
+	// TestSchedule15cComebacksBackOff.
+	NoBackOff Mutant = "no-back-off"
+	// AnswersCount: a member that takes a view counts as having renewed (V5).
+	// TestSchedule15eOnlyRenewalsCount.
+	AnswersCount Mutant = "answers-count"
+	// ComplainerBelieved: a complaint speaks against the other one only (V6).
+	// TestSchedule15bMostBrokenPairs.
+	ComplainerBelieved Mutant = "complainer-believed"
+)

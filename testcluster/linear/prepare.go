@@ -56,6 +56,8 @@ func prepare(start time.Time, calls []*Call) (*keyHistory, error) {
 	calls = slices.Clone(calls)
 	slices.SortStableFunc(calls, func(a, b *Call) int { return a.Start.Compare(b.Start) })
 	k.findTokens(calls)
+	calls = append(calls, k.lost(calls)...)
+	slices.SortStableFunc(calls, func(a, b *Call) int { return a.Start.Compare(b.Start) })
 	ids := map[string]bool{}
 	again := map[sharelock.Token]bool{}
 	for _, g := range k.grants {
@@ -134,6 +136,27 @@ func (k *keyHistory) findTokens(calls []*Call) {
 		k.grants = append(k.grants, g)
 	}
 	slices.SortFunc(k.grants, func(a, b *grant) int { return cmp.Compare(a.token, b.token) })
+}
+
+// lost are acquires that were granted a token that was lost with the state of the key,
+// before the one that they were answered with: the node had sent them again. What
+// became of that grant is not known, so they are calls of their own without an answer.
+func (k *keyHistory) lost(calls []*Call) []*Call {
+	var list []*Call
+	for _, g := range k.grants {
+		if g.answered || g.id == "" {
+			continue
+		}
+		for _, c := range calls {
+			if c.Op == Acquire && c.Outcome == OK && c.RequestID == g.id && c.Token > g.token {
+				before := *c
+				before.Outcome, before.Token, before.SafeUntil, before.Holds = Unknown, 0, time.Time{}, nil
+				list = append(list, &before)
+				break
+			}
+		}
+	}
+	return list
 }
 
 // index is the place of a token in k.grants, or -1.

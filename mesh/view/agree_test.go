@@ -1,4 +1,4 @@
-package mesh
+package view
 
 import (
 	"bytes"
@@ -30,45 +30,36 @@ func commit(t *testing.T, f *fsm, term uint64, c *peerv1.Command) outcome {
 	return f.Apply(&raft.Log{Term: term, Data: data}).(outcome)
 }
 
-func foundCommand(seconds uint64) *peerv1.Command {
-	return &peerv1.Command{Kind: &peerv1.Command_Found_{Found: &peerv1.Command_Found{
-		Cluster: &peerv1.Cluster{Id: []byte("one"), Partitions: 8, LeaseNs: 1}, View: viewToProto(viewOf("a")), Seconds: seconds,
-	}}}
-}
-
-func proposeCommand(prev uint32, term, seconds uint64, names ...string) *peerv1.Command {
-	return &peerv1.Command{Kind: &peerv1.Command_Propose_{Propose: &peerv1.Command_Propose{
-		PrevEpoch: prev, Term: term, Seconds: seconds, View: viewToProto(viewOf(names...)),
-	}}}
+func bornAt(seconds uint64) *peerv1.Command {
+	return foundCommand(&peerv1.Cluster{Id: []byte("one"), Partitions: 8, LeaseNs: 1}, seconds, viewOf("a"))
 }
 
 // V2: a proposal takes effect only in the epoch and the term it was made for.
 func TestProposeNeedsEpochAndTerm(t *testing.T) {
 	f := &fsm{changed: make(chan struct{}, 1)}
-	if out := commit(t, f, 1, proposeCommand(0, 1, 5, "a")); out.applied {
+	if out := commit(t, f, 1, proposeCommand(0, 1, 5, viewOf("a"))); out.applied {
 		t.Error("a proposal took effect before the cluster was born")
 	}
-	if out := commit(t, f, 1, foundCommand(100)); !out.applied || out.state.epoch() != 100 {
+	if out := commit(t, f, 1, bornAt(100)); !out.applied || out.state.Epoch() != 100 {
 		t.Fatalf("birth: %+v, want epoch 100", out)
 	}
-	if out := commit(t, f, 1, foundCommand(200)); out.applied {
+	if out := commit(t, f, 1, bornAt(200)); out.applied {
 		t.Error("a cluster was born twice")
 	}
-	if out := commit(t, f, 2, proposeCommand(99, 2, 0, "a", "b")); out.applied {
+	if out := commit(t, f, 2, proposeCommand(99, 2, 0, viewOf("a", "b"))); out.applied {
 		t.Error("a proposal for another epoch took effect")
 	}
 	// Schedule 8c: waited out in term 3, appended in term 5.
-	if out := commit(t, f, 5, proposeCommand(100, 3, 0, "a", "b")); out.applied {
+	if out := commit(t, f, 5, proposeCommand(100, 3, 0, viewOf("a", "b"))); out.applied {
 		t.Error("a proposal of an earlier leadership took effect")
 	}
-	if out := commit(t, f, 5, proposeCommand(100, 5, 0, "a", "b")); !out.applied || out.state.epoch() != 101 {
-		t.Errorf("proposal: applied %v, epoch %d, want true, 101", out.applied, out.state.epoch())
+	if out := commit(t, f, 5, proposeCommand(100, 5, 0, viewOf("a", "b"))); !out.applied || out.state.Epoch() != 101 {
+		t.Errorf("proposal: applied %v, epoch %d, want true, 101", out.applied, out.state.Epoch())
 	}
-	if out := commit(t, f, 5, proposeCommand(100, 5, 0, "a", "c")); out.applied {
+	if out := commit(t, f, 5, proposeCommand(100, 5, 0, viewOf("a", "c"))); out.applied {
 		t.Error("two proposals for one epoch took effect")
 	}
-	lead := &peerv1.Command{Kind: &peerv1.Command_Lead_{Lead: &peerv1.Command_Lead{}}}
-	if out := commit(t, f, 9, lead); out.term != 9 {
+	if out := commit(t, f, 9, leadCommand()); out.term != 9 {
 		t.Errorf("lead has term %d, want the entry's, 9", out.term)
 	}
 }
@@ -100,10 +91,10 @@ func TestNextEpoch(t *testing.T) {
 // The history travels whole through a snapshot, bounded and with its beginning.
 func TestSnapshotKeepsHistory(t *testing.T) {
 	f := &fsm{changed: make(chan struct{}, 1)}
-	commit(t, f, 1, foundCommand(10))
+	commit(t, f, 1, bornAt(10))
 	for range ring.MaxHistory + 5 {
 		s := f.state()
-		if out := commit(t, f, 2, proposeCommand(s.epoch(), 2, 0, "a", "b")); !out.applied {
+		if out := commit(t, f, 2, proposeCommand(s.Epoch(), 2, 0, viewOf("a", "b"))); !out.applied {
 			t.Fatal("proposal failed")
 		}
 	}
@@ -127,7 +118,7 @@ func TestSnapshotKeepsHistory(t *testing.T) {
 	if err := g.Restore(r); err != nil {
 		t.Fatal(err)
 	}
-	want, got := stateToProto(f.state()), stateToProto(g.state())
+	want, got := StateToProto(f.state()), StateToProto(g.state())
 	if !proto.Equal(want, got) {
 		t.Errorf("restored state is %v, want %v", got, want)
 	}

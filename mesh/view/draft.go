@@ -1,4 +1,4 @@
-package mesh
+package view
 
 import (
 	"maps"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -39,7 +40,7 @@ func (d draft) why() string {
 }
 
 // draft is the next view. It changes nothing. It needs l.mu.
-func (l *leader) draft(now time.Duration, view ring.View) draft {
+func (l *Leader) draft(now time.Duration, view ring.View) draft {
 	var d draft
 	late := false // someone missed two renewals, or is replaced, but cannot be removed yet
 	for i, m := range view.Members {
@@ -49,7 +50,7 @@ func (l *leader) draft(now time.Duration, view ring.View) draft {
 		case st.left:
 			d.left = append(d.left, m)
 			continue
-		case silent >= stretched(l.lease()):
+		case silent >= stretched(l.lease()), mutant.On(mutant.RemovalWithoutWait) && (st.replaced || st.evicted):
 			// V5: nothing was renewed for L stretched.
 			d.silent = append(d.silent, m)
 			continue
@@ -66,18 +67,18 @@ func (l *leader) draft(now time.Duration, view ring.View) draft {
 		d.view.Members = append(d.view.Members, m)
 	}
 	// V3: while a member is late no join is proposed; then both are one view.
-	if !late {
+	if !late || mutant.On(mutant.JoinWhileLate) {
 		d.joining = l.admissible(now, d.view.Members)
 		d.view.Members = append(d.view.Members, d.joining...)
 	}
 	d.view.Placement = ring.Placement
-	d.view.Replicas = replicas(constants{l.agree.fsm.state().cluster}, d.view)
+	d.view.Replicas = Replicas(l.agree.State().Constants(), d.view)
 	return d
 }
 
 // othersStay says whether somebody else stays on the ring when a member leaves
 // it: one of those before, as decided, or of those after. It needs l.mu.
-func (l *leader) othersStay(before, after []ring.Member) bool {
+func (l *Leader) othersStay(before, after []ring.Member) bool {
 	for _, m := range before {
 		if !m.Leaving {
 			return true
@@ -91,10 +92,10 @@ func (l *leader) othersStay(before, after []ring.Member) bool {
 	return false
 }
 
-// replicas is the R of a view: what was fixed at the cluster's birth
+// Replicas is the R of a view: what was fixed at the cluster's birth
 // (ring.replicas), or by default one more than a quorum of its voters can lose,
 // and at least two (protocol, "R"); never more than there are members on the ring.
-func replicas(c constants, v ring.View) int {
+func Replicas(c Constants, v ring.View) int {
 	placed := 0
 	for _, m := range v.Members {
 		if !m.Leaving {
@@ -103,14 +104,14 @@ func replicas(c constants, v ring.View) int {
 	}
 	want := int(c.GetReplicas())
 	if want == 0 {
-		want = max(2, odd(min(placed, maxVoters))/2+1)
+		want = max(2, odd(min(placed, MaxVoters))/2+1)
 	}
 	return max(min(want, placed), 1)
 }
 
 // admissible are the joiners that may be admitted beside those who stay, in the
 // order of their ids. It needs l.mu.
-func (l *leader) admissible(now time.Duration, stay []ring.Member) []ring.Member {
+func (l *Leader) admissible(now time.Duration, stay []ring.Member) []ring.Member {
 	all := slices.Clone(stay)
 	for _, id := range slices.Sorted(maps.Keys(l.joins)) {
 		if j := l.joins[id]; now-j.at <= l.lease() && len(all) < ring.MaxMembers && l.mayJoin(now, j, stay, all) {
@@ -122,9 +123,9 @@ func (l *leader) admissible(now time.Duration, stay []ring.Member) []ring.Member
 
 // mayJoin: the joiner reached everybody who stays, and is nobody's double. It
 // needs l.mu.
-func (l *leader) mayJoin(now time.Duration, j joining, stay, all []ring.Member) bool {
+func (l *Leader) mayJoin(now time.Duration, j joining, stay, all []ring.Member) bool {
 	for _, m := range stay {
-		if !j.reached[m.Identity] {
+		if !j.reached[m.Identity] && !mutant.On(mutant.JoinUnreached) {
 			return false
 		}
 	}
@@ -134,7 +135,7 @@ func (l *leader) mayJoin(now time.Duration, j joining, stay, all []ring.Member) 
 		}
 	}
 	// A process that keeps coming and going waits twice as long each time.
-	if c, ok := l.comebacks[j.member.ID]; ok && c.times > 1 {
+	if c, ok := l.comebacks[j.member.ID]; ok && c.times > 1 && !mutant.On(mutant.NoBackOff) {
 		return now-c.last >= l.lease()/4<<min(c.times, 8)
 	}
 	return true

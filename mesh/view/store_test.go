@@ -1,4 +1,4 @@
-package mesh
+package view
 
 import (
 	"bytes"
@@ -14,10 +14,13 @@ import (
 	"pgregory.net/rapid"
 )
 
+// noSync: nothing crashes in these tests.
+func noSync(string) error { return nil }
+
 func tempStore(t *testing.T) (s *store, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "raft.db")
-	s, err := openStore(path)
+	s, err := openStore(path, noSync)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +90,7 @@ func TestStoreAgainstMemory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "raft.db")
 	rapid.Check(t, func(t *rapid.T) {
 		_ = os.Remove(path)
-		s, err := openStore(path)
+		s, err := openStore(path, noSync)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +142,7 @@ func TestStoreAgainstMemory(t *testing.T) {
 				if err := p.ours.Close(); err != nil {
 					t.Fatal(err)
 				}
-				if p.ours, err = openStore(path); err != nil {
+				if p.ours, err = openStore(path, noSync); err != nil {
 					t.Fatal(err)
 				}
 				p.ours.db.NoSync = true
@@ -203,7 +206,7 @@ func TestStoreValues(t *testing.T) {
 	if err := s.Set([]byte("k"), nil); err == nil {
 		t.Error("Set after Close has no error")
 	}
-	s, err := openStore(path)
+	s, err := openStore(path, noSync)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +249,7 @@ func TestStoreExistingState(t *testing.T) {
 
 func TestStoreLocked(t *testing.T) {
 	_, path := tempStore(t)
-	if s, err := openStore(path); !errors.Is(err, berrors.ErrTimeout) {
+	if s, err := openStore(path, noSync); !errors.Is(err, berrors.ErrTimeout) {
 		t.Errorf("second open: %v, %v, want %v", s, err, berrors.ErrTimeout)
 	}
 }
@@ -268,7 +271,7 @@ func TestStoreDamaged(t *testing.T) {
 	if err := os.WriteFile(path, whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = openStore(path); err != nil {
+	if s, err = openStore(path, noSync); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.GetLog(7, new(raft.Log)); !errors.Is(err, errStoreCorrupt) {
@@ -279,7 +282,7 @@ func TestStoreDamaged(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Repeat([]byte{0xff}, len(whole)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = openStore(path); err == nil {
+	if s, err = openStore(path, noSync); err == nil {
 		t.Errorf("open of a ruined file: %v, want an error", s)
 	}
 }

@@ -1,4 +1,4 @@
-package mesh
+package view
 
 import (
 	"encoding/binary"
@@ -44,7 +44,8 @@ const (
 )
 
 // openStore opens or makes the file. It fails when another process has it open.
-func openStore(path string) (s *store, err error) {
+// syncDir makes the names in a directory survive a crash.
+func openStore(path string, syncDir func(string) error) (s *store, err error) {
 	defer func() {
 		// bbolt panics on some kinds of damage instead of returning an error.
 		if r := recover(); r != nil {

@@ -1,14 +1,14 @@
-package mesh
+package view
 
 import "fmt"
 
-// maxVoters is the most voters a cluster has (V1).
-const maxVoters = 5
+// MaxVoters is the most voters a cluster has (V1).
+const MaxVoters = 5
 
-// seat is one server of Raft's configuration, by the stable id of the process.
-type seat struct {
-	id    string
-	voter bool
+// Seat is one server of Raft's configuration, by the stable id of the process.
+type Seat struct {
+	ID    string
+	Voter bool
 }
 
 // changeKind is a step of Raft's configuration; one is made at a time.
@@ -28,14 +28,14 @@ const (
 	changeTransfer
 )
 
-// change is a changeKind and whom it is about.
-type change struct {
+// Change is one change of Raft's configuration.
+type Change struct {
 	kind changeKind
 	id   string
 }
 
 // String is for logs.
-func (c change) String() string {
+func (c Change) String() string {
 	name := [...]string{"none", "stage", "promote", "demote", "remove", "transfer"}[c.kind]
 	return fmt.Sprintf("%s %s", name, c.id)
 }
@@ -44,7 +44,7 @@ func (c change) String() string {
 type electorate struct {
 	// self is the leader's id.
 	self  string
-	seats []seat
+	seats []Seat
 	// stay are the ids of the members that are in the view and not leaving, in
 	// the order in which they joined; leaving those that leave.
 	stay, leaving []string
@@ -59,7 +59,7 @@ type electorate struct {
 // voter goes only when a live member is ready to take one; that of a member that
 // leaves in good order goes while it still votes for that. No change is made that
 // the voters after it could not commit.
-func (e electorate) next() change {
+func (e electorate) next() Change {
 	voters, others := e.split()
 	stay, leaving := set(e.stay), set(e.leaving)
 	var serving, going, dead []string
@@ -73,21 +73,21 @@ func (e electorate) next() change {
 			dead = append(dead, id)
 		}
 	}
-	target := odd(min(len(e.stay), maxVoters))
+	target := odd(min(len(e.stay), MaxVoters))
 	ready, unstaged := e.candidates(set(voters), set(others))
 
 	missing := target - len(serving)
 	if missing > 0 && len(ready) < missing && len(unstaged) > 0 {
-		return change{changeStage, unstaged[0]}
+		return Change{changeStage, unstaged[0]}
 	}
 	if missing > 0 && len(ready) >= missing {
 		// First the old seat goes, then the new one comes; but the last voter
 		// cannot go before there is another.
 		if gone := append(going, dead...); len(gone) > 0 && len(voters) > 1 && gone[0] != e.self && e.commits(voters, gone[0], "") {
-			return change{changeDemote, gone[0]}
+			return Change{changeDemote, gone[0]}
 		}
 		if e.commits(voters, "", ready[0]) {
-			return change{changePromote, ready[0]}
+			return Change{changePromote, ready[0]}
 		}
 	}
 	if len(going) > 0 && len(voters) > 1 {
@@ -102,32 +102,32 @@ func (e electorate) next() change {
 	if len(dead) == 0 && len(going) == 0 && len(serving) > 1 && (len(serving) > target || len(serving)%2 == 0) && missing <= 0 {
 		for i := len(serving) - 1; i >= 0; i-- {
 			if serving[i] != e.self && e.commits(voters, serving[i], "") {
-				return change{changeDemote, serving[i]}
+				return Change{changeDemote, serving[i]}
 			}
 		}
 	}
 	for _, id := range others {
 		if !stay[id] && !leaving[id] && !e.live[id] {
-			return change{changeRemove, id}
+			return Change{changeRemove, id}
 		}
 	}
-	return change{}
+	return Change{}
 }
 
 // unseat takes a voter's seat; the leader's own goes by way of a new leader.
-func (e electorate) unseat(id string) change {
+func (e electorate) unseat(id string) Change {
 	if id == e.self {
-		return change{changeTransfer, id}
+		return Change{changeTransfer, id}
 	}
-	return change{changeDemote, id}
+	return Change{changeDemote, id}
 }
 
 func (e electorate) split() (voters, others []string) {
 	for _, s := range e.seats {
-		if s.voter {
-			voters = append(voters, s.id)
+		if s.Voter {
+			voters = append(voters, s.ID)
 		} else {
-			others = append(others, s.id)
+			others = append(others, s.ID)
 		}
 	}
 	return voters, others

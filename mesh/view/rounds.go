@@ -1,8 +1,10 @@
-package mesh
+package view
 
 import (
 	"context"
 	"sync"
+
+	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // rounds lets many renewals share one round of confirmations, each round having
@@ -12,9 +14,10 @@ type rounds struct {
 	confirm func() bool
 	spawn   func(func()) bool
 
-	mu      sync.Mutex
-	next    *round // not begun yet; guarded by mu
-	running bool   // guarded by mu
+	mu   sync.Mutex
+	next *round // not begun yet; guarded by mu
+	cur  *round // under way; guarded by mu
+	busy bool   // work runs; guarded by mu
 }
 
 type round struct {
@@ -29,8 +32,11 @@ func (r *rounds) wait(ctx context.Context) bool {
 		r.next = &round{done: make(chan struct{})}
 	}
 	mine := r.next
-	if !r.running {
-		r.running = r.spawn(r.work)
+	if mutant.On(mutant.EarlierRound) && r.cur != nil {
+		mine = r.cur
+	}
+	if !r.busy {
+		r.busy = r.spawn(r.work)
 	}
 	r.mu.Unlock()
 	select {
@@ -46,8 +52,7 @@ func (r *rounds) work() {
 	for {
 		r.mu.Lock()
 		cur := r.next
-		r.next = nil
-		r.running = cur != nil
+		r.next, r.cur, r.busy = nil, cur, cur != nil
 		r.mu.Unlock()
 		if cur == nil {
 			return
@@ -59,34 +64,34 @@ func (r *rounds) work() {
 
 // confirm is one round of V4: true when a majority of the voters, this process
 // included, said after the round began that their Raft term is still ours.
-func (l *leader) confirm() bool {
-	seats, err := l.seats()
+func (l *Leader) confirm() bool {
+	seats, err := l.agree.Seats()
 	if err != nil {
 		return false
 	}
 	// Reading the state after the term would let a leader that was replaced in
 	// between pass; a voter raises its term before it votes.
-	if !l.agree.leads() || l.agree.term() != l.term {
+	if !l.agree.Leads() || l.agree.Term() != l.term {
 		return false
 	}
 	voters, yes := 0, 0
-	ctx, cancel := context.WithTimeout(l.node.ctx, l.lease()/4)
+	ctx, cancel := context.WithTimeout(l.ctx, l.lease()/4)
 	defer cancel()
 	answers := make(chan bool, len(seats))
 	self, asked := false, 0
 	for _, s := range seats {
-		if !s.voter {
+		if !s.Voter && !mutant.On(mutant.NonVotersCounted) {
 			continue
 		}
 		voters++
-		if s.id == string(l.agree.self) {
+		if s.ID == l.self {
 			self = true
 			continue
 		}
 		asked++
-		if !l.node.tasks.Go(func() {
-			r, err := l.node.peers.term(ctx, s.id)
-			answers <- err == nil && r.GetTerm() == l.term
+		if !l.spawn(func() {
+			term, _, err := l.peers.Term(ctx, s.ID)
+			answers <- err == nil && term == l.term
 		}) {
 			return false // the node is stopping
 		}
@@ -100,5 +105,5 @@ func (l *leader) confirm() bool {
 		}
 		asked--
 	}
-	return yes >= voters/2+1 && l.agree.term() == l.term
+	return yes >= voters/2+1 && l.agree.Term() == l.term
 }

@@ -1,4 +1,4 @@
-package mesh
+package view
 
 import (
 	"context"
@@ -6,7 +6,7 @@ import (
 )
 
 // keepVoters makes one change of Raft's configuration after the other (V1).
-func (l *leader) keepVoters(ctx context.Context) {
+func (l *Leader) keepVoters(ctx context.Context) {
 	tick := time.NewTicker(max(l.lease()/20, time.Millisecond))
 	defer tick.Stop()
 	for {
@@ -21,7 +21,7 @@ func (l *leader) keepVoters(ctx context.Context) {
 }
 
 // changeVoters makes the next change; false if there is none, or it failed.
-func (l *leader) changeVoters(ctx context.Context) bool {
+func (l *Leader) changeVoters(ctx context.Context) bool {
 	e, err := l.electorate(ctx)
 	if err != nil {
 		return false
@@ -32,7 +32,7 @@ func (l *leader) changeVoters(ctx context.Context) bool {
 	}
 	turn, cancel := context.WithTimeout(ctx, 5*l.lease())
 	defer cancel()
-	if err := l.agree.reseat(turn, c); err != nil {
+	if err := l.agree.Reseat(turn, c); err != nil {
 		if ctx.Err() == nil { // a transfer ends this leadership
 			l.log.Warn("voters not changed", "change", c.String(), "error", err)
 		}
@@ -42,32 +42,32 @@ func (l *leader) changeVoters(ctx context.Context) bool {
 	return true
 }
 
-func (l *leader) electorate(ctx context.Context) (electorate, error) {
-	seats, err := l.seats()
+func (l *Leader) electorate(ctx context.Context) (electorate, error) {
+	seats, err := l.agree.Seats()
 	if err != nil {
 		return electorate{}, err
 	}
-	e := electorate{self: string(l.agree.self), seats: seats, ready: map[string]bool{}}
-	for _, m := range l.agree.fsm.state().view().Members {
+	e := electorate{self: l.self, seats: seats, ready: map[string]bool{}}
+	for _, m := range l.agree.State().View().Members {
 		if m.Leaving {
 			e.leaving = append(e.leaving, m.ID)
 		} else {
 			e.stay = append(e.stay, m.ID)
 		}
 	}
-	now := l.node.clock()
+	now := l.clock()
 	l.mu.Lock()
 	e.live = l.heard(now)
 	l.mu.Unlock()
-	index := l.agree.applied()
+	index := l.agree.Applied()
 	for _, s := range seats {
-		if s.voter || !e.live[s.id] {
+		if s.Voter || !e.live[s.ID] {
 			continue
 		}
 		turn, cancel := context.WithTimeout(ctx, l.lease()/4)
-		r, err := l.node.peers.term(turn, s.id)
+		_, applied, err := l.peers.Term(turn, s.ID)
 		cancel()
-		e.ready[s.id] = err == nil && r.GetApplied() >= index
+		e.ready[s.ID] = err == nil && applied >= index
 	}
 	return e, nil
 }

@@ -1,0 +1,95 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// leading is this process's leadership, nil if it does not lead.
+func (n *Node) leading() *view.Leader { return n.leads.Load() }
+
+// watchLeadership runs a leader for every term that this process leads in.
+func (n *Node) watchLeadership(ctx context.Context) {
+	stop := func() {}
+	for {
+		select {
+		case <-ctx.Done():
+			stop()
+			return
+		case lead := <-n.agree.LeaderCh():
+			stop()
+			stop = func() {}
+			if !lead {
+				continue
+			}
+			turn, cancel := context.WithCancel(ctx)
+			ended := make(chan struct{})
+			if n.tasks.Go(func() { defer close(ended); n.lead(turn) }) {
+				stop = func() { cancel(); <-ended }
+			} else {
+				cancel()
+			}
+		}
+	}
+}
+
+// lead runs one leadership. It tries until it can be taken up.
+func (n *Node) lead(ctx context.Context) {
+	defer n.leads.Store(nil)
+	for {
+		l, err := view.Lead(ctx, view.LeaderConfig{
+			Self: n.self.ID, Agreement: n.agree, Peers: leaderPeers{n.peers}, Clock: n.clock, Spawn: n.tasks.Go,
+			Prepare: n.prepareToLead, Log: n.log,
+		})
+		if err == nil {
+			n.leads.Store(l)
+			l.Run()
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		n.log.Warn("leadership not taken up", "error", err)
+		if errors.Is(err, errOtherCluster) || errors.Is(err, ring.ErrPlacement) || errors.Is(err, ring.ErrView) {
+			if err := n.agree.HandOver(ctx); err != nil {
+				n.log.Warn("leadership not handed over", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(n.lease() / 20):
+		}
+	}
+}
+
+// prepareToLead makes the cluster's first view if there is none, and installs what
+// was agreed on so far: who cannot act in the view must not decide about it either.
+func (n *Node) prepareToLead(ctx context.Context) error {
+	if n.agree.State().Cluster == nil {
+		if err := n.firstView(ctx); err != nil {
+			return err
+		}
+	}
+	return n.views.offer(n.agree.State())
+}
+
+// leaderPeers is what this process asks of others when it leads.
+type leaderPeers struct{ peers *peers }
+
+var _ view.Peers = leaderPeers{}
+
+// Term implements view.Peers.
+func (p leaderPeers) Term(ctx context.Context, id string) (term, applied uint64, err error) {
+	r, err := p.peers.term(ctx, id)
+	return r.GetTerm(), r.GetApplied(), err
+}
+
+// Install implements view.Peers.
+func (p leaderPeers) Install(ctx context.Context, m ring.Member, s view.State) error {
+	return p.peers.install(ctx, m, s)
+}

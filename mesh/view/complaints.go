@@ -1,0 +1,65 @@
+package view
+
+import (
+	"time"
+
+	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// evict chooses who is to go because of broken pairs (V6): it is renewed no more,
+// and removed as if it were silent. One at a time, so that what its removal mends
+// is seen before the next. True means that it would be the leader itself, which then hands over, at most once a minute. It
+// needs l.mu.
+func (l *Leader) evict(now time.Duration, view ring.View) (self bool) {
+	for _, m := range l.members {
+		if m.evicted {
+			return false
+		}
+	}
+	victim, pairs := l.mostBroken(now, view, "")
+	if pairs == 0 {
+		return false
+	}
+	if victim.ID == l.self {
+		if !l.asked || now-l.askedAt >= time.Minute {
+			l.asked, l.askedAt = true, now
+			return true
+		}
+		// Nobody took leadership over, so the other one of a pair has to go.
+		if victim, pairs = l.mostBroken(now, view, victim.ID); pairs == 0 {
+			return false
+		}
+	}
+	l.log.Warn("evicts", "member", victim.Name, "broken", pairs)
+	l.members[victim.Identity].evicted = true
+	return false
+}
+
+// mostBroken is the member with the most broken pairs, of several the one that
+// joined last; but not the one with this id. A complaint between two members that
+// both renew breaks their pair, whoever complains.
+func (l *Leader) mostBroken(now time.Duration, view ring.View, not string) (victim ring.Member, most int) {
+	renews := func(m ring.Member) bool {
+		st := l.members[m.Identity]
+		return !st.assumed && now-st.renewed <= 2*l.lease()/5
+	}
+	broken := func(a, b ring.Member) bool {
+		if mutant.On(mutant.ComplainerBelieved) {
+			return l.members[b.Identity].complaints[a.Identity]
+		}
+		return l.members[a.Identity].complaints[b.Identity] || l.members[b.Identity].complaints[a.Identity]
+	}
+	for i, m := range view.Members {
+		pairs := 0
+		for j, other := range view.Members {
+			if i != j && renews(m) && renews(other) && broken(m, other) {
+				pairs++
+			}
+		}
+		if pairs > 0 && pairs >= most && m.ID != not {
+			victim, most = m, pairs
+		}
+	}
+	return victim, most
+}

@@ -1,0 +1,427 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// lease is L in these tests, limit is L stretched.
+const (
+	lease = 2 * time.Second
+	limit = 2200 * time.Millisecond
+)
+
+// group is a Raft group that a test plays by hand, inside a bubble: elections
+// happen on demand, entries are appended and committed separately, and several
+// processes may take themselves for the leader of the one log that they share.
+//
+// It watches over what all of this is for: nobody holds a lease while a view
+// without it is in force.
+type group struct {
+	t       *testing.T
+	start   time.Time
+	members []*member
+
+	mu      sync.Mutex
+	log     []*raft.Log
+	procs   map[string]*proc
+	seats   []Seat
+	term    uint64
+	seconds uint64 // the wall clock
+	skipped time.Duration
+	// byHand: nothing is committed before commit is called.
+	byHand bool
+	// views are those that came into force, and when.
+	views []inForce
+	// transfers are when leadership was to be handed over.
+	transfers []time.Duration
+	// held holds answers to Term and Install; down processes give none.
+	held chan struct{}
+	down map[string]bool
+}
+
+type inForce struct {
+	at   time.Duration
+	view ring.View
+}
+
+// proc is one process of a group. It is an Agreement.
+type proc struct {
+	g       *group
+	id      string
+	fsm     *fsm
+	term    uint64
+	leads   bool
+	applied int // entries
+	waits   map[int]chan outcome
+	stop    context.CancelFunc
+	leader  atomic.Pointer[Leader]
+	// gate, if there is one, is where Propose stops before it appends.
+	gate chan struct{}
+}
+
+var (
+	_ Agreement = (*proc)(nil)
+	_ Peers     = (*group)(nil)
+)
+
+// play runs a test in a bubble with a group of these seats, "b*" being a
+// non-voter, in which a cluster of these members has been born.
+func play(t *testing.T, seats, members string, test func(t *testing.T, g *group)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		test(t, newGroup(t, seats, members))
+		synctest.Wait()
+	})
+}
+
+func newGroup(t *testing.T, seats, members string) *group {
+	g := &group{t: t, start: time.Now(), seats: seatsOf(seats), procs: map[string]*proc{}, down: map[string]bool{}}
+	for _, s := range g.seats {
+		g.procs[s.ID] = &proc{g: g, id: s.ID, fsm: &fsm{changed: make(chan struct{}, 1)}, waits: map[int]chan outcome{}}
+	}
+	first := viewOf(strings.Fields(members)...)
+	for _, m := range first.Members {
+		g.members = append(g.members, &member{g: g, who: m.Identity, rate: 1})
+	}
+	g.append(0, foundCommand(&peerv1.Cluster{Id: []byte("one"), Partitions: 8, LeaseNs: int64(lease)}, 10, first))
+	g.commit()
+	return g
+}
+
+func (g *group) clock() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return time.Since(g.start) + g.skipped
+}
+
+// skip lets every process be paused for this long.
+func (g *group) skip(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.skipped += d
+}
+
+// append adds an entry to the log, and gives its index.
+func (g *group) append(term uint64, c *peerv1.Command) int {
+	data, err := proto.Marshal(c)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.log = append(g.log, &raft.Log{Index: uint64(len(g.log) + 1), Term: term, Data: data})
+	return len(g.log)
+}
+
+// commit commits all that was appended, and has it applied everywhere.
+func (g *group) commit() {
+	now := g.clock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range g.procs {
+		for p.applied < len(g.log) {
+			entry := g.log[p.applied]
+			out := p.fsm.Apply(entry).(outcome)
+			p.applied++
+			if w := p.waits[int(entry.Index)]; w != nil {
+				w <- out
+			}
+			if v := out.state.View(); out.applied && (len(g.views) == 0 || g.views[len(g.views)-1].view.Epoch < v.Epoch) {
+				g.views = append(g.views, inForce{now, v})
+				for _, m := range g.members {
+					m.check(now, v)
+				}
+			}
+		}
+	}
+}
+
+// now is the view in force.
+func (g *group) now() inForce {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.views[len(g.views)-1]
+}
+
+// names are the members of the view in force, "b'" being a later start of b.
+func (g *group) names() string {
+	var names []string
+	for _, m := range g.now().view.Members {
+		names = append(names, m.ID+strings.Repeat("'", int(m.Counter)-1))
+	}
+	return strings.Join(names, " ")
+}
+
+// want checks the view in force, and when it came.
+func (g *group) want(names string, from, to time.Duration) {
+	g.t.Helper()
+	if got := g.names(); got != names {
+		g.t.Errorf("at %v the view is [%s], want [%s]", g.clock(), got, names)
+	} else if at := g.now().at; at < from || at > to {
+		g.t.Errorf("the view [%s] came at %v, want %v to %v", names, at, from, to)
+	}
+}
+
+// elect makes a process the leader of a new term, as far as it and those that
+// voted for it know.
+func (g *group) elect(id string, voters ...string) *proc {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.term++
+	for _, v := range voters {
+		g.procs[v].term, g.procs[v].leads = g.term, false
+	}
+	p := g.procs[id]
+	p.term, p.leads = g.term, true
+	return p
+}
+
+// lead runs a leader in a process that was elected, from the moment when its
+// `lead` is applied.
+func (p *proc) lead() *proc {
+	ctx, cancel := context.WithCancel(p.g.t.Context())
+	p.stop = cancel
+	go func() {
+		l, err := Lead(ctx, LeaderConfig{
+			Self: p.id, Agreement: p, Peers: p.g, Clock: p.g.clock, Log: slog.New(slog.DiscardHandler),
+			Spawn: func(fn func()) bool { go fn(); return true },
+		})
+		if err != nil {
+			return
+		}
+		p.leader.Store(l)
+		l.Run()
+		p.leader.CompareAndSwap(l, nil)
+	}()
+	synctest.Wait()
+	return p
+}
+
+// do appends a command and waits until it is applied here.
+func (p *proc) do(ctx context.Context, c *peerv1.Command) (outcome, error) {
+	p.g.mu.Lock()
+	term, byHand := p.term, p.g.byHand
+	p.g.mu.Unlock()
+	done := make(chan outcome, 1)
+	index := p.g.append(term, c)
+	p.g.mu.Lock()
+	p.waits[index] = done
+	p.g.mu.Unlock()
+	if !byHand {
+		p.g.commit()
+	}
+	select {
+	case out := <-done:
+		return out, nil
+	case <-ctx.Done():
+		return outcome{}, ctx.Err()
+	}
+}
+
+func (p *proc) State() State { return p.fsm.state() }
+
+func (p *proc) Applied() uint64 {
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	return uint64(p.applied)
+}
+
+func (p *proc) Lead(ctx context.Context) (uint64, error) {
+	out, err := p.do(ctx, leadCommand())
+	return out.term, err
+}
+
+func (p *proc) Propose(ctx context.Context, prev uint32, term uint64, v ring.View) (State, bool, error) {
+	if p.gate != nil {
+		<-p.gate
+	}
+	p.g.mu.Lock()
+	seconds := p.g.seconds
+	p.g.mu.Unlock()
+	out, err := p.do(ctx, proposeCommand(prev, term, seconds, v))
+	return out.state, out.applied, err
+}
+
+func (p *proc) Term() uint64 {
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	return p.term
+}
+
+func (p *proc) Leads() bool {
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	return p.leads
+}
+
+func (p *proc) Seats() ([]Seat, error) { return slices.Clone(p.g.seats), nil }
+
+func (p *proc) Reseat(_ context.Context, c Change) error {
+	now := p.g.clock()
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	if c.kind == changeTransfer {
+		p.g.transfers = append(p.g.transfers, now)
+	}
+	return errors.New("seats do not change in this test")
+}
+
+// Term answers for the process with this id: what it says is read at once, and
+// arrives when nothing holds it.
+func (g *group) Term(ctx context.Context, id string) (term, applied uint64, err error) {
+	g.mu.Lock()
+	p, held, down := g.procs[id], g.held, g.down[id]
+	if p != nil {
+		term = p.term
+	}
+	g.mu.Unlock()
+	if down || p == nil {
+		<-ctx.Done()
+		return 0, 0, ctx.Err()
+	}
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return 0, 0, ctx.Err()
+		}
+	}
+	return term, 0, nil
+}
+
+// Install is answered by whoever is not down.
+func (g *group) Install(ctx context.Context, m ring.Member, _ State) error {
+	g.mu.Lock()
+	down := g.down[m.ID]
+	g.mu.Unlock()
+	if down {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
+}
+
+// member is the other side of a lease.
+type member struct {
+	g    *group
+	who  ring.Identity
+	rate float64 // of its clock
+	// until is the end of its lease, by the clock of the leader.
+	until time.Duration
+}
+
+// member finds the member with this id that joined last.
+func (g *group) member(id string) *member {
+	g.t.Helper()
+	for _, m := range slices.Backward(g.members) {
+		if m.who.ID == id {
+			return m
+		}
+	}
+	g.t.Fatalf("no member %s", id)
+	return nil
+}
+
+// renew asks for a lease and takes the answer.
+func (m *member) renew(to *proc, of ...string) peerv1.RenewResponse_Outcome {
+	return m.ask(to, &peerv1.RenewRequest{Complaints: m.g.complaints(of)})
+}
+
+func (m *member) ask(to *proc, req *peerv1.RenewRequest) peerv1.RenewResponse_Outcome {
+	sent := m.g.clock()
+	l := to.leader.Load()
+	if l == nil {
+		return peerv1.RenewResponse_OUTCOME_NOT_LEADER
+	}
+	req.Member = IdentityToProto(m.who)
+	out := l.Renew(m.g.t.Context(), req).GetOutcome()
+	if out == peerv1.RenewResponse_OUTCOME_RENEWED {
+		now, v := m.g.clock(), m.g.now().view
+		m.g.mu.Lock()
+		m.until = max(m.until, sent+time.Duration(float64(lease)/m.rate))
+		m.check(now, v)
+		m.g.mu.Unlock()
+	}
+	return out
+}
+
+// check needs g.mu.
+func (m *member) check(now time.Duration, v ring.View) {
+	if _, in := v.Find(m.who); !in && now < m.until {
+		m.g.t.Errorf("at %v %s holds a lease until %v, but is not in %v", now, m.who.ID, m.until, v)
+	}
+}
+
+func (g *group) complaints(of []string) (list []*peerv1.Identity) {
+	for _, id := range of {
+		list = append(list, IdentityToProto(g.member(id).who))
+	}
+	return list
+}
+
+// renewing lets these members renew every L/5, until the end or the given
+// moment.
+func (g *group) renewing(to *proc, ids string, until time.Duration, complaints ...string) {
+	for i, id := range strings.Fields(ids) {
+		m := g.member(id)
+		go func() {
+			// Not all at one moment, and not at that of the leader's looks.
+			wait(g.t.Context(), time.Duration(i+1)*7*time.Millisecond)
+			for g.t.Context().Err() == nil && (until == 0 || g.clock() < until) {
+				m.renew(to, complaints...)
+				wait(g.t.Context(), lease/5)
+			}
+		}()
+	}
+}
+
+// joins asks for admission every L/20 until that is granted, or until the given
+// moment.
+func (g *group) joins(to *proc, m ring.Member, reached string, until time.Duration) {
+	req := &peerv1.JoinRequest{Member: MemberToProto(m)}
+	for _, id := range strings.Fields(reached) {
+		req.Reached = append(req.Reached, IdentityToProto(g.member(id).who))
+	}
+	go func() {
+		wait(g.t.Context(), 3*time.Millisecond)
+		for g.t.Context().Err() == nil && (until == 0 || g.clock() < until) {
+			if l := to.leader.Load(); l != nil && l.Join(req).GetOutcome() == peerv1.JoinResponse_OUTCOME_ADMITTED {
+				return
+			}
+			wait(g.t.Context(), lease/20)
+		}
+	}()
+}
+
+// starts is what a start of a process says of itself when it joins.
+func starts(id string, counter uint64) ring.Member {
+	return ring.Member{Identity: ring.Identity{ID: id, Counter: counter, Nonce: 8}, Name: id, Peer: id + ":1"}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// pass lets time pass until a moment, and all that is due then happen.
+func (g *group) pass(until time.Duration) {
+	time.Sleep(until - g.clock())
+	synctest.Wait()
+}

@@ -1,0 +1,64 @@
+package view
+
+import (
+	"context"
+	"time"
+
+	"github.com/sgkandale/sharelock/owner/mutant"
+)
+
+// hearsMajority says whether a majority of the voters was heard within the last
+// lease, by renewals or joins (V5). It needs l.mu.
+func (l *Leader) hearsMajority(now time.Duration) bool {
+	heard := l.heard(now)
+	seats, err := l.agree.Seats()
+	if err != nil {
+		return false
+	}
+	voters, yes := 0, 0
+	for _, s := range seats {
+		if s.Voter {
+			voters++
+			if heard[s.ID] {
+				yes++
+			}
+		}
+	}
+	return yes >= voters/2+1
+}
+
+// heard are the ids that renewed or asked to join within L stretched, and the
+// leader's own. It needs l.mu.
+func (l *Leader) heard(now time.Duration) map[string]bool {
+	heard := map[string]bool{l.self: true}
+	for who, m := range l.members {
+		if now-m.renewed < stretched(l.lease()) && !m.left {
+			heard[who.ID] = true
+		}
+	}
+	for id, j := range l.joins {
+		if now-j.at < stretched(l.lease()) {
+			heard[id] = true
+		}
+	}
+	return heard
+}
+
+// handOver gives leadership to somebody who may hear more, at most once a minute
+// (V5).
+func (l *Leader) handOver(ctx context.Context, now time.Duration) {
+	if l.handed && now-l.transferred < time.Minute && !mutant.On(mutant.HandOverAlways) {
+		return
+	}
+	l.handed, l.transferred = true, now
+	l.log.Warn("hears less than a majority, hands leadership over")
+	l.transfer(ctx)
+}
+
+func (l *Leader) transfer(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, l.lease())
+	defer cancel()
+	if err := l.agree.Reseat(ctx, Change{kind: changeTransfer}); err != nil {
+		l.log.Warn("leadership was not handed over", "error", err)
+	}
+}

@@ -1,0 +1,331 @@
+package view
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// Agreement is Raft as a leader needs it. These are many methods, but all of one
+// thing: whoever plays Raft for a leader plays all of them together.
+type Agreement interface {
+	// State is what has been applied here.
+	State() State
+	// Lead commits the first command of a leadership, waits until it is applied
+	// here, and gives the Raft term of its entry (V2).
+	Lead(ctx context.Context) (term uint64, err error)
+	// Propose replaces the view of epoch prev if the term fits (V2). Applied is
+	// false when it was decided to have no effect, and after is what it led to. An
+	// error says nothing about what will become of it.
+	Propose(ctx context.Context, prev uint32, term uint64, v ring.View) (after State, applied bool, err error)
+	// Term and Applied are this process's Raft term and last applied index; Leads
+	// says whether Raft takes it for the leader.
+	Term() uint64
+	Applied() uint64
+	Leads() bool
+	// Seats are the servers of Raft's configuration; Reseat changes it.
+	Seats() ([]Seat, error)
+	Reseat(ctx context.Context, c Change) error
+}
+
+// Peers is what a leader asks of other processes.
+type Peers interface {
+	// Term asks the process with this id for its Raft term and its last applied
+	// index, both read after the request arrived (V4).
+	Term(ctx context.Context, id string) (term, applied uint64, err error)
+	// Install brings a member a view; it returns when the member acts in nothing
+	// older any more.
+	Install(ctx context.Context, m ring.Member, s State) error
+}
+
+// LeaderConfig is what a leader is made of. All of it is needed, except Prepare.
+type LeaderConfig struct {
+	// Self is the stable id of this process.
+	Self      string
+	Agreement Agreement
+	Peers     Peers
+	// Clock is read for every wait; it counts suspended time too.
+	Clock func() time.Duration
+	// Spawn starts a goroutine that ends soon, or returns false because the process
+	// is stopping.
+	Spawn func(func()) bool
+	// Prepare is called when `lead` has been applied, before anybody is renewed.
+	Prepare func(context.Context) error
+	Log     *slog.Logger
+}
+
+// stretched is what whoever waits for the end of a time that another process
+// measures must wait (protocol, "stretched").
+func stretched(d time.Duration) time.Duration {
+	if mutant.On(mutant.RemovalNotStretched) {
+		return d
+	}
+	return d + d/10
+}
+
+// Leader is one leadership: it lives from the commit of its `lead` to the loss of
+// Raft's leadership. It gives leases (V4), admits (V3), removes (V5), lets leave
+// (V7) and keeps the voters (V1). All of it is forgotten with it. Its methods may be
+// called from several goroutines; Run once.
+type Leader struct {
+	self   string
+	agree  Agreement
+	peers  Peers
+	clock  func() time.Duration
+	spawn  func(func()) bool
+	ctx    context.Context //nolint:containedctx // the lifetime of the leadership
+	term   uint64          // the term of its own `lead` (V2)
+	log    *slog.Logger
+	rounds rounds
+	kick   chan struct{}
+	done   sync.WaitGroup // Run waits for it
+
+	mu sync.Mutex
+	// members is what the leader knows of each member of the view. Guarded by mu.
+	members map[ring.Identity]*standing
+	// joins are the processes that ask for admission, by id. Guarded by mu.
+	joins map[string]joining
+	// comebacks remembers, by id, who was admitted again and how often. Guarded
+	// by mu.
+	comebacks map[string]comeback
+	// step is when the leader last looked at all of this; a long gap means that
+	// it was paused (V5). Guarded by mu.
+	step time.Duration
+	// transferred is when leadership was last handed over for want of voters.
+	transferred time.Duration
+	handed      bool
+	// askedAt is when it last handed over because it was to be evicted itself (V6).
+	askedAt time.Duration
+	asked   bool
+}
+
+// standing is what a leader knows of one member.
+type standing struct {
+	// renewed is when the last request that was renewed arrived (V5).
+	renewed time.Duration
+	// assumed: renewed is no request of the member's, but what V5 takes it to be. V6
+	// does not: the member may be dead.
+	assumed bool
+	// stopped: it is renewed no more until a proposal is decided (V5).
+	stopped bool
+	// replaced: a later start of the same process asks to join.
+	replaced bool
+	// leaving: it asked to leave; left: it gave up its lease (V7).
+	leaving, left bool
+	// refresh: it needs a new epoch (G2).
+	refresh bool
+	// complaints are the members that it waits for in vain (V6).
+	complaints map[ring.Identity]bool
+	// evicted: it is to go, because it cannot be reached by most (V6).
+	evicted bool
+}
+
+// Lead takes up a leadership that lasts until ctx ends: nobody is renewed and
+// nothing is proposed before its `lead` is applied, because only then has it seen
+// all that its predecessors decided (V2).
+func Lead(ctx context.Context, cfg LeaderConfig) (*Leader, error) {
+	if mutant.On(mutant.LeadNotAwaited) {
+		return newLeader(ctx, cfg, cfg.Agreement.Term()), nil
+	}
+	term, err := cfg.Agreement.Lead(ctx)
+	if err == nil && cfg.Prepare != nil {
+		err = cfg.Prepare(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newLeader(ctx, cfg, term), nil
+}
+
+func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
+	l := &Leader{
+		self: cfg.Self, agree: cfg.Agreement, peers: cfg.Peers, clock: cfg.Clock, spawn: cfg.Spawn,
+		ctx: ctx, term: term, log: cfg.Log.With("term", term),
+		kick:      make(chan struct{}, 1),
+		members:   map[ring.Identity]*standing{},
+		joins:     map[string]joining{},
+		comebacks: map[string]comeback{},
+		step:      cfg.Clock(),
+	}
+	l.rounds.confirm, l.rounds.spawn = l.confirm, l.spawn
+	// V5: a new leader knows nothing of its predecessor's leases; it counts every
+	// member as having renewed when its `lead` was applied.
+	renewed := l.step
+	if mutant.On(mutant.NobodyAssumed) {
+		renewed -= stretched(l.lease())
+	}
+	for _, m := range cfg.Agreement.State().View().Members {
+		l.members[m.Identity] = &standing{renewed: renewed, assumed: true}
+	}
+	return l
+}
+
+// lease is the cluster's, as Raft has it: a wait that was measured by anything
+// else would not be V5's.
+func (l *Leader) lease() time.Duration {
+	return l.agree.State().Constants().Lease()
+}
+
+// wake makes the loop look again soon.
+func (l *Leader) wake() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Run leads until the leadership's context ends.
+func (l *Leader) Run() {
+	l.log.Info("leads")
+	defer l.log.Info("leads no more")
+	defer l.done.Wait()
+	l.done.Go(func() { l.keepVoters(l.ctx) })
+	tick := time.NewTicker(max(l.lease()/20, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-tick.C:
+		case <-l.kick:
+		}
+		l.look(l.ctx)
+	}
+}
+
+// look decides whether a new view is due, and proposes it.
+func (l *Leader) look(ctx context.Context) {
+	now := l.clock()
+	s := l.agree.State()
+	l.mu.Lock()
+	if now-l.step > l.lease()/2 && !mutant.On(mutant.PauseIgnored) {
+		l.startAgain(now)
+	}
+	l.keepStandings(now, s.View())
+	self := l.evict(now, s.View())
+	d := l.draft(now, s.View())
+	lonely := len(d.silent) > 0 && !l.hearsMajority(now) && !mutant.On(mutant.MinorityRemoves)
+	due := !lonely && d.why() != "" && len(d.view.Members) > 0
+	if due {
+		// V5: whoever is to be removed is renewed no more from before the proposal
+		// until it is decided.
+		for _, m := range append(d.silent, d.left...) {
+			l.members[m.Identity].stopped = true
+		}
+	}
+	l.mu.Unlock()
+	if self {
+		l.log.Warn("is in most broken pairs itself, hands leadership over")
+		l.transfer(ctx)
+	}
+	switch {
+	case lonely:
+		l.handOver(ctx, now)
+	case due:
+		l.propose(ctx, s, d)
+	}
+	l.mu.Lock()
+	l.step = l.clock() // a slow proposal is not a pause
+	l.mu.Unlock()
+}
+
+// startAgain is what V5 wants of a leader that was paused: its waits begin anew.
+// It needs l.mu.
+func (l *Leader) startAgain(now time.Duration) {
+	l.log.Warn("was paused, waits start again", "for", now-l.step)
+	for _, m := range l.members {
+		m.renewed, m.assumed = max(m.renewed, now), true
+	}
+	l.joins = map[string]joining{}
+}
+
+// keepStandings keeps one standing for each member of the view, no more. A
+// member that a later start of its process asks to replace is renewed no more
+// (V5). It needs l.mu.
+func (l *Leader) keepStandings(now time.Duration, view ring.View) {
+	members := make(map[ring.Identity]*standing, len(view.Members))
+	for _, m := range view.Members {
+		st := l.members[m.Identity]
+		if st == nil {
+			st = &standing{renewed: now}
+		}
+		if j, ok := l.joins[m.ID]; ok && m.Counter < j.member.Counter && now-j.at <= l.lease() {
+			st.replaced = true
+		} else {
+			st.replaced = false
+		}
+		members[m.Identity] = st
+	}
+	l.members = members
+}
+
+// propose commits a view and tells everybody it concerns.
+func (l *Leader) propose(ctx context.Context, s State, d draft) {
+	ctx, cancel := context.WithTimeout(ctx, 10*l.lease())
+	defer cancel()
+	if _, err := ring.Build(d.view, int(s.Cluster.GetPartitions())); err != nil {
+		l.log.Error("view not proposed", "why", d.why(), "error", err)
+		return
+	}
+	after, applied, err := l.agree.Propose(ctx, s.Epoch(), l.term, d.view)
+	if err != nil {
+		// Undecided: nobody who was stopped is renewed again before it is.
+		l.log.Warn("proposal undecided", "prev", s.Epoch(), "why", d.why(), "error", err)
+		return
+	}
+	l.settle(d, applied, after.View())
+	if !applied {
+		l.log.Warn("proposal had no effect", "prev", s.Epoch(), "why", d.why())
+		return
+	}
+	l.log.Info("new view", "epoch", after.Epoch(), "why", d.why(), "view", after.View().String())
+	for _, m := range after.View().Members {
+		l.spawn(func() { l.push(ctx, m, after) })
+	}
+}
+
+// settle notes how a proposal was decided.
+func (l *Leader) settle(d draft, applied bool, view ring.View) {
+	now := l.clock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range append(d.silent, d.left...) {
+		if st := l.members[m.Identity]; st != nil && !applied && !st.left {
+			st.stopped = false
+		}
+	}
+	if !applied {
+		return
+	}
+	for _, m := range d.silent {
+		l.noteRemoval(m.ID, now)
+	}
+	for _, m := range d.refreshed {
+		l.members[m.Identity].refresh = false
+	}
+	for _, m := range d.joining {
+		delete(l.joins, m.ID)
+	}
+	l.keepStandings(now, view)
+}
+
+// push brings a member the new view at once, instead of with its next renewal.
+func (l *Leader) push(ctx context.Context, m ring.Member, s State) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.lease()/2)
+	defer cancel()
+	if err := l.peers.Install(ctx, m, s); err != nil {
+		l.log.Debug("view not pushed", "member", m.Name, "epoch", s.Epoch(), "error", err)
+		return
+	}
+	if mutant.On(mutant.AnswersCount) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if st := l.members[m.Identity]; st != nil {
+			st.renewed = l.clock()
+		}
+	}
+}

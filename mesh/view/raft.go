@@ -1,0 +1,259 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// Raft is this process's part in the Raft group that agrees on views. All methods
+// may be called from several goroutines, until Close.
+type Raft struct {
+	raft      *raft.Raft
+	fsm       *fsm
+	transport *raft.NetworkTransport
+	store     io.Closer
+	self      raft.ServerID
+	log       *slog.Logger
+	existing  bool
+}
+
+var _ Agreement = (*Raft)(nil)
+
+// LogFile is the name of Raft's log in its directory.
+const LogFile = "raft.db"
+
+// Config is what a Raft is made of.
+type Config struct {
+	// ID is the stable id of this process.
+	ID string
+	// Dir is the directory of Raft's records; "" keeps everything in memory.
+	Dir string
+	// SyncDir makes the names in a directory survive a crash; needed with Dir.
+	SyncDir func(path string) error
+	// Lease is the length of a view lease, until Retime.
+	Lease time.Duration
+	// Layer carries Raft's streams; Start takes it over if it returns no error.
+	Layer raft.StreamLayer
+	Log   *slog.Logger
+	// RaftLog is for the library's own lines.
+	RaftLog hclog.Logger
+}
+
+// Start opens Raft's records and takes part from now on: as what they say, or as
+// nobody, until the cluster takes this process in or Bootstrap makes it one.
+func Start(cfg Config) (*Raft, error) {
+	a := &Raft{fsm: &fsm{changed: make(chan struct{}, 1)}, self: raft.ServerID(cfg.ID), log: cfg.Log}
+	logs, stable, snaps, err := a.openStores(cfg)
+	if err != nil {
+		return nil, err
+	}
+	a.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: cfg.Layer, MaxPool: 2, Timeout: cfg.Lease / 5, Logger: cfg.RaftLog,
+	})
+	a.existing, err = raft.HasExistingState(logs, stable, snaps)
+	if err == nil {
+		a.raft, err = raft.NewRaft(raftConfig(cfg), a.fsm, logs, stable, snaps, a.transport)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start raft: %w", err), a.transport.Close(), a.store.Close())
+	}
+	return a, nil
+}
+
+// raftConfig derives every interval from the lease: V4 wants an election to take
+// well under it, so that a change of leader costs nobody its lease.
+func raftConfig(cfg Config) *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(cfg.ID)
+	c.HeartbeatTimeout = cfg.Lease / 5
+	c.ElectionTimeout = cfg.Lease / 5
+	c.LeaderLeaseTimeout = cfg.Lease / 8
+	c.CommitTimeout = max(cfg.Lease/200, time.Millisecond)
+	c.SnapshotThreshold = 256
+	c.TrailingLogs = 128
+	c.NoLegacyTelemetry = true
+	c.ShutdownOnRemove = false
+	c.Logger = cfg.RaftLog
+	return c
+}
+
+// Retime derives the timeouts from the cluster's lease, which may not be the
+// file's (V4).
+func (a *Raft) Retime(lease time.Duration) {
+	c := a.raft.ReloadableConfig()
+	if c.HeartbeatTimeout == lease/5 {
+		return
+	}
+	c.HeartbeatTimeout, c.ElectionTimeout = lease/5, lease/5
+	if err := a.raft.ReloadConfig(c); err != nil {
+		a.log.Warn("raft keeps the timeouts of the configured lease", "error", err)
+	}
+}
+
+func (a *Raft) openStores(cfg Config) (raft.LogStore, raft.StableStore, raft.SnapshotStore, error) {
+	if cfg.Dir == "" {
+		s := raft.NewInmemStore()
+		a.store = io.NopCloser(nil)
+		return s, s, raft.NewInmemSnapshotStore(), nil
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, nil, nil, fmt.Errorf("make raft's directory: %w", err)
+	}
+	s, err := openStore(filepath.Join(cfg.Dir, LogFile), cfg.SyncDir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	a.store = s
+	snaps, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, 2, cfg.RaftLog)
+	if err != nil {
+		return nil, nil, nil, errors.Join(fmt.Errorf("open raft snapshots: %w", err), s.Close())
+	}
+	return s, s, snaps, nil
+}
+
+// Bootstrap makes this process the first voter of a new cluster (V0).
+func (a *Raft) Bootstrap() error {
+	err := a.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{
+		// Raft knows processes by their ids alone, see raftLayer.
+		{Suffrage: raft.Voter, ID: a.self, Address: raft.ServerAddress(a.self)},
+	}}).Error()
+	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
+		return fmt.Errorf("bootstrap raft: %w", err)
+	}
+	return nil
+}
+
+// apply appends a command and waits until it is applied here. An error says
+// nothing about whether it will be: that is why proposals name the epoch and the
+// term. ctx ends the wait, because raft's own future can hang without a quorum
+// (hashicorp/raft issue 498).
+func (a *Raft) apply(ctx context.Context, c *peerv1.Command) (outcome, error) {
+	data, err := proto.Marshal(c)
+	if err != nil {
+		return outcome{}, fmt.Errorf("encode command: %w", err)
+	}
+	f := a.raft.Apply(data, 0)
+	if err := await(ctx, f); err != nil {
+		return outcome{}, fmt.Errorf("apply command: %w", err)
+	}
+	return f.Response().(outcome), nil
+}
+
+// await waits for a future or the context, whichever is first. The goroutine
+// ends with the future, at the latest when raft shuts down.
+func await(ctx context.Context, f raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Lead implements Agreement.
+func (a *Raft) Lead(ctx context.Context) (uint64, error) {
+	out, err := a.apply(ctx, leadCommand())
+	return out.term, err
+}
+
+// Propose implements Agreement.
+func (a *Raft) Propose(ctx context.Context, prev uint32, term uint64, v ring.View) (State, bool, error) {
+	out, err := a.apply(ctx, proposeCommand(prev, term, secondsAt(time.Now()), v))
+	return out.state, out.applied, err
+}
+
+// Found commits the cluster's first view (V0).
+func (a *Raft) Found(ctx context.Context, c *peerv1.Cluster, v ring.View) error {
+	_, err := a.apply(ctx, foundCommand(c, secondsAt(time.Now()), v))
+	return err
+}
+
+// State is what has been applied here.
+func (a *Raft) State() State { return a.fsm.state() }
+
+// Changed is told, without blocking, after every new view.
+func (a *Raft) Changed() <-chan struct{} { return a.fsm.changed }
+
+// Existing: Raft had state from an earlier run when it started.
+func (a *Raft) Existing() bool { return a.existing }
+
+// LeaderCh is told when this process begins to lead and when it ceases to.
+func (a *Raft) LeaderCh() <-chan bool { return a.raft.LeaderCh() }
+
+// Term is this process's Raft term. A voter raises it, on disk, before it votes
+// in it.
+func (a *Raft) Term() uint64 { return a.raft.CurrentTerm() }
+
+// Applied is the index of the last entry that was applied here.
+func (a *Raft) Applied() uint64 { return a.raft.AppliedIndex() }
+
+// Leader gives the id of the leader as far as this process knows, or "".
+func (a *Raft) Leader() string {
+	_, id := a.raft.LeaderWithID()
+	return string(id)
+}
+
+// Leads implements Agreement.
+func (a *Raft) Leads() bool { return a.raft.State() == raft.Leader }
+
+// Seats lists the servers of Raft's latest configuration.
+func (a *Raft) Seats() ([]Seat, error) {
+	f := a.raft.GetConfiguration()
+	if err := f.Error(); err != nil {
+		return nil, fmt.Errorf("read raft configuration: %w", err)
+	}
+	var seats []Seat
+	for _, s := range f.Configuration().Servers {
+		seats = append(seats, Seat{ID: string(s.ID), Voter: s.Suffrage == raft.Voter})
+	}
+	return seats, nil
+}
+
+// Reseat makes one change of the configuration and waits for it.
+func (a *Raft) Reseat(ctx context.Context, c Change) error {
+	id, addr := raft.ServerID(c.id), raft.ServerAddress(c.id)
+	var f raft.Future
+	switch c.kind {
+	case changeStage:
+		f = a.raft.AddNonvoter(id, addr, 0, 0)
+	case changePromote:
+		f = a.raft.AddVoter(id, addr, 0, 0)
+	case changeDemote:
+		f = a.raft.DemoteVoter(id, 0, 0)
+	case changeRemove:
+		f = a.raft.RemoveServer(id, 0, 0)
+	case changeTransfer:
+		f = a.raft.LeadershipTransfer()
+	default:
+		return nil
+	}
+	if err := await(ctx, f); err != nil {
+		return fmt.Errorf("%v: %w", c, err)
+	}
+	return nil
+}
+
+// HandOver gives leadership to another voter.
+func (a *Raft) HandOver(ctx context.Context) error {
+	return a.Reseat(ctx, Change{kind: changeTransfer})
+}
+
+// Close takes part no more.
+func (a *Raft) Close() error {
+	return errors.Join(a.raft.Shutdown().Error(), a.transport.Close(), a.store.Close())
+}
