@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -162,15 +163,15 @@ func TestWriteFigures(t *testing.T) {
 	}
 }
 
-// The whole way: processes that are started and measured, in turns, by both wires.
+// The whole way: processes that are started, reached by both wires, and measured in
+// turns. How much they do in the time is the machine's affair.
 func TestCompareEcho(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &comparison{
-		binaries: binaries{self: self}, dir: t.TempDir(), runs: 2, duration: 50 * time.Millisecond,
-		say: t.Logf,
+		binaries: binaries{self: self}, dir: t.TempDir(), runs: 2, duration: 10 * time.Millisecond, say: t.Logf,
 	}
 	var vs []variant
 	for _, v := range wireVariants() {
@@ -178,19 +179,43 @@ func TestCompareEcho(t *testing.T) {
 			vs = append(vs, v)
 		}
 	}
-	all, err := c.compare(t.Context(), vs, wireLoads())
+	all, err := c.compare(t.Context(), vs, wireLoads()[:1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(vs) != 2 || len(all) != 4 {
-		t.Fatalf("%d variants, %d measured", len(vs), len(all))
+	if len(all) != 2 || len(all[0].Runs) != 2 || len(all[1].Runs) != 2 {
+		t.Fatalf("got %+v, want two runs of two variants", all)
 	}
 	for _, m := range all {
 		for _, run := range m.Runs {
-			if len(m.Runs) != 2 || run.Pairs == 0 || run.Failed() > 0 {
-				t.Errorf("%s, %s: got %+v", m.Variant, m.Load, run)
+			if run.Failed() > 0 {
+				t.Errorf("%s: got %v", m.Variant, run.Errors)
 			}
 		}
+	}
+	err = c.with(t.Context(), echo(), func(s *service) error {
+		for _, v := range vs {
+			locker, closing, err := v.over(s).connect(t.Context(), 1)
+			if err != nil {
+				return err
+			}
+			defer closing()
+			l, err := locker(0)
+			if err != nil {
+				return err
+			}
+			held, err := l.Acquire(t.Context(), "a/key")
+			if err != nil {
+				return fmt.Errorf("%s: %w", v.name, err)
+			}
+			if err := held.Release(t.Context()); err != nil {
+				return fmt.Errorf("%s: %w", v.name, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -211,7 +236,7 @@ func TestProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cpu, err := s.cpu(); err != nil || cpu < 50*time.Millisecond || cpu > time.Minute {
+	if cpu, err := s.cpu(); err != nil || cpu <= 0 || cpu > time.Hour {
 		t.Errorf("cpu: got %v, %v, want what the counting took", cpu, err)
 	}
 	if rss, err := s.rss(); err != nil || rss < 100<<10 || rss > 100<<20 {

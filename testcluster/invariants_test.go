@@ -149,8 +149,27 @@ func TestInvariants(t *testing.T) {
 			s.grant("a", 1, 0, 10, 1000)
 			s.release(1, 20, 30)
 			s.event(Killed, 35)
-			s.grant("a", 2, 40, 50, 1000)
+			s.grant("a", 1<<32, 40, 50, 1000)
 		}, ""},
+		"an id is granted twice within an epoch": {func(s story) {
+			s.grant("a", 1, 0, 10, 1000)
+			s.release(1, 20, 30)
+			s.event(Killed, 35)
+			s.grant("a", 2, 40, 50, 1000)
+		}, OneGrant},
+		"an id is granted twice while the network is disturbed": {func(s story) {
+			s.event(Disturbed, 1)
+			s.grant("a", 1, 10, 20, 1000)
+			s.release(1, 20, 30)
+			s.grant("a", 1<<32, 40, 50, 1000)
+		}, ""},
+		"an id is granted twice long after a disturbance": {func(s story) {
+			s.event(Disturbed, 1)
+			s.event(Healed, 2)
+			s.grant("a", 1, 20010, 20020, 1000)
+			s.release(1, 20020, 20030)
+			s.grant("a", 1<<32, 20040, 20050, 1000)
+		}, OneGrant},
 		"in line": {func(s story) {
 			s.grant("a", 1, 10, 50, 1000)
 			s.release(1, 55, 60)

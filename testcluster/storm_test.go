@@ -106,6 +106,9 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 	}
 	replicas, partitions := rnd.IntN(4), 16<<rnd.IntN(3)
 	o.Configure = func(_ int, cfg *mesh.Config) { cfg.Replicas, cfg.Partitions = replicas, partitions }
+	if seed%8 != 0 {
+		o.Without = append(o.Without, testcluster.Linearizable) // the search takes longer than the storm
+	}
 	begin := time.Now()
 	c := testcluster.Start(inRAM(t), o)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)

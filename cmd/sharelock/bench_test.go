@@ -48,8 +48,7 @@ func TestBenchUsage(t *testing.T) {
 func TestBench(t *testing.T) {
 	m := startMesh(t)
 	a := remoteApp(m)
-	a.command(t, exitOK, "bench", "--workers", "4", "--clients", "2", "--keys", "2", "--prefix", "p/",
-		"--duration", "200ms", "--warmup", "0s", "-o", "json")
+	benchUntil(t, m, a, 50, "--workers", "4", "--clients", "2", "--keys", "2", "--prefix", "p/", "-o", "json")
 	var got struct {
 		Servers string
 		Workers int
@@ -68,22 +67,36 @@ func TestBench(t *testing.T) {
 	}
 }
 
-func TestBenchFails(t *testing.T) {
+// benchUntil runs a load until the mesh has got a number of calls, and interrupts it.
+func benchUntil(t *testing.T, m *fakeMesh, a *testApp, calls int, args ...string) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.command(t, exitSignal+int(syscall.SIGINT), append([]string{"bench", "--duration", "1h", "--warmup", "0s"}, args...)...)
+	}()
+	m.await(t, calls)
+	a.signals <- os.Interrupt
+	<-done
+}
+
+func TestBenchErrors(t *testing.T) {
 	m := startMesh(t)
 	m.refuse(sharelock.ErrQuota)
 	a := remoteApp(m)
-	a.command(t, exitFailed, "bench", "--duration", "100ms", "--warmup", "0s")
-	oneLineOf(t, a)
-	if !strings.Contains(a.out.String(), "errors      ") {
-		t.Errorf("no errors in the report:\n%s", a.out)
+	benchUntil(t, m, a, 50)
+	if want := ": " + benchKind(&sharelock.Error{Err: sharelock.ErrQuota}) + "\n"; !strings.Contains(a.out.String(), want) {
+		t.Errorf("no %q in the report:\n%s", want, a.out)
 	}
 }
 
-func TestBenchInterrupted(t *testing.T) {
+// A run that comes to its end is a success, unless it got nothing.
+func TestBenchEnds(t *testing.T) {
 	m := startMesh(t)
+	m.refuse(sharelock.ErrQuota)
 	a := remoteApp(m)
-	a.signals <- os.Interrupt
-	a.command(t, exitSignal+int(syscall.SIGINT), "bench", "--duration", "1h")
+	a.command(t, exitFailed, "bench", "--duration", "1ms", "--warmup", "0s")
+	oneLineOf(t, a)
 }
 
 func TestBenchText(t *testing.T) {

@@ -88,6 +88,13 @@ func TestHistogramEdges(t *testing.T) {
 	if h.Quantile(0.5) != 0 || h.Mean() != 0 || h.Max() != 0 {
 		t.Error("an empty histogram is not all 0")
 	}
+	var few Histogram
+	for d := range time.Duration(3) {
+		few.Record(d + 1)
+	}
+	if got := few.Quantile(0.5); got != 2 {
+		t.Errorf("the median of 1, 2 and 3 ns: got %v", got)
+	}
 	h.Record(-time.Second)
 	h.Record(math.MaxInt64)
 	if got := h.Quantile(0.5); got != 0 {

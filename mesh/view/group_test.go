@@ -215,8 +215,12 @@ func (p *proc) lead() *proc {
 // do appends a command and waits until it is applied here.
 func (p *proc) do(ctx context.Context, c *peerv1.Command) (outcome, error) {
 	p.g.mu.Lock()
-	term, byHand := p.term, p.g.byHand
+	term, byHand, leads := p.term, p.g.byHand, p.term == p.g.term
 	p.g.mu.Unlock()
+	if !leads { // what it appends, nobody takes from it
+		<-ctx.Done()
+		return outcome{}, ctx.Err()
+	}
 	done := make(chan outcome, 1)
 	index := p.g.append(term, c)
 	p.g.mu.Lock()
@@ -247,6 +251,9 @@ func (p *proc) Lead(ctx context.Context) (uint64, error) {
 }
 
 func (p *proc) Propose(ctx context.Context, prev uint32, term uint64, v ring.View) (State, bool, error) {
+	if ctx.Err() != nil {
+		return State{}, false, ctx.Err()
+	}
 	if p.gate != nil {
 		<-p.gate
 	}

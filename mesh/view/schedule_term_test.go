@@ -82,6 +82,7 @@ func TestSchedule08cProposalOfAnEarlierTerm(t *testing.T) {
 		if out := m.renew(y); out != renewed {
 			t.Fatalf("Y answers %v", out)
 		}
+		x.stop() // it has lost leadership, but is inside Propose
 		again := g.elect("x", "x", "y", "z")
 		before := len(g.log)
 		close(x.gate)

@@ -143,21 +143,24 @@ func (r *runner) binary(dir string) string {
 // soundness: with no mutant on, all tests that are to catch one are there and pass.
 func (r *runner) soundness(t *testing.T, entries []entry) {
 	t.Helper()
-	tests := map[string][]string{}
+	tests, seeds := map[string][]string{}, 0
 	for _, e := range entries {
 		for _, n := range e.nets {
 			tests[n.dir] = append(tests[n.dir], n.tests)
 		}
-		if r.full && e.seeds > 0 {
-			tests["testcluster"] = append(tests["testcluster"], randomRun)
-		}
+		seeds = max(seeds, e.seeds)
 	}
 	for dir, patterns := range tests {
 		slices.Sort(patterns)
 		pattern := strings.Join(slices.Compact(patterns), "|")
 		out, err := r.run(t.Context(), "", dir, pattern, 1)
 		if err != nil {
-			t.Fatalf("%s: the tests fail without any mutant: %v\n%s", dir, err, out)
+			t.Fatalf("%s: the tests fail without any mutant: %s", dir, ends(out, err))
+		}
+	}
+	for seed := 1; r.full && seed <= seeds; seed++ {
+		if out, err := r.run(t.Context(), "", "testcluster", randomRun, seed); err != nil {
+			t.Fatalf("%s fails without any mutant with seed %d: %s", randomRun, seed, ends(out, err))
 		}
 	}
 }

@@ -1,0 +1,241 @@
+package view
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+)
+
+// A renews, with a clock that is 9 % slow, and is cut off from everybody while the
+// answer is on its way; B dies too. No view is made without A before its lease is
+// over, which is L stretched after the request arrived (V5).
+func TestSchedule07LeaseOfACutOffMember(t *testing.T) {
+	play(t, "c d e", "a b c d e", func(t *testing.T, g *group) {
+		c := g.elect("c", "c", "d", "e").lead()
+		a := g.member("a")
+		a.rate = 0.91
+		g.renewing(c, "c d e", 0)
+		g.renewing(c, "b", 400*time.Millisecond)
+		g.pass(time.Second)
+		arrived := g.clock()
+		held := make(chan struct{})
+		g.mu.Lock()
+		g.held = held
+		g.mu.Unlock()
+		go func() {
+			if out := a.renew(c); out != renewed {
+				t.Errorf("A is answered %v", out)
+			}
+		}()
+		time.Sleep(300 * time.Millisecond) // the round of V4 takes its time
+		g.mu.Lock()
+		g.held = nil
+		g.mu.Unlock()
+		close(held)
+		g.pass(arrived + limit - 100*time.Millisecond)
+		if _, in := g.now().view.Find(a.who); !in {
+			t.Errorf("A was removed at %v, its request arrived at %v", g.now().at, arrived)
+		}
+		g.pass(arrived + limit + 200*time.Millisecond)
+		g.want("c d e", arrived+limit, arrived+limit+lease/20)
+	})
+}
+
+// From before a removal is proposed until it is decided the member is renewed no
+// more, even when the proposal hangs for so long that it is given up (V5).
+func TestSchedule07NoRenewalUntilDecided(t *testing.T) {
+	play(t, "x y z", "x y z m", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "y", "z").lead()
+		g.renewing(x, "x y z", 0)
+		g.mu.Lock()
+		g.byHand = true
+		g.mu.Unlock()
+		m := g.member("m")
+		for at := limit + 150*time.Millisecond; at < 30*time.Second; at += 3 * time.Second {
+			g.pass(at)
+			if out := m.renew(x); out != refused {
+				t.Errorf("at %v M is answered %v, want %v", at, out, refused)
+			}
+		}
+		g.commit()
+		synctest.Wait()
+		g.want("x y z", 0, g.clock())
+		if out := m.renew(x); out != notMember {
+			t.Errorf("M, which was removed, is answered %v, want %v", out, notMember)
+		}
+	})
+}
+
+// A member that a later start of its process replaces is renewed no more, and waited
+// out; removal and join are one view (V3, V5).
+func TestReplacedMemberIsWaitedOut(t *testing.T) {
+	play(t, "x y z", "x y z m", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "y", "z").lead()
+		g.renewing(x, "x y z", 0)
+		g.pass(700 * time.Millisecond)
+		last := g.clock()
+		g.member("m").rate = 0.91
+		if out := g.member("m").renew(x); out != renewed {
+			t.Fatalf("M is answered %v", out)
+		}
+		g.joins(x, starts("m", 2), "x y z", 0)
+		time.Sleep(150 * time.Millisecond) // the leader has seen both
+		g.renewing(x, "m", 0)              // the old one still runs
+		g.pass(last + limit + 200*time.Millisecond)
+		g.want("x y z m'", last+limit, last+limit+lease/20)
+	})
+}
+
+// A leader that notices that it was paused starts its waits again: whom it did not
+// hear meanwhile may have asked all the time (V5).
+func TestPausedLeaderStartsAgain(t *testing.T) {
+	play(t, "x", "x m n", func(t *testing.T, g *group) {
+		x := g.elect("x", "x").lead()
+		g.renewing(x, "x m n", time.Second)
+		g.pass(1500 * time.Millisecond)
+		g.skip(3 * time.Second)
+		back := g.clock()
+		g.renewing(x, "x m", 0)
+		g.pass(back + limit - 50*time.Millisecond)
+		g.want("x m n", 0, 0)
+		g.pass(back + limit + 300*time.Millisecond)
+		g.want("x m", back+limit, back+limit+lease/10)
+	})
+}
+
+// A leader that hears a minority of the voters hands over, at most once a minute,
+// and removes nobody (V5).
+func TestMinorityHandsOver(t *testing.T) {
+	play(t, "x y z", "x y z", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "y", "z").lead()
+		g.renewing(x, "x", 0)
+		g.pass(limit + 59*time.Second)
+		if len(g.transfers) != 1 || g.transfers[0] < limit || g.transfers[0] > limit+lease/20 {
+			t.Errorf("leadership was handed over at %v, want once, at %v", g.transfers, limit)
+		}
+		g.pass(limit + 61*time.Second)
+		if len(g.transfers) != 2 {
+			t.Errorf("after a minute leadership was handed over at %v, want twice", g.transfers)
+		}
+		g.want("x y z", 0, 0)
+	})
+}
+
+// V3: while a member has missed two renewals no join is proposed; then its removal
+// and the join are one view.
+func TestNoJoinWhileSomebodyIsLate(t *testing.T) {
+	play(t, "x y z", "x y z m", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "y", "z").lead()
+		g.renewing(x, "x y z", 0)
+		g.pass(time.Second)
+		g.joins(x, starts("n", 1), "x y z m", 0)
+		g.pass(limit + 200*time.Millisecond)
+		g.want("x y z n", limit, limit+lease/20)
+		if len(g.views) != 2 {
+			t.Errorf("%d views came, want one of both", len(g.views)-1)
+		}
+	})
+}
+
+// A and B cannot reach each other, the leader reaches both: the one that joined last
+// goes, within 1.1 L of its last lease, and does not come back before it reaches all
+// who stay (V3, V6).
+func TestSchedule15aEvictedComesBackWhenItReachesAll(t *testing.T) {
+	play(t, "l", "l a b", func(t *testing.T, g *group) {
+		l := g.elect("l", "l").lead()
+		g.renewing(l, "l b", 0)
+		g.renewing(l, "a", 0, "b")
+		g.pass(limit + 200*time.Millisecond)
+		g.want("l a", limit, limit+lease/20)
+		g.joins(l, starts("b", 1), "l", 10*time.Second)
+		g.pass(10 * time.Second)
+		g.want("l a", 0, 3*time.Second)
+		g.joins(l, starts("b", 1), "l a", 0)
+		g.pass(11 * time.Second)
+		g.want("l a b", 10*time.Second, 10*time.Second+lease/10)
+	})
+}
+
+// A was paused and complains about everybody when it is back: A is in most broken
+// pairs, so A goes, not those of whom it complains (V6); and not before its lease
+// is over (V5).
+func TestSchedule15bMostBrokenPairs(t *testing.T) {
+	play(t, "l b c", "l a b c", func(t *testing.T, g *group) {
+		l := g.elect("l", "l", "b", "c").lead()
+		g.renewing(l, "l b c", 0)
+		g.pass(2*time.Second + 50*time.Millisecond)
+		back := g.clock()
+		g.renewing(l, "a", 0, "l", "b", "c")
+		g.pass(back + limit + 300*time.Millisecond)
+		g.want("l b c", back+limit, back+limit+lease/10)
+	})
+}
+
+// A process crashes and comes back every second. It is admitted more and more
+// seldom, so that the others have quiet (V3).
+func TestSchedule15cComebacksBackOff(t *testing.T) {
+	play(t, "x y z", "x y z", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "y", "z").lead()
+		g.renewing(x, "x y z", 0)
+		for counter := range 60 {
+			from := time.Duration(counter) * time.Second
+			g.pass(from)
+			g.joins(x, starts("m", uint64(counter+1)), "x y z", from+time.Second)
+		}
+		g.pass(time.Minute)
+		var gaps []string
+		last := time.Duration(0)
+		for _, v := range g.views[1:] {
+			if _, in := v.view.FindID("m"); in {
+				gaps = append(gaps, fmt.Sprint((v.at - last).Round(100*time.Millisecond)))
+				last = v.at
+			}
+		}
+		if len(gaps) < 3 || len(gaps) > 8 {
+			t.Errorf("M was admitted %d times in a minute, after %s; want 3 to 8", len(gaps), strings.Join(gaps, ", "))
+		}
+	})
+}
+
+// Nothing but renewals says that a member lives (V5): M takes views and would answer
+// everybody, gossip too, but does not renew, and goes; N answers nobody, but renews,
+// and stays.
+func TestSchedule15eOnlyRenewalsCount(t *testing.T) {
+	play(t, "x y z", "x y z m n", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "y", "z").lead()
+		g.mu.Lock()
+		g.down["n"] = true
+		g.mu.Unlock()
+		g.renewing(x, "x y z n", 0)
+		g.pass(500 * time.Millisecond)
+		g.joins(x, starts("o", 1), "x y z m n", 0)
+		g.pass(700 * time.Millisecond)
+		g.members = append(g.members, &member{g: g, who: starts("o", 1).Identity, rate: 1})
+		g.renewing(x, "o", 0)
+		g.want("x y z m n o", 500*time.Millisecond, 700*time.Millisecond)
+		g.pass(time.Minute)
+		g.want("x y z n o", limit, limit+lease/20)
+	})
+}
+
+// Who has not renewed with this leader yet is no witness of a broken pair: after the
+// death of a leader those who wait for it complain, and are not to go for that.
+func TestDeadLeaderBreaksNoPair(t *testing.T) {
+	play(t, "x y z", "x z y", func(t *testing.T, g *group) {
+		g.elect("z", "x", "y", "z")
+		x := g.elect("x", "x", "y").lead()
+		g.renewing(x, "x", 0)
+		g.renewing(x, "y", 0, "z") // z led, and is dead; y joined after it
+		g.pass(limit + 300*time.Millisecond)
+		g.want("x y", limit, limit+lease/20)
+		g.pass(10 * time.Second)
+		g.want("x y", limit, limit+lease/20)
+		if out := g.member("y").renew(x); out != renewed {
+			t.Errorf("Y is answered %v, want %v", out, peerv1.RenewResponse_OUTCOME_RENEWED)
+		}
+	})
+}
