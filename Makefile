@@ -27,7 +27,8 @@ run: build ## build, and run a mesh of NODES=3 nodes in one process
 # runs out because another package's tests have the processors proves nothing.
 .PHONY: test
 test: ## all tests under the race detector
-	go test -race -p 1 -timeout 10m $(PKG)
+	go test -race -p 1 -timeout 15m $(PKG)
+	cd bench && go test -timeout 5m ./...
 
 .PHONY: race
 race: ## all tests under the race detector COUNT=3 times, in random order, on 1, 2 and 8 threads
@@ -42,11 +43,11 @@ mutants: ## break every rule, one at a time: the tests must notice (MUTANTS=shor
 	SHARELOCK_MUTANTS=$(MUTANTS) go test -run '^TestMutants$$' -count 1 -timeout 20m -v ./testcluster/mutants
 
 .PHONY: rehearse
-rehearse: ## real processes, killed and restarted, with the default times (4 minutes)
+rehearse: ## real processes, killed and restarted, with the default times (7 minutes)
 	SHARELOCK_REHEARSAL=full go test -run '^TestProcesses' -count 1 -timeout 20m -v ./cmd/sharelock
 
 .PHONY: faults
-faults: ## what can happen to real processes, in network namespaces (root; 14 minutes; SHARELOCK_FAULTS=short: 2)
+faults: ## what can happen to real processes, in network namespaces (root; 12 minutes; SHARELOCK_FAULTS=short: 2)
 	scripts/faults
 
 .PHONY: fuzz

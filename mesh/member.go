@@ -9,6 +9,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -131,6 +132,15 @@ func (m *member) renew(ctx context.Context, a *acting) bool {
 		m.log.Debug("not renewed", "leader", addr, "error", err)
 		return false
 	}
+	return m.take(addr, sent, resp)
+}
+
+// take is told what the leader at addr answered to a request that was sent then; true
+// if there is no need to ask again soon.
+func (m *member) take(addr string, sent time.Duration, resp *peerv1.RenewResponse) bool {
+	if mutant.On(mutant.LeaseFromAnswer) {
+		sent = m.node.clock()
+	}
 	// V4: the view is installed before the answer counts.
 	if err := m.node.views.offer(view.StateFromProto(resp.GetHistory())); err != nil {
 		m.log.Error("view refused", "error", err)
@@ -139,7 +149,7 @@ func (m *member) renew(ctx context.Context, a *acting) bool {
 	switch resp.GetOutcome() {
 	case peerv1.RenewResponse_OUTCOME_RENEWED:
 		now := m.node.views.now()
-		if _, in := now.view.Find(m.node.self); !in || now.epoch() < resp.GetEpoch() {
+		if _, in := now.view.Find(m.node.self); !in || now.epoch() < resp.GetEpoch() && !mutant.On(mutant.LeaseBeforeView) {
 			return false
 		}
 		now.service.SetLease(sent + m.node.lease())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -82,7 +83,7 @@ func (v *views) offer(s view.State) error {
 	if old != nil && !bytes.Equal(old.state.Cluster.GetId(), s.Cluster.GetId()) {
 		return errOtherCluster
 	}
-	if old != nil && s.Epoch() <= old.epoch() {
+	if old != nil && s.Epoch() <= old.epoch() && !mutant.On(mutant.CurGoesBack) {
 		return nil
 	}
 	r, err := ring.Build(s.View(), int(s.Cluster.GetPartitions()))

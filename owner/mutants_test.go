@@ -1,11 +1,8 @@
 package owner
 
 import (
-	"context"
-	"log/slog"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -18,7 +15,7 @@ func TestAcknowledgementOfAnOlderEpoch(t *testing.T) {
 		tb.three(2)
 		old := tb.view([]string{"a", "b", "c"}) - 1
 		set := tb.set("k")
-		tb.loseOps(link(set[0], set[1]), true)
+		tb.lose(opsMessage, set[0].member.ID, set[1].member.ID)
 		e := tb.ask(set[0], acquireOf("k", "c1", 0))
 		tb.outcome(e, 0, nil)
 		acks := []Ack{{Partition: ring.PartitionOf("k", testPartitions), Seq: 1}}
@@ -31,42 +28,18 @@ func TestAcknowledgementOfAnOlderEpoch(t *testing.T) {
 	})
 }
 
-// lateSync are peers that take a base only when they are let.
-type lateSync struct {
-	*table
-	let chan struct{}
-}
-
-func (l lateSync) Sync(ctx context.Context, to ring.Member, epoch uint32, bases []Base) error {
-	select {
-	case <-l.let:
-		return l.table.Sync(ctx, to, epoch, bases)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // 4.5: nobody is served before the backups have confirmed the base of the epoch.
 func TestServesWhenBackupsAreSynced(t *testing.T) {
 	bubble(t, func(tb *table) {
-		tb.replicas = 2
-		a := tb.process("a")
-		a.service.Stop()
-		let := make(chan struct{})
-		a.service = NewService(Config{
-			Self: a.member.Identity, Name: "a", Partitions: testPartitions, MaxTTL: 30 * time.Second, MaxWaiters: 9,
-			Shards: 2, Clock: tb.clock, Peers: lateSync{tb, let}, Log: slog.New(slog.DiscardHandler),
-		})
-		tb.t.Cleanup(a.service.Stop)
-		tb.process("b")
-		tb.view([]string{"a", "b"})
+		a := tb.seat("ab", 2)[0]
+		syncs := tb.hold(syncMessage, "a", "b")
+		tb.deal("ab")
 		e := tb.ask(a, acquireOf(tb.keyOf("a"), "c1", 0))
 		if st := a.service.Stats(); st.Active > 0 || st.Owned == 0 {
 			t.Errorf("%d of %d partitions are active before their backup has them", st.Active, st.Owned)
 		}
 		tb.outcome(e, 0, nil)
-		close(let)
-		synctest.Wait()
+		syncs.release()
 		tb.granted(e)
 	})
 }

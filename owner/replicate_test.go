@@ -15,24 +15,8 @@ import (
 
 // three deals the first view, with copies copies, to members a, b and c.
 func (tb *table) three(copies int) {
-	tb.replicas = copies
-	for _, n := range []string{"a", "b", "c"} {
-		tb.process(n)
-	}
-	tb.view([]string{"a", "b", "c"})
-}
-
-// set is the replica set of a key in the newest view.
-func (tb *table) set(key string) []*seated {
-	r, err := ring.Build(tb.history.Current(), testPartitions)
-	if err != nil {
-		tb.t.Fatal(err)
-	}
-	var set []*seated
-	for _, m := range r.Replicas(r.Partition(key)) {
-		set = append(set, tb.members[m.ID])
-	}
-	return set
+	tb.seat("abc", copies)
+	tb.deal("abc")
 }
 
 // others are the members that are not in the list.
@@ -51,25 +35,12 @@ func (tb *table) others(not ...*seated) []string {
 	return names
 }
 
-func link(from, to *seated) string { return from.member.ID + ">" + to.member.ID }
-
-// copyOf is the encoded copy that a member holds of a key's partition.
-func (tb *table) copyOf(s *seated, key string) []byte {
-	var data []byte
-	s.service.inShard(ring.PartitionOf(key, testPartitions), func(_ *shard, p *partition) {
-		if p.m != nil {
-			data = p.m.Encode(0)
-		}
-	})
-	return data
-}
-
 // A3: an answer leaves when all backups have the operation, and not before.
 func TestAnswersWaitForAllBackups(t *testing.T) {
 	bubble(t, func(tb *table) {
 		tb.three(3)
 		set := tb.set("k")
-		tb.holdAcks(link(set[0], set[1]))
+		acks := tb.hold(ackMessage, set[1].member.ID, set[0].member.ID)
 		e := tb.ask(set[0], acquireOf("k", "c1", 0))
 		tb.outcome(e, 0, nil)
 		get := tb.ask(set[0], Request{Kind: Get, Key: "k"})
@@ -77,7 +48,7 @@ func TestAnswersWaitForAllBackups(t *testing.T) {
 		if !bytes.Equal(tb.copyOf(set[0], "k"), tb.copyOf(set[1], "k")) {
 			t.Error("a copy differs")
 		}
-		tb.deliver(link(set[0], set[1]))
+		acks.release()
 		tb.granted(e)
 		tb.outcome(get, Done, nil)
 	})
@@ -117,106 +88,6 @@ func TestBackupTakesOver(t *testing.T) {
 		if q := next.service.Stats().Quarantined; q != 0 {
 			t.Errorf("%d partitions are in quarantine", q)
 		}
-	})
-}
-
-// Schedule 13: an operation that reached one of two backups when the owner died
-// stands, and is in both copies of the next epoch.
-func TestPartialAcknowledgement(t *testing.T) {
-	bubble(t, func(tb *table) {
-		tb.process("d")
-		tb.three(3)
-		set := tb.set("k")
-		tb.loseOps(link(set[0], set[2]), true)
-		e := tb.ask(set[0], acquireOf("k", "c1", 0))
-		tb.outcome(e, 0, nil)
-		set[0].service.Stop()
-		tb.view(tb.others(set[0]))
-		now := tb.set("k")
-		retry := tb.ask(now[0], acquireOf("k", "c1", 0))
-		if tk := tb.granted(retry); tk.Epoch() != 1 {
-			t.Errorf("the retry got a token of epoch %d, want the one that was logged in 1", tk.Epoch())
-		}
-		tb.outcome(tb.ask(now[0], acquireOf("k", "c2", 0)), Failed, sharelock.ErrLockHeld)
-		for _, s := range now[1:] {
-			if !bytes.Equal(tb.copyOf(s, "k"), tb.copyOf(now[0], "k")) {
-				t.Errorf("the copy of %s differs from the owner's", s.member.ID)
-			}
-		}
-	})
-}
-
-// Schedule 15f: operations that were lost with a link are sent again, and those
-// that come twice are acknowledged again.
-func TestLostOperationsAreSentAgain(t *testing.T) {
-	bubble(t, func(tb *table) {
-		tb.three(2)
-		set := tb.set("k")
-		l := link(set[0], set[1])
-		tb.loseOps(l, true)
-		first := tb.ask(set[0], acquireOf("k", "c1", 0))
-		tb.loseOps(l, false)
-		second := tb.ask(set[0], acquireOf("k", "c2", time.Minute)) // its entry shows the gap
-		tb.granted(first)
-		tb.outcome(second, Queued, nil)
-		// An acknowledgement is lost with its link.
-		tb.holdAcks(l)
-		third := tb.ask(set[0], acquireOf("k", "c3", time.Minute))
-		tb.mu.Lock()
-		delete(tb.held, l)
-		tb.mu.Unlock()
-		tb.outcome(third, 0, nil)
-		set[0].service.LinkUp(set[1].member.Identity)
-		synctest.Wait()
-		tb.outcome(third, Queued, nil)
-		if !bytes.Equal(tb.copyOf(set[0], "k"), tb.copyOf(set[1], "k")) {
-			t.Error("the copies differ")
-		}
-	})
-}
-
-// Schedule 1: an acknowledgement of an epoch that is over answers nobody, also
-// when the member owns the partition again.
-func TestLateAcknowledgement(t *testing.T) {
-	bubble(t, func(tb *table) {
-		tb.three(2)
-		set := tb.set("k")
-		l := link(set[0], set[1])
-		tb.holdAcks(l)
-		e := tb.ask(set[0], acquireOf("k", "c1", 0))
-		tb.outcome(e, 0, nil)
-		tb.view([]string{"a", "b", "c"}) // the same members, and owners, in epoch 2
-		tb.outcome(e, Retry, nil)
-		tb.deliver(l)
-		tb.outcome(e, Retry, nil)
-		if h := tb.granted(tb.ask(set[0], acquireOf("k", "c1", 0))); h.Epoch() != 1 {
-			t.Errorf("the retry got a token of epoch %d, want the grant of 1, which is in the copies", h.Epoch())
-		}
-	})
-}
-
-// Section 4 with backups: only when both are gone is the state lost.
-func TestQuarantineWhenAllCopiesAreGone(t *testing.T) {
-	bubble(t, func(tb *table) {
-		tb.three(2)
-		set := tb.set("k")
-		tb.granted(tb.ask(set[0], acquireOf("k", "c1", 0)))
-		set[0].service.Stop()
-		set[1].service.Stop()
-		tb.process("d")
-		tb.view(tb.others(set[0], set[1]))
-		o := tb.set("k")[0]
-		tb.outcome(tb.ask(o, acquireOf("k", "c2", 0)), Failed, sharelock.ErrQuarantined)
-		// Schedule 5: the quarantine is on the backup too.
-		time.Sleep(20 * time.Second)
-		o.service.Stop()
-		left := tb.others(set[0], set[1], o)
-		tb.process("e")
-		tb.view(append(left, "e"))
-		o = tb.set("k")[0]
-		tb.outcome(tb.ask(o, acquireOf("k", "c3", 0)), Failed, sharelock.ErrQuarantined)
-		time.Sleep(13500 * time.Millisecond)
-		tb.granted(tb.ask(o, acquireOf("k", "c4", 0)))
 	})
 }
 
@@ -283,17 +154,17 @@ func TestOnlyTheChosenCopyIsStamped(t *testing.T) {
 			s.inShard(p, func(sh *shard, p *partition) { sh.silence(p); sh.replace(p, m, have) })
 		}
 		set(0, nil)
-		if a.stamp([]Held{Held{Partition: p, Have: 9, Seq: 3}}) || a.fetch(canceled(), tb.members["a"].member, []Held{{Partition: p, Have: 9}}) {
+		if a.stamp([]Held{{Partition: p, Have: 9, Seq: 3}}) || a.fetch(canceled(), tb.members["a"].member, []Held{{Partition: p, Have: 9}}) {
 			t.Error("an empty copy was taken for the one that was chosen")
 		}
 		set(5, NewMachine(p, 9))
-		if a.stamp([]Held{Held{Partition: p, Have: 9, Seq: 3}}) || a.stamp([]Held{Held{Partition: p, Have: 5, Seq: 3}}) {
+		if a.stamp([]Held{{Partition: p, Have: 9, Seq: 3}}) || a.stamp([]Held{{Partition: p, Have: 5, Seq: 3}}) {
 			t.Error("another copy was taken for the one that was chosen")
 		}
 		if held, err := s.Ask(1, []uint32{p}); err != nil || held[0].Have != 5 {
 			t.Errorf("the copy is now %+v, %v, want it untouched", held, err)
 		}
-		if !a.stamp([]Held{Held{Partition: p, Have: 5}}) {
+		if !a.stamp([]Held{{Partition: p, Have: 5}}) {
 			t.Error("the chosen copy was not taken")
 		}
 	})
@@ -311,10 +182,9 @@ func TestSlowBackupIsBounded(t *testing.T) {
 	bubble(t, func(tb *table) {
 		tb.three(2)
 		set := tb.set("k")
-		l := link(set[0], set[1])
-		tb.loseOps(l, true)
+		tb.lose(opsMessage, set[0].member.ID, set[1].member.ID)
 		tb.ask(set[0], acquireOf("k", "c0", 0))
-		e := &ear{}
+		e := &ear{table: tb, rate: 1}
 		for i := range maxPending + 100 {
 			r := acquireOf("k", fmt.Sprint("c", i+1), 0)
 			set[0].service.Submit(ring.PartitionOf("k", testPartitions), Ref{Caller: e, ID: 1}, &r)
@@ -357,8 +227,7 @@ func TestStuck(t *testing.T) {
 	bubble(t, func(tb *table) {
 		tb.three(2)
 		set := tb.set("k")
-		l := link(set[0], set[1])
-		tb.loseOps(l, true)
+		ops := tb.lose(opsMessage, set[0].member.ID, set[1].member.ID)
 		tb.ask(set[0], acquireOf("k", "c0", 0))
 		stuck := func() int { return len(set[0].service.Stuck(tb.clock() - time.Second)) }
 		if n := stuck(); n != 0 {
@@ -370,26 +239,20 @@ func TestStuck(t *testing.T) {
 		if got := set[0].service.Stuck(tb.clock() - time.Second); len(got) != 1 || got[0] != set[1].member.Identity {
 			t.Errorf("it complains about %v, want its backup", got)
 		}
-		tb.loseOps(l, false)
+		ops.open()
 		set[0].service.LinkUp(set[1].member.Identity)
 		synctest.Wait()
 		if n := stuck(); n != 0 {
 			t.Errorf("it complains about %d after all is confirmed", n)
 		}
 		// An activation waits for answers.
-		tb.mu.Lock()
-		tb.hold[set[1].member.ID] = make(chan struct{})
-		tb.mu.Unlock()
+		asks := tb.hold(askAnswer, set[1].member.ID, set[0].member.ID)
 		tb.view([]string{"a", "b", "c"})
 		time.Sleep(1100 * time.Millisecond)
 		if got := set[0].service.Stuck(tb.clock() - time.Second); len(got) != 1 || got[0] != set[1].member.Identity {
 			t.Errorf("it complains about %v, want who does not answer", got)
 		}
-		tb.mu.Lock()
-		close(tb.hold[set[1].member.ID])
-		delete(tb.hold, set[1].member.ID)
-		tb.mu.Unlock()
-		synctest.Wait()
+		asks.release()
 		if n := stuck(); n != 0 {
 			t.Errorf("it complains about %d after the answer", n)
 		}

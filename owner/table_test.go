@@ -1,10 +1,11 @@
 package owner
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,13 +17,14 @@ import (
 )
 
 // This file is the table: a mesh of services without a mesh, on which views are
-// dealt and messages held by hand. The tests at it are in service_test.go and
-// replicate_test.go.
+// dealt by hand. What passes between the members is in table_links_test.go, what
+// is said to clients in table_clients_test.go. The tests at it are in
+// service_test.go, replicate_test.go and the schedules.
 
-const testPartitions = 8
+const testPartitions = 64
 
-// table is a mesh of services in one bubble: views are dealt by hand, and calls
-// between members are calls.
+// table is a mesh of services in one bubble: views are dealt by hand, and messages
+// between members are calls unless a gate stops them.
 type table struct {
 	t       *testing.T
 	start   time.Time
@@ -31,26 +33,59 @@ type table struct {
 
 	// replicas is R of the views that are dealt; 0 is 1.
 	replicas int
+	// rates are how fast the clocks of processes run that are not exact.
+	rates map[string]float64
 
-	mu   sync.Mutex
-	hold map[string]chan struct{} // who waits before answering asks; guarded by mu
-	// cut are the links, "from>to", on which operations are lost, and held those on
-	// which acknowledgements wait; guarded by mu.
-	cut  map[string]bool
-	held map[string][]func()
+	links links
+	judge *judge
 }
 
 // seated is one process at the table.
 type seated struct {
+	table   *table
 	member  ring.Member
 	service *Service
+	// rate is how fast its clock runs; 1 is exact.
+	rate float64
+	// ownLeases: installing a view gives no lease.
+	ownLeases bool
+	crashed   atomic.Bool
+	// installing serialises installs, so that nobody is asked in the middle of one
+	// and asks again a moment later.
+	installing sync.Mutex
+	// pause is called at the named points of the service.
+	pause atomic.Pointer[func(point string)]
 }
 
 func newTable(t *testing.T) *table {
-	return &table{t: t, start: time.Now(), members: map[string]*seated{}, hold: map[string]chan struct{}{}, cut: map[string]bool{}, held: map[string][]func(){}}
+	return &table{t: t, start: time.Now(), members: map[string]*seated{}, judge: newJudge(t)}
+}
+
+// pass lets time pass, and what is due then settle.
+func (tb *table) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 func (tb *table) clock() time.Duration { return time.Since(tb.start) }
+
+// clock is the time on the member's own clock.
+func (s *seated) clock() time.Duration {
+	return time.Duration(float64(s.table.clock()) * s.rate)
+}
+
+// config is that of a process at the table.
+func (s *seated) config() Config {
+	return Config{
+		Self: s.member.Identity, Name: s.member.Name, Partitions: testPartitions, MaxTTL: 30 * time.Second, MaxWaiters: 100, Shards: 2,
+		Clock: s.clock, Peers: s, Log: slog.New(slog.DiscardHandler),
+		Pause: func(point string) {
+			if f := s.pause.Load(); f != nil {
+				(*f)(point)
+			}
+		},
+	}
+}
 
 // process starts a process; starting a name again makes its next incarnation.
 func (tb *table) process(name string) *seated {
@@ -58,52 +93,147 @@ func (tb *table) process(name string) *seated {
 	if old := tb.members[name]; old != nil {
 		id.Counter = old.member.Counter + 1
 	}
-	s := &seated{member: ring.Member{Identity: id, Name: name}}
-	s.service = NewService(Config{
-		Self: id, Name: name, Partitions: testPartitions, MaxTTL: 30 * time.Second, MaxWaiters: 100, Shards: 2,
-		Clock: tb.clock, Peers: tb, Log: slog.New(slog.DiscardHandler),
-	})
+	s := &seated{table: tb, member: ring.Member{Identity: id, Name: name}, rate: cmp.Or(tb.rates[name], 1)}
+	s.service = NewService(s.config())
 	tb.t.Cleanup(s.service.Stop)
 	tb.members[name] = s
 	return s
 }
 
-// view deals the next view to those of its members that are named in to, or to
-// all, and waits until everything is at rest.
-func (tb *table) view(names []string, to ...string) uint32 {
-	v := ring.View{Epoch: tb.history.Current().Epoch + 1, Replicas: max(tb.replicas, 1), Placement: ring.Placement}
+// seat starts a process for every letter of names, with R of the views to come.
+func (tb *table) seat(names string, replicas int) []*seated {
+	tb.replicas = replicas
+	var seats []*seated
 	for _, n := range names {
-		v.Members = append(v.Members, tb.members[n].member)
+		seats = append(seats, tb.process(string(n)))
 	}
-	tb.history = tb.history.Append(v)
+	return seats
+}
+
+// crash ends a process: it says nothing any more, and its memory is lost.
+func (s *seated) crash() {
+	s.crashed.Store(true)
+	s.service.Stop()
+}
+
+// view deals the next view to those of its members that are named in to, or to
+// all, and waits until everything is at rest. A member with a minus before its
+// name is leaving: it is in the view, but off the ring.
+func (tb *table) view(names []string, to ...string) uint32 {
+	tb.history = tb.history.Append(tb.next(names))
 	if to == nil {
 		to = names
 	}
 	for _, n := range to {
-		tb.install(tb.members[n].service)
+		tb.install(tb.members[strings.TrimPrefix(n, "-")])
 	}
 	synctest.Wait()
-	return v.Epoch
+	return tb.history.Current().Epoch
 }
 
-func (tb *table) install(s *Service) {
+// deal is view with names of one letter each.
+func (tb *table) deal(members string, to ...string) uint32 {
+	return tb.view(letters(members), to...)
+}
+
+// letters splits "-abc" into "-a", "b" and "c".
+func letters(members string) []string {
+	var names []string
+	minus := ""
+	for _, c := range members {
+		if c == '-' {
+			minus = "-"
+			continue
+		}
+		names = append(names, minus+string(c))
+		minus = ""
+	}
+	return names
+}
+
+// next is the view that follows the newest one.
+func (tb *table) next(names []string) ring.View {
+	v := ring.View{Epoch: tb.history.Current().Epoch + 1, Replicas: max(tb.replicas, 1), Placement: ring.Placement}
+	for _, n := range names {
+		name := strings.TrimPrefix(n, "-")
+		m := ring.Member{Identity: ring.Identity{ID: name}}
+		if s := tb.members[name]; s != nil {
+			m = s.member
+		}
+		m.Leaving = name != n
+		v.Members = append(v.Members, m)
+	}
+	return v
+}
+
+// install brings a member to the newest view.
+func (tb *table) install(s *seated) {
+	s.installing.Lock()
+	defer s.installing.Unlock()
+	tb.installLocked(s)
+}
+
+func (tb *table) installLocked(s *seated) {
 	r, err := ring.Build(tb.history.Current(), testPartitions)
 	if err != nil {
 		tb.t.Error(err)
 		return
 	}
-	s.SetLease(tb.clock() + time.Hour)
-	s.Install(tb.history, r)
+	if !s.ownLeases {
+		s.service.SetLease(s.clock() + time.Hour)
+	}
+	s.service.Install(tb.history, r)
+}
+
+// keyFor finds a key of which the ring names the replica sets that a schedule
+// demands: "abc:ab" says that in a view of a, b and c they are a, the owner, and
+// b. The views are as for deal; of longer sets only the beginning is compared.
+func (tb *table) keyFor(demands ...string) string {
+	tb.t.Helper()
+	fits := map[uint32]int{}
+	for _, d := range demands {
+		members, set, _ := strings.Cut(d, ":")
+		r, err := ring.Build(tb.next(letters(members)), testPartitions)
+		if err != nil {
+			tb.t.Fatal(err)
+		}
+		for p := range uint32(testPartitions) {
+			if strings.HasPrefix(names(r.Replicas(p)), set) {
+				fits[p]++
+			}
+		}
+	}
+	for i := range 10000 {
+		if k := fmt.Sprintf("k%d", i); fits[ring.PartitionOf(k, testPartitions)] == len(demands) {
+			return k
+		}
+	}
+	tb.t.Fatalf("no key has the replica sets %v", demands)
+	return ""
+}
+
+func names(members []ring.Member) string {
+	s := ""
+	for _, m := range members {
+		s += m.ID
+	}
+	return s
 }
 
 // owner is who owns the key in the newest view.
-func (tb *table) owner(key string) *seated {
+func (tb *table) owner(key string) *seated { return tb.set(key)[0] }
+
+// set is the replica set of a key in the newest view.
+func (tb *table) set(key string) []*seated {
 	r, err := ring.Build(tb.history.Current(), testPartitions)
 	if err != nil {
 		tb.t.Fatal(err)
 	}
-	m, _ := r.Owner(r.Partition(key))
-	return tb.members[m.ID]
+	var set []*seated
+	for _, m := range r.Replicas(r.Partition(key)) {
+		set = append(set, tb.members[m.ID])
+	}
+	return set
 }
 
 // keyOf finds a key that this member owns in the newest view.
@@ -117,172 +247,29 @@ func (tb *table) keyOf(name string) string {
 	return ""
 }
 
-// peer is the process that is meant, in the epoch of the caller (A1).
-func (tb *table) peer(to ring.Member, epoch uint32) (*Service, error) {
-	s := tb.members[to.ID]
-	if s == nil || s.member.Identity != to.Identity {
-		return nil, errors.New("no such process")
-	}
-	if s.service.Epoch() < epoch {
-		tb.install(s.service)
-	}
-	return s.service, nil
-}
-
-// Ask implements Peers.
-func (tb *table) Ask(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) ([]Held, error) {
-	tb.mu.Lock()
-	hold := tb.hold[to.ID]
-	tb.mu.Unlock()
-	if hold != nil {
-		select {
-		case <-hold:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	s, err := tb.peer(to, epoch)
-	if err != nil {
-		return nil, err
-	}
-	return s.Ask(epoch, partitions)
-}
-
-// Fetch implements Peers.
-func (tb *table) Fetch(ctx context.Context, to ring.Member, epoch uint32, want []Held, take func(Copy) error) error {
-	s, err := tb.peer(to, epoch)
-	if err != nil {
-		return err
-	}
-	return s.Fetch(ctx, epoch, want, take)
-}
-
-// Sync implements Peers. The owner is whoever owns the partitions in the newest
-// view that the backup has.
-func (tb *table) Sync(_ context.Context, to ring.Member, epoch uint32, bases []Base) error {
-	s, err := tb.peer(to, epoch)
-	if err != nil {
-		return err
-	}
-	return s.Sync(tb.ownerOf(epoch, bases[0].Partition), epoch, bases)
-}
-
-// ownerOf is who owns a partition in an epoch.
-func (tb *table) ownerOf(epoch, p uint32) ring.Identity {
-	for _, v := range tb.history.Views {
-		if v.Epoch == epoch {
-			r, err := ring.Build(v, testPartitions)
-			if err != nil {
-				tb.t.Error(err)
-				return ring.Identity{}
-			}
-			m, _ := r.Owner(p)
-			return m.Identity
-		}
-	}
-	return ring.Identity{}
-}
-
-// Replicate implements Peers.
-func (tb *table) Replicate(to ring.Member, epoch uint32, entries []Entries) {
-	from := tb.ownerOf(epoch, entries[0].Partition)
-	link := from.ID + ">" + to.ID
-	tb.mu.Lock()
-	cut := tb.cut[link]
-	tb.mu.Unlock()
-	s := tb.members[to.ID]
-	if cut || s == nil || s.member.Identity != to.Identity {
-		return
-	}
-	s.service.Backup(from, epoch, entries, func(e uint32, a Ack) {
-		deliver := func() {
-			if o := tb.members[from.ID]; o.member.Identity == from {
-				o.service.Acked(to.Identity, e, []Ack{a})
-			}
-		}
-		tb.mu.Lock()
-		waiting, hold := tb.held[link]
-		if hold {
-			tb.held[link] = append(waiting, deliver)
-		}
-		tb.mu.Unlock()
-		if !hold {
-			deliver()
+// copyOf is the encoded copy that a member holds of a key's partition.
+func (tb *table) copyOf(s *seated, key string) []byte {
+	var data []byte
+	s.service.inShard(ring.PartitionOf(key, testPartitions), func(_ *shard, p *partition) {
+		if p.m != nil {
+			data = p.m.Encode(0)
 		}
 	})
+	return data
 }
 
-// holdAcks keeps acknowledgements back on a link until deliver.
-func (tb *table) holdAcks(link string) {
-	tb.mu.Lock()
-	tb.held[link] = []func(){}
-	tb.mu.Unlock()
-}
-
-// deliver delivers the acknowledgements that were held, and holds no more.
-func (tb *table) deliver(link string) {
-	tb.mu.Lock()
-	acks := tb.held[link]
-	delete(tb.held, link)
-	tb.mu.Unlock()
-	for _, f := range acks {
-		f()
-	}
-	synctest.Wait()
-}
-
-// loseOps loses operations on a link, or no more.
-func (tb *table) loseOps(link string, cut bool) {
-	tb.mu.Lock()
-	tb.cut[link] = cut
-	tb.mu.Unlock()
-}
-
-// Active implements Peers.
-func (tb *table) Active(_ context.Context, to ring.Member, epoch uint32, partitions []uint32) error {
-	s, err := tb.peer(to, epoch)
+// have is what a member answers to an ask about a key's partition; the zero Held
+// is the empty copy.
+func (tb *table) have(s *seated, key string) Held {
+	tb.t.Helper()
+	held, err := s.service.Ask(s.service.Epoch(), []uint32{ring.PartitionOf(key, testPartitions)})
 	if err != nil {
-		return err
+		tb.t.Fatal(err)
 	}
-	return s.Active(epoch, partitions)
-}
-
-// ear collects the answers to one request.
-type ear struct {
-	mu      sync.Mutex
-	answers []Answer // guarded by mu
-	deaf    atomic.Bool
-}
-
-func (e *ear) Answer(_ uint64, a Answer) {
-	e.mu.Lock()
-	e.answers = append(e.answers, a)
-	e.mu.Unlock()
-}
-
-func (e *ear) Alive() bool { return !e.deaf.Load() }
-
-// last is the newest answer; its outcome is 0 if there is none.
-func (e *ear) last() Answer {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.answers) == 0 {
-		return Answer{}
+	if len(held) == 0 {
+		return Held{}
 	}
-	return e.answers[len(e.answers)-1]
-}
-
-// ask sends a request to a member, as if it owned the key, and lets it settle.
-func (tb *table) ask(s *seated, r Request) *ear {
-	e := &ear{}
-	r.Send = 1
-	s.service.Submit(ring.PartitionOf(r.Key, testPartitions), Ref{Caller: e, ID: 1}, &r)
-	synctest.Wait()
-	return e
-}
-
-func acquireOf(key, client string, wait time.Duration) Request {
-	return Request{Kind: Acquire, Key: key, ClientID: client, RequestID: client + "-1", TTL: 10 * time.Second, Wait: wait}
+	return held[0]
 }
 
 // granted checks that an answer is a grant and gives its token.
@@ -305,6 +292,7 @@ func (tb *table) outcome(e *ear, want Outcome, err error) {
 
 // bubble runs a test with a table in a bubble of virtual time.
 func bubble(t *testing.T, test func(tb *table)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		tb := newTable(t)
 		test(tb)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,35 @@ func (s story) queue(epoch uint32, from, to int, ids ...string) {
 
 func (s story) event(kind EventKind, at int) {
 	s.h.events = append(s.h.events, Event{At: s.at(at), Kind: kind})
+}
+
+// watched tells the story as it happened, and gives the first invariant that was seen
+// to be violated.
+func (s story) watched() (broken Invariant) {
+	type moment struct {
+		at   time.Time
+		tell func()
+	}
+	w := newWatch()
+	var all []moment
+	for _, e := range s.h.events {
+		all = append(all, moment{e.At, func() { w.event(e) }})
+	}
+	for _, c := range s.h.calls {
+		all = append(all, moment{c.Start, func() { w.sent(c) }})
+		if !c.End.IsZero() {
+			all = append(all, moment{c.End, func() {
+				if i, _ := w.answered(c); broken == "" {
+					broken = i
+				}
+			}})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b moment) int { return a.at.Compare(b.at) })
+	for _, m := range all {
+		m.tell()
+	}
+	return broken
 }
 
 // TestInvariants tells stories that violate one invariant, or none.
@@ -199,6 +229,9 @@ func TestInvariants(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStory()
 			c.tell(s)
+			if seen := s.watched(); seen != c.want && c.want != Fair {
+				t.Errorf("while it happened, %q was seen to be violated, want %q", seen, c.want)
+			}
 			err := s.h.Check()
 			if c.want == "" {
 				if err != nil {

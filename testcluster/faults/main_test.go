@@ -73,7 +73,7 @@ func rehearse(t *testing.T, w *network, res *row) {
 	t.Logf("mesh of %d: whole after %v", res.nodes, time.Since(begin).Round(time.Millisecond))
 	rec := &record{}
 	held := newHolders(r, rec)
-	queues := newQueues(r, rec, f.releases())
+	queues := newQueues(r, rec, releases())
 	load := newLoad(r, rec)
 	// Whoever waits must come to an end if the fault does not.
 	defer func() {
@@ -119,11 +119,9 @@ func rehearse(t *testing.T, w *network, res *row) {
 	}
 }
 
-// releases are when the holders of the queues let go.
-func (f fault) releases() []time.Duration {
-	if f.release != nil {
-		return f.release
-	}
+// releases are when the holders of the queues let go: in the time that a crash
+// costs, and after it.
+func releases() []time.Duration {
 	return []time.Duration{50 * time.Millisecond, 1500 * time.Millisecond, 3 * time.Second, 6 * time.Second}
 }
 

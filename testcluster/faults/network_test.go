@@ -19,8 +19,8 @@ const (
 	bridge = "faults"
 	// host is the test's own address on the switch.
 	host = "10.99.0.254"
-	// mostNodes is how many plugs there are.
-	mostNodes = 5
+	// mostNodes is how many plugs there are: one more than the largest mesh.
+	mostNodes = 6
 )
 
 func nodeHost(i int) string { return fmt.Sprintf("10.99.0.%d", i+1) }

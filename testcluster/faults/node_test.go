@@ -21,7 +21,6 @@ import (
 // file, and the process that runs there now.
 type node struct {
 	t          testing.TB
-	number     int
 	name, host string
 	binary     string
 	file, data string
@@ -36,7 +35,7 @@ type node struct {
 // and the lines that are given.
 func newNode(t testing.TB, number int, binary, dir string, settings string) *node {
 	t.Helper()
-	n := &node{t: t, number: number, name: namespace(number), host: nodeHost(number), binary: binary}
+	n := &node{t: t, name: namespace(number), host: nodeHost(number), binary: binary}
 	n.file, n.data = filepath.Join(dir, n.name+".yaml"), filepath.Join(dir, n.name)
 	text := fmt.Sprintf("node:\n  name: %s\n  data_dir: %s\n%s", n.name, n.data, settings)
 	if err := os.WriteFile(n.file, []byte(text), 0o600); err != nil {
@@ -167,6 +166,16 @@ func (n *node) fill() {
 	if cerr := f.Close(); cerr != nil || !errors.Is(err, syscall.ENOSPC) {
 		n.t.Fatalf("the disk of %s does not fill up: %v, %v", n.name, err, cerr)
 	}
+}
+
+// said reports whether the node's log has the words.
+func (n *node) said(words string) bool {
+	n.t.Helper()
+	text, err := os.ReadFile(n.logs.Name())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return strings.Contains(string(text), words)
 }
 
 // makeRoom undoes fill.

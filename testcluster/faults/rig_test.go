@@ -19,6 +19,8 @@ type rig struct {
 	t     testing.TB
 	net   *network
 	nodes []*node
+	// spare is one node more, which was not started.
+	spare *node
 	// addrs are where clients are told that the nodes are.
 	addrs []string
 	// fronts are the relays that are in front of the nodes' clients, if any.
@@ -65,6 +67,7 @@ func newRig(t testing.TB, w *network, size int, s setup) *rig {
 			n.smallDisk()
 		}
 	}
+	r.spare = newNode(t, size, binary, dir, fmt.Sprintf("mesh:\n  seeds: [%s]\n", strings.Join(seeds, ", ")))
 	for _, n := range r.nodes {
 		n.start()
 	}

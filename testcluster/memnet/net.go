@@ -50,6 +50,8 @@ type machine struct {
 	frozen bool
 	// dark: the machine is off. Nobody hears anything from it.
 	dark bool
+	// deaf are ports at which nothing arrives.
+	deaf map[uint16]bool
 	// orphans are the far ends of the streams that a crash left behind.
 	orphans []*conn
 
@@ -109,6 +111,7 @@ func (n *Net) machine(name string) *machine {
 		ip:        netip.AddrFrom4([4]byte{10, 0, byte(number >> 8), byte(number)}),
 		listeners: make(map[uint16]*listener),
 		sockets:   make(map[uint16]*packetConn),
+		deaf:      make(map[uint16]bool),
 		nextPort:  firstEphemeral,
 	}
 	n.machines[name] = m
@@ -192,7 +195,13 @@ func (n *Net) Freeze(name string) { n.change(func() { n.machine(name).frozen = t
 // Thaw ends Freeze.
 func (n *Net) Thaw(name string) { n.change(func() { n.machine(name).frozen = false }) }
 
-// Heal ends every cut, split, delay, loss, doubling and freeze. Machines that
+// Deafen holds what new streams and datagrams bring to one port of a machine: the
+// datagrams are lost, dials wait.
+func (n *Net) Deafen(name string, port uint16) {
+	n.change(func() { n.machine(name).deaf[port] = true })
+}
+
+// Heal ends every cut, split, delay, loss, doubling, freeze and deafness. Machines that
 // crashed stay down.
 func (n *Net) Heal() {
 	n.change(func() {
@@ -200,6 +209,7 @@ func (n *Net) Heal() {
 		n.loss, n.doubling = 0, 0
 		for _, m := range n.machines {
 			m.frozen = false
+			clear(m.deaf)
 		}
 	})
 }

@@ -1,0 +1,107 @@
+package view
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// member is the other side of a lease.
+type member struct {
+	g    *group
+	who  ring.Identity
+	rate float64 // of its clock
+	// until is the end of its lease, by the clock of the leader.
+	until time.Duration
+}
+
+// member finds the member with this id that joined last.
+func (g *group) member(id string) *member {
+	g.t.Helper()
+	for _, m := range slices.Backward(g.members) {
+		if m.who.ID == id {
+			return m
+		}
+	}
+	g.t.Fatalf("no member %s", id)
+	return nil
+}
+
+// renew asks for a lease and takes the answer.
+func (m *member) renew(to *proc, of ...string) peerv1.RenewResponse_Outcome {
+	return m.ask(to, &peerv1.RenewRequest{Complaints: m.g.complaints(of)})
+}
+
+func (m *member) ask(to *proc, req *peerv1.RenewRequest) peerv1.RenewResponse_Outcome {
+	sent := m.g.clock()
+	l := to.leader.Load()
+	if l == nil {
+		return peerv1.RenewResponse_OUTCOME_NOT_LEADER
+	}
+	req.Member = IdentityToProto(m.who)
+	out := l.Renew(m.g.t.Context(), req).GetOutcome()
+	if out == peerv1.RenewResponse_OUTCOME_RENEWED {
+		now, v := m.g.clock(), m.g.now().view
+		m.g.mu.Lock()
+		m.until = max(m.until, sent+time.Duration(float64(lease)/m.rate))
+		m.check(now, v)
+		m.g.mu.Unlock()
+	}
+	return out
+}
+
+// check needs g.mu.
+func (m *member) check(now time.Duration, v ring.View) {
+	if _, in := v.Find(m.who); !in && now < m.until {
+		m.g.t.Errorf("at %v %s holds a lease until %v, but is not in %v", now, m.who.ID, m.until, v)
+	}
+}
+
+func (g *group) complaints(of []string) (list []*peerv1.Identity) {
+	for _, id := range of {
+		list = append(list, IdentityToProto(g.member(id).who))
+	}
+	return list
+}
+
+// renewing lets these members renew every L/5, until the end or the given
+// moment.
+func (g *group) renewing(to *proc, ids string, until time.Duration, complaints ...string) {
+	for i, id := range strings.Fields(ids) {
+		m := g.member(id)
+		go func() {
+			// Not all at one moment, and not at that of the leader's looks.
+			wait(g.t.Context(), time.Duration(i+1)*7*time.Millisecond)
+			for g.t.Context().Err() == nil && (until == 0 || g.clock() < until) {
+				m.renew(to, complaints...)
+				wait(g.t.Context(), lease/5)
+			}
+		}()
+	}
+}
+
+// joins asks for admission every L/20 until that is granted, or until the given
+// moment.
+func (g *group) joins(to *proc, m ring.Member, reached string, until time.Duration) {
+	req := &peerv1.JoinRequest{Member: MemberToProto(m)}
+	for _, id := range strings.Fields(reached) {
+		req.Reached = append(req.Reached, IdentityToProto(g.member(id).who))
+	}
+	go func() {
+		wait(g.t.Context(), 3*time.Millisecond)
+		for g.t.Context().Err() == nil && (until == 0 || g.clock() < until) {
+			if l := to.leader.Load(); l != nil && l.Join(req).GetOutcome() == peerv1.JoinResponse_OUTCOME_ADMITTED {
+				return
+			}
+			wait(g.t.Context(), lease/20)
+		}
+	}()
+}
+
+// starts is what a start of a process says of itself when it joins.
+func starts(id string, counter uint64) ring.Member {
+	return ring.Member{Identity: ring.Identity{ID: id, Counter: counter, Nonce: 8}, Name: id, Peer: id + ":1"}
+}
