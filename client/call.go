@@ -72,7 +72,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		if err := b.ended(ctx); err != nil {
 			return err
 		}
-		i, sent := c.current.Load(), b.began
+		i, sent := c.address(), b.began
 		if b.began = 0; sent == 0 {
 			sent = c.now()
 		}
@@ -95,6 +95,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		case away && direct:
 			c.owners.doubt(n) // and go by the addresses that were given
 		case away:
+			c.owners.doubt(n)
 			c.current.CompareAndSwap(i, (i+1)%uint32(len(c.nodes)))
 		}
 		now := c.now()
@@ -119,6 +120,23 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		}
 		delay = min(2*delay, mostBackoff)
 	}
+}
+
+// address is the index of the node that calls go to: the current one, or, if it could
+// not serve just now, the next that calls have not left.
+func (c *Client) address() uint32 {
+	i := c.current.Load()
+	for k := range uint32(len(c.nodes)) {
+		next := (i + k) % uint32(len(c.nodes))
+		if c.shuns(c.nodes[next]) {
+			continue
+		}
+		if k > 0 {
+			c.current.CompareAndSwap(i, next)
+		}
+		return next
+	}
+	return i
 }
 
 // try makes one attempt and reports whether it ran into its own limit.

@@ -57,10 +57,17 @@ func (o *owners) of(key string) *node {
 		return nil
 	}
 	n := t.nodes[xxhash.Sum64String(key)%uint64(len(t.nodes))]
-	if shy := n.shunned.Load(); shy != 0 && o.c.now() < time.Duration(shy) {
+	if o.c.shuns(n) {
 		return nil
 	}
 	return n
+}
+
+// shuns says whether calls leave a node out for now. The clock is read only if one
+// has been doubted.
+func (c *Client) shuns(n *node) bool {
+	until := n.shunned.Load()
+	return until != 0 && c.now() < time.Duration(until)
 }
 
 // doubt notes that a node could not serve: for a while the other nodes are asked
@@ -107,8 +114,7 @@ func (o *owners) learn() {
 func (o *owners) ask() error {
 	ctx, cancel := context.WithTimeout(o.c.life, learnTime)
 	defer cancel()
-	i := o.c.current.Load()
-	ring, err := o.c.nodes[i].mesh.GetRing(ctx, &sharelockv1.GetRingRequest{})
+	ring, err := o.c.nodes[o.c.address()].mesh.GetRing(ctx, &sharelockv1.GetRingRequest{})
 	if err != nil {
 		return err
 	}

@@ -371,6 +371,31 @@ func TestSchedule11WhichSend(t *testing.T) {
 			t.Errorf("the second send of an id whose lock has expired: %v", err)
 		}
 	})
+	stage("a long wait by a slow clock", func(ctx context.Context, t *testing.T, c *testcluster.Cluster, cl *client.Client, key string, a int) {
+		first, err := cl.Acquire(ctx, key)
+		must(t, err)
+		time.AfterFunc(time.Minute, func() { _ = first.Release(ctx) })
+		slow, err := c.DialRate(ctx, 0.91, client.Options{ClientID: "c2"}, others(c, a)...)
+		must(t, err)
+		got := make(chan *client.Lock, 1)
+		go func() {
+			defer close(got)
+			if l, err := slow.Acquire(ctx, key, client.TTL(sceneTTL), client.NoRenew(), client.Wait(2*time.Minute)); err == nil {
+				got <- l
+			}
+		}()
+		waitQueue(ctx, t, c, a, key, 1)
+		next, err := cl.Acquire(ctx, key, client.Wait(3*time.Minute))
+		must(t, err)
+		l := <-got
+		if l == nil {
+			t.Fatal("the first in line was not granted the key")
+		}
+		if left := l.Remaining(); left > 0 {
+			t.Errorf("the next has the key, and a lock that was waited for still has %v by its client's clock", left)
+		}
+		must(t, next.Release(ctx))
+	})
 	stage("a long wait", func(ctx context.Context, t *testing.T, c *testcluster.Cluster, cl *client.Client, key string, a int) {
 		first, err := cl.Acquire(ctx, key)
 		must(t, err)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"testing"
@@ -59,6 +60,7 @@ type tally struct {
 // likelier.
 func TestSimStorm(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a storm needs little memory, and most of it for a moment
 	seed, goal := stormSeed(t), stormTime(t)/slower
 	var sum tally
 	for ; sum.virtual < goal && !t.Failed(); seed++ {
@@ -101,7 +103,7 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 	// without.
 	o := testcluster.Options{
 		Net: testcluster.Memory, Nodes: []int{2, 3, 3, 4, 5}[rnd.IntN(5)], Seed: seed,
-		Timing: []time.Duration{200, 500, 1000, 2000, 2000}[rnd.IntN(5)] * time.Millisecond,
+		Timing: []time.Duration{200, 500, 1000, 1000, 2000, 2000, 4000, 4000}[rnd.IntN(8)] * time.Millisecond,
 		MaxTTL: time.Second << rnd.IntN(4),
 	}
 	replicas, partitions := rnd.IntN(4), 16<<rnd.IntN(3)
