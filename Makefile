@@ -4,6 +4,7 @@
 COUNT    ?= 3
 FUZZTIME ?= 20s
 NODES    ?= 3
+MINUTES  ?= 30
 MUTANTS  ?= full
 # The version is stamped into the binary by Go, from git where that works.
 BUILDVCS := $(shell git status >/dev/null 2>&1 && echo auto || echo false)
@@ -35,8 +36,13 @@ race: ## all tests under the race detector COUNT=3 times, in random order, on 1,
 	go test -race -shuffle on -count $(COUNT) -cpu 1,2,8 -timeout 60m $(PKG)
 
 .PHONY: sim
-sim: ## simulated clusters in virtual time
-	go test -run '^TestSim' -count 1 -timeout 10m ./testcluster/...
+sim: ## simulated clusters in virtual time: the schedules, and MINUTES=30 at random
+	go test -run '^Test(Sim|Schedule)' -skip '^TestSimStorm$$' -count 1 -timeout 10m ./owner ./mesh/... ./testcluster/...
+	SHARELOCK_SIM_MINUTES=$(MINUTES) go test -run '^TestSimStorm$$' -count 1 -timeout 30m -v ./testcluster
+
+.PHONY: sim-long
+sim-long: ## a thousand virtual minutes at random (some twenty minutes)
+	SHARELOCK_SIM_MINUTES=1000 go test -run '^TestSimStorm$$' -count 1 -timeout 4h -v ./testcluster
 
 .PHONY: mutants
 mutants: ## break every rule, one at a time: the tests must notice (MUTANTS=short: no random runs)

@@ -113,6 +113,9 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack) []Reply {
 		if r := &l.backups[i]; r.member.Identity == from && a.Seq <= l.last() {
 			if a.Seq > r.acked {
 				r.acked, r.since = a.Seq, now
+				// It may be of the link before, and come after rewind has made what it
+				// confirms unsent.
+				r.sent = max(r.sent, r.acked)
 			}
 			if a.Gap {
 				r.sent = r.acked // the rest is sent again

@@ -283,6 +283,28 @@ func TestSchedule04ActivationNeverCompleted(t *testing.T) {
 			nothingLost(tb, k, token)
 		})
 	})
+	t.Run("the sync comes after view 3, from the same owner", func(t *testing.T) {
+		bubble(t, func(tb *table) {
+			seats := tb.seat("abc", 2)
+			a, b, c := seats[0], seats[1], seats[2]
+			k := tb.keyFor("-abc:cb")
+			tb.deal("a")
+			c1 := tb.granted(tb.ask(a, acquireOf(k, "c1", 0)))
+			g := tb.hold(syncMessage, "c", "b") // with the whole copy: b has none
+			tb.deal("-abc")
+			g.open()
+			tb.deal("-abc")
+			tb.outcome(tb.ask(c, releaseOf(k, c1)), Done, nil)
+			c2 := tb.epochOf(tb.ask(c, acquireOf(k, "c2", 0)), 3)
+			before := tb.have(b, k)
+			g.deliver()
+			if h := tb.have(b, k); h != before {
+				t.Errorf("an old base changed %+v to %+v", before, h)
+			}
+			tb.stillHeld(c, k, c2)
+			tb.equalCopies(k)
+		})
+	})
 	t.Run("b dies too", func(t *testing.T) {
 		bubble(t, func(tb *table) {
 			k, token, _ := play(tb, syncAnswer, "b", "c")

@@ -163,7 +163,10 @@ func TestSchedule07EdgeOfTheLease(t *testing.T) {
 			var deaf []*ear
 			for range 22 {
 				tb.pass(waitedOut / 22)
-				deaf = append(deaf, tb.ask(a, renewOf(k, c1)), tb.ask(a, Request{Kind: Get, Key: k}))
+				deaf = append(deaf, tb.ask(a, Request{Kind: Get, Key: k}), tb.ask(a, renewOf(k, c1)))
+				// Nobody else decides for it.
+				tb.outcome(tb.ask(b, acquireOf(k, "c2", 0)), Retry, nil)
+				tb.outcome(tb.ask(c, acquireOf(k, "c2", 0)), Retry, nil)
 			}
 			// b dies too: nobody of S(p,1) is left.
 			b.crash()
@@ -273,8 +276,8 @@ func TestSchedule10LeaseForAnEpochNotInstalled(t *testing.T) {
 		mend()
 		// The answer to its renewal came without the view. c1 renews at a.
 		a.lease(a.clock())
-		renew := tb.ask(a, renewOf(k, c1))
 		get := tb.ask(a, Request{Kind: Get, Key: k})
+		renew := tb.ask(a, renewOf(k, c1))
 		tb.pass(time.Second)
 		tb.outcome(renew, 0, nil)
 		tb.outcome(get, 0, nil)
@@ -296,6 +299,14 @@ func TestSchedule10LeaseForAnEpochNotInstalled(t *testing.T) {
 		a.lease(a.clock())
 		asks.release()
 		tb.outcome(again, Done, nil)
+		// View 2, which is late, changes nothing (A1).
+		old, err := ring.Build(tb.history.Views[1], testPartitions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.service.Install(tb.history, old)
+		tb.pass(0)
+		tb.stillHeld(a, k, c1)
 		// A lease that was given up is not one, whatever the epoch.
 		a.service.EndLease()
 		tb.outcome(tb.ask(a, renewOf(k, c1)), Retry, nil)

@@ -113,7 +113,12 @@ func (e *ear) Answer(_ uint64, a Answer) {
 	r, at := e.request, e.at
 	grant := a.Outcome == Done && (r.Kind == Acquire || r.Kind == Renew)
 	var until time.Time
-	if grant {
+	switch {
+	case !grant:
+	case a.Send == 0 || int(a.Send) > len(e.sent):
+		e.table.t.Errorf("the answer names send %d of %d", a.Send, len(e.sent))
+		grant = false
+	default:
 		// Q3: the lock's life counts from the send that is answered.
 		life := time.Duration(float64(a.Holds[0].TTL) / e.rate)
 		until = e.sent[a.Send-1].Add(life)

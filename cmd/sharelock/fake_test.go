@@ -187,6 +187,11 @@ func (m *fakeMesh) grant(req *sharelockv1.AcquireRequest) *sharelockv1.Hold {
 
 func (m *fakeMesh) Acquire(ctx context.Context, req *sharelockv1.AcquireRequest) (*sharelockv1.AcquireResponse, error) {
 	for {
+		// A late send of a request that its client has given up, and cleaned up after, is
+		// granted by no mesh (Q2).
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		m.mu.Lock()
 		if err := m.refusal; err != nil {
 			m.mu.Unlock()
