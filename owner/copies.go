@@ -31,6 +31,13 @@ func (s *Service) Ask(epoch uint32, partitions []uint32) ([]Held, error) {
 			}
 		})
 	})
+	select {
+	case <-s.stop:
+		// A loop that has ended says nothing of what it held; the one who asks must not
+		// take that for a proof that there was nothing (section 4.2).
+		behind = true
+	default:
+	}
 	if behind || s.cur.Load() != epoch {
 		return nil, ErrBehind
 	}

@@ -318,3 +318,25 @@ func TestSchedule04ActivationNeverCompleted(t *testing.T) {
 		})
 	})
 }
+
+// A member that is asked while it stops proves nothing: what its loops held is gone
+// with them, and nobody may conclude that it held nothing (section 4.2).
+func TestAskedWhileStopping(t *testing.T) {
+	bubble(t, func(tb *table) {
+		seats := tb.seat("abcd", 2)
+		a, b, c := seats[0], seats[1], seats[2]
+		k := tb.keyFor("ab:ab", "cdb:cd")
+		tb.deal("ab")
+		tb.granted(tb.ask(a, acquireOf(k, "c1", 0)))
+		a.crash()
+		ask := tb.hold(askMessage, "c", "b")
+		tb.deal("cdb")
+		b.service.Stop() // and still answers
+		ask.release()
+		c2 := tb.ask(c, acquireOf(k, "c2", 0))
+		tb.pass(time.Second)
+		if n := c2.count(); n > 0 {
+			t.Errorf("c2 is answered %+v: the copy on b was lost sight of", c2.last())
+		}
+	})
+}
