@@ -20,10 +20,16 @@
 // then writes. The fencing [Lock.Token] can, if the resource refuses a token
 // smaller than one it has seen.
 //
+// # Sessions
+//
+// All calls to a node share one stream, and whatever waits goes out as one message.
+// The client learns from the mesh which node owns which key and turns to that node
+// itself; [Options].OnlyAddrs keeps it to the addresses it was given. A node without
+// sessions is called call by call.
+//
 // # Retries
 //
-// Every node takes every call, so a call that a node cannot serve goes to the
-// next address. A retry can do no harm: an acquire carries a request id that is
+// Every node takes every call, so a call that a node cannot serve goes to another. A retry can do no harm: an acquire carries a request id that is
 // granted at most once (rule Q2), and renewals and releases name the token.
 //
 // # Giving up

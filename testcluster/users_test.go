@@ -32,16 +32,16 @@ type oldIDs struct {
 
 type oldID struct {
 	id, key string
-	family  int
+	mode    []client.Option // the same request, or it would not be a duplicate
 	sent    time.Time
 }
 
 // another gives a new request id.
-func (o *oldIDs) another(family int, key string) string {
+func (o *oldIDs) another(key string, mode []client.Option) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.made++
-	old := oldID{fmt.Sprint("own-", o.made), key, family, time.Now()}
+	old := oldID{fmt.Sprint("own-", o.made), key, mode, time.Now()}
 	o.list = append(o.list, old)
 	return old.id
 }
@@ -80,22 +80,24 @@ func (u user) once(ctx context.Context) {
 	family := u.rnd.IntN(families)
 	key := stormKey(family, u.rnd.IntN(keysEach))
 	ttl := u.maxTTL/8 + time.Duration(u.rnd.Int64N(int64(u.maxTTL*7/8)))
+	var mode []client.Option
+	switch {
+	case family == mixed && u.rnd.IntN(3) > 0:
+		mode = append(mode, client.Shared())
+	case family == slotted:
+		mode = append(mode, client.Slots(slots))
+	}
 	opts := []client.Option{client.TTL(ttl), client.Wait(time.Duration(u.rnd.IntN(3)) * 4 * time.Second)}
 	switch u.rnd.IntN(8) {
 	case 0: // under a name that can come back
-		opts = append(opts, client.RequestID(u.ids.another(family, key)))
+		opts = append(opts, client.RequestID(u.ids.another(key, mode)))
 	case 1: // a late duplicate, perhaps of what another has released long ago
 		if old, ok := u.ids.again(u.rnd); ok {
-			key, family = old.key, old.family
+			key, mode = old.key, old.mode
 			opts = append(opts, client.RequestID(old.id))
 		}
 	}
-	switch {
-	case family == mixed && u.rnd.IntN(3) > 0:
-		opts = append(opts, client.Shared())
-	case family == slotted:
-		opts = append(opts, client.Slots(slots))
-	}
+	opts = append(opts, mode...)
 	careless := u.rnd.IntN(4) == 0
 	if careless {
 		opts = append(opts, client.NoRenew())
