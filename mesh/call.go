@@ -52,6 +52,9 @@ type call struct {
 	// early takes the first answer of a call that nobody drives yet (see session);
 	// nil of one that is driven. Guarded by mu.
 	early *started
+	// launched: the first send of such a call has been made, so that a goroutine may
+	// take it over; wanted: one shall as soon as it is. Guarded by mu.
+	launched, wanted bool
 }
 
 // target is the owner that a call was sent to.
@@ -86,17 +89,18 @@ func (c *call) Answer(gen uint64, a owner.Answer) {
 	}
 	if t := c.early; t != nil {
 		last := a.Outcome == owner.Done || a.Outcome == owner.Failed
+		drive := false
 		if last {
 			c.early = nil
 			c.gen++ // nothing more is heard
 		} else {
 			c.answers = append(c.answers, a)
-			c.handOver()
+			drive = c.handOver()
 		}
 		c.mu.Unlock()
 		if last {
 			t.first(a)
-		} else {
+		} else if drive {
 			t.drive()
 		}
 		return
@@ -109,25 +113,36 @@ func (c *call) Answer(gen uint64, a owner.Answer) {
 	}
 }
 
-// handOver readies a call for the goroutine that will drive it. It needs c.mu.
-func (c *call) handOver() {
+// handOver readies a call for the goroutine that will drive it; false if its first
+// send is still being made, and launch will see to it. It needs c.mu.
+func (c *call) handOver() bool {
+	if !c.launched {
+		c.wanted = true
+		return false
+	}
 	c.early, c.underway = nil, true
 	c.wake = make(chan struct{}, 1)
 	if len(c.answers) > 0 {
 		c.wake <- struct{}{}
 	}
+	return true
 }
 
-// takeEarly readies a call that nobody drives; false if somebody does, or it was
-// answered.
+// takeEarly readies a call that nobody drives; false if somebody does or will, or it
+// was answered.
 func (c *call) takeEarly() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.early == nil {
-		return false
-	}
-	c.handOver()
-	return true
+	return c.early != nil && c.handOver()
+}
+
+// launch ends the first send of a call that nobody drives; true if somebody shall
+// drive it by now.
+func (c *call) launch() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.launched = true
+	return c.wanted && c.early != nil && c.handOver()
 }
 
 // Alive implements owner.Caller.

@@ -91,6 +91,9 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 		return
 	}
 	t.call.sendAt(now, &t.call.req)
+	if t.call.launch() {
+		t.drive()
+	}
 }
 
 // callRequest makes the owner's request of a call.
