@@ -24,6 +24,12 @@ import (
 const gossipUnit = 500 * time.Millisecond
 
 const (
+	// exchangeEvery is how many units pass between two exchanges of whole lists with
+	// a process chosen by chance. They are what makes gossip reliable: memberlist
+	// 0.7.0 can lose an update in its own queue, where entries are told apart by
+	// length and a counter that starts again whenever the queue was empty. A mesh
+	// that is to be founded waits for exactly such an update.
+	exchangeEvery = 10
 	// lookupTimeout bounds the resolution of one name.
 	lookupTimeout = 5 * time.Second
 	// maxJoins is how many addresses are tried at once.
@@ -126,7 +132,7 @@ func (g *gossip) memberlistConfig() *memberlist.Config {
 	c.ProbeInterval, c.ProbeTimeout = g.unit, g.unit/2
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = 4, 3
 	c.GossipInterval = g.unit / 5
-	c.PushPullInterval = 30 * g.unit
+	c.PushPullInterval = exchangeEvery * g.unit
 	c.TCPTimeout = 10 * g.unit
 	c.GossipToTheDeadTime = 60 * g.unit
 	c.EnableCompression = false // a packet has a few hundred bytes

@@ -187,6 +187,25 @@ func TestGossipUpdateMeta(t *testing.T) {
 	})
 }
 
+// TestGossipRepairsLostUpdate: what was never broadcast, or always lost, comes with
+// the next exchange of lists, and that is soon.
+func TestGossipRepairsLostUpdate(t *testing.T) {
+	gossipBubble(t, func(gs *gossips) {
+		a, b, c := gs.trio()
+		gs.net.Lose(1)
+		meta := testMeta("a", 1)
+		meta.SeedIndex = 1
+		if err := a.updateMeta(meta); err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range []*gossip{b, c} {
+			eventually(t, 2*exchangeEvery*gossipUnit, "the new meta", func() bool {
+				return slices.ContainsFunc(g.nodes(), func(n gossipNode) bool { return n.meta.GetSeedIndex() == 1 })
+			})
+		}
+	})
+}
+
 func drain(c <-chan struct{}) {
 	select {
 	case <-c:
