@@ -12,7 +12,7 @@ const (
 	// drainTime is how long the calls of a run at a fixed rate may go on at its end: what
 	// was due is to be answered. Without a rate there is nothing left to learn.
 	drainTime = 5 * time.Second
-	// releaseTime bounds the release of what is held when the acquires have ended.
+	// releaseTime is how much longer the release of what is held then may take.
 	releaseTime = 5 * time.Second
 	// errorPause comes after a failed call, so that a service which refuses
 	// everything is not hammered.
@@ -44,11 +44,14 @@ func Run(ctx context.Context, locker func(worker int) Locker, o Options) (*Resul
 	}
 	r.released = make([]count, len(r.keys))
 	// They have no deadlines: a client might pass those on, and the service answer early.
-	var endCalls, endSends context.CancelFunc
+	var endCalls, endSends, endReleases context.CancelFunc
 	r.calls, endCalls = context.WithCancel(ctx)
 	defer endCalls()
 	r.sends, endSends = context.WithCancel(r.calls)
 	defer endSends()
+	// One for all: a context for each release would be measured with it.
+	r.releases, endReleases = context.WithCancel(context.WithoutCancel(ctx))
+	defer endReleases()
 	var workers, reporter sync.WaitGroup
 	for i, l := range lockers {
 		workers.Go(func() { r.work(i, l) })
@@ -63,6 +66,9 @@ func Run(ctx context.Context, locker func(worker int) Locker, o Options) (*Resul
 	}
 	giveUp := time.AfterFunc(drainTime, endCalls)
 	defer giveUp.Stop()
+	// What is held when the acquires end is still released.
+	lastRelease := time.AfterFunc(drainTime+releaseTime, endReleases)
+	defer lastRelease.Stop()
 	workers.Wait()
 	close(done)
 	reporter.Wait()
@@ -74,8 +80,8 @@ type run struct {
 	Options
 	keys  []string
 	start time.Time
-	// Acquires are begun until sends ends, and end with calls.
-	sends, calls context.Context //nolint:containedctx // lifetimes of the run
+	// Acquires are begun until sends ends, and end with calls; releases end a while later.
+	sends, calls, releases context.Context //nolint:containedctx // lifetimes of the run
 
 	// due is how many acquires were taken from the schedule.
 	due atomic.Int64
@@ -170,9 +176,7 @@ func (r *run) pair(worker int, l Locker, key int, due time.Duration) error {
 	pause(r.calls, r.Hold)
 	releasing := r.now()
 	r.released[key].Store(int64(releasing))
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.calls), releaseTime)
-	defer cancel()
-	err = held.Release(ctx)
+	err = held.Release(r.releases)
 	done := r.now()
 	if err != nil {
 		r.failed(r.Kind(err), done)
