@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -234,6 +235,7 @@ func (s *session) write(ctx context.Context, read <-chan error) error {
 			idle = t.C
 		case <-idle:
 		}
+		runtime.Gosched()
 		for {
 			data, quiet := s.takeOut()
 			if data == nil {

@@ -83,7 +83,7 @@ func (c *Client) acquire(ctx context.Context, r request) (*Lock, error) {
 	}
 	defer c.leave()
 	a := newAcquisition(c, r)
-	a.life = c.life
+	a.bound = true
 	err := c.call(ctx, bounds{key: r.Key, until: a.started + max(r.Wait, 0), began: a.started, life: c.life}, a.send)
 	if err == nil && c.life.Err() == nil {
 		return c.keeper.add(a.granted, a.deadline, a.sends == 1 && !a.ownID, r.noRenew), nil
@@ -122,8 +122,8 @@ type acquisition struct {
 	// somebody was seen to work on it.
 	sends int
 	alive time.Duration
-	// life ends an attempt besides its context.
-	life context.Context //nolint:containedctx // a lifetime
+	// bound: an attempt ends with the client.
+	bound bool
 
 	granted  sharelock.Hold
 	deadline time.Duration
@@ -131,7 +131,7 @@ type acquisition struct {
 
 func newAcquisition(c *Client, r request) *acquisition {
 	a := &acquisition{
-		c: c, req: r.AcquireRequest, ownID: r.AcquireRequest.RequestID != "", wait: r.AcquireRequest.Wait, started: c.now(),
+		c: c, req: r.AcquireRequest, ownID: r.AcquireRequest.RequestID != "", wait: r.AcquireRequest.Wait, started: c.recent(),
 	}
 	a.req.Metadata = maps.Clone(r.Metadata)
 	a.alive = a.started
@@ -155,8 +155,7 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 	a.sends++
 	// Q3: this number names the send whose answer comes back, since every send is a
 	// call of its own.
-	hold, err := n.session.do(ctx, a.life, &sharelockv1.Call{Kind: sharelockv1.CallAcquire, Acquire: a.req})
-	now := a.c.now()
+	hold, now, err := n.session.do(ctx, a.bound, &sharelockv1.Call{Kind: sharelockv1.CallAcquire, Acquire: a.req})
 	if err != nil {
 		return a.failed(err, sent, now)
 	}
@@ -210,7 +209,7 @@ func (a *acquisition) failed(err error, sent, now time.Duration) error {
 func (a *acquisition) settle() {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
-	a.wait, a.ownID, a.life = 0, true, ctx
+	a.wait, a.ownID, a.bound = 0, true, false
 	if err := a.c.call(ctx, bounds{key: a.req.Key}, a.send); err != nil {
 		if !errors.Is(err, sharelock.ErrLockHeld) && !errors.Is(err, sharelock.ErrRequestOver) {
 			a.c.opts.Logger.Warn("acquire given up without an answer", "key", a.req.Key, "err", err)

@@ -195,14 +195,6 @@ func (b bounds) ended(ctx context.Context) error {
 	return ended(ctx)
 }
 
-// lifetime is the call's other lifetime.
-func (b bounds) lifetime(ctx context.Context) context.Context {
-	if b.life == nil {
-		return ctx
-	}
-	return b.life
-}
-
 // over is closed with it.
 func (b bounds) over() <-chan struct{} {
 	if b.life == nil {

@@ -30,6 +30,8 @@ type Client struct {
 	keeper  *keeper
 	owners  owners
 	ids     ids
+	// recent is a cheaper clock, whose time may lie behind: see recentClock.
+	recent func() time.Duration
 
 	// life ends when Close begins.
 	life context.Context
@@ -49,6 +51,8 @@ type node struct {
 	mesh  sharelockv1.MeshServiceClient
 	// session carries acquires, renewals and releases.
 	session *session
+	// life is the client's.
+	life context.Context //nolint:containedctx // a lifetime
 	// shunned is until when calls for the keys that it owns go elsewhere.
 	shunned atomic.Int64
 }
@@ -68,7 +72,11 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 		return nil, errors.New("dial: no address was given")
 	}
 	c := &Client{opts: opts.withDefaults(), ids: newIDs()}
+	if c.recent = opts.Clock; c.recent == nil {
+		c.recent = recentClock(c.opts.Clock)
+	}
 	c.owners.c = c
+	c.life, c.end = context.WithCancelCause(context.Background())
 	for _, addr := range addrs {
 		n, err := c.newNode(addr)
 		if err != nil {
@@ -76,7 +84,6 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 		}
 		c.nodes = append(c.nodes, n)
 	}
-	c.life, c.end = context.WithCancelCause(context.Background())
 	c.keeper = newKeeper(c)
 	c.work.Go(c.keeper.run)
 	if err := c.reach(ctx); err != nil {
@@ -113,7 +120,7 @@ func (c *Client) newNode(addr string) (*node, error) {
 		return nil, err
 	}
 	n := &node{
-		addr: addr, conn: conn,
+		addr: addr, conn: conn, life: c.life,
 		locks: sharelockv1.NewLockServiceClient(conn),
 		mesh:  sharelockv1.NewMeshServiceClient(conn),
 	}
@@ -143,11 +150,22 @@ func (c *Client) Close() error {
 	c.closed = true
 	c.mu.Unlock()
 	c.end(ErrClosed)
+	c.abort()
 	c.work.Wait()
 	if !first {
 		return nil
 	}
 	return c.disconnect()
+}
+
+// abort ends the calls under way that end with the client.
+func (c *Client) abort() {
+	for _, n := range c.nodes {
+		n.session.abort()
+	}
+	for _, n := range c.owners.all() {
+		n.session.abort()
+	}
 }
 
 func (c *Client) disconnect() error {

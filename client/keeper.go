@@ -210,7 +210,7 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 		},
 	}, func(ctx context.Context, n *node, at time.Duration) (err error) {
 		sent = at
-		hold, err = n.session.do(ctx, k.c.life, &sharelockv1.Call{
+		hold, _, err = n.session.do(ctx, true, &sharelockv1.Call{
 			Kind: sharelockv1.CallRenew, Acquire: sharelock.AcquireRequest{Key: l.key}, Token: l.token,
 		})
 		if err == nil {

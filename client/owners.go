@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,11 +161,21 @@ func (o *owners) node(addr string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.c.life.Err() != nil {
+		n.session.abort() // the client's own abort may have come too early for it
+	}
 	if o.found == nil {
 		o.found = map[string]*node{}
 	}
 	o.found[addr] = n
 	return n, nil
+}
+
+// all are the nodes that were found.
+func (o *owners) all() []*node {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Collect(maps.Values(o.found))
 }
 
 // close closes the connections to nodes that were found.

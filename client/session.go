@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,10 +35,12 @@ type session struct {
 	idle sync.Pool
 	// unary: the node knows no sessions.
 	unary atomic.Bool
+	// ending: calls that end with the client fail.
+	ending atomic.Bool
+	// cur is the stream that takes calls; nil when there is none. It changes under mu.
+	cur atomic.Pointer[stream]
 
 	mu sync.Mutex
-	// cur is the stream that takes calls; nil when there is none. Guarded by mu.
-	cur *stream
 	// closed: no stream is opened any more. Guarded by mu.
 	closed bool
 	// work counts the goroutines of the streams.
@@ -70,9 +73,13 @@ type stream struct {
 
 // exchange is one call under way. Its reply comes once.
 type exchange struct {
-	done chan struct{} // one token when hold and err are set
+	done chan struct{} // one token when the fields below it are set
 	hold sharelock.Hold
 	err  error
+	// at is when the reply came.
+	at time.Duration
+	// bound: the call ends with the client.
+	bound bool
 }
 
 func newSession(n *node, now func() time.Duration) *session {
@@ -81,45 +88,59 @@ func newSession(n *node, now func() time.Duration) *session {
 	return s
 }
 
-// do makes one call and waits for its answer. Errors are statuses of gRPC, as the
-// unary call's. life ends it besides ctx.
-func (s *session) do(ctx, life context.Context, c *sharelockv1.Call) (sharelock.Hold, error) {
-	if s.unary.Load() {
-		return s.n.unary(ctx, life, c)
+// do makes one call and waits for its answer, which came at a time that is given, too.
+// Errors are statuses of gRPC, as the unary call's. bound: the end of the client ends
+// it besides ctx.
+func (s *session) do(ctx context.Context, bound bool, c *sharelockv1.Call) (h sharelock.Hold, at time.Duration, err error) {
+	if !s.unary.Load() {
+		st, err := s.open()
+		if err != nil {
+			return sharelock.Hold{}, s.now(), err
+		}
+		h, at, err = st.do(ctx, bound, c)
+		if err == nil || !s.unary.Load() || status.Code(err) != codes.Unimplemented {
+			return h, at, err
+		}
 	}
-	st, err := s.open()
-	if err != nil {
-		return sharelock.Hold{}, err
-	}
-	h, err := st.do(ctx, life, c)
-	if err != nil && s.unary.Load() && status.Code(err) == codes.Unimplemented {
-		return s.n.unary(ctx, life, c)
-	}
-	return h, err
+	h, err = s.n.unary(ctx, bound, c)
+	return h, s.now(), err
 }
+
+// errClient is why a call fails that ends with the client.
+var errClient = status.Error(codes.Canceled, ErrClosed.Error())
 
 // open gives the stream that takes calls.
 func (s *session) open() (*stream, error) {
+	if st := s.cur.Load(); st != nil {
+		return st, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, status.Error(codes.Canceled, ErrClosed.Error())
+		return nil, errClient
 	}
-	if s.cur == nil {
-		st := &stream{s: s, wake: make(chan struct{}, 1), calls: map[uint64]*exchange{}, heard: s.now()}
+	st := s.cur.Load()
+	if st == nil {
+		st = &stream{s: s, wake: make(chan struct{}, 1), calls: map[uint64]*exchange{}, heard: s.now()}
 		st.ctx, st.end = context.WithCancel(s.life)
-		s.cur = st
+		s.cur.Store(st)
 		s.work.Go(st.run)
 	}
-	return s.cur, nil
+	return st, nil
 }
 
 // drop makes the next call open another stream.
 func (s *session) drop(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cur == st {
-		s.cur = nil
+	s.cur.CompareAndSwap(st, nil)
+}
+
+// abort fails the calls that end with the client, now and from now on.
+func (s *session) abort() {
+	s.ending.Store(true)
+	if st := s.cur.Load(); st != nil {
+		st.abort()
 	}
 }
 
@@ -132,16 +153,20 @@ func (s *session) close() {
 	s.work.Wait()
 }
 
-func (st *stream) do(ctx, life context.Context, c *sharelockv1.Call) (sharelock.Hold, error) {
+func (st *stream) do(ctx context.Context, bound bool, c *sharelockv1.Call) (sharelock.Hold, time.Duration, error) {
 	x, ok := st.s.idle.Get().(*exchange)
 	if !ok {
 		x = &exchange{done: make(chan struct{}, 1)}
 	}
+	x.bound = bound
 	st.mu.Lock()
-	if st.err != nil {
-		err := st.err
+	err := st.err
+	if bound && st.s.ending.Load() {
+		err = errClient // abort comes, or has looked for calls already
+	}
+	if err != nil {
 		st.mu.Unlock()
-		return sharelock.Hold{}, err
+		return sharelock.Hold{}, st.s.now(), err
 	}
 	st.last++
 	c.ID = st.last
@@ -154,30 +179,55 @@ func (st *stream) do(ctx, life context.Context, c *sharelockv1.Call) (sharelock.
 	st.nudge()
 	select {
 	case <-x.done:
-		h, err := x.hold, x.err
-		*x = exchange{done: x.done}
+		h, at, err := x.reply()
 		st.s.idle.Put(x)
-		return h, err
+		return h, at, err
 	case <-ctx.Done():
-	case <-life.Done():
 	}
 	// The exchange is left to whoever may be answering it just now.
-	st.mu.Lock()
-	_, waiting := st.calls[c.ID]
-	if waiting {
-		delete(st.calls, c.ID)
-		st.out = sharelockv1.AppendCall(st.out, &sharelockv1.Call{ID: c.ID, Kind: sharelockv1.CallCancel})
-	}
-	st.mu.Unlock()
-	if !waiting {
+	if !st.giveUp(c.ID) {
 		<-x.done // it was answered in this very moment
-		return x.hold, x.err
+		return x.reply()
 	}
 	st.nudge()
-	if err := ctx.Err(); err != nil {
-		return sharelock.Hold{}, status.FromContextError(err).Err()
+	return sharelock.Hold{}, st.s.now(), status.FromContextError(ctx.Err()).Err()
+}
+
+// reply takes the reply out of an exchange, which can be used again.
+func (x *exchange) reply() (h sharelock.Hold, at time.Duration, err error) {
+	h, at, err = x.hold, x.at, x.err
+	*x = exchange{done: x.done}
+	return h, at, err
+}
+
+// giveUp ends a call without its answer and has the node told; false if the answer is
+// there, or just coming.
+func (st *stream) giveUp(id uint64) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.calls[id] == nil {
+		return false
 	}
-	return sharelock.Hold{}, status.Error(codes.Canceled, ErrClosed.Error())
+	delete(st.calls, id)
+	st.out = sharelockv1.AppendCall(st.out, &sharelockv1.Call{ID: id, Kind: sharelockv1.CallCancel})
+	return true
+}
+
+// abort fails the calls that end with the client, and has the node told.
+func (st *stream) abort() {
+	st.mu.Lock()
+	now := st.s.now()
+	for id, x := range st.calls {
+		if !x.bound {
+			continue
+		}
+		delete(st.calls, id)
+		st.out = sharelockv1.AppendCall(st.out, &sharelockv1.Call{ID: id, Kind: sharelockv1.CallCancel})
+		x.err, x.at = errClient, now
+		x.done <- struct{}{} // it has room for one
+	}
+	st.mu.Unlock()
+	st.nudge()
 }
 
 func (st *stream) nudge() {
@@ -210,6 +260,7 @@ func (st *stream) run() {
 			st.fail(status.FromContextError(st.ctx.Err()).Err())
 			return
 		}
+		runtime.Gosched() // who is about to make a call makes it first (A4)
 		for data := st.take(); data != nil; data = st.take() {
 			if rpc.SendMsg(&sharelockv1.Frame{Data: data}) != nil {
 				return // the reader hears why
@@ -261,8 +312,9 @@ func (st *stream) read(rpc grpc.BidiStreamingClient[sharelockv1.SessionRequest, 
 			return
 		}
 		reader.Reset(frame.Data)
+		now := st.s.now()
 		st.mu.Lock()
-		st.heard = st.s.now()
+		st.heard = now
 		for {
 			more, err := reader.Next(&reply)
 			if err != nil {
@@ -278,6 +330,7 @@ func (st *stream) read(rpc grpc.BidiStreamingClient[sharelockv1.SessionRequest, 
 				continue // it was given up
 			}
 			delete(st.calls, reply.ID)
+			x.at = now
 			if x.hold = reply.Hold; reply.Status != nil {
 				x.err = statusError(reply.Status)
 			}
@@ -323,8 +376,9 @@ func (st *stream) fail(err error) {
 	st.calls = map[uint64]*exchange{}
 	st.mu.Unlock()
 	st.end()
+	now := st.s.now()
 	for _, x := range calls {
-		x.err = err
+		x.err, x.at = err, now
 		x.done <- struct{}{}
 	}
 }

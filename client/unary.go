@@ -10,11 +10,14 @@ import (
 )
 
 // unary makes a call of a session as a call of its own, for a node that knows no
-// sessions.
-func (n *node) unary(ctx context.Context, life context.Context, c *sharelockv1.Call) (sharelock.Hold, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(life, cancel)()
+// sessions. bound: the end of the client ends it, too.
+func (n *node) unary(ctx context.Context, bound bool, c *sharelockv1.Call) (sharelock.Hold, error) {
+	if bound {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(n.life, cancel)()
+	}
 	a := &c.Acquire
 	switch c.Kind {
 	case sharelockv1.CallAcquire:

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -183,6 +184,7 @@ func (l *link) stream() error {
 	ping := time.NewTicker(l.node.lease() / 8)
 	defer ping.Stop()
 	for {
+		runtime.Gosched()
 		batch := l.take()
 		if batch == nil {
 			select {

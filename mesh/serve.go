@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -246,6 +247,7 @@ func (p *peerServer) Link(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.
 			return status.Error(codes.Unavailable, errClosed.Error())
 		case <-c.wake:
 		}
+		runtime.Gosched()
 		for batch := c.take(); batch != nil; batch = c.take() {
 			if err := s.Send(batch); err != nil {
 				return err

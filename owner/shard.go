@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"runtime"
 	"sync"
 	"time"
 
@@ -121,6 +122,7 @@ func (sh *shard) run(stop <-chan struct{}) {
 			sh.close()
 			return
 		}
+		runtime.Gosched()
 		sh.mu.Lock()
 		batch, sh.inbox = sh.inbox, batch[:0]
 		sh.mu.Unlock()
