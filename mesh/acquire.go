@@ -172,7 +172,6 @@ func (a *acquire) giveUp(ctx context.Context, why error) {
 	r.Kind, r.Drop = owner.Cancel, !a.req.OwnID
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpTime)
 	defer cancel()
-	a.req = r
 	limit := time.NewTimer(giveUpTime)
 	defer limit.Stop()
 	for again := false; ; again = true {

@@ -37,6 +37,11 @@ func (n *Node) meantByRaft(cluster []byte, voter string) bool {
 	return voter == n.self.ID && n.sameCluster(cluster)
 }
 
+// meantByLink says whether a link is for this process.
+func (n *Node) meantByLink(cluster []byte, to string) bool {
+	return to == n.self.String() && n.sameCluster(cluster)
+}
+
 // promise binds this process to a cluster, on disk (V0). A promise is kept for
 // ever: only an empty data directory is free again. The founder is forgotten
 // (given as zero) once the cluster is born: from then on nobody can found it.

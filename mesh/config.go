@@ -63,6 +63,9 @@ type Config struct {
 	// node's own: through interceptors among them a test sees, holds, loses and
 	// repeats single messages. Nil in production.
 	PeerDial []grpc.DialOption
+	// Links may put something between the links to other members, which do not go
+	// over gRPC, and their streams. It is for tests.
+	Links func(addr string, f Frames) Frames
 	// Pause is called at named points, see [owner.Config]; a test stops the node there.
 	// Nil in production.
 	Pause func(point string)

@@ -74,30 +74,6 @@ func basesFrom(p []*peerv1.Base, part []byte) (bases []owner.Base, rest []byte) 
 	return bases, part
 }
 
-func entriesToProto(entries []owner.Entries) []*peerv1.Entries {
-	p := make([]*peerv1.Entries, len(entries))
-	for i, e := range entries {
-		p[i] = &peerv1.Entries{Partition: e.Partition, First: e.First, Ops: e.Ops}
-	}
-	return p
-}
-
-func entriesFromProto(p []*peerv1.Entries) []owner.Entries {
-	entries := make([]owner.Entries, len(p))
-	for i, e := range p {
-		entries[i] = owner.Entries{Partition: e.GetPartition(), First: e.GetFirst(), Ops: e.GetOps()}
-	}
-	return entries
-}
-
-func acksFromProto(p []*peerv1.Ack) []owner.Ack {
-	acks := make([]owner.Ack, len(p))
-	for i, a := range p {
-		acks[i] = owner.Ack{Partition: a.GetPartition(), Seq: a.GetSeq(), Gap: a.GetGap()}
-	}
-	return acks
-}
-
 func holdToProto(h *sharelock.Hold) *peerv1.Hold {
 	return &peerv1.Hold{
 		Key: h.Key, Token: uint64(h.Token), ClientId: h.ClientID, RequestId: h.RequestID,

@@ -2,12 +2,12 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"time"
 
 	"github.com/sgkandale/sharelock/owner"
-	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -36,9 +36,9 @@ type link struct {
 	ctx  context.Context //nolint:containedctx // the lifetime of the link
 
 	mu      sync.Mutex
-	queue   []*peerv1.Call       // not sent yet; guarded by mu
+	queue   []linkCall           // not sent yet; guarded by mu
 	epoch   uint32               // of entries; guarded by mu
-	entries []*peerv1.Entries    // not sent yet; guarded by mu
+	entries []owner.Entries      // not sent yet; guarded by mu
 	calls   map[uint64]owner.Ref // guarded by mu
 	last    uint64               // number of the last call; guarded by mu
 	running bool                 // a goroutine serves this link; guarded by mu
@@ -71,7 +71,6 @@ func (l *link) forget(id uint64) {
 
 // send queues a call under a registered number.
 func (l *link) send(id uint64, epoch uint32, r *owner.Request) {
-	c := callToProto(id, epoch, r)
 	l.mu.Lock()
 	ref, known := l.calls[id]
 	if l.closed {
@@ -81,7 +80,7 @@ func (l *link) send(id uint64, epoch uint32, r *owner.Request) {
 		}
 		return
 	}
-	l.queue = append(l.queue, c)
+	l.queue = append(l.queue, linkCall{id: id, epoch: epoch, req: r})
 	if l.asked = l.node.clock(); l.waiting == 0 {
 		l.waiting = l.asked
 	}
@@ -109,7 +108,7 @@ func (l *link) replicate(epoch uint32, entries []owner.Entries) {
 	if epoch > l.epoch {
 		l.epoch, l.entries = epoch, nil
 	}
-	l.entries = append(l.entries, entriesToProto(entries)...)
+	l.entries = append(l.entries, entries...)
 	start := !l.running
 	l.running = true
 	l.mu.Unlock()
@@ -153,55 +152,69 @@ const (
 func (l *link) stream() error {
 	ctx, cancel := context.WithCancel(l.ctx)
 	defer cancel()
-	out, c, err := l.node.peers.at(ctx, l.to.Peer, l.to.Identity)
+	f, err := l.node.dialLink(ctx, l.to)
 	if err != nil {
 		return err
 	}
-	s, err := c.Link(out)
-	if err != nil {
-		return err
-	}
+	defer f.Close() //nolint:errcheck // it is broken already
 	l.reopened()
 	broken := make(chan error, 1)
-	if !l.node.tasks.Go(func() {
-		for {
-			resp, err := s.Recv()
-			if err != nil {
-				broken <- err
-				return
-			}
-			l.heard()
-			for _, a := range resp.GetAnswers() {
-				l.answer(a)
-			}
-			if a := l.node.views.now(); a != nil && len(resp.GetAcks()) > 0 {
-				a.service.Acked(l.to.Identity, resp.GetEpoch(), acksFromProto(resp.GetAcks()))
-			}
-		}
-	}) {
+	if !l.node.tasks.Go(func() { broken <- l.read(f) }) {
 		return errClosed
 	}
 	ping := time.NewTicker(l.node.lease() / 8)
 	defer ping.Stop()
+	var (
+		frame []byte
+		quiet int // pings that were due since something was sent
+	)
 	for {
-		runtime.Gosched()
-		batch := l.take()
-		if batch == nil {
+		if frame = l.take(frame[:0]); len(frame) == 0 {
 			select {
 			case <-l.wake:
+				runtime.Gosched() // who is about to send something comes first (A4)
 				continue
 			case <-ping.C:
-				if !l.expects() {
+				if quiet++; !l.expects() && quiet < idlePings {
 					continue
 				}
-				batch = &peerv1.LinkRequest{Ping: true}
+				frame = appendLinkPing(frame)
 			case err := <-broken:
 				return err
 			}
 		}
-		if err := s.Send(batch); err != nil {
-			cancel()
-			return <-broken // says more than io.EOF
+		quiet = 0
+		if err := f.Send(frame); err != nil {
+			_ = f.Close()
+			return errors.Join(err, <-broken)
+		}
+		if cap(frame) > maxBatchBytes {
+			frame = nil
+		}
+	}
+}
+
+// idlePings is how many pings are left out while there is nothing to ask, so that the
+// other end knows that this one is there: see linkSilence.
+const idlePings = 16
+
+// read delivers answers and acknowledgements until the stream breaks.
+func (l *link) read(f Frames) error {
+	var m linkResponse
+	for {
+		frame, err := f.Recv()
+		if err == nil {
+			err = m.read(frame, l.to.Name)
+		}
+		if err != nil {
+			return err
+		}
+		l.heard()
+		for i := range m.answers {
+			l.answer(&m.answers[i])
+		}
+		if a := l.node.views.now(); a != nil && len(m.acks) > 0 {
+			a.service.Acked(l.to.Identity, m.epoch, m.acks)
 		}
 	}
 }
@@ -217,23 +230,27 @@ func (l *link) reopened() {
 	}
 }
 
-// take is everything that waits, up to the most for one message; nil if nothing
-// does.
-func (l *link) take() *peerv1.LinkRequest {
+// take appends everything that waits to an empty frame, up to the most for one.
+func (l *link) take(frame []byte) []byte {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.queue) == 0 && len(l.entries) == 0 {
-		return nil
-	}
-	m := &peerv1.LinkRequest{Epoch: l.epoch}
-	m.Calls, l.queue = split(l.queue, min(len(l.queue), maxBatch))
+	var calls []linkCall
+	calls, l.queue = split(l.queue, min(len(l.queue), maxBatch))
 	size, n := 0, 0
 	for n < len(l.entries) && (n == 0 || size < maxBatchBytes) {
-		size += len(l.entries[n].GetOps())
+		size += len(l.entries[n].Ops)
 		n++
 	}
-	m.Entries, l.entries = split(l.entries, n)
-	return m
+	var entries []owner.Entries
+	entries, l.entries = split(l.entries, n)
+	epoch := l.epoch
+	l.mu.Unlock()
+	for i := range calls {
+		frame = appendLinkCall(frame, &calls[i])
+	}
+	if len(entries) > 0 {
+		frame = appendLinkEntries(frame, epoch, entries)
+	}
+	return frame
 }
 
 // split cuts a list in two, and lets go of its memory when nothing is left.
@@ -266,12 +283,12 @@ func (l *link) stuck(before time.Duration) bool {
 	return l.waiting != 0 && l.waiting < before && l.asked > before
 }
 
-func (l *link) answer(a *peerv1.Answer) {
+func (l *link) answer(a *linkAnswer) {
 	l.mu.Lock()
-	ref, ok := l.calls[a.GetId()]
+	ref, ok := l.calls[a.id]
 	l.mu.Unlock()
 	if ok {
-		ref.Caller.Answer(ref.ID, answerFromProto(a, l.to.Name))
+		ref.Caller.Answer(ref.ID, a.answer)
 	}
 }
 

@@ -21,7 +21,8 @@ const (
 	acceptBackoff = 50 * time.Millisecond
 )
 
-// A Raft stream begins with a preamble, every other stream is taken for HTTP/2:
+// A link's stream begins with a preamble (see linkconn.go), and so does Raft's; every
+// other stream is taken for HTTP/2:
 //
 //	"SLRF" | version 1 | n 1 | cluster id n | m 1 | voter id m
 //
@@ -40,14 +41,15 @@ var (
 	errForeignCluster = errors.New("stream of another cluster, or for another process")
 )
 
-// mux serves gRPC and Raft on one port. It looks at the first bytes of each
+// mux serves gRPC, links and Raft on one port. It looks at the first bytes of each
 // stream, in a goroutine of that stream, so that a slow one keeps nobody
 // waiting.
 type mux struct {
 	listener net.Listener
-	mine     func(cluster []byte, voter string) bool
+	mine     muxFilter
 	log      *slog.Logger
 	grpc     *muxListener
+	link     *muxListener
 	raft     *muxListener
 	wg       sync.WaitGroup
 	stopped  chan struct{}
@@ -57,15 +59,23 @@ type mux struct {
 	closed   bool
 }
 
-// newMux takes over the listener. mine says whether a Raft stream of this cluster
-// and for this voter may come in; it is called from several goroutines. The caller closes
-// the mux, and accepts from both listeners.
-func newMux(l net.Listener, mine func(cluster []byte, voter string) bool, log *slog.Logger) *mux {
+// muxFilter says which streams may come in. It is called from several goroutines.
+type muxFilter interface {
+	// meantByRaft: a Raft stream of this cluster, for this voter.
+	meantByRaft(cluster []byte, voter string) bool
+	// meantByLink: a link of this cluster, to the member that is printed so.
+	meantByLink(cluster []byte, to string) bool
+}
+
+// newMux takes over the listener. The caller closes the mux, and accepts from all
+// listeners.
+func newMux(l net.Listener, mine muxFilter, log *slog.Logger) *mux {
 	m := &mux{
 		listener: l,
 		mine:     mine,
 		log:      log,
 		grpc:     newMuxListener(l.Addr()),
+		link:     newMuxListener(l.Addr()),
 		raft:     newMuxListener(l.Addr()),
 		stopped:  make(chan struct{}),
 		sniffing: make(map[net.Conn]struct{}),
@@ -74,13 +84,16 @@ func newMux(l net.Listener, mine func(cluster []byte, voter string) bool, log *s
 	return m
 }
 
-// grpcListener gives the streams that are not Raft's.
+// grpcListener gives the streams without a preamble.
 func (m *mux) grpcListener() net.Listener { return m.grpc }
+
+// linkListener gives the links' streams, each a *linkStream.
+func (m *mux) linkListener() net.Listener { return m.link }
 
 // raftListener gives Raft's streams, after their preamble.
 func (m *mux) raftListener() net.Listener { return m.raft }
 
-// close stops both listeners and drops streams that were not accepted yet. It
+// close stops all listeners and drops streams that were not accepted yet. It
 // waits for the mux's goroutines and may be called twice.
 func (m *mux) close() error {
 	m.mu.Lock()
@@ -98,8 +111,7 @@ func (m *mux) close() error {
 	m.mu.Unlock()
 
 	err := m.listener.Close()
-	_ = m.grpc.Close()
-	_ = m.raft.Close()
+	m.stopListeners()
 	for _, c := range conns {
 		_ = c.Close()
 	}
@@ -127,9 +139,10 @@ func (m *mux) accept() {
 	}
 }
 
-// stopListeners ends both listeners when the one below was closed by others.
+// stopListeners ends the listeners above the one that has ended.
 func (m *mux) stopListeners() {
 	_ = m.grpc.Close()
+	_ = m.link.Close()
 	_ = m.raft.Close()
 }
 
@@ -171,15 +184,23 @@ func (m *mux) route(conn net.Conn) bool {
 		m.log.Debug("dropped a stream that did not say what it is", "remote", conn.RemoteAddr(), "error", err)
 		return false
 	}
-	to, out := m.grpc, conn
-	if string(head) == raftMagic {
-		to = m.raft
-		if err := m.checkPreamble(conn); err != nil {
-			m.log.Warn("refused a raft stream", "remote", conn.RemoteAddr(), "error", err)
-			return false
-		}
-	} else {
-		out = &replayConn{Conn: conn, head: head}
+	var (
+		to  *muxListener
+		out net.Conn
+		err error
+	)
+	switch string(head) {
+	case raftMagic:
+		to, out, err = m.raft, conn, m.checkPreamble(conn)
+	case linkMagic:
+		to = m.link
+		out, err = m.checkHello(conn)
+	default:
+		to, out = m.grpc, &replayConn{Conn: conn, head: head}
+	}
+	if err != nil {
+		m.log.Warn("refused a stream", "remote", conn.RemoteAddr(), "magic", string(head), "error", err)
+		return false
 	}
 	if err := conn.SetReadDeadline(time.Time{}); err != nil {
 		return false
@@ -192,10 +213,21 @@ func (m *mux) checkPreamble(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if !m.mine(cluster, voter) {
+	if !m.mine.meantByRaft(cluster, voter) {
 		return fmt.Errorf("%w: cluster %x, voter %q", errForeignCluster, cluster, voter)
 	}
 	return nil
+}
+
+func (m *mux) checkHello(conn net.Conn) (net.Conn, error) {
+	h, err := readLinkHello(conn)
+	if err != nil {
+		return nil, err
+	}
+	if !m.mine.meantByLink(h.cluster, h.to) {
+		return nil, fmt.Errorf("%w: cluster %x, member %q", errForeignCluster, h.cluster, h.to)
+	}
+	return &linkStream{Conn: conn, from: h.from}, nil
 }
 
 // appendPreamble writes the preamble of a Raft stream. The cluster id has 1 to
@@ -271,7 +303,7 @@ func (c *replayConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// muxListener is one half of a mux.
+// muxListener is one part of a mux.
 type muxListener struct {
 	addr   net.Addr
 	conns  chan net.Conn
@@ -306,7 +338,7 @@ func (l *muxListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close stops this half; the other goes on. It may be called twice.
+// Close stops this part; the others go on. It may be called twice.
 func (l *muxListener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil

@@ -27,6 +27,15 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // itself finds processes whose ids are their addresses.
 func itself(id string) string { return id }
 
+// testFilter lets in what is of testCluster and not for another process.
+type testFilter struct{}
+
+func (testFilter) meantByRaft(id []byte, voter string) bool {
+	return bytes.Equal(id, testCluster) && voter != "other"
+}
+
+func (f testFilter) meantByLink(id []byte, to string) bool { return f.meantByRaft(id, to) }
+
 // inMuxBubble runs a mux on the memory network, and checks that close ends it.
 func inMuxBubble(t *testing.T, run func(t *testing.T, n *memnet.Net, m *mux)) {
 	t.Helper()
@@ -36,14 +45,14 @@ func inMuxBubble(t *testing.T, run func(t *testing.T, n *memnet.Net, m *mux)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := newMux(l, func(id []byte, voter string) bool { return bytes.Equal(id, testCluster) && voter != "other" }, quiet())
+		m := newMux(l, testFilter{}, quiet())
 		run(t, n, m)
 		for range 2 {
 			if err := m.close(); err != nil {
 				t.Errorf("close: %v", err)
 			}
 		}
-		for name, l := range map[string]net.Listener{"grpc": m.grpcListener(), "raft": m.raftListener()} {
+		for name, l := range map[string]net.Listener{"grpc": m.grpcListener(), "link": m.linkListener(), "raft": m.raftListener()} {
 			if c, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("%s: Accept after close = %v, %v", name, c, err)
 			}
@@ -101,6 +110,22 @@ func TestMuxRoutes(t *testing.T) {
 			t.Errorf("raft reads %q, %v, want what follows the preamble", got, err)
 		}
 		expectOpen(t, c)
+
+		hello, err := linkHello{cluster: testCluster, to: "m", from: "n"}.append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dialMux(t, n, string(hello)+"\x00\x00\x00\x05entry")
+		if c, err = m.linkListener().Accept(); err != nil {
+			t.Fatal(err)
+		}
+		if from := c.(*linkStream).from; from != "n" {
+			t.Errorf("the link is from %q, want n", from)
+		}
+		if frame, err := newFrameConn(c).Recv(); err != nil || string(frame) != "entry" {
+			t.Errorf("the link's first frame is %q, %v", frame, err)
+		}
+		expectOpen(t, c)
 		if c.LocalAddr().String() != m.raftListener().Addr().String() {
 			t.Errorf("listener's address is %v, the stream's %v", m.raftListener().Addr(), c.LocalAddr())
 		}
@@ -128,6 +153,8 @@ func expectOpen(t *testing.T, c net.Conn) {
 func TestMuxRefuses(t *testing.T) {
 	foreign, _ := appendPreamble(nil, []byte("another cluster"), "v")
 	other, _ := appendPreamble(nil, testCluster, "other")
+	foreignLink, _ := linkHello{cluster: []byte("another cluster"), to: "m", from: "n"}.append(nil)
+	otherLink, _ := linkHello{cluster: testCluster, to: "other", from: "n"}.append(nil)
 	for name, test := range map[string]struct {
 		first  string
 		within time.Duration
@@ -138,6 +165,11 @@ func TestMuxRefuses(t *testing.T) {
 		"unknown version":     {raftMagic + "\x02\x01x", time.Millisecond},
 		"no cluster":          {raftMagic + "\x01\x00", time.Millisecond},
 		"cluster id too long": {raftMagic + "\x01\xff", time.Millisecond},
+		"a link's cluster":    {string(foreignLink), time.Millisecond},
+		"a link's process":    {string(otherLink), time.Millisecond},
+		"a link's version":    {linkMagic + "\x02\x01x", time.Millisecond},
+		"a link from nobody":  {linkMagic + "\x01\x01x\x01m\x00", time.Millisecond},
+		"half a link's hello": {string(otherLink[:len(otherLink)-1]), sniffTimeout},
 		"silent":              {"", sniffTimeout},
 		"three bytes":         {"PRI", sniffTimeout},
 		"half a preamble":     {string(foreign[:len(foreign)-1]), sniffTimeout},
@@ -218,7 +250,7 @@ func TestMuxAcceptFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := newMux(&failingListener{Listener: l, failures: 3}, func([]byte, string) bool { return true }, quiet())
+		m := newMux(&failingListener{Listener: l, failures: 3}, testFilter{}, quiet())
 		dialMux(t, n, "PRI ")
 		if _, err := m.grpcListener().Accept(); err != nil {
 			t.Errorf("Accept after three failures: %v", err)
@@ -345,7 +377,7 @@ func TestMuxRealPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newMux(l, func(id []byte, voter string) bool { return bytes.Equal(id, testCluster) && voter != "other" }, quiet())
+	m := newMux(l, testFilter{}, quiet())
 	layer := newRaftLayer(m.raftListener(), network, func() []byte { return testCluster }, itself, l.Addr().String())
 	for i, dial := range []func() (net.Conn, error){
 		func() (net.Conn, error) { return layer.Dial(raft.ServerAddress(l.Addr().String()), 5*time.Second) },

@@ -190,7 +190,7 @@ func (n *Node) bind() error {
 	if err != nil {
 		return err
 	}
-	n.mux = newMux(peer, n.meantByRaft, n.log)
+	n.mux = newMux(peer, n, n.log)
 	n.onClose("peer port", n.mux.close)
 	at, err := advertiseAddr(n.ctx, n.network, n.cfg.PeerAdvertise, peer.Addr())
 	if err != nil {
@@ -243,6 +243,7 @@ func (n *Node) Start() error {
 	peerv1.RegisterPeerServiceServer(n.inner, ps)
 	n.serve("peer", func() error { return n.inner.Serve(n.mux.grpcListener()) })
 	n.onClose("peer server", func() error { n.inner.Stop(); return nil })
+	n.serve("links", func() error { return n.acceptLinks(n.mux.linkListener()) })
 
 	o := api.Options{Logger: n.log, Reflection: n.cfg.Reflection, MaxWait: n.cfg.MaxWait}
 	n.grpc, n.http = api.NewGRPC(n, o), api.NewHTTP(n, o)

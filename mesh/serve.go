@@ -3,22 +3,23 @@ package mesh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
+	"time"
 
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 )
 
 // copyPart is the most bytes of a copy in one message.
@@ -221,36 +222,73 @@ func (p *peerServer) List(ctx context.Context, req *peerv1.ListRequest) (*peerv1
 	return resp, nil
 }
 
-// Link serves the calls that another member forwards.
-func (p *peerServer) Link(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.LinkResponse]) error {
-	md, _ := metadata.FromIncomingContext(s.Context())
-	c := &linkCaller{node: p.node, from: strings.Join(md.Get(mdFrom), ""), wake: make(chan struct{}, 1)}
+// acceptLinks serves the links of other members until the listener is closed.
+func (n *Node) acceptLinks(l net.Listener) error {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		stream, ok := conn.(*linkStream)
+		if !ok || !n.tasks.Go(func() {
+			if err := n.serveLink(newFrameConn(stream), stream.from); err != nil && n.ctx.Err() == nil {
+				n.log.Debug("a member's link broke", "member", stream.from, "error", err)
+			}
+		}) {
+			_ = conn.Close()
+		}
+	}
+}
+
+// linkSilence is how many leases a link may say nothing before it is taken for dead:
+// the member at the other end has lost its power, or its way here, and its waiters
+// would seem to listen for hours. An idle link pings every idlePings/8 leases.
+const linkSilence = 6
+
+// serveLink serves what another member forwards, and the operations of its
+// partitions.
+func (n *Node) serveLink(f Frames, from string) error {
+	defer f.Close() //nolint:errcheck // it is broken already
+	c := &linkCaller{node: n, from: from, wake: make(chan struct{}, 1)}
 	received := make(chan error, 1)
-	if !p.node.tasks.Go(func() { received <- c.receive(s) }) {
+	if !n.tasks.Go(func() { received <- c.receive(f) }) {
 		return errClosed
 	}
 	defer c.dead.Store(true)
+	look := time.NewTicker(n.lease())
+	defer look.Stop()
+	silent := 0
+	var frame []byte
 	for {
-		changed := p.node.views.next()
-		if a := p.node.views.now(); a != nil {
-			if _, in := memberNamed(a.view, c.from); !in {
-				// A1: what a process says that is no member (any more) does not count.
-				return status.Errorf(codes.FailedPrecondition, "%s is not in view %d", c.from, a.epoch())
-			}
+		changed := n.views.next()
+		if a := n.views.now(); a != nil && !c.memberOf(a.view) {
+			// A1: what a process says that is no member (any more) does not count.
+			return fmt.Errorf("%s is not in view %d", from, a.epoch())
 		}
 		select {
 		case <-changed:
 			continue
 		case err := <-received:
 			return err
-		case <-p.node.stopping:
-			return status.Error(codes.Unavailable, errClosed.Error())
+		case <-n.stopping:
+			return errClosed
+		case <-look.C:
+			if silent++; c.spoke.Swap(false) {
+				silent = 0
+			}
+			if silent > linkSilence {
+				return errors.New("nothing was heard on it")
+			}
+			continue
 		case <-c.wake:
+			runtime.Gosched() // who is about to answer something comes first (A4)
 		}
-		runtime.Gosched()
-		for batch := c.take(); batch != nil; batch = c.take() {
-			if err := s.Send(batch); err != nil {
+		for frame = c.take(frame[:0]); len(frame) > 0; frame = c.take(frame[:0]) {
+			if err := f.Send(frame); err != nil {
 				return err
+			}
+			if cap(frame) > maxBatchBytes {
+				frame = nil
 			}
 		}
 	}
@@ -269,19 +307,36 @@ func memberNamed(v ring.View, identity string) (ring.Member, bool) {
 // linkCaller is the owner's side of a link: it queues the answers that go back.
 type linkCaller struct {
 	node *Node
-	// from is the printed identity of the member at the other end.
-	from string
-	wake chan struct{}
-	dead atomic.Bool
+	// from is the printed identity of the member at the other end; member is that
+	// identity, once it was found in a view.
+	from   string
+	member atomic.Pointer[ring.Identity]
+	wake   chan struct{}
+	dead   atomic.Bool
+	// spoke: something came since it was looked at last.
+	spoke atomic.Bool
 
 	mu      sync.Mutex
-	answers []*peerv1.Answer // guarded by mu
-	epoch   uint32           // of acks; guarded by mu
-	acks    []*peerv1.Ack    // guarded by mu
-	pong    bool             // a ping wants an answer; guarded by mu
+	answers []linkAnswer // guarded by mu
+	epoch   uint32       // of acks; guarded by mu
+	acks    []owner.Ack  // guarded by mu
+	pong    bool         // a ping wants an answer; guarded by mu
 }
 
 var _ owner.Caller = (*linkCaller)(nil)
+
+// memberOf tells whether the other end is a member of the view.
+func (c *linkCaller) memberOf(v ring.View) bool {
+	if id := c.member.Load(); id != nil {
+		_, in := v.Find(*id)
+		return in
+	}
+	m, in := memberNamed(v, c.from)
+	if in {
+		c.member.Store(&m.Identity)
+	}
+	return in
+}
 
 // Alive implements owner.Caller: false once the link is down (Q5).
 func (c *linkCaller) Alive() bool { return !c.dead.Load() }
@@ -291,14 +346,10 @@ func (c *linkCaller) Answer(id uint64, a owner.Answer) {
 	if c.dead.Load() {
 		return
 	}
-	p := answerToProto(id, c.node.epoch(), &a)
 	c.mu.Lock()
-	c.answers = append(c.answers, p)
+	c.answers = append(c.answers, linkAnswer{id, a})
 	c.mu.Unlock()
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+	c.nudge()
 }
 
 // ack queues an acknowledgement. Those of an older epoch are of no use any more.
@@ -308,13 +359,10 @@ func (c *linkCaller) ack(epoch uint32, a owner.Ack) {
 		c.epoch, c.acks = epoch, nil
 	}
 	if epoch == c.epoch {
-		c.acks = append(c.acks, &peerv1.Ack{Partition: a.Partition, Seq: a.Seq, Gap: a.Gap})
+		c.acks = append(c.acks, a)
 	}
 	c.mu.Unlock()
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+	c.nudge()
 }
 
 // ping has something sent at once.
@@ -322,68 +370,83 @@ func (c *linkCaller) ping() {
 	c.mu.Lock()
 	c.pong = true
 	c.mu.Unlock()
+	c.nudge()
+}
+
+func (c *linkCaller) nudge() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take is what waits, as much as fits one message; nil if nothing does.
-func (c *linkCaller) take() *peerv1.LinkResponse {
+// take appends what waits to an empty frame, as much as fits one.
+func (c *linkCaller) take(frame []byte) []byte {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.answers) == 0 && len(c.acks) == 0 && !c.pong {
-		return nil
-	}
-	size, n := 0, 0
-	for n < len(c.answers) && n < maxBatch && (n == 0 || size < maxBatchBytes) {
-		size += proto.Size(c.answers[n])
-		n++
-	}
-	m := &peerv1.LinkResponse{Epoch: c.epoch, Acks: c.acks, Pong: c.pong}
-	m.Answers, c.answers = split(c.answers, n)
+	var answers []linkAnswer
+	answers, c.answers = split(c.answers, min(len(c.answers), maxBatch))
+	epoch, acks, pong := c.epoch, c.acks, c.pong
 	c.acks, c.pong = nil, false
-	return m
+	c.mu.Unlock()
+	cur := c.node.epoch()
+	for i := range answers {
+		if len(frame) > maxBatchBytes { // the rest comes first in the next one
+			c.mu.Lock()
+			c.answers = append(answers[i:len(answers):len(answers)], c.answers...)
+			c.mu.Unlock()
+			break
+		}
+		frame = appendLinkAnswer(frame, answers[i].id, cur, &answers[i].answer)
+	}
+	if len(acks) > 0 {
+		frame = appendLinkAcks(frame, epoch, acks)
+	}
+	if pong {
+		frame = appendLinkPing(frame)
+	}
+	return frame
 }
 
-func (c *linkCaller) receive(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.LinkResponse]) error {
+func (c *linkCaller) receive(f Frames) error {
+	var m linkRequest
 	for {
-		req, err := s.Recv()
+		frame, err := f.Recv()
+		if err == nil {
+			err = m.read(frame)
+		}
 		if err != nil {
 			c.dead.Store(true) // before a newer stream's calls can meet this one's
 			return err
 		}
-		for _, call := range req.GetCalls() {
-			c.submit(call)
+		c.spoke.Store(true)
+		for i := range m.calls {
+			c.submit(&m.calls[i])
 		}
-		if len(req.GetEntries()) > 0 {
-			c.follow(req)
+		if len(m.entries) > 0 {
+			c.follow(&m)
 		}
-		if req.GetPing() {
+		if m.ping {
 			c.ping()
 		}
 	}
 }
 
 // follow hands an owner's operations to the copies here (A3).
-func (c *linkCaller) follow(req *peerv1.LinkRequest) {
+func (c *linkCaller) follow(m *linkRequest) {
 	a := c.node.views.now()
-	if a == nil {
-		return
-	}
-	if from, in := memberNamed(a.view, c.from); in {
-		a.service.Backup(from.Identity, req.GetEpoch(), entriesFromProto(req.GetEntries()), c.ack)
+	if a != nil && c.memberOf(a.view) {
+		a.service.Backup(*c.member.Load(), m.epoch, m.entries, c.ack)
 	}
 }
 
 // submit hands a call to the owner's service. A call of another epoch is not
 // handled: whoever is behind, of the two, has to install the view first (A1). So a
 // call that sat in a connection while the mesh went on is never served late (Q1).
-func (c *linkCaller) submit(call *peerv1.Call) {
-	ref := owner.Ref{Caller: c, ID: call.GetId()}
-	r := callFromProto(call)
+func (c *linkCaller) submit(call *linkCall) {
+	ref := owner.Ref{Caller: c, ID: call.id}
+	r := call.req
 	a := c.node.views.now()
-	if a == nil || call.GetEpoch() != a.epoch() || c.dead.Load() {
+	if a == nil || call.epoch != a.epoch() || c.dead.Load() {
 		c.Answer(ref.ID, owner.Answer{Outcome: owner.Retry, Send: r.Send})
 		return
 	}

@@ -43,29 +43,21 @@ func (f *countingFSM) Snapshot() (raft.FSMSnapshot, error) {
 }
 func (f *countingFSM) Restore(io.ReadCloser) error { return errors.New("not in this test") }
 
-// echoServer answers a stream message by message.
+// echoServer answers with what it is asked.
 type echoServer struct {
 	peerv1.UnimplementedPeerServiceServer
 }
 
-func (echoServer) Link(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.LinkResponse]) error {
-	for {
-		in, err := s.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		out := &peerv1.LinkResponse{}
-		for _, c := range in.GetCalls() {
-			out.Answers = append(out.Answers, &peerv1.Answer{Id: c.GetId()})
-		}
-		if err := s.Send(out); err != nil {
-			return err
-		}
-	}
+// Ask answers with what it was asked.
+func (echoServer) Ask(_ context.Context, in *peerv1.AskRequest) (*peerv1.AskResponse, error) {
+	return &peerv1.AskResponse{Epoch: in.GetEpoch()}, nil
 }
+
+// simFilter lets in what is of its cluster.
+type simFilter string
+
+func (f simFilter) meantByRaft(id []byte, _ string) bool { return string(id) == string(f) }
+func (f simFilter) meantByLink(id []byte, _ string) bool { return string(id) == string(f) }
 
 func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *simNode {
 	t.Helper()
@@ -85,7 +77,7 @@ func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *sim
 	}
 	clusterID := []byte("0123456789abcdef")
 	s := &simNode{gossip: g, served: make(chan error, 1)}
-	s.mux = newMux(l, func(id []byte, _ string) bool { return string(id) == string(clusterID) }, log)
+	s.mux = newMux(l, simFilter(clusterID), log)
 	s.layer = newRaftLayer(s.mux.raftListener(), host, func() []byte { return clusterID }, itself, l.Addr().String())
 	s.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: s.layer, MaxPool: 3, Timeout: 300 * time.Millisecond, Logger: newHCLog(log),
@@ -197,17 +189,11 @@ func TestSimulation(t *testing.T) {
 		}
 
 		conn := dialSim(t, n.Host("a"), n.Host("b").IP()+":50053")
-		stream, err := peerv1.NewPeerServiceClient(conn).Link(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		echo := func(id uint64) error {
-			if err := stream.Send(&peerv1.LinkRequest{Calls: []*peerv1.Call{{Id: id}}}); err != nil {
-				return err
-			}
-			got, err := stream.Recv()
-			if err == nil && got.GetAnswers()[0].GetId() != id {
-				err = fmt.Errorf("answer to call %d: %v", id, got)
+		peer := peerv1.NewPeerServiceClient(conn)
+		echo := func(epoch uint32) error {
+			got, err := peer.Ask(t.Context(), &peerv1.AskRequest{Epoch: epoch})
+			if err == nil && got.GetEpoch() != epoch {
+				err = fmt.Errorf("answer to epoch %d: %v", epoch, got)
 			}
 			return err
 		}
@@ -244,7 +230,6 @@ func TestSimulation(t *testing.T) {
 			t.Error(err)
 		}
 
-		_ = stream.CloseSend()
 		_ = conn.Close()
 		for _, s := range nodes {
 			s.stop(t)

@@ -1,10 +1,14 @@
 package testcluster
 
 import (
+	"context"
+	"slices"
 	"sync"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/mesh"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -12,12 +16,15 @@ import (
 // loose is a stream of messages that have nothing to do with each other: the link
 // between two members, or a client's session. Each message has a fate of its own.
 type loose struct {
-	tapped
-	// parts takes a message apart.
-	parts func(m any) []part
-	// fresh makes an empty answer, and copied copies one.
-	fresh  func() any
-	copied func(into, from any)
+	tap tap
+	to  int
+	// below is the stream itself. Its messages are bytes.
+	below pipe
+	// there and back take a message of one direction apart.
+	there, back func(m []byte) []part
+	// ctx ends with the stream, which cancel breaks.
+	ctx    context.Context //nolint:containedctx // the lifetime of the stream
+	cancel context.CancelFunc
 	wake   chan struct{}
 
 	// turn is held by the one who sends; not a mutex, since sending may wait, and a
@@ -25,64 +32,74 @@ type loose struct {
 	turn chan struct{}
 
 	mu    sync.Mutex
-	inbox []any // answers that have arrived; guarded by mu
-	err   error // the end of the answers; guarded by mu
-	read  bool  // somebody reads the stream; guarded by mu
+	inbox [][]byte // answers that have arrived; guarded by mu
+	err   error    // the end of the answers; guarded by mu
+	read  bool     // somebody reads the stream; guarded by mu
+}
+
+// pipe is a stream of messages below a loose one. What it is given to send it does
+// not keep; what it receives is the caller's.
+type pipe interface {
+	Send(m []byte) error
+	Recv() ([]byte, error)
 }
 
 // part is one message of a kind.
 type part struct {
 	kind Kind
-	m    any
+	m    []byte
 }
 
-func newLoose(t tapped, method string) *loose {
-	s := &loose{tapped: t, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
-	if method == peerv1.PeerService_Link_FullMethodName {
-		s.parts = linkParts
-		s.fresh = func() any { return &peerv1.LinkResponse{} }
-		s.copied = func(into, from any) { proto.Merge(into.(proto.Message), from.(proto.Message)) }
-		return s
-	}
-	s.parts = sessionParts
-	s.fresh = func() any { return &sharelockv1.Frame{} }
-	s.copied = func(into, from any) { *into.(*sharelockv1.Frame) = *from.(*sharelockv1.Frame) }
-	return s
+func newLoose(t tap, to int, below pipe, ctx context.Context, cancel context.CancelFunc) *loose { //nolint:revive // the context is the stream's
+	return &loose{tap: t, to: to, below: below, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 }
 
-func sessionParts(m any) []part {
-	if _, sent := m.(answer); sent {
-		return []part{{SessionAnswers, m}}
-	}
-	return []part{{SessionCalls, m}}
+// whole is a message that is not taken apart.
+func whole(k Kind) func(m []byte) []part {
+	return func(m []byte) []part { return []part{{k, m}} }
 }
 
-// answer marks a message of a session that comes from the node.
-type answer struct{ m any }
-
-func linkParts(m any) (list []part) {
-	if a, ok := m.(answer); ok {
-		r := a.m.(*peerv1.LinkResponse)
-		if len(r.GetAnswers()) > 0 {
-			list = append(list, part{Answers, &peerv1.LinkResponse{Answers: r.GetAnswers(), Epoch: r.GetEpoch()}})
-		}
-		if len(r.GetAcks()) > 0 {
-			list = append(list, part{Acks, &peerv1.LinkResponse{Epoch: r.GetEpoch(), Acks: r.GetAcks()}})
-		}
-		if r.GetPong() {
-			list = append(list, part{Pong, &peerv1.LinkResponse{Epoch: r.GetEpoch(), Pong: true}})
-		}
-		return list
+// encode gives a part's bytes.
+func encode(k Kind, m proto.Message) part {
+	data, err := proto.Marshal(m)
+	if err != nil {
+		panic(err) // it was decoded a moment ago
 	}
-	r := m.(*peerv1.LinkRequest)
+	return part{k, data}
+}
+
+// requestParts takes what a member says to another apart.
+func requestParts(m []byte) (list []part) {
+	var r peerv1.LinkRequest
+	if err := proto.Unmarshal(m, &r); err != nil {
+		panic(err)
+	}
 	if len(r.GetCalls()) > 0 {
-		list = append(list, part{Calls, &peerv1.LinkRequest{Epoch: r.GetEpoch(), Calls: r.GetCalls()}})
+		list = append(list, encode(Calls, &peerv1.LinkRequest{Calls: r.GetCalls()}))
 	}
 	if len(r.GetEntries()) > 0 {
-		list = append(list, part{Entries, &peerv1.LinkRequest{Epoch: r.GetEpoch(), Entries: r.GetEntries()}})
+		list = append(list, encode(Entries, &peerv1.LinkRequest{Epoch: r.GetEpoch(), Entries: r.GetEntries()}))
 	}
 	if r.GetPing() {
-		list = append(list, part{Ping, &peerv1.LinkRequest{Epoch: r.GetEpoch(), Ping: true}})
+		list = append(list, encode(Ping, &peerv1.LinkRequest{Ping: true}))
+	}
+	return list
+}
+
+// responseParts takes what a member answers apart.
+func responseParts(m []byte) (list []part) {
+	var r peerv1.LinkResponse
+	if err := proto.Unmarshal(m, &r); err != nil {
+		panic(err)
+	}
+	if len(r.GetAnswers()) > 0 {
+		list = append(list, encode(Answers, &peerv1.LinkResponse{Answers: r.GetAnswers()}))
+	}
+	if len(r.GetAcks()) > 0 {
+		list = append(list, encode(Acks, &peerv1.LinkResponse{Epoch: r.GetEpoch(), Acks: r.GetAcks()}))
+	}
+	if r.GetPong() {
+		list = append(list, encode(Pong, &peerv1.LinkResponse{Pong: true}))
 	}
 	return list
 }
@@ -90,13 +107,13 @@ func linkParts(m any) (list []part) {
 // alone: the message may be lost, and those behind it arrive.
 func (k Kind) alone() bool { return k == Entries || k == Acks || k == Ping || k == Pong }
 
-// SendMsg implements grpc.ClientStream.
-func (s *loose) SendMsg(m any) error {
+// Send passes a message on, in parts with a fate of their own each.
+func (s *loose) Send(m []byte) error {
 	rules := s.tap.cluster.rules
 	if !rules.some.Load() {
 		return s.now(m)
 	}
-	for _, p := range s.parts(m) {
+	for _, p := range s.there(slices.Clone(m)) {
 		f := rules.of(s.tap.from, s.to, p.kind)
 		switch {
 		case f.act == vanish && p.kind.alone():
@@ -117,25 +134,18 @@ func (s *loose) SendMsg(m any) error {
 	return nil
 }
 
-func (s *loose) now(m any) error {
+func (s *loose) now(m []byte) error {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
-	case <-s.Context().Done():
+	case <-s.ctx.Done():
 		return errLost
 	}
-	return s.ClientStream.SendMsg(m)
+	return s.below.Send(m)
 }
 
-// CloseSend implements grpc.ClientStream.
-func (s *loose) CloseSend() error {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
-	return s.ClientStream.CloseSend()
-}
-
-// RecvMsg implements grpc.ClientStream.
-func (s *loose) RecvMsg(m any) error {
+// Recv gives the next message that has arrived.
+func (s *loose) Recv() ([]byte, error) {
 	s.mu.Lock()
 	first := !s.read
 	s.read = true
@@ -146,15 +156,15 @@ func (s *loose) RecvMsg(m any) error {
 	for {
 		s.mu.Lock()
 		if len(s.inbox) > 0 {
-			s.copied(m, s.inbox[0])
+			m := s.inbox[0]
 			s.inbox = s.inbox[1:]
 			s.mu.Unlock()
-			return nil
+			return m, nil
 		}
 		err := s.err
 		s.mu.Unlock()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		<-s.wake
 	}
@@ -165,8 +175,8 @@ func (s *loose) RecvMsg(m any) error {
 func (s *loose) receive() {
 	rules := s.tap.cluster.rules
 	for {
-		m := s.fresh()
-		if err := s.ClientStream.RecvMsg(m); err != nil {
+		m, err := s.below.Recv()
+		if err != nil {
 			s.mu.Lock()
 			s.err = err
 			s.mu.Unlock()
@@ -177,10 +187,7 @@ func (s *loose) receive() {
 			s.arrived(m)
 			continue
 		}
-		for _, p := range s.parts(answer{m}) {
-			if a, ok := p.m.(answer); ok {
-				p.m = a.m
-			}
+		for _, p := range s.back(m) {
 			switch f := rules.of(s.to, s.tap.from, p.kind); {
 			case f.act == vanish && p.kind.alone():
 			case f.act == drop || f.act == vanish:
@@ -190,14 +197,14 @@ func (s *loose) receive() {
 			default:
 				s.arrived(p.m)
 				if f.act == repeat && p.kind != SessionAnswers {
-					rules.later(f, func() { s.arrived(p.m) })
+					rules.later(f, func() { s.arrived(slices.Clone(p.m)) })
 				}
 			}
 		}
 	}
 }
 
-func (s *loose) arrived(m any) {
+func (s *loose) arrived(m []byte) {
 	s.mu.Lock()
 	s.inbox = append(s.inbox, m)
 	s.mu.Unlock()
@@ -209,4 +216,75 @@ func (s *loose) nudge() {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// looseStream is a client's session.
+type looseStream struct {
+	grpc.ClientStream
+	loose *loose
+}
+
+// sessionPipe is the stream below it.
+type sessionPipe struct{ grpc.ClientStream }
+
+// Send implements pipe. gRPC keeps a message until it is written.
+func (s sessionPipe) Send(m []byte) error {
+	return s.SendMsg(&sharelockv1.Frame{Data: slices.Clone(m)})
+}
+
+// Recv implements pipe.
+func (s sessionPipe) Recv() ([]byte, error) {
+	var f sharelockv1.Frame
+	err := s.RecvMsg(&f)
+	return f.Data, err
+}
+
+func (t tap) session(s grpc.ClientStream, to int, cancel context.CancelFunc) grpc.ClientStream {
+	l := newLoose(t, to, sessionPipe{s}, s.Context(), cancel)
+	l.there, l.back = whole(SessionCalls), whole(SessionAnswers)
+	return &looseStream{s, l}
+}
+
+// SendMsg implements grpc.ClientStream.
+func (s *looseStream) SendMsg(m any) error { return s.loose.Send(m.(*sharelockv1.Frame).Data) }
+
+// RecvMsg implements grpc.ClientStream.
+func (s *looseStream) RecvMsg(m any) error {
+	data, err := s.loose.Recv()
+	m.(*sharelockv1.Frame).Data = data
+	return err
+}
+
+// CloseSend implements grpc.ClientStream.
+func (s *looseStream) CloseSend() error {
+	s.loose.turn <- struct{}{}
+	defer func() { <-s.loose.turn }()
+	return s.ClientStream.CloseSend()
+}
+
+// looseLink is a link between two members.
+type looseLink struct {
+	*loose
+	frames mesh.Frames
+}
+
+var _ mesh.Frames = (*looseLink)(nil)
+
+// link puts the tap into a link.
+func (t tap) link(addr string, f mesh.Frames) mesh.Frames {
+	to, ok := t.cluster.nodeAt(addr)
+	if !ok {
+		return f
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	context.AfterFunc(ctx, func() { _ = f.Close() })
+	l := newLoose(t, to, f, ctx, cancel)
+	l.there, l.back = requestParts, responseParts
+	return &looseLink{l, f}
+}
+
+// Close implements mesh.Frames.
+func (l *looseLink) Close() error {
+	l.cancel()
+	return l.frames.Close()
 }

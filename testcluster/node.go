@@ -75,7 +75,7 @@ func (n *node) config(first bool) mesh.Config {
 	cfg.Network = n.place.network()
 	if c.net != nil {
 		cfg.Clock = n.clock.now // a bubble's clock, inside a bubble
-		cfg.PeerDial = tap{c, n.index}.options()
+		cfg.PeerDial, cfg.Links = tap{c, n.index}.options(), tap{c, n.index}.link
 		cfg.Pause = n.pauses.at
 	}
 	if c.opts.Configure != nil {

@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -118,13 +117,10 @@ func (t tap) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientC
 		cancel()
 		return nil, err
 	}
-	b := tapped{ClientStream: s, tap: t, to: to, kind: Kind(path.Base(method)), cancel: cancel}
-	switch method {
-	case peerv1.PeerService_Link_FullMethodName, sharelockv1.LockService_Session_FullMethodName:
-		return newLoose(b, method), nil
-	default:
-		return &b, nil
+	if method == sharelockv1.LockService_Session_FullMethodName {
+		return t.session(s, to, cancel), nil
 	}
+	return &tapped{ClientStream: s, tap: t, to: to, kind: Kind(path.Base(method)), cancel: cancel}, nil
 }
 
 // tapped is a stream of parts of one thing, whose order is kept: a message that is
@@ -168,7 +164,7 @@ func (s *tapped) inLine(f fate) bool {
 	return true
 }
 
-// nodeAt finds the node that a connection of gRPC leads to.
+// nodeAt finds the node that a connection leads to.
 func (c *Cluster) nodeAt(target string) (int, bool) {
 	host, _, err := net.SplitHostPort(path.Base(target))
 	if err != nil {

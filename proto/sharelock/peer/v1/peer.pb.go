@@ -2002,6 +2002,10 @@ func (x *ListResponse) GetQuarantined() uint32 {
 	return 0
 }
 
+// LinkRequest and LinkResponse are the frames of a link, which carries forwarded
+// calls and their answers, and operations and their acknowledgements, in batches. A
+// link is a stream of its own on the peer port, not one of gRPC; package mesh writes
+// and reads it.
 type LinkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Calls []*Call                `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
@@ -3463,7 +3467,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05owner\x18\a \x01(\tR\x05owner\x12\x1d\n" +
 	"\n" +
 	"hold_count\x18\b \x01(\rR\tholdCount\x12!\n" +
-	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\x9f\a\n" +
+	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\xd2\x06\n" +
 	"\vPeerService\x12P\n" +
 	"\aPromise\x12!.sharelock.peer.v1.PromiseRequest\x1a\".sharelock.peer.v1.PromiseResponse\x12J\n" +
 	"\x05Probe\x12\x1f.sharelock.peer.v1.ProbeRequest\x1a .sharelock.peer.v1.ProbeResponse\x12G\n" +
@@ -3475,8 +3479,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05Fetch\x12\x1f.sharelock.peer.v1.FetchRequest\x1a .sharelock.peer.v1.FetchResponse0\x01\x12I\n" +
 	"\x04Sync\x12\x1e.sharelock.peer.v1.SyncRequest\x1a\x1f.sharelock.peer.v1.SyncResponse(\x01\x12M\n" +
 	"\x06Active\x12 .sharelock.peer.v1.ActiveRequest\x1a!.sharelock.peer.v1.ActiveResponse\x12G\n" +
-	"\x04List\x12\x1e.sharelock.peer.v1.ListRequest\x1a\x1f.sharelock.peer.v1.ListResponse\x12K\n" +
-	"\x04Link\x12\x1e.sharelock.peer.v1.LinkRequest\x1a\x1f.sharelock.peer.v1.LinkResponse(\x010\x01B?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
+	"\x04List\x12\x1e.sharelock.peer.v1.ListRequest\x1a\x1f.sharelock.peer.v1.ListResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_sharelock_peer_v1_peer_proto_rawDescOnce sync.Once
@@ -3593,21 +3596,19 @@ var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	35, // 46: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
 	27, // 47: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
 	29, // 48: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	31, // 49: sharelock.peer.v1.PeerService.Link:input_type -> sharelock.peer.v1.LinkRequest
-	10, // 50: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	12, // 51: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	14, // 52: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	16, // 53: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	18, // 54: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	20, // 55: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	22, // 56: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	25, // 57: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	36, // 58: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	28, // 59: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	30, // 60: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	32, // 61: sharelock.peer.v1.PeerService.Link:output_type -> sharelock.peer.v1.LinkResponse
-	50, // [50:62] is the sub-list for method output_type
-	38, // [38:50] is the sub-list for method input_type
+	10, // 49: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	12, // 50: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	14, // 51: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	16, // 52: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	18, // 53: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	20, // 54: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	22, // 55: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	25, // 56: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	36, // 57: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	28, // 58: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	30, // 59: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	49, // [49:60] is the sub-list for method output_type
+	38, // [38:49] is the sub-list for method input_type
 	38, // [38:38] is the sub-list for extension type_name
 	38, // [38:38] is the sub-list for extension extendee
 	0,  // [0:38] is the sub-list for field type_name

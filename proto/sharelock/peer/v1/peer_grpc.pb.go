@@ -37,7 +37,6 @@ const (
 	PeerService_Sync_FullMethodName    = "/sharelock.peer.v1.PeerService/Sync"
 	PeerService_Active_FullMethodName  = "/sharelock.peer.v1.PeerService/Active"
 	PeerService_List_FullMethodName    = "/sharelock.peer.v1.PeerService/List"
-	PeerService_Link_FullMethodName    = "/sharelock.peer.v1.PeerService/Link"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -72,9 +71,6 @@ type PeerServiceClient interface {
 	Active(ctx context.Context, in *ActiveRequest, opts ...grpc.CallOption) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
-	// Link carries forwarded calls and their answers, and operations and their
-	// acknowledgements, in batches.
-	Link(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[LinkRequest, LinkResponse], error)
 }
 
 type peerServiceClient struct {
@@ -207,19 +203,6 @@ func (c *peerServiceClient) List(ctx context.Context, in *ListRequest, opts ...g
 	return out, nil
 }
 
-func (c *peerServiceClient) Link(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[LinkRequest, LinkResponse], error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[2], PeerService_Link_FullMethodName, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	x := &grpc.GenericClientStream[LinkRequest, LinkResponse]{ClientStream: stream}
-	return x, nil
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type PeerService_LinkClient = grpc.BidiStreamingClient[LinkRequest, LinkResponse]
-
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -252,9 +235,6 @@ type PeerServiceServer interface {
 	Active(context.Context, *ActiveRequest) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
 	List(context.Context, *ListRequest) (*ListResponse, error)
-	// Link carries forwarded calls and their answers, and operations and their
-	// acknowledgements, in batches.
-	Link(grpc.BidiStreamingServer[LinkRequest, LinkResponse]) error
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -297,9 +277,6 @@ func (UnimplementedPeerServiceServer) Active(context.Context, *ActiveRequest) (*
 }
 func (UnimplementedPeerServiceServer) List(context.Context, *ListRequest) (*ListResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method List not implemented")
-}
-func (UnimplementedPeerServiceServer) Link(grpc.BidiStreamingServer[LinkRequest, LinkResponse]) error {
-	return status.Error(codes.Unimplemented, "method Link not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -502,13 +479,6 @@ func _PeerService_List_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
-func _PeerService_Link_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(PeerServiceServer).Link(&grpc.GenericServerStream[LinkRequest, LinkResponse]{ServerStream: stream})
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type PeerService_LinkServer = grpc.BidiStreamingServer[LinkRequest, LinkResponse]
-
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -562,12 +532,6 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Sync",
 			Handler:       _PeerService_Sync_Handler,
-			ClientStreams: true,
-		},
-		{
-			StreamName:    "Link",
-			Handler:       _PeerService_Link_Handler,
-			ServerStreams: true,
 			ClientStreams: true,
 		},
 	},

@@ -1,0 +1,539 @@
+package mesh
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+)
+
+// The messages of a link are written and read by hand: the same bytes as the
+// generated code makes of a LinkRequest and a LinkResponse, without an object and
+// its reflection for every call and every acknowledgement. TestLinkWire* holds the
+// two against each other.
+
+// Field numbers of LinkRequest and LinkResponse.
+const (
+	fieldCalls   = 1 // or answers
+	fieldEpoch   = 2 // of what follows
+	fieldEntries = 3 // or acks
+	fieldPing    = 4 // or pong
+)
+
+// errFrame: bytes that are no message of a link.
+var errFrame = errors.New("malformed link message")
+
+// linkCall is a call on its way to the owner.
+type linkCall struct {
+	id    uint64
+	epoch uint32
+	req   *owner.Request
+}
+
+// appendLinkCall appends one call to a LinkRequest.
+func appendLinkCall(b []byte, c *linkCall) []byte {
+	r := c.req
+	b, at := openMessage(b, fieldCalls)
+	b = appendUint(b, 1, c.id)
+	b = appendUint(b, 2, uint64(c.epoch))
+	b = appendUint(b, 3, uint64(r.Kind))
+	b = appendString(b, 4, r.Key)
+	b = appendUint(b, 5, uint64(r.Token))
+	b = appendString(b, 6, r.ClientID)
+	b = appendString(b, 7, r.RequestID)
+	b = appendUint(b, 8, uint64(r.TTL))
+	b = appendUint(b, 9, uint64(r.Wait))
+	b = appendUint(b, 10, uint64(r.Mode))
+	b = appendUint(b, 11, uint64(r.Slots))
+	b = appendUint(b, 12, uint64(r.Send))
+	b = appendUint(b, 13, uint64(callFlags(r)))
+	b = appendMetadata(b, 14, r.Metadata)
+	b = appendString(b, 15, r.Reason)
+	return shutMessage(b, at)
+}
+
+// appendLinkEntries appends the entries of an epoch to a LinkRequest.
+func appendLinkEntries(b []byte, epoch uint32, entries []owner.Entries) []byte {
+	b = appendUint(b, fieldEpoch, uint64(epoch))
+	for i := range entries {
+		e := &entries[i]
+		var at int
+		b, at = openMessage(b, fieldEntries)
+		b = appendUint(b, 1, uint64(e.Partition))
+		b = appendUint(b, 2, e.First)
+		if len(e.Ops) > 0 {
+			b = protowire.AppendTag(b, 3, protowire.BytesType)
+			b = protowire.AppendBytes(b, e.Ops)
+		}
+		b = shutMessage(b, at)
+	}
+	return b
+}
+
+// appendLinkPing appends a ping to a LinkRequest, or a pong to a LinkResponse.
+func appendLinkPing(b []byte) []byte { return appendUint(b, fieldPing, 1) }
+
+// linkRequest is what a frame of calls and entries says. It is used again for the
+// next frame.
+type linkRequest struct {
+	calls   []linkCall
+	epoch   uint32
+	entries []owner.Entries
+	ping    bool
+
+	// client is the client id of the call before: mostly it is the same again.
+	client  string
+	scratch []byte
+}
+
+// read takes a frame apart. The entries' ops are parts of data, and the slice of
+// entries is new; the calls are good until the next read.
+func (m *linkRequest) read(data []byte) error {
+	clear(m.calls)
+	m.calls, m.entries, m.epoch, m.ping = m.calls[:0], nil, 0, false
+	for len(data) > 0 {
+		f, err := takeField(&data)
+		if err != nil {
+			return err
+		}
+		switch {
+		case f.num == fieldCalls && f.typ == protowire.BytesType:
+			c := linkCall{req: &owner.Request{}}
+			if err := m.readCall(&c, f.b); err != nil {
+				return err
+			}
+			m.calls = append(m.calls, c)
+		case f.num == fieldEpoch && f.typ == protowire.VarintType:
+			m.epoch = uint32(f.v)
+		case f.num == fieldEntries && f.typ == protowire.BytesType:
+			e, err := readEntries(f.b)
+			if err != nil {
+				return err
+			}
+			m.entries = append(m.entries, e)
+		case f.num == fieldPing && f.typ == protowire.VarintType:
+			m.ping = f.v != 0
+		}
+	}
+	return nil
+}
+
+func (m *linkRequest) readCall(c *linkCall, body []byte) error {
+	r := c.req
+	var key, request []byte
+	for len(body) > 0 {
+		f, err := takeField(&body)
+		if err != nil {
+			return err
+		}
+		if f.typ == protowire.BytesType {
+			switch f.num {
+			case 4:
+				key = f.b
+			case 6:
+				if m.client != string(f.b) { // makes no string
+					m.client = string(f.b)
+				}
+				r.ClientID = m.client
+			case 7:
+				request = f.b
+			case 14:
+				if r.Metadata, err = readMetadata(r.Metadata, f.b); err != nil {
+					return err
+				}
+			case 15:
+				r.Reason = string(f.b)
+			}
+			continue
+		}
+		if f.typ != protowire.VarintType {
+			continue
+		}
+		switch f.num {
+		case 1:
+			c.id = f.v
+		case 2:
+			c.epoch = uint32(f.v)
+		case 3:
+			r.Kind = owner.Kind(f.v)
+		case 5:
+			r.Token = sharelock.Token(f.v)
+		case 8:
+			r.TTL = ns(int64(f.v))
+		case 9:
+			r.Wait = ns(int64(f.v))
+		case 10:
+			r.Mode = sharelock.Mode(f.v)
+		case 11:
+			r.Slots = uint32(f.v)
+		case 12:
+			r.Send = uint32(f.v)
+		case 13:
+			setCallFlags(r, uint32(f.v))
+		}
+	}
+	// One string for both: a hold keeps them just as long.
+	m.scratch = append(append(m.scratch[:0], key...), request...)
+	both := string(m.scratch)
+	r.Key, r.RequestID = both[:len(key)], both[len(key):]
+	return nil
+}
+
+func readEntries(body []byte) (e owner.Entries, err error) {
+	for len(body) > 0 {
+		f, err := takeField(&body)
+		if err != nil {
+			return e, err
+		}
+		switch {
+		case f.num == 1 && f.typ == protowire.VarintType:
+			e.Partition = uint32(f.v)
+		case f.num == 2 && f.typ == protowire.VarintType:
+			e.First = f.v
+		case f.num == 3 && f.typ == protowire.BytesType:
+			e.Ops = f.b
+		}
+	}
+	return e, nil
+}
+
+// appendLinkAnswer appends one answer to a LinkResponse.
+func appendLinkAnswer(b []byte, id uint64, epoch uint32, a *owner.Answer) []byte {
+	b, at := openMessage(b, fieldCalls)
+	b = appendUint(b, 1, id)
+	b = appendUint(b, 2, uint64(a.Send))
+	outcome := uint64(a.Outcome)
+	if a.Current {
+		outcome |= flagCurrent
+	}
+	b = appendUint(b, 3, outcome)
+	holds := a.Holds
+	if a.Err != nil {
+		e := describe(a.Err)
+		b = appendUint(b, 4, uint64(e.number))
+		b = appendString(b, 5, e.Message)
+		holds = e.Holds
+		b = appendHolds(b, 6, holds)
+		b = appendUint(b, 8, uint64(uint32(e.Queue)))
+		b = appendUint(b, 9, uint64(epoch))
+		b = appendUint(b, 10, uint64(e.RetryAfter))
+		b = appendString(b, 11, e.Field)
+		return shutMessage(b, at)
+	}
+	b = appendHolds(b, 6, holds)
+	if a.Lock != nil {
+		if lock, err := proto.Marshal(lockToProto(a.Lock)); err == nil { // it fails for text that is not UTF-8 alone
+			b = protowire.AppendTag(b, 7, protowire.BytesType)
+			b = protowire.AppendBytes(b, lock)
+		}
+	}
+	b = appendUint(b, 9, uint64(epoch))
+	return shutMessage(b, at)
+}
+
+func appendHolds(b []byte, num protowire.Number, holds []sharelock.Hold) []byte {
+	for i := range holds {
+		h := &holds[i]
+		var at int
+		b, at = openMessage(b, num)
+		b = appendUint(b, 1, uint64(h.Token))
+		b = appendString(b, 2, h.ClientID)
+		b = appendString(b, 3, h.RequestID)
+		b = appendUint(b, 4, uint64(h.Mode))
+		b = appendUint(b, 5, uint64(h.Slots))
+		b = appendUint(b, 6, uint64(h.TTL))
+		b = appendUint(b, 7, uint64(h.ExpiresIn))
+		b = appendMetadata(b, 8, h.Metadata)
+		b = appendString(b, 9, h.Key)
+		b = shutMessage(b, at)
+	}
+	return b
+}
+
+// appendLinkAcks appends the acknowledgements of an epoch to a LinkResponse.
+func appendLinkAcks(b []byte, epoch uint32, acks []owner.Ack) []byte {
+	b = appendUint(b, fieldEpoch, uint64(epoch))
+	for _, a := range acks {
+		var at int
+		b, at = openMessage(b, fieldEntries)
+		b = appendUint(b, 1, uint64(a.Partition))
+		b = appendUint(b, 2, a.Seq)
+		if a.Gap {
+			b = appendUint(b, 3, 1)
+		}
+		b = shutMessage(b, at)
+	}
+	return b
+}
+
+// linkResponse is what a frame of answers and acks says. It is used again for the
+// next frame.
+type linkResponse struct {
+	answers []linkAnswer
+	epoch   uint32
+	acks    []owner.Ack
+	pong    bool
+}
+
+// linkAnswer is the answer to the call with an id.
+type linkAnswer struct {
+	id     uint64
+	answer owner.Answer
+}
+
+// read takes a frame of the member with this name apart. The acks are a new slice;
+// the answers are good until the next read.
+func (m *linkResponse) read(data []byte, from string) error {
+	clear(m.answers)
+	m.answers, m.acks, m.epoch, m.pong = m.answers[:0], nil, 0, false
+	for len(data) > 0 {
+		f, err := takeField(&data)
+		if err != nil {
+			return err
+		}
+		switch {
+		case f.num == fieldCalls && f.typ == protowire.BytesType:
+			m.answers = append(m.answers, linkAnswer{})
+			if err := readAnswer(&m.answers[len(m.answers)-1], f.b, from); err != nil {
+				return err
+			}
+		case f.num == fieldEpoch && f.typ == protowire.VarintType:
+			m.epoch = uint32(f.v)
+		case f.num == fieldEntries && f.typ == protowire.BytesType:
+			a, err := readAck(f.b)
+			if err != nil {
+				return err
+			}
+			m.acks = append(m.acks, a)
+		case f.num == fieldPing && f.typ == protowire.VarintType:
+			m.pong = f.v != 0
+		}
+	}
+	return nil
+}
+
+func readAck(body []byte) (a owner.Ack, err error) {
+	for len(body) > 0 {
+		f, err := takeField(&body)
+		if err != nil {
+			return a, err
+		}
+		if f.typ != protowire.VarintType {
+			continue
+		}
+		switch f.num {
+		case 1:
+			a.Partition = uint32(f.v)
+		case 2:
+			a.Seq = f.v
+		case 3:
+			a.Gap = f.v != 0
+		}
+	}
+	return a, nil
+}
+
+func readAnswer(into *linkAnswer, body []byte, from string) error {
+	var (
+		a      = &into.answer
+		number uint32
+		detail sharelock.Error
+		holds  []sharelock.Hold
+	)
+	for len(body) > 0 {
+		f, err := takeField(&body)
+		if err != nil {
+			return err
+		}
+		if f.typ == protowire.BytesType {
+			switch f.num {
+			case 5:
+				detail.Message = string(f.b)
+			case 6:
+				holds = append(holds, sharelock.Hold{Node: from})
+				if err := readHold(&holds[len(holds)-1], f.b); err != nil {
+					return err
+				}
+			case 7:
+				var lock peerv1.Lock
+				if err := proto.Unmarshal(f.b, &lock); err != nil {
+					return fmt.Errorf("%w: %w", errFrame, err)
+				}
+				a.Lock = lockFromProto(&lock)
+			case 11:
+				detail.Field = string(f.b)
+			}
+			continue
+		}
+		if f.typ != protowire.VarintType {
+			continue
+		}
+		switch f.num {
+		case 1:
+			into.id = f.v
+		case 2:
+			a.Send = uint32(f.v)
+		case 3:
+			a.Outcome, a.Current = owner.Outcome(f.v&^flagCurrent), f.v&flagCurrent != 0
+		case 4:
+			number = uint32(f.v)
+		case 8:
+			detail.Queue = int(uint32(f.v))
+		case 10:
+			detail.RetryAfter = ns(int64(f.v))
+		}
+	}
+	if number == 0 && a.Outcome != owner.Failed {
+		a.Holds = holds
+		return nil
+	}
+	detail.Err, detail.Holds = errorOf(number), holds
+	a.Err = &detail
+	return nil
+}
+
+func readHold(h *sharelock.Hold, body []byte) error {
+	for len(body) > 0 {
+		f, err := takeField(&body)
+		if err != nil {
+			return err
+		}
+		if f.typ == protowire.BytesType {
+			switch f.num {
+			case 2:
+				h.ClientID = string(f.b)
+			case 3:
+				h.RequestID = string(f.b)
+			case 8:
+				if h.Metadata, err = readMetadata(h.Metadata, f.b); err != nil {
+					return err
+				}
+			case 9:
+				h.Key = string(f.b)
+			}
+			continue
+		}
+		if f.typ != protowire.VarintType {
+			continue
+		}
+		switch f.num {
+		case 1:
+			h.Token = sharelock.Token(f.v)
+		case 4:
+			h.Mode = sharelock.Mode(f.v)
+		case 5:
+			h.Slots = uint32(f.v)
+		case 6:
+			h.TTL = ns(int64(f.v))
+		case 7:
+			h.ExpiresIn = ns(int64(f.v))
+		}
+	}
+	return nil
+}
+
+// linkField is one field of a message.
+type linkField struct {
+	num protowire.Number
+	typ protowire.Type
+	v   uint64
+	b   []byte
+}
+
+// takeField takes the next field off a message; one that is no number and no bytes
+// has type -1.
+func takeField(rest *[]byte) (linkField, error) {
+	num, typ, n := protowire.ConsumeTag(*rest)
+	if n < 0 {
+		return linkField{}, errFrame
+	}
+	f := linkField{num: num, typ: typ}
+	b := (*rest)[n:]
+	switch typ {
+	case protowire.VarintType:
+		f.v, n = protowire.ConsumeVarint(b)
+	case protowire.BytesType:
+		f.b, n = protowire.ConsumeBytes(b)
+	default:
+		f.typ = -1
+		n = protowire.ConsumeFieldValue(num, typ, b)
+	}
+	if n < 0 {
+		return linkField{}, errFrame
+	}
+	*rest = b[n:]
+	return f, nil
+}
+
+func readMetadata(m map[string]string, body []byte) (map[string]string, error) {
+	var k, v string
+	for len(body) > 0 {
+		f, err := takeField(&body)
+		if err != nil {
+			return m, err
+		}
+		switch {
+		case f.num == 1 && f.typ == protowire.BytesType:
+			k = string(f.b)
+		case f.num == 2 && f.typ == protowire.BytesType:
+			v = string(f.b)
+		}
+	}
+	if m == nil {
+		m = map[string]string{}
+	}
+	m[k] = v
+	return m, nil
+}
+
+func appendMetadata(b []byte, num protowire.Number, m map[string]string) []byte {
+	for k, v := range m {
+		var at int
+		b, at = openMessage(b, num)
+		b = appendString(b, 1, k)
+		b = appendString(b, 2, v)
+		b = shutMessage(b, at)
+	}
+	return b
+}
+
+// openMessage begins a message within a message: its tag, and room for a length of
+// one byte. shutMessage puts the length in, and makes more room if it needs it.
+func openMessage(b []byte, num protowire.Number) (rest []byte, at int) {
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	return append(b, 0), len(b)
+}
+
+func shutMessage(b []byte, at int) []byte {
+	n := len(b) - at - 1
+	if n < 1<<7 {
+		b[at] = byte(n)
+		return b
+	}
+	more := protowire.SizeVarint(uint64(n)) - 1
+	b = append(b, make([]byte, more)...)
+	copy(b[at+1+more:], b[at+1:])
+	protowire.AppendVarint(b[:at], uint64(n))
+	return b
+}
+
+func appendUint(b []byte, num protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	b = protowire.AppendTag(b, num, protowire.VarintType)
+	return protowire.AppendVarint(b, v)
+}
+
+func appendString(b []byte, num protowire.Number, s string) []byte {
+	if s == "" {
+		return b
+	}
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	return protowire.AppendString(b, s)
+}

@@ -1,0 +1,229 @@
+package mesh
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+)
+
+// generated takes a message through the generated code, which must understand what is
+// written by hand and writes what must be understood by hand.
+func generated[M proto.Message](t rapid.TB, data []byte, m M) []byte {
+	t.Helper()
+	if err := proto.Unmarshal(data, m); err != nil {
+		t.Fatal(err)
+	}
+	again, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return again
+}
+
+// What a node asks arrives at the owner as it was asked.
+func TestLinkWireCalls(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var want []linkCall
+		var frame []byte
+		for range rapid.IntRange(1, 3).Draw(t, "calls") {
+			want = append(want, linkCall{rapid.Uint64().Draw(t, "id"), rapid.Uint32().Draw(t, "epoch"), &owner.Request{
+				Kind: owner.Kind(rapid.Uint8Range(1, 9).Draw(t, "kind")), Key: rapid.String().Draw(t, "key"),
+				ClientID: rapid.String().Draw(t, "client"), RequestID: rapid.String().Draw(t, "request"),
+				Token: sharelock.Token(rapid.Uint64().Draw(t, "token")), TTL: time.Duration(rapid.Int64().Draw(t, "ttl")),
+				Wait: time.Duration(rapid.Int64().Draw(t, "wait")), Mode: sharelock.Mode(rapid.Uint8Range(0, 1).Draw(t, "mode")),
+				Slots: rapid.Uint32().Draw(t, "slots"), Metadata: drawMetadata(t), Send: rapid.Uint32().Draw(t, "send"),
+				OwnID: rapid.Bool().Draw(t, "own"), SentOnce: rapid.Bool().Draw(t, "once"), Drop: rapid.Bool().Draw(t, "drop"),
+				Reason: rapid.String().Draw(t, "reason"),
+			}})
+			frame = appendLinkCall(frame, &want[len(want)-1])
+		}
+		var m linkRequest
+		for _, data := range [][]byte{frame, generated(t, frame, &peerv1.LinkRequest{})} {
+			if err := m.read(data); err != nil || !reflect.DeepEqual(m.calls, want) || m.ping || m.entries != nil {
+				t.Errorf("arrived as %+v (%v), want %+v", m.calls, err, want)
+			}
+		}
+	})
+}
+
+// An owner's operations, and a ping, arrive at the backup as they were sent.
+func TestLinkWireEntries(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		epoch := rapid.Uint32().Draw(t, "epoch")
+		var want []owner.Entries
+		for range rapid.IntRange(1, 3).Draw(t, "entries") {
+			want = append(want, owner.Entries{
+				Partition: rapid.Uint32().Draw(t, "partition"), First: rapid.Uint64().Draw(t, "first"),
+				Ops: rapid.SliceOfN(rapid.Byte(), 1, 300).Draw(t, "ops"),
+			})
+		}
+		frame := appendLinkPing(appendLinkEntries(nil, epoch, want))
+		var m linkRequest
+		for _, data := range [][]byte{frame, generated(t, frame, &peerv1.LinkRequest{})} {
+			if err := m.read(data); err != nil || m.epoch != epoch || !reflect.DeepEqual(m.entries, want) || !m.ping {
+				t.Errorf("arrived as %+v (%v), want %+v", m, err, want)
+			}
+		}
+	})
+}
+
+// A backup's acknowledgements, and a pong, arrive at the owner as they were sent.
+func TestLinkWireAcks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		epoch := rapid.Uint32().Draw(t, "epoch")
+		var want []owner.Ack
+		for range rapid.IntRange(1, 3).Draw(t, "acks") {
+			want = append(want, owner.Ack{
+				Partition: rapid.Uint32().Draw(t, "partition"), Seq: rapid.Uint64().Draw(t, "seq"), Gap: rapid.Bool().Draw(t, "gap"),
+			})
+		}
+		frame := appendLinkPing(appendLinkAcks(nil, epoch, want))
+		var m linkResponse
+		for _, data := range [][]byte{frame, generated(t, frame, &peerv1.LinkResponse{})} {
+			if err := m.read(data, "b"); err != nil || m.epoch != epoch || !reflect.DeepEqual(m.acks, want) || !m.pong {
+				t.Errorf("arrived as %+v (%v), want %+v", m, err, want)
+			}
+		}
+	})
+}
+
+// answerOverTheWire sends an answer of the member b, also through the generated code.
+func answerOverTheWire(t rapid.TB, a *owner.Answer) owner.Answer {
+	t.Helper()
+	frame := appendLinkAnswer(nil, 7, 8, a)
+	var direct, m linkResponse
+	for _, arrived := range []struct {
+		m    *linkResponse
+		data []byte
+	}{{&direct, frame}, {&m, generated(t, frame, &peerv1.LinkResponse{})}} {
+		if err := arrived.m.read(arrived.data, "b"); err != nil || len(arrived.m.answers) != 1 || arrived.m.answers[0].id != 7 {
+			t.Fatalf("arrived as %+v: %v", arrived.m, err)
+		}
+	}
+	if !reflect.DeepEqual(direct.answers, m.answers) {
+		t.Fatalf("read as %+v, from the generated code as %+v", direct.answers, m.answers)
+	}
+	return m.answers[0].answer
+}
+
+// What the owner answers arrives at the node as it was answered, errors with
+// their sentinel and details.
+func TestLinkWireAnswers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := owner.Answer{
+			Outcome: owner.Outcome(rapid.Uint8Range(1, 3).Draw(t, "outcome")), Send: rapid.Uint32().Draw(t, "send"),
+			Current: rapid.Bool().Draw(t, "current"),
+		}
+		for range rapid.IntRange(0, 2).Draw(t, "holds") {
+			want.Holds = append(want.Holds, drawHold(t, "k", "b"))
+		}
+		if rapid.Bool().Draw(t, "lock") {
+			want.Lock = &sharelock.Lock{
+				Key: "k", Partition: 3, Owner: "b", Epoch: 9, Holds: want.Holds, Quarantine: time.Second, HoldCount: 4, WaiterCount: 5,
+				Waiters: []sharelock.Waiter{{ClientID: "c", RequestID: "r", Mode: sharelock.Shared, Slots: 2, Waiting: 3, Metadata: drawMetadata(t)}},
+			}
+		}
+		if got := answerOverTheWire(t, &want); !reflect.DeepEqual(got, want) {
+			t.Errorf("arrived as %+v, want %+v", got, want)
+		}
+	})
+}
+
+func TestLinkWireErrors(t *testing.T) {
+	for _, sentinel := range errorNumbers {
+		want := &sharelock.Error{
+			Err: sentinel, Message: "why", Field: "key", Queue: 3, RetryAfter: time.Second,
+			Holds: []sharelock.Hold{{Key: "k", Token: 5, ClientID: "c", Node: "b"}},
+		}
+		got := answerOverTheWire(t, &owner.Answer{Outcome: owner.Failed, Err: want})
+		if !reflect.DeepEqual(got.Err, error(want)) {
+			t.Errorf("%v arrives as %+v", sentinel, got.Err)
+		}
+	}
+	// An error that is not in the table, and a failure without one, are ours.
+	if got := answerOverTheWire(t, &owner.Answer{Outcome: owner.Failed, Err: errors.New("strange")}); !errors.Is(got.Err, sharelock.ErrInternal) {
+		t.Errorf("a strange error arrives as %v, want an internal error", got.Err)
+	}
+	for _, a := range []*peerv1.Answer{{Outcome: uint32(owner.Failed)}, {Outcome: uint32(owner.Failed), Error: 1 << 31}} {
+		data, err := proto.Marshal(&peerv1.LinkResponse{Answers: []*peerv1.Answer{a}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m linkResponse
+		if err := m.read(data, "b"); err != nil || !errors.Is(m.answers[0].answer.Err, sharelock.ErrInternal) {
+			t.Errorf("%v arrives as %+v (%v), want an internal error", a, m.answers, err)
+		}
+	}
+}
+
+// FuzzLinkRequest: whatever a frame has in it, nothing panics, and what the generated
+// code understands is understood.
+func FuzzLinkRequest(f *testing.F) {
+	call := linkCall{1, 2, &owner.Request{Kind: owner.Acquire, Key: "k", ClientID: "c", RequestID: "r", Metadata: map[string]string{"a": "b"}}}
+	f.Add(appendLinkCall(nil, &call))
+	f.Add(appendLinkPing(appendLinkEntries(nil, 3, []owner.Entries{{Partition: 1, First: 2, Ops: []byte("ops")}})))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var m linkRequest
+		err := m.read(data)
+		var p peerv1.LinkRequest
+		if proto.Unmarshal(data, &p) != nil {
+			return
+		}
+		if err != nil {
+			t.Fatalf("not understood: %v", err)
+		}
+		if len(m.calls) != len(p.GetCalls()) || len(m.entries) != len(p.GetEntries()) || m.epoch != p.GetEpoch() || m.ping != p.GetPing() {
+			t.Fatalf("understood as %+v, want %v", m, &p)
+		}
+		for i, e := range p.GetEntries() {
+			if got := m.entries[i]; got.Partition != e.GetPartition() || got.First != e.GetFirst() || !bytes.Equal(got.Ops, e.GetOps()) {
+				t.Fatalf("entries %+v, want %v", got, e)
+			}
+		}
+		for i, c := range p.GetCalls() {
+			if got := m.calls[i]; got.id != c.GetId() || got.req.Key != c.GetKey() || got.req.RequestID != c.GetRequestId() || uint64(got.req.Token) != c.GetToken() {
+				t.Fatalf("call %+v, want %v", got, c)
+			}
+		}
+	})
+}
+
+// FuzzLinkResponse is FuzzLinkRequest for the other direction.
+func FuzzLinkResponse(f *testing.F) {
+	f.Add(appendLinkAnswer(nil, 1, 2, &owner.Answer{Outcome: owner.Done, Holds: []sharelock.Hold{{Key: "k", Token: 3}}}))
+	f.Add(appendLinkAnswer(nil, 1, 2, &owner.Answer{Outcome: owner.Done, Lock: &sharelock.Lock{Key: "k"}}))
+	f.Add(appendLinkPing(appendLinkAcks(nil, 3, []owner.Ack{{Partition: 1, Seq: 2, Gap: true}})))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var m linkResponse
+		err := m.read(data, "b")
+		var p peerv1.LinkResponse
+		if proto.Unmarshal(data, &p) != nil {
+			return
+		}
+		if err != nil {
+			t.Fatalf("not understood: %v", err)
+		}
+		if len(m.answers) != len(p.GetAnswers()) || len(m.acks) != len(p.GetAcks()) || m.epoch != p.GetEpoch() || m.pong != p.GetPong() {
+			t.Fatalf("understood as %+v, want %v", m, &p)
+		}
+		for i, a := range p.GetAcks() {
+			if got := m.acks[i]; got.Partition != a.GetPartition() || got.Seq != a.GetSeq() || got.Gap != a.GetGap() {
+				t.Fatalf("ack %+v, want %v", got, a)
+			}
+		}
+		for i, a := range p.GetAnswers() {
+			if got := m.answers[i]; got.id != a.GetId() || got.answer.Send != a.GetSend() {
+				t.Fatalf("answer %+v, want %v", got, a)
+			}
+		}
+	})
+}
