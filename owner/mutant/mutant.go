@@ -80,6 +80,8 @@ const (
 	PassOverFIFO Mutant = "pass-over-fifo"
 	// NoSettling: after an activation nobody waits for waiters to re-attach (Q5).
 	NoSettling Mutant = "no-settling"
+	// BrokenPassedOver: nobody waits for waiters whose link to the owner broke (Q5).
+	BrokenPassedOver Mutant = "broken-passed-over"
 )
 
 // The mutants of a node and of a client that ask an owner.

@@ -77,7 +77,8 @@ var table = []entry{
 	{mutant.SafeFromAnswer, "Q3", []net{sim("TestSimSlowOwner", testcluster.OneHolder)}, 0},
 	{mutant.LifeFromAnswer, "Q3", []net{sim("TestSimSlowAnswer", testcluster.OneHolder)}, 0},
 	{mutant.PassOverFIFO, "Q5", []net{owner("TestSchedule14.*"), sim("TestSimInLine", testcluster.Fair)}, 0},
-	{mutant.NoSettling, "Q5", []net{owner("TestSchedule14.*")}, 0},
+	{mutant.NoSettling, "Q5", []net{owner("TestSchedule14FIFO.*")}, 0},
+	{mutant.BrokenPassedOver, "Q5", []net{owner("TestSchedule14BrokenLink"), sim("TestSimForwardingNodeDies")}, 0},
 
 	{mutant.NoTermCheck, "V2", []net{agreement("TestSchedule08c.*")}, 0},
 	{mutant.LeadNotAwaited, "V2", []net{agreement("TestSchedule08b.*")}, 0},
