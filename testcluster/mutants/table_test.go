@@ -92,7 +92,7 @@ var table = []entry{
 	{mutant.RemovalWithoutWait, "V5", []net{agreement("TestReplacedMemberIsWaitedOut")}, 0},
 	{mutant.RenewUndecided, "V5", []net{agreement("TestSchedule07NoRenewalUntilDecided")}, 0},
 	{mutant.RenewDoomed, "V5, V6", []net{agreement("TestReplacedMemberIsWaitedOut|TestSchedule15b.*")}, 0},
-	{mutant.PauseIgnored, "V5", []net{agreement("TestPausedLeaderStartsAgain")}, 0},
+	{mutant.PauseIgnored, "V5", []net{agreement("TestPausedLeaderStartsAgain|TestPausedInAProposal")}, 0},
 	{mutant.MinorityRemoves, "V5", []net{agreement("TestMinorityHandsOver")}, 0},
 	{mutant.HandOverAlways, "V5", []net{agreement("TestMinorityHandsOver")}, 0},
 	{mutant.JoinWhileLate, "V3", []net{agreement("TestNoJoinWhileSomebodyIsLate")}, 0},
