@@ -41,6 +41,9 @@ const (
 	// AskUnanswered: an activation does not wait for the answer of the member that
 	// joined last (4.1).
 	AskUnanswered Mutant = "ask-unanswered"
+	// OldAnswers: what members answered to an activation counts also when a newer view
+	// has come (4.1, A1).
+	OldAnswers Mutant = "old-answers"
 	// HaveIgnored: the longest copy is chosen, of whatever epoch (4.2).
 	HaveIgnored Mutant = "have-ignored"
 	// RestartedWitness: a later incarnation of a member speaks for it (4.2).

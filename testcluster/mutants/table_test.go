@@ -56,6 +56,7 @@ var table = []entry{
 	{mutant.ReadWithoutLog, "A3", []net{sim("TestSimClockStandsStill", testcluster.Linearizable)}, 0},
 
 	{mutant.AskUnanswered, "4.1", []net{owner("TestSchedule06.*"), sim("TestSimOnlyCopyMoves", testcluster.OneHolder)}, 0},
+	{mutant.OldAnswers, "4.1, A1", []net{owner("TestSchedule06.*")}, 0},
 	{mutant.HaveIgnored, "4.2", []net{owner("TestSchedule02.*"), sim("TestSimOldCopyComesBack", testcluster.OneHolder)}, 0},
 	{mutant.RestartedWitness, "4.2", []net{owner("TestSchedule03.*"), sim("TestSimRestartedWitness", testcluster.OneHolder)}, 0},
 	{mutant.AnyCopyIsGood, "4.2, 4.3", []net{owner("TestSchedule15i.*"), sim("TestSimQuarantineMoves", testcluster.OneHolder)}, 12},
