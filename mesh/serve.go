@@ -254,7 +254,7 @@ func (n *Node) serveLink(f Frames, from string) error {
 	if !n.tasks.Go(func() { received <- c.receive(f) }) {
 		return errClosed
 	}
-	defer c.dead.Store(true)
+	defer c.down()
 	look := time.NewTicker(n.lease())
 	defer look.Stop()
 	silent := 0
@@ -315,6 +315,7 @@ type linkCaller struct {
 	dead   atomic.Bool
 	// spoke: something came since it was looked at last.
 	spoke atomic.Bool
+	once  sync.Once // of down
 
 	mu      sync.Mutex
 	answers []linkAnswer // guarded by mu
@@ -340,6 +341,17 @@ func (c *linkCaller) memberOf(v ring.View) bool {
 
 // Alive implements owner.Caller: false once the link is down (Q5).
 func (c *linkCaller) Alive() bool { return !c.dead.Load() }
+
+// down ends the caller with its stream. Nobody here knows whether the member at the
+// other end died or only the link, so the waiters that came over it settle (Q5).
+func (c *linkCaller) down() {
+	c.once.Do(func() {
+		if a := c.node.views.now(); a != nil {
+			a.service.Broke(c)
+		}
+		c.dead.Store(true)
+	})
+}
 
 // Answer implements owner.Caller.
 func (c *linkCaller) Answer(id uint64, a owner.Answer) {
@@ -415,7 +427,7 @@ func (c *linkCaller) receive(f Frames) error {
 			err = m.read(frame)
 		}
 		if err != nil {
-			c.dead.Store(true) // before a newer stream's calls can meet this one's
+			c.down() // before a newer stream's calls can meet this one's
 			return err
 		}
 		c.spoke.Store(true)
