@@ -9,6 +9,7 @@ import (
 
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -81,7 +82,7 @@ func viewAt(epoch uint32, names ...string) ring.View {
 func wantLease(t *testing.T, m *member, want time.Duration) {
 	t.Helper()
 	if got := m.node.views.now().service.LeaseLeft(); got != want {
-		t.Errorf("in epoch %d %v of the lease is left, want %v", m.node.epoch(), got, want)
+		t.Errorf("%s: in epoch %d %v of the lease is left, want %v", mutant.LeaseFromSend, m.node.epoch(), got, want)
 	}
 }
 
@@ -96,7 +97,7 @@ func TestSchedule07LeaseCountsFromTheSend(t *testing.T) {
 		wantLease(t, m, 500*time.Millisecond)
 		time.Sleep(500 * time.Millisecond)
 		if m.node.leased() {
-			t.Error("the lease goes on after L")
+			t.Errorf("%s: the lease goes on after L", mutant.LeaseFromSend)
 		}
 	})
 }
@@ -118,7 +119,7 @@ func TestSchedule10LeaseForAnEpochNotInstalled(t *testing.T) {
 			"with a view it cannot install": answer(3, first, viewAt(2, "b"), blocked),
 		} {
 			if m.take("x:1", m.node.clock(), resp) || m.node.leased() || m.node.epoch() != 1 {
-				t.Errorf("an answer %s: leased %v in epoch %d", name, m.node.leased(), m.node.epoch())
+				t.Errorf("%s: an answer %s: leased %v in epoch %d", mutant.LeaseInView, name, m.node.leased(), m.node.epoch())
 			}
 		}
 		if !m.take("x:1", m.node.clock(), answer(3, first, viewAt(2, "b"), viewAt(3, "b", "a"))) {

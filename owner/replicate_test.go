@@ -184,7 +184,7 @@ func TestSlowBackupIsBounded(t *testing.T) {
 		set := tb.set("k")
 		tb.lose(opsMessage, set[0].member.ID, set[1].member.ID)
 		tb.ask(set[0], acquireOf("k", "c0", 0))
-		e := &ear{table: tb, rate: 1}
+		e := &ear{table: tb, rate: 1, at: set[0]}
 		for i := range maxPending + 100 {
 			r := acquireOf("k", fmt.Sprint("c", i+1), 0)
 			set[0].service.Submit(ring.PartitionOf("k", testPartitions), Ref{Caller: e, ID: 1}, &r)

@@ -1,10 +1,12 @@
 package owner
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // The schedules about requests that are sent more than once, and about waiters.
@@ -134,10 +136,12 @@ func TestSchedule12LateDuplicates(t *testing.T) {
 		c2 := tb.granted(tb.ask(a, acquireOf(k, "c2", 0)))
 		duplicates := func(at *seated, gone error) {
 			t.Helper()
-			tb.outcome(tb.ask(at, acquire), Failed, sharelock.ErrRequestOver)
-			waits := acquire
-			waits.Wait = time.Minute
-			tb.outcome(tb.ask(at, waits), Failed, sharelock.ErrRequestOver)
+			for _, wait := range []time.Duration{0, time.Minute} {
+				acquire.Wait = wait
+				if a := tb.ask(at, acquire).last(); a.Outcome != Failed || !errors.Is(a.Err, sharelock.ErrRequestOver) {
+					t.Errorf("%s: an acquire that is over is answered %+v", mutant.OneGrant, a)
+				}
+			}
 			tb.outcome(tb.ask(at, releaseOf(k, c1)), Failed, gone)
 			tb.outcome(tb.ask(at, renewOf(k, c1)), Failed, gone)
 		}
@@ -239,7 +243,9 @@ func TestSchedule14BrokenLink(t *testing.T) {
 		a.service.Broke(c2)
 		c2.deaf.Store(true)
 		tb.outcome(tb.ask(a, releaseOf(k, c1)), Done, nil)
-		tb.outcome(c3, Queued, nil)
+		if o := c3.last().Outcome; o != Queued {
+			tb.t.Fatalf("%s: c3 is answered %v though c2 is before it", mutant.Fair, o)
+		}
 		return a, k, c2, c3
 	}
 	t.Run("it comes back", func(t *testing.T) {

@@ -1,10 +1,12 @@
 package owner
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -18,8 +20,11 @@ import (
 // that somebody holds the key (section 4). The token is one of before.
 func (tb *table) quarantined(s *seated, key string, before sharelock.Token) {
 	tb.t.Helper()
-	tb.outcome(tb.ask(s, acquireOf(key, "try", 0)), Failed, sharelock.ErrQuarantined)
-	tb.outcome(tb.ask(s, Request{Kind: Get, Key: key}), Failed, sharelock.ErrQuarantined)
+	for _, r := range []Request{acquireOf(key, "try", 0), {Kind: Get, Key: key}} {
+		if a := tb.ask(s, r).last(); a.Outcome != Failed || !errors.Is(a.Err, sharelock.ErrQuarantined) {
+			tb.t.Errorf("%s: in quarantine %s answers %+v", mutant.NeverFree, s.member.ID, a)
+		}
+	}
 	tb.outcome(tb.ask(s, renewOf(key, before)), Failed, sharelock.ErrStaleToken)
 }
 
@@ -34,7 +39,7 @@ const (
 func (tb *table) within(what string, got, least, most time.Duration) {
 	tb.t.Helper()
 	if got < least || got > most {
-		tb.t.Errorf("%s took %v, want %v to %v", what, got, least, most)
+		tb.t.Errorf("%s: %s took %v, want %v to %v", mutant.OnTime, what, got, least, most)
 	}
 }
 
@@ -51,8 +56,8 @@ func (tb *table) epochOf(e *ear, want uint32) sharelock.Token {
 // stillHeld checks that a token is the key's grant.
 func (tb *table) stillHeld(s *seated, key string, token sharelock.Token) {
 	tb.t.Helper()
-	if got := tb.granted(tb.ask(s, renewOf(key, token))); got != token {
-		tb.t.Errorf("renewed token %d, want %d", got, token)
+	if a := tb.ask(s, renewOf(key, token)).last(); a.Outcome != Done || a.Holds[0].Token != token {
+		tb.t.Fatalf("%s: the renewal of token %d is answered %+v", mutant.NothingLost, token, a)
 	}
 }
 
@@ -87,7 +92,7 @@ func TestSchedule01LateAcknowledgement(t *testing.T) {
 			a.service.Acked(b.member.Identity, 1, []Ack{{Partition: ring.PartitionOf(k, testPartitions), Seq: tb.have(a, k).Seq}})
 			tb.pass(time.Second)
 			if n := c1.count(); n != heard {
-				t.Fatalf("c1 heard %+v from epoch 1", c1.last())
+				t.Fatalf("%s: c1 heard %+v from epoch 1", mutant.Replicated, c1.last())
 			}
 			acks.release()
 			tb.outcome(c1, Queued, nil)
@@ -240,7 +245,7 @@ func TestSchedule04ActivationNeverCompleted(t *testing.T) {
 	haveIs := func(tb *table, k, name string, want uint32) {
 		tb.t.Helper()
 		if h := tb.have(tb.members[name], k); h.Have != want {
-			tb.t.Errorf("%s has %+v, want the base of %d", name, h, want)
+			tb.t.Errorf("%s: %s has %+v, want the base of %d", mutant.NothingLost, name, h, want)
 		}
 	}
 	t.Run("synced", func(t *testing.T) {

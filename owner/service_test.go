@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -89,7 +88,7 @@ func TestEpochsMustAgree(t *testing.T) {
 		tb.granted(tb.ask(a, acquireOf("k", "c1", 0)))
 		tb.view([]string{"a"})
 		a.service.Install(tb.history, r)
-		synctest.Wait()
+		tb.rest()
 		if e := a.service.Epoch(); e != 2 {
 			t.Errorf("epoch is %d after an older view, want 2", e)
 		}

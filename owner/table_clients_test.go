@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -8,16 +9,22 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
 // judge checks, at every answer at the table, what all schedules demand: at most
 // one client whose own deadline has not passed believes it holds a key, tokens
-// that are answered for a key only grow, and one request id never has two tokens.
-// It knows mutexes only.
+// that are answered for a key only grow, one request id never has two tokens, and
+// whoever answers has a lease. When all is at rest it looks for what was granted in
+// the copies. It knows mutexes only.
 type judge struct {
-	t       *testing.T
-	mu      sync.Mutex
+	t  *testing.T
+	mu sync.Mutex
+	// epochs are the newest in which each process was seen. Guarded by mu.
+	epochs map[ring.Identity]uint32
+	// fresh are grants that were answered since all was at rest last. Guarded by mu.
+	fresh   []freshGrant
 	largest map[string]sharelock.Token    // by key; guarded by mu
 	tokens  map[requestOf]sharelock.Token // guarded by mu
 	// believes is until when, in real time, the client that got a token takes the
@@ -27,24 +34,32 @@ type judge struct {
 
 type requestOf struct{ key, id string }
 
+// freshGrant is a grant, and the member that answered it.
+type freshGrant struct {
+	key   string
+	at    *seated
+	token sharelock.Token
+}
+
 func newJudge(t *testing.T) *judge {
 	return &judge{
 		t: t, largest: map[string]sharelock.Token{}, tokens: map[requestOf]sharelock.Token{},
-		believes: map[string]map[sharelock.Token]time.Time{},
+		believes: map[string]map[sharelock.Token]time.Time{}, epochs: map[ring.Identity]uint32{},
 	}
 }
 
 // decided hears what an owner has answered, whether or not that arrives.
-func (j *judge) decided(r *Request, token sharelock.Token) {
+func (j *judge) decided(r *Request, at *seated, token sharelock.Token) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.fresh = append(j.fresh, freshGrant{r.Key, at, token})
 	id := requestOf{r.Key, r.RequestID}
 	switch known := j.tokens[id]; {
 	case known == token:
 	case known != 0:
-		j.t.Errorf("request %s of %s got the tokens %d and %d", r.RequestID, r.Key, known, token)
+		j.t.Errorf("%s: request %s of %s got the tokens %d and %d", mutant.OneGrant, r.RequestID, r.Key, known, token)
 	case token <= j.largest[r.Key]:
-		j.t.Errorf("%s was answered token %d after %d", r.Key, token, j.largest[r.Key])
+		j.t.Errorf("%s: %s was answered token %d after %d", mutant.TokensGrow, r.Key, token, j.largest[r.Key])
 	default:
 		j.tokens[id], j.largest[r.Key] = token, token
 	}
@@ -63,7 +78,7 @@ func (j *judge) heard(r *Request, token sharelock.Token, until time.Time) {
 	}
 	for other, end := range j.believes[r.Key] {
 		if other != token && end.After(now) {
-			j.t.Errorf("%s has two holders: token %d until %v from now, and token %d for %v", r.Key, other, end.Sub(now), token, until.Sub(now))
+			j.t.Errorf("%s: %s has two holders: token %d until %v from now, and token %d for %v", mutant.OneHolder, r.Key, other, end.Sub(now), token, until.Sub(now))
 		}
 	}
 	if until.After(j.believes[r.Key][token]) {
@@ -87,6 +102,56 @@ func (j *judge) ended(r *Request) {
 	}
 }
 
+// replicated looks for the grants that were answered since it looked last in the
+// copies of all backups that are in the epoch of the answer; all must be at rest.
+func (j *judge) replicated(tb *table) {
+	j.mu.Lock()
+	fresh := j.fresh
+	j.fresh = nil
+	j.mu.Unlock()
+	for _, g := range fresh {
+		epoch := g.at.service.Epoch()
+		if g.at.crashed.Load() || epoch != tb.history.Current().Epoch || !tb.holds(g.at, g.key, g.token) {
+			continue
+		}
+		for _, b := range tb.set(g.key) {
+			if !b.crashed.Load() && b.service.Epoch() == epoch && !tb.holds(b, g.key, g.token) {
+				j.t.Errorf("%s: %s has granted token %d of %s, and %s does not know it", mutant.Replicated, g.at.member.ID, g.token, g.key, b.member.ID)
+			}
+		}
+	}
+}
+
+// acts hears that a process acts in an epoch (A1).
+func (j *judge) acts(id ring.Identity, epoch uint32) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if before := j.epochs[id]; epoch < before {
+		j.t.Errorf("%s: %s acts in epoch %d, and did in %d before", mutant.EpochsGrow, id, epoch, before)
+	}
+	j.epochs[id] = max(j.epochs[id], epoch)
+}
+
+// holds reports whether a member's copy has a token as a grant.
+func (tb *table) holds(s *seated, key string, token sharelock.Token) (found bool) {
+	s.service.inShard(ring.PartitionOf(key, testPartitions), func(_ *shard, p *partition) {
+		if p.m != nil {
+			l, _ := p.m.Lock(s.clock(), key)
+			found = slices.ContainsFunc(l.Holds, func(h sharelock.Hold) bool { return h.Token == token })
+		}
+	})
+	return found
+}
+
+// rest waits until everything is at rest, and looks at what can be seen then.
+func (tb *table) rest() {
+	synctest.Wait()
+	tb.judge.replicated(tb)
+	for _, s := range tb.members {
+		tb.judge.acts(s.member.Identity, s.service.Epoch())
+	}
+}
+
 // left is for how long a client still takes the key for its own.
 func (j *judge) left(key string, token sharelock.Token) time.Duration {
 	j.mu.Lock()
@@ -104,7 +169,7 @@ type ear struct {
 	answers []Answer    // guarded by mu
 	sent    []time.Time // of each send; guarded by mu
 	request Request     // the newest send; guarded by mu
-	at      string      // where that went; guarded by mu
+	at      *seated     // where that went; guarded by mu
 	deaf    atomic.Bool
 }
 
@@ -124,10 +189,13 @@ func (e *ear) Answer(_ uint64, a Answer) {
 		until = e.sent[a.Send-1].Add(life)
 	}
 	e.mu.Unlock()
-	if grant && r.Kind == Acquire {
-		e.table.judge.decided(&r, a.Holds[0].Token)
+	if a.Outcome == Done && at.service.LeaseLeft() == 0 {
+		e.table.t.Errorf("%s: %s answers %+v without a lease", mutant.Leased, at.member.ID, a)
 	}
-	e.table.links.send(clientAnswer, at, r.ClientID, func() {
+	if grant && r.Kind == Acquire {
+		e.table.judge.decided(&r, at, a.Holds[0].Token)
+	}
+	e.table.links.send(clientAnswer, at.member.ID, r.ClientID, func() {
 		e.mu.Lock()
 		e.answers = append(e.answers, a)
 		e.mu.Unlock()
@@ -162,7 +230,7 @@ func (e *ear) send(s *seated, r Request) {
 	e.mu.Lock()
 	e.sent = append(e.sent, time.Now())
 	r.Send = uint32(len(e.sent))
-	e.request, e.at = r, s.member.ID
+	e.request, e.at = r, s
 	e.mu.Unlock()
 	e.table.judge.ended(&r)
 	s.service.Submit(ring.PartitionOf(r.Key, testPartitions), Ref{Caller: e, ID: 1}, &r)
@@ -172,7 +240,7 @@ func (e *ear) send(s *seated, r Request) {
 func (tb *table) ask(s *seated, r Request) *ear {
 	e := &ear{table: tb, rate: 1}
 	e.send(s, r)
-	synctest.Wait()
+	tb.rest()
 	return e
 }
 
@@ -183,7 +251,7 @@ func (e *ear) again(s *seated) Answer {
 	r := e.request
 	e.mu.Unlock()
 	e.send(s, r)
-	synctest.Wait()
+	e.table.rest()
 	return e.last()
 }
 
@@ -217,7 +285,7 @@ func (tb *table) until(s *seated, waiting ...*ear) time.Duration {
 			}
 		}
 		time.Sleep(100 * time.Millisecond)
-		synctest.Wait()
+		tb.rest()
 	}
 	return tb.clock() - began
 }

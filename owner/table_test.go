@@ -64,7 +64,7 @@ func newTable(t *testing.T) *table {
 // pass lets time pass, and what is due then settle.
 func (tb *table) pass(d time.Duration) {
 	time.Sleep(d)
-	synctest.Wait()
+	tb.rest()
 }
 
 func (tb *table) clock() time.Duration { return time.Since(tb.start) }
@@ -112,6 +112,7 @@ func (tb *table) seat(names string, replicas int) []*seated {
 
 // crash ends a process: it says nothing any more, and its memory is lost.
 func (s *seated) crash() {
+	s.table.rest()
 	s.crashed.Store(true)
 	s.service.Stop()
 }
@@ -127,7 +128,7 @@ func (tb *table) view(names []string, to ...string) uint32 {
 	for _, n := range to {
 		tb.install(tb.members[strings.TrimPrefix(n, "-")])
 	}
-	synctest.Wait()
+	tb.rest()
 	return tb.history.Current().Epoch
 }
 

@@ -113,7 +113,7 @@ func (c *Cluster) addNode() (*node, error) {
 	if c.closed {
 		return nil, errClosed
 	}
-	n := &node{cluster: c, index: len(c.nodes), clock: newClock(1), pauses: newPauses()}
+	n := &node{cluster: c, index: len(c.nodes), clock: newClock(1), pauses: newPauses(), turn: make(chan struct{}, 1)}
 	var err error
 	if c.net != nil {
 		n.place = memoryPlace(c.net, n.name()) // makes the machine, so that its name can be resolved

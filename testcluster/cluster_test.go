@@ -266,3 +266,18 @@ func TestSimEmptiedNodeDoesNotVote(t *testing.T) {
 		must(t, l.Release(ctx))
 	})
 }
+
+// Two that end the same node take turns, in virtual time too.
+func TestSimTwoStopOneNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory})
+		ctx := limited(t)
+		errs := make(chan error, 2)
+		for range 2 {
+			go func() { errs <- c.Stop(ctx, 2) }()
+		}
+		if first, second := <-errs, <-errs; (first == nil) == (second == nil) {
+			t.Errorf("the two are answered %v and %v, want one of them to find the node gone", first, second)
+		}
+	})
+}

@@ -123,7 +123,7 @@ func (s *loose) Send(m []byte) error {
 		case f.act == hold || f.act == late:
 			rules.later(f, func() { _ = s.now(p.m) })
 		default:
-			if f.act == repeat && p.kind != SessionCalls {
+			if f.act == repeat && p.kind != SessionCalls && p.kind != Calls {
 				rules.later(f, func() { _ = s.now(p.m) })
 			}
 			if err := s.now(p.m); err != nil {

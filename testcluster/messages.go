@@ -137,8 +137,9 @@ func (c *Cluster) DelayMessages(about Messages, least, most time.Duration) *Rule
 }
 
 // RepeatMessages delivers each message, and once more after between least and most.
-// Session messages and those of a Fetch and of a Sync are not repeated: their
-// streams cannot.
+// Those of a Fetch and of a Sync, calls and session messages are not repeated: nothing
+// comes twice on a stream, and Q2 builds on that, since an id that was sent once need
+// not be remembered. Who sends a request again is a node or a client.
 func (c *Cluster) RepeatMessages(about Messages, least, most time.Duration) *Rule {
 	return c.rule(about, repeat, least, most)
 }

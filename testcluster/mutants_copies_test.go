@@ -10,6 +10,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/testcluster"
 )
 
@@ -68,7 +69,7 @@ func TestSimQuarantineMoves(t *testing.T) {
 		after, err := dial(ctx, t, c, "second", others(c, dead, next)...).Acquire(ctx, key, client.Wait(40*time.Second))
 		must(t, err)
 		if waited := time.Since(died); waited > ttl+ttl/10+4*time.Second {
-			t.Errorf("granted %v after the death, want soon after %v", waited, ttl+ttl/10)
+			t.Errorf("%s: granted %v after the death, want soon after %v", mutant.OnTime, waited, ttl+ttl/10)
 		}
 		if after.Token() <= l.Token() {
 			t.Errorf("%s: token %v follows %v", testcluster.TokensGrow, after.Token(), l.Token())
@@ -256,7 +257,7 @@ func TestSimForwardingNodeDies(t *testing.T) {
 		must(t, l.Release(ctx))
 		for _, want := range []string{"first", "second"} {
 			if got := <-granted; got != want {
-				t.Errorf("%s is granted the key, it is the turn of the %s", got, want)
+				t.Errorf("%s: %s is granted the key, it is the turn of the %s", testcluster.Fair, got, want)
 			}
 		}
 	})

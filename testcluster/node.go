@@ -24,8 +24,9 @@ type node struct {
 	clock   *clock
 	pauses  *pauses
 
-	// turn serialises what starts and ends this node.
-	turn sync.Mutex
+	// turn is held by whoever starts or ends this node; not a mutex, since that takes
+	// time, and a bubble's time stands still while somebody waits for a mutex.
+	turn chan struct{}
 
 	mu     sync.Mutex
 	mesh   *mesh.Node     // nil while it does not run; guarded by mu
@@ -86,8 +87,8 @@ func (n *node) config(first bool) mesh.Config {
 
 // up starts the node and, the first time, a client of it.
 func (n *node) up(ctx context.Context) error {
-	n.turn.Lock()
-	defer n.turn.Unlock()
+	n.turn <- struct{}{}
+	defer func() { <-n.turn }()
 	if n.current() != nil {
 		return fmt.Errorf("start node %d: %w: it runs", n.index, errState)
 	}
@@ -132,8 +133,8 @@ func (n *node) take() *mesh.Node {
 }
 
 func (n *node) stop(ctx context.Context) error {
-	n.turn.Lock()
-	defer n.turn.Unlock()
+	n.turn <- struct{}{}
+	defer func() { <-n.turn }()
 	m := n.current()
 	if m == nil {
 		return fmt.Errorf("stop node %d: %w: it does not run", n.index, errState)
@@ -149,8 +150,8 @@ func (n *node) stop(ctx context.Context) error {
 }
 
 func (n *node) kill() {
-	n.turn.Lock()
-	defer n.turn.Unlock()
+	n.turn <- struct{}{}
+	defer func() { <-n.turn }()
 	m := n.take()
 	if m == nil {
 		return
@@ -181,8 +182,8 @@ func (c *Cluster) Restart(ctx context.Context, i int) error { return c.at(i).up(
 // started again it is a new member.
 func (c *Cluster) Wipe(i int) error {
 	n := c.at(i)
-	n.turn.Lock()
-	defer n.turn.Unlock()
+	n.turn <- struct{}{}
+	defer func() { <-n.turn }()
 	if n.current() != nil {
 		return fmt.Errorf("wipe node %d: %w: it runs", i, errState)
 	}

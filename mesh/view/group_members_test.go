@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -56,7 +57,25 @@ func (m *member) ask(to *proc, req *peerv1.RenewRequest) peerv1.RenewResponse_Ou
 // check needs g.mu.
 func (m *member) check(now time.Duration, v ring.View) {
 	if _, in := v.Find(m.who); !in && now < m.until {
-		m.g.t.Errorf("at %v %s holds a lease until %v, but is not in %v", now, m.who.ID, m.until, v)
+		m.g.t.Errorf("%s: at %v %s holds a lease until %v, but is not in %v", mutant.LeaseInView, now, m.who.ID, m.until, v)
+	}
+}
+
+// checkReached needs g.mu (V3).
+func (g *group) checkReached(v ring.View) {
+	if len(g.views) == 0 {
+		return
+	}
+	before := g.views[len(g.views)-1].view
+	for _, m := range v.Members {
+		if _, was := before.Find(m.Identity); was {
+			continue
+		}
+		for _, stays := range before.Members {
+			if _, in := v.Find(stays.Identity); in && !slices.Contains(g.reached[m.Identity], stays.Identity) {
+				g.t.Errorf("%s: %s is let in and has not reached %s", mutant.AllReached, m.ID, stays.ID)
+			}
+		}
 	}
 }
 
@@ -87,9 +106,14 @@ func (g *group) renewing(to *proc, ids string, until time.Duration, complaints .
 // moment.
 func (g *group) joins(to *proc, m ring.Member, reached string, until time.Duration) {
 	req := &peerv1.JoinRequest{Member: MemberToProto(m)}
+	g.mu.Lock()
+	g.reached[m.Identity] = nil
 	for _, id := range strings.Fields(reached) {
-		req.Reached = append(req.Reached, IdentityToProto(g.member(id).who))
+		who := g.member(id).who
+		req.Reached = append(req.Reached, IdentityToProto(who))
+		g.reached[m.Identity] = append(g.reached[m.Identity], who)
 	}
+	g.mu.Unlock()
 	go func() {
 		wait(g.t.Context(), 3*time.Millisecond)
 		for g.t.Context().Err() == nil && (until == 0 || g.clock() < until) {

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -30,7 +31,7 @@ const (
 // processes may take themselves for the leader of the one log that they share.
 //
 // It watches over what all of this is for: nobody holds a lease while a view
-// without it is in force.
+// without it is in force, and nobody is in a view who has not reached those who stay.
 type group struct {
 	t       *testing.T
 	start   time.Time
@@ -47,6 +48,8 @@ type group struct {
 	byHand bool
 	// views are those that came into force, and when.
 	views []inForce
+	// reached are the members that a joiner says it has reached.
+	reached map[ring.Identity][]ring.Identity
 	// transfers are when leadership was to be handed over.
 	transfers []time.Duration
 	// held holds answers to Term and Install; down processes give none.
@@ -90,7 +93,7 @@ func play(t *testing.T, seats, members string, test func(t *testing.T, g *group)
 }
 
 func newGroup(t *testing.T, seats, members string) *group {
-	g := &group{t: t, start: time.Now(), seats: seatsOf(seats), procs: map[string]*proc{}, down: map[string]bool{}}
+	g := &group{t: t, start: time.Now(), seats: seatsOf(seats), procs: map[string]*proc{}, down: map[string]bool{}, reached: map[ring.Identity][]ring.Identity{}}
 	for _, s := range g.seats {
 		g.procs[s.ID] = &proc{g: g, id: s.ID, fsm: &fsm{changed: make(chan struct{}, 1)}, waits: map[int]chan outcome{}}
 	}
@@ -142,6 +145,7 @@ func (g *group) commit() {
 				w <- out
 			}
 			if v := out.state.View(); out.applied && (len(g.views) == 0 || g.views[len(g.views)-1].view.Epoch < v.Epoch) {
+				g.checkReached(v)
 				g.views = append(g.views, inForce{now, v})
 				for _, m := range g.members {
 					m.check(now, v)
@@ -170,10 +174,22 @@ func (g *group) names() string {
 // want checks the view in force, and when it came.
 func (g *group) want(names string, from, to time.Duration) {
 	g.t.Helper()
-	if got := g.names(); got != names {
-		g.t.Errorf("at %v the view is [%s], want [%s]", g.clock(), got, names)
-	} else if at := g.now().at; at < from || at > to {
-		g.t.Errorf("the view [%s] came at %v, want %v to %v", names, at, from, to)
+	got, want := strings.Fields(g.names()), strings.Fields(names)
+	missing := func(in []string) func(string) bool {
+		return func(name string) bool { return !slices.Contains(in, name) }
+	}
+	at := g.now().at
+	switch {
+	case slices.ContainsFunc(want, missing(got)):
+		g.t.Errorf("%s: at %v the view is %v, want %v", mutant.LiveStay, g.clock(), got, want)
+	case slices.ContainsFunc(got, missing(want)):
+		g.t.Errorf("%s: at %v the view is %v, want %v", mutant.DeadGo, g.clock(), got, want)
+	case !slices.Equal(got, want):
+		g.t.Errorf("at %v the view is %v, want %v", g.clock(), got, want)
+	case at < from:
+		g.t.Errorf("%s: the view %v came at %v, want %v to %v", mutant.LiveStay, want, at, from, to)
+	case at > to:
+		g.t.Errorf("%s: the view %v came at %v, want %v to %v", mutant.DeadGo, want, at, from, to)
 	}
 }
 

@@ -62,6 +62,11 @@ func Start(cfg Config) (*Raft, error) {
 	}
 	a.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: cfg.Layer, MaxPool: 2, Timeout: cfg.Lease / 5, Logger: cfg.RaftLog,
+		// One at a time. Raft's pipeline can stop for ever (in 1.8.0): if its sender takes
+		// one turn more after the decoder has ended with a refusal, nobody empties either
+		// of their channels. Such a follower gets heartbeats and no entries, and Shutdown
+		// does not return.
+		MaxRPCsInFlight: 1,
 	})
 	a.existing, err = raft.HasExistingState(logs, stable, snaps)
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -150,7 +151,7 @@ func TestMinorityHandsOver(t *testing.T) {
 		g.renewing(x, "x", 0)
 		g.pass(limit + 59*time.Second)
 		if len(g.transfers) != 1 || g.transfers[0] < limit || g.transfers[0] > limit+lease/20 {
-			t.Errorf("leadership was handed over at %v, want once, at %v", g.transfers, limit)
+			t.Errorf("%s: leadership was handed over at %v, want once, at %v", mutant.Quiet, g.transfers, limit)
 		}
 		g.pass(limit + 61*time.Second)
 		if len(g.transfers) != 2 {
@@ -171,7 +172,7 @@ func TestNoJoinWhileSomebodyIsLate(t *testing.T) {
 		g.pass(limit + 200*time.Millisecond)
 		g.want("x y z n", limit, limit+lease/20)
 		if len(g.views) != 2 {
-			t.Errorf("%d views came, want one of both", len(g.views)-1)
+			t.Errorf("%s: %d views came, want one of both", mutant.Quiet, len(g.views)-1)
 		}
 	})
 }
@@ -231,7 +232,7 @@ func TestSchedule15cComebacksBackOff(t *testing.T) {
 			}
 		}
 		if len(gaps) < 3 || len(gaps) > 8 {
-			t.Errorf("M was admitted %d times in a minute, after %s; want 3 to 8", len(gaps), strings.Join(gaps, ", "))
+			t.Errorf("%s: M was admitted %d times in a minute, after %s; want 3 to 8", mutant.Quiet, len(gaps), strings.Join(gaps, ", "))
 		}
 	})
 }

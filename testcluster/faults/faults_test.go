@@ -78,6 +78,15 @@ func table() []fault {
 			one := r.any(r.leader())
 			r.cut(func() { r.net.cut(one.host, hosts(r.others(one))...) })
 		}},
+		// The leader hears its renewals and answers them: only complaints tell (V6).
+		{name: "one that hears nobody", limit: 3 * lease, do: func(r *rig) {
+			one := r.any(r.leader())
+			r.cut(func() {
+				for _, n := range r.others(one) {
+					r.net.cut(n.host, one.host)
+				}
+			})
+		}},
 		{name: "a leader that hears nobody", limit: recovery, do: func(r *rig) {
 			leader := r.leader()
 			r.cut(func() {

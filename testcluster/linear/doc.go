@@ -30,9 +30,10 @@
 // (a renewal is refused, a release is "done") but nothing that does not go together
 // with them is granted before their deadlines: that is what quarantine is for. And a
 // node that has to send a release again takes "not held" for its own work, so it
-// may say "done" of a token that had expired. Both are allowed from the moment that
-// the history calls troubled, and violations before. A read that answers knows the
-// state in any case.
+// may say "done" of a token that had expired. An acquire whose grant was lost before
+// its answer came is answered with a later token, or refused. All that is allowed from
+// the moment that the history calls troubled, and a violation before. A read that
+// answers knows the state in any case.
 //
 // # Calls without an answer
 //

@@ -81,7 +81,7 @@ func (l limits) check(calls []Call, troubled time.Time) error {
 
 // key checks the calls of one key.
 func (l limits) key(start time.Time, calls []*Call, troubled int64) error {
-	k, err := prepare(start, calls)
+	k, err := prepare(start, calls, troubled)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrIllegal, err)
 	}

@@ -321,6 +321,23 @@ var tests = map[string]struct {
 		s.call(Release, 1, OK, 31, 32)
 		s.grant("b", 2, 40, 100)
 	}, ""},
+	"lost before its answer came, and refused": {func(s *story) {
+		s.add(Call{Op: Acquire, RequestID: "a", Client: "of a", Outcome: Refused}, 0, 80)
+		s.add(Call{Op: Acquire, RequestID: "b", Outcome: Refused, Holds: []Hold{{Token: 1, RequestID: "a"}}}, 5, 10)
+		s.troubled = at(15)
+		s.grant("c", 2, 20, 70)
+	}, ""},
+	"refused although it holds the key": {func(s *story) {
+		s.add(Call{Op: Acquire, RequestID: "a", Client: "of a", Outcome: Refused}, 0, 80)
+		s.add(Call{Op: Acquire, RequestID: "b", Outcome: Refused, Holds: []Hold{{Token: 1, RequestID: "a"}}}, 5, 10)
+		s.grant("c", 2, 20, 70)
+	}, "token 0/1 was not granted to any acquire"},
+	"refused before anything was lost": {func(s *story) {
+		s.add(Call{Op: Acquire, RequestID: "a", Client: "of a", Outcome: Refused}, 0, 80)
+		s.add(Call{Op: Acquire, RequestID: "b", Outcome: Refused, Holds: []Hold{{Token: 1, RequestID: "a"}}}, 5, 10)
+		s.grant("c", 2, 20, 70)
+		s.troubled = at(90)
+	}, "token 0/1 was not granted to any acquire"},
 	"granted before the lost lock has ended": {func(s *story) {
 		s.grant("a", 1, 0, 10)
 		s.troubled = at(15)

@@ -50,13 +50,13 @@ type keyHistory struct {
 }
 
 // prepare finds out which tokens there are, and which acquires of unknown outcome
-// may have been granted them.
-func prepare(start time.Time, calls []*Call) (*keyHistory, error) {
+// may have been granted them. State may be lost from troubled on.
+func prepare(start time.Time, calls []*Call, troubled int64) (*keyHistory, error) {
 	k := &keyHistory{start: start}
 	calls = slices.Clone(calls)
 	slices.SortStableFunc(calls, func(a, b *Call) int { return a.Start.Compare(b.Start) })
 	k.findTokens(calls)
-	calls = append(calls, k.lost(calls)...)
+	calls = append(calls, k.lost(calls, troubled)...)
 	slices.SortStableFunc(calls, func(a, b *Call) int { return a.Start.Compare(b.Start) })
 	ids := map[string]bool{}
 	again := map[sharelock.Token]bool{}
@@ -139,16 +139,20 @@ func (k *keyHistory) findTokens(calls []*Call) {
 }
 
 // lost are acquires that were granted a token that was lost with the state of the key,
-// before the one that they were answered with: the node had sent them again. What
-// became of that grant is not known, so they are calls of their own without an answer.
-func (k *keyHistory) lost(calls []*Call) []*Call {
+// before they were answered with another token, or refused: the node had sent them
+// again. What became of that grant is not known, so they are calls of their own
+// without an answer.
+func (k *keyHistory) lost(calls []*Call, troubled int64) []*Call {
 	var list []*Call
 	for _, g := range k.grants {
 		if g.answered || g.id == "" {
 			continue
 		}
 		for _, c := range calls {
-			if c.Op == Acquire && c.Outcome == OK && c.RequestID == g.id && c.Token > g.token {
+			if c.Op != Acquire || c.RequestID != g.id || int64(c.End.Sub(k.start)) < troubled {
+				continue
+			}
+			if c.Outcome == OK && c.Token > g.token || c.Outcome == Refused {
 				before := *c
 				before.Outcome, before.Token, before.SafeUntil, before.Holds = Unknown, 0, time.Time{}, nil
 				list = append(list, &before)

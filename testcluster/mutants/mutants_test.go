@@ -19,8 +19,6 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
-
-	"github.com/sgkandale/sharelock/testcluster"
 )
 
 // root is the module's folder.
@@ -45,6 +43,11 @@ func TestTableIsWhole(t *testing.T) {
 		declared = slices.Delete(declared, i, i+1)
 		if len(e.nets) == 0 && e.seeds == 0 {
 			t.Errorf("nothing catches %s", name)
+		}
+		for _, n := range e.nets {
+			if len(n.by) == 0 {
+				t.Errorf("%s is to fail at %s, and no invariant says why", n.tests, name)
+			}
 		}
 	}
 	if len(declared) > 0 {
@@ -114,7 +117,7 @@ type runner struct {
 }
 
 // row is one line of the report.
-type row struct{ mutant, rule, by, where, seconds string }
+type row struct{ mutant, rule, by, where, seeds, seconds string }
 
 // build compiles the tests once.
 func (r *runner) build(t *testing.T, entries []entry) {
@@ -198,7 +201,7 @@ func (r *runner) try(t *testing.T, e entry) {
 			continue
 		}
 		caught = true
-		r.note(row{name, e.rule, by, test, seconds(began)})
+		r.note(row{name, e.rule, by, n.dir + " " + test, "first", seconds(began)})
 	}
 	if r.full && e.seeds > 0 {
 		began := time.Now()
@@ -215,11 +218,11 @@ func (r *runner) try(t *testing.T, e entry) {
 			t.Errorf("%s (%s) survives %d seeds of %s:\n%s", name, e.rule, e.seeds, randomRun, strings.Join(failures, "\n"))
 		} else {
 			caught = true
-			r.note(row{name, e.rule, by, fmt.Sprint(randomRun, " seed ", seed), seconds(began)})
+			r.note(row{name, e.rule, by, "testcluster " + randomRun, fmt.Sprint(seed, " of ", e.seeds), seconds(began)})
 		}
 	}
 	if !caught && (r.full || len(e.nets) > 0) {
-		r.note(row{name, e.rule, "SURVIVES", "", ""})
+		r.note(row{name, e.rule, "SURVIVES", "", "", ""})
 	}
 }
 
@@ -228,20 +231,16 @@ var (
 	anyPanic   = regexp.MustCompile(`(?m)^(panic: |fatal error: |WARNING: DATA RACE)`)
 )
 
-// evidence is what caught a mutant, and in which test: an invariant that is named,
-// or the test itself if it need not name one. "" is none: nothing failed, or it
-// failed for another reason.
-func evidence(out string, err error, want []testcluster.Invariant) (by, test string) {
+// evidence is the invariant that a run has found broken, and in which test. "" is
+// none: nothing failed, or it failed for another reason.
+func evidence(out string, err error, want []string) (by, test string) {
 	failed := failedTest.FindStringSubmatch(out)
 	if err == nil || failed == nil || anyPanic.MatchString(out) {
 		return "", ""
 	}
-	if len(want) == 0 {
-		return "the test", failed[1]
-	}
 	for _, i := range want {
-		if strings.Contains(out, string(i)+": ") {
-			return string(i), failed[1]
+		if strings.Contains(out, " "+i+": ") {
+			return i, failed[1]
 		}
 	}
 	return "", ""
@@ -283,9 +282,9 @@ func (r *runner) print(t *testing.T) {
 	slices.SortStableFunc(r.rows, func(a, b row) int { return place[a.mutant] - place[b.mutant] })
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "mutant\trule\tcaught by\ttest\tseconds")
+	fmt.Fprintln(w, "mutant\trule\tbreaks\tin\tseed\tseconds")
 	for _, x := range r.rows {
-		fmt.Fprintln(w, strings.Join([]string{x.mutant, x.rule, x.by, x.where, x.seconds}, "\t"))
+		fmt.Fprintln(w, strings.Join([]string{x.mutant, x.rule, x.by, x.where, x.seeds, x.seconds}, "\t"))
 	}
 	w.Flush() //nolint:errcheck // into memory
 	t.Logf("\n%s", b.String())
