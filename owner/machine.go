@@ -2,8 +2,6 @@ package owner
 
 import (
 	"math"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -21,7 +19,7 @@ type Machine struct {
 
 	partition uint32
 	// keys that are held or waited for, each with at least one claim.
-	keys lean[string, *keyState]
+	keys keys
 	// finished are the request ids that are over (Q2).
 	finished finished
 	// seq is the number of ops applied.
@@ -44,8 +42,8 @@ type Machine struct {
 	node       string
 	// due holds every claim while active, and none otherwise.
 	due deadlines
-	// marked are keys that the turn under way will serve; empty between turns.
-	marked []*keyState
+	// marked are crowds that the turn under way will serve; empty between turns.
+	marked []*crowd
 }
 
 // Out collects what a machine decides. The caller empties it by cutting both
@@ -69,7 +67,7 @@ type Reply struct {
 // NewMachine is the empty copy of a partition. maxWaiters bounds the queue of
 // each key; with 0 nobody may wait.
 func NewMachine(partition uint32, maxWaiters int) *Machine {
-	return &Machine{partition: partition, maxWaiters: maxWaiters}
+	return &Machine{partition: partition, maxWaiters: maxWaiters, keys: newKeys()}
 }
 
 // Activate makes this copy the owner's in an epoch (section 4.5). Every TTL starts
@@ -80,21 +78,20 @@ func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
 	m.active, m.epoch, m.node = true, epoch, node
 	m.finished.forget(now)
 	m.quarantine = m.quarantineAt(now)
-	for _, k := range m.sorted(func(*keyState) bool { return true }) {
-		for c := k.holds.first; c != nil; c = k.holds.after(c) {
+	for _, k := range m.keys.sorted() {
+		for c := range k.holds {
 			m.arm(now, c)
 			if mutant.On(mutant.TTLNotRestarted) {
-				c.deadline = now + c.ttl/2
-				m.due.set(c)
+				m.due.set(c.id, now+c.ttl()/2)
 			}
 		}
-		for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
-			c.trim()
-			m.arm(now, c)
+		for w := range k.queue {
+			w.waiting = waiting{}
+			m.arm(now, w.claim)
 			if !mutant.On(mutant.NoSettling) {
-				c.more.settles = now + period(c.ttl)
+				w.settles = now + period(w.ttl)
 			}
-			m.due.set(c)
+			m.watch(w)
 		}
 	}
 }
@@ -105,12 +102,12 @@ func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
 func (m *Machine) Detach(fn func(Ref)) {
 	m.active = false
 	m.due.clear()
-	for _, k := range m.sorted(func(k *keyState) bool { return k.waiters() > 0 }) {
-		for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
-			if c.more != nil && c.more.ref.Caller != nil {
-				fn(c.more.ref)
+	for _, cr := range m.keys.queued() {
+		for w := range m.keys.crowded(cr).queue {
+			if w.ref.Caller != nil {
+				fn(w.ref)
 			}
-			c.trim()
+			w.waiting = waiting{}
 		}
 	}
 }
@@ -175,6 +172,7 @@ func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
 		t.detach(from, r)
 	}
 	t.serveMarked()
+	m.tidy()
 }
 
 // Tick does everything that is due: expiries, waits that are over, silent
@@ -188,22 +186,35 @@ func (m *Machine) Tick(now time.Duration, out *Out) {
 	t := turn{m: m, now: now, out: out}
 	if m.quarantine != 0 && m.quarantine <= now {
 		m.quarantine = 0
-		for _, k := range m.sorted(func(k *keyState) bool { return k.waiters() > 0 }) {
-			t.serve(k)
+		for _, cr := range m.keys.queued() {
+			t.serve(cr)
 		}
 	}
 	for {
-		c, at := m.due.first()
-		if c == nil || at > now {
+		id, at := m.due.first()
+		if id == 0 || at > now {
 			break
 		}
-		if c.held() {
+		if c := m.keys.claims.at(id); c.held() {
 			t.expire(c)
 		} else {
-			t.lookAt(c)
+			t.lookAt(m.keys.more(c))
 		}
 	}
 	t.serveMarked()
+	m.tidy()
+}
+
+// tidy gives memory back after much has ended. Between turns only: claims move.
+func (m *Machine) tidy() {
+	var due deadlines
+	if m.keys.tidy(func(from, to uint32) {
+		if m.active {
+			due.set(to, m.due.due(from))
+		}
+	}) {
+		m.due = due
+	}
 }
 
 // Next is when Tick has something to do; ok is false when never.
@@ -219,7 +230,7 @@ func (m *Machine) Next() (at time.Duration, ok bool) {
 	if m.active && m.quarantine != 0 {
 		soonest(m.quarantine)
 	}
-	if c, due := m.due.first(); c != nil {
+	if id, due := m.due.first(); id != 0 {
 		soonest(due)
 	}
 	return at, ok
@@ -228,11 +239,7 @@ func (m *Machine) Next() (at time.Duration, ok bool) {
 // Keys calls fn for every key that is held or waited for, in any order, until it
 // returns false. fn must not change the machine.
 func (m *Machine) Keys(fn func(key string) bool) {
-	for key := range m.keys.m {
-		if !fn(key) {
-			return
-		}
-	}
+	m.keys.each(func(k key) bool { return fn(string(k.name())) })
 }
 
 // Seq is the number of ops applied since the empty copy.
@@ -269,17 +276,4 @@ func (m *Machine) nextToken() sharelock.Token {
 		return sharelock.MakeToken(1, m.last.Counter()+1)
 	}
 	return sharelock.MakeToken(m.epoch, m.counter()+1)
-}
-
-// sorted gives the keys that fn wants in the order of their names, so that one
-// history always has one outcome.
-func (m *Machine) sorted(fn func(*keyState) bool) []*keyState {
-	var found []*keyState
-	for _, k := range m.keys.m {
-		if fn(k) {
-			found = append(found, k)
-		}
-	}
-	slices.SortFunc(found, func(a, b *keyState) int { return strings.Compare(a.name, b.name) })
-	return found
 }

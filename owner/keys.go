@@ -1,0 +1,380 @@
+package owner
+
+import (
+	"bytes"
+	"hash/maphash"
+	"slices"
+	"strings"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// keys are the keys that are held or waited for. Nearly all of them have one
+// holder and nobody who waits: such a hold is a record, a text and an entry of an
+// index, all without pointers. What else there can be about a key is in its crowd.
+//
+// Make it with [newKeys].
+type keys struct {
+	seed maphash.Seed
+	// alone finds the hold of each key that has one hold, no waiter and no slots.
+	alone claimIndex
+	// crowds are all other keys, by name.
+	crowds lean[string, *crowd]
+
+	// claims are all claims, texts their texts, and mores what some of them have
+	// besides.
+	claims slab[claim]
+	texts  texts
+	mores  slab[*more]
+}
+
+func newKeys() keys { return keys{seed: maphash.MakeSeed()} }
+
+// len is the number of keys.
+func (s *keys) len() int { return s.alone.n + s.crowds.len() }
+
+// hash is the index's hash of a name.
+func (s *keys) hash(name string) uint32 { return uint32(maphash.String(s.seed, name) >> 32) }
+
+// hashOf is the hash of the name of a claim's key.
+func (s *keys) hashOf(c *claim) uint32 {
+	name, _, _ := s.texts.parts(c.text)
+	return uint32(maphash.Bytes(s.seed, name) >> 32)
+}
+
+// key is one key as it is at the moment: idle, or with one claim that is alone, or
+// with a crowd. It is good until the next change of any claim of the key.
+type key struct {
+	of    *keys
+	alone *claim
+	crowd *crowd
+}
+
+// get is the key with this name.
+func (s *keys) get(name string) key {
+	k := key{of: s}
+	if s.crowds.len() > 0 {
+		k.crowd, _ = s.crowds.get(name)
+	}
+	if k.crowd == nil && s.alone.n > 0 {
+		id := s.alone.find(s.hash(name), func(id uint32) bool {
+			found, _, _ := s.texts.parts(s.claims.at(id).text)
+			return string(found) == name
+		})
+		if id != 0 {
+			k.alone = s.claims.at(id)
+		}
+	}
+	return k
+}
+
+// of is the key of a claim.
+func (s *keys) of(c *claim) key {
+	if w := s.more(c); w != nil && w.crowd != nil {
+		return s.crowded(w.crowd)
+	}
+	return key{of: s, alone: c}
+}
+
+// crowded is the key of a crowd, which may have ended.
+func (s *keys) crowded(cr *crowd) key { return key{of: s, crowd: cr} }
+
+// more is what a claim has besides, or nil.
+func (s *keys) more(c *claim) *more {
+	if c.more == 0 {
+		return nil
+	}
+	return *s.mores.at(c.more)
+}
+
+// isOf reports whether a claim is of this client.
+func (s *keys) isOf(c *claim, client string) bool {
+	_, found, _ := s.texts.parts(c.text)
+	return string(found) == client
+}
+
+// idle: nobody holds it or waits for it.
+func (k key) idle() bool { return k.alone == nil && k.crowd == nil }
+
+// name is the key's name; nobody may change or keep it. The key is not idle.
+func (k key) name() []byte {
+	if k.crowd != nil {
+		return []byte(k.crowd.name)
+	}
+	name, _, _ := k.of.texts.parts(k.alone.text)
+	return name
+}
+
+// slots is 0 for a mutex.
+func (k key) slots() uint32 {
+	if k.crowd == nil {
+		return 0
+	}
+	return k.crowd.slots
+}
+
+// held is the number of holds.
+func (k key) held() int {
+	switch {
+	case k.alone != nil:
+		return 1
+	case k.crowd != nil:
+		return k.crowd.holds.n
+	default:
+		return 0
+	}
+}
+
+// waiters is the length of the queue.
+func (k key) waiters() int {
+	if k.crowd == nil {
+		return 0
+	}
+	return k.crowd.waiting.n
+}
+
+// firstHold is the oldest hold, or nil.
+func (k key) firstHold() *claim {
+	if k.crowd == nil {
+		return k.alone
+	}
+	if w := k.crowd.holds.first; w != nil {
+		return w.claim
+	}
+	return nil
+}
+
+// holds calls fn for each hold in the order of their tokens, until it is false.
+func (k key) holds(fn func(*claim) bool) {
+	if k.alone != nil {
+		fn(k.alone)
+		return
+	}
+	if k.crowd == nil {
+		return
+	}
+	for w := k.crowd.holds.first; w != nil; w = k.crowd.holds.after(w) {
+		if !fn(w.claim) {
+			return
+		}
+	}
+}
+
+// queue calls fn for each waiter in the order of the log, until it is false.
+func (k key) queue(fn func(*more) bool) {
+	if k.crowd == nil {
+		return
+	}
+	for w := k.crowd.waiting.first; w != nil; w = k.crowd.waiting.after(w) {
+		if !fn(w) {
+			return
+		}
+	}
+}
+
+// admits reports whether the holds leave room for one more of this mode. Who
+// waits does not matter here.
+func (k key) admits(mode sharelock.Mode) bool {
+	switch {
+	case k.held() == 0:
+		return true
+	case k.slots() > 1:
+		return k.held() < int(k.slots())
+	default:
+		// An exclusive hold is alone, so the first one tells of all.
+		return mode == sharelock.Shared && k.firstHold().is(isShared)
+	}
+}
+
+// find is the claim of a request id, or nil.
+func (k key) find(request string) *claim {
+	switch {
+	case k.crowd != nil:
+		if w := k.crowd.find(request); w != nil {
+			return w.claim
+		}
+	case k.alone != nil:
+		if _, _, found := k.of.texts.parts(k.alone.text); string(found) == request {
+			return k.alone
+		}
+	}
+	return nil
+}
+
+// hold is the hold with this token, or nil.
+func (k key) hold(token sharelock.Token) *claim {
+	switch {
+	case token == 0:
+	case k.crowd != nil:
+		if w := k.crowd.hold(token); w != nil {
+			return w.claim
+		}
+	case k.alone != nil && k.alone.token == token:
+		return k.alone
+	}
+	return nil
+}
+
+// add makes the claim of a grant to one who has not waited, or of an enqueue. The
+// op fits the key.
+func (s *keys) add(k key, op *Op) *claim {
+	id := s.claims.take()
+	c := s.claims.at(id)
+	*c = claim{id: id, token: op.Token, text: s.texts.put(op.Key, op.ClientID, op.RequestID)}
+	c.setTTL(op.TTL)
+	c.set(isShared, op.Mode == sharelock.Shared)
+	c.set(isOwnID, op.OwnID)
+	c.set(isResent, op.Resent)
+	if len(op.Metadata) > 0 {
+		s.extend(c).meta = op.Metadata
+	}
+	switch {
+	case k.crowd != nil:
+		s.join(k.crowd, c, op.RequestID)
+	case k.idle() && c.held() && op.Slots == 0:
+		s.alone.put(s.hashOf(c), id)
+	default:
+		cr := &crowd{name: op.Key, slots: op.Slots}
+		s.crowds.put(cr.name, cr)
+		if k.alone != nil {
+			s.alone.remove(s.hashOf(k.alone), k.alone.id)
+			_, _, request := s.texts.get(k.alone.text)
+			s.join(cr, k.alone, request)
+		}
+		s.join(cr, c, op.RequestID)
+	}
+	return c
+}
+
+// extend gives a claim room for more.
+func (s *keys) extend(c *claim) *more {
+	if c.more == 0 {
+		c.more = s.mores.take()
+		*s.mores.at(c.more) = &more{claim: c}
+	}
+	return s.more(c)
+}
+
+// shorten takes the room for more away, if there is no more.
+func (s *keys) shorten(c *claim) {
+	if w := s.more(c); w != nil && w.crowd == nil && w.meta == nil {
+		s.mores.give(c.more)
+		c.more = 0
+	}
+}
+
+func (s *keys) join(cr *crowd, c *claim, request string) {
+	w := s.extend(c)
+	w.request = request
+	cr.join(w)
+}
+
+// promote turns a waiter into the newest hold of its key.
+func (s *keys) promote(w *more, token sharelock.Token) {
+	cr := w.crowd
+	cr.promote(w, token)
+	w.waiting = waiting{}
+	s.settle(cr)
+}
+
+// remove ends a claim.
+func (s *keys) remove(c *claim) {
+	if w := s.more(c); w != nil && w.crowd != nil {
+		cr := w.crowd
+		cr.leave(w)
+		s.settle(cr)
+	} else {
+		s.alone.remove(s.hashOf(c), c.id)
+	}
+	if c.more != 0 {
+		s.mores.give(c.more)
+	}
+	s.texts.remove(c.text)
+	s.claims.give(c.id)
+}
+
+// settle ends a crowd that is none any more. It has no claim then.
+func (s *keys) settle(cr *crowd) {
+	if cr.waiting.n > 0 || cr.holds.n > 1 || cr.slots > 0 && cr.holds.n > 0 {
+		return
+	}
+	s.crowds.delete(cr.name)
+	if last := cr.holds.first; last != nil {
+		cr.leave(last)
+		last.request = ""
+		s.alone.put(s.hashOf(last.claim), last.claim.id)
+		s.shorten(last.claim)
+	}
+}
+
+// each calls fn for every key, in any order, until it is false.
+func (s *keys) each(fn func(key) bool) {
+	for _, slot := range s.alone.slots {
+		if slot.id != 0 && !fn(key{of: s, alone: s.claims.at(slot.id)}) {
+			return
+		}
+	}
+	for _, cr := range s.crowds.m {
+		if !fn(s.crowded(cr)) {
+			return
+		}
+	}
+}
+
+// sorted gives all keys in the order of their names, so that one history always
+// has one outcome.
+func (s *keys) sorted() []key {
+	found := make([]key, 0, s.len())
+	s.each(func(k key) bool { found = append(found, k); return true })
+	slices.SortFunc(found, func(a, b key) int { return bytes.Compare(a.name(), b.name()) })
+	return found
+}
+
+// queued gives the crowds with waiters, in the order of their names.
+func (s *keys) queued() []*crowd {
+	var found []*crowd
+	for _, cr := range s.crowds.m {
+		if cr.waiting.n > 0 {
+			found = append(found, cr)
+		}
+	}
+	slices.SortFunc(found, func(a, b *crowd) int { return strings.Compare(a.name, b.name) })
+	return found
+}
+
+// tidy gives memory back when most of it is of no use, and says whether it did.
+// Claims have other numbers then; moved is told of each.
+func (s *keys) tidy(moved func(from, to uint32)) bool {
+	if !s.claims.sparse() && !s.texts.sparse() && !s.mores.sparse() {
+		return false
+	}
+	was := *s
+	s.claims, s.texts, s.mores = slab[claim]{}, texts{}, slab[*more]{}
+	move := func(old *claim) uint32 {
+		id := s.claims.take()
+		c := s.claims.at(id)
+		*c = *old
+		c.id, c.text = id, s.texts.copy(&was.texts, old.text)
+		if old.more != 0 {
+			c.more = s.mores.take()
+			w := was.more(old)
+			w.claim = c
+			*s.mores.at(c.more) = w
+		}
+		moved(old.id, id)
+		return id
+	}
+	for i := range s.alone.slots {
+		if slot := &s.alone.slots[i]; slot.id != 0 {
+			slot.id = move(was.claims.at(slot.id))
+		}
+	}
+	for _, cr := range s.crowds.m {
+		for _, l := range []*claims{&cr.holds, &cr.waiting} {
+			for w := l.first; w != nil; w = l.after(w) {
+				move(w.claim)
+			}
+		}
+	}
+	return true
+}
