@@ -124,7 +124,7 @@ func (m *Machine) changeGrantWaiter(now time.Duration, k key, op *Op) (*claim, s
 // drop ends a claim, and remembers its request id if the op says so.
 func (m *Machine) drop(now time.Duration, c *claim, op *Op) {
 	if op.Remember {
-		_, _, request := m.keys.texts.get(c.text)
+		_, _, request := m.keys.ids(c)
 		m.finished.add(op.Key, request, now+keepFinished)
 	}
 	m.due.remove(c.id)

@@ -9,18 +9,14 @@ import (
 // Check gives the first invariant that does not hold, or nil. It walks the whole
 // copy and changes nothing.
 func (m *Machine) Check() error {
-	var err error
 	waiters := 0
-	m.keys.each(func(k key) bool {
-		if wrong := m.checkKey(k); wrong != nil {
-			err = fmt.Errorf("partition %d: key %q: %w", m.partition, k.name(), wrong)
+	for k := range m.keys.each {
+		if err := m.checkKey(k); err != nil {
+			return fmt.Errorf("partition %d: key %q: %w", m.partition, k.name(), err)
 		}
 		waiters += k.waiters()
-		return err == nil
-	})
+	}
 	switch {
-	case err != nil:
-		return err
 	case waiters != m.waiters:
 		return fmt.Errorf("partition %d: %d wait, counted were %d", m.partition, waiters, m.waiters)
 	case len(m.marked) > 0:
@@ -83,7 +79,7 @@ func (m *Machine) checkKey(k key) error {
 }
 
 func (m *Machine) checkClaim(k key, name string, c *claim, ids map[string]bool) error {
-	key, _, request := m.keys.texts.get(c.text)
+	key, client, request := m.keys.texts.get(c.text)
 	w := m.keys.more(c)
 	due := m.due.entry(c.id)
 	switch {
@@ -102,7 +98,7 @@ func (m *Machine) checkClaim(k key, name string, c *claim, ids map[string]bool) 
 	}
 	ids[request] = true
 	if w != nil {
-		return m.checkMore(k, c, w, request)
+		return m.checkMore(k, c, w, client, request)
 	}
 	if !c.held() || k.crowd != nil {
 		return fmt.Errorf("%q lacks its place", request)
@@ -111,13 +107,13 @@ func (m *Machine) checkClaim(k key, name string, c *claim, ids map[string]bool) 
 }
 
 // checkMore: what a claim has besides belongs to it, and is needed.
-func (m *Machine) checkMore(k key, c *claim, w *more, request string) error {
+func (m *Machine) checkMore(k key, c *claim, w *more, client, request string) error {
 	switch {
 	case w.claim != c || w.crowd != k.crowd:
 		return fmt.Errorf("%q belongs to another claim or crowd", request)
-	case k.crowd == nil && (w.meta == nil || w.request != "" || w.next != nil || w.prev != nil):
+	case k.crowd == nil && (w.meta == nil || w.client+w.request != "" || w.next != nil || w.prev != nil):
 		return fmt.Errorf("hold %q keeps what only a crowd needs", request)
-	case k.crowd != nil && (w.request != request || w.next.prev != w || w.prev.next != w):
+	case k.crowd != nil && (w.client != client || w.request != request || w.next.prev != w || w.prev.next != w):
 		return fmt.Errorf("the list is broken at %q", request)
 	case (c.held() || !m.active) && w.waiting != waiting{}:
 		return fmt.Errorf("%q keeps what only a waiter needs", request)
@@ -166,20 +162,22 @@ func (cr *crowd) check() error {
 // check: what is stored belongs to the claims of the keys, and to nothing else.
 func (s *keys) check() error {
 	claims, mores, text := 0, 0, 0
-	count := func(c *claim) bool {
+	count := func(c *claim) {
 		claims++
 		if c.more != 0 {
 			mores++
 		}
 		key, client, request := s.texts.lengths(c.text)
 		text += textUnitsOf(key+client+request) * textUnit
-		return true
 	}
-	s.each(func(k key) bool {
-		k.holds(count)
-		k.queue(func(w *more) bool { return count(w.claim) })
-		return true
-	})
+	for k := range s.each {
+		for c := range k.holds {
+			count(c)
+		}
+		for w := range k.queue {
+			count(w.claim)
+		}
+	}
 	switch {
 	case claims != s.claims.used() || mores != s.mores.used():
 		return fmt.Errorf("%d claims and %d with more, stored are %d and %d", claims, mores, s.claims.used(), s.mores.used())

@@ -79,8 +79,8 @@ type more struct {
 	crowd *crowd
 	// prev and next are the neighbours in the crowd's holds or waiters.
 	prev, next *more
-	// request is the request id of a claim in a crowd.
-	request string
+	// client and request are the ids of a claim in a crowd.
+	client, request string
 
 	waiting
 }

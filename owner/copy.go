@@ -28,7 +28,7 @@ func (m *Machine) Encode(now time.Duration) []byte {
 
 	e.number(uint64(m.Len()))
 	for _, k := range m.keys.sorted() {
-		e.bytes(k.name())
+		e.bytes(k.name)
 		e.number(uint64(k.slots()))
 		e.number(uint64(k.held()))
 		for c := range k.holds {
@@ -126,6 +126,7 @@ func (d *decoder) key(m *Machine, before string) (string, error) {
 	case name <= before:
 		return "", fmt.Errorf("key %q out of order", name)
 	}
+	k := key{of: &m.keys}
 	var last sharelock.Token
 	for n := d.number(); n > 0 && !d.failed; n-- {
 		token := sharelock.Token(d.number())
@@ -133,36 +134,36 @@ func (d *decoder) key(m *Machine, before string) (string, error) {
 		switch {
 		case token <= last || token > m.last:
 			return "", fmt.Errorf("key %q: token %d out of order", name, token)
-		case !m.keys.get(name).admits(op.Mode):
+		case !k.admits(op.Mode):
 			return "", fmt.Errorf("key %q: too many holders", name)
 		}
 		op.Token, last = token, token
-		if err := d.add(m, &op); err != nil {
+		if err := d.add(m, &k, &op); err != nil {
 			return "", err
 		}
 	}
 	for n := d.number(); n > 0 && !d.failed; n-- {
 		op := d.claim(name, slots)
-		if err := d.add(m, &op); err != nil {
+		if err := d.add(m, &k, &op); err != nil {
 			return "", err
 		}
 		m.waiters++
 	}
-	if d.failed || m.keys.get(name).idle() {
+	if d.failed || k.idle() {
 		return "", fmt.Errorf("key %q is cut off or empty", name)
 	}
 	return name, nil
 }
 
-func (d *decoder) add(m *Machine, op *Op) error {
-	k := m.keys.get(op.Key)
+// add makes a claim of a key, and k the key with it.
+func (d *decoder) add(m *Machine, k *key, op *Op) error {
 	switch {
 	case d.failed, !validClient(op.ClientID), !validRequestID(op.RequestID), !validTTL(op.TTL), !validFamily(op.Mode, op.Slots):
 		return fmt.Errorf("key %q: bad claim", op.Key)
 	case k.find(op.RequestID) != nil:
 		return fmt.Errorf("key %q: request id %q twice", op.Key, op.RequestID)
 	}
-	m.keys.add(k, op)
+	*k = m.keys.of(m.keys.add(*k, op))
 	return nil
 }
 

@@ -102,6 +102,17 @@ func (h *deadlines) first() (id uint32, due time.Duration) {
 	return 0, 0
 }
 
+// over is the claim that is due first, if it is due by now, or 0.
+func (h *deadlines) over(now time.Duration) (id uint32) {
+	if h.heap.len() == 0 || h.heap.at(0).at > now {
+		return 0 // without putting entries right that are early
+	}
+	if id, due := h.first(); due <= now {
+		return id
+	}
+	return 0
+}
+
 func (h *deadlines) up(i int) {
 	e := *h.heap.at(i)
 	for i > 0 {

@@ -76,6 +76,14 @@ func (s *keys) of(c *claim) key {
 	return key{of: s, alone: c}
 }
 
+// ids are the ids of a claim, and the name of its key.
+func (s *keys) ids(c *claim) (name, client, request string) {
+	if w := s.more(c); w != nil && w.crowd != nil {
+		return w.crowd.name, w.client, w.request
+	}
+	return s.texts.get(c.text)
+}
+
 // crowded is the key of a crowd, which may have ended.
 func (s *keys) crowded(cr *crowd) key { return key{of: s, crowd: cr} }
 
@@ -230,7 +238,7 @@ func (s *keys) add(k key, op *Op) *claim {
 	}
 	switch {
 	case k.crowd != nil:
-		s.join(k.crowd, c, op.RequestID)
+		s.join(k.crowd, c, op.ClientID, op.RequestID)
 	case k.idle() && c.held() && op.Slots == 0:
 		s.alone.put(s.hashOf(c), id)
 	default:
@@ -238,10 +246,10 @@ func (s *keys) add(k key, op *Op) *claim {
 		s.crowds.put(cr.name, cr)
 		if k.alone != nil {
 			s.alone.remove(s.hashOf(k.alone), k.alone.id)
-			_, _, request := s.texts.get(k.alone.text)
-			s.join(cr, k.alone, request)
+			_, client, request := s.texts.get(k.alone.text)
+			s.join(cr, k.alone, client, request)
 		}
-		s.join(cr, c, op.RequestID)
+		s.join(cr, c, op.ClientID, op.RequestID)
 	}
 	return c
 }
@@ -263,9 +271,9 @@ func (s *keys) shorten(c *claim) {
 	}
 }
 
-func (s *keys) join(cr *crowd, c *claim, request string) {
+func (s *keys) join(cr *crowd, c *claim, client, request string) {
 	w := s.extend(c)
-	w.request = request
+	w.client, w.request = client, request
 	cr.join(w)
 }
 
@@ -301,7 +309,7 @@ func (s *keys) settle(cr *crowd) {
 	s.crowds.delete(cr.name)
 	if last := cr.holds.first; last != nil {
 		cr.leave(last)
-		last.request = ""
+		last.client, last.request = "", ""
 		s.alone.put(s.hashOf(last.claim), last.claim.id)
 		s.shorten(last.claim)
 	}
@@ -321,12 +329,20 @@ func (s *keys) each(fn func(key) bool) {
 	}
 }
 
+// named is a key and its name.
+type named struct {
+	name []byte
+	key
+}
+
 // sorted gives all keys in the order of their names, so that one history always
 // has one outcome.
-func (s *keys) sorted() []key {
-	found := make([]key, 0, s.len())
-	s.each(func(k key) bool { found = append(found, k); return true })
-	slices.SortFunc(found, func(a, b key) int { return bytes.Compare(a.name(), b.name()) })
+func (s *keys) sorted() []named {
+	found := make([]named, 0, s.len())
+	for k := range s.each {
+		found = append(found, named{k.name(), k})
+	}
+	slices.SortFunc(found, func(a, b named) int { return bytes.Compare(a.name, b.name) })
 	return found
 }
 

@@ -191,8 +191,8 @@ func (m *Machine) Tick(now time.Duration, out *Out) {
 		}
 	}
 	for {
-		id, at := m.due.first()
-		if id == 0 || at > now {
+		id := m.due.over(now)
+		if id == 0 {
 			break
 		}
 		if c := m.keys.claims.at(id); c.held() {
@@ -219,6 +219,12 @@ func (m *Machine) tidy() {
 
 // Next is when Tick has something to do; ok is false when never.
 func (m *Machine) Next() (at time.Duration, ok bool) {
+	m.due.first()
+	return m.Look()
+}
+
+// Look is when to ask Next again: no later than Next, but found without work.
+func (m *Machine) Look() (at time.Duration, ok bool) {
 	soonest := func(t time.Duration) {
 		if !ok || t < at {
 			at, ok = t, true
@@ -230,8 +236,8 @@ func (m *Machine) Next() (at time.Duration, ok bool) {
 	if m.active && m.quarantine != 0 {
 		soonest(m.quarantine)
 	}
-	if id, due := m.due.first(); id != 0 {
-		soonest(due)
+	if m.due.len() > 0 {
+		soonest(m.due.heap.at(0).at)
 	}
 	return at, ok
 }
@@ -239,7 +245,11 @@ func (m *Machine) Next() (at time.Duration, ok bool) {
 // Keys calls fn for every key that is held or waited for, in any order, until it
 // returns false. fn must not change the machine.
 func (m *Machine) Keys(fn func(key string) bool) {
-	m.keys.each(func(k key) bool { return fn(string(k.name())) })
+	for k := range m.keys.each {
+		if !fn(string(k.name())) {
+			return
+		}
+	}
 }
 
 // Seq is the number of ops applied since the empty copy.

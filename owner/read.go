@@ -55,9 +55,8 @@ func (m *Machine) Lock(now time.Duration, name string) (sharelock.Lock, bool) {
 		l.Waiters = make([]sharelock.Waiter, 0, n)
 	}
 	for x := range k.queue {
-		_, client, request := m.keys.texts.get(x.claim.text)
 		w := sharelock.Waiter{
-			ClientID: client, RequestID: request, Mode: x.claim.mode(), Slots: k.slots(),
+			ClientID: x.client, RequestID: x.request, Mode: x.claim.mode(), Slots: k.slots(),
 			Metadata: maps.Clone(x.meta),
 		}
 		if m.active {
@@ -86,14 +85,14 @@ func (m *Machine) holds(now time.Duration, k key, most int) []sharelock.Hold {
 
 // hold is what others see of a hold.
 func (m *Machine) hold(now time.Duration, c *claim) sharelock.Hold {
-	key, client, request := m.keys.texts.get(c.text)
-	return m.holdAs(now, c, key, client, request)
+	name, client, request := m.keys.ids(c)
+	return m.holdAs(now, c, name, client, request)
 }
 
 // holdAs is hold for who has the hold's key and ids in strings.
-func (m *Machine) holdAs(now time.Duration, c *claim, key, client, request string) sharelock.Hold {
+func (m *Machine) holdAs(now time.Duration, c *claim, name, client, request string) sharelock.Hold {
 	h := sharelock.Hold{
-		Key: key, Token: c.token, ClientID: client, RequestID: request,
+		Key: name, Token: c.token, ClientID: client, RequestID: request,
 		Mode: c.mode(), Slots: m.keys.of(c).slots(), TTL: c.ttl(), Node: m.node,
 	}
 	if w := m.keys.more(c); w != nil {

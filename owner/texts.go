@@ -112,26 +112,30 @@ func (t *texts) remove(id textID) {
 
 // bytes are the chunk from a block on.
 func (t *texts) bytes(id textID) []byte {
-	at := int(id) - 1
+	at := uint(id) - 1
 	return t.chunks[at/textUnits][at%textUnits*textUnit:]
 }
 
-func (t *texts) lengths(id textID) (key, client, request int) {
-	b := t.bytes(id)
+// lengths are those of a text's parts.
+func (t *texts) lengths(id textID) (key, client, request int) { return textLengths(t.bytes(id)) }
+
+func textLengths(b []byte) (key, client, request int) {
 	return int(binary.LittleEndian.Uint16(b)), int(b[2]), int(b[3])
 }
 
 // get makes strings of a text.
 func (t *texts) get(id textID) (key, client, request string) {
-	k, c, r := t.lengths(id)
-	all := string(t.bytes(id)[textHead : textHead+k+c+r])
+	b := t.bytes(id)
+	k, c, r := textLengths(b)
+	all := string(b[textHead : textHead+k+c+r])
 	return all[:k], all[k : k+c], all[k+c:]
 }
 
 // parts are the bytes of a text; nobody may change or keep them.
 func (t *texts) parts(id textID) (key, client, request []byte) {
-	k, c, r := t.lengths(id)
-	b := t.bytes(id)[textHead:]
+	b := t.bytes(id)
+	k, c, r := textLengths(b)
+	b = b[textHead:]
 	return b[:k], b[k : k+c], b[k+c : k+c+r]
 }
 
