@@ -12,7 +12,7 @@ func (m *Machine) Check() error {
 	waiters := 0
 	for k := range m.keys.each {
 		if err := m.checkKey(k); err != nil {
-			return fmt.Errorf("partition %d: key %q: %w", m.partition, k.name(), err)
+			return fmt.Errorf("partition %d: %w", m.partition, err)
 		}
 		waiters += k.waiters()
 	}
@@ -33,7 +33,18 @@ func (m *Machine) Check() error {
 // checkKey: nobody holds a key together with somebody it may not, every request
 // id has one claim, and tokens are in order.
 func (m *Machine) checkKey(k key) error {
+	if k.alone != nil && k.alone.text == 0 {
+		return fmt.Errorf("claim %d is alone and has no text", k.alone.id)
+	}
 	name := string(k.name())
+	if err := m.checkClaims(k, name); err != nil {
+		return fmt.Errorf("key %q: %w", name, err)
+	}
+	return nil
+}
+
+// checkClaims is checkKey for a key whose name can be told.
+func (m *Machine) checkClaims(k key, name string) error {
 	if m.keys.get(name) != k {
 		return fmt.Errorf("it is not found by its name")
 	}
@@ -79,8 +90,11 @@ func (m *Machine) checkKey(k key) error {
 }
 
 func (m *Machine) checkClaim(k key, name string, c *claim, ids map[string]bool) error {
-	key, client, request := m.keys.texts.get(c.text)
 	w := m.keys.more(c)
+	if k.crowd != nil && (c.text != 0 || w == nil || w.crowd != k.crowd) {
+		return fmt.Errorf("claim %d does not know its crowd", c.id)
+	}
+	key, client, request := m.keys.ids(c)
 	due := m.due.entry(c.id)
 	switch {
 	case key != name:
@@ -89,8 +103,10 @@ func (m *Machine) checkClaim(k key, name string, c *claim, ids map[string]bool) 
 		return fmt.Errorf("request id %q is there twice", request)
 	case m.keys.claims.at(c.id) != c:
 		return fmt.Errorf("%q has the number of another claim", request)
-	case !validTTL(c.ttl()) || !validFamily(c.mode(), k.slots()):
-		return fmt.Errorf("%q has a bad TTL, mode or slots", request)
+	case k.crowd == nil && !c.held():
+		return fmt.Errorf("%q waits alone", request)
+	case !validClient(client) || !validTTL(c.ttl()) || !validFamily(c.mode(), k.slots()):
+		return fmt.Errorf("%q has a bad client, TTL, mode or slots", request)
 	case m.active != (due != nil):
 		return fmt.Errorf("%q has deadline %v", request, due)
 	case m.finished.has(name, request):
@@ -98,22 +114,19 @@ func (m *Machine) checkClaim(k key, name string, c *claim, ids map[string]bool) 
 	}
 	ids[request] = true
 	if w != nil {
-		return m.checkMore(k, c, w, client, request)
-	}
-	if !c.held() || k.crowd != nil {
-		return fmt.Errorf("%q lacks its place", request)
+		return m.checkMore(k, c, w, request)
 	}
 	return nil
 }
 
 // checkMore: what a claim has besides belongs to it, and is needed.
-func (m *Machine) checkMore(k key, c *claim, w *more, client, request string) error {
+func (m *Machine) checkMore(k key, c *claim, w *more, request string) error {
 	switch {
 	case w.claim != c || w.crowd != k.crowd:
 		return fmt.Errorf("%q belongs to another claim or crowd", request)
 	case k.crowd == nil && (w.meta == nil || w.client+w.request != "" || w.next != nil || w.prev != nil):
 		return fmt.Errorf("hold %q keeps what only a crowd needs", request)
-	case k.crowd != nil && (w.client != client || w.request != request || w.next.prev != w || w.prev.next != w):
+	case k.crowd != nil && (w.next.prev != w || w.prev.next != w):
 		return fmt.Errorf("the list is broken at %q", request)
 	case (c.held() || !m.active) && w.waiting != waiting{}:
 		return fmt.Errorf("%q keeps what only a waiter needs", request)
@@ -167,8 +180,10 @@ func (s *keys) check() error {
 		if c.more != 0 {
 			mores++
 		}
-		key, client, request := s.texts.lengths(c.text)
-		text += textUnitsOf(key+client+request) * textUnit
+		if c.text != 0 {
+			key, client, request := s.texts.lengths(c.text)
+			text += textUnitsOf(key+client+request) * textUnit
+		}
 	}
 	for k := range s.each {
 		for c := range k.holds {

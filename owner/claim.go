@@ -25,7 +25,8 @@ type claim struct {
 	life uint64
 	// id is its number in keys.claims.
 	id uint32
-	// text has its key, client id and request id.
+	// text has its key, client id and request id, if it is alone with its key; 0 for a
+	// claim in a crowd.
 	text textID
 	// more is its number in keys.mores; 0 for a hold without metadata that is alone
 	// with its key.

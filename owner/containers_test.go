@@ -275,17 +275,20 @@ func TestCheckFinds(t *testing.T) {
 		"token from nowhere":  func(m *Machine, _ *crowd) { m.last = 1 },
 		"held count":          func(_ *Machine, k *crowd) { k.holds.n++ },
 		"waiter with a token": func(_ *Machine, k *crowd) { k.waiting.first.claim.token = 3 },
-		"id twice": func(m *Machine, k *crowd) {
-			w := k.waiting.first
-			w.request = "r1"
-			m.keys.texts.remove(w.claim.text)
-			w.claim.text = m.keys.texts.put("k", "c", "r1")
+		"id twice":            func(_ *Machine, k *crowd) { k.waiting.first.request = "r1" },
+		"no client":           func(_ *Machine, k *crowd) { k.waiting.first.client = "" },
+		"text in a crowd": func(m *Machine, k *crowd) {
+			k.holds.first.claim.text = m.keys.texts.put("k", "c", "r1")
 		},
-		"id that is not the text's": func(_ *Machine, k *crowd) { k.waiting.first.request = "x" },
-		"text of another key": func(m *Machine, k *crowd) {
-			w := k.waiting.first
-			m.keys.texts.remove(w.claim.text)
-			w.claim.text = m.keys.texts.put("x", "c", "r2")
+		"text of another key": func(m *Machine, _ *crowd) {
+			c := m.keys.get("alone").alone
+			m.keys.texts.remove(c.text)
+			c.text = m.keys.texts.put("anole", "c", "r1")
+		},
+		"no text": func(m *Machine, _ *crowd) {
+			c := m.keys.get("alone").alone
+			m.keys.texts.remove(c.text)
+			c.text = 0
 		},
 		"id over":              func(m *Machine, _ *crowd) { m.finished.add("k", "r1", 1) },
 		"no deadline":          func(m *Machine, k *crowd) { m.due.remove(k.holds.first.claim.id) },
@@ -335,14 +338,13 @@ func TestCheckFinds(t *testing.T) {
 			k.leave(w)
 			m.due.remove(w.claim.id)
 			m.keys.mores.give(w.claim.more)
-			m.keys.texts.remove(w.claim.text)
 			m.keys.claims.give(w.claim.id)
 			m.waiters = 0
 		},
 		"alone, not found": func(m *Machine, _ *crowd) {
 			c := m.keys.get("alone").alone
-			m.keys.alone.remove(m.keys.hashOf(c), c.id)
-			m.keys.alone.put(m.keys.hashOf(c)+1<<31, c.id)
+			m.keys.alone.remove(m.keys.hash("alone"), c.id)
+			m.keys.alone.put(m.keys.hash("alone")+1<<31, c.id)
 		},
 		"alone, count":   func(m *Machine, _ *crowd) { m.keys.alone.n++ },
 		"alone, waiting": func(m *Machine, _ *crowd) { m.keys.get("alone").alone.token = 0 },

@@ -27,8 +27,8 @@ func (m *Machine) Encode(now time.Duration) []byte {
 	e.number(uint64(quarantine))
 
 	e.number(uint64(m.Len()))
-	for _, k := range m.keys.sorted() {
-		e.bytes(k.name)
+	for k := range m.keys.sorted {
+		e.bytes(k.name())
 		e.number(uint64(k.slots()))
 		e.number(uint64(k.held()))
 		for c := range k.holds {
@@ -60,15 +60,17 @@ func (m *Machine) Encode(now time.Duration) []byte {
 
 func (e *encoder) claim(of *keys, c *claim) {
 	e.byte(bit(flagShared, c.is(isShared)) | bit(flagOwnID, c.is(isOwnID)) | bit(flagResent, c.is(isResent)))
-	_, client, request := of.texts.parts(c.text)
-	e.bytes(client)
-	e.bytes(request)
-	e.number(uint64(c.ttl()))
-	if w := of.more(c); w != nil {
-		e.metadata(w.meta)
+	if c.text == 0 {
+		w := of.more(c)
+		e.text(w.client)
+		e.text(w.request)
 	} else {
-		e.metadata(nil)
+		_, client, request := of.texts.parts(c.text)
+		e.bytes(client)
+		e.bytes(request)
 	}
+	e.number(uint64(c.ttl()))
+	e.metadata(of.meta(c))
 }
 
 // Decode replaces the copy by an encoded one, counting the times it has left from

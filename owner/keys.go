@@ -21,8 +21,8 @@ type keys struct {
 	// crowds are all other keys, by name.
 	crowds lean[string, *crowd]
 
-	// claims are all claims, texts their texts, and mores what some of them have
-	// besides.
+	// claims are all claims, mores what some of them have besides, and texts the texts
+	// of those that are alone with their keys.
 	claims slab[claim]
 	texts  texts
 	mores  slab[*more]
@@ -35,12 +35,6 @@ func (s *keys) len() int { return s.alone.n + s.crowds.len() }
 
 // hash is the index's hash of a name.
 func (s *keys) hash(name string) uint32 { return uint32(maphash.String(s.seed, name) >> 32) }
-
-// hashOf is the hash of the name of a claim's key.
-func (s *keys) hashOf(c *claim) uint32 {
-	name, _, _ := s.texts.parts(c.text)
-	return uint32(maphash.Bytes(s.seed, name) >> 32)
-}
 
 // key is one key as it is at the moment: idle, or with one claim that is alone, or
 // with a crowd. It is good until the next change of any claim of the key.
@@ -70,15 +64,16 @@ func (s *keys) get(name string) key {
 
 // of is the key of a claim.
 func (s *keys) of(c *claim) key {
-	if w := s.more(c); w != nil && w.crowd != nil {
-		return s.crowded(w.crowd)
+	if c.text == 0 {
+		return s.crowded(s.more(c).crowd)
 	}
 	return key{of: s, alone: c}
 }
 
 // ids are the ids of a claim, and the name of its key.
 func (s *keys) ids(c *claim) (name, client, request string) {
-	if w := s.more(c); w != nil && w.crowd != nil {
+	if c.text == 0 {
+		w := s.more(c)
 		return w.crowd.name, w.client, w.request
 	}
 	return s.texts.get(c.text)
@@ -95,8 +90,19 @@ func (s *keys) more(c *claim) *more {
 	return *s.mores.at(c.more)
 }
 
+// meta is the metadata of a claim; nobody may change it.
+func (s *keys) meta(c *claim) map[string]string {
+	if c.more == 0 {
+		return nil
+	}
+	return s.more(c).meta
+}
+
 // isOf reports whether a claim is of this client.
 func (s *keys) isOf(c *claim, client string) bool {
+	if c.text == 0 {
+		return s.more(c).client == client
+	}
 	_, found, _ := s.texts.parts(c.text)
 	return string(found) == client
 }
@@ -228,7 +234,7 @@ func (k key) hold(token sharelock.Token) *claim {
 func (s *keys) add(k key, op *Op) *claim {
 	id := s.claims.take()
 	c := s.claims.at(id)
-	*c = claim{id: id, token: op.Token, text: s.texts.put(op.Key, op.ClientID, op.RequestID)}
+	*c = claim{id: id, token: op.Token}
 	c.setTTL(op.TTL)
 	c.set(isShared, op.Mode == sharelock.Shared)
 	c.set(isOwnID, op.OwnID)
@@ -237,21 +243,40 @@ func (s *keys) add(k key, op *Op) *claim {
 		s.extend(c).meta = op.Metadata
 	}
 	switch {
-	case k.crowd != nil:
-		s.join(k.crowd, c, op.ClientID, op.RequestID)
 	case k.idle() && c.held() && op.Slots == 0:
-		s.alone.put(s.hashOf(c), id)
-	default:
-		cr := &crowd{name: op.Key, slots: op.Slots}
-		s.crowds.put(cr.name, cr)
-		if k.alone != nil {
-			s.alone.remove(s.hashOf(k.alone), k.alone.id)
-			_, client, request := s.texts.get(k.alone.text)
-			s.join(cr, k.alone, client, request)
-		}
-		s.join(cr, c, op.ClientID, op.RequestID)
+		s.enter(c, op.Key, op.ClientID, op.RequestID)
+		return c
+	case k.crowd == nil:
+		k.crowd = s.gather(k, op)
 	}
+	s.join(k.crowd, c, op.ClientID, op.RequestID)
 	return c
+}
+
+// gather makes a crowd of a key that has none.
+func (s *keys) gather(k key, op *Op) *crowd {
+	cr := &crowd{name: op.Key, slots: op.Slots}
+	s.crowds.put(cr.name, cr)
+	if c := k.alone; c != nil {
+		_, client, request := s.texts.get(c.text)
+		s.exit(c)
+		s.join(cr, c, client, request)
+	}
+	return cr
+}
+
+// enter makes a claim alone with its key.
+func (s *keys) enter(c *claim, name, client, request string) {
+	c.text = s.texts.put(name, client, request)
+	s.alone.put(s.hash(name), c.id)
+}
+
+// exit ends that a claim is alone with its key.
+func (s *keys) exit(c *claim) {
+	name, _, _ := s.texts.parts(c.text)
+	s.alone.remove(uint32(maphash.Bytes(s.seed, name)>>32), c.id)
+	s.texts.remove(c.text)
+	c.text = 0
 }
 
 // extend gives a claim room for more.
@@ -287,17 +312,17 @@ func (s *keys) promote(w *more, token sharelock.Token) {
 
 // remove ends a claim.
 func (s *keys) remove(c *claim) {
-	if w := s.more(c); w != nil && w.crowd != nil {
+	if c.text == 0 {
+		w := s.more(c)
 		cr := w.crowd
 		cr.leave(w)
 		s.settle(cr)
 	} else {
-		s.alone.remove(s.hashOf(c), c.id)
+		s.exit(c)
 	}
 	if c.more != 0 {
 		s.mores.give(c.more)
 	}
-	s.texts.remove(c.text)
 	s.claims.give(c.id)
 }
 
@@ -309,8 +334,8 @@ func (s *keys) settle(cr *crowd) {
 	s.crowds.delete(cr.name)
 	if last := cr.holds.first; last != nil {
 		cr.leave(last)
+		s.enter(last.claim, cr.name, last.client, last.request)
 		last.client, last.request = "", ""
-		s.alone.put(s.hashOf(last.claim), last.claim.id)
 		s.shorten(last.claim)
 	}
 }
@@ -329,21 +354,28 @@ func (s *keys) each(fn func(key) bool) {
 	}
 }
 
-// named is a key and its name.
-type named struct {
-	name []byte
-	key
-}
-
-// sorted gives all keys in the order of their names, so that one history always
-// has one outcome.
-func (s *keys) sorted() []named {
-	found := make([]named, 0, s.len())
+// sorted calls fn for every key in the order of their names, so that one history
+// always has one outcome, until it is false.
+func (s *keys) sorted(fn func(key) bool) {
+	// What is sorted has no pointers, and all names are close together.
+	type name struct{ begin, end, key uint32 }
+	var (
+		all   = make([]key, 0, s.len())
+		names = make([]name, 0, s.len())
+		text  []byte
+	)
 	for k := range s.each {
-		found = append(found, named{k.name(), k})
+		begin := len(text)
+		text = append(text, k.name()...)
+		names = append(names, name{uint32(begin), uint32(len(text)), uint32(len(all))})
+		all = append(all, k)
 	}
-	slices.SortFunc(found, func(a, b named) int { return bytes.Compare(a.name, b.name) })
-	return found
+	slices.SortFunc(names, func(a, b name) int { return bytes.Compare(text[a.begin:a.end], text[b.begin:b.end]) })
+	for _, n := range names {
+		if !fn(all[n.key]) {
+			return
+		}
+	}
 }
 
 // queued gives the crowds with waiters, in the order of their names.
@@ -370,7 +402,10 @@ func (s *keys) tidy(moved func(from, to uint32)) bool {
 		id := s.claims.take()
 		c := s.claims.at(id)
 		*c = *old
-		c.id, c.text = id, s.texts.copy(&was.texts, old.text)
+		c.id = id
+		if old.text != 0 {
+			c.text = s.texts.copy(&was.texts, old.text)
+		}
 		if old.more != 0 {
 			c.more = s.mores.take()
 			w := was.more(old)

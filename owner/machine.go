@@ -78,7 +78,7 @@ func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
 	m.active, m.epoch, m.node = true, epoch, node
 	m.finished.forget(now)
 	m.quarantine = m.quarantineAt(now)
-	for _, k := range m.keys.sorted() {
+	for k := range m.keys.sorted {
 		for c := range k.holds {
 			m.arm(now, c)
 			if mutant.On(mutant.TTLNotRestarted) {

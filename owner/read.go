@@ -94,9 +94,7 @@ func (m *Machine) holdAs(now time.Duration, c *claim, name, client, request stri
 	h := sharelock.Hold{
 		Key: name, Token: c.token, ClientID: client, RequestID: request,
 		Mode: c.mode(), Slots: m.keys.of(c).slots(), TTL: c.ttl(), Node: m.node,
-	}
-	if w := m.keys.more(c); w != nil {
-		h.Metadata = maps.Clone(w.meta)
+		Metadata: maps.Clone(m.keys.meta(c)),
 	}
 	if m.active {
 		h.ExpiresIn = max(m.due.due(c.id)-now, 0)
