@@ -228,7 +228,7 @@ func (p *peerServer) Link(s grpc.BidiStreamingServer[peerv1.LinkRequest, peerv1.
 	if !p.node.tasks.Go(func() { received <- c.receive(s) }) {
 		return errClosed
 	}
-	defer c.dead.Store(true)
+	defer c.down()
 	for {
 		changed := p.node.views.next()
 		if a := p.node.views.now(); a != nil {
@@ -271,6 +271,7 @@ type linkCaller struct {
 	from string
 	wake chan struct{}
 	dead atomic.Bool
+	once sync.Once // of down
 
 	mu      sync.Mutex
 	answers []*peerv1.Answer // guarded by mu
@@ -283,6 +284,17 @@ var _ owner.Caller = (*linkCaller)(nil)
 
 // Alive implements owner.Caller: false once the link is down (Q5).
 func (c *linkCaller) Alive() bool { return !c.dead.Load() }
+
+// down ends the caller with its stream. Nobody here knows whether the member at the
+// other end died or only the link, so the waiters that came over it settle (Q5).
+func (c *linkCaller) down() {
+	c.once.Do(func() {
+		if a := c.node.views.now(); a != nil {
+			a.service.Broke(c)
+		}
+		c.dead.Store(true)
+	})
+}
 
 // Answer implements owner.Caller.
 func (c *linkCaller) Answer(id uint64, a owner.Answer) {
@@ -348,7 +360,7 @@ func (c *linkCaller) receive(s grpc.BidiStreamingServer[peerv1.LinkRequest, peer
 	for {
 		req, err := s.Recv()
 		if err != nil {
-			c.dead.Store(true) // before a newer stream's calls can meet this one's
+			c.down() // before a newer stream's calls can meet this one's
 			return err
 		}
 		for _, call := range req.GetCalls() {

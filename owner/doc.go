@@ -41,7 +41,8 @@
 // A waiter is in one of three conditions at the owner:
 //
 //	attached  somebody listens: it is granted in its turn
-//	settling  it has not come back since the activation: everybody behind it waits
+//	settling  it has not come back since the activation, or since the link between
+//	          members broke over which it came: everybody behind it waits
 //	detached  nobody listens: it keeps its place but is passed over
 //
 // Three periods without a send end all three.

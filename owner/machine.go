@@ -112,6 +112,23 @@ func (m *Machine) Detach(fn func(Ref)) {
 	}
 }
 
+// Broke says that the way to a caller broke, not that the caller has gone: its
+// waiters may come back another way and settle for one period, as after an
+// activation (Q5).
+func (m *Machine) Broke(now time.Duration, caller Caller) {
+	if !m.active || m.waiters == 0 || mutant.On(mutant.BrokenPassedOver) {
+		return
+	}
+	for _, k := range m.sorted(func(k *keyState) bool { return k.waiters() > 0 }) {
+		for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
+			if w := c.more; w.ref.Caller == caller {
+				w.ref, w.settles = Ref{}, now+period(w.ttl)
+				m.due.set(c)
+			}
+		}
+	}
+}
+
 // Quarantine makes the partition grant nothing for d from now (section 4.3). The
 // caller has stretched d.
 func (m *Machine) Quarantine(now, d time.Duration) {

@@ -492,6 +492,17 @@ func (n *naive) reattach(from Ref, r *Request, k *naiveKey, c *naiveClaim) {
 	}
 }
 
+// broke: the way to a caller broke.
+func (n *naive) broke(caller Caller) {
+	for _, k := range n.keys {
+		for _, c := range k.waiters {
+			if c.ref.Caller == caller {
+				c.ref, c.settles = Ref{}, n.now+c.period()
+			}
+		}
+	}
+}
+
 // takeover is what a new owner knows.
 func (n *naive) takeover() {
 	n.over = slices.DeleteFunc(n.over, func(o naiveOver) bool { return o.until <= n.now })

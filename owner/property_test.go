@@ -32,6 +32,7 @@ func TestMachineAgainstNaive(t *testing.T) {
 			"again":      h.again,
 			"pass":       h.pass,
 			"kill":       h.kill,
+			"break":      h.breakOff,
 			"takeover":   h.takeover,
 			"lose":       h.lose,
 			"new backup": h.newBackup,
@@ -243,6 +244,16 @@ func (h *history) seldom(t *rapid.T) {
 // kill ends a listener; one of the same name takes its place.
 func (h *history) kill(t *rapid.T) {
 	i := rapid.IntRange(0, len(h.listeners)-1).Draw(t, "listener")
+	h.listeners[i].dead = true
+	h.listeners[i] = &listener{name: h.listeners[i].name}
+}
+
+// breakOff breaks the way to a listener; one of the same name takes its place.
+func (h *history) breakOff(t *rapid.T) {
+	i := rapid.IntRange(0, len(h.listeners)-1).Draw(t, "listener")
+	now := h.moment(0)
+	h.owner.Broke(now, h.listeners[i])
+	h.naive.broke(h.listeners[i])
 	h.listeners[i].dead = true
 	h.listeners[i] = &listener{name: h.listeners[i].name}
 }

@@ -106,7 +106,7 @@ type Caller interface {
 	// Answer delivers an answer to the request with this id.
 	Answer(id uint64, a Answer)
 	// Alive is false once nobody can receive an answer any more; waiters of such a
-	// caller are passed over (Q5).
+	// caller are passed over (Q5), unless Service.Broke was told before.
 	Alive() bool
 }
 

@@ -225,3 +225,48 @@ func TestSchedule14FIFOOverTheOwnersDeath(t *testing.T) {
 		})
 	})
 }
+
+// Schedule 14 for the node in between: the link breaks over which c2's acquire came,
+// since its node died. c1's release comes before c2 has found another node.
+func TestSchedule14BrokenLink(t *testing.T) {
+	play := func(tb *table) (a *seated, k string, c2, c3 *ear) {
+		a = tb.seat("abc", 2)[0]
+		k = tb.keyFor("abc:ab")
+		tb.deal("abc")
+		c1 := tb.granted(tb.ask(a, acquireOf(k, "c1", 0)))
+		c2 = tb.ask(a, acquireOf(k, "c2", time.Minute))
+		c3 = tb.ask(a, acquireOf(k, "c3", time.Minute))
+		a.service.Broke(c2)
+		c2.deaf.Store(true)
+		tb.outcome(tb.ask(a, releaseOf(k, c1)), Done, nil)
+		tb.outcome(c3, Queued, nil)
+		return a, k, c2, c3
+	}
+	t.Run("it comes back", func(t *testing.T) {
+		bubble(t, func(tb *table) {
+			a, k, c2, c3 := play(tb)
+			tb.outcome(tb.ask(a, acquireOf(k, "c4", 0)), Failed, sharelock.ErrLockHeld)
+			tb.pass(period(10*time.Second) - time.Millisecond)
+			c2.deaf.Store(false)
+			c2.again(a)
+			tb.outcome(tb.ask(a, releaseOf(k, tb.granted(c2))), Done, nil)
+			tb.granted(c3)
+		})
+	})
+	t.Run("it never comes back", func(t *testing.T) {
+		bubble(t, func(tb *table) {
+			a, _, _, c3 := play(tb)
+			tb.within("the wait for c2", tb.until(a, c3), period(10*time.Second), period(10*time.Second)+moment)
+			tb.granted(c3)
+		})
+	})
+	t.Run("its client has gone", func(t *testing.T) {
+		bubble(t, func(tb *table) {
+			a, k, _, c3 := play(tb)
+			gone := acquireOf(k, "c2", 0)
+			gone.Kind = Cancel // as its node says when it has the link again
+			tb.outcome(tb.ask(a, gone), Done, nil)
+			tb.granted(c3)
+		})
+	})
+}

@@ -148,6 +148,9 @@ func (s *stage) command(line int, name string, args []string) {
 		s.printf("half used: %v", s.owner.CounterHalfUsed())
 	case "kill":
 		s.ref(args[0]).Caller.(*listener).dead = true
+	case "break":
+		s.owner.Broke(s.now, s.ref(args[0]).Caller)
+		s.ref(args[0]).Caller.(*listener).dead = true
 	case "show":
 		s.show(args[0])
 	default:

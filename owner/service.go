@@ -116,6 +116,21 @@ func (s *Service) SubmitAt(now time.Duration, partition uint32, ref Ref, r *Requ
 	}
 }
 
+// Broke says that the way to a caller broke. When it returns the caller's waiters
+// settle (Q5); until then the caller must count as alive, or they would be passed
+// over.
+func (s *Service) Broke(caller Caller) {
+	s.everyShard(func(sh *shard) {
+		now := s.clock()
+		for _, p := range sh.parts {
+			if p.active {
+				p.m.Broke(now, caller)
+				sh.rearm(p)
+			}
+		}
+	})
+}
+
 // Epoch is the epoch this member acts in; 0 before the first view.
 func (s *Service) Epoch() uint32 { return s.cur.Load() }
 

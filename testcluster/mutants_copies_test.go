@@ -217,3 +217,47 @@ func TestSimInLine(t *testing.T) {
 		pause(ctx, 50*time.Millisecond) // whom the end of the mesh may overtake is another matter
 	})
 }
+
+// Q5: a waiter keeps its place when the node dies over which it came to the owner,
+// though its client takes a while to find another: long before a newer view, and so
+// an activation, could help it.
+func TestSimForwardingNodeDies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const owner, backup, dead = 0, 1, 2
+		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Timing: 4 * time.Second, MaxTTL: 20 * time.Second, Configure: copies(2)})
+		ctx := limited(t)
+		key := placed(t, c, owner, backup)
+		l, err := dial(ctx, t, c, "holder", owner).Acquire(ctx, key)
+		must(t, err)
+		granted := make(chan string)
+		wait := func(name string, nodes ...int) {
+			cl, err := c.Dial(ctx, client.Options{ClientID: name}, nodes...)
+			must(t, err)
+			go func() {
+				next, err := cl.Acquire(ctx, key, client.Wait(20*time.Second))
+				switch {
+				case err != nil:
+					t.Errorf("%s: %v", name, err)
+				case next.Token().Epoch() != l.Token().Epoch():
+					t.Errorf("%s is granted in epoch %d, want epoch %d", name, next.Token().Epoch(), l.Token().Epoch())
+				}
+				granted <- name
+				if err == nil {
+					_ = next.Release(ctx)
+				}
+			}()
+		}
+		wait("first", dead, backup)
+		waitQueue(ctx, t, c, owner, key, 1)
+		wait("second", owner)
+		waitQueue(ctx, t, c, owner, key, 2)
+		c.MemNet().Delay("clients", c.Name(backup), 200*time.Millisecond)
+		c.Kill(dead)
+		must(t, l.Release(ctx))
+		for _, want := range []string{"first", "second"} {
+			if got := <-granted; got != want {
+				t.Errorf("%s is granted the key, it is the turn of the %s", got, want)
+			}
+		}
+	})
+}

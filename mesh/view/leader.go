@@ -92,8 +92,8 @@ type Leader struct {
 	// comebacks remembers, by id, who was admitted again and how often. Guarded
 	// by mu.
 	comebacks map[string]comeback
-	// step is when the leader last looked at all of this; a long gap means that
-	// it was paused (V5). Guarded by mu.
+	// step is when the leader last noticed that time passes; a long gap means that it
+	// was paused (V5). Guarded by mu.
 	step time.Duration
 	// transferred is when leadership was last handed over for want of voters.
 	transferred time.Duration
@@ -184,7 +184,8 @@ func (l *Leader) Run() {
 	defer l.log.Info("leads no more")
 	defer l.done.Wait()
 	l.done.Go(func() { l.keepVoters(l.ctx) })
-	tick := time.NewTicker(max(l.lease()/20, time.Millisecond))
+	l.done.Go(func() { l.watchPauses(l.ctx) })
+	tick := time.NewTicker(l.interval())
 	defer tick.Stop()
 	for {
 		select {
@@ -197,14 +198,41 @@ func (l *Leader) Run() {
 	}
 }
 
+// interval is how often the leader looks at everything.
+func (l *Leader) interval() time.Duration { return max(l.lease()/20, time.Millisecond) }
+
+// watchPauses notices that time passes, also while a proposal is under way: that may
+// be slow, which is no pause, and the process may be paused in the middle of it.
+func (l *Leader) watchPauses(ctx context.Context) {
+	tick := time.NewTicker(l.interval())
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			l.mu.Lock()
+			l.notice(l.clock())
+			l.mu.Unlock()
+		}
+	}
+}
+
+// notice starts the waits again if too long ago it was last called (V5). It needs
+// l.mu.
+func (l *Leader) notice(now time.Duration) {
+	if now-l.step > l.lease()/2 && !mutant.On(mutant.PauseIgnored) {
+		l.startAgain(now)
+	}
+	l.step = max(l.step, now)
+}
+
 // look decides whether a new view is due, and proposes it.
 func (l *Leader) look(ctx context.Context) {
 	now := l.clock()
 	s := l.agree.State()
 	l.mu.Lock()
-	if now-l.step > l.lease()/2 && !mutant.On(mutant.PauseIgnored) {
-		l.startAgain(now)
-	}
+	l.notice(now)
 	l.keepStandings(now, s.View())
 	self := l.evict(now, s.View())
 	d := l.draft(now, s.View())
@@ -228,9 +256,6 @@ func (l *Leader) look(ctx context.Context) {
 	case due:
 		l.propose(ctx, s, d)
 	}
-	l.mu.Lock()
-	l.step = l.clock() // a slow proposal is not a pause
-	l.mu.Unlock()
 }
 
 // startAgain is what V5 wants of a leader that was paused: its waits begin anew.

@@ -107,6 +107,41 @@ func TestPausedLeaderStartsAgain(t *testing.T) {
 	})
 }
 
+// So does one that was paused while its proposal was under way, and one whose proposal
+// is slow does not: it has heard the members all the time.
+func TestPausedInAProposal(t *testing.T) {
+	for _, paused := range []time.Duration{0, 3 * time.Second} {
+		t.Run(paused.String(), func(t *testing.T) {
+			play(t, "x", "x m n", func(t *testing.T, g *group) {
+				x := g.elect("x", "x").lead()
+				g.renewing(x, "x m", 0)
+				g.renewing(x, "n", time.Second)
+				g.pass(time.Second)
+				g.mu.Lock()
+				g.byHand = true
+				heard := g.member("n").until - lease
+				g.members = append(g.members, &member{g: g, who: starts("q", 1).Identity, rate: 1})
+				g.mu.Unlock()
+				g.joins(x, starts("q", 1), "x m n", 2*time.Second)
+				g.pass(2500 * time.Millisecond)
+				if paused > 0 {
+					g.skip(paused)
+					heard = g.clock()
+				}
+				g.mu.Lock()
+				g.byHand = false
+				g.mu.Unlock()
+				g.commit()
+				synctest.Wait()
+				g.want("x m n q", g.clock(), g.clock())
+				g.renewing(x, "q", 0)
+				g.pass(heard + limit + 300*time.Millisecond)
+				g.want("x m q", heard+limit, heard+limit+lease/10)
+			})
+		})
+	}
+}
+
 // A leader that hears a minority of the voters hands over, at most once a minute,
 // and removes nobody (V5).
 func TestMinorityHandsOver(t *testing.T) {

@@ -41,6 +41,9 @@ const (
 	// AskUnanswered: an activation does not wait for the answer of the member that
 	// joined last (4.1).
 	AskUnanswered Mutant = "ask-unanswered"
+	// OldAnswers: what members answered to an activation counts also when a newer view
+	// has come (4.1, A1).
+	OldAnswers Mutant = "old-answers"
 	// HaveIgnored: the longest copy is chosen, of whatever epoch (4.2).
 	HaveIgnored Mutant = "have-ignored"
 	// RestartedWitness: a later incarnation of a member speaks for it (4.2).
@@ -80,6 +83,8 @@ const (
 	PassOverFIFO Mutant = "pass-over-fifo"
 	// NoSettling: after an activation nobody waits for waiters to re-attach (Q5).
 	NoSettling Mutant = "no-settling"
+	// BrokenPassedOver: nobody waits for waiters whose link to the owner broke (Q5).
+	BrokenPassedOver Mutant = "broken-passed-over"
 )
 
 // The mutants of a node and of a client that ask an owner.

@@ -56,6 +56,7 @@ var table = []entry{
 	{mutant.ReadWithoutLog, "A3", []net{sim("TestSimClockStandsStill", testcluster.Linearizable)}, 0},
 
 	{mutant.AskUnanswered, "4.1", []net{owner("TestSchedule06.*"), sim("TestSimOnlyCopyMoves", testcluster.OneHolder)}, 0},
+	{mutant.OldAnswers, "4.1, A1", []net{owner("TestSchedule06.*")}, 0},
 	{mutant.HaveIgnored, "4.2", []net{owner("TestSchedule02.*"), sim("TestSimOldCopyComesBack", testcluster.OneHolder)}, 0},
 	{mutant.RestartedWitness, "4.2", []net{owner("TestSchedule03.*"), sim("TestSimRestartedWitness", testcluster.OneHolder)}, 0},
 	{mutant.AnyCopyIsGood, "4.2, 4.3", []net{owner("TestSchedule15i.*"), sim("TestSimQuarantineMoves", testcluster.OneHolder)}, 12},
@@ -77,7 +78,8 @@ var table = []entry{
 	{mutant.SafeFromAnswer, "Q3", []net{sim("TestSimSlowOwner", testcluster.OneHolder)}, 0},
 	{mutant.LifeFromAnswer, "Q3", []net{sim("TestSimSlowAnswer", testcluster.OneHolder)}, 0},
 	{mutant.PassOverFIFO, "Q5", []net{owner("TestSchedule14.*"), sim("TestSimInLine", testcluster.Fair)}, 0},
-	{mutant.NoSettling, "Q5", []net{owner("TestSchedule14.*")}, 0},
+	{mutant.NoSettling, "Q5", []net{owner("TestSchedule14FIFO.*")}, 0},
+	{mutant.BrokenPassedOver, "Q5", []net{owner("TestSchedule14BrokenLink"), sim("TestSimForwardingNodeDies")}, 0},
 
 	{mutant.NoTermCheck, "V2", []net{agreement("TestSchedule08c.*")}, 0},
 	{mutant.LeadNotAwaited, "V2", []net{agreement("TestSchedule08b.*")}, 0},
@@ -91,7 +93,7 @@ var table = []entry{
 	{mutant.RemovalWithoutWait, "V5", []net{agreement("TestReplacedMemberIsWaitedOut")}, 0},
 	{mutant.RenewUndecided, "V5", []net{agreement("TestSchedule07NoRenewalUntilDecided")}, 0},
 	{mutant.RenewDoomed, "V5, V6", []net{agreement("TestReplacedMemberIsWaitedOut|TestSchedule15b.*")}, 0},
-	{mutant.PauseIgnored, "V5", []net{agreement("TestPausedLeaderStartsAgain")}, 0},
+	{mutant.PauseIgnored, "V5", []net{agreement("TestPausedLeaderStartsAgain|TestPausedInAProposal")}, 0},
 	{mutant.MinorityRemoves, "V5", []net{agreement("TestMinorityHandsOver")}, 0},
 	{mutant.HandOverAlways, "V5", []net{agreement("TestMinorityHandsOver")}, 0},
 	{mutant.JoinWhileLate, "V3", []net{agreement("TestNoJoinWhileSomebodyIsLate")}, 0},
