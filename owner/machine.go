@@ -119,11 +119,11 @@ func (m *Machine) Broke(now time.Duration, caller Caller) {
 	if !m.active || m.waiters == 0 || mutant.On(mutant.BrokenPassedOver) {
 		return
 	}
-	for _, k := range m.sorted(func(k *keyState) bool { return k.waiters() > 0 }) {
-		for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
-			if w := c.more; w.ref.Caller == caller {
+	for _, cr := range m.keys.queued() {
+		for w := range m.keys.crowded(cr).queue {
+			if w.ref.Caller == caller {
 				w.ref, w.settles = Ref{}, now+period(w.ttl)
-				m.due.set(c)
+				m.watch(w)
 			}
 		}
 	}
