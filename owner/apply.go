@@ -18,6 +18,7 @@ func (m *Machine) Apply(now time.Duration, op *Op) error {
 	if err := op.valid(); err != nil {
 		return err
 	}
+	m.due.clear() // of the time when it was the owner's
 	if mutant.On(mutant.AckUnapplied) {
 		m.seq++
 		return nil
@@ -145,12 +146,16 @@ func (m *Machine) arm(now time.Duration, c *claim) {
 		m.watch(w)
 		return
 	}
-	// Q3: the holder's clock may be slower than ours.
-	deadline := now + Stretch(c.ttl())
+	m.due.set(c.id, expires(now, c))
+}
+
+// expires is when a hold ends whose time starts now.
+func expires(now time.Duration, c *claim) time.Duration {
 	if mutant.On(mutant.NotStretched) {
-		deadline = now + c.ttl()
+		return now + c.ttl()
 	}
-	m.due.set(c.id, deadline)
+	// Q3: the holder's clock may be slower than ours.
+	return now + Stretch(c.ttl())
 }
 
 // watch takes notice that it has changed when a waiter is due.

@@ -107,7 +107,7 @@ func (m *Machine) checkClaim(k key, name string, c *claim, ids map[string]bool) 
 		return fmt.Errorf("%q waits alone", request)
 	case !validClient(client) || !validTTL(c.ttl()) || !validFamily(c.mode(), k.slots()):
 		return fmt.Errorf("%q has a bad client, TTL, mode or slots", request)
-	case m.active != (due != nil):
+	case m.active && due == nil:
 		return fmt.Errorf("%q has deadline %v", request, due)
 	case m.finished.has(name, request):
 		return fmt.Errorf("request id %q is over", request)
@@ -255,14 +255,11 @@ func (x *claimIndex) check() error {
 	return nil
 }
 
-// checkDue: the deadlines are a heap of all claims of an owner, and no entry is
+// checkDue: the deadlines are a heap of all claims of an owner, or of one that was
+// until nobody else has decided since, and no entry is
 // later than its claim is due.
 func (m *Machine) checkDue() error {
-	want := 0
-	if m.active {
-		want = m.keys.claims.used()
-	}
-	if m.due.len() != want {
+	if want := m.keys.claims.used(); m.due.len() != want && (m.active || m.due.len() > 0) {
 		return fmt.Errorf("%d deadlines, want %d", m.due.len(), want)
 	}
 	return m.due.check()

@@ -40,7 +40,8 @@ type Machine struct {
 	maxWaiters int
 	epoch      uint32
 	node       string
-	// due holds every claim while active, and none otherwise.
+	// due holds every claim while active. What it held then is kept until somebody
+	// else decides about this copy.
 	due deadlines
 	// marked are crowds that the turn under way will serve; empty between turns.
 	marked []*crowd
@@ -74,18 +75,19 @@ func NewMachine(partition uint32, maxWaiters int) *Machine {
 // afresh and every waiter settles for one period. node is the name put into
 // holds. Waiters that were attached are forgotten; see Detach.
 func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
-	m.due.clear()
 	m.active, m.epoch, m.node = true, epoch, node
 	m.finished.forget(now)
 	m.quarantine = m.quarantineAt(now)
-	for k := range m.keys.sorted {
-		for c := range k.holds {
-			m.arm(now, c)
-			if mutant.On(mutant.TTLNotRestarted) {
-				m.due.set(c.id, now+c.ttl()/2)
+	if !m.rearm(now) {
+		m.due.clear()
+		for k := range m.keys.sorted {
+			for c := range k.holds {
+				m.due.set(c.id, restarted(now, c))
 			}
 		}
-		for w := range k.queue {
+	}
+	for _, cr := range m.keys.queued() {
+		for w := range m.keys.crowded(cr).queue {
 			w.waiting = waiting{}
 			m.arm(now, w.claim)
 			if !mutant.On(mutant.NoSettling) {
@@ -96,12 +98,39 @@ func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
 	}
 }
 
+// rearm starts the time of all holds afresh in the deadlines that the same owner had
+// before, which costs next to nothing: the holds are there, and none ends earlier. It
+// is false if that is not so.
+func (m *Machine) rearm(now time.Duration) bool {
+	if m.due.len() != m.keys.claims.used() {
+		return false
+	}
+	for i := range m.due.len() {
+		e := m.due.heap.at(i)
+		c := m.keys.claims.at(e.id)
+		if !c.held() {
+			continue
+		}
+		if e.due = restarted(now, c); e.due < e.at {
+			return false
+		}
+	}
+	return true
+}
+
+// restarted is when a hold is due whose time starts afresh with an activation.
+func restarted(now time.Duration, c *claim) time.Duration {
+	if mutant.On(mutant.TTLNotRestarted) {
+		return now + c.ttl()/2
+	}
+	return expires(now, c)
+}
+
 // Detach ends what Activate began, when a newer epoch begins or the node stops:
 // every waiter that is attached is forgotten, fn being told where it was, and
 // until the next Activate requests are answered Retry (A1).
 func (m *Machine) Detach(fn func(Ref)) {
 	m.active = false
-	m.due.clear()
 	for _, cr := range m.keys.queued() {
 		for w := range m.keys.crowded(cr).queue {
 			if w.ref.Caller != nil {
@@ -253,7 +282,7 @@ func (m *Machine) Look() (at time.Duration, ok bool) {
 	if m.active && m.quarantine != 0 {
 		soonest(m.quarantine)
 	}
-	if m.due.len() > 0 {
+	if m.active && m.due.len() > 0 {
 		soonest(m.due.heap.at(0).at)
 	}
 	return at, ok

@@ -405,3 +405,24 @@ func TestMachineIsPure(t *testing.T) {
 		}
 	}
 }
+
+// 4.5: an owner that goes on in a newer epoch starts all TTLs afresh without any work
+// for each lock but that.
+func TestGoingOnIsCheap(t *testing.T) {
+	m := heldMachine(1000)
+	now, epoch := time.Second, uint32(1)
+	allocs := testing.AllocsPerRun(10, func() {
+		now, epoch = now+time.Second, epoch+1
+		m.Detach(func(Ref) {})
+		m.Activate(now, epoch, "n")
+	})
+	if allocs > 0 {
+		t.Errorf("%v allocations with 1000 locks held", allocs)
+	}
+	if err := m.Check(); err != nil {
+		t.Error(err)
+	}
+	if at, _ := m.Next(); at != now+Stretch(time.Minute) {
+		t.Errorf("the first TTL ends at %v, %v after the activation", at, at-now)
+	}
+}
