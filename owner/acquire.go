@@ -14,7 +14,7 @@ func (t turn) acquire(from Ref, r *Request) {
 	c := k.find(r.RequestID)
 	if mutant.On(mutant.GrantTwice) && c != nil && c.held() {
 		t.end(c, Released, false)
-		c = nil
+		k, c = t.m.keys.get(r.Key), nil
 	}
 	switch {
 	case c != nil && !t.m.keys.isOf(c, r.ClientID):
