@@ -22,7 +22,7 @@ func (m *Machine) Check() error {
 	case len(m.marked) > 0:
 		return fmt.Errorf("partition %d: a turn has not ended", m.partition)
 	}
-	for _, check := range []func() error{m.keys.check, m.checkDue, m.checkFinished} {
+	for _, check := range []func() error{m.keys.check, m.checkDue, m.finished.check} {
 		if err := check(); err != nil {
 			return fmt.Errorf("partition %d: %w", m.partition, err)
 		}
@@ -235,8 +235,8 @@ func (t *texts) check() error {
 	return nil
 }
 
-// check: every claim is on the way from the home of its hash.
-func (x *claimIndex) check() error {
+// check: every record is on the way from the home of its hash.
+func (x *hashIndex) check() error {
 	n := 0
 	for i, s := range x.slots {
 		if s.id == 0 {
@@ -245,12 +245,12 @@ func (x *claimIndex) check() error {
 		n++
 		for j := x.home(s.hash); j != i; j = x.next(j) {
 			if x.slots[j].id == 0 {
-				return fmt.Errorf("claim %d in slot %d is not found from its home", s.id, i)
+				return fmt.Errorf("record %d in slot %d is not found from its home", s.id, i)
 			}
 		}
 	}
 	if n != x.n || n > 0 && n == len(x.slots) {
-		return fmt.Errorf("%d claims in %d slots of the index, counted were %d", n, len(x.slots), x.n)
+		return fmt.Errorf("%d records in %d slots of an index, counted were %d", n, len(x.slots), x.n)
 	}
 	return nil
 }
@@ -280,20 +280,32 @@ func (h *deadlines) check() error {
 	return nil
 }
 
-// checkFinished: the list and the map of finished ids are the same, oldest first.
-func (m *Machine) checkFinished() error {
-	n := 0
-	for f := m.finished.oldest; f != nil; f = f.next {
+// check: the list and the index of finished ids are the same, oldest first.
+func (f *finished) check() error {
+	n, text := 0, 0
+	var prev uint32
+	for id := f.oldest; id != 0; prev, id = id, f.nodes.at(id).next {
 		n++
-		if found, _ := m.finished.ids.get(f.id); found != f {
-			return fmt.Errorf("finished request id %q is not found", f.id.request)
-		}
-		if f.next != nil && f.next.until < f.until || f.next == nil && m.finished.newest != f {
-			return fmt.Errorf("finished request ids are out of order at %q", f.id.request)
+		node := f.nodes.at(id)
+		key, _, request := f.texts.get(node.text)
+		text += textUnitsOf(len(key)+len(request)) * textUnit
+		switch {
+		case f.find(key, request) != id:
+			return fmt.Errorf("finished request id %q is not found", request)
+		case node.prev != prev || n > f.len():
+			return fmt.Errorf("the list of finished request ids is broken at %q", request)
+		case prev != 0 && f.nodes.at(prev).until > node.until:
+			return fmt.Errorf("finished request ids are out of order at %q", request)
 		}
 	}
-	if n != m.finished.ids.len() {
-		return fmt.Errorf("%d finished request ids in the list, %d in the map", n, m.finished.ids.len())
+	if prev != f.newest || n != f.ids.n || n != f.nodes.used() || text != f.texts.used {
+		return fmt.Errorf("%d finished request ids to %d in the list, %d to %d in the index, %d nodes, %d bytes of text, counted were %d",
+			n, prev, f.ids.n, f.newest, f.nodes.used(), f.texts.used, text)
+	}
+	for _, check := range []func() error{f.ids.check, f.nodes.check, f.texts.check} {
+		if err := check(); err != nil {
+			return fmt.Errorf("finished request ids: %w", err)
+		}
 	}
 	return nil
 }

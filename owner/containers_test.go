@@ -86,7 +86,7 @@ func TestStoresAgainstMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var (
 			records slab[record]
-			found   claimIndex
+			found   hashIndex
 			text    texts
 		)
 		live := map[uint32]record{}
@@ -227,7 +227,7 @@ func TestLeanMapGivesRoomBack(t *testing.T) {
 
 // Finished ids go one by one, and a claim that comes again ends one early.
 func TestFinishedIDs(t *testing.T) {
-	var f finished
+	f := newFinished()
 	for i, id := range []string{"a", "b", "c", "a"} {
 		f.add("k", id, time.Duration(10+i))
 	}
@@ -235,7 +235,7 @@ func TestFinishedIDs(t *testing.T) {
 	f.remove("k", "b")
 	f.remove("other", "a")
 	f.forget(9)
-	if !f.has("k", "a") || f.has("k", "b") || !f.has("k", "c") || f.has("other", "a") {
+	if !f.has("k", "a") || f.has("k", "b") || !f.has("k", "c") || f.has("other", "a") || f.has("a", "k") {
 		t.Error("before their time: want a and c")
 	}
 	// The second add of a made it live longer.
@@ -245,14 +245,76 @@ func TestFinishedIDs(t *testing.T) {
 	}
 	// A clock that goes back does not break the order.
 	f.add("k", "d", 5)
-	if f.newest.until != f.oldest.until {
-		t.Errorf("d until %v, before it a until %v", f.newest.until, f.oldest.until)
+	if oldest, _ := f.first(); f.nodes.at(f.newest).until != oldest {
+		t.Errorf("d until %v, before it a until %v", f.nodes.at(f.newest).until, oldest)
+	}
+	if err := f.check(); err != nil {
+		t.Error(err)
 	}
 	f.remove("k", "d")
 	f.forget(13)
-	if f.oldest != nil || f.newest != nil || f.ids.len() != 0 {
-		t.Error("something is left")
+	if err := f.check(); err != nil || f.len() != 0 {
+		t.Errorf("%d ids are left, %v", f.len(), err)
 	}
+}
+
+// Finished ids beside a map and a list of them.
+func TestFinishedAgainstMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := newFinished()
+		type id struct{ key, request string }
+		type over struct {
+			id
+			until time.Duration
+		}
+		var list []over
+		var now time.Duration
+		some := rapid.Custom(func(t *rapid.T) id {
+			return id{rapid.StringMatching("[ab]{1,2}").Draw(t, "key"), rapid.StringMatching("[ab]{1,3}").Draw(t, "request")}
+		})
+		drop := func(x id) { list = slices.DeleteFunc(list, func(o over) bool { return o.id == x }) }
+		add := func(t *rapid.T) {
+			x := some.Draw(t, "id")
+			until := now + time.Duration(rapid.IntRange(1, 20).Draw(t, "left"))
+			drop(x)
+			if len(list) > 0 {
+				until = max(until, list[len(list)-1].until)
+			}
+			list = append(list, over{x, until})
+			f.add(x.key, x.request, until)
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"add": add, "add 2": add,
+			"remove": func(t *rapid.T) {
+				x := some.Draw(t, "id")
+				drop(x)
+				f.remove(x.key, x.request)
+			},
+			"forget": func(t *rapid.T) {
+				now += time.Duration(rapid.IntRange(0, 5).Draw(t, "pass"))
+				list = slices.DeleteFunc(list, func(o over) bool { return o.until <= now })
+				f.forget(now)
+			},
+			"": func(t *rapid.T) {
+				var got []over
+				for n := range f.after(now) {
+					key, _, request := f.texts.get(n.text)
+					got = append(got, over{id{key, request}, n.until})
+				}
+				if !slices.Equal(got, list) {
+					t.Fatalf("got %v, want %v", got, list)
+				}
+				for _, o := range list {
+					if !f.has(o.key, o.request) {
+						t.Fatalf("%v is not found", o)
+					}
+				}
+				if err := f.check(); err != nil {
+					t.Fatal(err)
+				}
+			},
+		})
+	})
 }
 
 func TestStretch(t *testing.T) {
@@ -308,10 +370,15 @@ func TestCheckFinds(t *testing.T) {
 			m.due.remove(k.holds.first.claim.id)
 			m.keys.remove(k.holds.first.claim)
 		},
-		"marked":           func(m *Machine, k *crowd) { k.marked = true },
-		"unfinished turn":  func(m *Machine, k *crowd) { m.marked = append(m.marked, k) },
-		"finished order":   func(m *Machine, _ *crowd) { m.finished.oldest.until = time.Hour },
-		"finished map":     func(m *Machine, _ *crowd) { m.finished.ids.delete(m.finished.oldest.id) },
+		"marked":          func(m *Machine, k *crowd) { k.marked = true },
+		"unfinished turn": func(m *Machine, k *crowd) { m.marked = append(m.marked, k) },
+		"finished order":  func(m *Machine, _ *crowd) { m.finished.nodes.at(m.finished.oldest).until = time.Hour },
+		"finished list":   func(m *Machine, _ *crowd) { m.finished.nodes.at(m.finished.newest).prev = 0 },
+		"finished index": func(m *Machine, _ *crowd) {
+			m.finished.ids.remove(m.finished.nodes.at(m.finished.oldest).hash, m.finished.oldest)
+		},
+		"finished text":    func(m *Machine, _ *crowd) { m.finished.texts.put("k", "", "r") },
+		"finished node":    func(m *Machine, _ *crowd) { m.finished.nodes.take() },
 		"active copy":      func(m *Machine, _ *crowd) { m.active = false },
 		"too many slots":   func(_ *Machine, k *crowd) { k.slots, k.holds.n = 2, 3 },
 		"claim of no key":  func(m *Machine, _ *crowd) { m.keys.claims.take() },

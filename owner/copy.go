@@ -41,18 +41,15 @@ func (m *Machine) Encode(now time.Duration) []byte {
 		}
 	}
 
-	over := m.finished.oldest
-	for over != nil && over.until <= now {
-		over = over.next
-	}
 	n := 0
-	for f := over; f != nil; f = f.next {
+	for range m.finished.after(now) {
 		n++
 	}
 	e.number(uint64(n))
-	for ; over != nil; over = over.next {
-		e.text(over.id.key)
-		e.text(over.id.request)
+	for over := range m.finished.after(now) {
+		key, _, request := m.finished.texts.parts(over.text)
+		e.bytes(key)
+		e.bytes(request)
 		e.number(uint64(over.until - now))
 	}
 	return e.b
@@ -95,7 +92,7 @@ func (d *decoder) machine(now time.Duration) (*Machine, error) {
 	if v := d.byte(); v != copyVersion {
 		return nil, fmt.Errorf("unknown version %d", v)
 	}
-	m := &Machine{partition: d.number32(), seq: d.number(), last: sharelock.Token(d.number()), keys: newKeys()}
+	m := &Machine{partition: d.number32(), seq: d.number(), last: sharelock.Token(d.number()), keys: newKeys(), finished: newFinished()}
 	if m.last != 0 && !validToken(m.last) {
 		return nil, fmt.Errorf("token %d out of range", m.last)
 	}

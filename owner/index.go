@@ -1,11 +1,10 @@
 package owner
 
-// claimIndex finds claims by the hash of their key: a table of claim numbers with open
-// addressing, which has no pointer and gives its room back. The zero value is
-// empty.
-type claimIndex struct {
-	// slots has at least one that is empty. A claim is in the first empty slot, as
-	// of its coming, from the home of its hash on, and every slot in between is taken.
+// hashIndex finds the numbers of records by a hash: a table with open addressing,
+// which has no pointer and gives its room back. The zero value is empty.
+type hashIndex struct {
+	// slots has at least one that is empty. A record is at the home of its hash or
+	// behind it, and every slot in between is taken.
 	slots []slot
 	n     int
 }
@@ -20,19 +19,19 @@ type slot struct {
 const indexLeast = 8
 
 // home is where a hash belongs in a table of this size: they have the same order.
-func (x *claimIndex) home(hash uint32) int {
+func (x *hashIndex) home(hash uint32) int {
 	return int(uint64(hash) * uint64(len(x.slots)) >> 32)
 }
 
-func (x *claimIndex) next(i int) int {
+func (x *hashIndex) next(i int) int {
 	if i++; i == len(x.slots) {
 		return 0
 	}
 	return i
 }
 
-// find is the claim with this hash that is the one, or 0.
-func (x *claimIndex) find(hash uint32, is func(id uint32) bool) uint32 {
+// find is the record with this hash that is the one, or 0.
+func (x *hashIndex) find(hash uint32, is func(id uint32) bool) uint32 {
 	if x.n == 0 {
 		return 0
 	}
@@ -44,8 +43,8 @@ func (x *claimIndex) find(hash uint32, is func(id uint32) bool) uint32 {
 	return 0
 }
 
-// put enters a claim that is not there.
-func (x *claimIndex) put(hash, id uint32) {
+// put enters a record that is not there.
+func (x *hashIndex) put(hash, id uint32) {
 	if x.n >= len(x.slots)*4/5 {
 		x.resize(max(len(x.slots)*3/2, indexLeast))
 	}
@@ -53,7 +52,7 @@ func (x *claimIndex) put(hash, id uint32) {
 	x.n++
 }
 
-func (x *claimIndex) enter(s slot) {
+func (x *hashIndex) enter(s slot) {
 	i := x.home(s.hash)
 	for x.slots[i].id != 0 {
 		i = x.next(i)
@@ -61,8 +60,8 @@ func (x *claimIndex) enter(s slot) {
 	x.slots[i] = s
 }
 
-// remove takes a claim out that is there.
-func (x *claimIndex) remove(hash, id uint32) {
+// remove takes a record out that is there.
+func (x *hashIndex) remove(hash, id uint32) {
 	i := x.home(hash)
 	for x.slots[i].id != id {
 		i = x.next(i)
@@ -81,14 +80,14 @@ func (x *claimIndex) remove(hash, id uint32) {
 }
 
 // between reports whether the hole lies on the way from home to i.
-func (x *claimIndex) between(home, hole, i int) bool {
+func (x *hashIndex) between(home, hole, i int) bool {
 	if home <= i {
 		return home <= hole && hole < i
 	}
 	return home <= hole || hole < i // the way goes round the end
 }
 
-func (x *claimIndex) resize(size int) {
+func (x *hashIndex) resize(size int) {
 	old := x.slots
 	x.slots = make([]slot, size)
 	for _, s := range old {

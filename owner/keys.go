@@ -17,7 +17,7 @@ import (
 type keys struct {
 	seed maphash.Seed
 	// alone finds the hold of each key that has one hold, no waiter and no slots.
-	alone claimIndex
+	alone hashIndex
 	// crowds are all other keys, by name.
 	crowds lean[string, *crowd]
 

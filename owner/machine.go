@@ -68,7 +68,7 @@ type Reply struct {
 // NewMachine is the empty copy of a partition. maxWaiters bounds the queue of
 // each key; with 0 nobody may wait.
 func NewMachine(partition uint32, maxWaiters int) *Machine {
-	return &Machine{partition: partition, maxWaiters: maxWaiters, keys: newKeys()}
+	return &Machine{partition: partition, maxWaiters: maxWaiters, keys: newKeys(), finished: newFinished()}
 }
 
 // Activate makes this copy the owner's in an epoch (section 4.5). Every TTL starts
@@ -276,8 +276,8 @@ func (m *Machine) Look() (at time.Duration, ok bool) {
 			at, ok = t, true
 		}
 	}
-	if n := m.finished.oldest; n != nil {
-		soonest(n.until)
+	if until, some := m.finished.first(); some {
+		soonest(until)
 	}
 	if m.active && m.quarantine != 0 {
 		soonest(m.quarantine)

@@ -134,16 +134,19 @@ func (p *play) wantNothing() {
 	p.t.Helper()
 	p.check()
 	m := p.m
-	if m.Len() != 0 || m.Waiters() != 0 || m.due.len() != 0 || m.finished.ids.len() != 0 {
+	if m.Len() != 0 || m.Waiters() != 0 || m.due.len() != 0 || m.finished.len() != 0 {
 		p.t.Errorf("left are %d keys, %d waiters, %d deadlines, %d finished ids; want none",
-			m.Len(), m.Waiters(), m.due.len(), m.finished.ids.len())
+			m.Len(), m.Waiters(), m.due.len(), m.finished.len())
 	}
 	if heap, places := m.due.heap.room(), m.due.places.room(); heap >= leanFrom || places >= leanFrom {
 		p.t.Errorf("room for %d deadlines in %d places is left", heap, places)
 	}
 	k := &m.keys
-	if len(k.alone.slots) >= leanFrom || k.crowds.most >= leanFrom || m.finished.ids.most >= leanFrom {
-		p.t.Errorf("room for %d keys, %d crowds and %d finished ids is left", len(k.alone.slots), k.crowds.most, m.finished.ids.most)
+	if len(k.alone.slots) >= leanFrom || k.crowds.most >= leanFrom {
+		p.t.Errorf("room for %d keys and %d crowds is left", len(k.alone.slots), k.crowds.most)
+	}
+	if f := &m.finished; len(f.ids.slots) >= leanFrom || f.nodes.records.room() >= leanFrom || len(f.texts.chunks) >= leanChunks {
+		p.t.Errorf("room for %d finished ids in %d slots and %d bytes of their text is left", f.nodes.records.room(), len(f.ids.slots), f.texts.room())
 	}
 	if k.claims.records.room() >= leanFrom || k.mores.records.room() >= leanFrom || len(k.texts.chunks) >= leanChunks {
 		p.t.Errorf("room for %d claims, %d with more and %d bytes of text is left", k.claims.records.room(), k.mores.records.room(), k.texts.room())
@@ -176,8 +179,8 @@ func TestManyWaitersDie(t *testing.T) {
 	p.step(Ref{caller, 0}, Request{Kind: Release, Key: "k", Token: sharelock.MakeToken(1, 1)})
 	p.now += silentPeriods * longestPeriod
 	p.m.Tick(p.now, &p.out)
-	if p.m.Len() != 0 || p.m.finished.ids.len() != manyClaims {
-		t.Errorf("%d keys and %d finished ids after the silence", p.m.Len(), p.m.finished.ids.len())
+	if p.m.Len() != 0 || p.m.finished.len() != manyClaims {
+		t.Errorf("%d keys and %d finished ids after the silence", p.m.Len(), p.m.finished.len())
 	}
 	p.now += keepFinished
 	p.m.Tick(p.now, &p.out)
