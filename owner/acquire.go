@@ -10,20 +10,20 @@ import (
 // acquire answers one send of an acquire. Q2: what becomes of it depends first on
 // what its request id already is.
 func (t turn) acquire(from Ref, r *Request) {
-	k, _ := t.m.keys.get(r.Key)
-	c := k.byRequest(r.RequestID)
+	k := t.m.keys.get(r.Key)
+	c := k.find(r.RequestID)
 	if mutant.On(mutant.GrantTwice) && c != nil && c.held() {
 		t.end(c, Released, false)
-		c = nil
+		k, c = t.m.keys.get(r.Key), nil
 	}
 	switch {
-	case c != nil && c.client != r.ClientID:
+	case c != nil && !t.m.keys.isOf(c, r.ClientID):
 		// Two clients that number their requests alike must not share a lock.
 		t.fail(from, r.Send, sharelock.Invalid("request_id", "is in use by another client"))
 	case c != nil && c.held():
 		t.repeat(from, r, c)
 	case c != nil:
-		t.reattach(from, r, c)
+		t.reattach(from, r, t.m.keys.more(c))
 	case t.m.finished.has(r.Key, r.RequestID) && !mutant.On(mutant.OverForgotten):
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrRequestOver})
 	default:
@@ -38,17 +38,17 @@ func (t turn) repeat(from Ref, r *Request, c *claim) {
 }
 
 // first handles an id that was never seen.
-func (t turn) first(from Ref, r *Request, k *keyState) {
+func (t turn) first(from Ref, r *Request, k key) {
 	m := t.m
-	if k != nil && k.slots != r.Slots {
+	if !k.idle() && k.slots() != r.Slots {
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrModeConflict})
 		return
 	}
-	free := m.quarantine == 0 && (k == nil || k.admits(r.Mode) && !k.expects())
+	free := m.quarantine == 0 && k.admits(r.Mode) && !k.expects()
 	switch {
 	case !free && r.Wait <= 0:
 		t.fail(from, r.Send, t.refusal(k))
-	case k == nil && m.full:
+	case k.idle() && m.full:
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrQuota, Message: "the owner of the key has as many locks as it may"})
 	case free && m.spent():
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrNotReady, Message: "the tokens of this epoch are used up"})
@@ -56,14 +56,14 @@ func (t turn) first(from Ref, r *Request, k *keyState) {
 		op := newClaim(OpGrant, r)
 		op.Token = m.nextToken()
 		c := t.commit(op)
-		t.done(from, r.Send, m.hold(t.now, c))
-	case k.queue() >= m.maxWaiters:
+		t.done(from, r.Send, m.holdAs(t.now, c, r.Key, r.ClientID, r.RequestID))
+	case k.waiters() >= m.maxWaiters:
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrTooManyWaiters})
 	default:
-		c := t.commit(newClaim(OpEnqueue, r))
-		c.more.ref, c.more.send = from, r.Send
-		c.more.limit = t.now + min(r.Wait, maxSpan)
-		m.due.set(c)
+		w := m.keys.more(t.commit(newClaim(OpEnqueue, r)))
+		w.ref, w.send = from, r.Send
+		w.limit = t.now + min(r.Wait, maxSpan)
+		m.watch(w)
 		t.reply(from, Answer{Outcome: Queued, Send: r.Send})
 	}
 }
@@ -79,18 +79,10 @@ func newClaim(kind OpKind, r *Request) Op {
 	return op
 }
 
-// queue is the number of waiters of a key that may have no state.
-func (k *keyState) queue() int {
-	if k == nil {
-		return 0
-	}
-	return k.waiters()
-}
-
 // expects reports whether some waiter is not passed over (Q5).
-func (k *keyState) expects() bool {
-	for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
-		if c.more.settles != 0 || c.more.ref.Alive() {
+func (k key) expects() bool {
+	for w := range k.queue {
+		if w.settles != 0 || w.ref.Alive() {
 			return true
 		}
 	}
@@ -99,8 +91,7 @@ func (k *keyState) expects() bool {
 
 // reattach takes a waiter's new send (Q5): it is alive, listens here, and waits as
 // long as this send says. Nothing of it is in the copies.
-func (t turn) reattach(from Ref, r *Request, c *claim) {
-	w := c.more
+func (t turn) reattach(from Ref, r *Request, w *more) {
 	if old := w.ref; old != from && old.Alive() {
 		t.fail(old, w.send, &sharelock.Error{Err: sharelock.ErrRequestOver, Message: "another call took over this request id"})
 	}
@@ -110,12 +101,12 @@ func (t turn) reattach(from Ref, r *Request, c *claim) {
 		w.limit = t.now + min(max(r.Wait, 0), maxSpan)
 	}
 	w.ref, w.seen, w.settles, w.resent = from, t.now, 0, true
-	t.m.due.set(c)
-	t.serve(c.key)
+	t.m.watch(w)
+	t.serve(w.crowd)
 	switch {
-	case c.held():
+	case w.claim.held():
 	case w.limit <= t.now:
-		t.giveUp(c)
+		t.giveUp(w)
 	default:
 		t.reply(from, Answer{Outcome: Queued, Send: w.send})
 	}
@@ -124,66 +115,67 @@ func (t turn) reattach(from Ref, r *Request, c *claim) {
 // serve grants a key to as many of its waiters as it can, in their order: the
 // first that must be waited for ends it. Called whenever a hold or a waiter has
 // gone, came back, or is not waited for any more.
-func (t turn) serve(k *keyState) {
+func (t turn) serve(cr *crowd) {
+	k := t.m.keys.crowded(cr)
 	if t.m.quarantine != 0 || !k.admits(sharelock.Shared) {
 		return
 	}
-	first := k.firstWaiter()
+	first := cr.waiting.first
 	if mutant.On(mutant.PassOverFIFO) && first != nil {
 		first = first.prev // the last
 	}
-	for c := first; c != nil; {
-		var next *claim
+	for w := first; w != nil; {
+		// Its grant takes it out of the queue.
+		next := cr.waiting.after(w)
 		switch {
-		case c.more.settles != 0:
+		case w.settles != 0:
 			// Q5: for one period after an activation it is waited for.
 			return
-		case !c.more.ref.Alive():
+		case !w.ref.Alive():
 			// Q5: passed over, but it keeps its place.
-			next = k.nextWaiter(c)
-		case !k.admits(c.mode) || t.m.spent():
+		case !k.admits(w.claim.mode()) || t.m.spent():
 			// FIFO across modes: nobody overtakes it.
 			return
 		default:
-			next = k.nextWaiter(c)
-			t.grantWaiter(c)
+			t.grantWaiter(w)
 		}
-		c = next
+		w = next
 	}
 }
 
 // grantWaiter gives the key to a waiter that is attached.
-func (t turn) grantWaiter(c *claim) {
-	w := c.more
+func (t turn) grantWaiter(w *more) {
 	// A waiter that stood here for half a period may have been sent again, even
 	// if that send is still under way.
-	resent := c.resent || w.resent || t.now-w.since >= period(w.ttl)/2
+	c, was := w.claim, w.waiting
+	resent := c.is(isResent) || was.resent || t.now-was.since >= period(was.ttl)/2
 	t.commit(Op{
-		Kind: OpGrant, Waited: true, Key: c.key.name, RequestID: c.request,
-		Token: t.m.nextToken(), TTL: w.ttl, Resent: resent,
+		Kind: OpGrant, Waited: true, Key: w.crowd.name, RequestID: w.request,
+		Token: t.m.nextToken(), TTL: was.ttl, Resent: resent,
 	})
-	t.done(w.ref, w.send, t.m.hold(t.now, c))
+	t.done(was.ref, was.send, t.m.hold(t.now, c))
 }
 
 // lookAt does what is due for a waiter.
-func (t turn) lookAt(c *claim) {
-	w := c.more
+func (t turn) lookAt(w *more) {
 	attached := w.ref.Caller != nil
 	switch {
 	case w.settles != 0 && w.settles <= t.now:
 		w.settles = 0
-		t.mark(c.key)
+		t.m.watch(w)
+		t.mark(w.crowd)
 	case attached && w.limit <= t.now && w.ref.Alive():
 		// Whoever stood before it may have gone in this very moment.
-		if t.serve(c.key); !c.held() {
-			t.giveUp(c)
+		if t.serve(w.crowd); !w.claim.held() {
+			t.giveUp(w)
 		}
 	case attached && w.limit <= t.now:
 		// Its caller has gone without a word: as if by a detach.
 		w.ref = Ref{}
-		t.mark(c.key)
+		t.m.watch(w)
+		t.mark(w.crowd)
 	default:
-		t.leave(c, Silent, true)
+		t.leave(w, Silent, true)
 		if attached {
 			t.fail(w.ref, w.send, &sharelock.Error{Err: sharelock.ErrRequestOver, Message: "the waiter was silent for three periods"})
 		}
@@ -191,39 +183,37 @@ func (t turn) lookAt(c *claim) {
 }
 
 // giveUp ends a wait that is over.
-func (t turn) giveUp(c *claim) {
-	w, k := c.more, c.key
+func (t turn) giveUp(w *more) {
+	name := w.crowd.name
 	// Remembered in any case: its next send may be under way, and would be granted
 	// to somebody who was told that the wait is over.
-	t.leave(c, WaitOver, true)
-	t.fail(w.ref, w.send, t.refusal(k))
+	t.leave(w, WaitOver, true)
+	t.fail(w.ref, w.send, t.refusal(t.m.keys.get(name)))
 }
 
 // leave takes a waiter out and marks its key.
-func (t turn) leave(c *claim, why Why, remember bool) {
-	k := c.key
-	t.commit(Op{Kind: OpDequeue, Key: k.name, RequestID: c.request, Why: why, Remember: remember})
-	t.mark(k)
+func (t turn) leave(w *more, why Why, remember bool) {
+	cr := w.crowd
+	t.commit(Op{Kind: OpDequeue, Key: cr.name, RequestID: w.request, Why: why, Remember: remember})
+	t.mark(cr)
 }
 
 // mark makes the turn serve the key when everything else is done. Ten thousand
 // waiters may end in one moment: the queue that they leave is then walked once,
 // not for each.
-func (t turn) mark(k *keyState) {
-	if k.crowd != nil && !k.crowd.marked {
-		k.crowd.marked = true
-		t.m.marked = append(t.m.marked, k)
+func (t turn) mark(cr *crowd) {
+	if cr != nil && cr.waiting.n > 0 && !cr.marked {
+		cr.marked = true
+		t.m.marked = append(t.m.marked, cr)
 	}
 }
 
 // serveMarked ends a turn.
 func (t turn) serveMarked() {
-	for i, k := range t.m.marked {
+	for i, cr := range t.m.marked {
 		t.m.marked[i] = nil
-		if k.crowd != nil {
-			k.crowd.marked = false
-			t.serve(k)
-		}
+		cr.marked = false
+		t.serve(cr)
 	}
 	t.m.marked = t.m.marked[:0]
 }

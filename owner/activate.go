@@ -329,20 +329,45 @@ func (a *activation) serve(ctx context.Context, chosen []Held) {
 	if len(chosen) == 0 || !a.stamp(chosen) {
 		return // a newer view came
 	}
-	groups := map[string][]Held{}
+	// A backup gets all that it is a backup of at once: few messages.
+	backups := map[ring.Identity]*backup{}
+	groups := map[*ring.Member][]Held{} // by the beginning of their set, which they share
 	for _, h := range chosen {
-		set := ""
-		for _, m := range a.backups(h.Partition) {
-			set += m.Identity.String() + " "
+		var set *ring.Member
+		all := a.backups(h.Partition)
+		if len(all) > 0 {
+			set = &all[0]
+		}
+		for _, m := range all {
+			b := backups[m.Identity]
+			if b == nil {
+				b = &backup{member: m, confirmed: make(chan struct{})}
+				backups[m.Identity] = b
+			}
+			b.chosen = append(b.chosen, h)
 		}
 		groups[set] = append(groups[set], h)
 	}
 	var wg sync.WaitGroup
+	for _, b := range backups {
+		wg.Go(func() {
+			defer close(b.confirmed)
+			a.sync(ctx, b.member, b.chosen)
+		})
+	}
 	for _, group := range groups {
-		wg.Go(func() { a.open(ctx, group) })
+		wg.Go(func() { a.open(ctx, group, backups) })
 	}
 	wg.Wait()
 	a.service.touch()
+}
+
+// backup is what one backup has to confirm before its partitions are served.
+type backup struct {
+	member ring.Member
+	chosen []Held
+	// confirmed is closed when it has, or a newer view came.
+	confirmed chan struct{}
 }
 
 // stamp makes the chosen copies the bases of this epoch. It is false, and such a copy
@@ -367,14 +392,12 @@ func (a *activation) stamp(chosen []Held) bool {
 	return int(stamped.Load()) == len(chosen)
 }
 
-// open brings partitions with the same backups to these, and lets clients in.
-func (a *activation) open(ctx context.Context, group []Held) {
-	var wg sync.WaitGroup
+// open lets clients into partitions with the same backups, when these have confirmed.
+func (a *activation) open(ctx context.Context, group []Held, backups map[ring.Identity]*backup) {
 	for _, m := range a.backups(group[0].Partition) {
-		wg.Go(func() { a.sync(ctx, m, group) })
-	}
-	if !mutant.On(mutant.SyncNotAwaited) {
-		wg.Wait()
+		if !mutant.On(mutant.SyncNotAwaited) {
+			<-backups[m.Identity].confirmed
+		}
 	}
 	if ctx.Err() != nil {
 		return

@@ -18,17 +18,19 @@ func (m *Machine) Apply(now time.Duration, op *Op) error {
 	if err := op.valid(); err != nil {
 		return err
 	}
+	m.due.clear() // of the time when it was the owner's
 	if mutant.On(mutant.AckUnapplied) {
 		m.seq++
 		return nil
 	}
 	_, err := m.apply(now, op)
+	m.tidy()
 	return err
 }
 
 // apply is the one place where what is in the copies changes: by the owner when
 // it decides, by a backup when it follows. It gives the claim that the op is
-// about, which for a release or a dequeue is in no list any more.
+// about, or nil if there is none now.
 func (m *Machine) apply(now time.Duration, op *Op) (*claim, error) {
 	c, why := m.change(now, op)
 	if why != "" {
@@ -40,7 +42,7 @@ func (m *Machine) apply(now time.Duration, op *Op) (*claim, error) {
 
 // change does what op says, or says why it cannot and changes nothing.
 func (m *Machine) change(now time.Duration, op *Op) (c *claim, why string) {
-	k, _ := m.keys.get(op.Key)
+	k := m.keys.get(op.Key)
 	switch op.Kind {
 	case OpGrant:
 		if op.Token <= m.last {
@@ -53,27 +55,27 @@ func (m *Machine) change(now time.Duration, op *Op) (c *claim, why string) {
 	case OpEnqueue:
 		return m.changeAdd(now, k, op)
 	case OpRenew:
-		if c = k.byToken(op.Token); c == nil {
+		if c = k.hold(op.Token); c == nil {
 			return nil, "no such hold"
 		}
-		c.ttl = op.TTL
-		c.resent = c.resent || op.Resent
+		c.setTTL(op.TTL)
+		c.set(isResent, c.is(isResent) || op.Resent)
 		m.arm(now, c)
 		return c, ""
 	case OpRelease:
-		if c = k.byToken(op.Token); c == nil {
+		if c = k.hold(op.Token); c == nil {
 			return nil, "no such hold"
 		}
-		m.drop(now, c, op.Remember)
-		return c, ""
+		m.drop(now, c, op)
+		return nil, ""
 	case OpDequeue:
-		if c = k.byRequest(op.RequestID); c == nil || c.held() {
+		if c = k.find(op.RequestID); c == nil || c.held() {
 			return nil, "no such waiter"
 		}
-		m.drop(now, c, op.Remember)
-		return c, ""
+		m.drop(now, c, op)
+		return nil, ""
 	case OpRemember:
-		if k.byRequest(op.RequestID) != nil {
+		if k.find(op.RequestID) != nil {
 			return nil, "request id is not over"
 		}
 		m.finished.add(op.Key, op.RequestID, now+keepFinished)
@@ -82,12 +84,9 @@ func (m *Machine) change(now time.Duration, op *Op) (c *claim, why string) {
 }
 
 // changeAdd makes a new hold or waiter.
-func (m *Machine) changeAdd(now time.Duration, k *keyState, op *Op) (*claim, string) {
+func (m *Machine) changeAdd(now time.Duration, k key, op *Op) (*claim, string) {
 	switch {
-	case k == nil:
-		k = &keyState{name: op.Key, slots: op.Slots}
-		m.keys.put(k.name, k)
-	case k.slots != op.Slots:
+	case !k.idle() && k.slots() != op.Slots:
 		return nil, "other slots"
 	case k.find(op.RequestID) != nil:
 		return nil, "request id is in use"
@@ -96,14 +95,7 @@ func (m *Machine) changeAdd(now time.Duration, k *keyState, op *Op) (*claim, str
 	}
 	// This replica's clock may still remember an id that the owner's has forgotten.
 	m.finished.remove(op.Key, op.RequestID)
-	c := &claim{
-		client: op.ClientID, request: op.RequestID, token: op.Token, ttl: op.TTL,
-		mode: op.Mode, ownID: op.OwnID, resent: op.Resent,
-	}
-	if len(op.Metadata) > 0 {
-		c.more = &more{meta: op.Metadata}
-	}
-	k.add(c)
+	c := m.keys.add(k, op)
 	if c.held() {
 		m.last = c.token
 	} else {
@@ -113,38 +105,34 @@ func (m *Machine) changeAdd(now time.Duration, k *keyState, op *Op) (*claim, str
 	return c, ""
 }
 
-func (m *Machine) changeGrantWaiter(now time.Duration, k *keyState, op *Op) (*claim, string) {
-	c := k.byRequest(op.RequestID)
+func (m *Machine) changeGrantWaiter(now time.Duration, k key, op *Op) (*claim, string) {
+	c := k.find(op.RequestID)
 	switch {
 	case c == nil || c.held():
 		return nil, "no such waiter"
-	case !k.admits(c.mode):
+	case !k.admits(c.mode()):
 		return nil, "somebody holds it"
 	}
-	k.promote(c, op.Token)
+	m.keys.promote(m.keys.more(c), op.Token)
 	m.waiters--
 	m.last = c.token
-	c.ttl = op.TTL
-	c.resent = op.Resent
-	c.trim()
+	c.setTTL(op.TTL)
+	c.set(isResent, op.Resent)
 	m.arm(now, c)
 	return c, ""
 }
 
-// drop takes a claim out of its key, and the key out of the map with the last.
-func (m *Machine) drop(now time.Duration, c *claim, remember bool) {
-	k := c.key
-	m.due.remove(c)
+// drop ends a claim, and remembers its request id if the op says so.
+func (m *Machine) drop(now time.Duration, c *claim, op *Op) {
+	if op.Remember {
+		_, _, request := m.keys.ids(c)
+		m.finished.add(op.Key, request, now+keepFinished)
+	}
+	m.due.remove(c.id)
 	if !c.held() {
 		m.waiters--
 	}
-	k.remove(c)
-	if k.size() == 0 {
-		m.keys.delete(k.name)
-	}
-	if remember {
-		m.finished.add(k.name, c.request, now+keepFinished)
-	}
+	m.keys.remove(c)
 }
 
 // arm starts the time of a claim afresh; only the owner measures it.
@@ -152,17 +140,23 @@ func (m *Machine) arm(now time.Duration, c *claim) {
 	if !m.active {
 		return
 	}
-	if c.held() {
-		// Q3: the holder's clock may be slower than ours.
-		c.deadline = now + Stretch(c.ttl)
-		if mutant.On(mutant.NotStretched) {
-			c.deadline = now + c.ttl
-		}
-	} else {
-		if c.more == nil {
-			c.more = &more{}
-		}
-		c.more.ttl, c.more.seen, c.more.since = c.ttl, now, now
+	if !c.held() {
+		w := m.keys.more(c)
+		w.ttl, w.seen, w.since = c.ttl(), now, now
+		m.watch(w)
+		return
 	}
-	m.due.set(c)
+	m.due.set(c.id, expires(now, c))
 }
+
+// expires is when a hold ends whose time starts now.
+func expires(now time.Duration, c *claim) time.Duration {
+	if mutant.On(mutant.NotStretched) {
+		return now + c.ttl()
+	}
+	// Q3: the holder's clock may be slower than ours.
+	return now + Stretch(c.ttl())
+}
+
+// watch takes notice that it has changed when a waiter is due.
+func (m *Machine) watch(w *more) { m.due.set(w.claim.id, w.due()) }

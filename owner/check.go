@@ -10,12 +10,9 @@ import (
 // copy and changes nothing.
 func (m *Machine) Check() error {
 	waiters := 0
-	for name, k := range m.keys.m {
-		if name != k.name {
-			return fmt.Errorf("partition %d: key %q is found as %q", m.partition, k.name, name)
-		}
+	for k := range m.keys.each {
 		if err := m.checkKey(k); err != nil {
-			return fmt.Errorf("partition %d: key %q: %w", m.partition, k.name, err)
+			return fmt.Errorf("partition %d: %w", m.partition, err)
 		}
 		waiters += k.waiters()
 	}
@@ -25,151 +22,290 @@ func (m *Machine) Check() error {
 	case len(m.marked) > 0:
 		return fmt.Errorf("partition %d: a turn has not ended", m.partition)
 	}
-	if err := m.checkDue(); err != nil {
-		return fmt.Errorf("partition %d: %w", m.partition, err)
-	}
-	if err := m.checkFinished(); err != nil {
-		return fmt.Errorf("partition %d: %w", m.partition, err)
+	for _, check := range []func() error{m.keys.check, m.checkDue, m.finished.check} {
+		if err := check(); err != nil {
+			return fmt.Errorf("partition %d: %w", m.partition, err)
+		}
 	}
 	return nil
 }
 
 // checkKey: nobody holds a key together with somebody it may not, every request
 // id has one claim, and tokens are in order.
-func (m *Machine) checkKey(k *keyState) error {
-	ids := make(map[string]bool, k.size())
+func (m *Machine) checkKey(k key) error {
+	if k.alone != nil && k.alone.text == 0 {
+		return fmt.Errorf("claim %d is alone and has no text", k.alone.id)
+	}
+	name := string(k.name())
+	if err := m.checkClaims(k, name); err != nil {
+		return fmt.Errorf("key %q: %w", name, err)
+	}
+	return nil
+}
+
+// checkClaims is checkKey for a key whose name can be told.
+func (m *Machine) checkClaims(k key, name string) error {
+	if m.keys.get(name) != k {
+		return fmt.Errorf("it is not found by its name")
+	}
+	ids := make(map[string]bool, k.held()+k.waiters())
 	var before sharelock.Token
-	held, waiting := uint32(0), 0
-	for c := k.holds.first; c != nil; c = k.holds.after(c) {
+	held, waiting := 0, 0
+	for c := range k.holds {
 		held++
 		switch {
 		case c.token <= before || c.token > m.last:
 			return fmt.Errorf("token %d follows %d", c.token, before)
-		case k.slots == 0 && c.mode == sharelock.Exclusive && k.held > 1:
+		case k.slots() == 0 && !c.is(isShared) && k.held() > 1:
 			return fmt.Errorf("an exclusive hold is not alone")
 		}
 		before = c.token
-		if err := m.checkClaim(k, c, ids); err != nil {
+		if err := m.checkClaim(k, name, c, ids); err != nil {
 			return err
 		}
 	}
-	for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
+	for w := range k.queue {
 		waiting++
-		if c.token != 0 {
-			return fmt.Errorf("%q waits with a token", c.request)
+		if w.claim.token != 0 {
+			return fmt.Errorf("%q waits with a token", w.request)
 		}
-		if err := m.checkClaim(k, c, ids); err != nil {
+		if err := m.checkClaim(k, name, w.claim, ids); err != nil {
 			return err
 		}
 	}
 	switch {
-	case held != k.held || waiting != k.waiters():
-		return fmt.Errorf("%d hold and %d wait, counted were %d and %d", held, waiting, k.held, k.waiters())
-	case held+uint32(waiting) == 0:
+	case held != k.held() || waiting != k.waiters():
+		return fmt.Errorf("%d hold and %d wait, counted were %d and %d", held, waiting, k.held(), k.waiters())
+	case held+waiting == 0:
 		return fmt.Errorf("nobody holds it or waits for it")
-	case k.slots > 1 && held > k.slots:
-		return fmt.Errorf("%d hold %d slots", held, k.slots)
+	case k.slots() > 1 && held > int(k.slots()):
+		return fmt.Errorf("%d hold %d slots", held, k.slots())
+	case k.crowd == nil:
+		return nil
 	}
 	if err := m.checkServed(k); err != nil {
 		return err
 	}
-	return k.checkCrowd()
+	return k.crowd.check()
 }
 
-func (m *Machine) checkClaim(k *keyState, c *claim, ids map[string]bool) error {
-	switch {
-	case ids[c.request]:
-		return fmt.Errorf("request id %q is there twice", c.request)
-	case c.key != k:
-		return fmt.Errorf("%q belongs to another key", c.request)
-	case c.next.prev != c || c.prev.next != c:
-		return fmt.Errorf("the list is broken at %q", c.request)
-	case !validTTL(c.ttl) || !validFamily(c.mode, k.slots):
-		return fmt.Errorf("%q has a bad TTL, mode or slots", c.request)
-	case m.active != (c.place > 0):
-		return fmt.Errorf("%q has place %d among the deadlines", c.request, c.place)
-	case m.finished.has(k.name, c.request):
-		return fmt.Errorf("request id %q is over", c.request)
-	case c.held() && c.more != nil && (c.more.meta == nil || c.more.ref.Caller != nil):
-		return fmt.Errorf("hold %q keeps what only a waiter needs", c.request)
-	case !c.held() && m.active && c.more.settles != 0 && c.more.ref.Caller != nil:
-		return fmt.Errorf("%q settles and is attached", c.request)
+func (m *Machine) checkClaim(k key, name string, c *claim, ids map[string]bool) error {
+	w := m.keys.more(c)
+	if k.crowd != nil && (c.text != 0 || w == nil || w.crowd != k.crowd) {
+		return fmt.Errorf("claim %d does not know its crowd", c.id)
 	}
-	ids[c.request] = true
+	key, client, request := m.keys.ids(c)
+	due := m.due.entry(c.id)
+	switch {
+	case key != name:
+		return fmt.Errorf("%q belongs to key %q", request, key)
+	case ids[request]:
+		return fmt.Errorf("request id %q is there twice", request)
+	case m.keys.claims.at(c.id) != c:
+		return fmt.Errorf("%q has the number of another claim", request)
+	case k.crowd == nil && !c.held():
+		return fmt.Errorf("%q waits alone", request)
+	case !validClient(client) || !validTTL(c.ttl()) || !validFamily(c.mode(), k.slots()):
+		return fmt.Errorf("%q has a bad client, TTL, mode or slots", request)
+	case m.active && due == nil:
+		return fmt.Errorf("%q has deadline %v", request, due)
+	case m.finished.has(name, request):
+		return fmt.Errorf("request id %q is over", request)
+	}
+	ids[request] = true
+	if w != nil {
+		return m.checkMore(k, c, w, request)
+	}
+	return nil
+}
+
+// checkMore: what a claim has besides belongs to it, and is needed.
+func (m *Machine) checkMore(k key, c *claim, w *more, request string) error {
+	switch {
+	case w.claim != c || w.crowd != k.crowd:
+		return fmt.Errorf("%q belongs to another claim or crowd", request)
+	case k.crowd == nil && (w.meta == nil || w.client+w.request != "" || w.next != nil || w.prev != nil):
+		return fmt.Errorf("hold %q keeps what only a crowd needs", request)
+	case k.crowd != nil && (w.next.prev != w || w.prev.next != w):
+		return fmt.Errorf("the list is broken at %q", request)
+	case (c.held() || !m.active) && w.waiting != waiting{}:
+		return fmt.Errorf("%q keeps what only a waiter needs", request)
+	case w.settles != 0 && w.ref.Caller != nil:
+		return fmt.Errorf("%q settles and is attached", request)
+	case !c.held() && m.active && m.due.due(c.id) != w.due():
+		return fmt.Errorf("%q is due at %v, not at %v", request, w.due(), m.due.due(c.id))
+	}
 	return nil
 }
 
 // checkServed: the head of a queue that could have the key has it.
-func (m *Machine) checkServed(k *keyState) error {
-	c := k.firstWaiter()
-	if c == nil || !m.active || m.quarantine != 0 || m.spent() || c.more.settles != 0 {
+func (m *Machine) checkServed(k key) error {
+	w := k.crowd.waiting.first
+	if w == nil || !m.active || m.quarantine != 0 || m.spent() || w.settles != 0 {
 		return nil
 	}
-	if c.more.ref.Alive() && k.admits(c.mode) {
-		return fmt.Errorf("%q waits for a key that it could have", c.request)
+	if w.ref.Alive() && k.admits(w.claim.mode()) {
+		return fmt.Errorf("%q waits for a key that it could have", w.request)
 	}
 	return nil
 }
 
-// checkCrowd: there is a crowd when there is need of one, and its index is whole.
-func (k *keyState) checkCrowd() error {
-	w := k.crowd
+// check: there is a crowd when there is need of one, and its index is whole.
+func (cr *crowd) check() error {
 	switch {
-	case w == nil && k.size() > indexFrom:
-		return fmt.Errorf("%d claims without an index", k.size())
-	case w == nil:
-		return nil
-	case w.marked:
+	case cr.waiting.n == 0 && cr.holds.n == 1 && cr.slots == 0:
+		return fmt.Errorf("a hold that is alone has a crowd")
+	case cr.marked:
 		return fmt.Errorf("it is marked between turns")
-	case w.ids == nil && (w.n == 0 || k.size() > indexFrom):
-		return fmt.Errorf("%d claims and no index, %d of them wait", k.size(), w.n)
-	case w.ids == nil:
+	case cr.ids == nil && cr.size() > indexFrom:
+		return fmt.Errorf("%d claims without an index", cr.size())
+	case cr.ids == nil:
 		return nil
-	case len(w.ids) != k.size() || len(w.tokens) != int(k.held):
-		return fmt.Errorf("the index has %d ids and %d tokens of %d claims", len(w.ids), len(w.tokens), k.size())
+	case len(cr.ids) != cr.size() || len(cr.tokens) != cr.holds.n || cr.size() <= indexTo:
+		return fmt.Errorf("the index has %d ids and %d tokens of %d claims", len(cr.ids), len(cr.tokens), cr.size())
 	}
-	for id, c := range w.ids {
-		if c.key != k || c.request != id || c.held() && w.tokens[c.token] != c {
+	for id, w := range cr.ids {
+		if w.crowd != cr || w.request != id || w.claim.held() && cr.tokens[w.claim.token] != w {
 			return fmt.Errorf("the index is wrong about %q", id)
 		}
 	}
 	return nil
 }
 
-// checkDue: the deadlines are a heap, and no entry is later than its claim is due.
-func (m *Machine) checkDue() error {
-	for i, e := range m.due.heap {
-		switch {
-		case int(e.c.place) != i+1:
-			return fmt.Errorf("deadline %d knows its place as %d", i, e.c.place)
-		case e.c.key == nil:
-			return fmt.Errorf("deadline %d is of a claim that has ended", i)
-		case i > 0 && m.due.heap[(i-1)/arity].at > e.at:
-			return fmt.Errorf("deadline %d is before its parent", i)
-		case e.at > e.c.due():
-			return fmt.Errorf("deadline %d is late for %q", i, e.c.request)
+// check: what is stored belongs to the claims of the keys, and to nothing else.
+func (s *keys) check() error {
+	claims, mores, text := 0, 0, 0
+	count := func(c *claim) {
+		claims++
+		if c.more != 0 {
+			mores++
+		}
+		if c.text != 0 {
+			key, client, request := s.texts.lengths(c.text)
+			text += textUnitsOf(key+client+request) * textUnit
 		}
 	}
-	if !m.active && len(m.due.heap) > 0 {
-		return fmt.Errorf("%d deadlines on a copy that is not active", len(m.due.heap))
+	for k := range s.each {
+		for c := range k.holds {
+			count(c)
+		}
+		for w := range k.queue {
+			count(w.claim)
+		}
+	}
+	switch {
+	case claims != s.claims.used() || mores != s.mores.used():
+		return fmt.Errorf("%d claims and %d with more, stored are %d and %d", claims, mores, s.claims.used(), s.mores.used())
+	case text != s.texts.used:
+		return fmt.Errorf("%d bytes of text, counted were %d", text, s.texts.used)
+	}
+	for _, check := range []func() error{s.claims.check, s.mores.check, s.texts.check, s.alone.check} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// checkFinished: the list and the map of finished ids are the same, oldest first.
-func (m *Machine) checkFinished() error {
-	n := 0
-	for f := m.finished.oldest; f != nil; f = f.next {
-		n++
-		if found, _ := m.finished.ids.get(f.id); found != f {
-			return fmt.Errorf("finished request id %q is not found", f.id.request)
+// check: no record is free twice.
+func (s *slab[T]) check() error {
+	free := make(map[uint32]bool, len(s.free))
+	for _, id := range s.free {
+		if free[id] || id == 0 || int(id) > s.records.len() {
+			return fmt.Errorf("record %d of %d is free twice or does not exist", id, s.records.len())
 		}
-		if f.next != nil && f.next.until < f.until || f.next == nil && m.finished.newest != f {
-			return fmt.Errorf("finished request ids are out of order at %q", f.id.request)
+		free[id] = true
+	}
+	return nil
+}
+
+// check: every block is in use, or free, or was never handed out.
+func (t *texts) check() error {
+	free := 0
+	for units, id := range t.free {
+		for ; id != 0; id = t.nextFree(id) {
+			if free += units * textUnit; free > t.room() {
+				return fmt.Errorf("the free blocks of %d bytes go in a circle", units*textUnit)
+			}
 		}
 	}
-	if n != m.finished.ids.len() {
-		return fmt.Errorf("%d finished request ids in the list, %d in the map", n, m.finished.ids.len())
+	if t.used+free+t.left() != t.room() {
+		return fmt.Errorf("%d bytes in use, %d free and %d left are not %d", t.used, free, t.left(), t.room())
+	}
+	return nil
+}
+
+// check: every record is on the way from the home of its hash.
+func (x *hashIndex) check() error {
+	n := 0
+	for i, s := range x.slots {
+		if s.id == 0 {
+			continue
+		}
+		n++
+		for j := x.home(s.hash); j != i; j = x.next(j) {
+			if x.slots[j].id == 0 {
+				return fmt.Errorf("record %d in slot %d is not found from its home", s.id, i)
+			}
+		}
+	}
+	if n != x.n || n > 0 && n == len(x.slots) {
+		return fmt.Errorf("%d records in %d slots of an index, counted were %d", n, len(x.slots), x.n)
+	}
+	return nil
+}
+
+// checkDue: the deadlines are a heap of all claims of an owner, or of one that was
+// until nobody else has decided since, and no entry is
+// later than its claim is due.
+func (m *Machine) checkDue() error {
+	if want := m.keys.claims.used(); m.due.len() != want && (m.active || m.due.len() > 0) {
+		return fmt.Errorf("%d deadlines, want %d", m.due.len(), want)
+	}
+	return m.due.check()
+}
+
+func (h *deadlines) check() error {
+	for i := range h.len() {
+		e := h.heap.at(i)
+		switch {
+		case h.entry(e.id) != e:
+			return fmt.Errorf("deadline %d of claim %d is not in its place", i, e.id)
+		case i > 0 && h.heap.at((i-1)/arity).at > e.at:
+			return fmt.Errorf("deadline %d is before its parent", i)
+		case e.at > e.due:
+			return fmt.Errorf("deadline %d is late for claim %d", i, e.id)
+		}
+	}
+	return nil
+}
+
+// check: the list and the index of finished ids are the same, oldest first.
+func (f *finished) check() error {
+	n, text := 0, 0
+	var prev uint32
+	for id := f.oldest; id != 0; prev, id = id, f.nodes.at(id).next {
+		n++
+		node := f.nodes.at(id)
+		key, _, request := f.texts.get(node.text)
+		text += textUnitsOf(len(key)+len(request)) * textUnit
+		switch {
+		case f.find(key, request) != id:
+			return fmt.Errorf("finished request id %q is not found", request)
+		case node.prev != prev || n > f.len():
+			return fmt.Errorf("the list of finished request ids is broken at %q", request)
+		case prev != 0 && f.nodes.at(prev).until > node.until:
+			return fmt.Errorf("finished request ids are out of order at %q", request)
+		}
+	}
+	if prev != f.newest || n != f.ids.n || n != f.nodes.used() || text != f.texts.used {
+		return fmt.Errorf("%d finished request ids to %d in the list, %d to %d in the index, %d nodes, %d bytes of text, counted were %d",
+			n, prev, f.ids.n, f.newest, f.nodes.used(), f.texts.used, text)
+	}
+	for _, check := range []func() error{f.ids.check, f.nodes.check, f.texts.check} {
+		if err := check(); err != nil {
+			return fmt.Errorf("finished request ids: %w", err)
+		}
 	}
 	return nil
 }

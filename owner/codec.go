@@ -63,6 +63,11 @@ func (e *encoder) text(s string) {
 	e.b = append(e.b, s...)
 }
 
+func (e *encoder) bytes(b []byte) {
+	e.number(uint64(len(b)))
+	e.b = append(e.b, b...)
+}
+
 // metadata writes the pairs in the order of their names, so that equal copies
 // have equal encodings.
 func (e *encoder) metadata(m map[string]string) {

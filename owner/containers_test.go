@@ -1,7 +1,10 @@
 package owner
 
 import (
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,59 +18,193 @@ import (
 func TestDeadlinesAgainstSorting(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var h deadlines
-		var live []*claim
+		live := map[uint32]time.Duration{}
 		at := rapid.Custom(func(t *rapid.T) time.Duration {
 			return time.Duration(rapid.IntRange(0, 1000).Draw(t, "at"))
 		})
-		pick := func(t *rapid.T) *claim {
+		pick := func(t *rapid.T) uint32 {
 			if len(live) == 0 {
 				t.Skip("empty")
 			}
-			return rapid.SampledFrom(live).Draw(t, "claim")
+			return rapid.SampledFrom(slices.Sorted(maps.Keys(live))).Draw(t, "claim")
 		}
-		drop := func(c *claim) {
-			h.remove(c)
-			live = slices.DeleteFunc(live, func(x *claim) bool { return x == c })
+		drop := func(id uint32) {
+			h.remove(id)
+			delete(live, id)
 		}
-		add := func(t *rapid.T) {
-			c := &claim{token: 1, deadline: at.Draw(t, "deadline")}
-			h.set(c)
-			live = append(live, c)
+		set := func(t *rapid.T) {
+			id := rapid.Uint32Range(1, 100).Draw(t, "claim")
+			live[id] = at.Draw(t, "deadline")
+			h.set(id, live[id])
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"add": add, "add 2": add, "add 3": add,
+			"set": set, "set 2": set, "set 3": set,
 			"renew": func(t *rapid.T) {
-				c := pick(t)
-				c.deadline = at.Draw(t, "deadline")
-				h.set(c)
+				id := pick(t)
+				live[id] = at.Draw(t, "deadline")
+				h.set(id, live[id])
 			},
 			"remove": func(t *rapid.T) { drop(pick(t)) },
 			"pop": func(t *rapid.T) {
-				c, due := h.first()
-				if c == nil {
+				id, due := h.first()
+				if id == 0 {
 					t.Skip("empty")
 				}
-				if due != c.deadline {
-					t.Fatalf("due at %v, its deadline is %v", due, c.deadline)
+				if due != live[id] {
+					t.Fatalf("due at %v, its deadline is %v", due, live[id])
 				}
-				drop(c)
+				drop(id)
 			},
 			"": func(t *rapid.T) {
-				if len(h.heap) != len(live) {
-					t.Fatalf("%d entries for %d claims", len(h.heap), len(live))
+				if h.len() != len(live) {
+					t.Fatalf("%d entries for %d claims", h.len(), len(live))
 				}
-				c, due := h.first()
-				for _, x := range live {
-					if c == nil || x.deadline < due {
-						t.Fatalf("first is due at %v, another at %v", due, x.deadline)
+				first, due := h.first()
+				for id, at := range live {
+					if first == 0 || at < due {
+						t.Fatalf("first is due at %v, another at %v", due, at)
 					}
-					if h.heap[x.place-1].c != x {
-						t.Fatalf("place %d is another claim's", x.place)
+					if h.due(id) != at {
+						t.Fatalf("claim %d is due at %v, want %v", id, h.due(id), at)
+					}
+				}
+				if err := h.check(); err != nil {
+					t.Fatal(err)
+				}
+			},
+		})
+	})
+}
+
+// A slab, an index and the texts of claims, beside a map of what is in them.
+func TestStoresAgainstMap(t *testing.T) {
+	type record struct {
+		hash                 uint32
+		text                 textID
+		key, client, request string
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		var (
+			records slab[record]
+			found   hashIndex
+			text    texts
+		)
+		live := map[uint32]record{}
+		word := rapid.StringN(1, 40, 60)
+		add := func(t *rapid.T) {
+			// Few hashes, at both ends of the table, so that the ways of many cross.
+			r := record{key: word.Draw(t, "key"), client: word.Draw(t, "client"), request: word.Draw(t, "request")}
+			r.hash = rapid.SampledFrom([]uint32{0, 1 << 20, 1 << 30, 1 << 31, 1<<32 - 1<<28, 1<<32 - 1}).Draw(t, "hash")
+			r.text = text.put(r.key, r.client, r.request)
+			id := records.take()
+			if _, twice := live[id]; twice || *records.at(id) != (record{}) {
+				t.Fatalf("record %d is in use", id)
+			}
+			live[id], *records.at(id) = r, r
+			found.put(r.hash, id)
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"add": add, "add 2": add, "add 3": add,
+			"remove": func(t *rapid.T) {
+				if len(live) == 0 {
+					t.Skip("empty")
+				}
+				id := rapid.SampledFrom(slices.Sorted(maps.Keys(live))).Draw(t, "record")
+				found.remove(live[id].hash, id)
+				text.remove(live[id].text)
+				records.give(id)
+				delete(live, id)
+			},
+			"": func(t *rapid.T) {
+				for id, r := range live {
+					if got := *records.at(id); got != r {
+						t.Fatalf("record %d is %+v, want %+v", id, got, r)
+					}
+					if found.find(r.hash, func(x uint32) bool { return x == id }) != id {
+						t.Fatalf("record %d is not found", id)
+					}
+					if key, client, request := text.get(r.text); key != r.key || client != r.client || request != r.request {
+						t.Fatalf("text of %d is %q %q %q, want %+v", id, key, client, request, r)
+					}
+				}
+				if found.find(7, func(uint32) bool { return true }) != 0 {
+					t.Fatal("a hash that nobody has is found")
+				}
+				if records.used() != len(live) || found.n != len(live) {
+					t.Fatalf("%d records, %d in the index, want %d", records.used(), found.n, len(live))
+				}
+				for _, check := range []func() error{records.check, found.check, text.check} {
+					if err := check(); err != nil {
+						t.Fatal(err)
 					}
 				}
 			},
 		})
 	})
+}
+
+// The longest texts fit, and a text whose room was given back is not there twice.
+func TestTextsOfAllLengths(t *testing.T) {
+	var l texts
+	ids := map[textID]int{}
+	for n := 1; n <= sharelock.MaxKeyBytes; n++ {
+		ids[l.put(strings.Repeat("k", n), strings.Repeat("c", min(n, sharelock.MaxClientIDBytes)), strings.Repeat("r", min(n, sharelock.MaxRequestIDBytes)))] = n
+	}
+	for id, n := range ids {
+		key, client, request := l.get(id)
+		if strings.Trim(key, "k")+strings.Trim(client, "c")+strings.Trim(request, "r") != "" ||
+			len(key) != n || len(client) != min(n, sharelock.MaxClientIDBytes) || len(request) != min(n, sharelock.MaxRequestIDBytes) {
+			t.Fatalf("text %d is %q %q %q", n, key, client, request)
+		}
+	}
+	room := l.room()
+	for id, n := range ids {
+		l.remove(id)
+		if l.put(strings.Repeat("x", n), strings.Repeat("c", min(n, sharelock.MaxClientIDBytes)), strings.Repeat("r", min(n, sharelock.MaxRequestIDBytes))) != id {
+			t.Errorf("the room of text %d is not used again", n)
+		}
+	}
+	if err := l.check(); err != nil || l.room() != room {
+		t.Errorf("%d bytes of room, were %d; %v", l.room(), room, err)
+	}
+}
+
+// What little is left after most has ended is as it was, and in little room.
+func TestTidy(t *testing.T) {
+	const n, left = 20 * leanFrom, 10
+	p := newPlay(t, 10)
+	from := Ref{&listener{}, 1}
+	for i := range n {
+		p.now++
+		p.step(from, Request{
+			Kind: Acquire, Key: benchKey(i), ClientID: "c", RequestID: fmt.Sprint("r", i), TTL: time.Minute,
+			Metadata: map[string]string{"n": fmt.Sprint(i)}, Send: 1,
+		})
+	}
+	for i := range 2 {
+		p.acquire(from, benchKey(i), "waiter", 2*time.Minute)
+	}
+	for i := range n - left {
+		i := left + (i*7)%(n-left) // in no order
+		p.step(from, Request{Kind: Release, Key: benchKey(i), Token: sharelock.MakeToken(1, uint32(i+1)), SentOnce: true})
+	}
+	p.check()
+	k := &p.m.keys
+	if k.claims.records.len() >= leanFrom || k.mores.records.len() >= leanFrom || len(k.texts.chunks) >= leanChunks ||
+		len(k.alone.slots) >= leanFrom || p.m.due.heap.room() >= leanFrom || p.m.due.places.room() >= leanFrom {
+		t.Errorf("room is left for %d claims, %d with more, %d bytes of text, %d slots and %d deadlines in %d places",
+			k.claims.records.len(), k.mores.records.len(), k.texts.room(), len(k.alone.slots), p.m.due.heap.room(), p.m.due.places.room())
+	}
+	for i := range left {
+		l, _ := p.m.Lock(p.now, benchKey(i))
+		if len(l.Holds) != 1 || l.Holds[0].RequestID != fmt.Sprint("r", i) || l.Holds[0].Metadata["n"] != fmt.Sprint(i) ||
+			l.Holds[0].ExpiresIn != Stretch(time.Minute)-time.Duration(n-1-i) {
+			t.Errorf("key %d: %+v", i, l.Holds)
+		}
+		if (len(l.Waiters) == 1) != (i < 2) {
+			t.Errorf("key %d: %d wait", i, len(l.Waiters))
+		}
+	}
 }
 
 func TestLeanMapGivesRoomBack(t *testing.T) {
@@ -90,7 +227,7 @@ func TestLeanMapGivesRoomBack(t *testing.T) {
 
 // Finished ids go one by one, and a claim that comes again ends one early.
 func TestFinishedIDs(t *testing.T) {
-	var f finished
+	f := newFinished()
 	for i, id := range []string{"a", "b", "c", "a"} {
 		f.add("k", id, time.Duration(10+i))
 	}
@@ -98,7 +235,7 @@ func TestFinishedIDs(t *testing.T) {
 	f.remove("k", "b")
 	f.remove("other", "a")
 	f.forget(9)
-	if !f.has("k", "a") || f.has("k", "b") || !f.has("k", "c") || f.has("other", "a") {
+	if !f.has("k", "a") || f.has("k", "b") || !f.has("k", "c") || f.has("other", "a") || f.has("a", "k") {
 		t.Error("before their time: want a and c")
 	}
 	// The second add of a made it live longer.
@@ -108,14 +245,76 @@ func TestFinishedIDs(t *testing.T) {
 	}
 	// A clock that goes back does not break the order.
 	f.add("k", "d", 5)
-	if f.newest.until != f.oldest.until {
-		t.Errorf("d until %v, before it a until %v", f.newest.until, f.oldest.until)
+	if oldest, _ := f.first(); f.nodes.at(f.newest).until != oldest {
+		t.Errorf("d until %v, before it a until %v", f.nodes.at(f.newest).until, oldest)
+	}
+	if err := f.check(); err != nil {
+		t.Error(err)
 	}
 	f.remove("k", "d")
 	f.forget(13)
-	if f.oldest != nil || f.newest != nil || f.ids.len() != 0 {
-		t.Error("something is left")
+	if err := f.check(); err != nil || f.len() != 0 {
+		t.Errorf("%d ids are left, %v", f.len(), err)
 	}
+}
+
+// Finished ids beside a map and a list of them.
+func TestFinishedAgainstMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := newFinished()
+		type id struct{ key, request string }
+		type over struct {
+			id
+			until time.Duration
+		}
+		var list []over
+		var now time.Duration
+		some := rapid.Custom(func(t *rapid.T) id {
+			return id{rapid.StringMatching("[ab]{1,2}").Draw(t, "key"), rapid.StringMatching("[ab]{1,3}").Draw(t, "request")}
+		})
+		drop := func(x id) { list = slices.DeleteFunc(list, func(o over) bool { return o.id == x }) }
+		add := func(t *rapid.T) {
+			x := some.Draw(t, "id")
+			until := now + time.Duration(rapid.IntRange(1, 20).Draw(t, "left"))
+			drop(x)
+			if len(list) > 0 {
+				until = max(until, list[len(list)-1].until)
+			}
+			list = append(list, over{x, until})
+			f.add(x.key, x.request, until)
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"add": add, "add 2": add,
+			"remove": func(t *rapid.T) {
+				x := some.Draw(t, "id")
+				drop(x)
+				f.remove(x.key, x.request)
+			},
+			"forget": func(t *rapid.T) {
+				now += time.Duration(rapid.IntRange(0, 5).Draw(t, "pass"))
+				list = slices.DeleteFunc(list, func(o over) bool { return o.until <= now })
+				f.forget(now)
+			},
+			"": func(t *rapid.T) {
+				var got []over
+				for n := range f.after(now) {
+					key, _, request := f.texts.get(n.text)
+					got = append(got, over{id{key, request}, n.until})
+				}
+				if !slices.Equal(got, list) {
+					t.Fatalf("got %v, want %v", got, list)
+				}
+				for _, o := range list {
+					if !f.has(o.key, o.request) {
+						t.Fatalf("%v is not found", o)
+					}
+				}
+				if err := f.check(); err != nil {
+					t.Fatal(err)
+				}
+			},
+		})
+	})
 }
 
 func TestStretch(t *testing.T) {
@@ -128,32 +327,97 @@ func TestStretch(t *testing.T) {
 
 // Every broken invariant has a name: each of these breaks one.
 func TestCheckFinds(t *testing.T) {
-	for name, breakIt := range map[string]func(m *Machine, k *keyState){
-		"counted waiters":        func(m *Machine, _ *keyState) { m.waiters++ },
-		"key under a wrong name": func(m *Machine, k *keyState) { k.name = "x" },
-		"two exclusive holds":    func(_ *Machine, k *keyState) { k.promote(k.firstWaiter(), 3) },
-		"token from nowhere":     func(m *Machine, _ *keyState) { m.last = 1 },
-		"held count":             func(_ *Machine, k *keyState) { k.held++ },
-		"waiter with a token":    func(_ *Machine, k *keyState) { k.firstWaiter().token = 3 },
-		"id twice":               func(_ *Machine, k *keyState) { k.firstWaiter().request = k.holds.first.request },
-		"id over":                func(m *Machine, k *keyState) { m.finished.add("k", k.holds.first.request, 1) },
-		"no deadline":            func(m *Machine, k *keyState) { m.due.remove(k.holds.first) },
-		"late deadline":          func(m *Machine, k *keyState) { k.holds.first.deadline = 0 },
-		"heap order": func(m *Machine, k *keyState) {
-			m.due.heap[0].at = time.Hour
-			k.holds.first.deadline, k.firstWaiter().more.seen = 2*time.Hour, 2*time.Hour
+	for name, breakIt := range map[string]func(m *Machine, k *crowd){
+		"counted waiters":        func(m *Machine, _ *crowd) { m.waiters++ },
+		"key under a wrong name": func(m *Machine, k *crowd) { k.name = "x" },
+		"two exclusive holds": func(m *Machine, k *crowd) {
+			m.last, m.waiters = 1<<40, 0
+			m.keys.promote(k.waiting.first, m.last)
 		},
-		"fat hold":                func(_ *Machine, k *keyState) { k.holds.first.more = &more{} },
-		"settles though attached": func(_ *Machine, k *keyState) { k.firstWaiter().more.settles = time.Hour },
-		"broken list":             func(_ *Machine, k *keyState) { k.firstWaiter().prev = k.holds.first },
-		"bad TTL":                 func(_ *Machine, k *keyState) { k.holds.first.ttl = 0 },
-		"not served":              func(m *Machine, k *keyState) { m.due.remove(k.holds.first); k.remove(k.holds.first) },
-		"marked":                  func(m *Machine, k *keyState) { k.crowd.marked = true },
-		"unfinished turn":         func(m *Machine, k *keyState) { m.marked = append(m.marked, k) },
-		"finished order":          func(m *Machine, _ *keyState) { m.finished.oldest.until = time.Hour },
-		"finished map":            func(m *Machine, _ *keyState) { m.finished.ids.delete(m.finished.oldest.id) },
-		"active copy":             func(m *Machine, _ *keyState) { m.active = false },
-		"too many slots":          func(_ *Machine, k *keyState) { k.slots, k.held = 2, 3 },
+		"token from nowhere":  func(m *Machine, _ *crowd) { m.last = 1 },
+		"held count":          func(_ *Machine, k *crowd) { k.holds.n++ },
+		"waiter with a token": func(_ *Machine, k *crowd) { k.waiting.first.claim.token = 3 },
+		"id twice":            func(_ *Machine, k *crowd) { k.waiting.first.request = "r1" },
+		"no client":           func(_ *Machine, k *crowd) { k.waiting.first.client = "" },
+		"text in a crowd": func(m *Machine, k *crowd) {
+			k.holds.first.claim.text = m.keys.texts.put("k", "c", "r1")
+		},
+		"text of another key": func(m *Machine, _ *crowd) {
+			c := m.keys.get("alone").alone
+			m.keys.texts.remove(c.text)
+			c.text = m.keys.texts.put("anole", "c", "r1")
+		},
+		"no text": func(m *Machine, _ *crowd) {
+			c := m.keys.get("alone").alone
+			m.keys.texts.remove(c.text)
+			c.text = 0
+		},
+		"id over":              func(m *Machine, _ *crowd) { m.finished.add("k", "r1", 1) },
+		"no deadline":          func(m *Machine, k *crowd) { m.due.remove(k.holds.first.claim.id) },
+		"late deadline":        func(m *Machine, k *crowd) { m.due.entry(k.holds.first.claim.id).due = 0 },
+		"deadline of a waiter": func(_ *Machine, k *crowd) { k.waiting.first.seen++ },
+		"deadline of nobody":   func(m *Machine, _ *crowd) { m.due.set(100, time.Hour) },
+		"heap order": func(m *Machine, _ *crowd) {
+			e := m.due.heap.at(0)
+			e.at, e.due = 2*time.Hour, 2*time.Hour
+		},
+		"heap place":              func(m *Machine, k *crowd) { m.due.heap.at(0).id = m.due.heap.at(1).id },
+		"fat hold":                func(_ *Machine, k *crowd) { k.holds.first.seen = 1 },
+		"settles though attached": func(_ *Machine, k *crowd) { k.waiting.first.settles = time.Hour },
+		"broken list":             func(_ *Machine, k *crowd) { k.waiting.first.prev = k.holds.first },
+		"bad TTL":                 func(_ *Machine, k *crowd) { k.holds.first.claim.setTTL(0) },
+		"not served": func(m *Machine, k *crowd) {
+			m.due.remove(k.holds.first.claim.id)
+			m.keys.remove(k.holds.first.claim)
+		},
+		"marked":          func(m *Machine, k *crowd) { k.marked = true },
+		"unfinished turn": func(m *Machine, k *crowd) { m.marked = append(m.marked, k) },
+		"finished order":  func(m *Machine, _ *crowd) { m.finished.nodes.at(m.finished.oldest).until = time.Hour },
+		"finished list":   func(m *Machine, _ *crowd) { m.finished.nodes.at(m.finished.newest).prev = 0 },
+		"finished index": func(m *Machine, _ *crowd) {
+			m.finished.ids.remove(m.finished.nodes.at(m.finished.oldest).hash, m.finished.oldest)
+		},
+		"finished text":    func(m *Machine, _ *crowd) { m.finished.texts.put("k", "", "r") },
+		"finished node":    func(m *Machine, _ *crowd) { m.finished.nodes.take() },
+		"active copy":      func(m *Machine, _ *crowd) { m.active = false },
+		"too many slots":   func(_ *Machine, k *crowd) { k.slots, k.holds.n = 2, 3 },
+		"claim of no key":  func(m *Machine, _ *crowd) { m.keys.claims.take() },
+		"more of no claim": func(m *Machine, _ *crowd) { m.keys.mores.take() },
+		"text of no claim": func(m *Machine, _ *crowd) { m.keys.texts.put("k", "c", "r") },
+		"lost block":       func(m *Machine, _ *crowd) { m.keys.texts.end += textUnit },
+		"block free twice": func(m *Machine, _ *crowd) {
+			id := m.keys.texts.put("k", "c", "r")
+			m.keys.texts.remove(id)
+			m.keys.texts.release(id, textUnitsOf(3))
+		},
+		"record free twice": func(m *Machine, _ *crowd) {
+			id := m.keys.claims.take()
+			m.keys.claims.give(id)
+			m.keys.claims.take()
+			m.keys.claims.free = []uint32{id, id}
+			m.keys.claims.records.n++
+		},
+		"another's number": func(_ *Machine, k *crowd) { k.holds.first.claim.id = k.waiting.first.claim.id },
+		"another's more":   func(_ *Machine, k *crowd) { k.holds.first.claim.more = k.waiting.first.claim.more },
+		"not in a crowd":   func(_ *Machine, k *crowd) { k.holds.first.crowd = nil },
+		"alone in a crowd": func(m *Machine, k *crowd) {
+			w := k.waiting.first
+			k.leave(w)
+			m.due.remove(w.claim.id)
+			m.keys.mores.give(w.claim.more)
+			m.keys.claims.give(w.claim.id)
+			m.waiters = 0
+		},
+		"alone, not found": func(m *Machine, _ *crowd) {
+			c := m.keys.get("alone").alone
+			m.keys.alone.remove(m.keys.hash("alone"), c.id)
+			m.keys.alone.put(m.keys.hash("alone")+1<<31, c.id)
+		},
+		"alone, count":   func(m *Machine, _ *crowd) { m.keys.alone.n++ },
+		"alone, waiting": func(m *Machine, _ *crowd) { m.keys.get("alone").alone.token = 0 },
+		"alone, fat": func(m *Machine, _ *crowd) {
+			m.keys.extend(m.keys.get("alone").alone)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlay(t, 10)
@@ -161,11 +425,11 @@ func TestCheckFinds(t *testing.T) {
 			p.m.last = 1
 			p.acquire(from, "k", "r1", 0)
 			p.acquire(from, "k", "r2", time.Minute)
+			p.acquire(from, "alone", "r1", 0)
 			p.step(from, Request{Kind: Cancel, Key: "k", RequestID: "r3"})
 			p.step(from, Request{Kind: Cancel, Key: "k", RequestID: "r4"})
 			p.check()
-			k, _ := p.m.keys.get("k")
-			breakIt(p.m, k)
+			breakIt(p.m, p.m.keys.get("k").crowd)
 			if p.m.Check() == nil {
 				t.Error("Check finds nothing")
 			}
@@ -177,8 +441,7 @@ func TestCheckFinds(t *testing.T) {
 			p.acquire(Ref{&listener{}, 1}, "k", string(rune('a'+i)), time.Minute)
 		}
 		p.check()
-		k, _ := p.m.keys.get("k")
-		delete(k.crowd.tokens, sharelock.MakeToken(1, 1))
+		delete(p.m.keys.get("k").crowd.tokens, sharelock.MakeToken(1, 1))
 		if p.m.Check() == nil {
 			t.Error("Check finds nothing")
 		}

@@ -26,45 +26,48 @@ func (m *Machine) Encode(now time.Duration) []byte {
 	}
 	e.number(uint64(quarantine))
 
-	keys := m.sorted(func(*keyState) bool { return true })
-	e.number(uint64(len(keys)))
-	for _, k := range keys {
-		e.text(k.name)
-		e.number(uint64(k.slots))
-		e.number(uint64(k.held))
-		for c := k.holds.first; c != nil; c = k.holds.after(c) {
+	e.number(uint64(m.Len()))
+	for k := range m.keys.sorted {
+		e.bytes(k.name())
+		e.number(uint64(k.slots()))
+		e.number(uint64(k.held()))
+		for c := range k.holds {
 			e.number(uint64(c.token))
-			e.claim(c)
+			e.claim(&m.keys, c)
 		}
 		e.number(uint64(k.waiters()))
-		for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
-			e.claim(c)
+		for w := range k.queue {
+			e.claim(&m.keys, w.claim)
 		}
 	}
 
-	over := m.finished.oldest
-	for over != nil && over.until <= now {
-		over = over.next
-	}
 	n := 0
-	for f := over; f != nil; f = f.next {
+	for range m.finished.after(now) {
 		n++
 	}
 	e.number(uint64(n))
-	for ; over != nil; over = over.next {
-		e.text(over.id.key)
-		e.text(over.id.request)
+	for over := range m.finished.after(now) {
+		key, _, request := m.finished.texts.parts(over.text)
+		e.bytes(key)
+		e.bytes(request)
 		e.number(uint64(over.until - now))
 	}
 	return e.b
 }
 
-func (e *encoder) claim(c *claim) {
-	e.byte(bit(flagShared, c.mode == sharelock.Shared) | bit(flagOwnID, c.ownID) | bit(flagResent, c.resent))
-	e.text(c.client)
-	e.text(c.request)
-	e.number(uint64(c.ttl))
-	e.metadata(c.meta())
+func (e *encoder) claim(of *keys, c *claim) {
+	e.byte(bit(flagShared, c.is(isShared)) | bit(flagOwnID, c.is(isOwnID)) | bit(flagResent, c.is(isResent)))
+	if c.text == 0 {
+		w := of.more(c)
+		e.text(w.client)
+		e.text(w.request)
+	} else {
+		_, client, request := of.texts.parts(c.text)
+		e.bytes(client)
+		e.bytes(request)
+	}
+	e.number(uint64(c.ttl()))
+	e.metadata(of.meta(c))
 }
 
 // Decode replaces the copy by an encoded one, counting the times it has left from
@@ -89,7 +92,7 @@ func (d *decoder) machine(now time.Duration) (*Machine, error) {
 	if v := d.byte(); v != copyVersion {
 		return nil, fmt.Errorf("unknown version %d", v)
 	}
-	m := &Machine{partition: d.number32(), seq: d.number(), last: sharelock.Token(d.number())}
+	m := &Machine{partition: d.number32(), seq: d.number(), last: sharelock.Token(d.number()), keys: newKeys(), finished: newFinished()}
 	if m.last != 0 && !validToken(m.last) {
 		return nil, fmt.Errorf("token %d out of range", m.last)
 	}
@@ -98,16 +101,11 @@ func (d *decoder) machine(now time.Duration) (*Machine, error) {
 	}
 	before := ""
 	for n := d.number(); n > 0 && !d.failed; n-- {
-		k, err := d.key(m)
-		switch {
-		case err != nil:
+		name, err := d.key(m, before)
+		if err != nil {
 			return nil, err
-		case k.name <= before:
-			return nil, fmt.Errorf("key %q out of order", k.name)
 		}
-		before = k.name
-		m.keys.put(k.name, k)
-		m.waiters += k.waiters()
+		before = name
 	}
 	if err := d.finished(now, m); err != nil {
 		return nil, err
@@ -118,65 +116,66 @@ func (d *decoder) machine(now time.Duration) (*Machine, error) {
 	return m, nil
 }
 
-// key reads one key with its claims.
-func (d *decoder) key(m *Machine) (*keyState, error) {
-	k := &keyState{name: d.text(), slots: d.number32()}
-	if !validKey(k.name) {
-		return nil, fmt.Errorf("bad key %q", k.name)
+// key reads one key with its claims; before is the one before it.
+func (d *decoder) key(m *Machine, before string) (string, error) {
+	name, slots := d.text(), d.number32()
+	switch {
+	case !validKey(name):
+		return "", fmt.Errorf("bad key %q", name)
+	case name <= before:
+		return "", fmt.Errorf("key %q out of order", name)
 	}
-	var before sharelock.Token
+	k := key{of: &m.keys}
+	var last sharelock.Token
 	for n := d.number(); n > 0 && !d.failed; n-- {
 		token := sharelock.Token(d.number())
-		c := d.claim()
+		op := d.claim(name, slots)
 		switch {
-		case token <= before || token > m.last:
-			return nil, fmt.Errorf("key %q: token %d out of order", k.name, token)
-		case !k.admits(c.mode):
-			return nil, fmt.Errorf("key %q: too many holders", k.name)
+		case token <= last || token > m.last:
+			return "", fmt.Errorf("key %q: token %d out of order", name, token)
+		case !k.admits(op.Mode):
+			return "", fmt.Errorf("key %q: too many holders", name)
 		}
-		c.token, before = token, token
-		if err := d.add(k, c); err != nil {
-			return nil, err
+		op.Token, last = token, token
+		if err := d.add(m, &k, &op); err != nil {
+			return "", err
 		}
 	}
 	for n := d.number(); n > 0 && !d.failed; n-- {
-		if err := d.add(k, d.claim()); err != nil {
-			return nil, err
+		op := d.claim(name, slots)
+		if err := d.add(m, &k, &op); err != nil {
+			return "", err
 		}
+		m.waiters++
 	}
-	if d.failed || k.size() == 0 {
-		return nil, fmt.Errorf("key %q is cut off or empty", k.name)
+	if d.failed || k.idle() {
+		return "", fmt.Errorf("key %q is cut off or empty", name)
 	}
-	return k, nil
+	return name, nil
 }
 
-func (d *decoder) add(k *keyState, c *claim) error {
+// add makes a claim of a key, and k the key with it.
+func (d *decoder) add(m *Machine, k *key, op *Op) error {
 	switch {
-	case d.failed, !validClient(c.client), !validRequestID(c.request), !validTTL(c.ttl), !validFamily(c.mode, k.slots):
-		return fmt.Errorf("key %q: bad claim", k.name)
-	case k.find(c.request) != nil:
-		return fmt.Errorf("key %q: request id %q twice", k.name, c.request)
+	case d.failed, !validClient(op.ClientID), !validRequestID(op.RequestID), !validTTL(op.TTL), !validFamily(op.Mode, op.Slots):
+		return fmt.Errorf("key %q: bad claim", op.Key)
+	case k.find(op.RequestID) != nil:
+		return fmt.Errorf("key %q: request id %q twice", op.Key, op.RequestID)
 	}
-	k.add(c)
+	*k = m.keys.of(m.keys.add(*k, op))
 	return nil
 }
 
-func (d *decoder) claim() *claim {
+// claim reads a claim, as the op that makes it.
+func (d *decoder) claim(name string, slots uint32) Op {
 	flags := d.byte()
-	c := &claim{
-		client: d.text(), request: d.text(), ttl: d.span(),
-		ownID: flags&flagOwnID != 0, resent: flags&flagResent != 0,
-	}
-	if flags&flagShared != 0 {
-		c.mode = sharelock.Shared
-	}
+	op := Op{Key: name, Slots: slots, ClientID: d.text(), RequestID: d.text(), TTL: d.span()}
 	if flags&^byte(flagShared|flagOwnID|flagResent) != 0 {
 		d.fail()
 	}
-	if meta := d.metadata(); meta != nil {
-		c.more = &more{meta: meta}
-	}
-	return c
+	op.flags(flags)
+	op.Metadata = d.metadata()
+	return op
 }
 
 // finished reads the request ids that are over.
@@ -184,13 +183,12 @@ func (d *decoder) finished(now time.Duration, m *Machine) error {
 	var before time.Duration
 	for n := d.number(); n > 0 && !d.failed; n-- {
 		key, request, left := d.text(), d.text(), d.span()
-		k, _ := m.keys.get(key)
 		switch {
 		case !validKey(key), !validRequestID(request):
 			return fmt.Errorf("bad finished request id")
 		case left == 0 || left < before || left > keepFinished:
 			return fmt.Errorf("finished request id %q: %v left", request, left)
-		case k.byRequest(request) != nil || m.finished.has(key, request):
+		case m.keys.get(key).find(request) != nil || m.finished.has(key, request):
 			return fmt.Errorf("finished request id %q twice", request)
 		}
 		before = left

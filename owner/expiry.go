@@ -15,118 +15,143 @@ func unstretch(left time.Duration) time.Duration {
 	return d
 }
 
-// deadlines is a 4-ary heap of claims by the time at which Tick must look at
-// them. A claim's entry may be early, never late: a renewal only stores the new
-// deadline in the claim, and the entry is put right when it comes to the top. A
-// claim knows its place, so that one that ends leaves at once and nothing stale
-// piles up. The zero value is empty.
-type deadlines struct{ heap []deadline }
+// deadlines is a 4-ary heap of claims, by number, and the time at which Tick must
+// look at each. An entry may be early, never late: a renewal only stores the new
+// time, and the entry is put right when it comes to the top. The place of every
+// claim is known, so that one that ends leaves at once and nothing stale piles up.
+// The zero value is empty.
+type deadlines struct {
+	heap array[deadline]
+	// places has for each claim, from number 1, its place in the heap, from 1; 0 is
+	// not in it.
+	places array[uint32]
+}
 
 type deadline struct {
+	// at orders the heap; at <= due.
 	at time.Duration
-	c  *claim
+	// due is when the claim is due.
+	due time.Duration
+	id  uint32
 }
 
 const arity = 4
 
-// set enters a claim, or takes notice that its due has changed.
-func (h *deadlines) set(c *claim) {
-	due := c.due()
-	if c.place == 0 {
-		h.heap = append(h.heap, deadline{at: due, c: c})
-		c.place = int32(len(h.heap))
-		h.up(len(h.heap) - 1)
-		return
+func (h *deadlines) len() int { return h.heap.len() }
+
+// entry is the one of a claim, or nil.
+func (h *deadlines) entry(id uint32) *deadline {
+	if id == 0 || int(id) > h.places.len() {
+		return nil
 	}
-	if i := int(c.place) - 1; due < h.heap[i].at {
-		h.heap[i].at = due
-		h.up(i)
+	place := *h.places.at(int(id) - 1)
+	if place == 0 {
+		return nil
+	}
+	return h.heap.at(int(place) - 1)
+}
+
+// set says when a claim is due.
+func (h *deadlines) set(id uint32, due time.Duration) {
+	e := h.entry(id)
+	switch {
+	case e == nil:
+		for h.places.len() < int(id) {
+			h.places.push(0)
+		}
+		h.heap.push(deadline{at: due, due: due, id: id})
+		h.up(h.heap.len() - 1)
+	case due < e.at:
+		e.at, e.due = due, due
+		h.up(int(*h.places.at(int(id) - 1)) - 1)
+	default:
+		e.due = due
 	}
 }
+
+// due is when a claim is due that is in.
+func (h *deadlines) due(id uint32) time.Duration { return h.entry(id).due }
 
 // remove takes a claim out, if it is in.
-func (h *deadlines) remove(c *claim) {
-	if c.place == 0 {
+func (h *deadlines) remove(id uint32) {
+	if h.entry(id) == nil {
 		return
 	}
-	i, last := int(c.place)-1, len(h.heap)-1
-	c.place = 0
-	moved := h.heap[last]
-	h.heap[last] = deadline{}
-	h.heap = h.heap[:last]
+	place := h.places.at(int(id) - 1)
+	i, last := int(*place)-1, h.heap.len()-1
+	*place = 0
+	moved := *h.heap.at(last)
+	h.heap.pop()
 	if i < last {
-		h.heap[i] = moved
+		h.put(i, moved)
 		h.up(i)
-		h.down(int(moved.c.place) - 1)
+		h.down(int(*h.places.at(int(moved.id) - 1)) - 1)
 	}
-	h.shrink()
 }
 
-// first is the claim that is due first and when; nil when there is none.
-func (h *deadlines) first() (*claim, time.Duration) {
-	for len(h.heap) > 0 {
-		top := &h.heap[0]
-		due := top.c.due()
-		if due <= top.at {
-			return top.c, due
+// first is the claim that is due first and when; 0 when there is none.
+func (h *deadlines) first() (id uint32, due time.Duration) {
+	for h.heap.len() > 0 {
+		top := h.heap.at(0)
+		if top.due <= top.at {
+			return top.id, top.due
 		}
-		top.at = due
+		top.at = top.due
 		h.down(0)
 	}
-	return nil, 0
+	return 0, 0
+}
+
+// over is the claim that is due first, if it is due by now, or 0.
+func (h *deadlines) over(now time.Duration) (id uint32) {
+	if h.heap.len() == 0 || h.heap.at(0).at > now {
+		return 0 // without putting entries right that are early
+	}
+	if id, due := h.first(); due <= now {
+		return id
+	}
+	return 0
 }
 
 func (h *deadlines) up(i int) {
-	e := h.heap[i]
+	e := *h.heap.at(i)
 	for i > 0 {
-		parent := (i - 1) / arity
-		if h.heap[parent].at <= e.at {
+		parent := *h.heap.at((i - 1) / arity)
+		if parent.at <= e.at {
 			break
 		}
-		h.put(i, h.heap[parent])
-		i = parent
+		h.put(i, parent)
+		i = (i - 1) / arity
 	}
 	h.put(i, e)
 }
 
 func (h *deadlines) down(i int) {
-	e := h.heap[i]
+	e := *h.heap.at(i)
 	for {
 		child := arity*i + 1
-		if child >= len(h.heap) {
+		if child >= h.heap.len() {
 			break
 		}
 		least := child
-		for j := child + 1; j < min(child+arity, len(h.heap)); j++ {
-			if h.heap[j].at < h.heap[least].at {
+		for j := child + 1; j < min(child+arity, h.heap.len()); j++ {
+			if h.heap.at(j).at < h.heap.at(least).at {
 				least = j
 			}
 		}
-		if e.at <= h.heap[least].at {
+		if e.at <= h.heap.at(least).at {
 			break
 		}
-		h.put(i, h.heap[least])
+		h.put(i, *h.heap.at(least))
 		i = least
 	}
 	h.put(i, e)
 }
 
 func (h *deadlines) put(i int, e deadline) {
-	h.heap[i] = e
-	e.c.place = int32(i + 1)
-}
-
-// shrink gives memory back when an eighth of it is used.
-func (h *deadlines) shrink() {
-	if cap(h.heap) >= leanFrom && len(h.heap) <= cap(h.heap)/8 {
-		h.heap = append(make([]deadline, 0, 2*len(h.heap)), h.heap...)
-	}
+	*h.heap.at(i) = e
+	*h.places.at(int(e.id) - 1) = uint32(i + 1)
 }
 
 // clear forgets everything.
-func (h *deadlines) clear() {
-	for i := range h.heap {
-		h.heap[i].c.place = 0
-	}
-	h.heap = nil
-}
+func (h *deadlines) clear() { *h = deadlines{} }

@@ -104,35 +104,40 @@ func TestDecodeRefuses(t *testing.T) {
 
 // A copy that breaks an invariant is refused, however well it is written.
 func TestDecodeRefusesUnsoundCopies(t *testing.T) {
-	held := func(token sharelock.Token, mode sharelock.Mode) *claim {
-		return &claim{client: "c", request: "other", token: token, mode: mode, ttl: 1}
+	held := func(m *Machine, token sharelock.Token, mode sharelock.Mode) {
+		m.keys.add(m.keys.get("orders/42"), &Op{Key: "orders/42", ClientID: "c", RequestID: "other", Token: token, Mode: mode, TTL: 1})
 	}
-	for name, breakIt := range map[string]func(m *Machine, k *keyState){
-		"token above the last": func(m *Machine, _ *keyState) { m.last = 1 },
-		"last out of range":    func(m *Machine, _ *keyState) { m.last = 1 << 63 },
-		"two exclusive holds":  func(m *Machine, k *keyState) { m.last++; k.add(held(m.last, sharelock.Exclusive)) },
-		"tokens out of order": func(m *Machine, k *keyState) {
-			k.holds.first.mode = sharelock.Shared
-			k.add(held(m.last-1, sharelock.Shared))
+	wait := func(m *Machine, op Op) {
+		op.Key = "orders/42"
+		m.keys.add(m.keys.get(op.Key), &op)
+	}
+	for name, breakIt := range map[string]func(m *Machine, k *crowd){
+		"token above the last": func(m *Machine, _ *crowd) { m.last = 1 },
+		"last out of range":    func(m *Machine, _ *crowd) { m.last = 1 << 63 },
+		"two exclusive holds":  func(m *Machine, _ *crowd) { m.last++; held(m, m.last, sharelock.Exclusive) },
+		"tokens out of order": func(m *Machine, k *crowd) {
+			k.holds.first.claim.set(isShared, true)
+			held(m, m.last-1, sharelock.Shared)
 		},
-		"id twice":            func(_ *Machine, k *keyState) { k.add(&claim{client: "c", request: "r-10", ttl: 1}) },
-		"id over":             func(m *Machine, _ *keyState) { m.finished.add("orders/42", "r-10", time.Minute) },
-		"id over for long":    func(m *Machine, _ *keyState) { m.finished.add("k", "r", 2*keepFinished) },
-		"id over without key": func(m *Machine, _ *keyState) { m.finished.add("", "r", time.Minute) },
-		"no client":           func(_ *Machine, k *keyState) { k.add(&claim{request: "r", ttl: 1}) },
-		"no TTL":              func(_ *Machine, k *keyState) { k.add(&claim{client: "c", request: "r"}) },
-		"one slot":            func(_ *Machine, k *keyState) { k.slots = 1 },
-		"nobody there":        func(m *Machine, _ *keyState) { m.keys.put("idle", &keyState{name: "idle"}) },
-		"key twice":           func(m *Machine, k *keyState) { m.keys.put("again", k) },
-		"no key":              func(_ *Machine, k *keyState) { k.name = "" },
+		"id twice":            func(m *Machine, _ *crowd) { wait(m, Op{ClientID: "c", RequestID: "r-10", TTL: 1}) },
+		"id over":             func(m *Machine, _ *crowd) { m.finished.add("orders/42", "r-10", time.Minute) },
+		"id over for long":    func(m *Machine, _ *crowd) { m.finished.add("k", "r", 2*keepFinished) },
+		"id over without key": func(m *Machine, _ *crowd) { m.finished.add("", "r", time.Minute) },
+		"no client":           func(m *Machine, _ *crowd) { wait(m, Op{RequestID: "r", TTL: 1}) },
+		"no TTL":              func(m *Machine, _ *crowd) { wait(m, Op{ClientID: "c", RequestID: "r"}) },
+		"one slot":            func(_ *Machine, k *crowd) { k.slots = 1 },
+		"nobody there":        func(m *Machine, _ *crowd) { m.keys.crowds.put("idle", &crowd{name: "idle"}) },
+		"key twice":           func(m *Machine, k *crowd) { m.keys.crowds.put("again", k) },
+		"no key": func(m *Machine, _ *crowd) {
+			m.keys.add(m.keys.get(""), &Op{ClientID: "c", RequestID: "r", TTL: 1, Token: 1})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := sampleMachine(t)
-			k, _ := m.keys.get("orders/42")
 			if err := NewMachine(17, 0).Decode(0, m.Encode(time.Second)); err != nil {
 				t.Fatalf("before it is broken: %v", err)
 			}
-			breakIt(m, k)
+			breakIt(m, m.keys.get("orders/42").crowd)
 			if err := NewMachine(17, 0).Decode(0, m.Encode(time.Second)); !errors.Is(err, ErrMalformed) {
 				t.Errorf("error %v, want %v", err, ErrMalformed)
 			}

@@ -2,8 +2,6 @@ package owner
 
 import (
 	"math"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -21,7 +19,7 @@ type Machine struct {
 
 	partition uint32
 	// keys that are held or waited for, each with at least one claim.
-	keys lean[string, *keyState]
+	keys keys
 	// finished are the request ids that are over (Q2).
 	finished finished
 	// seq is the number of ops applied.
@@ -42,10 +40,11 @@ type Machine struct {
 	maxWaiters int
 	epoch      uint32
 	node       string
-	// due holds every claim while active, and none otherwise.
+	// due holds every claim while active. What it held then is kept until somebody
+	// else decides about this copy.
 	due deadlines
-	// marked are keys that the turn under way will serve; empty between turns.
-	marked []*keyState
+	// marked are crowds that the turn under way will serve; empty between turns.
+	marked []*crowd
 }
 
 // Out collects what a machine decides. The caller empties it by cutting both
@@ -69,34 +68,62 @@ type Reply struct {
 // NewMachine is the empty copy of a partition. maxWaiters bounds the queue of
 // each key; with 0 nobody may wait.
 func NewMachine(partition uint32, maxWaiters int) *Machine {
-	return &Machine{partition: partition, maxWaiters: maxWaiters}
+	return &Machine{partition: partition, maxWaiters: maxWaiters, keys: newKeys(), finished: newFinished()}
 }
 
 // Activate makes this copy the owner's in an epoch (section 4.5). Every TTL starts
 // afresh and every waiter settles for one period. node is the name put into
 // holds. Waiters that were attached are forgotten; see Detach.
 func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
-	m.due.clear()
 	m.active, m.epoch, m.node = true, epoch, node
 	m.finished.forget(now)
 	m.quarantine = m.quarantineAt(now)
-	for _, k := range m.sorted(func(*keyState) bool { return true }) {
-		for c := k.holds.first; c != nil; c = k.holds.after(c) {
-			m.arm(now, c)
-			if mutant.On(mutant.TTLNotRestarted) {
-				c.deadline = now + c.ttl/2
-				m.due.set(c)
+	if !m.rearm(now) {
+		m.due.clear()
+		for k := range m.keys.sorted {
+			for c := range k.holds {
+				m.due.set(c.id, restarted(now, c))
 			}
-		}
-		for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
-			c.trim()
-			m.arm(now, c)
-			if !mutant.On(mutant.NoSettling) {
-				c.more.settles = now + period(c.ttl)
-			}
-			m.due.set(c)
 		}
 	}
+	for _, cr := range m.keys.queued() {
+		for w := range m.keys.crowded(cr).queue {
+			w.waiting = waiting{}
+			m.arm(now, w.claim)
+			if !mutant.On(mutant.NoSettling) {
+				w.settles = now + period(w.ttl)
+			}
+			m.watch(w)
+		}
+	}
+}
+
+// rearm starts the time of all holds afresh in the deadlines that the same owner had
+// before, which costs next to nothing: the holds are there, and none ends earlier. It
+// is false if that is not so.
+func (m *Machine) rearm(now time.Duration) bool {
+	if m.due.len() != m.keys.claims.used() {
+		return false
+	}
+	for i := range m.due.len() {
+		e := m.due.heap.at(i)
+		c := m.keys.claims.at(e.id)
+		if !c.held() {
+			continue
+		}
+		if e.due = restarted(now, c); e.due < e.at {
+			return false
+		}
+	}
+	return true
+}
+
+// restarted is when a hold is due whose time starts afresh with an activation.
+func restarted(now time.Duration, c *claim) time.Duration {
+	if mutant.On(mutant.TTLNotRestarted) {
+		return now + c.ttl()/2
+	}
+	return expires(now, c)
 }
 
 // Detach ends what Activate began, when a newer epoch begins or the node stops:
@@ -104,13 +131,12 @@ func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
 // until the next Activate requests are answered Retry (A1).
 func (m *Machine) Detach(fn func(Ref)) {
 	m.active = false
-	m.due.clear()
-	for _, k := range m.sorted(func(k *keyState) bool { return k.waiters() > 0 }) {
-		for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
-			if c.more != nil && c.more.ref.Caller != nil {
-				fn(c.more.ref)
+	for _, cr := range m.keys.queued() {
+		for w := range m.keys.crowded(cr).queue {
+			if w.ref.Caller != nil {
+				fn(w.ref)
 			}
-			c.trim()
+			w.waiting = waiting{}
 		}
 	}
 }
@@ -122,11 +148,11 @@ func (m *Machine) Broke(now time.Duration, caller Caller) {
 	if !m.active || m.waiters == 0 || mutant.On(mutant.BrokenPassedOver) {
 		return
 	}
-	for _, k := range m.sorted(func(k *keyState) bool { return k.waiters() > 0 }) {
-		for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
-			if w := c.more; w.ref.Caller == caller {
+	for _, cr := range m.keys.queued() {
+		for w := range m.keys.crowded(cr).queue {
+			if w.ref.Caller == caller {
 				w.ref, w.settles = Ref{}, now+period(w.ttl)
-				m.due.set(c)
+				m.watch(w)
 			}
 		}
 	}
@@ -192,6 +218,7 @@ func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
 		t.detach(from, r)
 	}
 	t.serveMarked()
+	m.tidy()
 }
 
 // Tick does everything that is due: expiries, waits that are over, silent
@@ -205,39 +232,58 @@ func (m *Machine) Tick(now time.Duration, out *Out) {
 	t := turn{m: m, now: now, out: out}
 	if m.quarantine != 0 && m.quarantine <= now {
 		m.quarantine = 0
-		for _, k := range m.sorted(func(k *keyState) bool { return k.waiters() > 0 }) {
-			t.serve(k)
+		for _, cr := range m.keys.queued() {
+			t.serve(cr)
 		}
 	}
 	for {
-		c, at := m.due.first()
-		if c == nil || at > now {
+		id := m.due.over(now)
+		if id == 0 {
 			break
 		}
-		if c.held() {
+		if c := m.keys.claims.at(id); c.held() {
 			t.expire(c)
 		} else {
-			t.lookAt(c)
+			t.lookAt(m.keys.more(c))
 		}
 	}
 	t.serveMarked()
+	m.tidy()
+}
+
+// tidy gives memory back after much has ended. Between turns only: claims move.
+func (m *Machine) tidy() {
+	var due deadlines
+	if m.keys.tidy(func(from, to uint32) {
+		if m.active {
+			due.set(to, m.due.due(from))
+		}
+	}) {
+		m.due = due
+	}
 }
 
 // Next is when Tick has something to do; ok is false when never.
 func (m *Machine) Next() (at time.Duration, ok bool) {
+	m.due.first()
+	return m.Look()
+}
+
+// Look is when to ask Next again: no later than Next, but found without work.
+func (m *Machine) Look() (at time.Duration, ok bool) {
 	soonest := func(t time.Duration) {
 		if !ok || t < at {
 			at, ok = t, true
 		}
 	}
-	if n := m.finished.oldest; n != nil {
-		soonest(n.until)
+	if until, some := m.finished.first(); some {
+		soonest(until)
 	}
 	if m.active && m.quarantine != 0 {
 		soonest(m.quarantine)
 	}
-	if c, due := m.due.first(); c != nil {
-		soonest(due)
+	if m.active && m.due.len() > 0 {
+		soonest(m.due.heap.at(0).at)
 	}
 	return at, ok
 }
@@ -245,8 +291,8 @@ func (m *Machine) Next() (at time.Duration, ok bool) {
 // Keys calls fn for every key that is held or waited for, in any order, until it
 // returns false. fn must not change the machine.
 func (m *Machine) Keys(fn func(key string) bool) {
-	for key := range m.keys.m {
-		if !fn(key) {
+	for k := range m.keys.each {
+		if !fn(string(k.name())) {
 			return
 		}
 	}
@@ -286,17 +332,4 @@ func (m *Machine) nextToken() sharelock.Token {
 		return sharelock.MakeToken(1, m.last.Counter()+1)
 	}
 	return sharelock.MakeToken(m.epoch, m.counter()+1)
-}
-
-// sorted gives the keys that fn wants in the order of their names, so that one
-// history always has one outcome.
-func (m *Machine) sorted(fn func(*keyState) bool) []*keyState {
-	var found []*keyState
-	for _, k := range m.keys.m {
-		if fn(k) {
-			found = append(found, k)
-		}
-	}
-	slices.SortFunc(found, func(a, b *keyState) int { return strings.Compare(a.name, b.name) })
-	return found
 }

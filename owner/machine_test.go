@@ -134,15 +134,22 @@ func (p *play) wantNothing() {
 	p.t.Helper()
 	p.check()
 	m := p.m
-	if m.Len() != 0 || m.Waiters() != 0 || len(m.due.heap) != 0 || m.finished.ids.len() != 0 {
+	if m.Len() != 0 || m.Waiters() != 0 || m.due.len() != 0 || m.finished.len() != 0 {
 		p.t.Errorf("left are %d keys, %d waiters, %d deadlines, %d finished ids; want none",
-			m.Len(), m.Waiters(), len(m.due.heap), m.finished.ids.len())
+			m.Len(), m.Waiters(), m.due.len(), m.finished.len())
 	}
-	if c := cap(m.due.heap); c >= leanFrom {
-		p.t.Errorf("room for %d deadlines is left", c)
+	if heap, places := m.due.heap.room(), m.due.places.room(); heap >= leanFrom || places >= leanFrom {
+		p.t.Errorf("room for %d deadlines in %d places is left", heap, places)
 	}
-	if m.keys.most >= leanFrom || m.finished.ids.most >= leanFrom {
-		p.t.Errorf("room for %d keys and %d finished ids is left", m.keys.most, m.finished.ids.most)
+	k := &m.keys
+	if len(k.alone.slots) >= leanFrom || k.crowds.most >= leanFrom {
+		p.t.Errorf("room for %d keys and %d crowds is left", len(k.alone.slots), k.crowds.most)
+	}
+	if f := &m.finished; len(f.ids.slots) >= leanFrom || f.nodes.records.room() >= leanFrom || len(f.texts.chunks) >= leanChunks {
+		p.t.Errorf("room for %d finished ids in %d slots and %d bytes of their text is left", f.nodes.records.room(), len(f.ids.slots), f.texts.room())
+	}
+	if k.claims.records.room() >= leanFrom || k.mores.records.room() >= leanFrom || len(k.texts.chunks) >= leanChunks {
+		p.t.Errorf("room for %d claims, %d with more and %d bytes of text is left", k.claims.records.room(), k.mores.records.room(), k.texts.room())
 	}
 }
 
@@ -172,8 +179,8 @@ func TestManyWaitersDie(t *testing.T) {
 	p.step(Ref{caller, 0}, Request{Kind: Release, Key: "k", Token: sharelock.MakeToken(1, 1)})
 	p.now += silentPeriods * longestPeriod
 	p.m.Tick(p.now, &p.out)
-	if p.m.Len() != 0 || p.m.finished.ids.len() != manyClaims {
-		t.Errorf("%d keys and %d finished ids after the silence", p.m.Len(), p.m.finished.ids.len())
+	if p.m.Len() != 0 || p.m.finished.len() != manyClaims {
+		t.Errorf("%d keys and %d finished ids after the silence", p.m.Len(), p.m.finished.len())
 	}
 	p.now += keepFinished
 	p.m.Tick(p.now, &p.out)
@@ -246,8 +253,8 @@ func TestShortLocksLeaveNoDeadlines(t *testing.T) {
 	from := Ref{&listener{}, 1}
 	for i := range 100_000 {
 		hold := p.acquire(from, "k", "r", 0).Holds[0]
-		if len(p.m.due.heap) != 1 {
-			t.Fatalf("%d deadlines for one lock in round %d", len(p.m.due.heap), i)
+		if p.m.due.len() != 1 {
+			t.Fatalf("%d deadlines for one lock in round %d", p.m.due.len(), i)
 		}
 		p.step(from, Request{Kind: Release, Key: "k", Token: hold.Token})
 	}
@@ -383,12 +390,12 @@ func TestApplyRefusesWhatDoesNotFit(t *testing.T) {
 // A machine reads no clock and does no I/O: its files import next to nothing.
 func TestMachineIsPure(t *testing.T) {
 	allowed := []string{
-		"encoding/binary", "errors", "fmt", "maps", "math", "slices", "strings", "time",
+		"bytes", "encoding/binary", "errors", "fmt", "hash/maphash", "maps", "math", "slices", "strings", "time",
 		"github.com/sgkandale/sharelock", "github.com/sgkandale/sharelock/owner/mutant",
 	}
 	for _, file := range []string{
-		"acquire.go", "apply.go", "check.go", "codec.go", "copy.go", "expiry.go", "finished.go", "lean.go",
-		"machine.go", "op.go", "read.go", "release.go", "turn.go", "waiters.go",
+		"acquire.go", "apply.go", "check.go", "claim.go", "codec.go", "copy.go", "crowd.go", "expiry.go", "finished.go",
+		"index.go", "keys.go", "lean.go", "machine.go", "op.go", "read.go", "release.go", "slab.go", "texts.go", "turn.go",
 	} {
 		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
 		if err != nil {
@@ -399,5 +406,26 @@ func TestMachineIsPure(t *testing.T) {
 				t.Errorf("%s imports %s", file, path)
 			}
 		}
+	}
+}
+
+// 4.5: an owner that goes on in a newer epoch starts all TTLs afresh without any work
+// for each lock but that.
+func TestGoingOnIsCheap(t *testing.T) {
+	m := heldMachine(1000)
+	now, epoch := time.Second, uint32(1)
+	allocs := testing.AllocsPerRun(10, func() {
+		now, epoch = now+time.Second, epoch+1
+		m.Detach(func(Ref) {})
+		m.Activate(now, epoch, "n")
+	})
+	if allocs > 0 {
+		t.Errorf("%v allocations with 1000 locks held", allocs)
+	}
+	if err := m.Check(); err != nil {
+		t.Error(err)
+	}
+	if at, _ := m.Next(); at != now+Stretch(time.Minute) {
+		t.Errorf("the first TTL ends at %v, %v after the activation", at, at-now)
 	}
 }

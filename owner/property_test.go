@@ -34,6 +34,7 @@ func TestMachineAgainstNaive(t *testing.T) {
 			"kill":       h.kill,
 			"break":      h.breakOff,
 			"takeover":   h.takeover,
+			"go on":      h.goOn,
 			"lose":       h.lose,
 			"new backup": h.newBackup,
 			"full":       h.fill,
@@ -277,6 +278,22 @@ func (h *history) takeover(t *rapid.T) {
 	h.owner.Tick(now, new(Out))
 	h.backup.Tick(now, new(Out))
 	h.owner, h.backup = h.backup, h.owner
+	h.epoch++
+	h.owner.Activate(now, h.epoch, "n")
+	h.owner.SetFull(h.naive.full)
+	h.naive.takeover()
+}
+
+// goOn begins a new epoch with the same owner.
+func (h *history) goOn(t *rapid.T) {
+	h.seldom(t)
+	now := h.moment(0)
+	h.owner.Detach(func(Ref) {})
+	h.owner.Tick(now, new(Out))
+	h.backup.Tick(now, new(Out))
+	if err := h.owner.Check(); err != nil {
+		t.Fatal(err)
+	}
 	h.epoch++
 	h.owner.Activate(now, h.epoch, "n")
 	h.owner.SetFull(h.naive.full)

@@ -27,42 +27,40 @@ func (t turn) get(from Ref, r *Request) {
 
 // check says whether a token is a grant, linearizably.
 func (t turn) check(from Ref, r *Request) {
-	k, _ := t.m.keys.get(r.Key)
-	c := k.byToken(r.Token)
+	k := t.m.keys.get(r.Key)
+	c := k.hold(r.Token)
 	if c == nil && t.m.quarantine != 0 {
 		t.fail(from, r.Send, t.quarantined())
 		return
 	}
 	t.commit(Op{Kind: OpRead, Key: r.Key})
 	a := Answer{Outcome: Done, Send: r.Send, Current: c != nil}
-	if k != nil {
-		a.Holds = t.m.holds(t.now, k, int(k.held))
-	}
+	a.Holds = t.m.holds(t.now, k, k.held())
 	t.reply(from, a)
 }
 
 // Lock is the state of a key; false when nobody holds it or waits for it. It
 // shares nothing with the machine. On a copy that is not active the times are 0.
-func (m *Machine) Lock(now time.Duration, key string) (sharelock.Lock, bool) {
-	k, ok := m.keys.get(key)
-	if !ok {
+func (m *Machine) Lock(now time.Duration, name string) (sharelock.Lock, bool) {
+	k := m.keys.get(name)
+	if k.idle() {
 		return sharelock.Lock{}, false
 	}
 	l := sharelock.Lock{
-		Key: key, Partition: m.partition, Owner: m.node, Epoch: m.epoch,
-		Holds:      m.holds(now, k, int(k.held)),
+		Key: name, Partition: m.partition, Owner: m.node, Epoch: m.epoch,
+		Holds:      m.holds(now, k, k.held()),
 		Quarantine: m.Quarantined(now),
 	}
 	if n := k.waiters(); n > 0 {
 		l.Waiters = make([]sharelock.Waiter, 0, n)
 	}
-	for c := k.firstWaiter(); c != nil; c = k.nextWaiter(c) {
+	for x := range k.queue {
 		w := sharelock.Waiter{
-			ClientID: c.client, RequestID: c.request, Mode: c.mode, Slots: k.slots,
-			Metadata: maps.Clone(c.meta()),
+			ClientID: x.client, RequestID: x.request, Mode: x.claim.mode(), Slots: k.slots(),
+			Metadata: maps.Clone(x.meta),
 		}
 		if m.active {
-			w.Waiting = now - c.more.since
+			w.Waiting = now - x.since
 		}
 		l.Waiters = append(l.Waiters, w)
 	}
@@ -70,13 +68,16 @@ func (m *Machine) Lock(now time.Duration, key string) (sharelock.Lock, bool) {
 }
 
 // holds are the oldest holds of a key, at most so many.
-func (m *Machine) holds(now time.Duration, k *keyState, most int) []sharelock.Hold {
-	n := min(int(k.held), most)
+func (m *Machine) holds(now time.Duration, k key, most int) []sharelock.Hold {
+	n := min(k.held(), most)
 	if n == 0 {
 		return nil
 	}
 	holds := make([]sharelock.Hold, 0, n)
-	for c := k.holds.first; c != nil && len(holds) < n; c = k.holds.after(c) {
+	for c := range k.holds {
+		if len(holds) == n {
+			break
+		}
 		holds = append(holds, m.hold(now, c))
 	}
 	return holds
@@ -84,12 +85,19 @@ func (m *Machine) holds(now time.Duration, k *keyState, most int) []sharelock.Ho
 
 // hold is what others see of a hold.
 func (m *Machine) hold(now time.Duration, c *claim) sharelock.Hold {
+	name, client, request := m.keys.ids(c)
+	return m.holdAs(now, c, name, client, request)
+}
+
+// holdAs is hold for who has the hold's key and ids in strings.
+func (m *Machine) holdAs(now time.Duration, c *claim, name, client, request string) sharelock.Hold {
 	h := sharelock.Hold{
-		Key: c.key.name, Token: c.token, ClientID: c.client, RequestID: c.request,
-		Mode: c.mode, Slots: c.key.slots, TTL: c.ttl, Node: m.node, Metadata: maps.Clone(c.meta()),
+		Key: name, Token: c.token, ClientID: client, RequestID: request,
+		Mode: c.mode(), Slots: m.keys.of(c).slots(), TTL: c.ttl(), Node: m.node,
+		Metadata: maps.Clone(m.keys.meta(c)),
 	}
 	if m.active {
-		h.ExpiresIn = max(c.deadline-now, 0)
+		h.ExpiresIn = max(m.due.due(c.id)-now, 0)
 	}
 	return h
 }

@@ -9,16 +9,16 @@ import (
 
 // renew starts the TTL of a token afresh.
 func (t turn) renew(from Ref, r *Request) {
-	k, _ := t.m.keys.get(r.Key)
-	c := k.byToken(r.Token)
+	k := t.m.keys.get(r.Key)
+	c := k.hold(r.Token)
 	switch {
 	case c != nil:
 		ttl := r.TTL
 		if ttl == 0 {
-			ttl = c.ttl
+			ttl = c.ttl()
 		}
 		if mutant.On(mutant.RenewWithoutLog) {
-			c.ttl = t.longer(c, ttl)
+			c.setTTL(t.longer(c, ttl))
 			t.m.arm(t.now, c)
 		} else {
 			t.commit(Op{Kind: OpRenew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl)})
@@ -36,23 +36,23 @@ func (t turn) renew(from Ref, r *Request) {
 // that the hold would end before its deadline. The request may be a late
 // duplicate, and the holder was told a later end since (Q3).
 func (t turn) longer(c *claim, ttl time.Duration) time.Duration {
-	return max(ttl, min(unstretch(c.deadline-t.now), c.ttl))
+	return max(ttl, min(unstretch(t.m.due.due(c.id)-t.now), c.ttl()))
 }
 
 // release ends a token, or the oldest hold of a client.
 func (t turn) release(from Ref, r *Request) {
-	k, _ := t.m.keys.get(r.Key)
-	c, named := k.byToken(r.Token), sharelock.Hold{Key: r.Key, Token: r.Token}
+	k := t.m.keys.get(r.Key)
+	c, named := k.hold(r.Token), sharelock.Hold{Key: r.Key, Token: r.Token}
 	if r.Kind == ReleaseClient {
 		c, named = k.byClient(r.ClientID), sharelock.Hold{Key: r.Key, ClientID: r.ClientID}
 	}
-	if mutant.On(mutant.ReleaseAnyToken) && c == nil && k != nil {
-		c = k.holds.first
+	if mutant.On(mutant.ReleaseAnyToken) && c == nil {
+		c = k.firstHold()
 	}
 	switch {
 	case c != nil:
 		// Q2: only an id of which a second send may still come must be remembered.
-		t.done(from, r.Send, t.end(c, Released, c.resent || c.ownID && !r.SentOnce))
+		t.done(from, r.Send, t.end(c, Released, c.is(isResent) || c.is(isOwnID) && !r.SentOnce))
 	case t.m.quarantine != 0:
 		t.done(from, r.Send, named)
 	case r.Kind == ReleaseClient:
@@ -63,12 +63,9 @@ func (t turn) release(from Ref, r *Request) {
 }
 
 // byClient is the oldest hold of a client, or nil.
-func (k *keyState) byClient(client string) *claim {
-	if k == nil {
-		return nil
-	}
-	for c := k.holds.first; c != nil; c = k.holds.after(c) {
-		if c.client == client {
+func (k key) byClient(client string) *claim {
+	for c := range k.holds {
+		if k.of.isOf(c, client) {
 			return c
 		}
 	}
@@ -77,14 +74,14 @@ func (k *keyState) byClient(client string) *claim {
 
 // force ends a token, or with token 0 every hold of the key.
 func (t turn) force(from Ref, r *Request) {
-	k, _ := t.m.keys.get(r.Key)
+	k := t.m.keys.get(r.Key)
 	var ended []sharelock.Hold
-	if c := k.byToken(r.Token); c != nil {
+	if c := k.hold(r.Token); c != nil {
 		ended = append(ended, t.end(c, Forced, true))
 	}
-	if r.Token == 0 && k != nil {
-		for k.held > 0 {
-			ended = append(ended, t.end(k.holds.first, Forced, true))
+	if r.Token == 0 {
+		for c := k.firstHold(); c != nil; c = t.m.keys.get(r.Key).firstHold() {
+			ended = append(ended, t.end(c, Forced, true))
 		}
 	}
 	switch {
@@ -99,25 +96,27 @@ func (t turn) force(from Ref, r *Request) {
 
 // end releases a hold and marks its key. It gives the hold as it was.
 func (t turn) end(c *claim, why Why, remember bool) sharelock.Hold {
-	k, was := c.key, t.m.hold(t.now, c)
-	t.commit(Op{Kind: OpRelease, Key: k.name, Token: c.token, Why: why, Remember: remember})
-	t.mark(k)
+	k, was := t.m.keys.of(c), t.m.hold(t.now, c)
+	t.commit(Op{Kind: OpRelease, Key: was.Key, Token: was.Token, Why: why, Remember: remember})
+	t.mark(k.crowd)
 	return was
 }
 
 // expire ends a hold that nobody renewed. Its id is remembered in any case: a
 // retry may be under way (Q2).
 func (t turn) expire(c *claim) {
-	k := c.key
+	k := t.m.keys.of(c)
 	t.end(c, Expired, true)
-	// At once: whoever comes next may itself be at the end of its wait.
-	t.serve(k)
+	if k.crowd != nil {
+		// At once: whoever comes next may itself be at the end of its wait.
+		t.serve(k.crowd)
+	}
 }
 
 // cancel gives a request id up.
 func (t turn) cancel(from Ref, r *Request) {
-	k, _ := t.m.keys.get(r.Key)
-	c := k.byRequest(r.RequestID)
+	k := t.m.keys.get(r.Key)
+	c := k.find(r.RequestID)
 	switch {
 	case c == nil:
 		// The acquire may come after its own cancel.
@@ -128,22 +127,29 @@ func (t turn) cancel(from Ref, r *Request) {
 		t.end(c, Cancelled, true)
 	case c.held():
 		// It stays for a retry, until its TTL is over.
-	case c.more.ref != from && c.more.ref.Alive():
-		// A retry has taken over; what is given up is the older call.
 	default:
-		resent := c.resent || c.more.resent || r.Send > 1
-		t.leave(c, Cancelled, c.ownID || resent)
+		t.cancelWaiter(from, r, t.m.keys.more(c))
 	}
 	t.done(from, r.Send)
 }
 
+func (t turn) cancelWaiter(from Ref, r *Request, w *more) {
+	if w.ref != from && w.ref.Alive() {
+		// A retry has taken over; what is given up is the older call.
+		return
+	}
+	resent := w.claim.is(isResent) || w.resent || r.Send > 1
+	t.leave(w, Cancelled, w.claim.is(isOwnID) || resent)
+}
+
 // detach takes notice that a waiter's caller has gone.
 func (t turn) detach(from Ref, r *Request) {
-	k, _ := t.m.keys.get(r.Key)
-	if c := k.byRequest(r.RequestID); c != nil && !c.held() && c.more.ref.Caller != nil {
-		if c.more.ref == from || !c.more.ref.Alive() {
-			c.more.ref = Ref{}
-			t.serve(k)
+	if c := t.m.keys.get(r.Key).find(r.RequestID); c != nil && !c.held() {
+		w := t.m.keys.more(c)
+		if w.ref.Caller != nil && (w.ref == from || !w.ref.Alive()) {
+			w.ref = Ref{}
+			t.m.watch(w)
+			t.serve(w.crowd)
 		}
 	}
 	t.done(from, r.Send)

@@ -164,3 +164,25 @@ func TestListPages(t *testing.T) {
 		}
 	})
 }
+
+// A view in which nothing moves costs an owner one message to every other member for
+// each step of its activation, however many partitions and replica sets it has.
+func TestActivationTakesFewMessages(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.seat("abcde", 3)
+		tb.deal("abcde")
+		sent := map[string]*gate{}
+		for _, what := range []string{activeNote, syncMessage, askMessage} {
+			sent[what] = tb.tap(what, "a", anything)
+		}
+		tb.deal("abcde")
+		if st := tb.members["a"].service.Stats(); st.Active != st.Owned || st.Owned < 5 {
+			t.Errorf("%d of %d partitions are active", st.Active, st.Owned)
+		}
+		for what, g := range sent {
+			if n := g.count(); n != 4 {
+				t.Errorf("%d messages %q went to 4 members", n, what)
+			}
+		}
+	})
+}

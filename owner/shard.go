@@ -268,7 +268,7 @@ func (sh *shard) tick(now time.Duration) {
 }
 
 func (sh *shard) rearm(p *partition) {
-	if at, ok := p.m.Next(); ok && (!sh.hasNext || at < sh.next) {
+	if at, ok := p.m.Look(); ok && (!sh.hasNext || at < sh.next) {
 		sh.next, sh.hasNext = at, true
 	}
 }

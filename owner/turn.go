@@ -15,7 +15,7 @@ type turn struct {
 }
 
 // commit applies what was decided and adds it to the log. It gives the claim that
-// the op is about.
+// the op is about, if it has not ended by it.
 func (t turn) commit(op Op) *claim {
 	t.out.Ops = append(t.out.Ops, op)
 	c, err := t.m.apply(t.now, &t.out.Ops[len(t.out.Ops)-1])
@@ -39,8 +39,8 @@ func (t turn) fail(to Ref, send uint32, err error) {
 }
 
 // lost is the error for a token that is not a grant.
-func lost(k *keyState) error {
-	if k == nil || k.held == 0 {
+func lost(k key) error {
+	if k.held() == 0 {
 		return &sharelock.Error{Err: sharelock.ErrNotHeld}
 	}
 	return &sharelock.Error{Err: sharelock.ErrStaleToken}
@@ -59,26 +59,11 @@ func (t turn) quarantined() error {
 const maxNamed = 100
 
 // refusal is the error for whoever may not wait, or no longer.
-func (t turn) refusal(k *keyState) error {
+func (t turn) refusal(k key) error {
 	if t.m.quarantine != 0 {
 		return t.quarantined()
 	}
 	return &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: t.m.holds(t.now, k, maxNamed), Queue: k.waiters()}
-}
-
-// byRequest and byToken find claims of a key that may have no state.
-func (k *keyState) byRequest(id string) *claim {
-	if k == nil {
-		return nil
-	}
-	return k.find(id)
-}
-
-func (k *keyState) byToken(t sharelock.Token) *claim {
-	if k == nil || t == 0 {
-		return nil
-	}
-	return k.hold(t)
 }
 
 // checkRequest says what is wrong with a request. The node that took it has

@@ -52,6 +52,9 @@ Settings come from the defaults, then the file, then the environment, then flags
 the later wins. An environment variable is the key in capitals with __ for the
 dot: SHARELOCK_HTTP__LISTEN. An unknown key is an error.
 
+Without GOGC and GOMEMLIMIT in the environment, a node collects its garbage when
+that is 32 MiB and half of what it keeps.
+
 The first interrupt makes the node leave in good order: it hands over what it
 owns and finishes open calls, for at most shutdown_timeout. A second one, more
 than half a second later, ends it at once.`,
@@ -83,6 +86,7 @@ than half a second later, ends it at once.`,
 		if err != nil {
 			return failed(err)
 		}
+		defer limitGarbage(a.environ)()
 		c.mesh.Found = found
 		c.mesh.Logger = newLogger(a.stderr, c.logLevel, c.logFormat)
 		return a.serve(cmd.Context(), c)

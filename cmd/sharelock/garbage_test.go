@@ -1,0 +1,41 @@
+package main
+
+import (
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+)
+
+// A node lets less garbage pile up than Go does, but not so little that a small one
+// collects all the time, unless the environment says how much it may be.
+func TestLimitGarbage(t *testing.T) {
+	percent := func() int {
+		was := debug.SetGCPercent(100)
+		debug.SetGCPercent(was)
+		return was
+	}
+	before := percent()
+	for _, environ := range [][]string{{"GOGC=100"}, {"A=b", "GOMEMLIMIT=1GiB"}} {
+		end := limitGarbage(environ)
+		if got := percent(); got != before {
+			t.Errorf("%v: GC percent %d, want %d", environ, got, before)
+		}
+		end()
+	}
+
+	end := limitGarbage([]string{"NOGOGC=1"})
+	if got := percent(); got != gcPercent {
+		t.Errorf("GC percent %d, want %d", got, gcPercent)
+	}
+	// What starts the next collection, as of one with the ballast.
+	debug.FreeOSMemory()
+	goal := []metrics.Sample{{Name: "/gc/heap/goal:bytes"}}
+	metrics.Read(goal)
+	if got := goal[0].Value.Uint64(); got < gcBallast*(100+gcPercent)/100 {
+		t.Errorf("the next collection is due at %d bytes, so the ballast of %d is not counted", got, gcBallast)
+	}
+	end()
+	if got := percent(); got != before {
+		t.Errorf("GC percent %d at the end, want %d", got, before)
+	}
+}

@@ -1,0 +1,155 @@
+package owner
+
+import "github.com/sgkandale/sharelock"
+
+// crowd is a key with a waiter, with more than one hold or with slots.
+type crowd struct {
+	name string
+	// slots is 0 for a mutex.
+	slots uint32
+	// holds in the order of their tokens, waiting in the order of the log (Q5).
+	holds, waiting claims
+	// ids and tokens find claims; nil while there are few.
+	ids    map[string]*more
+	tokens map[sharelock.Token]*more
+	// marked: the crowd is in Machine.marked.
+	marked bool
+}
+
+// A crowd gets an index when it has more than indexFrom claims, and loses it when
+// it has indexTo: in between, nothing flaps.
+const (
+	indexFrom = 16
+	indexTo   = 8
+)
+
+// claims is a list of claims, linked through them in a circle. The zero value is
+// empty.
+type claims struct {
+	first *more
+	n     int
+}
+
+func (l *claims) push(w *more) {
+	l.n++
+	if l.first == nil {
+		l.first, w.prev, w.next = w, w, w
+		return
+	}
+	last := l.first.prev
+	w.prev, w.next = last, l.first
+	last.next, l.first.prev = w, w
+}
+
+func (l *claims) remove(w *more) {
+	l.n--
+	if w.next == w {
+		l.first = nil
+	} else {
+		w.prev.next, w.next.prev = w.next, w.prev
+		if l.first == w {
+			l.first = w.next
+		}
+	}
+	w.prev, w.next = nil, nil
+}
+
+// after is the claim behind w, nil behind the last.
+func (l *claims) after(w *more) *more {
+	if w.next == l.first {
+		return nil
+	}
+	return w.next
+}
+
+// size is the number of claims.
+func (cr *crowd) size() int { return cr.holds.n + cr.waiting.n }
+
+// list is where a claim belongs.
+func (cr *crowd) list(c *claim) *claims {
+	if c.held() {
+		return &cr.holds
+	}
+	return &cr.waiting
+}
+
+// find is the claim of a request id, or nil.
+func (cr *crowd) find(request string) *more {
+	if cr.ids != nil {
+		return cr.ids[request]
+	}
+	for _, l := range []*claims{&cr.holds, &cr.waiting} {
+		for x := l.first; x != nil; x = l.after(x) {
+			if x.request == request {
+				return x
+			}
+		}
+	}
+	return nil
+}
+
+// hold is the hold with this token, or nil.
+func (cr *crowd) hold(token sharelock.Token) *more {
+	if cr.tokens != nil {
+		return cr.tokens[token]
+	}
+	for x := cr.holds.first; x != nil; x = cr.holds.after(x) {
+		if x.claim.token == token {
+			return x
+		}
+	}
+	return nil
+}
+
+// join puts a claim at the end of the holds, or of the queue if it has no token.
+func (cr *crowd) join(x *more) {
+	x.crowd = cr
+	cr.list(x.claim).push(x)
+	if cr.ids != nil {
+		cr.enter(x)
+		return
+	}
+	if cr.size() <= indexFrom {
+		return
+	}
+	cr.ids = make(map[string]*more, cr.size())
+	cr.tokens = make(map[sharelock.Token]*more, cr.holds.n)
+	for _, l := range []*claims{&cr.holds, &cr.waiting} {
+		for x := l.first; x != nil; x = l.after(x) {
+			cr.enter(x)
+		}
+	}
+}
+
+// enter puts a claim into the index.
+func (cr *crowd) enter(x *more) {
+	cr.ids[x.request] = x
+	if x.claim.held() {
+		cr.tokens[x.claim.token] = x
+	}
+}
+
+// promote turns a waiter into the newest hold.
+func (cr *crowd) promote(x *more, token sharelock.Token) {
+	cr.waiting.remove(x)
+	x.claim.token = token
+	cr.holds.push(x)
+	if cr.ids != nil {
+		cr.enter(x)
+	}
+}
+
+// leave takes a claim out, and gives back what a crowd that is less busy now does
+// not need.
+func (cr *crowd) leave(x *more) {
+	cr.list(x.claim).remove(x)
+	x.crowd = nil
+	if cr.ids == nil {
+		return
+	}
+	delete(cr.ids, x.request)
+	delete(cr.tokens, x.claim.token)
+	if cr.size() <= indexTo {
+		cr.ids, cr.tokens = nil, nil
+	}
+}
