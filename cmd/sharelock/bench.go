@@ -121,7 +121,7 @@ func (b *bench) run(ctx context.Context) error {
 	}
 	ctx, stop := b.app.interruptible(ctx)
 	defer stop()
-	defer paceHeap()()
+	defer limitGarbage(b.app.environ)()
 	clients, err := b.dialAll(ctx)
 	defer func() {
 		for _, c := range clients {

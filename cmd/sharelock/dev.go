@@ -67,7 +67,7 @@ the command.`,
 func (a *app) dev(ctx context.Context, c config, count, port int) error {
 	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	defer paceHeap()()
+	defer limitGarbage(a.environ)()
 	nodes, err := a.startDev(c, count, port)
 	if err != nil {
 		killAll(nodes)

@@ -108,7 +108,6 @@ func (a *app) serve(ctx context.Context, c config) error {
 	// leave its port bound.
 	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	defer paceHeap()()
 	n, err := a.newNode(c.mesh)
 	if err != nil {
 		return failed(err)
