@@ -1,7 +1,12 @@
 package owner
 
 import (
+	"bytes"
+	"slices"
+	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -13,14 +18,88 @@ func TestAckAfterRewind(t *testing.T) {
 	backup := ring.Member{Identity: ring.Identity{ID: "b"}}
 	var l oplog
 	l.begin([]ring.Member{backup}, 5)
-	l.append(0, []Op{{Kind: OpRead, Key: "a"}, {Kind: OpRead, Key: "b"}, {Kind: OpRead, Key: "c"}})
+	l.append(0, []Op{{Kind: OpRead, Key: "a"}, {Kind: OpRead, Key: "b"}, {Kind: OpRead, Key: "c"}}, &arena{})
 	l.unsent(0, &l.backups[0])
 	if !l.rewind(backup.Identity) {
 		t.Fatal("nothing is to be sent again")
 	}
-	l.ack(0, backup.Identity, Ack{Seq: 7})
-	entries := l.unsent(0, &l.backups[0])
-	if len(entries) != 1 || entries[0].First != 8 {
-		t.Errorf("sent again: %+v, want op 8 alone", entries)
+	l.ack(0, backup.Identity, Ack{Seq: 7}, nil)
+	e, more := l.unsent(0, &l.backups[0])
+	if _, rest := l.unsent(0, &l.backups[0]); !more || rest || e.First != 8 {
+		t.Errorf("sent again: %+v, want op 8 alone", e)
 	}
+}
+
+// What is in a log stays what it was, whatever is appended behind it and however much
+// is sent together.
+func TestLogKeepsItsOps(t *testing.T) {
+	var l oplog
+	var room arena
+	l.begin([]ring.Member{{}, {}}, 0)
+	const count = 3000
+	var want []byte
+	for i := range count {
+		key := strings.Repeat(string(rune('a'+i%26)), 1+i*37%1500) // also longer than an arena leaves
+		op := Op{Kind: OpRead, Key: key}
+		want = op.Append(want)
+		l.append(0, []Op{op}, &room)
+		if i%7 == 0 {
+			l.unsent(0, &l.backups[0])
+		}
+	}
+	var got []byte
+	next := uint64(1)
+	for e, more := l.unsent(0, &l.backups[1]); more; e, more = l.unsent(0, &l.backups[1]) {
+		if e.First != next || len(e.Ops) > maxEntries+2000 {
+			t.Fatalf("entries from %d of %d bytes, want from %d", e.First, len(e.Ops), next)
+		}
+		got = append(got, e.Ops...)
+		for ops := e.Ops; len(ops) > 0; next++ {
+			var op Op
+			var err error
+			if ops, err = op.Decode(ops); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if !bytes.Equal(got, want) || next != count+1 {
+		t.Errorf("%d ops of %d bytes came out, want %d of %d", next-1, len(got), count, len(want))
+	}
+	if full := l.bytes; full != len(want) {
+		t.Errorf("the log counts %d bytes, want %d", full, len(want))
+	}
+	for i := range l.backups {
+		l.backups[i].acked = count
+	}
+	if ready := l.ack(0, ring.Identity{ID: "x"}, Ack{}, nil); len(ready) != 0 || l.bytes != 0 || l.ops.len() != 0 || cap(l.ops.list) > keptRoom {
+		t.Errorf("when all is confirmed %d bytes and room for %d ops are left", l.bytes, cap(l.ops.list))
+	}
+}
+
+// A fifo gives what was pushed in that order, and forgets what was dropped.
+func TestFifo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var q fifo[*int]
+		var want []*int
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			for range rapid.IntRange(0, 20).Draw(t, "push") {
+				q.push(new(int))
+				want = append(want, q.list[len(q.list)-1])
+			}
+			n := rapid.IntRange(0, len(want)).Draw(t, "drop")
+			if !slices.Equal(q.first(n), want[:n]) {
+				t.Fatal("not in order")
+			}
+			q.drop(n)
+			want = want[n:]
+			if q.len() != len(want) || len(want) > 0 && *q.at(0) != want[0] {
+				t.Fatalf("%d are left, want %d", q.len(), len(want))
+			}
+			for _, old := range q.list[:q.head] {
+				if old != nil {
+					t.Fatal("what was dropped is still there")
+				}
+			}
+		}
+	})
 }

@@ -45,8 +45,9 @@ type Peers interface {
 	// Sync gives a backup the bases of this epoch (section 4.4). When it returns nil
 	// the backup has them all synced.
 	Sync(ctx context.Context, to ring.Member, epoch uint32, bases []Base) error
-	// Replicate queues ops for a backup (A3), without waiting. Acknowledgements
-	// come to Service.Acked; when the link broke and is open again, LinkUp is told.
+	// Replicate queues ops for a backup (A3), without waiting. It does not keep entries,
+	// but the ops in them, which nobody changes. Acknowledgements come to Service.Acked;
+	// when the link broke and is open again, LinkUp is told.
 	Replicate(to ring.Member, epoch uint32, entries []Entries)
 	// Active tells a member that partitions are active in this epoch (G1).
 	Active(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) error

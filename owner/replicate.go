@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sgkandale/sharelock/owner/mutant"
@@ -50,12 +51,65 @@ type replica struct {
 // oplog is what the owner of a partition remembers until all backups have it.
 type oplog struct {
 	backups []replica
-	// ops are the encoded ops after base, which all backups have.
+	// ops are the encoded ops after base, which all backups have. They lie in arenas,
+	// and are never written again: what travels refers to them.
 	base  uint64
-	ops   [][]byte
+	ops   fifo[[]byte]
 	bytes int
 	// pending are the answers that wait for acknowledgements, in log order.
-	pending []Reply
+	pending fifo[Reply]
+}
+
+// fifo is a queue. It keeps a little room when it runs empty, as it mostly is: between
+// a batch and its acknowledgements.
+type fifo[T any] struct {
+	list []T
+	// head is where the queue begins in list.
+	head int
+}
+
+// keptRoom is the most room that an empty queue keeps, in entries.
+const keptRoom = 16
+
+func (q *fifo[T]) len() int       { return len(q.list) - q.head }
+func (q *fifo[T]) at(i int) *T    { return &q.list[q.head+i] }
+func (q *fifo[T]) push(more ...T) { q.list = append(q.list, more...) }
+
+// first are the first n entries. They are good until the next drop.
+func (q *fifo[T]) first(n int) []T { return q.list[q.head : q.head+n] }
+
+// drop lets go of the first n entries.
+func (q *fifo[T]) drop(n int) {
+	clear(q.first(n))
+	q.head += n
+	switch {
+	case q.head < len(q.list):
+	case cap(q.list) > keptRoom:
+		*q = fifo[T]{}
+	default:
+		q.list, q.head = q.list[:0], 0
+	}
+}
+
+// arena is room for encoded ops, so that each need not be allocated. It is let go
+// piece by piece, when nobody refers to one any more.
+type arena struct{ room []byte }
+
+const arenaPiece = 16 << 10
+
+// encode gives the bytes of an op.
+func (a *arena) encode(op *Op) []byte {
+	const most = 1 << 10 // nearly all ops are smaller; others get room of their own
+	if cap(a.room)-len(a.room) < most {
+		a.room = make([]byte, 0, arenaPiece)
+	}
+	start := len(a.room)
+	all := op.Append(a.room)
+	if cap(all) != cap(a.room) {
+		return slices.Clone(all[start:]) // it did not fit, and took all before it along
+	}
+	a.room = all
+	return all[start:len(all):len(all)]
 }
 
 // begin empties the log for a new epoch: base is the sequence number of the copy
@@ -65,50 +119,49 @@ func (l *oplog) begin(backups []ring.Member, base uint64) {
 	for i, m := range backups {
 		l.backups[i] = replica{member: m, acked: base, sent: base}
 	}
-	l.base, l.ops, l.bytes = base, nil, 0
+	l.base, l.ops, l.bytes = base, fifo[[]byte]{}, 0
 	if !mutant.On(mutant.PendingKept) {
-		l.pending = nil
+		l.pending = fifo[Reply]{}
 	}
 }
 
 // full: no more requests are taken until the backups have caught up.
 func (l *oplog) full() bool {
-	return len(l.ops) >= maxUnacked || l.bytes >= maxUnackedBytes || len(l.pending) >= maxPending
+	return l.ops.len() >= maxUnacked || l.bytes >= maxUnackedBytes || l.pending.len() >= maxPending
 }
 
 // append adds ops that were decided just now.
-func (l *oplog) append(now time.Duration, ops []Op) {
+func (l *oplog) append(now time.Duration, ops []Op, room *arena) {
 	for i := range l.backups {
 		if r := &l.backups[i]; r.acked == l.last() {
 			r.since = now
 		}
 	}
 	for i := range ops {
-		op := ops[i].Append(nil)
-		l.ops = append(l.ops, op)
+		op := room.encode(&ops[i])
+		l.ops.push(op)
 		l.bytes += len(op)
 	}
 }
 
-func (l *oplog) last() uint64 { return l.base + uint64(len(l.ops)) }
+func (l *oplog) last() uint64 { return l.base + uint64(l.ops.len()) }
 
-// unsent gives what a backup was not sent yet, and counts it as sent.
-func (l *oplog) unsent(p uint32, r *replica) []Entries {
-	var all []Entries
-	for r.sent < l.last() {
-		e := Entries{Partition: p, First: r.sent + 1}
-		for r.sent < l.last() && len(e.Ops) < maxEntries {
-			e.Ops = append(e.Ops, l.ops[r.sent-l.base]...)
-			r.sent++
-		}
-		all = append(all, e)
+// unsent gives something that a backup was not sent yet, and counts it as sent; false
+// if it was sent all.
+func (l *oplog) unsent(p uint32, r *replica) (Entries, bool) {
+	if r.sent >= l.last() {
+		return Entries{}, false
 	}
-	return all
+	e := Entries{Partition: p, First: r.sent + 1, Ops: *l.ops.at(int(r.sent - l.base))}
+	for r.sent++; r.sent < l.last() && len(e.Ops) < maxEntries; r.sent++ {
+		e.Ops = append(e.Ops, *l.ops.at(int(r.sent - l.base))...) // the first has no room behind it
+	}
+	return e, true
 }
 
-// ack notes what a backup has confirmed and gives the answers that may leave
-// now: those decided before anything that is still unconfirmed (A3).
-func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack) []Reply {
+// ack notes what a backup has confirmed and adds the answers that may leave now to
+// ready: those decided before anything that is still unconfirmed (A3).
+func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []Reply) []Reply {
 	for i := range l.backups {
 		if r := &l.backups[i]; r.member.Identity == from && a.Seq <= l.last() {
 			if a.Seq > r.acked {
@@ -123,22 +176,21 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack) []Reply {
 		}
 	}
 	commit := l.commit()
-	if drop := commit - l.base; drop > 0 {
-		for _, op := range l.ops[:drop] {
+	if drop := int(commit - l.base); drop > 0 {
+		for _, op := range l.ops.first(drop) {
 			l.bytes -= len(op)
 		}
-		clear(l.ops[:drop])
-		l.ops, l.base = l.ops[drop:], commit
-		if len(l.ops) == 0 {
-			l.ops = nil
-		}
+		l.ops.drop(drop)
+		l.base = commit
 	}
 	n := 0
-	for n < len(l.pending) && (l.pending[n].Seq <= commit || mutant.On(mutant.AnswerEarly)) {
+	for n < l.pending.len() && (l.pending.at(n).Seq <= commit || mutant.On(mutant.AnswerEarly)) {
 		n++
 	}
-	ready := l.pending[:n:n]
-	l.pending = l.pending[n:]
+	if n > 0 {
+		ready = append(ready, l.pending.first(n)...)
+		l.pending.drop(n)
+	}
 	return ready
 }
 
@@ -164,21 +216,35 @@ func (l *oplog) rewind(to ring.Identity) bool {
 }
 
 // outbox collects what a shard sends to backups, by member, until the end of its
-// batch (A4).
+// batch (A4). It is used again for the next.
 type outbox struct {
 	to      []ring.Member
 	entries [][]Entries
 }
 
-func (o *outbox) add(m ring.Member, e Entries) {
+func (o *outbox) add(m *ring.Member, e Entries) {
 	for i := range o.to {
 		if o.to[i].Identity == m.Identity {
 			o.entries[i] = append(o.entries[i], e)
 			return
 		}
 	}
-	o.to = append(o.to, m)
+	o.to = append(o.to, *m)
+	if n := len(o.to); n <= cap(o.entries) {
+		o.entries = o.entries[:n] // it may have room from a batch before
+		o.entries[n-1] = append(o.entries[n-1][:0], e)
+		return
+	}
 	o.entries = append(o.entries, []Entries{e})
+}
+
+// empty keeps the room, and nothing in it.
+func (o *outbox) empty() {
+	for i := range o.entries {
+		clear(o.entries[i])
+	}
+	clear(o.to)
+	o.to, o.entries = o.to[:0], o.entries[:0]
 }
 
 // Acked takes acknowledgements of a backup. Those of another epoch than the
@@ -189,7 +255,7 @@ func (s *Service) Acked(from ring.Identity, epoch uint32, acks []Ack) {
 		if sh.epoch != epoch && !mutant.On(mutant.OldAcks) || !p.active {
 			return
 		}
-		sh.ready = append(sh.ready, p.log.ack(sh.now, from, acks[i])...)
+		sh.ready = p.log.ack(sh.now, from, acks[i], sh.ready)
 		if acks[i].Gap {
 			sh.touched = append(sh.touched, p)
 		}

@@ -200,9 +200,12 @@ func TestSlowBackupIsBounded(t *testing.T) {
 		big.begin([]ring.Member{set[1].member}, 0)
 		op := Op{Kind: OpEnqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": strings.Repeat("x", 2000)}}
 		for range 1000 {
-			big.append(0, []Op{op})
+			big.append(0, []Op{op}, &arena{})
 		}
-		parts := big.unsent(0, &big.backups[0])
+		var parts []Entries
+		for e, more := big.unsent(0, &big.backups[0]); more; e, more = big.unsent(0, &big.backups[0]) {
+			parts = append(parts, e)
+		}
 		next := uint64(1)
 		for _, part := range parts {
 			if part.First != next || len(part.Ops) > maxEntries+4096 {

@@ -76,6 +76,8 @@ type shard struct {
 	// partitions with ops that were not sent yet.
 	ready   []Reply
 	touched []*partition
+	outbox  outbox
+	room    arena
 
 	wake chan struct{}
 	mu   sync.Mutex
@@ -220,11 +222,11 @@ func (sh *shard) after(p *partition, before int) {
 		sh.ready = append(sh.ready, sh.out.Replies...)
 	} else {
 		if len(sh.out.Ops) > 0 {
-			p.log.append(sh.now, sh.out.Ops)
+			p.log.append(sh.now, sh.out.Ops, &sh.room)
 			sh.touched = append(sh.touched, p)
 		}
-		p.log.pending = append(p.log.pending, sh.out.Replies...)
-		sh.ready = append(sh.ready, p.log.ack(0, ring.Identity{}, Ack{})...)
+		p.log.pending.push(sh.out.Replies...)
+		sh.ready = p.log.ack(0, ring.Identity{}, Ack{}, sh.ready)
 	}
 	clear(sh.out.Replies)
 	clear(sh.out.Ops)
@@ -313,20 +315,20 @@ func (sh *shard) replicate() {
 	if len(sh.touched) == 0 {
 		return
 	}
-	var out outbox
 	for _, p := range sh.touched {
 		for i := range p.log.backups {
 			r := &p.log.backups[i]
-			for _, e := range p.log.unsent(p.id, r) {
-				out.add(r.member, e)
+			for e, more := p.log.unsent(p.id, r); more; e, more = p.log.unsent(p.id, r) {
+				sh.outbox.add(&r.member, e)
 			}
 		}
 	}
 	clear(sh.touched)
 	sh.touched = sh.touched[:0]
-	for i, m := range out.to {
-		sh.service.peers.Replicate(m, sh.epoch, out.entries[i])
+	for i, m := range sh.outbox.to {
+		sh.service.peers.Replicate(m, sh.epoch, sh.outbox.entries[i])
 	}
+	sh.outbox.empty()
 }
 
 // silence drops everything that is pending in a partition; it is answered retry
@@ -337,8 +339,8 @@ func (sh *shard) silence(p *partition) {
 	}
 	p.active = false
 	if !mutant.On(mutant.PendingKept) {
-		for i := range p.log.pending {
-			r := &p.log.pending[i]
+		for i := range p.log.pending.len() {
+			r := p.log.pending.at(i)
 			r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})
 		}
 		p.log = oplog{}

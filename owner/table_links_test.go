@@ -240,7 +240,7 @@ func (s *seated) Active(ctx context.Context, to ring.Member, epoch uint32, parti
 
 // Replicate implements Peers.
 func (s *seated) Replicate(to ring.Member, epoch uint32, entries []Entries) {
-	tb, from := s.table, s.member
+	tb, from, entries := s.table, s.member, slices.Clone(entries)
 	tb.links.send(opsMessage, from.ID, to.ID, func() {
 		b := tb.members[to.ID]
 		if b == nil || b.member.Identity != to.Identity {
