@@ -73,7 +73,7 @@ func Start(tb TB, o Options) *Cluster {
 
 func newCluster(o Options, dir string) *Cluster {
 	o = o.withDefaults()
-	c := &Cluster{opts: o, start: time.Now(), dir: dir, leaks: newLeaks()}
+	c := &Cluster{opts: o, start: time.Now(), dir: dir, leaks: newLeaks(o.Timing)}
 	c.history = newHistory(c.start)
 	c.logs = newLogs(o, c.start)
 	c.rules, c.actives = newRules(o.Seed), newActives(c.history.fail)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -272,7 +273,7 @@ func TestEvidenceIsShort(t *testing.T) {
 // TestLeakIsFound: a goroutine that a cluster started is found while it lives, one
 // of another cluster is not.
 func TestLeakIsFound(t *testing.T) {
-	mine, other := newLeaks(), newLeaks()
+	mine, other := newLeaks(time.Second), newLeaks(time.Second)
 	end, ended := make(chan struct{}), make(chan struct{})
 	err := mine.watch(t.Context(), func(context.Context) error {
 		go func() {
@@ -297,6 +298,39 @@ func TestLeakIsFound(t *testing.T) {
 	if stacks := mine.left(); stacks != "" {
 		t.Errorf("a goroutine that has ended is found:\n%s", stacks)
 	}
+}
+
+// TestProbeIsNoLeak: what lasts as long as a probe of gossip is waited for, what lasts
+// for ever is not.
+func TestProbeIsNoLeak(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lease = 4 * time.Second
+		l := newLeaks(lease)
+		end := make(chan struct{})
+		start := func(until <-chan time.Time) {
+			err := l.watch(t.Context(), func(context.Context) error {
+				go func() {
+					select {
+					case <-until:
+					case <-end:
+					}
+				}()
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		start(time.After(2 * lease))
+		if stacks := l.left(); stacks != "" {
+			t.Errorf("a probe is taken for a leak:\n%s", stacks)
+		}
+		start(nil)
+		if l.left() == "" {
+			t.Error("a goroutine that does not end is not found")
+		}
+		close(end)
+	})
 }
 
 // fakeTB is a test that can fail without failing this one.

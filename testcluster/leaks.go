@@ -12,11 +12,21 @@ import (
 // leaks finds the goroutines that belong to one cluster: they, and whatever they
 // start, carry a label of the profiler. So it works with other tests running
 // beside.
-type leaks struct{ id string }
+type leaks struct {
+	id string
+	// patience is how long they may take to end after the cluster has: memberlist and
+	// gRPC do not wait for all of theirs.
+	patience time.Duration
+}
 
 const leakLabel = "testcluster"
 
-func newLeaks() leaks { return leaks{id: rand.Text()} }
+// newLeaks is for a cluster with leases of this length. A node's gossip probes others
+// every quarter of a lease, and a process that hears nobody waits up to eight times
+// as long for the answer to a probe, whether it has been shut down or not.
+func newLeaks(lease time.Duration) leaks {
+	return leaks{id: rand.Text(), patience: 5*time.Second + 8*lease/4}
+}
 
 // watch runs f; the goroutines that it starts are the cluster's.
 func (l leaks) watch(ctx context.Context, f func(ctx context.Context) error) error {
@@ -25,13 +35,9 @@ func (l leaks) watch(ctx context.Context, f func(ctx context.Context) error) err
 	return err
 }
 
-// leakPatience is how long goroutines may take to end after the cluster has:
-// memberlist and gRPC do not wait for all of theirs.
-const leakPatience = 5 * time.Second
-
 // left gives the stacks of the goroutines that do not end, or "".
 func (l leaks) left() string {
-	deadline := time.NewTimer(leakPatience)
+	deadline := time.NewTimer(l.patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
