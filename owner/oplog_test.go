@@ -39,8 +39,9 @@ func TestLogKeepsItsOps(t *testing.T) {
 	const count = 3000
 	var want []byte
 	for i := range count {
-		key := strings.Repeat(string(rune('a'+i%26)), 1+i*37%1500) // also longer than an arena leaves
-		op := Op{Kind: OpRead, Key: key}
+		// Some are longer than what an arena leaves.
+		text := strings.Repeat(string(rune('a'+i%26)), i*37%1500)
+		op := Op{Kind: OpEnqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": text}}
 		want = op.Append(want)
 		l.append(0, []Op{op}, &room)
 		if i%7 == 0 {
