@@ -42,8 +42,9 @@ const (
 	// isResent: the request is known in all copies to have been sent again.
 	isResent
 
-	// flagBits leaves room for maxSpan.
 	flagBits = 3
+
+	_ = uint64(maxSpan) << flagBits // fits
 )
 
 func (c *claim) held() bool { return c.token != 0 }

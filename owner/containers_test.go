@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -76,134 +75,21 @@ func TestDeadlinesAgainstSorting(t *testing.T) {
 	})
 }
 
-// A slab, an index and the texts of claims, beside a map of what is in them.
-func TestStoresAgainstMap(t *testing.T) {
-	type record struct {
-		hash                 uint32
-		text                 textID
-		key, client, request string
+// A renewal is a store: the heap is put right when somebody must know.
+func TestRenewalsAreLazy(t *testing.T) {
+	var h deadlines
+	for id := range uint32(100) {
+		h.set(id+1, 10)
+		h.set(id+1, 20)
 	}
-	rapid.Check(t, func(t *rapid.T) {
-		var (
-			records slab[record]
-			found   hashIndex
-			text    texts
-		)
-		live := map[uint32]record{}
-		word := rapid.StringN(1, 40, 60)
-		add := func(t *rapid.T) {
-			// Few hashes, at both ends of the table, so that the ways of many cross.
-			r := record{key: word.Draw(t, "key"), client: word.Draw(t, "client"), request: word.Draw(t, "request")}
-			r.hash = rapid.SampledFrom([]uint32{0, 1 << 20, 1 << 30, 1 << 31, 1<<32 - 1<<28, 1<<32 - 1}).Draw(t, "hash")
-			r.text = text.put(r.key, r.client, r.request)
-			id := records.take()
-			if _, twice := live[id]; twice || *records.at(id) != (record{}) {
-				t.Fatalf("record %d is in use", id)
-			}
-			live[id], *records.at(id) = r, r
-			found.put(r.hash, id)
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"add": add, "add 2": add, "add 3": add,
-			"remove": func(t *rapid.T) {
-				if len(live) == 0 {
-					t.Skip("empty")
-				}
-				id := rapid.SampledFrom(slices.Sorted(maps.Keys(live))).Draw(t, "record")
-				found.remove(live[id].hash, id)
-				text.remove(live[id].text)
-				records.give(id)
-				delete(live, id)
-			},
-			"": func(t *rapid.T) {
-				for id, r := range live {
-					if got := *records.at(id); got != r {
-						t.Fatalf("record %d is %+v, want %+v", id, got, r)
-					}
-					if found.find(r.hash, func(x uint32) bool { return x == id }) != id {
-						t.Fatalf("record %d is not found", id)
-					}
-					if key, client, request := text.get(r.text); key != r.key || client != r.client || request != r.request {
-						t.Fatalf("text of %d is %q %q %q, want %+v", id, key, client, request, r)
-					}
-				}
-				if found.find(7, func(uint32) bool { return true }) != 0 {
-					t.Fatal("a hash that nobody has is found")
-				}
-				if records.used() != len(live) || found.n != len(live) {
-					t.Fatalf("%d records, %d in the index, want %d", records.used(), found.n, len(live))
-				}
-				for _, check := range []func() error{records.check, found.check, text.check} {
-					if err := check(); err != nil {
-						t.Fatal(err)
-					}
-				}
-			},
-		})
-	})
-}
-
-// The longest texts fit, and a text whose room was given back is not there twice.
-func TestTextsOfAllLengths(t *testing.T) {
-	var l texts
-	ids := map[textID]int{}
-	for n := 1; n <= sharelock.MaxKeyBytes; n++ {
-		ids[l.put(strings.Repeat("k", n), strings.Repeat("c", min(n, sharelock.MaxClientIDBytes)), strings.Repeat("r", min(n, sharelock.MaxRequestIDBytes)))] = n
+	if id := h.over(9); id != 0 || h.heap.at(0).at != 10 {
+		t.Errorf("claim %d is over, the top entry is for %v, want none and 10", id, h.heap.at(0).at)
 	}
-	for id, n := range ids {
-		key, client, request := l.get(id)
-		if strings.Trim(key, "k")+strings.Trim(client, "c")+strings.Trim(request, "r") != "" ||
-			len(key) != n || len(client) != min(n, sharelock.MaxClientIDBytes) || len(request) != min(n, sharelock.MaxRequestIDBytes) {
-			t.Fatalf("text %d is %q %q %q", n, key, client, request)
-		}
+	if id := h.over(10); id != 0 || h.heap.at(0).at != 20 {
+		t.Errorf("claim %d is over, the top entry is for %v, want none and 20", id, h.heap.at(0).at)
 	}
-	room := l.room()
-	for id, n := range ids {
-		l.remove(id)
-		if l.put(strings.Repeat("x", n), strings.Repeat("c", min(n, sharelock.MaxClientIDBytes)), strings.Repeat("r", min(n, sharelock.MaxRequestIDBytes))) != id {
-			t.Errorf("the room of text %d is not used again", n)
-		}
-	}
-	if err := l.check(); err != nil || l.room() != room {
-		t.Errorf("%d bytes of room, were %d; %v", l.room(), room, err)
-	}
-}
-
-// What little is left after most has ended is as it was, and in little room.
-func TestTidy(t *testing.T) {
-	const n, left = 20 * leanFrom, 10
-	p := newPlay(t, 10)
-	from := Ref{&listener{}, 1}
-	for i := range n {
-		p.now++
-		p.step(from, Request{
-			Kind: Acquire, Key: benchKey(i), ClientID: "c", RequestID: fmt.Sprint("r", i), TTL: time.Minute,
-			Metadata: map[string]string{"n": fmt.Sprint(i)}, Send: 1,
-		})
-	}
-	for i := range 2 {
-		p.acquire(from, benchKey(i), "waiter", 2*time.Minute)
-	}
-	for i := range n - left {
-		i := left + (i*7)%(n-left) // in no order
-		p.step(from, Request{Kind: Release, Key: benchKey(i), Token: sharelock.MakeToken(1, uint32(i+1)), SentOnce: true})
-	}
-	p.check()
-	k := &p.m.keys
-	if k.claims.records.len() >= leanFrom || k.mores.records.len() >= leanFrom || len(k.texts.chunks) >= leanChunks ||
-		len(k.alone.slots) >= leanFrom || p.m.due.heap.room() >= leanFrom || p.m.due.places.room() >= leanFrom {
-		t.Errorf("room is left for %d claims, %d with more, %d bytes of text, %d slots and %d deadlines in %d places",
-			k.claims.records.len(), k.mores.records.len(), k.texts.room(), len(k.alone.slots), p.m.due.heap.room(), p.m.due.places.room())
-	}
-	for i := range left {
-		l, _ := p.m.Lock(p.now, benchKey(i))
-		if len(l.Holds) != 1 || l.Holds[0].RequestID != fmt.Sprint("r", i) || l.Holds[0].Metadata["n"] != fmt.Sprint(i) ||
-			l.Holds[0].ExpiresIn != Stretch(time.Minute)-time.Duration(n-1-i) {
-			t.Errorf("key %d: %+v", i, l.Holds)
-		}
-		if (len(l.Waiters) == 1) != (i < 2) {
-			t.Errorf("key %d: %d wait", i, len(l.Waiters))
-		}
+	if h.over(20) == 0 {
+		t.Error("no claim is over in its time")
 	}
 }
 
@@ -255,6 +141,31 @@ func TestFinishedIDs(t *testing.T) {
 	f.forget(13)
 	if err := f.check(); err != nil || f.len() != 0 {
 		t.Errorf("%d ids are left, %v", f.len(), err)
+	}
+}
+
+// However many ids go, they leave no room behind, and the rest is as it was.
+func TestFinishedIDsLeaveNoRoom(t *testing.T) {
+	const n, left = 10 * leanFrom, 10
+	for name, drop := range map[string]func(f *finished){
+		"forgotten": func(f *finished) { f.forget(n - left) },
+		"removed": func(f *finished) {
+			for i := range n - left {
+				f.remove("k", fmt.Sprint(i+1))
+			}
+		},
+	} {
+		f := newFinished()
+		for i := range n {
+			f.add("k", fmt.Sprint(i+1), time.Duration(i+1))
+		}
+		drop(&f)
+		if err := f.check(); err != nil || f.len() != left || f.nodes.records.room() >= leanFrom || len(f.texts.chunks) >= leanChunks {
+			t.Errorf("%s: %d are left in room for %d and %d bytes of text; %v", name, f.len(), f.nodes.records.room(), f.texts.room(), err)
+		}
+		if !f.has("k", fmt.Sprint(n)) || f.has("k", "1") {
+			t.Errorf("%s: the wrong ones are left", name)
+		}
 	}
 }
 

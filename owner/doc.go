@@ -47,6 +47,17 @@
 //
 // Three periods without a send end all three.
 //
+// # How locks are kept
+//
+// There may be a million of them, and nearly all have one holder and nobody who
+// waits. Such a hold is a record in a slab, a block of bytes with its key and its
+// ids, and a slot of an index; at the owner also an entry among the deadlines: some
+// 120 bytes with a key and ids of twenty bytes each, and no pointer, so that the
+// garbage collector need not look at them. Request ids that are over are kept alike.
+// A key with waiters, several holders or slots has a crowd, made of ordinary maps and
+// lists. When a quarter of what there was is left, it moves into less memory, at the
+// end of a turn.
+//
 // # Using a machine
 //
 // An owner calls [Machine.Activate], then [Machine.Step] for every request and

@@ -194,7 +194,7 @@ func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
 		t.reply(from, Answer{Outcome: Retry, Send: r.Send})
 		return
 	}
-	m.Tick(now, out)
+	m.tick(now, out)
 	if err := checkRequest(r); err != nil {
 		t.fail(from, r.Send, err)
 		return
@@ -225,6 +225,11 @@ func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
 // waiters, the end of settling and of a quarantine. On a copy that is not active
 // it only forgets finished ids.
 func (m *Machine) Tick(now time.Duration, out *Out) {
+	m.tick(now, out)
+	m.tidy()
+}
+
+func (m *Machine) tick(now time.Duration, out *Out) {
 	m.finished.forget(now)
 	if !m.active {
 		return
@@ -248,7 +253,6 @@ func (m *Machine) Tick(now time.Duration, out *Out) {
 		}
 	}
 	t.serveMarked()
-	m.tidy()
 }
 
 // tidy gives memory back after much has ended. Between turns only: claims move.

@@ -350,7 +350,11 @@ func (h *history) compare(t *rapid.T) {
 	if got, want := lockText(h), h.naiveLocks(); got != want {
 		t.Fatalf("locks:\n got %s\nwant %s", got, want)
 	}
+	look, looks := h.owner.Look()
 	got, ok := h.owner.Next()
+	if looks != ok || look > got {
+		t.Fatalf("Look is %v %v, later than Next: %v %v", look, looks, got, ok)
+	}
 	if want, some := h.naive.next(); got != want || ok != some {
 		t.Fatalf("next is %v %v, want %v %v", got, ok, want, some)
 	}

@@ -1,10 +1,8 @@
 package owner
 
-import "slices"
-
-// array is a list that grows and shrinks at its end, by a chunk at a time: it has
-// little room to spare, and what it holds stays where it is. The zero value is
-// empty.
+// array is a list that grows by a chunk at a time: it has little room to spare, and
+// what it holds stays where it is. It never shrinks: who owns it makes another. The
+// zero value is empty.
 type array[T any] struct {
 	chunks []*[chunkLen]T
 	n      int
@@ -28,21 +26,11 @@ func (a *array[T]) push(v T) {
 	*a.at(a.n - 1) = v
 }
 
-// pop takes the last element off. A chunk goes when another one is empty too, so
-// that nothing flaps.
+// pop takes the last element off.
 func (a *array[T]) pop() {
 	var zero T
 	*a.at(a.n - 1) = zero
 	a.n--
-	if a.room()-a.n < 2*chunkLen {
-		return
-	}
-	last := len(a.chunks) - 1
-	a.chunks[last] = nil
-	a.chunks = a.chunks[:last]
-	if cap(a.chunks) >= leanFrom && last <= cap(a.chunks)/8 {
-		a.chunks = slices.Clone(a.chunks)
-	}
 }
 
 // slab hands out records by number, from 1, and takes them back. A record stays

@@ -1,6 +1,10 @@
 package owner
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/sgkandale/sharelock"
+)
 
 // textID names the text of a claim in a [texts]; 0 is none.
 type textID uint32
@@ -30,8 +34,15 @@ const (
 	textHead = 4
 )
 
-// put keeps a text. Its parts are within the limits of package sharelock, which
-// are far below textChunk together.
+// The limits of package sharelock fit into the lengths, and a chunk holds all.
+const (
+	_ = uint16(sharelock.MaxKeyBytes)
+	_ = uint8(sharelock.MaxClientIDBytes)
+	_ = uint8(sharelock.MaxRequestIDBytes)
+	_ = uint(textChunk - textHead - sharelock.MaxKeyBytes - sharelock.MaxClientIDBytes - sharelock.MaxRequestIDBytes)
+)
+
+// put keeps a text. Its parts are within the limits of package sharelock.
 func (t *texts) put(key, client, request string) textID {
 	id := t.block(textUnitsOf(len(key) + len(client) + len(request)))
 	b := t.bytes(id)
