@@ -10,7 +10,7 @@ type lean[K comparable, V any] struct {
 }
 
 // leanFrom is the size from which a rebuild is worth its price.
-const leanFrom = 128
+const leanFrom = 64
 
 func (l *lean[K, V]) len() int { return len(l.m) }
 

@@ -69,7 +69,7 @@ type fifo[T any] struct {
 }
 
 // keptRoom is the most room that an empty queue keeps, in entries.
-const keptRoom = 16
+const keptRoom = 4
 
 func (q *fifo[T]) len() int       { return len(q.list) - q.head }
 func (q *fifo[T]) at(i int) *T    { return &q.list[q.head+i] }

@@ -69,5 +69,5 @@ func (s *slab[T]) used() int { return s.records.len() - len(s.free) }
 // sparse: most of the memory is of no use, so that it pays to move what is left
 // into another slab.
 func (s *slab[T]) sparse() bool {
-	return s.records.len() >= leanFrom && s.used() <= s.records.len()/4
+	return s.records.room() >= leanFrom && s.used() <= s.records.room()/4
 }

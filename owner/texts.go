@@ -156,4 +156,4 @@ func (t *texts) sparse() bool {
 }
 
 // leanChunks is the size from which a move is worth its price.
-const leanChunks = 4
+const leanChunks = 2
