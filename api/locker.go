@@ -42,14 +42,25 @@ type Session interface {
 	// Cancel ends the call with this id as if its context were cancelled. It is
 	// still answered; a call that was answered is none.
 	Cancel(id uint64)
-	// Close cancels all calls. Nothing is answered any more.
+	// Keep attaches holds, detaches them, takes a keepalive for all that are attached, or
+	// releases them. What becomes of them the sink hears. The list is not kept.
+	Keep(list []sharelockv1.Keep)
+	// Close cancels all calls and detaches all holds. Nothing is answered any more.
 	Close()
 }
 
-// Sink receives the answers to the calls of a session, in whatever goroutine. It
-// must not block, nor call back into the session.
+// Sink receives the answers to the calls of a session, and what becomes of the holds
+// attached to it, in whatever goroutine. It must not block, nor call back into the
+// session.
 type Sink interface {
 	Answer(id uint64, h sharelock.Hold, err error)
+	// Renewed says that holds were renewed with their owners after a keepalive had come.
+	// The list is not kept.
+	Renewed(keepalive uint64, ids []uint64)
+	// Ended says that a hold is attached no more: it is no grant, or cannot be kept.
+	Ended(id uint64, err error)
+	// Released says that all holds were released, as the client has asked.
+	Released()
 }
 
 // Mesh is what the adapters show of the node they stand in.

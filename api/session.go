@@ -42,10 +42,14 @@ type session struct {
 	drain <-chan struct{}
 	// wake tells the writer of answers, room the reader of room for more.
 	wake, room chan struct{}
+	// released: all holds were released, the last thing that the client wants.
+	released chan struct{}
 
 	mu sync.Mutex
 	// out are answers in wire format that were not sent yet; guarded by mu.
 	out []byte
+	// size is that of the last message; guarded by mu.
+	size int
 	// pending counts the calls that were not answered; guarded by mu.
 	pending int
 }
@@ -54,7 +58,7 @@ var _ Sink = (*session)(nil)
 
 // Session implements LockService.Session.
 func (s *locks) Session(stream grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
-	ss := &session{stream: stream, drain: s.drain, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	ss := &session{stream: stream, drain: s.drain, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), released: make(chan struct{}, 1)}
 	ss.calls = s.node.Open(ss)
 	read := make(chan error, 1)
 	ctx, cancel := context.WithCancel(stream.Context())
@@ -68,6 +72,14 @@ func (s *locks) Session(stream grpc.BidiStreamingServer[pb.SessionRequest, pb.Se
 	return err
 }
 
+// buffer is out, with room: an idle session has none. mu is held.
+func (s *session) buffer() []byte {
+	if s.out == nil {
+		s.out = make([]byte, 0, min(max(s.size, 64), maxFrame))
+	}
+	return s.out
+}
+
 // Answer implements Sink.
 func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 	r := pb.Reply{ID: id, Hold: h}
@@ -75,11 +87,31 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 		r.Status = statusBytes(err)
 	}
 	s.mu.Lock()
-	s.out = pb.AppendReply(s.out, &r)
+	s.out = pb.AppendReply(s.buffer(), &r)
 	s.pending--
 	s.mu.Unlock()
 	notify(s.wake)
 }
+
+// Renewed implements Sink.
+func (s *session) Renewed(keepalive uint64, ids []uint64) {
+	s.mu.Lock()
+	s.out = pb.AppendRenewed(s.buffer(), keepalive, ids)
+	s.mu.Unlock()
+	notify(s.wake)
+}
+
+// Ended implements Sink.
+func (s *session) Ended(id uint64, err error) {
+	status := statusBytes(err)
+	s.mu.Lock()
+	s.out = pb.AppendEnd(s.buffer(), id, status)
+	s.mu.Unlock()
+	notify(s.wake)
+}
+
+// Released implements Sink.
+func (s *session) Released() { notify(s.released) }
 
 func statusBytes(err error) []byte {
 	b, merr := proto.Marshal(pb.ToStatus(err).Proto())
@@ -102,6 +134,7 @@ func (s *session) read(ctx context.Context) error {
 		frame  pb.Frame
 		reader pb.CallReader
 		batch  []pb.Call
+		keeps  keeps
 		who    = clientIDFromMetadata(ctx)
 	)
 	for {
@@ -124,10 +157,48 @@ func (s *session) read(ctx context.Context) error {
 			clear(batch)
 			batch = batch[:0]
 		}
-		if reader.Ping {
+		ping := reader.Ping
+		if reader.Keeps {
+			alive, err := s.keep(&keeps, frame.Data)
+			if err != nil {
+				return status.Error(codes.InvalidArgument, err.Error())
+			}
+			ping = ping || alive
+		}
+		if ping {
 			s.pong()
 		}
 	}
+}
+
+// keep hands on what a message asks for beside its calls; alive: a keepalive was with
+// it.
+func (s *session) keep(k *keeps, data []byte) (alive bool, err error) {
+	k.reader.Reset(data)
+	for more := true; more; {
+		for more && len(k.batch) < maxStart {
+			var one pb.Keep
+			if more, err = k.reader.Next(&one); err != nil {
+				return false, err
+			}
+			if more {
+				k.batch = append(k.batch, one)
+				alive = alive || one.Kind == pb.KeepAlive
+			}
+		}
+		if len(k.batch) > 0 {
+			s.calls.Keep(k.batch)
+		}
+		clear(k.batch)
+		k.batch = k.batch[:0]
+	}
+	return alive, nil
+}
+
+// keeps is what keep uses again.
+type keeps struct {
+	reader pb.KeepReader
+	batch  []pb.Keep
 }
 
 // maxStart is how many calls are started together, at most.
@@ -163,7 +234,7 @@ func (s *session) next(r *pb.CallReader, batch []pb.Call, who string) (_ []pb.Ca
 func (s *session) pong() {
 	s.mu.Lock()
 	if len(s.out) == 0 {
-		s.out = pb.AppendPing(s.out)
+		s.out = pb.AppendPing(s.buffer())
 	}
 	s.mu.Unlock()
 	notify(s.wake)
@@ -218,9 +289,12 @@ func (s *session) awaitRoom(ctx context.Context) error {
 func (s *session) write(ctx context.Context, read <-chan error) error {
 	drain := s.drain
 	var idle <-chan time.Time
+	released := false
 	for {
 		select {
 		case <-s.wake:
+		case <-s.released:
+			released = true
 		case err := <-read:
 			if errors.Is(err, io.EOF) {
 				return nil // the client closed; what is under way is cancelled
@@ -239,6 +313,9 @@ func (s *session) write(ctx context.Context, read <-chan error) error {
 		for {
 			data, quiet := s.takeOut()
 			if data == nil {
+				if released {
+					return nil
+				}
 				if quiet && drain == nil && s.drain != nil {
 					return status.Error(codes.Unavailable, "the node is leaving")
 				}
@@ -264,6 +341,6 @@ func (s *session) takeOut() (data []byte, quiet bool) {
 		return nil, s.pending == 0
 	}
 	data = s.out
-	s.out = make([]byte, 0, min(max(len(data), 512), maxFrame))
+	s.out, s.size = nil, len(data)
 	return data, false
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/sgkandale/sharelock"
@@ -16,6 +17,8 @@ type fakeSession struct {
 
 	mu      sync.Mutex
 	cancels map[uint64]context.CancelFunc // guarded by mu
+	kept    []pb.Keep                     // guarded by mu
+	alive   uint64                        // guarded by mu
 	closed  bool                          // guarded by mu
 }
 
@@ -65,6 +68,44 @@ func (s *fakeSession) Cancel(id uint64) {
 	defer s.mu.Unlock()
 	if cancel := s.cancels[id]; cancel != nil {
 		cancel()
+	}
+}
+
+// Keep renews what is attached at once, and at every keepalive.
+func (s *fakeSession) Keep(list []pb.Keep) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range list {
+		switch k.Kind {
+		case pb.KeepAttach:
+			s.kept = append(s.kept, k)
+		case pb.KeepDetach:
+			s.kept = slices.DeleteFunc(s.kept, func(o pb.Keep) bool { return o.ID == k.ID })
+		case pb.KeepClose:
+			for _, k := range s.kept {
+				_, _ = s.node.Release(context.Background(), k.Key, k.Token, false)
+			}
+			s.kept = nil
+			s.to.Released()
+		default:
+			s.alive = k.ID
+		}
+	}
+	var renewed []uint64
+	s.kept = slices.DeleteFunc(s.kept, func(k pb.Keep) bool {
+		err := k.Err
+		if err == nil {
+			_, err = s.node.Renew(context.Background(), k.Key, k.Token, 0)
+		}
+		if err != nil {
+			s.to.Ended(k.ID, err)
+			return true
+		}
+		renewed = append(renewed, k.ID)
+		return false
+	})
+	if len(renewed) > 0 && s.alive > 0 {
+		s.to.Renewed(s.alive, renewed)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -171,6 +172,83 @@ func TestSessionMalformed(t *testing.T) {
 	k.send(acquireCall(1, "k", 0))
 	if _, err := k.answer(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Holds that are attached are kept with every keepalive, until they are detached or
+// end; a keepalive is answered at once.
+func TestSessionKeeps(t *testing.T) {
+	c := dialFake(t, newFake(), Options{})
+	k := openSession(t, c, t.Context())
+	k.send(acquireCall(1, "k", 0))
+	a, err := k.answer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold := func(id, token uint64) *pb.SessionHold {
+		return &pb.SessionHold{Id: id, Key: "k", Token: token, Ttl: durationpb.New(10 * time.Second)}
+	}
+	token := a.GetHold().GetToken()
+	type turn struct {
+		send    *pb.SessionRequest
+		renewed []uint64
+		ended   map[uint64]error
+	}
+	for _, tt := range []turn{
+		{&pb.SessionRequest{Keepalive: 1, Attach: []*pb.SessionHold{hold(5, token), hold(6, token+1), hold(7, 0)}}, []uint64{5}, map[uint64]error{6: sharelock.ErrStaleToken, 7: sharelock.ErrInvalidArgument}},
+		{&pb.SessionRequest{Keepalive: 2}, []uint64{5}, nil},
+		{&pb.SessionRequest{Keepalive: 3, Detach: []uint64{5}}, nil, nil},
+	} {
+		if err := k.Send(tt.send); err != nil {
+			t.Fatal(err)
+		}
+		var renewed []uint64
+		ended := map[uint64]error{}
+		for pong := false; !pong || len(renewed) < len(tt.renewed) || len(ended) < len(tt.ended); {
+			m, err := k.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			// It is answered with what it brings, or with a pong.
+			pong = true
+			for _, r := range m.GetRenewed() {
+				renewed = append(renewed, r.GetIds()...)
+				if r.GetKeepalive() != tt.send.GetKeepalive() {
+					t.Errorf("renewed as of keepalive %d, want %d", r.GetKeepalive(), tt.send.GetKeepalive())
+				}
+			}
+			for _, e := range m.GetEnded() {
+				var p spb.Status
+				if err := proto.Unmarshal(e.GetStatus(), &p); err != nil {
+					t.Fatal(err)
+				}
+				ended[e.GetId()] = pb.FromError(status.ErrorProto(&p))
+			}
+		}
+		if !slices.Equal(renewed, tt.renewed) || len(ended) != len(tt.ended) {
+			t.Errorf("renewed %v, ended %v, want %v, %v", renewed, ended, tt.renewed, tt.ended)
+		}
+		for id, want := range tt.ended {
+			if !errors.Is(ended[id], want) {
+				t.Errorf("%d ended with %v, want %v", id, ended[id], want)
+			}
+		}
+	}
+
+	// Only a client that asks for it has its holds released with the session.
+	if err := k.Send(&pb.SessionRequest{Close: true, Attach: []*pb.SessionHold{hold(8, token)}}); err != nil {
+		t.Fatal(err)
+	}
+	for err = nil; err == nil; {
+		_, err = k.Recv()
+	}
+	if !errors.Is(err, io.EOF) {
+		t.Errorf("the session ended with %v", err)
+	}
+	k = openSession(t, c, t.Context())
+	k.send(acquireCall(2, "k", 0))
+	if _, err := k.answer(); err != nil {
+		t.Errorf("the key is held: %v", err)
 	}
 }
 

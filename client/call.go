@@ -139,6 +139,14 @@ func (c *Client) address() uint32 {
 	return i
 }
 
+// nodeFor is the node that a call about a key goes to.
+func (c *Client) nodeFor(key string) *node {
+	if n := c.owners.of(key); n != nil {
+		return n
+	}
+	return c.nodes[c.address()]
+}
+
 // try makes one attempt and reports whether it ran into its own limit.
 func (c *Client) try(ctx context.Context, b bounds, n *node, sent time.Duration, attempt func(context.Context, *node, time.Duration) error) (err error, timedOut bool) {
 	if b.attempt == nil {

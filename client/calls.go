@@ -61,7 +61,7 @@ func (c *Client) CheckToken(ctx context.Context, key string, token sharelock.Tok
 }
 
 // Renew starts the TTL of a hold afresh, for holds that are handed about by their
-// token: a [Lock] renews itself. ttl 0 keeps its length. Of the hold that comes
+// token: a [Lock] renews itself, for its own TTL at least. ttl 0 keeps its length. Of the hold that comes
 // back, SafeFor counts from a moment after Renew was called: past it the lock is
 // lost. sharelock.ErrNotHeld and sharelock.ErrStaleToken say that it is already.
 func (c *Client) Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {

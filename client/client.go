@@ -77,6 +77,7 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	}
 	c.owners.c = c
 	c.life, c.end = context.WithCancelCause(context.Background())
+	c.keeper = newKeeper(c)
 	for _, addr := range addrs {
 		n, err := c.newNode(addr)
 		if err != nil {
@@ -84,7 +85,6 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 		}
 		c.nodes = append(c.nodes, n)
 	}
-	c.keeper = newKeeper(c)
 	c.work.Go(c.keeper.run)
 	if err := c.reach(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("dial: %w", err), c.Close())
@@ -124,7 +124,7 @@ func (c *Client) newNode(addr string) (*node, error) {
 		locks: sharelockv1.NewLockServiceClient(conn),
 		mesh:  sharelockv1.NewMeshServiceClient(conn),
 	}
-	n.session = newSession(n, c.now)
+	n.session = newSession(n, c.keeper)
 	return n, nil
 }
 

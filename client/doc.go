@@ -3,7 +3,7 @@
 // # The idea
 //
 // A lock is a promise with an end. [Client.Acquire] gives a [Lock] that the
-// client keeps alive: it renews the lock every third of its TTL, with any node
+// client keeps alive: every third of its TTL the lock is renewed, with any node
 // of the mesh that answers. Should none answer in time, the promise ends, and
 // [Lock.Done] says so before anybody else can be granted the key: the client
 // counts from the moment it sent the request that was answered, on a clock that
@@ -26,6 +26,12 @@
 // The client learns from the mesh which node owns which key and turns to that node
 // itself; [Options].OnlyAddrs keeps it to the addresses it was given. A node without
 // sessions is called call by call.
+//
+// A lock that is held for longer than a third of its TTL is attached to a session:
+// from then on the node renews it, and one keepalive goes out for all locks of the
+// session together. When the session breaks its locks are attached to another, at
+// whatever node. Where that cannot be, and when a node has renewed a lock too long ago,
+// the client renews it by itself.
 //
 // # Retries
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -21,7 +22,7 @@ func (m *fakeMesh) interceptSession(addr string) grpc.StreamServerInterceptor {
 		if !known {
 			return next(srv, s)
 		}
-		f := &fakeSession{mesh: m, addr: addr, stream: s, cancels: map[uint64]context.CancelFunc{}}
+		f := &fakeSession{mesh: m, addr: addr, stream: s, cancels: map[uint64]context.CancelFunc{}, kept: map[uint64]context.CancelFunc{}}
 		return f.serve()
 	}
 }
@@ -33,6 +34,11 @@ type fakeSession struct {
 
 	mu      sync.Mutex
 	cancels map[uint64]context.CancelFunc // guarded by mu
+	// kept are the holds that are attached.
+	kept map[uint64]context.CancelFunc // guarded by mu
+	// alive is the newest keepalive, and when it came.
+	alive   uint64    // guarded by mu
+	aliveAt time.Time // guarded by mu
 }
 
 func (f *fakeSession) serve() error {
@@ -46,7 +52,7 @@ func (f *fakeSession) serve() error {
 			return err
 		}
 		f.mesh.mu.Lock()
-		mute, broken := f.mesh.mute, f.mesh.broken
+		mute, broken := f.mesh.mute || f.mesh.muted == f.addr, f.mesh.broken
 		f.mesh.broken = nil
 		f.mesh.mu.Unlock()
 		if broken != nil {
@@ -58,6 +64,7 @@ func (f *fakeSession) serve() error {
 		if m.GetPing() {
 			f.send(&sharelockv1.SessionResponse{Pong: true})
 		}
+		f.keep(ctx, &work, &m)
 		for _, c := range m.GetCalls() {
 			f.mu.Lock()
 			if c.GetCancel() != nil {
@@ -74,6 +81,88 @@ func (f *fakeSession) serve() error {
 				defer cancel()
 				f.send(&sharelockv1.SessionResponse{Answers: []*sharelockv1.SessionAnswer{f.do(ctx, c)}})
 			})
+		}
+	}
+}
+
+// keep takes what a message says of holds to be kept alive.
+func (f *fakeSession) keep(ctx context.Context, work *sync.WaitGroup, m *sharelockv1.SessionRequest) {
+	f.mesh.mu.Lock()
+	refuse, deaf := f.mesh.refuse, f.mesh.deaf
+	f.mesh.mu.Unlock()
+	if deaf {
+		return
+	}
+	f.mu.Lock()
+	if n := m.GetKeepalive(); n > f.alive {
+		f.alive, f.aliveAt = n, time.Now()
+	}
+	for _, h := range m.GetAttach() {
+		if refuse != nil {
+			b, err := proto.Marshal(sharelockv1.ToStatus(refuse).Proto())
+			if err != nil {
+				panic(err)
+			}
+			work.Go(func() {
+				f.send(&sharelockv1.SessionResponse{Ended: []*sharelockv1.SessionEnd{{Id: h.GetId(), Status: b}}})
+			})
+			continue
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		f.kept[h.GetId()] = cancel
+		work.Go(func() { f.renew(ctx, h) })
+	}
+	for _, id := range m.GetDetach() {
+		if cancel := f.kept[id]; cancel != nil {
+			cancel()
+			delete(f.kept, id)
+		}
+	}
+	f.mu.Unlock()
+	if m.GetKeepalive() > 0 {
+		f.mesh.mu.Lock()
+		f.mesh.keepalives++
+		f.mesh.mu.Unlock()
+		f.send(&sharelockv1.SessionResponse{Pong: true})
+	}
+}
+
+// keepsFrom is the key of a context that has the time from which a renewal counts.
+type keepsFrom struct{}
+
+// renew keeps one hold alive, until it is detached.
+func (f *fakeSession) renew(ctx context.Context, h *sharelockv1.SessionHold) {
+	ttl, asOf := h.GetTtl().AsDuration(), uint64(0)
+	rest := time.Duration(0)
+	for sleep(ctx, rest) {
+		f.mu.Lock()
+		n, from := f.alive, f.aliveAt
+		f.mu.Unlock()
+		rest = ttl / 64
+		if n <= asOf {
+			continue
+		}
+		a := f.do(context.WithValue(ctx, keepsFrom{}, from), &sharelockv1.SessionCall{
+			Call: &sharelockv1.SessionCall_Renew{Renew: &sharelockv1.RenewRequest{Key: h.GetKey(), Token: h.GetToken()}},
+		})
+		var m sharelockv1.SessionResponse
+		switch {
+		case a.GetStatus() == nil:
+			asOf, rest = n, ttl*3/10
+			m.Renewed = []*sharelockv1.SessionRenewed{{Keepalive: n, Ids: []uint64{h.GetId()}}}
+		case gone(sharelockv1.FromError(statusError(a.GetStatus()))):
+			m.Ended = []*sharelockv1.SessionEnd{{Id: h.GetId(), Status: a.GetStatus()}}
+		default:
+			continue
+		}
+		f.mesh.mu.Lock()
+		mute := f.mesh.mute || f.mesh.muted == f.addr
+		f.mesh.mu.Unlock()
+		if !mute {
+			f.send(&m)
+		}
+		if m.Ended != nil {
+			return
 		}
 	}
 }

@@ -40,8 +40,15 @@ type fakeMesh struct {
 	count map[string]int
 	// sessions: the nodes know sessions. mute ones hear and say nothing; broken ends a
 	// stream when something comes.
+	// muted is the address of one that is mute alone.
 	sessions, mute bool
-	broken         error
+	muted          string
+	// keepalives counts those that sessions have got. refuse is the answer to a hold that
+	// is attached; deaf nodes know nothing of that.
+	keepalives int
+	refuse     error
+	deaf       bool
+	broken     error
 	// ring is the answer to GetRing; nil is none.
 	ring *sharelockv1.GetRingResponse
 }
@@ -51,9 +58,13 @@ type fakeCall struct {
 	Node   string
 	Method string
 	// N counts the calls of the method from 1.
-	N   int
-	At  time.Time
-	Req any
+	N  int
+	At time.Time
+	// From is the moment from which a renewal counts: At, or when the keepalive came
+	// that had a session renew it.
+	From time.Time
+	Kept bool
+	Req  any
 }
 
 // fault is what happens to a call.
@@ -129,6 +140,10 @@ func (m *fakeMesh) intercept(addr string) grpc.UnaryServerInterceptor {
 		m.mu.Lock()
 		m.count[method]++
 		c := fakeCall{Node: addr, Method: method, N: m.count[method], At: time.Now(), Req: req}
+		if c.From = c.At; ctx.Value(keepsFrom{}) != nil {
+			c.Kept = true
+			c.From = ctx.Value(keepsFrom{}).(time.Time)
+		}
 		m.calls = append(m.calls, c)
 		var f fault
 		if m.fault != nil {

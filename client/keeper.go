@@ -69,12 +69,23 @@ func (k *keeper) add(h sharelock.Hold, deadline time.Duration, sentOnce, noRenew
 func (l *Lock) extend(h sharelock.Hold, deadline time.Duration) {
 	l.hold.TTL, l.hold.ExpiresIn, l.hold.SafeFor, l.hold.Node = h.TTL, h.ExpiresIn, h.SafeFor, h.Node
 	l.deadline = max(l.deadline, deadline)
-	l.warnAt = l.deadline - h.TTL/10
 	l.warned = false
+	l.reckon()
+	l.next = l.due()
+}
+
+// reckon finds out what is due when. keeper.mu is held.
+func (l *Lock) reckon() {
+	ttl := l.hold.TTL
+	l.warnAt = l.deadline - ttl/10
+	if l.at.stream != nil {
+		// A node keeps it. If that does not work out, there is time left for others.
+		l.renewAt = l.deadline - 2*ttl/5
+		return
+	}
 	// TTL/3 after the send that was answered, a little earlier by chance, so that
 	// locks taken together are not renewed together.
-	l.renewAt = l.deadline - 2*h.TTL/3 - time.Duration(rand.Int64N(int64(h.TTL/30)+1))
-	l.next = l.due()
+	l.renewAt = l.deadline - 2*ttl/3 - time.Duration(rand.Int64N(int64(ttl/30)+1))
 }
 
 // due is when something is to be done about the lock. keeper.mu is held.
@@ -145,6 +156,12 @@ func (k *keeper) attend(l *Lock) {
 		k.mu.Unlock()
 		return
 	}
+	if l.next = l.due(); now < l.next {
+		// Its entry in the heap was early.
+		k.requeue(l)
+		k.mu.Unlock()
+		return
+	}
 	switch {
 	case now >= l.deadline:
 		k.mu.Unlock()
@@ -160,6 +177,17 @@ func (k *keeper) attend(l *Lock) {
 			end(l.expiring())
 		}
 		return
+	}
+	if l.at.stream == nil && !l.alone {
+		k.mu.Unlock()
+		if k.attachTo(k.c.nodeFor(l.key), l) {
+			return
+		}
+		k.mu.Lock()
+		if l.err != nil {
+			k.mu.Unlock()
+			return
+		}
 	}
 	ctx, stop := context.WithCancel(k.c.life)
 	l.stopRenewal = stop
@@ -225,8 +253,7 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 		return err
 	})
 	if gone(err) {
-		k.end(l, fmt.Errorf("%w: %w", ErrLost, err))
-		k.c.opts.Logger.Warn("lock lost", "key", l.key, "token", l.token, "err", err)
+		k.lost(l, err)
 		return
 	}
 	k.mu.Lock()
@@ -237,6 +264,7 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 		if mutant.On(mutant.LifeFromAnswer) {
 			sent = k.c.now()
 		}
+		l.alone = false
 		l.extend(hold, sent+hold.SafeFor)
 	} else if err != nil {
 		// Only the deadline is left to wait for.
@@ -245,6 +273,12 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 	k.requeue(l)
 	k.mu.Unlock()
 	k.nudge()
+}
+
+// lost ends a lock of which its owner says that it is none.
+func (k *keeper) lost(l *Lock, err error) {
+	k.end(l, fmt.Errorf("%w: %w", ErrLost, err))
+	k.c.opts.Logger.Warn("lock lost", "key", l.key, "token", l.token, "err", err)
 }
 
 // end ends the lock for the reason why, unless it has ended, and gives the reason
@@ -267,7 +301,8 @@ func (k *keeper) endAt(now time.Duration, l *Lock, why error) error {
 		heap.Remove(&k.due, l.index)
 	}
 	ends := l.takeContexts()
-	stop := l.stopRenewal
+	stop, at := l.stopRenewal, l.at
+	l.at = attached{}
 	if l.done == nil {
 		l.done = k.ended
 	} else {
@@ -276,6 +311,9 @@ func (k *keeper) endAt(now time.Duration, l *Lock, why error) error {
 	k.mu.Unlock()
 	if stop != nil {
 		stop()
+	}
+	if at.stream != nil {
+		at.stream.detach(at.id)
 	}
 	for _, end := range ends {
 		end(why)

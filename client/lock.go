@@ -32,6 +32,10 @@ type Lock struct {
 	renewAt, warnAt time.Duration
 	// stopRenewal is set while a renewal is under way.
 	stopRenewal context.CancelFunc
+	// at is where it is kept alive; alone: it is renewed by itself next time, whether a
+	// session could keep it or not.
+	at    attached
+	alone bool
 	// err is why the lock ended; nil while it is held.
 	err error
 	// warned: the contexts have been ended, for now.

@@ -117,7 +117,7 @@ func TestLostWithoutAnswers(t *testing.T) {
 				l := mustAcquire(t, c, "k", TTL(9*time.Second))
 				time.Sleep(20 * time.Second)
 				renewals := m.seen("Renew")
-				last := renewals[len(renewals)-1].At
+				last := renewals[len(renewals)-1].From
 				broken.Store(true)
 				ctx, cancel := l.Context(t.Context())
 				defer cancel()
@@ -162,15 +162,20 @@ func TestReleaseAfterExpiry(t *testing.T) {
 // A renewal whose answer takes long extends from its send.
 func TestSlowRenewal(t *testing.T) {
 	bubble(t, func(t *testing.T, m *fakeMesh, c *Client) {
-		m.setFault(faults("Renew", 1, fault{late: 1400 * time.Millisecond}))
+		m.setFault(func(c fakeCall) fault {
+			if c.Method == "Renew" && c.N == 2 {
+				return fault{late: 1400 * time.Millisecond}
+			}
+			return fault{}
+		})
 		l := mustAcquire(t, c, "k", TTL(9*time.Second))
-		for len(m.seen("Renew")) == 0 {
+		for len(m.seen("Renew")) < 2 {
 			time.Sleep(10 * time.Millisecond)
 		}
-		sent := m.seen("Renew")[0].At
-		time.Sleep(time.Until(sent.Add(1400 * time.Millisecond)))
+		second := m.seen("Renew")[1]
+		time.Sleep(time.Until(second.At.Add(1400 * time.Millisecond)))
 		synctest.Wait()
-		if got, want := l.Remaining(), 7600*time.Millisecond; got != want {
+		if got, want := l.Remaining(), 9*time.Second-time.Since(second.From); got != want {
 			t.Errorf("got %v remaining, want %v", got, want)
 		}
 	})
@@ -179,8 +184,14 @@ func TestSlowRenewal(t *testing.T) {
 // Q3: past the deadline the lock is lost, whatever arrives later: here the answer
 // to a renewal that was sent just before, after a nap of the machine.
 func TestRenewalAnsweredTooLate(t *testing.T) {
+	t.Run("session", func(t *testing.T) { answeredTooLate(t, true) })
+	t.Run("unary", func(t *testing.T) { answeredTooLate(t, false) })
+}
+
+func answeredTooLate(t *testing.T, sessions bool) {
 	synctest.Test(t, func(t *testing.T) {
 		m, opts := startMesh(t, "a:1")
+		m.set(func() { m.sessions = sessions })
 		start, slept := time.Now(), atomic.Int64{}
 		c, err := Dial(t.Context(), []string{"a:1"}, Options{
 			Clock:       func() time.Duration { return time.Since(start) + time.Duration(slept.Load()) },
@@ -204,7 +215,10 @@ func TestRenewalAnsweredTooLate(t *testing.T) {
 			}
 			return fault{}
 		})
-		<-l.Done()
+		select {
+		case <-l.Done():
+		case <-time.After(time.Minute):
+		}
 		wantErr(t, "Err", l.Err(), errLate)
 		if !renewed.Load() {
 			t.Error("no renewal was answered")

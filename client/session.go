@@ -31,6 +31,8 @@ const (
 type session struct {
 	n   *node
 	now func() time.Duration
+	// keeper has the locks that streams keep alive.
+	keeper *keeper
 	// idle are exchanges to be used again.
 	idle sync.Pool
 	// unary: the node knows no sessions.
@@ -67,6 +69,12 @@ type stream struct {
 	// heard is when the node was last known to be there: it said something, or
 	// nothing was asked of it before. Guarded by mu.
 	heard time.Duration
+	// spoke: the node has said something; guarded by mu.
+	spoke bool
+	// alive is about the locks that this stream keeps; guarded by mu.
+	alive keeping
+	// holds is the newest id of a lock.
+	holds atomic.Uint64
 	// err is why the stream is broken; guarded by mu.
 	err error
 }
@@ -82,8 +90,8 @@ type exchange struct {
 	bound bool
 }
 
-func newSession(n *node, now func() time.Duration) *session {
-	s := &session{n: n, now: now}
+func newSession(n *node, k *keeper) *session {
+	s := &session{n: n, now: k.c.now, keeper: k}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -170,7 +178,7 @@ func (st *stream) do(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 	}
 	st.last++
 	c.ID = st.last
-	if len(st.calls) == 0 {
+	if len(st.calls) == 0 && !st.alive.unanswered {
 		st.heard = st.s.now()
 	}
 	st.calls[c.ID] = x
@@ -248,9 +256,17 @@ func (st *stream) run() {
 	st.s.work.Go(func() { st.read(rpc) })
 	look := time.NewTicker(quiet / 2)
 	defer look.Stop()
+	beat := time.NewTimer(longestPeriod)
+	defer beat.Stop()
 	for {
 		select {
 		case <-st.wake:
+		case <-beat.C:
+			st.mu.Lock()
+			if st.alive.period() > 0 {
+				st.beat()
+			}
+			st.mu.Unlock()
 		case <-look.C:
 			if err := st.look(); err != nil {
 				st.fail(err)
@@ -261,7 +277,14 @@ func (st *stream) run() {
 			return
 		}
 		runtime.Gosched() // who is about to make a call makes it first (A4)
-		for data := st.take(); data != nil; data = st.take() {
+		for {
+			data, next := st.take()
+			if next > 0 {
+				beat.Reset(next)
+			}
+			if data == nil {
+				break
+			}
 			if rpc.SendMsg(&sharelockv1.Frame{Data: data}) != nil {
 				return // the reader hears why
 			}
@@ -269,16 +292,20 @@ func (st *stream) run() {
 	}
 }
 
-// take is everything that waits to be sent.
-func (st *stream) take() []byte {
+// take is everything that waits to be sent. If a keepalive is among it, next is when
+// to send another.
+func (st *stream) take() (data []byte, next time.Duration) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if len(st.out) == 0 {
-		return nil
+		return nil, 0
 	}
-	data := st.out
+	if st.alive.pending {
+		st.alive.pending, next = false, st.alive.period()
+	}
+	data = st.out
 	st.out = make([]byte, 0, min(max(len(data), 256), 1<<18))
-	return data
+	return data, next
 }
 
 // look asks the node whether it is there when it has said nothing for a while, and
@@ -288,7 +315,7 @@ func (st *stream) look() error {
 	defer st.mu.Unlock()
 	silent := st.s.now() - st.heard
 	switch {
-	case len(st.calls) == 0 || silent < quiet:
+	case len(st.calls) == 0 && !st.alive.unanswered || silent < quiet:
 	case silent >= dead:
 		return status.Error(codes.Unavailable, "the node has not answered for "+dead.String())
 	default:
@@ -305,6 +332,7 @@ func (st *stream) read(rpc grpc.BidiStreamingClient[sharelockv1.SessionRequest, 
 		reader sharelockv1.ReplyReader
 		reply  sharelockv1.Reply
 		ready  []*exchange
+		news   []keptNews
 	)
 	for {
 		if err := rpc.RecvMsg(&frame); err != nil {
@@ -314,7 +342,7 @@ func (st *stream) read(rpc grpc.BidiStreamingClient[sharelockv1.SessionRequest, 
 		reader.Reset(frame.Data)
 		now := st.s.now()
 		st.mu.Lock()
-		st.heard = now
+		st.heard, st.spoke, st.alive.unanswered = now, true, false
 		for {
 			more, err := reader.Next(&reply)
 			if err != nil {
@@ -336,12 +364,23 @@ func (st *stream) read(rpc grpc.BidiStreamingClient[sharelockv1.SessionRequest, 
 			}
 			ready = append(ready, x)
 		}
+		var err error
+		if reader.Kept {
+			news, err = st.kept(frame.Data, news[:0])
+		}
 		st.mu.Unlock()
 		for i, x := range ready {
 			x.done <- struct{}{}
 			ready[i] = nil
 		}
 		ready = ready[:0]
+		st.s.keeper.news(st, news)
+		clear(news)
+		news = news[:0]
+		if err != nil {
+			st.fail(status.Error(codes.Unavailable, err.Error()))
+			return
+		}
 	}
 }
 
@@ -372,10 +411,17 @@ func (st *stream) fail(err error) {
 		return
 	}
 	st.err = err
-	calls := st.calls
-	st.calls = map[uint64]*exchange{}
+	calls, locks, spoke := st.calls, st.alive.locks, st.spoke
+	st.calls, st.alive.locks = map[uint64]*exchange{}, nil
 	st.mu.Unlock()
 	st.end()
+	if len(locks) > 0 {
+		why := err
+		if spoke {
+			why = errBroken
+		}
+		st.s.keeper.broke(st, locks, why)
+	}
 	now := st.s.now()
 	for _, x := range calls {
 		x.err, x.at = err, now

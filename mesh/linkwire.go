@@ -54,7 +54,44 @@ func appendLinkCall(b []byte, c *linkCall) []byte {
 	b = appendUint(b, 13, uint64(callFlags(r)))
 	b = appendMetadata(b, 14, r.Metadata)
 	b = appendString(b, 15, r.Reason)
+	if len(r.Renewals) > 0 {
+		b = appendRenewals(b, r.Renewals)
+	}
 	return shutMessage(b, at)
+}
+
+// appendRenewals appends the holds of a renewal of many to a Call: three lists.
+func appendRenewals(b []byte, list []*owner.Renewal) []byte {
+	for _, n := range list {
+		b = protowire.AppendTag(b, 16, protowire.BytesType)
+		b = protowire.AppendString(b, n.Key)
+	}
+	b, at := openMessage(b, 17)
+	for _, n := range list {
+		b = protowire.AppendVarint(b, uint64(n.Token))
+	}
+	b, at = openMessage(shutMessage(b, at), 18)
+	for _, n := range list {
+		b = protowire.AppendVarint(b, uint64(n.TTL))
+	}
+	return shutMessage(b, at)
+}
+
+// readRenewals puts the three lists together; it makes no more than all of them have.
+func readRenewals(keys [][]byte, tokens, ttls []byte) []*owner.Renewal {
+	var list []*owner.Renewal
+	all := make([]owner.Renewal, len(keys))
+	for i, key := range keys {
+		token, n := protowire.ConsumeVarint(tokens)
+		ttl, m := protowire.ConsumeVarint(ttls)
+		if n < 0 || m < 0 {
+			break
+		}
+		tokens, ttls = tokens[n:], ttls[m:]
+		all[i] = owner.Renewal{Key: string(key), Token: sharelock.Token(token), TTL: ns(int64(ttl))}
+		list = append(list, &all[i])
+	}
+	return list
 }
 
 // appendLinkEntries appends the entries of an epoch to a LinkRequest.
@@ -125,7 +162,10 @@ func (m *linkRequest) read(data []byte) error {
 
 func (m *linkRequest) readCall(c *linkCall, body []byte) error {
 	r := c.req
-	var key, request []byte
+	var (
+		key, request, tokens, ttls []byte
+		keys                       [][]byte
+	)
 	for len(body) > 0 {
 		f, err := takeField(&body)
 		if err != nil {
@@ -148,6 +188,12 @@ func (m *linkRequest) readCall(c *linkCall, body []byte) error {
 				}
 			case 15:
 				r.Reason = string(f.b)
+			case 16:
+				keys = append(keys, f.b)
+			case 17:
+				tokens = f.b
+			case 18:
+				ttls = f.b
 			}
 			continue
 		}
@@ -181,6 +227,9 @@ func (m *linkRequest) readCall(c *linkCall, body []byte) error {
 	m.scratch = append(append(m.scratch[:0], key...), request...)
 	both := string(m.scratch)
 	r.Key, r.RequestID = both[:len(key)], both[len(key):]
+	if len(keys) > 0 {
+		r.Renewals = readRenewals(keys, tokens, ttls)
+	}
 	return nil
 }
 
@@ -233,6 +282,14 @@ func appendLinkAnswer(b []byte, id uint64, epoch uint32, a *owner.Answer) []byte
 		}
 	}
 	b = appendUint(b, 9, uint64(epoch))
+	if len(a.Lost) > 0 {
+		var lost int
+		b, lost = openMessage(b, 12)
+		for _, i := range a.Lost {
+			b = protowire.AppendVarint(b, uint64(i))
+		}
+		b = shutMessage(b, lost)
+	}
 	return shutMessage(b, at)
 }
 
@@ -367,6 +424,14 @@ func readAnswer(into *linkAnswer, body []byte, from string) error {
 				a.Lock = lockFromProto(&lock)
 			case 11:
 				detail.Field = string(f.b)
+			case 12:
+				for lost := f.b; len(lost) > 0; {
+					v, n := protowire.ConsumeVarint(lost)
+					if n < 0 {
+						return errFrame
+					}
+					a.Lost, lost = append(a.Lost, uint32(v)), lost[n:]
+				}
 			}
 			continue
 		}

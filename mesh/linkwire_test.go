@@ -36,7 +36,7 @@ func TestLinkWireCalls(t *testing.T) {
 		var frame []byte
 		for range rapid.IntRange(1, 3).Draw(t, "calls") {
 			want = append(want, linkCall{rapid.Uint64().Draw(t, "id"), rapid.Uint32().Draw(t, "epoch"), &owner.Request{
-				Kind: owner.Kind(rapid.Uint8Range(1, 9).Draw(t, "kind")), Key: rapid.String().Draw(t, "key"),
+				Kind: owner.Kind(rapid.Uint8Range(1, 10).Draw(t, "kind")), Key: rapid.String().Draw(t, "key"),
 				ClientID: rapid.String().Draw(t, "client"), RequestID: rapid.String().Draw(t, "request"),
 				Token: sharelock.Token(rapid.Uint64().Draw(t, "token")), TTL: time.Duration(rapid.Int64().Draw(t, "ttl")),
 				Wait: time.Duration(rapid.Int64().Draw(t, "wait")), Mode: sharelock.Mode(rapid.Uint8Range(0, 1).Draw(t, "mode")),
@@ -44,6 +44,13 @@ func TestLinkWireCalls(t *testing.T) {
 				OwnID: rapid.Bool().Draw(t, "own"), SentOnce: rapid.Bool().Draw(t, "once"), Drop: rapid.Bool().Draw(t, "drop"),
 				Reason: rapid.String().Draw(t, "reason"),
 			}})
+			for range rapid.IntRange(0, 3).Draw(t, "renewals") {
+				r := want[len(want)-1].req
+				r.Renewals = append(r.Renewals, &owner.Renewal{
+					Key: rapid.String().Draw(t, "renewed"), Token: sharelock.Token(rapid.Uint64().Draw(t, "its token")),
+					TTL: time.Duration(rapid.Int64().Draw(t, "its ttl")),
+				})
+			}
 			frame = appendLinkCall(frame, &want[len(want)-1])
 		}
 		var m linkRequest
@@ -122,6 +129,9 @@ func TestLinkWireAnswers(t *testing.T) {
 		want := owner.Answer{
 			Outcome: owner.Outcome(rapid.Uint8Range(1, 3).Draw(t, "outcome")), Send: rapid.Uint32().Draw(t, "send"),
 			Current: rapid.Bool().Draw(t, "current"),
+		}
+		if lost := rapid.SliceOfN(rapid.Uint32(), 0, 3).Draw(t, "lost"); len(lost) > 0 {
+			want.Lost = lost
 		}
 		for range rapid.IntRange(0, 2).Draw(t, "holds") {
 			want.Holds = append(want.Holds, drawHold(t, "k", "b"))

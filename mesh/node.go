@@ -60,6 +60,7 @@ type Node struct {
 	listeners struct{ http, grpc net.Listener }
 
 	sessions sessions
+	renewals *renewals
 	leads    atomic.Pointer[view.Leader]
 	tasks    tasks
 	// ctx ends when the node stops; stopping is its Done channel.
@@ -105,6 +106,7 @@ func New(cfg Config) (*Node, error) {
 		n.clock = SystemClock()
 	}
 	n.log = n.log.With("node", cfg.Name)
+	n.renewals = newRenewals(n)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.stopping = n.ctx.Done()
 	if err := n.open(); err != nil {
@@ -256,6 +258,7 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.watchLeadership(n.ctx) })
 	n.tasks.Go(func() { n.birth(n.ctx) })
 	n.tasks.Go(func() { n.sessions.sweep(n.ctx, n.clock) })
+	n.tasks.Go(func() { n.renewals.run(n.ctx) })
 	n.tasks.Go(func() {
 		// A node that has left goes on answering until Leave or Stop ends it.
 		if err := n.member.run(n.ctx); err != nil && n.ctx.Err() == nil {

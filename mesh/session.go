@@ -26,6 +26,8 @@ type session struct {
 	mu     sync.Mutex
 	calls  map[uint64]*started // not answered yet; guarded by mu
 	closed bool                // guarded by mu
+
+	keeping keeping // guarded by renewals.mu
 }
 
 var _ api.Session = (*session)(nil)
@@ -134,6 +136,7 @@ func (s *session) Cancel(id uint64) {
 // Close implements api.Session.
 func (s *session) Close() {
 	s.node.sessions.remove(s)
+	s.node.renewals.close(s)
 	s.mu.Lock()
 	s.closed = true
 	calls := s.calls

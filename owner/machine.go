@@ -216,6 +216,8 @@ func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
 		t.cancel(from, r)
 	case Detach:
 		t.detach(from, r)
+	case RenewMany:
+		t.renewMany(from, r)
 	}
 	t.serveMarked()
 	m.tidy()

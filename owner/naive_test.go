@@ -300,6 +300,8 @@ func (n *naive) step(from Ref, r *Request) {
 		n.acquire(from, r, a.k, a.c, a.held)
 	case Renew:
 		a.renew()
+	case RenewMany:
+		a.renewMany()
 	case Release, ReleaseClient:
 		a.release()
 	case Force:
@@ -345,6 +347,29 @@ func (a *asked) renew() {
 	default:
 		a.fail(a.lost)
 	}
+}
+
+func (a *asked) renewMany() {
+	var lost []int
+	for i, r := range a.r.Renewals {
+		found := false
+		if k := a.keys[r.Key]; k != nil {
+			for _, h := range k.holds {
+				if h.token == r.Token {
+					h.renew(a.now, max(h.ttl, r.TTL))
+					found = true
+				}
+			}
+		}
+		if !found {
+			lost = append(lost, i)
+		}
+	}
+	text := ""
+	if len(lost) > 0 {
+		text = fmt.Sprint("lost ", lost)
+	}
+	a.say(a.from, a.r.Send, Done, text)
 }
 
 func (a *asked) release() {

@@ -34,7 +34,8 @@ const (
 	OpDequeue
 	// OpRemember makes a request id over that was never seen.
 	OpRemember
-	// OpRead changes nothing: it is the place in the log of a linearizable read.
+	// OpRead changes nothing: it is the place in the log of a linearizable read, or of
+	// renewals that keep their TTLs.
 	OpRead
 )
 

@@ -114,7 +114,7 @@ func (h *history) pass(t *rapid.T) {
 
 func (h *history) request(t *rapid.T) {
 	r := Request{
-		Kind:      Kind(rapid.SampledFrom([]int{1, 1, 1, 1, 1, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8, 8, 9}).Draw(t, "kind")),
+		Kind:      Kind(rapid.SampledFrom([]int{1, 1, 1, 1, 1, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8, 8, 9, 10}).Draw(t, "kind")),
 		Key:       rapid.SampledFrom([]string{"a", "a", "b"}).Draw(t, "key"),
 		RequestID: fmt.Sprintf("r%d", rapid.IntRange(0, 40).Draw(t, "id")),
 		TTL:       rapid.SampledFrom([]time.Duration{300 * time.Millisecond, 3 * time.Second, 9 * time.Second, time.Minute}).Draw(t, "ttl"),
@@ -151,8 +151,24 @@ func (h *history) request(t *rapid.T) {
 	if r.Kind == Renew && rapid.Bool().Draw(t, "keep TTL") {
 		r.TTL = 0
 	}
+	if r.Kind == RenewMany {
+		h.many(t, &r)
+	}
 	from := Ref{Caller: rapid.SampledFrom(h.listeners).Draw(t, "listener"), ID: 1}
 	h.send(t, from, r)
+}
+
+// many draws the holds of a request to renew many.
+func (h *history) many(t *rapid.T, r *Request) {
+	r.TTL = 0
+	for range rapid.IntRange(1, 4).Draw(t, "many") {
+		n := &Renewal{
+			Key:   rapid.SampledFrom([]string{"a", "a", "b"}).Draw(t, "renewed key"),
+			Token: rapid.SampledFrom(append([]sharelock.Token{7}, h.tokens[max(0, len(h.tokens)-6):]...)).Draw(t, "renewed token"),
+			TTL:   rapid.SampledFrom([]time.Duration{300 * time.Millisecond, 9 * time.Second, time.Minute}).Draw(t, "renewed ttl"),
+		}
+		r.Renewals, r.TTL, r.Key = append(r.Renewals, n), max(r.TTL, n.TTL), n.Key
+	}
 }
 
 // again sends one of the last requests again, as it was or as its next send.
@@ -214,6 +230,9 @@ func naiveText(r Reply) (lines []string) {
 	text := ""
 	for _, hold := range r.Holds {
 		text += strings.TrimSpace("hold "+hold.RequestID) + " "
+	}
+	if len(r.Lost) > 0 {
+		text = fmt.Sprint("lost ", r.Lost)
 	}
 	if r.Err != nil {
 		var e *sharelock.Error

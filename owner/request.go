@@ -36,6 +36,9 @@ const (
 	// Detach says that nobody listens for RequestID any more: its waiter keeps its
 	// place for three periods and is passed over until it is sent again (Q5).
 	Detach
+	// RenewMany renews all Renewals, which are of one partition. TTL is the longest of
+	// theirs, Key one of their keys.
+	RenewMany
 )
 
 // Request is one request to the owner of a key.
@@ -64,6 +67,8 @@ type Request struct {
 	Drop bool
 	// Reason, in a forced release, is for the log.
 	Reason string
+	// Renewals are of a RenewMany.
+	Renewals []*Renewal
 }
 
 // Outcome says what an [Answer] means. The numbers are on the wire: append only.
@@ -98,6 +103,9 @@ type Answer struct {
 	Lock *sharelock.Lock
 	// Current is the answer to Check.
 	Current bool
+	// Lost, in an answer to RenewMany, are the positions of those that are no grants
+	// (any more), in their order.
+	Lost []uint32
 }
 
 // Caller receives answers. The shard calls it from its loop, so it must not

@@ -70,7 +70,7 @@ func (t turn) refusal(k key) error {
 // checked it already; this keeps a broken member from breaking a copy.
 func checkRequest(r *Request) error {
 	switch {
-	case r.Kind < Acquire || r.Kind > Detach:
+	case r.Kind < Acquire || r.Kind > RenewMany:
 		return sharelock.Invalid("kind", fmt.Sprintf("%d is unknown", r.Kind))
 	case !validKey(r.Key):
 		return sharelock.Invalid("key", "is empty or too long")
@@ -86,6 +86,8 @@ func checkRequest(r *Request) error {
 		if !validRequestID(r.RequestID) {
 			return sharelock.Invalid("request_id", "is empty or too long")
 		}
+	case RenewMany:
+		return checkRenewals(r)
 	}
 	return nil
 }

@@ -46,6 +46,9 @@ type Call struct {
 	// SafeUntil, of an acquire or a renewal that succeeded, is until when the client
 	// may rely on the lock: what the answer called safe, from Start (Q3).
 	SafeUntil time.Time
+	// Kept: the renewal was made by the node, for a session that keeps the lock alive. It
+	// starts with the keepalive that it counts from.
+	Kept bool
 	// Epoch and Waiters, of a Get that succeeded, are the owner's epoch and the
 	// request ids in the queue.
 	Epoch   uint32
@@ -90,7 +93,7 @@ type History struct {
 	start time.Time
 
 	mu     sync.Mutex
-	calls  []*Call // in the order of their start; guarded by mu
+	calls  []*Call // in about the order of their start; guarded by mu
 	events []Event // guarded by mu
 	watch  *watch  // guarded by mu
 	// violation is the first that was seen while it happened; broken is closed then.
@@ -151,6 +154,7 @@ func (h *History) Calls() []Call {
 	for i, c := range h.calls {
 		calls[i] = *c
 	}
+	slices.SortStableFunc(calls, func(a, b Call) int { return a.Start.Compare(b.Start) })
 	return calls
 }
 
@@ -171,9 +175,14 @@ func (h *History) note(e Event) {
 
 // begin writes down that a call is sent; it must be called before it is.
 func (h *History) begin(c Call) *Call {
+	c.Start = time.Now()
+	return h.beginAt(c)
+}
+
+// beginAt is begin of a call that was sent, with others, before it is written down.
+func (h *History) beginAt(c Call) *Call {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c.Start = time.Now()
 	h.calls = append(h.calls, &c)
 	h.watch.sent(&c)
 	return &c

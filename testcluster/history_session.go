@@ -3,6 +3,7 @@ package testcluster
 import (
 	"context"
 	"sync"
+	"time"
 
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
@@ -19,7 +20,7 @@ func (h *History) interceptStream(name string, rate float64) grpc.StreamClientIn
 		if err != nil || method != sharelockv1.LockService_Session_FullMethodName {
 			return s, err
 		}
-		return &recorded{ClientStream: s, history: h, client: name, rate: rate, calls: map[uint64]*Call{}}, nil
+		return &recorded{ClientStream: s, history: h, client: name, rate: rate, calls: map[uint64]*Call{}, kept: map[uint64]sharelockv1.Keep{}, alive: map[uint64]time.Time{}}, nil
 	}
 }
 
@@ -32,6 +33,10 @@ type recorded struct {
 
 	mu    sync.Mutex
 	calls map[uint64]*Call // under way; guarded by mu
+	// kept are the holds that the node keeps alive; alive is when each keepalive was
+	// sent. Guarded by mu.
+	kept  map[uint64]sharelockv1.Keep
+	alive map[uint64]time.Time
 }
 
 // SendMsg implements grpc.ClientStream.
@@ -47,9 +52,72 @@ func (r *recorded) SendMsg(m any) error {
 			return err
 		}
 		if !more {
-			return r.ClientStream.SendMsg(m)
+			break
 		}
 		r.sent(&c)
+	}
+	if reader.Keeps {
+		if err := r.keeps(m.(*sharelockv1.Frame).Data); err != nil {
+			return err
+		}
+	}
+	return r.ClientStream.SendMsg(m)
+}
+
+// keeps reads what a message asks for beside its calls.
+func (r *recorded) keeps(data []byte) error {
+	var (
+		reader sharelockv1.KeepReader
+		k      sharelockv1.Keep
+	)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for reader.Reset(data); ; {
+		more, err := reader.Next(&k)
+		if err != nil || !more {
+			return err
+		}
+		switch k.Kind {
+		case sharelockv1.KeepAlive:
+			r.alive[k.ID] = time.Now()
+			delete(r.alive, k.ID-oldKeepalives)
+		case sharelockv1.KeepAttach:
+			r.kept[k.ID] = k
+		case sharelockv1.KeepDetach:
+			delete(r.kept, k.ID)
+		}
+	}
+}
+
+// oldKeepalives is how many later ones make a keepalive so old that a renewal as of it
+// is worth nothing.
+const oldKeepalives = 1 << 14
+
+// told reads what a message says of holds that are kept: each renewal is a call of its
+// own, made when the keepalive was sent that it counts from.
+func (r *recorded) told(data []byte) error {
+	var (
+		reader sharelockv1.KeptReader
+		told   sharelockv1.Kept
+	)
+	for reader.Reset(data); ; {
+		more, err := reader.Next(&told)
+		if err != nil || !more {
+			return err
+		}
+		k, ok := r.kept[told.ID]
+		if !ok {
+			continue
+		}
+		c := Call{Client: r.client, rate: r.rate, Op: Renew, Kept: true, Key: k.Key, Token: k.Token, Start: r.alive[told.Keepalive]}
+		if told.Status != nil {
+			delete(r.kept, told.ID)
+			// What is no grant any more stays none: it is as true now as when the owner said so.
+			c.Start = time.Now()
+			r.history.end(r.history.beginAt(c), func(c *Call) { c.Err = statusOf(told.Status) })
+			continue
+		}
+		r.history.end(r.history.beginAt(c), func(c *Call) { c.safeFor(k.TTL) })
 	}
 }
 
@@ -94,25 +162,36 @@ func (r *recorded) RecvMsg(m any) error {
 	reader.Reset(m.(*sharelockv1.Frame).Data)
 	for {
 		more, err := reader.Next(&reply)
-		if err != nil || !more {
+		if err != nil {
 			return err
+		}
+		if !more {
+			break
 		}
 		if c := r.calls[reply.ID]; c != nil {
 			delete(r.calls, reply.ID)
 			r.history.end(c, func(c *Call) { c.answered(&reply) })
 		}
 	}
+	if reader.Kept {
+		return r.told(m.(*sharelockv1.Frame).Data)
+	}
+	return nil
+}
+
+// statusOf is the error of a status in wire format.
+func statusOf(b []byte) error {
+	var p spb.Status
+	if err := proto.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	return sharelockv1.FromError(status.ErrorProto(&p))
 }
 
 // answered reads the answer to a call of a session.
 func (c *Call) answered(a *sharelockv1.Reply) {
 	if a.Status != nil {
-		var p spb.Status
-		if err := proto.Unmarshal(a.Status, &p); err != nil {
-			c.Err = err
-			return
-		}
-		c.Err = sharelockv1.FromError(status.ErrorProto(&p))
+		c.Err = statusOf(a.Status)
 		return
 	}
 	switch c.Op {

@@ -93,6 +93,12 @@ const (
 	AnySend Mutant = "any-send"
 	// SafeFromAnswer: a node counts a grant's life from its answer (Q3).
 	SafeFromAnswer Mutant = "safe-from-answer"
+	// NewestKeepalive: a node counts the renewal of a hold from the newest keepalive, not
+	// from the one before the renewal began (Q3).
+	NewestKeepalive Mutant = "newest-keepalive"
+	// RenewedUnconfirmed: a node tells a session that a hold was renewed though its owner
+	// did not say so (Q3, A2).
+	RenewedUnconfirmed Mutant = "renewed-unconfirmed"
 	// LifeFromAnswer: a client counts its lock's life from the answer (Q3).
 	LifeFromAnswer Mutant = "life-from-answer"
 )

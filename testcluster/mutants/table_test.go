@@ -81,6 +81,8 @@ var table = []entry{
 	{mutant.NotStretched, "Q3", []net{owner("TestSchedule11WhichSend.*", mutant.OnTime), sim("TestSimFastClock", testcluster.OneHolder)}, 0},
 	{mutant.AnySend, "Q3", []net{sim("TestSimWhichSend", testcluster.OneHolder)}, 0},
 	{mutant.SafeFromAnswer, "Q3", []net{sim("TestSimSlowOwner", testcluster.OneHolder)}, 0},
+	{mutant.NewestKeepalive, "Q3", []net{sim("TestSimKeptAsOf", testcluster.OneHolder)}, 0},
+	{mutant.RenewedUnconfirmed, "Q3, A2", []net{sim("TestSimKeptUnconfirmed", testcluster.OneHolder)}, 0},
 	{mutant.LifeFromAnswer, "Q3", []net{sim("TestSimSlowAnswer", testcluster.OneHolder)}, 0},
 	{mutant.PassOverFIFO, "Q5", []net{owner("TestPlacesOutliveTheOwner", mutant.Fair), sim("TestSimInLine", testcluster.Fair)}, 0},
 	{mutant.NoSettling, "Q5", []net{owner("TestPlacesOutliveTheOwner", mutant.Fair)}, 0},

@@ -1219,7 +1219,19 @@ type SessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Calls []*SessionCall         `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
 	// Asks for a message at once, to see that the node is there.
-	Ping          bool `protobuf:"varint,2,opt,name=ping,proto3" json:"ping,omitempty"`
+	Ping bool `protobuf:"varint,2,opt,name=ping,proto3" json:"ping,omitempty"`
+	// The number of a keepalive, larger than those before. It is answered as a ping is,
+	// and has the node renew the holds that are attached to the session, each when a
+	// third of its TTL is over. Without a newer keepalive a hold is not renewed again.
+	Keepalive uint64 `protobuf:"varint,3,opt,name=keepalive,proto3" json:"keepalive,omitempty"`
+	// Holds that the node shall keep alive from now on; each is renewed at once. They
+	// may have been taken by whatever call, at whatever node.
+	Attach []*SessionHold `protobuf:"bytes,4,rep,name=attach,proto3" json:"attach,omitempty"`
+	// The ids of holds that shall not be kept alive any more. They are not released.
+	Detach []uint64 `protobuf:"varint,5,rep,packed,name=detach,proto3" json:"detach,omitempty"`
+	// Releases all holds that are attached; the stream ends when that is done. Only so
+	// does the end of a session release anything.
+	Close         bool `protobuf:"varint,6,opt,name=close,proto3" json:"close,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1268,6 +1280,106 @@ func (x *SessionRequest) GetPing() bool {
 	return false
 }
 
+func (x *SessionRequest) GetKeepalive() uint64 {
+	if x != nil {
+		return x.Keepalive
+	}
+	return 0
+}
+
+func (x *SessionRequest) GetAttach() []*SessionHold {
+	if x != nil {
+		return x.Attach
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetDetach() []uint64 {
+	if x != nil {
+		return x.Detach
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetClose() bool {
+	if x != nil {
+		return x.Close
+	}
+	return false
+}
+
+// SessionHold is a hold that a node keeps alive for a session.
+type SessionHold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the client, never used twice in a stream.
+	Id    uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Key   string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Token uint64 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"`
+	// How long the client trusts it after a renewal. If the hold's TTL is shorter it
+	// becomes this.
+	Ttl           *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionHold) Reset() {
+	*x = SessionHold{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionHold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionHold) ProtoMessage() {}
+
+func (x *SessionHold) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionHold.ProtoReflect.Descriptor instead.
+func (*SessionHold) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SessionHold) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SessionHold) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SessionHold) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *SessionHold) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
 // SessionCall is one call of a session.
 type SessionCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1287,7 +1399,7 @@ type SessionCall struct {
 
 func (x *SessionCall) Reset() {
 	*x = SessionCall{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1411,7 @@ func (x *SessionCall) String() string {
 func (*SessionCall) ProtoMessage() {}
 
 func (x *SessionCall) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1424,7 @@ func (x *SessionCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionCall.ProtoReflect.Descriptor instead.
 func (*SessionCall) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{18}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SessionCall) GetId() uint64 {
@@ -1405,7 +1517,7 @@ type SessionCancel struct {
 
 func (x *SessionCancel) Reset() {
 	*x = SessionCancel{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1529,7 @@ func (x *SessionCancel) String() string {
 func (*SessionCancel) ProtoMessage() {}
 
 func (x *SessionCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,22 +1542,24 @@ func (x *SessionCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionCancel.ProtoReflect.Descriptor instead.
 func (*SessionCancel) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{19}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{20}
 }
 
 // SessionResponse is a batch of answers.
 type SessionResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Answers []*SessionAnswer       `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
-	// Answers a ping.
-	Pong          bool `protobuf:"varint,2,opt,name=pong,proto3" json:"pong,omitempty"`
+	// Answers a ping or a keepalive.
+	Pong          bool              `protobuf:"varint,2,opt,name=pong,proto3" json:"pong,omitempty"`
+	Renewed       []*SessionRenewed `protobuf:"bytes,3,rep,name=renewed,proto3" json:"renewed,omitempty"`
+	Ended         []*SessionEnd     `protobuf:"bytes,4,rep,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1571,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1584,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{20}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SessionResponse) GetAnswers() []*SessionAnswer {
@@ -1485,6 +1599,129 @@ func (x *SessionResponse) GetPong() bool {
 		return x.Pong
 	}
 	return false
+}
+
+func (x *SessionResponse) GetRenewed() []*SessionRenewed {
+	if x != nil {
+		return x.Renewed
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetEnded() []*SessionEnd {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+// SessionRenewed says that holds were renewed with their owners after a keepalive had
+// come: each is safe for its TTL from the moment when the client sent that keepalive.
+type SessionRenewed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keepalive     uint64                 `protobuf:"varint,1,opt,name=keepalive,proto3" json:"keepalive,omitempty"`
+	Ids           []uint64               `protobuf:"varint,2,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionRenewed) Reset() {
+	*x = SessionRenewed{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionRenewed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionRenewed) ProtoMessage() {}
+
+func (x *SessionRenewed) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionRenewed.ProtoReflect.Descriptor instead.
+func (*SessionRenewed) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *SessionRenewed) GetKeepalive() uint64 {
+	if x != nil {
+		return x.Keepalive
+	}
+	return 0
+}
+
+func (x *SessionRenewed) GetIds() []uint64 {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+// SessionEnd says that a hold is not kept alive any more, and why.
+type SessionEnd struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// A google.rpc.Status in its wire format: NOT_HELD or STALE_TOKEN if the hold is no
+	// grant any more; otherwise the node cannot keep it, and nothing is known of it.
+	Status        []byte `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionEnd) Reset() {
+	*x = SessionEnd{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionEnd) ProtoMessage() {}
+
+func (x *SessionEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionEnd.ProtoReflect.Descriptor instead.
+func (*SessionEnd) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SessionEnd) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SessionEnd) GetStatus() []byte {
+	if x != nil {
+		return x.Status
+	}
+	return nil
 }
 
 // SessionAnswer answers one call: with a hold, or with a status.
@@ -1503,7 +1740,7 @@ type SessionAnswer struct {
 
 func (x *SessionAnswer) Reset() {
 	*x = SessionAnswer{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1752,7 @@ func (x *SessionAnswer) String() string {
 func (*SessionAnswer) ProtoMessage() {}
 
 func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1765,7 @@ func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionAnswer.ProtoReflect.Descriptor instead.
 func (*SessionAnswer) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{21}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SessionAnswer) GetId() uint64 {
@@ -1564,7 +1801,7 @@ type LockHeldDetail struct {
 
 func (x *LockHeldDetail) Reset() {
 	*x = LockHeldDetail{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1813,7 @@ func (x *LockHeldDetail) String() string {
 func (*LockHeldDetail) ProtoMessage() {}
 
 func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1826,7 @@ func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHeldDetail.ProtoReflect.Descriptor instead.
 func (*LockHeldDetail) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{22}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LockHeldDetail) GetHolds() []*Hold {
@@ -1614,7 +1851,7 @@ type GetMeshRequest struct {
 
 func (x *GetMeshRequest) Reset() {
 	*x = GetMeshRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +1863,7 @@ func (x *GetMeshRequest) String() string {
 func (*GetMeshRequest) ProtoMessage() {}
 
 func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +1876,7 @@ func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshRequest.ProtoReflect.Descriptor instead.
 func (*GetMeshRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{23}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
 }
 
 type GetMeshResponse struct {
@@ -1666,7 +1903,7 @@ type GetMeshResponse struct {
 
 func (x *GetMeshResponse) Reset() {
 	*x = GetMeshResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1678,7 +1915,7 @@ func (x *GetMeshResponse) String() string {
 func (*GetMeshResponse) ProtoMessage() {}
 
 func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1928,7 @@ func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshResponse.ProtoReflect.Descriptor instead.
 func (*GetMeshResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetMeshResponse) GetCluster() string {
@@ -1775,7 +2012,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +2024,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +2037,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Lease) GetValid() bool {
@@ -1840,7 +2077,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +2089,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +2102,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Member) GetName() string {
@@ -1947,7 +2184,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2196,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2209,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LocateRequest) GetKey() string {
@@ -1995,7 +2232,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2244,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2257,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LocateResponse) GetKey() string {
@@ -2066,7 +2303,7 @@ type GetRingRequest struct {
 
 func (x *GetRingRequest) Reset() {
 	*x = GetRingRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2315,7 @@ func (x *GetRingRequest) String() string {
 func (*GetRingRequest) ProtoMessage() {}
 
 func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2328,7 @@ func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingRequest.ProtoReflect.Descriptor instead.
 func (*GetRingRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
 }
 
 // GetRingResponse places every key in one epoch: key k is in partition
@@ -2110,7 +2347,7 @@ type GetRingResponse struct {
 
 func (x *GetRingResponse) Reset() {
 	*x = GetRingResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2359,7 @@ func (x *GetRingResponse) String() string {
 func (*GetRingResponse) ProtoMessage() {}
 
 func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2372,7 @@ func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingResponse.ProtoReflect.Descriptor instead.
 func (*GetRingResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetRingResponse) GetEpoch() uint32 {
@@ -2178,7 +2415,7 @@ type RingMember struct {
 
 func (x *RingMember) Reset() {
 	*x = RingMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2190,7 +2427,7 @@ func (x *RingMember) String() string {
 func (*RingMember) ProtoMessage() {}
 
 func (x *RingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2203,7 +2440,7 @@ func (x *RingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingMember.ProtoReflect.Descriptor instead.
 func (*RingMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RingMember) GetName() string {
@@ -2228,7 +2465,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2477,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2490,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
 }
 
 type LeaveResponse struct {
@@ -2264,7 +2501,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2276,7 +2513,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2289,7 +2526,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
 }
 
 var File_sharelock_v1_lock_proto protoreflect.FileDescriptor
@@ -2393,10 +2630,19 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"h\n" +
 	"\x14ForceReleaseResponse\x12&\n" +
 	"\x04hold\x18\x01 \x01(\v2\x12.sharelock.v1.HoldR\x04hold\x12(\n" +
-	"\x05holds\x18\x02 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\"U\n" +
+	"\x05holds\x18\x02 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\"\xd4\x01\n" +
 	"\x0eSessionRequest\x12/\n" +
 	"\x05calls\x18\x01 \x03(\v2\x19.sharelock.v1.SessionCallR\x05calls\x12\x12\n" +
-	"\x04ping\x18\x02 \x01(\bR\x04ping\"\x84\x02\n" +
+	"\x04ping\x18\x02 \x01(\bR\x04ping\x12\x1c\n" +
+	"\tkeepalive\x18\x03 \x01(\x04R\tkeepalive\x121\n" +
+	"\x06attach\x18\x04 \x03(\v2\x19.sharelock.v1.SessionHoldR\x06attach\x12\x16\n" +
+	"\x06detach\x18\x05 \x03(\x04R\x06detach\x12\x14\n" +
+	"\x05close\x18\x06 \x01(\bR\x05close\"r\n" +
+	"\vSessionHold\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\x04R\x05token\x12+\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x84\x02\n" +
 	"\vSessionCall\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x128\n" +
 	"\aacquire\x18\x02 \x01(\v2\x1c.sharelock.v1.AcquireRequestH\x00R\aacquire\x122\n" +
@@ -2404,10 +2650,19 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\arelease\x18\x04 \x01(\v2\x1c.sharelock.v1.ReleaseRequestH\x00R\arelease\x125\n" +
 	"\x06cancel\x18\x05 \x01(\v2\x1b.sharelock.v1.SessionCancelH\x00R\x06cancelB\x06\n" +
 	"\x04call\"\x0f\n" +
-	"\rSessionCancel\"\\\n" +
+	"\rSessionCancel\"\xc4\x01\n" +
 	"\x0fSessionResponse\x125\n" +
 	"\aanswers\x18\x01 \x03(\v2\x1b.sharelock.v1.SessionAnswerR\aanswers\x12\x12\n" +
-	"\x04pong\x18\x02 \x01(\bR\x04pong\"_\n" +
+	"\x04pong\x18\x02 \x01(\bR\x04pong\x126\n" +
+	"\arenewed\x18\x03 \x03(\v2\x1c.sharelock.v1.SessionRenewedR\arenewed\x12.\n" +
+	"\x05ended\x18\x04 \x03(\v2\x18.sharelock.v1.SessionEndR\x05ended\"@\n" +
+	"\x0eSessionRenewed\x12\x1c\n" +
+	"\tkeepalive\x18\x01 \x01(\x04R\tkeepalive\x12\x10\n" +
+	"\x03ids\x18\x02 \x03(\x04R\x03ids\"4\n" +
+	"\n" +
+	"SessionEnd\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\fR\x06status\"_\n" +
 	"\rSessionAnswer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12&\n" +
 	"\x04hold\x18\x02 \x01(\v2\x12.sharelock.v1.HoldR\x04hold\x12\x16\n" +
@@ -2500,7 +2755,7 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_sharelock_v1_lock_proto_goTypes = []any{
 	(Mode)(0),                    // 0: sharelock.v1.Mode
 	(*Hold)(nil),                 // 1: sharelock.v1.Hold
@@ -2521,45 +2776,48 @@ var file_sharelock_v1_lock_proto_goTypes = []any{
 	(*ForceReleaseRequest)(nil),  // 16: sharelock.v1.ForceReleaseRequest
 	(*ForceReleaseResponse)(nil), // 17: sharelock.v1.ForceReleaseResponse
 	(*SessionRequest)(nil),       // 18: sharelock.v1.SessionRequest
-	(*SessionCall)(nil),          // 19: sharelock.v1.SessionCall
-	(*SessionCancel)(nil),        // 20: sharelock.v1.SessionCancel
-	(*SessionResponse)(nil),      // 21: sharelock.v1.SessionResponse
-	(*SessionAnswer)(nil),        // 22: sharelock.v1.SessionAnswer
-	(*LockHeldDetail)(nil),       // 23: sharelock.v1.LockHeldDetail
-	(*GetMeshRequest)(nil),       // 24: sharelock.v1.GetMeshRequest
-	(*GetMeshResponse)(nil),      // 25: sharelock.v1.GetMeshResponse
-	(*Lease)(nil),                // 26: sharelock.v1.Lease
-	(*Member)(nil),               // 27: sharelock.v1.Member
-	(*LocateRequest)(nil),        // 28: sharelock.v1.LocateRequest
-	(*LocateResponse)(nil),       // 29: sharelock.v1.LocateResponse
-	(*GetRingRequest)(nil),       // 30: sharelock.v1.GetRingRequest
-	(*GetRingResponse)(nil),      // 31: sharelock.v1.GetRingResponse
-	(*RingMember)(nil),           // 32: sharelock.v1.RingMember
-	(*LeaveRequest)(nil),         // 33: sharelock.v1.LeaveRequest
-	(*LeaveResponse)(nil),        // 34: sharelock.v1.LeaveResponse
-	nil,                          // 35: sharelock.v1.Hold.MetadataEntry
-	nil,                          // 36: sharelock.v1.Waiter.MetadataEntry
-	nil,                          // 37: sharelock.v1.AcquireRequest.MetadataEntry
-	(*durationpb.Duration)(nil),  // 38: google.protobuf.Duration
+	(*SessionHold)(nil),          // 19: sharelock.v1.SessionHold
+	(*SessionCall)(nil),          // 20: sharelock.v1.SessionCall
+	(*SessionCancel)(nil),        // 21: sharelock.v1.SessionCancel
+	(*SessionResponse)(nil),      // 22: sharelock.v1.SessionResponse
+	(*SessionRenewed)(nil),       // 23: sharelock.v1.SessionRenewed
+	(*SessionEnd)(nil),           // 24: sharelock.v1.SessionEnd
+	(*SessionAnswer)(nil),        // 25: sharelock.v1.SessionAnswer
+	(*LockHeldDetail)(nil),       // 26: sharelock.v1.LockHeldDetail
+	(*GetMeshRequest)(nil),       // 27: sharelock.v1.GetMeshRequest
+	(*GetMeshResponse)(nil),      // 28: sharelock.v1.GetMeshResponse
+	(*Lease)(nil),                // 29: sharelock.v1.Lease
+	(*Member)(nil),               // 30: sharelock.v1.Member
+	(*LocateRequest)(nil),        // 31: sharelock.v1.LocateRequest
+	(*LocateResponse)(nil),       // 32: sharelock.v1.LocateResponse
+	(*GetRingRequest)(nil),       // 33: sharelock.v1.GetRingRequest
+	(*GetRingResponse)(nil),      // 34: sharelock.v1.GetRingResponse
+	(*RingMember)(nil),           // 35: sharelock.v1.RingMember
+	(*LeaveRequest)(nil),         // 36: sharelock.v1.LeaveRequest
+	(*LeaveResponse)(nil),        // 37: sharelock.v1.LeaveResponse
+	nil,                          // 38: sharelock.v1.Hold.MetadataEntry
+	nil,                          // 39: sharelock.v1.Waiter.MetadataEntry
+	nil,                          // 40: sharelock.v1.AcquireRequest.MetadataEntry
+	(*durationpb.Duration)(nil),  // 41: google.protobuf.Duration
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	38, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	38, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	38, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	35, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	41, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	41, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	41, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	38, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
 	0,  // 5: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	38, // 6: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	36, // 7: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	41, // 6: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	39, // 7: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
 	1,  // 8: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
 	2,  // 9: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	38, // 10: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	38, // 11: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	38, // 12: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	41, // 10: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	41, // 11: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	41, // 12: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 13: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	37, // 14: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	40, // 14: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
 	1,  // 15: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	38, // 16: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	41, // 16: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
 	1,  // 17: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
 	1,  // 18: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
 	3,  // 19: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
@@ -2567,47 +2825,51 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	1,  // 21: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
 	1,  // 22: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
 	1,  // 23: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
-	19, // 24: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
-	4,  // 25: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
-	6,  // 26: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
-	8,  // 27: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
-	20, // 28: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
-	22, // 29: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
-	1,  // 30: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
-	1,  // 31: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
-	26, // 32: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
-	27, // 33: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	38, // 34: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	32, // 35: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
-	4,  // 36: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	6,  // 37: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	8,  // 38: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	10, // 39: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	12, // 40: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	14, // 41: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	16, // 42: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	18, // 43: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	24, // 44: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	28, // 45: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	30, // 46: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	33, // 47: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	5,  // 48: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	7,  // 49: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	9,  // 50: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	11, // 51: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	13, // 52: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	15, // 53: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	17, // 54: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	21, // 55: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	25, // 56: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	29, // 57: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	31, // 58: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	34, // 59: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	48, // [48:60] is the sub-list for method output_type
-	36, // [36:48] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	20, // 24: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
+	19, // 25: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
+	41, // 26: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
+	4,  // 27: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
+	6,  // 28: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
+	8,  // 29: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
+	21, // 30: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
+	25, // 31: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
+	23, // 32: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
+	24, // 33: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
+	1,  // 34: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
+	1,  // 35: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
+	29, // 36: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
+	30, // 37: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
+	41, // 38: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	35, // 39: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
+	4,  // 40: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	6,  // 41: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	8,  // 42: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	10, // 43: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	12, // 44: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	14, // 45: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	16, // 46: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	18, // 47: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	27, // 48: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	31, // 49: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	33, // 50: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	36, // 51: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	5,  // 52: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	7,  // 53: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	9,  // 54: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	11, // 55: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	13, // 56: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	15, // 57: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	17, // 58: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	22, // 59: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	28, // 60: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	32, // 61: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	34, // 62: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	37, // 63: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	52, // [52:64] is the sub-list for method output_type
+	40, // [40:52] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -2615,7 +2877,7 @@ func file_sharelock_v1_lock_proto_init() {
 	if File_sharelock_v1_lock_proto != nil {
 		return
 	}
-	file_sharelock_v1_lock_proto_msgTypes[18].OneofWrappers = []any{
+	file_sharelock_v1_lock_proto_msgTypes[19].OneofWrappers = []any{
 		(*SessionCall_Acquire)(nil),
 		(*SessionCall_Renew)(nil),
 		(*SessionCall_Release)(nil),
@@ -2627,7 +2889,7 @@ func file_sharelock_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   37,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

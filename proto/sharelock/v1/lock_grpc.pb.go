@@ -64,6 +64,11 @@ type LockServiceClient interface {
 	// caller has gone: an acquire with a request id keeps its place for a while, so
 	// that the same request in another session, at any node, finds it again. Holds
 	// stay until they are released or their TTL is over.
+	//
+	// A session also keeps holds alive: the client attaches them and sends a keepalive
+	// from time to time, for all of them together; the node renews them with their
+	// owners and says which keepalive each renewal counts from. After a break the client
+	// attaches what it still holds to another session, at any node.
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error)
 }
 
@@ -193,6 +198,11 @@ type LockServiceServer interface {
 	// caller has gone: an acquire with a request id keeps its place for a while, so
 	// that the same request in another session, at any node, finds it again. Holds
 	// stay until they are released or their TTL is over.
+	//
+	// A session also keeps holds alive: the client attaches them and sends a keepalive
+	// from time to time, for all of them together; the node renews them with their
+	// owners and says which keepalive each renewal counts from. After a break the client
+	// attaches what it still holds to another session, at any node.
 	Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error
 	mustEmbedUnimplementedLockServiceServer()
 }

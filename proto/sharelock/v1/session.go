@@ -89,8 +89,9 @@ var errFrame = errors.New("malformed message")
 // CallReader reads the calls of a session's messages, one after the other. The zero
 // value reads nothing.
 type CallReader struct {
-	// Ping: the message that was read to its end asks for an answer.
-	Ping bool
+	// Ping: the message that was read to its end asks for an answer. Keeps: it asks for
+	// something beside its calls, see KeepReader.
+	Ping, Keeps bool
 
 	rest []byte
 	// client is the client id of the call before: mostly it is the same again, and
@@ -100,12 +101,12 @@ type CallReader struct {
 }
 
 // Reset begins a new message. Nothing that is read from it refers to data.
-func (r *CallReader) Reset(data []byte) { r.rest, r.Ping = data, false }
+func (r *CallReader) Reset(data []byte) { r.rest, r.Ping, r.Keeps = data, false, false }
 
 // Next reads the next call; false at the end of the message. The error is for bytes
 // that are no message; what is wrong with a single call is in its Err.
 func (r *CallReader) Next(c *Call) (bool, error) {
-	body, err := nextElement(&r.rest, &r.Ping)
+	body, err := nextElement(&r.rest, &r.Ping, &r.Keeps)
 	if body == nil || err != nil {
 		return false, err
 	}
@@ -147,8 +148,8 @@ func (r *CallReader) Next(c *Call) (bool, error) {
 }
 
 // nextElement is the next entry of field 1, nil at the end. It notes field 2, a
-// ping or pong.
-func nextElement(rest *[]byte, ping *bool) ([]byte, error) {
+// ping or pong, and that there are others.
+func nextElement(rest *[]byte, ping, more *bool) ([]byte, error) {
 	for len(*rest) > 0 {
 		num, typ, n := protowire.ConsumeTag(*rest)
 		if n < 0 {
@@ -172,6 +173,7 @@ func nextElement(rest *[]byte, ping *bool) ([]byte, error) {
 		if num == 2 && typ == protowire.VarintType {
 			*ping = b[0] != 0
 		}
+		*more = *more || num > 2
 		*rest = b[n:]
 	}
 	return nil, nil
@@ -436,6 +438,9 @@ func AppendReply(b []byte, r *Reply) []byte {
 // ReplyReader reads the answers of a session's messages. The zero value reads
 // nothing.
 type ReplyReader struct {
+	// Kept: the message that was read to its end says more, see KeptReader.
+	Kept bool
+
 	rest []byte
 	// node is the node of the answer before; see CallReader.client.
 	node string
@@ -443,12 +448,12 @@ type ReplyReader struct {
 
 // Reset begins a new message. Nothing that is read from it refers to data, but a
 // status.
-func (r *ReplyReader) Reset(data []byte) { r.rest = data }
+func (r *ReplyReader) Reset(data []byte) { r.rest, r.Kept = data, false }
 
 // Next reads the next answer; false at the end of the message.
 func (r *ReplyReader) Next(a *Reply) (bool, error) {
 	var pong bool
-	body, err := nextElement(&r.rest, &pong)
+	body, err := nextElement(&r.rest, &pong, &r.Kept)
 	if body == nil || err != nil {
 		return false, err
 	}

@@ -2460,9 +2460,13 @@ type Call struct {
 	// Number of this send of the request (Q3).
 	Send uint32 `protobuf:"varint,12,opt,name=send,proto3" json:"send,omitempty"`
 	// See owner.Request for the bits.
-	Flags         uint32            `protobuf:"varint,13,opt,name=flags,proto3" json:"flags,omitempty"`
-	Metadata      map[string]string `protobuf:"bytes,14,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Reason        string            `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
+	Flags    uint32            `protobuf:"varint,13,opt,name=flags,proto3" json:"flags,omitempty"`
+	Metadata map[string]string `protobuf:"bytes,14,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Reason   string            `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The holds of a renewal of many: three lists of one length.
+	Keys          []string `protobuf:"bytes,16,rep,name=keys,proto3" json:"keys,omitempty"`
+	Tokens        []uint64 `protobuf:"varint,17,rep,packed,name=tokens,proto3" json:"tokens,omitempty"`
+	TtlsNs        []int64  `protobuf:"varint,18,rep,packed,name=ttls_ns,json=ttlsNs,proto3" json:"ttls_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2602,6 +2606,27 @@ func (x *Call) GetReason() string {
 	return ""
 }
 
+func (x *Call) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Call) GetTokens() []uint64 {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+func (x *Call) GetTtlsNs() []int64 {
+	if x != nil {
+		return x.TtlsNs
+	}
+	return nil
+}
+
 // Answer is the owner's answer to one send of a call.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2619,7 +2644,9 @@ type Answer struct {
 	Epoch        uint32 `protobuf:"varint,9,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	RetryAfterNs int64  `protobuf:"varint,10,opt,name=retry_after_ns,json=retryAfterNs,proto3" json:"retry_after_ns,omitempty"`
 	// The field that is wrong.
-	Field         string `protobuf:"bytes,11,opt,name=field,proto3" json:"field,omitempty"`
+	Field string `protobuf:"bytes,11,opt,name=field,proto3" json:"field,omitempty"`
+	// The positions of the holds of a renewal of many that are no grants any more.
+	Lost          []uint32 `protobuf:"varint,12,rep,packed,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2729,6 +2756,13 @@ func (x *Answer) GetField() string {
 		return x.Field
 	}
 	return ""
+}
+
+func (x *Answer) GetLost() []uint32 {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
 }
 
 type Hold struct {
@@ -3396,7 +3430,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x88\x01\x01\x12\x10\n" +
 	"\x03log\x18\x03 \x01(\x04R\x03log\x12\x12\n" +
 	"\x04more\x18\x04 \x01(\bR\x04moreB\a\n" +
-	"\x05_data\"\xc0\x03\n" +
+	"\x05_data\"\x85\x04\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x12\n" +
@@ -3414,10 +3448,13 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04send\x18\f \x01(\rR\x04send\x12\x14\n" +
 	"\x05flags\x18\r \x01(\rR\x05flags\x12A\n" +
 	"\bmetadata\x18\x0e \x03(\v2%.sharelock.peer.v1.Call.MetadataEntryR\bmetadata\x12\x16\n" +
-	"\x06reason\x18\x0f \x01(\tR\x06reason\x1a;\n" +
+	"\x06reason\x18\x0f \x01(\tR\x06reason\x12\x12\n" +
+	"\x04keys\x18\x10 \x03(\tR\x04keys\x12\x16\n" +
+	"\x06tokens\x18\x11 \x03(\x04R\x06tokens\x12\x17\n" +
+	"\attls_ns\x18\x12 \x03(\x03R\x06ttlsNs\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xce\x02\n" +
 	"\x06Answer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04send\x18\x02 \x01(\rR\x04send\x12\x18\n" +
@@ -3430,7 +3467,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05epoch\x18\t \x01(\rR\x05epoch\x12$\n" +
 	"\x0eretry_after_ns\x18\n" +
 	" \x01(\x03R\fretryAfterNs\x12\x14\n" +
-	"\x05field\x18\v \x01(\tR\x05field\"\xcf\x02\n" +
+	"\x05field\x18\v \x01(\tR\x05field\x12\x12\n" +
+	"\x04lost\x18\f \x03(\rR\x04lost\"\xcf\x02\n" +
 	"\x04Hold\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x04R\x05token\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x1d\n" +

@@ -1,0 +1,224 @@
+package client
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// own counts the renewals that the client sent itself.
+func own(m *fakeMesh) int {
+	n := 0
+	for _, c := range m.seen("Renew") {
+		if !c.Kept {
+			n++
+		}
+	}
+	return n
+}
+
+func (m *fakeMesh) beats() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keepalives
+}
+
+// attachedTo is how many locks the current stream to a node keeps.
+func attachedTo(n *node) int {
+	st := n.session.cur.Load()
+	if st == nil {
+		return 0
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return len(st.alive.locks)
+}
+
+func mustHold(t *testing.T, locks []*Lock) {
+	t.Helper()
+	for _, l := range locks {
+		if l.Err() != nil || l.Remaining() == 0 {
+			t.Errorf("lock %q: %v", l.Key(), l.Err())
+		}
+	}
+}
+
+func mustAcquireMany(t *testing.T, c *Client, n int, opts ...Option) []*Lock {
+	t.Helper()
+	var locks []*Lock
+	for i := range n {
+		locks = append(locks, mustAcquire(t, c, fmt.Sprint("k", i), opts...))
+	}
+	return locks
+}
+
+// One keepalive is for all locks, and the client renews none itself. What is released
+// before it needs a renewal costs nothing; what is released after is let go of.
+func TestKeptTogether(t *testing.T) {
+	bubbleOf(t, true, func(t *testing.T, m *fakeMesh, c *Client) {
+		locks := mustAcquireMany(t, c, 100, TTL(12*time.Second))
+		if n := m.beats(); n != 0 {
+			t.Errorf("%d keepalives before a renewal was due", n)
+		}
+		time.Sleep(time.Minute)
+		mustHold(t, locks)
+		// Locks that fall due one after the other bring a keepalive each, once.
+		if n := m.beats(); n > 100+120 {
+			t.Errorf("%d keepalives in a minute, want two a second", n)
+		}
+		before := m.beats()
+		time.Sleep(time.Minute)
+		if n := m.beats() - before; n < 118 || n > 122 {
+			t.Errorf("%d keepalives in a minute, want two a second", n)
+		}
+		if n := own(m); n != 0 {
+			t.Errorf("the client sent %d renewals", n)
+		}
+		if n := attachedTo(c.nodes[0]); n != 100 {
+			t.Errorf("%d locks are attached, want 100", n)
+		}
+		for _, l := range locks {
+			if err := l.Release(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		if n := attachedTo(c.nodes[0]); n != 0 {
+			t.Errorf("%d locks are attached after their release", n)
+		}
+		before, renewed := m.beats(), len(m.seen("Renew"))
+		time.Sleep(time.Minute)
+		if n := m.beats() - before; n > 1 {
+			t.Errorf("%d keepalives for nothing", n)
+		}
+		if n := len(m.seen("Renew")) - renewed; n != 0 {
+			t.Errorf("%d renewals of released locks", n)
+		}
+	})
+}
+
+// The shortest TTL says how often a keepalive is sent, as long as its lock is held.
+func TestKeepalivePeriod(t *testing.T) {
+	bubbleOf(t, true, func(t *testing.T, m *fakeMesh, c *Client) {
+		long := mustAcquire(t, c, "long", TTL(2*time.Minute))
+		short := mustAcquire(t, c, "short", TTL(600*time.Millisecond))
+		time.Sleep(45 * time.Second)
+		perMinute := func() int {
+			before := m.beats()
+			time.Sleep(time.Minute)
+			return m.beats() - before
+		}
+		if n := perMinute(); n < 2300 || n > 2450 {
+			t.Errorf("%d keepalives in a minute, want 2400", n)
+		}
+		if err := short.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if n := perMinute(); n < 11 || n > 14 {
+			t.Errorf("%d keepalives in a minute, want 12", n)
+		}
+		mustHold(t, []*Lock{long})
+	})
+}
+
+// Whatever ends a session, its locks are attached to another, at a node that is there,
+// and no lock is lost.
+func TestKeptElsewhere(t *testing.T) {
+	for name, fail := range map[string]func(m *fakeMesh){
+		"broken": func(m *fakeMesh) { m.broken = status.Error(codes.Unavailable, "broken on purpose") },
+		"mute":   func(m *fakeMesh) { m.muted = "a:1" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubbleOf(t, true, func(t *testing.T, m *fakeMesh, c *Client) {
+				locks := mustAcquireMany(t, c, 20, TTL(30*time.Second))
+				time.Sleep(time.Minute)
+				m.set(func() { fail(m) })
+				time.Sleep(time.Minute)
+				mustHold(t, locks)
+				if n := own(m); n != 0 {
+					t.Errorf("the client sent %d renewals", n)
+				}
+				if a, b := attachedTo(c.nodes[0]), attachedTo(c.nodes[1]); a+b != 20 || b == 0 {
+					t.Errorf("%d locks are attached at the node that failed, %d at the next", a, b)
+				}
+			})
+		})
+	}
+}
+
+// A node that cannot keep a lock, or does not know how, is no harm: the client renews
+// it.
+func TestNotKept(t *testing.T) {
+	for name, how := range map[string]func(m *fakeMesh){
+		"refused":   func(m *fakeMesh) { m.refuse = &sharelock.Error{Err: sharelock.ErrQuota} },
+		"not ready": func(m *fakeMesh) { m.refuse = &sharelock.Error{Err: sharelock.ErrNotReady} },
+		"deaf":      func(m *fakeMesh) { m.deaf = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubbleOf(t, true, func(t *testing.T, m *fakeMesh, c *Client) {
+				m.set(func() { how(m) })
+				locks := mustAcquireMany(t, c, 10, TTL(12*time.Second))
+				time.Sleep(time.Minute)
+				mustHold(t, locks)
+				// Every 4 s, or at least every 7.2.
+				if n := own(m); n < 80 || n > 170 {
+					t.Errorf("the client sent %d renewals of 10 locks in a minute", n)
+				}
+			})
+		})
+	}
+}
+
+// A machine that sleeps past a TTL has lost its locks, though its node goes on to
+// renew them as soon as it hears a keepalive: Q3.
+func TestKeptAfterSuspend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, opts := startMesh(t, "a:1")
+		m.set(func() { m.sessions = true })
+		start, slept := time.Now(), atomic.Int64{}
+		c, err := Dial(t.Context(), []string{"a:1"}, Options{
+			Clock: func() time.Duration { return time.Since(start) + time.Duration(slept.Load()) }, DialOptions: opts,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		l := mustAcquire(t, c, "k", TTL(9*time.Second))
+		time.Sleep(20 * time.Second)
+		mustHold(t, []*Lock{l})
+		slept.Store(int64(9 * time.Second))
+		time.Sleep(2 * time.Second)
+		wantErr(t, "Err", l.Err(), ErrLost)
+		if n := attachedTo(c.nodes[0]); n != 0 {
+			t.Errorf("%d locks are attached after the loss", n)
+		}
+	})
+}
+
+// Which keepalive a renewal counts from is known by its number; one that is too old,
+// or was never sent, counts for nothing.
+func TestSentAt(t *testing.T) {
+	var a keeping
+	for n := range 3 * maxSent {
+		a.note(time.Duration(n + 1))
+	}
+	for n, want := range map[uint64]time.Duration{3 * maxSent: 3 * maxSent, 3*maxSent - 9: 3*maxSent - 9} {
+		if got, ok := a.sentAt(n); !ok || got != want {
+			t.Errorf("keepalive %d was sent at %v, %t, want %v", n, got, ok, want)
+		}
+	}
+	for _, n := range []uint64{0, 1, maxSent, 3*maxSent + 1, 1<<64 - 1} {
+		if got, ok := a.sentAt(n); ok {
+			t.Errorf("keepalive %d was sent at %v", n, got)
+		}
+	}
+	if len(a.sent) > maxSent {
+		t.Errorf("%d sends are remembered", len(a.sent))
+	}
+}

@@ -1,0 +1,183 @@
+package mesh
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// maxKept is the most holds that one session may have attached.
+const maxKept = 1 << 18
+
+// errTooManyKept refuses a hold of a session that has too many.
+var errTooManyKept = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the session has as many holds attached as it may"}
+
+// errNoView refuses a hold while this node is in no view.
+var errNoView = &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node is not in a view yet"}
+
+// keeping is what a session keeps alive, and what its client is to hear of that.
+// Guarded by renewals.mu.
+type keeping struct {
+	holds map[uint64]*kept
+	// alive is the newest keepalive.
+	alive uint64
+	// renewed are holds by the keepalive that they were renewed as of; ended are holds
+	// that are kept no more.
+	renewed []renewedHolds
+	ended   []endedHold
+	closed  bool
+}
+
+type renewedHolds struct {
+	keepalive uint64
+	ids       []uint64
+}
+
+type endedHold struct {
+	id  uint64
+	err error
+}
+
+// Keep implements api.Session.
+func (s *session) Keep(list []sharelockv1.Keep) {
+	n := s.node
+	limits, r := n.limits(), n.renewals
+	a := n.views.now()
+	var (
+		refused  []endedHold
+		released []*kept
+		closing  bool
+	)
+	r.mu.Lock()
+	for i := range list {
+		k := &list[i]
+		switch k.Kind {
+		case sharelockv1.KeepAlive:
+			s.keeping.alive = max(s.keeping.alive, k.ID)
+		case sharelockv1.KeepDetach:
+			r.detach(s, k.ID)
+		case sharelockv1.KeepAttach:
+			if err := r.attach(s, a, limits, k); err != nil {
+				refused = append(refused, endedHold{k.ID, err})
+			}
+		case sharelockv1.KeepClose:
+			closing, released = true, append(released, r.drop(s)...)
+		}
+	}
+	some := len(r.fresh.list) > 0
+	r.mu.Unlock()
+	for _, e := range refused {
+		s.to.Ended(e.id, e.err)
+	}
+	if some {
+		r.nudge()
+	}
+	if closing {
+		n.tasks.Go(func() {
+			s.release(released)
+			s.to.Released()
+		})
+	}
+}
+
+// releasesAtOnce is how many releases of a session that closes are under way.
+const releasesAtOnce = 64
+
+// release gives holds back, as long as the session stands. One that cannot be is left
+// to its TTL.
+func (s *session) release(holds []*kept) {
+	var (
+		work sync.WaitGroup
+		next atomic.Int64
+	)
+	for range min(releasesAtOnce, len(holds)) {
+		work.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(holds)) && s.ctx.Err() == nil; i = next.Add(1) - 1 {
+				k := holds[i]
+				_, err := s.node.one(s.ctx, owner.Request{Kind: owner.Release, Key: k.Key, Token: k.Token})
+				if err != nil && !gone(err) {
+					s.node.log.Debug("release of a session's hold", "key", k.Key, "token", k.Token, "error", err)
+				}
+			}
+		})
+	}
+	work.Wait()
+}
+
+// attach takes a hold, which is due at once. It needs mu.
+func (r *renewals) attach(s *session, a *acting, limits sharelock.Limits, k *sharelockv1.Keep) error {
+	err := k.Err
+	if err == nil {
+		err = sharelock.CheckKey(k.Key)
+	}
+	if err == nil {
+		err = limits.CheckTTL(k.TTL)
+	}
+	switch {
+	case err != nil:
+		return err
+	case a == nil:
+		return errNoView // Q4
+	case s.keeping.closed:
+		return nil // nobody hears
+	case s.keeping.holds[k.ID] != nil:
+		return sharelock.Invalid("id", "is that of a hold that is attached")
+	case len(s.keeping.holds) >= maxKept:
+		return errTooManyKept
+	}
+	if s.keeping.holds == nil {
+		s.keeping.holds = map[uint64]*kept{}
+	}
+	h := &kept{
+		Renewal: owner.Renewal{Key: k.Key, Token: k.Token, TTL: k.TTL},
+		session: s, id: k.ID, partition: a.partition(k.Key),
+	}
+	s.keeping.holds[k.ID] = h
+	r.fresh.add(h)
+	return nil
+}
+
+// detach lets go of a hold. It needs mu.
+func (r *renewals) detach(s *session, id uint64) {
+	k := s.keeping.holds[id]
+	if k == nil {
+		return
+	}
+	delete(s.keeping.holds, id)
+	k.session = nil
+	if k.bucket != nil {
+		k.bucket.remove(k)
+	}
+}
+
+// close lets go of all holds of a session.
+func (r *renewals) close(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drop(s)
+}
+
+// drop lets go of all holds of a session, which takes no more, and gives them. It needs
+// mu.
+func (r *renewals) drop(s *session) []*kept {
+	list := make([]*kept, 0, len(s.keeping.holds))
+	for id, k := range s.keeping.holds {
+		list = append(list, k)
+		r.detach(s, id)
+	}
+	s.keeping = keeping{closed: true}
+	return list
+}
+
+// hear tells the client what became of its holds.
+func (s *session) hear(what *keeping) {
+	for _, h := range what.renewed {
+		s.to.Renewed(h.keepalive, h.ids)
+	}
+	for _, e := range what.ended {
+		s.to.Ended(e.id, e.err)
+	}
+}

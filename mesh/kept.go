@@ -1,0 +1,173 @@
+package mesh
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"time"
+
+	"github.com/sgkandale/sharelock/owner"
+)
+
+// kept is a hold that a session keeps alive. There may be a million of them.
+// Everything but the Renewal is guarded by renewals.mu.
+type kept struct {
+	// Renewal is never changed: requests refer to it.
+	owner.Renewal
+	session *session
+	id      uint64
+	// asOf is the keepalive that the newest renewal counts from, asked that of the
+	// renewal under way.
+	asOf, asked uint64
+	// bucket is where it waits, and at its place in it; nil while its renewal is under
+	// way.
+	bucket *bucket
+	at     int32
+	// partition is the key's.
+	partition uint32
+}
+
+// detached: nobody wants it kept any more.
+func (k *kept) detached() bool { return k.session == nil }
+
+// bucket is holds that are due together, in no order.
+type bucket struct{ list []*kept }
+
+func (b *bucket) add(k *kept) {
+	k.bucket, k.at = b, int32(len(b.list))
+	b.list = append(b.list, k)
+}
+
+func (b *bucket) remove(k *kept) {
+	last := len(b.list) - 1
+	moved := b.list[last]
+	b.list[k.at], moved.at = moved, k.at
+	b.list[last] = nil
+	b.list = b.list[:last]
+	k.bucket = nil
+	if last == 0 {
+		b.list = nil
+	}
+}
+
+// take moves holds into a list until that has so many.
+func (b *bucket) take(into []*kept, most int) []*kept {
+	for len(b.list) > 0 && len(into) < most {
+		k := b.list[len(b.list)-1]
+		b.remove(k)
+		into = append(into, k)
+	}
+	return into
+}
+
+// A hold is renewed when a third of its TTL is over, or a little earlier. Holds
+// whose TTLs are alike are renewed in rounds, at most so many in a TTL, so that a
+// message to an owner has many of them.
+const (
+	perTTL     = 3
+	mostRounds = 32
+	// spread is the share of a TTL by which a renewal may be early, so that holds that
+	// were attached together are not renewed together for ever.
+	spread = 16
+	// wheelSize is more than the rounds until a renewal is due: the tick of a wheel is
+	// more than half of what mostRounds would have.
+	wheelSize = 2*mostRounds/perTTL + 2
+	// longestRest bounds the wait before a hold that could not be renewed is tried
+	// again.
+	longestRest = time.Second
+)
+
+// wheel is the holds that are due at the ticks of one length, 1<<shift nanoseconds.
+type wheel struct {
+	shift   uint
+	buckets [wheelSize]bucket
+	// next is the first tick that was not taken yet.
+	next int64
+}
+
+// shiftOf is the length of the ticks for holds of a TTL.
+func shiftOf(ttl time.Duration) uint {
+	return uint(max(bits.Len64(uint64(ttl/mostRounds))-1, 0))
+}
+
+// add enters a hold that is due at a time: not before that, if it is not too far off.
+func (w *wheel) add(now, due time.Duration, k *kept) {
+	w.take(now, nil, 0) // nothing, but it is known then what is empty
+	tick := int64((due + 1<<w.shift - 1) >> w.shift)
+	tick = max(tick, w.next, int64(now>>w.shift)+1)
+	tick = min(tick, w.next+wheelSize-1)
+	w.buckets[tick%wheelSize].add(k)
+}
+
+// take adds what is due to a list until that has so many.
+func (w *wheel) take(now time.Duration, into []*kept, most int) []*kept {
+	last := int64(now >> w.shift)
+	for n := 0; w.next <= last; n++ {
+		if n == wheelSize {
+			w.next = last + 1
+			break
+		}
+		b := &w.buckets[w.next%wheelSize]
+		if into = b.take(into, most); len(b.list) > 0 {
+			break
+		}
+		w.next++
+	}
+	return into
+}
+
+// due is when the next hold is; false if there is none.
+func (w *wheel) due() (time.Duration, bool) {
+	for i := range int64(wheelSize) {
+		if tick := w.next + i; len(w.buckets[tick%wheelSize].list) > 0 {
+			return time.Duration(tick << w.shift), true
+		}
+	}
+	return 0, false
+}
+
+// wheels are the wheels in use, by their shift.
+type wheels [64]*wheel
+
+func (ws *wheels) at(now time.Duration, shift uint) *wheel {
+	w := ws[shift]
+	if w == nil {
+		w = &wheel{shift: shift, next: int64(now >> shift)}
+		ws[shift] = w
+	}
+	return w
+}
+
+// renewed enters a hold whose renewal began at a time.
+func (ws *wheels) renewed(now, began time.Duration, k *kept) {
+	due := began + k.TTL/perTTL - time.Duration(rand.Int64N(int64(k.TTL/spread)+1))
+	ws.at(now, shiftOf(k.TTL)).add(now, due, k)
+}
+
+// rest enters a hold that could not be renewed just now.
+func (ws *wheels) rest(now time.Duration, k *kept) {
+	d := min(k.TTL/mostRounds, longestRest)
+	ws.at(now, uint(max(bits.Len64(uint64(d))-1, 0))).add(now, now+d, k)
+}
+
+// take adds what is due to a list until that has so many.
+func (ws *wheels) take(now time.Duration, into []*kept, most int) []*kept {
+	for _, w := range ws {
+		if w != nil && len(into) < most {
+			into = w.take(now, into, most)
+		}
+	}
+	return into
+}
+
+// due is when the next hold is; false if there is none.
+func (ws *wheels) due() (at time.Duration, ok bool) {
+	for _, w := range ws {
+		if w == nil {
+			continue
+		}
+		if d, some := w.due(); some && (!ok || d < at) {
+			at, ok = d, true
+		}
+	}
+	return at, ok
+}

@@ -1,0 +1,156 @@
+package mesh
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// Whatever a hold's TTL, it is due when a third of it is over, or a little earlier, and
+// not in more rounds than it should be.
+func TestWheels(t *testing.T) {
+	for _, ttl := range []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second, time.Minute, 24 * time.Hour} {
+		t.Run(ttl.String(), func(t *testing.T) {
+			var ws wheels
+			now := 12345678 * time.Second
+			began, last := map[*kept]time.Duration{}, map[*kept]time.Duration{}
+			for i := range 200 {
+				k := &kept{Renewal: owner.Renewal{Key: fmt.Sprint(i), TTL: ttl}}
+				ws.renewed(now, now, k)
+				began[k] = now
+				now += ttl / 1000
+			}
+			rounds, start := 0, now
+			for now-start < 10*ttl {
+				at, ok := ws.due()
+				if !ok {
+					t.Fatal("nothing is due any more")
+				}
+				if at > now {
+					now = at + time.Duration(rand.Int64N(int64(ttl/200))) // timers are late
+				}
+				due := ws.take(now, nil, 1000)
+				rounds++
+				for _, k := range due {
+					if age := now - began[k]; age < ttl/3-ttl/spread || age > ttl/3+ttl/mostRounds+ttl/100 {
+						t.Fatalf("renewed after %v", age)
+					}
+					last[k], began[k] = now, now
+					ws.renewed(now, now, k)
+				}
+			}
+			if len(last) != 200 {
+				t.Errorf("%d of 200 were renewed", len(last))
+			}
+			if most := 10 * 2 * mostRounds; rounds > most {
+				t.Errorf("%d rounds in 10 TTLs, want at most %d", rounds, most)
+			}
+		})
+	}
+}
+
+// A hold that is taken out is out, and no other with it; nothing is taken twice, and
+// nothing is forgotten when the clock goes on by a lot.
+func TestWheelsRemove(t *testing.T) {
+	var ws wheels
+	now := time.Hour
+	all := map[*kept]bool{}
+	for i := range 1000 {
+		k := &kept{Renewal: owner.Renewal{TTL: time.Duration(1+i%50) * time.Second}}
+		if i%3 == 0 {
+			ws.rest(now, k)
+		} else {
+			ws.renewed(now, now, k)
+		}
+		all[k] = true
+	}
+	n := 0
+	for k := range all {
+		if n++; n%4 == 0 {
+			k.bucket.remove(k)
+			delete(all, k)
+		}
+	}
+	now += time.Hour
+	for len(all) > 0 {
+		due := ws.take(now, nil, 100)
+		if len(due) == 0 || len(due) > 100 {
+			t.Fatalf("%d are taken, with %d left", len(due), len(all))
+		}
+		for _, k := range due {
+			if !all[k] || k.bucket != nil {
+				t.Fatal("one was taken twice, or after it was removed")
+			}
+			delete(all, k)
+		}
+	}
+	if at, ok := ws.due(); ok {
+		t.Errorf("something is due at %v", at)
+	}
+	if due := ws.take(now+time.Hour, nil, 100); len(due) > 0 {
+		t.Errorf("%d more are due", len(due))
+	}
+}
+
+// What a session may have attached is bounded, and what makes no sense is refused.
+func TestAttach(t *testing.T) {
+	view := ring.View{Epoch: 1, Members: []ring.Member{{Identity: ring.Identity{ID: "a"}, Name: "a"}}, Replicas: 1, Placement: ring.Placement}
+	placed, err := ring.Build(view, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, a := newRenewals(nil), &acting{view: view, ring: placed}
+	limits := sharelock.Limits{MaxTTL: time.Minute}
+	s := &session{}
+	keep := func(id uint64, key string, ttl time.Duration) error {
+		return r.attach(s, a, limits, &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: key, Token: 1, TTL: ttl})
+	}
+	for name, err := range map[string]error{
+		"no key":          keep(1, "", time.Second),
+		"a TTL too long":  keep(2, "k", 2*time.Minute),
+		"what is refused": r.attach(s, a, limits, &sharelockv1.Keep{ID: 3, Err: sharelock.Invalid("token", "is missing")}),
+	} {
+		if !errors.Is(err, sharelock.ErrInvalidArgument) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for id := range uint64(maxKept) {
+		if err := keep(id, "k", time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := keep(7, "k", time.Second); !errors.Is(err, sharelock.ErrInvalidArgument) {
+		t.Errorf("an id that is in use: %v", err)
+	}
+	if err := keep(maxKept, "k", time.Second); !errors.Is(err, sharelock.ErrQuota) {
+		t.Errorf("one more than there may be: %v", err)
+	}
+	other := &session{}
+	s, other = other, s
+	if err := keep(7, "k", time.Second); err != nil {
+		t.Errorf("another session: %v", err)
+	}
+	r.detach(other, 7)
+	s, other = other, s
+	if err := keep(maxKept, "k", time.Second); err != nil {
+		t.Errorf("after a detach: %v", err)
+	}
+	r.close(s)
+	if n := len(r.fresh.list); n != 1 {
+		t.Errorf("%d are left, want that of the other session", n)
+	}
+	if err := keep(1, "k", time.Second); err != nil || len(r.fresh.list) != 1 {
+		t.Errorf("a session that is closed took one: %v", err)
+	}
+	r.close(other)
+	if n := len(r.fresh.list); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}

@@ -1,0 +1,247 @@
+package sharelockv1
+
+import (
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// What keeps holds alive goes by hand, too, and beside the calls: see [CallReader]
+// and [ReplyReader], which pass over it and say that it is there.
+
+// KeepKind says what a [Keep] asks for. The numbers are the field numbers in
+// [SessionRequest].
+type KeepKind uint8
+
+// What a session asks for beside its calls.
+const (
+	// KeepAlive is a keepalive, for all holds that are attached.
+	KeepAlive KeepKind = 3
+	// KeepAttach attaches a hold, KeepDetach ends that.
+	KeepAttach KeepKind = 4
+	KeepDetach KeepKind = 5
+	// KeepClose releases all holds that are attached, and ends the stream. Its ID is 1.
+	KeepClose KeepKind = 6
+)
+
+// Keep is one thing that a session asks for beside its calls.
+type Keep struct {
+	Kind KeepKind
+	// ID is the number of a keepalive, or the id of a hold.
+	ID uint64
+	// Key, Token and TTL are those of a hold that is attached.
+	Key   string
+	Token sharelock.Token
+	TTL   time.Duration
+	// Err is what is wrong with a hold that could be read, but not be understood.
+	Err error
+}
+
+// KeepReader reads what a session's message asks for beside its calls. The zero value
+// reads nothing.
+type KeepReader struct {
+	rest []byte
+	// packed are ids to detach.
+	packed []byte
+}
+
+// Reset begins a new message. Nothing that is read from it refers to data.
+func (r *KeepReader) Reset(data []byte) { r.rest, r.packed = data, nil }
+
+// Next reads the next thing; false at the end of the message. The error is for bytes
+// that are no message.
+func (r *KeepReader) Next(k *Keep) (bool, error) {
+	for {
+		if len(r.packed) > 0 {
+			v, n := protowire.ConsumeVarint(r.packed)
+			if n < 0 {
+				return false, errFrame
+			}
+			r.packed = r.packed[n:]
+			*k = Keep{Kind: KeepDetach, ID: v}
+			return true, nil
+		}
+		if len(r.rest) == 0 {
+			return false, nil
+		}
+		f, err := nextField(&r.rest)
+		if err != nil {
+			return false, err
+		}
+		switch {
+		case f.num == protowire.Number(KeepAlive) && f.typ == protowire.VarintType,
+			f.num == protowire.Number(KeepDetach) && f.typ == protowire.VarintType,
+			f.num == protowire.Number(KeepClose) && f.typ == protowire.VarintType && f.v != 0:
+			*k = Keep{Kind: KeepKind(f.num), ID: f.v}
+			return true, nil
+		case f.num == protowire.Number(KeepDetach) && f.typ == protowire.BytesType:
+			r.packed = f.b
+		case f.num == protowire.Number(KeepAttach) && f.typ == protowire.BytesType:
+			*k = Keep{Kind: KeepAttach}
+			return true, k.read(f.b)
+		}
+	}
+}
+
+// read takes the fields of a [SessionHold].
+func (k *Keep) read(body []byte) error {
+	for len(body) > 0 {
+		f, err := nextField(&body)
+		if err != nil {
+			return err
+		}
+		switch {
+		case f.num == 1 && f.typ == protowire.VarintType:
+			k.ID = f.v
+		case f.num == 2 && f.typ == protowire.BytesType:
+			k.Key = string(f.b)
+		case f.num == 3 && f.typ == protowire.VarintType:
+			k.Token = sharelock.Token(f.v)
+		case f.num == 4 && f.typ == protowire.BytesType:
+			var ok bool
+			if k.TTL, ok, err = durationField(f.b); err != nil {
+				return err
+			} else if !ok {
+				k.Err = sharelock.Invalid("ttl", "is malformed or out of range")
+			}
+		}
+	}
+	switch {
+	case k.Err != nil:
+	case k.Token == 0 || k.Token > math.MaxInt64:
+		k.Err = sharelock.Invalid("token", "is missing, or does not fit a signed 64-bit integer")
+	case k.TTL < sharelock.MinTTL:
+		k.Err = sharelock.Invalid("ttl", "is missing, or below the least")
+	}
+	return nil
+}
+
+// AppendKeep appends to a [SessionRequest].
+func AppendKeep(b []byte, k *Keep) []byte {
+	if k.Kind != KeepAttach {
+		b = protowire.AppendTag(b, protowire.Number(k.Kind), protowire.VarintType)
+		return protowire.AppendVarint(b, k.ID)
+	}
+	b, at := open(b, protowire.Number(KeepAttach))
+	b = appendUint(b, 1, k.ID)
+	b = appendString(b, 2, k.Key)
+	b = appendUint(b, 3, uint64(k.Token))
+	b = appendDuration(b, 4, k.TTL)
+	return shut(b, at)
+}
+
+// Kept is what a node says of a hold that it keeps alive.
+type Kept struct {
+	// ID is the hold's.
+	ID uint64
+	// Keepalive is the one that its newest renewal counts from; 0 if Status says why it
+	// is not kept any more.
+	Keepalive uint64
+	// Status is a google.rpc.Status in its wire format.
+	Status []byte
+}
+
+// AppendRenewed appends to a [SessionResponse] that holds were renewed.
+func AppendRenewed(b []byte, keepalive uint64, ids []uint64) []byte {
+	b, outer := open(b, 3)
+	b = appendUint(b, 1, keepalive)
+	b, inner := open(b, 2)
+	for _, id := range ids {
+		b = protowire.AppendVarint(b, id)
+	}
+	return shut(shut(b, inner), outer)
+}
+
+// AppendEnd appends to a [SessionResponse] that a hold is not kept any more.
+func AppendEnd(b []byte, id uint64, status []byte) []byte {
+	b, at := open(b, 4)
+	b = appendUint(b, 1, id)
+	b = protowire.AppendTag(b, 2, protowire.BytesType)
+	b = protowire.AppendBytes(b, status)
+	return shut(b, at)
+}
+
+// KeptReader reads what a session's message says of holds that are kept alive. The
+// zero value reads nothing.
+type KeptReader struct {
+	rest []byte
+	// packed are ids of holds that were renewed as of keepalive.
+	packed    []byte
+	keepalive uint64
+}
+
+// Reset begins a new message. Nothing that is read from it refers to data, but a
+// status.
+func (r *KeptReader) Reset(data []byte) { r.rest, r.packed = data, nil }
+
+// Next reads what is said of the next hold; false at the end of the message.
+func (r *KeptReader) Next(k *Kept) (bool, error) {
+	for {
+		if len(r.packed) > 0 {
+			v, n := protowire.ConsumeVarint(r.packed)
+			if n < 0 {
+				return false, errFrame
+			}
+			r.packed = r.packed[n:]
+			*k = Kept{ID: v, Keepalive: r.keepalive}
+			return true, nil
+		}
+		if len(r.rest) == 0 {
+			return false, nil
+		}
+		f, err := nextField(&r.rest)
+		switch {
+		case err != nil:
+			return false, err
+		case f.typ != protowire.BytesType:
+		case f.num == 3:
+			if err := r.renewed(f.b); err != nil {
+				return false, err
+			}
+		case f.num == 4:
+			*k = Kept{}
+			return true, k.ended(f.b)
+		}
+	}
+}
+
+// renewed takes a [SessionRenewed]; one that names no keepalive says nothing.
+func (r *KeptReader) renewed(body []byte) error {
+	var ids []byte
+	r.keepalive = 0
+	for len(body) > 0 {
+		f, err := nextField(&body)
+		switch {
+		case err != nil:
+			return err
+		case f.num == 1 && f.typ == protowire.VarintType:
+			r.keepalive = f.v
+		case f.num == 2 && f.typ == protowire.BytesType && ids == nil:
+			ids = f.b
+		}
+	}
+	if r.keepalive != 0 {
+		r.packed = ids
+	}
+	return nil
+}
+
+// ended takes a [SessionEnd].
+func (k *Kept) ended(body []byte) error {
+	k.Status = []byte{}
+	for len(body) > 0 {
+		f, err := nextField(&body)
+		switch {
+		case err != nil:
+			return err
+		case f.num == 1 && f.typ == protowire.VarintType:
+			k.ID = f.v
+		case f.num == 2 && f.typ == protowire.BytesType && len(f.b) > 0:
+			k.Status = f.b
+		}
+	}
+	return nil
+}
