@@ -223,7 +223,9 @@ func TestSchedule04ActivationNeverCompleted(t *testing.T) {
 		g = tb.hold(what, from, to)
 		tb.deal("-abc")
 		early := tb.ask(c, acquireOf(k, "c3", 0))
-		tb.outcome(early, 0, nil) // not active: no answer
+		if a := early.last(); a.Outcome != 0 {
+			tb.t.Errorf("%s: c answers %+v before its backup has the base", mutant.Replicated, a)
+		}
 		c.crash()
 		tb.outcome(early, Retry, nil)
 		return k, token, g

@@ -68,7 +68,7 @@ var table = []entry{
 	{mutant.QuarantineEarly, "4.3", []net{owner("TestSchedule05.*", mutant.OneHolder), sim("TestSimQuarantineMoves", testcluster.OneHolder)}, 0},
 	{mutant.QuarantineForgotten, "4.3", []net{owner("TestSchedule05.*", mutant.OneHolder, mutant.NeverFree), sim("TestSimQuarantineMoves", testcluster.OneHolder)}, 0},
 	{mutant.QuarantineAgain, "4.3", []net{owner("TestSchedule05.*", mutant.OnTime), sim("TestSimQuarantineMoves", mutant.OnTime)}, 0},
-	{mutant.SyncNotAwaited, "4.4, 4.5", []net{owner("TestServesWhenBackupsAreSynced", mutant.Replicated), owner("TestSchedule04.*", mutant.NothingLost)}, 0},
+	{mutant.SyncNotAwaited, "4.4, 4.5", []net{owner("TestServesWhenBackupsAreSynced", mutant.Replicated), owner("TestSchedule04.*", mutant.Replicated)}, 0},
 	{mutant.TTLNotRestarted, "4.5", []net{owner("TestSchedule13.*", mutant.OnTime), sim("TestSimClockStandsStill", testcluster.OneHolder)}, 4},
 	{mutant.TokenWithoutEpoch, "tokens", []net{sim("TestSimQuarantineMoves", testcluster.TokensGrow)}, 8},
 	{mutant.DropEarly, "G1", []net{owner("TestSchedule04.*", mutant.NothingLost), sim("TestSimOnlyCopyMoves", testcluster.OneHolder)}, 0},
