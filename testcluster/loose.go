@@ -119,7 +119,7 @@ func (s *loose) Send(m []byte) error {
 		case f.act == vanish && p.kind.alone():
 		case f.act == drop || f.act == vanish:
 			s.cancel()
-			return s.now(m) // which says that the stream is broken
+			return errLost
 		case f.act == hold || f.act == late:
 			rules.later(f, func() { _ = s.now(p.m) })
 		default:
@@ -135,6 +135,9 @@ func (s *loose) Send(m []byte) error {
 }
 
 func (s *loose) now(m []byte) error {
+	if s.ctx.Err() != nil {
+		return errLost // what was held comes too late for this stream
+	}
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
