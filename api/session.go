@@ -150,8 +150,9 @@ func (s *session) read(ctx context.Context) error {
 			if batch, more, err = s.next(&reader, batch, who); err != nil {
 				return status.Error(codes.InvalidArgument, err.Error())
 			}
-			if ctx.Err() != nil {
-				return ctx.Err()
+			// A refusal is much longer than what it refuses.
+			if err := s.awaitRoom(ctx); err != nil {
+				return err
 			}
 			s.start(batch)
 			clear(batch)
@@ -159,9 +160,9 @@ func (s *session) read(ctx context.Context) error {
 		}
 		ping := reader.Ping
 		if reader.Keeps {
-			alive, err := s.keep(&keeps, frame.Data)
+			alive, err := s.keep(ctx, &keeps, frame.Data)
 			if err != nil {
-				return status.Error(codes.InvalidArgument, err.Error())
+				return err
 			}
 			ping = ping || alive
 		}
@@ -173,13 +174,16 @@ func (s *session) read(ctx context.Context) error {
 
 // keep hands on what a message asks for beside its calls; alive: a keepalive was with
 // it.
-func (s *session) keep(k *keeps, data []byte) (alive bool, err error) {
+func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, err error) {
 	k.reader.Reset(data)
 	for more := true; more; {
+		if err := s.awaitRoom(ctx); err != nil {
+			return false, err
+		}
 		for more && len(k.batch) < maxStart {
 			var one pb.Keep
 			if more, err = k.reader.Next(&one); err != nil {
-				return false, err
+				return false, status.Error(codes.InvalidArgument, err.Error())
 			}
 			if more {
 				k.batch = append(k.batch, one)

@@ -330,6 +330,47 @@ func TestSessionUnread(t *testing.T) {
 	})
 }
 
+// refusing is a session that refuses every hold.
+type refusing struct {
+	Session
+	to *session
+}
+
+func (r refusing) Keep(list []pb.Keep) {
+	for _, k := range list {
+		r.to.Ended(k.ID, errBusy)
+	}
+}
+
+// A refusal is a hundred times as long as what it refuses, so that a single message
+// could ask for much. It is read as the answers are.
+func TestSessionManyRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &session{wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+		s.calls = refusing{to: s}
+		var data []byte
+		for id := range uint64(100_000) {
+			data = pb.AppendKeep(data, &pb.Keep{Kind: pb.KeepAttach, ID: id, Key: "k", Token: 1, TTL: time.Second})
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := s.keep(ctx, &keeps{}, data)
+			done <- err
+		}()
+		synctest.Wait()
+		s.mu.Lock()
+		if len(s.out) > 2*maxUnsent {
+			t.Errorf("%d bytes wait for a client that does not read, of a message of %d", len(s.out), len(data))
+		}
+		s.mu.Unlock()
+		cancel()
+		if err := <-done; err == nil {
+			t.Error("the message was read to its end")
+		}
+	})
+}
+
 func TestGetRing(t *testing.T) {
 	node := newFake()
 	c := dialFake(t, node, Options{})

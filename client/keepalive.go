@@ -147,10 +147,12 @@ func (st *stream) forget(id uint64) *Lock {
 // keptNews is what a message says of one lock: it was renewed as of a send, or is not
 // kept any more.
 type keptNews struct {
-	lock  *Lock
-	id    uint64
-	sent  time.Duration
-	ended error
+	lock *Lock
+	id   uint64
+	// ttl is what the lock lives from then on, at least: the TTL that it is attached with,
+	// which is all that the node asks its owner for.
+	sent, ttl time.Duration
+	ended     error
 }
 
 // kept reads what a message says of locks that are kept. mu is held.
@@ -183,7 +185,7 @@ func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 			sent, ok = st.s.now(), true
 		}
 		if ok {
-			news = append(news, keptNews{lock: l.Lock, id: k.ID, sent: sent})
+			news = append(news, keptNews{lock: l.Lock, id: k.ID, sent: sent, ttl: l.ttl})
 		}
 	}
 }
@@ -266,10 +268,10 @@ func (k *keeper) kept(now time.Duration, n *keptNews) {
 	l := n.lock
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if l.err != nil || now >= l.deadline || n.sent+l.hold.TTL <= l.deadline {
+	if l.err != nil || now >= l.deadline || n.sent+n.ttl <= l.deadline {
 		return
 	}
-	l.deadline = n.sent + l.hold.TTL
+	l.deadline = n.sent + n.ttl
 	l.warned = false
 	l.reckon()
 	if l.due() < l.next {

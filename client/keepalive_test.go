@@ -222,3 +222,27 @@ func TestSentAt(t *testing.T) {
 		t.Errorf("%d sends are remembered", len(a.sent))
 	}
 }
+
+// What a session renews counts for the TTL that the lock is attached with, which is all
+// that its owner was asked for, however long it was once renewed for.
+func TestKeptForItsTTL(t *testing.T) {
+	bubbleOf(t, true, func(t *testing.T, _ *fakeMesh, c *Client) {
+		const ttl = 12 * time.Second
+		l := mustAcquire(t, c, "k", TTL(ttl))
+		time.Sleep(20 * time.Second)
+		if attachedTo(c.nodes[0]) != 1 {
+			t.Fatal("the lock is not attached")
+		}
+		k := c.keeper
+		k.mu.Lock()
+		h := l.hold
+		h.TTL, h.SafeFor = 5*ttl, 5*ttl
+		l.extend(h, c.now()+h.SafeFor) // as a renewal of its own, after Client.Renew
+		k.requeue(l)
+		k.mu.Unlock()
+		time.Sleep(5*ttl - time.Second)
+		if left := l.Remaining(); l.Err() != nil || left > ttl {
+			t.Errorf("the lock (%v) is trusted for another %v, its session renews it for %v", l.Err(), left, ttl)
+		}
+	})
+}

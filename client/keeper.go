@@ -266,9 +266,11 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 		}
 		l.alone = false
 		l.extend(hold, sent+hold.SafeFor)
-	} else if err != nil {
+	} else if err != nil && l.deadline == deadline {
 		// Only the deadline is left to wait for.
 		l.renewAt = l.deadline
+	} else if err != nil {
+		l.reckon() // a session has renewed it meanwhile
 	}
 	k.requeue(l)
 	k.mu.Unlock()

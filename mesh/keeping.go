@@ -44,8 +44,8 @@ type endedHold struct {
 // Keep implements api.Session.
 func (s *session) Keep(list []sharelockv1.Keep) {
 	n := s.node
-	limits, r := n.limits(), n.renewals
-	a := n.views.now()
+	r, a := n.renewals, n.views.now()
+	limits := n.limits() // of a view that is no older
 	var (
 		refused  []endedHold
 		released []*kept

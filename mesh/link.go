@@ -45,7 +45,9 @@ type link struct {
 	// waiting is since when nothing was heard of the member though something was
 	// sent to it; 0 is not. asked is when something was sent last. Guarded by mu.
 	waiting, asked time.Duration
-	closed         bool // guarded by mu
+	// pings were sent since something was heard. Guarded by mu.
+	pings  int
+	closed bool // guarded by mu
 }
 
 func newLink(n *Node, to ring.Member) *link {
@@ -159,7 +161,11 @@ func (l *link) stream() error {
 	defer f.Close() //nolint:errcheck // it is broken already
 	l.reopened()
 	broken := make(chan error, 1)
-	if !l.node.tasks.Go(func() { broken <- l.read(f) }) {
+	if !l.node.tasks.Go(func() {
+		err := l.read(f)
+		_ = f.Close() // whoever sends hears of it
+		broken <- err
+	}) {
 		return errClosed
 	}
 	ping := time.NewTicker(l.node.lease() / 8)
@@ -178,6 +184,10 @@ func (l *link) stream() error {
 				if quiet++; !l.expects() && quiet < idlePings {
 					continue
 				}
+				if l.pinged() > 8*linkSilence {
+					_ = f.Close()
+					return errors.Join(errSilent, <-broken)
+				}
 				frame = appendLinkPing(frame)
 			case err := <-broken:
 				return err
@@ -194,9 +204,12 @@ func (l *link) stream() error {
 	}
 }
 
-// idlePings is how many pings are left out while there is nothing to ask, so that the
-// other end knows that this one is there: see linkSilence.
+// idlePings is how many pings are left out while there is nothing to ask. That one comes
+// at all tells the other end that this one is there: see linkSilence.
 const idlePings = 16
+
+// errSilent: nothing was heard on a link for linkSilence.
+var errSilent = errors.New("the member does not answer pings")
 
 // read delivers answers and acknowledgements until the stream breaks.
 func (l *link) read(f Frames) error {
@@ -223,7 +236,7 @@ func (l *link) read(f Frames) error {
 // sent again: some may have been lost with the stream before.
 func (l *link) reopened() {
 	l.mu.Lock()
-	l.entries = nil
+	l.entries, l.pings = nil, 0
 	l.mu.Unlock()
 	if a := l.node.views.now(); a != nil {
 		a.service.LinkUp(l.to.Identity)
@@ -264,7 +277,7 @@ func split[T any](list []T, n int) (head, rest []T) {
 // heard: the member is there.
 func (l *link) heard() {
 	l.mu.Lock()
-	l.waiting = 0
+	l.waiting, l.pings = 0, 0
 	l.mu.Unlock()
 }
 
@@ -272,7 +285,15 @@ func (l *link) heard() {
 func (l *link) expects() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.waiting != 0
+	return l.waiting != 0 || l.pings > 0
+}
+
+// pinged counts a ping that is sent, and gives how many were since something was heard.
+func (l *link) pinged() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pings++
+	return l.pings
 }
 
 // stuck: calls have been sent to the member since before a time, of late too, and

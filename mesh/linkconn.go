@@ -40,21 +40,39 @@ type Frames interface {
 	Close() error
 }
 
+// linkSilence is how many leases a link may be silent, though it is asked, or take
+// nothing, before it is taken for dead: the member at the other end has lost its power,
+// or one of the two its way to the other. Otherwise its waiters would seem to listen for
+// hours, and what was sent to it to be under way. An idle link pings every idlePings/8
+// leases.
+const linkSilence = 4
+
 // frameConn is Frames over a stream.
 type frameConn struct {
 	conn net.Conn
 	r    *bufio.Reader
 	out  []byte
+	// patience is how long a message may take to be sent, or a quarter longer; renewed
+	// is when that was last said.
+	patience time.Duration
+	renewed  time.Time
 }
 
 var _ Frames = (*frameConn)(nil)
 
-func newFrameConn(conn net.Conn) *frameConn {
-	return &frameConn{conn: conn, r: bufio.NewReaderSize(conn, frameBuffer)}
+func newFrameConn(conn net.Conn, patience time.Duration) *frameConn {
+	return &frameConn{conn: conn, r: bufio.NewReaderSize(conn, frameBuffer), patience: patience}
 }
 
 // Send implements Frames.
 func (c *frameConn) Send(frame []byte) error {
+	// Setting a deadline costs as much as a short message.
+	if now := time.Now(); now.Sub(c.renewed) > c.patience/4 {
+		if err := c.conn.SetWriteDeadline(now.Add(c.patience + c.patience/4)); err != nil {
+			return err
+		}
+		c.renewed = now
+	}
 	c.out = binary.BigEndian.AppendUint32(c.out[:0], uint32(len(frame)))
 	if len(frame) <= frameBuffer {
 		c.out = append(c.out, frame...)
@@ -164,15 +182,12 @@ func (n *Node) dialLink(ctx context.Context, to ring.Member) (Frames, error) {
 	if err = conn.SetWriteDeadline(deadline); err == nil {
 		_, err = conn.Write(hello)
 	}
-	if err == nil {
-		err = conn.SetWriteDeadline(time.Time{})
-	}
 	if err != nil {
 		stop()
 		_ = conn.Close()
 		return nil, err
 	}
-	var f Frames = newFrameConn(conn)
+	var f Frames = newFrameConn(conn, linkSilence*n.lease())
 	if n.cfg.Links != nil {
 		f = n.cfg.Links(to.Peer, f)
 	}

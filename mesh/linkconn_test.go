@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 )
 
 // framePair is both ends of a stream.
@@ -13,7 +14,7 @@ func framePair(t *testing.T) (a, b *frameConn) {
 	t.Helper()
 	near, far := net.Pipe()
 	t.Cleanup(func() { _, _ = near.Close(), far.Close() })
-	return newFrameConn(near), newFrameConn(far)
+	return newFrameConn(near, time.Minute), newFrameConn(far, time.Minute)
 }
 
 // Frames of all sizes arrive whole, in order, and apart.
@@ -60,7 +61,7 @@ func TestFramesRefused(t *testing.T) {
 				_, _ = near.Write([]byte(tt.bytes)) // the reader may have heard enough
 				_ = near.Close()
 			}()
-			if got, err := newFrameConn(far).Recv(); !errors.Is(err, tt.want) {
+			if got, err := newFrameConn(far, time.Minute).Recv(); !errors.Is(err, tt.want) {
 				t.Errorf("received %q, %v, want %v", got, err, tt.want)
 			}
 		})

@@ -237,8 +237,7 @@ func (n *Node) Start() error {
 	n.inner = grpc.NewServer(
 		grpc.UnaryInterceptor(ps.unary), grpc.StreamInterceptor(ps.stream),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		// A peer that lost its power says nothing: without these its waiters would
-		// seem to listen for hours.
+		// A peer that lost its power says nothing; see linkSilence for links.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.WaitForHandlers(true),
 	)

@@ -16,6 +16,8 @@ const (
 	maxGroupBytes = 16 << 10
 	// roundPart is how many holds are looked at before others may have their turn.
 	roundPart = 256
+	// roundMost is about how many holds there are in one round.
+	roundMost = 16 * roundPart
 	// tellAfter is the longest that a client waits to hear of a renewal because others
 	// are under way.
 	tellAfter = 10 * time.Millisecond
@@ -125,8 +127,12 @@ func (r *renewals) step() time.Duration {
 	}
 	notReady := r.node.member.ready()
 	r.settleAll(now, func(g *group) bool { return notReady != nil || g.epoch != a.epoch() })
-	for _, g := range r.round(now, a, notReady) {
+	groups, more := r.round(now, a, notReady)
+	for _, g := range groups {
 		r.send(now, a, g)
+	}
+	if more {
+		return 0
 	}
 	return min(max(r.tellAll(now)-r.node.clock(), 0), longestSleep)
 }
@@ -185,18 +191,21 @@ func (r *renewals) tellAll(now time.Duration) time.Duration {
 	return at
 }
 
-// round makes the requests for the holds that are due.
-func (r *renewals) round(now time.Duration, a *acting, notReady error) []*group {
-	var (
-		groups []*group
-		due    []*kept
-	)
+// round makes the requests for the holds that are due; more: for a part of them, since
+// many are.
+func (r *renewals) round(now time.Duration, a *acting, notReady error) (groups []*group, more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for {
-		due = r.wheels.take(now, r.fresh.take(due[:0], roundPart), roundPart)
+	defer clear(r.byPartition)
+	var due []*kept
+	for range roundMost / roundPart {
+		// Half of them are fresh, at most, while others are due.
+		due = r.fresh.take(r.wheels.take(now, due[:0], roundPart/2), roundPart)
+		if len(due) < roundPart {
+			due = r.wheels.take(now, due, roundPart)
+		}
 		if len(due) == 0 {
-			break
+			return groups, false
 		}
 		for _, k := range due {
 			switch {
@@ -210,8 +219,7 @@ func (r *renewals) round(now time.Duration, a *acting, notReady error) []*group 
 		}
 		r.breathe()
 	}
-	clear(r.byPartition)
-	return groups
+	return groups, true
 }
 
 // gather puts a hold into a request. It needs mu.

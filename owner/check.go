@@ -157,15 +157,15 @@ func (cr *crowd) check() error {
 		return fmt.Errorf("a hold that is alone has a crowd")
 	case cr.marked:
 		return fmt.Errorf("it is marked between turns")
-	case cr.ids == nil && cr.size() > indexFrom:
+	case !cr.indexed() && cr.size() > indexFrom:
 		return fmt.Errorf("%d claims without an index", cr.size())
-	case cr.ids == nil:
+	case !cr.indexed():
 		return nil
-	case len(cr.ids) != cr.size() || len(cr.tokens) != cr.holds.n || cr.size() <= indexTo:
-		return fmt.Errorf("the index has %d ids and %d tokens of %d claims", len(cr.ids), len(cr.tokens), cr.size())
+	case cr.ids.len() != cr.size() || cr.tokens.len() != cr.holds.n || cr.size() <= indexTo:
+		return fmt.Errorf("the index has %d ids and %d tokens of %d claims", cr.ids.len(), cr.tokens.len(), cr.size())
 	}
-	for id, w := range cr.ids {
-		if w.crowd != cr || w.request != id || w.claim.held() && cr.tokens[w.claim.token] != w {
+	for id, w := range cr.ids.m {
+		if w.crowd != cr || w.request != id || w.claim.held() && cr.tokens.m[w.claim.token] != w {
 			return fmt.Errorf("the index is wrong about %q", id)
 		}
 	}

@@ -352,7 +352,7 @@ func TestCheckFinds(t *testing.T) {
 			p.acquire(Ref{&listener{}, 1}, "k", string(rune('a'+i)), time.Minute)
 		}
 		p.check()
-		delete(p.m.keys.get("k").crowd.tokens, sharelock.MakeToken(1, 1))
+		delete(p.m.keys.get("k").crowd.tokens.m, sharelock.MakeToken(1, 1))
 		if p.m.Check() == nil {
 			t.Error("Check finds nothing")
 		}

@@ -9,9 +9,9 @@ type crowd struct {
 	slots uint32
 	// holds in the order of their tokens, waiting in the order of the log (Q5).
 	holds, waiting claims
-	// ids and tokens find claims; nil while there are few.
-	ids    map[string]*more
-	tokens map[sharelock.Token]*more
+	// ids and tokens find claims; they have no map while there are few.
+	ids    lean[string, *more]
+	tokens lean[sharelock.Token, *more]
 	// marked: the crowd is in Machine.marked.
 	marked bool
 }
@@ -73,10 +73,14 @@ func (cr *crowd) list(c *claim) *claims {
 	return &cr.waiting
 }
 
+// indexed: there are enough claims for an index.
+func (cr *crowd) indexed() bool { return cr.ids.m != nil }
+
 // find is the claim of a request id, or nil.
 func (cr *crowd) find(request string) *more {
-	if cr.ids != nil {
-		return cr.ids[request]
+	if cr.indexed() {
+		x, _ := cr.ids.get(request)
+		return x
 	}
 	for _, l := range []*claims{&cr.holds, &cr.waiting} {
 		for x := l.first; x != nil; x = l.after(x) {
@@ -90,8 +94,9 @@ func (cr *crowd) find(request string) *more {
 
 // hold is the hold with this token, or nil.
 func (cr *crowd) hold(token sharelock.Token) *more {
-	if cr.tokens != nil {
-		return cr.tokens[token]
+	if cr.indexed() {
+		x, _ := cr.tokens.get(token)
+		return x
 	}
 	for x := cr.holds.first; x != nil; x = cr.holds.after(x) {
 		if x.claim.token == token {
@@ -105,15 +110,14 @@ func (cr *crowd) hold(token sharelock.Token) *more {
 func (cr *crowd) join(x *more) {
 	x.crowd = cr
 	cr.list(x.claim).push(x)
-	if cr.ids != nil {
+	if cr.indexed() {
 		cr.enter(x)
 		return
 	}
 	if cr.size() <= indexFrom {
 		return
 	}
-	cr.ids = make(map[string]*more, cr.size())
-	cr.tokens = make(map[sharelock.Token]*more, cr.holds.n)
+	cr.ids.m, cr.tokens.m = make(map[string]*more, cr.size()), make(map[sharelock.Token]*more, cr.holds.n)
 	for _, l := range []*claims{&cr.holds, &cr.waiting} {
 		for x := l.first; x != nil; x = l.after(x) {
 			cr.enter(x)
@@ -123,9 +127,9 @@ func (cr *crowd) join(x *more) {
 
 // enter puts a claim into the index.
 func (cr *crowd) enter(x *more) {
-	cr.ids[x.request] = x
+	cr.ids.put(x.request, x)
 	if x.claim.held() {
-		cr.tokens[x.claim.token] = x
+		cr.tokens.put(x.claim.token, x)
 	}
 }
 
@@ -134,7 +138,7 @@ func (cr *crowd) promote(x *more, token sharelock.Token) {
 	cr.waiting.remove(x)
 	x.claim.token = token
 	cr.holds.push(x)
-	if cr.ids != nil {
+	if cr.indexed() {
 		cr.enter(x)
 	}
 }
@@ -144,12 +148,12 @@ func (cr *crowd) promote(x *more, token sharelock.Token) {
 func (cr *crowd) leave(x *more) {
 	cr.list(x.claim).remove(x)
 	x.crowd = nil
-	if cr.ids == nil {
+	if !cr.indexed() {
 		return
 	}
-	delete(cr.ids, x.request)
-	delete(cr.tokens, x.claim.token)
+	cr.ids.delete(x.request)
+	cr.tokens.delete(x.claim.token)
 	if cr.size() <= indexTo {
-		cr.ids, cr.tokens = nil, nil
+		cr.ids, cr.tokens = lean[string, *more]{}, lean[sharelock.Token, *more]{}
 	}
 }

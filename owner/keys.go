@@ -263,7 +263,12 @@ func (s *keys) queued() []*crowd {
 // tidy gives memory back when most of it is of no use, and says whether it did.
 // Claims have other numbers then; moved is told of each.
 func (s *keys) tidy(moved func(from, to uint32)) bool {
-	if !s.claims.sparse() && !s.texts.sparse() && !s.mores.sparse() {
+	// A move costs as much as there are claims, whatever is sparse; so as much at least
+	// must come back.
+	worth := s.claims.used()
+	byTexts := s.texts.sparse() && s.texts.room() >= worth*textWorth
+	byMores := s.mores.sparse() && s.mores.records.room() >= worth
+	if !s.claims.sparse() && !byTexts && !byMores {
 		return false
 	}
 	was := *s

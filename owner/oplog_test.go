@@ -2,6 +2,7 @@ package owner
 
 import (
 	"bytes"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -74,6 +75,35 @@ func TestLogKeepsItsOps(t *testing.T) {
 	}
 	if ready := l.ack(0, ring.Identity{ID: "x"}, Ack{}, nil); len(ready) != 0 || l.bytes != 0 || l.ops.len() != 0 || cap(l.ops.list) > keptRoom {
 		t.Errorf("when all is confirmed %d bytes and room for %d ops are left", l.bytes, cap(l.ops.list))
+	}
+}
+
+// A queue that never runs empty has room for what is in it, not for all that ever was.
+func TestFifoStaysSmall(t *testing.T) {
+	var q fifo[*int]
+	q.push(new(int))
+	for range 10_000 {
+		q.push(new(int))
+		q.drop(1)
+		if cap(q.list) > keptRoom {
+			t.Fatalf("room for %d with one in it", cap(q.list))
+		}
+	}
+}
+
+// Large ops do not make an arena begin a piece each time, nor copy one.
+func TestArenaOfLargeOps(t *testing.T) {
+	var room arena
+	op := Op{Kind: OpEnqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": strings.Repeat("x", 2400)}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	const count = 1000
+	for range count {
+		room.encode(&op)
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / count; each > 9000 {
+		t.Errorf("an op of 2.4 kB takes %d bytes", each)
 	}
 }
 

@@ -71,11 +71,20 @@ type fifo[T any] struct {
 // keptRoom is the most room that an empty queue keeps, in entries.
 const keptRoom = 4
 
-func (q *fifo[T]) len() int       { return len(q.list) - q.head }
-func (q *fifo[T]) at(i int) *T    { return &q.list[q.head+i] }
-func (q *fifo[T]) push(more ...T) { q.list = append(q.list, more...) }
+func (q *fifo[T]) len() int    { return len(q.list) - q.head }
+func (q *fifo[T]) at(i int) *T { return &q.list[q.head+i] }
 
-// first are the first n entries. They are good until the next drop.
+func (q *fifo[T]) push(more ...T) {
+	if q.head > len(q.list)/2 && len(q.list)+len(more) > cap(q.list) {
+		// A queue that never runs empty does not grow for what was dropped.
+		n := copy(q.list, q.list[q.head:])
+		clear(q.list[n:])
+		q.list, q.head = q.list[:n], 0
+	}
+	q.list = append(q.list, more...)
+}
+
+// first are the first n entries. They are good until the next push or drop.
 func (q *fifo[T]) first(n int) []T { return q.list[q.head : q.head+n] }
 
 // drop lets go of the first n entries.
@@ -106,7 +115,8 @@ func (a *arena) encode(op *Op) []byte {
 	start := len(a.room)
 	all := op.Append(a.room)
 	if cap(all) != cap(a.room) {
-		return slices.Clone(all[start:]) // it did not fit, and took all before it along
+		a.room = nil                                  // the next one begins a piece
+		return slices.Clip(slices.Clone(all[start:])) // it did not fit, and took all before it along
 	}
 	a.room = all
 	return all[start:len(all):len(all)]

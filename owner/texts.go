@@ -155,5 +155,8 @@ func (t *texts) sparse() bool {
 	return len(t.chunks) >= leanChunks && t.used <= t.room()/4
 }
 
+// textWorth is how many bytes are worth the move of a claim.
+const textWorth = 16
+
 // leanChunks is the size from which a move is worth its price.
 const leanChunks = 2

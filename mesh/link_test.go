@@ -1,0 +1,151 @@
+package mesh
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// linkNode is as much of the member a, in a view with b, as a link needs.
+func linkNode(t *testing.T, network Network) *Node {
+	t.Helper()
+	n := &Node{network: network, clock: MonotonicClock(), log: quiet(), leaseTo: make(chan struct{}, 1), self: viewOf("a").Members[0].Identity}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.stopping = n.ctx.Done()
+	n.cfg.Lease = 2 * time.Second
+	var err error
+	if n.data, err = openDataDir(""); err != nil {
+		t.Fatal(err)
+	}
+	n.views = newViews(func(s view.State) (*owner.Service, error) {
+		service := owner.NewService(owner.Config{
+			Self: n.self, Name: "a", Partitions: s.Constants().Partitions(), MaxTTL: time.Minute, MaxWaiters: 1, Shards: 1,
+			Clock: n.clock, Peers: nobody{}, Log: n.log,
+		})
+		t.Cleanup(service.Stop)
+		return service, nil
+	}, n.log)
+	n.showView(t, 1, "a", "b")
+	t.Cleanup(func() {
+		n.cancel()
+		n.tasks.close()
+		if err := n.data.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// showView has the node act in a view.
+func (n *Node) showView(t *testing.T, epoch uint32, names ...string) {
+	t.Helper()
+	views := []ring.View{viewAt(1, "a", "b")}
+	if epoch > 1 {
+		views = append(views, viewAt(epoch, names...))
+	}
+	if err := n.views.offer(view.StateFromProto(answer(epoch, views...).GetHistory())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A member that does not read what it is sent keeps neither its link nor this node: not
+// when the node stops, not when it is a member no more, and not for ever.
+func TestLinkToWhoDoesNotRead(t *testing.T) {
+	for what, change := range map[string]func(*testing.T, *Node){
+		"the node stops": func(_ *testing.T, n *Node) { n.cancel() },
+		"it is evicted":  func(t *testing.T, n *Node) { n.showView(t, 2, "a") },
+		"nothing else":   func(*testing.T, *Node) {},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := linkNode(t, nil)
+				near, far := net.Pipe()
+				defer near.Close() //nolint:errcheck // of a pipe
+				n.tasks.Go(func() {
+					_ = n.serveLink(newFrameConn(far, linkSilence*n.lease()), viewOf("a", "b").Members[1].Identity.String())
+				})
+				f := newFrameConn(near, time.Hour)
+				if err := f.Send(appendLinkPing(nil)); err != nil { // its pong is never read
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				change(t, n)
+				time.Sleep(2 * linkSilence * n.lease())
+				ended := make(chan struct{})
+				go func() { n.tasks.close(); close(ended) }()
+				synctest.Wait()
+				select {
+				case <-ended:
+				default:
+					t.Error("the link is still served")
+					_ = near.Close()
+				}
+			})
+		})
+	}
+}
+
+// deafNet is a network whose streams take everything and answer nothing.
+type deafNet struct {
+	Network
+	dials atomic.Int32
+	ends  sync.WaitGroup
+}
+
+// Dial implements Network.
+func (d *deafNet) Dial(context.Context, string) (net.Conn, error) {
+	d.dials.Add(1)
+	near, far := net.Pipe()
+	d.ends.Go(func() { _, _ = io.Copy(io.Discard, far) })
+	return near, nil
+}
+
+// told counts answers.
+type told struct{ answers atomic.Int32 }
+
+func (c *told) Answer(_ uint64, a owner.Answer) {
+	if a.Outcome == owner.Retry {
+		c.answers.Add(1)
+	}
+}
+func (*told) Alive() bool { return true }
+
+// A link on which nothing is heard is opened anew, and what was sent on it is answered
+// Retry: the way of its stream may be gone while there is another. An idle one is no
+// better.
+func TestLinkToNowhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		deaf := &deafNet{}
+		n := linkNode(t, deaf)
+		if err := n.promise([]byte("one"), ring.Identity{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second) // a clock says 0 at no other time
+		l := newLink(n, viewOf("a", "b").Members[1])
+		var c told
+		id := l.register(owner.Ref{Caller: &c, ID: 1})
+		l.send(id, 1, &owner.Request{Kind: owner.RenewMany, Key: "k"})
+		within := (linkSilence + 1) * n.lease()
+		time.Sleep(within)
+		if deaf.dials.Load() != 2 || c.answers.Load() != 1 {
+			t.Errorf("after %v: %d dials, %d answers, want 2 and 1", within, deaf.dials.Load(), c.answers.Load())
+		}
+		idle := idlePings*n.lease()/8 + within
+		time.Sleep(2 * idle)
+		if dials := deaf.dials.Load(); dials < 3 {
+			t.Errorf("the idle link was dialled %d times", dials)
+		}
+		l.close()
+		n.tasks.close()
+		deaf.ends.Wait()
+	})
+}
