@@ -162,6 +162,12 @@ func (a *acquire) giveUp(ctx context.Context, why error) {
 	if a.target.epoch == 0 {
 		return // never sent
 	}
+	if a.req.OwnID && errors.Is(why, errLeaving) {
+		// It was told to go to another node. Until it is there nobody may pass it over, and
+		// at the latest when this node's links end it settles (Q5).
+		a.gone.Store(true)
+		return
+	}
 	r := a.req
 	if a.req.OwnID && !errors.Is(why, context.DeadlineExceeded) {
 		r.Kind = owner.Detach
