@@ -296,12 +296,13 @@ func (l *link) pinged() int {
 	return l.pings
 }
 
-// stuck: calls have been sent to the member since before a time, of late too, and
-// nothing was heard (V6).
+// stuck: nothing was heard of the member since before a time though calls were sent to
+// it, and somebody still waits (V6): a call is unanswered, or was sent again of late and
+// is between two attempts.
 func (l *link) stuck(before time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.waiting != 0 && l.waiting < before && l.asked > before
+	return l.waiting != 0 && l.waiting < before && (len(l.calls) > 0 || l.asked > before)
 }
 
 func (l *link) answer(a *linkAnswer) {

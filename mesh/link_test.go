@@ -109,6 +109,48 @@ func (d *deafNet) Dial(context.Context, string) (net.Conn, error) {
 	return near, nil
 }
 
+// V6: whoever waits for a single call, sent once, complains after a second for as long as
+// the call is wanted and nothing is heard; and not when the member answers pings.
+func TestSingleCallComplains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		deaf := &deafNet{}
+		n := linkNode(t, deaf)
+		if err := n.promise([]byte("one"), ring.Identity{}); err != nil {
+			t.Fatal(err)
+		}
+		l := newLink(n, viewOf("a", "b").Members[1])
+		complains := func(want bool, when string) {
+			t.Helper()
+			synctest.Wait()
+			if got := l.stuck(n.clock() - complainAfter(n.lease())); got != want {
+				t.Errorf("%s: complains %t, want %t", when, got, want)
+			}
+		}
+		time.Sleep(time.Second) // a clock says 0 at no other time
+		id := l.register(owner.Ref{Caller: &told{}, ID: 1})
+		l.send(id, 1, &owner.Request{Kind: owner.RenewMany, Key: "k"})
+		time.Sleep(complainAfter(n.lease()))
+		complains(false, "in the first second")
+		for range 3 { // sent a second ago, and two, and three
+			time.Sleep(time.Second)
+			complains(true, "while the call waits")
+		}
+		l.heard()
+		complains(false, "once something is heard")
+		time.Sleep(complainAfter(n.lease()) + time.Second)
+		complains(false, "a call that waits on a member that is there")
+
+		l.send(id, 1, &owner.Request{Kind: owner.RenewMany, Key: "k"})
+		time.Sleep(complainAfter(n.lease()) + time.Second)
+		complains(true, "sent once more")
+		l.forget(id)
+		complains(false, "a call that nobody wants any more")
+		l.close()
+		n.tasks.close()
+		deaf.ends.Wait()
+	})
+}
+
 // told counts answers.
 type told struct{ answers atomic.Int32 }
 
