@@ -18,8 +18,14 @@ import (
 
 // What one gRPC connection may ask for.
 const (
-	maxStreams        = 1000
-	maxHeaderBytes    = 16 << 10
+	maxStreams     = 1000
+	maxHeaderBytes = 16 << 10
+	// The most that is read ahead of a stream and of a connection, in bytes. Fixed,
+	// because gRPC finds out by a ping with every message what it could be, which
+	// doubles the messages of a session with little to say.
+	streamWindow = 1 << 20
+	connWindow   = 4 << 20
+
 	handshakeTimeout  = 10 * time.Second
 	keepaliveMinimum  = 5 * time.Second
 	keepaliveInterval = 10 * time.Second
@@ -54,6 +60,8 @@ func NewGRPC(node Node, o Options) *GRPC {
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(sharelock.MaxMessageBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.WaitForHandlers(true),
 		grpc.ForceServerCodecV2(pb.RawCodec{}), // for sessions, see pb.Frame

@@ -22,6 +22,11 @@ const (
 	// unseen is the longest a node can be gone before a call to it fails.
 	unseen = keepaliveTime + keepaliveTimeout
 
+	// The most that is read ahead of a stream and of a connection, in bytes. Fixed, as
+	// at the node: gRPC would ping with every message to find a better one.
+	streamWindow = 1 << 20
+	connWindow   = 4 << 20
+
 	firstBackoff = 10 * time.Millisecond
 	mostBackoff  = time.Second
 )

@@ -240,6 +240,7 @@ func (n *Node) Start() error {
 		// A peer that lost its power says nothing; see linkSilence for links.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.WaitForHandlers(true),
+		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
 	)
 	peerv1.RegisterPeerServiceServer(n.inner, ps)
 	n.serve("peer", func() error { return n.inner.Serve(n.mux.grpcListener()) })

@@ -73,6 +73,8 @@ func (p *peers) conn(addr string) (*grpc.ClientConn, error) {
 			MinConnectTimeout: lease / 4,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxPeerMessage)),
 	}, p.node.cfg.PeerDial...)...)
@@ -83,8 +85,14 @@ func (p *peers) conn(addr string) (*grpc.ClientConn, error) {
 	return c, nil
 }
 
-// maxPeerMessage bounds what a member accepts from another in one message.
-const maxPeerMessage = 16 << 20
+const (
+	// maxPeerMessage bounds what a member accepts from another in one message.
+	maxPeerMessage = 16 << 20
+	// The most that is read ahead of a stream and of a connection, in bytes. Fixed,
+	// because gRPC would ping with every message to find out what it could be.
+	streamWindow = 2 << 20
+	connWindow   = 8 << 20
+)
 
 // at is a client for the process at an address. to is the member that is meant;
 // the zero identity means whoever is there.
