@@ -25,6 +25,8 @@ const (
 	longTTL = 24 * time.Hour
 	// keepTTL is the longest TTL by default, and that of the locks that are kept alive.
 	keepTTL = time.Minute
+	// bystanders is how many locks are kept alive while idle sessions are opened.
+	bystanders = 1000
 	// idleAtOnce is how many idle sessions are opened at the same time.
 	idleAtOnce = 100
 )
@@ -44,6 +46,9 @@ type capacity struct {
 	// with one node.
 	Sessions        int     `json:"idleSessions,omitempty"`
 	BytesPerSession float64 `json:"bytesPerIdleSession,omitempty"`
+	// LostMeanwhile is how many locks of another client, of bystanders, did not outlast
+	// that the sessions connected.
+	LostMeanwhile int `json:"lostWhileConnecting,omitempty"`
 	// The pairs per second of 64 workers on an empty node, and on one that has seen
 	// Seen keys, most of which are free again, and holds Held locks; only with one node.
 	Seen       int     `json:"seen,omitempty"`
@@ -170,17 +175,27 @@ func (c *comparison) keepAlive(ctx context.Context, s *service, n sizes, res *ca
 		return err
 	}
 	res.KeepAlive = 100 * float64(after-before) / float64(time.Since(start))
-	for _, l := range locks {
-		if l.Err() != nil {
-			res.Lost++
-		}
-	}
+	res.Lost = lost(locks)
 	c.say("%s: %d locks kept by %d clients: %.1f %% of a processor, %d lost", sharelock(res.Nodes).name, n.held, len(clients), res.KeepAlive, res.Lost)
 	return nil
 }
 
-// idle measures the memory of sessions that do nothing.
+// idle measures the memory of sessions that do nothing, and whether those that have locks
+// notice when all of them connect.
 func (c *comparison) idle(ctx context.Context, s *service, n sizes, res *capacity) error {
+	other, err := client.Dial(ctx, s.addrs, client.Options{})
+	if err != nil {
+		return err
+	}
+	defer closeAll([]*client.Client{other})
+	held := make([]*client.Lock, bystanders)
+	err = many(ctx, bystanders, func(ctx context.Context, i int) (err error) {
+		held[i], err = other.Acquire(ctx, fmt.Sprintf("bystander/%d", i), client.TTL(lockTTL))
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	before, err := s.quietRSS(ctx)
 	if err != nil {
 		return err
@@ -213,8 +228,20 @@ func (c *comparison) idle(ctx context.Context, s *service, n sizes, res *capacit
 		return err
 	}
 	res.Sessions, res.BytesPerSession = n.sessions, float64(after-before)/float64(n.sessions)
-	c.say("%s: %d idle sessions: %.0f kB each", sharelock(res.Nodes).name, n.sessions, res.BytesPerSession/1e3)
+	res.LostMeanwhile = lost(held)
+	c.say("%s: %d idle sessions: %.0f kB each; %d of %d locks lost meanwhile", sharelock(res.Nodes).name, n.sessions,
+		res.BytesPerSession/1e3, res.LostMeanwhile, bystanders)
 	return nil
+}
+
+// lost is how many locks their holders have lost.
+func lost(locks []*client.Lock) (n int) {
+	for _, l := range locks {
+		if l.Err() != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // quietRSS is the memory after a while.

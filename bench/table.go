@@ -73,7 +73,7 @@ func (r *results) peers(out *strings.Builder) {
 	}
 
 	against := [][2]string{
-		{sharelock(1).name, redisLock().name}, {sharelock(3).name, redlock(3).name}, {sharelock(3).name, etcd(3).name},
+		{sharelock(1).name, redisLock().name}, {sharelock(3).name, redisLock().name}, {sharelock(3).name, redlock(3).name}, {sharelock(3).name, etcd(3).name},
 	}
 	rows = [][]string{{"ShareLock's figure for 1 of the other's"}}
 	for _, pair := range against {
@@ -140,7 +140,7 @@ func (r *results) capacities(out *strings.Builder) {
 		return fmt.Sprintf("%.1f %% of a processor, %d lost", c.KeepAlive, c.Lost)
 	})
 	add(fmt.Sprintf("memory of an idle session, %s of them", thousands(first.Sessions)), func(c *capacity) string {
-		return some(c.Sessions, "%.1f kB", c.BytesPerSession/1e3)
+		return some(c.Sessions, "%.1f kB; %d of %s locks lost while they connected", c.BytesPerSession/1e3, c.LostMeanwhile, thousands(bystanders))
 	})
 	add("64 workers, a key each, when empty: pairs", func(c *capacity) string { return some(c.Seen, "%.0f /s", c.EmptyPairs) })
 	add(fmt.Sprintf("the same with %s keys seen and %s held", thousands(first.Seen), thousands(first.Held)), func(c *capacity) string {
