@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -124,6 +125,41 @@ func TestQuota(t *testing.T) {
 		tb.outcome(tb.ask(a, acquireOf("k3", "c3", 0)), Failed, sharelock.ErrQuota)
 		tb.outcome(tb.ask(a, Request{Kind: Release, Key: "k1", Token: first}), Done, nil)
 		tb.granted(tb.ask(a, acquireOf("k3", "c4", 0)))
+	})
+}
+
+// What a burst made the lists of a loop grow to is given back when it is over.
+func TestBurstGivesItsRoomBack(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.seat("ab", 2)
+		tb.deal("ab")
+		a := tb.owner("k")
+		sh := a.service.shard(ring.PartitionOf("k", testPartitions))
+		room := func() (most int) {
+			for range 2 { // the inbox is two lists, which take turns
+				sh.put(item{fn: func() {
+					most = max(most, cap(sh.inbox), cap(sh.ready), cap(sh.touched), cap(sh.out.Replies), cap(sh.out.Ops))
+				}})
+				synctest.Wait()
+			}
+			return most
+		}
+		resume := make(chan struct{})
+		sh.put(item{fn: func() { <-resume }}) // most of what follows is one batch
+		for n := range 4 * idleRoom {
+			e := &ear{table: tb, rate: 1}
+			e.send(a, acquireOf("k", fmt.Sprint("c", n), time.Second))
+		}
+		close(resume)
+		synctest.Wait()
+		if most := room(); most <= idleRoom {
+			t.Fatalf("room for %d entries after a burst: it was none", most)
+		}
+		time.Sleep(time.Second) // all waits end at once
+		time.Sleep(3 * idleWake)
+		if most := room(); most > idleRoom {
+			t.Errorf("room for %d entries is kept, the most is %d", most, idleRoom)
+		}
 	})
 }
 

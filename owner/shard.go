@@ -139,8 +139,25 @@ func (sh *shard) run(stop <-chan struct{}) {
 		}
 		sh.tick(sh.now)
 		sh.flush()
+		if len(batch) == 0 { // nothing has come for a while
+			batch = idle(batch) // the inbox of before: the other one has its turn next time
+			sh.ready, sh.touched = idle(sh.ready), idle(sh.touched)
+			sh.out.Replies, sh.out.Ops = idle(sh.out.Replies), idle(sh.out.Ops)
+		}
 		timer.Reset(sh.sleep())
 	}
+}
+
+// idleRoom is the most room, in entries, that a list of a loop keeps while nothing
+// happens.
+const idleRoom = 64
+
+// idle is an empty list that has given back what a burst made it grow to.
+func idle[T any](list []T) []T {
+	if cap(list) > idleRoom {
+		return nil
+	}
+	return list
 }
 
 // close answers everything that still waits: this member acts no more.
