@@ -25,10 +25,12 @@ const (
 //
 //   - sharelock.ErrLockHeld when the wait is over, a *[sharelock.Error] that
 //     names the holders,
-//   - ctx's error when that ended first; the place in the queue, and a grant that
-//     may have crossed, are given up in the background (see the package),
+//   - ctx's error when that ended first, context.DeadlineExceeded when
+//     [Retry].Timeout did; the place in the queue, and a grant that may have
+//     crossed, are given up in the background (see the package),
 //   - [ErrUnreachable] when no node could serve; a grant that may have been made
-//     then ends with its TTL,
+//     then ends with its TTL, or, if [Retry].Attempts were used up before the
+//     Patience was, is given up in the background, too,
 //   - sharelock.ErrRequestOver when the [RequestID] given was used before and has
 //     ended, and the other errors of package sharelock.
 //
@@ -84,18 +86,23 @@ func (c *Client) acquire(ctx context.Context, r request) (*Lock, error) {
 	defer c.leave()
 	a := newAcquisition(c, r)
 	a.bound = true
-	err := c.call(ctx, bounds{key: r.Key, until: a.started + max(r.Wait, 0), began: a.started, life: c.life}, a.send)
+	err := c.call(ctx, bounds{key: r.Key, until: a.started + max(r.Wait, 0), waits: r.Wait != 0, began: a.started, life: c.life}, a.send)
 	if err == nil && c.life.Err() == nil {
 		return c.keeper.add(a.granted, a.deadline, a.sends == 1 && !a.ownID, r.noRenew), nil
 	}
 	if err == nil {
 		err = ErrClosed // the grant came too late to be kept
 	}
-	if a.sends > 0 && c.now()-a.alive <= silence && (ctx.Err() != nil || c.life.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+	if a.sends > 0 && c.now()-a.alive <= silence && (ctx.Err() != nil || c.life.Err() != nil || givenUp(err)) {
 		// enter counted this call, so Close has not stopped waiting.
 		c.work.Go(a.settle)
 	}
 	return nil, err
+}
+
+// givenUp: the acquire ended although nodes may be there and at work on it.
+func givenUp(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, errAttempts)
 }
 
 // check refuses early what every node would refuse.
@@ -149,6 +156,12 @@ func (a *acquisition) renewID() {
 
 // send is one attempt.
 func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) error {
+	if a.sends > 0 && sent-a.alive > silence {
+		// The pause before this send was too long.
+		if err := a.abandon(errPaused); err != nil {
+			return err
+		}
+	}
 	if a.wait >= 0 {
 		a.req.Wait = max(a.wait-(sent-a.started), 0)
 	}
@@ -191,15 +204,22 @@ func (a *acquisition) failed(err error, sent, now time.Duration) error {
 	if ran := now - sent; ran > unseen {
 		a.alive = now - unseen
 	}
-	if now-a.alive <= silence {
-		return err
+	if now-a.alive > silence {
+		if abandoned := a.abandon(err); abandoned != nil {
+			return abandoned
+		}
 	}
-	// Q2: this id is given up, and never sent again.
+	return err
+}
+
+// abandon gives up a request id that went unanswered for too long, whose last failure
+// was err: it is never sent again (Q2). It fails if there cannot be another.
+func (a *acquisition) abandon(err error) error {
 	if a.ownID {
 		return fmt.Errorf("%w: request id %q went unanswered for %v: %w", ErrUnreachable, a.req.RequestID, silence, err)
 	}
 	a.renewID()
-	return err
+	return nil
 }
 
 // settle ends what the acquire may have left behind, so that neither a place in
@@ -210,13 +230,15 @@ func (a *acquisition) settle() {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
 	a.wait, a.ownID, a.bound = 0, true, false
-	if err := a.c.call(ctx, bounds{key: a.req.Key}, a.send); err != nil {
+	// What the options allow a call was used up by the acquire.
+	b := bounds{key: a.req.Key, until: a.c.now() + settleTime, hard: true}
+	if err := a.c.call(ctx, b, a.send); err != nil {
 		if !errors.Is(err, sharelock.ErrLockHeld) && !errors.Is(err, sharelock.ErrRequestOver) {
 			a.c.opts.Logger.Warn("acquire given up without an answer", "key", a.req.Key, "err", err)
 		}
 		return
 	}
-	if _, err := a.c.release(ctx, bounds{}, &releasing{key: a.req.Key, token: a.granted.Token}); err != nil {
+	if _, err := a.c.release(ctx, b, &releasing{key: a.req.Key, token: a.granted.Token}); err != nil {
 		a.c.opts.Logger.Warn("release of an acquire given up", "key", a.req.Key, "token", a.granted.Token, "err", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -26,9 +25,6 @@ const (
 	// at the node: gRPC would ping with every message to find a better one.
 	streamWindow = 1 << 20
 	connWindow   = 4 << 20
-
-	firstBackoff = 10 * time.Millisecond
-	mostBackoff  = time.Second
 )
 
 // bounds limit a call beside its context.
@@ -38,8 +34,12 @@ type bounds struct {
 	// until is the time by the client's clock up to which the call looks for a node
 	// that can serve, when that is later than the patience allows; 0 is never.
 	until time.Duration
-	// hard: until counts even if the patience allows more.
+	// hard: until alone counts, whatever the options say of patience and retries.
 	hard bool
+	// attempts is how many the call may make even if the options allow fewer.
+	attempts int
+	// waits: a node may keep the call waiting for as long as it was told to.
+	waits bool
 	// began is the time now if the caller has just read it; 0 if not.
 	began time.Duration
 	// life ends the call besides its context; nil is none. So that a context need not
@@ -63,19 +63,24 @@ func (a again) Unwrap() error { return a.err }
 // call makes attempts, each on one node, until one succeeds or fails for good. An
 // attempt that did not get through moves all calls to the next address; after
 // every round of all addresses the call backs off. It returns ctx's error when
-// ctx has ended and no answer came.
+// ctx has ended and no answer came. How often, and for how long, is up to [Retry]
+// and the bounds.
 //
 // attempt gets the time at which it is made, and is expected to return the raw
 // error of gRPC.
 func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Context, *node, time.Duration) error) error {
-	var (
-		failures int
-		giveUp   time.Duration
-		delay    = firstBackoff
-	)
+	f := failures{retry: c.opts.Retry, patience: c.opts.Patience, round: len(c.nodes), b: b}
+	if b.hard {
+		f.retry = Retry{}.withDefaults()
+	}
+	if f.retry.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, f.retry.Timeout, errTimeout)
+		defer cancel()
+	}
 	for {
 		if err := b.ended(ctx); err != nil {
-			return err
+			return because(err, f.last)
 		}
 		i, sent := c.address(), b.began
 		if b.began = 0; sent == 0 {
@@ -89,8 +94,11 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		if raw == nil {
 			return nil
 		}
+		if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
+			<-ctx.Done() // the node, who knows the deadline, noticed it first
+		}
 		if err := b.ended(ctx); err != nil {
-			return err
+			return because(err, f.last)
 		}
 		repeat, away, err := verdict(raw, timedOut)
 		if !repeat {
@@ -103,27 +111,16 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 			c.owners.doubt(n)
 			c.current.CompareAndSwap(i, (i+1)%uint32(len(c.nodes)))
 		}
-		now := c.now()
-		if now-sent > unseen {
-			failures, delay = 0, firstBackoff // that node was there until just now
-		}
-		if failures++; failures == 1 {
-			giveUp = max(now+c.opts.Patience, b.until)
-			if b.hard {
-				giveUp = b.until
-			}
-		}
-		if now >= giveUp {
-			return fmt.Errorf("%w: %w", ErrUnreachable, err)
-		}
-		if failures%len(c.nodes) != 0 {
-			continue
-		}
-		wait := min(max(jitter(delay), retryAfter(err)), max(giveUp-now, 0)+time.Millisecond)
-		if err := b.pause(ctx, wait); err != nil {
+		wait, err := f.add(err, sent, c.now())
+		if err != nil {
 			return err
 		}
-		delay = min(2*delay, mostBackoff)
+		if wait == 0 {
+			continue
+		}
+		if err := b.pause(ctx, wait); err != nil {
+			return because(err, f.last)
+		}
 	}
 }
 
@@ -258,21 +255,11 @@ func (c *Client) begin(ctx context.Context) (bound context.Context, done func(),
 }
 
 // do is call for what the user called: it ends with the client, too.
-func (c *Client) do(ctx context.Context, attempt func(context.Context, *node) error) error {
+func (c *Client) do(ctx context.Context, b bounds, attempt func(context.Context, *node) error) error {
 	ctx, done, err := c.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	return c.call(ctx, bounds{}, func(ctx context.Context, n *node, _ time.Duration) error { return attempt(ctx, n) })
-}
-
-// jitter spreads clients that failed together over the second half of d.
-func jitter(d time.Duration) time.Duration {
-	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1))
-}
-
-// retryAfter is the node's hint, within reason.
-func retryAfter(err error) time.Duration {
-	return min(sharelockv1.RetryAfter(err), mostBackoff)
+	return c.call(ctx, b, func(ctx context.Context, n *node, _ time.Duration) error { return attempt(ctx, n) })
 }

@@ -17,7 +17,7 @@ import (
 // nobody waits for is sharelock.ErrNotHeld.
 func (c *Client) Get(ctx context.Context, key string) (sharelock.Lock, error) {
 	var lock sharelock.Lock
-	err := c.do(ctx, func(ctx context.Context, n *node) error {
+	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
 		resp, err := n.locks.Get(ctx, &sharelockv1.GetRequest{Key: key})
 		lock = sharelockv1.LockFromProto(resp.GetLock())
 		return err
@@ -33,7 +33,7 @@ func (c *Client) List(ctx context.Context, r sharelock.ListRequest) (sharelock.L
 			fmt.Sprintf("%d is not between 0 and %d", r.PageSize, sharelock.MaxPageSize)))
 	}
 	var page sharelock.ListPage
-	err := c.do(ctx, func(ctx context.Context, n *node) error {
+	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
 		resp, err := n.locks.List(ctx, &sharelockv1.ListRequest{
 			Prefix: r.Prefix, ClientId: r.ClientID, PageSize: uint32(r.PageSize), PageToken: r.PageToken,
 		})
@@ -52,7 +52,7 @@ func (c *Client) List(ctx context.Context, r sharelock.ListRequest) (sharelock.L
 // wants to know before it obeys.
 func (c *Client) CheckToken(ctx context.Context, key string, token sharelock.Token) (sharelock.TokenCheck, error) {
 	var check sharelock.TokenCheck
-	err := c.do(ctx, func(ctx context.Context, n *node) error {
+	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
 		resp, err := n.locks.CheckToken(ctx, &sharelockv1.CheckTokenRequest{Key: key, Token: uint64(token)})
 		check = sharelock.TokenCheck{Current: err == nil && !resp.GetStale(), Holds: sharelockv1.HoldsFromProto(resp.GetHolds())}
 		return err
@@ -66,7 +66,7 @@ func (c *Client) CheckToken(ctx context.Context, key string, token sharelock.Tok
 // lost. sharelock.ErrNotHeld and sharelock.ErrStaleToken say that it is already.
 func (c *Client) Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
 	var hold sharelock.Hold
-	err := c.do(ctx, func(ctx context.Context, n *node) (err error) {
+	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) (err error) {
 		hold, err = renew(ctx, n, key, token, ttl)
 		return err
 	})
@@ -150,7 +150,7 @@ func gone(err error) bool {
 // administrators.
 func (c *Client) ForceRelease(ctx context.Context, key string, token sharelock.Token, reason string) ([]sharelock.Hold, error) {
 	var holds []sharelock.Hold
-	err := c.do(ctx, func(ctx context.Context, n *node) error {
+	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
 		resp, err := n.locks.ForceRelease(ctx, &sharelockv1.ForceReleaseRequest{Key: key, Token: uint64(token), Reason: reason})
 		holds = sharelockv1.HoldsFromProto(resp.GetHolds())
 		return err
@@ -161,7 +161,7 @@ func (c *Client) ForceRelease(ctx context.Context, key string, token sharelock.T
 // Mesh is the view of the mesh of the node that answers.
 func (c *Client) Mesh(ctx context.Context) (*sharelockv1.GetMeshResponse, error) {
 	var mesh *sharelockv1.GetMeshResponse
-	err := c.do(ctx, func(ctx context.Context, n *node) (err error) {
+	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) (err error) {
 		mesh, err = n.mesh.GetMesh(ctx, &sharelockv1.GetMeshRequest{})
 		return err
 	})
@@ -174,7 +174,7 @@ func (c *Client) Mesh(ctx context.Context) (*sharelockv1.GetMeshResponse, error)
 // Locate says where a key lives.
 func (c *Client) Locate(ctx context.Context, key string) (*sharelockv1.LocateResponse, error) {
 	var where *sharelockv1.LocateResponse
-	err := c.do(ctx, func(ctx context.Context, n *node) (err error) {
+	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) (err error) {
 		where, err = n.mesh.Locate(ctx, &sharelockv1.LocateRequest{Key: key})
 		return err
 	})

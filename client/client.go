@@ -66,10 +66,13 @@ func (n *node) close() error {
 // (host:port); one is enough, more survive the loss of a node. It returns when
 // the first of them answers, whether it can serve yet or not, and fails with
 // [ErrUnreachable] when none does within the options' Patience. ctx bounds Dial
-// alone.
+// alone. Options that cannot be are sharelock.ErrInvalidArgument.
 func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	if len(addrs) == 0 {
 		return nil, errors.New("dial: no address was given")
+	}
+	if err := opts.Retry.check(); err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
 	}
 	c := &Client{opts: opts.withDefaults(), ids: newIDs()}
 	if c.recent = opts.Clock; c.recent == nil {
@@ -132,7 +135,7 @@ func (c *Client) newNode(addr string) (*node, error) {
 
 // reach returns when some node answers, whatever it says.
 func (c *Client) reach(ctx context.Context) error {
-	return c.do(ctx, func(ctx context.Context, n *node) error {
+	return c.do(ctx, bounds{attempts: len(c.nodes)}, func(ctx context.Context, n *node) error {
 		_, err := healthv1.NewHealthClient(n.conn).Check(ctx, &healthv1.HealthCheckRequest{})
 		if code := status.Code(err); code == codes.Unavailable || ctx.Err() != nil {
 			return err

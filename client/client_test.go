@@ -29,12 +29,19 @@ func bubble(t *testing.T, f func(t *testing.T, m *fakeMesh, c *Client)) {
 
 func bubbleOf(t *testing.T, sessions bool, f func(t *testing.T, m *fakeMesh, c *Client)) {
 	t.Helper()
+	retryBubble(t, sessions, Retry{}, f)
+}
+
+// retryBubble is bubbleOf with a client that has its own idea of retries.
+func retryBubble(t *testing.T, sessions bool, retry Retry, f func(t *testing.T, m *fakeMesh, c *Client)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		m, opts := startMesh(t, "a:1", "b:1", "c:1")
 		m.set(func() { m.sessions = sessions })
 		start := time.Now()
 		c, err := Dial(t.Context(), []string{"a:1", "b:1", "c:1"}, Options{
 			ClientID:    "tester",
+			Retry:       retry,
 			Clock:       func() time.Duration { return time.Since(start) },
 			DialOptions: opts,
 		})
@@ -195,7 +202,7 @@ func TestAcquireUnreachable(t *testing.T) {
 		_, err := c.TryAcquire(t.Context(), "k")
 		wantErr(t, "TryAcquire", err, ErrUnreachable)
 		wantErr(t, "TryAcquire", err, sharelock.ErrNoQuorum)
-		if got := time.Since(start); got < DefaultPatience || got > DefaultPatience+mostBackoff {
+		if got := time.Since(start); got < DefaultPatience || got > DefaultPatience+DefaultLongestPause {
 			t.Errorf("looked for %v, want about %v", got, DefaultPatience)
 		}
 		start = time.Now()
@@ -291,7 +298,7 @@ func TestSilentRequestIsGivenUp(t *testing.T) {
 			t.Errorf("the request id of the first send was still sent %v later", last.At.Sub(first.At))
 		}
 		for _, call := range calls {
-			if call.At.Sub(first.At) > silence+mostBackoff && call.Req.(*sharelockv1.AcquireRequest).RequestId == first.Req.(*sharelockv1.AcquireRequest).RequestId {
+			if call.At.Sub(first.At) > silence+DefaultLongestPause && call.Req.(*sharelockv1.AcquireRequest).RequestId == first.Req.(*sharelockv1.AcquireRequest).RequestId {
 				t.Errorf("the first request id was sent after %v", call.At.Sub(first.At))
 			}
 		}

@@ -35,14 +35,25 @@
 //
 // # Retries
 //
-// Every node takes every call, so a call that a node cannot serve goes to another. A retry can do no harm: an acquire carries a request id that is
-// granted at most once (rule Q2), and renewals and releases name the token.
+// Every node takes every call, so a call that a node cannot serve goes to another. A
+// retry can do no harm: an acquire carries a request id that is granted at most once
+// (rule Q2), and renewals and releases name the token.
+//
+// By default a call is repeated for as long as [Options].Patience allows.
+// [Options].Retry limits the attempts, sets the pauses between them, and bounds the
+// call as a whole:
+//
+//	client.Options{Retry: client.Retry{Attempts: 6, LongestPause: 200 * time.Millisecond, Timeout: 3 * time.Second}}
+//
+// A held lock is kept alive at the client's own pace, whatever these say.
 //
 // # Giving up
 //
-// When the context of an Acquire ends, the request may have left a place in the
-// queue behind, or a grant whose answer is on its way; both would be kept for a
-// retry. So the client does retry, once more in the background: the same request
-// id with a wait of zero. A place in the queue ends with that, and a grant comes
-// back and is released. [Client.Close] waits for it.
+// When the context of an Acquire or its [Retry].Timeout ends, or when its
+// [Retry].Attempts are used up, the request may have left a place in the queue
+// behind, or a grant whose answer is on its way; both would be kept for a retry. So
+// the client does retry, once more in the background: the same request id with a
+// wait of zero. A place in the queue ends with that, and a grant comes back and is
+// released. This takes 3 s at most, in which neither limit counts, and
+// [Client.Close] waits for it.
 package client

@@ -25,6 +25,9 @@ type Options struct {
 	// with [ErrUnreachable]; 0 is DefaultPatience. It begins at the first failure.
 	// An Acquire looks at least as long as it was told to wait.
 	Patience time.Duration
+	// Retry says how often a call is repeated within that time, and after which
+	// pauses, and bounds the call as a whole.
+	Retry Retry
 	// OnlyAddrs makes every call go to the addresses that were given to Dial, which
 	// lead it to the key's owner. Otherwise the client learns from them which node
 	// owns which key, and turns to that node if it can reach it.
@@ -49,6 +52,7 @@ func (o Options) withDefaults() Options {
 	if o.Patience <= 0 {
 		o.Patience = DefaultPatience
 	}
+	o.Retry = o.Retry.withDefaults()
 	if o.Clock == nil {
 		o.Clock = systemClock()
 	}

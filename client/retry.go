@@ -1,0 +1,169 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// The defaults of [Retry].
+const (
+	DefaultFirstPause   = 10 * time.Millisecond
+	DefaultLongestPause = time.Second
+)
+
+// Retry says how a call goes on when a node could not serve it: for how many attempts,
+// with which pauses, and how long at most. Each field has a default for 0, so the zero
+// value is ready to use. A negative field is an error of [Dial], a *[sharelock.Error]
+// that names it.
+//
+// An attempt is one send to one node. What nodes do among themselves for a call is none,
+// such as leading it to the key's owner, or repeating an acquire that waits in line.
+//
+// None of this applies to keeping a held lock alive: that goes on at the client's own
+// pace for as long as the lock can be saved. Nor does it apply to what ends an acquire
+// that was given up (see the package).
+type Retry struct {
+	// Attempts is the most attempts of one call; 1 never repeats it. When they have all
+	// failed so does the call, with [ErrUnreachable], an Acquire however long its Wait is.
+	// 0 is no limit: Options.Patience ends the call, which it also does when attempts are
+	// left. An acquire that waited in line for longer than 13 s when its node was lost
+	// begins a new count with that attempt. Dial makes one attempt for each of its
+	// addresses in any case.
+	Attempts int
+	// FirstPause is the pause when all addresses have been tried once. It doubles with
+	// every further round, up to LongestPause, which is also the longest for which the hint
+	// of a node when to come back is followed. Each pause is cut by chance, by a half at
+	// most, so that clients that failed together do not return together. 0 is
+	// DefaultFirstPause and DefaultLongestPause, or whatever the other one demands:
+	// FirstPause must not be longer than LongestPause.
+	FirstPause, LongestPause time.Duration
+	// Timeout is how long one call may take with all its attempts and pauses, as if its
+	// context had this timeout, too: the call fails with [context.DeadlineExceeded], and
+	// with the last node's answer if one had failed. The time that an Acquire waits in line
+	// counts, however long its Wait is. 0 is none.
+	Timeout time.Duration
+}
+
+// check finds everything that is wrong.
+func (r Retry) check() error {
+	var errs []error
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"Retry.Attempts", int64(r.Attempts)},
+		{"Retry.FirstPause", int64(r.FirstPause)},
+		{"Retry.LongestPause", int64(r.LongestPause)},
+		{"Retry.Timeout", int64(r.Timeout)},
+	} {
+		if f.value < 0 {
+			errs = append(errs, sharelock.Invalid(f.name, "is negative"))
+		}
+	}
+	if len(errs) == 0 && r.LongestPause != 0 && r.FirstPause > r.LongestPause {
+		errs = append(errs, sharelock.Invalid("Retry.FirstPause", fmt.Sprintf("%v is longer than Retry.LongestPause, %v", r.FirstPause, r.LongestPause)))
+	}
+	return errors.Join(errs...)
+}
+
+func (r Retry) withDefaults() Retry {
+	switch {
+	case r.FirstPause == 0 && r.LongestPause == 0:
+		r.FirstPause, r.LongestPause = DefaultFirstPause, DefaultLongestPause
+	case r.FirstPause == 0:
+		r.FirstPause = min(DefaultFirstPause, r.LongestPause)
+	case r.LongestPause == 0:
+		r.LongestPause = max(DefaultLongestPause, r.FirstPause)
+	}
+	return r
+}
+
+var (
+	// errAttempts: the call has failed as often as Retry.Attempts lets it.
+	errAttempts = errors.New("no attempt is left")
+	// errTimeout: the call has taken as long as Retry.Timeout lets it.
+	errTimeout = fmt.Errorf("%w: the client's Retry.Timeout is over", context.DeadlineExceeded)
+	// errPaused: too much time has passed since the last attempt for a request id.
+	errPaused = errors.New("the pause before the next attempt was too long")
+)
+
+// because adds to the end of the client's own timeout what kept the call from being
+// served. A caller's context speaks for itself.
+func because(err, last error) error {
+	if last == nil || !errors.Is(err, errTimeout) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, last)
+}
+
+// failures are those of one call, and decide how it goes on.
+type failures struct {
+	retry    Retry
+	patience time.Duration
+	// round is how many addresses there are.
+	round int
+	b     bounds
+
+	// row counts those since a node was last there, attempts those that are limited.
+	row, attempts int
+	giveUp        time.Duration
+	pauses        pauses
+	last          error
+}
+
+// add notes the failure of an attempt that was sent at a time and has failed now. It
+// gives the pause before the next attempt; 0 is none. It fails if there is to be no
+// other.
+func (f *failures) add(err error, sent, now time.Duration) (wait time.Duration, _ error) {
+	f.last = err
+	if now-sent > unseen {
+		f.row = 0 // that node was there until just now
+		if f.b.waits {
+			f.attempts = 0
+		}
+	}
+	if f.row++; f.row == 1 {
+		f.pauses = pauses{f.retry.FirstPause, f.retry.LongestPause}
+		f.giveUp = max(now+f.patience, f.b.until)
+		if f.b.hard {
+			f.giveUp = f.b.until
+		}
+	}
+	f.attempts++
+	if most := f.retry.Attempts; most > 0 && f.attempts >= max(most, f.b.attempts) {
+		return 0, fmt.Errorf("%w: %w: %w", ErrUnreachable, errAttempts, err)
+	}
+	if now >= f.giveUp {
+		return 0, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	if f.row%f.round != 0 {
+		return 0, nil
+	}
+	return min(f.pauses.after(err), f.giveUp-now+time.Millisecond), nil
+}
+
+// pauses are those between the rounds of a call.
+type pauses struct {
+	// next is the length of the next one, before chance.
+	next, longest time.Duration
+}
+
+// after is how long to pause after this error.
+func (p *pauses) after(err error) time.Duration {
+	d := p.next
+	if p.next = p.longest; d < p.longest/2 {
+		p.next = 2 * d
+	}
+	return max(jitter(d), min(sharelockv1.RetryAfter(err), p.longest))
+}
+
+// jitter spreads clients that failed together over the second half of d.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1))
+}
