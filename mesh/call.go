@@ -205,11 +205,11 @@ func (c *call) drop() {
 }
 
 // send sends the request once more to the target.
-func (c *call) send(r owner.Request) { c.sendAt(c.node.clock(), &r) }
+func (c *call) send(r owner.Request) { c.sendAt(c.node.clock(), &r, true) }
 
 // sendAt is send at a time that has just been read. The request is not changed any
-// more.
-func (c *call) sendAt(now time.Duration, r *owner.Request) {
+// more. alone: no other call is sent by this goroutine right after it.
+func (c *call) sendAt(now time.Duration, r *owner.Request, alone bool) {
 	c.sends = append(c.sends, now)
 	r.Send = uint32(len(c.sends))
 	if c.target.link != nil {
@@ -217,7 +217,11 @@ func (c *call) sendAt(now time.Duration, r *owner.Request) {
 		return
 	}
 	a := c.node.views.now()
-	a.service.SubmitAt(now, a.partition(r.Key), c.target.ref, r)
+	submit := a.service.SubmitAt
+	if alone {
+		submit = a.service.Serve
+	}
+	submit(now, a.partition(r.Key), c.target.ref, r)
 }
 
 // lastSend is the number of the newest send.

@@ -57,11 +57,11 @@ func (s *session) Start(calls []sharelockv1.Call) {
 	now, limits := s.node.clock(), s.node.limits()
 	notReady := s.node.member.ready() // Q4
 	for i := range calls {
-		s.start(now, limits, notReady, &calls[i])
+		s.start(now, limits, notReady, &calls[i], len(calls) == 1)
 	}
 }
 
-func (s *session) start(now time.Duration, limits sharelock.Limits, notReady error, c *sharelockv1.Call) {
+func (s *session) start(now time.Duration, limits sharelock.Limits, notReady error, c *sharelockv1.Call, alone bool) {
 	req, err := callRequest(limits, c)
 	if err == nil {
 		err = notReady
@@ -92,7 +92,7 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 		t.finish(sharelock.Hold{}, err)
 		return
 	}
-	t.call.sendAt(now, &t.call.req)
+	t.call.sendAt(now, &t.call.req, alone)
 	if t.call.launch() {
 		t.drive()
 	}

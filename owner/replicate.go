@@ -285,22 +285,29 @@ func (s *Service) LinkUp(to ring.Identity) {
 }
 
 // byShard runs fn for each of n things in the loop of the shard that its partition
-// belongs to, one visit for each shard, without waiting. fn must go by the shard's
-// now.
+// belongs to, one visit for each shard, without waiting; if there is but one, perhaps in
+// the caller's goroutine, see help. fn must go by the shard's now.
 func (s *Service) byShard(n int, partition func(i int) uint32, fn func(sh *shard, i int)) {
-	lists := make([][]int, len(s.shards))
+	lists, visits := make([][]int, len(s.shards)), 0
 	for i := range n {
 		if p := partition(i); int(p) < s.partitions {
 			shard := int(p) % len(s.shards)
+			if lists[shard] == nil {
+				visits++
+			}
 			lists[shard] = append(lists[shard], i)
 		}
+	}
+	give := (*shard).help
+	if visits > 1 {
+		give = (*shard).put // the loops work at the same time
 	}
 	for i, list := range lists {
 		if len(list) == 0 {
 			continue
 		}
 		sh := s.shards[i]
-		sh.put(item{quick: true, fn: func() {
+		give(sh, item{quick: true, fn: func() {
 			for _, j := range list {
 				fn(sh, j)
 			}

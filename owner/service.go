@@ -111,7 +111,18 @@ func (s *Service) Submit(partition uint32, ref Ref, r *Request) {
 
 // SubmitAt is Submit for who has just read the service's clock.
 func (s *Service) SubmitAt(now time.Duration, partition uint32, ref Ref, r *Request) {
-	if int(partition) >= s.partitions || !s.shard(partition).put(item{partition: partition, at: now, ref: ref, req: r}) {
+	s.submit((*shard).put, now, partition, ref, r)
+}
+
+// Serve is SubmitAt for who waits for this answer and nothing else: the answer may have
+// come when it returns. The caller must not hold anything that answers need, this one or
+// others'.
+func (s *Service) Serve(now time.Duration, partition uint32, ref Ref, r *Request) {
+	s.submit((*shard).help, now, partition, ref, r)
+}
+
+func (s *Service) submit(give func(*shard, item) bool, now time.Duration, partition uint32, ref Ref, r *Request) {
+	if int(partition) >= s.partitions || !give(s.shard(partition), item{partition: partition, at: now, ref: ref, req: r}) {
 		retry(ref, r)
 	}
 }

@@ -1,7 +1,9 @@
 package owner
 
 import (
+	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -57,7 +59,7 @@ type item struct {
 }
 
 // shard is a loop that owns a group of partitions. Everything about them happens
-// in this loop, so a partition's requests have one order.
+// in this loop, or in its stead (see help), so a partition's requests have one order.
 type shard struct {
 	service *Service
 	// parts are this shard's partitions: the partition p is parts[p/shards].
@@ -79,6 +81,14 @@ type shard struct {
 	outbox  outbox
 	room    arena
 
+	// turn is full while somebody works: the loop, or who helps. It guards all of the
+	// above.
+	turn chan struct{}
+	// until is when the loop looks again though nobody has roused it; spare is the inbox
+	// of before, empty. They need the turn.
+	until time.Duration
+	spare []item
+
 	wake chan struct{}
 	mu   sync.Mutex
 	// inbox collects whatever arrives while the loop is busy. Guarded by mu.
@@ -88,26 +98,70 @@ type shard struct {
 }
 
 func newShard(s *Service, count int) *shard {
-	return &shard{service: s, parts: make([]*partition, 0, count), wake: make(chan struct{}, 1)}
+	return &shard{service: s, parts: make([]*partition, 0, count), wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 }
 
-// put queues an item; false when the shard has stopped.
+// put queues an item for the loop; false when the shard has stopped.
 func (sh *shard) put(it item) bool {
-	sh.mu.Lock()
-	if sh.closed {
-		sh.mu.Unlock()
-		return false
-	}
-	sh.inbox = append(sh.inbox, it)
-	first := len(sh.inbox) == 1
-	sh.mu.Unlock()
+	first, ok := sh.queue(it)
 	if first {
-		select {
-		case sh.wake <- struct{}{}:
-		default:
-		}
+		sh.rouse()
+	}
+	return ok
+}
+
+// help is put by a caller that holds no lock and has nothing better to do than to see
+// the item done: it does the loop's work itself if nobody else is at it. So an item that
+// comes alone is done without waking a goroutine, which may cost more than the work. What
+// the work calls is called in the caller's goroutine then.
+func (sh *shard) help(it item) bool {
+	first, ok := sh.queue(it)
+	if !first {
+		return ok // whoever was first has seen to it
+	}
+	select {
+	case sh.turn <- struct{}{}:
+	default:
+		sh.rouse()
+		return true
+	}
+	defer crashOnPanic()
+	sh.work()
+	early := sh.hasNext && sh.next < sh.until
+	<-sh.turn
+	if early {
+		sh.rouse()
 	}
 	return true
+}
+
+// queue adds an item to the inbox. first: it was empty, so somebody has to be told.
+func (sh *shard) queue(it item) (first, ok bool) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.closed {
+		return false, false
+	}
+	sh.inbox = append(sh.inbox, it)
+	return len(sh.inbox) == 1, true
+}
+
+// rouse has the loop look.
+func (sh *shard) rouse() {
+	select {
+	case sh.wake <- struct{}{}:
+	default:
+	}
+}
+
+// crashOnPanic ends the process: the caller of whoever defers it may survive panics, and
+// half a step of a lock machine must not.
+func crashOnPanic() {
+	if p := recover(); p != nil {
+		stack := debug.Stack()
+		go func() { panic(fmt.Sprintf("%v\n\n%s", p, stack)) }()
+		select {}
+	}
 }
 
 // run is the loop. Whatever is waiting is handled as one batch, and the answers
@@ -115,37 +169,55 @@ func (sh *shard) put(it item) bool {
 func (sh *shard) run(stop <-chan struct{}) {
 	timer := time.NewTimer(idleWake)
 	defer timer.Stop()
-	var batch []item
 	for {
 		select {
 		case <-sh.wake:
 		case <-timer.C:
 		case <-stop:
+			sh.turn <- struct{}{}
 			sh.close()
+			<-sh.turn
 			return
 		}
 		runtime.Gosched()
-		sh.mu.Lock()
-		batch, sh.inbox = sh.inbox, batch[:0]
-		sh.mu.Unlock()
-
-		sh.now = sh.service.clock()
-		for i := range batch {
-			sh.handle(sh.now, &batch[i])
-			if batch[i].fn != nil && !batch[i].quick {
-				sh.now = sh.service.clock() // it may have read a later time
-			}
-			batch[i] = item{}
+		sh.turn <- struct{}{}
+		if sh.work() == 0 { // nothing has come for a while, or others have seen to it
+			sh.shrink()
 		}
-		sh.tick(sh.now)
-		sh.flush()
-		if len(batch) == 0 { // nothing has come for a while
-			batch = idle(batch) // the inbox of before: the other one has its turn next time
-			sh.ready, sh.touched = idle(sh.ready), idle(sh.touched)
-			sh.out.Replies, sh.out.Ops = idle(sh.out.Replies), idle(sh.out.Ops)
-		}
-		timer.Reset(sh.sleep())
+		sleep := sh.sleep()
+		sh.until = sh.now + sleep
+		<-sh.turn
+		timer.Reset(sleep)
 	}
+}
+
+// work does what waits, and what is due, and says how many items that were. It needs
+// the turn, as everything that touches partitions does.
+func (sh *shard) work() int {
+	sh.mu.Lock()
+	batch := sh.inbox
+	sh.inbox, sh.spare = sh.spare[:0], nil
+	sh.mu.Unlock()
+
+	sh.now = sh.service.clock()
+	for i := range batch {
+		sh.handle(sh.now, &batch[i])
+		if batch[i].fn != nil && !batch[i].quick {
+			sh.now = sh.service.clock() // it may have read a later time
+		}
+		batch[i] = item{}
+	}
+	sh.tick(sh.now)
+	sh.flush()
+	sh.spare = batch[:0]
+	return len(batch)
+}
+
+// shrink gives back what a burst made the lists grow to.
+func (sh *shard) shrink() {
+	sh.spare = idle(sh.spare) // the inbox of before: the other one has its turn next time
+	sh.ready, sh.touched = idle(sh.ready), idle(sh.touched)
+	sh.out.Replies, sh.out.Ops = idle(sh.out.Replies), idle(sh.out.Ops)
 }
 
 // idleRoom is the most room, in entries, that a list of a loop keeps while nothing

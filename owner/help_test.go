@@ -1,0 +1,109 @@
+package owner
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// Whoever waits for an answer has the work done in its own goroutine while the loop
+// rests, and by the loop while somebody else is at it.
+func TestHelp(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.seat("a", 1)
+		tb.deal("a")
+		sh := tb.owner("k").service.shard(ring.PartitionOf("k", testPartitions))
+		synctest.Wait()
+
+		done := 0 // the race detector sees it if a loop changes it while this goroutine reads
+		if !sh.help(item{fn: func() { done++ }}) || done != 1 {
+			t.Errorf("done %d times when help returned, want 1", done)
+		}
+
+		sh.turn <- struct{}{} // somebody works
+		sh.put(item{fn: func() { done += 10 }})
+		if !sh.help(item{fn: func() { done += 100 }}) || done != 1 {
+			t.Errorf("%d was done although it is another's turn", done)
+		}
+		<-sh.turn
+		synctest.Wait()
+		if done != 111 {
+			t.Errorf("%d is done when the loop has had its turn, want 111", done)
+		}
+	})
+}
+
+// An item that comes when another has just taken what waited is not forgotten.
+func TestHelpWhileOneWorks(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.seat("a", 1)
+		tb.deal("a")
+		sh := tb.owner("k").service.shard(ring.PartitionOf("k", testPartitions))
+		synctest.Wait()
+		order := ""
+		sh.help(item{fn: func() {
+			sh.help(item{fn: func() { order += "2" }}) // its own turn is not over
+			order += "1"
+		}})
+		synctest.Wait()
+		if order != "12" {
+			t.Errorf("order %q, want 12", order)
+		}
+	})
+}
+
+// latest is a caller that keeps the newest answer.
+type latest struct{ got Answer }
+
+func (c *latest) Answer(_ uint64, a Answer) { c.got = a }
+func (*latest) Alive() bool                 { return true }
+
+// A deadline that helping has brought is met to the moment, though the loop meant to
+// sleep longer.
+func TestHelpRousesForDeadlines(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.seat("a", 1)
+		tb.deal("a")
+		a := tb.owner("k")
+		time.Sleep(idleWake / 10) // the loop has just gone to sleep
+		synctest.Wait()
+		serve := func(c *latest, r Request) {
+			a.service.Serve(a.service.clock(), ring.PartitionOf("k", testPartitions), Ref{Caller: c, ID: 1}, &r)
+		}
+		var first, second latest
+		held, waits := acquireOf("k", "c", 0), acquireOf("k", "d", 100*time.Millisecond)
+		serve(&first, held)
+		serve(&second, waits)
+		if first.got.Outcome != Done {
+			t.Fatalf("the answer is %v when Serve returned", first.got.Outcome)
+		}
+		time.Sleep(waits.Wait)
+		synctest.Wait()
+		if second.got.Outcome != Failed {
+			t.Errorf("when its wait is over the waiter has %v", second.got)
+		}
+	})
+}
+
+// Whoever helps may be used to surviving panics, as a handler of gRPC is. A panic in the
+// work ends the process all the same.
+func TestHelpPanics(t *testing.T) {
+	const env = "SHARELOCK_TEST_HELP_PANICS"
+	if os.Getenv(env) != "" {
+		defer func() { recover() }() //nolint:errcheck // as the handler would
+		s := NewService(Config{Partitions: 1, Shards: 1, Clock: func() time.Duration { return 1 }, MaxTTL: time.Minute})
+		s.shard(0).help(item{fn: func() { panic("half a step") }})
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestHelpPanics$")
+	cmd.Env = append(os.Environ(), env+"=1")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "half a step") || !strings.Contains(string(out), "help_test.go") {
+		t.Errorf("the process ended with %v:\n%s", err, out)
+	}
+}
