@@ -20,11 +20,12 @@ import (
 const (
 	maxStreams     = 1000
 	maxHeaderBytes = 16 << 10
-	// The most that is read ahead of a stream and of a connection, in bytes. Fixed,
-	// because gRPC finds out by a ping with every message what it could be, which
-	// doubles the messages of a session with little to say.
-	streamWindow = 1 << 20
-	connWindow   = 4 << 20
+	// streamWindow is the most that is read ahead of a stream, in bytes; connWindow what
+	// all streams of a connection may have under way. Fixed, because gRPC finds out by a
+	// ping with every message what they could be, which doubles the messages of a session
+	// with little to say.
+	streamWindow = 256 << 10
+	connWindow   = 1 << 20
 
 	handshakeTimeout  = 10 * time.Second
 	keepaliveMinimum  = 5 * time.Second

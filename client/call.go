@@ -21,10 +21,10 @@ const (
 	// unseen is the longest a node can be gone before a call to it fails.
 	unseen = keepaliveTime + keepaliveTimeout
 
-	// The most that is read ahead of a stream and of a connection, in bytes. Fixed, as
-	// at the node: gRPC would ping with every message to find a better one.
-	streamWindow = 1 << 20
-	connWindow   = 4 << 20
+	// What a stream and a connection may have under way, in bytes. Fixed, as at the node:
+	// gRPC would ping with every message to find out what they could be.
+	streamWindow = 256 << 10
+	connWindow   = 1 << 20
 )
 
 // bounds limit a call beside its context.

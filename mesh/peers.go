@@ -88,8 +88,8 @@ func (p *peers) conn(addr string) (*grpc.ClientConn, error) {
 const (
 	// maxPeerMessage bounds what a member accepts from another in one message.
 	maxPeerMessage = 16 << 20
-	// The most that is read ahead of a stream and of a connection, in bytes. Fixed,
-	// because gRPC would ping with every message to find out what it could be.
+	// What a stream and a connection may have under way, in bytes. Fixed, because gRPC
+	// would ping with every message to find out what they could be.
 	streamWindow = 2 << 20
 	connWindow   = 8 << 20
 )

@@ -151,7 +151,7 @@ func (s *session) Close() {
 }
 
 // first is the answer to a call that nobody drives; true if that was all. The shard
-// calls it from its loop.
+// calls it during its turn.
 func (t *started) first(a owner.Answer) {
 	switch {
 	case a.Outcome == owner.Failed:

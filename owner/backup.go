@@ -86,7 +86,7 @@ func (sh *shard) sync(from ring.Identity, epoch uint32, b Base) error {
 }
 
 // Backup applies an owner's ops to the copies here and acknowledges what they
-// have then (A3). It does not wait: acks come to answer, in the loops of the
+// have then (A3). It does not wait: acks come to answer, in the turns of the
 // shards. Ops of another epoch than the current one are dropped without a word:
 // their owner has stopped, or will hear of the newer view.
 func (s *Service) Backup(from ring.Identity, epoch uint32, entries []Entries, answer func(epoch uint32, a Ack)) {

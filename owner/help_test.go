@@ -70,18 +70,28 @@ func TestHelpRousesForDeadlines(t *testing.T) {
 		tb.seat("a", 1)
 		tb.deal("a")
 		a := tb.owner("k")
-		time.Sleep(idleWake / 10) // the loop has just gone to sleep
+		sh := a.service.shard(ring.PartitionOf("k", testPartitions))
+		time.Sleep(idleWake / 10)
+		// A turn that takes long: the loop goes to sleep at its end, not at its beginning.
+		sh.put(item{quick: true, fn: func() { time.Sleep(idleWake / 2) }})
+		time.Sleep(idleWake / 2)
 		synctest.Wait()
 		serve := func(c *latest, r Request) {
 			a.service.Serve(a.service.clock(), ring.PartitionOf("k", testPartitions), Ref{Caller: c, ID: 1}, &r)
 		}
 		var first, second latest
-		held, waits := acquireOf("k", "c", 0), acquireOf("k", "d", 100*time.Millisecond)
+		held, waits := acquireOf("k", "c", 0), acquireOf("k", "d", idleWake-100*time.Millisecond)
 		serve(&first, held)
 		serve(&second, waits)
 		if first.got.Outcome != Done {
 			t.Fatalf("the answer is %v when Serve returned", first.got.Outcome)
 		}
+		synctest.Wait() // the loop sleeps until then
+		sh.turn <- struct{}{}
+		if !sh.hasNext || sh.next < sh.until {
+			t.Error("every help would rouse the loop for the deadline that it sleeps for")
+		}
+		<-sh.turn
 		time.Sleep(waits.Wait)
 		synctest.Wait()
 		if second.got.Outcome != Failed {

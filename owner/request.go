@@ -108,7 +108,8 @@ type Answer struct {
 	Lost []uint32
 }
 
-// Caller receives answers. The shard calls it from its loop, so it must not
+// Caller receives answers. The shard calls it during its turn: from its loop, or in a
+// goroutine that is inside Serve, Acked or Backup, before that returns. So it must not
 // block and must not call back into the service.
 type Caller interface {
 	// Answer delivers an answer to the request with this id.

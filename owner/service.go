@@ -29,7 +29,7 @@ type Config struct {
 	Clock func() time.Duration
 	Peers Peers
 	Log   *slog.Logger
-	// Pause is called by the loops of the shards at named points, the constants Point*;
+	// Pause is called by who has the turn of a shard at named points, the constants Point*;
 	// what happens while it does not return happens in between. It is for tests.
 	Pause func(point string)
 }

@@ -24,7 +24,7 @@ const idleWake = time.Second
 const maxAge = 30 * time.Second
 
 // partition is one partition on this member: its copy, and what this member may
-// do with it in the current epoch. Only its shard's loop touches it.
+// do with it in the current epoch. Only who has its shard's turn touches it.
 type partition struct {
 	id uint32
 	// m is the copy; nil is the empty copy of epoch 0. Not nil exactly when
@@ -184,8 +184,10 @@ func (sh *shard) run(stop <-chan struct{}) {
 		if sh.work() == 0 { // nothing has come for a while, or others have seen to it
 			sh.shrink()
 		}
-		sleep := sh.sleep()
-		sh.until = sh.now + sleep
+		// Not of sh.now: the work may have taken long.
+		now := sh.service.clock()
+		sleep := sh.sleep(now)
+		sh.until = now + sleep
 		<-sh.turn
 		timer.Reset(sleep)
 	}
@@ -364,11 +366,12 @@ func (sh *shard) rearm(p *partition) {
 	}
 }
 
-func (sh *shard) sleep() time.Duration {
+// sleep is how long there is nothing to do, as far as is known now.
+func (sh *shard) sleep(now time.Duration) time.Duration {
 	if !sh.hasNext {
 		return idleWake
 	}
-	return min(max(sh.next-sh.service.clock(), 0), idleWake)
+	return min(max(sh.next-now, 0), idleWake)
 }
 
 // flush sends the batch's ops to the backups and lets the answers leave whose
