@@ -22,8 +22,8 @@ func (l *Leader) evict(now time.Duration, view ring.View) (self bool) {
 		return false
 	}
 	if victim.ID == l.self {
-		if !l.asked || now-l.askedAt >= time.Minute {
-			l.asked, l.askedAt = true, now
+		if !l.yielded || now-l.yieldedAt >= time.Minute {
+			l.yielded, l.yieldedAt = true, now
 			return true
 		}
 		// Nobody took leadership over, so the other one of a pair has to go.

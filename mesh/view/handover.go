@@ -27,8 +27,8 @@ func (l *Leader) hearsMajority(now time.Duration) bool {
 	return yes >= voters/2+1
 }
 
-// heard are the ids that renewed or asked to join within L stretched, and the
-// leader's own. It needs l.mu.
+// heard are the ids that asked for a renewal or to join within L stretched, or count as
+// having done so (V5), and the leader's own. It needs l.mu.
 func (l *Leader) heard(now time.Duration) map[string]bool {
 	heard := map[string]bool{l.self: true}
 	for who, m := range l.members {
@@ -36,8 +36,8 @@ func (l *Leader) heard(now time.Duration) map[string]bool {
 			heard[who.ID] = true
 		}
 	}
-	for id, j := range l.joins {
-		if now-j.at < stretched(l.lease()) {
+	for id, at := range l.asked {
+		if now-at < stretched(l.lease()) {
 			heard[id] = true
 		}
 	}

@@ -38,6 +38,7 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.asked[who.ID] = now
 	for _, m := range s.View().Members {
 		st := l.members[m.Identity]
 		fresh := st != nil && !st.left && now-st.renewed <= l.lease()

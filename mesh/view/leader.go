@@ -3,6 +3,7 @@ package view
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -89,6 +90,10 @@ type Leader struct {
 	members map[ring.Identity]*standing
 	// joins are the processes that ask for admission, by id. Guarded by mu.
 	joins map[string]joining
+	// asked is when each process asked for anything last, by id: for a renewal, whether it
+	// got it or not, or to join. Who is not heard any more is not in it for long.
+	// Guarded by mu.
+	asked map[string]time.Duration
 	// comebacks remembers, by id, who was admitted again and how often. Guarded
 	// by mu.
 	comebacks map[string]comeback
@@ -98,9 +103,9 @@ type Leader struct {
 	// transferred is when leadership was last handed over for want of voters.
 	transferred time.Duration
 	handed      bool
-	// askedAt is when it last handed over because it was to be evicted itself (V6).
-	askedAt time.Duration
-	asked   bool
+	// yieldedAt is when it last handed over because it was to be evicted itself (V6).
+	yieldedAt time.Duration
+	yielded   bool
 }
 
 // standing is what a leader knows of one member.
@@ -148,6 +153,7 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 		kick:      make(chan struct{}, 1),
 		members:   map[ring.Identity]*standing{},
 		joins:     map[string]joining{},
+		asked:     map[string]time.Duration{},
 		comebacks: map[string]comeback{},
 		step:      cfg.Clock(),
 	}
@@ -286,6 +292,7 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 		members[m.Identity] = st
 	}
 	l.members = members
+	maps.DeleteFunc(l.asked, func(_ string, at time.Duration) bool { return now-at >= stretched(l.lease()) })
 }
 
 // propose commits a view and tells everybody it concerns.

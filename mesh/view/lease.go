@@ -22,6 +22,7 @@ func (l *Leader) Renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.asked[who.ID] = arrived
 	m := l.members[who]
 	if _, in := s.View().Find(who); !in || m == nil {
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_NOT_MEMBER
@@ -30,6 +31,7 @@ func (l *Leader) Renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 	if req.GetDone() {
 		// V7: the member acts no more, so its removal need not wait.
 		m.left, m.stopped = true, true
+		delete(l.asked, who.ID)
 		l.wake()
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_LEFT
 		return resp

@@ -196,6 +196,33 @@ func TestSchedule15aEvictedComesBackWhenItReachesAll(t *testing.T) {
 	})
 }
 
+// Who is evicted counts as live while it asks to be renewed, so that it keeps its vote
+// (V1, V6): without it the voters could lose their majority to a crash of which the
+// leader does not know yet.
+func TestTheEvictedAreHeard(t *testing.T) {
+	play(t, "l a b", "l a b", func(t *testing.T, g *group) {
+		l := g.elect("l", "l", "a", "b").lead()
+		g.renewing(l, "l", 0)
+		g.renewing(l, "a", 0, "b")
+		g.renewing(l, "b", 4*lease)
+		live := func() bool {
+			e, err := l.leader.Load().electorate(t.Context())
+			return err == nil && e.live["b"]
+		}
+		for at := lease / 8; at < 4*lease; at += lease / 8 {
+			g.pass(at)
+			if !live() {
+				t.Fatalf("at %v b is not heard", at)
+			}
+		}
+		g.want("l a", limit, limit+lease/20)
+		g.pass(4*lease + limit)
+		if live() {
+			t.Error("b is heard though it is silent")
+		}
+	})
+}
+
 // A was paused and complains about everybody when it is back: A is in most broken
 // pairs, so A goes, not those of whom it complains (V6); and not before its lease
 // is over (V5).

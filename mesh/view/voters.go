@@ -48,7 +48,7 @@ type electorate struct {
 	// stay are the ids of the members that are in the view and not leaving, in
 	// the order in which they joined; leaving those that leave.
 	stay, leaving []string
-	// live are the ids that renewed or asked to join of late.
+	// live are the ids that asked for a renewal or to join of late.
 	live map[string]bool
 	// ready are the non-voters that have caught up.
 	ready map[string]bool
@@ -57,18 +57,22 @@ type electorate struct {
 // next is V1: the one change of Raft's configuration to make now. Voters are as
 // many as there are members to stay, odd, and at most five. The seat of a dead
 // voter goes only when a live member is ready to take one; that of a member that
-// leaves in good order goes while it still votes for that. No change is made that
-// the voters after it could not commit.
+// leaves in good order goes while it still votes for that. Who was evicted but lives
+// (V6) is not dead and keeps its seat: it votes, and will be back, while another voter
+// that counts as live a moment longer may be dead. No change is made that the voters
+// after it could not commit.
 func (e electorate) next() Change {
 	voters, others := e.split()
 	stay, leaving := set(e.stay), set(e.leaving)
-	var serving, going, dead []string
+	var serving, going, away, dead []string
 	for _, id := range voters {
 		switch {
 		case stay[id]:
 			serving = append(serving, id)
 		case leaving[id]:
 			going = append(going, id)
+		case e.live[id]:
+			away = append(away, id)
 		default:
 			dead = append(dead, id)
 		}
@@ -76,7 +80,7 @@ func (e electorate) next() Change {
 	target := odd(min(len(e.stay), MaxVoters))
 	ready, unstaged := e.candidates(set(voters), set(others))
 
-	missing := target - len(serving)
+	missing := target - len(serving) - len(away)
 	if missing > 0 && len(ready) < missing && len(unstaged) > 0 {
 		return Change{changeStage, unstaged[0]}
 	}
@@ -99,7 +103,7 @@ func (e electorate) next() Change {
 			return e.unseat(id)
 		}
 	}
-	if len(dead) == 0 && len(going) == 0 && len(serving) > 1 && (len(serving) > target || len(serving)%2 == 0) && missing <= 0 {
+	if len(dead) == 0 && len(going) == 0 && len(away) == 0 && len(serving) > 1 && (len(serving) > target || len(serving)%2 == 0) && missing <= 0 {
 		for i := len(serving) - 1; i >= 0; i-- {
 			if serving[i] != e.self && e.commits(voters, serving[i], "") {
 				return Change{changeDemote, serving[i]}

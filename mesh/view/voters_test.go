@@ -52,6 +52,9 @@ func TestNextChangeOfVoters(t *testing.T) {
 		{"first another is promoted", "a b*", "b", "a", "a b", "b", Change{changePromote, "b"}},
 		{"then it hands over", "a b", "b", "a", "a b", "", Change{changeTransfer, "a"}},
 		{"two leave at once: the other one first", "a b c", "c", "a b", "a b c", "", Change{changeDemote, "b"}},
+		{"who was evicted and lives keeps its seat", "a b c d*", "a b d", "", "a b c d", "d", Change{}},
+		{"and does not make one too many", "a b c", "a b", "", "a b c", "", Change{}},
+		{"nor one too few when another is dead", "a b c d*", "a d e", "", "a b d e", "d", Change{changeDemote, "c"}},
 		{"no change that cannot be committed", "a b c", "a", "b", "a b", "", Change{}},
 		{"a silent candidate is not staged", "a", "a b c", "", "a", "", Change{}},
 	}
