@@ -116,6 +116,13 @@ func wrongField(body []byte, t protoreflect.MessageType) string {
 // encode is the JSON of an answer. Fields that are zero are there; only absent
 // messages are not.
 func encode(m proto.Message) ([]byte, error) {
+	if data, ok := encodeHold(m); ok {
+		return data, nil
+	}
+	return encodeAny(m)
+}
+
+func encodeAny(m proto.Message) ([]byte, error) {
 	data, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("%w: encode %s: %w", sharelock.ErrInternal, m.ProtoReflect().Descriptor().Name(), err)
