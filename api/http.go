@@ -64,10 +64,8 @@ func newHTTPAPI(node Node, o Options) *httpAPI {
 func (s *httpAPI) routes() http.Handler {
 	r := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	// More specific first: a key may contain slashes, and mux takes the first
-	// route that fits. Only GET and HEAD check a token, so that for every other
-	// method /token/5 may be the end of a key.
-	r.Path("/v1/locks/{key:.*}/token/{token:[^/]*}").Methods(http.MethodGet, http.MethodHead).
-		Handler(s.call(s.checkToken))
+	// route that fits.
+	r.MatcherFunc(mayCheckToken).Path("/v1/locks/{key:.*}/token/{token:[^/]*}").Handler(s.call(s.checkToken))
 	s.handle(r, "/v1/locks/{key:.*}", methods{
 		http.MethodPost:   s.call(s.acquire),
 		http.MethodPatch:  s.call(s.renew),
@@ -87,6 +85,13 @@ func (s *httpAPI) routes() http.Handler {
 		s.fail(w, r, pb.ErrNoRoute, nil)
 	})
 	return r
+}
+
+// mayCheckToken: only GET and HEAD check a token, so that for every other method
+// /token/5 may be the end of a key. It spares all requests that need no look at
+// the path in full, which costs mux a regular expression.
+func mayCheckToken(r *http.Request, _ *mux.RouteMatch) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.Contains(r.URL.Path, "/token/")
 }
 
 // methods are the handlers of one path. GET's also answers HEAD, whose body

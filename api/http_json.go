@@ -46,22 +46,28 @@ func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) htt
 // readBody reads all of the body, also where none is expected: net/http notices
 // that a caller went away only once its body was read.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	tooLarge := &sharelock.Error{
-		Err:     sharelock.ErrMessageTooLarge,
-		Message: fmt.Sprintf("the most is %d bytes", sharelock.MaxBodyBytes),
+	if r.Body == http.NoBody {
+		return nil, nil
 	}
 	if r.ContentLength > sharelock.MaxBodyBytes {
 		w.Header().Set("Connection", "close") // rather than read it all
-		return nil, tooLarge
+		return nil, bodyTooLarge()
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, sharelock.MaxBodyBytes))
 	if err != nil {
 		if _, over := errors.AsType[*http.MaxBytesError](err); over {
-			return nil, tooLarge
+			return nil, bodyTooLarge()
 		}
 		return nil, sharelock.Invalid("body", "did not arrive whole and in time")
 	}
 	return body, nil
+}
+
+func bodyTooLarge() error {
+	return &sharelock.Error{
+		Err:     sharelock.ErrMessageTooLarge,
+		Message: fmt.Sprintf("the most is %d bytes", sharelock.MaxBodyBytes),
+	}
 }
 
 // decodeBody reads a JSON body into m; an empty one leaves m as it is. The error
@@ -116,6 +122,13 @@ func wrongField(body []byte, t protoreflect.MessageType) string {
 // encode is the JSON of an answer. Fields that are zero are there; only absent
 // messages are not.
 func encode(m proto.Message) ([]byte, error) {
+	if data, ok := encodeHold(m); ok {
+		return data, nil
+	}
+	return encodeAny(m)
+}
+
+func encodeAny(m proto.Message) ([]byte, error) {
 	data, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("%w: encode %s: %w", sharelock.ErrInternal, m.ProtoReflect().Descriptor().Name(), err)

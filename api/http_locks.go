@@ -206,6 +206,9 @@ func parseToken(s string) (uint64, error) {
 // twice, is refused just as an unknown field of a body: a mistyped prefix must
 // not list everything.
 func query(r *http.Request, names ...string) (map[string]string, error) {
+	if r.URL.RawQuery == "" {
+		return nil, nil
+	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, sharelock.Invalid("query", "has a bad percent-escape or a semicolon")

@@ -1,0 +1,111 @@
+package api
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// encodeHold is encodeAny for the answers to acquire, renew and release: the same
+// bytes, without protojson's reflection, which was a fifth of all that such a call
+// costs. Not ok is what it leaves to protojson: every other message, and a hold that
+// is not plain.
+func encodeHold(m proto.Message) (data []byte, ok bool) {
+	var h *pb.Hold
+	switch m := m.(type) {
+	case *pb.AcquireResponse:
+		h = m.GetHold()
+	case *pb.RenewResponse:
+		h = m.GetHold()
+	case *pb.ReleaseResponse:
+		h = m.GetHold()
+	}
+	if h == nil || !plainHold(h) {
+		return nil, false
+	}
+	data = make([]byte, 0, 512) // more than most need
+	data = append(data, `{"hold":`...)
+	data = appendHold(data, h)
+	return append(data, '}'), true
+}
+
+// plainHold: nothing in h needs an escape, or cannot be encoded.
+func plainHold(h *pb.Hold) bool {
+	for k, v := range h.GetMetadata() {
+		if !plainText(k) || !plainText(v) {
+			return false
+		}
+	}
+	_, named := pb.Mode_name[int32(h.GetMode())]
+	return named &&
+		plainText(h.GetKey()) && plainText(h.GetClientId()) && plainText(h.GetRequestId()) && plainText(h.GetNode()) &&
+		plainDuration(h.GetTtl()) && plainDuration(h.GetExpiresIn()) && plainDuration(h.GetSafeFor())
+}
+
+func plainText(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
+}
+
+func plainDuration(d *durationpb.Duration) bool {
+	return d == nil || d.IsValid() && d.GetNanos() >= 0
+}
+
+// appendHold appends a plain hold, its fields in the order of the .proto.
+func appendHold(b []byte, h *pb.Hold) []byte {
+	b = appendText(append(b, `{"key":`...), h.GetKey())
+	b = append(b, `,"token":"`...) // a number of 64 bits is a string in protobuf's JSON
+	b = strconv.AppendUint(b, h.GetToken(), 10)
+	b = appendText(append(b, `","clientId":`...), h.GetClientId())
+	b = appendText(append(b, `,"requestId":`...), h.GetRequestId())
+	b = appendText(append(b, `,"mode":`...), pb.Mode_name[int32(h.GetMode())])
+	b = strconv.AppendUint(append(b, `,"slots":`...), uint64(h.GetSlots()), 10)
+	b = appendDuration(b, `,"ttl":`, h.GetTtl())
+	b = appendDuration(b, `,"expiresIn":`, h.GetExpiresIn())
+	b = appendDuration(b, `,"safeFor":`, h.GetSafeFor())
+	b = appendText(append(b, `,"node":`...), h.GetNode())
+	b = append(b, `,"metadata":{`...)
+	for i, k := range slices.Sorted(maps.Keys(h.GetMetadata())) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendText(b, k), ':')
+		b = appendText(b, h.GetMetadata()[k])
+	}
+	return append(b, "}}"...)
+}
+
+func appendText(b []byte, s string) []byte {
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// appendDuration appends a field that may be absent: seconds, with no fraction or
+// one of 3, 6 or 9 digits.
+func appendDuration(b []byte, name string, d *durationpb.Duration) []byte {
+	if d == nil {
+		return b
+	}
+	b = append(append(b, name...), '"')
+	b = strconv.AppendInt(b, d.GetSeconds(), 10)
+	if nanos := d.GetNanos(); nanos != 0 {
+		point := len(b)
+		b = strconv.AppendInt(b, 1e9+int64(nanos), 10) // the 1 keeps the zeros in front
+		b[point] = '.'
+		for bytes.HasSuffix(b, []byte("000")) {
+			b = b[:len(b)-3]
+		}
+	}
+	return append(b, `s"`...)
+}
