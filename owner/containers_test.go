@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -357,4 +358,47 @@ func TestCheckFinds(t *testing.T) {
 			t.Error("Check finds nothing")
 		}
 	})
+}
+
+// Claims move when that gives back as much as the move costs, and not for less: with many
+// of them it would be made again and again.
+func TestTidyIsWorthIt(t *testing.T) {
+	holes := map[string]func(s *keys){
+		"texts": func(s *keys) {
+			var ids []textID
+			for len(s.texts.chunks) < leanChunks+1 {
+				ids = append(ids, s.texts.put(strings.Repeat("k", 500), "c", "r"))
+			}
+			for _, id := range ids {
+				s.texts.remove(id)
+			}
+		},
+		"mores": func(s *keys) {
+			var ids []uint32
+			for range leanFrom {
+				ids = append(ids, s.mores.take())
+			}
+			for _, id := range ids {
+				s.mores.give(id)
+			}
+		},
+	}
+	for what, makeHoles := range holes {
+		for _, many := range []bool{false, true} {
+			var m Machine
+			m.keys = newKeys()
+			s := &m.keys
+			makeHoles(s)
+			claims := 1
+			if many { // in crowds, which have their texts elsewhere
+				claims = max(s.texts.room()/textWorth, s.mores.records.room()) + 1
+			}
+			for range claims {
+				s.claims.take()
+			}
+			if tidied := s.tidy(func(uint32, uint32) {}); tidied == many {
+				t.Errorf("holes among %s, %d claims: tidied %t", what, claims, tidied)
+			}
+		}
+	}
 }
