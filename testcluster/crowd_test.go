@@ -15,39 +15,52 @@ import (
 	"github.com/sgkandale/sharelock/testcluster"
 )
 
-// usage is what a process uses, apart from Raft's connections: goroutines, and bytes
-// that are reachable.
+// usage is what a process uses apart from connections: goroutines, and bytes that
+// are reachable (of connections only Raft's are large).
 type usage struct {
 	goroutines int
 	heap       uint64
 }
 
-// raftConnBytes are the buffers at both ends of one of Raft's connections, whose size
-// the library fixes.
-const raftConnBytes = 2 * (256<<10 + 4<<10)
-
-// raftConns counts Raft's connections by what serves them: a goroutine each.
+// connections are how many there are, by what serves them.
 //
-// A leader has one or two to each follower. The second is opened once a heartbeat
-// happens to be due while entries are under way, and is kept: that may be before a
-// crowd, during it, or never, and no crowd makes it more than two.
-func raftConns() int {
+// A leader of Raft has one or two to each follower. The second is opened once a
+// heartbeat happens to be due while entries are under way, and is kept: that may be
+// before a crowd, during it, or never, and no crowd makes it more than two. A node
+// opens one for gRPC to another, or to itself, when it first asks it something.
+type connections struct{ raft, grpc int }
+
+// What takes part in a connection, both ends together. The buffers of Raft's are of a
+// size that the library fixes.
+const (
+	raftGoroutines = 1
+	raftBytes      = 2 * (256<<10 + 4<<10)
+	grpcGoroutines = 9
+)
+
+func connected() connections {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
-	return bytes.Count(stacks, []byte("raft.(*NetworkTransport).handleConn("))
+	return connections{
+		raft: bytes.Count(stacks, []byte("raft.(*NetworkTransport).handleConn(")),
+		grpc: bytes.Count(stacks, []byte("transport.(*http2Server).HandleStreams(")),
+	}
 }
 
 func used() usage {
 	for {
-		conns := raftConns()
+		c := connected()
 		// Twice, since pools give up what they hold only at the second collection.
 		runtime.GC()
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		goroutines := runtime.NumGoroutine()
-		if conns == raftConns() { // none came meanwhile
-			return usage{goroutines - conns, m.HeapAlloc - uint64(conns)*raftConnBytes}
+		if c == connected() { // none came or went meanwhile
+			return usage{
+				goroutines: goroutines - c.raft*raftGoroutines - c.grpc*grpcGoroutines,
+				heap:       m.HeapAlloc - uint64(c.raft)*raftBytes,
+			}
 		}
 	}
 }
@@ -90,10 +103,6 @@ func TestWaiters(t *testing.T) {
 		Configure: func(_ int, cfg *mesh.Config) { cfg.MaxWaitersPerKey = crowd },
 	})
 	ctx := limited(t)
-	for n := range 3 { // so that every node has its connections to every other
-		_, err := c.Node(n).List(ctx, sharelock.ListRequest{})
-		must(t, err)
-	}
 	key := "wanted"
 	first, err := c.Client(0).Acquire(ctx, key)
 	must(t, err)
