@@ -65,7 +65,7 @@ bench: ## micro-benchmarks, compared with bench/micro.txt; SAVE=1 keeps them the
 	SAVE=$(SAVE) scripts/bench $(PKG)
 
 .PHONY: bench-peers
-bench-peers: ## measure ShareLock beside Redis, Redlock and etcd (an hour); ARGS=-quick tries it
+bench-peers: ## measure ShareLock beside Redis, Redlock and etcd (half an hour); ARGS=-quick tries it
 	scripts/bench-peers $(ARGS)
 
 .PHONY: cover
