@@ -2,6 +2,7 @@ package testcluster_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +104,10 @@ func survive(t *testing.T, o testcluster.Options, rounds int) {
 			must(t, c.Restart(ctx, v))
 		}
 		must(t, c.WaitMembers(ctx, c.Len()))
+		// The next fault is a single one again once the holders have had time to breathe.
+		until(ctx, t, "all locks have been renewed", func() bool {
+			return !slices.ContainsFunc(locks, func(l *client.Lock) bool { return l.Err() == nil && l.Remaining() < c.MaxTTL()/2 })
+		})
 	}
 	for _, g := range busy.stop(t) {
 		if g.epoch == 0 {

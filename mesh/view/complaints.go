@@ -36,19 +36,31 @@ func (l *Leader) evict(now time.Duration, view ring.View) (self bool) {
 	return false
 }
 
+// gap is the time without a renewal after which a member does not count as renewing:
+// two were missed.
+func gap(lease time.Duration) time.Duration { return 2 * lease / 5 }
+
+// complains: a said, when b renewed already, that it waits for b. It needs l.mu.
+func (l *Leader) complains(a, b ring.Member) bool {
+	st := l.members[a.Identity]
+	return st.complaints[b.Identity] && st.renewed >= l.members[b.Identity].since
+}
+
 // mostBroken is the member with the most broken pairs, of several the one that
 // joined last; but not the one with this id. A complaint between two members that
-// both renew breaks their pair, whoever complains.
+// both renew breaks their pair, whoever complains. One about a member that was silent
+// when it was said does not: who was paused and is back would leave in broken pairs those
+// who have not renewed since.
 func (l *Leader) mostBroken(now time.Duration, view ring.View, not string) (victim ring.Member, most int) {
 	renews := func(m ring.Member) bool {
 		st := l.members[m.Identity]
-		return !st.assumed && now-st.renewed <= 2*l.lease()/5
+		return !st.assumed && now-st.renewed <= gap(l.lease())
 	}
 	broken := func(a, b ring.Member) bool {
 		if mutant.On(mutant.ComplainerBelieved) {
 			return l.members[b.Identity].complaints[a.Identity]
 		}
-		return l.members[a.Identity].complaints[b.Identity] || l.members[b.Identity].complaints[a.Identity]
+		return l.complains(a, b) || l.complains(b, a)
 	}
 	for i, m := range view.Members {
 		pairs := 0

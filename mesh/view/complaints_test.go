@@ -87,6 +87,36 @@ func TestTheSilentAreNotEvicted(t *testing.T) {
 	}
 }
 
+// Who was paused and is back is complained of by whoever has not renewed since. That says
+// nothing of the pair: of two that are whole again the one that joined last would go. A
+// complaint that is said again counts.
+func TestStaleComplaints(t *testing.T) {
+	play(t, "l", "l a b", func(t *testing.T, g *group) {
+		l := g.elect("l", "l").lead()
+		a, b := g.member("a"), g.member("b")
+		victim := func() string {
+			leader := l.leader.Load()
+			leader.mu.Lock()
+			defer leader.mu.Unlock()
+			m, _ := leader.mostBroken(g.clock(), g.now().view, "")
+			return m.ID
+		}
+		a.renew(l)
+		b.renew(l)
+		g.pass(lease * 9 / 10)
+		b.renew(l, "a") // which is paused
+		g.pass(lease)
+		a.renew(l)
+		if got := victim(); got != "" {
+			t.Errorf("%s is in a broken pair because of what was said while a was paused", got)
+		}
+		b.renew(l, "a")
+		if got := victim(); got != "b" {
+			t.Errorf("%q is in a broken pair, want b", got)
+		}
+	})
+}
+
 // Whom a new leader only takes to have renewed (V5) may be dead: it is no witness
 // either, and a leader that waits for it does not hand over because of that.
 func TestTheAssumedAreNotEvicted(t *testing.T) {

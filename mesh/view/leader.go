@@ -112,6 +112,8 @@ type Leader struct {
 type standing struct {
 	// renewed is when the last request that was renewed arrived (V5).
 	renewed time.Duration
+	// since is when the first of those requests arrived that have come without a gap.
+	since time.Duration
 	// assumed: renewed is no request of the member's, but what V5 takes it to be. V6
 	// does not: the member may be dead.
 	assumed bool
@@ -165,7 +167,7 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 		renewed -= stretched(l.lease())
 	}
 	for _, m := range cfg.Agreement.State().View().Members {
-		l.members[m.Identity] = &standing{renewed: renewed, assumed: true}
+		l.members[m.Identity] = &standing{renewed: renewed, since: renewed, assumed: true}
 	}
 	return l
 }
@@ -282,7 +284,7 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 	for _, m := range view.Members {
 		st := l.members[m.Identity]
 		if st == nil {
-			st = &standing{renewed: now}
+			st = &standing{renewed: now, since: now}
 		}
 		if j, ok := l.joins[m.ID]; ok && m.Counter < j.member.Counter && now-j.at <= l.lease() {
 			st.replaced = true

@@ -40,6 +40,9 @@ func (l *Leader) Renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_REFUSED
 		return resp
 	}
+	if arrived-m.renewed > gap(l.lease()) {
+		m.since = arrived
+	}
 	m.renewed, m.assumed = max(m.renewed, arrived), false
 	m.complaints = nil
 	for _, c := range req.GetComplaints() {

@@ -107,17 +107,17 @@ func TestSchedule09StaleConfirmation(t *testing.T) {
 		g.mu.Lock()
 		g.held = held
 		g.mu.Unlock()
-		answers := make(chan peerv1.RenewResponse_Outcome, 2)
-		go func() { answers <- g.member("z").renew(x) }()
+		before, after := make(chan peerv1.RenewResponse_Outcome, 1), make(chan peerv1.RenewResponse_Outcome, 1)
+		go func() { before <- g.member("z").renew(x) }()
 		synctest.Wait()
 		g.elect("y", "y", "z") // X does not hear of it
-		go func() { answers <- g.member("m").renew(x) }()
+		go func() { after <- g.member("m").renew(x) }()
 		synctest.Wait()
 		close(held)
-		if out := <-answers; out != renewed {
+		if out := <-before; out != renewed {
 			t.Errorf("who asked before the election is answered %v, want %v", out, renewed)
 		}
-		if out := <-answers; out != refused {
+		if out := <-after; out != refused {
 			t.Errorf("%s: who asked after the election is answered %v, want %v", mutant.Confirmed, out, refused)
 		}
 	})
