@@ -75,6 +75,7 @@ var folders = []folder{
 		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "testcluster/linear", "testcluster/memnet"},
 		[]string{grpc, genproto, protobuf, xsys},
 	},
+	{"testcluster/virtual", nil, nil},
 	{"testcluster/faults", nil, nil},
 	{"testcluster/linear", []string{"."}, []string{porcupine}},
 	{"testcluster/memnet", nil, nil},
@@ -107,7 +108,7 @@ var testLibraries = []string{
 var onlyIn = map[string][]string{
 	memberlist: {"mesh/gossip*.go"},
 	bbolt:      {"mesh/view/store*.go"},
-	"testing":  {"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "testcluster/locktest/*.go"},
+	"testing":  {"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "testcluster/locktest/*.go", "testcluster/virtual/*.go"},
 }
 
 // pureFolders decide and do nothing else: their files read no clock, start no
@@ -180,6 +181,8 @@ func TestHouseCatches(t *testing.T) {
 		{"durations are no clock", "owner/expiry.go", `// Package owner is.
 			package owner; import "time"; var d = time.Second`, ""},
 		{"a goroutine in a pure file", "owner/op.go", "package owner; func f() {\ngo f()\n}", `owner/op.go:2 starts a goroutine`},
+		{"a plain bubble", "ring/a_test.go", "package ring; import \"testing/synctest\"\nvar run = synctest.Test", `ring/a_test.go:2 uses synctest.Test, not virtual.Test`},
+		{"waiting in a bubble", "ring/a_test.go", `package ring; import "testing/synctest"; var wait = synctest.Wait`, ""},
 		{"a file that does not parse", "ring/a.go", "package", "ring/a.go"},
 	}
 	for _, tt := range tests {
@@ -277,6 +280,7 @@ func (s *source) problems() []string {
 		}
 	}
 	problems = append(problems, s.initFunctions()...)
+	problems = append(problems, s.bubbles()...)
 	if s.pure() {
 		problems = append(problems, s.impurities()...)
 	}
@@ -329,6 +333,21 @@ func (s *source) initFunctions() []string {
 			problems = append(problems, s.at(fn)+" declares init")
 		}
 	}
+	return problems
+}
+
+// bubbles finds tests that would crash under the race detector now and then: see
+// package virtual.
+func (s *source) bubbles() []string {
+	var problems []string
+	ast.Inspect(s.ast, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Test" && s.dir != "testcluster/virtual" {
+			if x, ok := sel.X.(*ast.Ident); ok && x.Name == "synctest" {
+				problems = append(problems, s.at(n)+" uses synctest.Test, not virtual.Test")
+			}
+		}
+		return true
+	})
 	return problems
 }
 

@@ -3,8 +3,9 @@ package api
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 func TestDeadlineError(t *testing.T) {
@@ -20,7 +21,7 @@ func TestDeadlineError(t *testing.T) {
 		"no slack left": {deadlineSlack, 0, context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtual.Test(t, func(t *testing.T) {
 				parent, cancelParent := context.WithTimeout(t.Context(), c.timeout)
 				defer cancelParent()
 				timer := time.AfterFunc(c.cancelAt, cancelParent)
@@ -64,7 +65,7 @@ func TestDeadlineErrorWithoutDeadline(t *testing.T) {
 
 // The end of the call ends what was derived from it, although the parent lives on.
 func TestDeadlineErrorIsReleased(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		parent, cancelParent := context.WithTimeout(t.Context(), time.Hour)
 		defer cancelParent()
 		ctx, cancel := withDeadlineError(parent)

@@ -16,6 +16,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	original "github.com/sgkandale/sharelock/proto/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -321,7 +322,7 @@ func TestGRPCMalformedMessages(t *testing.T) {
 
 // The node learns how a call ended: by its deadline, or because the caller left.
 func TestGRPCCallerLeaves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		c := dialFake(t, node, Options{})
 		if _, err := c.locks.Acquire(t.Context(), &pb.AcquireRequest{Key: "k", ClientId: "c"}); err != nil {
@@ -462,7 +463,7 @@ func TestGRPCShutdown(t *testing.T) {
 
 // Stop returns when no handler runs any more, so that the node behind them may go.
 func TestGRPCStopWaitsForHandlers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		entered, release := make(chan struct{}), make(chan struct{})
 		node.hook = func() { close(entered); <-release } // deaf to its context

@@ -13,10 +13,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // pipeListener is a listener of net.Pipe connections: nothing is buffered, so a
@@ -126,7 +126,7 @@ func TestHTTPTimeoutsAreSet(t *testing.T) {
 
 // A client that trickles its headers is cut, however busy it looks.
 func TestHTTPSlowHeaders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		srv := NewHTTP(newFake(), Options{})
 		c := serveHTTP(t, srv)()
 		send(t, c, "GET /healthz HTTP/1.1\r\nX-Slow: ")
@@ -144,7 +144,7 @@ func TestHTTPSlowHeaders(t *testing.T) {
 }
 
 func TestHTTPSlowBody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		srv := NewHTTP(newFake(), Options{})
 		c := serveHTTP(t, srv)()
 		send(t, c, "POST /v1/locks/k HTTP/1.1\r\nHost: node\r\nContent-Length: 100\r\n\r\n{")
@@ -160,7 +160,7 @@ func TestHTTPSlowBody(t *testing.T) {
 
 // The time for sending a request does not count against the wait for the lock.
 func TestHTTPWaitOutlivesReadTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		hold(t, node, "k")
 		srv := NewHTTP(node, Options{})
@@ -180,7 +180,7 @@ func TestHTTPWaitOutlivesReadTimeout(t *testing.T) {
 }
 
 func TestHTTPCallerLeaves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		hold(t, node, "k")
 		dial := serveHTTP(t, NewHTTP(node, Options{}))
@@ -204,7 +204,7 @@ func TestHTTPCallerLeaves(t *testing.T) {
 // A client that does not read its answer holds its handler no longer than the
 // write timeout.
 func TestHTTPSlowReader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		for i := range 100 {
 			hold(t, node, fmt.Sprint("some/quite/long/key/", i))
@@ -283,7 +283,7 @@ func TestHTTPMalformedRequests(t *testing.T) {
 
 // Many requests on one connection, one of them waiting, do not mix.
 func TestHTTPKeepAlive(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		hold(t, node, "k")
 		c := serveHTTP(t, NewHTTP(node, Options{}))()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -266,7 +267,7 @@ func TestSessionPong(t *testing.T) {
 // While the server drains, calls under way are finished, new ones go elsewhere, and
 // the stream ends then.
 func TestSessionDrains(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		c := dialFake(t, node, Options{})
 		k := openSession(t, c, t.Context())
@@ -301,7 +302,7 @@ func TestSessionDrains(t *testing.T) {
 
 // A client that sends calls and does not read the answers is not read any more.
 func TestSessionUnread(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		c := dialFake(t, node, Options{})
 		s, err := c.locks.Session(t.Context(), grpc.ForceCodecV2(pb.RawCodec{}))
@@ -345,7 +346,7 @@ func (r refusing) Keep(list []pb.Keep) {
 // A refusal is a hundred times as long as what it refuses, so that a single message
 // could ask for much. It is read as the answers are.
 func TestSessionManyRefusals(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := &session{wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 		s.calls = refusing{to: s}

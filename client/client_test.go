@@ -15,6 +15,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,7 +36,7 @@ func bubbleOf(t *testing.T, sessions bool, f func(t *testing.T, m *fakeMesh, c *
 // retryBubble is bubbleOf with a client that has its own idea of retries.
 func retryBubble(t *testing.T, sessions bool, retry Retry, f func(t *testing.T, m *fakeMesh, c *Client)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		m, opts := startMesh(t, "a:1", "b:1", "c:1")
 		m.set(func() { m.sessions = sessions })
 		start := time.Now()
@@ -536,7 +537,7 @@ func TestOtherCalls(t *testing.T) {
 }
 
 func TestDial(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		m, opts := startMesh(t, "b:1")
 		start := time.Now()
 		clock := func() time.Duration { return time.Since(start) }

@@ -2,14 +2,15 @@ package client
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // A recent clock never runs ahead, lies at most staleness behind, and is not read
 // more often than that.
 func TestRecentClock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		start, reads := time.Now(), 0
 		exact := func() time.Duration { return time.Since(start) }
 		recent := recentClock(func() time.Duration { reads++; return exact() })

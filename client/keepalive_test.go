@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // own counts the renewals that the client sent itself.
@@ -178,7 +178,7 @@ func TestNotKept(t *testing.T) {
 // A machine that sleeps past a TTL has lost its locks, though its node goes on to
 // renew them as soon as it hears a keepalive: Q3.
 func TestKeptAfterSuspend(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		m, opts := startMesh(t, "a:1")
 		m.set(func() { m.sessions = true })
 		start, slept := time.Now(), atomic.Int64{}

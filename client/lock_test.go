@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 func TestRenewal(t *testing.T) {
@@ -189,7 +190,7 @@ func TestRenewalAnsweredTooLate(t *testing.T) {
 }
 
 func answeredTooLate(t *testing.T, sessions bool) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		m, opts := startMesh(t, "a:1")
 		m.set(func() { m.sessions = sessions })
 		start, slept := time.Now(), atomic.Int64{}
@@ -301,7 +302,7 @@ func TestManyLocks(t *testing.T) {
 // A machine that was suspended learns that its locks have run out although no
 // timer has.
 func TestSuspend(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		_, opts := startMesh(t, "a:1")
 		start, slept := time.Now(), atomic.Int64{}
 		c, err := Dial(t.Context(), []string{"a:1"}, Options{

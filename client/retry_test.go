@@ -15,6 +15,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // retrying is bubble with a client that has its own idea of retries.
@@ -376,7 +377,7 @@ func TestRetryKeepsLocks(t *testing.T) {
 
 // With few attempts Dial still finds the one address that answers.
 func TestRetryDial(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		_, opts := startMesh(t, "c:1")
 		c, err := Dial(t.Context(), []string{"a:1", "b:1", "c:1"}, Options{DialOptions: opts, Retry: Retry{Attempts: 1}})
 		if err != nil {

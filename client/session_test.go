@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // Many calls share one stream, and each gets its own answer.
@@ -194,7 +195,7 @@ func TestOwnersUnreachable(t *testing.T) {
 }
 
 func TestOnlyAddrs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		m, opts := startMesh(t, "a:1", "b:1", "c:1")
 		m.set(func() { m.sessions, m.ring = true, testRing(1, "b:1", "c:1", "b:1") })
 		start := time.Now()

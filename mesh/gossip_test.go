@@ -20,6 +20,7 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 	"github.com/sgkandale/sharelock/testcluster/memnet"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 func testMeta(name string, counter uint64) *peerv1.Meta {
@@ -39,7 +40,7 @@ type gossips struct {
 
 func gossipBubble(t *testing.T, run func(*gossips)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		gs := &gossips{t: t, net: memnet.New(1), all: make(map[string]*gossip)}
 		run(gs)
 		for _, g := range gs.all {

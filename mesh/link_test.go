@@ -13,6 +13,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // linkNode is as much of the member a, in a view with b, as a link needs.
@@ -66,7 +67,7 @@ func TestLinkToWhoDoesNotRead(t *testing.T) {
 		"nothing else":   func(*testing.T, *Node) {},
 	} {
 		t.Run(what, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtual.Test(t, func(t *testing.T) {
 				n := linkNode(t, nil)
 				near, far := net.Pipe()
 				defer near.Close() //nolint:errcheck // of a pipe
@@ -112,7 +113,7 @@ func (d *deafNet) Dial(context.Context, string) (net.Conn, error) {
 // V6: whoever waits for a single call, sent once, complains after a second for as long as
 // the call is wanted and nothing is heard; and not when the member answers pings.
 func TestSingleCallComplains(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		deaf := &deafNet{}
 		n := linkNode(t, deaf)
 		if err := n.promise([]byte("one"), ring.Identity{}); err != nil {
@@ -165,7 +166,7 @@ func (*told) Alive() bool { return true }
 // Retry: the way of its stream may be gone while there is another. An idle one is no
 // better.
 func TestLinkToNowhere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		deaf := &deafNet{}
 		n := linkNode(t, deaf)
 		if err := n.promise([]byte("one"), ring.Identity{}); err != nil {

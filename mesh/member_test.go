@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock/mesh/view"
@@ -12,6 +11,7 @@ import (
 	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // nobody is where all other members are silent.
@@ -44,7 +44,7 @@ func (nobody) Active(ctx context.Context, _ ring.Member, _ uint32, _ []uint32) e
 // alone plays a member a, whom nobody else reaches, to a test inside a bubble.
 func alone(t *testing.T, test func(t *testing.T, m *member)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		n := &Node{
 			clock: MonotonicClock(), log: slog.New(slog.DiscardHandler), leaseTo: make(chan struct{}, 1),
 			self: viewOf("a").Members[0].Identity,

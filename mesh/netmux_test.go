@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/sgkandale/sharelock/testcluster/memnet"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 const muxAddr = "server:7000"
@@ -39,7 +40,7 @@ func (f testFilter) meantByLink(id []byte, to string) bool { return f.meantByRaf
 // inMuxBubble runs a mux on the memory network, and checks that close ends it.
 func inMuxBubble(t *testing.T, run func(t *testing.T, n *memnet.Net, m *mux)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		l, err := n.Host("server").Listen(muxAddr)
 		if err != nil {
@@ -244,7 +245,7 @@ func (l *failingListener) Accept() (net.Conn, error) {
 }
 
 func TestMuxAcceptFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		l, err := n.Host("server").Listen(muxAddr)
 		if err != nil {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -19,6 +18,7 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 	"github.com/sgkandale/sharelock/testcluster/memnet"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // simNode is all of a node that has goroutines of others in it: gossip, Raft on
@@ -147,8 +147,8 @@ func eventually(t *testing.T, within time.Duration, what string, ok func() bool)
 // That it ends at all says that no goroutine outlives Stop.
 func TestSimulation(t *testing.T) {
 	wall := wallClock()
-	var virtual time.Duration
-	synctest.Test(t, func(t *testing.T) {
+	var took time.Duration
+	virtual.Test(t, func(t *testing.T) {
 		start := time.Now()
 		n := memnet.New(1)
 		names := []string{"a", "b", "c"}
@@ -235,9 +235,9 @@ func TestSimulation(t *testing.T) {
 			s.stop(t)
 		}
 		time.Sleep(stragglers)
-		virtual = time.Since(start)
+		took = time.Since(start)
 	})
-	t.Logf("%v of virtual time in %v", virtual, wallClock()-wall)
+	t.Logf("%v of virtual time in %v", took, wallClock()-wall)
 }
 
 // wallClock is a clock that a bubble does not change.

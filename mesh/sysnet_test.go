@@ -6,10 +6,10 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock/testcluster/memnet"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 func TestPickAddr(t *testing.T) {
@@ -101,7 +101,7 @@ func (staticNames) Dial(context.Context, string) (net.Conn, error) { panic("not 
 // TestClocks: the system's clock runs on in a bubble, the monotonic one is the
 // bubble's.
 func TestClocks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		system, monotonic := SystemClock(), MonotonicClock()
 		systemStart := system()
 		time.Sleep(time.Hour)

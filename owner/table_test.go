@@ -9,11 +9,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/ring"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // This file is the table: a mesh of services without a mesh, on which views are
@@ -294,7 +294,7 @@ func (tb *table) outcome(e *ear, want Outcome, err error) {
 // bubble runs a test with a table in a bubble of virtual time.
 func bubble(t *testing.T, test func(tb *table)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		tb := newTable(t)
 		test(tb)
 		for _, s := range tb.members {

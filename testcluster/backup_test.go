@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/mesh"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // copies configures nodes that keep so many copies of every lock.
@@ -23,13 +23,13 @@ func TestKillsWithBackups(t *testing.T) {
 }
 
 func TestSimKillsWithBackups(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		survive(t, testcluster.Options{Net: testcluster.Memory}, 3)
 	})
 }
 
 func TestSimKillsWithTwoBackups(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		survive(t, testcluster.Options{Net: testcluster.Memory, Nodes: 5}, 2)
 	})
 }
@@ -127,7 +127,7 @@ func survive(t *testing.T, o testcluster.Options, rounds int) {
 // V6: two nodes cannot reach each other, a third reaches both. One of them has to
 // go, so that every key can be had; when the split is healed it is back.
 func TestSimPartialSplit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Timing: 2 * time.Second, MaxTTL: 10 * time.Second})
 		ctx := limited(t)
 		locks := hold(ctx, t, c, keysNamed("held", 20))

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"os"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // loadTime is how long the load of joinLeave goes on at least, by the clock that
@@ -64,13 +64,13 @@ func TestJoinLeaveUnderLoad(t *testing.T) {
 }
 
 func TestSimJoinLeaveUnderLoad(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		joinLeave(t, testcluster.Options{Net: testcluster.Memory}, func(*testcluster.Cluster) []int { return []int{0, 1, 2, 3} })
 	})
 }
 
 func TestSimJoinAndLeaderLeavesUnderLoad(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		joinLeave(t, testcluster.Options{Net: testcluster.Memory}, func(c *testcluster.Cluster) []int { return []int{c.Leader()} })
 	})
 }
@@ -124,11 +124,11 @@ func TestKillOwnerUnderLoad(t *testing.T) {
 }
 
 func TestSimKillLeaderUnderLoad(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { killOwner(t, testcluster.Options{Net: testcluster.Memory}, true) })
+	virtual.Test(t, func(t *testing.T) { killOwner(t, testcluster.Options{Net: testcluster.Memory}, true) })
 }
 
 func TestSimKillFollowerUnderLoad(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { killOwner(t, testcluster.Options{Net: testcluster.Memory}, false) })
+	virtual.Test(t, func(t *testing.T) { killOwner(t, testcluster.Options{Net: testcluster.Memory}, false) })
 }
 
 // killOwner kills a node under load, without backups (ring.replicas: 1): the keys
@@ -220,7 +220,7 @@ func TestKillAllAndRestart(t *testing.T) {
 }
 
 func TestSimKillAllAndRestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { killAll(t, testcluster.Options{Net: testcluster.Memory}) })
+	virtual.Test(t, func(t *testing.T) { killAll(t, testcluster.Options{Net: testcluster.Memory}) })
 }
 
 // killAll pulls the plug of everything at once.
@@ -271,7 +271,7 @@ func TestCutOffNodeAnswersUnavailable(t *testing.T) {
 func TestSimCutOffNodeAnswersUnavailable(t *testing.T) {
 	// A lease that is longer than any lock: should the others not wait for its end
 	// (V5), two clients would hold a key.
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		cutOff(t, testcluster.Options{Net: testcluster.Memory, Timing: 2 * time.Second, MaxTTL: time.Second, Configure: copies(1)})
 	})
 }
@@ -333,7 +333,7 @@ func cutOff(t *testing.T, o testcluster.Options) {
 // With backups a cut costs a pause and nothing else, to clients that reach the
 // majority: who holds keeps what it holds, wherever its key was.
 func TestSimCutOffLosesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Timing: 2 * time.Second, MaxTTL: 10 * time.Second})
 		ctx := limited(t)
 		locks := hold(ctx, t, c, keysNamed("held", 20))

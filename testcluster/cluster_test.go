@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/mesh"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // limit is longer than any test takes, to end one that hangs with a message.
@@ -55,7 +55,7 @@ func TestThreeNodes(t *testing.T) {
 }
 
 func TestSimThreeNodes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { threeNodes(t, testcluster.Options{Net: testcluster.Memory}) })
+	virtual.Test(t, func(t *testing.T) { threeNodes(t, testcluster.Options{Net: testcluster.Memory}) })
 }
 
 // threeNodes takes every key at every node, and while it is held waits for it at
@@ -200,7 +200,7 @@ func TestTenClusters(t *testing.T) {
 // the seat of the old one, which it must not vote for, and the mesh survives the
 // next crash.
 func TestSimWipedNodeIsANewOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory})
 		ctx := limited(t)
 		victim := (c.Leader() + 1) % 3
@@ -222,7 +222,7 @@ func TestSimWipedNodeIsANewOne(t *testing.T) {
 // emptied one, which stands at a voter's address, it must not decide anything. Only
 // the voter that kept its data brings the mesh back, with what was agreed.
 func TestSimEmptiedNodeDoesNotVote(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory})
 		ctx := limited(t)
 		cut := c.Leader()
@@ -269,7 +269,7 @@ func TestSimEmptiedNodeDoesNotVote(t *testing.T) {
 
 // Two that end the same node take turns, in virtual time too.
 func TestSimTwoStopOneNode(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory})
 		ctx := limited(t)
 		errs := make(chan error, 2)

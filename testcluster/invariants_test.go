@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // story makes a history by hand; its times are in milliseconds.
@@ -303,7 +303,7 @@ func TestLeakIsFound(t *testing.T) {
 // TestProbeIsNoLeak: what lasts as long as a probe of gossip is waited for, what lasts
 // for ever is not.
 func TestProbeIsNoLeak(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		const lease = 4 * time.Second
 		l := newLeaks(lease)
 		end := make(chan struct{})

@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -15,6 +14,7 @@ import (
 	"github.com/sgkandale/sharelock/client"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // renewals counts the renewals of a client that were answered, and those of them that
@@ -54,7 +54,7 @@ func acquireAll(ctx context.Context, t *testing.T, cl *client.Client, keys []str
 // Nodes keep the locks of sessions, and whichever of them dies, one that serves a
 // session or owns what it keeps, no holder notices.
 func TestSimKeptWhileNodesDie(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
 		ctx := patient(t)
 		// One turns to the owners, the other has its locks kept by one node after the
@@ -92,7 +92,7 @@ func TestSimKeptWhileNodesDie(t *testing.T) {
 
 // A hold that is taken away is named, and no other ends with it.
 func TestSimKeptLockForced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
 		ctx := patient(t)
 		locks := acquireAll(ctx, t, outside(ctx, t, c, "holder", 1), keysNamed("k", 20), client.TTL(sceneTTL))
@@ -124,7 +124,7 @@ func TestSimKeptLockForced(t *testing.T) {
 // A node that is cut off keeps nothing, and says so: its sessions' locks are kept by
 // other nodes from then on.
 func TestSimKeptByANodeThatIsCutOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
 		ctx := patient(t)
 		locks := acquireAll(ctx, t, outside(ctx, t, c, "holder", 0, 1, 2), keysNamed("k", 20), client.TTL(sceneTTL))
@@ -146,7 +146,7 @@ func TestSimKeptByANodeThatIsCutOff(t *testing.T) {
 // it sends no keepalive for is renewed no more. When it wakes up it knows, and what
 // it releases then is nobody else's.
 func TestSimKeptLockOfASleeper(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
 		ctx := patient(t)
 		bed := c.MemNet().Host("bed")
@@ -196,7 +196,7 @@ func cutBehind(ctx context.Context, t *testing.T, c *testcluster.Cluster) (l *cl
 // Q3: a renewal counts from a keepalive that came before it began. Those that come
 // while its answer is under way prove nothing.
 func TestSimKeptAsOf(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
 		ctx := patient(t)
 		l, answer := cutBehind(ctx, t, c)
@@ -213,7 +213,7 @@ func TestSimKeptAsOf(t *testing.T) {
 
 // A renewal that the owner has not confirmed is none, whatever became of it.
 func TestSimKeptUnconfirmed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
 		ctx := patient(t)
 		l, err := outside(ctx, t, c, "holder", 1).Acquire(ctx, placed(t, c, 0, testcluster.Anyone), client.TTL(sceneTTL))
@@ -258,7 +258,7 @@ func (h *heard) Ended(id uint64, err error) {
 // What is attached lives as long as keepalives come, whoever owns it; only a session
 // that is asked to releases it.
 func TestSimSessionOfANode(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := scene(t, 3, 2)
 		ctx := patient(t)
 		node := c.Node(0)

@@ -2,12 +2,12 @@ package testcluster_test
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/mesh"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // Q3: the node tells the caller how long the request had waited when the send left
@@ -15,7 +15,7 @@ import (
 // the caller trust the lock for longer than its owner keeps it. The invariants of the
 // cluster see it if it does.
 func TestSimLongWaitAtAFastNode(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		clock := mesh.MonotonicClock()
 		c := testcluster.Start(t, testcluster.Options{
 			Net: testcluster.Memory, Nodes: 1, MaxTTL: 20 * time.Second,

@@ -2,12 +2,12 @@ package testcluster_test
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // ownedBy gives a key of node i.
@@ -50,7 +50,7 @@ func TestSimMessages(t *testing.T) {
 		{"session answers are dropped", testcluster.SessionAnswers, 0, testcluster.Clients, (*testcluster.Cluster).DropMessages, away, away + 2*time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtual.Test(t, func(t *testing.T) {
 				c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, MaxTTL: 10 * time.Second, Configure: copies(3)})
 				ctx := limited(t)
 				cl, err := c.Dial(ctx, client.Options{ClientID: "c"}, 0)
@@ -78,7 +78,7 @@ func TestSimMessages(t *testing.T) {
 // Q2: an id that was sent once is over with its release, so its call must not come
 // twice, whatever is repeated.
 func TestSimCallsComeOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, MaxTTL: 10 * time.Second})
 		ctx := limited(t)
 		cl, err := c.Dial(ctx, client.Options{ClientID: "c", OnlyAddrs: true}, 0)
@@ -109,7 +109,7 @@ func delayed(c *testcluster.Cluster, m testcluster.Messages) *testcluster.Rule {
 }
 
 func TestSimPause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, MaxTTL: 10 * time.Second})
 		ctx := limited(t)
 		key := ownedBy(t, c, 1)

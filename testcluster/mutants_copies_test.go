@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // More schedules like those of mutants_test.go, about the one copy of a key: on the
@@ -21,7 +21,7 @@ import (
 // 4.1, G1: the only copy of a key moves with its key, alive, to a member that joins
 // and away from one that leaves. Whoever holds the key keeps it.
 func TestSimOnlyCopyMoves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Nodes: 2, MaxTTL: 20 * time.Second, Configure: copies(1)})
 		ctx := limited(t)
 		keys := keysNamed("k", 30)
@@ -52,7 +52,7 @@ func TestSimOnlyCopyMoves(t *testing.T) {
 // successor leaves. The quarantine goes with the key: it neither ends nor begins
 // again, and the tokens that follow are larger.
 func TestSimQuarantineMoves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		const dead = 0
 		const ttl = 20 * time.Second
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Nodes: 4, MaxTTL: ttl, Configure: copies(1)})
@@ -96,13 +96,13 @@ func others(c *testcluster.Cluster, not ...int) []int {
 // 4.2 and schedule 2: a member that was cut off comes back with a copy of an epoch
 // that is over, and much longer than the one that was begun since.
 func TestSimOldCopyComesBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { oldCopy(t, false) })
+	virtual.Test(t, func(t *testing.T) { oldCopy(t, false) })
 }
 
 // 4.2 and schedule 3: and whoever had the newer copy has restarted without it. Its
 // next incarnation is no witness that there was none.
 func TestSimRestartedWitness(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { oldCopy(t, true) })
+	virtual.Test(t, func(t *testing.T) { oldCopy(t, true) })
 }
 
 func oldCopy(t *testing.T, restart bool) {
@@ -152,7 +152,7 @@ func oldCopy(t *testing.T, restart bool) {
 
 // Q2: an id that comes again gets its grant, and when it is over, nothing.
 func TestSimSameRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory})
 		ctx := limited(t)
 		cl := dial(ctx, t, c, "first")
@@ -173,7 +173,7 @@ func TestSimSameRequest(t *testing.T) {
 
 // Q2: a release that comes late ends nobody else's hold.
 func TestSimLateRelease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory})
 		ctx := limited(t)
 		first, second, third := dial(ctx, t, c, "first"), dial(ctx, t, c, "second"), dial(ctx, t, c, "third")
@@ -191,7 +191,7 @@ func TestSimLateRelease(t *testing.T) {
 
 // Q5: who came first is granted first.
 func TestSimInLine(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory})
 		ctx := limited(t)
 		cl := dial(ctx, t, c, "first")
@@ -239,7 +239,7 @@ func TestSimForwardingNodeStops(t *testing.T) {
 // make a new view.
 func forwardingNodeEnds(t *testing.T, sameView bool, end func(ctx context.Context, c *testcluster.Cluster, i int) error) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		const owner, backup, dead = 0, 1, 2
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Timing: 4 * time.Second, MaxTTL: 20 * time.Second, Configure: copies(2)})
 		ctx := limited(t)

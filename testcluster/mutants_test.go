@@ -6,13 +6,13 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/mesh"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // This file has schedules in which a single rule stands between a mesh and a broken
@@ -49,7 +49,7 @@ func use(ctx context.Context, t *testing.T, l *client.Lock) {
 // A2 and Q4, the second lock on the door: an owner that is cut off from everybody
 // but its client has the only copy, so that nothing but its lease tells it to stop.
 func TestSimCutOffOwner(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		const cut = 0
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, MaxTTL: time.Second, Configure: copies(1)})
 		ctx := limited(t)
@@ -74,7 +74,7 @@ func TestSimCutOffOwner(t *testing.T) {
 // end of its lease. As long as one backup goes on without it, it can promise
 // nothing and knows nothing, whatever it is asked.
 func TestSimClockStandsStill(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		const cut = 0
 		clock, stopped := mesh.MonotonicClock(), time.Duration(0)
 		var mu sync.Mutex
@@ -121,7 +121,7 @@ func TestSimClockStandsStill(t *testing.T) {
 // A longer TTL is in the copies before it is promised (A3): the owner dies after a
 // renewal that nobody else has seen.
 func TestSimLongerTTLIsNotLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		const dead = 0
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, MaxTTL: 20 * time.Second, Configure: copies(2)})
 		ctx := limited(t)
@@ -141,7 +141,7 @@ func TestSimLongerTTLIsNotLost(t *testing.T) {
 // Q3: an owner whose clock is 9 % faster than its client's does not give the lock
 // away before the client knows that it has run out.
 func TestSimFastClock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		clock := mesh.MonotonicClock()
 		c := testcluster.Start(t, testcluster.Options{
 			Net: testcluster.Memory, Nodes: 1, MaxTTL: 10 * time.Second,
@@ -161,7 +161,7 @@ func TestSimFastClock(t *testing.T) {
 // Q3: a client counts its lock's life from what it sent, however long the answer
 // took, and however long the answer to a renewal.
 func TestSimSlowAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		const ttl = 2 * time.Second
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Nodes: 1, MaxTTL: ttl})
 		ctx := limited(t)
@@ -185,7 +185,7 @@ func TestSimSlowAnswer(t *testing.T) {
 
 // Q3: nor does a node count from the answer of an owner that is far away.
 func TestSimSlowOwner(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		const far = 0
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Timing: 8 * time.Second, MaxTTL: 2 * time.Second, Configure: copies(1)})
 		ctx := limited(t)
@@ -203,7 +203,7 @@ func TestSimSlowOwner(t *testing.T) {
 // Q3: an answer that names an earlier send says nothing of the newest, which may
 // never arrive.
 func TestSimWhichSend(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		const far = 0
 		const ttl = 3 * time.Second
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Timing: 20 * time.Second, MaxTTL: 5 * time.Second, Configure: copies(1)})

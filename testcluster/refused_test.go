@@ -5,19 +5,19 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // Acquires are granted, somebody sees that, and the grants are lost with their owner
 // before the answers arrive. After the quarantine the ids stand behind those of
 // another, and their wait ends: what was granted is refused, and nothing is wrong.
 func TestSimRefusedAfterLoss(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		const dead, next = 1, 2
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Configure: copies(1)})
 		ctx := limited(t)

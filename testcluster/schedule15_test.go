@@ -5,18 +5,18 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // Schedule 15: never stuck.
 
 // A and B do not reach each other, both reach the leader.
 func TestSchedule15aBrokenPair(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 3, 2), patient(t)
 		leader := c.Leader()
 		rest := others(c, leader)
@@ -44,7 +44,7 @@ func TestSchedule15aBrokenPair(t *testing.T) {
 
 // A is paused for less than its lease, and then complains about everybody.
 func TestSchedule15bPausedComplainer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		const lease = 4 * time.Second
 		c := testcluster.Start(inRAM(t), testcluster.Options{Net: testcluster.Memory, Nodes: 4, Timing: lease, MaxTTL: sceneMax, Configure: copies(3)})
 		ctx := patient(t)
@@ -82,7 +82,7 @@ func TestSchedule15bPausedComplainer(t *testing.T) {
 
 // A member crashes and comes back every second.
 func TestSchedule15cFlapping(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 3, 2), patient(t)
 		leader := c.Leader()
 		a := others(c, leader)[0]
@@ -135,7 +135,7 @@ func TestSchedule15cFlapping(t *testing.T) {
 
 // All processes are killed and restarted at once.
 func TestSchedule15dAllAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 3, 2), patient(t)
 		cl := outside(ctx, t, c, "c1", 0, 1, 2)
 		l, err := cl.Acquire(ctx, "k", client.TTL(sceneMax), client.NoRenew())
@@ -164,7 +164,7 @@ func TestSchedule15dAllAtOnce(t *testing.T) {
 // Gossip finds members; it decides nothing.
 func TestSchedule15eGossip(t *testing.T) {
 	t.Run("alive, but it does not renew", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		virtual.Test(t, func(t *testing.T) {
 			c, ctx := scene(t, 3, 2), patient(t)
 			leader := c.Leader()
 			a := others(c, leader)[0]
@@ -178,7 +178,7 @@ func TestSchedule15eGossip(t *testing.T) {
 		})
 	})
 	t.Run("dead, but it renews", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		virtual.Test(t, func(t *testing.T) {
 			c, ctx := scene(t, 3, 2), patient(t)
 			leader := c.Leader()
 			a := others(c, leader)[0]
@@ -193,7 +193,7 @@ func TestSchedule15eGossip(t *testing.T) {
 
 // An acknowledgement is lost, and the link re-opened.
 func TestSchedule15fLostAcknowledgement(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 3, 2), patient(t)
 		leader := c.Leader()
 		b := others(c, leader)[0]
@@ -218,7 +218,7 @@ func TestSchedule15fLostAcknowledgement(t *testing.T) {
 
 // Both replicas of a key leave in good order, together.
 func TestSchedule15gBothLeave(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 5, 2), patient(t)
 		leader := c.Leader()
 		rest := others(c, leader)

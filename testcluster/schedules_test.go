@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // The nastiest schedules, with whole nodes: those in which clocks, clients, the view
@@ -114,7 +114,7 @@ func patient(t *testing.T) context.Context {
 // changes, and by clocks that differ.
 func TestSchedule05QuarantineSurvivesItsOwner(t *testing.T) {
 	for name, rate := range map[string]float64{"exact": 1, "the second owner is fast": 1.09, "the second owner is slow": 0.91} {
-		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { quarantineSurvives(t, rate) }) })
+		t.Run(name, func(t *testing.T) { virtual.Test(t, func(t *testing.T) { quarantineSurvives(t, rate) }) })
 	}
 }
 
@@ -178,7 +178,7 @@ func waitAtMost(ctx context.Context, t *testing.T, d time.Duration) context.Cont
 // lease ends by its own clock, counted from the send, and nobody acts without it before.
 func TestSchedule07CutOffOwner(t *testing.T) {
 	for name, replicas := range map[string]int{"with a backup that dies": 2, "alone": 1} {
-		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { cutOffOwner(t, replicas) }) })
+		t.Run(name, func(t *testing.T) { virtual.Test(t, func(t *testing.T) { cutOffOwner(t, replicas) }) })
 	}
 }
 
@@ -248,7 +248,7 @@ func cutOffOwner(t *testing.T, replicas int) {
 
 // No view without the owner is in force while it may answer.
 func TestSchedule07NoViewBefore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 3, 1), patient(t)
 		leader := c.Leader()
 		a := others(c, leader)[0]
@@ -266,7 +266,7 @@ func TestSchedule07NoViewBefore(t *testing.T) {
 // The owner stands for a minute between its look at the lease and its answer. When
 // the answer comes another has the key: c1 must not believe it.
 func TestSchedule07PausedOwner(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		c, ctx := scene(t, 3, 1), patient(t)
 		leader := c.Leader()
 		a := others(c, leader)[0]
@@ -315,7 +315,7 @@ func TestSchedule11WhichSend(t *testing.T) {
 	}
 	stage := func(name string, f func(ctx context.Context, t *testing.T, c *testcluster.Cluster, cl *client.Client, key string, a int)) {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtual.Test(t, func(t *testing.T) {
 				c, ctx := scene(t, 3, 2), patient(t)
 				a := c.Leader()
 				f(ctx, t, c, outside(ctx, t, c, "c1", a), placed(t, c, a, testcluster.Anyone), a)

@@ -10,12 +10,12 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/mesh"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // stormSeed is SHARELOCK_TEST_SEED, or chance.
@@ -70,7 +70,7 @@ func TestSimStorm(t *testing.T) {
 					t.Logf("to repeat: SHARELOCK_TEST_SEED=%d SHARELOCK_SIM_MINUTES=0.1 go test -count 1 -run '^TestSimStorm$' ./testcluster", seed)
 				}
 			})
-			synctest.Test(t, func(t *testing.T) { storm(t, seed, &sum) })
+			virtual.Test(t, func(t *testing.T) { storm(t, seed, &sum) })
 		})
 	}
 	t.Logf("%d storms up to seed %d: %d steps in %.1f virtual minutes, %d calls, %d grants; healed in %v at most",

@@ -7,11 +7,11 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // fakeLock is a lock whose end is given by hand.
@@ -194,7 +194,7 @@ func TestGuard(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtual.Test(t, func(t *testing.T) {
 				l, p, signals := newLock(ttl), newProcess(test.endBy, test.after), make(chan os.Signal, 4)
 				if test.meanwhile != nil {
 					test.meanwhile(l, p, signals)

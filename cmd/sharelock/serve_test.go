@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/mesh"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // fakeNode is a node that does what it is told.
@@ -101,7 +102,7 @@ func (a *testApp) background(args ...string) <-chan int {
 
 func TestServe(t *testing.T) {
 	t.Run("signal", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		virtual.Test(t, func(t *testing.T) {
 			a := newApp()
 			a.signals = make(chan os.Signal, 2)
 			a.environ = []string{"SHARELOCK_SHUTDOWN_TIMEOUT=7s"}
@@ -131,7 +132,7 @@ func TestServe(t *testing.T) {
 		})
 	})
 	t.Run("second signal", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		virtual.Test(t, func(t *testing.T) {
 			a := newApp()
 			a.signals = make(chan os.Signal, 2)
 			release := make(chan struct{})
@@ -158,7 +159,7 @@ func TestServe(t *testing.T) {
 		})
 	})
 	t.Run("one signal twice", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		virtual.Test(t, func(t *testing.T) {
 			a := newApp()
 			a.signals = make(chan os.Signal, 2)
 			release := make(chan struct{})
@@ -183,7 +184,7 @@ func TestServe(t *testing.T) {
 		})
 	})
 	t.Run("stop fails", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		virtual.Test(t, func(t *testing.T) {
 			a := newApp()
 			a.signals = make(chan os.Signal, 2)
 			withNodes(a, func(n *fakeNode) {
@@ -255,7 +256,7 @@ func TestPortInUse(t *testing.T) {
 
 func TestDev(t *testing.T) {
 	for _, count := range []int{1, 3} {
-		synctest.Test(t, func(t *testing.T) {
+		virtual.Test(t, func(t *testing.T) {
 			a := newApp()
 			a.signals = make(chan os.Signal, 2)
 			nodes := withNodes(a, func(*fakeNode) {})
@@ -321,7 +322,7 @@ func TestDevLeave(t *testing.T) {
 		{"the last fails", errors.New("lost"), exitFailed, "sharelock: node b has left\nsharelock: node c has left\nsharelock: node a: lost\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtual.Test(t, func(t *testing.T) {
 				a := newApp()
 				a.signals = make(chan os.Signal, 2)
 				nodes := withNodes(a, func(*fakeNode) {})
@@ -353,7 +354,7 @@ func TestDevLeave(t *testing.T) {
 		})
 	}
 	t.Run("before the others are ready", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		virtual.Test(t, func(t *testing.T) {
 			a := newApp()
 			a.signals = make(chan os.Signal, 2)
 			withNodes(a, func(n *fakeNode) {

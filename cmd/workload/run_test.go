@@ -6,8 +6,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // fake is a lock service whose calls take a fixed time, and which can stall.
@@ -66,7 +67,7 @@ func (h fakeHeld) Release(context.Context) error {
 func drive(t *testing.T, f *fake, o Options) *Result {
 	t.Helper()
 	var res *Result
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		f.start, f.keys, f.got = time.Now(), make(map[string]chan struct{}), make(map[string]int)
 		var err error
 		if res, err = Run(t.Context(), func(int) Locker { return f }, o); err != nil {
@@ -145,7 +146,7 @@ func TestRateThatIsTooHigh(t *testing.T) {
 
 func TestNoAnswer(t *testing.T) {
 	var res *Result
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		hang := hanging{after: time.Now().Add(5 * time.Second)}
 		res, _ = Run(t.Context(), func(int) Locker { return hang }, Options{Workers: 2, Rate: 10, Duration: 10 * time.Second})
 	})
@@ -200,7 +201,7 @@ func TestKeysAndContention(t *testing.T) {
 }
 
 func TestEndedEarly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		f := &fake{acquire: time.Millisecond, start: time.Now(), keys: make(map[string]chan struct{}), got: make(map[string]int)}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()

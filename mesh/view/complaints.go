@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/owner/mutant"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -40,17 +41,43 @@ func (l *Leader) evict(now time.Duration, view ring.View) (self bool) {
 // two were missed.
 func gap(lease time.Duration) time.Duration { return 2 * lease / 5 }
 
-// complains: a said, when b renewed already, that it waits for b. It needs l.mu.
+// insist is how long a member has to complain of another before that counts: it says so
+// with one renewal and again with the next. One that was cut off or slept, and is back,
+// has a first renewal to send before it has heard of everybody; nobody is to go for
+// that.
+func insist(lease time.Duration) time.Duration { return lease / 10 }
+
+// complain takes what a member says with a renewal that arrived then. Who was silent
+// begins anew. It needs l.mu.
+func (st *standing) complain(of []*peerv1.Identity, arrived time.Duration, silent bool) {
+	said := st.complaints
+	st.complaints = nil
+	for _, c := range of {
+		if st.complaints == nil {
+			st.complaints = map[ring.Identity]time.Duration{}
+		}
+		id := IdentityFromProto(c)
+		first, again := said[id]
+		if !again || silent {
+			first = arrived
+		}
+		st.complaints[id] = first
+	}
+}
+
+// complains: a says, since b renews, that it waits for b, and has said it again. It
+// needs l.mu.
 func (l *Leader) complains(a, b ring.Member) bool {
 	st := l.members[a.Identity]
-	return st.complaints[b.Identity] && st.renewed >= l.members[b.Identity].since
+	first, waits := st.complaints[b.Identity]
+	return waits && st.renewed-max(first, l.members[b.Identity].since) >= insist(l.lease())
 }
 
 // mostBroken is the member with the most broken pairs, of several the one that
 // joined last; but not the one with this id. A complaint between two members that
-// both renew breaks their pair, whoever complains. One about a member that was silent
-// when it was said does not: who was paused and is back would leave in broken pairs those
-// who have not renewed since.
+// both renew breaks their pair, whoever complains. What was said of a member while that
+// was silent does not count: who was paused and is back would leave in broken pairs
+// those who have not renewed since.
 func (l *Leader) mostBroken(now time.Duration, view ring.View, not string) (victim ring.Member, most int) {
 	renews := func(m ring.Member) bool {
 		st := l.members[m.Identity]
@@ -58,7 +85,7 @@ func (l *Leader) mostBroken(now time.Duration, view ring.View, not string) (vict
 	}
 	broken := func(a, b ring.Member) bool {
 		if mutant.On(mutant.ComplainerBelieved) {
-			return l.members[b.Identity].complaints[a.Identity]
+			return l.complains(b, a)
 		}
 		return l.complains(a, b) || l.complains(b, a)
 	}

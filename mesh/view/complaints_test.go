@@ -7,13 +7,15 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// complain lets a member complain of others.
+// complain lets a member complain of others, with a renewal that has just arrived, not
+// for the first time.
 func (b *bench) complain(name string, of ...string) {
 	st := b.member(name)
-	st.complaints = map[ring.Identity]bool{}
+	st.renewed = max(st.renewed, insist(lease))
+	st.complaints = map[ring.Identity]time.Duration{}
 	for _, o := range of {
 		m, _ := b.view.FindID(o)
-		st.complaints[m.Identity] = true
+		st.complaints[m.Identity] = 0
 	}
 }
 
@@ -103,17 +105,58 @@ func TestStaleComplaints(t *testing.T) {
 		}
 		a.renew(l)
 		b.renew(l)
-		g.pass(lease * 9 / 10)
+		g.pass(lease * 7 / 10)
 		b.renew(l, "a") // which is paused
+		g.pass(lease * 9 / 10)
+		b.renew(l, "a")
 		g.pass(lease)
 		a.renew(l)
 		if got := victim(); got != "" {
 			t.Errorf("%s is in a broken pair because of what was said while a was paused", got)
 		}
+		g.pass(lease * 12 / 10)
+		a.renew(l)
 		b.renew(l, "a")
 		if got := victim(); got != "b" {
 			t.Errorf("%q is in a broken pair, want b", got)
 		}
+	})
+}
+
+// Who is back complains of those whom it has not heard yet, and perhaps of one only; that
+// this one is the one that joined last must not cost it its place. Said once, or twice at
+// once, it does not count; said with two renewals in a row, it does.
+func TestComplaintsInsist(t *testing.T) {
+	play(t, "l", "l a b", func(t *testing.T, g *group) {
+		l := g.elect("l", "l").lead()
+		a, b := g.member("a"), g.member("b")
+		says := func(want, why string, of ...string) {
+			t.Helper()
+			b.renew(l)
+			a.renew(l, of...)
+			leader := l.leader.Load()
+			leader.mu.Lock()
+			defer leader.mu.Unlock()
+			if m, _ := leader.mostBroken(g.clock(), g.now().view, ""); m.ID != want {
+				t.Errorf("%s: %q is in a broken pair, want %q", why, m.ID, want)
+			}
+		}
+		at := lease / 2
+		says("", "nothing yet")
+		g.pass(at)
+		says("", "a is back, and says it for the first time", "b")
+		g.pass(at + lease/40)
+		says("", "at once again", "b")
+		g.pass(at + lease/20)
+		says("", "no more")
+		g.pass(at + lease/5)
+		says("", "of the first time nothing is left", "b")
+		g.pass(at + 2*lease/5)
+		b.renew(l)
+		g.pass(at + 4*lease/5)
+		says("", "a was silent in between", "b")
+		g.pass(at + lease)
+		says("b", "with the next renewal", "b")
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // lease is L in these tests, limit is L stretched.
@@ -86,7 +87,7 @@ var (
 // non-voter, in which a cluster of these members has been born.
 func play(t *testing.T, seats, members string, test func(t *testing.T, g *group)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		test(t, newGroup(t, seats, members))
 		synctest.Wait()
 	})

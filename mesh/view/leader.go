@@ -125,8 +125,9 @@ type standing struct {
 	leaving, left bool
 	// refresh: it needs a new epoch (G2).
 	refresh bool
-	// complaints are the members that it waits for in vain (V6).
-	complaints map[ring.Identity]bool
+	// complaints are the members that it waits for in vain, and since which renewal it
+	// says so (V6).
+	complaints map[ring.Identity]time.Duration
 	// evicted: it is to go, because it cannot be reached by most (V6).
 	evicted bool
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
-	"github.com/sgkandale/sharelock/ring"
 )
 
 // Renew answers a member's request for a lease (V4).
@@ -40,17 +39,12 @@ func (l *Leader) Renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_REFUSED
 		return resp
 	}
-	if arrived-m.renewed > gap(l.lease()) {
+	silent := arrived-m.renewed > gap(l.lease())
+	if silent {
 		m.since = arrived
 	}
 	m.renewed, m.assumed = max(m.renewed, arrived), false
-	m.complaints = nil
-	for _, c := range req.GetComplaints() {
-		if m.complaints == nil {
-			m.complaints = map[ring.Identity]bool{}
-		}
-		m.complaints[IdentityFromProto(c)] = true
-	}
+	m.complain(req.GetComplaints(), arrived, silent)
 	if req.GetLeaving() && !m.leaving || req.GetRefresh() && !m.refresh {
 		m.leaving = m.leaving || req.GetLeaving()
 		m.refresh = req.GetRefresh()

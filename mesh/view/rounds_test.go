@@ -5,12 +5,14 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // V4: a renewal is served by a round that began after it arrived; one that is
 // under way when it comes does not count. Rounds are shared.
 func TestRoundsBeginAfterTheRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		var wg sync.WaitGroup
 		began, results := 0, make(chan bool)
 		r := rounds{
@@ -50,7 +52,7 @@ func TestRoundsBeginAfterTheRequest(t *testing.T) {
 // A caller that goes away does not hold up the round; a node that stops starts
 // none.
 func TestRoundsEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		var wg sync.WaitGroup
 		release := make(chan struct{})
 		r := rounds{

@@ -185,8 +185,9 @@ func TestSchedule15aEvictedComesBackWhenItReachesAll(t *testing.T) {
 		l := g.elect("l", "l").lead()
 		g.renewing(l, "l b", 0)
 		g.renewing(l, "a", 0, "b")
-		g.pass(limit + 200*time.Millisecond)
-		g.want("l a", limit, limit+lease/20)
+		// a insists with its second renewal; b had its last lease before that.
+		g.pass(lease/5 + limit + 200*time.Millisecond)
+		g.want("l a", lease/5+limit, lease/5+limit+lease/20)
 		g.joins(l, starts("b", 1), "l", 10*time.Second)
 		g.pass(10 * time.Second)
 		g.want("l a", 0, 3*time.Second)
@@ -215,7 +216,7 @@ func TestTheEvictedAreHeard(t *testing.T) {
 				t.Fatalf("at %v b is not heard", at)
 			}
 		}
-		g.want("l a", limit, limit+lease/20)
+		g.want("l a", lease/5+limit, lease/5+limit+lease/20)
 		g.pass(4*lease + limit)
 		if live() {
 			t.Error("b is heard though it is silent")
@@ -233,8 +234,9 @@ func TestSchedule15bMostBrokenPairs(t *testing.T) {
 		g.pass(2*time.Second + 50*time.Millisecond)
 		back := g.clock()
 		g.renewing(l, "a", 0, "l", "b", "c")
-		g.pass(back + limit + 300*time.Millisecond)
-		g.want("l b c", back+limit, back+limit+lease/10)
+		last := back + lease/5 // it insists with its second renewal, the last that it is granted
+		g.pass(last + limit + 300*time.Millisecond)
+		g.want("l b c", last+limit, last+limit+lease/10)
 	})
 }
 

@@ -11,12 +11,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/nettest"
 
 	"github.com/sgkandale/sharelock/testcluster/memnet"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // pair connects a to b, port 7000.
@@ -84,7 +84,7 @@ func TestNetConn(t *testing.T) {
 }
 
 func TestNetCut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		atA, atB := pair(t, n)
 		n.Cut("a", "b")
@@ -115,7 +115,7 @@ func TestNetCut(t *testing.T) {
 }
 
 func TestNetSplitAndHeal(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		l, err := n.Host("b").Listen("b:0")
 		if err != nil {
@@ -148,7 +148,7 @@ func TestNetSplitAndHeal(t *testing.T) {
 }
 
 func TestNetDelay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		atA, atB := pair(t, n)
 		n.Delay("a", "b", time.Second)
@@ -186,7 +186,7 @@ func TestNetKillAndCrash(t *testing.T) {
 		{"crash", func(n *memnet.Net) { n.Crash("a") }, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtual.Test(t, func(t *testing.T) {
 				n := memnet.New(1)
 				old := n.Host("a")
 				l, err := old.Listen(":80")
@@ -241,7 +241,7 @@ func TestNetKillAndCrash(t *testing.T) {
 // TestNetKillKeepsWhatWasClosed: a process that closes a stream in order and
 // dies then does not take the bytes back.
 func TestNetKillKeepsWhatWasClosed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		atA, atB := pair(t, n)
 		n.Delay("a", "b", time.Second)
@@ -254,7 +254,7 @@ func TestNetKillKeepsWhatWasClosed(t *testing.T) {
 }
 
 func TestNetFreeze(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		atA, atB := pair(t, n)
 		n.Freeze("a")
@@ -269,7 +269,7 @@ func TestNetFreeze(t *testing.T) {
 }
 
 func TestNetReset(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		atA, atB := pair(t, n)
 		n.Cut("a", "b")
@@ -283,7 +283,7 @@ func TestNetReset(t *testing.T) {
 
 // TestNetWindow: a writer waits for a reader, and a deadline ends that.
 func TestNetWindow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		atA, atB := pair(t, n)
 		sent := bytes.Repeat([]byte("0123456789"), 100_000)
@@ -305,7 +305,7 @@ func TestNetWindow(t *testing.T) {
 }
 
 func TestNetDatagrams(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
 		at := func(name string) net.PacketConn {
 			s, err := n.Host(name).ListenPacket(":9")
