@@ -84,9 +84,14 @@ func (l *Lock) reckon() {
 		return
 	}
 	// TTL/3 after the send that was answered, a little earlier by chance, so that
-	// locks taken together are not renewed together.
-	l.renewAt = l.deadline - 2*ttl/3 - time.Duration(rand.Int64N(int64(ttl/30)+1))
+	// locks taken together are not renewed together; and at times that many locks
+	// share, so that one message is about all of them.
+	at := l.deadline - 2*ttl/3 - time.Duration(rand.Int64N(int64(ttl/30)+1))
+	l.renewAt = at - at%max(ttl/together, 1)
 }
+
+// together is into how many parts of a TTL the times of renewals are rounded.
+const together = 256
 
 // due is when something is to be done about the lock. keeper.mu is held.
 func (l *Lock) due() time.Duration {

@@ -1,8 +1,10 @@
 package mesh
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner"
@@ -51,7 +53,9 @@ func (s *session) Keep(list []sharelockv1.Keep) {
 		released []*kept
 		closing  bool
 	)
+	now := n.clock()
 	r.mu.Lock()
+	wakes := r.rests
 	for i := range list {
 		k := &list[i]
 		switch k.Kind {
@@ -60,19 +64,21 @@ func (s *session) Keep(list []sharelockv1.Keep) {
 		case sharelockv1.KeepDetach:
 			r.detach(s, k.ID)
 		case sharelockv1.KeepAttach:
-			if err := r.attach(s, a, limits, k); err != nil {
+			due, err := r.attach(now, s, a, limits, k)
+			if err != nil {
 				refused = append(refused, endedHold{k.ID, err})
 			}
+			wakes = min(wakes, due)
 		case sharelockv1.KeepClose:
 			closing, released = true, append(released, r.drop(s)...)
 		}
 	}
-	some := len(r.fresh.list) > 0
+	early := wakes < r.rests
 	r.mu.Unlock()
 	for _, e := range refused {
 		s.to.Ended(e.id, e.err)
 	}
-	if some {
+	if early {
 		r.nudge()
 	}
 	if closing {
@@ -107,8 +113,10 @@ func (s *session) release(holds []*kept) {
 	work.Wait()
 }
 
-// attach takes a hold, which is due at once. It needs mu.
-func (r *renewals) attach(s *session, a *acting, limits sharelock.Limits, k *sharelockv1.Keep) error {
+// attach takes a hold, and gives when it is due: at the end of time if it is not taken.
+// It needs mu.
+func (r *renewals) attach(now time.Duration, s *session, a *acting, limits sharelock.Limits, k *sharelockv1.Keep) (time.Duration, error) {
+	const never = time.Duration(math.MaxInt64)
 	err := k.Err
 	if err == nil {
 		err = sharelock.CheckKey(k.Key)
@@ -118,15 +126,15 @@ func (r *renewals) attach(s *session, a *acting, limits sharelock.Limits, k *sha
 	}
 	switch {
 	case err != nil:
-		return err
+		return never, err
 	case a == nil:
-		return errNoView // Q4
+		return never, errNoView // Q4
 	case s.keeping.closed:
-		return nil // nobody hears
+		return never, nil // nobody hears
 	case s.keeping.holds[k.ID] != nil:
-		return sharelock.Invalid("id", "is that of a hold that is attached")
+		return never, sharelock.Invalid("id", "is that of a hold that is attached")
 	case len(s.keeping.holds) >= maxKept:
-		return errTooManyKept
+		return never, errTooManyKept
 	}
 	if s.keeping.holds == nil {
 		s.keeping.holds = map[uint64]*kept{}
@@ -136,8 +144,7 @@ func (r *renewals) attach(s *session, a *acting, limits sharelock.Limits, k *sha
 		session: s, id: k.ID, partition: a.partition(k.Key),
 	}
 	s.keeping.holds[k.ID] = h
-	r.fresh.add(h)
-	return nil
+	return r.fresh.attached(now, h), nil
 }
 
 // detach lets go of a hold. It needs mu.
@@ -148,9 +155,7 @@ func (r *renewals) detach(s *session, id uint64) {
 	}
 	delete(s.keeping.holds, id)
 	k.session = nil
-	if k.bucket != nil {
-		k.bucket.remove(k)
-	}
+	k.remove()
 }
 
 // close lets go of all holds of a session.

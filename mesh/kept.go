@@ -18,10 +18,10 @@ type kept struct {
 	// asOf is the keepalive that the newest renewal counts from, asked that of the
 	// renewal under way.
 	asOf, asked uint64
-	// bucket is where it waits, and at its place in it; nil while its renewal is under
+	// batch is where it waits, and at its place in it; nil while its renewal is under
 	// way.
-	bucket *bucket
-	at     int32
+	batch *batch
+	at    int32
 	// partition is the key's.
 	partition uint32
 }
@@ -29,31 +29,67 @@ type kept struct {
 // detached: nobody wants it kept any more.
 func (k *kept) detached() bool { return k.session == nil }
 
-// bucket is holds that are due together, in no order.
-type bucket struct{ list []*kept }
-
-func (b *bucket) add(k *kept) {
-	k.bucket, k.at = b, int32(len(b.list))
-	b.list = append(b.list, k)
+// bucket is holds that are due together, those of a partition in a batch, since they
+// make one request.
+type bucket struct {
+	// batches are by partition; order has the same, in no order.
+	batches map[uint32]*batch
+	order   []*batch
+	holds   int
 }
 
-func (b *bucket) remove(k *kept) {
-	last := len(b.list) - 1
-	moved := b.list[last]
-	b.list[k.at], moved.at = moved, k.at
-	b.list[last] = nil
-	b.list = b.list[:last]
-	k.bucket = nil
-	if last == 0 {
-		b.list = nil
+// batch is holds of one partition, in no order.
+type batch struct {
+	bucket    *bucket
+	partition uint32
+	list      []*kept
+}
+
+func (b *bucket) add(k *kept) {
+	of := b.batches[k.partition]
+	if of == nil {
+		if b.batches == nil {
+			b.batches = map[uint32]*batch{}
+		}
+		of = &batch{bucket: b, partition: k.partition}
+		b.batches[k.partition] = of
+		b.order = append(b.order, of)
+	}
+	k.batch, k.at = of, int32(len(of.list))
+	of.list = append(of.list, k)
+	b.holds++
+}
+
+// remove takes a hold out of where it waits, if it does.
+func (k *kept) remove() {
+	of := k.batch
+	if of == nil {
+		return
+	}
+	last := len(of.list) - 1
+	moved := of.list[last]
+	of.list[k.at], moved.at = moved, k.at
+	of.list[last] = nil
+	of.list = of.list[:last]
+	k.batch = nil
+	if of.bucket.holds--; of.bucket.holds == 0 {
+		*of.bucket = bucket{}
 	}
 }
 
-// take moves holds into a list until that has so many.
+// take moves holds into a list until that has so many, one batch after the other.
 func (b *bucket) take(into []*kept, most int) []*kept {
-	for len(b.list) > 0 && len(into) < most {
-		k := b.list[len(b.list)-1]
-		b.remove(k)
+	for b.holds > 0 && len(into) < most {
+		last := len(b.order) - 1
+		of := b.order[last]
+		if len(of.list) == 0 {
+			delete(b.batches, of.partition)
+			b.order[last] = nil
+			b.order = b.order[:last]
+			continue
+		}
+		k := of.list[len(of.list)-1]
+		k.remove()
 		into = append(into, k)
 	}
 	return into
@@ -71,6 +107,9 @@ const (
 	// wheelSize is more than the rounds until a renewal is due: the tick of a wheel is
 	// more than half of what mostRounds would have.
 	wheelSize = 2*mostRounds/perTTL + 2
+	// soonest is the share of a TTL that a hold which was just attached waits for others,
+	// at most.
+	soonest = 256
 	// longestRest bounds the wait before a hold that could not be renewed is tried
 	// again.
 	longestRest = time.Second
@@ -84,18 +123,18 @@ type wheel struct {
 	next int64
 }
 
-// shiftOf is the length of the ticks for holds of a TTL.
-func shiftOf(ttl time.Duration) uint {
-	return uint(max(bits.Len64(uint64(ttl/mostRounds))-1, 0))
-}
+// shiftOf gives ticks of a length, or of a little more than half of it.
+func shiftOf(length time.Duration) uint { return uint(max(bits.Len64(uint64(length))-1, 0)) }
 
-// add enters a hold that is due at a time: not before that, if it is not too far off.
-func (w *wheel) add(now, due time.Duration, k *kept) {
+// add enters a hold that is due at a time, and gives when it will be: not before that,
+// if it is not too far off.
+func (w *wheel) add(now, due time.Duration, k *kept) time.Duration {
 	w.take(now, nil, 0) // nothing, but it is known then what is empty
 	tick := int64((due + 1<<w.shift - 1) >> w.shift)
 	tick = max(tick, w.next, int64(now>>w.shift)+1)
 	tick = min(tick, w.next+wheelSize-1)
 	w.buckets[tick%wheelSize].add(k)
+	return time.Duration(tick << w.shift)
 }
 
 // take adds what is due to a list until that has so many.
@@ -107,7 +146,7 @@ func (w *wheel) take(now time.Duration, into []*kept, most int) []*kept {
 			break
 		}
 		b := &w.buckets[w.next%wheelSize]
-		if into = b.take(into, most); len(b.list) > 0 {
+		if into = b.take(into, most); b.holds > 0 {
 			break
 		}
 		w.next++
@@ -118,7 +157,7 @@ func (w *wheel) take(now time.Duration, into []*kept, most int) []*kept {
 // due is when the next hold is; false if there is none.
 func (w *wheel) due() (time.Duration, bool) {
 	for i := range int64(wheelSize) {
-		if tick := w.next + i; len(w.buckets[tick%wheelSize].list) > 0 {
+		if tick := w.next + i; w.buckets[tick%wheelSize].holds > 0 {
 			return time.Duration(tick << w.shift), true
 		}
 	}
@@ -140,13 +179,19 @@ func (ws *wheels) at(now time.Duration, shift uint) *wheel {
 // renewed enters a hold whose renewal began at a time.
 func (ws *wheels) renewed(now, began time.Duration, k *kept) {
 	due := began + k.TTL/perTTL - time.Duration(rand.Int64N(int64(k.TTL/spread)+1))
-	ws.at(now, shiftOf(k.TTL)).add(now, due, k)
+	ws.at(now, shiftOf(k.TTL/mostRounds)).add(now, due, k)
 }
 
 // rest enters a hold that could not be renewed just now.
 func (ws *wheels) rest(now time.Duration, k *kept) {
 	d := min(k.TTL/mostRounds, longestRest)
-	ws.at(now, uint(max(bits.Len64(uint64(d))-1, 0))).add(now, now+d, k)
+	ws.at(now, shiftOf(d)).add(now, now+d, k)
+}
+
+// attached enters a hold that is new here, and gives when it is due: soon, together with
+// others that come meanwhile.
+func (ws *wheels) attached(now time.Duration, k *kept) time.Duration {
+	return ws.at(now, shiftOf(k.TTL/soonest)).add(now, now, k)
 }
 
 // take adds what is due to a list until that has so many.

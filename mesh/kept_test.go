@@ -74,7 +74,7 @@ func TestWheelsRemove(t *testing.T) {
 	n := 0
 	for k := range all {
 		if n++; n%4 == 0 {
-			k.bucket.remove(k)
+			k.remove()
 			delete(all, k)
 		}
 	}
@@ -85,7 +85,7 @@ func TestWheelsRemove(t *testing.T) {
 			t.Fatalf("%d are taken, with %d left", len(due), len(all))
 		}
 		for _, k := range due {
-			if !all[k] || k.bucket != nil {
+			if !all[k] || k.batch != nil {
 				t.Fatal("one was taken twice, or after it was removed")
 			}
 			delete(all, k)
@@ -99,6 +99,18 @@ func TestWheelsRemove(t *testing.T) {
 	}
 }
 
+// holds is how many wait.
+func (ws *wheels) holds() (n int) {
+	for _, w := range ws {
+		if w != nil {
+			for i := range w.buckets {
+				n += w.buckets[i].holds
+			}
+		}
+	}
+	return n
+}
+
 // What a session may have attached is bounded, and what makes no sense is refused.
 func TestAttach(t *testing.T) {
 	view := ring.View{Epoch: 1, Members: []ring.Member{{Identity: ring.Identity{ID: "a"}, Name: "a"}}, Replicas: 1, Placement: ring.Placement}
@@ -110,12 +122,14 @@ func TestAttach(t *testing.T) {
 	limits := sharelock.Limits{MaxTTL: time.Minute}
 	s := &session{}
 	keep := func(id uint64, key string, ttl time.Duration) error {
-		return r.attach(s, a, limits, &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: key, Token: 1, TTL: ttl})
+		_, err := r.attach(0, s, a, limits, &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: key, Token: 1, TTL: ttl})
+		return err
 	}
+	_, refused := r.attach(0, s, a, limits, &sharelockv1.Keep{ID: 3, Err: sharelock.Invalid("token", "is missing")})
 	for name, err := range map[string]error{
 		"no key":          keep(1, "", time.Second),
 		"a TTL too long":  keep(2, "k", 2*time.Minute),
-		"what is refused": r.attach(s, a, limits, &sharelockv1.Keep{ID: 3, Err: sharelock.Invalid("token", "is missing")}),
+		"what is refused": refused,
 	} {
 		if !errors.Is(err, sharelock.ErrInvalidArgument) {
 			t.Errorf("%s: %v", name, err)
@@ -143,14 +157,14 @@ func TestAttach(t *testing.T) {
 		t.Errorf("after a detach: %v", err)
 	}
 	r.close(s)
-	if n := len(r.fresh.list); n != 1 {
+	if n := r.fresh.holds(); n != 1 {
 		t.Errorf("%d are left, want that of the other session", n)
 	}
-	if err := keep(1, "k", time.Second); err != nil || len(r.fresh.list) != 1 {
+	if err := keep(1, "k", time.Second); err != nil || r.fresh.holds() != 1 {
 		t.Errorf("a session that is closed took one: %v", err)
 	}
 	r.close(other)
-	if n := len(r.fresh.list); n != 0 {
+	if n := r.fresh.holds(); n != 0 {
 		t.Errorf("%d are left", n)
 	}
 }

@@ -40,9 +40,11 @@ type renewals struct {
 	wake chan struct{}
 
 	mu sync.Mutex
-	// fresh are attached and due at once; the wheels have the others. Guarded by mu.
-	fresh  bucket
-	wheels wheels
+	// fresh are those that were not renewed here yet; the wheels have the others. Guarded
+	// by mu.
+	fresh, wheels wheels
+	// rests is until when the loop sleeps unless it is woken. Guarded by mu.
+	rests time.Duration
 	// flying are the requests under way, answered those to be looked at. Guarded by mu.
 	flying   map[*group]struct{}
 	answered []*group
@@ -169,10 +171,13 @@ func (r *renewals) breathe() {
 // or the clients are to be told.
 func (r *renewals) tellAll(now time.Duration) time.Duration {
 	r.mu.Lock()
-	at, some := r.wheels.due()
-	if !some {
-		at = now + longestSleep
+	at := now + longestSleep
+	for _, ws := range []*wheels{&r.fresh, &r.wheels} {
+		if due, some := ws.due(); some {
+			at = min(at, due)
+		}
 	}
+	r.rests = at
 	if len(r.told) > 0 && len(r.flying) > 0 && now-r.since < tellAfter {
 		r.mu.Unlock()
 		return min(at, r.since+tellAfter)
@@ -200,7 +205,7 @@ func (r *renewals) round(now time.Duration, a *acting, notReady error) (groups [
 	var due []*kept
 	for range roundMost / roundPart {
 		// Half of them are fresh, at most, while others are due.
-		due = r.fresh.take(r.wheels.take(now, due[:0], roundPart/2), roundPart)
+		due = r.fresh.take(now, r.wheels.take(now, due[:0], roundPart/2), roundPart)
 		if len(due) < roundPart {
 			due = r.wheels.take(now, due, roundPart)
 		}
