@@ -159,7 +159,8 @@ func (c *comparison) keepAlive(ctx context.Context, s *service, n sizes, res *ca
 	if err != nil {
 		return err
 	}
-	if err := wait(ctx, settle); err != nil {
+	// By then all of them are in the care of sessions, which begins with the first renewal.
+	if err := wait(ctx, keepTTL/2); err != nil {
 		return err
 	}
 	before, err := s.cpu()

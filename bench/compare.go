@@ -35,6 +35,7 @@ const (
 	loadOne      = "1 worker"
 	load64       = "64 workers, a key each"
 	loadHandOver = "4 workers, one key held for 5 ms"
+	loadPaced    = "4 workers, a key each held for 5 ms"
 )
 
 func peerLoads() []load {
@@ -44,6 +45,7 @@ func peerLoads() []load {
 		{loadOne, workload.Options{Workers: 1}},
 		{load64, workload.Options{Workers: 64}},
 		{loadHandOver, workload.Options{Workers: 4, Keys: 1, Hold: 5 * time.Millisecond}},
+		{loadPaced, workload.Options{Workers: 4, Hold: 5 * time.Millisecond}},
 	}
 }
 

@@ -116,6 +116,9 @@ func metrics() []metric {
 		{"hand-over for one uncontended acquire", "", 2, true, func(run func(string) *workload.Result) float64 {
 			return handOver(run) / acquireOf(loadOne, func(l workload.Latency) time.Duration { return l.P50 })(run)
 		}},
+		{"hand-over for one uncontended acquire of locks held as long", "", 2, true, func(run func(string) *workload.Result) float64 {
+			return handOver(run) / acquireOf(loadPaced, func(l workload.Latency) time.Duration { return l.P50 })(run)
+		}},
 	}
 }
 
