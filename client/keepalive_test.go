@@ -223,6 +223,54 @@ func TestSentAt(t *testing.T) {
 	}
 }
 
+// Locks that are due at about the same time are due at the same time, so that one message
+// is about all of them; and never later than a third of their TTL.
+func TestRenewalsShareTimes(t *testing.T) {
+	bubbleOf(t, true, func(t *testing.T, _ *fakeMesh, c *Client) {
+		const ttl, n = time.Minute, 300
+		locks := mustAcquireMany(t, c, n, TTL(ttl))
+		k := c.keeper
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		times := map[time.Duration]int{}
+		for _, l := range locks {
+			times[l.renewAt]++
+			if latest := l.deadline - 2*ttl/3; l.renewAt > latest || l.renewAt < latest-ttl/30-ttl/together {
+				t.Errorf("due %v before the deadline", l.deadline-l.renewAt)
+			}
+		}
+		if most := together/30 + 2; len(times) > most {
+			t.Errorf("%d locks that were taken together are due at %d times, want at most %d", n, len(times), most)
+		}
+	})
+}
+
+// A renewal of the client's own that nobody answers does not keep a lock from being renewed
+// that a session has renewed meanwhile.
+func TestRenewedBesideARenewal(t *testing.T) {
+	bubbleOf(t, false, func(t *testing.T, m *fakeMesh, c *Client) {
+		const ttl = 9 * time.Second
+		l := mustAcquire(t, c, "k", TTL(ttl))
+		m.set(func() { m.fault = func(c fakeCall) fault { return fault{hang: c.Method == "Renew"} } })
+		time.Sleep(5 * time.Second)
+		k := c.keeper
+		k.mu.Lock()
+		if l.stopRenewal == nil {
+			t.Error("no renewal is under way")
+		}
+		h := l.hold
+		h.SafeFor = ttl
+		l.extend(h, c.now()+ttl)
+		k.requeue(l)
+		k.mu.Unlock()
+		m.set(func() { m.locks["k"].expires = time.Now().Add(ttl) })
+		time.Sleep(4*time.Second + 100*time.Millisecond) // the renewal has given up: its deadline is over
+		m.set(func() { m.fault = nil })
+		time.Sleep(ttl)
+		mustHold(t, []*Lock{l})
+	})
+}
+
 // What a session renews counts for the TTL that the lock is attached with, which is all
 // that its owner was asked for, however long it was once renewed for.
 func TestKeptForItsTTL(t *testing.T) {

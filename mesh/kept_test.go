@@ -56,6 +56,67 @@ func TestWheels(t *testing.T) {
 	}
 }
 
+// Holds that were just attached are due soon, and together.
+func TestWheelsAttached(t *testing.T) {
+	for _, ttl := range []time.Duration{100 * time.Millisecond, 10 * time.Second, time.Minute} {
+		var ws wheels
+		start := 12345678 * time.Second
+		const n = 1000
+		dues := map[time.Duration]bool{}
+		for i := range n {
+			now := start + time.Duration(i)*ttl/soonest/n
+			due := ws.attached(now, &kept{Renewal: owner.Renewal{TTL: ttl}})
+			if due <= now || due > now+ttl/soonest {
+				t.Errorf("with a TTL of %v one is due after %v", ttl, due-now)
+			}
+			dues[due] = true
+		}
+		if len(dues) > 3 {
+			t.Errorf("with a TTL of %v those of %v are due at %d times", ttl, ttl/soonest, len(dues))
+		}
+		last := start + 2*ttl/soonest
+		if got := len(ws.take(last, nil, 2*n)); got != n {
+			t.Errorf("with a TTL of %v %d of %d are due", ttl, got, n)
+		}
+	}
+}
+
+// Those of a partition are taken together, whatever has gone meanwhile.
+func TestWheelsByPartition(t *testing.T) {
+	const partitions, n = 10, 5000
+	var (
+		ws  wheels
+		all []*kept
+	)
+	now := time.Hour
+	for i := range n {
+		k := &kept{Renewal: owner.Renewal{TTL: time.Minute}, partition: uint32(rand.IntN(partitions))}
+		all = append(all, k)
+		ws.rest(now, k)
+		if i%7 == 0 || k.partition == 3 {
+			all[rand.IntN(len(all))].remove()
+		}
+	}
+	left := ws.holds()
+	taken, turns := 0, 0
+	last := uint32(partitions)
+	for {
+		due := ws.take(now+time.Minute, nil, 64)
+		if len(due) == 0 {
+			break
+		}
+		for _, k := range due {
+			if k.partition != last {
+				last, turns = k.partition, turns+1
+			}
+			taken++
+		}
+	}
+	if taken != left || turns > partitions {
+		t.Errorf("%d of %d were taken, in %d turns of %d partitions", taken, left, turns, partitions)
+	}
+}
+
 // A hold that is taken out is out, and no other with it; nothing is taken twice, and
 // nothing is forgotten when the clock goes on by a lot.
 func TestWheelsRemove(t *testing.T) {
