@@ -73,7 +73,7 @@ func (s *session) Keep(list []sharelockv1.Keep) {
 			closing, released = true, append(released, r.drop(s)...)
 		}
 	}
-	early := wakes < r.rests
+	early := wakes < r.rests || now > r.rests // it overslept: its timer does not count suspended time
 	r.mu.Unlock()
 	for _, e := range refused {
 		s.to.Ended(e.id, e.err)

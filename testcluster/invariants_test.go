@@ -109,6 +109,24 @@ func TestInvariants(t *testing.T) {
 			s.grant("b", 2, 5, 20, 1000)
 			s.release(1, 21, 30)
 		}, OneHolder},
+		"a second answer comes after the release": {func(s story) {
+			s.grant("a", 1, 0, 10, 1000)
+			s.grant("a", 1, 2, 30, 1000) // the request was sent twice
+			s.release(1, 20, 0)
+			s.grant("b", 2, 5, 40, 1000)
+		}, ""},
+		"a second answer comes after the next grant": {func(s story) {
+			s.grant("a", 1, 0, 10, 1000)
+			s.release(1, 20, 0)
+			s.grant("b", 2, 5, 30, 1000)
+			s.grant("a", 1, 2, 40, 1000)
+		}, ""},
+		"a second answer comes after all were thrown out": {func(s story) {
+			s.grant("a", 1, 0, 10, 1000)
+			s.add(Call{Op: Force}, 20, 30)
+			s.grant("a", 1, 2, 35, 1000)
+			s.grant("b", 2, 5, 40, 1000)
+		}, ""},
 		"after the TTL": {func(s story) {
 			s.grant("a", 1, 0, 10, 100)
 			s.grant("b", 2, 5, 101, 1000)

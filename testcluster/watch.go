@@ -30,7 +30,10 @@ type watched struct {
 	// largest is the largest token that was answered.
 	largest sharelock.Token
 	ids     map[string]*watchedID
-	live    []*watchedBelief
+	live    []*belief
+	// released are tokens whose release was sent, and when: an answer that comes later, to
+	// a request that was sent twice, makes nobody believe in them again.
+	released map[sharelock.Token]time.Time
 }
 
 // watchedID is one request id.
@@ -40,17 +43,12 @@ type watchedID struct {
 	token sharelock.Token // what it was granted
 }
 
-type watchedBelief struct {
-	belief
-	ended bool // its release was sent
-}
-
 func newWatch() *watch { return &watch{keys: map[string]*watched{}} }
 
 func (w *watch) key(name string) *watched {
 	k := w.keys[name]
 	if k == nil {
-		k = &watched{ids: map[string]*watchedID{}}
+		k = &watched{ids: map[string]*watchedID{}, released: map[sharelock.Token]time.Time{}}
 		w.keys[name] = k
 	}
 	return k
@@ -76,11 +74,16 @@ func (w *watch) sent(c *Call) {
 			k.ids[c.RequestID] = &watchedID{sent: c.Start, floor: k.largest}
 		}
 	case Release, Force:
-		for _, b := range k.live {
-			if b.grant.Token == c.Token || c.Op == Force && c.Token == 0 {
-				b.ended = true
-			}
+		if c.Token != 0 {
+			k.released[c.Token] = c.Start
 		}
+		k.live = slices.DeleteFunc(k.live, func(b *belief) bool {
+			over := b.grant.Token == c.Token || c.Op == Force && c.Token == 0
+			if over {
+				k.released[b.grant.Token] = c.Start
+			}
+			return over
+		})
 	}
 	w.forget(c.Start)
 }
@@ -91,7 +94,7 @@ func (w *watch) answered(c *Call) (Invariant, []Call) {
 		return "", nil
 	}
 	k := w.key(c.Key)
-	k.live = slices.DeleteFunc(k.live, func(b *watchedBelief) bool { return b.ended || !c.End.Before(b.until) })
+	k.live = slices.DeleteFunc(k.live, func(b *belief) bool { return !c.End.Before(b.until) })
 	switch c.Op {
 	case Renew:
 		for _, b := range k.live {
@@ -120,7 +123,7 @@ func (w *watch) granted(k *watched, c *Call) (Invariant, []Call) {
 		id.token = c.Token
 	}
 	k.largest = max(k.largest, c.Token)
-	if !c.End.Before(c.SafeUntil) {
+	if _, over := k.released[c.Token]; over || !c.End.Before(c.SafeUntil) {
 		return "", nil
 	}
 	for _, b := range k.live {
@@ -143,11 +146,11 @@ func (w *watch) granted(k *watched, c *Call) (Invariant, []Call) {
 			return OneHolder, []Call{o, *c}
 		}
 	}
-	k.live = append(k.live, &watchedBelief{belief: belief{grant: *c, from: c.End, until: c.SafeUntil}})
+	k.live = append(k.live, &belief{grant: *c, from: c.End, until: c.SafeUntil})
 	return "", nil
 }
 
-// forget drops the ids that nobody sends any more.
+// forget drops the ids that nobody sends any more, and the tokens that nobody is answered.
 func (w *watch) forget(now time.Time) {
 	if now.Sub(w.looked) < keptIDs {
 		return
@@ -157,6 +160,11 @@ func (w *watch) forget(now time.Time) {
 		for name, id := range k.ids {
 			if now.Sub(id.sent) > keptIDs {
 				delete(k.ids, name)
+			}
+		}
+		for token, at := range k.released {
+			if now.Sub(at) > keptIDs {
+				delete(k.released, token)
 			}
 		}
 	}

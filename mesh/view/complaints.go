@@ -47,37 +47,53 @@ func gap(lease time.Duration) time.Duration { return 2 * lease / 5 }
 // that.
 func insist(lease time.Duration) time.Duration { return lease / 10 }
 
-// complain takes what a member says with a renewal that arrived then. Who was silent
-// begins anew. It needs l.mu.
-func (st *standing) complain(of []*peerv1.Identity, arrived time.Duration, silent bool) {
-	said := st.complaints
-	st.complaints = nil
-	for _, c := range of {
-		if st.complaints == nil {
-			st.complaints = map[ring.Identity]time.Duration{}
+// lull is the time without a renewal after which a member's complaints begin anew: who
+// slept for less has nobody to complain of because of that, see complainAfter in package
+// mesh. One attempt to renew that came to nothing is no lull.
+func lull(lease time.Duration) time.Duration { return lease / 2 }
+
+// hear takes what a member says with a renewal that arrived then (V6). It needs l.mu.
+func (l *Leader) hear(who ring.Identity, complaints []*peerv1.Identity, arrived time.Duration) {
+	m := l.members[who]
+	silent, most := arrived-m.renewed, gap(l.lease())
+	if m.assumed {
+		most = l.lease() / 4 // all who can renew do so soon after a leader has taken up
+	}
+	if silent > most {
+		// What was said of it meanwhile says that it was silent, and nothing of a pair.
+		for _, other := range l.members {
+			delete(other.complaints, who)
+		}
+	}
+	said := m.complaints
+	if silent > lull(l.lease()) {
+		said = nil
+	}
+	m.renewed, m.assumed, m.complaints = max(m.renewed, arrived), false, nil
+	for _, c := range complaints {
+		if m.complaints == nil {
+			m.complaints = map[ring.Identity]time.Duration{}
 		}
 		id := IdentityFromProto(c)
 		first, again := said[id]
-		if !again || silent {
+		if !again {
 			first = arrived
 		}
-		st.complaints[id] = first
+		m.complaints[id] = first
 	}
 }
 
-// complains: a says, since b renews, that it waits for b, and has said it again. It
+// complains: a says that it waits for b, and not for the first time since both renew. It
 // needs l.mu.
 func (l *Leader) complains(a, b ring.Member) bool {
 	st := l.members[a.Identity]
 	first, waits := st.complaints[b.Identity]
-	return waits && st.renewed-max(first, l.members[b.Identity].since) >= insist(l.lease())
+	return waits && st.renewed-first >= insist(l.lease())
 }
 
 // mostBroken is the member with the most broken pairs, of several the one that
 // joined last; but not the one with this id. A complaint between two members that
-// both renew breaks their pair, whoever complains. What was said of a member while that
-// was silent does not count: who was paused and is back would leave in broken pairs
-// those who have not renewed since.
+// both renew breaks their pair, whoever complains.
 func (l *Leader) mostBroken(now time.Duration, view ring.View, not string) (victim ring.Member, most int) {
 	renews := func(m ring.Member) bool {
 		st := l.members[m.Identity]

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -114,6 +115,11 @@ func TestStaleComplaints(t *testing.T) {
 		if got := victim(); got != "" {
 			t.Errorf("%s is in a broken pair because of what was said while a was paused", got)
 		}
+		b.renew(l, "a")
+		g.pass(lease * 105 / 100)
+		if got := victim(); got != "" {
+			t.Errorf("%s is in a broken pair, which nobody has said again since a is back", got)
+		}
 		g.pass(lease * 12 / 10)
 		a.renew(l)
 		b.renew(l, "a")
@@ -158,6 +164,70 @@ func TestComplaintsInsist(t *testing.T) {
 		g.pass(at + lease)
 		says("b", "with the next renewal", "b")
 	})
+}
+
+// One who says it with every renewal is heard, though each second attempt to renew comes to
+// nothing.
+func TestComplaintsThroughLosses(t *testing.T) {
+	play(t, "l", "l a b", func(t *testing.T, g *group) {
+		l := g.elect("l", "l").lead()
+		g.renewing(l, "l b", 0)
+		const lossy = lease*9/20 + lease/40
+		for at := lossy; at < lease; at += lossy {
+			g.member("a").renew(l, "b")
+			g.pass(at)
+		}
+		g.want("l a b", 0, lease)
+		g.member("a").renew(l, "b")
+		g.renewing(l, "a", 0)
+		g.pass(2*lossy + limit + lease/5)
+		g.want("l a", limit, 2*lossy+limit+lease/10)
+	})
+}
+
+// What was said before all were paused, or of one that had not renewed with a new leader
+// yet, has to be said again.
+func TestComplaintsBeginAnew(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	c, _ := b.view.FindID("c")
+	says := func(at time.Duration, of ...string) {
+		t.Helper()
+		var list []*peerv1.Identity
+		for _, o := range of {
+			m, _ := b.view.FindID(o)
+			list = append(list, IdentityToProto(m.Identity))
+		}
+		m, _ := b.view.FindID("b")
+		b.hear(m.Identity, list, at)
+	}
+	broken := func(at time.Duration) bool {
+		_, pairs := b.mostBroken(at, b.view, "")
+		return pairs > 0
+	}
+	says(lease/10, "c")
+	b.startAgain(lease / 5)
+	b.hear(c.Identity, nil, lease/5)
+	if says(lease*3/10, "c"); broken(lease * 3 / 10) {
+		t.Error("what was said before the pause counts")
+	}
+	if says(lease/2, "c"); !broken(lease / 2) {
+		t.Error("what was said twice after the pause does not count")
+	}
+
+	b = newBench(t, "a", "b", "c")
+	for _, m := range b.members {
+		m.assumed = true
+	}
+	says(lease/20, "c")
+	says(lease/4, "c")
+	b.hear(c.Identity, nil, lease*3/10)
+	if broken(lease * 3 / 10) {
+		t.Error("what was said of one that had not renewed yet counts")
+	}
+	says(lease*9/20, "c")
+	if says(lease*6/10, "c"); !broken(lease * 6 / 10) {
+		t.Error("what was said twice of one that renews does not count")
+	}
 }
 
 // Whom a new leader only takes to have renewed (V5) may be dead: it is no witness

@@ -112,8 +112,6 @@ type Leader struct {
 type standing struct {
 	// renewed is when the last request that was renewed arrived (V5).
 	renewed time.Duration
-	// since is when the first of those requests arrived that have come without a gap.
-	since time.Duration
 	// assumed: renewed is no request of the member's, but what V5 takes it to be. V6
 	// does not: the member may be dead.
 	assumed bool
@@ -125,8 +123,8 @@ type standing struct {
 	leaving, left bool
 	// refresh: it needs a new epoch (G2).
 	refresh bool
-	// complaints are the members that it waits for in vain, and since which renewal it
-	// says so (V6).
+	// complaints are the members that it waits for in vain, with the arrival of the
+	// renewal that said so first (V6).
 	complaints map[ring.Identity]time.Duration
 	// evicted: it is to go, because it cannot be reached by most (V6).
 	evicted bool
@@ -168,7 +166,7 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 		renewed -= stretched(l.lease())
 	}
 	for _, m := range cfg.Agreement.State().View().Members {
-		l.members[m.Identity] = &standing{renewed: renewed, since: renewed, assumed: true}
+		l.members[m.Identity] = &standing{renewed: renewed, assumed: true}
 	}
 	return l
 }
@@ -272,7 +270,7 @@ func (l *Leader) look(ctx context.Context) {
 func (l *Leader) startAgain(now time.Duration) {
 	l.log.Warn("was paused, waits start again", "for", now-l.step)
 	for _, m := range l.members {
-		m.renewed, m.assumed = max(m.renewed, now), true
+		m.renewed, m.assumed, m.complaints = max(m.renewed, now), true, nil
 	}
 	l.joins = map[string]joining{}
 }
@@ -285,7 +283,7 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 	for _, m := range view.Members {
 		st := l.members[m.Identity]
 		if st == nil {
-			st = &standing{renewed: now, since: now}
+			st = &standing{renewed: now}
 		}
 		if j, ok := l.joins[m.ID]; ok && m.Counter < j.member.Counter && now-j.at <= l.lease() {
 			st.replaced = true

@@ -39,12 +39,7 @@ func (l *Leader) Renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_REFUSED
 		return resp
 	}
-	silent := arrived-m.renewed > gap(l.lease())
-	if silent {
-		m.since = arrived
-	}
-	m.renewed, m.assumed = max(m.renewed, arrived), false
-	m.complain(req.GetComplaints(), arrived, silent)
+	l.hear(who, req.GetComplaints(), arrived)
 	if req.GetLeaving() && !m.leaving || req.GetRefresh() && !m.refresh {
 		m.leaving = m.leaving || req.GetLeaving()
 		m.refresh = req.GetRefresh()

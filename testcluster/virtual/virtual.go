@@ -5,8 +5,9 @@
 // "ThreadSanitizer: CHECK failed" (as in golang/go#78156): a goroutine that finds a
 // timer's channel due runs that timer itself, with the detector's state of the bubble's
 // timers, while the bubble runs others on another thread with the same state. On one
-// thread there is no "while". Little is lost by that: the detector goes by the order
-// that locks and channels give, not by what happens to run at the same moment.
+// thread there is no "while". The detector goes by the order that locks and channels give,
+// not by what happens to run at the same moment; still, on one thread a node has fewer
+// shards, and fewer orders come up.
 package virtual
 
 import (
