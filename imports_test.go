@@ -57,17 +57,18 @@ var folders = []folder{
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner", []string{".", "ring", "owner/mutant"}, nil},
 	{"owner/mutant", nil, nil},
+	{"proto/frame", nil, nil},
 	{"proto/sharelock", nil, []string{grpc, protobuf}},
 	{"proto/sharelock/v1", []string{"."}, []string{grpc, protobuf, genproto}},
 	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{"api", []string{".", "proto/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
-		[]string{".", "ring", "owner", "owner/mutant", "mesh/view", "api", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
+		[]string{".", "ring", "owner", "owner/mutant", "mesh/view", "api", "proto/frame", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
 		[]string{memberlist, raft, hclog, grpc, protobuf, xsync, xsys},
 	},
 	{"mesh/view", []string{"ring", "owner/mutant", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
-	{"client", []string{".", "owner/mutant", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xsys, xxhash}},
+	{"client", []string{".", "owner/mutant", "proto/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xsys, xxhash}},
 	{
 		"testcluster",
 		// api and proto: what nodes and calls say of themselves, for the history and

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,20 +26,22 @@ var testLimits = sharelock.Limits{
 // fakeNode is a lock service of one map with a FIFO queue per key. Holds do not
 // expire: nothing in these tests waits for it.
 type fakeNode struct {
-	mu      sync.Mutex // guards all below
-	keys    map[string]*fakeKey
-	counter uint32
-	err     error                    // what every call returns, if set
-	hook    func()                   // run at the start of every call, if set
-	ready   error                    // Ready's answer
-	last    sharelock.AcquireRequest // as it arrived, before defaults
-	key     string                   // of the last call that has one
-	reason  string                   // of the last forced release
-	once    bool                     // sentOnce of the last release
-	left    int
+	mu        sync.Mutex // guards all below
+	keys      map[string]*fakeKey
+	counter   uint32
+	err       error                    // what every call returns, if set
+	hook      func()                   // run at the start of every call, if set
+	ready     error                    // Ready's answer
+	last      sharelock.AcquireRequest // as it arrived, before defaults
+	key       string                   // of the last call that has one
+	reason    string                   // of the last forced release
+	once      bool                     // sentOnce of the last release
+	left      int
+	panicking bool // Open panics
 
-	waits chan string // a key for each acquire that begins to wait
-	ends  chan error  // ctx.Err() of each acquire whose context ended
+	open  atomic.Int64 // sessions
+	waits chan string  // a key for each acquire that begins to wait
+	ends  chan error   // ctx.Err() of each acquire whose context ended
 }
 
 type fakeKey struct {

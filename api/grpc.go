@@ -35,11 +35,13 @@ const (
 
 // GRPC is a node's public gRPC server: sharelock.v1.LockService and MeshService,
 // the original's sharelock.ShareLockService, grpc.health.v1.Health and, if asked
-// for, reflection. Make it with [NewGRPC]. All methods are safe for concurrent
+// for, reflection. On the same port it serves sessions without gRPC, which cost less. Make it with [NewGRPC]. All methods are safe for concurrent
 // use.
 type GRPC struct {
 	server *grpc.Server
 	health *health
+	// framed are the sessions without gRPC.
+	framed *framed
 	// drain is closed when sessions shall end.
 	drain    chan struct{}
 	draining sync.Once
@@ -80,7 +82,9 @@ func NewGRPC(node Node, o Options) *GRPC {
 			original.ShareLockService_ServiceDesc.ServiceName,
 		}),
 	}
-	pb.RegisterLockServiceServer(s, &locks{node: node, drain: g.drain})
+	l := &locks{node: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }}
+	g.framed = newFramed(l, log)
+	pb.RegisterLockServiceServer(s, l)
 	pb.RegisterMeshServiceServer(s, &meshes{node: node})
 	original.RegisterShareLockServiceServer(s, &legacy{node: node, maxWait: o.MaxWait})
 	healthpb.RegisterHealthServer(s, g.health)
@@ -92,7 +96,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 
 // Serve accepts connections on l until Shutdown or Stop, and then returns nil.
 // It closes l. It may be called for several listeners.
-func (g *GRPC) Serve(l net.Listener) error { return g.server.Serve(l) }
+func (g *GRPC) Serve(l net.Listener) error { return g.server.Serve(g.framed.split(l)) }
 
 // SetServing(false) makes the health service say NOT_SERVING from now on,
 // whatever the node says, and stays so until SetServing(true). Either call also
@@ -109,6 +113,7 @@ func (g *GRPC) Shutdown(ctx context.Context) error {
 	go func() {
 		defer close(done)
 		g.server.GracefulStop()
+		g.framed.wait()
 	}()
 	var err error
 	select {
@@ -116,6 +121,7 @@ func (g *GRPC) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 		g.server.Stop() // makes GracefulStop return
+		g.framed.stop()
 	}
 	<-done
 	return err
@@ -126,6 +132,8 @@ func (g *GRPC) Shutdown(ctx context.Context) error {
 func (g *GRPC) Stop() {
 	g.health.stop()
 	g.server.Stop()
+	g.framed.stop()
+	g.framed.wait()
 }
 
 // translateErrors turns the errors of package sharelock into statuses.

@@ -33,12 +33,13 @@ func testLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(
 
 // dialed is a server over a memory connection, and clients of it.
 type dialed struct {
-	server *GRPC
-	conn   *grpc.ClientConn
-	locks  pb.LockServiceClient
-	mesh   pb.MeshServiceClient
-	health healthpb.HealthClient
-	served chan error
+	server   *GRPC
+	listener *bufconn.Listener
+	conn     *grpc.ClientConn
+	locks    pb.LockServiceClient
+	mesh     pb.MeshServiceClient
+	health   healthpb.HealthClient
+	served   chan error
 }
 
 func dialFake(t testing.TB, node Node, o Options) *dialed {
@@ -64,7 +65,7 @@ func dialServer(t testing.TB, g *GRPC) *dialed {
 		g.Stop()
 	})
 	return &dialed{
-		server: g, conn: conn, served: served,
+		server: g, listener: l, conn: conn, served: served,
 		locks: pb.NewLockServiceClient(conn), mesh: pb.NewMeshServiceClient(conn), health: healthpb.NewHealthClient(conn),
 	}
 }

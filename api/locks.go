@@ -24,6 +24,8 @@ type locks struct {
 	node Locker
 	// drain is closed when sessions shall end; nil is never.
 	drain <-chan struct{}
+	// ring gives sessions who owns what, a GetRingResponse in wire format.
+	ring func() []byte
 }
 
 func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireResponse, error) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -65,7 +66,12 @@ func (s *meshes) Locate(_ context.Context, m *pb.LocateRequest) (*pb.LocateRespo
 }
 
 func (s *meshes) GetRing(context.Context, *pb.GetRingRequest) (*pb.GetRingResponse, error) {
-	p, err := s.node.Placement()
+	return ringOf(s.node)
+}
+
+// ringOf is who owns what, as a node knows it.
+func ringOf(node Mesh) (*pb.GetRingResponse, error) {
+	p, err := node.Placement()
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +80,19 @@ func (s *meshes) GetRing(context.Context, *pb.GetRingRequest) (*pb.GetRingRespon
 		r.Members = append(r.Members, &pb.RingMember{Name: m.Name, Grpc: m.GRPC})
 	}
 	return r, nil
+}
+
+// ringBytes is that in wire format; it names nobody if the node does not know.
+func ringBytes(node Mesh) []byte {
+	r, err := ringOf(node)
+	if err != nil {
+		return nil
+	}
+	b, err := proto.Marshal(r)
+	if err != nil {
+		return nil // of names that are not UTF-8
+	}
+	return b
 }
 
 func (s *meshes) Leave(ctx context.Context, _ *pb.LeaveRequest) (*pb.LeaveResponse, error) {

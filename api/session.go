@@ -25,6 +25,9 @@ const (
 	maxUnsent = 1 << 20
 	// maxFrame is the most room that is kept ready for answers.
 	maxFrame = 256 << 10
+	// fullMessage is how large a message gets before another is begun, in bytes; the last
+	// answer in it comes on top.
+	fullMessage = 1 << 20
 )
 
 // errBusy refuses a call of a session that has too many under way.
@@ -33,21 +36,37 @@ var errBusy = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the session ha
 // errDraining sends the caller to another node.
 var errDraining = &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node is stopping"}
 
-// session is one stream of LockService.Session. Two goroutines serve it: one reads
-// calls and starts them, one writes the answers, all that wait as one message.
+// stream carries the messages of one session. Send and Recv are called at the same
+// time, by one goroutine each.
+type stream interface {
+	// Recv waits for the next message, which is good until Recv is called again.
+	Recv() ([]byte, error)
+	// Send sends one message, which is not changed any more.
+	Send(message []byte) error
+}
+
+// session is one session of a client. Two goroutines serve it: one reads calls and
+// starts them, one writes the answers, all that wait as one message.
 type session struct {
-	stream grpc.ServerStream
+	stream stream
 	calls  Session
+	// ring gives who owns what, in wire format.
+	ring func() []byte
 	// drain is closed when the server wants its streams to end.
 	drain <-chan struct{}
 	// wake tells the writer of answers, room the reader of room for more.
 	wake, room chan struct{}
 	// released: all holds were released, the last thing that the client wants.
 	released chan struct{}
+	// read has why the reader ended, and is closed then.
+	read chan error
 
 	mu sync.Mutex
-	// out are answers in wire format that were not sent yet; guarded by mu.
-	out []byte
+	// out are answers in wire format that were not sent yet, behind those in full, which
+	// are messages as large as they should get, of so many bytes. Guarded by mu.
+	out       []byte
+	full      [][]byte
+	fullBytes int
 	// size is that of the last message; guarded by mu.
 	size int
 	// pending counts the calls that were not answered; guarded by mu.
@@ -57,23 +76,66 @@ type session struct {
 var _ Sink = (*session)(nil)
 
 // Session implements LockService.Session.
-func (s *locks) Session(stream grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
-	ss := &session{stream: stream, drain: s.drain, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), released: make(chan struct{}, 1)}
-	ss.calls = s.node.Open(ss)
-	read := make(chan error, 1)
-	ctx, cancel := context.WithCancel(stream.Context())
+func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
+	ctx, cancel := context.WithCancel(st.Context())
 	defer cancel()
+	ss := s.open(&grpcStream{ServerStream: st})
 	// The reader ends with the stream, which ends when this handler returns; the
 	// server waits for the handler alone, so nothing of the node is used by the
 	// reader after Close.
-	go func() { read <- ss.read(ctx) }()
-	err := ss.write(ctx, read)
+	err := ss.serve(ctx, clientIDFromMetadata(ctx))
 	ss.calls.Close()
 	return err
 }
 
+// open makes a session on a stream. Its calls are to be closed.
+func (s *locks) open(st stream) *session {
+	ss := &session{
+		stream: st, drain: s.drain, ring: s.ring,
+		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), released: make(chan struct{}, 1),
+		read: make(chan error, 1),
+	}
+	ss.calls = s.node.Open(ss)
+	return ss
+}
+
+// serve reads and writes until the stream ends. The reader may outlast it, until Recv
+// fails; see ended. who makes the calls that name nobody.
+func (s *session) serve(ctx context.Context, who string) error {
+	go func() {
+		defer close(s.read)
+		s.read <- s.receive(ctx, who)
+	}()
+	return s.write(ctx)
+}
+
+// ended waits for the reader, whose stream has ended, after serve.
+func (s *session) ended() {
+	for range s.read {
+	}
+}
+
+// grpcStream is a stream of gRPC.
+type grpcStream struct {
+	grpc.ServerStream
+	frame pb.Frame
+}
+
+// Recv implements stream.
+func (s *grpcStream) Recv() ([]byte, error) {
+	err := s.RecvMsg(&s.frame)
+	return s.frame.Data, err
+}
+
+// Send implements stream.
+func (s *grpcStream) Send(message []byte) error { return s.SendMsg(&pb.Frame{Data: message}) }
+
 // buffer is out, with room: an idle session has none. mu is held.
 func (s *session) buffer() []byte {
+	if len(s.out) >= fullMessage {
+		s.full, s.fullBytes = append(s.full, s.out), s.fullBytes+len(s.out)
+		s.out = nil
+	}
 	if s.out == nil {
 		s.out = make([]byte, 0, min(max(s.size, 64), maxFrame))
 	}
@@ -128,23 +190,22 @@ func notify(c chan struct{}) {
 	}
 }
 
-// read takes calls off the stream until it ends.
-func (s *session) read(ctx context.Context) error {
+// receive takes calls off the stream until it ends.
+func (s *session) receive(ctx context.Context, who string) error {
 	var (
-		frame  pb.Frame
 		reader pb.CallReader
 		batch  []pb.Call
 		keeps  keeps
-		who    = clientIDFromMetadata(ctx)
 	)
 	for {
 		if err := s.awaitRoom(ctx); err != nil {
 			return err
 		}
-		if err := s.stream.RecvMsg(&frame); err != nil {
+		message, err := s.stream.Recv()
+		if err != nil {
 			return err
 		}
-		reader.Reset(frame.Data)
+		reader.Reset(message)
 		for more := true; more; {
 			var err error
 			if batch, more, err = s.next(&reader, batch, who); err != nil {
@@ -160,7 +221,7 @@ func (s *session) read(ctx context.Context) error {
 		}
 		ping := reader.Ping
 		if reader.Keeps {
-			alive, err := s.keep(ctx, &keeps, frame.Data)
+			alive, err := s.keep(ctx, &keeps, message)
 			if err != nil {
 				return err
 			}
@@ -176,6 +237,7 @@ func (s *session) read(ctx context.Context) error {
 // it.
 func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, err error) {
 	k.reader.Reset(data)
+	ring := false
 	for more := true; more; {
 		if err := s.awaitRoom(ctx); err != nil {
 			return false, err
@@ -185,7 +247,11 @@ func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, 
 			if more, err = k.reader.Next(&one); err != nil {
 				return false, status.Error(codes.InvalidArgument, err.Error())
 			}
-			if more {
+			switch {
+			case !more:
+			case one.Kind == pb.KeepRing:
+				ring = true
+			default:
 				k.batch = append(k.batch, one)
 				alive = alive || one.Kind == pb.KeepAlive
 			}
@@ -196,7 +262,19 @@ func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, 
 		clear(k.batch)
 		k.batch = k.batch[:0]
 	}
+	if ring {
+		s.tellRing()
+	}
 	return alive, nil
+}
+
+// tellRing says who owns what.
+func (s *session) tellRing() {
+	ring := s.ring()
+	s.mu.Lock()
+	s.out = pb.AppendRing(s.buffer(), ring)
+	s.mu.Unlock()
+	notify(s.wake)
 }
 
 // keeps is what keep uses again.
@@ -275,7 +353,7 @@ func (s *session) start(calls []pb.Call) {
 func (s *session) awaitRoom(ctx context.Context) error {
 	for {
 		s.mu.Lock()
-		full := len(s.out) > maxUnsent
+		full := s.fullBytes+len(s.out) > maxUnsent
 		s.mu.Unlock()
 		if !full {
 			return nil
@@ -290,7 +368,7 @@ func (s *session) awaitRoom(ctx context.Context) error {
 
 // write sends answers until the stream ends, or the server drains and nothing is
 // under way.
-func (s *session) write(ctx context.Context, read <-chan error) error {
+func (s *session) write(ctx context.Context) error {
 	drain := s.drain
 	var idle <-chan time.Time
 	released := false
@@ -299,7 +377,7 @@ func (s *session) write(ctx context.Context, read <-chan error) error {
 		case <-s.wake:
 		case <-s.released:
 			released = true
-		case err := <-read:
+		case err := <-s.read:
 			if errors.Is(err, io.EOF) {
 				return nil // the client closed; what is under way is cancelled
 			}
@@ -325,7 +403,7 @@ func (s *session) write(ctx context.Context, read <-chan error) error {
 				}
 				break
 			}
-			if err := s.stream.SendMsg(&pb.Frame{Data: data}); err != nil {
+			if err := s.stream.Send(data); err != nil {
 				return err
 			}
 			notify(s.room)
@@ -336,11 +414,16 @@ func (s *session) write(ctx context.Context, read <-chan error) error {
 // drainLook is how often a session looks whether its last call was answered.
 const drainLook = 20 * time.Millisecond
 
-// takeOut takes everything that waits to be sent; quiet: nothing does, and no call
+// takeOut takes what waits to be sent, all of it if it is not much; quiet: nothing does, and no call
 // is under way.
 func (s *session) takeOut() (data []byte, quiet bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.full) > 0 {
+		data, s.full = s.full[0], s.full[1:]
+		s.fullBytes -= len(data)
+		return data, false
+	}
 	if len(s.out) == 0 {
 		return nil, s.pending == 0
 	}

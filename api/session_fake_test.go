@@ -23,6 +23,13 @@ type fakeSession struct {
 }
 
 func (n *fakeNode) Open(to Sink) Session {
+	n.mu.Lock()
+	panicking := n.panicking
+	n.mu.Unlock()
+	if panicking {
+		panic("as the test wants it")
+	}
+	n.open.Add(1)
 	return &fakeSession{node: n, to: to, cancels: map[uint64]context.CancelFunc{}}
 }
 
@@ -117,6 +124,7 @@ func (s *fakeSession) Close() {
 	}
 	s.mu.Unlock()
 	s.work.Wait()
+	s.node.open.Add(-1)
 }
 
 func (n *fakeNode) Placement() (Placement, error) {

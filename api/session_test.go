@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/proto/frame"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/testcluster/virtual"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
@@ -21,11 +23,27 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// talk is a session as any gRPC client has it, with the generated messages.
+// talk is a session as any client has it, with the generated messages.
 type talk struct {
 	t *testing.T
-	grpc.BidiStreamingClient[pb.SessionRequest, pb.SessionResponse]
+	talker
 	answers []*pb.SessionAnswer // received, but not asked for yet
+}
+
+// talker is the stream of one.
+type talker interface {
+	Send(m *pb.SessionRequest) error
+	Recv() (*pb.SessionResponse, error)
+	CloseSend() error
+}
+
+// open opens one; its end is io.EOF, or Unavailable if the server has ended it.
+type open func(t *testing.T, c *dialed, ctx context.Context) *talk
+
+// bothWays runs a test with sessions of gRPC, and without it.
+func bothWays(t *testing.T, test func(t *testing.T, open open)) {
+	t.Run("gRPC", func(t *testing.T) { test(t, openSession) })
+	t.Run("plain", func(t *testing.T) { test(t, openPlain) })
 }
 
 func openSession(t *testing.T, c *dialed, ctx context.Context) *talk {
@@ -34,8 +52,49 @@ func openSession(t *testing.T, c *dialed, ctx context.Context) *talk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &talk{t: t, BidiStreamingClient: s}
+	return &talk{t: t, talker: s}
 }
+
+// plainTalk is a session without gRPC.
+type plainTalk struct {
+	*frame.Conn
+	conn net.Conn
+}
+
+func openPlain(t *testing.T, c *dialed, ctx context.Context) *talk {
+	t.Helper()
+	conn, err := c.listener.DialContext(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	context.AfterFunc(ctx, func() { _ = conn.Close() })
+	if _, err := conn.Write(pb.AppendHello(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := pb.ReadWelcome(conn); err != nil {
+		t.Fatal(err)
+	}
+	return &talk{t: t, talker: &plainTalk{frame.New(conn, pb.MaxSessionFrame, time.Hour), conn}}
+}
+
+func (p *plainTalk) Send(m *pb.SessionRequest) error {
+	b, err := proto.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return p.Conn.Send(b)
+}
+
+func (p *plainTalk) Recv() (*pb.SessionResponse, error) {
+	b, err := p.Conn.Recv()
+	if err != nil {
+		return nil, err
+	}
+	m := new(pb.SessionResponse)
+	return m, proto.Unmarshal(b, m)
+}
+
+func (p *plainTalk) CloseSend() error { return p.Close() }
 
 func (k *talk) send(calls ...*pb.SessionCall) {
 	k.t.Helper()
@@ -72,9 +131,11 @@ func acquireCall(id uint64, key string, wait time.Duration) *pb.SessionCall {
 	}}}
 }
 
-func TestSession(t *testing.T) {
+func TestSession(t *testing.T) { bothWays(t, testSession) }
+
+func testSession(t *testing.T, open open) {
 	c := dialFake(t, newFake(), Options{})
-	k := openSession(t, c, t.Context())
+	k := open(t, c, t.Context())
 
 	k.send(acquireCall(7, "k", 0))
 	a, err := k.answer()
@@ -109,7 +170,7 @@ func TestSession(t *testing.T) {
 	if err := k.CloseSend(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.Recv(); !errors.Is(err, io.EOF) {
+	if _, err := k.Recv(); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("after the client's end: %v", err)
 	}
 }
@@ -132,11 +193,13 @@ func TestSessionClientID(t *testing.T) {
 }
 
 // A waiter that is cancelled is answered; one whose stream ends is given up.
-func TestSessionCancel(t *testing.T) {
+func TestSessionCancel(t *testing.T) { bothWays(t, testSessionCancel) }
+
+func testSessionCancel(t *testing.T, open open) {
 	node := newFake()
 	c := dialFake(t, node, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
-	k := openSession(t, c, ctx)
+	k := open(t, c, ctx)
 	k.send(acquireCall(1, "k", 0))
 	if a, err := k.answer(); err != nil || a.GetId() != 1 {
 		t.Fatalf("%v, %v", a, err)
@@ -178,9 +241,11 @@ func TestSessionMalformed(t *testing.T) {
 
 // Holds that are attached are kept with every keepalive, until they are detached or
 // end; a keepalive is answered at once.
-func TestSessionKeeps(t *testing.T) {
+func TestSessionKeeps(t *testing.T) { bothWays(t, testSessionKeeps) }
+
+func testSessionKeeps(t *testing.T, open open) {
 	c := dialFake(t, newFake(), Options{})
-	k := openSession(t, c, t.Context())
+	k := open(t, c, t.Context())
 	k.send(acquireCall(1, "k", 0))
 	a, err := k.answer()
 	if err != nil {
@@ -246,16 +311,18 @@ func TestSessionKeeps(t *testing.T) {
 	if !errors.Is(err, io.EOF) {
 		t.Errorf("the session ended with %v", err)
 	}
-	k = openSession(t, c, t.Context())
+	k = open(t, c, t.Context())
 	k.send(acquireCall(2, "k", 0))
 	if _, err := k.answer(); err != nil {
 		t.Errorf("the key is held: %v", err)
 	}
 }
 
-func TestSessionPong(t *testing.T) {
+func TestSessionPong(t *testing.T) { bothWays(t, testSessionPong) }
+
+func testSessionPong(t *testing.T, open open) {
 	c := dialFake(t, newFake(), Options{})
-	k := openSession(t, c, t.Context())
+	k := open(t, c, t.Context())
 	if err := k.Send(&pb.SessionRequest{Ping: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -266,11 +333,13 @@ func TestSessionPong(t *testing.T) {
 
 // While the server drains, calls under way are finished, new ones go elsewhere, and
 // the stream ends then.
-func TestSessionDrains(t *testing.T) {
+func TestSessionDrains(t *testing.T) { bothWays(t, testSessionDrains) }
+
+func testSessionDrains(t *testing.T, open open) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		c := dialFake(t, node, Options{})
-		k := openSession(t, c, t.Context())
+		k := open(t, c, t.Context())
 		k.send(acquireCall(1, "k", 0))
 		a, err := k.answer()
 		if err != nil {
@@ -291,7 +360,7 @@ func TestSessionDrains(t *testing.T) {
 		if a, err := k.answer(); a.GetId() != 2 || err != nil {
 			t.Errorf("the call under way: %v, %v", a, err)
 		}
-		if _, err := k.Recv(); status.Code(err) != codes.Unavailable {
+		if _, err := k.Recv(); status.Code(err) != codes.Unavailable && !errors.Is(err, io.EOF) {
 			t.Errorf("the stream ended with %v", err)
 		}
 		if err := <-shut; err != nil {

@@ -71,7 +71,7 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	if len(addrs) == 0 {
 		return nil, errors.New("dial: no address was given")
 	}
-	if err := opts.Retry.check(); err != nil {
+	if err := opts.check(); err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
 	c := &Client{opts: opts.withDefaults(), ids: newIDs()}
@@ -103,10 +103,7 @@ func (c *Client) newNode(addr string) (*node, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		// The dialer resolves names at every connection, and no proxy that was meant
 		// for the web stands between a lock and its deadline.
-		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", addr)
-		}),
+		grpc.WithContextDialer(c.opts.Dialer),
 		// Retries are ours: they number their sends (Q3).
 		grpc.WithDisableRetry(),
 		grpc.WithDisableServiceConfig(),
@@ -130,12 +127,23 @@ func (c *Client) newNode(addr string) (*node, error) {
 		mesh:  sharelockv1.NewMeshServiceClient(conn),
 	}
 	n.session = newSession(n, c.keeper)
+	switch c.opts.Transport {
+	case GRPC:
+		n.session.grpcOnly.Store(true)
+	case Auto:
+		n.session.grpcOnly.Store(len(c.opts.DialOptions) > 0)
+	}
 	return n, nil
 }
 
 // reach returns when some node answers, whatever it says.
 func (c *Client) reach(ctx context.Context) error {
 	return c.do(ctx, bounds{attempts: len(c.nodes)}, func(ctx context.Context, n *node) error {
+		if !n.session.grpcOnly.Load() {
+			if err := n.session.reach(ctx); err == nil || !n.session.grpcOnly.Load() {
+				return err
+			}
+		}
 		_, err := healthv1.NewHealthClient(n.conn).Check(ctx, &healthv1.HealthCheckRequest{})
 		if code := status.Code(err); code == codes.Unavailable || ctx.Err() != nil {
 			return err

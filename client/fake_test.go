@@ -51,6 +51,8 @@ type fakeMesh struct {
 	broken     error
 	// ring is the answer to GetRing; nil is none.
 	ring *sharelockv1.GetRingResponse
+	// dial opens a connection to a node.
+	dial func(ctx context.Context, addr string) (net.Conn, error)
 }
 
 // fakeCall is one call as a node saw it.
@@ -123,6 +125,7 @@ func newMesh(addrs ...string) (m *fakeMesh, opts []grpc.DialOption, stop func())
 		}
 		return nil, fmt.Errorf("connection to %s refused", addr)
 	}
+	m.dial = dial
 	return m, []grpc.DialOption{grpc.WithContextDialer(dial)}, func() {
 		for _, s := range servers {
 			s.Stop()

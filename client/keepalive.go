@@ -93,7 +93,7 @@ func (st *stream) beat() {
 	}
 	a.pending, a.unanswered = true, true
 	a.note(now)
-	st.out = sharelockv1.AppendKeep(st.out, &sharelockv1.Keep{Kind: sharelockv1.KeepAlive, ID: a.last})
+	st.out = sharelockv1.AppendKeep(st.buffer(), &sharelockv1.Keep{Kind: sharelockv1.KeepAlive, ID: a.last})
 }
 
 // attach has the node keep a lock alive; false if the stream is broken. id is one that
@@ -111,7 +111,7 @@ func (st *stream) attach(id uint64, l *Lock, ttl time.Duration) bool {
 	a.locks[id] = keptLock{l, ttl}
 	a.ttls[ttl]++
 	st.beat()
-	st.out = sharelockv1.AppendKeep(st.out, &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: l.key, Token: l.token, TTL: ttl})
+	st.out = sharelockv1.AppendKeep(st.buffer(), &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: l.key, Token: l.token, TTL: ttl})
 	st.mu.Unlock()
 	st.nudge()
 	return true
@@ -122,7 +122,7 @@ func (st *stream) detach(id uint64) {
 	st.mu.Lock()
 	known := st.forget(id) != nil && st.err == nil
 	if known {
-		st.out = sharelockv1.AppendKeep(st.out, &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: id})
+		st.out = sharelockv1.AppendKeep(st.buffer(), &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: id})
 	}
 	st.mu.Unlock()
 	if known {
@@ -166,6 +166,10 @@ func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 		if err != nil || !more {
 			return news, err
 		}
+		if k.Ring != nil {
+			st.tell(k.Ring)
+			continue
+		}
 		if k.Status != nil {
 			if l := st.forget(k.ID); l != nil {
 				news = append(news, keptNews{lock: l, id: k.ID, ended: sharelockv1.FromError(statusError(k.Status))})
@@ -176,7 +180,7 @@ func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 		if !ok {
 			// Its detach was sent; if it went another way than the attach it has had no
 			// effect.
-			st.out = sharelockv1.AppendKeep(st.out, &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: k.ID})
+			st.out = sharelockv1.AppendKeep(st.buffer(), &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: k.ID})
 			st.nudge()
 			continue
 		}

@@ -1,7 +1,11 @@
 package client
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/user"
 	"strconv"
@@ -39,10 +43,27 @@ type Options struct {
 	// Logger gets what calls cannot return: renewals that fail and locks that are
 	// lost. Nil drops it.
 	Logger *slog.Logger
+	// Dialer opens the connections to nodes; nil is TCP. An address is one of those given to
+	// Dial, or that of a node that the mesh names.
+	Dialer func(ctx context.Context, addr string) (net.Conn, error)
 	// DialOptions come after the client's own and win over them, for credentials,
 	// interceptors and dialers. Without credentials among them connections are in
 	// clear text.
 	DialOptions []grpc.DialOption
+	// Transport is how sessions reach the nodes, by default as fits DialOptions.
+	Transport Transport
+	// Sessions, if set, may put something between the client and each stream of a session
+	// to the node at an address. It is for tests, and must not block.
+	Sessions func(addr string, f Frames) Frames
+}
+
+// check finds everything that is wrong.
+func (o Options) check() error {
+	err := o.Retry.check()
+	if o.Transport > Plain {
+		err = errors.Join(err, sharelock.Invalid("Transport", fmt.Sprintf("%d is unknown", o.Transport)))
+	}
+	return err
 }
 
 func (o Options) withDefaults() Options {
@@ -55,6 +76,10 @@ func (o Options) withDefaults() Options {
 	o.Retry = o.Retry.withDefaults()
 	if o.Clock == nil {
 		o.Clock = systemClock()
+	}
+	if o.Dialer == nil {
+		var d net.Dialer
+		o.Dialer = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

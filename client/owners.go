@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
-
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 const (
@@ -116,7 +114,7 @@ func (o *owners) learn() {
 func (o *owners) ask() error {
 	ctx, cancel := context.WithTimeout(o.c.life, learnTime)
 	defer cancel()
-	ring, err := o.c.nodes[o.c.address()].mesh.GetRing(ctx, &sharelockv1.GetRingRequest{})
+	ring, err := o.c.nodes[o.c.address()].ring(ctx)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	spb "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -35,8 +34,8 @@ type session struct {
 	keeper *keeper
 	// idle are exchanges to be used again.
 	idle sync.Pool
-	// unary: the node knows no sessions.
-	unary atomic.Bool
+	// unary: the node knows no sessions; grpcOnly: or none without gRPC.
+	unary, grpcOnly atomic.Bool
 	// ending: calls that end with the client fail.
 	ending atomic.Bool
 	// cur is the stream that takes calls; nil when there is none. It changes under mu.
@@ -61,8 +60,10 @@ type stream struct {
 	end context.CancelFunc
 
 	mu sync.Mutex
-	// out are calls in wire format that were not sent yet; guarded by mu.
-	out []byte
+	// out are calls in wire format that were not sent yet, behind those in full, which are
+	// messages as large as they should get; guarded by mu.
+	out  []byte
+	full [][]byte
 	// calls are those under way, by id; guarded by mu.
 	calls map[uint64]*exchange
 	last  uint64 // the newest id; guarded by mu
@@ -73,6 +74,10 @@ type stream struct {
 	spoke bool
 	// alive is about the locks that this stream keeps; guarded by mu.
 	alive keeping
+	// asked are to be told who owns what; guarded by mu.
+	asked []chan<- []byte
+	// opened is closed when the node has taken the stream, or err is set.
+	opened chan struct{}
 	// holds is the newest id of a lock.
 	holds atomic.Uint64
 	// err is why the stream is broken; guarded by mu.
@@ -129,7 +134,7 @@ func (s *session) open() (*stream, error) {
 	}
 	st := s.cur.Load()
 	if st == nil {
-		st = &stream{s: s, wake: make(chan struct{}, 1), calls: map[uint64]*exchange{}, heard: s.now()}
+		st = &stream{s: s, wake: make(chan struct{}, 1), opened: make(chan struct{}), calls: map[uint64]*exchange{}, heard: s.now()}
 		st.ctx, st.end = context.WithCancel(s.life)
 		s.cur.Store(st)
 		s.work.Go(st.run)
@@ -182,7 +187,7 @@ func (st *stream) do(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 		st.heard = st.s.now()
 	}
 	st.calls[c.ID] = x
-	st.out = sharelockv1.AppendCall(st.out, c)
+	st.out = sharelockv1.AppendCall(st.buffer(), c)
 	st.mu.Unlock()
 	st.nudge()
 	select {
@@ -217,7 +222,7 @@ func (st *stream) giveUp(id uint64) bool {
 		return false
 	}
 	delete(st.calls, id)
-	st.out = sharelockv1.AppendCall(st.out, &sharelockv1.Call{ID: id, Kind: sharelockv1.CallCancel})
+	st.out = sharelockv1.AppendCall(st.buffer(), &sharelockv1.Call{ID: id, Kind: sharelockv1.CallCancel})
 	return true
 }
 
@@ -230,12 +235,25 @@ func (st *stream) abort() {
 			continue
 		}
 		delete(st.calls, id)
-		st.out = sharelockv1.AppendCall(st.out, &sharelockv1.Call{ID: id, Kind: sharelockv1.CallCancel})
+		st.out = sharelockv1.AppendCall(st.buffer(), &sharelockv1.Call{ID: id, Kind: sharelockv1.CallCancel})
 		x.err, x.at = errClient, now
 		x.done <- struct{}{} // it has room for one
 	}
 	st.mu.Unlock()
 	st.nudge()
+}
+
+// fullMessage is how large a message gets before another is begun, in bytes; the last
+// call in it comes on top. Nodes take 4 MiB.
+const fullMessage = 1 << 20
+
+// buffer is out, with room. mu is held.
+func (st *stream) buffer() []byte {
+	if len(st.out) >= fullMessage {
+		st.full = append(st.full, st.out)
+		st.out = make([]byte, 0, fullMessage>>2)
+	}
+	return st.out
 }
 
 func (st *stream) nudge() {
@@ -248,12 +266,13 @@ func (st *stream) nudge() {
 // run opens the stream and sends calls until it breaks.
 func (st *stream) run() {
 	defer st.end()
-	rpc, err := st.s.n.locks.Session(st.ctx, grpc.ForceCodecV2(sharelockv1.RawCodec{}))
+	f, err := st.s.connect(st.ctx)
 	if err != nil {
 		st.fail(err)
 		return
 	}
-	st.s.work.Go(func() { st.read(rpc) })
+	close(st.opened)
+	st.s.work.Go(func() { st.read(f) })
 	look := time.NewTicker(quiet / 2)
 	defer look.Stop()
 	beat := time.NewTimer(longestPeriod)
@@ -285,18 +304,22 @@ func (st *stream) run() {
 			if data == nil {
 				break
 			}
-			if rpc.SendMsg(&sharelockv1.Frame{Data: data}) != nil {
+			if f.Send(data) != nil {
 				return // the reader hears why
 			}
 		}
 	}
 }
 
-// take is everything that waits to be sent. If a keepalive is among it, next is when
+// take is what waits to be sent, all of it if it is not much. If a keepalive is among it, next is when
 // to send another.
 func (st *stream) take() (data []byte, next time.Duration) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if len(st.full) > 0 {
+		data, st.full = st.full[0], st.full[1:]
+		return data, 0
+	}
 	if len(st.out) == 0 {
 		return nil, 0
 	}
@@ -319,27 +342,27 @@ func (st *stream) look() error {
 	case silent >= dead:
 		return status.Error(codes.Unavailable, "the node has not answered for "+dead.String())
 	default:
-		st.out = sharelockv1.AppendPing(st.out)
+		st.out = sharelockv1.AppendPing(st.buffer())
 	}
 	return nil
 }
 
 // read delivers answers until the stream breaks.
-func (st *stream) read(rpc grpc.BidiStreamingClient[sharelockv1.SessionRequest, sharelockv1.SessionResponse]) {
+func (st *stream) read(f Frames) {
 	defer st.end()
 	var (
-		frame  sharelockv1.Frame
 		reader sharelockv1.ReplyReader
 		reply  sharelockv1.Reply
 		ready  []*exchange
 		news   []keptNews
 	)
 	for {
-		if err := rpc.RecvMsg(&frame); err != nil {
+		message, err := f.Recv()
+		if err != nil {
 			st.fail(err)
 			return
 		}
-		reader.Reset(frame.Data)
+		reader.Reset(message)
 		now := st.s.now()
 		st.mu.Lock()
 		st.heard, st.spoke, st.alive.unanswered = now, true, false
@@ -364,9 +387,8 @@ func (st *stream) read(rpc grpc.BidiStreamingClient[sharelockv1.SessionRequest, 
 			}
 			ready = append(ready, x)
 		}
-		var err error
 		if reader.Kept {
-			news, err = st.kept(frame.Data, news[:0])
+			news, err = st.kept(message, news[:0])
 		}
 		st.mu.Unlock()
 		for i, x := range ready {
@@ -411,10 +433,13 @@ func (st *stream) fail(err error) {
 		return
 	}
 	st.err = err
-	calls, locks, spoke := st.calls, st.alive.locks, st.spoke
-	st.calls, st.alive.locks = map[uint64]*exchange{}, nil
+	calls, locks, spoke, asked := st.calls, st.alive.locks, st.spoke, st.asked
+	st.calls, st.alive.locks, st.asked = map[uint64]*exchange{}, nil, nil
 	st.mu.Unlock()
 	st.end()
+	for _, c := range asked {
+		close(c)
+	}
 	if len(locks) > 0 {
 		why := err
 		if spoke {

@@ -72,9 +72,9 @@ func TestLinkToWhoDoesNotRead(t *testing.T) {
 				near, far := net.Pipe()
 				defer near.Close() //nolint:errcheck // of a pipe
 				n.tasks.Go(func() {
-					_ = n.serveLink(newFrameConn(far, linkSilence*n.lease()), viewOf("a", "b").Members[1].Identity.String())
+					_ = n.serveLink(newFrames(far, linkSilence*n.lease()), viewOf("a", "b").Members[1].Identity.String())
 				})
-				f := newFrameConn(near, time.Hour)
+				f := newFrames(near, time.Hour)
 				if err := f.Send(appendLinkPing(nil)); err != nil { // its pong is never read
 					t.Fatal(err)
 				}

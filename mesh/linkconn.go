@@ -1,14 +1,14 @@
 package mesh
 
 import (
-	"bufio"
+	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"time"
 
+	"github.com/sgkandale/sharelock/proto/frame"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -23,9 +23,6 @@ const (
 	linkMagic   = "SLLK"
 	linkVersion = 1
 	maxMemberID = 128
-	// frameBuffer is what is read at once, and about the most that is copied in order to
-	// be written at once.
-	frameBuffer = 64 << 10
 )
 
 // Frames carries the messages of a link, each way in order: what a member says to
@@ -47,73 +44,20 @@ type Frames interface {
 // leases.
 const linkSilence = 4
 
-// frameConn is Frames over a stream.
-type frameConn struct {
-	conn net.Conn
-	r    *bufio.Reader
-	out  []byte
-	// patience is how long a message may take to be sent, or a quarter longer; renewed
-	// is when that was last said.
-	patience time.Duration
-	renewed  time.Time
+// frames are Frames over a stream.
+type frames struct{ *frame.Conn }
+
+var _ Frames = frames{}
+
+func newFrames(conn net.Conn, patience time.Duration) frames {
+	return frames{frame.New(conn, maxPeerMessage, patience)}
 }
 
-var _ Frames = (*frameConn)(nil)
-
-func newFrameConn(conn net.Conn, patience time.Duration) *frameConn {
-	return &frameConn{conn: conn, r: bufio.NewReaderSize(conn, frameBuffer), patience: patience}
+// Recv implements Frames: the owner's operations stay where they are read.
+func (f frames) Recv() ([]byte, error) {
+	message, err := f.Conn.Recv()
+	return bytes.Clone(message), err
 }
-
-// Send implements Frames.
-func (c *frameConn) Send(frame []byte) error {
-	// Setting a deadline costs as much as a short message.
-	if now := time.Now(); now.Sub(c.renewed) > c.patience/4 {
-		if err := c.conn.SetWriteDeadline(now.Add(c.patience + c.patience/4)); err != nil {
-			return err
-		}
-		c.renewed = now
-	}
-	c.out = binary.BigEndian.AppendUint32(c.out[:0], uint32(len(frame)))
-	if len(frame) <= frameBuffer {
-		c.out = append(c.out, frame...)
-		_, err := c.conn.Write(c.out)
-		return err
-	}
-	if _, err := c.conn.Write(c.out); err != nil {
-		return err
-	}
-	_, err := c.conn.Write(frame)
-	return err
-}
-
-// Recv implements Frames.
-func (c *frameConn) Recv() ([]byte, error) {
-	var head [4]byte
-	if _, err := io.ReadFull(c.r, head[:]); err != nil {
-		return nil, err
-	}
-	n := binary.BigEndian.Uint32(head[:])
-	if n > maxPeerMessage {
-		return nil, fmt.Errorf("%w: %d bytes, the most is %d", errFrame, n, maxPeerMessage)
-	}
-	// What a stranger says of its length is not believed before so much has come.
-	frame := make([]byte, 0, min(n, 4*frameBuffer))
-	for len(frame) < int(n) {
-		part := frame[len(frame):min(int(n), cap(frame))]
-		if len(part) == 0 {
-			frame = append(frame, make([]byte, min(int(n)-len(frame), len(frame)))...)[:len(frame)]
-			continue
-		}
-		if _, err := io.ReadFull(c.r, part); err != nil {
-			return nil, err
-		}
-		frame = frame[:len(frame)+len(part)]
-	}
-	return frame, nil
-}
-
-// Close implements Frames.
-func (c *frameConn) Close() error { return c.conn.Close() }
 
 // linkHello is what a link's preamble says.
 type linkHello struct {
@@ -187,7 +131,7 @@ func (n *Node) dialLink(ctx context.Context, to ring.Member) (Frames, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	var f Frames = newFrameConn(conn, linkSilence*n.lease())
+	var f Frames = newFrames(conn, linkSilence*n.lease())
 	if n.cfg.Links != nil {
 		f = n.cfg.Links(to.Peer, f)
 	}

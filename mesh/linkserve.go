@@ -23,7 +23,7 @@ func (n *Node) acceptLinks(l net.Listener) error {
 		}
 		stream, ok := conn.(*linkStream)
 		if !ok || !n.tasks.Go(func() {
-			if err := n.serveLink(newFrameConn(stream, linkSilence*n.lease()), stream.from); err != nil && n.ctx.Err() == nil {
+			if err := n.serveLink(newFrames(stream, linkSilence*n.lease()), stream.from); err != nil && n.ctx.Err() == nil {
 				n.log.Debug("a member's link broke", "member", stream.from, "error", err)
 			}
 		}) {

@@ -123,7 +123,7 @@ func TestMuxRoutes(t *testing.T) {
 		if from := c.(*linkStream).from; from != "n" {
 			t.Errorf("the link is from %q, want n", from)
 		}
-		if frame, err := newFrameConn(c, time.Minute).Recv(); err != nil || string(frame) != "entry" {
+		if frame, err := newFrames(c, time.Minute).Recv(); err != nil || string(frame) != "entry" {
 			t.Errorf("the link's first frame is %q, %v", frame, err)
 		}
 		expectOpen(t, c)

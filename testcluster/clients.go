@@ -3,7 +3,6 @@ package testcluster
 import (
 	"context"
 	"fmt"
-	"net"
 
 	"google.golang.org/grpc"
 
@@ -61,16 +60,25 @@ func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, a
 	if opts.ClientID == "" {
 		opts.ClientID = client.DefaultClientID()
 	}
-	recorded := []grpc.DialOption{
-		grpc.WithChainUnaryInterceptor(c.history.intercept(opts.ClientID, rate)),
-		grpc.WithChainStreamInterceptor(c.history.interceptStream(opts.ClientID, rate)),
+	recorded := []grpc.DialOption{grpc.WithChainUnaryInterceptor(c.history.intercept(opts.ClientID, rate))}
+	wrap := opts.Sessions
+	opts.Sessions = func(addr string, f client.Frames) client.Frames {
+		if wrap != nil {
+			f = wrap(addr, f)
+		}
+		if c.net != nil {
+			f = tap{c, Clients}.session(addr, f)
+		}
+		return c.history.record(f, opts.ClientID, rate)
+	}
+	if opts.Dialer == nil && c.net != nil {
+		opts.Dialer = c.net.Host("clients").Dial
 	}
 	if c.net != nil {
-		host := c.net.Host("clients")
-		recorded = append(recorded, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			return host.Dial(ctx, addr)
-		}))
 		recorded = append(recorded, tap{c, Clients}.options()...)
+	}
+	if opts.Transport == client.Auto && len(opts.DialOptions) == 0 {
+		opts.Transport = client.Plain // in spite of ours
 	}
 	if opts.Clock == nil && (c.net != nil || rate != 1) {
 		opts.Clock = newClock(rate).now

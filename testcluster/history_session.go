@@ -6,27 +6,21 @@ import (
 	"time"
 
 	spb "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/client"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// interceptStream writes down every call of a client's sessions.
-func (h *History) interceptStream(name string, rate float64) grpc.StreamClientInterceptor {
-	return func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, next grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-		s, err := next(ctx, desc, cc, method, opts...)
-		if err != nil || method != sharelockv1.LockService_Session_FullMethodName {
-			return s, err
-		}
-		return &recorded{ClientStream: s, history: h, client: name, rate: rate, calls: map[uint64]*Call{}, kept: map[uint64]sharelockv1.Keep{}, alive: map[uint64]time.Time{}}, nil
-	}
+// record writes down every call of a client's session.
+func (h *History) record(f client.Frames, name string, rate float64) client.Frames {
+	return &recorded{Frames: f, history: h, client: name, rate: rate, calls: map[uint64]*Call{}, kept: map[uint64]sharelockv1.Keep{}, alive: map[uint64]time.Time{}}
 }
 
 // recorded is a session whose calls are written down.
 type recorded struct {
-	grpc.ClientStream
+	client.Frames
 	history *History
 	client  string
 	rate    float64
@@ -39,13 +33,13 @@ type recorded struct {
 	alive map[uint64]time.Time
 }
 
-// SendMsg implements grpc.ClientStream.
-func (r *recorded) SendMsg(m any) error {
+// Send implements client.Frames.
+func (r *recorded) Send(message []byte) error {
 	var (
 		reader sharelockv1.CallReader
 		c      sharelockv1.Call
 	)
-	reader.Reset(m.(*sharelockv1.Frame).Data)
+	reader.Reset(message)
 	for {
 		more, err := reader.Next(&c)
 		if err != nil {
@@ -57,11 +51,11 @@ func (r *recorded) SendMsg(m any) error {
 		r.sent(&c)
 	}
 	if reader.Keeps {
-		if err := r.keeps(m.(*sharelockv1.Frame).Data); err != nil {
+		if err := r.keeps(message); err != nil {
 			return err
 		}
 	}
-	return r.ClientStream.SendMsg(m)
+	return r.Frames.Send(message)
 }
 
 // keeps reads what a message asks for beside its calls.
@@ -143,9 +137,9 @@ func (r *recorded) sent(c *sharelockv1.Call) {
 	r.calls[c.ID] = r.history.begin(call)
 }
 
-// RecvMsg implements grpc.ClientStream.
-func (r *recorded) RecvMsg(m any) error {
-	err := r.ClientStream.RecvMsg(m)
+// Recv implements client.Frames.
+func (r *recorded) Recv() ([]byte, error) {
+	message, err := r.Frames.Recv()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
@@ -153,17 +147,17 @@ func (r *recorded) RecvMsg(m any) error {
 			delete(r.calls, id)
 			r.history.end(c, func(c *Call) { c.Err = sharelockv1.FromError(err) })
 		}
-		return err
+		return nil, err
 	}
 	var (
 		reader sharelockv1.ReplyReader
 		reply  sharelockv1.Reply
 	)
-	reader.Reset(m.(*sharelockv1.Frame).Data)
+	reader.Reset(message)
 	for {
 		more, err := reader.Next(&reply)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !more {
 			break
@@ -174,9 +168,9 @@ func (r *recorded) RecvMsg(m any) error {
 		}
 	}
 	if reader.Kept {
-		return r.told(m.(*sharelockv1.Frame).Data)
+		err = r.told(message)
 	}
-	return nil
+	return message, err
 }
 
 // statusOf is the error of a status in wire format.

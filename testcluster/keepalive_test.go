@@ -3,12 +3,10 @@ package testcluster_test
 import (
 	"context"
 	"errors"
-	"net"
 	"sync"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
@@ -150,9 +148,7 @@ func TestSimKeptLockOfASleeper(t *testing.T) {
 		c := scene(t, 3, 2)
 		ctx := patient(t)
 		bed := c.MemNet().Host("bed")
-		sleeper, err := c.Dial(ctx, client.Options{ClientID: "sleeper", Patience: time.Minute, DialOptions: []grpc.DialOption{
-			grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return bed.Dial(ctx, addr) }),
-		}}, 0)
+		sleeper, err := c.Dial(ctx, client.Options{ClientID: "sleeper", Patience: time.Minute, Dialer: bed.Dial}, 0)
 		must(t, err)
 		key := placed(t, c, 1, testcluster.Anyone)
 		l, err := sleeper.Acquire(ctx, key, client.TTL(sceneTTL))

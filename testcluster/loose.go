@@ -5,12 +5,11 @@ import (
 	"slices"
 	"sync"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/mesh"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // loose is a stream of messages that have nothing to do with each other: the link
@@ -221,48 +220,43 @@ func (s *loose) nudge() {
 	}
 }
 
-// looseStream is a client's session.
-type looseStream struct {
-	grpc.ClientStream
-	loose *loose
+// looseSession is a client's session.
+type looseSession struct {
+	*loose
+	frames client.Frames
 }
 
-// sessionPipe is the stream below it.
-type sessionPipe struct{ grpc.ClientStream }
+var _ client.Frames = (*looseSession)(nil)
 
-// Send implements pipe. gRPC keeps a message until it is written.
-func (s sessionPipe) Send(m []byte) error {
-	return s.SendMsg(&sharelockv1.Frame{Data: slices.Clone(m)})
-}
+// keptFrames are frames whose messages are the caller's, and not kept.
+type keptFrames struct{ client.Frames }
+
+// Send implements pipe.
+func (f keptFrames) Send(m []byte) error { return f.Frames.Send(slices.Clone(m)) }
 
 // Recv implements pipe.
-func (s sessionPipe) Recv() ([]byte, error) {
-	var f sharelockv1.Frame
-	err := s.RecvMsg(&f)
-	return f.Data, err
+func (f keptFrames) Recv() ([]byte, error) {
+	m, err := f.Frames.Recv()
+	return slices.Clone(m), err
 }
 
-func (t tap) session(s grpc.ClientStream, to int, cancel context.CancelFunc) grpc.ClientStream {
-	l := newLoose(t, to, sessionPipe{s}, s.Context(), cancel)
+// session puts the tap into a client's session.
+func (t tap) session(addr string, f client.Frames) client.Frames {
+	to, ok := t.cluster.nodeAt(addr)
+	if !ok {
+		return f
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	context.AfterFunc(ctx, func() { _ = f.Close() })
+	l := newLoose(t, to, keptFrames{f}, ctx, cancel)
 	l.there, l.back = whole(SessionCalls), whole(SessionAnswers)
-	return &looseStream{s, l}
+	return &looseSession{l, f}
 }
 
-// SendMsg implements grpc.ClientStream.
-func (s *looseStream) SendMsg(m any) error { return s.loose.Send(m.(*sharelockv1.Frame).Data) }
-
-// RecvMsg implements grpc.ClientStream.
-func (s *looseStream) RecvMsg(m any) error {
-	data, err := s.loose.Recv()
-	m.(*sharelockv1.Frame).Data = data
-	return err
-}
-
-// CloseSend implements grpc.ClientStream.
-func (s *looseStream) CloseSend() error {
-	s.loose.turn <- struct{}{}
-	defer func() { <-s.loose.turn }()
-	return s.ClientStream.CloseSend()
+// Close implements client.Frames.
+func (s *looseSession) Close() error {
+	s.cancel()
+	return s.frames.Close()
 }
 
 // looseLink is a link between two members.

@@ -108,7 +108,7 @@ func (t tap) lost(ctx context.Context) error {
 // stream puts the tap into a stream.
 func (t tap) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, next grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	to, ok := t.cluster.nodeAt(cc.Target())
-	if !ok {
+	if !ok || method == sharelockv1.LockService_Session_FullMethodName { // for which see session
 		return next(ctx, desc, cc, method, opts...)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -116,9 +116,6 @@ func (t tap) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientC
 	if err != nil {
 		cancel()
 		return nil, err
-	}
-	if method == sharelockv1.LockService_Session_FullMethodName {
-		return t.session(s, to, cancel), nil
 	}
 	return &tapped{ClientStream: s, tap: t, to: to, kind: Kind(path.Base(method)), cancel: cancel}, nil
 }

@@ -25,6 +25,8 @@ const (
 	KeepDetach KeepKind = 5
 	// KeepClose releases all holds that are attached, and ends the stream. Its ID is 1.
 	KeepClose KeepKind = 6
+	// KeepRing asks who owns what. Its ID is 1.
+	KeepRing KeepKind = 7
 )
 
 // Keep is one thing that a session asks for beside its calls.
@@ -74,7 +76,7 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 		switch {
 		case f.num == protowire.Number(KeepAlive) && f.typ == protowire.VarintType,
 			f.num == protowire.Number(KeepDetach) && f.typ == protowire.VarintType,
-			f.num == protowire.Number(KeepClose) && f.typ == protowire.VarintType && f.v != 0:
+			(f.num == protowire.Number(KeepClose) || f.num == protowire.Number(KeepRing)) && f.typ == protowire.VarintType && f.v != 0:
 			*k = Keep{Kind: KeepKind(f.num), ID: f.v}
 			return true, nil
 		case f.num == protowire.Number(KeepDetach) && f.typ == protowire.BytesType:
@@ -133,7 +135,7 @@ func AppendKeep(b []byte, k *Keep) []byte {
 	return shut(b, at)
 }
 
-// Kept is what a node says of a hold that it keeps alive.
+// Kept is what a node says of a hold that it keeps alive, or who owns what.
 type Kept struct {
 	// ID is the hold's.
 	ID uint64
@@ -142,6 +144,8 @@ type Kept struct {
 	Keepalive uint64
 	// Status is a google.rpc.Status in its wire format.
 	Status []byte
+	// Ring is a [GetRingResponse] in its wire format; nil if this is about a hold.
+	Ring []byte
 }
 
 // AppendRenewed appends to a [SessionResponse] that holds were renewed.
@@ -162,6 +166,13 @@ func AppendEnd(b []byte, id uint64, status []byte) []byte {
 	b = protowire.AppendTag(b, 2, protowire.BytesType)
 	b = protowire.AppendBytes(b, status)
 	return shut(b, at)
+}
+
+// AppendRing appends to a [SessionResponse] who owns what: a [GetRingResponse] in its wire
+// format.
+func AppendRing(b, ring []byte) []byte {
+	b = protowire.AppendTag(b, 5, protowire.BytesType)
+	return protowire.AppendBytes(b, ring)
 }
 
 // KeptReader reads what a session's message says of holds that are kept alive. The
@@ -204,6 +215,9 @@ func (r *KeptReader) Next(k *Kept) (bool, error) {
 		case f.num == 4:
 			*k = Kept{}
 			return true, k.ended(f.b)
+		case f.num == 5:
+			*k = Kept{Ring: append([]byte{}, f.b...)}
+			return true, nil
 		}
 	}
 }

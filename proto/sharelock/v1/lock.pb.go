@@ -1231,7 +1231,9 @@ type SessionRequest struct {
 	Detach []uint64 `protobuf:"varint,5,rep,packed,name=detach,proto3" json:"detach,omitempty"`
 	// Releases all holds that are attached; the stream ends when that is done. Only so
 	// does the end of a session release anything.
-	Close         bool `protobuf:"varint,6,opt,name=close,proto3" json:"close,omitempty"`
+	Close bool `protobuf:"varint,6,opt,name=close,proto3" json:"close,omitempty"`
+	// Asks who owns which keys, as MeshService.GetRing does.
+	Ring          bool `protobuf:"varint,7,opt,name=ring,proto3" json:"ring,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1304,6 +1306,13 @@ func (x *SessionRequest) GetDetach() []uint64 {
 func (x *SessionRequest) GetClose() bool {
 	if x != nil {
 		return x.Close
+	}
+	return false
+}
+
+func (x *SessionRequest) GetRing() bool {
+	if x != nil {
+		return x.Ring
 	}
 	return false
 }
@@ -1550,9 +1559,11 @@ type SessionResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Answers []*SessionAnswer       `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
 	// Answers a ping or a keepalive.
-	Pong          bool              `protobuf:"varint,2,opt,name=pong,proto3" json:"pong,omitempty"`
-	Renewed       []*SessionRenewed `protobuf:"bytes,3,rep,name=renewed,proto3" json:"renewed,omitempty"`
-	Ended         []*SessionEnd     `protobuf:"bytes,4,rep,name=ended,proto3" json:"ended,omitempty"`
+	Pong    bool              `protobuf:"varint,2,opt,name=pong,proto3" json:"pong,omitempty"`
+	Renewed []*SessionRenewed `protobuf:"bytes,3,rep,name=renewed,proto3" json:"renewed,omitempty"`
+	Ended   []*SessionEnd     `protobuf:"bytes,4,rep,name=ended,proto3" json:"ended,omitempty"`
+	// Answers who owns which keys; it names nobody if the node does not know.
+	Ring          *GetRingResponse `protobuf:"bytes,5,opt,name=ring,proto3" json:"ring,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1611,6 +1622,13 @@ func (x *SessionResponse) GetRenewed() []*SessionRenewed {
 func (x *SessionResponse) GetEnded() []*SessionEnd {
 	if x != nil {
 		return x.Ended
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetRing() *GetRingResponse {
+	if x != nil {
+		return x.Ring
 	}
 	return nil
 }
@@ -2630,14 +2648,15 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"h\n" +
 	"\x14ForceReleaseResponse\x12&\n" +
 	"\x04hold\x18\x01 \x01(\v2\x12.sharelock.v1.HoldR\x04hold\x12(\n" +
-	"\x05holds\x18\x02 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\"\xd4\x01\n" +
+	"\x05holds\x18\x02 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\"\xe8\x01\n" +
 	"\x0eSessionRequest\x12/\n" +
 	"\x05calls\x18\x01 \x03(\v2\x19.sharelock.v1.SessionCallR\x05calls\x12\x12\n" +
 	"\x04ping\x18\x02 \x01(\bR\x04ping\x12\x1c\n" +
 	"\tkeepalive\x18\x03 \x01(\x04R\tkeepalive\x121\n" +
 	"\x06attach\x18\x04 \x03(\v2\x19.sharelock.v1.SessionHoldR\x06attach\x12\x16\n" +
 	"\x06detach\x18\x05 \x03(\x04R\x06detach\x12\x14\n" +
-	"\x05close\x18\x06 \x01(\bR\x05close\"r\n" +
+	"\x05close\x18\x06 \x01(\bR\x05close\x12\x12\n" +
+	"\x04ring\x18\a \x01(\bR\x04ring\"r\n" +
 	"\vSessionHold\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
@@ -2650,12 +2669,13 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\arelease\x18\x04 \x01(\v2\x1c.sharelock.v1.ReleaseRequestH\x00R\arelease\x125\n" +
 	"\x06cancel\x18\x05 \x01(\v2\x1b.sharelock.v1.SessionCancelH\x00R\x06cancelB\x06\n" +
 	"\x04call\"\x0f\n" +
-	"\rSessionCancel\"\xc4\x01\n" +
+	"\rSessionCancel\"\xf7\x01\n" +
 	"\x0fSessionResponse\x125\n" +
 	"\aanswers\x18\x01 \x03(\v2\x1b.sharelock.v1.SessionAnswerR\aanswers\x12\x12\n" +
 	"\x04pong\x18\x02 \x01(\bR\x04pong\x126\n" +
 	"\arenewed\x18\x03 \x03(\v2\x1c.sharelock.v1.SessionRenewedR\arenewed\x12.\n" +
-	"\x05ended\x18\x04 \x03(\v2\x18.sharelock.v1.SessionEndR\x05ended\"@\n" +
+	"\x05ended\x18\x04 \x03(\v2\x18.sharelock.v1.SessionEndR\x05ended\x121\n" +
+	"\x04ring\x18\x05 \x01(\v2\x1d.sharelock.v1.GetRingResponseR\x04ring\"@\n" +
 	"\x0eSessionRenewed\x12\x1c\n" +
 	"\tkeepalive\x18\x01 \x01(\x04R\tkeepalive\x12\x10\n" +
 	"\x03ids\x18\x02 \x03(\x04R\x03ids\"4\n" +
@@ -2835,41 +2855,42 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	25, // 31: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
 	23, // 32: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
 	24, // 33: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
-	1,  // 34: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
-	1,  // 35: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
-	29, // 36: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
-	30, // 37: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	41, // 38: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	35, // 39: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
-	4,  // 40: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	6,  // 41: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	8,  // 42: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	10, // 43: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	12, // 44: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	14, // 45: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	16, // 46: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	18, // 47: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	27, // 48: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	31, // 49: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	33, // 50: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	36, // 51: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	5,  // 52: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	7,  // 53: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	9,  // 54: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	11, // 55: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	13, // 56: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	15, // 57: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	17, // 58: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	22, // 59: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	28, // 60: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	32, // 61: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	34, // 62: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	37, // 63: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	52, // [52:64] is the sub-list for method output_type
-	40, // [40:52] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	34, // 34: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
+	1,  // 35: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
+	1,  // 36: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
+	29, // 37: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
+	30, // 38: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
+	41, // 39: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	35, // 40: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
+	4,  // 41: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	6,  // 42: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	8,  // 43: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	10, // 44: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	12, // 45: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	14, // 46: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	16, // 47: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	18, // 48: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	27, // 49: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	31, // 50: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	33, // 51: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	36, // 52: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	5,  // 53: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	7,  // 54: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	9,  // 55: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	11, // 56: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	13, // 57: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	15, // 58: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	17, // 59: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	22, // 60: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	28, // 61: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	32, // 62: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	34, // 63: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	37, // 64: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	53, // [53:65] is the sub-list for method output_type
+	41, // [41:53] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }

@@ -69,6 +69,12 @@ type LockServiceClient interface {
 	// from time to time, for all of them together; the node renews them with their
 	// owners and says which keepalive each renewal counts from. After a break the client
 	// attaches what it still holds to another session, at any node.
+	//
+	// The port also takes sessions without gRPC: a stream that begins with the four bytes
+	// "SLSN", the version, a byte 1, and 19 zero bytes. The node answers with the first
+	// five. After that each side sends messages, a SessionRequest or a SessionResponse each,
+	// with a length of four bytes, big-endian, before it. They mean the same; calls have to
+	// name their client_id. The stream ends where gRPC would give a status.
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error)
 }
 
@@ -203,6 +209,12 @@ type LockServiceServer interface {
 	// from time to time, for all of them together; the node renews them with their
 	// owners and says which keepalive each renewal counts from. After a break the client
 	// attaches what it still holds to another session, at any node.
+	//
+	// The port also takes sessions without gRPC: a stream that begins with the four bytes
+	// "SLSN", the version, a byte 1, and 19 zero bytes. The node answers with the first
+	// five. After that each side sends messages, a SessionRequest or a SessionResponse each,
+	// with a length of four bytes, big-endian, before it. They mean the same; calls have to
+	// name their client_id. The stream ends where gRPC would give a status.
 	Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error
 	mustEmbedUnimplementedLockServiceServer()
 }

@@ -1,0 +1,245 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock/proto/frame"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// framePatience is how long a message of a session without gRPC may take to be sent, or
+// a quarter longer: no message lives longer (Q1).
+const framePatience = 24 * time.Second
+
+// framed serves sessions without gRPC: each message is a frame on a stream of its own,
+// see package frame. They come in at gRPC's port and are told apart by how they begin.
+// What a session costs is little: two goroutines, and room for what is under way.
+type framed struct {
+	locks *locks
+	log   *slog.Logger
+	// work counts the goroutines of streams, and of accepting them.
+	work sync.WaitGroup
+
+	mu sync.Mutex
+	// conns are the streams of sessions, and with false those that have not said yet what
+	// they are. Guarded by mu.
+	conns  map[net.Conn]bool
+	closed bool // guarded by mu
+}
+
+func newFramed(l *locks, log *slog.Logger) *framed {
+	return &framed{locks: l, log: log, conns: map[net.Conn]bool{}}
+}
+
+// split takes over a listener: what it gives are all streams that are no session's. It
+// ends with Close, which gRPC calls.
+func (f *framed) split(l net.Listener) net.Listener {
+	s := &splitter{Listener: l, conns: make(chan accepted), done: make(chan struct{})}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.closed { // otherwise gRPC, which is closed, too, closes it
+		f.work.Go(func() { f.accept(s) })
+	}
+	return s
+}
+
+// stop closes all streams.
+func (f *framed) stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	for c := range f.conns {
+		_ = c.Close()
+	}
+}
+
+// wait waits for the sessions to end, and for the listeners, which somebody has closed.
+// Streams that have not said what they are do not matter any more.
+func (f *framed) wait() {
+	f.mu.Lock()
+	f.closed = true
+	for c, session := range f.conns {
+		if !session {
+			_ = c.Close()
+		}
+	}
+	f.mu.Unlock()
+	f.work.Wait()
+}
+
+func (f *framed) accept(s *splitter) {
+	for {
+		conn, err := s.Listener.Accept()
+		if err != nil {
+			// gRPC knows which errors pass, and pauses before it accepts again.
+			if !s.deliver(accepted{err: err}) || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			continue
+		}
+		if !f.add(conn) {
+			_ = conn.Close()
+			continue
+		}
+		go f.begin(s, conn) // counted by add
+	}
+}
+
+// add notes a stream; false once all are closed.
+func (f *framed) add(conn net.Conn) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
+	f.conns[conn] = false
+	f.work.Add(1)
+	return true
+}
+
+func (f *framed) remove(conn net.Conn) {
+	f.mu.Lock()
+	delete(f.conns, conn)
+	f.mu.Unlock()
+	f.work.Done()
+}
+
+// begin finds out what a stream is, for which it has the time of a handshake. One that is
+// a session ends with this.
+func (f *framed) begin(s *splitter, conn net.Conn) {
+	defer f.remove(conn)
+	head, err := f.look(conn)
+	if err == nil && string(head) != pb.SessionMagic {
+		if s.deliver(accepted{conn: &replayConn{Conn: conn, head: head}}) {
+			return
+		}
+		err = net.ErrClosed
+	}
+	if err == nil {
+		err = f.session(conn)
+	}
+	_ = conn.Close()
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.log.Debug("a stream ended", "remote", conn.RemoteAddr(), "error", err)
+	}
+}
+
+// look reads what a stream begins with, and answers it if it is a session.
+func (f *framed) look(conn net.Conn) ([]byte, error) {
+	if err := conn.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return nil, err
+	}
+	head := make([]byte, len(pb.SessionMagic))
+	if _, err := io.ReadFull(conn, head); err != nil {
+		return nil, err
+	}
+	if string(head) == pb.SessionMagic {
+		if err := pb.ReadHello(conn); err != nil {
+			return nil, err
+		}
+		if _, err := conn.Write(pb.AppendWelcome(nil)); err != nil {
+			return nil, err
+		}
+	}
+	return head, conn.SetDeadline(time.Time{})
+}
+
+// session serves one session.
+func (f *framed) session(conn net.Conn) (err error) {
+	f.mu.Lock()
+	f.conns[conn] = true
+	f.mu.Unlock()
+	if err := watchOver(conn); err != nil {
+		return err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(f.log, pb.LockService_Session_FullMethodName, p)
+		}
+	}()
+	ctx, cancel := context.WithCancel(context.Background())
+	ss := f.locks.open(frame.New(conn, pb.MaxSessionFrame, framePatience))
+	defer func() {
+		// The reader ends; behind it nothing is asked of the node any more.
+		cancel()
+		_ = conn.Close()
+		ss.ended()
+		ss.calls.Close()
+	}()
+	return ss.serve(ctx, "")
+}
+
+// watchOver has the system break a stream whose other end has gone without a word, as
+// gRPC's pings do.
+func watchOver(conn net.Conn) error {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	if err := tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepaliveInterval, Interval: keepaliveTimeout / 3, Count: 3}); err != nil {
+		return err
+	}
+	return limitUnacknowledged(tcp, keepaliveInterval+keepaliveTimeout)
+}
+
+// accepted is what Accept gives.
+type accepted struct {
+	conn net.Conn
+	err  error
+}
+
+// splitter is a listener of the streams that are no sessions.
+type splitter struct {
+	net.Listener
+	conns chan accepted
+	once  sync.Once // of done
+	done  chan struct{}
+}
+
+// deliver waits until somebody accepts; false if nobody does any more.
+func (s *splitter) deliver(a accepted) bool {
+	select {
+	case s.conns <- a:
+		return true
+	case <-s.done:
+		return false
+	}
+}
+
+// Accept implements net.Listener.
+func (s *splitter) Accept() (net.Conn, error) {
+	select {
+	case a := <-s.conns:
+		return a.conn, a.err
+	case <-s.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (s *splitter) Close() error {
+	s.once.Do(func() { close(s.done) })
+	return s.Listener.Close()
+}
+
+// replayConn gives the bytes again that were read to find out what it is.
+type replayConn struct {
+	net.Conn
+	head []byte
+}
+
+// Read is not safe for concurrent use, as gRPC's transport does not need it.
+func (c *replayConn) Read(p []byte) (int, error) {
+	if len(c.head) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.head)
+	c.head = c.head[n:]
+	return n, nil
+}

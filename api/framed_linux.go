@@ -1,0 +1,26 @@
+package api
+
+import (
+	"net"
+	"syscall"
+	"time"
+)
+
+// tcpUserTimeout is Linux's TCP_USER_TIMEOUT, in milliseconds; see tcp(7).
+const tcpUserTimeout = 18
+
+// limitUnacknowledged breaks a stream when what was sent is not acknowledged for so long,
+// which the system's keepalive does not look after.
+func limitUnacknowledged(conn *net.TCPConn, d time.Duration) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var serr error
+	if err := raw.Control(func(fd uintptr) {
+		serr = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(d.Milliseconds()))
+	}); err != nil {
+		return err
+	}
+	return serr
+}

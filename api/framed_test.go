@@ -1,0 +1,258 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/proto/frame"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// dialRaw is a stream that has said nothing yet.
+func dialRaw(t *testing.T, c *dialed) net.Conn {
+	t.Helper()
+	conn, err := c.listener.DialContext(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// What is no session, or none that this release knows, is dropped, and nothing else is.
+func TestFramedRefused(t *testing.T) {
+	hello := string(pb.AppendHello(nil))
+	for _, tt := range []struct{ name, bytes, welcome string }{
+		{"an unknown version", "SLSN\x02" + hello[5:], ""},
+		{"half a hello", hello[:10], ""},
+		{"a message that is too large", hello + "\x00\x40\x00\x01", hello[:5]},
+		{"a malformed message", hello + "\x00\x00\x00\x02\x0a\xc8", hello[:5]},
+		{"half a message", hello + "\x00\x00\x00\x05\x0a", hello[:5]},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			virtual.Test(t, func(t *testing.T) {
+				node := newFake()
+				c := dialFake(t, node, Options{})
+				conn := dialRaw(t, c)
+				if _, err := conn.Write([]byte(tt.bytes)); err != nil {
+					t.Fatal(err)
+				}
+				if strings.HasPrefix(tt.name, "half a message") {
+					synctest.Wait()
+					_ = conn.Close()
+				} else if got, _ := io.ReadAll(conn); string(got) != tt.welcome { //nolint:errcheck // it may be cut off
+					t.Errorf("the node said %q, want %q", got, tt.welcome)
+				}
+				synctest.Wait()
+				if n := node.open.Load(); n != 0 {
+					t.Errorf("%d sessions are open", n)
+				}
+				k := openPlain(t, c, t.Context())
+				k.send(acquireCall(1, "k", 0))
+				if _, err := k.answer(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// A stream that does not say what it is keeps nobody waiting, and not for long.
+func TestFramedSilent(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		c := dialFake(t, newFake(), Options{})
+		begin := time.Now()
+		silent := dialRaw(t, c)
+		if _, err := silent.Write([]byte("SL")); err != nil {
+			t.Fatal(err)
+		}
+		openPlain(t, c, t.Context()).send(acquireCall(1, "k", 0))
+		openSession(t, c, t.Context()).send(acquireCall(1, "k", 0))
+		synctest.Wait()
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("others waited %v", took)
+		}
+		if b, err := io.ReadAll(silent); len(b) > 0 || err != nil {
+			t.Errorf("the node said %q, %v", b, err)
+		}
+		if took := time.Since(begin); took != handshakeTimeout {
+			t.Errorf("it was dropped after %v, want %v", took, handshakeTimeout)
+		}
+	})
+}
+
+// The server's end does not wait for streams that have said nothing, and ends sessions:
+// at once if it must.
+func TestFramedStop(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		node := newFake()
+		c := dialFake(t, node, Options{})
+		silent, k := dialRaw(t, c), openPlain(t, c, t.Context())
+		k.send(acquireCall(1, "k", 0))
+		if _, err := k.answer(); err != nil {
+			t.Fatal(err)
+		}
+		k.send(acquireCall(2, "k", time.Minute))
+		<-node.waits
+		begin := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := c.server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown with a call under way: %v", err)
+		}
+		if took := time.Since(begin); took != time.Second {
+			t.Errorf("Shutdown took %v", took)
+		}
+		if err := <-node.ends; !errors.Is(err, context.Canceled) {
+			t.Errorf("the waiter ended with %v", err)
+		}
+		if _, err := io.ReadAll(silent); err != nil {
+			t.Error(err)
+		}
+		if n := node.open.Load(); n != 0 {
+			t.Errorf("%d sessions are open", n)
+		}
+		if err := <-c.served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+}
+
+// A panic costs one session.
+func TestFramedPanic(t *testing.T) {
+	node := newFake()
+	c := dialFake(t, node, Options{})
+	node.set(func(n *fakeNode) { n.panicking = true })
+	k := openPlain(t, c, t.Context())
+	if m, err := k.Recv(); err == nil {
+		t.Errorf("received %v", m)
+	}
+	node.set(func(n *fakeNode) { n.panicking = false })
+	k = openPlain(t, c, t.Context())
+	k.send(acquireCall(1, "k", 0))
+	if _, err := k.answer(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A session tells who owns what, once for each message that asks.
+func TestSessionRing(t *testing.T) { bothWays(t, testSessionRing) }
+
+func testSessionRing(t *testing.T, open open) {
+	node := newFake()
+	c := dialFake(t, node, Options{})
+	k := open(t, c, t.Context())
+	ask := func() *pb.GetRingResponse {
+		t.Helper()
+		if err := k.Send(&pb.SessionRequest{Ring: true}); err != nil {
+			t.Fatal(err)
+		}
+		m, err := k.Recv()
+		if err != nil || m.GetRing() == nil {
+			t.Fatalf("%v, %v", m, err)
+		}
+		return m.GetRing()
+	}
+	want, err := ringOf(node)
+	wantProto(t, ask(), want, err)
+	node.set(func(n *fakeNode) { n.ready = sharelock.ErrNotReady })
+	wantProto(t, ask(), &pb.GetRingResponse{}, nil)
+}
+
+// Many long answers go in several messages, each of which its reader takes.
+func TestSessionManyAnswers(t *testing.T) {
+	node := newFake()
+	c := dialFake(t, node, Options{})
+	k := openPlain(t, c, t.Context())
+	meta := map[string]string{"why": strings.Repeat("x", 2000)}
+	k.send(&pb.SessionCall{Id: 1, Call: &pb.SessionCall_Acquire{Acquire: &pb.AcquireRequest{
+		Key: "k", ClientId: "w1", RequestId: "r", Ttl: durationpb.New(10 * time.Second), Metadata: meta,
+	}}})
+	if _, err := k.answer(); err != nil {
+		t.Fatal(err)
+	}
+	const tries = 4000
+	refused := make(chan error, 1)
+	go func() {
+		for n := range tries {
+			if err := k.Send(&pb.SessionRequest{Calls: []*pb.SessionCall{acquireCall(uint64(n+2), "k", 0)}}); err != nil {
+				refused <- err
+				return
+			}
+		}
+		refused <- nil
+	}()
+	if err := <-refused; err != nil {
+		t.Fatal(err)
+	}
+	for n := range tries {
+		if _, err := k.answer(); !errors.Is(err, sharelock.ErrLockHeld) {
+			t.Fatalf("try %d: %v", n, err)
+		}
+	}
+}
+
+// FuzzFramed: whatever is sent, the node goes on, and keeps nothing of it.
+func FuzzFramed(f *testing.F) {
+	hello := pb.AppendHello(nil)
+	f.Add(append(hello, 0, 0, 0, 2, 16, 1))
+	f.Add([]byte("SLSN\x01"))
+	f.Add([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		node := newFake()
+		g := NewGRPC(node, Options{})
+		near, far := net.Pipe()
+		l := &once{conns: make(chan net.Conn, 1), done: make(chan struct{})}
+		l.conns <- far
+		served := make(chan error, 1)
+		go func() { served <- g.Serve(l) }()
+		go io.Copy(io.Discard, near) //nolint:errcheck // it ends with the pipe
+		_ = near.SetWriteDeadline(time.Now().Add(5 * time.Second))
+		_, _ = near.Write(data) // the node may have heard enough
+		_ = near.Close()
+		g.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		if n := node.open.Load(); n != 0 {
+			t.Errorf("%d sessions are open", n)
+		}
+	})
+}
+
+// once is a listener of one stream.
+type once struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (l *once) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *once) Close() error {
+	select {
+	case <-l.done:
+	default:
+		close(l.done)
+	}
+	return nil
+}
+
+func (l *once) Addr() net.Addr { return &net.TCPAddr{} }
+
+var _ stream = (*frame.Conn)(nil)

@@ -1,0 +1,221 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sgkandale/sharelock/proto/frame"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// connectTime bounds how long a node may take to take a stream.
+const connectTime = 2 * time.Second
+
+// Transport is how sessions reach a node.
+type Transport uint8
+
+const (
+	// Auto is Plain, but GRPC if there are DialOptions: they may be what the way to the
+	// nodes demands.
+	Auto Transport = iota
+	// GRPC is the bidirectional stream of LockService.Session.
+	GRPC
+	// Plain is the same messages on a stream of their own, at the same port, which costs
+	// less. A node that does not speak so is reached by gRPC. DialOptions do not count for
+	// it: it is in clear text, and opened by Dialer.
+	Plain
+)
+
+// Frames carries the messages of one stream of a session, each way in order and in wire
+// format: SessionRequests and SessionResponses. Send and Recv may be called at the same
+// time, by one goroutine each. Errors are statuses of gRPC.
+type Frames interface {
+	// Send sends one message, which is not changed any more.
+	Send(message []byte) error
+	// Recv waits for the next one, which is good until Recv is called again.
+	Recv() ([]byte, error)
+	// Close ends both; it may be called again.
+	Close() error
+}
+
+// connect opens a stream to the node, which ends with ctx. Errors are statuses.
+func (s *session) connect(ctx context.Context) (f Frames, err error) {
+	if !s.grpcOnly.Load() {
+		f, err = s.plain(ctx)
+		switch {
+		case err == nil:
+		case errors.Is(err, sharelockv1.ErrNoSession):
+			s.keeper.c.opts.Logger.Debug("a node has sessions by gRPC alone", "addr", s.n.addr, "err", err)
+			s.grpcOnly.Store(true)
+		case errors.Is(err, io.EOF):
+			// It does not know what this was, or is just going down.
+		default:
+			return nil, asStatus(err)
+		}
+	}
+	if f == nil {
+		ctx, cancel := context.WithCancel(ctx)
+		rpc, err := s.n.locks.Session(ctx, grpc.ForceCodecV2(sharelockv1.RawCodec{}))
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		f = &grpcFrames{rpc: rpc, cancel: cancel}
+	}
+	if wrap := s.keeper.c.opts.Sessions; wrap != nil {
+		f = wrap(s.n.addr, f)
+	}
+	context.AfterFunc(ctx, func() { _ = f.Close() })
+	return f, nil
+}
+
+// grpcFrames is a stream of gRPC.
+type grpcFrames struct {
+	rpc    grpc.BidiStreamingClient[sharelockv1.SessionRequest, sharelockv1.SessionResponse]
+	cancel context.CancelFunc
+	frame  sharelockv1.Frame
+}
+
+// Send implements Frames.
+func (f *grpcFrames) Send(message []byte) error {
+	return f.rpc.SendMsg(&sharelockv1.Frame{Data: message})
+}
+
+// Recv implements Frames.
+func (f *grpcFrames) Recv() ([]byte, error) {
+	err := f.rpc.RecvMsg(&f.frame)
+	return f.frame.Data, err
+}
+
+// Close implements Frames.
+func (f *grpcFrames) Close() error {
+	f.cancel()
+	return nil
+}
+
+// plain opens a stream without gRPC.
+func (s *session) plain(ctx context.Context) (Frames, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	conn, err := s.keeper.c.opts.Dialer(ctx, s.n.addr)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	if err := hello(conn); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return plainFrames{frame.New(conn, sharelockv1.MaxSessionFrame, dead)}, nil
+}
+
+// plainFrames is a stream without gRPC.
+type plainFrames struct{ *frame.Conn }
+
+// Send implements Frames.
+func (f plainFrames) Send(message []byte) error { return asStatus(f.Conn.Send(message)) }
+
+// Recv implements Frames.
+func (f plainFrames) Recv() ([]byte, error) {
+	message, err := f.Conn.Recv()
+	return message, asStatus(err)
+}
+
+func asStatus(err error) error {
+	if err == nil {
+		return nil
+	}
+	return status.Error(codes.Unavailable, err.Error())
+}
+
+// hello begins a session.
+func hello(conn net.Conn) error {
+	if _, err := conn.Write(sharelockv1.AppendHello(nil)); err != nil {
+		return err
+	}
+	return sharelockv1.ReadWelcome(conn)
+}
+
+// reach opens the stream, unless one is open.
+func (s *session) reach(ctx context.Context) error {
+	st, err := s.open()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-st.opened:
+		return nil
+	case <-st.ctx.Done():
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		if st.err == nil {
+			return errClient
+		}
+		return st.err
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// errRing: the node does not know who owns what.
+var errRing = status.Error(codes.Unavailable, "the node does not know who owns what")
+
+// ring asks the node who owns what.
+func (n *node) ring(ctx context.Context) (*sharelockv1.GetRingResponse, error) {
+	if n.session.grpcOnly.Load() {
+		return n.mesh.GetRing(ctx, &sharelockv1.GetRingRequest{})
+	}
+	st, err := n.session.open()
+	if err != nil {
+		return nil, err
+	}
+	b, err := st.ring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := new(sharelockv1.GetRingResponse)
+	if err := proto.Unmarshal(b, r); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// ring asks the node who owns what, in wire format.
+func (st *stream) ring(ctx context.Context) ([]byte, error) {
+	told := make(chan []byte, 1)
+	st.mu.Lock()
+	if st.err != nil {
+		defer st.mu.Unlock()
+		return nil, st.err
+	}
+	st.asked = append(st.asked, told)
+	st.out = sharelockv1.AppendKeep(st.buffer(), &sharelockv1.Keep{Kind: sharelockv1.KeepRing, ID: 1})
+	st.mu.Unlock()
+	st.nudge()
+	select {
+	case b, ok := <-told:
+		if !ok {
+			return nil, errRing
+		}
+		return b, nil
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// tell takes the answer to all who have asked. mu is held.
+func (st *stream) tell(ring []byte) {
+	for _, c := range st.asked {
+		c <- ring // it has room for one
+	}
+	st.asked = nil
+}

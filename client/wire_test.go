@@ -1,0 +1,314 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/proto/frame"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
+)
+
+// wireFake is a node that grants whatever it is asked for over plain sessions, and a
+// mesh of gRPC behind the same address.
+type wireFake struct {
+	mesh *fakeMesh
+	// first is asked what to do with a plain stream once its first bytes are there; nil
+	// is to speak.
+	first func(n int64, conn net.Conn) bool
+
+	dials, plain, others atomic.Int64
+	tokens               atomic.Uint64
+	ringAsked            atomic.Int64
+}
+
+// dial opens a stream to the node.
+func (f *wireFake) dial(ctx context.Context, addr string) (net.Conn, error) {
+	f.dials.Add(1)
+	l := bufconn.Listen(1 << 16)
+	near, err := l.DialContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	far, err := l.Accept()
+	if err != nil {
+		return nil, err
+	}
+	_ = l.Close() // its streams go on
+	go f.serve(addr, far)
+	return near, nil
+}
+
+func (f *wireFake) serve(addr string, conn net.Conn) {
+	defer conn.Close() //nolint:errcheck // a pipe
+	head := make([]byte, len(sharelockv1.SessionMagic))
+	if _, err := io.ReadFull(conn, head); err != nil {
+		return
+	}
+	if string(head) != sharelockv1.SessionMagic {
+		f.others.Add(1)
+		f.proxy(addr, head, conn)
+		return
+	}
+	if n := f.plain.Add(1); f.first != nil && !f.first(n, conn) {
+		return
+	}
+	if sharelockv1.ReadHello(conn) != nil {
+		return
+	}
+	if _, err := conn.Write(sharelockv1.AppendWelcome(nil)); err != nil {
+		return
+	}
+	var (
+		frames = frame.New(conn, sharelockv1.MaxSessionFrame, time.Hour)
+		calls  sharelockv1.CallReader
+		keeps  sharelockv1.KeepReader
+	)
+	for {
+		m, err := frames.Recv()
+		if err != nil {
+			return
+		}
+		var out []byte
+		calls.Reset(m)
+		for c := (sharelockv1.Call{}); ; {
+			more, err := calls.Next(&c)
+			if err != nil || !more {
+				break
+			}
+			out = sharelockv1.AppendReply(out, &sharelockv1.Reply{ID: c.ID, Hold: sharelock.Hold{
+				Token: max(c.Token, sharelock.Token(f.tokens.Add(1))), TTL: time.Minute, ExpiresIn: time.Minute, SafeFor: time.Minute,
+			}})
+		}
+		keeps.Reset(m)
+		for k := (sharelockv1.Keep{}); ; {
+			more, err := keeps.Next(&k)
+			if err != nil || !more {
+				break
+			}
+			if k.Kind == sharelockv1.KeepRing {
+				f.ringAsked.Add(1)
+				out = sharelockv1.AppendRing(out, nil)
+			}
+		}
+		if len(out) > 0 && frames.Send(out) != nil {
+			return
+		}
+	}
+}
+
+// proxy hands a stream on to the mesh.
+func (f *wireFake) proxy(addr string, head []byte, conn net.Conn) {
+	if f.mesh == nil {
+		return
+	}
+	to, err := f.mesh.dial(context.Background(), addr)
+	if err != nil {
+		return
+	}
+	defer to.Close() //nolint:errcheck // a pipe
+	go func() {
+		_, _ = io.Copy(to, io.MultiReader(bytes.NewReader(head), conn))
+		_ = to.Close()
+	}()
+	_, _ = io.Copy(conn, to)
+}
+
+func dialWire(t *testing.T, f *wireFake, o Options) (*Client, error) {
+	t.Helper()
+	o.Dialer = f.dial
+	c, err := Dial(t.Context(), []string{"a:1"}, o)
+	if err == nil {
+		t.Cleanup(func() {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return c, err
+}
+
+// pair takes a lock and gives it back.
+func pair(t *testing.T, c *Client) {
+	t.Helper()
+	l, err := c.Acquire(t.Context(), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A node that speaks plainly is never called by gRPC: neither to see that it is there
+// nor to learn who owns what.
+func TestPlain(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		f := &wireFake{}
+		c, err := dialWire(t, f, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair(t, c)
+		time.Sleep(time.Second)
+		if f.dials.Load() != 1 || f.others.Load() != 0 {
+			t.Errorf("%d streams, %d of them gRPC's", f.dials.Load(), f.others.Load())
+		}
+		if f.ringAsked.Load() == 0 {
+			t.Error("it was not asked who owns what")
+		}
+	})
+}
+
+// A node that knows gRPC alone is called so, and told apart once.
+func TestPlainUnknown(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		m, _ := startMesh(t, "a:1")
+		m.set(func() { m.sessions = true })
+		f := &wireFake{mesh: m, first: func(_ int64, conn net.Conn) bool {
+			_, _ = conn.Write([]byte("\x00\x00\x06\x04\x00\x00\x00\x00\x00")) // HTTP/2's settings
+			return false
+		}}
+		c, err := dialWire(t, f, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair(t, c)
+		c.nodes[0].session.cur.Load().end() // another stream is opened
+		synctest.Wait()
+		pair(t, c)
+		if n := f.plain.Load(); n != 1 {
+			t.Errorf("%d plain streams were tried, want 1", n)
+		}
+	})
+}
+
+// A node that just goes down is not taken for one that knows gRPC alone.
+func TestPlainGoingDown(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		f := &wireFake{first: func(n int64, _ net.Conn) bool { return n > 2 }}
+		c, err := dialWire(t, f, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair(t, c)
+		if c.nodes[0].session.grpcOnly.Load() || f.plain.Load() != 3 {
+			t.Errorf("after %d plain streams gRPC alone is used: %v", f.plain.Load(), c.nodes[0].session.grpcOnly.Load())
+		}
+	})
+}
+
+// A node that takes a stream and says nothing costs an attempt as long as a connection
+// may take, no longer.
+func TestPlainMute(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		f := &wireFake{first: func(_ int64, conn net.Conn) bool {
+			_, _ = io.Copy(io.Discard, conn)
+			return false
+		}}
+		begin := time.Now()
+		_, err := dialWire(t, f, Options{Retry: Retry{Attempts: 1}})
+		if took := time.Since(begin); !errors.Is(err, ErrUnreachable) || took != connectTime {
+			t.Errorf("%v after %v, want it unreachable after %v", err, took, connectTime)
+		}
+		if n := f.others.Load(); n != 0 {
+			t.Errorf("%d streams of gRPC", n)
+		}
+	})
+}
+
+// What is chosen decides, and DialOptions do if nothing is.
+func TestTransport(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		transport Transport
+		options   bool
+		plain     bool
+	}{
+		{"by default", Auto, false, true},
+		{"with DialOptions", Auto, true, false},
+		{"gRPC", GRPC, false, false},
+		{"plain with DialOptions", Plain, true, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			virtual.Test(t, func(t *testing.T) {
+				m, opts := startMesh(t, "a:1")
+				m.set(func() { m.sessions = true })
+				f := &wireFake{mesh: m}
+				o := Options{Transport: tt.transport}
+				if tt.options {
+					o.DialOptions = opts
+				}
+				c, err := dialWire(t, f, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				pair(t, c)
+				if got := f.plain.Load() > 0; got != tt.plain {
+					t.Errorf("plain: %v, want %v", got, tt.plain)
+				}
+			})
+		})
+	}
+	_, err := Dial(t.Context(), []string{"a:1"}, Options{Transport: 3, Retry: Retry{Attempts: -1}})
+	if !errors.Is(err, sharelock.ErrInvalidArgument) || !strings.Contains(err.Error(), "Transport") || !strings.Contains(err.Error(), "Retry.Attempts") {
+		t.Errorf("two bad options: %v", err)
+	}
+}
+
+// slowFrames hold messages up until they are let go, and note how large they are.
+type slowFrames struct {
+	Frames
+	open    <-chan struct{}
+	largest *atomic.Int64
+}
+
+func (s slowFrames) Send(m []byte) error {
+	<-s.open
+	s.largest.Store(max(s.largest.Load(), int64(len(m))))
+	return s.Frames.Send(m)
+}
+
+// However many calls wait to be sent, no message is larger than a node takes.
+func TestManyLargeCalls(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		open := make(chan struct{})
+		var largest atomic.Int64
+		c, err := dialWire(t, &wireFake{}, Options{Sessions: func(_ string, f Frames) Frames { return slowFrames{f, open, &largest} }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		why := Metadata(map[string]string{"why": strings.Repeat("x", 2000)})
+		var work sync.WaitGroup
+		for n := range 6000 { // 12 MB
+			work.Go(func() {
+				l, err := c.Acquire(t.Context(), fmt.Sprint("k", n), why)
+				if err == nil {
+					err = l.Release(t.Context())
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(open)
+		work.Wait()
+		if got := largest.Load(); got > fullMessage+4096 || got < fullMessage {
+			t.Errorf("the largest message has %d bytes, want about %d", got, fullMessage)
+		}
+	})
+}

@@ -1,0 +1,127 @@
+// Package frame carries messages over a stream of bytes, each way in order: a length of
+// four bytes, big-endian, then the message. Links between members and sessions of
+// clients go over it.
+package frame
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+const (
+	// head is the length of a length.
+	head = 4
+	// Buffer is what is read at once, at most, and about the most that is copied in order
+	// to be written at once, in bytes.
+	Buffer = 64 << 10
+	// least is what is read at once as long as little comes: most streams are idle most of
+	// the time, and there may be many.
+	least = 512
+)
+
+// ErrTooLarge: a frame says that it is larger than any may be.
+var ErrTooLarge = errors.New("frame is too large")
+
+// Conn is one end of a stream of messages. Send and Recv may be called at the same
+// time, by one goroutine each; Close by any. Make it with [New].
+type Conn struct {
+	conn net.Conn
+	most int
+	// in is what was read; before from it has been taken. full: the last read filled all
+	// the room there was.
+	in   []byte
+	from int
+	full bool
+
+	out []byte
+	// patience is how long a message may take to be sent, or a quarter longer; renewed
+	// is when that was last said.
+	patience time.Duration
+	renewed  time.Time
+}
+
+// New is one end of a stream. A message has most bytes at most. One that cannot be sent
+// for as long as patience, or a quarter longer, is an error of Send; the other end takes
+// nothing then.
+func New(conn net.Conn, most int, patience time.Duration) *Conn {
+	return &Conn{conn: conn, most: most, patience: patience}
+}
+
+// Send sends one message, and does not keep it. After an error the stream is of no use.
+func (c *Conn) Send(message []byte) error {
+	// Setting a deadline costs as much as a short message.
+	if now := time.Now(); now.Sub(c.renewed) > c.patience/4 {
+		if err := c.conn.SetWriteDeadline(now.Add(c.patience + c.patience/4)); err != nil {
+			return err
+		}
+		c.renewed = now
+	}
+	c.out = binary.BigEndian.AppendUint32(c.out[:0], uint32(len(message)))
+	if len(message) <= Buffer {
+		c.out = append(c.out, message...)
+		_, err := c.conn.Write(c.out)
+		return err
+	}
+	if _, err := c.conn.Write(c.out); err != nil {
+		return err
+	}
+	_, err := c.conn.Write(message)
+	return err
+}
+
+// Recv waits for the next message, which is good until Recv is called again. The error
+// is io.EOF if the stream ended between two messages, and wraps [ErrTooLarge] for one
+// that is too large.
+func (c *Conn) Recv() ([]byte, error) {
+	for {
+		have := c.in[c.from:]
+		if len(have) >= head {
+			n := binary.BigEndian.Uint32(have)
+			if uint64(n) > uint64(c.most) {
+				return nil, fmt.Errorf("%w: %d bytes, the most is %d", ErrTooLarge, n, c.most)
+			}
+			if whole := head + int(n); len(have) >= whole {
+				c.from += whole
+				return have[head:whole:whole], nil
+			}
+		}
+		if err := c.fill(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// fill reads more, after what was not taken yet. Room grows with what has come: what a
+// stranger says of its length is not believed before.
+func (c *Conn) fill() error {
+	rest := c.in[c.from:]
+	switch room := cap(c.in); {
+	case len(rest) == room, c.full && room < Buffer:
+		c.in = append(make([]byte, 0, max(2*room, least)), rest...)
+	case len(rest) == 0 && room > Buffer:
+		c.in = make([]byte, 0, Buffer) // what a large message needed
+	default:
+		c.in = append(c.in[:0], rest...)
+	}
+	c.from = 0
+	n, err := c.conn.Read(c.in[len(c.in):cap(c.in)])
+	c.in = c.in[:len(c.in)+n]
+	c.full = len(c.in) == cap(c.in)
+	switch {
+	case n > 0:
+		return nil // the error comes again
+	case err == io.EOF && len(c.in) > 0: //nolint:errorlint // io.Reader's very value
+		return io.ErrUnexpectedEOF
+	case err == nil:
+		return io.ErrNoProgress
+	default:
+		return err
+	}
+}
+
+// Close ends both ends; it may be called again.
+func (c *Conn) Close() error { return c.conn.Close() }

@@ -1,0 +1,140 @@
+package frame
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+const most = 1 << 20
+
+// pair is both ends of a stream.
+func pair(t *testing.T) (a, b *Conn) {
+	t.Helper()
+	near, far := net.Pipe()
+	t.Cleanup(func() { _, _ = near.Close(), far.Close() })
+	return New(near, most, time.Minute), New(far, most, time.Minute)
+}
+
+var sizes = []int{0, 1, 127, least - head, least, 4096, Buffer - head, Buffer, Buffer + 1, 4*Buffer + 1, 9*Buffer - 5, most, 3, 0, 700}
+
+// Messages of all sizes arrive whole, in order, and apart.
+func TestArrive(t *testing.T) {
+	a, b := pair(t)
+	sent := make(chan error, 1)
+	go func() {
+		for i, n := range sizes {
+			if err := a.Send(bytes.Repeat([]byte{byte(i)}, n)); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- a.Close()
+	}()
+	for i, n := range sizes {
+		got, err := b.Recv()
+		if err != nil || !bytes.Equal(got, bytes.Repeat([]byte{byte(i)}, n)) {
+			t.Fatalf("message %d has %d bytes (%v), want %d of %d", i, len(got), err, n, i)
+		}
+	}
+	if _, err := b.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("after the last message: %v", err)
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	if got := cap(b.in); got > Buffer {
+		t.Errorf("%d bytes are kept for what comes next, want %d at most", got, Buffer)
+	}
+}
+
+// readConn is a stream that gives what a reader gives.
+type readConn struct {
+	net.Conn
+	io.Reader
+}
+
+func (c readConn) Read(p []byte) (int, error) { return c.Reader.Read(p) }
+
+// However a stream is cut into reads, the messages are the same.
+func TestArriveInParts(t *testing.T) {
+	var all []byte
+	for i, n := range sizes {
+		if n < 2*Buffer {
+			all = append(all, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+			all = append(all, bytes.Repeat([]byte{byte(i)}, n)...)
+		}
+	}
+	for name, cut := range map[string]func(io.Reader) io.Reader{
+		"a byte each": iotest.OneByteReader, "halves": iotest.HalfReader, "the end with data": iotest.DataErrReader,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := New(readConn{Reader: cut(bytes.NewReader(all))}, most, time.Minute)
+			for i, n := range sizes {
+				if n >= 2*Buffer {
+					continue
+				}
+				if got, err := c.Recv(); err != nil || !bytes.Equal(got, bytes.Repeat([]byte{byte(i)}, n)) {
+					t.Fatalf("message %d has %d bytes (%v), want %d of %d", i, len(got), err, n, i)
+				}
+			}
+			if _, err := c.Recv(); err != io.EOF { //nolint:errorlint // the very value
+				t.Errorf("after the last message: %v", err)
+			}
+		})
+	}
+}
+
+// A message that is cut off, or says that it is larger than any, is an error.
+func TestRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name, bytes string
+		want        error
+	}{
+		{"half a length", "\x00\x00", io.ErrUnexpectedEOF},
+		{"half a message", "\x00\x00\x00\x05ab", io.ErrUnexpectedEOF},
+		{"too large", "\x00\x10\x00\x01", ErrTooLarge},
+		{"larger than any number", "\xff\xff\xff\xff", ErrTooLarge},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := New(readConn{Reader: bytes.NewReader([]byte(tt.bytes))}, most, time.Minute)
+			if got, err := c.Recv(); !errors.Is(err, tt.want) {
+				t.Errorf("received %q, %v, want %v", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// A length that nothing follows costs no memory, and one that reads nothing ends.
+func TestClaimsCostNothing(t *testing.T) {
+	c := New(readConn{Reader: io.MultiReader(bytes.NewReader([]byte{0, 15, 0, 0}), iotest.ErrReader(os.ErrDeadlineExceeded))}, most, time.Minute)
+	if _, err := c.Recv(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a stream that stands still: %v", err)
+	}
+	if got := cap(c.in); got > least {
+		t.Errorf("%d bytes for a message that has not come, want %d", got, least)
+	}
+	c = New(readConn{Reader: nothing{}}, most, time.Minute)
+	if _, err := c.Recv(); !errors.Is(err, io.ErrNoProgress) {
+		t.Errorf("a stream of nothing: %v", err)
+	}
+}
+
+type nothing struct{}
+
+func (nothing) Read([]byte) (int, error) { return 0, nil }
+
+// A message that the other end does not take is given up.
+func TestPatience(t *testing.T) {
+	near, far := net.Pipe()
+	defer near.Close() //nolint:errcheck // a pipe
+	defer far.Close()  //nolint:errcheck // a pipe
+	if err := New(near, most, time.Millisecond).Send([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a message that nobody takes: %v", err)
+	}
+}
