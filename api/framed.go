@@ -116,7 +116,7 @@ func (f *framed) begin(s *splitter, conn net.Conn) {
 	defer f.remove(conn)
 	head, err := f.look(conn)
 	if err == nil && string(head) != pb.SessionMagic {
-		if s.deliver(accepted{conn: &replayConn{Conn: conn, head: head}}) {
+		if s.deliver(accepted{conn: frame.Replay(conn, head)}) {
 			return
 		}
 		err = net.ErrClosed
@@ -226,20 +226,4 @@ func (s *splitter) Accept() (net.Conn, error) {
 func (s *splitter) Close() error {
 	s.once.Do(func() { close(s.done) })
 	return s.Listener.Close()
-}
-
-// replayConn gives the bytes again that were read to find out what it is.
-type replayConn struct {
-	net.Conn
-	head []byte
-}
-
-// Read is not safe for concurrent use, as gRPC's transport does not need it.
-func (c *replayConn) Read(p []byte) (int, error) {
-	if len(c.head) == 0 {
-		return c.Conn.Read(p)
-	}
-	n := copy(p, c.head)
-	c.head = c.head[n:]
-	return n, nil
 }

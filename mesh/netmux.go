@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/sgkandale/sharelock/proto/frame"
 )
 
 const (
@@ -196,7 +198,7 @@ func (m *mux) route(conn net.Conn) bool {
 		to = m.link
 		out, err = m.checkHello(conn)
 	default:
-		to, out = m.grpc, &replayConn{Conn: conn, head: head}
+		to, out = m.grpc, frame.Replay(conn, head)
 	}
 	if err != nil {
 		m.log.Warn("refused a stream", "remote", conn.RemoteAddr(), "magic", string(head), "error", err)
@@ -285,22 +287,6 @@ func readPreambleID(r io.Reader, what string, most int) ([]byte, error) {
 	id := make([]byte, size[0])
 	_, err := io.ReadFull(r, id)
 	return id, err
-}
-
-// replayConn gives the bytes again that were read to find out what it is.
-type replayConn struct {
-	net.Conn
-	head []byte
-}
-
-// Read is not safe for concurrent use, as gRPC's transport does not need it.
-func (c *replayConn) Read(p []byte) (int, error) {
-	if len(c.head) == 0 {
-		return c.Conn.Read(p)
-	}
-	n := copy(p, c.head)
-	c.head = c.head[n:]
-	return n, nil
 }
 
 // muxListener is one part of a mux.

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"

@@ -1,0 +1,22 @@
+package frame
+
+import "net"
+
+// Replay is conn, of which head was read already, to find out what it is: reads give that
+// first. Reads are not safe for concurrent use.
+func Replay(conn net.Conn, head []byte) net.Conn { return &replay{Conn: conn, head: head} }
+
+type replay struct {
+	net.Conn
+	head []byte
+}
+
+// Read implements net.Conn.
+func (r *replay) Read(p []byte) (int, error) {
+	if len(r.head) == 0 {
+		return r.Conn.Read(p)
+	}
+	n := copy(p, r.head)
+	r.head = r.head[n:]
+	return n, nil
+}
