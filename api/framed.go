@@ -23,18 +23,23 @@ const framePatience = 24 * time.Second
 type framed struct {
 	locks *locks
 	log   *slog.Logger
-	// work counts the goroutines of streams, and of accepting them.
+	// work counts the goroutines of streams, of accepting them, and the one that looks
+	// after them.
 	work sync.WaitGroup
+	// done is closed with closed.
+	done chan struct{}
 
 	mu sync.Mutex
-	// conns are the streams of sessions, and with false those that have not said yet what
+	// conns are the streams of sessions, and with nil those that have not said yet what
 	// they are. Guarded by mu.
-	conns  map[net.Conn]bool
-	closed bool // guarded by mu
+	conns map[net.Conn]*session
+	// looking: somebody looks after the sessions; guarded by mu.
+	looking bool
+	closed  bool // guarded by mu
 }
 
 func newFramed(l *locks, log *slog.Logger) *framed {
-	return &framed{locks: l, log: log, conns: map[net.Conn]bool{}}
+	return &framed{locks: l, log: log, done: make(chan struct{}), conns: map[net.Conn]*session{}}
 }
 
 // split takes over a listener: what it gives are all streams that are no session's. It
@@ -45,32 +50,67 @@ func (f *framed) split(l net.Listener) net.Listener {
 	defer f.mu.Unlock()
 	if !f.closed { // otherwise gRPC, which is closed, too, closes it
 		f.work.Go(func() { f.accept(s) })
+		if !f.looking {
+			f.looking = true
+			f.work.Go(f.lookAfter)
+		}
 	}
 	return s
 }
 
 // stop closes all streams.
-func (f *framed) stop() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.closed = true
-	for c := range f.conns {
-		_ = c.Close()
-	}
-}
+func (f *framed) stop() { f.close(func(*session) bool { return true }) }
 
 // wait waits for the sessions to end, and for the listeners, which somebody has closed.
 // Streams that have not said what they are do not matter any more.
 func (f *framed) wait() {
+	f.close(func(s *session) bool { return s == nil })
+	f.work.Wait()
+}
+
+// close takes no more streams, and closes some.
+func (f *framed) close(which func(*session) bool) {
 	f.mu.Lock()
-	f.closed = true
-	for c, session := range f.conns {
-		if !session {
+	defer f.mu.Unlock()
+	if !f.closed {
+		f.closed = true
+		close(f.done)
+	}
+	for c, s := range f.conns {
+		if which(s) {
 			_ = c.Close()
 		}
 	}
-	f.mu.Unlock()
-	f.work.Wait()
+}
+
+const (
+	// lookEvery is how often sessions are looked after, and silentLooks in how many looks
+	// in a row a client may have said nothing though its calls are under way: it sends a
+	// ping every 5 s then (see LockService.Session). A client that hangs would otherwise keep
+	// its places in the queues, which this node keeps young in its name (Q5).
+	lookEvery   = 5 * time.Second
+	silentLooks = 3
+)
+
+// lookAfter ends the sessions of clients that hang.
+func (f *framed) lookAfter() {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-f.done:
+			return
+		}
+		f.mu.Lock()
+		for c, s := range f.conns {
+			if s != nil && s.silent() >= silentLooks {
+				f.log.Debug("a client says nothing while its calls are under way", "remote", c.RemoteAddr())
+				_ = c.Close()
+			}
+		}
+		f.mu.Unlock()
+	}
 }
 
 func (f *framed) accept(s *splitter) {
@@ -98,7 +138,7 @@ func (f *framed) add(conn net.Conn) bool {
 	if f.closed {
 		return false
 	}
-	f.conns[conn] = false
+	f.conns[conn] = nil
 	f.work.Add(1)
 	return true
 }
@@ -116,6 +156,8 @@ func (f *framed) begin(s *splitter, conn net.Conn) {
 	defer f.remove(conn)
 	head, err := f.look(conn)
 	if err == nil && string(head) != pb.SessionMagic {
+		// gRPC would do so, did it know what is behind.
+		f.watchOver(conn, 0)
 		if s.deliver(accepted{conn: frame.Replay(conn, head)}) {
 			return
 		}
@@ -152,19 +194,19 @@ func (f *framed) look(conn net.Conn) ([]byte, error) {
 
 // session serves one session.
 func (f *framed) session(conn net.Conn) (err error) {
-	f.mu.Lock()
-	f.conns[conn] = true
-	f.mu.Unlock()
-	if err := watchOver(conn); err != nil {
-		return err
-	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = panicked(f.log, pb.LockService_Session_FullMethodName, p)
 		}
 	}()
+	f.watchOver(conn, keepaliveInterval)
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	ss := f.locks.open(frame.New(conn, pb.MaxSessionFrame, framePatience))
+	f.mu.Lock()
+	f.conns[conn] = ss
+	closed := f.closed
+	f.mu.Unlock()
 	defer func() {
 		// The reader ends; behind it nothing is asked of the node any more.
 		cancel()
@@ -172,20 +214,27 @@ func (f *framed) session(conn net.Conn) (err error) {
 		ss.ended()
 		ss.calls.Close()
 	}()
+	if closed { // nobody may have seen that this is a session
+		_ = conn.Close()
+	}
 	return ss.serve(ctx, "")
 }
 
-// watchOver has the system break a stream whose other end has gone without a word, as
-// gRPC's pings do.
-func watchOver(conn net.Conn) error {
+// watchOver has the system break a stream whose other end has gone without a word: when
+// it answers nothing for keepaliveTimeout, which is asked after so much rest; 0 asks
+// nothing.
+func (f *framed) watchOver(conn net.Conn, rest time.Duration) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
-		return nil
+		return
 	}
-	if err := tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepaliveInterval, Interval: keepaliveTimeout / 3, Count: 3}); err != nil {
-		return err
+	err := limitUnacknowledged(tcp, keepaliveTimeout)
+	if rest > 0 {
+		err = errors.Join(err, tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: rest, Interval: keepaliveTimeout / 3, Count: 3}))
 	}
-	return limitUnacknowledged(tcp, keepaliveInterval+keepaliveTimeout)
+	if err != nil {
+		f.log.Debug("a stream is not watched over", "remote", conn.RemoteAddr(), "error", err)
+	}
 }
 
 // accepted is what Accept gives.

@@ -14,7 +14,6 @@ import (
 	"github.com/sgkandale/sharelock/proto/frame"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/testcluster/virtual"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // dialRaw is a stream that has said nothing yet.
@@ -127,6 +126,49 @@ func TestFramedStop(t *testing.T) {
 	})
 }
 
+// A client that hangs while its calls are under way is taken for gone, one that says
+// something is not, nor one that has nothing to say.
+func TestFramedHangs(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		node := newFake()
+		c := dialFake(t, node, Options{})
+		idle, busy, hangs := openPlain(t, c, t.Context()), openPlain(t, c, t.Context()), openPlain(t, c, t.Context())
+		idle.send(acquireCall(1, "k", 0))
+		if _, err := idle.answer(); err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range []*talk{busy, hangs} {
+			k.send(acquireCall(1, "k", time.Minute))
+			<-node.waits
+		}
+		begin := time.Now()
+		ended := make(chan struct{})
+		defer close(ended)
+		go func() {
+			for busy.Send(&pb.SessionRequest{Ping: true}) == nil {
+				select {
+				case <-time.After(5 * time.Second):
+				case <-ended:
+				}
+			}
+		}()
+		if m, err := hangs.Recv(); err == nil {
+			t.Errorf("the client that hangs was told %v", m)
+		}
+		if took := time.Since(begin); took < silentLooks*lookEvery || took > (silentLooks+1)*lookEvery {
+			t.Errorf("it was taken for gone after %v", took)
+		}
+		if err := <-node.ends; !errors.Is(err, context.Canceled) {
+			t.Errorf("its waiter ended with %v", err)
+		}
+		time.Sleep(30 * time.Second)
+		if n := node.open.Load(); n != 2 {
+			t.Errorf("%d sessions are open, want 2", n)
+		}
+		c.server.Stop()
+	})
+}
+
 // A panic costs one session.
 func TestFramedPanic(t *testing.T) {
 	node := newFake()
@@ -137,6 +179,15 @@ func TestFramedPanic(t *testing.T) {
 		t.Errorf("received %v", m)
 	}
 	node.set(func(n *fakeNode) { n.panicking = false })
+	for _, open := range []open{openSession, openPlain} {
+		k = open(t, c, t.Context())
+		if err := k.Send(&pb.SessionRequest{Keepalive: panickingKeepalive}); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := k.Recv(); err == nil {
+			t.Errorf("received %v", m)
+		}
+	}
 	k = openPlain(t, c, t.Context())
 	k.send(acquireCall(1, "k", 0))
 	if _, err := k.answer(); err != nil {
@@ -170,34 +221,41 @@ func testSessionRing(t *testing.T, open open) {
 
 // Many long answers go in several messages, each of which its reader takes.
 func TestSessionManyAnswers(t *testing.T) {
-	node := newFake()
-	c := dialFake(t, node, Options{})
-	k := openPlain(t, c, t.Context())
-	meta := map[string]string{"why": strings.Repeat("x", 2000)}
-	k.send(&pb.SessionCall{Id: 1, Call: &pb.SessionCall_Acquire{Acquire: &pb.AcquireRequest{
-		Key: "k", ClientId: "w1", RequestId: "r", Ttl: durationpb.New(10 * time.Second), Metadata: meta,
-	}}})
-	if _, err := k.answer(); err != nil {
-		t.Fatal(err)
+	s := &session{wake: make(chan struct{}, 1)}
+	held := &sharelock.Error{Err: sharelock.ErrLockHeld, Message: strings.Repeat("x", 2000)}
+	const answers = 5000 // 10 MB
+	for id := range uint64(answers) {
+		s.Answer(id, sharelock.Hold{}, held)
 	}
-	const tries = 4000
-	refused := make(chan error, 1)
-	go func() {
-		for n := range tries {
-			if err := k.Send(&pb.SessionRequest{Calls: []*pb.SessionCall{acquireCall(uint64(n+2), "k", 0)}}); err != nil {
-				refused <- err
-				return
+	if s.fullBytes+len(s.out) < answers*2000 {
+		t.Errorf("%d bytes wait", s.fullBytes+len(s.out))
+	}
+	var (
+		reader pb.ReplyReader
+		reply  pb.Reply
+		next   uint64
+	)
+	for data, _ := s.takeOut(); data != nil; data, _ = s.takeOut() {
+		if len(data) > fullMessage+5000 {
+			t.Errorf("a message of %d bytes", len(data))
+		}
+		reader.Reset(data)
+		for {
+			more, err := reader.Next(&reply)
+			if err != nil {
+				t.Fatal(err)
 			}
+			if !more {
+				break
+			}
+			if reply.ID != next {
+				t.Fatalf("answer %d, want %d", reply.ID, next)
+			}
+			next++
 		}
-		refused <- nil
-	}()
-	if err := <-refused; err != nil {
-		t.Fatal(err)
 	}
-	for n := range tries {
-		if _, err := k.answer(); !errors.Is(err, sharelock.ErrLockHeld) {
-			t.Fatalf("try %d: %v", n, err)
-		}
+	if next != answers || s.fullBytes != 0 {
+		t.Errorf("%d answers, and %d bytes more", next, s.fullBytes)
 	}
 }
 

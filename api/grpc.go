@@ -82,7 +82,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 			original.ShareLockService_ServiceDesc.ServiceName,
 		}),
 	}
-	l := &locks{node: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }}
+	l := &locks{node: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log}
 	g.framed = newFramed(l, log)
 	pb.RegisterLockServiceServer(s, l)
 	pb.RegisterMeshServiceServer(s, &meshes{node: node})
@@ -120,8 +120,8 @@ func (g *GRPC) Shutdown(ctx context.Context) error {
 	case <-done:
 	case <-ctx.Done():
 		err = context.Cause(ctx)
-		g.server.Stop() // makes GracefulStop return
 		g.framed.stop()
+		g.server.Stop() // makes GracefulStop return
 	}
 	<-done
 	return err
@@ -131,8 +131,8 @@ func (g *GRPC) Shutdown(ctx context.Context) error {
 // have ended.
 func (g *GRPC) Stop() {
 	g.health.stop()
-	g.server.Stop()
 	g.framed.stop()
+	g.server.Stop()
 	g.framed.wait()
 }
 

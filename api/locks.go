@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"time"
 	"unicode/utf8"
@@ -26,6 +27,8 @@ type locks struct {
 	drain <-chan struct{}
 	// ring gives sessions who owns what, a GetRingResponse in wire format.
 	ring func() []byte
+	// log is of sessions.
+	log *slog.Logger
 }
 
 func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireResponse, error) {

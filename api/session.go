@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -60,6 +62,11 @@ type session struct {
 	released chan struct{}
 	// read has why the reader ended, and is closed then.
 	read chan error
+	log  *slog.Logger
+	// spoke: the client has said something since silent was asked. quiet is how often in a
+	// row it had not; of framed.lookAfter alone.
+	spoke atomic.Bool
+	quiet int
 
 	mu sync.Mutex
 	// out are answers in wire format that were not sent yet, behind those in full, which
@@ -91,7 +98,7 @@ func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 // open makes a session on a stream. Its calls are to be closed.
 func (s *locks) open(st stream) *session {
 	ss := &session{
-		stream: st, drain: s.drain, ring: s.ring,
+		stream: st, drain: s.drain, ring: s.ring, log: s.log,
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), released: make(chan struct{}, 1),
 		read: make(chan error, 1),
 	}
@@ -104,9 +111,25 @@ func (s *locks) open(st stream) *session {
 func (s *session) serve(ctx context.Context, who string) error {
 	go func() {
 		defer close(s.read)
+		defer func() {
+			if p := recover(); p != nil {
+				s.read <- pb.ToStatus(panicked(s.log, pb.LockService_Session_FullMethodName, p)).Err()
+			}
+		}()
 		s.read <- s.receive(ctx, who)
 	}()
 	return s.write(ctx)
+}
+
+// silent says how often in a row the client had said nothing when this was asked, though
+// calls of it were under way.
+func (s *session) silent() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.quiet++; s.spoke.Swap(false) || s.pending == 0 {
+		s.quiet = 0
+	}
+	return s.quiet
 }
 
 // ended waits for the reader, whose stream has ended, after serve.
@@ -205,6 +228,7 @@ func (s *session) receive(ctx context.Context, who string) error {
 		if err != nil {
 			return err
 		}
+		s.spoke.Store(true)
 		reader.Reset(message)
 		for more := true; more; {
 			var err error

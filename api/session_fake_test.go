@@ -9,6 +9,9 @@ import (
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
+// panickingKeepalive makes a fakeSession panic.
+const panickingKeepalive = 666
+
 // fakeSession runs every call in a goroutine of its own.
 type fakeSession struct {
 	node *fakeNode
@@ -95,6 +98,9 @@ func (s *fakeSession) Keep(list []pb.Keep) {
 			s.kept = nil
 			s.to.Released()
 		default:
+			if k.ID == panickingKeepalive {
+				panic("as the test wants it")
+			}
 			s.alive = k.ID
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -127,11 +128,8 @@ func (c *Client) newNode(addr string) (*node, error) {
 		mesh:  sharelockv1.NewMeshServiceClient(conn),
 	}
 	n.session = newSession(n, c.keeper)
-	switch c.opts.Transport {
-	case GRPC:
-		n.session.grpcOnly.Store(true)
-	case Auto:
-		n.session.grpcOnly.Store(len(c.opts.DialOptions) > 0)
+	if t := c.opts.Transport; t == GRPC || t == Auto && len(c.opts.DialOptions) > 0 {
+		n.session.grpcUntil.Store(math.MaxInt64)
 	}
 	return n, nil
 }
@@ -139,8 +137,8 @@ func (c *Client) newNode(addr string) (*node, error) {
 // reach returns when some node answers, whatever it says.
 func (c *Client) reach(ctx context.Context) error {
 	return c.do(ctx, bounds{attempts: len(c.nodes)}, func(ctx context.Context, n *node) error {
-		if !n.session.grpcOnly.Load() {
-			if err := n.session.reach(ctx); err == nil || !n.session.grpcOnly.Load() {
+		if !n.session.grpcOnly() {
+			if err := n.session.reach(ctx); err == nil || !n.session.grpcOnly() {
 				return err
 			}
 		}

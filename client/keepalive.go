@@ -88,7 +88,7 @@ func (st *stream) beat() {
 	}
 	// Q3: before it is sent.
 	now := st.s.now()
-	if len(st.calls) == 0 && !a.unanswered {
+	if !st.waits() {
 		st.heard = now
 	}
 	a.pending, a.unanswered = true, true

@@ -22,6 +22,10 @@ const (
 	// gRPC's own pings take much longer.
 	quiet = time.Second
 	dead  = 3 * time.Second
+	// showUp is how long a session says nothing, at most, while calls are under way, and
+	// rest how long when none are.
+	showUp = 5 * time.Second
+	rest   = 10 * time.Second
 )
 
 // session is the calls to one node over one stream: whatever waits goes out as one
@@ -34,8 +38,10 @@ type session struct {
 	keeper *keeper
 	// idle are exchanges to be used again.
 	idle sync.Pool
-	// unary: the node knows no sessions; grpcOnly: or none without gRPC.
-	unary, grpcOnly atomic.Bool
+	// unary: the node knows no sessions.
+	unary atomic.Bool
+	// grpcUntil is until when it is taken for one that knows none without gRPC.
+	grpcUntil atomic.Int64
 	// ending: calls that end with the client fail.
 	ending atomic.Bool
 	// cur is the stream that takes calls; nil when there is none. It changes under mu.
@@ -44,6 +50,15 @@ type session struct {
 	mu sync.Mutex
 	// closed: no stream is opened any more. Guarded by mu.
 	closed bool
+	// failure is why the node could not be reached when it was tried last; nil when it
+	// could. The next try is not before retryAt, after a pause that grows; nobody waits
+	// for it, and trying: it is under way. Guarded by mu.
+	failure        error
+	pause, retryAt time.Duration
+	trying         bool
+	// ends counts the streams in a row that ended before the node had said anything.
+	// Guarded by mu.
+	ends int
 	// work counts the goroutines of the streams.
 	work sync.WaitGroup
 	// life ends when the client lets go of its connections.
@@ -70,6 +85,10 @@ type stream struct {
 	// heard is when the node was last known to be there: it said something, or
 	// nothing was asked of it before. Guarded by mu.
 	heard time.Duration
+	// said is when something was sent last; pinged: nothing was heard since a ping was sent.
+	// Guarded by mu.
+	said   time.Duration
+	pinged bool
 	// spoke: the node has said something; guarded by mu.
 	spoke bool
 	// alive is about the locks that this stream keeps; guarded by mu.
@@ -122,7 +141,8 @@ func (s *session) do(ctx context.Context, bound bool, c *sharelockv1.Call) (h sh
 // errClient is why a call fails that ends with the client.
 var errClient = status.Error(codes.Canceled, ErrClosed.Error())
 
-// open gives the stream that takes calls.
+// open gives the stream that takes calls. A node that could not be reached fails them at
+// once, until it can be.
 func (s *session) open() (*stream, error) {
 	if st := s.cur.Load(); st != nil {
 		return st, nil
@@ -132,14 +152,53 @@ func (s *session) open() (*stream, error) {
 	if s.closed {
 		return nil, errClient
 	}
-	st := s.cur.Load()
-	if st == nil {
-		st = &stream{s: s, wake: make(chan struct{}, 1), opened: make(chan struct{}), calls: map[uint64]*exchange{}, heard: s.now()}
-		st.ctx, st.end = context.WithCancel(s.life)
-		s.cur.Store(st)
-		s.work.Go(st.run)
+	if st := s.cur.Load(); st != nil {
+		return st, nil
 	}
+	if now := s.now(); s.failure != nil && (s.trying || now < s.retryAt+staleTry) {
+		if !s.trying && now >= s.retryAt {
+			s.trying = true
+			s.begin()
+		}
+		return nil, s.failure
+	}
+	st := s.begin()
+	s.cur.Store(st)
 	return st, nil
+}
+
+// begin begins to open a stream. mu is held.
+func (s *session) begin() *stream {
+	st := &stream{s: s, wake: make(chan struct{}, 1), opened: make(chan struct{}), calls: map[uint64]*exchange{}}
+	st.heard = s.now()
+	st.ctx, st.end = context.WithCancel(s.life)
+	s.work.Go(st.run)
+	return st
+}
+
+// The pauses between two tries to reach a node: each is twice as long as the one before.
+// What was found out so long ago does not count any more.
+const (
+	firstTry   = 50 * time.Millisecond
+	longestTry = time.Second
+	staleTry   = 10 * time.Second
+)
+
+// failed notes that the node could not be reached.
+func (s *session) failed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failure, s.trying = err, false
+	s.pause = min(max(2*s.pause, firstTry), longestTry)
+	s.retryAt = s.now() + jitter(s.pause)
+}
+
+// reached notes that it was, and has calls take the stream.
+func (s *session) reached(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failure, s.trying, s.pause = nil, false, 0
+	s.cur.Store(st)
 }
 
 // drop makes the next call open another stream.
@@ -183,7 +242,7 @@ func (st *stream) do(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 	}
 	st.last++
 	c.ID = st.last
-	if len(st.calls) == 0 && !st.alive.unanswered {
+	if !st.waits() {
 		st.heard = st.s.now()
 	}
 	st.calls[c.ID] = x
@@ -268,9 +327,15 @@ func (st *stream) run() {
 	defer st.end()
 	f, err := st.s.connect(st.ctx)
 	if err != nil {
+		st.s.failed(err)
 		st.fail(err)
 		return
 	}
+	st.mu.Lock()
+	st.heard = st.s.now()
+	st.said = st.heard
+	st.mu.Unlock()
+	st.s.reached(st)
 	close(st.opened)
 	st.s.work.Go(func() { st.read(f) })
 	look := time.NewTicker(quiet / 2)
@@ -323,6 +388,7 @@ func (st *stream) take() (data []byte, next time.Duration) {
 	if len(st.out) == 0 {
 		return nil, 0
 	}
+	st.said = st.s.now()
 	if st.alive.pending {
 		st.alive.pending, next = false, st.alive.period()
 	}
@@ -331,17 +397,26 @@ func (st *stream) take() (data []byte, next time.Duration) {
 	return data, next
 }
 
+// waits: the node has something to say. mu is held.
+func (st *stream) waits() bool {
+	return len(st.calls) > 0 || len(st.asked) > 0 || st.alive.unanswered || st.pinged
+}
+
 // look asks the node whether it is there when it has said nothing for a while, and
-// gives it up after a longer one.
+// gives it up after a longer one. It also shows the node that this client is there.
 func (st *stream) look() error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	silent := st.s.now() - st.heard
+	now := st.s.now()
+	waits, silent := st.waits(), now-st.heard
 	switch {
-	case len(st.calls) == 0 && !st.alive.unanswered || silent < quiet:
-	case silent >= dead:
+	case waits && silent >= dead:
 		return status.Error(codes.Unavailable, "the node has not answered for "+dead.String())
-	default:
+	case waits && silent >= quiet, waits && now-st.said >= showUp, now-st.said >= rest:
+		if !waits {
+			st.heard = now
+		}
+		st.pinged = true
 		st.out = sharelockv1.AppendPing(st.buffer())
 	}
 	return nil
@@ -365,15 +440,10 @@ func (st *stream) read(f Frames) {
 		reader.Reset(message)
 		now := st.s.now()
 		st.mu.Lock()
-		st.heard, st.spoke, st.alive.unanswered = now, true, false
+		st.heard, st.spoke, st.pinged, st.alive.unanswered = now, true, false, false
 		for {
-			more, err := reader.Next(&reply)
-			if err != nil {
-				st.mu.Unlock()
-				st.fail(status.Error(codes.Unavailable, err.Error()))
-				return
-			}
-			if !more {
+			var more bool
+			if more, err = reader.Next(&reply); !more {
 				break
 			}
 			x := st.calls[reply.ID]
@@ -387,7 +457,7 @@ func (st *stream) read(f Frames) {
 			}
 			ready = append(ready, x)
 		}
-		if reader.Kept {
+		if err == nil && reader.Kept {
 			news, err = st.kept(message, news[:0])
 		}
 		st.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -29,8 +30,9 @@ const (
 	// GRPC is the bidirectional stream of LockService.Session.
 	GRPC
 	// Plain is the same messages on a stream of their own, at the same port, which costs
-	// less. A node that does not speak so is reached by gRPC. DialOptions do not count for
-	// it: it is in clear text, and opened by Dialer.
+	// less. A node that does not speak so is reached by gRPC, if it, or what stands before
+	// it, refuses a stream that is no HTTP/2; where such a stream is swallowed no node is
+	// reached. DialOptions do not count for it: it is in clear text, and opened by Dialer.
 	Plain
 )
 
@@ -46,24 +48,41 @@ type Frames interface {
 	Close() error
 }
 
+const (
+	// relearn is how long a node that knows gRPC alone is taken for one.
+	relearn = 5 * time.Minute
+	// mostEnds is after how many streams in a row that ended without a word something
+	// stands before the node that does not know what they are.
+	mostEnds = 3
+)
+
+// grpcOnly: streams are gRPC's, for the time being.
+func (s *session) grpcOnly() bool {
+	until := s.grpcUntil.Load()
+	return until != 0 && s.now() < time.Duration(until)
+}
+
 // connect opens a stream to the node, which ends with ctx. Errors are statuses.
 func (s *session) connect(ctx context.Context) (f Frames, err error) {
-	if !s.grpcOnly.Load() {
+	if !s.grpcOnly() {
 		f, err = s.plain(ctx)
+		s.mu.Lock()
+		if s.ends++; !errors.Is(err, io.EOF) {
+			s.ends = 0
+		}
+		unknown := s.ends == mostEnds || errors.Is(err, sharelockv1.ErrNoSession)
+		s.mu.Unlock()
 		switch {
-		case err == nil:
-		case errors.Is(err, sharelockv1.ErrNoSession):
+		case unknown:
 			s.keeper.c.opts.Logger.Debug("a node has sessions by gRPC alone", "addr", s.n.addr, "err", err)
-			s.grpcOnly.Store(true)
-		case errors.Is(err, io.EOF):
-			// It does not know what this was, or is just going down.
-		default:
+			s.grpcUntil.Store(int64(s.now() + relearn))
+		case err != nil:
 			return nil, asStatus(err)
 		}
 	}
 	if f == nil {
-		ctx, cancel := context.WithCancel(ctx)
-		rpc, err := s.n.locks.Session(ctx, grpc.ForceCodecV2(sharelockv1.RawCodec{}))
+		rpcCtx, cancel := context.WithCancel(ctx)
+		rpc, err := s.n.locks.Session(rpcCtx, grpc.ForceCodecV2(sharelockv1.RawCodec{}))
 		if err != nil {
 			cancel()
 			return nil, err
@@ -171,7 +190,7 @@ var errRing = status.Error(codes.Unavailable, "the node does not know who owns w
 
 // ring asks the node who owns what.
 func (n *node) ring(ctx context.Context) (*sharelockv1.GetRingResponse, error) {
-	if n.session.grpcOnly.Load() {
+	if n.session.grpcOnly() {
 		return n.mesh.GetRing(ctx, &sharelockv1.GetRingRequest{})
 	}
 	st, err := n.session.open()
@@ -197,6 +216,9 @@ func (st *stream) ring(ctx context.Context) ([]byte, error) {
 		defer st.mu.Unlock()
 		return nil, st.err
 	}
+	if !st.waits() {
+		st.heard = st.s.now()
+	}
 	st.asked = append(st.asked, told)
 	st.out = sharelockv1.AppendKeep(st.buffer(), &sharelockv1.Keep{Kind: sharelockv1.KeepRing, ID: 1})
 	st.mu.Unlock()
@@ -208,6 +230,9 @@ func (st *stream) ring(ctx context.Context) ([]byte, error) {
 		}
 		return b, nil
 	case <-ctx.Done():
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		st.asked = slices.DeleteFunc(st.asked, func(c chan<- []byte) bool { return c == told })
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 }

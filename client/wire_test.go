@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/sgkandale/sharelock"
@@ -30,9 +32,15 @@ type wireFake struct {
 	// is to speak.
 	first func(n int64, conn net.Conn) bool
 
+	// mute hears and says nothing; late answers pings alone. bad follows good answers with
+	// what is none.
+	mute, late, bad atomic.Bool
+	// chatty nodes say something all the time.
+	chatty bool
+
 	dials, plain, others atomic.Int64
 	tokens               atomic.Uint64
-	ringAsked            atomic.Int64
+	ringAsked, pings     atomic.Int64
 }
 
 // dial opens a stream to the node.
@@ -72,11 +80,32 @@ func (f *wireFake) serve(addr string, conn net.Conn) {
 		frames = frame.New(conn, sharelockv1.MaxSessionFrame, time.Hour)
 		calls  sharelockv1.CallReader
 		keeps  sharelockv1.KeepReader
+		turn   = make(chan struct{}, 1)
 	)
+	send := func(m []byte) error {
+		turn <- struct{}{}
+		defer func() { <-turn }()
+		return frames.Send(m)
+	}
+	ended := make(chan struct{})
+	defer close(ended)
+	if f.chatty {
+		go func() {
+			for send(sharelockv1.AppendPing(nil)) == nil {
+				select {
+				case <-time.After(quiet / 2):
+				case <-ended:
+				}
+			}
+		}()
+	}
 	for {
 		m, err := frames.Recv()
 		if err != nil {
 			return
+		}
+		if f.mute.Load() {
+			continue
 		}
 		var out []byte
 		calls.Reset(m)
@@ -85,9 +114,19 @@ func (f *wireFake) serve(addr string, conn net.Conn) {
 			if err != nil || !more {
 				break
 			}
+			if f.late.Load() {
+				continue
+			}
 			out = sharelockv1.AppendReply(out, &sharelockv1.Reply{ID: c.ID, Hold: sharelock.Hold{
 				Token: max(c.Token, sharelock.Token(f.tokens.Add(1))), TTL: time.Minute, ExpiresIn: time.Minute, SafeFor: time.Minute,
 			}})
+		}
+		if calls.Ping {
+			f.pings.Add(1)
+			out = sharelockv1.AppendPing(out)
+		}
+		if f.bad.Load() && len(out) > 0 {
+			out = append(out, 10, 200)
 		}
 		keeps.Reset(m)
 		for k := (sharelockv1.Keep{}); ; {
@@ -100,7 +139,7 @@ func (f *wireFake) serve(addr string, conn net.Conn) {
 				out = sharelockv1.AppendRing(out, nil)
 			}
 		}
-		if len(out) > 0 && frames.Send(out) != nil {
+		if len(out) > 0 && send(out) != nil {
 			return
 		}
 	}
@@ -125,7 +164,8 @@ func (f *wireFake) proxy(addr string, head []byte, conn net.Conn) {
 
 func dialWire(t *testing.T, f *wireFake, o Options) (*Client, error) {
 	t.Helper()
-	o.Dialer = f.dial
+	begin := time.Now()
+	o.Dialer, o.Clock = f.dial, func() time.Duration { return time.Since(begin) }
 	c, err := Dial(t.Context(), []string{"a:1"}, o)
 	if err == nil {
 		t.Cleanup(func() {
@@ -192,18 +232,198 @@ func TestPlainUnknown(t *testing.T) {
 	})
 }
 
-// A node that just goes down is not taken for one that knows gRPC alone.
+// A node that just goes down is not taken for one that knows gRPC alone; where streams
+// always end something stands before it that does not know what they are. Either is tried
+// again later.
 func TestPlainGoingDown(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		f := &wireFake{first: func(n int64, _ net.Conn) bool { return n > 2 }}
+		var from atomic.Int64
+		from.Store(mostEnds)
+		m, _ := startMesh(t, "a:1")
+		m.set(func() { m.sessions = true })
+		f := &wireFake{mesh: m, first: func(n int64, _ net.Conn) bool { return n >= from.Load() }}
 		c, err := dialWire(t, f, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		pair(t, c)
-		if c.nodes[0].session.grpcOnly.Load() || f.plain.Load() != 3 {
-			t.Errorf("after %d plain streams gRPC alone is used: %v", f.plain.Load(), c.nodes[0].session.grpcOnly.Load())
+		s := c.nodes[0].session
+		if s.grpcOnly() || f.plain.Load() != mostEnds {
+			t.Errorf("after %d plain streams gRPC alone is used: %v", f.plain.Load(), s.grpcOnly())
 		}
+		from.Store(2*mostEnds + 1)
+		s.cur.Load().end()
+		synctest.Wait()
+		pair(t, c)
+		if !s.grpcOnly() || f.plain.Load() != 2*mostEnds {
+			t.Errorf("after %d plain streams gRPC alone is used: %v", f.plain.Load(), s.grpcOnly())
+		}
+		time.Sleep(relearn)
+		s.cur.Load().end()
+		synctest.Wait()
+		pair(t, c)
+		if s.grpcOnly() || f.plain.Load() != 2*mostEnds+1 {
+			t.Errorf("after %d plain streams, the last a good one, gRPC alone is used: %v", f.plain.Load(), s.grpcOnly())
+		}
+	})
+}
+
+// Only the first call waits for a node that cannot be reached; it is tried again beside
+// the others, less and less often, and used as soon as it is there.
+func TestUnreachable(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		var there atomic.Bool
+		there.Store(true)
+		f := &wireFake{first: func(_ int64, conn net.Conn) bool {
+			if !there.Load() {
+				_, _ = io.Copy(io.Discard, conn)
+			}
+			return there.Load()
+		}}
+		c, err := dialWire(t, f, Options{OnlyAddrs: true, Retry: Retry{Attempts: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		there.Store(false)
+		s := c.nodes[0].session
+		s.cur.Load().end()
+		synctest.Wait()
+		begin, tried := time.Now(), f.plain.Load()
+		for n := range 600 {
+			before := time.Now()
+			_, err := c.Acquire(t.Context(), "k", Wait(0))
+			if took := time.Since(before); !errors.Is(err, ErrUnreachable) || n > 0 && took > 0 {
+				t.Fatalf("call %d: %v after %v", n, err, took)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := f.plain.Load() - tried; n < 15 || n > 30 {
+			t.Errorf("%d streams were tried in %v", n, time.Since(begin))
+		}
+		there.Store(true)
+		time.Sleep(connectTime + longestTry)
+		_, _ = c.Acquire(t.Context(), "k", Wait(0)) // has it tried
+		synctest.Wait()
+		pair(t, c)
+
+		// What was found out long ago counts no more.
+		there.Store(false)
+		s.cur.Load().end()
+		synctest.Wait()
+		if _, err := c.Acquire(t.Context(), "k", Wait(0)); !errors.Is(err, ErrUnreachable) {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second) // the end of what the acquire left to be done
+		there.Store(true)
+		time.Sleep(longestTry + staleTry)
+		pair(t, c)
+	})
+}
+
+// A session says something while its calls are under way, and from time to time when
+// none are; so a node that hangs is noticed either way.
+func TestPings(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		f := &wireFake{}
+		c, err := dialWire(t, f, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair(t, c)
+		st := c.nodes[0].session.cur.Load()
+		since := func(d time.Duration, least, most int64) {
+			t.Helper()
+			before := f.pings.Load()
+			time.Sleep(d)
+			if n := f.pings.Load() - before; n < least || n > most {
+				t.Errorf("%d pings in %v, want %d to %d", n, d, least, most)
+			}
+		}
+		since(time.Minute, 5, 6)
+		f.late.Store(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		acquired := make(chan error, 1)
+		go func() {
+			_, err := c.Acquire(ctx, "k", Wait(5*time.Minute))
+			acquired <- err
+		}()
+		since(time.Minute, 12, 120)
+		if st != c.nodes[0].session.cur.Load() {
+			t.Error("the stream has ended")
+		}
+		cancel()
+		if err := <-acquired; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		f.late.Store(false)
+		time.Sleep(rest)
+		f.mute.Store(true)
+		time.Sleep(rest + dead + quiet)
+		if st == c.nodes[0].session.cur.Load() {
+			t.Error("an idle stream to a node that hangs is kept")
+		}
+	})
+}
+
+// A node that says much hears that the client is there all the same.
+func TestPingsToChatty(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		f := &wireFake{chatty: true}
+		f.late.Store(true)
+		c, err := dialWire(t, f, Options{OnlyAddrs: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := c.Acquire(ctx, "k", Wait(5*time.Minute)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if n := f.pings.Load(); n < 10 || n > 12 {
+			t.Errorf("%d pings in a minute", n)
+		}
+	})
+}
+
+// Who asks in vain who owns what leaves nothing behind, and shows that the node hangs.
+func TestRingUnanswered(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		f := &wireFake{}
+		c, err := dialWire(t, f, Options{OnlyAddrs: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.mute.Store(true)
+		st := c.nodes[0].session.cur.Load()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := c.nodes[0].ring(ctx); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("no answer: %v", err)
+		}
+		st.mu.Lock()
+		if len(st.asked) != 0 {
+			t.Errorf("%d are still waited for", len(st.asked))
+		}
+		st.mu.Unlock()
+		if _, err := c.nodes[0].ring(t.Context()); status.Code(err) != codes.Unavailable {
+			t.Errorf("a node that hangs: %v", err)
+		}
+	})
+}
+
+// What a message says before it turns out to be malformed has been said.
+func TestMalformedAnswer(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		f := &wireFake{}
+		c, err := dialWire(t, f, Options{OnlyAddrs: true, Retry: Retry{Attempts: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.bad.Store(true)
+		if _, err := c.Acquire(t.Context(), "k", Wait(0)); err != nil {
+			t.Errorf("an answer that came: %v", err)
+		}
+		f.bad.Store(false)
 	})
 }
 

@@ -21,6 +21,10 @@ const (
 	// least is what is read at once as long as little comes: most streams are idle most of
 	// the time, and there may be many.
 	least = 512
+	// calm is after how many messages in a row that need little room what there is is given
+	// back, beyond roomy.
+	calm  = 16
+	roomy = 4 << 10
 )
 
 // ErrTooLarge: a frame says that it is larger than any may be.
@@ -38,6 +42,8 @@ type Conn struct {
 	full bool
 
 	out []byte
+	// little counts how often in a row little room was needed, to read and to write.
+	littleIn, littleOut int
 	// patience is how long a message may take to be sent, or a quarter longer; renewed
 	// is when that was last said.
 	patience time.Duration
@@ -59,6 +65,9 @@ func (c *Conn) Send(message []byte) error {
 			return err
 		}
 		c.renewed = now
+	}
+	if little(&c.littleOut, len(message), cap(c.out)) {
+		c.out = nil
 	}
 	c.out = binary.BigEndian.AppendUint32(c.out[:0], uint32(len(message)))
 	if len(message) <= Buffer {
@@ -95,6 +104,16 @@ func (c *Conn) Recv() ([]byte, error) {
 	}
 }
 
+// little counts uses of room that was not needed, and says when to give it back.
+func little(times *int, used, room int) bool {
+	if room <= roomy || used > room/8 {
+		*times = 0
+		return false
+	}
+	*times++
+	return *times > calm
+}
+
 // fill reads more, after what was not taken yet. Room grows with what has come: what a
 // stranger says of its length is not believed before.
 func (c *Conn) fill() error {
@@ -102,9 +121,11 @@ func (c *Conn) fill() error {
 	switch room := cap(c.in); {
 	case len(rest) == room, c.full && room < Buffer:
 		c.in = append(make([]byte, 0, max(2*room, least)), rest...)
-	case len(rest) == 0 && room > Buffer:
-		c.in = make([]byte, 0, Buffer) // what a large message needed
-	default:
+	case room > Buffer && len(rest) < Buffer/2: // what a large message needed
+		c.in = append(make([]byte, 0, Buffer), rest...)
+	case little(&c.littleIn, len(c.in), room) && len(rest) < least/2:
+		c.in = append(make([]byte, 0, least), rest...)
+	case c.from > 0:
 		c.in = append(c.in[:0], rest...)
 	}
 	c.from = 0

@@ -53,6 +53,31 @@ func TestArrive(t *testing.T) {
 	}
 }
 
+// What a burst needed is given back when there is little to say for a while.
+func TestRoomIsGivenBack(t *testing.T) {
+	a, b := pair(t)
+	say := func(n, times int) {
+		for range times {
+			sent := make(chan error, 1)
+			go func() { sent <- a.Send(make([]byte, n)) }()
+			if _, err := b.Recv(); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-sent; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	say(Buffer-head, 10)
+	if cap(a.out) < Buffer || cap(b.in) < Buffer {
+		t.Errorf("room for %d and %d bytes in a burst", cap(a.out), cap(b.in))
+	}
+	say(10, 3*calm)
+	if cap(a.out) > roomy || cap(b.in) > roomy {
+		t.Errorf("room for %d and %d bytes after it", cap(a.out), cap(b.in))
+	}
+}
+
 // readConn is a stream that gives what a reader gives.
 type readConn struct {
 	net.Conn

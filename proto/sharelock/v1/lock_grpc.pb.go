@@ -74,7 +74,9 @@ type LockServiceClient interface {
 	// "SLSN", the version, a byte 1, and 19 zero bytes. The node answers with the first
 	// five. After that each side sends messages, a SessionRequest or a SessionResponse each,
 	// with a length of four bytes, big-endian, before it. They mean the same; calls have to
-	// name their client_id. The stream ends where gRPC would give a status.
+	// name their client_id. The stream ends where gRPC would give a status. A client whose
+	// calls are under way says something every 5 s, a ping if there is nothing else; one that
+	// says nothing for 15 to 20 s is taken for gone.
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error)
 }
 
@@ -214,7 +216,9 @@ type LockServiceServer interface {
 	// "SLSN", the version, a byte 1, and 19 zero bytes. The node answers with the first
 	// five. After that each side sends messages, a SessionRequest or a SessionResponse each,
 	// with a length of four bytes, big-endian, before it. They mean the same; calls have to
-	// name their client_id. The stream ends where gRPC would give a status.
+	// name their client_id. The stream ends where gRPC would give a status. A client whose
+	// calls are under way says something every 5 s, a ping if there is nothing else; one that
+	// says nothing for 15 to 20 s is taken for gone.
 	Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error
 	mustEmbedUnimplementedLockServiceServer()
 }
