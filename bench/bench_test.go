@@ -10,6 +10,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -216,6 +218,14 @@ func TestCompareEcho(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+func TestShare(t *testing.T) {
+	for n, want := range map[int]int{1: runtime.NumCPU(), runtime.NumCPU(): 1, 1000: 1} {
+		if got := share(n); !slices.Equal(got, []string{fmt.Sprint("GOMAXPROCS=", want)}) {
+			t.Errorf("each of %d: %v, want %d processors", n, got, want)
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ func startEtcd(ctx context.Context, b binaries, dir string, members int) (*servi
 	}
 	for i := range members {
 		clients, peer := "http://"+s.addrs[i], "http://"+peers[i]
-		p, err := startProcess(dir, name(i), nil, b.etcd,
+		p, err := startProcess(dir, name(i), share(members), b.etcd,
 			"--name", name(i), "--data-dir", filepath.Join(dir, name(i)), "--log-level", "error",
 			"--listen-client-urls", clients, "--advertise-client-urls", clients,
 			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -53,6 +54,13 @@ func startProcess(dir, name string, env []string, path string, args ...string) (
 		_ = p.cmd.Wait() // what it has to say is in its log
 	}()
 	return p, nil
+}
+
+// share is the environment of each of n servers in Go that have the machine to themselves:
+// every one gets its share of the processors, at least one. Left alone, each would wake
+// all of them all the time, and take them from the others.
+func share(n int) []string {
+	return []string{"GOMAXPROCS=" + strconv.Itoa(max(1, runtime.NumCPU()/n))}
 }
 
 // stop asks the process to end, and makes it.

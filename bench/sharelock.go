@@ -41,7 +41,7 @@ func startSharelock(ctx context.Context, b binaries, dir string, nodes int, env 
 		} else {
 			args = append(args, "--seeds", strings.Join(at(3), ","))
 		}
-		p, err := startProcess(dir, name, env, b.sharelock, args...)
+		p, err := startProcess(dir, name, append(share(nodes), env...), b.sharelock, args...)
 		if err != nil {
 			s.stop()
 			return nil, err
