@@ -25,7 +25,8 @@
 // All calls to a node share one stream, and whatever waits goes out as one message.
 // The client learns from the mesh which node owns which key and turns to that node
 // itself; [Options].OnlyAddrs keeps it to the addresses it was given. A node without
-// sessions is called call by call.
+// sessions is called call by call. The stream is no gRPC, if the node can do without and
+// there are no DialOptions; see [Transport].
 //
 // A lock that is held for longer than a third of its TTL is attached to a session:
 // from then on the node renews it, and one keepalive goes out for all locks of the
