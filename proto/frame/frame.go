@@ -121,10 +121,8 @@ func (c *Conn) fill() error {
 	switch room := cap(c.in); {
 	case len(rest) == room, c.full && room < Buffer:
 		c.in = append(make([]byte, 0, max(2*room, least)), rest...)
-	case room > Buffer && len(rest) < Buffer/2: // what a large message needed
-		c.in = append(make([]byte, 0, Buffer), rest...)
-	case little(&c.littleIn, len(c.in), room) && len(rest) < least/2:
-		c.in = append(make([]byte, 0, least), rest...)
+	case little(&c.littleIn, len(c.in), room):
+		c.in = append(make([]byte, 0, max(2*len(rest), least)), rest...)
 	case c.from > 0:
 		c.in = append(c.in[:0], rest...)
 	}

@@ -2,6 +2,7 @@ package frame
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -48,9 +49,6 @@ func TestArrive(t *testing.T) {
 	if err := <-sent; err != nil {
 		t.Error(err)
 	}
-	if got := cap(b.in); got > Buffer {
-		t.Errorf("%d bytes are kept for what comes next, want %d at most", got, Buffer)
-	}
 }
 
 // What a burst needed is given back when there is little to say for a while.
@@ -76,6 +74,48 @@ func TestRoomIsGivenBack(t *testing.T) {
 	if cap(a.out) > roomy || cap(b.in) > roomy {
 		t.Errorf("room for %d and %d bytes after it", cap(a.out), cap(b.in))
 	}
+	say(most, 1)
+	if cap(b.in) < most {
+		t.Errorf("room for %d bytes in a large message", cap(b.in))
+	}
+	say(10, 3*calm)
+	if cap(b.in) > roomy {
+		t.Errorf("room for %d bytes after it", cap(b.in))
+	}
+}
+
+// Messages of one size, whatever it is, need no room anew.
+func TestRoomIsKept(t *testing.T) {
+	for _, n := range []int{0, 100, 5000, Buffer - head, Buffer, Buffer + 1, 5 * Buffer} {
+		message := append(binary.BigEndian.AppendUint32(nil, uint32(n)), make([]byte, n)...)
+		c := New(readConn{Reader: &again{message: message}}, most, time.Minute)
+		for range 100 {
+			if _, err := c.Recv(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		room := &c.in[:1][0]
+		for range 100 {
+			if _, err := c.Recv(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if room != &c.in[:1][0] {
+			t.Errorf("messages of %d bytes are put into new room", n)
+		}
+	}
+}
+
+// again gives one message again and again, and never two in one read.
+type again struct {
+	message []byte
+	at      int
+}
+
+func (a *again) Read(p []byte) (int, error) {
+	n := copy(p, a.message[a.at:])
+	a.at = (a.at + n) % len(a.message)
+	return n, nil
 }
 
 // readConn is a stream that gives what a reader gives.
