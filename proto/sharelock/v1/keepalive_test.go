@@ -20,6 +20,7 @@ func sampleKeeps() []Keep {
 		{Kind: KeepAttach, ID: 2, Key: string(make([]byte, 400)) + "x", Token: 1, TTL: time.Minute},
 		{Kind: KeepDetach, ID: 3},
 		{Kind: KeepClose, ID: 1},
+		{Kind: KeepRing, ID: 1},
 	}
 }
 
@@ -54,7 +55,7 @@ func TestSessionKeeps(t *testing.T) {
 	data = AppendPing(data)
 	want := &SessionRequest{
 		Calls: []*SessionCall{{Id: 9, Call: &SessionCall_Cancel{Cancel: &SessionCancel{}}}},
-		Ping:  true, Keepalive: 7, Detach: []uint64{3}, Close: true,
+		Ping:  true, Keepalive: 7, Detach: []uint64{3}, Close: true, Ring: true,
 		Attach: []*SessionHold{
 			{Id: 1 << 40, Key: "orders/é", Token: 256460173377011713, Ttl: durationpb.New(10*time.Second + 5)},
 			{Id: 2, Key: keeps[2].Key, Token: 1, Ttl: durationpb.New(time.Minute)},
@@ -179,6 +180,26 @@ func TestSessionKept(t *testing.T) {
 	}
 }
 
+// Who owns what is in the bytes of the generated code.
+func TestSessionRing(t *testing.T) {
+	want := &GetRingResponse{Epoch: 7, Partitions: 2, Owners: []uint32{0, 1}, Members: []*RingMember{{Name: "a", Grpc: "a:1"}}}
+	ring, err := proto.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := AppendRing(nil, ring)
+	var m SessionResponse
+	if err := proto.Unmarshal(data, &m); err != nil || !proto.Equal(m.GetRing(), want) {
+		t.Errorf("by hand: %v, %v, want %v", &m, err, want)
+	}
+	if got := readKept(t, data); len(got) != 1 || !slices.Equal(got[0].Ring, ring) {
+		t.Errorf("read %+v, want %v", got, ring)
+	}
+	if got := readKept(t, AppendRing(nil, nil)); len(got) != 1 || got[0].Ring == nil {
+		t.Errorf("nobody owns anything: read %+v", got)
+	}
+}
+
 func FuzzSessionKeeps(f *testing.F) {
 	var data []byte
 	keeps := sampleKeeps()
@@ -208,7 +229,7 @@ func FuzzSessionKeeps(f *testing.F) {
 }
 
 func FuzzSessionKept(f *testing.F) {
-	f.Add(AppendEnd(AppendRenewed(nil, 5, []uint64{1, 1 << 40}), 3, []byte{8, 5}))
+	f.Add(AppendRing(AppendEnd(AppendRenewed(nil, 5, []uint64{1, 1 << 40}), 3, []byte{8, 5}), []byte{8, 7}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var (
 			r KeptReader
@@ -220,9 +241,12 @@ func FuzzSessionKept(f *testing.F) {
 				return
 			}
 			var back []byte
-			if k.Status != nil {
+			switch {
+			case k.Ring != nil:
+				back = AppendRing(nil, k.Ring)
+			case k.Status != nil:
 				back = AppendEnd(nil, k.ID, k.Status)
-			} else {
+			default:
 				back = AppendRenewed(nil, k.Keepalive, []uint64{k.ID})
 			}
 			if got := readKept(t, back); len(got) != 1 || !reflect.DeepEqual(got[0], k) {
