@@ -65,11 +65,22 @@ func threeNodes(t *testing.T, o testcluster.Options) {
 	c := testcluster.Start(t, o)
 	t.Logf("ready after %v", time.Since(begin))
 	ctx := limited(t)
-	owners := map[int]bool{}
-	var slowest time.Duration
-	for k := range 12 {
+	// Four keys of each owner: who owns which is left to the ring, and 12 keys alone
+	// leave an owner out one time in forty.
+	owners := map[int]int{}
+	var keys []string
+	for k := 0; len(keys) < 12 && k < 1000; k++ {
 		key := fmt.Sprintf("key/%d", k)
-		owners[c.Owner(key)] = true
+		if owner := c.Owner(key); owners[owner] < 4 {
+			owners[owner]++
+			keys = append(keys, key)
+		}
+	}
+	if len(owners) != 3 {
+		t.Errorf("%d keys have the owners %v, want all three nodes", len(keys), owners)
+	}
+	var slowest time.Duration
+	for k, key := range keys {
 		at, next := k%3, (k+1)%3
 		first, err := c.Client(at).Acquire(ctx, key)
 		must(t, err)
@@ -101,9 +112,6 @@ func threeNodes(t *testing.T, o testcluster.Options) {
 	// only then was not told of the release.
 	if most := c.MaxTTL() / 4; o.Net == testcluster.Memory && slowest > most { // in a bubble: real time proves nothing
 		t.Errorf("a waiter was granted %v after the release, want less than %v", slowest, most)
-	}
-	if len(owners) != 3 {
-		t.Errorf("12 keys have the owners %v, want all three nodes", owners)
 	}
 }
 
