@@ -259,6 +259,22 @@ func TestSessionManyAnswers(t *testing.T) {
 	}
 }
 
+// TestServeAfterStop: who is stopped before Serve gets to run serves nothing, closes the
+// listener, and calls it no error.
+func TestServeAfterStop(t *testing.T) {
+	g := NewGRPC(newFake(), Options{})
+	g.Stop()
+	l := &once{conns: make(chan net.Conn), done: make(chan struct{})}
+	if err := g.Serve(l); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-l.done:
+	default:
+		t.Error("the listener is open")
+	}
+}
+
 // FuzzFramed: whatever is sent, the node goes on, and keeps nothing of it.
 func FuzzFramed(f *testing.F) {
 	hello := pb.AppendHello(nil)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -94,9 +95,15 @@ func NewGRPC(node Node, o Options) *GRPC {
 	return g
 }
 
-// Serve accepts connections on l until Shutdown or Stop, and then returns nil.
-// It closes l. It may be called for several listeners.
-func (g *GRPC) Serve(l net.Listener) error { return g.server.Serve(g.framed.split(l)) }
+// Serve accepts connections on l until Shutdown or Stop, and then returns nil, also when
+// they came first. It closes l. It may be called for several listeners.
+func (g *GRPC) Serve(l net.Listener) error {
+	err := g.server.Serve(g.framed.split(l))
+	if errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return err
+}
 
 // SetServing(false) makes the health service say NOT_SERVING from now on,
 // whatever the node says, and stays so until SetServing(true). Either call also
