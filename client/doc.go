@@ -3,8 +3,8 @@
 // # The idea
 //
 // A lock is a promise with an end. [Client.Acquire] gives a [Lock] that the
-// client keeps alive: every third of its TTL the lock is renewed, with any node
-// of the mesh that answers. Should none answer in time, the promise ends, and
+// client keeps alive: when a third of its TTL is over, or half of a long one,
+// the lock is renewed, with any node of the mesh that answers. Should none answer in time, the promise ends, and
 // [Lock.Done] says so before anybody else can be granted the key: the client
 // counts from the moment it sent the request that was answered, on a clock that
 // also runs while the machine sleeps, whereas the owner of the key counts from

@@ -175,6 +175,36 @@ func TestNotKept(t *testing.T) {
 	}
 }
 
+// How often a keepalive is sent, and when a client does what its node has not done, by the
+// TTL; and that the latter happens with a long one.
+func TestLongTTL(t *testing.T) {
+	for ttl, want := range map[time.Duration][2]time.Duration{
+		3 * time.Second:  {125 * time.Millisecond, 1200 * time.Millisecond},
+		30 * time.Second: {1250 * time.Millisecond, 12 * time.Second},
+		44 * time.Second: {3 * time.Second, 15 * time.Second},
+		time.Minute:      {5 * time.Second, 15 * time.Second},
+		time.Hour:        {5 * time.Second, 15 * time.Minute},
+	} {
+		if got := [2]time.Duration{periodOf(ttl), lateForNode(ttl)}; got != want {
+			t.Errorf("of a TTL of %v: %v, want %v", ttl, got, want)
+		}
+	}
+	bubbleOf(t, true, func(t *testing.T, m *fakeMesh, c *Client) {
+		m.set(func() { m.deaf = true })
+		l := mustAcquire(t, c, "k", TTL(time.Minute))
+		time.Sleep(44 * time.Second)
+		if n := own(m); n != 0 {
+			t.Errorf("the client sent %d renewals when 16 s are left", n)
+		}
+		time.Sleep(2 * time.Second)
+		if n := own(m); n != 1 {
+			t.Errorf("the client sent %d renewals when 14 s are left", n)
+		}
+		time.Sleep(5 * time.Minute)
+		mustHold(t, []*Lock{l})
+	})
+}
+
 // A machine that sleeps past a TTL has lost its locks, though its node goes on to
 // renew them as soon as it hears a keepalive: Q3.
 func TestKeptAfterSuspend(t *testing.T) {

@@ -79,8 +79,7 @@ func (l *Lock) reckon() {
 	ttl := l.hold.TTL
 	l.warnAt = l.deadline - ttl/10
 	if l.at.stream != nil {
-		// A node keeps it. If that does not work out, there is time left for others.
-		l.renewAt = l.deadline - 2*ttl/5
+		l.renewAt = l.deadline - lateForNode(ttl)
 		return
 	}
 	// TTL/3 after the send that was answered, a little earlier by chance, so that
@@ -88,6 +87,13 @@ func (l *Lock) reckon() {
 	// share, so that one message is about all of them.
 	at := l.deadline - 2*ttl/3 - time.Duration(rand.Int64N(int64(ttl/30)+1))
 	l.renewAt = at - at%max(ttl/together, 1)
+}
+
+// lateForNode is how much of a TTL is left when its node should have renewed a lock long
+// ago: two fifths; of a long one, of which the node uses up to half, 15 s or a quarter.
+// There is time left for others then.
+func lateForNode(ttl time.Duration) time.Duration {
+	return max(min(2*ttl/5, 15*time.Second), ttl/4)
 }
 
 // together is into how many parts of a TTL the times of renewals are rounded.

@@ -95,25 +95,34 @@ func (b *bucket) take(into []*kept, most int) []*kept {
 	return into
 }
 
-// A hold is renewed when a third of its TTL is over, or a little earlier. Holds
-// whose TTLs are alike are renewed in rounds, at most so many in a TTL, so that a
-// message to an owner has many of them.
+// A hold is renewed every period, or a little earlier. Holds whose TTLs are alike are
+// renewed in rounds, so that a message to an owner has many of them.
 const (
-	perTTL     = 3
-	mostRounds = 32
-	// spread is the share of a TTL by which a renewal may be early, so that holds that
+	// ample is so much of a TTL that more need not be left when a renewal is due: what a
+	// mesh gets over it gets over in a sixth of that, and clients that wait for longer
+	// renew by themselves.
+	ample = 30 * time.Second
+	// roundsOf a period there are at least, and twice as many at most.
+	roundsOf = 8
+	// spread is the share of a period by which a renewal may be early, so that holds that
 	// were attached together are not renewed together for ever.
-	spread = 16
-	// wheelSize is more than the rounds until a renewal is due: the tick of a wheel is
-	// more than half of what mostRounds would have.
-	wheelSize = 2*mostRounds/perTTL + 2
+	spread = 8
+	// wheelSize is more than the rounds until a renewal is due.
+	wheelSize = 2*roundsOf + 2
+	// restOf is the share of a TTL before a hold that could not be renewed is tried again.
+	restOf = 32
 	// soonest is the share of a TTL that a hold which was just attached waits for others,
 	// at most.
 	soonest = 256
-	// longestRest bounds the wait before a hold that could not be renewed is tried
-	// again.
+	// longestRest bounds that of restOf.
 	longestRest = time.Second
 )
+
+// renewPeriod is the time from one renewal to the next: a third of the TTL; and of a long one
+// up to half, as long as what is left is ample.
+func renewPeriod(ttl time.Duration) time.Duration {
+	return min(max(ttl/3, ttl-ample), ttl/2)
+}
 
 // wheel is the holds that are due at the ticks of one length, 1<<shift nanoseconds.
 type wheel struct {
@@ -178,13 +187,14 @@ func (ws *wheels) at(now time.Duration, shift uint) *wheel {
 
 // renewed enters a hold whose renewal began at a time.
 func (ws *wheels) renewed(now, began time.Duration, k *kept) {
-	due := began + k.TTL/perTTL - time.Duration(rand.Int64N(int64(k.TTL/spread)+1))
-	ws.at(now, shiftOf(k.TTL/mostRounds)).add(now, due, k)
+	period := renewPeriod(k.TTL)
+	due := began + period - time.Duration(rand.Int64N(int64(period/spread)+1))
+	ws.at(now, shiftOf(period/roundsOf)).add(now, due, k)
 }
 
 // rest enters a hold that could not be renewed just now.
 func (ws *wheels) rest(now time.Duration, k *kept) {
-	d := min(k.TTL/mostRounds, longestRest)
+	d := min(k.TTL/restOf, longestRest)
 	ws.at(now, shiftOf(d)).add(now, now+d, k)
 }
 

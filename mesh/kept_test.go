@@ -13,12 +13,13 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Whatever a hold's TTL, it is due when a third of it is over, or a little earlier, and
-// not in more rounds than it should be.
+// Whatever a hold's TTL, it is due when its period is over, or a little earlier, and not in
+// more rounds than it should be.
 func TestWheels(t *testing.T) {
-	for _, ttl := range []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second, time.Minute, 24 * time.Hour} {
+	for _, ttl := range []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second, 50 * time.Second, time.Minute, 24 * time.Hour} {
 		t.Run(ttl.String(), func(t *testing.T) {
 			var ws wheels
+			period := renewPeriod(ttl)
 			now := 12345678 * time.Second
 			began, last := map[*kept]time.Duration{}, map[*kept]time.Duration{}
 			for i := range 200 {
@@ -39,7 +40,7 @@ func TestWheels(t *testing.T) {
 				due := ws.take(now, nil, 1000)
 				rounds++
 				for _, k := range due {
-					if age := now - began[k]; age < ttl/3-ttl/spread || age > ttl/3+ttl/mostRounds+ttl/100 {
+					if age := now - began[k]; age < period-period/spread || age > period+period/roundsOf+ttl/100 {
 						t.Fatalf("renewed after %v", age)
 					}
 					last[k], began[k] = now, now
@@ -49,10 +50,22 @@ func TestWheels(t *testing.T) {
 			if len(last) != 200 {
 				t.Errorf("%d of 200 were renewed", len(last))
 			}
-			if most := 10 * 2 * mostRounds; rounds > most {
+			if most := int(10 * ttl * 2 * roundsOf / (period - period/spread)); rounds > most {
 				t.Errorf("%d rounds in 10 TTLs, want at most %d", rounds, most)
 			}
 		})
+	}
+}
+
+// A renewal is due after a third of the TTL; later, but by half of it, if 30 s are left.
+func TestRenewPeriod(t *testing.T) {
+	for ttl, want := range map[time.Duration]time.Duration{
+		3 * time.Second: time.Second, 30 * time.Second: 10 * time.Second, 45 * time.Second: 15 * time.Second,
+		50 * time.Second: 20 * time.Second, time.Minute: 30 * time.Second, time.Hour: 30 * time.Minute,
+	} {
+		if got := renewPeriod(ttl); got != want {
+			t.Errorf("of a TTL of %v: %v, want %v", ttl, got, want)
+		}
 	}
 }
 

@@ -88,7 +88,7 @@ func raftConfig(cfg Config) *raft.Config {
 	c.LeaderLeaseTimeout = cfg.Lease / 8
 	// So often an idle leader tells the others what is committed, and that is most of what
 	// an idle mesh costs. Nobody waits for it: a leader pushes new views itself.
-	c.CommitTimeout = max(cfg.Lease/20, time.Millisecond)
+	c.CommitTimeout = max(cfg.Lease/4, time.Millisecond)
 	c.SnapshotThreshold = 256
 	c.TrailingLogs = 128
 	c.NoLegacyTelemetry = true
