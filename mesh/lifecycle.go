@@ -38,6 +38,15 @@ func (n *Node) end(err error) {
 // Ready implements api.Mesh.
 func (n *Node) Ready() error { return n.member.ready() }
 
+// Worked counts what this node's part of the locks was given to do, as an owner and as a
+// backup; 0 while it is in no view. What keeps the mesh together is not in it.
+func (n *Node) Worked() uint64 {
+	if a := n.views.now(); a != nil {
+		return a.service.Worked()
+	}
+	return 0
+}
+
 // WaitReady returns nil when this node holds a lease and every partition that it
 // owns is active; the error says what it waited for when ctx ended.
 func (n *Node) WaitReady(ctx context.Context) error {

@@ -269,6 +269,15 @@ type Stats struct {
 	Locks, Waiters int
 }
 
+// Worked counts what this service was given to do since it began: requests, operations of
+// other members, acknowledgements. One that nobody asks for anything has nothing to do.
+func (s *Service) Worked() (n uint64) {
+	for _, sh := range s.shards {
+		n += sh.worked.Load()
+	}
+	return n
+}
+
 // Stats asks every shard; it is not for a hot path.
 func (s *Service) Stats() Stats {
 	var mu sync.Mutex

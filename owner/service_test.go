@@ -163,6 +163,28 @@ func TestBurstGivesItsRoomBack(t *testing.T) {
 	})
 }
 
+// An owner and its backup have something to do for every request, and nothing without.
+func TestWorked(t *testing.T) {
+	bubble(t, func(tb *table) {
+		a, b := tb.process("a"), tb.process("b")
+		tb.view([]string{"a", "b"})
+		x, y := a.service.Worked(), b.service.Worked()
+		for i := range 20 {
+			k := fmt.Sprint("k", i)
+			tb.granted(tb.ask(tb.owner(k), acquireOf(k, "c", 0)))
+		}
+		// Each is asked for, copied, and acknowledged.
+		if x, y = a.service.Worked()-x, b.service.Worked()-y; x+y != 3*20 || min(x, y) == 0 {
+			t.Errorf("%d and %d are worked off for 20 requests", x, y)
+		}
+		x, y = a.service.Worked(), b.service.Worked()
+		time.Sleep(10 * time.Minute)
+		if x, y = a.service.Worked()-x, b.service.Worked()-y; x != 0 || y != 0 {
+			t.Errorf("%d and %d are worked off without requests", x, y)
+		}
+	})
+}
+
 // A list has every key once, in order, in pages.
 func TestListPages(t *testing.T) {
 	bubble(t, func(tb *table) {

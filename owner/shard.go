@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -88,6 +89,9 @@ type shard struct {
 	// of before, empty. They need the turn.
 	until time.Duration
 	spare []item
+
+	// worked is Service.Worked of this shard.
+	worked atomic.Uint64
 
 	wake chan struct{}
 	mu   sync.Mutex
@@ -201,6 +205,9 @@ func (sh *shard) work() int {
 	sh.inbox, sh.spare = sh.spare[:0], nil
 	sh.mu.Unlock()
 
+	if len(batch) > 0 {
+		sh.worked.Add(uint64(len(batch)))
+	}
 	sh.now = sh.service.clock()
 	for i := range batch {
 		sh.handle(sh.now, &batch[i])

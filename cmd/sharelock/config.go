@@ -26,6 +26,7 @@ const envPrefix = "SHARELOCK_"
 // config is all that serve can be told.
 type config struct {
 	mesh      mesh.Config
+	keepAwake bool
 	logLevel  slog.Level
 	logFormat string
 }
@@ -53,6 +54,10 @@ func keys() []key {
 		{
 			"node.data_dir", "data-dir", "directory of Raft's few records; empty keeps them in memory",
 			text(func(c *config) *string { return &c.mesh.DataDir }),
+		},
+		{
+			"node.keep_awake", "", "",
+			boolean(func(c *config) *bool { return &c.keepAwake }),
 		},
 		{
 			"http.listen", "http-listen", "address for HTTP",

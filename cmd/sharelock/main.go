@@ -34,8 +34,9 @@ func main() {
 	a := &app{
 		self:  os.Args[0],
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(),
-		notify:  notify,
-		newNode: func(cfg mesh.Config) (node, error) { return mesh.New(cfg) },
+		notify:      notify,
+		newNode:     func(cfg mesh.Config) (node, error) { return mesh.New(cfg) },
+		openLatency: openLatency,
 	}
 	os.Exit(a.run(context.Background(), os.Args[1:]))
 }
@@ -52,6 +53,8 @@ type app struct {
 	notify func(sigs ...os.Signal) (c <-chan os.Signal, stop func())
 	// newNode makes the nodes of serve and dev.
 	newNode func(mesh.Config) (node, error)
+	// openLatency opens what keeps processors awake.
+	openLatency func() (io.WriteCloser, error)
 }
 
 func notify(sigs ...os.Signal) (<-chan os.Signal, func()) {

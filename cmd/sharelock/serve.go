@@ -24,6 +24,7 @@ type node interface {
 	Done() <-chan struct{}
 	Err() error
 	Addrs() mesh.Addrs
+	Worked() uint64
 }
 
 var _ node = (*mesh.Node)(nil)
@@ -108,6 +109,14 @@ func (a *app) serve(ctx context.Context, c config) error {
 	// leave its port bound.
 	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	var latency io.WriteCloser
+	if c.keepAwake {
+		var err error
+		if latency, err = a.openLatency(); err != nil {
+			return failed(fmt.Errorf("node.keep_awake: %w", err))
+		}
+		defer latency.Close() //nolint:errcheck // nothing is lost by it
+	}
 	n, err := a.newNode(c.mesh)
 	if err != nil {
 		return failed(err)
@@ -118,6 +127,9 @@ func (a *app) serve(ctx context.Context, c config) error {
 	}
 	at := n.Addrs()
 	c.mesh.Logger.Info("node started", "node", c.mesh.Name, "http", at.HTTP, "grpc", at.GRPC, "peer", at.Peer, "gossip", at.Gossip)
+	if latency != nil {
+		defer keepAwake(latency, n.Worked, c.mesh.Logger)()
+	}
 	return a.supervise(ctx, c, n, signals)
 }
 

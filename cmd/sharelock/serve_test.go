@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -25,6 +27,7 @@ type fakeNode struct {
 	// stop is called by Stop.
 	stop func(ctx context.Context) error
 
+	work atomic.Uint64
 	done chan struct{}
 	once sync.Once
 	err  error
@@ -69,6 +72,8 @@ func (n *fakeNode) end(err error) { n.once.Do(func() { n.err = err; close(n.done
 
 func (n *fakeNode) Done() <-chan struct{} { return n.done }
 func (n *fakeNode) Err() error            { return n.err }
+
+func (n *fakeNode) Worked() uint64 { return n.work.Load() }
 
 func (n *fakeNode) Addrs() mesh.Addrs {
 	return mesh.Addrs{HTTP: n.cfg.HTTPListen, GRPC: n.cfg.GRPCListen, Peer: n.cfg.PeerListen, Gossip: n.cfg.GossipListen}
@@ -130,6 +135,43 @@ func TestServe(t *testing.T) {
 				t.Errorf("got log %q, want JSON", a.err)
 			}
 		})
+	})
+	t.Run("keep awake", func(t *testing.T) {
+		virtual.Test(t, func(t *testing.T) {
+			a := newApp()
+			a.signals = make(chan os.Signal, 2)
+			a.environ = []string{"SHARELOCK_NODE__KEEP_AWAKE=true"}
+			var d device
+			a.openLatency = func() (io.WriteCloser, error) { return &d, nil }
+			nodes := withNodes(a, func(*fakeNode) {})
+			code := a.background("serve", "--found")
+			synctest.Wait()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if d.Len() > 0 {
+				t.Errorf("said %q while there was nothing to do", d.String())
+			}
+			nodes()[0].work.Add(1000)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if d.Len() != 4 || d.closed {
+				t.Errorf("said %q, closed %v", d.String(), d.closed)
+			}
+			a.signals <- syscall.SIGTERM
+			if got := <-code; got != exitOK || !d.closed {
+				t.Errorf("got exit code %d, closed %v: %s", got, d.closed, a.err)
+			}
+		})
+	})
+	t.Run("may not keep awake", func(t *testing.T) {
+		a := newApp()
+		a.environ = []string{"SHARELOCK_NODE__KEEP_AWAKE=true"}
+		a.openLatency = func() (io.WriteCloser, error) { return nil, os.ErrPermission }
+		nodes := withNodes(a, func(*fakeNode) {})
+		code := a.run(t.Context(), []string{"serve", "--found"})
+		if code != exitFailed || !strings.Contains(a.err.String(), "node.keep_awake: permission denied") || len(nodes()) != 0 {
+			t.Errorf("got exit code %d, %d nodes: %s", code, len(nodes()), a.err)
+		}
 	})
 	t.Run("second signal", func(t *testing.T) {
 		virtual.Test(t, func(t *testing.T) {

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+)
+
+// device remembers what it was told.
+type device struct {
+	bytes.Buffer
+	fail   error
+	closed bool
+}
+
+func (d *device) Write(p []byte) (int, error) {
+	if d.fail != nil {
+		return 0, d.fail
+	}
+	return d.Buffer.Write(p)
+}
+
+func (d *device) Close() error {
+	d.closed = true
+	return nil
+}
+
+// The processors are kept awake from the first look with much work until there was little
+// for a second; each is said once.
+func TestAwake(t *testing.T) {
+	const stay, rest = "\x00\x00\x00\x00", "\xff\xff\xff\xff"
+	var (
+		d    device
+		work uint64
+	)
+	a := &awake{device: &d, worked: func() uint64 { return work }}
+	for i, step := range []struct {
+		work  uint64 // before each look
+		looks int
+		want  string
+	}{
+		{muchWork - 1, 20, ""},
+		{muchWork, 1, stay},
+		{muchWork, 30, ""},
+		{0, restAfter - 1, ""},
+		{muchWork, 1, ""},
+		{muchWork - 1, restAfter - 1, ""},
+		{0, 1, rest},
+		{0, 30, ""},
+		{1000, 1, stay},
+	} {
+		for range step.looks {
+			work += step.work
+			if err := a.look(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := d.String(); got != step.want {
+			t.Errorf("step %d: said %q, want %q", i, got, step.want)
+		}
+		d.Reset()
+	}
+}
+
+// A device that fails ends it, with a word in the log.
+func TestAwakeFails(t *testing.T) {
+	var log strings.Builder
+	d := device{fail: errors.New("broken on purpose")}
+	var work uint64
+	a := &awake{device: &d, worked: func() uint64 { work += muchWork; return work }, log: slog.New(slog.NewTextHandler(&log, nil))}
+	tick := make(chan time.Time, 1)
+	tick <- time.Time{}
+	a.run(tick, nil)
+	if !strings.Contains(log.String(), "broken on purpose") {
+		t.Errorf("log %q", log.String())
+	}
+}
