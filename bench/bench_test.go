@@ -61,7 +61,7 @@ func sampleResults() *results {
 	r := &results{
 		Machine: machine{CPU: "a processor", Processors: 2, MemoryGB: 25, Kernel: "6.1", Go: "go1.26", Versions: []string{"redis 7", "etcd 3.6"}},
 		Runs:    3, Warmup: "2s", Duration: "10s",
-		Peers: samples(peerVariants(), peerLoads()), Wire: samples(wireVariants(), wireLoads()),
+		Peers: samples(peerVariants(), peerLoads()), Awake: samples(awakeVariants(), awakeLoads()), Wire: samples(wireVariants(), wireLoads()),
 		Capacity: []*capacity{
 			{
 				Nodes: 1, Held: 1_000_000, Copies: 1, BytesPerCopy: 512.4, KeepAlive: 3.14, Sessions: 10_000, BytesPerSession: 40_000,

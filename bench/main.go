@@ -40,8 +40,11 @@ func exit(err error) {
 const (
 	partPeers    = "peers"
 	partWire     = "wire"
+	partAwake    = "awake"
 	partCapacity = "capacity"
 )
+
+func allParts() []string { return []string{partPeers, partAwake, partWire, partCapacity} }
 
 // job is what the command line asks for.
 type job struct {
@@ -58,14 +61,14 @@ func parse(args []string) (*job, error) {
 	fs.StringVar(&j.redis, "redis", "redis-server", "the binary of Redis")
 	fs.StringVar(&j.etcd, "etcd", "etcd", "the binary of etcd")
 	fs.StringVar(&j.dir, "dir", os.TempDir(), "where the servers keep their data: on a disk, as etcd syncs to it")
-	fs.IntVar(&j.runs, "runs", 3, "rounds of peers and wire")
+	fs.IntVar(&j.runs, "runs", 3, "rounds of peers, awake and wire")
 	fs.DurationVar(&j.warmup, "warmup", 2*time.Second, "warm-up of each load")
 	fs.DurationVar(&j.duration, "duration", 10*time.Second, "length of each load")
 	fs.IntVar(&j.held, "held", 1_000_000, "capacity: locks held")
 	fs.IntVar(&j.seen, "seen", 10_000_000, "capacity: keys seen, held ones included")
 	fs.IntVar(&j.sessions, "sessions", 10_000, "capacity: idle sessions")
 	fs.DurationVar(&j.keep, "keep", 2*time.Minute, "capacity: how long locks are kept alive")
-	parts := fs.String("parts", strings.Join([]string{partPeers, partWire, partCapacity}, ","), "what to measure")
+	parts := fs.String("parts", strings.Join(allParts(), ","), "what to measure")
 	fs.StringVar(&j.out, "out", "", "file for all figures, in JSON")
 	fs.StringVar(&j.doc, "doc", "", "document that gets the tables")
 	fs.StringVar(&j.plot, "plot", "", "file for the plot, in SVG")
@@ -74,7 +77,7 @@ func parse(args []string) (*job, error) {
 	}
 	j.parts = strings.Split(*parts, ",")
 	for _, p := range j.parts {
-		if !slices.Contains([]string{partPeers, partWire, partCapacity}, p) {
+		if !slices.Contains(allParts(), p) {
 			return nil, fmt.Errorf("-parts: %q is unknown", p)
 		}
 	}
@@ -106,6 +109,13 @@ func run(ctx context.Context, args []string) error {
 	r := &results{Machine: thisMachine(ctx, j.binaries), Runs: j.runs, Warmup: j.warmup.String(), Duration: j.duration.String()}
 	if slices.Contains(j.parts, partPeers) {
 		if r.Peers, err = j.compare(ctx, peerVariants(), peerLoads()); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(j.parts, partAwake) {
+		if !mayKeepAwake() {
+			j.say("left out: this process may not open %s, so no machine is kept awake", latencyDevice)
+		} else if r.Awake, err = j.compare(ctx, awakeVariants(), awakeLoads()); err != nil {
 			return err
 		}
 	}

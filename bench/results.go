@@ -23,6 +23,7 @@ type results struct {
 	Warmup   string      `json:"warmup"`
 	Duration string      `json:"duration"`
 	Peers    []*measured `json:"peers,omitempty"`
+	Awake    []*measured `json:"awake,omitempty"`
 	Wire     []*measured `json:"wire,omitempty"`
 	Capacity []*capacity `json:"capacity,omitempty"`
 }

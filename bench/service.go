@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/sgkandale/sharelock/cmd/workload"
@@ -37,6 +38,8 @@ type service struct {
 	addrs []string
 	// http is where the first node serves HTTP, if it does.
 	http string
+	// awake, if it is not nil, keeps the processors awake until it is closed.
+	awake *os.File
 	// connect makes a client, and what each worker uses. close ends it.
 	connect func(ctx context.Context, workers int) (locker func(worker int) (workload.Locker, error), close func() error, err error)
 }
@@ -44,6 +47,9 @@ type service struct {
 func (s *service) stop() {
 	for _, p := range s.procs {
 		p.stop()
+	}
+	if s.awake != nil {
+		_ = s.awake.Close()
 	}
 }
 

@@ -11,14 +11,15 @@ import (
 	"github.com/sgkandale/sharelock/cmd/workload"
 )
 
-// sharelock is ShareLock on a number of nodes, each a process.
-func sharelock(nodes int) system {
+// sharelock is ShareLock on a number of nodes, each a process, with more settings as
+// environment variables.
+func sharelock(nodes int, env ...string) system {
 	name, about := "ShareLock, 1 node", "one copy, in memory; a crash loses it, and its keys grant nothing until it must have expired"
 	if nodes > 1 {
 		name, about = fmt.Sprintf("ShareLock, %d nodes", nodes), "the memory of two of the nodes, before the answer; it outlives the crash of one"
 	}
 	return system{name, about, func(ctx context.Context, b binaries, dir string) (*service, error) {
-		return startSharelock(ctx, b, dir, nodes)
+		return startSharelock(ctx, b, dir, nodes, env...)
 	}}
 }
 

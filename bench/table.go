@@ -46,6 +46,9 @@ func (r *results) figures() string {
 	if len(r.Peers) > 0 {
 		r.peers(&out)
 	}
+	if len(r.Awake) > 0 {
+		r.awake(&out)
+	}
 	if len(r.Wire) > 0 {
 		r.wire(&out)
 	}
@@ -56,17 +59,8 @@ func (r *results) figures() string {
 }
 
 func (r *results) peers(out *strings.Builder) {
-	names := variants(r.Peers)
-	rows := [][]string{append([]string{""}, names...)}
-	for _, m := range metrics() {
-		row := []string{m.label()}
-		for _, name := range names {
-			row = append(row, m.format(median(r.Peers, name, m)))
-		}
-		rows = append(rows, row)
-	}
 	out.WriteString("\n### Against others\n\n![the most telling rows as bars](performance.svg)\n\n")
-	markdown(out, rows)
+	compared(out, r.Peers, metrics())
 	out.WriteString("\nWhat a lock that was granted is kept in:\n\n")
 	for _, v := range peerVariants() {
 		fmt.Fprintf(out, "* %s: %s.\n", v.name, v.about)
@@ -75,7 +69,7 @@ func (r *results) peers(out *strings.Builder) {
 	against := [][2]string{
 		{sharelock(1).name, redisLock().name}, {sharelock(3).name, redisLock().name}, {sharelock(3).name, redlock(3).name}, {sharelock(3).name, etcd(3).name},
 	}
-	rows = [][]string{{"ShareLock's figure for 1 of the other's"}}
+	rows := [][]string{{"ShareLock's figure for 1 of the other's"}}
 	for _, pair := range against {
 		rows[0] = append(rows[0], pair[0]+" : "+pair[1])
 	}
@@ -89,6 +83,26 @@ func (r *results) peers(out *strings.Builder) {
 	out.WriteString("\n")
 	markdown(out, rows)
 	out.WriteString(failures(r.Peers))
+}
+
+// compared is a table of all variants.
+func compared(out *strings.Builder, all []*measured, ms []metric) {
+	names := variants(all)
+	rows := [][]string{append([]string{""}, names...)}
+	for _, m := range ms {
+		row := []string{m.label()}
+		for _, name := range names {
+			row = append(row, m.format(median(all, name, m)))
+		}
+		rows = append(rows, row)
+	}
+	markdown(out, rows)
+}
+
+func (r *results) awake(out *strings.Builder) {
+	out.WriteString("\n### On a machine that is kept awake\n\n")
+	compared(out, r.Awake, metrics()[1:]) // the first is of a load that leaves no processor time to sleep
+	out.WriteString(failures(r.Awake))
 }
 
 func (r *results) wire(out *strings.Builder) {

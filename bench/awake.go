@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+)
+
+// latencyDevice is where Linux takes the wish that processors do not sleep; it is granted
+// as long as the file is open. ShareLock's node.keep_awake does the same by itself.
+const latencyDevice = "/dev/cpu_dma_latency"
+
+// mayKeepAwake: this process may open the device.
+func mayKeepAwake() bool {
+	f, err := openAwake()
+	if err == nil {
+		err = f.Close()
+	}
+	return err == nil
+}
+
+// openAwake keeps the processors awake until the file is closed.
+func openAwake() (*os.File, error) {
+	f, err := os.OpenFile(latencyDevice, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Write(make([]byte, 4)); err != nil { // 0 µs
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// awake is a system while this process keeps the processors awake.
+func awake(s system) system {
+	start := s.start
+	s.start = func(ctx context.Context, b binaries, dir string) (*service, error) {
+		f, err := openAwake()
+		if err != nil {
+			return nil, err
+		}
+		sv, err := start(ctx, b, dir)
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		sv.awake = f
+		return sv, nil
+	}
+	return s
+}
+
+// awakeVariants are ShareLock with its own setting, and others for which this process does
+// the same.
+func awakeVariants() []variant {
+	var vs []variant
+	for _, nodes := range []int{1, 3} {
+		s := sharelock(nodes, "SHARELOCK_NODE__KEEP_AWAKE=true")
+		vs = append(vs, variant{s, s.name, nil})
+	}
+	for _, s := range []system{redisLock(), redlock(3)} {
+		vs = append(vs, variant{awake(s), s.name, nil})
+	}
+	return vs
+}
+
+// awakeLoads are those in which processors sleep much.
+func awakeLoads() []load {
+	var loads []load
+	for _, l := range peerLoads() {
+		if l.name != loadDistinct {
+			loads = append(loads, l)
+		}
+	}
+	return loads
+}
