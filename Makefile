@@ -61,8 +61,8 @@ fuzz: ## every fuzz target for FUZZTIME=20s
 	FUZZTIME=$(FUZZTIME) scripts/fuzz $(PKG)
 
 .PHONY: bench
-bench: ## micro-benchmarks, compared with bench/micro.txt; SAVE=1 keeps them there
-	SAVE=$(SAVE) scripts/bench $(PKG)
+bench: ## micro-benchmarks, compared with bench/micro.txt; SAVE=1 keeps them there, ONCE=1 tries them
+	SAVE=$(SAVE) ONCE=$(ONCE) scripts/bench $(PKG)
 
 .PHONY: bench-peers
 bench-peers: ## measure ShareLock beside Redis, Redlock and etcd (half an hour); ARGS=-quick tries it

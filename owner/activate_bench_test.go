@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -125,7 +126,7 @@ func (m *benchMember) Active(_ context.Context, to ring.Member, epoch uint32, pa
 }
 
 func (m *benchMember) Replicate(to ring.Member, epoch uint32, entries []Entries) {
-	m.mesh.of(to).service.Backup(m.member.Identity, epoch, entries, func(e uint32, a Ack) {
+	m.mesh.of(to).service.Backup(m.member.Identity, epoch, slices.Clone(entries), func(e uint32, a Ack) {
 		m.service.Acked(to.Identity, e, []Ack{a})
 	})
 }

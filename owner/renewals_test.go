@@ -106,7 +106,7 @@ func TestRenewManyRefused(t *testing.T) {
 
 func BenchmarkRenewMany(b *testing.B) {
 	const keys, group = 1 << 17, 64
-	var m Machine
+	m := NewMachine(0, 0)
 	m.Activate(0, 1, "n")
 	var out Out
 	from := Ref{&listener{name: "a"}, 1}
