@@ -398,6 +398,36 @@ func TestGRPCStreamPanics(t *testing.T) {
 	}
 }
 
+// Calls that wait, however many, leave room for others.
+func TestGRPCManyWait(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		node := newFake()
+		c := dialFake(t, node, Options{})
+		if _, err := c.locks.Acquire(t.Context(), &pb.AcquireRequest{Key: "k", ClientId: "c"}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		for range 2 * streamWorkers {
+			waiting.Go(func() {
+				_, err := c.locks.Acquire(ctx, &pb.AcquireRequest{Key: "k", ClientId: "c", Wait: durationpb.New(time.Minute)})
+				if !errors.Is(pb.FromError(err), context.Canceled) {
+					t.Errorf("a call that waited: %v", err)
+				}
+			})
+			<-node.waits
+		}
+		if _, err := c.locks.Get(t.Context(), &pb.GetRequest{Key: "k"}); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		for range 2 * streamWorkers {
+			<-node.ends
+		}
+		waiting.Wait()
+	})
+}
+
 func TestGRPCReflection(t *testing.T) {
 	for _, on := range []bool{true, false} {
 		c := dialFake(t, newFake(), Options{Reflection: on})
