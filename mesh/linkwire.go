@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -10,6 +9,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/proto/wire"
 )
 
 // The messages of a link are written and read by hand: the same bytes as the
@@ -25,9 +25,6 @@ const (
 	fieldPing    = 4 // or pong
 )
 
-// errFrame: bytes that are no message of a link.
-var errFrame = errors.New("malformed link message")
-
 // linkCall is a call on its way to the owner.
 type linkCall struct {
 	id    uint64
@@ -38,26 +35,26 @@ type linkCall struct {
 // appendLinkCall appends one call to a LinkRequest.
 func appendLinkCall(b []byte, c *linkCall) []byte {
 	r := c.req
-	b, at := openMessage(b, fieldCalls)
-	b = appendUint(b, 1, c.id)
-	b = appendUint(b, 2, uint64(c.epoch))
-	b = appendUint(b, 3, uint64(r.Kind))
-	b = appendString(b, 4, r.Key)
-	b = appendUint(b, 5, uint64(r.Token))
-	b = appendString(b, 6, r.ClientID)
-	b = appendString(b, 7, r.RequestID)
-	b = appendUint(b, 8, uint64(r.TTL))
-	b = appendUint(b, 9, uint64(r.Wait))
-	b = appendUint(b, 10, uint64(r.Mode))
-	b = appendUint(b, 11, uint64(r.Slots))
-	b = appendUint(b, 12, uint64(r.Send))
-	b = appendUint(b, 13, uint64(callFlags(r)))
+	b, at := wire.Open(b, fieldCalls)
+	b = wire.AppendUint(b, 1, c.id)
+	b = wire.AppendUint(b, 2, uint64(c.epoch))
+	b = wire.AppendUint(b, 3, uint64(r.Kind))
+	b = wire.AppendString(b, 4, r.Key)
+	b = wire.AppendUint(b, 5, uint64(r.Token))
+	b = wire.AppendString(b, 6, r.ClientID)
+	b = wire.AppendString(b, 7, r.RequestID)
+	b = wire.AppendUint(b, 8, uint64(r.TTL))
+	b = wire.AppendUint(b, 9, uint64(r.Wait))
+	b = wire.AppendUint(b, 10, uint64(r.Mode))
+	b = wire.AppendUint(b, 11, uint64(r.Slots))
+	b = wire.AppendUint(b, 12, uint64(r.Send))
+	b = wire.AppendUint(b, 13, uint64(callFlags(r)))
 	b = appendMetadata(b, 14, r.Metadata)
-	b = appendString(b, 15, r.Reason)
+	b = wire.AppendString(b, 15, r.Reason)
 	if len(r.Renewals) > 0 {
 		b = appendRenewals(b, r.Renewals)
 	}
-	return shutMessage(b, at)
+	return wire.Shut(b, at)
 }
 
 // appendRenewals appends the holds of a renewal of many to a Call: three lists.
@@ -66,15 +63,15 @@ func appendRenewals(b []byte, list []*owner.Renewal) []byte {
 		b = protowire.AppendTag(b, 16, protowire.BytesType)
 		b = protowire.AppendString(b, n.Key)
 	}
-	b, at := openMessage(b, 17)
+	b, at := wire.Open(b, 17)
 	for _, n := range list {
 		b = protowire.AppendVarint(b, uint64(n.Token))
 	}
-	b, at = openMessage(shutMessage(b, at), 18)
+	b, at = wire.Open(wire.Shut(b, at), 18)
 	for _, n := range list {
 		b = protowire.AppendVarint(b, uint64(n.TTL))
 	}
-	return shutMessage(b, at)
+	return wire.Shut(b, at)
 }
 
 // readRenewals puts the three lists together; it makes no more than all of them have.
@@ -96,24 +93,24 @@ func readRenewals(keys [][]byte, tokens, ttls []byte) []*owner.Renewal {
 
 // appendLinkEntries appends the entries of an epoch to a LinkRequest.
 func appendLinkEntries(b []byte, epoch uint32, entries []owner.Entries) []byte {
-	b = appendUint(b, fieldEpoch, uint64(epoch))
+	b = wire.AppendUint(b, fieldEpoch, uint64(epoch))
 	for i := range entries {
 		e := &entries[i]
 		var at int
-		b, at = openMessage(b, fieldEntries)
-		b = appendUint(b, 1, uint64(e.Partition))
-		b = appendUint(b, 2, e.First)
+		b, at = wire.Open(b, fieldEntries)
+		b = wire.AppendUint(b, 1, uint64(e.Partition))
+		b = wire.AppendUint(b, 2, e.First)
 		if len(e.Ops) > 0 {
 			b = protowire.AppendTag(b, 3, protowire.BytesType)
 			b = protowire.AppendBytes(b, e.Ops)
 		}
-		b = shutMessage(b, at)
+		b = wire.Shut(b, at)
 	}
 	return b
 }
 
 // appendLinkPing appends a ping to a LinkRequest, or a pong to a LinkResponse.
-func appendLinkPing(b []byte) []byte { return appendUint(b, fieldPing, 1) }
+func appendLinkPing(b []byte) []byte { return wire.AppendUint(b, fieldPing, 1) }
 
 // linkRequest is what a frame of calls and entries says. It is used again for the
 // next frame.
@@ -134,27 +131,27 @@ func (m *linkRequest) read(data []byte) error {
 	clear(m.calls)
 	m.calls, m.entries, m.epoch, m.ping = m.calls[:0], nil, 0, false
 	for len(data) > 0 {
-		f, err := takeField(&data)
+		f, err := wire.Next(&data)
 		if err != nil {
 			return err
 		}
 		switch {
-		case f.num == fieldCalls && f.typ == protowire.BytesType:
+		case f.Num == fieldCalls && f.Typ == protowire.BytesType:
 			c := linkCall{req: &owner.Request{}}
-			if err := m.readCall(&c, f.b); err != nil {
+			if err := m.readCall(&c, f.B); err != nil {
 				return err
 			}
 			m.calls = append(m.calls, c)
-		case f.num == fieldEpoch && f.typ == protowire.VarintType:
-			m.epoch = uint32(f.v)
-		case f.num == fieldEntries && f.typ == protowire.BytesType:
-			e, err := readEntries(f.b)
+		case f.Num == fieldEpoch && f.Typ == protowire.VarintType:
+			m.epoch = uint32(f.V)
+		case f.Num == fieldEntries && f.Typ == protowire.BytesType:
+			e, err := readEntries(f.B)
 			if err != nil {
 				return err
 			}
 			m.entries = append(m.entries, e)
-		case f.num == fieldPing && f.typ == protowire.VarintType:
-			m.ping = f.v != 0
+		case f.Num == fieldPing && f.Typ == protowire.VarintType:
+			m.ping = f.V != 0
 		}
 	}
 	return nil
@@ -167,60 +164,60 @@ func (m *linkRequest) readCall(c *linkCall, body []byte) error {
 		keys                       [][]byte
 	)
 	for len(body) > 0 {
-		f, err := takeField(&body)
+		f, err := wire.Next(&body)
 		if err != nil {
 			return err
 		}
-		if f.typ == protowire.BytesType {
-			switch f.num {
+		if f.Typ == protowire.BytesType {
+			switch f.Num {
 			case 4:
-				key = f.b
+				key = f.B
 			case 6:
-				if m.client != string(f.b) { // makes no string
-					m.client = string(f.b)
+				if m.client != string(f.B) { // makes no string
+					m.client = string(f.B)
 				}
 				r.ClientID = m.client
 			case 7:
-				request = f.b
+				request = f.B
 			case 14:
-				if r.Metadata, err = readMetadata(r.Metadata, f.b); err != nil {
+				if r.Metadata, err = readMetadata(r.Metadata, f.B); err != nil {
 					return err
 				}
 			case 15:
-				r.Reason = string(f.b)
+				r.Reason = string(f.B)
 			case 16:
-				keys = append(keys, f.b)
+				keys = append(keys, f.B)
 			case 17:
-				tokens = f.b
+				tokens = f.B
 			case 18:
-				ttls = f.b
+				ttls = f.B
 			}
 			continue
 		}
-		if f.typ != protowire.VarintType {
+		if f.Typ != protowire.VarintType {
 			continue
 		}
-		switch f.num {
+		switch f.Num {
 		case 1:
-			c.id = f.v
+			c.id = f.V
 		case 2:
-			c.epoch = uint32(f.v)
+			c.epoch = uint32(f.V)
 		case 3:
-			r.Kind = owner.Kind(f.v)
+			r.Kind = owner.Kind(f.V)
 		case 5:
-			r.Token = sharelock.Token(f.v)
+			r.Token = sharelock.Token(f.V)
 		case 8:
-			r.TTL = ns(int64(f.v))
+			r.TTL = ns(int64(f.V))
 		case 9:
-			r.Wait = ns(int64(f.v))
+			r.Wait = ns(int64(f.V))
 		case 10:
-			r.Mode = sharelock.Mode(f.v)
+			r.Mode = sharelock.Mode(f.V)
 		case 11:
-			r.Slots = uint32(f.v)
+			r.Slots = uint32(f.V)
 		case 12:
-			r.Send = uint32(f.v)
+			r.Send = uint32(f.V)
 		case 13:
-			setCallFlags(r, uint32(f.v))
+			setCallFlags(r, uint32(f.V))
 		}
 	}
 	// One string for both: a hold keeps them just as long.
@@ -235,17 +232,17 @@ func (m *linkRequest) readCall(c *linkCall, body []byte) error {
 
 func readEntries(body []byte) (e owner.Entries, err error) {
 	for len(body) > 0 {
-		f, err := takeField(&body)
+		f, err := wire.Next(&body)
 		if err != nil {
 			return e, err
 		}
 		switch {
-		case f.num == 1 && f.typ == protowire.VarintType:
-			e.Partition = uint32(f.v)
-		case f.num == 2 && f.typ == protowire.VarintType:
-			e.First = f.v
-		case f.num == 3 && f.typ == protowire.BytesType:
-			e.Ops = f.b
+		case f.Num == 1 && f.Typ == protowire.VarintType:
+			e.Partition = uint32(f.V)
+		case f.Num == 2 && f.Typ == protowire.VarintType:
+			e.First = f.V
+		case f.Num == 3 && f.Typ == protowire.BytesType:
+			e.Ops = f.B
 		}
 	}
 	return e, nil
@@ -253,26 +250,26 @@ func readEntries(body []byte) (e owner.Entries, err error) {
 
 // appendLinkAnswer appends one answer to a LinkResponse.
 func appendLinkAnswer(b []byte, id uint64, epoch uint32, a *owner.Answer) []byte {
-	b, at := openMessage(b, fieldCalls)
-	b = appendUint(b, 1, id)
-	b = appendUint(b, 2, uint64(a.Send))
+	b, at := wire.Open(b, fieldCalls)
+	b = wire.AppendUint(b, 1, id)
+	b = wire.AppendUint(b, 2, uint64(a.Send))
 	outcome := uint64(a.Outcome)
 	if a.Current {
 		outcome |= flagCurrent
 	}
-	b = appendUint(b, 3, outcome)
+	b = wire.AppendUint(b, 3, outcome)
 	holds := a.Holds
 	if a.Err != nil {
 		e := describe(a.Err)
-		b = appendUint(b, 4, uint64(e.number))
-		b = appendString(b, 5, e.Message)
+		b = wire.AppendUint(b, 4, uint64(e.number))
+		b = wire.AppendString(b, 5, e.Message)
 		holds = e.Holds
 		b = appendHolds(b, 6, holds)
-		b = appendUint(b, 8, uint64(uint32(e.Queue)))
-		b = appendUint(b, 9, uint64(epoch))
-		b = appendUint(b, 10, uint64(e.RetryAfter))
-		b = appendString(b, 11, e.Field)
-		return shutMessage(b, at)
+		b = wire.AppendUint(b, 8, uint64(uint32(e.Queue)))
+		b = wire.AppendUint(b, 9, uint64(epoch))
+		b = wire.AppendUint(b, 10, uint64(e.RetryAfter))
+		b = wire.AppendString(b, 11, e.Field)
+		return wire.Shut(b, at)
 	}
 	b = appendHolds(b, 6, holds)
 	if a.Lock != nil {
@@ -281,49 +278,49 @@ func appendLinkAnswer(b []byte, id uint64, epoch uint32, a *owner.Answer) []byte
 			b = protowire.AppendBytes(b, lock)
 		}
 	}
-	b = appendUint(b, 9, uint64(epoch))
+	b = wire.AppendUint(b, 9, uint64(epoch))
 	if len(a.Lost) > 0 {
 		var lost int
-		b, lost = openMessage(b, 12)
+		b, lost = wire.Open(b, 12)
 		for _, i := range a.Lost {
 			b = protowire.AppendVarint(b, uint64(i))
 		}
-		b = shutMessage(b, lost)
+		b = wire.Shut(b, lost)
 	}
-	return shutMessage(b, at)
+	return wire.Shut(b, at)
 }
 
 func appendHolds(b []byte, num protowire.Number, holds []sharelock.Hold) []byte {
 	for i := range holds {
 		h := &holds[i]
 		var at int
-		b, at = openMessage(b, num)
-		b = appendUint(b, 1, uint64(h.Token))
-		b = appendString(b, 2, h.ClientID)
-		b = appendString(b, 3, h.RequestID)
-		b = appendUint(b, 4, uint64(h.Mode))
-		b = appendUint(b, 5, uint64(h.Slots))
-		b = appendUint(b, 6, uint64(h.TTL))
-		b = appendUint(b, 7, uint64(h.ExpiresIn))
+		b, at = wire.Open(b, num)
+		b = wire.AppendUint(b, 1, uint64(h.Token))
+		b = wire.AppendString(b, 2, h.ClientID)
+		b = wire.AppendString(b, 3, h.RequestID)
+		b = wire.AppendUint(b, 4, uint64(h.Mode))
+		b = wire.AppendUint(b, 5, uint64(h.Slots))
+		b = wire.AppendUint(b, 6, uint64(h.TTL))
+		b = wire.AppendUint(b, 7, uint64(h.ExpiresIn))
 		b = appendMetadata(b, 8, h.Metadata)
-		b = appendString(b, 9, h.Key)
-		b = shutMessage(b, at)
+		b = wire.AppendString(b, 9, h.Key)
+		b = wire.Shut(b, at)
 	}
 	return b
 }
 
 // appendLinkAcks appends the acknowledgements of an epoch to a LinkResponse.
 func appendLinkAcks(b []byte, epoch uint32, acks []owner.Ack) []byte {
-	b = appendUint(b, fieldEpoch, uint64(epoch))
+	b = wire.AppendUint(b, fieldEpoch, uint64(epoch))
 	for _, a := range acks {
 		var at int
-		b, at = openMessage(b, fieldEntries)
-		b = appendUint(b, 1, uint64(a.Partition))
-		b = appendUint(b, 2, a.Seq)
+		b, at = wire.Open(b, fieldEntries)
+		b = wire.AppendUint(b, 1, uint64(a.Partition))
+		b = wire.AppendUint(b, 2, a.Seq)
 		if a.Gap {
-			b = appendUint(b, 3, 1)
+			b = wire.AppendUint(b, 3, 1)
 		}
-		b = shutMessage(b, at)
+		b = wire.Shut(b, at)
 	}
 	return b
 }
@@ -349,26 +346,26 @@ func (m *linkResponse) read(data []byte, from string) error {
 	clear(m.answers)
 	m.answers, m.acks, m.epoch, m.pong = m.answers[:0], nil, 0, false
 	for len(data) > 0 {
-		f, err := takeField(&data)
+		f, err := wire.Next(&data)
 		if err != nil {
 			return err
 		}
 		switch {
-		case f.num == fieldCalls && f.typ == protowire.BytesType:
+		case f.Num == fieldCalls && f.Typ == protowire.BytesType:
 			m.answers = append(m.answers, linkAnswer{})
-			if err := readAnswer(&m.answers[len(m.answers)-1], f.b, from); err != nil {
+			if err := readAnswer(&m.answers[len(m.answers)-1], f.B, from); err != nil {
 				return err
 			}
-		case f.num == fieldEpoch && f.typ == protowire.VarintType:
-			m.epoch = uint32(f.v)
-		case f.num == fieldEntries && f.typ == protowire.BytesType:
-			a, err := readAck(f.b)
+		case f.Num == fieldEpoch && f.Typ == protowire.VarintType:
+			m.epoch = uint32(f.V)
+		case f.Num == fieldEntries && f.Typ == protowire.BytesType:
+			a, err := readAck(f.B)
 			if err != nil {
 				return err
 			}
 			m.acks = append(m.acks, a)
-		case f.num == fieldPing && f.typ == protowire.VarintType:
-			m.pong = f.v != 0
+		case f.Num == fieldPing && f.Typ == protowire.VarintType:
+			m.pong = f.V != 0
 		}
 	}
 	return nil
@@ -376,20 +373,20 @@ func (m *linkResponse) read(data []byte, from string) error {
 
 func readAck(body []byte) (a owner.Ack, err error) {
 	for len(body) > 0 {
-		f, err := takeField(&body)
+		f, err := wire.Next(&body)
 		if err != nil {
 			return a, err
 		}
-		if f.typ != protowire.VarintType {
+		if f.Typ != protowire.VarintType {
 			continue
 		}
-		switch f.num {
+		switch f.Num {
 		case 1:
-			a.Partition = uint32(f.v)
+			a.Partition = uint32(f.V)
 		case 2:
-			a.Seq = f.v
+			a.Seq = f.V
 		case 3:
-			a.Gap = f.v != 0
+			a.Gap = f.V != 0
 		}
 	}
 	return a, nil
@@ -403,54 +400,54 @@ func readAnswer(into *linkAnswer, body []byte, from string) error {
 		holds  []sharelock.Hold
 	)
 	for len(body) > 0 {
-		f, err := takeField(&body)
+		f, err := wire.Next(&body)
 		if err != nil {
 			return err
 		}
-		if f.typ == protowire.BytesType {
-			switch f.num {
+		if f.Typ == protowire.BytesType {
+			switch f.Num {
 			case 5:
-				detail.Message = string(f.b)
+				detail.Message = string(f.B)
 			case 6:
 				holds = append(holds, sharelock.Hold{Node: from})
-				if err := readHold(&holds[len(holds)-1], f.b); err != nil {
+				if err := readHold(&holds[len(holds)-1], f.B); err != nil {
 					return err
 				}
 			case 7:
 				var lock peerv1.Lock
-				if err := proto.Unmarshal(f.b, &lock); err != nil {
-					return fmt.Errorf("%w: %w", errFrame, err)
+				if err := proto.Unmarshal(f.B, &lock); err != nil {
+					return fmt.Errorf("%w: %w", wire.ErrMalformed, err)
 				}
 				a.Lock = lockFromProto(&lock)
 			case 11:
-				detail.Field = string(f.b)
+				detail.Field = string(f.B)
 			case 12:
-				for lost := f.b; len(lost) > 0; {
+				for lost := f.B; len(lost) > 0; {
 					v, n := protowire.ConsumeVarint(lost)
 					if n < 0 {
-						return errFrame
+						return wire.ErrMalformed
 					}
 					a.Lost, lost = append(a.Lost, uint32(v)), lost[n:]
 				}
 			}
 			continue
 		}
-		if f.typ != protowire.VarintType {
+		if f.Typ != protowire.VarintType {
 			continue
 		}
-		switch f.num {
+		switch f.Num {
 		case 1:
-			into.id = f.v
+			into.id = f.V
 		case 2:
-			a.Send = uint32(f.v)
+			a.Send = uint32(f.V)
 		case 3:
-			a.Outcome, a.Current = owner.Outcome(f.v&^flagCurrent), f.v&flagCurrent != 0
+			a.Outcome, a.Current = owner.Outcome(f.V&^flagCurrent), f.V&flagCurrent != 0
 		case 4:
-			number = uint32(f.v)
+			number = uint32(f.V)
 		case 8:
-			detail.Queue = int(uint32(f.v))
+			detail.Queue = int(uint32(f.V))
 		case 10:
-			detail.RetryAfter = ns(int64(f.v))
+			detail.RetryAfter = ns(int64(f.V))
 		}
 	}
 	if number == 0 && a.Outcome != owner.Failed {
@@ -464,40 +461,72 @@ func readAnswer(into *linkAnswer, body []byte, from string) error {
 
 func readHold(h *sharelock.Hold, body []byte) error {
 	for len(body) > 0 {
-		f, err := takeField(&body)
+		f, err := wire.Next(&body)
 		if err != nil {
 			return err
 		}
-		if f.typ == protowire.BytesType {
-			switch f.num {
+		if f.Typ == protowire.BytesType {
+			switch f.Num {
 			case 2:
-				h.ClientID = string(f.b)
+				h.ClientID = string(f.B)
 			case 3:
-				h.RequestID = string(f.b)
+				h.RequestID = string(f.B)
 			case 8:
-				if h.Metadata, err = readMetadata(h.Metadata, f.b); err != nil {
+				if h.Metadata, err = readMetadata(h.Metadata, f.B); err != nil {
 					return err
 				}
 			case 9:
-				h.Key = string(f.b)
+				h.Key = string(f.B)
 			}
 			continue
 		}
-		if f.typ != protowire.VarintType {
+		if f.Typ != protowire.VarintType {
 			continue
 		}
-		switch f.num {
+		switch f.Num {
 		case 1:
-			h.Token = sharelock.Token(f.v)
+			h.Token = sharelock.Token(f.V)
 		case 4:
-			h.Mode = sharelock.Mode(f.v)
+			h.Mode = sharelock.Mode(f.V)
 		case 5:
-			h.Slots = uint32(f.v)
+			h.Slots = uint32(f.V)
 		case 6:
-			h.TTL = ns(int64(f.v))
+			h.TTL = ns(int64(f.V))
 		case 7:
-			h.ExpiresIn = ns(int64(f.v))
+			h.ExpiresIn = ns(int64(f.V))
 		}
 	}
 	return nil
+}
+
+func readMetadata(m map[string]string, body []byte) (map[string]string, error) {
+	var k, v string
+	for len(body) > 0 {
+		f, err := wire.Next(&body)
+		if err != nil {
+			return m, err
+		}
+		switch {
+		case f.Num == 1 && f.Typ == protowire.BytesType:
+			k = string(f.B)
+		case f.Num == 2 && f.Typ == protowire.BytesType:
+			v = string(f.B)
+		}
+	}
+	if m == nil {
+		m = map[string]string{}
+	}
+	m[k] = v
+	return m, nil
+}
+
+func appendMetadata(b []byte, num protowire.Number, m map[string]string) []byte {
+	for k, v := range m {
+		var at int
+		b, at = wire.Open(b, num)
+		b = wire.AppendString(b, 1, k)
+		b = wire.AppendString(b, 2, v)
+		b = wire.Shut(b, at)
+	}
+	return b
 }

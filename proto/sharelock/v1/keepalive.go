@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/proto/wire"
 )
 
 // What keeps holds alive goes by hand, too, and beside the calls: see [CallReader]
@@ -60,7 +61,7 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 		if len(r.packed) > 0 {
 			v, n := protowire.ConsumeVarint(r.packed)
 			if n < 0 {
-				return false, errFrame
+				return false, wire.ErrMalformed
 			}
 			r.packed = r.packed[n:]
 			*k = Keep{Kind: KeepDetach, ID: v}
@@ -69,21 +70,21 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 		if len(r.rest) == 0 {
 			return false, nil
 		}
-		f, err := nextField(&r.rest)
+		f, err := wire.Next(&r.rest)
 		if err != nil {
 			return false, err
 		}
 		switch {
-		case f.num == protowire.Number(KeepAlive) && f.typ == protowire.VarintType,
-			f.num == protowire.Number(KeepDetach) && f.typ == protowire.VarintType,
-			(f.num == protowire.Number(KeepClose) || f.num == protowire.Number(KeepRing)) && f.typ == protowire.VarintType && f.v != 0:
-			*k = Keep{Kind: KeepKind(f.num), ID: f.v}
+		case f.Num == protowire.Number(KeepAlive) && f.Typ == protowire.VarintType,
+			f.Num == protowire.Number(KeepDetach) && f.Typ == protowire.VarintType,
+			(f.Num == protowire.Number(KeepClose) || f.Num == protowire.Number(KeepRing)) && f.Typ == protowire.VarintType && f.V != 0:
+			*k = Keep{Kind: KeepKind(f.Num), ID: f.V}
 			return true, nil
-		case f.num == protowire.Number(KeepDetach) && f.typ == protowire.BytesType:
-			r.packed = f.b
-		case f.num == protowire.Number(KeepAttach) && f.typ == protowire.BytesType:
+		case f.Num == protowire.Number(KeepDetach) && f.Typ == protowire.BytesType:
+			r.packed = f.B
+		case f.Num == protowire.Number(KeepAttach) && f.Typ == protowire.BytesType:
 			*k = Keep{Kind: KeepAttach}
-			return true, k.read(f.b)
+			return true, k.read(f.B)
 		}
 	}
 }
@@ -91,20 +92,20 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 // read takes the fields of a [SessionHold].
 func (k *Keep) read(body []byte) error {
 	for len(body) > 0 {
-		f, err := nextField(&body)
+		f, err := wire.Next(&body)
 		if err != nil {
 			return err
 		}
 		switch {
-		case f.num == 1 && f.typ == protowire.VarintType:
-			k.ID = f.v
-		case f.num == 2 && f.typ == protowire.BytesType:
-			k.Key = string(f.b)
-		case f.num == 3 && f.typ == protowire.VarintType:
-			k.Token = sharelock.Token(f.v)
-		case f.num == 4 && f.typ == protowire.BytesType:
+		case f.Num == 1 && f.Typ == protowire.VarintType:
+			k.ID = f.V
+		case f.Num == 2 && f.Typ == protowire.BytesType:
+			k.Key = string(f.B)
+		case f.Num == 3 && f.Typ == protowire.VarintType:
+			k.Token = sharelock.Token(f.V)
+		case f.Num == 4 && f.Typ == protowire.BytesType:
 			var ok bool
-			if k.TTL, ok, err = durationField(f.b); err != nil {
+			if k.TTL, ok, err = durationField(f.B); err != nil {
 				return err
 			} else if !ok {
 				k.Err = sharelock.Invalid("ttl", "is malformed or out of range")
@@ -127,12 +128,12 @@ func AppendKeep(b []byte, k *Keep) []byte {
 		b = protowire.AppendTag(b, protowire.Number(k.Kind), protowire.VarintType)
 		return protowire.AppendVarint(b, k.ID)
 	}
-	b, at := open(b, protowire.Number(KeepAttach))
-	b = appendUint(b, 1, k.ID)
-	b = appendString(b, 2, k.Key)
-	b = appendUint(b, 3, uint64(k.Token))
+	b, at := wire.Open(b, protowire.Number(KeepAttach))
+	b = wire.AppendUint(b, 1, k.ID)
+	b = wire.AppendString(b, 2, k.Key)
+	b = wire.AppendUint(b, 3, uint64(k.Token))
 	b = appendDuration(b, 4, k.TTL)
-	return shut(b, at)
+	return wire.Shut(b, at)
 }
 
 // Kept is what a node says of a hold that it keeps alive, or who owns what.
@@ -150,22 +151,22 @@ type Kept struct {
 
 // AppendRenewed appends to a [SessionResponse] that holds were renewed.
 func AppendRenewed(b []byte, keepalive uint64, ids []uint64) []byte {
-	b, outer := open(b, 3)
-	b = appendUint(b, 1, keepalive)
-	b, inner := open(b, 2)
+	b, outer := wire.Open(b, 3)
+	b = wire.AppendUint(b, 1, keepalive)
+	b, inner := wire.Open(b, 2)
 	for _, id := range ids {
 		b = protowire.AppendVarint(b, id)
 	}
-	return shut(shut(b, inner), outer)
+	return wire.Shut(wire.Shut(b, inner), outer)
 }
 
 // AppendEnd appends to a [SessionResponse] that a hold is not kept any more.
 func AppendEnd(b []byte, id uint64, status []byte) []byte {
-	b, at := open(b, 4)
-	b = appendUint(b, 1, id)
+	b, at := wire.Open(b, 4)
+	b = wire.AppendUint(b, 1, id)
 	b = protowire.AppendTag(b, 2, protowire.BytesType)
 	b = protowire.AppendBytes(b, status)
-	return shut(b, at)
+	return wire.Shut(b, at)
 }
 
 // AppendRing appends to a [SessionResponse] who owns what: a [GetRingResponse] in its wire
@@ -194,7 +195,7 @@ func (r *KeptReader) Next(k *Kept) (bool, error) {
 		if len(r.packed) > 0 {
 			v, n := protowire.ConsumeVarint(r.packed)
 			if n < 0 {
-				return false, errFrame
+				return false, wire.ErrMalformed
 			}
 			r.packed = r.packed[n:]
 			*k = Kept{ID: v, Keepalive: r.keepalive}
@@ -203,20 +204,20 @@ func (r *KeptReader) Next(k *Kept) (bool, error) {
 		if len(r.rest) == 0 {
 			return false, nil
 		}
-		f, err := nextField(&r.rest)
+		f, err := wire.Next(&r.rest)
 		switch {
 		case err != nil:
 			return false, err
-		case f.typ != protowire.BytesType:
-		case f.num == 3:
-			if err := r.renewed(f.b); err != nil {
+		case f.Typ != protowire.BytesType:
+		case f.Num == 3:
+			if err := r.renewed(f.B); err != nil {
 				return false, err
 			}
-		case f.num == 4:
+		case f.Num == 4:
 			*k = Kept{}
-			return true, k.ended(f.b)
-		case f.num == 5:
-			*k = Kept{Ring: append([]byte{}, f.b...)}
+			return true, k.ended(f.B)
+		case f.Num == 5:
+			*k = Kept{Ring: append([]byte{}, f.B...)}
 			return true, nil
 		}
 	}
@@ -227,14 +228,14 @@ func (r *KeptReader) renewed(body []byte) error {
 	var ids []byte
 	r.keepalive = 0
 	for len(body) > 0 {
-		f, err := nextField(&body)
+		f, err := wire.Next(&body)
 		switch {
 		case err != nil:
 			return err
-		case f.num == 1 && f.typ == protowire.VarintType:
-			r.keepalive = f.v
-		case f.num == 2 && f.typ == protowire.BytesType && ids == nil:
-			ids = f.b
+		case f.Num == 1 && f.Typ == protowire.VarintType:
+			r.keepalive = f.V
+		case f.Num == 2 && f.Typ == protowire.BytesType && ids == nil:
+			ids = f.B
 		}
 	}
 	if r.keepalive != 0 {
@@ -247,14 +248,14 @@ func (r *KeptReader) renewed(body []byte) error {
 func (k *Kept) ended(body []byte) error {
 	k.Status = []byte{}
 	for len(body) > 0 {
-		f, err := nextField(&body)
+		f, err := wire.Next(&body)
 		switch {
 		case err != nil:
 			return err
-		case f.num == 1 && f.typ == protowire.VarintType:
-			k.ID = f.v
-		case f.num == 2 && f.typ == protowire.BytesType && len(f.b) > 0:
-			k.Status = f.b
+		case f.Num == 1 && f.Typ == protowire.VarintType:
+			k.ID = f.V
+		case f.Num == 2 && f.Typ == protowire.BytesType && len(f.B) > 0:
+			k.Status = f.B
 		}
 	}
 	return nil

@@ -1,12 +1,12 @@
 package sharelockv1
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/proto/wire"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // the codec that RawCodec stands before
 	"google.golang.org/grpc/mem"
@@ -83,9 +83,6 @@ type Call struct {
 	Err error
 }
 
-// errFrame is the error for bytes that are no message.
-var errFrame = errors.New("malformed message")
-
 // CallReader reads the calls of a session's messages, one after the other. The zero
 // value reads nothing.
 type CallReader struct {
@@ -112,33 +109,18 @@ func (r *CallReader) Next(c *Call) (bool, error) {
 	}
 	*c = Call{Acquire: sharelock.AcquireRequest{Wait: sharelock.DefaultWait}}
 	for len(body) > 0 {
-		num, typ, n := protowire.ConsumeTag(body)
-		if n < 0 {
-			return false, errFrame
+		f, err := wire.Next(&body)
+		if err != nil {
+			return false, err
 		}
-		body = body[n:]
 		switch {
-		case num == 1 && typ == protowire.VarintType:
-			v, n := protowire.ConsumeVarint(body)
-			if n < 0 {
-				return false, errFrame
-			}
-			c.ID, body = v, body[n:]
-		case typ == protowire.BytesType && num >= 2 && num <= 5:
-			v, n := protowire.ConsumeBytes(body)
-			if n < 0 {
-				return false, errFrame
-			}
-			body = body[n:]
-			c.Kind = CallKind(num)
-			if err := r.call(c, v); err != nil {
+		case f.Num == 1 && f.Typ == protowire.VarintType:
+			c.ID = f.V
+		case f.Typ == protowire.BytesType && f.Num >= 2 && f.Num <= 5:
+			c.Kind = CallKind(f.Num)
+			if err := r.call(c, f.B); err != nil {
 				return false, err
 			}
-		default:
-			if n = protowire.ConsumeFieldValue(num, typ, body); n < 0 {
-				return false, errFrame
-			}
-			body = body[n:]
 		}
 	}
 	if c.Kind == 0 && c.Err == nil {
@@ -151,98 +133,56 @@ func (r *CallReader) Next(c *Call) (bool, error) {
 // ping or pong, and that there are others.
 func nextElement(rest *[]byte, ping, more *bool) ([]byte, error) {
 	for len(*rest) > 0 {
-		num, typ, n := protowire.ConsumeTag(*rest)
-		if n < 0 {
-			return nil, errFrame
+		f, err := wire.Next(rest)
+		if err != nil {
+			return nil, err
 		}
-		b := (*rest)[n:]
-		if num == 1 && typ == protowire.BytesType {
-			v, n := protowire.ConsumeBytes(b)
-			if n < 0 {
-				return nil, errFrame
+		if f.Num == 1 && f.Typ == protowire.BytesType {
+			if f.B == nil {
+				f.B = []byte{}
 			}
-			*rest = b[n:]
-			if v == nil {
-				v = []byte{}
-			}
-			return v, nil
+			return f.B, nil
 		}
-		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
-			return nil, errFrame
+		if f.Num == 2 && f.Typ == protowire.VarintType {
+			*ping = f.V != 0
 		}
-		if num == 2 && typ == protowire.VarintType {
-			*ping = b[0] != 0
-		}
-		*more = *more || num > 2
-		*rest = b[n:]
+		*more = *more || f.Num > 2
 	}
 	return nil, nil
 }
 
 // AppendPing appends a ping to a [SessionRequest], or a pong to a
 // [SessionResponse].
-func AppendPing(b []byte) []byte { return appendUint(b, 2, 1) }
-
-// field is one field of a message of scalars, strings and small messages.
-type field struct {
-	num protowire.Number
-	typ protowire.Type
-	v   uint64
-	b   []byte
-}
-
-// nextField takes the next field off a message; what it cannot hold has type -1.
-func nextField(rest *[]byte) (field, error) {
-	num, typ, n := protowire.ConsumeTag(*rest)
-	if n < 0 {
-		return field{}, errFrame
-	}
-	f := field{num: num, typ: typ}
-	b := (*rest)[n:]
-	switch typ {
-	case protowire.VarintType:
-		f.v, n = protowire.ConsumeVarint(b)
-	case protowire.BytesType:
-		f.b, n = protowire.ConsumeBytes(b)
-	default:
-		f.typ = -1
-		n = protowire.ConsumeFieldValue(num, typ, b)
-	}
-	if n < 0 {
-		return field{}, errFrame
-	}
-	*rest = b[n:]
-	return f, nil
-}
+func AppendPing(b []byte) []byte { return wire.AppendUint(b, 2, 1) }
 
 // call reads an AcquireRequest, RenewRequest, ReleaseRequest or SessionCancel.
 func (r *CallReader) call(c *Call, body []byte) error {
 	var key, request []byte
 	for len(body) > 0 {
-		f, err := nextField(&body)
+		f, err := wire.Next(&body)
 		if err != nil {
 			return err
 		}
-		isBytes := f.typ == protowire.BytesType
+		isBytes := f.Typ == protowire.BytesType
 		switch {
 		case c.Kind == CallCancel:
-		case f.num == 1 && isBytes:
-			key = f.b
+		case f.Num == 1 && isBytes:
+			key = f.B
 		case c.Kind == CallAcquire:
-			if f.num == 3 && isBytes {
-				request = f.b
+			if f.Num == 3 && isBytes {
+				request = f.B
 			} else if err := r.acquire(c, f); err != nil {
 				return err
 			}
-		case f.num == 2 && f.typ == protowire.VarintType:
-			c.Token = sharelock.Token(f.v)
-		case f.num == 3 && c.Kind == CallRenew && isBytes:
-			c.Acquire.TTL, err = ttlField(c, f.b)
+		case f.Num == 2 && f.Typ == protowire.VarintType:
+			c.Token = sharelock.Token(f.V)
+		case f.Num == 3 && c.Kind == CallRenew && isBytes:
+			c.Acquire.TTL, err = ttlField(c, f.B)
 			if err != nil {
 				return err
 			}
-		case f.num == 3 && c.Kind == CallRelease && f.typ == protowire.VarintType:
-			c.SentOnce = f.v != 0
+		case f.Num == 3 && c.Kind == CallRelease && f.Typ == protowire.VarintType:
+			c.SentOnce = f.V != 0
 		}
 	}
 	// One string for both: a hold keeps them just as long.
@@ -268,35 +208,35 @@ func (c *Call) fail(err error) {
 }
 
 // acquire takes one field of an AcquireRequest.
-func (r *CallReader) acquire(c *Call, f field) error {
+func (r *CallReader) acquire(c *Call, f wire.Field) error {
 	a := &c.Acquire
-	isBytes := f.typ == protowire.BytesType
+	isBytes := f.Typ == protowire.BytesType
 	var err error
 	switch {
-	case f.num == 2 && isBytes:
-		if r.client != string(f.b) { // makes no string
-			r.client = string(f.b)
+	case f.Num == 2 && isBytes:
+		if r.client != string(f.B) { // makes no string
+			r.client = string(f.B)
 		}
 		a.ClientID = r.client
-	case f.num == 4 && isBytes:
-		a.TTL, err = ttlField(c, f.b)
-	case f.num == 5 && isBytes:
+	case f.Num == 4 && isBytes:
+		a.TTL, err = ttlField(c, f.B)
+	case f.Num == 5 && isBytes:
 		var ok bool
-		if a.Wait, ok, err = durationField(f.b); err == nil && !ok {
+		if a.Wait, ok, err = durationField(f.B); err == nil && !ok {
 			c.fail(sharelock.Invalid("wait", "is malformed or out of range"))
 		} else if err == nil && a.Wait < 0 {
 			c.fail(sharelock.Invalid("wait", fmt.Sprintf("%v is negative", a.Wait)))
 		}
-	case f.num == 6 && f.typ == protowire.VarintType:
-		mode, merr := ModeFromProto(Mode(int32(f.v)))
+	case f.Num == 6 && f.Typ == protowire.VarintType:
+		mode, merr := ModeFromProto(Mode(int32(f.V)))
 		if merr != nil {
 			c.fail(merr)
 		}
 		a.Mode = mode
-	case f.num == 7 && f.typ == protowire.VarintType:
-		a.Slots = uint32(f.v)
-	case f.num == 8 && isBytes:
-		err = metadataField(a, f.b)
+	case f.Num == 7 && f.Typ == protowire.VarintType:
+		a.Slots = uint32(f.V)
+	case f.Num == 8 && isBytes:
+		err = metadataField(a, f.B)
 	}
 	return err
 }
@@ -320,16 +260,16 @@ func ttlField(c *Call, b []byte) (time.Duration, error) {
 func durationField(b []byte) (d time.Duration, ok bool, err error) {
 	var seconds, nanos int64
 	for len(b) > 0 {
-		f, err := nextField(&b)
+		f, err := wire.Next(&b)
 		if err != nil {
 			return 0, false, err
 		}
-		if f.typ == protowire.VarintType {
-			switch f.num {
+		if f.Typ == protowire.VarintType {
+			switch f.Num {
 			case 1:
-				seconds = int64(f.v)
+				seconds = int64(f.V)
 			case 2:
-				nanos = int64(int32(f.v))
+				nanos = int64(int32(f.V))
 			}
 		}
 	}
@@ -342,16 +282,16 @@ func durationField(b []byte) (d time.Duration, ok bool, err error) {
 func metadataField(a *sharelock.AcquireRequest, b []byte) error {
 	var k, v string
 	for len(b) > 0 {
-		f, err := nextField(&b)
+		f, err := wire.Next(&b)
 		if err != nil {
 			return err
 		}
-		if f.typ == protowire.BytesType {
-			switch f.num {
+		if f.Typ == protowire.BytesType {
+			switch f.Num {
 			case 1:
-				k = string(f.b)
+				k = string(f.B)
 			case 2:
-				v = string(f.b)
+				v = string(f.B)
 			}
 		}
 	}
@@ -365,44 +305,44 @@ func metadataField(a *sharelock.AcquireRequest, b []byte) error {
 // AppendCall appends a call to a [SessionRequest]. Wait is left out if it is
 // negative, TTL if it is 0.
 func AppendCall(b []byte, c *Call) []byte {
-	b, outer := open(b, 1)
-	b = appendUint(b, 1, c.ID)
-	b, inner := open(b, protowire.Number(c.Kind))
+	b, outer := wire.Open(b, 1)
+	b = wire.AppendUint(b, 1, c.ID)
+	b, inner := wire.Open(b, protowire.Number(c.Kind))
 	a := &c.Acquire
 	switch c.Kind {
 	case CallAcquire:
-		b = appendString(b, 1, a.Key)
-		b = appendString(b, 2, a.ClientID)
-		b = appendString(b, 3, a.RequestID)
+		b = wire.AppendString(b, 1, a.Key)
+		b = wire.AppendString(b, 2, a.ClientID)
+		b = wire.AppendString(b, 3, a.RequestID)
 		if a.TTL != 0 {
 			b = appendDuration(b, 4, a.TTL)
 		}
 		if a.Wait >= 0 {
 			b = appendDuration(b, 5, a.Wait)
 		}
-		b = appendUint(b, 6, uint64(a.Mode))
-		b = appendUint(b, 7, uint64(a.Slots))
+		b = wire.AppendUint(b, 6, uint64(a.Mode))
+		b = wire.AppendUint(b, 7, uint64(a.Slots))
 		for k, v := range a.Metadata {
 			var m int
-			b, m = open(b, 8)
-			b = appendString(b, 1, k)
-			b = appendString(b, 2, v)
-			b = shut(b, m)
+			b, m = wire.Open(b, 8)
+			b = wire.AppendString(b, 1, k)
+			b = wire.AppendString(b, 2, v)
+			b = wire.Shut(b, m)
 		}
 	case CallRenew:
-		b = appendString(b, 1, a.Key)
-		b = appendUint(b, 2, uint64(c.Token))
+		b = wire.AppendString(b, 1, a.Key)
+		b = wire.AppendUint(b, 2, uint64(c.Token))
 		if a.TTL != 0 {
 			b = appendDuration(b, 3, a.TTL)
 		}
 	case CallRelease:
-		b = appendString(b, 1, a.Key)
-		b = appendUint(b, 2, uint64(c.Token))
+		b = wire.AppendString(b, 1, a.Key)
+		b = wire.AppendUint(b, 2, uint64(c.Token))
 		if c.SentOnce {
-			b = appendUint(b, 3, 1)
+			b = wire.AppendUint(b, 3, 1)
 		}
 	}
-	return shut(shut(b, inner), outer)
+	return wire.Shut(wire.Shut(b, inner), outer)
 }
 
 // Reply is the answer to one call of a session.
@@ -416,23 +356,23 @@ type Reply struct {
 
 // AppendReply appends an answer to a [SessionResponse].
 func AppendReply(b []byte, r *Reply) []byte {
-	b, outer := open(b, 1)
-	b = appendUint(b, 1, r.ID)
+	b, outer := wire.Open(b, 1)
+	b = wire.AppendUint(b, 1, r.ID)
 	if r.Status != nil {
 		b = protowire.AppendTag(b, 3, protowire.BytesType)
 		b = protowire.AppendBytes(b, r.Status)
-		return shut(b, outer)
+		return wire.Shut(b, outer)
 	}
 	h := &r.Hold
-	b, inner := open(b, 2)
-	b = appendUint(b, 2, uint64(h.Token))
+	b, inner := wire.Open(b, 2)
+	b = wire.AppendUint(b, 2, uint64(h.Token))
 	b = appendDuration(b, 7, h.TTL)
 	b = appendDuration(b, 8, h.ExpiresIn)
 	if h.SafeFor != 0 {
 		b = appendDuration(b, 9, h.SafeFor)
 	}
-	b = appendString(b, 10, h.Node)
-	return shut(shut(b, inner), outer)
+	b = wire.AppendString(b, 10, h.Node)
+	return wire.Shut(wire.Shut(b, inner), outer)
 }
 
 // ReplyReader reads the answers of a session's messages. The zero value reads
@@ -459,19 +399,19 @@ func (r *ReplyReader) Next(a *Reply) (bool, error) {
 	}
 	*a = Reply{}
 	for len(body) > 0 {
-		f, err := nextField(&body)
+		f, err := wire.Next(&body)
 		if err != nil {
 			return false, err
 		}
 		switch {
-		case f.num == 1 && f.typ == protowire.VarintType:
-			a.ID = f.v
-		case f.num == 2 && f.typ == protowire.BytesType:
-			if err := r.hold(&a.Hold, f.b); err != nil {
+		case f.Num == 1 && f.Typ == protowire.VarintType:
+			a.ID = f.V
+		case f.Num == 2 && f.Typ == protowire.BytesType:
+			if err := r.hold(&a.Hold, f.B); err != nil {
 				return false, err
 			}
-		case f.num == 3 && f.typ == protowire.BytesType:
-			if a.Status = f.b; a.Status == nil {
+		case f.Num == 3 && f.Typ == protowire.BytesType:
+			if a.Status = f.B; a.Status == nil {
 				a.Status = []byte{}
 			}
 		}
@@ -481,76 +421,40 @@ func (r *ReplyReader) Next(a *Reply) (bool, error) {
 
 func (r *ReplyReader) hold(h *sharelock.Hold, body []byte) error {
 	for len(body) > 0 {
-		f, err := nextField(&body)
+		f, err := wire.Next(&body)
 		if err != nil {
 			return err
 		}
 		var into *time.Duration
 		switch {
-		case f.num == 2 && f.typ == protowire.VarintType:
-			h.Token = sharelock.Token(f.v)
-		case f.typ != protowire.BytesType:
-		case f.num == 7:
+		case f.Num == 2 && f.Typ == protowire.VarintType:
+			h.Token = sharelock.Token(f.V)
+		case f.Typ != protowire.BytesType:
+		case f.Num == 7:
 			into = &h.TTL
-		case f.num == 8:
+		case f.Num == 8:
 			into = &h.ExpiresIn
-		case f.num == 9:
+		case f.Num == 9:
 			into = &h.SafeFor
-		case f.num == 10:
-			if r.node != string(f.b) { // makes no string
-				r.node = string(f.b)
+		case f.Num == 10:
+			if r.node != string(f.B) { // makes no string
+				r.node = string(f.B)
 			}
 			h.Node = r.node
 		}
 		if into != nil {
 			var ok bool
-			if *into, ok, err = durationField(f.b); err != nil || !ok {
-				return errFrame
+			if *into, ok, err = durationField(f.B); err != nil || !ok {
+				return wire.ErrMalformed
 			}
 		}
 	}
 	return nil
 }
 
-// open begins a message within a message: its tag, and room for a length of one
-// byte. shut puts the length in, and makes more room if it needs it.
-func open(b []byte, num protowire.Number) (rest []byte, at int) {
-	b = protowire.AppendTag(b, num, protowire.BytesType)
-	return append(b, 0), len(b)
-}
-
-func shut(b []byte, at int) []byte {
-	n := len(b) - at - 1
-	if n < 1<<7 {
-		b[at] = byte(n)
-		return b
-	}
-	more := protowire.SizeVarint(uint64(n)) - 1
-	b = append(b, make([]byte, more)...)
-	copy(b[at+1+more:], b[at+1:])
-	protowire.AppendVarint(b[:at], uint64(n))
-	return b
-}
-
-func appendUint(b []byte, num protowire.Number, v uint64) []byte {
-	if v == 0 {
-		return b
-	}
-	b = protowire.AppendTag(b, num, protowire.VarintType)
-	return protowire.AppendVarint(b, v)
-}
-
-func appendString(b []byte, num protowire.Number, s string) []byte {
-	if s == "" {
-		return b
-	}
-	b = protowire.AppendTag(b, num, protowire.BytesType)
-	return protowire.AppendString(b, s)
-}
-
 func appendDuration(b []byte, num protowire.Number, d time.Duration) []byte {
-	b, at := open(b, num)
-	b = appendUint(b, 1, uint64(d/time.Second))
-	b = appendUint(b, 2, uint64(d%time.Second))
-	return shut(b, at)
+	b, at := wire.Open(b, num)
+	b = wire.AppendUint(b, 1, uint64(d/time.Second))
+	b = wire.AppendUint(b, 2, uint64(d%time.Second))
+	return wire.Shut(b, at)
 }

@@ -1,0 +1,110 @@
+// Package wire reads and writes messages of Protocol Buffers field by field, for those
+// that are so many that an object and its reflection for each would be most of their
+// cost. Whoever uses it holds what it writes and reads against the generated code, in
+// tests.
+package wire
+
+import (
+	"errors"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// ErrMalformed is the error for bytes that are no message.
+var ErrMalformed = errors.New("malformed message")
+
+// Other is the type of a field that is neither a number nor bytes.
+const Other protowire.Type = -1
+
+// Field is one field of a message.
+type Field struct {
+	Num protowire.Number
+	// Typ is protowire.VarintType, with V; protowire.BytesType, with B, which refers to
+	// the message; or Other, with neither.
+	Typ protowire.Type
+	V   uint64
+	B   []byte
+}
+
+// Next takes the next field off a message that has one.
+func Next(rest *[]byte) (Field, error) {
+	// Nearly all have a small number, and are a small number or a few bytes.
+	if b := *rest; len(b) >= 2 && b[0] < 1<<7 && b[0] >= 1<<3 && b[1] < 1<<7 {
+		f := Field{Num: protowire.Number(b[0] >> 3), Typ: protowire.Type(b[0] & 7)}
+		switch {
+		case f.Typ == protowire.VarintType:
+			f.V = uint64(b[1])
+			*rest = b[2:]
+			return f, nil
+		case f.Typ == protowire.BytesType && int(b[1]) <= len(b)-2:
+			end := 2 + int(b[1])
+			f.B = b[2:end]
+			*rest = b[end:]
+			return f, nil
+		}
+	}
+	return next(rest)
+}
+
+// next is Next for whatever may come.
+func next(rest *[]byte) (Field, error) {
+	num, typ, n := protowire.ConsumeTag(*rest)
+	if n < 0 {
+		return Field{}, ErrMalformed
+	}
+	f := Field{Num: num, Typ: typ}
+	b := (*rest)[n:]
+	switch typ {
+	case protowire.VarintType:
+		f.V, n = protowire.ConsumeVarint(b)
+	case protowire.BytesType:
+		f.B, n = protowire.ConsumeBytes(b)
+	default:
+		f.Typ = Other
+		n = protowire.ConsumeFieldValue(num, typ, b)
+	}
+	if n < 0 {
+		return Field{}, ErrMalformed
+	}
+	*rest = b[n:]
+	return f, nil
+}
+
+// Open begins a message within a message: its tag, and room for a length of one byte.
+// Shut puts the length in, and makes more room if it needs it.
+func Open(b []byte, num protowire.Number) (rest []byte, at int) {
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	return append(b, 0), len(b)
+}
+
+// Shut ends a message that Open has begun there.
+func Shut(b []byte, at int) []byte {
+	n := len(b) - at - 1
+	if n < 1<<7 {
+		b[at] = byte(n)
+		return b
+	}
+	more := protowire.SizeVarint(uint64(n)) - 1
+	b = append(b, make([]byte, more)...)
+	copy(b[at+1+more:], b[at+1:])
+	protowire.AppendVarint(b[:at], uint64(n))
+	return b
+}
+
+// AppendUint appends a number, if it is not 0.
+func AppendUint(b []byte, num protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	b = protowire.AppendTag(b, num, protowire.VarintType)
+	return protowire.AppendVarint(b, v)
+}
+
+// AppendString appends a string, if it is not empty.
+func AppendString(b []byte, num protowire.Number, s string) []byte {
+	if s == "" {
+		return b
+	}
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	return protowire.AppendString(b, s)
+}
