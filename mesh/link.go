@@ -168,11 +168,12 @@ func (l *link) stream() error {
 	}) {
 		return errClosed
 	}
-	ping := time.NewTicker(l.node.lease() / 8)
+	every := l.node.lease() / 8
+	ping := time.NewTicker(every)
 	defer ping.Stop()
 	var (
-		frame []byte
-		quiet int // pings that were due since something was sent
+		frame   []byte
+		resting bool // there was nothing to ask when the last ping was due
 	)
 	for {
 		if frame = l.take(frame[:0]); len(frame) == 0 {
@@ -181,7 +182,9 @@ func (l *link) stream() error {
 				runtime.Gosched() // who is about to send something comes first (A4)
 				continue
 			case <-ping.C:
-				if quiet++; !l.expects() && quiet < idlePings {
+				if !l.expects() && !resting {
+					resting = true
+					ping.Reset(idlePings * every)
 					continue
 				}
 				if l.pinged() > 8*linkSilence {
@@ -193,7 +196,10 @@ func (l *link) stream() error {
 				return err
 			}
 		}
-		quiet = 0
+		if resting {
+			resting = false
+			ping.Reset(every)
+		}
 		if err := f.Send(frame); err != nil {
 			_ = f.Close()
 			return errors.Join(err, <-broken)
