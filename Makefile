@@ -12,7 +12,7 @@ PKG      ?= ./...
 
 # The program is built by a profile of its work, cmd/sharelock/default.pgo, for a twentieth
 # less processor time. Tests are not: everything would be compiled twice.
-export GOFLAGS := -pgo=off $(GOFLAGS)
+export GOFLAGS := -pgo=off $(shell go env GOFLAGS)
 
 .DEFAULT_GOAL := help
 

@@ -4,19 +4,25 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 )
 
 // latencyDevice is where Linux takes the wish that processors do not sleep; it is granted
 // as long as the file is open. ShareLock's node.keep_awake does the same by itself.
 const latencyDevice = "/dev/cpu_dma_latency"
 
-// mayKeepAwake: this process may open the device.
-func mayKeepAwake() bool {
+// asleep says why no machine can be kept awake here; nothing if it can.
+func asleep() string {
 	f, err := openAwake()
-	if err == nil {
-		err = f.Close()
+	if err != nil {
+		return err.Error()
 	}
-	return err == nil
+	_ = f.Close()
+	// Without a driver processors sleep as they like, whatever is wished.
+	if driver, err := os.ReadFile("/sys/devices/system/cpu/cpuidle/current_driver"); err != nil || strings.TrimSpace(string(driver)) == "none" {
+		return "this kernel has no driver for the sleep of processors"
+	}
+	return ""
 }
 
 // openAwake keeps the processors awake until the file is closed.

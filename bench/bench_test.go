@@ -98,6 +98,16 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+// Figures that are missing say why.
+func TestAsleep(t *testing.T) {
+	r := sampleResults()
+	r.Awake, r.Asleep = nil, "it may not"
+	got := r.figures()
+	if !strings.Contains(got, "### On a machine that is kept awake\n\nNot measured: it may not.\n") {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestMedian(t *testing.T) {
 	all := samples(peerVariants(), peerLoads())
 	pairs := metrics()[0]

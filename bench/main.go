@@ -113,8 +113,8 @@ func run(ctx context.Context, args []string) error {
 		}
 	}
 	if slices.Contains(j.parts, partAwake) {
-		if !mayKeepAwake() {
-			j.say("left out: this process may not open %s, so no machine is kept awake", latencyDevice)
+		if r.Asleep = asleep(); r.Asleep != "" {
+			j.say("left out: the machine is not kept awake: %s", r.Asleep)
 		} else if r.Awake, err = j.compare(ctx, awakeVariants(), awakeLoads()); err != nil {
 			return err
 		}

@@ -24,6 +24,8 @@ type results struct {
 	Duration string      `json:"duration"`
 	Peers    []*measured `json:"peers,omitempty"`
 	Awake    []*measured `json:"awake,omitempty"`
+	// Asleep is why there is no Awake, though it was asked for.
+	Asleep   string      `json:"asleep,omitempty"`
 	Wire     []*measured `json:"wire,omitempty"`
 	Capacity []*capacity `json:"capacity,omitempty"`
 }

@@ -46,7 +46,7 @@ func (r *results) figures() string {
 	if len(r.Peers) > 0 {
 		r.peers(&out)
 	}
-	if len(r.Awake) > 0 {
+	if len(r.Awake) > 0 || r.Asleep != "" {
 		r.awake(&out)
 	}
 	if len(r.Wire) > 0 {
@@ -101,6 +101,10 @@ func compared(out *strings.Builder, all []*measured, ms []metric) {
 
 func (r *results) awake(out *strings.Builder) {
 	out.WriteString("\n### On a machine that is kept awake\n\n")
+	if r.Asleep != "" {
+		fmt.Fprintf(out, "Not measured: %s.\n", r.Asleep)
+		return
+	}
 	compared(out, r.Awake, metrics()[1:]) // the first is of a load that leaves no processor time to sleep
 	out.WriteString(failures(r.Awake))
 }

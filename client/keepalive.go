@@ -15,8 +15,8 @@ import (
 // from time to time. The node says of each renewal which keepalive it counts from.
 
 const (
-	// perTTL keepalives are sent in the shortest TTL, fewer in a long one, and two are
-	// never further apart than longestPeriod.
+	// perTTL keepalives are sent in the shortest TTL, but not further apart than
+	// longestPeriod.
 	perTTL        = 24
 	longestPeriod = 5 * time.Second
 	// maxSent bounds the keepalives whose sends are remembered. A renewal that counts
@@ -59,13 +59,7 @@ func (a *keeping) period() time.Duration {
 			shortest = ttl
 		}
 	}
-	return periodOf(shortest)
-}
-
-// periodOf is the time between two keepalives for a TTL: a 24th of it; above 30 s more,
-// since there is time left, and the longest with a minute.
-func periodOf(ttl time.Duration) time.Duration {
-	return min(max(ttl/perTTL, (ttl-20*time.Second)/8), longestPeriod)
+	return min(shortest/perTTL, longestPeriod)
 }
 
 // note remembers when the next keepalive is sent.

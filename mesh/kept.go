@@ -98,10 +98,6 @@ func (b *bucket) take(into []*kept, most int) []*kept {
 // A hold is renewed every period, or a little earlier. Holds whose TTLs are alike are
 // renewed in rounds, so that a message to an owner has many of them.
 const (
-	// ample is so much of a TTL that more need not be left when a renewal is due: what a
-	// mesh gets over it gets over in a sixth of that, and clients that wait for longer
-	// renew by themselves.
-	ample = 30 * time.Second
 	// roundsOf a period there are at least, and twice as many at most.
 	roundsOf = 8
 	// spread is the share of a period by which a renewal may be early, so that holds that
@@ -118,9 +114,13 @@ const (
 	longestRest = time.Second
 )
 
+// ample is so much of a TTL that more need not be left when a renewal is due: many times
+// what a mesh with this lease takes to get over a crash, a cut or an election.
+func ample(lease time.Duration) time.Duration { return max(30*time.Second, 15*lease) }
+
 // renewPeriod is the time from one renewal to the next: a third of the TTL; and of a long one
 // up to half, as long as what is left is ample.
-func renewPeriod(ttl time.Duration) time.Duration {
+func renewPeriod(ttl, ample time.Duration) time.Duration {
 	return min(max(ttl/3, ttl-ample), ttl/2)
 }
 
@@ -186,8 +186,8 @@ func (ws *wheels) at(now time.Duration, shift uint) *wheel {
 }
 
 // renewed enters a hold whose renewal began at a time.
-func (ws *wheels) renewed(now, began time.Duration, k *kept) {
-	period := renewPeriod(k.TTL)
+func (ws *wheels) renewed(now, began, ample time.Duration, k *kept) {
+	period := renewPeriod(k.TTL, ample)
 	due := began + period - time.Duration(rand.Int64N(int64(period/spread)+1))
 	ws.at(now, shiftOf(period/roundsOf)).add(now, due, k)
 }

@@ -16,15 +16,16 @@ import (
 // Whatever a hold's TTL, it is due when its period is over, or a little earlier, and not in
 // more rounds than it should be.
 func TestWheels(t *testing.T) {
+	const ample = 30 * time.Second
 	for _, ttl := range []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second, 50 * time.Second, time.Minute, 24 * time.Hour} {
 		t.Run(ttl.String(), func(t *testing.T) {
 			var ws wheels
-			period := renewPeriod(ttl)
+			period := renewPeriod(ttl, ample)
 			now := 12345678 * time.Second
 			began, last := map[*kept]time.Duration{}, map[*kept]time.Duration{}
 			for i := range 200 {
 				k := &kept{Renewal: owner.Renewal{Key: fmt.Sprint(i), TTL: ttl}}
-				ws.renewed(now, now, k)
+				ws.renewed(now, now, ample, k)
 				began[k] = now
 				now += ttl / 1000
 			}
@@ -44,7 +45,7 @@ func TestWheels(t *testing.T) {
 						t.Fatalf("renewed after %v", age)
 					}
 					last[k], began[k] = now, now
-					ws.renewed(now, now, k)
+					ws.renewed(now, now, ample, k)
 				}
 			}
 			if len(last) != 200 {
@@ -57,14 +58,24 @@ func TestWheels(t *testing.T) {
 	}
 }
 
-// A renewal is due after a third of the TTL; later, but by half of it, if 30 s are left.
+// A renewal is due after a third of the TTL; later, but by half of it, if 30 s are left,
+// or fifteen leases.
 func TestRenewPeriod(t *testing.T) {
-	for ttl, want := range map[time.Duration]time.Duration{
-		3 * time.Second: time.Second, 30 * time.Second: 10 * time.Second, 45 * time.Second: 15 * time.Second,
-		50 * time.Second: 20 * time.Second, time.Minute: 30 * time.Second, time.Hour: 30 * time.Minute,
+	for _, tt := range []struct{ ttl, lease, want time.Duration }{
+		{3 * time.Second, 2 * time.Second, time.Second},
+		{30 * time.Second, 2 * time.Second, 10 * time.Second},
+		{45 * time.Second, 2 * time.Second, 15 * time.Second},
+		{50 * time.Second, 2 * time.Second, 20 * time.Second},
+		{time.Minute, 2 * time.Second, 30 * time.Second},
+		{time.Minute, 100 * time.Millisecond, 30 * time.Second},
+		{time.Hour, 2 * time.Second, 30 * time.Minute},
+		{time.Minute, 4 * time.Second, 20 * time.Second},
+		{time.Minute, 15 * time.Second, 20 * time.Second},
+		{5 * time.Minute, 15 * time.Second, 100 * time.Second},
+		{6 * time.Minute, 15 * time.Second, 135 * time.Second},
 	} {
-		if got := renewPeriod(ttl); got != want {
-			t.Errorf("of a TTL of %v: %v, want %v", ttl, got, want)
+		if got := renewPeriod(tt.ttl, ample(tt.lease)); got != tt.want {
+			t.Errorf("of a TTL of %v with a lease of %v: %v, want %v", tt.ttl, tt.lease, got, tt.want)
 		}
 	}
 }
@@ -141,7 +152,7 @@ func TestWheelsRemove(t *testing.T) {
 		if i%3 == 0 {
 			ws.rest(now, k)
 		} else {
-			ws.renewed(now, now, k)
+			ws.renewed(now, now, 30*time.Second, k)
 		}
 		all[k] = true
 	}

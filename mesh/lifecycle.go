@@ -38,8 +38,8 @@ func (n *Node) end(err error) {
 // Ready implements api.Mesh.
 func (n *Node) Ready() error { return n.member.ready() }
 
-// Worked counts what this node's part of the locks was given to do, as an owner and as a
-// backup; 0 while it is in no view. What keeps the mesh together is not in it.
+// Worked counts what this node has done for callers, as an owner and as a backup; 0 while
+// it is in no view. What keeps the mesh together, and locks alive, is not in it.
 func (n *Node) Worked() uint64 {
 	if a := n.views.now(); a != nil {
 		return a.service.Worked()

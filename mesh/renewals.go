@@ -306,7 +306,7 @@ func (r *renewals) renewed(now, began time.Duration, k *kept) {
 	last := &list[len(list)-1]
 	last.ids = append(last.ids, k.id)
 	s.keeping.renewed = list
-	r.wheels.renewed(now, began, k)
+	r.wheels.renewed(now, began, ample(r.node.lease()), k)
 }
 
 // end lets go of a hold and has its client told why. It needs mu.

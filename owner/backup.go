@@ -117,6 +117,9 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 		var op Op
 		rest, err := op.Decode(ops)
 		if err == nil && seq > p.m.Seq() {
+			if op.Kind != OpRead {
+				sh.done++
+			}
 			err = p.m.Apply(now, &op)
 		}
 		if err != nil {

@@ -269,8 +269,9 @@ type Stats struct {
 	Locks, Waiters int
 }
 
-// Worked counts what this service was given to do since it began: requests, operations of
-// other members, acknowledgements. One that nobody asks for anything has nothing to do.
+// Worked counts what this service has done since it began: the requests of which it is the
+// owner, and the operations of others that it has copied. That locks are kept alive by
+// sessions does not count.
 func (s *Service) Worked() (n uint64) {
 	for _, sh := range s.shards {
 		n += sh.worked.Load()

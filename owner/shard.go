@@ -90,7 +90,9 @@ type shard struct {
 	until time.Duration
 	spare []item
 
-	// worked is Service.Worked of this shard.
+	// done is what was done in this batch that worked, which is Service.Worked of this
+	// shard, does not know yet.
+	done   uint64
 	worked atomic.Uint64
 
 	wake chan struct{}
@@ -205,9 +207,6 @@ func (sh *shard) work() int {
 	sh.inbox, sh.spare = sh.spare[:0], nil
 	sh.mu.Unlock()
 
-	if len(batch) > 0 {
-		sh.worked.Add(uint64(len(batch)))
-	}
 	sh.now = sh.service.clock()
 	for i := range batch {
 		sh.handle(sh.now, &batch[i])
@@ -218,6 +217,10 @@ func (sh *shard) work() int {
 	}
 	sh.tick(sh.now)
 	sh.flush()
+	if sh.done > 0 {
+		sh.worked.Add(sh.done)
+		sh.done = 0
+	}
 	sh.spare = batch[:0]
 	return len(batch)
 }
@@ -308,6 +311,9 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 	limit := sh.service.maxLocks
 	p.m.SetFull(limit > 0 && sh.service.locks.Load() >= int64(limit))
 	before := p.m.Len()
+	if it.req.Kind != RenewMany {
+		sh.done++
+	}
 	p.m.Step(now, it.ref, it.req, &sh.out)
 	sh.after(p, before)
 }

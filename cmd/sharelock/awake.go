@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"log/slog"
 	"time"
@@ -15,12 +16,11 @@ import (
 
 const (
 	// workEvery is how often a node's work is looked at.
-	workEvery = 100 * time.Millisecond
-	// muchWork, in so much time, has the processors kept awake: a hundred items a second.
-	// A node whose clients just hold their locks has less.
-	muchWork = 10
-	// restAfter so many looks in a row with less they may sleep.
-	restAfter = 10
+	workEvery = time.Second
+	// From muchWork in so much time the processors are kept awake, until it is less than
+	// littleWork.
+	muchWork   = 100
+	littleWork = 50
 )
 
 // The two things that can be said to the device, in µs.
@@ -32,19 +32,18 @@ const (
 
 // awake keeps the processors from sleeping while a node works.
 type awake struct {
-	device io.Writer
+	device io.WriteCloser
 	// worked counts what the node has done.
 	worked func() uint64
 	log    *slog.Logger
 
 	before uint64
 	on     bool
-	quiet  int // looks in a row without much work
 }
 
-// keepAwake does so until end is called. What was said to the device then stands until it
-// is closed.
-func keepAwake(device io.Writer, worked func() uint64, log *slog.Logger) (end func()) {
+// keepAwake does so until end is called. Then what was said to the device stands until it is
+// closed.
+func keepAwake(device io.WriteCloser, worked func() uint64, log *slog.Logger) (end func()) {
 	a := &awake{device: device, worked: worked, log: log, before: worked()}
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -65,7 +64,8 @@ func (a *awake) run(tick <-chan time.Time, stop <-chan struct{}) {
 		select {
 		case <-tick:
 			if err := a.look(); err != nil {
-				a.log.Warn("processors are not kept awake any more", "error", err)
+				// Closing it withdraws what was said.
+				a.log.Warn("processors are not kept awake any more", "error", errors.Join(err, a.device.Close()))
 				return
 			}
 		case <-stop:
@@ -76,18 +76,13 @@ func (a *awake) run(tick <-chan time.Time, stop <-chan struct{}) {
 
 func (a *awake) look() error {
 	now := a.worked()
-	much := now-a.before >= muchWork
+	work := now - a.before
 	a.before = now
-	if much {
-		a.quiet = 0
-	} else {
-		a.quiet++
-	}
 	switch {
-	case much && !a.on:
+	case !a.on && work >= muchWork:
 		a.on = true
 		return a.say(stayAwake)
-	case a.on && a.quiet == restAfter:
+	case a.on && work < littleWork:
 		a.on = false
 		return a.say(asBefore)
 	}

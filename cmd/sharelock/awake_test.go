@@ -28,8 +28,8 @@ func (d *device) Close() error {
 	return nil
 }
 
-// The processors are kept awake from the first look with much work until there was little
-// for a second; each is said once.
+// The processors are kept awake from the first look with much work to the first with
+// little; each is said once.
 func TestAwake(t *testing.T) {
 	const stay, rest = "\x00\x00\x00\x00", "\xff\xff\xff\xff"
 	var (
@@ -45,12 +45,12 @@ func TestAwake(t *testing.T) {
 		{muchWork - 1, 20, ""},
 		{muchWork, 1, stay},
 		{muchWork, 30, ""},
-		{0, restAfter - 1, ""},
-		{muchWork, 1, ""},
-		{muchWork - 1, restAfter - 1, ""},
-		{0, 1, rest},
+		{littleWork, 30, ""},
+		{littleWork - 1, 1, rest},
+		{littleWork, 30, ""},
 		{0, 30, ""},
 		{1000, 1, stay},
+		{0, 1, rest},
 	} {
 		for range step.looks {
 			work += step.work
@@ -74,7 +74,7 @@ func TestAwakeFails(t *testing.T) {
 	tick := make(chan time.Time, 1)
 	tick <- time.Time{}
 	a.run(tick, nil)
-	if !strings.Contains(log.String(), "broken on purpose") {
-		t.Errorf("log %q", log.String())
+	if !strings.Contains(log.String(), "broken on purpose") || !d.closed {
+		t.Errorf("log %q, closed %v", log.String(), d.closed)
 	}
 }

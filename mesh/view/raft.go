@@ -87,8 +87,9 @@ func raftConfig(cfg Config) *raft.Config {
 	c.ElectionTimeout = cfg.Lease / 5
 	c.LeaderLeaseTimeout = cfg.Lease / 8
 	// So often an idle leader tells the others what is committed, and that is most of what
-	// an idle mesh costs. Nobody waits for it: a leader pushes new views itself.
-	c.CommitTimeout = max(cfg.Lease/4, time.Millisecond)
+	// an idle mesh costs. New views do not wait for it, as a leader pushes them itself; but
+	// whoever is to become a voter does, see electorate.
+	c.CommitTimeout = max(cfg.Lease/20, time.Millisecond)
 	c.SnapshotThreshold = 256
 	c.TrailingLogs = 128
 	c.NoLegacyTelemetry = true

@@ -1222,7 +1222,8 @@ type SessionRequest struct {
 	Ping bool `protobuf:"varint,2,opt,name=ping,proto3" json:"ping,omitempty"`
 	// The number of a keepalive, larger than those before. It is answered as a ping is,
 	// and has the node renew the holds that are attached to the session, each when a
-	// third of its TTL is over, or more, up to half, as long as 30 s are left. Without a newer keepalive a hold is not renewed again.
+	// third of its TTL is over, or more, up to half, as long as 30 s are left, or
+	// fifteen leases. Without a newer keepalive a hold is not renewed again.
 	Keepalive uint64 `protobuf:"varint,3,opt,name=keepalive,proto3" json:"keepalive,omitempty"`
 	// Holds that the node shall keep alive from now on; each is renewed at once. They
 	// may have been taken by whatever call, at whatever node.
