@@ -192,3 +192,82 @@ func TestLinkToNowhere(t *testing.T) {
 		deaf.ends.Wait()
 	})
 }
+
+// answering are frames of a link whose other end answers every frame, if it answers.
+type answering struct {
+	Frames // what nobody sees
+	mute   atomic.Bool
+	sent   atomic.Int32
+	pongs  chan struct{}
+	closed chan struct{}
+	once   sync.Once
+}
+
+// Send implements Frames.
+func (f *answering) Send([]byte) error {
+	f.sent.Add(1)
+	if !f.mute.Load() {
+		f.pongs <- struct{}{}
+	}
+	return nil
+}
+
+// Recv implements Frames.
+func (f *answering) Recv() ([]byte, error) {
+	select {
+	case <-f.pongs:
+		return appendLinkPing(nil), nil
+	case <-f.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements Frames.
+func (f *answering) Close() error {
+	f.once.Do(func() { close(f.closed) })
+	return f.Frames.Close()
+}
+
+// A link with nothing to ask pings as seldom as idlePings says, also after it had
+// something; while it waits for an answer it pings every eighth of a lease.
+func TestLinkPings(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		deaf := &deafNet{}
+		n := linkNode(t, deaf)
+		f := &answering{pongs: make(chan struct{}, 1), closed: make(chan struct{})}
+		n.cfg.Links = func(_ string, inner Frames) Frames {
+			f.Frames = inner
+			return f
+		}
+		if err := n.promise([]byte("one"), ring.Identity{}); err != nil {
+			t.Fatal(err)
+		}
+		l := newLink(n, viewOf("a", "b").Members[1])
+		every := n.lease() / 8
+		pings := func(what string, during time.Duration, least, most int32) {
+			t.Helper()
+			before := f.sent.Load()
+			time.Sleep(during)
+			if got := f.sent.Load() - before; got < least || got > most {
+				t.Errorf("%s: %d pings in %v, want %d to %d", what, got, during, least, most)
+			}
+		}
+		call := func() {
+			time.Sleep(every / 2) // not when a ping is due
+			l.send(l.register(owner.Ref{Caller: &told{}, ID: 1}), 1, &owner.Request{Kind: owner.RenewMany, Key: "k"})
+			synctest.Wait()
+		}
+		const turns = 10
+		idle := turns * (idlePings + 1) * every
+		call() // opens the link
+		pings("idle", idle, turns-1, turns+1)
+		call()
+		pings("idle again", idle, turns-1, turns+1)
+		f.mute.Store(true)
+		call()
+		pings("unanswered", 10*every, 9, 11)
+		l.close()
+		n.tasks.close()
+		deaf.ends.Wait()
+	})
+}
