@@ -100,6 +100,7 @@ var testLibraries = []string{
 	porcupine,
 	"github.com/getkin/kin-openapi",
 	"go.uber.org/goleak",
+	"golang.org/x/net/http2", // a server that refuses
 	"golang.org/x/net/nettest",
 	grpc, // bufconn, and servers to talk to
 	"pgregory.net/rapid",

@@ -87,6 +87,10 @@ func (s *session) connect(ctx context.Context) (f Frames, err error) {
 			cancel()
 			return nil, err
 		}
+		// This has gRPC never open the stream once more by itself, as it may when the node
+		// has refused it: while whoever receives waits for a connection to do so, whoever
+		// sends would wait for that.
+		rpc.Context()
 		f = &grpcFrames{rpc: rpc, cancel: cancel}
 	}
 	if wrap := s.keeper.c.opts.Sessions; wrap != nil {
