@@ -1915,7 +1915,9 @@ type GetMeshResponse struct {
 	Quarantined uint32    `protobuf:"varint,8,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	Members     []*Member `protobuf:"bytes,9,rep,name=members,proto3" json:"members,omitempty"`
 	// Partitions of this node that it owns and may serve.
-	Active        uint32 `protobuf:"varint,10,opt,name=active,proto3" json:"active,omitempty"`
+	Active uint32 `protobuf:"varint,10,opt,name=active,proto3" json:"active,omitempty"`
+	// What all members understand: it rises when the last of them has been upgraded.
+	Release       uint32 `protobuf:"varint,11,opt,name=release,proto3" json:"release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2020,6 +2022,13 @@ func (x *GetMeshResponse) GetActive() uint32 {
 	return 0
 }
 
+func (x *GetMeshResponse) GetRelease() uint32 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
 // Lease is a member's right to act in the view.
 type Lease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2087,9 +2096,11 @@ type Member struct {
 	Owns  uint32 `protobuf:"varint,6,opt,name=owns,proto3" json:"owns,omitempty"`
 	Backs uint32 `protobuf:"varint,7,opt,name=backs,proto3" json:"backs,omitempty"`
 	// Its addresses.
-	Http          string `protobuf:"bytes,8,opt,name=http,proto3" json:"http,omitempty"`
-	Grpc          string `protobuf:"bytes,9,opt,name=grpc,proto3" json:"grpc,omitempty"`
-	Peer          string `protobuf:"bytes,10,opt,name=peer,proto3" json:"peer,omitempty"`
+	Http string `protobuf:"bytes,8,opt,name=http,proto3" json:"http,omitempty"`
+	Grpc string `protobuf:"bytes,9,opt,name=grpc,proto3" json:"grpc,omitempty"`
+	Peer string `protobuf:"bytes,10,opt,name=peer,proto3" json:"peer,omitempty"`
+	// The release of its program.
+	Release       uint32 `protobuf:"varint,11,opt,name=release,proto3" json:"release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2192,6 +2203,13 @@ func (x *Member) GetPeer() string {
 		return x.Peer
 	}
 	return ""
+}
+
+func (x *Member) GetRelease() uint32 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
 }
 
 type LocateRequest struct {
@@ -2691,7 +2709,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x0eLockHeldDetail\x12(\n" +
 	"\x05holds\x18\x01 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\x12\x18\n" +
 	"\awaiters\x18\x02 \x01(\rR\awaiters\"\x10\n" +
-	"\x0eGetMeshRequest\"\xbe\x02\n" +
+	"\x0eGetMeshRequest\"\xd8\x02\n" +
 	"\x0fGetMeshResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
@@ -2705,10 +2723,11 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\vquarantined\x18\b \x01(\rR\vquarantined\x12.\n" +
 	"\amembers\x18\t \x03(\v2\x14.sharelock.v1.MemberR\amembers\x12\x16\n" +
 	"\x06active\x18\n" +
-	" \x01(\rR\x06active\"V\n" +
+	" \x01(\rR\x06active\x12\x18\n" +
+	"\arelease\x18\v \x01(\rR\arelease\"V\n" +
 	"\x05Lease\x12\x14\n" +
 	"\x05valid\x18\x01 \x01(\bR\x05valid\x127\n" +
-	"\tremaining\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tremaining\"\xe4\x01\n" +
+	"\tremaining\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tremaining\"\xfe\x01\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -2720,7 +2739,8 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x04http\x18\b \x01(\tR\x04http\x12\x12\n" +
 	"\x04grpc\x18\t \x01(\tR\x04grpc\x12\x12\n" +
 	"\x04peer\x18\n" +
-	" \x01(\tR\x04peer\"!\n" +
+	" \x01(\tR\x04peer\x12\x18\n" +
+	"\arelease\x18\v \x01(\rR\arelease\"!\n" +
 	"\rLocateRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\"\x86\x01\n" +
 	"\x0eLocateResponse\x12\x10\n" +

@@ -4,8 +4,11 @@
 // 	protoc        (unknown)
 // source: sharelock/peer/v1/peer.proto
 
-// What members say to each other. Not for clients; no compatibility promise
-// between versions that are not neighbours.
+// What members say to each other. Not for clients.
+//
+// Every change here that has a meaning for the receiver raises the release (rule
+// W1): package internal/release. A field, a command or a call that a lower release
+// does not know is not used before the view's release has risen.
 //
 // Every call carries, as metadata, the cluster id, the sender's id and
 // incarnation, and the id and incarnation it means to reach. A call for another
@@ -42,6 +45,8 @@ const (
 	JoinResponse_OUTCOME_NAME_TAKEN JoinResponse_Outcome = 4
 	// A member with this id and the same or a higher counter is in the view.
 	JoinResponse_OUTCOME_ID_TAKEN JoinResponse_Outcome = 5
+	// The mesh cannot work with the joiner's release (W2).
+	JoinResponse_OUTCOME_RELEASE JoinResponse_Outcome = 6
 )
 
 // Enum value maps for JoinResponse_Outcome.
@@ -53,6 +58,7 @@ var (
 		3: "OUTCOME_WAIT",
 		4: "OUTCOME_NAME_TAKEN",
 		5: "OUTCOME_ID_TAKEN",
+		6: "OUTCOME_RELEASE",
 	}
 	JoinResponse_Outcome_value = map[string]int32{
 		"OUTCOME_UNSPECIFIED": 0,
@@ -61,6 +67,7 @@ var (
 		"OUTCOME_WAIT":        3,
 		"OUTCOME_NAME_TAKEN":  4,
 		"OUTCOME_ID_TAKEN":    5,
+		"OUTCOME_RELEASE":     6,
 	}
 )
 
@@ -88,7 +95,7 @@ func (x JoinResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JoinResponse_Outcome.Descriptor instead.
 func (JoinResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{12, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13, 0}
 }
 
 type RenewResponse_Outcome int32
@@ -150,7 +157,7 @@ func (x RenewResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RenewResponse_Outcome.Descriptor instead.
 func (RenewResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{14, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{15, 0}
 }
 
 // Identity is a member: the same id and the same incarnation.
@@ -215,14 +222,18 @@ func (x *Identity) GetNonce() uint64 {
 }
 
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Identity      *Identity              `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Peer          string                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
-	Gossip        string                 `protobuf:"bytes,4,opt,name=gossip,proto3" json:"gossip,omitempty"`
-	Http          string                 `protobuf:"bytes,5,opt,name=http,proto3" json:"http,omitempty"`
-	Grpc          string                 `protobuf:"bytes,6,opt,name=grpc,proto3" json:"grpc,omitempty"`
-	Leaving       bool                   `protobuf:"varint,7,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Identity *Identity              `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Name     string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Peer     string                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	Gossip   string                 `protobuf:"bytes,4,opt,name=gossip,proto3" json:"gossip,omitempty"`
+	Http     string                 `protobuf:"bytes,5,opt,name=http,proto3" json:"http,omitempty"`
+	Grpc     string                 `protobuf:"bytes,6,opt,name=grpc,proto3" json:"grpc,omitempty"`
+	Leaving  bool                   `protobuf:"varint,7,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	// The release of its program (W1), and the release at which its operator holds
+	// the view (mesh.hold_release); 0 holds nothing.
+	Release       uint32 `protobuf:"varint,8,opt,name=release,proto3" json:"release,omitempty"`
+	HoldRelease   uint32 `protobuf:"varint,9,opt,name=hold_release,json=holdRelease,proto3" json:"hold_release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,6 +317,20 @@ func (x *Member) GetLeaving() bool {
 	return false
 }
 
+func (x *Member) GetRelease() uint32 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
+func (x *Member) GetHoldRelease() uint32 {
+	if x != nil {
+		return x.HoldRelease
+	}
+	return 0
+}
+
 type View struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -314,7 +339,9 @@ type View struct {
 	// In the order in which they joined.
 	Members []*Member `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
 	// The rule of placement this view was made for.
-	Placement     uint32 `protobuf:"varint,4,opt,name=placement,proto3" json:"placement,omitempty"`
+	Placement uint32 `protobuf:"varint,4,opt,name=placement,proto3" json:"placement,omitempty"`
+	// What all members and all seats understand (W1). It never falls.
+	Release       uint32 `protobuf:"varint,5,opt,name=release,proto3" json:"release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -373,6 +400,13 @@ func (x *View) GetMembers() []*Member {
 func (x *View) GetPlacement() uint32 {
 	if x != nil {
 		return x.Placement
+	}
+	return 0
+}
+
+func (x *View) GetRelease() uint32 {
+	if x != nil {
+		return x.Release
 	}
 	return 0
 }
@@ -526,6 +560,61 @@ func (x *History) GetFirstEpoch() uint32 {
 	return 0
 }
 
+// Snapshot is Raft's state on disk and on its way to a voter.
+type Snapshot struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The release of the current view: a program of a lower one cannot read what
+	// follows, and says so.
+	Release       uint32   `protobuf:"varint,1,opt,name=release,proto3" json:"release,omitempty"`
+	History       *History `protobuf:"bytes,2,opt,name=history,proto3" json:"history,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Snapshot) Reset() {
+	*x = Snapshot{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Snapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Snapshot) ProtoMessage() {}
+
+func (x *Snapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
+func (*Snapshot) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Snapshot) GetRelease() uint32 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
+func (x *Snapshot) GetHistory() *History {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
 // Command is one entry of Raft's log.
 type Command struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -541,7 +630,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +642,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +655,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{5}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Command) GetKind() isCommand_Kind {
@@ -639,14 +728,17 @@ type Meta struct {
 	// Position of this process in its list of seeds, from 1; 0 if it is none.
 	SeedIndex uint32 `protobuf:"varint,8,opt,name=seed_index,json=seedIndex,proto3" json:"seed_index,omitempty"`
 	// Hash of its list of seeds.
-	SeedsHash     uint64 `protobuf:"varint,9,opt,name=seeds_hash,json=seedsHash,proto3" json:"seeds_hash,omitempty"`
+	SeedsHash uint64 `protobuf:"varint,9,opt,name=seeds_hash,json=seedsHash,proto3" json:"seeds_hash,omitempty"`
+	// The release of its program, and the oldest that it works with (W1).
+	Release       uint32 `protobuf:"varint,10,opt,name=release,proto3" json:"release,omitempty"`
+	OldestRelease uint32 `protobuf:"varint,11,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +750,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +763,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{6}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Meta) GetIdentity() *Identity {
@@ -737,6 +829,20 @@ func (x *Meta) GetSeedsHash() uint64 {
 	return 0
 }
 
+func (x *Meta) GetRelease() uint32 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
+func (x *Meta) GetOldestRelease() uint32 {
+	if x != nil {
+		return x.OldestRelease
+	}
+	return 0
+}
+
 type PromiseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId     []byte                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
@@ -747,7 +853,7 @@ type PromiseRequest struct {
 
 func (x *PromiseRequest) Reset() {
 	*x = PromiseRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +865,7 @@ func (x *PromiseRequest) String() string {
 func (*PromiseRequest) ProtoMessage() {}
 
 func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +878,7 @@ func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseRequest.ProtoReflect.Descriptor instead.
 func (*PromiseRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PromiseRequest) GetClusterId() []byte {
@@ -800,7 +906,7 @@ type PromiseResponse struct {
 
 func (x *PromiseResponse) Reset() {
 	*x = PromiseResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +918,7 @@ func (x *PromiseResponse) String() string {
 func (*PromiseResponse) ProtoMessage() {}
 
 func (x *PromiseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +931,7 @@ func (x *PromiseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseResponse.ProtoReflect.Descriptor instead.
 func (*PromiseResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PromiseResponse) GetPromised() bool {
@@ -842,15 +948,19 @@ func (x *PromiseResponse) GetWhy() string {
 	return ""
 }
 
+// The probe's release fields are those of the sender's program: its release and the
+// oldest that it works with (W1). A program before release 1 sends 0.
 type ProbeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Release       uint32                 `protobuf:"varint,1,opt,name=release,proto3" json:"release,omitempty"`
+	OldestRelease uint32                 `protobuf:"varint,2,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +972,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +985,21 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ProbeRequest) GetRelease() uint32 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
+func (x *ProbeRequest) GetOldestRelease() uint32 {
+	if x != nil {
+		return x.OldestRelease
+	}
+	return 0
 }
 
 type ProbeResponse struct {
@@ -883,13 +1007,15 @@ type ProbeResponse struct {
 	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The cluster that the process follows; empty is none.
 	ClusterId     []byte `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Release       uint32 `protobuf:"varint,3,opt,name=release,proto3" json:"release,omitempty"`
+	OldestRelease uint32 `protobuf:"varint,4,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +1027,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1040,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProbeResponse) GetEpoch() uint32 {
@@ -931,18 +1057,34 @@ func (x *ProbeResponse) GetClusterId() []byte {
 	return nil
 }
 
+func (x *ProbeResponse) GetRelease() uint32 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
+func (x *ProbeResponse) GetOldestRelease() uint32 {
+	if x != nil {
+		return x.OldestRelease
+	}
+	return 0
+}
+
 type JoinRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Member *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
 	// The members of the current view that answered the joiner's probe.
-	Reached       []*Identity `protobuf:"bytes,2,rep,name=reached,proto3" json:"reached,omitempty"`
+	Reached []*Identity `protobuf:"bytes,2,rep,name=reached,proto3" json:"reached,omitempty"`
+	// The oldest release that the joiner works with (W2).
+	OldestRelease uint32 `protobuf:"varint,3,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1096,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1109,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *JoinRequest) GetMember() *Member {
@@ -984,6 +1126,13 @@ func (x *JoinRequest) GetReached() []*Identity {
 	return nil
 }
 
+func (x *JoinRequest) GetOldestRelease() uint32 {
+	if x != nil {
+		return x.OldestRelease
+	}
+	return 0
+}
+
 type JoinResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Outcome JoinResponse_Outcome   `protobuf:"varint,1,opt,name=outcome,proto3,enum=sharelock.peer.v1.JoinResponse_Outcome" json:"outcome,omitempty"`
@@ -992,14 +1141,17 @@ type JoinResponse struct {
 	Leader string `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
 	// The answerer's history, whatever the outcome: the joiner must reach the
 	// members of its last view.
-	History       *History `protobuf:"bytes,4,opt,name=history,proto3" json:"history,omitempty"`
+	History *History `protobuf:"bytes,4,opt,name=history,proto3" json:"history,omitempty"`
+	// Of the answerer's program, as in a probe.
+	Release       uint32 `protobuf:"varint,5,opt,name=release,proto3" json:"release,omitempty"`
+	OldestRelease uint32 `protobuf:"varint,6,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1163,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1176,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JoinResponse) GetOutcome() JoinResponse_Outcome {
@@ -1055,6 +1207,20 @@ func (x *JoinResponse) GetHistory() *History {
 	return nil
 }
 
+func (x *JoinResponse) GetRelease() uint32 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
+func (x *JoinResponse) GetOldestRelease() uint32 {
+	if x != nil {
+		return x.OldestRelease
+	}
+	return 0
+}
+
 type RenewRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Member *Identity              `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
@@ -1074,7 +1240,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1252,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1265,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RenewRequest) GetMember() *Identity {
@@ -1160,7 +1326,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1338,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1351,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RenewResponse) GetOutcome() RenewResponse_Outcome {
@@ -1240,7 +1406,7 @@ type TermRequest struct {
 
 func (x *TermRequest) Reset() {
 	*x = TermRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1252,7 +1418,7 @@ func (x *TermRequest) String() string {
 func (*TermRequest) ProtoMessage() {}
 
 func (x *TermRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1265,7 +1431,7 @@ func (x *TermRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermRequest.ProtoReflect.Descriptor instead.
 func (*TermRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TermRequest) GetVoter() string {
@@ -1287,7 +1453,7 @@ type TermResponse struct {
 
 func (x *TermResponse) Reset() {
 	*x = TermResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1465,7 @@ func (x *TermResponse) String() string {
 func (*TermResponse) ProtoMessage() {}
 
 func (x *TermResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1478,7 @@ func (x *TermResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermResponse.ProtoReflect.Descriptor instead.
 func (*TermResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TermResponse) GetTerm() uint64 {
@@ -1338,7 +1504,7 @@ type InstallRequest struct {
 
 func (x *InstallRequest) Reset() {
 	*x = InstallRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1516,7 @@ func (x *InstallRequest) String() string {
 func (*InstallRequest) ProtoMessage() {}
 
 func (x *InstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1529,7 @@ func (x *InstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallRequest.ProtoReflect.Descriptor instead.
 func (*InstallRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *InstallRequest) GetHistory() *History {
@@ -1382,7 +1548,7 @@ type InstallResponse struct {
 
 func (x *InstallResponse) Reset() {
 	*x = InstallResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1394,7 +1560,7 @@ func (x *InstallResponse) String() string {
 func (*InstallResponse) ProtoMessage() {}
 
 func (x *InstallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1407,7 +1573,7 @@ func (x *InstallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallResponse.ProtoReflect.Descriptor instead.
 func (*InstallResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *InstallResponse) GetEpoch() uint32 {
@@ -1427,7 +1593,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1605,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1618,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AskRequest) GetEpoch() uint32 {
@@ -1481,7 +1647,7 @@ type AskResponse struct {
 
 func (x *AskResponse) Reset() {
 	*x = AskResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1493,7 +1659,7 @@ func (x *AskResponse) String() string {
 func (*AskResponse) ProtoMessage() {}
 
 func (x *AskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1506,7 +1672,7 @@ func (x *AskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskResponse.ProtoReflect.Descriptor instead.
 func (*AskResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AskResponse) GetEpoch() uint32 {
@@ -1536,7 +1702,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1714,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1727,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Held) GetPartition() uint32 {
@@ -1595,7 +1761,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +1773,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +1786,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FetchRequest) GetEpoch() uint32 {
@@ -1647,7 +1813,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1825,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1838,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FetchResponse) GetCopies() []*Copy {
@@ -1696,7 +1862,7 @@ type Copy struct {
 
 func (x *Copy) Reset() {
 	*x = Copy{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +1874,7 @@ func (x *Copy) String() string {
 func (*Copy) ProtoMessage() {}
 
 func (x *Copy) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +1887,7 @@ func (x *Copy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Copy.ProtoReflect.Descriptor instead.
 func (*Copy) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Copy) GetPartition() uint32 {
@@ -1769,7 +1935,7 @@ type ActiveRequest struct {
 
 func (x *ActiveRequest) Reset() {
 	*x = ActiveRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1781,7 +1947,7 @@ func (x *ActiveRequest) String() string {
 func (*ActiveRequest) ProtoMessage() {}
 
 func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1794,7 +1960,7 @@ func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveRequest.ProtoReflect.Descriptor instead.
 func (*ActiveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ActiveRequest) GetEpoch() uint32 {
@@ -1820,7 +1986,7 @@ type ActiveResponse struct {
 
 func (x *ActiveResponse) Reset() {
 	*x = ActiveResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +1998,7 @@ func (x *ActiveResponse) String() string {
 func (*ActiveResponse) ProtoMessage() {}
 
 func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +2011,7 @@ func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveResponse.ProtoReflect.Descriptor instead.
 func (*ActiveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ActiveResponse) GetEpoch() uint32 {
@@ -1869,7 +2035,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +2047,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +2060,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListRequest) GetEpoch() uint32 {
@@ -1946,7 +2112,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2124,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2137,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListResponse) GetEpoch() uint32 {
@@ -2020,7 +2186,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2198,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2211,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LinkRequest) GetCalls() []*Call {
@@ -2090,7 +2256,7 @@ type LinkResponse struct {
 
 func (x *LinkResponse) Reset() {
 	*x = LinkResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2268,7 @@ func (x *LinkResponse) String() string {
 func (*LinkResponse) ProtoMessage() {}
 
 func (x *LinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2281,7 @@ func (x *LinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkResponse.ProtoReflect.Descriptor instead.
 func (*LinkResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LinkResponse) GetAnswers() []*Answer {
@@ -2161,7 +2327,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2173,7 +2339,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2186,7 +2352,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Entries) GetPartition() uint32 {
@@ -2223,7 +2389,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2401,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2414,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Ack) GetPartition() uint32 {
@@ -2283,7 +2449,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +2461,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +2474,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SyncRequest) GetEpoch() uint32 {
@@ -2335,7 +2501,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2347,7 +2513,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2360,7 +2526,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SyncResponse) GetEpoch() uint32 {
@@ -2386,7 +2552,7 @@ type Base struct {
 
 func (x *Base) Reset() {
 	*x = Base{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2398,7 +2564,7 @@ func (x *Base) String() string {
 func (*Base) ProtoMessage() {}
 
 func (x *Base) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2411,7 +2577,7 @@ func (x *Base) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Base.ProtoReflect.Descriptor instead.
 func (*Base) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Base) GetHeld() *Held {
@@ -2473,7 +2639,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2651,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2664,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Call) GetId() uint64 {
@@ -2653,7 +2819,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2665,7 +2831,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2678,7 +2844,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -2782,7 +2948,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2794,7 +2960,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2807,7 +2973,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Hold) GetToken() uint64 {
@@ -2887,7 +3053,7 @@ type Waiter struct {
 
 func (x *Waiter) Reset() {
 	*x = Waiter{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2899,7 +3065,7 @@ func (x *Waiter) String() string {
 func (*Waiter) ProtoMessage() {}
 
 func (x *Waiter) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2912,7 +3078,7 @@ func (x *Waiter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
 func (*Waiter) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Waiter) GetClientId() string {
@@ -2976,7 +3142,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2988,7 +3154,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3001,7 +3167,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Lock) GetKey() string {
@@ -3079,7 +3245,7 @@ type Command_Found struct {
 
 func (x *Command_Found) Reset() {
 	*x = Command_Found{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3091,7 +3257,7 @@ func (x *Command_Found) String() string {
 func (*Command_Found) ProtoMessage() {}
 
 func (x *Command_Found) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3104,7 +3270,7 @@ func (x *Command_Found) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Found.ProtoReflect.Descriptor instead.
 func (*Command_Found) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{5, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{6, 0}
 }
 
 func (x *Command_Found) GetCluster() *Cluster {
@@ -3137,7 +3303,7 @@ type Command_Lead struct {
 
 func (x *Command_Lead) Reset() {
 	*x = Command_Lead{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3149,7 +3315,7 @@ func (x *Command_Lead) String() string {
 func (*Command_Lead) ProtoMessage() {}
 
 func (x *Command_Lead) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3162,7 +3328,7 @@ func (x *Command_Lead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Lead.ProtoReflect.Descriptor instead.
 func (*Command_Lead) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{5, 1}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{6, 1}
 }
 
 // Propose replaces the view if the epoch and the term still fit (V2).
@@ -3179,7 +3345,7 @@ type Command_Propose struct {
 
 func (x *Command_Propose) Reset() {
 	*x = Command_Propose{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3191,7 +3357,7 @@ func (x *Command_Propose) String() string {
 func (*Command_Propose) ProtoMessage() {}
 
 func (x *Command_Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3204,7 +3370,7 @@ func (x *Command_Propose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Propose.ProtoReflect.Descriptor instead.
 func (*Command_Propose) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{5, 2}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{6, 2}
 }
 
 func (x *Command_Propose) GetPrevEpoch() uint32 {
@@ -3243,7 +3409,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\bIdentity\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\acounter\x18\x02 \x01(\x04R\acounter\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x04R\x05nonce\"\xc3\x01\n" +
+	"\x05nonce\x18\x03 \x01(\x04R\x05nonce\"\x80\x02\n" +
 	"\x06Member\x127\n" +
 	"\bidentity\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\bidentity\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -3251,12 +3417,15 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x06gossip\x18\x04 \x01(\tR\x06gossip\x12\x12\n" +
 	"\x04http\x18\x05 \x01(\tR\x04http\x12\x12\n" +
 	"\x04grpc\x18\x06 \x01(\tR\x04grpc\x12\x18\n" +
-	"\aleaving\x18\a \x01(\bR\aleaving\"\x8b\x01\n" +
+	"\aleaving\x18\a \x01(\bR\aleaving\x12\x18\n" +
+	"\arelease\x18\b \x01(\rR\arelease\x12!\n" +
+	"\fhold_release\x18\t \x01(\rR\vholdRelease\"\xa5\x01\n" +
 	"\x04View\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1a\n" +
 	"\breplicas\x18\x02 \x01(\rR\breplicas\x123\n" +
 	"\amembers\x18\x03 \x03(\v2\x19.sharelock.peer.v1.MemberR\amembers\x12\x1c\n" +
-	"\tplacement\x18\x04 \x01(\rR\tplacement\"\xa2\x01\n" +
+	"\tplacement\x18\x04 \x01(\rR\tplacement\x12\x18\n" +
+	"\arelease\x18\x05 \x01(\rR\arelease\"\xa2\x01\n" +
 	"\aCluster\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1e\n" +
@@ -3271,7 +3440,10 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\acluster\x18\x01 \x01(\v2\x1a.sharelock.peer.v1.ClusterR\acluster\x12-\n" +
 	"\x05views\x18\x02 \x03(\v2\x17.sharelock.peer.v1.ViewR\x05views\x12\x1f\n" +
 	"\vfirst_epoch\x18\x03 \x01(\rR\n" +
-	"firstEpoch\"\xd7\x03\n" +
+	"firstEpoch\"Z\n" +
+	"\bSnapshot\x12\x18\n" +
+	"\arelease\x18\x01 \x01(\rR\arelease\x124\n" +
+	"\ahistory\x18\x02 \x01(\v2\x1a.sharelock.peer.v1.HistoryR\ahistory\"\xd7\x03\n" +
 	"\aCommand\x128\n" +
 	"\x05found\x18\x01 \x01(\v2 .sharelock.peer.v1.Command.FoundH\x00R\x05found\x125\n" +
 	"\x04lead\x18\x02 \x01(\v2\x1f.sharelock.peer.v1.Command.LeadH\x00R\x04lead\x12>\n" +
@@ -3287,7 +3459,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
 	"\aseconds\x18\x03 \x01(\x04R\aseconds\x12+\n" +
 	"\x04view\x18\x04 \x01(\v2\x17.sharelock.peer.v1.ViewR\x04viewB\x06\n" +
-	"\x04kind\"\x86\x02\n" +
+	"\x04kind\"\xc7\x02\n" +
 	"\x04Meta\x127\n" +
 	"\bidentity\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\bidentity\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3300,34 +3472,45 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"seed_index\x18\b \x01(\rR\tseedIndex\x12\x1d\n" +
 	"\n" +
-	"seeds_hash\x18\t \x01(\x04R\tseedsHash\"f\n" +
+	"seeds_hash\x18\t \x01(\x04R\tseedsHash\x12\x18\n" +
+	"\arelease\x18\n" +
+	" \x01(\rR\arelease\x12%\n" +
+	"\x0eoldest_release\x18\v \x01(\rR\roldestRelease\"f\n" +
 	"\x0ePromiseRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x125\n" +
 	"\afounder\x18\x02 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\afounder\"?\n" +
 	"\x0fPromiseResponse\x12\x1a\n" +
 	"\bpromised\x18\x01 \x01(\bR\bpromised\x12\x10\n" +
-	"\x03why\x18\x02 \x01(\tR\x03why\"\x0e\n" +
-	"\fProbeRequest\"D\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"O\n" +
+	"\fProbeRequest\x12\x18\n" +
+	"\arelease\x18\x01 \x01(\rR\arelease\x12%\n" +
+	"\x0eoldest_release\x18\x02 \x01(\rR\roldestRelease\"\x85\x01\n" +
 	"\rProbeResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x02 \x01(\fR\tclusterId\"w\n" +
+	"cluster_id\x18\x02 \x01(\fR\tclusterId\x12\x18\n" +
+	"\arelease\x18\x03 \x01(\rR\arelease\x12%\n" +
+	"\x0eoldest_release\x18\x04 \x01(\rR\roldestRelease\"\x9e\x01\n" +
 	"\vJoinRequest\x121\n" +
 	"\x06member\x18\x01 \x01(\v2\x19.sharelock.peer.v1.MemberR\x06member\x125\n" +
-	"\areached\x18\x02 \x03(\v2\x1b.sharelock.peer.v1.IdentityR\areached\"\xc4\x02\n" +
+	"\areached\x18\x02 \x03(\v2\x1b.sharelock.peer.v1.IdentityR\areached\x12%\n" +
+	"\x0eoldest_release\x18\x03 \x01(\rR\roldestRelease\"\x9a\x03\n" +
 	"\fJoinResponse\x12A\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2'.sharelock.peer.v1.JoinResponse.OutcomeR\aoutcome\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x124\n" +
-	"\ahistory\x18\x04 \x01(\v2\x1a.sharelock.peer.v1.HistoryR\ahistory\"\x90\x01\n" +
+	"\ahistory\x18\x04 \x01(\v2\x1a.sharelock.peer.v1.HistoryR\ahistory\x12\x18\n" +
+	"\arelease\x18\x05 \x01(\rR\arelease\x12%\n" +
+	"\x0eoldest_release\x18\x06 \x01(\rR\roldestRelease\"\xa5\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OUTCOME_ADMITTED\x10\x01\x12\x16\n" +
 	"\x12OUTCOME_NOT_LEADER\x10\x02\x12\x10\n" +
 	"\fOUTCOME_WAIT\x10\x03\x12\x16\n" +
 	"\x12OUTCOME_NAME_TAKEN\x10\x04\x12\x14\n" +
-	"\x10OUTCOME_ID_TAKEN\x10\x05\"\xde\x01\n" +
+	"\x10OUTCOME_ID_TAKEN\x10\x05\x12\x13\n" +
+	"\x0fOUTCOME_RELEASE\x10\x06\"\xde\x01\n" +
 	"\fRenewRequest\x123\n" +
 	"\x06member\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\x06member\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x18\n" +
@@ -3532,7 +3715,7 @@ func file_sharelock_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(JoinResponse_Outcome)(0),  // 0: sharelock.peer.v1.JoinResponse.Outcome
 	(RenewResponse_Outcome)(0), // 1: sharelock.peer.v1.RenewResponse.Outcome
@@ -3541,115 +3724,117 @@ var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(*View)(nil),               // 4: sharelock.peer.v1.View
 	(*Cluster)(nil),            // 5: sharelock.peer.v1.Cluster
 	(*History)(nil),            // 6: sharelock.peer.v1.History
-	(*Command)(nil),            // 7: sharelock.peer.v1.Command
-	(*Meta)(nil),               // 8: sharelock.peer.v1.Meta
-	(*PromiseRequest)(nil),     // 9: sharelock.peer.v1.PromiseRequest
-	(*PromiseResponse)(nil),    // 10: sharelock.peer.v1.PromiseResponse
-	(*ProbeRequest)(nil),       // 11: sharelock.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),      // 12: sharelock.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),        // 13: sharelock.peer.v1.JoinRequest
-	(*JoinResponse)(nil),       // 14: sharelock.peer.v1.JoinResponse
-	(*RenewRequest)(nil),       // 15: sharelock.peer.v1.RenewRequest
-	(*RenewResponse)(nil),      // 16: sharelock.peer.v1.RenewResponse
-	(*TermRequest)(nil),        // 17: sharelock.peer.v1.TermRequest
-	(*TermResponse)(nil),       // 18: sharelock.peer.v1.TermResponse
-	(*InstallRequest)(nil),     // 19: sharelock.peer.v1.InstallRequest
-	(*InstallResponse)(nil),    // 20: sharelock.peer.v1.InstallResponse
-	(*AskRequest)(nil),         // 21: sharelock.peer.v1.AskRequest
-	(*AskResponse)(nil),        // 22: sharelock.peer.v1.AskResponse
-	(*Held)(nil),               // 23: sharelock.peer.v1.Held
-	(*FetchRequest)(nil),       // 24: sharelock.peer.v1.FetchRequest
-	(*FetchResponse)(nil),      // 25: sharelock.peer.v1.FetchResponse
-	(*Copy)(nil),               // 26: sharelock.peer.v1.Copy
-	(*ActiveRequest)(nil),      // 27: sharelock.peer.v1.ActiveRequest
-	(*ActiveResponse)(nil),     // 28: sharelock.peer.v1.ActiveResponse
-	(*ListRequest)(nil),        // 29: sharelock.peer.v1.ListRequest
-	(*ListResponse)(nil),       // 30: sharelock.peer.v1.ListResponse
-	(*LinkRequest)(nil),        // 31: sharelock.peer.v1.LinkRequest
-	(*LinkResponse)(nil),       // 32: sharelock.peer.v1.LinkResponse
-	(*Entries)(nil),            // 33: sharelock.peer.v1.Entries
-	(*Ack)(nil),                // 34: sharelock.peer.v1.Ack
-	(*SyncRequest)(nil),        // 35: sharelock.peer.v1.SyncRequest
-	(*SyncResponse)(nil),       // 36: sharelock.peer.v1.SyncResponse
-	(*Base)(nil),               // 37: sharelock.peer.v1.Base
-	(*Call)(nil),               // 38: sharelock.peer.v1.Call
-	(*Answer)(nil),             // 39: sharelock.peer.v1.Answer
-	(*Hold)(nil),               // 40: sharelock.peer.v1.Hold
-	(*Waiter)(nil),             // 41: sharelock.peer.v1.Waiter
-	(*Lock)(nil),               // 42: sharelock.peer.v1.Lock
-	(*Command_Found)(nil),      // 43: sharelock.peer.v1.Command.Found
-	(*Command_Lead)(nil),       // 44: sharelock.peer.v1.Command.Lead
-	(*Command_Propose)(nil),    // 45: sharelock.peer.v1.Command.Propose
-	nil,                        // 46: sharelock.peer.v1.Call.MetadataEntry
-	nil,                        // 47: sharelock.peer.v1.Hold.MetadataEntry
-	nil,                        // 48: sharelock.peer.v1.Waiter.MetadataEntry
+	(*Snapshot)(nil),           // 7: sharelock.peer.v1.Snapshot
+	(*Command)(nil),            // 8: sharelock.peer.v1.Command
+	(*Meta)(nil),               // 9: sharelock.peer.v1.Meta
+	(*PromiseRequest)(nil),     // 10: sharelock.peer.v1.PromiseRequest
+	(*PromiseResponse)(nil),    // 11: sharelock.peer.v1.PromiseResponse
+	(*ProbeRequest)(nil),       // 12: sharelock.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),      // 13: sharelock.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),        // 14: sharelock.peer.v1.JoinRequest
+	(*JoinResponse)(nil),       // 15: sharelock.peer.v1.JoinResponse
+	(*RenewRequest)(nil),       // 16: sharelock.peer.v1.RenewRequest
+	(*RenewResponse)(nil),      // 17: sharelock.peer.v1.RenewResponse
+	(*TermRequest)(nil),        // 18: sharelock.peer.v1.TermRequest
+	(*TermResponse)(nil),       // 19: sharelock.peer.v1.TermResponse
+	(*InstallRequest)(nil),     // 20: sharelock.peer.v1.InstallRequest
+	(*InstallResponse)(nil),    // 21: sharelock.peer.v1.InstallResponse
+	(*AskRequest)(nil),         // 22: sharelock.peer.v1.AskRequest
+	(*AskResponse)(nil),        // 23: sharelock.peer.v1.AskResponse
+	(*Held)(nil),               // 24: sharelock.peer.v1.Held
+	(*FetchRequest)(nil),       // 25: sharelock.peer.v1.FetchRequest
+	(*FetchResponse)(nil),      // 26: sharelock.peer.v1.FetchResponse
+	(*Copy)(nil),               // 27: sharelock.peer.v1.Copy
+	(*ActiveRequest)(nil),      // 28: sharelock.peer.v1.ActiveRequest
+	(*ActiveResponse)(nil),     // 29: sharelock.peer.v1.ActiveResponse
+	(*ListRequest)(nil),        // 30: sharelock.peer.v1.ListRequest
+	(*ListResponse)(nil),       // 31: sharelock.peer.v1.ListResponse
+	(*LinkRequest)(nil),        // 32: sharelock.peer.v1.LinkRequest
+	(*LinkResponse)(nil),       // 33: sharelock.peer.v1.LinkResponse
+	(*Entries)(nil),            // 34: sharelock.peer.v1.Entries
+	(*Ack)(nil),                // 35: sharelock.peer.v1.Ack
+	(*SyncRequest)(nil),        // 36: sharelock.peer.v1.SyncRequest
+	(*SyncResponse)(nil),       // 37: sharelock.peer.v1.SyncResponse
+	(*Base)(nil),               // 38: sharelock.peer.v1.Base
+	(*Call)(nil),               // 39: sharelock.peer.v1.Call
+	(*Answer)(nil),             // 40: sharelock.peer.v1.Answer
+	(*Hold)(nil),               // 41: sharelock.peer.v1.Hold
+	(*Waiter)(nil),             // 42: sharelock.peer.v1.Waiter
+	(*Lock)(nil),               // 43: sharelock.peer.v1.Lock
+	(*Command_Found)(nil),      // 44: sharelock.peer.v1.Command.Found
+	(*Command_Lead)(nil),       // 45: sharelock.peer.v1.Command.Lead
+	(*Command_Propose)(nil),    // 46: sharelock.peer.v1.Command.Propose
+	nil,                        // 47: sharelock.peer.v1.Call.MetadataEntry
+	nil,                        // 48: sharelock.peer.v1.Hold.MetadataEntry
+	nil,                        // 49: sharelock.peer.v1.Waiter.MetadataEntry
 }
 var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	2,  // 0: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
 	3,  // 1: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
 	5,  // 2: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
 	4,  // 3: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
-	43, // 4: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
-	44, // 5: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
-	45, // 6: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
-	2,  // 7: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
-	2,  // 8: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
-	3,  // 9: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
-	2,  // 10: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
-	0,  // 11: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
-	6,  // 12: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
-	2,  // 13: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
-	2,  // 14: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
-	1,  // 15: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
-	6,  // 16: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
-	6,  // 17: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
-	23, // 18: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
-	23, // 19: sharelock.peer.v1.FetchRequest.held:type_name -> sharelock.peer.v1.Held
-	26, // 20: sharelock.peer.v1.FetchResponse.copies:type_name -> sharelock.peer.v1.Copy
-	42, // 21: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	38, // 22: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	33, // 23: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
-	39, // 24: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	34, // 25: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
-	37, // 26: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
-	23, // 27: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
-	46, // 28: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	40, // 29: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	42, // 30: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	47, // 31: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	48, // 32: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	40, // 33: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	41, // 34: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
-	5,  // 35: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
-	4,  // 36: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
-	4,  // 37: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
-	9,  // 38: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
-	11, // 39: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
-	13, // 40: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
-	15, // 41: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
-	17, // 42: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	19, // 43: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	21, // 44: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	24, // 45: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	35, // 46: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
-	27, // 47: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	29, // 48: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	10, // 49: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	12, // 50: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	14, // 51: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	16, // 52: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	18, // 53: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	20, // 54: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	22, // 55: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	25, // 56: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	36, // 57: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	28, // 58: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	30, // 59: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	49, // [49:60] is the sub-list for method output_type
-	38, // [38:49] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	6,  // 4: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
+	44, // 5: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
+	45, // 6: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
+	46, // 7: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
+	2,  // 8: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
+	2,  // 9: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
+	3,  // 10: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
+	2,  // 11: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
+	0,  // 12: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
+	6,  // 13: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
+	2,  // 14: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
+	2,  // 15: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
+	1,  // 16: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
+	6,  // 17: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
+	6,  // 18: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
+	24, // 19: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
+	24, // 20: sharelock.peer.v1.FetchRequest.held:type_name -> sharelock.peer.v1.Held
+	27, // 21: sharelock.peer.v1.FetchResponse.copies:type_name -> sharelock.peer.v1.Copy
+	43, // 22: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	39, // 23: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	34, // 24: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	40, // 25: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	35, // 26: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	38, // 27: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	24, // 28: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	47, // 29: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	41, // 30: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	43, // 31: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	48, // 32: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	49, // 33: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	41, // 34: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	42, // 35: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	5,  // 36: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
+	4,  // 37: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
+	4,  // 38: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
+	10, // 39: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
+	12, // 40: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
+	14, // 41: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
+	16, // 42: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
+	18, // 43: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
+	20, // 44: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	22, // 45: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	25, // 46: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	36, // 47: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	28, // 48: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	30, // 49: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	11, // 50: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	13, // 51: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	15, // 52: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	17, // 53: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	19, // 54: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	21, // 55: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	23, // 56: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	26, // 57: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	37, // 58: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	29, // 59: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	31, // 60: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	50, // [50:61] is the sub-list for method output_type
+	39, // [39:50] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_peer_v1_peer_proto_init() }
@@ -3657,19 +3842,19 @@ func file_sharelock_peer_v1_peer_proto_init() {
 	if File_sharelock_peer_v1_peer_proto != nil {
 		return
 	}
-	file_sharelock_peer_v1_peer_proto_msgTypes[5].OneofWrappers = []any{
+	file_sharelock_peer_v1_peer_proto_msgTypes[6].OneofWrappers = []any{
 		(*Command_Found_)(nil),
 		(*Command_Lead_)(nil),
 		(*Command_Propose_)(nil),
 	}
-	file_sharelock_peer_v1_peer_proto_msgTypes[35].OneofWrappers = []any{}
+	file_sharelock_peer_v1_peer_proto_msgTypes[36].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_peer_v1_peer_proto_rawDesc), len(file_sharelock_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   47,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

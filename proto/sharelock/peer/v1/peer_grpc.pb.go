@@ -4,8 +4,11 @@
 // - protoc             (unknown)
 // source: sharelock/peer/v1/peer.proto
 
-// What members say to each other. Not for clients; no compatibility promise
-// between versions that are not neighbours.
+// What members say to each other. Not for clients.
+//
+// Every change here that has a meaning for the receiver raises the release (rule
+// W1): package internal/release. A field, a command or a call that a lower release
+// does not know is not used before the view's release has risen.
 //
 // Every call carries, as metadata, the cluster id, the sender's id and
 // incarnation, and the id and incarnation it means to reach. A call for another

@@ -1,0 +1,80 @@
+// Package release numbers the formats that members exchange and keep on disk
+// (protocol W1 to W3).
+//
+// A program has a release, [Current], and works with all views from [Oldest] to it.
+// A view has a release too, which all its members and all seats understand; it rises
+// when the last of them has been upgraded, and never falls. Whatever [Current] adds
+// to a message, to Raft's log, to a partition's log or to a copy is used only in
+// views that support it (ring.View.Supports), so that until then the older program
+// can take the newer one's place.
+//
+// To change a format: raise [Current], and guard every use of what is new with
+// Supports. [Oldest] rises when the code for views below it is removed.
+package release
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Oldest is the lowest release of a view, and of a data directory, that this program
+// works with. Release 1 is the first that carries a number.
+const Oldest = 1
+
+// Errors of what this program cannot work with. None of them says that anything is
+// damaged.
+var (
+	// ErrNewer: it was made by a program of a later release, in a view that had risen to
+	// that release.
+	ErrNewer = errors.New("written by a newer version")
+	// ErrOlder: it was made by a program of a release that this one does not know any
+	// more.
+	ErrOlder = errors.New("written by an older version")
+	// ErrUnknown: a state machine met something that it does not know, so it stops (W3).
+	ErrUnknown = errors.New("not known to this version")
+)
+
+// Newer is [ErrNewer] about something of release n.
+func Newer(n uint32) error {
+	return fmt.Errorf("%w (release %d); this program is release %d", ErrNewer, n, Current)
+}
+
+// Check returns nil for a release that this program works with, and [ErrNewer] or
+// [ErrOlder] for any other.
+func Check(n uint32) error {
+	switch {
+	case n > Current:
+		return Newer(n)
+	case n == 0:
+		return fmt.Errorf("%w, from before release 1; this program is release %d", ErrOlder, Current)
+	case n < Oldest:
+		return fmt.Errorf("%w (release %d); this program is release %d, and knows releases from %d on", ErrOlder, n, Current, Oldest)
+	}
+	return nil
+}
+
+// Range is the releases that a program works with.
+type Range struct{ Oldest, Newest uint32 }
+
+// Own is this program's range.
+func Own() Range { return Range{Oldest: Oldest, Newest: Current} }
+
+// Has reports whether n is in the range.
+func (r Range) Has(n uint32) bool { return n != 0 && r.Oldest <= n && n <= r.Newest }
+
+// Common returns the highest release in both ranges; ok is false if there is none.
+func (r Range) Common(other Range) (n uint32, ok bool) {
+	n = min(r.Newest, other.Newest)
+	return n, r.Has(n) && other.Has(n)
+}
+
+// String is for people.
+func (r Range) String() string {
+	switch {
+	case r.Newest == 0:
+		return "a build from before release 1"
+	case r.Oldest == r.Newest:
+		return fmt.Sprintf("release %d", r.Newest)
+	}
+	return fmt.Sprintf("releases %d to %d", r.Oldest, r.Newest)
+}
