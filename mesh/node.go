@@ -62,7 +62,9 @@ type Node struct {
 	sessions sessions
 	renewals *renewals
 	leads    atomic.Pointer[view.Leader]
-	tasks    tasks
+	// leadMemory passes from one leadership of this process to the next.
+	leadMemory view.Memory
+	tasks      tasks
 	// ctx ends when the node stops; stopping is its Done channel.
 	ctx      context.Context //nolint:containedctx // the lifetime of the node
 	cancel   context.CancelFunc

@@ -21,7 +21,7 @@ const (
 	// MaxPartitions is the most partitions of a cluster.
 	MaxPartitions = 1 << 16
 	// MaxMembers is the most members of a view.
-	MaxMembers = 1 << 10
+	MaxMembers = 1 << 8
 	// maxNested is the largest ring in which every backup is the owner of a ring
 	// without those before it. In larger ones that holds for the first backup;
 	// the number of rings to ask would grow with the square of the members.

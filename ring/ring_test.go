@@ -35,7 +35,7 @@ func TestBuildRefuses(t *testing.T) {
 		}(), P, ErrView, `id "a"`},
 		{"no replicas", viewOf(0, "a"), P, ErrView, "0 replicas"},
 		{"negative replicas", viewOf(-1), P, ErrView, "-1 replicas"},
-		{"too many members", viewOf(2, make([]string, MaxMembers+1)...), P, ErrView, "1025 members"},
+		{"too many members", viewOf(2, make([]string, MaxMembers+1)...), P, ErrView, "257 members"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -114,7 +114,7 @@ func Replicas(c Constants, v ring.View) int {
 func (l *Leader) admissible(now time.Duration, stay []ring.Member) []ring.Member {
 	all := slices.Clone(stay)
 	for _, id := range slices.Sorted(maps.Keys(l.joins)) {
-		if j := l.joins[id]; now-j.at <= l.lease() && len(all) < ring.MaxMembers && l.mayJoin(now, j, stay, all) {
+		if j := l.joins[id]; j.fresh(now, l.lease()) && len(all) < ring.MaxMembers && l.mayJoin(now, j, stay, all) {
 			all = append(all, j.member)
 		}
 	}
@@ -134,9 +134,5 @@ func (l *Leader) mayJoin(now time.Duration, j joining, stay, all []ring.Member) 
 			return false
 		}
 	}
-	// A process that keeps coming and going waits twice as long each time.
-	if c, ok := l.comebacks[j.member.ID]; ok && c.times > 1 && !mutant.On(mutant.NoBackOff) {
-		return now-c.last >= l.lease()/4<<min(c.times, 8)
-	}
-	return true
+	return l.memory.mayReturn(j.member.ID, now, l.lease())
 }

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -200,7 +201,7 @@ func TestComebacksBackOff(t *testing.T) {
 	var waits []time.Duration
 	now := 10 * sec
 	for range 4 {
-		b.noteRemoval("x", now)
+		b.memory.noteRemoval("x", now, lease)
 		removed := now
 		for {
 			b.member("a").renewed = now
@@ -247,5 +248,73 @@ func TestJoinChecksTheJoiner(t *testing.T) {
 	double := &peerv1.Member{Identity: &peerv1.Identity{Id: "a", Counter: 1, Nonce: 1}, Name: "a", Peer: "p"}
 	if resp := b.Join(&peerv1.JoinRequest{Member: double}); resp.GetOutcome() != peerv1.JoinResponse_OUTCOME_ID_TAKEN {
 		t.Errorf("a live member's id: %v", resp)
+	}
+}
+
+// A request to join that is older than a lease is void: it does not keep another start of
+// the process out, and it is not kept.
+func TestOldJoinIsVoid(t *testing.T) {
+	b := newBench(t, "a")
+	b.asks(0, "x", "x", 7, "a")
+	b.time = lease
+	if resp := b.Join(&peerv1.JoinRequest{Member: MemberToProto(starts("x", 3))}); resp.GetWhy() != "a later start of this process is joining" {
+		t.Errorf("an earlier start is told %q while the later one asks", resp.GetWhy())
+	}
+	b.time += time.Millisecond
+	if resp := b.Join(&peerv1.JoinRequest{Member: MemberToProto(starts("x", 3))}); resp.GetWhy() != "waiting for the next view" {
+		t.Errorf("when the later start has not asked for a lease, the earlier one is told %q", resp.GetWhy())
+	}
+	for id := range 100 {
+		b.asks(b.time, fmt.Sprint("y", id), "y", 1, "a")
+	}
+	b.keepStandings(b.time+lease, b.view)
+	if n := len(b.joins); n != 101 {
+		t.Errorf("%d requests are kept within a lease, want 101", n)
+	}
+	b.keepStandings(b.time+lease+1, b.view)
+	if n := len(b.joins); n != 0 {
+		t.Errorf("%d requests are kept after a lease, want none", n)
+	}
+}
+
+// What a process remembers of those that come and go does not grow for ever.
+func TestComebacksAreForgotten(t *testing.T) {
+	var m Memory
+	for n := range 100 {
+		m.noteRemoval(fmt.Sprint(n), time.Duration(n)*sec, lease)
+	}
+	nobody := func(string) bool { return false }
+	if m.noteMembers(forgetAfter, nobody); len(m.comebacks) != 100 {
+		t.Errorf("%d are remembered, want all", len(m.comebacks))
+	}
+	if m.noteMembers(forgetAfter+100*sec, nobody); len(m.comebacks) != 0 {
+		t.Errorf("%d are remembered, want none", len(m.comebacks))
+	}
+}
+
+// V3: a back-off is forgotten after the process has stayed in for longer than the last
+// one, and for a minute, and not before.
+func TestComebackStays(t *testing.T) {
+	for _, long := range []time.Duration{10 * sec, 129 * sec} {
+		var m Memory
+		now := time.Duration(0)
+		for range 12 {
+			m.noteRemoval("x", now, lease)
+			now += m.comebacks["x"].backOff(lease)
+			m.noteMembers(now, func(string) bool { return true })
+			now += 10 * sec
+		}
+		if got := m.comebacks["x"].backOff(lease); got != 64*lease {
+			t.Fatalf("after twelve short stays the back-off is %v, want %v", got, 64*lease)
+		}
+		now += long - 10*sec
+		m.noteRemoval("x", now, lease)
+		want := 64 * lease
+		if long > 64*lease {
+			want = 0
+		}
+		if got := m.comebacks["x"].backOff(lease); got != want {
+			t.Errorf("after it has stayed in for %v the back-off is %v, want %v", long, got, want)
+		}
 	}
 }

@@ -74,6 +74,7 @@ type proc struct {
 	waits   map[int]chan outcome
 	stop    context.CancelFunc
 	leader  atomic.Pointer[Leader]
+	memory  Memory
 	// gate, if there is one, is where Propose stops before it appends.
 	gate chan struct{}
 }
@@ -216,7 +217,7 @@ func (p *proc) lead() *proc {
 	go func() {
 		l, err := Lead(ctx, LeaderConfig{
 			Self: p.id, Agreement: p, Peers: p.g, Clock: p.g.clock, Log: slog.New(slog.DiscardHandler),
-			Spawn: func(fn func()) bool { go fn(); return true },
+			Spawn: func(fn func()) bool { go fn(); return true }, Memory: &p.memory,
 		})
 		if err != nil {
 			return

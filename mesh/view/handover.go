@@ -47,10 +47,15 @@ func (l *Leader) heard(now time.Duration) map[string]bool {
 // handOver gives leadership to somebody who may hear more, at most once a minute
 // (V5).
 func (l *Leader) handOver(ctx context.Context, now time.Duration) {
-	if l.handed && now-l.transferred < time.Minute && !mutant.On(mutant.HandOverAlways) {
+	l.mu.Lock()
+	due := l.memory.handedOver.due(now, time.Minute) || mutant.On(mutant.HandOverAlways)
+	if due {
+		l.memory.handedOver = handOver{true, now}
+	}
+	l.mu.Unlock()
+	if !due {
 		return
 	}
-	l.handed, l.transferred = true, now
 	l.log.Warn("hears less than a majority, hands leadership over")
 	l.transfer(ctx)
 }

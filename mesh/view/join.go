@@ -14,11 +14,9 @@ type joining struct {
 	at      time.Duration
 }
 
-// comeback counts the admissions of an id that was removed without having left.
-type comeback struct {
-	times int
-	last  time.Duration
-}
+// fresh reports whether the process has asked within the last lease. An older request is
+// void: it neither admits its process nor keeps another one out.
+func (j joining) fresh(now, lease time.Duration) bool { return now-j.at <= lease }
 
 // Join takes a request for admission (V3). The answer is mostly "wait": the
 // joiner asks again, and the view that admits it reaches it with the answer or
@@ -56,8 +54,8 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	for _, r := range req.GetReached() {
 		reached[IdentityFromProto(r)] = true
 	}
-	_, known := l.joins[who.ID]
-	if old := l.joins[who.ID]; old.member.Counter > who.Counter {
+	old, known := l.joins[who.ID]
+	if known = known && old.fresh(now, l.lease()); known && old.member.Counter > who.Counter {
 		resp.Why = "a later start of this process is joining"
 		return resp
 	}
@@ -69,27 +67,27 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	return resp
 }
 
+// The most bytes of what a member says of itself. 100 views of ring.MaxMembers such
+// members fit into one message between members, see TestLargestMessages.
+const (
+	maxIDBytes   = 64
+	maxNameBytes = 64
+	maxAddrBytes = 64
+)
+
 // badJoiner says what is missing in what a joiner says of itself.
 func badJoiner(m ring.Member) string {
 	switch {
 	case m.ID == "" || m.Counter == 0:
 		return "a joiner needs an id and an incarnation"
+	case len(m.ID) > maxIDBytes || len(m.Name) > maxNameBytes:
+		return "the joiner's id or name is too long"
+	case max(len(m.Peer), len(m.Gossip), len(m.HTTP), len(m.GRPC)) > maxAddrBytes:
+		return "an address of the joiner is too long"
 	case m.Name == "" || m.Peer == "":
 		return "a joiner needs a name and a peer address"
 	case m.Leaving:
 		return "a joiner cannot be leaving"
 	}
 	return ""
-}
-
-// noteRemoval counts a removal of a member that did not leave in good order. It
-// needs l.mu.
-func (l *Leader) noteRemoval(id string, now time.Duration) {
-	c := l.comebacks[id]
-	if now-c.last > time.Minute {
-		c.times = 0
-	}
-	c.times++
-	c.last = now
-	l.comebacks[id] = c
 }

@@ -43,7 +43,7 @@ type Peers interface {
 	Install(ctx context.Context, m ring.Member, s State) error
 }
 
-// LeaderConfig is what a leader is made of. All of it is needed, except Prepare.
+// LeaderConfig is what a leader is made of. All of it is needed, except Prepare and Memory.
 type LeaderConfig struct {
 	// Self is the stable id of this process.
 	Self      string
@@ -57,6 +57,9 @@ type LeaderConfig struct {
 	// Prepare is called when `lead` has been applied, before anybody is renewed.
 	Prepare func(context.Context) error
 	Log     *slog.Logger
+	// Memory is what earlier leaderships of this process remember for this one; nil is
+	// nothing.
+	Memory *Memory
 }
 
 // stretched is what whoever waits for the end of a time that another process
@@ -94,15 +97,11 @@ type Leader struct {
 	// got it or not, or to join. Who is not heard any more is not in it for long.
 	// Guarded by mu.
 	asked map[string]time.Duration
-	// comebacks remembers, by id, who was admitted again and how often. Guarded
-	// by mu.
-	comebacks map[string]comeback
+	// memory outlives this leadership. Guarded by mu.
+	memory *Memory
 	// step is when the leader last noticed that time passes; a long gap means that it
 	// was paused (V5). Guarded by mu.
 	step time.Duration
-	// transferred is when leadership was last handed over for want of voters.
-	transferred time.Duration
-	handed      bool
 	// yieldedAt is when it last handed over because it was to be evicted itself (V6).
 	yieldedAt time.Duration
 	yielded   bool
@@ -151,12 +150,15 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 	l := &Leader{
 		self: cfg.Self, agree: cfg.Agreement, peers: cfg.Peers, clock: cfg.Clock, spawn: cfg.Spawn,
 		ctx: ctx, term: term, log: cfg.Log.With("term", term),
-		kick:      make(chan struct{}, 1),
-		members:   map[ring.Identity]*standing{},
-		joins:     map[string]joining{},
-		asked:     map[string]time.Duration{},
-		comebacks: map[string]comeback{},
-		step:      cfg.Clock(),
+		kick:    make(chan struct{}, 1),
+		members: map[ring.Identity]*standing{},
+		joins:   map[string]joining{},
+		asked:   map[string]time.Duration{},
+		memory:  cfg.Memory,
+		step:    cfg.Clock(),
+	}
+	if l.memory == nil {
+		l.memory = &Memory{}
 	}
 	l.rounds.confirm, l.rounds.spawn = l.confirm, l.spawn
 	// V5: a new leader knows nothing of its predecessor's leases; it counts every
@@ -285,7 +287,7 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 		if st == nil {
 			st = &standing{renewed: now}
 		}
-		if j, ok := l.joins[m.ID]; ok && m.Counter < j.member.Counter && now-j.at <= l.lease() {
+		if j, ok := l.joins[m.ID]; ok && m.Counter < j.member.Counter && j.fresh(now, l.lease()) {
 			st.replaced = true
 		} else {
 			st.replaced = false
@@ -293,6 +295,8 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 		members[m.Identity] = st
 	}
 	l.members = members
+	maps.DeleteFunc(l.joins, func(_ string, j joining) bool { return !j.fresh(now, l.lease()) })
+	l.memory.noteMembers(now, func(id string) bool { _, in := view.FindID(id); return in })
 	maps.DeleteFunc(l.asked, func(_ string, at time.Duration) bool { return now-at >= stretched(l.lease()) })
 }
 
@@ -335,7 +339,7 @@ func (l *Leader) settle(d draft, applied bool, view ring.View) {
 		return
 	}
 	for _, m := range d.silent {
-		l.noteRemoval(m.ID, now)
+		l.memory.noteRemoval(m.ID, now, l.lease())
 	}
 	for _, m := range d.refreshed {
 		l.members[m.Identity].refresh = false

@@ -266,6 +266,40 @@ func TestSchedule15cComebacksBackOff(t *testing.T) {
 	})
 }
 
+// A process crashes after each of its admissions, through two terms of one leader. What its
+// back-off keeps it out does not count as time without a removal, so the back-off is not
+// forgotten (V3).
+func TestSchedule15cBackOffIsKept(t *testing.T) {
+	play(t, "x y z", "x y z", func(t *testing.T, g *group) {
+		const term = 5 * time.Minute
+		x := g.elect("x", "x", "y", "z").lead()
+		g.renewing(x, "x y z", 0)
+		counter := uint64(0)
+		for n := range 2 {
+			for at := g.clock(); at < time.Duration(n+1)*term; at = g.clock() {
+				if _, in := g.now().view.FindID("m"); !in {
+					counter++
+					g.joins(x, starts("m", counter), "x y z", at+time.Second)
+				}
+				g.pass(at + time.Second)
+			}
+			x.stop()
+			synctest.Wait()
+			g.elect("x", "x", "y", "z").lead()
+		}
+		admitted := 0
+		for _, v := range g.views {
+			if _, in := v.view.FindID("m"); in {
+				admitted++
+			}
+		}
+		// After 0, 2, 4, 8, ... 128 seconds and from then on every 128.
+		if admitted < 7 || admitted > 11 {
+			t.Errorf("%s: M was admitted %d times in %v, want 7 to 11", mutant.Quiet, admitted, 2*term)
+		}
+	})
+}
+
 // Nothing but renewals says that a member lives (V5): M takes views and would answer
 // everybody, gossip too, but does not renew, and goes; N answers nobody, but renews,
 // and stays.

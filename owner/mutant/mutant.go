@@ -164,6 +164,10 @@ const (
 	// NoBackOff: a process that keeps coming and going is admitted at once (V3).
 	// TestSchedule15cComebacksBackOff.
 	NoBackOff Mutant = "no-back-off"
+	// ForgetBackOff: the back-off of such a process is forgotten when a minute has passed
+	// since its last removal, though it was the back-off that kept it out (V3).
+	// TestSchedule15cBackOffIsKept.
+	ForgetBackOff Mutant = "forget-back-off"
 	// AnswersCount: a member that takes a view counts as having renewed (V5).
 	// TestSchedule15eOnlyRenewalsCount.
 	AnswersCount Mutant = "answers-count"
