@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +40,9 @@ type member struct {
 	// this node's name or id; 0 is not.
 	taken time.Duration
 	turn  int
+	// undialledBy names the members that could not dial this process back; only run uses
+	// it.
+	undialledBy string
 }
 
 func newMember(n *Node) *member {
@@ -186,8 +190,9 @@ func (m *member) join(ctx context.Context, a *acting) error {
 		return nil
 	}
 	req := &peerv1.JoinRequest{Member: view.MemberToProto(m.node.asMember())}
+	wrong := ""
 	if a != nil {
-		req.Reached = m.probe(ctx, a.view)
+		req.Reached, wrong = m.probe(ctx, a.view)
 	}
 	resp, err := m.node.peers.join(ctx, addr, req)
 	if err != nil {
@@ -205,6 +210,9 @@ func (m *member) join(ctx context.Context, a *acting) error {
 		m.say("the mesh has no leader now")
 	case peerv1.JoinResponse_OUTCOME_NAME_TAKEN, peerv1.JoinResponse_OUTCOME_ID_TAKEN:
 		return m.refused(resp)
+	}
+	if wrong != "" {
+		m.say(wrong)
 	}
 	m.taken = 0
 	return nil
@@ -226,24 +234,60 @@ func (m *member) refused(resp *peerv1.JoinResponse) error {
 	return nil
 }
 
-// probe says which members answer this process (V3).
-func (m *member) probe(ctx context.Context, v ring.View) []*peerv1.Identity {
+// probe asks the members of a view to dial this process back (V3). It returns those that
+// did, and what is wrong with the others for people.
+func (m *member) probe(ctx context.Context, v ring.View) (reached []*peerv1.Identity, wrong string) {
 	ctx, cancel := context.WithTimeout(ctx, m.node.lease()/4)
 	defer cancel()
-	var mu sync.Mutex
-	var reached []*peerv1.Identity
+	self := view.MemberToProto(m.node.asMember())
+	undialled := make([]string, len(v.Members))
+	silent := make([]string, len(v.Members))
 	var wg sync.WaitGroup
-	for _, other := range v.Members {
+	for i, other := range v.Members {
+		if other.ID == m.node.self.ID {
+			continue // an earlier run of this process, which is to be replaced
+		}
 		wg.Go(func() {
-			if err := m.node.peers.probe(ctx, other); err == nil {
-				mu.Lock()
-				reached = append(reached, view.IdentityToProto(other.Identity))
-				mu.Unlock()
+			resp, err := m.node.peers.probe(ctx, other, self)
+			switch {
+			case err != nil:
+				silent[i] = fmt.Sprintf("member %s does not answer at %s: %v", other.Name, other.Peer, err)
+			case resp.GetEpoch() < v.Epoch:
+				// What it remembers of this process may be from before that was removed.
+				silent[i] = fmt.Sprintf("member %s is in an older view", other.Name)
+			case resp.GetUndialled() != "":
+				undialled[i] = fmt.Sprintf("member %s cannot dial this node at %s (mesh.peer_advertise): %s", other.Name, self.GetPeer(), resp.GetUndialled())
 			}
 		})
 	}
 	wg.Wait()
-	return reached
+	var by, all []string
+	for i, other := range v.Members {
+		switch {
+		case undialled[i] != "":
+			by, all = append(by, other.Name), append(all, undialled[i])
+		case silent[i] != "":
+			all = append(all, silent[i])
+		case other.ID != self.GetIdentity().GetId():
+			reached = append(reached, view.IdentityToProto(other.Identity))
+		}
+	}
+	m.reportUndialled(strings.Join(by, ", "), self.GetPeer(), strings.Join(all, "; "))
+	return reached, strings.Join(all, "; ")
+}
+
+// reportUndialled logs that members cannot dial this process, when that has changed.
+func (m *member) reportUndialled(by, addr, wrong string) {
+	if by == m.undialledBy {
+		return
+	}
+	m.undialledBy = by
+	if by == "" {
+		m.log.Info("every member that answers can dial this node", "address", addr)
+		return
+	}
+	m.log.Warn("members cannot dial this node, so it is not admitted: is mesh.peer_advertise right, and the port open?",
+		"address", addr, "members", by, "error", wrong)
 }
 
 // leaderAddr is where to send the next request to the leader: who leads as far

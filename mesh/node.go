@@ -52,6 +52,7 @@ type Node struct {
 	gossip    *gossip
 	agree     *view.Raft
 	peers     *peers
+	dialBacks *dialBacks
 	views     *views
 	member    *member
 	grpc      *api.GRPC
@@ -140,6 +141,7 @@ func (n *Node) open() error {
 	}
 	n.peers = newPeers(n)
 	n.onClose("peers", func() error { n.peers.close(); return nil })
+	n.dialBacks = newDialBacks(n.dialBack, n.clock, n.log)
 	n.views = newViews(n.followCluster, n.log)
 	n.member = newMember(n)
 	if err := n.checkRecords(); err != nil {
@@ -391,6 +393,7 @@ func (n *Node) watchViews(ctx context.Context) {
 		changed := n.views.next()
 		if a := n.views.now(); a != nil {
 			n.peers.keep(a)
+			n.dialBacks.keep(a.view)
 			known := make([]string, 0, len(a.view.Members))
 			for _, m := range a.view.Members {
 				known = append(known, m.Gossip)

@@ -135,12 +135,14 @@ func (p *peers) promise(ctx context.Context, addr string, to ring.Identity, req 
 	return c.Promise(ctx, req)
 }
 
-func (p *peers) probe(ctx context.Context, m ring.Member) error {
+// probe asks a process for its answer; joiner, if it is not nil, is to be dialled back
+// first (V3).
+func (p *peers) probe(ctx context.Context, m ring.Member, joiner *peerv1.Member) (*peerv1.ProbeResponse, error) {
 	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
-	if err == nil {
-		_, err = c.Probe(ctx, &peerv1.ProbeRequest{})
+	if err != nil {
+		return nil, err
 	}
-	return err
+	return c.Probe(ctx, &peerv1.ProbeRequest{Member: joiner})
 }
 
 // clusterOf asks a process which cluster it follows; empty is none.

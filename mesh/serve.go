@@ -79,9 +79,19 @@ func (p *peerServer) Promise(_ context.Context, req *peerv1.PromiseRequest) (*pe
 	return &peerv1.PromiseResponse{Promised: true}, nil
 }
 
-// Probe implements V3.
-func (p *peerServer) Probe(context.Context, *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
-	return &peerv1.ProbeResponse{Epoch: p.node.epoch(), ClusterId: p.node.clusterID()}, nil
+// Probe implements V3: a joiner is dialled back before it is answered.
+func (p *peerServer) Probe(ctx context.Context, req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
+	undialled := ""
+	if req.GetMember() != nil {
+		m := view.MemberFromProto(req.GetMember())
+		if err := view.CheckJoiner(m); err != nil {
+			return nil, status.Error(codes.InvalidArgument, err.Error())
+		}
+		if err := p.node.dialBacks.check(ctx, m); err != nil {
+			undialled = err.Error()
+		}
+	}
+	return &peerv1.ProbeResponse{Epoch: p.node.epoch(), ClusterId: p.node.clusterID(), Undialled: undialled}, nil
 }
 
 // Join implements V3.

@@ -42,6 +42,25 @@ func (c *Cluster) Thaw(i int) {
 	c.disturb(fmt.Sprint("thaw ", i), func(n *MemNet) { n.Thaw(c.Name(i)) })
 }
 
+// Deafen makes node i a process that can dial out but not be dialled by other members, as
+// behind a wrong mesh.peer_advertise or a firewall. The streams between it and the others
+// break, whoever opened them, so that it is dialled again.
+func (c *Cluster) Deafen(i int) {
+	c.disturb(fmt.Sprint("deafen ", i), func(n *MemNet) {
+		n.Deafen(c.Name(i), peerPort)
+		for j := range c.Len() {
+			if j != i {
+				n.Reset(c.Name(i), c.Name(j))
+			}
+		}
+	})
+}
+
+// Undeafen ends Deafen.
+func (c *Cluster) Undeafen(i int) {
+	c.disturb(fmt.Sprint("undeafen ", i), func(n *MemNet) { n.Undeafen(c.Name(i), peerPort) })
+}
+
 // Mend ends a Cut of this direction.
 func (c *Cluster) Mend(i, j int) {
 	c.disturb(fmt.Sprintf("mend %d->%d", i, j), func(n *MemNet) { n.Mend(c.Name(i), c.Name(j)) })

@@ -3,6 +3,7 @@ package testcluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 
 	"github.com/sgkandale/sharelock/mesh"
@@ -23,10 +24,13 @@ type place struct {
 	close func() error
 }
 
+// peerPort is where nodes of a memory network listen for other members.
+const peerPort = 50053
+
 // memoryPlace is a machine of a memory network.
 func memoryPlace(n *MemNet, name string) *place {
 	return &place{
-		ip: n.Host(name).IP(), http: ":50051", grpc: ":50052", peer: ":50053", gossip: ":7946",
+		ip: n.Host(name).IP(), http: ":50051", grpc: ":50052", peer: fmt.Sprint(":", peerPort), gossip: ":7946",
 		network: func() mesh.Network { return n.Host(name) },
 		down:    func() { n.Kill(name) },
 		close:   func() error { return nil },

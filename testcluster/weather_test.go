@@ -57,6 +57,8 @@ func (w *weather) change(ctx context.Context) error {
 		w.c.Freeze(i)
 	case roll < 89:
 		w.c.Reset(i, j)
+	case roll < 92:
+		w.c.Deafen(i)
 	default:
 		// Any two clocks, clients' too, stay within 10 %.
 		w.c.SetRate(i, 0.96+w.rnd.Float64()*0.08)

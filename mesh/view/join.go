@@ -1,6 +1,8 @@
 package view
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -26,8 +28,8 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	s := l.agree.State()
 	who := MemberFromProto(req.GetMember())
 	resp := &peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_WAIT, History: StateToProto(s)}
-	if why := badJoiner(who); why != "" {
-		resp.Why = why
+	if err := CheckJoiner(who); err != nil {
+		resp.Why = err.Error()
 		return resp
 	}
 	if _, in := s.View().Find(who.Identity); in {
@@ -75,19 +77,22 @@ const (
 	maxAddrBytes = 64
 )
 
-// badJoiner says what is missing in what a joiner says of itself.
-func badJoiner(m ring.Member) string {
+// errBadJoiner: what a process says of itself cannot be a member.
+var errBadJoiner = errors.New("bad joiner")
+
+// CheckJoiner reports what is missing or too long in what a joiner says of itself.
+func CheckJoiner(m ring.Member) error {
 	switch {
 	case m.ID == "" || m.Counter == 0:
-		return "a joiner needs an id and an incarnation"
-	case len(m.ID) > maxIDBytes || len(m.Name) > maxNameBytes:
-		return "the joiner's id or name is too long"
-	case max(len(m.Peer), len(m.Gossip), len(m.HTTP), len(m.GRPC)) > maxAddrBytes:
-		return "an address of the joiner is too long"
+		return fmt.Errorf("%w: it needs an id and an incarnation", errBadJoiner)
 	case m.Name == "" || m.Peer == "":
-		return "a joiner needs a name and a peer address"
+		return fmt.Errorf("%w: it needs a name and a peer address", errBadJoiner)
+	case len(m.ID) > maxIDBytes || len(m.Name) > maxNameBytes:
+		return fmt.Errorf("%w: its id or name is too long", errBadJoiner)
+	case max(len(m.Peer), len(m.Gossip), len(m.HTTP), len(m.GRPC)) > maxAddrBytes:
+		return fmt.Errorf("%w: one of its addresses is too long", errBadJoiner)
 	case m.Leaving:
-		return "a joiner cannot be leaving"
+		return fmt.Errorf("%w: it cannot be leaving", errBadJoiner)
 	}
-	return ""
+	return nil
 }

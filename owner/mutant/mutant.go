@@ -161,6 +161,8 @@ const (
 	// JoinUnreached: a joiner need not have reached those who stay (V3).
 	// TestSchedule15aEvictedComesBackWhenItReachesAll.
 	JoinUnreached Mutant = "join-unreached"
+	// NoDialBack: a joiner is not dialled back (V3). TestSimUndiallable.
+	NoDialBack Mutant = "no-dial-back"
 	// NoBackOff: a process that keeps coming and going is admitted at once (V3).
 	// TestSchedule15cComebacksBackOff.
 	NoBackOff Mutant = "no-back-off"

@@ -195,10 +195,15 @@ func (n *Net) Freeze(name string) { n.change(func() { n.machine(name).frozen = t
 // Thaw ends Freeze.
 func (n *Net) Thaw(name string) { n.change(func() { n.machine(name).frozen = false }) }
 
-// Deafen holds what new streams and datagrams bring to one port of a machine: the
-// datagrams are lost, dials wait.
+// Deafen holds what new streams and datagrams of other machines bring to one port of a
+// machine: the datagrams are lost, dials wait. Streams that are open go on.
 func (n *Net) Deafen(name string, port uint16) {
 	n.change(func() { n.machine(name).deaf[port] = true })
+}
+
+// Undeafen ends Deafen.
+func (n *Net) Undeafen(name string, port uint16) {
+	n.change(func() { delete(n.machine(name).deaf, port) })
 }
 
 // Heal ends every cut, split, delay, loss, doubling, freeze and deafness. Machines that

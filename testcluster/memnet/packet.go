@@ -119,7 +119,7 @@ func (n *Net) post(from, to *machine, port uint16, d datagram) {
 
 func (n *Net) deliver(from, to *machine, port uint16, d datagram) {
 	s := to.sockets[port]
-	if s == nil || n.blocked(from, to) || to.deaf[port] || len(s.queue) >= maxQueue {
+	if s == nil || n.blocked(from, to) || from != to && to.deaf[port] || len(s.queue) >= maxQueue {
 		return
 	}
 	s.queue = append(s.queue, d)

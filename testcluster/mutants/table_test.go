@@ -105,6 +105,7 @@ var table = []entry{
 	{mutant.HandOverAlways, "V5", []net{agreement("TestMinorityHandsOver", mutant.Quiet)}, 0},
 	{mutant.JoinWhileLate, "V3", []net{agreement("TestNoJoinWhileSomebodyIsLate", mutant.Quiet)}, 0},
 	{mutant.JoinUnreached, "V3", []net{agreement("TestSchedule15a.*", mutant.AllReached)}, 0},
+	{mutant.NoDialBack, "V3", []net{sim("TestSimUndiallable", mutant.Quiet)}, 0},
 	{mutant.NoBackOff, "V3", []net{agreement("TestSchedule15cComebacksBackOff", mutant.Quiet)}, 0},
 	{mutant.ForgetBackOff, "V3", []net{agreement("TestSchedule15cBackOffIsKept", mutant.Quiet)}, 0},
 	{mutant.AnswersCount, "V5", []net{agreement("TestSchedule15e.*", mutant.DeadGo)}, 0},

@@ -954,6 +954,9 @@ type ProbeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Release       uint32                 `protobuf:"varint,1,opt,name=release,proto3" json:"release,omitempty"`
 	OldestRelease uint32                 `protobuf:"varint,2,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
+	// A joiner, which the receiver dials back before it answers (V3): by a link and by a
+	// call, at the addresses named here. Absent: only an answer is wanted.
+	Member        *Member `protobuf:"bytes,3,opt,name=member,proto3" json:"member,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1002,6 +1005,13 @@ func (x *ProbeRequest) GetOldestRelease() uint32 {
 	return 0
 }
 
+func (x *ProbeRequest) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
 type ProbeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -1009,6 +1019,8 @@ type ProbeResponse struct {
 	ClusterId     []byte `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	Release       uint32 `protobuf:"varint,3,opt,name=release,proto3" json:"release,omitempty"`
 	OldestRelease uint32 `protobuf:"varint,4,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
+	// Why the receiver could not dial the joiner back; empty if it could.
+	Undialled     string `protobuf:"bytes,5,opt,name=undialled,proto3" json:"undialled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1069,6 +1081,13 @@ func (x *ProbeResponse) GetOldestRelease() uint32 {
 		return x.OldestRelease
 	}
 	return 0
+}
+
+func (x *ProbeResponse) GetUndialled() string {
+	if x != nil {
+		return x.Undialled
+	}
+	return ""
 }
 
 type JoinRequest struct {
@@ -3482,16 +3501,18 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\afounder\x18\x02 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\afounder\"?\n" +
 	"\x0fPromiseResponse\x12\x1a\n" +
 	"\bpromised\x18\x01 \x01(\bR\bpromised\x12\x10\n" +
-	"\x03why\x18\x02 \x01(\tR\x03why\"O\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\x82\x01\n" +
 	"\fProbeRequest\x12\x18\n" +
 	"\arelease\x18\x01 \x01(\rR\arelease\x12%\n" +
-	"\x0eoldest_release\x18\x02 \x01(\rR\roldestRelease\"\x85\x01\n" +
+	"\x0eoldest_release\x18\x02 \x01(\rR\roldestRelease\x121\n" +
+	"\x06member\x18\x03 \x01(\v2\x19.sharelock.peer.v1.MemberR\x06member\"\xa3\x01\n" +
 	"\rProbeResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\fR\tclusterId\x12\x18\n" +
 	"\arelease\x18\x03 \x01(\rR\arelease\x12%\n" +
-	"\x0eoldest_release\x18\x04 \x01(\rR\roldestRelease\"\x9e\x01\n" +
+	"\x0eoldest_release\x18\x04 \x01(\rR\roldestRelease\x12\x1c\n" +
+	"\tundialled\x18\x05 \x01(\tR\tundialled\"\x9e\x01\n" +
 	"\vJoinRequest\x121\n" +
 	"\x06member\x18\x01 \x01(\v2\x19.sharelock.peer.v1.MemberR\x06member\x125\n" +
 	"\areached\x18\x02 \x03(\v2\x1b.sharelock.peer.v1.IdentityR\areached\x12%\n" +
@@ -3779,62 +3800,63 @@ var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	46, // 7: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
 	2,  // 8: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
 	2,  // 9: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
-	3,  // 10: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
-	2,  // 11: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
-	0,  // 12: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
-	6,  // 13: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
-	2,  // 14: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
-	2,  // 15: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
-	1,  // 16: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
-	6,  // 17: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
-	6,  // 18: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
-	24, // 19: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
-	24, // 20: sharelock.peer.v1.FetchRequest.held:type_name -> sharelock.peer.v1.Held
-	27, // 21: sharelock.peer.v1.FetchResponse.copies:type_name -> sharelock.peer.v1.Copy
-	43, // 22: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	39, // 23: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	34, // 24: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
-	40, // 25: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	35, // 26: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
-	38, // 27: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
-	24, // 28: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
-	47, // 29: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	41, // 30: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	43, // 31: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	48, // 32: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	49, // 33: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	41, // 34: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	42, // 35: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
-	5,  // 36: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
-	4,  // 37: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
-	4,  // 38: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
-	10, // 39: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
-	12, // 40: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
-	14, // 41: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
-	16, // 42: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
-	18, // 43: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	20, // 44: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	22, // 45: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	25, // 46: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	36, // 47: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
-	28, // 48: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	30, // 49: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	11, // 50: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	13, // 51: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	15, // 52: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	17, // 53: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	19, // 54: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	21, // 55: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	23, // 56: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	26, // 57: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	37, // 58: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	29, // 59: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	31, // 60: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	50, // [50:61] is the sub-list for method output_type
-	39, // [39:50] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	3,  // 10: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
+	3,  // 11: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
+	2,  // 12: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
+	0,  // 13: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
+	6,  // 14: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
+	2,  // 15: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
+	2,  // 16: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
+	1,  // 17: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
+	6,  // 18: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
+	6,  // 19: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
+	24, // 20: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
+	24, // 21: sharelock.peer.v1.FetchRequest.held:type_name -> sharelock.peer.v1.Held
+	27, // 22: sharelock.peer.v1.FetchResponse.copies:type_name -> sharelock.peer.v1.Copy
+	43, // 23: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	39, // 24: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	34, // 25: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	40, // 26: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	35, // 27: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	38, // 28: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	24, // 29: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	47, // 30: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	41, // 31: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	43, // 32: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	48, // 33: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	49, // 34: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	41, // 35: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	42, // 36: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	5,  // 37: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
+	4,  // 38: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
+	4,  // 39: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
+	10, // 40: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
+	12, // 41: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
+	14, // 42: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
+	16, // 43: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
+	18, // 44: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
+	20, // 45: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	22, // 46: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	25, // 47: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	36, // 48: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	28, // 49: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	30, // 50: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	11, // 51: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	13, // 52: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	15, // 53: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	17, // 54: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	19, // 55: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	21, // 56: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	23, // 57: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	26, // 58: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	37, // 59: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	29, // 60: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	31, // 61: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	51, // [51:62] is the sub-list for method output_type
+	40, // [40:51] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_peer_v1_peer_proto_init() }

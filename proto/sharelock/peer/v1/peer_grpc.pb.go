@@ -51,7 +51,8 @@ type PeerServiceClient interface {
 	// Promise asks an empty process to follow the founder (V0). It answers after
 	// the promise is synced.
 	Promise(ctx context.Context, in *PromiseRequest, opts ...grpc.CallOption) (*PromiseResponse, error)
-	// Probe asks "do you answer me?": a joiner must reach every member (V3).
+	// Probe asks "do you answer me, and can you dial me?": a joiner must reach every
+	// member, and be dialled by it (V3).
 	Probe(ctx context.Context, in *ProbeRequest, opts ...grpc.CallOption) (*ProbeResponse, error)
 	// Join asks the leader for admission (V3).
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
@@ -215,7 +216,8 @@ type PeerServiceServer interface {
 	// Promise asks an empty process to follow the founder (V0). It answers after
 	// the promise is synced.
 	Promise(context.Context, *PromiseRequest) (*PromiseResponse, error)
-	// Probe asks "do you answer me?": a joiner must reach every member (V3).
+	// Probe asks "do you answer me, and can you dial me?": a joiner must reach every
+	// member, and be dialled by it (V3).
 	Probe(context.Context, *ProbeRequest) (*ProbeResponse, error)
 	// Join asks the leader for admission (V3).
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)

@@ -1,0 +1,156 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// maxDialBacks is how many processes are dialled back at the same time.
+const maxDialBacks = 16
+
+// dialBacks dials joiners back before their probes are answered (V3). A process that can
+// dial out but not be dialled, because of a wrong mesh.peer_advertise, NAT or a firewall,
+// must not become a member: asks, syncs and operations go to it, and each of its
+// admissions would stall every partition until it is removed again. Safe for concurrent
+// use.
+type dialBacks struct {
+	// dial opens a link to a process and calls it.
+	dial  func(ctx context.Context, m ring.Member) error
+	clock Clock
+	log   *slog.Logger
+	slots chan struct{}
+
+	mu    sync.Mutex
+	known map[ring.Identity]*dialBack // guarded by mu
+}
+
+// dialBack is what is known of one incarnation of a process.
+type dialBack struct {
+	addr string
+	// reached: it was dialled at addr. warned: that it cannot be was logged.
+	reached, warned bool
+	// member: it was seen in a view.
+	member bool
+	asked  time.Duration
+}
+
+// forgetDialBack is how long a process that is no member is remembered after its last
+// probe.
+const forgetDialBack = time.Minute
+
+func newDialBacks(dial func(context.Context, ring.Member) error, clock Clock, log *slog.Logger) *dialBacks {
+	return &dialBacks{dial: dial, clock: clock, log: log, slots: make(chan struct{}, maxDialBacks), known: map[ring.Identity]*dialBack{}}
+}
+
+// check returns nil if the process can be dialled at the address it names. An incarnation
+// that was dialled once is not dialled again until it has been removed from a view.
+func (d *dialBacks) check(ctx context.Context, m ring.Member) error {
+	if mutant.On(mutant.NoDialBack) || d.remembers(m) {
+		return nil
+	}
+	select {
+	case d.slots <- struct{}{}:
+		defer func() { <-d.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	err := d.dial(ctx, m)
+	if d.note(m, err) {
+		d.log.Warn("a process that wants to join cannot be dialled, so it is not admitted",
+			"name", m.Name, "address", m.Peer, "error", err)
+	}
+	return err
+}
+
+func (d *dialBacks) remembers(m ring.Member) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := d.known[m.Identity]
+	if k == nil || k.addr != m.Peer {
+		k = &dialBack{addr: m.Peer}
+		d.known[m.Identity] = k
+	}
+	k.asked = d.clock()
+	return k.reached
+}
+
+// note takes the result of an attempt. It reports whether that is worth a warning.
+func (d *dialBacks) note(m ring.Member, err error) (warn bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := d.known[m.Identity]
+	if k == nil || k.addr != m.Peer {
+		return false
+	}
+	k.reached = err == nil
+	warn = err != nil && !k.warned
+	k.warned = err != nil
+	return warn
+}
+
+// keep forgets processes that were removed from the view, and those that have given up.
+func (d *dialBacks) keep(v ring.View) {
+	now := d.clock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, k := range d.known {
+		if _, in := v.Find(id); in {
+			k.member = true
+		} else if k.member || now-k.asked > forgetDialBack {
+			delete(d.known, id)
+		}
+	}
+}
+
+// dialBack opens a link to a process and calls it, both at once, as members do that ask
+// it, sync it and forward to it.
+func (n *Node) dialBack(ctx context.Context, m ring.Member) error {
+	ctx, cancel := context.WithTimeout(ctx, n.lease()/5) // the prober waits for lease/4
+	defer cancel()
+	var link, call error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if link = n.tryLink(ctx, m); link != nil {
+			link = fmt.Errorf("link: %w", link)
+		}
+	})
+	wg.Go(func() {
+		if _, call = n.peers.probe(ctx, m, nil); call != nil {
+			call = fmt.Errorf("gRPC: %w", call)
+		}
+	})
+	wg.Wait()
+	return errors.Join(link, call)
+}
+
+// tryLink opens a link of its own to a process and waits until a ping is answered.
+func (n *Node) tryLink(ctx context.Context, m ring.Member) error {
+	f, err := n.dialLink(ctx, m)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { _ = f.Close() })()
+	defer f.Close() //nolint:errcheck // it has served its purpose
+	err = f.Send(appendLinkPing(nil))
+	for err == nil {
+		var frame []byte
+		var answer linkResponse
+		if frame, err = f.Recv(); err == nil {
+			err = answer.read(frame, m.Name)
+		}
+		if err == nil && answer.pong {
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("no answer to a ping: %w", ctx.Err())
+	}
+	return err
+}
