@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -72,29 +73,32 @@ var errBorn = errors.New("the cluster was born already")
 // birth starts a cluster if it is for this process to start one (V0). It returns
 // when the cluster is born, or follows another process.
 func (n *Node) birth(ctx context.Context) {
-	_, founder, ok := n.data.Promise()
-	switch {
-	case ok && founder.ID != n.self.ID:
-		return // it follows a cluster, or promised to
-	case n.agree.Existing():
-		return // it has founded one, or resumes that when it leads
+	id, founder, ok := n.data.Promise()
+	// It follows a cluster, or promised to; or it has founded one, or resumes that when it
+	// leads.
+	if ok && founder.ID != n.self.ID || n.agree.Existing() {
+		if n.cfg.Found {
+			n.log.Info("--found is ignored: the data directory belongs to a mesh already", "cluster", fmt.Sprintf("%x", id))
+		}
+		return
 	}
 	tick := time.NewTicker(n.lease() / 4)
 	defer tick.Stop()
 	warned := ""
 	for ctx.Err() == nil {
-		others, why := n.seedsReady()
-		if n.cfg.Found {
-			others, why = nil, ""
-		}
+		others, why := n.mayFound()
 		if why == "" {
 			if why = n.found(ctx, others); why == "" {
 				return
 			}
 		}
 		if why != warned && why != waitJoin {
-			n.log.Info("cluster not founded yet", "why", why)
 			warned = why
+			if n.cfg.Found {
+				n.log.Warn("--found: no cluster is founded", "why", why)
+			} else {
+				n.log.Info("cluster not founded yet", "why", why)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -107,6 +111,59 @@ func (n *Node) birth(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// mayFound returns the processes whose promise is needed before this one founds a cluster
+// (V0), or why it must not.
+func (n *Node) mayFound() (others []gossipNode, why string) {
+	switch {
+	case !n.cfg.Found:
+		return n.seedsReady()
+	case mutant.On(mutant.FoundUnasked):
+		return nil, ""
+	}
+	if others, why = n.seedsEmpty(); why == "" && len(others) == 0 {
+		n.log.Warn("--found: founds a mesh without asking anybody, since mesh.seeds names no other node; " +
+			"if this node has lost the data directory of a mesh that lives on, that mesh and this one both grant its keys")
+	}
+	return others, why
+}
+
+// seedsEmpty returns the other seeds if all of them are there and none follows a cluster,
+// as --found wants it. Otherwise it says why not, and who lives where.
+func (n *Node) seedsEmpty() (others []gossipNode, why string) {
+	var living []string
+	for _, g := range n.gossip.nodes() {
+		if id := g.meta.GetClusterId(); len(id) > 0 && !n.sameCluster(id) {
+			living = append(living, fmt.Sprintf("node %s at %s (gossip %s) in mesh %x", g.meta.GetName(), g.meta.GetPeer(), g.gossipAddr, id))
+		}
+	}
+	if len(living) > 0 {
+		slices.Sort(living)
+		return nil, "a mesh lives already, which this node joins: " + strings.Join(living, ", ")
+	}
+	if len(n.cfg.Seeds) == 0 {
+		return nil, ""
+	}
+	index, _, err := n.place()
+	if err != nil {
+		return nil, err.Error()
+	}
+	others, missing, err := n.gossip.seedNodes()
+	switch {
+	case err != nil:
+		return nil, err.Error()
+	case len(missing) > 0:
+		return nil, "every seed has to answer that it is empty; no answer yet from " + strings.Join(missing, ", ")
+	}
+	// The first of several empty seeds founds the cluster without a command. Two that
+	// found one at the same time would refuse each other.
+	for _, g := range others {
+		if len(n.cfg.Seeds) > 1 && index != 1 && g.meta.GetSeedIndex() == 1 && g.meta.GetSeedsHash() == seedsHash(n.cfg.Seeds) {
+			return nil, fmt.Sprintf("every seed is empty, so that node %s, the first of them, founds the cluster", g.meta.GetName())
+		}
+	}
+	return others, ""
 }
 
 // waitJoin: it is not for this process to found a cluster.

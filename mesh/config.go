@@ -19,7 +19,8 @@ type Config struct {
 	Cluster string
 	// Seeds are gossip addresses or DNS names, the same list on every node (V0).
 	Seeds []string
-	// Found starts a cluster of one that others may join (V0).
+	// Found starts a cluster of one that others may join, after every seed has answered
+	// that it follows none; without seeds at once (V0).
 	Found bool
 
 	// Listen addresses; a port 0 is chosen by the system, see Node.Addrs.

@@ -372,3 +372,34 @@ func (g *gossip) seedIndex() (index int, unique bool, err error) {
 	}
 	return index, unique, nil
 }
+
+// seedNodes returns the processes that live at the addresses of the seeds, this one left
+// out. missing are the seeds of which some address has not been resolved, or has nobody
+// that answers.
+func (g *gossip) seedNodes() (there []gossipNode, missing []string, err error) {
+	own, err := g.ownAddrs()
+	if err != nil {
+		return nil, nil, fmt.Errorf("gossip: addresses of this machine: %w", err)
+	}
+	at := map[string]gossipNode{}
+	for _, n := range g.nodes() {
+		at[n.gossipAddr] = n
+	}
+	for _, seed := range g.cfg.seeds {
+		addrs, err := g.lookup(seed)
+		absent := err != nil
+		for _, addr := range addrs {
+			if own[addr] {
+				continue
+			}
+			n, ok := at[addr.String()]
+			if absent = absent || !ok; ok {
+				there = append(there, n)
+			}
+		}
+		if absent {
+			missing = append(missing, seed)
+		}
+	}
+	return there, missing, nil
+}

@@ -68,7 +68,7 @@ than half a second later, ends it at once.`,
 	}
 	fs := cmd.Flags()
 	fs.StringVarP(&path, "config", "c", "", "YAML file of settings")
-	fs.BoolVar(&found, "found", false, "found a mesh of one that others may join")
+	fs.BoolVar(&found, "found", false, "found a mesh that others may join, once every seed has answered that it is empty; without seeds at once, asking nobody")
 	byFlag := make(map[string]string)
 	for _, k := range keys() {
 		if k.flag != "" {

@@ -106,6 +106,9 @@ const (
 // The mutants of those who agree on the view and give leases. Each names the test of
 // mesh/view or mesh that catches it.
 const (
+	// FoundUnasked: --found founds a cluster without asking the seeds (V0).
+	// TestSimFoundedTwice.
+	FoundUnasked Mutant = "found-unasked"
 	// NoTermCheck: a proposal of an earlier leadership takes effect (V2).
 	// TestSchedule08c.
 	NoTermCheck Mutant = "no-term-check"

@@ -88,6 +88,7 @@ var table = []entry{
 	{mutant.NoSettling, "Q5", []net{owner("TestPlacesOutliveTheOwner", mutant.Fair)}, 0},
 	{mutant.BrokenPassedOver, "Q5", []net{owner("TestSchedule14BrokenLink", mutant.Fair), sim("TestSimForwardingNodeDies", testcluster.Fair)}, 0},
 
+	{mutant.FoundUnasked, "V0", []net{sim("TestSimFoundedTwice", testcluster.OneHolder)}, 0},
 	{mutant.NoTermCheck, "V2", []net{agreement("TestSchedule08c.*", mutant.LeaseInView)}, 0},
 	{mutant.LeadNotAwaited, "V2", []net{agreement("TestSchedule08b.*", mutant.LeaseInView)}, 0},
 	{mutant.NobodyAssumed, "V5", []net{agreement("TestSchedule08a.*", mutant.LeaseInView)}, 0},
