@@ -56,7 +56,7 @@ var folders = []folder{
 	{".", nil, nil},
 	{"internal/release", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
-	{"owner", []string{".", "ring", "owner/mutant"}, nil},
+	{"owner", []string{".", "internal/release", "ring", "owner/mutant"}, nil},
 	{"owner/mutant", nil, nil},
 	{"proto/frame", nil, nil},
 	{"proto/wire", nil, []string{protobuf}},
@@ -66,10 +66,10 @@ var folders = []folder{
 	{"api", []string{".", "proto/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
-		[]string{".", "ring", "owner", "owner/mutant", "mesh/view", "api", "proto/frame", "proto/wire", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
+		[]string{".", "internal/release", "ring", "owner", "owner/mutant", "mesh/view", "api", "proto/frame", "proto/wire", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
 		[]string{memberlist, raft, hclog, grpc, protobuf, xsync, xsys},
 	},
-	{"mesh/view", []string{"ring", "owner/mutant", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
+	{"mesh/view", []string{"internal/release", "ring", "owner/mutant", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
 	{"client", []string{".", "owner/mutant", "proto/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xsys, xxhash}},
 	{
 		"testcluster",
@@ -87,7 +87,7 @@ var folders = []folder{
 	{
 		"cmd/sharelock",
 		// The messages, for -o json only: it prints the API's JSON.
-		[]string{".", "mesh", "client", "cmd/workload", "proto/sharelock/v1"},
+		[]string{".", "internal/release", "mesh", "client", "cmd/workload", "proto/sharelock/v1"},
 		[]string{cobra, pflag, koanf, yaml, xsys, protobuf},
 	},
 	{"cmd/workload", nil, nil},

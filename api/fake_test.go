@@ -306,10 +306,10 @@ func (n *fakeNode) Ready() error {
 func (n *fakeNode) Status() Status {
 	return Status{
 		Cluster: "sharelock", Node: "b", Epoch: 59712345, Leader: "a", LeaseValid: true,
-		LeaseRemaining: 1600 * time.Millisecond, Partitions: 1024, Replicas: 2, Active: 341,
+		LeaseRemaining: 1600 * time.Millisecond, Partitions: 1024, Replicas: 2, Active: 341, Release: 1,
 		Members: []Member{{
 			Name: "a", ID: "f00", Incarnation: "1-00000000000000aa", Voter: true, Owns: 341, Backs: 340,
-			HTTP: "10.0.0.1:50051", GRPC: "10.0.0.1:50052", Peer: "10.0.0.1:50053",
+			HTTP: "10.0.0.1:50051", GRPC: "10.0.0.1:50052", Peer: "10.0.0.1:50053", Release: 2,
 		}},
 	}
 }

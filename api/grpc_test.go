@@ -137,11 +137,11 @@ func TestGRPCMesh(t *testing.T) {
 	c := dialFake(t, node, Options{})
 	m, err := c.mesh.GetMesh(t.Context(), &pb.GetMeshRequest{})
 	wantProto(t, m, &pb.GetMeshResponse{
-		Cluster: "sharelock", Node: "b", Epoch: 59712345, Leader: "a", Partitions: 1024, Replicas: 2, Active: 341,
+		Cluster: "sharelock", Node: "b", Epoch: 59712345, Leader: "a", Partitions: 1024, Replicas: 2, Active: 341, Release: 1,
 		Lease: &pb.Lease{Valid: true, Remaining: durationpb.New(1600 * time.Millisecond)},
 		Members: []*pb.Member{{
 			Name: "a", Id: "f00", Incarnation: "1-00000000000000aa", Voter: true, Owns: 341, Backs: 340,
-			Http: "10.0.0.1:50051", Grpc: "10.0.0.1:50052", Peer: "10.0.0.1:50053",
+			Http: "10.0.0.1:50051", Grpc: "10.0.0.1:50052", Peer: "10.0.0.1:50053", Release: 2,
 		}},
 	}, err)
 	l, err := c.mesh.Locate(t.Context(), &pb.LocateRequest{Key: "k"})

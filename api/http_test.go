@@ -174,9 +174,9 @@ func TestHTTPMesh(t *testing.T) {
 	h := NewHTTP(node, Options{}).Handler
 	wantShape(t, exchange(t, h, "GET", "/v1/mesh", ""), 200,
 		`{"cluster":"sharelock","node":"b","epoch":59712345,"leader":"a","lease":{"valid":true,"remaining":"1.600s"},
-		"partitions":1024,"replicas":2,"quarantined":0,"active":341,
+		"partitions":1024,"replicas":2,"quarantined":0,"active":341,"release":1,
 		"members":[{"name":"a","id":"f00","incarnation":"1-00000000000000aa","voter":true,"leaving":false,"owns":341,"backs":340,
-		"http":"10.0.0.1:50051","grpc":"10.0.0.1:50052","peer":"10.0.0.1:50053"}]}`)
+		"http":"10.0.0.1:50051","grpc":"10.0.0.1:50052","peer":"10.0.0.1:50053","release":2}]}`)
 	wantShape(t, exchange(t, h, "GET", "/v1/mesh/locate/orders%2F42", ""), 200,
 		`{"key":"orders/42","partition":17,"owner":"a","backups":["c"],"epoch":59712345}`)
 	wantInvalid(t, exchange(t, h, "GET", "/v1/mesh/locate/", ""), "key")

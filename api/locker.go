@@ -96,6 +96,7 @@ type Status struct {
 	Replicas       int
 	Quarantined    int
 	Active         int
+	Release        uint32
 	Members        []Member
 }
 
@@ -105,6 +106,7 @@ type Member struct {
 	Voter, Leaving        bool
 	Owns, Backs           int
 	HTTP, GRPC, Peer      string
+	Release               uint32
 }
 
 // Location is where a key lives.

@@ -29,6 +29,7 @@ func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshRespon
 		Replicas:    count(st.Replicas),
 		Quarantined: count(st.Quarantined),
 		Active:      count(st.Active),
+		Release:     st.Release,
 	}
 	for _, m := range st.Members {
 		r.Members = append(r.Members, &pb.Member{
@@ -42,6 +43,7 @@ func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshRespon
 			Http:        m.HTTP,
 			Grpc:        m.GRPC,
 			Peer:        m.Peer,
+			Release:     m.Release,
 		})
 	}
 	return r, nil

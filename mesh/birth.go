@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -283,7 +284,7 @@ func (n *Node) firstView(ctx context.Context) error {
 		Id: id, Name: n.cfg.Cluster, Partitions: uint32(n.cfg.Partitions),
 		LeaseNs: int64(n.cfg.Lease), MaxTtlNs: int64(n.cfg.MaxTTL), Replicas: uint32(n.cfg.Replicas),
 	}
-	v := ring.View{Placement: ring.Placement, Members: []ring.Member{n.asMember()}}
+	v := ring.View{Placement: ring.Placement, Release: n.firstRelease(), Members: []ring.Member{n.asMember()}}
 	v.Replicas = view.Replicas(view.Constants{Cluster: c}, v)
 	return n.agree.Found(ctx, c, v)
 }
@@ -303,6 +304,7 @@ func (n *Node) meta() *peerv1.Meta {
 	m := &peerv1.Meta{
 		Identity: view.IdentityToProto(n.self), Name: n.cfg.Name, Cluster: n.cfg.Cluster, ClusterId: n.clusterID(),
 		Peer: n.addrs.Peer, Http: n.addrs.HTTP, Grpc: n.addrs.GRPC, SeedsHash: seedsHash(n.cfg.Seeds),
+		Release: release.Current, OldestRelease: release.Oldest,
 	}
 	m.SeedIndex = n.seedIndex.Load()
 	return m

@@ -29,6 +29,10 @@ type Config struct {
 	// listens; empty derives them from the listen addresses.
 	PeerAdvertise, GossipAdvertise string
 
+	// HoldRelease keeps the view's release at this number while this node is a member, so
+	// that an older program can take the place of a newer one (W1). 0 holds nothing.
+	HoldRelease uint32
+
 	// Lease is the length of a view lease (V4). Fixed at the cluster's birth.
 	Lease time.Duration
 	// Partitions is P. Replicas is how many members keep a copy of every lock; 0 is

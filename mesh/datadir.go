@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -42,7 +43,9 @@ type dataDir struct {
 
 	mu sync.Mutex // guards what follows
 	promiseRecord
-	closed bool
+	// release is the highest release of a view that this directory has followed (W1).
+	release uint32
+	closed  bool
 }
 
 // promiseRecord is the cluster that this process follows (V0).
@@ -55,7 +58,7 @@ type promiseRecord struct {
 // counter of the incarnation, synced, before it returns. An empty path keeps
 // everything in memory: then every start is a new id.
 func openDataDir(path string) (*dataDir, error) {
-	d := &dataDir{identity: ring.Identity{Nonce: randomUint64()}}
+	d := &dataDir{identity: ring.Identity{Nonce: randomUint64()}, release: release.Oldest}
 	if path == "" {
 		d.identity.ID, d.identity.Counter = newID(), 1
 		return d, nil
@@ -82,6 +85,9 @@ func (d *dataDir) open() error {
 		return err
 	}
 	d.lock = lock
+	if err := d.readRelease(); err != nil {
+		return err
+	}
 	if err := d.readIdentity(); err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (n *Node) lead(ctx context.Context) {
 	for {
 		l, err := view.Lead(ctx, view.LeaderConfig{
 			Self: n.self.ID, Agreement: n.agree, Peers: leaderPeers{n.peers}, Clock: n.clock, Spawn: n.tasks.Go,
-			Prepare: n.prepareToLead, Log: n.log, Memory: &n.leadMemory,
+			Prepare: n.prepareToLead, Nearby: n.nearbyReleases, Log: n.log, Memory: &n.leadMemory,
 		})
 		if err == nil {
 			n.leads.Store(l)

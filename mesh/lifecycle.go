@@ -179,6 +179,7 @@ func (n *Node) Status() api.Status {
 	}
 	stats := a.service.Stats()
 	st.Epoch, st.Partitions, st.Replicas = a.epoch(), a.cluster().Partitions(), a.view.Replicas
+	st.Release = a.view.Release
 	st.Quarantined, st.Active = stats.Quarantined, stats.Active
 	st.LeaseRemaining = a.service.LeaseLeft()
 	st.LeaseValid = st.LeaseRemaining > 0
@@ -190,7 +191,7 @@ func (n *Node) Status() api.Status {
 		st.Members = append(st.Members, api.Member{
 			Name: m.Name, ID: m.ID, Incarnation: m.Incarnation(), Voter: slices.Contains(voters, m.ID), Leaving: m.Leaving,
 			Owns: len(a.ring.Owned(m.Identity)), Backs: len(a.ring.Backed(m.Identity)),
-			HTTP: m.HTTP, GRPC: m.GRPC, Peer: m.Peer,
+			HTTP: m.HTTP, GRPC: m.GRPC, Peer: m.Peer, Release: m.Release,
 		})
 	}
 	return st

@@ -34,7 +34,7 @@ func linkNode(t *testing.T, network Network) *Node {
 		})
 		t.Cleanup(service.Stop)
 		return service, nil
-	}, n.log)
+	}, n.fits, n.log)
 	n.showView(t, 1, "a", "b")
 	t.Cleanup(func() {
 		n.cancel()

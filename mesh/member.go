@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -189,8 +190,8 @@ func (m *member) join(ctx context.Context, a *acting) error {
 		m.say("no member of the mesh is known yet")
 		return nil
 	}
-	req := &peerv1.JoinRequest{Member: view.MemberToProto(m.node.asMember())}
 	wrong := ""
+	req := &peerv1.JoinRequest{Member: view.MemberToProto(m.node.asMember()), OldestRelease: release.Oldest}
 	if a != nil {
 		req.Reached, wrong = m.probe(ctx, a.view)
 	}
@@ -199,6 +200,9 @@ func (m *member) join(ctx context.Context, a *acting) error {
 		m.forget(addr)
 		m.say(fmt.Sprintf("%s does not answer: %v", addr, err))
 		return nil
+	}
+	if err := refusedRelease(addr, resp); err != nil {
+		return fmt.Errorf("join: %w", err)
 	}
 	if err := m.node.views.offer(view.StateFromProto(resp.GetHistory())); err != nil {
 		return fmt.Errorf("join: %w", err)

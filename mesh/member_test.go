@@ -49,6 +49,10 @@ func alone(t *testing.T, test func(t *testing.T, m *member)) {
 			clock: MonotonicClock(), log: slog.New(slog.DiscardHandler), leaseTo: make(chan struct{}, 1),
 			self: viewOf("a").Members[0].Identity,
 		}
+		var err error
+		if n.data, err = openDataDir(""); err != nil {
+			t.Fatal(err)
+		}
 		n.views = newViews(func(s view.State) (*owner.Service, error) {
 			service := owner.NewService(owner.Config{
 				Self: n.self, Name: "a", Partitions: s.Constants().Partitions(), MaxTTL: time.Minute, MaxWaiters: 1,
@@ -56,7 +60,7 @@ func alone(t *testing.T, test func(t *testing.T, m *member)) {
 			})
 			t.Cleanup(service.Stop)
 			return service, nil
-		}, n.log)
+		}, n.fits, n.log)
 		test(t, newMember(n))
 	})
 }

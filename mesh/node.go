@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -142,7 +143,7 @@ func (n *Node) open() error {
 	n.peers = newPeers(n)
 	n.onClose("peers", func() error { n.peers.close(); return nil })
 	n.dialBacks = newDialBacks(n.dialBack, n.clock, n.log)
-	n.views = newViews(n.followCluster, n.log)
+	n.views = newViews(n.followCluster, n.fits, n.log)
 	n.member = newMember(n)
 	if err := n.checkRecords(); err != nil {
 		return err
@@ -151,6 +152,7 @@ func (n *Node) open() error {
 	raftLog := newHCLog(n.log.With("part", "raft"))
 	n.agree, err = view.Start(view.Config{
 		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: syncDir, Lease: n.cfg.Lease, Layer: layer, Log: n.log, RaftLog: raftLog,
+		Unknown: n.outdated,
 	})
 	if err != nil {
 		return errors.Join(err, layer.Close())
@@ -292,6 +294,9 @@ func (n *Node) followCluster(s view.State) (*owner.Service, error) {
 	}
 	c := s.Constants()
 	n.reportConstants(c)
+	if has := s.View().Release; n.ownRelease() < has {
+		n.log.Warn("mesh.hold_release has no effect: the view's release never falls", "configured", n.cfg.HoldRelease, "used", has)
+	}
 	n.agree.Retime(c.Lease())
 	service := owner.NewService(owner.Config{
 		Self: n.self, Name: n.cfg.Name, Partitions: c.Partitions(), MaxTTL: c.MaxTTL(),
@@ -340,6 +345,7 @@ func (n *Node) asMember() ring.Member {
 	return ring.Member{
 		Identity: n.self, Name: n.cfg.Name,
 		Peer: n.addrs.Peer, Gossip: n.addrs.Gossip, HTTP: n.addrs.HTTP, GRPC: n.addrs.GRPC,
+		Release: release.Current, Hold: n.cfg.HoldRelease,
 	}
 }
 

@@ -142,7 +142,13 @@ func (p *peers) probe(ctx context.Context, m ring.Member, joiner *peerv1.Member)
 	if err != nil {
 		return nil, err
 	}
-	return c.Probe(ctx, &peerv1.ProbeRequest{Member: joiner})
+	req := ownProbe()
+	req.Member = joiner
+	resp, err := c.Probe(ctx, req)
+	if err == nil {
+		err = speaks(resp)
+	}
+	return resp, err
 }
 
 // clusterOf asks a process which cluster it follows; empty is none.
@@ -151,7 +157,10 @@ func (p *peers) clusterOf(ctx context.Context, addr string, to ring.Identity) ([
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.Probe(ctx, &peerv1.ProbeRequest{})
+	resp, err := c.Probe(ctx, ownProbe())
+	if err == nil {
+		err = speaks(resp)
+	}
 	return resp.GetClusterId(), err
 }
 

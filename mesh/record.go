@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/sgkandale/sharelock/internal/release"
 )
 
 // errRecordCorrupt: a file of the data directory is damaged. It is never
@@ -24,6 +27,8 @@ var errRecordCorrupt = errors.New("the file is damaged")
 //	counter 12
 //	crc32c 1c291ca3
 const (
+	// recordFormat is the release that introduced this form of a record; that of a later
+	// one has its line and its checksum in the same places.
 	recordFormat   = 1
 	recordMaxBytes = 4 << 10
 )
@@ -54,13 +59,13 @@ func decodeRecord(kind string, data []byte, names ...string) ([]string, error) {
 		return nil, fmt.Errorf("%w: wrong or missing checksum", errRecordCorrupt)
 	}
 	lines := strings.SplitAfter(text[:at], "\n")
+	if err := checkFormat(kind, lines[0]); err != nil {
+		return nil, err
+	}
 	// The text before the checksum ends with a line break, so the last of the
 	// lines is empty.
 	if len(lines) != len(names)+2 || lines[len(lines)-1] != "" {
 		return nil, fmt.Errorf("%w: %d lines, want %d", errRecordCorrupt, len(lines), len(names)+2)
-	}
-	if want := fmt.Sprintf("sharelock %s %d\n", kind, recordFormat); lines[0] != want {
-		return nil, fmt.Errorf("%w: it begins with %q, want %q", errRecordCorrupt, lines[0], want)
 	}
 	values := make([]string, len(names))
 	for i, name := range names {
@@ -71,6 +76,20 @@ func decodeRecord(kind string, data []byte, names ...string) ([]string, error) {
 		values[i] = strings.TrimSuffix(value, "\n")
 	}
 	return values, nil
+}
+
+// checkFormat reads the first line of a record. One of a later release is not damaged, and
+// the error says so.
+func checkFormat(kind, line string) error {
+	text, ok := strings.CutPrefix(line, "sharelock "+kind+" ")
+	format, err := parseCount("format", strings.TrimSuffix(text, "\n"))
+	switch {
+	case ok && err == nil && format > recordFormat:
+		return release.Newer(uint32(min(format, math.MaxUint32)))
+	case !ok || err != nil || format != recordFormat:
+		return fmt.Errorf("%w: it begins with %q, want %q", errRecordCorrupt, line, fmt.Sprintf("sharelock %s %d\n", kind, recordFormat))
+	}
+	return nil
 }
 
 // parseCount reads a decimal as encodeRecord's callers write it.

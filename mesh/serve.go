@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -91,7 +92,10 @@ func (p *peerServer) Probe(ctx context.Context, req *peerv1.ProbeRequest) (*peer
 			undialled = err.Error()
 		}
 	}
-	return &peerv1.ProbeResponse{Epoch: p.node.epoch(), ClusterId: p.node.clusterID(), Undialled: undialled}, nil
+	return &peerv1.ProbeResponse{
+		Epoch: p.node.epoch(), ClusterId: p.node.clusterID(), Undialled: undialled,
+		Release: release.Current, OldestRelease: release.Oldest,
+	}, nil
 }
 
 // Join implements V3.
@@ -99,7 +103,10 @@ func (p *peerServer) Join(_ context.Context, req *peerv1.JoinRequest) (*peerv1.J
 	if l := p.node.leading(); l != nil {
 		return l.Join(req), nil
 	}
-	resp := &peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_NOT_LEADER, Leader: p.node.leaderAddr()}
+	resp := &peerv1.JoinResponse{
+		Outcome: peerv1.JoinResponse_OUTCOME_NOT_LEADER, Leader: p.node.leaderAddr(),
+		Release: release.Current, OldestRelease: release.Oldest,
+	}
 	if a := p.node.views.now(); a != nil {
 		resp.History = view.StateToProto(a.state)
 	}

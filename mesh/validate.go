@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -33,6 +34,7 @@ func (c Config) Validate() error {
 		_, _, err := splitAddr(seed, 7946)
 		check(err == nil, "mesh.seeds", "%q is not host or host:port", seed)
 	}
+	check(c.HoldRelease == 0 || c.HoldRelease >= release.Oldest, "mesh.hold_release", "%d is below %d, the oldest release that this program works with", c.HoldRelease, release.Oldest)
 	check(c.Lease >= 200*time.Millisecond && c.Lease <= time.Minute, "mesh.lease", "%v is not within 200ms to 1m", c.Lease)
 	check(c.Partitions >= 1 && c.Partitions <= ring.MaxPartitions, "ring.partitions", "%d is not within 1 to %d", c.Partitions, ring.MaxPartitions)
 	check(c.Replicas >= 0 && c.Replicas <= view.MaxVoters, "ring.replicas", "%d is not within 0 to %d", c.Replicas, view.MaxVoters)

@@ -39,7 +39,9 @@ type views struct {
 	// follow is called once, with the first state, before it is installed: it
 	// makes the service. An error refuses the cluster.
 	follow func(view.State) (*owner.Service, error)
-	log    *slog.Logger
+	// fits is called with every newer view before it is installed; an error refuses it.
+	fits func(ring.View) error
+	log  *slog.Logger
 
 	// mu serialises offers.
 	mu  sync.Mutex
@@ -49,8 +51,8 @@ type views struct {
 	changed   chan struct{} // closed and replaced at every change; guarded by changedMu
 }
 
-func newViews(follow func(view.State) (*owner.Service, error), log *slog.Logger) *views {
-	return &views{follow: follow, log: log, changed: make(chan struct{})}
+func newViews(follow func(view.State) (*owner.Service, error), fits func(ring.View) error, log *slog.Logger) *views {
+	return &views{follow: follow, fits: fits, log: log, changed: make(chan struct{})}
 }
 
 // now is what the node acts in, nil before its first view.
@@ -85,6 +87,9 @@ func (v *views) offer(s view.State) error {
 	}
 	if old != nil && s.Epoch() <= old.epoch() && !mutant.On(mutant.CurGoesBack) {
 		return nil
+	}
+	if err := v.fits(s.View()); err != nil {
+		return err
 	}
 	r, err := ring.Build(s.View(), int(s.Cluster.GetPartitions()))
 	if err != nil {

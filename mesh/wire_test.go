@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -97,7 +98,7 @@ func TestMergePages(t *testing.T) {
 }
 
 func viewOf(names ...string) ring.View {
-	v := ring.View{Replicas: 1, Placement: ring.Placement}
+	v := ring.View{Replicas: 1, Placement: ring.Placement, Release: release.Oldest}
 	for _, n := range names {
 		v.Members = append(v.Members, ring.Member{Identity: ring.Identity{ID: n, Counter: 1, Nonce: 7}, Name: n, Peer: n + ":1"})
 	}

@@ -36,6 +36,9 @@ type Member struct {
 	Peer, Gossip, HTTP, GRPC string
 	// Leaving members are off the ring (V7).
 	Leaving bool
+	// Release is the release of its program, and Hold the release at which its operator
+	// holds the view; 0 holds nothing (W1).
+	Release, Hold uint32
 }
 
 // View is the agreed membership. Views are values: nobody changes one that was
@@ -47,9 +50,14 @@ type View struct {
 	Replicas int
 	// Placement is the rule that this view is placed by.
 	Placement int
+	// Release is what all members and all seats understand (W1). It never falls.
+	Release uint32
 	// Members in the order in which they joined.
 	Members []Member
 }
+
+// Supports reports whether what a release has added may be used in this view (W1).
+func (v View) Supports(release uint32) bool { return v.Release >= release }
 
 // Find gives the member with this identity.
 func (v View) Find(id Identity) (Member, bool) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -94,6 +95,10 @@ func keys() []key {
 		{
 			"mesh.cluster", "cluster", "name of the mesh",
 			text(func(c *config) *string { return &c.mesh.Cluster }),
+		},
+		{
+			"mesh.hold_release", "", "",
+			natural(func(c *config) *uint32 { return &c.mesh.HoldRelease }),
 		},
 		{
 			"mesh.lease", "", "",
@@ -320,6 +325,21 @@ func integer(field func(*config) *int) func(*config, any) error {
 			return fmt.Errorf("want a whole number, got %s", describe(v))
 		}
 		*field(c) = n
+		return nil
+	}
+}
+
+// natural reads a whole number that is not negative.
+func natural(field func(*config) *uint32) func(*config, any) error {
+	return func(c *config, v any) error {
+		var n int
+		if err := integer(func(*config) *int { return &n })(c, v); err != nil {
+			return err
+		}
+		if n < 0 || n > math.MaxInt32 {
+			return fmt.Errorf("want 0 to %d, got %d", math.MaxInt32, n)
+		}
+		*field(c) = uint32(n)
 		return nil
 	}
 }

@@ -318,10 +318,10 @@ func (m *fakeMesh) GetMesh(context.Context, *sharelockv1.GetMeshRequest) (*share
 	return &sharelockv1.GetMeshResponse{
 		Cluster: "sharelock", Node: "b", Epoch: 59712345, Leader: "a",
 		Lease:      &sharelockv1.Lease{Valid: true, Remaining: durationpb.New(1600 * time.Millisecond)},
-		Partitions: 1024, Replicas: 2, Active: 341,
+		Partitions: 1024, Replicas: 2, Active: 341, Release: 1,
 		Members: []*sharelockv1.Member{
-			{Name: "a", Id: "57db61999020eee1", Incarnation: "1-0000000000000001", Voter: true, Owns: 341, Backs: 340, Http: "10.0.0.1:50051", Grpc: "10.0.0.1:50052", Peer: "10.0.0.1:50053"},
-			{Name: "b", Id: "4d90942e34dcec23", Incarnation: "1-0000000000000002", Leaving: true, Http: "10.0.0.2:50051", Grpc: "10.0.0.2:50052", Peer: "10.0.0.2:50053"},
+			{Name: "a", Id: "57db61999020eee1", Incarnation: "1-0000000000000001", Voter: true, Owns: 341, Backs: 340, Http: "10.0.0.1:50051", Grpc: "10.0.0.1:50052", Peer: "10.0.0.1:50053", Release: 1},
+			{Name: "b", Id: "4d90942e34dcec23", Incarnation: "1-0000000000000002", Leaving: true, Http: "10.0.0.2:50051", Grpc: "10.0.0.2:50052", Peer: "10.0.0.2:50053", Release: 2},
 		},
 	}, nil
 }

@@ -161,7 +161,7 @@ func TestHelp(t *testing.T) {
 func TestVersionAndCompletion(t *testing.T) {
 	a := newApp()
 	a.command(t, exitOK, "version")
-	if !strings.HasPrefix(a.out.String(), "sharelock ") || !strings.Contains(a.out.String(), " go1.") {
+	if !strings.HasPrefix(a.out.String(), "sharelock ") || !strings.Contains(a.out.String(), " go1.") || !strings.Contains(a.out.String(), "release ") {
 		t.Errorf("got %q", a.out)
 	}
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {

@@ -43,6 +43,7 @@ func (r *remote) printMesh(m *sharelockv1.GetMeshResponse) error {
 		{"epoch", number32(m.GetEpoch())},
 		{"leader", orNone(m.GetLeader())},
 		{"lease", lease},
+		{"release", number32(m.GetRelease())},
 		{"partitions", fmt.Sprintf("%d, %s; active here %d, in quarantine %d",
 			m.GetPartitions(), copies(m.GetReplicas()), m.GetActive(), m.GetQuarantined())},
 	}
@@ -50,7 +51,7 @@ func (r *remote) printMesh(m *sharelockv1.GetMeshResponse) error {
 		return err
 	}
 	fmt.Fprintln(r.app.stdout)
-	rows = [][]string{{"MEMBER", "VOTER", "STATE", "OWNS", "BACKS", "HTTP", "GRPC", "PEER", "ID"}}
+	rows = [][]string{{"MEMBER", "VOTER", "STATE", "RELEASE", "OWNS", "BACKS", "HTTP", "GRPC", "PEER", "ID"}}
 	for _, member := range m.GetMembers() {
 		voter, state := "no", "in"
 		if member.GetVoter() {
@@ -60,7 +61,7 @@ func (r *remote) printMesh(m *sharelockv1.GetMeshResponse) error {
 			state = "leaving"
 		}
 		rows = append(rows, []string{
-			orNone(member.GetName()), voter, state, number32(member.GetOwns()), number32(member.GetBacks()),
+			orNone(member.GetName()), voter, state, number32(member.GetRelease()), number32(member.GetOwns()), number32(member.GetBacks()),
 			orNone(member.GetHttp()), orNone(member.GetGrpc()), orNone(member.GetPeer()), orNone(member.GetId()),
 		})
 	}

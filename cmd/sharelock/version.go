@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	releases "github.com/sgkandale/sharelock/internal/release"
 )
 
 func (a *app) versionCommand() *cobra.Command {
@@ -14,7 +16,8 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Print the version of this binary",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(a.stdout, "sharelock %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(a.stdout, "sharelock %s %s %s/%s, release %d, works with meshes from release %d on\n",
+				version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, releases.Current, releases.Oldest)
 			if err != nil {
 				return failed(err)
 			}

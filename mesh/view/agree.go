@@ -9,18 +9,27 @@ import (
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
 // fsm is Raft's state machine: the rules V0 and V2.
+//
+// It stops at a command that it does not know (W3): one that skipped it would decide
+// otherwise than the others from then on.
 type fsm struct {
 	// changed is told, without blocking, after every new view.
 	changed chan struct{}
+	// unknown is called once, when the machine stops; nil is not told.
+	unknown func(error)
 	mu      sync.Mutex
 	now     State // guarded by mu
+	// stopped is why nothing is applied any more; nil while it is. Guarded by mu.
+	stopped error
 }
 
 var _ raft.FSM = (*fsm)(nil)
@@ -32,36 +41,98 @@ type outcome struct {
 	// applied: a Found or Propose took effect, and state is what it led to.
 	applied bool
 	state   State
+	// err: the machine has stopped, at this command or before.
+	err error
 }
 
 // Apply implements raft.FSM.
 func (f *fsm) Apply(l *raft.Log) any {
+	f.mu.Lock()
+	out := outcome{term: l.Term}
+	var stops error
+	if f.stopped == nil {
+		if out.applied, stops = f.apply(l); stops != nil {
+			f.stopped = fmt.Errorf("raft entry %d: %w", l.Index, stops)
+		}
+	}
+	out.state, out.err = f.now, f.stopped
+	f.mu.Unlock()
+	if stops != nil && f.unknown != nil {
+		f.unknown(out.err)
+	}
+	return out
+}
+
+// apply reports whether a Found or Propose took effect. An error is of a command that this
+// program does not know; nothing has changed then. It needs f.mu.
+func (f *fsm) apply(l *raft.Log) (applied bool, err error) {
 	var c peerv1.Command
 	if err := proto.Unmarshal(l.Data, &c); err != nil {
-		// Only our own commands are ever appended; one that cannot be read means
-		// that the log is damaged, and no member may go on from it.
-		panic(fmt.Sprintf("view: raft entry %d cannot be decoded: %v", l.Index, err))
+		return false, fmt.Errorf("%w: %w", release.ErrUnknown, err)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	out := outcome{term: l.Term}
+	next, done, err := f.now.extra.apply(&c)
+	if err != nil {
+		return false, err
+	}
+	if !done {
+		if err := known(&c); err != nil && !mutant.On(mutant.SkipUnknown) {
+			return false, err
+		}
+	}
 	switch {
 	case c.GetFound() != nil && f.now.Cluster == nil:
 		cmd := c.GetFound()
+		v := ViewFromProto(cmd.GetView())
+		if err := release.Check(v.Release); err != nil {
+			return false, err
+		}
 		f.now.Cluster = cmd.GetCluster()
-		f.append(ViewFromProto(cmd.GetView()), nextEpoch(0, cmd.GetSeconds()))
-		out.applied = true
+		f.append(v, nextEpoch(0, cmd.GetSeconds()))
+		applied = true
 	case c.GetPropose() != nil:
 		// V2: both the epoch and the term of the entry itself must fit, so that
 		// neither concurrent proposals nor one of an earlier leadership can win.
 		cmd := c.GetPropose()
 		if cmd.GetPrevEpoch() == f.now.Epoch() && (cmd.GetTerm() == l.Term || mutant.On(mutant.NoTermCheck)) && f.now.Cluster != nil {
-			f.append(ViewFromProto(cmd.GetView()), nextEpoch(f.now.Epoch(), cmd.GetSeconds()))
-			out.applied = true
+			v := ViewFromProto(cmd.GetView())
+			v.Release = max(v.Release, f.now.View().Release) // it never falls (W1)
+			if err := release.Check(v.Release); err != nil {
+				return false, err
+			}
+			f.append(v, nextEpoch(f.now.Epoch(), cmd.GetSeconds()))
+			applied = true
 		}
 	}
-	out.state = f.now
-	return out
+	f.now.extra = next
+	return applied, nil
+}
+
+// known returns [release.ErrUnknown] for a command, or a state, that has something this
+// program does not know: a field without meaning is never in them.
+func known(m proto.Message) error {
+	if c, ok := m.(*peerv1.Command); ok && c.GetKind() == nil {
+		return fmt.Errorf("%w: a command of another kind; this program is release %d", release.ErrUnknown, release.Current)
+	}
+	return knownFields(m.ProtoReflect())
+}
+
+func knownFields(m protoreflect.Message) (err error) {
+	if len(m.GetUnknown()) > 0 {
+		return fmt.Errorf("%w: a field of %s; this program is release %d", release.ErrUnknown, m.Descriptor().Name(), release.Current)
+	}
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.Message() == nil || f.IsMap():
+		case f.IsList():
+			for i := 0; i < v.List().Len() && err == nil; i++ {
+				err = knownFields(v.List().Get(i).Message())
+			}
+		default:
+			err = knownFields(v.Message())
+		}
+		return err == nil
+	})
+	return err
 }
 
 // append needs f.mu.
@@ -84,8 +155,20 @@ func (f *fsm) state() State {
 	return f.now
 }
 
-// Snapshot implements raft.FSM.
-func (f *fsm) Snapshot() (raft.FSMSnapshot, error) { return snapshot{f.state()}, nil }
+// why is why the machine has stopped, nil if it has not.
+func (f *fsm) why() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stopped
+}
+
+// Snapshot implements raft.FSM. A machine that has stopped makes none: it would pass for
+// the state after entries that it has not applied.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return snapshot{f.now}, f.stopped
+}
 
 // Restore implements raft.FSM.
 func (f *fsm) Restore(r io.ReadCloser) error {
@@ -94,22 +177,57 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if err != nil {
 		return fmt.Errorf("read raft snapshot: %w", err)
 	}
-	var h peerv1.History
-	if err := proto.Unmarshal(data, &h); err != nil {
-		return fmt.Errorf("decode raft snapshot: %w", err)
-	}
+	s, err := decodeSnapshot(data)
 	f.mu.Lock()
-	f.now = StateFromProto(&h)
+	if err == nil {
+		f.now = s
+	} else {
+		f.stopped = fmt.Errorf("raft snapshot: %w", err)
+	}
+	stopped := f.stopped
 	f.mu.Unlock()
+	if stopped != nil {
+		if f.unknown != nil {
+			f.unknown(stopped)
+		}
+		return stopped
+	}
 	f.tell()
 	return nil
+}
+
+// decodeSnapshot returns [release.ErrNewer] for the state of a view that this program does
+// not understand.
+func decodeSnapshot(data []byte) (State, error) {
+	var p peerv1.Snapshot
+	if err := proto.Unmarshal(data, &p); err != nil {
+		return State{}, fmt.Errorf("it is damaged: %w", err)
+	}
+	// The release first: what is unknown is so because of it. Before the cluster is born
+	// there is none.
+	if p.GetRelease() > 0 || len(p.GetHistory().GetViews()) > 0 {
+		if err := release.Check(p.GetRelease()); err != nil {
+			return State{}, err
+		}
+	}
+	s := StateFromProto(p.GetHistory())
+	if err := s.extra.restore(&p); err != nil {
+		return State{}, err
+	}
+	return s, known(&p)
+}
+
+func encodeSnapshot(s State) ([]byte, error) {
+	p := &peerv1.Snapshot{Release: s.View().Release, History: StateToProto(s)}
+	s.extra.save(p)
+	return proto.Marshal(p)
 }
 
 type snapshot struct{ state State }
 
 // Persist implements raft.FSMSnapshot.
 func (s snapshot) Persist(sink raft.SnapshotSink) error {
-	data, err := proto.Marshal(StateToProto(s.state))
+	data, err := encodeSnapshot(s.state)
 	if err == nil {
 		_, err = sink.Write(data)
 	}

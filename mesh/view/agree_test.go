@@ -8,14 +8,15 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
 func viewOf(names ...string) ring.View {
-	v := ring.View{Replicas: 1, Placement: ring.Placement}
+	v := ring.View{Replicas: 1, Placement: ring.Placement, Release: release.Oldest}
 	for _, n := range names {
-		v.Members = append(v.Members, ring.Member{Identity: ring.Identity{ID: n, Counter: 1, Nonce: 7}, Name: n, Peer: n + ":1"})
+		v.Members = append(v.Members, ring.Member{Identity: ring.Identity{ID: n, Counter: 1, Nonce: 7}, Name: n, Peer: n + ":1", Release: release.Oldest})
 	}
 	return v
 }

@@ -18,6 +18,7 @@ func MemberToProto(m ring.Member) *peerv1.Member {
 	return &peerv1.Member{
 		Identity: IdentityToProto(m.Identity), Name: m.Name,
 		Peer: m.Peer, Gossip: m.Gossip, Http: m.HTTP, Grpc: m.GRPC, Leaving: m.Leaving,
+		Release: m.Release, HoldRelease: m.Hold,
 	}
 }
 
@@ -26,12 +27,13 @@ func MemberFromProto(m *peerv1.Member) ring.Member {
 	return ring.Member{
 		Identity: IdentityFromProto(m.GetIdentity()), Name: m.GetName(),
 		Peer: m.GetPeer(), Gossip: m.GetGossip(), HTTP: m.GetHttp(), GRPC: m.GetGrpc(), Leaving: m.GetLeaving(),
+		Release: m.GetRelease(), Hold: m.GetHoldRelease(),
 	}
 }
 
 // ViewToProto is a view as messages carry it.
 func ViewToProto(v ring.View) *peerv1.View {
-	p := &peerv1.View{Epoch: v.Epoch, Replicas: uint32(v.Replicas), Placement: uint32(v.Placement)}
+	p := &peerv1.View{Epoch: v.Epoch, Replicas: uint32(v.Replicas), Placement: uint32(v.Placement), Release: v.Release}
 	for _, m := range v.Members {
 		p.Members = append(p.Members, MemberToProto(m))
 	}
@@ -40,7 +42,7 @@ func ViewToProto(v ring.View) *peerv1.View {
 
 // ViewFromProto is its inverse.
 func ViewFromProto(p *peerv1.View) ring.View {
-	v := ring.View{Epoch: p.GetEpoch(), Replicas: int(p.GetReplicas()), Placement: int(p.GetPlacement())}
+	v := ring.View{Epoch: p.GetEpoch(), Replicas: int(p.GetReplicas()), Placement: int(p.GetPlacement()), Release: p.GetRelease()}
 	for _, m := range p.GetMembers() {
 		v.Members = append(v.Members, MemberFromProto(m))
 	}

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -17,6 +18,8 @@ type draft struct {
 	silent, left []ring.Member
 	// leaving, renewed and joining are further reasons.
 	leaving, refreshed, joining []ring.Member
+	// rises: the view's release is higher than that of the one before (W1).
+	rises bool
 }
 
 // why names the reasons; "" says that no new view is due.
@@ -35,6 +38,9 @@ func (d draft) why() string {
 		for _, m := range r.members {
 			reasons = append(reasons, m.Name+" "+r.what)
 		}
+	}
+	if d.rises {
+		reasons = append(reasons, fmt.Sprintf("the release rises to %d", d.view.Release))
 	}
 	return strings.Join(reasons, ", ")
 }
@@ -72,6 +78,8 @@ func (l *Leader) draft(now time.Duration, view ring.View) draft {
 		d.view.Members = append(d.view.Members, d.joining...)
 	}
 	d.view.Placement = ring.Placement
+	d.view.Release = l.releaseOf(view, d.view.Members)
+	d.rises = d.view.Release > view.Release
 	d.view.Replicas = Replicas(l.agree.State().Constants(), d.view)
 	return d
 }

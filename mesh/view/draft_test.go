@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -43,7 +44,7 @@ func (b *bench) member(name string) *standing {
 
 // asks lets a process ask to join, having reached the named members.
 func (b *bench) asks(at time.Duration, id, name string, counter uint64, reached ...string) {
-	j := joining{member: ring.Member{Identity: ring.Identity{ID: id, Counter: counter, Nonce: 9}, Name: name, Peer: "p"}, reached: map[ring.Identity]bool{}, at: at}
+	j := joining{member: ring.Member{Identity: ring.Identity{ID: id, Counter: counter, Nonce: 9}, Name: name, Peer: "p", Release: release.Oldest}, reached: map[ring.Identity]bool{}, at: at}
 	for _, r := range reached {
 		m, _ := b.view.FindID(r)
 		j.reached[m.Identity] = true
@@ -241,12 +242,12 @@ func TestJoinChecksTheJoiner(t *testing.T) {
 			t.Errorf("%s: %v, %d joins", name, resp.GetOutcome(), len(b.joins))
 		}
 	}
-	taken := &peerv1.Member{Identity: &peerv1.Identity{Id: "x", Counter: 1}, Name: "a", Peer: "p"}
-	if resp := b.Join(&peerv1.JoinRequest{Member: taken}); resp.GetOutcome() != peerv1.JoinResponse_OUTCOME_NAME_TAKEN {
+	taken := &peerv1.Member{Identity: &peerv1.Identity{Id: "x", Counter: 1}, Name: "a", Peer: "p", Release: release.Oldest}
+	if resp := b.Join(&peerv1.JoinRequest{Member: taken, OldestRelease: release.Oldest}); resp.GetOutcome() != peerv1.JoinResponse_OUTCOME_NAME_TAKEN {
 		t.Errorf("a live member's name: %v", resp)
 	}
-	double := &peerv1.Member{Identity: &peerv1.Identity{Id: "a", Counter: 1, Nonce: 1}, Name: "a", Peer: "p"}
-	if resp := b.Join(&peerv1.JoinRequest{Member: double}); resp.GetOutcome() != peerv1.JoinResponse_OUTCOME_ID_TAKEN {
+	double := &peerv1.Member{Identity: &peerv1.Identity{Id: "a", Counter: 1, Nonce: 1}, Name: "a", Peer: "p", Release: release.Oldest}
+	if resp := b.Join(&peerv1.JoinRequest{Member: double, OldestRelease: release.Oldest}); resp.GetOutcome() != peerv1.JoinResponse_OUTCOME_ID_TAKEN {
 		t.Errorf("a live member's id: %v", resp)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -105,7 +106,7 @@ func (g *group) renewing(to *proc, ids string, until time.Duration, complaints .
 // joins asks for admission every L/20 until that is granted, or until the given
 // moment.
 func (g *group) joins(to *proc, m ring.Member, reached string, until time.Duration) {
-	req := &peerv1.JoinRequest{Member: MemberToProto(m)}
+	req := &peerv1.JoinRequest{Member: MemberToProto(m), OldestRelease: release.Oldest}
 	g.mu.Lock()
 	g.reached[m.Identity] = nil
 	for _, id := range strings.Fields(reached) {
@@ -127,5 +128,5 @@ func (g *group) joins(to *proc, m ring.Member, reached string, until time.Durati
 
 // starts is what a start of a process says of itself when it joins.
 func starts(id string, counter uint64) ring.Member {
-	return ring.Member{Identity: ring.Identity{ID: id, Counter: counter, Nonce: 8}, Name: id, Peer: id + ":1"}
+	return ring.Member{Identity: ring.Identity{ID: id, Counter: counter, Nonce: 8}, Name: id, Peer: id + ":1", Release: release.Oldest}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -27,7 +28,10 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	now := l.clock()
 	s := l.agree.State()
 	who := MemberFromProto(req.GetMember())
-	resp := &peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_WAIT, History: StateToProto(s)}
+	resp := &peerv1.JoinResponse{
+		Outcome: peerv1.JoinResponse_OUTCOME_WAIT, History: StateToProto(s),
+		Release: release.Current, OldestRelease: release.Oldest,
+	}
 	if err := CheckJoiner(who); err != nil {
 		resp.Why = err.Error()
 		return resp
@@ -39,6 +43,10 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked[who.ID] = now
+	if why := l.refuseRelease(s.View(), who, req.GetOldestRelease()); why != "" {
+		resp.Outcome, resp.Why = peerv1.JoinResponse_OUTCOME_RELEASE, why
+		return resp
+	}
 	for _, m := range s.View().Members {
 		st := l.members[m.Identity]
 		fresh := st != nil && !st.left && now-st.renewed <= l.lease()

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -43,7 +44,8 @@ type Peers interface {
 	Install(ctx context.Context, m ring.Member, s State) error
 }
 
-// LeaderConfig is what a leader is made of. All of it is needed, except Prepare and Memory.
+// LeaderConfig is what a leader is made of. All of it is needed, except Prepare, Nearby and
+// Memory.
 type LeaderConfig struct {
 	// Self is the stable id of this process.
 	Self      string
@@ -56,7 +58,10 @@ type LeaderConfig struct {
 	Spawn func(func()) bool
 	// Prepare is called when `lead` has been applied, before anybody is renewed.
 	Prepare func(context.Context) error
-	Log     *slog.Logger
+	// Nearby returns the releases of live processes that follow the cluster and may be
+	// on their way into the view; nil knows of none.
+	Nearby func() []uint32
+	Log    *slog.Logger
 	// Memory is what earlier leaderships of this process remember for this one; nil is
 	// nothing.
 	Memory *Memory
@@ -105,6 +110,15 @@ type Leader struct {
 	// yieldedAt is when it last handed over because it was to be evicted itself (V6).
 	yieldedAt time.Duration
 	yielded   bool
+	// newest is the highest release that this program lets a view have. nearby is
+	// LeaderConfig.Nearby.
+	newest uint32
+	nearby func() []uint32
+	// heldBack is what was last said to hold the view's release back (W1). Guarded by mu.
+	heldBack string
+	// turnedAway are the processes that were refused for their release (W2), by id. As
+	// asked, it forgets those that are not heard any more. Guarded by mu.
+	turnedAway map[string]ring.Identity
 }
 
 // standing is what a leader knows of one member.
@@ -156,6 +170,8 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 		asked:   map[string]time.Duration{},
 		memory:  cfg.Memory,
 		step:    cfg.Clock(),
+
+		newest: release.Current, nearby: cfg.Nearby, turnedAway: map[string]ring.Identity{},
 	}
 	if l.memory == nil {
 		l.memory = &Memory{}
@@ -298,6 +314,7 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 	maps.DeleteFunc(l.joins, func(_ string, j joining) bool { return !j.fresh(now, l.lease()) })
 	l.memory.noteMembers(now, func(id string) bool { _, in := view.FindID(id); return in })
 	maps.DeleteFunc(l.asked, func(_ string, at time.Duration) bool { return now-at >= stretched(l.lease()) })
+	maps.DeleteFunc(l.turnedAway, func(id string, _ ring.Identity) bool { _, asks := l.asked[id]; return !asks })
 }
 
 // propose commits a view and tells everybody it concerns.

@@ -50,12 +50,15 @@ type Config struct {
 	Log   *slog.Logger
 	// RaftLog is for the library's own lines.
 	RaftLog hclog.Logger
+	// Unknown is called once if the state machine stops because it met what this program
+	// does not know (W3); the process has to end then.
+	Unknown func(error)
 }
 
 // Start opens Raft's records and takes part from now on: as what they say, or as
 // nobody, until the cluster takes this process in or Bootstrap makes it one.
 func Start(cfg Config) (*Raft, error) {
-	a := &Raft{fsm: &fsm{changed: make(chan struct{}, 1)}, self: raft.ServerID(cfg.ID), log: cfg.Log}
+	a := &Raft{fsm: &fsm{changed: make(chan struct{}, 1), unknown: cfg.Unknown}, self: raft.ServerID(cfg.ID), log: cfg.Log}
 	logs, stable, snaps, err := a.openStores(cfg)
 	if err != nil {
 		return nil, err
@@ -73,6 +76,8 @@ func Start(cfg Config) (*Raft, error) {
 		a.raft, err = raft.NewRaft(raftConfig(cfg), a.fsm, logs, stable, snaps, a.transport)
 	}
 	if err != nil {
+		// The library does not say why a snapshot was not taken; the machine knows.
+		err = errors.Join(a.fsm.why(), err)
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), a.transport.Close(), a.store.Close())
 	}
 	return a, nil
@@ -157,7 +162,8 @@ func (a *Raft) apply(ctx context.Context, c *peerv1.Command) (outcome, error) {
 	if err := await(ctx, f); err != nil {
 		return outcome{}, fmt.Errorf("apply command: %w", err)
 	}
-	return f.Response().(outcome), nil
+	out := f.Response().(outcome)
+	return out, out.err
 }
 
 // await waits for a future or the context, whichever is first. The goroutine
@@ -181,7 +187,11 @@ func (a *Raft) Lead(ctx context.Context) (uint64, error) {
 
 // Propose implements Agreement.
 func (a *Raft) Propose(ctx context.Context, prev uint32, term uint64, v ring.View) (State, bool, error) {
-	out, err := a.apply(ctx, proposeCommand(prev, term, secondsAt(time.Now()), v))
+	c := proposeCommand(prev, term, secondsAt(time.Now()), v)
+	if err := a.beforeProposal(ctx, c); err != nil {
+		return State{}, false, err
+	}
+	out, err := a.apply(ctx, c)
 	return out.state, out.applied, err
 }
 

@@ -22,6 +22,8 @@ type State struct {
 	// Cluster is nil before the cluster is born.
 	Cluster *peerv1.Cluster
 	History ring.History
+	// extra is what the next release adds, in programs that stand for it (tag release_next).
+	extra extra
 }
 
 // View is the current view, the zero one before the cluster is born.

@@ -12,6 +12,8 @@ import (
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/sgkandale/sharelock/internal/release"
 )
 
 // store keeps Raft's log and its term and vote on disk. A write that returned
@@ -212,6 +214,8 @@ func decodeIndex(key []byte) (uint64, error) {
 }
 
 const (
+	// entryFormat is the release that introduced this form of an entry; that of a later one
+	// has its first byte and its checksum in the same places.
 	entryFormat = 1
 	// entryHeader: format, type, term, time of appending, length of extensions.
 	entryHeader = 1 + 1 + 8 + 8 + 4
@@ -247,7 +251,10 @@ func decodeEntry(b []byte) (raft.Log, error) {
 	if crc32c(body) != sum {
 		return raft.Log{}, fmt.Errorf("%w: wrong checksum", errStoreCorrupt)
 	}
-	if body[0] != entryFormat {
+	switch {
+	case body[0] > entryFormat:
+		return raft.Log{}, release.Newer(uint32(body[0]))
+	case body[0] < entryFormat:
 		return raft.Log{}, fmt.Errorf("%w: format %d, this release knows %d", errStoreCorrupt, body[0], entryFormat)
 	}
 	entry := raft.Log{Type: raft.LogType(body[1]), Term: binary.BigEndian.Uint64(body[2:])}

@@ -12,6 +12,8 @@ import (
 	"github.com/hashicorp/raft"
 	berrors "go.etcd.io/bbolt/errors"
 	"pgregory.net/rapid"
+
+	"github.com/sgkandale/sharelock/internal/release"
 )
 
 // noSync: nothing crashes in these tests.
@@ -312,4 +314,13 @@ func FuzzDecodeEntry(f *testing.F) {
 func appendSum(b []byte) []byte {
 	sum := crc32c(b)
 	return append(bytes.Clone(b), byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))
+}
+
+// An entry of a later release is not damaged, and the error says so.
+func TestEntryOfALaterRelease(t *testing.T) {
+	b := encodeEntry(&raft.Log{Term: 3, Data: []byte("d")})
+	b[0] = entryFormat + 1
+	if _, err := decodeEntry(appendSum(b[:len(b)-entrySum])); !errors.Is(err, release.ErrNewer) || errors.Is(err, errStoreCorrupt) {
+		t.Errorf("decoded: %v", err)
+	}
 }

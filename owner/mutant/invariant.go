@@ -59,6 +59,9 @@ const (
 	DeadGo Invariant = "dead-go"
 	// AllReached: who is let in has reached all who stay (V3).
 	AllReached Invariant = "all-reached"
+	// SameDecisions: whoever applies the same log decides the same, so a state machine
+	// stops at what it does not know (W3).
+	SameDecisions Invariant = "same-decisions"
 	// Quiet: views and leaders do not change more often than they must (V3, V5).
 	Quiet Invariant = "quiet"
 )

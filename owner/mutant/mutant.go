@@ -176,6 +176,9 @@ const (
 	// AnswersCount: a member that takes a view counts as having renewed (V5).
 	// TestSchedule15eOnlyRenewalsCount.
 	AnswersCount Mutant = "answers-count"
+	// SkipUnknown: Raft's state machine skips commands and fields that it does not know
+	// (W3). TestUnknownCommandStops.
+	SkipUnknown Mutant = "skip-unknown"
 	// ComplainerBelieved: a complaint speaks against the other one only (V6).
 	// TestSchedule15bMostBrokenPairs.
 	ComplainerBelieved Mutant = "complainer-believed"

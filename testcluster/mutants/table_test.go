@@ -110,5 +110,6 @@ var table = []entry{
 	{mutant.NoBackOff, "V3", []net{agreement("TestSchedule15cComebacksBackOff", mutant.Quiet)}, 0},
 	{mutant.ForgetBackOff, "V3", []net{agreement("TestSchedule15cBackOffIsKept", mutant.Quiet)}, 0},
 	{mutant.AnswersCount, "V5", []net{agreement("TestSchedule15e.*", mutant.DeadGo)}, 0},
+	{mutant.SkipUnknown, "W3", []net{agreement("TestUnknownCommandStops", mutant.SameDecisions)}, 0},
 	{mutant.ComplainerBelieved, "V6", []net{agreement("TestSchedule15b.*", mutant.LiveStay)}, 0},
 }

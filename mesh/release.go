@@ -1,0 +1,112 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sgkandale/sharelock/internal/release"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// errRelease: two programs, or a program and a mesh, have no release in common (W2).
+var errRelease = errors.New("the releases do not fit")
+
+// outdated ends this process because the mesh uses what this program does not know (W3):
+// whatever it did from now on, the others would do otherwise.
+func (n *Node) outdated(err error) {
+	err = fmt.Errorf("this program is too old for the mesh: %w", err)
+	n.log.Error("ends", "error", err)
+	n.end(err)
+}
+
+// retire ends this process in good order because a partition's log or a copy has what this
+// program does not know (W3). Its other copies are good, and may be the last: it hands them
+// over first, and the others go on without it.
+func (n *Node) retire(err error) {
+	err = fmt.Errorf("this program is too old for the mesh: %w", err)
+	n.log.Error("leaves, and ends", "error", err)
+	n.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, leaveTime)
+		defer cancel()
+		n.member.leave(ctx)
+		last, done := context.WithTimeout(n.ctx, n.lease())
+		defer done()
+		n.member.giveUp(last)
+		n.end(err)
+	})
+}
+
+// fits refuses a view that this program does not understand (W2, W3), and notes in the data
+// directory what the view may have others write there.
+func (n *Node) fits(v ring.View) error {
+	if err := release.Check(v.Release); err != nil {
+		err = fmt.Errorf("view %d: %w", v.Epoch, err)
+		n.outdated(err)
+		return err
+	}
+	if err := n.data.RaiseRelease(v.Release); err != nil {
+		// A program of a lower release is refused by Raft's records and by the mesh, too.
+		n.log.Error("the data directory does not say which release it needs", "release", v.Release, "error", err)
+	}
+	return nil
+}
+
+// ownRelease is the highest release that this process lets a view have (W1).
+func (n *Node) ownRelease() uint32 {
+	if hold := n.cfg.HoldRelease; hold > 0 {
+		return min(hold, release.Current)
+	}
+	return release.Current
+}
+
+// firstRelease is that of a cluster that is born now: what all that are there work with.
+func (n *Node) firstRelease() uint32 {
+	lowest := n.ownRelease()
+	for _, r := range n.nearbyReleases() {
+		lowest = min(lowest, r)
+	}
+	return max(lowest, release.Oldest)
+}
+
+// nearbyReleases are the releases of the live processes that are in the mesh or may be on
+// their way into it, as gossip knows them. Who could not be admitted is none of them.
+func (n *Node) nearbyReleases() []uint32 {
+	var list []uint32
+	a := n.views.now()
+	for _, g := range n.gossip.nodes() {
+		r := release.Range{Oldest: g.meta.GetOldestRelease(), Newest: g.meta.GetRelease()}
+		if a == nil || r.Has(a.view.Release) {
+			list = append(list, r.Newest)
+		}
+	}
+	return list
+}
+
+// ownProbe is a probe of this program.
+func ownProbe() *peerv1.ProbeRequest {
+	return &peerv1.ProbeRequest{Release: release.Current, OldestRelease: release.Oldest}
+}
+
+// speaks checks that the program that answered a probe has a release in common with this
+// one (W2).
+func speaks(resp *peerv1.ProbeResponse) error {
+	theirs := release.Range{Oldest: resp.GetOldestRelease(), Newest: resp.GetRelease()}
+	if _, ok := theirs.Common(release.Own()); !ok {
+		return fmt.Errorf("%w: it is %v, this program is %v", errRelease, theirs, release.Own())
+	}
+	return nil
+}
+
+// refusedRelease says why a process cannot join a mesh, if that is for its release (W2).
+func refusedRelease(addr string, resp *peerv1.JoinResponse) error {
+	theirs := release.Range{Oldest: resp.GetOldestRelease(), Newest: resp.GetRelease()}
+	switch {
+	case resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_RELEASE:
+		return fmt.Errorf("%w: the leader at %s says: %s (this program is %v)", errRelease, addr, resp.GetWhy(), release.Own())
+	case theirs.Newest == 0:
+		return fmt.Errorf("%w: %s is %v, this program is %v", errRelease, addr, theirs, release.Own())
+	}
+	return nil
+}

@@ -1,0 +1,23 @@
+//go:build !release_next
+
+package view
+
+import (
+	"context"
+
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+)
+
+// extra is what the next release adds to Raft's state: nothing. See extra_next.go.
+type extra struct{}
+
+// apply would apply a command of the next release, or take a field of it out of c.
+func (e extra) apply(*peerv1.Command) (next extra, done bool, err error) { return e, false, nil }
+
+func (extra) save(*peerv1.Snapshot) {}
+
+func (*extra) restore(*peerv1.Snapshot) error { return nil }
+
+// beforeProposal would make the commands that the next release makes before a proposal,
+// and add its fields.
+func (a *Raft) beforeProposal(context.Context, *peerv1.Command) error { return nil }

@@ -1,0 +1,104 @@
+package view
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// ceiling is the highest release that a member lets a view have (W1).
+func ceiling(m ring.Member) uint32 {
+	if m.Hold > 0 {
+		return min(m.Release, m.Hold)
+	}
+	return m.Release
+}
+
+// releaseOf returns the release of the view that comes after prev (W1): the highest that
+// all its members and all seats have and nobody holds back. It never falls. It needs l.mu.
+func (l *Leader) releaseOf(prev ring.View, members []ring.Member) uint32 {
+	next, why := l.newest, ""
+	lower := func(to uint32, who string) {
+		if to < next {
+			next, why = to, who
+		}
+	}
+	for _, m := range members {
+		who := "member " + m.Name
+		if m.Hold > 0 && m.Hold < m.Release {
+			who += " holds it back (mesh.hold_release)"
+		}
+		lower(ceiling(m), who)
+	}
+	if next > prev.Release {
+		// The rest is looked at only if it matters.
+		for id, most := range l.seatReleases(members) {
+			lower(most, "seat "+id)
+		}
+		if l.nearby != nil {
+			// A process that has promised to follow the founder, or was removed a moment ago,
+			// would find the door shut.
+			for _, most := range l.nearby() {
+				lower(most, "a live process that is not in the view")
+			}
+		}
+	}
+	l.sayHeldBack(next, prev.Release, why, members)
+	return max(next, prev.Release)
+}
+
+// seatReleases returns, for each seat whose holder is not among the members, the release
+// that the last view with it knows: it may come back as it was. Of a seat that no view of
+// the history knows nothing can be said, so it holds the release back.
+func (l *Leader) seatReleases(members []ring.Member) map[string]uint32 {
+	seats, err := l.agree.Seats()
+	if err != nil {
+		return map[string]uint32{"unknown": 0}
+	}
+	absent := map[string]uint32{}
+	views := l.agree.State().History.Views
+	for _, s := range seats {
+		if slices.ContainsFunc(members, func(m ring.Member) bool { return m.ID == s.ID }) {
+			continue
+		}
+		absent[s.ID] = 0
+		for _, v := range slices.Backward(views) {
+			if m, in := v.FindID(s.ID); in {
+				absent[s.ID] = ceiling(m)
+				break
+			}
+		}
+	}
+	return absent
+}
+
+// sayHeldBack logs, once for each reason, why the release stays although some member
+// has a higher one. It needs l.mu.
+func (l *Leader) sayHeldBack(next, now uint32, why string, members []ring.Member) {
+	if next > now || !slices.ContainsFunc(members, func(m ring.Member) bool { return m.Release > now }) {
+		why = ""
+	}
+	if why != l.heldBack {
+		l.heldBack = why
+		if why != "" {
+			l.log.Info("the view keeps its release", "release", now, "because of", why)
+		}
+	}
+}
+
+// refuseRelease says why a process cannot be a member (W2), once for each start of it in
+// the log; "" if it can. It needs l.mu.
+func (l *Leader) refuseRelease(view ring.View, who ring.Member, oldest uint32) string {
+	theirs := release.Range{Oldest: oldest, Newest: who.Release}
+	if theirs.Has(view.Release) {
+		return ""
+	}
+	why := fmt.Sprintf("%s is %v, and this mesh has release %d", who.Name, theirs, view.Release)
+	if l.turnedAway[who.ID] != who.Identity {
+		l.turnedAway[who.ID] = who.Identity
+		l.log.Error("a process is refused for its release", "name", who.Name, "peer", who.Peer, "why", why)
+	}
+	return why
+}
