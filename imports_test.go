@@ -123,7 +123,7 @@ var pureFolders = map[string][]string{
 	"internal/release": nil,
 	"ring":             nil,
 	"owner": {
-		"activate.go", "backup.go", "copies.go", "list.go", "peers.go", "replicate.go", "service.go", "shard.go", "waits.go",
+		"activate.go", "backup.go", "copies.go", "list.go", "peers.go", "replicate.go", "service.go", "shard.go", "transfer.go", "waits.go",
 	},
 }
 

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -10,39 +11,49 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// The bases of a sync arrive whole, however large, in messages that are small.
-func TestBasesSurviveTheWire(t *testing.T) {
+// What a transfer of copies consists of arrives as it was sent, and the largest message
+// of each kind is a fraction of what a member accepts.
+func TestTransfersSurviveTheWire(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var want []owner.Base
-		for p := range rapid.IntRange(0, 6).Draw(t, "bases") {
-			b := owner.Base{Held: owner.Held{Partition: uint32(p), Have: 3, Seq: 4}, Log: 5}
-			if n := rapid.SampledFrom([]int{0, 1, 100, copyPart, copyPart + 1, 3*copyPart + 7}).Draw(t, "size"); n > 0 {
-				b.Data = bytes.Repeat([]byte{byte(p + 1)}, n)
-			}
-			want = append(want, b)
+		some := func(n int) []byte {
+			return bytes.Repeat([]byte{byte(n)}, rapid.SampledFrom([]int{0, 1, 100, owner.MaxBytes / 4}).Draw(t, "bytes"))
 		}
-		var got []owner.Base
-		var part []byte
-		for _, m := range basesToProto(7, want) {
-			m = overTheWire(t, m, &peerv1.SyncRequest{})
-			size := 0
-			for _, b := range m.GetBases() {
-				size += len(b.GetData())
-			}
-			if size > 3*copyPart || m.GetEpoch() != 7 {
-				t.Errorf("a message of %d bytes for epoch %d", size, m.GetEpoch())
-			}
-			var whole []owner.Base
-			whole, part = basesFrom(m.GetBases(), part)
-			got = append(got, whole...)
+		held := func(n int) owner.Held { return owner.Held{Partition: uint32(n), Have: 3, Seq: 1 << 60} }
+		var wants []owner.Want
+		var pieces []owner.Piece
+		var bases []owner.Base
+		var taken []owner.Taken
+		yes := rapid.Bool().Draw(t, "flag")
+		for i := range rapid.IntRange(1, 4).Draw(t, "length") {
+			wants = append(wants, owner.Want{Held: held(i), Position: some(i)})
+			pieces = append(pieces, owner.Piece{Partition: uint32(i), Data: some(i), Position: some(i), Last: yes, Missing: !yes})
+			bases = append(bases, owner.Base{Held: held(i), Log: 7, Same: yes, Number: 8, Data: some(i), Last: !yes})
+			taken = append(taken, owner.Taken{Partition: uint32(i), Next: 9, Done: yes, Why: "why"})
 		}
-		if len(got) != len(want) || part != nil {
-			t.Fatalf("%d bases arrived and %d bytes of another, want %d", len(got), len(part), len(want))
-		}
-		for i := range want {
-			if got[i].Held != want[i].Held || got[i].Log != want[i].Log || !bytes.Equal(got[i].Data, want[i].Data) || (got[i].Data == nil) != (want[i].Data == nil) {
-				t.Errorf("base %d arrived as %+v", i, got[i].Held)
+		equal := func(what string, got, want any) {
+			if g, w := reflect.ValueOf(got), reflect.ValueOf(want); g.Len() != w.Len() || !bytesAreEqual(g, w) {
+				t.Fatalf("%s arrived as %.200v, want %.200v", what, got, want)
 			}
 		}
+		equal("wants", wantsFromProto(overTheWire(t, &peerv1.FetchRequest{Wants: wantsToProto(wants)}, &peerv1.FetchRequest{}).GetWants()), wants)
+		equal("pieces", piecesFromProto(overTheWire(t, &peerv1.FetchResponse{Pieces: piecesToProto(pieces)}, &peerv1.FetchResponse{}).GetPieces()), pieces)
+		equal("bases", basesFromProto(overTheWire(t, &peerv1.SyncRequest{Bases: basesToProto(bases)}, &peerv1.SyncRequest{}).GetBases()), bases)
+		equal("taken", takenFromProto(overTheWire(t, &peerv1.SyncResponse{Taken: takenToProto(taken)}, &peerv1.SyncResponse{}).GetTaken()), taken)
 	})
+}
+
+// bytesAreEqual compares lists of structs; no bytes and nil are the same.
+func bytesAreEqual(g, w reflect.Value) bool {
+	for i := range g.Len() {
+		for f := range g.Index(i).NumField() {
+			a, b := g.Index(i).Field(f).Interface(), w.Index(i).Field(f).Interface()
+			if x, is := a.([]byte); is && bytes.Equal(x, b.([]byte)) {
+				continue
+			}
+			if !reflect.DeepEqual(a, b) {
+				return false
+			}
+		}
+	}
+	return true
 }

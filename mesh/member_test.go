@@ -24,14 +24,14 @@ func (nobody) Ask(ctx context.Context, _ ring.Member, _ uint32, _ []uint32) ([]o
 	return nil, ctx.Err()
 }
 
-func (nobody) Fetch(ctx context.Context, _ ring.Member, _ uint32, _ []owner.Held, _ func(owner.Copy) error) error {
+func (nobody) Fetch(ctx context.Context, _ ring.Member, _ uint32, _ []owner.Want) ([]owner.Piece, error) {
 	<-ctx.Done()
-	return ctx.Err()
+	return nil, ctx.Err()
 }
 
-func (nobody) Sync(ctx context.Context, _ ring.Member, _ uint32, _ []owner.Base) error {
+func (nobody) Sync(ctx context.Context, _ ring.Member, _ uint32, _ []owner.Base) ([]owner.Taken, error) {
 	<-ctx.Done()
-	return ctx.Err()
+	return nil, ctx.Err()
 }
 
 func (nobody) Replicate(ring.Member, uint32, []owner.Entries) {}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -232,73 +231,51 @@ func (p *peers) Ask(ctx context.Context, to ring.Member, epoch uint32, partition
 }
 
 // Fetch implements owner.Peers.
-func (p *peers) Fetch(ctx context.Context, to ring.Member, epoch uint32, want []owner.Held, take func(owner.Copy) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ctx, c, err := p.at(ctx, to.Peer, to.Identity)
-	if err != nil {
-		return err
-	}
-	stream, err := c.Fetch(ctx, &peerv1.FetchRequest{Epoch: epoch, Held: heldToProto(want)})
-	if err != nil {
-		return err
-	}
-	var data []byte
-	taken := 0
-	for {
-		resp, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			if taken < len(want) {
-				return fmt.Errorf("%d of %d copies came: %w", taken, len(want), owner.ErrBehind)
-			}
-			return nil
-		}
-		if err != nil {
-			return refusal(err)
-		}
-		for _, part := range resp.GetCopies() {
-			data = append(data, part.GetData()...)
-			if !part.GetLast() {
-				continue
-			}
-			held := owner.Held{Partition: part.GetPartition(), Have: part.GetHave(), Seq: part.GetSeq()}
-			if err := take(owner.Copy{Held: held, Data: data}); err != nil {
-				return err
-			}
-			data, taken = nil, taken+1
-		}
-	}
-}
-
-// Sync implements owner.Peers.
-func (p *peers) Sync(ctx context.Context, to ring.Member, epoch uint32, bases []owner.Base) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*p.node.lease())
+func (p *peers) Fetch(ctx context.Context, to ring.Member, epoch uint32, wants []owner.Want) ([]owner.Piece, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.node.lease())
 	defer cancel()
 	out, c, err := p.at(ctx, to.Peer, to.Identity)
 	if err != nil {
+		return nil, err
+	}
+	resp, err := c.Fetch(out, &peerv1.FetchRequest{Epoch: epoch, Wants: wantsToProto(wants)})
+	if err != nil {
+		return nil, refusal(err)
+	}
+	if err := p.sameEpoch(ctx, to, epoch, resp.GetEpoch()); err != nil {
+		return nil, err
+	}
+	return piecesFromProto(resp.GetPieces()), nil
+}
+
+// Sync implements owner.Peers.
+func (p *peers) Sync(ctx context.Context, to ring.Member, epoch uint32, bases []owner.Base) ([]owner.Taken, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.node.lease())
+	defer cancel()
+	out, c, err := p.at(ctx, to.Peer, to.Identity)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.Sync(out, &peerv1.SyncRequest{Epoch: epoch, Bases: basesToProto(bases)})
+	if err != nil {
+		return nil, refusal(err)
+	}
+	if err := p.sameEpoch(ctx, to, epoch, resp.GetEpoch()); err != nil {
+		return nil, err
+	}
+	return takenFromProto(resp.GetTaken()), nil
+}
+
+// sameEpoch checks the epoch in which a member has answered. In another one it has done
+// nothing; if it was behind it is brought up, and is asked again.
+func (p *peers) sameEpoch(ctx context.Context, m ring.Member, epoch, theirs uint32) error {
+	if theirs == epoch {
+		return nil
+	}
+	if err := p.bringUp(ctx, m, theirs); err != nil {
 		return err
 	}
-	stream, err := c.Sync(out)
-	if err != nil {
-		return refusal(err)
-	}
-	// What Send says of a broken stream, CloseAndRecv says better.
-	for _, m := range basesToProto(epoch, bases) {
-		if stream.Send(m) != nil {
-			break
-		}
-	}
-	resp, err := stream.CloseAndRecv()
-	if err != nil {
-		return refusal(err)
-	}
-	if resp.GetEpoch() != epoch {
-		if err := p.bringUp(ctx, to, resp.GetEpoch()); err != nil {
-			return err
-		}
-		return owner.ErrBehind // asked again
-	}
-	return nil
+	return owner.ErrBehind
 }
 
 // Replicate implements owner.Peers.
@@ -320,13 +297,7 @@ func (p *peers) Active(ctx context.Context, to ring.Member, epoch uint32, partit
 	if err != nil {
 		return refusal(err)
 	}
-	if resp.GetEpoch() != epoch {
-		if err := p.bringUp(ctx, to, resp.GetEpoch()); err != nil {
-			return err
-		}
-		return owner.ErrBehind // asked again
-	}
-	return nil
+	return p.sameEpoch(ctx, to, epoch, resp.GetEpoch())
 }
 
 // list reads a member's locks.

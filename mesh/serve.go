@@ -3,7 +3,6 @@ package mesh
 import (
 	"context"
 	"errors"
-	"io"
 	"strings"
 
 	"github.com/sgkandale/sharelock/internal/release"
@@ -16,9 +15,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
-
-// copyPart is the most bytes of a copy in one message.
-const copyPart = 256 << 10
 
 // peerServer answers other members.
 type peerServer struct {
@@ -153,58 +149,37 @@ func (p *peerServer) Ask(_ context.Context, req *peerv1.AskRequest) (*peerv1.Ask
 }
 
 // Fetch implements section 4.4.
-func (p *peerServer) Fetch(req *peerv1.FetchRequest, s grpc.ServerStreamingServer[peerv1.FetchResponse]) error {
+func (p *peerServer) Fetch(_ context.Context, req *peerv1.FetchRequest) (*peerv1.FetchResponse, error) {
 	a := p.node.views.now()
-	if a == nil {
-		return status.Error(codes.Aborted, owner.ErrBehind.Error())
+	if a == nil || a.epoch() != req.GetEpoch() {
+		return &peerv1.FetchResponse{Epoch: p.node.epoch()}, nil
 	}
-	err := a.service.Fetch(s.Context(), req.GetEpoch(), heldFromProto(req.GetHeld()), func(c owner.Copy) error {
-		for data, last := c.Data, false; !last; {
-			n := min(len(data), copyPart)
-			last = n == len(data)
-			part := &peerv1.Copy{Partition: c.Partition, Have: c.Have, Seq: c.Seq, Data: data[:n], Last: last}
-			if err := s.Send(&peerv1.FetchResponse{Copies: []*peerv1.Copy{part}}); err != nil {
-				return err
-			}
-			data = data[n:]
-		}
-		return nil
-	})
-	if errors.Is(err, owner.ErrBehind) {
-		return status.Error(codes.Aborted, err.Error())
+	pieces, err := a.service.Fetch(req.GetEpoch(), wantsFromProto(req.GetWants()))
+	switch {
+	case errors.Is(err, owner.ErrBehind):
+		return nil, status.Error(codes.Aborted, err.Error())
+	case err != nil:
+		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	return err
+	return &peerv1.FetchResponse{Epoch: req.GetEpoch(), Pieces: piecesToProto(pieces)}, nil
 }
 
 // Sync implements section 4.4.
-func (p *peerServer) Sync(s grpc.ClientStreamingServer[peerv1.SyncRequest, peerv1.SyncResponse]) error {
-	md, _ := metadata.FromIncomingContext(s.Context())
-	var part []byte
-	for {
-		req, err := s.Recv()
-		if errors.Is(err, io.EOF) {
-			return s.SendAndClose(&peerv1.SyncResponse{Epoch: p.node.epoch()})
-		}
-		if err != nil {
-			return err
-		}
-		a := p.node.views.now()
-		if a == nil || a.epoch() != req.GetEpoch() {
-			return s.SendAndClose(&peerv1.SyncResponse{Epoch: p.node.epoch()})
-		}
-		from, ok := memberNamed(a.view, strings.Join(md.Get(mdFrom), ""))
-		if !ok {
-			return status.Error(codes.FailedPrecondition, "the sender is not in the view")
-		}
-		var bases []owner.Base
-		bases, part = basesFrom(req.GetBases(), part)
-		switch err := a.service.Sync(from.Identity, req.GetEpoch(), bases); {
-		case errors.Is(err, owner.ErrBehind):
-			return status.Error(codes.Aborted, err.Error())
-		case err != nil:
-			return status.Error(codes.FailedPrecondition, err.Error())
-		}
+func (p *peerServer) Sync(ctx context.Context, req *peerv1.SyncRequest) (*peerv1.SyncResponse, error) {
+	a := p.node.views.now()
+	if a == nil || a.epoch() != req.GetEpoch() {
+		return &peerv1.SyncResponse{Epoch: p.node.epoch()}, nil
 	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	from, ok := memberNamed(a.view, strings.Join(md.Get(mdFrom), ""))
+	if !ok {
+		return nil, status.Error(codes.FailedPrecondition, "the sender is not in the view")
+	}
+	taken, err := a.service.Sync(from.Identity, req.GetEpoch(), basesFromProto(req.GetBases()))
+	if err != nil {
+		return nil, status.Error(codes.Aborted, err.Error())
+	}
+	return &peerv1.SyncResponse{Epoch: req.GetEpoch(), Taken: takenToProto(taken)}, nil
 }
 
 // Active implements G1.

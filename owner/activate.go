@@ -25,6 +25,10 @@ const headStart = 100 * time.Millisecond
 // owns in one epoch. It repeats messages until they are answered and chooses
 // once; it ends when every member has confirmed (G1) or a newer view is
 // installed.
+//
+// From the choice on every partition goes its own way, and no one waits for another: it
+// is fetched by the puller of the member that has it, stamped, given to its backups by
+// their pushers, served when all of them have it, and told of by the tellers.
 type activation struct {
 	service *Service
 	history ring.History
@@ -32,53 +36,89 @@ type activation struct {
 	view    ring.View
 	epoch   uint32
 	owned   []uint32
+	began   time.Duration
 	// answers are what the members hold, once all have said it.
 	answers []answer
+	pushers map[ring.Identity]*pusher
+	tellers []*teller
+
+	mu sync.Mutex
+	// awaited are how many backups have not confirmed yet, by partition; guarded by mu.
+	awaited map[uint32]int
+	// serving is how many partitions are served; guarded by mu.
+	serving int
+	plan    plan
 }
 
 func (a *activation) run(ctx context.Context) {
 	if len(a.owned) == 0 {
 		return
 	}
-	began := a.service.clock()
+	a.began = a.service.clock()
 	answers, err := a.askAll(ctx)
 	if err != nil {
 		return // a newer view took over
 	}
 	a.answers = answers
-	plan := a.choose()
-	a.quarantine(plan.lost)
+	a.plan = a.choose()
+	var wg sync.WaitGroup
+	a.start(ctx, &wg)
+	defer wg.Wait()
+
+	a.quarantine(a.plan.lost)
 	// Partitions whose replica set has all it needs come first, and alone unless one
 	// of their backups takes long: they wait for two round trips and for nobody's data.
-	ready, rest := a.split(plan.keep)
-	var wg sync.WaitGroup
-	served := make(chan struct{})
-	wg.Go(func() {
-		defer close(served)
-		a.serve(ctx, ready)
-	})
+	ready, rest := a.split(a.plan.keep)
+	a.offer(ready)
 	head := time.NewTimer(headStart)
 	defer head.Stop()
-	select {
-	case <-served:
-	case <-head.C:
-	case <-ctx.Done():
+	for changed := a.service.Changed(); a.served() < len(ready); changed = a.service.Changed() {
+		select {
+		case <-changed:
+			continue
+		case <-head.C:
+		case <-ctx.Done():
+			return
+		}
+		break
 	}
-	wg.Go(func() { a.serve(ctx, append(rest, plan.lost...)) })
-	for m, want := range plan.fetch {
-		wg.Go(func() {
-			if a.fetch(ctx, m, want) {
-				a.serve(ctx, want)
+	for m, want := range a.plan.fetch {
+		wg.Go(func() { a.pull(ctx, m, want) })
+	}
+	a.offer(append(rest, a.plan.lost...))
+}
+
+// start begins what goes on until all partitions are served and told of.
+func (a *activation) start(ctx context.Context, wg *sync.WaitGroup) {
+	a.awaited = make(map[uint32]int, len(a.owned))
+	a.pushers = map[ring.Identity]*pusher{}
+	for _, p := range a.owned {
+		for _, m := range a.backups(p) {
+			b := a.pushers[m.Identity]
+			if b == nil {
+				b = newPusher(a, m)
+				a.pushers[m.Identity] = b
 			}
-		})
+			b.left++
+		}
 	}
-	wg.Wait()
-	if ctx.Err() != nil {
-		return
+	for _, b := range a.pushers {
+		wg.Go(func() { b.run(ctx) })
 	}
-	a.service.log.Info("activated", "epoch", a.epoch, "partitions", len(a.owned),
-		"fetched", plan.fetched(), "lost", len(plan.lost), "took", a.service.clock()-began)
-	a.tellAll(ctx)
+	for _, m := range a.view.Members {
+		if m.Identity != a.service.self {
+			t := &teller{a: a, member: m, wake: make(chan struct{}, 1)}
+			a.tellers = append(a.tellers, t)
+			wg.Go(func() { t.run(ctx) })
+		}
+	}
+}
+
+// served is how many partitions are served.
+func (a *activation) served() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.serving
 }
 
 // answer is what one member of the view holds.
@@ -114,7 +154,7 @@ func (a *activation) ask(ctx context.Context, m ring.Member) []Held {
 		return held
 	}
 	var held []Held
-	a.repeat(ctx, "ask", m, func(func()) (err error) {
+	a.repeat(ctx, "ask", m, func() (err error) {
 		held, err = a.service.peers.Ask(ctx, m, a.epoch, a.owned)
 		return err
 	})
@@ -286,88 +326,43 @@ func (a *activation) current(sh *shard) bool {
 	return sh.epoch == a.epoch && a.service.cur.Load() == a.epoch || mutant.On(mutant.OldAnswers)
 }
 
-// fetch takes copies that are elsewhere (step 4). It is false if a newer view came
-// before they were all here.
-func (a *activation) fetch(ctx context.Context, m ring.Member, want []Held) bool {
-	missing := index(want)
-	a.repeat(ctx, "fetch", m, func(progress func()) error {
-		left := make([]Held, 0, len(missing))
-		for _, h := range missing {
-			left = append(left, h)
-		}
-		return a.service.peers.Fetch(ctx, m, a.epoch, left, func(c Copy) error {
-			if err := a.take(missing, c); err != nil {
-				return err
-			}
-			delete(missing, c.Partition)
-			progress()
-			return nil
-		})
-	})
-	return len(missing) == 0
-}
-
-// errWrongCopy: a member sent another copy than it had said it holds.
-var errWrongCopy = errors.New("not the copy that was chosen")
-
-func (a *activation) take(missing map[uint32]Held, c Copy) error {
-	if want, ok := missing[c.Partition]; !ok || want != c.Held {
-		return errWrongCopy
-	}
-	m := NewMachine(c.Partition, a.service.waiters)
-	if err := m.Decode(a.service.clock(), c.Data); err != nil {
-		return err
-	}
-	a.visit(c.Partition, func(sh *shard, p *partition) { sh.replace(p, m, a.epoch) })
-	return nil
-}
-
-// serve gives copies that are here to their backups, and when all of these have
-// confirmed lets clients in (steps 4 and 5). Partitions with other backups do not
-// wait for them.
-func (a *activation) serve(ctx context.Context, chosen []Held) {
+// offer gives copies that are here to their backups, and lets clients in when all of
+// these have confirmed (steps 4 and 5).
+func (a *activation) offer(chosen []Held) {
 	if len(chosen) == 0 || !a.stamp(chosen) {
 		return // a newer view came
 	}
-	// A backup gets all that it is a backup of at once: few messages.
-	backups := map[ring.Identity]*backup{}
-	groups := map[*ring.Member][]Held{} // by the beginning of their set, which they share
+	lists := map[ring.Identity][]Held{}
+	var alone []uint32
+	a.mu.Lock()
 	for _, h := range chosen {
-		var set *ring.Member
-		all := a.backups(h.Partition)
-		if len(all) > 0 {
-			set = &all[0]
+		backups := a.backups(h.Partition)
+		if mutant.On(mutant.SyncNotAwaited) || len(backups) == 0 {
+			alone = append(alone, h.Partition)
 		}
-		for _, m := range all {
-			b := backups[m.Identity]
-			if b == nil {
-				b = &backup{member: m, confirmed: make(chan struct{})}
-				backups[m.Identity] = b
-			}
-			b.chosen = append(b.chosen, h)
+		a.awaited[h.Partition] = len(backups)
+		for _, m := range backups {
+			lists[m.Identity] = append(lists[m.Identity], h)
 		}
-		groups[set] = append(groups[set], h)
 	}
-	var wg sync.WaitGroup
-	for _, b := range backups {
-		wg.Go(func() {
-			defer close(b.confirmed)
-			a.sync(ctx, b.member, b.chosen)
-		})
+	a.mu.Unlock()
+	for id, list := range lists {
+		a.pushers[id].add(list)
 	}
-	for _, group := range groups {
-		wg.Go(func() { a.open(ctx, group, backups) })
-	}
-	wg.Wait()
-	a.service.touch()
+	a.open(alone)
 }
 
-// backup is what one backup has to confirm before its partitions are served.
-type backup struct {
-	member ring.Member
-	chosen []Held
-	// confirmed is closed when it has, or a newer view came.
-	confirmed chan struct{}
+// confirmed takes note that one more backup has the bases of partitions.
+func (a *activation) confirmed(partitions []uint32) {
+	var all []uint32
+	a.mu.Lock()
+	for _, p := range partitions {
+		if a.awaited[p]--; a.awaited[p] == 0 && !mutant.On(mutant.SyncNotAwaited) {
+			all = append(all, p)
+		}
+	}
+	a.mu.Unlock()
+	a.open(all)
 }
 
 // stamp makes the chosen copies the bases of this epoch. It is false, and such a copy
@@ -392,19 +387,36 @@ func (a *activation) stamp(chosen []Held) bool {
 	return int(stamped.Load()) == len(chosen)
 }
 
-// open lets clients into partitions with the same backups, when these have confirmed.
-func (a *activation) open(ctx context.Context, group []Held, backups map[ring.Identity]*backup) {
-	for _, m := range a.backups(group[0].Partition) {
-		if !mutant.On(mutant.SyncNotAwaited) {
-			<-backups[m.Identity].confirmed
-		}
-	}
-	if ctx.Err() != nil {
+// open lets clients into partitions whose backups have all confirmed, and tells the
+// members that these are active.
+func (a *activation) open(partitions []uint32) {
+	if len(partitions) == 0 {
 		return
 	}
-	a.visitAll(group, func(sh *shard, p *partition, _ Held) {
+	list := make([]Held, len(partitions))
+	for i, p := range partitions {
+		list[i].Partition = p
+	}
+	var opened atomic.Int64
+	a.visitAll(list, func(sh *shard, p *partition, _ Held) {
 		sh.activate(a.service.clock(), p, a.epoch, a.backups(p.id))
+		opened.Add(1)
 	})
+	if int(opened.Load()) < len(partitions) {
+		return // a newer view came
+	}
+	a.mu.Lock()
+	a.serving += len(partitions)
+	all := a.serving == len(a.owned)
+	a.mu.Unlock()
+	if all {
+		a.service.log.Info("activated", "epoch", a.epoch, "partitions", len(a.owned),
+			"fetched", a.plan.fetched(), "lost", len(a.plan.lost), "took", a.service.clock()-a.began)
+	}
+	for _, t := range a.tellers {
+		t.add(partitions)
+	}
+	a.service.touch()
 }
 
 func (a *activation) backups(p uint32) []ring.Member {
@@ -412,62 +424,6 @@ func (a *activation) backups(p uint32) []ring.Member {
 		return set[1:]
 	}
 	return nil
-}
-
-// The most in one sync: so many bases, or about so many bytes.
-const (
-	syncBases = 256
-	syncBytes = 1 << 20
-)
-
-// sync brings a backup the bases of this epoch, until it has confirmed them.
-func (a *activation) sync(ctx context.Context, m ring.Member, chosen []Held) {
-	var bases []Base
-	size := 0
-	send := func() {
-		a.repeat(ctx, "sync", m, func(func()) error { return a.service.peers.Sync(ctx, m, a.epoch, bases) })
-		bases, size = nil, 0
-	}
-	for len(chosen) > 0 {
-		n := min(len(chosen), syncBases-len(bases))
-		if !a.holds(m, chosen[0]) {
-			n = 1 // its data may be all that fits
-		}
-		for i := 1; i < n; i++ {
-			if !a.holds(m, chosen[i]) {
-				n = i
-			}
-		}
-		for _, b := range a.bases(m, chosen[:n]) {
-			bases = append(bases, b)
-			size += len(b.Data)
-		}
-		if chosen = chosen[n:]; len(bases) == syncBases || size >= syncBytes {
-			send()
-		}
-	}
-	if len(bases) > 0 {
-		send()
-	}
-}
-
-// bases is what a backup needs of copies: nothing but the name of one that it said it
-// holds.
-func (a *activation) bases(m ring.Member, chosen []Held) []Base {
-	var (
-		mu   sync.Mutex
-		list = make([]Base, 0, len(chosen))
-	)
-	a.visitAll(chosen, func(_ *shard, p *partition, h Held) {
-		b := Base{Held: h, Log: p.m.Seq()}
-		if !a.holds(m, h) || p.m.Quarantined(a.service.clock()) > 0 {
-			b.Data = p.m.Encode(a.service.clock())
-		}
-		mu.Lock()
-		list = append(list, b)
-		mu.Unlock()
-	})
-	return list
 }
 
 // holds: the member said that it holds just this copy. Everybody holds the empty
@@ -482,47 +438,41 @@ func (a *activation) holds(m ring.Member, chosen Held) bool {
 	return false
 }
 
-// tellAll is G1: the members drop their older copies, until all have confirmed.
-func (a *activation) tellAll(ctx context.Context) {
-	var wg sync.WaitGroup
-	for _, m := range a.view.Members {
-		if m.Identity == a.service.self {
-			continue
-		}
-		wg.Go(func() {
-			a.repeat(ctx, "active", m, func(func()) error {
-				return a.service.peers.Active(ctx, m, a.epoch, a.owned)
-			})
-		})
-	}
-	wg.Wait()
-}
-
 // repeat calls fn until it succeeds or a newer view ends the activation. It waits
-// for the member all the while (V6), unless that answers, if only to refuse; fn
-// tells of other progress.
-func (a *activation) repeat(ctx context.Context, what string, m ring.Member, fn func(progress func()) error) {
-	w := &wait{member: m.Identity}
-	progress := func() { a.service.waits.note(w, a.service.clock()) }
-	progress()
+// for the member all the while; only success is progress (V6).
+func (a *activation) repeat(ctx context.Context, what string, m ring.Member, fn func() error) {
+	w := a.await(m)
 	defer a.service.waits.end(w)
-	pause := retryFirst
-	for ctx.Err() == nil {
-		err := fn(progress)
+	for pause := retryFirst; ctx.Err() == nil; pause = min(pause*2, retryMost) {
+		err := fn()
 		if err == nil {
 			return
 		}
-		if errors.Is(err, ErrRefused) || errors.Is(err, ErrBehind) {
-			progress()
-		}
-		if errors.Is(err, ErrRefused) && ctx.Err() == nil {
-			a.service.log.Warn("activation is refused", "call", what, "member", m.Name, "epoch", a.epoch, "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
-		pause = min(pause*2, retryMost)
+		a.failed(ctx, what, m, err)
+		rest(ctx, pause)
+	}
+}
+
+// await begins a wait for a member.
+func (a *activation) await(m ring.Member) *wait {
+	w := &wait{member: m.Identity}
+	a.service.waits.note(w, a.service.clock())
+	return w
+}
+
+// failed logs why a member refuses what the activation needs.
+func (a *activation) failed(ctx context.Context, what string, m ring.Member, err error) {
+	if errors.Is(err, ErrRefused) && ctx.Err() == nil {
+		a.service.log.Warn("activation is refused", "call", what, "member", m.Name, "epoch", a.epoch, "error", err)
+	}
+}
+
+// rest waits before a call is made once more.
+func rest(ctx context.Context, pause time.Duration) {
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
 	}
 }

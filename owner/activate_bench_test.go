@@ -113,11 +113,11 @@ func (m *benchMember) Ask(_ context.Context, to ring.Member, epoch uint32, parti
 	return m.mesh.of(to).service.Ask(epoch, partitions)
 }
 
-func (m *benchMember) Fetch(ctx context.Context, to ring.Member, epoch uint32, want []Held, take func(Copy) error) error {
-	return m.mesh.of(to).service.Fetch(ctx, epoch, want, take)
+func (m *benchMember) Fetch(_ context.Context, to ring.Member, epoch uint32, wants []Want) ([]Piece, error) {
+	return m.mesh.of(to).service.Fetch(epoch, wants)
 }
 
-func (m *benchMember) Sync(_ context.Context, to ring.Member, epoch uint32, bases []Base) error {
+func (m *benchMember) Sync(_ context.Context, to ring.Member, epoch uint32, bases []Base) ([]Taken, error) {
 	return m.mesh.of(to).service.Sync(m.member.Identity, epoch, bases)
 }
 

@@ -78,7 +78,7 @@ func (m *Machine) change(now time.Duration, op *Op) (c *claim, why string) {
 		if k.find(op.RequestID) != nil {
 			return nil, "request id is not over"
 		}
-		m.finished.add(op.Key, op.RequestID, now+keepFinished)
+		m.finished.add(isFence, over{digest: digestOf(op.Key, op.RequestID), until: now + keepFence, conn: op.Conn})
 	}
 	return nil, ""
 }
@@ -126,7 +126,7 @@ func (m *Machine) changeGrantWaiter(now time.Duration, k key, op *Op) (*claim, s
 func (m *Machine) drop(now time.Duration, c *claim, op *Op) {
 	if op.Remember {
 		_, _, request := m.keys.ids(c)
-		m.finished.add(op.Key, request, now+keepFinished)
+		m.finished.add(wasSeen, over{digest: digestOf(op.Key, request), until: now + keepFinished, conn: c.conn})
 	}
 	m.due.remove(c.id)
 	if !c.held() {

@@ -3,86 +3,184 @@ package owner
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Base is a copy that an owner gives to its backups as the base of an epoch
-// (section 4.4).
-type Base struct {
-	// Held is the copy that was chosen, by the epoch and sequence number under
-	// which a member that has it already knows it.
-	Held
-	// Data is the encoded copy; nil for a backup that said it holds just that.
-	Data []byte
-	// Log is where the log of the epoch begins: the copy's own sequence number.
-	Log uint64
+// Sync takes pieces of bases from the owner of their partitions, and says what has
+// become of each, in their order. It fails with [ErrBehind] in any other epoch (A1).
+//
+// Only names are handled in a shard's turn. Pieces are decoded here, in the caller's
+// goroutine, into a machine that becomes the partition's copy when it is whole.
+func (s *Service) Sync(from ring.Identity, epoch uint32, bases []Base) ([]Taken, error) {
+	if s.cur.Load() != epoch {
+		return nil, ErrBehind
+	}
+	taken := make([]Taken, len(bases))
+	s.syncNames(from, epoch, bases, taken)
+	for i := range bases {
+		b := &bases[i]
+		taken[i].Partition = b.Partition
+		var err error
+		switch {
+		case int(b.Partition) >= s.partitions:
+			err = fmt.Errorf("%w: partition %d", ErrMalformed, b.Partition)
+		case !b.Same:
+			err = s.syncPiece(from, epoch, b, &taken[i])
+		}
+		if err != nil {
+			taken[i].Why = err.Error()
+		}
+	}
+	if s.cur.Load() != epoch {
+		return nil, ErrBehind
+	}
+	return taken, nil
 }
 
-// Sync takes bases from the owner of their partitions. It returns when all are
-// in place: then this member has them synced in epoch. It fails with [ErrBehind]
-// in any other epoch (A1).
-func (s *Service) Sync(from ring.Identity, epoch uint32, bases []Base) error {
-	var mu sync.Mutex
-	var first error
-	var wg sync.WaitGroup
-	for _, b := range bases {
-		if int(b.Partition) >= s.partitions {
-			return fmt.Errorf("%w: partition %d", ErrMalformed, b.Partition)
+// syncNames makes copies that are here the bases of an epoch.
+func (s *Service) syncNames(from ring.Identity, epoch uint32, bases []Base, taken []Taken) {
+	lists := make([][]int, len(s.shards))
+	for i := range bases {
+		if b := &bases[i]; b.Same && int(b.Partition) < s.partitions {
+			lists[int(b.Partition)%len(s.shards)] = append(lists[int(b.Partition)%len(s.shards)], i)
 		}
-		sh := s.shard(b.Partition)
+	}
+	var wg sync.WaitGroup
+	for i, list := range lists {
+		if len(list) == 0 {
+			continue
+		}
+		sh := s.shards[i]
 		wg.Add(1)
 		if !sh.put(item{fn: func() {
 			defer wg.Done()
-			if err := sh.sync(from, epoch, b); err != nil {
-				mu.Lock()
-				first = err
-				mu.Unlock()
+			for _, j := range list {
+				if err := sh.syncName(from, epoch, &bases[j]); err != nil {
+					taken[j].Why = err.Error()
+				} else {
+					taken[j].Done = true
+				}
 			}
 		}}) {
 			wg.Done()
-			return ErrBehind
 		}
 	}
 	wg.Wait()
-	return first
 }
 
 // errNoSuchCopy: the owner thought that this backup holds a copy that it does
 // not.
 var errNoSuchCopy = fmt.Errorf("%w: not the copy that the owner means", ErrDiverged)
 
-func (sh *shard) sync(from ring.Identity, epoch uint32, b Base) error {
-	p := sh.part(b.Partition)
+// mayBase checks that a member may bring the base of a partition.
+func (sh *shard) mayBase(from ring.Identity, epoch uint32, p *partition) error {
 	switch {
 	case sh.epoch != epoch || sh.service.cur.Load() != epoch:
 		return ErrBehind
 	case p.owner != from || !p.backup:
 		return fmt.Errorf("%w: %v does not own partition %d, or this is no backup of it", ErrDiverged, from, p.id)
+	}
+	return nil
+}
+
+func (sh *shard) syncName(from ring.Identity, epoch uint32, b *Base) error {
+	p := sh.part(b.Partition)
+	if err := sh.mayBase(from, epoch, p); err != nil {
+		return err
+	}
+	switch {
 	case p.have == epoch:
 		// Said again, since the answer was lost: whatever came after the base has
 		// been acknowledged as ops.
-		return nil
-	case b.Data == nil && p.m == nil && b.Have == 0:
+	case p.m == nil && b.Have == 0:
 		sh.replace(p, NewMachine(p.id, sh.service.waiters), epoch)
-	case b.Data == nil:
-		if p.m == nil || p.have != b.Have || p.m.Seq() != b.Seq || b.Seq != b.Log {
-			return errNoSuchCopy
-		}
-		p.have = epoch
+	case p.m == nil || p.have != b.Have || p.m.Seq() != b.Seq || b.Seq != b.Log:
+		return errNoSuchCopy
 	default:
-		m := NewMachine(p.id, sh.service.waiters)
-		if err := m.Decode(sh.service.clock(), b.Data); err != nil {
-			return err
-		}
-		if m.Seq() != b.Log {
-			return errNoSuchCopy
-		}
-		sh.replace(p, m, epoch)
+		p.have = epoch
 	}
 	sh.rearm(p)
 	return nil
+}
+
+// staged is a base of which not all pieces have come.
+type staged struct {
+	mu sync.Mutex
+	// next is the number of the piece that comes next; guarded by mu.
+	next uint32
+	into *Decoder // guarded by mu
+}
+
+// syncPiece takes one piece of a base. One that has come before is not taken again:
+// its answer was lost.
+func (s *Service) syncPiece(from ring.Identity, epoch uint32, b *Base, t *Taken) error {
+	st, err := s.stage(from, epoch, b)
+	if st == nil {
+		t.Done = err == nil
+		return err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if t.Next = st.next; b.Number != st.next {
+		return nil
+	}
+	m, err := st.take(s.clock(), b)
+	if m == nil && err == nil {
+		t.Next = st.next
+		return nil
+	}
+	over := s.inShard(b.Partition, func(sh *shard, p *partition) {
+		if err == nil {
+			err = sh.mayBase(from, epoch, p)
+		}
+		if p.staged == st {
+			p.staged = nil
+			if err == nil && p.have != epoch {
+				sh.replace(p, m, epoch)
+				sh.rearm(p)
+			}
+		}
+	})
+	if !over {
+		err = ErrBehind
+	}
+	t.Next, t.Done = 0, err == nil
+	return err
+}
+
+// stage returns what has come of a base, or nil if the whole base is in place.
+func (s *Service) stage(from ring.Identity, epoch uint32, b *Base) (st *staged, err error) {
+	if !s.inShard(b.Partition, func(sh *shard, p *partition) {
+		if err = sh.mayBase(from, epoch, p); err != nil || p.have == epoch {
+			return
+		}
+		if p.staged == nil {
+			p.staged = &staged{into: NewDecoder(p.id, s.waiters)}
+		}
+		st = p.staged
+	}) {
+		err = ErrBehind
+	}
+	return st, err
+}
+
+// take decodes the piece that comes next. It returns the copy if that was the last.
+func (st *staged) take(now time.Duration, b *Base) (*Machine, error) {
+	if err := st.into.Feed(now, b.Data); err != nil {
+		return nil, err
+	}
+	st.next++
+	if !b.Last {
+		return nil, nil
+	}
+	m, err := st.into.Machine()
+	if err == nil && m.Seq() != b.Log {
+		err = errNoSuchCopy
+	}
+	return m, err
 }
 
 // Backup applies an owner's ops to the copies here and acknowledges what they

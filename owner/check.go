@@ -2,6 +2,7 @@ package owner
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/sgkandale/sharelock"
 )
@@ -235,6 +236,35 @@ func (t *texts) check() error {
 	return nil
 }
 
+// check: every record is in the one table of its hash.
+func (t *hashTable) check() error {
+	if err := t.one.check(); err != nil {
+		return err
+	}
+	n := t.one.n
+	for i, s := range t.many {
+		if s.bits > t.bits || s != t.many[i&(1<<s.bits-1)] {
+			return fmt.Errorf("the table at place %d of %d is not the one of its bits", i, len(t.many))
+		}
+		if i >= 1<<s.bits {
+			continue
+		}
+		n += s.n
+		for _, slot := range s.slots {
+			if slot.id != 0 && int(slot.hash)&(1<<s.bits-1) != i {
+				return fmt.Errorf("record %d is in the table at place %d", slot.id, i)
+			}
+		}
+		if err := s.hashIndex.check(); err != nil {
+			return err
+		}
+	}
+	if n != t.n {
+		return fmt.Errorf("there are %d records in %d tables, counted were %d", n, len(t.many)+1, t.n)
+	}
+	return nil
+}
+
 // check: every record is on the way from the home of its hash.
 func (x *hashIndex) check() error {
 	n := 0
@@ -280,32 +310,36 @@ func (h *deadlines) check() error {
 	return nil
 }
 
-// check: the list and the index of finished ids are the same, oldest first.
+// check: the queues and the index of finished ids are the same, oldest first.
 func (f *finished) check() error {
-	n, text := 0, 0
-	var prev uint32
-	for id := f.oldest; id != 0; prev, id = id, f.nodes.at(id).next {
-		n++
-		node := f.nodes.at(id)
-		key, _, request := f.texts.get(node.text)
-		text += textUnitsOf(len(key)+len(request)) * textUnit
-		switch {
-		case f.find(key, request) != id:
-			return fmt.Errorf("finished request id %q is not found", request)
-		case node.prev != prev || n > f.len():
-			return fmt.Errorf("the list of finished request ids is broken at %q", request)
-		case prev != 0 && f.nodes.at(prev).until > node.until:
-			return fmt.Errorf("finished request ids are out of order at %q", request)
+	n := 0
+	for qi := range f.queues {
+		q := &f.queues[qi]
+		var before time.Duration
+		for i := range q.n {
+			id := q.number(i)
+			o := q.at(id)
+			if *o == (over{}) {
+				continue
+			}
+			n++
+			switch {
+			case f.find(&o.digest) != id|uint32(qi)*queueBit:
+				return fmt.Errorf("finished request id %x is not found", o.digest)
+			case o.until < before:
+				return fmt.Errorf("finished request ids are out of order at %x", o.digest)
+			}
+			before = o.until
+		}
+		if q.n == 0 && len(q.chunks) > 0 {
+			return fmt.Errorf("an empty queue of finished request ids keeps room")
 		}
 	}
-	if prev != f.newest || n != f.ids.n || n != f.nodes.used() || text != f.texts.used {
-		return fmt.Errorf("%d finished request ids to %d in the list, %d to %d in the index, %d nodes, %d bytes of text, counted were %d",
-			n, prev, f.ids.n, f.newest, f.nodes.used(), f.texts.used, text)
+	if n != f.ids.n {
+		return fmt.Errorf("%d finished request ids, counted were %d", n, f.ids.n)
 	}
-	for _, check := range []func() error{f.ids.check, f.nodes.check, f.texts.check} {
-		if err := check(); err != nil {
-			return fmt.Errorf("finished request ids: %w", err)
-		}
+	if err := f.ids.check(); err != nil {
+		return fmt.Errorf("finished request ids: %w", err)
 	}
 	return nil
 }

@@ -31,6 +31,8 @@ type claim struct {
 	// more is its number in keys.mores; 0 for a hold without metadata that is alone
 	// with its key.
 	more uint32
+	// conn is the connection in whose share it is (Q6).
+	conn uint32
 }
 
 // The flags of a claim.

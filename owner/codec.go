@@ -101,6 +101,15 @@ func (d *decoder) byte() byte {
 	return v
 }
 
+func (d *decoder) digest() (v digest) {
+	if len(d.b) < len(v) {
+		d.fail()
+		return v
+	}
+	d.b = d.b[copy(v[:], d.b):]
+	return v
+}
+
 func (d *decoder) number() uint64 {
 	v, n := binary.Uvarint(d.b)
 	if n <= 0 {

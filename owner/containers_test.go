@@ -112,36 +112,72 @@ func TestLeanMapGivesRoomBack(t *testing.T) {
 	l.delete(n)
 }
 
+// remember adds an id of a key to those that are over.
+func (f *finished) remember(queue int, key, request string, until time.Duration) {
+	f.add(queue, over{digest: digestOf(key, request), until: until})
+}
+
+// expire forgets what is over by now.
+func (f *finished) expire(now time.Duration) (gone int) {
+	f.forget(now, 1<<30, func(over) { gone++ })
+	return gone
+}
+
 // Finished ids go one by one, and a claim that comes again ends one early.
 func TestFinishedIDs(t *testing.T) {
 	f := newFinished()
 	for i, id := range []string{"a", "b", "c", "a"} {
-		f.add("k", id, time.Duration(10+i))
+		f.remember(wasSeen, "k", id, time.Duration(10+i))
 	}
 	f.remove("k", "b")
 	f.remove("k", "b")
 	f.remove("other", "a")
-	f.forget(9)
+	f.expire(9)
 	if !f.has("k", "a") || f.has("k", "b") || !f.has("k", "c") || f.has("other", "a") || f.has("a", "k") {
 		t.Error("before their time: want a and c")
 	}
 	// The second add of a made it live longer.
-	f.forget(12)
+	f.expire(12)
 	if !f.has("k", "a") || f.has("k", "c") {
 		t.Error("after the time of c: want a")
 	}
 	// A clock that goes back does not break the order.
-	f.add("k", "d", 5)
-	if oldest, _ := f.first(); f.nodes.at(f.newest).until != oldest {
-		t.Errorf("d until %v, before it a until %v", f.nodes.at(f.newest).until, oldest)
+	f.remember(wasSeen, "k", "d", 5)
+	if oldest, _ := f.first(); f.at(f.find(new(digestOf("k", "d")))).until != oldest {
+		t.Errorf("d is forgotten before a, at %v", oldest)
+	}
+	// A fence has a shorter life, whatever is remembered beside it.
+	f.remember(isFence, "k", "e", 7)
+	if first, _ := f.first(); first != 7 {
+		t.Errorf("the first is forgotten at %v, want the fence at 7", first)
+	}
+	f.expire(7)
+	if f.has("k", "e") || !f.has("k", "d") {
+		t.Error("after the time of the fence: want d, and not the fence")
 	}
 	if err := f.check(); err != nil {
 		t.Error(err)
 	}
 	f.remove("k", "d")
-	f.forget(13)
+	f.expire(13)
 	if err := f.check(); err != nil || f.len() != 0 {
 		t.Errorf("%d ids are left, %v", f.len(), err)
+	}
+}
+
+// Key and id are told apart in a digest.
+func TestDigests(t *testing.T) {
+	seen := map[digest]string{}
+	for _, x := range [][2]string{{"a", "b"}, {"ab", ""}, {"", "ab"}, {"b", "a"}, {"a", "bb"}, {"ab", "b"}, {strings.Repeat("k", sharelock.MaxKeyBytes), "r"}} {
+		d := digestOf(x[0], x[1])
+		if was, ok := seen[d]; ok {
+			t.Errorf("%q has the digest of %s", x, was)
+		}
+		seen[d] = fmt.Sprintf("%q", x)
+	}
+	// It is in copies: it must be the same everywhere, for ever.
+	if d := fmt.Sprintf("%x", digestOf("orders/42", "r-7")); d != "6cbaf4c1bb9f7d90c86ce1021397feb7" {
+		t.Errorf("digest %s", d)
 	}
 }
 
@@ -149,20 +185,26 @@ func TestFinishedIDs(t *testing.T) {
 func TestFinishedIDsLeaveNoRoom(t *testing.T) {
 	const n, left = 10 * leanFrom, 10
 	for name, drop := range map[string]func(f *finished){
-		"forgotten": func(f *finished) { f.forget(n - left) },
+		"forgotten": func(f *finished) { f.expire(n - left) },
 		"removed": func(f *finished) {
 			for i := range n - left {
 				f.remove("k", fmt.Sprint(i+1))
 			}
 		},
+		"removed, the newest first": func(f *finished) {
+			for i := range n - left {
+				f.remove("k", fmt.Sprint(n-left-i))
+			}
+			f.expire(0)
+		},
 	} {
 		f := newFinished()
 		for i := range n {
-			f.add("k", fmt.Sprint(i+1), time.Duration(i+1))
+			f.remember(wasSeen, "k", fmt.Sprint(i+1), time.Duration(i+1))
 		}
 		drop(&f)
-		if err := f.check(); err != nil || f.len() != left || f.nodes.records.room() >= leanFrom || len(f.texts.chunks) >= leanChunks {
-			t.Errorf("%s: %d are left in room for %d and %d bytes of text; %v", name, f.len(), f.nodes.records.room(), f.texts.room(), err)
+		if err := f.check(); err != nil || f.len() != left || len(f.queues[wasSeen].chunks)*chunkLen >= leanFrom {
+			t.Errorf("%s: %d are left in %d chunks; %v", name, f.len(), len(f.queues[wasSeen].chunks), err)
 		}
 		if !f.has("k", fmt.Sprint(n)) || f.has("k", "1") {
 			t.Errorf("%s: the wrong ones are left", name)
@@ -170,55 +212,74 @@ func TestFinishedIDsLeaveNoRoom(t *testing.T) {
 	}
 }
 
-// Finished ids beside a map and a list of them.
-func TestFinishedAgainstMap(t *testing.T) {
+// Numbers of the queue go round, and no step touches more than it may.
+func TestFinishedNumbersGoRound(t *testing.T) {
+	f := newFinished()
+	f.queues[isFence].first = queueBit - 3
+	for i := range 3 * chunkLen {
+		f.remember(isFence, "k", fmt.Sprint(i), time.Duration(i))
+		if err := f.check(); err != nil || !f.has("k", fmt.Sprint(i)) {
+			t.Fatalf("id %d: %v", i, err)
+		}
+	}
+	if n := f.expire(chunkLen); n != chunkLen+1 {
+		t.Errorf("%d were forgotten, want %d", n, chunkLen+1)
+	}
+	gone := 0
+	f.forget(time.Hour, 7, func(over) { gone++ })
+	if gone != 7 || f.check() != nil {
+		t.Errorf("%d were forgotten in a step of 7, %v", gone, f.check())
+	}
+}
+
+// Finished ids beside a list of them.
+func TestFinishedAgainstList(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := newFinished()
-		type id struct{ key, request string }
-		type over struct {
-			id
-			until time.Duration
+		type known struct {
+			digest digest
+			until  time.Duration
+			queue  int
 		}
-		var list []over
+		var list []known
 		var now time.Duration
-		some := rapid.Custom(func(t *rapid.T) id {
-			return id{rapid.StringMatching("[ab]{1,2}").Draw(t, "key"), rapid.StringMatching("[ab]{1,3}").Draw(t, "request")}
-		})
-		drop := func(x id) { list = slices.DeleteFunc(list, func(o over) bool { return o.id == x }) }
+		var last [2]time.Duration
+		some := func(t *rapid.T) (key, request string) {
+			return rapid.StringMatching("[ab]{1,2}").Draw(t, "key"), rapid.StringMatching("[ab]{1,3}").Draw(t, "request")
+		}
+		drop := func(d digest) { list = slices.DeleteFunc(list, func(o known) bool { return o.digest == d }) }
 		add := func(t *rapid.T) {
-			x := some.Draw(t, "id")
-			until := now + time.Duration(rapid.IntRange(1, 20).Draw(t, "left"))
-			drop(x)
-			if len(list) > 0 {
-				until = max(until, list[len(list)-1].until)
+			key, request := some(t)
+			queue := rapid.IntRange(0, 1).Draw(t, "queue")
+			o := known{digestOf(key, request), now + time.Duration(rapid.IntRange(1, 20).Draw(t, "left")), queue}
+			drop(o.digest)
+			if !slices.ContainsFunc(list, func(x known) bool { return x.queue == queue }) {
+				last[queue] = 0
 			}
-			list = append(list, over{x, until})
-			f.add(x.key, x.request, until)
+			last[queue] = max(last[queue], o.until)
+			o.until = last[queue]
+			list = append(list, o)
+			f.remember(queue, key, request, o.until)
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"add": add, "add 2": add,
 			"remove": func(t *rapid.T) {
-				x := some.Draw(t, "id")
-				drop(x)
-				f.remove(x.key, x.request)
+				key, request := some(t)
+				drop(digestOf(key, request))
+				f.remove(key, request)
 			},
 			"forget": func(t *rapid.T) {
 				now += time.Duration(rapid.IntRange(0, 5).Draw(t, "pass"))
-				list = slices.DeleteFunc(list, func(o over) bool { return o.until <= now })
-				f.forget(now)
+				list = slices.DeleteFunc(list, func(o known) bool { return o.until <= now })
+				f.expire(now)
 			},
 			"": func(t *rapid.T) {
-				var got []over
-				for n := range f.after(now) {
-					key, _, request := f.texts.get(n.text)
-					got = append(got, over{id{key, request}, n.until})
-				}
-				if !slices.Equal(got, list) {
-					t.Fatalf("got %v, want %v", got, list)
+				if f.len() != len(list) {
+					t.Fatalf("%d are known, want %v", f.len(), list)
 				}
 				for _, o := range list {
-					if !f.has(o.key, o.request) {
-						t.Fatalf("%v is not found", o)
+					if id := f.find(&o.digest); id == 0 || f.at(id).until != o.until || int(id/queueBit) != o.queue {
+						t.Fatalf("%v is not found, or not as it was", o)
 					}
 				}
 				if err := f.check(); err != nil {
@@ -264,7 +325,7 @@ func TestCheckFinds(t *testing.T) {
 			m.keys.texts.remove(c.text)
 			c.text = 0
 		},
-		"id over":              func(m *Machine, _ *crowd) { m.finished.add("k", "r1", 1) },
+		"id over":              func(m *Machine, _ *crowd) { m.finished.remember(wasSeen, "k", "r1", 1) },
 		"no deadline":          func(m *Machine, k *crowd) { m.due.remove(k.holds.first.claim.id) },
 		"late deadline":        func(m *Machine, k *crowd) { m.due.entry(k.holds.first.claim.id).due = 0 },
 		"deadline of a waiter": func(_ *Machine, k *crowd) { k.waiting.first.seen++ },
@@ -284,13 +345,13 @@ func TestCheckFinds(t *testing.T) {
 		},
 		"marked":          func(m *Machine, k *crowd) { k.marked = true },
 		"unfinished turn": func(m *Machine, k *crowd) { m.marked = append(m.marked, k) },
-		"finished order":  func(m *Machine, _ *crowd) { m.finished.nodes.at(m.finished.oldest).until = time.Hour },
-		"finished list":   func(m *Machine, _ *crowd) { m.finished.nodes.at(m.finished.newest).prev = 0 },
+		"finished order":  func(m *Machine, _ *crowd) { m.finished.queues[isFence].at(1).until = time.Hour },
 		"finished index": func(m *Machine, _ *crowd) {
-			m.finished.ids.remove(m.finished.nodes.at(m.finished.oldest).hash, m.finished.oldest)
+			o := m.finished.queues[isFence].at(1)
+			m.finished.ids.remove(m.finished.hash(&o.digest), 1|queueBit)
 		},
-		"finished text":    func(m *Machine, _ *crowd) { m.finished.texts.put("k", "", "r") },
-		"finished node":    func(m *Machine, _ *crowd) { m.finished.nodes.take() },
+		"finished count":   func(m *Machine, _ *crowd) { m.finished.ids.n++ },
+		"finished room":    func(m *Machine, _ *crowd) { m.finished.queues[wasSeen].chunks = make([]*[chunkLen]over, 1) },
 		"active copy":      func(m *Machine, _ *crowd) { m.active = false },
 		"too many slots":   func(_ *Machine, k *crowd) { k.slots, k.holds.n = 2, 3 },
 		"claim of no key":  func(m *Machine, _ *crowd) { m.keys.claims.take() },

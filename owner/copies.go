@@ -1,7 +1,6 @@
 package owner
 
 import (
-	"context"
 	"sync"
 
 	"github.com/sgkandale/sharelock/ring"
@@ -44,30 +43,40 @@ func (s *Service) Ask(epoch uint32, partitions []uint32) ([]Held, error) {
 	return held, nil
 }
 
-// Fetch hands out copies to the partitions' new owner. A copy that is not the
-// one named is left out: the one who asks starts again with a newer view.
-func (s *Service) Fetch(ctx context.Context, epoch uint32, want []Held, send func(Copy) error) error {
-	for _, w := range want {
-		if int(w.Partition) >= s.partitions {
-			continue
-		}
-		var c *Copy
-		ok := s.inShard(w.Partition, func(sh *shard, p *partition) {
-			if sh.epoch == epoch && !p.active && p.m != nil && p.have == w.Have && p.m.Seq() == w.Seq {
-				c = &Copy{Held: w, Data: p.m.Encode(s.clock())}
-			}
-		})
-		switch {
-		case !ok || s.cur.Load() != epoch || ctx.Err() != nil:
-			return ErrBehind
-		case c == nil:
-			continue
-		}
-		if err := send(*c); err != nil {
-			return err
-		}
+// Fetch reads the next pieces of copies for the partitions' new owner, each in a step of
+// its shard's turn. It returns a piece for each of the first of wants, as many as fit
+// into [MaxBytes]. It fails with [ErrBehind] in any other epoch (A1).
+func (s *Service) Fetch(epoch uint32, wants []Want) ([]Piece, error) {
+	if s.cur.Load() != epoch {
+		return nil, ErrBehind
 	}
-	return nil
+	var pieces []Piece
+	size := 0
+	for _, w := range wants {
+		if len(pieces) == MaxBatch || size > MaxBytes-stepBytes {
+			break
+		}
+		piece := Piece{Partition: w.Partition, Missing: true}
+		if int(w.Partition) < s.partitions {
+			var err error
+			ok := s.inShard(w.Partition, func(sh *shard, p *partition) {
+				if sh.epoch != epoch || p.m == nil || p.active || p.have != w.Have || p.m.Seq() != w.Seq {
+					return
+				}
+				piece.Missing = false
+				piece.Data, piece.Position, piece.Last, err = p.m.Piece(s.clock(), w.Position, nil)
+			})
+			if err != nil {
+				return nil, err
+			}
+			if !ok || s.cur.Load() != epoch {
+				return nil, ErrBehind
+			}
+		}
+		size += len(piece.Data)
+		pieces = append(pieces, piece)
+	}
+	return pieces, nil
 }
 
 // Active drops copies older than epoch of partitions that are active in it (G1).

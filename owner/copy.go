@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -8,191 +9,236 @@ import (
 	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
-// copyVersion is the first byte of an encoded copy.
-const copyVersion = 1
+// A copy travels in pieces, each of them some whole records. Everything that ops have
+// decided is in it, and the quarantine and the finished ids with the time they have
+// left. Records are in an order that the machine finds without looking at more of them
+// than the piece has: it is not the same for all machines that have the same state, but
+// the holds of a key are in the order of their tokens and its waiters in that of the log.
 
-// Encode is everything that ops have decided, and the quarantine and the finished
-// ids with the time they have left. Machines to which the same ops were applied
-// have the same encoding but for those times. The encoding is stable.
-func (m *Machine) Encode(now time.Duration) []byte {
-	e := encoder{b: make([]byte, 0, 32+96*m.Len())}
-	e.byte(copyVersion)
-	e.number(uint64(m.partition))
-	e.number(m.seq)
-	e.number(uint64(m.last))
-	quarantine := m.Quarantined(now)
+// copyVersion is the version in the first record of a copy.
+const copyVersion = 2
+
+// The kinds of records.
+const (
+	recordBegin = iota + 1
+	recordClaim
+	recordOver
+	recordFence
+	recordEnd
+)
+
+// flagSameKey in a claim: its key and slots are those of the record before. The first of
+// a piece has it never. flagWaits: it has no token. Beside the flags of an op.
+const (
+	flagSameKey = flagWaited
+	flagWaits   = flagRemember
+)
+
+const (
+	// stepEntries and stepBytes bound what one step of a shard's turn touches.
+	stepEntries = 1000
+	stepBytes   = 64 << 10
+	// maxRecord is more than any record has.
+	maxRecord = 4 << 10
+
+	_ = uint(maxRecord - 64 - sharelock.MaxKeyBytes - sharelock.MaxClientIDBytes - sharelock.MaxRequestIDBytes -
+		sharelock.MaxMetadataBytes - 6*sharelock.MaxMetadataPairs) // fits
+)
+
+// position is where in a copy a piece begins.
+type position struct {
+	// phase is the kind of the next record.
+	phase uint64
+	// claim is the number of the claim to look at next. If that is the first of a crowd,
+	// inside is the claim of the crowd that comes next; 0 is the first.
+	claim, inside uint32
+	// over is the number of the next finished id; 0 is the oldest.
+	over uint32
+}
+
+func (p position) append(b []byte) []byte {
+	for _, n := range []uint64{p.phase, uint64(p.claim), uint64(p.inside), uint64(p.over)} {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
+}
+
+// readPosition reads a position; no bytes are the beginning.
+func readPosition(b []byte) (position, error) {
+	if len(b) == 0 {
+		return position{phase: recordBegin}, nil
+	}
+	d := decoder{b: b}
+	p := position{phase: d.number(), claim: d.number32(), inside: d.number32(), over: d.number32()}
+	if d.failed || len(d.b) > 0 || p.phase < recordClaim || p.phase > recordEnd {
+		return position{}, fmt.Errorf("%w: a position", ErrMalformed)
+	}
+	return p, nil
+}
+
+// Piece appends the piece of the encoded copy that begins at a position to b, and
+// returns where the next one begins; last says that there is none. The position of the
+// first is empty. A piece has 64 KiB and 1,000 records at most.
+//
+// Between the first and the last piece the machine may forget finished ids, but must not
+// be active or apply ops.
+func (m *Machine) Piece(now time.Duration, at, b []byte) (piece, next []byte, last bool, err error) {
+	pos, err := readPosition(at)
+	if err != nil {
+		return b, nil, false, err
+	}
+	w := pieceWriter{m: m, now: now, pos: pos, e: encoder{b: b}, full: len(b) + stepBytes - maxRecord, left: stepEntries}
+	for w.more() {
+		switch w.pos.phase {
+		case recordBegin:
+			w.begin()
+		case recordClaim:
+			err = w.claims()
+		case recordOver, recordFence:
+			w.overs()
+		case recordEnd:
+			w.e.byte(recordEnd)
+			w.e.number(uint64(m.keys.claims.used()))
+			return w.e.b, nil, true, nil
+		}
+		if err != nil {
+			return b, nil, false, err
+		}
+	}
+	return w.e.b, w.pos.append(nil), false, nil
+}
+
+// pieceWriter writes one piece.
+type pieceWriter struct {
+	m   *Machine
+	now time.Duration
+	pos position
+	e   encoder
+	// full is the length from which there is no room for one more record, left how many
+	// records may still be looked at.
+	full, left int
+	// crowd is the one of the record before, if that was a claim in a crowd.
+	crowd *crowd
+}
+
+func (w *pieceWriter) more() bool { return w.left > 0 && len(w.e.b) < w.full }
+
+func (w *pieceWriter) begin() {
+	m := w.m
+	w.e.byte(recordBegin)
+	w.e.byte(copyVersion)
+	w.e.number(uint64(m.partition))
+	w.e.number(m.seq)
+	w.e.number(uint64(m.last))
+	quarantine := m.Quarantined(w.now)
 	if mutant.On(mutant.QuarantineForgotten) {
 		quarantine = 0
 	}
-	e.number(uint64(quarantine))
-
-	e.number(uint64(m.Len()))
-	for k := range m.keys.sorted {
-		e.bytes(k.name())
-		e.number(uint64(k.slots()))
-		e.number(uint64(k.held()))
-		for c := range k.holds {
-			e.number(uint64(c.token))
-			e.claim(&m.keys, c)
-		}
-		e.number(uint64(k.waiters()))
-		for w := range k.queue {
-			e.claim(&m.keys, w.claim)
-		}
-	}
-
-	n := 0
-	for range m.finished.after(now) {
-		n++
-	}
-	e.number(uint64(n))
-	for over := range m.finished.after(now) {
-		key, _, request := m.finished.texts.parts(over.text)
-		e.bytes(key)
-		e.bytes(request)
-		e.number(uint64(over.until - now))
-	}
-	return e.b
+	w.e.number(uint64(quarantine))
+	w.pos = position{phase: recordClaim, claim: 1}
 }
 
-func (e *encoder) claim(of *keys, c *claim) {
-	e.byte(bit(flagShared, c.is(isShared)) | bit(flagOwnID, c.is(isOwnID)) | bit(flagResent, c.is(isResent)))
+// claims writes claims in the order of their numbers, those of a crowd where the first of
+// them is.
+func (w *pieceWriter) claims() error {
+	s := &w.m.keys
+	w.pos.claim = max(w.pos.claim, 1)
+	for ; w.more() && int(w.pos.claim) <= s.claims.records.len(); w.pos.claim++ {
+		w.left--
+		c := s.claims.at(w.pos.claim)
+		switch {
+		case c.id == 0: // not in use
+		case c.text != 0:
+			w.crowd = nil
+			w.claim(c)
+		case s.more(c) == s.more(c).crowd.first():
+			done, err := w.inside(s.more(c).crowd)
+			if err != nil || !done {
+				return err
+			}
+		}
+	}
+	if int(w.pos.claim) > s.claims.records.len() {
+		w.pos = position{phase: recordOver}
+	}
+	return nil
+}
+
+// inside writes the claims of a crowd. It returns false if there was no room for all.
+func (w *pieceWriter) inside(cr *crowd) (done bool, err error) {
+	s := &w.m.keys
+	x := cr.first()
+	if id := w.pos.inside; id != 0 {
+		if int(id) > s.claims.records.len() || s.claims.at(id).id == 0 || s.more(s.claims.at(id)) == nil || s.more(s.claims.at(id)).crowd != cr {
+			return false, fmt.Errorf("%w: a position that is not in the key", ErrMalformed)
+		}
+		x = s.more(s.claims.at(id))
+	}
+	for ; x != nil; x = cr.behind(x) {
+		if !w.more() {
+			w.pos.inside = x.claim.id
+			return false, nil
+		}
+		w.left--
+		w.claim(x.claim)
+		w.crowd = cr
+	}
+	w.pos.inside = 0
+	return true, nil
+}
+
+// claim writes one claim.
+func (w *pieceWriter) claim(c *claim) {
+	s, e := &w.m.keys, &w.e
+	k := s.of(c)
+	same := k.crowd != nil && k.crowd == w.crowd
+	e.byte(recordClaim)
+	e.byte(bit(flagShared, c.is(isShared)) | bit(flagOwnID, c.is(isOwnID)) | bit(flagResent, c.is(isResent)) |
+		bit(flagSameKey, same) | bit(flagWaits, !c.held()))
+	if !same {
+		e.bytes(k.name())
+		e.number(uint64(k.slots()))
+	}
+	if c.held() {
+		e.number(uint64(c.token))
+	}
 	if c.text == 0 {
-		w := of.more(c)
-		e.text(w.client)
-		e.text(w.request)
+		x := s.more(c)
+		e.text(x.client)
+		e.text(x.request)
 	} else {
-		_, client, request := of.texts.parts(c.text)
+		_, client, request := s.texts.parts(c.text)
 		e.bytes(client)
 		e.bytes(request)
 	}
 	e.number(uint64(c.ttl()))
-	e.metadata(of.meta(c))
+	e.number(uint64(c.conn))
+	e.metadata(s.meta(c))
 }
 
-// Decode replaces the copy by an encoded one, counting the times it has left from
-// now. The machine is not active then. On an error, which wraps [ErrMalformed],
-// it is unchanged.
-func (m *Machine) Decode(now time.Duration, data []byte) error {
-	d := decoder{b: data}
-	fresh, err := d.machine(now)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w: %w", ErrMalformed, err)
-	case fresh.partition != m.partition:
-		return fmt.Errorf("%w: it is of partition %d, not %d", ErrMalformed, fresh.partition, m.partition)
-	}
-	fresh.maxWaiters, fresh.full = m.maxWaiters, m.full
-	*m = *fresh
-	return nil
-}
-
-// machine reads a whole copy.
-func (d *decoder) machine(now time.Duration) (*Machine, error) {
-	if v := d.byte(); v != copyVersion {
-		return nil, fmt.Errorf("unknown version %d", v)
-	}
-	m := &Machine{partition: d.number32(), seq: d.number(), last: sharelock.Token(d.number()), keys: newKeys(), finished: newFinished()}
-	if m.last != 0 && !validToken(m.last) {
-		return nil, fmt.Errorf("token %d out of range", m.last)
-	}
-	if left := d.span(); left > 0 {
-		m.quarantine = now + left
-	}
-	before := ""
-	for n := d.number(); n > 0 && !d.failed; n-- {
-		name, err := d.key(m, before)
-		if err != nil {
-			return nil, err
-		}
-		before = name
-	}
-	if err := d.finished(now, m); err != nil {
-		return nil, err
-	}
-	if d.failed || len(d.b) > 0 {
-		return nil, fmt.Errorf("bytes missing or left over")
-	}
-	return m, nil
-}
-
-// key reads one key with its claims; before is the one before it.
-func (d *decoder) key(m *Machine, before string) (string, error) {
-	name, slots := d.text(), d.number32()
-	switch {
-	case !validKey(name):
-		return "", fmt.Errorf("bad key %q", name)
-	case name <= before:
-		return "", fmt.Errorf("key %q out of order", name)
-	}
-	k := key{of: &m.keys}
-	var last sharelock.Token
-	for n := d.number(); n > 0 && !d.failed; n-- {
-		token := sharelock.Token(d.number())
-		op := d.claim(name, slots)
-		switch {
-		case token <= last || token > m.last:
-			return "", fmt.Errorf("key %q: token %d out of order", name, token)
-		case !k.admits(op.Mode):
-			return "", fmt.Errorf("key %q: too many holders", name)
-		}
-		op.Token, last = token, token
-		if err := d.add(m, &k, &op); err != nil {
-			return "", err
+// overs writes finished ids, the oldest first.
+func (w *pieceWriter) overs() {
+	f := &w.m.finished
+	q := &f.queues[w.pos.phase-recordOver]
+	i := 0
+	if w.pos.over != 0 {
+		i = q.index(w.pos.over)
+		if i >= q.n {
+			i = 0 // it was forgotten meanwhile, and all before it
 		}
 	}
-	for n := d.number(); n > 0 && !d.failed; n-- {
-		op := d.claim(name, slots)
-		if err := d.add(m, &k, &op); err != nil {
-			return "", err
+	for ; w.more() && i < q.n; i++ {
+		w.left--
+		if o := q.at(q.number(i)); o.until > w.now {
+			w.e.byte(byte(w.pos.phase))
+			w.e.b = append(w.e.b, o.digest[:]...)
+			w.e.number(uint64(o.conn))
+			w.e.number(uint64(o.until - w.now))
 		}
-		m.waiters++
 	}
-	if d.failed || k.idle() {
-		return "", fmt.Errorf("key %q is cut off or empty", name)
+	if i < q.n {
+		w.pos.over = q.number(i)
+		return
 	}
-	return name, nil
-}
-
-// add makes a claim of a key, and k the key with it.
-func (d *decoder) add(m *Machine, k *key, op *Op) error {
-	switch {
-	case d.failed, !validClient(op.ClientID), !validRequestID(op.RequestID), !validTTL(op.TTL), !validFamily(op.Mode, op.Slots):
-		return fmt.Errorf("key %q: bad claim", op.Key)
-	case k.find(op.RequestID) != nil:
-		return fmt.Errorf("key %q: request id %q twice", op.Key, op.RequestID)
-	}
-	*k = m.keys.of(m.keys.add(*k, op))
-	return nil
-}
-
-// claim reads a claim, as the op that makes it.
-func (d *decoder) claim(name string, slots uint32) Op {
-	flags := d.byte()
-	op := Op{Key: name, Slots: slots, ClientID: d.text(), RequestID: d.text(), TTL: d.span()}
-	if flags&^byte(flagShared|flagOwnID|flagResent) != 0 {
-		d.fail()
-	}
-	op.flags(flags)
-	op.Metadata = d.metadata()
-	return op
-}
-
-// finished reads the request ids that are over.
-func (d *decoder) finished(now time.Duration, m *Machine) error {
-	var before time.Duration
-	for n := d.number(); n > 0 && !d.failed; n-- {
-		key, request, left := d.text(), d.text(), d.span()
-		switch {
-		case !validKey(key), !validRequestID(request):
-			return fmt.Errorf("bad finished request id")
-		case left == 0 || left < before || left > keepFinished:
-			return fmt.Errorf("finished request id %q: %v left", request, left)
-		case m.keys.get(key).find(request) != nil || m.finished.has(key, request):
-			return fmt.Errorf("finished request id %q twice", request)
-		}
-		before = left
-		m.finished.add(key, request, now+left)
-	}
-	return nil
+	w.pos = position{phase: w.pos.phase + 1}
 }

@@ -62,6 +62,25 @@ func (l *claims) after(w *more) *more {
 	return w.next
 }
 
+// first is the first of all claims: of the holds, or of the waiters if there is no hold.
+func (cr *crowd) first() *more {
+	if cr.holds.first != nil {
+		return cr.holds.first
+	}
+	return cr.waiting.first
+}
+
+// behind is the claim that follows w among all claims, or nil.
+func (cr *crowd) behind(w *more) *more {
+	if !w.claim.held() {
+		return cr.waiting.after(w)
+	}
+	if next := cr.holds.after(w); next != nil {
+		return next
+	}
+	return cr.waiting.first
+}
+
 // size is the number of claims.
 func (cr *crowd) size() int { return cr.holds.n + cr.waiting.n }
 

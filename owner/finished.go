@@ -1,150 +1,211 @@
 package owner
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"hash/maphash"
 	"time"
 )
 
-// keepFinished is how long a request id that is over is remembered (Q2), by the
-// clock of each replica.
-const keepFinished = 90 * time.Second
+const (
+	// keepFinished is how long a request id that is over is remembered (Q2), by the
+	// clock of each replica.
+	keepFinished = 90 * time.Second
+	// keepFence is how long an id is remembered that was given up before it was ever
+	// seen (Q6): as long as a send of it may be under way (Q1), stretched.
+	keepFence = maxAge + maxAge/10
+)
 
-// finished remembers the request ids that are over, so that a late duplicate of
-// an acquire is told so and not granted. Like held locks, they may be many. Make it
-// with [newFinished].
-type finished struct {
-	seed  maphash.Seed
-	ids   hashIndex
-	nodes slab[finishedNode]
-	texts texts
-	// oldest and newest are the ends of the list in the order of until; 0 is none.
-	oldest, newest uint32
+// digest stands for a key and a request id. It is the same in every process, and long
+// and strong enough that no two of them are ever equal, whoever chooses them; see
+// docs/adr/0017-bounded-partitions.md.
+type digest [16]byte
+
+func digestOf(key, request string) digest {
+	const most = 1 << 10
+	buf := make([]byte, 0, most)
+	buf = binary.BigEndian.AppendUint16(buf, uint16(len(key))) // the parts must not be exchangeable
+	buf = append(append(buf, key...), request...)
+	sum := sha256.Sum256(buf)
+	return digest(sum[:16])
 }
 
-type finishedNode struct {
-	until      time.Duration
-	hash       uint32
-	text       textID
-	prev, next uint32
+// finished remembers the request ids that are over, so that a late duplicate of an
+// acquire is told so and not granted. There may be as many as held locks, so an id is
+// a digest of fixed size, without a pointer. Make it with [newFinished].
+type finished struct {
+	seed maphash.Seed
+	ids  hashTable
+	// queues have the ids in the order in which they are forgotten: those that are over,
+	// and the fences.
+	queues [2]overQueue
+}
+
+// The queues of a finished.
+const (
+	wasSeen = iota
+	isFence
+)
+
+// over is one id that is over. The zero value is one that was removed.
+type over struct {
+	digest digest
+	until  time.Duration
+	// conn is the connection in whose share it is.
+	conn uint32
 }
 
 func newFinished() finished { return finished{seed: maphash.MakeSeed()} }
 
 func (f *finished) len() int { return f.ids.n }
 
-// hash is one of the key and the id: other keys may have the same ids.
-func (f *finished) hash(key, request string) uint32 {
-	const odd = 0x9e3779b97f4a7c15 // the parts must not be exchangeable
-	return uint32((maphash.String(f.seed, key)*odd + maphash.String(f.seed, request)) >> 32)
-}
+// hash is that of the index. The seed keeps a client from choosing ids that collide.
+func (f *finished) hash(d *digest) uint32 { return uint32(maphash.Bytes(f.seed, d[:]) >> 32) }
 
-// find is the number of an id, or 0.
-func (f *finished) find(key, request string) uint32 {
+// queueBit tells the numbers of the two queues apart in the index.
+const queueBit = 1 << 31
+
+func (f *finished) at(id uint32) *over { return f.queues[id/queueBit].at(id % queueBit) }
+
+// find returns the number of an id, or 0.
+func (f *finished) find(d *digest) uint32 {
 	if f.ids.n == 0 {
 		return 0
 	}
-	return f.ids.find(f.hash(key, request), func(id uint32) bool {
-		k, _, r := f.texts.parts(f.nodes.at(id).text)
-		return string(k) == key && string(r) == request
-	})
+	return f.ids.find(f.hash(d), func(id uint32) bool { return f.at(id).digest == *d })
 }
 
-func (f *finished) has(key, request string) bool { return f.find(key, request) != 0 }
-
-// add remembers an id until the given time. One that is known begins anew: the
-// owner's clock had forgotten it when the owner decided so.
-func (f *finished) add(key, request string, until time.Duration) {
-	f.remove(key, request)
-	if f.newest != 0 {
-		// The list stays in order even if a clock does not.
-		until = max(until, f.nodes.at(f.newest).until)
+func (f *finished) has(key, request string) bool {
+	if f.ids.n == 0 {
+		return false
 	}
-	n := finishedNode{until: until, hash: f.hash(key, request), text: f.texts.put(key, "", request)}
-	f.ids.put(n.hash, f.push(n))
+	d := digestOf(key, request)
+	return f.find(&d) != 0
 }
 
-// push makes a node the newest.
-func (f *finished) push(n finishedNode) uint32 {
-	id := f.nodes.take()
-	n.prev, n.next = f.newest, 0
-	*f.nodes.at(id) = n
-	if f.newest == 0 {
-		f.oldest = id
-	} else {
-		f.nodes.at(f.newest).next = id
+// add remembers an id until the given time. One that is known begins anew: the owner's
+// clock had forgotten it when the owner decided so.
+func (f *finished) add(queue int, o over) (was over) {
+	if id := f.find(&o.digest); id != 0 {
+		was = f.drop(id)
 	}
-	f.newest = id
-	return id
+	id := f.queues[queue].push(o) | uint32(queue)*queueBit
+	f.ids.put(f.hash(&o.digest), id)
+	return was
 }
 
-// remove forgets one id, if it is known.
-func (f *finished) remove(key, request string) {
-	if id := f.find(key, request); id != 0 {
-		f.drop(id)
-		f.tidy()
+// remove forgets one id. The zero over says that it was not known.
+func (f *finished) remove(key, request string) (was over) {
+	if f.ids.n == 0 {
+		return over{}
 	}
+	d := digestOf(key, request)
+	if id := f.find(&d); id != 0 {
+		was = f.drop(id)
+	}
+	return was
 }
 
-func (f *finished) drop(id uint32) {
-	n := *f.nodes.at(id)
-	if n.prev == 0 {
-		f.oldest = n.next
-	} else {
-		f.nodes.at(n.prev).next = n.next
-	}
-	if n.next == 0 {
-		f.newest = n.prev
-	} else {
-		f.nodes.at(n.next).prev = n.prev
-	}
-	f.ids.remove(n.hash, id)
-	f.texts.remove(n.text)
-	f.nodes.give(id)
+func (f *finished) drop(id uint32) over {
+	o := f.at(id)
+	was := *o
+	f.ids.remove(f.hash(&was.digest), id)
+	*o = over{}
+	f.queues[id/queueBit].trim(chunkLen)
+	return was
 }
 
-// forget drops the ids whose time is over.
-func (f *finished) forget(now time.Duration) {
-	if f.oldest == 0 || f.nodes.at(f.oldest).until > now {
-		return
-	}
-	for f.oldest != 0 && f.nodes.at(f.oldest).until <= now {
-		f.drop(f.oldest)
-	}
-	f.tidy()
-}
-
-// first is when the oldest id is forgotten.
-func (f *finished) first() (until time.Duration, ok bool) {
-	if f.oldest == 0 {
-		return 0, false
-	}
-	return f.nodes.at(f.oldest).until, true
-}
-
-// after calls fn for each id whose time is not over by now, the oldest first, until
-// it is false.
-func (f *finished) after(now time.Duration) func(fn func(*finishedNode) bool) {
-	return func(fn func(*finishedNode) bool) {
-		for id := f.oldest; id != 0; {
-			n := f.nodes.at(id)
-			if n.until > now && !fn(n) {
-				return
+// forget drops ids whose time is over and calls gone for each. It looks at most entries
+// of each queue at most.
+func (f *finished) forget(now time.Duration, most int, gone func(over)) {
+	for i := range f.queues {
+		q := &f.queues[i]
+		for left := most; left > 0; left-- {
+			left -= q.trim(left)
+			o, id := q.front()
+			if o == nil || o.until > now || left == 0 {
+				break
 			}
-			id = n.next
+			gone(f.drop(id | uint32(i)*queueBit))
 		}
 	}
 }
 
-// tidy gives memory back when most of it is of no use.
-func (f *finished) tidy() {
-	if !f.nodes.sparse() && !f.texts.sparse() {
-		return
+// first returns when the next id is forgotten.
+func (f *finished) first() (until time.Duration, ok bool) {
+	for q := range f.queues {
+		if o, _ := f.queues[q].front(); o != nil && (!ok || o.until < until) {
+			until, ok = o.until, true
+		}
 	}
-	was := *f
-	*f = finished{seed: was.seed}
-	for id := was.oldest; id != 0; id = was.nodes.at(id).next {
-		n := *was.nodes.at(id)
-		n.text = f.texts.copy(&was.texts, n.text)
-		f.ids.put(n.hash, f.push(n))
+	return until, ok
+}
+
+// overQueue is a queue of ids in the order in which they are forgotten. An entry has a
+// number for as long as it is in the queue. The zero value is empty.
+type overQueue struct {
+	chunks []*[chunkLen]over
+	// first is the number of the oldest entry, from 1; it is at head of the first chunk.
+	first uint32
+	head  int
+	n     int
+	last  time.Duration
+}
+
+// push adds an entry and returns its number.
+func (q *overQueue) push(o over) uint32 {
+	if q.n == 0 {
+		q.first, q.last = max(q.first, 1), 0 // numbers go on
 	}
+	// The order stays right even if a clock does not.
+	q.last = max(o.until, q.last)
+	o.until = q.last
+	if q.head+q.n == len(q.chunks)*chunkLen {
+		q.chunks = append(q.chunks, new([chunkLen]over))
+	}
+	number := q.number(q.n)
+	q.n++
+	*q.at(number) = o
+	return number
+}
+
+// number is that of the entry i, from 0 for the oldest. Numbers are below queueBit; 0 is
+// none.
+func (q *overQueue) number(i int) uint32 { return (q.first-1+uint32(i))%(queueBit-1) + 1 }
+
+// index is the inverse of number. It is below n only for an entry that is there.
+func (q *overQueue) index(number uint32) int {
+	return int((number + queueBit - 1 - q.first) % (queueBit - 1))
+}
+
+// at is the entry with a number.
+func (q *overQueue) at(number uint32) *over {
+	i := q.head + q.index(number)
+	return &q.chunks[i/chunkLen][i%chunkLen]
+}
+
+// front is the oldest entry, or nil. It may be one that was removed; its time is over.
+func (q *overQueue) front() (*over, uint32) {
+	if q.n == 0 {
+		return nil, 0
+	}
+	return q.at(q.first), q.first
+}
+
+// trim takes removed entries off the front of the queue, most at most, and gives their
+// memory back. It returns how many it took.
+func (q *overQueue) trim(most int) (taken int) {
+	for q.n > 0 && taken < most && *q.at(q.first) == (over{}) {
+		q.first = q.number(1)
+		q.n--
+		taken++
+		if q.head++; q.head == chunkLen {
+			q.chunks[0] = nil
+			q.chunks, q.head = q.chunks[1:], 0
+		}
+	}
+	if q.n == 0 {
+		q.chunks, q.head = nil, 0
+	}
+	return taken
 }

@@ -119,15 +119,15 @@ func TestDecodeRefusesUnsoundCopies(t *testing.T) {
 			k.holds.first.claim.set(isShared, true)
 			held(m, m.last-1, sharelock.Shared)
 		},
-		"id twice":            func(m *Machine, _ *crowd) { wait(m, Op{ClientID: "c", RequestID: "r-10", TTL: 1}) },
-		"id over":             func(m *Machine, _ *crowd) { m.finished.add("orders/42", "r-10", time.Minute) },
-		"id over for long":    func(m *Machine, _ *crowd) { m.finished.add("k", "r", 2*keepFinished) },
-		"id over without key": func(m *Machine, _ *crowd) { m.finished.add("", "r", time.Minute) },
-		"no client":           func(m *Machine, _ *crowd) { wait(m, Op{RequestID: "r", TTL: 1}) },
-		"no TTL":              func(m *Machine, _ *crowd) { wait(m, Op{ClientID: "c", RequestID: "r"}) },
-		"one slot":            func(_ *Machine, k *crowd) { k.slots = 1 },
-		"nobody there":        func(m *Machine, _ *crowd) { m.keys.crowds.put("idle", &crowd{name: "idle"}) },
-		"key twice":           func(m *Machine, k *crowd) { m.keys.crowds.put("again", k) },
+		"id twice":         func(m *Machine, _ *crowd) { wait(m, Op{ClientID: "c", RequestID: "r-10", TTL: 1}) },
+		"id over":          func(m *Machine, _ *crowd) { m.finished.remember(wasSeen, "orders/42", "r-10", time.Minute) },
+		"id over for long": func(m *Machine, _ *crowd) { m.finished.remember(wasSeen, "k", "r", 2*keepFinished) },
+		"fence for long":   func(m *Machine, _ *crowd) { m.finished.remember(isFence, "k", "r", time.Minute) },
+		"no client":        func(m *Machine, _ *crowd) { wait(m, Op{RequestID: "r", TTL: 1}) },
+		"no TTL":           func(m *Machine, _ *crowd) { wait(m, Op{ClientID: "c", RequestID: "r"}) },
+		"one slot":         func(_ *Machine, k *crowd) { k.slots = 1 },
+		"claims missing":   func(m *Machine, _ *crowd) { m.keys.claims.take() },
+		"key twice":        func(m *Machine, k *crowd) { m.keys.crowds.put("again", k) },
 		"no key": func(m *Machine, _ *crowd) {
 			m.keys.add(m.keys.get(""), &Op{ClientID: "c", RequestID: "r", TTL: 1, Token: 1})
 		},

@@ -61,6 +61,17 @@ func (k key) firstHold() *claim {
 	return nil
 }
 
+// newest is the token of the newest hold, or 0.
+func (k key) newest() sharelock.Token {
+	switch {
+	case k.alone != nil:
+		return k.alone.token
+	case k.crowd != nil && k.crowd.holds.first != nil:
+		return k.crowd.holds.first.prev.claim.token
+	}
+	return 0
+}
+
 // holds calls fn for each hold in the order of their tokens, until it is false.
 func (k key) holds(fn func(*claim) bool) {
 	if k.alone != nil {

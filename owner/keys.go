@@ -17,7 +17,7 @@ import (
 type keys struct {
 	seed maphash.Seed
 	// alone finds the hold of each key that has one hold, no waiter and no slots.
-	alone hashIndex
+	alone hashTable
 	// crowds are all other keys, by name.
 	crowds lean[string, *crowd]
 
@@ -104,7 +104,7 @@ func (s *keys) isOf(c *claim, client string) bool {
 func (s *keys) add(k key, op *Op) *claim {
 	id := s.claims.take()
 	c := s.claims.at(id)
-	*c = claim{id: id, token: op.Token}
+	*c = claim{id: id, token: op.Token, conn: op.Conn}
 	c.setTTL(op.TTL)
 	c.set(isShared, op.Mode == sharelock.Shared)
 	c.set(isOwnID, op.OwnID)
@@ -212,10 +212,13 @@ func (s *keys) settle(cr *crowd) {
 
 // each calls fn for every key, in any order, until it is false.
 func (s *keys) each(fn func(key) bool) {
-	for _, slot := range s.alone.slots {
-		if slot.id != 0 && !fn(key{of: s, alone: s.claims.at(slot.id)}) {
-			return
-		}
+	going := true
+	s.alone.each(func(slot *slot) bool {
+		going = fn(key{of: s, alone: s.claims.at(slot.id)})
+		return going
+	})
+	if !going {
+		return
 	}
 	for _, cr := range s.crowds.m {
 		if !fn(s.crowded(cr)) {
@@ -290,11 +293,10 @@ func (s *keys) tidy(moved func(from, to uint32)) bool {
 		moved(old.id, id)
 		return id
 	}
-	for i := range s.alone.slots {
-		if slot := &s.alone.slots[i]; slot.id != 0 {
-			slot.id = move(was.claims.at(slot.id))
-		}
-	}
+	s.alone.each(func(slot *slot) bool {
+		slot.id = move(was.claims.at(slot.id))
+		return true
+	})
 	for _, cr := range s.crowds.m {
 		for _, l := range []*claims{&cr.holds, &cr.waiting} {
 			for w := l.first; w != nil; w = l.after(w) {

@@ -76,7 +76,7 @@ func NewMachine(partition uint32, maxWaiters int) *Machine {
 // holds. Waiters that were attached are forgotten; see Detach.
 func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
 	m.active, m.epoch, m.node = true, epoch, node
-	m.finished.forget(now)
+	m.forget(now)
 	m.quarantine = m.quarantineAt(now)
 	if !m.rearm(now) {
 		m.due.clear()
@@ -232,7 +232,7 @@ func (m *Machine) Tick(now time.Duration, out *Out) {
 }
 
 func (m *Machine) tick(now time.Duration, out *Out) {
-	m.finished.forget(now)
+	m.forget(now)
 	if !m.active {
 		return
 	}
@@ -255,6 +255,11 @@ func (m *Machine) tick(now time.Duration, out *Out) {
 		}
 	}
 	t.serveMarked()
+}
+
+// forget drops request ids whose time is over.
+func (m *Machine) forget(now time.Duration) {
+	m.finished.forget(now, stepEntries, func(over) {})
 }
 
 // tidy gives memory back after much has ended. Between turns only: claims move.

@@ -76,9 +76,11 @@ func (n *naive) isOver(key, id string) bool {
 	return slices.ContainsFunc(n.over, func(o naiveOver) bool { return o.key == key && o.id == id })
 }
 
-func (n *naive) remember(key, id string) {
+func (n *naive) remember(key, id string) { n.rememberFor(90*time.Second, key, id) }
+
+func (n *naive) rememberFor(d time.Duration, key, id string) {
 	if !n.isOver(key, id) {
-		n.over = append(n.over, naiveOver{key, id, n.now + 90*time.Second})
+		n.over = append(n.over, naiveOver{key, id, n.now + d})
 	}
 }
 
@@ -437,7 +439,7 @@ func (a *asked) giveUp() {
 			a.dirty[r.Key] = true
 		}
 	case c == nil:
-		a.remember(r.Key, r.RequestID)
+		a.rememberFor(33*time.Second, r.Key, r.RequestID)
 	case a.held && r.Drop:
 		a.endHold(r.Key, c, true)
 	case !a.held && mine:

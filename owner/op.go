@@ -91,8 +91,10 @@ type Op struct {
 	// Resent: more than one send of the request may be under way (Q2).
 	Resent bool
 	// Remember: the request id is over and late duplicates of it are told so (Q2).
-	Remember  bool
-	Slots     uint32
+	Remember bool
+	Slots    uint32
+	// Conn is the connection in whose share the request is (Q6); 0 is none.
+	Conn      uint32
 	Key       string
 	ClientID  string
 	RequestID string
@@ -113,6 +115,7 @@ const (
 	hasSlots
 	hasWhy
 	hasMeta
+	hasConn
 	// The flags share a byte.
 	hasMode
 	hasOwnID
@@ -122,7 +125,7 @@ const (
 
 // opFields says which fields an op has besides its key.
 func opFields(kind OpKind, waited bool) fieldSet {
-	const asked = hasClient | hasRequest | hasTTL | hasSlots | hasMeta | hasMode | hasOwnID | hasResent
+	const asked = hasClient | hasRequest | hasTTL | hasSlots | hasMeta | hasConn | hasMode | hasOwnID | hasResent
 	switch kind {
 	case OpGrant:
 		if waited {
@@ -138,7 +141,7 @@ func opFields(kind OpKind, waited bool) fieldSet {
 	case OpDequeue:
 		return hasRequest | hasWhy | hasRemember
 	case OpRemember:
-		return hasRequest
+		return hasRequest | hasConn
 	default:
 		return 0
 	}
@@ -179,6 +182,9 @@ func (op *Op) Append(b []byte) []byte {
 	if f&hasWhy != 0 {
 		e.byte(byte(op.Why))
 	}
+	if f&hasConn != 0 {
+		e.number(uint64(op.Conn))
+	}
 	if f&hasMeta != 0 {
 		e.metadata(op.Metadata)
 	}
@@ -213,6 +219,9 @@ func (op *Op) Decode(b []byte) (rest []byte, err error) {
 	}
 	if f&hasWhy != 0 {
 		got.Why = Why(d.byte())
+	}
+	if f&hasConn != 0 {
+		got.Conn = d.number32()
 	}
 	if f&hasMeta != 0 {
 		got.Metadata = d.metadata()

@@ -25,12 +25,58 @@ func (h Held) newer(than Held) bool {
 	return h.Seq > than.Seq
 }
 
-// Copy is a partition's state on its way from one member to another.
-type Copy struct {
+// Want names a copy that a member wants, and where in it the next piece begins.
+type Want struct {
 	Held
-	// Data is what Machine.Encode made.
-	Data []byte
+	// Position is as the piece before said; empty is the beginning.
+	Position []byte
 }
+
+// Piece is a part of a partition's state on its way from one member to another.
+type Piece struct {
+	Partition uint32
+	// Data is what Machine.Piece made.
+	Data []byte
+	// Position is where the next piece begins. Last: there is none.
+	Position []byte
+	Last     bool
+	// Missing: the member does not hold the copy that was named.
+	Missing bool
+}
+
+// Base is one piece of a copy that an owner gives to its backups as the base of an
+// epoch (section 4.4), or the name of a copy that they have.
+type Base struct {
+	// Held is the copy that was chosen, by the epoch and sequence number under
+	// which a member that has it already knows it.
+	Held
+	// Log is where the log of the epoch begins: the copy's own sequence number.
+	Log uint64
+	// Same: the backup said that it holds just this copy; there is no data.
+	Same bool
+	// Number is that of this piece, from 0. Last: no piece follows.
+	Number uint32
+	Data   []byte
+	Last   bool
+}
+
+// Taken says how far a backup has got with a base.
+type Taken struct {
+	Partition uint32
+	// Next is the number of the piece that comes next.
+	Next uint32
+	// Done: the base is in place.
+	Done bool
+	// Why it was refused; empty if it was not.
+	Why string
+}
+
+// The most in one message between members: so many partitions, or so many bytes of
+// copies.
+const (
+	MaxBatch = 256
+	MaxBytes = 4 * stepBytes
+)
 
 // Peers is what an activation needs of the other members. One call is one
 // attempt: it returns an error wrapping [ErrBehind] when the two members are in
@@ -39,12 +85,14 @@ type Copy struct {
 type Peers interface {
 	// Ask asks a member what it holds of the partitions (section 4.1).
 	Ask(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) ([]Held, error)
-	// Fetch takes the copies in want from a member, handing each to take as it
-	// arrives (section 4.4).
-	Fetch(ctx context.Context, to ring.Member, epoch uint32, want []Held, take func(Copy) error) error
-	// Sync gives a backup the bases of this epoch (section 4.4). When it returns nil
-	// the backup has them all synced.
-	Sync(ctx context.Context, to ring.Member, epoch uint32, bases []Base) error
+	// Fetch reads the next pieces of copies of a member (section 4.4), at most
+	// [MaxBatch] of them. It returns a piece for each of the first of wants, as many as
+	// fit into [MaxBytes].
+	Fetch(ctx context.Context, to ring.Member, epoch uint32, wants []Want) ([]Piece, error)
+	// Sync gives a backup the next pieces of the bases of this epoch (section 4.4), at
+	// most [MaxBatch] with at most [MaxBytes] of data. It returns what has become of
+	// each.
+	Sync(ctx context.Context, to ring.Member, epoch uint32, bases []Base) ([]Taken, error)
 	// Replicate queues ops for a backup (A3), without waiting. It does not keep entries,
 	// but the ops in them, which nobody changes. Acknowledgements come to Service.Acked;
 	// when the link broke and is open again, LinkUp is told.

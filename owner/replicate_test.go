@@ -110,10 +110,10 @@ func TestBackupsRefuse(t *testing.T) {
 			try(func(uint32, Ack) { t.Errorf("%s: acknowledged", name) })
 			synctest.Wait()
 		}
-		if err := set[1].service.Sync(other, 1, []Base{{Held: Held{Partition: p}}}); err == nil {
+		if taken, err := set[1].service.Sync(other, 1, []Base{{Held: Held{Partition: p}, Same: true}}); err != nil || taken[0].Why == "" || taken[0].Done {
 			t.Error("a base of another owner was taken")
 		}
-		if err := set[1].service.Sync(set[0].member.Identity, 1, []Base{{Held: Held{Partition: 99}}}); err == nil {
+		if taken, err := set[1].service.Sync(set[0].member.Identity, 1, []Base{{Held: Held{Partition: 99}}}); err != nil || taken[0].Why == "" || taken[0].Done {
 			t.Error("a base of no partition was taken")
 		}
 		// What does not fit is not acknowledged. The copy stays: without it the member
@@ -154,8 +154,11 @@ func TestOnlyTheChosenCopyIsStamped(t *testing.T) {
 			s.inShard(p, func(sh *shard, p *partition) { sh.silence(p); sh.replace(p, m, have) })
 		}
 		set(0, nil)
-		if a.stamp([]Held{{Partition: p, Have: 9, Seq: 3}}) || a.fetch(canceled(), tb.members["a"].member, []Held{{Partition: p, Have: 9}}) {
+		if a.stamp([]Held{{Partition: p, Have: 9, Seq: 3}}) {
 			t.Error("an empty copy was taken for the one that was chosen")
+		}
+		if a.pull(canceled(), tb.members["a"].member, []Held{{Partition: p, Have: 9}}); tb.copyOf(tb.owner("k"), "k") != nil {
+			t.Error("a fetch that was cut off has left a copy")
 		}
 		set(5, NewMachine(p, 9))
 		if a.stamp([]Held{{Partition: p, Have: 9, Seq: 3}}) || a.stamp([]Held{{Partition: p, Have: 5, Seq: 3}}) {

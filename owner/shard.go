@@ -45,6 +45,9 @@ type partition struct {
 	log oplog
 	// parked requests came before the partition was active.
 	parked []item
+	// staged is what has come of the base of this epoch while pieces are missing; nil
+	// before the first.
+	staged *staged
 }
 
 // item is one entry of a shard's inbox: a request, or a function to run in the
@@ -468,6 +471,7 @@ func (sh *shard) install(epoch uint32, r *ring.Ring) {
 	for _, p := range sh.parts {
 		sh.silence(p)
 		owner, _ := r.Owner(p.id)
+		p.staged = nil
 		p.owner, p.owned = owner.Identity, owner.Identity == sh.service.self
 		p.backup, p.broken = r.Position(p.id, sh.service.self) > 0, false
 		if mutant.On(mutant.DropEarly) && !p.owned && !p.backup {

@@ -170,7 +170,6 @@ func TestTidyAfterOneStep(t *testing.T) {
 	if p.m.keys.claims.records.room() >= leanFrom {
 		t.Errorf("room for %d claims is left", p.m.keys.claims.records.room())
 	}
-	p.now += keepFinished
-	p.m.Tick(p.now, &p.out)
+	p.pass(keepFinished)
 	p.wantNothing()
 }

@@ -206,28 +206,15 @@ func (s *seated) Ask(ctx context.Context, to ring.Member, epoch uint32, partitio
 }
 
 // Fetch implements Peers.
-func (s *seated) Fetch(ctx context.Context, to ring.Member, epoch uint32, want []Held, take func(Copy) error) error {
-	copies, err := call(ctx, s, to, epoch, fetchMessage, func(o *Service) (copies []Copy, err error) {
-		err = o.Fetch(ctx, epoch, want, func(c Copy) error {
-			copies = append(copies, c)
-			return nil
-		})
-		return copies, err
-	})
-	for _, c := range copies {
-		if err := take(c); err != nil {
-			return err
-		}
-	}
-	return err
+func (s *seated) Fetch(ctx context.Context, to ring.Member, epoch uint32, wants []Want) ([]Piece, error) {
+	return call(ctx, s, to, epoch, fetchMessage, func(o *Service) ([]Piece, error) { return o.Fetch(epoch, wants) })
 }
 
 // Sync implements Peers.
-func (s *seated) Sync(ctx context.Context, to ring.Member, epoch uint32, bases []Base) error {
-	_, err := call(ctx, s, to, epoch, syncMessage, func(o *Service) (struct{}, error) {
-		return struct{}{}, o.Sync(s.member.Identity, epoch, bases)
+func (s *seated) Sync(ctx context.Context, to ring.Member, epoch uint32, bases []Base) ([]Taken, error) {
+	return call(ctx, s, to, epoch, syncMessage, func(o *Service) ([]Taken, error) {
+		return o.Sync(s.member.Identity, epoch, bases)
 	})
-	return err
 }
 
 // Active implements Peers.

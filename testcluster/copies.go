@@ -2,9 +2,7 @@ package testcluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"time"
@@ -129,29 +127,45 @@ func (c *Cluster) copiesOf(ctx context.Context, i, partitions int) (map[uint32]c
 	for _, h := range held.GetHeld() {
 		list[h.GetPartition()] = copyAt{node: i, have: uint64(h.GetHave()), seq: h.GetSeq()}
 	}
-	s, err := peer.Fetch(ctx, &peerv1.FetchRequest{Epoch: who.GetEpoch(), Held: held.GetHeld()})
-	if err != nil {
-		return nil, err
+	return list, fetchAll(ctx, peer, who.GetEpoch(), held.GetHeld(), list)
+}
+
+// fetchAll reads whole copies, piece by piece.
+func fetchAll(ctx context.Context, peer peerv1.PeerServiceClient, epoch uint32, held []*peerv1.Held, list map[uint32]copyAt) error {
+	decoders := map[uint32]*owner.Decoder{}
+	var wants []*peerv1.Want
+	for _, h := range held {
+		wants = append(wants, &peerv1.Want{Held: h})
+		decoders[h.GetPartition()] = owner.NewDecoder(h.GetPartition(), 1<<20)
 	}
-	var data []byte
-	for {
-		resp, err := s.Recv()
-		if errors.Is(err, io.EOF) {
-			return list, nil
-		}
+	for len(wants) > 0 {
+		resp, err := peer.Fetch(ctx, &peerv1.FetchRequest{Epoch: epoch, Wants: wants})
 		if err != nil {
-			return nil, err
+			return err
 		}
-		for _, part := range resp.GetCopies() {
-			if data = append(data, part.GetData()...); !part.GetLast() {
+		if len(resp.GetPieces()) == 0 {
+			return fmt.Errorf("no pieces in epoch %d: %w", epoch, owner.ErrBehind)
+		}
+		for _, piece := range resp.GetPieces() {
+			w := wants[0]
+			wants = wants[1:]
+			if piece.GetMissing() { // an owner's is not copied while it is served
 				continue
 			}
-			at := list[part.GetPartition()]
-			at.machine = owner.NewMachine(part.GetPartition(), 1<<20)
-			if err := at.machine.Decode(0, data); err != nil {
-				return nil, err
+			d := decoders[piece.GetPartition()]
+			if err := d.Feed(0, piece.GetData()); err != nil {
+				return err
 			}
-			list[part.GetPartition()], data = at, nil
+			if !piece.GetLast() {
+				wants = append(wants, &peerv1.Want{Held: w.GetHeld(), Position: piece.GetPosition()})
+				continue
+			}
+			at := list[piece.GetPartition()]
+			if at.machine, err = d.Machine(); err != nil {
+				return err
+			}
+			list[piece.GetPartition()] = at
 		}
 	}
+	return nil
 }

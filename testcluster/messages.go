@@ -130,16 +130,15 @@ func (c *Cluster) DropMessages(about Messages) *Rule { return c.rule(about, drop
 func (c *Cluster) VanishMessages(about Messages) *Rule { return c.rule(about, vanish, 0, 0) }
 
 // DelayMessages makes each message come after between least and most. Others
-// overtake it: that is how messages are reordered. Only the messages of a Fetch and
-// of a Sync keep their order.
+// overtake it: that is how messages are reordered.
 func (c *Cluster) DelayMessages(about Messages, least, most time.Duration) *Rule {
 	return c.rule(about, late, least, most)
 }
 
 // RepeatMessages delivers each message, and once more after between least and most.
-// Those of a Fetch and of a Sync, calls and session messages are not repeated: nothing
-// comes twice on a stream, and Q2 builds on that, since an id that was sent once need
-// not be remembered. Who sends a request again is a node or a client.
+// Calls and session messages are not repeated: nothing comes twice on a stream, and Q2
+// builds on that, since an id that was sent once need not be remembered. Who sends a
+// request again is a node or a client.
 func (c *Cluster) RepeatMessages(about Messages, least, most time.Duration) *Rule {
 	return c.rule(about, repeat, least, most)
 }

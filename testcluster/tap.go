@@ -2,7 +2,6 @@ package testcluster
 
 import (
 	"context"
-	"io"
 	"net"
 	"path"
 	"time"
@@ -11,8 +10,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // lossTime is how long a caller waits at most before it takes the connection that
@@ -32,7 +29,7 @@ type tap struct {
 
 // options put the tap into a connection.
 func (t tap) options() []grpc.DialOption {
-	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(t.unary), grpc.WithChainStreamInterceptor(t.stream)}
+	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(t.unary)}
 }
 
 var errLost = status.Error(codes.Unavailable, "the message was lost")
@@ -103,62 +100,6 @@ func (t tap) lost(ctx context.Context) error {
 	case <-t.cluster.rules.done:
 	}
 	return errLost
-}
-
-// stream puts the tap into a stream.
-func (t tap) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, next grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	to, ok := t.cluster.nodeAt(cc.Target())
-	if !ok || method == sharelockv1.LockService_Session_FullMethodName { // for which see session
-		return next(ctx, desc, cc, method, opts...)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	s, err := next(ctx, desc, cc, method, opts...)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	return &tapped{ClientStream: s, tap: t, to: to, kind: Kind(path.Base(method)), cancel: cancel}, nil
-}
-
-// tapped is a stream of parts of one thing, whose order is kept: a message that is
-// late holds up those behind it.
-type tapped struct {
-	grpc.ClientStream
-	tap    tap
-	to     int
-	kind   Kind
-	cancel context.CancelFunc
-}
-
-// SendMsg implements grpc.ClientStream.
-func (s *tapped) SendMsg(m any) error {
-	if !s.inLine(s.tap.cluster.rules.of(s.tap.from, s.to, s.kind)) {
-		return io.EOF
-	}
-	return s.ClientStream.SendMsg(m)
-}
-
-// RecvMsg implements grpc.ClientStream.
-func (s *tapped) RecvMsg(m any) error {
-	if err := s.ClientStream.RecvMsg(m); err != nil {
-		return err
-	}
-	if !s.inLine(s.tap.cluster.rules.of(s.to, s.tap.from, s.kind+" answer")) {
-		return errLost
-	}
-	return nil
-}
-
-// inLine waits until a message may go on; false if it and the stream are lost.
-func (s *tapped) inLine(f fate) bool {
-	switch f.act {
-	case drop, vanish:
-		s.cancel()
-		return false
-	case hold, late:
-		return f.wait(s.Context())
-	}
-	return true
 }
 
 // nodeAt finds the node that a connection leads to.

@@ -1773,7 +1773,7 @@ func (x *Held) GetSeq() uint64 {
 type FetchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Held          []*Held                `protobuf:"bytes,2,rep,name=held,proto3" json:"held,omitempty"`
+	Wants         []*Want                `protobuf:"bytes,2,rep,name=wants,proto3" json:"wants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1815,24 +1815,81 @@ func (x *FetchRequest) GetEpoch() uint32 {
 	return 0
 }
 
-func (x *FetchRequest) GetHeld() []*Held {
+func (x *FetchRequest) GetWants() []*Want {
+	if x != nil {
+		return x.Wants
+	}
+	return nil
+}
+
+// Want names a copy and where its next piece begins.
+type Want struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Held  *Held                  `protobuf:"bytes,1,opt,name=held,proto3" json:"held,omitempty"`
+	// As the piece before said; empty is the beginning.
+	Position      []byte `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Want) Reset() {
+	*x = Want{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Want) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Want) ProtoMessage() {}
+
+func (x *Want) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Want.ProtoReflect.Descriptor instead.
+func (*Want) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Want) GetHeld() *Held {
 	if x != nil {
 		return x.Held
 	}
 	return nil
 }
 
+func (x *Want) GetPosition() []byte {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
 type FetchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whole copies, as the owner package encodes them.
-	Copies        []*Copy `protobuf:"bytes,1,rep,name=copies,proto3" json:"copies,omitempty"`
+	// The receiver's epoch. If it is not the sender's, there are no pieces.
+	Epoch uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// One for each want, in their order. Wants at the end are left out when the
+	// answer would have more than 256 KiB.
+	Pieces        []*Piece `protobuf:"bytes,2,rep,name=pieces,proto3" json:"pieces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1844,7 +1901,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,43 +1914,53 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
-func (x *FetchResponse) GetCopies() []*Copy {
+func (x *FetchResponse) GetEpoch() uint32 {
 	if x != nil {
-		return x.Copies
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *FetchResponse) GetPieces() []*Piece {
+	if x != nil {
+		return x.Pieces
 	}
 	return nil
 }
 
-type Copy struct {
+// Piece is a part of a copy, as the owner package encodes it.
+type Piece struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	Have      uint32                 `protobuf:"varint,2,opt,name=have,proto3" json:"have,omitempty"`
-	Seq       uint64                 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
-	// A part of the encoded copy, and whether it is the last.
-	Data          []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
-	Last          bool   `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
+	Data      []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	// Where the next piece begins.
+	Position []byte `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"`
+	// No piece follows.
+	Last bool `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
+	// The receiver does not hold the copy. There is no data.
+	Missing       bool `protobuf:"varint,5,opt,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Copy) Reset() {
-	*x = Copy{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+func (x *Piece) Reset() {
+	*x = Piece{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Copy) String() string {
+func (x *Piece) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Copy) ProtoMessage() {}
+func (*Piece) ProtoMessage() {}
 
-func (x *Copy) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+func (x *Piece) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,42 +1971,42 @@ func (x *Copy) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Copy.ProtoReflect.Descriptor instead.
-func (*Copy) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
+// Deprecated: Use Piece.ProtoReflect.Descriptor instead.
+func (*Piece) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
-func (x *Copy) GetPartition() uint32 {
+func (x *Piece) GetPartition() uint32 {
 	if x != nil {
 		return x.Partition
 	}
 	return 0
 }
 
-func (x *Copy) GetHave() uint32 {
-	if x != nil {
-		return x.Have
-	}
-	return 0
-}
-
-func (x *Copy) GetSeq() uint64 {
-	if x != nil {
-		return x.Seq
-	}
-	return 0
-}
-
-func (x *Copy) GetData() []byte {
+func (x *Piece) GetData() []byte {
 	if x != nil {
 		return x.Data
 	}
 	return nil
 }
 
-func (x *Copy) GetLast() bool {
+func (x *Piece) GetPosition() []byte {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *Piece) GetLast() bool {
 	if x != nil {
 		return x.Last
+	}
+	return false
+}
+
+func (x *Piece) GetMissing() bool {
+	if x != nil {
+		return x.Missing
 	}
 	return false
 }
@@ -1954,7 +2021,7 @@ type ActiveRequest struct {
 
 func (x *ActiveRequest) Reset() {
 	*x = ActiveRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1966,7 +2033,7 @@ func (x *ActiveRequest) String() string {
 func (*ActiveRequest) ProtoMessage() {}
 
 func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1979,7 +2046,7 @@ func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveRequest.ProtoReflect.Descriptor instead.
 func (*ActiveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ActiveRequest) GetEpoch() uint32 {
@@ -2005,7 +2072,7 @@ type ActiveResponse struct {
 
 func (x *ActiveResponse) Reset() {
 	*x = ActiveResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2084,7 @@ func (x *ActiveResponse) String() string {
 func (*ActiveResponse) ProtoMessage() {}
 
 func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2097,7 @@ func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveResponse.ProtoReflect.Descriptor instead.
 func (*ActiveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ActiveResponse) GetEpoch() uint32 {
@@ -2054,7 +2121,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2133,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2146,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListRequest) GetEpoch() uint32 {
@@ -2131,7 +2198,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2210,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2223,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListResponse) GetEpoch() uint32 {
@@ -2205,7 +2272,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2284,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2297,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LinkRequest) GetCalls() []*Call {
@@ -2275,7 +2342,7 @@ type LinkResponse struct {
 
 func (x *LinkResponse) Reset() {
 	*x = LinkResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2354,7 @@ func (x *LinkResponse) String() string {
 func (*LinkResponse) ProtoMessage() {}
 
 func (x *LinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2367,7 @@ func (x *LinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkResponse.ProtoReflect.Descriptor instead.
 func (*LinkResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LinkResponse) GetAnswers() []*Answer {
@@ -2346,7 +2413,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2425,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2438,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Entries) GetPartition() uint32 {
@@ -2408,7 +2475,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +2487,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +2500,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Ack) GetPartition() uint32 {
@@ -2458,17 +2525,16 @@ func (x *Ack) GetGap() bool {
 }
 
 type SyncRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Whole bases, or a part of one.
-	Bases         []*Base `protobuf:"bytes,2,rep,name=bases,proto3" json:"bases,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Bases         []*Base                `protobuf:"bytes,2,rep,name=bases,proto3" json:"bases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2546,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2559,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SyncRequest) GetEpoch() uint32 {
@@ -2513,14 +2579,16 @@ func (x *SyncRequest) GetBases() []*Base {
 type SyncResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The receiver's epoch. If it is not the sender's, nothing was done.
-	Epoch         uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// One for each base, in their order.
+	Taken         []*Taken `protobuf:"bytes,2,rep,name=taken,proto3" json:"taken,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +2600,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +2613,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SyncResponse) GetEpoch() uint32 {
@@ -2555,23 +2623,35 @@ func (x *SyncResponse) GetEpoch() uint32 {
 	return 0
 }
 
-// Base is a copy that a partition's log begins with in this epoch.
+func (x *SyncResponse) GetTaken() []*Taken {
+	if x != nil {
+		return x.Taken
+	}
+	return nil
+}
+
+// Base is one piece of a copy that a partition's log begins with in this epoch, or
+// the name of such a copy.
 type Base struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Held  *Held                  `protobuf:"bytes,1,opt,name=held,proto3" json:"held,omitempty"`
-	// Absent for a backup that holds just this copy.
-	Data []byte `protobuf:"bytes,2,opt,name=data,proto3,oneof" json:"data,omitempty"`
+	// The copy that was chosen, under the epoch and sequence number by which a member
+	// that holds it knows it.
+	Held *Held `protobuf:"bytes,1,opt,name=held,proto3" json:"held,omitempty"`
 	// Where the log begins.
-	Log uint64 `protobuf:"varint,3,opt,name=log,proto3" json:"log,omitempty"`
-	// More of the data follows in the next message.
-	More          bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	Log uint64 `protobuf:"varint,2,opt,name=log,proto3" json:"log,omitempty"`
+	// The receiver holds just this copy; there is no data.
+	Same bool `protobuf:"varint,3,opt,name=same,proto3" json:"same,omitempty"`
+	// The number of this piece, from 0.
+	Piece         uint32 `protobuf:"varint,4,opt,name=piece,proto3" json:"piece,omitempty"`
+	Data          []byte `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
+	Last          bool   `protobuf:"varint,6,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Base) Reset() {
 	*x = Base{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2583,7 +2663,7 @@ func (x *Base) String() string {
 func (*Base) ProtoMessage() {}
 
 func (x *Base) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2596,19 +2676,12 @@ func (x *Base) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Base.ProtoReflect.Descriptor instead.
 func (*Base) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Base) GetHeld() *Held {
 	if x != nil {
 		return x.Held
-	}
-	return nil
-}
-
-func (x *Base) GetData() []byte {
-	if x != nil {
-		return x.Data
 	}
 	return nil
 }
@@ -2620,11 +2693,104 @@ func (x *Base) GetLog() uint64 {
 	return 0
 }
 
-func (x *Base) GetMore() bool {
+func (x *Base) GetSame() bool {
 	if x != nil {
-		return x.More
+		return x.Same
 	}
 	return false
+}
+
+func (x *Base) GetPiece() uint32 {
+	if x != nil {
+		return x.Piece
+	}
+	return 0
+}
+
+func (x *Base) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Base) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+// Taken says how far a backup has got with a base.
+type Taken struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The number of the piece that comes next.
+	Next uint32 `protobuf:"varint,2,opt,name=next,proto3" json:"next,omitempty"`
+	// The base is in place: it is synced in this epoch.
+	Done bool `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	// Why it was refused; empty if it was not.
+	Why           string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Taken) Reset() {
+	*x = Taken{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Taken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Taken) ProtoMessage() {}
+
+func (x *Taken) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Taken.ProtoReflect.Descriptor instead.
+func (*Taken) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Taken) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Taken) GetNext() uint32 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *Taken) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *Taken) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
 }
 
 // Call is one forwarded request. One flat message, because calls are many and
@@ -2658,7 +2824,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2670,7 +2836,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2683,7 +2849,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Call) GetId() uint64 {
@@ -2838,7 +3004,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +3016,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +3029,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -2967,7 +3133,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2979,7 +3145,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2992,7 +3158,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Hold) GetToken() uint64 {
@@ -3072,7 +3238,7 @@ type Waiter struct {
 
 func (x *Waiter) Reset() {
 	*x = Waiter{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3084,7 +3250,7 @@ func (x *Waiter) String() string {
 func (*Waiter) ProtoMessage() {}
 
 func (x *Waiter) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3097,7 +3263,7 @@ func (x *Waiter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
 func (*Waiter) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Waiter) GetClientId() string {
@@ -3161,7 +3327,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3173,7 +3339,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3186,7 +3352,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Lock) GetKey() string {
@@ -3264,7 +3430,7 @@ type Command_Found struct {
 
 func (x *Command_Found) Reset() {
 	*x = Command_Found{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3276,7 +3442,7 @@ func (x *Command_Found) String() string {
 func (*Command_Found) ProtoMessage() {}
 
 func (x *Command_Found) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3322,7 +3488,7 @@ type Command_Lead struct {
 
 func (x *Command_Lead) Reset() {
 	*x = Command_Lead{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3334,7 +3500,7 @@ func (x *Command_Lead) String() string {
 func (*Command_Lead) ProtoMessage() {}
 
 func (x *Command_Lead) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3364,7 +3530,7 @@ type Command_Propose struct {
 
 func (x *Command_Propose) Reset() {
 	*x = Command_Propose{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3376,7 +3542,7 @@ func (x *Command_Propose) String() string {
 func (*Command_Propose) ProtoMessage() {}
 
 func (x *Command_Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3576,18 +3742,22 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04Held\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
 	"\x04have\x18\x02 \x01(\rR\x04have\x12\x10\n" +
-	"\x03seq\x18\x03 \x01(\x04R\x03seq\"Q\n" +
+	"\x03seq\x18\x03 \x01(\x04R\x03seq\"S\n" +
 	"\fFetchRequest\x12\x14\n" +
-	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12+\n" +
-	"\x04held\x18\x02 \x03(\v2\x17.sharelock.peer.v1.HeldR\x04held\"@\n" +
-	"\rFetchResponse\x12/\n" +
-	"\x06copies\x18\x01 \x03(\v2\x17.sharelock.peer.v1.CopyR\x06copies\"r\n" +
-	"\x04Copy\x12\x1c\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12-\n" +
+	"\x05wants\x18\x02 \x03(\v2\x17.sharelock.peer.v1.WantR\x05wants\"O\n" +
+	"\x04Want\x12+\n" +
+	"\x04held\x18\x01 \x01(\v2\x17.sharelock.peer.v1.HeldR\x04held\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\fR\bposition\"W\n" +
+	"\rFetchResponse\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x120\n" +
+	"\x06pieces\x18\x02 \x03(\v2\x18.sharelock.peer.v1.PieceR\x06pieces\"\x83\x01\n" +
+	"\x05Piece\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
-	"\x04have\x18\x02 \x01(\rR\x04have\x12\x10\n" +
-	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x12\n" +
-	"\x04data\x18\x04 \x01(\fR\x04data\x12\x12\n" +
-	"\x04last\x18\x05 \x01(\bR\x04last\"E\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x1a\n" +
+	"\bposition\x18\x03 \x01(\fR\bposition\x12\x12\n" +
+	"\x04last\x18\x04 \x01(\bR\x04last\x12\x18\n" +
+	"\amissing\x18\x05 \x01(\bR\amissing\"E\n" +
 	"\rActiveRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1e\n" +
 	"\n" +
@@ -3626,15 +3796,22 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x03gap\x18\x03 \x01(\bR\x03gap\"R\n" +
 	"\vSyncRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12-\n" +
-	"\x05bases\x18\x02 \x03(\v2\x17.sharelock.peer.v1.BaseR\x05bases\"$\n" +
+	"\x05bases\x18\x02 \x03(\v2\x17.sharelock.peer.v1.BaseR\x05bases\"T\n" +
 	"\fSyncResponse\x12\x14\n" +
-	"\x05epoch\x18\x01 \x01(\rR\x05epoch\"{\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12.\n" +
+	"\x05taken\x18\x02 \x03(\v2\x18.sharelock.peer.v1.TakenR\x05taken\"\x97\x01\n" +
 	"\x04Base\x12+\n" +
-	"\x04held\x18\x01 \x01(\v2\x17.sharelock.peer.v1.HeldR\x04held\x12\x17\n" +
-	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x88\x01\x01\x12\x10\n" +
-	"\x03log\x18\x03 \x01(\x04R\x03log\x12\x12\n" +
-	"\x04more\x18\x04 \x01(\bR\x04moreB\a\n" +
-	"\x05_data\"\x85\x04\n" +
+	"\x04held\x18\x01 \x01(\v2\x17.sharelock.peer.v1.HeldR\x04held\x12\x10\n" +
+	"\x03log\x18\x02 \x01(\x04R\x03log\x12\x12\n" +
+	"\x04same\x18\x03 \x01(\bR\x04same\x12\x14\n" +
+	"\x05piece\x18\x04 \x01(\rR\x05piece\x12\x12\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\x12\x12\n" +
+	"\x04last\x18\x06 \x01(\bR\x04last\"_\n" +
+	"\x05Taken\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\rR\x04next\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"\x85\x04\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x12\n" +
@@ -3709,7 +3886,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05owner\x18\a \x01(\tR\x05owner\x12\x1d\n" +
 	"\n" +
 	"hold_count\x18\b \x01(\rR\tholdCount\x12!\n" +
-	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\xd2\x06\n" +
+	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\xce\x06\n" +
 	"\vPeerService\x12P\n" +
 	"\aPromise\x12!.sharelock.peer.v1.PromiseRequest\x1a\".sharelock.peer.v1.PromiseResponse\x12J\n" +
 	"\x05Probe\x12\x1f.sharelock.peer.v1.ProbeRequest\x1a .sharelock.peer.v1.ProbeResponse\x12G\n" +
@@ -3717,9 +3894,9 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05Renew\x12\x1f.sharelock.peer.v1.RenewRequest\x1a .sharelock.peer.v1.RenewResponse\x12G\n" +
 	"\x04Term\x12\x1e.sharelock.peer.v1.TermRequest\x1a\x1f.sharelock.peer.v1.TermResponse\x12P\n" +
 	"\aInstall\x12!.sharelock.peer.v1.InstallRequest\x1a\".sharelock.peer.v1.InstallResponse\x12D\n" +
-	"\x03Ask\x12\x1d.sharelock.peer.v1.AskRequest\x1a\x1e.sharelock.peer.v1.AskResponse\x12L\n" +
-	"\x05Fetch\x12\x1f.sharelock.peer.v1.FetchRequest\x1a .sharelock.peer.v1.FetchResponse0\x01\x12I\n" +
-	"\x04Sync\x12\x1e.sharelock.peer.v1.SyncRequest\x1a\x1f.sharelock.peer.v1.SyncResponse(\x01\x12M\n" +
+	"\x03Ask\x12\x1d.sharelock.peer.v1.AskRequest\x1a\x1e.sharelock.peer.v1.AskResponse\x12J\n" +
+	"\x05Fetch\x12\x1f.sharelock.peer.v1.FetchRequest\x1a .sharelock.peer.v1.FetchResponse\x12G\n" +
+	"\x04Sync\x12\x1e.sharelock.peer.v1.SyncRequest\x1a\x1f.sharelock.peer.v1.SyncResponse\x12M\n" +
 	"\x06Active\x12 .sharelock.peer.v1.ActiveRequest\x1a!.sharelock.peer.v1.ActiveResponse\x12G\n" +
 	"\x04List\x12\x1e.sharelock.peer.v1.ListRequest\x1a\x1f.sharelock.peer.v1.ListResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
 
@@ -3736,7 +3913,7 @@ func file_sharelock_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(JoinResponse_Outcome)(0),  // 0: sharelock.peer.v1.JoinResponse.Outcome
 	(RenewResponse_Outcome)(0), // 1: sharelock.peer.v1.RenewResponse.Outcome
@@ -3764,30 +3941,32 @@ var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(*AskResponse)(nil),        // 23: sharelock.peer.v1.AskResponse
 	(*Held)(nil),               // 24: sharelock.peer.v1.Held
 	(*FetchRequest)(nil),       // 25: sharelock.peer.v1.FetchRequest
-	(*FetchResponse)(nil),      // 26: sharelock.peer.v1.FetchResponse
-	(*Copy)(nil),               // 27: sharelock.peer.v1.Copy
-	(*ActiveRequest)(nil),      // 28: sharelock.peer.v1.ActiveRequest
-	(*ActiveResponse)(nil),     // 29: sharelock.peer.v1.ActiveResponse
-	(*ListRequest)(nil),        // 30: sharelock.peer.v1.ListRequest
-	(*ListResponse)(nil),       // 31: sharelock.peer.v1.ListResponse
-	(*LinkRequest)(nil),        // 32: sharelock.peer.v1.LinkRequest
-	(*LinkResponse)(nil),       // 33: sharelock.peer.v1.LinkResponse
-	(*Entries)(nil),            // 34: sharelock.peer.v1.Entries
-	(*Ack)(nil),                // 35: sharelock.peer.v1.Ack
-	(*SyncRequest)(nil),        // 36: sharelock.peer.v1.SyncRequest
-	(*SyncResponse)(nil),       // 37: sharelock.peer.v1.SyncResponse
-	(*Base)(nil),               // 38: sharelock.peer.v1.Base
-	(*Call)(nil),               // 39: sharelock.peer.v1.Call
-	(*Answer)(nil),             // 40: sharelock.peer.v1.Answer
-	(*Hold)(nil),               // 41: sharelock.peer.v1.Hold
-	(*Waiter)(nil),             // 42: sharelock.peer.v1.Waiter
-	(*Lock)(nil),               // 43: sharelock.peer.v1.Lock
-	(*Command_Found)(nil),      // 44: sharelock.peer.v1.Command.Found
-	(*Command_Lead)(nil),       // 45: sharelock.peer.v1.Command.Lead
-	(*Command_Propose)(nil),    // 46: sharelock.peer.v1.Command.Propose
-	nil,                        // 47: sharelock.peer.v1.Call.MetadataEntry
-	nil,                        // 48: sharelock.peer.v1.Hold.MetadataEntry
-	nil,                        // 49: sharelock.peer.v1.Waiter.MetadataEntry
+	(*Want)(nil),               // 26: sharelock.peer.v1.Want
+	(*FetchResponse)(nil),      // 27: sharelock.peer.v1.FetchResponse
+	(*Piece)(nil),              // 28: sharelock.peer.v1.Piece
+	(*ActiveRequest)(nil),      // 29: sharelock.peer.v1.ActiveRequest
+	(*ActiveResponse)(nil),     // 30: sharelock.peer.v1.ActiveResponse
+	(*ListRequest)(nil),        // 31: sharelock.peer.v1.ListRequest
+	(*ListResponse)(nil),       // 32: sharelock.peer.v1.ListResponse
+	(*LinkRequest)(nil),        // 33: sharelock.peer.v1.LinkRequest
+	(*LinkResponse)(nil),       // 34: sharelock.peer.v1.LinkResponse
+	(*Entries)(nil),            // 35: sharelock.peer.v1.Entries
+	(*Ack)(nil),                // 36: sharelock.peer.v1.Ack
+	(*SyncRequest)(nil),        // 37: sharelock.peer.v1.SyncRequest
+	(*SyncResponse)(nil),       // 38: sharelock.peer.v1.SyncResponse
+	(*Base)(nil),               // 39: sharelock.peer.v1.Base
+	(*Taken)(nil),              // 40: sharelock.peer.v1.Taken
+	(*Call)(nil),               // 41: sharelock.peer.v1.Call
+	(*Answer)(nil),             // 42: sharelock.peer.v1.Answer
+	(*Hold)(nil),               // 43: sharelock.peer.v1.Hold
+	(*Waiter)(nil),             // 44: sharelock.peer.v1.Waiter
+	(*Lock)(nil),               // 45: sharelock.peer.v1.Lock
+	(*Command_Found)(nil),      // 46: sharelock.peer.v1.Command.Found
+	(*Command_Lead)(nil),       // 47: sharelock.peer.v1.Command.Lead
+	(*Command_Propose)(nil),    // 48: sharelock.peer.v1.Command.Propose
+	nil,                        // 49: sharelock.peer.v1.Call.MetadataEntry
+	nil,                        // 50: sharelock.peer.v1.Hold.MetadataEntry
+	nil,                        // 51: sharelock.peer.v1.Waiter.MetadataEntry
 }
 var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	2,  // 0: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
@@ -3795,9 +3974,9 @@ var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	5,  // 2: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
 	4,  // 3: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
 	6,  // 4: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
-	44, // 5: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
-	45, // 6: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
-	46, // 7: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
+	46, // 5: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
+	47, // 6: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
+	48, // 7: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
 	2,  // 8: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
 	2,  // 9: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
 	3,  // 10: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
@@ -3811,52 +3990,54 @@ var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	6,  // 18: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
 	6,  // 19: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
 	24, // 20: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
-	24, // 21: sharelock.peer.v1.FetchRequest.held:type_name -> sharelock.peer.v1.Held
-	27, // 22: sharelock.peer.v1.FetchResponse.copies:type_name -> sharelock.peer.v1.Copy
-	43, // 23: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	39, // 24: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	34, // 25: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
-	40, // 26: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	35, // 27: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
-	38, // 28: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
-	24, // 29: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
-	47, // 30: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	41, // 31: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	43, // 32: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	48, // 33: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	49, // 34: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	41, // 35: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	42, // 36: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
-	5,  // 37: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
-	4,  // 38: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
-	4,  // 39: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
-	10, // 40: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
-	12, // 41: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
-	14, // 42: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
-	16, // 43: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
-	18, // 44: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	20, // 45: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	22, // 46: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	25, // 47: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	36, // 48: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
-	28, // 49: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	30, // 50: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	11, // 51: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	13, // 52: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	15, // 53: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	17, // 54: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	19, // 55: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	21, // 56: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	23, // 57: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	26, // 58: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	37, // 59: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	29, // 60: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	31, // 61: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	51, // [51:62] is the sub-list for method output_type
-	40, // [40:51] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	26, // 21: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
+	24, // 22: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
+	28, // 23: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
+	45, // 24: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	41, // 25: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	35, // 26: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	42, // 27: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	36, // 28: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	39, // 29: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	40, // 30: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
+	24, // 31: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	49, // 32: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	43, // 33: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	45, // 34: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	50, // 35: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	51, // 36: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	43, // 37: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	44, // 38: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	5,  // 39: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
+	4,  // 40: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
+	4,  // 41: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
+	10, // 42: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
+	12, // 43: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
+	14, // 44: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
+	16, // 45: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
+	18, // 46: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
+	20, // 47: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	22, // 48: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	25, // 49: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	37, // 50: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	29, // 51: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	31, // 52: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	11, // 53: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	13, // 54: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	15, // 55: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	17, // 56: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	19, // 57: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	21, // 58: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	23, // 59: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	27, // 60: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	38, // 61: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	30, // 62: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	32, // 63: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	53, // [53:64] is the sub-list for method output_type
+	42, // [42:53] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_peer_v1_peer_proto_init() }
@@ -3869,14 +4050,13 @@ func file_sharelock_peer_v1_peer_proto_init() {
 		(*Command_Lead_)(nil),
 		(*Command_Propose_)(nil),
 	}
-	file_sharelock_peer_v1_peer_proto_msgTypes[36].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_peer_v1_peer_proto_rawDesc), len(file_sharelock_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   48,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -66,11 +66,11 @@ type PeerServiceClient interface {
 	Install(ctx context.Context, in *InstallRequest, opts ...grpc.CallOption) (*InstallResponse, error)
 	// Ask asks a member what it holds of some partitions (section 4.1).
 	Ask(ctx context.Context, in *AskRequest, opts ...grpc.CallOption) (*AskResponse, error)
-	// Fetch takes a copy of some partitions (section 4.4).
-	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error)
-	// Sync gives a backup the bases of an epoch (section 4.4). It answers when they
-	// are in place.
-	Sync(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SyncRequest, SyncResponse], error)
+	// Fetch reads the next pieces of the copies of some partitions (section 4.4).
+	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (*FetchResponse, error)
+	// Sync gives a backup the next pieces of the bases of an epoch (section 4.4). It
+	// answers when it has taken them.
+	Sync(ctx context.Context, in *SyncRequest, opts ...grpc.CallOption) (*SyncResponse, error)
 	// Active tells that the owner is active in some partitions (G1).
 	Active(ctx context.Context, in *ActiveRequest, opts ...grpc.CallOption) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
@@ -155,37 +155,25 @@ func (c *peerServiceClient) Ask(ctx context.Context, in *AskRequest, opts ...grp
 	return out, nil
 }
 
-func (c *peerServiceClient) Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error) {
+func (c *peerServiceClient) Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (*FetchResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[0], PeerService_Fetch_FullMethodName, cOpts...)
+	out := new(FetchResponse)
+	err := c.cc.Invoke(ctx, PeerService_Fetch_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[FetchRequest, FetchResponse]{ClientStream: stream}
-	if err := x.ClientStream.SendMsg(in); err != nil {
-		return nil, err
-	}
-	if err := x.ClientStream.CloseSend(); err != nil {
-		return nil, err
-	}
-	return x, nil
+	return out, nil
 }
 
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type PeerService_FetchClient = grpc.ServerStreamingClient[FetchResponse]
-
-func (c *peerServiceClient) Sync(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SyncRequest, SyncResponse], error) {
+func (c *peerServiceClient) Sync(ctx context.Context, in *SyncRequest, opts ...grpc.CallOption) (*SyncResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[1], PeerService_Sync_FullMethodName, cOpts...)
+	out := new(SyncResponse)
+	err := c.cc.Invoke(ctx, PeerService_Sync_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[SyncRequest, SyncResponse]{ClientStream: stream}
-	return x, nil
+	return out, nil
 }
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type PeerService_SyncClient = grpc.ClientStreamingClient[SyncRequest, SyncResponse]
 
 func (c *peerServiceClient) Active(ctx context.Context, in *ActiveRequest, opts ...grpc.CallOption) (*ActiveResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -231,11 +219,11 @@ type PeerServiceServer interface {
 	Install(context.Context, *InstallRequest) (*InstallResponse, error)
 	// Ask asks a member what it holds of some partitions (section 4.1).
 	Ask(context.Context, *AskRequest) (*AskResponse, error)
-	// Fetch takes a copy of some partitions (section 4.4).
-	Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error
-	// Sync gives a backup the bases of an epoch (section 4.4). It answers when they
-	// are in place.
-	Sync(grpc.ClientStreamingServer[SyncRequest, SyncResponse]) error
+	// Fetch reads the next pieces of the copies of some partitions (section 4.4).
+	Fetch(context.Context, *FetchRequest) (*FetchResponse, error)
+	// Sync gives a backup the next pieces of the bases of an epoch (section 4.4). It
+	// answers when it has taken them.
+	Sync(context.Context, *SyncRequest) (*SyncResponse, error)
 	// Active tells that the owner is active in some partitions (G1).
 	Active(context.Context, *ActiveRequest) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
@@ -271,11 +259,11 @@ func (UnimplementedPeerServiceServer) Install(context.Context, *InstallRequest) 
 func (UnimplementedPeerServiceServer) Ask(context.Context, *AskRequest) (*AskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Ask not implemented")
 }
-func (UnimplementedPeerServiceServer) Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error {
-	return status.Error(codes.Unimplemented, "method Fetch not implemented")
+func (UnimplementedPeerServiceServer) Fetch(context.Context, *FetchRequest) (*FetchResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Fetch not implemented")
 }
-func (UnimplementedPeerServiceServer) Sync(grpc.ClientStreamingServer[SyncRequest, SyncResponse]) error {
-	return status.Error(codes.Unimplemented, "method Sync not implemented")
+func (UnimplementedPeerServiceServer) Sync(context.Context, *SyncRequest) (*SyncResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Sync not implemented")
 }
 func (UnimplementedPeerServiceServer) Active(context.Context, *ActiveRequest) (*ActiveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Active not implemented")
@@ -430,23 +418,41 @@ func _PeerService_Ask_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
-func _PeerService_Fetch_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(FetchRequest)
-	if err := stream.RecvMsg(m); err != nil {
-		return err
+func _PeerService_Fetch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FetchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
 	}
-	return srv.(PeerServiceServer).Fetch(m, &grpc.GenericServerStream[FetchRequest, FetchResponse]{ServerStream: stream})
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Fetch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Fetch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Fetch(ctx, req.(*FetchRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type PeerService_FetchServer = grpc.ServerStreamingServer[FetchResponse]
-
-func _PeerService_Sync_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(PeerServiceServer).Sync(&grpc.GenericServerStream[SyncRequest, SyncResponse]{ServerStream: stream})
+func _PeerService_Sync_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SyncRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Sync(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Sync_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Sync(ctx, req.(*SyncRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type PeerService_SyncServer = grpc.ClientStreamingServer[SyncRequest, SyncResponse]
 
 func _PeerService_Active_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ActiveRequest)
@@ -520,6 +526,14 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PeerService_Ask_Handler,
 		},
 		{
+			MethodName: "Fetch",
+			Handler:    _PeerService_Fetch_Handler,
+		},
+		{
+			MethodName: "Sync",
+			Handler:    _PeerService_Sync_Handler,
+		},
+		{
 			MethodName: "Active",
 			Handler:    _PeerService_Active_Handler,
 		},
@@ -528,17 +542,6 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PeerService_List_Handler,
 		},
 	},
-	Streams: []grpc.StreamDesc{
-		{
-			StreamName:    "Fetch",
-			Handler:       _PeerService_Fetch_Handler,
-			ServerStreams: true,
-		},
-		{
-			StreamName:    "Sync",
-			Handler:       _PeerService_Sync_Handler,
-			ClientStreams: true,
-		},
-	},
+	Streams:  []grpc.StreamDesc{},
 	Metadata: "sharelock/peer/v1/peer.proto",
 }

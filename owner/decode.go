@@ -1,0 +1,177 @@
+package owner
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// Decoder puts the pieces of an encoded copy together. It belongs to one goroutine, which
+// need not have a shard's turn. Make one with [NewDecoder].
+type Decoder struct {
+	m    *Machine
+	r    decoder
+	now  time.Duration
+	err  error
+	done bool
+	// begun: the first record has come. key and slots are those of the claim before in
+	// this piece.
+	begun  bool
+	key    string
+	slots  uint32
+	claims uint64
+}
+
+// NewDecoder returns a decoder of a copy of a partition. maxWaiters is as for
+// [NewMachine].
+func NewDecoder(partition uint32, maxWaiters int) *Decoder {
+	return &Decoder{m: NewMachine(partition, maxWaiters)}
+}
+
+// Feed takes the next piece. Times that the copy has left count from now. It fails with
+// [ErrMalformed], and then for ever.
+func (d *Decoder) Feed(now time.Duration, piece []byte) error {
+	d.r, d.now, d.key = decoder{b: piece}, now, ""
+	for d.err == nil && len(d.r.b) > 0 {
+		if err := d.record(); err != nil {
+			d.err = fmt.Errorf("%w: %w", ErrMalformed, err)
+		} else if d.r.failed {
+			d.err = fmt.Errorf("%w: a record is cut off", ErrMalformed)
+		}
+	}
+	return d.err
+}
+
+// Machine returns the copy, which is not active, when its last piece has been fed. It
+// fails with [ErrMalformed].
+func (d *Decoder) Machine() (*Machine, error) {
+	if d.err == nil && !d.done {
+		d.err = fmt.Errorf("%w: pieces are missing", ErrMalformed)
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return d.m, nil
+}
+
+func (d *Decoder) record() error {
+	kind := d.r.byte()
+	if (kind == recordBegin) == d.begun || d.done {
+		return fmt.Errorf("a record of kind %d out of order", kind)
+	}
+	switch kind {
+	case recordBegin:
+		return d.begin()
+	case recordClaim:
+		return d.claim()
+	case recordOver, recordFence:
+		return d.over(int(kind - recordOver))
+	case recordEnd:
+		d.done = true
+		if n := d.r.number(); n != d.claims {
+			return fmt.Errorf("%d claims, want %d", d.claims, n)
+		}
+		return d.noneOver()
+	default:
+		return fmt.Errorf("a record of unknown kind %d", kind)
+	}
+}
+
+func (d *Decoder) begin() error {
+	d.begun = true
+	if v := d.r.byte(); v != copyVersion {
+		return fmt.Errorf("unknown version %d", v)
+	}
+	m := d.m
+	if p := d.r.number32(); p != m.partition {
+		return fmt.Errorf("it is of partition %d, not %d", p, m.partition)
+	}
+	m.seq, m.last = d.r.number(), sharelock.Token(d.r.number())
+	if m.last != 0 && !validToken(m.last) {
+		return fmt.Errorf("token %d out of range", m.last)
+	}
+	if left := d.r.span(); left > 0 {
+		m.quarantine = d.now + left
+	}
+	return nil
+}
+
+// claim reads a claim, as the op that makes it.
+func (d *Decoder) claim() error {
+	flags := d.r.byte()
+	if flags&flagSameKey == 0 {
+		d.key, d.slots = d.r.text(), d.r.number32()
+	}
+	op := Op{Kind: OpEnqueue, Key: d.key, Slots: d.slots}
+	op.flags(flags &^ flagWaits)
+	if flags&flagWaits == 0 {
+		op.Kind, op.Token = OpGrant, sharelock.Token(d.r.number())
+	}
+	op.ClientID, op.RequestID, op.TTL, op.Conn = d.r.text(), d.r.text(), d.r.span(), d.r.number32()
+	op.Metadata = d.r.metadata()
+	if d.r.failed || flags >= flagRemember<<1 {
+		return fmt.Errorf("key %q: a claim is cut off", d.key)
+	}
+	d.claims++
+	return d.add(&op)
+}
+
+func (d *Decoder) add(op *Op) error {
+	m := d.m
+	if !validKey(op.Key) || !validClient(op.ClientID) || !validRequestID(op.RequestID) || !validTTL(op.TTL) || !validFamily(op.Mode, op.Slots) {
+		return fmt.Errorf("key %q: bad claim", op.Key)
+	}
+	k := m.keys.get(op.Key)
+	switch {
+	case !k.idle() && k.slots() != op.Slots:
+		return fmt.Errorf("key %q: other slots", op.Key)
+	case k.find(op.RequestID) != nil:
+		return fmt.Errorf("key %q: request id %q twice", op.Key, op.RequestID)
+	case op.Kind == OpGrant && !k.admits(op.Mode):
+		return fmt.Errorf("key %q: too many holders", op.Key)
+	case op.Kind == OpGrant && (op.Token <= k.newest() || op.Token > m.last):
+		return fmt.Errorf("key %q: token %d out of order", op.Key, op.Token)
+	}
+	if m.keys.add(k, op); op.Kind == OpEnqueue {
+		m.waiters++
+	}
+	return nil
+}
+
+// over reads a request id that is over.
+func (d *Decoder) over(queue int) error {
+	o := over{digest: d.r.digest(), conn: d.r.number32()}
+	left, most := d.r.span(), keepFinished
+	if queue == isFence {
+		most = keepFence
+	}
+	if d.r.failed {
+		return nil
+	}
+	f := &d.m.finished
+	switch {
+	case left == 0 || left > most:
+		return fmt.Errorf("finished request id %x: %v left", o.digest, left)
+	case f.find(&o.digest) != 0:
+		return fmt.Errorf("finished request id %x twice", o.digest)
+	}
+	o.until = d.now + left
+	f.add(queue, o)
+	return nil
+}
+
+// noneOver checks that no claim has a request id that is over.
+func (d *Decoder) noneOver() error {
+	s := &d.m.keys
+	if d.m.finished.len() == 0 {
+		return nil
+	}
+	for i := range s.claims.records.len() {
+		key, _, request := s.ids(s.claims.records.at(i))
+		if d.m.finished.has(key, request) {
+			return fmt.Errorf("key %q: request id %q is over", key, request)
+		}
+	}
+	return nil
+}
