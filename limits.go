@@ -58,6 +58,15 @@ func CheckClientID(id string) error {
 	return checkText("client_id", id)
 }
 
+// CheckRequestID says what is wrong with a request id: up to 64 bytes of UTF-8, no NUL.
+// The empty id stands for one that the first node makes.
+func CheckRequestID(id string) error {
+	if len(id) > MaxRequestIDBytes {
+		return Invalid("request_id", fmt.Sprintf("has %d bytes, the most is %d", len(id), MaxRequestIDBytes))
+	}
+	return checkText("request_id", id)
+}
+
 func checkText(field, s string) error {
 	if !utf8.ValidString(s) {
 		return Invalid(field, "is not valid UTF-8")
@@ -87,10 +96,7 @@ func (l Limits) Check(r *AcquireRequest) error {
 	if err := CheckClientID(r.ClientID); err != nil {
 		return err
 	}
-	if len(r.RequestID) > MaxRequestIDBytes {
-		return Invalid("request_id", fmt.Sprintf("has %d bytes, the most is %d", len(r.RequestID), MaxRequestIDBytes))
-	}
-	if err := checkText("request_id", r.RequestID); err != nil {
+	if err := CheckRequestID(r.RequestID); err != nil {
 		return err
 	}
 	if r.TTL == 0 {

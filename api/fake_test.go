@@ -223,6 +223,12 @@ func (n *fakeNode) Release(_ context.Context, key string, token sharelock.Token,
 	return first(n.end(key, func(h sharelock.Hold) bool { return h.Token == token }))
 }
 
+// GiveUp ends what the client has of the key with this request id.
+func (n *fakeNode) GiveUp(_ context.Context, key, clientID, requestID string) error {
+	_, err := n.end(key, func(h sharelock.Hold) bool { return h.ClientID == clientID && h.RequestID == requestID })
+	return err
+}
+
 func (n *fakeNode) ReleaseClient(_ context.Context, key, clientID string) (sharelock.Hold, error) {
 	return first(n.end(key, func(h sharelock.Hold) bool { return h.ClientID == clientID }))
 }

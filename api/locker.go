@@ -21,6 +21,9 @@ type Locker interface {
 	// Renew starts the TTL afresh; ttl 0 keeps its length.
 	Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error)
 	Release(ctx context.Context, key string, token sharelock.Token, sentOnce bool) (sharelock.Hold, error)
+	// GiveUp ends a request id of a client, known or not: nothing is left of it, and an
+	// acquire with it that arrives later is answered sharelock.ErrRequestOver.
+	GiveUp(ctx context.Context, key, clientID, requestID string) error
 	// ReleaseClient ends the hold that clientID has on key, for the original's API.
 	ReleaseClient(ctx context.Context, key, clientID string) (sharelock.Hold, error)
 	// ForceRelease ends the hold with this token, or all of the key's with 0.
@@ -35,7 +38,7 @@ type Locker interface {
 // Session takes the calls of one client stream. Its methods are safe for concurrent
 // use and do not block.
 type Session interface {
-	// Start begins acquires, renewals and releases, each of which means what the method
+	// Start begins acquires, renewals, releases and givings up, each of which means what the method
 	// of [Locker] means; each is answered at the sink, once. An id must not be one that
 	// is under way. The calls are not kept.
 	Start(calls []sharelockv1.Call)

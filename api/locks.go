@@ -92,6 +92,17 @@ func (s *locks) Release(ctx context.Context, m *pb.ReleaseRequest) (*pb.ReleaseR
 	return &pb.ReleaseResponse{Hold: pb.HoldToProto(hold)}, nil
 }
 
+func (s *locks) GiveUp(ctx context.Context, m *pb.GiveUpRequest) (*pb.GiveUpResponse, error) {
+	id := m.GetClientId()
+	if id == "" {
+		id = clientIDFromMetadata(ctx)
+	}
+	if err := s.node.GiveUp(ctx, m.GetKey(), id, m.GetRequestId()); err != nil {
+		return nil, err
+	}
+	return &pb.GiveUpResponse{}, nil
+}
+
 func (s *locks) Get(ctx context.Context, m *pb.GetRequest) (*pb.GetResponse, error) {
 	lock, err := s.node.Get(ctx, m.GetKey())
 	if err != nil {

@@ -66,6 +66,8 @@ func (s *fakeSession) do(ctx context.Context, c *pb.Call) (sharelock.Hold, error
 		return sharelock.Hold{}, c.Err
 	case c.Kind == pb.CallAcquire:
 		return s.node.Acquire(ctx, c.Acquire)
+	case c.Kind == pb.CallGiveUp:
+		return sharelock.Hold{}, s.node.GiveUp(ctx, c.Acquire.Key, c.Acquire.ClientID, c.Acquire.RequestID)
 	case c.Kind == pb.CallRenew:
 		return s.node.Renew(ctx, c.Acquire.Key, c.Token, c.Acquire.TTL)
 	default:

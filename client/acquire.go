@@ -16,8 +16,6 @@ const (
 	// silence is how long a request may go unanswered before its id is given up
 	// (Q2).
 	silence = 30 * time.Second
-	// settleTime bounds the cleaning up after an acquire that was given up.
-	settleTime = 3 * time.Second
 )
 
 // Acquire takes a lock, waiting in line if the key is held, and keeps it until it
@@ -28,9 +26,10 @@ const (
 //   - ctx's error when that ended first, context.DeadlineExceeded when
 //     [Retry].Timeout did; the place in the queue, and a grant that may have
 //     crossed, are given up in the background (see the package),
-//   - [ErrUnreachable] when no node could serve; a grant that may have been made
-//     then ends with its TTL, or, if [Retry].Attempts were used up before the
-//     Patience was, is given up in the background, too,
+//   - [ErrUnreachable] when no node could serve; what may have been granted is given
+//     up in the background, too. If the caller chose the [RequestID] it is only given up
+//     when [Retry].Attempts were used up; otherwise it is left to the caller's retry, or
+//     to its TTL,
 //   - sharelock.ErrRequestOver when the [RequestID] given was used before and has
 //     ended, and the other errors of package sharelock.
 //
@@ -91,18 +90,24 @@ func (c *Client) acquire(ctx context.Context, r request) (*Lock, error) {
 		return c.keeper.add(a.granted, a.deadline, a.sends == 1 && !a.ownID, r.noRenew), nil
 	}
 	if err == nil {
-		err = ErrClosed // the grant came too late to be kept
+		err, a.loose = ErrClosed, 1 // the grant came too late to be kept
 	}
-	if a.sends > 0 && c.now()-a.alive <= silence && (ctx.Err() != nil || c.life.Err() != nil || givenUp(err)) {
-		// enter counted this call, so Close has not stopped waiting.
-		c.work.Go(a.settle)
+	if a.loose > 0 && a.abandons(ctx, err) {
+		a.fence()
 	}
 	return nil, err
 }
 
-// givenUp: the acquire ended although nodes may be there and at work on it.
-func givenUp(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, errAttempts)
+// abandons reports whether an acquire that failed with err is given up. If the caller chose
+// the request id and no node could be reached, a grant or a place is left to the caller's
+// retry, and an id that was silent for too long is never sent again (Q2).
+func (a *acquisition) abandons(ctx context.Context, err error) bool {
+	if !a.ownID {
+		return true
+	}
+	ended := ctx.Err() != nil || a.c.life.Err() != nil
+	return a.c.now()-a.alive <= silence && (ended || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, errAttempts))
 }
 
 // check refuses early what every node would refuse.
@@ -125,9 +130,10 @@ type acquisition struct {
 	// wait is the caller's; negative is the node's default.
 	wait    time.Duration
 	started time.Duration
-	// sends is how often this request id was sent, and alive the last time at which
-	// somebody was seen to work on it.
-	sends int
+	// sends is how often this request id was sent. loose is how many of those sends the
+	// key's owner has not answered, so that they may still be granted, or were.
+	sends, loose int
+	// alive is the last time at which a node was known to work on this request id.
 	alive time.Duration
 	// bound: an attempt ends with the client.
 	bound bool
@@ -148,8 +154,12 @@ func newAcquisition(c *Client, r request) *acquisition {
 	return a
 }
 
-// renewID begins a new request, as if the one before had not been made.
+// renewID begins a new request. Nothing is left of the one before.
 func (a *acquisition) renewID() {
+	if a.loose > 0 {
+		a.fence()
+	}
+	a.loose = 0
 	a.req.RequestID = a.c.ids.next()
 	a.sends, a.alive = 0, a.c.now()
 }
@@ -166,6 +176,7 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 		a.req.Wait = max(a.wait-(sent-a.started), 0)
 	}
 	a.sends++
+	a.loose++
 	// Q3: this number names the send whose answer comes back, since every send is a
 	// call of its own.
 	hold, now, err := n.session.do(ctx, a.bound, &sharelockv1.Call{Kind: sharelockv1.CallAcquire, Acquire: a.req})
@@ -177,6 +188,7 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 	if err := plausible(hold, 0); err != nil {
 		return err
 	}
+	a.loose--
 	a.c.owners.saw(hold.Token.Epoch())
 	a.granted, a.deadline = hold, sent+hold.SafeFor
 	if mutant.On(mutant.LifeFromAnswer) {
@@ -185,7 +197,8 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 	if now >= a.deadline {
 		// The answer outlived the lock. The same request id finds the grant if there
 		// still is one, and renews it.
-		a.alive = now
+		a.alive = a.c.pulse.ran(sent, now)
+		a.loose++
 		return again{err: fmt.Errorf("the answer took %v, the lock was good for %v", now-sent, hold.SafeFor), away: true}
 	}
 	return nil
@@ -194,14 +207,23 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 // failed looks at an attempt without a grant: whether a new request id must, and
 // may, be used for the next.
 func (a *acquisition) failed(err error, sent, now time.Duration) error {
-	over := errors.Is(sharelockv1.FromError(err), sharelock.ErrRequestOver)
+	word := sharelockv1.FromError(err)
+	over := errors.Is(word, sharelock.ErrRequestOver)
+	switch {
+	case over, a.req.Wait > 0 && errors.Is(word, sharelock.ErrLockHeld):
+		a.loose = 0 // Q2: the id is over, for every send of it
+	case answered(word), isUnsent(err):
+		a.loose--
+	}
 	if over && !a.ownID {
 		// An earlier send of this id, of ours or of the node's, was granted or given up
 		// and has ended while no answer reached us. What remains is to ask anew.
 		a.renewID()
 		return again{err: err}
 	}
-	if ran := now - sent; ran > unseen {
+	if ran := a.c.pulse.ran(sent, now); ran < now {
+		a.alive = ran // silence counts from the last moment before the gap
+	} else if now-sent > unseen {
 		a.alive = now - unseen
 	}
 	if now-a.alive > silence {
@@ -220,27 +242,6 @@ func (a *acquisition) abandon(err error) error {
 	}
 	a.renewID()
 	return nil
-}
-
-// settle ends what the acquire may have left behind, so that neither a place in
-// the queue nor a grant nobody knows of remains. The request is sent once more,
-// with no wait: that ends a place in the queue, and brings a grant, which is
-// released.
-func (a *acquisition) settle() {
-	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
-	defer cancel()
-	a.wait, a.ownID, a.bound = 0, true, false
-	// What the options allow a call was used up by the acquire.
-	b := bounds{key: a.req.Key, until: a.c.now() + settleTime, hard: true}
-	if err := a.c.call(ctx, b, a.send); err != nil {
-		if !errors.Is(err, sharelock.ErrLockHeld) && !errors.Is(err, sharelock.ErrRequestOver) {
-			a.c.opts.Logger.Warn("acquire given up without an answer", "key", a.req.Key, "err", err)
-		}
-		return
-	}
-	if _, err := a.c.release(ctx, b, &releasing{key: a.req.Key, token: a.granted.Token}); err != nil {
-		a.c.opts.Logger.Warn("release of an acquire given up", "key", a.req.Key, "token", a.granted.Token, "err", err)
-	}
 }
 
 // plausible refuses an answer that cannot be one.

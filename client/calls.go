@@ -121,7 +121,7 @@ func (c *Client) release(ctx context.Context, b bounds, r *releasing) (sharelock
 	err := c.call(ctx, b, func(ctx context.Context, n *node, _ time.Duration) error {
 		r.sends++
 		if r.brief {
-			_, _, err := n.session.do(ctx, b.life != nil, &sharelockv1.Call{
+			_, _, err := n.session.do(ctx, false, &sharelockv1.Call{
 				Kind: sharelockv1.CallRelease, Acquire: sharelock.AcquireRequest{Key: r.key}, Token: r.token, SentOnce: r.sentOnce,
 			})
 			return err

@@ -34,9 +34,17 @@ type Client struct {
 	// recent is a cheaper clock, whose time may lie behind: see recentClock.
 	recent func() time.Duration
 
-	// life ends when Close begins.
-	life context.Context
-	end  context.CancelCauseFunc
+	// log is Options.Logger behind a queue, so that it never holds up the client.
+	log *logQueue
+	// pulse notices when this process did not run.
+	pulse pulse
+
+	// life ends when Close begins, cleanup when Close waits no longer for what is given back.
+	life, cleanup context.Context
+	end           context.CancelCauseFunc
+	endCleanup    context.CancelFunc
+	// gaveBack counts what was given back to the mesh after its caller had gone.
+	gaveBack atomic.Uint64
 	// work counts every goroutine of the client.
 	work sync.WaitGroup
 	// mu guards closed, so that no work begins once Close waits for it.
@@ -52,8 +60,8 @@ type node struct {
 	mesh  sharelockv1.MeshServiceClient
 	// session carries acquires, renewals and releases.
 	session *session
-	// life is the client's.
-	life context.Context //nolint:containedctx // a lifetime
+	// life and cleanup are the client's.
+	life, cleanup context.Context //nolint:containedctx // lifetimes
 	// shunned is until when calls for the keys that it owns go elsewhere.
 	shunned atomic.Int64
 }
@@ -81,6 +89,8 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	}
 	c.owners.c = c
 	c.life, c.end = context.WithCancelCause(context.Background())
+	c.cleanup, c.endCleanup = context.WithCancel(context.Background())
+	c.log = newLogQueue(opts.Logger)
 	c.keeper = newKeeper(c)
 	for _, addr := range addrs {
 		n, err := c.newNode(addr)
@@ -123,7 +133,7 @@ func (c *Client) newNode(addr string) (*node, error) {
 		return nil, err
 	}
 	n := &node{
-		addr: addr, conn: conn, life: c.life,
+		addr: addr, conn: conn, life: c.life, cleanup: c.cleanup,
 		locks: sharelockv1.NewLockServiceClient(conn),
 		mesh:  sharelockv1.NewMeshServiceClient(conn),
 	}
@@ -150,32 +160,65 @@ func (c *Client) reach(ctx context.Context) error {
 	})
 }
 
-// Close ends the client and waits for everything it has begun, a few seconds at
-// most. Locks that are still held are no longer renewed, and their Done closes,
-// but they are not released: whoever works under them may not have stopped yet,
-// so they end with their TTL. Release what you can before. Further calls fail
-// with [ErrClosed]; closing twice is harmless.
+// Close ends the client and waits for everything it has begun. Acquires that are under
+// way fail with [ErrClosed] and are given up, and releases that are under way are
+// finished: Close waits for that as long as the mesh goes on answering, until nothing was
+// answered for 3 s, and for 30 s at most.
+//
+// Locks that are still held are no longer renewed, and their Done closes, but they are not
+// released: the code that works under them may not have stopped yet, so they end with their
+// TTL. Call [Client.ReleaseAll] before to release them. Further calls fail with
+// [ErrClosed]; closing twice is harmless.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	first := !c.closed
 	c.closed = true
 	c.mu.Unlock()
 	c.end(ErrClosed)
-	c.abort()
-	c.work.Wait()
+	c.abort(false)
 	if !first {
+		c.work.Wait()
 		return nil
 	}
+	c.drain()
+	c.log.close()
 	return c.disconnect()
 }
 
-// abort ends the calls under way that end with the client.
-func (c *Client) abort() {
+// drain waits for the work of the client, as long as something is given back.
+func (c *Client) drain() {
+	done := make(chan struct{})
+	go func() {
+		c.work.Wait()
+		close(done)
+	}()
+	tick := time.NewTicker(quietClose)
+	defer tick.Stop()
+	for waited, before := quietClose, c.gaveBack.Load(); ; waited += quietClose {
+		select {
+		case <-done:
+			c.endCleanup()
+			return
+		case <-tick.C:
+		}
+		now := c.gaveBack.Load()
+		if now == before || waited >= longestClose {
+			c.endCleanup()
+			c.abort(true)
+			<-done
+			return
+		}
+		before = now
+	}
+}
+
+// abort ends the calls under way that end with the client, or all.
+func (c *Client) abort(all bool) {
 	for _, n := range c.nodes {
-		n.session.abort()
+		n.session.abort(all)
 	}
 	for _, n := range c.owners.all() {
-		n.session.abort()
+		n.session.abort(all)
 	}
 }
 

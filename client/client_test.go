@@ -350,8 +350,8 @@ func TestGivingUpLeavesNothing(t *testing.T) {
 			if token, _ := m.holder("k"); token != 0 {
 				t.Errorf("token %v still holds the key", token)
 			}
-			if n := len(m.seen("Release")); n != 1 {
-				t.Errorf("got %d releases, want 1", n)
+			if n := len(m.seen("GiveUp")); n != 1 {
+				t.Errorf("got %d fences, want 1", n)
 			}
 		})
 	})

@@ -53,8 +53,8 @@
 // When the context of an Acquire or its [Retry].Timeout ends, or when its
 // [Retry].Attempts are used up, the request may have left a place in the queue
 // behind, or a grant whose answer is on its way; both would be kept for a retry. So
-// the client does retry, once more in the background: the same request id with a
-// wait of zero. A place in the queue ends with that, and a grant comes back and is
-// released. This takes 3 s at most, in which neither limit counts, and
-// [Client.Close] waits for it.
+// the client fences the request id in the background, in one message: the key's owner
+// ends what there is of it and remembers it as over, so that a send of the acquire that
+// is still on its way is refused. Until the owner has answered that is repeated, for 33 s
+// at most, in which neither limit counts; [Client.Close] waits for it as it says.
 package client

@@ -7,8 +7,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -194,6 +197,16 @@ func (f *fakeSession) do(ctx context.Context, c *sharelockv1.SessionCall) *share
 		handle = func(ctx context.Context, req any) (any, error) {
 			resp, err := f.mesh.Renew(ctx, req.(*sharelockv1.RenewRequest))
 			hold = resp.GetHold()
+			return resp, err
+		}
+	case c.GetGiveUp() != nil:
+		req, method = c.GetGiveUp(), sharelockv1.LockService_GiveUp_FullMethodName
+		handle = func(ctx context.Context, req any) (any, error) {
+			resp, err := f.mesh.GiveUp(ctx, req.(*sharelockv1.GiveUpRequest))
+			if status.Code(err) == codes.Unimplemented {
+				err = sharelock.Invalid("call", "is missing, or not known to this node")
+			}
+			hold = &sharelockv1.Hold{}
 			return resp, err
 		}
 	default:

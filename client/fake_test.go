@@ -48,7 +48,11 @@ type fakeMesh struct {
 	keepalives int
 	refuse     error
 	deaf       bool
-	broken     error
+	// noFences: the nodes are of a release that does not know GiveUp.
+	noFences bool
+	// slow, if set, is called by GiveUp.
+	slow   func()
+	broken error
 	// ring is the answer to GetRing; nil is none.
 	ring *sharelockv1.GetRingResponse
 	// dial opens a connection to a node.
@@ -77,6 +81,8 @@ type fault struct {
 	delay, late time.Duration
 	// hang holds the call until its caller gives up.
 	hang bool
+	// detour is how long the call is on its way, whether its caller goes on or not.
+	detour time.Duration
 }
 
 type fakeLock struct {
@@ -156,6 +162,10 @@ func (m *fakeMesh) intercept(addr string) grpc.UnaryServerInterceptor {
 		if f.hang {
 			<-ctx.Done()
 			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+		if f.detour > 0 {
+			ctx = context.WithoutCancel(ctx)
+			time.Sleep(f.detour)
 		}
 		if !sleep(ctx, f.delay) || f.before != nil {
 			return nil, f.before
@@ -340,6 +350,26 @@ func (m *fakeMesh) Release(_ context.Context, req *sharelockv1.ReleaseRequest) (
 	h := l.hold
 	m.finish(l)
 	return &sharelockv1.ReleaseResponse{Hold: h}, nil
+}
+
+func (m *fakeMesh) GiveUp(_ context.Context, req *sharelockv1.GiveUpRequest) (*sharelockv1.GiveUpResponse, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.noFences {
+		return nil, status.Error(codes.Unimplemented, "unknown method GiveUp")
+	}
+	if slow := m.slow; slow != nil {
+		m.mu.Unlock()
+		slow()
+		m.mu.Lock()
+	}
+	l := m.lock(req.Key)
+	m.over[req.RequestId] = true
+	l.queue = slices.DeleteFunc(l.queue, func(w *fakeWaiter) bool { return w.req.RequestId == req.RequestId })
+	if l.hold.GetRequestId() == req.RequestId {
+		m.finish(l)
+	}
+	return &sharelockv1.GiveUpResponse{}, nil
 }
 
 // force takes a key away from its holder.

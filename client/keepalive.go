@@ -258,7 +258,7 @@ func (k *keeper) news(st *stream, list []keptNews) {
 		case gone(n.ended):
 			k.lost(n.lock, n.ended)
 		case n.ended != nil:
-			k.c.opts.Logger.Debug("lock not kept by a session", "key", n.lock.key, "token", n.lock.token, "addr", st.s.n.addr, "err", n.ended)
+			k.c.log.debug("lock not kept by a session", "key", n.lock.key, "token", n.lock.token, "addr", st.s.n.addr, "err", n.ended)
 			k.unkept(attached{st, n.id}, n.lock, n.ended)
 		default:
 			k.kept(now, n)

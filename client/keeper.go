@@ -177,7 +177,7 @@ func (k *keeper) attend(l *Lock) {
 	case now >= l.deadline:
 		k.mu.Unlock()
 		k.end(l, fmt.Errorf("%w: %w", ErrLost, errLate))
-		k.c.opts.Logger.Warn("lock lost", "key", l.key, "token", l.token, "err", errLate)
+		k.c.log.warn("lock lost", "key", l.key, "token", l.token, "err", errLate)
 		return
 	case !l.warned && now >= l.warnAt:
 		l.warned = true
@@ -256,7 +256,7 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 			err = plausible(hold, l.token)
 		}
 		if err != nil && !gone(sharelockv1.FromError(err)) {
-			k.c.opts.Logger.Debug("renewal failed", "key", l.key, "token", l.token, "addr", n.addr, "err", err)
+			k.c.log.debug("renewal failed", "key", l.key, "token", l.token, "addr", n.addr, "err", err)
 			// Nothing but the owner's word ends a lock early: whatever else is wrong may
 			// be right again before the deadline.
 			return again{err: err, away: true}
@@ -291,7 +291,7 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 // lost ends a lock of which its owner says that it is none.
 func (k *keeper) lost(l *Lock, err error) {
 	k.end(l, fmt.Errorf("%w: %w", ErrLost, err))
-	k.c.opts.Logger.Warn("lock lost", "key", l.key, "token", l.token, "err", err)
+	k.c.log.warn("lock lost", "key", l.key, "token", l.token, "err", err)
 }
 
 // end ends the lock for the reason why, unless it has ended, and gives the reason

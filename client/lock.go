@@ -138,6 +138,11 @@ func (l *Lock) expiring() error { return fmt.Errorf("%w, or about to be: %w", Er
 // here; if the mesh cannot be told, Release fails, may be called again, and the
 // lock ends with its TTL. Releasing twice is harmless.
 //
+// If ctx has ended already the lock is given back all the same, for which Release takes 3 s
+// at most: so defer l.Release(ctx) may be given the context of the work. If ctx ends during
+// the call, Release returns its error, and the client goes on in the background for as
+// long; [Client.Close] waits for that.
+//
 // A lock that was lost before is an error, which wraps [ErrLost]: what was done
 // under it may have overlapped with another holder.
 func (l *Lock) Release(ctx context.Context) error {
@@ -151,11 +156,21 @@ func (l *Lock) release(ctx context.Context) error {
 		return err
 	}
 	defer c.leave()
-	b := bounds{life: c.life}
+	b := bounds{life: c.cleanup}
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), backTime)
+		defer cancel()
+	}
 	if err := l.seize(ctx, b); err != nil {
 		return err
 	}
-	defer l.free()
+	handedOn := false
+	defer func() {
+		if !handedOn {
+			l.free()
+		}
+	}()
 	b.began = c.now()
 	why := l.keeper.endAt(b.began, l, ErrReleased)
 	lost := errors.Is(why, ErrLost)
@@ -173,7 +188,26 @@ func (l *Lock) release(ctx context.Context) error {
 		l.released = true
 		return lossOf(why)
 	}
+	if ctx.Err() != nil {
+		handedOn = true
+		c.work.Go(l.giveBack) // enter counted this call, so Close has not stopped waiting
+	}
 	return errors.Join(lossOf(why), err)
+}
+
+// giveBack goes on with a release whose caller waits no longer. It has the turn of seize.
+func (l *Lock) giveBack() {
+	defer l.free()
+	c := l.keeper.c
+	ctx, cancel := context.WithTimeout(c.cleanup, backTime)
+	defer cancel()
+	_, err := c.release(ctx, bounds{until: c.now() + backTime, hard: true}, l.releasing)
+	if err != nil && !gone(err) {
+		c.log.warn("release given up without an answer", "key", l.key, "token", l.token, "err", err)
+		return
+	}
+	l.released = true
+	c.gaveBack.Add(1)
 }
 
 // seize waits until nobody else releases the lock.

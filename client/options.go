@@ -41,7 +41,8 @@ type Options struct {
 	// system's.
 	Clock func() time.Duration
 	// Logger gets what calls cannot return: renewals that fail and locks that are
-	// lost. Nil drops it.
+	// lost. Nil drops it. It is called in a goroutine of its own: if it blocks, the newest
+	// records are dropped, and their number is logged.
 	Logger *slog.Logger
 	// Dialer opens the connections to nodes; nil is TCP. An address is one of those given to
 	// Dial, or that of a node that the mesh names.
@@ -80,9 +81,6 @@ func (o Options) withDefaults() Options {
 	if o.Dialer == nil {
 		var d net.Dialer
 		o.Dialer = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o
 }

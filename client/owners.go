@@ -99,7 +99,7 @@ func (o *owners) learn() {
 	if !o.c.goWork(func() {
 		err := o.ask()
 		if err != nil && o.c.life.Err() == nil {
-			o.c.opts.Logger.Debug("who owns what is not known", "err", err)
+			o.c.log.debug("who owns what is not known", "err", err)
 		}
 		o.mu.Lock()
 		o.learning = false
@@ -160,7 +160,7 @@ func (o *owners) node(addr string) (*node, error) {
 		return nil, err
 	}
 	if o.c.life.Err() != nil {
-		n.session.abort() // the client's own abort may have come too early for it
+		n.session.abort(o.c.cleanup.Err() != nil) // the client's own abort may have come too early for it
 	}
 	if o.found == nil {
 		o.found = map[string]*node{}

@@ -93,7 +93,7 @@ func TestRetryGivenUpGrant(t *testing.T) {
 			switch {
 			case c.Method == "Acquire" && c.N <= 2:
 				return fault{after: unavailable()}
-			case c.N <= 8:
+			case c.N <= 7:
 				return fault{before: unavailable()}
 			}
 			return fault{}
@@ -103,12 +103,13 @@ func TestRetryGivenUpGrant(t *testing.T) {
 		if token, _ := m.holder("k"); token != 1 {
 			t.Fatalf("token %v holds the key, want 1: nothing is there to be released", token)
 		}
-		time.Sleep(settleTime)
+		time.Sleep(3 * time.Second)
 		if token, _ := m.holder("k"); token != 0 {
 			t.Errorf("token %v still holds the key", token)
 		}
-		if calls := m.seen("Acquire"); len(calls) != 9 || requestID(calls[8]) != requestID(calls[0]) {
-			t.Errorf("got %d acquires, want 9 with one request id", len(calls))
+		acquires, fences := m.seen("Acquire"), m.seen("GiveUp")
+		if len(acquires) != 2 || len(fences) != 8 || fences[7].Req.(*sharelockv1.GiveUpRequest).RequestId != requestID(acquires[0]) {
+			t.Errorf("got %d acquires and %d fences, want 2 and 8 with one request id", len(acquires), len(fences))
 		}
 	})
 }
@@ -123,7 +124,7 @@ func TestRetryGivenUpPlace(t *testing.T) {
 		if _, queue := m.holder("k"); queue != 1 {
 			t.Fatalf("%d wait, want the one who was given up", queue)
 		}
-		time.Sleep(settleTime)
+		time.Sleep(3 * time.Second)
 		if _, queue := m.holder("k"); queue != 0 {
 			t.Errorf("%d wait, want nobody", queue)
 		}
@@ -305,7 +306,7 @@ func TestRetryTimeout(t *testing.T) {
 			m.setFault(faults("Acquire", 2, fault{late: 1500 * time.Millisecond, after: unavailable()}))
 			_, err := c.Acquire(t.Context(), "k")
 			wantErr(t, "Acquire", err, errTimeout)
-			time.Sleep(settleTime)
+			time.Sleep(3 * time.Second)
 			if token, _ := m.holder("k"); token != 0 {
 				t.Errorf("token %v still holds the key", token)
 			}

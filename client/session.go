@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -42,8 +43,8 @@ type session struct {
 	unary atomic.Bool
 	// grpcUntil is until when it is taken for one that knows none without gRPC.
 	grpcUntil atomic.Int64
-	// ending: calls that end with the client fail.
-	ending atomic.Bool
+	// ending: calls that end with the client fail; ended: all calls fail.
+	ending, ended atomic.Bool
 	// cur is the stream that takes calls; nil when there is none. It changes under mu.
 	cur atomic.Pointer[stream]
 
@@ -89,8 +90,9 @@ type stream struct {
 	// Guarded by mu.
 	said   time.Duration
 	pinged bool
-	// spoke: the node has said something; guarded by mu.
-	spoke bool
+	// sent: something was handed to the connection; spoke: the node has said something.
+	// Guarded by mu.
+	sent, spoke bool
 	// alive is about the locks that this stream keeps; guarded by mu.
 	alive keeping
 	// asked are to be told who owns what; guarded by mu.
@@ -127,7 +129,7 @@ func (s *session) do(ctx context.Context, bound bool, c *sharelockv1.Call) (h sh
 	if !s.unary.Load() {
 		st, err := s.open()
 		if err != nil {
-			return sharelock.Hold{}, s.now(), err
+			return sharelock.Hold{}, s.now(), unsent{err}
 		}
 		h, at, err = st.do(ctx, bound, c)
 		if err == nil || !s.unary.Load() || status.Code(err) != codes.Unimplemented {
@@ -136,6 +138,16 @@ func (s *session) do(ctx context.Context, bound bool, c *sharelockv1.Call) (h sh
 	}
 	h, err = s.n.unary(ctx, bound, c)
 	return h, s.now(), err
+}
+
+// unsent marks the error of a call of which nothing has left the client.
+type unsent struct{ error }
+
+func (u unsent) Unwrap() error { return u.error }
+
+func isUnsent(err error) bool {
+	_, ok := errors.AsType[unsent](err)
+	return ok
 }
 
 // errClient is why a call fails that ends with the client.
@@ -208,11 +220,14 @@ func (s *session) drop(st *stream) {
 	s.cur.CompareAndSwap(st, nil)
 }
 
-// abort fails the calls that end with the client, now and from now on.
-func (s *session) abort() {
+// abort fails the calls that end with the client, or all, now and from now on.
+func (s *session) abort(all bool) {
 	s.ending.Store(true)
+	if all {
+		s.ended.Store(true)
+	}
 	if st := s.cur.Load(); st != nil {
-		st.abort()
+		st.abort(all)
 	}
 }
 
@@ -233,12 +248,12 @@ func (st *stream) do(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 	x.bound = bound
 	st.mu.Lock()
 	err := st.err
-	if bound && st.s.ending.Load() {
+	if bound && st.s.ending.Load() || st.s.ended.Load() {
 		err = errClient // abort comes, or has looked for calls already
 	}
 	if err != nil {
 		st.mu.Unlock()
-		return sharelock.Hold{}, st.s.now(), err
+		return sharelock.Hold{}, st.s.now(), unsent{err}
 	}
 	st.last++
 	c.ID = st.last
@@ -285,12 +300,12 @@ func (st *stream) giveUp(id uint64) bool {
 	return true
 }
 
-// abort fails the calls that end with the client, and has the node told.
-func (st *stream) abort() {
+// abort fails the calls that end with the client, or all, and has the node told.
+func (st *stream) abort(all bool) {
 	st.mu.Lock()
 	now := st.s.now()
 	for id, x := range st.calls {
-		if !x.bound {
+		if !x.bound && !all {
 			continue
 		}
 		delete(st.calls, id)
@@ -383,12 +398,13 @@ func (st *stream) take() (data []byte, next time.Duration) {
 	defer st.mu.Unlock()
 	if len(st.full) > 0 {
 		data, st.full = st.full[0], st.full[1:]
+		st.sent = true
 		return data, 0
 	}
 	if len(st.out) == 0 {
 		return nil, 0
 	}
-	st.said = st.s.now()
+	st.said, st.sent = st.s.now(), true
 	if st.alive.pending {
 		st.alive.pending, next = false, st.alive.period()
 	}
@@ -408,6 +424,7 @@ func (st *stream) look() error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	now := st.s.now()
+	st.s.keeper.c.pulse.beat(now)
 	waits, silent := st.waits(), now-st.heard
 	switch {
 	case waits && silent >= dead:
@@ -504,6 +521,10 @@ func (st *stream) fail(err error) {
 	}
 	st.err = err
 	calls, locks, spoke, asked := st.calls, st.alive.locks, st.spoke, st.asked
+	callErr := err
+	if !st.sent {
+		callErr = unsent{err}
+	}
 	st.calls, st.alive.locks, st.asked = map[uint64]*exchange{}, nil, nil
 	st.mu.Unlock()
 	st.end()
@@ -519,7 +540,7 @@ func (st *stream) fail(err error) {
 	}
 	now := st.s.now()
 	for _, x := range calls {
-		x.err, x.at = err, now
+		x.err, x.at = callErr, now
 		x.done <- struct{}{}
 	}
 }

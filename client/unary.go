@@ -10,13 +10,19 @@ import (
 )
 
 // unary makes a call of a session as a call of its own, for a node that knows no
-// sessions. bound: the end of the client ends it, too.
+// sessions. bound: the beginning of Close ends it, otherwise only the end of what Close
+// waits for does.
 func (n *node) unary(ctx context.Context, bound bool, c *sharelockv1.Call) (sharelock.Hold, error) {
+	life := n.cleanup
 	if bound {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(n.life, cancel)()
+		life = n.life
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(life, cancel)()
+	if c.Kind == sharelockv1.CallAcquire {
+		stop := n.session.keeper.c.pulse.keep(n.session.now)
+		defer stop()
 	}
 	a := &c.Acquire
 	switch c.Kind {
@@ -32,6 +38,9 @@ func (n *node) unary(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 		}
 		resp, err := n.locks.Acquire(ctx, req)
 		return sharelockv1.HoldFromProto(resp.GetHold()), err
+	case sharelockv1.CallGiveUp:
+		_, err := n.locks.GiveUp(ctx, &sharelockv1.GiveUpRequest{Key: a.Key, ClientId: a.ClientID, RequestId: a.RequestID})
+		return sharelock.Hold{}, err
 	case sharelockv1.CallRenew:
 		resp, err := n.locks.Renew(ctx, &sharelockv1.RenewRequest{Key: a.Key, Token: uint64(c.Token)})
 		return sharelockv1.HoldFromProto(resp.GetHold()), err

@@ -74,7 +74,7 @@ func (s *session) connect(ctx context.Context) (f Frames, err error) {
 		s.mu.Unlock()
 		switch {
 		case unknown:
-			s.keeper.c.opts.Logger.Debug("a node has sessions by gRPC alone", "addr", s.n.addr, "err", err)
+			s.keeper.c.log.debug("a node has sessions by gRPC alone", "addr", s.n.addr, "err", err)
 			s.grpcUntil.Store(int64(s.now() + relearn))
 		case err != nil:
 			return nil, asStatus(err)

@@ -56,6 +56,11 @@ func (a *acquire) run(ctx context.Context) (sharelock.Hold, error) {
 	for {
 		changed := a.node.views.next()
 		if !a.underway {
+			// A call that was cancelled is not sent once more, after a view change say: its
+			// client's fence may have been there (Q2).
+			if err := ctx.Err(); err != nil {
+				return sharelock.Hold{}, err
+			}
 			if err := a.aim(fresh); err != nil {
 				return sharelock.Hold{}, err
 			}

@@ -252,6 +252,9 @@ func (c *call) do(ctx context.Context) (owner.Answer, error) {
 	for again := false; ; again = true {
 		changed := c.node.views.next()
 		if !c.underway {
+			if err := ctx.Err(); err != nil {
+				return owner.Answer{}, err
+			}
 			if err := c.aim(again); err != nil {
 				return owner.Answer{}, err
 			}

@@ -76,6 +76,9 @@ func (c *call) one(a owner.Answer, err error) (sharelock.Hold, error) {
 		}
 		return sharelock.Hold{}, err
 	}
+	if r.Kind == owner.Cancel {
+		return sharelock.Hold{}, nil
+	}
 	h := a.Holds[0]
 	if r.Kind == owner.Renew {
 		h.SafeFor = c.sentAfter(c.lastSend()) + h.TTL
@@ -128,6 +131,26 @@ func releaseRequest(key string, token sharelock.Token, sentOnce bool) (owner.Req
 		return owner.Request{}, err
 	}
 	return owner.Request{Kind: owner.Release, Key: key, Token: token, SentOnce: sentOnce}, nil
+}
+
+// GiveUp implements api.Locker.
+func (n *Node) GiveUp(ctx context.Context, key, clientID, requestID string) error {
+	r, err := giveUpRequest(key, clientID, requestID)
+	if err != nil {
+		return err
+	}
+	_, err = n.one(ctx, r)
+	return err
+}
+
+func giveUpRequest(key, clientID, requestID string) (owner.Request, error) {
+	if err := errors.Join(sharelock.CheckKey(key), sharelock.CheckClientID(clientID), sharelock.CheckRequestID(requestID)); err != nil {
+		return owner.Request{}, err
+	}
+	if requestID == "" {
+		return owner.Request{}, sharelock.Invalid("request_id", "must not be empty")
+	}
+	return owner.Request{Kind: owner.Cancel, Key: key, ClientID: clientID, RequestID: requestID, Drop: true}, nil
 }
 
 // ReleaseClient implements api.Locker. Which hold is meant is settled before it is

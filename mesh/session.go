@@ -106,6 +106,8 @@ func callRequest(limits sharelock.Limits, c *sharelockv1.Call) (owner.Request, e
 	switch c.Kind {
 	case sharelockv1.CallAcquire:
 		return acquireRequest(limits, c.Acquire)
+	case sharelockv1.CallGiveUp:
+		return giveUpRequest(c.Acquire.Key, c.Acquire.ClientID, c.Acquire.RequestID)
 	case sharelockv1.CallRenew:
 		return renewRequest(limits, c.Acquire.Key, c.Token, c.Acquire.TTL)
 	default:

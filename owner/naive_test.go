@@ -440,8 +440,14 @@ func (a *asked) giveUp() {
 		}
 	case c == nil:
 		a.rememberFor(33*time.Second, r.Key, r.RequestID)
+	case r.ClientID != "" && c.client != r.ClientID:
+		a.fail(sharelock.ErrInvalidArgument)
+		return
 	case a.held && r.Drop:
 		a.endHold(r.Key, c, true)
+	case !a.held && !mine && r.Drop:
+		a.say(c.ref, c.send, Failed, sharelock.ErrRequestOver.Error())
+		a.endWaiter(r.Key, c, true)
 	case !a.held && mine:
 		a.endWaiter(r.Key, c, c.own || c.resent || c.sentAgain || r.Send > 1)
 	}

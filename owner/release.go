@@ -113,16 +113,20 @@ func (t turn) expire(c *claim) {
 	}
 }
 
-// cancel gives a request id up.
+// cancel gives a request id up. With Drop set nothing is left of it, whoever asks and
+// whatever call it came by: a fence that its client sends (Q2, Q6).
 func (t turn) cancel(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	c := k.find(r.RequestID)
 	switch {
 	case c == nil:
 		// The acquire may come after its own cancel.
-		if !t.m.finished.has(r.Key, r.RequestID) {
+		if !t.m.finished.has(r.Key, r.RequestID) && !mutant.On(mutant.UnseenNotFenced) {
 			t.commit(Op{Kind: OpRemember, Key: r.Key, RequestID: r.RequestID})
 		}
+	case r.ClientID != "" && !t.m.keys.isOf(c, r.ClientID):
+		t.fail(from, r.Send, sharelock.Invalid("request_id", "is in use by another client"))
+		return
 	case c.held() && r.Drop:
 		t.end(c, Cancelled, true)
 	case c.held():
@@ -134,11 +138,15 @@ func (t turn) cancel(from Ref, r *Request) {
 }
 
 func (t turn) cancelWaiter(from Ref, r *Request, w *more) {
-	if w.ref != from && w.ref.Alive() {
+	elsewhere := w.ref != from && w.ref.Alive()
+	if elsewhere && !r.Drop {
 		// A retry has taken over; what is given up is the older call.
 		return
 	}
-	resent := w.claim.is(isResent) || w.resent || r.Send > 1
+	if elsewhere {
+		t.fail(w.ref, w.send, &sharelock.Error{Err: sharelock.ErrRequestOver, Message: "the request was given up"})
+	}
+	resent := w.claim.is(isResent) || w.resent || r.Send > 1 || elsewhere
 	t.leave(w, Cancelled, w.claim.is(isOwnID) || resent)
 }
 

@@ -30,8 +30,9 @@ const (
 	Get
 	// Check says whether Token is a grant.
 	Check
-	// Cancel gives RequestID up: its waiter leaves the queue, and with Drop set a
-	// grant of it is released too.
+	// Cancel gives RequestID up, known or not: its waiter leaves the queue. With Drop set
+	// a grant of it is released, too, and a waiter leaves even if another call has
+	// attached it. If ClientID is set, the id must be that client's.
 	Cancel
 	// Detach says that nobody listens for RequestID any more: its waiter keeps its
 	// place for three periods and is passed over until it is sent again (Q5).

@@ -22,6 +22,7 @@ const (
 	Renew   Op = "renew"
 	Release Op = "release"
 	Force   Op = "force"
+	GiveUp  Op = "give up"
 	Get     Op = "get"
 	Check   Op = "check"
 )
@@ -231,6 +232,8 @@ func asCall(req any) (Call, bool) {
 		return Call{Op: Renew, Key: r.GetKey(), Token: sharelock.Token(r.GetToken())}, true
 	case *sharelockv1.ReleaseRequest:
 		return Call{Op: Release, Key: r.GetKey(), Token: sharelock.Token(r.GetToken())}, true
+	case *sharelockv1.GiveUpRequest:
+		return Call{Op: GiveUp, Key: r.GetKey(), RequestID: r.GetRequestId()}, true
 	case *sharelockv1.ForceReleaseRequest:
 		return Call{Op: Force, Key: r.GetKey(), Token: sharelock.Token(r.GetToken())}, true
 	case *sharelockv1.GetRequest:

@@ -126,6 +126,8 @@ func (r *recorded) sent(c *sharelockv1.Call) {
 		call.Op, call.Token = Renew, c.Token
 	case sharelockv1.CallRelease:
 		call.Op, call.Token = Release, c.Token
+	case sharelockv1.CallGiveUp:
+		call.Op, call.RequestID = GiveUp, c.Acquire.RequestID
 	case sharelockv1.CallCancel:
 		// The client does not look at its answer any more.
 		if given := r.calls[c.ID]; given != nil {

@@ -103,7 +103,7 @@ type belief struct {
 
 // beliefs gives, for each token, when its client relied on it: from the answer of
 // an acquire, as long as answers that came in time made it safe, and no longer
-// than to the send of its release.
+// than to the send of its release, or of what gives its request up.
 func (k keyHistory) beliefs() []belief {
 	updates, ended := map[sharelock.Token][]Call{}, map[sharelock.Token]time.Time{}
 	end := func(t sharelock.Token, at time.Time) {
@@ -112,7 +112,7 @@ func (k keyHistory) beliefs() []belief {
 		}
 	}
 	var tokens []sharelock.Token
-	var forced []Call
+	var forced, gaveUp []Call
 	for _, c := range k.calls {
 		switch c.Op {
 		case Acquire, Renew:
@@ -125,12 +125,19 @@ func (k keyHistory) beliefs() []belief {
 			updates[c.Token] = append(updates[c.Token], c)
 		case Release:
 			end(c.Token, c.Start)
+		case GiveUp:
+			gaveUp = append(gaveUp, c)
 		case Force:
 			forced = append(forced, c)
 		}
 	}
 	var all []belief
 	for _, t := range tokens {
+		for _, g := range gaveUp {
+			if slices.ContainsFunc(updates[t], func(u Call) bool { return u.Op == Acquire && u.RequestID == g.RequestID }) {
+				end(t, g.Start)
+			}
+		}
 		for _, f := range forced {
 			// Whoever was granted the key while all were thrown out may be among them.
 			if f.Token == t || f.Token == 0 && (f.End.IsZero() || updates[t][0].Start.Before(f.End)) {

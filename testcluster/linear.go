@@ -16,12 +16,29 @@ const mostLinear = 50_000
 // Linear gives the calls as package linear takes them.
 func (h *History) Linear() []linear.Call {
 	calls := h.Calls()
-	list := make([]linear.Call, len(calls))
-	for i, c := range calls {
-		list[i] = c.linear()
+	granted := map[[2]string]sharelock.Token{}
+	for _, c := range calls {
+		if c.Op == Acquire && c.OK() {
+			granted[[2]string{c.Key, c.RequestID}] = c.Token
+		}
+	}
+	list := make([]linear.Call, 0, len(calls))
+	for _, c := range calls {
+		if c.Op == GiveUp {
+			// A release, if there was a grant that somebody was told of. Whether there was one
+			// left to release is not answered.
+			if c.Token = granted[[2]string{c.Key, c.RequestID}]; c.Token == 0 {
+				continue
+			}
+			c.Op, c.Err, c.End = Release, errUnknown, time.Time{}
+		}
+		list = append(list, c.linear())
 	}
 	return list
 }
+
+// errUnknown is the outcome of a release of which nothing is known.
+var errUnknown = errors.New("the outcome is unknown")
 
 func (c Call) linear() linear.Call {
 	l := linear.Call{

@@ -73,6 +73,9 @@ const (
 	LocalFallback Mutant = "local-fallback"
 	// GrantTwice: a retry does not find its grant and gets another (Q2).
 	GrantTwice Mutant = "grant-twice"
+	// UnseenNotFenced: an id that is given up before it was seen is not remembered (Q2, Q6).
+	// TestFenceComesFirst.
+	UnseenNotFenced Mutant = "unseen-not-fenced"
 	// OverForgotten: ids that are over are not remembered (Q2).
 	OverForgotten Mutant = "over-forgotten"
 	// ReleaseAnyToken: a release of a token that is over ends the hold of another (Q2).

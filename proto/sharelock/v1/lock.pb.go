@@ -768,6 +768,104 @@ func (x *ReleaseResponse) GetHold() *Hold {
 	return nil
 }
 
+type GiveUpRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The client_id of the acquire; if empty, the metadata or header x-client-id. The id of
+	// another client's request is INVALID_ARGUMENT.
+	ClientId      string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveUpRequest) Reset() {
+	*x = GiveUpRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveUpRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveUpRequest) ProtoMessage() {}
+
+func (x *GiveUpRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveUpRequest.ProtoReflect.Descriptor instead.
+func (*GiveUpRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GiveUpRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *GiveUpRequest) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *GiveUpRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type GiveUpResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveUpResponse) Reset() {
+	*x = GiveUpResponse{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveUpResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveUpResponse) ProtoMessage() {}
+
+func (x *GiveUpResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveUpResponse.ProtoReflect.Descriptor instead.
+func (*GiveUpResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{10}
+}
+
 type GetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -777,7 +875,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[9]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +887,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[9]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +900,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{9}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetRequest) GetKey() string {
@@ -821,7 +919,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[10]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +931,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[10]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +944,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{10}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetResponse) GetLock() *Lock {
@@ -872,7 +970,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[11]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +982,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[11]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +995,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{11}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListRequest) GetPrefix() string {
@@ -942,7 +1040,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[12]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1052,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[12]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1065,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{12}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListResponse) GetLocks() []*Lock {
@@ -1001,7 +1099,7 @@ type CheckTokenRequest struct {
 
 func (x *CheckTokenRequest) Reset() {
 	*x = CheckTokenRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[13]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1111,7 @@ func (x *CheckTokenRequest) String() string {
 func (*CheckTokenRequest) ProtoMessage() {}
 
 func (x *CheckTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[13]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1124,7 @@ func (x *CheckTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckTokenRequest.ProtoReflect.Descriptor instead.
 func (*CheckTokenRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{13}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CheckTokenRequest) GetKey() string {
@@ -1056,7 +1154,7 @@ type CheckTokenResponse struct {
 
 func (x *CheckTokenResponse) Reset() {
 	*x = CheckTokenResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[14]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1166,7 @@ func (x *CheckTokenResponse) String() string {
 func (*CheckTokenResponse) ProtoMessage() {}
 
 func (x *CheckTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[14]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1179,7 @@ func (x *CheckTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckTokenResponse.ProtoReflect.Descriptor instead.
 func (*CheckTokenResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{14}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CheckTokenResponse) GetStale() bool {
@@ -1111,7 +1209,7 @@ type ForceReleaseRequest struct {
 
 func (x *ForceReleaseRequest) Reset() {
 	*x = ForceReleaseRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[15]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1221,7 @@ func (x *ForceReleaseRequest) String() string {
 func (*ForceReleaseRequest) ProtoMessage() {}
 
 func (x *ForceReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[15]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1234,7 @@ func (x *ForceReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ForceReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{15}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ForceReleaseRequest) GetKey() string {
@@ -1172,7 +1270,7 @@ type ForceReleaseResponse struct {
 
 func (x *ForceReleaseResponse) Reset() {
 	*x = ForceReleaseResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[16]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1282,7 @@ func (x *ForceReleaseResponse) String() string {
 func (*ForceReleaseResponse) ProtoMessage() {}
 
 func (x *ForceReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[16]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1295,7 @@ func (x *ForceReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ForceReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{16}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ForceReleaseResponse) GetHold() *Hold {
@@ -1241,7 +1339,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1351,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1364,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{17}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SessionRequest) GetCalls() []*SessionCall {
@@ -1334,7 +1432,7 @@ type SessionHold struct {
 
 func (x *SessionHold) Reset() {
 	*x = SessionHold{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1346,7 +1444,7 @@ func (x *SessionHold) String() string {
 func (*SessionHold) ProtoMessage() {}
 
 func (x *SessionHold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1359,7 +1457,7 @@ func (x *SessionHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionHold.ProtoReflect.Descriptor instead.
 func (*SessionHold) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{18}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SessionHold) GetId() uint64 {
@@ -1402,6 +1500,7 @@ type SessionCall struct {
 	//	*SessionCall_Renew
 	//	*SessionCall_Release
 	//	*SessionCall_Cancel
+	//	*SessionCall_GiveUp
 	Call          isSessionCall_Call `protobuf_oneof:"call"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1409,7 +1508,7 @@ type SessionCall struct {
 
 func (x *SessionCall) Reset() {
 	*x = SessionCall{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1520,7 @@ func (x *SessionCall) String() string {
 func (*SessionCall) ProtoMessage() {}
 
 func (x *SessionCall) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1533,7 @@ func (x *SessionCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionCall.ProtoReflect.Descriptor instead.
 func (*SessionCall) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{19}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SessionCall) GetId() uint64 {
@@ -1487,6 +1586,15 @@ func (x *SessionCall) GetCancel() *SessionCancel {
 	return nil
 }
 
+func (x *SessionCall) GetGiveUp() *GiveUpRequest {
+	if x != nil {
+		if x, ok := x.Call.(*SessionCall_GiveUp); ok {
+			return x.GiveUp
+		}
+	}
+	return nil
+}
+
 type isSessionCall_Call interface {
 	isSessionCall_Call()
 }
@@ -1509,6 +1617,11 @@ type SessionCall_Cancel struct {
 	Cancel *SessionCancel `protobuf:"bytes,5,opt,name=cancel,proto3,oneof"`
 }
 
+type SessionCall_GiveUp struct {
+	// Answered with an empty hold.
+	GiveUp *GiveUpRequest `protobuf:"bytes,6,opt,name=give_up,json=giveUp,proto3,oneof"`
+}
+
 func (*SessionCall_Acquire) isSessionCall_Call() {}
 
 func (*SessionCall_Renew) isSessionCall_Call() {}
@@ -1516,6 +1629,8 @@ func (*SessionCall_Renew) isSessionCall_Call() {}
 func (*SessionCall_Release) isSessionCall_Call() {}
 
 func (*SessionCall_Cancel) isSessionCall_Call() {}
+
+func (*SessionCall_GiveUp) isSessionCall_Call() {}
 
 // SessionCancel names the call to end by the id of the message it is in; it has no
 // answer of its own.
@@ -1527,7 +1642,7 @@ type SessionCancel struct {
 
 func (x *SessionCancel) Reset() {
 	*x = SessionCancel{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1654,7 @@ func (x *SessionCancel) String() string {
 func (*SessionCancel) ProtoMessage() {}
 
 func (x *SessionCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1667,7 @@ func (x *SessionCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionCancel.ProtoReflect.Descriptor instead.
 func (*SessionCancel) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{20}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{22}
 }
 
 // SessionResponse is a batch of answers.
@@ -1564,14 +1679,17 @@ type SessionResponse struct {
 	Renewed []*SessionRenewed `protobuf:"bytes,3,rep,name=renewed,proto3" json:"renewed,omitempty"`
 	Ended   []*SessionEnd     `protobuf:"bytes,4,rep,name=ended,proto3" json:"ended,omitempty"`
 	// Answers who owns which keys; it names nobody if the node does not know.
-	Ring          *GetRingResponse `protobuf:"bytes,5,opt,name=ring,proto3" json:"ring,omitempty"`
+	Ring *GetRingResponse `protobuf:"bytes,5,opt,name=ring,proto3" json:"ring,omitempty"`
+	// Holds that were taken away from their holders. A session hears of those whose
+	// client_id one of its calls has named, wherever they were acquired.
+	Forced        []*SessionForced `protobuf:"bytes,6,rep,name=forced,proto3" json:"forced,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1583,7 +1701,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1596,7 +1714,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{21}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SessionResponse) GetAnswers() []*SessionAnswer {
@@ -1634,6 +1752,75 @@ func (x *SessionResponse) GetRing() *GetRingResponse {
 	return nil
 }
 
+func (x *SessionResponse) GetForced() []*SessionForced {
+	if x != nil {
+		return x.Forced
+	}
+	return nil
+}
+
+// SessionForced says that a hold was taken away by ForceRelease: it is no grant any more.
+type SessionForced struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Token uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
+	// The reason that was given; may be empty.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionForced) Reset() {
+	*x = SessionForced{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionForced) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionForced) ProtoMessage() {}
+
+func (x *SessionForced) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionForced.ProtoReflect.Descriptor instead.
+func (*SessionForced) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SessionForced) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SessionForced) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *SessionForced) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // SessionRenewed says that holds were renewed with their owners after a keepalive had
 // come: each is safe for its TTL from the moment when the client sent that keepalive.
 type SessionRenewed struct {
@@ -1646,7 +1833,7 @@ type SessionRenewed struct {
 
 func (x *SessionRenewed) Reset() {
 	*x = SessionRenewed{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1845,7 @@ func (x *SessionRenewed) String() string {
 func (*SessionRenewed) ProtoMessage() {}
 
 func (x *SessionRenewed) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1858,7 @@ func (x *SessionRenewed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRenewed.ProtoReflect.Descriptor instead.
 func (*SessionRenewed) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{22}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SessionRenewed) GetKeepalive() uint64 {
@@ -1701,7 +1888,7 @@ type SessionEnd struct {
 
 func (x *SessionEnd) Reset() {
 	*x = SessionEnd{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1713,7 +1900,7 @@ func (x *SessionEnd) String() string {
 func (*SessionEnd) ProtoMessage() {}
 
 func (x *SessionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1726,7 +1913,7 @@ func (x *SessionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEnd.ProtoReflect.Descriptor instead.
 func (*SessionEnd) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{23}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SessionEnd) GetId() uint64 {
@@ -1759,7 +1946,7 @@ type SessionAnswer struct {
 
 func (x *SessionAnswer) Reset() {
 	*x = SessionAnswer{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1958,7 @@ func (x *SessionAnswer) String() string {
 func (*SessionAnswer) ProtoMessage() {}
 
 func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +1971,7 @@ func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionAnswer.ProtoReflect.Descriptor instead.
 func (*SessionAnswer) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SessionAnswer) GetId() uint64 {
@@ -1820,7 +2007,7 @@ type LockHeldDetail struct {
 
 func (x *LockHeldDetail) Reset() {
 	*x = LockHeldDetail{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +2019,7 @@ func (x *LockHeldDetail) String() string {
 func (*LockHeldDetail) ProtoMessage() {}
 
 func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +2032,7 @@ func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHeldDetail.ProtoReflect.Descriptor instead.
 func (*LockHeldDetail) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LockHeldDetail) GetHolds() []*Hold {
@@ -1870,7 +2057,7 @@ type GetMeshRequest struct {
 
 func (x *GetMeshRequest) Reset() {
 	*x = GetMeshRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +2069,7 @@ func (x *GetMeshRequest) String() string {
 func (*GetMeshRequest) ProtoMessage() {}
 
 func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +2082,7 @@ func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshRequest.ProtoReflect.Descriptor instead.
 func (*GetMeshRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
 }
 
 type GetMeshResponse struct {
@@ -1924,7 +2111,7 @@ type GetMeshResponse struct {
 
 func (x *GetMeshResponse) Reset() {
 	*x = GetMeshResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2123,7 @@ func (x *GetMeshResponse) String() string {
 func (*GetMeshResponse) ProtoMessage() {}
 
 func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2136,7 @@ func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshResponse.ProtoReflect.Descriptor instead.
 func (*GetMeshResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetMeshResponse) GetCluster() string {
@@ -2040,7 +2227,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2239,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2252,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Lease) GetValid() bool {
@@ -2107,7 +2294,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2119,7 +2306,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2132,7 +2319,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Member) GetName() string {
@@ -2221,7 +2408,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2233,7 +2420,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2246,7 +2433,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LocateRequest) GetKey() string {
@@ -2269,7 +2456,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2281,7 +2468,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2294,7 +2481,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LocateResponse) GetKey() string {
@@ -2340,7 +2527,7 @@ type GetRingRequest struct {
 
 func (x *GetRingRequest) Reset() {
 	*x = GetRingRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2539,7 @@ func (x *GetRingRequest) String() string {
 func (*GetRingRequest) ProtoMessage() {}
 
 func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2552,7 @@ func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingRequest.ProtoReflect.Descriptor instead.
 func (*GetRingRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
 }
 
 // GetRingResponse places every key in one epoch: key k is in partition
@@ -2384,7 +2571,7 @@ type GetRingResponse struct {
 
 func (x *GetRingResponse) Reset() {
 	*x = GetRingResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2583,7 @@ func (x *GetRingResponse) String() string {
 func (*GetRingResponse) ProtoMessage() {}
 
 func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2596,7 @@ func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingResponse.ProtoReflect.Descriptor instead.
 func (*GetRingResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetRingResponse) GetEpoch() uint32 {
@@ -2452,7 +2639,7 @@ type RingMember struct {
 
 func (x *RingMember) Reset() {
 	*x = RingMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2464,7 +2651,7 @@ func (x *RingMember) String() string {
 func (*RingMember) ProtoMessage() {}
 
 func (x *RingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2477,7 +2664,7 @@ func (x *RingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingMember.ProtoReflect.Descriptor instead.
 func (*RingMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RingMember) GetName() string {
@@ -2502,7 +2689,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2701,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2714,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
 }
 
 type LeaveResponse struct {
@@ -2538,7 +2725,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2550,7 +2737,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2563,7 +2750,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
 }
 
 var File_sharelock_v1_lock_proto protoreflect.FileDescriptor
@@ -2639,7 +2826,13 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12\x1b\n" +
 	"\tsent_once\x18\x03 \x01(\bR\bsentOnce\"9\n" +
 	"\x0fReleaseResponse\x12&\n" +
-	"\x04hold\x18\x01 \x01(\v2\x12.sharelock.v1.HoldR\x04hold\"\x1e\n" +
+	"\x04hold\x18\x01 \x01(\v2\x12.sharelock.v1.HoldR\x04hold\"]\n" +
+	"\rGiveUpRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1b\n" +
+	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"\x10\n" +
+	"\x0eGiveUpResponse\"\x1e\n" +
 	"\n" +
 	"GetRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\"5\n" +
@@ -2680,21 +2873,27 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x03 \x01(\x04R\x05token\x12+\n" +
-	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x84\x02\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\xbc\x02\n" +
 	"\vSessionCall\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x128\n" +
 	"\aacquire\x18\x02 \x01(\v2\x1c.sharelock.v1.AcquireRequestH\x00R\aacquire\x122\n" +
 	"\x05renew\x18\x03 \x01(\v2\x1a.sharelock.v1.RenewRequestH\x00R\x05renew\x128\n" +
 	"\arelease\x18\x04 \x01(\v2\x1c.sharelock.v1.ReleaseRequestH\x00R\arelease\x125\n" +
-	"\x06cancel\x18\x05 \x01(\v2\x1b.sharelock.v1.SessionCancelH\x00R\x06cancelB\x06\n" +
+	"\x06cancel\x18\x05 \x01(\v2\x1b.sharelock.v1.SessionCancelH\x00R\x06cancel\x126\n" +
+	"\agive_up\x18\x06 \x01(\v2\x1b.sharelock.v1.GiveUpRequestH\x00R\x06giveUpB\x06\n" +
 	"\x04call\"\x0f\n" +
-	"\rSessionCancel\"\xf7\x01\n" +
+	"\rSessionCancel\"\xac\x02\n" +
 	"\x0fSessionResponse\x125\n" +
 	"\aanswers\x18\x01 \x03(\v2\x1b.sharelock.v1.SessionAnswerR\aanswers\x12\x12\n" +
 	"\x04pong\x18\x02 \x01(\bR\x04pong\x126\n" +
 	"\arenewed\x18\x03 \x03(\v2\x1c.sharelock.v1.SessionRenewedR\arenewed\x12.\n" +
 	"\x05ended\x18\x04 \x03(\v2\x18.sharelock.v1.SessionEndR\x05ended\x121\n" +
-	"\x04ring\x18\x05 \x01(\v2\x1d.sharelock.v1.GetRingResponseR\x04ring\"@\n" +
+	"\x04ring\x18\x05 \x01(\v2\x1d.sharelock.v1.GetRingResponseR\x04ring\x123\n" +
+	"\x06forced\x18\x06 \x03(\v2\x1b.sharelock.v1.SessionForcedR\x06forced\"O\n" +
+	"\rSessionForced\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\x04R\x05token\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"@\n" +
 	"\x0eSessionRenewed\x12\x1c\n" +
 	"\tkeepalive\x18\x01 \x01(\x04R\tkeepalive\x12\x10\n" +
 	"\x03ids\x18\x02 \x03(\x04R\x03ids\"4\n" +
@@ -2766,11 +2965,12 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x04Mode\x12\r\n" +
 	"\tEXCLUSIVE\x10\x00\x12\n" +
 	"\n" +
-	"\x06SHARED\x10\x012\xce\x04\n" +
+	"\x06SHARED\x10\x012\x93\x05\n" +
 	"\vLockService\x12F\n" +
 	"\aAcquire\x12\x1c.sharelock.v1.AcquireRequest\x1a\x1d.sharelock.v1.AcquireResponse\x12@\n" +
 	"\x05Renew\x12\x1a.sharelock.v1.RenewRequest\x1a\x1b.sharelock.v1.RenewResponse\x12F\n" +
-	"\aRelease\x12\x1c.sharelock.v1.ReleaseRequest\x1a\x1d.sharelock.v1.ReleaseResponse\x12:\n" +
+	"\aRelease\x12\x1c.sharelock.v1.ReleaseRequest\x1a\x1d.sharelock.v1.ReleaseResponse\x12C\n" +
+	"\x06GiveUp\x12\x1b.sharelock.v1.GiveUpRequest\x1a\x1c.sharelock.v1.GiveUpResponse\x12:\n" +
 	"\x03Get\x12\x18.sharelock.v1.GetRequest\x1a\x19.sharelock.v1.GetResponse\x12=\n" +
 	"\x04List\x12\x19.sharelock.v1.ListRequest\x1a\x1a.sharelock.v1.ListResponse\x12O\n" +
 	"\n" +
@@ -2796,7 +2996,7 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_sharelock_v1_lock_proto_goTypes = []any{
 	(Mode)(0),                    // 0: sharelock.v1.Mode
 	(*Hold)(nil),                 // 1: sharelock.v1.Hold
@@ -2808,57 +3008,60 @@ var file_sharelock_v1_lock_proto_goTypes = []any{
 	(*RenewResponse)(nil),        // 7: sharelock.v1.RenewResponse
 	(*ReleaseRequest)(nil),       // 8: sharelock.v1.ReleaseRequest
 	(*ReleaseResponse)(nil),      // 9: sharelock.v1.ReleaseResponse
-	(*GetRequest)(nil),           // 10: sharelock.v1.GetRequest
-	(*GetResponse)(nil),          // 11: sharelock.v1.GetResponse
-	(*ListRequest)(nil),          // 12: sharelock.v1.ListRequest
-	(*ListResponse)(nil),         // 13: sharelock.v1.ListResponse
-	(*CheckTokenRequest)(nil),    // 14: sharelock.v1.CheckTokenRequest
-	(*CheckTokenResponse)(nil),   // 15: sharelock.v1.CheckTokenResponse
-	(*ForceReleaseRequest)(nil),  // 16: sharelock.v1.ForceReleaseRequest
-	(*ForceReleaseResponse)(nil), // 17: sharelock.v1.ForceReleaseResponse
-	(*SessionRequest)(nil),       // 18: sharelock.v1.SessionRequest
-	(*SessionHold)(nil),          // 19: sharelock.v1.SessionHold
-	(*SessionCall)(nil),          // 20: sharelock.v1.SessionCall
-	(*SessionCancel)(nil),        // 21: sharelock.v1.SessionCancel
-	(*SessionResponse)(nil),      // 22: sharelock.v1.SessionResponse
-	(*SessionRenewed)(nil),       // 23: sharelock.v1.SessionRenewed
-	(*SessionEnd)(nil),           // 24: sharelock.v1.SessionEnd
-	(*SessionAnswer)(nil),        // 25: sharelock.v1.SessionAnswer
-	(*LockHeldDetail)(nil),       // 26: sharelock.v1.LockHeldDetail
-	(*GetMeshRequest)(nil),       // 27: sharelock.v1.GetMeshRequest
-	(*GetMeshResponse)(nil),      // 28: sharelock.v1.GetMeshResponse
-	(*Lease)(nil),                // 29: sharelock.v1.Lease
-	(*Member)(nil),               // 30: sharelock.v1.Member
-	(*LocateRequest)(nil),        // 31: sharelock.v1.LocateRequest
-	(*LocateResponse)(nil),       // 32: sharelock.v1.LocateResponse
-	(*GetRingRequest)(nil),       // 33: sharelock.v1.GetRingRequest
-	(*GetRingResponse)(nil),      // 34: sharelock.v1.GetRingResponse
-	(*RingMember)(nil),           // 35: sharelock.v1.RingMember
-	(*LeaveRequest)(nil),         // 36: sharelock.v1.LeaveRequest
-	(*LeaveResponse)(nil),        // 37: sharelock.v1.LeaveResponse
-	nil,                          // 38: sharelock.v1.Hold.MetadataEntry
-	nil,                          // 39: sharelock.v1.Waiter.MetadataEntry
-	nil,                          // 40: sharelock.v1.AcquireRequest.MetadataEntry
-	(*durationpb.Duration)(nil),  // 41: google.protobuf.Duration
+	(*GiveUpRequest)(nil),        // 10: sharelock.v1.GiveUpRequest
+	(*GiveUpResponse)(nil),       // 11: sharelock.v1.GiveUpResponse
+	(*GetRequest)(nil),           // 12: sharelock.v1.GetRequest
+	(*GetResponse)(nil),          // 13: sharelock.v1.GetResponse
+	(*ListRequest)(nil),          // 14: sharelock.v1.ListRequest
+	(*ListResponse)(nil),         // 15: sharelock.v1.ListResponse
+	(*CheckTokenRequest)(nil),    // 16: sharelock.v1.CheckTokenRequest
+	(*CheckTokenResponse)(nil),   // 17: sharelock.v1.CheckTokenResponse
+	(*ForceReleaseRequest)(nil),  // 18: sharelock.v1.ForceReleaseRequest
+	(*ForceReleaseResponse)(nil), // 19: sharelock.v1.ForceReleaseResponse
+	(*SessionRequest)(nil),       // 20: sharelock.v1.SessionRequest
+	(*SessionHold)(nil),          // 21: sharelock.v1.SessionHold
+	(*SessionCall)(nil),          // 22: sharelock.v1.SessionCall
+	(*SessionCancel)(nil),        // 23: sharelock.v1.SessionCancel
+	(*SessionResponse)(nil),      // 24: sharelock.v1.SessionResponse
+	(*SessionForced)(nil),        // 25: sharelock.v1.SessionForced
+	(*SessionRenewed)(nil),       // 26: sharelock.v1.SessionRenewed
+	(*SessionEnd)(nil),           // 27: sharelock.v1.SessionEnd
+	(*SessionAnswer)(nil),        // 28: sharelock.v1.SessionAnswer
+	(*LockHeldDetail)(nil),       // 29: sharelock.v1.LockHeldDetail
+	(*GetMeshRequest)(nil),       // 30: sharelock.v1.GetMeshRequest
+	(*GetMeshResponse)(nil),      // 31: sharelock.v1.GetMeshResponse
+	(*Lease)(nil),                // 32: sharelock.v1.Lease
+	(*Member)(nil),               // 33: sharelock.v1.Member
+	(*LocateRequest)(nil),        // 34: sharelock.v1.LocateRequest
+	(*LocateResponse)(nil),       // 35: sharelock.v1.LocateResponse
+	(*GetRingRequest)(nil),       // 36: sharelock.v1.GetRingRequest
+	(*GetRingResponse)(nil),      // 37: sharelock.v1.GetRingResponse
+	(*RingMember)(nil),           // 38: sharelock.v1.RingMember
+	(*LeaveRequest)(nil),         // 39: sharelock.v1.LeaveRequest
+	(*LeaveResponse)(nil),        // 40: sharelock.v1.LeaveResponse
+	nil,                          // 41: sharelock.v1.Hold.MetadataEntry
+	nil,                          // 42: sharelock.v1.Waiter.MetadataEntry
+	nil,                          // 43: sharelock.v1.AcquireRequest.MetadataEntry
+	(*durationpb.Duration)(nil),  // 44: google.protobuf.Duration
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	41, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	41, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	41, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	38, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	44, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	44, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	44, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	41, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
 	0,  // 5: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	41, // 6: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	39, // 7: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	44, // 6: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	42, // 7: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
 	1,  // 8: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
 	2,  // 9: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	41, // 10: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	41, // 11: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	41, // 12: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	44, // 10: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	44, // 11: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	44, // 12: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 13: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	40, // 14: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	43, // 14: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
 	1,  // 15: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	41, // 16: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	44, // 16: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
 	1,  // 17: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
 	1,  // 18: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
 	3,  // 19: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
@@ -2866,52 +3069,56 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	1,  // 21: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
 	1,  // 22: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
 	1,  // 23: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
-	20, // 24: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
-	19, // 25: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
-	41, // 26: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
+	22, // 24: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
+	21, // 25: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
+	44, // 26: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
 	4,  // 27: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
 	6,  // 28: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
 	8,  // 29: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
-	21, // 30: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
-	25, // 31: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
-	23, // 32: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
-	24, // 33: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
-	34, // 34: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
-	1,  // 35: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
-	1,  // 36: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
-	29, // 37: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
-	30, // 38: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	41, // 39: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	35, // 40: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
-	4,  // 41: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	6,  // 42: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	8,  // 43: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	10, // 44: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	12, // 45: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	14, // 46: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	16, // 47: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	18, // 48: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	27, // 49: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	31, // 50: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	33, // 51: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	36, // 52: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	5,  // 53: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	7,  // 54: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	9,  // 55: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	11, // 56: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	13, // 57: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	15, // 58: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	17, // 59: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	22, // 60: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	28, // 61: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	32, // 62: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	34, // 63: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	37, // 64: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	53, // [53:65] is the sub-list for method output_type
-	41, // [41:53] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	23, // 30: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
+	10, // 31: sharelock.v1.SessionCall.give_up:type_name -> sharelock.v1.GiveUpRequest
+	28, // 32: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
+	26, // 33: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
+	27, // 34: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
+	37, // 35: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
+	25, // 36: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
+	1,  // 37: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
+	1,  // 38: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
+	32, // 39: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
+	33, // 40: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
+	44, // 41: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	38, // 42: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
+	4,  // 43: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	6,  // 44: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	8,  // 45: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	10, // 46: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
+	12, // 47: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	14, // 48: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	16, // 49: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	18, // 50: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	20, // 51: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	30, // 52: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	34, // 53: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	36, // 54: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	39, // 55: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	5,  // 56: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	7,  // 57: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	9,  // 58: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	11, // 59: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
+	13, // 60: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	15, // 61: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	17, // 62: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	19, // 63: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	24, // 64: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	31, // 65: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	35, // 66: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	37, // 67: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	40, // 68: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	56, // [56:69] is the sub-list for method output_type
+	43, // [43:56] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -2919,11 +3126,12 @@ func file_sharelock_v1_lock_proto_init() {
 	if File_sharelock_v1_lock_proto != nil {
 		return
 	}
-	file_sharelock_v1_lock_proto_msgTypes[19].OneofWrappers = []any{
+	file_sharelock_v1_lock_proto_msgTypes[21].OneofWrappers = []any{
 		(*SessionCall_Acquire)(nil),
 		(*SessionCall_Renew)(nil),
 		(*SessionCall_Release)(nil),
 		(*SessionCall_Cancel)(nil),
+		(*SessionCall_GiveUp)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2931,7 +3139,7 @@ func file_sharelock_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   40,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -22,6 +22,7 @@ const (
 	LockService_Acquire_FullMethodName      = "/sharelock.v1.LockService/Acquire"
 	LockService_Renew_FullMethodName        = "/sharelock.v1.LockService/Renew"
 	LockService_Release_FullMethodName      = "/sharelock.v1.LockService/Release"
+	LockService_GiveUp_FullMethodName       = "/sharelock.v1.LockService/GiveUp"
 	LockService_Get_FullMethodName          = "/sharelock.v1.LockService/Get"
 	LockService_List_FullMethodName         = "/sharelock.v1.LockService/List"
 	LockService_CheckToken_FullMethodName   = "/sharelock.v1.LockService/CheckToken"
@@ -49,6 +50,11 @@ type LockServiceClient interface {
 	// Release gives a hold back. Releasing a token that is not a grant changes
 	// nothing for whoever holds the key and fails with NOT_HELD or STALE_TOKEN.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
+	// GiveUp ends a request id, known or not: its waiter leaves the queue, its hold is
+	// released, and an acquire with this id that arrives later is answered REQUEST_OVER.
+	// It fails with QUOTA if the owner has no room to remember the id; repeat it then until
+	// the acquire was sent 33 s ago. Giving up an id that is over changes nothing.
+	GiveUp(ctx context.Context, in *GiveUpRequest, opts ...grpc.CallOption) (*GiveUpResponse, error)
 	// Get shows who holds a key and who waits for it. A key that nobody holds and
 	// nobody waits for is NOT_HELD.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
@@ -112,6 +118,16 @@ func (c *lockServiceClient) Release(ctx context.Context, in *ReleaseRequest, opt
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReleaseResponse)
 	err := c.cc.Invoke(ctx, LockService_Release_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *lockServiceClient) GiveUp(ctx context.Context, in *GiveUpRequest, opts ...grpc.CallOption) (*GiveUpResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GiveUpResponse)
+	err := c.cc.Invoke(ctx, LockService_GiveUp_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -191,6 +207,11 @@ type LockServiceServer interface {
 	// Release gives a hold back. Releasing a token that is not a grant changes
 	// nothing for whoever holds the key and fails with NOT_HELD or STALE_TOKEN.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
+	// GiveUp ends a request id, known or not: its waiter leaves the queue, its hold is
+	// released, and an acquire with this id that arrives later is answered REQUEST_OVER.
+	// It fails with QUOTA if the owner has no room to remember the id; repeat it then until
+	// the acquire was sent 33 s ago. Giving up an id that is over changes nothing.
+	GiveUp(context.Context, *GiveUpRequest) (*GiveUpResponse, error)
 	// Get shows who holds a key and who waits for it. A key that nobody holds and
 	// nobody waits for is NOT_HELD.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
@@ -238,6 +259,9 @@ func (UnimplementedLockServiceServer) Renew(context.Context, *RenewRequest) (*Re
 }
 func (UnimplementedLockServiceServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
+}
+func (UnimplementedLockServiceServer) GiveUp(context.Context, *GiveUpRequest) (*GiveUpResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GiveUp not implemented")
 }
 func (UnimplementedLockServiceServer) Get(context.Context, *GetRequest) (*GetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
@@ -325,6 +349,24 @@ func _LockService_Release_Handler(srv interface{}, ctx context.Context, dec func
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(LockServiceServer).Release(ctx, req.(*ReleaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LockService_GiveUp_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GiveUpRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LockServiceServer).GiveUp(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LockService_GiveUp_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LockServiceServer).GiveUp(ctx, req.(*GiveUpRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -426,6 +468,10 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Release",
 			Handler:    _LockService_Release_Handler,
+		},
+		{
+			MethodName: "GiveUp",
+			Handler:    _LockService_GiveUp_Handler,
 		},
 		{
 			MethodName: "Get",

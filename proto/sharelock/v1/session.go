@@ -66,13 +66,15 @@ const (
 	CallRenew   CallKind = 3
 	CallRelease CallKind = 4
 	CallCancel  CallKind = 5
+	CallGiveUp  CallKind = 6
 )
 
 // Call is one call of a session.
 type Call struct {
 	ID   uint64
 	Kind CallKind
-	// Acquire is what an acquire asks for. Key is set for all calls but a cancel. TTL
+	// Acquire is what an acquire asks for. Key is set for all calls but a cancel, ClientID
+	// and RequestID for giving up, too. TTL
 	// 0 is none given; Wait is sharelock.DefaultWait if none was given.
 	Acquire sharelock.AcquireRequest
 	// Token is of a renew and a release; SentOnce of a release.
@@ -116,7 +118,7 @@ func (r *CallReader) Next(c *Call) (bool, error) {
 		switch {
 		case f.Num == 1 && f.Typ == protowire.VarintType:
 			c.ID = f.V
-		case f.Typ == protowire.BytesType && f.Num >= 2 && f.Num <= 5:
+		case f.Typ == protowire.BytesType && f.Num >= 2 && f.Num <= 6:
 			c.Kind = CallKind(f.Num)
 			if err := r.call(c, f.B); err != nil {
 				return false, err
@@ -155,7 +157,8 @@ func nextElement(rest *[]byte, ping, more *bool) ([]byte, error) {
 // [SessionResponse].
 func AppendPing(b []byte) []byte { return wire.AppendUint(b, 2, 1) }
 
-// call reads an AcquireRequest, RenewRequest, ReleaseRequest or SessionCancel.
+// call reads an AcquireRequest, RenewRequest, ReleaseRequest, SessionCancel or
+// GiveUpRequest.
 func (r *CallReader) call(c *Call, body []byte) error {
 	var key, request []byte
 	for len(body) > 0 {
@@ -168,7 +171,7 @@ func (r *CallReader) call(c *Call, body []byte) error {
 		case c.Kind == CallCancel:
 		case f.Num == 1 && isBytes:
 			key = f.B
-		case c.Kind == CallAcquire:
+		case c.Kind == CallAcquire || c.Kind == CallGiveUp && f.Num <= 3:
 			if f.Num == 3 && isBytes {
 				request = f.B
 			} else if err := r.acquire(c, f); err != nil {
@@ -335,6 +338,10 @@ func AppendCall(b []byte, c *Call) []byte {
 		if a.TTL != 0 {
 			b = appendDuration(b, 3, a.TTL)
 		}
+	case CallGiveUp:
+		b = wire.AppendString(b, 1, a.Key)
+		b = wire.AppendString(b, 2, a.ClientID)
+		b = wire.AppendString(b, 3, a.RequestID)
 	case CallRelease:
 		b = wire.AppendString(b, 1, a.Key)
 		b = wire.AppendUint(b, 2, uint64(c.Token))

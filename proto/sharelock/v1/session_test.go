@@ -25,6 +25,7 @@ func sampleCalls() []Call {
 		{ID: 6, Kind: CallAcquire, Acquire: sharelock.AcquireRequest{
 			Key: string(make([]byte, 400)) + "x", ClientID: "w2", RequestID: "r", Wait: 3 * time.Second,
 		}},
+		{ID: 7, Kind: CallGiveUp, Acquire: sharelock.AcquireRequest{Key: "k", ClientID: "w1", RequestID: "r-7", Wait: sharelock.DefaultWait}},
 	}
 }
 
@@ -94,6 +95,7 @@ func TestSessionCalls(t *testing.T) {
 		{Id: 6, Call: &SessionCall_Acquire{Acquire: &AcquireRequest{
 			Key: calls[5].Acquire.Key, ClientId: "w2", RequestId: "r", Wait: durationpb.New(3 * time.Second),
 		}}},
+		{Id: 7, Call: &SessionCall_GiveUp{GiveUp: &GiveUpRequest{Key: "k", ClientId: "w1", RequestId: "r-7"}}},
 	}}
 	if !proto.Equal(&m, want) {
 		t.Errorf("by hand:\n%v\nwant:\n%v", &m, want)

@@ -1,0 +1,114 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+const (
+	// fenceTime is how long giving up is repeated: no message lives for longer than 30 s
+	// (Q1), which is stretched, since others measure it. After that no send of the request
+	// can reach the key's owner any more.
+	fenceTime = 33 * time.Second
+	// backTime bounds the release of a lock whose caller's context has ended.
+	backTime = 3 * time.Second
+	// quietClose is how long Close waits though nothing is given back any more, and
+	// longestClose how long it waits at most.
+	quietClose   = 3 * time.Second
+	longestClose = 30 * time.Second
+)
+
+// answered reports whether err is the word of the key's owner about the send that it
+// answers. Otherwise the send may be on its way to the owner, or its answer was lost.
+func answered(err error) bool {
+	for _, word := range []error{
+		sharelock.ErrLockHeld, sharelock.ErrInvalidArgument, sharelock.ErrUnauthenticated, sharelock.ErrPermissionDenied,
+		sharelock.ErrModeConflict, sharelock.ErrRequestOver, sharelock.ErrTooManyWaiters, sharelock.ErrQuota,
+		sharelock.ErrQuarantined, sharelock.ErrMessageTooLarge,
+	} {
+		if errors.Is(err, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// fence gives the request id up in the background, so that neither a place in the queue nor
+// a grant that nobody knows of remains of it: the owner ends what there is, and remembers
+// the id as over, whatever is still on its way (Q2, Q6). The caller has entered the client.
+func (a *acquisition) fence() {
+	g := &givingUp{c: a.c, req: sharelock.AcquireRequest{
+		Key: a.req.Key, ClientID: a.req.ClientID, RequestID: a.req.RequestID,
+		TTL: a.req.TTL, Mode: a.req.Mode, Slots: a.req.Slots,
+	}}
+	a.c.work.Go(g.run)
+}
+
+// givingUp ends a request id.
+type givingUp struct {
+	c   *Client
+	req sharelock.AcquireRequest
+	// old: the node that was asked last knows no fences.
+	old bool
+}
+
+func (g *givingUp) run() {
+	c := g.c
+	// What the options allow a call was used up by the acquire.
+	b := bounds{key: g.req.Key, until: c.now() + fenceTime, hard: true}
+	err := c.call(c.cleanup, b, g.send)
+	if err != nil && !errors.Is(err, sharelock.ErrRequestOver) && !errors.Is(err, sharelock.ErrLockHeld) {
+		c.log.warn("acquire given up without an answer", "key", g.req.Key, "err", err)
+		return
+	}
+	c.gaveBack.Add(1)
+}
+
+// send is one attempt.
+func (g *givingUp) send(ctx context.Context, n *node, _ time.Duration) error {
+	if !g.old {
+		_, _, err := n.session.do(ctx, false, &sharelockv1.Call{Kind: sharelockv1.CallGiveUp, Acquire: g.req})
+		switch word := sharelockv1.FromError(err); {
+		case errors.Is(word, sharelock.ErrQuota):
+			return again{err: err} // Q6: there is no room just now
+		case status.Code(err) == codes.Unimplemented, unknownCall(word):
+			g.old = true
+		default:
+			return err
+		}
+	}
+	return g.sendOld(ctx, n)
+}
+
+// unknownCall reports whether a node of an earlier release has refused a call of a session
+// because it does not know it.
+func unknownCall(err error) bool {
+	e, ok := errors.AsType[*sharelock.Error](err)
+	return ok && errors.Is(e, sharelock.ErrInvalidArgument) && e.Field == "call"
+}
+
+// sendOld gives up with a node that knows no fences: the acquire with a wait of zero ends a
+// place in the queue, and brings a grant, which is released.
+func (g *givingUp) sendOld(ctx context.Context, n *node) error {
+	g.old = false // the next attempt may reach another node
+	req := g.req
+	req.Wait = 0
+	hold, _, err := n.session.do(ctx, false, &sharelockv1.Call{Kind: sharelockv1.CallAcquire, Acquire: req})
+	if err != nil {
+		return err
+	}
+	_, _, err = n.session.do(ctx, false, &sharelockv1.Call{
+		Kind: sharelockv1.CallRelease, Acquire: sharelock.AcquireRequest{Key: req.Key}, Token: hold.Token,
+	})
+	if gone(sharelockv1.FromError(err)) {
+		return nil
+	}
+	return err
+}
