@@ -82,6 +82,7 @@ type Node struct {
 	ended    sync.Once
 	drain    sync.Once
 	leave    sync.Once
+	retired  sync.Once
 }
 
 // cleanup is one named step of stopping; the last one registered runs first.
@@ -302,6 +303,7 @@ func (n *Node) followCluster(s view.State) (*owner.Service, error) {
 		Self: n.self, Name: n.cfg.Name, Partitions: c.Partitions(), MaxTTL: c.MaxTTL(),
 		MaxWaiters: n.cfg.MaxWaitersPerKey, MaxLocks: n.cfg.MaxLocks,
 		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: n.peers, Log: n.log, Pause: n.cfg.Pause,
+		Unknown: n.retire,
 	})
 	n.onClose("service", func() error { service.Stop(); return nil })
 	return service, nil

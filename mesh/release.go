@@ -25,16 +25,18 @@ func (n *Node) outdated(err error) {
 // program does not know (W3). Its other copies are good, and may be the last: it hands them
 // over first, and the others go on without it.
 func (n *Node) retire(err error) {
-	err = fmt.Errorf("this program is too old for the mesh: %w", err)
-	n.log.Error("leaves, and ends", "error", err)
-	n.tasks.Go(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, leaveTime)
-		defer cancel()
-		n.member.leave(ctx)
-		last, done := context.WithTimeout(n.ctx, n.lease())
-		defer done()
-		n.member.giveUp(last)
-		n.end(err)
+	n.retired.Do(func() {
+		err = fmt.Errorf("this program is too old for the mesh: %w", err)
+		n.log.Error("leaves, and ends", "error", err)
+		n.tasks.Go(func() {
+			ctx, cancel := context.WithTimeout(n.ctx, leaveTime)
+			defer cancel()
+			n.member.leave(ctx)
+			last, done := context.WithTimeout(n.ctx, n.lease())
+			defer done()
+			n.member.giveUp(last)
+			n.end(err)
+		})
 	})
 }
 

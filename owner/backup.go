@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -195,6 +196,13 @@ func (s *Service) Backup(from ring.Identity, epoch uint32, entries []Entries, an
 	})
 }
 
+// meetUnknown tells the process that this program is too old for what it was sent (W3).
+func (s *Service) meetUnknown(err error) {
+	if s.unknown != nil {
+		s.unknown(err)
+	}
+}
+
 // follow applies consecutive ops: only in the current epoch, on a copy synced in
 // it, the next sequence number first. What is there already is acknowledged
 // again; after a gap the rest is asked for.
@@ -227,7 +235,12 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 			// begins with equal copies again.
 			sh.service.log.Error("copy differs from its owner's", "partition", p.id, "epoch", epoch, "seq", seq, "error", err)
 			p.broken = true
-			sh.service.refresh.Store(true)
+			if errors.Is(err, ErrUnknown) {
+				// W3. A new epoch would end just here.
+				sh.service.meetUnknown(fmt.Errorf("partition %d: %w", p.id, err))
+			} else {
+				sh.service.refresh.Store(true)
+			}
 			return Ack{}, false
 		}
 		ops = rest

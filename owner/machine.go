@@ -40,6 +40,8 @@ type Machine struct {
 	maxWaiters int
 	epoch      uint32
 	node       string
+	// release is that of the view in which the owner acts (W1).
+	release uint32
 	// due holds every claim while active. What it held then is kept until somebody
 	// else decides about this copy.
 	due deadlines

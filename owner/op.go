@@ -6,12 +6,16 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/release"
 )
 
 // Errors of copies and ops that come from another member.
 var (
 	// ErrMalformed: the bytes are not an encoded copy or op.
 	ErrMalformed = errors.New("malformed copy or op")
+	// ErrUnknown: it has something that a later release has added, so this program cannot
+	// follow it (W3). It is malformed, too.
+	ErrUnknown = fmt.Errorf("%w: %w", ErrMalformed, release.ErrUnknown)
 	// ErrDiverged: the op does not fit the copy it was to be applied to. That
 	// copy is not the owner's; it must be fetched anew.
 	ErrDiverged = errors.New("op does not fit the copy")
@@ -38,6 +42,11 @@ const (
 	// renewals that keep their TTLs.
 	OpRead
 )
+
+// unknownTo is [ErrUnknown] about something.
+func unknownTo(format string, args ...any) error {
+	return fmt.Errorf("%w: %s; this program is release %d", ErrUnknown, fmt.Sprintf(format, args...), release.Current)
+}
 
 // String is the kind's name.
 func (k OpKind) String() string {
@@ -198,6 +207,15 @@ func (op *Op) Decode(b []byte) (rest []byte, err error) {
 	d := decoder{b: b}
 	got := Op{Kind: OpKind(d.byte())}
 	flags := d.byte()
+	// What these mean, and what comes behind them, is not known (W3).
+	switch {
+	case d.failed:
+		return nil, ErrMalformed
+	case got.Kind > lastOp:
+		return nil, unknownTo("an op of kind %d", got.Kind)
+	case flags >= flagRemember<<1:
+		return nil, unknownTo("a flag of %v, %#x", got.Kind, flags)
+	}
 	got.Waited = flags&flagWaited != 0
 	f := opFields(got.Kind, got.Waited)
 	got.flags(flags)
@@ -226,8 +244,11 @@ func (op *Op) Decode(b []byte) (rest []byte, err error) {
 	if f&hasMeta != 0 {
 		got.Metadata = d.metadata()
 	}
-	if d.failed || flags >= flagRemember<<1 {
+	switch {
+	case d.failed:
 		return nil, ErrMalformed
+	case got.Why > Silent:
+		return nil, unknownTo("%v for reason %d", got.Kind, got.Why)
 	}
 	if err := got.valid(); err != nil {
 		return nil, err
@@ -251,7 +272,7 @@ func (op *Op) valid() error {
 	f := opFields(op.Kind, op.Waited)
 	bad := func(what string) error { return fmt.Errorf("%w: %v with %s", ErrMalformed, op.Kind, what) }
 	switch {
-	case op.Kind < OpGrant || op.Kind > OpRead:
+	case op.Kind < OpGrant || op.Kind > lastOp:
 		return bad("unknown kind")
 	case op.Waited && op.Kind != OpGrant,
 		f&hasMode == 0 && op.Mode != 0,

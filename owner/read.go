@@ -15,7 +15,7 @@ func (t turn) get(from Ref, r *Request) {
 		return
 	}
 	if !mutant.On(mutant.ReadWithoutLog) {
-		t.commit(Op{Kind: OpRead, Key: r.Key})
+		t.commit(Op{Kind: t.m.place(), Key: r.Key})
 	}
 	l, ok := t.m.Lock(t.now, r.Key)
 	if !ok {
@@ -33,7 +33,7 @@ func (t turn) check(from Ref, r *Request) {
 		t.fail(from, r.Send, t.quarantined())
 		return
 	}
-	t.commit(Op{Kind: OpRead, Key: r.Key})
+	t.commit(Op{Kind: t.m.place(), Key: r.Key})
 	a := Answer{Outcome: Done, Send: r.Send, Current: c != nil}
 	a.Holds = t.m.holds(t.now, k, k.held())
 	t.reply(from, a)

@@ -38,7 +38,7 @@ func (t turn) renewMany(from Ref, r *Request) {
 		}
 	}
 	if kept >= 0 && !mutant.On(mutant.RenewWithoutLog) {
-		t.commit(Op{Kind: OpRead, Key: r.Renewals[kept].Key})
+		t.commit(Op{Kind: t.m.place(), Key: r.Renewals[kept].Key})
 	}
 	t.reply(from, Answer{Outcome: Done, Send: r.Send, Lost: lost})
 }

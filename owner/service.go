@@ -32,6 +32,10 @@ type Config struct {
 	// Pause is called by who has the turn of a shard at named points, the constants Point*;
 	// what happens while it does not return happens in between. It is for tests.
 	Pause func(point string)
+	// Unknown is called when another member's log or copy has something that this program
+	// does not know (W3). The process has to leave then: it must not skip it. Unknown is
+	// called with the turn of a shard and does not wait; nil is not told.
+	Unknown func(error)
 }
 
 // PointAnswer is after the lease was found valid and before the answers leave (A2).
@@ -51,6 +55,7 @@ type Service struct {
 	peers    Peers
 	log      *slog.Logger
 	pause    func(point string)
+	unknown  func(error)
 
 	shards     []*shard
 	partitions int
@@ -82,7 +87,7 @@ type Service struct {
 func NewService(cfg Config) *Service {
 	s := &Service{
 		self: cfg.Self, name: cfg.Name, maxTTL: cfg.MaxTTL, maxLocks: cfg.MaxLocks, waiters: cfg.MaxWaiters,
-		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, pause: cfg.Pause,
+		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, pause: cfg.Pause, unknown: cfg.Unknown,
 		partitions: cfg.Partitions,
 		stop:       make(chan struct{}),
 		cancel:     func() {},

@@ -71,6 +71,8 @@ type shard struct {
 	// epoch is the view this shard has installed; behind Service.cur only while
 	// an install is under way.
 	epoch uint32
+	// release is that of the view.
+	release uint32
 	// next is no later than the earliest deadline of any partition.
 	next    time.Duration
 	hasNext bool
@@ -466,7 +468,7 @@ func (sh *shard) silence(p *partition) {
 // dropped, and nothing is active until it is activated in the new one.
 func (sh *shard) install(epoch uint32, r *ring.Ring) {
 	sh.flush()
-	sh.epoch = epoch
+	sh.epoch, sh.release = epoch, r.View().Release
 	sh.hasNext = false
 	for _, p := range sh.parts {
 		sh.silence(p)
@@ -503,6 +505,7 @@ func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups
 	if mutant.On(mutant.QuarantineAgain) && p.m.Quarantined(now) > 0 {
 		p.m.Quarantine(now, Stretch(sh.service.maxTTL))
 	}
+	p.m.release = sh.release
 	p.m.Activate(now, epoch, sh.service.name)
 	p.active = true
 	sh.count(p.m.Len())

@@ -33,6 +33,8 @@ type table struct {
 
 	// replicas is R of the views that are dealt; 0 is 1.
 	replicas int
+	// release is that of the views that are dealt.
+	release uint32
 	// rates are how fast the clocks of processes run that are not exact.
 	rates map[string]float64
 
@@ -55,6 +57,10 @@ type seated struct {
 	installing sync.Mutex
 	// pause is called at the named points of the service.
 	pause atomic.Pointer[func(point string)]
+	// unknown counts what the service has met and does not know (W3); strange is the
+	// last of it.
+	unknown atomic.Int64
+	strange atomic.Pointer[error]
 }
 
 func newTable(t *testing.T) *table {
@@ -83,6 +89,10 @@ func (s *seated) config() Config {
 			if f := s.pause.Load(); f != nil {
 				(*f)(point)
 			}
+		},
+		Unknown: func(err error) {
+			s.unknown.Add(1)
+			s.strange.Store(&err)
 		},
 	}
 }
@@ -154,7 +164,7 @@ func letters(members string) []string {
 
 // next is the view that follows the newest one.
 func (tb *table) next(names []string) ring.View {
-	v := ring.View{Epoch: tb.history.Current().Epoch + 1, Replicas: max(tb.replicas, 1), Placement: ring.Placement}
+	v := ring.View{Epoch: tb.history.Current().Epoch + 1, Replicas: max(tb.replicas, 1), Placement: ring.Placement, Release: tb.release}
 	for _, n := range names {
 		name := strings.TrimPrefix(n, "-")
 		m := ring.Member{Identity: ring.Identity{ID: name}}

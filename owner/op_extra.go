@@ -1,0 +1,9 @@
+//go:build !release_next
+
+package owner
+
+// lastOp is the last kind of op that this release knows. See op_extra_next.go.
+const lastOp = OpRead
+
+// place is the kind of op that changes nothing and is a place in the log.
+func (*Machine) place() OpKind { return OpRead }

@@ -1,0 +1,19 @@
+//go:build release_next
+
+package owner
+
+// What the release after this one adds, in tests: an op. It does what OpRead does, and
+// takes its place in views that support it (W1).
+const (
+	extraRelease = 2
+
+	opMark = OpRead + 1
+	lastOp = opMark
+)
+
+func (m *Machine) place() OpKind {
+	if m.release >= extraRelease {
+		return opMark
+	}
+	return OpRead
+}

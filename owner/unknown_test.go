@@ -1,0 +1,94 @@
+package owner
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// An op of a later release is told from a damaged one.
+func TestUnknownOp(t *testing.T) {
+	kind := (&Op{Kind: OpRead, Key: "k"}).Append(nil)
+	kind[0] = byte(lastOp) + 1
+	flag := (&Op{Kind: OpRead, Key: "k"}).Append(nil)
+	flag[1] |= flagRemember << 1
+	why := (&Op{Kind: OpRelease, Key: "k", Token: 1, Why: Silent}).Append(nil)
+	why[len(why)-1]++
+	for name, c := range map[string]struct {
+		op      []byte
+		unknown bool
+	}{
+		"a kind":            {kind, true},
+		"a kind cut short":  {kind[:2], true},
+		"a flag":            {flag, true},
+		"a reason":          {why, true},
+		"no kind":           {[]byte{0, 0, 1, 'k'}, false},
+		"cut short":         {[]byte{byte(OpRead)}, false},
+		"nothing":           {nil, false},
+		"a key of no bytes": {[]byte{byte(OpRead), 0, 0}, false},
+	} {
+		var op Op
+		_, err := op.Decode(c.op)
+		if errors.Is(err, release.ErrUnknown) != c.unknown || !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// W3: a backup that gets an op it does not know neither skips it nor asks for a new epoch,
+// which would end at the same op: it stops, keeps what it has, and tells the process.
+func TestUnknownOpStops(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.three(2)
+		epoch := tb.view([]string{"a", "b", "c"})
+		set := tb.set("k")
+		owner, backup := set[0], set[1]
+		tb.granted(tb.ask(owner, acquireOf("k", "c1", 0)))
+		p := ring.PartitionOf("k", testPartitions)
+		var before []byte
+		var seq uint64
+		backup.service.inShard(p, func(sh *shard, p *partition) { before, seq = p.m.Encode(tb.clock()), p.m.Seq() })
+		op := (&Op{Kind: OpRead, Key: "k"}).Append(nil)
+		op[0] = byte(lastOp) + 1
+		acked := 0
+		send := func(e Entries) {
+			backup.service.Backup(owner.member.Identity, epoch, []Entries{e}, func(uint32, Ack) { acked++ })
+			tb.rest()
+		}
+		send(Entries{Partition: p, First: seq + 1, Ops: op})
+		if backup.unknown.Load() != 1 || !errors.Is(*backup.strange.Load(), release.ErrUnknown) {
+			t.Errorf("the process was told %d times", backup.unknown.Load())
+		}
+		// What follows is not applied either.
+		send(Entries{Partition: p, First: seq + 1, Ops: (&Op{Kind: OpRead, Key: "k"}).Append(nil)})
+		var after []byte
+		backup.service.inShard(p, func(sh *shard, p *partition) { after = p.m.Encode(tb.clock()) })
+		if acked != 0 || !bytes.Equal(before, after) {
+			t.Errorf("%d acknowledgements; the copy changed: %t", acked, !bytes.Equal(before, after))
+		}
+		if backup.service.NeedsRefresh() {
+			t.Error("a new epoch is asked for, which ends at the same op")
+		}
+	})
+}
+
+// What is known but does not fit is another thing: a new epoch begins with equal copies.
+func TestBrokenOpAsksForAnEpoch(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.three(2)
+		epoch := tb.view([]string{"a", "b", "c"})
+		set := tb.set("k")
+		op := Op{Kind: OpRelease, Key: "k", Token: sharelock.Token(7), Why: Released}
+		set[1].service.Backup(set[0].member.Identity, epoch, []Entries{{
+			Partition: ring.PartitionOf("k", testPartitions), First: 1, Ops: op.Append(nil),
+		}}, func(uint32, Ack) { t.Error("acknowledged") })
+		tb.rest()
+		if !set[1].service.NeedsRefresh() || set[1].unknown.Load() != 0 {
+			t.Errorf("a new epoch is asked for: %t; told %d times", set[1].service.NeedsRefresh(), set[1].unknown.Load())
+		}
+	})
+}
