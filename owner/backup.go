@@ -129,6 +129,7 @@ func (s *Service) syncPiece(from ring.Identity, epoch uint32, b *Base, t *Taken)
 		return nil
 	}
 	m, err := st.take(s.clock(), b)
+	s.checkKnown(b.Partition, err)
 	if m == nil && err == nil {
 		t.Next = st.next
 		return nil
@@ -196,10 +197,11 @@ func (s *Service) Backup(from ring.Identity, epoch uint32, entries []Entries, an
 	})
 }
 
-// meetUnknown tells the process that this program is too old for what it was sent (W3).
-func (s *Service) meetUnknown(err error) {
-	if s.unknown != nil {
-		s.unknown(err)
+// checkKnown tells the process if this program is too old for an op or a copy that it was
+// sent (W3).
+func (s *Service) checkKnown(partition uint32, err error) {
+	if errors.Is(err, ErrUnknown) && s.unknown != nil {
+		s.unknown(fmt.Errorf("partition %d: %w", partition, err))
 	}
 }
 
@@ -235,11 +237,8 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 			// begins with equal copies again.
 			sh.service.log.Error("copy differs from its owner's", "partition", p.id, "epoch", epoch, "seq", seq, "error", err)
 			p.broken = true
-			if errors.Is(err, ErrUnknown) {
-				// W3. A new epoch would end just here.
-				sh.service.meetUnknown(fmt.Errorf("partition %d: %w", p.id, err))
-			} else {
-				sh.service.refresh.Store(true)
+			if sh.service.checkKnown(p.id, err); !errors.Is(err, ErrUnknown) {
+				sh.service.refresh.Store(true) // what is unknown would be so in a new epoch, too
 			}
 			return Ack{}, false
 		}

@@ -15,8 +15,8 @@ import (
 // than the piece has: it is not the same for all machines that have the same state, but
 // the holds of a key are in the order of their tokens and its waiters in that of the log.
 
-// copyVersion is the version in the first record of a copy.
-const copyVersion = 2
+// copyVersion, in the first record of a copy, is the release that introduced this form.
+const copyVersion = 1
 
 // The kinds of records.
 const (

@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,11 +31,13 @@ func NewDecoder(partition uint32, maxWaiters int) *Decoder {
 }
 
 // Feed takes the next piece. Times that the copy has left count from now. It fails with
-// [ErrMalformed], and then for ever.
+// [ErrMalformed], which may be [ErrUnknown], and then for ever.
 func (d *Decoder) Feed(now time.Duration, piece []byte) error {
 	d.r, d.now, d.key = decoder{b: piece}, now, ""
 	for d.err == nil && len(d.r.b) > 0 {
-		if err := d.record(); err != nil {
+		if err := d.record(); errors.Is(err, ErrMalformed) {
+			d.err = err
+		} else if err != nil {
 			d.err = fmt.Errorf("%w: %w", ErrMalformed, err)
 		} else if d.r.failed {
 			d.err = fmt.Errorf("%w: a record is cut off", ErrMalformed)
@@ -73,14 +76,19 @@ func (d *Decoder) record() error {
 			return fmt.Errorf("%d claims, want %d", d.claims, n)
 		}
 		return d.noneOver()
+	case 0:
+		return fmt.Errorf("a record of no kind")
 	default:
-		return fmt.Errorf("a record of unknown kind %d", kind)
+		return unknownTo("a record of kind %d in a copy", kind)
 	}
 }
 
 func (d *Decoder) begin() error {
 	d.begun = true
-	if v := d.r.byte(); v != copyVersion {
+	switch v := d.r.byte(); {
+	case v > copyVersion:
+		return unknownTo("a copy of version %d", v)
+	case v < copyVersion:
 		return fmt.Errorf("unknown version %d", v)
 	}
 	m := d.m
@@ -100,6 +108,9 @@ func (d *Decoder) begin() error {
 // claim reads a claim, as the op that makes it.
 func (d *Decoder) claim() error {
 	flags := d.r.byte()
+	if flags >= flagRemember<<1 {
+		return unknownTo("a flag of a claim in a copy, %#x", flags)
+	}
 	if flags&flagSameKey == 0 {
 		d.key, d.slots = d.r.text(), d.r.number32()
 	}
@@ -110,7 +121,7 @@ func (d *Decoder) claim() error {
 	}
 	op.ClientID, op.RequestID, op.TTL, op.Conn = d.r.text(), d.r.text(), d.r.span(), d.r.number32()
 	op.Metadata = d.r.metadata()
-	if d.r.failed || flags >= flagRemember<<1 {
+	if d.r.failed {
 		return fmt.Errorf("key %q: a claim is cut off", d.key)
 	}
 	d.claims++

@@ -15,11 +15,17 @@ var (
 	ErrMalformed = errors.New("malformed copy or op")
 	// ErrUnknown: it has something that a later release has added, so this program cannot
 	// follow it (W3). It is malformed, too.
-	ErrUnknown = fmt.Errorf("%w: %w", ErrMalformed, release.ErrUnknown)
+	ErrUnknown error = unknownError{}
 	// ErrDiverged: the op does not fit the copy it was to be applied to. That
 	// copy is not the owner's; it must be fetched anew.
 	ErrDiverged = errors.New("op does not fit the copy")
 )
+
+// unknownError is [ErrUnknown].
+type unknownError struct{}
+
+func (unknownError) Error() string   { return release.ErrUnknown.Error() }
+func (unknownError) Unwrap() []error { return []error{ErrMalformed, release.ErrUnknown} }
 
 // OpKind is what an [Op] decides. The numbers are on the wire: append only.
 type OpKind uint8

@@ -160,6 +160,7 @@ func (a *activation) took(c *coming, piece *Piece) error {
 		err = errWrongPieces
 	}
 	if err != nil { // begun anew
+		a.service.checkKnown(c.want.Partition, err)
 		c.want.Position, c.into = nil, NewDecoder(c.want.Partition, a.service.waiters)
 		return err
 	}
