@@ -6,6 +6,7 @@ FUZZTIME ?= 20s
 NODES    ?= 3
 MINUTES  ?= 30
 MUTANTS  ?= full
+MODEL    ?= full
 # The version is stamped into the binary by Go, from git where that works.
 BUILDVCS := $(shell git status >/dev/null 2>&1 && echo auto || echo false)
 PKG      ?= ./...
@@ -51,6 +52,10 @@ sim-long: ## a thousand virtual minutes at random (some twenty minutes)
 .PHONY: mutants
 mutants: ## break every rule, one at a time: the tests must notice (MUTANTS=short: no random runs)
 	SHARELOCK_MUTANTS=$(MUTANTS) go test -run '^TestMutants$$' -count 1 -timeout 20m -v ./testcluster/mutants
+
+.PHONY: model
+model: ## search the protocol's models exhaustively (10 minutes; MODEL=short: one)
+	scripts/model $(MODEL)
 
 .PHONY: rehearse
 rehearse: ## real processes, killed and restarted, with the default times (7 minutes)

@@ -78,6 +78,10 @@ var folders = []folder{
 		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "testcluster/linear", "testcluster/memnet"},
 		[]string{grpc, genproto, protobuf, xsys},
 	},
+	// The models share nothing with what they are models of.
+	{"internal/model", nil, nil},
+	{"internal/model/search", nil, nil},
+	{"internal/model/views", []string{"internal/model/search"}, nil},
 	{"testcluster/virtual", nil, nil},
 	{"testcluster/faults", nil, nil},
 	{"testcluster/linear", []string{"."}, []string{porcupine}},
