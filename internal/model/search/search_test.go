@@ -60,7 +60,7 @@ func TestRun(t *testing.T) {
 	}{
 		{"without faults", lamp{}, 2, 1, "", nil},
 		{"a step that is not allowed", lamp{breaks: true, forbidden: true}, 2, 0, "WHOLE", []string{"1. switch", "* break: WHOLE"}},
-		{"an end without light", lamp{breaks: true}, 3, 1, "LIGHT", []string{"1. switch", "2. break", "for ever (1 states): LIGHT"}},
+		{"an end without light", lamp{breaks: true}, 3, 2, "LIGHT", []string{"1. switch", "2. break", "for ever (1 states): LIGHT"}},
 		{"a way back", lamp{breaks: true, repair: true}, 3, 1, "", nil},
 		{"changes for ever", lamp{flicker: true}, 2, 1, "STEADY", []string{"for ever (2 states): STEADY", "- switch"}},
 	}
