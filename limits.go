@@ -18,6 +18,12 @@ const (
 	MaxSlots          = 1_000_000
 	MaxPageSize       = 1000
 	DefaultPageSize   = 100
+	// MaxListed is the most holds, and the most waiters, of one key that a read lists, and
+	// MaxListedBytes the most bytes of both, roughly. Their counts are exact.
+	MaxListed      = 1000
+	MaxListedBytes = 256 << 10
+	// MaxHolders is the most holders that ErrLockHeld names, without their metadata.
+	MaxHolders = 10
 	// MaxBodyBytes is the largest HTTP body.
 	MaxBodyBytes = 64 << 10
 	// MaxMessageBytes is the largest gRPC message.

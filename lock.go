@@ -97,12 +97,6 @@ type Lock struct {
 	Quarantine time.Duration
 }
 
-// Trim notes the counts and keeps at most the first most of Holds and Waiters.
-func (l *Lock) Trim(most int) {
-	l.HoldCount, l.WaiterCount = max(l.HoldCount, len(l.Holds)), max(l.WaiterCount, len(l.Waiters))
-	l.Holds, l.Waiters = l.Holds[:min(len(l.Holds), most)], l.Waiters[:min(len(l.Waiters), most)]
-}
-
 // DefaultWait as an [AcquireRequest]'s Wait stands for the node's default.
 const DefaultWait time.Duration = -1
 
@@ -152,6 +146,8 @@ type ListPage struct {
 type TokenCheck struct {
 	// Current is true while the token is one of the key's grants.
 	Current bool
-	// Holds are the key's grants now.
+	// Holds are the key's grants now, or the first of them: see MaxListed.
 	Holds []Hold
+	// HoldCount and WaiterCount are how many hold and wait in all.
+	HoldCount, WaiterCount int
 }

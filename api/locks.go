@@ -140,7 +140,10 @@ func (s *locks) CheckToken(ctx context.Context, m *pb.CheckTokenRequest) (*pb.Ch
 	if err != nil {
 		return nil, err
 	}
-	return &pb.CheckTokenResponse{Stale: !check.Current, Holds: pb.HoldsToProto(check.Holds)}, nil
+	return &pb.CheckTokenResponse{
+		Stale: !check.Current, Holds: pb.HoldsToProto(check.Holds),
+		HoldCount: count(max(check.HoldCount, len(check.Holds))), WaiterCount: count(check.WaiterCount),
+	}, nil
 }
 
 func (s *locks) ForceRelease(ctx context.Context, m *pb.ForceReleaseRequest) (*pb.ForceReleaseResponse, error) {

@@ -54,7 +54,10 @@ func (c *Client) CheckToken(ctx context.Context, key string, token sharelock.Tok
 	var check sharelock.TokenCheck
 	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
 		resp, err := n.locks.CheckToken(ctx, &sharelockv1.CheckTokenRequest{Key: key, Token: uint64(token)})
-		check = sharelock.TokenCheck{Current: err == nil && !resp.GetStale(), Holds: sharelockv1.HoldsFromProto(resp.GetHolds())}
+		check = sharelock.TokenCheck{
+			Current: err == nil && !resp.GetStale(), Holds: sharelockv1.HoldsFromProto(resp.GetHolds()),
+			HoldCount: int(resp.GetHoldCount()), WaiterCount: int(resp.GetWaiterCount()),
+		}
 		return err
 	})
 	return check, named("check token of", key, err)

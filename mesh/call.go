@@ -282,7 +282,7 @@ func (c *call) do(ctx context.Context) (owner.Answer, error) {
 func (c *call) whole(a owner.Answer) error {
 	ok := true
 	switch c.req.Kind {
-	case owner.Get:
+	case owner.Get, owner.Check:
 		ok = a.Lock != nil
 	case owner.Acquire, owner.Renew, owner.Release, owner.Force:
 		ok = len(a.Holds) > 0

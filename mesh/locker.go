@@ -160,7 +160,7 @@ func (n *Node) ReleaseClient(ctx context.Context, key, clientID string) (sharelo
 	if err := errors.Join(sharelock.CheckKey(key), sharelock.CheckClientID(clientID)); err != nil {
 		return sharelock.Hold{}, err
 	}
-	l, err := n.read(ctx, key)
+	l, err := n.read(ctx, owner.Request{Kind: owner.Get, Key: key, ClientID: clientID})
 	if errors.Is(err, sharelock.ErrQuarantined) {
 		return sharelock.Hold{Key: key, ClientID: clientID}, nil // as a release by token
 	}
@@ -189,30 +189,53 @@ func (n *Node) ForceRelease(ctx context.Context, key string, token sharelock.Tok
 	}
 	tokens := []sharelock.Token{token}
 	if token == 0 {
-		l, err := n.read(ctx, key)
-		if err != nil {
+		var err error
+		if tokens, err = n.tokensOf(ctx, key); err != nil {
 			return nil, err
-		}
-		tokens = tokens[:0]
-		for _, h := range l.Holds {
-			tokens = append(tokens, h.Token)
-		}
-		if len(tokens) == 0 {
-			return nil, &sharelock.Error{Err: sharelock.ErrNotHeld}
 		}
 	}
 	var forced []sharelock.Hold
+	count, left := 0, sharelock.MaxListedBytes
 	for _, t := range tokens {
 		h, err := n.one(ctx, owner.Request{Kind: owner.Force, Key: key, Token: t, Reason: reason})
 		if err != nil && (token != 0 || !gone(err)) {
 			return forced, err
 		}
-		if err == nil {
+		if err != nil {
+			continue
+		}
+		count++
+		if left -= owner.HoldBytes(&h); len(forced) == 0 || len(forced) < sharelock.MaxListed && left > 0 {
 			forced = append(forced, h)
 		}
 	}
-	n.log.Info("lock forced", "key", key, "token", token, "holds", len(forced), "reason", reason)
+	n.log.Info("lock forced", "key", key, "token", token, "holds", count, "reason", reason)
 	return forced, nil
+}
+
+// tokensOf returns the tokens of all holds of a key, which may be more than one read lists.
+func (n *Node) tokensOf(ctx context.Context, key string) (tokens []sharelock.Token, err error) {
+	r := owner.Request{Kind: owner.Get, Key: key}
+	for all := 1; len(tokens) < all; {
+		l, err := n.read(ctx, r)
+		if err != nil && (len(tokens) == 0 || !gone(err)) {
+			return nil, err
+		}
+		if len(tokens) == 0 {
+			all = l.HoldCount // those that come later were not meant
+		}
+		if len(l.Holds) == 0 {
+			break
+		}
+		for _, h := range l.Holds {
+			tokens = append(tokens, h.Token)
+		}
+		r.Token = tokens[len(tokens)-1]
+	}
+	if len(tokens) == 0 {
+		return nil, &sharelock.Error{Err: sharelock.ErrNotHeld}
+	}
+	return tokens, nil
 }
 
 // gone: the token is no grant (any more).
@@ -225,11 +248,11 @@ func (n *Node) Get(ctx context.Context, key string) (sharelock.Lock, error) {
 	if err := sharelock.CheckKey(key); err != nil {
 		return sharelock.Lock{}, err
 	}
-	return n.read(ctx, key)
+	return n.read(ctx, owner.Request{Kind: owner.Get, Key: key})
 }
 
-func (n *Node) read(ctx context.Context, key string) (sharelock.Lock, error) {
-	a, err := newCall(n, owner.Request{Kind: owner.Get, Key: key}).do(ctx)
+func (n *Node) read(ctx context.Context, r owner.Request) (sharelock.Lock, error) {
+	a, err := newCall(n, r).do(ctx)
 	if err != nil {
 		return sharelock.Lock{}, err
 	}
@@ -245,7 +268,9 @@ func (n *Node) CheckToken(ctx context.Context, key string, token sharelock.Token
 	if err != nil {
 		return sharelock.TokenCheck{}, err
 	}
-	return sharelock.TokenCheck{Current: a.Current, Holds: a.Holds}, nil
+	return sharelock.TokenCheck{
+		Current: a.Current, Holds: a.Lock.Holds, HoldCount: a.Lock.HoldCount, WaiterCount: a.Lock.WaiterCount,
+	}, nil
 }
 
 // List implements api.Locker: it asks every owner and merges. A change of view in

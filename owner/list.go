@@ -8,11 +8,12 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// The most holds and waiters of one key that a list shows, and the bytes, roughly,
-// of one member's part of a list.
+// The most holds and waiters of one key that a list shows, their bytes, roughly, and the
+// bytes of one member's part of a list.
 const (
-	listedPerKey = 100
-	listBytes    = 2 << 20
+	listedPerKey      = 100
+	listedPerKeyBytes = 64 << 10
+	listBytes         = 2 << 20
 )
 
 // Listing is one member's part of a list.
@@ -23,6 +24,8 @@ type Listing struct {
 	// Quarantined counts the partitions whose state was lost, so that locks may
 	// exist that are not listed (section 4.3).
 	Quarantined int
+	// size is about what Locks take, in bytes.
+	size int
 }
 
 // List reads the locks of the partitions that this member owns: keys that begin
@@ -48,7 +51,7 @@ func (s *Service) List(ctx context.Context, epoch uint32, prefix, clientID, afte
 		if err := ctx.Err(); err != nil {
 			return Listing{}, err
 		}
-		if len(l.Locks) > 4*limit {
+		if len(l.Locks) > 4*limit || l.size > 4*listBytes {
 			l.Cut(limit)
 		}
 	}
@@ -64,14 +67,15 @@ func (s *Service) List(ctx context.Context, epoch uint32, prefix, clientID, afte
 // gRPC clients take by default.
 func (l *Listing) Cut(limit int) {
 	slices.SortFunc(l.Locks, func(a, b sharelock.Lock) int { return strings.Compare(a.Key, b.Key) })
-	size := 0
+	l.size = 0
 	for i := range l.Locks {
-		size += sizeOf(&l.Locks[i])
-		if i == limit || i > 0 && size > listBytes {
+		size := sizeOf(&l.Locks[i])
+		if i == limit || i > 0 && l.size+size > listBytes {
 			clear(l.Locks[i:])
 			l.Locks, l.More = l.Locks[:i], true
 			return
 		}
+		l.size += size
 	}
 }
 
@@ -85,6 +89,11 @@ func sizeOf(l *sharelock.Lock) int {
 		size += metadataSize(l.Waiters[i].Metadata) + 256
 	}
 	return size
+}
+
+// HoldBytes is about what a hold takes in a message.
+func HoldBytes(h *sharelock.Hold) int {
+	return entryBytes + len(h.Key) + len(h.ClientID) + len(h.RequestID) + metadataSize(h.Metadata)
 }
 
 func metadataSize(m map[string]string) int {
@@ -110,30 +119,19 @@ func (p *partition) list(s *Service, l *Listing, prefix, clientID, after string,
 	})
 	slices.Sort(keys)
 	for _, key := range keys {
-		lock, ok := p.m.Lock(now, key)
-		if !ok || clientID != "" && !uses(&lock, clientID) {
+		if clientID != "" && !p.m.uses(key, clientID) {
 			continue
 		}
-		lock.Trim(listedPerKey)
+		lock, ok := p.m.read(now, key, excerpt{most: listedPerKey, bytes: listedPerKeyBytes})
+		if !ok {
+			continue
+		}
 		l.Locks = append(l.Locks, lock)
+		l.size += sizeOf(&lock)
 		if limit--; limit == 0 {
 			return
 		}
 	}
-}
-
-func uses(l *sharelock.Lock, clientID string) bool {
-	for i := range l.Holds {
-		if l.Holds[i].ClientID == clientID {
-			return true
-		}
-	}
-	for i := range l.Waiters {
-		if l.Waiters[i].ClientID == clientID {
-			return true
-		}
-	}
-	return false
 }
 
 // check returns the first violated invariant in this shard.

@@ -153,7 +153,7 @@ func (n *naive) refuse(key string) string {
 	if k == nil {
 		k = &naiveKey{}
 	}
-	for _, h := range k.holds {
+	for _, h := range k.holds[:min(len(k.holds), sharelock.MaxHolders)] {
 		text += " " + h.id
 	}
 	return text + fmt.Sprintf(" queue=%d", len(k.waiters))
@@ -424,8 +424,12 @@ func (a *asked) read() {
 		a.fail(sharelock.ErrQuarantined)
 	case a.r.Kind == Get && a.keys[a.r.Key] == nil:
 		a.fail(sharelock.ErrNotHeld)
-	default:
+	case a.r.Kind == Check:
 		a.done(a.k.holds...)
+	default:
+		a.done(slices.DeleteFunc(slices.Clone(a.k.holds), func(h *naiveClaim) bool {
+			return h.token <= a.r.Token || a.r.ClientID != "" && h.client != a.r.ClientID
+		})...)
 	}
 }
 

@@ -228,7 +228,11 @@ func (h *history) settle(t *rapid.T, out *Out) {
 
 func naiveText(r Reply) (lines []string) {
 	text := ""
-	for _, hold := range r.Holds {
+	holds := r.Holds
+	if r.Lock != nil {
+		holds = r.Lock.Holds
+	}
+	for _, hold := range holds {
 		text += strings.TrimSpace("hold "+hold.RequestID) + " "
 	}
 	if len(r.Lost) > 0 {

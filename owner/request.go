@@ -26,7 +26,8 @@ const (
 	ReleaseClient
 	// Force ends Token, or every hold of the key when Token is 0.
 	Force
-	// Get reads the key's state.
+	// Get reads the key's state: its holds with a token larger than Token, and with
+	// ClientID set only what that client has.
 	Get
 	// Check says whether Token is a grant.
 	Check
@@ -96,11 +97,10 @@ type Answer struct {
 	// Err is set when Outcome is Failed: one of the errors of package sharelock,
 	// mostly a *sharelock.Error.
 	Err error
-	// Holds: the hold in question, or the ones that were forced, or in an answer
-	// to Check and Get the current ones. SafeFor is not set here: only the node
-	// that took the caller's request knows it.
+	// Holds: the hold in question, or the ones that were forced. SafeFor is not set here:
+	// only the node that took the caller's request knows it.
 	Holds []sharelock.Hold
-	// Lock is the answer to Get.
+	// Lock is the answer to Get, and to Check without the waiters.
 	Lock *sharelock.Lock
 	// Current is the answer to Check.
 	Current bool

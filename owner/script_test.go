@@ -320,11 +320,15 @@ func replyText(r Reply) string {
 	if r.Current {
 		b.WriteString(" current")
 	}
-	for _, h := range r.Holds {
+	holds := r.Holds
+	if r.Lock != nil {
+		holds = r.Lock.Holds
+	}
+	for _, h := range holds {
 		b.WriteString("; " + holdText(h))
 	}
-	if r.Lock != nil {
-		fmt.Fprintf(&b, "; %d hold and %d wait for %s", len(r.Lock.Holds), len(r.Lock.Waiters), r.Lock.Key)
+	if r.Lock != nil && r.Lock.Owner != "" { // not in an answer to Check
+		fmt.Fprintf(&b, "; %d hold and %d wait for %s", r.Lock.HoldCount, r.Lock.WaiterCount, r.Lock.Key)
 	}
 	if r.Err != nil {
 		b.WriteString("; " + r.Err.Error())

@@ -63,7 +63,7 @@ func (t turn) refusal(k key) error {
 	if t.m.quarantine != 0 {
 		return t.quarantined()
 	}
-	return &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: t.m.holds(t.now, k, maxNamed), Queue: k.waiters()}
+	return &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: t.m.holders(t.now, k), Queue: k.waiters()}
 }
 
 // checkRequest says what is wrong with a request. The node that took it has

@@ -269,7 +269,7 @@ func (c *Call) take(reply any) {
 		}
 	case *sharelockv1.CheckTokenResponse:
 		c.Holds, c.Current = sharelockv1.HoldsFromProto(r.GetHolds()), !r.GetStale()
-		c.HoldCount = len(c.Holds)
+		c.HoldCount = max(int(r.GetHoldCount()), len(c.Holds))
 	}
 }
 

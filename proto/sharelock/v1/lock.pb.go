@@ -301,8 +301,8 @@ type Lock struct {
 	// How long the partition will still grant nothing because its state was lost;
 	// absent when it is not in quarantine.
 	Quarantine *durationpb.Duration `protobuf:"bytes,7,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
-	// How many hold and wait in all: at most the first 1000 of each are listed by
-	// Get, the first 100 by List.
+	// How many hold and wait in all: at most the first 1000 of each, and 256 KiB of both
+	// together, are listed by Get, the first 100 and 64 KiB by List.
 	HoldCount     uint32 `protobuf:"varint,8,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`
 	WaiterCount   uint32 `protobuf:"varint,9,opt,name=waiter_count,json=waiterCount,proto3" json:"waiter_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1146,8 +1146,11 @@ type CheckTokenResponse struct {
 	// True when the token is not a grant of the key now: it was released, it
 	// expired, or a grant with a larger token exists.
 	Stale bool `protobuf:"varint,1,opt,name=stale,proto3" json:"stale,omitempty"`
-	// The grants of the key now.
-	Holds         []*Hold `protobuf:"bytes,2,rep,name=holds,proto3" json:"holds,omitempty"`
+	// The grants of the key now, at most the first 1000, and 256 KiB.
+	Holds []*Hold `protobuf:"bytes,2,rep,name=holds,proto3" json:"holds,omitempty"`
+	// How many hold and wait in all.
+	HoldCount     uint32 `protobuf:"varint,3,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`
+	WaiterCount   uint32 `protobuf:"varint,4,opt,name=waiter_count,json=waiterCount,proto3" json:"waiter_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1194,6 +1197,20 @@ func (x *CheckTokenResponse) GetHolds() []*Hold {
 		return x.Holds
 	}
 	return nil
+}
+
+func (x *CheckTokenResponse) GetHoldCount() uint32 {
+	if x != nil {
+		return x.HoldCount
+	}
+	return 0
+}
+
+func (x *CheckTokenResponse) GetWaiterCount() uint32 {
+	if x != nil {
+		return x.WaiterCount
+	}
+	return 0
 }
 
 type ForceReleaseRequest struct {
@@ -1262,7 +1279,7 @@ type ForceReleaseResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The first of the released holds.
 	Hold *Hold `protobuf:"bytes,1,opt,name=hold,proto3" json:"hold,omitempty"`
-	// All of them.
+	// The released holds: at most the first 1000 of them, and 256 KiB.
 	Holds         []*Hold `protobuf:"bytes,2,rep,name=holds,proto3" json:"holds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2850,10 +2867,13 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\vquarantined\x18\x03 \x01(\rR\vquarantined\";\n" +
 	"\x11CheckTokenRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\x04R\x05token\"T\n" +
+	"\x05token\x18\x02 \x01(\x04R\x05token\"\x96\x01\n" +
 	"\x12CheckTokenResponse\x12\x14\n" +
 	"\x05stale\x18\x01 \x01(\bR\x05stale\x12(\n" +
-	"\x05holds\x18\x02 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\"U\n" +
+	"\x05holds\x18\x02 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\x12\x1d\n" +
+	"\n" +
+	"hold_count\x18\x03 \x01(\rR\tholdCount\x12!\n" +
+	"\fwaiter_count\x18\x04 \x01(\rR\vwaiterCount\"U\n" +
 	"\x13ForceReleaseRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12\x16\n" +
