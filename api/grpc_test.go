@@ -99,9 +99,9 @@ func TestGRPCLocks(t *testing.T) {
 	ls, err := c.locks.List(ctx, &pb.ListRequest{Prefix: "k", ClientId: "w1", PageSize: 1})
 	wantProto(t, ls, &pb.ListResponse{Locks: []*pb.Lock{lock}, Quarantined: 3}, err)
 	ck, err := c.locks.CheckToken(ctx, &pb.CheckTokenRequest{Key: "k", Token: hold.GetToken()})
-	wantProto(t, ck, &pb.CheckTokenResponse{Holds: []*pb.Hold{unsafe}}, err)
+	wantProto(t, ck, &pb.CheckTokenResponse{Holds: []*pb.Hold{unsafe}, HoldCount: 1}, err)
 	ck, err = c.locks.CheckToken(ctx, &pb.CheckTokenRequest{Key: "k"})
-	wantProto(t, ck, &pb.CheckTokenResponse{Stale: true, Holds: []*pb.Hold{unsafe}}, err)
+	wantProto(t, ck, &pb.CheckTokenResponse{Stale: true, Holds: []*pb.Hold{unsafe}, HoldCount: 1}, err)
 
 	hold.Ttl = durationpb.New(20 * time.Second)
 	rn, err := c.locks.Renew(ctx, &pb.RenewRequest{Key: "k", Token: hold.GetToken(), Ttl: hold.GetTtl()})

@@ -3,21 +3,35 @@ package mesh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// The most in one message between members: so many calls or answers, and of
-// answers about so many bytes. One more answer, of whatever size an owner makes,
-// still fits maxPeerMessage.
+// The most in one message between members: so many calls or answers, and about so many
+// bytes. What is appended last may go beyond maxBatchBytes by maxCallBytes, a call or an
+// answer, or by what an owner sends to a backup at once, and still fits maxPeerMessage. A
+// larger call or answer fails alone, with MESSAGE_TOO_LARGE.
 const (
 	maxBatch      = 512
 	maxBatchBytes = 1 << 20
+	maxCallBytes  = 4 << 20
+	// maxAcks is how many acknowledgements there are in one message.
+	maxAcks = 1 << 16
 )
+
+// errTooLarge is the answer to a call that does not fit into a message between members, or
+// whose answer does not.
+func errTooLarge(size int) error {
+	return &sharelock.Error{
+		Err: sharelock.ErrMessageTooLarge, Message: fmt.Sprintf("%d bytes between members, the most is %d", size, maxCallBytes),
+	}
+}
 
 // link carries this node's calls to one other member and brings the answers
 // back: one stream, batches both ways (A4). With the calls go the operations of the
@@ -256,7 +270,7 @@ func (l *link) take(frame []byte) []byte {
 	calls, l.queue = split(l.queue, min(len(l.queue), maxBatch))
 	size, n := 0, 0
 	for n < len(l.entries) && (n == 0 || size < maxBatchBytes) {
-		size += len(l.entries[n].Ops)
+		size += len(l.entries[n].Ops) + entriesHead
 		n++
 	}
 	var entries []owner.Entries
@@ -264,12 +278,34 @@ func (l *link) take(frame []byte) []byte {
 	epoch := l.epoch
 	l.mu.Unlock()
 	for i := range calls {
-		frame = appendLinkCall(frame, &calls[i])
+		if len(frame) > maxBatchBytes { // the rest comes first in the next one
+			l.mu.Lock()
+			l.queue = append(calls[i:len(calls):len(calls)], l.queue...)
+			l.mu.Unlock()
+			break
+		}
+		before := len(frame)
+		if frame = appendLinkCall(frame, &calls[i]); len(frame)-before > maxCallBytes {
+			l.refuse(&calls[i], len(frame)-before)
+			frame = frame[:before]
+		}
 	}
 	if len(entries) > 0 {
 		frame = appendLinkEntries(frame, epoch, entries)
 	}
 	return frame
+}
+
+// entriesHead is about what entries take beside their ops.
+const entriesHead = 24
+
+// refuse answers a call that is too large to be sent.
+func (l *link) refuse(c *linkCall, size int) {
+	l.answer(&linkAnswer{c.id, owner.Answer{Outcome: owner.Failed, Send: c.req.Send, Err: errTooLarge(size)}})
+	select {
+	case l.wake <- struct{}{}: // the frame may be empty though more waits
+	default:
+	}
 }
 
 // split cuts a list in two, and lets go of its memory when nothing is left.

@@ -187,8 +187,10 @@ func (c *linkCaller) take(frame []byte) []byte {
 	c.mu.Lock()
 	var answers []linkAnswer
 	answers, c.answers = split(c.answers, min(len(c.answers), maxBatch))
-	epoch, acks, pong := c.epoch, c.acks, c.pong
-	c.acks, c.pong = nil, false
+	var acks []owner.Ack
+	acks, c.acks = split(c.acks, min(len(c.acks), maxAcks))
+	epoch, pong := c.epoch, c.pong
+	c.pong = false
 	c.mu.Unlock()
 	cur := c.node.epoch()
 	for i := range answers {
@@ -198,7 +200,11 @@ func (c *linkCaller) take(frame []byte) []byte {
 			c.mu.Unlock()
 			break
 		}
-		frame = appendLinkAnswer(frame, answers[i].id, cur, &answers[i].answer)
+		before, a := len(frame), &answers[i].answer
+		if frame = appendLinkAnswer(frame, answers[i].id, cur, a); len(frame)-before > maxCallBytes {
+			size := len(frame) - before
+			frame = appendLinkAnswer(frame[:before], answers[i].id, cur, &owner.Answer{Outcome: owner.Failed, Send: a.Send, Err: errTooLarge(size)})
+		}
 	}
 	if len(acks) > 0 {
 		frame = appendLinkAcks(frame, epoch, acks)

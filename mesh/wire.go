@@ -50,6 +50,7 @@ var errorNumbers = []error{
 	sharelock.ErrNoQuorum,
 	sharelock.ErrNotReady,
 	sharelock.ErrQuarantined,
+	sharelock.ErrMessageTooLarge,
 }
 
 // described is an error as it travels.
