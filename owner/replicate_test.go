@@ -228,6 +228,14 @@ func TestSlowBackupIsBounded(t *testing.T) {
 	})
 }
 
+// stuck is for whom a member waits, as its renewals see it: what shards say is as of the
+// one before.
+func (tb *table) stuck(s *seated) []ring.Identity {
+	s.service.Stuck(tb.clock() - time.Second)
+	synctest.Wait()
+	return s.service.Stuck(tb.clock() - time.Second)
+}
+
 // V6: who waits says so, as long as it lasts, and no longer.
 func TestStuck(t *testing.T) {
 	bubble(t, func(tb *table) {
@@ -235,16 +243,28 @@ func TestStuck(t *testing.T) {
 		set := tb.set("k")
 		ops := tb.lose(opsMessage, set[0].member.ID, set[1].member.ID)
 		tb.ask(set[0], acquireOf("k", "c0", 0))
-		stuck := func() int { return len(set[0].service.Stuck(tb.clock() - time.Second)) }
+		stuck := func() int { return len(tb.stuck(set[0])) }
 		if n := stuck(); n != 0 {
 			t.Errorf("it complains about %d at once", n)
 		}
 		time.Sleep(1100 * time.Millisecond)
 		set[0].service.LinkUp(set[1].member.Identity) // sending again is no progress
 		synctest.Wait()
-		if got := set[0].service.Stuck(tb.clock() - time.Second); len(got) != 1 || got[0] != set[1].member.Identity {
+		if got := tb.stuck(set[0]); len(got) != 1 || got[0] != set[1].member.Identity {
 			t.Errorf("it complains about %v, want its backup", got)
 		}
+		// A renewal does not wait for a shard, and does not go by what one has said long ago:
+		// since then the backup may have answered.
+		sh := set[0].service.shard(ring.PartitionOf("k", testPartitions))
+		sh.turn <- struct{}{}
+		if got := set[0].service.Stuck(tb.clock() - time.Second); len(got) != 1 {
+			t.Errorf("while a shard works it complains about %v", got)
+		}
+		time.Sleep(1100 * time.Millisecond)
+		if got := set[0].service.Stuck(tb.clock() - time.Second); len(got) != 0 {
+			t.Errorf("it complains about %v for a shard that has not run since", got)
+		}
+		<-sh.turn
 		ops.open()
 		set[0].service.LinkUp(set[1].member.Identity)
 		synctest.Wait()

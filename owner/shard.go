@@ -100,6 +100,11 @@ type shard struct {
 	done   uint64
 	worked atomic.Uint64
 
+	// awaits is for whom this shard waited when it was asked last; asked: it was asked
+	// again since.
+	awaits atomic.Pointer[awaited]
+	asked  atomic.Bool
+
 	wake chan struct{}
 	mu   sync.Mutex
 	// inbox collects whatever arrives while the loop is busy. Guarded by mu.
