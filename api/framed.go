@@ -202,7 +202,7 @@ func (f *framed) session(conn net.Conn) (err error) {
 	f.watchOver(conn, keepaliveInterval)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	ss := f.locks.open(frame.New(conn, pb.MaxSessionFrame, framePatience))
+	ss := f.locks.open(frame.New(conn, pb.MaxSessionFrame, framePatience), conn.RemoteAddr())
 	f.mu.Lock()
 	f.conns[conn] = ss
 	closed := f.closed

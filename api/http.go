@@ -32,6 +32,7 @@ func NewHTTP(node Node, o Options) *http.Server {
 	s := newHTTPAPI(node, o)
 	return &http.Server{
 		Handler:           s.guard(s.routes()),
+		ConnContext:       withRemote,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,

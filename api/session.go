@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -51,6 +52,8 @@ type stream interface {
 // starts them, one writes the answers, all that wait as one message.
 type session struct {
 	stream stream
+	// remote is the other end of the connection that the stream is on.
+	remote net.Addr
 	calls  Session
 	// ring gives who owns what, in wire format.
 	ring func() []byte
@@ -80,13 +83,16 @@ type session struct {
 	pending int
 }
 
-var _ Sink = (*session)(nil)
+var (
+	_ Sink   = (*session)(nil)
+	_ Remote = (*session)(nil)
+)
 
 // Session implements LockService.Session.
 func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
 	ctx, cancel := context.WithCancel(st.Context())
 	defer cancel()
-	ss := s.open(&grpcStream{ServerStream: st})
+	ss := s.open(&grpcStream{ServerStream: st}, RemoteOf(ctx))
 	// The reader ends with the stream, which ends when this handler returns; the
 	// server waits for the handler alone, so nothing of the node is used by the
 	// reader after Close.
@@ -95,10 +101,13 @@ func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 	return err
 }
 
+// RemoteAddr implements Remote.
+func (s *session) RemoteAddr() net.Addr { return s.remote }
+
 // open makes a session on a stream. Its calls are to be closed.
-func (s *locks) open(st stream) *session {
+func (s *locks) open(st stream, remote net.Addr) *session {
 	ss := &session{
-		stream: st, drain: s.drain, ring: s.ring, log: s.log,
+		stream: st, remote: remote, drain: s.drain, ring: s.ring, log: s.log,
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), released: make(chan struct{}, 1),
 		read: make(chan error, 1),
 	}

@@ -192,8 +192,8 @@ func (a *acquire) giveUp(ctx context.Context, why error) {
 		}
 		a.send(r)
 		answer, err := a.await(ctx, limit.C)
-		if err != nil || answer.Outcome == owner.Done || answer.Outcome == owner.Failed {
-			return
+		if err != nil || answer.Outcome == owner.Done || answer.Outcome == owner.Failed && !errors.Is(answer.Err, sharelock.ErrQuota) {
+			return // Q6: a fence that there was no room for is sent again
 		}
 		if a.pause(ctx, limit.C, changed) != nil {
 			return

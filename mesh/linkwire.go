@@ -54,6 +54,7 @@ func appendLinkCall(b []byte, c *linkCall) []byte {
 	if len(r.Renewals) > 0 {
 		b = appendRenewals(b, r.Renewals)
 	}
+	b = wire.AppendUint(b, 19, uint64(r.Conn))
 	return wire.Shut(b, at)
 }
 
@@ -218,6 +219,8 @@ func (m *linkRequest) readCall(c *linkCall, body []byte) error {
 			r.Send = uint32(f.V)
 		case 13:
 			setCallFlags(r, uint32(f.V))
+		case 19:
+			r.Conn = uint32(f.V)
 		}
 	}
 	// One string for both: a hold keeps them just as long.

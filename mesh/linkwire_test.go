@@ -42,7 +42,7 @@ func TestLinkWireCalls(t *testing.T) {
 				Wait: time.Duration(rapid.Int64().Draw(t, "wait")), Mode: sharelock.Mode(rapid.Uint8Range(0, 1).Draw(t, "mode")),
 				Slots: rapid.Uint32().Draw(t, "slots"), Metadata: drawMetadata(t), Send: rapid.Uint32().Draw(t, "send"),
 				OwnID: rapid.Bool().Draw(t, "own"), SentOnce: rapid.Bool().Draw(t, "once"), Drop: rapid.Bool().Draw(t, "drop"),
-				Reason: rapid.String().Draw(t, "reason"),
+				Reason: rapid.String().Draw(t, "reason"), Conn: rapid.Uint32().Draw(t, "conn"),
 			}})
 			for range rapid.IntRange(0, 3).Draw(t, "renewals") {
 				r := want[len(want)-1].req

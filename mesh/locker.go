@@ -35,6 +35,7 @@ func (n *Node) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelo
 	if err != nil {
 		return sharelock.Hold{}, err
 	}
+	req.Conn = n.connection(api.RemoteOf(ctx))
 	return n.acquire(ctx, req)
 }
 
@@ -139,6 +140,7 @@ func (n *Node) GiveUp(ctx context.Context, key, clientID, requestID string) erro
 	if err != nil {
 		return err
 	}
+	r.Conn = n.connection(api.RemoteOf(ctx))
 	_, err = n.one(ctx, r)
 	return err
 }

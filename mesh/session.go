@@ -27,6 +27,9 @@ type session struct {
 	calls  map[uint64]*started // not answered yet; guarded by mu
 	closed bool                // guarded by mu
 
+	// conn is the connection that it is on; see Node.connection.
+	conn uint32
+
 	keeping keeping // guarded by renewals.mu
 }
 
@@ -47,6 +50,9 @@ type started struct {
 // Open implements api.Locker.
 func (n *Node) Open(to api.Sink) api.Session {
 	s := &session{node: n, to: to, calls: map[uint64]*started{}}
+	if r, knows := to.(api.Remote); knows {
+		s.conn = n.connection(r.RemoteAddr())
+	}
 	s.ctx, s.end = context.WithCancel(n.ctx)
 	n.sessions.add(s)
 	return s
@@ -63,6 +69,7 @@ func (s *session) Start(calls []sharelockv1.Call) {
 
 func (s *session) start(now time.Duration, limits sharelock.Limits, notReady error, c *sharelockv1.Call, alone bool) {
 	req, err := callRequest(limits, c)
+	req.Conn = s.conn
 	if err == nil {
 		err = notReady
 	}

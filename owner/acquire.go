@@ -50,6 +50,8 @@ func (t turn) first(from Ref, r *Request, k key) {
 		t.fail(from, r.Send, t.refusal(k))
 	case k.idle() && m.full:
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrQuota, Message: "the owner of the key has as many locks as it may"})
+	case m.room(r) != nil:
+		t.fail(from, r.Send, m.room(r))
 	case free && m.spent():
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrNotReady, Message: "the tokens of this epoch are used up"})
 	case free:
@@ -71,7 +73,7 @@ func (t turn) first(from Ref, r *Request, k key) {
 func newClaim(kind OpKind, r *Request) Op {
 	op := Op{
 		Kind: kind, Key: r.Key, ClientID: r.ClientID, RequestID: r.RequestID,
-		TTL: r.TTL, Mode: r.Mode, Slots: r.Slots, OwnID: r.OwnID, Resent: r.Send > 1,
+		TTL: r.TTL, Mode: r.Mode, Slots: r.Slots, OwnID: r.OwnID, Resent: r.Send > 1, Conn: r.Conn,
 	}
 	if len(r.Metadata) > 0 {
 		op.Metadata = maps.Clone(r.Metadata)

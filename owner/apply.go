@@ -78,7 +78,7 @@ func (m *Machine) change(now time.Duration, op *Op) (c *claim, why string) {
 		if k.find(op.RequestID) != nil {
 			return nil, "request id is not over"
 		}
-		m.finished.add(isFence, over{digest: digestOf(op.Key, op.RequestID), until: now + keepFence, conn: op.Conn})
+		m.remember(isFence, over{digest: digestOf(op.Key, op.RequestID), until: now + keepFence, conn: op.Conn})
 	}
 	return nil, ""
 }
@@ -94,8 +94,9 @@ func (m *Machine) changeAdd(now time.Duration, k key, op *Op) (*claim, string) {
 		return nil, "somebody holds it"
 	}
 	// This replica's clock may still remember an id that the owner's has forgotten.
-	m.finished.remove(op.Key, op.RequestID)
+	m.forgotten(m.finished.remove(op.Key, op.RequestID))
 	c := m.keys.add(k, op)
+	m.used.bytes += m.keys.costOf(c)
 	if c.held() {
 		m.last = c.token
 	} else {
@@ -126,12 +127,13 @@ func (m *Machine) changeGrantWaiter(now time.Duration, k key, op *Op) (*claim, s
 func (m *Machine) drop(now time.Duration, c *claim, op *Op) {
 	if op.Remember {
 		_, _, request := m.keys.ids(c)
-		m.finished.add(wasSeen, over{digest: digestOf(op.Key, request), until: now + keepFinished, conn: c.conn})
+		m.remember(wasSeen, over{digest: digestOf(op.Key, request), until: now + keepFinished, conn: c.conn})
 	}
 	m.due.remove(c.id)
 	if !c.held() {
 		m.waiters--
 	}
+	m.used.bytes -= m.keys.costOf(c)
 	m.keys.remove(c)
 }
 

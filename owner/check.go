@@ -10,20 +10,28 @@ import (
 // Check gives the first invariant that does not hold, or nil. It walks the whole
 // copy and changes nothing.
 func (m *Machine) Check() error {
-	waiters := 0
+	waiters, used := 0, 0
 	for k := range m.keys.each {
 		if err := m.checkKey(k); err != nil {
 			return fmt.Errorf("partition %d: %w", m.partition, err)
 		}
 		waiters += k.waiters()
+		for c := range k.holds {
+			used += m.keys.costOf(c)
+		}
+		for w := range k.queue {
+			used += m.keys.costOf(w.claim)
+		}
 	}
 	switch {
 	case waiters != m.waiters:
 		return fmt.Errorf("partition %d: %d wait, counted were %d", m.partition, waiters, m.waiters)
+	case m.used.bytes != used:
+		return fmt.Errorf("partition %d: claims take %d bytes, counted were %d", m.partition, used, m.used.bytes)
 	case len(m.marked) > 0:
 		return fmt.Errorf("partition %d: a turn has not ended", m.partition)
 	}
-	for _, check := range []func() error{m.keys.check, m.checkDue, m.finished.check} {
+	for _, check := range []func() error{m.keys.check, m.checkDue, m.finished.check, m.checkShares} {
 		if err := check(); err != nil {
 			return fmt.Errorf("partition %d: %w", m.partition, err)
 		}
@@ -281,6 +289,28 @@ func (x *hashIndex) check() error {
 	}
 	if n != x.n || n > 0 && n == len(x.slots) {
 		return fmt.Errorf("%d records in %d slots of an index, counted were %d", n, len(x.slots), x.n)
+	}
+	return nil
+}
+
+// checkShares: the finished ids of every connection were counted.
+func (m *Machine) checkShares() error {
+	counted := 0
+	for i := range m.finished.queues {
+		q := &m.finished.queues[i]
+		for j := range q.n {
+			if q.at(q.number(j)).conn != 0 {
+				counted++
+			}
+		}
+	}
+	for conn, n := range m.used.shares {
+		if counted -= int(n); n <= 0 {
+			return fmt.Errorf("connection %d has a share of %d", conn, n)
+		}
+	}
+	if counted != 0 {
+		return fmt.Errorf("%d finished request ids are in no share", counted)
 	}
 	return nil
 }

@@ -144,7 +144,9 @@ func (d *Decoder) add(op *Op) error {
 	case op.Kind == OpGrant && (op.Token <= k.newest() || op.Token > m.last):
 		return fmt.Errorf("key %q: token %d out of order", op.Key, op.Token)
 	}
-	if m.keys.add(k, op); op.Kind == OpEnqueue {
+	c := m.keys.add(k, op)
+	m.used.bytes += m.keys.costOf(c)
+	if !c.held() {
 		m.waiters++
 	}
 	return nil
@@ -168,7 +170,7 @@ func (d *Decoder) over(queue int) error {
 		return fmt.Errorf("finished request id %x twice", o.digest)
 	}
 	o.until = d.now + left
-	f.add(queue, o)
+	d.m.remember(queue, o)
 	return nil
 }
 

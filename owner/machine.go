@@ -31,12 +31,15 @@ type Machine struct {
 
 	// waiters is the number of claims that wait.
 	waiters int
+	// used is what all of that takes (Q6).
+	used usage
 
 	// What only the owner has.
 
 	// active is between Activate and Detach.
 	active     bool
 	full       bool
+	bounds     Bounds
 	maxWaiters int
 	epoch      uint32
 	node       string
@@ -70,7 +73,7 @@ type Reply struct {
 // NewMachine is the empty copy of a partition. maxWaiters bounds the queue of
 // each key; with 0 nobody may wait.
 func NewMachine(partition uint32, maxWaiters int) *Machine {
-	return &Machine{partition: partition, maxWaiters: maxWaiters, keys: newKeys(), finished: newFinished()}
+	return &Machine{partition: partition, maxWaiters: maxWaiters, bounds: DefaultBounds, keys: newKeys(), finished: newFinished()}
 }
 
 // Activate makes this copy the owner's in an epoch (section 4.5). Every TTL starts
@@ -261,7 +264,7 @@ func (m *Machine) tick(now time.Duration, out *Out) {
 
 // forget drops request ids whose time is over.
 func (m *Machine) forget(now time.Duration) {
-	m.finished.forget(now, stepEntries, func(over) {})
+	m.finished.forget(now, stepEntries, m.forgotten)
 }
 
 // tidy gives memory back after much has ended. Between turns only: claims move.

@@ -122,7 +122,11 @@ func (t turn) cancel(from Ref, r *Request) {
 	case c == nil:
 		// The acquire may come after its own cancel.
 		if !t.m.finished.has(r.Key, r.RequestID) && !mutant.On(mutant.UnseenNotFenced) {
-			t.commit(Op{Kind: OpRemember, Key: r.Key, RequestID: r.RequestID})
+			if err := t.m.fenceRoom(r); err != nil {
+				t.fail(from, r.Send, err)
+				return
+			}
+			t.commit(Op{Kind: OpRemember, Key: r.Key, RequestID: r.RequestID, Conn: r.Conn})
 		}
 	case r.ClientID != "" && !t.m.keys.isOf(c, r.ClientID):
 		t.fail(from, r.Send, sharelock.Invalid("request_id", "is in use by another client"))

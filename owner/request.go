@@ -33,7 +33,9 @@ const (
 	Check
 	// Cancel gives RequestID up, known or not: its waiter leaves the queue. With Drop set
 	// a grant of it is released, too, and a waiter leaves even if another call has
-	// attached it. If ClientID is set, the id must be that client's.
+	// attached it. If ClientID is set, the id must be that client's. An id that was never
+	// seen is remembered as over for 33 s, for which there may be no room: then the answer
+	// is sharelock.ErrQuota and nothing was done (Q6).
 	Cancel
 	// Detach says that nobody listens for RequestID any more: its waiter keeps its
 	// place for three periods and is passed over until it is sent again (Q5).
@@ -67,6 +69,9 @@ type Request struct {
 	SentOnce bool
 	// Drop, in a cancel: a grant of the request id is released.
 	Drop bool
+	// Conn is the connection over which the request came to the mesh, as a number that
+	// its node made; 0 is none. What must be remembered counts toward its share (Q6).
+	Conn uint32
 	// Reason, in a forced release, is for the log.
 	Reason string
 	// Renewals are of a RenewMany.

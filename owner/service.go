@@ -11,7 +11,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Config is what a [Service] needs to know. All fields but MaxLocks and Pause are
+// Config is what a [Service] needs to know. All fields but MaxLocks, Bounds and Pause are
 // required.
 type Config struct {
 	// Self is this member, Name how people see it.
@@ -23,6 +23,8 @@ type Config struct {
 	// MaxWaiters bounds the queue of one key, MaxLocks the keys that this member
 	// holds copies of as an owner; 0 is no limit.
 	MaxWaiters, MaxLocks int
+	// Bounds are those of each partition; the zero value is DefaultBounds.
+	Bounds Bounds
 	// Shards is the number of loops.
 	Shards int
 	// Clock is read for every deadline.
@@ -51,6 +53,7 @@ type Service struct {
 	maxTTL   time.Duration
 	maxLocks int
 	waiters  int
+	bounds   Bounds
 	clock    func() time.Duration
 	peers    Peers
 	log      *slog.Logger
@@ -88,11 +91,14 @@ func NewService(cfg Config) *Service {
 	s := &Service{
 		self: cfg.Self, name: cfg.Name, maxTTL: cfg.MaxTTL, maxLocks: cfg.MaxLocks, waiters: cfg.MaxWaiters,
 		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, pause: cfg.Pause, unknown: cfg.Unknown,
-		partitions: cfg.Partitions,
-		stop:       make(chan struct{}),
-		cancel:     func() {},
-		rings:      newRingCache(cfg.Partitions),
-		changed:    make(chan struct{}),
+		partitions: cfg.Partitions, bounds: cfg.Bounds,
+		stop:    make(chan struct{}),
+		cancel:  func() {},
+		rings:   newRingCache(cfg.Partitions),
+		changed: make(chan struct{}),
+	}
+	if s.bounds == (Bounds{}) {
+		s.bounds = DefaultBounds
 	}
 	n := max(min(cfg.Shards, cfg.Partitions), 1)
 	for range n {

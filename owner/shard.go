@@ -500,7 +500,11 @@ func (sh *shard) held(take func(Held)) {
 }
 
 // replace puts a machine in the place of the partition's copy; nil drops it.
-func (sh *shard) replace(p *partition, m *Machine, have uint32) { p.m, p.have = m, have }
+func (sh *shard) replace(p *partition, m *Machine, have uint32) {
+	if p.m, p.have = m, have; m != nil {
+		m.SetBounds(sh.service.bounds)
+	}
+}
 
 // activate starts serving a partition (section 4.5) and works off what was
 // parked.

@@ -37,6 +37,9 @@ const (
 	// OnTime: what waits for a time, a quarantine or a lock, waits neither less nor
 	// more.
 	OnTime Invariant = "on-time"
+	// Bounded: a partition keeps no more for clients than its bounds, and a step of a
+	// shard's turn touches no more than it may (Q6).
+	Bounded Invariant = "bounded"
 	// InRange: epochs fit in 31 bits, and counters do not overflow (tokens, G2).
 	InRange Invariant = "in-range"
 )

@@ -35,6 +35,8 @@ const (
 	AcceptGap Mutant = "accept-gap"
 	// RenewWithoutLog: a renewal is not replicated (A3).
 	RenewWithoutLog Mutant = "renew-without-log"
+	// NoBound: a partition takes requests beyond the bound of what it may keep (Q6).
+	NoBound Mutant = "no-bound"
 	// ReadWithoutLog: a linearizable read has no place in the log (A3).
 	ReadWithoutLog Mutant = "read-without-log"
 

@@ -59,6 +59,7 @@ var table = []entry{
 	{mutant.AcceptGap, "A3", []net{owner("TestSchedule15f.*", mutant.Replicated, mutant.EqualCopies)}, 0},
 	{mutant.RenewWithoutLog, "A3", []net{owner("TestSchedule11LongerTTL.*", mutant.OneHolder), sim("TestSimClockStandsStill", testcluster.OneHolder), sim("TestSimLongerTTLIsNotLost", testcluster.OneHolder)}, 0},
 	{mutant.ReadWithoutLog, "A3", []net{sim("TestSimClockStandsStill", testcluster.Linearizable)}, 0},
+	{mutant.NoBound, "Q6", []net{owner("TestPartitionIsBounded", mutant.Bounded), owner("TestShareOfAConnection", mutant.Bounded)}, 0},
 
 	{mutant.AskUnanswered, "4.1", []net{owner("TestSchedule06.*", mutant.OneHolder), sim("TestSimOnlyCopyMoves", testcluster.OneHolder)}, 0},
 	{mutant.OldAnswers, "4.1, A1", []net{owner("TestSchedule06.*", mutant.NothingLost)}, 0},

@@ -2815,9 +2815,12 @@ type Call struct {
 	Metadata map[string]string `protobuf:"bytes,14,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Reason   string            `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The holds of a renewal of many: three lists of one length.
-	Keys          []string `protobuf:"bytes,16,rep,name=keys,proto3" json:"keys,omitempty"`
-	Tokens        []uint64 `protobuf:"varint,17,rep,packed,name=tokens,proto3" json:"tokens,omitempty"`
-	TtlsNs        []int64  `protobuf:"varint,18,rep,packed,name=ttls_ns,json=ttlsNs,proto3" json:"ttls_ns,omitempty"`
+	Keys   []string `protobuf:"bytes,16,rep,name=keys,proto3" json:"keys,omitempty"`
+	Tokens []uint64 `protobuf:"varint,17,rep,packed,name=tokens,proto3" json:"tokens,omitempty"`
+	TtlsNs []int64  `protobuf:"varint,18,rep,packed,name=ttls_ns,json=ttlsNs,proto3" json:"ttls_ns,omitempty"`
+	// The connection over which the request came, as a number of its node (Q6); 0 is
+	// none.
+	Conn          uint32 `protobuf:"varint,19,opt,name=conn,proto3" json:"conn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2976,6 +2979,13 @@ func (x *Call) GetTtlsNs() []int64 {
 		return x.TtlsNs
 	}
 	return nil
+}
+
+func (x *Call) GetConn() uint32 {
+	if x != nil {
+		return x.Conn
+	}
+	return 0
 }
 
 // Answer is the owner's answer to one send of a call.
@@ -3811,7 +3821,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\rR\x04next\x12\x12\n" +
 	"\x04done\x18\x03 \x01(\bR\x04done\x12\x10\n" +
-	"\x03why\x18\x04 \x01(\tR\x03why\"\x85\x04\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"\x99\x04\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x12\n" +
@@ -3832,7 +3842,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x06reason\x18\x0f \x01(\tR\x06reason\x12\x12\n" +
 	"\x04keys\x18\x10 \x03(\tR\x04keys\x12\x16\n" +
 	"\x06tokens\x18\x11 \x03(\x04R\x06tokens\x12\x17\n" +
-	"\attls_ns\x18\x12 \x03(\x03R\x06ttlsNs\x1a;\n" +
+	"\attls_ns\x18\x12 \x03(\x03R\x06ttlsNs\x12\x12\n" +
+	"\x04conn\x18\x13 \x01(\rR\x04conn\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xce\x02\n" +

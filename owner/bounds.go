@@ -1,0 +1,138 @@
+package owner
+
+import (
+	"fmt"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
+)
+
+// Bounds are how much a partition may keep for clients (Q6).
+type Bounds struct {
+	// Bytes bounds what its holds, waiters and finished ids take, Entries how many they
+	// are.
+	Bytes, Entries int
+}
+
+// DefaultBounds are those of a machine that is told no others.
+var DefaultBounds = Bounds{Bytes: 16 << 20, Entries: 65536}
+
+// What an entry takes, roughly as it is in memory and on its way: so much itself, and
+// its texts.
+const (
+	claimBytes    = 128
+	metadataBytes = 256
+	pairBytes     = 32
+	overBytes     = 48
+)
+
+// The end of a claim always has room: it is smaller than the claim.
+const _ = uint(claimBytes - overBytes)
+
+// shareOf is the part of the bound that the finished ids of one connection may fill.
+const shareOf = 8
+
+// usage is what a machine keeps for clients.
+type usage struct {
+	// bytes are those of the claims.
+	bytes int
+	// shares are the finished ids of connections, by connection. 0 is not among them: it
+	// is this member itself.
+	shares map[uint32]int32
+}
+
+// SetBounds says how much the partition may keep.
+func (m *Machine) SetBounds(b Bounds) { m.bounds = b }
+
+// Bytes is what the copy takes, as its bound counts it.
+func (m *Machine) Bytes() int { return m.used.bytes + m.finished.len()*overBytes }
+
+// Entries is the number of holds, waiters and finished ids.
+func (m *Machine) Entries() int { return m.keys.claims.used() + m.finished.len() }
+
+// cost is what a claim takes.
+func cost(key, client, request int, metadata map[string]string) int {
+	n := claimBytes + key + client + request
+	if len(metadata) > 0 {
+		n += metadataBytes
+		for k, v := range metadata {
+			n += len(k) + len(v) + pairBytes
+		}
+	}
+	return n
+}
+
+// costOf is what a claim that is there takes.
+func (s *keys) costOf(c *claim) int {
+	if c.text == 0 {
+		w := s.more(c)
+		return cost(len(w.crowd.name), len(w.client), len(w.request), w.meta)
+	}
+	key, client, request := s.texts.lengths(c.text)
+	return cost(key, client, request, s.meta(c))
+}
+
+// room refuses a claim that the partition has no room for. There is always room for its
+// end, since the id that is over takes less than the claim; so releases and expiries,
+// which free room, are never refused.
+func (m *Machine) room(r *Request) error {
+	if mutant.On(mutant.NoBound) {
+		return nil
+	}
+	switch {
+	case m.Entries() >= m.bounds.Entries:
+		return quota(fmt.Sprintf("the key's partition has as many entries as it may, %d", m.bounds.Entries))
+	case m.Bytes()+cost(len(r.Key), len(r.ClientID), len(r.RequestID), r.Metadata) > m.bounds.Bytes:
+		return quota(fmt.Sprintf("the key's partition is as large as it may be, %d bytes", m.bounds.Bytes))
+	}
+	return m.shareRoom(r.Conn)
+}
+
+// fenceRoom refuses a fence that there is no room for.
+func (m *Machine) fenceRoom(r *Request) error {
+	if mutant.On(mutant.NoBound) {
+		return nil
+	}
+	if m.Entries() >= m.bounds.Entries || m.Bytes()+overBytes > m.bounds.Bytes {
+		return quota("the key's partition has no room for a request id that is over")
+	}
+	return m.shareRoom(r.Conn)
+}
+
+// shareRoom refuses more of a connection whose finished ids fill its share. What it holds
+// may still end.
+func (m *Machine) shareRoom(conn uint32) error {
+	share := m.bounds.Entries / shareOf
+	if conn == 0 || m.finished.len() < share || int(m.used.shares[conn]) < share {
+		return nil
+	}
+	return quota(fmt.Sprintf("of the request ids that are over and must be remembered, this connection fills its share of the key's partition, %d", share))
+}
+
+func quota(message string) error {
+	return &sharelock.Error{Err: sharelock.ErrQuota, Message: message}
+}
+
+// remember adds a request id to those that are over.
+func (m *Machine) remember(queue int, o over) {
+	m.forgotten(m.finished.add(queue, o))
+	if o.conn != 0 {
+		if m.used.shares == nil {
+			m.used.shares = map[uint32]int32{}
+		}
+		m.used.shares[o.conn]++
+	}
+}
+
+// forgotten takes an id out of the share of its connection.
+func (m *Machine) forgotten(o over) {
+	if o.conn == 0 {
+		return
+	}
+	if m.used.shares[o.conn]--; m.used.shares[o.conn] == 0 {
+		delete(m.used.shares, o.conn)
+		if len(m.used.shares) == 0 {
+			m.used.shares = nil // maps keep the room of their largest moment
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package owner
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
+)
+
+// bounded is a machine of small bounds.
+func bounded(t testing.TB, b Bounds) *play {
+	p := newPlay(t, 1<<20)
+	p.m.SetBounds(b)
+	return p
+}
+
+func (p *play) wantQuota(what string, r Reply) {
+	p.t.Helper()
+	if r.Outcome != Failed || !errors.Is(r.Err, sharelock.ErrQuota) {
+		p.t.Errorf("%s: %s: answer %+v, want QUOTA", mutant.Bounded, what, r.Answer)
+	}
+}
+
+// conn is an acquire over a connection.
+func (p *play) conn(conn uint32, r Request) Reply {
+	p.t.Helper()
+	r.Conn = conn
+	replies := p.step(Ref{&listener{}, 1}, r)
+	p.check()
+	return replies[len(replies)-1]
+}
+
+// Q6: an acquire, a wait and a fence are refused before they enter the log when the
+// partition is full, whether of holds, waiters or ids that are over. What ends, ends.
+func TestPartitionIsBounded(t *testing.T) {
+	const most = 100
+	get := func(key, id string, wait time.Duration) Request {
+		return Request{Kind: Acquire, Key: key, ClientID: "c", RequestID: id, TTL: time.Minute, Wait: wait, Send: 1, OwnID: true}
+	}
+	t.Run("entries", func(t *testing.T) {
+		p := bounded(t, Bounds{Bytes: 1 << 30, Entries: most})
+		var tokens []sharelock.Token
+		for i := range most / 2 {
+			r := p.conn(0, get(fmt.Sprint("k", i), "r", 0))
+			tokens = append(tokens, r.Holds[0].Token)
+			p.conn(0, get(fmt.Sprint("k", i), "waits", time.Minute))
+		}
+		seq := p.m.Seq()
+		p.wantQuota("an acquire", p.conn(0, get("more", "r", 0)))
+		p.wantQuota("a wait", p.conn(0, get("k0", "more", time.Minute)))
+		p.wantQuota("a fence", p.conn(0, Request{Kind: Cancel, Key: "k0", RequestID: "more", Drop: true}))
+		if r := p.conn(0, get("k0", "try", 0)); !errors.Is(r.Err, sharelock.ErrLockHeld) {
+			t.Errorf("a try of a held key: %v", r.Err)
+		}
+		if p.m.Seq() != seq {
+			t.Errorf("%s: a refused request has entered the log", mutant.Bounded)
+		}
+		// What is there goes on: renewals, retries, releases, and ids that are over.
+		if r := p.conn(0, get("k0", "r", 0)); r.Outcome != Done {
+			t.Errorf("a retry: %+v", r.Answer)
+		}
+		for i, token := range tokens {
+			key := fmt.Sprint("k", i)
+			if r := p.conn(0, Request{Kind: Renew, Key: key, Token: token}); r.Outcome != Done {
+				t.Errorf("a renewal: %+v", r.Answer)
+			}
+			if r := p.conn(0, Request{Kind: Cancel, Key: key, RequestID: "waits", Drop: true}); r.Outcome != Done {
+				t.Errorf("a cancel: %+v", r.Answer)
+			}
+			if r := p.conn(0, Request{Kind: Release, Key: key, Token: token}); r.Outcome != Done {
+				t.Errorf("a release: %+v", r.Answer)
+			}
+		}
+		if n := p.m.Entries(); n != most || p.m.finished.len() != most {
+			t.Errorf("%d entries and %d finished ids, want %d", n, p.m.finished.len(), most)
+		}
+		p.wantQuota("an acquire among ids that are over", p.conn(0, get("more", "r", 0)))
+		p.pass(keepFinished)
+		if r := p.conn(0, get("more", "r", 0)); r.Outcome != Done {
+			t.Errorf("an acquire after the ids were forgotten: %+v", r.Answer)
+		}
+	})
+	t.Run("bytes", func(t *testing.T) {
+		p := bounded(t, Bounds{Bytes: 100 << 10, Entries: 1 << 20})
+		n := 0
+		r := get("", "r", 0)
+		r.Metadata = map[string]string{"a": strings.Repeat("b", sharelock.MaxMetadataBytes-1)}
+		for ; n < 1000; n++ {
+			r.Key = fmt.Sprint("k", n)
+			if answer := p.conn(0, r); answer.Outcome != Done {
+				p.wantQuota("an acquire with metadata", answer)
+				break
+			}
+		}
+		if n < 30 || n > 50 || p.m.Bytes() > 100<<10 {
+			t.Errorf("%s: %d holds of some 2.5 KiB, %d bytes, fit into 100 KiB", mutant.Bounded, n, p.m.Bytes())
+		}
+		before := p.m.Bytes()
+		p.pass(2 * time.Minute) // they expire
+		if p.m.Len() != 0 || p.m.Bytes() >= before || p.m.Bytes() != n*overBytes {
+			t.Errorf("%d bytes after all have expired, %d before", p.m.Bytes(), before)
+		}
+	})
+}
+
+// Q6: one connection cannot fill a partition with ids that are over, by taking and
+// giving back keys with ids of its own, or by giving up ids that were never seen. Others
+// go on, and so does it where nothing must be remembered.
+func TestShareOfAConnection(t *testing.T) {
+	const most, share = 800, 100
+	for name, turn := range map[string]func(p *play, conn uint32, i int) Reply{
+		"ids of its own": func(p *play, conn uint32, i int) Reply {
+			key := fmt.Sprint("k", i%64)
+			r := p.conn(conn, Request{Kind: Acquire, Key: key, ClientID: "c", RequestID: fmt.Sprint(conn, i), TTL: time.Minute, Send: 1, OwnID: true})
+			if r.Outcome != Done {
+				return r
+			}
+			return p.conn(conn, Request{Kind: Release, Key: key, Token: r.Holds[0].Token})
+		},
+		"fences": func(p *play, conn uint32, i int) Reply {
+			return p.conn(conn, Request{Kind: Cancel, Key: "k", RequestID: fmt.Sprint(conn, i), Drop: true})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := bounded(t, Bounds{Bytes: 1 << 30, Entries: most})
+			backup := NewMachine(0, 10)
+			n := 0
+			for ; n < most; n++ {
+				r := turn(p, 7, n)
+				if r.Outcome != Done {
+					p.wantQuota("beyond the share", r)
+					break
+				}
+			}
+			if n != share {
+				t.Errorf("%s: one connection filled %d entries, want %d", mutant.Bounded, n, share)
+			}
+			once := Request{Kind: Acquire, Key: "other", ClientID: "c", RequestID: "once", TTL: time.Minute, Send: 1}
+			p.wantQuota("the same connection with another id", p.conn(7, once))
+			for i := range share {
+				if r := turn(p, 8, i); r.Outcome != Done {
+					t.Fatalf("another connection after %d: %+v", i, r.Answer)
+				}
+			}
+			// A new owner knows the shares.
+			if err := backup.Decode(p.now, p.m.Encode(p.now)); err != nil {
+				t.Fatal(err)
+			}
+			backup.SetBounds(Bounds{Bytes: 1 << 30, Entries: most})
+			backup.Activate(p.now, 2, "n")
+			p.m = backup
+			p.wantQuota("at a new owner", p.conn(7, once))
+			p.pass(keepFinished)
+			if r := p.conn(7, once); r.Outcome != Done || p.m.used.shares != nil {
+				t.Errorf("after the ids were forgotten: %+v, shares %v", r.Answer, p.m.used.shares)
+			}
+		})
+	}
+}
+
+// Q6: a fence ends whatever has become of a request id, in one message, and what comes
+// late is told that it is over.
+func TestFence(t *testing.T) {
+	get := Request{Kind: Acquire, Key: "k", ClientID: "c", RequestID: "r", TTL: time.Minute, Wait: time.Minute, Send: 1, OwnID: true}
+	fence := Request{Kind: Cancel, Key: "k", RequestID: "r", Drop: true, Send: 2}
+	for name, before := range map[string]func(p *play, listens Ref){
+		"never seen": func(*play, Ref) {},
+		"held":       func(p *play, listens Ref) { p.step(listens, get) },
+		"waiting": func(p *play, listens Ref) {
+			p.acquire(Ref{&listener{}, 1}, "k", "holder", 0)
+			p.step(listens, get)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlay(t, 10)
+			backup := NewMachine(0, 10)
+			listens := Ref{&listener{name: "listens"}, 1}
+			before(p, listens)
+			held := p.m.Len()
+			replies := p.step(Ref{&listener{name: "gives up"}, 1}, fence)
+			if r := replies[len(replies)-1]; r.Outcome != Done {
+				t.Errorf("the fence: %+v", r.Answer)
+			}
+			if name == "waiting" && (len(replies) != 2 || replies[0].Ref != listens || !errors.Is(replies[0].Err, sharelock.ErrRequestOver)) {
+				t.Errorf("who listens is told %+v", replies)
+			}
+			if name == "held" && p.m.Len() != held-1 {
+				t.Error("the grant was not released")
+			}
+			if p.m.Waiters() != 0 {
+				t.Error("it waits still")
+			}
+			if r := p.conn(0, get); !errors.Is(r.Err, sharelock.ErrRequestOver) {
+				t.Errorf("the acquire that comes late: %+v", r.Answer)
+			}
+			if r := p.conn(0, fence); r.Outcome != Done {
+				t.Errorf("the fence once more: %+v", r.Answer)
+			}
+			if err := backup.Decode(p.now, p.m.Encode(p.now)); err != nil || !bytes.Equal(backup.Encode(p.now), p.m.Encode(p.now)) {
+				t.Errorf("a copy differs: %v", err)
+			}
+			p.pass(keepFence - 1)
+			if r := p.conn(0, get); !errors.Is(r.Err, sharelock.ErrRequestOver) {
+				t.Errorf("the acquire after 33 s: %+v", r.Answer)
+			}
+			if p.pass(1); name == "never seen" && p.m.finished.len() != 0 {
+				t.Error("a fence is kept for longer than any send of its id")
+			}
+		})
+	}
+}
