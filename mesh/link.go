@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"sync"
 	"time"
@@ -139,11 +140,15 @@ func (l *link) replicate(epoch uint32, entries []owner.Entries) {
 
 // run serves the link until it is closed: one stream after the other.
 func (l *link) run() {
-	pause := firstPause
+	pause, said := firstPause, false
 	for l.ctx.Err() == nil {
 		began := l.node.clock()
 		if err := l.stream(); err != nil && l.ctx.Err() == nil {
-			l.node.log.Debug("link broke", "member", l.to.Name, "error", err)
+			level := slog.LevelDebug
+			if errors.Is(err, errRelease) && !said {
+				level, said = slog.LevelError, true // no member is admitted that speaks another (W2)
+			}
+			l.node.log.Log(l.ctx, level, "link broke", "member", l.to.Name, "error", err)
 		}
 		// Whoever is answered Retry sends again, to whom the newest view names.
 		l.fail()

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/proto/frame"
 )
 
@@ -23,16 +24,17 @@ const (
 	acceptBackoff = 50 * time.Millisecond
 )
 
-// A link's stream begins with a preamble (see linkconn.go), and so does Raft's; every
+// A link's stream begins with a hello (see linkconn.go), Raft's with a preamble; every
 // other stream is taken for HTTP/2:
 //
-//	"SLRF" | version 1 | n 1 | cluster id n | m 1 | voter id m
+//	"SLRF" | version 2 | n 1 | cluster id n | m 1 | voter id m
 //
 // The voter is the process that is meant. Whoever else listens at its address
 // now, a process that has lost its data say, must not vote in its place.
 const (
-	raftMagic       = "SLRF"
-	preambleVersion = 1
+	raftMagic = "SLRF"
+	// preambleVersion 1 is that of builds from before release 1.
+	preambleVersion = 2
 	maxVoterID      = 64
 )
 
@@ -178,7 +180,7 @@ func (m *mux) sniff(conn net.Conn) {
 
 func (m *mux) route(conn net.Conn) bool {
 	deadline := time.Now().Add(sniffTimeout)
-	if err := conn.SetReadDeadline(deadline); err != nil {
+	if err := conn.SetDeadline(deadline); err != nil {
 		return false
 	}
 	head := make([]byte, len(raftMagic))
@@ -204,7 +206,7 @@ func (m *mux) route(conn net.Conn) bool {
 		m.log.Warn("refused a stream", "remote", conn.RemoteAddr(), "magic", string(head), "error", err)
 		return false
 	}
-	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return false
 	}
 	return to.deliver(out, time.Until(deadline))
@@ -228,6 +230,10 @@ func (m *mux) checkHello(conn net.Conn) (net.Conn, error) {
 	}
 	if !m.mine.meantByLink(h.cluster, h.to) {
 		return nil, fmt.Errorf("%w: cluster %x, member %q", errForeignCluster, h.cluster, h.to)
+	}
+	answer, refused := appendHelloAnswer(nil, h.releases, release.Own())
+	if _, err := conn.Write(answer); err != nil || refused != nil {
+		return nil, errors.Join(refused, err)
 	}
 	return &linkStream{Conn: conn, from: h.from}, nil
 }
@@ -266,8 +272,12 @@ func readPreambleIDs(r io.Reader) (clusterID []byte, voter string, err error) {
 	if _, err := io.ReadFull(r, version[:]); err != nil {
 		return nil, "", err
 	}
-	if version[0] != preambleVersion {
-		return nil, "", fmt.Errorf("%w: version %d, this release knows %d", errPreamble, version[0], preambleVersion)
+	switch version[0] {
+	case preambleVersion:
+	case 1:
+		return nil, "", fmt.Errorf("%w: the other side is %v, this program is %v", errRelease, release.Range{}, release.Own())
+	default:
+		return nil, "", fmt.Errorf("%w: version %d, this program knows %d", errPreamble, version[0], preambleVersion)
 	}
 	if clusterID, err = readPreambleID(r, "cluster", maxClusterID); err != nil {
 		return nil, "", err

@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/testcluster/memnet"
 	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
@@ -112,7 +114,7 @@ func TestMuxRoutes(t *testing.T) {
 		}
 		expectOpen(t, c)
 
-		hello, err := linkHello{cluster: testCluster, to: "m", from: "n"}.append(nil)
+		hello, err := linkHello{releases: release.Own(), cluster: testCluster, to: "m", from: "n"}.append(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,22 +156,24 @@ func expectOpen(t *testing.T, c net.Conn) {
 func TestMuxRefuses(t *testing.T) {
 	foreign, _ := appendPreamble(nil, []byte("another cluster"), "v")
 	other, _ := appendPreamble(nil, testCluster, "other")
-	foreignLink, _ := linkHello{cluster: []byte("another cluster"), to: "m", from: "n"}.append(nil)
-	otherLink, _ := linkHello{cluster: testCluster, to: "other", from: "n"}.append(nil)
+	foreignLink, _ := linkHello{releases: release.Own(), cluster: []byte("another cluster"), to: "m", from: "n"}.append(nil)
+	otherLink, _ := linkHello{releases: release.Own(), cluster: testCluster, to: "other", from: "n"}.append(nil)
 	for name, test := range map[string]struct {
 		first  string
 		within time.Duration
 	}{
 		"another cluster":     {string(foreign), time.Millisecond},
 		"another process":     {string(other), time.Millisecond},
-		"no voter":            {raftMagic + "\x01\x01x\x00", time.Millisecond},
-		"unknown version":     {raftMagic + "\x02\x01x", time.Millisecond},
-		"no cluster":          {raftMagic + "\x01\x00", time.Millisecond},
-		"cluster id too long": {raftMagic + "\x01\xff", time.Millisecond},
+		"no voter":            {raftMagic + "\x02\x01x\x00", time.Millisecond},
+		"before release 1":    {raftMagic + "\x01\x01x", time.Millisecond},
+		"unknown version":     {raftMagic + "\x03\x01x", time.Millisecond},
+		"no cluster":          {raftMagic + "\x02\x00", time.Millisecond},
+		"cluster id too long": {raftMagic + "\x02\xff", time.Millisecond},
 		"a link's cluster":    {string(foreignLink), time.Millisecond},
 		"a link's process":    {string(otherLink), time.Millisecond},
-		"a link's version":    {linkMagic + "\x02\x01x", time.Millisecond},
-		"a link from nobody":  {linkMagic + "\x01\x01x\x01m\x00", time.Millisecond},
+		"an old link":         {linkMagic + "\x01\x01x", time.Millisecond},
+		"a link's form":       {linkMagic + "\x03\x01x", time.Millisecond},
+		"a link from nobody":  {linkMagic + "\x02\x00\x01\x00\x01\x01x\x01m\x00", time.Millisecond},
 		"half a link's hello": {string(otherLink[:len(otherLink)-1]), sniffTimeout},
 		"silent":              {"", sniffTimeout},
 		"three bytes":         {"PRI", sniffTimeout},
@@ -182,6 +186,22 @@ func TestMuxRefuses(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A link of a program without a common release is told so, and dropped.
+func TestMuxRefusesReleases(t *testing.T) {
+	inMuxBubble(t, func(t *testing.T, n *memnet.Net, _ *mux) {
+		newer := release.Range{Oldest: release.Current + 1, Newest: release.Current + 1}
+		hello, err := linkHello{releases: newer, cluster: testCluster, to: "m", from: "n"}.append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := dialMux(t, n, string(hello))
+		if _, err := readHelloAnswer(c, newer); !errors.Is(err, errRelease) || !strings.Contains(err.Error(), release.Own().String()) {
+			t.Errorf("the answer: %v", err)
+		}
+		expectDropped(t, c, time.Millisecond)
+	})
 }
 
 // TestMuxSilentStreams: any number of silent streams keep nobody waiting, and
