@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,9 +51,11 @@ type rehearsal struct {
 
 type proc struct {
 	name, host string
-	cmd        *exec.Cmd
-	log        *buffer
-	ended      chan struct{}
+	// program is what is run, "" is this one; env is one more variable, or "".
+	program, env string
+	cmd          *exec.Cmd
+	log          *buffer
+	ended        chan struct{}
 }
 
 func newRehearsal(t *testing.T, seeds int, settings string) *rehearsal {
@@ -106,11 +109,14 @@ func (r *rehearsal) start(i int) *proc {
 		r.procs = append(r.procs, &proc{name: string(rune('a' + n)), host: r.host(n), log: &buffer{}})
 	}
 	p := r.procs[i]
-	p.cmd = exec.Command(os.Args[0], "serve", "--config", r.file, "--node-name", p.name, "--data-dir", filepath.Join(r.dir, p.name),
+	p.cmd = exec.Command(cmp.Or(p.program, os.Args[0]), "serve", "--config", r.file, "--node-name", p.name, "--data-dir", filepath.Join(r.dir, p.name),
 		"--http-listen", p.host+":50051", "--grpc-listen", p.host+":50052",
 		"--peer-listen", p.host+":50053", "--gossip-listen", p.host+":7946")
 	// Under the race detector a process would sleep for a second before it ends.
 	p.cmd.Env = append(os.Environ(), "SHARELOCK_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	if p.env != "" {
+		p.cmd.Env = append(p.cmd.Env, p.env)
+	}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
 		r.t.Fatal(err)
