@@ -35,6 +35,8 @@ type Config struct {
 
 	// Lease is the length of a view lease (V4). Fixed at the cluster's birth.
 	Lease time.Duration
+	// SeatGrace is how long an absent voter beyond three keeps its seat (V1).
+	SeatGrace time.Duration
 	// Partitions is P. Replicas is how many members keep a copy of every lock; 0 is
 	// one more than a quorum of the voters can lose, and at least 2 (protocol, "R").
 	// Both are fixed at the cluster's birth.
@@ -87,6 +89,7 @@ func DefaultConfig() Config {
 		PeerListen:       ":50053",
 		GossipListen:     ":7946",
 		Lease:            2 * time.Second,
+		SeatGrace:        10 * time.Minute,
 		Partitions:       1024,
 		DefaultTTL:       60 * time.Second,
 		MaxTTL:           60 * time.Second,

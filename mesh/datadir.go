@@ -150,6 +150,10 @@ func (d *dataDir) readPromise() error {
 // start.
 func (d *dataDir) Identity() ring.Identity { return d.identity }
 
+// Volatile reports whether everything is kept in memory, so that the next start is a new
+// process.
+func (d *dataDir) Volatile() bool { return d.path == "" }
+
 // RaftDir is the folder for Raft's files; empty when all is in memory.
 func (d *dataDir) RaftDir() string {
 	if d.path == "" {

@@ -44,6 +44,7 @@ func (n *Node) lead(ctx context.Context) {
 		l, err := view.Lead(ctx, view.LeaderConfig{
 			Self: n.self.ID, Agreement: n.agree, Peers: leaderPeers{n.peers}, Clock: n.clock, Spawn: n.tasks.Go,
 			Prepare: n.prepareToLead, Nearby: n.nearbyReleases, Log: n.log, Memory: &n.leadMemory,
+			Stopping: n.stopping, Dismiss: n.member.dismiss, SeatGrace: n.cfg.SeatGrace,
 		})
 		if err == nil {
 			n.leads.Store(l)

@@ -81,7 +81,7 @@ func (n *Node) Leave(ctx context.Context) error {
 		defer cancel()
 		n.member.leave(ctx)
 		n.sendAway()
-		last, done := context.WithTimeout(context.WithoutCancel(ctx), n.lease())
+		last, done := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 		defer done()
 		n.member.giveUp(last)
 		// The node has ended when this call, and whatever else is open, is answered.
@@ -118,7 +118,7 @@ func (n *Node) Stop(ctx context.Context) error {
 			n.member.leave(leaving)
 			done()
 			errs = append(errs, n.closePorts(ctx)...)
-			last, done := context.WithTimeout(ctx, n.lease())
+			last, done := context.WithTimeout(ctx, leaveTime)
 			n.member.giveUp(last)
 			done()
 		})

@@ -30,9 +30,16 @@ type member struct {
 	leaderID string // guarded by mu
 	// voters are the ids of the voters as the last answer named them.
 	voters []string // guarded by mu
-	// leaving: leave was asked for (V7). handedOver: nothing is held any more.
-	leaving, handedOver bool // guarded by mu
-	left, ended         chan struct{}
+	// leaving: leave was asked for (V7). handedOver: nothing is held any more. forGood:
+	// the Raft seat is given up, too.
+	leaving, handedOver, forGood bool // guarded by mu
+	// left is closed when this process may stop; ended when run has returned.
+	left, ended chan struct{}
+	leftOnce    sync.Once
+	// leaderless is since when a process that is to be let go finds no leader; 0 is not.
+	leaderless time.Duration
+	// answered: a leader answered the last request for a lease.
+	answered bool
 	// failed is the address that did not answer last; it is passed over once.
 	failed string // guarded by mu
 	// why the last attempt to join came to nothing, for Ready.
@@ -57,6 +64,9 @@ func (m *member) wake() {
 	}
 }
 
+// dismiss lets this process stop (V7).
+func (m *member) dismiss() { m.leftOnce.Do(func() { close(m.left) }) }
+
 // run joins and renews until ctx ends, the member has left, or joining turned
 // out to be impossible; then it returns why.
 func (m *member) run(ctx context.Context) error {
@@ -68,6 +78,8 @@ func (m *member) run(ctx context.Context) error {
 		var changed <-chan struct{} = m.node.views.next()
 		select {
 		case <-ctx.Done():
+			return nil
+		case <-m.left:
 			return nil
 		case <-timer.C:
 		case <-m.kick:
@@ -100,16 +112,55 @@ func (m *member) run(ctx context.Context) error {
 func (m *member) step(ctx context.Context) (time.Duration, error) {
 	lease := m.node.lease()
 	a := m.node.views.now()
+	m.mu.Lock()
+	leaving := m.leaving
+	m.mu.Unlock()
 	if a != nil {
 		if _, in := a.view.Find(m.node.self); in {
-			if m.renew(ctx, a) {
+			if m.renew(ctx, a) && !leaving {
 				return lease / 5, nil
 			}
-			return lease / 40, nil
+			return lease / 40, nil // V7: whoever leaves learns soon what became of it
 		}
 		a.service.EndLease()
 	}
+	if leaving {
+		m.part(ctx, a)
+		return lease / 40, nil
+	}
 	return lease / 20, m.join(ctx, a)
+}
+
+// part asks the leader to let this process go, which is in no view and was told to stop
+// (V7). It may go at once if it was never in a view. If it finds no leader, it waits for
+// the length of a lease, in which an election is over.
+func (m *member) part(ctx context.Context, a *acting) {
+	if a == nil {
+		m.dismiss()
+		return
+	}
+	m.mu.Lock()
+	m.handedOver = true
+	m.mu.Unlock()
+	if m.renew(ctx, a) || m.heardLeader() {
+		return
+	}
+	now := m.node.clock()
+	if m.leaderless == 0 {
+		m.leaderless = now
+	}
+	if now-m.leaderless >= m.node.lease() {
+		m.log.Warn("stops without having been let go: there is no leader")
+		m.dismiss()
+	}
+}
+
+// heardLeader reports whether the last request was answered by a leader, and notes it.
+func (m *member) heardLeader() bool {
+	if m.answered {
+		m.leaderless = 0
+	}
+	return m.answered
 }
 
 // renew asks for a lease; true if it got one.
@@ -117,7 +168,7 @@ func (m *member) renew(ctx context.Context, a *acting) bool {
 	m.mu.Lock()
 	req := &peerv1.RenewRequest{
 		Member: view.IdentityToProto(m.node.self), Epoch: a.epoch(),
-		Leaving: m.leaving, Done: m.handedOver, Refresh: a.service.NeedsRefresh(),
+		Leaving: m.leaving, Done: m.handedOver, ForGood: m.forGood, Refresh: a.service.NeedsRefresh(),
 	}
 	m.mu.Unlock()
 	req.Complaints = m.node.complaints(a)
@@ -126,6 +177,7 @@ func (m *member) renew(ctx context.Context, a *acting) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.node.lease()/4)
 	defer cancel()
+	m.answered = false
 	addr := m.leaderAddr(a)
 	if addr == "" {
 		return false
@@ -137,6 +189,7 @@ func (m *member) renew(ctx context.Context, a *acting) bool {
 		m.log.Debug("not renewed", "leader", addr, "error", err)
 		return false
 	}
+	m.answered = resp.GetOutcome() != peerv1.RenewResponse_OUTCOME_NOT_LEADER
 	return m.take(addr, sent, resp)
 }
 
@@ -164,7 +217,10 @@ func (m *member) take(addr string, sent time.Duration, resp *peerv1.RenewRespons
 		m.node.leaseChanged()
 		return true
 	case peerv1.RenewResponse_OUTCOME_LEFT:
-		close(m.left)
+		if now := m.node.views.now(); now != nil {
+			now.service.EndLease()
+		}
+		m.dismiss()
 		return true
 	case peerv1.RenewResponse_OUTCOME_NOT_LEADER:
 		m.follow(addr, resp.GetLeader())
@@ -178,13 +234,6 @@ func (m *member) take(addr string, sent time.Duration, resp *peerv1.RenewRespons
 func (m *member) join(ctx context.Context, a *acting) error {
 	ctx, cancel := context.WithTimeout(ctx, m.node.lease()/2)
 	defer cancel()
-	m.mu.Lock()
-	leaving := m.leaving
-	m.mu.Unlock()
-	if leaving {
-		close(m.left) // in no view: there is nothing to leave
-		return nil
-	}
 	addr := m.leaderAddr(a)
 	if addr == "" {
 		m.say("no member of the mesh is known yet")
@@ -358,17 +407,18 @@ func (m *member) say(why string) {
 }
 
 // leave asks to be taken off the ring, waits until nothing is held any more or
-// ctx ends, and gives the lease up (V7).
+// ctx ends (V7).
 func (m *member) leave(ctx context.Context) {
 	m.mu.Lock()
 	m.leaving = true
+	m.forGood = m.forGood || m.node.data.Volatile()
 	m.mu.Unlock()
 	m.wake()
 	m.waitHandedOver(ctx)
 }
 
-// waitHandedOver returns when this member holds no copy (G1) and no seat among
-// the voters, or nobody is there to take them, or ctx ends.
+// waitHandedOver returns when this member holds no copy (G1), or nobody is there to take
+// them, or it was let go, or ctx ends.
 func (m *member) waitHandedOver(ctx context.Context) {
 	tick := time.NewTicker(m.node.lease() / 40)
 	defer tick.Stop()
@@ -377,7 +427,7 @@ func (m *member) waitHandedOver(ctx context.Context) {
 		if a == nil || m.alone(a) {
 			return
 		}
-		if me, in := a.view.Find(m.node.self); !in || me.Leaving && a.service.Stats().Copies == 0 && !m.seated() {
+		if me, in := a.view.Find(m.node.self); !in || me.Leaving && a.service.Stats().Copies == 0 {
 			return
 		}
 		select {
@@ -391,32 +441,20 @@ func (m *member) waitHandedOver(ctx context.Context) {
 	}
 }
 
-// alone: nobody else is in the view.
+// alone: nobody else is in the view, and nobody leads who would have to be told.
 func (m *member) alone(a *acting) bool {
-	return len(a.view.Members) == 1 && a.view.Members[0].Identity == m.node.self
+	return len(a.view.Members) == 1 && a.view.Members[0].Identity == m.node.self && m.node.agree.Leader() == ""
 }
 
-// seated: this process is a voter still.
-func (m *member) seated() bool {
-	seats, err := m.node.agree.Seats()
-	if err != nil {
-		return false
-	}
-	for _, s := range seats {
-		if s.ID == m.node.self.ID && s.Voter {
-			return true
-		}
-	}
-	return false
-}
-
-// giveUp sends the last request (V7) and waits for its answer.
+// giveUp sends the last request (V7) until it is answered: this process may stop. Until
+// then it votes.
 func (m *member) giveUp(ctx context.Context) {
 	a := m.node.views.now()
-	if a == nil || m.alone(a) {
-		if a != nil {
-			a.service.EndLease()
-		}
+	if a == nil {
+		return
+	}
+	defer a.service.EndLease()
+	if m.alone(a) {
 		return
 	}
 	m.mu.Lock()
@@ -427,8 +465,8 @@ func (m *member) giveUp(ctx context.Context) {
 	case <-m.left:
 	case <-m.ended:
 	case <-ctx.Done():
+		m.log.Warn("stops without having been let go")
 	}
-	a.service.EndLease()
 }
 
 // ready says why this node may not serve, or nil.

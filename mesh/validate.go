@@ -36,6 +36,7 @@ func (c Config) Validate() error {
 	}
 	check(c.HoldRelease == 0 || c.HoldRelease >= release.Oldest, "mesh.hold_release", "%d is below %d, the oldest release that this program works with", c.HoldRelease, release.Oldest)
 	check(c.Lease >= 200*time.Millisecond && c.Lease <= time.Minute, "mesh.lease", "%v is not within 200ms to 1m", c.Lease)
+	check(c.SeatGrace > 0, "mesh.seat_grace", "%v is not above 0", c.SeatGrace)
 	check(c.Partitions >= 1 && c.Partitions <= ring.MaxPartitions, "ring.partitions", "%d is not within 1 to %d", c.Partitions, ring.MaxPartitions)
 	check(c.Replicas >= 0 && c.Replicas <= view.MaxVoters, "ring.replicas", "%d is not within 0 to %d", c.Replicas, view.MaxVoters)
 	check(c.MaxTTL >= time.Second && c.MaxTTL <= 24*time.Hour, "locks.max_ttl", "%v is not within 1s to 24h", c.MaxTTL)

@@ -306,6 +306,8 @@ func (p *proc) Reseat(_ context.Context, c Change) error {
 	return errors.New("seats do not change in this test")
 }
 
+func (p *proc) Settle(context.Context) error { return nil }
+
 // Term answers for the process with this id: what it says is read at once, and
 // arrives when nothing holds it.
 func (g *group) Term(ctx context.Context, id string) (term, applied uint64, err error) {

@@ -41,6 +41,9 @@ func (l *Leader) heard(now time.Duration) map[string]bool {
 			heard[id] = true
 		}
 	}
+	for who := range l.stops.gone {
+		delete(heard, who.ID) // V7: the leader counts everybody whom it has let go as absent
+	}
 	return heard
 }
 
@@ -60,10 +63,14 @@ func (l *Leader) handOver(ctx context.Context, now time.Duration) {
 	l.transfer(ctx)
 }
 
-func (l *Leader) transfer(ctx context.Context) {
+// transfer hands leadership to some other voter.
+func (l *Leader) transfer(ctx context.Context) { l.transferTo(ctx, "") }
+
+// transferTo hands leadership to the voter with this id.
+func (l *Leader) transferTo(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(ctx, l.lease())
 	defer cancel()
-	if err := l.agree.Reseat(ctx, Change{kind: changeTransfer}); err != nil {
+	if err := l.agree.Reseat(ctx, Change{kind: changeTransfer, id: id}); err != nil {
 		l.log.Warn("leadership was not handed over", "error", err)
 	}
 }

@@ -43,6 +43,7 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked[who.ID] = now
+	l.stops.forget(who.Identity)
 	if why := l.refuseRelease(s.View(), who, req.GetOldestRelease()); why != "" {
 		resp.Outcome, resp.Why = peerv1.JoinResponse_OUTCOME_RELEASE, why
 		return resp

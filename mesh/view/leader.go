@@ -32,6 +32,9 @@ type Agreement interface {
 	// Seats are the servers of Raft's configuration; Reseat changes it.
 	Seats() ([]Seat, error)
 	Reseat(ctx context.Context, c Change) error
+	// Settle returns nil when all that was appended before the call is committed and
+	// applied here, a change of the configuration included.
+	Settle(ctx context.Context) error
 }
 
 // Peers is what a leader asks of other processes.
@@ -44,8 +47,7 @@ type Peers interface {
 	Install(ctx context.Context, m ring.Member, s State) error
 }
 
-// LeaderConfig is what a leader is made of. All of it is needed, except Prepare, Nearby and
-// Memory.
+// LeaderConfig is what a leader is made of. All of it is needed, except where it says so.
 type LeaderConfig struct {
 	// Self is the stable id of this process.
 	Self      string
@@ -56,7 +58,7 @@ type LeaderConfig struct {
 	// Spawn starts a goroutine that ends soon, or returns false because the process
 	// is stopping.
 	Spawn func(func()) bool
-	// Prepare is called when `lead` has been applied, before anybody is renewed.
+	// Prepare, which may be nil, is called when `lead` has been applied, before anybody is renewed.
 	Prepare func(context.Context) error
 	// Nearby returns the releases of live processes that follow the cluster and may be
 	// on their way into the view; nil knows of none.
@@ -65,6 +67,12 @@ type LeaderConfig struct {
 	// Memory is what earlier leaderships of this process remember for this one; nil is
 	// nothing.
 	Memory *Memory
+	// Stopping is closed when this process ends. It may be nil.
+	Stopping <-chan struct{}
+	// Dismiss tells this process that it may stop (V7). It may be nil.
+	Dismiss func()
+	// SeatGrace is how long an absent voter beyond three keeps its seat (V1).
+	SeatGrace time.Duration
 }
 
 // stretched is what whoever waits for the end of a time that another process
@@ -92,6 +100,10 @@ type Leader struct {
 	rounds rounds
 	kick   chan struct{}
 	done   sync.WaitGroup // Run waits for it
+	grace  time.Duration  // the seat grace (V1)
+
+	stopping <-chan struct{}
+	dismiss  func()
 
 	mu sync.Mutex
 	// members is what the leader knows of each member of the view. Guarded by mu.
@@ -119,6 +131,11 @@ type Leader struct {
 	// turnedAway are the processes that were refused for their release (W2), by id. As
 	// asked, it forgets those that are not heard any more. Guarded by mu.
 	turnedAway map[string]ring.Identity
+
+	// stops is about the processes that were told to stop (V7). Guarded by mu.
+	stops stops
+	// absences are since when voters do not answer, by id (V1). Guarded by mu.
+	absences map[string]time.Duration
 }
 
 // standing is what a leader knows of one member.
@@ -164,12 +181,17 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 	l := &Leader{
 		self: cfg.Self, agree: cfg.Agreement, peers: cfg.Peers, clock: cfg.Clock, spawn: cfg.Spawn,
 		ctx: ctx, term: term, log: cfg.Log.With("term", term),
-		kick:    make(chan struct{}, 1),
-		members: map[ring.Identity]*standing{},
-		joins:   map[string]joining{},
-		asked:   map[string]time.Duration{},
-		memory:  cfg.Memory,
-		step:    cfg.Clock(),
+		kick:     make(chan struct{}, 1),
+		members:  map[ring.Identity]*standing{},
+		joins:    map[string]joining{},
+		asked:    map[string]time.Duration{},
+		memory:   cfg.Memory,
+		step:     cfg.Clock(),
+		grace:    cfg.SeatGrace,
+		stopping: cfg.Stopping,
+		dismiss:  cfg.Dismiss,
+		stops:    newStops(),
+		absences: map[string]time.Duration{},
 
 		newest: release.Current, nearby: cfg.Nearby, turnedAway: map[string]ring.Identity{},
 	}
@@ -215,6 +237,7 @@ func (l *Leader) Run() {
 	for {
 		select {
 		case <-l.ctx.Done():
+			l.sayFarewell(tick.C)
 			return
 		case <-tick.C:
 		case <-l.kick:
@@ -259,6 +282,11 @@ func (l *Leader) look(ctx context.Context) {
 	l.mu.Lock()
 	l.notice(now)
 	l.keepStandings(now, s.View())
+	if l.closes(now, s.View()) {
+		l.mu.Unlock()
+		l.dismissAll(now)
+		return
+	}
 	self := l.evict(now, s.View())
 	d := l.draft(now, s.View())
 	lonely := len(d.silent) > 0 && !l.hearsMajority(now) && !mutant.On(mutant.MinorityRemoves)

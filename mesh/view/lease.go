@@ -10,11 +10,14 @@ import (
 // Renew answers a member's request for a lease (V4).
 func (l *Leader) Renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.RenewResponse {
 	arrived := l.clock()
+	who := IdentityFromProto(req.GetMember())
+	if l.mayStop(who, req, arrived) {
+		return &peerv1.RenewResponse{Outcome: peerv1.RenewResponse_OUTCOME_LEFT}
+	}
 	if !l.rounds.wait(ctx) {
 		return &peerv1.RenewResponse{Outcome: peerv1.RenewResponse_OUTCOME_REFUSED}
 	}
 	s := l.agree.State()
-	who := IdentityFromProto(req.GetMember())
 	resp := &peerv1.RenewResponse{Epoch: s.Epoch()}
 	if req.GetEpoch() < s.Epoch() {
 		resp.History = StateToProto(s)
@@ -23,16 +26,19 @@ func (l *Leader) Renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 	defer l.mu.Unlock()
 	l.asked[who.ID] = arrived
 	m := l.members[who]
+	l.told(who, req, arrived)
 	if _, in := s.View().Find(who); !in || m == nil {
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_NOT_MEMBER
 		return resp
 	}
 	if req.GetDone() {
-		// V7: the member acts no more, so its removal need not wait.
-		m.left, m.stopped = true, true
-		delete(l.asked, who.ID)
-		l.wake()
-		resp.Outcome = peerv1.RenewResponse_OUTCOME_LEFT
+		// V7: the member acts no more, so its removal need not wait. It is let go when
+		// that is decided and its vote is not needed, and asks again until then.
+		if !m.left {
+			m.left, m.stopped = true, true
+			l.wake()
+		}
+		resp.Outcome = peerv1.RenewResponse_OUTCOME_REFUSED
 		return resp
 	}
 	if m.stopped && !mutant.On(mutant.RenewUndecided) || (m.replaced || m.evicted) && !mutant.On(mutant.RenewDoomed) {

@@ -24,6 +24,7 @@ type Raft struct {
 	raft      *raft.Raft
 	fsm       *fsm
 	transport *raft.NetworkTransport
+	ballots   *ballots
 	store     io.Closer
 	self      raft.ServerID
 	log       *slog.Logger
@@ -71,15 +72,17 @@ func Start(cfg Config) (*Raft, error) {
 		// does not return.
 		MaxRPCsInFlight: 1,
 	})
+	a.ballots = newBallots(a.transport)
 	a.existing, err = raft.HasExistingState(logs, stable, snaps)
 	if err == nil {
-		a.raft, err = raft.NewRaft(raftConfig(cfg), a.fsm, logs, stable, snaps, a.transport)
+		a.raft, err = raft.NewRaft(raftConfig(cfg), a.fsm, logs, stable, snaps, a.ballots)
 	}
 	if err != nil {
 		// The library does not say why a snapshot was not taken; the machine knows.
 		err = errors.Join(a.fsm.why(), err)
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), a.transport.Close(), a.store.Close())
 	}
+	a.ballots.start(a.latest)
 	return a, nil
 }
 
@@ -242,6 +245,15 @@ func (a *Raft) Seats() ([]Seat, error) {
 	return seats, nil
 }
 
+// latest are the servers of the newest configuration, committed or not.
+func (a *Raft) latest() []raft.Server {
+	f := a.raft.GetConfiguration()
+	if f.Error() != nil {
+		return nil
+	}
+	return f.Configuration().Servers
+}
+
 // Reseat makes one change of the configuration and waits for it.
 func (a *Raft) Reseat(ctx context.Context, c Change) error {
 	id, addr := raft.ServerID(c.id), raft.ServerAddress(c.id)
@@ -256,12 +268,24 @@ func (a *Raft) Reseat(ctx context.Context, c Change) error {
 	case changeRemove:
 		f = a.raft.RemoveServer(id, 0, 0)
 	case changeTransfer:
-		f = a.raft.LeadershipTransfer()
+		if c.id == "" {
+			f = a.raft.LeadershipTransfer()
+		} else {
+			f = a.raft.LeadershipTransferToServer(id, addr)
+		}
 	default:
 		return nil
 	}
 	if err := await(ctx, f); err != nil {
 		return fmt.Errorf("%v: %w", c, err)
+	}
+	return nil
+}
+
+// Settle implements Agreement.
+func (a *Raft) Settle(ctx context.Context) error {
+	if err := await(ctx, a.raft.Barrier(0)); err != nil {
+		return fmt.Errorf("settle raft's log: %w", err)
 	}
 	return nil
 }
@@ -273,5 +297,7 @@ func (a *Raft) HandOver(ctx context.Context) error {
 
 // Close takes part no more.
 func (a *Raft) Close() error {
-	return errors.Join(a.raft.Shutdown().Error(), a.transport.Close(), a.store.Close())
+	err := a.raft.Shutdown().Error()
+	a.ballots.close()
+	return errors.Join(err, a.transport.Close(), a.store.Close())
 }

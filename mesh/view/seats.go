@@ -5,7 +5,9 @@ import (
 	"time"
 )
 
-// keepVoters makes one change of Raft's configuration after the other (V1).
+// keepVoters makes one change of Raft's configuration after the other (V1), and lets
+// processes go that wait for it (V7). Both are decided here, so that nobody is let go
+// while a change is under way.
 func (l *Leader) keepVoters(ctx context.Context) {
 	tick := time.NewTicker(max(l.lease()/20, time.Millisecond))
 	defer tick.Stop()
@@ -23,12 +25,16 @@ func (l *Leader) keepVoters(ctx context.Context) {
 // changeVoters makes the next change; false if there is none, or it failed.
 func (l *Leader) changeVoters(ctx context.Context) bool {
 	e, err := l.electorate(ctx)
-	if err != nil {
+	if err != nil || e.closing {
 		return false
 	}
 	c := e.next()
+	if heir := e.heir(); c.kind == changeNone && heir != "" && e.marked(e.self) {
+		// V7: a marked leader hands leadership over.
+		c = Change{changeTransfer, heir}
+	}
 	if c.kind == changeNone {
-		return false
+		return l.letGo(ctx, e)
 	}
 	turn, cancel := context.WithTimeout(ctx, 5*l.lease())
 	defer cancel()
@@ -39,7 +45,7 @@ func (l *Leader) changeVoters(ctx context.Context) bool {
 		return false
 	}
 	l.log.Info("voters changed", "change", c.String())
-	return true
+	return c.kind != changeTransfer
 }
 
 func (l *Leader) electorate(ctx context.Context) (electorate, error) {
@@ -47,8 +53,9 @@ func (l *Leader) electorate(ctx context.Context) (electorate, error) {
 	if err != nil {
 		return electorate{}, err
 	}
+	view := l.agree.State().View()
 	e := electorate{self: l.self, seats: seats, ready: map[string]bool{}}
-	for _, m := range l.agree.State().View().Members {
+	for _, m := range view.Members {
 		if m.Leaving {
 			e.leaving = append(e.leaving, m.ID)
 		} else {
@@ -58,16 +65,38 @@ func (l *Leader) electorate(ctx context.Context) (electorate, error) {
 	now := l.clock()
 	l.mu.Lock()
 	e.live = l.heard(now)
+	e.closing = l.stops.closing
+	l.putStops(&e, now, view)
+	l.putAbsences(&e, now)
+	for id, j := range l.joins {
+		if _, in := view.FindID(id); !in && now-j.at <= l.lease() {
+			e.joiners = true
+		}
+	}
 	l.mu.Unlock()
 	index := l.agree.Applied()
 	for _, s := range seats {
-		if s.Voter || !e.live[s.ID] {
-			continue
+		if !s.Voter && e.live[s.ID] {
+			e.ready[s.ID] = l.caughtUp(ctx, s.ID, index)
 		}
-		turn, cancel := context.WithTimeout(ctx, l.lease()/4)
-		_, applied, err := l.peers.Term(turn, s.ID)
-		cancel()
-		e.ready[s.ID] = err == nil && applied >= index
 	}
 	return e, nil
+}
+
+// putAbsences notes since when voters do not answer, and adds those that have not for the
+// seat grace (V1). It needs l.mu.
+func (l *Leader) putAbsences(e *electorate, now time.Duration) {
+	e.overdue = map[string]bool{}
+	voters, _ := e.split()
+	_, absent := e.divide(voters)
+	since := make(map[string]time.Duration, len(absent))
+	for _, id := range absent {
+		at, known := l.absences[id]
+		if !known {
+			at = now
+		}
+		since[id] = at
+		e.overdue[id] = l.grace > 0 && now-at >= l.grace
+	}
+	l.absences = since
 }

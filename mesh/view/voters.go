@@ -5,6 +5,9 @@ import "fmt"
 // MaxVoters is the most voters a cluster has (V1).
 const MaxVoters = 5
 
+// keptSeats is how many seats are never given up because their holders are absent (V1).
+const keptSeats = 3
+
 // Seat is one server of Raft's configuration, by the stable id of the process.
 type Seat struct {
 	ID    string
@@ -20,11 +23,11 @@ const (
 	changeStage
 	// changePromote makes a non-voter that has caught up a voter.
 	changePromote
-	// changeDemote makes a voter a non-voter; it keeps receiving the log.
+	// changeDemote makes a voter a non-voter.
 	changeDemote
 	// changeRemove takes a server that is no member out of the configuration.
 	changeRemove
-	// changeTransfer hands leadership over, because the leader's own seat goes.
+	// changeTransfer hands leadership to the voter that it names, or to any other.
 	changeTransfer
 )
 
@@ -40,76 +43,77 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s %s", name, c.id)
 }
 
-// electorate is what the choice of voters looks at.
+// electorate is what a leader knows when it decides about seats: which change of Raft's
+// configuration is next (V1), and who may stop (V7). It is a value: deciding changes
+// nothing.
 type electorate struct {
 	// self is the leader's id.
 	self  string
 	seats []Seat
-	// stay are the ids of the members that are in the view and not leaving, in
-	// the order in which they joined; leaving those that leave.
+	// stay are the ids of the unmarked members of the view, in the order in which they
+	// joined; leaving are those of the marked ones.
 	stay, leaving []string
-	// live are the ids that asked for a renewal or to join of late.
+	// stopping are the processes that were told to stop and have not been let go.
+	stopping map[string]bool
+	// waiting are those of them that have left the view and ask to be let go, in the
+	// order in which they asked first.
+	waiting []string
+	// forGood are the stopping processes that give up their seats.
+	forGood map[string]bool
+	// live are the ids that asked for a renewal or to join of late and were not let go.
 	live map[string]bool
 	// ready are the non-voters that have caught up.
 	ready map[string]bool
+	// overdue are the voters that have been absent for the seat grace.
+	overdue map[string]bool
+	// given are the absent voters whose seats an operator has given up.
+	given map[string]bool
+	// joiners: a process that is not in the view asks to join.
+	joiners bool
+	// closing: all members were told to stop, so no seat changes any more.
+	closing bool
 }
 
-// next is V1: the one change of Raft's configuration to make now. Voters are as
-// many as there are members to stay, odd, and at most five. The seat of a dead
-// voter goes only when a live member is ready to take one; that of a member that
-// leaves in good order goes while it still votes for that. Who was evicted but lives
-// (V6) is not dead and keeps its seat: it votes, and will be back, while another voter
-// that counts as live a moment longer may be dead. No change is made that the voters
-// after it could not commit.
+// next returns the one change of Raft's configuration to make now (V1). No change is made
+// that the voters after it could not commit.
 func (e electorate) next() Change {
 	voters, others := e.split()
-	stay, leaving := set(e.stay), set(e.leaving)
-	var serving, going, away, dead []string
-	for _, id := range voters {
-		switch {
-		case stay[id]:
-			serving = append(serving, id)
-		case leaving[id]:
-			going = append(going, id)
-		case e.live[id]:
-			away = append(away, id)
-		default:
-			dead = append(dead, id)
-		}
-	}
-	target := odd(min(len(e.stay), MaxVoters))
-	ready, unstaged := e.candidates(set(voters), set(others))
+	_, absent := e.divide(voters)
+	ready, staged, unstaged := e.candidates(set(voters), set(others))
+	n, target := len(voters), odd(min(len(e.stay), MaxVoters))
 
-	missing := target - len(serving) - len(away)
-	if missing > 0 && len(ready) < missing && len(unstaged) > 0 {
+	// A lone seat can only move while its holder votes, and so do the holders of two.
+	lone := n == 1 && e.stopping[voters[0]]
+	want := len(absent)
+	switch {
+	case n%2 == 0 || lone:
+		want++
+	case target > n:
+		want += target - n
+	}
+	if len(ready)+len(staged) < want && len(unstaged) > 0 {
 		return Change{changeStage, unstaged[0]}
 	}
-	if missing > 0 && len(ready) >= missing {
-		// First the old seat goes, then the new one comes; but the last voter
-		// cannot go before there is another.
-		if gone := append(going, dead...); len(gone) > 0 && len(voters) > 1 && gone[0] != e.self && e.commits(voters, gone[0], "") {
-			return Change{changeDemote, gone[0]}
-		}
-		if e.commits(voters, "", ready[0]) {
+	if len(ready) > 0 {
+		// An even number of seats is one that waits for its next holder.
+		grow := target > n && len(absent) == 0 && len(ready) > 1
+		if (n%2 == 0 && n < MaxVoters || lone || grow) && e.commits(voters, "", ready[0]) {
 			return Change{changePromote, ready[0]}
 		}
-	}
-	if len(going) > 0 && len(voters) > 1 {
-		id := going[0]
-		if len(going) > 1 && id == e.self {
-			id = going[1]
-		}
-		if e.commits(voters, id, "") {
-			return e.unseat(id)
+		// A seat moves: first the old one goes, then the new one comes.
+		if n%2 == 1 && len(absent) > 0 && e.commits(voters, absent[0], "") {
+			return Change{changeDemote, absent[0]}
 		}
 	}
-	if len(dead) == 0 && len(going) == 0 && len(away) == 0 && len(serving) > 1 && (len(serving) > target || len(serving)%2 == 0) && missing <= 0 {
-		for i := len(serving) - 1; i >= 0; i-- {
-			if serving[i] != e.self && e.commits(voters, serving[i], "") {
-				return Change{changeDemote, serving[i]}
-			}
+	if c := e.giveUp(voters, absent); c.kind != changeNone {
+		return c
+	}
+	if n == 2 && want > 0 && len(ready)+len(staged) == 0 {
+		if c := e.leaveOne(voters); c.kind != changeNone {
+			return c
 		}
 	}
+	stay, leaving := set(e.stay), set(e.leaving)
 	for _, id := range others {
 		if !stay[id] && !leaving[id] && !e.live[id] {
 			return Change{changeRemove, id}
@@ -118,12 +122,170 @@ func (e electorate) next() Change {
 	return Change{}
 }
 
-// unseat takes a voter's seat; the leader's own goes by way of a new leader.
-func (e electorate) unseat(id string) Change {
-	if id == e.self {
-		return Change{changeTransfer, id}
+// giveUp returns the demotion of a voter whose seat goes without being taken: by an
+// operator's word, for good with its holder, or because it is beyond three and its holder
+// has been absent for the seat grace, or is in the way of one that has to be let go (V1, V7).
+func (e electorate) giveUp(voters, absent []string) Change {
+	for _, id := range absent {
+		if e.given[id] && e.commits(voters, id, "") {
+			return Change{changeDemote, id}
+		}
 	}
-	return Change{changeDemote, id}
+	seated := set(voters)
+	for _, id := range e.waiting {
+		if e.forGood[id] && seated[id] && id != e.self && len(voters) > 1 && e.commits(voters, id, "") {
+			return Change{changeDemote, id}
+		}
+	}
+	if e.surplus(voters, absent) == 0 {
+		return Change{}
+	}
+	overdue := 0
+	for _, id := range absent {
+		if e.overdue[id] {
+			overdue++
+		}
+	}
+	if overdue < len(absent) && !e.shrinks(voters) {
+		return Change{}
+	}
+	for _, id := range absent {
+		if e.commits(voters, id, "") {
+			return Change{changeDemote, id}
+		}
+	}
+	return Change{}
+}
+
+// surplus returns how many of the absent voters' seats may be given up: those beyond three,
+// in pairs, and the second of a pair whose first has gone, while all other seats answer (V1).
+func (e electorate) surplus(voters, absent []string) int {
+	n := len(voters) - keptSeats
+	if n <= 0 || len(absent) != n {
+		return 0
+	}
+	return n
+}
+
+// shrinks reports whether a process that waits to be let go is a voter that the others
+// need, and nobody could take a seat instead.
+func (e electorate) shrinks(voters []string) bool {
+	for _, id := range e.waiting {
+		if needed, wait := e.needs(id, voters); needed && wait == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// leaveOne returns the change by which the one of two voters that stops gives its seat to
+// the other: two seats survive no loss anyway, and their number has to be odd (V1).
+func (e electorate) leaveOne(voters []string) Change {
+	stay := set(e.stay)
+	for i, id := range voters {
+		other := voters[1-i]
+		switch {
+		case !e.stopping[id] || !stay[other] || e.stopping[other] || !e.present(other):
+		case id == e.self:
+			return Change{changeTransfer, other}
+		case e.commits(voters, id, ""):
+			return Change{changeDemote, id}
+		}
+	}
+	return Change{}
+}
+
+// release says whether a process that has left the view may stop now (V7). If it may and
+// leaves too few, warn says so; if it may not, wait says what for.
+func (e electorate) release(id string) (ok bool, warn, wait string) {
+	voters, _ := e.split()
+	if !set(voters)[id] {
+		return true, "", ""
+	}
+	if e.forGood[id] && len(voters) > 1 && e.commits(voters, id, "") {
+		return false, "", "its seat is given up first"
+	}
+	needed, wait := e.needs(id, voters)
+	if !needed {
+		return true, "", ""
+	}
+	if wait != "" {
+		return false, "", wait
+	}
+	present, absent := e.divide(voters)
+	if e.surplus(voters, without(absent, id)) > 0 {
+		return false, "", "absent seats are given up first"
+	}
+	return true, fmt.Sprintf("%d of %d seats answers after this", len(without(present, id)), len(voters)), ""
+}
+
+// needs reports whether the voters that answer are no majority without this one, and what
+// may still change that: a member without a seat that could take one, a process that may
+// become one, or a member whose leaving is not over yet (V7).
+func (e electorate) needs(id string, voters []string) (needed bool, wait string) {
+	present, _ := e.divide(voters)
+	if len(without(present, id)) >= len(voters)/2+1 {
+		return false, ""
+	}
+	seated := set(voters)
+	for _, other := range e.stay {
+		if !seated[other] && e.live[other] && !e.stopping[other] {
+			return true, "member " + other + " is to take a seat first"
+		}
+	}
+	if e.joiners {
+		return true, "a process asks to join and may take a seat"
+	}
+	for _, other := range append(e.leaving, e.stay...) {
+		if other != id && e.stopping[other] && e.live[other] {
+			return true, "member " + other + " is leaving first"
+		}
+	}
+	if len(voters) == 2 {
+		// Its seat goes to the other one, see leaveOne.
+		for _, other := range without(voters, id) {
+			if e.present(other) && set(e.stay)[other] && !e.stopping[other] {
+				return true, "its seat goes first"
+			}
+		}
+	}
+	return true, ""
+}
+
+// heir returns the voter that a leader that was told to stop hands leadership to: an
+// unmarked one that answers, if there is one not itself told to stop; "" is nobody (V7).
+func (e electorate) heir() string {
+	voters, _ := e.split()
+	seated, heir := set(voters), ""
+	for _, id := range e.stay {
+		switch {
+		case id == e.self || !seated[id] || !e.live[id]:
+		case !e.stopping[id]:
+			return id
+		case heir == "":
+			heir = id
+		}
+	}
+	return heir
+}
+
+// marked reports whether a process that stops is off the ring: no member, or a marked one.
+func (e electorate) marked(id string) bool {
+	return e.stopping[id] && !set(e.stay)[id]
+}
+
+func (e electorate) present(id string) bool { return id == e.self || e.live[id] }
+
+// divide splits voters into those that answer and those that do not.
+func (e electorate) divide(voters []string) (present, absent []string) {
+	for _, id := range voters {
+		if e.present(id) {
+			present = append(present, id)
+		} else {
+			absent = append(absent, id)
+		}
+	}
+	return present, absent
 }
 
 func (e electorate) split() (voters, others []string) {
@@ -137,23 +299,25 @@ func (e electorate) split() (voters, others []string) {
 	return voters, others
 }
 
-// candidates are the staying members without a vote: those that are ready, and
-// those that are live but not even staged.
-func (e electorate) candidates(voters, others map[string]bool) (ready, unstaged []string) {
+// candidates are the members that stay, answer and have no vote: those that have caught
+// up, those that are staged, and those that are not.
+func (e electorate) candidates(voters, others map[string]bool) (ready, staged, unstaged []string) {
 	for _, id := range e.stay {
 		switch {
-		case voters[id] || !e.live[id]:
+		case voters[id] || !e.live[id] || e.stopping[id]:
 		case !others[id]:
 			unstaged = append(unstaged, id)
 		case e.ready[id]:
 			ready = append(ready, id)
+		default:
+			staged = append(staged, id)
 		}
 	}
-	return ready, unstaged
+	return ready, staged, unstaged
 }
 
-// commits says whether, without one voter and with another, a majority of the
-// voters would be live: otherwise the change itself could not be committed.
+// commits reports whether, without one voter and with another, a majority of the voters
+// answers: otherwise the change itself could not be committed, and MARGIN would be lost.
 func (e electorate) commits(voters []string, without, with string) bool {
 	total, live := 0, 0
 	for _, id := range voters {
@@ -161,7 +325,7 @@ func (e electorate) commits(voters []string, without, with string) bool {
 			continue
 		}
 		total++
-		if e.live[id] || id == e.self {
+		if e.present(id) {
 			live++
 		}
 	}
@@ -169,7 +333,7 @@ func (e electorate) commits(voters []string, without, with string) bool {
 		total++
 		live++
 	}
-	return live >= total/2+1
+	return total > 0 && live >= total/2+1
 }
 
 func odd(n int) int {
@@ -185,4 +349,14 @@ func set(ids []string) map[string]bool {
 		m[id] = true
 	}
 	return m
+}
+
+func without(ids []string, id string) []string {
+	var rest []string
+	for _, other := range ids {
+		if other != id {
+			rest = append(rest, other)
+		}
+	}
+	return rest
 }

@@ -17,53 +17,69 @@ func seatsOf(s string) []Seat {
 	return seats
 }
 
-// V1: voters are odd, at most five, and follow the members.
+// V1: the number of seats is odd, at most five, and seats outlive the absence of their
+// holders.
 func TestNextChangeOfVoters(t *testing.T) {
 	tests := []struct {
-		name          string
-		seats         string // a* is a non-voter
-		stay, leaving string
-		live, ready   string
-		want          Change
+		name        string
+		seats       string // a* is a non-voter
+		stay        string
+		stop        string // told to stop: "b" in the view, "b." waits to be let go, "b!" for good
+		live, ready string
+		overdue     string
+		want        Change
 	}{
-		{"one member is enough", "a", "a", "", "a", "", Change{}},
-		{"two members keep one voter", "a", "a b", "", "a b", "", Change{}},
-		{"third member: stage the first candidate", "a", "a b c", "", "a b c", "", Change{changeStage, "b"}},
-		{"then the second", "a b*", "a b c", "", "a b c", "", Change{changeStage, "c"}},
-		{"no promotion to an even number", "a b* c*", "a b c", "", "a b c", "b", Change{}},
-		{"both are ready", "a b* c*", "a b c", "", "a b c", "b c", Change{changePromote, "b"}},
-		{"and the second", "a b c*", "a b c", "", "a b c", "c", Change{changePromote, "c"}},
-		{"complete", "a b c", "a b c", "", "a b c", "", Change{}},
-		{"a fourth member changes nothing", "a b c", "a b c d", "", "a b c d", "", Change{}},
-		{"a fifth makes five", "a b c", "a b c d e", "", "a b c d e", "", Change{changeStage, "d"}},
-		{"never more than five", "a b c d e", "a b c d e f g", "", "a b c d e f g", "", Change{}},
-		{"a dead voter keeps its seat", "a b c", "a b", "", "a b", "", Change{}},
-		{"a dead voter's seat waits for a candidate", "a b c", "a b d", "", "a b d", "", Change{changeStage, "d"}},
-		{"until it has caught up", "a b c d*", "a b d", "", "a b d", "", Change{}},
-		{"then the dead one's seat goes first", "a b c d*", "a b d", "", "a b d", "d", Change{changeDemote, "c"}},
-		{"then the live one is promoted", "a b c* d*", "a b d", "", "a b d", "d", Change{changePromote, "d"}},
-		{"what is left of the dead one goes", "a b d c*", "a b d", "", "a b d", "", Change{changeRemove, "c"}},
-		{"a restarted voter is not removed", "a b c*", "a b", "", "a b c", "", Change{changeDemote, "b"}},
-		{"a voter that leaves goes while it can vote for it", "a b c", "a b", "c", "a b c", "", Change{changeDemote, "c"}},
-		{"what stays is made odd", "a b c*", "a b", "c", "a b c", "", Change{changeDemote, "b"}},
-		{"the leader is not demoted by itself", "b a c*", "b a", "c", "a b c", "", Change{changeDemote, "b"}},
-		{"a leader that leaves hands over", "a b c", "b c", "a", "a b c", "", Change{changeTransfer, "a"}},
-		{"the only voter leaves: first another", "a", "b", "a", "a b", "", Change{changeStage, "b"}},
-		{"first another is promoted", "a b*", "b", "a", "a b", "b", Change{changePromote, "b"}},
-		{"then it hands over", "a b", "b", "a", "a b", "", Change{changeTransfer, "a"}},
-		{"two leave at once: the other one first", "a b c", "c", "a b", "a b c", "", Change{changeDemote, "b"}},
-		{"who was evicted and lives keeps its seat", "a b c d*", "a b d", "", "a b c d", "d", Change{}},
-		{"and does not make one too many", "a b c", "a b", "", "a b c", "", Change{}},
-		{"nor one too few when another is dead", "a b c d*", "a d e", "", "a b d e", "d", Change{changeDemote, "c"}},
-		{"no change that cannot be committed", "a b c", "a", "b", "a b", "", Change{}},
-		{"a silent candidate is not staged", "a", "a b c", "", "a", "", Change{}},
+		{"one member is enough", "a", "a", "", "a", "", "", Change{}},
+		{"two members keep one voter", "a", "a b", "", "a b", "", "", Change{}},
+		{"third member: stage the first candidate", "a", "a b c", "", "a b c", "", "", Change{changeStage, "b"}},
+		{"then the second", "a b*", "a b c", "", "a b c", "", "", Change{changeStage, "c"}},
+		{"no promotion to an even number", "a b* c*", "a b c", "", "a b c", "b", "", Change{}},
+		{"both are ready", "a b* c*", "a b c", "", "a b c", "b c", "", Change{changePromote, "b"}},
+		{"and the second", "a b c*", "a b c", "", "a b c", "c", "", Change{changePromote, "c"}},
+		{"complete", "a b c", "a b c", "", "a b c", "", "", Change{}},
+		{"a fourth member changes nothing", "a b c", "a b c d", "", "a b c d", "", "", Change{}},
+		{"a fifth makes five", "a b c", "a b c d e", "", "a b c d e", "", "", Change{changeStage, "d"}},
+		{"never more than five", "a b c d e", "a b c d e f g", "", "a b c d e f g", "", "", Change{}},
+
+		{"a dead voter keeps its seat", "a b c", "a b", "", "a b", "", "", Change{}},
+		{"for how long ever, of three", "a b c", "a b", "", "a b", "", "c", Change{}},
+		{"a dead voter's seat waits for a candidate", "a b c", "a b d", "", "a b d", "", "", Change{changeStage, "d"}},
+		{"until it has caught up", "a b c d*", "a b d", "", "a b d", "", "", Change{}},
+		{"then the dead one's seat goes first", "a b c d*", "a b d", "", "a b d", "d", "", Change{changeDemote, "c"}},
+		{"then the live one is promoted", "a b c* d*", "a b d", "", "a b d", "d", "", Change{changePromote, "d"}},
+		{"what is left of the dead one goes", "a b d c*", "a b d", "", "a b d", "", "", Change{changeRemove, "c"}},
+		{"a restarted voter takes the seat that is free", "a b c*", "a b c", "", "a b c", "c", "", Change{changePromote, "c"}},
+		{"who was evicted and lives keeps its seat", "a b c d*", "a b d", "", "a b c d", "d", "", Change{}},
+		{"when another is dead, that one gives way", "a b c d*", "a d e", "", "a b d e", "d", "", Change{changeDemote, "c"}},
+		{"a dead one gives way to the only candidate", "a b c d*", "a d", "", "a b d", "d", "", Change{changeDemote, "c"}},
+		{"no change that cannot be committed", "a b c d*", "a d", "", "a d", "d", "", Change{}},
+		{"a silent candidate is not staged", "a", "a b c", "", "a", "", "", Change{}},
+		{"one of two is dead: nothing can be committed", "a b", "a", "", "a", "", "b", Change{}},
+		{"two seats wait for a third member", "a b", "a b c", "", "a b c", "", "", Change{changeStage, "c"}},
+		{"which is promoted", "a b c*", "a b c", "", "a b c", "c", "", Change{changePromote, "c"}},
+
+		{"a voter that stops keeps its seat", "a b c", "a b", "c", "a b c", "", "", Change{}},
+		{"also when it waits to be let go", "a b c", "a b", "c.", "a b c", "", "", Change{}},
+		{"also when a member could take it", "a b c d*", "a b d", "c.", "a b c d", "d", "", Change{}},
+		{"who stops gets no seat", "a b c", "a b", "d", "a b d", "", "", Change{}},
+		{"the lone seat moves while its holder votes: stage", "a", "b", "a", "a b", "", "", Change{changeStage, "b"}},
+		{"then promote", "a b*", "b", "a", "a b", "b", "", Change{changePromote, "b"}},
+		{"then hand leadership over", "a b", "b", "a", "a b", "", "", Change{changeTransfer, "b"}},
+		{"then the other one gives it up", "b a", "a", "b", "a b", "", "", Change{changeDemote, "b"}},
+		{"for good: its seat goes", "a b c", "a b", "c!", "a b c", "", "", Change{changeDemote, "c"}},
+		{"not while the others could not commit that", "a b c", "a", "c!", "a c", "", "", Change{}},
+
+		{"of five one is dead", "a b c d e", "a b c d", "", "a b c d", "", "e", Change{}},
+		{"two, not for long", "a b c d e", "a b c", "", "a b c", "", "d", Change{}},
+		{"a pair is given up", "a b c d e", "a b c", "", "a b c", "", "d e", Change{changeDemote, "d"}},
+		{"and its second", "a b c e", "a b c", "", "a b c", "", "e", Change{changeDemote, "e"}},
+		{"at once if one has to be let go that the others need", "a b c d e", "a b", "c.", "a b c", "", "", Change{changeDemote, "d"}},
+		{"but not if a member could take a seat", "a b c d e", "a b f", "c.", "a b c f", "", "", Change{changeStage, "f"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e := electorate{
-				self: "a", seats: seatsOf(tt.seats), stay: ids(tt.stay), leaving: ids(tt.leaving),
-				live: set(ids(tt.live)), ready: set(ids(tt.ready)),
-			}
+			e := electorateOf(tt.seats, tt.stay, tt.stop, tt.live, tt.ready)
+			e.overdue = set(ids(tt.overdue))
 			if got := e.next(); got != tt.want {
 				t.Errorf("next change is %q, want %q", got, tt.want)
 			}
@@ -71,30 +87,125 @@ func TestNextChangeOfVoters(t *testing.T) {
 	}
 }
 
+// electorateOf is what the leader a knows; stop is as in TestNextChangeOfVoters.
+func electorateOf(seats, stay, stop, live, ready string) electorate {
+	e := electorate{
+		self: "a", seats: seatsOf(seats), stay: ids(stay), live: set(ids(live)), ready: set(ids(ready)),
+		stopping: map[string]bool{}, forGood: map[string]bool{}, given: map[string]bool{},
+	}
+	for _, f := range ids(stop) {
+		id := strings.TrimRight(f, ".!")
+		e.stopping[id] = true
+		e.forGood[id] = strings.HasSuffix(f, "!")
+		switch {
+		case f != id:
+			e.waiting = append(e.waiting, id)
+		case !set(e.stay)[id]:
+			e.leaving = append(e.leaving, id)
+		}
+	}
+	return e
+}
+
+// The operator's word gives the seat of an absent voter up (V1).
+func TestGivenSeatGoes(t *testing.T) {
+	e := electorateOf("a b c", "a b", "", "a b", "")
+	e.given["c"] = true
+	if got, want := e.next(), (Change{changeDemote, "c"}); got != want {
+		t.Errorf("next change is %q, want %q", got, want)
+	}
+	e = electorateOf("a b c", "a b c", "", "a b c", "")
+	e.given["c"] = true
+	if got := e.next(); got != (Change{}) {
+		t.Errorf("the seat of a voter that answers goes: %q", got)
+	}
+}
+
+// V7: who may stop.
+func TestRelease(t *testing.T) {
+	tests := []struct {
+		name              string
+		seats, stay, stop string
+		live              string
+		joiners           bool
+		who               string
+		ok                bool
+		warn, wait        string
+	}{
+		{"no voter", "a b c", "a b c", "d.", "a b c d", false, "d", true, "", ""},
+		{"two of three answer", "a b c", "a b", "c.", "a b c", false, "c", true, "", ""},
+		{"one of three answers", "a b c", "a", "b.", "a b", false, "b", true, "1 of 3 seats answers after this", ""},
+		{"a member could take a seat", "a b c", "a d", "b.", "a b d", false, "b", false, "", "member d is to take a seat first"},
+		{"but stops", "a b c", "a d", "b. d", "a b d", false, "b", false, "", "member d is leaving first"},
+		{"a joiner could", "a b c", "a", "b.", "a b", true, "b", false, "", "a process asks to join and may take a seat"},
+		{"another one leaves", "a b c", "a", "b. d", "a b d", false, "b", false, "", "member d is leaving first"},
+		{"a pair is to be given up", "a b c d e", "a b", "c.", "a b c", false, "c", false, "", "absent seats are given up first"},
+		{"its second, too", "a b c e", "a b", "c.", "a b c", false, "c", false, "", "absent seats are given up first"},
+		{"four of five answer", "a b c d e", "a b c d", "e.", "a b c d e", false, "e", true, "", ""},
+		{"the last one", "a", "", "a.", "a", false, "a", true, "0 of 1 seats answers after this", ""},
+		{"the seat of the one of two goes first", "a b", "a", "b.", "a b", false, "b", false, "", "its seat goes first"},
+		{"the other of two is dead", "a b", "", "a.", "a", false, "a", true, "0 of 2 seats answers after this", ""},
+		{"for good", "a b c", "a b", "c!", "a b c", false, "c", false, "", "its seat is given up first"},
+		{"for good, and has no seat any more", "a b c*", "a b", "c!", "a b c", false, "c", true, "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e := electorateOf(tt.seats, tt.stay, tt.stop, tt.live, "")
+			e.joiners = tt.joiners
+			if ok, warn, wait := e.release(tt.who); ok != tt.ok || warn != tt.warn || wait != tt.wait {
+				t.Errorf("got %t, %q, %q, want %t, %q, %q", ok, warn, wait, tt.ok, tt.warn, tt.wait)
+			}
+		})
+	}
+}
+
+// V7: whom a leader that was told to stop hands leadership to.
+func TestHeir(t *testing.T) {
+	for _, tt := range []struct{ seats, stay, stop, live, want string }{
+		{"a b c", "b c", "a", "a b c", "b"},
+		{"a b c", "b c", "a b", "a b c", "c"},
+		{"a b c", "b c", "a b c", "a b c", "b"}, // one that was told to stop, if there is no other
+		{"a b c", "b c", "a", "a c", "c"},
+		{"a b*", "b", "a", "a b", ""},
+	} {
+		if got := electorateOf(tt.seats, tt.stay, tt.stop, tt.live, "").heir(); got != tt.want {
+			t.Errorf("%+v: heir is %q", tt, got)
+		}
+	}
+}
+
 // Whatever the members do, following the plan step by step ends, with an odd
 // number of live voters that are members, and every step can be committed.
 func TestVotersSettle(t *testing.T) {
 	for members := 1; members <= 8; members++ {
-		for leavers := 0; leavers < members; leavers++ {
-			name := fmt.Sprintf("%d members, %d leave", members, leavers)
+		for dead := 0; dead < members; dead++ {
+			name := fmt.Sprintf("%d members, %d die", members, dead)
 			var all []string
 			for i := range members {
 				all = append(all, string(rune('a'+i)))
 			}
-			e := electorate{self: "a", seats: seatsOf("a"), stay: all, live: set(all), ready: set(all)}
+			e := electorateOf("a", strings.Join(all, " "), "", strings.Join(all, " "), strings.Join(all, " "))
 			settle(t, name, &e)
-			e.stay, e.leaving = all[leavers:], all[:leavers]
-			settle(t, name, &e)
-			want := odd(min(members-leavers, MaxVoters))
 			voters, _ := e.split()
-			stay := set(e.stay)
-			for _, v := range voters {
-				if !stay[v] {
-					t.Errorf("%s: %s still votes", name, v)
-				}
-			}
-			if len(voters) != want {
+			if want := odd(min(members, MaxVoters)); len(voters) != want {
 				t.Errorf("%s: %d voters, want %d", name, len(voters), want)
+			}
+			if dead > (len(voters)-1)/2 {
+				continue
+			}
+			e.self, e.stay = all[members-1], all[dead:]
+			if !set(voters)[e.self] {
+				e.self = voters[len(voters)-1]
+			}
+			e.live = set(e.stay)
+			settle(t, name, &e)
+			after, _ := e.split()
+			if len(after) != len(voters) {
+				t.Errorf("%s: %d seats, then %d", name, len(voters), len(after))
+			}
+			present, _ := e.divide(after)
+			if want := min(len(after), len(e.stay)); len(present) != want {
+				t.Errorf("%s: of the voters %v only %v live, want %d", name, after, present, want)
 			}
 		}
 	}
@@ -111,37 +222,29 @@ func settle(t *testing.T, name string, e *electorate) {
 		if step > 50 {
 			t.Fatalf("%s: does not settle: %+v", name, e)
 		}
-		switch c.kind {
-		case changeStage:
-			e.seats = append(e.seats, Seat{ID: c.id})
-		case changeRemove:
-			for i, s := range e.seats {
-				if s.ID == c.id {
-					e.seats = append(e.seats[:i:i], e.seats[i+1:]...)
-					break
-				}
-			}
-		case changeTransfer:
-			if len(e.stay) == 0 {
-				t.Fatalf("%s: leadership goes to nobody", name)
-			}
-			voters, _ := e.split()
-			for _, v := range voters {
-				if v != e.self {
-					e.self = v
-					break
-				}
-			}
-		default:
-			for i := range e.seats {
-				if e.seats[i].ID == c.id {
-					e.seats[i].Voter = c.kind == changePromote
-				}
-			}
-		}
+		e.seats = reseat(e.seats, c)
 		voters, _ := e.split()
 		if !e.commits(voters, "", "") {
 			t.Fatalf("%s: after %v the voters %v have no live majority", name, c, voters)
 		}
 	}
+}
+
+// reseat returns the seats after a change.
+func reseat(seats []Seat, c Change) []Seat {
+	var after []Seat
+	for _, s := range seats {
+		switch {
+		case s.ID != c.id:
+			after = append(after, s)
+		case c.kind == changePromote, c.kind == changeDemote:
+			after = append(after, Seat{ID: s.ID, Voter: c.kind == changePromote})
+		case c.kind != changeRemove:
+			after = append(after, s)
+		}
+	}
+	if c.kind == changeStage {
+		after = append(after, Seat{ID: c.id})
+	}
+	return after
 }

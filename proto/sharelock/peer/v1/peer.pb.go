@@ -109,7 +109,7 @@ const (
 	// In the view, but no lease now: it is being removed, or the leader could
 	// not confirm its term.
 	RenewResponse_OUTCOME_REFUSED RenewResponse_Outcome = 4
-	// Its lease was given up (V7).
+	// It may stop: no view has it, and its vote is not needed (V7).
 	RenewResponse_OUTCOME_LEFT RenewResponse_Outcome = 5
 )
 
@@ -1252,7 +1252,9 @@ type RenewRequest struct {
 	// A counter of this member is half used up (G2).
 	Refresh bool `protobuf:"varint,5,opt,name=refresh,proto3" json:"refresh,omitempty"`
 	// Members it has waited for in vain for a second (V6).
-	Complaints    []*Identity `protobuf:"bytes,6,rep,name=complaints,proto3" json:"complaints,omitempty"`
+	Complaints []*Identity `protobuf:"bytes,6,rep,name=complaints,proto3" json:"complaints,omitempty"`
+	// With leaving or done: this process gives its Raft seat up (V7).
+	ForGood       bool `protobuf:"varint,20,opt,name=for_good,json=forGood,proto3" json:"for_good,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1327,6 +1329,13 @@ func (x *RenewRequest) GetComplaints() []*Identity {
 		return x.Complaints
 	}
 	return nil
+}
+
+func (x *RenewRequest) GetForGood() bool {
+	if x != nil {
+		return x.ForGood
+	}
+	return false
 }
 
 type RenewResponse struct {
@@ -3707,7 +3716,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\fOUTCOME_WAIT\x10\x03\x12\x16\n" +
 	"\x12OUTCOME_NAME_TAKEN\x10\x04\x12\x14\n" +
 	"\x10OUTCOME_ID_TAKEN\x10\x05\x12\x13\n" +
-	"\x0fOUTCOME_RELEASE\x10\x06\"\xde\x01\n" +
+	"\x0fOUTCOME_RELEASE\x10\x06\"\xf9\x01\n" +
 	"\fRenewRequest\x123\n" +
 	"\x06member\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\x06member\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x18\n" +
@@ -3716,7 +3725,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\arefresh\x18\x05 \x01(\bR\arefresh\x12;\n" +
 	"\n" +
 	"complaints\x18\x06 \x03(\v2\x1b.sharelock.peer.v1.IdentityR\n" +
-	"complaints\"\xfd\x02\n" +
+	"complaints\x12\x19\n" +
+	"\bfor_good\x18\x14 \x01(\bR\aforGood\"\xfd\x02\n" +
 	"\rRenewResponse\x12B\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2(.sharelock.peer.v1.RenewResponse.OutcomeR\aoutcome\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x14\n" +

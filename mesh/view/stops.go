@@ -1,0 +1,250 @@
+package view
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// stops is what a leader knows of the processes that were told to stop (V7).
+type stops struct {
+	// told are those that said so, until they are let go or fall silent.
+	told map[ring.Identity]*stop
+	// gone are those that were let go: they count as absent, and the answer is repeated
+	// until it has arrived.
+	gone map[ring.Identity]bool
+	// closing: all members of the view were told to stop, so the leader does nothing else
+	// any more. closed is when that began.
+	closing bool
+	closed  time.Duration
+}
+
+// stop is one process that was told to stop.
+type stop struct {
+	forGood bool
+	// at is when it last said so.
+	at time.Duration
+	// done: it has given its lease up and asks to be let go; order is its place among
+	// those that do.
+	done  bool
+	order int
+	// why is what it last waited for, as the log has it.
+	why string
+}
+
+func newStops() stops {
+	return stops{told: map[ring.Identity]*stop{}, gone: map[ring.Identity]bool{}}
+}
+
+// forget makes a later start of a process that stopped count as live again.
+func (s *stops) forget(joins ring.Identity) {
+	for who := range s.gone {
+		if who.ID == joins.ID && who != joins {
+			delete(s.gone, who)
+		}
+	}
+	for who := range s.told {
+		if who.ID == joins.ID && who != joins {
+			delete(s.told, who)
+		}
+	}
+}
+
+// told notes what a renewal says about stopping. It needs l.mu.
+func (l *Leader) told(who ring.Identity, req *peerv1.RenewRequest, arrived time.Duration) {
+	if !req.GetLeaving() && !req.GetDone() {
+		return
+	}
+	st := l.stops.told[who]
+	if st == nil {
+		st = &stop{}
+		l.stops.told[who] = st
+		l.wake()
+	}
+	st.at, st.forGood = max(st.at, arrived), req.GetForGood()
+	if req.GetDone() && !st.done {
+		order := 0
+		for _, other := range l.stops.told {
+			order = max(order, other.order)
+		}
+		st.done, st.order = true, order+1
+	}
+}
+
+// mayStop reports whether a process that was told to stop was let go, or all were told to
+// stop. Neither needs a round: it was decided, and the voters that the round would ask may
+// have stopped.
+func (l *Leader) mayStop(who ring.Identity, req *peerv1.RenewRequest, arrived time.Duration) bool {
+	if !req.GetLeaving() && !req.GetDone() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stops.gone[who] {
+		return true
+	}
+	if !l.stops.closing {
+		return false
+	}
+	l.told(who, req, arrived)
+	if who.ID == l.self {
+		return false // the last, see dismissAll
+	}
+	l.stops.gone[who] = true
+	l.wake()
+	return true
+}
+
+// closes reports whether all members of the view, this process included, were told to
+// stop (V7). That holds from then on: no view is made any more. It needs l.mu.
+func (l *Leader) closes(now time.Duration, view ring.View) bool {
+	if l.stops.closing || len(view.Members) == 0 {
+		return l.stops.closing
+	}
+	// Whoever said so and fell silent died on the way.
+	for who, st := range l.stops.told {
+		if now-st.at > stretched(l.lease()) {
+			delete(l.stops.told, who)
+		}
+	}
+	self := false
+	for who := range l.stops.told {
+		self = self || who.ID == l.self
+	}
+	for _, m := range view.Members {
+		if l.stops.told[m.Identity] == nil {
+			return false
+		}
+	}
+	if self {
+		l.log.Info("all members were told to stop")
+		l.stops.closing, l.stops.closed = true, now
+	}
+	return self
+}
+
+// dismissAll lets this process stop when all others that were told to stop know that they
+// may, or do not ask any more (V7). It reports whether it did.
+func (l *Leader) dismissAll(now time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for who, st := range l.stops.told {
+		if who.ID != l.self && !l.stops.gone[who] && now-st.at < l.lease() {
+			return false
+		}
+	}
+	if l.dismiss != nil {
+		l.dismiss()
+	}
+	return true
+}
+
+// sayFarewell goes on telling the others that they may stop after the leadership is over:
+// it ends with the first voters that stop.
+func (l *Leader) sayFarewell(tick <-chan time.Time) {
+	for {
+		l.mu.Lock()
+		closing := l.stops.closing
+		l.mu.Unlock()
+		if !closing || l.dismissAll(l.clock()) {
+			return
+		}
+		select {
+		case <-l.stopping:
+			return
+		case <-tick:
+		case <-l.kick:
+		}
+	}
+}
+
+// letGo lets one process go that has left the view and whose vote is not needed, this one
+// last (V7). It reports whether it did.
+func (l *Leader) letGo(ctx context.Context, e electorate) bool {
+	for _, id := range e.waiting {
+		if id == e.self && len(e.waiting) > 1 {
+			continue
+		}
+		ok, warn, wait := e.release(id)
+		if ok {
+			ok, wait = l.settled(ctx)
+		}
+		l.mu.Lock()
+		who, st := l.waits(id)
+		if st == nil {
+			l.mu.Unlock()
+			continue
+		}
+		if ok {
+			l.stops.gone[who] = true
+			delete(l.stops.told, who)
+		}
+		news := st.why != wait
+		st.why = wait
+		l.mu.Unlock()
+		switch {
+		case ok && warn != "":
+			l.log.Warn("lets a voter stop that is needed", "process", id, "leaves", warn)
+		case ok:
+			l.log.Info("lets a process stop", "process", id)
+		case news:
+			l.log.Info("a process waits until it may stop", "process", id, "why", wait)
+		}
+		if ok {
+			return true
+		}
+	}
+	return false
+}
+
+// waits returns the process with this id that asks to be let go. It needs l.mu.
+func (l *Leader) waits(id string) (ring.Identity, *stop) {
+	for who, st := range l.stops.told {
+		if who.ID == id && st.done {
+			return who, st
+		}
+	}
+	return ring.Identity{}, nil
+}
+
+// settled reports whether no change of the seats is under way: the vote of a process that
+// is let go may be needed for it, though it is not for what comes out of it.
+func (l *Leader) settled(ctx context.Context) (ok bool, wait string) {
+	ctx, cancel := context.WithTimeout(ctx, l.lease()/2)
+	defer cancel()
+	if err := l.agree.Settle(ctx); err != nil {
+		return false, "the seats are not settled"
+	}
+	return true, ""
+}
+
+// caughtUp reports whether a process has applied Raft's log up to an index.
+func (l *Leader) caughtUp(ctx context.Context, id string, index uint64) bool {
+	ctx, cancel := context.WithTimeout(ctx, l.lease()/4)
+	defer cancel()
+	_, applied, err := l.peers.Term(ctx, id)
+	return err == nil && applied >= index
+}
+
+// putStops adds what the leader knows of those that stop. It needs l.mu.
+func (l *Leader) putStops(e *electorate, now time.Duration, view ring.View) {
+	e.stopping, e.forGood = map[string]bool{}, map[string]bool{}
+	var waiting []ring.Identity
+	for who, st := range l.stops.told {
+		e.stopping[who.ID] = true
+		e.forGood[who.ID] = st.forGood
+		if _, in := view.Find(who); !in && st.done && now-st.at <= l.lease() {
+			waiting = append(waiting, who)
+		}
+	}
+	slices.SortFunc(waiting, func(a, b ring.Identity) int {
+		return cmp.Compare(l.stops.told[a].order, l.stops.told[b].order)
+	})
+	for _, who := range waiting {
+		e.waiting = append(e.waiting, who.ID)
+	}
+}
