@@ -105,6 +105,10 @@ func keys() []key {
 			duration(func(c *config) *time.Duration { return &c.mesh.Lease }),
 		},
 		{
+			"mesh.seat_grace", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.SeatGrace }),
+		},
+		{
 			"ring.partitions", "", "",
 			integer(func(c *config) *int { return &c.mesh.Partitions }),
 		},

@@ -85,6 +85,9 @@ func (l *Leader) mayStop(who ring.Identity, req *peerv1.RenewRequest, arrived ti
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stops.gone[who] {
+		if st := l.stops.told[who]; st != nil {
+			st.at = max(st.at, arrived) // the answer was lost
+		}
 		return true
 	}
 	if !l.stops.closing {
@@ -133,7 +136,13 @@ func (l *Leader) dismissAll(now time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for who, st := range l.stops.told {
-		if who.ID != l.self && !l.stops.gone[who] && now-st.at < l.lease() {
+		patience := l.lease()
+		if l.stops.gone[who] {
+			// An answer that is lost, as all are that are under way when this process stops,
+			// is asked for again after lease/40.
+			patience /= 10
+		}
+		if who.ID != l.self && now-st.at < patience {
 			return false
 		}
 	}
