@@ -81,6 +81,7 @@ var folders = []folder{
 	// The models share nothing with what they are models of.
 	{"internal/model", nil, nil},
 	{"internal/model/search", nil, nil},
+	{"internal/model/seats", []string{"internal/model/search"}, nil},
 	{"internal/model/views", []string{"internal/model/search"}, nil},
 	{"testcluster/virtual", nil, nil},
 	{"testcluster/faults", nil, nil},

@@ -2,12 +2,13 @@
 // docs/protocol.md refers to. `make model` runs them and prints, for every
 // instance, how many states were explored and how long that took.
 //
-// The searches are in two packages:
+// The searches are in three packages:
 //
 //   - search explores the states of any finite system, breadth first, and
 //     examines the strongly connected components of the result.
 //   - views models views, leases, complaints, activation and copies: rules V3,
 //     V5, V6, V6a, V7, A1, 4.1 to 4.5 and G1.
+//   - seats models Raft's seats and the orderly stop: rules V1 and V7.
 //
 // A model says what the rules allow, in code that is written to be read beside
 // docs/protocol.md. It shares nothing with the implementation. That the

@@ -127,7 +127,7 @@ func (s *state) electable(c uint8) bool {
 func (s *state) hearsMajority() bool {
 	heard := s.callers(s.leader)
 	for a := range uint8(most) {
-		if s.silence[a] == leaseOver {
+		if s.silence[a] == leaseOver && !s.stopped.has(a) {
 			heard &^= of(a)
 		}
 	}
