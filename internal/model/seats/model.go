@@ -93,7 +93,7 @@ func (m *Model) exits(s state, i uint8, take func(search.Step, state)) {
 		take(search.Step{Kind: stepExit, A: i}, n)
 	case m.Off != Alone && s.told.has(i) && s.leader == i && s.settled() && s.now().view == of(i) && s.up&s.told == of(i):
 		take(search.Step{Kind: stepExit, A: i}, n)
-	case m.Off != NoLeader && (s.up & s.told).has(i) && !s.leads() && s.leader != i && s.rank[i] == s.counts && !s.now().view.has(i):
+	case m.Off != NoLeader && (s.up & s.told).has(i) && !s.leads() && s.rank[i] == s.counts && !s.now().view.has(i):
 		take(search.Step{Kind: stepExitAlone, A: i}, n)
 	}
 }

@@ -81,7 +81,7 @@ func TestModel(t *testing.T) {
 			}
 			start := time.Now()
 			r := search.Run(&in.model, limit)
-			t.Logf("%d states, %d ends, %.1f s", r.States, r.Ends, time.Since(start).Seconds())
+			t.Logf("%s: %d states, %d ends, %.1f s", in.name, r.States, r.Ends, time.Since(start).Seconds())
 			if r.Broken != "" {
 				t.Errorf("%s\n%s", r.Broken, r.Trace)
 			}
@@ -128,7 +128,7 @@ func TestRules(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.model.N = cmp.Or(tt.model.N, 3)
 			r := search.Run(&tt.model, limit)
-			t.Logf("%d states\n%s", r.States, r.Trace)
+			t.Logf("without %s: %s, after %d states\n%s", tt.name, r.Broken, r.States, r.Trace)
 			if r.Broken != tt.want {
 				t.Errorf("found %q, want %q", r.Broken, tt.want)
 			}
@@ -158,7 +158,7 @@ func TestBeyond(t *testing.T) {
 			}
 			tt.model.JoinersClaim, tt.model.MarkedTakeOver = false, false
 			r := search.Run(&tt.model, limit)
-			t.Logf("without:\n%s", r.Trace)
+			t.Logf("%s: %s\n%s", tt.name, r.Broken, r.Trace)
 			if r.Broken != durability {
 				t.Errorf("without the rule: %q", r.Broken)
 			}
