@@ -62,6 +62,9 @@ type Sink interface {
 	Renewed(keepalive uint64, ids []uint64)
 	// Ended says that a hold is attached no more: it is no grant, or cannot be kept.
 	Ended(id uint64, err error)
+	// Forced says that a hold was taken away from its holder, of which the session may not
+	// have heard otherwise: it is the holder's, or was attached.
+	Forced(key string, token sharelock.Token, reason string)
 	// Released says that all holds were released, as the client has asked.
 	Released()
 }

@@ -204,6 +204,14 @@ func (s *session) Ended(id uint64, err error) {
 	notify(s.wake)
 }
 
+// Forced implements Sink.
+func (s *session) Forced(key string, token sharelock.Token, reason string) {
+	s.mu.Lock()
+	s.out = pb.AppendForced(s.buffer(), key, token, reason)
+	s.mu.Unlock()
+	notify(s.wake)
+}
+
 // Released implements Sink.
 func (s *session) Released() { notify(s.released) }
 

@@ -9,6 +9,9 @@ var (
 	// renewal was answered in time, or the error of the renewal that was answered
 	// (sharelock.ErrNotHeld or sharelock.ErrStaleToken).
 	ErrLost = errors.New("lock is lost")
+	// ErrForced: the lock was taken away by ForceRelease. It comes with [ErrLost], and with
+	// the reason that was given.
+	ErrForced = errors.New("taken away by force")
 	// ErrReleased: the lock was given back.
 	ErrReleased = errors.New("lock is released")
 	// ErrClosed: the client was closed.

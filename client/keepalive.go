@@ -1,11 +1,13 @@
 package client
 
 import (
+	"fmt"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -153,6 +155,9 @@ type keptNews struct {
 	// which is all that the node asks its owner for.
 	sent, ttl time.Duration
 	ended     error
+	// forced is a lock of this client's that was taken away, wherever it is kept; the other
+	// fields are not set then.
+	forced *sharelockv1.Forced
 }
 
 // kept reads what a message says of locks that are kept. mu is held.
@@ -168,6 +173,10 @@ func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 		}
 		if k.Ring != nil {
 			st.tell(k.Ring)
+			continue
+		}
+		if k.Forced != nil {
+			news = append(news, keptNews{forced: k.Forced})
 			continue
 		}
 		if k.Status != nil {
@@ -255,6 +264,8 @@ func (k *keeper) news(st *stream, list []keptNews) {
 	for i := range list {
 		n := &list[i]
 		switch {
+		case n.forced != nil:
+			k.forced(n.forced)
 		case gone(n.ended):
 			k.lost(n.lock, n.ended)
 		case n.ended != nil:
@@ -264,6 +275,45 @@ func (k *keeper) news(st *stream, list []keptNews) {
 			k.kept(now, n)
 		}
 	}
+}
+
+// forced ends a lock that was taken away.
+func (k *keeper) forced(f *sharelockv1.Forced) {
+	if l := k.find(f); l != nil {
+		err := ErrForced
+		if f.Reason != "" {
+			err = fmt.Errorf("%w: %s", err, f.Reason)
+		}
+		k.lost(l, err)
+	}
+}
+
+// find returns the lock that was taken away, or nil. It looks at all: it is for rare cases.
+func (k *keeper) find(f *sharelockv1.Forced) *Lock {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range k.due {
+		if l.token == f.Token && l.key == f.Key {
+			return l
+		}
+	}
+	// Its grant may be on its way to add.
+	if len(k.early) == mostEarly {
+		k.early = append(k.early[:0], k.early[1:]...)
+	}
+	k.early = append(k.early, f)
+	return nil
+}
+
+// takeEarly returns the news about a lock that came before it, or nil. k.mu is held.
+func (k *keeper) takeEarly(key string, token sharelock.Token) *sharelockv1.Forced {
+	for i, f := range k.early {
+		if f.Key == key && f.Token == token {
+			k.early = append(k.early[:i], k.early[i+1:]...)
+			return f
+		}
+	}
+	return nil
 }
 
 // kept extends the life of a lock: Q3, from the send of the keepalive that came before

@@ -36,7 +36,13 @@ type keeper struct {
 	// mu guards due and the mutable part of every Lock.
 	mu  sync.Mutex
 	due dueHeap
+	// early are locks that were taken away before their grants were taken in here. Guarded
+	// by mu.
+	early []*sharelockv1.Forced
 }
+
+// mostEarly bounds keeper.early; the oldest are forgotten.
+const mostEarly = 64
 
 func newKeeper(c *Client) *keeper {
 	k := &keeper{c: c, wake: make(chan struct{}, 1), ended: make(chan struct{})}
@@ -54,7 +60,15 @@ func (k *keeper) add(h sharelock.Hold, deadline time.Duration, sentOnce, noRenew
 	l.extend(h, deadline)
 	heap.Push(&k.due, l)
 	first := l.index == 0
+	var taken *sharelockv1.Forced
+	if len(k.early) > 0 {
+		taken = k.takeEarly(h.Key, h.Token)
+	}
 	k.mu.Unlock()
+	if taken != nil {
+		k.forced(taken)
+		return l
+	}
 	if first {
 		k.nudge()
 	}

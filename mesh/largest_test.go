@@ -108,6 +108,15 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 		"Install": {&peerv1.InstallRequest{History: history}, &peerv1.InstallResponse{Epoch: 1 << 31}},
 		"Ask":     {&peerv1.AskRequest{Epoch: 1 << 31, Partitions: partitions}, &peerv1.AskResponse{Epoch: 1 << 31, Held: held}},
 		"Active":  {&peerv1.ActiveRequest{Epoch: 1 << 31, Partitions: partitions}, &peerv1.ActiveResponse{Epoch: 1 << 31}},
+		"Forced": {
+			&peerv1.ForcedRequest{
+				Holds: slices.Repeat([]*peerv1.ForcedHold{{
+					Key: longest(sharelock.MaxKeyBytes), Token: 1<<63 - 1, ClientId: longest(sharelock.MaxClientIDBytes),
+				}}, mostForced),
+				Reason: longest(sharelock.MaxReasonBytes),
+			},
+			&peerv1.ForcedResponse{},
+		},
 		"List": {
 			&peerv1.ListRequest{Epoch: 1 << 31, Prefix: longest(sharelock.MaxKeyBytes), ClientId: longest(sharelock.MaxClientIDBytes), After: longest(sharelock.MaxKeyBytes), Limit: 1000},
 			largestList(),

@@ -302,7 +302,7 @@ func (n *Node) followCluster(s view.State) (*owner.Service, error) {
 	service := owner.NewService(owner.Config{
 		Self: n.self, Name: n.cfg.Name, Partitions: c.Partitions(), MaxTTL: c.MaxTTL(),
 		MaxWaiters: n.cfg.MaxWaitersPerKey, MaxLocks: n.cfg.MaxLocks,
-		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: n.peers, Log: n.log, Pause: n.cfg.Pause,
+		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: n.peers, Log: n.log, Forced: n.tellForced, Pause: n.cfg.Pause,
 		Unknown: n.retire,
 	})
 	n.onClose("service", func() error { service.Stop(); return nil })

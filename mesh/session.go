@@ -26,6 +26,11 @@ type session struct {
 	mu     sync.Mutex
 	calls  map[uint64]*started // not answered yet; guarded by mu
 	closed bool                // guarded by mu
+	// client is the client id of the newest acquire; clients are all that acquires have
+	// named, and anyone is set if they were more than mostClients. Guarded by mu.
+	client  string
+	clients map[string]struct{}
+	anyone  bool
 
 	// conn is the connection that it is on; see Node.connection.
 	conn uint32
@@ -82,6 +87,9 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 	t.call.early = t
 	t.acquire = acquire{call: &t.call, wait: req.Wait}
 	s.mu.Lock()
+	if req.Kind == owner.Acquire && req.ClientID != s.client {
+		s.noteClient(req.ClientID)
+	}
 	_, used := s.calls[c.ID]
 	if !used && !s.closed {
 		s.calls[c.ID] = t
@@ -103,6 +111,33 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 	if t.call.launch() {
 		t.drive()
 	}
+}
+
+// mostClients is how many client ids of a session are told apart.
+const mostClients = 256
+
+// noteClient notes who makes calls in this session. It needs s.mu.
+func (s *session) noteClient(id string) {
+	s.client = id
+	if s.clients == nil {
+		s.clients = map[string]struct{}{}
+	}
+	if _, known := s.clients[id]; known || s.anyone {
+		return
+	}
+	if s.anyone = len(s.clients) == mostClients; s.anyone {
+		s.clients = nil
+		return
+	}
+	s.clients[id] = struct{}{}
+}
+
+// speaksFor reports whether a client with this id may be at the other end.
+func (s *session) speaksFor(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.clients[id]
+	return !s.closed && (known || s.anyone)
 }
 
 // callRequest makes the owner's request of a call.
@@ -253,6 +288,18 @@ func (ss *sessions) remove(s *session) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	delete(ss.all, s)
+}
+
+// of returns the sessions at whose other end a client with this id may be.
+func (ss *sessions) of(client string) (list []*session) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for s := range ss.all {
+		if s.speaksFor(client) {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // sweepEvery is how often calls are looked for that their owner has not answered.

@@ -7,12 +7,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Config is what a [Service] needs to know. All fields but MaxLocks, Bounds and Pause are
-// required.
+// Config is what a [Service] needs to know. All fields but MaxLocks, Bounds, Forced and Pause
+// are required.
 type Config struct {
 	// Self is this member, Name how people see it.
 	Self ring.Identity
@@ -31,6 +32,9 @@ type Config struct {
 	Clock func() time.Duration
 	Peers Peers
 	Log   *slog.Logger
+	// Forced, if set, is told of the holds that were taken away by a Force, when all
+	// backups know it (A2, A3). It must not block.
+	Forced func(holds []sharelock.Hold, reason string)
 	// Pause is called by who has the turn of a shard at named points, the constants Point*;
 	// what happens while it does not return happens in between. It is for tests.
 	Pause func(point string)
@@ -57,6 +61,7 @@ type Service struct {
 	clock    func() time.Duration
 	peers    Peers
 	log      *slog.Logger
+	forced   func(holds []sharelock.Hold, reason string)
 	pause    func(point string)
 	unknown  func(error)
 
@@ -90,7 +95,7 @@ type Service struct {
 func NewService(cfg Config) *Service {
 	s := &Service{
 		self: cfg.Self, name: cfg.Name, maxTTL: cfg.MaxTTL, maxLocks: cfg.MaxLocks, waiters: cfg.MaxWaiters,
-		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, pause: cfg.Pause, unknown: cfg.Unknown,
+		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, forced: cfg.Forced, pause: cfg.Pause, unknown: cfg.Unknown,
 		partitions: cfg.Partitions, bounds: cfg.Bounds,
 		stop:    make(chan struct{}),
 		cancel:  func() {},

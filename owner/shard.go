@@ -324,8 +324,28 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 	if it.req.Kind != RenewMany {
 		sh.done++
 	}
-	p.m.Step(now, it.ref, it.req, &sh.out)
+	from := it.ref
+	if it.req.Kind == Force && sh.service.forced != nil {
+		from.Caller = forcing{it.ref.Caller, sh.service, it.req.Reason}
+	}
+	p.m.Step(now, from, it.req, &sh.out)
 	sh.after(p, before)
+}
+
+// forcing is the caller of a Force. Its answer leaves when what was taken away is decided
+// for good, which is when the holders may be told.
+type forcing struct {
+	Caller
+	service *Service
+	reason  string
+}
+
+// Answer implements Caller.
+func (f forcing) Answer(id uint64, a Answer) {
+	if a.Outcome == Done && !mutant.On(mutant.HolderNotTold) {
+		f.service.forced(a.Holds, f.reason)
+	}
+	f.Caller.Answer(id, a)
 }
 
 // after takes what a machine has decided: ops go to the backups, answers wait

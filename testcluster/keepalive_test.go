@@ -234,7 +234,9 @@ type heard struct {
 }
 
 func (h *heard) Answer(uint64, sharelock.Hold, error) {}
-func (h *heard) Released()                            { close(h.released) }
+func (*heard) Forced(string, sharelock.Token, string) {}
+
+func (h *heard) Released() { close(h.released) }
 
 func (h *heard) Renewed(keepalive uint64, ids []uint64) {
 	h.mu.Lock()

@@ -78,6 +78,9 @@ const (
 	// UnseenNotFenced: an id that is given up before it was seen is not remembered (Q2, Q6).
 	// TestFenceComesFirst.
 	UnseenNotFenced Mutant = "unseen-not-fenced"
+	// HolderNotTold: nobody tells a holder that its lock was taken away by force.
+	// TestForcedHolderIsTold.
+	HolderNotTold Mutant = "holder-not-told"
 	// OverForgotten: ids that are over are not remembered (Q2).
 	OverForgotten Mutant = "over-forgotten"
 	// ReleaseAnyToken: a release of a token that is over ends the hold of another (Q2).

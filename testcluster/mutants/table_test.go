@@ -78,6 +78,7 @@ var table = []entry{
 	{mutant.LocalFallback, "Q1, Q4", []net{owner("TestLiveHandOver", mutant.OneHolder), sim("TestSimLongerTTLIsNotLost", testcluster.OneHolder, testcluster.Linearizable)}, 0},
 	{mutant.GrantTwice, "Q2", []net{owner("TestSchedule11WhichSend.*", mutant.OneGrant), sim("TestSimSameRequest", testcluster.OneGrant)}, 0},
 	{mutant.UnseenNotFenced, "Q2, Q6", []net{owner("TestFenceComesFirst", mutant.OneGrant)}, 0},
+	{mutant.HolderNotTold, "3", []net{sim("TestForcedHolderIsTold", mutant.OnTime)}, 0},
 	{mutant.OverForgotten, "Q2", []net{owner("TestSchedule12.*", mutant.OneGrant), sim("TestSimSameRequest", testcluster.OneGrant)}, 0},
 	{mutant.ReleaseAnyToken, "Q2", []net{owner("TestSchedule12.*", mutant.NothingLost), sim("TestSimLateRelease", testcluster.OneHolder)}, 0},
 	{mutant.NotStretched, "Q3", []net{owner("TestSchedule11WhichSend.*", mutant.OnTime), sim("TestSimFastClock", testcluster.OneHolder)}, 0},

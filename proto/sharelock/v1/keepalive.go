@@ -147,6 +147,15 @@ type Kept struct {
 	Status []byte
 	// Ring is a [GetRingResponse] in its wire format; nil if this is about a hold.
 	Ring []byte
+	// Forced is a hold that was taken away from its holder; nil if this is not about that.
+	Forced *Forced
+}
+
+// Forced is a hold that was taken away from its holder.
+type Forced struct {
+	Key    string
+	Token  sharelock.Token
+	Reason string
 }
 
 // AppendRenewed appends to a [SessionResponse] that holds were renewed.
@@ -166,6 +175,15 @@ func AppendEnd(b []byte, id uint64, status []byte) []byte {
 	b = wire.AppendUint(b, 1, id)
 	b = protowire.AppendTag(b, 2, protowire.BytesType)
 	b = protowire.AppendBytes(b, status)
+	return wire.Shut(b, at)
+}
+
+// AppendForced appends to a [SessionResponse] that a hold was taken away from its holder.
+func AppendForced(b []byte, key string, token sharelock.Token, reason string) []byte {
+	b, at := wire.Open(b, 6)
+	b = wire.AppendString(b, 1, key)
+	b = wire.AppendUint(b, 2, uint64(token))
+	b = wire.AppendString(b, 3, reason)
 	return wire.Shut(b, at)
 }
 
@@ -219,6 +237,9 @@ func (r *KeptReader) Next(k *Kept) (bool, error) {
 		case f.Num == 5:
 			*k = Kept{Ring: append([]byte{}, f.B...)}
 			return true, nil
+		case f.Num == 6:
+			*k = Kept{Forced: &Forced{}}
+			return true, k.Forced.read(f.B)
 		}
 	}
 }
@@ -240,6 +261,24 @@ func (r *KeptReader) renewed(body []byte) error {
 	}
 	if r.keepalive != 0 {
 		r.packed = ids
+	}
+	return nil
+}
+
+// read takes a [SessionForced].
+func (o *Forced) read(body []byte) error {
+	for len(body) > 0 {
+		f, err := wire.Next(&body)
+		switch {
+		case err != nil:
+			return err
+		case f.Num == 1 && f.Typ == protowire.BytesType:
+			o.Key = string(f.B)
+		case f.Num == 2 && f.Typ == protowire.VarintType:
+			o.Token = sharelock.Token(f.V)
+		case f.Num == 3 && f.Typ == protowire.BytesType:
+			o.Reason = string(f.B)
+		}
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ const (
 	PeerService_Sync_FullMethodName    = "/sharelock.peer.v1.PeerService/Sync"
 	PeerService_Active_FullMethodName  = "/sharelock.peer.v1.PeerService/Active"
 	PeerService_List_FullMethodName    = "/sharelock.peer.v1.PeerService/List"
+	PeerService_Forced_FullMethodName  = "/sharelock.peer.v1.PeerService/Forced"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -75,6 +76,10 @@ type PeerServiceClient interface {
 	Active(ctx context.Context, in *ActiveRequest, opts ...grpc.CallOption) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
+	// Forced tells that an owner has taken holds away from their holders, so that the
+	// receiver tells its sessions. It is a hint: what it says is decided and stays true in
+	// every later epoch, and a holder that is not told learns it from its next renewal.
+	Forced(ctx context.Context, in *ForcedRequest, opts ...grpc.CallOption) (*ForcedResponse, error)
 }
 
 type peerServiceClient struct {
@@ -195,6 +200,16 @@ func (c *peerServiceClient) List(ctx context.Context, in *ListRequest, opts ...g
 	return out, nil
 }
 
+func (c *peerServiceClient) Forced(ctx context.Context, in *ForcedRequest, opts ...grpc.CallOption) (*ForcedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ForcedResponse)
+	err := c.cc.Invoke(ctx, PeerService_Forced_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -228,6 +243,10 @@ type PeerServiceServer interface {
 	Active(context.Context, *ActiveRequest) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
 	List(context.Context, *ListRequest) (*ListResponse, error)
+	// Forced tells that an owner has taken holds away from their holders, so that the
+	// receiver tells its sessions. It is a hint: what it says is decided and stays true in
+	// every later epoch, and a holder that is not told learns it from its next renewal.
+	Forced(context.Context, *ForcedRequest) (*ForcedResponse, error)
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -270,6 +289,9 @@ func (UnimplementedPeerServiceServer) Active(context.Context, *ActiveRequest) (*
 }
 func (UnimplementedPeerServiceServer) List(context.Context, *ListRequest) (*ListResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedPeerServiceServer) Forced(context.Context, *ForcedRequest) (*ForcedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Forced not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -490,6 +512,24 @@ func _PeerService_List_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_Forced_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForcedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Forced(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Forced_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Forced(ctx, req.(*ForcedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -540,6 +580,10 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "List",
 			Handler:    _PeerService_List_Handler,
+		},
+		{
+			MethodName: "Forced",
+			Handler:    _PeerService_Forced_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
