@@ -55,6 +55,7 @@ type folder struct {
 var folders = []folder{
 	{".", nil, nil},
 	{"internal/release", nil, nil},
+	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner", []string{".", "internal/release", "ring", "owner/mutant"}, nil},
 	{"owner/mutant", nil, nil},
@@ -117,7 +118,7 @@ var testLibraries = []string{
 var onlyIn = map[string][]string{
 	memberlist: {"mesh/gossip*.go"},
 	bbolt:      {"mesh/view/store*.go"},
-	"testing":  {"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "testcluster/locktest/*.go", "testcluster/virtual/*.go"},
+	"testing":  {"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go", "testcluster/locktest/*.go", "testcluster/virtual/*.go"},
 }
 
 // pureFolders decide and do nothing else: their files read no clock, start no

@@ -1,0 +1,60 @@
+package sharelockv1
+
+import (
+	"flag"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/golden"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// Clients that were built long ago speak to nodes of today: the messages of the API and the
+// frames of a session stay what they are.
+func TestMessagesAreStable(t *testing.T) {
+	var f golden.File
+	if err := f.AddMessages(File_sharelock_v1_lock_proto); err != nil {
+		t.Fatal(err)
+	}
+	f.Compare(t, "testdata/messages.golden", *update)
+}
+
+func TestSessionsAreStable(t *testing.T) {
+	var f golden.File
+	f.Add("hello", AppendHello(nil))
+	f.Add("welcome", AppendWelcome(nil))
+	f.Add("ping", AppendPing(nil))
+	acquire := sharelock.AcquireRequest{
+		Key: "orders/42", ClientID: "w1", RequestID: "r-7", TTL: 10 * time.Second, Wait: 5*time.Second + 1,
+		Mode: sharelock.Shared, Metadata: map[string]string{"why": "demo"},
+	}
+	for _, c := range []struct {
+		name string
+		call Call
+	}{
+		{"acquire", Call{ID: 1, Kind: CallAcquire, Acquire: acquire}},
+		{"acquire of a semaphore, with defaults", Call{ID: 1 << 40, Kind: CallAcquire, Acquire: sharelock.AcquireRequest{
+			Key: "pool", ClientID: "w1", RequestID: "r-8", Slots: 5, Wait: sharelock.DefaultWait,
+		}}},
+		{"renew", Call{ID: 2, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "orders/42", TTL: time.Minute}, Token: 256460173377011713}},
+		{"release", Call{ID: 3, Kind: CallRelease, Acquire: sharelock.AcquireRequest{Key: "orders/42"}, Token: 256460173377011713}},
+		{"release sent once", Call{ID: 4, Kind: CallRelease, Acquire: sharelock.AcquireRequest{Key: "k"}, Token: 1, SentOnce: true}},
+		{"cancel", Call{ID: 5, Kind: CallCancel}},
+		{"give up", Call{ID: 6, Kind: CallGiveUp, Acquire: sharelock.AcquireRequest{Key: "k", ClientID: "w1", RequestID: "r-9"}}},
+	} {
+		f.Add(c.name, AppendCall(nil, &c.call))
+	}
+	f.Add("granted", AppendReply(nil, &Reply{ID: 1, Hold: sharelock.Hold{
+		Token: 256460173377011713, TTL: 10 * time.Second, ExpiresIn: 9998 * time.Millisecond, SafeFor: 10004 * time.Millisecond, Node: "a",
+	}}))
+	f.Add("failed", AppendReply(nil, &Reply{ID: 2, Status: []byte("status")}))
+	for _, k := range sampleKeeps() {
+		f.Add("keep", AppendKeep(nil, &k))
+	}
+	f.Add("renewed", AppendRenewed(nil, 7, []uint64{1, 2, 300}))
+	f.Add("not kept any more", AppendEnd(nil, 3, []byte("status")))
+	f.Add("ring", AppendRing(nil, []byte("ring")))
+	f.Compare(t, "testdata/sessions.golden", *update)
+}
