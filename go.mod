@@ -24,6 +24,8 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
+require github.com/creack/pty v1.1.24
+
 require (
 	github.com/anishathalye/porcupine v1.3.1
 	github.com/fatih/color v1.13.0 // indirect

@@ -105,6 +105,7 @@ var folders = []folder{
 // testLibraries may be imported by every test.
 var testLibraries = []string{
 	porcupine,
+	"github.com/creack/pty",
 	"github.com/getkin/kin-openapi",
 	"go.uber.org/goleak",
 	"golang.org/x/net/http2", // a server that refuses

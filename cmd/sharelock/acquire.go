@@ -25,11 +25,11 @@ type acquireFlags struct {
 	metadata []string
 }
 
-func (f *acquireFlags) add(cmd *cobra.Command, ttl time.Duration) {
+func (f *acquireFlags) add(cmd *cobra.Command) {
 	f.fs = cmd.Flags()
 	f.fs.DurationVarP(&f.wait, "wait", "w", 0, "how long to wait for the lock (default: the node's default_wait)")
 	f.fs.BoolVarP(&f.nonblock, "nonblock", "n", false, "do not wait: fail if the key is held")
-	f.fs.DurationVar(&f.ttl, "ttl", ttl, "life of the lock without renewals")
+	f.fs.DurationVar(&f.ttl, "ttl", 0, "life of the lock without renewals (default: the node's default_ttl)")
 	f.fs.BoolVarP(&f.shared, "shared", "s", false, "share the key with others that ask for it shared")
 	f.fs.Uint32Var(&f.slots, "slots", 0, "let this many hold the key together; all must say the same number")
 	f.fs.StringArrayVar(&f.metadata, "metadata", nil, "name=value to show with the lock; may be repeated")
@@ -107,8 +107,7 @@ reached, or cannot serve.`,
 			return r.print(&sharelockv1.AcquireResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
 		}, err
 	}))
-	flags.add(cmd, 0)
-	flags.fs.Lookup("ttl").Usage += " (default: the node's default_ttl)"
+	flags.add(cmd)
 	cmd.Flags().StringVar(&requestID, "request-id", "", "makes a repeated acquire find the same lock")
 	return cmd
 }

@@ -20,16 +20,37 @@ type heldLock interface {
 type process interface {
 	// exited is closed when CMD itself has ended.
 	exited() <-chan struct{}
-	// stopped tells that job control has stopped CMD.
-	stopped() <-chan struct{}
-	// suspend stops this process, too, as the shell expects, and lets CMD go on when
-	// the shell does.
-	suspend()
+	// stopped says by which signal CMD was stopped.
+	stopped() <-chan syscall.Signal
+	// control are the signals of job control that this process gets.
+	control() <-chan os.Signal
+	// follow and pass do what job control asks for when CMD was stopped, and when this
+	// process got one of its signals. They may stop this process, and report whether CMD
+	// is to resume if it still may run.
+	follow(sig syscall.Signal) (stopped bool)
+	pass(sig os.Signal) (stopped bool)
+	resume()
+	// allow says for how long CMD may run though nobody should say it again, and
+	// returns that.
+	allow(remaining func() time.Duration) time.Duration
 	// signal sends a signal to the whole group.
 	signal(sig syscall.Signal)
-	// finish waits for what remains of CMD and gives its exit code. With kill set
+	// finish waits for what remains of CMD and returns how it ended. With kill set
 	// nothing of the group survives.
-	finish(kill bool) int
+	finish(kill bool) ending
+}
+
+// ending is how CMD ended.
+type ending struct {
+	code int
+	// by is the signal that ended it, 0 if none did.
+	by syscall.Signal
+	// err is why it could not be run.
+	err error
+	// killed: the sentinel did it, because the lock could be lost.
+	killed bool
+	// shared: that signal was for everybody at the terminal.
+	shared bool
 }
 
 // times are the distances from the moment at which the lock can be lost, by the
@@ -62,17 +83,23 @@ func timesOf(ttl time.Duration) times {
 func guard(l heldLock, p process, signals <-chan os.Signal, t times) (lost bool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
-		left := l.Remaining() - t.term
+	for stopped := false; ; {
+		left := p.allow(l.Remaining) - t.term
 		if left <= 0 {
 			break
+		}
+		if stopped {
+			p.resume()
+			stopped = false
 		}
 		timer.Reset(min(left, t.look))
 		select {
 		case <-p.exited():
 			return false
-		case <-p.stopped():
-			p.suspend()
+		case sig := <-p.stopped():
+			stopped = p.follow(sig)
+		case sig := <-p.control():
+			stopped = p.pass(sig)
 		case sig := <-signals:
 			p.signal(syscall.Signal(number(sig)))
 		case <-l.Done():
@@ -90,12 +117,14 @@ func guard(l heldLock, p process, signals <-chan os.Signal, t times) (lost bool)
 
 // condemn ends CMD: with SIGTERM, and when there is no more time with SIGKILL.
 func condemn(l heldLock, p process, signals <-chan os.Signal, t times) {
-	p.signal(syscall.SIGTERM)
-	p.signal(syscall.SIGCONT) // a stopped process would not see it
 	left := func() time.Duration { return l.Remaining() - t.kill }
 	if err := l.Err(); errors.Is(err, sharelock.ErrNotHeld) || errors.Is(err, sharelock.ErrStaleToken) {
 		taken := time.Now()
 		left = func() time.Duration { return t.taken - time.Since(taken) }
+	}
+	if left() > 0 {
+		p.signal(syscall.SIGTERM)
+		p.resume() // a stopped process would not see it
 	}
 	// A renewal may yet be answered. CMD does not get more time by that than it had
 	// when it was told.
@@ -116,7 +145,9 @@ func condemn(l heldLock, p process, signals <-chan os.Signal, t times) {
 			p.signal(syscall.Signal(number(sig)))
 			continue
 		case <-p.stopped():
-			p.signal(syscall.SIGCONT)
+			p.resume()
+			continue
+		case <-p.control(): // there is no time for it
 			continue
 		case <-timer.C:
 			continue

@@ -65,15 +65,17 @@ type fakeProcess struct {
 	// after is how long it takes to end.
 	after time.Duration
 	ends  chan struct{}
-	stops chan struct{}
-	once  sync.Once
+	stops chan syscall.Signal
+	// resting is how long this process is stopped with CMD.
+	resting time.Duration
+	once    sync.Once
 
 	mu  sync.Mutex
 	log []string
 }
 
 func newProcess(endBy syscall.Signal, after time.Duration) *fakeProcess {
-	return &fakeProcess{start: time.Now(), endBy: endBy, after: after, ends: make(chan struct{}), stops: make(chan struct{})}
+	return &fakeProcess{start: time.Now(), endBy: endBy, after: after, ends: make(chan struct{}), stops: make(chan syscall.Signal)}
 }
 
 func (p *fakeProcess) note(what string) {
@@ -90,14 +92,22 @@ func (p *fakeProcess) did() []string {
 
 func (p *fakeProcess) end() { p.once.Do(func() { close(p.ends) }) }
 
-func (p *fakeProcess) exited() <-chan struct{}  { return p.ends }
-func (p *fakeProcess) stopped() <-chan struct{} { return p.stops }
-func (p *fakeProcess) suspend()                 { p.note("suspend") }
+func (p *fakeProcess) exited() <-chan struct{}        { return p.ends }
+func (p *fakeProcess) stopped() <-chan syscall.Signal { return p.stops }
+func (p *fakeProcess) control() <-chan os.Signal      { return nil }
+func (p *fakeProcess) pass(os.Signal) bool            { return false }
+
+func (p *fakeProcess) follow(syscall.Signal) bool {
+	p.note("suspend")
+	time.Sleep(p.resting)
+	return true
+}
+
+func (p *fakeProcess) resume() { p.note("resume") }
+
+func (p *fakeProcess) allow(remaining func() time.Duration) time.Duration { return remaining() }
 
 func (p *fakeProcess) signal(sig syscall.Signal) {
-	if sig == syscall.SIGCONT {
-		return
-	}
 	p.note(sig.String())
 	switch sig {
 	case syscall.SIGKILL:
@@ -107,7 +117,7 @@ func (p *fakeProcess) signal(sig syscall.Signal) {
 	}
 }
 
-func (p *fakeProcess) finish(bool) int { return 0 }
+func (p *fakeProcess) finish(bool) ending { return ending{} }
 
 func TestGuard(t *testing.T) {
 	const ttl = 10 * time.Second
@@ -141,25 +151,25 @@ func TestGuard(t *testing.T) {
 		},
 		{
 			name: "not renewed, obeys", endBy: syscall.SIGTERM, after: time.Second,
-			lost: true, want: []string{"7.5s terminated"}, took: 8500 * time.Millisecond,
+			lost: true, want: []string{"7.5s terminated", "7.5s resume"}, took: 8500 * time.Millisecond,
 		},
 		{
 			name: "not renewed, does not obey", endBy: none,
-			lost: true, want: []string{"7.5s terminated", "9.75s killed"}, took: 9750 * time.Millisecond,
+			lost: true, want: []string{"7.5s terminated", "7.5s resume", "9.75s killed"}, took: 9750 * time.Millisecond,
 		},
 		{
 			name: "renewed after all, does not obey", endBy: none,
 			meanwhile: func(l *fakeLock, _ *fakeProcess, _ chan<- os.Signal) {
 				time.AfterFunc(8*time.Second, func() { l.renew(ttl) })
 			},
-			lost: true, want: []string{"7.5s terminated", "9.75s killed"}, took: 9750 * time.Millisecond,
+			lost: true, want: []string{"7.5s terminated", "7.5s resume", "9.75s killed"}, took: 9750 * time.Millisecond,
 		},
 		{
 			name: "taken away, does not obey", endBy: none,
 			meanwhile: func(l *fakeLock, _ *fakeProcess, _ chan<- os.Signal) {
 				time.AfterFunc(2*time.Second, func() { l.lose(stale) })
 			},
-			lost: true, want: []string{"2s terminated", "3s killed"}, took: 3 * time.Second,
+			lost: true, want: []string{"2s terminated", "2s resume", "3s killed"}, took: 3 * time.Second,
 		},
 		{
 			name: "slept too long", endBy: none,
@@ -167,7 +177,7 @@ func TestGuard(t *testing.T) {
 				// Nothing tells: the clock is ahead of every timer.
 				time.AfterFunc(2500*time.Millisecond, func() { l.lose(nil) })
 			},
-			lost: true, want: []string{"3s terminated", "3s killed"}, took: 3 * time.Second,
+			lost: true, want: []string{"3s killed"}, took: 3 * time.Second,
 		},
 		{
 			name: "signals are passed on", endBy: syscall.SIGINT,
@@ -182,15 +192,24 @@ func TestGuard(t *testing.T) {
 			meanwhile: func(_ *fakeLock, _ *fakeProcess, signals chan<- os.Signal) {
 				time.AfterFunc(8*time.Second, func() { signals <- syscall.SIGQUIT })
 			},
-			lost: true, want: []string{"7.5s terminated", "8s quit"}, took: 8 * time.Second,
+			lost: true, want: []string{"7.5s terminated", "7.5s resume", "8s quit"}, took: 8 * time.Second,
 		},
 		{
 			name: "stopped by job control",
 			meanwhile: func(_ *fakeLock, p *fakeProcess, _ chan<- os.Signal) {
-				time.AfterFunc(time.Second, func() { p.stops <- struct{}{} })
+				time.AfterFunc(time.Second, func() { p.stops <- syscall.SIGTSTP })
 				time.AfterFunc(2*time.Second, p.end)
 			},
-			want: []string{"1s suspend"}, took: 2 * time.Second,
+			want: []string{"1s suspend", "1s resume"}, took: 2 * time.Second,
+		},
+		{
+			name: "stopped by job control for too long", endBy: none,
+			meanwhile: func(_ *fakeLock, p *fakeProcess, _ chan<- os.Signal) {
+				p.resting = 20 * time.Second
+				time.AfterFunc(time.Second, func() { p.stops <- syscall.SIGTSTP })
+			},
+			// It does not run on for a moment.
+			lost: true, want: []string{"1s suspend", "21s killed"}, took: 21 * time.Second,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

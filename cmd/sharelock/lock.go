@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
@@ -18,10 +17,9 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
+// releaseTime bounds the release after CMD has ended, and lostTime that of a lock
+// which was lost; the TTL does the rest.
 const (
-	lockTTL = 30 * time.Second
-	// releaseTime bounds the release after CMD has ended, and lostTime that of a lock
-	// which was lost; the TTL does the rest.
 	releaseTime = 5 * time.Second
 	lostTime    = time.Second
 )
@@ -38,17 +36,19 @@ func (a *app) lockCommand() *cobra.Command {
 		Short:   "Run a command while holding a lock",
 		Long: `Run CMD while the lock of KEY is held and renewed, and release it when CMD ends.
 
-CMD runs in a process group of its own, gets stdin and every signal that comes
-here, and sees SHARELOCK_KEY, SHARELOCK_TOKEN and SHARELOCK_CLIENT_ID. Processes
-that it leaves behind in the background are not waited for.
+CMD runs in a process group of its own, has the terminal as it would without
+sharelock, gets stdin and every signal that comes here, and sees SHARELOCK_KEY,
+SHARELOCK_TOKEN and SHARELOCK_CLIENT_ID. Processes that it leaves behind in the
+background are not waited for. A KEY that looks like a flag goes between two --.
 
 If the lock is lost, because no node could renew it in time or because it was
 taken away, the whole process group gets SIGTERM, and SIGKILL before the key can
-be granted to anybody else for want of renewals.
+be granted to anybody else for want of renewals. Should sharelock itself be killed,
+or be stopped for too long, a second process of it kills the group.
 
-Exit codes: that of CMD, 128+n if signal n ended it; -E (1) if the lock was not
-obtained; 64 bad usage; 69 the mesh cannot be reached, or cannot serve; 75 the
-lock was lost and CMD was stopped; 126 CMD cannot be run; 127 CMD was not found.`,
+Exit codes: that of CMD, 128+n if signal n ended it; -E (1) if others hold the
+lock; 64 bad usage; 69 the mesh cannot be reached, or cannot serve; 75 the lock
+was lost and CMD was stopped; 126 CMD cannot be run; 127 CMD was not found.`,
 		Example: `  # one of many hosts runs the nightly job; the others do not wait
   sharelock lock nightly -n -E 0 -- ./nightly.sh
 
@@ -59,17 +59,18 @@ lock was lost and CMD was stopped; 126 CMD cannot be run; 127 CMD was not found.
   sharelock lock db -- sh -c 'psql -v token="$SHARELOCK_TOKEN" -f migrate.sql'`,
 		DisableFlagsInUseLine: true,
 		Args: func(cmd *cobra.Command, args []string) error {
-			switch dash := cmd.ArgsLenAtDash(); {
-			case dash != 1:
+			_, argv, ok := splitKey(cmd.ArgsLenAtDash(), args)
+			switch {
+			case !ok:
 				return errors.New("want KEY -- CMD [ARG...]")
-			case len(args) < 2:
+			case len(argv) == 0:
 				return errors.New("CMD is missing after --")
 			}
 			return nil
 		},
 	}
-	flags.add(cmd, lockTTL)
-	cmd.Flags().IntVarP(&conflict, "conflict-exit-code", "E", exitFailed, "exit code if the lock is not obtained")
+	flags.add(cmd)
+	cmd.Flags().IntVarP(&conflict, "conflict-exit-code", "E", exitFailed, "exit code if others hold the lock")
 	r.addFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if conflict < 0 || conflict > 255 {
@@ -79,15 +80,37 @@ lock was lost and CMD was stopped; 126 CMD cannot be run; 127 CMD was not found.
 		if err != nil {
 			return err
 		}
-		if err := sharelock.CheckKey(args[0]); err != nil {
+		key, argv, _ := splitKey(cmd.ArgsLenAtDash(), args)
+		if err := sharelock.CheckKey(key); err != nil {
 			return usageError("%w", err)
 		}
-		return a.lock(cmd.Context(), r, args[0], args[1:], opts, conflict)
+		return a.lock(cmd.Context(), r, key, argv, func(ctx context.Context, c *client.Client) (*client.Lock, error) {
+			l, err := c.Acquire(ctx, key, opts...)
+			return l, notObtained(callError(err), conflict)
+		})
 	}
 	return cmd
 }
 
-func (a *app) lock(ctx context.Context, r *remote, key string, argv []string, opts []client.Option, conflict int) error {
+// splitKey finds KEY and CMD: KEY -- CMD, or -- KEY -- CMD for a KEY that would be taken
+// for a flag. dash is how many of the arguments come before the first --, which is not
+// among them; -1 if there is none.
+func splitKey(dash int, args []string) (key string, argv []string, ok bool) {
+	switch {
+	case dash == 1:
+		return args[0], args[1:], true
+	case dash == 0 && len(args) > 1 && args[1] == "--":
+		return args[0], args[2:], true
+	default:
+		return "", nil, false
+	}
+}
+
+// acquire obtains the lock of a command.
+type acquire func(ctx context.Context, c *client.Client) (*client.Lock, error)
+
+// lock runs a command under a lock.
+func (a *app) lock(ctx context.Context, r *remote, key string, argv []string, take acquire) error {
 	path, err := lookUp(argv[0])
 	if err != nil {
 		return err // before anybody waits for a lock
@@ -95,23 +118,25 @@ func (a *app) lock(ctx context.Context, r *remote, key string, argv []string, op
 	// Before the lock: no signal may end this process while it holds one.
 	signals, stop := a.notify(forwarded()...)
 	defer stop()
-	l, c, err := obtain(ctx, r, key, opts, signals, conflict)
+	var s *sentinel
+	if a.alone {
+		if s, err = startSentinel(a.children, 0, 0); err != nil {
+			return cannotRun(err)
+		}
+	}
+	l, c, err := obtain(ctx, r, s, take, signals)
 	if err != nil {
+		s.close()
 		return err
 	}
 	defer c.Close()
 
-	// The kernel ends CMD with the thread that started it (see startProcess).
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	p, err := startProcess(path, argv, a.stdin, a.stdout, a.stderr, slices.Concat(a.environ, []string{
-		"SHARELOCK_KEY=" + key, "SHARELOCK_TOKEN=" + l.Token().String(), "SHARELOCK_CLIENT_ID=" + l.Hold().ClientID,
-	}))
+	relayed := newRelay(signals, s.signals())
+	e, lost, err := a.under(l, path, argv, s, relayed.out)
+	received := relayed.stop()
 	if err != nil {
-		return errors.Join(&exitError{exitCannotRun, err}, release(ctx, l, releaseTime))
+		return errors.Join(cannotRun(err), release(ctx, l, releaseTime))
 	}
-	lost := guard(l, p, signals, timesOf(l.Hold().TTL))
-	code := p.finish(lost)
 	patience := releaseTime
 	if lost {
 		patience = lostTime
@@ -119,23 +144,53 @@ func (a *app) lock(ctx context.Context, r *remote, key string, argv []string, op
 	err = release(ctx, l, patience)
 	switch {
 	case lost && err == nil:
-		return &exitError{exitLost, fmt.Errorf("the lock of %q was about to be lost: the command was stopped", key)}
+		return &exitError{code: exitLost, err: fmt.Errorf("the lock of %q was about to be lost: the command was stopped", key)}
 	case lost:
-		return &exitError{exitLost, fmt.Errorf("the command was stopped: %w", err)}
+		return &exitError{code: exitLost, err: fmt.Errorf("the command was stopped: %w", err)}
 	case errors.Is(err, client.ErrLost), errors.Is(err, sharelock.ErrNotHeld), errors.Is(err, sharelock.ErrStaleToken):
-		return &exitError{exitLost, fmt.Errorf("the lock was lost before the command ended: %w", err)}
+		return &exitError{code: exitLost, err: fmt.Errorf("the lock was lost before the command ended: %w", err)}
 	}
 	if err != nil {
 		fmt.Fprintf(a.stderr, "sharelock: %s; the lock ends with its TTL\n", oneLine(cannotServe(err)))
 	}
-	if code != exitOK {
-		return &exitError{code: code}
+	if e.code == exitOK {
+		return nil
 	}
-	return nil
+	end := &exitError{code: e.code}
+	if e.by != 0 && (e.shared || received(e.by)) {
+		end.by = e.by // it was meant for this process, too
+	}
+	return end
+}
+
+// under runs the command while the lock is held. It reports whether the command was ended
+// because the lock was, or was about to be.
+func (a *app) under(l *client.Lock, path string, argv []string, s *sentinel, signals <-chan os.Signal) (e ending, lost bool, err error) {
+	// The kernel ends CMD with the thread that started it (see startProcess).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	h, times := l.Hold(), timesOf(l.Hold().TTL)
+	if s.allow(l.Remaining) <= times.term {
+		s.close()
+		return ending{}, true, nil // this process was stopped since
+	}
+	p, err := a.startProcess(path, argv, slices.Concat(a.environ, []string{
+		"SHARELOCK_KEY=" + h.Key, "SHARELOCK_TOKEN=" + h.Token.String(), "SHARELOCK_CLIENT_ID=" + h.ClientID,
+	}), s)
+	if err != nil {
+		s.close()
+		return ending{}, false, err
+	}
+	lost = guard(l, p, signals, times)
+	e = p.finish(lost)
+	if e.err != nil {
+		err = &exec.Error{Name: path, Err: e.err}
+	}
+	return e, lost || e.killed, err
 }
 
 // obtain waits for the lock, or for a signal to give up.
-func obtain(ctx context.Context, r *remote, key string, opts []client.Option, signals <-chan os.Signal, conflict int) (*client.Lock, *client.Client, error) {
+func obtain(ctx context.Context, r *remote, s *sentinel, take acquire, signals <-chan os.Signal) (*client.Lock, *client.Client, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	type result struct {
@@ -150,18 +205,23 @@ func obtain(ctx context.Context, r *remote, key string, opts []client.Option, si
 			done <- result{err: err}
 			return
 		}
-		l, err := c.Acquire(ctx, key, opts...)
+		var l *client.Lock
+		if err = s.ready(); err != nil {
+			err = cannotRun(err)
+		} else {
+			l, err = take(ctx, c)
+		}
 		if err != nil {
-			err = callError(errors.Join(err, c.Close()))
+			err = errors.Join(err, c.Close())
 		}
 		done <- result{l, c, err}
 	}()
 	for {
 		select {
 		case got := <-done:
-			return got.l, got.c, notObtained(got.err, conflict)
+			return got.l, got.c, got.err
 		case sig := <-signals:
-			if ends(sig) {
+			if endsWait(sig) {
 				cancel(interrupted{syscall.Signal(number(sig))})
 			}
 		}
@@ -182,17 +242,4 @@ func release(ctx context.Context, l *client.Lock, patience time.Duration) error 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	return l.Release(ctx)
-}
-
-// lookUp finds the command as a shell would.
-func lookUp(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	switch {
-	case err == nil:
-		return path, nil
-	case errors.Is(err, fs.ErrPermission):
-		return "", &exitError{exitCannotRun, err}
-	default:
-		return "", &exitError{exitNotFound, err}
-	}
 }

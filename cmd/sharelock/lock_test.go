@@ -9,13 +9,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/creack/pty"
 
 	"github.com/sgkandale/sharelock"
 )
@@ -65,7 +64,7 @@ func TestLock(t *testing.T) {
 	if want := "acquire k by w1 ttl 1m0s wait 2s SHARED slots 0 metadata map[a:b]"; !slices.Contains(sent, want) {
 		t.Errorf("got calls %q, want %q among them", sent, want)
 	}
-	if want := "acquire k by w1 ttl 30s wait default EXCLUSIVE slots 0 metadata map[]"; sent[0] != want {
+	if want := "acquire k by w1 ttl 0s wait default EXCLUSIVE slots 0 metadata map[]"; sent[0] != want {
 		t.Errorf("got call %q, want %q", sent[0], want)
 	}
 
@@ -80,12 +79,6 @@ func TestLock(t *testing.T) {
 	if after := len(m.calls()); after != before {
 		t.Errorf("%d calls for commands that cannot run", after-before)
 	}
-	// What cannot be seen before: the lock is given back.
-	broken := filepath.Join(t.TempDir(), "broken")
-	if err := os.WriteFile(broken, []byte("#!/no/such/interpreter\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	run(exitCannotRun, "k", "--", broken)
 }
 
 func TestLockNotObtained(t *testing.T) {
@@ -112,8 +105,8 @@ func TestLockNotObtained(t *testing.T) {
 	oneLineOf(t, a)
 }
 
-// Whatever the mesh's reason not to give the lock, it is -E; that the mesh cannot
-// serve is not, and does not read as if nobody had answered.
+// -E is for a lock that others hold, and for nothing else that keeps CMD from running. That
+// the mesh cannot serve does not read as if nobody had answered.
 func TestLockRefused(t *testing.T) {
 	m := startMesh(t)
 	for _, test := range []struct {
@@ -121,10 +114,10 @@ func TestLockRefused(t *testing.T) {
 		lock, acquire int
 		says          string
 	}{
-		{sharelock.ErrModeConflict, 42, exitFailed, sharelock.ErrModeConflict.Error()},
-		{sharelock.ErrTooManyWaiters, 42, exitFailed, sharelock.ErrTooManyWaiters.Error()},
-		{sharelock.ErrQuota, 42, exitFailed, sharelock.ErrQuota.Error()},
-		{sharelock.ErrQuarantined, 42, exitFailed, sharelock.ErrQuarantined.Error()},
+		{sharelock.ErrModeConflict, exitFailed, exitFailed, sharelock.ErrModeConflict.Error()},
+		{sharelock.ErrTooManyWaiters, exitFailed, exitFailed, sharelock.ErrTooManyWaiters.Error()},
+		{sharelock.ErrQuota, exitFailed, exitFailed, sharelock.ErrQuota.Error()},
+		{sharelock.ErrQuarantined, exitUnreachable, exitUnreachable, "the mesh cannot serve: quarantined"},
 		{sharelock.ErrInvalidArgument, exitUsage, exitUsage, sharelock.ErrInvalidArgument.Error()},
 		{sharelock.ErrPermissionDenied, exitFailed, exitFailed, sharelock.ErrPermissionDenied.Error()},
 		{sharelock.ErrNoQuorum, exitUnreachable, exitUnreachable, "the mesh cannot serve: no quorum"},
@@ -270,8 +263,8 @@ func ended(t *testing.T, out *bufio.Reader) {
 	}
 }
 
-// terminal runs this binary as the command on a terminal of its own.
-func terminal(t *testing.T, m *fakeMesh, args ...string) (tty *screen, cmd *exec.Cmd) {
+// atTerminal runs this binary as the command on a terminal of its own.
+func atTerminal(t *testing.T, m *fakeMesh, args ...string) (tty *screen, cmd *exec.Cmd) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -293,31 +286,23 @@ func shell(t *testing.T, m *fakeMesh, script string) (tty *screen, cmd *exec.Cmd
 
 func onTerminal(t *testing.T, m *fakeMesh, cmd *exec.Cmd) (*screen, *exec.Cmd) {
 	t.Helper()
-	tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Skipf("no terminals here: %v", err)
-	}
-	t.Cleanup(func() { tty.Close() })
-	if err := unix.IoctlSetPointerInt(int(tty.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Skipf("no terminals here: %v", err)
-	}
-	n, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Skipf("no terminals here: %v", err)
-	}
-	end, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("no terminals here: %v", err)
-	}
-	defer end.Close()
 	cmd.Env = append(os.Environ(), "SHARELOCK_TEST_MAIN=1", "SHARELOCK_SERVER="+m.addr)
+	return onPty(t, cmd), cmd
+}
+
+// onPty starts a command as the leader of a session on a terminal of its own.
+func onPty(t *testing.T, cmd *exec.Cmd) *screen {
+	t.Helper()
+	tty, end, err := pty.Open()
+	if err != nil {
+		t.Skipf("no terminals here: %v", err)
+	}
+	t.Cleanup(func() { _ = tty.Close() })
+	defer end.Close()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = end, end, end
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	return &screen{tty: tty}, cmd
+	begin(t, cmd)
+	return &screen{tty: tty}
 }
 
 // screen is a terminal as its user sees it.
@@ -325,6 +310,8 @@ type screen struct {
 	tty *os.File
 	// rest is what was read and not yet looked for.
 	rest string
+	// file is a named pipe that a command may read.
+	file string
 }
 
 // until reads until it has seen the text.
@@ -370,6 +357,9 @@ func wait(t *testing.T, cmd *exec.Cmd) int {
 	}()
 	select {
 	case <-done:
+		if ws := cmd.ProcessState.Sys().(syscall.WaitStatus); ws.Signaled() {
+			return 128 + int(ws.Signal()) // as a shell says it
+		}
 		return cmd.ProcessState.ExitCode()
 	case <-time.After(patience):
 		t.Fatal("the command does not end")
@@ -382,7 +372,7 @@ func wait(t *testing.T, cmd *exec.Cmd) int {
 func TestLockOnTerminal(t *testing.T) {
 	m := startMesh(t)
 	t.Run("reads", func(t *testing.T) {
-		tty, cmd := terminal(t, m, "lock", "k", "--", "sh", "-c", `echo ready; read x; echo "got $x"`)
+		tty, cmd := atTerminal(t, m, "lock", "k", "--", "sh", "-c", `echo ready; read x; echo "got $x"`)
 		tty.until(t, "ready")
 		tty.typed(t, "hello\n")
 		tty.until(t, "got hello")
@@ -391,7 +381,7 @@ func TestLockOnTerminal(t *testing.T) {
 		}
 	})
 	t.Run("interrupt", func(t *testing.T) {
-		tty, cmd := terminal(t, m, "lock", "k", "--", "sh", "-c", `trap 'echo mine; exit 3' INT; echo ready; while :; do sleep 0.01; done`)
+		tty, cmd := atTerminal(t, m, "lock", "k", "--", "sh", "-c", `trap 'echo mine; exit 3' INT; echo ready; while :; do sleep 0.01; done`)
 		tty.until(t, "ready")
 		tty.typed(t, "\x03")
 		tty.until(t, "mine")
@@ -402,7 +392,7 @@ func TestLockOnTerminal(t *testing.T) {
 	t.Run("stop", func(t *testing.T) {
 		// There is no shell to go back to, so the kernel does not let us stop, and CMD
 		// must go on at once.
-		tty, cmd := terminal(t, m, "lock", "k", "--", "sh", "-c", `echo ready; read x; echo "got $x"`)
+		tty, cmd := atTerminal(t, m, "lock", "k", "--", "sh", "-c", `echo ready; read x; echo "got $x"`)
 		tty.until(t, "ready")
 		tty.typed(t, "\x1a")
 		tty.until(t, "^Z")
@@ -440,7 +430,7 @@ func TestLockOnTerminal(t *testing.T) {
 	t.Run("waiting", func(t *testing.T) {
 		m.take("taken", "somebody")
 		calls := len(m.calls())
-		tty, cmd := terminal(t, m, "lock", "taken", "--wait", "1m", "--", "echo", "ran")
+		tty, cmd := atTerminal(t, m, "lock", "taken", "--wait", "1m", "--", "echo", "ran")
 		m.await(t, calls+1)
 		tty.typed(t, "\x03")
 		if got := wait(t, cmd); got != 128+2 {

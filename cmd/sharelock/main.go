@@ -22,6 +22,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,14 +32,40 @@ import (
 )
 
 func main() {
+	if code, ok := runHidden(os.Args[1:]); ok {
+		os.Exit(code)
+	}
+	children, stop := reapChildren()
 	a := &app{
+		alone: true, children: children,
 		self:  os.Args[0],
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(),
 		notify:      notify,
 		newNode:     func(cfg mesh.Config) (node, error) { return mesh.New(cfg) },
 		openLatency: openLatency,
 	}
-	os.Exit(a.run(context.Background(), os.Args[1:]))
+	code := a.run(context.Background(), os.Args[1:])
+	stop()
+	endBy(a.endedBy)
+	os.Exit(code)
+}
+
+// endBy ends the process by a signal as if nobody had handled it, which tells a shell in
+// a loop, or a supervisor, more than an exit code does. It returns if that cannot be.
+func endBy(sig syscall.Signal) {
+	switch sig {
+	case syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP:
+	default:
+		return
+	}
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil || os.Getpid() == 1 || signal.Ignored(sig) {
+		return
+	}
+	signal.Reset(sig)
+	if self.Signal(sig) == nil {
+		time.Sleep(time.Second) // another thread may be the one to take it
+	}
 }
 
 // app is everything the commands touch outside of themselves, so that tests can
@@ -53,6 +80,13 @@ type app struct {
 	notify func(sigs ...os.Signal) (c <-chan os.Signal, stop func())
 	// newNode makes the nodes of serve and dev.
 	newNode func(mesh.Config) (node, error)
+	// alone is set if the process runs this command and nothing else: job control may
+	// stop it, its terminal is for the command that it runs, and a sentinel watches it.
+	alone bool
+	// children starts processes.
+	children *children
+	// endedBy is the signal that has ended the command, 0 if none has.
+	endedBy syscall.Signal
 	// openLatency opens what keeps processors awake.
 	openLatency func() (io.WriteCloser, error)
 }
@@ -81,11 +115,12 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if !ok {
 		// Only cobra's own complaints come here: unknown commands and flags, and wrong
 		// numbers of arguments.
-		e = &exitError{exitUsage, fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
+		e = &exitError{code: exitUsage, err: fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
 	}
 	if e.err != nil {
 		fmt.Fprintf(a.stderr, "sharelock: %s\n", oneLine(e.err))
 	}
+	a.endedBy = e.by
 	return e.code
 }
 
@@ -145,6 +180,9 @@ const (
 type exitError struct {
 	code int
 	err  error
+	// by is the signal that ends the process if it can, so that who waits for it sees
+	// that and not only the code.
+	by syscall.Signal
 }
 
 func (e *exitError) Error() string {
@@ -157,10 +195,10 @@ func (e *exitError) Error() string {
 func (e *exitError) Unwrap() error { return e.err }
 
 func usageError(format string, args ...any) error {
-	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
 }
 
-func failed(err error) error { return &exitError{exitFailed, err} }
+func failed(err error) error { return &exitError{code: exitFailed, err: err} }
 
 // interrupted is the cause of a context that a signal has ended.
 type interrupted struct{ sig syscall.Signal }
@@ -184,40 +222,31 @@ func callError(err error) error {
 		code = exitUsage
 	}
 	if i, ok := errors.AsType[interrupted](err); ok {
-		return &exitError{code: exitSignal + int(i.sig)}
+		return &exitError{code: exitSignal + int(i.sig), by: i.sig}
 	}
 	if e, ok := errors.AsType[*sharelock.Error](err); ok && e.Err == sharelock.ErrLockHeld {
 		err = fmt.Errorf("%w%s", err, holders(e))
 	}
-	return &exitError{code, cannotServe(err)}
+	return &exitError{code: code, err: cannotServe(err)}
 }
 
 // cannotServe is an error in better words if a node was reached and answered that
 // it cannot serve: the client counts that as unreachable, people do not.
 func cannotServe(err error) error {
 	e, ok := errors.AsType[*sharelock.Error](err)
-	if !ok || e.Err != sharelock.ErrNoQuorum && e.Err != sharelock.ErrNotReady {
+	if !ok || e.Err != sharelock.ErrNoQuorum && e.Err != sharelock.ErrNotReady && e.Err != sharelock.ErrQuarantined {
 		return err
 	}
 	return fmt.Errorf("the mesh cannot serve: %w", e)
 }
 
-// notObtained gives an error of callError's another exit code if it is the mesh's
-// answer that this lock is not to be had now.
+// notObtained gives an error of callError's another exit code if others hold the lock.
 func notObtained(err error, code int) error {
 	e, ok := errors.AsType[*exitError](err)
-	if !ok || errors.Is(err, client.ErrUnreachable) {
+	if !ok || e.code != exitFailed || !errors.Is(e.err, sharelock.ErrLockHeld) {
 		return err
 	}
-	for _, answer := range []error{
-		sharelock.ErrLockHeld, sharelock.ErrModeConflict, sharelock.ErrTooManyWaiters,
-		sharelock.ErrQuota, sharelock.ErrQuarantined, sharelock.ErrRequestOver,
-	} {
-		if errors.Is(e.err, answer) {
-			return &exitError{code, e.err}
-		}
-	}
-	return err
+	return &exitError{code: code, err: e.err}
 }
 
 // holders tells who is in the way.

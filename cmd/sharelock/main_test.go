@@ -20,6 +20,9 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) {
+	if code, ok := runHidden(os.Args[1:]); ok {
+		os.Exit(code)
+	}
 	if os.Getenv("SHARELOCK_TEST_MAIN") != "" {
 		main() // this binary as the command, for tests that need a process
 	}

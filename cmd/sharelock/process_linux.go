@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,14 +17,14 @@ import (
 // for when a process that CMD left behind keeps the pipe open.
 const drainTime = time.Second
 
-// stopTime is ample for a stop signal to oneself.
+// stopTime is how long CMD may take to stop when it is asked to.
 const stopTime = 500 * time.Millisecond
 
-// Values of si_code for SIGCHLD, from signal(7).
+// cldStopped is the si_code of a SIGCHLD for a child that stopped, from signal(7).
 const cldStopped = 5
 
 // forwarded are the signals that are passed on to CMD: all that a process may be
-// sent by others and can handle.
+// sent by others and can handle. Those of job control are not among them: see pass.
 func forwarded() []os.Signal {
 	return []os.Signal{
 		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
@@ -32,54 +32,95 @@ func forwarded() []os.Signal {
 	}
 }
 
+// endsWait reports whether a signal ends a process that does not handle it.
+func endsWait(sig os.Signal) bool { return sig != syscall.SIGWINCH }
+
 // job is a process group whose leader is CMD.
 type job struct {
 	cmd  *exec.Cmd
 	pid  int
 	ends chan struct{}
 	// stops has room for one: a stop that nobody has looked at yet stands for all.
-	stops chan struct{}
-	// tty is the terminal that CMD is in the foreground of, or could be; -1 if stdin
-	// is none.
-	tty int
+	stops chan syscall.Signal
+	// jobControl are the signals of job control that this process gets.
+	jobControl chan os.Signal
+	children   *children
+	sentinel   *sentinel
+	launch     *launch
+	tty        *terminal
+	// given is set while the terminal is CMD's, as far as this process knows.
+	given bool
 }
 
 var _ process = (*job)(nil)
 
-// startProcess starts CMD in a process group of its own. If stdin is our
-// controlling terminal, and we are in its foreground, CMD's group is put there in
-// our place, so that it may read from it and gets its Ctrl-C.
+// startProcess starts CMD in a process group of its own, which the sentinel guards.
 //
-// Should this process be killed, nobody would renew the lock or stop CMD, so the
-// kernel kills CMD with the thread that calls startProcess: call it from a locked
-// one.
-func startProcess(path string, argv []string, stdin io.Reader, stdout, stderr io.Writer, environ []string) (*job, error) {
+// If this process has the terminal to itself, as the only process of a shell's job, CMD's
+// group gets it right away. Otherwise, in a pipeline or a script, it gets it when it wants
+// to use it: until then Ctrl-C and Ctrl-Z reach the whole of the pipeline or script, and
+// come to CMD from here.
+//
+// The kernel kills CMD with the thread that calls startProcess: call it from a locked one.
+// That is sooner than the sentinel could.
+func (a *app) startProcess(path string, argv, environ []string, s *sentinel) (*job, error) {
+	j := &job{
+		ends: make(chan struct{}), stops: make(chan syscall.Signal, 1), jobControl: make(chan os.Signal, 8),
+		children: a.children, sentinel: s,
+	}
+	if a.alone {
+		j.tty = openTerminal()
+	}
+	own := unix.Getpgrp()
+	j.given = j.tty.foreground() == own && own == os.Getpid() && !isPipe(a.stdin) && !isPipe(a.stdout)
+	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if j.given {
+		attr.Foreground, attr.Ctty = true, int(j.tty.f.Fd())
+	}
 	// Not CommandContext: guard, and nobody else, ends CMD.
-	cmd := exec.CommandContext(context.Background(), path)
-	cmd.Args, cmd.Env = argv, environ
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
-	cmd.WaitDelay = drainTime
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	j := &job{cmd: cmd, ends: make(chan struct{}), stops: make(chan struct{}, 1), tty: -1}
-	if f, ok := stdin.(*os.File); ok {
-		// Fd would put the file into blocking mode; that is what a CMD expects of it.
-		if group, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP); err == nil {
-			j.tty = int(f.Fd())
-			cmd.SysProcAttr.Foreground = group == unix.Getpgrp()
-			cmd.SysProcAttr.Ctty = j.tty
+	j.cmd = exec.CommandContext(context.Background(), path)
+	j.cmd.Args = argv
+	started := func() {}
+	if s != nil {
+		var err error
+		if j.launch, j.cmd, started, err = newLaunch(path, argv); err != nil {
+			j.tty.close()
+			return nil, err
 		}
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
+	j.cmd.Env, j.cmd.SysProcAttr = environ, attr
+	j.cmd.Stdin, j.cmd.Stdout, j.cmd.Stderr = a.stdin, a.stdout, a.stderr
+	j.cmd.WaitDelay = drainTime
+	err := a.children.start(j.cmd)
+	started()
+	if err != nil {
+		j.tty.close()
+		return nil, errors.Join(err, j.launch.failed())
 	}
-	j.pid = cmd.Process.Pid
-	if j.tty >= 0 {
-		// Otherwise we would be stopped when we take the terminal back. Not before
-		// CMD is started, which would inherit it.
-		signal.Ignore(syscall.SIGTTOU)
+	j.pid = j.cmd.Process.Pid
+	s.guard(j.pid)
+	if a.alone {
+		for _, sig := range []os.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT} {
+			if !signal.Ignored(sig) {
+				signal.Notify(j.jobControl, sig)
+			}
+		}
 	}
 	go j.watch()
+	j.launch.run()
 	return j, nil
+}
+
+// childOf is what info says of a child.
+func childOf(info *unix.Siginfo) *childInfo { return (*childInfo)(unsafe.Pointer(info)) }
+
+// childInfo is the beginning of a siginfo_t for SIGCHLD.
+type childInfo struct {
+	signo, errno, code int32
+	_                  [unsafe.Sizeof(uintptr(0)) - 4]byte // the union is aligned as a pointer
+	pid                int32
+	uid                uint32
+	status             int32
 }
 
 // watch notices that CMD stops and ends. It leaves the dead CMD to finish: until
@@ -100,83 +141,158 @@ func (j *job) watch() {
 			return
 		}
 		select {
-		case j.stops <- struct{}{}:
+		case j.stops <- syscall.Signal(childOf(&info).status):
 		default:
 		}
 	}
 }
 
-func (j *job) exited() <-chan struct{}  { return j.ends }
-func (j *job) stopped() <-chan struct{} { return j.stops }
+func (j *job) exited() <-chan struct{}        { return j.ends }
+func (j *job) stopped() <-chan syscall.Signal { return j.stops }
+func (j *job) control() <-chan os.Signal      { return j.jobControl }
 
 func (j *job) signal(sig syscall.Signal) {
+	if sig == syscall.SIGHUP && j.given && j.tty.foreground() < 0 {
+		return // the terminal hung up and has said so to its foreground, CMD, by itself
+	}
 	// ESRCH says that there is nobody left, which is what exited is for.
 	_ = unix.Kill(-j.pid, sig)
 }
 
-// suspend follows CMD when job control has stopped it (Ctrl-Z, or reading from the
-// terminal in the background). Without a terminal of ours whoever stopped CMD will
-// let it go on.
-func (j *job) suspend() {
-	if j.tty < 0 {
-		return
+// allow tells the sentinel how long CMD may run, and starts another if it was killed.
+func (j *job) allow(remaining func() time.Duration) time.Duration {
+	if j.sentinel.gone() {
+		if s, err := startSentinel(j.children, j.pid, j.sentinel.told); err == nil {
+			j.sentinel.close()
+			j.sentinel = s
+		}
 	}
-	if j.foreground() == j.pid {
-		j.setForeground(unix.Getpgrp())
+	return j.sentinel.allow(remaining)
+}
+
+// follow does what job control asks for when CMD was stopped by a signal.
+func (j *job) follow(sig syscall.Signal) (stopped bool) {
+	wants := sig == unix.SIGTTIN || sig == unix.SIGTTOU
+	switch group := j.tty.foreground(); {
+	case group < 0:
+		// Nobody's job control: whoever stopped CMD will let it go on.
+		return false
+	case group == j.pid && wants:
+		return true // it was given the terminal meanwhile
+	case group == unix.Getpgrp() && wants:
+		j.give()
+		return true
+	case group == j.pid:
+		j.rest(unix.SIGTSTP) // Ctrl-Z
+		return true
+	case wants:
+		j.rest(sig) // in the background, where nobody may read from the terminal
+		return true
+	default:
+		return false
 	}
-	goOn := make(chan os.Signal, 1)
-	signal.Notify(goOn, unix.SIGCONT)
-	// The whole job, as the shell sees it. Not SIGSTOP: where nobody could let us go
-	// on, the kernel ignores this one.
-	_ = unix.Kill(0, unix.SIGTSTP)
-	// Another thread may be the one to take the signal, so this one goes on for a
-	// moment, and must not touch the terminal. If no SIGCONT comes, the kernel did
-	// not stop us.
+}
+
+// pass does what a signal of job control to this process asks for.
+func (j *job) pass(s os.Signal) (stopped bool) {
+	sig := syscall.Signal(number(s))
+	if sig == unix.SIGCONT {
+		return true
+	}
+	if sig != unix.SIGTSTP && j.tty.foreground() == j.pid {
+		// Another process of our group, in a pipeline with CMD, wants the terminal.
+		j.take()
+		_ = unix.Kill(0, unix.SIGCONT)
+		return false
+	}
+	j.signal(unix.SIGTSTP)
+	timer := time.NewTimer(stopTime)
+	defer timer.Stop()
 	select {
-	case <-goOn:
-	case <-time.After(stopTime):
+	case <-j.stops:
+	case <-j.ends:
+	case <-timer.C:
+		// Nobody renews the lock while this process is stopped.
+		j.signal(unix.SIGSTOP)
 	}
-	signal.Stop(goOn)
-	// What happened to the lock meanwhile, guard looks at next.
-	if j.foreground() == unix.Getpgrp() {
-		j.setForeground(j.pid)
-	}
-	j.signal(unix.SIGCONT)
+	j.rest(sig)
+	return true
 }
 
-func (j *job) foreground() int {
-	group, err := unix.IoctlGetInt(j.tty, unix.TIOCGPGRP)
-	if err != nil {
-		return -1
+// rest stops this process, and those beside it, as the shell expects of a job, and returns
+// when it goes on. CMD is stopped, and stays so: the lock has to be looked at first.
+func (j *job) rest(sig syscall.Signal) {
+	given := j.given
+	j.take()
+	signal.Ignore(sig)
+	_ = unix.Kill(0, sig)
+	setDefault(sig)
+	// A signal to the own thread has done what it does when the call returns, so here it
+	// goes on: after a SIGCONT, or at once if the kernel did not stop it, as no shell could
+	// let it go on.
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), sig)
+	signal.Notify(j.jobControl, sig)
+	if given && j.tty.foreground() == unix.Getpgrp() {
+		j.give()
 	}
-	return group
 }
 
-func (j *job) setForeground(group int) {
-	// A terminal that hung up has no foreground; then there is nothing to do.
-	_ = unix.IoctlSetPointerInt(j.tty, unix.TIOCSPGRP, group)
+// setDefault makes the kernel do with a signal what it does by default. signal.Reset leaves
+// the runtime's handler in place, which does nothing for those of job control. The next
+// signal.Notify installs it again.
+func setDefault(sig syscall.Signal) {
+	var action [8]uintptr // a zero sigaction is SIG_DFL on every architecture
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, sigsetBytes, 0, 0)
 }
 
-func (j *job) finish(kill bool) int {
+// sigsetBytes is the size of the kernel's sigset_t.
+const sigsetBytes = 8
+
+// resume lets a CMD that was stopped go on.
+func (j *job) resume() { j.signal(unix.SIGCONT) }
+
+// give makes CMD's group the foreground of the terminal.
+func (j *job) give() {
+	j.tty.setForeground(j.pid)
+	j.given = true
+}
+
+// take makes our own group the foreground again if CMD's is it.
+func (j *job) take() {
+	if j.tty.foreground() == j.pid {
+		j.tty.setForeground(unix.Getpgrp())
+	}
+	j.given = false
+}
+
+func (j *job) finish(kill bool) ending {
 	<-j.ends
 	if kill {
 		j.signal(unix.SIGKILL)
 	}
-	if j.tty >= 0 {
-		if j.foreground() == j.pid {
-			j.setForeground(unix.Getpgrp())
-		}
-		signal.Reset(syscall.SIGTTOU)
-	}
+	atTerminal := j.tty.foreground() == j.pid
+	j.take()
+	j.tty.close()
+	killed := j.sentinel.close()
+	signal.Stop(j.jobControl)
 	// Its error is what the state says, or that output was cut off.
 	_ = j.cmd.Wait()
+	if err := j.launch.failed(); err != nil {
+		return ending{err: err}
+	}
 	ws, ok := j.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	switch {
 	case !ok:
-		return exitFailed
-	case ws.Signaled():
-		return exitSignal + int(ws.Signal())
-	default:
-		return ws.ExitStatus()
+		return ending{code: exitFailed}
+	case !ws.Signaled():
+		return ending{code: ws.ExitStatus()}
 	}
+	e := ending{code: exitSignal + int(ws.Signal()), by: ws.Signal(), killed: killed}
+	if e.by == unix.SIGINT && atTerminal && !kill {
+		// A Ctrl-C that only CMD got. Who waits for this process, a loop in a script say,
+		// is meant, too.
+		e.shared = true
+		_ = unix.Kill(0, unix.SIGINT)
+	}
+	return e
 }

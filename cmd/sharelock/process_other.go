@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -13,10 +12,33 @@ import (
 
 const drainTime = time.Second
 
+// runHidden knows of no commands here.
+func runHidden([]string) (code int, ok bool) { return 0, false }
+
+// sentinel is done on Linux only: here CMD outlives this process when that is killed,
+// or runs on while it is stopped.
+type sentinel struct{}
+
+func startSentinel(*children, int, time.Duration) (*sentinel, error) { return nil, nil }
+
+func (*sentinel) ready() error                   { return nil }
+func (*sentinel) close() bool                    { return false }
+func (*sentinel) signals() <-chan syscall.Signal { return nil }
+
+func (*sentinel) allow(remaining func() time.Duration) time.Duration { return remaining() }
+
+// children of others are left alone.
+type children struct{}
+
+func reapChildren() (c *children, stop func()) { return nil, func() {} }
+
 // forwarded are the signals that are passed on to CMD.
 func forwarded() []os.Signal {
 	return []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM}
 }
+
+// endsWait reports whether a signal ends a process that does not handle it.
+func endsWait(os.Signal) bool { return true }
 
 // job is CMD alone: process groups and job control are done on Linux only, so
 // here children of CMD are not stopped when the lock is lost.
@@ -27,10 +49,10 @@ type job struct {
 
 var _ process = (*job)(nil)
 
-func startProcess(path string, argv []string, stdin io.Reader, stdout, stderr io.Writer, environ []string) (*job, error) {
+func (a *app) startProcess(path string, argv, environ []string, _ *sentinel) (*job, error) {
 	cmd := exec.CommandContext(context.Background(), path)
 	cmd.Args, cmd.Env = argv, environ
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.stdout, a.stderr
 	cmd.WaitDelay = drainTime
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -43,16 +65,21 @@ func startProcess(path string, argv []string, stdin io.Reader, stdout, stderr io
 	return j, nil
 }
 
-func (j *job) exited() <-chan struct{}  { return j.ends }
-func (j *job) stopped() <-chan struct{} { return nil }
-func (j *job) suspend()                 {}
+func (j *job) exited() <-chan struct{}        { return j.ends }
+func (j *job) stopped() <-chan syscall.Signal { return nil }
+func (j *job) control() <-chan os.Signal      { return nil }
+func (j *job) follow(syscall.Signal) bool     { return false }
+func (j *job) pass(os.Signal) bool            { return false }
+func (j *job) resume()                        {}
+
+func (j *job) allow(remaining func() time.Duration) time.Duration { return remaining() }
 
 func (j *job) signal(sig syscall.Signal) { _ = j.cmd.Process.Signal(sig) }
 
-func (j *job) finish(bool) int {
+func (j *job) finish(bool) ending {
 	<-j.ends
 	if code := j.cmd.ProcessState.ExitCode(); code >= 0 {
-		return code
+		return ending{code: code}
 	}
-	return exitFailed
+	return ending{code: exitFailed}
 }

@@ -179,7 +179,7 @@ func endAtOnce(n node, sig os.Signal) error {
 	case <-killed:
 	case <-time.After(killTime):
 	}
-	return &exitError{exitSignal + number(sig), fmt.Errorf("ended at once by a second signal: %v", sig)}
+	return &exitError{code: exitSignal + number(sig), err: fmt.Errorf("ended at once by a second signal: %v", sig)}
 }
 
 // number is a signal's number.

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// children reaps the children that this process did not start: those that it was born
+// with, when a shell has replaced itself by it, and as PID 1 of a container every orphan.
+// Nobody else waits for them. A nil children reaps nothing.
+type children struct {
+	// mu is held while a child is started, so that it is not reaped before it is known.
+	mu  sync.Mutex
+	own map[int]bool
+}
+
+// reapChildren reaps until stop is called.
+func reapChildren() (c *children, stop func()) {
+	c = &children{own: map[int]bool{}}
+	died, end := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(died, unix.SIGCHLD)
+	var reaping sync.WaitGroup
+	reaping.Go(func() {
+		for {
+			c.reap()
+			select {
+			case <-died:
+			case <-end:
+				return
+			}
+		}
+	})
+	return c, func() {
+		signal.Stop(died)
+		close(end)
+		reaping.Wait()
+	}
+}
+
+// start starts a command whose Wait is called by its owner.
+func (c *children) start(cmd *exec.Cmd) error {
+	if c == nil {
+		return cmd.Start()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := cmd.Start()
+	if err == nil {
+		c.own[cmd.Process.Pid] = true
+	}
+	return err
+}
+
+// reap waits for every dead child that is not our own.
+func (c *children) reap() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		pid := childOf(&info).pid
+		// Behind one of our own there may be others; it is about to be waited for.
+		if err != nil || pid == 0 || c.own[int(pid)] {
+			return
+		}
+		_, _ = unix.Wait4(int(pid), nil, unix.WNOHANG, nil)
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// launchCommand is the hidden command that becomes CMD when it is told to.
+const launchCommand = "launch"
+
+// runHidden runs the commands that sharelock starts itself by. It reports false for all others.
+func runHidden(args []string) (code int, ok bool) {
+	switch {
+	case len(args) == 1 && args[0] == sentinelCommand:
+		return runSentinel(), true
+	case len(args) > 3 && args[0] == launchCommand:
+		return runLaunch(args[1], args[2], args[3:]), true
+	default:
+		return 0, false
+	}
+}
+
+// launch is a process that waits to become CMD. So the sentinel knows of it before CMD can do
+// anything, whatever happens to this process between its start and telling.
+//
+// A nil launch stands for a process that is CMD already.
+type launch struct{ socket int }
+
+// newLaunch prepares a command that runs path with argv when go is called.
+func newLaunch(path string, argv []string) (l *launch, cmd *exec.Cmd, started func(), err error) {
+	// The launcher inherits its end, under whatever number: those that this process was
+	// started with are for CMD. Nothing else is started meanwhile that could inherit it, too.
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	unix.CloseOnExec(pair[0])
+	cmd = exec.Command("/proc/self/exe", append([]string{launchCommand, strconv.Itoa(pair[1]), path}, argv...)...) //nolint:noctx // guard ends it
+	cmd.Args[0] = "sharelock"
+	return &launch{pair[0]}, cmd, func() { _ = unix.Close(pair[1]) }, nil
+}
+
+// run lets it become CMD.
+func (l *launch) run() {
+	if l != nil {
+		_, _ = unix.SendmsgN(l.socket, []byte{1}, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	}
+}
+
+// failed is why it could not, once it has ended.
+func (l *launch) failed() error {
+	if l == nil {
+		return nil
+	}
+	var code [4]byte
+	n, _, _, _, err := unix.Recvmsg(l.socket, code[:], nil, unix.MSG_DONTWAIT)
+	_ = unix.Close(l.socket)
+	if err != nil || n != len(code) {
+		return nil
+	}
+	return syscall.Errno(binary.LittleEndian.Uint32(code[:]))
+}
+
+// runLaunch is the launcher's main function.
+func runLaunch(descriptor, path string, argv []string) int {
+	socket, err := strconv.Atoi(descriptor)
+	if err != nil {
+		return exitUsage
+	}
+	unix.CloseOnExec(socket)
+	var told [1]byte
+	for {
+		n, err := unix.Read(socket, told[:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			return exitFailed // the process that started it is gone
+		}
+		break
+	}
+	err = unix.Exec(path, argv, os.Environ())
+	if errors.Is(err, unix.ENOEXEC) && !isBinary(path) {
+		// A script without #! is the shell's, as in a shell.
+		err = unix.Exec(defaultShell, append([]string{defaultShell, path}, argv[1:]...), os.Environ())
+	}
+	var code syscall.Errno
+	errors.As(err, &code)
+	_, _ = unix.Write(socket, binary.LittleEndian.AppendUint32(nil, uint32(code)))
+	return exitCannotRun
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+// defaultShell runs scripts that do not name their interpreter.
+const defaultShell = "/bin/sh"
+
+// headBytes is how much of a file says what kind of program it is.
+const headBytes = 256
+
+// lookUp finds the command as a shell would, and whatever keeps it from running that can
+// be seen without running it: nobody has to wait for a lock to learn that.
+func lookUp(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil, errors.Is(err, exec.ErrDot): // a shell runs what it finds in "."
+		return path, runnable(path)
+	case errors.Is(err, exec.ErrNotFound) && !strings.ContainsRune(name, filepath.Separator) && inPath(name):
+		return "", &exitError{code: exitCannotRun, err: &exec.Error{Name: name, Err: fs.ErrPermission}}
+	default:
+		return "", cannotRun(err)
+	}
+}
+
+// inPath reports whether a file of this name is in the path, which is none to execute.
+func inPath(name string) bool {
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() {
+			return true
+		}
+	}
+	return false
+}
+
+// cannotRun gives the error of starting a command the exit code that shells use.
+func cannotRun(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
+		return &exitError{code: exitNotFound, err: err}
+	}
+	return &exitError{code: exitCannotRun, err: err}
+}
+
+// runnable looks for an interpreter that is missing. What cannot be read is left to the
+// kernel.
+func runnable(path string) error {
+	for range 5 { // as deep as the kernel follows interpreters
+		if isForeign(path) {
+			return cannotRun(&exec.Error{Name: path, Err: syscall.ENOEXEC})
+		}
+		name := interpreter(path)
+		if name == "" {
+			return nil
+		}
+		info, err := os.Stat(name)
+		if err == nil && (info.IsDir() || info.Mode().Perm()&0o111 == 0) {
+			err = &fs.PathError{Op: "exec", Path: name, Err: fs.ErrPermission}
+		}
+		if err != nil {
+			return cannotRun(&exec.Error{Name: path, Err: err})
+		}
+		path = name
+	}
+	return nil
+}
+
+// interpreter is the program that the kernel starts to run the one at path: of a script,
+// or of a dynamically linked program. It is empty if there is none.
+func interpreter(path string) string {
+	if name, ok := bytes.CutPrefix(head(path), []byte("#!")); ok {
+		name, _, _ = bytes.Cut(name, []byte("\n"))
+		if fields := bytes.Fields(name); len(fields) > 0 {
+			return string(fields[0])
+		}
+		return ""
+	}
+	f, err := elf.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close() //nolint:errcheck // it was read
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_INTERP {
+			continue
+		}
+		name, err := io.ReadAll(io.LimitReader(p.Open(), headBytes))
+		if err != nil {
+			return ""
+		}
+		return string(bytes.TrimRight(name, "\x00"))
+	}
+	return ""
+}
+
+// isForeign reports whether Linux cannot run a file and a shell would not, either.
+func isForeign(path string) bool {
+	if runtime.GOOS != "linux" || bytes.HasPrefix(head(path), []byte(elf.ELFMAG)) || !isBinary(path) {
+		return false
+	}
+	formats, err := os.ReadDir("/proc/sys/fs/binfmt_misc")
+	return err != nil || len(formats) <= 2 // register and status: no other formats are known
+}
+
+// isBinary reports whether a file that the kernel does not know how to run is no script
+// either: shells look for a NUL in its first line.
+func isBinary(path string) bool {
+	line, _, _ := bytes.Cut(head(path), []byte("\n"))
+	return bytes.IndexByte(line, 0) >= 0
+}
+
+// head is the beginning of a file, nil if it cannot be read.
+func head(path string) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close() //nolint:errcheck // it was read
+	buf := make([]byte, headBytes)
+	n, err := io.ReadFull(f, buf)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return buf[:n]
+}
