@@ -317,11 +317,18 @@ type screen struct {
 // until reads until it has seen the text.
 func (s *screen) until(t *testing.T, text string) {
 	t.Helper()
+	s.reads(t, text, func(rest string) bool { return strings.Contains(rest, text) })
+	_, s.rest, _ = strings.Cut(s.rest, text)
+}
+
+// reads reads until it has seen something.
+func (s *screen) reads(t *testing.T, what string, seen func(rest string) bool) {
+	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		buf := make([]byte, 256)
-		for !strings.Contains(s.rest, text) {
+		for !seen(s.rest) {
 			n, err := s.tty.Read(buf)
 			s.rest += string(buf[:n])
 			if err != nil {
@@ -331,13 +338,11 @@ func (s *screen) until(t *testing.T, text string) {
 	}()
 	select {
 	case <-done:
-		_, after, found := strings.Cut(s.rest, text)
-		if !found {
-			t.Fatalf("the terminal shows %q, want %q", s.rest, text)
+		if !seen(s.rest) {
+			t.Fatalf("the terminal shows %q, want %q", s.rest, what)
 		}
-		s.rest = after
 	case <-time.After(patience):
-		t.Fatalf("the terminal does not show %q", text)
+		t.Fatalf("the terminal does not show %q", what)
 	}
 }
 

@@ -215,22 +215,17 @@ func child(t *testing.T, pid int) (of int) {
 	return of
 }
 
+// numberAfter returns the number that the terminal shows after a text, and before a full stop.
+// It leaves all that it read to be looked for again.
 func numberAfter(t *testing.T, s *screen, text string) int {
 	t.Helper()
-	s.until(t, text)
-	s.until(t, "") // what follows is on the same line
-	for {
-		if i := strings.IndexFunc(s.rest, func(r rune) bool { return r < '0' || r > '9' }); i > 0 {
-			n, _ := strconv.Atoi(s.rest[:i])
-			return n
-		}
-		buf := make([]byte, 64)
-		n, err := s.tty.Read(buf)
-		s.rest += string(buf[:n])
-		if err != nil {
-			t.Fatalf("after %q the terminal shows %q", text, s.rest)
-		}
+	number := regexp.MustCompile(regexp.QuoteMeta(text) + `([0-9]+)\.`)
+	s.reads(t, number.String(), number.MatchString)
+	n, err := strconv.Atoi(number.FindStringSubmatch(s.rest)[1])
+	if err != nil {
+		t.Fatal(err)
 	}
+	return n
 }
 
 var stages = []stage{

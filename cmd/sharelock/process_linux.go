@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 	"unsafe"
@@ -172,6 +174,9 @@ func (j *job) allow(remaining func() time.Duration) time.Duration {
 
 // follow does what job control asks for when CMD was stopped by a signal.
 func (j *job) follow(sig syscall.Signal) (stopped bool) {
+	if !isStopped(j.pid) {
+		return false // this is about a stop that is over
+	}
 	wants := sig == unix.SIGTTIN || sig == unix.SIGTTOU
 	switch group := j.tty.foreground(); {
 	case group < 0:
@@ -191,6 +196,17 @@ func (j *job) follow(sig syscall.Signal) (stopped bool) {
 	default:
 		return false
 	}
+}
+
+// isStopped reports whether a process is stopped.
+func isStopped(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return true
+	}
+	// The state follows the name, which is in brackets and may contain any.
+	i := bytes.LastIndexByte(stat, ')')
+	return i < 0 || bytes.HasPrefix(stat[i:], []byte(") T"))
 }
 
 // pass does what a signal of job control to this process asks for.
