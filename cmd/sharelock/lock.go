@@ -72,6 +72,7 @@ was lost and CMD was stopped; 126 CMD cannot be run; 127 CMD was not found.`,
 	flags.add(cmd)
 	cmd.Flags().IntVarP(&conflict, "conflict-exit-code", "E", exitFailed, "exit code if others hold the lock")
 	r.addFlags(cmd)
+	cmd.Flags().BoolVar(&r.only, "only-server", false, onlyServerUsage)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if conflict < 0 || conflict > 255 {
 			return usageError("--conflict-exit-code: %d is not between 0 and 255", conflict)

@@ -21,7 +21,7 @@ func (a *app) membersCommand() *cobra.Command {
   sharelock members --server 10.0.0.2:50052 -o json`,
 		Args: cobra.NoArgs,
 	}
-	return a.remoteCommand(cmd, func([]string) (call, error) {
+	return a.nodeCommand(cmd, func([]string) (call, error) {
 		return func(ctx context.Context, r *remote, c *client.Client) error {
 			m, err := c.Mesh(ctx)
 			if err != nil {
@@ -121,7 +121,7 @@ sent to that node alone, and once. For administrators.`,
 		Example: `  sharelock leave --server 10.0.0.3:50052`,
 		Args:    cobra.NoArgs,
 	}
-	return a.remoteCommand(cmd, func([]string) (call, error) {
+	return a.nodeCommand(cmd, func([]string) (call, error) {
 		return func(ctx context.Context, r *remote, c *client.Client) error {
 			if err := c.Leave(ctx); err != nil {
 				return err

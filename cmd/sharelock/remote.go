@@ -30,6 +30,8 @@ const (
 type remote struct {
 	app      *app
 	servers  string
+	// only keeps every call to the servers; otherwise the client learns of the other nodes.
+	only     bool
 	clientID string
 	output   string
 	timeout  time.Duration
@@ -44,6 +46,20 @@ type call func(ctx context.Context, r *remote, c *client.Client) error
 func (a *app) remoteCommand(cmd *cobra.Command, prepare func(args []string) (call, error)) *cobra.Command {
 	r := &remote{app: a}
 	r.addFlags(cmd)
+	cmd.Flags().BoolVar(&r.only, "only-server", false, onlyServerUsage)
+	return a.completeRemote(cmd, r, prepare)
+}
+
+// nodeCommand is remoteCommand for what is about the node that --server names.
+func (a *app) nodeCommand(cmd *cobra.Command, prepare func(args []string) (call, error)) *cobra.Command {
+	r := &remote{app: a, only: true}
+	r.addFlags(cmd)
+	return a.completeRemote(cmd, r, prepare)
+}
+
+const onlyServerUsage = "keep to the nodes of --server: do not turn to others of the mesh"
+
+func (a *app) completeRemote(cmd *cobra.Command, r *remote, prepare func(args []string) (call, error)) *cobra.Command {
 	cmd.Flags().StringVarP(&r.output, "output", "o", "text", "text or json (the message of the API)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if r.output != "text" && r.output != "json" {
@@ -83,7 +99,7 @@ func (r *remote) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&r.servers, "server", variable(r.app.environ, serverVariable, defaultServer),
-		"gRPC addresses of nodes, host:port[,host:port...] (env "+serverVariable+")")
+		"gRPC addresses of nodes to begin with, host:port[,host:port...] (env "+serverVariable+")")
 	fs.StringVar(&r.clientID, "client-id", "", "who you are, for others to see (default: user@host:pid)")
 	fs.DurationVar(&r.timeout, "timeout", defaultPatience, "how long to look for a node that answers")
 }
@@ -94,8 +110,6 @@ func (r *remote) dial(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Who asks once need not learn who owns what.
-	opts.OnlyAddrs = true
 	c, err := client.Dial(ctx, addrs, opts)
 	return c, callError(err)
 }
@@ -118,7 +132,7 @@ func (r *remote) options() (addrs []string, opts client.Options, err error) {
 	if r.timeout <= 0 {
 		return nil, opts, usageError("--timeout: %v is not positive", r.timeout)
 	}
-	return addrs, client.Options{ClientID: r.clientID, Patience: r.timeout}, nil
+	return addrs, client.Options{ClientID: r.clientID, Patience: r.timeout, OnlyAddrs: r.only}, nil
 }
 
 // variable is the value of an environment variable, or otherwise if it is unset
