@@ -35,6 +35,9 @@ type fakeMesh struct {
 	woken  chan struct{}
 	// cut fails every call as a node without a quorum does.
 	cut bool
+	// maxWait is the longest wait allowed; 0 is any. Waits under way end when waitsEnd closes.
+	maxWait  time.Duration
+	waitsEnd chan struct{}
 	// refusal, if set, is the answer to every Acquire.
 	refusal error
 	// seen are the calls, without what changes from run to run.
@@ -49,7 +52,7 @@ func startMesh(t *testing.T) *fakeMesh {
 	t.Helper()
 	m := &fakeMesh{
 		token: 256460173377011712, held: map[string]*sharelockv1.Hold{}, queued: map[string]bool{},
-		woken: make(chan struct{}), changed: make(chan struct{}),
+		woken: make(chan struct{}), changed: make(chan struct{}), waitsEnd: make(chan struct{}),
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -149,6 +152,27 @@ func (m *fakeMesh) take(key, client string) {
 	m.grant(&sharelockv1.AcquireRequest{Key: key, ClientId: client, Ttl: durationpb.New(time.Minute)})
 }
 
+// free ends whatever hold there is of a key.
+func (m *fakeMesh) free(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.drop(key)
+}
+
+func (m *fakeMesh) setMaxWait(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.maxWait = d
+}
+
+// endWaits ends all waits that are under way.
+func (m *fakeMesh) endWaits() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	close(m.waitsEnd)
+	m.waitsEnd = make(chan struct{})
+}
+
 func (m *fakeMesh) setCut() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -188,6 +212,7 @@ func (m *fakeMesh) grant(req *sharelockv1.AcquireRequest) *sharelockv1.Hold {
 }
 
 func (m *fakeMesh) Acquire(ctx context.Context, req *sharelockv1.AcquireRequest) (*sharelockv1.AcquireResponse, error) {
+	came := time.Now()
 	for {
 		// A late send of a request that its client has given up, and cleaned up after, is
 		// granted by no mesh (Q2).
@@ -199,7 +224,11 @@ func (m *fakeMesh) Acquire(ctx context.Context, req *sharelockv1.AcquireRequest)
 			m.mu.Unlock()
 			return nil, &sharelock.Error{Err: err}
 		}
-		h, woken := m.held[req.Key], m.woken
+		if most := m.maxWait; most > 0 && req.Wait.AsDuration() > most {
+			m.mu.Unlock()
+			return nil, sharelock.Invalid("wait", "is above max_wait")
+		}
+		h, woken, end := m.held[req.Key], m.woken, m.waitsEnd
 		if h == nil || h.RequestId == req.RequestId {
 			delete(m.queued, req.RequestId)
 			h = m.grant(req)
@@ -213,8 +242,18 @@ func (m *fakeMesh) Acquire(ctx context.Context, req *sharelockv1.AcquireRequest)
 		}
 		m.queued[req.RequestId] = true
 		m.mu.Unlock()
+		wait := 10 * time.Second
+		if req.Wait != nil {
+			wait = req.Wait.AsDuration()
+		}
+		ends := time.NewTimer(wait - time.Since(came))
+		defer ends.Stop()
 		select {
 		case <-woken:
+		case <-ends.C:
+			return nil, &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: []sharelock.Hold{sharelockv1.HoldFromProto(h)}, Queue: 1}
+		case <-end:
+			return nil, &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: []sharelock.Hold{sharelockv1.HoldFromProto(h)}, Queue: 1}
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

@@ -20,6 +20,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -44,7 +45,11 @@ func main() {
 		newNode:     func(cfg mesh.Config) (node, error) { return mesh.New(cfg) },
 		openLatency: openLatency,
 	}
-	code := a.run(context.Background(), os.Args[1:])
+	args := os.Args[1:]
+	if filepath.Base(os.Args[0]) == flockName {
+		args = append([]string{flockName}, args...)
+	}
+	code := a.run(context.Background(), args)
 	stop()
 	endBy(a.endedBy)
 	os.Exit(code)
@@ -148,7 +153,7 @@ ended by signal n.`,
 	)
 	root.AddCommand(
 		a.serveCommand(), a.devCommand(),
-		a.lockCommand(), a.acquireCommand(), a.renewCommand(), a.releaseCommand(), a.getCommand(), a.listCommand(),
+		a.lockCommand(), a.flockCommand(), a.acquireCommand(), a.renewCommand(), a.releaseCommand(), a.getCommand(), a.listCommand(),
 		a.membersCommand(), a.locateCommand(), a.leaveCommand(), a.benchCommand(),
 		a.versionCommand(),
 	)

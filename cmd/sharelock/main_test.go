@@ -143,7 +143,7 @@ func TestHelp(t *testing.T) {
 	a.command(t, exitOK, "help")
 	golden(t, "help", a.out.String())
 	for _, name := range []string{
-		"serve", "dev", "lock", "acquire", "renew", "release", "get", "list", "members", "locate", "leave", "version", "completion",
+		"serve", "dev", "lock", "flock", "acquire", "renew", "release", "get", "list", "members", "locate", "leave", "version", "completion",
 	} {
 		a := newApp()
 		a.command(t, exitOK, name, "--help")

@@ -28,8 +28,8 @@ const (
 
 // remote is what all client commands are told.
 type remote struct {
-	app      *app
-	servers  string
+	app     *app
+	servers string
 	// only keeps every call to the servers; otherwise the client learns of the other nodes.
 	only     bool
 	clientID string

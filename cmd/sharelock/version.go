@@ -15,15 +15,17 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Print the version of this binary",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(a.stdout, "sharelock %s %s %s/%s, release %d, works with meshes from release %d on\n",
-				version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, releases.Current, releases.Oldest)
-			if err != nil {
-				return failed(err)
-			}
-			return nil
-		},
+		RunE:  func(*cobra.Command, []string) error { return a.printVersion() },
 	}
+}
+
+func (a *app) printVersion() error {
+	_, err := fmt.Fprintf(a.stdout, "sharelock %s %s %s/%s, release %d, works with meshes from release %d on\n",
+		version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, releases.Current, releases.Oldest)
+	if err != nil {
+		return failed(err)
+	}
+	return nil
 }
 
 // version is what the Go toolchain has stamped into the binary.

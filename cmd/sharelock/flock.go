@@ -1,0 +1,231 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client"
+)
+
+// flockName is the name under which this program is flock(1).
+const flockName = "flock"
+
+const (
+	// forever is the wait of flock(1) that is given none.
+	forever = time.Duration(math.MaxInt64)
+	// longestWait is the longest wait that a mesh allows by default. Where it is less, or
+	// is over, the lock is asked for again.
+	longestWait = 10 * time.Minute
+)
+
+// flockOptions are what flock(1) is told.
+type flockOptions struct {
+	shared, nonblock, noFork, close bool
+	unlock, verbose                 bool
+	help, version                   bool
+	wait                            time.Duration
+	conflict                        int
+}
+
+func (a *app) flockCommand() *cobra.Command {
+	r := &remote{app: a}
+	var ttl time.Duration
+	cmd := &cobra.Command{
+		Use:     "flock [options] KEY CMD [ARG...] | KEY -c COMMAND",
+		GroupID: groupLock,
+		Short:   "Run a command while holding a lock, called like flock(1)",
+		Long: `Run a command while holding a lock, with the options and exit codes of flock(1),
+and with a lock of the mesh in place of one of a file: the name of the file, as it
+is written, is the KEY. This program does the same when it is called flock.
+
+ -s, --shared                   get a shared lock
+ -x, -e, --exclusive            get an exclusive lock (default)
+ -n, --nb, --nonblock           fail rather than wait
+ -w, --wait, --timeout SECONDS  wait so long at most, with fractions (default: for ever)
+ -E, --conflict-exit-code N     exit code if others hold the lock (default 1)
+ -c, --command COMMAND          after KEY: have the shell run a command line
+ -o, --close; -F, --no-fork     accepted; CMD inherits no lock, and is a process of its own
+     --verbose                  say how long it took, and why it failed
+ -h, --help; -V, --version
+
+Not possible: -u, and a number of an open file in place of KEY and CMD. The lock is
+this process's, not an open file's that a shell could keep.
+
+The mesh is that of SHARELOCK_SERVER, or of the options below, which come before KEY.
+What sharelock lock says of CMD, and of a lock that is lost, is true here, too.
+
+Exit codes: that of CMD, 128+n if signal n ended it; -E (1) if others hold the lock;
+64 bad usage; 69 the mesh cannot be reached or cannot serve, or CMD cannot be run; 75
+the lock was lost and CMD was stopped.`,
+		Example: `  # in a crontab: once in the whole mesh
+  * * * * * sharelock flock -n nightly ./nightly.sh
+
+  sharelock flock -w 2.5 -E 0 deploy -c 'make deploy && make check'`,
+		DisableFlagParsing: true,
+	}
+	r.addFlags(cmd)
+	cmd.Flags().BoolVar(&r.only, "only-server", false, onlyServerUsage)
+	cmd.Flags().DurationVar(&ttl, "ttl", 0, "life of the lock without renewals (default: the node's default_ttl)")
+	// The name is an option of flock(1)'s.
+	_ = cmd.Flags().MarkHidden("timeout")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		o := flockOptions{wait: forever, conflict: exitFailed}
+		args, err := getopt(append(o.options(), ours(cmd.Flags())...), args)
+		switch {
+		case err != nil:
+			return usageError("%w (see 'sharelock flock --help')", err)
+		case o.nonblock:
+			o.wait = 0 // whatever -w says
+		}
+		switch {
+		case o.help:
+			return cmd.Help()
+		case o.version:
+			return a.printVersion()
+		}
+		key, argv, err := o.command(args, variable(a.environ, "SHELL", defaultShell))
+		if err != nil {
+			return usageError("%w (see 'sharelock flock --help')", err)
+		}
+		if err := sharelock.CheckKey(key); err != nil {
+			return usageError("%w", err)
+		}
+		if ttl != 0 && ttl < sharelock.MinTTL {
+			return usageError("--ttl: %v is below the least, %v", ttl, sharelock.MinTTL)
+		}
+		return a.flock(cmd.Context(), r, key, argv, o, ttl)
+	}
+	return cmd
+}
+
+// options are those of flock(1).
+func (o *flockOptions) options() []option {
+	set := func(to *bool, value bool) func(string) error {
+		return func(string) error {
+			*to = value
+			return nil
+		}
+	}
+	return []option{
+		{letter: 's', names: []string{"shared"}, set: set(&o.shared, true)},
+		{letter: 'x', names: []string{"exclusive"}, set: set(&o.shared, false)},
+		{letter: 'e', set: set(&o.shared, false)},
+		{letter: 'u', names: []string{"unlock"}, set: set(&o.unlock, true)},
+		{letter: 'n', names: []string{"nonblocking", "nb"}, set: set(&o.nonblock, true)},
+		{letter: 'w', names: []string{"timeout", "wait"}, value: true, set: func(s string) (err error) {
+			seconds, err := strconv.ParseFloat(s, 64)
+			if err != nil || !(seconds >= 0) {
+				return fmt.Errorf("invalid timeout value: '%s'", s)
+			}
+			o.wait = time.Duration(min(seconds*float64(time.Second), float64(forever/2)))
+			return nil
+		}},
+		{letter: 'E', names: []string{"conflict-exit-code"}, value: true, set: func(s string) (err error) {
+			if o.conflict, err = strconv.Atoi(s); err != nil || o.conflict < 0 || o.conflict > 255 {
+				return fmt.Errorf("invalid exit code: '%s' (expected 0 to 255)", s)
+			}
+			return nil
+		}},
+		{letter: 'o', names: []string{"close"}, set: set(&o.close, true)},
+		{letter: 'F', names: []string{"no-fork"}, set: set(&o.noFork, true)},
+		{names: []string{"verbose"}, set: set(&o.verbose, true)},
+		{letter: 'h', names: []string{"help"}, set: set(&o.help, true)},
+		{letter: 'V', names: []string{"version"}, set: set(&o.version, true)},
+	}
+}
+
+// ours are the options that flock(1) does not have, all of them long.
+func ours(flags *pflag.FlagSet) (options []option) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden || f.Name == "help" {
+			return
+		}
+		options = append(options, option{
+			names: []string{f.Name}, value: f.NoOptDefVal == "",
+			set: func(value string) error {
+				if err := flags.Set(f.Name, cmp.Or(value, f.NoOptDefVal)); err != nil {
+					return fmt.Errorf("--%s: %w", f.Name, err)
+				}
+				return nil
+			},
+		})
+	})
+	return options
+}
+
+// command finds the key and the command in what follows the options.
+func (o *flockOptions) command(args []string, shell string) (key string, argv []string, err error) {
+	switch {
+	case o.close && o.noFork:
+		return "", nil, errors.New("the --no-fork and --close options are incompatible")
+	case len(args) == 0:
+		return "", nil, errors.New("not enough arguments")
+	case len(args) == 1:
+		return "", nil, fmt.Errorf("%q: the lock of an open file cannot be had: name a KEY and a command", args[0])
+	case o.unlock:
+		return "", nil, errors.New("--unlock: there is no open file whose lock could be dropped; a lock ends with its command")
+	case args[1] != "-c" && args[1] != "--command":
+		return args[0], args[1:], nil
+	case len(args) != 3:
+		return "", nil, fmt.Errorf("%s requires exactly one command argument", args[1])
+	default:
+		return args[0], []string{shell, "-c", args[2]}, nil
+	}
+}
+
+func (a *app) flock(ctx context.Context, r *remote, key string, argv []string, o flockOptions, ttl time.Duration) error {
+	var opts []client.Option
+	if o.shared {
+		opts = append(opts, client.Shared())
+	}
+	if ttl != 0 {
+		opts = append(opts, client.TTL(ttl))
+	}
+	err := a.lock(ctx, r, key, argv, func(ctx context.Context, c *client.Client) (*client.Lock, error) {
+		start := time.Now()
+		l, err := acquireWithin(ctx, c, key, o.wait, opts)
+		if err != nil {
+			err = notObtained(callError(err), o.conflict)
+			if errors.Is(err, sharelock.ErrLockHeld) && !o.verbose {
+				return nil, &exitError{code: o.conflict} // as silent as flock(1)
+			}
+			return nil, err
+		}
+		if o.verbose {
+			fmt.Fprintf(a.stdout, "flock: getting lock took %.6f seconds\nflock: executing %s\n", time.Since(start).Seconds(), argv[0])
+		}
+		return l, nil
+	})
+	if e, ok := errors.AsType[*exitError](err); ok && e.err != nil && (e.code == exitCannotRun || e.code == exitNotFound) {
+		return &exitError{code: exitUnreachable, err: fmt.Errorf("failed to execute %w", e.err)}
+	}
+	return err
+}
+
+// acquireWithin is an acquire that may wait longer than the mesh allows: then it asks again,
+// at the end of the queue.
+func acquireWithin(ctx context.Context, c *client.Client, key string, wait time.Duration, opts []client.Option) (*client.Lock, error) {
+	start, most := time.Now(), longestWait
+	for {
+		left := max(wait-time.Since(start), 0)
+		l, err := c.Acquire(ctx, key, append(opts[:len(opts):len(opts)], client.Wait(min(left, most)))...)
+		e, ok := errors.AsType[*sharelock.Error](err)
+		switch {
+		case ok && e.Err == sharelock.ErrInvalidArgument && strings.HasSuffix(e.Field, "wait") && most > time.Second:
+			most /= 2 // max_wait is less here
+		case ok && e.Err == sharelock.ErrLockHeld && left > most:
+		default:
+			return l, err
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// option is one that getopt knows: by letter, by name, or both.
+type option struct {
+	letter byte
+	names  []string
+	// value: it takes one.
+	value bool
+	// set is called when it is there.
+	set func(value string) error
+}
+
+// getopt parses arguments as getopt_long(3) does when told to stop at the first that is no
+// option: letters may stand together, and a name may be cut off where no other begins as
+// it does. It returns the arguments that follow the options.
+func getopt(options []option, args []string) (rest []string, err error) {
+	for len(args) > 0 {
+		arg := args[0]
+		switch {
+		case arg == "--":
+			return args[1:], nil
+		case strings.HasPrefix(arg, "--"):
+			args, err = longOption(options, arg[2:], args[1:])
+		case len(arg) > 1 && arg[0] == '-':
+			args, err = letters(options, arg[1:], args[1:])
+		default:
+			return args, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+func longOption(options []option, arg string, args []string) (rest []string, err error) {
+	name, value, given := strings.Cut(arg, "=")
+	o, err := byName(options, name)
+	switch {
+	case err != nil:
+		return nil, err
+	case given && !o.value:
+		return nil, fmt.Errorf("option '--%s' doesn't allow an argument", name)
+	case o.value && !given:
+		if len(args) == 0 {
+			return nil, fmt.Errorf("option '--%s' requires an argument", name)
+		}
+		value, args = args[0], args[1:]
+	}
+	return args, o.set(value)
+}
+
+// byName finds an option by its name, or by the beginning of its name.
+func byName(options []option, name string) (*option, error) {
+	var found *option
+	for i := range options {
+		for _, n := range options[i].names {
+			switch {
+			case n == name:
+				return &options[i], nil
+			case !strings.HasPrefix(n, name) || found == &options[i]:
+			case found != nil:
+				return nil, fmt.Errorf("option '--%s' is ambiguous", name)
+			default:
+				found = &options[i]
+			}
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("unrecognized option '--%s'", name)
+	}
+	return found, nil
+}
+
+// letters parses letters that stand together; the last may have its value behind it.
+func letters(options []option, arg string, args []string) (rest []string, err error) {
+	for arg != "" {
+		i := slices.IndexFunc(options, func(o option) bool { return o.letter == arg[0] })
+		if i < 0 {
+			return nil, fmt.Errorf("invalid option -- '%c'", arg[0])
+		}
+		letter, value := arg[0], arg[1:]
+		arg = value
+		if options[i].value {
+			if arg = ""; value == "" {
+				if len(args) == 0 {
+					return nil, fmt.Errorf("option requires an argument -- '%c'", letter)
+				}
+				value, args = args[0], args[1:]
+			}
+		}
+		if err := options[i].set(value); err != nil {
+			return nil, err
+		}
+	}
+	return args, nil
+}
