@@ -44,7 +44,12 @@ func (t turn) first(from Ref, r *Request, k key) {
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrModeConflict})
 		return
 	}
-	free := m.quarantine == 0 && k.admits(r.Mode) && !k.expects()
+	free, unsure := m.quarantine == 0 && k.admits(r.Mode), false
+	if free {
+		var waits bool
+		waits, unsure = t.expects(k)
+		free = !waits
+	}
 	switch {
 	case !free && r.Wait <= 0:
 		t.fail(from, r.Send, t.refusal(k))
@@ -63,9 +68,12 @@ func (t turn) first(from Ref, r *Request, k key) {
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrTooManyWaiters})
 	default:
 		w := m.keys.more(t.commit(newClaim(OpEnqueue, r)))
-		w.ref, w.send = from, r.Send
-		w.limit = t.now + min(r.Wait, maxSpan)
-		m.watch(w)
+		m.note(w, func(w *waiting) {
+			w.ref, w.send, w.limit = from, r.Send, t.now+min(r.Wait, maxSpan)
+		})
+		if unsure {
+			t.mark(w.crowd) // perhaps all who wait before it are passed over
+		}
 		t.reply(from, Answer{Outcome: Queued, Send: r.Send})
 	}
 }
@@ -81,19 +89,35 @@ func newClaim(kind OpKind, r *Request) Op {
 	return op
 }
 
-// expects reports whether some waiter is not passed over (Q5).
-func (k key) expects() bool {
+// expects reports whether some waiter is not passed over (Q5). unsure says that it may be
+// so: there are more than a step may look at.
+func (t turn) expects(k key) (yes, unsure bool) {
+	if k.crowd == nil || k.crowd.waiting.n == 0 {
+		return false, false
+	}
+	if t.m.sync(k.crowd); k.crowd.listening == 0 {
+		return false, false
+	}
+	if k.crowd.marked {
+		return true, true
+	}
+	left := serveMost
 	for w := range k.queue {
-		if w.settles != 0 || w.ref.Alive() {
-			return true
+		t.fresh(w)
+		if t.m.touched++; w.settles != 0 || w.ref.Alive() {
+			return true, false
+		}
+		if left--; left == 0 {
+			return true, true
 		}
 	}
-	return false
+	return false, false
 }
 
 // reattach takes a waiter's new send (Q5): it is alive, listens here, and waits as
 // long as this send says. Nothing of it is in the copies.
 func (t turn) reattach(from Ref, r *Request, w *more) {
+	t.fresh(w)
 	if old := w.ref; old != from && old.Alive() {
 		t.fail(old, w.send, &sharelock.Error{Err: sharelock.ErrRequestOver, Message: "another call took over this request id"})
 	}
@@ -102,8 +126,7 @@ func (t turn) reattach(from Ref, r *Request, w *more) {
 		w.send, w.ttl = r.Send, r.TTL
 		w.limit = t.now + min(max(r.Wait, 0), maxSpan)
 	}
-	w.ref, w.seen, w.settles, w.resent = from, t.now, 0, true
-	t.m.watch(w)
+	t.m.note(w, func(w *waiting) { w.ref, w.seen, w.settles, w.resent = from, t.now, 0, true })
 	t.serve(w.crowd)
 	switch {
 	case w.claim.held():
@@ -114,19 +137,42 @@ func (t turn) reattach(from Ref, r *Request, w *more) {
 	}
 }
 
+// serveMost is the most waiters that one call of serve looks at.
+const serveMost = 200
+
 // serve grants a key to as many of its waiters as it can, in their order: the
 // first that must be waited for ends it. Called whenever a hold or a waiter has
-// gone, came back, or is not waited for any more.
+// gone, came back, or is not waited for any more. A queue that is longer than a step may
+// look at is served on by serveMarked, until all of it has been looked at; what happens
+// meanwhile has it begin once more.
 func (t turn) serve(cr *crowd) {
+	if cr.at == nil {
+		cr.again = false
+		t.serveFrom(cr, cr.waiting.first)
+		return
+	}
+	cr.again = true
+}
+
+// serveFrom is serve from a waiter on.
+func (t turn) serveFrom(cr *crowd, first *more) {
 	k := t.m.keys.crowded(cr)
+	cr.at = nil
 	if t.m.quarantine != 0 || !k.admits(sharelock.Shared) {
 		return
 	}
-	first := cr.waiting.first
 	if mutant.On(mutant.PassOverFIFO) && first != nil {
 		first = first.prev // the last
 	}
-	for w := first; w != nil; {
+	left := serveMost
+	for w := first; w != nil; left-- {
+		if left == 0 {
+			cr.at = w
+			t.mark(cr)
+			return
+		}
+		t.m.touched++
+		t.fresh(w)
 		// Its grant takes it out of the queue.
 		next := cr.waiting.after(w)
 		switch {
@@ -163,8 +209,7 @@ func (t turn) lookAt(w *more) {
 	attached := w.ref.Caller != nil
 	switch {
 	case w.settles != 0 && w.settles <= t.now:
-		w.settles = 0
-		t.m.watch(w)
+		t.m.note(w, func(w *waiting) { w.settles = 0 })
 		t.mark(w.crowd)
 	case attached && w.limit <= t.now && w.ref.Alive():
 		// Whoever stood before it may have gone in this very moment.
@@ -173,8 +218,7 @@ func (t turn) lookAt(w *more) {
 		}
 	case attached && w.limit <= t.now:
 		// Its caller has gone without a word: as if by a detach.
-		w.ref = Ref{}
-		t.m.watch(w)
+		t.m.note(w, func(w *waiting) { w.ref = Ref{} })
 		t.mark(w.crowd)
 	default:
 		t.leave(w, Silent, true)
@@ -210,12 +254,27 @@ func (t turn) mark(cr *crowd) {
 	}
 }
 
-// serveMarked ends a turn.
+// serveMarked ends a turn: it serves crowds that are marked, one step's worth of them.
 func (t turn) serveMarked() {
-	for i, cr := range t.m.marked {
-		t.m.marked[i] = nil
+	m := t.m
+	marked, before := m.marked, m.touched
+	m.marked = nil
+	for i, cr := range marked {
+		if i == tickMost || m.touched-before > serveMost {
+			m.marked = append(m.marked, marked[i:]...)
+			break
+		}
 		cr.marked = false
-		t.serve(cr)
+		at, again := cr.at, cr.again
+		if cr.again = false; at == nil {
+			at = cr.waiting.first
+		}
+		if t.serveFrom(cr, at); again && !cr.marked {
+			t.mark(cr) // from the beginning
+		}
 	}
-	t.m.marked = t.m.marked[:0]
+	if m.marked == nil {
+		clear(marked)
+		m.marked = marked[:0]
+	}
 }

@@ -337,10 +337,10 @@ func (a *activation) offer(chosen []Held) {
 	a.mu.Lock()
 	for _, h := range chosen {
 		backups := a.backups(h.Partition)
-		if mutant.On(mutant.SyncNotAwaited) || len(backups) == 0 {
-			alone = append(alone, h.Partition)
+		if mutant.On(mutant.SyncNotAwaited) {
+			alone = append(alone, h.Partition) // without its backups
 		}
-		a.awaited[h.Partition] = len(backups)
+		a.awaited[h.Partition] = len(backups) + 1 // this member confirms when it is prepared
 		for _, m := range backups {
 			lists[m.Identity] = append(lists[m.Identity], h)
 		}
@@ -350,6 +350,53 @@ func (a *activation) offer(chosen []Held) {
 		a.pushers[id].add(list)
 	}
 	a.open(alone)
+	a.confirmed(a.prepare(chosen))
+}
+
+// prepare readies copies for their activation, in parts. It returns which are; not those
+// for which a newer view came.
+func (a *activation) prepare(chosen []Held) []uint32 {
+	shards := a.service.shards
+	lists := make([][]uint32, len(shards))
+	for _, h := range chosen {
+		i := int(h.Partition) % len(shards)
+		lists[i] = append(lists[i], h.Partition)
+	}
+	ready := make([][]uint32, len(shards))
+	var wg sync.WaitGroup
+	for i, list := range lists {
+		if len(list) == 0 {
+			continue
+		}
+		sh, begun := shards[i], false
+		wg.Add(1)
+		if !sh.put(item{fn: func() {
+			sh.do(chore{step: func() (touched int, done bool) {
+				for ; len(list) > 0 && touched < stepEntries/2; list, begun = list[1:], false {
+					if !a.current(sh) {
+						return touched, true
+					}
+					p := sh.part(list[0])
+					if !begun {
+						p.m.BeginPrepare()
+						begun = true
+					}
+					p.m.Touched()
+					done := p.m.Prepare(a.service.clock())
+					touched += p.m.Touched()
+					if !done {
+						return touched, false
+					}
+					ready[i] = append(ready[i], p.id)
+				}
+				return touched, len(list) == 0
+			}, end: wg.Done})
+		}}) {
+			wg.Done()
+		}
+	}
+	wg.Wait()
+	return slices.Concat(ready...)
 }
 
 // confirmed takes note that one more backup has the bases of partitions.

@@ -144,7 +144,10 @@ func (m *Machine) arm(now time.Duration, c *claim) {
 	}
 	if !c.held() {
 		w := m.keys.more(c)
-		w.ttl, w.seen, w.since = c.ttl(), now, now
+		if m.sync(w.crowd) {
+			w.crowd.listening-- // not this one, which has just come
+		}
+		w.ttl, w.seen, w.since, w.era = c.ttl(), now, now, m.era
 		m.watch(w)
 		return
 	}

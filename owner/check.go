@@ -2,6 +2,7 @@ package owner
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -28,7 +29,7 @@ func (m *Machine) Check() error {
 		return fmt.Errorf("partition %d: %d wait, counted were %d", m.partition, waiters, m.waiters)
 	case m.used.bytes != used:
 		return fmt.Errorf("partition %d: claims take %d bytes, counted were %d", m.partition, used, m.used.bytes)
-	case len(m.marked) > 0:
+	case !m.active && len(m.marked) > 0:
 		return fmt.Errorf("partition %d: a turn has not ended", m.partition)
 	}
 	for _, check := range []func() error{m.keys.check, m.checkDue, m.finished.check, m.checkShares} {
@@ -82,7 +83,17 @@ func (m *Machine) checkClaims(k key, name string) error {
 			return err
 		}
 	}
+	listening := 0
+	for w := range k.queue {
+		if w.era != m.era || w.listens() {
+			listening++
+		}
+	}
 	switch {
+	case k.crowd != nil && m.active && k.crowd.era == m.era && k.crowd.listening != listening:
+		return fmt.Errorf("%d waiters listen, counted were %d", listening, k.crowd.listening)
+	case k.crowd != nil && k.crowd.marked != slices.Contains(m.marked, k.crowd):
+		return fmt.Errorf("it is marked, and not among those that are, or the other way round")
 	case held != k.held() || waiting != k.waiters():
 		return fmt.Errorf("%d hold and %d wait, counted were %d and %d", held, waiting, k.held(), k.waiters())
 	case held+waiting == 0:
@@ -137,12 +148,14 @@ func (m *Machine) checkMore(k key, c *claim, w *more, request string) error {
 		return fmt.Errorf("hold %q keeps what only a crowd needs", request)
 	case k.crowd != nil && (w.next.prev != w || w.prev.next != w):
 		return fmt.Errorf("the list is broken at %q", request)
-	case (c.held() || !m.active) && w.waiting != waiting{}:
+	case (c.held() || !m.active && m.unswept == 0) && w.waiting != waiting{}:
 		return fmt.Errorf("%q keeps what only a waiter needs", request)
+	case !c.held() && m.active && w.era != m.era:
+		return nil // nobody has looked at it since the activation
 	case w.settles != 0 && w.ref.Caller != nil:
 		return fmt.Errorf("%q settles and is attached", request)
-	case !c.held() && m.active && m.due.due(c.id) != w.due():
-		return fmt.Errorf("%q is due at %v, not at %v", request, w.due(), m.due.due(c.id))
+	case !c.held() && m.active && m.due.entry(c.id).due != w.due():
+		return fmt.Errorf("%q is due at %v, not at %v", request, w.due(), m.due.entry(c.id).due)
 	}
 	return nil
 }
@@ -150,7 +163,7 @@ func (m *Machine) checkMore(k key, c *claim, w *more, request string) error {
 // checkServed: the head of a queue that could have the key has it.
 func (m *Machine) checkServed(k key) error {
 	w := k.crowd.waiting.first
-	if w == nil || !m.active || m.quarantine != 0 || m.spent() || w.settles != 0 {
+	if w == nil || !m.active || m.quarantine != 0 || m.spent() || w.era != m.era || w.settles != 0 || m.unserved > 0 || k.crowd.marked {
 		return nil
 	}
 	if w.ref.Alive() && k.admits(w.claim.mode()) {
@@ -164,8 +177,6 @@ func (cr *crowd) check() error {
 	switch {
 	case cr.waiting.n == 0 && cr.holds.n == 1 && cr.slots == 0:
 		return fmt.Errorf("a hold that is alone has a crowd")
-	case cr.marked:
-		return fmt.Errorf("it is marked between turns")
 	case !cr.indexed() && cr.size() > indexFrom:
 		return fmt.Errorf("%d claims without an index", cr.size())
 	case !cr.indexed():

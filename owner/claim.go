@@ -105,12 +105,17 @@ type waiting struct {
 	settles time.Duration
 	// send is the number of the newest send.
 	send uint32
+	// era is that of the machine when all of this was noted; see Machine.fresh.
+	era uint32
 	// resent: this owner saw more than the first send.
 	resent bool
 }
 
 // period is the time between two sends of a waiter with this TTL (Q5).
 func period(ttl time.Duration) time.Duration { return min(ttl/3, longestPeriod) }
+
+// listens: the waiter is not passed over, as far as its owner was told (Q5).
+func (w *waiting) listens() bool { return w.ref.Caller != nil || w.settles != 0 }
 
 // due is when Tick must look at the waiter.
 func (w *waiting) due() time.Duration {

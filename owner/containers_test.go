@@ -46,7 +46,7 @@ func TestDeadlinesAgainstSorting(t *testing.T) {
 			},
 			"remove": func(t *rapid.T) { drop(pick(t)) },
 			"pop": func(t *rapid.T) {
-				id, due := h.first()
+				id, due := h.first(entryDue)
 				if id == 0 {
 					t.Skip("empty")
 				}
@@ -59,13 +59,13 @@ func TestDeadlinesAgainstSorting(t *testing.T) {
 				if h.len() != len(live) {
 					t.Fatalf("%d entries for %d claims", h.len(), len(live))
 				}
-				first, due := h.first()
+				first, due := h.first(entryDue)
 				for id, at := range live {
 					if first == 0 || at < due {
 						t.Fatalf("first is due at %v, another at %v", due, at)
 					}
-					if h.due(id) != at {
-						t.Fatalf("claim %d is due at %v, want %v", id, h.due(id), at)
+					if h.entry(id).due != at {
+						t.Fatalf("claim %d is due at %v, want %v", id, h.entry(id).due, at)
 					}
 				}
 				if err := h.check(); err != nil {
@@ -83,13 +83,13 @@ func TestRenewalsAreLazy(t *testing.T) {
 		h.set(id+1, 10)
 		h.set(id+1, 20)
 	}
-	if id := h.over(9); id != 0 || h.heap.at(0).at != 10 {
+	if id := h.over(9, new(100), entryDue); id != 0 || h.heap.at(0).at != 10 {
 		t.Errorf("claim %d is over, the top entry is for %v, want none and 10", id, h.heap.at(0).at)
 	}
-	if id := h.over(10); id != 0 || h.heap.at(0).at != 20 {
+	if id := h.over(10, new(100), entryDue); id != 0 || h.heap.at(0).at != 20 {
 		t.Errorf("claim %d is over, the top entry is for %v, want none and 20", id, h.heap.at(0).at)
 	}
-	if h.over(20) == 0 {
+	if h.over(20, new(100), entryDue) == 0 {
 		t.Error("no claim is over in its time")
 	}
 }
@@ -344,6 +344,7 @@ func TestCheckFinds(t *testing.T) {
 			m.keys.remove(k.holds.first.claim)
 		},
 		"marked":          func(m *Machine, k *crowd) { k.marked = true },
+		"listening":       func(m *Machine, k *crowd) { k.listening++ },
 		"unfinished turn": func(m *Machine, k *crowd) { m.marked = append(m.marked, k) },
 		"finished order":  func(m *Machine, _ *crowd) { m.finished.queues[isFence].at(1).until = time.Hour },
 		"finished index": func(m *Machine, _ *crowd) {

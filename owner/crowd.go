@@ -12,8 +12,16 @@ type crowd struct {
 	// ids and tokens find claims; they have no map while there are few.
 	ids    lean[string, *more]
 	tokens lean[sharelock.Token, *more]
+	// listening is how many waiters have somebody who listens, or settle, as of an era; in
+	// another era all are taken to settle. See Machine.listen.
+	listening int
+	era       uint32
 	// marked: the crowd is in Machine.marked.
 	marked bool
+	// at is the waiter with which it is served on, if that was not done in one step.
+	// again: it is to be served from the beginning then.
+	at    *more
+	again bool
 }
 
 // A crowd gets an index when it has more than indexFrom claims, and loses it when
@@ -154,6 +162,8 @@ func (cr *crowd) enter(x *more) {
 
 // promote turns a waiter into the newest hold.
 func (cr *crowd) promote(x *more, token sharelock.Token) {
+	cr.passBy(x)
+	cr.leaves(x)
 	cr.waiting.remove(x)
 	x.claim.token = token
 	cr.holds.push(x)
@@ -162,9 +172,25 @@ func (cr *crowd) promote(x *more, token sharelock.Token) {
 	}
 }
 
+// leaves is told of a waiter that goes.
+func (cr *crowd) leaves(x *more) {
+	if !x.claim.held() && (x.era != cr.era || x.listens()) {
+		cr.listening--
+	}
+}
+
+// passBy takes care that the crowd is not served on with a waiter that goes.
+func (cr *crowd) passBy(x *more) {
+	if cr.at == x {
+		cr.at = cr.waiting.after(x)
+	}
+}
+
 // leave takes a claim out, and gives back what a crowd that is less busy now does
 // not need.
 func (cr *crowd) leave(x *more) {
+	cr.passBy(x)
+	cr.leaves(x)
 	cr.list(x.claim).remove(x)
 	x.crowd = nil
 	if !cr.indexed() {

@@ -57,3 +57,20 @@ func (m *Machine) pieces(now time.Duration) (all [][]byte) {
 	}
 	return all
 }
+
+// entryDue is when a claim is due that is due as its entry says.
+func entryDue(e *deadline) time.Duration { return e.due }
+
+// detachAll is Detach with all that it leaves to do.
+func (m *Machine) detachAll(fn func(Ref)) {
+	m.Detach()
+	for !m.Sweep(func(r Ref, _ uint32) { fn(r) }) {
+	}
+}
+
+// brokeAll is all of Broke.
+func (m *Machine) brokeAll(now time.Duration, caller Caller) {
+	for upTo := m.BrokeFrom(); upTo > 0; {
+		upTo = m.Broke(now, caller, upTo)
+	}
+}

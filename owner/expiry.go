@@ -69,9 +69,6 @@ func (h *deadlines) set(id uint32, due time.Duration) {
 	}
 }
 
-// due is when a claim is due that is in.
-func (h *deadlines) due(id uint32) time.Duration { return h.entry(id).due }
-
 // remove takes a claim out, if it is in.
 func (h *deadlines) remove(id uint32) {
 	if h.entry(id) == nil {
@@ -89,11 +86,16 @@ func (h *deadlines) remove(id uint32) {
 	}
 }
 
-// first is the claim that is due first and when; 0 when there is none.
-func (h *deadlines) first() (id uint32, due time.Duration) {
-	for h.heap.len() > 0 {
+// first is the claim that is due first and when; 0 when there is none that is known. due
+// says when an entry's claim is due, not before the entry does. At most some entries that
+// are early are put right.
+func (h *deadlines) first(due func(*deadline) time.Duration) (id uint32, at time.Duration) {
+	for range tickMost {
+		if h.heap.len() == 0 {
+			break
+		}
 		top := h.heap.at(0)
-		if top.due <= top.at {
+		if top.due = due(top); top.due <= top.at {
 			return top.id, top.due
 		}
 		top.at = top.due
@@ -102,13 +104,16 @@ func (h *deadlines) first() (id uint32, due time.Duration) {
 	return 0, 0
 }
 
-// over is the claim that is due first, if it is due by now, or 0.
-func (h *deadlines) over(now time.Duration) (id uint32) {
-	if h.heap.len() == 0 || h.heap.at(0).at > now {
-		return 0 // without putting entries right that are early
-	}
-	if id, due := h.first(); due <= now {
-		return id
+// over is the claim that is due first, if it is due by now, or 0. It puts entries right
+// that are early, at most left of them.
+func (h *deadlines) over(now time.Duration, left *int, due func(*deadline) time.Duration) (id uint32) {
+	for ; h.heap.len() > 0 && h.heap.at(0).at <= now && *left > 0; *left-- {
+		top := h.heap.at(0)
+		if top.due = due(top); top.due <= top.at {
+			return top.id
+		}
+		top.at = top.due
+		h.down(0)
 	}
 	return 0
 }

@@ -251,7 +251,7 @@ func FuzzMachine(f *testing.F) {
 			case 12:
 				refs[b[1]%3].dead = true
 			case 13:
-				owner.Detach(func(Ref) {})
+				owner.detachAll(func(Ref) {})
 				epoch++
 				owner, backup = backup, owner
 				owner.Activate(now, epoch, "n")

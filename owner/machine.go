@@ -45,6 +45,18 @@ type Machine struct {
 	node       string
 	// release is that of the view in which the owner acts (W1).
 	release uint32
+	// started is when this copy was activated, era the number of that among its
+	// activations and their ends.
+	started time.Duration
+	era     uint32
+	// prepared: the next activation takes no time. preparing is what is left to do for it.
+	prepared  bool
+	preparing preparing
+	// unswept are the records of waiters that Sweep has not seen, unserved those that the
+	// end of a quarantine has not.
+	unswept, unserved int
+	// touched counts the entries that a step has looked at; see Touched.
+	touched int
 	// due holds every claim while active. What it held then is kept until somebody
 	// else decides about this copy.
 	due deadlines
@@ -79,89 +91,193 @@ func NewMachine(partition uint32, maxWaiters int) *Machine {
 // Activate makes this copy the owner's in an epoch (section 4.5). Every TTL starts
 // afresh and every waiter settles for one period. node is the name put into
 // holds. Waiters that were attached are forgotten; see Detach.
+//
+// What that means for each claim is found out when it matters: see dueOf and fresh. So
+// it takes no time once the copy is prepared; see Prepare.
 func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
-	m.active, m.epoch, m.node = true, epoch, node
-	m.forget(now)
-	m.quarantine = m.quarantineAt(now)
-	if !m.rearm(now) {
-		m.due.clear()
-		for k := range m.keys.sorted {
-			for c := range k.holds {
-				m.due.set(c.id, restarted(now, c))
-			}
+	if !m.prepared {
+		m.BeginPrepare()
+		for !m.Prepare(now) {
 		}
 	}
-	for _, cr := range m.keys.queued() {
-		for w := range m.keys.crowded(cr).queue {
-			w.waiting = waiting{}
-			m.arm(now, w.claim)
-			if !mutant.On(mutant.NoSettling) {
-				w.settles = now + period(w.ttl)
-			}
-			m.watch(w)
-		}
+	m.prepared = false // for the next epoch
+	m.active, m.epoch, m.node, m.started = true, epoch, node, now
+	m.era++
+	m.quarantine = m.quarantineAt(now)
+}
+
+// BeginPrepare begins to prepare the copy for an activation.
+func (m *Machine) BeginPrepare() {
+	m.prepared = false
+	m.preparing = preparing{waiters: m.keys.mores.records.len()}
+	if m.due.len() != m.keys.claims.used() || mutant.On(mutant.TTLNotRestarted) {
+		m.preparing.claims = m.keys.claims.records.len()
 	}
 }
 
-// rearm starts the time of all holds afresh in the deadlines that the same owner had
-// before, which costs next to nothing: the holds are there, and none ends earlier. It
-// is false if that is not so.
-func (m *Machine) rearm(now time.Duration) bool {
-	if m.due.len() != m.keys.claims.used() {
-		return false
+// preparing is what of a copy has not been prepared: the records up to these numbers.
+type preparing struct{ waiters, claims int }
+
+// Prepare prepares the next part of the copy for an activation, and reports whether that
+// was all. In between, the copy must not change but for ids that are forgotten.
+//
+// Every claim gets an entry among the deadlines that is not late, whenever the activation
+// will be. If the same owner goes on, the entries of holds are there.
+func (m *Machine) Prepare(now time.Duration) (done bool) {
+	left := stepEntries
+	p := &m.preparing
+	for ; p.claims > 0 && left > 0; p.claims-- {
+		left--
+		if c := m.keys.claims.at(uint32(p.claims)); c.id != 0 && c.held() && m.due.entry(c.id) == nil {
+			m.due.set(c.id, expires(now, c))
+		} else if mutant.On(mutant.TTLNotRestarted) && c.id != 0 && c.held() {
+			m.due.set(c.id, now+c.ttl()/2)
+		}
 	}
-	for i := range m.due.len() {
-		e := m.due.heap.at(i)
-		c := m.keys.claims.at(e.id)
-		if !c.held() {
+	for ; p.waiters > 0 && left > 0; p.waiters-- {
+		left--
+		if w := *m.keys.mores.at(uint32(p.waiters)); w != nil && !w.claim.held() {
+			m.due.set(w.claim.id, now) // fresh finds out when
+		}
+	}
+	m.touched += stepEntries - left
+	m.prepared = p.claims == 0 && p.waiters == 0
+	return m.prepared
+}
+
+// restarted is when a hold is due at the earliest: its time has started afresh with the
+// activation.
+func (m *Machine) restarted(c *claim) time.Duration {
+	if mutant.On(mutant.TTLNotRestarted) {
+		return 0
+	}
+	return expires(m.started, c)
+}
+
+// dueOf is when a claim is due whose entry says due: not before what its activation gave
+// it.
+func (m *Machine) dueOf(e *deadline) time.Duration {
+	c := m.keys.claims.at(e.id)
+	if c.held() {
+		return max(e.due, m.restarted(c))
+	}
+	if w := m.keys.more(c); w.era != m.era {
+		w := m.waitingOf(w)
+		return w.due()
+	}
+	return e.due
+}
+
+// dueTime is when a claim of an owner is due.
+func (m *Machine) dueTime(c *claim) time.Duration { return m.dueOf(m.due.entry(c.id)) }
+
+// waitingOf is what the owner knows of a waiter. If that is of an earlier activation, the
+// waiter settles since this one.
+func (m *Machine) waitingOf(w *more) waiting {
+	if w.era == m.era {
+		return w.waiting
+	}
+	fresh := waiting{era: m.era, ttl: w.claim.ttl(), seen: m.started, since: m.started}
+	if !mutant.On(mutant.NoSettling) {
+		fresh.settles = m.started + period(fresh.ttl)
+	}
+	return fresh
+}
+
+// note changes what the owner knows of a waiter, which is of this activation or becomes
+// so.
+func (m *Machine) note(w *more, change func(*waiting)) {
+	m.sync(w.crowd)
+	was := w.era != m.era || w.listens()
+	change(&w.waiting)
+	switch is := w.listens(); {
+	case is && !was:
+		w.crowd.listening++
+	case was && !is:
+		w.crowd.listening--
+	}
+	m.watch(w)
+}
+
+// sync brings the count of a crowd's waiters that listen up to this activation, in which
+// they settle, and reports whether it was of an earlier one.
+func (m *Machine) sync(cr *crowd) (earlier bool) {
+	if earlier = cr.era != m.era; earlier {
+		cr.era, cr.listening = m.era, cr.waiting.n
+	}
+	return earlier
+}
+
+// fresh brings what the owner knows of a waiter up to this activation. Who listened for it
+// before is told to come again, if that has not been done; see Detach.
+func (t turn) fresh(w *more) {
+	if w.era == t.m.era || w.claim.held() {
+		return
+	}
+	old := w.waiting
+	t.m.note(w, func(now *waiting) { *now = t.m.waitingOf(w) })
+	if old.ref.Caller != nil {
+		t.reply(old.ref, Answer{Outcome: Retry, Send: old.send})
+	}
+}
+
+// Detach ends what Activate began, when a newer epoch begins or the node stops: until the
+// next Activate requests are answered Retry (A1). It takes no time: whoever is attached is
+// forgotten by Sweep, a part at a time.
+func (m *Machine) Detach() {
+	m.active = false
+	m.era++
+	if m.unswept = 0; m.waiters > 0 {
+		m.unswept = m.keys.mores.records.len()
+	}
+	m.unserved, m.marked = 0, m.marked[:0]
+}
+
+// Sweep forgets waiters that were attached before the last Detach, a part of them, and
+// tells fn where they were. It returns false if there are more.
+func (m *Machine) Sweep(fn func(Ref, uint32)) (done bool) {
+	for left := stepEntries; m.unswept > 0 && left > 0; left-- {
+		m.touched++
+		m.unswept = min(m.unswept, m.keys.mores.records.len())
+		if m.unswept == 0 {
+			break
+		}
+		w := *m.keys.mores.at(uint32(m.unswept))
+		m.unswept--
+		if w == nil || w.era == m.era && m.active {
 			continue
 		}
-		if e.due = restarted(now, c); e.due < e.at {
-			return false
+		if w.ref.Caller != nil {
+			fn(w.ref, w.send)
 		}
+		w.waiting = waiting{}
 	}
-	return true
-}
-
-// restarted is when a hold is due whose time starts afresh with an activation.
-func restarted(now time.Duration, c *claim) time.Duration {
-	if mutant.On(mutant.TTLNotRestarted) {
-		return now + c.ttl()/2
-	}
-	return expires(now, c)
-}
-
-// Detach ends what Activate began, when a newer epoch begins or the node stops:
-// every waiter that is attached is forgotten, fn being told where it was, and
-// until the next Activate requests are answered Retry (A1).
-func (m *Machine) Detach(fn func(Ref)) {
-	m.active = false
-	for _, cr := range m.keys.queued() {
-		for w := range m.keys.crowded(cr).queue {
-			if w.ref.Caller != nil {
-				fn(w.ref)
-			}
-			w.waiting = waiting{}
-		}
-	}
+	return m.unswept == 0
 }
 
 // Broke says that the way to a caller broke, not that the caller has gone: its
 // waiters may come back another way and settle for one period, as after an
-// activation (Q5).
-func (m *Machine) Broke(now time.Duration, caller Caller) {
+// activation (Q5). It looks at the waiters up to a number, from above, and returns up to
+// which it has to be called again; 0 is that it is done. The first number is that of
+// BrokeFrom.
+func (m *Machine) Broke(now time.Duration, caller Caller, upTo int) (rest int) {
 	if !m.active || m.waiters == 0 || mutant.On(mutant.BrokenPassedOver) {
-		return
+		return 0
 	}
-	for _, cr := range m.keys.queued() {
-		for w := range m.keys.crowded(cr).queue {
-			if w.ref.Caller == caller {
-				w.ref, w.settles = Ref{}, now+period(w.ttl)
-				m.watch(w)
-			}
+	upTo = min(upTo, m.keys.mores.records.len())
+	for left := stepEntries; upTo > 0 && left > 0; upTo-- {
+		left--
+		m.touched++
+		w := *m.keys.mores.at(uint32(upTo))
+		if w != nil && !w.claim.held() && w.era == m.era && w.ref.Caller == caller {
+			m.note(w, func(w *waiting) { w.ref, w.settles = Ref{}, now+period(w.ttl) })
 		}
 	}
+	return upTo
 }
+
+// BrokeFrom is where Broke begins.
+func (m *Machine) BrokeFrom() int { return m.keys.mores.records.len() }
 
 // Quarantine makes the partition grant nothing for d from now (section 4.3). The
 // caller has stretched d.
@@ -244,27 +360,54 @@ func (m *Machine) tick(now time.Duration, out *Out) {
 	t := turn{m: m, now: now, out: out}
 	if m.quarantine != 0 && m.quarantine <= now {
 		m.quarantine = 0
-		for _, cr := range m.keys.queued() {
-			t.serve(cr)
-		}
+		m.unserved = m.keys.mores.records.len()
 	}
-	for {
-		id := m.due.over(now)
-		if id == 0 {
-			break
-		}
+	t.serveAfterQuarantine()
+	left := tickMost
+	for id := m.due.over(now, &left, m.dueOf); id != 0; id = m.due.over(now, &left, m.dueOf) {
+		left--
 		if c := m.keys.claims.at(id); c.held() {
 			t.expire(c)
 		} else {
-			t.lookAt(m.keys.more(c))
+			w := m.keys.more(c)
+			t.fresh(w)
+			t.lookAt(w)
 		}
 	}
+	m.touched += tickMost - left
 	t.serveMarked()
+}
+
+// tickMost is the most claims that one step looks at because they are due.
+const tickMost = 250
+
+// serveAfterQuarantine serves the keys with waiters after a quarantine, some at a time.
+func (t turn) serveAfterQuarantine() {
+	m := t.m
+	m.unserved = min(m.unserved, m.keys.mores.records.len())
+	for left := tickMost; m.unserved > 0 && left > 0; left-- {
+		m.touched++
+		w := *m.keys.mores.at(uint32(m.unserved))
+		m.unserved--
+		if w != nil && !w.claim.held() && w.crowd.waiting.first == w {
+			t.serve(w.crowd)
+		}
+	}
+}
+
+// Touched returns how many entries were looked at since it was called last.
+func (m *Machine) Touched() int {
+	n := m.touched
+	m.touched = 0
+	return n
 }
 
 // forget drops request ids whose time is over.
 func (m *Machine) forget(now time.Duration) {
-	m.finished.forget(now, stepEntries, m.forgotten)
+	m.finished.forget(now, tickMost, func(o over) {
+		m.touched++
+		m.forgotten(o)
+	})
 }
 
 // tidy gives memory back after much has ended. Between turns only: claims move.
@@ -272,7 +415,7 @@ func (m *Machine) tidy() {
 	var due deadlines
 	if m.keys.tidy(func(from, to uint32) {
 		if m.active {
-			due.set(to, m.due.due(from))
+			due.set(to, m.due.entry(from).due)
 		}
 	}) {
 		m.due = due
@@ -281,7 +424,9 @@ func (m *Machine) tidy() {
 
 // Next is when Tick has something to do; ok is false when never.
 func (m *Machine) Next() (at time.Duration, ok bool) {
-	m.due.first()
+	if m.active {
+		m.due.first(m.dueOf)
+	}
 	return m.Look()
 }
 
@@ -294,6 +439,9 @@ func (m *Machine) Look() (at time.Duration, ok bool) {
 	}
 	if until, some := m.finished.first(); some {
 		soonest(until)
+	}
+	if m.active && (m.unserved > 0 || len(m.marked) > 0) {
+		soonest(0)
 	}
 	if m.active && m.quarantine != 0 {
 		soonest(m.quarantine)

@@ -276,7 +276,7 @@ func (h *history) kill(t *rapid.T) {
 func (h *history) breakOff(t *rapid.T) {
 	i := rapid.IntRange(0, len(h.listeners)-1).Draw(t, "listener")
 	now := h.moment(0)
-	h.owner.Broke(now, h.listeners[i])
+	h.owner.brokeAll(now, h.listeners[i])
 	h.naive.broke(h.listeners[i])
 	h.listeners[i].dead = true
 	h.listeners[i] = &listener{name: h.listeners[i].name}
@@ -294,7 +294,7 @@ func (h *history) takeover(t *rapid.T) {
 			}
 		}
 	}
-	h.owner.Detach(func(Ref) { attached-- })
+	h.owner.detachAll(func(Ref) { attached-- })
 	if attached != 0 {
 		t.Fatalf("%d attached waiters were not told", attached)
 	}
@@ -311,7 +311,7 @@ func (h *history) takeover(t *rapid.T) {
 func (h *history) goOn(t *rapid.T) {
 	h.seldom(t)
 	now := h.moment(0)
-	h.owner.Detach(func(Ref) {})
+	h.owner.detachAll(func(Ref) {})
 	h.owner.Tick(now, new(Out))
 	h.backup.Tick(now, new(Out))
 	if err := h.owner.Check(); err != nil {

@@ -119,7 +119,7 @@ func (m *Machine) queued(now time.Duration, k key, x excerpt) (waiters []sharelo
 			ClientID: w.client, RequestID: w.request, Mode: w.claim.mode(), Slots: k.slots(), Metadata: maps.Clone(w.meta),
 		}
 		if m.active {
-			one.Waiting = now - w.since
+			one.Waiting = now - m.waitingOf(w).since
 		}
 		waiters = append(waiters, one)
 	}
@@ -175,7 +175,7 @@ func (m *Machine) describe(now time.Duration, c *claim, name, client, request st
 		Mode: c.mode(), Slots: m.keys.of(c).slots(), TTL: c.ttl(), Node: m.node,
 	}
 	if m.active {
-		h.ExpiresIn = max(m.due.due(c.id)-now, 0)
+		h.ExpiresIn = max(m.dueTime(c)-now, 0)
 	}
 	return h
 }

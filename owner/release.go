@@ -36,7 +36,7 @@ func (t turn) renew(from Ref, r *Request) {
 // that the hold would end before its deadline. The request may be a late
 // duplicate, and the holder was told a later end since (Q3).
 func (t turn) longer(c *claim, ttl time.Duration) time.Duration {
-	return max(ttl, min(unstretch(t.m.due.due(c.id)-t.now), c.ttl()))
+	return max(ttl, min(unstretch(t.m.dueTime(c)-t.now), c.ttl()))
 }
 
 // release ends a token, or the oldest hold of a client.
@@ -142,6 +142,7 @@ func (t turn) cancel(from Ref, r *Request) {
 }
 
 func (t turn) cancelWaiter(from Ref, r *Request, w *more) {
+	t.fresh(w)
 	elsewhere := w.ref != from && w.ref.Alive()
 	if elsewhere && !r.Drop {
 		// A retry has taken over; what is given up is the older call.
@@ -158,9 +159,9 @@ func (t turn) cancelWaiter(from Ref, r *Request, w *more) {
 func (t turn) detach(from Ref, r *Request) {
 	if c := t.m.keys.get(r.Key).find(r.RequestID); c != nil && !c.held() {
 		w := t.m.keys.more(c)
+		t.fresh(w)
 		if w.ref.Caller != nil && (w.ref == from || !w.ref.Alive()) {
-			w.ref = Ref{}
-			t.m.watch(w)
+			t.m.note(w, func(w *waiting) { w.ref = Ref{} })
 			t.serve(w.crowd)
 		}
 	}

@@ -17,8 +17,9 @@ const (
 	maxPending      = 16384
 )
 
-// maxEntries is about how many bytes of ops travel together.
-const maxEntries = 256 << 10
+// maxEntries is about how many bytes of ops travel together: a step of their backup's
+// turn.
+const maxEntries = stepBytes - 8<<10
 
 // Entries are consecutive ops of one partition on their way to a backup (A3).
 type Entries struct {
@@ -163,7 +164,7 @@ func (l *oplog) unsent(p uint32, r *replica) (Entries, bool) {
 		return Entries{}, false
 	}
 	e := Entries{Partition: p, First: r.sent + 1, Ops: *l.ops.at(int(r.sent - l.base))}
-	for r.sent++; r.sent < l.last() && len(e.Ops) < maxEntries; r.sent++ {
+	for r.sent++; r.sent < l.last() && len(e.Ops) < maxEntries && r.sent-e.First < stepEntries-1; r.sent++ {
 		e.Ops = append(e.Ops, *l.ops.at(int(r.sent - l.base))...) // the first has no room behind it
 	}
 	return e, true
@@ -185,7 +186,8 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []Reply)
 			}
 		}
 	}
-	commit := l.commit()
+	// A step lets go of some; drain does the rest.
+	commit := min(l.commit(), l.base+ackMost)
 	if drop := int(commit - l.base); drop > 0 {
 		for _, op := range l.ops.first(drop) {
 			l.bytes -= len(op)
@@ -194,7 +196,7 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []Reply)
 		l.base = commit
 	}
 	n := 0
-	for n < l.pending.len() && (l.pending.at(n).Seq <= commit || mutant.On(mutant.AnswerEarly)) {
+	for n < l.pending.len() && n < ackMost && (l.pending.at(n).Seq <= commit || mutant.On(mutant.AnswerEarly)) {
 		n++
 	}
 	if n > 0 {
@@ -202,6 +204,15 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []Reply)
 		l.pending.drop(n)
 	}
 	return ready
+}
+
+// ackMost is the most ops, and the most answers, that one step lets go.
+const ackMost = stepEntries / 2
+
+// behind: ack has more to let go.
+func (l *oplog) behind() bool {
+	commit := l.commit()
+	return l.base < commit || l.pending.len() > 0 && l.pending.at(0).Seq <= commit
 }
 
 // commit is the last op that every backup has.
@@ -266,6 +277,7 @@ func (s *Service) Acked(from ring.Identity, epoch uint32, acks []Ack) {
 			return
 		}
 		sh.ready = p.log.ack(sh.now, from, acks[i], sh.ready)
+		sh.drain(p)
 		if acks[i].Gap {
 			sh.touched = append(sh.touched, p)
 		}

@@ -149,7 +149,7 @@ func (s *stage) command(line int, name string, args []string) {
 	case "kill":
 		s.ref(args[0]).Caller.(*listener).dead = true
 	case "break":
-		s.owner.Broke(s.now, s.ref(args[0]).Caller)
+		s.owner.brokeAll(s.now, s.ref(args[0]).Caller)
 		s.ref(args[0]).Caller.(*listener).dead = true
 	case "show":
 		s.show(args[0])
@@ -162,7 +162,7 @@ func (s *stage) command(line int, name string, args []string) {
 
 // takeover lets the backup become the owner, and gives it a new backup.
 func (s *stage) takeover(line int, args []string) {
-	s.owner.Detach(func(r Ref) { s.printf("%s: sent away", r.Caller.(*listener).name) })
+	s.owner.detachAll(func(r Ref) { s.printf("%s: sent away", r.Caller.(*listener).name) })
 	s.owner = s.backup
 	s.backup = NewMachine(7, 3)
 	if err := s.backup.Decode(s.now, s.owner.Encode(s.now)); err != nil {

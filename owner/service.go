@@ -147,15 +147,40 @@ func (s *Service) submit(give func(*shard, item) bool, now time.Duration, partit
 // settle (Q5); until then the caller must count as alive, or they would be passed
 // over.
 func (s *Service) Broke(caller Caller) {
-	s.everyShard(func(sh *shard) {
-		now := s.clock()
-		for _, p := range sh.parts {
-			if p.active {
-				p.m.Broke(now, caller)
-				sh.rearm(p)
-			}
+	var wg sync.WaitGroup
+	for _, sh := range s.shards {
+		wg.Add(1)
+		i, upTo := 0, -1
+		if !sh.put(item{fn: func() {
+			sh.do(chore{step: func() (int, bool) { return sh.broke(caller, &i, &upTo), i == len(sh.parts) }, end: wg.Done})
+		}}) {
+			wg.Done()
 		}
-	})
+	}
+	wg.Wait()
+}
+
+// broke is a step of Broke: it goes on with the waiters up to upTo of the partition i; -1
+// is all.
+func (sh *shard) broke(caller Caller, i, upTo *int) (touched int) {
+	now := sh.service.clock()
+	for ; *i < len(sh.parts) && touched < stepEntries/2; *i, *upTo = *i+1, -1 {
+		p := sh.parts[*i]
+		if !p.active {
+			continue
+		}
+		if *upTo < 0 {
+			*upTo = p.m.BrokeFrom()
+		}
+		p.m.Touched()
+		*upTo = p.m.Broke(now, caller, *upTo)
+		touched += p.m.Touched()
+		sh.rearm(p)
+		if *upTo > 0 {
+			return touched
+		}
+	}
+	return touched
 }
 
 // Epoch is the epoch this member acts in; 0 before the first view.

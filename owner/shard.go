@@ -45,6 +45,8 @@ type partition struct {
 	log oplog
 	// parked requests came before the partition was active.
 	parked []item
+	// draining: a chore lets answers leave.
+	draining bool
 	// staged is what has come of the base of this epoch while pieces are missing; nil
 	// before the first.
 	staged *staged
@@ -76,10 +78,15 @@ type shard struct {
 	// next is no later than the earliest deadline of any partition.
 	next    time.Duration
 	hasNext bool
-	out     Out
+	// ticked is the partition with which tick begins.
+	ticked int
+	out    Out
 	// now is the time that the loop goes by: as of the beginning of the batch, or
 	// later.
 	now time.Duration
+	// chores are what is too much for one step: the loop does a part of them in each of its
+	// turns.
+	chores []chore
 	// ready are answers that may leave at the end of the batch; touched are
 	// partitions with ops that were not sent yet.
 	ready   []Reply
@@ -142,8 +149,8 @@ func (sh *shard) help(it item) bool {
 		return true
 	}
 	defer crashOnPanic()
-	sh.work()
-	early := sh.hasNext && sh.next < sh.until
+	sh.work(false)
+	early := sh.hasNext && sh.next < sh.until || sh.unfinished()
 	<-sh.turn
 	if early {
 		sh.rouse()
@@ -197,7 +204,7 @@ func (sh *shard) run(stop <-chan struct{}) {
 		}
 		runtime.Gosched()
 		sh.turn <- struct{}{}
-		if sh.work() == 0 { // nothing has come for a while, or others have seen to it
+		if sh.work(true) == 0 && !sh.unfinished() { // nothing has come for a while, or others have seen to it
 			sh.shrink()
 		}
 		// Not of sh.now: the work may have taken long.
@@ -209,9 +216,10 @@ func (sh *shard) run(stop <-chan struct{}) {
 	}
 }
 
-// work does what waits, and what is due, and says how many items that were. It needs
-// the turn, as everything that touches partitions does.
-func (sh *shard) work() int {
+// work does what waits, and what is due, and says how many items that were. With chores
+// it does a part of these, too. It needs the turn, as everything that touches partitions
+// does.
+func (sh *shard) work(chores bool) int {
 	sh.mu.Lock()
 	batch := sh.inbox
 	sh.inbox, sh.spare = sh.spare[:0], nil
@@ -226,6 +234,9 @@ func (sh *shard) work() int {
 		batch[i] = item{}
 	}
 	sh.tick(sh.now)
+	if chores && len(sh.chores) > 0 {
+		sh.chore()
+	}
 	sh.flush()
 	if sh.done > 0 {
 		sh.worked.Add(sh.done)
@@ -271,8 +282,45 @@ func (sh *shard) close() {
 	for _, p := range sh.parts {
 		sh.silence(p)
 	}
+	for len(sh.chores) > 0 {
+		sh.chore()
+	}
 	sh.flush()
 }
+
+// chore is something that is done in parts. Its step does one, of at most stepEntries,
+// and says how many entries that were and whether it was the last.
+type chore struct {
+	step func() (touched int, done bool)
+	// end is called when all is done; nil is nothing.
+	end func()
+}
+
+// chore does a step's worth of what there is to do in parts.
+func (sh *shard) chore() {
+	for left := stepEntries / 2; left > 0 && len(sh.chores) > 0; {
+		c := sh.chores[0]
+		sh.chores[0] = chore{}
+		sh.chores = sh.chores[1:]
+		touched, done := c.step()
+		left -= touched + 1
+		switch {
+		case !done: // the others have their turn
+			sh.chores = append(sh.chores, c)
+		case c.end != nil:
+			c.end()
+		}
+	}
+	if len(sh.chores) == 0 {
+		sh.chores = nil
+	}
+}
+
+// do has something done in parts.
+func (sh *shard) do(c chore) { sh.chores = append(sh.chores, c) }
+
+// unfinished: there is something to do at once.
+func (sh *shard) unfinished() bool { return len(sh.chores) > 0 || len(sh.touched) > 0 }
 
 func (sh *shard) handle(now time.Duration, it *item) {
 	if it.fn != nil {
@@ -287,7 +335,7 @@ func (sh *shard) handle(now time.Duration, it *item) {
 	switch {
 	case !p.owned || now-it.at > maxAge:
 		retry(it.ref, it.req)
-	case !p.active:
+	case !p.active || len(p.parked) > 0:
 		if len(p.parked) >= maxParked {
 			retry(it.ref, it.req)
 			return
@@ -361,6 +409,7 @@ func (sh *shard) after(p *partition, before int) {
 		}
 		p.log.pending.push(sh.out.Replies...)
 		sh.ready = p.log.ack(0, ring.Identity{}, Ack{}, sh.ready)
+		sh.drain(p)
 	}
 	clear(sh.out.Replies)
 	clear(sh.out.Ops)
@@ -389,18 +438,46 @@ func (sh *shard) tick(now time.Duration) {
 		return
 	}
 	sh.hasNext = false
-	for _, p := range sh.parts {
+	left := stepEntries / 2
+	for i := range sh.parts {
+		p := sh.parts[(sh.ticked+i)%len(sh.parts)]
 		if p.m == nil {
 			continue
 		}
+		if left <= 0 {
+			// What is left has its turn after what has come meanwhile.
+			sh.ticked = (sh.ticked + i) % len(sh.parts)
+			sh.next, sh.hasNext = now, true
+			return
+		}
 		if at, ok := p.m.Next(); ok && at <= now {
 			before := p.m.Len()
+			p.m.Touched()
 			p.m.Tick(now, &sh.out)
+			left -= p.m.Touched()
 			sh.after(p, before)
 			continue
 		}
 		sh.rearm(p)
 	}
+}
+
+// drain has answers leave that one step could not let go at once.
+func (sh *shard) drain(p *partition) {
+	if p.draining || !p.log.behind() {
+		return
+	}
+	p.draining = true
+	epoch := sh.epoch
+	sh.do(chore{step: func() (int, bool) {
+		if sh.epoch != epoch || !p.active {
+			return 0, true
+		}
+		before := len(sh.ready)
+		sh.ready = p.log.ack(0, ring.Identity{}, Ack{}, sh.ready)
+		p.draining = p.log.behind()
+		return len(sh.ready) - before + 1, !p.draining
+	}})
 }
 
 func (sh *shard) rearm(p *partition) {
@@ -411,6 +488,9 @@ func (sh *shard) rearm(p *partition) {
 
 // sleep is how long there is nothing to do, as far as is known now.
 func (sh *shard) sleep(now time.Duration) time.Duration {
+	if sh.unfinished() {
+		return 0
+	}
 	if !sh.hasNext {
 		return idleWake
 	}
@@ -450,16 +530,23 @@ func (sh *shard) replicate() {
 	if len(sh.touched) == 0 {
 		return
 	}
+	rest := 0
 	for _, p := range sh.touched {
+		unsent := false
 		for i := range p.log.backups {
 			r := &p.log.backups[i]
-			for e, more := p.log.unsent(p.id, r); more; e, more = p.log.unsent(p.id, r) {
+			if e, some := p.log.unsent(p.id, r); some {
 				sh.outbox.add(&r.member, e)
 			}
+			unsent = unsent || r.sent < p.log.last()
+		}
+		if unsent { // more than one step may send
+			sh.touched[rest] = p
+			rest++
 		}
 	}
-	clear(sh.touched)
-	sh.touched = sh.touched[:0]
+	clear(sh.touched[rest:])
+	sh.touched = sh.touched[:rest]
 	for i, m := range sh.outbox.to {
 		sh.service.peers.Replicate(m, sh.epoch, sh.outbox.entries[i])
 	}
@@ -474,19 +561,45 @@ func (sh *shard) silence(p *partition) {
 	}
 	p.active = false
 	if !mutant.On(mutant.PendingKept) {
-		for i := range p.log.pending.len() {
-			r := p.log.pending.at(i)
+		sh.sendAway(p.log.pending)
+		p.log, p.draining = oplog{}, false
+	}
+	if parked := p.parked; len(parked) > 0 {
+		p.parked = nil
+		sh.do(chore{step: func() (int, bool) {
+			n := min(len(parked), stepEntries/4)
+			for i := range parked[:n] {
+				retry(parked[i].ref, parked[i].req)
+			}
+			parked = parked[n:]
+			return n, len(parked) == 0
+		}})
+	}
+	if m := p.m; m != nil {
+		if m.Detach(); m.Waiters() > 0 {
+			sh.do(chore{step: func() (int, bool) {
+				m.Touched()
+				done := m.Sweep(func(r Ref, send uint32) { r.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: send}) })
+				return m.Touched(), done
+			}})
+		}
+	}
+}
+
+// sendAway answers Retry in the place of answers that may not leave any more.
+func (sh *shard) sendAway(list fifo[Reply]) {
+	if list.len() == 0 {
+		return
+	}
+	sh.do(chore{step: func() (int, bool) {
+		n := min(list.len(), stepEntries/4)
+		for i := range n {
+			r := list.at(i)
 			r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})
 		}
-		p.log = oplog{}
-	}
-	for i := range p.parked {
-		retry(p.parked[i].ref, p.parked[i].req)
-	}
-	p.parked = nil
-	if p.m != nil {
-		p.m.Detach(func(r Ref) { r.Caller.Answer(r.ID, Answer{Outcome: Retry}) })
-	}
+		list.drop(n)
+		return n, list.len() == 0
+	}})
 }
 
 // install is A1's one step for this shard: what is pending in older epochs is
@@ -539,20 +652,41 @@ func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups
 	p.active = true
 	sh.count(p.m.Len())
 	sh.rearm(p)
-	parked := p.parked
-	p.parked = nil
-	for i := range parked {
-		it := &parked[i]
+	if len(p.parked) > 0 {
+		sh.do(chore{step: func() (int, bool) {
+			if sh.epoch != epoch || !p.active {
+				return 0, true // those that were left have been sent away
+			}
+			return sh.unpark(p), len(p.parked) == 0
+		}})
+	}
+}
+
+// unpark does some of the requests that came before the partition was active. What comes
+// meanwhile waits behind them.
+func (sh *shard) unpark(p *partition) (touched int) {
+	n := min(len(p.parked), parkedMost)
+	p.m.Touched()
+	for i := range p.parked[:n] {
+		it := &p.parked[i]
 		switch {
 		case it.req.Kind == Acquire && !it.ref.Alive():
 			// Nobody is there to take a grant, and the cancel is behind it.
-		case now-it.at > maxAge:
+		case sh.now-it.at > maxAge:
 			retry(it.ref, it.req)
 		default:
-			sh.step(now, p, it)
+			sh.step(sh.now, p, it)
 		}
+		p.parked[i] = item{}
 	}
+	if p.parked = p.parked[n:]; len(p.parked) == 0 {
+		p.parked = nil
+	}
+	return n + p.m.Touched()
 }
+
+// parkedMost is how many parked requests are one step.
+const parkedMost = 16
 
 func (sh *shard) part(p uint32) *partition {
 	return sh.parts[int(p)/len(sh.service.shards)]
