@@ -97,6 +97,9 @@ func (m *Machine) changeAdd(now time.Duration, k key, op *Op) (*claim, string) {
 	m.forgotten(m.finished.remove(op.Key, op.RequestID))
 	c := m.keys.add(k, op)
 	m.used.bytes += m.keys.costOf(c)
+	for _, s := range m.scans {
+		s.see(c)
+	}
 	if c.held() {
 		m.last = c.token
 	} else {

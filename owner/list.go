@@ -2,8 +2,10 @@ package owner
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sgkandale/sharelock"
 )
@@ -34,18 +36,13 @@ type Listing struct {
 // a partition it owns is not active, or the epoch is another one, so that a list
 // never passes over keys in silence.
 //
-// Partitions are read one by one, so that a long list does not hold up requests.
+// Partitions are read one by one, and a large one in parts, so that a long list does not
+// hold up requests. A key that is there all the while is in the list.
 func (s *Service) List(ctx context.Context, epoch uint32, prefix, clientID, after string, limit int) (Listing, error) {
 	var l Listing
+	want := listed{service: s, epoch: epoch, prefix: prefix, client: clientID, after: after, limit: limit + 1}
 	for p := range uint32(s.partitions) {
-		ready := false
-		ok := s.inShard(p, func(sh *shard, p *partition) {
-			ready = sh.epoch == epoch && (p.active || !p.owned)
-			if ready && p.active {
-				p.list(s, &l, prefix, clientID, after, limit+1)
-			}
-		})
-		if !ok || !ready {
+		if !want.of(p, &l) {
 			return Listing{}, ErrBehind
 		}
 		if err := ctx.Err(); err != nil {
@@ -104,33 +101,95 @@ func metadataSize(m map[string]string) int {
 	return size
 }
 
-// list adds the partition's locks, the first limit of them.
-func (p *partition) list(s *Service, l *Listing, prefix, clientID, after string, limit int) {
-	now := s.clock()
-	if p.m.Quarantined(now) > 0 {
-		l.Quarantined++
+// listed is what a list shows of each partition: the first limit keys that begin with
+// prefix, come after after, and are held or waited for by client, if that is not empty.
+type listed struct {
+	service               *Service
+	epoch                 uint32
+	prefix, client, after string
+	limit                 int
+	// names are the keys that were found in the partition.
+	names map[string]struct{}
+}
+
+// of adds the locks of a partition. It returns false if the partition is not active.
+func (w *listed) of(p uint32, l *Listing) bool {
+	w.names = nil
+	var scan *Scan
+	for done := false; !done; {
+		if !w.visit(p, func(m *Machine, now time.Duration) {
+			if scan == nil {
+				scan = m.Scan(w.client, w.see)
+				if m.Quarantined(now) > 0 {
+					l.Quarantined++
+				}
+			}
+			done = scan.Step()
+		}, func() { done = true }) {
+			return false
+		}
 	}
-	var keys []string
-	p.m.Keys(func(key string) bool {
-		if key > after && strings.HasPrefix(key, prefix) {
-			keys = append(keys, key)
+	w.cut() // outside of the turn, now that nothing is found any more
+	names := slices.Sorted(maps.Keys(w.names))
+	for len(names) > 0 {
+		if !w.visit(p, func(m *Machine, now time.Duration) {
+			size := 0
+			for len(names) > 0 && size < stepBytes {
+				if lock, ok := m.read(now, names[0], excerpt{most: listedPerKey, bytes: listedPerKeyBytes}); ok {
+					l.Locks = append(l.Locks, lock)
+					size += sizeOf(&lock)
+				}
+				names = names[1:]
+				size += listedCost
+			}
+			l.size += size
+		}, func() { names = nil }) {
+			return false
 		}
-		return true
-	})
-	slices.Sort(keys)
-	for _, key := range keys {
-		if clientID != "" && !p.m.uses(key, clientID) {
-			continue
-		}
-		lock, ok := p.m.read(now, key, excerpt{most: listedPerKey, bytes: listedPerKeyBytes})
-		if !ok {
-			continue
-		}
-		l.Locks = append(l.Locks, lock)
-		l.size += sizeOf(&lock)
-		if limit--; limit == 0 {
+	}
+	return true
+}
+
+// listedCost is what a key takes of stepBytes at least, so that a step reads few enough.
+const listedCost = stepBytes / 100
+
+// visit runs fn for the machine of an active partition in its shard's turn, or none if
+// this member does not own the partition. It returns false if the partition should be
+// active and is not.
+func (w *listed) visit(p uint32, fn func(*Machine, time.Duration), none func()) (ok bool) {
+	return w.service.inShard(p, func(sh *shard, p *partition) {
+		if ok = sh.epoch == w.epoch && (p.active || !p.owned); !ok {
 			return
 		}
+		if p.active {
+			fn(p.m, w.service.clock())
+		} else {
+			none()
+		}
+	}) && ok
+}
+
+// see takes a key if it is wanted.
+func (w *listed) see(key []byte) {
+	if string(key) <= w.after || len(key) < len(w.prefix) || string(key[:len(w.prefix)]) != w.prefix {
+		return
+	}
+	if _, known := w.names[string(key)]; known {
+		return
+	}
+	if w.names == nil {
+		w.names = map[string]struct{}{}
+	}
+	w.names[string(key)] = struct{}{}
+}
+
+// cut leaves the first limit keys.
+func (w *listed) cut() {
+	if len(w.names) <= w.limit {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.names))[w.limit:] {
+		delete(w.names, name)
 	}
 }
 

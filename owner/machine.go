@@ -55,6 +55,8 @@ type Machine struct {
 	// unswept are the records of waiters that Sweep has not seen, unserved those that the
 	// end of a quarantine has not.
 	unswept, unserved int
+	// scans are under way. While there are any, claims keep their numbers.
+	scans []*Scan
 	// touched counts the entries that a step has looked at; see Touched.
 	touched int
 	// due holds every claim while active. What it held then is kept until somebody
@@ -230,7 +232,7 @@ func (m *Machine) Detach() {
 	if m.unswept = 0; m.waiters > 0 {
 		m.unswept = m.keys.mores.records.len()
 	}
-	m.unserved, m.marked = 0, m.marked[:0]
+	m.unserved, m.marked, m.scans = 0, m.marked[:0], nil
 }
 
 // Sweep forgets waiters that were attached before the last Detach, a part of them, and
@@ -412,6 +414,9 @@ func (m *Machine) forget(now time.Duration) {
 
 // tidy gives memory back after much has ended. Between turns only: claims move.
 func (m *Machine) tidy() {
+	if len(m.scans) > 0 {
+		return
+	}
 	var due deadlines
 	if m.keys.tidy(func(from, to uint32) {
 		if m.active {
@@ -450,16 +455,6 @@ func (m *Machine) Look() (at time.Duration, ok bool) {
 		soonest(m.due.heap.at(0).at)
 	}
 	return at, ok
-}
-
-// Keys calls fn for every key that is held or waited for, in any order, until it
-// returns false. fn must not change the machine.
-func (m *Machine) Keys(fn func(key string) bool) {
-	for k := range m.keys.each {
-		if !fn(string(k.name())) {
-			return
-		}
-	}
 }
 
 // Seq is the number of ops applied since the empty copy.
