@@ -381,7 +381,6 @@ func (a *activation) prepare(chosen []Held) []uint32 {
 						p.m.BeginPrepare()
 						begun = true
 					}
-					p.m.Touched()
 					done := p.m.Prepare(a.service.clock())
 					touched += p.m.Touched()
 					if !done {

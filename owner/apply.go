@@ -18,6 +18,7 @@ func (m *Machine) Apply(now time.Duration, op *Op) error {
 	if err := op.valid(); err != nil {
 		return err
 	}
+	m.touched++
 	m.due.clear() // of the time when it was the owner's
 	if mutant.On(mutant.AckUnapplied) {
 		m.seq++

@@ -244,6 +244,7 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 		}
 		ops = rest
 	}
+	sh.saw(p.m.Touched())
 	sh.rearm(p)
 	return Ack{Partition: p.id, Seq: p.m.Seq()}, true
 }

@@ -135,6 +135,7 @@ func (w *listed) of(p uint32, l *Listing) bool {
 		if !w.visit(p, func(m *Machine, now time.Duration) {
 			size := 0
 			for len(names) > 0 && size < stepBytes {
+				m.touched++
 				if lock, ok := m.read(now, names[0], excerpt{most: listedPerKey, bytes: listedPerKeyBytes}); ok {
 					l.Locks = append(l.Locks, lock)
 					size += sizeOf(&lock)
@@ -163,6 +164,7 @@ func (w *listed) visit(p uint32, fn func(*Machine, time.Duration), none func()) 
 		}
 		if p.active {
 			fn(p.m, w.service.clock())
+			sh.saw(p.m.Touched())
 		} else {
 			none()
 		}

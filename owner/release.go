@@ -96,6 +96,7 @@ func (t turn) force(from Ref, r *Request) {
 
 // end releases a hold and marks its key. It gives the hold as it was.
 func (t turn) end(c *claim, why Why, remember bool) sharelock.Hold {
+	t.m.touched++
 	k, was := t.m.keys.of(c), t.m.hold(t.now, c)
 	t.commit(Op{Kind: OpRelease, Key: was.Key, Token: was.Token, Why: why, Remember: remember})
 	t.mark(k.crowd)

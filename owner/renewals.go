@@ -25,6 +25,7 @@ type Renewal struct {
 func (t turn) renewMany(from Ref, r *Request) {
 	var lost []uint32
 	kept := -1
+	t.m.touched += len(r.Renewals)
 	for i, n := range r.Renewals {
 		c := t.m.keys.get(n.Key).hold(n.Token)
 		switch {

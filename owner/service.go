@@ -172,7 +172,6 @@ func (sh *shard) broke(caller Caller, i, upTo *int) (touched int) {
 		if *upTo < 0 {
 			*upTo = p.m.BrokeFrom()
 		}
-		p.m.Touched()
 		*upTo = p.m.Broke(now, caller, *upTo)
 		touched += p.m.Touched()
 		sh.rearm(p)

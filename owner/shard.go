@@ -78,6 +78,8 @@ type shard struct {
 	// next is no later than the earliest deadline of any partition.
 	next    time.Duration
 	hasNext bool
+	// most is the most entries that any step has touched.
+	most int
 	// ticked is the partition with which tick begins.
 	ticked int
 	out    Out
@@ -303,6 +305,7 @@ func (sh *shard) chore() {
 		sh.chores[0] = chore{}
 		sh.chores = sh.chores[1:]
 		touched, done := c.step()
+		sh.saw(touched)
 		left -= touched + 1
 		switch {
 		case !done: // the others have their turn
@@ -315,6 +318,9 @@ func (sh *shard) chore() {
 		sh.chores = nil
 	}
 }
+
+// saw notes how many entries a step has touched.
+func (sh *shard) saw(touched int) { sh.most = max(sh.most, touched) }
 
 // do has something done in parts.
 func (sh *shard) do(c chore) { sh.chores = append(sh.chores, c) }
@@ -377,6 +383,7 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 		from.Caller = forcing{it.ref.Caller, sh.service, it.req.Reason}
 	}
 	p.m.Step(now, from, it.req, &sh.out)
+	sh.saw(p.m.Touched())
 	sh.after(p, before)
 }
 
@@ -452,9 +459,10 @@ func (sh *shard) tick(now time.Duration) {
 		}
 		if at, ok := p.m.Next(); ok && at <= now {
 			before := p.m.Len()
-			p.m.Touched()
 			p.m.Tick(now, &sh.out)
-			left -= p.m.Touched()
+			touched := p.m.Touched()
+			sh.saw(touched)
+			left -= touched
 			sh.after(p, before)
 			continue
 		}
@@ -578,7 +586,6 @@ func (sh *shard) silence(p *partition) {
 	if m := p.m; m != nil {
 		if m.Detach(); m.Waiters() > 0 {
 			sh.do(chore{step: func() (int, bool) {
-				m.Touched()
 				done := m.Sweep(func(r Ref, send uint32) { r.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: send}) })
 				return m.Touched(), done
 			}})
@@ -666,7 +673,6 @@ func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups
 // meanwhile waits behind them.
 func (sh *shard) unpark(p *partition) (touched int) {
 	n := min(len(p.parked), parkedMost)
-	p.m.Touched()
 	for i := range p.parked[:n] {
 		it := &p.parked[i]
 		switch {
@@ -682,7 +688,7 @@ func (sh *shard) unpark(p *partition) (touched int) {
 	if p.parked = p.parked[n:]; len(p.parked) == 0 {
 		p.parked = nil
 	}
-	return n + p.m.Touched()
+	return n
 }
 
 // parkedMost is how many parked requests are one step.

@@ -339,8 +339,9 @@ func (b *pusher) encode(g *going) bool {
 	if g.encoded {
 		return true
 	}
-	b.a.visit(g.held.Partition, func(_ *shard, p *partition) {
+	b.a.visit(g.held.Partition, func(sh *shard, p *partition) {
 		data, next, last, err := p.m.Piece(b.a.service.clock(), g.position, nil)
+		sh.saw(p.m.Touched())
 		if err != nil {
 			b.a.service.log.Error("a copy cannot be encoded", "partition", p.id, "error", err)
 			return

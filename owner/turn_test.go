@@ -1,0 +1,126 @@
+package owner
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// full is a machine with as many entries as there may be: locks, a semaphore, queues and
+// ids that are over.
+func full(t *testing.T, partition uint32, key func(i int) string) *Machine {
+	m := NewMachine(partition, DefaultBounds.Entries)
+	token := sharelock.MakeToken(1, 0)
+	add := func(kind OpKind, key, id string, slots uint32) {
+		op := Op{Kind: kind, Key: key, ClientID: "c", RequestID: id, TTL: 20 * time.Second, Slots: slots}
+		if kind == OpGrant {
+			token++
+			op.Token = token
+		}
+		if err := m.Apply(0, &op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	most := DefaultBounds.Entries
+	for i := range most / 2 {
+		add(OpGrant, key(i), "r", 0)
+	}
+	for i := range most / 8 {
+		add(OpGrant, key(-1), fmt.Sprint("slot", i), sharelock.MaxSlots)
+		add(OpEnqueue, key(0), fmt.Sprint("waits", i), 0)
+		m.remember(i%2, over{digest: digestOf("over", fmt.Sprint(i)), until: 20 * time.Second, conn: 7})
+		m.remember(i%2, over{digest: digestOf("over too", fmt.Sprint(i)), until: 20 * time.Second, conn: 8})
+	}
+	m.Touched()
+	return m
+}
+
+// No step of a shard's turn touches more than a thousand entries, whatever is stored. The
+// largest partition that there may be is fetched, synced, activated, listed, loses a link,
+// is detached, and all that is in it ends at once, under requests.
+func TestStepsAreBounded(t *testing.T) {
+	bubble(t, func(tb *table) {
+		seats := tb.seat("abc", 2)
+		tb.deal("ab")
+		k := tb.keyFor("ab:ab", "abc:c")
+		p := ring.PartitionOf(k, testPartitions)
+		names := map[int]string{}
+		for i, n := -1, 0; len(names) < DefaultBounds.Entries/2+1; n++ {
+			if name := fmt.Sprint("k", n); ring.PartitionOf(name, testPartitions) == p {
+				names[i] = name
+				i++
+			}
+		}
+		key := func(i int) string { return names[i] }
+		for _, s := range seats[:2] {
+			m := full(t, p, key)
+			s.service.inShard(p, func(sh *shard, p *partition) {
+				was := p.active
+				sh.silence(p)
+				sh.replace(p, m, sh.epoch)
+				if was {
+					p.log.begin(nil, m.Seq())
+				}
+			})
+		}
+		e := &ear{table: tb, rate: 1, at: seats[2]}
+		ask := func(r Request) {
+			for i := range 3 * stepEntries {
+				r := r
+				r.Key, r.RequestID = key(i%len(names)-1), fmt.Sprint("more", i)
+				if r.Kind == Renew {
+					r.Token = sharelock.MakeToken(1, uint32(i+1))
+				}
+				for _, s := range seats {
+					s.service.Submit(p, Ref{Caller: e, ID: 1}, &r)
+				}
+			}
+		}
+		// A join moves it, while requests are there already.
+		tb.history = tb.history.Append(tb.next(letters("abc")))
+		for _, s := range seats {
+			tb.install(s)
+		}
+		ask(acquireOf("", "c", time.Minute))
+		synctest.Wait()
+		st := seats[2].service.Stats()
+		if st.Active != st.Owned || st.Locks < DefaultBounds.Entries/2 || st.Waiters < DefaultBounds.Entries/8 {
+			t.Fatalf("the partition has not moved: %+v", st)
+		}
+		l, err := seats[2].service.List(t.Context(), 2, "", "", "", 1000)
+		if err != nil || len(l.Locks) != 1000 || !l.More {
+			t.Errorf("%d keys are listed, %v", len(l.Locks), err)
+		}
+		ask(Request{Kind: Renew})
+		seats[2].service.Broke(e)
+		for i := 0; i < 8*stepEntries; i += MaxRenewals {
+			r := Request{Kind: RenewMany, Key: k, TTL: time.Minute}
+			for j := range MaxRenewals {
+				r.Renewals = append(r.Renewals, &Renewal{Key: key(i + j), Token: sharelock.MakeToken(1, uint32(i+j+1)), TTL: 20 * time.Second})
+			}
+			seats[2].service.Submit(p, Ref{Caller: e, ID: 1}, &r)
+		}
+		synctest.Wait()
+		// It goes on in a newer epoch, and another view takes it away; then all of it ends.
+		tb.deal("abc")
+		tb.deal("ab")
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		for _, s := range seats {
+			for _, sh := range s.service.shards {
+				s.service.everyShard(func(*shard) {})
+				if sh.most > stepEntries {
+					t.Errorf("%s: a step of %s touched %d entries", mutant.Bounded, s.member.ID, sh.most)
+				}
+			}
+		}
+		if st := seats[0].service.Stats(); st.Locks > 0 {
+			t.Errorf("%d locks are left", st.Locks)
+		}
+	})
+}
