@@ -104,6 +104,13 @@ type Status struct {
 	Active         int
 	Release        uint32
 	Members        []Member
+	Stalls         []Stall
+}
+
+// Stall is a member that the node has waited for without progress.
+type Stall struct {
+	Member  string
+	Waiting time.Duration
 }
 
 // Member is one member of the view.

@@ -46,6 +46,9 @@ func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshRespon
 			Release:     m.Release,
 		})
 	}
+	for _, stall := range st.Stalls {
+		r.Stalls = append(r.Stalls, &pb.Stall{Member: stall.Member, Waiting: durationpb.New(stall.Waiting)})
+	}
 	return r, nil
 }
 

@@ -1,11 +1,15 @@
 package mesh
 
 import (
+	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
 )
 
 // complainAfter is how long a member waits for another without progress before
@@ -14,18 +18,79 @@ func complainAfter(lease time.Duration) time.Duration { return max(lease/2, time
 
 // complaints are the members that this one has waited for too long (V6).
 func (n *Node) complaints(a *acting) []*peerv1.Identity {
-	before := n.clock() - complainAfter(n.lease())
-	stuck := a.service.Stuck(before)
+	long := complainAfter(n.lease())
+	now := n.clock()
+	stuck := a.service.Stuck(now - long)
 	n.peers.mu.Lock()
 	for id, l := range n.peers.links {
-		if l.stuck(before) && !slices.Contains(stuck, id) {
+		if l.stuck(now-long) && !slices.Contains(stuck, id) {
 			stuck = append(stuck, id)
 		}
 	}
 	n.peers.mu.Unlock()
+	n.stalls.update(n.log, a.view, stuck, now, long)
 	var list []*peerv1.Identity
 	for _, id := range stuck {
 		list = append(list, view.IdentityToProto(id))
 	}
 	return list
+}
+
+// sayAgain is how often the log is told of a stall that goes on.
+const sayAgain = 10 * time.Second
+
+// stalls are the members that this one waits for in vain, for people: they are in the log
+// and in the status of the node (V6). The zero value is ready.
+type stalls struct {
+	mu sync.Mutex
+	at map[ring.Identity]stall // guarded by mu
+}
+
+// stall began at since; the log was told of it last at said.
+type stall struct{ since, said time.Duration }
+
+// update is told which members of a view this one has waited for, for at least long.
+func (s *stalls) update(log *slog.Logger, v ring.View, stuck []ring.Identity, now, long time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, st := range s.at {
+		if !slices.Contains(stuck, id) {
+			log.Info("waits for a member no more", "member", nameOf(v, id), "after", now-st.since)
+			delete(s.at, id)
+		}
+	}
+	for _, id := range stuck {
+		st, known := s.at[id]
+		if !known {
+			st = stall{since: now - long, said: now - sayAgain}
+		}
+		if now-st.said >= sayAgain {
+			log.Warn("waits for a member without progress", "member", nameOf(v, id), "for", now-st.since)
+			st.said = now
+		}
+		if s.at == nil {
+			s.at = map[ring.Identity]stall{}
+		}
+		s.at[id] = st
+	}
+}
+
+// list is for the status of the node.
+func (s *stalls) list(v ring.View, now time.Duration) (list []api.Stall) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range v.Members {
+		if st, ok := s.at[m.Identity]; ok {
+			list = append(list, api.Stall{Member: m.Name, Waiting: now - st.since})
+		}
+	}
+	return list
+}
+
+// nameOf is the name of a member, or what else is known of a process that is none.
+func nameOf(v ring.View, id ring.Identity) string {
+	if m, in := v.Find(id); in {
+		return m.Name
+	}
+	return id.String()
 }

@@ -98,7 +98,7 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 			&peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_WAIT, Why: why, Leader: m.Peer, History: history},
 		},
 		"Renew": {
-			&peerv1.RenewRequest{Member: id, Epoch: 1 << 31, Leaving: true, Done: true, Refresh: true, Complaints: ids},
+			&peerv1.RenewRequest{Member: id, Epoch: 1 << 31, Leaving: true, Done: true, Refresh: true, Complaints: ids, Told: true, Callers: ids},
 			&peerv1.RenewResponse{
 				Outcome: peerv1.RenewResponse_OUTCOME_REFUSED, Leader: m.Peer, Epoch: 1 << 31, History: history,
 				Voters: slices.Repeat([]string{m.ID}, view.MaxVoters), LeaderId: m.ID,
@@ -117,10 +117,48 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 			},
 			&peerv1.ForcedResponse{},
 		},
+		"Greet":    {&peerv1.GreetRequest{}, &peerv1.GreetResponse{}},
+		"TakeOver": {&peerv1.TakeOverRequest{Silent: id}, &peerv1.TakeOverResponse{}},
+		"Relay":    {&peerv1.RelayRequest{Parcel: largestParcel(id)}, &peerv1.RelayResponse{Reply: largestReply(id)}},
+		"Collect": {
+			&peerv1.CollectRequest{Member: id, Replies: slices.Repeat([]*peerv1.Reply{largestReply(id)}, view.ParcelsAtOnce)},
+			&peerv1.CollectResponse{Parcels: slices.Repeat([]*peerv1.Parcel{largestParcel(id)}, view.ParcelsAtOnce)},
+		},
 		"List": {
 			&peerv1.ListRequest{Epoch: 1 << 31, Prefix: longest(sharelock.MaxKeyBytes), ClientId: longest(sharelock.MaxClientIDBytes), After: longest(sharelock.MaxKeyBytes), Limit: 1000},
 			largestList(),
 		},
+	}
+}
+
+func largestParcel(id *peerv1.Identity) *peerv1.Parcel {
+	return &peerv1.Parcel{
+		Id: 1<<64 - 1, From: id, To: id, Epoch: 1 << 31, Method: peerv1.PeerService_Active_FullMethodName, Request: make([]byte, view.MaxParcel),
+	}
+}
+
+func largestReply(id *peerv1.Identity) *peerv1.Reply {
+	return &peerv1.Reply{To: id, Id: 1<<64 - 1, Code: 16, Message: longest(4 << 10), Response: make([]byte, view.MaxParcel)}
+}
+
+// What may be relayed fits into a parcel (V6a).
+func TestLargestParcels(t *testing.T) {
+	partitions := slices.Repeat([]uint32{1<<32 - 1}, askedAtOnce)
+	held := &peerv1.Held{Partition: 1<<32 - 1, Have: 1<<32 - 1, Seq: 1<<64 - 1}
+	// All data in few pieces, which go on at a key each, and small ones besides.
+	position := []byte(longest(64 + sharelock.MaxKeyBytes + sharelock.MaxRequestIDBytes))
+	pieces := slices.Repeat([]*peerv1.Piece{{Partition: 1<<32 - 1, Data: make([]byte, owner.MaxBytes/4), Position: position}}, 4)
+	pieces = append(pieces, slices.Repeat([]*peerv1.Piece{{Partition: 1<<32 - 1, Last: true}}, owner.MaxBatch-4)...)
+	for _, m := range []proto.Message{
+		&peerv1.AskRequest{Epoch: 1 << 31, Partitions: partitions},
+		&peerv1.AskResponse{Epoch: 1 << 31, Held: slices.Repeat([]*peerv1.Held{held}, askedAtOnce)},
+		&peerv1.ActiveRequest{Epoch: 1 << 31, Partitions: partitions},
+		&peerv1.FetchRequest{Epoch: 1 << 31, Wants: slices.Repeat([]*peerv1.Want{{Held: held, Position: position}}, owner.MaxBatch)},
+		&peerv1.FetchResponse{Epoch: 1 << 31, Pieces: pieces},
+	} {
+		if size := proto.Size(m); size > view.MaxParcel {
+			t.Errorf("%s has %d bytes, the most is %d", m.ProtoReflect().Descriptor().Name(), size, view.MaxParcel)
+		}
 	}
 }
 

@@ -43,7 +43,9 @@ func (n *Node) lead(ctx context.Context) {
 	for {
 		l, err := view.Lead(ctx, view.LeaderConfig{
 			Self: n.self.ID, Agreement: n.agree, Peers: leaderPeers{n.peers}, Clock: n.clock, Spawn: n.tasks.Go,
-			Prepare: n.prepareToLead, Nearby: n.nearbyReleases, Log: n.log, Memory: &n.leadMemory,
+			Prepare: n.prepareToLead, Nearby: n.nearbyReleases,
+			Called: n.calledOf, Named: n.named.since(n.clock() - 10*n.lease()),
+			Log: n.log, Memory: &n.leadMemory,
 			Stopping: n.stopping, Dismiss: n.member.dismiss, SeatGrace: n.cfg.SeatGrace,
 		})
 		if err == nil {
@@ -88,6 +90,11 @@ var _ view.Peers = leaderPeers{}
 func (p leaderPeers) Term(ctx context.Context, id string) (term, applied uint64, err error) {
 	r, err := p.peers.term(ctx, id)
 	return r.GetTerm(), r.GetApplied(), err
+}
+
+// TakeOver implements view.Peers.
+func (p leaderPeers) TakeOver(ctx context.Context, id string, silent ring.Identity) error {
+	return p.peers.takeOver(ctx, id, silent)
 }
 
 // Install implements view.Peers.

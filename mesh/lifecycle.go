@@ -77,7 +77,7 @@ func (n *Node) WaitReady(ctx context.Context) error {
 // (see Done).
 func (n *Node) Leave(ctx context.Context) error {
 	n.leave.Do(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.ShutdownTimeout)
 		defer cancel()
 		n.member.leave(ctx)
 		n.sendAway()
@@ -114,9 +114,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		n.leave.Do(func() {
 			// While the keys move, calls are still taken and led to their new
 			// owners; only then are the ports closed.
-			leaving, done := context.WithTimeout(ctx, leaveTime)
-			n.member.leave(leaving)
-			done()
+			n.member.leave(ctx)
 			errs = append(errs, n.closePorts(ctx)...)
 			last, done := context.WithTimeout(ctx, leaveTime)
 			n.member.giveUp(last)
@@ -183,6 +181,7 @@ func (n *Node) Status() api.Status {
 	st.Quarantined, st.Active = stats.Quarantined, stats.Active
 	st.LeaseRemaining = a.service.LeaseLeft()
 	st.LeaseValid = st.LeaseRemaining > 0
+	st.Stalls = n.stalls.list(a.view, n.clock())
 	leader, voters := n.leaderID(), n.voters()
 	for _, m := range a.view.Members {
 		if m.ID == leader {

@@ -172,6 +172,11 @@ func (m *member) renew(ctx context.Context, a *acting) bool {
 	}
 	m.mu.Unlock()
 	req.Complaints = m.node.complaints(a)
+	req.Callers = m.node.claims(a)
+	if a.leaving(m.node.self) {
+		// V6a: nothing is needed of this member any more.
+		req.Told = a.service.Told(a.markedSince(m.node.self)) == a.cluster().Partitions()
+	}
 	if req.GetDone() {
 		a.service.EndLease() // V7: it stops acting before it says so
 	}
@@ -214,6 +219,7 @@ func (m *member) take(addr string, sent time.Duration, resp *peerv1.RenewRespons
 		m.mu.Lock()
 		m.leaderID, m.voters = resp.GetLeaderId(), resp.GetVoters()
 		m.mu.Unlock()
+		m.node.reached.note(resp.GetLeaderId(), m.node.clock())
 		m.node.leaseChanged()
 		return true
 	case peerv1.RenewResponse_OUTCOME_LEFT:
@@ -417,27 +423,50 @@ func (m *member) leave(ctx context.Context) {
 	m.waitHandedOver(ctx)
 }
 
-// waitHandedOver returns when this member holds no copy (G1), or nobody is there to take
-// them, or it was let go, or ctx ends.
+// waitHandedOver returns when G1 has told this member of every partition since it was
+// marked (V7), or nobody is there to take what it holds, or it was let go, or nothing has
+// moved for leaveTime, or ctx ends. That it holds no copy is not enough: it may be the last
+// witness of section 4.2.
 func (m *member) waitHandedOver(ctx context.Context) {
 	tick := time.NewTicker(m.node.lease() / 40)
 	defer tick.Stop()
+	last, moved := handOverState{}, m.node.clock()
 	for {
 		a := m.node.views.now()
-		if a == nil || m.alone(a) {
+		if a == nil || m.alone(a) || !a.has(m.node.self) {
 			return
 		}
-		if me, in := a.view.Find(m.node.self); !in || me.Leaving && a.service.Stats().Copies == 0 {
+		s := m.handOverState(a)
+		if s.marked && s.told == a.cluster().Partitions() {
+			return
+		}
+		if now := m.node.clock(); s != last {
+			last, moved = s, now
+		} else if now-moved >= leaveTime {
+			m.log.Warn("leaves without having handed everything over", "told", s.told, "copies", s.copies)
 			return
 		}
 		select {
 		case <-ctx.Done():
-			m.log.Warn("leaves without having handed everything over", "copies", a.service.Stats().Copies)
+			m.log.Warn("leaves without having handed everything over", "told", s.told, "copies", s.copies)
 			return
 		case <-m.ended:
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// handOverState is what moves while a member hands over what it holds.
+type handOverState struct {
+	marked       bool
+	told, copies int
+}
+
+func (m *member) handOverState(a *acting) handOverState {
+	return handOverState{
+		marked: a.leaving(m.node.self),
+		told:   a.service.Told(a.markedSince(m.node.self)), copies: a.service.Stats().Copies,
 	}
 }
 

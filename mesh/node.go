@@ -26,7 +26,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// leaveTime is the longest that leaving in good order may take (V7).
+// leaveTime is how long a leaving member waits while nothing moves, and then for the answer
+// to its last request (V7).
 const leaveTime = 10 * time.Second
 
 // Addrs are the addresses under which a node is reached.
@@ -63,7 +64,13 @@ type Node struct {
 
 	sessions sessions
 	renewals *renewals
-	leads    atomic.Pointer[view.Leader]
+	// callers are the members whose own calls have come, reached the voters that have
+	// answered calls of this process (V5), and detours the leaving members that are
+	// reached by way of the leader (V6a).
+	callers, reached, detours calls
+	named                     named
+	stalls                    stalls
+	leads                     atomic.Pointer[view.Leader]
 	// leadMemory passes from one leadership of this process to the next.
 	leadMemory view.Memory
 	tasks      tasks
@@ -266,6 +273,8 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.birth(n.ctx) })
 	n.tasks.Go(func() { n.sessions.sweep(n.ctx, n.clock) })
 	n.tasks.Go(func() { n.renewals.run(n.ctx) })
+	n.tasks.Go(func() { n.greet(n.ctx) })
+	n.tasks.Go(func() { n.collect(n.ctx) })
 	n.tasks.Go(func() {
 		// A node that has left goes on answering until Leave or Stop ends it.
 		if err := n.member.run(n.ctx); err != nil && n.ctx.Err() == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,6 +97,15 @@ const (
 // at is a client for the process at an address. to is the member that is meant;
 // the zero identity means whoever is there.
 func (p *peers) at(ctx context.Context, addr string, to ring.Identity) (context.Context, peerv1.PeerServiceClient, error) {
+	ctx, c, err := p.dial(ctx, addr, to)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ctx, peerv1.NewPeerServiceClient(c), nil
+}
+
+// dial is at for calls by the name of their method.
+func (p *peers) dial(ctx context.Context, addr string, to ring.Identity) (context.Context, *grpc.ClientConn, error) {
 	c, err := p.conn(addr)
 	if err != nil {
 		return nil, nil, err
@@ -107,7 +117,7 @@ func (p *peers) at(ctx context.Context, addr string, to ring.Identity) (context.
 	if to != (ring.Identity{}) {
 		md.Set(mdTo, to.String())
 	}
-	return metadata.NewOutgoingContext(ctx, md), peerv1.NewPeerServiceClient(c), nil
+	return metadata.NewOutgoingContext(ctx, md), c, nil
 }
 
 func (p *peers) renew(ctx context.Context, addr string, req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
@@ -173,7 +183,71 @@ func (p *peers) term(ctx context.Context, voter string) (*peerv1.TermResponse, e
 	if err != nil {
 		return nil, err
 	}
-	return c.Term(ctx, &peerv1.TermRequest{Voter: voter})
+	resp, err := c.Term(ctx, &peerv1.TermRequest{Voter: voter})
+	if err == nil {
+		p.node.reached.note(voter, p.node.clock())
+	}
+	return resp, err
+}
+
+// greet calls the voter with this id for no other reason than to reach it (V5).
+func (p *peers) greet(ctx context.Context, voter string) error {
+	addr := p.node.addressOf(voter)
+	if addr == "" {
+		return fmt.Errorf("no address of voter %s is known", voter)
+	}
+	ctx, c, err := p.at(ctx, addr, ring.Identity{})
+	if err != nil {
+		return err
+	}
+	if _, err = c.Greet(ctx, &peerv1.GreetRequest{}); err == nil {
+		p.node.reached.note(voter, p.node.clock())
+	}
+	return err
+}
+
+// takeOver tells the voter with this id for whose silence it is handed leadership (V5).
+func (p *peers) takeOver(ctx context.Context, voter string, silent ring.Identity) error {
+	addr := p.node.addressOf(voter)
+	if addr == "" {
+		return fmt.Errorf("no address of voter %s is known", voter)
+	}
+	ctx, c, err := p.at(ctx, addr, ring.Identity{})
+	if err == nil {
+		_, err = c.TakeOver(ctx, &peerv1.TakeOverRequest{Silent: view.IdentityToProto(silent)})
+	}
+	return err
+}
+
+// relay asks the leader to pass a call on (V6a).
+func (p *peers) relay(ctx context.Context, req *peerv1.RelayRequest) (*peerv1.RelayResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.node.lease())
+	defer cancel()
+	ctx, c, err := p.atLeader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.Relay(ctx, req)
+}
+
+// collect brings replies to the leader and takes what others ask (V6a).
+func (p *peers) collect(ctx context.Context, req *peerv1.CollectRequest) (*peerv1.CollectResponse, error) {
+	ctx, c, err := p.atLeader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.Collect(ctx, req)
+}
+
+// errNoLeader: it is not known who leads.
+var errNoLeader = errors.New("no leader is known")
+
+func (p *peers) atLeader(ctx context.Context) (context.Context, peerv1.PeerServiceClient, error) {
+	addr := p.node.leaderAtWork()
+	if addr == "" {
+		return nil, nil, errNoLeader
+	}
+	return p.at(ctx, addr, ring.Identity{})
 }
 
 func (p *peers) install(ctx context.Context, m ring.Member, s view.State) error {
@@ -212,13 +286,27 @@ func refusal(err error) error {
 func (p *peers) Ask(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) ([]owner.Held, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.node.lease())
 	defer cancel()
-	out, c, err := p.at(ctx, to.Peer, to.Identity)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		resp, err := c.Ask(out, &peerv1.AskRequest{Epoch: epoch, Partitions: partitions})
+	var held []owner.Held
+	// What is relayed has a bound (V6a).
+	for part := range slices.Chunk(partitions, askedAtOnce) {
+		got, err := p.ask(ctx, to, epoch, part)
 		if err != nil {
+			return nil, err
+		}
+		held = append(held, got...)
+	}
+	return held, nil
+}
+
+// askedAtOnce is the most partitions in one Ask or Active: what a member holds of them
+// fits into a parcel.
+const askedAtOnce = 8192
+
+func (p *peers) ask(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) ([]owner.Held, error) {
+	for {
+		resp := &peerv1.AskResponse{}
+		req := &peerv1.AskRequest{Epoch: epoch, Partitions: partitions}
+		if err := p.invoke(ctx, to, epoch, peerv1.PeerService_Ask_FullMethodName, req, resp); err != nil {
 			return nil, refusal(err)
 		}
 		if resp.GetEpoch() == epoch {
@@ -234,12 +322,9 @@ func (p *peers) Ask(ctx context.Context, to ring.Member, epoch uint32, partition
 func (p *peers) Fetch(ctx context.Context, to ring.Member, epoch uint32, wants []owner.Want) ([]owner.Piece, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.node.lease())
 	defer cancel()
-	out, c, err := p.at(ctx, to.Peer, to.Identity)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := c.Fetch(out, &peerv1.FetchRequest{Epoch: epoch, Wants: wantsToProto(wants)})
-	if err != nil {
+	resp := &peerv1.FetchResponse{}
+	req := &peerv1.FetchRequest{Epoch: epoch, Wants: wantsToProto(wants)}
+	if err := p.invoke(ctx, to, epoch, peerv1.PeerService_Fetch_FullMethodName, req, resp); err != nil {
 		return nil, refusal(err)
 	}
 	if err := p.sameEpoch(ctx, to, epoch, resp.GetEpoch()); err != nil {
@@ -289,15 +374,17 @@ func (p *peers) Replicate(to ring.Member, epoch uint32, entries []owner.Entries)
 func (p *peers) Active(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) error {
 	ctx, cancel := context.WithTimeout(ctx, p.node.lease())
 	defer cancel()
-	out, c, err := p.at(ctx, to.Peer, to.Identity)
-	if err != nil {
-		return err
+	for part := range slices.Chunk(partitions, askedAtOnce) {
+		resp := &peerv1.ActiveResponse{}
+		req := &peerv1.ActiveRequest{Epoch: epoch, Partitions: part}
+		if err := p.invoke(ctx, to, epoch, peerv1.PeerService_Active_FullMethodName, req, resp); err != nil {
+			return refusal(err)
+		}
+		if err := p.sameEpoch(ctx, to, epoch, resp.GetEpoch()); err != nil {
+			return err
+		}
 	}
-	resp, err := c.Active(out, &peerv1.ActiveRequest{Epoch: epoch, Partitions: partitions})
-	if err != nil {
-		return refusal(err)
-	}
-	return p.sameEpoch(ctx, to, epoch, resp.GetEpoch())
+	return nil
 }
 
 // list reads a member's locks.

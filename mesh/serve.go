@@ -26,8 +26,20 @@ type peerServer struct {
 //
 // Only a process that follows no cluster yet speaks, and is spoken to, without
 // naming one; that is how it finds its cluster.
+//
+// Of those that pass it notes that they come: a voter says whose calls reach it (V5).
 func (p *peerServer) meant(ctx context.Context, method string) error {
 	md, _ := metadata.FromIncomingContext(ctx)
+	if err := p.check(md, method); err != nil {
+		return err
+	}
+	if from := md.Get(mdFrom); len(from) > 0 {
+		p.node.callers.note(from[0], p.node.clock())
+	}
+	return nil
+}
+
+func (p *peerServer) check(md metadata.MD, method string) error {
 	if to := md.Get(mdTo); len(to) > 0 && to[0] != p.node.self.String() {
 		return status.Errorf(codes.FailedPrecondition, "this is %s, not %s", p.node.self, to[0])
 	}
@@ -125,6 +137,49 @@ func (p *peerServer) Term(_ context.Context, req *peerv1.TermRequest) (*peerv1.T
 		return nil, status.Errorf(codes.FailedPrecondition, "this is voter %s", p.node.self.ID)
 	}
 	return &peerv1.TermResponse{Term: p.node.agree.Term(), Applied: p.node.agree.Applied()}, nil
+}
+
+// Greet implements V5: that the call has come is all there is to it.
+func (p *peerServer) Greet(context.Context, *peerv1.GreetRequest) (*peerv1.GreetResponse, error) {
+	return &peerv1.GreetResponse{}, nil
+}
+
+// TakeOver implements V5.
+func (p *peerServer) TakeOver(_ context.Context, req *peerv1.TakeOverRequest) (*peerv1.TakeOverResponse, error) {
+	p.node.named.note(view.IdentityFromProto(req.GetSilent()), p.node.clock())
+	return &peerv1.TakeOverResponse{}, nil
+}
+
+// Relay implements V6a.
+func (p *peerServer) Relay(ctx context.Context, req *peerv1.RelayRequest) (*peerv1.RelayResponse, error) {
+	if l := p.node.leading(); l != nil {
+		resp, err := l.Relay(ctx, req.GetParcel())
+		return resp, notRelayed(err)
+	}
+	return nil, status.Error(codes.Unavailable, "this process does not lead")
+}
+
+// Collect implements V6a.
+func (p *peerServer) Collect(ctx context.Context, req *peerv1.CollectRequest) (*peerv1.CollectResponse, error) {
+	if l := p.node.leading(); l != nil {
+		resp, err := l.Collect(ctx, req)
+		return resp, notRelayed(err)
+	}
+	return nil, status.Error(codes.Unavailable, "this process does not lead")
+}
+
+// notRelayed is an error of the leader's mailbox as calls have it.
+func notRelayed(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, view.ErrNotLeaving):
+		return status.Error(codes.Aborted, err.Error())
+	case errors.Is(err, view.ErrParcel):
+		return status.Error(codes.InvalidArgument, err.Error())
+	default:
+		return status.Error(codes.Unavailable, err.Error())
+	}
 }
 
 // Install implements A1: it answers when nothing older is served here any more.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,31 @@ type acting struct {
 func (a *acting) epoch() uint32               { return a.view.Epoch }
 func (a *acting) cluster() view.Constants     { return a.state.Constants() }
 func (a *acting) partition(key string) uint32 { return a.ring.Partition(key) }
+
+// has reports whether a process is a member.
+func (a *acting) has(id ring.Identity) bool {
+	_, in := a.view.Find(id)
+	return in
+}
+
+// leaving reports whether a process is a member that is marked leaving (V6a, V7).
+func (a *acting) leaving(id ring.Identity) bool {
+	m, in := a.view.Find(id)
+	return in && m.Leaving
+}
+
+// markedSince is the epoch of the view that marked a leaving member: it has been marked
+// in every view since.
+func (a *acting) markedSince(id ring.Identity) uint32 {
+	since := a.epoch()
+	for _, v := range slices.Backward(a.state.History.Views) {
+		if m, in := v.Find(id); !in || !m.Leaving {
+			break
+		}
+		since = v.Epoch
+	}
+	return since
+}
 
 // errOtherCluster: a process of another cluster spoke to us (V0).
 var errOtherCluster = errors.New("another cluster")

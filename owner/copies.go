@@ -3,6 +3,7 @@ package owner
 import (
 	"sync"
 
+	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -103,8 +104,39 @@ func (s *Service) Active(epoch uint32, partitions []uint32) error {
 		}
 	}
 	wg.Wait()
+	for _, id := range partitions {
+		if int(id) < s.partitions {
+			s.note(id, epoch)
+		}
+	}
 	s.touch()
 	return nil
+}
+
+// note keeps the latest epoch in which a partition is known to be active.
+func (s *Service) note(id, epoch uint32) {
+	for {
+		old := s.told[id].Load()
+		if epoch <= old || s.told[id].CompareAndSwap(old, epoch) {
+			return
+		}
+	}
+}
+
+// Told counts the partitions of which G1 has told this member in an epoch since the given
+// one. A leaving member may go when it was told of all (V6a, V7): holding no copy is not
+// enough, because it may be the last witness of section 4.2.
+func (s *Service) Told(since uint32) int {
+	if mutant.On(mutant.RemoveUntold) {
+		return s.partitions
+	}
+	n := 0
+	for i := range s.told {
+		if s.told[i].Load() >= since {
+			n++
+		}
+	}
+	return n
 }
 
 // maxRings bounds the rings of earlier views that are kept for choices.

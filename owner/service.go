@@ -75,6 +75,8 @@ type Service struct {
 	leaseUntil atomic.Int64
 	// refresh: a counter is half used up (G2).
 	refresh atomic.Bool
+	// told is the latest epoch in which each partition was said to be active (G1).
+	told []atomic.Uint32
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -97,6 +99,7 @@ func NewService(cfg Config) *Service {
 		self: cfg.Self, name: cfg.Name, maxTTL: cfg.MaxTTL, maxLocks: cfg.MaxLocks, waiters: cfg.MaxWaiters,
 		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, forced: cfg.Forced, pause: cfg.Pause, unknown: cfg.Unknown,
 		partitions: cfg.Partitions, bounds: cfg.Bounds,
+		told:    make([]atomic.Uint32, cfg.Partitions),
 		stop:    make(chan struct{}),
 		cancel:  func() {},
 		rings:   newRingCache(cfg.Partitions),

@@ -34,11 +34,13 @@ type Member struct {
 	Name string
 	// Peer, Gossip, HTTP and GRPC are its addresses.
 	Peer, Gossip, HTTP, GRPC string
-	// Leaving members are off the ring (V7).
+	// Leaving members are off the ring, and still asked for what they hold (V7).
 	Leaving bool
 	// Release is the release of its program, and Hold the release at which its operator
 	// holds the view; 0 holds nothing (W1).
 	Release, Hold uint32
+	// Evicted is set for a leaving member that did not ask to leave (V6a).
+	Evicted bool
 }
 
 // View is the agreed membership. Views are values: nobody changes one that was

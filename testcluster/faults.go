@@ -27,6 +27,11 @@ func (c *Cluster) Cut(i, j int) {
 	c.disturb(fmt.Sprintf("cut %d->%d", i, j), func(n *MemNet) { n.Cut(c.Name(i), c.Name(j)) })
 }
 
+// Wall holds every stream that node i opens to node j; those that j opens go on.
+func (c *Cluster) Wall(i, j int) {
+	c.disturb(fmt.Sprintf("wall %d->%d", i, j), func(n *MemNet) { n.Wall(c.Name(i), c.Name(j)) })
+}
+
 // Delay makes everything from node i to node j take d.
 func (c *Cluster) Delay(i, j int, d time.Duration) {
 	c.disturb(fmt.Sprintf("delay %d->%d %v", i, j, d), func(n *MemNet) { n.Delay(c.Name(i), c.Name(j), d) })
@@ -61,7 +66,7 @@ func (c *Cluster) Undeafen(i int) {
 	c.disturb(fmt.Sprint("undeafen ", i), func(n *MemNet) { n.Undeafen(c.Name(i), peerPort) })
 }
 
-// Mend ends a Cut of this direction.
+// Mend ends a Cut or a Wall of this direction.
 func (c *Cluster) Mend(i, j int) {
 	c.disturb(fmt.Sprintf("mend %d->%d", i, j), func(n *MemNet) { n.Mend(c.Name(i), c.Name(j)) })
 }

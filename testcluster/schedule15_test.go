@@ -29,11 +29,13 @@ func TestSchedule15aBrokenPair(t *testing.T) {
 		begin := time.Now()
 		l, err := cl.Acquire(ctx, key, client.TTL(sceneTTL), client.Wait(time.Minute))
 		must(t, err)
-		// V6: after a second of waiting, said twice, and V5: 1.1 L.
-		if took, most := time.Since(begin), time.Second+2*sceneLease/5+sceneLease*11/10+sceneLease/4; took > most {
+		// V6: after a second of waiting, said twice; V6a: nobody is waited out.
+		if took, most := time.Since(begin), time.Second+2*sceneLease/5+sceneLease/2; took > most {
 			t.Errorf("the key serves again after %v, want %v", took, most)
 		}
 		must(t, l.Release(ctx))
+		// V6a: it goes when it was told of every partition.
+		until(ctx, t, "one is out", func() bool { return len(members(c, leader)) == 2 })
 		// V3: who was evicted is not admitted while it does not reach all that stay.
 		stop := never(t, "admitted though it does not reach all members", func() bool { return len(members(c, leader)) != 2 })
 		pause(ctx, 30*time.Second)
@@ -105,7 +107,13 @@ func oneWay(t *testing.T, i, j int, last bool) {
 	}
 	users.Wait()
 	t.Logf("all keys serve after %v", worst)
-	if most := 3 * sceneLease; worst > most {
+	most := 3 * sceneLease
+	if i == c.Leader() {
+		// Nothing of what the leader passes on arrives: the member is deaf after 2 L (V6a),
+		// and removed by V5.
+		most = time.Second + 2*sceneLease/5 + 2*sceneLease + sceneLease*11/10 + sceneLease/4
+	}
+	if worst > most {
 		t.Errorf("all keys serve again after %v, want %v", worst, most)
 	}
 	c.Heal()

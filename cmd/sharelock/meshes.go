@@ -47,6 +47,9 @@ func (r *remote) printMesh(m *sharelockv1.GetMeshResponse) error {
 		{"partitions", fmt.Sprintf("%d, %s; active here %d, in quarantine %d",
 			m.GetPartitions(), copies(m.GetReplicas()), m.GetActive(), m.GetQuarantined())},
 	}
+	for _, stall := range m.GetStalls() {
+		rows = append(rows, []string{"waits for", orNone(stall.GetMember()) + ", since " + short(stall.GetWaiting().AsDuration())})
+	}
 	if err := table(r.app.stdout, rows); err != nil {
 		return err
 	}

@@ -13,6 +13,9 @@ type Memory struct {
 	comebacks map[string]comeback
 	// handedOver is when leadership was last handed over for want of voters (V5).
 	handedOver handOver
+	// yielded is when leadership was last handed over because this process was chosen or
+	// marked itself (V6a).
+	yielded handOver
 }
 
 // handOver is when something was done last, if it was done.

@@ -1,6 +1,8 @@
 package view
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/sgkandale/sharelock/owner/mutant"
@@ -8,38 +10,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// evict chooses who is to go because of broken pairs (V6): it is renewed no more,
-// and removed as if it were silent. One at a time, so that what its removal mends
-// is seen before the next. True means that it would be the leader itself, which then hands over, at most once a minute. It
-// needs l.mu.
-func (l *Leader) evict(now time.Duration, view ring.View) (self bool) {
-	for _, m := range l.members {
-		if m.evicted {
-			return false
-		}
-	}
-	victim, pairs := l.mostBroken(now, view, "")
-	if pairs == 0 {
-		return false
-	}
-	if victim.ID == l.self {
-		if !l.yielded || now-l.yieldedAt >= time.Minute {
-			l.yielded, l.yieldedAt = true, now
-			return true
-		}
-		// Nobody took leadership over, so the other one of a pair has to go.
-		if victim, pairs = l.mostBroken(now, view, victim.ID); pairs == 0 {
-			return false
-		}
-	}
-	l.log.Warn("evicts", "member", victim.Name, "broken", pairs)
-	l.members[victim.Identity].evicted = true
-	return false
-}
-
-// gap is the time without a renewal after which a member does not count as renewing:
-// two were missed.
-func gap(lease time.Duration) time.Duration { return 2 * lease / 5 }
+// missed is the time without a renewal after which a member has missed two.
+func missed(lease time.Duration) time.Duration { return 2*lease/5 + lease/20 }
 
 // insist is how long a member has to complain of another before that counts: it says so
 // with one renewal and again with the next. One that was cut off or slept, and is back,
@@ -52,10 +24,18 @@ func insist(lease time.Duration) time.Duration { return lease / 10 }
 // mesh. One attempt to renew that came to nothing is no lull.
 func lull(lease time.Duration) time.Duration { return lease / 2 }
 
-// hear takes what a member says with a renewal that arrived then (V6). It needs l.mu.
-func (l *Leader) hear(who ring.Identity, complaints []*peerv1.Identity, arrived time.Duration) {
+// A member that misses two renewals irregularMisses times within irregularTime, while a
+// choice waits, is itself the choice (V6a).
+const irregularMisses = 3
+
+func irregularTime(lease time.Duration) time.Duration { return 10 * lease }
+
+// hear takes what a member says with a renewal that arrived then. Complaints count only
+// if the member has the current view: what it waited for in an older one is over (V6a).
+// It needs l.mu.
+func (l *Leader) hear(who ring.Identity, req *peerv1.RenewRequest, arrived time.Duration) {
 	m := l.members[who]
-	silent, most := arrived-m.renewed, gap(l.lease())
+	silent, most := arrived-m.renewed, missed(l.lease())
 	if m.assumed {
 		most = l.lease() / 4 // all who can renew do so soon after a leader has taken up
 	}
@@ -70,7 +50,14 @@ func (l *Leader) hear(who ring.Identity, complaints []*peerv1.Identity, arrived 
 		said = nil
 	}
 	m.renewed, m.assumed, m.complaints = max(m.renewed, arrived), false, nil
-	for _, c := range complaints {
+	m.epoch, m.told = req.GetEpoch(), req.GetTold() && req.GetEpoch() == l.epoch
+	m.callers = identities(req.GetCallers())
+	delete(l.named, who)
+	m.handed = false
+	if m.epoch != l.epoch {
+		return
+	}
+	for _, c := range req.GetComplaints() {
 		if m.complaints == nil {
 			m.complaints = map[ring.Identity]time.Duration{}
 		}
@@ -83,22 +70,41 @@ func (l *Leader) hear(who ring.Identity, complaints []*peerv1.Identity, arrived 
 	}
 }
 
-// complains: a says that it waits for b, and not for the first time since both renew. It
-// needs l.mu.
+func identities(list []*peerv1.Identity) map[ring.Identity]bool {
+	set := make(map[ring.Identity]bool, len(list))
+	for _, i := range list {
+		set[IdentityFromProto(i)] = true
+	}
+	return set
+}
+
+// complains reports whether a says that it waits for b, and not for the first time since
+// both renew. It needs l.mu.
 func (l *Leader) complains(a, b ring.Member) bool {
 	st := l.members[a.Identity]
 	first, waits := st.complaints[b.Identity]
 	return waits && st.renewed-first >= insist(l.lease())
 }
 
-// mostBroken is the member with the most broken pairs, of several the one that
-// joined last; but not the one with this id. A complaint between two members that
-// both renew breaks their pair, whoever complains.
-func (l *Leader) mostBroken(now time.Duration, view ring.View, not string) (victim ring.Member, most int) {
-	renews := func(m ring.Member) bool {
-		st := l.members[m.Identity]
-		return !st.assumed && now-st.renewed <= gap(l.lease())
-	}
+// renews reports whether a member has renewed with this leader and missed less than two
+// renewals since. It needs l.mu.
+func (l *Leader) renews(now time.Duration, m ring.Member) bool {
+	st := l.members[m.Identity]
+	return st != nil && !st.assumed && !st.left && now-st.renewed <= missed(l.lease())
+}
+
+// suspect is a member in broken pairs.
+type suspect struct {
+	member ring.Member
+	pairs  int
+}
+
+// suspects are the members in broken pairs in the order in which V6 chooses them: most
+// pairs first, of several the one that joined last. A complaint between two members that
+// both renew breaks their pair, whoever complains. The pairs of a leaving member count as
+// whole (V6a). oldest is when the oldest of these complaints began. It needs l.mu.
+func (l *Leader) suspects(now time.Duration, view ring.View) (list []suspect, oldest time.Duration) {
+	oldest = now
 	broken := func(a, b ring.Member) bool {
 		if mutant.On(mutant.ComplainerBelieved) {
 			return l.complains(b, a)
@@ -108,13 +114,106 @@ func (l *Leader) mostBroken(now time.Duration, view ring.View, not string) (vict
 	for i, m := range view.Members {
 		pairs := 0
 		for j, other := range view.Members {
-			if i != j && renews(m) && renews(other) && broken(m, other) {
-				pairs++
+			if i == j || m.Leaving || other.Leaving || !l.renews(now, m) || !l.renews(now, other) || !broken(m, other) {
+				continue
+			}
+			pairs++
+			if first, ok := l.members[m.Identity].complaints[other.Identity]; ok {
+				oldest = min(oldest, first)
+			}
+			if first, ok := l.members[other.Identity].complaints[m.Identity]; ok {
+				oldest = min(oldest, first)
 			}
 		}
-		if pairs > 0 && pairs >= most && m.ID != not {
-			victim, most = m, pairs
+		if pairs > 0 {
+			list = append(list, suspect{m, pairs})
 		}
 	}
-	return victim, most
+	slices.Reverse(list)
+	slices.SortStableFunc(list, func(a, b suspect) int { return cmp.Compare(b.pairs, a.pairs) })
+	return list, oldest
+}
+
+// choose is V6: it returns the member that is to be marked leaving, or the voter that is
+// to lead because the choice would be this process. It needs l.mu.
+func (l *Leader) choose(now time.Duration, view ring.View) (chosen ring.Member, heir string) {
+	if !l.complained(view) {
+		l.choosing = 0
+		return ring.Member{}, ""
+	}
+	if l.choosing == 0 {
+		l.choosing = now
+	}
+	staying := 0
+	for _, m := range view.Members {
+		if !m.Leaving {
+			staying++
+		}
+	}
+	if staying < 2 { // V7: a view keeps an unmarked member
+		return ring.Member{}, ""
+	}
+	if m, ok := l.irregular(now, view); ok {
+		l.log.Warn("marks a member leaving because it misses renewals again and again while a broken pair waits", "member", m.Name)
+		return m, ""
+	}
+	list, oldest := l.suspects(now, view)
+	if len(list) == 0 || !l.allHeard(now, view, oldest) {
+		return ring.Member{}, ""
+	}
+	for _, s := range list {
+		if s.member.ID != l.self {
+			l.log.Warn("marks a member leaving because of broken pairs", "member", s.member.Name, "pairs", s.pairs)
+			return s.member, ""
+		}
+		if heir := l.heir(now, view, ring.Identity{}); heir != "" && l.mayYield(now) {
+			l.log.Warn("is in most broken pairs itself, hands leadership over", "pairs", s.pairs, "to", heir)
+			return ring.Member{}, heir
+		}
+		// No other voter hears all, so the next one has to go.
+	}
+	return ring.Member{}, ""
+}
+
+// complained reports whether a member complains of another that stays. It needs l.mu.
+func (l *Leader) complained(view ring.View) bool {
+	for _, m := range view.Members {
+		if st := l.members[m.Identity]; !m.Leaving && st != nil {
+			for of := range st.complaints {
+				if other, in := view.Find(of); in && !other.Leaving {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// allHeard is V6a's condition for a choice: every member has renewed in this view and
+// term since the oldest complaint began, and none has missed two renewals. It needs l.mu.
+func (l *Leader) allHeard(now time.Duration, view ring.View, oldest time.Duration) bool {
+	for _, m := range view.Members {
+		if st := l.members[m.Identity]; !l.renews(now, m) || st.epoch != view.Epoch || st.renewed < oldest {
+			return false
+		}
+	}
+	return true
+}
+
+// irregular is the member that has missed two renewals too often while a choice waits
+// (V6a). It needs l.mu.
+func (l *Leader) irregular(now time.Duration, view ring.View) (ring.Member, bool) {
+	for _, m := range view.Members {
+		st := l.members[m.Identity]
+		late := !st.assumed && now-st.renewed > missed(l.lease())
+		if late && !st.late {
+			st.misses = append(st.misses, now)
+		}
+		st.late = late
+		st.misses = slices.DeleteFunc(st.misses, func(at time.Duration) bool { return now-at > irregularTime(l.lease()) })
+		if len(st.misses) >= irregularMisses && !m.Leaving && m.ID != l.self {
+			return m, true
+		}
+	}
+	return ring.Member{}, false
 }

@@ -20,73 +20,174 @@ func (b *bench) complain(name string, of ...string) {
 	}
 }
 
-// evicted are the members that are to go.
-func (b *bench) evicted() string {
-	names := ""
-	for _, m := range b.view.Members {
-		if b.members[m.Identity].evicted {
-			names += m.Name
-		}
-	}
-	return names
+// chosenNow is the member that is to be marked, and the voter that is to lead instead.
+func (b *bench) chosenNow(now time.Duration) (string, string) {
+	m, heir := b.choose(now, b.view)
+	return m.Name, heir
 }
 
 // V6: of a broken pair goes the one in most broken pairs, whoever complains; on a
 // tie the one that joined last.
-func TestEvict(t *testing.T) {
+func TestChoice(t *testing.T) {
 	tests := []struct {
 		name       string
 		complaints map[string][]string
+		callers    string // of d, which votes
 		want       string
-		self       bool
+		heir       string
 	}{
-		{"nobody complains", nil, "", false},
-		{"a pair: the one that joined last", map[string][]string{"b": {"c"}}, "c", false},
-		{"whoever complains", map[string][]string{"c": {"b"}}, "c", false},
-		{"both complain: it is one pair", map[string][]string{"c": {"b"}, "b": {"c"}}, "c", false},
-		{"the one with most pairs", map[string][]string{"c": {"b"}, "d": {"b"}}, "b", false},
-		{"who was paused and complains about everybody", map[string][]string{"b": {"a", "c", "d"}}, "b", false},
-		{"the leader itself", map[string][]string{"b": {"a"}, "c": {"a"}}, "", true},
-		{"a stranger", map[string][]string{"b": {"x"}}, "", false},
+		{"nobody complains", nil, "", "", ""},
+		{"a pair: the one that joined last", map[string][]string{"b": {"c"}}, "", "c", ""},
+		{"whoever complains", map[string][]string{"c": {"b"}}, "", "c", ""},
+		{"both complain: it is one pair", map[string][]string{"c": {"b"}, "b": {"c"}}, "", "c", ""},
+		{"the one with most pairs", map[string][]string{"c": {"b"}, "d": {"b"}}, "", "b", ""},
+		{"who was paused and complains about everybody", map[string][]string{"b": {"a", "c", "d"}}, "", "b", ""},
+		{"the leader itself: a voter that all call leads", map[string][]string{"b": {"a"}, "c": {"a"}}, "a b c", "", "d"},
+		{"no voter is called by all: the next one in the order", map[string][]string{"b": {"a"}, "c": {"a"}}, "a b", "c", ""},
+		{"a stranger", map[string][]string{"b": {"x"}}, "", "", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, "a", "b", "c", "d")
+			b.vote("a d")
 			for name, of := range tt.complaints {
 				b.complain(name, of...)
 			}
-			if self := b.evict(0, b.view); self != tt.self || b.evicted() != tt.want {
-				t.Errorf("evicted %q, the leader itself %v; want %q, %v", b.evicted(), self, tt.want, tt.self)
+			b.called("d", tt.callers)
+			if got, heir := b.chosenNow(insist(lease)); got != tt.want || heir != tt.heir {
+				t.Errorf("chosen is %q, the heir %q; want %q, %q", got, heir, tt.want, tt.heir)
 			}
 		})
 	}
 }
 
-// V5, V6: who is evicted is renewed no more, goes when its lease is over, and no
-// second one is chosen before that.
-func TestEvictionWaits(t *testing.T) {
+// V6a: a leader that was to hand over and leads still chooses the next one.
+func TestChoiceAfterAHandOverThatFailed(t *testing.T) {
+	b := newBench(t, "a", "b", "c", "d")
+	b.vote("a d")
+	b.complain("b", "a")
+	b.complain("c", "a")
+	b.called("d", "a b c")
+	b.memory.yielded = handOver{true, insist(lease)}
+	if got, heir := b.chosenNow(insist(lease)); got != "c" || heir != "" {
+		t.Errorf("chosen is %q, the heir %q; want c, nobody", got, heir)
+	}
+}
+
+// V6a: a choice is made only after every member has renewed in this view since the oldest
+// complaint began, and while none has missed two renewals.
+func TestChoiceWaits(t *testing.T) {
+	newOne := func() *bench {
+		b := newBench(t, "a", "b", "c", "d")
+		b.complain("b", "c")
+		return b
+	}
+	now := insist(lease)
+	for name, late := range map[string]func(st *standing){
+		"has not renewed with this leader": func(st *standing) { st.assumed = true },
+		"has not renewed in this view":     func(st *standing) { st.epoch-- },
+		"has not renewed since":            func(st *standing) { st.renewed = -time.Millisecond },
+	} {
+		b := newOne()
+		late(b.member("d"))
+		if got, _ := b.chosenNow(now); got != "" {
+			t.Errorf("%s is chosen though d %s", got, name)
+		}
+	}
+	b := newOne()
+	now = missed(lease) + time.Millisecond
+	for _, name := range []string{"a", "b", "c"} {
+		b.member(name).renewed = now
+	}
+	if got, _ := b.chosenNow(now); got != "" {
+		t.Errorf("%s is chosen though d has missed two renewals", got)
+	}
+	b.member("d").renewed = now
+	if got, _ := b.chosenNow(now); got != "c" {
+		t.Errorf("%q is chosen, want c", got)
+	}
+}
+
+// V6a: the pairs of a marked member count as whole, and the last unmarked member is not
+// chosen (V7).
+func TestChoiceLeavesTheMarkedAlone(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.complain("b", "c")
-	b.evict(0, b.view)
-	b.complain("a", "b")
-	b.evict(0, b.view)
-	if b.evicted() != "c" {
-		t.Fatalf("evicted %q, want c alone", b.evicted())
+	b.view.Members[2].Leaving = true
+	if got, _ := b.chosenNow(insist(lease)); got != "" {
+		t.Errorf("%s is chosen because of a marked member", got)
 	}
-	b.member("a").renewed, b.member("b").renewed = 2*sec, 2*sec
-	b.want(2199*time.Millisecond, "", "a b c")
-	b.want(2200*time.Millisecond, "c is silent", "a b")
+	b.complain("a", "b")
+	if got, _ := b.chosenNow(insist(lease)); got != "b" {
+		t.Errorf("%q is chosen, want b", got)
+	}
+	b.view.Members[1].Leaving = true
+	b.complain("a", "a")
+	if got, _ := b.chosenNow(insist(lease)); got != "" {
+		t.Errorf("the last unmarked member %s is chosen", got)
+	}
+}
+
+// V6a: a member that misses two renewals three times within 10 L while a choice waits is
+// the choice itself. Without a choice that waits it is not.
+func TestIrregularMemberIsChosen(t *testing.T) {
+	for _, waits := range []bool{true, false} {
+		b := newBench(t, "a", "b", "c", "d")
+		now := time.Duration(0)
+		got := ""
+		for i := 0; i < 40 && got == ""; i++ {
+			now += lease / 5
+			for _, name := range []string{"a", "b", "c"} {
+				var of []*peerv1.Identity
+				if waits && name == "b" {
+					of = append(of, IdentityToProto(b.identity("c")))
+				}
+				b.hear(b.identity(name), &peerv1.RenewRequest{Epoch: b.view.Epoch, Complaints: of}, now)
+			}
+			if i%4 == 3 {
+				b.hear(b.identity("d"), &peerv1.RenewRequest{Epoch: b.view.Epoch}, now)
+			}
+			if i < 3 {
+				continue // all have renewed once
+			}
+			b.step = now
+			if m, _ := b.choose(now, b.view); m.Name != "" {
+				got = m.Name
+			}
+			if got == "c" { // d renewed just now, so that the pair could be chosen
+				got = ""
+			}
+		}
+		if want := map[bool]string{true: "d"}[waits]; got != want {
+			t.Errorf("a choice waits %t: chosen is %q after %v, want %q", waits, got, now, want)
+		}
+	}
+}
+
+// V6a: what was said in an older view is over with it.
+func TestComplaintsEndWithTheView(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	b.complain("b", "c")
+	b.view.Epoch++
+	b.keepStandings(0, b.view)
+	for _, name := range []string{"a", "b", "c"} {
+		b.hear(b.identity(name), &peerv1.RenewRequest{Epoch: b.view.Epoch}, lease/5)
+	}
+	b.hear(b.identity("b"), &peerv1.RenewRequest{Epoch: b.view.Epoch - 1, Complaints: []*peerv1.Identity{IdentityToProto(b.identity("c"))}}, lease/5)
+	b.hear(b.identity("b"), &peerv1.RenewRequest{Epoch: b.view.Epoch - 1, Complaints: []*peerv1.Identity{IdentityToProto(b.identity("c"))}}, 2*lease/5)
+	if got, _ := b.chosenNow(2 * lease / 5); got != "" {
+		t.Errorf("%s is chosen because of complaints in an older view", got)
+	}
 }
 
 // A member that does not renew is no witness: its complaints do not count, nor
 // those about it.
-func TestTheSilentAreNotEvicted(t *testing.T) {
+func TestTheSilentAreNotChosen(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.complain("b", "c")
 	b.member("a").renewed, b.member("b").renewed = sec, sec
-	b.evict(sec, b.view)
-	if b.evicted() != "" {
-		t.Errorf("evicted %q", b.evicted())
+	if got, _ := b.chosenNow(sec); got != "" {
+		t.Errorf("%s is chosen", got)
 	}
 }
 
@@ -97,12 +198,12 @@ func TestStaleComplaints(t *testing.T) {
 	play(t, "l", "l a b", func(t *testing.T, g *group) {
 		l := g.elect("l", "l").lead()
 		a, b := g.member("a"), g.member("b")
+		g.renewing(l, "l", 0)
 		victim := func() string {
 			leader := l.leader.Load()
 			leader.mu.Lock()
 			defer leader.mu.Unlock()
-			m, _ := leader.mostBroken(g.clock(), g.now().view, "")
-			return m.ID
+			return suspected(leader, g)
 		}
 		a.renew(l)
 		b.renew(l)
@@ -143,8 +244,8 @@ func TestComplaintsInsist(t *testing.T) {
 			leader := l.leader.Load()
 			leader.mu.Lock()
 			defer leader.mu.Unlock()
-			if m, _ := leader.mostBroken(g.clock(), g.now().view, ""); m.ID != want {
-				t.Errorf("%s: %q is in a broken pair, want %q", why, m.ID, want)
+			if got := suspected(leader, g); got != want {
+				t.Errorf("%s: %q is in a broken pair, want %q", why, got, want)
 			}
 		}
 		at := lease / 2
@@ -177,11 +278,7 @@ func TestComplaintsThroughLosses(t *testing.T) {
 			g.member("a").renew(l, "b")
 			g.pass(at)
 		}
-		g.want("l a b", 0, lease)
-		g.member("a").renew(l, "b")
-		g.renewing(l, "a", 0)
-		g.pass(2*lossy + limit + lease/5)
-		g.want("l a", limit, 2*lossy+limit+lease/10)
+		g.want("l a b*", lossy, lossy+lease/10)
 	})
 }
 
@@ -198,15 +295,15 @@ func TestComplaintsBeginAnew(t *testing.T) {
 			list = append(list, IdentityToProto(m.Identity))
 		}
 		m, _ := b.view.FindID("b")
-		b.hear(m.Identity, list, at)
+		b.hear(m.Identity, &peerv1.RenewRequest{Epoch: b.view.Epoch, Complaints: list}, at)
 	}
 	broken := func(at time.Duration) bool {
-		_, pairs := b.mostBroken(at, b.view, "")
-		return pairs > 0
+		list, _ := b.suspects(at, b.view)
+		return len(list) > 0
 	}
 	says(lease/10, "c")
 	b.startAgain(lease / 5)
-	b.hear(c.Identity, nil, lease/5)
+	b.hear(c.Identity, &peerv1.RenewRequest{Epoch: b.view.Epoch}, lease/5)
 	if says(lease*3/10, "c"); broken(lease * 3 / 10) {
 		t.Error("what was said before the pause counts")
 	}
@@ -220,7 +317,7 @@ func TestComplaintsBeginAnew(t *testing.T) {
 	}
 	says(lease/20, "c")
 	says(lease/4, "c")
-	b.hear(c.Identity, nil, lease*3/10)
+	b.hear(c.Identity, &peerv1.RenewRequest{Epoch: b.view.Epoch}, lease*3/10)
 	if broken(lease * 3 / 10) {
 		t.Error("what was said of one that had not renewed yet counts")
 	}
@@ -230,21 +327,30 @@ func TestComplaintsBeginAnew(t *testing.T) {
 	}
 }
 
+// suspected is the first in the order in which V6 chooses, or "".
+func suspected(l *Leader, g *group) string {
+	list, _ := l.suspects(g.clock(), g.now().view)
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0].member.ID
+}
+
 // Whom a new leader only takes to have renewed (V5) may be dead: it is no witness
 // either, and a leader that waits for it does not hand over because of that.
-func TestTheAssumedAreNotEvicted(t *testing.T) {
+func TestTheAssumedAreNotChosen(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.member("c").assumed = true
 	b.complain("a", "c")
 	b.complain("b", "c")
-	if self := b.evict(0, b.view); self || b.evicted() != "" {
-		t.Errorf("evicted %q, the leader itself %v; want nobody", b.evicted(), self)
+	if got, heir := b.chosenNow(insist(lease)); got != "" || heir != "" {
+		t.Errorf("chosen is %q, the heir %q; want nobody", got, heir)
 	}
 	b.member("a").assumed = true
 	b.member("c").assumed = false
 	b.complain("b", "a")
 	b.complain("c", "a")
-	if self := b.evict(0, b.view); self || b.evicted() != "" {
-		t.Errorf("evicted %q, the leader itself %v; want nobody", b.evicted(), self)
+	if got, heir := b.chosenNow(insist(lease)); got != "" || heir != "" {
+		t.Errorf("chosen is %q, the heir %q; want nobody", got, heir)
 	}
 }

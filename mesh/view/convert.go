@@ -17,7 +17,7 @@ func IdentityToProto(i ring.Identity) *peerv1.Identity {
 func MemberToProto(m ring.Member) *peerv1.Member {
 	return &peerv1.Member{
 		Identity: IdentityToProto(m.Identity), Name: m.Name,
-		Peer: m.Peer, Gossip: m.Gossip, Http: m.HTTP, Grpc: m.GRPC, Leaving: m.Leaving,
+		Peer: m.Peer, Gossip: m.Gossip, Http: m.HTTP, Grpc: m.GRPC, Leaving: m.Leaving, Evicted: m.Evicted,
 		Release: m.Release, HoldRelease: m.Hold,
 	}
 }
@@ -26,7 +26,7 @@ func MemberToProto(m ring.Member) *peerv1.Member {
 func MemberFromProto(m *peerv1.Member) ring.Member {
 	return ring.Member{
 		Identity: IdentityFromProto(m.GetIdentity()), Name: m.GetName(),
-		Peer: m.GetPeer(), Gossip: m.GetGossip(), HTTP: m.GetHttp(), GRPC: m.GetGrpc(), Leaving: m.GetLeaving(),
+		Peer: m.GetPeer(), Gossip: m.GetGossip(), HTTP: m.GetHttp(), GRPC: m.GetGrpc(), Leaving: m.GetLeaving(), Evicted: m.GetEvicted(),
 		Release: m.GetRelease(), Hold: m.GetHoldRelease(),
 	}
 }

@@ -14,13 +14,21 @@ import (
 // draft is a view in the making and what brings it about.
 type draft struct {
 	view ring.View
-	// silent members are removed for it, left ones have gone in good order.
-	silent, left []ring.Member
-	// leaving, renewed and joining are further reasons.
-	leaving, refreshed, joining []ring.Member
+	// silent members are removed for it (V5), left ones have gone in good order (V7), told
+	// ones were marked, and G1 has told them of every partition (V6a).
+	silent, left, told []ring.Member
+	// leaving, marked, unmarked, refreshed and joining are further reasons.
+	leaving, marked, unmarked, refreshed, joining []ring.Member
+	// heir is the voter that shall lead, and decide instead, because it hears the member
+	// unheard (V5); "" is nobody.
+	heir    string
+	unheard ring.Identity
 	// rises: the view's release is higher than that of the one before (W1).
 	rises bool
 }
+
+// removed are the members that are not in the draft any more.
+func (d draft) removed() []ring.Member { return slices.Concat(d.silent, d.left, d.told) }
 
 // why names the reasons; "" says that no new view is due.
 func (d draft) why() string {
@@ -31,7 +39,10 @@ func (d draft) why() string {
 	}{
 		{d.silent, "is silent"},
 		{d.left, "left"},
+		{d.told, "was marked and is not needed any more"},
 		{d.leaving, "is leaving"},
+		{d.marked, "is in broken pairs"},
+		{d.unmarked, "has to stay"},
 		{d.refreshed, "needs an epoch"},
 		{d.joining, "joins"},
 	} {
@@ -52,20 +63,31 @@ func (l *Leader) draft(now time.Duration, view ring.View) draft {
 	for i, m := range view.Members {
 		st := l.members[m.Identity]
 		silent := now - st.renewed
+		evictUnmarked := mutant.On(mutant.EvictUnmarked) && m.Identity == l.chosen
 		switch {
 		case st.left:
 			d.left = append(d.left, m)
 			continue
-		case silent >= stretched(l.lease()), mutant.On(mutant.RemovalWithoutWait) && (st.replaced || st.evicted):
-			// V5: nothing was renewed for L stretched.
-			d.silent = append(d.silent, m)
+		case m.Evicted && (st.told || mutant.On(mutant.RemoveUntold)):
+			// V6a: it is off the ring in the view that it was told of, so its lease does no harm.
+			d.told = append(d.told, m)
 			continue
-		case st.replaced || st.evicted || silent > 2*l.lease()/5+l.lease()/20:
+		case silent >= stretched(l.lease()), evictUnmarked, mutant.On(mutant.RemovalWithoutWait) && (st.replaced || st.deaf):
+			// V5: nothing was renewed for L stretched.
+			if l.takeOut(now, view, m, &d) {
+				continue
+			}
+			late = true
+		case st.replaced || st.deaf || silent > missed(l.lease()):
 			late = true
 		}
 		if st.leaving && !m.Leaving && l.othersStay(d.view.Members, view.Members[i+1:]) {
 			m.Leaving = true
 			d.leaving = append(d.leaving, m)
+		}
+		if m.Identity == l.chosen && !m.Leaving {
+			m.Leaving, m.Evicted = true, true
+			d.marked = append(d.marked, m)
 		}
 		if st.refresh {
 			d.refreshed = append(d.refreshed, m)
@@ -77,11 +99,42 @@ func (l *Leader) draft(now time.Duration, view ring.View) draft {
 		d.joining = l.admissible(now, d.view.Members)
 		d.view.Members = append(d.view.Members, d.joining...)
 	}
+	l.keepOne(&d)
 	d.view.Placement = ring.Placement
 	d.view.Release = l.releaseOf(view, d.view.Members)
 	d.rises = d.view.Release > view.Release
 	d.view.Replicas = Replicas(l.agree.State().Constants(), d.view)
 	return d
+}
+
+// takeOut removes a member that has been silent for L stretched, or notes who shall lead
+// instead (V5). It reports whether the member is out. It needs l.mu.
+func (l *Leader) takeOut(now time.Duration, view ring.View, m ring.Member, d *draft) bool {
+	switch what, heir := l.silent(now, view, m); what {
+	case silenceWait:
+		return false
+	case silenceHandOver:
+		d.heir, d.unheard = heir, m.Identity
+		return false
+	}
+	d.silent = append(d.silent, m)
+	return true
+}
+
+// keepOne lets the marks of V6a fall away if only marked members would be left: a view
+// has an unmarked one (V7). It needs l.mu.
+func (l *Leader) keepOne(d *draft) {
+	for _, m := range d.view.Members {
+		if !m.Leaving {
+			return
+		}
+	}
+	for i, m := range d.view.Members {
+		if st := l.members[m.Identity]; m.Evicted && st != nil && !st.leaving {
+			d.view.Members[i].Leaving, d.view.Members[i].Evicted = false, false
+			d.unmarked = append(d.unmarked, m)
+		}
+	}
 }
 
 // othersStay says whether somebody else stays on the ring when a member leaves

@@ -28,9 +28,30 @@ func newBench(t *testing.T, names ...string) *bench {
 		Spawn: func(func()) bool { return false }, Log: slog.New(slog.DiscardHandler),
 	}, 1)
 	for _, m := range b.members {
-		m.assumed = false
+		m.assumed, m.epoch = false, b.view.Epoch
 	}
 	return b
+}
+
+// vote makes these members the voters.
+func (b *bench) vote(ids string) { b.agree.(*proc).g.seats = seatsOf(ids) }
+
+// called sets the members whose own calls reach one, as it says.
+func (b *bench) called(name, callers string) {
+	st := b.member(name)
+	st.callers = map[ring.Identity]bool{}
+	for _, c := range strings.Fields(callers) {
+		st.callers[b.identity(c)] = true
+	}
+}
+
+func (b *bench) identity(name string) ring.Identity {
+	b.t.Helper()
+	m, ok := b.view.FindID(name)
+	if !ok {
+		b.t.Fatalf("no member %s", name)
+	}
+	return m.Identity
 }
 
 func (b *bench) member(name string) *standing {

@@ -3,6 +3,7 @@ package view
 import (
 	"slices"
 	"strings"
+	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/release"
@@ -44,7 +45,17 @@ func (m *member) ask(to *proc, req *peerv1.RenewRequest) peerv1.RenewResponse_Ou
 		return peerv1.RenewResponse_OUTCOME_NOT_LEADER
 	}
 	req.Member = IdentityToProto(m.who)
+	if req.Epoch == 0 {
+		req.Epoch = m.g.now().view.Epoch
+	}
+	for _, c := range m.g.callersOf(m.who.ID) {
+		req.Callers = append(req.Callers, IdentityToProto(c))
+	}
 	out := l.Renew(m.g.t.Context(), req).GetOutcome()
+	if req.Told { // off the ring in a view that it was told of, it owns nothing (V6a)
+		m.until = 0
+		return out
+	}
 	if out == peerv1.RenewResponse_OUTCOME_RENEWED {
 		now, v := m.g.clock(), m.g.now().view
 		m.g.mu.Lock()
@@ -78,6 +89,15 @@ func (g *group) checkReached(v ring.View) {
 			}
 		}
 	}
+}
+
+// told lets a marked member say that G1 has told it of every partition.
+func (g *group) told(to *proc, id string) {
+	g.t.Helper()
+	if out := g.member(id).ask(to, &peerv1.RenewRequest{Told: true}); out != renewed {
+		g.t.Errorf("%s, told of all, is answered %v", id, out)
+	}
+	synctest.Wait()
 }
 
 func (g *group) complaints(of []string) (list []*peerv1.Identity) {

@@ -51,8 +51,13 @@ type group struct {
 	views []inForce
 	// reached are the members that a joiner says it has reached.
 	reached map[ring.Identity][]ring.Identity
-	// transfers are when leadership was to be handed over.
+	// transfers are when leadership was to be handed over, heirs to whom, "" being
+	// anybody, and named the members for whose silence.
 	transfers []time.Duration
+	heirs     []string
+	named     []ring.Identity
+	// calls are the members whose own calls reach a process, by its id (V5).
+	calls map[string]string
 	// held holds answers to Term and Install; down processes give none.
 	held chan struct{}
 	down map[string]bool
@@ -95,7 +100,7 @@ func play(t *testing.T, seats, members string, test func(t *testing.T, g *group)
 }
 
 func newGroup(t *testing.T, seats, members string) *group {
-	g := &group{t: t, start: time.Now(), seats: seatsOf(seats), procs: map[string]*proc{}, down: map[string]bool{}, reached: map[ring.Identity][]ring.Identity{}}
+	g := &group{t: t, start: time.Now(), seats: seatsOf(seats), procs: map[string]*proc{}, down: map[string]bool{}, reached: map[ring.Identity][]ring.Identity{}, calls: map[string]string{}}
 	for _, s := range g.seats {
 		g.procs[s.ID] = &proc{g: g, id: s.ID, fsm: &fsm{changed: make(chan struct{}, 1)}, waits: map[int]chan outcome{}}
 	}
@@ -164,11 +169,16 @@ func (g *group) now() inForce {
 	return g.views[len(g.views)-1]
 }
 
-// names are the members of the view in force, "b'" being a later start of b.
+// names are the members of the view in force, "b'" being a later start of b, and "b*" one
+// that is marked leaving.
 func (g *group) names() string {
 	var names []string
 	for _, m := range g.now().view.Members {
-		names = append(names, m.ID+strings.Repeat("'", int(m.Counter)-1))
+		name := m.ID + strings.Repeat("'", int(m.Counter)-1)
+		if m.Leaving {
+			name += "*"
+		}
+		names = append(names, name)
 	}
 	return strings.Join(names, " ")
 }
@@ -211,13 +221,17 @@ func (g *group) elect(id string, voters ...string) *proc {
 
 // lead runs a leader in a process that was elected, from the moment when its
 // `lead` is applied.
-func (p *proc) lead() *proc {
+//
+// It was handed leadership because of the silence of the named members.
+func (p *proc) lead(named ...ring.Identity) *proc {
 	ctx, cancel := context.WithCancel(p.g.t.Context())
 	p.stop = cancel
 	go func() {
 		l, err := Lead(ctx, LeaderConfig{
 			Self: p.id, Agreement: p, Peers: p.g, Clock: p.g.clock, Log: slog.New(slog.DiscardHandler),
-			Spawn: func(fn func()) bool { go fn(); return true }, Memory: &p.memory,
+			Spawn:  func(fn func()) bool { go fn(); return true },
+			Called: func(m ring.Identity) bool { return slices.Contains(p.g.callersOf(p.id), m) },
+			Named:  named, Memory: &p.memory,
 		})
 		if err != nil {
 			return
@@ -301,7 +315,7 @@ func (p *proc) Reseat(_ context.Context, c Change) error {
 	p.g.mu.Lock()
 	defer p.g.mu.Unlock()
 	if c.kind == changeTransfer {
-		p.g.transfers = append(p.g.transfers, now)
+		p.g.transfers, p.g.heirs = append(p.g.transfers, now), append(p.g.heirs, c.id)
 	}
 	return errors.New("seats do not change in this test")
 }
@@ -329,6 +343,33 @@ func (g *group) Term(ctx context.Context, id string) (term, applied uint64, err 
 		}
 	}
 	return term, 0, nil
+}
+
+// TakeOver notes who was named.
+func (g *group) TakeOver(_ context.Context, _ string, silent ring.Identity) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.named = append(g.named, silent)
+	return nil
+}
+
+// callersOf are the members whose calls reach a process now.
+func (g *group) callersOf(id string) []ring.Identity {
+	g.mu.Lock()
+	names := g.calls[id]
+	g.mu.Unlock()
+	var list []ring.Identity
+	for _, name := range strings.Fields(names) {
+		list = append(list, g.member(name).who)
+	}
+	return list
+}
+
+// reach sets the members whose own calls reach a process.
+func (g *group) reach(id, callers string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls[id] = callers
 }
 
 // Install is answered by whoever is not down.

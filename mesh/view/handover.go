@@ -5,30 +5,40 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/ring"
 )
 
-// hearsMajority says whether a majority of the voters was heard within the last
+// hearsMajority reports whether a majority of the voters was heard within the last
 // lease, by renewals or joins (V5). It needs l.mu.
 func (l *Leader) hearsMajority(now time.Duration) bool {
 	heard := l.heard(now)
-	seats, err := l.agree.Seats()
-	if err != nil {
-		return false
-	}
 	voters, yes := 0, 0
-	for _, s := range seats {
-		if s.Voter {
-			voters++
-			if heard[s.ID] {
-				yes++
-			}
+	for id := range l.voters() {
+		voters++
+		if heard[id] {
+			yes++
 		}
 	}
-	return yes >= voters/2+1
+	return voters > 0 && yes >= voters/2+1
+}
+
+// voters are the ids of the voters; none if they are not known just now.
+func (l *Leader) voters() map[string]bool {
+	voters := map[string]bool{}
+	seats, err := l.agree.Seats()
+	if err != nil {
+		return voters
+	}
+	for _, s := range seats {
+		if s.Voter {
+			voters[s.ID] = true
+		}
+	}
+	return voters
 }
 
 // heard are the ids that asked for a renewal or to join within L stretched, or count as
-// having done so (V5), and the leader's own. It needs l.mu.
+// renewed, and the leader's own. It needs l.mu.
 func (l *Leader) heard(now time.Duration) map[string]bool {
 	heard := map[string]bool{l.self: true}
 	for who, m := range l.members {
@@ -47,6 +57,98 @@ func (l *Leader) heard(now time.Duration) map[string]bool {
 	return heard
 }
 
+// silence is what V5 wants to be done about a member that has been silent for L
+// stretched.
+type silence int
+
+const (
+	// silenceRemove: it is removed.
+	silenceRemove silence = iota
+	// silenceWait: a voter has not said yet who calls it, or a hand-over is under way.
+	silenceWait
+	// silenceHandOver: another voter hears the member, and shall lead.
+	silenceHandOver
+)
+
+// claimsFrom is the silence of a member after which voters' claims about it count (V5):
+// before that a member that has crashed may have called them as well.
+func claimsFrom(lease time.Duration) time.Duration { return 4 * lease / 5 }
+
+// silent decides what is to be done about a member that has been silent for L stretched
+// (V5). It is the leader that may be cut off, so a voter that hears the member and
+// everybody else leads instead, once for each silence. It needs l.mu.
+func (l *Leader) silent(now time.Duration, view ring.View, m ring.Member) (silence, string) {
+	st := l.members[m.Identity]
+	if l.named[m.Identity] || mutant.On(mutant.NoHandOver) || l.called != nil && l.called(m.Identity) {
+		return silenceRemove, ""
+	}
+	if st.handed {
+		if now-st.handedAt < l.lease() {
+			return silenceWait, ""
+		}
+		return silenceRemove, "" // leadership stayed here
+	}
+	for _, v := range l.otherVoters(now, view) {
+		if v.Identity != m.Identity && l.members[v.Identity].renewed < st.renewed+claimsFrom(l.lease()) {
+			return silenceWait, ""
+		}
+	}
+	if heir := l.heir(now, view, m.Identity); heir != "" {
+		return silenceHandOver, heir
+	}
+	return silenceRemove, ""
+}
+
+// otherVoters are the members with a vote that renew, without this process. It needs
+// l.mu.
+func (l *Leader) otherVoters(now time.Duration, view ring.View) (list []ring.Member) {
+	voters := l.voters()
+	for _, m := range view.Members {
+		if m.ID != l.self && voters[m.ID] && l.renews(now, m) {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// heir is the id of an unmarked voter that is called by every member that renews and by
+// the silent one, if there is one (V5, V6a); or "". It needs l.mu.
+func (l *Leader) heir(now time.Duration, view ring.View, silent ring.Identity) string {
+	for _, v := range l.otherVoters(now, view) {
+		st := l.members[v.Identity]
+		if v.Leaving || st.leaving || v.Identity == silent || silent != (ring.Identity{}) && !st.callers[silent] {
+			continue
+		}
+		all := true
+		for _, m := range view.Members {
+			if m.Identity != v.Identity && l.renews(now, m) && !st.callers[m.Identity] {
+				all = false
+				break
+			}
+		}
+		if all {
+			return v.ID
+		}
+	}
+	return ""
+}
+
+// mayYield limits how often a leader that is chosen or marked tries to hand over (V6a).
+// It needs l.mu.
+func (l *Leader) mayYield(now time.Duration) bool {
+	return l.memory.yielded.due(now, 10*l.lease())
+}
+
+// yield is the voter to which a leader that is marked leaving hands over (V6a, V7), or
+// "". It needs l.mu.
+func (l *Leader) yield(now time.Duration, view ring.View) string {
+	self, in := view.FindID(l.self)
+	if !in || !self.Leaving || !l.memory.yielded.due(now, l.lease()) {
+		return ""
+	}
+	return l.heir(now, view, ring.Identity{})
+}
+
 // handOver gives leadership to somebody who may hear more, at most once a minute
 // (V5).
 func (l *Leader) handOver(ctx context.Context, now time.Duration) {
@@ -61,6 +163,22 @@ func (l *Leader) handOver(ctx context.Context, now time.Duration) {
 	}
 	l.log.Warn("hears less than a majority, hands leadership over")
 	l.transfer(ctx)
+}
+
+// handTo gives leadership to a certain voter. silent is the member because of whose
+// silence it does so; the zero identity if there is none.
+func (l *Leader) handTo(ctx context.Context, heir string, silent ring.Identity) {
+	if silent != (ring.Identity{}) {
+		turn, cancel := context.WithTimeout(ctx, l.lease()/2)
+		err := l.peers.TakeOver(turn, heir, silent)
+		cancel()
+		if err != nil {
+			// Who was not told would hand over for the same silence again.
+			l.log.Warn("leadership was not handed over", "to", heir, "error", err)
+			return
+		}
+	}
+	l.transferTo(ctx, heir)
 }
 
 // transfer hands leadership to some other voter.

@@ -100,7 +100,7 @@ func CheckJoiner(m ring.Member) error {
 		return fmt.Errorf("%w: its id or name is too long", errBadJoiner)
 	case max(len(m.Peer), len(m.Gossip), len(m.HTTP), len(m.GRPC)) > maxAddrBytes:
 		return fmt.Errorf("%w: one of its addresses is too long", errBadJoiner)
-	case m.Leaving:
+	case m.Leaving || m.Evicted:
 		return fmt.Errorf("%w: it cannot be leaving", errBadJoiner)
 	}
 	return nil

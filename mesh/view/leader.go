@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +46,9 @@ type Peers interface {
 	// Install brings a member a view; it returns when the member acts in nothing
 	// older any more.
 	Install(ctx context.Context, m ring.Member, s State) error
+	// TakeOver tells the voter with this id for which member's silence it is about to be
+	// handed leadership (V5).
+	TakeOver(ctx context.Context, id string, silent ring.Identity) error
 }
 
 // LeaderConfig is what a leader is made of. All of it is needed, except where it says so.
@@ -63,7 +67,12 @@ type LeaderConfig struct {
 	// Nearby returns the releases of live processes that follow the cluster and may be
 	// on their way into the view; nil knows of none.
 	Nearby func() []uint32
-	Log    *slog.Logger
+	// Called reports whether a member's own calls have reached this process of late (V5).
+	Called func(ring.Identity) bool
+	// Named are the members because of whose silence this process was handed leadership:
+	// it does not hand over for the same silence again (V5).
+	Named []ring.Identity
+	Log   *slog.Logger
 	// Memory is what earlier leaderships of this process remember for this one; nil is
 	// nothing.
 	Memory *Memory
@@ -98,6 +107,8 @@ type Leader struct {
 	term   uint64          // the term of its own `lead` (V2)
 	log    *slog.Logger
 	rounds rounds
+	relay  *relay
+	called func(ring.Identity) bool
 	kick   chan struct{}
 	done   sync.WaitGroup // Run waits for it
 	grace  time.Duration  // the seat grace (V1)
@@ -119,9 +130,6 @@ type Leader struct {
 	// step is when the leader last noticed that time passes; a long gap means that it
 	// was paused (V5). Guarded by mu.
 	step time.Duration
-	// yieldedAt is when it last handed over because it was to be evicted itself (V6).
-	yieldedAt time.Duration
-	yielded   bool
 	// newest is the highest release that this program lets a view have. nearby is
 	// LeaderConfig.Nearby.
 	newest uint32
@@ -136,6 +144,17 @@ type Leader struct {
 	stops stops
 	// absences are since when voters do not answer, by id (V1). Guarded by mu.
 	absences map[string]time.Duration
+
+	// epoch is that of the view that members has standings of. Guarded by mu.
+	epoch uint32
+	// chosen is the member that the next view marks leaving (V6a), the zero identity if
+	// there is none. Guarded by mu.
+	chosen ring.Identity
+	// named are the members for whose silence no hand-over is due (V5). Guarded by mu.
+	named map[ring.Identity]bool
+	// choosing is since when a choice waits (V6a), 0 is not; said is when the log was told
+	// of a stall last. Guarded by mu.
+	choosing, said time.Duration
 }
 
 // standing is what a leader knows of one member.
@@ -156,8 +175,22 @@ type standing struct {
 	// complaints are the members that it waits for in vain, with the arrival of the
 	// renewal that said so first (V6).
 	complaints map[ring.Identity]time.Duration
-	// evicted: it is to go, because it cannot be reached by most (V6).
-	evicted bool
+	// epoch is the one that its last renewal named.
+	epoch uint32
+	// told: it is marked, and G1 has told it of every partition since (V6a).
+	told bool
+	// callers are the members whose own calls reach it, if it is a voter (V5).
+	callers map[ring.Identity]bool
+	// misses are when it began to be late of late, late that it is so now (V6a).
+	misses []time.Duration
+	late   bool
+	// handed: leadership was to be handed over because of its silence, at handedAt (V5).
+	handed   bool
+	handedAt time.Duration
+	// marked is since when it is marked leaving, 0 is not.
+	marked time.Duration
+	// deaf: it renews and answers nothing else, so it is removed as by V5 (V6a).
+	deaf bool
 }
 
 // Lead takes up a leadership that lasts until ctx ends: nobody is renewed and
@@ -192,12 +225,15 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 		dismiss:  cfg.Dismiss,
 		stops:    newStops(),
 		absences: map[string]time.Duration{},
+		called:   cfg.Called,
+		named:    identitySet(cfg.Named),
 
 		newest: release.Current, nearby: cfg.Nearby, turnedAway: map[string]ring.Identity{},
 	}
 	if l.memory == nil {
 		l.memory = &Memory{}
 	}
+	l.relay = newRelay(cfg.Clock, func() time.Duration { return l.lease() / 2 })
 	l.rounds.confirm, l.rounds.spawn = l.confirm, l.spawn
 	// V5: a new leader knows nothing of its predecessor's leases; it counts every
 	// member as having renewed when its `lead` was applied.
@@ -205,10 +241,20 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 	if mutant.On(mutant.NobodyAssumed) {
 		renewed -= stretched(l.lease())
 	}
-	for _, m := range cfg.Agreement.State().View().Members {
+	view := cfg.Agreement.State().View()
+	l.epoch = view.Epoch
+	for _, m := range view.Members {
 		l.members[m.Identity] = &standing{renewed: renewed, assumed: true}
 	}
 	return l
+}
+
+func identitySet(list []ring.Identity) map[ring.Identity]bool {
+	set := make(map[ring.Identity]bool, len(list))
+	for _, i := range list {
+		set[i] = true
+	}
+	return set
 }
 
 // lease is the cluster's, as Raft has it: a wait that was measured by anything
@@ -287,27 +333,72 @@ func (l *Leader) look(ctx context.Context) {
 		l.dismissAll(now)
 		return
 	}
-	self := l.evict(now, s.View())
+	l.findDeaf(now, s.View())
+	chosen, heir := l.choose(now, s.View())
+	l.chosen = chosen.Identity
+	if heir == "" {
+		heir = l.yield(now, s.View())
+	}
 	d := l.draft(now, s.View())
 	lonely := len(d.silent) > 0 && !l.hearsMajority(now) && !mutant.On(mutant.MinorityRemoves)
-	due := !lonely && d.why() != "" && len(d.view.Members) > 0
+	due := !lonely && d.heir == "" && d.why() != "" && len(d.view.Members) > 0
 	if due {
 		// V5: whoever is to be removed is renewed no more from before the proposal
 		// until it is decided.
-		for _, m := range append(d.silent, d.left...) {
+		for _, m := range d.removed() {
 			l.members[m.Identity].stopped = true
 		}
 	}
-	l.mu.Unlock()
-	if self {
-		l.log.Warn("is in most broken pairs itself, hands leadership over")
-		l.transfer(ctx)
+	switch {
+	case lonely:
+	case d.heir != "":
+		st := l.members[d.unheard]
+		st.handed, st.handedAt = true, now
+	case heir != "":
+		l.memory.yielded = handOver{true, now}
 	}
+	l.report(now, s.View())
+	l.mu.Unlock()
 	switch {
 	case lonely:
 		l.handOver(ctx, now)
+	case d.heir != "":
+		l.log.Warn("does not hear a member that another voter hears, hands leadership over", "to", d.heir, "member", d.unheard.String())
+		l.handTo(ctx, d.heir, d.unheard)
+	case heir != "":
+		l.handTo(ctx, heir, ring.Identity{})
 	case due:
 		l.propose(ctx, s, d)
+	}
+}
+
+// findDeaf notes marked members that renew and answer nothing else: the mesh does not
+// wait for them (V6a). They are renewed no more. It needs l.mu.
+func (l *Leader) findDeaf(now time.Duration, view ring.View) {
+	for _, m := range view.Members {
+		if st := l.members[m.Identity]; m.Leaving && !st.deaf && l.relay.deaf(now, m.Identity, 2*l.lease()) {
+			l.log.Warn("a leaving member renews, but answers nothing: it is removed", "member", m.Name)
+			st.deaf = true
+		}
+	}
+}
+
+// report says in the log, at most every few leases, what has not moved for long: a choice
+// that waits, a marked member that is not gone. It needs l.mu.
+func (l *Leader) report(now time.Duration, view ring.View) {
+	long := 5 * l.lease()
+	if now-l.said < long {
+		return
+	}
+	if l.choosing > 0 && now-l.choosing >= long {
+		l.said = now
+		l.log.Warn("members complain of each other and none can be chosen to go", "for", now-l.choosing)
+	}
+	for _, m := range view.Members {
+		if st := l.members[m.Identity]; st.marked > 0 && now-st.marked >= long {
+			l.said = now
+			l.log.Warn("a leaving member has not been told of every partition yet", "member", m.Name, "for", now-st.marked)
+		}
 	}
 }
 
@@ -331,6 +422,16 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 		if st == nil {
 			st = &standing{renewed: now}
 		}
+		if view.Epoch != l.epoch {
+			// What was said in an older view is over (V6a).
+			st.complaints, st.told, st.misses, st.late = nil, false, nil, false
+		}
+		switch {
+		case !m.Leaving:
+			st.marked = 0
+		case st.marked == 0:
+			st.marked = max(now, 1)
+		}
 		if j, ok := l.joins[m.ID]; ok && m.Counter < j.member.Counter && j.fresh(now, l.lease()) {
 			st.replaced = true
 		} else {
@@ -338,7 +439,8 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 		}
 		members[m.Identity] = st
 	}
-	l.members = members
+	l.members, l.epoch = members, view.Epoch
+	l.relay.keep(view)
 	maps.DeleteFunc(l.joins, func(_ string, j joining) bool { return !j.fresh(now, l.lease()) })
 	l.memory.noteMembers(now, func(id string) bool { _, in := view.FindID(id); return in })
 	maps.DeleteFunc(l.asked, func(_ string, at time.Duration) bool { return now-at >= stretched(l.lease()) })
@@ -375,7 +477,7 @@ func (l *Leader) settle(d draft, applied bool, view ring.View) {
 	now := l.clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, m := range append(d.silent, d.left...) {
+	for _, m := range d.removed() {
 		if st := l.members[m.Identity]; st != nil && !applied && !st.left {
 			st.stopped = false
 		}
@@ -383,7 +485,7 @@ func (l *Leader) settle(d draft, applied bool, view ring.View) {
 	if !applied {
 		return
 	}
-	for _, m := range d.silent {
+	for _, m := range slices.Concat(d.silent, d.told) {
 		l.memory.noteRemoval(m.ID, now, l.lease())
 	}
 	for _, m := range d.refreshed {

@@ -41,11 +41,14 @@ func (l *Leader) Renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_REFUSED
 		return resp
 	}
-	if m.stopped && !mutant.On(mutant.RenewUndecided) || (m.replaced || m.evicted) && !mutant.On(mutant.RenewDoomed) {
+	if m.stopped && !mutant.On(mutant.RenewUndecided) || (m.replaced || m.deaf) && !mutant.On(mutant.RenewDoomed) {
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_REFUSED
 		return resp
 	}
-	l.hear(who, req.GetComplaints(), arrived)
+	l.hear(who, req, arrived)
+	if m.told {
+		l.wake()
+	}
 	if req.GetLeaving() && !m.leaving || req.GetRefresh() && !m.refresh {
 		m.leaving = m.leaving || req.GetLeaving()
 		m.refresh = req.GetRefresh()

@@ -190,4 +190,13 @@ const (
 	// ComplainerBelieved: a complaint speaks against the other one only (V6).
 	// TestSchedule15bMostBrokenPairs.
 	ComplainerBelieved Mutant = "complainer-believed"
+	// EvictUnmarked: a member in a broken pair is not marked leaving, but removed as if
+	// it were silent (V6a). TestSchedule16MarkedUntilTold, TestSchedule16iOneCopy.
+	EvictUnmarked Mutant = "evict-unmarked"
+	// RemoveUntold: a marked member is removed before G1 has told it of every partition
+	// (V6a, V7). TestSchedule16MarkedUntilTold, TestSchedule16iOneCopy.
+	RemoveUntold Mutant = "remove-untold"
+	// NoHandOver: a leader removes a silent member that another voter hears (V5).
+	// TestSchedule16gLeaderIsCutOff, TestSchedule16iOneCopy.
+	NoHandOver Mutant = "no-hand-over"
 )

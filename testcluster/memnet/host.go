@@ -218,7 +218,7 @@ func (h *Host) tryDial(target netip.AddrPort, travelled bool) (net.Conn, dialWai
 	if to == nil {
 		return nil, dialWait{}, os.NewSyscallError("connect", syscall.EHOSTUNREACH)
 	}
-	if n.blocked(from, to) || n.blocked(to, from) || from != to && to.deaf[target.Port()] {
+	if n.blocked(from, to) || n.blocked(to, from) || n.links[link{from, to}].walled || from != to && to.deaf[target.Port()] {
 		return nil, dialWait{changed: n.changed}, nil
 	}
 	if d := n.delay(from, to) + n.delay(to, from); d > 0 && !travelled {

@@ -67,6 +67,8 @@ type link struct{ from, to *machine }
 type fault struct {
 	cut   bool
 	delay time.Duration
+	// walled holds the streams that from opens to to, in both directions.
+	walled bool
 }
 
 // New makes an empty network. The seed decides which datagrams are lost or
@@ -138,7 +140,19 @@ func (n *Net) Cut(from, to string) {
 	n.change(func() { n.setCut(n.machine(from), n.machine(to), true) })
 }
 
-// Mend ends a cut of this direction.
+// Wall holds every stream that one machine opens to another, as a firewall would; those
+// that are opened the other way go on, in both directions. Datagrams go on, too. Mend ends
+// it.
+func (n *Net) Wall(from, to string) {
+	n.change(func() {
+		l := link{n.machine(from), n.machine(to)}
+		f := n.links[l]
+		f.walled = true
+		n.links[l] = f
+	})
+}
+
+// Mend ends a cut or wall of this direction.
 func (n *Net) Mend(from, to string) {
 	n.change(func() { n.setCut(n.machine(from), n.machine(to), false) })
 }
@@ -167,6 +181,7 @@ func (n *Net) splitTwo(group, other []string) {
 func (n *Net) setCut(from, to *machine, cut bool) {
 	f := n.links[link{from, to}]
 	f.cut = cut
+	f.walled = f.walled && cut
 	n.links[link{from, to}] = f
 }
 
@@ -344,7 +359,7 @@ func (n *Net) String() string {
 		}
 		for _, to := range n.sorted() {
 			if f := n.links[link{m, to}]; f != (fault{}) {
-				s += fmt.Sprintf("; %s->%s cut=%t delay=%v", m.name, to.name, f.cut, f.delay)
+				s += fmt.Sprintf("; %s->%s cut=%t walled=%t delay=%v", m.name, to.name, f.cut, f.walled, f.delay)
 			}
 		}
 	}

@@ -35,8 +35,9 @@ const (
 type stream struct {
 	net      *Net
 	from, to *machine
-	// back is the other direction.
-	back *stream
+	// back is the other direction, opened who opened both to whom.
+	back   *stream
+	opened link
 	// flying are segments that have not arrived, in the order of sending.
 	flying []segment
 	// arrived are bytes nobody has read yet.
@@ -69,7 +70,7 @@ func (s *stream) pump() {
 		s.timer.Stop()
 		s.timer = nil
 	}
-	for len(s.flying) > 0 && !s.net.blocked(s.from, s.to) {
+	for len(s.flying) > 0 && !s.net.blocked(s.from, s.to) && !s.net.links[s.opened].walled {
 		seg := s.flying[0]
 		if wait := time.Until(seg.due); wait > 0 {
 			s.timer = time.AfterFunc(wait, s.fire)
@@ -126,8 +127,9 @@ type conn struct {
 
 // connect makes both ends of a connection.
 func (n *Net) connect(a, b *Host, from, to netip.AddrPort) (near, far *conn) {
-	there := &stream{net: n, from: a.machine, to: b.machine}
-	back := &stream{net: n, from: b.machine, to: a.machine, back: there}
+	opened := link{a.machine, b.machine}
+	there := &stream{net: n, from: a.machine, to: b.machine, opened: opened}
+	back := &stream{net: n, from: b.machine, to: a.machine, opened: opened, back: there}
 	there.back = back
 	there.wake.L, back.wake.L = &n.mu, &n.mu
 	localAddr, remoteAddr := net.TCPAddrFromAddrPort(from), net.TCPAddrFromAddrPort(to)

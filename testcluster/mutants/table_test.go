@@ -114,5 +114,8 @@ var table = []entry{
 	{mutant.ForgetBackOff, "V3", []net{agreement("TestSchedule15cBackOffIsKept", mutant.Quiet)}, 0},
 	{mutant.AnswersCount, "V5", []net{agreement("TestSchedule15e.*", mutant.DeadGo)}, 0},
 	{mutant.SkipUnknown, "W3", []net{agreement("TestUnknownCommandStops", mutant.SameDecisions)}, 0},
+	{mutant.EvictUnmarked, "V6a", []net{agreement("TestSchedule16MarkedUntilTold", mutant.LiveStay), sim("TestSchedule16iOneCopy", mutant.NothingLost)}, 0},
+	{mutant.RemoveUntold, "V6a, V7", []net{agreement("TestSchedule16MarkedUntilTold", mutant.LiveStay), sim("TestSchedule16iOneCopy", mutant.NothingLost)}, 0},
+	{mutant.NoHandOver, "V5", []net{agreement("TestSchedule16gLeaderIsCutOff", mutant.LiveStay), sim("TestSchedule16iOneCopy", mutant.NothingLost)}, 0},
 	{mutant.ComplainerBelieved, "V6", []net{agreement("TestSchedule15b.*", mutant.LiveStay)}, 0},
 }

@@ -2121,7 +2121,10 @@ type GetMeshResponse struct {
 	// Partitions of this node that it owns and may serve.
 	Active uint32 `protobuf:"varint,10,opt,name=active,proto3" json:"active,omitempty"`
 	// What all members understand: it rises when the last of them has been upgraded.
-	Release       uint32 `protobuf:"varint,11,opt,name=release,proto3" json:"release,omitempty"`
+	Release uint32 `protobuf:"varint,11,opt,name=release,proto3" json:"release,omitempty"`
+	// The members that this node has waited for without progress for longer than it should
+	// take.
+	Stalls        []*Stall `protobuf:"bytes,20,rep,name=stalls,proto3" json:"stalls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2233,6 +2236,67 @@ func (x *GetMeshResponse) GetRelease() uint32 {
 	return 0
 }
 
+func (x *GetMeshResponse) GetStalls() []*Stall {
+	if x != nil {
+		return x.Stalls
+	}
+	return nil
+}
+
+// Stall is a member that a node waits for.
+type Stall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the member.
+	Member        string               `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	Waiting       *durationpb.Duration `protobuf:"bytes,2,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stall) Reset() {
+	*x = Stall{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stall) ProtoMessage() {}
+
+func (x *Stall) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stall.ProtoReflect.Descriptor instead.
+func (*Stall) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Stall) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *Stall) GetWaiting() *durationpb.Duration {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
 // Lease is a member's right to act in the view.
 type Lease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2244,7 +2308,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +2320,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +2333,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Lease) GetValid() bool {
@@ -2311,7 +2375,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2387,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2400,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Member) GetName() string {
@@ -2425,7 +2489,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2501,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2514,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LocateRequest) GetKey() string {
@@ -2473,7 +2537,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2549,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2562,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LocateResponse) GetKey() string {
@@ -2544,7 +2608,7 @@ type GetRingRequest struct {
 
 func (x *GetRingRequest) Reset() {
 	*x = GetRingRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2556,7 +2620,7 @@ func (x *GetRingRequest) String() string {
 func (*GetRingRequest) ProtoMessage() {}
 
 func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2569,7 +2633,7 @@ func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingRequest.ProtoReflect.Descriptor instead.
 func (*GetRingRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
 }
 
 // GetRingResponse places every key in one epoch: key k is in partition
@@ -2588,7 +2652,7 @@ type GetRingResponse struct {
 
 func (x *GetRingResponse) Reset() {
 	*x = GetRingResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2600,7 +2664,7 @@ func (x *GetRingResponse) String() string {
 func (*GetRingResponse) ProtoMessage() {}
 
 func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2613,7 +2677,7 @@ func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingResponse.ProtoReflect.Descriptor instead.
 func (*GetRingResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetRingResponse) GetEpoch() uint32 {
@@ -2656,7 +2720,7 @@ type RingMember struct {
 
 func (x *RingMember) Reset() {
 	*x = RingMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2668,7 +2732,7 @@ func (x *RingMember) String() string {
 func (*RingMember) ProtoMessage() {}
 
 func (x *RingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2681,7 +2745,7 @@ func (x *RingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingMember.ProtoReflect.Descriptor instead.
 func (*RingMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RingMember) GetName() string {
@@ -2706,7 +2770,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2718,7 +2782,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2731,7 +2795,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
 }
 
 type LeaveResponse struct {
@@ -2742,7 +2806,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +2818,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2767,7 +2831,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
 }
 
 var File_sharelock_v1_lock_proto protoreflect.FileDescriptor
@@ -2928,7 +2992,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x0eLockHeldDetail\x12(\n" +
 	"\x05holds\x18\x01 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\x12\x18\n" +
 	"\awaiters\x18\x02 \x01(\rR\awaiters\"\x10\n" +
-	"\x0eGetMeshRequest\"\xd8\x02\n" +
+	"\x0eGetMeshRequest\"\x85\x03\n" +
 	"\x0fGetMeshResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
@@ -2943,7 +3007,11 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\amembers\x18\t \x03(\v2\x14.sharelock.v1.MemberR\amembers\x12\x16\n" +
 	"\x06active\x18\n" +
 	" \x01(\rR\x06active\x12\x18\n" +
-	"\arelease\x18\v \x01(\rR\arelease\"V\n" +
+	"\arelease\x18\v \x01(\rR\arelease\x12+\n" +
+	"\x06stalls\x18\x14 \x03(\v2\x13.sharelock.v1.StallR\x06stalls\"T\n" +
+	"\x05Stall\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x123\n" +
+	"\awaiting\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\awaiting\"V\n" +
 	"\x05Lease\x12\x14\n" +
 	"\x05valid\x18\x01 \x01(\bR\x05valid\x127\n" +
 	"\tremaining\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tremaining\"\xfe\x01\n" +
@@ -3016,7 +3084,7 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_sharelock_v1_lock_proto_goTypes = []any{
 	(Mode)(0),                    // 0: sharelock.v1.Mode
 	(*Hold)(nil),                 // 1: sharelock.v1.Hold
@@ -3050,38 +3118,39 @@ var file_sharelock_v1_lock_proto_goTypes = []any{
 	(*LockHeldDetail)(nil),       // 29: sharelock.v1.LockHeldDetail
 	(*GetMeshRequest)(nil),       // 30: sharelock.v1.GetMeshRequest
 	(*GetMeshResponse)(nil),      // 31: sharelock.v1.GetMeshResponse
-	(*Lease)(nil),                // 32: sharelock.v1.Lease
-	(*Member)(nil),               // 33: sharelock.v1.Member
-	(*LocateRequest)(nil),        // 34: sharelock.v1.LocateRequest
-	(*LocateResponse)(nil),       // 35: sharelock.v1.LocateResponse
-	(*GetRingRequest)(nil),       // 36: sharelock.v1.GetRingRequest
-	(*GetRingResponse)(nil),      // 37: sharelock.v1.GetRingResponse
-	(*RingMember)(nil),           // 38: sharelock.v1.RingMember
-	(*LeaveRequest)(nil),         // 39: sharelock.v1.LeaveRequest
-	(*LeaveResponse)(nil),        // 40: sharelock.v1.LeaveResponse
-	nil,                          // 41: sharelock.v1.Hold.MetadataEntry
-	nil,                          // 42: sharelock.v1.Waiter.MetadataEntry
-	nil,                          // 43: sharelock.v1.AcquireRequest.MetadataEntry
-	(*durationpb.Duration)(nil),  // 44: google.protobuf.Duration
+	(*Stall)(nil),                // 32: sharelock.v1.Stall
+	(*Lease)(nil),                // 33: sharelock.v1.Lease
+	(*Member)(nil),               // 34: sharelock.v1.Member
+	(*LocateRequest)(nil),        // 35: sharelock.v1.LocateRequest
+	(*LocateResponse)(nil),       // 36: sharelock.v1.LocateResponse
+	(*GetRingRequest)(nil),       // 37: sharelock.v1.GetRingRequest
+	(*GetRingResponse)(nil),      // 38: sharelock.v1.GetRingResponse
+	(*RingMember)(nil),           // 39: sharelock.v1.RingMember
+	(*LeaveRequest)(nil),         // 40: sharelock.v1.LeaveRequest
+	(*LeaveResponse)(nil),        // 41: sharelock.v1.LeaveResponse
+	nil,                          // 42: sharelock.v1.Hold.MetadataEntry
+	nil,                          // 43: sharelock.v1.Waiter.MetadataEntry
+	nil,                          // 44: sharelock.v1.AcquireRequest.MetadataEntry
+	(*durationpb.Duration)(nil),  // 45: google.protobuf.Duration
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	44, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	44, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	44, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	41, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	45, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	45, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	45, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	42, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
 	0,  // 5: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	44, // 6: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	42, // 7: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	45, // 6: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	43, // 7: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
 	1,  // 8: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
 	2,  // 9: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	44, // 10: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	44, // 11: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	44, // 12: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	45, // 10: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	45, // 11: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	45, // 12: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 13: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	43, // 14: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	44, // 14: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
 	1,  // 15: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	44, // 16: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	45, // 16: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
 	1,  // 17: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
 	1,  // 18: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
 	3,  // 19: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
@@ -3091,7 +3160,7 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	1,  // 23: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
 	22, // 24: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
 	21, // 25: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
-	44, // 26: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
+	45, // 26: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
 	4,  // 27: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
 	6,  // 28: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
 	8,  // 29: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
@@ -3100,45 +3169,47 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	28, // 32: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
 	26, // 33: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
 	27, // 34: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
-	37, // 35: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
+	38, // 35: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
 	25, // 36: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
 	1,  // 37: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
 	1,  // 38: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
-	32, // 39: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
-	33, // 40: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	44, // 41: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	38, // 42: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
-	4,  // 43: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	6,  // 44: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	8,  // 45: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	10, // 46: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
-	12, // 47: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	14, // 48: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	16, // 49: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	18, // 50: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	20, // 51: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	30, // 52: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	34, // 53: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	36, // 54: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	39, // 55: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	5,  // 56: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	7,  // 57: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	9,  // 58: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	11, // 59: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
-	13, // 60: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	15, // 61: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	17, // 62: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	19, // 63: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	24, // 64: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	31, // 65: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	35, // 66: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	37, // 67: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	40, // 68: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	56, // [56:69] is the sub-list for method output_type
-	43, // [43:56] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	33, // 39: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
+	34, // 40: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
+	32, // 41: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
+	45, // 42: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
+	45, // 43: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	39, // 44: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
+	4,  // 45: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	6,  // 46: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	8,  // 47: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	10, // 48: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
+	12, // 49: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	14, // 50: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	16, // 51: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	18, // 52: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	20, // 53: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	30, // 54: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	35, // 55: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	37, // 56: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	40, // 57: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	5,  // 58: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	7,  // 59: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	9,  // 60: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	11, // 61: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
+	13, // 62: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	15, // 63: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	17, // 64: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	19, // 65: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	24, // 66: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	31, // 67: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	36, // 68: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	38, // 69: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	41, // 70: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	58, // [58:71] is the sub-list for method output_type
+	45, // [45:58] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -3159,7 +3230,7 @@ func file_sharelock_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   43,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

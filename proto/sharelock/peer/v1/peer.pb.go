@@ -381,8 +381,10 @@ type Member struct {
 	Leaving  bool                   `protobuf:"varint,7,opt,name=leaving,proto3" json:"leaving,omitempty"`
 	// The release of its program (W1), and the release at which its operator holds
 	// the view (mesh.hold_release); 0 holds nothing.
-	Release       uint32 `protobuf:"varint,8,opt,name=release,proto3" json:"release,omitempty"`
-	HoldRelease   uint32 `protobuf:"varint,9,opt,name=hold_release,json=holdRelease,proto3" json:"hold_release,omitempty"`
+	Release     uint32 `protobuf:"varint,8,opt,name=release,proto3" json:"release,omitempty"`
+	HoldRelease uint32 `protobuf:"varint,9,opt,name=hold_release,json=holdRelease,proto3" json:"hold_release,omitempty"`
+	// It is leaving because the leader marked it, not because it asked to (V6a).
+	Evicted       bool `protobuf:"varint,10,opt,name=evicted,proto3" json:"evicted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -478,6 +480,13 @@ func (x *Member) GetHoldRelease() uint32 {
 		return x.HoldRelease
 	}
 	return 0
+}
+
+func (x *Member) GetEvicted() bool {
+	if x != nil {
+		return x.Evicted
+	}
+	return false
 }
 
 type View struct {
@@ -1403,7 +1412,12 @@ type RenewRequest struct {
 	// Members it has waited for in vain for a second (V6).
 	Complaints []*Identity `protobuf:"bytes,6,rep,name=complaints,proto3" json:"complaints,omitempty"`
 	// With leaving or done: this process gives its Raft seat up (V7).
-	ForGood       bool `protobuf:"varint,20,opt,name=for_good,json=forGood,proto3" json:"for_good,omitempty"`
+	ForGood bool `protobuf:"varint,20,opt,name=for_good,json=forGood,proto3" json:"for_good,omitempty"`
+	// This member is leaving in its epoch, and G1 has told it of every partition since it
+	// was marked (V6a).
+	Told bool `protobuf:"varint,10,opt,name=told,proto3" json:"told,omitempty"`
+	// Of a voter: the members whose own calls reached it within 2L/5 (V5).
+	Callers       []*Identity `protobuf:"bytes,11,rep,name=callers,proto3" json:"callers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1485,6 +1499,20 @@ func (x *RenewRequest) GetForGood() bool {
 		return x.ForGood
 	}
 	return false
+}
+
+func (x *RenewRequest) GetTold() bool {
+	if x != nil {
+		return x.Told
+	}
+	return false
+}
+
+func (x *RenewRequest) GetCallers() []*Identity {
+	if x != nil {
+		return x.Callers
+	}
+	return nil
 }
 
 type RenewResponse struct {
@@ -2265,6 +2293,523 @@ func (x *ActiveResponse) GetEpoch() uint32 {
 	return 0
 }
 
+type GreetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GreetRequest) Reset() {
+	*x = GreetRequest{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GreetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GreetRequest) ProtoMessage() {}
+
+func (x *GreetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GreetRequest.ProtoReflect.Descriptor instead.
+func (*GreetRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
+}
+
+type GreetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GreetResponse) Reset() {
+	*x = GreetResponse{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GreetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GreetResponse) ProtoMessage() {}
+
+func (x *GreetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GreetResponse.ProtoReflect.Descriptor instead.
+func (*GreetResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
+}
+
+type TakeOverRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The silent member.
+	Silent        *Identity `protobuf:"bytes,1,opt,name=silent,proto3" json:"silent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeOverRequest) Reset() {
+	*x = TakeOverRequest{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeOverRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeOverRequest) ProtoMessage() {}
+
+func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeOverRequest.ProtoReflect.Descriptor instead.
+func (*TakeOverRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *TakeOverRequest) GetSilent() *Identity {
+	if x != nil {
+		return x.Silent
+	}
+	return nil
+}
+
+type TakeOverResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeOverResponse) Reset() {
+	*x = TakeOverResponse{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeOverResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeOverResponse) ProtoMessage() {}
+
+func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeOverResponse.ProtoReflect.Descriptor instead.
+func (*TakeOverResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
+}
+
+// Parcel is one call to a leaving member that travels by way of the leader (V6a). The
+// leader does not read the request.
+type Parcel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the sender; a repeated parcel has the same id.
+	Id   uint64    `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	From *Identity `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	To   *Identity `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// The sender's epoch.
+	Epoch uint32 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Full name of the method.
+	Method string `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
+	// The encoded request.
+	Request       []byte `protobuf:"bytes,6,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Parcel) Reset() {
+	*x = Parcel{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Parcel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Parcel) ProtoMessage() {}
+
+func (x *Parcel) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Parcel.ProtoReflect.Descriptor instead.
+func (*Parcel) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Parcel) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Parcel) GetFrom() *Identity {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Parcel) GetTo() *Identity {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *Parcel) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Parcel) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Parcel) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// Reply answers a parcel.
+type Reply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sender and id of the parcel.
+	To *Identity `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	Id uint64    `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	// A gRPC status; code 0 is success.
+	Code    uint32 `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"`
+	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	// The encoded response.
+	Response []byte `protobuf:"bytes,5,opt,name=response,proto3" json:"response,omitempty"`
+	// The receiver will not do it: that is no progress (V6).
+	Refused       bool `protobuf:"varint,6,opt,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reply) Reset() {
+	*x = Reply{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reply) ProtoMessage() {}
+
+func (x *Reply) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reply.ProtoReflect.Descriptor instead.
+func (*Reply) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Reply) GetTo() *Identity {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *Reply) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Reply) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Reply) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Reply) GetResponse() []byte {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
+func (x *Reply) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
+}
+
+type RelayRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parcel        *Parcel                `protobuf:"bytes,1,opt,name=parcel,proto3" json:"parcel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelayRequest) Reset() {
+	*x = RelayRequest{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelayRequest) ProtoMessage() {}
+
+func (x *RelayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelayRequest.ProtoReflect.Descriptor instead.
+func (*RelayRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *RelayRequest) GetParcel() *Parcel {
+	if x != nil {
+		return x.Parcel
+	}
+	return nil
+}
+
+type RelayResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent if there is none yet.
+	Reply         *Reply `protobuf:"bytes,1,opt,name=reply,proto3" json:"reply,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelayResponse) Reset() {
+	*x = RelayResponse{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelayResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelayResponse) ProtoMessage() {}
+
+func (x *RelayResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelayResponse.ProtoReflect.Descriptor instead.
+func (*RelayResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *RelayResponse) GetReply() *Reply {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
+type CollectRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Identity              `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	Replies       []*Reply               `protobuf:"bytes,2,rep,name=replies,proto3" json:"replies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CollectRequest) Reset() {
+	*x = CollectRequest{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CollectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CollectRequest) ProtoMessage() {}
+
+func (x *CollectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CollectRequest.ProtoReflect.Descriptor instead.
+func (*CollectRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *CollectRequest) GetMember() *Identity {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *CollectRequest) GetReplies() []*Reply {
+	if x != nil {
+		return x.Replies
+	}
+	return nil
+}
+
+type CollectResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parcels       []*Parcel              `protobuf:"bytes,1,rep,name=parcels,proto3" json:"parcels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CollectResponse) Reset() {
+	*x = CollectResponse{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CollectResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CollectResponse) ProtoMessage() {}
+
+func (x *CollectResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CollectResponse.ProtoReflect.Descriptor instead.
+func (*CollectResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *CollectResponse) GetParcels() []*Parcel {
+	if x != nil {
+		return x.Parcels
+	}
+	return nil
+}
+
 type ListRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Epoch    uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -2279,7 +2824,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2836,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2849,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListRequest) GetEpoch() uint32 {
@@ -2356,7 +2901,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2913,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2926,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListResponse) GetEpoch() uint32 {
@@ -2430,7 +2975,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2442,7 +2987,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2455,7 +3000,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *LinkRequest) GetCalls() []*Call {
@@ -2500,7 +3045,7 @@ type LinkResponse struct {
 
 func (x *LinkResponse) Reset() {
 	*x = LinkResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2512,7 +3057,7 @@ func (x *LinkResponse) String() string {
 func (*LinkResponse) ProtoMessage() {}
 
 func (x *LinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2525,7 +3070,7 @@ func (x *LinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkResponse.ProtoReflect.Descriptor instead.
 func (*LinkResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *LinkResponse) GetAnswers() []*Answer {
@@ -2571,7 +3116,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2583,7 +3128,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2596,7 +3141,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Entries) GetPartition() uint32 {
@@ -2633,7 +3178,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +3190,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +3203,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Ack) GetPartition() uint32 {
@@ -2692,7 +3237,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2704,7 +3249,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2717,7 +3262,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SyncRequest) GetEpoch() uint32 {
@@ -2746,7 +3291,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2758,7 +3303,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2771,7 +3316,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SyncResponse) GetEpoch() uint32 {
@@ -2809,7 +3354,7 @@ type Base struct {
 
 func (x *Base) Reset() {
 	*x = Base{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2821,7 +3366,7 @@ func (x *Base) String() string {
 func (*Base) ProtoMessage() {}
 
 func (x *Base) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2834,7 +3379,7 @@ func (x *Base) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Base.ProtoReflect.Descriptor instead.
 func (*Base) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Base) GetHeld() *Held {
@@ -2895,7 +3440,7 @@ type Taken struct {
 
 func (x *Taken) Reset() {
 	*x = Taken{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3452,7 @@ func (x *Taken) String() string {
 func (*Taken) ProtoMessage() {}
 
 func (x *Taken) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +3465,7 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Taken) GetPartition() uint32 {
@@ -2985,7 +3530,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2997,7 +3542,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3010,7 +3555,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Call) GetId() uint64 {
@@ -3172,7 +3717,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3184,7 +3729,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3197,7 +3742,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -3301,7 +3846,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3313,7 +3858,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3326,7 +3871,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{44}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Hold) GetToken() uint64 {
@@ -3406,7 +3951,7 @@ type Waiter struct {
 
 func (x *Waiter) Reset() {
 	*x = Waiter{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3418,7 +3963,7 @@ func (x *Waiter) String() string {
 func (*Waiter) ProtoMessage() {}
 
 func (x *Waiter) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3431,7 +3976,7 @@ func (x *Waiter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
 func (*Waiter) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{45}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Waiter) GetClientId() string {
@@ -3495,7 +4040,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3507,7 +4052,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3520,7 +4065,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{46}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Lock) GetKey() string {
@@ -3598,7 +4143,7 @@ type Command_Found struct {
 
 func (x *Command_Found) Reset() {
 	*x = Command_Found{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3610,7 +4155,7 @@ func (x *Command_Found) String() string {
 func (*Command_Found) ProtoMessage() {}
 
 func (x *Command_Found) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3656,7 +4201,7 @@ type Command_Lead struct {
 
 func (x *Command_Lead) Reset() {
 	*x = Command_Lead{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3668,7 +4213,7 @@ func (x *Command_Lead) String() string {
 func (*Command_Lead) ProtoMessage() {}
 
 func (x *Command_Lead) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3698,7 +4243,7 @@ type Command_Propose struct {
 
 func (x *Command_Propose) Reset() {
 	*x = Command_Propose{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3710,7 +4255,7 @@ func (x *Command_Propose) String() string {
 func (*Command_Propose) ProtoMessage() {}
 
 func (x *Command_Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3771,7 +4316,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\bIdentity\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\acounter\x18\x02 \x01(\x04R\acounter\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x04R\x05nonce\"\x80\x02\n" +
+	"\x05nonce\x18\x03 \x01(\x04R\x05nonce\"\x9a\x02\n" +
 	"\x06Member\x127\n" +
 	"\bidentity\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\bidentity\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -3781,7 +4326,9 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04grpc\x18\x06 \x01(\tR\x04grpc\x12\x18\n" +
 	"\aleaving\x18\a \x01(\bR\aleaving\x12\x18\n" +
 	"\arelease\x18\b \x01(\rR\arelease\x12!\n" +
-	"\fhold_release\x18\t \x01(\rR\vholdRelease\"\xa5\x01\n" +
+	"\fhold_release\x18\t \x01(\rR\vholdRelease\x12\x18\n" +
+	"\aevicted\x18\n" +
+	" \x01(\bR\aevicted\"\xa5\x01\n" +
 	"\x04View\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1a\n" +
 	"\breplicas\x18\x02 \x01(\rR\breplicas\x123\n" +
@@ -3874,7 +4421,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\fOUTCOME_WAIT\x10\x03\x12\x16\n" +
 	"\x12OUTCOME_NAME_TAKEN\x10\x04\x12\x14\n" +
 	"\x10OUTCOME_ID_TAKEN\x10\x05\x12\x13\n" +
-	"\x0fOUTCOME_RELEASE\x10\x06\"\xf9\x01\n" +
+	"\x0fOUTCOME_RELEASE\x10\x06\"\xc4\x02\n" +
 	"\fRenewRequest\x123\n" +
 	"\x06member\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\x06member\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x18\n" +
@@ -3884,7 +4431,10 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"complaints\x18\x06 \x03(\v2\x1b.sharelock.peer.v1.IdentityR\n" +
 	"complaints\x12\x19\n" +
-	"\bfor_good\x18\x14 \x01(\bR\aforGood\"\xfd\x02\n" +
+	"\bfor_good\x18\x14 \x01(\bR\aforGood\x12\x12\n" +
+	"\x04told\x18\n" +
+	" \x01(\bR\x04told\x125\n" +
+	"\acallers\x18\v \x03(\v2\x1b.sharelock.peer.v1.IdentityR\acallers\"\xfd\x02\n" +
 	"\rRenewResponse\x12B\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2(.sharelock.peer.v1.RenewResponse.OutcomeR\aoutcome\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x14\n" +
@@ -3942,7 +4492,35 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"partitions\x18\x02 \x03(\rR\n" +
 	"partitions\"&\n" +
 	"\x0eActiveResponse\x12\x14\n" +
-	"\x05epoch\x18\x01 \x01(\rR\x05epoch\"\x84\x01\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\"\x0e\n" +
+	"\fGreetRequest\"\x0f\n" +
+	"\rGreetResponse\"F\n" +
+	"\x0fTakeOverRequest\x123\n" +
+	"\x06silent\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\x06silent\"\x12\n" +
+	"\x10TakeOverResponse\"\xbe\x01\n" +
+	"\x06Parcel\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
+	"\x04from\x18\x02 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\x04from\x12+\n" +
+	"\x02to\x18\x03 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\x02to\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\rR\x05epoch\x12\x16\n" +
+	"\x06method\x18\x05 \x01(\tR\x06method\x12\x18\n" +
+	"\arequest\x18\x06 \x01(\fR\arequest\"\xa8\x01\n" +
+	"\x05Reply\x12+\n" +
+	"\x02to\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\x02to\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\rR\x04code\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\x12\x1a\n" +
+	"\bresponse\x18\x05 \x01(\fR\bresponse\x12\x18\n" +
+	"\arefused\x18\x06 \x01(\bR\arefused\"A\n" +
+	"\fRelayRequest\x121\n" +
+	"\x06parcel\x18\x01 \x01(\v2\x19.sharelock.peer.v1.ParcelR\x06parcel\"?\n" +
+	"\rRelayResponse\x12.\n" +
+	"\x05reply\x18\x01 \x01(\v2\x18.sharelock.peer.v1.ReplyR\x05reply\"y\n" +
+	"\x0eCollectRequest\x123\n" +
+	"\x06member\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\x06member\x122\n" +
+	"\areplies\x18\x02 \x03(\v2\x18.sharelock.peer.v1.ReplyR\areplies\"F\n" +
+	"\x0fCollectResponse\x123\n" +
+	"\aparcels\x18\x01 \x03(\v2\x19.sharelock.peer.v1.ParcelR\aparcels\"\x84\x01\n" +
 	"\vListRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x12\x1b\n" +
@@ -4065,7 +4643,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05owner\x18\a \x01(\tR\x05owner\x12\x1d\n" +
 	"\n" +
 	"hold_count\x18\b \x01(\rR\tholdCount\x12!\n" +
-	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\x9d\a\n" +
+	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\xdc\t\n" +
 	"\vPeerService\x12P\n" +
 	"\aPromise\x12!.sharelock.peer.v1.PromiseRequest\x1a\".sharelock.peer.v1.PromiseResponse\x12J\n" +
 	"\x05Probe\x12\x1f.sharelock.peer.v1.ProbeRequest\x1a .sharelock.peer.v1.ProbeResponse\x12G\n" +
@@ -4078,7 +4656,11 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04Sync\x12\x1e.sharelock.peer.v1.SyncRequest\x1a\x1f.sharelock.peer.v1.SyncResponse\x12M\n" +
 	"\x06Active\x12 .sharelock.peer.v1.ActiveRequest\x1a!.sharelock.peer.v1.ActiveResponse\x12G\n" +
 	"\x04List\x12\x1e.sharelock.peer.v1.ListRequest\x1a\x1f.sharelock.peer.v1.ListResponse\x12M\n" +
-	"\x06Forced\x12 .sharelock.peer.v1.ForcedRequest\x1a!.sharelock.peer.v1.ForcedResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
+	"\x06Forced\x12 .sharelock.peer.v1.ForcedRequest\x1a!.sharelock.peer.v1.ForcedResponse\x12J\n" +
+	"\x05Greet\x12\x1f.sharelock.peer.v1.GreetRequest\x1a .sharelock.peer.v1.GreetResponse\x12S\n" +
+	"\bTakeOver\x12\".sharelock.peer.v1.TakeOverRequest\x1a#.sharelock.peer.v1.TakeOverResponse\x12J\n" +
+	"\x05Relay\x12\x1f.sharelock.peer.v1.RelayRequest\x1a .sharelock.peer.v1.RelayResponse\x12P\n" +
+	"\aCollect\x12!.sharelock.peer.v1.CollectRequest\x1a\".sharelock.peer.v1.CollectResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_sharelock_peer_v1_peer_proto_rawDescOnce sync.Once
@@ -4093,7 +4675,7 @@ func file_sharelock_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(JoinResponse_Outcome)(0),  // 0: sharelock.peer.v1.JoinResponse.Outcome
 	(RenewResponse_Outcome)(0), // 1: sharelock.peer.v1.RenewResponse.Outcome
@@ -4129,27 +4711,37 @@ var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(*Piece)(nil),              // 31: sharelock.peer.v1.Piece
 	(*ActiveRequest)(nil),      // 32: sharelock.peer.v1.ActiveRequest
 	(*ActiveResponse)(nil),     // 33: sharelock.peer.v1.ActiveResponse
-	(*ListRequest)(nil),        // 34: sharelock.peer.v1.ListRequest
-	(*ListResponse)(nil),       // 35: sharelock.peer.v1.ListResponse
-	(*LinkRequest)(nil),        // 36: sharelock.peer.v1.LinkRequest
-	(*LinkResponse)(nil),       // 37: sharelock.peer.v1.LinkResponse
-	(*Entries)(nil),            // 38: sharelock.peer.v1.Entries
-	(*Ack)(nil),                // 39: sharelock.peer.v1.Ack
-	(*SyncRequest)(nil),        // 40: sharelock.peer.v1.SyncRequest
-	(*SyncResponse)(nil),       // 41: sharelock.peer.v1.SyncResponse
-	(*Base)(nil),               // 42: sharelock.peer.v1.Base
-	(*Taken)(nil),              // 43: sharelock.peer.v1.Taken
-	(*Call)(nil),               // 44: sharelock.peer.v1.Call
-	(*Answer)(nil),             // 45: sharelock.peer.v1.Answer
-	(*Hold)(nil),               // 46: sharelock.peer.v1.Hold
-	(*Waiter)(nil),             // 47: sharelock.peer.v1.Waiter
-	(*Lock)(nil),               // 48: sharelock.peer.v1.Lock
-	(*Command_Found)(nil),      // 49: sharelock.peer.v1.Command.Found
-	(*Command_Lead)(nil),       // 50: sharelock.peer.v1.Command.Lead
-	(*Command_Propose)(nil),    // 51: sharelock.peer.v1.Command.Propose
-	nil,                        // 52: sharelock.peer.v1.Call.MetadataEntry
-	nil,                        // 53: sharelock.peer.v1.Hold.MetadataEntry
-	nil,                        // 54: sharelock.peer.v1.Waiter.MetadataEntry
+	(*GreetRequest)(nil),       // 34: sharelock.peer.v1.GreetRequest
+	(*GreetResponse)(nil),      // 35: sharelock.peer.v1.GreetResponse
+	(*TakeOverRequest)(nil),    // 36: sharelock.peer.v1.TakeOverRequest
+	(*TakeOverResponse)(nil),   // 37: sharelock.peer.v1.TakeOverResponse
+	(*Parcel)(nil),             // 38: sharelock.peer.v1.Parcel
+	(*Reply)(nil),              // 39: sharelock.peer.v1.Reply
+	(*RelayRequest)(nil),       // 40: sharelock.peer.v1.RelayRequest
+	(*RelayResponse)(nil),      // 41: sharelock.peer.v1.RelayResponse
+	(*CollectRequest)(nil),     // 42: sharelock.peer.v1.CollectRequest
+	(*CollectResponse)(nil),    // 43: sharelock.peer.v1.CollectResponse
+	(*ListRequest)(nil),        // 44: sharelock.peer.v1.ListRequest
+	(*ListResponse)(nil),       // 45: sharelock.peer.v1.ListResponse
+	(*LinkRequest)(nil),        // 46: sharelock.peer.v1.LinkRequest
+	(*LinkResponse)(nil),       // 47: sharelock.peer.v1.LinkResponse
+	(*Entries)(nil),            // 48: sharelock.peer.v1.Entries
+	(*Ack)(nil),                // 49: sharelock.peer.v1.Ack
+	(*SyncRequest)(nil),        // 50: sharelock.peer.v1.SyncRequest
+	(*SyncResponse)(nil),       // 51: sharelock.peer.v1.SyncResponse
+	(*Base)(nil),               // 52: sharelock.peer.v1.Base
+	(*Taken)(nil),              // 53: sharelock.peer.v1.Taken
+	(*Call)(nil),               // 54: sharelock.peer.v1.Call
+	(*Answer)(nil),             // 55: sharelock.peer.v1.Answer
+	(*Hold)(nil),               // 56: sharelock.peer.v1.Hold
+	(*Waiter)(nil),             // 57: sharelock.peer.v1.Waiter
+	(*Lock)(nil),               // 58: sharelock.peer.v1.Lock
+	(*Command_Found)(nil),      // 59: sharelock.peer.v1.Command.Found
+	(*Command_Lead)(nil),       // 60: sharelock.peer.v1.Command.Lead
+	(*Command_Propose)(nil),    // 61: sharelock.peer.v1.Command.Propose
+	nil,                        // 62: sharelock.peer.v1.Call.MetadataEntry
+	nil,                        // 63: sharelock.peer.v1.Hold.MetadataEntry
+	nil,                        // 64: sharelock.peer.v1.Waiter.MetadataEntry
 }
 var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	3,  // 0: sharelock.peer.v1.ForcedRequest.holds:type_name -> sharelock.peer.v1.ForcedHold
@@ -4158,9 +4750,9 @@ var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	8,  // 3: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
 	7,  // 4: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
 	9,  // 5: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
-	49, // 6: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
-	50, // 7: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
-	51, // 8: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
+	59, // 6: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
+	60, // 7: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
+	61, // 8: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
 	5,  // 9: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
 	5,  // 10: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
 	6,  // 11: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
@@ -4170,60 +4762,78 @@ var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	9,  // 15: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
 	5,  // 16: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
 	5,  // 17: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
-	1,  // 18: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
-	9,  // 19: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
-	9,  // 20: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
-	27, // 21: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
-	29, // 22: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
-	27, // 23: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
-	31, // 24: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
-	48, // 25: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	44, // 26: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	38, // 27: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
-	45, // 28: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	39, // 29: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
-	42, // 30: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
-	43, // 31: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
-	27, // 32: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
-	52, // 33: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	46, // 34: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	48, // 35: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	53, // 36: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	54, // 37: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	46, // 38: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	47, // 39: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
-	8,  // 40: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
-	7,  // 41: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
-	7,  // 42: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
-	13, // 43: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
-	15, // 44: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
-	17, // 45: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
-	19, // 46: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
-	21, // 47: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	23, // 48: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	25, // 49: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	28, // 50: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	40, // 51: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
-	32, // 52: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	34, // 53: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	2,  // 54: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
-	14, // 55: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	16, // 56: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	18, // 57: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	20, // 58: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	22, // 59: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	24, // 60: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	26, // 61: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	30, // 62: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	41, // 63: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	33, // 64: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	35, // 65: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	4,  // 66: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
-	55, // [55:67] is the sub-list for method output_type
-	43, // [43:55] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	5,  // 18: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
+	1,  // 19: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
+	9,  // 20: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
+	9,  // 21: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
+	27, // 22: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
+	29, // 23: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
+	27, // 24: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
+	31, // 25: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
+	5,  // 26: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
+	5,  // 27: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
+	5,  // 28: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
+	5,  // 29: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
+	38, // 30: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
+	39, // 31: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
+	5,  // 32: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
+	39, // 33: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
+	38, // 34: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
+	58, // 35: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	54, // 36: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	48, // 37: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	55, // 38: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	49, // 39: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	52, // 40: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	53, // 41: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
+	27, // 42: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	62, // 43: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	56, // 44: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	58, // 45: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	63, // 46: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	64, // 47: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	56, // 48: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	57, // 49: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	8,  // 50: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
+	7,  // 51: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
+	7,  // 52: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
+	13, // 53: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
+	15, // 54: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
+	17, // 55: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
+	19, // 56: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
+	21, // 57: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
+	23, // 58: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	25, // 59: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	28, // 60: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	50, // 61: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	32, // 62: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	44, // 63: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	2,  // 64: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
+	34, // 65: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
+	36, // 66: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
+	40, // 67: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
+	42, // 68: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
+	14, // 69: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	16, // 70: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	18, // 71: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	20, // 72: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	22, // 73: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	24, // 74: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	26, // 75: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	30, // 76: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	51, // 77: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	33, // 78: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	45, // 79: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	4,  // 80: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
+	35, // 81: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
+	37, // 82: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
+	41, // 83: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
+	43, // 84: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
+	69, // [69:85] is the sub-list for method output_type
+	53, // [53:69] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_peer_v1_peer_proto_init() }
@@ -4242,7 +4852,7 @@ func file_sharelock_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_peer_v1_peer_proto_rawDesc), len(file_sharelock_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   53,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,18 +29,22 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PeerService_Promise_FullMethodName = "/sharelock.peer.v1.PeerService/Promise"
-	PeerService_Probe_FullMethodName   = "/sharelock.peer.v1.PeerService/Probe"
-	PeerService_Join_FullMethodName    = "/sharelock.peer.v1.PeerService/Join"
-	PeerService_Renew_FullMethodName   = "/sharelock.peer.v1.PeerService/Renew"
-	PeerService_Term_FullMethodName    = "/sharelock.peer.v1.PeerService/Term"
-	PeerService_Install_FullMethodName = "/sharelock.peer.v1.PeerService/Install"
-	PeerService_Ask_FullMethodName     = "/sharelock.peer.v1.PeerService/Ask"
-	PeerService_Fetch_FullMethodName   = "/sharelock.peer.v1.PeerService/Fetch"
-	PeerService_Sync_FullMethodName    = "/sharelock.peer.v1.PeerService/Sync"
-	PeerService_Active_FullMethodName  = "/sharelock.peer.v1.PeerService/Active"
-	PeerService_List_FullMethodName    = "/sharelock.peer.v1.PeerService/List"
-	PeerService_Forced_FullMethodName  = "/sharelock.peer.v1.PeerService/Forced"
+	PeerService_Promise_FullMethodName  = "/sharelock.peer.v1.PeerService/Promise"
+	PeerService_Probe_FullMethodName    = "/sharelock.peer.v1.PeerService/Probe"
+	PeerService_Join_FullMethodName     = "/sharelock.peer.v1.PeerService/Join"
+	PeerService_Renew_FullMethodName    = "/sharelock.peer.v1.PeerService/Renew"
+	PeerService_Term_FullMethodName     = "/sharelock.peer.v1.PeerService/Term"
+	PeerService_Install_FullMethodName  = "/sharelock.peer.v1.PeerService/Install"
+	PeerService_Ask_FullMethodName      = "/sharelock.peer.v1.PeerService/Ask"
+	PeerService_Fetch_FullMethodName    = "/sharelock.peer.v1.PeerService/Fetch"
+	PeerService_Sync_FullMethodName     = "/sharelock.peer.v1.PeerService/Sync"
+	PeerService_Active_FullMethodName   = "/sharelock.peer.v1.PeerService/Active"
+	PeerService_List_FullMethodName     = "/sharelock.peer.v1.PeerService/List"
+	PeerService_Forced_FullMethodName   = "/sharelock.peer.v1.PeerService/Forced"
+	PeerService_Greet_FullMethodName    = "/sharelock.peer.v1.PeerService/Greet"
+	PeerService_TakeOver_FullMethodName = "/sharelock.peer.v1.PeerService/TakeOver"
+	PeerService_Relay_FullMethodName    = "/sharelock.peer.v1.PeerService/Relay"
+	PeerService_Collect_FullMethodName  = "/sharelock.peer.v1.PeerService/Collect"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -80,6 +84,18 @@ type PeerServiceClient interface {
 	// receiver tells its sessions. It is a hint: what it says is decided and stays true in
 	// every later epoch, and a holder that is not told learns it from its next renewal.
 	Forced(ctx context.Context, in *ForcedRequest, opts ...grpc.CallOption) (*ForcedResponse, error)
+	// Greet is a call that every member makes to every voter, so that the voter can say
+	// whose own calls reach it (V5).
+	Greet(ctx context.Context, in *GreetRequest, opts ...grpc.CallOption) (*GreetResponse, error)
+	// TakeOver tells a voter for which member's silence it is about to be handed
+	// leadership (V5).
+	TakeOver(ctx context.Context, in *TakeOverRequest, opts ...grpc.CallOption) (*TakeOverResponse, error)
+	// Relay asks a leaving member by way of the leader (V6a). It returns without a reply
+	// if none has come after a while; the caller then repeats it.
+	Relay(ctx context.Context, in *RelayRequest, opts ...grpc.CallOption) (*RelayResponse, error)
+	// Collect delivers a leaving member's replies to the leader and takes what others ask
+	// it (V6a). It blocks for a while if nothing is asked.
+	Collect(ctx context.Context, in *CollectRequest, opts ...grpc.CallOption) (*CollectResponse, error)
 }
 
 type peerServiceClient struct {
@@ -210,6 +226,46 @@ func (c *peerServiceClient) Forced(ctx context.Context, in *ForcedRequest, opts 
 	return out, nil
 }
 
+func (c *peerServiceClient) Greet(ctx context.Context, in *GreetRequest, opts ...grpc.CallOption) (*GreetResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GreetResponse)
+	err := c.cc.Invoke(ctx, PeerService_Greet_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) TakeOver(ctx context.Context, in *TakeOverRequest, opts ...grpc.CallOption) (*TakeOverResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TakeOverResponse)
+	err := c.cc.Invoke(ctx, PeerService_TakeOver_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) Relay(ctx context.Context, in *RelayRequest, opts ...grpc.CallOption) (*RelayResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RelayResponse)
+	err := c.cc.Invoke(ctx, PeerService_Relay_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) Collect(ctx context.Context, in *CollectRequest, opts ...grpc.CallOption) (*CollectResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CollectResponse)
+	err := c.cc.Invoke(ctx, PeerService_Collect_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -247,6 +303,18 @@ type PeerServiceServer interface {
 	// receiver tells its sessions. It is a hint: what it says is decided and stays true in
 	// every later epoch, and a holder that is not told learns it from its next renewal.
 	Forced(context.Context, *ForcedRequest) (*ForcedResponse, error)
+	// Greet is a call that every member makes to every voter, so that the voter can say
+	// whose own calls reach it (V5).
+	Greet(context.Context, *GreetRequest) (*GreetResponse, error)
+	// TakeOver tells a voter for which member's silence it is about to be handed
+	// leadership (V5).
+	TakeOver(context.Context, *TakeOverRequest) (*TakeOverResponse, error)
+	// Relay asks a leaving member by way of the leader (V6a). It returns without a reply
+	// if none has come after a while; the caller then repeats it.
+	Relay(context.Context, *RelayRequest) (*RelayResponse, error)
+	// Collect delivers a leaving member's replies to the leader and takes what others ask
+	// it (V6a). It blocks for a while if nothing is asked.
+	Collect(context.Context, *CollectRequest) (*CollectResponse, error)
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -292,6 +360,18 @@ func (UnimplementedPeerServiceServer) List(context.Context, *ListRequest) (*List
 }
 func (UnimplementedPeerServiceServer) Forced(context.Context, *ForcedRequest) (*ForcedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Forced not implemented")
+}
+func (UnimplementedPeerServiceServer) Greet(context.Context, *GreetRequest) (*GreetResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Greet not implemented")
+}
+func (UnimplementedPeerServiceServer) TakeOver(context.Context, *TakeOverRequest) (*TakeOverResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TakeOver not implemented")
+}
+func (UnimplementedPeerServiceServer) Relay(context.Context, *RelayRequest) (*RelayResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Relay not implemented")
+}
+func (UnimplementedPeerServiceServer) Collect(context.Context, *CollectRequest) (*CollectResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Collect not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -530,6 +610,78 @@ func _PeerService_Forced_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_Greet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GreetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Greet(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Greet_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Greet(ctx, req.(*GreetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_TakeOver_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TakeOverRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).TakeOver(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_TakeOver_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).TakeOver(ctx, req.(*TakeOverRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_Relay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RelayRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Relay(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Relay_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Relay(ctx, req.(*RelayRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_Collect_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CollectRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Collect(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Collect_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Collect(ctx, req.(*CollectRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -584,6 +736,22 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Forced",
 			Handler:    _PeerService_Forced_Handler,
+		},
+		{
+			MethodName: "Greet",
+			Handler:    _PeerService_Greet_Handler,
+		},
+		{
+			MethodName: "TakeOver",
+			Handler:    _PeerService_TakeOver_Handler,
+		},
+		{
+			MethodName: "Relay",
+			Handler:    _PeerService_Relay_Handler,
+		},
+		{
+			MethodName: "Collect",
+			Handler:    _PeerService_Collect_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1,0 +1,144 @@
+package mesh
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock/mesh/view"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// calls notes when calls between this process and others last went through, by the name
+// of the other one. The zero value is ready.
+type calls struct {
+	mu sync.Mutex
+	at map[string]time.Duration // guarded by mu
+}
+
+// maxCalls bounds what calls remembers of processes that are gone.
+const maxCalls = 2 * ring.MaxMembers
+
+func (c *calls) note(name string, now time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.at == nil {
+		c.at = map[string]time.Duration{}
+	}
+	if _, known := c.at[name]; !known && len(c.at) >= maxCalls {
+		oldest := name
+		for other, at := range c.at {
+			if oldest == name || at < c.at[oldest] {
+				oldest = other
+			}
+		}
+		delete(c.at, oldest)
+	}
+	c.at[name] = now
+}
+
+// since reports whether a call went through at a time or later.
+func (c *calls) since(name string, when time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, ok := c.at[name]
+	return ok && at >= when
+}
+
+// calledOf reports whether a member's own calls have reached this process within 2L/5
+// (V5).
+func (n *Node) calledOf(id ring.Identity) bool {
+	return n.callers.since(id.String(), n.clock()-2*n.lease()/5)
+}
+
+// claims are the members whose own calls have reached this process within 2L/5, if it is
+// a voter (V5).
+func (n *Node) claims(a *acting) []*peerv1.Identity {
+	if !n.votes() {
+		return nil
+	}
+	var list []*peerv1.Identity
+	for _, m := range a.view.Members {
+		if m.Identity != n.self && n.calledOf(m.Identity) {
+			list = append(list, view.IdentityToProto(m.Identity))
+		}
+	}
+	return list
+}
+
+// votes reports whether this process has a seat (V1).
+func (n *Node) votes() bool {
+	seats, err := n.agree.Seats()
+	return err == nil && slices.Contains(seats, view.Seat{ID: n.self.ID, Voter: true})
+}
+
+// greet calls every voter at least every L/5, so that voters can say whose calls reach
+// them (V5). A voter that has answered another call meanwhile, a renewal or a round of
+// V4, is not called for this.
+func (n *Node) greet(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		// Who was called within little more than a period is called two periods after that,
+		// which is within L/5.
+		period := max(n.lease()*19/200, time.Millisecond)
+		timer.Reset(period)
+		a := n.views.now()
+		if a == nil {
+			continue
+		}
+		if _, in := a.view.Find(n.self); !in {
+			continue
+		}
+		now := n.clock()
+		for _, id := range n.voters() {
+			if id == n.self.ID || n.reached.since(id, now-period*21/20) {
+				continue
+			}
+			n.tasks.Go(func() {
+				ctx, cancel := context.WithTimeout(ctx, 2*period)
+				defer cancel()
+				if err := n.peers.greet(ctx, id); err != nil {
+					n.log.Debug("a voter was not reached", "voter", id, "error", err)
+				}
+			})
+		}
+	}
+}
+
+// named are the members because of whose silence this process was handed leadership of
+// late (V5). The zero value is ready.
+type named struct {
+	mu sync.Mutex
+	at map[ring.Identity]time.Duration // guarded by mu
+}
+
+func (t *named) note(id ring.Identity, now time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.at == nil || len(t.at) >= ring.MaxMembers {
+		t.at = map[ring.Identity]time.Duration{}
+	}
+	t.at[id] = now
+}
+
+// since lists those that were named at a time or later, and forgets the others.
+func (t *named) since(when time.Duration) (list []ring.Identity) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, at := range t.at {
+		if at < when {
+			delete(t.at, id)
+			continue
+		}
+		list = append(list, id)
+	}
+	return list
+}

@@ -1,0 +1,401 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock/owner/mutant"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// Schedule 16, for the leader alone: whom it marks, removes, and hands over to.
+
+// heirs checks to whom leadership was to be handed over, and when first.
+func (g *group) wantHeir(want string, from, to time.Duration) {
+	g.t.Helper()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case want == "" && len(g.heirs) > 0:
+		g.t.Errorf("%s: leadership was to be handed to %q at %v, want to nobody", mutant.Quiet, g.heirs, g.transfers)
+	case want == "":
+	case len(g.heirs) != 1 || g.heirs[0] != want:
+		g.t.Errorf("%s: leadership was to be handed to %q at %v, want once to %s", mutant.LiveStay, g.heirs, g.transfers, want)
+	case g.transfers[0] < from || g.transfers[0] > to:
+		g.t.Errorf("leadership was to be handed over at %v, want %v to %v", g.transfers, from, to)
+	}
+}
+
+// (g) The leader is one of the cut pair: M does not renew, but voter V hears it and
+// everybody. V leads then, and does not hand over for the same silence; M renews there.
+func TestSchedule16gLeaderIsCutOff(t *testing.T) {
+	play(t, "x v w", "x v w m", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "v", "w").lead()
+		g.renewing(x, "x v w", 0)
+		g.reach("v", "x w m")
+		g.reach("w", "x v")
+		g.pass(limit + 200*time.Millisecond)
+		g.want("x v w m", 0, 0)
+		g.wantHeir("v", limit, limit+lease/20)
+		m := g.member("m")
+		if len(g.named) != 1 || g.named[0] != m.who {
+			t.Errorf("named are %v, want M", g.named)
+		}
+		x.stop()
+		v := g.elect("v", "x", "v", "w").lead(m.who)
+		led := g.clock()
+		g.renewing(v, "x v w m", 0)
+		g.pass(led + 4*lease)
+		g.want("x v w m", 0, 0)
+		if len(g.heirs) != 1 {
+			t.Errorf("%s: leadership was handed over %d times", mutant.Quiet, len(g.heirs))
+		}
+	})
+}
+
+// (o) M calls the voters, but renews with nobody: one hand-over, then it is removed.
+func TestSchedule16oCallsButDoesNotRenew(t *testing.T) {
+	play(t, "x v w", "x v w m", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "v", "w").lead()
+		g.renewing(x, "x v w", 0)
+		g.reach("v", "x w m")
+		g.reach("w", "x v m")
+		g.pass(limit + 200*time.Millisecond)
+		g.wantHeir("v", limit, limit+lease/20)
+		x.stop()
+		v := g.elect("v", "x", "v", "w").lead(g.member("m").who)
+		led := g.clock()
+		g.renewing(v, "x v w", 0)
+		g.pass(led + limit + 200*time.Millisecond)
+		g.want("x v w", led+limit, led+limit+lease/20)
+		if len(g.heirs) != 1 {
+			t.Errorf("%s: leadership was handed over %d times, want once", mutant.Quiet, len(g.heirs))
+		}
+	})
+}
+
+// A leader that M itself still calls removes it without a hand-over (V5).
+func TestSchedule16oCallsTheLeader(t *testing.T) {
+	play(t, "x v w", "x v w m", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "v", "w").lead()
+		g.renewing(x, "x v w", 0)
+		g.reach("x", "v w m")
+		g.reach("v", "x w m")
+		g.pass(limit + 200*time.Millisecond)
+		g.want("x v w", limit, limit+lease/20)
+		g.wantHeir("", 0, 0)
+	})
+}
+
+// (n) A plain crash: M called the voters until it died. Claims from before 4L/5 of silence
+// do not count, so there is one wait and no hand-over.
+func TestSchedule16nPlainCrash(t *testing.T) {
+	play(t, "x v w", "x v w m", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "v", "w").lead()
+		g.renewing(x, "x v w", 0)
+		g.reach("v", "x w m")
+		g.reach("w", "x v m")
+		g.pass(2 * lease / 5) // the voters take back what they said after 2L/5
+		g.reach("v", "x w")
+		g.reach("w", "x v")
+		g.pass(limit + 200*time.Millisecond)
+		g.want("x v w", limit, limit+lease/20)
+		g.wantHeir("", 0, 0)
+	})
+}
+
+// V5: M is removed only when every other voter that renews has renewed since 4L/5 of its
+// silence, and has not claimed to be called by it; a voter that is silent itself is not
+// waited for.
+func TestRemovalWaitsForClaims(t *testing.T) {
+	b := newBench(t, "a", "b", "c", "m")
+	b.vote("a b c")
+	at := func(name string, when time.Duration, callers string) {
+		b.member(name).renewed = when
+		b.called(name, callers)
+	}
+	now := limit
+	at("a", now, "")
+	at("b", now, "a c")
+	at("c", claimsFrom(lease)-time.Millisecond, "a b")
+	if now-b.member("c").renewed > missed(lease) {
+		t.Fatal("c does not renew")
+	}
+	b.want(now, "", "a b c m")
+	at("c", claimsFrom(lease), "a b")
+	b.want(now, "m is silent", "a b c")
+	at("c", claimsFrom(lease), "a b m")
+	if d := b.want(now, "", "a b c m"); d.heir != "c" {
+		t.Errorf("the heir is %q, want c", d.heir)
+	}
+	// One that is not called by all that renew is no heir, nor is a marked one.
+	at("c", claimsFrom(lease), "a m")
+	b.want(now, "m is silent", "a b c")
+	at("c", claimsFrom(lease), "a b m")
+	b.view.Members[2].Leaving = true
+	b.want(now, "m is silent", "a b c(leaving)")
+	b.view.Members[2].Leaving = false
+	at("b", now, "a")
+	at("c", -sec, "a b m") // silent since before: it is not waited for, and removed too
+	b.want(now, "c is silent, m is silent", "a b")
+	// One of another incarnation is another member.
+	at("b", now, "a c")
+	at("c", claimsFrom(lease), "a b m")
+	other := b.identity("m")
+	other.Nonce++
+	delete(b.member("c").callers, b.identity("m"))
+	b.member("c").callers[other] = true
+	b.want(now, "m is silent", "a b c")
+}
+
+// V5: if the hand-over fails, M is removed.
+func TestHandOverThatFails(t *testing.T) {
+	play(t, "x v w", "x v w m", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "v", "w").lead()
+		g.renewing(x, "x v w", 0)
+		g.reach("v", "x w m")
+		g.pass(limit + lease + 200*time.Millisecond)
+		g.wantHeir("v", limit, limit+lease/20)
+		g.want("x v w", limit+lease, limit+lease+lease/20)
+	})
+}
+
+// (b), (d), (e) A member in a broken pair is marked and goes on being renewed and asked,
+// until G1 has told it of every partition in that view or a later one.
+func TestSchedule16MarkedUntilTold(t *testing.T) {
+	play(t, "l", "l a b", func(t *testing.T, g *group) {
+		l := g.elect("l", "l").lead()
+		g.renewing(l, "l b", 0)
+		g.renewing(l, "a", 0, "b")
+		g.pass(lease)
+		g.want("l a b*", lease/5, lease/5+lease/10)
+		g.pass(10 * lease)
+		g.want("l a b*", lease/5, lease/5+lease/10)
+		b := g.member("b")
+		if out := b.renew(l); out != renewed {
+			t.Errorf("a marked member is answered %v", out)
+		}
+		// What was told in an older view is not enough.
+		if out := b.ask(l, &peerv1.RenewRequest{Told: true, Epoch: g.now().view.Epoch - 1}); out != renewed {
+			t.Errorf("a marked member is answered %v", out)
+		}
+		g.pass(10*lease + lease/10)
+		g.want("l a b*", lease/5, lease/5+lease/10)
+		g.told(l, "b")
+		g.pass(10*lease + lease/5)
+		g.want("l a", 10*lease, 10*lease+lease/5)
+	})
+}
+
+// (l) Leadership moves while a member is marked: the mark is part of the view.
+func TestSchedule16lLeadershipMoves(t *testing.T) {
+	play(t, "l a c", "l a b c", func(t *testing.T, g *group) {
+		l := g.elect("l", "l", "a", "c").lead()
+		g.renewing(l, "l b c", lease)
+		g.renewing(l, "a", lease, "b")
+		g.pass(lease)
+		g.want("l a b* c", lease/5, lease/5+lease/10)
+		c := g.elect("c", "l", "a", "c").lead()
+		l.stop()
+		g.renewing(c, "l b c", 0)
+		g.renewing(c, "a", 0, "b") // a waits for b still
+		g.pass(4 * lease)
+		g.want("l a b* c", lease/5, lease/5+lease/10)
+		g.told(c, "b")
+		g.pass(4*lease + lease/10)
+		g.want("l a c", 4*lease, 4*lease+lease/10)
+	})
+}
+
+// (h) A marked member that renews and answers nothing else is deaf: it is removed as by V5
+// when something has waited for it for 2 L.
+func TestSchedule16hDeaf(t *testing.T) {
+	play(t, "l", "l a b", func(t *testing.T, g *group) {
+		l := g.elect("l", "l").lead()
+		g.renewing(l, "l b", 0)
+		g.renewing(l, "a", 0, "b")
+		g.pass(lease)
+		g.want("l a b*", lease/5, lease/5+lease/10)
+		go func() {
+			for t.Context().Err() == nil && l.leader.Load() != nil {
+				_, _ = l.leader.Load().Relay(t.Context(), g.parcel("a", "b", 1, nil))
+				wait(t.Context(), lease/40)
+			}
+		}()
+		g.pass(3*lease + limit - lease/5 - lease/20)
+		g.want("l a b*", lease/5, lease/5+lease/10)
+		g.pass(3*lease + limit + lease/10)
+		g.want("l a", 3*lease+limit-lease/5, 3*lease+limit+lease/10)
+	})
+}
+
+// A view keeps an unmarked member (V7): when the last one is removed, the marks of V6a fall
+// away, unless a joiner comes in with the same view.
+func TestMarksFallAway(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	b.view.Members[1].Leaving, b.view.Members[1].Evicted = true, true
+	b.view.Members[2].Leaving, b.view.Members[2].Evicted = true, true
+	b.member("c").leaving = true // it has asked to leave since
+	b.member("b").renewed, b.member("c").renewed = limit, limit
+	b.want(limit, "a is silent, b has to stay", "b c(leaving)")
+	b.asks(limit, "d", "d", 1, "b", "c")
+	b.want(limit, "a is silent, d joins", "b(leaving) c(leaving) d")
+}
+
+// V6a: a leader that is marked hands over to a voter that all call.
+func TestMarkedLeaderYields(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	b.vote("a b c")
+	for _, name := range []string{"a", "b", "c"} {
+		b.member(name).renewed = 0
+	}
+	b.called("b", "a")
+	b.called("c", "a b")
+	if heir := b.yield(0, b.view); heir != "" {
+		t.Errorf("a leader that is not marked hands over to %s", heir)
+	}
+	b.view.Members[0].Leaving = true
+	if heir := b.yield(0, b.view); heir != "c" {
+		t.Errorf("a marked leader hands over to %q, want c", heir)
+	}
+}
+
+func (g *group) parcel(from, to string, id uint64, data []byte) *peerv1.Parcel {
+	return &peerv1.Parcel{
+		Id: id, From: IdentityToProto(g.member(from).who), To: IdentityToProto(g.member(to).who), Request: data,
+	}
+}
+
+// relaying plays a leader l, a and the marked b, and calls test.
+func relaying(t *testing.T, test func(t *testing.T, g *group, l *Leader)) {
+	t.Helper()
+	play(t, "l", "l a b", func(t *testing.T, g *group) {
+		l := g.elect("l", "l").lead()
+		g.renewing(l, "l b", 0)
+		g.renewing(l, "a", 0, "b")
+		g.pass(lease)
+		g.want("l a b*", 0, lease)
+		test(t, g, l.leader.Load())
+	})
+}
+
+func answered(m *peerv1.Parcel, data string) *peerv1.Reply {
+	return &peerv1.Reply{To: m.GetFrom(), Id: m.GetId(), Response: []byte(data)}
+}
+
+// V6a: both sides call the leader; what is asked reaches the leaving member, and its reply
+// the one who asked, also when that has to ask again meanwhile.
+func TestRelay(t *testing.T) {
+	relaying(t, func(t *testing.T, g *group, l *Leader) {
+		b := IdentityToProto(g.member("b").who)
+		got := make(chan *peerv1.Parcel, 1)
+		go func() {
+			resp, err := l.Collect(t.Context(), &peerv1.CollectRequest{Member: b})
+			if err != nil || len(resp.GetParcels()) != 1 {
+				t.Errorf("collected %v: %v", resp, err)
+				close(got)
+				return
+			}
+			got <- resp.GetParcels()[0]
+		}()
+		synctest.Wait()
+		asked := g.parcel("a", "b", 7, []byte("what"))
+		replied := make(chan *peerv1.Reply, 1)
+		go func() {
+			for {
+				resp, err := l.Relay(t.Context(), asked)
+				if err != nil {
+					t.Error(err)
+				}
+				if resp.GetReply() != nil || err != nil {
+					replied <- resp.GetReply()
+					return
+				}
+			}
+		}()
+		m := <-got
+		if string(m.GetRequest()) != "what" || m.GetId() != 7 {
+			t.Fatalf("collected %v", m)
+		}
+		wait(t.Context(), 4*lease/5) // the one who asks repeats it
+		if _, err := l.Collect(cancelled(t), &peerv1.CollectRequest{Member: b, Replies: []*peerv1.Reply{answered(m, "that")}}); err != nil {
+			t.Error(err)
+		}
+		if r := <-replied; string(r.GetResponse()) != "that" {
+			t.Errorf("the reply is %v", r)
+		}
+		synctest.Wait()
+		if l.relay.size != 0 || len(l.relay.parcel) != 0 {
+			t.Errorf("%d parcels of %d bytes are held still", len(l.relay.parcel), l.relay.size)
+		}
+	})
+}
+
+func cancelled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
+// What the leader relays has bounds, and it relays only for members, to leaving ones.
+func TestRelayRefuses(t *testing.T) {
+	relaying(t, func(t *testing.T, g *group, l *Leader) {
+		stranger := g.parcel("a", "b", 1, nil)
+		stranger.From = IdentityToProto(ring.Identity{ID: "x", Counter: 1})
+		for name, tt := range map[string]struct {
+			parcel *peerv1.Parcel
+			want   error
+		}{
+			"to one that is not leaving": {g.parcel("a", "l", 1, nil), ErrNotLeaving},
+			"of a stranger":              {stranger, ErrNotLeaving},
+			"too big":                    {g.parcel("a", "b", 1, make([]byte, MaxParcel+1)), ErrParcel},
+		} {
+			if _, err := l.Relay(t.Context(), tt.parcel); !errors.Is(err, tt.want) {
+				t.Errorf("%s: %v, want %v", name, err, tt.want)
+			}
+		}
+		if _, err := l.Collect(t.Context(), &peerv1.CollectRequest{Member: IdentityToProto(g.member("a").who)}); !errors.Is(err, ErrNotLeaving) {
+			t.Errorf("one that is not leaving collects: %v", err)
+		}
+		// 16 MiB and no more.
+		full := 0
+		for id := uint64(1); ; id++ {
+			_, err := l.Relay(cancelled(t), g.parcel("a", "b", id, make([]byte, MaxParcel)))
+			if err != nil {
+				if !errors.Is(err, ErrRelayFull) {
+					t.Errorf("the mailbox is full: %v", err)
+				}
+				break
+			}
+			if full += MaxParcel; full > maxRelayed {
+				t.Fatalf("%d bytes are held", full)
+			}
+		}
+		if full < maxRelayed-MaxParcel {
+			t.Errorf("%d bytes are held at most, want almost %d", full, maxRelayed)
+		}
+		// Nobody asks for these any more.
+		wait(t.Context(), lease+lease/10)
+		if _, err := l.Relay(cancelled(t), g.parcel("a", "b", 1<<20, nil)); err != nil {
+			t.Errorf("what nobody asks for is held for ever: %v", err)
+		}
+	})
+}
+
+// A reply counts only if it comes from whom the parcel was for.
+func TestRelayTakesNoReplyOfOthers(t *testing.T) {
+	relaying(t, func(t *testing.T, g *group, l *Leader) {
+		m := g.parcel("a", "b", 3, nil)
+		if _, err := l.Relay(cancelled(t), m); err != nil {
+			t.Fatal(err)
+		}
+		l.relay.collect(cancelled(t), g.member("l").who, []*peerv1.Reply{answered(m, "no")})
+		if resp, _ := l.Relay(cancelled(t), m); resp.GetReply() != nil {
+			t.Errorf("a reply of another member was passed on: %v", resp)
+		}
+	})
+}
