@@ -256,10 +256,7 @@ func (m *member) join(ctx context.Context, a *acting) error {
 		m.say(fmt.Sprintf("%s does not answer: %v", addr, err))
 		return nil
 	}
-	if err := refusedRelease(addr, resp); err != nil {
-		return fmt.Errorf("join: %w", err)
-	}
-	if err := m.node.views.offer(view.StateFromProto(resp.GetHistory())); err != nil {
+	if err := m.learn(addr, resp); err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
 	m.say(resp.GetWhy())

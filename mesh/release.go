@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -99,6 +100,20 @@ func speaks(resp *peerv1.ProbeResponse) error {
 		return fmt.Errorf("%w: it is %v, this program is %v", errRelease, theirs, release.Own())
 	}
 	return nil
+}
+
+// learn installs what the answer to a request to join says of the mesh. If that has a
+// release that this program does not work with, the leader is asked all the same: it refuses
+// this process with a line in its own log (W2).
+func (m *member) learn(addr string, resp *peerv1.JoinResponse) error {
+	if err := refusedRelease(addr, resp); err != nil {
+		return err
+	}
+	s := view.StateFromProto(resp.GetHistory())
+	if resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_NOT_LEADER && s.Epoch() > 0 && release.Check(s.View().Release) != nil {
+		return nil
+	}
+	return m.node.views.offer(s)
 }
 
 // refusedRelease says why a process cannot join a mesh, if that is for its release (W2).
