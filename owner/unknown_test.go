@@ -2,7 +2,9 @@ package owner
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -125,4 +127,74 @@ func TestUnknownCopyStops(t *testing.T) {
 			t.Errorf("fetched: %v; the process was told %d times", err, owner.unknown.Load())
 		}
 	})
+}
+
+// refusing are Peers to whom one member refuses a call for ever, as one that does not
+// implement it does.
+type refusing struct {
+	*seated
+	who, what string
+}
+
+func (r refusing) err(to ring.Member, what string) error {
+	if to.ID == r.who && what == r.what {
+		return ErrRefused
+	}
+	return nil
+}
+
+func (r refusing) Ask(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) ([]Held, error) {
+	if err := r.err(to, askMessage); err != nil {
+		return nil, err
+	}
+	return r.seated.Ask(ctx, to, epoch, partitions)
+}
+
+func (r refusing) Fetch(ctx context.Context, to ring.Member, epoch uint32, wants []Want) ([]Piece, error) {
+	if err := r.err(to, fetchMessage); err != nil {
+		return nil, err
+	}
+	return r.seated.Fetch(ctx, to, epoch, wants)
+}
+
+func (r refusing) Sync(ctx context.Context, to ring.Member, epoch uint32, bases []Base) ([]Taken, error) {
+	if err := r.err(to, syncMessage); err != nil {
+		return nil, err
+	}
+	return r.seated.Sync(ctx, to, epoch, bases)
+}
+
+func (r refusing) Active(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) error {
+	if err := r.err(to, activeNote); err != nil {
+		return err
+	}
+	return r.seated.Active(ctx, to, epoch, partitions)
+}
+
+// V6: a member that refuses a call for ever is waited for, whichever call that is: it may
+// be of a release that does not know it. It is complained of, and no other.
+func TestRefusalIsNoProgress(t *testing.T) {
+	for _, what := range []string{askMessage, fetchMessage, syncMessage, activeNote} {
+		t.Run(what, func(t *testing.T) {
+			bubble(t, func(tb *table) {
+				seats := tb.seat("abc", 2)
+				a, b := seats[0], seats[1]
+				// b alone holds what a is to own and back up.
+				tb.deal("b")
+				for i := range 40 {
+					tb.granted(tb.ask(b, acquireOf(fmt.Sprint("k", i), "c1", 0)))
+				}
+				a.service.peers = refusing{a, "b", what}
+				tb.deal("abc")
+				tb.pass(1100 * time.Millisecond)
+				if got := tb.stuck(a); len(got) != 1 || got[0] != b.member.Identity {
+					t.Errorf("it complains about %v, want b", got)
+				}
+				tb.pass(10 * time.Second)
+				if got := tb.stuck(a); len(got) != 1 || got[0] != b.member.Identity {
+					t.Errorf("ten seconds later it complains about %v, want b", got)
+				}
+			})
+		})
+	}
 }
