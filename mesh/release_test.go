@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,6 +165,33 @@ func TestJoinerIsRefusedByTheLeader(t *testing.T) {
 	resp = &peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_NOT_LEADER, History: view.StateToProto(s), Release: 1, OldestRelease: 1}
 	if err := m.learn("x:1", resp); err != nil || n.epoch() != v.Epoch {
 		t.Errorf("a view that it knows: %v, in epoch %d", err, n.epoch())
+	}
+}
+
+// W1: what gossip knows of on its way into the view counts, unless it cannot come in (W2).
+func TestNearbyReleases(t *testing.T) {
+	n := linkNode(t, nil)
+	meta := func(id string, oldest, newest uint32) *peerv1.Meta {
+		return &peerv1.Meta{Identity: &peerv1.Identity{Id: id, Counter: 1}, Name: id, Cluster: "x", Release: newest, OldestRelease: oldest}
+	}
+	table, err := newGossipTable(meta("a", release.Oldest, release.Current), netip.MustParseAddrPort("127.0.0.1:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.gossip = &gossip{table: table}
+	for id, r := range map[string]release.Range{
+		"newer": {Oldest: release.Oldest, Newest: release.Current + 7}, "too new": {Oldest: release.Current + 1, Newest: release.Current + 9}, "old": {},
+	} {
+		table.live[id] = gossipNode{meta: meta(id, r.Oldest, r.Newest)}
+	}
+	got := n.nearbyReleases()
+	slices.Sort(got)
+	if want := []uint32{release.Current, release.Current + 7}; !slices.Equal(got, want) {
+		t.Errorf("in a view: %v, want %v", got, want)
+	}
+	n.cfg.HoldRelease = 0
+	if first := n.firstRelease(); first != release.Current {
+		t.Errorf("a cluster that is born has release %d, want %d", first, release.Current)
 	}
 }
 

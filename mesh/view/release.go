@@ -34,8 +34,8 @@ func (l *Leader) releaseOf(prev ring.View, members []ring.Member) uint32 {
 	}
 	if next > prev.Release {
 		// The rest is looked at only if it matters.
-		for id, most := range l.seatReleases(members) {
-			lower(most, "seat "+id)
+		for seat, most := range l.seatReleases(members) {
+			lower(most, seat)
 		}
 		if l.nearby != nil {
 			// A process that has promised to follow the founder, or was removed a moment ago,
@@ -49,13 +49,13 @@ func (l *Leader) releaseOf(prev ring.View, members []ring.Member) uint32 {
 	return max(next, prev.Release)
 }
 
-// seatReleases returns, for each seat whose holder is not among the members, the release
-// that the last view with it knows: it may come back as it was. Of a seat that no view of
+// seatReleases returns, for each seat whose holder is not among the members, by what people
+// call it, the release that the last view with it knows: it may come back as it was. Of a seat that no view of
 // the history knows nothing can be said, so it holds the release back.
 func (l *Leader) seatReleases(members []ring.Member) map[string]uint32 {
 	seats, err := l.agree.Seats()
 	if err != nil {
-		return map[string]uint32{"unknown": 0}
+		return map[string]uint32{"seats that are not known": 0}
 	}
 	absent := map[string]uint32{}
 	views := l.agree.State().History.Views
@@ -63,13 +63,14 @@ func (l *Leader) seatReleases(members []ring.Member) map[string]uint32 {
 		if slices.ContainsFunc(members, func(m ring.Member) bool { return m.ID == s.ID }) {
 			continue
 		}
-		absent[s.ID] = 0
+		who, most := "the absent seat "+s.ID, uint32(0)
 		for _, v := range slices.Backward(views) {
 			if m, in := v.FindID(s.ID); in {
-				absent[s.ID] = ceiling(m)
+				who, most = "the absent seat of "+m.Name, ceiling(m)
 				break
 			}
 		}
+		absent[who] = most
 	}
 	return absent
 }

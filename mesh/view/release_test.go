@@ -73,6 +73,26 @@ func TestViewRelease(t *testing.T) {
 	}
 }
 
+// The leader's log says once why the release stays, and whose seat it is.
+func TestSaysWhatHoldsTheReleaseBack(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	b.newest = 2
+	var out bytes.Buffer
+	b.log = slog.New(slog.NewTextHandler(&out, nil))
+	v := b.view.Clone()
+	v.Members = v.Members[:2] // c is away
+	for i := range v.Members {
+		v.Members[i].Release = 2
+	}
+	b.agree.(*proc).g.seats = seatsOf("a b c")
+	for range 3 {
+		b.draft(0, v)
+	}
+	if n := strings.Count(out.String(), "the absent seat of c"); n != 1 {
+		t.Errorf("%d lines name the seat:\n%s", n, &out)
+	}
+}
+
 // W1: one that joins in the same view counts.
 func TestJoinerHoldsTheReleaseBack(t *testing.T) {
 	b := newBench(t, "a", "b")
