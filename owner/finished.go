@@ -18,7 +18,7 @@ const (
 
 // digest stands for a key and a request id. It is the same in every process, and long
 // and strong enough that no two of them are ever equal, whoever chooses them; see
-// docs/adr/0017-bounded-partitions.md.
+// docs/adr/0012-bounded-partitions.md.
 type digest [16]byte
 
 func digestOf(key, request string) digest {
