@@ -31,7 +31,7 @@ func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) htt
 		}
 		m, err := f(r, body)
 		if err != nil {
-			s.fail(w, r, err, m)
+			s.fail(w, r, asWritten(err, body), m)
 			return
 		}
 		data, err := encode(m)
@@ -80,9 +80,86 @@ func decodeBody(body []byte, m proto.Message) error {
 	if err == nil {
 		return nil
 	}
+	if other, ok := inSeconds(body, m.ProtoReflect().Descriptor()); ok {
+		proto.Reset(m)
+		if err = protojson.Unmarshal(other, m); err == nil {
+			return nil
+		}
+	}
 	// protojson varies the space after its prefix, so that nobody compares texts.
 	text := strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\u00a0", " "), "proto: ")
 	return sharelock.Invalid(wrongField(body, m.ProtoReflect().Type()), text)
+}
+
+// inSeconds is a body whose durations are in the seconds of proto3's JSON, where they were
+// as in the command line, "100ms" or "1m". It reports whether there were any.
+func inSeconds(body []byte, message protoreflect.MessageDescriptor) (_ []byte, changed bool) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return nil, false
+	}
+	out := []byte("{")
+	for d.More() {
+		token, err := d.Token()
+		name, ok := token.(string)
+		var value json.RawMessage
+		if err != nil || !ok || d.Decode(&value) != nil {
+			return nil, false
+		}
+		field := message.Fields().ByJSONName(name)
+		if field == nil {
+			field = message.Fields().ByTextName(name)
+		}
+		other := secondsOf(field, value)
+		changed = changed || !bytes.Equal(other, value)
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		quoted, err := json.Marshal(name)
+		if err != nil {
+			return nil, false
+		}
+		out = append(append(append(out, quoted...), ':'), other...)
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, false
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, false // something follows
+	}
+	return append(out, '}'), changed
+}
+
+// secondsOf is the value of a field, in seconds if it is another form of a duration.
+func secondsOf(field protoreflect.FieldDescriptor, value json.RawMessage) json.RawMessage {
+	var text string
+	if field == nil || field.Message() == nil || field.Message().FullName() != "google.protobuf.Duration" ||
+		json.Unmarshal(value, &text) != nil {
+		return value
+	}
+	duration, err := time.ParseDuration(text)
+	if err != nil {
+		return value
+	}
+	return encodeDuration(durationpb.New(duration))
+}
+
+// asWritten names the field of an error as the caller has written it: as in JSON, unless the
+// body has it in the other form that proto3's JSON allows.
+func asWritten(err error, body []byte) error {
+	e, ok := errors.AsType[*sharelock.Error](err)
+	if !ok || !strings.Contains(e.Field, "_") || bytes.Contains(body, []byte(`"`+e.Field+`"`)) {
+		return err
+	}
+	words := strings.Split(e.Field, "_")
+	for i, w := range words[1:] {
+		if w != "" {
+			words[i+1] = strings.ToUpper(w[:1]) + w[1:]
+		}
+	}
+	named := *e
+	named.Field = strings.Join(words, "")
+	return &named
 }
 
 // wrongField finds the first field that protojson does not take; "body" when it
@@ -109,11 +186,12 @@ func wrongField(body []byte, t protoreflect.MessageType) string {
 		}
 		var value json.RawMessage
 		if d.Decode(&value) != nil {
-			return string(field.Name())
+			return name
 		}
+		value = secondsOf(field, value)
 		alone := fmt.Appendf(nil, `{%q:%s}`, field.JSONName(), value)
 		if protojson.Unmarshal(alone, t.New().Interface()) != nil {
-			return string(field.Name())
+			return name
 		}
 	}
 	return none

@@ -84,7 +84,7 @@ func (s *httpAPI) list(r *http.Request, _ []byte) (proto.Message, error) {
 	if given, ok := q["pageSize"]; ok {
 		n, err := strconv.ParseUint(given, 10, 32)
 		if err != nil {
-			return nil, sharelock.Invalid("page_size", "is not a number from 0 to "+strconv.Itoa(sharelock.MaxPageSize))
+			return nil, sharelock.Invalid("pageSize", "is not a number from 0 to "+strconv.Itoa(sharelock.MaxPageSize))
 		}
 		m.PageSize = uint32(n)
 	}

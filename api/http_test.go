@@ -149,7 +149,7 @@ func TestHTTPShapes(t *testing.T) {
 	wantShape(t, exchange(t, h, "GET", "/v1/locks/orders%2F42/token/"+token1, ""), 200,
 		`{"stale":false,"holds":[`+hold("10s", `,"expiresIn":"9.998s"`)+`]}`)
 	wantShape(t, exchange(t, h, "POST", "/v1/locks/orders%2F42", `{"clientId":"w3","wait":"0s"}`), 409,
-		`{"error":{"code":409,"reason":"LOCK_HELD","message":"lock is held",
+		`{"error":{"code":409,"reason":"LOCK_HELD","message":"lock is held by \"w1\"",
 			"details":{"holds":[`+hold("10s", `,"expiresIn":"9.998s","safeFor":"10.004s"`)+`],"waiters":1}}}`)
 	wantShape(t, exchange(t, h, "PATCH", "/v1/locks/orders%2F42", `{"token":"`+token1+`","ttl":"20s"}`), 200,
 		`{"hold":`+hold("20s", `,"expiresIn":"9.998s","safeFor":"10.004s"`)+`}`)
@@ -276,11 +276,11 @@ func TestHTTPList(t *testing.T) {
 		}
 	}
 	for query, field := range map[string]string{
-		"?pageSize=-1":         "page_size",
-		"?pageSize=x":          "page_size",
-		"?pageSize=":           "page_size",
-		"?pageSize=1001":       "page_size",
-		"?pageSize=4294967296": "page_size",
+		"?pageSize=-1":         "pageSize",
+		"?pageSize=x":          "pageSize",
+		"?pageSize=":           "pageSize",
+		"?pageSize=1001":       "pageSize",
+		"?pageSize=4294967296": "pageSize",
 		"?prefx=a":             "prefx",
 		"?prefix=a&prefix=b":   "prefix",
 		"?prefix=%ff":          "prefix",
@@ -379,6 +379,7 @@ func TestHTTPPresence(t *testing.T) {
 		{"{}", "hdr", 0, sharelock.DefaultWait, "hdr"},
 		{`{"ttl":null,"wait":null,"clientId":""}`, "hdr", 0, sharelock.DefaultWait, "hdr"},
 		{`{"clientId":"body","wait":"0s"}`, "hdr", 0, 0, "body"},
+		{`{"clientId":"body","ttl":"100ms","wait":"1m30s"}`, "", sharelock.MinTTL, 90 * time.Second, "body"},
 		{`{"client_id":"snake","ttl":"0.1s","wait":"600s"}`, "", sharelock.MinTTL, 10 * time.Minute, "snake"},
 	} {
 		key := fmt.Sprintf("/v1/locks/%p", &c)
@@ -390,7 +391,7 @@ func TestHTTPPresence(t *testing.T) {
 			t.Errorf("%q arrived as %+v", c.body, r)
 		}
 	}
-	wantInvalid(t, exchange(t, h, "POST", "/v1/locks/k", ""), "client_id")
+	wantInvalid(t, exchange(t, h, "POST", "/v1/locks/k", ""), "clientId")
 	wantInvalid(t, exchange(t, h, "PATCH", "/v1/locks/k", ""), "token")
 	wantInvalid(t, exchange(t, h, "DELETE", "/v1/locks/k", ""), "token")
 	if w := exchange(t, h, "POST", "/v1/locks/k", `{"clientId":"c","key":"k"}`); w.Code != 200 {

@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"fmt"
 	"maps"
 
 	"github.com/sgkandale/sharelock"
@@ -37,11 +38,19 @@ func (t turn) repeat(from Ref, r *Request, c *claim) {
 	t.done(from, r.Send, t.m.hold(t.now, c))
 }
 
+// inUse says which slots a key is in use with.
+func inUse(slots uint32) string {
+	if slots > 1 {
+		return fmt.Sprintf("it has %d slots", slots)
+	}
+	return "it is a mutex, without slots"
+}
+
 // first handles an id that was never seen.
 func (t turn) first(from Ref, r *Request, k key) {
 	m := t.m
 	if !k.idle() && k.slots() != r.Slots {
-		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrModeConflict})
+		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrModeConflict, Message: inUse(k.slots())})
 		return
 	}
 	free, unsure := m.quarantine == 0 && k.admits(r.Mode), false

@@ -3,6 +3,7 @@ package sharelockv1
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -146,7 +147,7 @@ func ToStatus(err error) *status.Status {
 	if e.RetryAfter > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
 	}
-	st := status.New(r.code, text(err.Error()))
+	st := status.New(r.code, text(err.Error()+heldBy(e)))
 	if full, derr := st.WithDetails(details...); derr == nil {
 		st = full
 	}
@@ -206,6 +207,18 @@ func FromError(err error) error {
 		e.Message = m
 	}
 	return e
+}
+
+// heldBy names the first holder, for people who see the text and not the details.
+func heldBy(e *sharelock.Error) string {
+	switch {
+	case e.Err != sharelock.ErrLockHeld || len(e.Holds) == 0:
+		return ""
+	case len(e.Holds) == 1:
+		return fmt.Sprintf(" by %q", e.Holds[0].ClientID)
+	default:
+		return fmt.Sprintf(" by %q and %d more", e.Holds[0].ClientID, len(e.Holds)-1)
+	}
 }
 
 // HeldDetail is the detail of LOCK_HELD: how many wait, and as many of the
