@@ -25,6 +25,10 @@ help: ## show this menu
 build: ## build bin/sharelock, a static binary
 	CGO_ENABLED=0 go build -pgo=auto -trimpath -buildvcs=$(BUILDVCS) -o bin/sharelock ./cmd/sharelock
 
+.PHONY: cross
+cross: ## build for linux, darwin and windows, on amd64 and arm64, and vet what differs there
+	scripts/cross
+
 .PHONY: run
 run: build ## build, and run a mesh of NODES=3 nodes in one process
 	bin/sharelock dev --nodes $(NODES)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -67,6 +68,7 @@ the command.`,
 func (a *app) dev(ctx context.Context, c config, count, port int) error {
 	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	a.outliveReaders()
 	defer limitGarbage(a.environ)()
 	nodes, err := a.startDev(c, count, port)
 	if err != nil {
@@ -121,8 +123,21 @@ func (a *app) startDev(c config, count, port int) ([]node, error) {
 	for i := range count {
 		seeds = append(seeds, at(i, 3))
 	}
+	// A connection of the first nodes must not get a port of the last by chance.
+	held := make([]ports, count)
+	if a.alone {
+		for i := range held {
+			held[i].hold(at(i, 0), at(i, 1), at(i, 2), at(i, 3))
+		}
+	}
+	defer func() {
+		for i := range held {
+			held[i].free()
+		}
+	}()
 	var nodes []node
 	for i := range count {
+		held[i].free()
 		cfg := c.mesh
 		cfg.Name, cfg.DataDir, cfg.Seeds = devName(i), "", seeds
 		cfg.HTTPListen, cfg.GRPCListen, cfg.PeerListen, cfg.GossipListen = at(i, 0), at(i, 1), at(i, 2), at(i, 3)
@@ -139,6 +154,29 @@ func (a *app) startDev(c config, count, port int) ([]node, error) {
 		}
 	}
 	return nodes, nil
+}
+
+// ports are held so that the system gives none of them to a connection.
+type ports []io.Closer
+
+// hold binds addresses for TCP and UDP. One that is in use is left to the node that wants it,
+// who can say what it is for.
+func (p *ports) hold(addrs ...string) {
+	for _, addr := range addrs {
+		if l, err := net.Listen("tcp", addr); err == nil {
+			*p = append(*p, l)
+		}
+		if c, err := net.ListenPacket("udp", addr); err == nil {
+			*p = append(*p, c)
+		}
+	}
+}
+
+func (p *ports) free() {
+	for _, c := range *p {
+		_ = c.Close()
+	}
+	*p = nil
 }
 
 func devName(i int) string { return string(rune('a' + i)) }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"syscall"
 	"time"
 
@@ -109,6 +110,7 @@ func (a *app) serve(ctx context.Context, c config) error {
 	// leave its port bound.
 	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	a.outliveReaders()
 	var latency io.WriteCloser
 	if c.keepAwake {
 		var err error
@@ -131,6 +133,13 @@ func (a *app) serve(ctx context.Context, c config) error {
 		defer keepAwake(latency, n.Worked, c.mesh.Logger)()
 	}
 	return a.supervise(ctx, c, n, signals)
+}
+
+// outliveReaders lets a node go on when whoever reads its output has gone.
+func (a *app) outliveReaders() {
+	if a.alone {
+		signal.Ignore(syscall.SIGPIPE)
+	}
 }
 
 // supervise waits for the end of the node: by a signal, or by itself.

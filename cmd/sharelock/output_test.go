@@ -1,0 +1,90 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A node whose log nobody reads any more goes on, and leaves in good order.
+func TestServeOutlivesItsReader(t *testing.T) {
+	port := freePorts(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Close() // before the first line
+	cmd := exec.Command(self, "dev", "--nodes", "1", "--port", strconv.Itoa(port), "--log-level", "debug")
+	cmd.Env = append(os.Environ(), "SHARELOCK_TEST_MAIN=1")
+	cmd.Stderr = w
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin(t, cmd)
+	_ = w.Close()
+	if got := line(t, bufio.NewReader(out)); !strings.Contains(got, "ready") {
+		t.Errorf("got %q", got)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if got := wait(t, cmd); got != exitOK {
+		t.Errorf("got exit code %d", got)
+	}
+}
+
+// freePorts finds the first of four ports on which nobody listens, and which the system does
+// not use for connections.
+func freePorts(t *testing.T) int {
+	t.Helper()
+	for port := 20000 + os.Getpid()%1000*8; port < 32000; port += 4 {
+		free := true
+		for i := range 4 {
+			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i)))
+			if err != nil {
+				free = false
+				break
+			}
+			_ = l.Close()
+		}
+		if free {
+			return port
+		}
+	}
+	t.Fatal("no ports are free")
+	return 0
+}
+
+// Ports that are held are nobody else's, until they are free.
+func TestPorts(t *testing.T) {
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePorts(t)))
+	var p ports
+	p.hold(addr)
+	p.hold(addr) // in use: it has nothing to hold
+	if l, err := net.Listen("tcp", addr); err == nil {
+		_ = l.Close()
+		t.Error("another could listen on a port that is held")
+	}
+	if c, err := net.ListenPacket("udp", addr); err == nil {
+		_ = c.Close()
+		t.Error("another could bind a port that is held")
+	}
+	p.free()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+}
