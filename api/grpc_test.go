@@ -116,7 +116,7 @@ func TestGRPCLocks(t *testing.T) {
 	}
 
 	ended := proto.CloneOf(hold)
-	ended.SafeFor, ended.ExpiresIn = nil, durationpb.New(0)
+	ended.SafeFor, ended.ExpiresIn = nil, nil
 	rl, err := c.locks.Release(ctx, &pb.ReleaseRequest{Key: "k", Token: hold.GetToken(), SentOnce: true})
 	wantProto(t, rl, &pb.ReleaseResponse{Hold: ended}, err)
 	if !node.once {

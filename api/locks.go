@@ -89,7 +89,7 @@ func (s *locks) Release(ctx context.Context, m *pb.ReleaseRequest) (*pb.ReleaseR
 	if err != nil {
 		return nil, err
 	}
-	return &pb.ReleaseResponse{Hold: pb.HoldToProto(hold)}, nil
+	return &pb.ReleaseResponse{Hold: ended(pb.HoldToProto(hold))}, nil
 }
 
 func (s *locks) GiveUp(ctx context.Context, m *pb.GiveUpRequest) (*pb.GiveUpResponse, error) {
@@ -159,10 +159,19 @@ func (s *locks) ForceRelease(ctx context.Context, m *pb.ForceReleaseRequest) (*p
 		return nil, err
 	}
 	r := &pb.ForceReleaseResponse{Holds: pb.HoldsToProto(holds)}
+	for _, h := range r.Holds {
+		ended(h)
+	}
 	if len(r.Holds) > 0 {
 		r.Hold = r.Holds[0]
 	}
 	return r, nil
+}
+
+// ended is a hold that is over: it does not expire any more.
+func ended(h *pb.Hold) *pb.Hold {
+	h.ExpiresIn = nil
+	return h
 }
 
 // givenTTL is 0 for an absent TTL. The node takes 0 for "default", so a TTL of 0
