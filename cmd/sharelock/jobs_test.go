@@ -193,9 +193,7 @@ func tell(t *testing.T, s story, c *contender) {
 	s.tell(t, tty)
 	tty.typed(t, "\n")
 	wait(t, cmd)
-	if c.held(t) {
-		t.Error("the lock is still held")
-	}
+	eventually(t, "the end of the lock", func() bool { return !c.held(t) })
 }
 
 // process starts sharelock lock with flags, without a terminal, and returns its output.

@@ -161,9 +161,10 @@ func (j *job) signal(sig syscall.Signal) {
 	_ = unix.Kill(-j.pid, sig)
 }
 
-// allow tells the sentinel how long CMD may run, and starts another if it was killed.
+// allow tells the sentinel how long CMD may run, and starts another if it has ended without
+// having killed CMD.
 func (j *job) allow(remaining func() time.Duration) time.Duration {
-	if j.sentinel.gone() {
+	if j.sentinel.gone() && !j.sentinel.killed {
 		if s, err := startSentinel(j.children, j.pid, j.sentinel.told); err == nil {
 			j.sentinel.close()
 			j.sentinel = s
@@ -243,13 +244,31 @@ func (j *job) rest(sig syscall.Signal) {
 	signal.Ignore(sig)
 	_ = unix.Kill(0, sig)
 	setDefault(sig)
-	// A signal to the own thread has done what it does when the call returns, so here it
-	// goes on: after a SIGCONT, or at once if the kernel did not stop it, as no shell could
-	// let it go on.
+	// A signal to the own thread has done what it does when the call returns, and here it does
+	// when it is unblocked: so this goes on after a SIGCONT, or at once if the kernel did not
+	// stop it, as no shell could let it go on. A SIGCONT that has come since CMD was told to
+	// stop is not missed: the kernel drops the stop that is pending, or it is in jobControl.
+	old := block(sig)
 	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), sig)
+	if j.continued() {
+		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGCONT)
+	}
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
 	signal.Notify(j.jobControl, sig)
 	if given && j.tty.foreground() == unix.Getpgrp() {
 		j.give()
+	}
+}
+
+// continued reports whether a SIGCONT has come, and forgets all that came.
+func (j *job) continued() (yes bool) {
+	for {
+		select {
+		case sig := <-j.jobControl:
+			yes = yes || sig == unix.SIGCONT
+		default:
+			return yes
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"runtime"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,12 +49,7 @@ func (t *terminal) setForeground(group int) {
 	// the terminal.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var ttou, old unix.Sigset_t
-	// The words of a set are of 32 or 64 bits; the first holds this signal in either case.
-	ttou.Val[0] = 1 << (unix.SIGTTOU - 1)
-	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &ttou, &old); err != nil {
-		return
-	}
+	old := block(unix.SIGTTOU)
 	// A terminal that hung up has no foreground; then there is nothing to do.
 	_ = unix.IoctlSetPointerInt(int(t.f.Fd()), unix.TIOCSPGRP, group)
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
@@ -68,4 +64,14 @@ func isPipe(v any) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0
+}
+
+// block blocks a signal on this thread, which must be locked, and returns what was blocked.
+func block(sig syscall.Signal) (old unix.Sigset_t) {
+	var set unix.Sigset_t
+	// The words of a set are of 32 or 64 bits; the first holds those of job control in
+	// either case.
+	set.Val[0] = 1 << (sig - 1)
+	_ = unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old)
+	return old
 }
