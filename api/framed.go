@@ -17,6 +17,10 @@ import (
 // a quarter longer: no message lives longer (Q1).
 const framePatience = 24 * time.Second
 
+// readBuffer is what the system takes of a session that this node has not read yet, in
+// bytes, or about twice that.
+const readBuffer = 64 << 10
+
 // framed serves sessions without gRPC: each message is a frame on a stream of its own,
 // see package frame. They come in at gRPC's port and are told apart by how they begin.
 // What a session costs is little: two goroutines, and room for what is under way.
@@ -228,7 +232,12 @@ func (f *framed) watchOver(conn net.Conn, rest time.Duration) {
 	if !ok {
 		return
 	}
-	err := limitUnacknowledged(tcp, keepaliveTimeout)
+	err := errors.Join(limitUnacknowledged(tcp, keepaliveTimeout), limitUnsent(tcp))
+	if rest > 0 {
+		// A session's keepalives wait behind what its client has sent before, whose answers may
+		// be long.
+		err = errors.Join(err, tcp.SetReadBuffer(readBuffer))
+	}
 	if rest > 0 {
 		err = errors.Join(err, tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: rest, Interval: keepaliveTimeout / 3, Count: 3}))
 	}

@@ -6,6 +6,25 @@ import (
 	"time"
 )
 
+// tcpNotSentLowat is Linux's TCP_NOTSENT_LOWAT; see tcp(7).
+const tcpNotSentLowat = 25
+
+// limitUnsent bounds what the system takes of a stream before it can be sent, so that urgent
+// messages stand behind little.
+func limitUnsent(conn *net.TCPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var serr error
+	if err := raw.Control(func(fd uintptr) {
+		serr = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, fullMessage)
+	}); err != nil {
+		return err
+	}
+	return serr
+}
+
 // tcpUserTimeout is Linux's TCP_USER_TIMEOUT, in milliseconds; see tcp(7).
 const tcpUserTimeout = 18
 

@@ -25,12 +25,15 @@ const (
 	maxPending = 32 << 10
 	// maxUnsent bounds the bytes of answers that wait for a client that does not read
 	// them. Beyond it no further calls are read.
-	maxUnsent = 1 << 20
+	maxUnsent = 256 << 10
 	// maxFrame is the most room that is kept ready for answers.
-	maxFrame = 256 << 10
+	maxFrame = fullMessage
 	// fullMessage is how large a message gets before another is begun, in bytes; the last
 	// answer in it comes on top.
-	fullMessage = 1 << 20
+	fullMessage = 64 << 10
+	// maxUrgent is the largest status that is as urgent as a grant: a longer one names
+	// holders.
+	maxUrgent = 128
 )
 
 // errBusy refuses a call of a session that has too many under way.
@@ -72,8 +75,10 @@ type session struct {
 	quiet int
 
 	mu sync.Mutex
-	// out are answers in wire format that were not sent yet, behind those in full, which
-	// are messages as large as they should get, of so many bytes. Guarded by mu.
+	// urgent is what goes before everything else, in wire format: what became of holds that
+	// are kept alive, pongs, and short answers. Behind it come the messages in full, which
+	// are as large as they should get, of so many bytes, and out. Guarded by mu.
+	urgent    []byte
 	out       []byte
 	full      [][]byte
 	fullBytes int
@@ -168,10 +173,15 @@ func (s *session) buffer() []byte {
 		s.full, s.fullBytes = append(s.full, s.out), s.fullBytes+len(s.out)
 		s.out = nil
 	}
-	if s.out == nil {
-		s.out = make([]byte, 0, min(max(s.size, 64), maxFrame))
+	return s.lane(&s.out)
+}
+
+// lane returns the bytes of a lane, with room for more: an idle session has none. mu is held.
+func (s *session) lane(lane *[]byte) []byte {
+	if *lane == nil {
+		*lane = make([]byte, 0, min(max(s.size, 64), maxFrame))
 	}
-	return s.out
+	return *lane
 }
 
 // Answer implements Sink.
@@ -181,7 +191,11 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 		r.Status = statusBytes(err)
 	}
 	s.mu.Lock()
-	s.out = pb.AppendReply(s.buffer(), &r)
+	if len(r.Status) <= maxUrgent {
+		s.urgent = pb.AppendReply(s.lane(&s.urgent), &r)
+	} else {
+		s.out = pb.AppendReply(s.buffer(), &r)
+	}
 	s.pending--
 	s.mu.Unlock()
 	notify(s.wake)
@@ -190,7 +204,7 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 // Renewed implements Sink.
 func (s *session) Renewed(keepalive uint64, ids []uint64) {
 	s.mu.Lock()
-	s.out = pb.AppendRenewed(s.buffer(), keepalive, ids)
+	s.urgent = pb.AppendRenewed(s.lane(&s.urgent), keepalive, ids)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -199,7 +213,7 @@ func (s *session) Renewed(keepalive uint64, ids []uint64) {
 func (s *session) Ended(id uint64, err error) {
 	status := statusBytes(err)
 	s.mu.Lock()
-	s.out = pb.AppendEnd(s.buffer(), id, status)
+	s.urgent = pb.AppendEnd(s.lane(&s.urgent), id, status)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -207,7 +221,7 @@ func (s *session) Ended(id uint64, err error) {
 // Forced implements Sink.
 func (s *session) Forced(key string, token sharelock.Token, reason string) {
 	s.mu.Lock()
-	s.out = pb.AppendForced(s.buffer(), key, token, reason)
+	s.urgent = pb.AppendForced(s.lane(&s.urgent), key, token, reason)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -356,8 +370,8 @@ func (s *session) next(r *pb.CallReader, batch []pb.Call, who string) (_ []pb.Ca
 // pong answers a ping, unless answers that wait do.
 func (s *session) pong() {
 	s.mu.Lock()
-	if len(s.out) == 0 {
-		s.out = pb.AppendPing(s.buffer())
+	if len(s.urgent) == 0 {
+		s.urgent = pb.AppendPing(s.lane(&s.urgent))
 	}
 	s.mu.Unlock()
 	notify(s.wake)
@@ -394,7 +408,7 @@ func (s *session) start(calls []pb.Call) {
 func (s *session) awaitRoom(ctx context.Context) error {
 	for {
 		s.mu.Lock()
-		full := s.fullBytes+len(s.out) > maxUnsent
+		full := s.fullBytes+len(s.out)+len(s.urgent) > maxUnsent
 		s.mu.Unlock()
 		if !full {
 			return nil
@@ -455,20 +469,26 @@ func (s *session) write(ctx context.Context) error {
 // drainLook is how often a session looks whether its last call was answered.
 const drainLook = 20 * time.Millisecond
 
-// takeOut takes what waits to be sent, all of it if it is not much; quiet: nothing does, and no call
+// takeOut takes what waits to be sent, urgent things first, all of it if it is not much; quiet: nothing does, and no call
 // is under way.
 func (s *session) takeOut() (data []byte, quiet bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.full) > 0 {
+	switch {
+	case len(s.urgent) > 0 && (len(s.full) > 0 || len(s.urgent)+len(s.out) > fullMessage):
+		data, s.urgent = s.urgent, nil
+	case len(s.full) > 0:
 		data, s.full = s.full[0], s.full[1:]
 		s.fullBytes -= len(data)
 		return data, false
-	}
-	if len(s.out) == 0 {
+	case len(s.urgent) > 0:
+		data = append(s.urgent, s.out...)
+		s.urgent, s.out = nil, nil
+	case len(s.out) > 0:
+		data, s.out = s.out, nil
+	default:
 		return nil, s.pending == 0
 	}
-	data = s.out
-	s.out, s.size = nil, len(data)
+	s.size = len(data)
 	return data, false
 }

@@ -40,7 +40,9 @@ func (c *Client) Acquire(ctx context.Context, key string, opts ...Option) (*Lock
 		Key: key, ClientID: c.opts.ClientID, Wait: sharelock.DefaultWait,
 	}}
 	for _, o := range opts {
-		o(&r)
+		if o != nil {
+			o(&r)
+		}
 	}
 	l, err := c.acquire(ctx, r)
 	if err != nil {

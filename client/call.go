@@ -69,7 +69,7 @@ func (a again) Unwrap() error { return a.err }
 // attempt gets the time at which it is made, and is expected to return the raw
 // error of gRPC.
 func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Context, *node, time.Duration) error) error {
-	f := failures{retry: c.opts.Retry, patience: c.opts.Patience, round: len(c.nodes), b: b}
+	f := failures{retry: c.opts.Retry, patience: c.opts.Patience, b: b}
 	if b.hard {
 		f.retry = Retry{}.withDefaults()
 	}
@@ -82,13 +82,15 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		if err := b.ended(ctx); err != nil {
 			return because(err, f.last)
 		}
-		i, sent := c.address(), b.began
+		all := *c.all.Load()
+		i, sent := c.address(all), b.began
+		f.round = len(all)
 		if b.began = 0; sent == 0 {
 			sent = c.now()
 		}
 		n, direct := c.owners.of(b.key), true
 		if n == nil {
-			n, direct = c.nodes[i], false
+			n, direct = all[i], false
 		}
 		raw, timedOut := c.try(ctx, b, n, sent, attempt)
 		if raw == nil {
@@ -109,7 +111,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 			c.owners.doubt(n) // and go by the addresses that were given
 		case away:
 			c.owners.doubt(n)
-			c.current.CompareAndSwap(i, (i+1)%uint32(len(c.nodes)))
+			c.current.CompareAndSwap(i, (i+1)%uint32(len(all)))
 		}
 		wait, err := f.add(err, sent, c.now())
 		if err != nil {
@@ -124,13 +126,18 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 	}
 }
 
-// address is the index of the node that calls go to: the current one, or, if it could
+// address is the index in all of the node that calls go to: the current one, or, if it could
 // not serve just now, the next that calls have not left.
-func (c *Client) address() uint32 {
+func (c *Client) address(all []*node) uint32 {
 	i := c.current.Load()
-	for k := range uint32(len(c.nodes)) {
-		next := (i + k) % uint32(len(c.nodes))
-		if c.shuns(c.nodes[next]) {
+	if i >= uint32(len(all)) {
+		// There were more.
+		c.current.CompareAndSwap(i, 0)
+		i = 0
+	}
+	for k := range uint32(len(all)) {
+		next := (i + k) % uint32(len(all))
+		if c.shuns(all[next]) {
 			continue
 		}
 		if k > 0 {
@@ -146,7 +153,8 @@ func (c *Client) nodeFor(key string) *node {
 	if n := c.owners.of(key); n != nil {
 		return n
 	}
-	return c.nodes[c.address()]
+	all := *c.all.Load()
+	return all[c.address(all)]
 }
 
 // try makes one attempt and reports whether it ran into its own limit.

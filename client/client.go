@@ -18,16 +18,21 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"github.com/sgkandale/sharelock"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // Client takes locks and keeps them. It holds one connection per address and is
 // safe for concurrent use. Make one with [Dial] and share it.
 type Client struct {
-	opts  Options
+	opts Options
+	// nodes are those whose addresses were given to Dial. all are they, and behind them the
+	// others that the mesh has named, unless OnlyAddrs is set.
 	nodes []*node
-	// current is the index of the node that calls go to, until it fails.
+	all   atomic.Pointer[[]*node]
+	// current is the index in all of the node that calls go to, until it fails.
 	current atomic.Uint32
+	dialer  *dialer
 	keeper  *keeper
 	owners  owners
 	ids     ids
@@ -78,7 +83,7 @@ func (n *node) close() error {
 // alone. Options that cannot be are sharelock.ErrInvalidArgument.
 func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	if len(addrs) == 0 {
-		return nil, errors.New("dial: no address was given")
+		return nil, fmt.Errorf("dial: %w", sharelock.Invalid("addrs", "is empty: one address is needed"))
 	}
 	if err := opts.check(); err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
@@ -87,6 +92,7 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	if c.recent = opts.Clock; c.recent == nil {
 		c.recent = recentClock(c.opts.Clock)
 	}
+	c.dialer = newDialer(opts.Dialer)
 	c.owners.c = c
 	c.life, c.end = context.WithCancelCause(context.Background())
 	c.cleanup, c.endCleanup = context.WithCancel(context.Background())
@@ -99,6 +105,7 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 		}
 		c.nodes = append(c.nodes, n)
 	}
+	c.all.Store(&c.nodes)
 	c.work.Go(c.keeper.run)
 	if err := c.reach(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("dial: %w", err), c.Close())
@@ -114,7 +121,7 @@ func (c *Client) newNode(addr string) (*node, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		// The dialer resolves names at every connection, and no proxy that was meant
 		// for the web stands between a lock and its deadline.
-		grpc.WithContextDialer(c.opts.Dialer),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return c.dialer.dial(ctx, addr, nil) }),
 		// Retries are ours: they number their sends (Q3).
 		grpc.WithDisableRetry(),
 		grpc.WithDisableServiceConfig(),

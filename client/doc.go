@@ -22,7 +22,9 @@
 //
 // # Sessions
 //
-// All calls to a node share one stream, and whatever waits goes out as one message.
+// All calls to a node share one stream, and whatever waits goes out as one message; what keeps
+// locks alive goes before everything else. Of acquires that do not wait in line at most 512 are
+// under way at a node at once, further ones wait in the client.
 // The client learns from the mesh which node owns which key and turns to that node
 // itself; [Options].OnlyAddrs keeps it to the addresses it was given. A node without
 // sessions is called call by call. The stream is no gRPC, if the node can do without and

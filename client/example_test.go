@@ -88,3 +88,105 @@ func ExampleClient_TryAcquire() {
 	// second: held by worker-1
 	// released: <nil>
 }
+
+func ExampleClient_Mutex() {
+	ctx := context.Background()
+	c, stop := dial(ctx)
+	defer stop()
+
+	mu := c.Mutex("reports", client.TTL(20*time.Second))
+	lock, err := mu.Lock(ctx)
+	fmt.Println("locked:", err)
+	_, err = mu.TryLock(ctx)
+	fmt.Println("held already:", errors.Is(err, sharelock.ErrLockHeld))
+	fmt.Println("released:", lock.Release(ctx))
+	// Output:
+	// locked: <nil>
+	// held already: true
+	// released: <nil>
+}
+
+func ExampleClient_RWMutex() {
+	ctx := context.Background()
+	c, stop := dial(ctx)
+	defer stop()
+
+	rw := c.RWMutex("settings")
+	lock, err := rw.RLock(ctx)
+	fmt.Println("reading:", err, lock.Hold().Mode)
+	fmt.Println("released:", lock.Release(ctx))
+	// Output:
+	// reading: <nil> SHARED
+	// released: <nil>
+}
+
+func ExampleClient_Semaphore() {
+	ctx := context.Background()
+	c, stop := dial(ctx)
+	defer stop()
+
+	lock, err := c.Semaphore("licences", 5).Lock(ctx)
+	fmt.Println("one of five:", err, lock.Hold().Slots)
+	fmt.Println("released:", lock.Release(ctx))
+	// Output:
+	// one of five: <nil> 5
+	// released: <nil>
+}
+
+func ExampleClient_ReleaseAll() {
+	ctx := context.Background()
+	c, stop := dial(ctx)
+	defer stop()
+
+	for _, key := range []string{"a", "b", "c"} {
+		if _, err := c.Acquire(ctx, key); err != nil {
+			fmt.Println(err)
+		}
+	}
+	fmt.Println("held:", c.Stats().Held)
+	fmt.Println("released:", c.ReleaseAll(ctx))
+	fmt.Println("held:", c.Stats().Held)
+	// Output:
+	// held: 3
+	// released: <nil>
+	// held: 0
+}
+
+func ExampleLock_Renew() {
+	ctx := context.Background()
+	c, stop := dial(ctx)
+	defer stop()
+
+	lock, err := c.Acquire(ctx, "build", client.TTL(10*time.Second))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// A step follows in which the process may stand still for longer.
+	fmt.Println("renewed:", lock.Renew(ctx, 50*time.Second), lock.Hold().TTL)
+	fmt.Println("still held:", lock.Check(ctx) == nil)
+	fmt.Println("released:", lock.Release(ctx))
+	// Output:
+	// renewed: <nil> 50s
+	// still held: true
+	// released: <nil>
+}
+
+func ExampleClient_Adopt() {
+	ctx := context.Background()
+	c, stop := dial(ctx)
+	defer stop()
+
+	// The hold was acquired by another process, which has handed over its key and token.
+	handed, err := c.Acquire(ctx, "deploy", client.NoRenew())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	lock, err := c.Adopt(ctx, "deploy", handed.Token())
+	fmt.Println("adopted:", err, lock.Token())
+	fmt.Println("released:", lock.Release(ctx))
+	// Output:
+	// adopted: <nil> 1
+	// released: <nil>
+}

@@ -95,7 +95,7 @@ func (st *stream) beat() {
 	}
 	a.pending, a.unanswered = true, true
 	a.note(now)
-	st.out = sharelockv1.AppendKeep(st.buffer(), &sharelockv1.Keep{Kind: sharelockv1.KeepAlive, ID: a.last})
+	st.urgent = sharelockv1.AppendKeep(st.urgent, &sharelockv1.Keep{Kind: sharelockv1.KeepAlive, ID: a.last})
 }
 
 // attach has the node keep a lock alive; false if the stream is broken. id is one that
@@ -113,7 +113,7 @@ func (st *stream) attach(id uint64, l *Lock, ttl time.Duration) bool {
 	a.locks[id] = keptLock{l, ttl}
 	a.ttls[ttl]++
 	st.beat()
-	st.out = sharelockv1.AppendKeep(st.buffer(), &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: l.key, Token: l.token, TTL: ttl})
+	st.urgent = sharelockv1.AppendKeep(st.urgent, &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: l.key, Token: l.token, TTL: ttl})
 	st.mu.Unlock()
 	st.nudge()
 	return true
@@ -124,7 +124,7 @@ func (st *stream) detach(id uint64) {
 	st.mu.Lock()
 	known := st.forget(id) != nil && st.err == nil
 	if known {
-		st.out = sharelockv1.AppendKeep(st.buffer(), &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: id})
+		st.urgent = sharelockv1.AppendKeep(st.urgent, &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: id})
 	}
 	st.mu.Unlock()
 	if known {
@@ -189,7 +189,7 @@ func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 		if !ok {
 			// Its detach was sent; if it went another way than the attach it has had no
 			// effect.
-			st.out = sharelockv1.AppendKeep(st.buffer(), &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: k.ID})
+			st.urgent = sharelockv1.AppendKeep(st.urgent, &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: k.ID})
 			st.nudge()
 			continue
 		}
@@ -288,14 +288,12 @@ func (k *keeper) forced(f *sharelockv1.Forced) {
 	}
 }
 
-// find returns the lock that was taken away, or nil. It looks at all: it is for rare cases.
+// find returns the lock that was taken away, or nil.
 func (k *keeper) find(f *sharelockv1.Forced) *Lock {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, l := range k.due {
-		if l.token == f.Token && l.key == f.Key {
-			return l
-		}
+	if l := k.lookup(f.Key, f.Token); l != nil {
+		return l
 	}
 	// Its grant may be on its way to add.
 	if len(k.early) == mostEarly {
@@ -325,6 +323,7 @@ func (k *keeper) kept(now time.Duration, n *keptNews) {
 	if l.err != nil || now >= l.deadline || n.sent+n.ttl <= l.deadline {
 		return
 	}
+	k.renewals.Add(1)
 	l.deadline = n.sent + n.ttl
 	l.warned = false
 	l.reckon()

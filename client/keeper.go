@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -39,6 +40,9 @@ type keeper struct {
 	// early are locks that were taken away before their grants were taken in here. Guarded
 	// by mu.
 	early []*sharelockv1.Forced
+
+	// renewals and losses are for Stats.
+	renewals, losses atomic.Uint64
 }
 
 // mostEarly bounds keeper.early; the oldest are forgotten.
@@ -290,6 +294,7 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 			sent = k.c.now()
 		}
 		l.alone = false
+		k.renewals.Add(1)
 		l.extend(hold, sent+hold.SafeFor)
 	} else if err != nil && l.deadline == deadline {
 		// Only the deadline is left to wait for.
@@ -324,6 +329,9 @@ func (k *keeper) endAt(now time.Duration, l *Lock, why error) error {
 		why = fmt.Errorf("%w: %w", ErrLost, errLate)
 	}
 	l.err = why
+	if errors.Is(why, ErrLost) {
+		k.losses.Add(1)
+	}
 	if l.index >= 0 {
 		heap.Remove(&k.due, l.index)
 	}

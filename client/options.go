@@ -26,7 +26,8 @@ type Options struct {
 	// [DefaultClientID]. It does not identify a lock: the token does.
 	ClientID string
 	// Patience is how long a call looks for a node that can serve before it fails
-	// with [ErrUnreachable]; 0 is DefaultPatience. It begins at the first failure.
+	// with [ErrUnreachable]; 0 is DefaultPatience, and a negative one is an error of [Dial].
+	// It begins at the first failure.
 	// An Acquire looks at least as long as it was told to wait.
 	Patience time.Duration
 	// Retry says how often a call is repeated within that time, and after which
@@ -44,8 +45,10 @@ type Options struct {
 	// lost. Nil drops it. It is called in a goroutine of its own: if it blocks, the newest
 	// records are dropped, and their number is logged.
 	Logger *slog.Logger
-	// Dialer opens the connections to nodes; nil is TCP. An address is one of those given to
-	// Dial, or that of a node that the mesh names.
+	// Dialer opens the connections to nodes; nil is TCP, which tries the addresses of a host
+	// name beside each other, 250 ms apart (RFC 8305). An address is one of those given to
+	// Dial, or that of a node that the mesh names. A Dialer that does not return when its
+	// context ends is not waited for.
 	Dialer func(ctx context.Context, addr string) (net.Conn, error)
 	// DialOptions come after the client's own and win over them, for credentials,
 	// interceptors and dialers. Without credentials among them connections are in
@@ -61,6 +64,12 @@ type Options struct {
 // check finds everything that is wrong.
 func (o Options) check() error {
 	err := o.Retry.check()
+	if o.Patience < 0 {
+		err = errors.Join(err, sharelock.Invalid("Patience", "is negative"))
+	}
+	if o.ClientID != "" {
+		err = errors.Join(err, sharelock.CheckClientID(o.ClientID))
+	}
 	if o.Transport > Plain {
 		err = errors.Join(err, sharelock.Invalid("Transport", fmt.Sprintf("%d is unknown", o.Transport)))
 	}
@@ -71,16 +80,12 @@ func (o Options) withDefaults() Options {
 	if o.ClientID == "" {
 		o.ClientID = DefaultClientID()
 	}
-	if o.Patience <= 0 {
+	if o.Patience == 0 {
 		o.Patience = DefaultPatience
 	}
 	o.Retry = o.Retry.withDefaults()
 	if o.Clock == nil {
 		o.Clock = systemClock()
-	}
-	if o.Dialer == nil {
-		var d net.Dialer
-		o.Dialer = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
 	}
 	return o
 }
@@ -106,7 +111,7 @@ func DefaultClientID() string {
 	return id + suffix
 }
 
-// Option is a setting of one acquire.
+// Option is a setting of one acquire. A nil Option changes nothing.
 type Option func(*request)
 
 // request is an acquire as the caller wants it.

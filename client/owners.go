@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 const (
@@ -33,9 +35,8 @@ type owners struct {
 	// learning: somebody is asking; next is when it may be asked again. Guarded by mu.
 	learning bool
 	next     time.Duration
-	// found are nodes that are not among the addresses given, by address. They stay
-	// until the client is closed: their connections idle when nobody uses them.
-	// Guarded by mu.
+	// found are nodes that are not among the addresses given, by address. They stay as long
+	// as they are members or keep something. Guarded by mu.
 	found map[string]*node
 }
 
@@ -86,6 +87,9 @@ func (o *owners) saw(epoch uint32) {
 
 // learn asks in the background, unless somebody does, or did so just now.
 func (o *owners) learn() {
+	if o.c.opts.OnlyAddrs {
+		return
+	}
 	now := o.c.now()
 	o.mu.Lock()
 	busy := o.learning || now < o.next
@@ -112,14 +116,9 @@ func (o *owners) learn() {
 }
 
 func (o *owners) ask() error {
-	ctx, cancel := context.WithTimeout(o.c.life, learnTime)
-	defer cancel()
-	ring, err := o.c.nodes[o.c.address()].ring(ctx)
+	ring, err := o.askAny()
 	if err != nil {
 		return err
-	}
-	if len(ring.GetOwners()) == 0 {
-		return errors.New("the ring has no partitions")
 	}
 	if t := o.table.Load(); t != nil && ring.GetEpoch() < t.epoch {
 		return nil
@@ -140,7 +139,55 @@ func (o *owners) ask() error {
 		t.nodes[p] = nodes[at]
 	}
 	o.table.Store(t)
+	o.forget(nodes)
 	return nil
+}
+
+// askAny asks the nodes who owns what, one after the other, beginning with the one that calls
+// go to: any of them may know while the others cannot be reached.
+func (o *owners) askAny() (ring *sharelockv1.GetRingResponse, err error) {
+	all := *o.c.all.Load()
+	first := int(o.c.address(all))
+	for i := range all {
+		ring, err = o.askOne(all[(first+i)%len(all)])
+		if err == nil && len(ring.GetOwners()) == 0 {
+			err = errors.New("the ring has no partitions")
+		}
+		if err == nil || o.c.life.Err() != nil {
+			return ring, err
+		}
+	}
+	return nil, err
+}
+
+func (o *owners) askOne(n *node) (*sharelockv1.GetRingResponse, error) {
+	ctx, cancel := context.WithTimeout(o.c.life, learnTime)
+	defer cancel()
+	return n.ring(ctx)
+}
+
+// forget lets calls go to the members of the newest ring, besides the addresses that were
+// given, and closes the connections to nodes that are no members any more and keep nothing.
+func (o *owners) forget(members []*node) {
+	all := slices.Clone(o.c.nodes)
+	o.mu.Lock()
+	var gone []*node
+	for addr, n := range o.found {
+		switch {
+		case slices.Contains(members, n):
+			all = append(all, n)
+		case n.session.idleNow():
+			delete(o.found, addr)
+			gone = append(gone, n)
+		}
+	}
+	o.mu.Unlock()
+	o.c.all.Store(&all)
+	for _, n := range gone {
+		if err := n.close(); err != nil {
+			o.c.log.debug("closing the connection to a node that has left", "addr", n.addr, "err", err)
+		}
+	}
 }
 
 // node is the node at an address.

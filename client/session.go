@@ -76,10 +76,16 @@ type stream struct {
 	end context.CancelFunc
 
 	mu sync.Mutex
-	// out are calls in wire format that were not sent yet, behind those in full, which are
-	// messages as large as they should get; guarded by mu.
-	out  []byte
-	full [][]byte
+	// urgent is what goes before everything else, in wire format: what keeps locks alive,
+	// ends them, or shows that this end is there. Behind it come the messages in full, which
+	// are as large as they should get, and out. Guarded by mu.
+	urgent []byte
+	out    []byte
+	full   [][]byte
+	// tries counts the acquires under way that do not wait in line; held are those that
+	// wait until there are fewer than mostTries. Guarded by mu.
+	tries int
+	held  []heldTry
 	// calls are those under way, by id; guarded by mu.
 	calls map[uint64]*exchange
 	last  uint64 // the newest id; guarded by mu
@@ -105,8 +111,21 @@ type stream struct {
 	err error
 }
 
+// mostTries is how many acquires that do not wait in line are under way at once. Their
+// refusals are longer than they are, and the node reads on only while it gets rid of its
+// answers: with more of them before it, a keepalive would come too late over a slow line.
+const mostTries = 512
+
+// heldTry is a call that was not sent yet.
+type heldTry struct {
+	id   uint64
+	call []byte
+}
+
 // exchange is one call under way. Its reply comes once.
 type exchange struct {
+	// try: it counts among stream.tries.
+	try  bool
 	done chan struct{} // one token when the fields below it are set
 	hold sharelock.Hold
 	err  error
@@ -231,6 +250,17 @@ func (s *session) abort(all bool) {
 	}
 }
 
+// idleNow reports whether no call of the session is under way, and it keeps no lock.
+func (s *session) idleNow() bool {
+	st := s.cur.Load()
+	if st == nil {
+		return true
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return len(st.calls) == 0 && len(st.alive.locks) == 0
+}
+
 // close ends the streams and waits for them.
 func (s *session) close() {
 	s.mu.Lock()
@@ -261,7 +291,16 @@ func (st *stream) do(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 		st.heard = st.s.now()
 	}
 	st.calls[c.ID] = x
-	st.out = sharelockv1.AppendCall(st.buffer(), c)
+	switch {
+	case c.Kind != sharelockv1.CallAcquire:
+		st.urgent = sharelockv1.AppendCall(st.urgent, c)
+	case c.Acquire.Wait == 0 && st.tries >= mostTries:
+		st.held = append(st.held, heldTry{c.ID, sharelockv1.AppendCall(nil, c)})
+	default:
+		x.try = c.Acquire.Wait == 0
+		st.begun(x)
+		st.out = sharelockv1.AppendCall(st.buffer(), c)
+	}
 	st.mu.Unlock()
 	st.nudge()
 	select {
@@ -287,15 +326,44 @@ func (x *exchange) reply() (h sharelock.Hold, at time.Duration, err error) {
 	return h, at, err
 }
 
+// begun counts a call that is about to be sent. mu is held.
+func (st *stream) begun(x *exchange) {
+	if x.try {
+		st.tries++
+	}
+}
+
+// over counts a call that is under way no more, and lets another go in its place. mu is held.
+func (st *stream) over(x *exchange) {
+	if !x.try {
+		return
+	}
+	st.tries--
+	for len(st.held) > 0 && st.tries < mostTries {
+		next := st.held[0]
+		st.held[0] = heldTry{}
+		st.held = st.held[1:]
+		if y := st.calls[next.id]; y != nil {
+			y.try = true
+			st.begun(y)
+			st.out = append(st.buffer(), next.call...)
+			st.nudge()
+		}
+	}
+}
+
 // giveUp ends a call without its answer and has the node told; false if the answer is
 // there, or just coming.
 func (st *stream) giveUp(id uint64) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.calls[id] == nil {
+	x := st.calls[id]
+	if x == nil {
 		return false
 	}
 	delete(st.calls, id)
+	st.over(x)
+	// Behind the call: the node knows no cancel of a call that it has not got.
 	st.out = sharelockv1.AppendCall(st.buffer(), &sharelockv1.Call{ID: id, Kind: sharelockv1.CallCancel})
 	return true
 }
@@ -309,6 +377,7 @@ func (st *stream) abort(all bool) {
 			continue
 		}
 		delete(st.calls, id)
+		st.over(x)
 		st.out = sharelockv1.AppendCall(st.buffer(), &sharelockv1.Call{ID: id, Kind: sharelockv1.CallCancel})
 		x.err, x.at = errClient, now
 		x.done <- struct{}{} // it has room for one
@@ -319,13 +388,13 @@ func (st *stream) abort(all bool) {
 
 // fullMessage is how large a message gets before another is begun, in bytes; the last
 // call in it comes on top. Nodes take 4 MiB.
-const fullMessage = 1 << 20
+const fullMessage = 64 << 10
 
 // buffer is out, with room. mu is held.
 func (st *stream) buffer() []byte {
 	if len(st.out) >= fullMessage {
 		st.full = append(st.full, st.out)
-		st.out = make([]byte, 0, fullMessage>>2)
+		st.out = make([]byte, 0, fullMessage+(4<<10))
 	}
 	return st.out
 }
@@ -358,25 +427,18 @@ func (st *stream) run() {
 	beat := time.NewTimer(longestPeriod)
 	defer beat.Stop()
 	for {
+		var err error
 		select {
 		case <-st.wake:
 		case <-beat.C:
-			st.mu.Lock()
-			if st.alive.period() > 0 {
-				st.beat()
-			}
-			st.mu.Unlock()
+			st.beatNow()
 		case <-look.C:
-			if err := st.look(); err != nil {
-				st.fail(err)
-				return
-			}
+			err = st.look()
 		case <-st.ctx.Done():
-			st.fail(status.FromContextError(st.ctx.Err()).Err())
-			return
+			err = status.FromContextError(st.ctx.Err()).Err()
 		}
 		runtime.Gosched() // who is about to make a call makes it first (A4)
-		for {
+		for err == nil {
 			data, next := st.take()
 			if next > 0 {
 				beat.Reset(next)
@@ -387,29 +449,57 @@ func (st *stream) run() {
 			if f.Send(data) != nil {
 				return // the reader hears why
 			}
+			// A burst may take long: what is due goes out in the middle of it.
+			select {
+			case <-beat.C:
+				st.beatNow()
+			case <-look.C:
+				err = st.look()
+			default:
+			}
+		}
+		if err != nil {
+			st.fail(err)
+			return
 		}
 	}
 }
 
-// take is what waits to be sent, all of it if it is not much. If a keepalive is among it, next is when
+// beatNow sends a keepalive if there are locks to keep.
+func (st *stream) beatNow() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.alive.period() > 0 {
+		st.beat()
+	}
+}
+
+// take is what waits to be sent, urgent things first, all of it if it is not much. If a keepalive is among it, next is when
 // to send another.
 func (st *stream) take() (data []byte, next time.Duration) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if len(st.full) > 0 {
+	switch {
+	case len(st.urgent) > 0 && (len(st.full) > 0 || len(st.urgent)+len(st.out) > fullMessage):
+		data, st.urgent = st.urgent, nil
+	case len(st.full) > 0:
 		data, st.full = st.full[0], st.full[1:]
 		st.sent = true
 		return data, 0
-	}
-	if len(st.out) == 0 {
+	case len(st.urgent)+len(st.out) > 0:
+		// In one message it does not matter what comes first.
+		data = append(st.out, st.urgent...)
+		st.out = make([]byte, 0, min(max(len(data), 256), fullMessage))
+		if st.urgent = st.urgent[:0]; cap(st.urgent) > 1<<12 {
+			st.urgent = nil
+		}
+	default:
 		return nil, 0
 	}
 	st.said, st.sent = st.s.now(), true
 	if st.alive.pending {
 		st.alive.pending, next = false, st.alive.period()
 	}
-	data = st.out
-	st.out = make([]byte, 0, min(max(len(data), 256), 1<<18))
 	return data, next
 }
 
@@ -434,7 +524,7 @@ func (st *stream) look() error {
 			st.heard = now
 		}
 		st.pinged = true
-		st.out = sharelockv1.AppendPing(st.buffer())
+		st.urgent = sharelockv1.AppendPing(st.urgent)
 	}
 	return nil
 }
@@ -468,6 +558,7 @@ func (st *stream) read(f Frames) {
 				continue // it was given up
 			}
 			delete(st.calls, reply.ID)
+			st.over(x)
 			x.at = now
 			if x.hold = reply.Hold; reply.Status != nil {
 				x.err = statusError(reply.Status)
@@ -526,6 +617,7 @@ func (st *stream) fail(err error) {
 		callErr = unsent{err}
 	}
 	st.calls, st.alive.locks, st.asked = map[uint64]*exchange{}, nil, nil
+	st.held = nil
 	st.mu.Unlock()
 	st.end()
 	for _, c := range asked {

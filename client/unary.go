@@ -42,7 +42,11 @@ func (n *node) unary(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 		_, err := n.locks.GiveUp(ctx, &sharelockv1.GiveUpRequest{Key: a.Key, ClientId: a.ClientID, RequestId: a.RequestID})
 		return sharelock.Hold{}, err
 	case sharelockv1.CallRenew:
-		resp, err := n.locks.Renew(ctx, &sharelockv1.RenewRequest{Key: a.Key, Token: uint64(c.Token)})
+		req := &sharelockv1.RenewRequest{Key: a.Key, Token: uint64(c.Token)}
+		if a.TTL != 0 {
+			req.Ttl = durationpb.New(a.TTL)
+		}
+		resp, err := n.locks.Renew(ctx, req)
 		return sharelockv1.HoldFromProto(resp.GetHold()), err
 	default:
 		resp, err := n.locks.Release(ctx, &sharelockv1.ReleaseRequest{Key: a.Key, Token: uint64(c.Token), SentOnce: c.SentOnce})

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -67,10 +68,10 @@ func (s *session) connect(ctx context.Context) (f Frames, err error) {
 	if !s.grpcOnly() {
 		f, err = s.plain(ctx)
 		s.mu.Lock()
-		if s.ends++; !errors.Is(err, io.EOF) {
+		if s.ends++; !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			s.ends = 0
 		}
-		unknown := s.ends == mostEnds || errors.Is(err, sharelockv1.ErrNoSession)
+		unknown := s.ends >= mostEnds || errors.Is(err, sharelockv1.ErrNoSession)
 		s.mu.Unlock()
 		switch {
 		case unknown:
@@ -128,14 +129,8 @@ func (f *grpcFrames) Close() error {
 func (s *session) plain(ctx context.Context) (Frames, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
-	conn, err := s.keeper.c.opts.Dialer(ctx, s.n.addr)
+	conn, err := s.keeper.c.dialer.dial(ctx, s.n.addr, hello)
 	if err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-	if err := hello(conn); err != nil {
-		_ = conn.Close()
 		return nil, err
 	}
 	return plainFrames{frame.New(conn, sharelockv1.MaxSessionFrame, dead)}, nil
@@ -224,7 +219,7 @@ func (st *stream) ring(ctx context.Context) ([]byte, error) {
 		st.heard = st.s.now()
 	}
 	st.asked = append(st.asked, told)
-	st.out = sharelockv1.AppendKeep(st.buffer(), &sharelockv1.Keep{Kind: sharelockv1.KeepRing, ID: 1})
+	st.urgent = sharelockv1.AppendKeep(st.urgent, &sharelockv1.Keep{Kind: sharelockv1.KeepRing, ID: 1})
 	st.mu.Unlock()
 	st.nudge()
 	select {

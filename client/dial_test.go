@@ -1,0 +1,231 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
+)
+
+// hostsOf returns a dialer of a host with these addresses, each of which does as it says.
+func hostsOf(addrs map[string]func(ctx context.Context) (net.Conn, error), order ...string) *dialer {
+	return &dialer{
+		lookup: func(context.Context, string) ([]string, error) { return order, nil },
+		direct: func(ctx context.Context, addr string) (net.Conn, error) {
+			host, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				return nil, err
+			}
+			return addrs[host](ctx)
+		},
+	}
+}
+
+// RFC 8305: a host's first address that swallows connections, or accepts and says nothing,
+// does not hold up the second.
+func TestSecondAddress(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		var ends sync.WaitGroup
+		answering := func(answers bool) func(ctx context.Context) (net.Conn, error) {
+			return func(context.Context) (net.Conn, error) {
+				near, far := net.Pipe()
+				ends.Go(func() {
+					b := make([]byte, 1)
+					if _, err := far.Read(b); err == nil && answers {
+						_, _ = far.Write(b)
+					}
+					_, _ = io.Copy(io.Discard, far)
+				})
+				return near, nil
+			}
+		}
+		greet := func(conn net.Conn) error {
+			if _, err := conn.Write([]byte{1}); err != nil {
+				return err
+			}
+			_, err := conn.Read(make([]byte, 1))
+			return err
+		}
+		addrs := map[string]func(ctx context.Context) (net.Conn, error){
+			"good":    answering(true),
+			"silent":  answering(false),
+			"refuses": func(context.Context) (net.Conn, error) { return nil, syscall.ECONNREFUSED },
+			"swallows": func(ctx context.Context) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		}
+		for first, want := range map[string]time.Duration{"silent": nextAddress, "swallows": nextAddress, "refuses": 0} {
+			began := time.Now()
+			conn, err := hostsOf(addrs, first, "good").dial(t.Context(), "host:1", greet)
+			if err != nil {
+				t.Fatalf("%s: %v", first, err)
+			}
+			if took := time.Since(began); took != want {
+				t.Errorf("%s: took %v, want %v", first, took, want)
+			}
+			_ = conn.Close()
+		}
+		if _, err := hostsOf(addrs, "refuses", "refuses").dial(t.Context(), "host:1", greet); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("all refuse: %v", err)
+		}
+		ends.Wait()
+	})
+}
+
+// A Dialer that does not end with its context is not waited for, and what it opens too late
+// is closed.
+func TestDialerIgnoresItsContext(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		started := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		_, err := Dial(ctx, []string{"a:1"}, Options{Dialer: func(context.Context, string) (net.Conn, error) {
+			time.Sleep(time.Minute)
+			return near, nil
+		}})
+		if took := time.Since(started); err == nil || took > 4*time.Second {
+			t.Errorf("Dial took %v: %v", took, err)
+		}
+		_ = far.SetReadDeadline(time.Now().Add(2 * time.Minute))
+		if _, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("the connection that came too late: %v, want it closed", err)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+	})
+}
+
+// What cannot be is refused by Dial, with an error that names it.
+func TestDialRefuses(t *testing.T) {
+	for field, dial := range map[string]func() (*Client, error){
+		"addrs":     func() (*Client, error) { return Dial(t.Context(), nil, Options{}) },
+		"Patience":  func() (*Client, error) { return Dial(t.Context(), []string{"a:1"}, Options{Patience: -1}) },
+		"client_id": func() (*Client, error) { return Dial(t.Context(), []string{"a:1"}, Options{ClientID: "a\x00b"}) },
+	} {
+		_, err := dial()
+		if e, ok := errors.AsType[*sharelock.Error](err); !ok || !errors.Is(err, sharelock.ErrInvalidArgument) || e.Field != field {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
+// A nil Option changes nothing.
+func TestNilOption(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *fakeMesh, c *Client) {
+		mustAcquire(t, c, "k", nil, TTL(time.Second), nil)
+	})
+}
+
+// resetting is a connection that a front resets when it does not like what it reads.
+type resetting struct{ net.Conn }
+
+// Read implements net.Conn.
+func (resetting) Read([]byte) (int, error) {
+	return 0, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+}
+
+// A front that closes or resets whatever is no HTTP/2 is told apart, also the second time
+// that a client finds it out.
+func TestFrontClosesPlainStreams(t *testing.T) {
+	for name, wrap := range map[string]func(net.Conn) net.Conn{
+		"FIN": func(c net.Conn) net.Conn { return c },
+		"RST": func(c net.Conn) net.Conn { return resetting{c} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			virtual.Test(t, func(t *testing.T) {
+				m, _, stop := newMesh("a:1")
+				defer stop()
+				m.set(func() { m.sessions = true })
+				f := &wireFake{mesh: m, first: func(int64, net.Conn) bool { return false }}
+				begin := time.Now()
+				c, err := Dial(t.Context(), []string{"a:1"}, Options{
+					Transport: Plain, Clock: func() time.Duration { return time.Since(begin) },
+					Dialer: func(ctx context.Context, addr string) (net.Conn, error) {
+						conn, err := f.dial(ctx, addr)
+						if err == nil && f.others.Load() == 0 && f.plain.Load() < mostEnds {
+							conn = wrap(conn)
+						}
+						return conn, err
+					},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close() //nolint:errcheck // nothing is left
+				pair(t, c)
+				time.Sleep(relearn + time.Second)
+				m.set(func() { m.broken = unavailable() }) // its stream ends, and it is tried again
+				for range 5 {
+					_, _ = c.Get(t.Context(), "k")
+					if l, err := c.Acquire(t.Context(), "other"); err == nil {
+						_ = l.Release(t.Context())
+					}
+					time.Sleep(time.Second)
+				}
+				pair(t, c)
+				if !c.nodes[0].session.grpcOnly() {
+					t.Error("the front is not told apart once more")
+				}
+			})
+		})
+	}
+}
+
+// Calls fall back to, and learn the ring from, every node that the mesh has named, when the
+// address that was given cannot be reached; nodes that have left are forgotten.
+func TestGivenAddressIsLost(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		m, opts := startMesh(t, "a:1", "b:1", "c:1")
+		m.set(func() { m.sessions, m.ring = true, testRing(1, "a:1", "b:1", "c:1") })
+		begin := time.Now()
+		c, err := Dial(t.Context(), []string{"a:1"}, Options{DialOptions: opts, Clock: func() time.Duration { return time.Since(begin) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close() //nolint:errcheck // nothing is left
+		mustAcquire(t, c, "first")
+		synctest.Wait()
+		l := mustAcquire(t, c, "k", TTL(6*time.Second))
+		m.setFault(func(c fakeCall) fault {
+			if c.Node == "a:1" {
+				return fault{before: unavailable()}
+			}
+			return fault{}
+		})
+		m.set(func() { m.muted = "a:1" })
+		for i := range 20 {
+			if _, err := c.Acquire(t.Context(), "k"+string(rune('a'+i)), NoRenew()); err != nil {
+				t.Errorf("acquire %d: %v", i, err)
+			}
+			time.Sleep(time.Second)
+		}
+		if err := l.Err(); err != nil {
+			t.Errorf("the lock: %v", err)
+		}
+		// c leaves.
+		m.set(func() {
+			m.muted = ""
+			m.ring = testRing(2, "a:1", "b:1")
+			m.ring.Owners = []uint32{0, 1, 1}
+		})
+		m.setFault(nil)
+		time.Sleep(time.Minute)
+		c.owners.learn()
+		time.Sleep(time.Second)
+		for _, n := range c.owners.all() {
+			if n.addr == "c:1" {
+				t.Error("the node that has left is not forgotten")
+			}
+		}
+	})
+}
