@@ -6,6 +6,7 @@ FUZZTIME ?= 20s
 NODES    ?= 3
 MINUTES  ?= 30
 MUTANTS  ?= full
+PAIRS    ?= 200
 MODEL    ?= full
 # The version is stamped into the binary by Go, from git where that works.
 BUILDVCS := $(shell git status >/dev/null 2>&1 && echo auto || echo false)
@@ -52,6 +53,10 @@ sim: ## simulated clusters in virtual time: the schedules, and MINUTES=30 at ran
 .PHONY: sim-long
 sim-long: ## a thousand virtual minutes at random (some twenty minutes)
 	SHARELOCK_SIM_MINUTES=1000 go test -run '^TestSimStorm$$' -count 1 -timeout 4h -v ./testcluster
+
+.PHONY: sim-pairs
+sim-pairs: ## PAIRS=200 crashes beside cut pairs, and all ways to cut one (schedule 16)
+	SHARELOCK_SIM_PAIRS=$(PAIRS) go test -run '^Test(Schedule16|SimCrashBesideACutPair)' -count 1 -timeout 60m -v ./testcluster
 
 .PHONY: mutants
 mutants: ## break every rule, one at a time: the tests must notice (MUTANTS=short: no random runs)

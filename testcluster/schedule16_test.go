@@ -241,7 +241,7 @@ func troubles(t *testing.T) int {
 	t.Helper()
 	s := os.Getenv(moreTroubles)
 	if s == "" {
-		return 12
+		return 6
 	}
 	n, err := strconv.Atoi(s)
 	must(t, err)

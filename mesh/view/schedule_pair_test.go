@@ -386,6 +386,38 @@ func TestRelayRefuses(t *testing.T) {
 	})
 }
 
+// A refusal is no progress, so that a member that refuses for ever is deaf; any other reply
+// is (V6, V6a).
+func TestRelayRefusalIsNoProgress(t *testing.T) {
+	relaying(t, func(t *testing.T, g *group, l *Leader) {
+		b := g.member("b").who
+		for i, refused := range []bool{false, true} {
+			id, began := uint64(i+1), g.clock()
+			for g.clock()-began < 2*lease+lease/5 {
+				m := g.parcel("a", "b", id, nil)
+				if _, err := l.Relay(cancelled(t), m); err != nil {
+					t.Fatal(err)
+				}
+				other := g.parcel("a", "b", id+10, nil) // which goes on waiting
+				if _, err := l.Relay(cancelled(t), other); err != nil {
+					t.Fatal(err)
+				}
+				reply := answered(m, "")
+				reply.Refused = refused
+				l.relay.collect(cancelled(t), b, []*peerv1.Reply{reply})
+				if _, err := l.Relay(t.Context(), m); err != nil {
+					t.Fatal(err)
+				}
+				wait(t.Context(), lease/10)
+			}
+			if got := l.relay.deaf(g.clock(), b, 2*lease); got != refused {
+				t.Errorf("one whose replies are refusals, %t, is deaf: %t", refused, got)
+			}
+			wait(t.Context(), 2*lease) // all is forgotten
+		}
+	})
+}
+
 // A reply counts only if it comes from whom the parcel was for.
 func TestRelayTakesNoReplyOfOthers(t *testing.T) {
 	relaying(t, func(t *testing.T, g *group, l *Leader) {
