@@ -48,12 +48,17 @@ func (m *member) ask(to *proc, req *peerv1.RenewRequest) peerv1.RenewResponse_Ou
 	if req.Epoch == 0 {
 		req.Epoch = m.g.now().view.Epoch
 	}
+	if req.Told && req.Epoch == m.g.now().view.Epoch {
+		// Off the ring in a view that it was told of, it owns nothing (V6a).
+		m.g.mu.Lock()
+		m.until = 0
+		m.g.mu.Unlock()
+	}
 	for _, c := range m.g.callersOf(m.who.ID) {
 		req.Callers = append(req.Callers, IdentityToProto(c))
 	}
 	out := l.Renew(m.g.t.Context(), req).GetOutcome()
-	if req.Told { // off the ring in a view that it was told of, it owns nothing (V6a)
-		m.until = 0
+	if req.Told {
 		return out
 	}
 	if out == peerv1.RenewResponse_OUTCOME_RENEWED {
