@@ -135,6 +135,11 @@ func (l *Leader) closes(now time.Duration, view ring.View) bool {
 func (l *Leader) dismissAll(now time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if now-l.stops.closed < l.lease()/4 && l.votersAreLeft() {
+		// A leader that has just taken over may not have heard yet of those that have left
+		// the view and wait to be let go.
+		return false
+	}
 	for who, st := range l.stops.told {
 		patience := l.lease()
 		if l.stops.gone[who] {
@@ -150,6 +155,20 @@ func (l *Leader) dismissAll(now time.Duration) bool {
 		l.dismiss()
 	}
 	return true
+}
+
+// votersAreLeft reports whether another voter has not been let go. It needs l.mu.
+func (l *Leader) votersAreLeft() bool {
+	gone := map[string]bool{l.self: true}
+	for who := range l.stops.gone {
+		gone[who.ID] = true
+	}
+	for id := range l.voters() {
+		if !gone[id] {
+			return true
+		}
+	}
+	return false
 }
 
 // sayFarewell goes on telling the others that they may stop after the leadership is over:
