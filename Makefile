@@ -74,6 +74,10 @@ rehearse: ## real processes, killed and restarted, with the default times (7 min
 faults: ## what can happen to real processes, in network namespaces (root; 12 minutes; SHARELOCK_FAULTS=short: 2)
 	scripts/faults
 
+.PHONY: hostile
+hostile: ## one hostile client beside 300 innocent ones while nodes restart (half an hour; SHARELOCK_HOSTILE=short: 2 minutes)
+	scripts/hostile
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME=20s
 	FUZZTIME=$(FUZZTIME) scripts/fuzz $(PKG)

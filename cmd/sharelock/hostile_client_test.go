@@ -1,0 +1,301 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// TestHostileClient is the process of the hostile client, or of the honest one, of TestHostile.
+func TestHostileClient(t *testing.T) {
+	text := os.Getenv(orderEnv)
+	if text == "" {
+		t.Skip("a process of TestHostile")
+	}
+	var o order
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), o.Time)
+	defer cancel()
+	v := newVillain(t, o)
+	began := time.Now()
+	if o.Role == "hostile" {
+		v.doItsWorst(ctx)
+	} else {
+		v.behave(ctx, o)
+	}
+	s := summary{Role: o.Role, Calls: v.calls.Load(), Bytes: v.bytes.Load(), Elapsed: time.Since(began), Refused: v.refused}
+	result, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(o.Result, result, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// villain is a client that takes what it is given: calls of the API, over a connection to
+// every node.
+type villain struct {
+	t      *testing.T
+	addrs  []string
+	nodes  []sharelockv1.LockServiceClient
+	places sharelockv1.MeshServiceClient
+	next   atomic.Int64
+
+	began        time.Time
+	calls, bytes atomic.Int64
+	mu           sync.Mutex
+	refused      map[string]int64 // by code; guarded by mu
+}
+
+func newVillain(t *testing.T, o order) *villain {
+	t.Helper()
+	v := &villain{t: t, addrs: o.Addrs, began: time.Now(), refused: map[string]int64{}}
+	for _, addr := range o.Addrs {
+		conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() }) //nolint:errcheck // the process ends
+		v.nodes = append(v.nodes, sharelockv1.NewLockServiceClient(conn))
+		v.places = sharelockv1.NewMeshServiceClient(conn)
+	}
+	return v
+}
+
+// breathe keeps the process within its share of the processors.
+func (v *villain) breathe(ctx context.Context) {
+	for ctx.Err() == nil {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			v.t.Error(err)
+			return
+		}
+		used := time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		ahead := used - time.Duration(mostShare*float64(time.Since(v.began)))
+		if ahead <= 0 {
+			return
+		}
+		pauseFor(ctx, 2*ahead)
+	}
+}
+
+func pauseFor(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// node is the next node; the calls go to all in turn.
+func (v *villain) node() sharelockv1.LockServiceClient {
+	return v.nodes[int(v.next.Add(1))%len(v.nodes)]
+}
+
+// did counts a call.
+func (v *villain) did(bytes int, err error) error {
+	v.calls.Add(1)
+	v.bytes.Add(int64(bytes))
+	if err != nil && status.Code(err) != codes.Canceled {
+		kind := "in a session"
+		if s, ok := status.FromError(err); ok {
+			kind = s.Code().String()
+		}
+		v.mu.Lock()
+		v.refused[kind]++
+		v.mu.Unlock()
+	}
+	return err
+}
+
+// acquire is one call, which waits for as long as it says.
+func (v *villain) acquire(ctx context.Context, r *sharelockv1.AcquireRequest) (*sharelockv1.Hold, error) {
+	size := len(r.GetKey()) + len(r.GetRequestId()) + len(r.GetClientId())
+	for k, m := range r.GetMetadata() {
+		size += len(k) + len(m)
+	}
+	resp, err := v.node().Acquire(ctx, r)
+	return resp.GetHold(), v.did(size, err)
+}
+
+func (v *villain) release(ctx context.Context, h *sharelockv1.Hold) {
+	// It does not say that the id was sent once: so the id is remembered (Q2).
+	_, err := v.node().Release(ctx, &sharelockv1.ReleaseRequest{Key: h.GetKey(), Token: h.GetToken()})
+	v.did(len(h.GetKey())+8, err) //nolint:errcheck // counted
+}
+
+// most is metadata of the largest size.
+func most() map[string]string {
+	return map[string]string{"x": strings.Repeat("y", sharelock.MaxMetadataBytes-1)}
+}
+
+func request(key string) *sharelockv1.AcquireRequest {
+	return &sharelockv1.AcquireRequest{
+		Key: key, ClientId: "hostile", RequestId: fmt.Sprintf("%032x%032x", rand.Uint64(), rand.Uint64()), //nolint:gosec // not a secret
+		Ttl: durationpb.New(longTTL), Wait: durationpb.New(0),
+	}
+}
+
+// doItsWorst does everything that its rights allow, all at once.
+func (v *villain) doItsWorst(ctx context.Context) {
+	var work sync.WaitGroup
+	repeat := func(n int, what func(ctx context.Context, worker, round int)) {
+		for worker := range n {
+			work.Go(func() {
+				for round := 0; ctx.Err() == nil; round++ {
+					v.breathe(ctx)
+					what(ctx, worker, round)
+				}
+			})
+		}
+	}
+	keys := v.onePartition(ctx, 64)
+	const many = 32
+	repeat(many, func(ctx context.Context, worker, round int) { v.ids(ctx, keys[(worker+many*round)%len(keys)]) })
+	repeat(2, v.metadata)
+	repeat(2, v.semaphore)
+	repeat(200, v.waiter)
+	repeat(2, v.sessions)
+	repeat(2, v.lists)
+	work.Wait()
+}
+
+// onePartition finds keys that share a partition.
+func (v *villain) onePartition(ctx context.Context, n int) (keys []string) {
+	partition := uint32(0)
+	for i := 0; len(keys) < n && ctx.Err() == nil; i++ {
+		key := fmt.Sprintf("hostile/ids/%d", i)
+		at, err := v.places.Locate(ctx, &sharelockv1.LocateRequest{Key: key})
+		if err != nil {
+			continue
+		}
+		if len(keys) == 0 {
+			partition = at.GetPartition()
+		}
+		if at.GetPartition() == partition {
+			keys = append(keys, key)
+		}
+	}
+	return append(keys, "hostile/ids/last")
+}
+
+// ids has as many request ids remembered as it can, all in one partition.
+func (v *villain) ids(ctx context.Context, key string) {
+	r := request(key)
+	r.Ttl = durationpb.New(time.Second) // one whose answer is lost is free again soon
+	if h, err := v.acquire(ctx, r); err == nil {
+		v.release(ctx, h)
+	}
+}
+
+// metadata holds many locks with as many bytes as it can, and leaves them to their TTL.
+func (v *villain) metadata(ctx context.Context, worker, round int) {
+	r := request(fmt.Sprintf("hostile/metadata/%d/%d", worker, round%5000))
+	r.Metadata = most()
+	v.acquire(ctx, r) //nolint:errcheck // counted
+}
+
+// semaphore has as many holders of one key as it can, and reads them all.
+func (v *villain) semaphore(ctx context.Context, worker, round int) {
+	r := request(fmt.Sprintf("hostile/semaphore/%d", worker))
+	r.Slots, r.Metadata = sharelock.MaxSlots, most()
+	v.acquire(ctx, r) //nolint:errcheck // counted
+	if round%10 == 0 {
+		_, err := v.node().Get(ctx, &sharelockv1.GetRequest{Key: r.GetKey()})
+		v.did(len(r.GetKey()), err) //nolint:errcheck // counted
+	}
+}
+
+// waiter stands in line for one of few keys, and gives up half of the time.
+func (v *villain) waiter(ctx context.Context, worker, round int) {
+	r := request(fmt.Sprintf("hostile/queue/%d", worker%4))
+	r.Wait, r.Metadata = durationpb.New(10*time.Second), most()
+	patience := 10 * time.Second
+	if round%2 == 1 {
+		patience = 100 * time.Millisecond
+	}
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if h, err := v.acquire(wait, r); err == nil && round%3 != 0 {
+		v.release(ctx, h)
+	}
+}
+
+// sessions opens one session after the other, takes locks in it and ends it.
+func (v *villain) sessions(ctx context.Context, worker, round int) {
+	c, err := client.Dial(ctx, v.addrs, client.Options{ClientID: "hostile"})
+	if v.did(0, err) != nil {
+		pauseFor(ctx, 10*time.Millisecond)
+		return
+	}
+	defer c.Close() //nolint:errcheck // the next one comes
+	for i := range 20 {
+		wait, cancel := context.WithTimeout(ctx, time.Second)
+		l, err := c.TryAcquire(wait, fmt.Sprintf("hostile/session/%d/%d", worker, i), client.TTL(sharelock.MinTTL*3))
+		if v.did(20, err) == nil && round%2 == 0 {
+			v.did(20, l.Release(wait)) //nolint:errcheck // counted
+		}
+		cancel()
+	}
+}
+
+// lists reads everything, in the largest pages.
+func (v *villain) lists(ctx context.Context, _, _ int) {
+	token := ""
+	for ctx.Err() == nil {
+		v.breathe(ctx)
+		page, err := v.node().List(ctx, &sharelockv1.ListRequest{PageSize: sharelock.MaxPageSize, PageToken: token})
+		if v.did(len(token), err) != nil || page.GetNextPageToken() == "" {
+			return
+		}
+		token = page.GetNextPageToken()
+	}
+}
+
+// behave takes and gives back locks, at the hostile client's rate of calls and bytes.
+func (v *villain) behave(ctx context.Context, o order) {
+	const workers = 32
+	// Two calls each; the release has no metadata.
+	bytes := min(max(2*o.Bytes-80, 0), sharelock.MaxMetadataBytes-1)
+	meta := map[string]string{"x": strings.Repeat("y", bytes)}
+	var due atomic.Int64
+	var work sync.WaitGroup
+	for worker := range workers {
+		work.Go(func() {
+			for round := 0; ctx.Err() == nil; round++ {
+				at := time.Duration(float64(due.Add(2)) / o.Rate * float64(time.Second))
+				pauseFor(ctx, at-time.Since(v.began))
+				r := request(fmt.Sprintf("honest/%d/%d", worker, round%1000))
+				r.ClientId, r.Metadata, r.Wait = "honest", meta, durationpb.New(10*time.Second)
+				if h, err := v.acquire(ctx, r); err == nil {
+					v.release(ctx, h)
+				}
+			}
+		})
+	}
+	work.Wait()
+}

@@ -1,0 +1,276 @@
+//go:build linux
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/workload"
+)
+
+// What scripts/hostile says.
+const (
+	// hostileEnv is short or full; without it nothing is done.
+	hostileEnv = "SHARELOCK_HOSTILE"
+	// hostileBinaryEnv is the path of sharelock.
+	hostileBinaryEnv = "SHARELOCK_HOSTILE_BINARY"
+)
+
+const (
+	innocents = 300
+	// innocentRest is how long an innocent client rests between its acquires.
+	innocentRest = 2 * time.Second
+	// mostSlower bounds the innocents' p99 beside the hostile client, in terms of that beside
+	// an honest one.
+	mostSlower = 3
+	// mostShare bounds the processors that the hostile client uses itself.
+	mostShare = 0.5
+)
+
+// TestHostile runs one client that does its worst within its rights beside innocent ones,
+// while the nodes restart in turn; then an honest client of the same rate in calls and bytes. It
+// says what the innocent clients notice.
+func TestHostile(t *testing.T) {
+	mode := os.Getenv(hostileEnv)
+	if mode == "" {
+		t.Skip("half an hour with a hostile client: make hostile")
+	}
+	// The hostile part is the longer one.
+	hostile, honest, rest := 20*time.Minute, 10*time.Minute, 20*time.Second
+	if mode == "short" {
+		hostile, honest, rest = time.Minute, 40*time.Second, 2*time.Second
+	}
+	var worst, usual outcome
+	t.Run("hostile", func(t *testing.T) { worst = besides(t, order{Role: "hostile", Time: hostile}, rest) })
+	t.Run("honest", func(t *testing.T) {
+		usual = besides(t, order{
+			Role: "honest", Time: honest, Rate: worst.client.rate(),
+			Bytes: int(worst.client.Bytes / max(worst.client.Calls, 1)),
+		}, rest)
+	})
+	slower := float64(worst.p99) / float64(max(usual.p99, 1))
+	t.Logf("\n%s%s%s", worst, usual, fmt.Sprintf("innocent p99, hostile / honest: %.2f (at most %d)", slower, mostSlower))
+	if slower > mostSlower {
+		t.Errorf("the innocents' p99 is %.2f times that beside an honest client", slower)
+	}
+	if worst.share > mostShare*1.1 {
+		t.Errorf("the hostile client took %.2f processors, more than it may", worst.share)
+	}
+}
+
+// outcome is what one part showed.
+type outcome struct {
+	client         summary
+	share          float64 // processors that the client used
+	restarts       int
+	lost, failed   int
+	p50, p99, most time.Duration
+	asked          uint64
+}
+
+func (o outcome) String() string {
+	return fmt.Sprintf("%-8s %7.0f calls/s, %6.2f MiB/s, %.2f processors; refused: %v\n"+
+		"         %d restarts; innocent: %d of %d locks lost, %d of %d requests failed, p50 %v, p99 %v, most %v\n",
+		o.client.Role+":", o.client.rate(), float64(o.client.Bytes)/o.client.Elapsed.Seconds()/(1<<20), o.share, o.client.Refused,
+		o.restarts, o.lost, innocents, o.failed, o.asked,
+		o.p50.Round(time.Microsecond), o.p99.Round(time.Microsecond), o.most.Round(time.Millisecond))
+}
+
+// besides runs innocent clients beside the one of the order, in a mesh of their own, while
+// the nodes restart in turn with a rest between.
+func besides(t *testing.T, o order, rest time.Duration) (out outcome) {
+	r := newRehearsal(t, 3, "")
+	for i := range 3 {
+		r.procs = append(r.procs, &proc{name: string(rune('a' + i)), host: r.host(i), program: os.Getenv(hostileBinaryEnv), log: &buffer{}})
+	}
+	nodes := r.form(3)
+	crowd := newInnocents(t, r, nodes)
+	for _, p := range nodes {
+		o.Addrs = append(o.Addrs, p.host+":50052")
+	}
+	o.Result = filepath.Join(t.TempDir(), "summary.json")
+	cmd := o.start(t)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	out.restarts = restartInTurn(r, nodes, ended, rest)
+	out.client = o.summary(t)
+	used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	out.share = used.Seconds() / out.client.Elapsed.Seconds()
+	r.await("the mesh is whole in the end", time.Minute, func() bool { return r.whole(nodes...) })
+	crowd.end(&out)
+	if out.lost > 0 {
+		t.Errorf("%d innocent locks were lost", out.lost)
+	}
+	return out
+}
+
+// restartInTurn stops and starts one node after the other until the client has ended.
+func restartInTurn(r *rehearsal, nodes []*proc, ended <-chan error, rest time.Duration) (n int) {
+	for ; ; n++ {
+		select {
+		case err := <-ended:
+			if err != nil {
+				r.t.Fatalf("the client failed: %v", err)
+			}
+			return n
+		case <-time.After(rest):
+		}
+		p := nodes[n%len(nodes)]
+		r.stop(p)
+		r.again(p)
+		r.await(p.name+" is back", time.Minute, func() bool { return r.whole(nodes...) })
+	}
+}
+
+// crowd is the innocent clients: each holds one lock all the time, and takes and gives
+// back another one now and then.
+type crowd struct {
+	t       *testing.T
+	clients []*client.Client
+	held    []*client.Lock
+	stop    chan struct{}
+	work    sync.WaitGroup
+	took    workload.Histogram
+
+	mu     sync.Mutex
+	failed []string // guarded by mu
+}
+
+func newInnocents(t *testing.T, r *rehearsal, nodes []*proc) *crowd {
+	t.Helper()
+	c := &crowd{t: t, stop: make(chan struct{})}
+	for range 10 {
+		c.clients = append(c.clients, r.clients(nodes...)...)
+	}
+	for i := range innocents {
+		lock, err := c.of(i).Acquire(context.Background(), fmt.Sprintf("innocent/held/%d", i), client.TTL(longTTL))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.held = append(c.held, lock)
+		c.work.Go(func() { c.live(i) })
+	}
+	return c
+}
+
+func (c *crowd) of(i int) *client.Client { return c.clients[i%len(c.clients)] }
+
+// live is one client's work besides its held lock.
+func (c *crowd) live(i int) {
+	key := fmt.Sprintf("innocent/now/%d", i)
+	rest := time.NewTimer(innocentRest * time.Duration(i) / innocents) // so that they spread
+	defer rest.Stop()
+	for {
+		select {
+		case <-c.stop:
+			return
+		case <-rest.C:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		began := time.Now()
+		lock, err := c.of(i).Acquire(ctx, key, client.TTL(longTTL))
+		c.took.Record(time.Since(began))
+		if err == nil {
+			err = lock.Release(ctx)
+		}
+		cancel()
+		if err != nil {
+			c.mu.Lock()
+			c.failed = append(c.failed, fmt.Sprintf("%s %s: %v", time.Now().Format("15:04:05.000"), key, err))
+			c.mu.Unlock()
+		}
+		rest.Reset(innocentRest)
+	}
+}
+
+// end counts what was lost, by the word of the clients and of the mesh.
+func (c *crowd) end(out *outcome) {
+	close(c.stop)
+	c.work.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for i, l := range c.held {
+		check, err := c.of(i).CheckToken(ctx, l.Key(), l.Token())
+		if cmp.Or(l.Err(), err) != nil || !check.Current {
+			out.lost++
+			c.t.Logf("lost %s: %v", l.Key(), cmp.Or(l.Err(), err, errors.New("the mesh does not know it")))
+		}
+	}
+	out.p50, out.p99, out.most, out.asked = c.took.Quantile(0.5), c.took.Quantile(0.99), c.took.Max(), c.took.Count()
+	out.failed = len(c.failed)
+	for _, f := range c.failed[:min(len(c.failed), 5)] {
+		c.t.Log(f)
+	}
+}
+
+// order is what the one client is to do, in a process of its own.
+type order struct {
+	Role   string // hostile or honest
+	Addrs  []string
+	Time   time.Duration
+	Result string // the file for its summary
+	// Rate and Bytes are an honest client's calls per second, and bytes of metadata in each.
+	Rate  float64
+	Bytes int
+}
+
+// summary is what it did.
+type summary struct {
+	Role         string
+	Calls, Bytes int64
+	Elapsed      time.Duration
+	Refused      map[string]int64
+}
+
+func (s summary) rate() float64 { return float64(s.Calls) / max(s.Elapsed.Seconds(), 1) }
+
+// orderEnv has the order for the process of the client, as JSON.
+const orderEnv = "SHARELOCK_HOSTILE_ORDER"
+
+func (o order) start(t *testing.T) *exec.Cmd {
+	t.Helper()
+	text, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestHostileClient$", "-test.timeout", "2h")
+	cmd.Env = append(os.Environ(), orderEnv+"="+string(text))
+	var output strings.Builder
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			cmd.Process.Kill() //nolint:errcheck // the test failed before it ended
+		}
+		if t.Failed() {
+			t.Logf("the %s client: %s", o.Role, output.String())
+		}
+	})
+	return cmd
+}
+
+func (o order) summary(t *testing.T) (s summary) {
+	t.Helper()
+	text, err := os.ReadFile(o.Result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
