@@ -107,7 +107,12 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 		MaxTTL: time.Second << rnd.IntN(4),
 	}
 	replicas, partitions := rnd.IntN(4), 16<<rnd.IntN(3)
-	o.Configure = func(_ int, cfg *mesh.Config) { cfg.Replicas, cfg.Partitions = replicas, partitions }
+	found, starts := rnd.IntN(2) == 0, make([]int, o.Nodes) // one start of a node at a time
+	o.Configure = func(i int, cfg *mesh.Config) {
+		cfg.Replicas, cfg.Partitions = replicas, partitions
+		starts[i]++
+		cfg.Found = found && starts[i] > 1
+	}
 	if seed%8 != 0 {
 		o.Without = append(o.Without, testcluster.Linearizable) // the search takes longer than the storm
 	}
@@ -126,7 +131,13 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 		u := user{cl: cl, rnd: rand.New(rand.NewPCG(seed, uint64(n+1))), maxTTL: c.MaxTTL(), ids: ids}
 		users.Go(func() { u.run(stormy) })
 	}
-	w := weather{c: c, rnd: rnd}
+	if seed%8 == 4 { // not one that is checked for linearizability: its calls are too many
+		cl, err := c.Dial(ctx, client.Options{ClientID: "hoarder", Patience: time.Second}, 0, o.Nodes-1)
+		must(t, err)
+		h := hoarder{cl: cl, maxTTL: c.MaxTTL()}
+		users.Go(func() { h.run(stormy) })
+	}
+	w := weather{c: c, rnd: rnd, found: found}
 	long := time.Minute + time.Duration(rnd.Int64N(int64(2*time.Minute)))
 	for end := time.Now().Add(long); time.Now().Before(end) && !broken(c); sum.steps++ {
 		must(t, w.change(ctx))

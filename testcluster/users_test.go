@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 )
 
@@ -124,4 +126,39 @@ func (u user) once(ctx context.Context) {
 	short, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer done()
 	_ = l.Release(short)
+}
+
+// hoarder makes the copies of a few partitions big: they move in many pieces, and the weather
+// breaks in the middle of it.
+type hoarder struct {
+	cl     *client.Client
+	maxTTL time.Duration
+}
+
+const (
+	hoards   = 2   // keys
+	hoarded  = 200 // slots of each, which are 400 KiB
+	hoarding = 4   // slots that are asked for at a time
+)
+
+// run takes slots with the most metadata, and leaves them to their TTL.
+func (h hoarder) run(ctx context.Context) {
+	big := map[string]string{"x": strings.Repeat("y", sharelock.MaxMetadataBytes-1)}
+	var work sync.WaitGroup
+	for n := range hoarding {
+		work.Go(func() {
+			for ctx.Err() == nil {
+				wait, cancel := context.WithTimeout(ctx, time.Second)
+				_, err := h.cl.Acquire(wait, fmt.Sprintf("hoard/%d", n%hoards), client.Slots(hoarded), client.TTL(h.maxTTL),
+					client.Wait(0), client.Metadata(big), client.NoRenew())
+				cancel()
+				if err != nil {
+					pause(ctx, h.maxTTL/10)
+				} else {
+					pause(ctx, h.maxTTL*hoarding/hoards/hoarded)
+				}
+			}
+		})
+	}
+	work.Wait()
 }

@@ -12,6 +12,8 @@ import (
 type weather struct {
 	c   *testcluster.Cluster
 	rnd *rand.Rand
+	// found says that every node has --found in its unit file from its second start on.
+	found bool
 	// rules are those that were not ended on purpose.
 	rules []*testcluster.Rule
 }
@@ -35,8 +37,10 @@ func (w *weather) change(ctx context.Context) error {
 		w.rules = nil
 	case roll < 50:
 		w.message()
-	case roll < 58 && len(down) == 0:
+	case roll < 56 && len(down) == 0:
 		w.c.Kill(i)
+	case roll < 58 && len(down) == 0:
+		w.killBesideCut(i, j)
 	case roll < 59 && len(down) == 0:
 		for n := range w.c.Len() {
 			w.c.Kill(n)
@@ -120,6 +124,18 @@ func (w *weather) message() {
 	w.rules = append(w.rules, r)
 }
 
+// killBesideCut kills a node while a link between two others is cut, so that what the dead
+// one held may be asked for over a third one only (V5, V6a; schedule 16).
+func (w *weather) killBesideCut(dead, one int) {
+	for _, other := range w.others(dead) {
+		if one != dead && other != one {
+			w.c.Cut(one, other)
+			break
+		}
+	}
+	w.c.Kill(dead)
+}
+
 // wipe takes a node's disk away. One that loses its vote with it must have been
 // replaced before the next does, so the mesh has to be whole before and after.
 func (w *weather) wipe(ctx context.Context, i int) error {
@@ -134,8 +150,16 @@ func (w *weather) wipe(ctx context.Context, i int) error {
 	if err := w.c.Wipe(i); err != nil {
 		return err
 	}
+	apart := w.found && w.rnd.IntN(2) == 0
+	if apart { // V0: it sees nobody, and must not found a mesh of its own
+		w.c.Split([]int{i}, w.others(i))
+	}
 	if err := w.c.Restart(ctx, i); err != nil {
 		return err
+	}
+	if apart {
+		pause(ctx, time.Duration(w.rnd.Int64N(int64(4*w.c.Timing()))))
+		w.c.Heal()
 	}
 	return w.c.WaitReady(ready)
 }
