@@ -23,7 +23,8 @@
 //     taken the seat.
 //   - SHRINK: the same if seats beyond three that are absent could have been given up.
 //   - HANG: nobody that was told to stop waits for ever.
-//   - ODD: seats that are given up after seat_grace leave an odd number in the end.
+//   - ODD: seats that are given up after seat_grace leave an odd number in the end, unless a holder
+//     comes back between the two of a pair.
 //   - MARGIN: no change of seats leaves less than a majority of them alive.
 //
 // TWO holds with kills, too. With kills the others have exceptions that are accepted, and are

@@ -31,6 +31,7 @@ func (m *Model) raft(s state, take func(search.Step, state)) {
 	if !s.settled() && have.decides(e.seats) {
 		n := s
 		n.joined = s.joined&e.view | s.up&(e.view&^s.now().view)
+		n.fresh &^= n.joined
 		n.counts = top
 		n.compress()
 		take(search.Step{Kind: stepCount, A: s.leader}, n)
@@ -79,8 +80,8 @@ func (m *Model) elect(s state, c uint8, kind uint8, take func(search.Step, state
 
 // decide has what the leader may do when nothing is under way.
 func (m *Model) decide(s state, take func(search.Step, state)) {
-	if !s.leads() || !s.settled() {
-		return
+	if !s.leads() || !s.settled() || s.closing {
+		return // a leader that has told all to stop does nothing else (V7)
 	}
 	if s.allTold() && m.Off != AllTold {
 		m.stopAll(s, take)
@@ -118,9 +119,7 @@ func (m *Model) views(s state, take func(search.Step, state)) {
 		unmarked := e.view &^ e.marked
 		switch {
 		case e.view.has(i) && !s.joined.has(i):
-			if unmarked != of(i) || s.asking() == 0 {
-				propose(stepRemove, i, entry{e.seats, e.view &^ of(i), e.marked})
-			}
+			propose(stepRemove, i, entry{e.seats, e.view &^ of(i), e.marked})
 		case s.asking().has(i):
 			propose(stepJoin, i, entry{e.seats, e.view | of(i), e.marked})
 		case s.told.has(i) && unmarked.has(i) && unmarked != of(i):
@@ -134,7 +133,8 @@ func (m *Model) views(s state, take func(search.Step, state)) {
 		}
 	}
 	// Who was answered has stopped before leadership is handed over.
-	if e.marked.has(s.leader) && m.Off != HandOver && s.up&s.answered == 0 {
+	leaves := e.marked.has(s.leader) || s.waiting().has(s.leader)
+	if leaves && m.Off != HandOver && s.up&s.answered == 0 {
 		for c := range m.N {
 			if (e.view &^ e.marked).has(c) && s.rank[c] == s.counts {
 				m.elect(s, c, stepTransfer, take)

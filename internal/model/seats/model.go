@@ -3,6 +3,7 @@ package seats
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/sgkandale/sharelock/internal/model/search"
@@ -22,25 +23,16 @@ type Model struct {
 	Off Rule
 }
 
-// Initial has a mesh that is at rest, with every leader.
+// Initial has a mesh that is at rest. All holders of seats are alike, so one leader is enough.
 func (m *Model) Initial() iter.Seq[state] {
-	return func(yield func(state) bool) {
-		for leader := range m.Seats {
-			s := state{
-				leader: leader, counts: 1,
-				stops: m.Stops, kills: m.Kills, losses: m.Losses, starts: m.Starts,
-			}
-			s.up = 1<<(m.Seats+m.Spares) - 1
-			s.joined = s.up
-			s.entries[1] = entry{seats: 1<<m.Seats - 1, view: s.up}
-			for i := range m.Seats + m.Spares {
-				s.rank[i] = 1
-			}
-			if !yield(s) {
-				return
-			}
-		}
+	s := state{counts: 1, stops: m.Stops, kills: m.Kills, losses: m.Losses, starts: m.Starts}
+	s.up = 1<<(m.Seats+m.Spares) - 1
+	s.joined = s.up
+	s.entries[1] = entry{seats: 1<<m.Seats - 1, view: s.up}
+	for i := range m.Seats + m.Spares {
+		s.rank[i] = 1
 	}
+	return slices.Values([]state{s})
 }
 
 // Next has all steps from a state.
@@ -66,6 +58,7 @@ func (m *Model) environment(s state, i uint8, take func(search.Step, state)) {
 		if !s.lost.has(i) {
 			fault(stepStart, func(n *state) *uint8 { return &n.starts }, func(n *state) {
 				n.up |= of(i)
+				n.fresh |= of(i)
 				n.gone &^= of(i)
 			})
 		}
@@ -93,7 +86,7 @@ func (m *Model) exits(s state, i uint8, take func(search.Step, state)) {
 		take(search.Step{Kind: stepExit, A: i}, n)
 	case m.Off != Alone && s.told.has(i) && s.leader == i && s.settled() && s.now().view == of(i) && s.up&s.told == of(i):
 		take(search.Step{Kind: stepExit, A: i}, n)
-	case m.Off != NoLeader && (s.up & s.told).has(i) && !s.leads() && s.rank[i] == s.counts && !s.now().view.has(i):
+	case m.Off != NoLeader && (s.up & s.told).has(i) && !s.leads() && (s.fresh.has(i) || s.rank[i] == s.counts && !s.now().view.has(i)):
 		take(search.Step{Kind: stepExitAlone, A: i}, n)
 	}
 }

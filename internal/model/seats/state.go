@@ -26,7 +26,9 @@ type state struct {
 	// their id (a process that starts again is not); those whom the leader has answered, who
 	// stop next; those whose directory is lost.
 	up, told, joined, answered, lost set
-	leader                           uint8
+	// fresh have started and were not admitted since, which they know.
+	fresh  set
+	leader uint8
 	// gone are those the leader has answered.
 	gone set
 	// closing: it has told all to stop, and stops when they have.
@@ -106,7 +108,7 @@ func (s *state) above(r uint8) bool {
 
 // end ends a process.
 func (s *state) end(i uint8) {
-	for _, set := range []*set{&s.up, &s.told, &s.joined, &s.answered} {
+	for _, set := range []*set{&s.up, &s.told, &s.joined, &s.answered, &s.fresh} {
 		*set &^= of(i)
 	}
 	if s.leader == i {
