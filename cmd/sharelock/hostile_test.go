@@ -52,7 +52,7 @@ func TestHostile(t *testing.T) {
 	if mode == "short" {
 		hostile, honest, rest = time.Minute, 40*time.Second, 2*time.Second
 	}
-	var worst, usual outcome
+	var worst, usual noticed
 	t.Run("hostile", func(t *testing.T) { worst = besides(t, order{Role: "hostile", Time: hostile}, rest) })
 	t.Run("honest", func(t *testing.T) {
 		usual = besides(t, order{
@@ -70,8 +70,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// outcome is what one part showed.
-type outcome struct {
+// noticed is what one part showed.
+type noticed struct {
 	client         summary
 	share          float64 // processors that the client used
 	restarts       int
@@ -80,7 +80,7 @@ type outcome struct {
 	asked          uint64
 }
 
-func (o outcome) String() string {
+func (o noticed) String() string {
 	return fmt.Sprintf("%-8s %7.0f calls/s, %6.2f MiB/s, %.2f processors; refused: %v\n"+
 		"         %d restarts; innocent: %d of %d locks lost, %d of %d requests failed, p50 %v, p99 %v, most %v\n",
 		o.client.Role+":", o.client.rate(), float64(o.client.Bytes)/o.client.Elapsed.Seconds()/(1<<20), o.share, o.client.Refused,
@@ -90,7 +90,7 @@ func (o outcome) String() string {
 
 // besides runs innocent clients beside the one of the order, in a mesh of their own, while
 // the nodes restart in turn with a rest between.
-func besides(t *testing.T, o order, rest time.Duration) (out outcome) {
+func besides(t *testing.T, o order, rest time.Duration) (out noticed) {
 	r := newRehearsal(t, 3, "")
 	for i := range 3 {
 		r.procs = append(r.procs, &proc{name: string(rune('a' + i)), host: r.host(i), program: os.Getenv(hostileBinaryEnv), log: &buffer{}})
@@ -196,7 +196,7 @@ func (c *crowd) live(i int) {
 }
 
 // end counts what was lost, by the word of the clients and of the mesh.
-func (c *crowd) end(out *outcome) {
+func (c *crowd) end(out *noticed) {
 	close(c.stop)
 	c.work.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
