@@ -194,6 +194,7 @@ func (n *Node) dialLink(ctx context.Context, to ring.Member) (Frames, error) {
 	if err != nil {
 		return nil, err
 	}
+	resetOnClose(conn)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	deadline, _ := dialing.Deadline()
 	if err = conn.SetWriteDeadline(deadline); err == nil {

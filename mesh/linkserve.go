@@ -22,6 +22,9 @@ func (n *Node) acceptLinks(l net.Listener) error {
 			return err
 		}
 		stream, ok := conn.(*linkStream)
+		if ok {
+			resetOnClose(stream.Conn)
+		}
 		if !ok || !n.tasks.Go(func() {
 			if err := n.serveLink(newFrames(stream, linkSilence*n.lease()), stream.from); err != nil && n.ctx.Err() == nil {
 				n.log.Debug("a member's link broke", "member", stream.from, "error", err)

@@ -17,8 +17,8 @@ const (
 	// sniffTimeout is how long a new stream may take to say what it is, and to
 	// be accepted.
 	sniffTimeout = 5 * time.Second
-	// maxSniffing is how many new streams may be in that state; more are
-	// dropped.
+	// maxSniffing is how many new streams may be in that state. One more takes the place
+	// of another: see mux.begin.
 	maxSniffing = 256
 	// acceptBackoff is the pause after a failed accept (out of file descriptors).
 	acceptBackoff = 50 * time.Millisecond
@@ -58,8 +58,10 @@ type mux struct {
 	wg       sync.WaitGroup
 	stopped  chan struct{}
 
-	mu       sync.Mutex // guards what follows
-	sniffing map[net.Conn]struct{}
+	mu sync.Mutex // guards what follows
+	// sniffing are the streams that have not been handed over, by when they came.
+	sniffing map[net.Conn]uint64
+	came     uint64
 	closed   bool
 }
 
@@ -82,7 +84,7 @@ func newMux(l net.Listener, mine muxFilter, log *slog.Logger) *mux {
 		link:     newMuxListener(l.Addr()),
 		raft:     newMuxListener(l.Addr()),
 		stopped:  make(chan struct{}),
-		sniffing: make(map[net.Conn]struct{}),
+		sniffing: make(map[net.Conn]uint64),
 	}
 	m.wg.Go(m.accept)
 	return m
@@ -150,21 +152,57 @@ func (m *mux) stopListeners() {
 	_ = m.raft.Close()
 }
 
-// begin starts to look at a stream, if there is room.
+// begin starts to look at a stream. If too many are looked at already, one of them is
+// dropped for it, so that streams that say nothing do not keep out those that do: a member
+// says at once what its stream is.
 func (m *mux) begin(conn net.Conn) {
+	limitUnacked(conn)
 	m.mu.Lock()
-	full := len(m.sniffing) >= maxSniffing
-	if m.closed || full {
+	if m.closed {
 		m.mu.Unlock()
 		_ = conn.Close()
-		if full {
-			m.log.Warn("dropped a stream: too many have not said what they are", "remote", conn.RemoteAddr())
-		}
 		return
 	}
-	m.sniffing[conn] = struct{}{}
+	var dropped net.Conn
+	if len(m.sniffing) >= maxSniffing {
+		dropped = m.silent()
+		delete(m.sniffing, dropped)
+	}
+	m.came++
+	m.sniffing[conn] = m.came
 	m.wg.Go(func() { m.sniff(conn) })
 	m.mu.Unlock()
+	if dropped != nil {
+		_ = dropped.Close()
+		m.log.Warn("dropped a stream: too many have not said what they are", "remote", dropped.RemoteAddr())
+	}
+}
+
+// silent returns the oldest stream of the host that has the most of them: a host that opens
+// many harms itself only. It needs mu.
+func (m *mux) silent() (oldest net.Conn) {
+	count := map[string]int{}
+	for conn := range m.sniffing {
+		count[remoteHost(conn)]++
+	}
+	most := 0
+	for _, n := range count {
+		most = max(most, n)
+	}
+	for conn, came := range m.sniffing {
+		if count[remoteHost(conn)] == most && (oldest == nil || came < m.sniffing[oldest]) {
+			oldest = conn
+		}
+	}
+	return oldest
+}
+
+func remoteHost(conn net.Conn) string {
+	addr := conn.RemoteAddr().String()
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		return host
+	}
+	return addr
 }
 
 // sniff finds out what a stream is and hands it over.

@@ -204,27 +204,46 @@ func TestMuxRefusesReleases(t *testing.T) {
 	})
 }
 
-// TestMuxSilentStreams: any number of silent streams keep nobody waiting, and
-// those beyond the limit are dropped at once.
+// TestMuxSilentStreams: any number of silent streams keep nobody waiting. Those beyond the
+// limit take the places of the oldest ones of the host that has the most.
 func TestMuxSilentStreams(t *testing.T) {
 	inMuxBubble(t, func(t *testing.T, n *memnet.Net, m *mux) {
-		for range maxSniffing - 1 {
-			dialMux(t, n, "")
+		other, err := n.Host("other").Dial(t.Context(), muxAddr)
+		if err != nil {
+			t.Fatal(err)
 		}
 		synctest.Wait()
+		silent := make([]net.Conn, maxSniffing+10)
+		for i := range silent {
+			silent[i] = dialMux(t, n, "")
+			synctest.Wait()
+		}
 		start := time.Now()
-		dialMux(t, n, "PRI ")
-		if _, err := m.grpcListener().Accept(); err != nil || time.Since(start) != 0 {
-			t.Errorf("accepted after %v, %v, want at once", time.Since(start), err)
+		for range 3 {
+			dialMux(t, n, "PRI ")
+			if _, err := m.grpcListener().Accept(); err != nil || time.Since(start) != 0 {
+				t.Errorf("accepted after %v, %v, want at once", time.Since(start), err)
+			}
+			synctest.Wait() // until that one is no longer counted
 		}
-		synctest.Wait() // until that one is no longer counted
-		dialMux(t, n, "")
-		synctest.Wait()
-		expectDropped(t, dialMux(t, n, "PRI "), 0)
-		time.Sleep(2 * sniffTimeout) // the silent ones are gone by now
-		dialMux(t, n, "PRI ")
+		for _, c := range silent[:12] {
+			expectDropped(t, c, 0)
+		}
+		if _, err := other.Write([]byte("PRI ")); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := m.grpcListener().Accept(); err != nil {
-			t.Error(err)
+			t.Errorf("the stream of a host that has one only: %v", err)
+		}
+		synctest.Wait()
+		m.mu.Lock()
+		if got, want := len(m.sniffing), len(silent)-12; got != want {
+			t.Errorf("%d silent streams are left, want %d", got, want)
+		}
+		m.mu.Unlock()
+		time.Sleep(2 * sniffTimeout)
+		for _, c := range silent[12:] {
+			expectDropped(t, c, 0)
 		}
 	})
 }

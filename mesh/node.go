@@ -253,7 +253,7 @@ func (n *Node) Start() error {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		// A peer that lost its power says nothing; see linkSilence for links.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
-		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.WaitForHandlers(true),
+		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.WaitForHandlers(true), grpc.ConnectionTimeout(2*sniffTimeout),
 		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
 	)
 	peerv1.RegisterPeerServiceServer(n.inner, ps)

@@ -19,6 +19,27 @@ func keepAlive() net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 3 * time.Second, Count: 3}
 }
 
+// unackedTime is how long a stream between members goes on without an acknowledgement of
+// what it has sent. Without it the kernel repeats what was sent for a quarter of an hour,
+// also after the stream was closed, and it would arrive when request ids are forgotten: no
+// message lives longer than 30 s (Q1).
+const unackedTime = 20 * time.Second
+
+// limitUnacked sets unackedTime for a stream of the system's network.
+func limitUnacked(conn net.Conn) {
+	if c, ok := conn.(*net.TCPConn); ok {
+		setUserTimeout(c, unackedTime)
+	}
+}
+
+// resetOnClose makes closing a stream discard what it has not sent yet and reset it: what a
+// stream carries is sent again on the next one, and must not arrive after that (Q1).
+func resetOnClose(conn net.Conn) {
+	if c, ok := conn.(*net.TCPConn); ok {
+		_ = c.SetLinger(0) // of a stream that is open; otherwise it does not matter
+	}
+}
+
 // Listen opens a TCP listener. Streams have keepalive on, and Nagle's delay off
 // as always in Go.
 func (SystemNetwork) Listen(addr string) (net.Listener, error) {
@@ -35,7 +56,11 @@ func (SystemNetwork) ListenPacket(addr string) (net.PacketConn, error) {
 // Dial opens a TCP stream.
 func (SystemNetwork) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	d := net.Dialer{KeepAliveConfig: keepAlive()}
-	return d.DialContext(ctx, "tcp", addr)
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err == nil {
+		limitUnacked(conn)
+	}
+	return conn, err
 }
 
 // LookupHost asks the system's resolver.
