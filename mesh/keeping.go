@@ -11,11 +11,27 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// maxKept is the most holds that one session may have attached.
-const maxKept = 1 << 18
+// What may be attached. Bytes are counted as keptBytes has them.
+const (
+	// maxKept is the most holds that one session may have attached, maxKeptSession their
+	// bytes.
+	maxKept        = 1 << 18
+	maxKeptSession = 64 << 20
+	// maxKeptNode is the most bytes of all sessions of a node.
+	maxKeptNode = 1 << 30
+)
 
-// errTooManyKept refuses a hold of a session that has too many.
-var errTooManyKept = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the session has as many holds attached as it may"}
+// keptBytes is about what a hold takes that is attached.
+func keptBytes(key string) int { return 160 + len(key) }
+
+// Refusals of a hold: its session, or this node, has too many attached.
+var (
+	errTooManyKept = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the session has as many holds attached as it may"}
+	errNodeKeeps   = &sharelock.Error{Err: sharelock.ErrQuota, Message: "this node has as many holds attached as it may"}
+)
+
+// errSilentClient ends a hold of which its client has let the TTL pass.
+var errSilentClient = &sharelock.Error{Err: sharelock.ErrStaleToken, Message: "no keepalive came within its TTL"}
 
 // errNoView refuses a hold while this node is in no view.
 var errNoView = &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node is not in a view yet"}
@@ -24,8 +40,11 @@ var errNoView = &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node
 // Guarded by renewals.mu.
 type keeping struct {
 	holds map[uint64]*kept
-	// alive is the newest keepalive.
+	// alive is the newest keepalive. heard is when a keepalive or an attach came last.
 	alive uint64
+	heard time.Duration
+	// bytes is what holds take, see keptBytes.
+	bytes int
 	// renewed are holds by the keepalive that they were renewed as of; ended are holds
 	// that are kept no more.
 	renewed []renewedHolds
@@ -60,7 +79,7 @@ func (s *session) Keep(list []sharelockv1.Keep) {
 		k := &list[i]
 		switch k.Kind {
 		case sharelockv1.KeepAlive:
-			s.keeping.alive = max(s.keeping.alive, k.ID)
+			s.keeping.alive, s.keeping.heard = max(s.keeping.alive, k.ID), now
 		case sharelockv1.KeepDetach:
 			r.detach(s, k.ID)
 		case sharelockv1.KeepAttach:
@@ -133,8 +152,10 @@ func (r *renewals) attach(now time.Duration, s *session, a *acting, limits share
 		return never, nil // nobody hears
 	case s.keeping.holds[k.ID] != nil:
 		return never, sharelock.Invalid("id", "is that of a hold that is attached")
-	case len(s.keeping.holds) >= maxKept:
+	case len(s.keeping.holds) >= maxKept, s.keeping.bytes+keptBytes(k.Key) > maxKeptSession:
 		return never, errTooManyKept
+	case r.bytes+keptBytes(k.Key) > maxKeptNode:
+		return never, errNodeKeeps
 	}
 	if s.keeping.holds == nil {
 		s.keeping.holds = map[uint64]*kept{}
@@ -144,6 +165,9 @@ func (r *renewals) attach(now time.Duration, s *session, a *acting, limits share
 		session: s, id: k.ID, partition: a.partition(k.Key),
 	}
 	s.keeping.holds[k.ID] = h
+	s.keeping.heard = now
+	s.keeping.bytes += keptBytes(k.Key)
+	r.bytes += keptBytes(k.Key)
 	return r.fresh.attached(now, h), nil
 }
 
@@ -154,6 +178,8 @@ func (r *renewals) detach(s *session, id uint64) {
 		return
 	}
 	delete(s.keeping.holds, id)
+	s.keeping.bytes -= keptBytes(k.Key)
+	r.bytes -= keptBytes(k.Key)
 	k.session = nil
 	k.remove()
 }

@@ -43,6 +43,8 @@ type renewals struct {
 	// fresh are those that were not renewed here yet; the wheels have the others. Guarded
 	// by mu.
 	fresh, wheels wheels
+	// bytes is what the holds of all sessions take, see keptBytes. Guarded by mu.
+	bytes int
 	// rests is until when the loop sleeps unless it is woken. Guarded by mu.
 	rests time.Duration
 	// flying are the requests under way, answered those to be looked at. Guarded by mu.
@@ -216,10 +218,13 @@ func (r *renewals) round(now time.Duration, a *acting, notReady error) (groups [
 			switch {
 			case notReady != nil:
 				r.end(now, k, notReady) // Q4: another node may be able to
-			case k.session.keeping.alive <= k.asOf:
-				r.wheels.rest(now, k) // its client has not been heard of since
-			default:
+			case k.session.keeping.alive > k.asOf:
 				groups = r.gather(now, a, k, groups)
+			case now-k.session.keeping.heard > owner.Stretch(k.TTL):
+				// Q3: the client's own time for it is over, and so it is at the owner, or soon.
+				r.end(now, k, errSilentClient)
+			default:
+				r.wheels.rest(now, k) // its client has not been heard of since
 			}
 		}
 		r.breathe()
