@@ -39,7 +39,22 @@ func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) htt
 			s.fail(w, r, err, nil)
 			return
 		}
-		s.write(w, http.StatusOK, data)
+		if !s.write(w, http.StatusOK, data) || r.Context().Err() != nil {
+			s.undelivered(r, body, m)
+		}
+	}
+}
+
+// undelivered takes a grant back whose answer did not reach its caller, unless that has made
+// a request id: then the grant stays for the retry.
+func (s *httpAPI) undelivered(r *http.Request, body []byte, m proto.Message) {
+	granted, ok := m.(*pb.AcquireResponse)
+	if !ok {
+		return
+	}
+	asked := &pb.AcquireRequest{}
+	if _, err := decodeCall(r, body, asked); err == nil && asked.GetRequestId() == "" {
+		takeBack(r.Context(), s.locks.node, pb.HoldFromProto(granted.GetHold()))
 	}
 }
 
@@ -280,8 +295,9 @@ func (s *httpAPI) fail(w http.ResponseWriter, r *http.Request, err error, more p
 	}{body})
 }
 
-// failWith answers with a body that may be another than the usual.
-func (s *httpAPI) failWith(w http.ResponseWriter, err error, status int, body any) {
+// failWith answers with a body that may be another than the usual. It reports whether the
+// answer was sent.
+func (s *httpAPI) failWith(w http.ResponseWriter, err error, status int, body any) bool {
 	data, merr := json.Marshal(body)
 	if merr != nil {
 		status, data = http.StatusInternalServerError, []byte(`{"error":{"code":500,"reason":"INTERNAL","message":"","details":{}}}`)
@@ -291,7 +307,7 @@ func (s *httpAPI) failWith(w http.ResponseWriter, err error, status int, body an
 		seconds := max(1, (pb.RetryAfter(err)+time.Second-1)/time.Second)
 		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 	}
-	s.write(w, status, data)
+	return s.write(w, status, data)
 }
 
 func (s *httpAPI) logFailure(r *http.Request, err error) {
@@ -299,10 +315,10 @@ func (s *httpAPI) logFailure(r *http.Request, err error) {
 }
 
 // write sends an answer. The time it may take is bounded here and not by the
-// server's WriteTimeout, which would count the wait for the lock too.
-func (s *httpAPI) write(w http.ResponseWriter, status int, body []byte) {
-	// Errors: not every ResponseWriter has deadlines, and a client that is gone or
-	// too slow finds its connection closed, which is all that there is to do.
+// server's WriteTimeout, which would count the wait for the lock too. It reports whether the
+// answer was handed to the system: whether it reached the client, nobody here can know.
+func (s *httpAPI) write(w http.ResponseWriter, status int, body []byte) bool {
+	// Not every ResponseWriter has deadlines, or can be flushed.
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(time.Now().Add(s.writeTimeout))
 	h := w.Header()
@@ -312,10 +328,12 @@ func (s *httpAPI) write(w http.ResponseWriter, status int, body []byte) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	if _, err := w.Write(append(body, '\n')); err != nil {
-		return
+		return false
 	}
-	if err := rc.Flush(); err == nil {
+	err := rc.Flush()
+	if err == nil {
 		// The next request on this connection must not meet this deadline.
 		_ = rc.SetWriteDeadline(time.Time{})
 	}
+	return err == nil || errors.Is(err, http.ErrNotSupported)
 }

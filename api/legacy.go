@@ -29,7 +29,7 @@ func (s *legacy) Lock(ctx context.Context, m *original.LockRequest) (*original.L
 	if err := sharelock.CheckKey(m.GetKey()); err != nil {
 		return nil, err
 	}
-	st, err := s.lock(ctx, m.GetKey(), clientIDFromMetadata(ctx), m.GetTimeoutMs())
+	st, _, err := s.lock(ctx, m.GetKey(), clientIDFromMetadata(ctx), m.GetTimeoutMs())
 	return &original.LockResponse{Status: st}, err
 }
 
@@ -44,9 +44,9 @@ func (s *legacy) Unlock(ctx context.Context, m *original.UnlockRequest) (*origin
 // lock takes the key for the default TTL. The request id is left to the node:
 // the original's clients cannot repeat a request, so when one goes away its
 // place in the queue, or its grant, goes with it.
-func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32) (original.Status, error) {
+func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32) (original.Status, sharelock.Hold, error) {
 	if sharelock.CheckKey(key) != nil || sharelock.CheckClientID(clientID) != nil {
-		return original.Status_InvalidData, nil
+		return original.Status_InvalidData, sharelock.Hold{}, nil
 	}
 	wait := sharelock.DefaultWait
 	if timeoutMs > 0 {
@@ -55,14 +55,18 @@ func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32
 			wait = min(wait, s.maxWait)
 		}
 	}
-	_, err := s.node.Acquire(ctx, sharelock.AcquireRequest{Key: key, ClientID: clientID, Wait: wait})
+	hold, err := s.node.Acquire(ctx, sharelock.AcquireRequest{Key: key, ClientID: clientID, Wait: wait})
+	if gone := ctx.Err(); err == nil && gone != nil {
+		takeBack(ctx, s.node, hold)
+		err = gone
+	}
 	switch {
 	case err == nil:
-		return original.Status_Acquired, nil
+		return original.Status_Acquired, hold, nil
 	case errors.Is(err, sharelock.ErrLockHeld):
-		return original.Status_Timeout, nil
+		return original.Status_Timeout, hold, nil
 	default:
-		return original.Status_NotAcquired, err
+		return original.Status_NotAcquired, hold, err
 	}
 }
 

@@ -28,8 +28,10 @@ func (s *httpAPI) legacyLock(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err, nil)
 		return
 	}
-	st, err := s.legacy.lock(r.Context(), m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
-	s.answerLegacy(w, r, st, err)
+	st, hold, err := s.legacy.lock(r.Context(), m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
+	if sent := s.answerLegacy(w, r, st, err); st == original.Status_Acquired && (!sent || r.Context().Err() != nil) {
+		takeBack(r.Context(), s.legacy.node, hold)
+	}
 }
 
 func (s *httpAPI) legacyUnlock(w http.ResponseWriter, r *http.Request) {
@@ -55,8 +57,9 @@ func decodeLegacy(w http.ResponseWriter, r *http.Request, m any) error {
 	return nil
 }
 
-// answerLegacy gives each status the HTTP status that the original gave it.
-func (s *httpAPI) answerLegacy(w http.ResponseWriter, r *http.Request, st original.Status, err error) {
+// answerLegacy gives each status the HTTP status that the original gave it. It reports
+// whether the answer was sent.
+func (s *httpAPI) answerLegacy(w http.ResponseWriter, r *http.Request, st original.Status, err error) bool {
 	code := http.StatusOK
 	answer := legacyAnswer{Status: st}
 	switch {
@@ -69,5 +72,5 @@ func (s *httpAPI) answerLegacy(w http.ResponseWriter, r *http.Request, st origin
 	case st == original.Status_UnknownLock:
 		code = http.StatusNotFound
 	}
-	s.failWith(w, err, code, answer)
+	return s.failWith(w, err, code, answer)
 }

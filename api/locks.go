@@ -61,7 +61,22 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 	if err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil && m.GetRequestId() == "" {
+		takeBack(ctx, s.node, hold)
+		return nil, err
+	}
 	return &pb.AcquireResponse{Hold: pb.HoldToProto(hold)}, nil
+}
+
+// takeBackTime bounds the release of a grant that nobody hears of.
+const takeBackTime = 3 * time.Second
+
+// takeBack releases a grant that could not be delivered to a caller who made no request id,
+// since nobody will ask for it again. If that fails it ends with its TTL.
+func takeBack(ctx context.Context, node Locker, h sharelock.Hold) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
+	defer cancel()
+	_, _ = node.Release(ctx, h.Key, h.Token, false)
 }
 
 func (s *locks) Renew(ctx context.Context, m *pb.RenewRequest) (*pb.RenewResponse, error) {
