@@ -36,7 +36,7 @@ func (n *Node) sameCluster(id []byte) bool {
 
 // meantByRaft says whether a Raft stream is for this process.
 func (n *Node) meantByRaft(cluster []byte, voter string) bool {
-	return voter == n.self.ID && n.sameCluster(cluster)
+	return voter == n.self.ID && n.sameCluster(cluster) && !n.double.Load()
 }
 
 // meantByLink says whether a link is for this process.

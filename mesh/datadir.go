@@ -45,6 +45,7 @@ type dataDir struct {
 	promiseRecord
 	// release is the highest release of a view that this directory has followed (W1).
 	release uint32
+	cluster clusterRecord
 	closed  bool
 }
 
@@ -92,6 +93,9 @@ func (d *dataDir) open() error {
 		return err
 	}
 	if err := d.readPromise(); err != nil {
+		return err
+	}
+	if err := d.readCluster(); err != nil {
 		return err
 	}
 	// Only now, when nothing else can fail: the counter goes up once for every

@@ -38,6 +38,8 @@ type member struct {
 	leftOnce    sync.Once
 	// leaderless is since when a process that is to be let go finds no leader; 0 is not.
 	leaderless time.Duration
+	// noticed is when usedTwice last said so; 0 is never.
+	noticed time.Duration
 	// answered: a leader answered the last request for a lease.
 	answered bool
 	// failed is the address that did not answer last; it is passed over once.
@@ -209,6 +211,9 @@ func (m *member) take(addr string, sent time.Duration, resp *peerv1.RenewRespons
 		m.log.Error("view refused", "error", err)
 		return false
 	}
+	if resp.GetNotice() != "" {
+		m.usedTwice(resp.GetNotice())
+	}
 	switch resp.GetOutcome() {
 	case peerv1.RenewResponse_OUTCOME_RENEWED:
 		now := m.node.views.now()
@@ -263,10 +268,20 @@ func (m *member) join(ctx context.Context, a *acting) error {
 	switch resp.GetOutcome() {
 	case peerv1.JoinResponse_OUTCOME_NOT_LEADER:
 		m.follow(addr, resp.GetLeader())
-		m.say("the mesh has no leader now")
+		if m.taken == 0 {
+			m.say("the mesh has no leader now")
+		}
+		return nil
 	case peerv1.JoinResponse_OUTCOME_NAME_TAKEN, peerv1.JoinResponse_OUTCOME_ID_TAKEN:
 		return m.refused(resp)
+	case peerv1.JoinResponse_OUTCOME_DIRECTORY_IN_USE:
+		// V3: it asks again, and takes the place once the other one is gone. Until then it
+		// must not vote in that one's name.
+		m.node.doubled(true)
+		m.usedTwice(resp.GetWhy())
+		return nil
 	}
+	m.node.doubled(false)
 	if wrong != "" {
 		m.say(wrong)
 	}
@@ -283,11 +298,20 @@ func (m *member) refused(resp *peerv1.JoinResponse) error {
 	now := m.node.clock()
 	if m.taken == 0 {
 		m.taken = now
+		m.log.Error("refused by the mesh", "why", resp.GetWhy())
 	}
 	if now-m.taken > 2*m.node.lease() {
 		return fmt.Errorf("join: %s", resp.GetWhy())
 	}
 	return nil
+}
+
+// usedTwice says, once a minute, that this node's data directory is in use twice (V3).
+func (m *member) usedTwice(notice string) {
+	if now := m.node.clock(); m.noticed == 0 || now-m.noticed >= time.Minute {
+		m.noticed = now
+		m.log.Error("the data directory is in use twice", "what", notice)
+	}
 }
 
 // probe asks the members of a view to dial this process back (V3). It returns those that

@@ -62,6 +62,11 @@ type Node struct {
 	inner     *grpc.Server
 	listeners struct{ http, grpc net.Listener }
 
+	raftLayer *raftLayer
+	// double: another live process uses this one's data directory and has its place, so
+	// this one takes no part in Raft (V3).
+	double atomic.Bool
+
 	sessions sessions
 	renewals *renewals
 	// callers are the members whose own calls have come, reached the voters that have
@@ -142,6 +147,13 @@ func (n *Node) open() error {
 	}
 	n.onClose("data directory", n.data.Close)
 	n.self = n.data.Identity()
+	lease := n.cfg.Lease
+	if name, fixed := n.data.Cluster(); name != "" {
+		if name != n.cfg.Cluster {
+			return fmt.Errorf("mesh.cluster is %q, but the data directory %s belongs to the cluster %q", n.cfg.Cluster, n.data.path, name)
+		}
+		lease = fixed
+	}
 	if _, _, follows := n.data.Promise(); !follows && len(n.cfg.Seeds) == 0 && !n.cfg.Found {
 		return errors.New("mesh.seeds is empty: name the seeds, or found a cluster of one with --found")
 	}
@@ -156,10 +168,11 @@ func (n *Node) open() error {
 	if err := n.checkRecords(); err != nil {
 		return err
 	}
-	layer := newRaftLayer(n.mux.raftListener(), n.network, n.clusterID, n.addressOf, n.self.ID)
+	layer := newRaftLayer(n.mux.raftListener(), n.network, n.clusterID, n.raftAddressOf, n.self.ID)
+	n.raftLayer = layer
 	raftLog := newHCLog(n.log.With("part", "raft"))
 	n.agree, err = view.Start(view.Config{
-		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: syncDir, Lease: n.cfg.Lease, Layer: layer, Log: n.log, RaftLog: raftLog,
+		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: syncDir, Lease: lease, Layer: layer, Log: n.log, RaftLog: raftLog,
 		Unknown: n.outdated,
 	})
 	if err != nil {
@@ -308,6 +321,9 @@ func (n *Node) followCluster(s view.State) (*owner.Service, error) {
 		n.log.Warn("mesh.hold_release has no effect: the view's release never falls", "configured", n.cfg.HoldRelease, "used", has)
 	}
 	n.agree.Retime(c.Lease())
+	if err := n.data.SetCluster(c.GetName(), c.Lease()); err != nil {
+		n.log.Error("the data directory does not take the cluster's name and lease; is the disk full?", "error", err)
+	}
 	service := owner.NewService(owner.Config{
 		Self: n.self, Name: n.cfg.Name, Partitions: c.Partitions(), MaxTTL: c.MaxTTL(),
 		MaxWaiters: n.cfg.MaxWaitersPerKey, MaxLocks: n.cfg.MaxLocks,
@@ -360,24 +376,45 @@ func (n *Node) asMember() ring.Member {
 	}
 }
 
-// addressOf is the peer address of the newest run of the process with this id,
-// or "".
+// addressOf is the peer address of the process with this id, or "": of the member of the
+// view while gossip knows it alive, since a later run may be a copy of its data directory
+// (V3); else of the newest run.
 func (n *Node) addressOf(id string) string {
 	if id == n.self.ID {
 		return n.addrs.Peer
 	}
-	addr, counter := "", uint64(0)
+	var member ring.Member
 	if a := n.views.now(); a != nil {
-		if m, ok := a.view.FindID(id); ok {
-			addr, counter = m.Peer, m.Counter
-		}
+		member, _ = a.view.FindID(id)
 	}
+	addr, counter := member.Peer, member.Counter
 	for _, g := range n.gossip.nodes() {
-		if who := g.meta.GetIdentity(); who.GetId() == id && who.GetCounter() >= counter {
-			addr, counter = g.meta.GetPeer(), who.GetCounter()
+		who := view.IdentityFromProto(g.meta.GetIdentity())
+		switch {
+		case who.ID != id:
+		case who == member.Identity:
+			return member.Peer
+		case who.Counter >= counter:
+			addr, counter = g.meta.GetPeer(), who.Counter
 		}
 	}
 	return addr
+}
+
+// raftAddressOf is addressOf for Raft's streams, which a double does not open.
+func (n *Node) raftAddressOf(id string) string {
+	if n.double.Load() {
+		return ""
+	}
+	return n.addressOf(id)
+}
+
+// doubled keeps this process out of Raft while another one has its place, or lets it take
+// part again (V3): two processes that vote with one id could elect two leaders.
+func (n *Node) doubled(is bool) {
+	if n.double.Swap(is) != is && is {
+		n.raftLayer.hangUp()
+	}
 }
 
 // leaderAddr is the peer address of the leader, or "".

@@ -3,7 +3,9 @@ package mesh
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -105,6 +107,16 @@ func (l *raftLayer) track(conn net.Conn) (net.Conn, error) {
 		return nil, &net.OpError{Op: "raft", Net: "tcp", Addr: l.addr, Err: net.ErrClosed}
 	}
 	return tracked, nil
+}
+
+// hangUp closes every stream that is open now.
+func (l *raftLayer) hangUp() {
+	l.mu.Lock()
+	conns := slices.Collect(maps.Keys(l.conns))
+	l.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Conn.Close()
+	}
 }
 
 // Close closes the listener and every stream, and ends dials. It may be called

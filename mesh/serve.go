@@ -136,6 +136,9 @@ func (p *peerServer) Term(_ context.Context, req *peerv1.TermRequest) (*peerv1.T
 	if req.GetVoter() != p.node.self.ID {
 		return nil, status.Errorf(codes.FailedPrecondition, "this is voter %s", p.node.self.ID)
 	}
+	if p.node.double.Load() {
+		return nil, status.Error(codes.FailedPrecondition, "another process has this voter's place")
+	}
 	return &peerv1.TermResponse{Term: p.node.agree.Term(), Applied: p.node.agree.Applied()}, nil
 }
 

@@ -15,7 +15,15 @@ type joining struct {
 	member  ring.Member
 	reached map[ring.Identity]bool
 	at      time.Duration
+	// first is when this start of the process asked first; renewals are how many of an
+	// earlier start have arrived since (V3).
+	first    time.Duration
+	renewals int
 }
+
+// double reports whether the process that joins and a member use one data directory: after
+// it asked first, the member has renewed twice. A renewal may have been under way (V3).
+func (j joining) double() bool { return j.renewals >= 2 }
 
 // fresh reports whether the process has asked within the last lease. An older request is
 // void: it neither admits its process nor keeps another one out.
@@ -70,12 +78,43 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 		resp.Why = "a later start of this process is joining"
 		return resp
 	}
-	l.joins[who.ID] = joining{member: who, reached: reached, at: now}
+	j := joining{member: who, reached: reached, at: now, first: now}
+	if known && old.member.Identity == who.Identity {
+		j.first, j.renewals = old.first, old.renewals
+	}
+	l.joins[who.ID] = j
 	if !known {
 		l.wake()
 	}
+	if m, in := s.View().FindID(who.ID); in && j.double() {
+		resp.Outcome, resp.Why = peerv1.JoinResponse_OUTCOME_DIRECTORY_IN_USE, inUseTwice(m, who)
+		return resp
+	}
 	resp.Why = "waiting for the next view"
 	return resp
+}
+
+// inUseTwice says that a member and a process that joins use one data directory.
+func inUseTwice(m, joins ring.Member) string {
+	return fmt.Sprintf("the data directory of member %s (%s) is in use twice: by the member at %s and by a process at %s, which is kept out while the member renews",
+		m.Name, m.ID, m.Peer, joins.Peer)
+}
+
+// renewedBeside notes that a member has renewed for which a later start of its process asks to
+// join, and returns what the member has to know of that (V3). It needs l.mu.
+func (l *Leader) renewedBeside(who ring.Identity, arrived time.Duration) (notice string) {
+	j, joins := l.joins[who.ID]
+	if !joins || j.member.Counter <= who.Counter || !j.fresh(arrived, l.lease()) {
+		return ""
+	}
+	j.renewals++
+	l.joins[who.ID] = j
+	if !j.double() {
+		return ""
+	}
+	l.members[who].replaced = false
+	m, _ := l.agree.State().View().Find(who)
+	return inUseTwice(m, j.member)
 }
 
 // The most bytes of what a member says of itself. 100 views of ring.MaxMembers such

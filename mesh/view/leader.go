@@ -432,7 +432,7 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 		case st.marked == 0:
 			st.marked = max(now, 1)
 		}
-		if j, ok := l.joins[m.ID]; ok && m.Counter < j.member.Counter && j.fresh(now, l.lease()) {
+		if j, ok := l.joins[m.ID]; ok && m.Counter < j.member.Counter && j.fresh(now, l.lease()) && !j.double() {
 			st.replaced = true
 		} else {
 			st.replaced = false

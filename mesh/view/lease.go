@@ -41,6 +41,7 @@ func (l *Leader) Renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_REFUSED
 		return resp
 	}
+	resp.Notice = l.renewedBeside(who, arrived)
 	if m.stopped && !mutant.On(mutant.RenewUndecided) || (m.replaced || m.deaf) && !mutant.On(mutant.RenewDoomed) {
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_REFUSED
 		return resp

@@ -71,8 +71,8 @@ func TestSchedule07NoRenewalUntilDecided(t *testing.T) {
 	})
 }
 
-// A member that a later start of its process replaces is renewed no more, and waited
-// out; removal and join are one view (V3, V5).
+// A member that a later start of its process replaces is renewed no more, though a renewal
+// of it was under way when it died, and waited out; removal and join are one view (V3, V5).
 func TestReplacedMemberIsWaitedOut(t *testing.T) {
 	play(t, "x y z", "x y z m", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "y", "z").lead()
@@ -85,9 +85,31 @@ func TestReplacedMemberIsWaitedOut(t *testing.T) {
 		}
 		g.joins(x, starts("m", 2), "x y z", 0)
 		time.Sleep(150 * time.Millisecond) // the leader has seen both
-		g.renewing(x, "m", 0)              // the old one still runs
+		g.member("m").renew(x)
 		g.pass(last + limit + 200*time.Millisecond)
 		g.want("x y z m'", last+limit, last+limit+lease/20)
+	})
+}
+
+// Two renewals after a later start has asked to join say that both use one data directory:
+// the later one is kept out for as long as the earlier one renews (V3).
+func TestDirectoryInUseTwice(t *testing.T) {
+	play(t, "x y z", "x y z m", func(t *testing.T, g *group) {
+		x := g.elect("x", "x", "y", "z").lead()
+		g.renewing(x, "x y z", 0)
+		const dies = 10 * time.Second
+		g.renewing(x, "m", dies)
+		g.pass(700 * time.Millisecond)
+		g.joins(x, starts("m", 2), "x y z", 0)
+		g.pass(dies)
+		g.want("x y z m", 0, 0)
+		l := x.leader.Load()
+		if got := l.Join(&peerv1.JoinRequest{Member: MemberToProto(starts("m", 2))}).GetOutcome(); got != peerv1.JoinResponse_OUTCOME_DIRECTORY_IN_USE {
+			t.Errorf("the later start is answered %v", got)
+		}
+		g.joins(x, starts("m", 2), "x y z", 0)
+		g.pass(dies + limit + lease/10)
+		g.want("x y z m'", dies, dies+limit+lease/10)
 	})
 }
 

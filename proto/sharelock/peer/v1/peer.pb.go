@@ -47,6 +47,8 @@ const (
 	JoinResponse_OUTCOME_ID_TAKEN JoinResponse_Outcome = 5
 	// The mesh cannot work with the joiner's release (W2).
 	JoinResponse_OUTCOME_RELEASE JoinResponse_Outcome = 6
+	// Another live process uses this one's data directory; ask again.
+	JoinResponse_OUTCOME_DIRECTORY_IN_USE JoinResponse_Outcome = 7
 )
 
 // Enum value maps for JoinResponse_Outcome.
@@ -59,15 +61,17 @@ var (
 		4: "OUTCOME_NAME_TAKEN",
 		5: "OUTCOME_ID_TAKEN",
 		6: "OUTCOME_RELEASE",
+		7: "OUTCOME_DIRECTORY_IN_USE",
 	}
 	JoinResponse_Outcome_value = map[string]int32{
-		"OUTCOME_UNSPECIFIED": 0,
-		"OUTCOME_ADMITTED":    1,
-		"OUTCOME_NOT_LEADER":  2,
-		"OUTCOME_WAIT":        3,
-		"OUTCOME_NAME_TAKEN":  4,
-		"OUTCOME_ID_TAKEN":    5,
-		"OUTCOME_RELEASE":     6,
+		"OUTCOME_UNSPECIFIED":      0,
+		"OUTCOME_ADMITTED":         1,
+		"OUTCOME_NOT_LEADER":       2,
+		"OUTCOME_WAIT":             3,
+		"OUTCOME_NAME_TAKEN":       4,
+		"OUTCOME_ID_TAKEN":         5,
+		"OUTCOME_RELEASE":          6,
+		"OUTCOME_DIRECTORY_IN_USE": 7,
 	}
 )
 
@@ -1523,8 +1527,10 @@ type RenewResponse struct {
 	// When the member's epoch is older.
 	History *History `protobuf:"bytes,4,opt,name=history,proto3" json:"history,omitempty"`
 	// The names of the voters, for people.
-	Voters        []string `protobuf:"bytes,5,rep,name=voters,proto3" json:"voters,omitempty"`
-	LeaderId      string   `protobuf:"bytes,6,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
+	Voters   []string `protobuf:"bytes,5,rep,name=voters,proto3" json:"voters,omitempty"`
+	LeaderId string   `protobuf:"bytes,6,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
+	// What the member has to tell its operator: its data directory is in use twice (V3).
+	Notice        string `protobuf:"bytes,20,opt,name=notice,proto3" json:"notice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1597,6 +1603,13 @@ func (x *RenewResponse) GetVoters() []string {
 func (x *RenewResponse) GetLeaderId() string {
 	if x != nil {
 		return x.LeaderId
+	}
+	return ""
+}
+
+func (x *RenewResponse) GetNotice() string {
+	if x != nil {
+		return x.Notice
 	}
 	return ""
 }
@@ -4406,14 +4419,14 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\vJoinRequest\x121\n" +
 	"\x06member\x18\x01 \x01(\v2\x19.sharelock.peer.v1.MemberR\x06member\x125\n" +
 	"\areached\x18\x02 \x03(\v2\x1b.sharelock.peer.v1.IdentityR\areached\x12%\n" +
-	"\x0eoldest_release\x18\x03 \x01(\rR\roldestRelease\"\x9a\x03\n" +
+	"\x0eoldest_release\x18\x03 \x01(\rR\roldestRelease\"\xb8\x03\n" +
 	"\fJoinResponse\x12A\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2'.sharelock.peer.v1.JoinResponse.OutcomeR\aoutcome\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x124\n" +
 	"\ahistory\x18\x04 \x01(\v2\x1a.sharelock.peer.v1.HistoryR\ahistory\x12\x18\n" +
 	"\arelease\x18\x05 \x01(\rR\arelease\x12%\n" +
-	"\x0eoldest_release\x18\x06 \x01(\rR\roldestRelease\"\xa5\x01\n" +
+	"\x0eoldest_release\x18\x06 \x01(\rR\roldestRelease\"\xc3\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OUTCOME_ADMITTED\x10\x01\x12\x16\n" +
@@ -4421,7 +4434,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\fOUTCOME_WAIT\x10\x03\x12\x16\n" +
 	"\x12OUTCOME_NAME_TAKEN\x10\x04\x12\x14\n" +
 	"\x10OUTCOME_ID_TAKEN\x10\x05\x12\x13\n" +
-	"\x0fOUTCOME_RELEASE\x10\x06\"\xc4\x02\n" +
+	"\x0fOUTCOME_RELEASE\x10\x06\x12\x1c\n" +
+	"\x18OUTCOME_DIRECTORY_IN_USE\x10\a\"\xc4\x02\n" +
 	"\fRenewRequest\x123\n" +
 	"\x06member\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\x06member\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x18\n" +
@@ -4434,14 +4448,15 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\bfor_good\x18\x14 \x01(\bR\aforGood\x12\x12\n" +
 	"\x04told\x18\n" +
 	" \x01(\bR\x04told\x125\n" +
-	"\acallers\x18\v \x03(\v2\x1b.sharelock.peer.v1.IdentityR\acallers\"\xfd\x02\n" +
+	"\acallers\x18\v \x03(\v2\x1b.sharelock.peer.v1.IdentityR\acallers\"\x95\x03\n" +
 	"\rRenewResponse\x12B\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2(.sharelock.peer.v1.RenewResponse.OutcomeR\aoutcome\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\rR\x05epoch\x124\n" +
 	"\ahistory\x18\x04 \x01(\v2\x1a.sharelock.peer.v1.HistoryR\ahistory\x12\x16\n" +
 	"\x06voters\x18\x05 \x03(\tR\x06voters\x12\x1b\n" +
-	"\tleader_id\x18\x06 \x01(\tR\bleaderId\"\x8e\x01\n" +
+	"\tleader_id\x18\x06 \x01(\tR\bleaderId\x12\x16\n" +
+	"\x06notice\x18\x14 \x01(\tR\x06notice\"\x8e\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fOUTCOME_RENEWED\x10\x01\x12\x16\n" +

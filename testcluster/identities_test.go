@@ -1,0 +1,95 @@
+package testcluster_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock/mesh"
+	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
+)
+
+// In a fresh mesh whose nodes have one name, one of them serves, and the others end with
+// the reason, as in a mesh that runs.
+func TestSimOneNameInAFreshMesh(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		defer pause(t.Context(), time.Minute) // memberlist's probes outlive its end
+		var logs [3]logText
+		c, err := testcluster.New(shortly(t), testcluster.Options{
+			Net: testcluster.Memory, Nodes: 3, Timing: sceneLease, MaxTTL: sceneMax,
+			Configure: func(i int, cfg *mesh.Config) {
+				copies(2)(i, cfg)
+				cfg.Name, cfg.Logger = "same", slog.New(slog.NewTextHandler(&logs[i], nil))
+			},
+		})
+		if err == nil {
+			must(t, c.Close())
+			t.Fatal("three nodes of one name are a whole mesh")
+		}
+		refused := 0
+		for i := range logs {
+			if len(logs[i].lines("ERROR", "node.name", "is used by the live member")) > 0 {
+				refused++
+			}
+		}
+		if refused != 2 {
+			t.Errorf("%d nodes say that their name is taken, want 2:\n%v", refused, err)
+		}
+	})
+}
+
+func shortly(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// A copy of a member's data directory is started elsewhere: the copy is refused for as long
+// as the member renews, both say so with both addresses, and the member serves on (V3).
+func TestSimDirectoryInUseTwice(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		const real = 1
+		var dirs [4]string
+		var logs [4]logText
+		c := testcluster.Start(inRAM(t), testcluster.Options{
+			Net: testcluster.Memory, Nodes: 3, Timing: sceneLease, MaxTTL: sceneMax,
+			Configure: func(i int, cfg *mesh.Config) {
+				copies(2)(i, cfg)
+				if i == 3 {
+					cfg.DataDir = cfg.DataDir + "-copy"
+					must(t, os.CopyFS(cfg.DataDir, os.DirFS(dirs[real])))
+				}
+				dirs[i] = cfg.DataDir
+				cfg.Logger = slog.New(slog.NewTextHandler(&logs[i], nil))
+			},
+		})
+		ctx := patient(t)
+		before := c.Node(real).Status()
+		stop := never(t, "the member lost its lease", func() bool { return c.Node(real).Ready() != nil })
+		double, err := c.Add(ctx)
+		must(t, err)
+		pause(ctx, 20*time.Second)
+		stop()
+		if c.Node(double).Ready() == nil {
+			t.Error("the copy is a member")
+		}
+		if c.Node(double).Err() != nil {
+			t.Errorf("the copy has ended: %v", c.Node(double).Err())
+		}
+		words := []string{"ERROR", "in use twice", c.Addrs(real).Peer, c.Addrs(double).Peer}
+		for _, i := range []int{real, double} {
+			if len(logs[i].lines(words...)) == 0 {
+				t.Errorf("the log of node %d has no line with %q", i, words)
+			}
+		}
+		if got := c.Node(real).Status(); got.Epoch != before.Epoch {
+			t.Errorf("the view has changed: epoch %d, then %d", before.Epoch, got.Epoch)
+		}
+		// Once the member is dead, the copy takes its place.
+		c.Kill(real)
+		until(ctx, t, "the copy is a member", func() bool { return c.Node(double).Ready() == nil })
+	})
+}
