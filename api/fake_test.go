@@ -330,7 +330,9 @@ func (n *fakeNode) Locate(key string) (Location, error) {
 	return Location{Key: key, Partition: 17, Owner: "a", Backups: []string{"c"}, Epoch: 59712345}, nil
 }
 
-func (n *fakeNode) Leave(context.Context) error {
+func (n *fakeNode) Decommission(_ context.Context, name string) error { return n.enter(name) }
+
+func (n *fakeNode) Leave(context.Context, bool) error {
 	if err := n.enter("-"); err != nil {
 		return err
 	}

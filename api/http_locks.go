@@ -1,6 +1,8 @@
 package api
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
@@ -153,7 +155,29 @@ func (s *httpAPI) readyz(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err, nil)
 		return
 	}
-	s.write(w, http.StatusOK, []byte(`{"status":"ready"}`))
+	s.write(w, http.StatusOK, readiness(s.meshes.node.Status()))
+}
+
+// readiness is what a node that is ready says of itself: which seats are absent, if any.
+func readiness(st Status) []byte {
+	var absent []string
+	for _, seat := range st.Seats {
+		if seat.Absent {
+			absent = append(absent, cmp.Or(seat.Name, seat.ID))
+		}
+	}
+	if len(absent) == 0 {
+		return []byte(`{"status":"ready"}`)
+	}
+	b, err := json.Marshal(struct {
+		Status   string   `json:"status"`
+		Absent   []string `json:"absentSeats"`
+		Survives int      `json:"survivableLosses"`
+	}{"ready", absent, st.Survives})
+	if err != nil {
+		return []byte(`{"status":"ready"}`) // cannot happen: these are strings and a number
+	}
+	return b
 }
 
 // decodeCall reads the key from the path and the rest of m from the body. A key

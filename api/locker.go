@@ -80,8 +80,11 @@ type Mesh interface {
 	Locate(key string) (Location, error)
 	// Placement says which node owns which partition.
 	Placement() (Placement, error)
-	// Leave makes the node leave in good order and returns when it has left.
-	Leave(ctx context.Context) error
+	// Leave makes the node leave in good order and returns when it has left. For good, it
+	// gives up its seat, too.
+	Leave(ctx context.Context, forGood bool) error
+	// Decommission gives up the seat of a node that is away, by its name or id.
+	Decommission(ctx context.Context, name string) error
 }
 
 // Node is all that the adapters need.
@@ -105,12 +108,22 @@ type Status struct {
 	Release        uint32
 	Members        []Member
 	Stalls         []Stall
+	// Seats are the voters, if the node knows them. Survives is how many more of them may
+	// fail before no view can be agreed on.
+	Seats    []Seat
+	Survives int
 }
 
 // Stall is a member that the node has waited for without progress.
 type Stall struct {
 	Member  string
 	Waiting time.Duration
+}
+
+// Seat is the seat of a voter; Absent: its holder is not in the view.
+type Seat struct {
+	Name, ID string
+	Absent   bool
 }
 
 // Member is one member of the view.

@@ -31,6 +31,10 @@ func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshRespon
 		Active:      count(st.Active),
 		Release:     st.Release,
 	}
+	r.SurvivableLosses = count(st.Survives)
+	for _, seat := range st.Seats {
+		r.Seats = append(r.Seats, &pb.Seat{Name: seat.Name, Id: seat.ID, Absent: seat.Absent})
+	}
 	for _, m := range st.Members {
 		r.Members = append(r.Members, &pb.Member{
 			Name:        m.Name,
@@ -100,8 +104,19 @@ func ringBytes(node Mesh) []byte {
 	return b
 }
 
-func (s *meshes) Leave(ctx context.Context, _ *pb.LeaveRequest) (*pb.LeaveResponse, error) {
-	if err := s.node.Leave(ctx); err != nil {
+// Decommission implements sharelock.v1.MeshService.
+func (s *meshes) Decommission(ctx context.Context, m *pb.DecommissionRequest) (*pb.DecommissionResponse, error) {
+	if n := len(m.GetName()); n == 0 || n > 64 {
+		return nil, sharelock.Invalid("name", "want 1 to 64 bytes, as node.name has")
+	}
+	if err := s.node.Decommission(ctx, m.GetName()); err != nil {
+		return nil, err
+	}
+	return &pb.DecommissionResponse{}, nil
+}
+
+func (s *meshes) Leave(ctx context.Context, m *pb.LeaveRequest) (*pb.LeaveResponse, error) {
+	if err := s.node.Leave(ctx, m.GetForGood()); err != nil {
 		return nil, err
 	}
 	return &pb.LeaveResponse{}, nil

@@ -188,7 +188,23 @@ func (c *Client) Locate(ctx context.Context, key string) (*sharelockv1.LocateRes
 // has left. It is sent once, and only by a client with a single address: another
 // node must not leave because the first one's answer was lost. For
 // administrators.
-func (c *Client) Leave(ctx context.Context) error {
+func (c *Client) Leave(ctx context.Context) error { return c.leaveMesh(ctx, false) }
+
+// LeaveForGood is Leave of a node that will not come back: it gives up its seat (its
+// vote), too.
+func (c *Client) LeaveForGood(ctx context.Context) error { return c.leaveMesh(ctx, true) }
+
+// Decommission gives up the seat (the vote) of a node that is away and will not come back,
+// by its name or id. For administrators.
+func (c *Client) Decommission(ctx context.Context, name string) error {
+	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
+		_, err := n.mesh.Decommission(ctx, &sharelockv1.DecommissionRequest{Name: name})
+		return err
+	})
+	return named("decommission", name, err)
+}
+
+func (c *Client) leaveMesh(ctx context.Context, forGood bool) error {
 	if len(c.nodes) != 1 {
 		addrs := make([]string, len(c.nodes))
 		for i, n := range c.nodes {
@@ -202,7 +218,7 @@ func (c *Client) Leave(ctx context.Context) error {
 		return fmt.Errorf("leave: %w", err)
 	}
 	defer done()
-	_, err = c.nodes[0].mesh.Leave(ctx, &sharelockv1.LeaveRequest{})
+	_, err = c.nodes[0].mesh.Leave(ctx, &sharelockv1.LeaveRequest{ForGood: forGood})
 	if err == nil {
 		return nil
 	}

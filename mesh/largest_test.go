@@ -97,10 +97,11 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 			&peerv1.JoinRequest{Member: member, Reached: ids, OldestRelease: 1},
 			&peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_WAIT, Why: why, Leader: m.Peer, History: history},
 		},
+		"Decommission": {&peerv1.DecommissionRequest{Name: m.Name}, &peerv1.DecommissionResponse{Why: why, Leader: m.Peer}},
 		"Renew": {
 			&peerv1.RenewRequest{Member: id, Epoch: 1 << 31, Leaving: true, Done: true, Refresh: true, Complaints: ids, Told: true, Callers: ids},
 			&peerv1.RenewResponse{
-				Outcome: peerv1.RenewResponse_OUTCOME_REFUSED, Leader: m.Peer, Epoch: 1 << 31, History: history,
+				Outcome: peerv1.RenewResponse_OUTCOME_REFUSED, Leader: m.Peer, Epoch: 1 << 31, History: history, Notice: why,
 				Voters: slices.Repeat([]string{m.ID}, view.MaxVoters), LeaderId: m.ID,
 			},
 		},

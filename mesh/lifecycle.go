@@ -75,8 +75,9 @@ func (n *Node) WaitReady(ctx context.Context) error {
 // Leave implements api.Mesh: the node hands over what it owns and gives up its
 // membership (V7). When it has returned, and all open calls with it, the node ends
 // (see Done).
-func (n *Node) Leave(ctx context.Context) error {
+func (n *Node) Leave(ctx context.Context, forGood bool) error {
 	n.leave.Do(func() {
+		n.member.leaveForGood(forGood)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.ShutdownTimeout)
 		defer cancel()
 		n.member.leave(ctx)
@@ -183,6 +184,7 @@ func (n *Node) Status() api.Status {
 	st.LeaseValid = st.LeaseRemaining > 0
 	st.Stalls = n.stalls.list(a.view, n.clock())
 	leader, voters := n.leaderID(), n.voters()
+	st.Seats, st.Survives = seatsOf(a.state, voters)
 	for _, m := range a.view.Members {
 		if m.ID == leader {
 			st.Leader = m.Name

@@ -433,6 +433,13 @@ func (m *member) say(why string) {
 	}
 }
 
+// leaveForGood has leave give up the Raft seat, too (V7).
+func (m *member) leaveForGood(forGood bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forGood = m.forGood || forGood
+}
+
 // leave asks to be taken off the ring, waits until nothing is held any more or
 // ctx ends (V7).
 func (m *member) leave(ctx context.Context) {

@@ -131,6 +131,18 @@ func (p *peerServer) Renew(ctx context.Context, req *peerv1.RenewRequest) (*peer
 	return &peerv1.RenewResponse{Outcome: peerv1.RenewResponse_OUTCOME_NOT_LEADER, Leader: p.node.leaderAddr()}, nil
 }
 
+// Decommission implements V1.
+func (p *peerServer) Decommission(ctx context.Context, req *peerv1.DecommissionRequest) (*peerv1.DecommissionResponse, error) {
+	l := p.node.leading()
+	if l == nil {
+		return &peerv1.DecommissionResponse{Why: "this node does not lead", Leader: p.node.leaderAddr()}, nil
+	}
+	if err := l.Decommission(ctx, req.GetName()); err != nil {
+		return &peerv1.DecommissionResponse{Why: err.Error()}, nil
+	}
+	return &peerv1.DecommissionResponse{Done: true}, nil
+}
+
 // Term implements V4: it must read the term after the request arrived.
 func (p *peerServer) Term(_ context.Context, req *peerv1.TermRequest) (*peerv1.TermResponse, error) {
 	if req.GetVoter() != p.node.self.ID {

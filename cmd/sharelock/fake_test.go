@@ -371,6 +371,10 @@ func (m *fakeMesh) Locate(_ context.Context, req *sharelockv1.LocateRequest) (*s
 	return &sharelockv1.LocateResponse{Key: req.Key, Partition: 17, Owner: "a", Backups: []string{"c", "d"}, Epoch: 59712345}, nil
 }
 
+func (m *fakeMesh) Decommission(context.Context, *sharelockv1.DecommissionRequest) (*sharelockv1.DecommissionResponse, error) {
+	return &sharelockv1.DecommissionResponse{}, nil
+}
+
 func (m *fakeMesh) Leave(context.Context, *sharelockv1.LeaveRequest) (*sharelockv1.LeaveResponse, error) {
 	return &sharelockv1.LeaveResponse{}, nil
 }

@@ -47,6 +47,9 @@ func (r *remote) printMesh(m *sharelockv1.GetMeshResponse) error {
 		{"partitions", fmt.Sprintf("%d, %s; active here %d, in quarantine %d",
 			m.GetPartitions(), copies(m.GetReplicas()), m.GetActive(), m.GetQuarantined())},
 	}
+	if len(m.GetSeats()) > 0 {
+		rows = append(rows, []string{"seats", seats(m)})
+	}
 	for _, stall := range m.GetStalls() {
 		rows = append(rows, []string{"waits for", orNone(stall.GetMember()) + ", since " + short(stall.GetWaiting().AsDuration())})
 	}
@@ -69,6 +72,21 @@ func (r *remote) printMesh(m *sharelockv1.GetMeshResponse) error {
 		})
 	}
 	return table(r.app.stdout, rows)
+}
+
+// seats says who is absent, and how many more voters may fail.
+func seats(m *sharelockv1.GetMeshResponse) string {
+	var absent []string
+	for _, s := range m.GetSeats() {
+		if s.GetAbsent() {
+			absent = append(absent, fmt.Sprintf("%s (%s)", orNone(s.GetName()), orNone(s.GetId())))
+		}
+	}
+	text := fmt.Sprintf("%d; %d more may fail", len(m.GetSeats()), m.GetSurvivableLosses())
+	if len(absent) > 0 {
+		text += "; absent: " + strings.Join(absent, ", ")
+	}
+	return text
 }
 
 func copies(n uint32) string {
@@ -113,6 +131,30 @@ func (r *remote) printLocation(where *sharelockv1.LocateResponse) error {
 	})
 }
 
+func (a *app) decommissionCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "decommission NAME",
+		GroupID: groupMesh,
+		Short:   "Give up the seat of a node that will not come back",
+		Long: `Give up the seat (the vote) of a node that is away and will not come back, by its
+name, or its id if several had the name. Any node takes it. A node that is there leaves
+with 'sharelock leave --for-good' instead. For administrators.`,
+		Example: `  sharelock decommission c`,
+		Args:    cobra.ExactArgs(1),
+	}
+	return a.remoteCommand(cmd, func(args []string) (call, error) {
+		return func(ctx context.Context, r *remote, c *client.Client) error {
+			if err := c.Decommission(ctx, args[0]); err != nil {
+				return err
+			}
+			return r.print(&sharelockv1.DecommissionResponse{}, func() error {
+				_, err := fmt.Fprintf(r.app.stdout, "the seat of %s is given up\n", printable(args[0]))
+				return err
+			})
+		}, nil
+	})
+}
+
 func (a *app) leaveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "leave",
@@ -120,13 +162,22 @@ func (a *app) leaveCommand() *cobra.Command {
 		Short:   "Make a node leave the mesh in good order",
 		Long: `Make the node that --server names leave the mesh in good order: it hands over
 what it owns, and its process ends. The command returns when it has left. It is
-sent to that node alone, and once. For administrators.`,
-		Example: `  sharelock leave --server 10.0.0.3:50052`,
-		Args:    cobra.NoArgs,
+sent to that node alone, and once. For administrators.
+
+A node that leaves keeps its seat (its vote) until it is back, or another node takes
+it. With --for-good it gives its seat up: it will not come back.`,
+		Example: `  sharelock leave --server 10.0.0.3:50052
+  sharelock leave --for-good --server 10.0.0.3:50052`,
+		Args: cobra.NoArgs,
 	}
+	forGood := cmd.Flags().Bool("for-good", false, "give up the node's vote, too: it will not come back")
 	return a.nodeCommand(cmd, func([]string) (call, error) {
 		return func(ctx context.Context, r *remote, c *client.Client) error {
-			if err := c.Leave(ctx); err != nil {
+			leave := c.Leave
+			if *forGood {
+				leave = c.LeaveForGood
+			}
+			if err := leave(ctx); err != nil {
 				return err
 			}
 			return r.print(&sharelockv1.LeaveResponse{}, func() error {

@@ -42,6 +42,8 @@ func TestOutput(t *testing.T) {
 		{"members", []string{"members"}, calls{"*sharelockv1.GetMeshRequest"}},
 		{"locate", []string{"locate", "orders/42"}, calls{"*sharelockv1.LocateRequest"}},
 		{"leave", []string{"leave", "--server", "SERVER"}, calls{"*sharelockv1.LeaveRequest"}},
+		{"leave", []string{"leave", "--for-good", "--server", "SERVER"}, calls{"*sharelockv1.LeaveRequest"}},
+		{"decommission", []string{"decommission", "c"}, calls{"*sharelockv1.DecommissionRequest"}},
 		{"list_empty", []string{"list", "orders/", "--client", "w1"}, calls{`list "orders/" "w1" 1000 ""`}},
 	} {
 		for _, format := range []string{"text", "json"} {

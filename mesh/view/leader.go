@@ -144,6 +144,10 @@ type Leader struct {
 	stops stops
 	// absences are since when voters do not answer, by id (V1). Guarded by mu.
 	absences map[string]time.Duration
+	// given are the absent voters whose seats an operator gives up (V1). Guarded by mu.
+	given map[string]bool
+	// missing names the absent voters as the log named them last; only keepVoters uses it.
+	missing string
 
 	// epoch is that of the view that members has standings of. Guarded by mu.
 	epoch uint32
@@ -225,6 +229,7 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 		dismiss:  cfg.Dismiss,
 		stops:    newStops(),
 		absences: map[string]time.Duration{},
+		given:    map[string]bool{},
 		called:   cfg.Called,
 		named:    identitySet(cfg.Named),
 

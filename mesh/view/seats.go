@@ -2,6 +2,7 @@ package view
 
 import (
 	"context"
+	"maps"
 	"time"
 )
 
@@ -28,6 +29,7 @@ func (l *Leader) changeVoters(ctx context.Context) bool {
 	if err != nil || e.closing {
 		return false
 	}
+	l.sayAbsent(e)
 	c := e.next()
 	if heir := e.heir(); c.kind == changeNone && heir != "" && e.marked(e.self) {
 		// V7: a marked leader hands leadership over.
@@ -66,6 +68,7 @@ func (l *Leader) electorate(ctx context.Context) (electorate, error) {
 	l.mu.Lock()
 	e.live = l.heard(now)
 	e.closing = l.stops.closing
+	e.given = maps.Clone(l.given)
 	l.putStops(&e, now, view)
 	l.putAbsences(&e, now)
 	for id, j := range l.joins {

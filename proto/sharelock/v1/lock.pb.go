@@ -2122,6 +2122,10 @@ type GetMeshResponse struct {
 	Active uint32 `protobuf:"varint,10,opt,name=active,proto3" json:"active,omitempty"`
 	// What all members understand: it rises when the last of them has been upgraded.
 	Release uint32 `protobuf:"varint,11,opt,name=release,proto3" json:"release,omitempty"`
+	// The voters, as the node knows them; empty if it does not.
+	Seats []*Seat `protobuf:"bytes,12,rep,name=seats,proto3" json:"seats,omitempty"`
+	// How many more of the voters may fail before no view can be agreed on.
+	SurvivableLosses uint32 `protobuf:"varint,13,opt,name=survivable_losses,json=survivableLosses,proto3" json:"survivable_losses,omitempty"`
 	// The members that this node has waited for without progress for longer than it should
 	// take.
 	Stalls        []*Stall `protobuf:"bytes,20,rep,name=stalls,proto3" json:"stalls,omitempty"`
@@ -2232,6 +2236,20 @@ func (x *GetMeshResponse) GetActive() uint32 {
 func (x *GetMeshResponse) GetRelease() uint32 {
 	if x != nil {
 		return x.Release
+	}
+	return 0
+}
+
+func (x *GetMeshResponse) GetSeats() []*Seat {
+	if x != nil {
+		return x.Seats
+	}
+	return nil
+}
+
+func (x *GetMeshResponse) GetSurvivableLosses() uint32 {
+	if x != nil {
+		return x.SurvivableLosses
 	}
 	return 0
 }
@@ -2763,7 +2781,9 @@ func (x *RingMember) GetGrpc() string {
 }
 
 type LeaveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node gives up its seat (its vote), too: it will not come back.
+	ForGood       bool `protobuf:"varint,1,opt,name=for_good,json=forGood,proto3" json:"for_good,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2796,6 +2816,13 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
 	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *LeaveRequest) GetForGood() bool {
+	if x != nil {
+		return x.ForGood
+	}
+	return false
 }
 
 type LeaveResponse struct {
@@ -2832,6 +2859,149 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
 	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
+}
+
+type DecommissionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name or id of the node.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecommissionRequest) Reset() {
+	*x = DecommissionRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecommissionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecommissionRequest) ProtoMessage() {}
+
+func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
+func (*DecommissionRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *DecommissionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type DecommissionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecommissionResponse) Reset() {
+	*x = DecommissionResponse{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecommissionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecommissionResponse) ProtoMessage() {}
+
+func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
+func (*DecommissionResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
+}
+
+// Seat is the seat of a voter in the agreement on views.
+type Seat struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Id    string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Its holder is not in the view.
+	Absent        bool `protobuf:"varint,3,opt,name=absent,proto3" json:"absent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Seat) Reset() {
+	*x = Seat{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Seat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Seat) ProtoMessage() {}
+
+func (x *Seat) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Seat.ProtoReflect.Descriptor instead.
+func (*Seat) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Seat) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Seat) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Seat) GetAbsent() bool {
+	if x != nil {
+		return x.Absent
+	}
+	return false
 }
 
 var File_sharelock_v1_lock_proto protoreflect.FileDescriptor
@@ -2992,7 +3162,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x0eLockHeldDetail\x12(\n" +
 	"\x05holds\x18\x01 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\x12\x18\n" +
 	"\awaiters\x18\x02 \x01(\rR\awaiters\"\x10\n" +
-	"\x0eGetMeshRequest\"\x85\x03\n" +
+	"\x0eGetMeshRequest\"\xdc\x03\n" +
 	"\x0fGetMeshResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
@@ -3007,7 +3177,9 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\amembers\x18\t \x03(\v2\x14.sharelock.v1.MemberR\amembers\x12\x16\n" +
 	"\x06active\x18\n" +
 	" \x01(\rR\x06active\x12\x18\n" +
-	"\arelease\x18\v \x01(\rR\arelease\x12+\n" +
+	"\arelease\x18\v \x01(\rR\arelease\x12(\n" +
+	"\x05seats\x18\f \x03(\v2\x12.sharelock.v1.SeatR\x05seats\x12+\n" +
+	"\x11survivable_losses\x18\r \x01(\rR\x10survivableLosses\x12+\n" +
 	"\x06stalls\x18\x14 \x03(\v2\x13.sharelock.v1.StallR\x06stalls\"T\n" +
 	"\x05Stall\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x123\n" +
@@ -3047,9 +3219,17 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\n" +
 	"RingMember\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04grpc\x18\x02 \x01(\tR\x04grpc\"\x0e\n" +
-	"\fLeaveRequest\"\x0f\n" +
-	"\rLeaveResponse*!\n" +
+	"\x04grpc\x18\x02 \x01(\tR\x04grpc\")\n" +
+	"\fLeaveRequest\x12\x19\n" +
+	"\bfor_good\x18\x01 \x01(\bR\aforGood\"\x0f\n" +
+	"\rLeaveResponse\")\n" +
+	"\x13DecommissionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x16\n" +
+	"\x14DecommissionResponse\"B\n" +
+	"\x04Seat\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
+	"\x06absent\x18\x03 \x01(\bR\x06absent*!\n" +
 	"\x04Mode\x12\r\n" +
 	"\tEXCLUSIVE\x10\x00\x12\n" +
 	"\n" +
@@ -3064,12 +3244,13 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\n" +
 	"CheckToken\x12\x1f.sharelock.v1.CheckTokenRequest\x1a .sharelock.v1.CheckTokenResponse\x12U\n" +
 	"\fForceRelease\x12!.sharelock.v1.ForceReleaseRequest\x1a\".sharelock.v1.ForceReleaseResponse\x12J\n" +
-	"\aSession\x12\x1c.sharelock.v1.SessionRequest\x1a\x1d.sharelock.v1.SessionResponse(\x010\x012\xa4\x02\n" +
+	"\aSession\x12\x1c.sharelock.v1.SessionRequest\x1a\x1d.sharelock.v1.SessionResponse(\x010\x012\xfb\x02\n" +
 	"\vMeshService\x12F\n" +
 	"\aGetMesh\x12\x1c.sharelock.v1.GetMeshRequest\x1a\x1d.sharelock.v1.GetMeshResponse\x12C\n" +
 	"\x06Locate\x12\x1b.sharelock.v1.LocateRequest\x1a\x1c.sharelock.v1.LocateResponse\x12F\n" +
 	"\aGetRing\x12\x1c.sharelock.v1.GetRingRequest\x1a\x1d.sharelock.v1.GetRingResponse\x12@\n" +
-	"\x05Leave\x12\x1a.sharelock.v1.LeaveRequest\x1a\x1b.sharelock.v1.LeaveResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/v1;sharelockv1b\x06proto3"
+	"\x05Leave\x12\x1a.sharelock.v1.LeaveRequest\x1a\x1b.sharelock.v1.LeaveResponse\x12U\n" +
+	"\fDecommission\x12!.sharelock.v1.DecommissionRequest\x1a\".sharelock.v1.DecommissionResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/v1;sharelockv1b\x06proto3"
 
 var (
 	file_sharelock_v1_lock_proto_rawDescOnce sync.Once
@@ -3084,7 +3265,7 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_sharelock_v1_lock_proto_goTypes = []any{
 	(Mode)(0),                    // 0: sharelock.v1.Mode
 	(*Hold)(nil),                 // 1: sharelock.v1.Hold
@@ -3128,29 +3309,32 @@ var file_sharelock_v1_lock_proto_goTypes = []any{
 	(*RingMember)(nil),           // 39: sharelock.v1.RingMember
 	(*LeaveRequest)(nil),         // 40: sharelock.v1.LeaveRequest
 	(*LeaveResponse)(nil),        // 41: sharelock.v1.LeaveResponse
-	nil,                          // 42: sharelock.v1.Hold.MetadataEntry
-	nil,                          // 43: sharelock.v1.Waiter.MetadataEntry
-	nil,                          // 44: sharelock.v1.AcquireRequest.MetadataEntry
-	(*durationpb.Duration)(nil),  // 45: google.protobuf.Duration
+	(*DecommissionRequest)(nil),  // 42: sharelock.v1.DecommissionRequest
+	(*DecommissionResponse)(nil), // 43: sharelock.v1.DecommissionResponse
+	(*Seat)(nil),                 // 44: sharelock.v1.Seat
+	nil,                          // 45: sharelock.v1.Hold.MetadataEntry
+	nil,                          // 46: sharelock.v1.Waiter.MetadataEntry
+	nil,                          // 47: sharelock.v1.AcquireRequest.MetadataEntry
+	(*durationpb.Duration)(nil),  // 48: google.protobuf.Duration
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	45, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	45, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	45, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	42, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	48, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	48, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	48, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	45, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
 	0,  // 5: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	45, // 6: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	43, // 7: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	48, // 6: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	46, // 7: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
 	1,  // 8: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
 	2,  // 9: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	45, // 10: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	45, // 11: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	45, // 12: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	48, // 10: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	48, // 11: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	48, // 12: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 13: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	44, // 14: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	47, // 14: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
 	1,  // 15: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	45, // 16: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	48, // 16: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
 	1,  // 17: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
 	1,  // 18: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
 	3,  // 19: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
@@ -3160,7 +3344,7 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	1,  // 23: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
 	22, // 24: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
 	21, // 25: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
-	45, // 26: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
+	48, // 26: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
 	4,  // 27: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
 	6,  // 28: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
 	8,  // 29: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
@@ -3175,41 +3359,44 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	1,  // 38: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
 	33, // 39: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
 	34, // 40: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	32, // 41: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
-	45, // 42: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
-	45, // 43: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	39, // 44: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
-	4,  // 45: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	6,  // 46: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	8,  // 47: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	10, // 48: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
-	12, // 49: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	14, // 50: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	16, // 51: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	18, // 52: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	20, // 53: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	30, // 54: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	35, // 55: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	37, // 56: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	40, // 57: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	5,  // 58: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	7,  // 59: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	9,  // 60: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	11, // 61: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
-	13, // 62: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	15, // 63: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	17, // 64: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	19, // 65: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	24, // 66: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	31, // 67: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	36, // 68: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	38, // 69: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	41, // 70: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	58, // [58:71] is the sub-list for method output_type
-	45, // [45:58] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	44, // 41: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
+	32, // 42: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
+	48, // 43: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
+	48, // 44: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	39, // 45: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
+	4,  // 46: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	6,  // 47: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	8,  // 48: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	10, // 49: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
+	12, // 50: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	14, // 51: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	16, // 52: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	18, // 53: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	20, // 54: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	30, // 55: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	35, // 56: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	37, // 57: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	40, // 58: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	42, // 59: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
+	5,  // 60: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	7,  // 61: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	9,  // 62: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	11, // 63: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
+	13, // 64: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	15, // 65: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	17, // 66: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	19, // 67: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	24, // 68: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	31, // 69: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	36, // 70: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	38, // 71: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	41, // 72: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	43, // 73: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
+	60, // [60:74] is the sub-list for method output_type
+	46, // [46:60] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -3230,7 +3417,7 @@ func file_sharelock_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   44,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -502,10 +502,11 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	MeshService_GetMesh_FullMethodName = "/sharelock.v1.MeshService/GetMesh"
-	MeshService_Locate_FullMethodName  = "/sharelock.v1.MeshService/Locate"
-	MeshService_GetRing_FullMethodName = "/sharelock.v1.MeshService/GetRing"
-	MeshService_Leave_FullMethodName   = "/sharelock.v1.MeshService/Leave"
+	MeshService_GetMesh_FullMethodName      = "/sharelock.v1.MeshService/GetMesh"
+	MeshService_Locate_FullMethodName       = "/sharelock.v1.MeshService/Locate"
+	MeshService_GetRing_FullMethodName      = "/sharelock.v1.MeshService/GetRing"
+	MeshService_Leave_FullMethodName        = "/sharelock.v1.MeshService/Leave"
+	MeshService_Decommission_FullMethodName = "/sharelock.v1.MeshService/Decommission"
 )
 
 // MeshServiceClient is the client API for MeshService service.
@@ -524,6 +525,9 @@ type MeshServiceClient interface {
 	// Leave makes this node leave in good order: it hands over what it owns. It
 	// answers when the node has left. For administrators.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
+	// Decommission gives up the seat (the vote) of a node that is away and will not come
+	// back. Any node takes it. For administrators.
+	Decommission(ctx context.Context, in *DecommissionRequest, opts ...grpc.CallOption) (*DecommissionResponse, error)
 }
 
 type meshServiceClient struct {
@@ -574,6 +578,16 @@ func (c *meshServiceClient) Leave(ctx context.Context, in *LeaveRequest, opts ..
 	return out, nil
 }
 
+func (c *meshServiceClient) Decommission(ctx context.Context, in *DecommissionRequest, opts ...grpc.CallOption) (*DecommissionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DecommissionResponse)
+	err := c.cc.Invoke(ctx, MeshService_Decommission_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MeshServiceServer is the server API for MeshService service.
 // All implementations must embed UnimplementedMeshServiceServer
 // for forward compatibility.
@@ -590,6 +604,9 @@ type MeshServiceServer interface {
 	// Leave makes this node leave in good order: it hands over what it owns. It
 	// answers when the node has left. For administrators.
 	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
+	// Decommission gives up the seat (the vote) of a node that is away and will not come
+	// back. Any node takes it. For administrators.
+	Decommission(context.Context, *DecommissionRequest) (*DecommissionResponse, error)
 	mustEmbedUnimplementedMeshServiceServer()
 }
 
@@ -611,6 +628,9 @@ func (UnimplementedMeshServiceServer) GetRing(context.Context, *GetRingRequest) 
 }
 func (UnimplementedMeshServiceServer) Leave(context.Context, *LeaveRequest) (*LeaveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Leave not implemented")
+}
+func (UnimplementedMeshServiceServer) Decommission(context.Context, *DecommissionRequest) (*DecommissionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Decommission not implemented")
 }
 func (UnimplementedMeshServiceServer) mustEmbedUnimplementedMeshServiceServer() {}
 func (UnimplementedMeshServiceServer) testEmbeddedByValue()                     {}
@@ -705,6 +725,24 @@ func _MeshService_Leave_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MeshService_Decommission_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DecommissionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeshServiceServer).Decommission(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeshService_Decommission_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeshServiceServer).Decommission(ctx, req.(*DecommissionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MeshService_ServiceDesc is the grpc.ServiceDesc for MeshService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -727,6 +765,10 @@ var MeshService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Leave",
 			Handler:    _MeshService_Leave_Handler,
+		},
+		{
+			MethodName: "Decommission",
+			Handler:    _MeshService_Decommission_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

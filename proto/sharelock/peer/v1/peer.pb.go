@@ -1713,6 +1713,113 @@ func (x *TermResponse) GetApplied() uint64 {
 	return 0
 }
 
+type DecommissionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name or id of the voter.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecommissionRequest) Reset() {
+	*x = DecommissionRequest{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecommissionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecommissionRequest) ProtoMessage() {}
+
+func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
+func (*DecommissionRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *DecommissionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type DecommissionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Done  bool                   `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
+	// Why not.
+	Why string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	// Peer address of the leader, if the receiver does not lead.
+	Leader        string `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecommissionResponse) Reset() {
+	*x = DecommissionResponse{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecommissionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecommissionResponse) ProtoMessage() {}
+
+func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
+func (*DecommissionResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *DecommissionResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *DecommissionResponse) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *DecommissionResponse) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
 type InstallRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	History       *History               `protobuf:"bytes,1,opt,name=history,proto3" json:"history,omitempty"`
@@ -1722,7 +1829,7 @@ type InstallRequest struct {
 
 func (x *InstallRequest) Reset() {
 	*x = InstallRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1841,7 @@ func (x *InstallRequest) String() string {
 func (*InstallRequest) ProtoMessage() {}
 
 func (x *InstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1854,7 @@ func (x *InstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallRequest.ProtoReflect.Descriptor instead.
 func (*InstallRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *InstallRequest) GetHistory() *History {
@@ -1766,7 +1873,7 @@ type InstallResponse struct {
 
 func (x *InstallResponse) Reset() {
 	*x = InstallResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1778,7 +1885,7 @@ func (x *InstallResponse) String() string {
 func (*InstallResponse) ProtoMessage() {}
 
 func (x *InstallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1791,7 +1898,7 @@ func (x *InstallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallResponse.ProtoReflect.Descriptor instead.
 func (*InstallResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *InstallResponse) GetEpoch() uint32 {
@@ -1811,7 +1918,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +1930,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +1943,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AskRequest) GetEpoch() uint32 {
@@ -1865,7 +1972,7 @@ type AskResponse struct {
 
 func (x *AskResponse) Reset() {
 	*x = AskResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +1984,7 @@ func (x *AskResponse) String() string {
 func (*AskResponse) ProtoMessage() {}
 
 func (x *AskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +1997,7 @@ func (x *AskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskResponse.ProtoReflect.Descriptor instead.
 func (*AskResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AskResponse) GetEpoch() uint32 {
@@ -1920,7 +2027,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2039,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2052,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Held) GetPartition() uint32 {
@@ -1979,7 +2086,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2098,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2111,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FetchRequest) GetEpoch() uint32 {
@@ -2033,7 +2140,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2045,7 +2152,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2058,7 +2165,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Want) GetHeld() *Held {
@@ -2088,7 +2195,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2207,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2220,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FetchResponse) GetEpoch() uint32 {
@@ -2147,7 +2254,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2266,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2279,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Piece) GetPartition() uint32 {
@@ -2220,7 +2327,7 @@ type ActiveRequest struct {
 
 func (x *ActiveRequest) Reset() {
 	*x = ActiveRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2232,7 +2339,7 @@ func (x *ActiveRequest) String() string {
 func (*ActiveRequest) ProtoMessage() {}
 
 func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2245,7 +2352,7 @@ func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveRequest.ProtoReflect.Descriptor instead.
 func (*ActiveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ActiveRequest) GetEpoch() uint32 {
@@ -2271,7 +2378,7 @@ type ActiveResponse struct {
 
 func (x *ActiveResponse) Reset() {
 	*x = ActiveResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2390,7 @@ func (x *ActiveResponse) String() string {
 func (*ActiveResponse) ProtoMessage() {}
 
 func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2403,7 @@ func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveResponse.ProtoReflect.Descriptor instead.
 func (*ActiveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ActiveResponse) GetEpoch() uint32 {
@@ -2314,7 +2421,7 @@ type GreetRequest struct {
 
 func (x *GreetRequest) Reset() {
 	*x = GreetRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2326,7 +2433,7 @@ func (x *GreetRequest) String() string {
 func (*GreetRequest) ProtoMessage() {}
 
 func (x *GreetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2339,7 +2446,7 @@ func (x *GreetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetRequest.ProtoReflect.Descriptor instead.
 func (*GreetRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
 }
 
 type GreetResponse struct {
@@ -2350,7 +2457,7 @@ type GreetResponse struct {
 
 func (x *GreetResponse) Reset() {
 	*x = GreetResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2362,7 +2469,7 @@ func (x *GreetResponse) String() string {
 func (*GreetResponse) ProtoMessage() {}
 
 func (x *GreetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2375,7 +2482,7 @@ func (x *GreetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetResponse.ProtoReflect.Descriptor instead.
 func (*GreetResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
 }
 
 type TakeOverRequest struct {
@@ -2388,7 +2495,7 @@ type TakeOverRequest struct {
 
 func (x *TakeOverRequest) Reset() {
 	*x = TakeOverRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2507,7 @@ func (x *TakeOverRequest) String() string {
 func (*TakeOverRequest) ProtoMessage() {}
 
 func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2520,7 @@ func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverRequest.ProtoReflect.Descriptor instead.
 func (*TakeOverRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TakeOverRequest) GetSilent() *Identity {
@@ -2431,7 +2538,7 @@ type TakeOverResponse struct {
 
 func (x *TakeOverResponse) Reset() {
 	*x = TakeOverResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2550,7 @@ func (x *TakeOverResponse) String() string {
 func (*TakeOverResponse) ProtoMessage() {}
 
 func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2563,7 @@ func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverResponse.ProtoReflect.Descriptor instead.
 func (*TakeOverResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
 }
 
 // Parcel is one call to a leaving member that travels by way of the leader (V6a). The
@@ -2479,7 +2586,7 @@ type Parcel struct {
 
 func (x *Parcel) Reset() {
 	*x = Parcel{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2491,7 +2598,7 @@ func (x *Parcel) String() string {
 func (*Parcel) ProtoMessage() {}
 
 func (x *Parcel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2504,7 +2611,7 @@ func (x *Parcel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parcel.ProtoReflect.Descriptor instead.
 func (*Parcel) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Parcel) GetId() uint64 {
@@ -2568,7 +2675,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2687,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2700,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Reply) GetTo() *Identity {
@@ -2647,7 +2754,7 @@ type RelayRequest struct {
 
 func (x *RelayRequest) Reset() {
 	*x = RelayRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +2766,7 @@ func (x *RelayRequest) String() string {
 func (*RelayRequest) ProtoMessage() {}
 
 func (x *RelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +2779,7 @@ func (x *RelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayRequest.ProtoReflect.Descriptor instead.
 func (*RelayRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RelayRequest) GetParcel() *Parcel {
@@ -2692,7 +2799,7 @@ type RelayResponse struct {
 
 func (x *RelayResponse) Reset() {
 	*x = RelayResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2704,7 +2811,7 @@ func (x *RelayResponse) String() string {
 func (*RelayResponse) ProtoMessage() {}
 
 func (x *RelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2717,7 +2824,7 @@ func (x *RelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayResponse.ProtoReflect.Descriptor instead.
 func (*RelayResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RelayResponse) GetReply() *Reply {
@@ -2737,7 +2844,7 @@ type CollectRequest struct {
 
 func (x *CollectRequest) Reset() {
 	*x = CollectRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +2856,7 @@ func (x *CollectRequest) String() string {
 func (*CollectRequest) ProtoMessage() {}
 
 func (x *CollectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +2869,7 @@ func (x *CollectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectRequest.ProtoReflect.Descriptor instead.
 func (*CollectRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CollectRequest) GetMember() *Identity {
@@ -2788,7 +2895,7 @@ type CollectResponse struct {
 
 func (x *CollectResponse) Reset() {
 	*x = CollectResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +2907,7 @@ func (x *CollectResponse) String() string {
 func (*CollectResponse) ProtoMessage() {}
 
 func (x *CollectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +2920,7 @@ func (x *CollectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectResponse.ProtoReflect.Descriptor instead.
 func (*CollectResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CollectResponse) GetParcels() []*Parcel {
@@ -2837,7 +2944,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +2956,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +2969,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListRequest) GetEpoch() uint32 {
@@ -2914,7 +3021,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2926,7 +3033,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2939,7 +3046,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListResponse) GetEpoch() uint32 {
@@ -2988,7 +3095,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3107,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3120,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{44}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *LinkRequest) GetCalls() []*Call {
@@ -3058,7 +3165,7 @@ type LinkResponse struct {
 
 func (x *LinkResponse) Reset() {
 	*x = LinkResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3070,7 +3177,7 @@ func (x *LinkResponse) String() string {
 func (*LinkResponse) ProtoMessage() {}
 
 func (x *LinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3083,7 +3190,7 @@ func (x *LinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkResponse.ProtoReflect.Descriptor instead.
 func (*LinkResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{45}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *LinkResponse) GetAnswers() []*Answer {
@@ -3129,7 +3236,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3141,7 +3248,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3154,7 +3261,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{46}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Entries) GetPartition() uint32 {
@@ -3191,7 +3298,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3203,7 +3310,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3216,7 +3323,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{47}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Ack) GetPartition() uint32 {
@@ -3250,7 +3357,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3262,7 +3369,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3275,7 +3382,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{48}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SyncRequest) GetEpoch() uint32 {
@@ -3304,7 +3411,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3316,7 +3423,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3329,7 +3436,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{49}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SyncResponse) GetEpoch() uint32 {
@@ -3367,7 +3474,7 @@ type Base struct {
 
 func (x *Base) Reset() {
 	*x = Base{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3379,7 +3486,7 @@ func (x *Base) String() string {
 func (*Base) ProtoMessage() {}
 
 func (x *Base) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3392,7 +3499,7 @@ func (x *Base) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Base.ProtoReflect.Descriptor instead.
 func (*Base) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{50}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Base) GetHeld() *Held {
@@ -3453,7 +3560,7 @@ type Taken struct {
 
 func (x *Taken) Reset() {
 	*x = Taken{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3465,7 +3572,7 @@ func (x *Taken) String() string {
 func (*Taken) ProtoMessage() {}
 
 func (x *Taken) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3478,7 +3585,7 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{51}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Taken) GetPartition() uint32 {
@@ -3543,7 +3650,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3555,7 +3662,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3568,7 +3675,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{52}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Call) GetId() uint64 {
@@ -3730,7 +3837,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3742,7 +3849,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3755,7 +3862,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{53}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -3859,7 +3966,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3871,7 +3978,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3884,7 +3991,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{54}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Hold) GetToken() uint64 {
@@ -3964,7 +4071,7 @@ type Waiter struct {
 
 func (x *Waiter) Reset() {
 	*x = Waiter{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3976,7 +4083,7 @@ func (x *Waiter) String() string {
 func (*Waiter) ProtoMessage() {}
 
 func (x *Waiter) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3989,7 +4096,7 @@ func (x *Waiter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
 func (*Waiter) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{55}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Waiter) GetClientId() string {
@@ -4053,7 +4160,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4065,7 +4172,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4078,7 +4185,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{56}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Lock) GetKey() string {
@@ -4156,7 +4263,7 @@ type Command_Found struct {
 
 func (x *Command_Found) Reset() {
 	*x = Command_Found{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4168,7 +4275,7 @@ func (x *Command_Found) String() string {
 func (*Command_Found) ProtoMessage() {}
 
 func (x *Command_Found) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4214,7 +4321,7 @@ type Command_Lead struct {
 
 func (x *Command_Lead) Reset() {
 	*x = Command_Lead{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4226,7 +4333,7 @@ func (x *Command_Lead) String() string {
 func (*Command_Lead) ProtoMessage() {}
 
 func (x *Command_Lead) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4256,7 +4363,7 @@ type Command_Propose struct {
 
 func (x *Command_Propose) Reset() {
 	*x = Command_Propose{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4268,7 +4375,7 @@ func (x *Command_Propose) String() string {
 func (*Command_Propose) ProtoMessage() {}
 
 func (x *Command_Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4468,7 +4575,13 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05voter\x18\x01 \x01(\tR\x05voter\"<\n" +
 	"\fTermResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +
-	"\aapplied\x18\x02 \x01(\x04R\aapplied\"F\n" +
+	"\aapplied\x18\x02 \x01(\x04R\aapplied\")\n" +
+	"\x13DecommissionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"T\n" +
+	"\x14DecommissionResponse\x12\x12\n" +
+	"\x04done\x18\x01 \x01(\bR\x04done\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\x12\x16\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader\"F\n" +
 	"\x0eInstallRequest\x124\n" +
 	"\ahistory\x18\x01 \x01(\v2\x1a.sharelock.peer.v1.HistoryR\ahistory\"'\n" +
 	"\x0fInstallResponse\x12\x14\n" +
@@ -4658,7 +4771,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05owner\x18\a \x01(\tR\x05owner\x12\x1d\n" +
 	"\n" +
 	"hold_count\x18\b \x01(\rR\tholdCount\x12!\n" +
-	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\xdc\t\n" +
+	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\xbd\n" +
+	"\n" +
 	"\vPeerService\x12P\n" +
 	"\aPromise\x12!.sharelock.peer.v1.PromiseRequest\x1a\".sharelock.peer.v1.PromiseResponse\x12J\n" +
 	"\x05Probe\x12\x1f.sharelock.peer.v1.ProbeRequest\x1a .sharelock.peer.v1.ProbeResponse\x12G\n" +
@@ -4670,7 +4784,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05Fetch\x12\x1f.sharelock.peer.v1.FetchRequest\x1a .sharelock.peer.v1.FetchResponse\x12G\n" +
 	"\x04Sync\x12\x1e.sharelock.peer.v1.SyncRequest\x1a\x1f.sharelock.peer.v1.SyncResponse\x12M\n" +
 	"\x06Active\x12 .sharelock.peer.v1.ActiveRequest\x1a!.sharelock.peer.v1.ActiveResponse\x12G\n" +
-	"\x04List\x12\x1e.sharelock.peer.v1.ListRequest\x1a\x1f.sharelock.peer.v1.ListResponse\x12M\n" +
+	"\x04List\x12\x1e.sharelock.peer.v1.ListRequest\x1a\x1f.sharelock.peer.v1.ListResponse\x12_\n" +
+	"\fDecommission\x12&.sharelock.peer.v1.DecommissionRequest\x1a'.sharelock.peer.v1.DecommissionResponse\x12M\n" +
 	"\x06Forced\x12 .sharelock.peer.v1.ForcedRequest\x1a!.sharelock.peer.v1.ForcedResponse\x12J\n" +
 	"\x05Greet\x12\x1f.sharelock.peer.v1.GreetRequest\x1a .sharelock.peer.v1.GreetResponse\x12S\n" +
 	"\bTakeOver\x12\".sharelock.peer.v1.TakeOverRequest\x1a#.sharelock.peer.v1.TakeOverResponse\x12J\n" +
@@ -4690,73 +4805,75 @@ func file_sharelock_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_sharelock_peer_v1_peer_proto_goTypes = []any{
-	(JoinResponse_Outcome)(0),  // 0: sharelock.peer.v1.JoinResponse.Outcome
-	(RenewResponse_Outcome)(0), // 1: sharelock.peer.v1.RenewResponse.Outcome
-	(*ForcedRequest)(nil),      // 2: sharelock.peer.v1.ForcedRequest
-	(*ForcedHold)(nil),         // 3: sharelock.peer.v1.ForcedHold
-	(*ForcedResponse)(nil),     // 4: sharelock.peer.v1.ForcedResponse
-	(*Identity)(nil),           // 5: sharelock.peer.v1.Identity
-	(*Member)(nil),             // 6: sharelock.peer.v1.Member
-	(*View)(nil),               // 7: sharelock.peer.v1.View
-	(*Cluster)(nil),            // 8: sharelock.peer.v1.Cluster
-	(*History)(nil),            // 9: sharelock.peer.v1.History
-	(*Snapshot)(nil),           // 10: sharelock.peer.v1.Snapshot
-	(*Command)(nil),            // 11: sharelock.peer.v1.Command
-	(*Meta)(nil),               // 12: sharelock.peer.v1.Meta
-	(*PromiseRequest)(nil),     // 13: sharelock.peer.v1.PromiseRequest
-	(*PromiseResponse)(nil),    // 14: sharelock.peer.v1.PromiseResponse
-	(*ProbeRequest)(nil),       // 15: sharelock.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),      // 16: sharelock.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),        // 17: sharelock.peer.v1.JoinRequest
-	(*JoinResponse)(nil),       // 18: sharelock.peer.v1.JoinResponse
-	(*RenewRequest)(nil),       // 19: sharelock.peer.v1.RenewRequest
-	(*RenewResponse)(nil),      // 20: sharelock.peer.v1.RenewResponse
-	(*TermRequest)(nil),        // 21: sharelock.peer.v1.TermRequest
-	(*TermResponse)(nil),       // 22: sharelock.peer.v1.TermResponse
-	(*InstallRequest)(nil),     // 23: sharelock.peer.v1.InstallRequest
-	(*InstallResponse)(nil),    // 24: sharelock.peer.v1.InstallResponse
-	(*AskRequest)(nil),         // 25: sharelock.peer.v1.AskRequest
-	(*AskResponse)(nil),        // 26: sharelock.peer.v1.AskResponse
-	(*Held)(nil),               // 27: sharelock.peer.v1.Held
-	(*FetchRequest)(nil),       // 28: sharelock.peer.v1.FetchRequest
-	(*Want)(nil),               // 29: sharelock.peer.v1.Want
-	(*FetchResponse)(nil),      // 30: sharelock.peer.v1.FetchResponse
-	(*Piece)(nil),              // 31: sharelock.peer.v1.Piece
-	(*ActiveRequest)(nil),      // 32: sharelock.peer.v1.ActiveRequest
-	(*ActiveResponse)(nil),     // 33: sharelock.peer.v1.ActiveResponse
-	(*GreetRequest)(nil),       // 34: sharelock.peer.v1.GreetRequest
-	(*GreetResponse)(nil),      // 35: sharelock.peer.v1.GreetResponse
-	(*TakeOverRequest)(nil),    // 36: sharelock.peer.v1.TakeOverRequest
-	(*TakeOverResponse)(nil),   // 37: sharelock.peer.v1.TakeOverResponse
-	(*Parcel)(nil),             // 38: sharelock.peer.v1.Parcel
-	(*Reply)(nil),              // 39: sharelock.peer.v1.Reply
-	(*RelayRequest)(nil),       // 40: sharelock.peer.v1.RelayRequest
-	(*RelayResponse)(nil),      // 41: sharelock.peer.v1.RelayResponse
-	(*CollectRequest)(nil),     // 42: sharelock.peer.v1.CollectRequest
-	(*CollectResponse)(nil),    // 43: sharelock.peer.v1.CollectResponse
-	(*ListRequest)(nil),        // 44: sharelock.peer.v1.ListRequest
-	(*ListResponse)(nil),       // 45: sharelock.peer.v1.ListResponse
-	(*LinkRequest)(nil),        // 46: sharelock.peer.v1.LinkRequest
-	(*LinkResponse)(nil),       // 47: sharelock.peer.v1.LinkResponse
-	(*Entries)(nil),            // 48: sharelock.peer.v1.Entries
-	(*Ack)(nil),                // 49: sharelock.peer.v1.Ack
-	(*SyncRequest)(nil),        // 50: sharelock.peer.v1.SyncRequest
-	(*SyncResponse)(nil),       // 51: sharelock.peer.v1.SyncResponse
-	(*Base)(nil),               // 52: sharelock.peer.v1.Base
-	(*Taken)(nil),              // 53: sharelock.peer.v1.Taken
-	(*Call)(nil),               // 54: sharelock.peer.v1.Call
-	(*Answer)(nil),             // 55: sharelock.peer.v1.Answer
-	(*Hold)(nil),               // 56: sharelock.peer.v1.Hold
-	(*Waiter)(nil),             // 57: sharelock.peer.v1.Waiter
-	(*Lock)(nil),               // 58: sharelock.peer.v1.Lock
-	(*Command_Found)(nil),      // 59: sharelock.peer.v1.Command.Found
-	(*Command_Lead)(nil),       // 60: sharelock.peer.v1.Command.Lead
-	(*Command_Propose)(nil),    // 61: sharelock.peer.v1.Command.Propose
-	nil,                        // 62: sharelock.peer.v1.Call.MetadataEntry
-	nil,                        // 63: sharelock.peer.v1.Hold.MetadataEntry
-	nil,                        // 64: sharelock.peer.v1.Waiter.MetadataEntry
+	(JoinResponse_Outcome)(0),    // 0: sharelock.peer.v1.JoinResponse.Outcome
+	(RenewResponse_Outcome)(0),   // 1: sharelock.peer.v1.RenewResponse.Outcome
+	(*ForcedRequest)(nil),        // 2: sharelock.peer.v1.ForcedRequest
+	(*ForcedHold)(nil),           // 3: sharelock.peer.v1.ForcedHold
+	(*ForcedResponse)(nil),       // 4: sharelock.peer.v1.ForcedResponse
+	(*Identity)(nil),             // 5: sharelock.peer.v1.Identity
+	(*Member)(nil),               // 6: sharelock.peer.v1.Member
+	(*View)(nil),                 // 7: sharelock.peer.v1.View
+	(*Cluster)(nil),              // 8: sharelock.peer.v1.Cluster
+	(*History)(nil),              // 9: sharelock.peer.v1.History
+	(*Snapshot)(nil),             // 10: sharelock.peer.v1.Snapshot
+	(*Command)(nil),              // 11: sharelock.peer.v1.Command
+	(*Meta)(nil),                 // 12: sharelock.peer.v1.Meta
+	(*PromiseRequest)(nil),       // 13: sharelock.peer.v1.PromiseRequest
+	(*PromiseResponse)(nil),      // 14: sharelock.peer.v1.PromiseResponse
+	(*ProbeRequest)(nil),         // 15: sharelock.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),        // 16: sharelock.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),          // 17: sharelock.peer.v1.JoinRequest
+	(*JoinResponse)(nil),         // 18: sharelock.peer.v1.JoinResponse
+	(*RenewRequest)(nil),         // 19: sharelock.peer.v1.RenewRequest
+	(*RenewResponse)(nil),        // 20: sharelock.peer.v1.RenewResponse
+	(*TermRequest)(nil),          // 21: sharelock.peer.v1.TermRequest
+	(*TermResponse)(nil),         // 22: sharelock.peer.v1.TermResponse
+	(*DecommissionRequest)(nil),  // 23: sharelock.peer.v1.DecommissionRequest
+	(*DecommissionResponse)(nil), // 24: sharelock.peer.v1.DecommissionResponse
+	(*InstallRequest)(nil),       // 25: sharelock.peer.v1.InstallRequest
+	(*InstallResponse)(nil),      // 26: sharelock.peer.v1.InstallResponse
+	(*AskRequest)(nil),           // 27: sharelock.peer.v1.AskRequest
+	(*AskResponse)(nil),          // 28: sharelock.peer.v1.AskResponse
+	(*Held)(nil),                 // 29: sharelock.peer.v1.Held
+	(*FetchRequest)(nil),         // 30: sharelock.peer.v1.FetchRequest
+	(*Want)(nil),                 // 31: sharelock.peer.v1.Want
+	(*FetchResponse)(nil),        // 32: sharelock.peer.v1.FetchResponse
+	(*Piece)(nil),                // 33: sharelock.peer.v1.Piece
+	(*ActiveRequest)(nil),        // 34: sharelock.peer.v1.ActiveRequest
+	(*ActiveResponse)(nil),       // 35: sharelock.peer.v1.ActiveResponse
+	(*GreetRequest)(nil),         // 36: sharelock.peer.v1.GreetRequest
+	(*GreetResponse)(nil),        // 37: sharelock.peer.v1.GreetResponse
+	(*TakeOverRequest)(nil),      // 38: sharelock.peer.v1.TakeOverRequest
+	(*TakeOverResponse)(nil),     // 39: sharelock.peer.v1.TakeOverResponse
+	(*Parcel)(nil),               // 40: sharelock.peer.v1.Parcel
+	(*Reply)(nil),                // 41: sharelock.peer.v1.Reply
+	(*RelayRequest)(nil),         // 42: sharelock.peer.v1.RelayRequest
+	(*RelayResponse)(nil),        // 43: sharelock.peer.v1.RelayResponse
+	(*CollectRequest)(nil),       // 44: sharelock.peer.v1.CollectRequest
+	(*CollectResponse)(nil),      // 45: sharelock.peer.v1.CollectResponse
+	(*ListRequest)(nil),          // 46: sharelock.peer.v1.ListRequest
+	(*ListResponse)(nil),         // 47: sharelock.peer.v1.ListResponse
+	(*LinkRequest)(nil),          // 48: sharelock.peer.v1.LinkRequest
+	(*LinkResponse)(nil),         // 49: sharelock.peer.v1.LinkResponse
+	(*Entries)(nil),              // 50: sharelock.peer.v1.Entries
+	(*Ack)(nil),                  // 51: sharelock.peer.v1.Ack
+	(*SyncRequest)(nil),          // 52: sharelock.peer.v1.SyncRequest
+	(*SyncResponse)(nil),         // 53: sharelock.peer.v1.SyncResponse
+	(*Base)(nil),                 // 54: sharelock.peer.v1.Base
+	(*Taken)(nil),                // 55: sharelock.peer.v1.Taken
+	(*Call)(nil),                 // 56: sharelock.peer.v1.Call
+	(*Answer)(nil),               // 57: sharelock.peer.v1.Answer
+	(*Hold)(nil),                 // 58: sharelock.peer.v1.Hold
+	(*Waiter)(nil),               // 59: sharelock.peer.v1.Waiter
+	(*Lock)(nil),                 // 60: sharelock.peer.v1.Lock
+	(*Command_Found)(nil),        // 61: sharelock.peer.v1.Command.Found
+	(*Command_Lead)(nil),         // 62: sharelock.peer.v1.Command.Lead
+	(*Command_Propose)(nil),      // 63: sharelock.peer.v1.Command.Propose
+	nil,                          // 64: sharelock.peer.v1.Call.MetadataEntry
+	nil,                          // 65: sharelock.peer.v1.Hold.MetadataEntry
+	nil,                          // 66: sharelock.peer.v1.Waiter.MetadataEntry
 }
 var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	3,  // 0: sharelock.peer.v1.ForcedRequest.holds:type_name -> sharelock.peer.v1.ForcedHold
@@ -4765,9 +4882,9 @@ var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	8,  // 3: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
 	7,  // 4: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
 	9,  // 5: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
-	59, // 6: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
-	60, // 7: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
-	61, // 8: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
+	61, // 6: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
+	62, // 7: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
+	63, // 8: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
 	5,  // 9: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
 	5,  // 10: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
 	6,  // 11: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
@@ -4781,34 +4898,34 @@ var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	1,  // 19: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
 	9,  // 20: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
 	9,  // 21: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
-	27, // 22: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
-	29, // 23: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
-	27, // 24: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
-	31, // 25: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
+	29, // 22: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
+	31, // 23: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
+	29, // 24: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
+	33, // 25: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
 	5,  // 26: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
 	5,  // 27: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
 	5,  // 28: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
 	5,  // 29: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
-	38, // 30: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
-	39, // 31: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
+	40, // 30: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
+	41, // 31: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
 	5,  // 32: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
-	39, // 33: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
-	38, // 34: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
-	58, // 35: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	54, // 36: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	48, // 37: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
-	55, // 38: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	49, // 39: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
-	52, // 40: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
-	53, // 41: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
-	27, // 42: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
-	62, // 43: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	56, // 44: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	58, // 45: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	63, // 46: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	64, // 47: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	56, // 48: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	57, // 49: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	41, // 33: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
+	40, // 34: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
+	60, // 35: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	56, // 36: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	50, // 37: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	57, // 38: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	51, // 39: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	54, // 40: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	55, // 41: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
+	29, // 42: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	64, // 43: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	58, // 44: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	60, // 45: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	65, // 46: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	66, // 47: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	58, // 48: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	59, // 49: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
 	8,  // 50: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
 	7,  // 51: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
 	7,  // 52: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
@@ -4817,35 +4934,37 @@ var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	17, // 55: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
 	19, // 56: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
 	21, // 57: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	23, // 58: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	25, // 59: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	28, // 60: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	50, // 61: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
-	32, // 62: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	44, // 63: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	2,  // 64: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
-	34, // 65: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
-	36, // 66: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
-	40, // 67: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
-	42, // 68: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
-	14, // 69: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	16, // 70: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	18, // 71: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	20, // 72: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	22, // 73: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	24, // 74: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	26, // 75: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	30, // 76: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	51, // 77: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	33, // 78: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	45, // 79: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	4,  // 80: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
-	35, // 81: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
-	37, // 82: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
-	41, // 83: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
-	43, // 84: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
-	69, // [69:85] is the sub-list for method output_type
-	53, // [53:69] is the sub-list for method input_type
+	25, // 58: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	27, // 59: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	30, // 60: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	52, // 61: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	34, // 62: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	46, // 63: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	23, // 64: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
+	2,  // 65: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
+	36, // 66: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
+	38, // 67: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
+	42, // 68: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
+	44, // 69: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
+	14, // 70: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	16, // 71: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	18, // 72: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	20, // 73: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	22, // 74: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	26, // 75: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	28, // 76: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	32, // 77: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	53, // 78: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	35, // 79: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	47, // 80: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	24, // 81: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
+	4,  // 82: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
+	37, // 83: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
+	39, // 84: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
+	43, // 85: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
+	45, // 86: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
+	70, // [70:87] is the sub-list for method output_type
+	53, // [53:70] is the sub-list for method input_type
 	53, // [53:53] is the sub-list for extension type_name
 	53, // [53:53] is the sub-list for extension extendee
 	0,  // [0:53] is the sub-list for field type_name
@@ -4867,7 +4986,7 @@ func file_sharelock_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_peer_v1_peer_proto_rawDesc), len(file_sharelock_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   63,
+			NumMessages:   65,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,22 +29,23 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PeerService_Promise_FullMethodName  = "/sharelock.peer.v1.PeerService/Promise"
-	PeerService_Probe_FullMethodName    = "/sharelock.peer.v1.PeerService/Probe"
-	PeerService_Join_FullMethodName     = "/sharelock.peer.v1.PeerService/Join"
-	PeerService_Renew_FullMethodName    = "/sharelock.peer.v1.PeerService/Renew"
-	PeerService_Term_FullMethodName     = "/sharelock.peer.v1.PeerService/Term"
-	PeerService_Install_FullMethodName  = "/sharelock.peer.v1.PeerService/Install"
-	PeerService_Ask_FullMethodName      = "/sharelock.peer.v1.PeerService/Ask"
-	PeerService_Fetch_FullMethodName    = "/sharelock.peer.v1.PeerService/Fetch"
-	PeerService_Sync_FullMethodName     = "/sharelock.peer.v1.PeerService/Sync"
-	PeerService_Active_FullMethodName   = "/sharelock.peer.v1.PeerService/Active"
-	PeerService_List_FullMethodName     = "/sharelock.peer.v1.PeerService/List"
-	PeerService_Forced_FullMethodName   = "/sharelock.peer.v1.PeerService/Forced"
-	PeerService_Greet_FullMethodName    = "/sharelock.peer.v1.PeerService/Greet"
-	PeerService_TakeOver_FullMethodName = "/sharelock.peer.v1.PeerService/TakeOver"
-	PeerService_Relay_FullMethodName    = "/sharelock.peer.v1.PeerService/Relay"
-	PeerService_Collect_FullMethodName  = "/sharelock.peer.v1.PeerService/Collect"
+	PeerService_Promise_FullMethodName      = "/sharelock.peer.v1.PeerService/Promise"
+	PeerService_Probe_FullMethodName        = "/sharelock.peer.v1.PeerService/Probe"
+	PeerService_Join_FullMethodName         = "/sharelock.peer.v1.PeerService/Join"
+	PeerService_Renew_FullMethodName        = "/sharelock.peer.v1.PeerService/Renew"
+	PeerService_Term_FullMethodName         = "/sharelock.peer.v1.PeerService/Term"
+	PeerService_Install_FullMethodName      = "/sharelock.peer.v1.PeerService/Install"
+	PeerService_Ask_FullMethodName          = "/sharelock.peer.v1.PeerService/Ask"
+	PeerService_Fetch_FullMethodName        = "/sharelock.peer.v1.PeerService/Fetch"
+	PeerService_Sync_FullMethodName         = "/sharelock.peer.v1.PeerService/Sync"
+	PeerService_Active_FullMethodName       = "/sharelock.peer.v1.PeerService/Active"
+	PeerService_List_FullMethodName         = "/sharelock.peer.v1.PeerService/List"
+	PeerService_Decommission_FullMethodName = "/sharelock.peer.v1.PeerService/Decommission"
+	PeerService_Forced_FullMethodName       = "/sharelock.peer.v1.PeerService/Forced"
+	PeerService_Greet_FullMethodName        = "/sharelock.peer.v1.PeerService/Greet"
+	PeerService_TakeOver_FullMethodName     = "/sharelock.peer.v1.PeerService/TakeOver"
+	PeerService_Relay_FullMethodName        = "/sharelock.peer.v1.PeerService/Relay"
+	PeerService_Collect_FullMethodName      = "/sharelock.peer.v1.PeerService/Collect"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -80,6 +81,9 @@ type PeerServiceClient interface {
 	Active(ctx context.Context, in *ActiveRequest, opts ...grpc.CallOption) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
+	// Decommission asks the leader to give up the seat of an absent voter (V1). It answers
+	// when that is decided.
+	Decommission(ctx context.Context, in *DecommissionRequest, opts ...grpc.CallOption) (*DecommissionResponse, error)
 	// Forced tells that an owner has taken holds away from their holders, so that the
 	// receiver tells its sessions. It is a hint: what it says is decided and stays true in
 	// every later epoch, and a holder that is not told learns it from its next renewal.
@@ -216,6 +220,16 @@ func (c *peerServiceClient) List(ctx context.Context, in *ListRequest, opts ...g
 	return out, nil
 }
 
+func (c *peerServiceClient) Decommission(ctx context.Context, in *DecommissionRequest, opts ...grpc.CallOption) (*DecommissionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DecommissionResponse)
+	err := c.cc.Invoke(ctx, PeerService_Decommission_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *peerServiceClient) Forced(ctx context.Context, in *ForcedRequest, opts ...grpc.CallOption) (*ForcedResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ForcedResponse)
@@ -299,6 +313,9 @@ type PeerServiceServer interface {
 	Active(context.Context, *ActiveRequest) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
 	List(context.Context, *ListRequest) (*ListResponse, error)
+	// Decommission asks the leader to give up the seat of an absent voter (V1). It answers
+	// when that is decided.
+	Decommission(context.Context, *DecommissionRequest) (*DecommissionResponse, error)
 	// Forced tells that an owner has taken holds away from their holders, so that the
 	// receiver tells its sessions. It is a hint: what it says is decided and stays true in
 	// every later epoch, and a holder that is not told learns it from its next renewal.
@@ -357,6 +374,9 @@ func (UnimplementedPeerServiceServer) Active(context.Context, *ActiveRequest) (*
 }
 func (UnimplementedPeerServiceServer) List(context.Context, *ListRequest) (*ListResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedPeerServiceServer) Decommission(context.Context, *DecommissionRequest) (*DecommissionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Decommission not implemented")
 }
 func (UnimplementedPeerServiceServer) Forced(context.Context, *ForcedRequest) (*ForcedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Forced not implemented")
@@ -592,6 +612,24 @@ func _PeerService_List_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_Decommission_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DecommissionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Decommission(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Decommission_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Decommission(ctx, req.(*DecommissionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PeerService_Forced_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ForcedRequest)
 	if err := dec(in); err != nil {
@@ -732,6 +770,10 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "List",
 			Handler:    _PeerService_List_Handler,
+		},
+		{
+			MethodName: "Decommission",
+			Handler:    _PeerService_Decommission_Handler,
 		},
 		{
 			MethodName: "Forced",

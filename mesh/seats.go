@@ -1,0 +1,46 @@
+package mesh
+
+import (
+	"context"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/mesh/view"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// seatsOf returns the seats of the voters with these ids, and how many more of them may fail.
+func seatsOf(s view.State, voters []string) (seats []api.Seat, survives int) {
+	absent := 0
+	for _, id := range voters {
+		_, in := s.View().FindID(id)
+		if !in {
+			absent++
+		}
+		seats = append(seats, api.Seat{ID: id, Name: s.NameOf(id), Absent: !in})
+	}
+	return seats, view.Survivable(len(voters), absent)
+}
+
+// Decommission implements api.Mesh: the leader gives up the seat of an absent voter (V1).
+func (n *Node) Decommission(ctx context.Context, name string) error {
+	addr := n.leaderAddr()
+	if addr == "" {
+		return &sharelock.Error{Err: sharelock.ErrNoQuorum, Message: "no leader is known", RetryAfter: n.lease()}
+	}
+	ctx, c, err := n.peers.at(ctx, addr, ring.Identity{})
+	if err != nil {
+		return err
+	}
+	resp, err := c.Decommission(ctx, &peerv1.DecommissionRequest{Name: name})
+	switch {
+	case err != nil:
+		return &sharelock.Error{Err: sharelock.ErrNoQuorum, Message: "the leader does not answer: " + err.Error(), RetryAfter: n.lease()}
+	case resp.GetDone():
+		return nil
+	case resp.GetLeader() != "":
+		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: resp.GetWhy(), RetryAfter: n.lease()}
+	}
+	return sharelock.Invalid("name", resp.GetWhy())
+}
