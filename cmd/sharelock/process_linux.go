@@ -189,10 +189,10 @@ func (j *job) follow(sig syscall.Signal) (stopped bool) {
 		j.give()
 		return true
 	case group == j.pid:
-		j.rest(unix.SIGTSTP) // Ctrl-Z
+		j.rest(unix.SIGTSTP, true) // Ctrl-Z
 		return true
 	case wants:
-		j.rest(sig) // in the background, where nobody may read from the terminal
+		j.rest(sig, true) // in the background, where nobody may read from the terminal
 		return true
 	default:
 		return false
@@ -232,17 +232,20 @@ func (j *job) pass(s os.Signal) (stopped bool) {
 		// Nobody renews the lock while this process is stopped.
 		j.signal(unix.SIGSTOP)
 	}
-	j.rest(sig)
+	// Those beside us got the signal, too, if they should.
+	j.rest(sig, false)
 	return true
 }
 
-// rest stops this process, and those beside it, as the shell expects of a job, and returns
+// rest stops this process, and perhaps those beside it, as the shell expects of a job, and returns
 // when it goes on. CMD is stopped, and stays so: the lock has to be looked at first.
-func (j *job) rest(sig syscall.Signal) {
+func (j *job) rest(sig syscall.Signal, others bool) {
 	given := j.given
 	j.take()
 	signal.Ignore(sig)
-	_ = unix.Kill(0, sig)
+	if others {
+		_ = unix.Kill(0, sig)
+	}
 	setDefault(sig)
 	// A signal to the own thread has done what it does when the call returns, and here it does
 	// when it is unblocked: so this goes on after a SIGCONT, or at once if the kernel did not
