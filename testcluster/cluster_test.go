@@ -39,13 +39,13 @@ func waitQueue(ctx context.Context, t *testing.T, c *testcluster.Cluster, i int,
 	defer tick.Stop()
 	for {
 		lock, err := c.Node(i).Get(ctx, key)
-		if err == nil && len(lock.Waiters) == n {
+		if err == nil && lock.WaiterCount == n {
 			return
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("wait for %d waiters of %q: %v; the last answer was %d waiters, %v", n, key, context.Cause(ctx), len(lock.Waiters), err)
+			t.Fatalf("wait for %d waiters of %q: %v; the last answer was %d waiters, %v", n, key, context.Cause(ctx), lock.WaiterCount, err)
 		}
 	}
 }

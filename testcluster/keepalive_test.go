@@ -109,7 +109,7 @@ func TestSimKeptLockForced(t *testing.T) {
 		if took := time.Since(forced); took > sceneTTL/2 {
 			t.Errorf("the holder heard of it after %v", took)
 		}
-		if err := victim.Err(); !errors.Is(err, client.ErrLost) || !errors.Is(err, sharelock.ErrStaleToken) {
+		if err := victim.Err(); !errors.Is(err, client.ErrLost) || !errors.Is(err, client.ErrForced) {
 			t.Errorf("it ended with %v", err)
 		}
 		time.Sleep(2 * sceneTTL)
