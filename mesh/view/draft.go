@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -99,7 +100,7 @@ func (l *Leader) draft(now time.Duration, view ring.View) draft {
 		d.joining = l.admissible(now, d.view.Members)
 		d.view.Members = append(d.view.Members, d.joining...)
 	}
-	l.keepOne(&d)
+	l.keepOne(view, &d)
 	d.view.Placement = ring.Placement
 	d.view.Release = l.releaseOf(view, d.view.Members)
 	d.rises = d.view.Release > view.Release
@@ -121,16 +122,32 @@ func (l *Leader) takeOut(now time.Duration, view ring.View, m ring.Member, d *dr
 	return true
 }
 
-// keepOne lets the marks of V6a fall away if only marked members would be left: a view
-// has an unmarked one (V7). It needs l.mu.
-func (l *Leader) keepOne(d *draft) {
+// keepOne lets the marks of V6a fall away if only members would be left that are marked or
+// were told to stop: a view keeps a member that stays (V7). That includes a mark whose
+// holder would be removed with this view, because G1 has told it of every partition. It
+// needs l.mu.
+func (l *Leader) keepOne(view ring.View, d *draft) {
+	toldToStop := func(m ring.Member) bool {
+		st := l.members[m.Identity] // a joiner has none
+		return st != nil && st.leaving
+	}
 	for _, m := range d.view.Members {
-		if !m.Leaving {
+		if !m.Leaving && !toldToStop(m) {
 			return
 		}
 	}
+	d.told = slices.DeleteFunc(d.told, func(m ring.Member) bool {
+		if !toldToStop(m) {
+			d.view.Members = append(d.view.Members, m)
+		}
+		return !toldToStop(m)
+	})
+	joined := func(m ring.Member) int {
+		return slices.IndexFunc(view.Members, func(o ring.Member) bool { return o.Identity == m.Identity })
+	}
+	slices.SortFunc(d.view.Members, func(a, b ring.Member) int { return cmp.Compare(joined(a), joined(b)) })
 	for i, m := range d.view.Members {
-		if st := l.members[m.Identity]; m.Evicted && st != nil && !st.leaving {
+		if m.Evicted && !toldToStop(m) {
 			d.view.Members[i].Leaving, d.view.Members[i].Evicted = false, false
 			d.unmarked = append(d.unmarked, m)
 		}

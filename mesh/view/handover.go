@@ -89,6 +89,7 @@ func (l *Leader) silent(now time.Duration, view ring.View, m ring.Member) (silen
 		return silenceRemove, "" // leadership stayed here
 	}
 	for _, v := range l.otherVoters(now, view) {
+		// One that renews irregularly still renews, until its lease has run out.
 		if v.Identity != m.Identity && l.members[v.Identity].renewed < st.renewed+claimsFrom(l.lease()) {
 			return silenceWait, ""
 		}
@@ -99,38 +100,51 @@ func (l *Leader) silent(now time.Duration, view ring.View, m ring.Member) (silen
 	return silenceRemove, ""
 }
 
-// otherVoters are the members with a vote that renew, without this process. It needs
-// l.mu.
+// otherVoters are the members with a vote whose leases have not run out, without this
+// process. It needs l.mu.
 func (l *Leader) otherVoters(now time.Duration, view ring.View) (list []ring.Member) {
 	voters := l.voters()
 	for _, m := range view.Members {
-		if m.ID != l.self && voters[m.ID] && l.renews(now, m) {
+		st := l.members[m.Identity]
+		if m.ID != l.self && voters[m.ID] && !st.assumed && !st.left && now-st.renewed < stretched(l.lease()) {
 			list = append(list, m)
 		}
 	}
 	return list
 }
 
-// heir is the id of an unmarked voter that is called by every member that renews and by
-// the silent one, if there is one (V5, V6a); or "". It needs l.mu.
-func (l *Leader) heir(now time.Duration, view ring.View, silent ring.Identity) string {
+// heir is the id of an unmarked voter that is called by the silent member, if there is one,
+// and by every other member that calls this process (V5, V6a); or "". For the sake of a
+// silent member it may be a marked one if there is no other: the only bridge of a cut pair
+// may be in a broken pair itself. It needs l.mu.
+func (l *Leader) heir(now time.Duration, view ring.View, silent ring.Identity) (heir string) {
+	forSilent := silent != ring.Identity{}
 	for _, v := range l.otherVoters(now, view) {
 		st := l.members[v.Identity]
-		if v.Leaving || st.leaving || v.Identity == silent || silent != (ring.Identity{}) && !st.callers[silent] {
-			continue
-		}
-		all := true
-		for _, m := range view.Members {
-			if m.Identity != v.Identity && l.renews(now, m) && !st.callers[m.Identity] {
-				all = false
-				break
-			}
-		}
-		if all {
+		switch {
+		case st.leaving || v.Identity == silent || forSilent && !st.callers[silent]:
+		case !forSilent && (v.Leaving || !l.renews(now, v)):
+		case !l.calledByAll(now, view, v):
+		case !v.Leaving:
 			return v.ID
+		case v.Evicted && heir == "":
+			heir = v.ID
 		}
 	}
-	return ""
+	return heir
+}
+
+// calledByAll reports whether a voter says that every member calls it that calls this
+// process. It needs l.mu.
+func (l *Leader) calledByAll(now time.Duration, view ring.View, v ring.Member) bool {
+	callers := l.members[v.Identity].callers
+	for _, m := range view.Members {
+		calls := l.renews(now, m) || l.called != nil && l.called(m.Identity)
+		if m.Identity != v.Identity && calls && !callers[m.Identity] {
+			return false
+		}
+	}
+	return true
 }
 
 // mayYield limits how often a leader that is chosen or marked tries to hand over (V6a).

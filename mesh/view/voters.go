@@ -220,14 +220,21 @@ func (e electorate) release(id string) (ok bool, warn, wait string) {
 }
 
 // needs reports whether the voters that answer are no majority without this one, and what
-// may still change that: a member without a seat that could take one, a process that may
-// become one, or a member whose leaving is not over yet (V7).
+// has to come first or may still change that: another process waits whose vote is not
+// needed, a member without a seat could take one, a process may become such a member, or a
+// member's leaving is not over yet (V7).
 func (e electorate) needs(id string, voters []string) (needed bool, wait string) {
 	present, _ := e.divide(voters)
 	if len(without(present, id)) >= len(voters)/2+1 {
 		return false, ""
 	}
 	seated := set(voters)
+	for _, other := range e.waiting {
+		// Without a majority nothing would be decided for it any more.
+		if other != id && other != e.self && !seated[other] {
+			return true, other + " is let go first"
+		}
+	}
 	for _, other := range e.stay {
 		if !seated[other] && e.live[other] && !e.stopping[other] {
 			return true, "member " + other + " is to take a seat first"

@@ -142,6 +142,8 @@ func TestRelease(t *testing.T) {
 		{"a pair is to be given up", "a b c d e", "a b", "c.", "a b c", false, "c", false, "", "absent seats are given up first"},
 		{"its second, too", "a b c e", "a b", "c.", "a b c", false, "c", false, "", "absent seats are given up first"},
 		{"four of five answer", "a b c d e", "a b c d", "e.", "a b c d e", false, "e", true, "", ""},
+		{"one that is not needed waits, too", "a b c", "a", "b. d.", "a b d", false, "b", false, "", "d is let go first"},
+		{"which goes", "a b c", "a", "b. d.", "a b d", false, "d", true, "", ""},
 		{"the last one", "a", "", "a.", "a", false, "a", true, "0 of 1 seats answers after this", ""},
 		{"the seat of the one of two goes first", "a b", "a", "b.", "a b", false, "b", false, "", "its seat goes first"},
 		{"the other of two is dead", "a b", "", "a.", "a", false, "a", true, "0 of 2 seats answers after this", ""},
