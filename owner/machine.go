@@ -232,6 +232,12 @@ func (m *Machine) Detach() {
 	if m.unswept = 0; m.waiters > 0 {
 		m.unswept = m.keys.mores.records.len()
 	}
+	for _, cr := range m.marked {
+		// Whoever waits is served anew after the next activation: a crowd that stayed marked
+		// would never be.
+		cr.marked, cr.at, cr.again = false, nil, false
+	}
+	clear(m.marked)
 	m.unserved, m.marked, m.scans = 0, m.marked[:0], nil
 }
 
@@ -351,7 +357,11 @@ func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
 // it only forgets finished ids.
 func (m *Machine) Tick(now time.Duration, out *Out) {
 	m.tick(now, out)
-	m.tidy()
+	if m.active {
+		// In another copy no claim has ended, and claims must keep their numbers: it may be
+		// prepared for an activation, or be read in pieces.
+		m.tidy()
+	}
 }
 
 func (m *Machine) tick(now time.Duration, out *Out) {
@@ -412,9 +422,10 @@ func (m *Machine) forget(now time.Duration) {
 	})
 }
 
-// tidy gives memory back after much has ended. Between turns only: claims move.
+// tidy gives memory back after much has ended. Between turns only: claims move. While
+// something goes through them by their numbers, a part at a time, it waits.
 func (m *Machine) tidy() {
-	if len(m.scans) > 0 {
+	if len(m.scans) > 0 || m.unserved > 0 || m.unswept > 0 {
 		return
 	}
 	var due deadlines
