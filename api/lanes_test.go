@@ -1,65 +1,33 @@
 package api
 
 import (
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/sgkandale/sharelock"
-	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// What became of holds, and grants, leave before refusals that came earlier, which go in
-// pieces.
-func TestUrgentAnswersLeaveFirst(t *testing.T) {
-	s := &session{wake: make(chan struct{}, 1), pending: 2001}
-	held := &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: slices.Repeat([]sharelock.Hold{{
-		Key: "k", Token: 1, ClientID: strings.Repeat("c", 100), RequestID: "r",
-	}}, sharelock.MaxHolders)}
-	for id := range uint64(2000) {
-		s.Answer(id, sharelock.Hold{}, held)
+// All holds of a large session end while nothing can be sent: no message is larger than
+// clients take.
+func TestNewsIsSplitIntoMessages(t *testing.T) {
+	const n = 100_000
+	s := &session{wake: make(chan struct{}, 1)}
+	for i := range uint64(n) {
+		s.Ended(i+1, sharelock.ErrStaleToken)
 	}
-	s.Renewed(7, []uint64{1, 2, 3})
-	s.Ended(4, &sharelock.Error{Err: sharelock.ErrStaleToken})
-	s.Forced("k", 5, "why")
-	s.Answer(9999, sharelock.Hold{Token: 6}, nil)
-
-	first, _ := s.takeOut()
-	var (
-		kept    pb.KeptReader
-		k       pb.Kept
-		answers pb.ReplyReader
-		a       pb.Reply
-	)
-	news := 0
-	for kept.Reset(first); ; news++ {
-		more, err := kept.Next(&k)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !more {
-			break
-		}
-	}
-	if news != 5 {
-		t.Errorf("the first message tells of %d holds, want 5", news)
-	}
-	granted := false
-	for answers.Reset(first); ; granted = granted || a.ID == 9999 {
-		if more, err := answers.Next(&a); err != nil || !more {
-			break
-		}
-	}
-	if !granted {
-		t.Error("the grant is not in the first message")
-	}
+	sent := 0
 	for {
-		data, _ := s.takeOut()
+		data, quiet := s.takeOut()
 		if data == nil {
+			if !quiet || s.fullBytes != 0 {
+				t.Errorf("after all was sent: quiet %t, %d bytes are counted", quiet, s.fullBytes)
+			}
 			break
 		}
-		if len(data) > fullMessage+5000 {
-			t.Errorf("a message has %d bytes", len(data))
+		if sent += len(data); len(data) > fullMessage+4096 {
+			t.Fatalf("a message has %d bytes", len(data))
 		}
+	}
+	if sent < sharelock.MaxMessageBytes {
+		t.Errorf("%d bytes were sent, fewer than one message may have", sent)
 	}
 }

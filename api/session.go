@@ -76,12 +76,11 @@ type session struct {
 
 	mu sync.Mutex
 	// urgent is what goes before everything else, in wire format: what became of holds that
-	// are kept alive, pongs, and short answers. Behind it come the messages in full, which
-	// are as large as they should get, of so many bytes, and out. Guarded by mu.
-	urgent    []byte
-	out       []byte
-	full      [][]byte
-	fullBytes int
+	// are kept alive, pongs, and short answers. Behind it comes out. Before each are its
+	// messages that are as large as they should get, of fullBytes together. Guarded by mu.
+	urgent, out         []byte
+	fullUrgent, fullOut [][]byte
+	fullBytes           int
 	// size is that of the last message; guarded by mu.
 	size int
 	// pending counts the calls that were not answered; guarded by mu.
@@ -167,17 +166,17 @@ func (s *grpcStream) Recv() ([]byte, error) {
 // Send implements stream.
 func (s *grpcStream) Send(message []byte) error { return s.SendMsg(&pb.Frame{Data: message}) }
 
-// buffer is out, with room: an idle session has none. mu is held.
-func (s *session) buffer() []byte {
-	if len(s.out) >= fullMessage {
-		s.full, s.fullBytes = append(s.full, s.out), s.fullBytes+len(s.out)
-		s.out = nil
-	}
-	return s.lane(&s.out)
-}
+// first returns urgent, and buffer out, with room. mu is held.
+func (s *session) first() []byte  { return s.lane(&s.urgent, &s.fullUrgent) }
+func (s *session) buffer() []byte { return s.lane(&s.out, &s.fullOut) }
 
-// lane returns the bytes of a lane, with room for more: an idle session has none. mu is held.
-func (s *session) lane(lane *[]byte) []byte {
+// lane returns the bytes of a lane, with room for more: an idle session has none. If they
+// are a message, they go to those in full. mu is held.
+func (s *session) lane(lane *[]byte, full *[][]byte) []byte {
+	if len(*lane) >= fullMessage {
+		*full, s.fullBytes = append(*full, *lane), s.fullBytes+len(*lane)
+		*lane = nil
+	}
 	if *lane == nil {
 		*lane = make([]byte, 0, min(max(s.size, 64), maxFrame))
 	}
@@ -192,7 +191,7 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 	}
 	s.mu.Lock()
 	if len(r.Status) <= maxUrgent {
-		s.urgent = pb.AppendReply(s.lane(&s.urgent), &r)
+		s.urgent = pb.AppendReply(s.first(), &r)
 	} else {
 		s.out = pb.AppendReply(s.buffer(), &r)
 	}
@@ -204,7 +203,7 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 // Renewed implements Sink.
 func (s *session) Renewed(keepalive uint64, ids []uint64) {
 	s.mu.Lock()
-	s.urgent = pb.AppendRenewed(s.lane(&s.urgent), keepalive, ids)
+	s.urgent = pb.AppendRenewed(s.first(), keepalive, ids)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -213,7 +212,7 @@ func (s *session) Renewed(keepalive uint64, ids []uint64) {
 func (s *session) Ended(id uint64, err error) {
 	status := statusBytes(err)
 	s.mu.Lock()
-	s.urgent = pb.AppendEnd(s.lane(&s.urgent), id, status)
+	s.urgent = pb.AppendEnd(s.first(), id, status)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -221,7 +220,7 @@ func (s *session) Ended(id uint64, err error) {
 // Forced implements Sink.
 func (s *session) Forced(key string, token sharelock.Token, reason string) {
 	s.mu.Lock()
-	s.urgent = pb.AppendForced(s.lane(&s.urgent), key, token, reason)
+	s.urgent = pb.AppendForced(s.first(), key, token, reason)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -371,7 +370,7 @@ func (s *session) next(r *pb.CallReader, batch []pb.Call, who string) (_ []pb.Ca
 func (s *session) pong() {
 	s.mu.Lock()
 	if len(s.urgent) == 0 {
-		s.urgent = pb.AppendPing(s.lane(&s.urgent))
+		s.urgent = pb.AppendPing(s.first())
 	}
 	s.mu.Unlock()
 	notify(s.wake)
@@ -475,10 +474,14 @@ func (s *session) takeOut() (data []byte, quiet bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case len(s.urgent) > 0 && (len(s.full) > 0 || len(s.urgent)+len(s.out) > fullMessage):
+	case len(s.fullUrgent) > 0:
+		data, s.fullUrgent = s.fullUrgent[0], s.fullUrgent[1:]
+		s.fullBytes -= len(data)
+		return data, false
+	case len(s.urgent) > 0 && (len(s.fullOut) > 0 || len(s.urgent)+len(s.out) > fullMessage):
 		data, s.urgent = s.urgent, nil
-	case len(s.full) > 0:
-		data, s.full = s.full[0], s.full[1:]
+	case len(s.fullOut) > 0:
+		data, s.fullOut = s.fullOut[0], s.fullOut[1:]
 		s.fullBytes -= len(data)
 		return data, false
 	case len(s.urgent) > 0:

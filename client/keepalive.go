@@ -95,7 +95,7 @@ func (st *stream) beat() {
 	}
 	a.pending, a.unanswered = true, true
 	a.note(now)
-	st.urgent = sharelockv1.AppendKeep(st.urgent, &sharelockv1.Keep{Kind: sharelockv1.KeepAlive, ID: a.last})
+	st.urgent = sharelockv1.AppendKeep(st.first(), &sharelockv1.Keep{Kind: sharelockv1.KeepAlive, ID: a.last})
 }
 
 // attach has the node keep a lock alive; false if the stream is broken. id is one that
@@ -113,7 +113,7 @@ func (st *stream) attach(id uint64, l *Lock, ttl time.Duration) bool {
 	a.locks[id] = keptLock{l, ttl}
 	a.ttls[ttl]++
 	st.beat()
-	st.urgent = sharelockv1.AppendKeep(st.urgent, &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: l.key, Token: l.token, TTL: ttl})
+	st.urgent = sharelockv1.AppendKeep(st.first(), &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: l.key, Token: l.token, TTL: ttl})
 	st.mu.Unlock()
 	st.nudge()
 	return true
@@ -124,7 +124,7 @@ func (st *stream) detach(id uint64) {
 	st.mu.Lock()
 	known := st.forget(id) != nil && st.err == nil
 	if known {
-		st.urgent = sharelockv1.AppendKeep(st.urgent, &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: id})
+		st.urgent = sharelockv1.AppendKeep(st.first(), &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: id})
 	}
 	st.mu.Unlock()
 	if known {
@@ -189,7 +189,7 @@ func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 		if !ok {
 			// Its detach was sent; if it went another way than the attach it has had no
 			// effect.
-			st.urgent = sharelockv1.AppendKeep(st.urgent, &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: k.ID})
+			st.urgent = sharelockv1.AppendKeep(st.first(), &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: k.ID})
 			st.nudge()
 			continue
 		}

@@ -77,11 +77,10 @@ type stream struct {
 
 	mu sync.Mutex
 	// urgent is what goes before everything else, in wire format: what keeps locks alive,
-	// ends them, or shows that this end is there. Behind it come the messages in full, which
-	// are as large as they should get, and out. Guarded by mu.
-	urgent []byte
-	out    []byte
-	full   [][]byte
+	// ends them, or shows that this end is there. Behind it comes out. Before each are its
+	// messages that are as large as they should get. Guarded by mu.
+	urgent, out         []byte
+	fullUrgent, fullOut [][]byte
 	// tries counts the acquires under way that do not wait in line; held are those that
 	// wait until there are fewer than mostTries. Guarded by mu.
 	tries int
@@ -293,7 +292,7 @@ func (st *stream) do(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 	st.calls[c.ID] = x
 	switch {
 	case c.Kind != sharelockv1.CallAcquire:
-		st.urgent = sharelockv1.AppendCall(st.urgent, c)
+		st.urgent = sharelockv1.AppendCall(st.first(), c)
 	case c.Acquire.Wait == 0 && st.tries >= mostTries:
 		st.held = append(st.held, heldTry{c.ID, sharelockv1.AppendCall(nil, c)})
 	default:
@@ -393,10 +392,20 @@ const fullMessage = 64 << 10
 // buffer is out, with room. mu is held.
 func (st *stream) buffer() []byte {
 	if len(st.out) >= fullMessage {
-		st.full = append(st.full, st.out)
+		st.fullOut = append(st.fullOut, st.out)
 		st.out = make([]byte, 0, fullMessage+(4<<10))
 	}
 	return st.out
+}
+
+// first is urgent, with room: all locks of a client may be attached, or released, in one
+// moment. mu is held.
+func (st *stream) first() []byte {
+	if len(st.urgent) >= fullMessage {
+		st.fullUrgent = append(st.fullUrgent, st.urgent)
+		st.urgent = nil
+	}
+	return st.urgent
 }
 
 func (st *stream) nudge() {
@@ -480,10 +489,13 @@ func (st *stream) take() (data []byte, next time.Duration) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	switch {
-	case len(st.urgent) > 0 && (len(st.full) > 0 || len(st.urgent)+len(st.out) > fullMessage):
+	case len(st.fullUrgent) > 0:
+		// If the keepalive that waits is behind it, another may be sent besides.
+		data, st.fullUrgent = st.fullUrgent[0], st.fullUrgent[1:]
+	case len(st.urgent) > 0 && (len(st.fullOut) > 0 || len(st.urgent)+len(st.out) > fullMessage):
 		data, st.urgent = st.urgent, nil
-	case len(st.full) > 0:
-		data, st.full = st.full[0], st.full[1:]
+	case len(st.fullOut) > 0:
+		data, st.fullOut = st.fullOut[0], st.fullOut[1:]
 		st.sent = true
 		return data, 0
 	case len(st.urgent)+len(st.out) > 0:
@@ -524,7 +536,7 @@ func (st *stream) look() error {
 			st.heard = now
 		}
 		st.pinged = true
-		st.urgent = sharelockv1.AppendPing(st.urgent)
+		st.urgent = sharelockv1.AppendPing(st.first())
 	}
 	return nil
 }

@@ -219,7 +219,7 @@ func (st *stream) ring(ctx context.Context) ([]byte, error) {
 		st.heard = st.s.now()
 	}
 	st.asked = append(st.asked, told)
-	st.urgent = sharelockv1.AppendKeep(st.urgent, &sharelockv1.Keep{Kind: sharelockv1.KeepRing, ID: 1})
+	st.urgent = sharelockv1.AppendKeep(st.first(), &sharelockv1.Keep{Kind: sharelockv1.KeepRing, ID: 1})
 	st.mu.Unlock()
 	st.nudge()
 	select {
