@@ -39,7 +39,9 @@ func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) htt
 			s.fail(w, r, err, nil)
 			return
 		}
-		if !s.write(w, http.StatusOK, data) || r.Context().Err() != nil {
+		// The context is of no use now: it also ends when a client that has its answer closes
+		// the connection.
+		if !s.write(w, http.StatusOK, data) {
 			s.undelivered(r, body, m)
 		}
 	}

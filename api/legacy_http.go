@@ -29,7 +29,7 @@ func (s *httpAPI) legacyLock(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	st, hold, err := s.legacy.lock(r.Context(), m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
-	if sent := s.answerLegacy(w, r, st, err); st == original.Status_Acquired && (!sent || r.Context().Err() != nil) {
+	if sent := s.answerLegacy(w, r, st, err); st == original.Status_Acquired && !sent {
 		takeBack(r.Context(), s.legacy.node, hold)
 	}
 }

@@ -3,6 +3,9 @@ package api
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,6 +58,32 @@ func TestHTTPUndelivered(t *testing.T) {
 					t.Errorf("%s %s, closes %t: held %t, want %t", tt.path, tt.body, closes, got, tt.stays)
 				}
 			})
+		}
+	}
+}
+
+// leaver is a client that closes its connection as soon as it has the answer.
+type leaver struct {
+	*httptest.ResponseRecorder
+	leave func()
+}
+
+func (l *leaver) Flush() {
+	l.ResponseRecorder.Flush()
+	l.leave()
+}
+
+// A client that closes its connection at once keeps the lock that it was told it has.
+func TestHTTPDeliveredStays(t *testing.T) {
+	for path, body := range map[string]string{"/v1/locks/k": `{}`, "/lock": `{"key":"k"}`} {
+		node := newFake()
+		ctx, cancel := context.WithCancel(t.Context())
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, path, strings.NewReader(body))
+		r.Header.Set(clientIDHeader, "c")
+		w := &leaver{httptest.NewRecorder(), cancel}
+		NewHTTP(node, Options{}).Handler.ServeHTTP(w, r)
+		if w.Code != http.StatusOK || ctx.Err() == nil || !isHeld(t, node, "k") {
+			t.Errorf("%s: status %d, left %t, held %t", path, w.Code, ctx.Err() != nil, isHeld(t, node, "k"))
 		}
 	}
 }
