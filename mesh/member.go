@@ -254,6 +254,7 @@ func (m *member) join(ctx context.Context, a *acting) error {
 	req := &peerv1.JoinRequest{Member: view.MemberToProto(m.node.asMember()), OldestRelease: release.Oldest}
 	if a != nil {
 		req.Reached, wrong = m.probe(ctx, a.view)
+		req.Callers = m.node.claims(a)
 	}
 	resp, err := m.node.peers.join(ctx, addr, req)
 	if err != nil {

@@ -224,3 +224,29 @@ func TestSchedule16pRestartAtOnce(t *testing.T) {
 		wantKept(ctx, t, cl, locks)
 	})
 }
+
+// A voter that has started again is the only one that a cut member still calls, and is not
+// in the view yet when that member has been silent for too long: it leads then (V5), and
+// what only the cut member holds is not lost.
+func TestSchedule16JoiningVoter(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		c, ctx := scene(t, 3, 2), patient(t)
+		role := roles(c)
+		leader, cut, again := role[0], role[1], role[2]
+		cl := outside(ctx, t, c, "holder")
+		locks := holdMany(ctx, t, cl)
+		pause(ctx, sceneLease)
+		c.Wall(cut, leader)
+		c.Kill(again)
+		pause(ctx, sceneLease/4)
+		must(t, c.Restart(ctx, again))
+		until(ctx, t, "it leads", func() bool { return c.Leader() == again })
+		pause(ctx, 3*sceneLease)
+		if lost := c.Node(again).Status().Quarantined + c.Node(cut).Status().Quarantined; lost > 0 {
+			t.Errorf("%s: %d partitions are in quarantine", mutant.NothingLost, lost)
+		}
+		c.Heal()
+		must(t, c.WaitMembers(waitAtMost(ctx, t, time.Minute), 3))
+		wantKept(ctx, t, cl, locks)
+	})
+}

@@ -166,7 +166,7 @@ func (l *Leader) choose(now time.Duration, view ring.View) (chosen ring.Member, 
 			l.log.Warn("marks a member leaving because of broken pairs", "member", s.member.Name, "pairs", s.pairs)
 			return s.member, ""
 		}
-		if heir := l.heir(now, view, ring.Identity{}); heir != "" && l.mayYield(now) {
+		if heir := l.successor(now, view); heir != "" && l.mayYield(now) {
 			l.log.Warn("is in most broken pairs itself, hands leadership over", "pairs", s.pairs, "to", heir)
 			return ring.Member{}, heir
 		}

@@ -24,6 +24,13 @@ func (l *Leader) Decommission(ctx context.Context, name string) error {
 	l.mu.Lock()
 	l.given[id] = true
 	l.mu.Unlock()
+	// The word is about this absence: if the voter comes back, with or without its seat, it
+	// is as good as any other.
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.given, id)
+	}()
 	l.log.Info("an operator gives a seat up", "voter", id, "name", name)
 	tick := time.NewTicker(l.interval())
 	defer tick.Stop()

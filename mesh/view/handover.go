@@ -2,6 +2,8 @@ package view
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/sgkandale/sharelock/owner/mutant"
@@ -90,40 +92,71 @@ func (l *Leader) silent(now time.Duration, view ring.View, m ring.Member) (silen
 	}
 	for _, v := range l.otherVoters(now, view) {
 		// One that renews irregularly still renews, until its lease has run out.
-		if v.Identity != m.Identity && l.members[v.Identity].renewed < st.renewed+claimsFrom(l.lease()) {
+		if v.Identity != m.Identity && v.heard < st.renewed+claimsFrom(l.lease()) {
 			return silenceWait, ""
 		}
 	}
-	if heir := l.heir(now, view, m.Identity); heir != "" {
+	for _, v := range l.joiningVoters(now, m) {
+		// One that has just started is given the time in which all who can call it do so,
+		// but one that starts again and again delays nothing for longer than that.
+		young := now-v.first < callTime(l.lease()) && now-st.renewed < stretched(l.lease())+callTime(l.lease())
+		if young || v.heard < st.renewed+claimsFrom(l.lease()) {
+			return silenceWait, ""
+		}
+	}
+	if heir := l.heir(now, view, m); heir != "" {
 		return silenceHandOver, heir
 	}
 	return silenceRemove, ""
 }
 
+// callTime is for how long a call to a voter counts in its claims (V5).
+func callTime(lease time.Duration) time.Duration { return 2 * lease / 5 }
+
+// claimant is another process with a vote, and what it says of who calls it (V5).
+type claimant struct {
+	ring.Member
+	// first is when a process that asks to join asked first, heard when it, or a member,
+	// was heard last.
+	first, heard time.Duration
+	callers      map[ring.Identity]bool
+}
+
 // otherVoters are the members with a vote whose leases have not run out, without this
 // process. It needs l.mu.
-func (l *Leader) otherVoters(now time.Duration, view ring.View) (list []ring.Member) {
+func (l *Leader) otherVoters(now time.Duration, view ring.View) (list []claimant) {
 	voters := l.voters()
 	for _, m := range view.Members {
 		st := l.members[m.Identity]
-		if m.ID != l.self && voters[m.ID] && !st.assumed && !st.left && now-st.renewed < stretched(l.lease()) {
-			list = append(list, m)
+		if m.ID != l.self && voters[m.ID] && !st.assumed && !st.left && !st.replaced && now-st.renewed < stretched(l.lease()) {
+			list = append(list, claimant{Member: m, heard: st.renewed, callers: st.callers})
 		}
 	}
 	return list
 }
 
-// heir is the id of an unmarked voter that is called by the silent member, if there is one,
-// and by every other member that calls this process (V5, V6a); or "". For the sake of a
-// silent member it may be a marked one if there is no other: the only bridge of a cut pair
-// may be in a broken pair itself. It needs l.mu.
-func (l *Leader) heir(now time.Duration, view ring.View, silent ring.Identity) (heir string) {
-	forSilent := silent != ring.Identity{}
-	for _, v := range l.otherVoters(now, view) {
+// joiningVoters are the voters that ask to join, as one does that has started again; but
+// not a later start of the silent member's own process. It needs l.mu.
+func (l *Leader) joiningVoters(now time.Duration, silent ring.Member) (list []claimant) {
+	voters := l.voters()
+	for _, id := range slices.Sorted(maps.Keys(l.joins)) {
+		j := l.joins[id]
+		if id != l.self && id != silent.ID && voters[id] && j.fresh(now, l.lease()) && !j.double() {
+			list = append(list, claimant{Member: j.member, first: j.first, heard: j.at, callers: j.callers})
+		}
+	}
+	return list
+}
+
+// heir is the id of an unmarked voter that is called by the silent member and by every
+// other member that calls this process (V5); or "". One that asks to join is as good, and
+// if there is no other it may be a marked one: the only bridge of a cut pair may be in a
+// broken pair itself. It needs l.mu.
+func (l *Leader) heir(now time.Duration, view ring.View, silent ring.Member) (heir string) {
+	for _, v := range slices.Concat(l.otherVoters(now, view), l.joiningVoters(now, silent)) {
 		st := l.members[v.Identity]
 		switch {
-		case st.leaving || v.Identity == silent || forSilent && !st.callers[silent]:
-		case !forSilent && (v.Leaving || !l.renews(now, v)):
+		case v.Identity == silent.Identity || !v.callers[silent.Identity] || st != nil && st.leaving:
 		case !l.calledByAll(now, view, v):
 		case !v.Leaving:
 			return v.ID
@@ -134,13 +167,23 @@ func (l *Leader) heir(now time.Duration, view ring.View, silent ring.Identity) (
 	return heir
 }
 
+// successor is the id of an unmarked voter that every member calls that renews, to which
+// a leader hands over that is chosen or marked (V6a); or "". It needs l.mu.
+func (l *Leader) successor(now time.Duration, view ring.View) string {
+	for _, v := range l.otherVoters(now, view) {
+		if !v.Leaving && !l.members[v.Identity].leaving && l.renews(now, v.Member) && l.calledByAll(now, view, v) {
+			return v.ID
+		}
+	}
+	return ""
+}
+
 // calledByAll reports whether a voter says that every member calls it that calls this
 // process. It needs l.mu.
-func (l *Leader) calledByAll(now time.Duration, view ring.View, v ring.Member) bool {
-	callers := l.members[v.Identity].callers
+func (l *Leader) calledByAll(now time.Duration, view ring.View, v claimant) bool {
 	for _, m := range view.Members {
 		calls := l.renews(now, m) || l.called != nil && l.called(m.Identity)
-		if m.Identity != v.Identity && calls && !callers[m.Identity] {
+		if m.ID != v.ID && calls && !v.callers[m.Identity] {
 			return false
 		}
 	}
@@ -160,7 +203,7 @@ func (l *Leader) yield(now time.Duration, view ring.View) string {
 	if !in || !self.Leaving || !l.memory.yielded.due(now, l.lease()) {
 		return ""
 	}
-	return l.heir(now, view, ring.Identity{})
+	return l.successor(now, view)
 }
 
 // handOver gives leadership to somebody who may hear more, at most once a minute

@@ -15,6 +15,8 @@ type joining struct {
 	member  ring.Member
 	reached map[ring.Identity]bool
 	at      time.Duration
+	// callers are the members whose own calls reach it, if it is a voter (V5).
+	callers map[ring.Identity]bool
 	// first is when this start of the process asked first; renewals are how many of an
 	// earlier start have arrived since (V3).
 	first    time.Duration
@@ -78,7 +80,7 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 		resp.Why = "a later start of this process is joining"
 		return resp
 	}
-	j := joining{member: who, reached: reached, at: now, first: now}
+	j := joining{member: who, reached: reached, callers: identities(req.GetCallers()), at: now, first: now}
 	if known && old.member.Identity == who.Identity {
 		j.first, j.renewals = old.first, old.renewals
 	}

@@ -14,9 +14,9 @@ type Model struct {
 	N, Joiners uint8
 	// R is the number of copies.
 	R int
-	// JoinersClaim and MarkedTakeOver are not among the rules of docs/protocol.md. They show what
-	// two further sentences of V5 would be worth: a voter that asks to join makes claims, too,
-	// and leadership is handed to a marked voter if there is no other.
+	// JoinersClaim and MarkedTakeOver are two sentences of V5 that most instances are searched
+	// without, to see what they are worth: a voter that asks to join makes claims, too, and
+	// leadership is handed to a marked voter if there is no other.
 	JoinersClaim, MarkedTakeOver bool
 	// Exceeds says that the faults exceed what R covers: DURABILITY is not checked.
 	Exceeds bool

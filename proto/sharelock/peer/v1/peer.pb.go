@@ -1259,6 +1259,8 @@ type JoinRequest struct {
 	Reached []*Identity `protobuf:"bytes,2,rep,name=reached,proto3" json:"reached,omitempty"`
 	// The oldest release that the joiner works with (W2).
 	OldestRelease uint32 `protobuf:"varint,3,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
+	// Of a voter, as in a renewal: the members whose own calls reached it within 2L/5 (V5).
+	Callers       []*Identity `protobuf:"bytes,4,rep,name=callers,proto3" json:"callers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1312,6 +1314,13 @@ func (x *JoinRequest) GetOldestRelease() uint32 {
 		return x.OldestRelease
 	}
 	return 0
+}
+
+func (x *JoinRequest) GetCallers() []*Identity {
+	if x != nil {
+		return x.Callers
+	}
+	return nil
 }
 
 type JoinResponse struct {
@@ -4522,11 +4531,12 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"cluster_id\x18\x02 \x01(\fR\tclusterId\x12\x18\n" +
 	"\arelease\x18\x03 \x01(\rR\arelease\x12%\n" +
 	"\x0eoldest_release\x18\x04 \x01(\rR\roldestRelease\x12\x1c\n" +
-	"\tundialled\x18\x05 \x01(\tR\tundialled\"\x9e\x01\n" +
+	"\tundialled\x18\x05 \x01(\tR\tundialled\"\xd5\x01\n" +
 	"\vJoinRequest\x121\n" +
 	"\x06member\x18\x01 \x01(\v2\x19.sharelock.peer.v1.MemberR\x06member\x125\n" +
 	"\areached\x18\x02 \x03(\v2\x1b.sharelock.peer.v1.IdentityR\areached\x12%\n" +
-	"\x0eoldest_release\x18\x03 \x01(\rR\roldestRelease\"\xb8\x03\n" +
+	"\x0eoldest_release\x18\x03 \x01(\rR\roldestRelease\x125\n" +
+	"\acallers\x18\x04 \x03(\v2\x1b.sharelock.peer.v1.IdentityR\acallers\"\xb8\x03\n" +
 	"\fJoinResponse\x12A\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2'.sharelock.peer.v1.JoinResponse.OutcomeR\aoutcome\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12\x16\n" +
@@ -4890,84 +4900,85 @@ var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	6,  // 11: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
 	6,  // 12: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
 	5,  // 13: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
-	0,  // 14: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
-	9,  // 15: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
-	5,  // 16: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
-	5,  // 17: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
-	5,  // 18: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
-	1,  // 19: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
-	9,  // 20: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
-	9,  // 21: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
-	29, // 22: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
-	31, // 23: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
-	29, // 24: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
-	33, // 25: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
-	5,  // 26: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
-	5,  // 27: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
-	5,  // 28: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
-	5,  // 29: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
-	40, // 30: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
-	41, // 31: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
-	5,  // 32: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
-	41, // 33: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
-	40, // 34: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
-	60, // 35: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	56, // 36: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	50, // 37: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
-	57, // 38: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	51, // 39: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
-	54, // 40: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
-	55, // 41: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
-	29, // 42: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
-	64, // 43: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	58, // 44: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	60, // 45: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	65, // 46: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	66, // 47: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	58, // 48: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	59, // 49: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
-	8,  // 50: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
-	7,  // 51: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
-	7,  // 52: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
-	13, // 53: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
-	15, // 54: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
-	17, // 55: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
-	19, // 56: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
-	21, // 57: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	25, // 58: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	27, // 59: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	30, // 60: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	52, // 61: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
-	34, // 62: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	46, // 63: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	23, // 64: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
-	2,  // 65: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
-	36, // 66: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
-	38, // 67: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
-	42, // 68: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
-	44, // 69: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
-	14, // 70: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	16, // 71: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	18, // 72: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	20, // 73: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	22, // 74: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	26, // 75: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	28, // 76: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	32, // 77: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	53, // 78: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	35, // 79: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	47, // 80: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	24, // 81: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
-	4,  // 82: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
-	37, // 83: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
-	39, // 84: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
-	43, // 85: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
-	45, // 86: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
-	70, // [70:87] is the sub-list for method output_type
-	53, // [53:70] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	5,  // 14: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
+	0,  // 15: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
+	9,  // 16: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
+	5,  // 17: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
+	5,  // 18: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
+	5,  // 19: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
+	1,  // 20: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
+	9,  // 21: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
+	9,  // 22: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
+	29, // 23: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
+	31, // 24: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
+	29, // 25: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
+	33, // 26: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
+	5,  // 27: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
+	5,  // 28: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
+	5,  // 29: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
+	5,  // 30: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
+	40, // 31: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
+	41, // 32: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
+	5,  // 33: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
+	41, // 34: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
+	40, // 35: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
+	60, // 36: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	56, // 37: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	50, // 38: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	57, // 39: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	51, // 40: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	54, // 41: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	55, // 42: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
+	29, // 43: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	64, // 44: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	58, // 45: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	60, // 46: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	65, // 47: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	66, // 48: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	58, // 49: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	59, // 50: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	8,  // 51: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
+	7,  // 52: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
+	7,  // 53: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
+	13, // 54: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
+	15, // 55: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
+	17, // 56: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
+	19, // 57: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
+	21, // 58: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
+	25, // 59: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	27, // 60: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	30, // 61: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	52, // 62: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	34, // 63: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	46, // 64: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	23, // 65: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
+	2,  // 66: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
+	36, // 67: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
+	38, // 68: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
+	42, // 69: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
+	44, // 70: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
+	14, // 71: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	16, // 72: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	18, // 73: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	20, // 74: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	22, // 75: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	26, // 76: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	28, // 77: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	32, // 78: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	53, // 79: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	35, // 80: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	47, // 81: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	24, // 82: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
+	4,  // 83: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
+	37, // 84: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
+	39, // 85: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
+	43, // 86: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
+	45, // 87: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
+	71, // [71:88] is the sub-list for method output_type
+	54, // [54:71] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_peer_v1_peer_proto_init() }

@@ -1,0 +1,88 @@
+package view
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock/internal/release"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// V5: a voter that has started again and asks to join makes claims as members do. It may be
+// the only one that a cut member calls.
+func TestJoiningVoterClaims(t *testing.T) {
+	b := newBench(t, "a", "b", "m")
+	b.vote("a b v")
+	now := limit
+	asks := func(id string, first, at time.Duration, callers string) {
+		j := joining{member: starts(id, 2), first: first, at: at, callers: map[ring.Identity]bool{}}
+		for _, c := range ids(callers) {
+			j.callers[b.identity(c)] = true
+		}
+		b.joins[id] = j
+	}
+	wantHeir := func(want string) {
+		t.Helper()
+		if d := b.want(now, "", "a b m"); d.heir != want {
+			t.Errorf("the heir is %q, want %q", d.heir, want)
+		}
+	}
+	b.member("a").renewed, b.member("b").renewed = now, now
+	b.called("b", "a")
+
+	asks("v", 0, claimsFrom(lease)-time.Millisecond, "a b m") // said too early to count
+	wantHeir("")
+	asks("v", 0, claimsFrom(lease), "a b m")
+	wantHeir("v")
+	asks("v", now-callTime(lease)+time.Millisecond, now, "a b") // m may not have called it yet
+	wantHeir("")
+	now += callTime(lease)
+	b.member("a").renewed, b.member("b").renewed = now, now
+	asks("v", now, now, "a b") // and is not waited for again
+	b.want(now, "m is silent", "a b")
+	asks("v", 0, now, "b m") // not called by all
+	b.want(now, "m is silent", "a b")
+	b.called("b", "a m") // a member is as good
+	asks("v", 0, now, "a b m")
+	wantHeir("b")
+	b.called("b", "a")
+	b.vote("a b")
+	b.want(now, "m is silent", "a b")
+	b.vote("a b m v")
+	delete(b.joins, "v")
+	asks("m", 0, now, "a b m") // a later start of m itself is no heir
+	b.want(now, "m is silent", "a b")
+}
+
+// The claims come with the request to join.
+func TestJoinBringsClaims(t *testing.T) {
+	b := newBench(t, "a", "b")
+	who := starts("v", 1)
+	b.Join(&peerv1.JoinRequest{
+		Member: MemberToProto(who), OldestRelease: release.Oldest, Callers: []*peerv1.Identity{IdentityToProto(b.identity("b"))},
+	})
+	if callers := b.joins["v"].callers; len(callers) != 1 || !callers[b.identity("b")] {
+		t.Errorf("the callers are %v, want b", callers)
+	}
+}
+
+// The operator's word that gives a seat up is about this absence, not about the next one.
+func TestDecommissionIsOver(t *testing.T) {
+	play(t, "l a b", "l a", func(t *testing.T, g *group) {
+		l := g.elect("l", "l", "a").lead()
+		g.renewing(l, "l a", 0)
+		ctx, cancel := context.WithTimeout(t.Context(), lease)
+		defer cancel()
+		if err := l.leader.Load().Decommission(ctx, "b"); err == nil {
+			t.Error("a seat is given up in a group whose seats do not change")
+		}
+		synctest.Wait()
+		e, err := l.leader.Load().electorate(t.Context())
+		if err != nil || len(e.given) > 0 {
+			t.Errorf("the seats of %v are given up still, %v", e.given, err)
+		}
+	})
+}
