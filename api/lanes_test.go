@@ -1,9 +1,11 @@
 package api
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/sgkandale/sharelock"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // All holds of a large session end while nothing can be sent: no message is larger than
@@ -29,5 +31,35 @@ func TestNewsIsSplitIntoMessages(t *testing.T) {
 	}
 	if sent < sharelock.MaxMessageBytes {
 		t.Errorf("%d bytes were sent, fewer than one message may have", sent)
+	}
+}
+
+// recorder is a Session that notes what is started.
+type recorder struct {
+	Session
+	started []uint64
+}
+
+func (r *recorder) Start(calls []pb.Call) {
+	for i := range calls {
+		r.started = append(r.started, calls[i].ID)
+	}
+}
+
+// A session with as many calls under way as it may have still releases and renews; only
+// acquires are refused.
+func TestReleasesHaveRoom(t *testing.T) {
+	calls := &recorder{}
+	s := &session{wake: make(chan struct{}, 1), calls: calls, pending: maxPending - 1}
+	s.start([]pb.Call{
+		{ID: 1, Kind: pb.CallAcquire}, {ID: 2, Kind: pb.CallAcquire},
+		{ID: 3, Kind: pb.CallRelease}, {ID: 4, Kind: pb.CallRenew}, {ID: 5, Kind: pb.CallGiveUp},
+	})
+	if want := []uint64{1, 3, 4, 5}; !slices.Equal(calls.started, want) || s.pending != maxPending+3 {
+		t.Errorf("started %v with %d under way, want %v", calls.started, s.pending, want)
+	}
+	s.pending, calls.started = maxPendingAll, nil
+	if s.start([]pb.Call{{ID: 6, Kind: pb.CallRelease}}); len(calls.started) != 0 || s.pending != maxPendingAll {
+		t.Errorf("started %v with %d under way", calls.started, s.pending)
 	}
 }

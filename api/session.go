@@ -21,8 +21,10 @@ import (
 
 // What one session may have under way.
 const (
-	// maxPending bounds the calls that are not answered yet: more are refused.
-	maxPending = 32 << 10
+	// maxPending bounds the calls that are not answered yet: with more of them acquires are
+	// refused. What ends or renews a lock still has room then, up to maxPendingAll.
+	maxPending    = 32 << 10
+	maxPendingAll = 2 * maxPending
 	// maxUnsent bounds the bytes of answers that wait for a client that does not read
 	// them. Beyond it no further calls are read.
 	maxUnsent = 256 << 10
@@ -382,25 +384,39 @@ func (s *session) start(calls []pb.Call) {
 		return
 	}
 	s.mu.Lock()
+	before := s.pending
 	s.pending += len(calls)
-	busy := s.pending > maxPending
 	s.mu.Unlock()
-	var refuse error
 	select {
 	case <-s.drain:
-		refuse = errDraining
+		for i := range calls {
+			s.Answer(calls[i].ID, sharelock.Hold{}, errDraining)
+		}
+		return
 	default:
-		if busy {
-			refuse = errBusy
+	}
+	if before+len(calls) > maxPending {
+		calls = s.withRoom(before, calls)
+	}
+	s.calls.Start(calls)
+}
+
+// withRoom refuses the calls for which there is no room besides those that are under way,
+// and returns the others.
+func (s *session) withRoom(before int, calls []pb.Call) []pb.Call {
+	list := calls[:0]
+	for i := range calls {
+		most := maxPendingAll
+		if calls[i].Kind == pb.CallAcquire {
+			most = maxPending
+		}
+		if before+len(list) >= most {
+			s.Answer(calls[i].ID, sharelock.Hold{}, errBusy)
+		} else {
+			list = append(list, calls[i])
 		}
 	}
-	if refuse == nil {
-		s.calls.Start(calls)
-		return
-	}
-	for i := range calls {
-		s.Answer(calls[i].ID, sharelock.Hold{}, refuse)
-	}
+	return list
 }
 
 // awaitRoom waits while the client does not read its answers.
