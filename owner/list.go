@@ -28,6 +28,9 @@ type Listing struct {
 	Quarantined int
 	// size is about what Locks take, in bytes.
 	size int
+	// end is the first key that was cut off; empty is none. Nothing from there on is shown,
+	// even if it would fit: what was cut off would be passed over.
+	end string
 }
 
 // List reads the locks of the partitions that this member owns: keys that begin
@@ -67,7 +70,10 @@ func (l *Listing) Cut(limit int) {
 	l.size = 0
 	for i := range l.Locks {
 		size := sizeOf(&l.Locks[i])
-		if i == limit || i > 0 && l.size+size > listBytes {
+		if i == limit || i > 0 && l.size+size > listBytes || l.end != "" && l.Locks[i].Key > l.end {
+			if l.end == "" || l.Locks[i].Key < l.end {
+				l.end = l.Locks[i].Key
+			}
 			clear(l.Locks[i:])
 			l.Locks, l.More = l.Locks[:i], true
 			return
