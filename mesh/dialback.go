@@ -73,11 +73,13 @@ func (d *dialBacks) remembers(m ring.Member) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	k := d.known[m.Identity]
+	now := d.clock()
 	if k == nil || k.addr != m.Peer {
+		d.forget(now) // one that starts again and again is another process each time
 		k = &dialBack{addr: m.Peer}
 		d.known[m.Identity] = k
 	}
-	k.asked = d.clock()
+	k.asked = now
 	return k.reached
 }
 
@@ -103,7 +105,17 @@ func (d *dialBacks) keep(v ring.View) {
 	for id, k := range d.known {
 		if _, in := v.Find(id); in {
 			k.member = true
-		} else if k.member || now-k.asked > forgetDialBack {
+		} else if k.member {
+			delete(d.known, id)
+		}
+	}
+	d.forget(now)
+}
+
+// forget drops processes that never were members and have given up. It needs d.mu.
+func (d *dialBacks) forget(now time.Duration) {
+	for id, k := range d.known {
+		if !k.member && now-k.asked > forgetDialBack {
 			delete(d.known, id)
 		}
 	}

@@ -49,6 +49,15 @@ func TestDialBackIsRemembered(t *testing.T) {
 	if len(d.known) != 0 {
 		t.Errorf("%d processes that gave up are remembered", len(d.known))
 	}
+	// So is one that starts again and again while the view does not change.
+	for later.Counter < 100 {
+		later.Counter++
+		now += time.Second
+		check("starts again", later, fails, int(later.Counter)+4)
+	}
+	if most := int(forgetDialBack/time.Second) + 2; len(d.known) > most {
+		t.Errorf("%d starts of a process are remembered, want at most %d", len(d.known), most)
+	}
 }
 
 // However many processes want to join at once, few are dialled at the same time, and each

@@ -86,3 +86,24 @@ func TestDecommissionIsOver(t *testing.T) {
 		}
 	})
 }
+
+// A leader that hands over proposes nothing, so nobody is renewed no more for a proposal.
+func TestHandOverStopsNobody(t *testing.T) {
+	b := newBench(t, "a", "b", "c", "d")
+	b.vote("a d")
+	b.complain("c", "a")
+	b.complain("d", "a")
+	b.called("d", "a b c")
+	// Marked before, and told of every partition since.
+	b.agree.(*proc).fsm.now.History.Views[0].Members[1].Leaving = true
+	b.agree.(*proc).fsm.now.History.Views[0].Members[1].Evicted = true
+	b.member("b").told = true
+	b.time = insist(lease)
+	b.look(t.Context())
+	if g := b.agree.(*proc).g; len(g.heirs) != 1 || g.heirs[0] != "d" {
+		t.Fatalf("leadership was to be handed to %q, want d", g.heirs)
+	}
+	if b.member("b").stopped {
+		t.Error("b is renewed no more though nothing was proposed")
+	}
+}

@@ -106,7 +106,7 @@ func inUseTwice(m, joins ring.Member) string {
 // join, and returns what the member has to know of that (V3). It needs l.mu.
 func (l *Leader) renewedBeside(who ring.Identity, arrived time.Duration) (notice string) {
 	j, joins := l.joins[who.ID]
-	if !joins || j.member.Counter <= who.Counter || !j.fresh(arrived, l.lease()) {
+	if !joins || j.member.Counter <= who.Counter || !j.fresh(arrived, l.lease()) || arrived <= j.first {
 		return ""
 	}
 	j.renewals++

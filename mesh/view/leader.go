@@ -346,7 +346,7 @@ func (l *Leader) look(ctx context.Context) {
 	}
 	d := l.draft(now, s.View())
 	lonely := len(d.silent) > 0 && !l.hearsMajority(now) && !mutant.On(mutant.MinorityRemoves)
-	due := !lonely && d.heir == "" && d.why() != "" && len(d.view.Members) > 0
+	due := !lonely && d.heir == "" && heir == "" && d.why() != "" && len(d.view.Members) > 0
 	if due {
 		// V5: whoever is to be removed is renewed no more from before the proposal
 		// until it is decided.

@@ -113,6 +113,27 @@ func TestDirectoryInUseTwice(t *testing.T) {
 	})
 }
 
+// A renewal that had come before the later start asked says nothing of that (V3).
+func TestRenewalBeforeALaterStart(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.asks(sec, "b", "b", 2, "a")
+	j := b.joins["b"]
+	j.first = sec
+	b.joins["b"] = j
+	for _, arrived := range []time.Duration{sec - 2, sec - 1, sec} {
+		b.renewedBeside(b.identity("b"), arrived)
+	}
+	if b.joins["b"].double() {
+		t.Error("the directory is taken to be in use twice")
+	}
+	for range 2 {
+		b.renewedBeside(b.identity("b"), sec+1)
+	}
+	if !b.joins["b"].double() {
+		t.Error("two renewals have come since, and the directory is not taken to be in use twice")
+	}
+}
+
 // A leader that notices that it was paused starts its waits again: whom it did not
 // hear meanwhile may have asked all the time (V5).
 func TestPausedLeaderStartsAgain(t *testing.T) {

@@ -103,7 +103,7 @@ func (l *Leader) mayStop(who ring.Identity, req *peerv1.RenewRequest, arrived ti
 }
 
 // closes reports whether all members of the view, this process included, were told to
-// stop (V7). That holds from then on: no view is made any more. It needs l.mu.
+// stop, and nobody can come in (V7). That holds from then on: no view is made any more. It needs l.mu.
 func (l *Leader) closes(now time.Duration, view ring.View) bool {
 	if l.stops.closing || len(view.Members) == 0 {
 		return l.stops.closing
@@ -122,6 +122,10 @@ func (l *Leader) closes(now time.Duration, view ring.View) bool {
 		if l.stops.told[m.Identity] == nil {
 			return false
 		}
+	}
+	// A process that comes in keeps what they hold, and can take a seat.
+	if self && len(l.admissible(now, view.Members)) > 0 {
+		return false
 	}
 	if self {
 		l.log.Info("all members were told to stop")

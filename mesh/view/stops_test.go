@@ -24,3 +24,21 @@ func TestLastWaitsForVotersThatHaveNotAsked(t *testing.T) {
 		}
 	}
 }
+
+// All members were told to stop, and a process asks to join that can come in: it is admitted
+// first, since it keeps what they hold and can take a seat (V7).
+func TestJoinerComesInBeforeAllStop(t *testing.T) {
+	b := newBench(t, "a")
+	b.Leader.told(b.identity("a"), &peerv1.RenewRequest{Leaving: true}, 0)
+	b.asks(0, "b", "b", 1)
+	b.vote("a")
+	if !b.closes(0, b.view) {
+		t.Error("the members wait for a process that cannot come in")
+	}
+	b.stops.closing = false
+	b.asks(0, "b", "b", 1, "a")
+	if b.closes(0, b.view) {
+		t.Error("all stop, and a process that can come in is left alone")
+	}
+	b.want(0, "b joins", "a b")
+}
