@@ -499,9 +499,12 @@ func (m *member) handOverState(a *acting) handOverState {
 	}
 }
 
-// alone: nobody else is in the view, and nobody leads who would have to be told.
+// alone reports whether nobody else is in the view and no leader would have to be told. A
+// member without a vote does not learn from Raft who leads; while it holds a lease, there
+// is a leader.
 func (m *member) alone(a *acting) bool {
-	return len(a.view.Members) == 1 && a.view.Members[0].Identity == m.node.self && m.node.agree.Leader() == ""
+	return len(a.view.Members) == 1 && a.view.Members[0].Identity == m.node.self &&
+		m.node.agree.Leader() == "" && !a.service.LeaseValid()
 }
 
 // giveUp sends the last request (V7) until it is answered: this process may stop. Until
@@ -512,18 +515,23 @@ func (m *member) giveUp(ctx context.Context) {
 		return
 	}
 	defer a.service.EndLease()
-	if m.alone(a) {
-		return
-	}
 	m.mu.Lock()
 	m.handedOver = true
 	m.mu.Unlock()
 	m.wake()
-	select {
-	case <-m.left:
-	case <-m.ended:
-	case <-ctx.Done():
-		m.log.Warn("stops without having been let go")
+	tick := time.NewTicker(m.node.lease() / 40)
+	defer tick.Stop()
+	for !m.alone(a) {
+		select {
+		case <-m.left:
+			return
+		case <-m.ended:
+			return
+		case <-ctx.Done():
+			m.log.Warn("stops without having been let go")
+			return
+		case <-tick.C:
+		}
 	}
 }
 
