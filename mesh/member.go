@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,12 +45,13 @@ type member struct {
 	answered bool
 	// failed is the address that did not answer last; it is passed over once.
 	failed string // guarded by mu
+	// tried is the address that was asked last for want of a better one.
+	tried string // guarded by mu
 	// why the last attempt to join came to nothing, for Ready.
 	why string // guarded by mu
 	// taken is since when joining is refused because another live process has
 	// this node's name or id; 0 is not.
 	taken time.Duration
-	turn  int
 	// undialledBy names the members that could not dial this process back; only run uses
 	// it.
 	undialledBy string
@@ -222,7 +224,7 @@ func (m *member) take(addr string, sent time.Duration, resp *peerv1.RenewRespons
 		}
 		now.service.SetLease(sent + m.node.lease())
 		m.mu.Lock()
-		m.leaderID, m.voters = resp.GetLeaderId(), resp.GetVoters()
+		m.leaderID, m.voters, m.hint = resp.GetLeaderId(), resp.GetVoters(), addr
 		m.mu.Unlock()
 		m.node.reached.note(resp.GetLeaderId(), m.node.clock())
 		m.node.leaseChanged()
@@ -389,22 +391,47 @@ func (m *member) leaderAddr(a *acting) string {
 	if m.hint != "" {
 		return m.hint
 	}
+	m.tried = following(m.tried, m.others(a, failed))
+	return m.tried
+}
+
+// others are the peer addresses of all other processes that may know who leads, each once.
+// The address that has just failed is left out unless there is no other. It needs m.mu.
+func (m *member) others(a *acting, failed string) []string {
 	var known []string
+	add := func(addr string) {
+		if addr != m.node.addrs.Peer && addr != failed {
+			known = append(known, addr)
+		}
+	}
 	if a != nil {
 		for _, other := range a.view.Members {
-			known = append(known, other.Peer)
+			add(other.Peer)
 		}
 	}
 	for _, g := range m.node.gossip.nodes() {
 		if len(g.meta.GetClusterId()) > 0 {
-			known = append(known, g.meta.GetPeer())
+			add(g.meta.GetPeer())
 		}
 	}
-	if len(known) == 0 {
+	if len(known) == 0 && failed != "" {
+		known = append(known, failed)
+	}
+	slices.Sort(known)
+	return slices.Compact(known)
+}
+
+// following returns the address after last in a sorted list, which begins again at its end;
+// "" of an empty list. So every address has its turn, also while the list changes.
+func following(last string, sorted []string) string {
+	if len(sorted) == 0 {
 		return ""
 	}
-	m.turn++
-	return known[m.turn%len(known)]
+	at, found := slices.BinarySearch(sorted, last)
+	if found {
+		at++
+	}
+	return sorted[at%len(sorted)]
 }
 
 // follow remembers who is said to lead.

@@ -144,3 +144,23 @@ func TestSchedule10LeaseForAnEpochNotInstalled(t *testing.T) {
 		}
 	})
 }
+
+// A process that has lost its leader asks every other one in turn, also while the list of
+// those it knows changes: one that cannot be reached costs a quarter of a lease each time.
+func TestFollowing(t *testing.T) {
+	lists := [][]string{{"a", "b", "c", "d"}, {"a", "c", "d"}, {"a", "c", "d", "e"}}
+	last, asked := "c", ""
+	for i := range 6 {
+		last = following(last, lists[i%len(lists)])
+		asked += last
+	}
+	if want := "dacdac"; asked != want {
+		t.Errorf("asked %s, want %s", asked, want)
+	}
+	if got := following("a", nil); got != "" {
+		t.Errorf("the next of none is %q", got)
+	}
+	if got := following("a", []string{"a"}); got != "a" {
+		t.Errorf("the next of one is %q", got)
+	}
+}
