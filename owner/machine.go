@@ -55,6 +55,8 @@ type Machine struct {
 	// unswept are the records of waiters that Sweep has not seen, unserved those that the
 	// end of a quarantine has not.
 	unswept, unserved int
+	// breaking are those that the Broke under way has not seen.
+	breaking int
 	// scans are under way. While there are any, claims keep their numbers.
 	scans []*Scan
 	// touched counts the entries that a step has looked at; see Touched.
@@ -238,7 +240,7 @@ func (m *Machine) Detach() {
 		cr.marked, cr.at, cr.again = false, nil, false
 	}
 	clear(m.marked)
-	m.unserved, m.marked, m.scans = 0, m.marked[:0], nil
+	m.unserved, m.breaking, m.marked, m.scans = 0, 0, m.marked[:0], nil
 }
 
 // Sweep forgets waiters that were attached before the last Detach, a part of them, and
@@ -269,6 +271,7 @@ func (m *Machine) Sweep(fn func(Ref, uint32)) (done bool) {
 // which it has to be called again; 0 is that it is done. The first number is that of
 // BrokeFrom.
 func (m *Machine) Broke(now time.Duration, caller Caller, upTo int) (rest int) {
+	m.breaking = 0
 	if !m.active || m.waiters == 0 || mutant.On(mutant.BrokenPassedOver) {
 		return 0
 	}
@@ -281,6 +284,7 @@ func (m *Machine) Broke(now time.Duration, caller Caller, upTo int) (rest int) {
 			m.note(w, func(w *waiting) { w.ref, w.settles = Ref{}, now+period(w.ttl) })
 		}
 	}
+	m.breaking = upTo
 	return upTo
 }
 
@@ -425,7 +429,7 @@ func (m *Machine) forget(now time.Duration) {
 // tidy gives memory back after much has ended. Between turns only: claims move. While
 // something goes through them by their numbers, a part at a time, it waits.
 func (m *Machine) tidy() {
-	if len(m.scans) > 0 || m.unserved > 0 || m.unswept > 0 {
+	if len(m.scans) > 0 || m.unserved > 0 || m.unswept > 0 || m.breaking > 0 {
 		return
 	}
 	var due deadlines

@@ -111,3 +111,48 @@ func TestQuarantineEndsForAll(t *testing.T) {
 		t.Errorf("%d wait, want the %d whose callers have gone", p.m.Waiters(), most)
 	}
 }
+
+// A link breaks that many waiters came over, and others give up meanwhile, so that memory
+// could be given back: all of the link's waiters settle.
+func TestBrokenLinkSettlesAll(t *testing.T) {
+	const n, few = 3400, 400
+	p := newPlay(t, n)
+	others, link := &counter{}, &counter{}
+	cancel := func(i int) {
+		p.step(Ref{others, uint64(i)}, Request{Kind: Cancel, Key: "k", RequestID: fmt.Sprint("w", i), Send: 1, Drop: true})
+	}
+	p.acquire(Ref{others, n}, "k", "holder", 0)
+	for i := range n {
+		p.acquire(Ref{others, uint64(i)}, "k", fmt.Sprint("w", i), time.Minute)
+	}
+	for i := range few {
+		cancel(i)
+	}
+	for i := range few { // in the places of those that gave up, behind the others in the queue
+		p.acquire(Ref{link, uint64(i)}, "k", fmt.Sprint("l", i), time.Minute)
+	}
+	upTo := p.m.BrokeFrom()
+	for upTo > stepEntries {
+		upTo = p.m.Broke(p.now, link, upTo)
+	}
+	for i := few; i < n-few; i++ {
+		cancel(i)
+	}
+	for upTo > 0 {
+		upTo = p.m.Broke(p.now, link, upTo)
+	}
+	p.check()
+	settle := 0
+	for w := range p.m.keys.get("k").queue {
+		if w.settles != 0 {
+			settle++
+		}
+	}
+	if settle != few {
+		t.Errorf("%d waiters settle, want %d", settle, few)
+	}
+	p.step(Ref{others, 0}, Request{Kind: Cancel, Key: "k", RequestID: fmt.Sprint("w", n-1), Send: 1, Drop: true})
+	if p.m.keys.claims.records.room() > n/2 {
+		t.Error("memory was not given back afterwards")
+	}
+}
