@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client"
 )
 
 // heldLock is what guard needs of a client.Lock.
@@ -118,7 +119,7 @@ func guard(l heldLock, p process, signals <-chan os.Signal, t times) (lost bool)
 // condemn ends CMD: with SIGTERM, and when there is no more time with SIGKILL.
 func condemn(l heldLock, p process, signals <-chan os.Signal, t times) {
 	left := func() time.Duration { return l.Remaining() - t.kill }
-	if err := l.Err(); errors.Is(err, sharelock.ErrNotHeld) || errors.Is(err, sharelock.ErrStaleToken) {
+	if err := l.Err(); errors.Is(err, client.ErrForced) || errors.Is(err, sharelock.ErrNotHeld) || errors.Is(err, sharelock.ErrStaleToken) {
 		taken := time.Now()
 		left = func() time.Duration { return t.taken - time.Since(taken) }
 	}

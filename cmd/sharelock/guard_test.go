@@ -123,6 +123,7 @@ func TestGuard(t *testing.T) {
 	const ttl = 10 * time.Second
 	none := syscall.Signal(0)
 	stale := fmt.Errorf("%w: %w", client.ErrLost, sharelock.ErrStaleToken)
+	forced := fmt.Errorf("%w: %w: by hand", client.ErrLost, client.ErrForced)
 	for _, test := range []struct {
 		name string
 		// endBy and after: how CMD reacts.
@@ -163,6 +164,13 @@ func TestGuard(t *testing.T) {
 				time.AfterFunc(8*time.Second, func() { l.renew(ttl) })
 			},
 			lost: true, want: []string{"7.5s terminated", "7.5s resume", "9.75s killed"}, took: 9750 * time.Millisecond,
+		},
+		{
+			name: "taken away by force, does not obey", endBy: none,
+			meanwhile: func(l *fakeLock, _ *fakeProcess, _ chan<- os.Signal) {
+				time.AfterFunc(2*time.Second, func() { l.lose(forced) })
+			},
+			lost: true, want: []string{"2s terminated", "2s resume", "3s killed"}, took: 3 * time.Second,
 		},
 		{
 			name: "taken away, does not obey", endBy: none,

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -25,6 +27,11 @@ func TestMain(m *testing.M) {
 	}
 	if os.Getenv("SHARELOCK_TEST_MAIN") != "" {
 		main() // this binary as the command, for tests that need a process
+	}
+	// Under nohup(1) SIGHUP is ignored, in every process that is started here, too. One that
+	// is caught is set to its default in them.
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	goleak.VerifyTestMain(m)
 }

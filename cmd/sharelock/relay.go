@@ -11,7 +11,7 @@ import (
 // passed on to CMD: so long it takes at most until its sender has sent it to everybody
 // it is for. It merges what comes twice, too: GNU timeout sends its signal to the process
 // and then to its group.
-const echoTime = 100 * time.Millisecond
+const echoTime = 250 * time.Millisecond
 
 // relay passes signals of this process on to CMD, so that CMD gets one where a process
 // without a lock would get one. What was sent to every process about, to a whole control
