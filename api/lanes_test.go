@@ -52,8 +52,11 @@ func TestReleasesHaveRoom(t *testing.T) {
 	calls := &recorder{}
 	s := &session{wake: make(chan struct{}, 1), calls: calls, pending: maxPending - 1}
 	s.start([]pb.Call{
-		{ID: 1, Kind: pb.CallAcquire}, {ID: 2, Kind: pb.CallAcquire},
-		{ID: 3, Kind: pb.CallRelease}, {ID: 4, Kind: pb.CallRenew}, {ID: 5, Kind: pb.CallGiveUp},
+		{ID: 1, Kind: pb.CallAcquire},
+		{ID: 2, Kind: pb.CallAcquire},
+		{ID: 3, Kind: pb.CallRelease},
+		{ID: 4, Kind: pb.CallRenew},
+		{ID: 5, Kind: pb.CallGiveUp},
 	})
 	if want := []uint64{1, 3, 4, 5}; !slices.Equal(calls.started, want) || s.pending != maxPending+3 {
 		t.Errorf("started %v with %d under way, want %v", calls.started, s.pending, want)

@@ -115,8 +115,12 @@ func TestHandles(t *testing.T) {
 			n    uint32
 			wait bool
 		}{
-			{"m", 20 * time.Second, 0, 0, true}, {"rw", 0, 0, 0, true}, {"rw", 0, sharelockv1.Mode_SHARED, 0, true},
-			{"rw", 0, sharelockv1.Mode_SHARED, 0, false}, {"s", 0, 0, 3, true}, {"s", 0, 0, 3, false},
+			{"m", 20 * time.Second, 0, 0, true},
+			{"rw", 0, 0, 0, true},
+			{"rw", 0, sharelockv1.Mode_SHARED, 0, true},
+			{"rw", 0, sharelockv1.Mode_SHARED, 0, false},
+			{"s", 0, 0, 3, true},
+			{"s", 0, 0, 3, false},
 		}
 		for _, lock := range []func() (*Lock, error){
 			func() (*Lock, error) { return mu.Lock(t.Context()) },

@@ -60,9 +60,6 @@ func (t *hashTable) remove(hash, id uint32) {
 	}
 }
 
-// rename gives a record that is there another number.
-func (t *hashTable) rename(hash, from, to uint32) { t.table(hash).rename(hash, from, to) }
-
 // split makes two tables of the one where a hash belongs. It returns false if that
 // would need a larger directory than there may be.
 func (t *hashTable) split(hash uint32) bool {

@@ -97,15 +97,6 @@ func (x *hashIndex) resize(size int) {
 	}
 }
 
-// rename gives a record that is there another number.
-func (x *hashIndex) rename(hash, from, to uint32) {
-	i := x.home(hash)
-	for x.slots[i].id != from {
-		i = x.next(i)
-	}
-	x.slots[i].id = to
-}
-
 // each calls fn for every record, in any order, until it returns false, and reports
 // whether it never did. fn may change the number.
 func (x *hashIndex) each(fn func(*slot) bool) bool {

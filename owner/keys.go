@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"hash/maphash"
 	"slices"
-	"strings"
 
 	"github.com/sgkandale/sharelock"
 )
@@ -249,18 +248,6 @@ func (s *keys) sorted(fn func(key) bool) {
 			return
 		}
 	}
-}
-
-// queued gives the crowds with waiters, in the order of their names.
-func (s *keys) queued() []*crowd {
-	var found []*crowd
-	for _, cr := range s.crowds.m {
-		if cr.waiting.n > 0 {
-			found = append(found, cr)
-		}
-	}
-	slices.SortFunc(found, func(a, b *crowd) int { return strings.Compare(a.name, b.name) })
-	return found
 }
 
 // tidy gives memory back when most of it is of no use, and says whether it did.

@@ -128,8 +128,10 @@ func TestPiecesWhileIDsAreForgotten(t *testing.T) {
 func TestBadPositions(t *testing.T) {
 	m := bigMachine(t, 100)
 	for _, p := range []position{
-		{phase: recordBegin}, {phase: recordEnd + 1},
-		{phase: recordClaim, claim: 1, inside: 1 << 20}, {phase: recordClaim, claim: 1, inside: m.keys.get("key-4").alone.id},
+		{phase: recordBegin},
+		{phase: recordEnd + 1},
+		{phase: recordClaim, claim: 1, inside: 1 << 20},
+		{phase: recordClaim, claim: 1, inside: m.keys.get("key-4").alone.id},
 		{phase: recordClaim, claim: 1, inside: m.keys.get("slots").crowd.holds.first.claim.id},
 	} {
 		if _, _, _, err := m.Piece(0, p.append(nil), nil); !errors.Is(err, ErrMalformed) {

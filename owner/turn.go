@@ -55,9 +55,6 @@ func (t turn) quarantined() error {
 	}
 }
 
-// maxNamed is how many holders an error names: a semaphore may have a million.
-const maxNamed = 100
-
 // refusal is the error for whoever may not wait, or no longer.
 func (t turn) refusal(k key) error {
 	if t.m.quarantine != 0 {

@@ -188,8 +188,10 @@ func (w *world) down(i int) {
 // electorate is what the leader sees.
 func (w world) electorate() electorate {
 	l := w.logs[w.leader]
-	e := electorate{self: procName(int(w.leader)), closing: w.closing, live: set((w.up &^ w.gone).names()), ready: map[string]bool{},
-		stopping: set(w.told.names()), forGood: set((w.told & w.forGood).names())}
+	e := electorate{
+		self: procName(int(w.leader)), closing: w.closing, live: set((w.up &^ w.gone).names()), ready: map[string]bool{},
+		stopping: set(w.told.names()), forGood: set((w.told & w.forGood).names()),
+	}
 	for i := range maxProcs {
 		switch id := procName(i); {
 		case l.voters.has(i):

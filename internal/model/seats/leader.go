@@ -222,7 +222,7 @@ func (m *Model) seats(s state, take func(search.Step, state)) {
 		case caughtUp && (!odd || grow):
 			propose(stepPromote, i, e.seats|of(i))
 		case absent.has(i) && odd && s.free(e) != 0:
-			if (s.present(e.seats)).decides(e.seats &^ of(i)) {
+			if s.present(e.seats).decides(e.seats &^ of(i)) {
 				propose(stepDemote, i, e.seats&^of(i))
 			}
 		case absent.has(i) && s.free(e) == 0 && m.givesUp(&s, e, absent):
