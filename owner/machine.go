@@ -132,10 +132,13 @@ func (m *Machine) Prepare(now time.Duration) (done bool) {
 	p := &m.preparing
 	for ; p.claims > 0 && left > 0; p.claims-- {
 		left--
-		if c := m.keys.claims.at(uint32(p.claims)); c.id != 0 && c.held() && m.due.entry(c.id) == nil {
-			m.due.set(c.id, expires(now, c))
-		} else if mutant.On(mutant.TTLNotRestarted) && c.id != 0 && c.held() {
+		c := m.keys.claims.at(uint32(p.claims))
+		switch {
+		case c.id == 0 || !c.held():
+		case mutant.On(mutant.TTLNotRestarted):
 			m.due.set(c.id, now+c.ttl()/2)
+		case m.due.entry(c.id) == nil:
+			m.due.set(c.id, expires(now, c))
 		}
 	}
 	for ; p.waiters > 0 && left > 0; p.waiters-- {
