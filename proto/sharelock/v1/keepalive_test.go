@@ -230,6 +230,7 @@ func FuzzSessionKeeps(f *testing.F) {
 
 func FuzzSessionKept(f *testing.F) {
 	f.Add(AppendRing(AppendEnd(AppendRenewed(nil, 5, []uint64{1, 1 << 40}), 3, []byte{8, 5}), []byte{8, 7}))
+	f.Add(AppendForced(nil, "k", 7, "by hand"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var (
 			r KeptReader
@@ -246,6 +247,8 @@ func FuzzSessionKept(f *testing.F) {
 				back = AppendRing(nil, k.Ring)
 			case k.Status != nil:
 				back = AppendEnd(nil, k.ID, k.Status)
+			case k.Forced != nil:
+				back = AppendForced(nil, k.Forced.Key, k.Forced.Token, k.Forced.Reason)
 			default:
 				back = AppendRenewed(nil, k.Keepalive, []uint64{k.ID})
 			}
