@@ -68,7 +68,7 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 	return &pb.AcquireResponse{Hold: pb.HoldToProto(hold)}, nil
 }
 
-// takeBackTime bounds the release of a grant that nobody hears of.
+// takeBackTime bounds the release of a grant whose answer could not be delivered.
 const takeBackTime = 3 * time.Second
 
 // takeBack releases a grant that could not be delivered to a caller who made no request id,

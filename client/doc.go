@@ -56,7 +56,8 @@
 // [Retry].Attempts are used up, the request may have left a place in the queue
 // behind, or a grant whose answer is on its way; both would be kept for a retry. So
 // the client fences the request id in the background, in one message: the key's owner
-// ends what there is of it and remembers it as over, so that a send of the acquire that
-// is still on its way is refused. Until the owner has answered that is repeated, for 33 s
-// at most, in which neither limit counts; [Client.Close] waits for it as it says.
+// removes its waiter or its hold and remembers the id as over, so that a copy of the acquire
+// that is still in flight is refused. The client repeats the fence until the owner has
+// answered, for at most 33 s; Timeout and Attempts do not limit that. [Client.Close] waits
+// for it, within the bound that it documents.
 package client

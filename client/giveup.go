@@ -40,9 +40,9 @@ func answered(err error) bool {
 	return false
 }
 
-// fence gives the request id up in the background, so that neither a place in the queue nor
-// a grant that nobody knows of remains of it: the owner ends what there is, and remembers
-// the id as over, whatever is still on its way (Q2, Q6). The caller has entered the client.
+// fence abandons the request id in the background. The owner removes its waiter or its hold,
+// and remembers the id as over, so that an acquire that is still in flight is refused and no
+// hold is left that the client does not know (Q2, Q6). The caller must have entered the client.
 func (a *acquisition) fence() {
 	g := &givingUp{c: a.c, req: sharelock.AcquireRequest{
 		Key: a.req.Key, ClientID: a.req.ClientID, RequestID: a.req.RequestID,

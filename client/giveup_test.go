@@ -180,7 +180,7 @@ func TestStoppedWhileWaiting(t *testing.T) {
 	})
 }
 
-// Release gives a lock back although its context has ended before, or does during the call.
+// Release is sent although its context has ended before the call, or ends during it.
 func TestReleaseWithEndedContext(t *testing.T) {
 	bubble(t, func(t *testing.T, m *fakeMesh, c *Client) {
 		ended, cancel := context.WithCancel(t.Context())

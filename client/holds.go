@@ -46,8 +46,8 @@ func (c *Client) ReleaseAll(ctx context.Context) error {
 // Adopt returns a [Lock] for a hold that another process has handed over by its key and
 // token; from then on this client keeps it alive. The other process must not renew or release
 // it any more. Adopt renews the hold, for its own TTL, and fails with sharelock.ErrNotHeld or
-// sharelock.ErrStaleToken if it is none any more. A lock that this client holds already is
-// returned as it is.
+// sharelock.ErrStaleToken if the token is not a current grant of the key. If this client
+// already holds that lock, Adopt returns it unchanged.
 func (c *Client) Adopt(ctx context.Context, key string, token sharelock.Token) (*Lock, error) {
 	ctx, done, err := c.begin(ctx)
 	if err != nil {
@@ -97,7 +97,7 @@ func (k *keeper) lookup(key string, token sharelock.Token) *Lock {
 // Renew starts the TTL of the lock afresh now, besides the renewals that the client makes by
 // itself. With a ttl that is not 0 the lock has that TTL from then on, 100 ms to the mesh's
 // max_ttl; a shorter one never brings the end nearer that was promised before. It fails with
-// an error that wraps [ErrLost] if the lock is none any more, and with [ErrReleased] after a
+// an error that wraps [ErrLost] if the lock has been lost, and with [ErrReleased] after a
 // Release.
 func (l *Lock) Renew(ctx context.Context, ttl time.Duration) error {
 	return named("renew", l.key, l.renewNow(ctx, ttl))
