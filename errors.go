@@ -39,6 +39,9 @@ var (
 	ErrQuarantined = errors.New("quarantined")
 	// ErrMessageTooLarge: a request is larger than the limits allow.
 	ErrMessageTooLarge = errors.New("message is too large")
+	// ErrWrongPort: gRPC was spoken to a port that is not a node's gRPC port; the message
+	// says what it is.
+	ErrWrongPort = errors.New("wrong port")
 	// ErrInternal: a bug; the message says what was seen.
 	ErrInternal = errors.New("internal error")
 )

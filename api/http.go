@@ -30,7 +30,7 @@ const (
 // in /token/… needs %2F.
 func NewHTTP(node Node, o Options) *http.Server {
 	s := newHTTPAPI(node, o)
-	return &http.Server{
+	server := &http.Server{
 		Handler:           s.guard(s.routes()),
 		ConnContext:       withRemote,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -39,6 +39,10 @@ func NewHTTP(node Node, o Options) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	if o.WrongPort != nil {
+		answerGRPC(server, o.WrongPort)
+	}
+	return server
 }
 
 // httpAPI holds what the handlers need. It does not change after it was made.

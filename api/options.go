@@ -14,6 +14,9 @@ type Options struct {
 	// MaxWait is the node's longest wait. The original's timeoutMs is cut to it,
 	// since its clients know of no limit; 0 hands it on as it is.
 	MaxWait time.Duration
+	// WrongPort is what a client of gRPC is told at the HTTP port, a *[sharelock.Error]; nil
+	// leaves it to net/http.
+	WrongPort error
 }
 
 func (o Options) logger() *slog.Logger {

@@ -30,6 +30,8 @@ const (
 //     up in the background, too. If the caller chose the [RequestID] it is only given up
 //     when [Retry].Attempts were used up; otherwise it is left to the caller's retry, or
 //     to its TTL,
+//   - [ErrWrongPort] when there is something else than a node at each address,
+//   - [ErrTooSlow] when the answers came too late for the TTL; what was granted is given up,
 //   - sharelock.ErrRequestOver when the [RequestID] given was used before and has
 //     ended, and the other errors of package sharelock.
 //
@@ -137,6 +139,8 @@ type acquisition struct {
 	sends, loose int
 	// alive is the last time at which a node was known to work on this request id.
 	alive time.Duration
+	// slow is an [ErrTooSlow] if an answer came after the lock had run out.
+	slow error
 	// bound: an attempt ends with the client.
 	bound bool
 
@@ -201,7 +205,8 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 		// still is one, and renews it.
 		a.alive = a.c.pulse.ran(sent, now)
 		a.loose++
-		return again{err: fmt.Errorf("the answer took %v, the lock was good for %v", now-sent, hold.SafeFor), away: true}
+		a.slow = fmt.Errorf("%w: the answer took %v, the lock was good for %v", ErrTooSlow, now-sent, hold.SafeFor)
+		return again{err: a.slow, away: true}
 	}
 	return nil
 }
@@ -221,6 +226,9 @@ func (a *acquisition) failed(err error, sent, now time.Duration) error {
 		// An earlier send of this id, of ours or of the node's, was granted or given up
 		// and has ended while no answer reached us. What remains is to ask anew.
 		a.renewID()
+		if a.slow != nil {
+			err = a.slow // the grant has ended before it could be repeated
+		}
 		return again{err: err}
 	}
 	if ran := a.c.pulse.ran(sent, now); ran < now {

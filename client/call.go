@@ -69,7 +69,7 @@ func (a again) Unwrap() error { return a.err }
 // attempt gets the time at which it is made, and is expected to return the raw
 // error of gRPC.
 func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Context, *node, time.Duration) error) error {
-	f := failures{retry: c.opts.Retry, patience: c.opts.Patience, b: b}
+	f := failures{retry: c.opts.Retry, patience: c.opts.Patience, connect: c.connectTime, b: b}
 	if b.hard {
 		f.retry = Retry{}.withDefaults()
 	}
@@ -78,7 +78,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		ctx, cancel = context.WithTimeoutCause(ctx, f.retry.Timeout, errTimeout)
 		defer cancel()
 	}
-	for {
+	for wrong := 0; ; {
 		if err := b.ended(ctx); err != nil {
 			return because(err, f.last)
 		}
@@ -96,6 +96,11 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		if raw == nil {
 			return nil
 		}
+		if c.now()-sent < c.connectTime { // otherwise it has said nothing
+			if wrong := n.session.lookAfter(ctx, raw); wrong != nil {
+				raw = wrong
+			}
+		}
 		if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
 			<-ctx.Done() // the node, who knows the deadline, noticed it first
 		}
@@ -103,7 +108,10 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 			return because(err, f.last)
 		}
 		repeat, away, err := verdict(raw, timedOut)
-		if !repeat {
+		if errors.Is(err, ErrWrongPort) {
+			wrong++
+		}
+		if !repeat || wrong >= len(all) {
 			return err
 		}
 		switch {
@@ -177,6 +185,8 @@ func verdict(raw error, timedOut bool) (repeat, away bool, err error) {
 	err = sharelockv1.FromError(raw)
 	switch {
 	case timedOut:
+		return true, true, err
+	case errors.Is(err, ErrWrongPort):
 		return true, true, err
 	case errors.Is(err, ErrUnreachable):
 		return false, false, err

@@ -33,9 +33,12 @@ type Client struct {
 	// current is the index in all of the node that calls go to, until it fails.
 	current atomic.Uint32
 	dialer  *dialer
-	keeper  *keeper
-	owners  owners
-	ids     ids
+	// connectTime bounds an attempt to connect to a node, so that each has its turn within the
+	// patience.
+	connectTime time.Duration
+	keeper      *keeper
+	owners      owners
+	ids         ids
 	// recent is a cheaper clock, whose time may lie behind: see recentClock.
 	recent func() time.Duration
 
@@ -79,8 +82,8 @@ func (n *node) close() error {
 // Dial makes a client for the mesh whose nodes have these gRPC addresses
 // (host:port); one is enough, more survive the loss of a node. It returns when
 // the first of them answers, whether it can serve yet or not, and fails with
-// [ErrUnreachable] when none does within the options' Patience. ctx bounds Dial
-// alone. Options that cannot be are sharelock.ErrInvalidArgument.
+// [ErrUnreachable] when none does within the options' Patience, and with [ErrWrongPort] at
+// once if there is something else at each address. ctx bounds Dial alone. Options that cannot be are sharelock.ErrInvalidArgument.
 func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	if len(addrs) == 0 {
 		return nil, fmt.Errorf("dial: %w", sharelock.Invalid("addrs", "is empty: one address is needed"))
@@ -93,6 +96,7 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 		c.recent = recentClock(c.opts.Clock)
 	}
 	c.dialer = newDialer(opts.Dialer)
+	c.connectTime = max(min(longestConnect, c.opts.Patience/time.Duration(len(addrs))), shortestConnect)
 	c.owners.c = c
 	c.life, c.end = context.WithCancelCause(context.Background())
 	c.cleanup, c.endCleanup = context.WithCancel(context.Background())
@@ -127,7 +131,7 @@ func (c *Client) newNode(addr string) (*node, error) {
 		grpc.WithDisableServiceConfig(),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
-			MinConnectTimeout: 2 * time.Second,
+			MinConnectTimeout: c.connectTime,
 		}),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
@@ -155,16 +159,34 @@ func (c *Client) newNode(addr string) (*node, error) {
 func (c *Client) reach(ctx context.Context) error {
 	return c.do(ctx, bounds{attempts: len(c.nodes)}, func(ctx context.Context, n *node) error {
 		if !n.session.grpcOnly() {
-			if err := n.session.reach(ctx); err == nil || !n.session.grpcOnly() {
+			if err := n.session.reach(ctx); !n.session.grpcOnly() {
 				return err
 			}
 		}
-		_, err := healthv1.NewHealthClient(n.conn).Check(ctx, &healthv1.HealthCheckRequest{})
-		if code := status.Code(err); code == codes.Unavailable || ctx.Err() != nil {
+		_, err := healthv1.NewHealthClient(n.conn).Check(ctx, &healthv1.HealthCheckRequest{Service: sharelockv1.LockService_ServiceDesc.ServiceName})
+		switch code := status.Code(err); {
+		case code == codes.Unavailable, ctx.Err() != nil, errors.Is(sharelockv1.FromError(err), ErrWrongPort):
 			return err
+		case code == codes.Unimplemented, code == codes.NotFound:
+			return n.notOurs(ctx)
 		}
 		return nil
 	})
+}
+
+// notOurs fails with [ErrWrongPort] if the node knows nothing of the lock service: it is
+// another server of gRPC.
+func (n *node) notOurs(ctx context.Context) error {
+	_, err := n.locks.Get(ctx, &sharelockv1.GetRequest{}) // a node refuses it
+	switch status.Code(err) {
+	case codes.Unavailable:
+		return err
+	case codes.Unimplemented:
+		return sharelockv1.ToStatus(&sharelock.Error{
+			Err: ErrWrongPort, Message: n.addr + " is a server of gRPC that knows no locks",
+		}).Err()
+	}
+	return nil
 }
 
 // Close ends the client and waits for everything it has begun. Acquires that are under

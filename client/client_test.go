@@ -260,6 +260,40 @@ func TestAnswerAfterDeadline(t *testing.T) {
 	})
 }
 
+// A TTL that is shorter than the round trip has an error of its own, and nothing stays held.
+func TestTTLShorterThanRoundTrip(t *testing.T) {
+	bubble(t, func(t *testing.T, m *fakeMesh, c *Client) {
+		m.setFault(func(f fakeCall) fault {
+			if f.Method == "Acquire" {
+				return fault{late: 300 * time.Millisecond}
+			}
+			return fault{}
+		})
+		_, err := c.Acquire(t.Context(), "k", TTL(200*time.Millisecond), Wait(0))
+		wantErr(t, "Acquire", err, ErrTooSlow)
+		if errors.Is(err, ErrUnreachable) {
+			t.Errorf("got %v, though the nodes were reached", err)
+		}
+	})
+}
+
+// A node that refused sessions once is asked again after a while.
+func TestSessionsRelearned(t *testing.T) {
+	bubbleOf(t, false, func(t *testing.T, m *fakeMesh, c *Client) {
+		mustAcquire(t, c, "k", NoRenew())
+		n := c.nodes[0].session
+		if !n.unary() {
+			t.Fatal("the node is not taken for one without sessions")
+		}
+		m.set(func() { m.sessions = true })
+		time.Sleep(relearn)
+		mustAcquire(t, c, "other", NoRenew())
+		if n.unary() || n.cur.Load() == nil {
+			t.Error("sessions are not tried again")
+		}
+	})
+}
+
 // A request id that ended while its answers were lost is replaced.
 func TestRequestOver(t *testing.T) {
 	bubble(t, func(t *testing.T, m *fakeMesh, c *Client) {

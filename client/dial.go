@@ -152,6 +152,9 @@ func (d *dialer) try(ctx context.Context, addr string, open func(context.Context
 	defer stop()
 	if err := greet(r.conn); err != nil {
 		_ = r.conn.Close()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%s: %w", addr, errSilent) // and not that the connection was closed for it
+		}
 		return nil, err
 	}
 	return r.conn, nil

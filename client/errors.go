@@ -1,6 +1,10 @@
 package client
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/sgkandale/sharelock"
+)
 
 // The errors of this package; those of the service are in package sharelock.
 // Match them with errors.Is.
@@ -19,6 +23,13 @@ var (
 	// ErrUnreachable: no node could be reached, or none could serve, for as long
 	// as the call was willing to look. It comes with the last node's answer.
 	ErrUnreachable = errors.New("no node can be reached")
+	// ErrWrongPort: what answers at the addresses is not the gRPC port of a node. It may be
+	// another port of one, which the message says, or another service. Calls fail with it at
+	// once if that is so of every address.
+	ErrWrongPort = sharelock.ErrWrongPort
+	// ErrTooSlow: the lock was granted, but each time its TTL was over before the answer
+	// came: the TTL is shorter than a round trip to the key's owner.
+	ErrTooSlow = errors.New("answers take longer than the lock's TTL")
 )
 
 // errLate is the loss of a lock that was not renewed in time.

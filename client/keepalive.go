@@ -206,7 +206,7 @@ func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 // attachTo has a node keep a lock alive that is due; false if that cannot be.
 func (k *keeper) attachTo(n *node, l *Lock) bool {
 	s := n.session
-	if s.unary.Load() {
+	if s.unary() {
 		return false
 	}
 	st, err := s.open()

@@ -27,7 +27,8 @@ type Options struct {
 	ClientID string
 	// Patience is how long a call looks for a node that can serve before it fails
 	// with [ErrUnreachable]; 0 is DefaultPatience, and a negative one is an error of [Dial].
-	// It begins at the first failure.
+	// It begins at the first failure, or with the attempt that failed first if that could not
+	// connect.
 	// An Acquire looks at least as long as it was told to wait.
 	Patience time.Duration
 	// Retry says how often a call is repeated within that time, and after which

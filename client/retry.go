@@ -106,6 +106,8 @@ func because(err, last error) error {
 type failures struct {
 	retry    Retry
 	patience time.Duration
+	// connect is the longest that an attempt takes to reach a node.
+	connect time.Duration
 	// round is how many addresses there are.
 	round int
 	b     bounds
@@ -130,7 +132,11 @@ func (f *failures) add(err error, sent, now time.Duration) (wait time.Duration, 
 	}
 	if f.row++; f.row == 1 {
 		f.pauses = pauses{f.retry.FirstPause, f.retry.LongestPause}
-		f.giveUp = max(now+f.patience, f.b.until)
+		f.giveUp = now + f.patience
+		if now-sent < f.connect*3/2 {
+			f.giveUp = sent + f.patience // the node was not there when the attempt began
+		}
+		f.giveUp = max(f.giveUp, f.b.until)
 		if f.b.hard {
 			f.giveUp = f.b.until
 		}
@@ -138,6 +144,9 @@ func (f *failures) add(err error, sent, now time.Duration) (wait time.Duration, 
 	f.attempts++
 	if most := f.retry.Attempts; most > 0 && f.attempts >= max(most, f.b.attempts) {
 		return 0, fmt.Errorf("%w: %w: %w", ErrUnreachable, errAttempts, err)
+	}
+	if now >= f.giveUp && errors.Is(err, ErrTooSlow) {
+		return 0, err
 	}
 	if now >= f.giveUp {
 		return 0, fmt.Errorf("%w: %w", ErrUnreachable, err)

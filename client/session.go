@@ -39,8 +39,8 @@ type session struct {
 	keeper *keeper
 	// idle are exchanges to be used again.
 	idle sync.Pool
-	// unary: the node knows no sessions.
-	unary atomic.Bool
+	// unaryUntil is until when the node is taken for one that knows no sessions.
+	unaryUntil atomic.Int64
 	// grpcUntil is until when it is taken for one that knows none without gRPC.
 	grpcUntil atomic.Int64
 	// ending: calls that end with the client fail; ended: all calls fail.
@@ -57,6 +57,8 @@ type session struct {
 	failure        error
 	pause, retryAt time.Duration
 	trying         bool
+	// looked is when the port was looked at last without a finding; 0 is never. Guarded by mu.
+	looked time.Duration
 	// ends counts the streams in a row that ended before the node had said anything.
 	// Guarded by mu.
 	ends int
@@ -144,13 +146,13 @@ func newSession(n *node, k *keeper) *session {
 // Errors are statuses of gRPC, as the unary call's. bound: the end of the client ends
 // it besides ctx.
 func (s *session) do(ctx context.Context, bound bool, c *sharelockv1.Call) (h sharelock.Hold, at time.Duration, err error) {
-	if !s.unary.Load() {
+	if !s.unary() {
 		st, err := s.open()
 		if err != nil {
 			return sharelock.Hold{}, s.now(), unsent{err}
 		}
 		h, at, err = st.do(ctx, bound, c)
-		if err == nil || !s.unary.Load() || status.Code(err) != codes.Unimplemented {
+		if err == nil || !s.unary() || status.Code(err) != codes.Unimplemented {
 			return h, at, err
 		}
 	}
@@ -612,9 +614,10 @@ func statusError(b []byte) error {
 // them, so they may be tried again.
 func (st *stream) fail(err error) {
 	st.s.drop(st)
-	if code := status.Code(err); code == codes.Unimplemented {
-		st.s.unary.Store(true)
-	} else if code != codes.Unavailable {
+	switch code := status.Code(err); {
+	case code == codes.Unimplemented:
+		st.s.unaryUntil.Store(int64(st.s.now() + relearn))
+	case code != codes.Unavailable && !errors.Is(sharelockv1.FromError(err), ErrWrongPort):
 		err = status.Errorf(codes.Unavailable, "the session ended: %v", err)
 	}
 	st.mu.Lock()

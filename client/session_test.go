@@ -50,7 +50,7 @@ func TestSessionBreaks(t *testing.T) {
 				if err := l.Release(t.Context()); err != nil {
 					t.Error(err)
 				}
-				if n := c.nodes[0].session; n.unary.Load() {
+				if n := c.nodes[0].session; n.unary() {
 					t.Error("the node was taken for one without sessions")
 				}
 			})

@@ -3,10 +3,8 @@ package client
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"slices"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,8 +16,12 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// connectTime bounds how long a node may take to take a stream.
-const connectTime = 2 * time.Second
+// longestConnect bounds how long a node may take to take a stream, and shortestConnect is the
+// least that it has for that, however short the patience is and however many the addresses.
+const (
+	longestConnect  = 2 * time.Second
+	shortestConnect = 100 * time.Millisecond
+)
 
 // Transport is how sessions reach a node.
 type Transport uint8
@@ -50,7 +52,7 @@ type Frames interface {
 }
 
 const (
-	// relearn is how long a node that knows gRPC alone is taken for one.
+	// relearn is how long a node that knows gRPC alone, or no sessions, is taken for one.
 	relearn = 5 * time.Minute
 	// mostEnds is after how many streams in a row that ended without a word something
 	// stands before the node that does not know what they are.
@@ -63,17 +65,25 @@ func (s *session) grpcOnly() bool {
 	return until != 0 && s.now() < time.Duration(until)
 }
 
+// unary: calls go one by one, for the time being.
+func (s *session) unary() bool {
+	until := s.unaryUntil.Load()
+	return until != 0 && s.now() < time.Duration(until)
+}
+
 // connect opens a stream to the node, which ends with ctx. Errors are statuses.
 func (s *session) connect(ctx context.Context) (f Frames, err error) {
 	if !s.grpcOnly() {
 		f, err = s.plain(ctx)
 		s.mu.Lock()
-		if s.ends++; !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if s.ends++; !hungUp(err) {
 			s.ends = 0
 		}
 		unknown := s.ends >= mostEnds || errors.Is(err, sharelockv1.ErrNoSession)
 		s.mu.Unlock()
 		switch {
+		case errors.Is(err, ErrWrongPort):
+			return nil, sharelockv1.ToStatus(err).Err()
 		case unknown:
 			s.keeper.c.log.debug("a node has sessions by gRPC alone", "addr", s.n.addr, "err", err)
 			s.grpcUntil.Store(int64(s.now() + relearn))
@@ -127,9 +137,9 @@ func (f *grpcFrames) Close() error {
 
 // plain opens a stream without gRPC.
 func (s *session) plain(ctx context.Context) (Frames, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	ctx, cancel := context.WithTimeout(ctx, s.keeper.c.connectTime)
 	defer cancel()
-	conn, err := s.keeper.c.dialer.dial(ctx, s.n.addr, hello)
+	conn, err := s.hail(ctx)
 	if err != nil {
 		return nil, err
 	}

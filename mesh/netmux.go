@@ -7,10 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/proto/frame"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 const (
@@ -57,6 +60,8 @@ type mux struct {
 	raft     *muxListener
 	wg       sync.WaitGroup
 	stopped  chan struct{}
+	// wrong is what clients are told that take this port for the public one; nil is nothing.
+	wrong atomic.Pointer[error]
 
 	mu sync.Mutex // guards what follows
 	// sniffing are the streams that have not been handed over, by when they came.
@@ -237,6 +242,12 @@ func (m *mux) route(conn net.Conn) bool {
 	case linkMagic:
 		to = m.link
 		out, err = m.checkHello(conn)
+	case sharelockv1.SessionMagic:
+		if wrong := m.wrong.Load(); wrong != nil {
+			err = api.RefuseSession(conn, *wrong)
+		}
+		m.log.Debug("a client has taken this port for the public one", "remote", conn.RemoteAddr(), "error", err)
+		return false
 	default:
 		to, out = m.grpc, frame.Replay(conn, head)
 	}

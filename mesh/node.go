@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
@@ -261,7 +262,10 @@ func ignoreClosed(err error) error {
 // Start serves all ports and looks for the mesh. It does not wait: see WaitReady.
 func (n *Node) Start() error {
 	ps := &peerServer{node: n}
+	peerWrong := n.wrongPort("peer", n.addrs.Peer)
+	n.mux.wrong.Store(&peerWrong)
 	n.inner = grpc.NewServer(
+		grpc.UnknownServiceHandler(api.WrongPort(peerWrong)),
 		grpc.UnaryInterceptor(ps.unary), grpc.StreamInterceptor(ps.stream),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		// A peer that lost its power says nothing; see linkSilence for links.
@@ -274,11 +278,12 @@ func (n *Node) Start() error {
 	n.onClose("peer server", func() error { n.inner.Stop(); return nil })
 	n.serve("links", func() error { return n.acceptLinks(n.mux.linkListener()) })
 
-	o := api.Options{Logger: n.log, Reflection: n.cfg.Reflection, MaxWait: n.cfg.MaxWait}
+	httpWrong := n.wrongPort("HTTP", n.addrs.HTTP)
+	o := api.Options{Logger: n.log, Reflection: n.cfg.Reflection, MaxWait: n.cfg.MaxWait, WrongPort: httpWrong}
 	n.grpc, n.http = api.NewGRPC(n, o), api.NewHTTP(n, o)
 	n.serve("gRPC", func() error { return n.grpc.Serve(n.listeners.grpc) })
 	n.onClose("gRPC server", func() error { n.grpc.Stop(); return nil })
-	n.serve("HTTP", func() error { return n.http.Serve(n.listeners.http) })
+	n.serve("HTTP", func() error { return n.http.Serve(api.RefuseSessions(n.listeners.http, httpWrong)) })
 	n.onClose("HTTP server", n.http.Close)
 
 	n.tasks.Go(func() { n.watchViews(n.ctx) })
@@ -295,6 +300,21 @@ func (n *Node) Start() error {
 		}
 	})
 	return nil
+}
+
+// wrongPort is what clients are told that take one of this node's ports for the public one
+// of gRPC.
+func (n *Node) wrongPort(what, addr string) error {
+	return &sharelock.Error{Err: sharelock.ErrWrongPort, Message: fmt.Sprintf("%s is the %s port of node %s; gRPC is %s",
+		portOf(addr), what, n.cfg.Name, portOf(n.addrs.GRPC))}
+}
+
+// portOf is the port of an address.
+func portOf(addr string) string {
+	if _, port, err := net.SplitHostPort(addr); err == nil {
+		return port
+	}
+	return addr
 }
 
 // serve runs a server until it ends; ending before the node stops ends the node.

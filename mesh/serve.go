@@ -62,6 +62,9 @@ func beforeCluster(method string) bool {
 	return false
 }
 
+// peerPrefix is what the methods of this service begin with.
+const peerPrefix = "/sharelock.peer.v1.PeerService/"
+
 func (p *peerServer) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	if err := p.meant(ctx, info.FullMethod); err != nil {
 		return nil, err
@@ -70,10 +73,12 @@ func (p *peerServer) unary(ctx context.Context, req any, info *grpc.UnaryServerI
 }
 
 func (p *peerServer) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if err := p.meant(s.Context(), info.FullMethod); err != nil {
-		return err
+	if strings.HasPrefix(info.FullMethod, peerPrefix) {
+		if err := p.meant(s.Context(), info.FullMethod); err != nil {
+			return err
+		}
 	}
-	return next(srv, s)
+	return next(srv, s) // other services are not known here: see Node.wrongPort
 }
 
 // Promise implements V0.

@@ -63,7 +63,9 @@ func startMesh(t *testing.T) *fakeMesh {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}))
 	sharelockv1.RegisterLockServiceServer(s, m)
 	sharelockv1.RegisterMeshServiceServer(s, m)
-	healthv1.RegisterHealthServer(s, health.NewServer())
+	healthy := health.NewServer()
+	healthy.SetServingStatus(sharelockv1.LockService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
+	healthv1.RegisterHealthServer(s, healthy)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -220,8 +220,8 @@ func callError(err error) error {
 	}
 	code := exitFailed
 	switch {
-	case errors.Is(err, client.ErrUnreachable), errors.Is(err, sharelock.ErrNoQuorum),
-		errors.Is(err, sharelock.ErrNotReady), errors.Is(err, sharelock.ErrQuarantined):
+	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrWrongPort), errors.Is(err, client.ErrTooSlow),
+		errors.Is(err, sharelock.ErrNoQuorum), errors.Is(err, sharelock.ErrNotReady), errors.Is(err, sharelock.ErrQuarantined):
 		code = exitUnreachable
 	case errors.Is(err, sharelock.ErrInvalidArgument):
 		code = exitUsage

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -153,6 +155,21 @@ func TestErrors(t *testing.T) {
 	a.command(t, exitUnreachable, "members", "--server", nobody, "--timeout", "50ms")
 	if line := oneLineOf(t, a); !strings.Contains(line, "refused") {
 		t.Errorf("got %q, want the reason", line)
+	}
+}
+
+// What is no gRPC port of a node is told at once, not after the timeout, and never taken for
+// a lock that is held.
+func TestNotANode(t *testing.T) {
+	web := httptest.NewServer(http.NotFoundHandler())
+	defer web.Close()
+	addr := web.Listener.Addr().String()
+	for _, args := range [][]string{{"get", "k"}, {"lock", "-n", "-E", "42", "k", "--", "true"}, {"acquire", "k"}} {
+		a := remoteApp(startMesh(t))
+		a.command(t, exitUnreachable, append([]string{args[0], "--server", addr, "--timeout", "24h"}, args[1:]...)...)
+		if line := oneLineOf(t, a); !strings.Contains(line, "wrong port: "+addr+" is not the gRPC port of a node") {
+			t.Errorf("%v: got %q", args, line)
+		}
 	}
 }
 

@@ -61,6 +61,7 @@ var table = [...]row{
 	{sharelock.ErrNotReady, "NOT_READY", codes.Unavailable, http.StatusServiceUnavailable},
 	{sharelock.ErrQuarantined, "QUARANTINED", codes.Unavailable, http.StatusServiceUnavailable},
 	{sharelock.ErrMessageTooLarge, "MESSAGE_TOO_LARGE", codes.ResourceExhausted, http.StatusRequestEntityTooLarge},
+	{sharelock.ErrWrongPort, "WRONG_PORT", codes.FailedPrecondition, http.StatusMisdirectedRequest},
 	{ErrNoRoute, "NOT_FOUND", codes.Unimplemented, http.StatusNotFound},
 	{ErrMethodNotAllowed, "METHOD_NOT_ALLOWED", codes.Unimplemented, http.StatusMethodNotAllowed},
 	internalRow,

@@ -41,6 +41,7 @@ var promised = []struct {
 	{sharelock.ErrNotReady, "NOT_READY", codes.Unavailable, 503},
 	{sharelock.ErrQuarantined, "QUARANTINED", codes.Unavailable, 503},
 	{sharelock.ErrMessageTooLarge, "MESSAGE_TOO_LARGE", codes.ResourceExhausted, 413},
+	{sharelock.ErrWrongPort, "WRONG_PORT", codes.FailedPrecondition, 421},
 	{sharelock.ErrInternal, "INTERNAL", codes.Internal, 500},
 	{ErrNoRoute, "NOT_FOUND", codes.Unimplemented, 404},
 	{ErrMethodNotAllowed, "METHOD_NOT_ALLOWED", codes.Unimplemented, 405},

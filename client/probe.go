@@ -1,0 +1,185 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+const (
+	// suspicious is how long a port may say nothing to a client before it is looked at what
+	// it speaks.
+	suspicious = 500 * time.Millisecond
+	// probeTime bounds one look, and probeEvery is the least time between two.
+	probeTime  = time.Second
+	probeEvery = 5 * time.Second
+)
+
+// What HTTP/2 begins with: the client's preface, with empty settings behind it. The server
+// answers with settings of its own.
+const (
+	http2Preface  = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+	http2Header   = 9
+	http2Settings = 4
+	http2GoAway   = 7
+)
+
+// errSilent is why a port was given up that took a connection.
+var errSilent = errors.New("it accepts connections and says nothing")
+
+// hail opens a connection on which the node has taken a session. A port that says nothing,
+// or something else, or ends the connection, is looked at: what is no gRPC port of a node for
+// sure is [ErrWrongPort] at once.
+func (s *session) hail(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	looked := make(chan struct{})
+	timer := time.AfterFunc(suspicious, func() {
+		defer close(looked)
+		if wrong := s.look(ctx); wrong != nil {
+			cancel(wrong)
+		}
+	})
+	conn, err := s.keeper.c.dialer.dial(ctx, s.n.addr, hello)
+	switch waiting := timer.Stop(); {
+	case !waiting:
+		if err == nil || ctx.Err() != nil {
+			cancel(nil)
+		}
+		<-looked
+	case hungUp(err), errors.Is(err, sharelockv1.ErrNoSession):
+		if wrong := s.look(ctx); wrong != nil {
+			return nil, wrong
+		}
+	}
+	if err == nil {
+		return conn, nil
+	}
+	if wrong := context.Cause(ctx); errors.Is(wrong, ErrWrongPort) {
+		return nil, wrong
+	}
+	if wrong, ok := errors.AsType[*sharelock.Error](err); ok && errors.Is(wrong, ErrWrongPort) {
+		return nil, wrong // of a host with several addresses, perhaps
+	}
+	return nil, err
+}
+
+// hungUp reports whether the other end has ended the connection.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// look finds out whether the port speaks anything but HTTP/2 without TLS. Nil is that it may
+// be a node, or something in front of one; that is not asked again for a while.
+func (s *session) look(ctx context.Context) error {
+	s.mu.Lock()
+	now := s.now()
+	soon := s.looked != 0 && now < s.looked+probeEvery
+	s.mu.Unlock()
+	if soon {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	what := s.speaks(ctx)
+	if what != "" {
+		return &sharelock.Error{Err: ErrWrongPort, Message: s.n.addr + " is not the gRPC port of a node: " + what}
+	}
+	s.mu.Lock()
+	s.looked = now
+	s.mu.Unlock()
+	return nil
+}
+
+// noHTTP2 is in the error of a call of gRPC if the other end of a connection did not begin as a
+// server of HTTP/2 does.
+const noHTTP2 = "error reading server preface"
+
+// lookAfter looks at the port if a call of gRPC failed with an error that suggests so.
+func (s *session) lookAfter(ctx context.Context, err error) error {
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), noHTTP2) {
+		return nil
+	}
+	return s.look(ctx)
+}
+
+// speaks returns what the port speaks if that is not HTTP/2 without TLS.
+func (s *session) speaks(ctx context.Context) string {
+	c := s.keeper.c
+	if len(c.opts.DialOptions) > 0 {
+		return "" // they may be what the way to the node demands
+	}
+	var head [64]byte
+	got := 0
+	_, err := c.dialer.dial(ctx, s.n.addr, func(conn net.Conn) error {
+		if _, err := io.WriteString(conn, http2Preface); err != nil {
+			return err
+		}
+		var err error
+		if got, err = io.ReadAtLeast(conn, head[:], http2Header); err == nil {
+			err = errLooked // which closes the connection
+		}
+		return err
+	})
+	switch b := head[:got]; {
+	case got == 0 && hungUp(err):
+		return s.speaksTLS(ctx)
+	case got == 0, got >= http2Header && isHTTP2(b):
+		return ""
+	case bytes.HasPrefix(b, []byte{tlsAlert, tlsMajor}):
+		return "it speaks TLS"
+	default:
+		return "it answers " + quoteLine(b)
+	}
+}
+
+// errLooked ends a look that has found out what it wanted.
+var errLooked = errors.New("looked")
+
+// isHTTP2 reports whether b begins with the header of a frame that a server begins with.
+func isHTTP2(b []byte) bool {
+	return b[0] == 0 && (b[3] == http2Settings || b[3] == http2GoAway)
+}
+
+// What a message of TLS begins with.
+const (
+	tlsAlert = 21
+	tlsMajor = 3
+)
+
+// speaksTLS is speaks for a port that ends connections that begin otherwise.
+func (s *session) speaksTLS(ctx context.Context) string {
+	_, err := s.keeper.c.dialer.dial(ctx, s.n.addr, func(conn net.Conn) error {
+		// Nobody is trusted by it: nothing is said on this connection.
+		err := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}).HandshakeContext(ctx) //nolint:gosec // see above
+		if err == nil {
+			return errLooked
+		}
+		return err
+	})
+	_, alert := errors.AsType[tls.AlertError](err)
+	remote, ok := errors.AsType[*net.OpError](err)
+	if errors.Is(err, errLooked) || alert || ok && remote.Op == "remote error" {
+		return "it speaks TLS"
+	}
+	return ""
+}
+
+// quoteLine is the beginning of an answer, for people.
+func quoteLine(b []byte) string {
+	line, _, _ := strings.Cut(string(b), "\n")
+	return strconv.Quote(strings.TrimSpace(line))
+}
