@@ -32,6 +32,9 @@ const (
 //     to its TTL,
 //   - [ErrWrongPort] when there is something else than a node at each address,
 //   - [ErrTooSlow] when the answers came too late for the TTL; what was granted is given up,
+//   - sharelock.ErrQuota when the mesh has no room for more locks, or when the wait was over
+//     before the acquire was even sent, because 24,576 calls of this client were under way at
+//     one node: others are held back until there is room,
 //   - sharelock.ErrRequestOver when the [RequestID] given was used before and has
 //     ended, and the other errors of package sharelock.
 //

@@ -36,7 +36,9 @@ type Client struct {
 	// connectTime bounds an attempt to connect to a node, so that each has its turn within the
 	// patience.
 	connectTime time.Duration
-	keeper      *keeper
+	// mostCalls is the constant, but in tests.
+	mostCalls int
+	keeper    *keeper
 	owners      owners
 	ids         ids
 	// recent is a cheaper clock, whose time may lie behind: see recentClock.
@@ -91,7 +93,7 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	if err := opts.check(); err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
-	c := &Client{opts: opts.withDefaults(), ids: newIDs()}
+	c := &Client{opts: opts.withDefaults(), ids: newIDs(), mostCalls: mostCalls}
 	if c.recent = opts.Clock; c.recent == nil {
 		c.recent = recentClock(c.opts.Clock)
 	}

@@ -83,10 +83,8 @@ type stream struct {
 	// messages that are as large as they should get. Guarded by mu.
 	urgent, out         []byte
 	fullUrgent, fullOut [][]byte
-	// tries counts the acquires under way that do not wait in line; held are those that
-	// wait until there are fewer than mostTries. Guarded by mu.
-	tries int
-	held  []heldTry
+	// room says how much is under way, and what waits until there is less. Guarded by mu.
+	room room
 	// calls are those under way, by id; guarded by mu.
 	calls map[uint64]*exchange
 	last  uint64 // the newest id; guarded by mu
@@ -112,24 +110,13 @@ type stream struct {
 	err error
 }
 
-// mostTries is how many acquires that do not wait in line are under way at once. Their
-// refusals are longer than they are, and the node reads on only while it gets rid of its
-// answers: with more of them before it, a keepalive would come too late over a slow line.
-const mostTries = 512
-
-// heldTry is a call that was not sent yet.
-type heldTry struct {
-	id   uint64
-	call []byte
-}
-
 // exchange is one call under way. Its reply comes once.
 type exchange struct {
-	// try: it counts among stream.tries.
-	try  bool
-	done chan struct{} // one token when the fields below it are set
-	hold sharelock.Hold
-	err  error
+	// place is what it counts among in stream.room.
+	place place
+	done  chan struct{} // one token when the fields below it are set
+	hold  sharelock.Hold
+	err   error
 	// at is when the reply came.
 	at time.Duration
 	// bound: the call ends with the client.
@@ -292,15 +279,9 @@ func (st *stream) do(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 		st.heard = st.s.now()
 	}
 	st.calls[c.ID] = x
-	switch {
-	case c.Kind != sharelockv1.CallAcquire:
-		st.urgent = sharelockv1.AppendCall(st.first(), c)
-	case c.Acquire.Wait == 0 && st.tries >= mostTries:
-		st.held = append(st.held, heldTry{c.ID, sharelockv1.AppendCall(nil, c)})
-	default:
-		x.try = c.Acquire.Wait == 0
-		st.begun(x)
-		st.out = sharelockv1.AppendCall(st.buffer(), c)
+	if st.add(x, c) {
+		st.mu.Unlock()
+		return st.wait(ctx, x, c.ID, c.Acquire.Wait)
 	}
 	st.mu.Unlock()
 	st.nudge()
@@ -311,13 +292,22 @@ func (st *stream) do(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 		return h, at, err
 	case <-ctx.Done():
 	}
-	// The exchange is left to whoever may be answering it just now.
-	if !st.giveUp(c.ID) {
-		<-x.done // it was answered in this very moment
+	return st.abandon(x, c.ID, status.FromContextError(ctx.Err()).Err())
+}
+
+// abandon ends a call with err, unless it is answered in this very moment. The exchange is
+// left to whoever may be answering it just now.
+func (st *stream) abandon(x *exchange, id uint64, err error) (sharelock.Hold, time.Duration, error) {
+	given, sent := st.giveUp(id)
+	if !given {
+		<-x.done
 		return x.reply()
 	}
+	if !sent {
+		return sharelock.Hold{}, st.s.now(), unsent{err}
+	}
 	st.nudge()
-	return sharelock.Hold{}, st.s.now(), status.FromContextError(ctx.Err()).Err()
+	return sharelock.Hold{}, st.s.now(), err
 }
 
 // reply takes the reply out of an exchange, which can be used again.
@@ -327,46 +317,28 @@ func (x *exchange) reply() (h sharelock.Hold, at time.Duration, err error) {
 	return h, at, err
 }
 
-// begun counts a call that is about to be sent. mu is held.
-func (st *stream) begun(x *exchange) {
-	if x.try {
-		st.tries++
-	}
-}
-
-// over counts a call that is under way no more, and lets another go in its place. mu is held.
-func (st *stream) over(x *exchange) {
-	if !x.try {
-		return
-	}
-	st.tries--
-	for len(st.held) > 0 && st.tries < mostTries {
-		next := st.held[0]
-		st.held[0] = heldTry{}
-		st.held = st.held[1:]
-		if y := st.calls[next.id]; y != nil {
-			y.try = true
-			st.begun(y)
-			st.out = append(st.buffer(), next.call...)
-			st.nudge()
-		}
-	}
-}
-
-// giveUp ends a call without its answer and has the node told; false if the answer is
-// there, or just coming.
-func (st *stream) giveUp(id uint64) bool {
+// giveUp ends a call without its answer and has the node told, if the call was sent; given is
+// false if the answer is there, or just coming.
+func (st *stream) giveUp(id uint64) (given, sent bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	x := st.calls[id]
 	if x == nil {
-		return false
+		return false, false
 	}
+	return true, st.cancel(id, x)
+}
+
+// cancel takes a call out of those under way and has the node told; false if it was not sent
+// yet. mu is held.
+func (st *stream) cancel(id uint64, x *exchange) (sent bool) {
 	delete(st.calls, id)
+	if sent = x.place != heldBack; sent {
+		// Behind the call: the node knows no cancel of a call that it has not got.
+		st.out = sharelockv1.AppendCall(st.buffer(), &sharelockv1.Call{ID: id, Kind: sharelockv1.CallCancel})
+	}
 	st.over(x)
-	// Behind the call: the node knows no cancel of a call that it has not got.
-	st.out = sharelockv1.AppendCall(st.buffer(), &sharelockv1.Call{ID: id, Kind: sharelockv1.CallCancel})
-	return true
+	return sent
 }
 
 // abort fails the calls that end with the client, or all, and has the node told.
@@ -377,10 +349,10 @@ func (st *stream) abort(all bool) {
 		if !x.bound && !all {
 			continue
 		}
-		delete(st.calls, id)
-		st.over(x)
-		st.out = sharelockv1.AppendCall(st.buffer(), &sharelockv1.Call{ID: id, Kind: sharelockv1.CallCancel})
 		x.err, x.at = errClient, now
+		if !st.cancel(id, x) {
+			x.err = unsent{errClient}
+		}
 		x.done <- struct{}{} // it has room for one
 	}
 	st.mu.Unlock()
@@ -632,7 +604,7 @@ func (st *stream) fail(err error) {
 		callErr = unsent{err}
 	}
 	st.calls, st.alive.locks, st.asked = map[uint64]*exchange{}, nil, nil
-	st.held = nil
+	st.room = room{}
 	st.mu.Unlock()
 	st.end()
 	for _, c := range asked {
@@ -647,7 +619,9 @@ func (st *stream) fail(err error) {
 	}
 	now := st.s.now()
 	for _, x := range calls {
-		x.err, x.at = callErr, now
+		if x.err, x.at = callErr, now; x.place == heldBack {
+			x.err = unsent{err}
+		}
 		x.done <- struct{}{}
 	}
 }

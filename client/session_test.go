@@ -2,8 +2,10 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/sgkandale/sharelock"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
@@ -215,5 +218,83 @@ func TestOnlyAddrs(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// Acquires beyond what a node takes of a session wait here for room, in their order, and end
+// with their contexts and waits; what does not wait, or ends a lock, finds room.
+func TestManyCallsUnderWay(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		f := &wireFake{}
+		c, err := dialWire(t, f, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close() //nolint:errcheck // nothing is left
+		pair(t, c)
+		st := c.nodes[0].session.cur.Load()
+		f.late.Store(true)
+		const mostCalls, beyond = 500, 100
+		c.mostCalls = mostCalls
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var (
+			work    sync.WaitGroup
+			stopped atomic.Int64
+		)
+		acquire := func(ctx context.Context) {
+			work.Go(func() {
+				switch _, err := c.Acquire(ctx, "k", Wait(time.Hour), NoRenew()); {
+				case errors.Is(err, context.Canceled):
+					stopped.Add(1)
+				case !errors.Is(err, ErrClosed):
+					t.Error(err)
+				}
+			})
+		}
+		first, end := context.WithCancel(t.Context())
+		defer end()
+		for range mostCalls {
+			acquire(first)
+		}
+		synctest.Wait()
+		for range beyond {
+			acquire(t.Context())
+		}
+		synctest.Wait()
+		for range 2 * beyond {
+			acquire(ctx)
+		}
+		synctest.Wait()
+		if st.room.sent != mostCalls || len(st.room.heldWaits) != 3*beyond {
+			t.Fatalf("%d are sent and %d held back, want %d and %d", st.room.sent, len(st.room.heldWaits), mostCalls, 3*beyond)
+		}
+		began := time.Now()
+		_, err = c.Acquire(t.Context(), "k", Wait(time.Second))
+		if took := time.Since(began); !errors.Is(err, sharelock.ErrQuota) || took != time.Second {
+			t.Errorf("one whose wait ends: %v after %v", err, took)
+		}
+		cancel()
+		synctest.Wait()
+		if n := stopped.Load(); n != 2*beyond || len(st.room.heldWaits) > 2*beyond {
+			t.Errorf("%d have ended with their context, and %d are held back", n, len(st.room.heldWaits))
+		}
+		work.Go(func() {
+			if _, err := c.TryAcquire(t.Context(), "other", NoRenew()); err == nil {
+				t.Error("granted by a node that is silent")
+			}
+		})
+		synctest.Wait()
+		if st.room.tries != 1 {
+			t.Errorf("%d tries are under way, want 1", st.room.tries)
+		}
+		// What was under way ends, and what is held back takes its place.
+		end()
+		synctest.Wait()
+		if held := len(st.room.heldWaits); held != 0 {
+			t.Errorf("%d are held back still", held)
+		}
+		_ = c.Close()
+		work.Wait()
 	})
 }

@@ -1,0 +1,177 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/status"
+
+	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+const (
+	// mostTries is how many acquires that do not wait in line are under way at once. Their
+	// refusals are longer than they are, and the node reads on only while it gets rid of its
+	// answers: with more of them before it, a keepalive would come too late over a slow line.
+	mostTries = 512
+	// mostCalls is how many calls are under way when no other acquire that waits in line is
+	// sent. A node refuses acquires of a session with more than 32,768; releases and
+	// renewals, and acquires that do not wait, find room beside them.
+	mostCalls = 24 << 10
+)
+
+// place is what a call under way counts among.
+type place uint8
+
+const (
+	// others are renewals, releases, and what is given up: they are never held back.
+	others place = iota
+	// inLine acquires wait in line, trying ones do not.
+	inLine
+	trying
+	// heldBack ones were not sent yet.
+	heldBack
+)
+
+// room counts the calls of a stream that are under way.
+type room struct {
+	// tries are those that are trying; sent are all.
+	tries, sent int
+	// heldTries and heldWaits are to be sent when there is room, in this order. gone counts
+	// those in them that were given up.
+	heldTries, heldWaits []heldCall
+	gone                 int
+}
+
+// heldCall is a call that was not sent yet.
+type heldCall struct {
+	call sharelockv1.Call
+	// since is when it was held back.
+	since time.Duration
+}
+
+// full reports whether an acquire cannot be sent now. An earlier one that is held back goes
+// first.
+func (r *room) full(try bool, most int) bool {
+	if try {
+		return r.tries >= mostTries
+	}
+	return r.sent >= most || len(r.heldWaits) > 0
+}
+
+// add sends a call, or holds it back until there is room. mu is held.
+func (st *stream) add(x *exchange, c *sharelockv1.Call) (held bool) {
+	switch {
+	case c.Kind != sharelockv1.CallAcquire:
+		x.place = others
+		st.room.sent++
+		st.urgent = sharelockv1.AppendCall(st.first(), c)
+		return false
+	case st.room.full(c.Acquire.Wait == 0, st.s.keeper.c.mostCalls):
+		x.place = heldBack
+		h := heldCall{*c, st.s.now()}
+		if c.Acquire.Wait == 0 {
+			st.room.heldTries = append(st.room.heldTries, h)
+		} else {
+			st.room.heldWaits = append(st.room.heldWaits, h)
+		}
+		return true
+	default:
+		st.send(x, c)
+		return false
+	}
+}
+
+// send sends an acquire. mu is held.
+func (st *stream) send(x *exchange, c *sharelockv1.Call) {
+	st.room.sent++
+	if x.place = inLine; c.Acquire.Wait == 0 {
+		x.place = trying
+		st.room.tries++
+	}
+	st.out = sharelockv1.AppendCall(st.buffer(), c)
+}
+
+// over counts a call that is under way no more, and lets others go in its place. mu is held.
+func (st *stream) over(x *exchange) {
+	r := &st.room
+	switch x.place {
+	case heldBack:
+		if r.gone++; r.gone > 64 && r.gone > (len(r.heldTries)+len(r.heldWaits))/2 {
+			r.gone = 0
+			r.heldTries, r.heldWaits = st.remaining(r.heldTries), st.remaining(r.heldWaits)
+		}
+		return
+	case trying:
+		r.tries--
+	}
+	r.sent--
+	for len(r.heldTries) > 0 && r.tries < mostTries {
+		st.sendHeld(&r.heldTries)
+	}
+	for len(r.heldWaits) > 0 && r.sent < st.s.keeper.c.mostCalls {
+		st.sendHeld(&r.heldWaits)
+	}
+}
+
+// remaining returns the calls in held that were not given up. mu is held.
+func (st *stream) remaining(held []heldCall) (list []heldCall) {
+	for i := range held {
+		if st.calls[held[i].call.ID] != nil {
+			list = append(list, held[i])
+		}
+	}
+	return list
+}
+
+// sendHeld sends the first of the calls that were held back, unless it was given up. mu is
+// held.
+func (st *stream) sendHeld(held *[]heldCall) {
+	h := &(*held)[0]
+	*held = (*held)[1:]
+	if x := st.calls[h.call.ID]; x == nil {
+		st.room.gone--
+	} else {
+		if h.call.Acquire.Wait > 0 {
+			h.call.Acquire.Wait = max(h.call.Acquire.Wait-(st.s.now()-h.since), 0)
+		}
+		st.send(x, &h.call)
+		st.nudge()
+	}
+	*h = heldCall{}
+}
+
+// errFull is why an acquire was not even sent within its wait.
+var errFull = sharelockv1.ToStatus(&sharelock.Error{
+	Err: sharelock.ErrQuota, Message: "the client had too many calls under way for the whole wait",
+}).Err()
+
+// wait is do for a call that is held back: its wait counts from now on.
+func (st *stream) wait(ctx context.Context, x *exchange, id uint64, most time.Duration) (sharelock.Hold, time.Duration, error) {
+	var end <-chan time.Time
+	if most > 0 {
+		t := time.NewTimer(most)
+		defer t.Stop()
+		end = t.C
+	}
+	for {
+		select {
+		case <-x.done:
+			return x.reply()
+		case <-ctx.Done():
+			return st.abandon(x, id, status.FromContextError(ctx.Err()).Err())
+		case <-end:
+			end = nil
+			st.mu.Lock()
+			held := st.calls[id] == x && x.place == heldBack
+			if held {
+				st.cancel(id, x)
+			}
+			st.mu.Unlock()
+			if held {
+				return sharelock.Hold{}, st.s.now(), unsent{errFull}
+			}
+		}
+	}
+}
