@@ -51,6 +51,7 @@ var stories = []story{
 	}},
 	{"Ctrl-Z in a pipeline", `echo in | LOCK sh -c 'echo "up $$."; read x </dev/tty; echo "got $x."' | cat; echo "back."; read go; fg >/dev/null; echo "over."`, func(t *testing.T, tty *screen) {
 		pid := numberAfter(t, tty, "up ")
+		tty.reader(t, pid)
 		tty.typed(t, "\x1a")
 		tty.until(t, "back.")
 		stops(t, pid)
@@ -61,6 +62,7 @@ var stories = []story{
 	}},
 	{"Ctrl-Z in a script", `sh -c 'LOCK sh -c "echo \"up \$\$.\"; read x; echo \"got \$x.\""; echo "then $?."'; echo "back."; read go; fg >/dev/null; echo "over."`, func(t *testing.T, tty *screen) {
 		pid := numberAfter(t, tty, "up ")
+		tty.reader(t, pid)
 		tty.typed(t, "\x1a")
 		tty.until(t, "back.")
 		stops(t, pid)
@@ -69,6 +71,18 @@ var stories = []story{
 		tty.until(t, "got one.")
 		tty.until(t, "then 0.")
 		tty.until(t, "over.")
+	}},
+	{"Ctrl-Z in a script that does not read", `sh -c 'LOCK sh -c "echo \"up \$\$.\"; read f <\"\$0\"; echo done." FILE; echo "then $?."'; echo "back."; read go; fg >/dev/null; echo "over."`, func(t *testing.T, tty *screen) {
+		pid := numberAfter(t, tty, "up ")
+		tty.typed(t, "\x1a")
+		// The shell may be back before sharelock has stopped.
+		tty.until(t, "back.")
+		tty.typed(t, "go\n")
+		letGo(t, tty.file)
+		tty.until(t, "done.")
+		tty.until(t, "then 0.")
+		tty.until(t, "over.")
+		eventually(t, "the end of CMD", func() bool { return state(pid) == "X" })
 	}},
 	{"kill -TSTP and -CONT of a job", `LOCK sh -c 'echo "up $$."; read f <"$0"; echo "done."' FILE & read x; kill -TSTP %1; read x; kill -CONT %1; fg >/dev/null 2>&1; echo "over."`, func(t *testing.T, tty *screen) {
 		pid := numberAfter(t, tty, "up ")
@@ -144,6 +158,36 @@ var stories = []story{
 		tty.until(t, "got one.")
 		tty.until(t, "then 0.")
 	}},
+}
+
+// reader waits until CMD, which leads a process group, has the terminal and reads it. A
+// Ctrl-Z that is typed while CMD is given the terminal, and so is continued, is lost, as
+// it is at any shell's fg.
+func (s *screen) reader(t *testing.T, pid int) {
+	t.Helper()
+	eventually(t, "CMD to read the terminal", func() bool { return s.foreground(t) == groupOf(pid) && state(pid) == "S" })
+}
+
+// foreground is the process group that has the terminal.
+func (s *screen) foreground(t *testing.T) (group int) {
+	t.Helper()
+	raw, err := s.tty.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) { group, _ = unix.IoctlGetInt(int(fd), unix.TIOCGPGRP) }); err != nil {
+		t.Fatal(err)
+	}
+	return group
+}
+
+// groupOf is the process group of a process.
+func groupOf(pid int) int {
+	group, err := unix.Getpgid(pid)
+	if err != nil {
+		return -1
+	}
+	return group
 }
 
 func stops(t *testing.T, pid int) {
@@ -500,6 +544,31 @@ func TestLockKeys(t *testing.T) {
 		a.command(t, exitOK, "lock", "-n", "--", key, "--", "sh", "-c", `printf %s "$SHARELOCK_KEY"`)
 		if got := a.out.String(); got != key {
 			t.Errorf("got key %q, want %q", got, key)
+		}
+	}
+}
+
+// A stop that the runtime delivers behind the SIGCONT that ended it does not stop again.
+func TestSignalsMerged(t *testing.T) {
+	for _, test := range []struct {
+		sig  syscall.Signal
+		come []os.Signal
+		want syscall.Signal
+	}{
+		{unix.SIGTSTP, nil, unix.SIGTSTP},
+		{unix.SIGCONT, []os.Signal{unix.SIGTSTP}, unix.SIGCONT},
+		{unix.SIGCONT, []os.Signal{unix.SIGTSTP, unix.SIGTTIN}, unix.SIGCONT},
+		{unix.SIGTSTP, []os.Signal{unix.SIGCONT}, unix.SIGCONT},
+		{unix.SIGTTIN, []os.Signal{unix.SIGTSTP, unix.SIGCONT}, unix.SIGCONT},
+		{unix.SIGTTIN, []os.Signal{unix.SIGTSTP}, unix.SIGTSTP},
+		{unix.SIGTTOU, []os.Signal{unix.SIGTTIN}, unix.SIGTTOU},
+	} {
+		j := &job{jobControl: make(chan os.Signal, 8)}
+		for _, sig := range test.come {
+			j.jobControl <- sig
+		}
+		if got := j.merged(test.sig); got != test.want || len(j.jobControl) > 0 {
+			t.Errorf("%v and %v: got %v, want %v; %d are left", test.sig, test.come, got, test.want, len(j.jobControl))
 		}
 	}
 }

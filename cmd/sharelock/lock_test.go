@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -297,53 +299,109 @@ func onPty(t *testing.T, cmd *exec.Cmd) *screen {
 	if err != nil {
 		t.Skipf("no terminals here: %v", err)
 	}
-	t.Cleanup(func() { _ = tty.Close() })
 	defer end.Close()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = end, end, end
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
 	begin(t, cmd)
-	return &screen{tty: tty}
+	return newScreen(t, tty, cmd.Process.Pid)
 }
 
-// screen is a terminal as its user sees it.
+// screen is a terminal, or a pipe, as its user sees it.
 type screen struct {
 	tty *os.File
+	// session is the session on it, 0 for a pipe.
+	session int
 	// rest is what was read and not yet looked for.
 	rest string
 	// file is a named pipe that a command may read.
 	file string
+
+	mu     sync.Mutex
+	unseen string // what was read since
+	ended  bool   // the other end is closed
+	// more has room for one: it wakes whoever waits for more.
+	more chan struct{}
 }
 
-// until reads until it has seen the text.
+// newScreen reads a terminal or a pipe until the end of the test.
+func newScreen(t *testing.T, tty *os.File, session int) *screen {
+	t.Helper()
+	s := &screen{tty: tty, session: session, more: make(chan struct{}, 1)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.read()
+	}()
+	t.Cleanup(func() {
+		_ = tty.Close()
+		<-done
+	})
+	return s
+}
+
+func (s *screen) read() {
+	buf := make([]byte, 4096)
+	for ended := false; !ended; {
+		n, err := s.tty.Read(buf)
+		ended = err != nil // EIO: the other end is closed
+		s.mu.Lock()
+		s.unseen += string(buf[:n])
+		s.ended = ended
+		s.mu.Unlock()
+		select {
+		case s.more <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// look adds what was read since to rest. It reports whether there will be no more.
+func (s *screen) look() (ended bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rest += s.unseen
+	s.unseen = ""
+	return s.ended
+}
+
+// until waits for a text.
 func (s *screen) until(t *testing.T, text string) {
 	t.Helper()
 	s.reads(t, text, func(rest string) bool { return strings.Contains(rest, text) })
 	_, s.rest, _ = strings.Cut(s.rest, text)
 }
 
-// reads reads until it has seen something.
+// reads waits until something is seen.
 func (s *screen) reads(t *testing.T, what string, seen func(rest string) bool) {
 	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 256)
-		for !seen(s.rest) {
-			n, err := s.tty.Read(buf)
-			s.rest += string(buf[:n])
-			if err != nil {
-				return // EIO: the other end is closed
-			}
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		ended := s.look()
+		if seen(s.rest) {
+			return
 		}
-	}()
-	select {
-	case <-done:
-		if !seen(s.rest) {
+		if ended {
 			t.Fatalf("the terminal shows %q, want %q", s.rest, what)
 		}
-	case <-time.After(patience):
-		t.Fatalf("the terminal does not show %q", what)
+		select {
+		case <-s.more:
+		case <-late.C:
+			t.Fatalf("the terminal does not show %q, but %q\n%s", what, s.rest, s.processes())
+		}
 	}
+}
+
+// processes are the processes of the terminal's session, for a failure.
+func (s *screen) processes() string {
+	if s.session == 0 {
+		return ""
+	}
+	out, err := exec.Command("ps", "-o", "pid,ppid,pgid,tpgid,stat,pending,args", "-s", strconv.Itoa(s.session)).CombinedOutput()
+	if err != nil {
+		return err.Error()
+	}
+	return string(out)
 }
 
 func (s *screen) typed(t *testing.T, text string) {

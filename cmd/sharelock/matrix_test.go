@@ -182,11 +182,10 @@ func plain(before ...string) func(t *testing.T, c *contender, words []string) *s
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = r.Close() })
 		cmd.Stdout, cmd.Stderr = w, w
 		begin(t, cmd)
 		_ = w.Close()
-		return &scene{cmd: cmd, at: &screen{tty: r}, who: func(*testing.T) int { return cmd.Process.Pid }}
+		return &scene{cmd: cmd, at: newScreen(t, r, 0), who: func(*testing.T) int { return cmd.Process.Pid }}
 	}
 }
 

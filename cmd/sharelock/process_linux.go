@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -42,8 +43,10 @@ type job struct {
 	cmd  *exec.Cmd
 	pid  int
 	ends chan struct{}
-	// stops has room for one: a stop that nobody has looked at yet stands for all.
+	// stops holds the last stop that nobody has looked at yet.
 	stops chan syscall.Signal
+	// stopping is held from taking a stop from the kernel until it is in stops.
+	stopping sync.Mutex
 	// jobControl are the signals of job control that this process gets.
 	jobControl chan os.Signal
 	children   *children
@@ -138,15 +141,43 @@ func (j *job) watch() {
 		case err != nil || info.Code != cldStopped:
 			return
 		}
-		// Take the stop away, and only the stop.
-		if err := unix.Waitid(unix.P_PID, j.pid, &info, unix.WSTOPPED|unix.WNOHANG, nil); err != nil {
-			return
-		}
-		select {
-		case j.stops <- syscall.Signal(childOf(&info).status):
-		default:
-		}
+		j.takeStop()
 	}
+}
+
+// takeStop moves a stop, and only a stop, from the kernel to stops.
+func (j *job) takeStop() {
+	j.stopping.Lock()
+	defer j.stopping.Unlock()
+	sig, ok := j.peekStop(0)
+	if !ok {
+		return // CMD has been continued since
+	}
+	select {
+	case <-j.stops: // an older one
+	default:
+	}
+	j.stops <- sig
+}
+
+// peekStop returns the signal of a stop that the kernel has not reported yet. Without
+// WNOWAIT in flags this reports it.
+func (j *job) peekStop(flags int) (sig syscall.Signal, ok bool) {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, j.pid, &info, unix.WSTOPPED|unix.WNOHANG|flags, nil)
+	child := childOf(&info)
+	return syscall.Signal(child.status), err == nil && child.pid != 0
+}
+
+// current reports whether a stop that was taken from stops is the one that CMD is in.
+func (j *job) current() bool {
+	if !isStopped(j.pid) {
+		return false
+	}
+	j.stopping.Lock()
+	defer j.stopping.Unlock()
+	_, newer := j.peekStop(unix.WNOWAIT)
+	return !newer && len(j.stops) == 0
 }
 
 func (j *job) exited() <-chan struct{}        { return j.ends }
@@ -175,7 +206,7 @@ func (j *job) allow(remaining func() time.Duration) time.Duration {
 
 // follow does what job control asks for when CMD was stopped by a signal.
 func (j *job) follow(sig syscall.Signal) (stopped bool) {
-	if !isStopped(j.pid) {
+	if !j.current() {
 		return false // this is about a stop that is over
 	}
 	wants := sig == unix.SIGTTIN || sig == unix.SIGTTOU
@@ -212,7 +243,7 @@ func isStopped(pid int) bool {
 
 // pass does what a signal of job control to this process asks for.
 func (j *job) pass(s os.Signal) (stopped bool) {
-	sig := syscall.Signal(number(s))
+	sig := j.merged(syscall.Signal(number(s)))
 	if sig == unix.SIGCONT {
 		return true
 	}
@@ -222,19 +253,33 @@ func (j *job) pass(s os.Signal) (stopped bool) {
 		_ = unix.Kill(0, unix.SIGCONT)
 		return false
 	}
-	j.signal(unix.SIGTSTP)
-	timer := time.NewTimer(stopTime)
-	defer timer.Stop()
-	select {
-	case <-j.stops:
-	case <-j.ends:
-	case <-timer.C:
-		// Nobody renews the lock while this process is stopped.
-		j.signal(unix.SIGSTOP)
-	}
+	j.stop()
 	// Those beside us got the signal, too, if they should.
 	j.rest(sig, false)
 	return true
+}
+
+// stop stops CMD's group, and returns when CMD has stopped.
+func (j *job) stop() {
+	j.signal(unix.SIGTSTP)
+	if isStopped(j.pid) {
+		return // or had been: it tells no second stop then
+	}
+	timer := time.NewTimer(stopTime)
+	defer timer.Stop()
+	for {
+		select {
+		case <-j.stops:
+			if !isStopped(j.pid) {
+				continue // an older one
+			}
+		case <-j.ends:
+		case <-timer.C:
+			// Nobody renews the lock while this process is stopped.
+			j.signal(unix.SIGSTOP)
+		}
+		return
+	}
 }
 
 // rest stops this process, and perhaps those beside it, as the shell expects of a job, and returns
@@ -253,24 +298,38 @@ func (j *job) rest(sig syscall.Signal, others bool) {
 	// stop is not missed: the kernel drops the stop that is pending, or it is in jobControl.
 	old := block(sig)
 	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), sig)
-	if j.continued() {
+	if j.merged(sig) == unix.SIGCONT {
 		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGCONT)
 	}
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
 	signal.Notify(j.jobControl, sig)
+	j.merged(sig) // what stopped the whole group is over, too
 	if given && j.tty.foreground() == unix.Getpgrp() {
 		j.give()
 	}
 }
 
-// continued reports whether a SIGCONT has come, and forgets all that came.
-func (j *job) continued() (yes bool) {
+// merged takes all the signals of job control that have come, and returns what they and sig
+// amount to: SIGCONT or SIGTSTP if that is among them, otherwise sig.
+//
+// The kernel drops a stop when a SIGCONT comes, but not one that the runtime has caught, and the
+// runtime delivers what it has caught in the order of the numbers: SIGCONT first, even if the
+// stop is older. So a SIGCONT counts as the last. The other order needs somebody who stops a job
+// in the moment in which it is continued, and only leaves it running. To take the SIGCONT
+// for the first would stop this process for ever after fg.
+func (j *job) merged(sig syscall.Signal) syscall.Signal {
+	// Stop returns when all the signals that the runtime has caught are delivered.
+	settled := make(chan os.Signal, 1)
+	signal.Notify(settled, unix.SIGCONT)
+	signal.Stop(settled)
 	for {
 		select {
-		case sig := <-j.jobControl:
-			yes = yes || sig == unix.SIGCONT
+		case s := <-j.jobControl:
+			if n := syscall.Signal(number(s)); n == unix.SIGCONT || n == unix.SIGTSTP && sig != unix.SIGCONT {
+				sig = n
+			}
 		default:
-			return yes
+			return sig
 		}
 	}
 }
