@@ -30,6 +30,8 @@ const (
 	MaxMessageBytes = 4 << 20
 	// MinTTL is the shortest life of a lock.
 	MinTTL = 100 * time.Millisecond
+	// MostMaxHold is the longest that max_hold can be; the shortest is MinTTL.
+	MostMaxHold = 100 * 24 * time.Hour
 )
 
 // Limits are the settings of a node that requests are checked against. The
@@ -117,6 +119,9 @@ func (l Limits) Check(r *AcquireRequest) error {
 	if r.Wait > l.MaxWait {
 		return Invalid("wait", fmt.Sprintf("%v is above max_wait, %v", r.Wait, l.MaxWait))
 	}
+	if err := CheckMaxHold(r.MaxHold); err != nil {
+		return err
+	}
 	if r.Slots == 1 {
 		r.Slots = 0
 	}
@@ -129,6 +134,18 @@ func (l Limits) Check(r *AcquireRequest) error {
 		return Invalid("slots", fmt.Sprintf("%d is above the most, %d", r.Slots, MaxSlots))
 	}
 	return CheckMetadata(r.Metadata)
+}
+
+// CheckMaxHold says what is wrong with the longest time of a hold; 0 is no limit.
+func CheckMaxHold(d time.Duration) error {
+	switch {
+	case d == 0:
+	case d < MinTTL:
+		return Invalid("max_hold", fmt.Sprintf("%v is below the least, %v", d, MinTTL))
+	case d > MostMaxHold:
+		return Invalid("max_hold", fmt.Sprintf("%v is above the most, %v", d, MostMaxHold))
+	}
+	return nil
 }
 
 // CheckMetadata says what is wrong with a lock's metadata.

@@ -64,6 +64,9 @@ type Hold struct {
 	// SafeFor counts from the moment the caller sent the request that this
 	// answers (rule Q3). Past it the caller must take the lock for lost.
 	SafeFor time.Duration
+	// MaxHold is the longest that the hold may last, renewed or not, and EndsIn how much
+	// of it is left for the holder to count on, from now; both are 0 if there is no limit.
+	MaxHold, EndsIn time.Duration
 	// Node is the name of the member that owns the key.
 	Node     string
 	Metadata map[string]string
@@ -117,6 +120,9 @@ type AcquireRequest struct {
 	// are a mutex.
 	Slots    uint32
 	Metadata map[string]string
+	// MaxHold is the longest that the hold may last, however often it is renewed; 0 is
+	// no limit. The owner's own limit (locks.max_hold) holds if it is shorter.
+	MaxHold time.Duration
 }
 
 // ListRequest asks for the locks that are held or waited for.

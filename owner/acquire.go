@@ -69,28 +69,55 @@ func (t turn) first(from Ref, r *Request, k key) {
 	case free && m.spent():
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrNotReady, Message: "the tokens of this epoch are used up"})
 	case free:
-		op := newClaim(OpGrant, r)
+		op := m.newClaim(OpGrant, r)
 		op.Token = m.nextToken()
 		c := t.commit(op)
 		t.done(from, r.Send, m.holdAs(t.now, c, r.Key, r.ClientID, r.RequestID))
 	case k.waiters() >= m.maxWaiters:
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrTooManyWaiters})
 	default:
-		w := m.keys.more(t.commit(newClaim(OpEnqueue, r)))
+		w := m.keys.more(t.commit(m.newClaim(OpEnqueue, r)))
 		m.note(w, func(w *waiting) {
 			w.ref, w.send, w.limit = from, r.Send, t.now+min(r.Wait, maxSpan)
 		})
 		if unsure {
 			t.mark(w.crowd) // perhaps all who wait before it are passed over
 		}
-		t.reply(from, Answer{Outcome: Queued, Send: r.Send})
+		t.queued(from, r.Send, r, w)
 	}
 }
 
-func newClaim(kind OpKind, r *Request) Op {
+// queued tells that a waiter stands in line, and where if that was asked.
+func (t turn) queued(to Ref, send uint32, r *Request, w *more) {
+	a := Answer{Outcome: Queued, Send: send}
+	if r.Tell {
+		a.Position = t.position(w)
+	}
+	t.reply(to, a)
+}
+
+// position is the place of a waiter in its queue, from 1; 0 if more come before it than a
+// step may look at.
+func (t turn) position(w *more) uint32 {
+	list := &w.crowd.waiting
+	if list.first.prev == w {
+		return uint32(list.n)
+	}
+	n := uint32(1)
+	for x := w; x != list.first; x = x.prev {
+		if t.m.touched++; n == sharelock.MaxListed {
+			return 0
+		}
+		n++
+	}
+	return n
+}
+
+func (m *Machine) newClaim(kind OpKind, r *Request) Op {
 	op := Op{
 		Kind: kind, Key: r.Key, ClientID: r.ClientID, RequestID: r.RequestID,
 		TTL: r.TTL, Mode: r.Mode, Slots: r.Slots, OwnID: r.OwnID, Resent: r.Send > 1, Conn: r.Conn,
+		MaxHold: m.maxHoldOf(r),
 	}
 	if len(r.Metadata) > 0 {
 		op.Metadata = maps.Clone(r.Metadata)
@@ -142,7 +169,7 @@ func (t turn) reattach(from Ref, r *Request, w *more) {
 	case w.limit <= t.now:
 		t.giveUp(w)
 	default:
-		t.reply(from, Answer{Outcome: Queued, Send: w.send})
+		t.queued(from, w.send, r, w)
 	}
 }
 

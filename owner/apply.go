@@ -61,6 +61,11 @@ func (m *Machine) change(now time.Duration, op *Op) (c *claim, why string) {
 		}
 		c.setTTL(op.TTL)
 		c.set(isResent, c.is(isResent) || op.Resent)
+		if op.Metadata != nil {
+			m.used.bytes -= m.keys.costOf(c)
+			m.keys.setMeta(c, op.Metadata)
+			m.used.bytes += m.keys.costOf(c)
+		}
 		m.arm(now, c)
 		return c, ""
 	case OpRelease:
@@ -103,6 +108,7 @@ func (m *Machine) changeAdd(now time.Duration, k key, op *Op) (*claim, string) {
 	}
 	if c.held() {
 		m.last = c.token
+		m.limit(now, c)
 	} else {
 		m.waiters++
 	}
@@ -123,8 +129,19 @@ func (m *Machine) changeGrantWaiter(now time.Duration, k key, op *Op) (*claim, s
 	m.last = c.token
 	c.setTTL(op.TTL)
 	c.set(isResent, op.Resent)
+	m.limit(now, c)
 	m.arm(now, c)
 	return c, ""
+}
+
+// limit begins the longest time of a hold that has been granted. Every replica measures it,
+// from when it learned of the grant, and nothing restarts it: not a renewal, and not an
+// activation (section 4.5), after which the hold must still end. It is never over before
+// the holder's own measure of it, which begins earlier and is a tenth shorter (Q3).
+func (m *Machine) limit(now time.Duration, c *claim) {
+	if d := m.keys.maxHold(c); d > 0 {
+		m.keys.more(c).ends = now + Stretch(d)
+	}
 }
 
 // drop ends a claim, and remembers its request id if the op says so.
@@ -155,16 +172,20 @@ func (m *Machine) arm(now time.Duration, c *claim) {
 		m.watch(w)
 		return
 	}
-	m.due.set(c.id, expires(now, c))
+	m.due.set(c.id, m.expires(now, c))
 }
 
 // expires is when a hold ends whose time starts now.
-func expires(now time.Duration, c *claim) time.Duration {
-	if mutant.On(mutant.NotStretched) {
-		return now + c.ttl()
-	}
+func (m *Machine) expires(now time.Duration, c *claim) time.Duration {
 	// Q3: the holder's clock may be slower than ours.
-	return now + Stretch(c.ttl())
+	at := now + Stretch(c.ttl())
+	if mutant.On(mutant.NotStretched) {
+		at = now + c.ttl()
+	}
+	if m.keys.maxHold(c) > 0 {
+		return min(at, m.keys.more(c).ends)
+	}
+	return at
 }
 
 // watch takes notice that it has changed when a waiter is due.

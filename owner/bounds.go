@@ -2,6 +2,7 @@ package owner
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/mutant"
@@ -23,6 +24,7 @@ const (
 	claimBytes    = 128
 	metadataBytes = 256
 	pairBytes     = 32
+	limitBytes    = 128
 	overBytes     = 48
 )
 
@@ -44,6 +46,19 @@ type usage struct {
 // SetBounds says how much the partition may keep.
 func (m *Machine) SetBounds(b Bounds) { m.bounds = b }
 
+// SetMaxHold bounds how long a hold that is granted from now on may last, whatever its
+// request says; 0 does not.
+func (m *Machine) SetMaxHold(d time.Duration) { m.maxHold = d }
+
+// maxHoldOf is the longest that the hold of a request may last: its own limit or the
+// owner's, the shorter one; 0 if there is neither.
+func (m *Machine) maxHoldOf(r *Request) time.Duration {
+	if r.MaxHold == 0 || m.maxHold == 0 {
+		return max(r.MaxHold, m.maxHold)
+	}
+	return min(r.MaxHold, m.maxHold)
+}
+
 // Bytes is what the copy takes, as its bound counts it.
 func (m *Machine) Bytes() int { return m.used.bytes + m.finished.len()*overBytes }
 
@@ -51,8 +66,11 @@ func (m *Machine) Bytes() int { return m.used.bytes + m.finished.len()*overBytes
 func (m *Machine) Entries() int { return m.keys.claims.used() + m.finished.len() }
 
 // cost is what a claim takes.
-func cost(key, client, request int, metadata map[string]string) int {
+func cost(key, client, request int, metadata map[string]string, limited bool) int {
 	n := claimBytes + key + client + request
+	if limited {
+		n += limitBytes
+	}
 	if len(metadata) > 0 {
 		n += metadataBytes
 		for k, v := range metadata {
@@ -66,10 +84,10 @@ func cost(key, client, request int, metadata map[string]string) int {
 func (s *keys) costOf(c *claim) int {
 	if c.text == 0 {
 		w := s.more(c)
-		return cost(len(w.crowd.name), len(w.client), len(w.request), w.meta)
+		return cost(len(w.crowd.name), len(w.client), len(w.request), w.meta, w.maxHold > 0)
 	}
 	key, client, request := s.texts.lengths(c.text)
-	return cost(key, client, request, s.meta(c))
+	return cost(key, client, request, s.meta(c), s.maxHold(c) > 0)
 }
 
 // room refuses a claim that the partition has no room for. There is always room for its
@@ -82,10 +100,19 @@ func (m *Machine) room(r *Request) error {
 	switch {
 	case m.Entries() >= m.bounds.Entries:
 		return quota(fmt.Sprintf("the key's partition has as many entries as it may, %d", m.bounds.Entries))
-	case m.Bytes()+cost(len(r.Key), len(r.ClientID), len(r.RequestID), r.Metadata) > m.bounds.Bytes:
+	case m.Bytes()+cost(len(r.Key), len(r.ClientID), len(r.RequestID), r.Metadata, m.maxHoldOf(r) > 0) > m.bounds.Bytes:
 		return quota(fmt.Sprintf("the key's partition is as large as it may be, %d bytes", m.bounds.Bytes))
 	}
 	return m.shareRoom(r.Conn)
+}
+
+// metaRoom refuses metadata for a hold that the partition has no room for.
+func (m *Machine) metaRoom(c *claim, metadata map[string]string) error {
+	more := cost(0, 0, 0, metadata, false) - cost(0, 0, 0, m.keys.meta(c), false)
+	if more > 0 && m.Bytes()+more > m.bounds.Bytes && !mutant.On(mutant.NoBound) {
+		return quota(fmt.Sprintf("the key's partition is as large as it may be, %d bytes", m.bounds.Bytes))
+	}
+	return nil
 }
 
 // fenceRoom refuses a fence that there is no room for.

@@ -108,6 +108,39 @@ func TestPartitionIsBounded(t *testing.T) {
 	})
 }
 
+// Q6: metadata that a renewal brings must have room; otherwise there is neither, and the hold
+// is as it was. Less of it, or as much, always has.
+func TestMetadataOfARenewalIsBounded(t *testing.T) {
+	p := bounded(t, Bounds{Bytes: 4 << 10, Entries: 1 << 20})
+	meta := func(n int) map[string]string { return map[string]string{"m": strings.Repeat("x", n-1)} }
+	get := Request{Kind: Acquire, Key: "k", ClientID: "c", RequestID: "r", TTL: time.Minute, Send: 1, Metadata: meta(1000)}
+	token := p.conn(0, get).Holds[0].Token
+	get.Key, get.Metadata = "l", meta(2000)
+	p.conn(0, get)
+	renew := func(m map[string]string) Reply {
+		return p.conn(0, Request{Kind: Renew, Key: "k", Token: token, TTL: 2 * time.Minute, Metadata: m, Send: 1})
+	}
+	before, seq := p.m.Encode(p.now), p.m.Seq()
+	p.wantQuota("a renewal with more metadata", renew(meta(1900)))
+	if !bytes.Equal(p.m.Encode(p.now), before) || p.m.Seq() != seq {
+		t.Error("a renewal that was refused has changed the hold")
+	}
+	for _, n := range []int{1000, 500, 1100} {
+		if r := renew(meta(n)); r.Outcome != Done || len(r.Holds[0].Metadata["m"]) != n-1 || r.Holds[0].TTL != 2*time.Minute {
+			t.Errorf("a renewal with %d bytes: %+v", n, r.Answer)
+		}
+	}
+	if r := renew(map[string]string{}); r.Outcome != Done || r.Holds[0].Metadata != nil {
+		t.Errorf("a renewal that takes the metadata away: %+v", r.Answer)
+	}
+	if w := p.m.keys.claims.at(1).more; w != 0 {
+		t.Error("a hold without metadata keeps room for it")
+	}
+	if r := p.conn(0, Request{Kind: Renew, Key: "k", Token: token, Metadata: meta(sharelock.MaxMetadataBytes + 1)}); !errors.Is(r.Err, sharelock.ErrInvalidArgument) {
+		t.Errorf("too much for any hold: %+v", r.Answer)
+	}
+}
+
 // Q6: one connection cannot fill a partition with ids that are over, by taking and
 // giving back keys with ids of its own, or by giving up ids that were never seen. Others
 // go on, and so does it where nothing must be remembered.

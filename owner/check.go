@@ -144,12 +144,16 @@ func (m *Machine) checkMore(k key, c *claim, w *more, request string) error {
 	switch {
 	case w.claim != c || w.crowd != k.crowd:
 		return fmt.Errorf("%q belongs to another claim or crowd", request)
-	case k.crowd == nil && (w.meta == nil || w.client+w.request != "" || w.next != nil || w.prev != nil):
+	case k.crowd == nil && (w.meta == nil && w.maxHold == 0 || w.client+w.request != "" || w.next != nil || w.prev != nil):
 		return fmt.Errorf("hold %q keeps what only a crowd needs", request)
 	case k.crowd != nil && (w.next.prev != w || w.prev.next != w):
 		return fmt.Errorf("the list is broken at %q", request)
 	case (c.held() || !m.active && m.unswept == 0) && w.waiting != waiting{}:
 		return fmt.Errorf("%q keeps what only a waiter needs", request)
+	case w.ends != 0 && (!c.held() || w.maxHold == 0):
+		return fmt.Errorf("%q with the longest time %v ends at %v", request, w.maxHold, w.ends)
+	case c.held() && m.active && w.maxHold > 0 && m.dueTime(c) > w.ends:
+		return fmt.Errorf("%q is due at %v, later than its longest time allows, %v", request, m.dueTime(c), w.ends)
 	case !c.held() && m.active && w.era != m.era:
 		return nil // nobody has looked at it since the activation
 	case w.settles != 0 && w.ref.Caller != nil:

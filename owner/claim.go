@@ -28,8 +28,8 @@ type claim struct {
 	// text has its key, client id and request id, if it is alone with its key; 0 for a
 	// claim in a crowd.
 	text textID
-	// more is its number in keys.mores; 0 for a hold without metadata that is alone
-	// with its key.
+	// more is its number in keys.mores; 0 for a hold without metadata and longest time
+	// that is alone with its key.
 	more uint32
 	// conn is the connection in whose share it is (Q6).
 	conn uint32
@@ -73,11 +73,14 @@ func (c *claim) mode() sharelock.Mode {
 	return sharelock.Exclusive
 }
 
-// more is what only some claims have: metadata, a place in a crowd, and at the
-// owner of a waiter what cannot be copied.
+// more is what only some claims have: metadata, a longest time, a place in a crowd, and at
+// the owner of a waiter what cannot be copied.
 type more struct {
 	claim *claim
 	meta  map[string]string
+	// maxHold is the longest that the hold may last from its grant on; 0 is no limit. ends
+	// is when that is over for a hold: stretched, by this replica's clock.
+	maxHold, ends time.Duration
 
 	// crowd is nil for a claim that is alone with its key.
 	crowd *crowd

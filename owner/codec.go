@@ -14,6 +14,8 @@ import (
 // overflows. It is far above any limit of the configuration.
 const maxSpan = 365 * 24 * time.Hour
 
+const _ = uint64(maxSpan - sharelock.MostMaxHold - sharelock.MostMaxHold/10 - 1) // fits stretched
+
 // What a machine accepts is what a copy and an op may carry, so that whatever can
 // be decided can be copied. Text is checked for its length only: that it is UTF-8
 // matters to people, not here.
@@ -23,6 +25,9 @@ func validClient(s string) bool    { return s != "" && len(s) <= sharelock.MaxCl
 func validRequestID(s string) bool { return s != "" && len(s) <= sharelock.MaxRequestIDBytes }
 func validTTL(d time.Duration) bool {
 	return d > 0 && d <= maxSpan
+}
+func validMaxHold(d time.Duration) bool {
+	return d >= 0 && d <= sharelock.MostMaxHold
 }
 func validToken(t sharelock.Token) bool { return t > 0 && t <= math.MaxInt64 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 // A copy travels in pieces, each of them some whole records. Everything that ops have
-// decided is in it, and the quarantine and the finished ids with the time they have
-// left. Records are in an order that the machine finds without looking at more of them
+// decided is in it, and the quarantine, the finished ids and the holds that have a longest
+// time with the time they have left. Records are in an order that the machine finds without looking at more of them
 // than the piece has: it is not the same for all machines that have the same state, but
 // the holds of a key are in the order of their tokens and its waiters in that of the log.
 
@@ -41,7 +41,7 @@ const (
 	// maxRecord is more than any record has.
 	maxRecord = 4 << 10
 
-	_ = uint(maxRecord - 64 - sharelock.MaxKeyBytes - sharelock.MaxClientIDBytes - sharelock.MaxRequestIDBytes -
+	_ = uint(maxRecord - 96 - sharelock.MaxKeyBytes - sharelock.MaxClientIDBytes - sharelock.MaxRequestIDBytes -
 		sharelock.MaxMetadataBytes - 6*sharelock.MaxMetadataPairs) // fits
 )
 
@@ -195,7 +195,7 @@ func (w *pieceWriter) claim(c *claim) {
 	same := k.crowd != nil && k.crowd == w.crowd
 	e.byte(recordClaim)
 	e.byte(bit(flagShared, c.is(isShared)) | bit(flagOwnID, c.is(isOwnID)) | bit(flagResent, c.is(isResent)) |
-		bit(flagSameKey, same) | bit(flagWaits, !c.held()))
+		bit(flagSameKey, same) | bit(flagWaits, !c.held()) | bit(flagLimited, s.maxHold(c) > 0))
 	if !same {
 		e.bytes(k.name())
 		e.number(uint64(k.slots()))
@@ -213,6 +213,12 @@ func (w *pieceWriter) claim(c *claim) {
 		e.bytes(request)
 	}
 	e.number(uint64(c.ttl()))
+	if d := s.maxHold(c); d > 0 {
+		e.number(uint64(d))
+		if c.held() {
+			e.number(uint64(max(s.more(c).ends-w.now, 0)))
+		}
+	}
 	e.number(uint64(c.conn))
 	e.metadata(s.meta(c))
 }

@@ -108,7 +108,7 @@ func (d *Decoder) begin() error {
 // claim reads a claim, as the op that makes it.
 func (d *Decoder) claim() error {
 	flags := d.r.byte()
-	if flags >= flagRemember<<1 {
+	if flags >= flagLimited<<1 {
 		return unknownTo("a flag of a claim in a copy, %#x", flags)
 	}
 	if flags&flagSameKey == 0 {
@@ -119,18 +119,30 @@ func (d *Decoder) claim() error {
 	if flags&flagWaits == 0 {
 		op.Kind, op.Token = OpGrant, sharelock.Token(d.r.number())
 	}
-	op.ClientID, op.RequestID, op.TTL, op.Conn = d.r.text(), d.r.text(), d.r.span(), d.r.number32()
+	op.ClientID, op.RequestID, op.TTL = d.r.text(), d.r.text(), d.r.span()
+	var left time.Duration
+	if flags&flagLimited != 0 {
+		op.MaxHold = d.r.span()
+		if op.Kind == OpGrant {
+			left = d.r.span()
+		}
+		if op.MaxHold == 0 || left > Stretch(op.MaxHold) {
+			return fmt.Errorf("key %q: %v left of at most %v", d.key, left, op.MaxHold)
+		}
+	}
+	op.Conn = d.r.number32()
 	op.Metadata = d.r.metadata()
 	if d.r.failed {
 		return fmt.Errorf("key %q: a claim is cut off", d.key)
 	}
 	d.claims++
-	return d.add(&op)
+	return d.add(&op, left)
 }
 
-func (d *Decoder) add(op *Op) error {
+// add makes the claim, of whose longest time there is so much left.
+func (d *Decoder) add(op *Op, left time.Duration) error {
 	m := d.m
-	if !validKey(op.Key) || !validClient(op.ClientID) || !validRequestID(op.RequestID) || !validTTL(op.TTL) || !validFamily(op.Mode, op.Slots) {
+	if !validKey(op.Key) || !validClient(op.ClientID) || !validRequestID(op.RequestID) || !validTTL(op.TTL) || !validFamily(op.Mode, op.Slots) || !validMaxHold(op.MaxHold) {
 		return fmt.Errorf("key %q: bad claim", op.Key)
 	}
 	k := m.keys.get(op.Key)
@@ -146,6 +158,9 @@ func (d *Decoder) add(op *Op) error {
 	}
 	c := m.keys.add(k, op)
 	m.used.bytes += m.keys.costOf(c)
+	if c.held() && op.MaxHold > 0 {
+		m.keys.more(c).ends = d.now + left
+	}
 	if !c.held() {
 		m.waiters++
 	}

@@ -25,11 +25,15 @@ func sampleOps() []Op {
 		{Kind: OpEnqueue, Key: "orders/42", ClientID: "w2", RequestID: "r-8", TTL: time.Minute},
 		{Kind: OpEnqueue, Key: "pool", ClientID: "w2", RequestID: "r-8", TTL: time.Minute, Slots: 5},
 		{Kind: OpRenew, Key: "orders/42", Token: token, TTL: time.Hour, Resent: true},
+		{Kind: OpRenew, Key: "orders/42", Token: token, TTL: time.Hour, Metadata: map[string]string{"step": "3"}},
+		{Kind: OpRenew, Key: "orders/42", Token: token, TTL: time.Hour, Metadata: map[string]string{}},
 		{Kind: OpRelease, Key: "orders/42", Token: token, Why: Expired, Remember: true},
 		{Kind: OpGrant, Waited: true, Key: "orders/42", RequestID: "r-8", Token: token + 1, TTL: 30 * time.Second, Resent: true},
 		{Kind: OpDequeue, Key: "pool", RequestID: "r-8", Why: WaitOver, Remember: true},
 		{Kind: OpRemember, Key: "pool", RequestID: "r-9"},
 		{Kind: OpRead, Key: "pool"},
+		{Kind: OpEnqueue, Key: "batch", ClientID: "w2", RequestID: "r-8", TTL: time.Minute, MaxHold: time.Hour},
+		{Kind: OpGrant, Key: "batch", ClientID: "w1", RequestID: "r-9", Token: token + 2, TTL: time.Minute, MaxHold: time.Hour},
 	}
 }
 
@@ -77,7 +81,7 @@ func TestEncodingsAreStable(t *testing.T) {
 	if err := m.Decode(0, old); err != nil {
 		t.Fatal(err)
 	}
-	if m.Seq() != 11 || m.Len() != 1 || m.Waiters() != 2 || m.Quarantined(0) != 30*time.Second {
+	if m.Seq() != 15 || m.Len() != 2 || m.Waiters() != 3 || m.Quarantined(0) != 30*time.Second {
 		t.Errorf("read back: seq %d, %d keys, %d waiters, quarantine %v", m.Seq(), m.Len(), m.Waiters(), m.Quarantined(0))
 	}
 }
@@ -145,7 +149,7 @@ func TestDecodeRefusesUnsoundCopies(t *testing.T) {
 	}
 	read := Op{Kind: OpRead, Key: "k"}
 	b := read.Append(nil)
-	b[1] = flagRemember << 1
+	b[1] = flagMeta << 1
 	if _, err := read.Decode(b); !errors.Is(err, ErrMalformed) {
 		t.Errorf("an unknown flag: error %v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/maphash"
 	"slices"
+	"time"
 
 	"github.com/sgkandale/sharelock"
 )
@@ -89,6 +90,24 @@ func (s *keys) meta(c *claim) map[string]string {
 	return s.more(c).meta
 }
 
+// setMeta gives a claim other metadata.
+func (s *keys) setMeta(c *claim, meta map[string]string) {
+	if len(meta) > 0 {
+		s.extend(c).meta = meta
+	} else if w := s.more(c); w != nil {
+		w.meta = nil
+		s.shorten(c)
+	}
+}
+
+// maxHold is the longest that a claim may be held; 0 is no limit.
+func (s *keys) maxHold(c *claim) time.Duration {
+	if c.more == 0 {
+		return 0
+	}
+	return s.more(c).maxHold
+}
+
 // isOf reports whether a claim is of this client.
 func (s *keys) isOf(c *claim, client string) bool {
 	if c.text == 0 {
@@ -110,6 +129,9 @@ func (s *keys) add(k key, op *Op) *claim {
 	c.set(isResent, op.Resent)
 	if len(op.Metadata) > 0 {
 		s.extend(c).meta = op.Metadata
+	}
+	if op.MaxHold > 0 {
+		s.extend(c).maxHold = op.MaxHold
 	}
 	switch {
 	case k.idle() && c.held() && op.Slots == 0:
@@ -159,7 +181,7 @@ func (s *keys) extend(c *claim) *more {
 
 // shorten takes the room for more away, if there is no more.
 func (s *keys) shorten(c *claim) {
-	if w := s.more(c); w != nil && w.crowd == nil && w.meta == nil {
+	if w := s.more(c); w != nil && w.crowd == nil && w.meta == nil && w.maxHold == 0 {
 		s.mores.give(c.more)
 		c.more = 0
 	}

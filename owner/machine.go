@@ -41,6 +41,7 @@ type Machine struct {
 	full       bool
 	bounds     Bounds
 	maxWaiters int
+	maxHold    time.Duration
 	epoch      uint32
 	node       string
 	// release is that of the view in which the owner acts (W1).
@@ -138,7 +139,7 @@ func (m *Machine) Prepare(now time.Duration) (done bool) {
 		case mutant.On(mutant.TTLNotRestarted):
 			m.due.set(c.id, now+c.ttl()/2)
 		case m.due.entry(c.id) == nil:
-			m.due.set(c.id, expires(now, c))
+			m.due.set(c.id, m.expires(now, c))
 		}
 	}
 	for ; p.waiters > 0 && left > 0; p.waiters-- {
@@ -158,7 +159,7 @@ func (m *Machine) restarted(c *claim) time.Duration {
 	if mutant.On(mutant.TTLNotRestarted) {
 		return 0
 	}
-	return expires(m.started, c)
+	return m.expires(m.started, c)
 }
 
 // dueOf is when a claim is due whose entry says due: not before what its activation gave

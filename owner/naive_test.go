@@ -40,6 +40,9 @@ type naiveClaim struct {
 	id, client          string
 	shared, own, resent bool
 	ttl                 time.Duration
+	maxHold             time.Duration
+	last                time.Duration // of a hold with maxHold: its end, renewed or not
+	meta                map[string]string
 	ends                time.Duration // of a hold
 	ref                 Ref
 	newTTL              time.Duration
@@ -139,8 +142,24 @@ func (n *naive) serve(key string) {
 		k.holds = append(k.holds, c)
 		c.resent = c.resent || c.sentAgain || n.now-c.since >= c.period()/2
 		c.ttl = c.newTTL
-		c.ends = n.now + Stretch(c.ttl)
+		c.grant(n.now)
 		n.say(c.ref, c.send, Done, "hold "+c.id)
+	}
+}
+
+// grant begins a hold.
+func (c *naiveClaim) grant(now time.Duration) {
+	if c.maxHold > 0 {
+		c.last = now + Stretch(c.maxHold)
+	}
+	c.restart(now)
+}
+
+// restart begins its TTL.
+func (c *naiveClaim) restart(now time.Duration) {
+	c.ends = now + Stretch(c.ttl)
+	if c.maxHold > 0 && c.last < c.ends {
+		c.ends = c.last
 	}
 }
 
@@ -332,7 +351,8 @@ func (h *naiveClaim) renew(now, ttl time.Duration) {
 	if left := int(h.ends - now); Stretch(ttl) < h.ends-now {
 		ttl = time.Duration(sort.Search(left, func(d int) bool { return Stretch(time.Duration(d)) >= h.ends-now }))
 	}
-	h.ttl, h.ends = ttl, now+Stretch(ttl)
+	h.ttl = ttl
+	h.restart(now)
 }
 
 func (a *asked) renew() {
@@ -343,6 +363,9 @@ func (a *asked) renew() {
 			ttl = a.r.TTL
 		}
 		h.renew(a.now, ttl)
+		if a.r.Metadata != nil {
+			h.meta = a.r.Metadata
+		}
 		a.done(h)
 	case a.quarantine > 0:
 		a.fail(sharelock.ErrStaleToken)
@@ -488,6 +511,7 @@ func (n *naive) acquire(from Ref, r *Request, k *naiveKey, c *naiveClaim, held b
 	c = &naiveClaim{
 		id: r.RequestID, client: r.ClientID, shared: r.Mode == sharelock.Shared, own: r.OwnID, resent: r.Send > 1,
 		ttl: r.TTL, newTTL: r.TTL, ref: from, send: r.Send, limit: n.now + r.Wait, seen: n.now, since: n.now,
+		maxHold: r.MaxHold, meta: r.Metadata,
 	}
 	free := n.quarantine == 0 && ahead == 0 && k.fits(c.shared)
 	switch {
@@ -496,7 +520,7 @@ func (n *naive) acquire(from Ref, r *Request, k *naiveKey, c *naiveClaim, held b
 	case n.full && n.keys[r.Key] == nil:
 		fail(sharelock.ErrQuota)
 	case free:
-		c.ends = n.now + Stretch(c.ttl)
+		c.grant(n.now)
 		k.holds = append(k.holds, c)
 		n.keys[r.Key] = k
 		n.say(from, r.Send, Done, "hold "+c.id)
@@ -505,8 +529,16 @@ func (n *naive) acquire(from Ref, r *Request, k *naiveKey, c *naiveClaim, held b
 	default:
 		k.waiters = append(k.waiters, c)
 		n.keys[r.Key] = k
-		n.say(from, r.Send, Queued, "")
+		n.say(from, r.Send, Queued, place(r, k, c))
 	}
+}
+
+// place is the position of a waiter, if that was asked.
+func place(r *Request, k *naiveKey, c *naiveClaim) string {
+	if !r.Tell {
+		return ""
+	}
+	return fmt.Sprintf("position %d", slices.Index(k.waiters, c)+1)
 }
 
 func (n *naive) reattach(from Ref, r *Request, k *naiveKey, c *naiveClaim) {
@@ -525,7 +557,7 @@ func (n *naive) reattach(from Ref, r *Request, k *naiveKey, c *naiveClaim) {
 		n.endWaiter(r.Key, c, true)
 		n.say(from, c.send, Failed, n.refuse(r.Key))
 	default:
-		n.say(from, c.send, Queued, "")
+		n.say(from, c.send, Queued, place(r, k, c))
 	}
 }
 
@@ -548,7 +580,7 @@ func (n *naive) takeover() {
 	}
 	for _, k := range n.keys {
 		for _, c := range k.holds {
-			c.ends = n.now + Stretch(c.ttl)
+			c.restart(n.now)
 		}
 		for _, c := range k.waiters {
 			c.ref, c.sentAgain, c.send = Ref{}, false, 0

@@ -115,7 +115,10 @@ type Op struct {
 	RequestID string
 	Token     sharelock.Token
 	TTL       time.Duration
-	// Metadata must not be changed.
+	// MaxHold is the longest that the hold may last from its grant on; 0 is no limit.
+	MaxHold time.Duration
+	// Metadata must not be changed. In a renewal nil keeps what the hold has, and an empty
+	// map leaves none.
 	Metadata map[string]string
 }
 
@@ -131,6 +134,7 @@ const (
 	hasWhy
 	hasMeta
 	hasConn
+	hasMaxHold
 	// The flags share a byte.
 	hasMode
 	hasOwnID
@@ -138,9 +142,19 @@ const (
 	hasRemember
 )
 
-// opFields says which fields an op has besides its key.
+// fields says which fields the op has besides its key.
+func (op *Op) fields() fieldSet {
+	f := opFields(op.Kind, op.Waited)
+	if op.Kind == OpRenew && op.Metadata != nil {
+		f |= hasMeta
+	}
+	return f
+}
+
+// opFields says which fields an op of a kind has besides its key. A renewal may have
+// metadata, too.
 func opFields(kind OpKind, waited bool) fieldSet {
-	const asked = hasClient | hasRequest | hasTTL | hasSlots | hasMeta | hasConn | hasMode | hasOwnID | hasResent
+	const asked = hasClient | hasRequest | hasTTL | hasSlots | hasMeta | hasMaxHold | hasConn | hasMode | hasOwnID | hasResent
 	switch kind {
 	case OpGrant:
 		if waited {
@@ -169,15 +183,20 @@ const (
 	flagOwnID
 	flagResent
 	flagRemember
+	// flagLimited: there is a MaxHold.
+	flagLimited
+	// flagMeta, in a renewal: there is metadata.
+	flagMeta
 )
 
 // Append appends the encoded op to b. The encoding is stable.
 func (op *Op) Append(b []byte) []byte {
-	f := opFields(op.Kind, op.Waited)
+	f := op.fields()
 	e := encoder{b: b}
 	e.byte(byte(op.Kind))
 	e.byte(bit(flagShared, op.Mode == sharelock.Shared) | bit(flagWaited, op.Waited) |
-		bit(flagOwnID, op.OwnID) | bit(flagResent, op.Resent) | bit(flagRemember, op.Remember))
+		bit(flagOwnID, op.OwnID) | bit(flagResent, op.Resent) | bit(flagRemember, op.Remember) |
+		bit(flagLimited, op.MaxHold != 0) | bit(flagMeta, op.Kind == OpRenew && f&hasMeta != 0))
 	e.text(op.Key)
 	if f&hasClient != 0 {
 		e.text(op.ClientID)
@@ -190,6 +209,9 @@ func (op *Op) Append(b []byte) []byte {
 	}
 	if f&hasTTL != 0 {
 		e.number(uint64(op.TTL))
+	}
+	if op.MaxHold != 0 {
+		e.number(uint64(op.MaxHold))
 	}
 	if f&hasSlots != 0 {
 		e.number(uint64(op.Slots))
@@ -219,11 +241,17 @@ func (op *Op) Decode(b []byte) (rest []byte, err error) {
 		return nil, ErrMalformed
 	case got.Kind > lastOp:
 		return nil, unknownTo("an op of kind %d", got.Kind)
-	case flags >= flagRemember<<1:
+	case flags >= flagMeta<<1:
 		return nil, unknownTo("a flag of %v, %#x", got.Kind, flags)
 	}
 	got.Waited = flags&flagWaited != 0
-	f := opFields(got.Kind, got.Waited)
+	if flags&flagMeta != 0 {
+		if got.Kind != OpRenew {
+			return nil, fmt.Errorf("%w: %v with a flag it does not have", ErrMalformed, got.Kind)
+		}
+		got.Metadata = map[string]string{}
+	}
+	f := got.fields()
 	got.flags(flags)
 	got.Key = d.text()
 	if f&hasClient != 0 {
@@ -238,6 +266,11 @@ func (op *Op) Decode(b []byte) (rest []byte, err error) {
 	if f&hasTTL != 0 {
 		got.TTL = time.Duration(d.number())
 	}
+	if flags&flagLimited != 0 {
+		if got.MaxHold = d.span(); got.MaxHold == 0 {
+			d.fail()
+		}
+	}
 	if f&hasSlots != 0 {
 		got.Slots = d.number32()
 	}
@@ -248,7 +281,9 @@ func (op *Op) Decode(b []byte) (rest []byte, err error) {
 		got.Conn = d.number32()
 	}
 	if f&hasMeta != 0 {
-		got.Metadata = d.metadata()
+		if m := d.metadata(); m != nil || got.Kind != OpRenew {
+			got.Metadata = m
+		}
 	}
 	switch {
 	case d.failed:
@@ -275,7 +310,7 @@ func (op *Op) flags(b byte) {
 // valid checks the op's fields by themselves; whether it fits a copy is found out
 // by applying it.
 func (op *Op) valid() error {
-	f := opFields(op.Kind, op.Waited)
+	f := op.fields()
 	bad := func(what string) error { return fmt.Errorf("%w: %v with %s", ErrMalformed, op.Kind, what) }
 	switch {
 	case op.Kind < OpGrant || op.Kind > lastOp:
@@ -284,7 +319,9 @@ func (op *Op) valid() error {
 		f&hasMode == 0 && op.Mode != 0,
 		f&hasOwnID == 0 && op.OwnID,
 		f&hasResent == 0 && op.Resent,
-		f&hasRemember == 0 && op.Remember:
+		f&hasRemember == 0 && op.Remember,
+		f&hasMeta == 0 && op.Metadata != nil,
+		f&hasMaxHold == 0 && op.MaxHold != 0:
 		return bad("a flag it does not have")
 	case !validKey(op.Key):
 		return bad("a bad key")
@@ -296,6 +333,8 @@ func (op *Op) valid() error {
 		return bad("a bad token")
 	case f&hasTTL != 0 && !validTTL(op.TTL):
 		return bad("a bad TTL")
+	case !validMaxHold(op.MaxHold):
+		return bad("a bad longest time")
 	case f&hasSlots != 0 && !validFamily(op.Mode, op.Slots):
 		return bad("bad slots")
 	case f&hasWhy != 0 && (op.Why < Released || op.Why > Silent):

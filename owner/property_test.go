@@ -124,6 +124,9 @@ func (h *history) request(t *rapid.T) {
 		OwnID:     rapid.Bool().Draw(t, "own"),
 		SentOnce:  rapid.Bool().Draw(t, "once"),
 		Drop:      rapid.Bool().Draw(t, "drop"),
+		MaxHold:   rapid.SampledFrom([]time.Duration{0, 0, 700 * time.Millisecond, 10 * time.Second, 2 * time.Minute}).Draw(t, "max hold"),
+		Tell:      rapid.Bool().Draw(t, "tell"),
+		Metadata:  rapid.SampledFrom([]map[string]string{nil, nil, {}, {"step": "1"}, {"step": "2", "of": "3"}}).Draw(t, "metadata"),
 	}
 	if r.Slots == 0 && rapid.Bool().Draw(t, "shared") {
 		r.Mode = sharelock.Shared
@@ -250,6 +253,9 @@ func naiveText(r Reply) (lines []string) {
 		if e.Err == sharelock.ErrLockHeld {
 			text += fmt.Sprintf(" queue=%d", e.Queue)
 		}
+	}
+	if r.Position > 0 {
+		text = fmt.Sprintf("position %d", r.Position)
 	}
 	if r.Current {
 		lines = append(lines, "current")
@@ -402,7 +408,10 @@ func lockText(h *history) string {
 		l, _ := h.owner.Lock(h.naive.now, key)
 		fmt.Fprintf(&b, "%s:", key)
 		for _, x := range l.Holds {
-			fmt.Fprintf(&b, " %s/%s %v %d %v %v;", x.ClientID, x.RequestID, x.Mode, x.Slots, x.TTL, x.ExpiresIn)
+			fmt.Fprintf(&b, " %s/%s %v %d %v %v %v %v;", x.ClientID, x.RequestID, x.Mode, x.Slots, x.TTL, x.ExpiresIn, x.MaxHold, x.Metadata)
+			if (x.EndsIn > 0) != (x.MaxHold > 0) || Stretch(x.EndsIn) > Stretch(x.MaxHold) {
+				return fmt.Sprintf("hold %s of at most %v ends in %v", x.RequestID, x.MaxHold, x.EndsIn)
+			}
 			if k := h.naive.keys[key]; k != nil {
 				if c, held := k.find(x.RequestID); held {
 					c.token = x.Token
@@ -427,7 +436,7 @@ func (h *history) naiveLocks() string {
 		k := h.naive.keys[key]
 		fmt.Fprintf(&b, "%s:", key)
 		for _, c := range k.holds {
-			fmt.Fprintf(&b, " %s/%s %v %d %v %v;", c.client, c.id, mode[c.shared], k.slots, c.ttl, c.ends-h.naive.now)
+			fmt.Fprintf(&b, " %s/%s %v %d %v %v %v %v;", c.client, c.id, mode[c.shared], k.slots, c.ttl, c.ends-h.naive.now, c.maxHold, c.meta)
 		}
 		for _, c := range k.waiters {
 			fmt.Fprintf(&b, " %s/%s %v %d waits %v;", c.client, c.id, mode[c.shared], k.slots, h.naive.now-c.since)

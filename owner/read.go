@@ -172,10 +172,14 @@ func (m *Machine) holdAs(now time.Duration, c *claim, name, client, request stri
 func (m *Machine) describe(now time.Duration, c *claim, name, client, request string) sharelock.Hold {
 	h := sharelock.Hold{
 		Key: name, Token: c.token, ClientID: client, RequestID: request,
-		Mode: c.mode(), Slots: m.keys.of(c).slots(), TTL: c.ttl(), Node: m.node,
+		Mode: c.mode(), Slots: m.keys.of(c).slots(), TTL: c.ttl(), Node: m.node, MaxHold: m.keys.maxHold(c),
 	}
 	if m.active {
 		h.ExpiresIn = max(m.dueTime(c)-now, 0)
+	}
+	if m.active && h.MaxHold > 0 {
+		// Q3: a tenth less, as the holder's clock may be slower.
+		h.EndsIn = max(unstretch(m.keys.more(c).ends-now+1)-1, 1)
 	}
 	return h
 }

@@ -1,17 +1,21 @@
 package owner
 
 import (
+	"maps"
 	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
-// renew starts the TTL of a token afresh.
+// renew starts the TTL of a token afresh, and may give it other metadata.
 func (t turn) renew(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	c := k.hold(r.Token)
 	switch {
+	case c != nil && r.Metadata != nil && t.m.metaRoom(c, r.Metadata) != nil:
+		// One decision: without the metadata there is no renewal either.
+		t.fail(from, r.Send, t.m.metaRoom(c, r.Metadata))
 	case c != nil:
 		ttl := r.TTL
 		if ttl == 0 {
@@ -21,7 +25,7 @@ func (t turn) renew(from Ref, r *Request) {
 			c.setTTL(t.longer(c, ttl))
 			t.m.arm(t.now, c)
 		} else {
-			t.commit(Op{Kind: OpRenew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl)})
+			t.commit(Op{Kind: OpRenew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl), Metadata: maps.Clone(r.Metadata)})
 		}
 		t.done(from, r.Send, t.m.hold(t.now, c))
 	case t.m.quarantine != 0:

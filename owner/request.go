@@ -16,7 +16,9 @@ const (
 	// request id re-attaches a waiter to its place and renews a grant (Q2, Q5).
 	Acquire Kind = iota + 1
 	// Renew starts the TTL of Token afresh; TTL 0 keeps its length. It never brings
-	// the hold's end nearer: a shorter TTL counts from when less than that is left.
+	// the hold's end nearer: a shorter TTL counts from when less than that is left. With
+	// Metadata that is not nil the hold has that instead from then on, or none if it is
+	// empty; if there is no room for it (Q6) the hold is not renewed either.
 	Renew
 	// Release ends Token.
 	Release
@@ -58,6 +60,11 @@ type Request struct {
 	Mode     sharelock.Mode
 	Slots    uint32
 	Metadata map[string]string
+	// MaxHold is the longest that the hold may last, however often it is renewed; 0 is no
+	// limit of its own.
+	MaxHold time.Duration
+	// Tell asks for the Position in answers that say Queued.
+	Tell bool
 	// Send numbers the sends of one request from 1; the answer names the send it
 	// answers (Q3).
 	Send uint32
@@ -99,6 +106,9 @@ type Answer struct {
 	Outcome Outcome
 	// Send is the number of the newest send that this answers.
 	Send uint32
+	// Position is the place in the queue when Outcome is Queued, 1 for who is next. It is 0
+	// if that was not asked, and if more than sharelock.MaxListed come before.
+	Position uint32
 	// Err is set when Outcome is Failed: one of the errors of package sharelock,
 	// mostly a *sharelock.Error.
 	Err error

@@ -140,6 +140,8 @@ func (s *stage) command(line int, name string, args []string) {
 		d := s.duration(line, args[0])
 		s.owner.Quarantine(s.now, d)
 		s.backup.Quarantine(s.now, d)
+	case "most":
+		s.owner.SetMaxHold(s.duration(line, args[0]))
 	case "full":
 		s.owner.SetFull(args[0] == "on")
 	case "counter":
@@ -223,8 +225,14 @@ func (s *stage) request(line int, name string, args []string) (Ref, *Request) {
 		case "slots":
 			r.Slots = uint32(s.number(line, v))
 		case "meta":
-			name, value, _ := strings.Cut(v, ":")
-			r.Metadata = map[string]string{name: value}
+			name, value, ok := strings.Cut(v, ":")
+			if r.Metadata = (map[string]string{}); ok {
+				r.Metadata[name] = value
+			}
+		case "max":
+			r.MaxHold = s.duration(line, v)
+		case "tell":
+			r.Tell = true
 		case "shared":
 			r.Mode = sharelock.Shared
 		case "own":
@@ -296,6 +304,9 @@ func opText(op *Op) string {
 	if f&hasTTL != 0 {
 		fmt.Fprintf(&b, " ttl=%v", op.TTL)
 	}
+	if op.MaxHold > 0 {
+		fmt.Fprintf(&b, " max=%v", op.MaxHold)
+	}
 	if op.Slots > 0 {
 		fmt.Fprintf(&b, " slots=%d", op.Slots)
 	}
@@ -319,6 +330,9 @@ func replyText(r Reply) string {
 	fmt.Fprintf(&b, "%s send=%d seq=%d", [...]string{"?", "done", "queued", "retry", "failed"}[r.Outcome], r.Send, r.Seq)
 	if r.Current {
 		b.WriteString(" current")
+	}
+	if r.Position > 0 {
+		fmt.Fprintf(&b, "; position %d", r.Position)
 	}
 	holds := r.Holds
 	if r.Lock != nil {
@@ -361,6 +375,9 @@ func holdText(h sharelock.Hold) string {
 	}
 	if h.TTL > 0 {
 		text += fmt.Sprintf(" ttl=%v expires in %v at %s", h.TTL, h.ExpiresIn, h.Node)
+	}
+	if h.MaxHold > 0 {
+		text += fmt.Sprintf(" max=%v ends in %v", h.MaxHold, h.EndsIn)
 	}
 	return text + metaText(h.Metadata)
 }

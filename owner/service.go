@@ -12,8 +12,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Config is what a [Service] needs to know. All fields but MaxLocks, Bounds, Forced and Pause
-// are required.
+// Config is what a [Service] needs to know. All fields but MaxLocks, MaxHold, Bounds, Forced
+// and Pause are required.
 type Config struct {
 	// Self is this member, Name how people see it.
 	Self ring.Identity
@@ -24,6 +24,9 @@ type Config struct {
 	// MaxWaiters bounds the queue of one key, MaxLocks the keys that this member
 	// holds copies of as an owner; 0 is no limit.
 	MaxWaiters, MaxLocks int
+	// MaxHold bounds how long a hold that this member grants may last, however often it is
+	// renewed; 0 is no limit.
+	MaxHold time.Duration
 	// Bounds are those of each partition; the zero value is DefaultBounds.
 	Bounds Bounds
 	// Shards is the number of loops.
@@ -56,6 +59,7 @@ type Service struct {
 	name     string
 	maxTTL   time.Duration
 	maxLocks int
+	maxHold  time.Duration
 	waiters  int
 	bounds   Bounds
 	clock    func() time.Duration
@@ -96,7 +100,7 @@ type Service struct {
 // NewService starts the loops of a member that is in no view yet.
 func NewService(cfg Config) *Service {
 	s := &Service{
-		self: cfg.Self, name: cfg.Name, maxTTL: cfg.MaxTTL, maxLocks: cfg.MaxLocks, waiters: cfg.MaxWaiters,
+		self: cfg.Self, name: cfg.Name, maxTTL: cfg.MaxTTL, maxLocks: cfg.MaxLocks, maxHold: cfg.MaxHold, waiters: cfg.MaxWaiters,
 		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, forced: cfg.Forced, pause: cfg.Pause, unknown: cfg.Unknown,
 		partitions: cfg.Partitions, bounds: cfg.Bounds,
 		told:    make([]atomic.Uint32, cfg.Partitions),

@@ -643,6 +643,7 @@ func (sh *shard) held(take func(Held)) {
 func (sh *shard) replace(p *partition, m *Machine, have uint32) {
 	if p.m, p.have = m, have; m != nil {
 		m.SetBounds(sh.service.bounds)
+		m.SetMaxHold(sh.service.maxHold)
 	}
 }
 

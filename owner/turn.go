@@ -79,6 +79,9 @@ func checkRequest(r *Request) error {
 		if r.TTL != 0 && !validTTL(r.TTL) {
 			return sharelock.Invalid("ttl", "is out of range")
 		}
+		if !validMetadata(r.Metadata) {
+			return sharelock.Invalid("metadata", "is too large")
+		}
 	case Cancel, Detach:
 		if !validRequestID(r.RequestID) {
 			return sharelock.Invalid("request_id", "is empty or too long")
@@ -101,6 +104,8 @@ func checkAcquire(r *Request) error {
 		return sharelock.Invalid("slots", "do not fit the mode")
 	case !validMetadata(r.Metadata):
 		return sharelock.Invalid("metadata", "is too large")
+	case !validMaxHold(r.MaxHold):
+		return sharelock.Invalid("max_hold", "is out of range")
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ func TestUnknownOp(t *testing.T) {
 	kind := (&Op{Kind: OpRead, Key: "k"}).Append(nil)
 	kind[0] = byte(lastOp) + 1
 	flag := (&Op{Kind: OpRead, Key: "k"}).Append(nil)
-	flag[1] |= flagRemember << 1
+	flag[1] |= flagMeta << 1
 	why := (&Op{Kind: OpRelease, Key: "k", Token: 1, Why: Silent}).Append(nil)
 	why[len(why)-1]++
 	for name, c := range map[string]struct {
