@@ -192,7 +192,7 @@ func first(holds []sharelock.Hold, err error) (sharelock.Hold, error) {
 	return holds[0], nil
 }
 
-func (n *fakeNode) Renew(_ context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
+func (n *fakeNode) Renew(_ context.Context, key string, token sharelock.Token, ttl time.Duration, metadata map[string]string) (sharelock.Hold, error) {
 	if err := n.enter(key); err != nil {
 		return sharelock.Hold{}, err
 	}
@@ -211,6 +211,9 @@ func (n *fakeNode) Renew(_ context.Context, key string, token sharelock.Token, t
 		if k.holds[i].Token == token {
 			if ttl != 0 {
 				k.holds[i].TTL = ttl
+			}
+			if metadata != nil {
+				k.holds[i].Metadata = metadata
 			}
 			return k.holds[i], nil
 		}

@@ -45,7 +45,8 @@ func plainHold(h *pb.Hold) bool {
 	_, named := pb.Mode_name[int32(h.GetMode())]
 	return named &&
 		plainText(h.GetKey()) && plainText(h.GetClientId()) && plainText(h.GetRequestId()) && plainText(h.GetNode()) &&
-		plainDuration(h.GetTtl()) && plainDuration(h.GetExpiresIn()) && plainDuration(h.GetSafeFor())
+		plainDuration(h.GetTtl()) && plainDuration(h.GetExpiresIn()) && plainDuration(h.GetSafeFor()) &&
+		plainDuration(h.GetMaxHold()) && plainDuration(h.GetEndsIn())
 }
 
 func plainText(s string) bool {
@@ -82,7 +83,10 @@ func appendHold(b []byte, h *pb.Hold) []byte {
 		b = append(appendText(b, k), ':')
 		b = appendText(b, h.GetMetadata()[k])
 	}
-	return append(b, "}}"...)
+	b = append(b, '}')
+	b = appendDuration(b, `,"maxHold":`, h.GetMaxHold())
+	b = appendDuration(b, `,"endsIn":`, h.GetEndsIn())
+	return append(b, '}')
 }
 
 func appendText(b []byte, s string) []byte {

@@ -31,6 +31,7 @@ func TestEncodeHold(t *testing.T) {
 			Key: "orders/42", Token: math.MaxInt64, ClientId: "wörker <&\u2028>", RequestId: "r", Mode: pb.Mode_SHARED, Slots: math.MaxUint32,
 			Ttl: durationpb.New(time.Minute), ExpiresIn: durationpb.New(59*time.Second + 90*time.Millisecond), SafeFor: durationpb.New(7),
 			Node: "node0", Metadata: map[string]string{"b": "2", "a": "1", "": "ü"},
+			MaxHold: durationpb.New(time.Hour), EndsIn: durationpb.New(time.Minute + 1),
 		}
 		change(h)
 		return h
@@ -79,7 +80,7 @@ func TestEncodeHold(t *testing.T) {
 
 // A field that a message gets some day must not be left out quietly.
 func TestEncodeHoldKnowsAllFields(t *testing.T) {
-	const known = 11
+	const known = 13
 	if n := (&pb.Hold{}).ProtoReflect().Descriptor().Fields().Len(); n != known {
 		t.Errorf("Hold has %d fields, appendHold knows %d", n, known)
 	}

@@ -37,7 +37,15 @@ func (s *httpAPI) renew(r *http.Request, body []byte) (proto.Message, error) {
 		return nil, err
 	}
 	m.Key = key
+	// A map that is there and empty is not told from none by the message.
+	m.ClearMetadata = m.GetClearMetadata() || len(m.GetMetadata()) == 0 && given(body, "metadata")
 	return orNil(s.locks.Renew(r.Context(), m))
+}
+
+// given reports whether a JSON object has a field that is not null.
+func given(body []byte, name string) bool {
+	var fields map[string]json.RawMessage
+	return json.Unmarshal(body, &fields) == nil && len(fields[name]) > 0 && string(fields[name]) != "null"
 }
 
 // release also is the forced release, of one grant or, without a token, of all.

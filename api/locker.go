@@ -18,8 +18,10 @@ import (
 // leaves the queue; cancelled with one, it keeps its place for a retry.
 type Locker interface {
 	Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error)
-	// Renew starts the TTL afresh; ttl 0 keeps its length.
-	Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error)
+	// Renew starts the TTL afresh; ttl 0 keeps its length. Metadata that is not nil takes the
+	// place of what the hold has, or leaves none if it is empty: if that fails, so does the
+	// renewal.
+	Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration, metadata map[string]string) (sharelock.Hold, error)
 	Release(ctx context.Context, key string, token sharelock.Token, sentOnce bool) (sharelock.Hold, error)
 	// GiveUp ends a request id of a client, known or not: nothing is left of it, and an
 	// acquire with it that arrives later is answered sharelock.ErrRequestOver.
@@ -65,6 +67,9 @@ type Sink interface {
 	// Forced says that a hold was taken away from its holder, of which the session may not
 	// have heard otherwise: it is the holder's, or was attached.
 	Forced(key string, token sharelock.Token, reason string)
+	// Queued says where an acquire that asked for it stands in line, from 1. A client that does
+	// not read may not be told.
+	Queued(id uint64, position uint32)
 	// Released says that all holds were released, as the client has asked.
 	Released()
 }

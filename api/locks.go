@@ -44,6 +44,10 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 	if err != nil {
 		return nil, err
 	}
+	maxHold, err := givenDuration("max_hold", m.GetMaxHold())
+	if err != nil {
+		return nil, err
+	}
 	id := m.GetClientId()
 	if id == "" {
 		id = clientIDFromMetadata(ctx)
@@ -57,6 +61,7 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 		Mode:      mode,
 		Slots:     m.GetSlots(),
 		Metadata:  m.GetMetadata(),
+		MaxHold:   maxHold,
 	})
 	if err != nil {
 		return nil, err
@@ -88,7 +93,16 @@ func (s *locks) Renew(ctx context.Context, m *pb.RenewRequest) (*pb.RenewRespons
 	if err != nil {
 		return nil, err
 	}
-	hold, err := s.node.Renew(ctx, m.GetKey(), token, ttl)
+	metadata := m.GetMetadata()
+	switch {
+	case len(metadata) == 0:
+		if metadata = nil; m.GetClearMetadata() {
+			metadata = map[string]string{}
+		}
+	case m.GetClearMetadata():
+		return nil, pb.ErrMetadataTwice
+	}
+	hold, err := s.node.Renew(ctx, m.GetKey(), token, ttl, metadata)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +199,7 @@ func (s *locks) ForceRelease(ctx context.Context, m *pb.ForceReleaseRequest) (*p
 
 // ended is a hold that is over: it does not expire any more.
 func ended(h *pb.Hold) *pb.Hold {
-	h.ExpiresIn = nil
+	h.ExpiresIn, h.EndsIn = nil, nil
 	return h
 }
 

@@ -227,6 +227,16 @@ func (s *session) Forced(key string, token sharelock.Token, reason string) {
 	notify(s.wake)
 }
 
+// Queued implements Sink.
+func (s *session) Queued(id uint64, position uint32) {
+	s.mu.Lock()
+	if len(s.out)+s.fullBytes <= maxUnsent {
+		s.out = pb.AppendQueued(s.buffer(), id, position)
+	}
+	s.mu.Unlock()
+	notify(s.wake)
+}
+
 // Released implements Sink.
 func (s *session) Released() { notify(s.released) }
 

@@ -69,7 +69,7 @@ func (s *fakeSession) do(ctx context.Context, c *pb.Call) (sharelock.Hold, error
 	case c.Kind == pb.CallGiveUp:
 		return sharelock.Hold{}, s.node.GiveUp(ctx, c.Acquire.Key, c.Acquire.ClientID, c.Acquire.RequestID)
 	case c.Kind == pb.CallRenew:
-		return s.node.Renew(ctx, c.Acquire.Key, c.Token, c.Acquire.TTL)
+		return s.node.Renew(ctx, c.Acquire.Key, c.Token, c.Acquire.TTL, c.Acquire.Metadata)
 	default:
 		return s.node.Release(ctx, c.Acquire.Key, c.Token, c.SentOnce)
 	}
@@ -110,7 +110,7 @@ func (s *fakeSession) Keep(list []pb.Keep) {
 	s.kept = slices.DeleteFunc(s.kept, func(k pb.Keep) bool {
 		err := k.Err
 		if err == nil {
-			_, err = s.node.Renew(context.Background(), k.Key, k.Token, 0)
+			_, err = s.node.Renew(context.Background(), k.Key, k.Token, 0, nil)
 		}
 		if err != nil {
 			s.to.Ended(k.ID, err)

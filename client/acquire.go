@@ -92,6 +92,7 @@ func (c *Client) acquire(ctx context.Context, r request) (*Lock, error) {
 	defer c.leave()
 	a := newAcquisition(c, r)
 	a.bound = true
+	defer a.queued.end()
 	err := c.call(ctx, bounds{key: r.Key, until: a.started + max(r.Wait, 0), waits: r.Wait != 0, began: a.started, life: c.life}, a.send)
 	if err == nil && c.life.Err() == nil {
 		return c.keeper.add(a.granted, a.deadline, a.sends == 1 && !a.ownID, r.noRenew), nil
@@ -125,6 +126,9 @@ func check(r sharelock.AcquireRequest) error {
 	if err := sharelock.CheckClientID(r.ClientID); err != nil {
 		return err
 	}
+	if err := sharelock.CheckMaxHold(r.MaxHold); err != nil {
+		return err
+	}
 	return sharelock.CheckMetadata(r.Metadata)
 }
 
@@ -146,6 +150,8 @@ type acquisition struct {
 	slow error
 	// bound: an attempt ends with the client.
 	bound bool
+	// queued is told where it stands in line; nil is nobody.
+	queued *positions
 
 	granted  sharelock.Hold
 	deadline time.Duration
@@ -156,6 +162,7 @@ func newAcquisition(c *Client, r request) *acquisition {
 		c: c, req: r.AcquireRequest, ownID: r.AcquireRequest.RequestID != "", wait: r.AcquireRequest.Wait, started: c.recent(),
 	}
 	a.req.Metadata = maps.Clone(r.Metadata)
+	a.queued = newPositions(r.onQueued)
 	a.alive = a.started
 	if !a.ownID {
 		a.req.RequestID = c.ids.next()
@@ -188,7 +195,9 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 	a.loose++
 	// Q3: this number names the send whose answer comes back, since every send is a
 	// call of its own.
-	hold, now, err := n.session.do(ctx, a.bound, &sharelockv1.Call{Kind: sharelockv1.CallAcquire, Acquire: a.req})
+	hold, now, err := n.session.doQueued(ctx, a.bound, &sharelockv1.Call{
+		Kind: sharelockv1.CallAcquire, Acquire: a.req, Tell: a.queued != nil && a.req.Wait != 0,
+	}, a.queued)
 	if err != nil {
 		return a.failed(err, sent, now)
 	}

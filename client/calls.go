@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/sgkandale/sharelock"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -77,11 +75,7 @@ func (c *Client) Renew(ctx context.Context, key string, token sharelock.Token, t
 }
 
 func renew(ctx context.Context, n *node, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
-	req := &sharelockv1.RenewRequest{Key: key, Token: uint64(token)}
-	if ttl != 0 {
-		req.Ttl = durationpb.New(ttl)
-	}
-	resp, err := n.locks.Renew(ctx, req)
+	resp, err := n.locks.Renew(ctx, renewRequest(key, token, ttl, nil))
 	if err != nil {
 		return sharelock.Hold{}, err
 	}

@@ -13,6 +13,9 @@ var (
 	// renewal was answered in time, or the error of the renewal that was answered
 	// (sharelock.ErrNotHeld or sharelock.ErrStaleToken).
 	ErrLost = errors.New("lock is lost")
+	// ErrMaxHold: the lock was held for as long as it may be, see [MaxHold]; no renewal could
+	// have kept it. It comes with [ErrLost].
+	ErrMaxHold = errors.New("held for as long as it may be")
 	// ErrForced: the lock was taken away by ForceRelease. It comes with [ErrLost], and with
 	// the reason that was given.
 	ErrForced = errors.New("taken away by force")

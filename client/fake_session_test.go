@@ -187,6 +187,11 @@ func (f *fakeSession) do(ctx context.Context, c *sharelockv1.SessionCall) *share
 	switch {
 	case c.GetAcquire() != nil:
 		req, method = c.GetAcquire(), sharelockv1.LockService_Acquire_FullMethodName
+		if c.GetAcquire().GetTellPosition() {
+			ctx = context.WithValue(ctx, tellsPosition{}, func(position int) {
+				f.send(&sharelockv1.SessionResponse{Queued: []*sharelockv1.SessionQueued{{Id: c.GetId(), Position: uint32(position)}}})
+			})
+		}
 		handle = func(ctx context.Context, req any) (any, error) {
 			resp, err := f.mesh.Acquire(ctx, req.(*sharelockv1.AcquireRequest))
 			hold = resp.GetHold()

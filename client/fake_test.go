@@ -88,13 +88,29 @@ type fault struct {
 type fakeLock struct {
 	hold    *sharelockv1.Hold
 	expires time.Time
-	queue   []*fakeWaiter
+	// ends is when a hold with a longest time ends.
+	ends  time.Time
+	queue []*fakeWaiter
 }
 
 type fakeWaiter struct {
 	req     *sharelockv1.AcquireRequest
 	granted chan *sharelockv1.Hold
 	gone    bool
+	// tell tells its position; nil if it has not asked.
+	tell func(position int)
+}
+
+// tellsPosition is the key of a context that has what tells a caller its position.
+type tellsPosition struct{}
+
+// tellAll tells waiters where they stand.
+func (l *fakeLock) tellAll() {
+	for i, w := range l.queue {
+		if w.tell != nil {
+			w.tell(i + 1)
+		}
+	}
 }
 
 func unavailable() error { return status.Error(codes.Unavailable, "fake: unavailable") }
@@ -243,6 +259,7 @@ func (m *fakeMesh) finish(l *fakeLock) {
 		if !w.gone {
 			l.queue = slices.Delete(l.queue, i, i+1)
 			w.granted <- m.grant(l, w.req)
+			l.tellAll()
 			return
 		}
 	}
@@ -256,8 +273,9 @@ func (m *fakeMesh) grant(l *fakeLock, req *sharelockv1.AcquireRequest) *shareloc
 	}
 	l.hold = &sharelockv1.Hold{
 		Key: req.Key, Token: m.token, ClientId: req.ClientId, RequestId: req.RequestId,
-		Mode: req.Mode, Ttl: durationpb.New(ttl), Metadata: req.Metadata, Node: "fake",
+		Mode: req.Mode, Ttl: durationpb.New(ttl), Metadata: req.Metadata, Node: "fake", MaxHold: req.MaxHold,
 	}
+	l.ends = time.Now().Add(req.MaxHold.AsDuration() * 11 / 10)
 	return m.touch(l, ttl)
 }
 
@@ -265,6 +283,14 @@ func (m *fakeMesh) touch(l *fakeLock, ttl time.Duration) *sharelockv1.Hold {
 	l.expires = time.Now().Add(ttl * 11 / 10)
 	h := sharelockv1.HoldFromProto(l.hold)
 	h.TTL, h.ExpiresIn, h.SafeFor = ttl, ttl*11/10, ttl
+	if h.MaxHold > 0 {
+		if l.ends.Before(l.expires) {
+			l.expires = l.ends
+		}
+		h.ExpiresIn = time.Until(l.expires)
+		h.EndsIn = time.Until(l.ends) * 10 / 11
+		h.SafeFor = min(h.SafeFor, h.EndsIn)
+	}
 	return sharelockv1.HoldToProto(h)
 }
 
@@ -295,11 +321,13 @@ func (m *fakeMesh) Acquire(ctx context.Context, req *sharelockv1.AcquireRequest)
 		return nil, held(l)
 	}
 	w := &fakeWaiter{req: req, granted: make(chan *sharelockv1.Hold, 1)}
+	w.tell, _ = ctx.Value(tellsPosition{}).(func(int))
 	if at >= 0 {
 		l.queue[at] = w
 	} else {
 		l.queue = append(l.queue, w)
 	}
+	l.tellAll()
 	m.mu.Unlock()
 
 	timer := time.NewTimer(wait)
@@ -338,6 +366,9 @@ func (m *fakeMesh) Renew(_ context.Context, req *sharelockv1.RenewRequest) (*sha
 	if req.Ttl != nil {
 		ttl = req.Ttl.AsDuration()
 		l.hold.Ttl = req.Ttl
+	}
+	if len(req.Metadata) > 0 || req.ClearMetadata {
+		l.hold.Metadata = req.Metadata
 	}
 	return &sharelockv1.RenewResponse{Hold: m.touch(l, ttl)}, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -72,7 +74,7 @@ func (c *Client) Adopt(ctx context.Context, key string, token sharelock.Token) (
 	// Q3: from the send of the renewal that was answered.
 	deadline := from + hold.SafeFor
 	if c.now() >= deadline {
-		return nil, named("adopt", key, fmt.Errorf("%w: %w", ErrLost, errLate))
+		return nil, named("adopt", key, fmt.Errorf("%w: %w", ErrLost, errLate)) // the answer took too long
 	}
 	return c.keeper.add(hold, deadline, false, false), nil
 }
@@ -99,11 +101,39 @@ func (k *keeper) lookup(key string, token sharelock.Token) *Lock {
 // max_ttl; a shorter one never brings the end nearer that was promised before. It fails with
 // an error that wraps [ErrLost] if the lock has been lost, and with [ErrReleased] after a
 // Release.
-func (l *Lock) Renew(ctx context.Context, ttl time.Duration) error {
-	return named("renew", l.key, l.renewNow(ctx, ttl))
+//
+// With the option [Metadata], the only one that it takes, the lock has that metadata from then
+// on, and none if the map is empty. If that fails the lock is not renewed either, and goes on as
+// it was: with sharelock.ErrQuota if there is no room. A change whose answer was lost may be
+// done once more, later.
+func (l *Lock) Renew(ctx context.Context, ttl time.Duration, opts ...Option) error {
+	metadata, err := renewalOf(opts)
+	if err == nil {
+		err = l.renewNow(ctx, ttl, metadata)
+	}
+	return named("renew", l.key, err)
 }
 
-func (l *Lock) renewNow(ctx context.Context, ttl time.Duration) error {
+// renewalOf returns the metadata that a renewal with these options brings; nil is none.
+func renewalOf(opts []Option) (map[string]string, error) {
+	var r request
+	for _, o := range opts {
+		if o != nil {
+			o(&r)
+		}
+	}
+	m, given := r.Metadata, r.metadata
+	r.Metadata, r.metadata = nil, false
+	if !reflect.ValueOf(r).IsZero() {
+		return nil, sharelock.Invalid("options", "a renewal takes Metadata alone")
+	}
+	if given && m == nil {
+		m = map[string]string{}
+	}
+	return m, sharelock.CheckMetadata(m)
+}
+
+func (l *Lock) renewNow(ctx context.Context, ttl time.Duration, metadata map[string]string) error {
 	if ttl != 0 && ttl < sharelock.MinTTL {
 		return sharelock.Invalid("ttl", fmt.Sprintf("%v is below the least, %v", ttl, sharelock.MinTTL))
 	}
@@ -123,7 +153,7 @@ func (l *Lock) renewNow(ctx context.Context, ttl time.Duration) error {
 	err = k.c.call(ctx, bounds{key: l.key}, func(ctx context.Context, n *node, sent time.Duration) (err error) {
 		from = sent
 		hold, _, err = n.session.do(ctx, true, &sharelockv1.Call{
-			Kind: sharelockv1.CallRenew, Acquire: sharelock.AcquireRequest{Key: l.key, TTL: ttl}, Token: l.token,
+			Kind: sharelockv1.CallRenew, Acquire: sharelock.AcquireRequest{Key: l.key, TTL: ttl, Metadata: metadata}, Token: l.token,
 		})
 		if err == nil {
 			err = plausible(hold, l.token)
@@ -137,20 +167,24 @@ func (l *Lock) renewNow(ctx context.Context, ttl time.Duration) error {
 	if err != nil {
 		return err
 	}
-	return k.renewed(l, hold, from)
+	return k.renewed(l, hold, from, metadata)
 }
 
 // renewed takes the answer to a renewal that was sent at a time. A node that keeps the lock
 // with another TTL lets go of it.
-func (k *keeper) renewed(l *Lock, hold sharelock.Hold, sent time.Duration) error {
+func (k *keeper) renewed(l *Lock, hold sharelock.Hold, sent time.Duration, metadata map[string]string) error {
 	k.mu.Lock()
+	if metadata != nil {
+		l.hold.Metadata = maps.Clone(metadata)
+	}
 	if l.err != nil {
 		defer k.mu.Unlock()
 		return l.err
 	}
 	if k.c.now() >= l.deadline {
+		why := l.overdue()
 		k.mu.Unlock()
-		return k.end(l, fmt.Errorf("%w: %w", ErrLost, errLate)) // Q3: the answer is too late
+		return k.end(l, fmt.Errorf("%w: %w", ErrLost, why)) // Q3: the answer is too late
 	}
 	was := l.at
 	if l.hold.TTL != hold.TTL {

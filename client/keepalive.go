@@ -179,6 +179,12 @@ func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 			news = append(news, keptNews{forced: k.Forced})
 			continue
 		}
+		if k.Position > 0 {
+			if x := st.calls[k.ID]; x != nil {
+				x.queued.tell(int(k.Position))
+			}
+			continue
+		}
 		if k.Status != nil {
 			if l := st.forget(k.ID); l != nil {
 				news = append(news, keptNews{lock: l, id: k.ID, ended: sharelockv1.FromError(statusError(k.Status))})
@@ -320,11 +326,12 @@ func (k *keeper) kept(now time.Duration, n *keptNews) {
 	l := n.lock
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if l.err != nil || now >= l.deadline || n.sent+n.ttl <= l.deadline {
+	deadline := l.within(n.sent + n.ttl)
+	if l.err != nil || now >= l.deadline || deadline <= l.deadline {
 		return
 	}
 	k.renewals.Add(1)
-	l.deadline = n.sent + n.ttl
+	l.deadline = deadline
 	l.warned = false
 	l.reckon()
 	if l.due() < l.next {

@@ -86,16 +86,45 @@ func (k *keeper) add(h sharelock.Hold, deadline time.Duration, sentOnce, noRenew
 // keeper.mu is held.
 func (l *Lock) extend(h sharelock.Hold, deadline time.Duration) {
 	l.hold.TTL, l.hold.ExpiresIn, l.hold.SafeFor, l.hold.Node = h.TTL, h.ExpiresIn, h.SafeFor, h.Node
-	l.deadline = max(l.deadline, deadline)
+	l.hold.MaxHold, l.hold.EndsIn = h.MaxHold, h.EndsIn
+	if h.EndsIn > 0 && l.last == 0 {
+		// Later answers count from the owner's measure, which is a tenth longer.
+		l.last = deadline - h.SafeFor + h.EndsIn
+	}
+	l.deadline = max(l.deadline, l.within(deadline))
 	l.warned = false
 	l.reckon()
 	l.next = l.due()
 }
 
+// within is a deadline that is not later than the lock may be held. keeper.mu is held.
+func (l *Lock) within(deadline time.Duration) time.Duration {
+	if l.last > 0 {
+		return min(deadline, l.last)
+	}
+	return deadline
+}
+
+// overdue is why the lock is lost at its deadline. keeper.mu is held.
+func (l *Lock) overdue() error {
+	if l.last > 0 && l.deadline == l.last {
+		return fmt.Errorf("%w, %v", ErrMaxHold, l.hold.MaxHold)
+	}
+	return errLate
+}
+
+// ranOut reports whether a lock was lost at its deadline: its owner has not said that it is
+// none.
+func ranOut(err error) bool { return errors.Is(err, errLate) || errors.Is(err, ErrMaxHold) }
+
 // reckon finds out what is due when. keeper.mu is held.
 func (l *Lock) reckon() {
 	ttl := l.hold.TTL
 	l.warnAt = l.deadline - ttl/10
+	if l.last > 0 && l.deadline == l.last {
+		l.renewAt = l.deadline // nothing makes it later
+		return
+	}
 	if l.at.stream != nil {
 		l.renewAt = l.deadline - lateForNode(ttl)
 		return
@@ -193,17 +222,18 @@ func (k *keeper) attend(l *Lock) {
 	}
 	switch {
 	case now >= l.deadline:
+		why := l.overdue()
 		k.mu.Unlock()
-		k.end(l, fmt.Errorf("%w: %w", ErrLost, errLate))
-		k.c.log.warn("lock lost", "key", l.key, "token", l.token, "err", errLate)
+		k.end(l, fmt.Errorf("%w: %w", ErrLost, why))
+		k.c.log.warn("lock lost", "key", l.key, "token", l.token, "err", why)
 		return
 	case !l.warned && now >= l.warnAt:
 		l.warned = true
-		ends := l.takeContexts()
+		ends, why := l.takeContexts(), l.expiring()
 		k.requeue(l)
 		k.mu.Unlock()
 		for _, end := range ends {
-			end(l.expiring())
+			end(why)
 		}
 		return
 	}
@@ -326,7 +356,7 @@ func (k *keeper) endAt(now time.Duration, l *Lock, why error) error {
 	}
 	if now >= l.deadline && !errors.Is(why, ErrLost) {
 		// It ran out while nobody looked.
-		why = fmt.Errorf("%w: %w", ErrLost, errLate)
+		why = fmt.Errorf("%w: %w", ErrLost, l.overdue())
 	}
 	l.err = why
 	if errors.Is(why, ErrLost) {

@@ -28,6 +28,9 @@ type Lock struct {
 	// Q3: deadline = the send of the newest request that was answered + its
 	// safe_for. It never moves back.
 	deadline time.Duration
+	// last is when it has been held for as long as it may be, which no renewal changes; 0 is
+	// never.
+	last time.Duration
 	// renewAt is when the next renewal is due, warnAt when Context ends.
 	renewAt, warnAt time.Duration
 	// stopRenewal is set while a renewal is under way.
@@ -69,7 +72,7 @@ func (l *Lock) Hold() sharelock.Hold {
 }
 
 // Done is closed when the lock can no longer be trusted: it was lost, it has run
-// out by the client's conservative clock, it was released, or the client was
+// out by the client's conservative clock, it was held for as long as it may be, it was released, or the client was
 // closed. [Lock.Err] says which.
 //
 // After the machine was suspended Done may close up to a second late. Remaining
@@ -132,7 +135,8 @@ func (l *Lock) Context(parent context.Context) (ctx context.Context, cancel cont
 	}
 }
 
-func (l *Lock) expiring() error { return fmt.Errorf("%w, or about to be: %w", ErrLost, errLate) }
+// expiring is why contexts end before the deadline. keeper.mu is held.
+func (l *Lock) expiring() error { return fmt.Errorf("%w, or about to be: %w", ErrLost, l.overdue()) }
 
 // Release gives the lock back. From the start of the call it counts as released
 // here; if the mesh cannot be told, Release fails, may be called again, and the
@@ -174,7 +178,7 @@ func (l *Lock) release(ctx context.Context) error {
 	b.began = c.now()
 	why := l.keeper.endAt(b.began, l, ErrReleased)
 	lost := errors.Is(why, ErrLost)
-	if l.released || lost && !errors.Is(why, errLate) {
+	if l.released || lost && !ranOut(why) {
 		// Released already, or the owner has said that it holds nothing.
 		return lossOf(why)
 	}

@@ -119,6 +119,9 @@ type Option func(*request)
 type request struct {
 	sharelock.AcquireRequest
 	noRenew bool
+	// metadata: some was given, which may be none.
+	metadata bool
+	onQueued func(position int)
 }
 
 // TTL is the life of the lock without renewals, 100 ms to the mesh's max_ttl.
@@ -138,8 +141,26 @@ func Shared() Option { return func(r *request) { r.Mode = sharelock.Shared } }
 func Slots(n uint32) Option { return func(r *request) { r.Slots = n } }
 
 // Metadata goes with the lock, for Get, List and the people who look at them: up
-// to 16 pairs, 2 KiB together. The map must not be changed during the call.
-func Metadata(m map[string]string) Option { return func(r *request) { r.Metadata = m } }
+// to 16 pairs, 2 KiB together. The map must not be changed during the call. It is also an
+// option of [Lock.Renew], which changes the metadata.
+func Metadata(m map[string]string) Option {
+	return func(r *request) { r.Metadata, r.metadata = m, true }
+}
+
+// MaxHold is the longest that the lock may be held, however often it is renewed: 100 ms to
+// 100 days; 0 is no limit. When it is over the lock ends with [ErrMaxHold], and a tenth later
+// its owner gives the key to the next in line. The mesh's own limit, locks.max_hold, holds if
+// it is shorter: [Lock.Hold] has the one that counts.
+func MaxHold(d time.Duration) Option { return func(r *request) { r.AcquireRequest.MaxHold = d } }
+
+// OnQueued has fn told where the acquire stands in line: when it begins to wait, and again when
+// that has changed, at most every two seconds. Position 1 is next. An acquire that need not wait
+// tells nothing, and behind more than 1,000 others only the first position is told.
+//
+// fn is called in a goroutine of its own, one call at a time. If it is slow it misses positions,
+// but not the newest; it holds up neither the acquire nor any lock, so a call may still be under
+// way when Acquire returns. Through a node without sessions nothing is told.
+func OnQueued(fn func(position int)) Option { return func(r *request) { r.onQueued = fn } }
 
 // ClientID names the holder of this lock in place of [Options].ClientID.
 func ClientID(id string) Option { return func(r *request) { r.AcquireRequest.ClientID = id } }

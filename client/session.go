@@ -121,6 +121,8 @@ type exchange struct {
 	at time.Duration
 	// bound: the call ends with the client.
 	bound bool
+	// queued is told where the call stands in line; nil is nobody.
+	queued *positions
 }
 
 func newSession(n *node, k *keeper) *session {
@@ -133,12 +135,17 @@ func newSession(n *node, k *keeper) *session {
 // Errors are statuses of gRPC, as the unary call's. bound: the end of the client ends
 // it besides ctx.
 func (s *session) do(ctx context.Context, bound bool, c *sharelockv1.Call) (h sharelock.Hold, at time.Duration, err error) {
+	return s.doQueued(ctx, bound, c, nil)
+}
+
+// doQueued is do of a call that wants to know where it stands in line.
+func (s *session) doQueued(ctx context.Context, bound bool, c *sharelockv1.Call, queued *positions) (h sharelock.Hold, at time.Duration, err error) {
 	if !s.unary() {
 		st, err := s.open()
 		if err != nil {
 			return sharelock.Hold{}, s.now(), unsent{err}
 		}
-		h, at, err = st.do(ctx, bound, c)
+		h, at, err = st.do(ctx, bound, c, queued)
 		if err == nil || !s.unary() || status.Code(err) != codes.Unimplemented {
 			return h, at, err
 		}
@@ -258,12 +265,12 @@ func (s *session) close() {
 	s.work.Wait()
 }
 
-func (st *stream) do(ctx context.Context, bound bool, c *sharelockv1.Call) (sharelock.Hold, time.Duration, error) {
+func (st *stream) do(ctx context.Context, bound bool, c *sharelockv1.Call, queued *positions) (sharelock.Hold, time.Duration, error) {
 	x, ok := st.s.idle.Get().(*exchange)
 	if !ok {
 		x = &exchange{done: make(chan struct{}, 1)}
 	}
-	x.bound = bound
+	x.bound, x.queued = bound, queued
 	st.mu.Lock()
 	err := st.err
 	if bound && st.s.ending.Load() || st.s.ended.Load() {

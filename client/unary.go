@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -33,6 +34,9 @@ func (n *node) unary(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 		if a.TTL != 0 {
 			req.Ttl = durationpb.New(a.TTL)
 		}
+		if a.MaxHold != 0 {
+			req.MaxHold = durationpb.New(a.MaxHold)
+		}
 		if a.Wait >= 0 {
 			req.Wait = durationpb.New(a.Wait)
 		}
@@ -42,14 +46,21 @@ func (n *node) unary(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 		_, err := n.locks.GiveUp(ctx, &sharelockv1.GiveUpRequest{Key: a.Key, ClientId: a.ClientID, RequestId: a.RequestID})
 		return sharelock.Hold{}, err
 	case sharelockv1.CallRenew:
-		req := &sharelockv1.RenewRequest{Key: a.Key, Token: uint64(c.Token)}
-		if a.TTL != 0 {
-			req.Ttl = durationpb.New(a.TTL)
-		}
-		resp, err := n.locks.Renew(ctx, req)
+		resp, err := n.locks.Renew(ctx, renewRequest(a.Key, c.Token, a.TTL, a.Metadata))
 		return sharelockv1.HoldFromProto(resp.GetHold()), err
 	default:
 		resp, err := n.locks.Release(ctx, &sharelockv1.ReleaseRequest{Key: a.Key, Token: uint64(c.Token), SentOnce: c.SentOnce})
 		return sharelockv1.HoldFromProto(resp.GetHold()), err
 	}
+}
+
+// renewRequest is a renewal as the unary call has it. Metadata that is nil is kept.
+func renewRequest(key string, token sharelock.Token, ttl time.Duration, metadata map[string]string) *sharelockv1.RenewRequest {
+	req := &sharelockv1.RenewRequest{
+		Key: key, Token: uint64(token), Metadata: metadata, ClearMetadata: metadata != nil && len(metadata) == 0,
+	}
+	if ttl != 0 {
+		req.Ttl = durationpb.New(ttl)
+	}
+	return req
 }

@@ -24,6 +24,10 @@ type acquire struct {
 	// granted is a grant that answers an earlier send than the newest: the answer
 	// to the newest follows, or the link breaks.
 	granted bool
+	// queued is told where the caller stands in line, when that has changed; position is
+	// what it was told last. Nil if the caller has not asked.
+	queued   func(position uint32)
+	position uint32
 }
 
 func (n *Node) acquire(ctx context.Context, r owner.Request) (sharelock.Hold, error) {
@@ -111,6 +115,7 @@ func (a *acquire) listen(ctx context.Context, limit, again <-chan time.Time) (ow
 			for _, answer := range a.take() {
 				switch {
 				case answer.Outcome == owner.Queued:
+					a.tell(answer.Position)
 				case answer.Send == 0 || answer.Send == a.lastSend() || mutant.On(mutant.AnySend) || answer.Outcome == owner.Failed && a.over(answer.Err):
 					return answer, nil
 				case answer.Outcome == owner.Done:
@@ -132,6 +137,14 @@ func (a *acquire) listen(ctx context.Context, limit, again <-chan time.Time) (ow
 	}
 }
 
+// tell tells the caller where it stands in line.
+func (a *acquire) tell(position uint32) {
+	if a.queued != nil && position != 0 && position != a.position {
+		a.position = position
+		a.queued(position)
+	}
+}
+
 // over: the error says that the request id has ended, so that no later send of it
 // can be granted any more: its wait, or itself, is over. Other refusals, of a try
 // say, hold for the send that they answer.
@@ -140,11 +153,10 @@ func (a *acquire) over(err error) bool {
 		a.wait > 0 && (errors.Is(err, sharelock.ErrLockHeld) || errors.Is(err, sharelock.ErrQuarantined))
 }
 
-// hold is the caller's answer. SafeFor counts from the moment the caller's
-// request came: what the granted send had waited here, plus the TTL (Q3).
+// hold is the caller's answer.
 func (a *acquire) hold(answer owner.Answer) sharelock.Hold {
 	h := answer.Holds[0]
-	h.SafeFor = a.sentAfter(a.lastSend()) + h.TTL
+	a.safe(&h)
 	if mutant.On(mutant.SafeFromAnswer) {
 		h.SafeFor = a.node.clock() - a.began + h.TTL
 	}

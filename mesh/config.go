@@ -45,6 +45,9 @@ type Config struct {
 	// DefaultTTL and MaxTTL bound a lock's life. MaxTTL is fixed at the
 	// cluster's birth and is the length of a quarantine.
 	DefaultTTL, MaxTTL time.Duration
+	// MaxHold is the longest that a hold which this node grants may last, however often it
+	// is renewed; 0 is no limit.
+	MaxHold time.Duration
 	// DefaultWait and MaxWait bound the wait of an acquire.
 	DefaultWait, MaxWait time.Duration
 	// MaxWaitersPerKey bounds the queue of one key.

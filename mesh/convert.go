@@ -104,6 +104,7 @@ func holdToProto(h *sharelock.Hold) *peerv1.Hold {
 	return &peerv1.Hold{
 		Key: h.Key, Token: uint64(h.Token), ClientId: h.ClientID, RequestId: h.RequestID,
 		Mode: uint32(h.Mode), Slots: h.Slots, TtlNs: int64(h.TTL), ExpiresInNs: int64(h.ExpiresIn), Metadata: h.Metadata,
+		MaxHoldNs: int64(h.MaxHold), EndsInNs: int64(h.EndsIn),
 	}
 }
 
@@ -127,7 +128,7 @@ func holdsFromProto(p []*peerv1.Hold, node string) []sharelock.Hold {
 		holds[i] = sharelock.Hold{
 			Key: h.GetKey(), Token: sharelock.Token(h.GetToken()), ClientID: h.GetClientId(), RequestID: h.GetRequestId(),
 			Mode: sharelock.Mode(h.GetMode()), Slots: h.GetSlots(),
-			TTL: ns(h.GetTtlNs()), ExpiresIn: ns(h.GetExpiresInNs()), Metadata: h.GetMetadata(), Node: node,
+			TTL: ns(h.GetTtlNs()), ExpiresIn: ns(h.GetExpiresInNs()), MaxHold: ns(h.GetMaxHoldNs()), EndsIn: ns(h.GetEndsInNs()), Metadata: h.GetMetadata(), Node: node,
 		}
 	}
 	return holds

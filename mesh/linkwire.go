@@ -55,6 +55,7 @@ func appendLinkCall(b []byte, c *linkCall) []byte {
 		b = appendRenewals(b, r.Renewals)
 	}
 	b = wire.AppendUint(b, 19, uint64(r.Conn))
+	b = wire.AppendUint(b, 20, uint64(r.MaxHold))
 	return wire.Shut(b, at)
 }
 
@@ -221,6 +222,8 @@ func (m *linkRequest) readCall(c *linkCall, body []byte) error {
 			setCallFlags(r, uint32(f.V))
 		case 19:
 			r.Conn = uint32(f.V)
+		case 20:
+			r.MaxHold = ns(int64(f.V))
 		}
 	}
 	// One string for both: a hold keeps them just as long.
@@ -290,6 +293,7 @@ func appendLinkAnswer(b []byte, id uint64, epoch uint32, a *owner.Answer) []byte
 		}
 		b = wire.Shut(b, lost)
 	}
+	b = wire.AppendUint(b, 13, uint64(a.Position))
 	return wire.Shut(b, at)
 }
 
@@ -307,6 +311,8 @@ func appendHolds(b []byte, num protowire.Number, holds []sharelock.Hold) []byte 
 		b = wire.AppendUint(b, 7, uint64(h.ExpiresIn))
 		b = appendMetadata(b, 8, h.Metadata)
 		b = wire.AppendString(b, 9, h.Key)
+		b = wire.AppendUint(b, 10, uint64(h.MaxHold))
+		b = wire.AppendUint(b, 11, uint64(h.EndsIn))
 		b = wire.Shut(b, at)
 	}
 	return b
@@ -451,6 +457,8 @@ func readAnswer(into *linkAnswer, body []byte, from string) error {
 			detail.Queue = int(uint32(f.V))
 		case 10:
 			detail.RetryAfter = ns(int64(f.V))
+		case 13:
+			a.Position = uint32(f.V)
 		}
 	}
 	if number == 0 && a.Outcome != owner.Failed {
@@ -497,6 +505,10 @@ func readHold(h *sharelock.Hold, body []byte) error {
 			h.TTL = ns(int64(f.V))
 		case 7:
 			h.ExpiresIn = ns(int64(f.V))
+		case 10:
+			h.MaxHold = ns(int64(f.V))
+		case 11:
+			h.EndsIn = ns(int64(f.V))
 		}
 	}
 	return nil

@@ -43,7 +43,11 @@ func TestLinkWireCalls(t *testing.T) {
 				Slots: rapid.Uint32().Draw(t, "slots"), Metadata: drawMetadata(t), Send: rapid.Uint32().Draw(t, "send"),
 				OwnID: rapid.Bool().Draw(t, "own"), SentOnce: rapid.Bool().Draw(t, "once"), Drop: rapid.Bool().Draw(t, "drop"),
 				Reason: rapid.String().Draw(t, "reason"), Conn: rapid.Uint32().Draw(t, "conn"),
+				MaxHold: time.Duration(rapid.Int64().Draw(t, "max hold")), Tell: rapid.Bool().Draw(t, "tell"),
 			}})
+			if r := want[len(want)-1].req; r.Kind == owner.Renew && r.Metadata == nil && rapid.Bool().Draw(t, "cleared") {
+				r.Metadata = map[string]string{}
+			}
 			for range rapid.IntRange(0, 3).Draw(t, "renewals") {
 				r := want[len(want)-1].req
 				r.Renewals = append(r.Renewals, &owner.Renewal{
@@ -128,7 +132,7 @@ func TestLinkWireAnswers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := owner.Answer{
 			Outcome: owner.Outcome(rapid.Uint8Range(1, 3).Draw(t, "outcome")), Send: rapid.Uint32().Draw(t, "send"),
-			Current: rapid.Bool().Draw(t, "current"),
+			Current: rapid.Bool().Draw(t, "current"), Position: rapid.Uint32().Draw(t, "position"),
 		}
 		if lost := rapid.SliceOfN(rapid.Uint32(), 0, 3).Draw(t, "lost"); len(lost) > 0 {
 			want.Lost = lost

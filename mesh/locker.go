@@ -45,7 +45,7 @@ func acquireRequest(limits sharelock.Limits, r sharelock.AcquireRequest) (owner.
 	}
 	req := owner.Request{
 		Kind: owner.Acquire, Key: r.Key, ClientID: r.ClientID, RequestID: r.RequestID, OwnID: r.RequestID != "",
-		TTL: r.TTL, Wait: r.Wait, Mode: r.Mode, Slots: r.Slots, Metadata: r.Metadata,
+		TTL: r.TTL, Wait: r.Wait, Mode: r.Mode, Slots: r.Slots, Metadata: r.Metadata, MaxHold: r.MaxHold,
 	}
 	if !req.OwnID {
 		req.RequestID = newRequestID()
@@ -82,9 +82,22 @@ func (c *call) one(a owner.Answer, err error) (sharelock.Hold, error) {
 	}
 	h := a.Holds[0]
 	if r.Kind == owner.Renew {
-		h.SafeFor = c.sentAfter(c.lastSend()) + h.TTL
+		c.safe(&h)
 	}
 	return h, nil
+}
+
+// safe completes the hold that answers the last send for the caller, who counts from when its
+// request came: what had passed here when that send left, and then the TTL, or what is left
+// of the hold's longest time (Q3).
+func (c *call) safe(h *sharelock.Hold) {
+	h.SafeFor = h.TTL
+	after := c.sentAfter(c.lastSend())
+	if h.EndsIn > 0 {
+		h.SafeFor = min(h.SafeFor, h.EndsIn)
+		h.EndsIn += after
+	}
+	h.SafeFor += after
 }
 
 func checkToken(t sharelock.Token) error {
@@ -98,15 +111,15 @@ func checkToken(t sharelock.Token) error {
 }
 
 // Renew implements api.Locker.
-func (n *Node) Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
-	r, err := renewRequest(n.limits(), key, token, ttl)
+func (n *Node) Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration, metadata map[string]string) (sharelock.Hold, error) {
+	r, err := renewRequest(n.limits(), key, token, ttl, metadata)
 	if err != nil {
 		return sharelock.Hold{}, err
 	}
 	return n.one(ctx, r)
 }
 
-func renewRequest(limits sharelock.Limits, key string, token sharelock.Token, ttl time.Duration) (owner.Request, error) {
+func renewRequest(limits sharelock.Limits, key string, token sharelock.Token, ttl time.Duration, metadata map[string]string) (owner.Request, error) {
 	if err := errors.Join(sharelock.CheckKey(key), checkToken(token)); err != nil {
 		return owner.Request{}, err
 	}
@@ -115,7 +128,10 @@ func renewRequest(limits sharelock.Limits, key string, token sharelock.Token, tt
 			return owner.Request{}, err
 		}
 	}
-	return owner.Request{Kind: owner.Renew, Key: key, Token: token, TTL: ttl}, nil
+	if err := sharelock.CheckMetadata(metadata); err != nil {
+		return owner.Request{}, err
+	}
+	return owner.Request{Kind: owner.Renew, Key: key, Token: token, TTL: ttl, Metadata: metadata}, nil
 }
 
 // Release implements api.Locker.

@@ -345,7 +345,7 @@ func (n *Node) followCluster(s view.State) (*owner.Service, error) {
 		n.log.Error("the data directory does not take the cluster's name and lease; is the disk full?", "error", err)
 	}
 	service := owner.NewService(owner.Config{
-		Self: n.self, Name: n.cfg.Name, Partitions: c.Partitions(), MaxTTL: c.MaxTTL(),
+		Self: n.self, Name: n.cfg.Name, Partitions: c.Partitions(), MaxTTL: c.MaxTTL(), MaxHold: n.cfg.MaxHold,
 		MaxWaiters: n.cfg.MaxWaitersPerKey, MaxLocks: n.cfg.MaxLocks,
 		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: n.peers, Log: n.log, Forced: n.tellForced, Pause: n.cfg.Pause,
 		Unknown: n.retire,

@@ -86,6 +86,9 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 	t.call.begin(s.node, now, req)
 	t.call.early = t
 	t.acquire = acquire{call: &t.call, wait: req.Wait}
+	if req.Tell {
+		t.queued = func(position uint32) { s.to.Queued(c.ID, position) }
+	}
 	s.mu.Lock()
 	if req.Kind == owner.Acquire && req.ClientID != s.client {
 		s.noteClient(req.ClientID)
@@ -147,11 +150,13 @@ func callRequest(limits sharelock.Limits, c *sharelockv1.Call) (owner.Request, e
 	}
 	switch c.Kind {
 	case sharelockv1.CallAcquire:
-		return acquireRequest(limits, c.Acquire)
+		r, err := acquireRequest(limits, c.Acquire)
+		r.Tell = c.Tell
+		return r, err
 	case sharelockv1.CallGiveUp:
 		return giveUpRequest(c.Acquire.Key, c.Acquire.ClientID, c.Acquire.RequestID)
 	case sharelockv1.CallRenew:
-		return renewRequest(limits, c.Acquire.Key, c.Token, c.Acquire.TTL)
+		return renewRequest(limits, c.Acquire.Key, c.Token, c.Acquire.TTL, c.Acquire.Metadata)
 	default:
 		return releaseRequest(c.Acquire.Key, c.Token, c.SentOnce)
 	}

@@ -43,6 +43,7 @@ func (quietSink) Answer(uint64, sharelock.Hold, error)   {}
 func (quietSink) Renewed(uint64, []uint64)               {}
 func (quietSink) Ended(uint64, error)                    {}
 func (quietSink) Forced(string, sharelock.Token, string) {}
+func (quietSink) Queued(uint64, uint32)                  {}
 func (quietSink) Released()                              {}
 
 // A grant that arrives at the very moment when its session closes is released if the node

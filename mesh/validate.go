@@ -41,6 +41,7 @@ func (c Config) Validate() error {
 	check(c.Replicas >= 0 && c.Replicas <= view.MaxVoters, "ring.replicas", "%d is not within 0 to %d", c.Replicas, view.MaxVoters)
 	check(c.MaxTTL >= time.Second && c.MaxTTL <= 24*time.Hour, "locks.max_ttl", "%v is not within 1s to 24h", c.MaxTTL)
 	check(c.DefaultTTL >= sharelock.MinTTL && c.DefaultTTL <= c.MaxTTL, "locks.default_ttl", "%v is not within %v and locks.max_ttl, %v", c.DefaultTTL, sharelock.MinTTL, c.MaxTTL)
+	check(c.MaxHold == 0 || c.MaxHold >= sharelock.MinTTL && c.MaxHold <= sharelock.MostMaxHold, "locks.max_hold", "%v is neither 0 nor within %v to %v", c.MaxHold, sharelock.MinTTL, sharelock.MostMaxHold)
 	check(c.MaxWait > 0 && c.MaxWait <= 24*time.Hour, "locks.max_wait", "%v is not within 0 to 24h", c.MaxWait)
 	check(c.DefaultWait >= 0 && c.DefaultWait <= c.MaxWait, "locks.default_wait", "%v is not within 0 and locks.max_wait, %v", c.DefaultWait, c.MaxWait)
 	check(c.MaxWaitersPerKey >= 1, "locks.max_waiters_per_key", "%d is below 1", c.MaxWaitersPerKey)

@@ -45,6 +45,7 @@ func drawHold(t *rapid.T, key, node string) sharelock.Hold {
 		Mode:  sharelock.Mode(rapid.Uint8Range(0, 1).Draw(t, "mode")),
 		Slots: rapid.Uint32().Draw(t, "slots"), TTL: time.Duration(rapid.Int64().Draw(t, "ttl")),
 		ExpiresIn: time.Duration(rapid.Int64().Draw(t, "expires")), Metadata: drawMetadata(t),
+		MaxHold: time.Duration(rapid.Int64().Draw(t, "max hold")), EndsIn: time.Duration(rapid.Int64().Draw(t, "ends")),
 	}
 }
 

@@ -56,7 +56,7 @@ func (l nodeLocker) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sh
 }
 
 func (l nodeLocker) Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
-	return l.c.Node(l.i).Renew(ctx, key, token, ttl)
+	return l.c.Node(l.i).Renew(ctx, key, token, ttl, nil)
 }
 
 func (l nodeLocker) Release(ctx context.Context, key string, token sharelock.Token) error {

@@ -246,6 +246,8 @@ func (h *heard) Renewed(keepalive uint64, ids []uint64) {
 	}
 }
 
+func (*heard) Queued(uint64, uint32) {}
+
 func (h *heard) Ended(id uint64, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

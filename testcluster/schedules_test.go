@@ -143,7 +143,7 @@ func quarantineSurvives(t *testing.T, rate float64) {
 	if _, err := cl.TryAcquire(ctx, key); !errors.Is(err, sharelock.ErrQuarantined) {
 		t.Errorf("try in quarantine: %v", err)
 	}
-	if _, err := c.Node(second).Renew(ctx, key, l.Token(), sceneMax); !errors.Is(err, sharelock.ErrStaleToken) && !errors.Is(err, sharelock.ErrNotHeld) {
+	if _, err := c.Node(second).Renew(ctx, key, l.Token(), sceneMax, nil); !errors.Is(err, sharelock.ErrStaleToken) && !errors.Is(err, sharelock.ErrNotHeld) {
 		t.Errorf("renew in quarantine: %v", err)
 	}
 	must(t, c.Restart(ctx, a))
@@ -211,7 +211,7 @@ func cutOffOwner(t *testing.T, replicas int) {
 	for {
 		send := time.Now()
 		short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-		_, err := c.Node(a).Renew(short, key, hold.Token, sceneTTL)
+		_, err := c.Node(a).Renew(short, key, hold.Token, sceneTTL, nil)
 		cancel()
 		if err == nil {
 			lastSend, lastAnswer = send, time.Now()

@@ -34,7 +34,7 @@ func lenientMode(m Mode) sharelock.Mode {
 }
 
 // HoldToProto is the hold on the wire. SafeFor 0 is left out: only the answers
-// to acquire and renew have one.
+// to acquire and renew have one; so are MaxHold and EndsIn.
 func HoldToProto(h sharelock.Hold) *Hold {
 	m := &Hold{
 		Key:       h.Key,
@@ -51,6 +51,12 @@ func HoldToProto(h sharelock.Hold) *Hold {
 	if h.SafeFor != 0 {
 		m.SafeFor = durationpb.New(h.SafeFor)
 	}
+	if h.MaxHold != 0 {
+		m.MaxHold = durationpb.New(h.MaxHold)
+	}
+	if h.EndsIn != 0 {
+		m.EndsIn = durationpb.New(h.EndsIn)
+	}
 	return m
 }
 
@@ -66,6 +72,8 @@ func HoldFromProto(m *Hold) sharelock.Hold {
 		TTL:       duration(m.GetTtl()),
 		ExpiresIn: duration(m.GetExpiresIn()),
 		SafeFor:   duration(m.GetSafeFor()),
+		MaxHold:   duration(m.GetMaxHold()),
+		EndsIn:    duration(m.GetEndsIn()),
 		Node:      m.GetNode(),
 		Metadata:  m.GetMetadata(),
 	}

@@ -38,6 +38,8 @@ func drawHold(t *rapid.T) sharelock.Hold {
 		TTL:       drawDuration(t),
 		ExpiresIn: drawDuration(t),
 		SafeFor:   drawDuration(t),
+		MaxHold:   drawDuration(t),
+		EndsIn:    drawDuration(t),
 		Node:      rapid.String().Draw(t, "node"),
 		Metadata:  drawMetadata(t),
 	}

@@ -43,6 +43,11 @@ func TestSessionsAreStable(t *testing.T) {
 		{"release sent once", Call{ID: 4, Kind: CallRelease, Acquire: sharelock.AcquireRequest{Key: "k"}, Token: 1, SentOnce: true}},
 		{"cancel", Call{ID: 5, Kind: CallCancel}},
 		{"give up", Call{ID: 6, Kind: CallGiveUp, Acquire: sharelock.AcquireRequest{Key: "k", ClientID: "w1", RequestID: "r-9"}}},
+		{"acquire with a longest time", Call{ID: 7, Kind: CallAcquire, Acquire: sharelock.AcquireRequest{
+			Key: "k", ClientID: "w1", RequestID: "r-8", MaxHold: time.Hour, Wait: sharelock.DefaultWait,
+		}, Tell: true}},
+		{"renew with metadata", Call{ID: 8, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{"step": "3"}}, Token: 1}},
+		{"renew without metadata", Call{ID: 9, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{}}, Token: 1}},
 	} {
 		f.Add(c.name, AppendCall(nil, &c.call))
 	}
@@ -55,6 +60,10 @@ func TestSessionsAreStable(t *testing.T) {
 	}
 	f.Add("renewed", AppendRenewed(nil, 7, []uint64{1, 2, 300}))
 	f.Add("not kept any more", AppendEnd(nil, 3, []byte("status")))
+	f.Add("queued", AppendQueued(nil, 1, 2))
+	f.Add("granted with a longest time", AppendReply(nil, &Reply{ID: 1, Hold: sharelock.Hold{
+		Token: 1, TTL: 10 * time.Second, ExpiresIn: 9 * time.Second, SafeFor: 10 * time.Second, Node: "a", MaxHold: time.Hour, EndsIn: time.Minute,
+	}}))
 	f.Add("ring", AppendRing(nil, []byte("ring")))
 	f.Compare(t, "testdata/sessions.golden", *update)
 }

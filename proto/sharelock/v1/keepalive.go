@@ -136,9 +136,10 @@ func AppendKeep(b []byte, k *Keep) []byte {
 	return wire.Shut(b, at)
 }
 
-// Kept is what a node says of a hold that it keeps alive, or who owns what.
+// Kept is what a node says of a hold that it keeps alive, who owns what, or where a call
+// stands in line.
 type Kept struct {
-	// ID is the hold's.
+	// ID is the hold's, or with a Position the call's.
 	ID uint64
 	// Keepalive is the one that its newest renewal counts from; 0 if Status says why it
 	// is not kept any more.
@@ -149,6 +150,8 @@ type Kept struct {
 	Ring []byte
 	// Forced is a hold that was taken away from its holder; nil if this is not about that.
 	Forced *Forced
+	// Position is where a call stands in line, from 1; 0 if this is not about that.
+	Position uint32
 }
 
 // Forced is a hold that was taken away from its holder.
@@ -184,6 +187,14 @@ func AppendForced(b []byte, key string, token sharelock.Token, reason string) []
 	b = wire.AppendString(b, 1, key)
 	b = wire.AppendUint(b, 2, uint64(token))
 	b = wire.AppendString(b, 3, reason)
+	return wire.Shut(b, at)
+}
+
+// AppendQueued appends to a [SessionResponse] where a call stands in line.
+func AppendQueued(b []byte, id uint64, position uint32) []byte {
+	b, at := wire.Open(b, 7)
+	b = wire.AppendUint(b, 1, id)
+	b = wire.AppendUint(b, 2, uint64(position))
 	return wire.Shut(b, at)
 }
 
@@ -240,6 +251,11 @@ func (r *KeptReader) Next(k *Kept) (bool, error) {
 		case f.Num == 6:
 			*k = Kept{Forced: &Forced{}}
 			return true, k.Forced.read(f.B)
+		case f.Num == 7:
+			*k = Kept{}
+			if err := k.queued(f.B); err != nil || k.Position > 0 {
+				return err == nil, err
+			}
 		}
 	}
 }
@@ -278,6 +294,22 @@ func (o *Forced) read(body []byte) error {
 			o.Token = sharelock.Token(f.V)
 		case f.Num == 3 && f.Typ == protowire.BytesType:
 			o.Reason = string(f.B)
+		}
+	}
+	return nil
+}
+
+// queued takes a [SessionQueued].
+func (k *Kept) queued(body []byte) error {
+	for len(body) > 0 {
+		f, err := wire.Next(&body)
+		switch {
+		case err != nil:
+			return err
+		case f.Num == 1 && f.Typ == protowire.VarintType:
+			k.ID = f.V
+		case f.Num == 2 && f.Typ == protowire.VarintType:
+			k.Position = uint32(f.V)
 		}
 	}
 	return nil

@@ -137,10 +137,12 @@ func TestSessionKept(t *testing.T) {
 	data = AppendRenewed(data, 5, []uint64{1, 1 << 40})
 	data = AppendEnd(data, 3, []byte{8, 5})
 	data = AppendRenewed(AppendPing(data), 6, []uint64{4})
+	data = AppendQueued(data, 2, 3)
 	want := &SessionResponse{
 		Answers: []*SessionAnswer{{Id: 9, Status: []byte{8, 10}}}, Pong: true,
 		Renewed: []*SessionRenewed{{Keepalive: 5, Ids: []uint64{1, 1 << 40}}, {Keepalive: 6, Ids: []uint64{4}}},
 		Ended:   []*SessionEnd{{Id: 3, Status: []byte{8, 5}}},
+		Queued:  []*SessionQueued{{Id: 2, Position: 3}},
 	}
 	var m SessionResponse
 	if err := proto.Unmarshal(data, &m); err != nil || !proto.Equal(&m, want) {
@@ -151,7 +153,7 @@ func TestSessionKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	byID := func(a, b Kept) int { return int(a.ID) - int(b.ID) }
-	kept := []Kept{{ID: 1, Keepalive: 5}, {ID: 3, Status: []byte{8, 5}}, {ID: 4, Keepalive: 6}, {ID: 1 << 40, Keepalive: 5}}
+	kept := []Kept{{ID: 1, Keepalive: 5}, {ID: 2, Position: 3}, {ID: 3, Status: []byte{8, 5}}, {ID: 4, Keepalive: 6}, {ID: 1 << 40, Keepalive: 5}}
 	for name, bytes := range map[string][]byte{"by hand": data, "generated": generated} {
 		got := readKept(t, bytes)
 		slices.SortFunc(got, byID)

@@ -88,8 +88,14 @@ type Hold struct {
 	// it the caller must take the lock for lost.
 	SafeFor *durationpb.Duration `protobuf:"bytes,9,opt,name=safe_for,json=safeFor,proto3" json:"safe_for,omitempty"`
 	// Name of the owning node.
-	Node          string            `protobuf:"bytes,10,opt,name=node,proto3" json:"node,omitempty"`
-	Metadata      map[string]string `protobuf:"bytes,11,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Node     string            `protobuf:"bytes,10,opt,name=node,proto3" json:"node,omitempty"`
+	Metadata map[string]string `protobuf:"bytes,11,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The longest that the hold may last from its grant on, renewed or not; absent is no
+	// limit.
+	MaxHold *durationpb.Duration `protobuf:"bytes,12,opt,name=max_hold,json=maxHold,proto3" json:"max_hold,omitempty"`
+	// How much of max_hold is left, of which expires_in and safe_for never are more. With
+	// safe_for it counts from the same moment: past it the lock is lost, renewed or not.
+	EndsIn        *durationpb.Duration `protobuf:"bytes,13,opt,name=ends_in,json=endsIn,proto3" json:"ends_in,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,6 +203,20 @@ func (x *Hold) GetNode() string {
 func (x *Hold) GetMetadata() map[string]string {
 	if x != nil {
 		return x.Metadata
+	}
+	return nil
+}
+
+func (x *Hold) GetMaxHold() *durationpb.Duration {
+	if x != nil {
+		return x.MaxHold
+	}
+	return nil
+}
+
+func (x *Hold) GetEndsIn() *durationpb.Duration {
+	if x != nil {
+		return x.EndsIn
 	}
 	return nil
 }
@@ -422,7 +442,13 @@ type AcquireRequest struct {
 	// 0 or 1 is a mutex, n > 1 a semaphore of n holders.
 	Slots uint32 `protobuf:"varint,7,opt,name=slots,proto3" json:"slots,omitempty"`
 	// Up to 16 pairs, 2 KiB together; shown by Get and List.
-	Metadata      map[string]string `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metadata map[string]string `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The longest that the hold may last from its grant on, however often it is renewed:
+	// 100 ms to 100 days; absent is no limit. The mesh's own limit, locks.max_hold, holds if
+	// it is shorter.
+	MaxHold *durationpb.Duration `protobuf:"bytes,9,opt,name=max_hold,json=maxHold,proto3" json:"max_hold,omitempty"`
+	// In a session alone: the place in the line is told in SessionResponse.queued.
+	TellPosition  bool `protobuf:"varint,10,opt,name=tell_position,json=tellPosition,proto3" json:"tell_position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -513,6 +539,20 @@ func (x *AcquireRequest) GetMetadata() map[string]string {
 	return nil
 }
 
+func (x *AcquireRequest) GetMaxHold() *durationpb.Duration {
+	if x != nil {
+		return x.MaxHold
+	}
+	return nil
+}
+
+func (x *AcquireRequest) GetTellPosition() bool {
+	if x != nil {
+		return x.TellPosition
+	}
+	return false
+}
+
 type AcquireResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hold          *Hold                  `protobuf:"bytes,1,opt,name=hold,proto3" json:"hold,omitempty"`
@@ -562,7 +602,13 @@ type RenewRequest struct {
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Token uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
 	// Absent keeps the TTL of the hold.
-	Ttl           *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// What the hold has as metadata from then on; if empty, it keeps what it has. With QUOTA
+	// there was no room for it, and the hold was not renewed. A change whose answer was lost
+	// may be done once more, later.
+	Metadata map[string]string `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The hold has no metadata from then on. In JSON, "metadata":{} says the same.
+	ClearMetadata bool `protobuf:"varint,5,opt,name=clear_metadata,json=clearMetadata,proto3" json:"clear_metadata,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -616,6 +662,20 @@ func (x *RenewRequest) GetTtl() *durationpb.Duration {
 		return x.Ttl
 	}
 	return nil
+}
+
+func (x *RenewRequest) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *RenewRequest) GetClearMetadata() bool {
+	if x != nil {
+		return x.ClearMetadata
+	}
+	return false
 }
 
 type RenewResponse struct {
@@ -1699,7 +1759,9 @@ type SessionResponse struct {
 	Ring *GetRingResponse `protobuf:"bytes,5,opt,name=ring,proto3" json:"ring,omitempty"`
 	// Holds that were taken away from their holders. A session hears of those whose
 	// client_id one of its calls has named, wherever they were acquired.
-	Forced        []*SessionForced `protobuf:"bytes,6,rep,name=forced,proto3" json:"forced,omitempty"`
+	Forced []*SessionForced `protobuf:"bytes,6,rep,name=forced,proto3" json:"forced,omitempty"`
+	// Where calls that asked for it stand in line.
+	Queued        []*SessionQueued `protobuf:"bytes,7,rep,name=queued,proto3" json:"queued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1776,6 +1838,70 @@ func (x *SessionResponse) GetForced() []*SessionForced {
 	return nil
 }
 
+func (x *SessionResponse) GetQueued() []*SessionQueued {
+	if x != nil {
+		return x.Queued
+	}
+	return nil
+}
+
+// SessionQueued says where an acquire stands in line: when it begins to wait, and again
+// when that has changed, at most every two seconds. If more than 1,000 come before it, it is
+// told only at the beginning.
+type SessionQueued struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the call.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// 1 is next. Those who are passed over, since nobody listens for them, count.
+	Position      uint32 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionQueued) Reset() {
+	*x = SessionQueued{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionQueued) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionQueued) ProtoMessage() {}
+
+func (x *SessionQueued) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionQueued.ProtoReflect.Descriptor instead.
+func (*SessionQueued) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SessionQueued) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SessionQueued) GetPosition() uint32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
 // SessionForced says that a hold was taken away by ForceRelease: it is no grant any more.
 type SessionForced struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1789,7 +1915,7 @@ type SessionForced struct {
 
 func (x *SessionForced) Reset() {
 	*x = SessionForced{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1801,7 +1927,7 @@ func (x *SessionForced) String() string {
 func (*SessionForced) ProtoMessage() {}
 
 func (x *SessionForced) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1814,7 +1940,7 @@ func (x *SessionForced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionForced.ProtoReflect.Descriptor instead.
 func (*SessionForced) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SessionForced) GetKey() string {
@@ -1850,7 +1976,7 @@ type SessionRenewed struct {
 
 func (x *SessionRenewed) Reset() {
 	*x = SessionRenewed{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +1988,7 @@ func (x *SessionRenewed) String() string {
 func (*SessionRenewed) ProtoMessage() {}
 
 func (x *SessionRenewed) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +2001,7 @@ func (x *SessionRenewed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRenewed.ProtoReflect.Descriptor instead.
 func (*SessionRenewed) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SessionRenewed) GetKeepalive() uint64 {
@@ -1905,7 +2031,7 @@ type SessionEnd struct {
 
 func (x *SessionEnd) Reset() {
 	*x = SessionEnd{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1917,7 +2043,7 @@ func (x *SessionEnd) String() string {
 func (*SessionEnd) ProtoMessage() {}
 
 func (x *SessionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1930,7 +2056,7 @@ func (x *SessionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEnd.ProtoReflect.Descriptor instead.
 func (*SessionEnd) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SessionEnd) GetId() uint64 {
@@ -1963,7 +2089,7 @@ type SessionAnswer struct {
 
 func (x *SessionAnswer) Reset() {
 	*x = SessionAnswer{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2101,7 @@ func (x *SessionAnswer) String() string {
 func (*SessionAnswer) ProtoMessage() {}
 
 func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2114,7 @@ func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionAnswer.ProtoReflect.Descriptor instead.
 func (*SessionAnswer) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SessionAnswer) GetId() uint64 {
@@ -2024,7 +2150,7 @@ type LockHeldDetail struct {
 
 func (x *LockHeldDetail) Reset() {
 	*x = LockHeldDetail{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2162,7 @@ func (x *LockHeldDetail) String() string {
 func (*LockHeldDetail) ProtoMessage() {}
 
 func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2175,7 @@ func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHeldDetail.ProtoReflect.Descriptor instead.
 func (*LockHeldDetail) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LockHeldDetail) GetHolds() []*Hold {
@@ -2074,7 +2200,7 @@ type GetMeshRequest struct {
 
 func (x *GetMeshRequest) Reset() {
 	*x = GetMeshRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2212,7 @@ func (x *GetMeshRequest) String() string {
 func (*GetMeshRequest) ProtoMessage() {}
 
 func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2225,7 @@ func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshRequest.ProtoReflect.Descriptor instead.
 func (*GetMeshRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
 }
 
 type GetMeshResponse struct {
@@ -2135,7 +2261,7 @@ type GetMeshResponse struct {
 
 func (x *GetMeshResponse) Reset() {
 	*x = GetMeshResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2273,7 @@ func (x *GetMeshResponse) String() string {
 func (*GetMeshResponse) ProtoMessage() {}
 
 func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2286,7 @@ func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshResponse.ProtoReflect.Descriptor instead.
 func (*GetMeshResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetMeshResponse) GetCluster() string {
@@ -2273,7 +2399,7 @@ type Stall struct {
 
 func (x *Stall) Reset() {
 	*x = Stall{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2285,7 +2411,7 @@ func (x *Stall) String() string {
 func (*Stall) ProtoMessage() {}
 
 func (x *Stall) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2298,7 +2424,7 @@ func (x *Stall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stall.ProtoReflect.Descriptor instead.
 func (*Stall) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Stall) GetMember() string {
@@ -2326,7 +2452,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2338,7 +2464,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2477,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Lease) GetValid() bool {
@@ -2393,7 +2519,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2531,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2544,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Member) GetName() string {
@@ -2507,7 +2633,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2645,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2658,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LocateRequest) GetKey() string {
@@ -2555,7 +2681,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2693,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2706,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LocateResponse) GetKey() string {
@@ -2626,7 +2752,7 @@ type GetRingRequest struct {
 
 func (x *GetRingRequest) Reset() {
 	*x = GetRingRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2638,7 +2764,7 @@ func (x *GetRingRequest) String() string {
 func (*GetRingRequest) ProtoMessage() {}
 
 func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2651,7 +2777,7 @@ func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingRequest.ProtoReflect.Descriptor instead.
 func (*GetRingRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
 }
 
 // GetRingResponse places every key in one epoch: key k is in partition
@@ -2670,7 +2796,7 @@ type GetRingResponse struct {
 
 func (x *GetRingResponse) Reset() {
 	*x = GetRingResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +2808,7 @@ func (x *GetRingResponse) String() string {
 func (*GetRingResponse) ProtoMessage() {}
 
 func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +2821,7 @@ func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingResponse.ProtoReflect.Descriptor instead.
 func (*GetRingResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetRingResponse) GetEpoch() uint32 {
@@ -2738,7 +2864,7 @@ type RingMember struct {
 
 func (x *RingMember) Reset() {
 	*x = RingMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +2876,7 @@ func (x *RingMember) String() string {
 func (*RingMember) ProtoMessage() {}
 
 func (x *RingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +2889,7 @@ func (x *RingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingMember.ProtoReflect.Descriptor instead.
 func (*RingMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RingMember) GetName() string {
@@ -2790,7 +2916,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2802,7 +2928,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2815,7 +2941,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *LeaveRequest) GetForGood() bool {
@@ -2833,7 +2959,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2845,7 +2971,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2858,7 +2984,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
 }
 
 type DecommissionRequest struct {
@@ -2871,7 +2997,7 @@ type DecommissionRequest struct {
 
 func (x *DecommissionRequest) Reset() {
 	*x = DecommissionRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2883,7 +3009,7 @@ func (x *DecommissionRequest) String() string {
 func (*DecommissionRequest) ProtoMessage() {}
 
 func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2896,7 +3022,7 @@ func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
 func (*DecommissionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DecommissionRequest) GetName() string {
@@ -2914,7 +3040,7 @@ type DecommissionResponse struct {
 
 func (x *DecommissionResponse) Reset() {
 	*x = DecommissionResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2926,7 +3052,7 @@ func (x *DecommissionResponse) String() string {
 func (*DecommissionResponse) ProtoMessage() {}
 
 func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2939,7 +3065,7 @@ func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
 func (*DecommissionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
 }
 
 // Seat is the seat of a voter in the agreement on views.
@@ -2955,7 +3081,7 @@ type Seat struct {
 
 func (x *Seat) Reset() {
 	*x = Seat{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2967,7 +3093,7 @@ func (x *Seat) String() string {
 func (*Seat) ProtoMessage() {}
 
 func (x *Seat) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2980,7 +3106,7 @@ func (x *Seat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seat.ProtoReflect.Descriptor instead.
 func (*Seat) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Seat) GetName() string {
@@ -3008,7 +3134,7 @@ var File_sharelock_v1_lock_proto protoreflect.FileDescriptor
 
 const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\n" +
-	"\x17sharelock/v1/lock.proto\x12\fsharelock.v1\x1a\x1egoogle/protobuf/duration.proto\"\xd4\x03\n" +
+	"\x17sharelock/v1/lock.proto\x12\fsharelock.v1\x1a\x1egoogle/protobuf/duration.proto\"\xbe\x04\n" +
 	"\x04Hold\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12\x1b\n" +
@@ -3023,7 +3149,9 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\bsafe_for\x18\t \x01(\v2\x19.google.protobuf.DurationR\asafeFor\x12\x12\n" +
 	"\x04node\x18\n" +
 	" \x01(\tR\x04node\x12<\n" +
-	"\bmetadata\x18\v \x03(\v2 .sharelock.v1.Hold.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\v \x03(\v2 .sharelock.v1.Hold.MetadataEntryR\bmetadata\x124\n" +
+	"\bmax_hold\x18\f \x01(\v2\x19.google.protobuf.DurationR\amaxHold\x122\n" +
+	"\aends_in\x18\r \x01(\v2\x19.google.protobuf.DurationR\x06endsIn\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x02\n" +
@@ -3050,7 +3178,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"quarantine\x12\x1d\n" +
 	"\n" +
 	"hold_count\x18\b \x01(\rR\tholdCount\x12!\n" +
-	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount\"\xfd\x02\n" +
+	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount\"\xd8\x03\n" +
 	"\x0eAcquireRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x1d\n" +
@@ -3060,16 +3188,24 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x04wait\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12&\n" +
 	"\x04mode\x18\x06 \x01(\x0e2\x12.sharelock.v1.ModeR\x04mode\x12\x14\n" +
 	"\x05slots\x18\a \x01(\rR\x05slots\x12F\n" +
-	"\bmetadata\x18\b \x03(\v2*.sharelock.v1.AcquireRequest.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\b \x03(\v2*.sharelock.v1.AcquireRequest.MetadataEntryR\bmetadata\x124\n" +
+	"\bmax_hold\x18\t \x01(\v2\x19.google.protobuf.DurationR\amaxHold\x12#\n" +
+	"\rtell_position\x18\n" +
+	" \x01(\bR\ftellPosition\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"9\n" +
 	"\x0fAcquireResponse\x12&\n" +
-	"\x04hold\x18\x01 \x01(\v2\x12.sharelock.v1.HoldR\x04hold\"c\n" +
+	"\x04hold\x18\x01 \x01(\v2\x12.sharelock.v1.HoldR\x04hold\"\x8d\x02\n" +
 	"\fRenewRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12+\n" +
-	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"7\n" +
+	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12D\n" +
+	"\bmetadata\x18\x04 \x03(\v2(.sharelock.v1.RenewRequest.MetadataEntryR\bmetadata\x12%\n" +
+	"\x0eclear_metadata\x18\x05 \x01(\bR\rclearMetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"7\n" +
 	"\rRenewResponse\x12&\n" +
 	"\x04hold\x18\x01 \x01(\v2\x12.sharelock.v1.HoldR\x04hold\"U\n" +
 	"\x0eReleaseRequest\x12\x10\n" +
@@ -3136,14 +3272,18 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x06cancel\x18\x05 \x01(\v2\x1b.sharelock.v1.SessionCancelH\x00R\x06cancel\x126\n" +
 	"\agive_up\x18\x06 \x01(\v2\x1b.sharelock.v1.GiveUpRequestH\x00R\x06giveUpB\x06\n" +
 	"\x04call\"\x0f\n" +
-	"\rSessionCancel\"\xac\x02\n" +
+	"\rSessionCancel\"\xe1\x02\n" +
 	"\x0fSessionResponse\x125\n" +
 	"\aanswers\x18\x01 \x03(\v2\x1b.sharelock.v1.SessionAnswerR\aanswers\x12\x12\n" +
 	"\x04pong\x18\x02 \x01(\bR\x04pong\x126\n" +
 	"\arenewed\x18\x03 \x03(\v2\x1c.sharelock.v1.SessionRenewedR\arenewed\x12.\n" +
 	"\x05ended\x18\x04 \x03(\v2\x18.sharelock.v1.SessionEndR\x05ended\x121\n" +
 	"\x04ring\x18\x05 \x01(\v2\x1d.sharelock.v1.GetRingResponseR\x04ring\x123\n" +
-	"\x06forced\x18\x06 \x03(\v2\x1b.sharelock.v1.SessionForcedR\x06forced\"O\n" +
+	"\x06forced\x18\x06 \x03(\v2\x1b.sharelock.v1.SessionForcedR\x06forced\x123\n" +
+	"\x06queued\x18\a \x03(\v2\x1b.sharelock.v1.SessionQueuedR\x06queued\";\n" +
+	"\rSessionQueued\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\rR\bposition\"O\n" +
 	"\rSessionForced\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12\x16\n" +
@@ -3265,7 +3405,7 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_sharelock_v1_lock_proto_goTypes = []any{
 	(Mode)(0),                    // 0: sharelock.v1.Mode
 	(*Hold)(nil),                 // 1: sharelock.v1.Hold
@@ -3292,111 +3432,118 @@ var file_sharelock_v1_lock_proto_goTypes = []any{
 	(*SessionCall)(nil),          // 22: sharelock.v1.SessionCall
 	(*SessionCancel)(nil),        // 23: sharelock.v1.SessionCancel
 	(*SessionResponse)(nil),      // 24: sharelock.v1.SessionResponse
-	(*SessionForced)(nil),        // 25: sharelock.v1.SessionForced
-	(*SessionRenewed)(nil),       // 26: sharelock.v1.SessionRenewed
-	(*SessionEnd)(nil),           // 27: sharelock.v1.SessionEnd
-	(*SessionAnswer)(nil),        // 28: sharelock.v1.SessionAnswer
-	(*LockHeldDetail)(nil),       // 29: sharelock.v1.LockHeldDetail
-	(*GetMeshRequest)(nil),       // 30: sharelock.v1.GetMeshRequest
-	(*GetMeshResponse)(nil),      // 31: sharelock.v1.GetMeshResponse
-	(*Stall)(nil),                // 32: sharelock.v1.Stall
-	(*Lease)(nil),                // 33: sharelock.v1.Lease
-	(*Member)(nil),               // 34: sharelock.v1.Member
-	(*LocateRequest)(nil),        // 35: sharelock.v1.LocateRequest
-	(*LocateResponse)(nil),       // 36: sharelock.v1.LocateResponse
-	(*GetRingRequest)(nil),       // 37: sharelock.v1.GetRingRequest
-	(*GetRingResponse)(nil),      // 38: sharelock.v1.GetRingResponse
-	(*RingMember)(nil),           // 39: sharelock.v1.RingMember
-	(*LeaveRequest)(nil),         // 40: sharelock.v1.LeaveRequest
-	(*LeaveResponse)(nil),        // 41: sharelock.v1.LeaveResponse
-	(*DecommissionRequest)(nil),  // 42: sharelock.v1.DecommissionRequest
-	(*DecommissionResponse)(nil), // 43: sharelock.v1.DecommissionResponse
-	(*Seat)(nil),                 // 44: sharelock.v1.Seat
-	nil,                          // 45: sharelock.v1.Hold.MetadataEntry
-	nil,                          // 46: sharelock.v1.Waiter.MetadataEntry
-	nil,                          // 47: sharelock.v1.AcquireRequest.MetadataEntry
-	(*durationpb.Duration)(nil),  // 48: google.protobuf.Duration
+	(*SessionQueued)(nil),        // 25: sharelock.v1.SessionQueued
+	(*SessionForced)(nil),        // 26: sharelock.v1.SessionForced
+	(*SessionRenewed)(nil),       // 27: sharelock.v1.SessionRenewed
+	(*SessionEnd)(nil),           // 28: sharelock.v1.SessionEnd
+	(*SessionAnswer)(nil),        // 29: sharelock.v1.SessionAnswer
+	(*LockHeldDetail)(nil),       // 30: sharelock.v1.LockHeldDetail
+	(*GetMeshRequest)(nil),       // 31: sharelock.v1.GetMeshRequest
+	(*GetMeshResponse)(nil),      // 32: sharelock.v1.GetMeshResponse
+	(*Stall)(nil),                // 33: sharelock.v1.Stall
+	(*Lease)(nil),                // 34: sharelock.v1.Lease
+	(*Member)(nil),               // 35: sharelock.v1.Member
+	(*LocateRequest)(nil),        // 36: sharelock.v1.LocateRequest
+	(*LocateResponse)(nil),       // 37: sharelock.v1.LocateResponse
+	(*GetRingRequest)(nil),       // 38: sharelock.v1.GetRingRequest
+	(*GetRingResponse)(nil),      // 39: sharelock.v1.GetRingResponse
+	(*RingMember)(nil),           // 40: sharelock.v1.RingMember
+	(*LeaveRequest)(nil),         // 41: sharelock.v1.LeaveRequest
+	(*LeaveResponse)(nil),        // 42: sharelock.v1.LeaveResponse
+	(*DecommissionRequest)(nil),  // 43: sharelock.v1.DecommissionRequest
+	(*DecommissionResponse)(nil), // 44: sharelock.v1.DecommissionResponse
+	(*Seat)(nil),                 // 45: sharelock.v1.Seat
+	nil,                          // 46: sharelock.v1.Hold.MetadataEntry
+	nil,                          // 47: sharelock.v1.Waiter.MetadataEntry
+	nil,                          // 48: sharelock.v1.AcquireRequest.MetadataEntry
+	nil,                          // 49: sharelock.v1.RenewRequest.MetadataEntry
+	(*durationpb.Duration)(nil),  // 50: google.protobuf.Duration
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	48, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	48, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	48, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	45, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
-	0,  // 5: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	48, // 6: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	46, // 7: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
-	1,  // 8: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
-	2,  // 9: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	48, // 10: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	48, // 11: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	48, // 12: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
-	0,  // 13: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	47, // 14: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
-	1,  // 15: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	48, // 16: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
-	1,  // 17: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
-	1,  // 18: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
-	3,  // 19: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
-	3,  // 20: sharelock.v1.ListResponse.locks:type_name -> sharelock.v1.Lock
-	1,  // 21: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
-	1,  // 22: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
-	1,  // 23: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
-	22, // 24: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
-	21, // 25: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
-	48, // 26: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
-	4,  // 27: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
-	6,  // 28: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
-	8,  // 29: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
-	23, // 30: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
-	10, // 31: sharelock.v1.SessionCall.give_up:type_name -> sharelock.v1.GiveUpRequest
-	28, // 32: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
-	26, // 33: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
-	27, // 34: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
-	38, // 35: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
-	25, // 36: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
-	1,  // 37: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
-	1,  // 38: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
-	33, // 39: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
-	34, // 40: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	44, // 41: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
-	32, // 42: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
-	48, // 43: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
-	48, // 44: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	39, // 45: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
-	4,  // 46: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	6,  // 47: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	8,  // 48: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	10, // 49: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
-	12, // 50: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	14, // 51: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	16, // 52: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	18, // 53: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	20, // 54: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	30, // 55: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	35, // 56: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	37, // 57: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	40, // 58: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	42, // 59: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
-	5,  // 60: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	7,  // 61: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	9,  // 62: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	11, // 63: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
-	13, // 64: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	15, // 65: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	17, // 66: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	19, // 67: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	24, // 68: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	31, // 69: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	36, // 70: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	38, // 71: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	41, // 72: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	43, // 73: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
-	60, // [60:74] is the sub-list for method output_type
-	46, // [46:60] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	50, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	50, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	50, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	46, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	50, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
+	50, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
+	0,  // 7: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
+	50, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	47, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	1,  // 10: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
+	2,  // 11: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
+	50, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	50, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	50, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	0,  // 15: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
+	48, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	50, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	1,  // 18: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
+	50, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	49, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
+	1,  // 21: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
+	1,  // 22: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
+	3,  // 23: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
+	3,  // 24: sharelock.v1.ListResponse.locks:type_name -> sharelock.v1.Lock
+	1,  // 25: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
+	1,  // 26: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
+	1,  // 27: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
+	22, // 28: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
+	21, // 29: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
+	50, // 30: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
+	4,  // 31: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
+	6,  // 32: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
+	8,  // 33: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
+	23, // 34: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
+	10, // 35: sharelock.v1.SessionCall.give_up:type_name -> sharelock.v1.GiveUpRequest
+	29, // 36: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
+	27, // 37: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
+	28, // 38: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
+	39, // 39: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
+	26, // 40: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
+	25, // 41: sharelock.v1.SessionResponse.queued:type_name -> sharelock.v1.SessionQueued
+	1,  // 42: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
+	1,  // 43: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
+	34, // 44: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
+	35, // 45: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
+	45, // 46: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
+	33, // 47: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
+	50, // 48: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
+	50, // 49: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	40, // 50: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
+	4,  // 51: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	6,  // 52: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	8,  // 53: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	10, // 54: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
+	12, // 55: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	14, // 56: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	16, // 57: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	18, // 58: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	20, // 59: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	31, // 60: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	36, // 61: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	38, // 62: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	41, // 63: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	43, // 64: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
+	5,  // 65: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	7,  // 66: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	9,  // 67: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	11, // 68: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
+	13, // 69: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	15, // 70: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	17, // 71: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	19, // 72: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	24, // 73: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	32, // 74: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	37, // 75: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	39, // 76: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	42, // 77: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	44, // 78: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
+	65, // [65:79] is the sub-list for method output_type
+	51, // [51:65] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -3417,7 +3564,7 @@ func file_sharelock_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   47,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

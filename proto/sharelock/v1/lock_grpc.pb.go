@@ -45,7 +45,7 @@ type LockServiceClient interface {
 	Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*AcquireResponse, error)
 	// Renew starts the TTL of a hold afresh. It never brings the hold's end nearer,
 	// since it may be a late duplicate: a shorter TTL counts as soon as less than
-	// that is left.
+	// that is left. It may give the hold other metadata: both are done, or neither is.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
 	// Release gives a hold back. Releasing a token that is not a grant changes
 	// nothing for whoever holds the key and fails with NOT_HELD or STALE_TOKEN.
@@ -202,7 +202,7 @@ type LockServiceServer interface {
 	Acquire(context.Context, *AcquireRequest) (*AcquireResponse, error)
 	// Renew starts the TTL of a hold afresh. It never brings the hold's end nearer,
 	// since it may be a late duplicate: a shorter TTL counts as soon as less than
-	// that is left.
+	// that is left. It may give the hold other metadata: both are done, or neither is.
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
 	// Release gives a hold back. Releasing a token that is not a grant changes
 	// nothing for whoever holds the key and fails with NOT_HELD or STALE_TOKEN.

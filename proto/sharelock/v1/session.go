@@ -74,9 +74,12 @@ type Call struct {
 	ID   uint64
 	Kind CallKind
 	// Acquire is what an acquire asks for. Key is set for all calls but a cancel, ClientID
-	// and RequestID for giving up, too. TTL
+	// and RequestID for giving up, too, TTL and Metadata for a renew: there nil keeps the
+	// metadata, and an empty map takes it away. TTL
 	// 0 is none given; Wait is sharelock.DefaultWait if none was given.
 	Acquire sharelock.AcquireRequest
+	// Tell: an acquire asks for its place in the queue.
+	Tell bool
 	// Token is of a renew and a release; SentOnce of a release.
 	Token    sharelock.Token
 	SentOnce bool
@@ -161,6 +164,7 @@ func AppendPing(b []byte) []byte { return wire.AppendUint(b, 2, 1) }
 // GiveUpRequest.
 func (r *CallReader) call(c *Call, body []byte) error {
 	var key, request []byte
+	none := false
 	for len(body) > 0 {
 		f, err := wire.Next(&body)
 		if err != nil {
@@ -184,9 +188,21 @@ func (r *CallReader) call(c *Call, body []byte) error {
 			if err != nil {
 				return err
 			}
+		case f.Num == 4 && c.Kind == CallRenew && isBytes:
+			if err := metadataField(&c.Acquire, f.B); err != nil {
+				return err
+			}
+		case f.Num == 5 && c.Kind == CallRenew && f.Typ == protowire.VarintType:
+			none = f.V != 0
 		case f.Num == 3 && c.Kind == CallRelease && f.Typ == protowire.VarintType:
 			c.SentOnce = f.V != 0
 		}
+	}
+	switch {
+	case none && c.Acquire.Metadata != nil:
+		c.fail(ErrMetadataTwice)
+	case none:
+		c.Acquire.Metadata = map[string]string{}
 	}
 	// One string for both: a hold keeps them just as long.
 	r.scratch = append(append(r.scratch[:0], key...), request...)
@@ -202,6 +218,9 @@ func (r *CallReader) call(c *Call, body []byte) error {
 	}
 	return nil
 }
+
+// ErrMetadataTwice refuses a renewal that both gives metadata and takes it away.
+var ErrMetadataTwice = sharelock.Invalid("clear_metadata", "cannot be combined with metadata")
 
 // fail notes the first thing that is wrong with a call.
 func (c *Call) fail(err error) {
@@ -240,6 +259,13 @@ func (r *CallReader) acquire(c *Call, f wire.Field) error {
 		a.Slots = uint32(f.V)
 	case f.Num == 8 && isBytes:
 		err = metadataField(a, f.B)
+	case f.Num == 9 && isBytes:
+		var ok bool
+		if a.MaxHold, ok, err = durationField(f.B); err == nil && !ok {
+			c.fail(sharelock.Invalid("max_hold", "is malformed or out of range"))
+		}
+	case f.Num == 10 && f.Typ == protowire.VarintType:
+		c.Tell = f.V != 0
 	}
 	return err
 }
@@ -325,18 +351,22 @@ func AppendCall(b []byte, c *Call) []byte {
 		}
 		b = wire.AppendUint(b, 6, uint64(a.Mode))
 		b = wire.AppendUint(b, 7, uint64(a.Slots))
-		for k, v := range a.Metadata {
-			var m int
-			b, m = wire.Open(b, 8)
-			b = wire.AppendString(b, 1, k)
-			b = wire.AppendString(b, 2, v)
-			b = wire.Shut(b, m)
+		b = appendMetadata(b, 8, a.Metadata)
+		if a.MaxHold != 0 {
+			b = appendDuration(b, 9, a.MaxHold)
+		}
+		if c.Tell {
+			b = wire.AppendUint(b, 10, 1)
 		}
 	case CallRenew:
 		b = wire.AppendString(b, 1, a.Key)
 		b = wire.AppendUint(b, 2, uint64(c.Token))
 		if a.TTL != 0 {
 			b = appendDuration(b, 3, a.TTL)
+		}
+		b = appendMetadata(b, 4, a.Metadata)
+		if a.Metadata != nil && len(a.Metadata) == 0 {
+			b = wire.AppendUint(b, 5, 1)
 		}
 	case CallGiveUp:
 		b = wire.AppendString(b, 1, a.Key)
@@ -350,6 +380,17 @@ func AppendCall(b []byte, c *Call) []byte {
 		}
 	}
 	return wire.Shut(wire.Shut(b, inner), outer)
+}
+
+func appendMetadata(b []byte, num protowire.Number, metadata map[string]string) []byte {
+	for k, v := range metadata {
+		var m int
+		b, m = wire.Open(b, num)
+		b = wire.AppendString(b, 1, k)
+		b = wire.AppendString(b, 2, v)
+		b = wire.Shut(b, m)
+	}
+	return b
 }
 
 // Reply is the answer to one call of a session.
@@ -379,6 +420,12 @@ func AppendReply(b []byte, r *Reply) []byte {
 		b = appendDuration(b, 9, h.SafeFor)
 	}
 	b = wire.AppendString(b, 10, h.Node)
+	if h.MaxHold != 0 {
+		b = appendDuration(b, 12, h.MaxHold)
+	}
+	if h.EndsIn != 0 {
+		b = appendDuration(b, 13, h.EndsIn)
+	}
 	return wire.Shut(wire.Shut(b, inner), outer)
 }
 
@@ -443,6 +490,10 @@ func (r *ReplyReader) hold(h *sharelock.Hold, body []byte) error {
 			into = &h.ExpiresIn
 		case f.Num == 9:
 			into = &h.SafeFor
+		case f.Num == 12:
+			into = &h.MaxHold
+		case f.Num == 13:
+			into = &h.EndsIn
 		case f.Num == 10:
 			if r.node != string(f.B) { // makes no string
 				r.node = string(f.B)

@@ -15,8 +15,8 @@ func sampleCalls() []Call {
 	return []Call{
 		{ID: 1, Kind: CallAcquire, Acquire: sharelock.AcquireRequest{
 			Key: "k/é", ClientID: "w1", RequestID: "r-7", TTL: 10*time.Second + 5, Wait: 0, Mode: sharelock.Shared, Slots: 3,
-			Metadata: map[string]string{"why": "demo"},
-		}},
+			Metadata: map[string]string{"why": "demo"}, MaxHold: time.Hour + 1,
+		}, Tell: true},
 		{ID: 1 << 60, Kind: CallAcquire, Acquire: sharelock.AcquireRequest{Key: "k", ClientID: "w1", Wait: sharelock.DefaultWait}},
 		{ID: 3, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "k", TTL: time.Minute, Wait: sharelock.DefaultWait}, Token: 256460173377011713},
 		{ID: 4, Kind: CallRelease, Acquire: sharelock.AcquireRequest{Key: "k", Wait: sharelock.DefaultWait}, Token: 7, SentOnce: true},
@@ -26,6 +26,8 @@ func sampleCalls() []Call {
 			Key: string(make([]byte, 400)) + "x", ClientID: "w2", RequestID: "r", Wait: 3 * time.Second,
 		}},
 		{ID: 7, Kind: CallGiveUp, Acquire: sharelock.AcquireRequest{Key: "k", ClientID: "w1", RequestID: "r-7", Wait: sharelock.DefaultWait}},
+		{ID: 8, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{"step": "3"}, Wait: sharelock.DefaultWait}, Token: 7},
+		{ID: 9, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{}, Wait: sharelock.DefaultWait}, Token: 7},
 	}
 }
 
@@ -87,6 +89,7 @@ func TestSessionCalls(t *testing.T) {
 		{Id: 1, Call: &SessionCall_Acquire{Acquire: &AcquireRequest{
 			Key: "k/é", ClientId: "w1", RequestId: "r-7", Ttl: durationpb.New(10*time.Second + 5), Wait: durationpb.New(0),
 			Mode: Mode_SHARED, Slots: 3, Metadata: map[string]string{"why": "demo"},
+			MaxHold: durationpb.New(time.Hour + 1), TellPosition: true,
 		}}},
 		{Id: 1 << 60, Call: &SessionCall_Acquire{Acquire: &AcquireRequest{Key: "k", ClientId: "w1"}}},
 		{Id: 3, Call: &SessionCall_Renew{Renew: &RenewRequest{Key: "k", Token: 256460173377011713, Ttl: durationpb.New(time.Minute)}}},
@@ -96,6 +99,8 @@ func TestSessionCalls(t *testing.T) {
 			Key: calls[5].Acquire.Key, ClientId: "w2", RequestId: "r", Wait: durationpb.New(3 * time.Second),
 		}}},
 		{Id: 7, Call: &SessionCall_GiveUp{GiveUp: &GiveUpRequest{Key: "k", ClientId: "w1", RequestId: "r-7"}}},
+		{Id: 8, Call: &SessionCall_Renew{Renew: &RenewRequest{Key: "k", Token: 7, Metadata: map[string]string{"step": "3"}}}},
+		{Id: 9, Call: &SessionCall_Renew{Renew: &RenewRequest{Key: "k", Token: 7, ClearMetadata: true}}},
 	}}
 	if !proto.Equal(&m, want) {
 		t.Errorf("by hand:\n%v\nwant:\n%v", &m, want)
@@ -114,7 +119,7 @@ func TestSessionCalls(t *testing.T) {
 func TestSessionReplies(t *testing.T) {
 	replies := []Reply{
 		{ID: 9, Hold: sharelock.Hold{Token: 5 << 32, TTL: time.Minute, ExpiresIn: 59*time.Second + 1, SafeFor: time.Minute + 3, Node: "a"}},
-		{ID: 10, Hold: sharelock.Hold{Token: 1, TTL: time.Second, ExpiresIn: 1, Node: "b"}},
+		{ID: 10, Hold: sharelock.Hold{Token: 1, TTL: time.Second, ExpiresIn: 1, Node: "b", MaxHold: time.Minute, EndsIn: time.Second}},
 		{ID: 11, Status: []byte{8, 10}},
 	}
 	var data []byte
@@ -123,7 +128,7 @@ func TestSessionReplies(t *testing.T) {
 	}
 	want := &SessionResponse{Answers: []*SessionAnswer{
 		{Id: 9, Hold: &Hold{Token: 5 << 32, Ttl: durationpb.New(time.Minute), ExpiresIn: durationpb.New(59*time.Second + 1), SafeFor: durationpb.New(time.Minute + 3), Node: "a"}},
-		{Id: 10, Hold: &Hold{Token: 1, Ttl: durationpb.New(time.Second), ExpiresIn: durationpb.New(1), Node: "b"}},
+		{Id: 10, Hold: &Hold{Token: 1, Ttl: durationpb.New(time.Second), ExpiresIn: durationpb.New(1), Node: "b", MaxHold: durationpb.New(time.Minute), EndsIn: durationpb.New(time.Second)}},
 		{Id: 11, Status: []byte{8, 10}},
 	}}
 	var m SessionResponse
@@ -172,6 +177,10 @@ func TestSessionBadCalls(t *testing.T) {
 		{"ttl with odd signs", "ttl", acquire(&AcquireRequest{Ttl: &durationpb.Duration{Seconds: 1, Nanos: -1}})},
 		{"negative wait", "wait", acquire(&AcquireRequest{Wait: durationpb.New(-1)})},
 		{"unknown mode", "mode", acquire(&AcquireRequest{Mode: 9})},
+		{"max_hold too long for Go", "max_hold", acquire(&AcquireRequest{MaxHold: &durationpb.Duration{Seconds: 1 << 40}})},
+		{"metadata and none", "clear_metadata", &SessionCall{Id: 1, Call: &SessionCall_Renew{Renew: &RenewRequest{
+			Key: "k", Token: 1, Metadata: map[string]string{"a": "b"}, ClearMetadata: true,
+		}}}},
 		{"no token", "token", &SessionCall{Id: 1, Call: &SessionCall_Release{Release: &ReleaseRequest{Key: "k"}}}},
 		{"a token of 64 bits", "token", &SessionCall{Id: 1, Call: &SessionCall_Renew{Renew: &RenewRequest{Key: "k", Token: 1 << 63}}}},
 	}

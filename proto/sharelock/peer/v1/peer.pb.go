@@ -3652,7 +3652,9 @@ type Call struct {
 	TtlsNs []int64  `protobuf:"varint,18,rep,packed,name=ttls_ns,json=ttlsNs,proto3" json:"ttls_ns,omitempty"`
 	// The connection over which the request came, as a number of its node (Q6); 0 is
 	// none.
-	Conn          uint32 `protobuf:"varint,19,opt,name=conn,proto3" json:"conn,omitempty"`
+	Conn uint32 `protobuf:"varint,19,opt,name=conn,proto3" json:"conn,omitempty"`
+	// The longest that the hold may last, however often it is renewed; 0 is no limit.
+	MaxHoldNs     int64 `protobuf:"varint,20,opt,name=max_hold_ns,json=maxHoldNs,proto3" json:"max_hold_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3820,6 +3822,13 @@ func (x *Call) GetConn() uint32 {
 	return 0
 }
 
+func (x *Call) GetMaxHoldNs() int64 {
+	if x != nil {
+		return x.MaxHoldNs
+	}
+	return 0
+}
+
 // Answer is the owner's answer to one send of a call.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3839,7 +3848,9 @@ type Answer struct {
 	// The field that is wrong.
 	Field string `protobuf:"bytes,11,opt,name=field,proto3" json:"field,omitempty"`
 	// The positions of the holds of a renewal of many that are no grants any more.
-	Lost          []uint32 `protobuf:"varint,12,rep,packed,name=lost,proto3" json:"lost,omitempty"`
+	Lost []uint32 `protobuf:"varint,12,rep,packed,name=lost,proto3" json:"lost,omitempty"`
+	// The place in the queue, of a call that asked for it and stands in line; 0 is unknown.
+	Position      uint32 `protobuf:"varint,13,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3958,17 +3969,28 @@ func (x *Answer) GetLost() []uint32 {
 	return nil
 }
 
+func (x *Answer) GetPosition() uint32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
 type Hold struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Token         uint64                 `protobuf:"varint,1,opt,name=token,proto3" json:"token,omitempty"`
-	ClientId      string                 `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	RequestId     string                 `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	Mode          uint32                 `protobuf:"varint,4,opt,name=mode,proto3" json:"mode,omitempty"`
-	Slots         uint32                 `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`
-	TtlNs         int64                  `protobuf:"varint,6,opt,name=ttl_ns,json=ttlNs,proto3" json:"ttl_ns,omitempty"`
-	ExpiresInNs   int64                  `protobuf:"varint,7,opt,name=expires_in_ns,json=expiresInNs,proto3" json:"expires_in_ns,omitempty"`
-	Metadata      map[string]string      `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Key           string                 `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Token       uint64                 `protobuf:"varint,1,opt,name=token,proto3" json:"token,omitempty"`
+	ClientId    string                 `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	RequestId   string                 `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Mode        uint32                 `protobuf:"varint,4,opt,name=mode,proto3" json:"mode,omitempty"`
+	Slots       uint32                 `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`
+	TtlNs       int64                  `protobuf:"varint,6,opt,name=ttl_ns,json=ttlNs,proto3" json:"ttl_ns,omitempty"`
+	ExpiresInNs int64                  `protobuf:"varint,7,opt,name=expires_in_ns,json=expiresInNs,proto3" json:"expires_in_ns,omitempty"`
+	Metadata    map[string]string      `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Key         string                 `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
+	// The longest that the hold may last, and what is left of it for its holder; 0 is no
+	// limit.
+	MaxHoldNs     int64 `protobuf:"varint,10,opt,name=max_hold_ns,json=maxHoldNs,proto3" json:"max_hold_ns,omitempty"`
+	EndsInNs      int64 `protobuf:"varint,11,opt,name=ends_in_ns,json=endsInNs,proto3" json:"ends_in_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4064,6 +4086,20 @@ func (x *Hold) GetKey() string {
 		return x.Key
 	}
 	return ""
+}
+
+func (x *Hold) GetMaxHoldNs() int64 {
+	if x != nil {
+		return x.MaxHoldNs
+	}
+	return 0
+}
+
+func (x *Hold) GetEndsInNs() int64 {
+	if x != nil {
+		return x.EndsInNs
+	}
+	return 0
 }
 
 type Waiter struct {
@@ -4705,7 +4741,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\rR\x04next\x12\x12\n" +
 	"\x04done\x18\x03 \x01(\bR\x04done\x12\x10\n" +
-	"\x03why\x18\x04 \x01(\tR\x03why\"\x99\x04\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"\xb9\x04\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x12\n" +
@@ -4727,10 +4763,11 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04keys\x18\x10 \x03(\tR\x04keys\x12\x16\n" +
 	"\x06tokens\x18\x11 \x03(\x04R\x06tokens\x12\x17\n" +
 	"\attls_ns\x18\x12 \x03(\x03R\x06ttlsNs\x12\x12\n" +
-	"\x04conn\x18\x13 \x01(\rR\x04conn\x1a;\n" +
+	"\x04conn\x18\x13 \x01(\rR\x04conn\x12\x1e\n" +
+	"\vmax_hold_ns\x18\x14 \x01(\x03R\tmaxHoldNs\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xce\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xea\x02\n" +
 	"\x06Answer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04send\x18\x02 \x01(\rR\x04send\x12\x18\n" +
@@ -4744,7 +4781,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x0eretry_after_ns\x18\n" +
 	" \x01(\x03R\fretryAfterNs\x12\x14\n" +
 	"\x05field\x18\v \x01(\tR\x05field\x12\x12\n" +
-	"\x04lost\x18\f \x03(\rR\x04lost\"\xcf\x02\n" +
+	"\x04lost\x18\f \x03(\rR\x04lost\x12\x1a\n" +
+	"\bposition\x18\r \x01(\rR\bposition\"\x8d\x03\n" +
 	"\x04Hold\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x04R\x05token\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x1d\n" +
@@ -4755,7 +4793,11 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x06ttl_ns\x18\x06 \x01(\x03R\x05ttlNs\x12\"\n" +
 	"\rexpires_in_ns\x18\a \x01(\x03R\vexpiresInNs\x12A\n" +
 	"\bmetadata\x18\b \x03(\v2%.sharelock.peer.v1.Hold.MetadataEntryR\bmetadata\x12\x10\n" +
-	"\x03key\x18\t \x01(\tR\x03key\x1a;\n" +
+	"\x03key\x18\t \x01(\tR\x03key\x12\x1e\n" +
+	"\vmax_hold_ns\x18\n" +
+	" \x01(\x03R\tmaxHoldNs\x12\x1c\n" +
+	"\n" +
+	"ends_in_ns\x18\v \x01(\x03R\bendsInNs\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x02\n" +
