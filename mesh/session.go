@@ -87,7 +87,7 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 	t.call.early = t
 	t.acquire = acquire{call: &t.call, wait: req.Wait}
 	if req.Tell {
-		t.queued = func(position uint32) { s.to.Queued(c.ID, position) }
+		t.queued = func(position uint32) { s.to.Queued(t.id, position) }
 	}
 	s.mu.Lock()
 	if req.Kind == owner.Acquire && req.ClientID != s.client {

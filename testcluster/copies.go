@@ -3,6 +3,7 @@ package testcluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"time"
@@ -93,7 +94,8 @@ func (c *Cluster) compareCopies(ctx context.Context) (string, error) {
 // sameLock compares what is decided about a key, without times.
 func sameLock(a, b sharelock.Lock) bool {
 	return slices.EqualFunc(a.Holds, b.Holds, func(x, y sharelock.Hold) bool {
-		return x.Token == y.Token && x.RequestID == y.RequestID && x.Mode == y.Mode && x.Slots == y.Slots && x.TTL == y.TTL
+		return x.Token == y.Token && x.RequestID == y.RequestID && x.Mode == y.Mode && x.Slots == y.Slots && x.TTL == y.TTL && x.MaxHold == y.MaxHold &&
+			maps.Equal(x.Metadata, y.Metadata)
 	}) && slices.EqualFunc(a.Waiters, b.Waiters, func(x, y sharelock.Waiter) bool {
 		return x.RequestID == y.RequestID && x.Mode == y.Mode && x.Slots == y.Slots
 	})

@@ -47,6 +47,8 @@ type Call struct {
 	// SafeUntil, of an acquire or a renewal that succeeded, is until when the client
 	// may rely on the lock: what the answer called safe, from Start (Q3).
 	SafeUntil time.Time
+	// last, of an acquire that succeeded, is when the hold ends, renewed or not; zero is never.
+	last time.Time
 	// Kept: the renewal was made by the node, for a session that keeps the lock alive. It
 	// starts with the keepalive that it counts from.
 	Kept bool
@@ -97,14 +99,23 @@ type History struct {
 	calls  []*Call // in about the order of their start; guarded by mu
 	events []Event // guarded by mu
 	watch  *watch  // guarded by mu
+	// lasts are the ends of holds that have a longest time, as their clients know them; guarded
+	// by mu.
+	lasts map[grantOf]time.Time
 	// violation is the first that was seen while it happened; broken is closed then.
 	// Guarded by mu.
 	violation *ViolationError
 	broken    chan struct{}
 }
 
+// grantOf names a grant.
+type grantOf struct {
+	key   string
+	token sharelock.Token
+}
+
 func newHistory(start time.Time) *History {
-	return &History{start: start, watch: newWatch(), broken: make(chan struct{})}
+	return &History{start: start, watch: newWatch(), lasts: map[grantOf]time.Time{}, broken: make(chan struct{})}
 }
 
 // Broken is closed when an invariant breaks, at the very event; not all invariants
@@ -195,6 +206,9 @@ func (h *History) end(c *Call, answer func(c *Call)) {
 	defer h.mu.Unlock()
 	answer(c)
 	c.End = time.Now()
+	if !c.last.IsZero() {
+		h.lasts[grantOf{c.Key, c.Token}] = c.last
+	}
 	if broken, evidence := h.watch.answered(c); evidence != nil {
 		h.failLocked(&ViolationError{broken, h.evidence(evidence, h.about(c.Key))})
 	}
@@ -245,20 +259,30 @@ func asCall(req any) (Call, bool) {
 }
 
 // safeFor counts what an answer called safe from the send, on the client's clock (Q3).
-func (c *Call) safeFor(d time.Duration) {
+func (c *Call) safeFor(d time.Duration) { c.SafeUntil = c.after(d) }
+
+// after is so long after the send, on the client's clock.
+func (c *Call) after(d time.Duration) time.Time {
 	if c.rate != 0 && c.rate != 1 {
 		d = time.Duration(float64(d) / c.rate)
 	}
-	c.SafeUntil = c.Start.Add(d)
+	return c.Start.Add(d)
+}
+
+// granted reads the hold that answers an acquire.
+func (c *Call) granted(h sharelock.Hold) {
+	c.Token = h.Token
+	c.safeFor(h.SafeFor)
+	if h.EndsIn > 0 {
+		c.last = c.after(h.EndsIn)
+	}
 }
 
 // take reads the answer to the call.
 func (c *Call) take(reply any) {
 	switch r := reply.(type) {
 	case *sharelockv1.AcquireResponse:
-		h := sharelockv1.HoldFromProto(r.GetHold())
-		c.Token = h.Token
-		c.safeFor(h.SafeFor)
+		c.granted(sharelockv1.HoldFromProto(r.GetHold()))
 	case *sharelockv1.RenewResponse:
 		c.safeFor(sharelockv1.HoldFromProto(r.GetHold()).SafeFor)
 	case *sharelockv1.GetResponse:

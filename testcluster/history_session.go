@@ -100,7 +100,7 @@ func (r *recorded) told(data []byte) error {
 			return err
 		}
 		k, ok := r.kept[told.ID]
-		if !ok {
+		if !ok || told.Position > 0 { // that is of a call
 			continue
 		}
 		c := Call{Client: r.client, rate: r.rate, Op: Renew, Kept: true, Key: k.Key, Token: k.Token, Start: r.alive[told.Keepalive]}
@@ -111,7 +111,12 @@ func (r *recorded) told(data []byte) error {
 			r.history.end(r.history.beginAt(c), func(c *Call) { c.Err = statusOf(told.Status) })
 			continue
 		}
-		r.history.end(r.history.beginAt(c), func(c *Call) { c.safeFor(k.TTL) })
+		r.history.end(r.history.beginAt(c), func(c *Call) {
+			c.safeFor(k.TTL)
+			if last, limited := r.history.lasts[grantOf{k.Key, k.Token}]; limited && last.Before(c.SafeUntil) {
+				c.SafeUntil = last
+			}
+		})
 	}
 }
 
@@ -192,8 +197,7 @@ func (c *Call) answered(a *sharelockv1.Reply) {
 	}
 	switch c.Op {
 	case Acquire:
-		c.Token = a.Hold.Token
-		c.safeFor(a.Hold.SafeFor)
+		c.granted(a.Hold)
 	case Renew:
 		c.safeFor(a.Hold.SafeFor)
 	}

@@ -99,6 +99,9 @@ func (u user) once(ctx context.Context) {
 			opts = append(opts, client.RequestID(old.id))
 		}
 	}
+	if u.rnd.IntN(4) == 0 {
+		opts = append(opts, client.MaxHold(ttl/2+time.Duration(u.rnd.Int64N(int64(2*u.maxTTL)))))
+	}
 	opts = append(opts, mode...)
 	careless := u.rnd.IntN(4) == 0
 	if careless {
@@ -116,6 +119,8 @@ func (u user) once(ctx context.Context) {
 		pause(ctx, time.Duration(u.rnd.Int64N(int64(2*u.maxTTL))))
 	case 2:
 		_, _ = u.cl.Get(ctx, key)
+	case 4:
+		_ = l.Renew(ctx, 0, client.Metadata(map[string]string{"step": "2"}))
 	case 3:
 		_, _ = u.cl.CheckToken(ctx, key, l.Token())
 	default:
