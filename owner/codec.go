@@ -26,6 +26,7 @@ func validRequestID(s string) bool { return s != "" && len(s) <= sharelock.MaxRe
 func validTTL(d time.Duration) bool {
 	return d > 0 && d <= maxSpan
 }
+
 func validMaxHold(d time.Duration) bool {
 	return d >= 0 && d <= sharelock.MostMaxHold
 }

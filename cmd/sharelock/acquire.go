@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,7 @@ type acquireFlags struct {
 	shared   bool
 	slots    uint32
 	metadata []string
+	maxHold  time.Duration
 }
 
 func (f *acquireFlags) add(cmd *cobra.Command) {
@@ -33,6 +35,7 @@ func (f *acquireFlags) add(cmd *cobra.Command) {
 	f.fs.BoolVarP(&f.shared, "shared", "s", false, "share the key with others that ask for it shared")
 	f.fs.Uint32Var(&f.slots, "slots", 0, "let this many hold the key together; all must say the same number")
 	f.fs.StringArrayVar(&f.metadata, "metadata", nil, "name=value to show with the lock; may be repeated")
+	f.fs.DurationVar(&f.maxHold, "max-hold", 0, "end the lock after this time, renewed or not (default: as the mesh has it)")
 	cmd.MarkFlagsMutuallyExclusive("wait", "nonblock")
 	cmd.MarkFlagsMutuallyExclusive("shared", "slots")
 }
@@ -55,6 +58,12 @@ func (f *acquireFlags) options() ([]client.Option, error) {
 		}
 		opts = append(opts, client.TTL(f.ttl))
 	}
+	if f.maxHold != 0 {
+		if err := sharelock.CheckMaxHold(f.maxHold); err != nil {
+			return nil, usageError("--max-hold: %v is not within %v to %v", f.maxHold, sharelock.MinTTL, sharelock.MostMaxHold)
+		}
+		opts = append(opts, client.MaxHold(f.maxHold))
+	}
 	if f.shared {
 		opts = append(opts, client.Shared())
 	}
@@ -76,6 +85,7 @@ func (a *app) acquireCommand() *cobra.Command {
 	var (
 		flags     acquireFlags
 		requestID string
+		verbose   bool
 	)
 	cmd := &cobra.Command{
 		Use:     "acquire KEY",
@@ -99,6 +109,11 @@ reached, or cannot serve.`,
 			opts = append(opts, client.RequestID(requestID))
 		}
 		return func(ctx context.Context, r *remote, c *client.Client) error {
+			if verbose {
+				tell, stop := r.positions(key)
+				defer stop()
+				opts = append(opts, client.OnQueued(tell))
+			}
 			l, err := c.Acquire(ctx, key, opts...)
 			if err != nil {
 				return notObtained(callError(err), exitFailed)
@@ -108,8 +123,31 @@ reached, or cannot serve.`,
 		}, err
 	}))
 	flags.add(cmd)
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "say on stderr where the request stands in the queue")
 	cmd.Flags().StringVar(&requestID, "request-id", "", "makes a repeated acquire find the same lock")
 	return cmd
+}
+
+// positions returns what says on stderr where an acquire stands in the queue, and what ends
+// that.
+func (r *remote) positions(key string) (tell func(position int), stop func()) {
+	var (
+		mu   sync.Mutex
+		over bool
+	)
+	tell = func(position int) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			fmt.Fprintf(r.app.stderr, "sharelock: waiting for %s, position %d in the queue\n", printable(key), position)
+		}
+	}
+	stop = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+	}
+	return tell, stop
 }
 
 // printHold shows one hold, one field to a line.
@@ -128,6 +166,8 @@ func (r *remote) printHold(h sharelock.Hold) error {
 	add("ttl", short(h.TTL), h.TTL != 0)
 	add("expires in", short(h.ExpiresIn), h.ExpiresIn != 0)
 	add("safe for", short(h.SafeFor), h.SafeFor != 0)
+	add("max hold", short(h.MaxHold), h.MaxHold != 0)
+	add("ends in", short(h.EndsIn), h.EndsIn != 0)
 	add("node", printable(h.Node), h.Node != "")
 	add("metadata", pairs(h.Metadata), len(h.Metadata) > 0)
 	return table(r.app.stdout, rows)

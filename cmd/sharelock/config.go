@@ -125,6 +125,10 @@ func keys() []key {
 			duration(func(c *config) *time.Duration { return &c.mesh.MaxTTL }),
 		},
 		{
+			"locks.max_hold", "", "",
+			duration(func(c *config) *time.Duration { return &c.mesh.MaxHold }),
+		},
+		{
 			"locks.default_wait", "", "",
 			duration(func(c *config) *time.Duration { return &c.mesh.DefaultWait }),
 		},

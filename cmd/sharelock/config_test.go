@@ -57,7 +57,7 @@ func TestEveryKeyInEveryLayer(t *testing.T) {
 		"mesh.seeds": {"[a:1, b:1]", "a:2,b:2", "a:3, b:3"}, "mesh.cluster": {"c1", "c2", "c3"}, "mesh.lease": {"1s", "3s", "4s"},
 		"mesh.hold_release": {"1", "2", "3"}, "mesh.seat_grace": {"1m", "2m", "3m"},
 		"ring.partitions": {"1", "2", "3"}, "ring.replicas": {"1", "2", "3"},
-		"locks.default_ttl": {"1s", "2s", "3s"}, "locks.max_ttl": {"2m", "3m", "4m"},
+		"locks.default_ttl": {"1s", "2s", "3s"}, "locks.max_ttl": {"2m", "3m", "4m"}, "locks.max_hold": {"1h", "2h", "3h"},
 		"locks.default_wait": {"1s", "2s", "3s"}, "locks.max_wait": {"1m", "2m", "3m"},
 		"locks.max_waiters_per_key": {"1", "2", "3"}, "locks.max_locks": {"1", "2", "3"},
 		"log.level": {"debug", "warn", "error"}, "log.format": {"json", "text", "json"}, "shutdown_timeout": {"1s", "2s", "3s"},
