@@ -286,6 +286,13 @@ func (m *fakeMesh) Renew(_ context.Context, req *sharelockv1.RenewRequest) (*sha
 	return &sharelockv1.RenewResponse{Hold: h}, nil
 }
 
+func (m *fakeMesh) CheckToken(_ context.Context, req *sharelockv1.CheckTokenRequest) (*sharelockv1.CheckTokenResponse, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, err := m.current(req.Key, req.Token)
+	return &sharelockv1.CheckTokenResponse{Stale: err != nil}, nil
+}
+
 func (m *fakeMesh) Release(_ context.Context, req *sharelockv1.ReleaseRequest) (*sharelockv1.ReleaseResponse, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"syscall"
@@ -10,8 +11,13 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
+// checkTime is how long CMD stays stopped at most while the owner is asked whether the lock
+// is still held. Without an answer the client's clock decides, as ever.
+const checkTime = time.Second
+
 // heldLock is what guard needs of a client.Lock.
 type heldLock interface {
+	Check(ctx context.Context) error
 	Done() <-chan struct{}
 	Err() error
 	Remaining() time.Duration
@@ -26,10 +32,9 @@ type process interface {
 	// control are the signals of job control that this process gets.
 	control() <-chan os.Signal
 	// follow and pass do what job control asks for when CMD was stopped, and when this
-	// process got one of its signals. They may stop this process, and report whether CMD
-	// is to resume if it still may run.
-	follow(sig syscall.Signal) (stopped bool)
-	pass(sig os.Signal) (stopped bool)
+	// process got one of its signals. They may stop this process, and return what is next.
+	follow(sig syscall.Signal) step
+	pass(sig os.Signal) step
 	resume()
 	// allow says for how long CMD may run though nobody should say it again, and
 	// returns that.
@@ -40,6 +45,18 @@ type process interface {
 	// nothing of the group survives.
 	finish(kill bool) ending
 }
+
+// step is what is to be done after something of job control.
+type step int
+
+const (
+	carryOn step = iota
+	// resumeCMD: CMD is to resume if it still may run.
+	resumeCMD
+	// checkLock: the same, but this process was stopped meanwhile, and may not have heard
+	// that the lock was taken away.
+	checkLock
+)
 
 // ending is how CMD ended.
 type ending struct {
@@ -84,23 +101,26 @@ func timesOf(ttl time.Duration) times {
 func guard(l heldLock, p process, signals <-chan os.Signal, t times) (lost bool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for stopped := false; ; {
+	for then := carryOn; ; {
+		if then == checkLock {
+			check(l)
+		}
 		left := p.allow(l.Remaining) - t.term
 		if left <= 0 {
 			break
 		}
-		if stopped {
+		if then != carryOn {
 			p.resume()
-			stopped = false
+			then = carryOn
 		}
 		timer.Reset(min(left, t.look))
 		select {
 		case <-p.exited():
 			return false
 		case sig := <-p.stopped():
-			stopped = p.follow(sig)
+			then = p.follow(sig)
 		case sig := <-p.control():
-			stopped = p.pass(sig)
+			then = p.pass(sig)
 		case sig := <-signals:
 			p.signal(syscall.Signal(number(sig)))
 		case <-l.Done():
@@ -114,6 +134,14 @@ func guard(l heldLock, p process, signals <-chan os.Signal, t times) (lost bool)
 	}
 	condemn(l, p, signals, t)
 	return true
+}
+
+// check asks the owner whether the lock is still held. The lock knows the answer, and so
+// its Remaining.
+func check(l heldLock) {
+	ctx, cancel := context.WithTimeout(context.Background(), checkTime)
+	defer cancel()
+	_ = l.Check(ctx)
 }
 
 // condemn ends CMD: with SIGTERM, and when there is no more time with SIGKILL.

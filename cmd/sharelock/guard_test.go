@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -20,6 +21,9 @@ type fakeLock struct {
 	ends time.Time
 	err  error
 	done chan struct{}
+	// taken is what the owner says of the lock, checking how long that takes.
+	taken    error
+	checking time.Duration
 }
 
 func newLock(ttl time.Duration) *fakeLock {
@@ -42,6 +46,18 @@ func (l *fakeLock) lose(err error) {
 		l.err = err
 		close(l.done)
 	}
+}
+
+func (l *fakeLock) Check(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(l.checking):
+	}
+	if l.taken != nil {
+		l.lose(l.taken)
+	}
+	return l.taken
 }
 
 func (l *fakeLock) Done() <-chan struct{} { return l.done }
@@ -95,12 +111,16 @@ func (p *fakeProcess) end() { p.once.Do(func() { close(p.ends) }) }
 func (p *fakeProcess) exited() <-chan struct{}        { return p.ends }
 func (p *fakeProcess) stopped() <-chan syscall.Signal { return p.stops }
 func (p *fakeProcess) control() <-chan os.Signal      { return nil }
-func (p *fakeProcess) pass(os.Signal) bool            { return false }
+func (p *fakeProcess) pass(os.Signal) step            { return carryOn }
 
-func (p *fakeProcess) follow(syscall.Signal) bool {
+func (p *fakeProcess) follow(sig syscall.Signal) step {
+	if sig == syscall.SIGTTIN {
+		p.note("give")
+		return resumeCMD
+	}
 	p.note("suspend")
 	time.Sleep(p.resting)
-	return true
+	return checkLock
 }
 
 func (p *fakeProcess) resume() { p.note("resume") }
@@ -218,6 +238,33 @@ func TestGuard(t *testing.T) {
 			},
 			// It does not run on for a moment.
 			lost: true, want: []string{"1s suspend", "21s killed"}, took: 21 * time.Second,
+		},
+		{
+			name: "taken away by force while stopped", endBy: syscall.SIGTERM,
+			meanwhile: func(l *fakeLock, p *fakeProcess, _ chan<- os.Signal) {
+				p.resting, l.taken = time.Second, stale
+				time.AfterFunc(time.Second, func() { p.stops <- syscall.SIGTSTP })
+			},
+			// SIGTERM first, so that it finds CMD where it was stopped.
+			lost: true, want: []string{"1s suspend", "2s terminated", "2s resume"}, took: 2 * time.Second,
+		},
+		{
+			name: "stopped by job control, no answer",
+			meanwhile: func(l *fakeLock, p *fakeProcess, _ chan<- os.Signal) {
+				p.resting, l.checking = time.Second, time.Hour
+				time.AfterFunc(time.Second, func() { p.stops <- syscall.SIGTSTP })
+				time.AfterFunc(4*time.Second, p.end)
+			},
+			want: []string{"1s suspend", "3s resume"}, took: 4 * time.Second,
+		},
+		{
+			name: "given the terminal", // this process was not stopped: nothing to ask for
+			meanwhile: func(l *fakeLock, p *fakeProcess, _ chan<- os.Signal) {
+				l.checking = time.Hour
+				time.AfterFunc(time.Second, func() { p.stops <- syscall.SIGTTIN })
+				time.AfterFunc(2*time.Second, p.end)
+			},
+			want: []string{"1s give", "1s resume"}, took: 2 * time.Second,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

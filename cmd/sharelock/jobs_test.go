@@ -192,7 +192,7 @@ func groupOf(pid int) int {
 
 func stops(t *testing.T, pid int) {
 	t.Helper()
-	eventually(t, "CMD to stop", func() bool { return state(pid) == "T" })
+	eventually(t, "a process to stop", func() bool { return state(pid) == "T" })
 }
 
 // letGo lets a CMD that reads a named pipe go on.
@@ -240,7 +240,34 @@ func tell(t *testing.T, s story, c *contender) {
 	eventually(t, "the end of the lock", func() bool { return !c.held(t) })
 }
 
-// process starts sharelock lock with flags, without a terminal, and returns its output.
+// A lock that was taken away while its job was stopped: CMD does not go on with its work
+// when the job does, not even until the next renewal.
+func TestLockTakenWhileStopped(t *testing.T) {
+	c := sharelockContender(t)
+	cmd := exec.Command("sh", "-mc", quoted(slices.Concat(c.words, []string{"sh", "-c", `echo "up $$."; read x; echo "got $x."`})...)+
+		`; echo "back."; read go; fg >/dev/null; echo "then $?."; read end`)
+	cmd.Env = c.env
+	tty := onPty(t, cmd)
+	pid := numberAfter(t, tty, "up ")
+	tty.typed(t, "\x1a")
+	tty.until(t, "back.")
+	stops(t, pid)
+	c.mesh.take("k", "somebody")
+	tty.typed(t, "one\n") // the shell's
+	if code := numberAfter(t, tty, "then "); code != exitLost {
+		t.Errorf("got exit code %d, want %d", code, exitLost)
+	}
+	if state(pid) != "X" {
+		t.Error("CMD runs on")
+	}
+	if calls := c.mesh.calls(); slices.ContainsFunc(calls, func(call string) bool { return strings.HasPrefix(call, "renew ") }) {
+		t.Errorf("a renewal told: %q", calls)
+	}
+	tty.typed(t, "\n")
+	wait(t, cmd)
+}
+
+// lockProcess starts sharelock lock with flags, without a terminal, and returns its output.
 func lockProcess(t *testing.T, c *contender, command ...string) (cmd *exec.Cmd, out *bufio.Reader) {
 	t.Helper()
 	words := slices.Concat(c.words, command)
@@ -438,7 +465,16 @@ func TestLockSignalOnce(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				// sharelock counts from the moment in which it gets the first, however long this
+				// process takes to send the others.
+				if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+					t.Fatal(err)
+				}
+				stops(t, cmd.Process.Pid)
 				test.send(t, cmd.Process.Pid, pid)
+				if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+					t.Fatal(err)
+				}
 				if got := line(t, out); got != "term" {
 					t.Errorf("got %q", got)
 				}

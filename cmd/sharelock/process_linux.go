@@ -205,28 +205,28 @@ func (j *job) allow(remaining func() time.Duration) time.Duration {
 }
 
 // follow does what job control asks for when CMD was stopped by a signal.
-func (j *job) follow(sig syscall.Signal) (stopped bool) {
+func (j *job) follow(sig syscall.Signal) step {
 	if !j.current() {
-		return false // this is about a stop that is over
+		return carryOn // this is about a stop that is over
 	}
 	wants := sig == unix.SIGTTIN || sig == unix.SIGTTOU
 	switch group := j.tty.foreground(); {
 	case group < 0:
 		// Nobody's job control: whoever stopped CMD will let it go on.
-		return false
+		return carryOn
 	case group == j.pid && wants:
-		return true // it was given the terminal meanwhile
+		return resumeCMD // it was given the terminal meanwhile
 	case group == unix.Getpgrp() && wants:
 		j.give()
-		return true
+		return resumeCMD
 	case group == j.pid:
 		j.rest(unix.SIGTSTP, true) // Ctrl-Z
-		return true
+		return checkLock
 	case wants:
 		j.rest(sig, true) // in the background, where nobody may read from the terminal
-		return true
+		return checkLock
 	default:
-		return false
+		return carryOn
 	}
 }
 
@@ -242,21 +242,21 @@ func isStopped(pid int) bool {
 }
 
 // pass does what a signal of job control to this process asks for.
-func (j *job) pass(s os.Signal) (stopped bool) {
+func (j *job) pass(s os.Signal) step {
 	sig := j.merged(syscall.Signal(number(s)))
 	if sig == unix.SIGCONT {
-		return true
+		return checkLock
 	}
 	if sig != unix.SIGTSTP && j.tty.foreground() == j.pid {
 		// Another process of our group, in a pipeline with CMD, wants the terminal.
 		j.take()
 		_ = unix.Kill(0, unix.SIGCONT)
-		return false
+		return carryOn
 	}
 	j.stop()
 	// Those beside us got the signal, too, if they should.
 	j.rest(sig, false)
-	return true
+	return checkLock
 }
 
 // stop stops CMD's group, and returns when CMD has stopped.

@@ -68,8 +68,8 @@ func (a *app) startProcess(path string, argv, environ []string, _ *sentinel) (*j
 func (j *job) exited() <-chan struct{}        { return j.ends }
 func (j *job) stopped() <-chan syscall.Signal { return nil }
 func (j *job) control() <-chan os.Signal      { return nil }
-func (j *job) follow(syscall.Signal) bool     { return false }
-func (j *job) pass(os.Signal) bool            { return false }
+func (j *job) follow(syscall.Signal) step     { return carryOn }
+func (j *job) pass(os.Signal) step            { return carryOn }
 func (j *job) resume()                        {}
 
 func (j *job) allow(remaining func() time.Duration) time.Duration { return remaining() }

@@ -112,8 +112,7 @@ func (r *rehearsal) start(i int) *proc {
 	p.cmd = exec.Command(cmp.Or(p.program, os.Args[0]), "serve", "--config", r.file, "--node-name", p.name, "--data-dir", filepath.Join(r.dir, p.name),
 		"--http-listen", p.host+":50051", "--grpc-listen", p.host+":50052",
 		"--peer-listen", p.host+":50053", "--gossip-listen", p.host+":7946")
-	// Under the race detector a process would sleep for a second before it ends.
-	p.cmd.Env = append(os.Environ(), "SHARELOCK_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	p.cmd.Env = append(os.Environ(), "SHARELOCK_TEST_MAIN=1")
 	if p.env != "" {
 		p.cmd.Env = append(p.cmd.Env, p.env)
 	}

@@ -11,6 +11,10 @@ import (
 // passed on to CMD: so long it takes at most until its sender has sent it to everybody
 // it is for. It merges what comes twice, too: GNU timeout sends its signal to the process
 // and then to its group.
+//
+// Nothing tells sooner. The runtime does not pass on who sent a signal, and si_pid would not say
+// to whom else it was sent; a process leaves no trace of a signal that it has handled, so CMD
+// cannot be asked; and the sentinel is sent its own after ours as often as before it.
 const echoTime = 250 * time.Millisecond
 
 // relay passes signals of this process on to CMD, so that CMD gets one where a process
