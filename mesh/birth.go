@@ -307,6 +307,9 @@ func (n *Node) meta() *peerv1.Meta {
 		Release: release.Current, OldestRelease: release.Oldest,
 	}
 	m.SeedIndex = n.seedIndex.Load()
+	if old := n.replaces.Load(); old != nil {
+		m.Replaces = *old
+	}
 	return m
 }
 

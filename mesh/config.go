@@ -23,6 +23,11 @@ type Config struct {
 	// that it follows none; without seeds at once (V0).
 	Found bool
 
+	// Recover makes a new cluster from DataDir alone, when the directories of a majority of
+	// the voters are lost for good; New refuses while another old member or a seed answers.
+	// It is for one start: see docs/recovery.md.
+	Recover bool
+
 	// Listen addresses; a port 0 is chosen by the system, see Node.Addrs.
 	HTTPListen, GRPCListen, PeerListen, GossipListen string
 	// Advertised addresses, if others reach this node elsewhere than where it

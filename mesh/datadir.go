@@ -98,6 +98,9 @@ func (d *dataDir) open() error {
 	if err := d.readCluster(); err != nil {
 		return err
 	}
+	if err := d.finishRecovery(); err != nil {
+		return err
+	}
 	// Only now, when nothing else can fail: the counter goes up once for every
 	// start that becomes a member.
 	d.identity.Counter++

@@ -174,6 +174,20 @@ func (g *gossip) nodes() []gossipNode { return g.table.nodes() }
 // value.
 func (g *gossip) changed() <-chan struct{} { return g.table.changed }
 
+// replaced is closed when successor has heard of a mesh that was recovered from this one's
+// records.
+func (g *gossip) replaced() <-chan struct{} { return g.table.replaced }
+
+// successor is a process of that mesh; the zero value is none.
+func (g *gossip) successor() gossipNode {
+	g.table.mu.Lock()
+	defer g.table.mu.Unlock()
+	if g.table.successor == nil {
+		return gossipNode{}
+	}
+	return *g.table.successor
+}
+
 // updateMeta says something new of this process. It does not wait until the
 // others know.
 func (g *gossip) updateMeta(meta *peerv1.Meta) error {

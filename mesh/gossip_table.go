@@ -41,6 +41,10 @@ type gossipTable struct {
 	ownBytes []byte
 	// live are the others that memberlist believes alive, by name.
 	live map[string]gossipNode
+	// successor is a process of a mesh that was recovered from this one's (Config.Recover),
+	// nil if none was heard of; replaced is closed then.
+	successor *gossipNode
+	replaced  chan struct{}
 }
 
 var (
@@ -60,6 +64,8 @@ func newGossipTable(own *peerv1.Meta, addr netip.AddrPort) (*gossipTable, error)
 		addr:    addr.String(),
 		changed: make(chan struct{}, 1),
 		live:    make(map[string]gossipNode),
+
+		replaced: make(chan struct{}),
 
 		own: own, ownBytes: ownBytes,
 	}, nil
@@ -139,6 +145,16 @@ func (t *gossipTable) ours(meta *peerv1.Meta) error {
 	return nil
 }
 
+// noteSuccessor looks whether a process is of a mesh that was recovered from the data
+// directory of another member of this one's; the lock is held.
+func (t *gossipTable) noteSuccessor(n gossipNode) {
+	old := n.meta.GetReplaces()
+	if t.successor == nil && len(old) > 0 && n.meta.GetCluster() == t.own.GetCluster() && bytes.Equal(old, t.own.GetClusterId()) {
+		t.successor = &n
+		close(t.replaced)
+	}
+}
+
 // parseNode reads what memberlist knows of a process. It keeps nothing of n.
 func parseNode(n *memberlist.Node) (gossipNode, error) {
 	if len(n.Meta) > memberlist.MetaMaxSize {
@@ -174,6 +190,7 @@ func (t *gossipTable) NotifyAlive(n *memberlist.Node) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.noteSuccessor(got)
 	err = t.ours(got.meta)
 	if _, known := t.live[n.Name]; err != nil && known {
 		t.live[n.Name] = got
@@ -191,6 +208,7 @@ func (t *gossipTable) NotifyMerge(peers []*memberlist.Node) error {
 	for _, n := range peers {
 		got, err := parseNode(n)
 		if err == nil {
+			t.noteSuccessor(got)
 			err = t.ours(got.meta)
 		}
 		if err == nil {

@@ -99,3 +99,55 @@ func FuzzGossipMeta(f *testing.F) {
 		}
 	})
 }
+
+// A process of a mesh that was recovered from this one's records is noticed, however it is
+// heard of; others are not taken for one.
+func TestGossipTableSuccessor(t *testing.T) {
+	node := func(change func(*peerv1.Meta)) *memberlist.Node {
+		meta := testMeta("b", 1)
+		meta.ClusterId, meta.Replaces = []byte("two"), []byte("one")
+		change(meta)
+		b, err := proto.Marshal(meta)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &memberlist.Node{Name: view.IdentityFromProto(meta.GetIdentity()).String(), Addr: net.IPv4(10, 0, 0, 2), Port: 1, Meta: b}
+	}
+	hears := map[string]func(*gossipTable, *memberlist.Node) error{
+		"alive": (*gossipTable).NotifyAlive,
+		"merge": func(g *gossipTable, n *memberlist.Node) error { return g.NotifyMerge([]*memberlist.Node{n}) },
+	}
+	for name, test := range map[string]struct {
+		change func(*peerv1.Meta)
+		want   bool
+	}{
+		"successor":          {func(*peerv1.Meta) {}, true},
+		"of another mesh":    {func(m *peerv1.Meta) { m.Cluster = "other" }, false},
+		"of another cluster": {func(m *peerv1.Meta) { m.Replaces = []byte("three") }, false},
+		"founded":            {func(m *peerv1.Meta) { m.Replaces = nil }, false},
+	} {
+		for how, hear := range hears {
+			own := testMeta("a", 1)
+			own.ClusterId = []byte("one")
+			table, err := newGossipTable(own, netip.MustParseAddrPort("10.0.0.1:7946"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := hear(table, node(test.change)); !errors.Is(err, errForeignGossip) {
+					t.Errorf("%s, %s: %v, want it refused", name, how, err)
+				}
+			}
+			select {
+			case <-table.replaced:
+				if !test.want {
+					t.Errorf("%s, %s: is taken for a successor", name, how)
+				}
+			default:
+				if test.want {
+					t.Errorf("%s, %s: is not noticed", name, how)
+				}
+			}
+		}
+	}
+}

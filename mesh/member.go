@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -52,6 +53,8 @@ type member struct {
 	// taken is since when joining is refused because another live process has
 	// this node's name or id; 0 is not.
 	taken time.Duration
+	// lost is what stranded said last; only run uses it.
+	lost string
 	// undialledBy names the members that could not dial this process back; only run uses
 	// it.
 	undialledBy string
@@ -249,7 +252,7 @@ func (m *member) join(ctx context.Context, a *acting) error {
 	defer cancel()
 	addr := m.leaderAddr(a)
 	if addr == "" {
-		m.say("no member of the mesh is known yet")
+		m.say(cmp.Or(m.stranded(), "no member of the mesh is known yet"))
 		return nil
 	}
 	wrong := ""
@@ -272,7 +275,7 @@ func (m *member) join(ctx context.Context, a *acting) error {
 	case peerv1.JoinResponse_OUTCOME_NOT_LEADER:
 		m.follow(addr, resp.GetLeader())
 		if m.taken == 0 {
-			m.say("the mesh has no leader now")
+			m.say(cmp.Or(m.stranded(), "the mesh has no leader now"))
 		}
 		return nil
 	case peerv1.JoinResponse_OUTCOME_NAME_TAKEN, peerv1.JoinResponse_OUTCOME_ID_TAKEN:
@@ -290,6 +293,16 @@ func (m *member) join(ctx context.Context, a *acting) error {
 	}
 	m.taken = 0
 	return nil
+}
+
+// stranded is lostMajority, which it also logs when it has changed.
+func (m *member) stranded() string {
+	text := m.node.lostMajority()
+	if text != m.lost && text != "" {
+		m.log.Warn("no mesh can form", "why", text)
+	}
+	m.lost = text
+	return text
 }
 
 // refused gives up when another process has kept this node's name for two

@@ -51,6 +51,10 @@ type Node struct {
 	data      *dataDir
 	promising sync.Mutex    // serialises promises
 	seedIndex atomic.Uint32 // as announced
+	// replaces is the cluster from which the one that it follows was recovered, nil if none.
+	replaces atomic.Pointer[[]byte]
+	// began is when New was called, on clock.
+	began     time.Duration
 	mux       *mux
 	gossip    *gossip
 	agree     *view.Raft
@@ -124,6 +128,7 @@ func New(cfg Config) (*Node, error) {
 		n.clock = SystemClock()
 	}
 	n.log = n.log.With("node", cfg.Name)
+	n.began = n.clock()
 	n.renewals = newRenewals(n)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.stopping = n.ctx.Done()
@@ -166,6 +171,11 @@ func (n *Node) open() error {
 	n.dialBacks = newDialBacks(n.dialBack, n.clock, n.log)
 	n.views = newViews(n.followCluster, n.fits, n.log)
 	n.member = newMember(n)
+	if n.cfg.Recover {
+		if err := n.recoverMesh(); err != nil {
+			return err
+		}
+	}
 	if err := n.checkRecords(); err != nil {
 		return err
 	}
@@ -289,6 +299,7 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.watchViews(n.ctx) })
 	n.tasks.Go(func() { n.watchLeadership(n.ctx) })
 	n.tasks.Go(func() { n.birth(n.ctx) })
+	n.tasks.Go(func() { n.watchReplaced(n.ctx) })
 	n.tasks.Go(func() { n.sessions.sweep(n.ctx, n.clock) })
 	n.tasks.Go(func() { n.renewals.run(n.ctx) })
 	n.tasks.Go(func() { n.greet(n.ctx) })
@@ -331,6 +342,10 @@ func (n *Node) serve(what string, fn func() error) {
 func (n *Node) followCluster(s view.State) (*owner.Service, error) {
 	if s.Cluster.GetName() != n.cfg.Cluster {
 		return nil, fmt.Errorf("%w: its name is %q", errOtherCluster, s.Cluster.GetName())
+	}
+	if old := s.Cluster.GetReplaces(); len(old) > 0 {
+		n.replaces.Store(&old)
+		n.announce()
 	}
 	if err := n.promise(s.Cluster.GetId(), ring.Identity{}); err != nil {
 		return nil, err

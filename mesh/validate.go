@@ -30,6 +30,8 @@ func (c Config) Validate() error {
 	} {
 		check(l.addr != "", l.key, "must not be empty")
 	}
+	check(!c.Recover || !c.Found, "--recover", "not together with --found: it goes on with the mesh of a data directory, --found makes a new one")
+	check(!c.Recover || c.DataDir != "", "--recover", "needs the data directory of the old mesh (node.data_dir)")
 	for _, seed := range c.Seeds {
 		_, _, err := splitAddr(seed, 7946)
 		check(err == nil, "mesh.seeds", "%q is not host or host:port", seed)

@@ -53,9 +53,11 @@ type proc struct {
 	name, host string
 	// program is what is run, "" is this one; env is one more variable, or "".
 	program, env string
-	cmd          *exec.Cmd
-	log          *buffer
-	ended        chan struct{}
+	// args are more arguments.
+	args  []string
+	cmd   *exec.Cmd
+	log   *buffer
+	ended chan struct{}
 }
 
 func newRehearsal(t *testing.T, seeds int, settings string) *rehearsal {
@@ -112,6 +114,7 @@ func (r *rehearsal) start(i int) *proc {
 	p.cmd = exec.Command(cmp.Or(p.program, os.Args[0]), "serve", "--config", r.file, "--node-name", p.name, "--data-dir", filepath.Join(r.dir, p.name),
 		"--http-listen", p.host+":50051", "--grpc-listen", p.host+":50052",
 		"--peer-listen", p.host+":50053", "--gossip-listen", p.host+":7946")
+	p.cmd.Args = append(p.cmd.Args, p.args...)
 	p.cmd.Env = append(os.Environ(), "SHARELOCK_TEST_MAIN=1")
 	if p.env != "" {
 		p.cmd.Env = append(p.cmd.Env, p.env)

@@ -41,8 +41,8 @@ const (
 
 func (a *app) serveCommand() *cobra.Command {
 	var (
-		path  string
-		found bool
+		path            string
+		found, recovers bool
 	)
 	cmd := &cobra.Command{
 		Use:     "serve",
@@ -70,6 +70,7 @@ than half a second later, ends it at once.`,
 	fs := cmd.Flags()
 	fs.StringVarP(&path, "config", "c", "", "YAML file of settings")
 	fs.BoolVar(&found, "found", false, "found a mesh that others may join, once every seed has answered that it is empty; without seeds at once, asking nobody")
+	fs.BoolVar(&recovers, "recover", false, "make a new mesh from this data directory alone, after the directories of a majority were lost for good; for one start, see docs/recovery.md")
 	byFlag := make(map[string]string)
 	for _, k := range keys() {
 		if k.flag != "" {
@@ -89,7 +90,7 @@ than half a second later, ends it at once.`,
 			return failed(err)
 		}
 		defer limitGarbage(a.environ)()
-		c.mesh.Found = found
+		c.mesh.Found, c.mesh.Recover = found, recovers
 		c.mesh.Logger = newLogger(a.stderr, c.logLevel, c.logFormat)
 		return a.serve(cmd.Context(), c)
 	}

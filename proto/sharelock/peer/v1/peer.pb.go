@@ -583,7 +583,10 @@ type Cluster struct {
 	LeaseNs    int64  `protobuf:"varint,4,opt,name=lease_ns,json=leaseNs,proto3" json:"lease_ns,omitempty"`
 	MaxTtlNs   int64  `protobuf:"varint,5,opt,name=max_ttl_ns,json=maxTtlNs,proto3" json:"max_ttl_ns,omitempty"`
 	// ring.replicas at birth; 0 is "as the voters need it".
-	Replicas      uint32 `protobuf:"varint,6,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	Replicas uint32 `protobuf:"varint,6,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	// The id of the cluster from whose records this one was recovered; absent if it was
+	// founded.
+	Replaces      []byte `protobuf:"bytes,7,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -658,6 +661,13 @@ func (x *Cluster) GetReplicas() uint32 {
 		return x.Replicas
 	}
 	return 0
+}
+
+func (x *Cluster) GetReplaces() []byte {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
 }
 
 // History is Raft's state: the cluster and its last views, oldest first.
@@ -894,6 +904,8 @@ type Meta struct {
 	// The release of its program, and the oldest that it works with (W1).
 	Release       uint32 `protobuf:"varint,10,opt,name=release,proto3" json:"release,omitempty"`
 	OldestRelease uint32 `protobuf:"varint,11,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
+	// Cluster.replaces of the cluster that the process follows.
+	Replaces      []byte `protobuf:"bytes,12,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1003,6 +1015,13 @@ func (x *Meta) GetOldestRelease() uint32 {
 		return x.OldestRelease
 	}
 	return 0
+}
+
+func (x *Meta) GetReplaces() []byte {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
 }
 
 type PromiseRequest struct {
@@ -4499,7 +4518,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\breplicas\x18\x02 \x01(\rR\breplicas\x123\n" +
 	"\amembers\x18\x03 \x03(\v2\x19.sharelock.peer.v1.MemberR\amembers\x12\x1c\n" +
 	"\tplacement\x18\x04 \x01(\rR\tplacement\x12\x18\n" +
-	"\arelease\x18\x05 \x01(\rR\arelease\"\xa2\x01\n" +
+	"\arelease\x18\x05 \x01(\rR\arelease\"\xbe\x01\n" +
 	"\aCluster\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1e\n" +
@@ -4509,7 +4528,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\blease_ns\x18\x04 \x01(\x03R\aleaseNs\x12\x1c\n" +
 	"\n" +
 	"max_ttl_ns\x18\x05 \x01(\x03R\bmaxTtlNs\x12\x1a\n" +
-	"\breplicas\x18\x06 \x01(\rR\breplicas\"\x8f\x01\n" +
+	"\breplicas\x18\x06 \x01(\rR\breplicas\x12\x1a\n" +
+	"\breplaces\x18\a \x01(\fR\breplaces\"\x8f\x01\n" +
 	"\aHistory\x124\n" +
 	"\acluster\x18\x01 \x01(\v2\x1a.sharelock.peer.v1.ClusterR\acluster\x12-\n" +
 	"\x05views\x18\x02 \x03(\v2\x17.sharelock.peer.v1.ViewR\x05views\x12\x1f\n" +
@@ -4533,7 +4553,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
 	"\aseconds\x18\x03 \x01(\x04R\aseconds\x12+\n" +
 	"\x04view\x18\x04 \x01(\v2\x17.sharelock.peer.v1.ViewR\x04viewB\x06\n" +
-	"\x04kind\"\xc7\x02\n" +
+	"\x04kind\"\xe3\x02\n" +
 	"\x04Meta\x127\n" +
 	"\bidentity\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\bidentity\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -4549,7 +4569,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"seeds_hash\x18\t \x01(\x04R\tseedsHash\x12\x18\n" +
 	"\arelease\x18\n" +
 	" \x01(\rR\arelease\x12%\n" +
-	"\x0eoldest_release\x18\v \x01(\rR\roldestRelease\"f\n" +
+	"\x0eoldest_release\x18\v \x01(\rR\roldestRelease\x12\x1a\n" +
+	"\breplaces\x18\f \x01(\fR\breplaces\"f\n" +
 	"\x0ePromiseRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x125\n" +
