@@ -166,7 +166,8 @@ func (s *httpAPI) readyz(w http.ResponseWriter, r *http.Request) {
 	s.write(w, http.StatusOK, readiness(s.meshes.node.Status()))
 }
 
-// readiness is what a node that is ready says of itself: which seats are absent, if any.
+// readiness is what a node that is ready says of itself: which seats are absent, and that
+// its disk has failed, if so.
 func readiness(st Status) []byte {
 	var absent []string
 	for _, seat := range st.Seats {
@@ -174,14 +175,15 @@ func readiness(st Status) []byte {
 			absent = append(absent, cmp.Or(seat.Name, seat.ID))
 		}
 	}
-	if len(absent) == 0 {
+	if len(absent) == 0 && st.DiskError == "" {
 		return []byte(`{"status":"ready"}`)
 	}
 	b, err := json.Marshal(struct {
 		Status   string   `json:"status"`
-		Absent   []string `json:"absentSeats"`
+		Absent   []string `json:"absentSeats,omitempty"`
 		Survives int      `json:"survivableLosses"`
-	}{"ready", absent, st.Survives})
+		Disk     string   `json:"diskError,omitempty"`
+	}{"ready", absent, st.Survives, st.DiskError})
 	if err != nil {
 		return []byte(`{"status":"ready"}`) // cannot happen: these are strings and a number
 	}

@@ -117,6 +117,8 @@ type Status struct {
 	// fail before no view can be agreed on.
 	Seats    []Seat
 	Survives int
+	// DiskError is why this node cannot write the records of its votes; "" while it can.
+	DiskError string
 }
 
 // Stall is a member that the node has waited for without progress.

@@ -30,6 +30,7 @@ func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshRespon
 		Quarantined: count(st.Quarantined),
 		Active:      count(st.Active),
 		Release:     st.Release,
+		DiskError:   st.DiskError,
 	}
 	r.SurvivableLosses = count(st.Survives)
 	for _, seat := range st.Seats {

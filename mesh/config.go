@@ -81,6 +81,9 @@ type Config struct {
 	// Links may put something between the links to other members, which do not go
 	// over gRPC, and their streams. It is for tests.
 	Links func(addr string, f Frames) Frames
+	// Disk, if set, is called before each write of Raft's records, which fails with its error.
+	// It is for tests.
+	Disk func() error
 	// Pause is called at named points, see [owner.Config]; a test stops the node there.
 	// Nil in production.
 	Pause func(point string)

@@ -183,6 +183,9 @@ func (n *Node) Status() api.Status {
 	st.LeaseRemaining = a.service.LeaseLeft()
 	st.LeaseValid = st.LeaseRemaining > 0
 	st.Stalls = n.stalls.list(a.view, n.clock())
+	if err := n.agree.DiskError(); err != nil {
+		st.DiskError = err.Error()
+	}
 	leader, voters := n.leaderID(), n.voters()
 	st.Seats, st.Survives = seatsOf(a.state, voters)
 	for _, m := range a.view.Members {

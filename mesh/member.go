@@ -176,6 +176,7 @@ func (m *member) renew(ctx context.Context, a *acting) bool {
 	req := &peerv1.RenewRequest{
 		Member: view.IdentityToProto(m.node.self), Epoch: a.epoch(),
 		Leaving: m.leaving, Done: m.handedOver, ForGood: m.forGood, Refresh: a.service.NeedsRefresh(),
+		Mute: m.node.agree.DiskError() != nil,
 	}
 	m.mu.Unlock()
 	req.Complaints = m.node.complaints(a)

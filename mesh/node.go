@@ -184,7 +184,7 @@ func (n *Node) open() error {
 	raftLog := newHCLog(n.log.With("part", "raft"))
 	n.agree, err = view.Start(view.Config{
 		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: syncDir, Lease: lease, Layer: layer, Log: n.log, RaftLog: raftLog,
-		Unknown: n.outdated,
+		Unknown: n.outdated, Fault: n.cfg.Disk,
 	})
 	if err != nil {
 		return errors.Join(err, layer.Close())
@@ -300,6 +300,7 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.watchLeadership(n.ctx) })
 	n.tasks.Go(func() { n.birth(n.ctx) })
 	n.tasks.Go(func() { n.watchReplaced(n.ctx) })
+	n.tasks.Go(func() { n.watchDisk(n.ctx) })
 	n.tasks.Go(func() { n.sessions.sweep(n.ctx, n.clock) })
 	n.tasks.Go(func() { n.renewals.run(n.ctx) })
 	n.tasks.Go(func() { n.greet(n.ctx) })

@@ -130,6 +130,11 @@ func (p *peerServer) Join(_ context.Context, req *peerv1.JoinRequest) (*peerv1.J
 func (p *peerServer) Renew(ctx context.Context, req *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
 	if l := p.node.leading(); l != nil {
 		resp := l.Renew(ctx, req)
+		if resp.GetOutcome() == peerv1.RenewResponse_OUTCOME_REFUSED && !p.node.agree.Leads() {
+			// Raft has let this process lead no more, but is kept from saying so, see
+			// view.Raft.DiskError.
+			return &peerv1.RenewResponse{Outcome: peerv1.RenewResponse_OUTCOME_NOT_LEADER, Leader: p.node.leaderAddr()}, nil
+		}
 		resp.LeaderId, resp.Voters = p.node.self.ID, p.node.voters()
 		return resp, nil
 	}

@@ -51,7 +51,7 @@ func (l *Leader) hear(who ring.Identity, req *peerv1.RenewRequest, arrived time.
 	}
 	m.renewed, m.assumed, m.complaints = max(m.renewed, arrived), false, nil
 	m.epoch, m.told = req.GetEpoch(), req.GetTold() && req.GetEpoch() == l.epoch
-	m.callers = identities(req.GetCallers())
+	m.callers, m.mute = identities(req.GetCallers()), req.GetMute()
 	delete(l.named, who)
 	m.handed = false
 	if m.epoch != l.epoch {

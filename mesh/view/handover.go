@@ -128,7 +128,7 @@ func (l *Leader) otherVoters(now time.Duration, view ring.View) (list []claimant
 	voters := l.voters()
 	for _, m := range view.Members {
 		st := l.members[m.Identity]
-		if m.ID != l.self && voters[m.ID] && !st.assumed && !st.left && !st.replaced && now-st.renewed < stretched(l.lease()) {
+		if m.ID != l.self && voters[m.ID] && !st.mute && !st.assumed && !st.left && !st.replaced && now-st.renewed < stretched(l.lease()) {
 			list = append(list, claimant{Member: m, heard: st.renewed, callers: st.callers})
 		}
 	}

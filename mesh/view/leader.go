@@ -148,6 +148,11 @@ type Leader struct {
 	given map[string]bool
 	// missing names the absent voters as the log named them last; only keepVoters uses it.
 	missing string
+	// failed is the change that failed last and when the log was told; only keepVoters uses it.
+	failed struct {
+		change Change
+		at     time.Duration
+	}
 
 	// epoch is that of the view that members has standings of. Guarded by mu.
 	epoch uint32
@@ -185,6 +190,8 @@ type standing struct {
 	told bool
 	// callers are the members whose own calls reach it, if it is a voter (V5).
 	callers map[ring.Identity]bool
+	// mute: it cannot write its votes, so it gives none (V1).
+	mute bool
 	// misses are when it began to be late of late, late that it is so now (V6a).
 	misses []time.Duration
 	late   bool

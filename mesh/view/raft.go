@@ -26,9 +26,11 @@ type Raft struct {
 	transport *raft.NetworkTransport
 	ballots   *ballots
 	store     io.Closer
-	self      raft.ServerID
-	log       *slog.Logger
-	existing  bool
+	// disk is nil when everything is kept in memory.
+	disk     *store
+	self     raft.ServerID
+	log      *slog.Logger
+	existing bool
 }
 
 var _ Agreement = (*Raft)(nil)
@@ -54,6 +56,9 @@ type Config struct {
 	// Unknown is called once if the state machine stops because it met what this program
 	// does not know (W3); the process has to end then.
 	Unknown func(error)
+	// Fault, if set, is called before each write of Raft's log, term and vote, which fails with
+	// its error. It is for tests.
+	Fault func() error
 }
 
 // Start opens Raft's records and takes part from now on: as what they say, or as
@@ -132,7 +137,8 @@ func (a *Raft) openStores(cfg Config) (raft.LogStore, raft.StableStore, raft.Sna
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	a.store = s
+	s.fault = cfg.Fault
+	a.store, a.disk = s, s
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, 2, cfg.RaftLog)
 	if err != nil {
 		return nil, nil, nil, errors.Join(fmt.Errorf("open raft snapshots: %w", err), s.Close())
@@ -295,8 +301,28 @@ func (a *Raft) HandOver(ctx context.Context) error {
 	return a.Reseat(ctx, Change{kind: changeTransfer})
 }
 
+// DiskError is why Raft's records could not be written last; nil if they could. Then this
+// process does not vote.
+func (a *Raft) DiskError() error {
+	if a.disk == nil {
+		return nil
+	}
+	return a.disk.Failed()
+}
+
+// Probe tries whether Raft's records can be written, see DiskError.
+func (a *Raft) Probe() error {
+	if a.disk == nil {
+		return nil
+	}
+	return a.disk.Probe()
+}
+
 // Close takes part no more.
 func (a *Raft) Close() error {
+	if a.disk != nil {
+		a.disk.release()
+	}
 	err := a.raft.Shutdown().Error()
 	a.ballots.close()
 	return errors.Join(err, a.transport.Close(), a.store.Close())

@@ -181,8 +181,8 @@ func (r Records) Write(dir string, syncDir func(string) error, log hclog.Logger,
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	// Raft's own name of its term. It is never lower than that of an entry.
-	if err := st.SetUint64([]byte("CurrentTerm"), r.term); err != nil {
+	// It is never lower than that of an entry.
+	if err := st.Set([]byte(termKey), encodeIndex(r.term)); err != nil {
 		return fmt.Errorf("write raft's term: %w", err)
 	}
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, 2, log)

@@ -30,9 +30,14 @@ func (l *Leader) changeVoters(ctx context.Context) bool {
 		return false
 	}
 	l.sayAbsent(e)
-	c := e.next()
-	if heir := e.heir(); c.kind == changeNone && heir != "" && e.marked(e.self) {
-		// V7: a marked leader hands leadership over.
+	c, heir := e.next(), e.heir()
+	switch {
+	case e.mute[e.self] && heir == "":
+		// Whatever it tried to write would end its leadership, with nobody to follow.
+		return false
+	case heir != "" && (e.mute[e.self] || c.kind == changeNone && e.marked(e.self)):
+		// V7: a marked leader hands leadership over, when the seats are as they should be. One
+		// whose disk fails cannot change them.
 		c = Change{changeTransfer, heir}
 	}
 	if c.kind == changeNone {
@@ -42,13 +47,27 @@ func (l *Leader) changeVoters(ctx context.Context) bool {
 	defer cancel()
 	if err := l.agree.Reseat(turn, c); err != nil {
 		if ctx.Err() == nil { // a transfer ends this leadership
-			l.log.Warn("voters not changed", "change", c.String(), "error", err)
+			l.sayFailed(c, err)
 		}
 		return false
 	}
 	l.log.Info("voters changed", "change", c.String())
 	return c.kind != changeTransfer
 }
+
+// sayFailed logs a change that failed: once, then every few leases while it is the same one.
+func (l *Leader) sayFailed(c Change, err error) {
+	now := l.clock()
+	if l.failed.change == c && now-l.failed.at < failedEvery*l.lease() {
+		l.log.Debug("voters not changed", "change", c.String(), "error", err)
+		return
+	}
+	l.failed.change, l.failed.at = c, now
+	l.log.Warn("voters not changed", "change", c.String(), "error", err)
+}
+
+// failedEvery is in how many leases a change that goes on failing is logged again.
+const failedEvery = 10
 
 func (l *Leader) electorate(ctx context.Context) (electorate, error) {
 	seats, err := l.agree.Seats()
@@ -70,6 +89,12 @@ func (l *Leader) electorate(ctx context.Context) (electorate, error) {
 	e.closing = l.stops.closing
 	e.given = maps.Clone(l.given)
 	l.putStops(&e, now, view)
+	e.mute = map[string]bool{}
+	for who, m := range l.members {
+		if m.mute {
+			e.mute[who.ID] = true
+		}
+	}
 	l.putAbsences(&e, now)
 	for id, j := range l.joins {
 		if _, in := view.FindID(id); !in && now-j.at <= l.lease() {

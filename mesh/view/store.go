@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"math"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -24,6 +25,15 @@ import (
 // makes them fail.
 type store struct {
 	db *bbolt.DB
+	// fault, if set, is called before each write, which fails with its error.
+	fault func() error
+	// closing is closed before Raft ends, see SetUint64.
+	closing chan struct{}
+	ending  sync.Once
+
+	mu sync.Mutex
+	// failed is why the last write failed, nil if it did not. Guarded by mu.
+	failed error
 }
 
 var (
@@ -34,6 +44,9 @@ var (
 // errStoreCorrupt: the file holds something that this package did not write.
 var errStoreCorrupt = errors.New("the store is damaged")
 
+// errStoreClosing: Raft ends, so nothing is written any more.
+var errStoreClosing = errors.New("the store is closing")
+
 // errKeyNotFound has this text because raft looks for it by text.
 var errKeyNotFound = errors.New("not found")
 
@@ -43,6 +56,13 @@ const (
 	logBucket, valueBucket = "log", "values"
 	// storeLockWait is how long a file that another process has open is waited for.
 	storeLockWait = time.Second
+	// termKey is Raft's own name of its term.
+	termKey = "CurrentTerm"
+	// termRetry is the pause between two attempts to write the term.
+	termRetry = 50 * time.Millisecond
+	// probeKey is the name under which Probe writes probeSize bytes.
+	probeKey  = "probe"
+	probeSize = 4 << 10
 )
 
 // openStore opens or makes the file. It fails when another process has it open.
@@ -80,11 +100,52 @@ func openStore(path string, syncDir func(string) error) (s *store, err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}
-	return &store{db: db}, nil
+	return &store{db: db, closing: make(chan struct{})}, nil
 }
 
+// update makes one write, and notes whether it worked.
+func (s *store) update(fn func(*bbolt.Tx) error) error {
+	select {
+	case <-s.closing:
+		return errStoreClosing
+	default:
+	}
+	err := s.faulted()
+	if err == nil {
+		err = s.db.Update(fn)
+	}
+	s.mu.Lock()
+	s.failed = err
+	s.mu.Unlock()
+	return err
+}
+
+func (s *store) faulted() error {
+	if s.fault == nil {
+		return nil
+	}
+	return s.fault()
+}
+
+// Failed is why the last write failed; nil if it did not.
+func (s *store) Failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+// Probe makes a write of no meaning: a voter has to know that its disk fails before its
+// vote is needed, and when it works again.
+func (s *store) Probe() error { return s.Set([]byte(probeKey), make([]byte, probeSize)) }
+
+// release ends the wait of SetUint64 for good, and all writes.
+func (s *store) release() { s.ending.Do(func() { close(s.closing) }) }
+
 // Close waits for open transactions. It may be called twice.
-func (s *store) Close() error { return s.db.Close() }
+func (s *store) Close() error {
+	s.release()
+	return s.db.Close()
+}
 
 // FirstIndex is the lowest index in the log, 0 for an empty log.
 func (s *store) FirstIndex() (uint64, error) { return s.edge((*bbolt.Cursor).First) }
@@ -129,7 +190,7 @@ func (s *store) StoreLogs(entries []*raft.Log) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	return s.update(func(tx *bbolt.Tx) error {
 		bucket := tx.Bucket([]byte(logBucket))
 		for _, entry := range entries {
 			if err := bucket.Put(encodeIndex(entry.Index), encodeEntry(entry)); err != nil {
@@ -142,7 +203,7 @@ func (s *store) StoreLogs(entries []*raft.Log) error {
 
 // DeleteRange removes the entries from first to last, both included.
 func (s *store) DeleteRange(first, last uint64) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	return s.update(func(tx *bbolt.Tx) error {
 		bucket := tx.Bucket([]byte(logBucket))
 		// Collected first: a cursor may skip an entry after a deletion.
 		var keys [][]byte
@@ -168,7 +229,7 @@ func (s *store) DeleteRange(first, last uint64) error {
 
 // Set stores a value by name.
 func (s *store) Set(key, value []byte) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	return s.update(func(tx *bbolt.Tx) error {
 		return tx.Bucket([]byte(valueBucket)).Put(key, value)
 	})
 }
@@ -187,9 +248,25 @@ func (s *store) Get(key []byte) (value []byte, err error) {
 	return value, err
 }
 
-// SetUint64 stores a number by name.
+// SetUint64 stores a number by name. It returns no error for Raft's term, since Raft ends
+// the process then: it waits until the term can be written. As long as it waits this voter
+// takes part in nothing, and the process goes on without its vote. Once the store is
+// closing it returns at once: no vote and no entry is written any more, so none is given in
+// the new term.
 func (s *store) SetUint64(key []byte, value uint64) error {
-	return s.Set(key, encodeIndex(value))
+	for {
+		err := s.Set(key, encodeIndex(value))
+		if err == nil || string(key) != termKey {
+			return err
+		}
+		timer := time.NewTimer(termRetry)
+		select {
+		case <-timer.C:
+		case <-s.closing:
+			timer.Stop()
+			return nil
+		}
+	}
 }
 
 // GetUint64 reads a number; 0 for a name that was never set.

@@ -62,6 +62,9 @@ type electorate struct {
 	forGood map[string]bool
 	// live are the ids that asked for a renewal or to join of late and were not let go.
 	live map[string]bool
+	// mute are the live ones that cannot write their votes: none is counted, and they are
+	// offered no seat.
+	mute map[string]bool
 	// ready are the non-voters that have caught up.
 	ready map[string]bool
 	// overdue are the voters that have been absent for the seat grace.
@@ -236,7 +239,7 @@ func (e electorate) needs(id string, voters []string) (needed bool, wait string)
 		}
 	}
 	for _, other := range e.stay {
-		if !seated[other] && e.live[other] && !e.stopping[other] {
+		if !seated[other] && e.live[other] && !e.stopping[other] && !e.mute[other] {
 			return true, "member " + other + " is to take a seat first"
 		}
 	}
@@ -266,7 +269,7 @@ func (e electorate) heir() string {
 	seated, heir := set(voters), ""
 	for _, id := range e.stay {
 		switch {
-		case id == e.self || !seated[id] || !e.live[id]:
+		case id == e.self || !seated[id] || !e.live[id] || e.mute[id]:
 		case !e.stopping[id]:
 			return id
 		case heir == "":
@@ -281,7 +284,8 @@ func (e electorate) marked(id string) bool {
 	return e.stopping[id] && !set(e.stay)[id]
 }
 
-func (e electorate) present(id string) bool { return id == e.self || e.live[id] }
+// present reports whether a process votes.
+func (e electorate) present(id string) bool { return (id == e.self || e.live[id]) && !e.mute[id] }
 
 // divide splits voters into those that answer and those that do not.
 func (e electorate) divide(voters []string) (present, absent []string) {
@@ -311,7 +315,7 @@ func (e electorate) split() (voters, others []string) {
 func (e electorate) candidates(voters, others map[string]bool) (ready, staged, unstaged []string) {
 	for _, id := range e.stay {
 		switch {
-		case voters[id] || !e.live[id] || e.stopping[id]:
+		case voters[id] || !e.live[id] || e.stopping[id] || e.mute[id]:
 		case !others[id]:
 			unstaged = append(unstaged, id)
 		case e.ready[id]:

@@ -75,6 +75,14 @@ func TestNextChangeOfVoters(t *testing.T) {
 		{"and its second", "a b c e", "a b c", "", "a b c", "", "e", Change{changeDemote, "e"}},
 		{"at once if one has to be let go that the others need", "a b c d e", "a b", "c.", "a b c", "", "", Change{changeDemote, "d"}},
 		{"but not if a member could take a seat", "a b c d e", "a b f", "c.", "a b c f", "", "", Change{changeStage, "f"}},
+
+		{"a voter whose disk fails keeps its seat", "a b c", "a b c", "", "a b c~", "", "", Change{}},
+		{"until another member can take it", "a b c", "a b c d", "", "a b c~ d", "", "", Change{changeStage, "d"}},
+		{"then it gives way", "a b c d*", "a b c d", "", "a b c~ d", "d", "", Change{changeDemote, "c"}},
+		{"to that member, not to itself", "a b c* d*", "a b c d", "", "a b c~ d", "c d", "", Change{changePromote, "d"}},
+		{"and gets none", "a b d c*", "a b c d", "", "a b c~ d", "c", "", Change{}},
+		{"not if the others could not commit that", "a b c d*", "a b c d", "", "a b~ c~ d", "d", "", Change{}},
+		{"a candidate whose disk fails is none", "a b c", "a b d", "", "a b d~", "", "", Change{}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -87,11 +95,17 @@ func TestNextChangeOfVoters(t *testing.T) {
 	}
 }
 
-// electorateOf is what the leader a knows; stop is as in TestNextChangeOfVoters.
+// electorateOf is what the leader a knows; stop is as in TestNextChangeOfVoters, and c~ in
+// live is one whose disk fails.
 func electorateOf(seats, stay, stop, live, ready string) electorate {
 	e := electorate{
 		self: "a", seats: seatsOf(seats), stay: ids(stay), live: set(ids(live)), ready: set(ids(ready)),
-		stopping: map[string]bool{}, forGood: map[string]bool{}, given: map[string]bool{},
+		stopping: map[string]bool{}, forGood: map[string]bool{}, given: map[string]bool{}, mute: map[string]bool{},
+	}
+	for _, f := range ids(live) {
+		if id := strings.TrimSuffix(f, "~"); id != f {
+			e.live[id], e.mute[id] = true, true
+		}
 	}
 	for _, f := range ids(stop) {
 		id := strings.TrimRight(f, ".!")
@@ -249,4 +263,12 @@ func reseat(seats []Seat, c Change) []Seat {
 		after = append(after, Seat{ID: c.id})
 	}
 	return after
+}
+
+// A voter whose disk fails is not the one that a stopping leader hands leadership to.
+func TestHeirWhoseDiskFails(t *testing.T) {
+	e := electorateOf("a b c", "b c", "a", "a b~ c", "")
+	if got := e.heir(); got != "c" {
+		t.Errorf("the heir is %q, want c", got)
+	}
 }

@@ -2252,6 +2252,9 @@ type GetMeshResponse struct {
 	Seats []*Seat `protobuf:"bytes,12,rep,name=seats,proto3" json:"seats,omitempty"`
 	// How many more of the voters may fail before no view can be agreed on.
 	SurvivableLosses uint32 `protobuf:"varint,13,opt,name=survivable_losses,json=survivableLosses,proto3" json:"survivable_losses,omitempty"`
+	// Why this node cannot write the records of its votes; empty while it can. It goes on as an
+	// owner, and its vote is missing.
+	DiskError string `protobuf:"bytes,14,opt,name=disk_error,json=diskError,proto3" json:"disk_error,omitempty"`
 	// The members that this node has waited for without progress for longer than it should
 	// take.
 	Stalls        []*Stall `protobuf:"bytes,20,rep,name=stalls,proto3" json:"stalls,omitempty"`
@@ -2378,6 +2381,13 @@ func (x *GetMeshResponse) GetSurvivableLosses() uint32 {
 		return x.SurvivableLosses
 	}
 	return 0
+}
+
+func (x *GetMeshResponse) GetDiskError() string {
+	if x != nil {
+		return x.DiskError
+	}
+	return ""
 }
 
 func (x *GetMeshResponse) GetStalls() []*Stall {
@@ -3302,7 +3312,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x0eLockHeldDetail\x12(\n" +
 	"\x05holds\x18\x01 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\x12\x18\n" +
 	"\awaiters\x18\x02 \x01(\rR\awaiters\"\x10\n" +
-	"\x0eGetMeshRequest\"\xdc\x03\n" +
+	"\x0eGetMeshRequest\"\xfb\x03\n" +
 	"\x0fGetMeshResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
@@ -3319,7 +3329,9 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	" \x01(\rR\x06active\x12\x18\n" +
 	"\arelease\x18\v \x01(\rR\arelease\x12(\n" +
 	"\x05seats\x18\f \x03(\v2\x12.sharelock.v1.SeatR\x05seats\x12+\n" +
-	"\x11survivable_losses\x18\r \x01(\rR\x10survivableLosses\x12+\n" +
+	"\x11survivable_losses\x18\r \x01(\rR\x10survivableLosses\x12\x1d\n" +
+	"\n" +
+	"disk_error\x18\x0e \x01(\tR\tdiskError\x12+\n" +
 	"\x06stalls\x18\x14 \x03(\v2\x13.sharelock.v1.StallR\x06stalls\"T\n" +
 	"\x05Stall\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x123\n" +

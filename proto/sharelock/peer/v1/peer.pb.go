@@ -1449,7 +1449,9 @@ type RenewRequest struct {
 	// was marked (V6a).
 	Told bool `protobuf:"varint,10,opt,name=told,proto3" json:"told,omitempty"`
 	// Of a voter: the members whose own calls reached it within 2L/5 (V5).
-	Callers       []*Identity `protobuf:"bytes,11,rep,name=callers,proto3" json:"callers,omitempty"`
+	Callers []*Identity `protobuf:"bytes,11,rep,name=callers,proto3" json:"callers,omitempty"`
+	// This member cannot write Raft's records, so it does not vote (V1).
+	Mute          bool `protobuf:"varint,12,opt,name=mute,proto3" json:"mute,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1545,6 +1547,13 @@ func (x *RenewRequest) GetCallers() []*Identity {
 		return x.Callers
 	}
 	return nil
+}
+
+func (x *RenewRequest) GetMute() bool {
+	if x != nil {
+		return x.Mute
+	}
+	return false
 }
 
 type RenewResponse struct {
@@ -4609,7 +4618,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x12OUTCOME_NAME_TAKEN\x10\x04\x12\x14\n" +
 	"\x10OUTCOME_ID_TAKEN\x10\x05\x12\x13\n" +
 	"\x0fOUTCOME_RELEASE\x10\x06\x12\x1c\n" +
-	"\x18OUTCOME_DIRECTORY_IN_USE\x10\a\"\xc4\x02\n" +
+	"\x18OUTCOME_DIRECTORY_IN_USE\x10\a\"\xd8\x02\n" +
 	"\fRenewRequest\x123\n" +
 	"\x06member\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\x06member\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x18\n" +
@@ -4622,7 +4631,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\bfor_good\x18\x14 \x01(\bR\aforGood\x12\x12\n" +
 	"\x04told\x18\n" +
 	" \x01(\bR\x04told\x125\n" +
-	"\acallers\x18\v \x03(\v2\x1b.sharelock.peer.v1.IdentityR\acallers\"\x95\x03\n" +
+	"\acallers\x18\v \x03(\v2\x1b.sharelock.peer.v1.IdentityR\acallers\x12\x12\n" +
+	"\x04mute\x18\f \x01(\bR\x04mute\"\x95\x03\n" +
 	"\rRenewResponse\x12B\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2(.sharelock.peer.v1.RenewResponse.OutcomeR\aoutcome\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x14\n" +

@@ -1,0 +1,102 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// fill writes a file until the file system of a directory is full.
+func fill(t *testing.T, dir string) (file string) {
+	t.Helper()
+	file = filepath.Join(dir, "filler")
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := 1 << 16; size > 0; {
+		if _, err := f.Write(make([]byte, size)); errors.Is(err, syscall.ENOSPC) {
+			size /= 2
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// A voter's file system is full: the voter serves on, its seat goes to the fourth node, and
+// then another one may die. When there is room again, so is its vote.
+func TestFullFileSystem(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounts a file system, which takes root")
+	}
+	r := newRehearsal(t, 3, "  lease: 1s\n")
+	b := 1
+	dir := filepath.Join(r.dir, "b")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("mounts a file system: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	r.form(3)
+	r.start(3)
+	r.await("four are one mesh", 30*time.Second, func() bool { return r.together(r.procs...) })
+	filler := fill(t, dir)
+	full, last := r.procs[b], r.procs[3]
+	r.await("the seat has moved", time.Minute, func() bool {
+		return slices.Equal(r.voters(last), []string{"a", "c", "d"}) && r.mesh(full).GetDiskError() != ""
+	})
+	if !full.ready() {
+		t.Errorf("the node whose disk is full does not serve: %s", full.unready())
+	}
+	r.kill(r.procs[2])
+	r.await("the loss of another node is survived", time.Minute, func() bool { return r.together(r.procs[0], full, last) })
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	r.await("it votes again", time.Minute, func() bool {
+		return slices.Equal(r.voters(last), []string{"a", "b", "d"}) && r.mesh(full).GetDiskError() == ""
+	})
+}
+
+// mesh is what a node says of the mesh, nothing if it does not answer.
+func (r *rehearsal) mesh(p *proc) *sharelockv1.GetMeshResponse {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c := r.client(p)
+	defer c.Close() //nolint:errcheck // it holds nothing
+	m, err := c.Mesh(ctx)
+	if err != nil {
+		return nil
+	}
+	return m
+}
+
+// voters are the names of those with a seat as a node knows them, sorted.
+func (r *rehearsal) voters(p *proc) (names []string) {
+	for _, s := range r.mesh(p).GetSeats() {
+		names = append(names, s.GetName())
+	}
+	slices.Sort(names)
+	return names
+}
