@@ -1,6 +1,10 @@
 package view
 
-import "github.com/hashicorp/raft"
+import (
+	"github.com/hashicorp/raft"
+
+	"github.com/sgkandale/sharelock/owner/mutant"
+)
 
 // ballots is Raft's transport, with requests for votes changed on their way in: the library
 // refuses a candidate that has no vote in the receiver's own configuration. A voter that
@@ -69,7 +73,7 @@ func admitted(candidate []byte, servers []raft.Server) []byte {
 			voter = []byte(s.ID)
 		}
 	}
-	if voter == nil {
+	if voter == nil || mutant.On(mutant.StrangersRefused) {
 		return candidate
 	}
 	return voter

@@ -80,6 +80,8 @@ type proc struct {
 	stop    context.CancelFunc
 	leader  atomic.Pointer[Leader]
 	memory  Memory
+	// settled, if it is set, is what Settle returns.
+	settled error
 	// gate, if there is one, is where Propose stops before it appends.
 	gate chan struct{}
 }
@@ -320,7 +322,7 @@ func (p *proc) Reseat(_ context.Context, c Change) error {
 	return errors.New("seats do not change in this test")
 }
 
-func (p *proc) Settle(context.Context) error { return nil }
+func (p *proc) Settle(context.Context) error { return p.settled }
 
 // Term answers for the process with this id: what it says is read at once, and
 // arrives when nothing holds it.

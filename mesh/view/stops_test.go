@@ -1,9 +1,13 @@
 package view
 
 import (
+	"errors"
 	"testing"
+	"time"
 
+	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
 )
 
 // A leader that is alone in its view, and has just taken over, waits for the other voters:
@@ -41,4 +45,24 @@ func TestJoinerComesInBeforeAllStop(t *testing.T) {
 		t.Error("all stop, and a process that can come in is left alone")
 	}
 	b.want(0, "b joins", "a b")
+}
+
+// A process that has left the view is let go when no change of the seats is under way: its
+// vote may be needed for that, though it is not for what comes out of it (V7).
+func TestLetGoWhenSettled(t *testing.T) {
+	b := newBench(t, "a")
+	b.vote("a b c")
+	who := ring.Identity{ID: "d", Counter: 1}
+	done := &peerv1.RenewRequest{Leaving: true, Done: true}
+	b.Leader.told(who, done, 0)
+	raft := b.agree.(*proc)
+	raft.settled = errors.New("a change is under way")
+	e := electorateOf("a b c", "a b c", "d.", "a b c", "")
+	if b.letGo(t.Context(), e) || b.mayStop(who, done, time.Second) {
+		t.Errorf("%s: a process is let go while a change of the seats is under way", mutant.LiveStay)
+	}
+	raft.settled = nil
+	if !b.letGo(t.Context(), e) || !b.mayStop(who, done, time.Second) {
+		t.Error("a process is not let go when the seats are settled")
+	}
 }

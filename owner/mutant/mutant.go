@@ -199,4 +199,10 @@ const (
 	// NoHandOver: a leader removes a silent member that another voter hears (V5).
 	// TestSchedule16gLeaderIsCutOff, TestSchedule16iOneCopy.
 	NoHandOver Mutant = "no-hand-over"
+	// StrangersRefused: a voter refuses a candidate that it does not know as a voter (V1).
+	// TestVoterThatWasAwayElectsANewOne.
+	StrangersRefused Mutant = "strangers-refused"
+	// LetGoUnsettled: a process is let go while a change of the seats is under way (V7).
+	// TestLetGoWhenSettled.
+	LetGoUnsettled Mutant = "let-go-unsettled"
 )

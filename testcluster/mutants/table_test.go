@@ -116,6 +116,8 @@ var table = []entry{
 	{mutant.SkipUnknown, "W3", []net{agreement("TestUnknownCommandStops", mutant.SameDecisions)}, 0},
 	{mutant.EvictUnmarked, "V6a", []net{agreement("TestSchedule16MarkedUntilTold", mutant.LiveStay), sim("TestSchedule16iOneCopy", mutant.NothingLost)}, 0},
 	{mutant.RemoveUntold, "V6a, V7", []net{agreement("TestSchedule16MarkedUntilTold", mutant.LiveStay), sim("TestSchedule16iOneCopy", mutant.NothingLost)}, 0},
+	{mutant.StrangersRefused, "V1", []net{agreement("TestVoterThatWasAwayElectsANewOne", mutant.DeadGo)}, 0},
+	{mutant.LetGoUnsettled, "V7", []net{agreement("TestLetGoWhenSettled", mutant.LiveStay)}, 0},
 	{mutant.NoHandOver, "V5", []net{agreement("TestSchedule16gLeaderIsCutOff", mutant.LiveStay), sim("TestSchedule16iOneCopy", mutant.NothingLost)}, 0},
 	{mutant.ComplainerBelieved, "V6", []net{agreement("TestSchedule15b.*", mutant.LiveStay)}, 0},
 }
