@@ -39,8 +39,8 @@ type Client struct {
 	// mostCalls is the constant, but in tests.
 	mostCalls int
 	keeper    *keeper
-	owners      owners
-	ids         ids
+	owners    owners
+	ids       ids
 	// recent is a cheaper clock, whose time may lie behind: see recentClock.
 	recent func() time.Duration
 
