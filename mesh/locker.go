@@ -35,6 +35,7 @@ func (n *Node) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelo
 	if err != nil {
 		return sharelock.Hold{}, err
 	}
+	req.Wait = max(req.Wait-n.awaitStart(ctx, req.Wait), 0)
 	req.Conn = n.connection(api.RemoteOf(ctx))
 	return n.acquire(ctx, req)
 }
@@ -61,6 +62,7 @@ func newRequestID() string {
 }
 
 func (n *Node) one(ctx context.Context, r owner.Request) (sharelock.Hold, error) {
+	n.awaitStart(ctx, n.startPatience())
 	c := newCall(n, r)
 	return c.one(c.do(ctx))
 }
@@ -270,6 +272,7 @@ func (n *Node) Get(ctx context.Context, key string) (sharelock.Lock, error) {
 }
 
 func (n *Node) read(ctx context.Context, r owner.Request) (sharelock.Lock, error) {
+	n.awaitStart(ctx, n.startPatience())
 	a, err := newCall(n, r).do(ctx)
 	if err != nil {
 		return sharelock.Lock{}, err
@@ -282,6 +285,7 @@ func (n *Node) CheckToken(ctx context.Context, key string, token sharelock.Token
 	if err := errors.Join(sharelock.CheckKey(key), checkToken(token)); err != nil {
 		return sharelock.TokenCheck{}, err
 	}
+	n.awaitStart(ctx, n.startPatience())
 	a, err := newCall(n, owner.Request{Kind: owner.Check, Key: key, Token: token}).do(ctx)
 	if err != nil {
 		return sharelock.TokenCheck{}, err
@@ -297,6 +301,7 @@ func (n *Node) List(ctx context.Context, r sharelock.ListRequest) (sharelock.Lis
 	if err := checkList(&r); err != nil {
 		return sharelock.ListPage{}, err
 	}
+	n.awaitStart(ctx, n.startPatience())
 	c := newCall(n, owner.Request{}) // for its patience only
 	limit := time.NewTimer(patience)
 	defer limit.Stop()

@@ -72,6 +72,9 @@ type Node struct {
 	// this one takes no part in Raft (V3).
 	double atomic.Bool
 
+	// hasServed: this node was ready once since it started.
+	hasServed atomic.Bool
+
 	sessions sessions
 	renewals *renewals
 	// callers are the members whose own calls have come, reached the voters that have

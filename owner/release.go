@@ -27,7 +27,9 @@ func (t turn) renew(from Ref, r *Request) {
 		} else {
 			t.commit(Op{Kind: OpRenew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl), Metadata: maps.Clone(r.Metadata)})
 		}
-		t.done(from, r.Send, t.m.hold(t.now, c))
+		h := t.m.hold(t.now, c)
+		h.TTL = min(h.TTL, ttl) // what was asked for, though the hold may end later: see longer
+		t.done(from, r.Send, h)
 	case t.m.quarantine != 0:
 		// Lost; but "nobody holds it" is more than we know.
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrStaleToken})

@@ -128,3 +128,18 @@ func BenchmarkRenewMany(b *testing.B) {
 		m.Step(time.Duration(i), from, &Request{Kind: RenewMany, Key: list[at].Key, TTL: time.Minute, Renewals: list[at : at+group]}, &out)
 	}
 }
+
+// The answer to a renewal names the TTL that was asked for, though the hold may not end
+// earlier than its holder was told (Q3).
+func TestRenewForLess(t *testing.T) {
+	p := newPlay(t, 10)
+	token := p.acquire(Ref{&listener{name: "a"}, 1}, "k", "r", 0).Holds[0].Token
+	p.now += time.Second
+	r := p.conn(0, Request{Kind: Renew, Key: "k", Token: token, TTL: 5 * time.Second})
+	if h := r.Holds[0]; r.Outcome != Done || h.TTL != 5*time.Second || h.ExpiresIn <= 50*time.Second {
+		t.Errorf("got %+v", r.Answer)
+	}
+	if h := p.m.byKey(t, "k"); h.ExpiresIn <= 50*time.Second {
+		t.Errorf("the hold ends in %v", h.ExpiresIn)
+	}
+}

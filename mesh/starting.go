@@ -1,0 +1,45 @@
+package mesh
+
+import (
+	"context"
+	"time"
+)
+
+// startPatience is how long a call that has no wait of its own is held while this node
+// starts. Joining takes less, and a client that knows other nodes loses no more.
+func (n *Node) startPatience() time.Duration { return 2 * n.cfg.Lease }
+
+// awaitStart holds a call while this node has not served yet since it started: until it may,
+// or for as long as most, or until ctx ends. Its ports are open before it is a member; whoever
+// calls it then need not know (Q1). A node that served and is cut off says so at once (Q4).
+// What is the matter when this returns, the call finds out itself. It returns how long the
+// call was held.
+func (n *Node) awaitStart(ctx context.Context, most time.Duration) (held time.Duration) {
+	if n.hasServed.Load() {
+		return 0
+	}
+	if n.Ready() == nil {
+		n.hasServed.Store(true)
+		return 0
+	}
+	began := n.clock()
+	end := time.NewTimer(most)
+	defer end.Stop()
+	look := time.NewTicker(max(n.cfg.Lease/100, time.Millisecond))
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+			if n.hasServed.Load() || n.Ready() == nil {
+				n.hasServed.Store(true)
+				return n.clock() - began
+			}
+		case <-end.C:
+			return n.clock() - began
+		case <-ctx.Done():
+			return n.clock() - began
+		case <-n.draining:
+			return n.clock() - began
+		}
+	}
+}
