@@ -401,6 +401,42 @@ func TestHTTPPresence(t *testing.T) {
 	wantInvalid(t, exchange(t, h, "PATCH", "/v1/locks/k", `{"token":"1","key":"j"}`), "key")
 }
 
+// A renewal keeps the metadata if none is named, and takes it away if it is named and empty.
+func TestHTTPMetadataOfARenewal(t *testing.T) {
+	node := newFake()
+	h := NewHTTP(node, Options{}).Handler
+	wantOK := func(body, want string) {
+		t.Helper()
+		w := exchange(t, h, "PATCH", "/v1/locks/orders%2F42", body)
+		if w.Code != 200 || !strings.Contains(w.Body.String(), `"metadata":`+want+`}`) && !strings.Contains(w.Body.String(), `"metadata":`+want+`,`) {
+			t.Errorf("%s: %d %s, want metadata %s", body, w.Code, w.Body, want)
+		}
+	}
+	if w := exchange(t, h, "POST", "/v1/locks/orders%2F42", acquireBody); w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	of := func(rest string) string { return `{"token":"` + token1 + `"` + rest + `}` }
+	wantOK(of(`,"metadata":{"step":"3 of 7"}`), `{"step":"3 of 7"}`)
+	wantOK(of(``), `{"step":"3 of 7"}`)
+	wantOK(of(`,"metadata":null`), `{"step":"3 of 7"}`)
+	wantOK(of(`,"metadata":{}`), `{}`)
+	wantOK(of(`,"metadata":{"a":"b"}`), `{"a":"b"}`)
+	wantOK(of(`,"clearMetadata":true`), `{}`)
+	wantInvalid(t, exchange(t, h, "PATCH", "/v1/locks/orders%2F42", of(`,"metadata":{"a":"b"},"clearMetadata":true`)), "clearMetadata")
+}
+
+// The longest time of a hold arrives at the node as it was asked for.
+func TestHTTPMaxHold(t *testing.T) {
+	node := newFake()
+	h := NewHTTP(node, Options{}).Handler
+	if w := exchange(t, h, "POST", "/v1/locks/k", `{"clientId":"c","maxHold":"1h30m"}`); w.Code != 200 || node.last.MaxHold != 90*time.Minute {
+		t.Errorf("%d %s: %v", w.Code, w.Body, node.last.MaxHold)
+	}
+	for _, d := range []string{"10ms", "-1s", "9000000s"} {
+		wantInvalid(t, exchange(t, h, "POST", "/v1/locks/k", `{"clientId":"c","maxHold":"`+d+`"}`), "maxHold")
+	}
+}
+
 // A key reaches the node as it was meant, however it is written in the path.
 func TestHTTPKeysInPaths(t *testing.T) {
 	node := newFake()

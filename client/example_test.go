@@ -190,3 +190,109 @@ func ExampleClient_Adopt() {
 	// adopted: <nil> 1
 	// released: <nil>
 }
+
+func ExampleClient_Stats() {
+	ctx := context.Background()
+	c, stop := dial(ctx)
+	defer stop()
+
+	lock, err := c.Acquire(ctx, "report")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("renewed:", lock.Renew(ctx, 0))
+	st := c.Stats()
+	fmt.Println("held:", st.Held, "renewals:", st.Renewals, "lost:", st.Lost)
+	fmt.Println("released:", lock.Release(ctx))
+	// Output:
+	// renewed: <nil>
+	// held: 1 renewals: 1 lost: 0
+	// released: <nil>
+}
+
+func ExampleLock_Check() {
+	ctx := context.Background()
+	c, stop := dial(ctx)
+	defer stop()
+
+	lock, err := c.Acquire(ctx, "payout")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// Ask the owner of the key just before something that cannot be undone.
+	if err := lock.Check(ctx); err != nil {
+		fmt.Println("not ours any more:", err)
+		return
+	}
+	fmt.Println("pay under token", lock.Token())
+	fmt.Println("released:", lock.Release(ctx))
+	// Output:
+	// pay under token 1
+	// released: <nil>
+}
+
+func ExampleLock_Renew_metadata() {
+	ctx := context.Background()
+	c, stop := dial(ctx)
+	defer stop()
+
+	lock, err := c.Acquire(ctx, "migration", client.Metadata(map[string]string{"step": "1 of 7"}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// Others see it with Get, List and "sharelock get".
+	err = lock.Renew(ctx, 0, client.Metadata(map[string]string{"step": "2 of 7"}))
+	fmt.Println("renewed:", err, lock.Hold().Metadata["step"])
+	fmt.Println("released:", lock.Release(ctx))
+	// Output:
+	// renewed: <nil> 2 of 7
+	// released: <nil>
+}
+
+func ExampleMaxHold() {
+	ctx := context.Background()
+	c, stop := dial(ctx)
+	defer stop()
+
+	// A job that hangs must not keep the others out for ever, though its lock is renewed.
+	lock, err := c.Acquire(ctx, "nightly", client.MaxHold(200*time.Millisecond))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	<-lock.Done()
+	fmt.Println("held for too long:", errors.Is(lock.Err(), client.ErrMaxHold))
+	// Output:
+	// held for too long: true
+}
+
+func ExampleOnQueued() {
+	ctx := context.Background()
+	c, stop := dial(ctx)
+	defer stop()
+
+	first, err := c.Acquire(ctx, "printer")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	told := make(chan int)
+	done := make(chan error)
+	go func() {
+		lock, err := c.Acquire(ctx, "printer", client.OnQueued(func(position int) { told <- position }))
+		if err == nil {
+			err = lock.Release(ctx)
+		}
+		done <- err
+	}()
+	fmt.Println("position:", <-told)
+	fmt.Println("released:", first.Release(ctx))
+	fmt.Println("had its turn:", <-done)
+	// Output:
+	// position: 1
+	// released: <nil>
+	// had its turn: <nil>
+}
