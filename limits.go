@@ -22,7 +22,8 @@ const (
 	// MaxListedBytes the most bytes of both, roughly. Their counts are exact.
 	MaxListed      = 1000
 	MaxListedBytes = 256 << 10
-	// MaxHolders is the most holders that ErrLockHeld names, without their metadata.
+	// MaxHolders is the most holders that ErrLockHeld names, without their metadata, and the
+	// most holds that a check of a token lists.
 	MaxHolders = 10
 	// MaxBodyBytes is the largest HTTP body.
 	MaxBodyBytes = 64 << 10

@@ -152,7 +152,7 @@ type ListPage struct {
 type TokenCheck struct {
 	// Current is true while the token is one of the key's grants.
 	Current bool
-	// Holds are the key's grants now, or the first of them: see MaxListed.
+	// Holds are the key's grants now, or the first of them, at most MaxHolders.
 	Holds []Hold
 	// HoldCount and WaiterCount are how many hold and wait in all.
 	HoldCount, WaiterCount int

@@ -218,8 +218,8 @@ func largestRequests() []*owner.Request {
 		one.Kind = kind
 		all = append(all, &one)
 	}
-	many := all[len(all)-1] // as renewals.gather makes it: keys of 16 KiB and one more
-	for range maxGroupBytes/len(h.Key) + 1 {
+	many := all[len(all)-1] // as renewals.gather makes it: keys of 16 KiB
+	for range owner.MaxRenewalBytes / len(h.Key) {
 		many.Renewals = append(many.Renewals, &owner.Renewal{Key: h.Key, Token: h.Token, TTL: h.TTL})
 	}
 	short := r

@@ -11,9 +11,6 @@ import (
 )
 
 const (
-	// maxGroupBytes is about the most that the keys of one request have: a message of
-	// maxBatch such requests is below maxPeerMessage.
-	maxGroupBytes = 16 << 10
 	// roundPart is how many holds are looked at before others may have their turn.
 	roundPart = 256
 	// roundMost is about how many holds there are in one round.
@@ -235,7 +232,7 @@ func (r *renewals) round(now time.Duration, a *acting, notReady error) (groups [
 // gather puts a hold into a request. It needs mu.
 func (r *renewals) gather(now time.Duration, a *acting, k *kept, groups []*group) []*group {
 	g := r.byPartition[k.partition]
-	if g == nil || len(g.holds) == owner.MaxRenewals || g.bytes > maxGroupBytes {
+	if g == nil || len(g.holds) == owner.MaxRenewals || g.bytes+len(k.Key) > owner.MaxRenewalBytes {
 		g = &group{renewals: r, began: now, epoch: a.epoch(), req: owner.Request{Kind: owner.RenewMany, Key: k.Key, Send: 1}}
 		r.byPartition[k.partition] = g
 		groups = append(groups, g)

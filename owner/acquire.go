@@ -134,7 +134,7 @@ func (t turn) expects(k key) (yes, unsure bool) {
 	if t.m.sync(k.crowd); k.crowd.listening == 0 {
 		return false, false
 	}
-	if k.crowd.marked {
+	if t.m.isMarked(k.crowd) {
 		return true, true
 	}
 	left := serveMost
@@ -173,8 +173,12 @@ func (t turn) reattach(from Ref, r *Request, w *more) {
 	}
 }
 
-// serveMost is the most waiters that one call of serve looks at.
-const serveMost = 200
+// serveMost is the most waiters that one call of serve looks at, serveBytes about the most
+// bytes that it handles.
+const (
+	serveMost  = 100
+	serveBytes = 8 << 10
+)
 
 // serve grants a key to as many of its waiters as it can, in their order: the
 // first that must be waited for ends it. Called whenever a hold or a waiter has
@@ -182,7 +186,7 @@ const serveMost = 200
 // look at is served on by serveMarked, until all of it has been looked at; what happens
 // meanwhile has it begin once more.
 func (t turn) serve(cr *crowd) {
-	if cr.at == nil {
+	if t.m.isMarked(cr); cr.at == nil {
 		cr.again = false
 		t.serveFrom(cr, cr.waiting.first)
 		return
@@ -200,9 +204,9 @@ func (t turn) serveFrom(cr *crowd, first *more) {
 	if mutant.On(mutant.PassOverFIFO) && first != nil {
 		first = first.prev // the last
 	}
-	left := serveMost
+	left, before := serveMost, t.m.handled
 	for w := first; w != nil; left-- {
-		if left == 0 {
+		if left == 0 || t.m.handled-before > serveBytes {
 			cr.at = w
 			t.mark(cr)
 			return
@@ -284,22 +288,28 @@ func (t turn) leave(w *more, why Why, remember bool) {
 // waiters may end in one moment: the queue that they leave is then walked once,
 // not for each.
 func (t turn) mark(cr *crowd) {
-	if cr != nil && cr.waiting.n > 0 && !cr.marked {
+	if cr != nil && cr.waiting.n > 0 && !t.m.isMarked(cr) {
 		cr.marked = true
-		t.m.marked = append(t.m.marked, cr)
+		t.m.marked.push(cr)
 	}
 }
 
-// serveMarked ends a turn: it serves crowds that are marked, one step's worth of them.
-func (t turn) serveMarked() {
+// isMarked reports whether a crowd is marked. Marks, and where a crowd is served on, are of
+// an era.
+func (m *Machine) isMarked(cr *crowd) bool {
+	if cr.served != m.era {
+		cr.served, cr.marked, cr.at, cr.again = m.era, false, nil, false
+	}
+	return cr.marked
+}
+
+// serveMarked serves crowds that are marked, until the turn has touched that much.
+func (t turn) serveMarked(entries, size int) {
 	m := t.m
-	marked, before := m.marked, m.touched
-	m.marked = nil
-	for i, cr := range marked {
-		if i == tickMost || m.touched-before > serveMost {
-			m.marked = append(m.marked, marked[i:]...)
-			break
-		}
+	for n := m.marked.len(); n > 0 && t.within(entries, size); n-- {
+		m.touched++
+		cr := *m.marked.at(0)
+		m.marked.drop(1)
 		cr.marked = false
 		at, again := cr.at, cr.again
 		if cr.again = false; at == nil {
@@ -308,9 +318,5 @@ func (t turn) serveMarked() {
 		if t.serveFrom(cr, at); again && !cr.marked {
 			t.mark(cr) // from the beginning
 		}
-	}
-	if m.marked == nil {
-		clear(marked)
-		m.marked = marked[:0]
 	}
 }

@@ -382,7 +382,7 @@ func (a *activation) prepare(chosen []Held) []uint32 {
 						begun = true
 					}
 					done := p.m.Prepare(a.service.clock())
-					touched += p.m.Touched()
+					touched += sh.saw(p.m)
 					if !done {
 						return touched, false
 					}

@@ -12,6 +12,13 @@ import (
 // [ErrMalformed], the copy is unchanged and is not the owner's. An active machine
 // decides for itself and refuses.
 func (m *Machine) Apply(now time.Duration, op *Op) error {
+	err := m.follow(now, op)
+	m.tidy()
+	return err
+}
+
+// follow is Apply for who calls tidy after some ops.
+func (m *Machine) follow(now time.Duration, op *Op) error {
 	if m.active {
 		return fmt.Errorf("%w: this copy is the owner's", ErrDiverged)
 	}
@@ -19,13 +26,13 @@ func (m *Machine) Apply(now time.Duration, op *Op) error {
 		return err
 	}
 	m.touched++
+	m.handled += op.size()
 	m.due.clear() // of the time when it was the owner's
 	if mutant.On(mutant.AckUnapplied) {
 		m.seq++
 		return nil
 	}
 	_, err := m.apply(now, op)
-	m.tidy()
 	return err
 }
 

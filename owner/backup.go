@@ -228,7 +228,7 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 			if op.Kind != OpRead {
 				sh.done++
 			}
-			err = p.m.Apply(now, &op)
+			err = p.m.follow(now, &op)
 		}
 		if err != nil {
 			// Not acknowledged, so the owner promises nothing more in this epoch. The
@@ -244,7 +244,8 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 		}
 		ops = rest
 	}
-	sh.saw(p.m.Touched())
+	p.m.tidy()
+	sh.saw(p.m)
 	sh.rearm(p)
 	return Ack{Partition: p.id, Seq: p.m.Seq()}, true
 }

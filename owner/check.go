@@ -2,7 +2,6 @@ package owner
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -29,7 +28,7 @@ func (m *Machine) Check() error {
 		return fmt.Errorf("partition %d: %d wait, counted were %d", m.partition, waiters, m.waiters)
 	case m.used.bytes != used:
 		return fmt.Errorf("partition %d: claims take %d bytes, counted were %d", m.partition, used, m.used.bytes)
-	case !m.active && len(m.marked) > 0:
+	case !m.active && m.marked.len() > 0:
 		return fmt.Errorf("partition %d: a turn has not ended", m.partition)
 	}
 	for _, check := range []func() error{m.keys.check, m.checkDue, m.finished.check, m.checkShares} {
@@ -92,7 +91,7 @@ func (m *Machine) checkClaims(k key, name string) error {
 	switch {
 	case k.crowd != nil && m.active && k.crowd.era == m.era && k.crowd.listening != listening:
 		return fmt.Errorf("%d waiters listen, counted were %d", listening, k.crowd.listening)
-	case k.crowd != nil && k.crowd.marked != slices.Contains(m.marked, k.crowd):
+	case k.crowd != nil && m.active && m.isMarked(k.crowd) != m.marks(k.crowd):
 		return fmt.Errorf("it is marked, and not among those that are, or the other way round")
 	case held != k.held() || waiting != k.waiters():
 		return fmt.Errorf("%d hold and %d wait, counted were %d and %d", held, waiting, k.held(), k.waiters())
@@ -167,7 +166,7 @@ func (m *Machine) checkMore(k key, c *claim, w *more, request string) error {
 // checkServed: the head of a queue that could have the key has it.
 func (m *Machine) checkServed(k key) error {
 	w := k.crowd.waiting.first
-	if w == nil || !m.active || m.quarantine != 0 || m.spent() || w.era != m.era || w.settles != 0 || m.unserved > 0 || k.crowd.marked {
+	if w == nil || !m.active || m.quarantine != 0 || m.spent() || w.era != m.era || w.settles != 0 || m.unserved > 0 || m.isMarked(k.crowd) {
 		return nil
 	}
 	if w.ref.Alive() && k.admits(w.claim.mode()) {
@@ -185,15 +184,30 @@ func (cr *crowd) check() error {
 		return fmt.Errorf("%d claims without an index", cr.size())
 	case !cr.indexed():
 		return nil
-	case cr.ids.len() != cr.size() || cr.tokens.len() != cr.holds.n || cr.size() <= indexTo:
-		return fmt.Errorf("the index has %d ids and %d tokens of %d claims", cr.ids.len(), cr.tokens.len(), cr.size())
+	case cr.ids.n != cr.size() || cr.tokens.n != cr.holds.n || cr.size() <= indexTo:
+		return fmt.Errorf("the index has %d ids and %d tokens of %d claims", cr.ids.n, cr.tokens.n, cr.size())
 	}
-	for id, w := range cr.ids.m {
-		if w.crowd != cr || w.request != id || w.claim.held() && cr.tokens.m[w.claim.token] != w {
-			return fmt.Errorf("the index is wrong about %q", id)
+	for _, l := range []*claims{&cr.holds, &cr.waiting} {
+		for w := l.first; w != nil; w = l.after(w) {
+			if w.crowd != cr || cr.find(w.request) != w || w.claim.held() && cr.hold(w.claim.token) != w {
+				return fmt.Errorf("the index is wrong about %q", w.request)
+			}
 		}
 	}
-	return nil
+	if err := cr.ids.check(); err != nil {
+		return err
+	}
+	return cr.tokens.check()
+}
+
+// marks reports whether a crowd is among those that are marked.
+func (m *Machine) marks(cr *crowd) bool {
+	for i := range m.marked.len() {
+		if *m.marked.at(i) == cr {
+			return true
+		}
+	}
+	return false
 }
 
 // check: what is stored belongs to the claims of the keys, and to nothing else.
@@ -220,10 +234,12 @@ func (s *keys) check() error {
 	switch {
 	case claims != s.claims.used() || mores != s.mores.used():
 		return fmt.Errorf("%d claims and %d with more, stored are %d and %d", claims, mores, s.claims.used(), s.mores.used())
-	case text != s.texts.used:
-		return fmt.Errorf("%d bytes of text, counted were %d", text, s.texts.used)
+	case text != s.texts.used():
+		return fmt.Errorf("%d bytes of text, counted were %d", text, s.texts.used())
+	case !s.moving() && s.texts.left().room() > 0:
+		return fmt.Errorf("%d bytes of text were not moved", s.texts.left().used)
 	}
-	for _, check := range []func() error{s.claims.check, s.mores.check, s.texts.check, s.alone.check} {
+	for _, check := range []func() error{s.claims.check, s.mores.check, s.texts.halves[0].check, s.texts.halves[1].check, s.alone.check, s.crowds.check} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -231,14 +247,16 @@ func (s *keys) check() error {
 	return nil
 }
 
-// check: no record is free twice.
+// check: the free records were counted.
 func (s *slab[T]) check() error {
-	free := make(map[uint32]bool, len(s.free))
-	for _, id := range s.free {
-		if free[id] || id == 0 || int(id) > s.records.len() {
-			return fmt.Errorf("record %d of %d is free twice or does not exist", id, s.records.len())
+	free := 0
+	for i := range s.records.len() {
+		if s.free.has(i) {
+			free++
 		}
-		free[id] = true
+	}
+	if free != s.free.n {
+		return fmt.Errorf("%d records of %d are free, counted were %d", free, s.records.len(), s.free.n)
 	}
 	return nil
 }
@@ -260,10 +278,11 @@ func (t *texts) check() error {
 }
 
 // check: every record is in the one table of its hash.
-func (t *hashTable) check() error {
+func (t *hashTable[V]) check() error {
 	if err := t.one.check(); err != nil {
 		return err
 	}
+	var none V
 	n := t.one.n
 	for i, s := range t.many {
 		if s.bits > t.bits || s != t.many[i&(1<<s.bits-1)] {
@@ -274,8 +293,8 @@ func (t *hashTable) check() error {
 		}
 		n += s.n
 		for _, slot := range s.slots {
-			if slot.id != 0 && int(slot.hash)&(1<<s.bits-1) != i {
-				return fmt.Errorf("record %d is in the table at place %d", slot.id, i)
+			if slot.id != none && int(slot.hash)&(1<<s.bits-1) != i {
+				return fmt.Errorf("record %v is in the table at place %d", slot.id, i)
 			}
 		}
 		if err := s.hashIndex.check(); err != nil {
@@ -289,16 +308,17 @@ func (t *hashTable) check() error {
 }
 
 // check: every record is on the way from the home of its hash.
-func (x *hashIndex) check() error {
+func (x *hashIndex[V]) check() error {
+	var none V
 	n := 0
 	for i, s := range x.slots {
-		if s.id == 0 {
+		if s.id == none {
 			continue
 		}
 		n++
 		for j := x.home(s.hash); j != i; j = x.next(j) {
-			if x.slots[j].id == 0 {
-				return fmt.Errorf("record %d in slot %d is not found from its home", s.id, i)
+			if x.slots[j].id == none {
+				return fmt.Errorf("record %v in slot %d is not found from its home", s.id, i)
 			}
 		}
 	}

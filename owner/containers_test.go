@@ -94,24 +94,6 @@ func TestRenewalsAreLazy(t *testing.T) {
 	}
 }
 
-func TestLeanMapGivesRoomBack(t *testing.T) {
-	var l lean[int, int]
-	const n = 10 * leanFrom
-	for i := range n {
-		l.put(i, i)
-	}
-	for i := range n - 1 {
-		l.delete(i)
-	}
-	if v, ok := l.get(n - 1); !ok || v != n-1 || l.len() != 1 {
-		t.Errorf("the last entry is %d %v, length %d", v, ok, l.len())
-	}
-	if l.most >= leanFrom {
-		t.Errorf("room for %d entries is left", l.most)
-	}
-	l.delete(n)
-}
-
 // remember adds an id of a key to those that are over.
 func (f *finished) remember(queue int, key, request string, until time.Duration) {
 	f.add(queue, over{digest: digestOf(key, request), until: until})
@@ -183,7 +165,7 @@ func TestDigests(t *testing.T) {
 
 // However many ids go, they leave no room behind, and the rest is as it was.
 func TestFinishedIDsLeaveNoRoom(t *testing.T) {
-	const n, left = 10 * leanFrom, 10
+	const n, left = 10 * shrinkFrom, 10
 	for name, drop := range map[string]func(f *finished){
 		"forgotten": func(f *finished) { f.expire(n - left) },
 		"removed": func(f *finished) {
@@ -203,7 +185,7 @@ func TestFinishedIDsLeaveNoRoom(t *testing.T) {
 			f.remember(wasSeen, "k", fmt.Sprint(i+1), time.Duration(i+1))
 		}
 		drop(&f)
-		if err := f.check(); err != nil || f.len() != left || len(f.queues[wasSeen].chunks)*chunkLen >= leanFrom {
+		if err := f.check(); err != nil || f.len() != left || len(f.queues[wasSeen].chunks)*chunkLen >= shrinkFrom {
 			t.Errorf("%s: %d are left in %d chunks; %v", name, f.len(), len(f.queues[wasSeen].chunks), err)
 		}
 		if !f.has("k", fmt.Sprint(n)) || f.has("k", "1") {
@@ -343,9 +325,9 @@ func TestCheckFinds(t *testing.T) {
 			m.due.remove(k.holds.first.claim.id)
 			m.keys.remove(k.holds.first.claim)
 		},
-		"marked":          func(m *Machine, k *crowd) { k.marked = true },
+		"marked":          func(m *Machine, k *crowd) { k.marked, k.served = true, m.era },
 		"listening":       func(m *Machine, k *crowd) { k.listening++ },
-		"unfinished turn": func(m *Machine, k *crowd) { m.marked = append(m.marked, k) },
+		"unfinished turn": func(m *Machine, k *crowd) { m.marked.push(k) },
 		"finished order":  func(m *Machine, _ *crowd) { m.finished.queues[isFence].at(1).until = time.Hour },
 		"finished index": func(m *Machine, _ *crowd) {
 			o := m.finished.queues[isFence].at(1)
@@ -358,17 +340,15 @@ func TestCheckFinds(t *testing.T) {
 		"claim of no key":  func(m *Machine, _ *crowd) { m.keys.claims.take() },
 		"more of no claim": func(m *Machine, _ *crowd) { m.keys.mores.take() },
 		"text of no claim": func(m *Machine, _ *crowd) { m.keys.texts.put("k", "c", "r") },
-		"lost block":       func(m *Machine, _ *crowd) { m.keys.texts.end += textUnit },
+		"lost block":       func(m *Machine, _ *crowd) { m.keys.texts.halves[0].end += textUnit },
 		"block free twice": func(m *Machine, _ *crowd) {
 			id := m.keys.texts.put("k", "c", "r")
 			m.keys.texts.remove(id)
-			m.keys.texts.release(id, textUnitsOf(3))
+			m.keys.texts.halves[0].release(id, textUnitsOf(3))
 		},
 		"record free twice": func(m *Machine, _ *crowd) {
-			id := m.keys.claims.take()
-			m.keys.claims.give(id)
-			m.keys.claims.take()
-			m.keys.claims.free = []uint32{id, id}
+			m.keys.claims.give(m.keys.claims.take())
+			m.keys.claims.free.n++
 			m.keys.claims.records.n++
 		},
 		"another's number": func(_ *Machine, k *crowd) { k.holds.first.claim.id = k.waiting.first.claim.id },
@@ -415,52 +395,10 @@ func TestCheckFinds(t *testing.T) {
 			p.acquire(Ref{&listener{}, 1}, "k", string(rune('a'+i)), time.Minute)
 		}
 		p.check()
-		delete(p.m.keys.get("k").crowd.tokens.m, sharelock.MakeToken(1, 1))
+		cr := p.m.keys.get("k").crowd
+		cr.tokens.remove(tokenHash(cr.holds.first.claim.token), cr.holds.first)
 		if p.m.Check() == nil {
 			t.Error("Check finds nothing")
 		}
 	})
-}
-
-// Claims move when that gives back as much as the move costs, and not for less: with many
-// of them it would be made again and again.
-func TestTidyIsWorthIt(t *testing.T) {
-	holes := map[string]func(s *keys){
-		"texts": func(s *keys) {
-			var ids []textID
-			for len(s.texts.chunks) < leanChunks+1 {
-				ids = append(ids, s.texts.put(strings.Repeat("k", 500), "c", "r"))
-			}
-			for _, id := range ids {
-				s.texts.remove(id)
-			}
-		},
-		"mores": func(s *keys) {
-			var ids []uint32
-			for range leanFrom {
-				ids = append(ids, s.mores.take())
-			}
-			for _, id := range ids {
-				s.mores.give(id)
-			}
-		},
-	}
-	for what, makeHoles := range holes {
-		for _, many := range []bool{false, true} {
-			var m Machine
-			m.keys = newKeys()
-			s := &m.keys
-			makeHoles(s)
-			claims := 1
-			if many { // in crowds, which have their texts elsewhere
-				claims = max(s.texts.room()/textWorth, s.mores.records.room()) + 1
-			}
-			for range claims {
-				s.claims.take()
-			}
-			if tidied := s.tidy(func(uint32, uint32) {}); tidied == many {
-				t.Errorf("holes among %s, %d claims: tidied %t", what, claims, tidied)
-			}
-		}
-	}
 }

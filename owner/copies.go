@@ -66,7 +66,7 @@ func (s *Service) Fetch(epoch uint32, wants []Want) ([]Piece, error) {
 				}
 				piece.Missing = false
 				piece.Data, piece.Position, piece.Last, err = p.m.Piece(s.clock(), w.Position, nil)
-				sh.saw(p.m.Touched())
+				sh.saw(p.m)
 			})
 			if err != nil {
 				return nil, err

@@ -88,7 +88,10 @@ func (m *Machine) Piece(now time.Duration, at, b []byte) (piece, next []byte, la
 		return b, nil, false, err
 	}
 	w := pieceWriter{m: m, now: now, pos: pos, e: encoder{b: b}, full: len(b) + stepBytes - maxRecord, left: stepEntries}
-	defer func() { m.touched += stepEntries - w.left }()
+	defer func() {
+		m.touched += stepEntries - w.left
+		m.handled += len(w.e.b) - len(b)
+	}()
 	for w.more() {
 		switch w.pos.phase {
 		case recordBegin:

@@ -1,6 +1,10 @@
 package owner
 
-import "github.com/sgkandale/sharelock"
+import (
+	"hash/maphash"
+
+	"github.com/sgkandale/sharelock"
+)
 
 // crowd is a key with a waiter, with more than one hold or with slots.
 type crowd struct {
@@ -9,19 +13,23 @@ type crowd struct {
 	slots uint32
 	// holds in the order of their tokens, waiting in the order of the log (Q5).
 	holds, waiting claims
-	// ids and tokens find claims; they have no map while there are few.
-	ids    lean[string, *more]
-	tokens lean[sharelock.Token, *more]
+	// ids and tokens find claims; they are empty while there are few.
+	ids, tokens hashTable[*more]
+	seed        maphash.Seed
 	// listening is how many waiters have somebody who listens, or settle, as of an era; in
 	// another era all are taken to settle. See Machine.listen.
 	listening int
 	era       uint32
-	// marked: the crowd is in Machine.marked.
+	// marked: the crowd is in Machine.marked. served is the era of that, of at and of again;
+	// in another era all three are zero. See Machine.isMarked.
 	marked bool
+	served uint32
 	// at is the waiter with which it is served on, if that was not done in one step.
 	// again: it is to be served from the beginning then.
 	at    *more
 	again bool
+	// read is under way; nil is none.
+	read *reading
 }
 
 // A crowd gets an index when it has more than indexFrom claims, and loses it when
@@ -101,13 +109,20 @@ func (cr *crowd) list(c *claim) *claims {
 }
 
 // indexed: there are enough claims for an index.
-func (cr *crowd) indexed() bool { return cr.ids.m != nil }
+func (cr *crowd) indexed() bool { return cr.ids.n > 0 }
+
+// idHash is the hash of a request id. The seed keeps clients from choosing ids that collide.
+func (cr *crowd) idHash(request string) uint32 {
+	return uint32(maphash.String(cr.seed, request) >> 32)
+}
+
+// tokenHash is the hash of a token, which nobody can choose.
+func tokenHash(t sharelock.Token) uint32 { return uint32(uint64(t) * 0x9e3779b97f4a7c15 >> 32) }
 
 // find is the claim of a request id, or nil.
 func (cr *crowd) find(request string) *more {
 	if cr.indexed() {
-		x, _ := cr.ids.get(request)
-		return x
+		return cr.ids.find(cr.idHash(request), func(x *more) bool { return x.request == request })
 	}
 	for _, l := range []*claims{&cr.holds, &cr.waiting} {
 		for x := l.first; x != nil; x = l.after(x) {
@@ -122,8 +137,7 @@ func (cr *crowd) find(request string) *more {
 // hold is the hold with this token, or nil.
 func (cr *crowd) hold(token sharelock.Token) *more {
 	if cr.indexed() {
-		x, _ := cr.tokens.get(token)
-		return x
+		return cr.tokens.find(tokenHash(token), func(x *more) bool { return x.claim.token == token })
 	}
 	for x := cr.holds.first; x != nil; x = cr.holds.after(x) {
 		if x.claim.token == token {
@@ -137,6 +151,9 @@ func (cr *crowd) hold(token sharelock.Token) *more {
 func (cr *crowd) join(x *more) {
 	x.crowd = cr
 	cr.list(x.claim).push(x)
+	if cr.read != nil {
+		cr.read.came(x)
+	}
 	if cr.indexed() {
 		cr.enter(x)
 		return
@@ -144,7 +161,6 @@ func (cr *crowd) join(x *more) {
 	if cr.size() <= indexFrom {
 		return
 	}
-	cr.ids.m, cr.tokens.m = make(map[string]*more, cr.size()), make(map[sharelock.Token]*more, cr.holds.n)
 	for _, l := range []*claims{&cr.holds, &cr.waiting} {
 		for x := l.first; x != nil; x = l.after(x) {
 			cr.enter(x)
@@ -154,9 +170,13 @@ func (cr *crowd) join(x *more) {
 
 // enter puts a claim into the index.
 func (cr *crowd) enter(x *more) {
-	cr.ids.put(x.request, x)
+	cr.ids.put(cr.idHash(x.request), x)
+	cr.enterToken(x)
+}
+
+func (cr *crowd) enterToken(x *more) {
 	if x.claim.held() {
-		cr.tokens.put(x.claim.token, x)
+		cr.tokens.put(tokenHash(x.claim.token), x)
 	}
 }
 
@@ -167,8 +187,11 @@ func (cr *crowd) promote(x *more, token sharelock.Token) {
 	cr.waiting.remove(x)
 	x.claim.token = token
 	cr.holds.push(x)
+	if cr.read != nil {
+		cr.read.came(x)
+	}
 	if cr.indexed() {
-		cr.enter(x)
+		cr.enterToken(x)
 	}
 }
 
@@ -179,8 +202,11 @@ func (cr *crowd) leaves(x *more) {
 	}
 }
 
-// passBy takes care that the crowd is not served on with a waiter that goes.
+// passBy takes care that the crowd is not served on, or read on, with a claim that goes.
 func (cr *crowd) passBy(x *more) {
+	if cr.read != nil {
+		cr.read.goes(x)
+	}
 	if cr.at == x {
 		cr.at = cr.waiting.after(x)
 	}
@@ -196,9 +222,11 @@ func (cr *crowd) leave(x *more) {
 	if !cr.indexed() {
 		return
 	}
-	cr.ids.delete(x.request)
-	cr.tokens.delete(x.claim.token)
+	cr.ids.remove(cr.idHash(x.request), x)
+	if x.claim.held() {
+		cr.tokens.remove(tokenHash(x.claim.token), x)
+	}
 	if cr.size() <= indexTo {
-		cr.ids, cr.tokens = lean[string, *more]{}, lean[sharelock.Token, *more]{}
+		cr.ids, cr.tokens = hashTable[*more]{}, hashTable[*more]{}
 	}
 }

@@ -55,8 +55,8 @@
 // 120 bytes with a key and ids of twenty bytes each, and no pointer, so that the
 // garbage collector need not look at them. Request ids that are over are kept alike.
 // A key with waiters, several holders or slots has a crowd, made of ordinary maps and
-// lists. When a quarter of what there was is left, it moves into less memory, at the
-// end of a turn.
+// lists. When a quarter of what there was is left, it moves into less memory, a
+// part at the end of each turn.
 //
 // # Using a machine
 //

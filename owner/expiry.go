@@ -22,9 +22,8 @@ func unstretch(left time.Duration) time.Duration {
 // The zero value is empty.
 type deadlines struct {
 	heap array[deadline]
-	// places has for each claim, from number 1, its place in the heap, from 1; 0 is
-	// not in it.
-	places array[uint32]
+	// places has for each claim, by number, its place in the heap, from 1; 0 is not in it.
+	places sparseArray
 }
 
 type deadline struct {
@@ -41,10 +40,10 @@ func (h *deadlines) len() int { return h.heap.len() }
 
 // entry is the one of a claim, or nil.
 func (h *deadlines) entry(id uint32) *deadline {
-	if id == 0 || int(id) > h.places.len() {
+	if id == 0 {
 		return nil
 	}
-	place := *h.places.at(int(id) - 1)
+	place := h.places.get(id)
 	if place == 0 {
 		return nil
 	}
@@ -56,14 +55,11 @@ func (h *deadlines) set(id uint32, due time.Duration) {
 	e := h.entry(id)
 	switch {
 	case e == nil:
-		for h.places.len() < int(id) {
-			h.places.push(0)
-		}
 		h.heap.push(deadline{at: due, due: due, id: id})
 		h.up(h.heap.len() - 1)
 	case due < e.at:
 		e.at, e.due = due, due
-		h.up(int(*h.places.at(int(id) - 1)) - 1)
+		h.up(int(h.places.get(id)) - 1)
 	default:
 		e.due = due
 	}
@@ -74,16 +70,26 @@ func (h *deadlines) remove(id uint32) {
 	if h.entry(id) == nil {
 		return
 	}
-	place := h.places.at(int(id) - 1)
-	i, last := int(*place)-1, h.heap.len()-1
-	*place = 0
+	i, last := int(h.places.get(id))-1, h.heap.len()-1
+	h.places.set(id, 0)
 	moved := *h.heap.at(last)
 	h.heap.pop()
 	if i < last {
 		h.put(i, moved)
 		h.up(i)
-		h.down(int(*h.places.at(int(moved.id) - 1)) - 1)
+		h.down(int(h.places.get(moved.id)) - 1)
 	}
+}
+
+// move gives a claim another number.
+func (h *deadlines) move(from, to uint32) {
+	place := h.places.get(from)
+	if place == 0 {
+		return
+	}
+	h.places.set(from, 0)
+	h.places.set(to, place)
+	h.heap.at(int(place) - 1).id = to
 }
 
 // first is the claim that is due first and when; 0 when there is none that is known. due
@@ -155,7 +161,7 @@ func (h *deadlines) down(i int) {
 
 func (h *deadlines) put(i int, e deadline) {
 	*h.heap.at(i) = e
-	*h.places.at(int(e.id) - 1) = uint32(i + 1)
+	h.places.set(e.id, uint32(i+1))
 }
 
 // clear forgets everything.

@@ -35,7 +35,7 @@ func digestOf(key, request string) digest {
 // a digest of fixed size, without a pointer. Make it with [newFinished].
 type finished struct {
 	seed maphash.Seed
-	ids  hashTable
+	ids  hashTable[uint32]
 	// queues have the ids in the order in which they are forgotten: those that are over,
 	// and the fences.
 	queues [2]overQueue

@@ -1,22 +1,22 @@
 package owner
 
-// hashTable finds the numbers of records by a hash. It is an extendible hash table: a
-// directory of small tables, each for the hashes with the same lowest bits. So neither
-// put nor remove touches more than one small table, however many records there are; and
-// it has no pointer to a record. The zero value is empty.
-type hashTable struct {
+// hashTable finds records by a hash. It is an extendible hash table: a directory of small
+// tables, each for the hashes with the same lowest bits. So neither put nor remove touches
+// more than one small table, however many records there are, and the memory of those that
+// are gone is given back on the way. The zero value is empty.
+type hashTable[V comparable] struct {
 	// one is the only table while there are few records.
-	one hashIndex
+	one hashIndex[V]
 	// many has 2^bits places, of which several may share a table; it is nil while there
 	// is only one.
-	many []*splitTable
+	many []*splitTable[V]
 	bits uint8
 	n    int
 }
 
 // splitTable is the table of the hashes whose lowest bits are the same.
-type splitTable struct {
-	hashIndex
+type splitTable[V comparable] struct {
+	hashIndex[V]
 	bits uint8
 }
 
@@ -31,20 +31,20 @@ const (
 )
 
 // table is the one where a hash belongs.
-func (t *hashTable) table(hash uint32) *hashIndex {
+func (t *hashTable[V]) table(hash uint32) *hashIndex[V] {
 	if t.many == nil {
 		return &t.one
 	}
 	return &t.many[hash&(1<<t.bits-1)].hashIndex
 }
 
-// find returns the record with this hash that is the one, or 0.
-func (t *hashTable) find(hash uint32, is func(id uint32) bool) uint32 {
+// find returns the record with this hash that is the one, or zero.
+func (t *hashTable[V]) find(hash uint32, is func(id V) bool) V {
 	return t.table(hash).find(hash, is)
 }
 
 // put enters a record that is not there.
-func (t *hashTable) put(hash, id uint32) {
+func (t *hashTable[V]) put(hash uint32, id V) {
 	for t.table(hash).n >= splitFrom && t.split(hash) {
 	}
 	t.table(hash).put(hash, id)
@@ -52,7 +52,7 @@ func (t *hashTable) put(hash, id uint32) {
 }
 
 // remove takes a record out that is there.
-func (t *hashTable) remove(hash, id uint32) {
+func (t *hashTable[V]) remove(hash uint32, id V) {
 	t.table(hash).remove(hash, id)
 	t.n--
 	if t.many != nil && t.n <= joinTo {
@@ -60,12 +60,18 @@ func (t *hashTable) remove(hash, id uint32) {
 	}
 }
 
+// move gives a record that is there another number.
+func (t *hashTable[V]) move(hash uint32, from, to V) {
+	x := t.table(hash)
+	x.slots[x.place(hash, from)].id = to
+}
+
 // split makes two tables of the one where a hash belongs. It returns false if that
 // would need a larger directory than there may be.
-func (t *hashTable) split(hash uint32) bool {
+func (t *hashTable[V]) split(hash uint32) bool {
 	if t.many == nil {
-		t.many = []*splitTable{{hashIndex: t.one}}
-		t.one = hashIndex{}
+		t.many = []*splitTable[V]{{hashIndex: t.one}}
+		t.one = hashIndex[V]{}
 	}
 	old := t.many[hash&(1<<t.bits-1)]
 	if old.bits == mostBits {
@@ -75,9 +81,10 @@ func (t *hashTable) split(hash uint32) bool {
 		t.many = append(t.many, t.many...)
 		t.bits++
 	}
-	two := [2]*splitTable{{bits: old.bits + 1}, {bits: old.bits + 1}}
+	var none V
+	two := [2]*splitTable[V]{{bits: old.bits + 1}, {bits: old.bits + 1}}
 	for _, s := range old.slots {
-		if s.id != 0 {
+		if s.id != none {
 			two[s.hash>>old.bits&1].put(s.hash, s.id)
 		}
 	}
@@ -89,7 +96,8 @@ func (t *hashTable) split(hash uint32) bool {
 }
 
 // join makes one table of all.
-func (t *hashTable) join() {
+func (t *hashTable[V]) join() {
+	var none V
 	many := t.many
 	t.many, t.bits = nil, 0
 	for i, s := range many {
@@ -97,7 +105,7 @@ func (t *hashTable) join() {
 			continue // the same table as at an earlier place
 		}
 		for _, slot := range s.slots {
-			if slot.id != 0 {
+			if slot.id != none {
 				t.one.put(slot.hash, slot.id)
 			}
 		}
@@ -106,7 +114,7 @@ func (t *hashTable) join() {
 
 // each calls fn for every record, in any order, until it returns false. fn may change
 // the number.
-func (t *hashTable) each(fn func(*slot) bool) {
+func (t *hashTable[V]) each(fn func(*slot[V]) bool) {
 	if !t.one.each(fn) {
 		return
 	}

@@ -17,33 +17,41 @@ import (
 type keys struct {
 	seed maphash.Seed
 	// alone finds the hold of each key that has one hold, no waiter and no slots.
-	alone hashTable
+	alone hashTable[uint32]
 	// crowds are all other keys, by name.
-	crowds lean[string, *crowd]
+	crowds hashTable[*crowd]
 
 	// claims are all claims, mores what some of them have besides, and texts the texts
 	// of those that are alone with their keys.
 	claims slab[claim]
-	texts  texts
+	texts  textStore
 	mores  slab[*more]
+	// unmoved: texts of the claims up to this number have not been moved yet; see tidy.
+	unmoved int
 }
 
 func newKeys() keys { return keys{seed: maphash.MakeSeed()} }
 
 // len is the number of keys.
-func (s *keys) len() int { return s.alone.n + s.crowds.len() }
+func (s *keys) len() int { return s.alone.n + s.crowds.n }
 
 // hash is the index's hash of a name.
 func (s *keys) hash(name string) uint32 { return uint32(maphash.String(s.seed, name) >> 32) }
 
+func (s *keys) hashBytes(name []byte) uint32 { return uint32(maphash.Bytes(s.seed, name) >> 32) }
+
 // get is the key with this name.
 func (s *keys) get(name string) key {
 	k := key{of: s}
-	if s.crowds.len() > 0 {
-		k.crowd, _ = s.crowds.get(name)
+	if s.len() == 0 {
+		return k
+	}
+	hash := s.hash(name)
+	if s.crowds.n > 0 {
+		k.crowd = s.crowds.find(hash, func(cr *crowd) bool { return cr.name == name })
 	}
 	if k.crowd == nil && s.alone.n > 0 {
-		id := s.alone.find(s.hash(name), func(id uint32) bool {
+		id := s.alone.find(hash, func(id uint32) bool {
 			found, _, _ := s.texts.parts(s.claims.at(id).text)
 			return string(found) == name
 		})
@@ -146,8 +154,8 @@ func (s *keys) add(k key, op *Op) *claim {
 
 // gather makes a crowd of a key that has none.
 func (s *keys) gather(k key, op *Op) *crowd {
-	cr := &crowd{name: op.Key, slots: op.Slots}
-	s.crowds.put(cr.name, cr)
+	cr := &crowd{name: op.Key, slots: op.Slots, seed: s.seed}
+	s.crowds.put(s.hash(cr.name), cr)
 	if c := k.alone; c != nil {
 		_, client, request := s.texts.get(c.text)
 		s.exit(c)
@@ -165,7 +173,7 @@ func (s *keys) enter(c *claim, name, client, request string) {
 // exit ends that a claim is alone with its key.
 func (s *keys) exit(c *claim) {
 	name, _, _ := s.texts.parts(c.text)
-	s.alone.remove(uint32(maphash.Bytes(s.seed, name)>>32), c.id)
+	s.alone.remove(s.hashBytes(name), c.id)
 	s.texts.remove(c.text)
 	c.text = 0
 }
@@ -222,7 +230,10 @@ func (s *keys) settle(cr *crowd) {
 	if cr.waiting.n > 0 || cr.holds.n > 1 || cr.slots > 0 && cr.holds.n > 0 {
 		return
 	}
-	s.crowds.delete(cr.name)
+	s.crowds.remove(s.hash(cr.name), cr)
+	if cr.read != nil {
+		cr.read.end()
+	}
 	if last := cr.holds.first; last != nil {
 		cr.leave(last)
 		s.enter(last.claim, cr.name, last.client, last.request)
@@ -234,17 +245,12 @@ func (s *keys) settle(cr *crowd) {
 // each calls fn for every key, in any order, until it is false.
 func (s *keys) each(fn func(key) bool) {
 	going := true
-	s.alone.each(func(slot *slot) bool {
+	s.alone.each(func(slot *slot[uint32]) bool {
 		going = fn(key{of: s, alone: s.claims.at(slot.id)})
 		return going
 	})
-	if !going {
-		return
-	}
-	for _, cr := range s.crowds.m {
-		if !fn(s.crowded(cr)) {
-			return
-		}
+	if going {
+		s.crowds.each(func(slot *slot[*crowd]) bool { return fn(s.crowded(slot.id)) })
 	}
 }
 
@@ -272,46 +278,54 @@ func (s *keys) sorted(fn func(key) bool) {
 	}
 }
 
-// tidy gives memory back when most of it is of no use, and says whether it did.
-// Claims have other numbers then; moved is told of each.
-func (s *keys) tidy(moved func(from, to uint32)) bool {
-	// A move costs as much as there are claims, whatever is sparse; so as much at least
-	// must come back.
-	worth := s.claims.used()
-	byTexts := s.texts.sparse() && s.texts.room() >= worth*textWorth
-	byMores := s.mores.sparse() && s.mores.records.room() >= worth
-	if !s.claims.sparse() && !byTexts && !byMores {
-		return false
-	}
-	was := *s
-	s.claims, s.texts, s.mores = slab[claim]{}, texts{}, slab[*more]{}
-	move := func(old *claim) uint32 {
-		id := s.claims.take()
-		c := s.claims.at(id)
-		*c = *old
-		c.id = id
-		if old.text != 0 {
-			c.text = s.texts.copy(&was.texts, old.text)
+// tidy goes on to give memory back of which most is of no use. It touches a part of what
+// there is, and returns how many entries and bytes those were. Claims that have other
+// numbers then are lower in memory than before; moved is told of each.
+func (s *keys) tidy(moved func(from, to uint32)) (touched, size int) {
+	touched = s.mores.pack(tidyMost/4, func(_, to uint32) { (*s.mores.at(to)).claim.more = to })
+	touched += s.claims.pack(tidyMost/2, func(from, to uint32) {
+		c := s.claims.at(to)
+		c.id = to
+		if c.more != 0 {
+			s.more(c).claim = c
 		}
-		if old.more != 0 {
-			c.more = s.mores.take()
-			w := was.more(old)
-			w.claim = c
-			*s.mores.at(c.more) = w
+		if c.text != 0 {
+			name, _, _ := s.texts.parts(c.text)
+			size += len(name)
+			s.alone.move(s.hashBytes(name), from, to)
 		}
-		moved(old.id, id)
-		return id
-	}
-	s.alone.each(func(slot *slot) bool {
-		slot.id = move(was.claims.at(slot.id))
-		return true
+		moved(from, to)
 	})
-	for _, cr := range s.crowds.m {
-		for _, l := range []*claims{&cr.holds, &cr.waiting} {
-			for w := l.first; w != nil; w = l.after(w) {
-				move(w.claim)
-			}
-		}
+	s.unmoved = min(s.unmoved, s.claims.records.len())
+	if now := &s.texts.halves[s.texts.now]; !s.moving() && now.sparse() && now.room() >= s.claims.used()*textWorth {
+		// The move costs as much as there are claims; so as much at least must come back.
+		s.texts.leave()
+		s.unmoved = s.claims.records.len()
 	}
-	return true
+	for left := tidyMost / 4; s.unmoved > 0 && left > 0 && size < tidyBytes; left-- {
+		touched++
+		if c := s.claims.at(uint32(s.unmoved)); c.text != 0 {
+			var n int
+			c.text, n = s.texts.move(c.text)
+			size += n
+		}
+		s.unmoved--
+	}
+	if old := s.texts.left(); s.unmoved == 0 && old.used == 0 && len(old.chunks) > 0 {
+		*old = texts{}
+	}
+	return touched, size
 }
+
+// tidyMost and tidyBytes are the most entries and about the most bytes that one call of
+// tidy touches.
+const (
+	tidyMost  = 100
+	tidyBytes = 8 << 10
+)
+
+// moving: texts are being moved.
+func (s *keys) moving() bool { return s.unmoved > 0 }
+
+// untidy: tidy has more to do.
+func (s *keys) untidy() bool { return s.claims.packing || s.mores.packing || s.moving() }

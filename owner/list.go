@@ -14,7 +14,7 @@ import (
 // bytes of one member's part of a list.
 const (
 	listedPerKey      = 100
-	listedPerKeyBytes = 64 << 10
+	listedPerKeyBytes = 16 << 10
 	listBytes         = 2 << 20
 )
 
@@ -140,7 +140,7 @@ func (w *listed) of(p uint32, l *Listing) bool {
 	for len(names) > 0 {
 		if !w.visit(p, func(m *Machine, now time.Duration) {
 			size := 0
-			for len(names) > 0 && size < stepBytes {
+			for len(names) > 0 && size < stepBytes/2 {
 				m.touched++
 				if lock, ok := m.read(now, names[0], excerpt{most: listedPerKey, bytes: listedPerKeyBytes}); ok {
 					l.Locks = append(l.Locks, lock)
@@ -170,7 +170,7 @@ func (w *listed) visit(p uint32, fn func(*Machine, time.Duration), none func()) 
 		}
 		if p.active {
 			fn(p.m, w.service.clock())
-			sh.saw(p.m.Touched())
+			sh.saw(p.m)
 		} else {
 			none()
 		}

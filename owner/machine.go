@@ -56,17 +56,18 @@ type Machine struct {
 	// unswept are the records of waiters that Sweep has not seen, unserved those that the
 	// end of a quarantine has not.
 	unswept, unserved int
-	// breaking are those that the Broke under way has not seen.
-	breaking int
-	// scans are under way. While there are any, claims keep their numbers.
+	// scans are under way.
 	scans []*Scan
-	// touched counts the entries that a step has looked at; see Touched.
-	touched int
+	// reads are under way, see reading; unread those that a Detach has ended.
+	reads, unread fifo[*reading]
+	// touched and handled count the entries and bytes that steps have looked at; see Touched.
+	touched, handled int
 	// due holds every claim while active. What it held then is kept until somebody
 	// else decides about this copy.
 	due deadlines
-	// marked are crowds that the turn under way will serve; empty between turns.
-	marked []*crowd
+	// marked are crowds to be served: by the turn under way, or, those that it had no room
+	// for, by the next.
+	marked fifo[*crowd]
 }
 
 // Out collects what a machine decides. The caller empties it by cutting both
@@ -238,19 +239,27 @@ func (m *Machine) Detach() {
 	if m.unswept = 0; m.waiters > 0 {
 		m.unswept = m.keys.mores.records.len()
 	}
-	for _, cr := range m.marked {
-		// Whoever waits is served anew after the next activation: a crowd that stayed marked
-		// would never be.
-		cr.marked, cr.at, cr.again = false, nil, false
+	for i := range m.reads.len() {
+		r := *m.reads.at(i)
+		r.end()
+		m.unread.push(r)
 	}
-	clear(m.marked)
-	m.unserved, m.breaking, m.marked, m.scans = 0, 0, m.marked[:0], nil
+	// Whoever waits is served anew after the next activation. Marks are of an era.
+	m.unserved, m.marked, m.scans, m.reads = 0, fifo[*crowd]{}, nil, fifo[*reading]{}
 }
 
-// Sweep forgets waiters that were attached before the last Detach, a part of them, and
-// tells fn where they were. It returns false if there are more.
+// Sweep forgets waiters that were attached before the last Detach, and reads that were
+// under way, a part of them, and tells fn where they were. It returns false if there are
+// more.
 func (m *Machine) Sweep(fn func(Ref, uint32)) (done bool) {
-	for left := stepEntries; m.unswept > 0 && left > 0; left-- {
+	left := stepEntries
+	for ; m.unread.len() > 0 && left > 0; left-- {
+		m.touched++
+		r := *m.unread.at(0)
+		m.unread.drop(1)
+		fn(r.from, r.send)
+	}
+	for ; m.unswept > 0 && left > 0; left-- {
 		m.touched++
 		m.unswept = min(m.unswept, m.keys.mores.records.len())
 		if m.unswept == 0 {
@@ -266,8 +275,11 @@ func (m *Machine) Sweep(fn func(Ref, uint32)) (done bool) {
 		}
 		w.waiting = waiting{}
 	}
-	return m.unswept == 0
+	return !m.Unswept()
 }
+
+// Unswept reports whether Sweep has something to do.
+func (m *Machine) Unswept() bool { return m.unswept > 0 || m.unread.len() > 0 }
 
 // Broke says that the way to a caller broke, not that the caller has gone: its
 // waiters may come back another way and settle for one period, as after an
@@ -275,7 +287,6 @@ func (m *Machine) Sweep(fn func(Ref, uint32)) (done bool) {
 // which it has to be called again; 0 is that it is done. The first number is that of
 // BrokeFrom.
 func (m *Machine) Broke(now time.Duration, caller Caller, upTo int) (rest int) {
-	m.breaking = 0
 	if !m.active || m.waiters == 0 || mutant.On(mutant.BrokenPassedOver) {
 		return 0
 	}
@@ -288,7 +299,6 @@ func (m *Machine) Broke(now time.Duration, caller Caller, upTo int) (rest int) {
 			m.note(w, func(w *waiting) { w.ref, w.settles = Ref{}, now+period(w.ttl) })
 		}
 	}
-	m.breaking = upTo
 	return upTo
 }
 
@@ -326,12 +336,12 @@ func (m *Machine) SetFull(full bool) { m.full = full }
 // by now happens first, as by Tick. Every request is answered; one that is
 // answered Queued is answered again later. m keeps nothing of r but its strings.
 func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
-	t := turn{m: m, now: now, out: out}
+	t := m.turn(now, out)
 	if !m.active {
 		t.reply(from, Answer{Outcome: Retry, Send: r.Send})
 		return
 	}
-	m.tick(now, out)
+	t.tick()
 	if err := checkRequest(r); err != nil {
 		t.fail(from, r.Send, err)
 		return
@@ -341,7 +351,7 @@ func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
 		t.acquire(from, r)
 	case Renew:
 		t.renew(from, r)
-	case Release, ReleaseClient:
+	case Release:
 		t.release(from, r)
 	case Force:
 		t.force(from, r)
@@ -356,36 +366,57 @@ func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
 	case RenewMany:
 		t.renewMany(from, r)
 	}
-	t.serveMarked()
-	m.tidy()
+	t.serveMarked(serveStop, serveStopBytes)
+	t.tidy()
 }
 
 // Tick does everything that is due: expiries, waits that are over, silent
 // waiters, the end of settling and of a quarantine. On a copy that is not active
-// it only forgets finished ids.
+// it only forgets finished ids. What is too much for one step it leaves to the next.
 func (m *Machine) Tick(now time.Duration, out *Out) {
-	m.tick(now, out)
+	t := m.turn(now, out)
+	t.tick()
 	if m.active {
+		t.serveMarked(serveStop, serveStopBytes)
 		// In another copy no claim has ended, and claims must keep their numbers: it may be
 		// prepared for an activation, or be read in pieces.
-		m.tidy()
+		t.tidy()
 	}
 }
 
-func (m *Machine) tick(now time.Duration, out *Out) {
-	m.forget(now)
+// The parts of a step, and how much a step may have touched when a part of it goes on: the
+// sum of all stays below stepEntries and stepBytes. A request has room for the largest, which
+// is a RenewMany.
+const (
+	tickMost       = 200
+	tickBytes      = 16 << 10
+	serveStop      = 600
+	serveStopBytes = 36 << 10
+)
+
+// tick does what is due before a request is handled.
+func (t turn) tick() {
+	m := t.m
+	m.forget(t.now)
 	if !m.active {
 		return
 	}
-	t := turn{m: m, now: now, out: out}
-	if m.quarantine != 0 && m.quarantine <= now {
+	if m.quarantine != 0 && m.quarantine <= t.now {
 		m.quarantine = 0
 		m.unserved = m.keys.mores.records.len()
 	}
 	t.serveAfterQuarantine()
-	left := tickMost
-	for id := m.due.over(now, &left, m.dueOf); id != 0; id = m.due.over(now, &left, m.dueOf) {
-		left--
+	for t.within(tickMost, tickBytes) {
+		left := tickMost / 4
+		id := m.due.over(t.now, &left, m.dueOf)
+		m.touched += tickMost/4 - left
+		if id == 0 {
+			if left > 0 {
+				break // nothing more is due
+			}
+			continue
+		}
+		m.touched++
 		if c := m.keys.claims.at(id); c.held() {
 			t.expire(c)
 		} else {
@@ -394,56 +425,46 @@ func (m *Machine) tick(now time.Duration, out *Out) {
 			t.lookAt(w)
 		}
 	}
-	m.touched += tickMost - left
-	t.serveMarked()
+	t.serveMarked(tickMost, tickBytes)
+	t.read()
 }
-
-// tickMost is the most claims that one step looks at because they are due.
-const tickMost = 250
 
 // serveAfterQuarantine serves the keys with waiters after a quarantine, some at a time.
 func (t turn) serveAfterQuarantine() {
 	m := t.m
 	m.unserved = min(m.unserved, m.keys.mores.records.len())
-	for left := tickMost; m.unserved > 0 && left > 0; left-- {
+	for ; m.unserved > 0 && t.within(tickMost, tickBytes); m.unserved-- {
 		m.touched++
-		w := *m.keys.mores.at(uint32(m.unserved))
-		m.unserved--
-		if w != nil && !w.claim.held() && w.crowd.waiting.first == w {
+		if w := *m.keys.mores.at(uint32(m.unserved)); w != nil && !w.claim.held() && w.crowd.waiting.first == w {
 			t.serve(w.crowd)
 		}
 	}
 }
 
-// Touched returns how many entries were looked at since it was called last.
-func (m *Machine) Touched() int {
-	n := m.touched
-	m.touched = 0
-	return n
+// Touched returns how many entries were looked at since it was called last, and how many
+// bytes of keys, ids and metadata, and of messages.
+func (m *Machine) Touched() (entries, size int) {
+	entries, size = m.touched, m.handled
+	m.touched, m.handled = 0, 0
+	return entries, size
 }
 
 // forget drops request ids whose time is over.
 func (m *Machine) forget(now time.Duration) {
-	m.finished.forget(now, tickMost, func(o over) {
+	m.finished.forget(now, tickMost/4, func(o over) {
 		m.touched++
 		m.forgotten(o)
 	})
 }
 
-// tidy gives memory back after much has ended. Between turns only: claims move. While
-// something goes through them by their numbers, a part at a time, it waits.
+// tidy goes on to give memory back after much has ended. Between turns only: claims move,
+// to lower numbers. What goes through them by their numbers, a part at a time, goes from
+// above, so that it passes none over.
 func (m *Machine) tidy() {
-	if len(m.scans) > 0 || m.unserved > 0 || m.unswept > 0 || m.breaking > 0 {
-		return
-	}
-	var due deadlines
-	if m.keys.tidy(func(from, to uint32) {
-		if m.active {
-			due.set(to, m.due.entry(from).due)
-		}
-	}) {
-		m.due = due
-	}
+	touched, size := m.keys.tidy(m.due.move)
+	m.due.places.cut(m.keys.claims.records.len())
+	m.touched += touched
+	m.handled += size
 }
 
 // Next is when Tick has something to do; ok is false when never.
@@ -464,7 +485,7 @@ func (m *Machine) Look() (at time.Duration, ok bool) {
 	if until, some := m.finished.first(); some {
 		soonest(until)
 	}
-	if m.active && (m.unserved > 0 || len(m.marked) > 0) {
+	if m.active && (m.unserved > 0 || m.marked.len() > 0 || m.reads.len() > 0 || m.keys.untidy()) {
 		soonest(0)
 	}
 	if m.active && m.quarantine != 0 {

@@ -323,7 +323,7 @@ func (n *naive) step(from Ref, r *Request) {
 		a.renew()
 	case RenewMany:
 		a.renewMany()
-	case Release, ReleaseClient:
+	case Release:
 		a.release()
 	case Force:
 		a.force()
@@ -398,15 +398,7 @@ func (a *asked) renewMany() {
 }
 
 func (a *asked) release() {
-	h, lost := a.byToken, a.lost
-	if a.r.Kind == ReleaseClient {
-		h, lost = nil, sharelock.ErrNotHeld
-		for _, x := range slices.Backward(a.k.holds) {
-			if x.client == a.r.ClientID {
-				h = x
-			}
-		}
-	}
+	h := a.byToken
 	switch {
 	case h != nil:
 		a.done(h)
@@ -414,23 +406,17 @@ func (a *asked) release() {
 	case a.quarantine > 0:
 		a.say(a.from, a.r.Send, Done, "hold")
 	default:
-		a.fail(lost)
+		a.fail(a.lost)
 	}
 }
 
 func (a *asked) force() {
-	var ended []*naiveClaim
-	for _, h := range a.k.holds {
-		if a.r.Token == 0 || h == a.byToken {
-			ended = append(ended, h)
-		}
-	}
-	switch {
-	case len(ended) > 0:
-		for _, h := range ended {
-			a.endHold(a.r.Key, h, true)
-		}
-		a.done(ended...)
+	switch h := a.byToken; {
+	case a.r.Token == 0:
+		a.fail(sharelock.ErrInvalidArgument)
+	case h != nil:
+		a.endHold(a.r.Key, h, true)
+		a.done(h)
 	case a.quarantine > 0:
 		a.fail(sharelock.ErrQuarantined)
 	default:
@@ -442,13 +428,13 @@ func (a *asked) read() {
 	switch {
 	case a.r.Kind == Check && a.byToken != nil:
 		a.replies = append(a.replies, "current")
-		a.done(a.k.holds...)
+		a.done(a.k.holds[:min(len(a.k.holds), sharelock.MaxHolders)]...)
 	case a.quarantine > 0:
 		a.fail(sharelock.ErrQuarantined)
 	case a.r.Kind == Get && a.keys[a.r.Key] == nil:
 		a.fail(sharelock.ErrNotHeld)
 	case a.r.Kind == Check:
-		a.done(a.k.holds...)
+		a.done(a.k.holds[:min(len(a.k.holds), sharelock.MaxHolders)]...)
 	default:
 		a.done(slices.DeleteFunc(slices.Clone(a.k.holds), func(h *naiveClaim) bool {
 			return h.token <= a.r.Token || a.r.ClientID != "" && h.client != a.r.ClientID

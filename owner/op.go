@@ -122,6 +122,11 @@ type Op struct {
 	Metadata map[string]string
 }
 
+// size is about how many bytes of texts and metadata the op has.
+func (op *Op) size() int {
+	return len(op.Key) + len(op.ClientID) + len(op.RequestID) + metadataSize(op.Metadata)
+}
+
 // fieldSet names fields of an Op.
 type fieldSet uint16
 

@@ -114,7 +114,7 @@ func (h *history) pass(t *rapid.T) {
 
 func (h *history) request(t *rapid.T) {
 	r := Request{
-		Kind:      Kind(rapid.SampledFrom([]int{1, 1, 1, 1, 1, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8, 8, 9, 10}).Draw(t, "kind")),
+		Kind:      Kind(rapid.SampledFrom([]int{1, 1, 1, 1, 1, 1, 2, 3, 3, 3, 3, 5, 6, 7, 8, 8, 9, 10}).Draw(t, "kind")),
 		Key:       rapid.SampledFrom([]string{"a", "a", "b"}).Draw(t, "key"),
 		RequestID: fmt.Sprintf("r%d", rapid.IntRange(0, 40).Draw(t, "id")),
 		TTL:       rapid.SampledFrom([]time.Duration{300 * time.Millisecond, 3 * time.Second, 9 * time.Second, time.Minute}).Draw(t, "ttl"),

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // excerpt bounds what a read lists of one key, since a semaphore may have a million
@@ -27,25 +26,6 @@ var everything = excerpt{most: math.MaxInt, bytes: math.MaxInt}
 // metadata.
 const entryBytes = 96
 
-// get reads a key, linearizably: the op has its place in the log (A3). A request may name
-// a client or a token, see excerpt.
-func (t turn) get(from Ref, r *Request) {
-	if t.m.quarantine != 0 {
-		t.fail(from, r.Send, t.quarantined())
-		return
-	}
-	if !mutant.On(mutant.ReadWithoutLog) {
-		t.commit(Op{Kind: t.m.place(), Key: r.Key})
-	}
-	x := excerpt{most: sharelock.MaxListed, bytes: sharelock.MaxListedBytes, client: r.ClientID, after: r.Token}
-	l, ok := t.m.read(t.now, r.Key, x)
-	if !ok {
-		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrNotHeld})
-		return
-	}
-	t.reply(from, Answer{Outcome: Done, Send: r.Send, Lock: &l})
-}
-
 // check says whether a token is a grant, linearizably.
 func (t turn) check(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
@@ -54,9 +34,9 @@ func (t turn) check(from Ref, r *Request) {
 		t.fail(from, r.Send, t.quarantined())
 		return
 	}
-	t.commit(Op{Kind: t.m.place(), Key: r.Key})
+	t.place(r.Key)
 	l := sharelock.Lock{Key: r.Key, HoldCount: k.held(), WaiterCount: k.waiters()}
-	l.Holds, _ = t.m.holds(t.now, k, excerpt{most: sharelock.MaxListed, bytes: sharelock.MaxListedBytes})
+	l.Holds, _ = t.m.holds(t.now, k, excerpt{most: sharelock.MaxHolders, bytes: 2 * readBytes})
 	t.reply(from, Answer{Outcome: Done, Send: r.Send, Current: c != nil, Lock: &l})
 }
 
@@ -72,10 +52,7 @@ func (m *Machine) read(now time.Duration, name string, x excerpt) (sharelock.Loc
 	if k.idle() {
 		return sharelock.Lock{}, false
 	}
-	l := sharelock.Lock{
-		Key: name, Partition: m.partition, Owner: m.node, Epoch: m.epoch, Quarantine: m.Quarantined(now),
-		HoldCount: k.held(), WaiterCount: k.waiters(),
-	}
+	l := m.lock(now, k, name)
 	all, left := x.bytes, 0
 	if l.WaiterCount > 0 {
 		x.bytes /= 2 // however much the holds take, some waiters are listed too
@@ -84,6 +61,14 @@ func (m *Machine) read(now time.Duration, name string, x excerpt) (sharelock.Loc
 	x.bytes = all - (x.bytes - left)
 	l.Waiters = m.queued(now, k, x)
 	return l, true
+}
+
+// lock is the state of a key without its holds and waiters.
+func (m *Machine) lock(now time.Duration, k key, name string) sharelock.Lock {
+	return sharelock.Lock{
+		Key: name, Partition: m.partition, Owner: m.node, Epoch: m.epoch, Quarantine: m.Quarantined(now),
+		HoldCount: k.held(), WaiterCount: k.waiters(),
+	}
 }
 
 // holds are the oldest holds of a key, and the bytes that are left of the bound.
@@ -95,6 +80,7 @@ func (m *Machine) holds(now time.Duration, k key, x excerpt) (holds []sharelock.
 		if len(holds) == x.most || x.bytes <= 0 {
 			break
 		}
+		m.touched++
 		if c.token <= x.after || x.client != "" && !m.keys.isOf(c, x.client) {
 			continue
 		}
@@ -111,17 +97,14 @@ func (m *Machine) queued(now time.Duration, k key, x excerpt) (waiters []sharelo
 		if len(waiters) == x.most || x.bytes <= 0 {
 			break
 		}
+		m.touched++
 		if x.client != "" && w.client != x.client {
 			continue
 		}
-		x.bytes -= entryBytes + len(w.client) + len(w.request) + metadataSize(w.meta)
-		one := sharelock.Waiter{
-			ClientID: w.client, RequestID: w.request, Mode: w.claim.mode(), Slots: k.slots(), Metadata: maps.Clone(w.meta),
-		}
-		if m.active {
-			one.Waiting = now - m.waitingOf(w).since
-		}
-		waiters = append(waiters, one)
+		size := waiterBytes(w)
+		x.bytes -= size
+		m.handled += size
+		waiters = append(waiters, m.waiterOf(now, w))
 	}
 	return waiters
 }
@@ -133,26 +116,11 @@ func (m *Machine) holders(now time.Duration, k key) []sharelock.Hold {
 		if len(holds) == sharelock.MaxHolders {
 			break
 		}
+		m.touched++
 		name, client, request := m.keys.ids(c)
 		holds = append(holds, m.describe(now, c, name, client, request))
 	}
 	return holds
-}
-
-// uses reports whether a client holds a key or waits for it.
-func (m *Machine) uses(name, client string) bool {
-	k := m.keys.get(name)
-	for c := range k.holds {
-		if m.keys.isOf(c, client) {
-			return true
-		}
-	}
-	for w := range k.queue {
-		if w.client == client {
-			return true
-		}
-	}
-	return false
 }
 
 // hold is what others see of a hold.
@@ -165,6 +133,7 @@ func (m *Machine) hold(now time.Duration, c *claim) sharelock.Hold {
 func (m *Machine) holdAs(now time.Duration, c *claim, name, client, request string) sharelock.Hold {
 	h := m.describe(now, c, name, client, request)
 	h.Metadata = maps.Clone(m.keys.meta(c))
+	m.handled += metadataSize(h.Metadata)
 	return h
 }
 
@@ -174,6 +143,7 @@ func (m *Machine) describe(now time.Duration, c *claim, name, client, request st
 		Key: name, Token: c.token, ClientID: client, RequestID: request,
 		Mode: c.mode(), Slots: m.keys.of(c).slots(), TTL: c.ttl(), Node: m.node, MaxHold: m.keys.maxHold(c),
 	}
+	m.handled += len(name) + len(client) + len(request)
 	if m.active {
 		h.ExpiresIn = max(m.dueTime(c)-now, 0)
 	}

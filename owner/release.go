@@ -45,13 +45,10 @@ func (t turn) longer(c *claim, ttl time.Duration) time.Duration {
 	return max(ttl, min(unstretch(t.m.dueTime(c)-t.now), c.ttl()))
 }
 
-// release ends a token, or the oldest hold of a client.
+// release ends a token.
 func (t turn) release(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
-	c, named := k.hold(r.Token), sharelock.Hold{Key: r.Key, Token: r.Token}
-	if r.Kind == ReleaseClient {
-		c, named = k.byClient(r.ClientID), sharelock.Hold{Key: r.Key, ClientID: r.ClientID}
-	}
+	c := k.hold(r.Token)
 	if mutant.On(mutant.ReleaseAnyToken) && c == nil {
 		c = k.firstHold()
 	}
@@ -60,39 +57,18 @@ func (t turn) release(from Ref, r *Request) {
 		// Q2: only an id of which a second send may still come must be remembered.
 		t.done(from, r.Send, t.end(c, Released, c.is(isResent) || c.is(isOwnID) && !r.SentOnce))
 	case t.m.quarantine != 0:
-		t.done(from, r.Send, named)
-	case r.Kind == ReleaseClient:
-		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrNotHeld})
+		t.done(from, r.Send, sharelock.Hold{Key: r.Key, Token: r.Token})
 	default:
 		t.fail(from, r.Send, lost(k))
 	}
 }
 
-// byClient is the oldest hold of a client, or nil.
-func (k key) byClient(client string) *claim {
-	for c := range k.holds {
-		if k.of.isOf(c, client) {
-			return c
-		}
-	}
-	return nil
-}
-
-// force ends a token, or with token 0 every hold of the key.
+// force ends a token, whoever holds it.
 func (t turn) force(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
-	var ended []sharelock.Hold
-	if c := k.hold(r.Token); c != nil {
-		ended = append(ended, t.end(c, Forced, true))
-	}
-	if r.Token == 0 {
-		for c := k.firstHold(); c != nil; c = t.m.keys.get(r.Key).firstHold() {
-			ended = append(ended, t.end(c, Forced, true))
-		}
-	}
-	switch {
-	case len(ended) > 0:
-		t.done(from, r.Send, ended...)
+	switch c := k.hold(r.Token); {
+	case c != nil:
+		t.done(from, r.Send, t.end(c, Forced, true))
 	case t.m.quarantine != 0:
 		t.fail(from, r.Send, t.quarantined())
 	default:
@@ -102,18 +78,24 @@ func (t turn) force(from Ref, r *Request) {
 
 // end releases a hold and marks its key. It gives the hold as it was.
 func (t turn) end(c *claim, why Why, remember bool) sharelock.Hold {
-	t.m.touched++
-	k, was := t.m.keys.of(c), t.m.hold(t.now, c)
-	t.commit(Op{Kind: OpRelease, Key: was.Key, Token: was.Token, Why: why, Remember: remember})
-	t.mark(k.crowd)
+	was := t.m.hold(t.now, c)
+	t.over(c, was.Key, why, remember)
 	return was
+}
+
+func (t turn) over(c *claim, key string, why Why, remember bool) {
+	t.m.touched++
+	cr := t.m.keys.of(c).crowd
+	t.commit(Op{Kind: OpRelease, Key: key, Token: c.token, Why: why, Remember: remember})
+	t.mark(cr)
 }
 
 // expire ends a hold that nobody renewed. Its id is remembered in any case: a
 // retry may be under way (Q2).
 func (t turn) expire(c *claim) {
 	k := t.m.keys.of(c)
-	t.end(c, Expired, true)
+	name, _, _ := t.m.keys.ids(c)
+	t.over(c, name, Expired, true)
 	if k.crowd != nil {
 		// At once: whoever comes next may itself be at the end of its wait.
 		t.serve(k.crowd)

@@ -7,8 +7,12 @@ import (
 	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
-// MaxRenewals is the most holds in one request to renew many.
-const MaxRenewals = 512
+// MaxRenewals is the most holds in one request to renew many, MaxRenewalBytes the most bytes
+// of their keys.
+const (
+	MaxRenewals     = 512
+	MaxRenewalBytes = 16 << 10
+)
 
 // Renewal is one hold of a request to renew many.
 type Renewal struct {
@@ -30,10 +34,12 @@ func (t turn) renewMany(from Ref, r *Request) {
 		c := t.m.keys.get(n.Key).hold(n.Token)
 		switch {
 		case c == nil:
+			t.m.handled += len(n.Key)
 			lost = append(lost, uint32(i))
 		case c.ttl() < n.TTL:
 			t.commit(Op{Kind: OpRenew, Key: n.Key, Token: n.Token, TTL: n.TTL})
 		default:
+			t.m.handled += len(n.Key)
 			t.m.arm(t.now, c)
 			kept = i
 		}
@@ -49,10 +55,15 @@ func checkRenewals(r *Request) error {
 	if len(r.Renewals) == 0 || len(r.Renewals) > MaxRenewals {
 		return sharelock.Invalid("renewals", "are none, or too many")
 	}
+	size := 0
 	for _, n := range r.Renewals {
+		size += len(n.Key)
 		if !validTTL(n.TTL) || n.TTL > r.TTL {
 			return sharelock.Invalid("ttl", "is out of range")
 		}
+	}
+	if size > MaxRenewalBytes {
+		return sharelock.Invalid("renewals", "have keys of too many bytes")
 	}
 	return nil
 }

@@ -21,6 +21,9 @@ const (
 // turn.
 const maxEntries = stepBytes - 8<<10
 
+// maxOps is the most ops that travel together. Their backup's turn gives memory back, too.
+const maxOps = stepEntries - 2*tidyMost
+
 // Entries are consecutive ops of one partition on their way to a backup (A3).
 type Entries struct {
 	Partition uint32
@@ -59,46 +62,6 @@ type oplog struct {
 	bytes int
 	// pending are the answers that wait for acknowledgements, in log order.
 	pending fifo[Reply]
-}
-
-// fifo is a queue. It keeps a little room when it runs empty, as it mostly is: between
-// a batch and its acknowledgements.
-type fifo[T any] struct {
-	list []T
-	// head is where the queue begins in list.
-	head int
-}
-
-// keptRoom is the most room that an empty queue keeps, in entries.
-const keptRoom = 4
-
-func (q *fifo[T]) len() int    { return len(q.list) - q.head }
-func (q *fifo[T]) at(i int) *T { return &q.list[q.head+i] }
-
-func (q *fifo[T]) push(more ...T) {
-	if q.head > len(q.list)/2 && len(q.list)+len(more) > cap(q.list) {
-		// A queue that never runs empty does not grow for what was dropped.
-		n := copy(q.list, q.list[q.head:])
-		clear(q.list[n:])
-		q.list, q.head = q.list[:n], 0
-	}
-	q.list = append(q.list, more...)
-}
-
-// first are the first n entries. They are good until the next push or drop.
-func (q *fifo[T]) first(n int) []T { return q.list[q.head : q.head+n] }
-
-// drop lets go of the first n entries.
-func (q *fifo[T]) drop(n int) {
-	clear(q.first(n))
-	q.head += n
-	switch {
-	case q.head < len(q.list):
-	case cap(q.list) > keptRoom:
-		*q = fifo[T]{}
-	default:
-		q.list, q.head = q.list[:0], 0
-	}
 }
 
 // arena is room for encoded ops, so that each need not be allocated. It is let go
@@ -164,7 +127,7 @@ func (l *oplog) unsent(p uint32, r *replica) (Entries, bool) {
 		return Entries{}, false
 	}
 	e := Entries{Partition: p, First: r.sent + 1, Ops: *l.ops.at(int(r.sent - l.base))}
-	for r.sent++; r.sent < l.last() && len(e.Ops) < maxEntries && r.sent-e.First < stepEntries-1; r.sent++ {
+	for r.sent++; r.sent < l.last() && len(e.Ops) < maxEntries && r.sent-e.First < maxOps-1; r.sent++ {
 		e.Ops = append(e.Ops, *l.ops.at(int(r.sent - l.base))...) // the first has no room behind it
 	}
 	return e, true
@@ -189,8 +152,8 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []Reply)
 	// A step lets go of some; drain does the rest.
 	commit := min(l.commit(), l.base+ackMost)
 	if drop := int(commit - l.base); drop > 0 {
-		for _, op := range l.ops.first(drop) {
-			l.bytes -= len(op)
+		for i := range drop {
+			l.bytes -= len(*l.ops.at(i))
 		}
 		l.ops.drop(drop)
 		l.base = commit
@@ -200,7 +163,9 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []Reply)
 		n++
 	}
 	if n > 0 {
-		ready = append(ready, l.pending.first(n)...)
+		for i := range n {
+			ready = append(ready, *l.pending.at(i))
+		}
 		l.pending.drop(n)
 	}
 	return ready

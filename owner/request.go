@@ -22,11 +22,8 @@ const (
 	Renew
 	// Release ends Token.
 	Release
-	// ReleaseClient ends the oldest hold of ClientID on the key, for the
-	// original's API. It names no token, so it must not be sent twice: whoever may
-	// have to repeat it reads the token first and sends a Release.
-	ReleaseClient
-	// Force ends Token, or every hold of the key when Token is 0.
+	retired
+	// Force ends Token, whoever holds it.
 	Force
 	// Get reads the key's state: its holds with a token larger than Token, and with
 	// ClientID set only what that client has.

@@ -1,6 +1,10 @@
 package owner
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/sgkandale/sharelock"
+)
 
 // Scan looks for the keys of an active machine that are held or waited for, in parts.
 // A key that is there all the while is found, whatever changes in between. A Detach ends
@@ -27,13 +31,15 @@ func (m *Machine) Scan(client string, found func(name []byte)) *Scan {
 // Step looks at a step's worth of claims, and reports whether those were the last.
 func (s *Scan) Step() (done bool) {
 	size := 0
-	for left := stepEntries; s.upTo > 0 && left > 0 && size < stepBytes; s.upTo-- {
+	s.upTo = min(s.upTo, s.m.keys.claims.records.len())
+	for left := stepEntries; s.upTo > 0 && left > 0 && size < stepBytes-sharelock.MaxKeyBytes; s.upTo-- {
 		left--
 		s.m.touched++
 		if c := s.m.keys.claims.at(uint32(s.upTo)); c.id != 0 {
 			size += s.see(c)
 		}
 	}
+	s.m.handled += size
 	if s.upTo > 0 {
 		return false
 	}

@@ -189,7 +189,7 @@ func (s *stage) show(key string) {
 }
 
 var scriptKinds = map[string]Kind{
-	"acquire": Acquire, "renew": Renew, "release": Release, "unlock": ReleaseClient, "force": Force,
+	"acquire": Acquire, "renew": Renew, "release": Release, "force": Force,
 	"get": Get, "check": Check, "cancel": Cancel, "detach": Detach,
 }
 

@@ -180,7 +180,7 @@ func (sh *shard) broke(caller Caller, i, upTo *int) (touched int) {
 			*upTo = p.m.BrokeFrom()
 		}
 		*upTo = p.m.Broke(now, caller, *upTo)
-		touched += p.m.Touched()
+		touched += sh.saw(p.m)
 		sh.rearm(p)
 		if *upTo > 0 {
 			return touched

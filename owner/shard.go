@@ -78,8 +78,8 @@ type shard struct {
 	// next is no later than the earliest deadline of any partition.
 	next    time.Duration
 	hasNext bool
-	// most is the most entries that any step has touched.
-	most int
+	// most is the most entries that any step has touched, mostBytes the most bytes.
+	most, mostBytes int
 	// ticked is the partition with which tick begins.
 	ticked int
 	out    Out
@@ -305,7 +305,7 @@ func (sh *shard) chore() {
 		sh.chores[0] = chore{}
 		sh.chores = sh.chores[1:]
 		touched, done := c.step()
-		sh.saw(touched)
+		sh.most = max(sh.most, touched)
 		left -= touched + 1
 		switch {
 		case !done: // the others have their turn
@@ -319,8 +319,12 @@ func (sh *shard) chore() {
 	}
 }
 
-// saw notes how many entries a step has touched.
-func (sh *shard) saw(touched int) { sh.most = max(sh.most, touched) }
+// saw notes how much of a machine a step has touched, and returns how many entries.
+func (sh *shard) saw(m *Machine) (touched int) {
+	touched, size := m.Touched()
+	sh.most, sh.mostBytes = max(sh.most, touched), max(sh.mostBytes, size)
+	return touched
+}
 
 // do has something done in parts.
 func (sh *shard) do(c chore) { sh.chores = append(sh.chores, c) }
@@ -383,7 +387,7 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 		from.Caller = forcing{it.ref.Caller, sh.service, it.req.Reason}
 	}
 	p.m.Step(now, from, it.req, &sh.out)
-	sh.saw(p.m.Touched())
+	sh.saw(p.m)
 	sh.after(p, before)
 }
 
@@ -460,9 +464,7 @@ func (sh *shard) tick(now time.Duration) {
 		if at, ok := p.m.Next(); ok && at <= now {
 			before := p.m.Len()
 			p.m.Tick(now, &sh.out)
-			touched := p.m.Touched()
-			sh.saw(touched)
-			left -= touched
+			left -= sh.saw(p.m)
 			sh.after(p, before)
 			continue
 		}
@@ -584,10 +586,10 @@ func (sh *shard) silence(p *partition) {
 		}})
 	}
 	if m := p.m; m != nil {
-		if m.Detach(); m.Waiters() > 0 {
+		if m.Detach(); m.Unswept() {
 			sh.do(chore{step: func() (int, bool) {
 				done := m.Sweep(func(r Ref, send uint32) { r.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: send}) })
-				return m.Touched(), done
+				return sh.saw(m), done
 			}})
 		}
 	}

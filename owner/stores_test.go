@@ -23,7 +23,7 @@ func TestStoresAgainstMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var (
 			records slab[record]
-			found   hashIndex
+			found   hashTable[uint32]
 			text    texts
 		)
 		live := map[uint32]record{}
@@ -51,6 +51,18 @@ func TestStoresAgainstMap(t *testing.T) {
 				text.remove(live[id].text)
 				records.give(id)
 				delete(live, id)
+			},
+			"pack": func(t *rapid.T) {
+				records.packing = true
+				most := rapid.IntRange(1, 5).Draw(t, "most")
+				touched := records.pack(most, func(from, to uint32) {
+					found.move(live[from].hash, from, to)
+					live[to] = live[from]
+					delete(live, from)
+				})
+				if touched > most || !records.packing && records.records.len() != len(live) {
+					t.Fatalf("%d were touched, of %d; %d records of %d are left", touched, most, records.records.len(), len(live))
+				}
 			},
 			"": func(t *rapid.T) {
 				for id, r := range live {
@@ -109,7 +121,7 @@ func TestTextsOfAllLengths(t *testing.T) {
 // What little is left after most has ended is as it was, and in little room, at the
 // owner and at a backup.
 func TestTidy(t *testing.T) {
-	const n, left = 20 * leanFrom, 10
+	const n, left = 20 * shrinkFrom, 10
 	p, backup := newPlay(t, 10), NewMachine(0, 10)
 	from := Ref{&listener{}, 1}
 	do := func(r Request) {
@@ -157,19 +169,4 @@ func TestTidy(t *testing.T) {
 		release(i)
 	}
 	p.check()
-}
-
-// Memory is given back by the very request that ends most of what there is.
-func TestTidyAfterOneStep(t *testing.T) {
-	p := newPlay(t, 0)
-	from := Ref{&listener{}, 1}
-	for i := range 10 * leanFrom {
-		p.step(from, Request{Kind: Acquire, Key: "k", ClientID: "c", RequestID: fmt.Sprint(i), TTL: time.Minute, Slots: 10 * leanFrom, Send: 1})
-	}
-	p.step(from, Request{Kind: Force, Key: "k"})
-	if p.m.keys.claims.records.room() >= leanFrom {
-		t.Errorf("room for %d claims is left", p.m.keys.claims.records.room())
-	}
-	p.pass(keepFinished)
-	p.wantNothing()
 }

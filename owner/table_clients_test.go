@@ -97,8 +97,8 @@ func (j *judge) ended(r *Request) {
 		if r.Drop {
 			delete(j.believes[r.Key], j.tokens[requestOf{r.Key, r.RequestID}])
 		}
-	case Force, ReleaseClient:
-		delete(j.believes, r.Key)
+	case Force:
+		delete(j.believes[r.Key], r.Token)
 	}
 }
 

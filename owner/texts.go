@@ -152,11 +152,64 @@ func (t *texts) parts(id textID) (key, client, request []byte) {
 
 // sparse: most of the memory is of no use, so that it pays to move what is left.
 func (t *texts) sparse() bool {
-	return len(t.chunks) >= leanChunks && t.used <= t.room()/4
+	return len(t.chunks) >= sparseChunks && t.used <= t.room()/4
 }
 
 // textWorth is how many bytes are worth the move of a claim.
 const textWorth = 16
 
-// leanChunks is the size from which a move is worth its price.
-const leanChunks = 2
+// sparseChunks is the size from which a move is worth its price.
+const sparseChunks = 2
+
+// textStore is texts whose memory can be given back a part at a time: what is in use moves
+// from one of two into the other. The highest bit of a textID says in which it is.
+type textStore struct {
+	halves [2]texts
+	// now is the half that new texts go into.
+	now textID
+}
+
+const otherHalf = 1 << 31
+
+func (s *textStore) half(id textID) *texts { return &s.halves[id/otherHalf] }
+
+func (s *textStore) put(key, client, request string) textID {
+	return s.halves[s.now].put(key, client, request) | s.now*otherHalf
+}
+
+func (s *textStore) remove(id textID) { s.half(id).remove(id % otherHalf) }
+
+func (s *textStore) lengths(id textID) (key, client, request int) {
+	return s.half(id).lengths(id % otherHalf)
+}
+
+func (s *textStore) get(id textID) (key, client, request string) {
+	return s.half(id).get(id % otherHalf)
+}
+
+func (s *textStore) parts(id textID) (key, client, request []byte) {
+	return s.half(id).parts(id % otherHalf)
+}
+
+// used is the number of bytes in use, room of those that there is memory for.
+func (s *textStore) used() int { return s.halves[0].used + s.halves[1].used }
+func (s *textStore) room() int { return s.halves[0].room() + s.halves[1].room() }
+
+// leave begins to empty the half that texts went into.
+func (s *textStore) leave() { s.now = 1 - s.now }
+
+// left is the half that is being left, if it has memory still.
+func (s *textStore) left() *texts { return &s.halves[1-s.now] }
+
+// move moves a text out of the half that is being left, and returns where it is and how
+// many bytes were moved.
+func (s *textStore) move(id textID) (moved textID, size int) {
+	if id/otherHalf == s.now {
+		return id, 0
+	}
+	old := s.left()
+	key, client, request := old.lengths(id % otherHalf)
+	moved = s.halves[s.now].copy(old, id%otherHalf) | s.now*otherHalf
+	old.remove(id % otherHalf)
+	return moved, key + client + request
+}

@@ -341,7 +341,7 @@ func (b *pusher) encode(g *going) bool {
 	}
 	b.a.visit(g.held.Partition, func(sh *shard, p *partition) {
 		data, next, last, err := p.m.Piece(b.a.service.clock(), g.position, nil)
-		sh.saw(p.m.Touched())
+		sh.saw(p.m)
 		if err != nil {
 			b.a.service.log.Error("a copy cannot be encoded", "partition", p.id, "error", err)
 			return

@@ -12,12 +12,32 @@ type turn struct {
 	m   *Machine
 	now time.Duration
 	out *Out
+	// entries and size are what the machine had touched when the turn began.
+	entries, size int
+}
+
+// turn begins a turn.
+func (m *Machine) turn(now time.Duration, out *Out) turn {
+	return turn{m: m, now: now, out: out, entries: m.touched, size: m.handled}
+}
+
+// within reports whether the turn has touched less than that yet.
+func (t turn) within(entries, size int) bool {
+	return t.m.touched-t.entries < entries && t.m.handled-t.size < size
+}
+
+// tidy ends a turn.
+func (t turn) tidy() {
+	if t.within(stepEntries-tidyMost-serveMost, stepBytes-2*tidyBytes) {
+		t.m.tidy()
+	}
 }
 
 // commit applies what was decided and adds it to the log. It gives the claim that
 // the op is about, if it has not ended by it.
 func (t turn) commit(op Op) *claim {
 	t.out.Ops = append(t.out.Ops, op)
+	t.m.handled += op.size()
 	c, err := t.m.apply(t.now, &t.out.Ops[len(t.out.Ops)-1])
 	if err != nil {
 		// Deciding looked at the very state that the op is applied to.
@@ -67,7 +87,7 @@ func (t turn) refusal(k key) error {
 // checked it already; this keeps a broken member from breaking a copy.
 func checkRequest(r *Request) error {
 	switch {
-	case r.Kind < Acquire || r.Kind > RenewMany:
+	case r.Kind < Acquire || r.Kind > RenewMany || r.Kind == retired:
 		return sharelock.Invalid("kind", fmt.Sprintf("%d is unknown", r.Kind))
 	case !validKey(r.Key):
 		return sharelock.Invalid("key", "is empty or too long")
@@ -75,6 +95,10 @@ func checkRequest(r *Request) error {
 	switch r.Kind {
 	case Acquire:
 		return checkAcquire(r)
+	case Force:
+		if r.Token == 0 {
+			return sharelock.Invalid("token", "is missing")
+		}
 	case Renew:
 		if r.TTL != 0 && !validTTL(r.TTL) {
 			return sharelock.Invalid("ttl", "is out of range")

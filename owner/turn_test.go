@@ -114,8 +114,8 @@ func TestStepsAreBounded(t *testing.T) {
 		for _, s := range seats {
 			for _, sh := range s.service.shards {
 				s.service.everyShard(func(*shard) {})
-				if sh.most > stepEntries {
-					t.Errorf("%s: a step of %s touched %d entries", mutant.Bounded, s.member.ID, sh.most)
+				if sh.most > stepEntries || sh.mostBytes > stepBytes {
+					t.Errorf("%s: a step of %s touched %d entries, or %d bytes", mutant.Bounded, s.member.ID, sh.most, sh.mostBytes)
 				}
 			}
 		}

@@ -1206,7 +1206,7 @@ type CheckTokenResponse struct {
 	// True when the token is not a grant of the key now: it was released, it
 	// expired, or a grant with a larger token exists.
 	Stale bool `protobuf:"varint,1,opt,name=stale,proto3" json:"stale,omitempty"`
-	// The grants of the key now, at most the first 1000, and 256 KiB.
+	// The grants of the key now, at most the first 10.
 	Holds []*Hold `protobuf:"bytes,2,rep,name=holds,proto3" json:"holds,omitempty"`
 	// How many hold and wait in all.
 	HoldCount     uint32 `protobuf:"varint,3,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`

@@ -1,0 +1,237 @@
+package owner
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
+)
+
+// The most entries that one step of a read looks at, and about the most bytes that it
+// copies; and how many reads may be under way in a partition.
+const (
+	readMost  = 100
+	readBytes = 8 << 10
+	maxReads  = stepEntries / 2
+)
+
+// reading is a Get under way. One that needs more than a step goes on in the next ones,
+// while the key changes: what comes meanwhile is looked at, too, and what goes is taken out
+// again. So at its end, which is its place in the log, it is what the key is then (A3).
+type reading struct {
+	m    *Machine
+	from Ref
+	send uint32
+	key  string
+	x    excerpt
+	// cr is the crowd that is read; nil before the read begins, and once the crowd has ended.
+	cr *crowd
+	// hold and waiter are the claims to look at next; nil is that all have been looked at.
+	hold, waiter *more
+	holds        []sharelock.Hold
+	waiters      []sharelock.Waiter
+	// spent is what holds and waiters take.
+	spent int
+	// goneHolds and goneWaiters are claims that have gone, by token and request id, and may
+	// be among them.
+	goneHolds   map[sharelock.Token]bool
+	goneWaiters map[string]bool
+}
+
+// get reads a key, linearizably: the op has its place in the log (A3). A request may name
+// a client or a token, see excerpt.
+func (t turn) get(from Ref, r *Request) {
+	m := t.m
+	if m.quarantine != 0 {
+		t.fail(from, r.Send, t.quarantined())
+		return
+	}
+	x := excerpt{most: sharelock.MaxListed, bytes: sharelock.MaxListedBytes, client: r.ClientID, after: r.Token}
+	read := &reading{m: m, from: from, send: r.Send, key: r.Key, x: x}
+	switch {
+	case read.step(t):
+	case m.reads.len() == 0:
+		m.reads.push(read)
+	case m.reads.len() < maxReads:
+		read.end() // it has its turn later
+		m.reads.push(read)
+	default:
+		read.end()
+		t.reply(from, Answer{Outcome: Retry, Send: r.Send})
+	}
+}
+
+// read goes on with the reads that are under way.
+func (t turn) read() {
+	m := t.m
+	for m.reads.len() > 0 && t.within(tickMost, tickBytes) {
+		if !(*m.reads.at(0)).step(t) {
+			return
+		}
+		m.reads.drop(1)
+	}
+}
+
+// begin begins to read a crowd, or does so anew.
+func (r *reading) begin(cr *crowd) {
+	r.cr, cr.read = cr, r
+	r.hold, r.waiter = cr.holds.first, cr.waiting.first
+	r.holds, r.waiters, r.spent, r.goneHolds, r.goneWaiters = nil, nil, 0, nil, nil
+}
+
+// end lets go of the crowd.
+func (r *reading) end() {
+	if r.cr != nil {
+		r.cr.read = nil
+		r.cr, r.hold, r.waiter = nil, nil, nil
+	}
+}
+
+// step looks at the next claims, and answers when those were the last.
+func (r *reading) step(t turn) (done bool) {
+	m := r.m
+	if r.cr == nil {
+		switch k := m.keys.get(r.key); {
+		case k.idle():
+			r.place(t)
+			t.fail(r.from, r.send, &sharelock.Error{Err: sharelock.ErrNotHeld})
+			return true
+		case k.crowd == nil:
+			m.touched++
+			l, _ := m.read(t.now, r.key, r.x)
+			r.answer(t, l)
+			return true
+		case k.crowd.read != nil: // by the read whose turn it is
+			return false
+		default:
+			r.begin(k.crowd)
+		}
+	}
+	for left, before := readMost, m.handled; r.hold != nil || r.waiter != nil; left-- {
+		if left == 0 || m.handled-before > readBytes {
+			return false
+		}
+		m.touched++
+		if r.hold != nil {
+			r.lookAtHold(t)
+		} else {
+			r.lookAtWaiter(t)
+		}
+	}
+	k := m.keys.crowded(r.cr)
+	l := m.lock(t.now, k, r.key)
+	l.Holds = slices.DeleteFunc(r.holds, func(h sharelock.Hold) bool { return r.goneHolds[h.Token] })
+	l.Waiters = slices.DeleteFunc(r.waiters, func(w sharelock.Waiter) bool { return r.goneWaiters[w.RequestID] })
+	r.end()
+	r.answer(t, l)
+	return true
+}
+
+func (r *reading) answer(t turn, l sharelock.Lock) {
+	r.place(t)
+	t.reply(r.from, Answer{Outcome: Done, Send: r.send, Lock: &l})
+}
+
+func (r *reading) place(t turn) {
+	if !mutant.On(mutant.ReadWithoutLog) {
+		t.place(r.key)
+	}
+}
+
+func (r *reading) lookAtHold(t turn) {
+	c := r.hold.claim
+	if most := r.holdBytes(); len(r.holds) >= r.x.most || r.spent >= most {
+		r.hold = nil // no more are listed
+		return
+	}
+	r.hold = r.cr.holds.after(r.hold)
+	if c.token <= r.x.after || r.x.client != "" && !r.m.keys.isOf(c, r.x.client) {
+		return
+	}
+	h := r.m.hold(t.now, c)
+	r.holds = append(r.holds, h)
+	r.spent += HoldBytes(&h)
+}
+
+// holdBytes is the part of the bytes that holds may take: however many there are, some
+// waiters are listed, too.
+func (r *reading) holdBytes() int {
+	if r.cr.waiting.n > 0 {
+		return r.x.bytes / 2
+	}
+	return r.x.bytes
+}
+
+func (r *reading) lookAtWaiter(t turn) {
+	w := r.waiter
+	if len(r.waiters) >= r.x.most || r.spent >= r.x.bytes {
+		r.waiter = nil
+		return
+	}
+	r.waiter = r.cr.waiting.after(w)
+	if r.x.client != "" && w.client != r.x.client {
+		return
+	}
+	size := waiterBytes(w)
+	r.spent += size
+	r.m.handled += size
+	r.waiters = append(r.waiters, r.m.waiterOf(t.now, w))
+}
+
+// came is told of a claim that is the last of the crowd's holds, or of its queue.
+func (r *reading) came(x *more) {
+	if !x.claim.held() && r.goneWaiters[x.request] { // the id waits again
+		delete(r.goneWaiters, x.request)
+		r.waiters = slices.DeleteFunc(r.waiters, func(w sharelock.Waiter) bool { return w.RequestID == x.request })
+	}
+	switch {
+	case !x.claim.held() && r.waiter == nil:
+		r.waiter = x
+	case x.claim.held() && r.hold == nil:
+		r.hold = x
+	}
+}
+
+// goes is told of a claim that leaves the crowd's holds, or its queue, and is in it still.
+func (r *reading) goes(x *more) {
+	if !x.claim.held() {
+		if r.waiter == x {
+			r.waiter = r.cr.waiting.after(x)
+		}
+		if r.goneWaiters == nil {
+			r.goneWaiters = map[string]bool{}
+		}
+		r.goneWaiters[x.request] = true
+		return
+	}
+	if r.hold == x {
+		r.hold = r.cr.holds.after(x)
+	}
+	if r.goneHolds == nil {
+		r.goneHolds = map[sharelock.Token]bool{}
+	}
+	r.goneHolds[x.claim.token] = true
+}
+
+// place gives a read its place in the log.
+func (t turn) place(key string) {
+	t.commit(Op{Kind: t.m.place(), Key: key})
+}
+
+// waiterBytes is about what a waiter takes in a message.
+func waiterBytes(w *more) int {
+	return entryBytes + len(w.client) + len(w.request) + metadataSize(w.meta)
+}
+
+// waiterOf is what others see of a waiter.
+func (m *Machine) waiterOf(now time.Duration, w *more) sharelock.Waiter {
+	one := sharelock.Waiter{
+		ClientID: w.client, RequestID: w.request, Mode: w.claim.mode(), Slots: w.crowd.slots, Metadata: maps.Clone(w.meta),
+	}
+	if m.active {
+		one.Waiting = now - m.waitingOf(w).since
+	}
+	return one
+}
