@@ -52,7 +52,7 @@ func wantsFromProto(p []*peerv1.Want) []owner.Want {
 func piecesToProto(pieces []owner.Piece) []*peerv1.Piece {
 	p := make([]*peerv1.Piece, len(pieces))
 	for i, c := range pieces {
-		p[i] = &peerv1.Piece{Partition: c.Partition, Data: c.Data, Position: c.Position, Last: c.Last, Missing: c.Missing}
+		p[i] = &peerv1.Piece{Partition: c.Partition, Data: c.Data, Position: c.Position, Last: c.Last, Missing: c.Missing, Why: c.Why}
 	}
 	return p
 }
@@ -60,7 +60,7 @@ func piecesToProto(pieces []owner.Piece) []*peerv1.Piece {
 func piecesFromProto(p []*peerv1.Piece) []owner.Piece {
 	pieces := make([]owner.Piece, len(p))
 	for i, c := range p {
-		pieces[i] = owner.Piece{Partition: c.GetPartition(), Data: c.GetData(), Position: c.GetPosition(), Last: c.GetLast(), Missing: c.GetMissing()}
+		pieces[i] = owner.Piece{Partition: c.GetPartition(), Data: c.GetData(), Position: c.GetPosition(), Last: c.GetLast(), Missing: c.GetMissing(), Why: c.GetWhy()}
 	}
 	return pieces
 }

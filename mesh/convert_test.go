@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"bytes"
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -26,7 +27,7 @@ func TestTransfersSurviveTheWire(t *testing.T) {
 		yes := rapid.Bool().Draw(t, "flag")
 		for i := range rapid.IntRange(1, 4).Draw(t, "length") {
 			wants = append(wants, owner.Want{Held: held(i), Position: some(i)})
-			pieces = append(pieces, owner.Piece{Partition: uint32(i), Data: some(i), Position: some(i), Last: yes, Missing: !yes})
+			pieces = append(pieces, owner.Piece{Partition: uint32(i), Data: some(i), Position: some(i), Last: yes, Missing: !yes, Why: fmt.Sprint(i)})
 			bases = append(bases, owner.Base{Held: held(i), Log: 7, Same: yes, Number: 8, Data: some(i), Last: !yes})
 			taken = append(taken, owner.Taken{Partition: uint32(i), Next: 9, Done: yes, Why: "why"})
 		}

@@ -46,7 +46,8 @@ func (s *Service) Ask(epoch uint32, partitions []uint32) ([]Held, error) {
 
 // Fetch reads the next pieces of copies for the partitions' new owner, each in a step of
 // its shard's turn. It returns a piece for each of the first of wants, as many as fit
-// into [MaxBytes]. It fails with [ErrBehind] in any other epoch (A1).
+// into [MaxBytes]; one that cannot be read is refused by itself. It fails with [ErrBehind]
+// in any other epoch (A1).
 func (s *Service) Fetch(epoch uint32, wants []Want) ([]Piece, error) {
 	if s.cur.Load() != epoch {
 		return nil, ErrBehind
@@ -68,11 +69,11 @@ func (s *Service) Fetch(epoch uint32, wants []Want) ([]Piece, error) {
 				piece.Data, piece.Position, piece.Last, err = p.m.Piece(s.clock(), w.Position, nil)
 				sh.saw(p.m)
 			})
-			if err != nil {
-				return nil, err
-			}
 			if !ok || s.cur.Load() != epoch {
 				return nil, ErrBehind
+			}
+			if err != nil { // of this copy alone: the others do not wait for it
+				piece = Piece{Partition: w.Partition, Why: err.Error()}
 			}
 		}
 		size += len(piece.Data)

@@ -42,6 +42,8 @@ type Piece struct {
 	Last     bool
 	// Missing: the member does not hold the copy that was named.
 	Missing bool
+	// Why it was refused otherwise; empty if it was not.
+	Why string
 }
 
 // Base is one piece of a copy that an owner gives to its backups as the base of an

@@ -11,7 +11,7 @@ import (
 )
 
 // errWrongPieces: a member answered with other pieces than it was asked for.
-var errWrongPieces = fmt.Errorf("%w: other pieces than were asked for", ErrMalformed)
+var errWrongPieces = fmt.Errorf("%w: %w: other pieces than were asked for", ErrRefused, ErrMalformed)
 
 // errNotHeld: a member does not hold the copy that it said it holds.
 var errNotHeld = fmt.Errorf("%w: it does not hold the copy that was chosen", ErrRefused)
@@ -22,6 +22,11 @@ type coming struct {
 	// into is nil once the copy is whole.
 	into *Decoder
 	stall
+}
+
+// begin begins with the first piece.
+func (c *coming) begin(a *activation) {
+	c.want.Position, c.into = nil, NewDecoder(c.want.Partition, a.service.waiters)
 }
 
 // stall is the state of something that a member refuses; the zero value is that it does
@@ -57,7 +62,8 @@ func (s *stall) end(a *activation) {
 func (a *activation) pull(ctx context.Context, m ring.Member, chosen []Held) {
 	queue := make([]*coming, len(chosen))
 	for i, h := range chosen {
-		queue[i] = &coming{want: Want{Held: h}, into: NewDecoder(h.Partition, a.service.waiters)}
+		queue[i] = &coming{want: Want{Held: h}}
+		queue[i].begin(a)
 	}
 	w := a.await(m)
 	defer func() {
@@ -146,6 +152,10 @@ func (a *activation) took(c *coming, piece *Piece) error {
 		return errWrongPieces
 	case piece.Missing:
 		return errNotHeld
+	case piece.Why != "":
+		// The position may be what is wrong.
+		c.begin(a)
+		return fmt.Errorf("%w: %s", ErrRefused, piece.Why)
 	}
 	err := c.into.Feed(a.service.clock(), piece.Data)
 	c.want.Position = piece.Position
@@ -161,7 +171,7 @@ func (a *activation) took(c *coming, piece *Piece) error {
 	}
 	if err != nil { // begun anew
 		a.service.checkKnown(c.want.Partition, err)
-		c.want.Position, c.into = nil, NewDecoder(c.want.Partition, a.service.waiters)
+		c.begin(a)
 		return err
 	}
 	c.into = nil
@@ -222,7 +232,7 @@ func (b *pusher) run(ctx context.Context) {
 	pause := retryFirst
 	for b.left > 0 && ctx.Err() == nil {
 		b.collect()
-		batch := b.batch()
+		batch := b.batch(ctx)
 		if len(batch) == 0 {
 			if w != nil {
 				b.a.service.waits.end(w)
@@ -315,40 +325,50 @@ func (b *pusher) put(list []*going) {
 
 // batch takes bases for one message out of the queues: names first, then a piece of
 // each of some copies.
-func (b *pusher) batch() []*going {
+func (b *pusher) batch(ctx context.Context) []*going {
 	n := min(len(b.names), MaxBatch)
 	list := slices.Clone(b.names[:n])
 	b.names = slices.Delete(b.names, 0, n)
 	size, taken := 0, 0
 	for _, g := range b.copies {
-		if len(list) == MaxBatch || size > MaxBytes-stepBytes || !b.encode(g) {
+		if len(list) == MaxBatch || size > MaxBytes-stepBytes {
 			break
+		}
+		taken++
+		if err := b.encode(g); err != nil {
+			b.rests(ctx, g, err)
+			continue
+		}
+		if !g.encoded {
+			taken--
+			break // a newer view came
 		}
 		size += len(g.base.Data)
 		list = append(list, g)
-		taken++
 	}
 	b.copies = slices.Delete(b.copies, 0, taken)
 	return list
 }
 
 // encode makes the piece that comes next, unless it is there: one that was sent is kept
-// until it is confirmed, since the copy may have forgotten ids meanwhile. It is false
-// once a newer view came.
-func (b *pusher) encode(g *going) bool {
+// until it is confirmed, since the copy may have forgotten ids meanwhile. Once a newer view
+// came it does nothing.
+func (b *pusher) encode(g *going) (err error) {
 	if g.encoded {
-		return true
+		return nil
 	}
 	b.a.visit(g.held.Partition, func(sh *shard, p *partition) {
-		data, next, last, err := p.m.Piece(b.a.service.clock(), g.position, nil)
-		sh.saw(p.m)
-		if err != nil {
-			b.a.service.log.Error("a copy cannot be encoded", "partition", p.id, "error", err)
-			return
+		var data, next []byte
+		var last bool
+		data, next, last, err = p.m.Piece(b.a.service.clock(), g.position, nil)
+		if sh.saw(p.m); err == nil {
+			g.base.Data, g.position, g.base.Last, g.encoded = data, next, last, true
 		}
-		g.base.Data, g.position, g.base.Last, g.encoded = data, next, last, true
 	})
-	return g.encoded
+	if err != nil {
+		b.a.service.log.Error("copy cannot be encoded", "partition", g.held.Partition, "backup", b.member.Name, "error", err)
+	}
+	return err
 }
 
 // results takes note of what has become of bases, and reports whether any came further.
@@ -358,6 +378,9 @@ func (b *pusher) results(ctx context.Context, batch []*going, taken []Taken) (pr
 	for i, g := range batch {
 		t := &taken[i]
 		switch {
+		case t.Partition != g.held.Partition:
+			b.rests(ctx, g, errWrongPieces) // nothing is known of this one
+			continue
 		case t.Why != "":
 			b.refused(ctx, g, t)
 			continue
@@ -390,13 +413,19 @@ func (g *going) restart() {
 	}
 }
 
-// refused lets a base rest that the backup has refused. The others do not wait for it.
+// refused lets a base rest that the backup has refused.
 func (b *pusher) refused(ctx context.Context, g *going, t *Taken) {
-	if g.refuse(b.a, b.member) {
-		b.a.failed(ctx, "sync", b.member, fmt.Errorf("%w: partition %d: %s", ErrRefused, g.held.Partition, t.Why))
-	}
 	if t.Next == 0 {
 		g.restart()
+	}
+	b.rests(ctx, g, fmt.Errorf("%w: %s", ErrRefused, t.Why))
+}
+
+// rests lets a base rest that did not come further. That is no progress (V6), and the
+// others do not wait for it.
+func (b *pusher) rests(ctx context.Context, g *going, why error) {
+	if g.refuse(b.a, b.member) {
+		b.a.failed(ctx, "sync", b.member, fmt.Errorf("partition %d: %w", g.held.Partition, why))
 	}
 	b.resting = append(b.resting, g)
 }

@@ -2284,7 +2284,9 @@ type Piece struct {
 	// No piece follows.
 	Last bool `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
 	// The receiver does not hold the copy. There is no data.
-	Missing       bool `protobuf:"varint,5,opt,name=missing,proto3" json:"missing,omitempty"`
+	Missing bool `protobuf:"varint,5,opt,name=missing,proto3" json:"missing,omitempty"`
+	// Why it was refused otherwise; empty if it was not. There is no data then.
+	Why           string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2352,6 +2354,13 @@ func (x *Piece) GetMissing() bool {
 		return x.Missing
 	}
 	return false
+}
+
+func (x *Piece) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
 }
 
 type ActiveRequest struct {
@@ -4684,13 +4693,14 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\bposition\x18\x02 \x01(\fR\bposition\"W\n" +
 	"\rFetchResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x120\n" +
-	"\x06pieces\x18\x02 \x03(\v2\x18.sharelock.peer.v1.PieceR\x06pieces\"\x83\x01\n" +
+	"\x06pieces\x18\x02 \x03(\v2\x18.sharelock.peer.v1.PieceR\x06pieces\"\x95\x01\n" +
 	"\x05Piece\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x1a\n" +
 	"\bposition\x18\x03 \x01(\fR\bposition\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12\x18\n" +
-	"\amissing\x18\x05 \x01(\bR\amissing\"E\n" +
+	"\amissing\x18\x05 \x01(\bR\amissing\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\"E\n" +
 	"\rActiveRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1e\n" +
 	"\n" +
