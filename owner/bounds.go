@@ -10,13 +10,17 @@ import (
 
 // Bounds are how much a partition may keep for clients (Q6).
 type Bounds struct {
-	// Bytes bounds what its holds, waiters and finished ids take, Entries how many they
-	// are.
+	// Bytes bounds what its holds, waiters and finished ids take. Entries bounds its holds
+	// and waiters, and by itself its finished ids.
 	Bytes, Entries int
 }
 
 // DefaultBounds are those of a machine that is told no others.
 var DefaultBounds = Bounds{Bytes: 16 << 20, Entries: 65536}
+
+// finished is how many finished ids there may be. Their room is theirs alone, so that
+// what is remembered of some clients never keeps others from their locks.
+func (b Bounds) finished() int { return min(b.Entries, b.Bytes/4/overBytes) }
 
 // What an entry takes, roughly as it is in memory and on its way: so much itself, and
 // its texts.
@@ -31,8 +35,12 @@ const (
 // The end of a claim always has room: it is smaller than the claim.
 const _ = uint(claimBytes - overBytes)
 
-// shareOf is the part of the bound that the finished ids of one connection may fill.
+// shareOf is the part of the bound of finished ids that those of one connection may fill.
 const shareOf = 8
+
+// shareOfFull is that part once the ids of all have filled their bound: those that come
+// then take the room of holds.
+const shareOfFull = 512
 
 // usage is what a machine keeps for clients.
 type usage struct {
@@ -90,18 +98,21 @@ func (s *keys) costOf(c *claim) int {
 	return cost(key, client, request, s.meta(c), s.maxHold(c) > 0)
 }
 
-// room refuses a claim that the partition has no room for. There is always room for its
-// end, since the id that is over takes less than the claim; so releases and expiries,
-// which free room, are never refused.
+// room refuses a claim that the partition has no room for, or its connection. There is
+// always room for the claim's end, since the id that is over takes less than the claim; so
+// releases and expiries, which free room, are never refused. If ids beyond their own bound
+// come of that, it is the claims' room that they are in.
 func (m *Machine) room(r *Request) error {
 	if mutant.On(mutant.NoBound) {
 		return nil
 	}
+	beyond := max(m.finished.len()-m.bounds.finished(), 0)
+	bytes := m.bounds.Bytes - m.bounds.finished()*overBytes
 	switch {
-	case m.Entries() >= m.bounds.Entries:
-		return quota(fmt.Sprintf("the key's partition has as many entries as it may, %d", m.bounds.Entries))
-	case m.Bytes()+cost(len(r.Key), len(r.ClientID), len(r.RequestID), r.Metadata, m.maxHoldOf(r) > 0) > m.bounds.Bytes:
-		return quota(fmt.Sprintf("the key's partition is as large as it may be, %d bytes", m.bounds.Bytes))
+	case m.keys.claims.used()+beyond >= m.bounds.Entries:
+		return quota(fmt.Sprintf("the key's partition has as many holds and waiters as it may, %d", m.bounds.Entries))
+	case m.used.bytes+beyond*overBytes+cost(len(r.Key), len(r.ClientID), len(r.RequestID), r.Metadata, m.maxHoldOf(r) > 0) > bytes:
+		return quota(fmt.Sprintf("the holds and waiters of the key's partition take as much as they may, %d bytes", bytes))
 	}
 	return m.shareRoom(r.Conn)
 }
@@ -120,20 +131,25 @@ func (m *Machine) fenceRoom(r *Request) error {
 	if mutant.On(mutant.NoBound) {
 		return nil
 	}
-	if m.Entries() >= m.bounds.Entries || m.Bytes()+overBytes > m.bounds.Bytes {
+	if m.finished.len() >= m.bounds.finished() {
 		return quota("the key's partition has no room for a request id that is over")
 	}
 	return m.shareRoom(r.Conn)
 }
 
-// shareRoom refuses more of a connection whose finished ids fill its share. What it holds
-// may still end.
+// shareRoom refuses more of a connection whose finished ids fill its share: an eighth, or
+// hardly any once the ids of all have filled their room. What it holds may still end.
 func (m *Machine) shareRoom(conn uint32) error {
-	share := m.bounds.Entries / shareOf
+	most := m.bounds.finished()
+	share := most / shareOf
+	if m.finished.len() >= most {
+		share = max(most/shareOfFull, 1)
+	}
 	if conn == 0 || m.finished.len() < share || int(m.used.shares[conn]) < share {
 		return nil
 	}
-	return quota(fmt.Sprintf("of the request ids that are over and must be remembered, this connection fills its share of the key's partition, %d", share))
+	return quota(fmt.Sprintf("of the request ids that are over and are remembered for 90 s, this connection fills its share of the key's partition, %d; "+
+		"let the node make the request ids, or use more connections", share))
 }
 
 func quota(message string) error {

@@ -53,7 +53,6 @@ func TestPartitionIsBounded(t *testing.T) {
 		seq := p.m.Seq()
 		p.wantQuota("an acquire", p.conn(0, get("more", "r", 0)))
 		p.wantQuota("a wait", p.conn(0, get("k0", "more", time.Minute)))
-		p.wantQuota("a fence", p.conn(0, Request{Kind: Cancel, Key: "k0", RequestID: "more", Drop: true}))
 		if r := p.conn(0, get("k0", "try", 0)); !errors.Is(r.Err, sharelock.ErrLockHeld) {
 			t.Errorf("a try of a held key: %v", r.Err)
 		}
@@ -79,9 +78,12 @@ func TestPartitionIsBounded(t *testing.T) {
 		if n := p.m.Entries(); n != most || p.m.finished.len() != most {
 			t.Errorf("%d entries and %d finished ids, want %d", n, p.m.finished.len(), most)
 		}
-		p.wantQuota("an acquire among ids that are over", p.conn(0, get("more", "r", 0)))
-		p.pass(keepFinished)
+		p.wantQuota("a fence", p.conn(0, Request{Kind: Cancel, Key: "k0", RequestID: "more", Drop: true}))
 		if r := p.conn(0, get("more", "r", 0)); r.Outcome != Done {
+			t.Errorf("an acquire among ids that are over: %+v", r.Answer)
+		}
+		p.pass(keepFinished)
+		if r := p.conn(0, get("yet more", "r", 0)); r.Outcome != Done {
 			t.Errorf("an acquire after the ids were forgotten: %+v", r.Answer)
 		}
 	})
@@ -193,6 +195,47 @@ func TestShareOfAConnection(t *testing.T) {
 				t.Errorf("after the ids were forgotten: %+v, shares %v", r.Answer, p.m.used.shares)
 			}
 		})
+	}
+}
+
+// Q6: however many ids are remembered of however many connections, one that has none takes
+// keys, as many as there may be. The ids never exceed their bound and what the claims that
+// were there have left.
+func TestFinishedIDsLeaveRoomForHolds(t *testing.T) {
+	const most, share = 800, 100
+	p := bounded(t, Bounds{Bytes: 1 << 30, Entries: most})
+	turn := func(conn uint32, i int) Reply {
+		r := p.conn(conn, Request{Kind: Acquire, Key: "k", ClientID: "c", RequestID: fmt.Sprint(conn, "-", i), TTL: time.Minute, Send: 1, OwnID: true})
+		if r.Outcome == Done {
+			p.conn(conn, Request{Kind: Release, Key: "k", Token: r.Holds[0].Token})
+		}
+		return r
+	}
+	for conn := uint32(1); conn <= 20; conn++ {
+		n := 0
+		for ; n <= share; n++ {
+			if r := turn(conn, n); r.Outcome != Done {
+				p.wantQuota("a connection that fills its share", r)
+				break
+			}
+		}
+		if n > share {
+			t.Errorf("%s: connection %d has %d ids remembered, its share is %d", mutant.Bounded, conn, n, share)
+		}
+	}
+	if n := p.m.finished.len(); n < most || n > most+20 {
+		t.Errorf("%d ids are remembered, their bound is %d", n, most)
+	}
+	left := 2*most - p.m.finished.len()
+	for i := range left {
+		r := p.conn(99, Request{Kind: Acquire, Key: fmt.Sprint("new", i), ClientID: "c", RequestID: "r", TTL: time.Hour, Send: 1, OwnID: true})
+		if r.Outcome != Done {
+			t.Fatalf("%s: a connection without ids is refused its acquire %d: %v", mutant.Bounded, i, r.Err)
+		}
+	}
+	p.wantQuota("one more", p.conn(99, Request{Kind: Acquire, Key: "more", ClientID: "c", RequestID: "r", TTL: time.Hour, Send: 1}))
+	if p.pass(keepFinished); p.m.Entries() != left {
+		t.Errorf("%d entries are left, want %d holds", p.m.Entries(), left)
 	}
 }
 
