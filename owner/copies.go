@@ -53,33 +53,44 @@ func (s *Service) Fetch(epoch uint32, wants []Want) ([]Piece, error) {
 		return nil, ErrBehind
 	}
 	var pieces []Piece
-	size := 0
-	for _, w := range wants {
-		if len(pieces) == MaxBatch || size > MaxBytes-stepBytes {
-			break
-		}
-		piece := Piece{Partition: w.Partition, Missing: true}
-		if int(w.Partition) < s.partitions {
-			var err error
-			ok := s.inShard(w.Partition, func(sh *shard, p *partition) {
-				if sh.epoch != epoch || p.m == nil || p.active || p.have != w.Have || p.m.Seq() != w.Seq {
-					return
-				}
-				piece.Missing = false
-				piece.Data, piece.Position, piece.Last, err = p.m.Piece(s.clock(), w.Position, nil)
-				sh.saw(p.m)
-			})
-			if !ok || s.cur.Load() != epoch {
-				return nil, ErrBehind
-			}
-			if err != nil { // of this copy alone: the others do not wait for it
-				piece = Piece{Partition: w.Partition, Why: err.Error()}
-			}
+	for size := 0; len(pieces) < min(len(wants), MaxBatch) && size <= MaxBytes-stepBytes; {
+		// Few copies share a message: else each step would take a round trip.
+		piece, err := s.fetch(epoch, wants[len(pieces)], min(MaxBytes/len(wants), MaxBytes-size))
+		if err != nil {
+			return nil, err
 		}
 		size += len(piece.Data)
 		pieces = append(pieces, piece)
 	}
 	return pieces, nil
+}
+
+// fetch reads the next piece of a copy, in steps: one, and more as long as the piece has
+// most bytes at most.
+func (s *Service) fetch(epoch uint32, w Want, most int) (piece Piece, err error) {
+	piece = Piece{Partition: w.Partition, Position: w.Position}
+	for first := true; !piece.Last && (first || len(piece.Data) <= most-stepBytes); first = false {
+		var data []byte
+		missing := true
+		ok := int(w.Partition) >= s.partitions || s.inShard(w.Partition, func(sh *shard, p *partition) {
+			if sh.epoch != epoch || p.m == nil || p.active || p.have != w.Have || p.m.Seq() != w.Seq {
+				return
+			}
+			missing = false
+			data, piece.Position, piece.Last, err = p.m.Piece(s.clock(), piece.Position, nil)
+			sh.saw(p.m)
+		})
+		switch {
+		case !ok || s.cur.Load() != epoch:
+			return Piece{}, ErrBehind
+		case missing:
+			return Piece{Partition: w.Partition, Missing: true}, nil
+		case err != nil: // of this copy alone: the others do not wait for it
+			return Piece{Partition: w.Partition, Why: err.Error()}, nil
+		}
+		piece.Data = append(piece.Data, data...)
+	}
+	return piece, nil
 }
 
 // Active drops copies older than epoch of partitions that are active in it (G1).

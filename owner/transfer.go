@@ -329,13 +329,13 @@ func (b *pusher) batch(ctx context.Context) []*going {
 	n := min(len(b.names), MaxBatch)
 	list := slices.Clone(b.names[:n])
 	b.names = slices.Delete(b.names, 0, n)
-	size, taken := 0, 0
+	size, taken, share := 0, 0, MaxBytes/max(len(b.copies), 1)
 	for _, g := range b.copies {
 		if len(list) == MaxBatch || size > MaxBytes-stepBytes {
 			break
 		}
 		taken++
-		if err := b.encode(g); err != nil {
+		if err := b.encode(g, min(share, MaxBytes-size)); err != nil {
 			b.rests(ctx, g, err)
 			continue
 		}
@@ -353,18 +353,29 @@ func (b *pusher) batch(ctx context.Context) []*going {
 // encode makes the piece that comes next, unless it is there: one that was sent is kept
 // until it is confirmed, since the copy may have forgotten ids meanwhile. Once a newer view
 // came it does nothing.
-func (b *pusher) encode(g *going) (err error) {
+//
+// It takes one step, and more as long as the piece has most bytes at most.
+func (b *pusher) encode(g *going, most int) (err error) {
 	if g.encoded {
 		return nil
 	}
-	b.a.visit(g.held.Partition, func(sh *shard, p *partition) {
-		var data, next []byte
-		var last bool
-		data, next, last, err = p.m.Piece(b.a.service.clock(), g.position, nil)
-		if sh.saw(p.m); err == nil {
-			g.base.Data, g.position, g.base.Last, g.encoded = data, next, last, true
+	piece, at, last, done := []byte(nil), g.position, false, false
+	for err == nil && !last && (!done || len(piece) <= most-stepBytes) {
+		var data []byte
+		done = false
+		b.a.visit(g.held.Partition, func(sh *shard, p *partition) {
+			data, at, last, err = p.m.Piece(b.a.service.clock(), at, nil)
+			sh.saw(p.m)
+			done = true
+		})
+		if !done {
+			return nil
 		}
-	})
+		piece = append(piece, data...)
+	}
+	if err == nil {
+		g.base.Data, g.position, g.base.Last, g.encoded = piece, at, last, true
+	}
 	if err != nil {
 		b.a.service.log.Error("copy cannot be encoded", "partition", g.held.Partition, "backup", b.member.Name, "error", err)
 	}

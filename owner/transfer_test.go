@@ -118,12 +118,60 @@ func TestUnencodedCopyIsNoProgress(t *testing.T) {
 		if batch := b.batch(t.Context()); len(batch) != 0 || len(b.copies) != 0 || len(b.resting) != 1 || g.refused == nil {
 			t.Errorf("%d are sent, %d rest, waited for: %t", len(batch), len(b.resting), g.refused != nil)
 		}
-		if err := b.encode(g); !errors.Is(err, ErrMalformed) {
+		if err := b.encode(g, 0); !errors.Is(err, ErrMalformed) {
 			t.Errorf("error %v", err)
 		}
 		tb.pass(2 * time.Second)
 		if got := tb.stuck(a); len(got) != 1 || got[0] != b.member.Identity {
 			t.Errorf("it complains about %v, want b", got)
+		}
+	})
+}
+
+// A partition moves in few round trips: an answer has as many steps as it has room for.
+func TestMoveTakesFewTrips(t *testing.T) {
+	bubble(t, func(tb *table) {
+		seats := tb.seat("abc", 2)
+		a := seats[0]
+		tb.deal("b")
+		k := tb.keyFor("b:b", "abc:ac")
+		id := ring.PartitionOf(k, testPartitions)
+		size := 0
+		seats[1].service.inShard(id, func(sh *shard, p *partition) {
+			sh.silence(p)
+			sh.replace(p, full(t, id, func(i int) string { return fmt.Sprint(k, "-", i) }), sh.epoch)
+			for _, piece := range p.m.pieces(0) {
+				size += len(piece)
+			}
+		})
+		fetches, syncs, largest := 0, 0, 0
+		a.service.peers = altered{
+			seated: a,
+			pieces: func(pieces []Piece) {
+				sum, mine := 0, 0
+				for i := range pieces {
+					sum += len(pieces[i].Data)
+					if pieces[i].Partition == id {
+						mine++
+					}
+				}
+				fetches, largest = fetches+mine, max(largest, sum)
+			},
+			taken: func(taken []Taken) {
+				for i := range taken {
+					if taken[i].Partition == id {
+						syncs++
+					}
+				}
+			},
+		}
+		tb.deal("abc")
+		tb.pass(time.Second)
+		if st := a.service.Stats(); st.Active != st.Owned {
+			t.Fatalf("%d of %d partitions are served", st.Active, st.Owned)
+		}
+		if most := size/(MaxBytes-2*stepBytes) + 8; fetches > most || syncs > most || largest > MaxBytes {
+			t.Errorf("%d bytes took %d fetches and %d syncs, want %d at most; a message had %d bytes", size, fetches, syncs, most, largest)
 		}
 	})
 }
