@@ -155,7 +155,7 @@ func MaxHold(d time.Duration) Option { return func(r *request) { r.AcquireReques
 
 // OnQueued has fn told where the acquire stands in line: when it begins to wait, and again when
 // that has changed, at most every two seconds. Position 1 is next. An acquire that need not wait
-// tells nothing, and behind more than 1,000 others only the first position is told.
+// tells nothing, and behind more than 500 others only the first position is told.
 //
 // fn is called in a goroutine of its own, one call at a time. If it is slow it misses positions,
 // but not the newest; it holds up neither the acquire nor any lock, so a call may still be under

@@ -96,6 +96,9 @@ func (t turn) queued(to Ref, send uint32, r *Request, w *more) {
 	t.reply(to, a)
 }
 
+// positionMost is the most waiters that are counted for a position.
+const positionMost = stepEntries / 2
+
 // position is the place of a waiter in its queue, from 1; 0 if more come before it than a
 // step may look at.
 func (t turn) position(w *more) uint32 {
@@ -105,7 +108,7 @@ func (t turn) position(w *more) uint32 {
 	}
 	n := uint32(1)
 	for x := w; x != list.first; x = x.prev {
-		if t.m.touched++; n == sharelock.MaxListed {
+		if t.m.touched++; n == positionMost {
 			return 0
 		}
 		n++

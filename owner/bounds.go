@@ -106,24 +106,33 @@ func (m *Machine) room(r *Request) error {
 	if mutant.On(mutant.NoBound) {
 		return nil
 	}
-	beyond := max(m.finished.len()-m.bounds.finished(), 0)
-	bytes := m.bounds.Bytes - m.bounds.finished()*overBytes
-	switch {
-	case m.keys.claims.used()+beyond >= m.bounds.Entries:
+	if m.keys.claims.used()+m.beyond() >= m.bounds.Entries {
 		return quota(fmt.Sprintf("the key's partition has as many holds and waiters as it may, %d", m.bounds.Entries))
-	case m.used.bytes+beyond*overBytes+cost(len(r.Key), len(r.ClientID), len(r.RequestID), r.Metadata, m.maxHoldOf(r) > 0) > bytes:
-		return quota(fmt.Sprintf("the holds and waiters of the key's partition take as much as they may, %d bytes", bytes))
+	}
+	if err := m.bytesRoom(cost(len(r.Key), len(r.ClientID), len(r.RequestID), r.Metadata, m.maxHoldOf(r) > 0)); err != nil {
+		return err
 	}
 	return m.shareRoom(r.Conn)
+}
+
+// beyond is how many finished ids are beyond their bound, in the room of claims.
+func (m *Machine) beyond() int { return max(m.finished.len()-m.bounds.finished(), 0) }
+
+// bytesRoom refuses claims that take so many bytes more.
+func (m *Machine) bytesRoom(more int) error {
+	if most := m.bounds.Bytes - m.bounds.finished()*overBytes; m.used.bytes+m.beyond()*overBytes+more > most {
+		return quota(fmt.Sprintf("the holds and waiters of the key's partition take as much as they may, %d bytes", most))
+	}
+	return nil
 }
 
 // metaRoom refuses metadata for a hold that the partition has no room for.
 func (m *Machine) metaRoom(c *claim, metadata map[string]string) error {
 	more := cost(0, 0, 0, metadata, false) - cost(0, 0, 0, m.keys.meta(c), false)
-	if more > 0 && m.Bytes()+more > m.bounds.Bytes && !mutant.On(mutant.NoBound) {
-		return quota(fmt.Sprintf("the key's partition is as large as it may be, %d bytes", m.bounds.Bytes))
+	if more <= 0 || mutant.On(mutant.NoBound) {
+		return nil
 	}
-	return nil
+	return m.bytesRoom(more)
 }
 
 // fenceRoom refuses a fence that there is no room for.

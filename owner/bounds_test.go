@@ -113,7 +113,7 @@ func TestPartitionIsBounded(t *testing.T) {
 // Q6: metadata that a renewal brings must have room; otherwise there is neither, and the hold
 // is as it was. Less of it, or as much, always has.
 func TestMetadataOfARenewalIsBounded(t *testing.T) {
-	p := bounded(t, Bounds{Bytes: 4 << 10, Entries: 1 << 20})
+	p := bounded(t, Bounds{Bytes: 5440, Entries: 1 << 20})
 	meta := func(n int) map[string]string { return map[string]string{"m": strings.Repeat("x", n-1)} }
 	get := Request{Kind: Acquire, Key: "k", ClientID: "c", RequestID: "r", TTL: time.Minute, Send: 1, Metadata: meta(1000)}
 	token := p.conn(0, get).Holds[0].Token
