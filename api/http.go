@@ -70,14 +70,14 @@ func (s *httpAPI) routes() http.Handler {
 	r := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	// More specific first: a key may contain slashes, and mux takes the first
 	// route that fits.
-	r.MatcherFunc(mayCheckToken).Path("/v1/locks/{key:.*}/token/{token:[^/]*}").Handler(s.call(s.checkToken))
+	r.MatcherFunc(mayCheckToken).Path("/v1/locks/{key:.*}/token/{token:[^/]*}").Handler(s.callThrough(s.checkToken))
 	s.handle(r, "/v1/locks/{key:.*}", methods{
 		http.MethodPost:   s.call(s.acquire),
-		http.MethodPatch:  s.call(s.renew),
-		http.MethodDelete: s.call(s.release),
-		http.MethodGet:    s.call(s.get),
+		http.MethodPatch:  s.callThrough(s.renew),
+		http.MethodDelete: s.callThrough(s.release),
+		http.MethodGet:    s.callThrough(s.get),
 	})
-	s.handle(r, "/v1/locks", methods{http.MethodGet: s.call(s.list)})
+	s.handle(r, "/v1/locks", methods{http.MethodGet: s.callThrough(s.list)})
 	s.handle(r, "/v1/mesh", methods{http.MethodGet: s.call(s.mesh)})
 	s.handle(r, "/v1/mesh/locate/{key:.*}", methods{http.MethodGet: s.call(s.locate)})
 	s.handle(r, "/v1/mesh/leave", methods{http.MethodPost: s.call(s.leave)})

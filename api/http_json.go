@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,6 +46,15 @@ func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) htt
 			s.undelivered(r, body, m)
 		}
 	}
+}
+
+// callThrough is call for what does not wait in line: it is served though its caller has
+// closed the connection, perhaps only its half of it, and would read the answer. The node
+// bounds its time.
+func (s *httpAPI) callThrough(f func(*http.Request, []byte) (proto.Message, error)) http.HandlerFunc {
+	return s.call(func(r *http.Request, body []byte) (proto.Message, error) {
+		return f(r.WithContext(context.WithoutCancel(r.Context())), body)
+	})
 }
 
 // undelivered takes a grant back whose answer did not reach its caller, unless that has made
