@@ -297,8 +297,7 @@ func (s *keys) tidy(moved func(from, to uint32)) (touched, size int) {
 		moved(from, to)
 	})
 	s.unmoved = min(s.unmoved, s.claims.records.len())
-	if now := &s.texts.halves[s.texts.now]; !s.moving() && now.sparse() && now.room() >= s.claims.used()*textWorth {
-		// The move costs as much as there are claims; so as much at least must come back.
+	if !s.moving() && s.textsSparse() {
 		s.texts.leave()
 		s.unmoved = s.claims.records.len()
 	}
@@ -315,6 +314,16 @@ func (s *keys) tidy(moved func(from, to uint32)) (touched, size int) {
 		*old = texts{}
 	}
 	return touched, size
+}
+
+// sparse: tidy has something to begin.
+func (s *keys) sparse() bool { return s.claims.sparse() || s.mores.sparse() || s.textsSparse() }
+
+// textsSparse: it pays to move the texts. The move costs as much as there are claims; so as
+// much at least must come back.
+func (s *keys) textsSparse() bool {
+	now := &s.texts.halves[s.texts.now]
+	return now.sparse() && now.room() >= s.claims.used()*textWorth
 }
 
 // tidyMost and tidyBytes are the most entries and about the most bytes that one call of

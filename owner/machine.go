@@ -461,6 +461,9 @@ func (m *Machine) forget(now time.Duration) {
 // to lower numbers. What goes through them by their numbers, a part at a time, goes from
 // above, so that it passes none over.
 func (m *Machine) tidy() {
+	if !m.keys.untidy() && !m.keys.sparse() {
+		return
+	}
 	touched, size := m.keys.tidy(m.due.move)
 	m.due.places.cut(m.keys.claims.records.len())
 	m.touched += touched

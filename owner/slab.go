@@ -121,9 +121,7 @@ func (b *bitmap) remove(i int) {
 	if b.words[w] &^= 1 << (i % 64); b.words[w] == 0 {
 		b.sums[w/64] &^= 1 << (w % 64)
 	}
-	if b.n--; b.n == 0 && len(b.words) > 1 {
-		*b = bitmap{}
-	}
+	b.n--
 }
 
 // first returns the smallest number; b is not empty.
@@ -201,6 +199,8 @@ func (s *slab[T]) pack(most int, moved func(from, to uint32)) (touched int) {
 		moved(from, to)
 		s.records.pop()
 	}
-	s.packing = s.free.n > 0
+	if s.free.n == 0 {
+		s.packing, s.free = false, bitmap{}
+	}
 	return touched
 }
