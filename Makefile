@@ -78,6 +78,10 @@ faults: ## what can happen to real processes, in network namespaces (root; 12 mi
 hostile: ## one hostile client beside 300 innocent ones while nodes restart (half an hour; SHARELOCK_HOSTILE=short: 2 minutes)
 	scripts/hostile
 
+.PHONY: storm-cancels
+storm-cancels: ## CANCELS=4000 acquires cancelled at random while nodes are killed and restart: no hold is left
+	SHARELOCK_CANCELS=$(or $(CANCELS),4000) go test -count 1 -timeout 0 -run TestCancelStorm -v ./testcluster
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME=20s
 	FUZZTIME=$(FUZZTIME) scripts/fuzz $(PKG)
