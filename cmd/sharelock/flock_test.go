@@ -162,6 +162,7 @@ func TestFlockRefused(t *testing.T) {
 }
 
 func TestFlockAcquires(t *testing.T) {
+	t.Parallel() // the last command waits for a mesh that cannot serve
 	m := startMesh(t)
 	for _, test := range []struct {
 		args []string

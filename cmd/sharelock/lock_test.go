@@ -110,7 +110,6 @@ func TestLockNotObtained(t *testing.T) {
 // -E is for a lock that others hold, and for nothing else that keeps CMD from running. That
 // the mesh cannot serve does not read as if nobody had answered.
 func TestLockRefused(t *testing.T) {
-	m := startMesh(t)
 	for _, test := range []struct {
 		err           error
 		lock, acquire int
@@ -126,6 +125,8 @@ func TestLockRefused(t *testing.T) {
 		{sharelock.ErrNotReady, exitUnreachable, exitUnreachable, "the mesh cannot serve: not ready"},
 	} {
 		t.Run(test.err.Error(), func(t *testing.T) {
+			t.Parallel() // giving up at a mesh that cannot serve takes seconds
+			m := startMesh(t)
 			m.refuse(test.err)
 			for _, run := range []struct {
 				code int
@@ -144,6 +145,7 @@ func TestLockRefused(t *testing.T) {
 		})
 	}
 	// An id of one's own is not exchanged for another.
+	m := startMesh(t)
 	m.refuse(sharelock.ErrRequestOver)
 	a := remoteApp(m)
 	a.command(t, exitFailed, "acquire", "k", "--timeout", "50ms", "--request-id", "r-7")

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/sgkandale/sharelock"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -163,12 +165,27 @@ func TestErrors(t *testing.T) {
 func TestNotANode(t *testing.T) {
 	web := httptest.NewServer(http.NotFoundHandler())
 	defer web.Close()
-	addr := web.Listener.Addr().String()
-	for _, args := range [][]string{{"get", "k"}, {"lock", "-n", "-E", "42", "k", "--", "true"}, {"acquire", "k"}} {
-		a := remoteApp(startMesh(t))
-		a.command(t, exitUnreachable, append([]string{args[0], "--server", addr, "--timeout", "24h"}, args[1:]...)...)
-		if line := oneLineOf(t, a); !strings.Contains(line, "wrong port: "+addr+" is not the gRPC port of a node") {
-			t.Errorf("%v: got %q", args, line)
+	// The peer port speaks gRPC, too.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, ended := grpc.NewServer(), make(chan error, 1)
+	go func() { ended <- peer.Serve(l) }()
+	defer func() {
+		peer.Stop()
+		<-ended
+	}()
+	for addr, want := range map[string]string{
+		web.Listener.Addr().String(): " is not the gRPC port of a node",
+		l.Addr().String():            " is a server of gRPC that knows no locks",
+	} {
+		for _, args := range [][]string{{"get", "k"}, {"lock", "-n", "-E", "42", "k", "--", "true"}, {"acquire", "k"}} {
+			a := remoteApp(startMesh(t))
+			a.command(t, exitUnreachable, append([]string{args[0], "--server", addr, "--timeout", "24h"}, args[1:]...)...)
+			if line := oneLineOf(t, a); !strings.Contains(line, "wrong port: "+addr+want) {
+				t.Errorf("%v: got %q", args, line)
+			}
 		}
 	}
 }
