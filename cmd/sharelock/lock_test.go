@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 
 	"github.com/sgkandale/sharelock"
 )
@@ -302,10 +303,20 @@ func onPty(t *testing.T, cmd *exec.Cmd) *screen {
 		t.Skipf("no terminals here: %v", err)
 	}
 	defer end.Close()
+	defer tty.Close()
+	// The package pty leaves it blocking: then Close would wait for the Read of newScreen.
+	fd, err := unix.FcntlInt(tty.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	master := os.NewFile(uintptr(fd), tty.Name())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = end, end, end
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
 	begin(t, cmd)
-	return newScreen(t, tty, cmd.Process.Pid)
+	return newScreen(t, master, cmd.Process.Pid)
 }
 
 // screen is a terminal, or a pipe, as its user sees it.
