@@ -20,6 +20,9 @@ const (
 	forcedPause = 200 * time.Millisecond
 	// mostForced is how many holds one message names.
 	mostForced = 256
+	// mostTelling is how many members are told at once, all takings together. Who is not told
+	// learns it from its next renewal.
+	mostTelling = 1024
 )
 
 // tellForced tells all members of holds that this node, their owner, has taken away from
@@ -40,12 +43,20 @@ func (n *Node) tellForced(holds []sharelock.Hold, reason string) {
 		reqs = append(reqs, req)
 	}
 	for _, m := range a.view.Members {
-		if m.Identity != n.self {
-			n.tasks.Go(func() {
-				for _, req := range reqs {
-					n.tellForcedTo(m, req)
-				}
-			})
+		if m.Identity == n.self {
+			continue
+		}
+		if !n.telling.enter(mostTelling) {
+			n.log.Debug("members are not told of holds that were taken away: too many are being told", "from", m.Name)
+			return
+		}
+		if !n.tasks.Go(func() {
+			defer n.telling.leave()
+			for _, req := range reqs {
+				n.tellForcedTo(m, req)
+			}
+		}) {
+			n.telling.leave()
 		}
 	}
 }

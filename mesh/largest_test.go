@@ -119,7 +119,7 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 			&peerv1.ForcedResponse{},
 		},
 		"Greet":    {&peerv1.GreetRequest{}, &peerv1.GreetResponse{}},
-		"TakeOver": {&peerv1.TakeOverRequest{Silent: id}, &peerv1.TakeOverResponse{}},
+		"TakeOver": {&peerv1.TakeOverRequest{Silent: id, Term: 1<<64 - 1}, &peerv1.TakeOverResponse{}},
 		"Relay":    {&peerv1.RelayRequest{Parcel: largestParcel(id)}, &peerv1.RelayResponse{Reply: largestReply(id)}},
 		"Collect": {
 			&peerv1.CollectRequest{Member: id, Replies: slices.Repeat([]*peerv1.Reply{largestReply(id)}, view.ParcelsAtOnce)},

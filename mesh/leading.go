@@ -93,8 +93,8 @@ func (p leaderPeers) Term(ctx context.Context, id string) (term, applied uint64,
 }
 
 // TakeOver implements view.Peers.
-func (p leaderPeers) TakeOver(ctx context.Context, id string, silent ring.Identity) error {
-	return p.peers.takeOver(ctx, id, silent)
+func (p leaderPeers) TakeOver(ctx context.Context, id string, term uint64, silent ring.Identity) error {
+	return p.peers.takeOver(ctx, id, term, silent)
 }
 
 // Install implements view.Peers.

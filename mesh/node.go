@@ -87,6 +87,8 @@ type Node struct {
 	// leadMemory passes from one leadership of this process to the next.
 	leadMemory view.Memory
 	tasks      tasks
+	// telling are the members that are being told of holds that were taken away.
+	telling room
 	// ctx ends when the node stops; stopping is its Done channel.
 	ctx      context.Context //nolint:containedctx // the lifetime of the node
 	cancel   context.CancelFunc

@@ -207,14 +207,14 @@ func (p *peers) greet(ctx context.Context, voter string) error {
 }
 
 // takeOver tells the voter with this id for whose silence it is handed leadership (V5).
-func (p *peers) takeOver(ctx context.Context, voter string, silent ring.Identity) error {
+func (p *peers) takeOver(ctx context.Context, voter string, term uint64, silent ring.Identity) error {
 	addr := p.node.addressOf(voter)
 	if addr == "" {
 		return fmt.Errorf("no address of voter %s is known", voter)
 	}
 	ctx, c, err := p.at(ctx, addr, ring.Identity{})
 	if err == nil {
-		_, err = c.TakeOver(ctx, &peerv1.TakeOverRequest{Silent: view.IdentityToProto(silent)})
+		_, err = c.TakeOver(ctx, &peerv1.TakeOverRequest{Silent: view.IdentityToProto(silent), Term: term})
 	}
 	return err
 }

@@ -171,12 +171,28 @@ func (p *peerServer) Greet(context.Context, *peerv1.GreetRequest) (*peerv1.Greet
 
 // TakeOver implements V5.
 func (p *peerServer) TakeOver(_ context.Context, req *peerv1.TakeOverRequest) (*peerv1.TakeOverResponse, error) {
+	if term := p.node.agree.Term(); req.GetTerm() != term {
+		return nil, status.Errorf(codes.FailedPrecondition, "this voter is in term %d, not %d", term, req.GetTerm())
+	}
 	p.node.named.note(view.IdentityFromProto(req.GetSilent()), p.node.clock())
 	return &peerv1.TakeOverResponse{}, nil
 }
 
+// calledBy refuses a call in the name of another process than the calling one (V6a).
+func calledBy(ctx context.Context, who *peerv1.Identity) error {
+	md, _ := metadata.FromIncomingContext(ctx)
+	from, named := strings.Join(md.Get(mdFrom), ""), view.IdentityFromProto(who).String()
+	if from != named {
+		return status.Errorf(codes.PermissionDenied, "%q calls in the name of %s", from, named)
+	}
+	return nil
+}
+
 // Relay implements V6a.
 func (p *peerServer) Relay(ctx context.Context, req *peerv1.RelayRequest) (*peerv1.RelayResponse, error) {
+	if err := calledBy(ctx, req.GetParcel().GetFrom()); err != nil {
+		return nil, err
+	}
 	if l := p.node.leading(); l != nil {
 		resp, err := l.Relay(ctx, req.GetParcel())
 		return resp, notRelayed(err)
@@ -186,6 +202,9 @@ func (p *peerServer) Relay(ctx context.Context, req *peerv1.RelayRequest) (*peer
 
 // Collect implements V6a.
 func (p *peerServer) Collect(ctx context.Context, req *peerv1.CollectRequest) (*peerv1.CollectResponse, error) {
+	if err := calledBy(ctx, req.GetMember()); err != nil {
+		return nil, err
+	}
 	if l := p.node.leading(); l != nil {
 		resp, err := l.Collect(ctx, req)
 		return resp, notRelayed(err)

@@ -1,6 +1,9 @@
 package mesh
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // tasks are the goroutines of a node that are started on demand. Unlike a bare
 // WaitGroup it may be asked to start one while somebody waits for the end. The
@@ -29,3 +32,18 @@ func (t *tasks) close() {
 	t.mu.Unlock()
 	t.wg.Wait()
 }
+
+// room bounds how many of something are under way. The zero value is empty.
+type room struct{ n atomic.Int32 }
+
+// enter takes a place, or returns false when that many are taken.
+func (r *room) enter(most int32) bool {
+	if r.n.Add(1) <= most {
+		return true
+	}
+	r.n.Add(-1)
+	return false
+}
+
+// leave gives a place back.
+func (r *room) leave() { r.n.Add(-1) }

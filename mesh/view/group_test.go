@@ -348,7 +348,7 @@ func (g *group) Term(ctx context.Context, id string) (term, applied uint64, err 
 }
 
 // TakeOver notes who was named.
-func (g *group) TakeOver(_ context.Context, _ string, silent ring.Identity) error {
+func (g *group) TakeOver(_ context.Context, _ string, _ uint64, silent ring.Identity) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.named = append(g.named, silent)

@@ -227,7 +227,7 @@ func (l *Leader) handOver(ctx context.Context, now time.Duration) {
 func (l *Leader) handTo(ctx context.Context, heir string, silent ring.Identity) {
 	if silent != (ring.Identity{}) {
 		turn, cancel := context.WithTimeout(ctx, l.lease()/2)
-		err := l.peers.TakeOver(turn, heir, silent)
+		err := l.peers.TakeOver(turn, heir, l.term, silent)
 		cancel()
 		if err != nil {
 			// Who was not told would hand over for the same silence again.

@@ -47,8 +47,8 @@ type Peers interface {
 	// older any more.
 	Install(ctx context.Context, m ring.Member, s State) error
 	// TakeOver tells the voter with this id for which member's silence it is about to be
-	// handed leadership (V5).
-	TakeOver(ctx context.Context, id string, silent ring.Identity) error
+	// handed leadership, of the term that ends with that (V5).
+	TakeOver(ctx context.Context, id string, term uint64, silent ring.Identity) error
 }
 
 // LeaderConfig is what a leader is made of. All of it is needed, except where it says so.
@@ -455,6 +455,7 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 	l.relay.keep(view)
 	maps.DeleteFunc(l.joins, func(_ string, j joining) bool { return !j.fresh(now, l.lease()) })
 	l.memory.noteMembers(now, func(id string) bool { _, in := view.FindID(id); return in })
+	l.stops.forgetGone(now)
 	maps.DeleteFunc(l.asked, func(_ string, at time.Duration) bool { return now-at >= stretched(l.lease()) })
 	maps.DeleteFunc(l.turnedAway, func(id string, _ ring.Identity) bool { _, asks := l.asked[id]; return !asks })
 }

@@ -16,8 +16,8 @@ type stops struct {
 	// told are those that said so, until they are let go or fall silent.
 	told map[ring.Identity]*stop
 	// gone are those that were let go: they count as absent, and the answer is repeated
-	// until it has arrived.
-	gone map[ring.Identity]bool
+	// until it has arrived. Each has the time at which it asked last, see forgetGone.
+	gone map[ring.Identity]time.Duration
 	// closing: all members of the view were told to stop, so the leader does nothing else
 	// any more. closed is when that began.
 	closing bool
@@ -38,7 +38,7 @@ type stop struct {
 }
 
 func newStops() stops {
-	return stops{told: map[ring.Identity]*stop{}, gone: map[ring.Identity]bool{}}
+	return stops{told: map[ring.Identity]*stop{}, gone: map[ring.Identity]time.Duration{}}
 }
 
 // forget makes a later start of a process that stopped count as live again.
@@ -54,6 +54,23 @@ func (s *stops) forget(joins ring.Identity) {
 		}
 	}
 }
+
+// forgetGone forgets those that have stopped: they have been silent for so long that they
+// count as absent anyway. While all stop they are remembered, see dismissAll.
+func (s *stops) forgetGone(now time.Duration) {
+	if s.closing {
+		return
+	}
+	for who, asked := range s.gone {
+		if now-asked > goneFor {
+			delete(s.gone, who)
+		}
+	}
+}
+
+// goneFor is how long a process that was let go is remembered after it asked last. It asks
+// for at most ten seconds (V7).
+const goneFor = time.Minute
 
 // told notes what a renewal says about stopping. It needs l.mu.
 func (l *Leader) told(who ring.Identity, req *peerv1.RenewRequest, arrived time.Duration) {
@@ -85,7 +102,8 @@ func (l *Leader) mayStop(who ring.Identity, req *peerv1.RenewRequest, arrived ti
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stops.gone[who] {
+	if _, let := l.stops.gone[who]; let {
+		l.stops.gone[who] = arrived
 		if st := l.stops.told[who]; st != nil {
 			st.at = max(st.at, arrived) // the answer was lost
 		}
@@ -98,7 +116,7 @@ func (l *Leader) mayStop(who ring.Identity, req *peerv1.RenewRequest, arrived ti
 	if who.ID == l.self {
 		return false // the last, see dismissAll
 	}
-	l.stops.gone[who] = true
+	l.stops.gone[who] = arrived
 	l.wake()
 	return true
 }
@@ -147,7 +165,7 @@ func (l *Leader) dismissAll(now time.Duration) bool {
 	}
 	for who, st := range l.stops.told {
 		patience := l.lease()
-		if l.stops.gone[who] {
+		if _, let := l.stops.gone[who]; let {
 			// An answer that is lost, as all are that are under way when this process stops,
 			// is asked for again after lease/40.
 			patience /= 10
@@ -213,7 +231,7 @@ func (l *Leader) letGo(ctx context.Context, e electorate) bool {
 			continue
 		}
 		if ok {
-			l.stops.gone[who] = true
+			l.stops.gone[who] = l.clock()
 			delete(l.stops.told, who)
 		}
 		news := st.why != wait

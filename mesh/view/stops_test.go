@@ -1,7 +1,10 @@
 package view
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,5 +67,48 @@ func TestLetGoWhenSettled(t *testing.T) {
 	raft.settled = nil
 	if !b.letGo(t.Context(), e) || !b.mayStop(who, done, time.Second) {
 		t.Error("a process is not let go when the seats are settled")
+	}
+}
+
+// Processes that were let go are forgotten a while after they asked last, unless all stop.
+func TestLetGoIsForgotten(t *testing.T) {
+	b := newBench(t, "a")
+	who := ring.Identity{ID: "d", Counter: 1}
+	done := &peerv1.RenewRequest{Leaving: true, Done: true}
+	b.stops.gone[who] = 0
+	asked := goneFor / 2
+	if !b.mayStop(who, done, asked) {
+		t.Error("the answer is not repeated")
+	}
+	b.keepStandings(asked+goneFor, b.view)
+	if !b.mayStop(who, done, asked) {
+		t.Error("it is forgotten too soon")
+	}
+	b.stops.closing = true
+	b.keepStandings(asked+2*goneFor, b.view)
+	if len(b.stops.gone) != 1 {
+		t.Error("it is forgotten while all stop")
+	}
+	b.stops.closing = false
+	b.keepStandings(asked+2*goneFor, b.view)
+	if len(b.stops.gone) != 0 {
+		t.Error("it is never forgotten")
+	}
+}
+
+// A change of the seats that goes on failing is logged once in failedEvery leases.
+func TestFailedChangeIsLoggedOnce(t *testing.T) {
+	b := newBench(t, "a")
+	var text bytes.Buffer
+	b.log = slog.New(slog.NewTextHandler(&text, nil))
+	for range 40 {
+		b.sayFailed(Change{changeTransfer, "b"}, errDisk)
+		b.time += lease / 20
+	}
+	b.sayFailed(Change{changeTransfer, "c"}, errDisk)
+	b.time += failedEvery * lease
+	b.sayFailed(Change{changeTransfer, "c"}, errDisk)
+	if got := strings.Count(text.String(), "\n"); got != 3 {
+		t.Errorf("%d lines, want 3:\n%s", got, text.String())
 	}
 }

@@ -2534,7 +2534,10 @@ func (*GreetResponse) Descriptor() ([]byte, []int) {
 type TakeOverRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The silent member.
-	Silent        *Identity `protobuf:"bytes,1,opt,name=silent,proto3" json:"silent,omitempty"`
+	Silent *Identity `protobuf:"bytes,1,opt,name=silent,proto3" json:"silent,omitempty"`
+	// The Raft term in which the sender leads. The receiver refuses another one than its own: a
+	// leader that was replaced hands nothing over.
+	Term          uint64 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2574,6 +2577,13 @@ func (x *TakeOverRequest) GetSilent() *Identity {
 		return x.Silent
 	}
 	return nil
+}
+
+func (x *TakeOverRequest) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
 }
 
 type TakeOverResponse struct {
@@ -4709,9 +4719,10 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x0eActiveResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\"\x0e\n" +
 	"\fGreetRequest\"\x0f\n" +
-	"\rGreetResponse\"F\n" +
+	"\rGreetResponse\"Z\n" +
 	"\x0fTakeOverRequest\x123\n" +
-	"\x06silent\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\x06silent\"\x12\n" +
+	"\x06silent\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\x06silent\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\"\x12\n" +
 	"\x10TakeOverResponse\"\xbe\x01\n" +
 	"\x06Parcel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
