@@ -34,12 +34,9 @@ cross: ## build for linux, darwin and windows, on amd64 and arm64, and vet what 
 run: build ## build, and run a mesh of NODES=3 nodes in one process
 	bin/sharelock dev --nodes $(NODES)
 
-# One package at a time: some tests run real nodes in real time, and a lease that
-# runs out because another package's tests have the processors proves nothing.
 .PHONY: test
 test: ## all tests under the race detector
-	go test -race -p 1 -timeout 15m $(PKG)
-	cd bench && go test -timeout 5m ./...
+	scripts/test $(PKG)
 
 .PHONY: race
 race: ## all tests under the race detector COUNT=3 times, in random order, on 1, 2 and 8 threads

@@ -2,5 +2,5 @@
 
 package testcluster_test
 
-// slower is by how much the race detector makes crowds smaller.
+// slower is how many times a test costs more under the race detector, about.
 const slower = 10

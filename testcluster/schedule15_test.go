@@ -48,10 +48,10 @@ func TestSchedule15aBrokenPair(t *testing.T) {
 // One of two members does not reach the other, in every pair and direction, the leader's
 // too, whether that joined first or last: somebody goes, and all keys serve again.
 func TestSchedule15aOneWay(t *testing.T) {
-	for _, last := range []bool{false, true} {
+	for k, last := range []bool{false, true} {
 		for i := range 3 {
 			for j := range 3 {
-				if i != j {
+				if i != j && !sparse(9*k+3*i+j-1) {
 					t.Run(fmt.Sprintf("%d to %d, the leader joined last %t", i, j, last), func(t *testing.T) {
 						virtual.Test(t, func(t *testing.T) { oneWay(t, i, j, last) })
 					})
@@ -263,7 +263,7 @@ func TestSchedule15eGossip(t *testing.T) {
 			epoch := c.Epoch()
 			c.MemNet().Deafen(c.Name(a), 7946)
 			stop := never(t, "removed because gossip takes it for dead", func() bool { return c.Epoch() != epoch })
-			pause(ctx, 5*time.Minute)
+			pause(ctx, calm(5*time.Minute))
 			stop()
 		})
 	})

@@ -192,6 +192,7 @@ func votersOf(c *testcluster.Cluster) (list []int) {
 // Four nodes: each crashes beside each pair of the others that is cut, in every direction,
 // the leader among them.
 func TestSchedule16aCrashBesideACutPair(t *testing.T) {
+	row := 0
 	for crashed := range 4 {
 		for i := range 4 {
 			for j := i + 1; j < 4; j++ {
@@ -201,6 +202,9 @@ func TestSchedule16aCrashBesideACutPair(t *testing.T) {
 				for name, cuts := range waysToCut(i, j) {
 					if name != "both" && os.Getenv(moreTroubles) == "" {
 						continue // seconds of time
+					}
+					if row++; sparse(row - 1) {
+						continue
 					}
 					tr := trouble{nodes: 4, replicas: 2, cuts: cuts, crash: []int{crashed}}
 					t.Run(fmt.Sprintf("%d crashes, %d-%d %s", crashed, i, j, name), func(t *testing.T) {

@@ -32,6 +32,9 @@ func TestSchedule17AnyTwoOfThree(t *testing.T) {
 		for missing := range 3 {
 			// Every order meets every missing one; which of the stops is a kill goes round.
 			killed := (k + missing) % 4
+			if sparse(3*k + missing) {
+				continue
+			}
 			t.Run(fmt.Sprintf("stop %v, kill %d, without %d", order, killed, missing), func(t *testing.T) {
 				virtual.Test(t, func(t *testing.T) {
 					c, ctx := scene(t, 3, 2), patient(t)
@@ -62,6 +65,9 @@ func TestSchedule17AnyTwoOfThree(t *testing.T) {
 // Five nodes stop one after the other; any three of them form the mesh again.
 func TestSchedule17AnyThreeOfFive(t *testing.T) {
 	for first := range 5 {
+		if sparse(first) {
+			continue
+		}
 		t.Run(fmt.Sprintf("stop from %d", first), func(t *testing.T) {
 			virtual.Test(t, func(t *testing.T) {
 				c, ctx := scene(t, 5, 3), patient(t)
@@ -94,6 +100,9 @@ func TestSchedule17AnyThreeOfFive(t *testing.T) {
 func TestSchedule17AllStopTogether(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 4, 5} {
 		for apart := range 4 {
+			if sparse(4*n + apart) {
+				continue
+			}
 			t.Run(fmt.Sprintf("%d nodes, %d", n, apart), func(t *testing.T) {
 				virtual.Test(t, func(t *testing.T) {
 					c, ctx := scene(t, n, min(n, 2)), patient(t)
@@ -145,6 +154,9 @@ func TestSchedule17MaintenanceAndALostDisk(t *testing.T) {
 // A voter whose vote the others need stops only when a member without a seat has taken one.
 func TestSchedule17NeededVoterWaits(t *testing.T) {
 	for first := range 4 {
+		if sparse(first) {
+			continue
+		}
 		t.Run(fmt.Sprintf("stop %d", first), func(t *testing.T) {
 			virtual.Test(t, func(t *testing.T) {
 				c, ctx := scene(t, 4, 2), patient(t)

@@ -53,26 +53,31 @@ func (c throttled) Read(b []byte) (int, error) {
 
 // A burst over a slow line does not cost its client the locks that it holds: what keeps them
 // alive goes first, both ways.
-func TestBurstKeepsLocks(t *testing.T) {
+func TestSimBurstKeepsLocks(t *testing.T) {
 	type burst struct {
+		name     string
 		calls    int
 		metadata int // bytes
 		wait     time.Duration
 		held     bool // all of one key
 	}
+	row := 0
 	for _, line := range []struct {
 		name     string
 		up, down int
 	}{
 		{"up", 500_000, 0}, {"down", 0, 300_000}, {"both", 300_000, 300_000},
 	} {
-		for name, b := range map[string]burst{
-			"metadata": {calls: 3000, metadata: 2000},
-			"tries":    {calls: 20_000, held: true},
-			"waiters":  {calls: 5000, wait: 5 * time.Second, held: true},
+		for _, b := range []burst{
+			{name: "metadata", calls: 3000, metadata: 2000},
+			{name: "tries", calls: 20_000, held: true},
+			{name: "waiters", calls: 5000, wait: 5 * time.Second, held: true},
 		} {
 			for _, transport := range []client.Transport{client.Plain, client.GRPC} {
-				t.Run(fmt.Sprint(line.name, "/", name, "/", transport), func(t *testing.T) {
+				if row++; sparse(row - 1) {
+					continue
+				}
+				t.Run(fmt.Sprint(line.name, "/", b.name, "/", transport), func(t *testing.T) {
 					virtual.Test(t, func(t *testing.T) {
 						c := testcluster.Start(inRAM(t), testcluster.Options{
 							Net: testcluster.Memory, Nodes: 1, Timing: sceneLease, MaxTTL: sceneMax,

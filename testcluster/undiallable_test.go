@@ -114,7 +114,7 @@ func undiallable(t *testing.T, long time.Duration, deafen func(c *testcluster.Cl
 // V3: a process that can dial out but not be dialled starts again, and is not admitted.
 func TestSimUndiallable(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		undiallable(t, 10*time.Minute, func(c *testcluster.Cluster, deaf int) {
+		undiallable(t, calm(10*time.Minute), func(c *testcluster.Cluster, deaf int) {
 			c.Kill(deaf)
 			c.Deafen(deaf)
 			must(t, c.Restart(t.Context(), deaf))
@@ -126,6 +126,6 @@ func TestSimUndiallable(t *testing.T) {
 // it back in though it was dialled when it was admitted.
 func TestSimMemberBecomesUndiallable(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		undiallable(t, 2*time.Minute, func(c *testcluster.Cluster, deaf int) { c.Deafen(deaf) })
+		undiallable(t, calm(2*time.Minute), func(c *testcluster.Cluster, deaf int) { c.Deafen(deaf) })
 	})
 }
