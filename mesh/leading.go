@@ -15,6 +15,11 @@ func (n *Node) leading() *view.Leader { return n.leads.Load() }
 // watchLeadership runs a leader for every term that this process leads in.
 func (n *Node) watchLeadership(ctx context.Context) {
 	stop := func() {}
+	select {
+	case <-ctx.Done():
+		return
+	case <-n.agree.Begun():
+	}
 	for {
 		select {
 		case <-ctx.Done():

@@ -158,12 +158,12 @@ func (n *Node) open() error {
 	}
 	n.onClose("data directory", n.data.Close)
 	n.self = n.data.Identity()
-	lease := n.cfg.Lease
+	lease, known := n.cfg.Lease, false
 	if name, fixed := n.data.Cluster(); name != "" {
 		if name != n.cfg.Cluster {
 			return fmt.Errorf("mesh.cluster is %q, but the data directory %s belongs to the cluster %q", n.cfg.Cluster, n.data.path, name)
 		}
-		lease = fixed
+		lease, known = fixed, true
 	}
 	if _, _, follows := n.data.Promise(); !follows && len(n.cfg.Seeds) == 0 && !n.cfg.Found {
 		return errors.New("mesh.seeds is empty: name the seeds, or found a cluster of one with --found")
@@ -188,7 +188,7 @@ func (n *Node) open() error {
 	n.raftLayer = layer
 	raftLog := newHCLog(n.log.With("part", "raft"))
 	n.agree, err = view.Start(view.Config{
-		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: syncDir, Lease: lease, Layer: layer, Log: n.log, RaftLog: raftLog,
+		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: syncDir, Lease: lease, LeaseKnown: known, Layer: layer, Log: n.log, RaftLog: raftLog,
 		Unknown: n.outdated, Fault: n.cfg.Disk,
 	})
 	if err != nil {
@@ -361,7 +361,12 @@ func (n *Node) followCluster(s view.State) (*owner.Service, error) {
 	if has := s.View().Release; n.ownRelease() < has {
 		n.log.Warn("mesh.hold_release has no effect: the view's release never falls", "configured", n.cfg.HoldRelease, "used", has)
 	}
-	n.agree.Retime(c.Lease())
+	if err := n.agree.Begin(c.Lease()); err != nil {
+		if n.ctx.Err() == nil {
+			n.end(err)
+		}
+		return nil, err
+	}
 	if err := n.data.SetCluster(c.GetName(), c.Lease()); err != nil {
 		n.log.Error("the data directory does not take the cluster's name and lease; is the disk full?", "error", err)
 	}

@@ -50,7 +50,8 @@ func TestSimKeyWithManyHolders(t *testing.T) {
 		for what, got := range map[string][2]int{
 			"get": {len(l.Holds), l.HoldCount}, "check": {len(check.Holds), check.HoldCount}, "list": {len(page.Locks[0].Holds), page.Locks[0].HoldCount},
 		} {
-			if got[0] < 10 || got[0] > 150 || got[1] != holders {
+			// Get reads in several steps; what check token and a list show of a key is of one (Q6).
+			if got[0] < 5 || what == "get" && got[0] < 100 || got[0] > 150 || got[1] != holders {
 				t.Errorf("%s lists %d of %d holds, want a part of %d", what, got[0], got[1], holders)
 			}
 		}

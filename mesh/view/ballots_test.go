@@ -95,7 +95,7 @@ func TestVoterThatWasAwayElectsANewOne(t *testing.T) {
 				dirs[id] = t.TempDir()
 			}
 			a, err := Start(Config{
-				ID: id, Dir: dirs[id], SyncDir: noSync, Lease: lease, Layer: board.end(id),
+				ID: id, Dir: dirs[id], SyncDir: noSync, Lease: lease, LeaseKnown: true, Layer: board.end(id),
 				Log: slog.New(slog.DiscardHandler), RaftLog: quiet(),
 			})
 			if err != nil {

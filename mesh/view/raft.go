@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -21,16 +23,26 @@ import (
 // Raft is this process's part in the Raft group that agrees on views. All methods
 // may be called from several goroutines, until Close.
 type Raft struct {
-	raft      *raft.Raft
-	fsm       *fsm
-	transport *raft.NetworkTransport
-	ballots   *ballots
-	store     io.Closer
+	cfg   Config
+	fsm   *fsm
+	store io.Closer
 	// disk is nil when everything is kept in memory.
 	disk     *store
+	logs     raft.LogStore
+	stable   raft.StableStore
+	snaps    raft.SnapshotStore
 	self     raft.ServerID
 	log      *slog.Logger
 	existing bool
+
+	// library is nil until Begin, when begun is closed.
+	library atomic.Pointer[raft.Raft]
+	begun   chan struct{}
+
+	mu        sync.Mutex // guards what follows; held while the library starts and ends
+	closed    bool
+	transport *raft.NetworkTransport
+	ballots   *ballots
 }
 
 var _ Agreement = (*Raft)(nil)
@@ -46,8 +58,12 @@ type Config struct {
 	Dir string
 	// SyncDir makes the names in a directory survive a crash; needed with Dir.
 	SyncDir func(path string) error
-	// Lease is the length of a view lease, until Retime.
+	// Lease is the length of a view lease. It is the cluster's if LeaseKnown, else what
+	// Bootstrap would make the cluster's.
 	Lease time.Duration
+	// LeaseKnown has Start begin at once; otherwise a process without records takes part from
+	// Begin or Bootstrap on.
+	LeaseKnown bool
 	// Layer carries Raft's streams; Start takes it over if it returns no error.
 	Layer raft.StreamLayer
 	Log   *slog.Logger
@@ -61,16 +77,43 @@ type Config struct {
 	Fault func() error
 }
 
-// Start opens Raft's records and takes part from now on: as what they say, or as
-// nobody, until the cluster takes this process in or Bootstrap makes it one.
+// Start opens Raft's records. This process takes part as what they say. If they are empty it takes part as
+// nobody, until the cluster takes it in or Bootstrap makes it one; and not before it knows the cluster's
+// lease, since the library fixes some intervals when it starts (V4).
 func Start(cfg Config) (*Raft, error) {
-	a := &Raft{fsm: &fsm{changed: make(chan struct{}, 1), unknown: cfg.Unknown}, self: raft.ServerID(cfg.ID), log: cfg.Log}
-	logs, stable, snaps, err := a.openStores(cfg)
+	a := &Raft{
+		cfg: cfg, fsm: &fsm{changed: make(chan struct{}, 1), unknown: cfg.Unknown},
+		self: raft.ServerID(cfg.ID), log: cfg.Log, begun: make(chan struct{}),
+	}
+	err := a.openStores(cfg)
 	if err != nil {
 		return nil, err
 	}
+	if a.existing, err = raft.HasExistingState(a.logs, a.stable, a.snaps); err != nil {
+		return nil, errors.Join(fmt.Errorf("read raft's records: %w", err), a.store.Close())
+	}
+	if a.existing || cfg.LeaseKnown {
+		if err := a.Begin(cfg.Lease); err != nil {
+			return nil, errors.Join(err, a.store.Close())
+		}
+	}
+	return a, nil
+}
+
+// Begin takes part from now on, with intervals that derive from the cluster's lease. If this process
+// takes part already, because it had records, those intervals are changed that can be.
+func (a *Raft) Begin(lease time.Duration) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return raft.ErrRaftShutdown
+	}
+	if lib := a.library.Load(); lib != nil {
+		a.retime(lib, lease)
+		return nil
+	}
 	a.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: cfg.Layer, MaxPool: 2, Timeout: cfg.Lease / 5, Logger: cfg.RaftLog,
+		Stream: a.cfg.Layer, MaxPool: 2, Timeout: lease / 5, Logger: a.cfg.RaftLog,
 		// One at a time. Raft's pipeline can stop for ever (in 1.8.0): if its sender takes
 		// one turn more after the decoder has ended with a refusal, nobody empties either
 		// of their channels. Such a follower gets heartbeats and no entries, and Shutdown
@@ -78,31 +121,37 @@ func Start(cfg Config) (*Raft, error) {
 		MaxRPCsInFlight: 1,
 	})
 	a.ballots = newBallots(a.transport)
-	a.existing, err = raft.HasExistingState(logs, stable, snaps)
-	if err == nil {
-		a.raft, err = raft.NewRaft(raftConfig(cfg), a.fsm, logs, stable, snaps, a.ballots)
-	}
+	lib, err := raft.NewRaft(raftConfig(a.cfg, lease), a.fsm, a.logs, a.stable, a.snaps, a.ballots)
 	if err != nil {
 		// The library does not say why a snapshot was not taken; the machine knows.
 		err = errors.Join(a.fsm.why(), err)
-		return nil, errors.Join(fmt.Errorf("start raft: %w", err), a.transport.Close(), a.store.Close())
+		a.closed = true // the transport has closed the layer
+		return errors.Join(fmt.Errorf("start raft: %w", err), a.transport.Close())
 	}
+	a.library.Store(lib)
 	a.ballots.start(a.latest)
-	return a, nil
+	close(a.begun)
+	return nil
 }
+
+// Begun is closed when this process takes part, see Begin.
+func (a *Raft) Begun() <-chan struct{} { return a.begun }
+
+// errNotBegun: this process takes no part yet.
+var errNotBegun = errors.New("raft has not begun here")
 
 // raftConfig derives every interval from the lease: V4 wants an election to take
 // well under it, so that a change of leader costs nobody its lease.
-func raftConfig(cfg Config) *raft.Config {
+func raftConfig(cfg Config, lease time.Duration) *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(cfg.ID)
-	c.HeartbeatTimeout = cfg.Lease / 5
-	c.ElectionTimeout = cfg.Lease / 5
-	c.LeaderLeaseTimeout = cfg.Lease / 8
+	c.HeartbeatTimeout = lease / 5
+	c.ElectionTimeout = lease / 5
+	c.LeaderLeaseTimeout = lease / 8
 	// So often an idle leader tells the others what is committed, and that is most of what
 	// an idle mesh costs. New views do not wait for it, as a leader pushes them itself; but
 	// whoever is to become a voter does, see electorate.
-	c.CommitTimeout = max(cfg.Lease/20, time.Millisecond)
+	c.CommitTimeout = max(lease/20, time.Millisecond)
 	c.SnapshotThreshold = 256
 	c.TrailingLogs = 128
 	c.NoLegacyTelemetry = true
@@ -111,44 +160,46 @@ func raftConfig(cfg Config) *raft.Config {
 	return c
 }
 
-// Retime derives the timeouts from the cluster's lease, which may not be the
-// file's (V4).
-func (a *Raft) Retime(lease time.Duration) {
-	c := a.raft.ReloadableConfig()
+// retime derives the timeouts that can change from the cluster's lease. It differs from that with which
+// Raft began only for a data directory that has Raft's records and not the cluster's lease.
+func (a *Raft) retime(lib *raft.Raft, lease time.Duration) {
+	c := lib.ReloadableConfig()
 	if c.HeartbeatTimeout == lease/5 {
 		return
 	}
 	c.HeartbeatTimeout, c.ElectionTimeout = lease/5, lease/5
-	if err := a.raft.ReloadConfig(c); err != nil {
+	if err := lib.ReloadConfig(c); err != nil {
 		a.log.Warn("raft keeps the timeouts of the configured lease", "error", err)
 	}
 }
 
-func (a *Raft) openStores(cfg Config) (raft.LogStore, raft.StableStore, raft.SnapshotStore, error) {
+func (a *Raft) openStores(cfg Config) error {
 	if cfg.Dir == "" {
 		s := raft.NewInmemStore()
-		a.store = io.NopCloser(nil)
-		return s, s, raft.NewInmemSnapshotStore(), nil
+		a.store, a.logs, a.stable, a.snaps = io.NopCloser(nil), s, s, raft.NewInmemSnapshotStore()
+		return nil
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, nil, nil, fmt.Errorf("make raft's directory: %w", err)
+		return fmt.Errorf("make raft's directory: %w", err)
 	}
 	s, err := openStore(filepath.Join(cfg.Dir, LogFile), cfg.SyncDir)
 	if err != nil {
-		return nil, nil, nil, err
+		return err
 	}
 	s.fault = cfg.Fault
-	a.store, a.disk = s, s
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, 2, cfg.RaftLog)
-	if err != nil {
-		return nil, nil, nil, errors.Join(fmt.Errorf("open raft snapshots: %w", err), s.Close())
+	a.store, a.disk, a.logs, a.stable = s, s, s, s
+	if a.snaps, err = raft.NewFileSnapshotStoreWithLogger(cfg.Dir, 2, cfg.RaftLog); err != nil {
+		return errors.Join(fmt.Errorf("open raft snapshots: %w", err), s.Close())
 	}
-	return s, s, snaps, nil
+	return nil
 }
 
-// Bootstrap makes this process the first voter of a new cluster (V0).
+// Bootstrap makes this process the first voter of a new cluster (V0), whose lease is the configured one.
 func (a *Raft) Bootstrap() error {
-	err := a.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{
+	if err := a.Begin(a.cfg.Lease); err != nil {
+		return err
+	}
+	err := a.library.Load().BootstrapCluster(raft.Configuration{Servers: []raft.Server{
 		// Raft knows processes by their ids alone, see raftLayer.
 		{Suffrage: raft.Voter, ID: a.self, Address: raft.ServerAddress(a.self)},
 	}}).Error()
@@ -167,7 +218,11 @@ func (a *Raft) apply(ctx context.Context, c *peerv1.Command) (outcome, error) {
 	if err != nil {
 		return outcome{}, fmt.Errorf("encode command: %w", err)
 	}
-	f := a.raft.Apply(data, 0)
+	lib := a.library.Load()
+	if lib == nil {
+		return outcome{}, errNotBegun
+	}
+	f := lib.Apply(data, 0)
 	if err := await(ctx, f); err != nil {
 		return outcome{}, fmt.Errorf("apply command: %w", err)
 	}
@@ -219,28 +274,54 @@ func (a *Raft) Changed() <-chan struct{} { return a.fsm.changed }
 // Existing: Raft had state from an earlier run when it started.
 func (a *Raft) Existing() bool { return a.existing }
 
-// LeaderCh is told when this process begins to lead and when it ceases to.
-func (a *Raft) LeaderCh() <-chan bool { return a.raft.LeaderCh() }
+// LeaderCh is told when this process begins to lead and when it ceases to. It is nil until Begun.
+func (a *Raft) LeaderCh() <-chan bool {
+	if lib := a.library.Load(); lib != nil {
+		return lib.LeaderCh()
+	}
+	return nil
+}
 
 // Term is this process's Raft term. A voter raises it, on disk, before it votes
 // in it.
-func (a *Raft) Term() uint64 { return a.raft.CurrentTerm() }
+func (a *Raft) Term() uint64 {
+	if lib := a.library.Load(); lib != nil {
+		return lib.CurrentTerm()
+	}
+	return 0
+}
 
 // Applied is the index of the last entry that was applied here.
-func (a *Raft) Applied() uint64 { return a.raft.AppliedIndex() }
+func (a *Raft) Applied() uint64 {
+	if lib := a.library.Load(); lib != nil {
+		return lib.AppliedIndex()
+	}
+	return 0
+}
 
 // Leader gives the id of the leader as far as this process knows, or "".
 func (a *Raft) Leader() string {
-	_, id := a.raft.LeaderWithID()
+	lib := a.library.Load()
+	if lib == nil {
+		return ""
+	}
+	_, id := lib.LeaderWithID()
 	return string(id)
 }
 
 // Leads implements Agreement.
-func (a *Raft) Leads() bool { return a.raft.State() == raft.Leader }
+func (a *Raft) Leads() bool {
+	lib := a.library.Load()
+	return lib != nil && lib.State() == raft.Leader
+}
 
 // Seats lists the servers of Raft's latest configuration.
 func (a *Raft) Seats() ([]Seat, error) {
-	f := a.raft.GetConfiguration()
+	lib := a.library.Load()
+	if lib == nil {
+		return nil, errNotBegun
+	}
+	f := lib.GetConfiguration()
 	if err := f.Error(); err != nil {
 		return nil, fmt.Errorf("read raft configuration: %w", err)
 	}
@@ -253,7 +334,7 @@ func (a *Raft) Seats() ([]Seat, error) {
 
 // latest are the servers of the newest configuration, committed or not.
 func (a *Raft) latest() []raft.Server {
-	f := a.raft.GetConfiguration()
+	f := a.library.Load().GetConfiguration()
 	if f.Error() != nil {
 		return nil
 	}
@@ -262,22 +343,26 @@ func (a *Raft) latest() []raft.Server {
 
 // Reseat makes one change of the configuration and waits for it.
 func (a *Raft) Reseat(ctx context.Context, c Change) error {
+	lib := a.library.Load()
+	if lib == nil {
+		return errNotBegun
+	}
 	id, addr := raft.ServerID(c.id), raft.ServerAddress(c.id)
 	var f raft.Future
 	switch c.kind {
 	case changeStage:
-		f = a.raft.AddNonvoter(id, addr, 0, 0)
+		f = lib.AddNonvoter(id, addr, 0, 0)
 	case changePromote:
-		f = a.raft.AddVoter(id, addr, 0, 0)
+		f = lib.AddVoter(id, addr, 0, 0)
 	case changeDemote:
-		f = a.raft.DemoteVoter(id, 0, 0)
+		f = lib.DemoteVoter(id, 0, 0)
 	case changeRemove:
-		f = a.raft.RemoveServer(id, 0, 0)
+		f = lib.RemoveServer(id, 0, 0)
 	case changeTransfer:
 		if c.id == "" {
-			f = a.raft.LeadershipTransfer()
+			f = lib.LeadershipTransfer()
 		} else {
-			f = a.raft.LeadershipTransferToServer(id, addr)
+			f = lib.LeadershipTransferToServer(id, addr)
 		}
 	default:
 		return nil
@@ -290,7 +375,11 @@ func (a *Raft) Reseat(ctx context.Context, c Change) error {
 
 // Settle implements Agreement.
 func (a *Raft) Settle(ctx context.Context) error {
-	if err := await(ctx, a.raft.Barrier(0)); err != nil {
+	lib := a.library.Load()
+	if lib == nil {
+		return errNotBegun
+	}
+	if err := await(ctx, lib.Barrier(0)); err != nil {
 		return fmt.Errorf("settle raft's log: %w", err)
 	}
 	return nil
@@ -323,7 +412,17 @@ func (a *Raft) Close() error {
 	if a.disk != nil {
 		a.disk.release()
 	}
-	err := a.raft.Shutdown().Error()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return a.store.Close() // Begin has failed
+	}
+	a.closed = true
+	lib := a.library.Load()
+	if lib == nil {
+		return errors.Join(a.cfg.Layer.Close(), a.store.Close())
+	}
+	err := lib.Shutdown().Error()
 	a.ballots.close()
 	return errors.Join(err, a.transport.Close(), a.store.Close())
 }

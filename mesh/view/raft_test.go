@@ -34,7 +34,7 @@ func (l deafLayer) Addr() net.Addr { return &net.TCPAddr{} }
 // Raft's pipeline can stop for ever, so it is not used: see Start.
 func TestNothingIsPipelined(t *testing.T) {
 	r, err := Start(Config{
-		ID: "a", Lease: lease, Layer: deafLayer{make(chan struct{})},
+		ID: "a", Lease: lease, LeaseKnown: true, Layer: deafLayer{make(chan struct{})},
 		Log: slog.New(slog.DiscardHandler), RaftLog: hclog.New(&hclog.LoggerOptions{Output: io.Discard}),
 	})
 	if err != nil {
@@ -47,5 +47,59 @@ func TestNothingIsPipelined(t *testing.T) {
 	}()
 	if _, err := r.transport.AppendEntriesPipeline("b", "b"); !errors.Is(err, raft.ErrPipelineReplicationNotSupported) {
 		t.Errorf("a pipeline to b: %v, want none", err)
+	}
+}
+
+// V4: all of Raft's intervals follow the cluster's lease, which a process without records knows only once
+// it has seen a view. Until then it takes no part.
+func TestBeginsWithTheClustersLease(t *testing.T) {
+	const configured, clusters = 200 * time.Millisecond, 2 * time.Second
+	r, err := Start(Config{
+		ID: "a", Lease: configured, Layer: deafLayer{make(chan struct{})}, Log: slog.New(slog.DiscardHandler), RaftLog: quiet(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Seats(); err == nil || r.LeaderCh() != nil || r.Leads() || r.Leader() != "" || r.Term() != 0 || r.Applied() != 0 {
+		t.Error("it takes part before it knows the lease")
+	}
+	select {
+	case <-r.Begun():
+		t.Fatal("it has begun before it knows the lease")
+	default:
+	}
+	if err := r.Begin(clusters); err != nil {
+		t.Fatal(err)
+	}
+	<-r.Begun()
+	if c := r.library.Load().ReloadableConfig(); c.HeartbeatTimeout != clusters/5 || c.ElectionTimeout != clusters/5 {
+		t.Errorf("Raft began with %+v, want a fifth of %v", c, clusters)
+	}
+	c := raftConfig(r.cfg, clusters)
+	if c.LeaderLeaseTimeout != clusters/8 || c.CommitTimeout != clusters/20 {
+		t.Errorf("a leader steps down after %v and commits after %v", c.LeaderLeaseTimeout, c.CommitTimeout)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := r.Begin(clusters); err == nil {
+		t.Error("it begins after Close")
+	}
+}
+
+// A process that never saw a view closes as well.
+func TestCloseBeforeBegin(t *testing.T) {
+	layer := deafLayer{make(chan struct{})}
+	r, err := Start(Config{ID: "a", Lease: time.Second, Layer: layer, Log: slog.New(slog.DiscardHandler), RaftLog: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-layer.closed:
+	default:
+		t.Error("the layer is still open")
 	}
 }
