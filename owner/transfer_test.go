@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,12 +43,12 @@ func (a altered) Sync(ctx context.Context, to ring.Member, epoch uint32, bases [
 // one member, or be encoded here, holds up its own partition alone, until it is well again.
 func TestBadAnswerHoldsUpItsPartitionAlone(t *testing.T) {
 	var p uint32 // the one that is held up
-	ill := true
+	var ill atomic.Bool
 	for name, alter := range map[string]func(a *altered){
 		"a sync is answered for another partition": func(a *altered) {
 			a.taken = func(taken []Taken) {
 				for i := range taken {
-					if ill && taken[i].Partition == p {
+					if ill.Load() && taken[i].Partition == p {
 						taken[i].Partition++
 					}
 				}
@@ -56,7 +57,7 @@ func TestBadAnswerHoldsUpItsPartitionAlone(t *testing.T) {
 		"a fetch is answered for another partition": func(a *altered) {
 			a.pieces = func(pieces []Piece) {
 				for i := range pieces {
-					if ill && pieces[i].Partition == p {
+					if ill.Load() && pieces[i].Partition == p {
 						pieces[i].Partition++
 					}
 				}
@@ -65,7 +66,7 @@ func TestBadAnswerHoldsUpItsPartitionAlone(t *testing.T) {
 		"a position is malformed": func(a *altered) {
 			a.wants = func(wants []Want) {
 				for i := range wants {
-					if ill && wants[i].Partition == p {
+					if ill.Load() && wants[i].Partition == p {
 						wants[i].Position = []byte{recordClaim}
 					}
 				}
@@ -74,7 +75,7 @@ func TestBadAnswerHoldsUpItsPartitionAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(tb *table) {
-				ill = true
+				ill.Store(true)
 				seats := tb.seat("abc", 2)
 				tb.deal("b") // it alone holds what the others are to own
 				k := tb.keyFor("b:b", "abc:ac")
@@ -95,7 +96,7 @@ func TestBadAnswerHoldsUpItsPartitionAlone(t *testing.T) {
 				if got := tb.stuck(a); len(got) != 1 {
 					t.Errorf("it complains about %v, want one member", got)
 				}
-				ill = false
+				ill.Store(false)
 				tb.pass(time.Second)
 				if st := a.service.Stats(); st.Active != st.Owned || len(tb.stuck(a)) != 0 {
 					t.Errorf("%d of %d partitions are served in the end, it complains about %v", st.Active, st.Owned, tb.stuck(a))
