@@ -26,8 +26,10 @@ const (
 type Mode int32
 
 const (
+	// Nobody else.
 	Mode_EXCLUSIVE Mode = 0
-	Mode_SHARED    Mode = 1
+	// Any number of holders that are SHARED, too.
+	Mode_SHARED Mode = 1
 )
 
 // Enum value maps for Mode.
@@ -72,23 +74,29 @@ func (Mode) EnumDescriptor() ([]byte, []int) {
 // Hold is one client's grant of a key.
 type Hold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The key that is held.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// The fencing token; larger at every later grant of the key. Fits a signed
 	// 64-bit integer.
-	Token     uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
-	ClientId  string `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	Token uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
+	// Who holds it, for people: the client_id of the acquire.
+	ClientId string `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// The request id of the acquire, or the one that the node made.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	Mode      Mode   `protobuf:"varint,5,opt,name=mode,proto3,enum=sharelock.v1.Mode" json:"mode,omitempty"`
+	// Whether others may hold the key together with this holder.
+	Mode Mode `protobuf:"varint,5,opt,name=mode,proto3,enum=sharelock.v1.Mode" json:"mode,omitempty"`
 	// How many may hold the key together; 0 for a mutex.
-	Slots uint32               `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
-	Ttl   *durationpb.Duration `protobuf:"bytes,7,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Slots uint32 `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
+	// How long the hold lasts after its grant and after each renewal.
+	Ttl *durationpb.Duration `protobuf:"bytes,7,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// How long the owner keeps the hold from now if nobody renews it.
 	ExpiresIn *durationpb.Duration `protobuf:"bytes,8,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
 	// Counts from the moment the caller sent the request that this answers. Past
 	// it the caller must take the lock for lost.
 	SafeFor *durationpb.Duration `protobuf:"bytes,9,opt,name=safe_for,json=safeFor,proto3" json:"safe_for,omitempty"`
 	// Name of the owning node.
-	Node     string            `protobuf:"bytes,10,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,10,opt,name=node,proto3" json:"node,omitempty"`
+	// The metadata of the acquire, or of the last renewal that changed it.
 	Metadata map[string]string `protobuf:"bytes,11,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The longest that the hold may last from its grant on, renewed or not; absent is no
 	// limit.
@@ -223,14 +231,19 @@ func (x *Hold) GetEndsIn() *durationpb.Duration {
 
 // Waiter is one place in a key's queue.
 type Waiter struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	ClientId  string                 `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	RequestId string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	Mode      Mode                   `protobuf:"varint,3,opt,name=mode,proto3,enum=sharelock.v1.Mode" json:"mode,omitempty"`
-	Slots     uint32                 `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who waits, for people: the client_id of the acquire.
+	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// The request id of the acquire, or the one that the node made.
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The mode that it asks for.
+	Mode Mode `protobuf:"varint,3,opt,name=mode,proto3,enum=sharelock.v1.Mode" json:"mode,omitempty"`
+	// How many may hold the key together; 0 for a mutex.
+	Slots uint32 `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
 	// How long it has been in the queue of this owner.
-	Waiting       *durationpb.Duration `protobuf:"bytes,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
-	Metadata      map[string]string    `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Waiting *durationpb.Duration `protobuf:"bytes,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// The metadata of the acquire.
+	Metadata      map[string]string `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -309,12 +322,16 @@ func (x *Waiter) GetMetadata() map[string]string {
 
 // Lock is the state of one key.
 type Lock struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Key       string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Partition uint32                 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key whose state this is.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The partition of the key.
+	Partition uint32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
 	// Name of the owning node.
-	Owner string  `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
-	Epoch uint32  `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The epoch of the view in which the owner answered.
+	Epoch uint32 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The current grants.
 	Holds []*Hold `protobuf:"bytes,5,rep,name=holds,proto3" json:"holds,omitempty"`
 	// In the order in which they will be granted.
 	Waiters []*Waiter `protobuf:"bytes,6,rep,name=waiters,proto3" json:"waiters,omitempty"`
@@ -323,7 +340,8 @@ type Lock struct {
 	Quarantine *durationpb.Duration `protobuf:"bytes,7,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
 	// How many hold and wait in all: at most the first 1000 of each, and 256 KiB of both
 	// together, are listed by Get, the first 100 and 64 KiB by List.
-	HoldCount     uint32 `protobuf:"varint,8,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`
+	HoldCount uint32 `protobuf:"varint,8,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`
+	// How many wait; see hold_count.
 	WaiterCount   uint32 `protobuf:"varint,9,opt,name=waiter_count,json=waiterCount,proto3" json:"waiter_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -438,7 +456,8 @@ type AcquireRequest struct {
 	// How long to stand in line: absent is default_wait, 0 tries once. The time to
 	// find the key's owner while it moves comes on top, up to 10 s.
 	Wait *durationpb.Duration `protobuf:"bytes,5,opt,name=wait,proto3" json:"wait,omitempty"`
-	Mode Mode                 `protobuf:"varint,6,opt,name=mode,proto3,enum=sharelock.v1.Mode" json:"mode,omitempty"`
+	// Whether others may hold the key together with this holder.
+	Mode Mode `protobuf:"varint,6,opt,name=mode,proto3,enum=sharelock.v1.Mode" json:"mode,omitempty"`
 	// 0 or 1 is a mutex, n > 1 a semaphore of n holders.
 	Slots uint32 `protobuf:"varint,7,opt,name=slots,proto3" json:"slots,omitempty"`
 	// Up to 16 pairs, 2 KiB together; shown by Get and List.
@@ -554,8 +573,9 @@ func (x *AcquireRequest) GetTellPosition() bool {
 }
 
 type AcquireResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hold          *Hold                  `protobuf:"bytes,1,opt,name=hold,proto3" json:"hold,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The grant.
+	Hold          *Hold `protobuf:"bytes,1,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -599,8 +619,10 @@ func (x *AcquireResponse) GetHold() *Hold {
 
 type RenewRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Token uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
+	// The key that is held.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The token of the hold.
+	Token uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
 	// Absent keeps the TTL of the hold.
 	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// What the hold has as metadata from then on; if empty, it keeps what it has. With QUOTA
@@ -679,8 +701,9 @@ func (x *RenewRequest) GetClearMetadata() bool {
 }
 
 type RenewResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hold          *Hold                  `protobuf:"bytes,1,opt,name=hold,proto3" json:"hold,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The hold as it is after the renewal.
+	Hold          *Hold `protobuf:"bytes,1,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -724,8 +747,10 @@ func (x *RenewResponse) GetHold() *Hold {
 
 type ReleaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Token uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
+	// The key that is held.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The token of the hold.
+	Token uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
 	// Set by a client that sent the acquire of this hold exactly once, so that the
 	// owner need not remember its request id for late duplicates.
 	SentOnce      bool `protobuf:"varint,3,opt,name=sent_once,json=sentOnce,proto3" json:"sent_once,omitempty"`
@@ -785,8 +810,9 @@ func (x *ReleaseRequest) GetSentOnce() bool {
 }
 
 type ReleaseResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hold          *Hold                  `protobuf:"bytes,1,opt,name=hold,proto3" json:"hold,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The hold that was released.
+	Hold          *Hold `protobuf:"bytes,1,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -830,10 +856,12 @@ func (x *ReleaseResponse) GetHold() *Hold {
 
 type GiveUpRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The key of the acquire.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// The client_id of the acquire; if empty, the metadata or header x-client-id. The id of
 	// another client's request is INVALID_ARGUMENT.
-	ClientId      string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// The request id of the acquire.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -927,8 +955,9 @@ func (*GiveUpResponse) Descriptor() ([]byte, []int) {
 }
 
 type GetRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key to look at.
+	Key           string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -971,8 +1000,9 @@ func (x *GetRequest) GetKey() string {
 }
 
 type GetResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Lock          *Lock                  `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The state of the key.
+	Lock          *Lock `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1088,7 +1118,8 @@ func (x *ListRequest) GetPageToken() string {
 
 type ListResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Locks []*Lock                `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
+	// The keys of this page, in their order.
+	Locks []*Lock `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
 	// Empty on the last page. A page may be shorter than asked for.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// Partitions whose state was lost and which are in quarantine: locks that may
@@ -1150,9 +1181,11 @@ func (x *ListResponse) GetQuarantined() uint32 {
 }
 
 type CheckTokenRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Token         uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key of the grant.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The token to check.
+	Token         uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1208,8 +1241,9 @@ type CheckTokenResponse struct {
 	Stale bool `protobuf:"varint,1,opt,name=stale,proto3" json:"stale,omitempty"`
 	// The grants of the key now, at most the first 10.
 	Holds []*Hold `protobuf:"bytes,2,rep,name=holds,proto3" json:"holds,omitempty"`
-	// How many hold and wait in all.
-	HoldCount     uint32 `protobuf:"varint,3,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`
+	// How many hold in all.
+	HoldCount uint32 `protobuf:"varint,3,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`
+	// How many wait in all.
 	WaiterCount   uint32 `protobuf:"varint,4,opt,name=waiter_count,json=waiterCount,proto3" json:"waiter_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1275,7 +1309,8 @@ func (x *CheckTokenResponse) GetWaiterCount() uint32 {
 
 type ForceReleaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The key to take from its holders.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// The grant to end; 0 ends every grant of the key.
 	Token uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
 	// Why, for the log; up to 512 bytes.
@@ -1392,7 +1427,8 @@ func (x *ForceReleaseResponse) GetHolds() []*Hold {
 // SessionRequest is a batch of calls.
 type SessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Calls []*SessionCall         `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
+	// New calls, and the cancellations of earlier ones.
+	Calls []*SessionCall `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
 	// Asks for a message at once, to see that the node is there.
 	Ping bool `protobuf:"varint,2,opt,name=ping,proto3" json:"ping,omitempty"`
 	// The number of a keepalive, larger than those before. It is answered as a ping is,
@@ -1497,8 +1533,10 @@ func (x *SessionRequest) GetRing() bool {
 type SessionHold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by the client, never used twice in a stream.
-	Id    uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Key   string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The key that is held.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// The token of the hold.
 	Token uint64 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"`
 	// How long the client trusts it after a renewal. If the hold's TTL is shorter it
 	// becomes this.
@@ -1677,14 +1715,17 @@ type isSessionCall_Call interface {
 }
 
 type SessionCall_Acquire struct {
+	// Takes a lock, see LockService.Acquire.
 	Acquire *AcquireRequest `protobuf:"bytes,2,opt,name=acquire,proto3,oneof"`
 }
 
 type SessionCall_Renew struct {
+	// Renews a hold, see LockService.Renew.
 	Renew *RenewRequest `protobuf:"bytes,3,opt,name=renew,proto3,oneof"`
 }
 
 type SessionCall_Release struct {
+	// Gives a hold back, see LockService.Release.
 	Release *ReleaseRequest `protobuf:"bytes,4,opt,name=release,proto3,oneof"`
 }
 
@@ -1749,12 +1790,15 @@ func (*SessionCancel) Descriptor() ([]byte, []int) {
 
 // SessionResponse is a batch of answers.
 type SessionResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Answers []*SessionAnswer       `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The answers to calls, in any order.
+	Answers []*SessionAnswer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
 	// Answers a ping or a keepalive.
-	Pong    bool              `protobuf:"varint,2,opt,name=pong,proto3" json:"pong,omitempty"`
+	Pong bool `protobuf:"varint,2,opt,name=pong,proto3" json:"pong,omitempty"`
+	// Attached holds that were renewed.
 	Renewed []*SessionRenewed `protobuf:"bytes,3,rep,name=renewed,proto3" json:"renewed,omitempty"`
-	Ended   []*SessionEnd     `protobuf:"bytes,4,rep,name=ended,proto3" json:"ended,omitempty"`
+	// Attached holds that the node no longer keeps alive.
+	Ended []*SessionEnd `protobuf:"bytes,4,rep,name=ended,proto3" json:"ended,omitempty"`
 	// Answers who owns which keys; it names nobody if the node does not know.
 	Ring *GetRingResponse `protobuf:"bytes,5,opt,name=ring,proto3" json:"ring,omitempty"`
 	// Holds that were taken away from their holders. A session hears of those whose
@@ -1905,8 +1949,10 @@ func (x *SessionQueued) GetPosition() uint32 {
 // SessionForced says that a hold was taken away by ForceRelease: it is no grant any more.
 type SessionForced struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Token uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
+	// The key that was held.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The token of the hold.
+	Token uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
 	// The reason that was given; may be empty.
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1967,9 +2013,11 @@ func (x *SessionForced) GetReason() string {
 // SessionRenewed says that holds were renewed with their owners after a keepalive had
 // come: each is safe for its TTL from the moment when the client sent that keepalive.
 type SessionRenewed struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Keepalive     uint64                 `protobuf:"varint,1,opt,name=keepalive,proto3" json:"keepalive,omitempty"`
-	Ids           []uint64               `protobuf:"varint,2,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the keepalive.
+	Keepalive uint64 `protobuf:"varint,1,opt,name=keepalive,proto3" json:"keepalive,omitempty"`
+	// The ids under which the holds were attached.
+	Ids           []uint64 `protobuf:"varint,2,rep,packed,name=ids,proto3" json:"ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2021,7 +2069,8 @@ func (x *SessionRenewed) GetIds() []uint64 {
 // SessionEnd says that a hold is not kept alive any more, and why.
 type SessionEnd struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The id under which the hold was attached.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// A google.rpc.Status in its wire format: NOT_HELD or STALE_TOKEN if the hold is no
 	// grant any more; otherwise the node cannot keep it, and nothing is known of it.
 	Status        []byte `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
@@ -2076,7 +2125,8 @@ func (x *SessionEnd) GetStatus() []byte {
 // SessionAnswer answers one call: with a hold, or with a status.
 type SessionAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The id of the call.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The hold that was granted, renewed or released. What the caller has said itself
 	// is left out: key, client_id, request_id, mode, slots and metadata.
 	Hold *Hold `protobuf:"bytes,2,opt,name=hold,proto3" json:"hold,omitempty"`
@@ -2141,7 +2191,8 @@ func (x *SessionAnswer) GetStatus() []byte {
 // LockHeldDetail comes with the reason LOCK_HELD.
 type LockHeldDetail struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Holds []*Hold                `protobuf:"bytes,1,rep,name=holds,proto3" json:"holds,omitempty"`
+	// The current grants of the key, at most the first 10, without metadata.
+	Holds []*Hold `protobuf:"bytes,1,rep,name=holds,proto3" json:"holds,omitempty"`
 	// How many wait for the key.
 	Waiters       uint32 `protobuf:"varint,2,opt,name=waiters,proto3" json:"waiters,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2233,17 +2284,21 @@ type GetMeshResponse struct {
 	// The mesh's name (mesh.cluster).
 	Cluster string `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	// The name of the node that answers.
-	Node  string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// The epoch of the view; 0 if the node has none.
 	Epoch uint32 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Name of the member that leads the agreement on views; empty if unknown.
-	Leader     string `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`
-	Lease      *Lease `protobuf:"bytes,5,opt,name=lease,proto3" json:"lease,omitempty"`
+	Leader string `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`
+	// The view lease of the node.
+	Lease *Lease `protobuf:"bytes,5,opt,name=lease,proto3" json:"lease,omitempty"`
+	// The number of partitions of the mesh.
 	Partitions uint32 `protobuf:"varint,6,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	// Copies of every lock.
 	Replicas uint32 `protobuf:"varint,7,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	// Partitions of this node in quarantine.
-	Quarantined uint32    `protobuf:"varint,8,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
-	Members     []*Member `protobuf:"bytes,9,rep,name=members,proto3" json:"members,omitempty"`
+	Quarantined uint32 `protobuf:"varint,8,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
+	// The members of the view, in the order in which they joined.
+	Members []*Member `protobuf:"bytes,9,rep,name=members,proto3" json:"members,omitempty"`
 	// Partitions of this node that it owns and may serve.
 	Active uint32 `protobuf:"varint,10,opt,name=active,proto3" json:"active,omitempty"`
 	// What all members understand: it rises when the last of them has been upgraded.
@@ -2401,7 +2456,8 @@ func (x *GetMeshResponse) GetStalls() []*Stall {
 type Stall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the member.
-	Member        string               `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	Member string `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	// How long the node has waited for it.
 	Waiting       *durationpb.Duration `protobuf:"bytes,2,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2453,9 +2509,11 @@ func (x *Stall) GetWaiting() *durationpb.Duration {
 
 // Lease is a member's right to act in the view.
 type Lease struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Valid         bool                   `protobuf:"varint,1,opt,name=valid,proto3" json:"valid,omitempty"`
-	Remaining     *durationpb.Duration   `protobuf:"bytes,2,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the node may act in the view now.
+	Valid bool `protobuf:"varint,1,opt,name=valid,proto3" json:"valid,omitempty"`
+	// How long the lease lasts if it is not renewed.
+	Remaining     *durationpb.Duration `protobuf:"bytes,2,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2506,20 +2564,26 @@ func (x *Lease) GetRemaining() *durationpb.Duration {
 
 // Member is one process of the view.
 type Member struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Id          string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	Incarnation string                 `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the node (node.name).
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The id in the data directory of the node.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Which start of the process this is; every start has another.
+	Incarnation string `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// Takes part in the agreement on views.
 	Voter bool `protobuf:"varint,4,opt,name=voter,proto3" json:"voter,omitempty"`
 	// Leaves in good order.
 	Leaving bool `protobuf:"varint,5,opt,name=leaving,proto3" json:"leaving,omitempty"`
-	// Partitions it owns, and those it holds a backup of.
-	Owns  uint32 `protobuf:"varint,6,opt,name=owns,proto3" json:"owns,omitempty"`
+	// How many partitions it owns.
+	Owns uint32 `protobuf:"varint,6,opt,name=owns,proto3" json:"owns,omitempty"`
+	// How many partitions it holds a backup of.
 	Backs uint32 `protobuf:"varint,7,opt,name=backs,proto3" json:"backs,omitempty"`
-	// Its addresses.
+	// The address of its HTTP API.
 	Http string `protobuf:"bytes,8,opt,name=http,proto3" json:"http,omitempty"`
+	// The address of its gRPC API.
 	Grpc string `protobuf:"bytes,9,opt,name=grpc,proto3" json:"grpc,omitempty"`
+	// The address at which other members reach it.
 	Peer string `protobuf:"bytes,10,opt,name=peer,proto3" json:"peer,omitempty"`
 	// The release of its program.
 	Release       uint32 `protobuf:"varint,11,opt,name=release,proto3" json:"release,omitempty"`
@@ -2635,8 +2699,9 @@ func (x *Member) GetRelease() uint32 {
 }
 
 type LocateRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key to locate.
+	Key           string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2679,12 +2744,17 @@ func (x *LocateRequest) GetKey() string {
 }
 
 type LocateResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Partition     uint32                 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
-	Owner         string                 `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
-	Backups       []string               `protobuf:"bytes,4,rep,name=backups,proto3" json:"backups,omitempty"`
-	Epoch         uint32                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key that was asked for.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The partition of the key.
+	Partition uint32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Name of the node that owns the partition.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Names of the nodes that hold a backup of the partition.
+	Backups []string `protobuf:"bytes,4,rep,name=backups,proto3" json:"backups,omitempty"`
+	// The epoch of the view in which this is so.
+	Epoch         uint32 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2793,9 +2863,11 @@ func (*GetRingRequest) Descriptor() ([]byte, []int) {
 // GetRingResponse places every key in one epoch: key k is in partition
 // xxhash64(k) mod partitions, and owners names that partition's owner.
 type GetRingResponse struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Epoch      uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Partitions uint32                 `protobuf:"varint,2,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The epoch of the view; 0 if the node has none.
+	Epoch uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The number of partitions of the mesh.
+	Partitions uint32 `protobuf:"varint,2,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	// The members on the ring.
 	Members []*RingMember `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
 	// For every partition the position of its owner in members.
@@ -2865,7 +2937,8 @@ func (x *GetRingResponse) GetOwners() []uint32 {
 // RingMember is a node that owns keys.
 type RingMember struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The name of the node.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The address of its LockService.
 	Grpc          string `protobuf:"bytes,2,opt,name=grpc,proto3" json:"grpc,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3081,8 +3154,10 @@ func (*DecommissionResponse) Descriptor() ([]byte, []int) {
 // Seat is the seat of a voter in the agreement on views.
 type Seat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Id    string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// The name of the node that has the seat; empty if unknown.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The id of that node.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// Its holder is not in the view.
 	Absent        bool `protobuf:"varint,3,opt,name=absent,proto3" json:"absent,omitempty"`
 	unknownFields protoimpl.UnknownFields
