@@ -216,7 +216,7 @@ func (f *framed) session(conn net.Conn) (err error) {
 		cancel()
 		_ = conn.Close()
 		ss.ended()
-		ss.calls.Close()
+		ss.close(f.locks.node)
 	}()
 	if closed { // nobody may have seen that this is a session
 		_ = conn.Close()

@@ -87,6 +87,9 @@ type session struct {
 	size int
 	// pending counts the calls that were not answered; guarded by mu.
 	pending int
+	unsent  unsent
+	// takeBack releases a grant that cannot be sent any more. It does not block.
+	takeBack func(h sharelock.Hold)
 }
 
 var (
@@ -103,7 +106,7 @@ func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 	// server waits for the handler alone, so nothing of the node is used by the
 	// reader after Close.
 	err := ss.serve(ctx, clientIDFromMetadata(ctx))
-	ss.calls.Close()
+	ss.close(s.node)
 	return err
 }
 
@@ -117,6 +120,7 @@ func (s *locks) open(st stream, remote net.Addr) *session {
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), released: make(chan struct{}, 1),
 		read: make(chan error, 1),
 	}
+	ss.takeBack = func(h sharelock.Hold) { go takeBack(context.Background(), s.node, h) }
 	ss.calls = s.node.Open(ss)
 	return ss
 }
@@ -198,7 +202,11 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 		s.out = pb.AppendReply(s.buffer(), &r)
 	}
 	s.pending--
+	lost := s.unsent.answered(id, &h, err == nil, s.unsent.taken+uint64(len(s.fullUrgent)))
 	s.mu.Unlock()
+	if lost {
+		s.takeBack(h)
+	}
 	notify(s.wake)
 }
 
@@ -396,6 +404,7 @@ func (s *session) start(calls []pb.Call) {
 	s.mu.Lock()
 	before := s.pending
 	s.pending += len(calls)
+	s.unsent.begin(calls)
 	s.mu.Unlock()
 	select {
 	case <-s.drain:
@@ -495,10 +504,14 @@ func (s *session) write(ctx context.Context) error {
 const drainLook = 20 * time.Millisecond
 
 // takeOut takes what waits to be sent, urgent things first, all of it if it is not much; quiet: nothing does, and no call
-// is under way.
+// is under way. What was taken before has been sent.
 func (s *session) takeOut() (data []byte, quiet bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.unsent.sent()
+	if len(s.fullUrgent) > 0 || len(s.urgent) > 0 {
+		s.unsent.taken++ // in each case below one of them goes first
+	}
 	switch {
 	case len(s.fullUrgent) > 0:
 		data, s.fullUrgent = s.fullUrgent[0], s.fullUrgent[1:]

@@ -3,14 +3,18 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/proto/frame"
 	original "github.com/sgkandale/sharelock/proto/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/testcluster/virtual"
@@ -108,4 +112,107 @@ func TestUnaryUndelivered(t *testing.T) {
 	if _, err := s.Lock(ctx, &original.LockRequest{Key: "k"}); isHeld(t, node, "k") || !errors.Is(err, context.Canceled) {
 		t.Errorf("the original's lock: held %t, %v", isHeld(t, node, "k"), err)
 	}
+}
+
+// pipedSession is a session with a server, over a stream whose writes wait for a reader.
+func pipedSession(t *testing.T, node Node) *talk {
+	t.Helper()
+	g := NewGRPC(node, Options{})
+	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	var served sync.WaitGroup
+	served.Go(func() {
+		if err := g.Serve(l); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		g.Stop()
+		served.Wait()
+	})
+	conn := l.dial()
+	t.Cleanup(func() { _ = conn.Close() }) // a second time is fine
+	if _, err := conn.Write(pb.AppendHello(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := pb.ReadWelcome(conn); err != nil {
+		t.Fatal(err)
+	}
+	return &talk{t: t, talker: &plainTalk{frame.New(conn, pb.MaxSessionFrame, time.Hour), conn}}
+}
+
+// The grants of a session whose answers stand in its queue when it ends are released; those
+// that were sent stay, and so do those with a request id of the client's.
+func TestSessionUndelivered(t *testing.T) {
+	for _, ends := range []string{"closes", "does not read"} {
+		virtual.Test(t, func(t *testing.T) {
+			node := newFake()
+			k := pipedSession(t, node)
+			call := func(id uint64, key, request string) *pb.SessionCall {
+				c := acquireCall(id, key, 0)
+				c.GetAcquire().RequestId = request
+				return c
+			}
+			k.send(call(1, "sent", ""))
+			if _, err := k.answer(); err != nil {
+				t.Fatal(err)
+			}
+			k.send(call(2, "being sent", ""), call(3, "with an id, being sent", "r"))
+			synctest.Wait() // nobody reads the answers
+			// More than one message behind it.
+			for i := range uint64(4000) {
+				k.send(call(10+i, fmt.Sprint("queued ", i), ""))
+			}
+			k.send(call(4, "with an id, queued", "r"))
+			synctest.Wait()
+			if !isHeld(t, node, "being sent") || !isHeld(t, node, "queued 3999") {
+				t.Fatal("not granted")
+			}
+			if ends == "closes" {
+				if err := k.CloseSend(); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				time.Sleep(2 * framePatience)
+			}
+			synctest.Wait()
+			for _, key := range []string{"sent", "with an id, being sent", "with an id, queued"} {
+				if !isHeld(t, node, key) {
+					t.Errorf("the client %s: %q is not held", ends, key)
+				}
+			}
+			left := 0
+			for i := range 4000 {
+				if isHeld(t, node, fmt.Sprint("queued ", i)) {
+					left++
+				}
+			}
+			if left > 0 || isHeld(t, node, "being sent") {
+				t.Errorf("the client %s: %d queued grants are left, held while it was sent: %t", ends, left, isHeld(t, node, "being sent"))
+			}
+		})
+	}
+}
+
+// A grant that is answered when the session has ended is released.
+func TestSessionAnswerTooLate(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		node := newFake()
+		s := (&locks{node: node}).open(nil, nil)
+		s.unsent.begin([]pb.Call{{ID: 1, Kind: pb.CallAcquire}, {ID: 2, Kind: pb.CallAcquire, Acquire: sharelock.AcquireRequest{RequestID: "r"}}})
+		s.close(node)
+		for id, key := range []string{1: "k", 2: "own"} {
+			if key == "" {
+				continue
+			}
+			h, err := node.Acquire(t.Context(), sharelock.AcquireRequest{Key: key, ClientID: "c", TTL: time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Answer(uint64(id), h, nil)
+		}
+		synctest.Wait()
+		if isHeld(t, node, "k") || !isHeld(t, node, "own") {
+			t.Errorf("without an id held %t, with one %t", isHeld(t, node, "k"), isHeld(t, node, "own"))
+		}
+	})
 }
