@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,5 +92,52 @@ func TestSimDirectoryInUseTwice(t *testing.T) {
 		// Once the member is dead, the copy takes its place.
 		c.Kill(real)
 		until(ctx, t, "the copy is a member", func() bool { return c.Node(double).Ready() == nil })
+	})
+}
+
+// A copy of a member's data directory takes the member's place while that is down, keeps
+// crashing and is gone at last: the original is a member within a few leases. The back-off of
+// V3 keeps out the copy, not the original.
+func TestSimDirectoryCopyIsGone(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		const real = 1
+		var dirs [4]string
+		c := testcluster.Start(inRAM(t), testcluster.Options{
+			Net: testcluster.Memory, Nodes: 3, Timing: sceneLease, MaxTTL: sceneMax,
+			Configure: func(i int, cfg *mesh.Config) {
+				copies(2)(i, cfg)
+				if i == 3 {
+					cfg.DataDir += "-copy"
+					if _, err := os.Stat(cfg.DataDir); err != nil {
+						must(t, os.CopyFS(cfg.DataDir, os.DirFS(dirs[real])))
+					}
+				}
+				dirs[i] = cfg.DataDir
+			},
+		})
+		ctx := patient(t)
+		c.Kill(real)
+		double, err := c.Add(ctx)
+		must(t, err)
+		keptOut := false
+		for range 6 {
+			until(ctx, t, "the copy is a member", func() bool {
+				err := c.Node(double).Ready()
+				keptOut = keptOut || err != nil && strings.Contains(err.Error(), "keeps coming and going")
+				return err == nil
+			})
+			c.Kill(double)
+			must(t, c.Restart(ctx, double))
+		}
+		c.Kill(double)
+		if !keptOut {
+			t.Error("the copy was never told why it is kept out")
+		}
+		pause(ctx, 2*sceneLease) // an earlier start than the copy's ends while the copy is a member
+		must(t, c.Restart(ctx, real))
+		took := until(ctx, t, "the original is a member", func() bool { return c.Node(real).Ready() == nil })
+		if took > 3*sceneLease {
+			t.Errorf("the original was a member after %v", took)
+		}
 	})
 }

@@ -4,13 +4,14 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/ring"
 )
 
 // Memory is what a process remembers from one of its leaderships to the next. The zero
 // value is empty. One leadership at a time uses it.
 type Memory struct {
-	// comebacks are those of processes that were removed without having left, by id.
-	comebacks map[string]comeback
+	// comebacks are those of processes that were removed without having left.
+	comebacks map[place]comeback
 	// handedOver is when leadership was last handed over for want of voters (V5).
 	handedOver handOver
 	// yielded is when leadership was last handed over because this process was chosen or
@@ -26,6 +27,12 @@ type handOver struct {
 
 // due reports whether it was not done within a time.
 func (h handOver) due(now, within time.Duration) bool { return !h.done || now-h.at >= within }
+
+// place is a process at an address. Two processes with one id are at two places if a data
+// directory was copied: the comings and goings of one do not keep the other out.
+type place struct{ id, peer string }
+
+func placeOf(m ring.Member) place { return place{m.ID, m.Peer} }
 
 // comeback counts how often in a row a process was removed soon after its admission (V3).
 type comeback struct {
@@ -55,11 +62,26 @@ func (c comeback) backOff(lease time.Duration) time.Duration {
 	return lease / 4 << min(c.times, maxDoublings)
 }
 
+// comebackOf returns what is remembered of a process. At an address that is new it is taken
+// for the one with its id that was removed last: processes may change their addresses.
+func (m *Memory) comebackOf(p place) (c comeback, known bool) {
+	if c, known = m.comebacks[p]; known {
+		return c, true
+	}
+	for other, o := range m.comebacks {
+		if other.id == p.id && (!known || o.removed > c.removed) {
+			c, known = o, true
+		}
+	}
+	c.in = false
+	return c, known
+}
+
 // noteRemoval counts a removal of a process that did not leave in good order. Earlier ones
 // are forgotten if it had stayed in for longer than its last back-off. How long the
 // back-off has kept it out does not matter (V3).
-func (m *Memory) noteRemoval(id string, now, lease time.Duration) {
-	c := m.comebacks[id]
+func (m *Memory) noteRemoval(p place, now, lease time.Duration) {
+	c, _ := m.comebackOf(p)
 	calm := c.in && now-c.admitted > max(c.backOff(lease), calmAfter)
 	if mutant.On(mutant.ForgetBackOff) {
 		calm = now-c.removed > calmAfter
@@ -70,27 +92,41 @@ func (m *Memory) noteRemoval(id string, now, lease time.Duration) {
 	c.times++
 	c.in, c.removed = false, now
 	if m.comebacks == nil {
-		m.comebacks = map[string]comeback{}
+		m.comebacks = map[place]comeback{}
 	}
-	m.comebacks[id] = c
+	m.comebacks[p] = c
 }
 
 // noteMembers notes which processes are members, and forgets those that have stayed away
 // for longer than forgetAfter.
-func (m *Memory) noteMembers(now time.Duration, in func(id string) bool) {
-	for id, c := range m.comebacks {
-		switch is := in(id); {
-		case is && !c.in:
+func (m *Memory) noteMembers(now time.Duration, members []ring.Member) {
+	if len(m.comebacks) == 0 {
+		return
+	}
+	in := make(map[place]bool, len(members))
+	for _, member := range members {
+		p := placeOf(member)
+		in[p] = true
+		if c, known := m.comebackOf(p); known && !c.in {
 			c.in, c.admitted = true, now
-			m.comebacks[id] = c
-		case !is && now-c.removed > forgetAfter:
-			delete(m.comebacks, id)
+			m.comebacks[p] = c
+		}
+	}
+	for p, c := range m.comebacks {
+		if !in[p] && now-c.removed > forgetAfter {
+			delete(m.comebacks, p)
 		}
 	}
 }
 
+// backOffLeft returns for how long a process is still kept out because it keeps coming and
+// going.
+func (m *Memory) backOffLeft(p place, now, lease time.Duration) time.Duration {
+	c, _ := m.comebackOf(p)
+	return max(c.removed+c.backOff(lease)-now, 0)
+}
+
 // mayReturn reports whether the back-off of a process, if it has one, is over.
-func (m *Memory) mayReturn(id string, now, lease time.Duration) bool {
-	c := m.comebacks[id]
-	return now-c.removed >= c.backOff(lease) || mutant.On(mutant.NoBackOff)
+func (m *Memory) mayReturn(p place, now, lease time.Duration) bool {
+	return m.backOffLeft(p, now, lease) == 0 || mutant.On(mutant.NoBackOff)
 }

@@ -212,5 +212,5 @@ func (l *Leader) mayJoin(now time.Duration, j joining, stay, all []ring.Member) 
 			return false
 		}
 	}
-	return l.memory.mayReturn(j.member.ID, now, l.lease())
+	return l.memory.mayReturn(placeOf(j.member), now, l.lease())
 }

@@ -223,7 +223,7 @@ func TestComebacksBackOff(t *testing.T) {
 	var waits []time.Duration
 	now := 10 * sec
 	for range 4 {
-		b.memory.noteRemoval("x", now, lease)
+		b.memory.noteRemoval(placeOf(starts("x", 1)), now, lease)
 		removed := now
 		for {
 			b.member("a").renewed = now
@@ -303,14 +303,50 @@ func TestOldJoinIsVoid(t *testing.T) {
 func TestComebacksAreForgotten(t *testing.T) {
 	var m Memory
 	for n := range 100 {
-		m.noteRemoval(fmt.Sprint(n), time.Duration(n)*sec, lease)
+		m.noteRemoval(place{id: fmt.Sprint(n)}, time.Duration(n)*sec, lease)
 	}
-	nobody := func(string) bool { return false }
-	if m.noteMembers(forgetAfter, nobody); len(m.comebacks) != 100 {
+	if m.noteMembers(forgetAfter, nil); len(m.comebacks) != 100 {
 		t.Errorf("%d are remembered, want all", len(m.comebacks))
 	}
-	if m.noteMembers(forgetAfter+100*sec, nobody); len(m.comebacks) != 0 {
+	if m.noteMembers(forgetAfter+100*sec, nil); len(m.comebacks) != 0 {
 		t.Errorf("%d are remembered, want none", len(m.comebacks))
+	}
+}
+
+// The copy of a data directory keeps coming and going at an address of its own: the original
+// is not kept out for that. A process whose address is new each time is (V3).
+func TestComebacksOfACopy(t *testing.T) {
+	at := func(peer string) ring.Member {
+		m := starts("x", 1)
+		m.Peer = peer
+		return m
+	}
+	var m Memory
+	now := sec
+	goes := func(peer string) {
+		m.noteRemoval(placeOf(at(peer)), now, lease)
+		now += m.backOffLeft(placeOf(at(peer)), now, lease)
+		m.noteMembers(now, []ring.Member{at(peer)})
+		now += sec
+	}
+	goes("original:1")
+	for range 8 {
+		goes("copy:1")
+	}
+	m.noteRemoval(placeOf(at("copy:1")), now, lease)
+	if left := m.backOffLeft(placeOf(at("copy:1")), now, lease); left != 64*lease {
+		t.Errorf("the copy is kept out for %v, want %v", left, 64*lease)
+	}
+	if left := m.backOffLeft(placeOf(at("original:1")), now, lease); left != 0 {
+		t.Errorf("the original is kept out for %v", left)
+	}
+	m = Memory{}
+	for i := range 8 {
+		goes(fmt.Sprint("moves:", i))
+	}
+	m.noteRemoval(placeOf(at("moves:8")), now, lease)
+	if left := m.backOffLeft(placeOf(at("moves:9")), now, lease); left != 64*lease {
+		t.Errorf("a process that moves is kept out for %v, want %v", left, 64*lease)
 	}
 }
 
@@ -319,23 +355,24 @@ func TestComebacksAreForgotten(t *testing.T) {
 func TestComebackStays(t *testing.T) {
 	for _, long := range []time.Duration{10 * sec, 129 * sec} {
 		var m Memory
+		x := placeOf(starts("x", 1))
 		now := time.Duration(0)
 		for range 12 {
-			m.noteRemoval("x", now, lease)
-			now += m.comebacks["x"].backOff(lease)
-			m.noteMembers(now, func(string) bool { return true })
+			m.noteRemoval(x, now, lease)
+			now += m.comebacks[x].backOff(lease)
+			m.noteMembers(now, []ring.Member{starts("x", 1)})
 			now += 10 * sec
 		}
-		if got := m.comebacks["x"].backOff(lease); got != 64*lease {
+		if got := m.comebacks[x].backOff(lease); got != 64*lease {
 			t.Fatalf("after twelve short stays the back-off is %v, want %v", got, 64*lease)
 		}
 		now += long - 10*sec
-		m.noteRemoval("x", now, lease)
+		m.noteRemoval(x, now, lease)
 		want := 64 * lease
 		if long > 64*lease {
 			want = 0
 		}
-		if got := m.comebacks["x"].backOff(lease); got != want {
+		if got := m.comebacks[x].backOff(lease); got != want {
 			t.Errorf("after it has stayed in for %v the back-off is %v, want %v", long, got, want)
 		}
 	}

@@ -93,6 +93,9 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 		return resp
 	}
 	resp.Why = "waiting for the next view"
+	if left := l.memory.backOffLeft(placeOf(who), now, l.lease()); left > 0 {
+		resp.Why = fmt.Sprintf("it keeps coming and going, and is admitted again in %v", left.Round(time.Second/10))
+	}
 	return resp
 }
 

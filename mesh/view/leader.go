@@ -454,7 +454,7 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 	l.members, l.epoch = members, view.Epoch
 	l.relay.keep(view)
 	maps.DeleteFunc(l.joins, func(_ string, j joining) bool { return !j.fresh(now, l.lease()) })
-	l.memory.noteMembers(now, func(id string) bool { _, in := view.FindID(id); return in })
+	l.memory.noteMembers(now, view.Members)
 	l.stops.forgetGone(now)
 	maps.DeleteFunc(l.asked, func(_ string, at time.Duration) bool { return now-at >= stretched(l.lease()) })
 	maps.DeleteFunc(l.turnedAway, func(id string, _ ring.Identity) bool { _, asks := l.asked[id]; return !asks })
@@ -499,7 +499,7 @@ func (l *Leader) settle(d draft, applied bool, view ring.View) {
 		return
 	}
 	for _, m := range slices.Concat(d.silent, d.told) {
-		l.memory.noteRemoval(m.ID, now, l.lease())
+		l.memory.noteRemoval(placeOf(m), now, l.lease())
 	}
 	for _, m := range d.refreshed {
 		l.members[m.Identity].refresh = false
