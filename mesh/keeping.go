@@ -154,6 +154,8 @@ func (r *renewals) attach(now time.Duration, s *session, a *acting, limits share
 		return never, sharelock.Invalid("id", "is that of a hold that is attached")
 	case len(s.keeping.holds) >= maxKept, s.keeping.bytes+keptBytes(k.Key) > maxKeptSession:
 		return never, errTooManyKept
+	case s.account.kept+keptBytes(k.Key) > maxKeptConn:
+		return never, errConnKeeps
 	case r.bytes+keptBytes(k.Key) > maxKeptNode:
 		return never, errNodeKeeps
 	}
@@ -167,6 +169,7 @@ func (r *renewals) attach(now time.Duration, s *session, a *acting, limits share
 	s.keeping.holds[k.ID] = h
 	s.keeping.heard = now
 	s.keeping.bytes += keptBytes(k.Key)
+	s.account.kept += keptBytes(k.Key)
 	r.bytes += keptBytes(k.Key)
 	return r.fresh.attached(now, h), nil
 }
@@ -179,6 +182,7 @@ func (r *renewals) detach(s *session, id uint64) {
 	}
 	delete(s.keeping.holds, id)
 	s.keeping.bytes -= keptBytes(k.Key)
+	s.account.kept -= keptBytes(k.Key)
 	r.bytes -= keptBytes(k.Key)
 	k.session = nil
 	k.remove()

@@ -205,7 +205,7 @@ func TestAttach(t *testing.T) {
 	}
 	r, a := newRenewals(nil), &acting{view: view, ring: placed}
 	limits := sharelock.Limits{MaxTTL: time.Minute}
-	s := &session{}
+	s := &session{account: &account{}}
 	keep := func(id uint64, key string, ttl time.Duration) error {
 		_, err := r.attach(0, s, a, limits, &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: key, Token: 1, TTL: ttl})
 		return err
@@ -231,7 +231,7 @@ func TestAttach(t *testing.T) {
 	if err := keep(maxKept, "k", time.Second); !errors.Is(err, sharelock.ErrQuota) {
 		t.Errorf("one more than there may be: %v", err)
 	}
-	other := &session{}
+	other := &session{account: &account{}}
 	s, other = other, s
 	if err := keep(7, "k", time.Second); err != nil {
 		t.Errorf("another session: %v", err)

@@ -76,6 +76,7 @@ type Node struct {
 	hasServed atomic.Bool
 
 	sessions sessions
+	accounts accounts
 	renewals *renewals
 	// callers are the members whose own calls have come, reached the voters that have
 	// answered calls of this process (V5), and detours the leaving members that are

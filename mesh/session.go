@@ -32,8 +32,10 @@ type session struct {
 	clients map[string]struct{}
 	anyone  bool
 
-	// conn is the connection that it is on; see Node.connection.
-	conn uint32
+	// conn is the connection that it is on; see Node.connection. account is the
+	// connection's.
+	conn    uint32
+	account *account
 
 	keeping keeping // guarded by renewals.mu
 }
@@ -46,6 +48,8 @@ type started struct {
 	call    call
 	session *session
 	id      uint64
+	// bytes is what it takes of the connection's account.
+	bytes int64
 	// cancel ends the goroutine that drives the call; nil while none does. cancelled:
 	// it was asked for. Guarded by session.mu.
 	cancel    context.CancelFunc
@@ -58,6 +62,7 @@ func (n *Node) Open(to api.Sink) api.Session {
 	if r, knows := to.(api.Remote); knows {
 		s.conn = n.connection(r.RemoteAddr())
 	}
+	s.account = n.accounts.open(s.conn)
 	s.ctx, s.end = context.WithCancel(n.ctx)
 	n.sessions.add(s)
 	return s
@@ -82,7 +87,12 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 		s.to.Answer(c.ID, sharelock.Hold{}, err)
 		return
 	}
-	t := &started{session: s, id: c.ID}
+	bytes := callBytes(&req)
+	if !s.account.take(bytes, req.Kind) {
+		s.to.Answer(c.ID, sharelock.Hold{}, errConnBusy)
+		return
+	}
+	t := &started{session: s, id: c.ID, bytes: bytes}
 	t.call.begin(s.node, now, req)
 	t.call.early = t
 	t.acquire = acquire{call: &t.call, wait: req.Wait}
@@ -99,6 +109,9 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 	}
 	closed := s.closed
 	s.mu.Unlock()
+	if closed || used {
+		s.account.calls.Add(-bytes)
+	}
 	switch {
 	case closed:
 		return
@@ -187,10 +200,15 @@ func (s *session) Close() {
 	s.node.sessions.remove(s)
 	s.node.renewals.close(s)
 	s.mu.Lock()
+	again := s.closed
 	s.closed = true
 	calls := s.calls
 	s.calls = nil
 	s.mu.Unlock()
+	if again {
+		return
+	}
+	s.node.accounts.close(s.account)
 	s.end()
 	for _, t := range calls {
 		if t.call.takeEarly() {
@@ -248,6 +266,7 @@ func (t *started) finish(h sharelock.Hold, err error) {
 	}
 	t.call.gone.Store(true)
 	t.call.drop()
+	s.account.calls.Add(-t.bytes)
 	s.mu.Lock()
 	closed := s.closed
 	delete(s.calls, t.id)
