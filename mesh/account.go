@@ -26,11 +26,7 @@ const callBase = 4 << 10
 
 // callBytes is about what a call takes.
 func callBytes(r *owner.Request) int64 {
-	n := callBase + len(r.Key) + len(r.ClientID) + len(r.RequestID)
-	for k, v := range r.Metadata {
-		n += len(k) + len(v)
-	}
-	return int64(n)
+	return int64(callBase + len(r.Key) + len(r.ClientID) + len(r.RequestID) + metadataBytes(r.Metadata))
 }
 
 // Refusals of a connection that has too much.

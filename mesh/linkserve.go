@@ -111,10 +111,11 @@ type linkCaller struct {
 	once  sync.Once // of down
 
 	mu      sync.Mutex
-	answers []linkAnswer // guarded by mu
-	epoch   uint32       // of acks; guarded by mu
-	acks    []owner.Ack  // guarded by mu
-	pong    bool         // a ping wants an answer; guarded by mu
+	answers []queuedAnswer // guarded by mu
+	bytes   int            // of answers, see answerBytes; guarded by mu
+	epoch   uint32         // of acks; guarded by mu
+	acks    []owner.Ack    // guarded by mu
+	pong    bool           // a ping wants an answer; guarded by mu
 }
 
 var _ owner.Caller = (*linkCaller)(nil)
@@ -151,8 +152,10 @@ func (c *linkCaller) Answer(id uint64, a owner.Answer) {
 	if c.dead.Load() {
 		return
 	}
+	bytes := answerBytes(&a)
 	c.mu.Lock()
-	c.answers = append(c.answers, linkAnswer{id, a})
+	c.answers = append(c.answers, queuedAnswer{linkAnswer{id, a}, bytes})
+	c.bytes += bytes
 	c.mu.Unlock()
 	c.nudge()
 }
@@ -188,8 +191,9 @@ func (c *linkCaller) nudge() {
 // take appends what waits to an empty frame, as much as fits one.
 func (c *linkCaller) take(frame []byte) []byte {
 	c.mu.Lock()
-	var answers []linkAnswer
+	var answers []queuedAnswer
 	answers, c.answers = split(c.answers, min(len(c.answers), maxBatch))
+	c.bytes -= queuedBytes(answers)
 	var acks []owner.Ack
 	acks, c.acks = split(c.acks, min(len(c.acks), maxAcks))
 	epoch, pong := c.epoch, c.pong
@@ -200,6 +204,7 @@ func (c *linkCaller) take(frame []byte) []byte {
 		if len(frame) > maxBatchBytes { // the rest comes first in the next one
 			c.mu.Lock()
 			c.answers = append(answers[i:len(answers):len(answers)], c.answers...)
+			c.bytes += queuedBytes(answers[i:])
 			c.mu.Unlock()
 			break
 		}
@@ -251,12 +256,13 @@ func (c *linkCaller) follow(m *linkRequest) {
 
 // submit hands a call to the owner's service. A call of another epoch is not
 // handled: whoever is behind, of the two, has to install the view first (A1). So a
-// call that sat in a connection while the mesh went on is never served late (Q1).
+// call that sat in a connection while the mesh went on is never served late (Q1). Nor is one
+// handled while too much waits to be sent back, see maxAnswers.
 func (c *linkCaller) submit(call *linkCall) {
 	ref := owner.Ref{Caller: c, ID: call.id}
 	r := call.req
 	a := c.node.views.now()
-	if a == nil || call.epoch != a.epoch() || !c.memberOf(a.view) || c.dead.Load() {
+	if a == nil || call.epoch != a.epoch() || !c.memberOf(a.view) || c.dead.Load() || c.full() {
 		c.Answer(ref.ID, owner.Answer{Outcome: owner.Retry, Send: r.Send})
 		return
 	}
