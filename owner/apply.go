@@ -74,6 +74,9 @@ func (m *Machine) change(now time.Duration, op *Op) (c *claim, why string) {
 			m.used.bytes += m.keys.costOf(c)
 		}
 		m.arm(now, c)
+		if cr := m.keys.of(c).crowd; cr != nil && cr.read != nil {
+			cr.read.renewed(now, c)
+		}
 		return c, ""
 	case OpRelease:
 		if c = k.hold(op.Token); c == nil {

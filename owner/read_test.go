@@ -158,3 +158,37 @@ func TestListIsBounded(t *testing.T) {
 		t.Errorf("%d locks of %d bytes are listed, more %t", len(list.Locks), list.size, list.More)
 	}
 }
+
+// A3: a read that takes several steps shows what the key is at its end, the metadata and
+// TTLs of renewals included that came after the holds were looked at.
+func TestReadSeesRenewalsOnItsWay(t *testing.T) {
+	const holders = 500
+	p := semaphore(t, holders, 0, 0)
+	p.step(reader, Request{Kind: Get, Key: "k", Send: 7})
+	if len(p.out.Replies) != 0 {
+		t.Fatal("the read took one step")
+	}
+	token := sharelock.MakeToken(1, 3)
+	meta := map[string]string{"phase": "two"}
+	replies := p.step(reader, Request{Kind: Renew, Key: "k", Token: token, TTL: 2 * time.Hour, Metadata: meta, Send: 8})
+	if replies[0].Answer.Outcome != Done {
+		t.Fatalf("%+v", replies[0].Answer)
+	}
+	late := p.step(reader, Request{Kind: Acquire, Key: "k", ClientID: "late", RequestID: "late", TTL: time.Hour, Wait: time.Hour, Slots: holders, Send: 9})
+	if late[len(late)-1].Answer.Outcome != Queued {
+		t.Fatalf("%+v", late)
+	}
+	a := replies[:0]
+	for len(a) == 0 {
+		p.out = Out{}
+		p.m.Tick(p.now, &p.out)
+		a = p.out.Replies
+	}
+	l := a[0].Answer.Lock
+	if len(l.Waiters) != 1 {
+		t.Errorf("%d waiters, want the one that came after the renewal", len(l.Waiters))
+	}
+	if h := l.Holds[2]; h.Token != token || h.Metadata["phase"] != "two" || h.TTL != 2*time.Hour || h.ExpiresIn <= time.Hour {
+		t.Errorf("the renewed hold is listed as %+v", h)
+	}
+}

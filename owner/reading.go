@@ -215,6 +215,26 @@ func (r *reading) goes(x *more) {
 	r.goneHolds[x.claim.token] = true
 }
 
+// renewed is told of a hold of the crowd that has another TTL or other metadata now.
+func (r *reading) renewed(now time.Duration, c *claim) {
+	i, listed := slices.BinarySearchFunc(r.holds, c.token, func(h sharelock.Hold, t sharelock.Token) int {
+		switch {
+		case h.Token < t:
+			return -1
+		case h.Token > t:
+			return 1
+		default:
+			return 0
+		}
+	})
+	if !listed {
+		return
+	}
+	h := r.m.hold(now, c)
+	r.spent += HoldBytes(&h) - HoldBytes(&r.holds[i])
+	r.holds[i] = h
+}
+
 // place gives a read its place in the log.
 func (t turn) place(key string) {
 	t.commit(Op{Kind: t.m.place(), Key: key})
