@@ -133,8 +133,9 @@ func (st *stream) sendHeld(held *[]heldCall) {
 	if x := st.calls[h.call.ID]; x == nil {
 		st.room.gone--
 	} else {
+		x.heldFor = max(st.s.now()-h.since, 0)
 		if h.call.Acquire.Wait > 0 {
-			h.call.Acquire.Wait = max(h.call.Acquire.Wait-(st.s.now()-h.since), 0)
+			h.call.Acquire.Wait = max(h.call.Acquire.Wait-x.heldFor, 0)
 		}
 		st.send(x, &h.call)
 		st.nudge()

@@ -114,9 +114,11 @@ type stream struct {
 type exchange struct {
 	// place is what it counts among in stream.room.
 	place place
-	done  chan struct{} // one token when the fields below it are set
-	hold  sharelock.Hold
-	err   error
+	// heldFor is how long it was held back before it was sent.
+	heldFor time.Duration
+	done    chan struct{} // one token when the fields below it are set
+	hold    sharelock.Hold
+	err     error
 	// at is when the reply came.
 	at time.Duration
 	// bound: the call ends with the client.
@@ -317,9 +319,13 @@ func (st *stream) abandon(x *exchange, id uint64, err error) (sharelock.Hold, ti
 	return sharelock.Hold{}, st.s.now(), err
 }
 
-// reply takes the reply out of an exchange, which can be used again.
+// reply takes the reply out of an exchange, which can be used again. The times of a grant
+// count from when the call was made, not from when it was sent (Q3).
 func (x *exchange) reply() (h sharelock.Hold, at time.Duration, err error) {
 	h, at, err = x.hold, x.at, x.err
+	if h.SafeFor += x.heldFor; h.EndsIn > 0 {
+		h.EndsIn += x.heldFor
+	}
 	*x = exchange{done: x.done}
 	return h, at, err
 }

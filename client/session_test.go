@@ -300,3 +300,30 @@ func TestManyCallsUnderWay(t *testing.T) {
 		work.Wait()
 	})
 }
+
+// Q3: an acquire that was held back counts from when it was sent, however long that took.
+func TestHeldBackCountsFromItsSend(t *testing.T) {
+	bubbleOf(t, true, func(t *testing.T, m *fakeMesh, c *Client) {
+		mustAcquire(t, c, "k")
+		c.mostCalls = 1
+		const held, ttl = 10 * time.Second, time.Second
+		first := make(chan error, 1)
+		go func() {
+			_, err := c.Acquire(t.Context(), "k", Wait(held))
+			first <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		l := mustAcquire(t, c, "free", Wait(time.Minute), TTL(ttl), NoRenew())
+		if took := time.Since(began); took < held {
+			t.Fatalf("granted after %v, without being held back", took)
+		}
+		if n := len(m.seen("Acquire")); n != 3 {
+			t.Errorf("%d acquires were sent, want 3", n)
+		}
+		if left := l.Remaining(); left <= ttl/2 || left > ttl {
+			t.Errorf("it can be trusted for %v, want about %v", left, ttl)
+		}
+		wantErr(t, "first", <-first, sharelock.ErrLockHeld)
+	})
+}
