@@ -30,10 +30,6 @@ type acquire struct {
 	position uint32
 }
 
-func (n *Node) acquire(ctx context.Context, r owner.Request) (sharelock.Hold, error) {
-	return (&acquire{call: newCall(n, r), wait: r.Wait}).finish(ctx)
-}
-
 // finish drives the acquire to its end.
 func (a *acquire) finish(ctx context.Context) (sharelock.Hold, error) {
 	defer a.drop()

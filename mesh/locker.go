@@ -35,9 +35,12 @@ func (n *Node) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelo
 	if err != nil {
 		return sharelock.Hold{}, err
 	}
-	req.Wait = max(req.Wait-n.awaitStart(ctx, req.Wait), 0)
 	req.Conn = n.connection(api.RemoteOf(ctx))
-	return n.acquire(ctx, req)
+	// The call begins here: its wait, and the time that its caller may count (Q3), go on while
+	// it is held.
+	a := &acquire{call: newCall(n, req), wait: req.Wait}
+	n.awaitStart(ctx, req.Wait)
+	return a.finish(ctx)
 }
 
 func acquireRequest(limits sharelock.Limits, r sharelock.AcquireRequest) (owner.Request, error) {
@@ -62,8 +65,8 @@ func newRequestID() string {
 }
 
 func (n *Node) one(ctx context.Context, r owner.Request) (sharelock.Hold, error) {
+	c := newCall(n, r) // the time that its caller may count goes on while it is held (Q3)
 	n.awaitStart(ctx, n.startPatience())
-	c := newCall(n, r)
 	return c.one(c.do(ctx))
 }
 

@@ -12,17 +12,15 @@ func (n *Node) startPatience() time.Duration { return 2 * n.cfg.Lease }
 // awaitStart holds a call while this node has not served yet since it started: until it may,
 // or for as long as most, or until ctx ends. Its ports are open before it is a member; whoever
 // calls it then need not know (Q1). A node that served and is cut off says so at once (Q4).
-// What is the matter when this returns, the call finds out itself. It returns how long the
-// call was held.
-func (n *Node) awaitStart(ctx context.Context, most time.Duration) (held time.Duration) {
+// What is the matter when this returns, the call finds out itself.
+func (n *Node) awaitStart(ctx context.Context, most time.Duration) {
 	if n.hasServed.Load() {
-		return 0
+		return
 	}
 	if n.Ready() == nil {
 		n.hasServed.Store(true)
-		return 0
+		return
 	}
-	began := n.clock()
 	end := time.NewTimer(most)
 	defer end.Stop()
 	look := time.NewTicker(max(n.cfg.Lease/100, time.Millisecond))
@@ -32,14 +30,14 @@ func (n *Node) awaitStart(ctx context.Context, most time.Duration) (held time.Du
 		case <-look.C:
 			if n.hasServed.Load() || n.Ready() == nil {
 				n.hasServed.Store(true)
-				return n.clock() - began
+				return
 			}
 		case <-end.C:
-			return n.clock() - began
+			return
 		case <-ctx.Done():
-			return n.clock() - began
+			return
 		case <-n.draining:
-			return n.clock() - began
+			return
 		}
 	}
 }

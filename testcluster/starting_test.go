@@ -16,8 +16,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/sgkandale/sharelock"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // A node that starts holds calls until it may serve: whoever calls it as soon as its ports
@@ -64,6 +66,30 @@ func TestStartingNodeHoldsCalls(t *testing.T) {
 			t.Errorf("node %d: nothing was served while it started", i)
 		}
 	}
+}
+
+// Q3: what a caller may count for a lock includes the time for which its call was held while
+// the node started: it may be longer than the lock's TTL.
+func TestSimHeldCallCounts(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		c := testcluster.Start(inRAM(t), testcluster.Options{Net: testcluster.Memory, Nodes: 3, Timing: sceneLease, MaxTTL: sceneMax})
+		ctx := patient(t)
+		c.Kill(0)
+		c.Split([]int{0}, []int{1, 2})
+		must(t, c.Restart(ctx, 0))
+		const ttl = 3 * time.Second
+		began := time.Now()
+		time.AfterFunc(3*ttl, c.Heal)
+		h, err := c.Node(0).Acquire(ctx, sharelock.AcquireRequest{Key: "k", ClientID: "c", TTL: ttl, Wait: time.Minute})
+		must(t, err)
+		took := time.Since(began)
+		if took < 3*ttl {
+			t.Fatalf("granted after %v, without being held", took)
+		}
+		if h.SafeFor-took < ttl/4 || h.SafeFor-took > ttl {
+			t.Errorf("granted after %v, good for %v from the call, with a TTL of %v", took, h.SafeFor, ttl)
+		}
+	})
 }
 
 // postOnce acquires a key over HTTP; reached is false if nobody took the connection.
