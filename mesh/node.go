@@ -72,8 +72,8 @@ type Node struct {
 	// this one takes no part in Raft (V3).
 	double atomic.Bool
 
-	// hasServed: this node was ready once since it started.
-	hasServed atomic.Bool
+	// served is closed when this node has been ready once since it started.
+	served chan struct{}
 
 	sessions sessions
 	accounts accounts
@@ -122,7 +122,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, network: cfg.Network, clock: cfg.Clock,
-		draining: make(chan struct{}), leaseTo: make(chan struct{}, 1), done: make(chan struct{}),
+		served: make(chan struct{}), draining: make(chan struct{}), leaseTo: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -303,6 +303,7 @@ func (n *Node) Start() error {
 	n.onClose("HTTP server", n.http.Close)
 
 	n.tasks.Go(func() { n.watchViews(n.ctx) })
+	n.tasks.Go(func() { n.watchStart(n.ctx) })
 	n.tasks.Go(func() { n.watchLeadership(n.ctx) })
 	n.tasks.Go(func() { n.birth(n.ctx) })
 	n.tasks.Go(func() { n.watchReplaced(n.ctx) })

@@ -92,6 +92,24 @@ func TestSimHeldCallCounts(t *testing.T) {
 	})
 }
 
+// Q4: a node that has served and is cut off says so at once, also if nobody has called it
+// before but through sessions.
+func TestSimCutOffNodeHoldsNothing(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		c := testcluster.Start(inRAM(t), testcluster.Options{Net: testcluster.Memory, Nodes: 3, Timing: sceneLease, MaxTTL: sceneMax})
+		ctx := patient(t)
+		must(t, c.WaitReady(ctx))
+		c.Split([]int{0}, []int{1, 2})
+		until(ctx, t, "it is cut off", func() bool { return c.Node(0).Ready() != nil })
+		began := time.Now()
+		_, err := c.Node(0).Acquire(ctx, sharelock.AcquireRequest{Key: "k", ClientID: "c", TTL: time.Second, Wait: time.Minute})
+		if took := time.Since(began); took != 0 || !errors.Is(err, sharelock.ErrNoQuorum) && !errors.Is(err, sharelock.ErrNotReady) {
+			t.Errorf("%v after %v", err, took)
+		}
+		c.Heal()
+	})
+}
+
 // postOnce acquires a key over HTTP; reached is false if nobody took the connection.
 func postOnce(ctx context.Context, web *http.Client, addr, key string) (reached bool, _ error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/v1/locks/"+key,
