@@ -108,10 +108,12 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 			return because(err, f.last)
 		}
 		repeat, away, err := verdict(raw, timedOut)
-		if errors.Is(err, ErrWrongPort) {
-			wrong++
+		if wrong++; !errors.Is(err, ErrWrongPort) {
+			wrong = 0 // there may be a node
 		}
-		if !repeat || wrong >= len(all) {
+		// What is under way until a deadline goes on: something in front of the nodes may have
+		// answered in their place.
+		if !repeat || wrong >= len(all) && !b.hard {
 			return err
 		}
 		switch {

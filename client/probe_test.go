@@ -10,11 +10,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 
+	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
@@ -136,4 +139,45 @@ func TestPatienceWithSilentPort(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A port that is the wrong one for a while, of something in front of the nodes say, costs no
+// lock that is held: its renewals go on until its deadline.
+func TestWrongPortForAWhile(t *testing.T) {
+	wrong := sharelockv1.ToStatus(&sharelock.Error{Err: ErrWrongPort, Message: "on purpose"}).Err()
+	bubble(t, func(t *testing.T, m *fakeMesh, c *Client) {
+		var is atomic.Bool
+		m.setFault(func(call fakeCall) fault {
+			if call.Method == "Renew" && is.Load() {
+				return fault{before: wrong}
+			}
+			return fault{}
+		})
+		l := mustAcquire(t, c, "k", TTL(9*time.Second))
+		is.Store(true)
+		time.Sleep(4 * time.Second)
+		is.Store(false)
+		time.Sleep(time.Minute)
+		if l.Err() != nil {
+			t.Errorf("the lock: %v", l.Err())
+		}
+	})
+}
+
+// Of two addresses one is wrong and a node starts at the other: an acquire waits for the node.
+func TestWrongPortBesideAStartingNode(t *testing.T) {
+	wrong := sharelockv1.ToStatus(&sharelock.Error{Err: ErrWrongPort, Message: "on purpose"}).Err()
+	bubble(t, func(t *testing.T, m *fakeMesh, c *Client) {
+		began := time.Now()
+		m.setFault(func(call fakeCall) fault {
+			switch {
+			case call.Node == "a:1":
+				return fault{before: wrong}
+			case time.Since(began) < 3*time.Second:
+				return fault{before: unavailable()}
+			}
+			return fault{}
+		})
+		mustAcquire(t, c, "k")
+	})
 }
