@@ -111,6 +111,9 @@ func (n *fakeNode) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sha
 	if len(w.granted) > 0 {
 		return <-w.granted, nil
 	}
+	if caller := ListensUnder(ctx); caller != nil {
+		ctx = caller
+	}
 	n.waits <- r.Key
 	timer := time.NewTimer(r.Wait)
 	defer timer.Stop()

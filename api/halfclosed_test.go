@@ -1,10 +1,15 @@
 package api
 
 import (
+	"bufio"
 	"context"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,6 +60,120 @@ func TestHalfClosedIsServed(t *testing.T) {
 		handler.ServeHTTP(w, httptest.NewRequestWithContext(gone, tt.method, tt.path, strings.NewReader(tt.body)))
 		if w.Code != http.StatusOK {
 			t.Errorf("%s %s: %d %s", tt.method, tt.path, w.Code, w.Body)
+		}
+	}
+}
+
+// gate is a node whose first acquire is under way until its context has ended: the caller goes
+// away before it is granted.
+type gate struct {
+	*fakeNode
+	entered chan struct{}
+	once    sync.Once
+}
+
+func (n *gate) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error) {
+	first := false
+	n.once.Do(func() { first = true })
+	if first {
+		close(n.entered)
+		<-ctx.Done()
+		return sharelock.Hold{}, ctx.Err()
+	}
+	return n.fakeNode.Acquire(ctx, r)
+}
+
+// overTCP serves a node at a TCP port and dials it. served is closed when the first request was.
+func overTCP(t *testing.T, node Node) (_ *net.TCPConn, served <-chan struct{}) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := NewHTTP(node, Options{})
+	handled, ended, next := make(chan struct{}), make(chan error, 1), server.Handler
+	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(handled)
+		next.ServeHTTP(w, r)
+	})
+	go func() { ended <- server.Serve(RefuseSessions(l, sharelock.ErrWrongPort)) }()
+	t.Cleanup(func() {
+		if err := server.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		<-ended
+	})
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() }) // a second time is fine
+	return conn.(*net.TCPConn), handled
+}
+
+// An acquire that need not wait is served though its caller has closed its half of the
+// connection; one that would have to wait ends.
+func TestHalfClosedAcquire(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells what was acknowledged")
+	}
+	for _, tt := range []struct {
+		path, body string
+		held       bool
+		status     int
+	}{
+		{"/v1/locks/k", `{}`, false, http.StatusOK},
+		{"/v1/locks/k", `{"requestId":"r"}`, false, http.StatusOK},
+		{"/v1/locks/k", `{"wait":"0s"}`, true, http.StatusConflict},
+		{"/v1/locks/k", `{"wait":"60s"}`, true, 499},
+		{"/v1/locks/k", `{"wait":"60s","requestId":"r"}`, true, 499},
+		{"/lock", `{"key":"k"}`, false, http.StatusOK},
+		{"/lock", `{"key":"k","timeoutMs":60000}`, true, 499},
+	} {
+		node := &gate{fakeNode: newFake(), entered: make(chan struct{})}
+		if tt.held {
+			hold(t, node.fakeNode, "k")
+		}
+		conn, _ := overTCP(t, node)
+		send(t, conn, post(tt.path, tt.body))
+		<-node.entered
+		if err := conn.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		answer := bufio.NewReader(conn)
+		if status, body := receive(t, answer); status != tt.status || !strings.HasPrefix(body, "{") {
+			t.Errorf("%s %s, held %t: %d %s", tt.path, tt.body, tt.held, status, body)
+		}
+		if _, err := answer.ReadByte(); err != io.EOF {
+			t.Errorf("%s %s: after the answer: %v, want the end", tt.path, tt.body, err)
+		}
+		if !isHeld(t, node.fakeNode, "k") {
+			t.Errorf("%s %s: the key is not held", tt.path, tt.body)
+		}
+	}
+}
+
+// A caller that has closed its connection gets no lock: nothing is granted before it is known
+// that somebody listens.
+func TestClosedAcquire(t *testing.T) {
+	for _, path := range []string{"/v1/locks/k", "/lock"} {
+		for _, reset := range []bool{false, true} {
+			node := &gate{fakeNode: newFake(), entered: make(chan struct{})}
+			conn, served := overTCP(t, node)
+			send(t, conn, post(path, `{"key":"k"}`))
+			<-node.entered
+			if reset {
+				if err := conn.SetLinger(0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := conn.Close(); err != nil {
+				t.Fatal(err)
+			}
+			<-served
+			if node.last.Key != "" || isHeld(t, node.fakeNode, "k") {
+				t.Errorf("%s, reset %t: the key was acquired for %q", path, reset, node.last.ClientID)
+			}
 		}
 	}
 }

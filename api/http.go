@@ -72,7 +72,7 @@ func (s *httpAPI) routes() http.Handler {
 	// route that fits.
 	r.MatcherFunc(mayCheckToken).Path("/v1/locks/{key:.*}/token/{token:[^/]*}").Handler(s.callThrough(s.checkToken))
 	s.handle(r, "/v1/locks/{key:.*}", methods{
-		http.MethodPost:   s.call(s.acquire),
+		http.MethodPost:   s.callHalf(s.acquire),
 		http.MethodPatch:  s.callThrough(s.renew),
 		http.MethodDelete: s.callThrough(s.release),
 		http.MethodGet:    s.callThrough(s.get),

@@ -31,20 +31,47 @@ func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) htt
 			return
 		}
 		m, err := f(r, body)
-		if err != nil {
-			s.fail(w, r, asWritten(err, body), m)
-			return
-		}
-		data, err := encode(m)
+		s.answer(w, r, body, m, err)
+	}
+}
+
+// callHalf is call for what may wait in line: whoever goes away meanwhile has ended it. If the
+// caller has only closed its half of the connection, the call is made once more, and ends
+// only if it has to wait.
+func (s *httpAPI) callHalf(f func(*http.Request, []byte) (proto.Message, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := readBody(w, r)
 		if err != nil {
 			s.fail(w, r, err, nil)
 			return
 		}
-		// The context is of no use now: it also ends when a client that has its answer closes
-		// the connection.
-		if !s.write(w, http.StatusOK, data) {
-			s.undelivered(r, body, m)
+		m, err := f(r, body)
+		if errors.Is(err, context.Canceled) {
+			if half := stillListens(w, r); half != nil {
+				defer half.close()
+				w = half
+				m, err = f(r.WithContext(unlessItWaits(r.Context())), body)
+			}
 		}
+		s.answer(w, r, body, m, err)
+	}
+}
+
+// answer sends what came of a call.
+func (s *httpAPI) answer(w http.ResponseWriter, r *http.Request, body []byte, m proto.Message, err error) {
+	if err != nil {
+		s.fail(w, r, asWritten(err, body), m)
+		return
+	}
+	data, err := encode(m)
+	if err != nil {
+		s.fail(w, r, err, nil)
+		return
+	}
+	// The context is of no use now: it also ends when a client that has its answer closes
+	// the connection.
+	if !s.write(w, http.StatusOK, data) {
+		s.undelivered(r, body, m)
 	}
 }
 

@@ -2,7 +2,9 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/sgkandale/sharelock"
@@ -28,7 +30,15 @@ func (s *httpAPI) legacyLock(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err, nil)
 		return
 	}
-	st, hold, err := s.legacy.lock(r.Context(), m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
+	ctx := r.Context()
+	st, hold, err := s.legacy.lock(ctx, m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
+	if errors.Is(err, context.Canceled) {
+		if half := stillListens(w, r); half != nil {
+			defer half.close()
+			w = half
+			st, hold, err = s.legacy.lock(unlessItWaits(ctx), m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
+		}
+	}
 	if sent := s.answerLegacy(w, r, st, err); st == original.Status_Acquired && !sent {
 		takeBack(r.Context(), s.legacy.node, hold)
 	}
@@ -40,7 +50,8 @@ func (s *httpAPI) legacyUnlock(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err, nil)
 		return
 	}
-	st, err := s.legacy.unlock(r.Context(), m.GetKey(), r.Header.Get(clientIDHeader))
+	// An unlock does not wait, see callThrough.
+	st, err := s.legacy.unlock(context.WithoutCancel(r.Context()), m.GetKey(), r.Header.Get(clientIDHeader))
 	s.answerLegacy(w, r, st, err)
 }
 

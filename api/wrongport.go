@@ -111,6 +111,9 @@ type refusingConn struct {
 	head   []byte
 }
 
+// NetConn returns the connection below, as that of [crypto/tls.Conn] does.
+func (c *refusingConn) NetConn() net.Conn { return c.Conn }
+
 // Read implements net.Conn.
 func (c *refusingConn) Read(b []byte) (int, error) {
 	c.mu.Lock()

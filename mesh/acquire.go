@@ -28,6 +28,10 @@ type acquire struct {
 	// what it was told last. Nil if the caller has not asked.
 	queued   func(position uint32)
 	position uint32
+	// listens, unless it is nil, ends when nobody listens for the answer any more. That ends
+	// the call once it has to wait; waits says that it does.
+	listens <-chan struct{}
+	waits   bool
 }
 
 // finish drives the acquire to its end.
@@ -86,7 +90,12 @@ func (a *acquire) run(ctx context.Context) (sharelock.Hold, error) {
 			fresh = false
 			continue
 		}
-		fresh, a.granted = true, false
+		fresh, a.granted, a.waits = true, false, true
+		select {
+		case <-a.deserted():
+			return sharelock.Hold{}, context.Canceled
+		default:
+		}
 		if err := a.pause(ctx, limit.C, changed); err != nil {
 			return sharelock.Hold{}, err
 		}
@@ -111,6 +120,7 @@ func (a *acquire) listen(ctx context.Context, limit, again <-chan time.Time) (ow
 			for _, answer := range a.take() {
 				switch {
 				case answer.Outcome == owner.Queued:
+					a.waits = true
 					a.tell(answer.Position)
 				case answer.Send == 0 || answer.Send == a.lastSend() || mutant.On(mutant.AnySend) || answer.Outcome == owner.Failed && a.over(answer.Err):
 					return answer, nil
@@ -120,17 +130,28 @@ func (a *acquire) listen(ctx context.Context, limit, again <-chan time.Time) (ow
 			}
 		case <-changed:
 		case <-again:
+			a.waits = true
 			if !a.granted {
 				return owner.Answer{Outcome: owner.Queued}, nil
 			}
 		case <-ctx.Done():
 			return owner.Answer{}, ctx.Err()
+		case <-a.deserted():
+			return owner.Answer{}, context.Canceled
 		case <-limit:
 			return owner.Answer{}, errNoOwner
 		case <-a.node.draining:
 			return owner.Answer{}, errLeaving
 		}
 	}
+}
+
+// deserted returns a channel that is closed when nobody listens, if the call has to wait.
+func (a *acquire) deserted() <-chan struct{} {
+	if a.waits {
+		return a.listens
+	}
+	return nil
 }
 
 // tell tells the caller where it stands in line.

@@ -39,7 +39,11 @@ func (n *Node) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelo
 	// The call begins here: its wait, and the time that its caller may count (Q3), go on while
 	// it is held.
 	a := &acquire{call: newCall(n, req), wait: req.Wait}
-	n.awaitStart(ctx, req.Wait)
+	starting := ctx
+	if caller := api.ListensUnder(ctx); caller != nil {
+		a.listens, starting = caller.Done(), caller
+	}
+	n.awaitStart(starting, req.Wait)
 	return a.finish(ctx)
 }
 

@@ -1,0 +1,53 @@
+package api
+
+import (
+	"encoding/binary"
+	"net"
+	"syscall"
+	"unsafe"
+)
+
+// tcpOf returns the TCP connection below another one, or nil.
+func tcpOf(conn net.Conn) *net.TCPConn {
+	for {
+		switch c := conn.(type) {
+		case *net.TCPConn:
+			return c
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// canSeeAcknowledged reports whether seeAcknowledged knows anything of a connection.
+func canSeeAcknowledged(conn net.Conn) bool { return tcpOf(conn) != nil }
+
+// The states of tcp(7) in which the other end may read.
+const (
+	tcpEstablished = 1
+	tcpCloseWait   = 8
+)
+
+// seeAcknowledged reports whether the other end of a connection has acknowledged all that was
+// sent, and whether the connection can still carry something there.
+func seeAcknowledged(conn net.Conn) (all, open bool) {
+	raw, err := tcpOf(conn).SyscallConn()
+	if err != nil {
+		return false, false
+	}
+	err = raw.Control(func(fd uintptr) {
+		// In this order: what a reset has thrown away must not look acknowledged.
+		var left int32
+		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&left)))
+		info, ierr := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_INFO)
+		if errno != 0 || ierr != nil {
+			return
+		}
+		// The first byte of what TCP_INFO says is the state.
+		state := binary.NativeEndian.AppendUint32(nil, uint32(info))[0]
+		all, open = left == 0, state == tcpEstablished || state == tcpCloseWait
+	})
+	return all, open && err == nil
+}
