@@ -39,8 +39,9 @@ type Options struct {
 	// owns which key, and turns to that node if it can reach it.
 	OnlyAddrs bool
 	// Clock is read for every deadline: the time since an arbitrary start. It must
-	// not jump and should count the time the machine was suspended. Nil is the
-	// system's.
+	// not jump and should count the time the machine was suspended. It is read where
+	// deadlines are looked at, so it must not block: while it does, no lock is seen to end.
+	// Nil is the system's.
 	Clock func() time.Duration
 	// Logger gets what calls cannot return: renewals that fail and locks that are
 	// lost. Nil drops it. It is called in a goroutine of its own: if it blocks, the newest
