@@ -308,7 +308,7 @@ func (n *Node) meta() *peerv1.Meta {
 	}
 	m.SeedIndex = n.seedIndex.Load()
 	if old := n.replaces.Load(); old != nil {
-		m.Replaces = *old
+		m.Replaces = fitting(m, *old)
 	}
 	return m
 }

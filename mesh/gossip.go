@@ -150,6 +150,17 @@ func gossipLabel(cluster string) string {
 	return "sharelock-1-" + hex.EncodeToString(sum[:16])
 }
 
+// fitting returns the newest of some cluster ids that a Meta without them has room for.
+func fitting(meta *peerv1.Meta, ids [][]byte) [][]byte {
+	room := memberlist.MetaMaxSize - proto.Size(meta)
+	for i := len(ids) - 1; i >= 0; i-- {
+		if room -= 2 + len(ids[i]); room < 0 {
+			return ids[i+1:]
+		}
+	}
+	return ids
+}
+
 // checkMeta says whether a Meta fits, with room for what may be added later.
 func checkMeta(meta *peerv1.Meta, room int) error {
 	if len(meta.GetClusterId()) > 0 {

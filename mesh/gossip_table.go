@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/memberlist"
@@ -148,8 +149,8 @@ func (t *gossipTable) ours(meta *peerv1.Meta) error {
 // noteSuccessor looks whether a process is of a mesh that was recovered from the data
 // directory of another member of this one's; the lock is held.
 func (t *gossipTable) noteSuccessor(n gossipNode) {
-	old := n.meta.GetReplaces()
-	if t.successor == nil && len(old) > 0 && n.meta.GetCluster() == t.own.GetCluster() && bytes.Equal(old, t.own.GetClusterId()) {
+	ours := func(id []byte) bool { return bytes.Equal(id, t.own.GetClusterId()) }
+	if t.successor == nil && n.meta.GetCluster() == t.own.GetCluster() && slices.ContainsFunc(n.meta.GetReplaces(), ours) {
 		t.successor = &n
 		close(t.replaced)
 	}

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -105,7 +106,7 @@ func FuzzGossipMeta(f *testing.F) {
 func TestGossipTableSuccessor(t *testing.T) {
 	node := func(change func(*peerv1.Meta)) *memberlist.Node {
 		meta := testMeta("b", 1)
-		meta.ClusterId, meta.Replaces = []byte("two"), []byte("one")
+		meta.ClusterId, meta.Replaces = []byte("two"), [][]byte{[]byte("one")}
 		change(meta)
 		b, err := proto.Marshal(meta)
 		if err != nil {
@@ -123,7 +124,9 @@ func TestGossipTableSuccessor(t *testing.T) {
 	}{
 		"successor":          {func(*peerv1.Meta) {}, true},
 		"of another mesh":    {func(m *peerv1.Meta) { m.Cluster = "other" }, false},
-		"of another cluster": {func(m *peerv1.Meta) { m.Replaces = []byte("three") }, false},
+		"recovered again":    {func(m *peerv1.Meta) { m.Replaces = [][]byte{[]byte("zero"), []byte("one"), []byte("three")} }, true},
+		"of another cluster": {func(m *peerv1.Meta) { m.Replaces = [][]byte{[]byte("three")} }, false},
+		"of no id":           {func(m *peerv1.Meta) { m.Replaces = [][]byte{nil} }, false},
 		"founded":            {func(m *peerv1.Meta) { m.Replaces = nil }, false},
 	} {
 		for how, hear := range hears {
@@ -148,6 +151,25 @@ func TestGossipTableSuccessor(t *testing.T) {
 					t.Errorf("%s, %s: is not noticed", name, how)
 				}
 			}
+		}
+	}
+}
+
+// A Meta names the newest clusters that were recovered, as many as it has room for.
+func TestFitting(t *testing.T) {
+	id := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 16) }
+	for n, want := range map[int]int{0: 0, 1: 1, 3: 3, 100: (memberlist.MetaMaxSize - proto.Size(testMeta("a", 1))) / 18} {
+		var ids [][]byte
+		for i := range n {
+			ids = append(ids, id(i))
+		}
+		m := testMeta("a", 1)
+		m.Replaces = fitting(m, ids)
+		if len(m.Replaces) != want || proto.Size(m) > memberlist.MetaMaxSize {
+			t.Errorf("of %d ids %d are named, want %d; the meta has %d bytes", n, len(m.Replaces), want, proto.Size(m))
+		}
+		if want > 0 && !bytes.Equal(m.Replaces[want-1], id(n-1)) {
+			t.Errorf("of %d ids the newest is not named", n)
 		}
 	}
 }

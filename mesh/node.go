@@ -51,8 +51,8 @@ type Node struct {
 	data      *dataDir
 	promising sync.Mutex    // serialises promises
 	seedIndex atomic.Uint32 // as announced
-	// replaces is the cluster from which the one that it follows was recovered, nil if none.
-	replaces atomic.Pointer[[]byte]
+	// replaces are the clusters from which the one that it follows was recovered, nil if none.
+	replaces atomic.Pointer[[][]byte]
 	// began is when New was called, on clock.
 	began     time.Duration
 	mux       *mux

@@ -18,7 +18,6 @@ import (
 // The reasons why a mesh is not recovered from a data directory; match them with errors.Is.
 var (
 	errNothingToRecover = errors.New("--recover: this data directory belongs to no mesh")
-	errNotNeeded        = errors.New("--recover: this node alone has a majority of the seats, start it without --recover")
 	errOthersAnswer     = errors.New("--recover: other nodes answer; if a majority of the data directories is there, start their nodes without --recover, " +
 		"otherwise stop them first")
 )
@@ -32,7 +31,8 @@ const answerTime = 2 * time.Second
 
 // recoverMesh makes a new cluster from this data directory alone, with a larger epoch and
 // with every partition in quarantine. It refuses while another process of the old mesh, or
-// whatever has the address of one or of a seed, answers.
+// whatever has the address of one or of a seed, answers. If this process alone has a majority, there is nothing
+// to recover.
 func (n *Node) recoverMesh() error {
 	old, _, follows := n.data.Promise()
 	if !follows {
@@ -44,7 +44,9 @@ func (n *Node) recoverMesh() error {
 		return fmt.Errorf("--recover: %w", err)
 	}
 	if slices.Equal(records.Voters, []string{n.self.ID}) {
-		return errNotNeeded
+		// Also after a recovery, as long as no other node has joined.
+		n.log.Warn("--recover is ignored: this node alone has a majority of the seats. Start it without --recover")
+		return nil
 	}
 	if there := n.answering(records.State.History); len(there) > 0 {
 		return fmt.Errorf("%w: %s", errOthersAnswer, strings.Join(there, ", "))

@@ -160,7 +160,7 @@ func (r Records) Recovered(id []byte, self ring.Member) (State, error) {
 	}
 	s := r.State
 	cluster := proto.CloneOf(s.Cluster)
-	cluster.Replaces, cluster.Id = cluster.GetId(), slices.Clone(id)
+	cluster.Replaces, cluster.Id = append(cluster.GetReplaces(), cluster.GetId()), slices.Clone(id)
 	s.Cluster = cluster
 	v := ring.View{
 		Epoch: uint32(base + recoveryLeap), Placement: ring.Placement, Release: s.View().Release, Members: []ring.Member{self},

@@ -584,9 +584,9 @@ type Cluster struct {
 	MaxTtlNs   int64  `protobuf:"varint,5,opt,name=max_ttl_ns,json=maxTtlNs,proto3" json:"max_ttl_ns,omitempty"`
 	// ring.replicas at birth; 0 is "as the voters need it".
 	Replicas uint32 `protobuf:"varint,6,opt,name=replicas,proto3" json:"replicas,omitempty"`
-	// The id of the cluster from whose records this one was recovered; absent if it was
-	// founded.
-	Replaces      []byte `protobuf:"bytes,7,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	// The ids of the clusters that this one was recovered from, one after the other, the
+	// oldest first; none if it was founded.
+	Replaces      [][]byte `protobuf:"bytes,7,rep,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -663,7 +663,7 @@ func (x *Cluster) GetReplicas() uint32 {
 	return 0
 }
 
-func (x *Cluster) GetReplaces() []byte {
+func (x *Cluster) GetReplaces() [][]byte {
 	if x != nil {
 		return x.Replaces
 	}
@@ -904,8 +904,8 @@ type Meta struct {
 	// The release of its program, and the oldest that it works with (W1).
 	Release       uint32 `protobuf:"varint,10,opt,name=release,proto3" json:"release,omitempty"`
 	OldestRelease uint32 `protobuf:"varint,11,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
-	// Cluster.replaces of the cluster that the process follows.
-	Replaces      []byte `protobuf:"bytes,12,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	// Cluster.replaces of the cluster that the process follows, the newest of them that fit.
+	Replaces      [][]byte `protobuf:"bytes,12,rep,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1017,7 +1017,7 @@ func (x *Meta) GetOldestRelease() uint32 {
 	return 0
 }
 
-func (x *Meta) GetReplaces() []byte {
+func (x *Meta) GetReplaces() [][]byte {
 	if x != nil {
 		return x.Replaces
 	}
@@ -4557,7 +4557,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"max_ttl_ns\x18\x05 \x01(\x03R\bmaxTtlNs\x12\x1a\n" +
 	"\breplicas\x18\x06 \x01(\rR\breplicas\x12\x1a\n" +
-	"\breplaces\x18\a \x01(\fR\breplaces\"\x8f\x01\n" +
+	"\breplaces\x18\a \x03(\fR\breplaces\"\x8f\x01\n" +
 	"\aHistory\x124\n" +
 	"\acluster\x18\x01 \x01(\v2\x1a.sharelock.peer.v1.ClusterR\acluster\x12-\n" +
 	"\x05views\x18\x02 \x03(\v2\x17.sharelock.peer.v1.ViewR\x05views\x12\x1f\n" +
@@ -4598,7 +4598,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\arelease\x18\n" +
 	" \x01(\rR\arelease\x12%\n" +
 	"\x0eoldest_release\x18\v \x01(\rR\roldestRelease\x12\x1a\n" +
-	"\breplaces\x18\f \x01(\fR\breplaces\"f\n" +
+	"\breplaces\x18\f \x03(\fR\breplaces\"f\n" +
 	"\x0ePromiseRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x125\n" +
