@@ -222,24 +222,30 @@ func (a *Raft) apply(ctx context.Context, c *peerv1.Command) (outcome, error) {
 	if lib == nil {
 		return outcome{}, errNotBegun
 	}
-	f := lib.Apply(data, 0)
-	if err := await(ctx, f); err != nil {
+	f, err := await(ctx, func() raft.ApplyFuture { return lib.Apply(data, 0) })
+	if err != nil {
 		return outcome{}, fmt.Errorf("apply command: %w", err)
 	}
 	out := f.Response().(outcome)
 	return out, out.err
 }
 
-// await waits for a future or the context, whichever is first. The goroutine
-// ends with the future, at the latest when raft shuts down.
-func await(ctx context.Context, f raft.Future) error {
+// await makes a future and waits for it or for the context, whichever is first. Making it can
+// block, too, as long as Raft waits for its disk. The goroutine ends with the future, at the
+// latest when Raft shuts down.
+func await[F raft.Future](ctx context.Context, start func() F) (F, error) {
+	var f F
 	done := make(chan error, 1)
-	go func() { done <- f.Error() }()
+	go func() {
+		f = start()
+		done <- f.Error()
+	}()
 	select {
 	case err := <-done:
-		return err
+		return f, err
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		var none F
+		return none, context.Cause(ctx)
 	}
 }
 
@@ -348,26 +354,27 @@ func (a *Raft) Reseat(ctx context.Context, c Change) error {
 		return errNotBegun
 	}
 	id, addr := raft.ServerID(c.id), raft.ServerAddress(c.id)
-	var f raft.Future
+	var start func() raft.Future
 	switch c.kind {
 	case changeStage:
-		f = lib.AddNonvoter(id, addr, 0, 0)
+		start = func() raft.Future { return lib.AddNonvoter(id, addr, 0, 0) }
 	case changePromote:
-		f = lib.AddVoter(id, addr, 0, 0)
+		start = func() raft.Future { return lib.AddVoter(id, addr, 0, 0) }
 	case changeDemote:
-		f = lib.DemoteVoter(id, 0, 0)
+		start = func() raft.Future { return lib.DemoteVoter(id, 0, 0) }
 	case changeRemove:
-		f = lib.RemoveServer(id, 0, 0)
+		start = func() raft.Future { return lib.RemoveServer(id, 0, 0) }
 	case changeTransfer:
-		if c.id == "" {
-			f = lib.LeadershipTransfer()
-		} else {
-			f = lib.LeadershipTransferToServer(id, addr)
+		start = func() raft.Future {
+			if c.id == "" {
+				return lib.LeadershipTransfer()
+			}
+			return lib.LeadershipTransferToServer(id, addr)
 		}
 	default:
 		return nil
 	}
-	if err := await(ctx, f); err != nil {
+	if _, err := await(ctx, start); err != nil {
 		return fmt.Errorf("%v: %w", c, err)
 	}
 	return nil
@@ -379,7 +386,7 @@ func (a *Raft) Settle(ctx context.Context) error {
 	if lib == nil {
 		return errNotBegun
 	}
-	if err := await(ctx, lib.Barrier(0)); err != nil {
+	if _, err := await(ctx, func() raft.Future { return lib.Barrier(0) }); err != nil {
 		return fmt.Errorf("settle raft's log: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -101,5 +102,25 @@ func TestCloseBeforeBegin(t *testing.T) {
 	case <-layer.closed:
 	default:
 		t.Error("the layer is still open")
+	}
+}
+
+// future is a raft.Future that is over.
+type future struct{}
+
+func (future) Error() error { return nil }
+
+// Raft takes no request while it waits for its disk; who asks it for something goes on all the same when
+// its context ends.
+func TestAwaitEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	disk := make(chan struct{})
+	defer close(disk)
+	cancel()
+	if _, err := await(ctx, func() future { <-disk; return future{} }); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := await(t.Context(), func() future { return future{} }); err != nil {
+		t.Errorf("a future that is over: %v", err)
 	}
 }
