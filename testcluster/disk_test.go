@@ -128,10 +128,11 @@ func TestSimFullDiskOfThree(t *testing.T) {
 		must(t, d.Restart(ctx, leader))
 		must(t, d.WaitMembers(ctx, 3))
 
-		// A node whose disk is full can be stopped.
+		// A node whose disk is full can be stopped, though no view can be made that lets it go.
+		// Whoever leads may be the third one: it goes on leading, as nobody else can be elected.
 		d.full[full].Store(true)
 		d.Kill(leader)
-		until(ctx, t, "one vote of three is left", func() bool { return d.Node(third).Ready() != nil })
+		pause(ctx, 5*sceneLease)
 		ending, cancel := context.WithTimeout(ctx, 3*sceneLease)
 		defer cancel()
 		_ = d.Stop(ending, full) // nobody lets it go
