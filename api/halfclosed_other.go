@@ -4,8 +4,8 @@ package api
 
 import "net"
 
-// canSeeAcknowledged: only Linux tells what was acknowledged. Elsewhere whoever has closed its
-// half of a connection is taken for gone.
+// canSeeAcknowledged returns false: only Linux reports how much of what was sent is acknowledged. On
+// other systems a caller that has closed its half of the connection counts as gone.
 func canSeeAcknowledged(net.Conn) bool { return false }
 
 func seeAcknowledged(net.Conn) (all, open bool) { return false, false }

@@ -35,9 +35,9 @@ func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) htt
 	}
 }
 
-// callHalf is call for what may wait in line: whoever goes away meanwhile has ended it. If the
-// caller has only closed its half of the connection, the call is made once more, and ends
-// only if it has to wait.
+// callHalf is like call, for requests that may wait in a queue. A caller that disconnects cancels its
+// request. If the caller has closed only its half of the connection, the request is made once more, and is
+// canceled only if it has to wait.
 func (s *httpAPI) callHalf(f func(*http.Request, []byte) (proto.Message, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := readBody(w, r)

@@ -80,8 +80,8 @@ func textOf(err error) string {
 	return err.Error()
 }
 
-// RefuseSessions returns a listener of a port that has no sessions without gRPC: whoever
-// begins one is told so. Nothing of HTTP, or of gossip, begins as they do.
+// RefuseSessions wraps the listener of a port that serves no plain sessions. A connection that begins
+// like one is answered with the error wrong and closed. No HTTP or gossip stream begins like one.
 func RefuseSessions(l net.Listener, wrong error) net.Listener { return refusingListener{l, wrong} }
 
 type refusingListener struct {
@@ -142,7 +142,7 @@ func (c *refusingConn) look() error {
 			if len(c.head) == 0 {
 				return err
 			}
-			break // the reader hears of the error behind what there is
+			break // the reader gets the buffered bytes first, then the error
 		}
 	}
 	c.looked = true

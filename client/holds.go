@@ -114,7 +114,7 @@ func (l *Lock) Renew(ctx context.Context, ttl time.Duration, opts ...Option) err
 	return named("renew", l.key, err)
 }
 
-// renewalOf returns the metadata that a renewal with these options brings; nil is none.
+// renewalOf returns the metadata that these options set in a renewal, or nil if they set none.
 func renewalOf(opts []Option) (map[string]string, error) {
 	var r request
 	for _, o := range opts {

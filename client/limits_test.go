@@ -11,8 +11,8 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// A lock is trusted for as long as it may be held and no longer, whoever renews it: Done closes
-// just then and says why, contexts end before, and nothing more is asked for it.
+// Done closes exactly when max_hold is over, with ErrMaxHold, whether the session or the client renews
+// the lock. Contexts of the lock end before that, and no renewal is sent after it.
 func TestMaxHold(t *testing.T) {
 	const longest = 25 * time.Second
 	for name, opts := range map[string][]Option{
@@ -110,8 +110,8 @@ func TestRenewWithMetadata(t *testing.T) {
 	})
 }
 
-// Who waits is told its place in a goroutine of its own: a function that blocks holds up neither
-// the acquire, nor other locks, nor Close, and is told the newest place next.
+// The function of OnQueued runs in its own goroutine. If it blocks, the acquire, other locks and Close go
+// on, and its next call gets the newest position.
 func TestOnQueued(t *testing.T) {
 	bubbleOf(t, true, func(t *testing.T, m *fakeMesh, c *Client) {
 		first := mustAcquire(t, c, "k", TTL(9*time.Second))
