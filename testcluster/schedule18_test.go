@@ -67,7 +67,7 @@ func TestSchedule18BigCopies(t *testing.T) {
 		c := testcluster.Start(t, testcluster.Options{Net: testcluster.Memory, Nodes: 3, MaxTTL: time.Minute, Logs: &logs, Configure: func(_ int, cfg *mesh.Config) { cfg.Partitions = 8 }})
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		t.Cleanup(cancel)
-		big := keyOwnedBy(t, c, 1)
+		big := "big"
 		holder := dial(ctx, t, c, "holder")
 		locks := fill(ctx, t, holder, ring.PartitionOf(big, 8))
 		if size := len(locks) * sharelock.MaxMetadataBytes; size < owner.DefaultBounds.Bytes/2 {
