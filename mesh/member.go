@@ -40,6 +40,9 @@ type member struct {
 	leftOnce    sync.Once
 	// leaderless is since when a process that is to be let go finds no leader; 0 is not.
 	leaderless time.Duration
+	// unanswered counts the requests for a lease in a row that failed, by address; it is
+	// empty when a leader answers. Only run uses it.
+	unanswered map[string]int
 	// noticed is when usedTwice last said so; 0 is never.
 	noticed time.Duration
 	// answered: a leader answered the last request for a lease.
@@ -61,7 +64,10 @@ type member struct {
 }
 
 func newMember(n *Node) *member {
-	return &member{node: n, log: n.log, kick: make(chan struct{}, 1), left: make(chan struct{}), ended: make(chan struct{})}
+	return &member{
+		node: n, log: n.log, kick: make(chan struct{}, 1), left: make(chan struct{}), ended: make(chan struct{}),
+		unanswered: map[string]int{},
+	}
 }
 
 func (m *member) wake() {
@@ -139,8 +145,9 @@ func (m *member) step(ctx context.Context) (time.Duration, error) {
 }
 
 // part asks the leader to let this process go, which is in no view and was told to stop
-// (V7). It may go at once if it was never in a view. If it finds no leader, it waits for
-// the length of a lease, in which an election is over.
+// (V7). It may go at once if it was never in a view, and if nobody answers: then there is no
+// leader, and none can be elected that this process's vote would help. If others answer, none
+// of which leads, their election may need that vote: it is over within the length of a lease.
 func (m *member) part(ctx context.Context, a *acting) {
 	if a == nil {
 		m.dismiss()
@@ -156,10 +163,24 @@ func (m *member) part(ctx context.Context, a *acting) {
 	if m.leaderless == 0 {
 		m.leaderless = now
 	}
-	if now-m.leaderless >= m.node.lease() {
+	if m.unheard(a) || now-m.leaderless >= m.node.lease() {
 		m.log.Warn("stops without having been let go: there is no leader")
 		m.dismiss()
 	}
+}
+
+// unheard reports whether every other process that is known was asked twice since a leader
+// answered last, and did not answer: the first failure may be that of a connection which was
+// broken before, the second is of one that was made anew.
+func (m *member) unheard(a *acting) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, addr := range m.others(a, "") {
+		if m.unanswered[addr] < 2 {
+			return false
+		}
+	}
+	return true
 }
 
 // heardLeader reports whether the last request was answered by a leader, and notes it.
@@ -199,10 +220,14 @@ func (m *member) renew(ctx context.Context, a *acting) bool {
 	resp, err := m.node.peers.renew(ctx, addr, req)
 	if err != nil {
 		m.forget(addr)
+		m.unanswered[addr]++
 		m.log.Debug("not renewed", "leader", addr, "error", err)
 		return false
 	}
-	m.answered = resp.GetOutcome() != peerv1.RenewResponse_OUTCOME_NOT_LEADER
+	delete(m.unanswered, addr)
+	if m.answered = resp.GetOutcome() != peerv1.RenewResponse_OUTCOME_NOT_LEADER; m.answered {
+		clear(m.unanswered)
+	}
 	return m.take(addr, sent, resp)
 }
 

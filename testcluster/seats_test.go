@@ -2,10 +2,12 @@ package testcluster_test
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/testcluster"
 	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
@@ -171,6 +173,47 @@ func TestSchedule17NeededVoterWaits(t *testing.T) {
 				}
 				both.Wait()
 				must(t, c.WaitAmong(ctx, (first+2)%4, (first+3)%4))
+			})
+		})
+	}
+}
+
+// A process that was told to stop and has left the view does not hear that it may. If all
+// others end it stops at once (V7); if one of them answers that it does not lead, an election
+// might need its vote: it is given the length of a lease.
+func TestSchedule17NoLeaderIsFound(t *testing.T) {
+	for _, ended := range []bool{true, false} {
+		t.Run(fmt.Sprintf("the others end: %t", ended), func(t *testing.T) {
+			virtual.Test(t, func(t *testing.T) {
+				c, ctx := scene(t, 3, 2), patient(t)
+				leader := c.Leader()
+				last := (leader + 1) % 3
+				unheard := c.HoldMessages(testcluster.Messages{From: leader, To: last, Kinds: []testcluster.Kind{testcluster.LeaseAnswer}})
+				stopped := make(chan error, 1)
+				go func() { stopped <- c.Stop(ctx, last) }()
+				// It hears of the view without it as a voter.
+				until(ctx, t, "it has left the view", func() bool {
+					m := c.Node(last)
+					return m == nil || !slices.Contains(members(c, last), c.Name(last))
+				})
+				if c.Node(last) == nil {
+					t.Fatal("it has stopped before the others end")
+				}
+				if ended {
+					c.Kill(leader)
+					c.Kill((leader + 2) % 3)
+					unheard.End()
+				}
+				begin := time.Now()
+				must(t, <-stopped)
+				took := time.Since(begin)
+				t.Logf("stopped after %v", took)
+				if ended && took >= sceneLease/4 {
+					t.Errorf("stopped %v after everybody else has ended, want less than %v", took, sceneLease/4)
+				}
+				if !ended && took < sceneLease*9/10 {
+					t.Errorf("stopped after %v, while others answer; want %v", took, sceneLease)
+				}
 			})
 		})
 	}
