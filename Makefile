@@ -43,9 +43,10 @@ race: ## all tests under the race detector COUNT=3 times, in random order, on 1,
 	go test -race -shuffle on -count $(COUNT) -cpu 1,2,8 -timeout 60m $(PKG)
 
 .PHONY: sim
-sim: ## simulated clusters in virtual time: the schedules, and MINUTES=30 at random
+sim: ## simulated clusters in virtual time: the schedules, MINUTES=30 at random, and a third of that with a next release that adds something
 	go test -run '^Test(Sim|Schedule)' -skip '^TestSimStorm$$' -count 1 -timeout 10m ./owner ./mesh/... ./testcluster/...
 	SHARELOCK_SIM_MINUTES=$(MINUTES) go test -run '^TestSimStorm$$' -count 1 -timeout 30m -v ./testcluster
+	SHARELOCK_SIM_MINUTES=$$(($(MINUTES) / 3)) go test -tags release_next -run '^Test(SimStorm|Schedule19.*)$$' -count 1 -timeout 30m -v ./testcluster
 
 .PHONY: sim-long
 sim-long: ## a thousand virtual minutes at random (some twenty minutes)

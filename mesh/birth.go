@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -304,7 +303,7 @@ func (n *Node) meta() *peerv1.Meta {
 	m := &peerv1.Meta{
 		Identity: view.IdentityToProto(n.self), Name: n.cfg.Name, Cluster: n.cfg.Cluster, ClusterId: n.clusterID(),
 		Peer: n.addrs.Peer, Http: n.addrs.HTTP, Grpc: n.addrs.GRPC, SeedsHash: seedsHash(n.cfg.Seeds),
-		Release: release.Current, OldestRelease: release.Oldest,
+		Release: n.program().Newest, OldestRelease: n.program().Oldest,
 	}
 	m.SeedIndex = n.seedIndex.Load()
 	if old := n.replaces.Load(); old != nil {

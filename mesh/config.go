@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+
+	"github.com/sgkandale/sharelock/internal/release"
 )
 
 // Config is everything a node can be told. Start from [DefaultConfig]; Validate
@@ -87,6 +89,13 @@ type Config struct {
 	// Pause is called at named points, see [owner.Config]; a test stops the node there.
 	// Nil in production.
 	Pause func(point string)
+
+	// releases are what the program works with, as a simulation pretends; zero is what it is.
+	releases release.Range
+}
+
+func init() {
+	release.Pretend = func(config any, r release.Range) { config.(*Config).releases = r }
 }
 
 // DefaultConfig is the configuration of the README's table. Name and Seeds are

@@ -37,6 +37,8 @@ type dataDir struct {
 	path     string // empty: in memory
 	lock     *os.File
 	identity ring.Identity
+	// program is what the program works with.
+	program release.Range
 
 	// writing serialises SetPromise, which holds it while it writes the file.
 	writing sync.Mutex
@@ -58,8 +60,8 @@ type promiseRecord struct {
 // openDataDir opens the directory, or makes it and a new id. It raises the
 // counter of the incarnation, synced, before it returns. An empty path keeps
 // everything in memory: then every start is a new id.
-func openDataDir(path string) (*dataDir, error) {
-	d := &dataDir{identity: ring.Identity{Nonce: randomUint64()}, release: release.Oldest}
+func openDataDir(path string, program release.Range) (*dataDir, error) {
+	d := &dataDir{identity: ring.Identity{Nonce: randomUint64()}, program: program, release: program.Oldest}
 	if path == "" {
 		d.identity.ID, d.identity.Counter = newID(), 1
 		return d, nil

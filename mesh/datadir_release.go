@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
-
-	"github.com/sgkandale/sharelock/internal/release"
 )
 
 // releaseFile says which release a program needs to read the directory: the highest of a
@@ -21,7 +19,7 @@ func (d *dataDir) readRelease() error {
 	data, err := os.ReadFile(d.file(releaseFile))
 	if err == nil {
 		if d.release, err = decodeRelease(data); err == nil {
-			err = release.Check(d.release)
+			err = d.program.Check(d.release)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", releaseFile, err)
@@ -32,7 +30,7 @@ func (d *dataDir) readRelease() error {
 		return err
 	}
 	if _, err := os.Lstat(d.file(identityFile)); err == nil {
-		return fmt.Errorf("%w; start with an empty directory, see docs/upgrade.md", release.Check(0))
+		return fmt.Errorf("%w; start with an empty directory, see docs/upgrade.md", d.program.Check(0))
 	}
 	return writeSynced(d.file(releaseFile), encodeRelease(d.release))
 }

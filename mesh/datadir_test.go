@@ -19,7 +19,7 @@ import (
 
 func mustOpenDir(t *testing.T, path string) *dataDir {
 	t.Helper()
-	d, err := openDataDir(path)
+	d, err := openDataDir(path, release.Own())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestDataDirInMemory(t *testing.T) {
 func TestDataDirInUse(t *testing.T) {
 	path := t.TempDir()
 	d := mustOpenDir(t, path)
-	_, err := openDataDir(path)
+	_, err := openDataDir(path, release.Own())
 	if !errors.Is(err, errDataDirInUse) || !strings.Contains(err.Error(), path) {
 		t.Errorf("second open: %v, want %v with the path", err, errDataDirInUse)
 	}
@@ -118,7 +118,7 @@ func TestDataDirInUse(t *testing.T) {
 func TestDataDirTwoProcesses(t *testing.T) {
 	const variable = "SHARELOCK_TEST_DATADIR"
 	if path := os.Getenv(variable); path != "" {
-		if _, err := openDataDir(path); err != nil {
+		if _, err := openDataDir(path, release.Own()); err != nil {
 			_, _ = os.Stdout.WriteString("refused: " + err.Error() + "\n")
 		} else {
 			_, _ = os.Stdout.WriteString("open\n")
@@ -209,7 +209,7 @@ func TestDataDirDamaged(t *testing.T) {
 			if err := os.WriteFile(d.file(name), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := openDataDir(d.path); !errors.Is(err, errRecordCorrupt) || !strings.Contains(err.Error(), name) {
+			if _, err := openDataDir(d.path, release.Own()); !errors.Is(err, errRecordCorrupt) || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s, %s: %v, want %v with the name", name, label, err, errRecordCorrupt)
 			}
 		}
@@ -229,7 +229,7 @@ func TestDataDirIdentityGone(t *testing.T) {
 	if err := os.Remove(d.file(identityFile)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openDataDir(d.path); !errors.Is(err, errRecordCorrupt) {
+	if _, err := openDataDir(d.path, release.Own()); !errors.Is(err, errRecordCorrupt) {
 		t.Errorf("open: %v, want %v", err, errRecordCorrupt)
 	}
 }
@@ -239,7 +239,7 @@ func TestDataDirNotADirectory(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openDataDir(path); err == nil || !strings.Contains(err.Error(), path) {
+	if _, err := openDataDir(path, release.Own()); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("open: %v, want an error with the path", err)
 	}
 }

@@ -47,7 +47,8 @@ func (n *Node) lead(ctx context.Context) {
 	defer n.leads.Store(nil)
 	for {
 		l, err := view.Lead(ctx, view.LeaderConfig{
-			Self: n.self.ID, Agreement: n.agree, Peers: leaderPeers{n.peers}, Clock: n.clock, Spawn: n.tasks.Go,
+			Program: n.program(),
+			Self:    n.self.ID, Agreement: n.agree, Peers: leaderPeers{n.peers}, Clock: n.clock, Spawn: n.tasks.Go,
 			Prepare: n.prepareToLead, Nearby: n.nearbyReleases,
 			Called: n.calledOf, Named: n.named.since(n.clock() - 10*n.lease()),
 			Log: n.log, Memory: &n.leadMemory,

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
@@ -24,7 +25,7 @@ func linkNode(t *testing.T, network Network) *Node {
 	n.stopping = n.ctx.Done()
 	n.cfg.Lease = 2 * time.Second
 	var err error
-	if n.data, err = openDataDir(""); err != nil {
+	if n.data, err = openDataDir("", release.Own()); err != nil {
 		t.Fatal(err)
 	}
 	n.views = newViews(func(s view.State) (*owner.Service, error) {

@@ -183,7 +183,7 @@ type linkStream struct {
 // dialLink opens a link to a member. It ends with ctx.
 func (n *Node) dialLink(ctx context.Context, to ring.Member) (Frames, error) {
 	hello, err := linkHello{
-		releases: release.Own(), cluster: n.clusterID(), to: to.Identity.String(), from: n.self.String(),
+		releases: n.program(), cluster: n.clusterID(), to: to.Identity.String(), from: n.self.String(),
 	}.append(nil)
 	if err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func (n *Node) dialLink(ctx context.Context, to ring.Member) (Frames, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	var f Frames = &dialled{frames: newFrames(conn, linkSilence*n.lease()), conn: conn}
+	var f Frames = &dialled{frames: newFrames(conn, linkSilence*n.lease()), conn: conn, program: n.program()}
 	if n.cfg.Links != nil {
 		f = n.cfg.Links(to.Peer, f)
 	}
@@ -218,13 +218,14 @@ func (n *Node) dialLink(ctx context.Context, to ring.Member) (Frames, error) {
 type dialled struct {
 	frames
 	conn     net.Conn
+	program  release.Range
 	answered bool // belongs to who receives
 }
 
 // Recv implements Frames.
 func (d *dialled) Recv() ([]byte, error) {
 	if !d.answered {
-		if _, err := readHelloAnswer(d.conn, release.Own()); err != nil {
+		if _, err := readHelloAnswer(d.conn, d.program); err != nil {
 			return nil, err
 		}
 		d.answered = true

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -282,7 +281,7 @@ func (m *member) join(ctx context.Context, a *acting) error {
 		return nil
 	}
 	wrong := ""
-	req := &peerv1.JoinRequest{Member: view.MemberToProto(m.node.asMember()), OldestRelease: release.Oldest}
+	req := &peerv1.JoinRequest{Member: view.MemberToProto(m.node.asMember()), OldestRelease: m.node.program().Oldest}
 	if a != nil {
 		req.Reached, wrong = m.probe(ctx, a.view)
 		req.Callers = m.node.claims(a)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/owner/mutant"
@@ -50,7 +51,7 @@ func alone(t *testing.T, test func(t *testing.T, m *member)) {
 			self: viewOf("a").Members[0].Identity,
 		}
 		var err error
-		if n.data, err = openDataDir(""); err != nil {
+		if n.data, err = openDataDir("", release.Own()); err != nil {
 			t.Fatal(err)
 		}
 		n.views = newViews(func(s view.State) (*owner.Service, error) {

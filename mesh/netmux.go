@@ -76,6 +76,8 @@ type muxFilter interface {
 	meantByRaft(cluster []byte, voter string) bool
 	// meantByLink: a link of this cluster, to the member that is printed so.
 	meantByLink(cluster []byte, to string) bool
+	// program is the range of releases that this program works with.
+	program() release.Range
 }
 
 // newMux takes over the listener. The caller closes the mux, and accepts from all
@@ -280,7 +282,7 @@ func (m *mux) checkHello(conn net.Conn) (net.Conn, error) {
 	if !m.mine.meantByLink(h.cluster, h.to) {
 		return nil, fmt.Errorf("%w: cluster %x, member %q", errForeignCluster, h.cluster, h.to)
 	}
-	answer, refused := appendHelloAnswer(nil, h.releases, release.Own())
+	answer, refused := appendHelloAnswer(nil, h.releases, m.mine.program())
 	if _, err := conn.Write(answer); err != nil || refused != nil {
 		return nil, errors.Join(refused, err)
 	}

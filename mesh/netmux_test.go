@@ -39,6 +39,8 @@ func (testFilter) meantByRaft(id []byte, voter string) bool {
 
 func (f testFilter) meantByLink(id []byte, to string) bool { return f.meantByRaft(id, to) }
 
+func (testFilter) program() release.Range { return release.Own() }
+
 // inMuxBubble runs a mux on the memory network, and checks that close ends it.
 func inMuxBubble(t *testing.T, run func(t *testing.T, n *memnet.Net, m *mux)) {
 	t.Helper()

@@ -20,7 +20,6 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
-	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -154,7 +153,7 @@ func (n *Node) onClose(name string, fn func() error) {
 func (n *Node) open() error {
 	n.onClose("tasks", func() error { n.tasks.close(); return nil })
 	var err error
-	if n.data, err = openDataDir(n.cfg.DataDir); err != nil {
+	if n.data, err = openDataDir(n.cfg.DataDir, n.program()); err != nil {
 		return err
 	}
 	n.onClose("data directory", n.data.Close)
@@ -190,7 +189,7 @@ func (n *Node) open() error {
 	raftLog := newHCLog(n.log.With("part", "raft"))
 	n.agree, err = view.Start(view.Config{
 		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: syncDir, Lease: lease, LeaseKnown: known, Layer: layer, Log: n.log, RaftLog: raftLog,
-		Unknown: n.outdated, Fault: n.cfg.Disk,
+		Unknown: n.outdated, Fault: n.cfg.Disk, Program: n.program(),
 	})
 	if err != nil {
 		return errors.Join(err, layer.Close())
@@ -420,7 +419,7 @@ func (n *Node) asMember() ring.Member {
 	return ring.Member{
 		Identity: n.self, Name: n.cfg.Name,
 		Peer: n.addrs.Peer, Gossip: n.addrs.Gossip, HTTP: n.addrs.HTTP, GRPC: n.addrs.GRPC,
-		Release: release.Current, Hold: n.cfg.HoldRelease,
+		Release: n.program().Newest, Hold: n.cfg.HoldRelease,
 	}
 }
 

@@ -151,11 +151,11 @@ func (p *peers) probe(ctx context.Context, m ring.Member, joiner *peerv1.Member)
 	if err != nil {
 		return nil, err
 	}
-	req := ownProbe()
+	req := p.node.ownProbe()
 	req.Member = joiner
 	resp, err := c.Probe(ctx, req)
 	if err == nil {
-		err = speaks(resp)
+		err = p.node.speaks(resp)
 	}
 	return resp, err
 }
@@ -166,9 +166,9 @@ func (p *peers) clusterOf(ctx context.Context, addr string, to ring.Identity) ([
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.Probe(ctx, ownProbe())
+	resp, err := c.Probe(ctx, p.node.ownProbe())
 	if err == nil {
-		err = speaks(resp)
+		err = p.node.speaks(resp)
 	}
 	return resp.GetClusterId(), err
 }

@@ -44,7 +44,7 @@ func (n *Node) retire(err error) {
 // fits refuses a view that this program does not understand (W2, W3), and notes in the data
 // directory what the view may have others write there.
 func (n *Node) fits(v ring.View) error {
-	if err := release.Check(v.Release); err != nil {
+	if err := n.program().Check(v.Release); err != nil {
 		err = fmt.Errorf("view %d: %w", v.Epoch, err)
 		n.outdated(err)
 		return err
@@ -56,12 +56,16 @@ func (n *Node) fits(v ring.View) error {
 	return nil
 }
 
+// program is the range of releases that this program works with.
+func (n *Node) program() release.Range { return n.cfg.releases.OrOwn() }
+
 // ownRelease is the highest release that this process lets a view have (W1).
 func (n *Node) ownRelease() uint32 {
+	newest := n.program().Newest
 	if hold := n.cfg.HoldRelease; hold > 0 {
-		return min(hold, release.Current)
+		return min(hold, newest)
 	}
-	return release.Current
+	return newest
 }
 
 // firstRelease is that of a cluster that is born now: what all that are there work with.
@@ -70,7 +74,7 @@ func (n *Node) firstRelease() uint32 {
 	for _, r := range n.nearbyReleases() {
 		lowest = min(lowest, r)
 	}
-	return max(lowest, release.Oldest)
+	return max(lowest, n.program().Oldest)
 }
 
 // nearbyReleases are the releases of the live processes that are in the mesh or may be on
@@ -88,16 +92,17 @@ func (n *Node) nearbyReleases() []uint32 {
 }
 
 // ownProbe is a probe of this program.
-func ownProbe() *peerv1.ProbeRequest {
-	return &peerv1.ProbeRequest{Release: release.Current, OldestRelease: release.Oldest}
+func (n *Node) ownProbe() *peerv1.ProbeRequest {
+	p := n.program()
+	return &peerv1.ProbeRequest{Release: p.Newest, OldestRelease: p.Oldest}
 }
 
 // speaks checks that the program that answered a probe has a release in common with this
 // one (W2).
-func speaks(resp *peerv1.ProbeResponse) error {
+func (n *Node) speaks(resp *peerv1.ProbeResponse) error {
 	theirs := release.Range{Oldest: resp.GetOldestRelease(), Newest: resp.GetRelease()}
-	if _, ok := theirs.Common(release.Own()); !ok {
-		return fmt.Errorf("%w: it is %v, this program is %v", errRelease, theirs, release.Own())
+	if _, ok := theirs.Common(n.program()); !ok {
+		return fmt.Errorf("%w: it is %v, this program is %v", errRelease, theirs, n.program())
 	}
 	return nil
 }
@@ -106,24 +111,24 @@ func speaks(resp *peerv1.ProbeResponse) error {
 // release that this program does not work with, the leader is asked all the same: it refuses
 // this process with a line in its own log (W2).
 func (m *member) learn(addr string, resp *peerv1.JoinResponse) error {
-	if err := refusedRelease(addr, resp); err != nil {
+	if err := m.refusedRelease(addr, resp); err != nil {
 		return err
 	}
 	s := view.StateFromProto(resp.GetHistory())
-	if resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_NOT_LEADER && s.Epoch() > 0 && release.Check(s.View().Release) != nil {
+	if resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_NOT_LEADER && s.Epoch() > 0 && m.node.program().Check(s.View().Release) != nil {
 		return nil
 	}
 	return m.node.views.offer(s)
 }
 
 // refusedRelease says why a process cannot join a mesh, if that is for its release (W2).
-func refusedRelease(addr string, resp *peerv1.JoinResponse) error {
+func (m *member) refusedRelease(addr string, resp *peerv1.JoinResponse) error {
 	theirs := release.Range{Oldest: resp.GetOldestRelease(), Newest: resp.GetRelease()}
 	switch {
 	case resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_RELEASE:
-		return fmt.Errorf("%w: the leader at %s says: %s (this program is %v)", errRelease, addr, resp.GetWhy(), release.Own())
+		return fmt.Errorf("%w: the leader at %s says: %s (this program is %v)", errRelease, addr, resp.GetWhy(), m.node.program())
 	case theirs.Newest == 0:
-		return fmt.Errorf("%w: %s is %v, this program is %v", errRelease, addr, theirs, release.Own())
+		return fmt.Errorf("%w: %s is %v, this program is %v", errRelease, addr, theirs, m.node.program())
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func TestDataDirOfALaterRelease(t *testing.T) {
 	}
 	_ = d.Close()
 	before := filesOf(t, path)
-	_, err := openDataDir(path)
+	_, err := openDataDir(path, release.Own())
 	if !errors.Is(err, release.ErrNewer) || errors.Is(err, errRecordCorrupt) || strings.Contains(err.Error(), "damaged") {
 		t.Errorf("opened: %v", err)
 	}
@@ -57,7 +57,7 @@ func TestRecordOfALaterRelease(t *testing.T) {
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openDataDir(path); !errors.Is(err, release.ErrNewer) || errors.Is(err, errRecordCorrupt) {
+		if _, err := openDataDir(path, release.Own()); !errors.Is(err, release.ErrNewer) || errors.Is(err, errRecordCorrupt) {
 			t.Errorf("%s: opened: %v", name, err)
 		}
 	}
@@ -70,7 +70,7 @@ func TestDataDirFromBeforeReleases(t *testing.T) {
 	if err := os.Remove(filepath.Join(path, releaseFile)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openDataDir(path); !errors.Is(err, release.ErrOlder) || !strings.Contains(err.Error(), "docs/upgrade.md") {
+	if _, err := openDataDir(path, release.Own()); !errors.Is(err, release.ErrOlder) || !strings.Contains(err.Error(), "docs/upgrade.md") {
 		t.Errorf("opened: %v", err)
 	}
 }
@@ -133,7 +133,7 @@ func TestRefusedJoiner(t *testing.T) {
 		"another that does not lead":     {&peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_NOT_LEADER}, "before release 1"},
 		"waits":                          {&peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_WAIT, Release: 9, OldestRelease: 1}, ""},
 	} {
-		err := refusedRelease("x:1", c.resp)
+		err := (&member{node: &Node{}}).refusedRelease("x:1", c.resp)
 		if (err != nil) != (c.want != "") || err != nil && (!errors.Is(err, errRelease) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), release.Own().String())) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
@@ -207,7 +207,7 @@ func TestProbeNeedsACommonRelease(t *testing.T) {
 		{release.Current, release.Current + 5, true},
 		{release.Current + 1, release.Current + 5, false},
 	} {
-		if err := speaks(&peerv1.ProbeResponse{Release: c.newest, OldestRelease: c.oldest}); (err == nil) != c.ok {
+		if err := (&Node{}).speaks(&peerv1.ProbeResponse{Release: c.newest, OldestRelease: c.oldest}); (err == nil) != c.ok {
 			t.Errorf("releases %d to %d: %v", c.oldest, c.newest, err)
 		}
 	}

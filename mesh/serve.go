@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -107,7 +106,7 @@ func (p *peerServer) Probe(ctx context.Context, req *peerv1.ProbeRequest) (*peer
 	}
 	return &peerv1.ProbeResponse{
 		Epoch: p.node.epoch(), ClusterId: p.node.clusterID(), Undialled: undialled,
-		Release: release.Current, OldestRelease: release.Oldest,
+		Release: p.node.program().Newest, OldestRelease: p.node.program().Oldest,
 	}, nil
 }
 
@@ -118,7 +117,7 @@ func (p *peerServer) Join(_ context.Context, req *peerv1.JoinRequest) (*peerv1.J
 	}
 	resp := &peerv1.JoinResponse{
 		Outcome: peerv1.JoinResponse_OUTCOME_NOT_LEADER, Leader: p.node.leaderAddr(),
-		Release: release.Current, OldestRelease: release.Oldest,
+		Release: p.node.program().Newest, OldestRelease: p.node.program().Oldest,
 	}
 	if a := p.node.views.now(); a != nil {
 		resp.History = view.StateToProto(a.state)

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -58,6 +59,8 @@ type simFilter string
 
 func (f simFilter) meantByRaft(id []byte, _ string) bool { return string(id) == string(f) }
 func (f simFilter) meantByLink(id []byte, _ string) bool { return string(id) == string(f) }
+
+func (simFilter) program() release.Range { return release.Own() }
 
 func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *simNode {
 	t.Helper()

@@ -228,7 +228,11 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 			if op.Kind != OpRead {
 				sh.done++
 			}
-			err = p.m.follow(now, &op)
+			if early(op.Kind, sh.release) {
+				err = unknownTo("%v in a view of release %d", op.Kind, sh.release)
+			} else {
+				err = p.m.follow(now, &op)
+			}
 		}
 		if err != nil {
 			// Not acknowledged, so the owner promises nothing more in this epoch. The

@@ -11,6 +11,10 @@ const (
 	lastOp = opMark
 )
 
+// early reports whether an op is of a later release than the view's: the programs of that
+// release would not know it.
+func early(kind OpKind, release uint32) bool { return kind == opMark && release < extraRelease }
+
 func (m *Machine) place() OpKind {
 	if m.release >= extraRelease {
 		return opMark

@@ -35,3 +35,30 @@ func TestMarkNeedsTheRelease(t *testing.T) {
 		}
 	})
 }
+
+// W1: a backup takes what a release adds for unknown before the view's release has risen, as
+// the programs of that release would.
+func TestMarkIsUnknownBefore(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.three(2)
+		for release := uint32(1); release <= extraRelease; release++ {
+			tb.release = release
+			epoch := tb.view([]string{"a", "b", "c"})
+			set := tb.set("k")
+			owner, backup := set[0], set[1]
+			tb.granted(tb.ask(owner, acquireOf("k", "c1", 0)))
+			p := ring.PartitionOf("k", testPartitions)
+			var seq uint64
+			backup.service.inShard(p, func(_ *shard, p *partition) { seq = p.m.Seq() })
+			acked := 0
+			backup.service.Backup(owner.member.Identity, epoch, []Entries{{
+				Partition: p, First: seq + 1, Ops: (&Op{Kind: opMark, Key: "k"}).Append(nil),
+			}}, func(uint32, Ack) { acked++ })
+			tb.rest()
+			if known := release == extraRelease; (acked == 1) != known || (backup.unknown.Load() == 0) != known {
+				t.Errorf("in release %d the op was acknowledged %d times, and unknown %d times", release, acked, backup.unknown.Load())
+			}
+			backup.unknown.Store(0)
+		}
+	})
+}

@@ -92,3 +92,91 @@ func TestSchedule19UnknownOp(t *testing.T) {
 		}
 	})
 }
+
+// A rolling upgrade, in which one node goes back before the mesh's release has risen, since
+// another holds it; afterwards going back is refused: by the node's directory, and, if that is
+// empty, by the mesh (W1, W2).
+func TestSchedule19RollingUpgrade(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		programs := []version{{release: oldRelease}, {release: oldRelease}, {release: oldRelease}}
+		v := &versions{on: true, nodes: programs}
+		c := testcluster.Start(inRAM(t), testcluster.Options{
+			Net: testcluster.Memory, Nodes: 3, Timing: sceneLease, MaxTTL: sceneMax,
+			Configure: func(i int, cfg *mesh.Config) {
+				copies(2)(i, cfg)
+				v.configure(i, cfg)
+			},
+		})
+		v.c = c
+		ctx := patient(t)
+		restart := func(i int, p version) {
+			t.Helper()
+			must(t, c.Stop(ctx, i))
+			programs[i] = p
+			must(t, c.Restart(ctx, i))
+			must(t, c.WaitReady(ctx))
+		}
+		wantRelease := func(want uint32) {
+			t.Helper()
+			for i := range programs {
+				if got := c.Node(i).Status().Release; got != want {
+					t.Errorf("node %d acts in a view of release %d, want %d", i, got, want)
+				}
+			}
+			must(t, v.watch())
+		}
+		cl := outside(ctx, t, c, "c1", 0, 1, 2)
+		var held []*client.Lock
+		for _, k := range keysNamed("held", 40) {
+			l, err := cl.Acquire(ctx, k, client.TTL(sceneTTL))
+			must(t, err)
+			held = append(held, l)
+		}
+
+		restart(0, version{release: newRelease, hold: oldRelease})
+		restart(1, version{release: newRelease})
+		restart(2, version{release: newRelease})
+		restart(1, version{release: oldRelease}) // back
+		restart(1, version{release: newRelease})
+		pause(ctx, 10*sceneLease)
+		wantRelease(oldRelease)
+		restart(0, version{release: newRelease})
+		until(ctx, t, "the release has risen", func() bool {
+			for i := range programs {
+				if c.Node(i).Status().Release != newRelease {
+					return false
+				}
+			}
+			return true
+		})
+		must(t, c.WaitReady(ctx))
+		wantRelease(newRelease)
+
+		must(t, c.Stop(ctx, 2))
+		programs[2].release = oldRelease
+		if err := c.Restart(ctx, 2); !errors.Is(err, release.ErrNewer) {
+			t.Errorf("going back: %v, want %v", err, release.ErrNewer)
+		}
+		must(t, c.Wipe(2))
+		must(t, c.Restart(ctx, 2))
+		select {
+		case <-c.Node(2).Done():
+		case <-ctx.Done():
+			t.Fatal("the older program, with an empty directory, is not refused")
+		}
+		if err := c.Node(2).Err(); !refusedForRelease(err) {
+			t.Errorf("the older program has ended because %v", err)
+		}
+		c.Kill(2)
+		must(t, c.Wipe(2))
+		programs[2].release = newRelease
+		must(t, c.Restart(ctx, 2))
+		must(t, c.WaitMembers(ctx, 3))
+		for _, l := range held {
+			if err := l.Err(); err != nil {
+				t.Errorf("lock %s is lost: %v", l.Key(), err)
+			}
+			must(t, l.Release(ctx))
+		}
+	})
+}

@@ -45,7 +45,10 @@ func stormTime(t *testing.T) time.Duration {
 // tally is what storms have seen.
 type tally struct {
 	storms, steps, grants, calls int
-	virtual, slowest             time.Duration
+	// risen are the storms in which the mesh's release has risen, refused the programs that
+	// were too old for it.
+	risen, refused   int
+	virtual, slowest time.Duration
 }
 
 // TestSimStorm does to one mesh after the other whatever comes to mind, for a few
@@ -73,8 +76,8 @@ func TestSimStorm(t *testing.T) {
 			virtual.Test(t, func(t *testing.T) { storm(t, seed, &sum) })
 		})
 	}
-	t.Logf("%d storms up to seed %d: %d steps in %.1f virtual minutes, %d calls, %d grants; healed in %v at most",
-		sum.storms, seed-1, sum.steps, sum.virtual.Minutes(), sum.calls, sum.grants, sum.slowest)
+	t.Logf("%d storms up to seed %d: %d steps in %.1f virtual minutes, %d calls, %d grants; the release rose in %d, and %d starts were refused for it; healed in %v at most",
+		sum.storms, seed-1, sum.steps, sum.virtual.Minutes(), sum.calls, sum.grants, sum.risen, sum.refused, sum.slowest)
 }
 
 // ram is a test whose files are in memory, if the machine has such a place: the nodes
@@ -108,10 +111,12 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 	}
 	replicas, partitions := rnd.IntN(4), 16<<rnd.IntN(3)
 	found, starts := rnd.IntN(2) == 0, make([]int, o.Nodes) // one start of a node at a time
+	releases := newVersions(rnd, o.Nodes, seed%2 == 1)
 	o.Configure = func(i int, cfg *mesh.Config) {
 		cfg.Replicas, cfg.Partitions = replicas, partitions
 		starts[i]++
 		cfg.Found = found && starts[i] > 1
+		releases.configure(i, cfg)
 	}
 	if seed%8 != 0 {
 		o.Without = append(o.Without, testcluster.Linearizable) // the search takes longer than the storm
@@ -137,8 +142,9 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 		h := hoarder{cl: cl, maxTTL: c.MaxTTL()}
 		users.Go(func() { h.run(stormy) })
 	}
-	w := weather{c: c, rnd: rnd, found: found}
+	w := weather{c: c, rnd: rnd, found: found, versions: releases}
 	long := time.Minute + time.Duration(rnd.Int64N(int64(2*time.Minute)))
+	releases.c, releases.begin, releases.end = c, time.Now(), time.Now().Add(long)
 	for end := time.Now().Add(long); time.Now().Before(end) && !broken(c); sum.steps++ {
 		must(t, w.change(ctx))
 		pause(ctx, time.Duration(rnd.Int64N(int64(4*c.Timing()))))
@@ -149,6 +155,15 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 	must(t, w.clear(ctx))
 	healed := time.Now()
 	calm()
+	var keeper sync.WaitGroup
+	kept, keep := context.WithCancel(ctx)
+	keeper.Go(func() {
+		if err := releases.keep(kept); err != nil {
+			t.Error(err)
+		}
+	})
+	defer keeper.Wait()
+	defer keep()
 	users.Wait()
 	if broken(c) {
 		t.Error(c.History().Violation())
@@ -165,6 +180,12 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 	quiet, done := context.WithTimeout(ctx, 2*c.MaxTTL()+10*c.Timing())
 	defer done()
 	must(t, c.CheckCopies(quiet))
+	keep()
+	keeper.Wait()
+	sum.refused += releases.refused
+	if releases.risen {
+		sum.risen++
+	}
 	sum.storms, sum.virtual = sum.storms+1, sum.virtual+time.Since(begin)
 }
 

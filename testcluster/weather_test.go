@@ -2,6 +2,8 @@ package testcluster_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -14,6 +16,8 @@ type weather struct {
 	rnd *rand.Rand
 	// found says that every node has --found in its unit file from its second start on.
 	found bool
+	// versions are the releases of the nodes' programs.
+	versions *versions
 	// rules are those that were not ended on purpose.
 	rules []*testcluster.Rule
 }
@@ -21,6 +25,9 @@ type weather struct {
 // change does one thing. A node that is down comes back before the next goes down,
 // since no mesh survives more; but now and then all go down at once.
 func (w *weather) change(ctx context.Context) error {
+	if err := errors.Join(w.versions.watch(), w.versions.mend(ctx)); err != nil {
+		return err
+	}
 	var down []int
 	for n := range w.c.Len() {
 		if w.c.Node(n) == nil {
@@ -28,7 +35,7 @@ func (w *weather) change(ctx context.Context) error {
 		}
 	}
 	if len(down) > 0 && (len(down) > 1 || w.rnd.IntN(2) == 0) {
-		return w.c.Restart(ctx, down[w.rnd.IntN(len(down))])
+		return w.versions.restart(ctx, down[w.rnd.IntN(len(down))])
 	}
 	i, j := w.rnd.IntN(w.c.Len()), w.rnd.IntN(w.c.Len())
 	switch roll := w.rnd.IntN(100); {
@@ -45,7 +52,7 @@ func (w *weather) change(ctx context.Context) error {
 		for n := range w.c.Len() {
 			w.c.Kill(n)
 		}
-	case roll < 63 && len(down) == 0:
+	case roll < 63 && len(down) == 0, roll < 80 && len(down) == 0 && w.versions.on && w.rnd.IntN(4) == 0:
 		short, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		_ = w.c.Stop(short, i) // in bad weather it may not be able to hand over
@@ -124,12 +131,15 @@ func (w *weather) message() {
 	w.rules = append(w.rules, r)
 }
 
-// killBesideCut kills a node while a link between two others is cut, so that what the dead
-// one held may be asked for over a third one only (V5, V6a; schedule 16).
+// killBesideCut kills a node while a link between two others is cut, one way or both, so that
+// what the dead one held may be asked for over a third one only (V5, V6a; schedule 16).
 func (w *weather) killBesideCut(dead, one int) {
 	for _, other := range w.others(dead) {
 		if one != dead && other != one {
 			w.c.Cut(one, other)
+			if w.rnd.IntN(2) == 0 {
+				w.c.Cut(other, one)
+			}
 			break
 		}
 	}
@@ -150,11 +160,18 @@ func (w *weather) wipe(ctx context.Context, i int) error {
 	if err := w.c.Wipe(i); err != nil {
 		return err
 	}
+	w.versions.wiped(i)
+	if w.versions.on && w.versions.risen && w.rnd.IntN(2) == 0 {
+		if err := w.turnedAway(ctx, i); err != nil {
+			return err
+		}
+	}
+	w.versions.newest(i) // it is waited for
 	apart := w.found && w.rnd.IntN(2) == 0
 	if apart { // V0: it sees nobody, and must not found a mesh of its own
 		w.c.Split([]int{i}, w.others(i))
 	}
-	if err := w.c.Restart(ctx, i); err != nil {
+	if err := w.versions.start(ctx, i); err != nil {
 		return err
 	}
 	if apart {
@@ -164,12 +181,39 @@ func (w *weather) wipe(ctx context.Context, i int) error {
 	return w.c.WaitReady(ready)
 }
 
+// turnedAway starts the older program on node i, whose directory is empty, in a mesh of the
+// new release: it must be refused (W2).
+func (w *weather) turnedAway(ctx context.Context, i int) error {
+	w.versions.nodes[i].release, w.versions.nodes[i].hold = oldRelease, 0
+	if err := w.versions.start(ctx, i); err != nil {
+		return err
+	}
+	m := w.c.Node(i)
+	ends, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	select {
+	case <-m.Done():
+	case <-ends.Done():
+		return fmt.Errorf("node %d, of release %d, was not refused by a mesh of release %d", i, oldRelease, newRelease)
+	}
+	if err := m.Err(); !refusedForRelease(err) {
+		return fmt.Errorf("node %d, of release %d, has ended: %w", i, oldRelease, err)
+	}
+	w.versions.refused++
+	w.c.Kill(i)
+	return w.c.Wipe(i)
+}
+
 // clear ends all faults.
 func (w *weather) clear(ctx context.Context) error {
 	w.c.Heal()
+	if err := w.versions.mend(ctx); err != nil {
+		return err
+	}
 	for n := range w.c.Len() {
 		if w.c.Node(n) == nil {
-			if err := w.c.Restart(ctx, n); err != nil {
+			w.versions.newest(n)
+			if err := w.versions.start(ctx, n); err != nil {
 				return err
 			}
 		}

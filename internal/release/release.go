@@ -40,25 +40,38 @@ func Newer(n uint32) error {
 	return fmt.Errorf("%w (release %d); this program is release %d", ErrNewer, n, Current)
 }
 
-// Check returns nil for a release that this program works with, and [ErrNewer] or
-// [ErrOlder] for any other.
-func Check(n uint32) error {
-	switch {
-	case n > Current:
-		return Newer(n)
-	case n == 0:
-		return fmt.Errorf("%w, from before release 1; this program is release %d", ErrOlder, Current)
-	case n < Oldest:
-		return fmt.Errorf("%w (release %d); this program is release %d, and knows releases from %d on", ErrOlder, n, Current, Oldest)
-	}
-	return nil
-}
-
 // Range is the releases that a program works with.
 type Range struct{ Oldest, Newest uint32 }
 
 // Own is this program's range.
 func Own() Range { return Range{Oldest: Oldest, Newest: Current} }
+
+// OrOwn returns r, or [Own] if r is zero.
+func (r Range) OrOwn() Range {
+	if r == (Range{}) {
+		return Own()
+	}
+	return r
+}
+
+// Pretend makes a configuration of package mesh, by a pointer to it, that of a program with
+// this range instead of [Own]. Package mesh sets it; it is for simulations, in which programs
+// of two releases meet in one process.
+var Pretend func(config any, r Range)
+
+// Check returns nil for a release that the program works with, and [ErrNewer] or
+// [ErrOlder] for any other.
+func (r Range) Check(n uint32) error {
+	switch {
+	case n > r.Newest:
+		return fmt.Errorf("%w (release %d); this program is release %d", ErrNewer, n, r.Newest)
+	case n == 0:
+		return fmt.Errorf("%w, from before release 1; this program is release %d", ErrOlder, r.Newest)
+	case n < r.Oldest:
+		return fmt.Errorf("%w (release %d); this program is release %d, and knows releases from %d on", ErrOlder, n, r.Newest, r.Oldest)
+	}
+	return nil
+}
 
 // Has reports whether n is in the range.
 func (r Range) Has(n uint32) bool { return n != 0 && r.Oldest <= n && n <= r.Newest }

@@ -29,12 +29,12 @@ func TestCommon(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	for n := uint32(release.Oldest); n <= release.Current; n++ {
-		if err := release.Check(n); err != nil {
+		if err := release.Own().Check(n); err != nil {
 			t.Errorf("Check(%d) = %v", n, err)
 		}
 	}
 	for n, want := range map[uint32]error{release.Oldest - 1: release.ErrOlder, release.Current + 1: release.ErrNewer} {
-		if err := release.Check(n); !errors.Is(err, want) {
+		if err := release.Own().Check(n); !errors.Is(err, want) {
 			t.Errorf("Check(%d) = %v, want %v", n, err, want)
 		}
 	}

@@ -26,8 +26,11 @@ type fsm struct {
 	changed chan struct{}
 	// unknown is called once, when the machine stops; nil is not told.
 	unknown func(error)
-	mu      sync.Mutex
-	now     State // guarded by mu
+	// program is the range of releases that this program works with; zero is its own.
+	program release.Range
+
+	mu  sync.Mutex
+	now State // guarded by mu
 	// stopped is why nothing is applied any more; nil while it is. Guarded by mu.
 	stopped error
 }
@@ -70,7 +73,7 @@ func (f *fsm) apply(l *raft.Log) (applied bool, err error) {
 	if err := proto.Unmarshal(l.Data, &c); err != nil {
 		return false, fmt.Errorf("%w: %w", release.ErrUnknown, err)
 	}
-	next, done, err := f.now.extra.apply(&c)
+	next, done, err := f.now.extra.apply(&c, f.program.OrOwn())
 	if err != nil {
 		return false, err
 	}
@@ -83,7 +86,7 @@ func (f *fsm) apply(l *raft.Log) (applied bool, err error) {
 	case c.GetFound() != nil && f.now.Cluster == nil:
 		cmd := c.GetFound()
 		v := ViewFromProto(cmd.GetView())
-		if err := release.Check(v.Release); err != nil {
+		if err := f.program.OrOwn().Check(v.Release); err != nil {
 			return false, err
 		}
 		f.now.Cluster = cmd.GetCluster()
@@ -96,7 +99,7 @@ func (f *fsm) apply(l *raft.Log) (applied bool, err error) {
 		if cmd.GetPrevEpoch() == f.now.Epoch() && (cmd.GetTerm() == l.Term || mutant.On(mutant.NoTermCheck)) && f.now.Cluster != nil {
 			v := ViewFromProto(cmd.GetView())
 			v.Release = max(v.Release, f.now.View().Release) // it never falls (W1)
-			if err := release.Check(v.Release); err != nil {
+			if err := f.program.OrOwn().Check(v.Release); err != nil {
 				return false, err
 			}
 			f.append(v, nextEpoch(f.now.Epoch(), cmd.GetSeconds()))
@@ -177,7 +180,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if err != nil {
 		return fmt.Errorf("read raft snapshot: %w", err)
 	}
-	s, err := decodeSnapshot(data)
+	s, err := decodeSnapshot(data, f.program.OrOwn())
 	f.mu.Lock()
 	if err == nil {
 		f.now = s
@@ -198,7 +201,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 
 // decodeSnapshot returns [release.ErrNewer] for the state of a view that this program does
 // not understand.
-func decodeSnapshot(data []byte) (State, error) {
+func decodeSnapshot(data []byte, program release.Range) (State, error) {
 	var p peerv1.Snapshot
 	if err := proto.Unmarshal(data, &p); err != nil {
 		return State{}, fmt.Errorf("it is damaged: %w", err)
@@ -206,7 +209,7 @@ func decodeSnapshot(data []byte) (State, error) {
 	// The release first: what is unknown is so because of it. Before the cluster is born
 	// there is none.
 	if p.GetRelease() > 0 || len(p.GetHistory().GetViews()) > 0 {
-		if err := release.Check(p.GetRelease()); err != nil {
+		if err := program.Check(p.GetRelease()); err != nil {
 			return State{}, err
 		}
 	}

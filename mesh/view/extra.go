@@ -5,6 +5,7 @@ package view
 import (
 	"context"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -12,7 +13,9 @@ import (
 type extra struct{}
 
 // apply would apply a command of the next release, or take a field of it out of c.
-func (e extra) apply(*peerv1.Command) (next extra, done bool, err error) { return e, false, nil }
+func (e extra) apply(*peerv1.Command, release.Range) (next extra, done bool, err error) {
+	return e, false, nil
+}
 
 func (extra) save(*peerv1.Snapshot) {}
 

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -25,7 +26,10 @@ const (
 // extra is the part of Raft's state that the next release adds.
 type extra struct{ marks, seen uint64 }
 
-func (e extra) apply(c *peerv1.Command) (next extra, done bool, err error) {
+func (e extra) apply(c *peerv1.Command, program release.Range) (next extra, done bool, err error) {
+	if program.Newest < extraRelease {
+		return e, false, nil
+	}
 	m := c.ProtoReflect()
 	if n, ok := only(m.GetUnknown(), markField); ok && c.GetKind() == nil {
 		m.SetUnknown(nil)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sgkandale/sharelock/internal/release"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -40,7 +39,7 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	who := MemberFromProto(req.GetMember())
 	resp := &peerv1.JoinResponse{
 		Outcome: peerv1.JoinResponse_OUTCOME_WAIT, History: StateToProto(s),
-		Release: release.Current, OldestRelease: release.Oldest,
+		Release: l.program.Newest, OldestRelease: l.program.Oldest,
 	}
 	if err := CheckJoiner(who); err != nil {
 		resp.Why = err.Error()

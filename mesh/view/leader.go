@@ -82,6 +82,8 @@ type LeaderConfig struct {
 	Dismiss func()
 	// SeatGrace is how long an absent voter beyond three keeps its seat (V1).
 	SeatGrace time.Duration
+	// Program is the range of releases that this program works with; zero is its own.
+	Program release.Range
 }
 
 // stretched is what whoever waits for the end of a time that another process
@@ -130,10 +132,9 @@ type Leader struct {
 	// step is when the leader last noticed that time passes; a long gap means that it
 	// was paused (V5). Guarded by mu.
 	step time.Duration
-	// newest is the highest release that this program lets a view have. nearby is
-	// LeaderConfig.Nearby.
-	newest uint32
-	nearby func() []uint32
+	// program and nearby are those of LeaderConfig.
+	program release.Range
+	nearby  func() []uint32
 	// heldBack is what was last said to hold the view's release back (W1). Guarded by mu.
 	heldBack string
 	// turnedAway are the processes that were refused for their release (W2), by id. As
@@ -240,7 +241,7 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 		called:   cfg.Called,
 		named:    identitySet(cfg.Named),
 
-		newest: release.Current, nearby: cfg.Nearby, turnedAway: map[string]ring.Identity{},
+		program: cfg.Program.OrOwn(), nearby: cfg.Nearby, turnedAway: map[string]ring.Identity{},
 	}
 	if l.memory == nil {
 		l.memory = &Memory{}

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/internal/release"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -72,6 +73,8 @@ type Config struct {
 	// Unknown is called once if the state machine stops because it met what this program
 	// does not know (W3); the process has to end then.
 	Unknown func(error)
+	// Program is the range of releases that this program works with; zero is its own.
+	Program release.Range
 	// Fault, if set, is called before each write of Raft's log, term and vote, which fails with
 	// its error. It is for tests.
 	Fault func() error
@@ -82,7 +85,7 @@ type Config struct {
 // lease, since the library fixes some intervals when it starts (V4).
 func Start(cfg Config) (*Raft, error) {
 	a := &Raft{
-		cfg: cfg, fsm: &fsm{changed: make(chan struct{}, 1), unknown: cfg.Unknown},
+		cfg: cfg, fsm: &fsm{changed: make(chan struct{}, 1), unknown: cfg.Unknown, program: cfg.Program},
 		self: raft.ServerID(cfg.ID), log: cfg.Log, begun: make(chan struct{}),
 	}
 	err := a.openStores(cfg)

@@ -19,7 +19,7 @@ func ceiling(m ring.Member) uint32 {
 // releaseOf returns the release of the view that comes after prev (W1): the highest that
 // all its members and all seats have and nobody holds back. It never falls. It needs l.mu.
 func (l *Leader) releaseOf(prev ring.View, members []ring.Member) uint32 {
-	next, why := l.newest, ""
+	next, why := l.program.Newest, ""
 	lower := func(to uint32, who string) {
 		if to < next {
 			next, why = to, who

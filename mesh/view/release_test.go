@@ -47,7 +47,7 @@ func TestViewRelease(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t, "a", "b", "c")
-			b.newest = 3
+			b.program.Newest = 3
 			b.nearby = func() []uint32 { return c.nearby }
 			g := b.agree.(*proc).g
 			g.seats = seatsOf(c.seats)
@@ -76,7 +76,7 @@ func TestViewRelease(t *testing.T) {
 // The leader's log says once why the release stays, and whose seat it is.
 func TestSaysWhatHoldsTheReleaseBack(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
-	b.newest = 2
+	b.program.Newest = 2
 	var out bytes.Buffer
 	b.log = slog.New(slog.NewTextHandler(&out, nil))
 	v := b.view.Clone()
@@ -96,7 +96,7 @@ func TestSaysWhatHoldsTheReleaseBack(t *testing.T) {
 // W1: one that joins in the same view counts.
 func TestJoinerHoldsTheReleaseBack(t *testing.T) {
 	b := newBench(t, "a", "b")
-	b.newest = 2
+	b.program.Newest = 2
 	v := b.view.Clone()
 	for i := range v.Members {
 		v.Members[i].Release = 2
@@ -242,7 +242,7 @@ func TestSnapshotOfALaterRelease(t *testing.T) {
 	if data, err = proto.Marshal(p); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := decodeSnapshot(data); !errors.Is(err, release.ErrUnknown) {
+	if _, err := decodeSnapshot(data, release.Own()); !errors.Is(err, release.ErrUnknown) {
 		t.Errorf("a snapshot with an unknown field: %v", err)
 	}
 }
