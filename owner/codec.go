@@ -2,7 +2,6 @@ package owner
 
 import (
 	"encoding/binary"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -81,7 +80,13 @@ func (e *encoder) metadata(m map[string]string) {
 	if len(m) == 0 {
 		return
 	}
-	for _, k := range slices.Sorted(maps.Keys(m)) {
+	var room [sharelock.MaxMetadataPairs]string
+	names := room[:0]
+	for k := range m {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	for _, k := range names {
 		e.text(k)
 		e.text(m[k])
 	}
@@ -156,6 +161,16 @@ func (d *decoder) text() string {
 	return s
 }
 
+// skip passes over a text.
+func (d *decoder) skip() {
+	n := d.number()
+	if n > uint64(len(d.b)) {
+		d.fail()
+		return
+	}
+	d.b = d.b[n:]
+}
+
 // metadata reads pairs; no pairs are nil.
 func (d *decoder) metadata() map[string]string {
 	n := d.number()
@@ -166,16 +181,34 @@ func (d *decoder) metadata() map[string]string {
 	if n == 0 {
 		return nil
 	}
+	// All names and values are parts of one string: copies have many of them.
+	ahead := *d
+	for range 2 * n {
+		ahead.skip()
+	}
+	if ahead.failed {
+		d.fail()
+		return nil
+	}
+	size := len(d.b)
+	all := string(d.b[:size-len(ahead.b)])
+	part := func() string {
+		n := int(d.number())
+		at := size - len(d.b)
+		d.b = d.b[n:]
+		return all[at : at+n]
+	}
 	m := make(map[string]string, n)
 	last := ""
 	for i := range n {
-		k := d.text()
+		k := part()
 		if i > 0 && k <= last {
 			d.fail()
+			return nil
 		}
-		m[k], last = d.text(), k
+		m[k], last = part(), k
 	}
-	if d.failed || !validMetadata(m) {
+	if !validMetadata(m) {
 		d.fail()
 		return nil
 	}

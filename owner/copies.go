@@ -88,7 +88,7 @@ func (s *Service) fetch(epoch uint32, w Want, most int) (piece Piece, err error)
 		case err != nil: // of this copy alone: the others do not wait for it
 			return Piece{Partition: w.Partition, Why: err.Error()}, nil
 		}
-		piece.Data = append(piece.Data, data...)
+		piece.Data = appendPiece(piece.Data, data, most)
 	}
 	return piece, nil
 }

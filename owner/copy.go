@@ -40,6 +40,8 @@ const (
 	stepBytes   = 64 << 10
 	// maxRecord is more than any record has.
 	maxRecord = 4 << 10
+	// pieceExtra is more than the first and the last record of a copy have together.
+	pieceExtra = 128
 
 	_ = uint(maxRecord - 96 - sharelock.MaxKeyBytes - sharelock.MaxClientIDBytes - sharelock.MaxRequestIDBytes -
 		sharelock.MaxMetadataBytes - 6*sharelock.MaxMetadataPairs) // fits
@@ -86,6 +88,9 @@ func (m *Machine) Piece(now time.Duration, at, b []byte) (piece, next []byte, la
 	pos, err := readPosition(at)
 	if err != nil {
 		return b, nil, false, err
+	}
+	if b == nil {
+		b = make([]byte, 0, min(stepBytes, m.Bytes()+pieceExtra))
 	}
 	w := pieceWriter{m: m, now: now, pos: pos, e: encoder{b: b}, full: len(b) + stepBytes - maxRecord, left: stepEntries}
 	defer func() {

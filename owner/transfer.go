@@ -371,7 +371,7 @@ func (b *pusher) encode(g *going, most int) (err error) {
 		if !done {
 			return nil
 		}
-		piece = append(piece, data...)
+		piece = appendPiece(piece, data, most)
 	}
 	if err == nil {
 		g.base.Data, g.position, g.base.Last, g.encoded = piece, at, last, true
@@ -380,6 +380,18 @@ func (b *pusher) encode(g *going, most int) (err error) {
 		b.a.service.log.Error("copy cannot be encoded", "partition", g.held.Partition, "backup", b.member.Name, "error", err)
 	}
 	return err
+}
+
+// appendPiece appends one step's data to those of the steps before, of a piece that has most
+// bytes at most.
+func appendPiece(piece, data []byte, most int) []byte {
+	if piece == nil {
+		return data
+	}
+	if cap(piece)-len(piece) < len(data) {
+		piece = slices.Grow(piece, max(most-len(piece), len(data)))
+	}
+	return append(piece, data...)
 }
 
 // results takes note of what has become of bases, and reports whether any came further.
