@@ -42,6 +42,10 @@ func (s story) release(token uint64, from, to int) {
 	s.add(Call{Op: Release, Token: sharelock.Token(token)}, from, to)
 }
 
+func (s story) giveUp(id string, from, to int) {
+	s.add(Call{Op: GiveUp, RequestID: id}, from, to)
+}
+
 func (s story) queue(epoch uint32, from, to int, ids ...string) {
 	s.add(Call{Op: Get, Epoch: epoch, Waiters: ids}, from, to)
 }
@@ -127,6 +131,21 @@ func TestInvariants(t *testing.T) {
 			s.grant("a", 1, 2, 35, 1000)
 			s.grant("b", 2, 5, 40, 1000)
 		}, ""},
+		"the answer comes after the request was given up": {func(s story) {
+			s.grant("a", 1, 0, 30, 1000)
+			s.giveUp("a", 20, 30)
+			s.grant("b", 2, 5, 30, 1000)
+		}, ""},
+		"given up when it was held": {func(s story) {
+			s.grant("a", 1, 0, 10, 1000)
+			s.giveUp("a", 20, 30)
+			s.grant("b", 2, 5, 25, 1000)
+		}, ""},
+		"granted before the other is given up": {func(s story) {
+			s.grant("a", 1, 0, 10, 1000)
+			s.grant("b", 2, 5, 20, 1000)
+			s.giveUp("a", 21, 30)
+		}, OneHolder},
 		"after the TTL": {func(s story) {
 			s.grant("a", 1, 0, 10, 100)
 			s.grant("b", 2, 5, 101, 1000)

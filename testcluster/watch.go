@@ -34,6 +34,9 @@ type watched struct {
 	// released are tokens whose release was sent, and when: an answer that comes later, to
 	// a request that was sent twice, makes nobody believe in them again.
 	released map[sharelock.Token]time.Time
+	// givenUp are request ids that were given up, and when: so it is with the answers to
+	// these.
+	givenUp map[string]time.Time
 }
 
 // watchedID is one request id.
@@ -48,7 +51,7 @@ func newWatch() *watch { return &watch{keys: map[string]*watched{}} }
 func (w *watch) key(name string) *watched {
 	k := w.keys[name]
 	if k == nil {
-		k = &watched{ids: map[string]*watchedID{}, released: map[sharelock.Token]time.Time{}}
+		k = &watched{ids: map[string]*watchedID{}, released: map[sharelock.Token]time.Time{}, givenUp: map[string]time.Time{}}
 		w.keys[name] = k
 	}
 	return k
@@ -73,6 +76,9 @@ func (w *watch) sent(c *Call) {
 		if k.ids[c.RequestID] == nil {
 			k.ids[c.RequestID] = &watchedID{sent: c.Start, floor: k.largest}
 		}
+	case GiveUp:
+		k.givenUp[c.RequestID] = c.Start
+		k.live = slices.DeleteFunc(k.live, func(b *belief) bool { return b.grant.RequestID == c.RequestID })
 	case Release, Force:
 		if c.Token != 0 {
 			k.released[c.Token] = c.Start
@@ -123,7 +129,8 @@ func (w *watch) granted(k *watched, c *Call) (Invariant, []Call) {
 		id.token = c.Token
 	}
 	k.largest = max(k.largest, c.Token)
-	if _, over := k.released[c.Token]; over || !c.End.Before(c.SafeUntil) {
+	_, over := k.released[c.Token]
+	if _, gaveUp := k.givenUp[c.RequestID]; over || gaveUp || !c.End.Before(c.SafeUntil) {
 		return "", nil
 	}
 	for _, b := range k.live {
@@ -165,6 +172,11 @@ func (w *watch) forget(now time.Time) {
 		for token, at := range k.released {
 			if now.Sub(at) > keptIDs {
 				delete(k.released, token)
+			}
+		}
+		for id, at := range k.givenUp {
+			if now.Sub(at) > keptIDs {
+				delete(k.givenUp, id)
 			}
 		}
 	}
