@@ -120,7 +120,7 @@ func (m *Machine) newClaim(kind OpKind, r *Request) Op {
 	op := Op{
 		Kind: kind, Key: r.Key, ClientID: r.ClientID, RequestID: r.RequestID,
 		TTL: r.TTL, Mode: r.Mode, Slots: r.Slots, OwnID: r.OwnID, Resent: r.Send > 1, Conn: r.Conn,
-		MaxHold: m.maxHoldOf(r),
+		MaxHold: m.maxHoldOf(r), unknown: true,
 	}
 	if len(r.Metadata) > 0 {
 		op.Metadata = maps.Clone(r.Metadata)
@@ -294,6 +294,7 @@ func (t turn) mark(cr *crowd) {
 	if cr != nil && cr.waiting.n > 0 && !t.m.isMarked(cr) {
 		cr.marked = true
 		t.m.marked.push(cr)
+		t.m.busy = true
 	}
 }
 

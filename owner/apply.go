@@ -110,11 +110,15 @@ func (m *Machine) changeAdd(now time.Duration, k key, op *Op) (*claim, string) {
 		return nil, "somebody holds it"
 	}
 	// This replica's clock may still remember an id that the owner's has forgotten.
-	m.forgotten(m.finished.remove(op.Key, op.RequestID))
+	if !op.unknown {
+		m.forgotten(m.finished.remove(op.Key, op.RequestID))
+	}
 	c := m.keys.add(k, op)
 	m.used.bytes += m.keys.costOf(c)
-	for _, s := range m.scans {
-		s.see(c)
+	if m.busy {
+		for _, s := range m.scans {
+			s.see(c)
+		}
 	}
 	if c.held() {
 		m.last = c.token

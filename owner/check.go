@@ -28,6 +28,8 @@ func (m *Machine) Check() error {
 		return fmt.Errorf("partition %d: %d wait, counted were %d", m.partition, waiters, m.waiters)
 	case m.used.bytes != used:
 		return fmt.Errorf("partition %d: claims take %d bytes, counted were %d", m.partition, used, m.used.bytes)
+	case !m.busy && m.anyLeft():
+		return fmt.Errorf("partition %d: there is work left that is not known", m.partition)
 	case !m.active && m.marked.len() > 0:
 		return fmt.Errorf("partition %d: a turn has not ended", m.partition)
 	}
@@ -184,8 +186,8 @@ func (cr *crowd) check() error {
 		return fmt.Errorf("%d claims without an index", cr.size())
 	case !cr.indexed():
 		return nil
-	case cr.ids.n != cr.size() || cr.tokens.n != cr.holds.n || cr.size() <= indexTo:
-		return fmt.Errorf("the index has %d ids and %d tokens of %d claims", cr.ids.n, cr.tokens.n, cr.size())
+	case cr.ids.len() != cr.size() || cr.tokens.len() != cr.holds.n || cr.size() <= indexTo:
+		return fmt.Errorf("the index has %d ids and %d tokens of %d claims", cr.ids.len(), cr.tokens.len(), cr.size())
 	}
 	for _, l := range []*claims{&cr.holds, &cr.waiting} {
 		for w := l.first; w != nil; w = l.after(w) {
@@ -236,10 +238,10 @@ func (s *keys) check() error {
 		return fmt.Errorf("%d claims and %d with more, stored are %d and %d", claims, mores, s.claims.used(), s.mores.used())
 	case text != s.texts.used():
 		return fmt.Errorf("%d bytes of text, counted were %d", text, s.texts.used())
-	case !s.moving() && s.texts.left().room() > 0:
-		return fmt.Errorf("%d bytes of text were not moved", s.texts.left().used)
+	case !s.moving() && s.texts.old != nil:
+		return fmt.Errorf("%d bytes of text were not moved", s.texts.old.used)
 	}
-	for _, check := range []func() error{s.claims.check, s.mores.check, s.texts.halves[0].check, s.texts.halves[1].check, s.alone.check, s.crowds.check} {
+	for _, check := range []func() error{s.claims.check, s.mores.check, s.texts.check, s.alone.check, s.crowds.check} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -277,16 +279,29 @@ func (t *texts) check() error {
 	return nil
 }
 
+// check: both halves are right.
+func (s *textStore) check() error {
+	if s.old != nil {
+		if err := s.old.check(); err != nil {
+			return err
+		}
+	}
+	return s.texts.check()
+}
+
 // check: every record is in the one table of its hash.
 func (t *hashTable[V]) check() error {
 	if err := t.one.check(); err != nil {
 		return err
 	}
 	var none V
-	n := t.one.n
-	for i, s := range t.many {
-		if s.bits > t.bits || s != t.many[i&(1<<s.bits-1)] {
-			return fmt.Errorf("the table at place %d of %d is not the one of its bits", i, len(t.many))
+	if t.many == nil {
+		return nil
+	}
+	n, tables := t.one.n, t.many.tables
+	for i, s := range tables {
+		if s.bits > t.many.bits || s != tables[i&(1<<s.bits-1)] {
+			return fmt.Errorf("the table at place %d of %d is not the one of its bits", i, len(tables))
 		}
 		if i >= 1<<s.bits {
 			continue
@@ -301,8 +316,8 @@ func (t *hashTable[V]) check() error {
 			return err
 		}
 	}
-	if n != t.n {
-		return fmt.Errorf("there are %d records in %d tables, counted were %d", n, len(t.many)+1, t.n)
+	if n != t.len() {
+		return fmt.Errorf("there are %d records in %d tables, counted were %d", n, len(tables), t.len())
 	}
 	return nil
 }
@@ -396,12 +411,18 @@ func (f *finished) check() error {
 			}
 			before = o.until
 		}
+		if q.n > 0 && q.due != q.at(q.first).until {
+			return fmt.Errorf("the next finished request id is forgotten at %v, noted is %v", q.at(q.first).until, q.due)
+		}
 		if q.n == 0 && len(q.chunks) > 0 {
 			return fmt.Errorf("an empty queue of finished request ids keeps room")
 		}
 	}
-	if n != f.ids.n {
-		return fmt.Errorf("%d finished request ids, counted were %d", n, f.ids.n)
+	if next := f.soonest(); next != f.next {
+		return fmt.Errorf("the next finished request id is forgotten at %v, noted is %v", next, f.next)
+	}
+	if n != f.ids.len() {
+		return fmt.Errorf("%d finished request ids, counted were %d", n, f.ids.len())
 	}
 	if err := f.ids.check(); err != nil {
 		return fmt.Errorf("finished request ids: %w", err)

@@ -125,12 +125,12 @@ func TestFinishedIDs(t *testing.T) {
 	}
 	// A clock that goes back does not break the order.
 	f.remember(wasSeen, "k", "d", 5)
-	if oldest, _ := f.first(); f.at(f.find(new(digestOf("k", "d")))).until != oldest {
+	if oldest := f.next; f.at(f.find(new(digestOf("k", "d")))).until != oldest {
 		t.Errorf("d is forgotten before a, at %v", oldest)
 	}
 	// A fence has a shorter life, whatever is remembered beside it.
 	f.remember(isFence, "k", "e", 7)
-	if first, _ := f.first(); first != 7 {
+	if first := f.next; first != 7 {
 		t.Errorf("the first is forgotten at %v, want the fence at 7", first)
 	}
 	f.expire(7)
@@ -333,18 +333,18 @@ func TestCheckFinds(t *testing.T) {
 			o := m.finished.queues[isFence].at(1)
 			m.finished.ids.remove(m.finished.hash(&o.digest), 1|queueBit)
 		},
-		"finished count":   func(m *Machine, _ *crowd) { m.finished.ids.n++ },
+		"finished count":   func(m *Machine, _ *crowd) { m.finished.ids.one.n++ },
 		"finished room":    func(m *Machine, _ *crowd) { m.finished.queues[wasSeen].chunks = make([]*[chunkLen]over, 1) },
 		"active copy":      func(m *Machine, _ *crowd) { m.active = false },
 		"too many slots":   func(_ *Machine, k *crowd) { k.slots, k.holds.n = 2, 3 },
 		"claim of no key":  func(m *Machine, _ *crowd) { m.keys.claims.take() },
 		"more of no claim": func(m *Machine, _ *crowd) { m.keys.mores.take() },
 		"text of no claim": func(m *Machine, _ *crowd) { m.keys.texts.put("k", "c", "r") },
-		"lost block":       func(m *Machine, _ *crowd) { m.keys.texts.halves[0].end += textUnit },
+		"lost block":       func(m *Machine, _ *crowd) { m.keys.texts.texts.end += textUnit },
 		"block free twice": func(m *Machine, _ *crowd) {
 			id := m.keys.texts.put("k", "c", "r")
 			m.keys.texts.remove(id)
-			m.keys.texts.halves[0].release(id, textUnitsOf(3))
+			m.keys.texts.texts.release(id, textUnitsOf(3))
 		},
 		"record free twice": func(m *Machine, _ *crowd) {
 			m.keys.claims.give(m.keys.claims.take())
@@ -367,7 +367,7 @@ func TestCheckFinds(t *testing.T) {
 			m.keys.alone.remove(m.keys.hash("alone"), c.id)
 			m.keys.alone.put(m.keys.hash("alone")+1<<31, c.id)
 		},
-		"alone, count":   func(m *Machine, _ *crowd) { m.keys.alone.n++ },
+		"alone, count":   func(m *Machine, _ *crowd) { m.keys.alone.one.n++ },
 		"alone, waiting": func(m *Machine, _ *crowd) { m.keys.get("alone").alone.token = 0 },
 		"alone, fat": func(m *Machine, _ *crowd) {
 			m.keys.extend(m.keys.get("alone").alone)

@@ -109,7 +109,7 @@ func (cr *crowd) list(c *claim) *claims {
 }
 
 // indexed: there are enough claims for an index.
-func (cr *crowd) indexed() bool { return cr.ids.n > 0 }
+func (cr *crowd) indexed() bool { return cr.ids.len() > 0 }
 
 // idHash is the hash of a request id. The seed keeps clients from choosing ids that collide.
 func (cr *crowd) idHash(request string) uint32 {

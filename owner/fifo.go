@@ -4,10 +4,13 @@ package owner
 // it runs empty, as it mostly is: between a batch and its acknowledgements. The zero value
 // is empty.
 type fifo[T any] struct {
-	// chunks but the last have fifoChunk entries. The queue begins at head of the first.
-	chunks [][]T
-	head   int
-	n      int
+	// tail is the last chunk, mostly the only one; all others are full, with fifoChunk entries.
+	tail []T
+	// head is where the queue begins in its first chunk, n its length.
+	head, n uint32
+	// full are the chunks before tail; nil while there are none. They are apart so that a
+	// short queue takes little room: each partition has several.
+	full *[][]T
 }
 
 const (
@@ -16,50 +19,71 @@ const (
 	keptRoom = 4
 )
 
-func (q *fifo[T]) len() int { return q.n }
+func (q *fifo[T]) len() int { return int(q.n) }
 
 // at is the entry i, from 0.
 func (q *fifo[T]) at(i int) *T {
-	i += q.head
-	return &q.chunks[i/fifoChunk][i%fifoChunk]
+	i += int(q.head)
+	if q.full != nil {
+		if c := i / fifoChunk; c < len(*q.full) {
+			return &(*q.full)[c][i%fifoChunk]
+		}
+		i %= fifoChunk
+	}
+	return &q.tail[i]
 }
 
 func (q *fifo[T]) push(more ...T) {
 	for _, v := range more {
-		last := len(q.chunks) - 1
-		if last < 0 || len(q.chunks[last]) == fifoChunk {
-			q.chunks = append(q.chunks, nil)
-			last++
+		if len(q.tail) == cap(q.tail) {
+			q.grow()
 		}
-		c := q.chunks[last]
-		if last == 0 && len(c) == cap(c) && q.head > len(c)/2 {
-			// A short queue that never runs empty does not grow for what was dropped.
-			n := copy(c, c[q.head:])
-			clear(c[n:])
-			c, q.head = c[:n], 0
-		}
-		q.chunks[last] = append(c, v)
+		q.tail = append(q.tail, v)
 		q.n++
+	}
+}
+
+// grow makes sure that the tail is not a full chunk.
+func (q *fifo[T]) grow() {
+	c := q.tail
+	switch {
+	case q.full == nil && int(q.head) > len(c)/2:
+		// A short queue that never runs empty does not grow for what was dropped.
+		n := copy(c, c[q.head:])
+		clear(c[n:])
+		q.tail, q.head = c[:n], 0
+	case len(c) == fifoChunk && q.full == nil:
+		q.full, q.tail = &[][]T{c}, nil
+	case len(c) == fifoChunk:
+		*q.full, q.tail = append(*q.full, c), nil
 	}
 }
 
 // drop lets go of the first n entries.
 func (q *fifo[T]) drop(n int) {
-	for q.n -= n; n > 0; {
-		c := q.chunks[0]
-		now := min(n, len(c)-q.head)
-		clear(c[q.head : q.head+now])
+	for q.n -= uint32(n); n > 0 && q.full != nil; {
+		c := (*q.full)[0]
+		now := min(n, fifoChunk-int(q.head))
+		clear(c[q.head : int(q.head)+now])
 		n -= now
-		if q.head += now; q.head == fifoChunk {
-			q.chunks[0] = nil
-			q.chunks, q.head = q.chunks[1:], 0
+		if q.head += uint32(now); q.head == fifoChunk {
+			q.head = 0
+			if (*q.full)[0] = nil; len(*q.full) == 1 {
+				q.full = nil
+			} else {
+				*q.full = (*q.full)[1:]
+			}
 		}
+	}
+	if n > 0 {
+		clear(q.tail[q.head : int(q.head)+n])
+		q.head += uint32(n)
 	}
 	if q.n > 0 {
 		return
 	}
-	if len(q.chunks) == 1 && cap(q.chunks[0]) <= keptRoom {
-		q.chunks[0], q.head = q.chunks[0][:0], 0
+	if q.head = 0; q.full == nil && cap(q.tail) <= keptRoom {
+		q.tail = q.tail[:0]
 		return
 	}
 	*q = fifo[T]{}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash/maphash"
+	"math"
 	"time"
 )
 
@@ -34,11 +35,13 @@ func digestOf(key, request string) digest {
 // acquire is told so and not granted. There may be as many as held locks, so an id is
 // a digest of fixed size, without a pointer. Make it with [newFinished].
 type finished struct {
-	seed maphash.Seed
-	ids  hashTable[uint32]
+	// next is when the next id is forgotten; never if there is none. Every step asks for it.
+	next time.Duration
 	// queues have the ids in the order in which they are forgotten: those that are over,
 	// and the fences.
 	queues [2]overQueue
+	seed   maphash.Seed
+	ids    hashTable[uint32]
 }
 
 // The queues of a finished.
@@ -55,9 +58,12 @@ type over struct {
 	conn uint32
 }
 
-func newFinished() finished { return finished{seed: maphash.MakeSeed()} }
+func newFinished() finished { return finished{next: never, seed: maphash.MakeSeed()} }
 
-func (f *finished) len() int { return f.ids.n }
+// never is a time that does not come.
+const never time.Duration = math.MaxInt64
+
+func (f *finished) len() int { return f.ids.len() }
 
 // hash is that of the index. The seed keeps a client from choosing ids that collide.
 func (f *finished) hash(d *digest) uint32 { return uint32(maphash.Bytes(f.seed, d[:]) >> 32) }
@@ -69,14 +75,14 @@ func (f *finished) at(id uint32) *over { return f.queues[id/queueBit].at(id % qu
 
 // find returns the number of an id, or 0.
 func (f *finished) find(d *digest) uint32 {
-	if f.ids.n == 0 {
+	if f.ids.len() == 0 {
 		return 0
 	}
 	return f.ids.find(f.hash(d), func(id uint32) bool { return f.at(id).digest == *d })
 }
 
 func (f *finished) has(key, request string) bool {
-	if f.ids.n == 0 {
+	if f.ids.len() == 0 {
 		return false
 	}
 	d := digestOf(key, request)
@@ -90,13 +96,14 @@ func (f *finished) add(queue int, o over) (was over) {
 		was = f.drop(id)
 	}
 	id := f.queues[queue].push(o) | uint32(queue)*queueBit
+	f.next = f.soonest()
 	f.ids.put(f.hash(&o.digest), id)
 	return was
 }
 
 // remove forgets one id. The zero over says that it was not known.
 func (f *finished) remove(key, request string) (was over) {
-	if f.ids.n == 0 {
+	if f.ids.len() == 0 {
 		return over{}
 	}
 	d := digestOf(key, request)
@@ -111,45 +118,54 @@ func (f *finished) drop(id uint32) over {
 	was := *o
 	f.ids.remove(f.hash(&was.digest), id)
 	*o = over{}
-	f.queues[id/queueBit].trim(chunkLen)
+	if q := &f.queues[id/queueBit]; q.first == id%queueBit {
+		q.trim(chunkLen)
+		f.next = f.soonest()
+	}
 	return was
 }
 
 // forget drops ids whose time is over and calls gone for each. It looks at most entries
 // of each queue at most.
 func (f *finished) forget(now time.Duration, most int, gone func(over)) {
+	if f.next > now {
+		return
+	}
 	for i := range f.queues {
 		q := &f.queues[i]
-		for left := most; left > 0; left-- {
-			left -= q.trim(left)
-			o, id := q.front()
-			if o == nil || o.until > now || left == 0 {
-				break
+		for left := most; left > 0 && q.n > 0 && q.due <= now; left-- {
+			if left -= q.trim(left); left > 0 && q.n > 0 && q.due <= now {
+				gone(f.drop(q.first | uint32(i)*queueBit))
 			}
-			gone(f.drop(id | uint32(i)*queueBit))
 		}
 	}
+	f.next = f.soonest()
 }
 
-// first returns when the next id is forgotten.
-func (f *finished) first() (until time.Duration, ok bool) {
-	for q := range f.queues {
-		if o, _ := f.queues[q].front(); o != nil && (!ok || o.until < until) {
-			until, ok = o.until, true
+// soonest is what next is to be.
+func (f *finished) soonest() time.Duration {
+	next := never
+	for i := range f.queues {
+		if q := &f.queues[i]; q.n > 0 {
+			next = min(next, q.due)
 		}
 	}
-	return until, ok
+	return next
 }
 
 // overQueue is a queue of ids in the order in which they are forgotten. An entry has a
 // number for as long as it is in the queue. The zero value is empty.
 type overQueue struct {
+	// n is the number of entries.
+	n int
+	// due is when the oldest is forgotten, if there is one. It is 0 if that was removed.
+	due    time.Duration
 	chunks []*[chunkLen]over
 	// first is the number of the oldest entry, from 1; it is at head of the first chunk.
 	first uint32
 	head  int
-	n     int
-	last  time.Duration
+	// last is when the newest is forgotten.
+	last time.Duration
 }
 
 // push adds an entry and returns its number.
@@ -158,7 +174,9 @@ func (q *overQueue) push(o over) uint32 {
 		q.first, q.last = max(q.first, 1), 0 // numbers go on
 	}
 	// The order stays right even if a clock does not.
-	q.last = max(o.until, q.last)
+	if q.last = max(o.until, q.last); q.n == 0 {
+		q.due = q.last
+	}
 	o.until = q.last
 	if q.head+q.n == len(q.chunks)*chunkLen {
 		q.chunks = append(q.chunks, new([chunkLen]over))
@@ -184,14 +202,6 @@ func (q *overQueue) at(number uint32) *over {
 	return &q.chunks[i/chunkLen][i%chunkLen]
 }
 
-// front is the oldest entry, or nil. It may be one that was removed; its time is over.
-func (q *overQueue) front() (*over, uint32) {
-	if q.n == 0 {
-		return nil, 0
-	}
-	return q.at(q.first), q.first
-}
-
 // trim takes removed entries off the front of the queue, most at most, and gives their
 // memory back. It returns how many it took.
 func (q *overQueue) trim(most int) (taken int) {
@@ -206,6 +216,8 @@ func (q *overQueue) trim(most int) (taken int) {
 	}
 	if q.n == 0 {
 		q.chunks, q.head = nil, 0
+	} else {
+		q.due = q.at(q.first).until
 	}
 	return taken
 }

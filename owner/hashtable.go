@@ -7,11 +7,18 @@ package owner
 type hashTable[V comparable] struct {
 	// one is the only table while there are few records.
 	one hashIndex[V]
-	// many has 2^bits places, of which several may share a table; it is nil while there
-	// is only one.
-	many []*splitTable[V]
-	bits uint8
-	n    int
+	// many has all records once there are more; nil before. It is apart so that a table of
+	// few records takes little room: each partition has several.
+	many *directory[V]
+}
+
+// directory finds the small table of a hash.
+type directory[V comparable] struct {
+	// tables has 2^bits places, of which several may share a table.
+	tables []*splitTable[V]
+	bits   uint8
+	// n is the number of records.
+	n int
 }
 
 // splitTable is the table of the hashes whose lowest bits are the same.
@@ -30,12 +37,23 @@ const (
 	mostBits = 12
 )
 
+// len is the number of records.
+func (t *hashTable[V]) len() int {
+	if t.many == nil {
+		return t.one.n
+	}
+	return t.many.n
+}
+
+// place is where the table of a hash is among the tables.
+func (d *directory[V]) place(hash uint32) uint32 { return hash & (1<<d.bits - 1) }
+
 // table is the one where a hash belongs.
 func (t *hashTable[V]) table(hash uint32) *hashIndex[V] {
 	if t.many == nil {
 		return &t.one
 	}
-	return &t.many[hash&(1<<t.bits-1)].hashIndex
+	return &t.many.tables[t.many.place(hash)].hashIndex
 }
 
 // find returns the record with this hash that is the one, or zero.
@@ -48,14 +66,18 @@ func (t *hashTable[V]) put(hash uint32, id V) {
 	for t.table(hash).n >= splitFrom && t.split(hash) {
 	}
 	t.table(hash).put(hash, id)
-	t.n++
+	if t.many != nil {
+		t.many.n++
+	}
 }
 
 // remove takes a record out that is there.
 func (t *hashTable[V]) remove(hash uint32, id V) {
 	t.table(hash).remove(hash, id)
-	t.n--
-	if t.many != nil && t.n <= joinTo {
+	if t.many == nil {
+		return
+	}
+	if t.many.n--; t.many.n <= joinTo {
 		t.join()
 	}
 }
@@ -70,16 +92,17 @@ func (t *hashTable[V]) move(hash uint32, from, to V) {
 // would need a larger directory than there may be.
 func (t *hashTable[V]) split(hash uint32) bool {
 	if t.many == nil {
-		t.many = []*splitTable[V]{{hashIndex: t.one}}
+		t.many = &directory[V]{tables: []*splitTable[V]{{hashIndex: t.one}}, n: t.one.n}
 		t.one = hashIndex[V]{}
 	}
-	old := t.many[hash&(1<<t.bits-1)]
+	d := t.many
+	old := d.tables[d.place(hash)]
 	if old.bits == mostBits {
 		return false
 	}
-	if old.bits == t.bits {
-		t.many = append(t.many, t.many...)
-		t.bits++
+	if old.bits == d.bits {
+		d.tables = append(d.tables, d.tables...)
+		d.bits++
 	}
 	var none V
 	two := [2]*splitTable[V]{{bits: old.bits + 1}, {bits: old.bits + 1}}
@@ -89,8 +112,8 @@ func (t *hashTable[V]) split(hash uint32) bool {
 		}
 	}
 	step := 1 << old.bits // between the places that shared the old table
-	for i := int(hash) & (step - 1); i < len(t.many); i += step {
-		t.many[i] = two[i>>old.bits&1]
+	for i := int(hash) & (step - 1); i < len(d.tables); i += step {
+		d.tables[i] = two[i>>old.bits&1]
 	}
 	return true
 }
@@ -98,16 +121,22 @@ func (t *hashTable[V]) split(hash uint32) bool {
 // join makes one table of all.
 func (t *hashTable[V]) join() {
 	var none V
-	many := t.many
-	t.many, t.bits = nil, 0
-	for i, s := range many {
-		if i >= 1<<s.bits {
-			continue // the same table as at an earlier place
-		}
+	for s := range t.many.each {
 		for _, slot := range s.slots {
 			if slot.id != none {
 				t.one.put(slot.hash, slot.id)
 			}
+		}
+	}
+	t.many = nil
+}
+
+// each calls fn for every table, until it returns false.
+func (d *directory[V]) each(fn func(*splitTable[V]) bool) {
+	for i, s := range d.tables {
+		// Or it is the same table as at an earlier place.
+		if i < 1<<s.bits && !fn(s) {
+			return
 		}
 	}
 }
@@ -115,11 +144,12 @@ func (t *hashTable[V]) join() {
 // each calls fn for every record, in any order, until it returns false. fn may change
 // the number.
 func (t *hashTable[V]) each(fn func(*slot[V]) bool) {
-	if !t.one.each(fn) {
+	if t.many == nil {
+		t.one.each(fn)
 		return
 	}
-	for i, s := range t.many {
-		if i < 1<<s.bits && !s.hashIndex.each(fn) {
+	for s := range t.many.each {
+		if !s.hashIndex.each(fn) {
 			return
 		}
 	}

@@ -20,20 +20,19 @@ type keys struct {
 	alone hashTable[uint32]
 	// crowds are all other keys, by name.
 	crowds hashTable[*crowd]
-
-	// claims are all claims, mores what some of them have besides, and texts the texts
-	// of those that are alone with their keys.
+	// claims are all claims, texts the texts of those that are alone with their keys, and
+	// mores what some claims have besides.
 	claims slab[claim]
 	texts  textStore
-	mores  slab[*more]
 	// unmoved: texts of the claims up to this number have not been moved yet; see tidy.
 	unmoved int
+	mores   slab[*more]
 }
 
 func newKeys() keys { return keys{seed: maphash.MakeSeed()} }
 
 // len is the number of keys.
-func (s *keys) len() int { return s.alone.n + s.crowds.n }
+func (s *keys) len() int { return s.alone.len() + s.crowds.len() }
 
 // hash is the index's hash of a name.
 func (s *keys) hash(name string) uint32 { return uint32(maphash.String(s.seed, name) >> 32) }
@@ -47,10 +46,10 @@ func (s *keys) get(name string) key {
 		return k
 	}
 	hash := s.hash(name)
-	if s.crowds.n > 0 {
+	if s.crowds.len() > 0 {
 		k.crowd = s.crowds.find(hash, func(cr *crowd) bool { return cr.name == name })
 	}
-	if k.crowd == nil && s.alone.n > 0 {
+	if k.crowd == nil && s.alone.len() > 0 {
 		id := s.alone.find(hash, func(id uint32) bool {
 			found, _, _ := s.texts.parts(s.claims.at(id).text)
 			return string(found) == name
@@ -310,8 +309,8 @@ func (s *keys) tidy(moved func(from, to uint32)) (touched, size int) {
 		}
 		s.unmoved--
 	}
-	if old := s.texts.left(); s.unmoved == 0 && old.used == 0 && len(old.chunks) > 0 {
-		*old = texts{}
+	if s.unmoved == 0 {
+		s.texts.old = nil
 	}
 	return touched, size
 }
@@ -322,7 +321,7 @@ func (s *keys) sparse() bool { return s.claims.sparse() || s.mores.sparse() || s
 // textsSparse: it pays to move the texts. The move costs as much as there are claims; so as
 // much at least must come back.
 func (s *keys) textsSparse() bool {
-	now := &s.texts.halves[s.texts.now]
+	now := &s.texts.texts
 	return now.sparse() && now.room() >= s.claims.used()*textWorth
 }
 

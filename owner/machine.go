@@ -15,43 +15,59 @@ import (
 // Every method that takes now takes the time on this node's clock, which must not
 // go backwards.
 type Machine struct {
-	// What all copies have in common.
+	// A step finds most of its machine's memory out of the caches: the requests of a node go
+	// to a thousand partitions in turn. So what nearly every step needs comes first, and what
+	// few need comes last.
 
-	partition uint32
-	// keys that are held or waited for, each with at least one claim.
-	keys keys
-	// finished are the request ids that are over (Q2).
-	finished finished
+	// active is between Activate and Detach.
+	active bool
+	// full: this node has as many keys as it may.
+	full bool
+	// busy: there may be something in jobs that goes on in the next steps.
+	busy bool
+	// prepared: the next activation takes no time.
+	prepared bool
+	epoch    uint32
 	// seq is the number of ops applied.
 	seq uint64
 	// last is the largest token ever granted.
 	last sharelock.Token
 	// quarantine is when the quarantine ends; 0 is none (section 4.3).
 	quarantine time.Duration
-
 	// waiters is the number of claims that wait.
 	waiters int
-	// used is what all of that takes (Q6).
-	used usage
-
-	// What only the owner has.
-
-	// active is between Activate and Detach.
-	active     bool
-	full       bool
-	bounds     Bounds
-	maxWaiters int
-	maxHold    time.Duration
-	epoch      uint32
-	node       string
-	// release is that of the view in which the owner acts (W1).
-	release uint32
 	// started is when this copy was activated, era the number of that among its
 	// activations and their ends.
 	started time.Duration
-	era     uint32
-	// prepared: the next activation takes no time. preparing is what is left to do for it.
-	prepared  bool
+	// touched and handled count the entries and bytes that steps have looked at; see Touched.
+	touched, handled int
+
+	era       uint32
+	partition uint32
+	// used is what the claims and finished ids take (Q6).
+	used       usage
+	bounds     Bounds
+	maxWaiters int
+	maxHold    time.Duration
+	// finished are the request ids that are over (Q2).
+	finished finished
+	// keys that are held or waited for, each with at least one claim.
+	keys keys
+	// due holds every claim while active. What it held then is kept until somebody
+	// else decides about this copy.
+	due deadlines
+
+	// node is the name put into holds.
+	node string
+	// release is that of the view in which the owner acts (W1).
+	release uint32
+	jobs
+}
+
+// jobs is what an owner has begun and goes on with in its next steps. Whatever is added sets
+// Machine.busy.
+type jobs struct {
+	// preparing is what is left to do for the next activation.
 	preparing preparing
 	// unswept are the records of waiters that Sweep has not seen, unserved those that the
 	// end of a quarantine has not.
@@ -60,14 +76,14 @@ type Machine struct {
 	scans []*Scan
 	// reads are under way, see reading; unread those that a Detach has ended.
 	reads, unread fifo[*reading]
-	// touched and handled count the entries and bytes that steps have looked at; see Touched.
-	touched, handled int
-	// due holds every claim while active. What it held then is kept until somebody
-	// else decides about this copy.
-	due deadlines
 	// marked are crowds to be served: by the turn under way, or, those that it had no room
 	// for, by the next.
 	marked fifo[*crowd]
+}
+
+// anyLeft reports whether an active machine has something to go on with.
+func (j *jobs) anyLeft() bool {
+	return j.unserved > 0 || j.marked.len() > 0 || j.reads.len() > 0 || len(j.scans) > 0
 }
 
 // Out collects what a machine decides. The caller empties it by cutting both
@@ -246,6 +262,7 @@ func (m *Machine) Detach() {
 	}
 	// Whoever waits is served anew after the next activation. Marks are of an era.
 	m.unserved, m.marked, m.scans, m.reads = 0, fifo[*crowd]{}, nil, fifo[*reading]{}
+	m.busy = false
 }
 
 // Sweep forgets waiters that were attached before the last Detach, and reads that were
@@ -366,7 +383,7 @@ func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
 	case RenewMany:
 		t.renewMany(from, r)
 	}
-	t.serveMarked(serveStop, serveStopBytes)
+	t.goOn(serveStop, serveStopBytes)
 	t.tidy()
 }
 
@@ -377,7 +394,7 @@ func (m *Machine) Tick(now time.Duration, out *Out) {
 	t := m.turn(now, out)
 	t.tick()
 	if m.active {
-		t.serveMarked(serveStop, serveStopBytes)
+		t.goOn(serveStop, serveStopBytes)
 		// In another copy no claim has ended, and claims must keep their numbers: it may be
 		// prepared for an activation, or be read in pieces.
 		t.tidy()
@@ -404,8 +421,11 @@ func (t turn) tick() {
 	if m.quarantine != 0 && m.quarantine <= t.now {
 		m.quarantine = 0
 		m.unserved = m.keys.mores.records.len()
+		m.busy = true
 	}
-	t.serveAfterQuarantine()
+	if m.busy {
+		t.serveAfterQuarantine()
+	}
 	for t.within(tickMost, tickBytes) {
 		left := tickMost / 4
 		id := m.due.over(t.now, &left, m.dueOf)
@@ -425,8 +445,18 @@ func (t turn) tick() {
 			t.lookAt(w)
 		}
 	}
-	t.serveMarked(tickMost, tickBytes)
-	t.read()
+	if m.busy {
+		t.serveMarked(tickMost, tickBytes)
+		t.read()
+	}
+}
+
+// goOn serves the crowds that are marked at the end of a turn.
+func (t turn) goOn(entries, size int) {
+	if m := t.m; m.busy {
+		t.serveMarked(entries, size)
+		m.busy = m.anyLeft()
+	}
 }
 
 // serveAfterQuarantine serves the keys with waiters after a quarantine, some at a time.
@@ -485,10 +515,10 @@ func (m *Machine) Look() (at time.Duration, ok bool) {
 			at, ok = t, true
 		}
 	}
-	if until, some := m.finished.first(); some {
-		soonest(until)
+	if m.finished.next != never {
+		soonest(m.finished.next)
 	}
-	if m.active && (m.unserved > 0 || m.marked.len() > 0 || m.reads.len() > 0 || m.keys.untidy()) {
+	if m.active && (m.busy && (m.unserved > 0 || m.marked.len() > 0 || m.reads.len() > 0) || m.keys.untidy()) {
 		soonest(0)
 	}
 	if m.active && m.quarantine != 0 {

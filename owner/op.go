@@ -107,7 +107,10 @@ type Op struct {
 	Resent bool
 	// Remember: the request id is over and late duplicates of it are told so (Q2).
 	Remember bool
-	Slots    uint32
+	// unknown: the member that made the op knows that the request id is not among its
+	// finished ids. It is not sent: the clock of a backup is another.
+	unknown bool
+	Slots   uint32
 	// Conn is the connection in whose share the request is (Q6); 0 is none.
 	Conn      uint32
 	Key       string

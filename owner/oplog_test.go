@@ -86,10 +86,17 @@ func TestLogKeepsItsOps(t *testing.T) {
 
 // room is how many entries there is memory for.
 func (q *fifo[T]) room() (n int) {
-	for _, c := range q.chunks {
+	for _, c := range q.chunks() {
 		n += cap(c)
 	}
 	return n
+}
+
+func (q *fifo[T]) chunks() [][]T {
+	if q.full == nil {
+		return [][]T{q.tail}
+	}
+	return append(slices.Clone(*q.full), q.tail)
 }
 
 // A queue that never runs empty has room for what is in it, not for all that ever was.
@@ -142,7 +149,7 @@ func TestFifo(t *testing.T) {
 			if q.len() != len(want) || len(want) > 0 && *q.at(0) != want[0] {
 				t.Fatalf("%d are left, want %d", q.len(), len(want))
 			}
-			if len(q.chunks) > 0 && slices.ContainsFunc(q.chunks[0][:q.head], func(old *int) bool { return old != nil }) {
+			if slices.ContainsFunc(q.chunks()[0][:q.head], func(old *int) bool { return old != nil }) {
 				t.Fatal("what was dropped is still there")
 			}
 			if q.room() > q.len()+2*fifoChunk {

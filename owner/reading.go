@@ -54,9 +54,11 @@ func (t turn) get(from Ref, r *Request) {
 	case read.step(t):
 	case m.reads.len() == 0:
 		m.reads.push(read)
+		m.busy = true
 	case m.reads.len() < maxReads:
 		read.end() // it has its turn later
 		m.reads.push(read)
+		m.busy = true
 	default:
 		read.end()
 		t.reply(from, Answer{Outcome: Retry, Send: r.Send})

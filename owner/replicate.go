@@ -43,13 +43,13 @@ type Ack struct {
 
 // replica is the owner's side of one backup of one partition.
 type replica struct {
-	member ring.Member
 	// acked is the last op that the backup has confirmed; sent the last that was
 	// handed to its link.
 	acked, sent uint64
 	// since is when the backup last made progress while something was to be
 	// confirmed (V6).
-	since time.Duration
+	since  time.Duration
+	member ring.Member
 }
 
 // oplog is what the owner of a partition remembers until all backups have it.

@@ -25,6 +25,7 @@ type Scan struct {
 func (m *Machine) Scan(client string, found func(name []byte)) *Scan {
 	s := &Scan{m: m, client: client, found: found, upTo: m.keys.claims.records.len()}
 	m.scans = append(m.scans, s)
+	m.busy = true
 	return s
 }
 

@@ -27,26 +27,26 @@ const maxAge = 30 * time.Second
 // partition is one partition on this member: its copy, and what this member may
 // do with it in the current epoch. Only who has its shard's turn touches it.
 type partition struct {
-	id uint32
 	// m is the copy; nil is the empty copy of epoch 0. Not nil exactly when
 	// have > 0.
 	m *Machine
-	// have is the epoch in which m was last synced (section 4.1).
-	have uint32
 	// owned: this member is the owner in the current epoch; backup: a backup of
 	// owner.
 	owned, backup bool
-	owner         ring.Identity
 	// broken: the copy does not fit what its owner sends; until the next epoch.
 	broken bool
 	// active: owned, and the activation of the current epoch is done. A2.
 	active bool
-	// log is what the backups have not confirmed; only the owner's is in use.
-	log oplog
-	// parked requests came before the partition was active.
-	parked []item
 	// draining: a chore lets answers leave.
 	draining bool
+	id       uint32
+	// have is the epoch in which m was last synced (section 4.1).
+	have uint32
+	// parked requests came before the partition was active.
+	parked []item
+	// log is what the backups have not confirmed; only the owner's is in use.
+	log   oplog
+	owner ring.Identity
 	// staged is what has come of the base of this epoch while pieces are missing; nil
 	// before the first.
 	staged *staged

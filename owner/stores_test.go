@@ -79,8 +79,8 @@ func TestStoresAgainstMap(t *testing.T) {
 				if found.find(7, func(uint32) bool { return true }) != 0 {
 					t.Fatal("a hash that nobody has is found")
 				}
-				if records.used() != len(live) || found.n != len(live) {
-					t.Fatalf("%d records, %d in the index, want %d", records.used(), found.n, len(live))
+				if records.used() != len(live) || found.len() != len(live) {
+					t.Fatalf("%d records, %d in the index, want %d", records.used(), found.len(), len(live))
 				}
 				for _, check := range []func() error{records.check, found.check, text.check} {
 					if err := check(); err != nil {

@@ -162,19 +162,28 @@ const textWorth = 16
 const sparseChunks = 2
 
 // textStore is texts whose memory can be given back a part at a time: what is in use moves
-// from one of two into the other. The highest bit of a textID says in which it is.
+// out of the texts that there were into new ones. The highest bit of a textID changes with
+// each move, and says in which of the two a text is.
 type textStore struct {
-	halves [2]texts
-	// now is the half that new texts go into.
+	texts
+	// now is the highest bit of the ids of texts; those of old have the other.
 	now textID
+	// old are the texts that are being left; nil when none are.
+	old *texts
 }
 
 const otherHalf = 1 << 31
 
-func (s *textStore) half(id textID) *texts { return &s.halves[id/otherHalf] }
+// half is where a text is.
+func (s *textStore) half(id textID) *texts {
+	if id&otherHalf == s.now {
+		return &s.texts
+	}
+	return s.old
+}
 
 func (s *textStore) put(key, client, request string) textID {
-	return s.halves[s.now].put(key, client, request) | s.now*otherHalf
+	return s.texts.put(key, client, request) | s.now
 }
 
 func (s *textStore) remove(id textID) { s.half(id).remove(id % otherHalf) }
@@ -192,24 +201,35 @@ func (s *textStore) parts(id textID) (key, client, request []byte) {
 }
 
 // used is the number of bytes in use, room of those that there is memory for.
-func (s *textStore) used() int { return s.halves[0].used + s.halves[1].used }
-func (s *textStore) room() int { return s.halves[0].room() + s.halves[1].room() }
+func (s *textStore) used() int {
+	if s.old == nil {
+		return s.texts.used
+	}
+	return s.texts.used + s.old.used
+}
 
-// leave begins to empty the half that texts went into.
-func (s *textStore) leave() { s.now = 1 - s.now }
+func (s *textStore) room() int {
+	if s.old == nil {
+		return s.texts.room()
+	}
+	return s.texts.room() + s.old.room()
+}
 
-// left is the half that is being left, if it has memory still.
-func (s *textStore) left() *texts { return &s.halves[1-s.now] }
+// leave begins to move the texts; none are being left.
+func (s *textStore) leave() {
+	old := s.texts
+	s.texts, s.old, s.now = texts{}, &old, s.now^otherHalf
+}
 
-// move moves a text out of the half that is being left, and returns where it is and how
-// many bytes were moved.
+// move moves a text that is in use out of those that are being left, and returns where it is
+// and how many bytes were moved.
 func (s *textStore) move(id textID) (moved textID, size int) {
-	if id/otherHalf == s.now {
+	if id&otherHalf == s.now {
 		return id, 0
 	}
-	old := s.left()
-	key, client, request := old.lengths(id % otherHalf)
-	moved = s.halves[s.now].copy(old, id%otherHalf) | s.now*otherHalf
-	old.remove(id % otherHalf)
+	old := id % otherHalf
+	key, client, request := s.old.lengths(old)
+	moved = s.texts.copy(s.old, old) | s.now
+	s.old.remove(old)
 	return moved, key + client + request
 }
