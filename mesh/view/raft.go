@@ -39,6 +39,8 @@ type Raft struct {
 	// library is nil until Begin, when begun is closed.
 	library atomic.Pointer[raft.Raft]
 	begun   chan struct{}
+	// transfers are the voters that were asked to take leadership over.
+	transfers transfers
 
 	mu        sync.Mutex // guards what follows; held while the library starts and ends
 	closed    bool
@@ -368,12 +370,10 @@ func (a *Raft) Reseat(ctx context.Context, c Change) error {
 	case changeRemove:
 		start = func() raft.Future { return lib.RemoveServer(id, 0, 0) }
 	case changeTransfer:
-		start = func() raft.Future {
-			if c.id == "" {
-				return lib.LeadershipTransfer()
-			}
-			return lib.LeadershipTransferToServer(id, addr)
+		if err := a.transfer(ctx, lib, id); err != nil {
+			return fmt.Errorf("%v: %w", c, err)
 		}
+		return nil
 	default:
 		return nil
 	}

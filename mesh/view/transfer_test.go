@@ -1,0 +1,36 @@
+package view
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// A voter that was asked in vain to take leadership over is not asked again for a while in the
+// same leadership: a second transfer can block in the library for ever.
+func TestTransfersPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ts transfers
+		ask := func(term uint64, want error, voters ...raft.ServerID) {
+			t.Helper()
+			if err := ts.begin(term, voters...); !errors.Is(err, want) {
+				t.Errorf("term %d, %v: %v, want %v", term, voters, err, want)
+			}
+		}
+		ask(1, nil, "a")
+		ask(1, errAskedInVain, "a")
+		ask(1, errAskedInVain, "b", "a") // any of them
+		ask(1, nil, "b")
+		ts.answered("b")
+		ask(1, nil, "b")
+		time.Sleep(transferPause - 1)
+		ask(1, errAskedInVain, "a")
+		time.Sleep(1)
+		ask(1, nil, "a", "b")
+		ask(2, nil, "a", "b") // another leadership has channels of its own
+		ask(2, errAskedInVain, "b")
+	})
+}
