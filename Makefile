@@ -77,8 +77,8 @@ hostile: ## one hostile client beside 300 innocent ones while nodes restart (hal
 	scripts/hostile
 
 .PHONY: storm-cancels
-storm-cancels: ## CANCELS=4000 acquires cancelled at random while nodes are killed and restart: no hold is left
-	SHARELOCK_CANCELS=$(or $(CANCELS),4000) go test -count 1 -timeout 0 -run TestCancelStorm -v ./testcluster
+storm-cancels: ## CANCELS=50000 acquires cancelled at random while nodes are killed and restart in turn: no hold is left
+	SHARELOCK_CANCELS=$(or $(CANCELS),50000) go test -count 1 -timeout 0 -run TestCancelStorm -v ./testcluster
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME=20s

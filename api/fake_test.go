@@ -239,6 +239,15 @@ func (n *fakeNode) ReleaseClient(_ context.Context, key, clientID string) (share
 	return first(n.end(key, func(h sharelock.Hold) bool { return h.ClientID == clientID }))
 }
 
+func (n *fakeNode) TakeBack(h sharelock.Hold) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = n.Release(context.Background(), h.Key, h.Token, false) // it may have been released
+	}()
+	return done
+}
+
 func (n *fakeNode) ForceRelease(_ context.Context, key string, token sharelock.Token, reason string) ([]sharelock.Hold, error) {
 	n.set(func(n *fakeNode) { n.reason = reason })
 	return n.end(key, func(h sharelock.Hold) bool { return token == 0 || h.Token == token })

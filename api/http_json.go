@@ -93,7 +93,7 @@ func (s *httpAPI) undelivered(r *http.Request, body []byte, m proto.Message) {
 	}
 	asked := &pb.AcquireRequest{}
 	if _, err := decodeCall(r, body, asked); err == nil && asked.GetRequestId() == "" {
-		takeBack(r.Context(), s.locks.node, pb.HoldFromProto(granted.GetHold()))
+		takeBack(s.locks.node, pb.HoldFromProto(granted.GetHold()))
 	}
 }
 

@@ -57,7 +57,7 @@ func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32
 	}
 	hold, err := s.node.Acquire(ctx, sharelock.AcquireRequest{Key: key, ClientID: clientID, Wait: wait})
 	if gone := ctx.Err(); err == nil && gone != nil {
-		takeBack(ctx, s.node, hold)
+		takeBack(s.node, hold)
 		err = gone
 	}
 	switch {

@@ -40,7 +40,7 @@ func (s *httpAPI) legacyLock(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if sent := s.answerLegacy(w, r, st, err); st == original.Status_Acquired && !sent {
-		takeBack(r.Context(), s.legacy.node, hold)
+		takeBack(s.legacy.node, hold)
 	}
 }
 

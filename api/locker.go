@@ -26,6 +26,10 @@ type Locker interface {
 	// GiveUp ends a request id of a client, known or not: nothing is left of it, and an
 	// acquire with it that arrives later is answered sharelock.ErrRequestOver.
 	GiveUp(ctx context.Context, key, clientID, requestID string) error
+	// TakeBack releases a grant that could not be delivered to a caller who made no request id,
+	// since nobody will ask for it again. It does not block. That is tried for as long as the
+	// hold can live; the channel is closed when it is done.
+	TakeBack(h sharelock.Hold) <-chan struct{}
 	// ReleaseClient ends the hold that clientID has on key, for the original's API.
 	ReleaseClient(ctx context.Context, key, clientID string) (sharelock.Hold, error)
 	// ForceRelease ends the hold with this token, or all of the key's with 0.

@@ -67,21 +67,24 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil && m.GetRequestId() == "" {
-		takeBack(ctx, s.node, hold)
+		takeBack(s.node, hold)
 		return nil, err
 	}
 	return &pb.AcquireResponse{Hold: pb.HoldToProto(hold)}, nil
 }
 
-// takeBackTime bounds the release of a grant whose answer could not be delivered.
+// takeBackTime is how long the release of a grant whose answer could not be delivered is waited
+// for. It goes on after that.
 const takeBackTime = 3 * time.Second
 
-// takeBack releases a grant that could not be delivered to a caller who made no request id,
-// since nobody will ask for it again. If that fails it ends with its TTL.
-func takeBack(ctx context.Context, node Locker, h sharelock.Hold) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
-	defer cancel()
-	_, _ = node.Release(ctx, h.Key, h.Token, false)
+// takeBack releases a grant that could not be delivered to a caller who made no request id.
+func takeBack(node Locker, h sharelock.Hold) {
+	t := time.NewTimer(takeBackTime)
+	defer t.Stop()
+	select {
+	case <-node.TakeBack(h):
+	case <-t.C:
+	}
 }
 
 func (s *locks) Renew(ctx context.Context, m *pb.RenewRequest) (*pb.RenewResponse, error) {

@@ -120,7 +120,7 @@ func (s *locks) open(st stream, remote net.Addr) *session {
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), released: make(chan struct{}, 1),
 		read: make(chan error, 1),
 	}
-	ss.takeBack = func(h sharelock.Hold) { go takeBack(context.Background(), s.node, h) }
+	ss.takeBack = func(h sharelock.Hold) { s.node.TakeBack(h) }
 	ss.calls = s.node.Open(ss)
 	return ss
 }

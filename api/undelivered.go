@@ -1,9 +1,7 @@
 package api
 
 import (
-	"context"
-	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/sgkandale/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -27,6 +25,7 @@ type unsent struct {
 type unsentGrant struct {
 	key     string
 	token   sharelock.Token
+	ttl     time.Duration
 	message uint64
 }
 
@@ -58,7 +57,7 @@ func (u *unsent) answered(id uint64, h *sharelock.Hold, granted bool, message ui
 		u.calls = nil
 	}
 	if granted && !u.over {
-		u.grants = append(u.grants, unsentGrant{h.Key, h.Token, message})
+		u.grants = append(u.grants, unsentGrant{h.Key, h.Token, h.TTL, message})
 	}
 	return granted && u.over
 }
@@ -74,11 +73,8 @@ func (u *unsent) sent() {
 	}
 }
 
-// takeBacksAtOnce is how many releases of a session that has ended are under way.
-const takeBacksAtOnce = 64
-
 // close closes the calls of a session that sends nothing any more, and releases the grants
-// that were not sent. Those that cannot be released within takeBackTime end with their TTL.
+// that were not sent.
 func (s *session) close(node Locker) {
 	s.mu.Lock()
 	s.unsent.over = true
@@ -86,21 +82,7 @@ func (s *session) close(node Locker) {
 	s.unsent.grants = nil
 	s.mu.Unlock()
 	s.calls.Close()
-	if len(grants) == 0 {
-		return
+	for _, g := range grants {
+		node.TakeBack(sharelock.Hold{Key: g.key, Token: g.token, TTL: g.ttl})
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), takeBackTime)
-	defer cancel()
-	var (
-		work sync.WaitGroup
-		next atomic.Int64
-	)
-	for range min(takeBacksAtOnce, len(grants)) {
-		work.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(grants)) && ctx.Err() == nil; i = next.Add(1) - 1 {
-				takeBack(ctx, node, sharelock.Hold{Key: grants[i].key, Token: grants[i].token})
-			}
-		})
-	}
-	work.Wait()
 }

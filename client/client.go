@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -194,7 +195,7 @@ func (n *node) notOurs(ctx context.Context) error {
 // Close ends the client and waits for everything it has begun. Acquires that are under
 // way fail with [ErrClosed] and are given up, and releases that are under way are
 // finished: Close waits for that as long as the mesh goes on answering, until nothing was
-// answered for 3 s, and for 30 s at most.
+// answered for 10 s, or for 3 s if no node can be reached, and for 30 s at most.
 //
 // Locks that are still held are no longer renewed, and their Done closes, but they are not
 // released: the code that works under them may not have stopped yet, so they end with their
@@ -223,24 +224,41 @@ func (c *Client) drain() {
 		c.work.Wait()
 		close(done)
 	}()
-	tick := time.NewTicker(quietClose)
+	tick := time.NewTicker(lookClose)
 	defer tick.Stop()
-	for waited, before := quietClose, c.gaveBack.Load(); ; waited += quietClose {
+	var waited, still time.Duration
+	for before := c.gaveBack.Load(); ; {
 		select {
 		case <-done:
 			c.endCleanup()
 			return
 		case <-tick.C:
 		}
-		now := c.gaveBack.Load()
-		if now == before || waited >= longestClose {
+		waited, still = waited+lookClose, still+lookClose
+		if now := c.gaveBack.Load(); now != before {
+			before, still = now, 0
+		}
+		most := quietClose
+		if c.isThere() {
+			most = changeClose
+		}
+		if still >= most || waited >= longestClose {
 			c.endCleanup()
 			c.abort(true)
 			<-done
 			return
 		}
-		before = now
 	}
+}
+
+// isThere reports whether some node of the mesh is there, whether it can serve or not.
+func (c *Client) isThere() bool {
+	for _, n := range slices.Concat(*c.all.Load(), c.owners.all()) {
+		if n.session.isThere() {
+			return true
+		}
+	}
+	return false
 }
 
 // abort ends the calls under way that end with the client, or all.

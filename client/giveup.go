@@ -17,12 +17,15 @@ const (
 	// (Q1), which is stretched, since others measure it. After that no send of the request
 	// can reach the key's owner any more.
 	fenceTime = 33 * time.Second
-	// backTime bounds the release of a lock whose caller's context has ended.
+	// backTime is how long Release takes at most when its context has ended before.
 	backTime = 3 * time.Second
-	// quietClose is how long Close waits though nothing is given back any more, and
-	// longestClose how long it waits at most.
+	// quietClose is how long Close waits though nothing is given back any more, and changeClose
+	// the same while some node is there: the others may be agreeing on who is in, after a crash.
+	// longestClose is how long it waits at most, and lookClose how often it looks.
 	quietClose   = 3 * time.Second
+	changeClose  = 10 * time.Second
 	longestClose = 30 * time.Second
+	lookClose    = time.Second
 )
 
 // answered reports whether err is the word of the key's owner about the send that it

@@ -256,18 +256,70 @@ func TestCloseGivesAllBack(t *testing.T) {
 	})
 }
 
-// Close does not wait for a mesh that has gone.
+// Close does not wait for long for a mesh that has gone, or whose nodes are there and do nothing.
 func TestCloseOfAMeshThatIsGone(t *testing.T) {
+	for _, sessions := range []bool{true, false} {
+		bubbleOf(t, sessions, func(t *testing.T, m *fakeMesh, c *Client) {
+			m.setFault(func(fakeCall) fault { return fault{hang: true} })
+			go func() { _, _ = c.Acquire(t.Context(), "k") }()
+			synctest.Wait()
+			most := changeClose + lookClose
+			if sessions {
+				m.set(func() { m.mute = true })
+				most = 2 * quietClose
+			}
+			began := time.Now()
+			if err := c.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+			if took := time.Since(began); took > most {
+				t.Errorf("with sessions %t: Close took %v", sessions, took)
+			}
+		})
+	}
+}
+
+// Close gives back what it has though the mesh cannot serve for as long as a view change takes,
+// and so does a release whose caller has gone.
+func TestGivingBackDuringAViewChange(t *testing.T) {
+	const away = 8 * time.Second
+	down := func(m *fakeMesh) {
+		back := time.Now().Add(away)
+		m.setFault(func(fakeCall) fault {
+			if time.Now().Before(back) {
+				return fault{before: unavailable()}
+			}
+			return fault{}
+		})
+	}
 	bubble(t, func(t *testing.T, m *fakeMesh, c *Client) {
-		m.setFault(func(fakeCall) fault { return fault{hang: true} })
-		go func() { _, _ = c.Acquire(t.Context(), "k") }()
+		mustAcquire(t, c, "k", NoRenew(), TTL(time.Minute))
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			_, err := c.Acquire(t.Context(), "k", Wait(time.Minute))
+			wantErr(t, "Acquire", err, ErrClosed)
+		})
 		synctest.Wait()
-		began := time.Now()
+		down(m)
 		if err := c.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
-		if took := time.Since(began); took > 2*quietClose {
-			t.Errorf("Close took %v", took)
+		waiting.Wait()
+		if _, queue := m.holder("k"); queue != 0 {
+			t.Errorf("%d still wait", queue)
+		}
+	})
+	bubble(t, func(t *testing.T, m *fakeMesh, c *Client) {
+		l := mustAcquire(t, c, "k", TTL(time.Minute))
+		down(m)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := l.Release(ended); err == nil {
+			t.Error("Release of a mesh that cannot serve is nil")
+		}
+		time.Sleep(away)
+		if token, _ := m.holder("k"); token != 0 {
+			t.Errorf("token %d still holds the key", token)
 		}
 	})
 }

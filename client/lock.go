@@ -144,8 +144,8 @@ func (l *Lock) expiring() error { return fmt.Errorf("%w, or about to be: %w", Er
 //
 // If ctx has ended already the lock is given back all the same, for which Release takes 3 s
 // at most: so defer l.Release(ctx) may be given the context of the work. If ctx ends during
-// the call, Release returns its error, and the client goes on in the background for as
-// long; [Client.Close] waits for that.
+// the call, Release returns its error, and the client goes on in the background until the lock
+// must have ended by itself; [Client.Close] waits for that.
 //
 // A lock that was lost before is an error, which wraps [ErrLost]: what was done
 // under it may have overlapped with another holder.
@@ -203,9 +203,8 @@ func (l *Lock) release(ctx context.Context) error {
 func (l *Lock) giveBack() {
 	defer l.free()
 	c := l.keeper.c
-	ctx, cancel := context.WithTimeout(c.cleanup, backTime)
-	defer cancel()
-	_, err := c.release(ctx, bounds{until: c.now() + backTime, hard: true}, l.releasing)
+	// The mesh may be away for longer than the caller was: its nodes agree on who is in.
+	_, err := c.release(c.cleanup, bounds{until: c.now() + l.Hold().TTL*11/10, hard: true}, l.releasing)
 	if err != nil && !gone(err) {
 		c.log.warn("release given up without an answer", "key", l.key, "token", l.token, "err", err)
 		return

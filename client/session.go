@@ -10,6 +10,7 @@ import (
 
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -256,6 +257,17 @@ func (s *session) idleNow() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return len(st.calls) == 0 && len(st.alive.locks) == 0
+}
+
+// isThere reports whether the node has answered over the connection that there is to it.
+func (s *session) isThere() bool {
+	st := s.cur.Load()
+	if st == nil {
+		return s.unary() && s.n.conn.GetState() == connectivity.Ready
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.spoke && st.err == nil
 }
 
 // close ends the streams and waits for them.

@@ -185,7 +185,7 @@ var errLeaving = &sharelock.Error{
 	Err: sharelock.ErrNotReady, Message: "this node is leaving the mesh", RetryAfter: time.Second,
 }
 
-// giveUpTime bounds what a node does for a caller that is gone.
+// giveUpTime is how long a caller that is gone is waited with until its acquire has ended.
 const giveUpTime = 3 * time.Second
 
 // giveUp tells the owner that nobody waits any more. A caller that has an id of its
@@ -210,6 +210,14 @@ func (a *acquire) giveUp(ctx context.Context, why error) {
 		return
 	}
 	r.Kind, r.Drop = owner.Cancel, !a.req.OwnID
+	if !a.cancel(ctx, r) && r.Drop {
+		r.Metadata = nil
+		a.node.abandoned.add(r, r.TTL)
+	}
+}
+
+// cancel has the owner end the request. It reports whether that was confirmed in time.
+func (a *acquire) cancel(ctx context.Context, r owner.Request) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpTime)
 	defer cancel()
 	limit := time.NewTimer(giveUpTime)
@@ -217,15 +225,18 @@ func (a *acquire) giveUp(ctx context.Context, why error) {
 	for again := false; ; again = true {
 		changed := a.node.views.next()
 		if a.aim(again) != nil {
-			return // cut off: the owner finds the waiter silent, or its TTL over
+			return false // cut off
 		}
 		a.send(r)
 		answer, err := a.await(ctx, limit.C)
-		if err != nil || answer.Outcome == owner.Done || answer.Outcome == owner.Failed && !errors.Is(answer.Err, sharelock.ErrQuota) {
-			return // Q6: a fence that there was no room for is sent again
+		if err != nil {
+			return false
+		}
+		if answer.Outcome == owner.Done || answer.Outcome == owner.Failed && !errors.Is(answer.Err, sharelock.ErrQuota) {
+			return true // Q6: a fence that there was no room for is sent again
 		}
 		if a.pause(ctx, limit.C, changed) != nil {
-			return
+			return false
 		}
 	}
 }

@@ -82,6 +82,7 @@ func (n *Node) Leave(ctx context.Context, forGood bool) error {
 		defer cancel()
 		n.member.leave(ctx)
 		n.sendAway()
+		n.settle(ctx)
 		last, done := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 		defer done()
 		n.member.giveUp(last)
@@ -117,6 +118,7 @@ func (n *Node) Stop(ctx context.Context) error {
 			// owners; only then are the ports closed.
 			n.member.leave(ctx)
 			errs = append(errs, n.closePorts(ctx)...)
+			n.settle(ctx)
 			last, done := context.WithTimeout(ctx, leaveTime)
 			n.member.giveUp(last)
 			done()
@@ -125,6 +127,13 @@ func (n *Node) Stop(ctx context.Context) error {
 	errs = append(errs, n.close())
 	n.end(nil)
 	return errors.Join(errs...)
+}
+
+// settle waits for what callers have left that are gone, as long as it would for the callers.
+func (n *Node) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, giveUpTime)
+	defer cancel()
+	n.abandoned.settle(ctx)
 }
 
 // closePorts takes no more calls and waits for the open ones. Those that wait for

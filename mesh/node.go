@@ -76,7 +76,9 @@ type Node struct {
 
 	sessions sessions
 	accounts accounts
-	renewals *renewals
+	// abandoned is what callers have left that are gone.
+	abandoned abandoned
+	renewals  *renewals
 	// callers are the members whose own calls have come, reached the voters that have
 	// answered calls of this process (V5), and detours the leaving members that are
 	// reached by way of the leader (V6a).
@@ -135,6 +137,7 @@ func New(cfg Config) (*Node, error) {
 	n.log = n.log.With("node", cfg.Name)
 	n.began = n.clock()
 	n.renewals = newRenewals(n)
+	n.abandoned.node = n
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.stopping = n.ctx.Done()
 	if err := n.open(); err != nil {

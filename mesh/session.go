@@ -276,21 +276,8 @@ func (t *started) finish(h sharelock.Hold, err error) {
 		return
 	}
 	if err == nil && t.call.req.Kind == owner.Acquire && !t.call.req.OwnID {
-		s.node.takeBack(h)
+		s.node.TakeBack(h)
 	}
-}
-
-// takeBack releases a grant that could not be delivered to a caller who made no request id:
-// nobody will ask for it again. It does not block.
-func (n *Node) takeBack(h sharelock.Hold) {
-	// A node that stops releases nothing any more: then the grant ends with its TTL.
-	_ = n.tasks.Go(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, giveUpTime)
-		defer cancel()
-		if _, err := n.Release(ctx, h.Key, h.Token, false); err != nil && !gone(err) {
-			n.log.Debug("a grant that could not be delivered was not released", "key", h.Key, "error", err)
-		}
-	})
 }
 
 // sweep has calls driven that were not answered for as long as patient.

@@ -1,0 +1,159 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner"
+)
+
+const (
+	// mostAbandoned bounds what waits to be ended. What comes on top of it ends with its TTL.
+	mostAbandoned = 1 << 16
+	// abandonedAtOnce is how many attempts are under way at once, and abandonedTime how long
+	// each may take.
+	abandonedAtOnce = 64
+	abandonedTime   = time.Second
+	// abandonedRest is the longest pause after an attempt that failed.
+	abandonedRest = time.Second
+	// fenceTime is how long a send of a request may still reach its owner, stretched (Q1).
+	fenceTime = 33 * time.Second
+)
+
+// abandoned are grants, and request ids that may be granted, that no caller will ask for again.
+// Each is ended at its owner. The owner may be away for seconds while the view changes, and
+// this node may be cut off for longer, so that is tried for as long as a hold can be left.
+type abandoned struct {
+	node *Node
+
+	mu sync.Mutex
+	// list are those that no worker has now, in the order of their attempts. Guarded by mu.
+	list    []*leftover
+	workers int // guarded by mu
+	dropped int // for want of room; guarded by mu
+	// quiet is closed when there are no workers; nil if nobody waits for that. Guarded by mu.
+	quiet chan struct{}
+}
+
+// leftover is one of them.
+type leftover struct {
+	req   owner.Request // a release, or a cancel with Drop
+	until time.Duration
+	rest  time.Duration
+	// done is closed when nothing is left, or when it is given up.
+	done chan struct{}
+}
+
+// TakeBack implements api.Locker.
+func (n *Node) TakeBack(h sharelock.Hold) <-chan struct{} {
+	return n.abandoned.add(owner.Request{Kind: owner.Release, Key: h.Key, Token: h.Token}, h.TTL)
+}
+
+// add ends what a request names, of a hold with this TTL, in the background. It does not block.
+// The channel is closed when that is done.
+func (a *abandoned) add(r owner.Request, ttl time.Duration) <-chan struct{} {
+	x := &leftover{req: r, until: a.node.clock() + fenceTime + ttl*11/10, done: make(chan struct{})}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.list) >= mostAbandoned {
+		if a.dropped++; a.dropped&(a.dropped-1) == 0 {
+			a.node.log.Warn("grants of callers that are gone are left to their TTL: too many wait to be released", "left", a.dropped)
+		}
+		close(x.done)
+		return x.done
+	}
+	a.list = append(a.list, x)
+	if a.workers < abandonedAtOnce {
+		// A node that stops ends nothing any more; then what is held ends with its TTL.
+		if a.node.tasks.Go(a.work) {
+			a.workers++
+		} else if a.workers == 0 {
+			a.list = nil
+			close(x.done)
+		}
+	}
+	return x.done
+}
+
+// work makes attempts until nothing is left to end.
+func (a *abandoned) work() {
+	for x := a.next(nil); x != nil; {
+		if a.attempt(x) {
+			close(x.done)
+			x = a.next(nil)
+			continue
+		}
+		x.rest = min(max(2*x.rest, retryMost), abandonedRest)
+		t := time.NewTimer(x.rest)
+		select {
+		case <-t.C:
+		case <-a.node.ctx.Done():
+		}
+		t.Stop()
+		x = a.next(x)
+	}
+}
+
+// next puts a leftover back and returns the first; nil if there is none.
+func (a *abandoned) next(back *leftover) *leftover {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if back != nil {
+		a.list = append(a.list, back)
+	}
+	if a.node.ctx.Err() != nil {
+		for _, x := range a.list {
+			close(x.done)
+		}
+		a.list = nil
+	}
+	if len(a.list) == 0 {
+		a.list = nil
+		if a.workers--; a.workers == 0 && a.quiet != nil {
+			close(a.quiet)
+			a.quiet = nil
+		}
+		return nil
+	}
+	x := a.list[0]
+	a.list = a.list[1:]
+	return x
+}
+
+// settle waits until nothing is left to end, or until ctx ends.
+func (a *abandoned) settle(ctx context.Context) {
+	a.mu.Lock()
+	if a.workers == 0 {
+		a.mu.Unlock()
+		return
+	}
+	if a.quiet == nil {
+		a.quiet = make(chan struct{})
+	}
+	quiet := a.quiet
+	a.mu.Unlock()
+	select {
+	case <-quiet:
+	case <-ctx.Done():
+	}
+}
+
+// attempt makes one attempt. It reports whether nothing is left to do.
+func (a *abandoned) attempt(x *leftover) bool {
+	n := a.node
+	ctx, cancel := context.WithTimeout(n.ctx, abandonedTime)
+	defer cancel()
+	_, err := newCall(n, x.req).do(ctx)
+	// Q6: a fence that there is no room for is sent again.
+	if err == nil || answered(err) && !errors.Is(err, sharelock.ErrQuota) {
+		return true
+	}
+	if n.clock() < x.until {
+		return false
+	}
+	n.log.Warn("a grant whose caller is gone was not released", "key", x.req.Key, "error", err)
+	return true
+}
