@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -430,10 +431,24 @@ func TestSentinelFiles(t *testing.T) {
 // A signal that is sent to all processes of a control group, or to the process and to its
 // group as timeout(1) does, is one signal to CMD.
 func TestLockSignalOnce(t *testing.T) {
+	kill := func(t *testing.T, pid int, sig syscall.Signal) {
+		t.Helper()
+		if err := unix.Kill(pid, sig); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, test := range []struct {
 		name string
 		send func(t *testing.T, pid, cmd int)
 	}{
+		{"everybody, a sentinel without a processor", func(t *testing.T, pid, cmd int) {
+			guard := sentinelOf(t, pid)
+			kill(t, guard, unix.SIGSTOP)
+			for _, p := range []int{pid, guard, cmd} {
+				kill(t, p, unix.SIGTERM)
+			}
+			time.AfterFunc(2*echoTime, func() { _ = unix.Kill(guard, unix.SIGCONT) })
+		}},
 		{"everybody", func(t *testing.T, pid, cmd int) {
 			for _, p := range []int{pid, sentinelOf(t, pid), cmd} {
 				if err := unix.Kill(p, unix.SIGTERM); err != nil {
@@ -606,5 +621,59 @@ func TestSignalsMerged(t *testing.T) {
 		if got := j.merged(test.sig); got != test.want || len(j.jobControl) > 0 {
 			t.Errorf("%v and %v: got %v, want %v; %d are left", test.sig, test.come, got, test.want, len(j.jobControl))
 		}
+	}
+}
+
+// A CMD that goes into a session of its own is not waited for, and is out of the lock's reach, as
+// docs/lock.md says; with --wait it is waited for, and its exit code is CMD's.
+func TestLockSetsid(t *testing.T) {
+	if _, err := exec.LookPath("setsid"); err != nil {
+		t.Skip(err)
+	}
+	const job = `exec 2>/dev/null; echo $$; read end <"$0"; exit 7`
+	for _, test := range []struct {
+		args   []string
+		waited bool
+	}{
+		{[]string{"setsid"}, false},
+		{[]string{"setsid", "--wait"}, true},
+	} {
+		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
+			t.Parallel()
+			fifo := filepath.Join(t.TempDir(), "fifo")
+			if err := unix.Mkfifo(fifo, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			end, err := os.OpenFile(fifo, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer end.Close()
+			c := sharelockContender(t)
+			cmd, out := lockProcess(t, c, slices.Concat(test.args, []string{"sh", "-c", job, fifo})...)
+			pid, err := strconv.Atoi(line(t, out))
+			if err != nil {
+				t.Fatal(err)
+			}
+			code := 0
+			if !test.waited {
+				if code = wait(t, cmd); state(pid) == "X" || c.held(t) {
+					t.Errorf("the job has ended with the lock, or has kept it")
+				}
+			} else if !c.held(t) {
+				t.Error("the lock is not held while CMD runs")
+			}
+			if _, err := io.WriteString(end, "\n"); err != nil {
+				t.Fatal(err)
+			}
+			want := 0
+			if test.waited {
+				code, want = wait(t, cmd), 7
+			}
+			if code != want {
+				t.Errorf("got exit code %d, want %d", code, want)
+			}
+			eventually(t, "the end of the job", func() bool { return state(pid) == "X" })
+		})
 	}
 }

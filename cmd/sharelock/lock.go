@@ -132,7 +132,7 @@ func (a *app) lock(ctx context.Context, r *remote, key string, argv []string, ta
 	}
 	defer c.Close()
 
-	relayed := newRelay(signals, s.signals())
+	relayed := newRelay(signals, s)
 	e, lost, err := a.under(l, path, argv, s, relayed.out)
 	received := relayed.stop()
 	if err != nil {

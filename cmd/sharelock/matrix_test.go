@@ -30,6 +30,7 @@ type contender struct {
 	file  *os.File
 }
 
+// sharelockContender is sharelock lock with a mesh of its own.
 func sharelockContender(t *testing.T, flags ...string) *contender {
 	t.Helper()
 	self, err := os.Executable()
@@ -39,7 +40,7 @@ func sharelockContender(t *testing.T, flags ...string) *contender {
 	m := startMesh(t)
 	return &contender{
 		name: "sharelock", mesh: m,
-		words: slices.Concat([]string{self, "lock", "k", "--timeout", "50ms"}, flags, []string{"--"}),
+		words: slices.Concat([]string{self, "lock", "k"}, flags, []string{"--"}),
 		env:   append(os.Environ(), "SHARELOCK_TEST_MAIN=1", "SHARELOCK_SERVER="+m.addr),
 	}
 }

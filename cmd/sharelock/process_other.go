@@ -21,9 +21,10 @@ type sentinel struct{}
 
 func startSentinel(*children, int, time.Duration) (*sentinel, error) { return nil, nil }
 
-func (*sentinel) ready() error                   { return nil }
-func (*sentinel) close() bool                    { return false }
-func (*sentinel) signals() <-chan syscall.Signal { return nil }
+func (*sentinel) ready() error              { return nil }
+func (*sentinel) close() bool               { return false }
+func (*sentinel) signals() <-chan witnessed { return nil }
+func (*sentinel) ask(int64) bool            { return false }
 
 func (*sentinel) allow(remaining func() time.Duration) time.Duration { return remaining() }
 

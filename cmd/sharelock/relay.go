@@ -10,12 +10,16 @@ import (
 // echoTime is how long a signal that asks a process to end is held back before it is
 // passed on to CMD: so long it takes at most until its sender has sent it to everybody
 // it is for. It merges what comes twice, too: GNU timeout sends its signal to the process
-// and then to its group.
+// and then to its group. After that the sentinel is asked what it got, which may have had no
+// processor since; answerTime is how long it may take to say so.
 //
 // Nothing tells sooner. The runtime does not pass on who sent a signal, and si_pid would not say
 // to whom else it was sent; a process leaves no trace of a signal that it has handled, so CMD
 // cannot be asked; and the sentinel is sent its own after ours as often as before it.
-const echoTime = 250 * time.Millisecond
+const (
+	echoTime   = 250 * time.Millisecond
+	answerTime = 5 * time.Second
+)
 
 // relay passes signals of this process on to CMD, so that CMD gets one where a process
 // without a lock would get one. What was sent to every process about, to a whole control
@@ -29,9 +33,29 @@ type relay struct {
 	working  sync.WaitGroup
 }
 
-func newRelay(in <-chan os.Signal, witnessed <-chan syscall.Signal) *relay {
+// witness tells which signals were sent to every process about.
+type witness interface {
+	signals() <-chan witnessed
+	ask(number int64) bool
+}
+
+// witnessed is a signal that a sentinel got or, without one, its answer to this question: it has
+// told all signals that were sent to it before it was asked.
+type witnessed struct {
+	sig    syscall.Signal
+	answer int64
+}
+
+// held is a signal that is held back.
+type held struct {
+	until time.Time
+	// question is the number of the question about it; 0 until it is asked.
+	question int64
+}
+
+func newRelay(in <-chan os.Signal, w witness) *relay {
 	r := &relay{out: make(chan os.Signal), end: make(chan struct{}), received: map[os.Signal]bool{}}
-	r.working.Go(func() { r.run(in, witnessed) })
+	r.working.Go(func() { r.run(in, w) })
 	return r
 }
 
@@ -42,11 +66,12 @@ func (r *relay) stop() (received func(os.Signal) bool) {
 	return func(sig os.Signal) bool { return r.received[sig] }
 }
 
-func (r *relay) run(in <-chan os.Signal, witnessed <-chan syscall.Signal) {
+func (r *relay) run(in <-chan os.Signal, w witness) {
 	var (
-		queue []os.Signal // what CMD is to get now
-		held  = map[os.Signal]time.Time{}
-		seen  = map[os.Signal]time.Time{}
+		queue     []os.Signal // what CMD is to get now
+		back      = map[os.Signal]held{}
+		seen      = map[os.Signal]time.Time{}
+		questions int64
 	)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -61,26 +86,40 @@ func (r *relay) run(in <-chan os.Signal, witnessed <-chan syscall.Signal) {
 			queue = queue[1:]
 		case sig := <-in:
 			r.received[sig] = true
-			_, twice := held[sig]
+			_, twice := back[sig]
 			switch last, echo := seen[sig]; {
 			case !ends(sig):
 				queue = append(queue, sig)
 			case twice, echo && time.Since(last) < echoTime:
 			default:
-				held[sig] = time.Now().Add(echoTime)
-				timer.Reset(nearest(held))
+				back[sig] = held{until: time.Now().Add(echoTime)}
+				timer.Reset(nearest(back))
 			}
-		case sig := <-witnessed:
-			seen[sig] = time.Now()
-			delete(held, sig)
-		case <-timer.C:
-			for sig, at := range held {
-				if time.Until(at) <= 0 {
-					delete(held, sig)
+		case got := <-w.signals():
+			if got.sig != 0 {
+				seen[got.sig] = time.Now()
+				delete(back, got.sig)
+				continue
+			}
+			for sig, h := range back {
+				if h.question > 0 && h.question <= got.answer {
+					delete(back, sig)
 					queue = append(queue, sig)
 				}
 			}
-			timer.Reset(nearest(held))
+		case <-timer.C:
+			for sig, h := range back {
+				if time.Until(h.until) > 0 {
+					continue
+				}
+				if questions++; h.question == 0 && w.ask(questions) {
+					back[sig] = held{until: time.Now().Add(answerTime), question: questions}
+					continue
+				}
+				delete(back, sig)
+				queue = append(queue, sig)
+			}
+			timer.Reset(nearest(back))
 		case <-r.end:
 			return
 		}
@@ -88,10 +127,10 @@ func (r *relay) run(in <-chan os.Signal, witnessed <-chan syscall.Signal) {
 }
 
 // nearest is how long it is until the first of the times.
-func nearest(times map[os.Signal]time.Time) time.Duration {
+func nearest(back map[os.Signal]held) time.Duration {
 	wait := time.Hour
-	for _, at := range times {
-		wait = min(wait, time.Until(at))
+	for _, h := range back {
+		wait = min(wait, time.Until(h.until))
 	}
 	return wait
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ const (
 	msgGroup    = 'g' // the process group of CMD
 	msgDeadline = 'd' // CMD may run until this time of bootTime, in ns
 	msgOver     = 'x' // CMD has ended; there is nothing left to guard
+	msgAsk      = 'a' // which signals has the sentinel got? The answer has the same letter and number
 )
 
 // sentinel is a process that kills CMD's process group when this process no longer can:
@@ -53,11 +55,14 @@ type sentinel struct {
 	told time.Duration
 	// isReady is closed when signals no longer end it, ended when it has ended.
 	isReady, ended chan struct{}
-	// witnessed are the signals that it got.
-	witnessed chan syscall.Signal
+	// witnessed are the signals that it got, and its answers.
+	witnessed chan witnessed
 	// killed is set when it has killed CMD. It belongs to hear until that has ended.
 	killed  bool
 	hearing sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool // the socket is; guarded by mu
 }
 
 // startSentinel starts a sentinel, and does not wait until it is ready. It knows of group,
@@ -69,7 +74,7 @@ func startSentinel(c *children, group int, deadline time.Duration) (*sentinel, e
 	}
 	s := &sentinel{
 		fd: pair[0], socket: os.NewFile(uintptr(pair[0]), "sentinel"),
-		isReady: make(chan struct{}), ended: make(chan struct{}), witnessed: make(chan syscall.Signal, 16),
+		isReady: make(chan struct{}), ended: make(chan struct{}), witnessed: make(chan witnessed, 64),
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "sentinel")
 	defer theirs.Close() //nolint:errcheck // it has a copy
@@ -108,11 +113,19 @@ func (s *sentinel) hear() {
 		case msgKilled:
 			s.killed = true
 		case msgSignal:
-			select {
-			case s.witnessed <- syscall.Signal(number):
-			default: // as the kernel merges signals
-			}
+			s.tell(witnessed{sig: syscall.Signal(number)})
+		case msgAsk:
+			s.tell(witnessed{answer: number})
 		}
+	}
+}
+
+// tell hands on what the sentinel says, unless nobody listens: then it is dropped, as the kernel
+// merges signals.
+func (s *sentinel) tell(w witnessed) {
+	select {
+	case s.witnessed <- w:
+	default:
 	}
 }
 
@@ -135,11 +148,17 @@ func (s *sentinel) ready() error {
 
 // signals are the signals that the sentinel got: those that were sent to every process
 // about, and so to CMD, too.
-func (s *sentinel) signals() <-chan syscall.Signal {
+func (s *sentinel) signals() <-chan witnessed {
 	if s == nil {
 		return nil
 	}
 	return s.witnessed
+}
+
+// ask asks the sentinel which signals it has got. It reports false if there will be no answer.
+// It is safe for concurrent use with the other methods.
+func (s *sentinel) ask(number int64) bool {
+	return s != nil && !s.gone() && s.send(msgAsk, number)
 }
 
 // gone reports whether the sentinel has ended.
@@ -181,9 +200,16 @@ func (s *sentinel) guard(group int) {
 }
 
 // send never blocks. A message that finds no room is lost: that happens only to a
-// sentinel that is stopped, and of its deadlines the next tells the same.
-func (s *sentinel) send(kind byte, number int64) {
-	_, _ = unix.SendmsgN(s.fd, message(kind, number), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+// sentinel that is stopped, and of its deadlines the next tells the same. It reports whether
+// the message was sent.
+func (s *sentinel) send(kind byte, number int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	_, err := unix.SendmsgN(s.fd, message(kind, number), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	return err == nil
 }
 
 // close ends the sentinel without killing anything, and waits for it. It reports whether the
@@ -199,6 +225,9 @@ func (s *sentinel) close() (killed bool) {
 	defer timer.Stop()
 	<-s.ended
 	s.hearing.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
 	_ = s.socket.Close()
 	return s.killed
 }
@@ -234,14 +263,48 @@ func runSentinel() int {
 	closeInherited()
 	got := make(chan os.Signal, 16)
 	signal.Notify(got, append(forwarded(), unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)...)
+	asked := make(chan int64)
 	go func() {
-		for sig := range got {
-			report(msgSignal, int64(number(sig)))
+		for {
+			select {
+			case sig := <-got:
+				report(msgSignal, int64(number(sig)))
+			case n := <-asked:
+				reportAll(got)
+				report(msgAsk, n)
+			}
 		}
 	}()
 	report(msgReady, 0)
-	watchOver(newBootTimer())
+	watchOver(newBootTimer(), asked)
 	return exitOK
+}
+
+// reportAll reports all signals that were sent to this process before.
+func reportAll(got chan os.Signal) {
+	for tries := 0; tries < 100 && pending(); tries++ {
+		time.Sleep(time.Millisecond) // another thread is about to take it
+	}
+	// Stop returns when all the signals that the runtime has caught are delivered.
+	settled := make(chan os.Signal, 1)
+	signal.Notify(settled, unix.SIGTERM)
+	signal.Stop(settled)
+	for {
+		select {
+		case sig := <-got:
+			report(msgSignal, int64(number(sig)))
+		default:
+			return
+		}
+	}
+}
+
+// pending reports whether the kernel has a signal for this process that no thread has taken.
+func pending() bool {
+	status, err := os.ReadFile("/proc/self/status")
+	_, after, ok := bytes.Cut(status, []byte("ShdPnd:"))
+	line, _, _ := bytes.Cut(after, []byte("\n"))
+	return err == nil && ok && len(bytes.Trim(line, "0 \t")) > 0
 }
 
 // report says something to the process that the sentinel belongs to.
@@ -270,7 +333,7 @@ func closeInherited() {
 
 // watchOver kills CMD's group when the deadline has passed, or when the process that
 // the sentinel belongs to is gone.
-func watchOver(timer bootTimer) {
+func watchOver(timer bootTimer, asked chan<- int64) {
 	var (
 		group    int
 		deadline time.Duration
@@ -286,6 +349,9 @@ func watchOver(timer bootTimer) {
 			continue
 		case kind == msgDeadline:
 			deadline = time.Duration(number)
+			continue
+		case kind == msgAsk:
+			go func() { asked <- number }() // the deadline goes on
 			continue
 		case kind == msgOver:
 			return
