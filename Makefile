@@ -76,6 +76,10 @@ faults: ## what can happen to real processes, in network namespaces (root; 12 mi
 hostile: ## one hostile client beside 300 innocent ones while nodes restart (half an hour; SHARELOCK_HOSTILE=short: 2 minutes)
 	scripts/hostile
 
+.PHONY: cron
+cron: ## jobs under sharelock lock, started as by cron, while nodes restart in turn (twenty minutes; SHARELOCK_CRON=short: 1 minute)
+	scripts/cron
+
 .PHONY: storm-cancels
 storm-cancels: ## CANCELS=50000 acquires cancelled at random while nodes are killed and restart in turn: no hold is left
 	SHARELOCK_CANCELS=$(or $(CANCELS),50000) go test -count 1 -timeout 0 -run TestCancelStorm -v ./testcluster
