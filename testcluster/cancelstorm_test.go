@@ -389,6 +389,13 @@ func (s *cancelStorm) weather(ctx context.Context) (stops, kills int) {
 		}
 		s.fail(s.c.Restart(ctx, i))
 		s.fail(s.c.WaitReady(ctx))
+		for i := range s.c.Len() {
+			if st := s.c.Node(i).Status(); st.Quarantined > 0 {
+				// Nothing is granted any more, so nothing can be left.
+				s.fail(fmt.Errorf("%d partitions of node %d have lost their state", st.Quarantined, i))
+				s.done.Store(s.goal)
+			}
+		}
 		pause(ctx, time.Duration(rand.IntN(1000))*time.Millisecond)
 	}
 	return stops, kills
@@ -465,7 +472,7 @@ func TestCancelStorm(t *testing.T) {
 	s.witness = witness{granted: map[grantOf]struct{}{}, killed: map[string]bool{}, interrupted: map[string]struct{}{}}
 	goroutines, descriptors := resources(t)
 	s.c = testcluster.Start(t, testcluster.Options{
-		Timing: time.Second, MaxTTL: stormTTL, Without: []testcluster.Invariant{testcluster.Linearizable},
+		Timing: 2 * time.Second, MaxTTL: stormTTL, Without: []testcluster.Invariant{testcluster.Linearizable},
 		Configure: func(_ int, cfg *mesh.Config) {
 			cfg.Network = witnessedNet{cfg.Network, cfg.HTTPListen, &s.witness}
 		},
