@@ -444,6 +444,7 @@ func TestLockSignalOnce(t *testing.T) {
 		{"everybody, a sentinel without a processor", func(t *testing.T, pid, cmd int) {
 			guard := sentinelOf(t, pid)
 			kill(t, guard, unix.SIGSTOP)
+			eventually(t, "the stop of the sentinel", func() bool { return state(guard) == "T" })
 			for _, p := range []int{pid, guard, cmd} {
 				kill(t, p, unix.SIGTERM)
 			}

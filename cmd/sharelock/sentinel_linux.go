@@ -285,6 +285,7 @@ func reportAll(got chan os.Signal) {
 	for tries := 0; tries < 100 && pending(); tries++ {
 		time.Sleep(time.Millisecond) // another thread is about to take it
 	}
+	time.Sleep(takenTime)
 	// Stop returns when all the signals that the runtime has caught are delivered.
 	settled := make(chan os.Signal, 1)
 	signal.Notify(settled, unix.SIGTERM)
@@ -298,6 +299,10 @@ func reportAll(got chan os.Signal) {
 		}
 	}
 }
+
+// takenTime is how long a thread may take to tell the runtime of a signal that it has taken from
+// the kernel, which nothing shows.
+const takenTime = 20 * time.Millisecond
 
 // pending reports whether the kernel has a signal for this process that no thread has taken.
 func pending() bool {
