@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -431,25 +430,10 @@ func TestSentinelFiles(t *testing.T) {
 // A signal that is sent to all processes of a control group, or to the process and to its
 // group as timeout(1) does, is one signal to CMD.
 func TestLockSignalOnce(t *testing.T) {
-	kill := func(t *testing.T, pid int, sig syscall.Signal) {
-		t.Helper()
-		if err := unix.Kill(pid, sig); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, test := range []struct {
 		name string
 		send func(t *testing.T, pid, cmd int)
 	}{
-		{"everybody, a sentinel without a processor", func(t *testing.T, pid, cmd int) {
-			guard := sentinelOf(t, pid)
-			kill(t, guard, unix.SIGSTOP)
-			eventually(t, "the stop of the sentinel", func() bool { return state(guard) == "T" })
-			for _, p := range []int{pid, guard, cmd} {
-				kill(t, p, unix.SIGTERM)
-			}
-			time.AfterFunc(2*echoTime, func() { _ = unix.Kill(guard, unix.SIGCONT) })
-		}},
 		{"everybody", func(t *testing.T, pid, cmd int) {
 			for _, p := range []int{pid, sentinelOf(t, pid), cmd} {
 				if err := unix.Kill(p, unix.SIGTERM); err != nil {
