@@ -89,13 +89,9 @@ type Config struct {
 	// Pause is called at named points, see [owner.Config]; a test stops the node there.
 	// Nil in production.
 	Pause func(point string)
-
-	// releases are what the program works with, as a simulation pretends; zero is what it is.
-	releases release.Range
-}
-
-func init() {
-	release.Pretend = func(config any, r release.Range) { config.(*Config).releases = r }
+	// Releases, if it is not zero, are what the node's program works with instead of what it
+	// is: a simulation lets programs of two releases meet in one process. It is for tests.
+	Releases release.Range
 }
 
 // DefaultConfig is the configuration of the README's table. Name and Seeds are

@@ -54,11 +54,6 @@ func (r Range) OrOwn() Range {
 	return r
 }
 
-// Pretend makes a configuration of package mesh, by a pointer to it, that of a program with
-// this range instead of [Own]. Package mesh sets it; it is for simulations, in which programs
-// of two releases meet in one process.
-var Pretend func(config any, r Range)
-
 // Check returns nil for a release that the program works with, and [ErrNewer] or
 // [ErrOlder] for any other.
 func (r Range) Check(n uint32) error {

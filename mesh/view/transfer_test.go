@@ -3,16 +3,17 @@ package view
 import (
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // A voter that was asked in vain to take leadership over is not asked again for a while in the
 // same leadership: a second transfer can block in the library for ever.
 func TestTransfersPause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
 		var ts transfers
 		ask := func(term uint64, want error, voters ...raft.ServerID) {
 			t.Helper()
