@@ -298,8 +298,15 @@ func (j *job) rest(sig syscall.Signal, others bool) {
 	// stop is not missed: the kernel drops the stop that is pending, or it is in jobControl.
 	old := block(sig)
 	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), sig)
-	if j.merged(sig) == unix.SIGCONT {
+	// What a thread of ours has taken, but not handed to the runtime yet, cannot be seen. But a
+	// shell makes a job the foreground before it continues it, and who may read from the terminal
+	// need not stop for that.
+	wants := sig == unix.SIGTTIN || sig == unix.SIGTTOU
+	if j.merged(sig) == unix.SIGCONT || wants && j.tty.foreground() == unix.Getpgrp() {
 		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGCONT)
+		if others {
+			_ = unix.Kill(0, unix.SIGCONT)
+		}
 	}
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
 	signal.Notify(j.jobControl, sig)
