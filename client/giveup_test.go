@@ -279,8 +279,8 @@ func TestCloseOfAMeshThatIsGone(t *testing.T) {
 	}
 }
 
-// Close gives back what it has though the mesh cannot serve for as long as a view change takes,
-// and so does a release whose caller has gone.
+// Close gives back what the client has even if the mesh cannot serve for the length of a view
+// change, and so does a Release whose context has ended.
 func TestGivingBackDuringAViewChange(t *testing.T) {
 	const away = 8 * time.Second
 	down := func(m *fakeMesh) {

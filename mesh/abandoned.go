@@ -97,7 +97,8 @@ func (a *abandoned) work() {
 	}
 }
 
-// next puts a leftover back and returns the first; nil if there is none.
+// next appends back to the list, unless it is nil, and takes the first leftover from it. It
+// returns nil, and the worker is no longer counted, if the list is empty or the node stops.
 func (a *abandoned) next(back *leftover) *leftover {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -8,8 +8,8 @@ type fifo[T any] struct {
 	tail []T
 	// head is where the queue begins in its first chunk, n its length.
 	head, n uint32
-	// full are the chunks before tail; nil while there are none. They are apart so that a
-	// short queue takes little room: each partition has several.
+	// full are the chunks before tail, or nil if there are none. They are behind a pointer so
+	// that a short queue takes little room: each partition has several queues.
 	full *[][]T
 }
 

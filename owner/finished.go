@@ -35,7 +35,8 @@ func digestOf(key, request string) digest {
 // acquire is told so and not granted. There may be as many as held locks, so an id is
 // a digest of fixed size, without a pointer. Make it with [newFinished].
 type finished struct {
-	// next is when the next id is forgotten; never if there is none. Every step asks for it.
+	// next is the time at which the next id is forgotten, or never if there is none. Every step
+	// reads it.
 	next time.Duration
 	// queues have the ids in the order in which they are forgotten: those that are over,
 	// and the fences.

@@ -7,8 +7,8 @@ package owner
 type hashTable[V comparable] struct {
 	// one is the only table while there are few records.
 	one hashIndex[V]
-	// many has all records once there are more; nil before. It is apart so that a table of
-	// few records takes little room: each partition has several.
+	// many holds all records once there are more; it is nil before. It is behind a pointer so
+	// that a table of few records takes little room: each partition has several tables.
 	many *directory[V]
 }
 

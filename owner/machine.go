@@ -383,7 +383,7 @@ func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
 	case RenewMany:
 		t.renewMany(from, r)
 	}
-	t.goOn(serveStop, serveStopBytes)
+	t.goOn()
 	t.tidy()
 }
 
@@ -394,7 +394,7 @@ func (m *Machine) Tick(now time.Duration, out *Out) {
 	t := m.turn(now, out)
 	t.tick()
 	if m.active {
-		t.goOn(serveStop, serveStopBytes)
+		t.goOn()
 		// In another copy no claim has ended, and claims must keep their numbers: it may be
 		// prepared for an activation, or be read in pieces.
 		t.tidy()
@@ -452,9 +452,9 @@ func (t turn) tick() {
 }
 
 // goOn serves the crowds that are marked at the end of a turn.
-func (t turn) goOn(entries, size int) {
+func (t turn) goOn() {
 	if m := t.m; m.busy {
-		t.serveMarked(entries, size)
+		t.serveMarked(serveStop, serveStopBytes)
 		m.busy = m.anyLeft()
 	}
 }

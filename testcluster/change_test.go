@@ -82,7 +82,7 @@ func joinLeave(t *testing.T, o testcluster.Options, leavers func(c *testcluster.
 	c := testcluster.Start(t, o)
 	ctx := limited(t)
 	end := time.After(loadTime(t))
-	// So many that some are the fourth node's at the end, whoever it is.
+	// Enough keys that the fourth node owns some of them at the end, whatever its identity is.
 	locks := hold(ctx, t, c, keysNamed("held", 100), 2, 0, 1)
 	keys := keysNamed("busy", 20)
 	busy := startLoad(ctx, t, c, keys, 100*time.Millisecond)

@@ -191,7 +191,7 @@ func TestSchedule17NoLeaderIsFound(t *testing.T) {
 				unheard := c.HoldMessages(testcluster.Messages{From: leader, To: last, Kinds: []testcluster.Kind{testcluster.LeaseAnswer}})
 				stopped := make(chan error, 1)
 				go func() { stopped <- c.Stop(ctx, last) }()
-				// It hears of the view without it as a voter.
+				// As a voter, it learns of the view that it is not in from Raft's log.
 				until(ctx, t, "it has left the view", func() bool {
 					m := c.Node(last)
 					return m == nil || !slices.Contains(members(c, last), c.Name(last))
