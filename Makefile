@@ -58,7 +58,7 @@ sim-pairs: ## PAIRS=200 crashes beside cut pairs, and all ways to cut one (sched
 
 .PHONY: mutants
 mutants: ## break every rule, one at a time: the tests must notice (MUTANTS=short: no random runs)
-	SHARELOCK_MUTANTS=$(MUTANTS) go test -run '^TestMutants$$' -count 1 -timeout 20m -v ./testcluster/mutants
+	SHARELOCK_MUTANTS=$(MUTANTS) go test -run '^TestMutants$$' -count 1 -timeout 20m -v ./internal/mutants
 
 .PHONY: model
 model: ## search the protocol's models exhaustively (10 minutes; MODEL=short: one)

@@ -59,24 +59,24 @@ var folders = []folder{
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner", []string{".", "internal/release", "ring", "owner/mutant"}, nil},
 	{"owner/mutant", nil, nil},
-	{"proto/frame", nil, nil},
-	{"proto/wire", nil, []string{protobuf}},
+	{"internal/frame", nil, nil},
+	{"internal/protofield", nil, []string{protobuf}},
 	{"proto/sharelock", nil, []string{grpc, protobuf}},
-	{"proto/sharelock/v1", []string{".", "proto/wire"}, []string{grpc, protobuf, genproto}},
+	{"proto/sharelock/v1", []string{".", "internal/protofield"}, []string{grpc, protobuf, genproto}},
 	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "proto/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{"api", []string{".", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
-		[]string{".", "internal/release", "ring", "owner", "owner/mutant", "mesh/view", "api", "proto/frame", "proto/wire", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
+		[]string{".", "internal/release", "ring", "owner", "owner/mutant", "mesh/view", "api", "internal/frame", "internal/protofield", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
 		[]string{memberlist, raft, hclog, grpc, protobuf, xsync, xsys},
 	},
 	{"mesh/view", []string{"internal/release", "ring", "owner/mutant", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
-	{"client", []string{".", "owner/mutant", "proto/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xsys, xxhash}},
+	{"client", []string{".", "owner/mutant", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xsys, xxhash}},
 	{
 		"testcluster",
 		// api and proto: what nodes and calls say of themselves, for the history and
 		// for waiting. x/sys: to hold a port that nobody listens on.
-		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "testcluster/linear", "testcluster/memnet"},
+		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "internal/linear", "internal/memnet"},
 		[]string{grpc, genproto, protobuf, xsys},
 	},
 	// The models share nothing with what they are models of.
@@ -84,19 +84,19 @@ var folders = []folder{
 	{"internal/model/search", nil, nil},
 	{"internal/model/seats", []string{"internal/model/search"}, nil},
 	{"internal/model/views", []string{"internal/model/search"}, nil},
-	{"testcluster/virtual", nil, nil},
-	{"testcluster/faults", nil, nil},
-	{"testcluster/linear", []string{"."}, []string{porcupine}},
-	{"testcluster/memnet", nil, nil},
-	{"testcluster/mutants", nil, nil},
+	{"internal/virtual", nil, nil},
+	{"internal/faults", nil, nil},
+	{"internal/linear", []string{"."}, []string{porcupine}},
+	{"internal/memnet", nil, nil},
+	{"internal/mutants", nil, nil},
 	{"testcluster/locktest", []string{".", "client"}, nil},
 	{
 		"cmd/sharelock",
 		// The messages, for -o json only: it prints the API's JSON.
-		[]string{".", "internal/release", "mesh", "client", "cmd/workload", "proto/sharelock/v1"},
+		[]string{".", "internal/release", "mesh", "client", "internal/workload", "proto/sharelock/v1"},
 		[]string{cobra, pflag, koanf, yaml, xsys, protobuf},
 	},
-	{"cmd/workload", nil, nil},
+	{"internal/workload", nil, nil},
 	// The examples speak the original's API with nothing but its messages.
 	{"cmd/example_grpc", []string{"proto/sharelock"}, []string{grpc}},
 	{"cmd/example_http", nil, nil},
@@ -119,7 +119,7 @@ var testLibraries = []string{
 var onlyIn = map[string][]string{
 	memberlist: {"mesh/gossip*.go"},
 	bbolt:      {"mesh/view/store*.go"},
-	"testing":  {"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go", "testcluster/locktest/*.go", "testcluster/virtual/*.go"},
+	"testing":  {"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go", "testcluster/locktest/*.go", "internal/virtual/*.go"},
 }
 
 // pureFolders decide and do nothing else: their files read no clock, start no
@@ -353,7 +353,7 @@ func (s *source) initFunctions() []string {
 func (s *source) bubbles() []string {
 	var problems []string
 	ast.Inspect(s.ast, func(n ast.Node) bool {
-		if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Test" && s.dir != "testcluster/virtual" {
+		if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Test" && s.dir != "internal/virtual" {
 			if x, ok := sel.X.(*ast.Ident); ok && x.Name == "synctest" {
 				problems = append(problems, s.at(n)+" uses synctest.Test, not virtual.Test")
 			}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sgkandale/sharelock/testcluster/virtual"
+	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 func TestDeadlineError(t *testing.T) {

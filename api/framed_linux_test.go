@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/sgkandale/sharelock/proto/frame"
+	"github.com/sgkandale/sharelock/internal/frame"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 

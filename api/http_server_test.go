@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
+	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 // pipeListener is a listener of net.Pipe connections: nothing is buffered, so a

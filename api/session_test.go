@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/proto/frame"
+	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"

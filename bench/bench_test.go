@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sgkandale/sharelock/cmd/workload"
+	"github.com/sgkandale/sharelock/internal/workload"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden file")

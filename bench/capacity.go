@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
-	"github.com/sgkandale/sharelock/cmd/workload"
+	"github.com/sgkandale/sharelock/internal/workload"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sgkandale/sharelock/cmd/workload"
+	"github.com/sgkandale/sharelock/internal/workload"
 )
 
 // results is all that was measured in one run of this program.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/sgkandale/sharelock/cmd/workload"
+	"github.com/sgkandale/sharelock/internal/workload"
 )
 
 const (

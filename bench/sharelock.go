@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/sgkandale/sharelock/client"
-	"github.com/sgkandale/sharelock/cmd/workload"
+	"github.com/sgkandale/sharelock/internal/workload"
 )
 
 // sharelock is ShareLock on a number of nodes, each a process, with more settings as

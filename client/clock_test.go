@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sgkandale/sharelock/testcluster/virtual"
+	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 // A recent clock never runs ahead, lies at most staleness behind, and is not read

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
+	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 // hostsOf returns a dialer of a host with these addresses, each of which does as it says.

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // A fence overtakes the acquire that it ends: the late one is refused, and nobody holds the

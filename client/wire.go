@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sgkandale/sharelock/proto/frame"
+	"github.com/sgkandale/sharelock/internal/frame"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 

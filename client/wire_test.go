@@ -19,9 +19,9 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/proto/frame"
+	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // wireFake is a node that grants whatever it is asked for over plain sessions, and a

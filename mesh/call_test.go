@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/owner"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // Q2: a call that was cancelled is never sent once more, as it would be after a view change:

@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/ring"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // V3: an incarnation is dialled until that works, then no more until it has been in a view

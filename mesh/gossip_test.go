@@ -16,11 +16,11 @@ import (
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/internal/memnet"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
-	"github.com/sgkandale/sharelock/testcluster/memnet"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 func testMeta(name string, counter uint64) *peerv1.Meta {

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // linkNode is as much of the member a, in a view with b, as a link needs.

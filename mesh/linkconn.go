@@ -9,8 +9,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/release"
-	"github.com/sgkandale/sharelock/proto/frame"
 	"github.com/sgkandale/sharelock/ring"
 )
 

@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/owner"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // largeAnswer is as large as a read's may be.

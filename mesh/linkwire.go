@@ -7,9 +7,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/protofield"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
-	"github.com/sgkandale/sharelock/proto/wire"
 )
 
 // The messages of a link are written and read by hand: the same bytes as the
@@ -35,28 +35,28 @@ type linkCall struct {
 // appendLinkCall appends one call to a LinkRequest.
 func appendLinkCall(b []byte, c *linkCall) []byte {
 	r := c.req
-	b, at := wire.Open(b, fieldCalls)
-	b = wire.AppendUint(b, 1, c.id)
-	b = wire.AppendUint(b, 2, uint64(c.epoch))
-	b = wire.AppendUint(b, 3, uint64(r.Kind))
-	b = wire.AppendString(b, 4, r.Key)
-	b = wire.AppendUint(b, 5, uint64(r.Token))
-	b = wire.AppendString(b, 6, r.ClientID)
-	b = wire.AppendString(b, 7, r.RequestID)
-	b = wire.AppendUint(b, 8, uint64(r.TTL))
-	b = wire.AppendUint(b, 9, uint64(r.Wait))
-	b = wire.AppendUint(b, 10, uint64(r.Mode))
-	b = wire.AppendUint(b, 11, uint64(r.Slots))
-	b = wire.AppendUint(b, 12, uint64(r.Send))
-	b = wire.AppendUint(b, 13, uint64(callFlags(r)))
+	b, at := protofield.Open(b, fieldCalls)
+	b = protofield.AppendUint(b, 1, c.id)
+	b = protofield.AppendUint(b, 2, uint64(c.epoch))
+	b = protofield.AppendUint(b, 3, uint64(r.Kind))
+	b = protofield.AppendString(b, 4, r.Key)
+	b = protofield.AppendUint(b, 5, uint64(r.Token))
+	b = protofield.AppendString(b, 6, r.ClientID)
+	b = protofield.AppendString(b, 7, r.RequestID)
+	b = protofield.AppendUint(b, 8, uint64(r.TTL))
+	b = protofield.AppendUint(b, 9, uint64(r.Wait))
+	b = protofield.AppendUint(b, 10, uint64(r.Mode))
+	b = protofield.AppendUint(b, 11, uint64(r.Slots))
+	b = protofield.AppendUint(b, 12, uint64(r.Send))
+	b = protofield.AppendUint(b, 13, uint64(callFlags(r)))
 	b = appendMetadata(b, 14, r.Metadata)
-	b = wire.AppendString(b, 15, r.Reason)
+	b = protofield.AppendString(b, 15, r.Reason)
 	if len(r.Renewals) > 0 {
 		b = appendRenewals(b, r.Renewals)
 	}
-	b = wire.AppendUint(b, 19, uint64(r.Conn))
-	b = wire.AppendUint(b, 20, uint64(r.MaxHold))
-	return wire.Shut(b, at)
+	b = protofield.AppendUint(b, 19, uint64(r.Conn))
+	b = protofield.AppendUint(b, 20, uint64(r.MaxHold))
+	return protofield.Shut(b, at)
 }
 
 // appendRenewals appends the holds of a renewal of many to a Call: three lists.
@@ -65,15 +65,15 @@ func appendRenewals(b []byte, list []*owner.Renewal) []byte {
 		b = protowire.AppendTag(b, 16, protowire.BytesType)
 		b = protowire.AppendString(b, n.Key)
 	}
-	b, at := wire.Open(b, 17)
+	b, at := protofield.Open(b, 17)
 	for _, n := range list {
 		b = protowire.AppendVarint(b, uint64(n.Token))
 	}
-	b, at = wire.Open(wire.Shut(b, at), 18)
+	b, at = protofield.Open(protofield.Shut(b, at), 18)
 	for _, n := range list {
 		b = protowire.AppendVarint(b, uint64(n.TTL))
 	}
-	return wire.Shut(b, at)
+	return protofield.Shut(b, at)
 }
 
 // readRenewals puts the three lists together; it makes no more than all of them have.
@@ -95,24 +95,24 @@ func readRenewals(keys [][]byte, tokens, ttls []byte) []*owner.Renewal {
 
 // appendLinkEntries appends the entries of an epoch to a LinkRequest.
 func appendLinkEntries(b []byte, epoch uint32, entries []owner.Entries) []byte {
-	b = wire.AppendUint(b, fieldEpoch, uint64(epoch))
+	b = protofield.AppendUint(b, fieldEpoch, uint64(epoch))
 	for i := range entries {
 		e := &entries[i]
 		var at int
-		b, at = wire.Open(b, fieldEntries)
-		b = wire.AppendUint(b, 1, uint64(e.Partition))
-		b = wire.AppendUint(b, 2, e.First)
+		b, at = protofield.Open(b, fieldEntries)
+		b = protofield.AppendUint(b, 1, uint64(e.Partition))
+		b = protofield.AppendUint(b, 2, e.First)
 		if len(e.Ops) > 0 {
 			b = protowire.AppendTag(b, 3, protowire.BytesType)
 			b = protowire.AppendBytes(b, e.Ops)
 		}
-		b = wire.Shut(b, at)
+		b = protofield.Shut(b, at)
 	}
 	return b
 }
 
 // appendLinkPing appends a ping to a LinkRequest, or a pong to a LinkResponse.
-func appendLinkPing(b []byte) []byte { return wire.AppendUint(b, fieldPing, 1) }
+func appendLinkPing(b []byte) []byte { return protofield.AppendUint(b, fieldPing, 1) }
 
 // linkRequest is what a frame of calls and entries says. It is used again for the
 // next frame.
@@ -133,7 +133,7 @@ func (m *linkRequest) read(data []byte) error {
 	clear(m.calls)
 	m.calls, m.entries, m.epoch, m.ping = m.calls[:0], nil, 0, false
 	for len(data) > 0 {
-		f, err := wire.Next(&data)
+		f, err := protofield.Next(&data)
 		if err != nil {
 			return err
 		}
@@ -166,7 +166,7 @@ func (m *linkRequest) readCall(c *linkCall, body []byte) error {
 		keys                       [][]byte
 	)
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		if err != nil {
 			return err
 		}
@@ -238,7 +238,7 @@ func (m *linkRequest) readCall(c *linkCall, body []byte) error {
 
 func readEntries(body []byte) (e owner.Entries, err error) {
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		if err != nil {
 			return e, err
 		}
@@ -256,26 +256,26 @@ func readEntries(body []byte) (e owner.Entries, err error) {
 
 // appendLinkAnswer appends one answer to a LinkResponse.
 func appendLinkAnswer(b []byte, id uint64, epoch uint32, a *owner.Answer) []byte {
-	b, at := wire.Open(b, fieldCalls)
-	b = wire.AppendUint(b, 1, id)
-	b = wire.AppendUint(b, 2, uint64(a.Send))
+	b, at := protofield.Open(b, fieldCalls)
+	b = protofield.AppendUint(b, 1, id)
+	b = protofield.AppendUint(b, 2, uint64(a.Send))
 	outcome := uint64(a.Outcome)
 	if a.Current {
 		outcome |= flagCurrent
 	}
-	b = wire.AppendUint(b, 3, outcome)
+	b = protofield.AppendUint(b, 3, outcome)
 	holds := a.Holds
 	if a.Err != nil {
 		e := describe(a.Err)
-		b = wire.AppendUint(b, 4, uint64(e.number))
-		b = wire.AppendString(b, 5, e.Message)
+		b = protofield.AppendUint(b, 4, uint64(e.number))
+		b = protofield.AppendString(b, 5, e.Message)
 		holds = e.Holds
 		b = appendHolds(b, 6, holds)
-		b = wire.AppendUint(b, 8, uint64(uint32(e.Queue)))
-		b = wire.AppendUint(b, 9, uint64(epoch))
-		b = wire.AppendUint(b, 10, uint64(e.RetryAfter))
-		b = wire.AppendString(b, 11, e.Field)
-		return wire.Shut(b, at)
+		b = protofield.AppendUint(b, 8, uint64(uint32(e.Queue)))
+		b = protofield.AppendUint(b, 9, uint64(epoch))
+		b = protofield.AppendUint(b, 10, uint64(e.RetryAfter))
+		b = protofield.AppendString(b, 11, e.Field)
+		return protofield.Shut(b, at)
 	}
 	b = appendHolds(b, 6, holds)
 	if a.Lock != nil {
@@ -284,52 +284,52 @@ func appendLinkAnswer(b []byte, id uint64, epoch uint32, a *owner.Answer) []byte
 			b = protowire.AppendBytes(b, lock)
 		}
 	}
-	b = wire.AppendUint(b, 9, uint64(epoch))
+	b = protofield.AppendUint(b, 9, uint64(epoch))
 	if len(a.Lost) > 0 {
 		var lost int
-		b, lost = wire.Open(b, 12)
+		b, lost = protofield.Open(b, 12)
 		for _, i := range a.Lost {
 			b = protowire.AppendVarint(b, uint64(i))
 		}
-		b = wire.Shut(b, lost)
+		b = protofield.Shut(b, lost)
 	}
-	b = wire.AppendUint(b, 13, uint64(a.Position))
-	return wire.Shut(b, at)
+	b = protofield.AppendUint(b, 13, uint64(a.Position))
+	return protofield.Shut(b, at)
 }
 
 func appendHolds(b []byte, num protowire.Number, holds []sharelock.Hold) []byte {
 	for i := range holds {
 		h := &holds[i]
 		var at int
-		b, at = wire.Open(b, num)
-		b = wire.AppendUint(b, 1, uint64(h.Token))
-		b = wire.AppendString(b, 2, h.ClientID)
-		b = wire.AppendString(b, 3, h.RequestID)
-		b = wire.AppendUint(b, 4, uint64(h.Mode))
-		b = wire.AppendUint(b, 5, uint64(h.Slots))
-		b = wire.AppendUint(b, 6, uint64(h.TTL))
-		b = wire.AppendUint(b, 7, uint64(h.ExpiresIn))
+		b, at = protofield.Open(b, num)
+		b = protofield.AppendUint(b, 1, uint64(h.Token))
+		b = protofield.AppendString(b, 2, h.ClientID)
+		b = protofield.AppendString(b, 3, h.RequestID)
+		b = protofield.AppendUint(b, 4, uint64(h.Mode))
+		b = protofield.AppendUint(b, 5, uint64(h.Slots))
+		b = protofield.AppendUint(b, 6, uint64(h.TTL))
+		b = protofield.AppendUint(b, 7, uint64(h.ExpiresIn))
 		b = appendMetadata(b, 8, h.Metadata)
-		b = wire.AppendString(b, 9, h.Key)
-		b = wire.AppendUint(b, 10, uint64(h.MaxHold))
-		b = wire.AppendUint(b, 11, uint64(h.EndsIn))
-		b = wire.Shut(b, at)
+		b = protofield.AppendString(b, 9, h.Key)
+		b = protofield.AppendUint(b, 10, uint64(h.MaxHold))
+		b = protofield.AppendUint(b, 11, uint64(h.EndsIn))
+		b = protofield.Shut(b, at)
 	}
 	return b
 }
 
 // appendLinkAcks appends the acknowledgements of an epoch to a LinkResponse.
 func appendLinkAcks(b []byte, epoch uint32, acks []owner.Ack) []byte {
-	b = wire.AppendUint(b, fieldEpoch, uint64(epoch))
+	b = protofield.AppendUint(b, fieldEpoch, uint64(epoch))
 	for _, a := range acks {
 		var at int
-		b, at = wire.Open(b, fieldEntries)
-		b = wire.AppendUint(b, 1, uint64(a.Partition))
-		b = wire.AppendUint(b, 2, a.Seq)
+		b, at = protofield.Open(b, fieldEntries)
+		b = protofield.AppendUint(b, 1, uint64(a.Partition))
+		b = protofield.AppendUint(b, 2, a.Seq)
 		if a.Gap {
-			b = wire.AppendUint(b, 3, 1)
+			b = protofield.AppendUint(b, 3, 1)
 		}
-		b = wire.Shut(b, at)
+		b = protofield.Shut(b, at)
 	}
 	return b
 }
@@ -355,7 +355,7 @@ func (m *linkResponse) read(data []byte, from string) error {
 	clear(m.answers)
 	m.answers, m.acks, m.epoch, m.pong = m.answers[:0], nil, 0, false
 	for len(data) > 0 {
-		f, err := wire.Next(&data)
+		f, err := protofield.Next(&data)
 		if err != nil {
 			return err
 		}
@@ -382,7 +382,7 @@ func (m *linkResponse) read(data []byte, from string) error {
 
 func readAck(body []byte) (a owner.Ack, err error) {
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		if err != nil {
 			return a, err
 		}
@@ -409,7 +409,7 @@ func readAnswer(into *linkAnswer, body []byte, from string) error {
 		holds  []sharelock.Hold
 	)
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		if err != nil {
 			return err
 		}
@@ -425,7 +425,7 @@ func readAnswer(into *linkAnswer, body []byte, from string) error {
 			case 7:
 				var lock peerv1.Lock
 				if err := proto.Unmarshal(f.B, &lock); err != nil {
-					return fmt.Errorf("%w: %w", wire.ErrMalformed, err)
+					return fmt.Errorf("%w: %w", protofield.ErrMalformed, err)
 				}
 				a.Lock = lockFromProto(&lock)
 			case 11:
@@ -434,7 +434,7 @@ func readAnswer(into *linkAnswer, body []byte, from string) error {
 				for lost := f.B; len(lost) > 0; {
 					v, n := protowire.ConsumeVarint(lost)
 					if n < 0 {
-						return wire.ErrMalformed
+						return protofield.ErrMalformed
 					}
 					a.Lost, lost = append(a.Lost, uint32(v)), lost[n:]
 				}
@@ -472,7 +472,7 @@ func readAnswer(into *linkAnswer, body []byte, from string) error {
 
 func readHold(h *sharelock.Hold, body []byte) error {
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		if err != nil {
 			return err
 		}
@@ -517,7 +517,7 @@ func readHold(h *sharelock.Hold, body []byte) error {
 func readMetadata(m map[string]string, body []byte) (map[string]string, error) {
 	var k, v string
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		if err != nil {
 			return m, err
 		}
@@ -538,10 +538,10 @@ func readMetadata(m map[string]string, body []byte) (map[string]string, error) {
 func appendMetadata(b []byte, num protowire.Number, m map[string]string) []byte {
 	for k, v := range m {
 		var at int
-		b, at = wire.Open(b, num)
-		b = wire.AppendString(b, 1, k)
-		b = wire.AppendString(b, 2, v)
-		b = wire.Shut(b, at)
+		b, at = protofield.Open(b, num)
+		b = protofield.AppendString(b, 1, k)
+		b = protofield.AppendString(b, 2, v)
+		b = protofield.Shut(b, at)
 	}
 	return b
 }

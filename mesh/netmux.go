@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/release"
-	"github.com/sgkandale/sharelock/proto/frame"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 

@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/memnet"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/owner"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
-	"github.com/sgkandale/sharelock/testcluster/memnet"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // loneNode is a mesh of one in memory, inside a bubble.

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sgkandale/sharelock/testcluster/memnet"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
+	"github.com/sgkandale/sharelock/internal/memnet"
+	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 func TestPickAddr(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/ring"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // This file is the table: a mesh of services without a mesh, on which views are

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sgkandale/sharelock/testcluster/virtual"
+	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 // V1: of three voters one dies and is decommissioned, from any node, the leader or not;

@@ -9,9 +9,9 @@ import (
 	"testing"
 
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
 	"github.com/sgkandale/sharelock/testcluster"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // disks is a mesh whose nodes' disks can be full.

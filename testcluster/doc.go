@@ -12,7 +12,7 @@
 // others, holds its lease, and serves its share of the keys. Nodes are crashed,
 // stopped, restarted and added while it runs. They talk over the sockets of this
 // machine, or over a memory network whose links can be cut; on that one, with
-// virtual time, inside a bubble of testing/synctest. Package testcluster/virtual makes
+// virtual time, inside a bubble of testing/synctest. Package internal/virtual makes
 // bubbles that the race detector can bear.
 //
 // When the test ends the cluster looks back. Every call of every client was

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/owner/mutant"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // Who holds a lock that is taken away is told in a round trip: a lock just taken, one that a

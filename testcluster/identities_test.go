@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
 	"github.com/sgkandale/sharelock/testcluster"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // In a fresh mesh whose nodes have one name, one of them serves, and the others end with

@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
 	"github.com/sgkandale/sharelock/testcluster"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // V4: a node whose file names another lease than the mesh's takes the mesh's, in its first run, too. As

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/testcluster/linear"
+	"github.com/sgkandale/sharelock/internal/linear"
 )
 
 // mostLinear is the longest history that is checked for Linearizable when a test

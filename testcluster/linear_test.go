@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/testcluster/linear"
+	"github.com/sgkandale/sharelock/internal/linear"
 )
 
 // TestLinearOutcomes: an error is a refusal only if it leaves nothing open.

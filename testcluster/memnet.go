@@ -1,8 +1,8 @@
 package testcluster
 
 import (
+	"github.com/sgkandale/sharelock/internal/memnet"
 	"github.com/sgkandale/sharelock/mesh"
-	"github.com/sgkandale/sharelock/testcluster/memnet"
 )
 
 // MemNet is the memory network that nodes of a cluster share; [memnet.Net] says

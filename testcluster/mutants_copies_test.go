@@ -10,9 +10,9 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/testcluster"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // More schedules like those of mutants_test.go, about the one copy of a key: on the

@@ -15,8 +15,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/testcluster"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 const (

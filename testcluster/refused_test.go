@@ -9,8 +9,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/testcluster"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // Acquires are granted, somebody sees that, and the grants are lost with their owner

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/testcluster"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // Schedule 17: seats.

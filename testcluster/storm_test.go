@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
 	"github.com/sgkandale/sharelock/testcluster"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // stormSeed is SHARELOCK_TEST_SEED, or chance.

@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/testcluster"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // logText is the text of a node's log.

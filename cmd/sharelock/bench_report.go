@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sgkandale/sharelock/cmd/workload"
+	"github.com/sgkandale/sharelock/internal/workload"
 )
 
 // benchJSON is what bench prints for programs.

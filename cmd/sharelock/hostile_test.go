@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
-	"github.com/sgkandale/sharelock/cmd/workload"
+	"github.com/sgkandale/sharelock/internal/workload"
 )
 
 // What scripts/hostile says.

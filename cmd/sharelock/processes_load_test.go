@@ -15,7 +15,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
-	"github.com/sgkandale/sharelock/testcluster/linear"
+	"github.com/sgkandale/sharelock/internal/linear"
 )
 
 // load takes and gives back locks at a steady rate through all nodes, and watches

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sgkandale/sharelock/testcluster/virtual"
+	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 // fakeWitness answers a question after a time, and says before that that it got a signal, if it did.

@@ -15,8 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // fakeNode is a node that does what it is told.

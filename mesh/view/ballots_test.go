@@ -10,8 +10,8 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/owner/mutant"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
 )
 
 // switchboard connects the Rafts of a test by their ids.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/sgkandale/sharelock/testcluster/virtual"
+	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 var errDisk = errors.New("no space left on device")

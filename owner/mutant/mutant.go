@@ -4,7 +4,7 @@
 // leaves the broken branch out; with it, the environment variable
 // SHARELOCK_MUTANT names the one that is on.
 //
-// Package testcluster/mutants says by what each is caught.
+// Package internal/mutants says by what each is caught.
 //
 // It has no compatibility promise.
 package mutant

@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/proto/wire"
+	"github.com/sgkandale/sharelock/internal/protofield"
 )
 
 // What keeps holds alive goes by hand, too, and beside the calls: see [CallReader]
@@ -61,7 +61,7 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 		if len(r.packed) > 0 {
 			v, n := protowire.ConsumeVarint(r.packed)
 			if n < 0 {
-				return false, wire.ErrMalformed
+				return false, protofield.ErrMalformed
 			}
 			r.packed = r.packed[n:]
 			*k = Keep{Kind: KeepDetach, ID: v}
@@ -70,7 +70,7 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 		if len(r.rest) == 0 {
 			return false, nil
 		}
-		f, err := wire.Next(&r.rest)
+		f, err := protofield.Next(&r.rest)
 		if err != nil {
 			return false, err
 		}
@@ -92,7 +92,7 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 // read takes the fields of a [SessionHold].
 func (k *Keep) read(body []byte) error {
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		if err != nil {
 			return err
 		}
@@ -128,12 +128,12 @@ func AppendKeep(b []byte, k *Keep) []byte {
 		b = protowire.AppendTag(b, protowire.Number(k.Kind), protowire.VarintType)
 		return protowire.AppendVarint(b, k.ID)
 	}
-	b, at := wire.Open(b, protowire.Number(KeepAttach))
-	b = wire.AppendUint(b, 1, k.ID)
-	b = wire.AppendString(b, 2, k.Key)
-	b = wire.AppendUint(b, 3, uint64(k.Token))
+	b, at := protofield.Open(b, protowire.Number(KeepAttach))
+	b = protofield.AppendUint(b, 1, k.ID)
+	b = protofield.AppendString(b, 2, k.Key)
+	b = protofield.AppendUint(b, 3, uint64(k.Token))
 	b = appendDuration(b, 4, k.TTL)
-	return wire.Shut(b, at)
+	return protofield.Shut(b, at)
 }
 
 // Kept is what a node says of a hold that it keeps alive, who owns what, or where a call
@@ -163,39 +163,39 @@ type Forced struct {
 
 // AppendRenewed appends to a [SessionResponse] that holds were renewed.
 func AppendRenewed(b []byte, keepalive uint64, ids []uint64) []byte {
-	b, outer := wire.Open(b, 3)
-	b = wire.AppendUint(b, 1, keepalive)
-	b, inner := wire.Open(b, 2)
+	b, outer := protofield.Open(b, 3)
+	b = protofield.AppendUint(b, 1, keepalive)
+	b, inner := protofield.Open(b, 2)
 	for _, id := range ids {
 		b = protowire.AppendVarint(b, id)
 	}
-	return wire.Shut(wire.Shut(b, inner), outer)
+	return protofield.Shut(protofield.Shut(b, inner), outer)
 }
 
 // AppendEnd appends to a [SessionResponse] that a hold is not kept any more.
 func AppendEnd(b []byte, id uint64, status []byte) []byte {
-	b, at := wire.Open(b, 4)
-	b = wire.AppendUint(b, 1, id)
+	b, at := protofield.Open(b, 4)
+	b = protofield.AppendUint(b, 1, id)
 	b = protowire.AppendTag(b, 2, protowire.BytesType)
 	b = protowire.AppendBytes(b, status)
-	return wire.Shut(b, at)
+	return protofield.Shut(b, at)
 }
 
 // AppendForced appends to a [SessionResponse] that a hold was taken away from its holder.
 func AppendForced(b []byte, key string, token sharelock.Token, reason string) []byte {
-	b, at := wire.Open(b, 6)
-	b = wire.AppendString(b, 1, key)
-	b = wire.AppendUint(b, 2, uint64(token))
-	b = wire.AppendString(b, 3, reason)
-	return wire.Shut(b, at)
+	b, at := protofield.Open(b, 6)
+	b = protofield.AppendString(b, 1, key)
+	b = protofield.AppendUint(b, 2, uint64(token))
+	b = protofield.AppendString(b, 3, reason)
+	return protofield.Shut(b, at)
 }
 
 // AppendQueued appends to a [SessionResponse] where a call stands in line.
 func AppendQueued(b []byte, id uint64, position uint32) []byte {
-	b, at := wire.Open(b, 7)
-	b = wire.AppendUint(b, 1, id)
-	b = wire.AppendUint(b, 2, uint64(position))
-	return wire.Shut(b, at)
+	b, at := protofield.Open(b, 7)
+	b = protofield.AppendUint(b, 1, id)
+	b = protofield.AppendUint(b, 2, uint64(position))
+	return protofield.Shut(b, at)
 }
 
 // AppendRing appends to a [SessionResponse] who owns what: a [GetRingResponse] in its wire
@@ -224,7 +224,7 @@ func (r *KeptReader) Next(k *Kept) (bool, error) {
 		if len(r.packed) > 0 {
 			v, n := protowire.ConsumeVarint(r.packed)
 			if n < 0 {
-				return false, wire.ErrMalformed
+				return false, protofield.ErrMalformed
 			}
 			r.packed = r.packed[n:]
 			*k = Kept{ID: v, Keepalive: r.keepalive}
@@ -233,7 +233,7 @@ func (r *KeptReader) Next(k *Kept) (bool, error) {
 		if len(r.rest) == 0 {
 			return false, nil
 		}
-		f, err := wire.Next(&r.rest)
+		f, err := protofield.Next(&r.rest)
 		switch {
 		case err != nil:
 			return false, err
@@ -265,7 +265,7 @@ func (r *KeptReader) renewed(body []byte) error {
 	var ids []byte
 	r.keepalive = 0
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		switch {
 		case err != nil:
 			return err
@@ -284,7 +284,7 @@ func (r *KeptReader) renewed(body []byte) error {
 // read takes a [SessionForced].
 func (o *Forced) read(body []byte) error {
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		switch {
 		case err != nil:
 			return err
@@ -302,7 +302,7 @@ func (o *Forced) read(body []byte) error {
 // queued takes a [SessionQueued].
 func (k *Kept) queued(body []byte) error {
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		switch {
 		case err != nil:
 			return err
@@ -319,7 +319,7 @@ func (k *Kept) queued(body []byte) error {
 func (k *Kept) ended(body []byte) error {
 	k.Status = []byte{}
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		switch {
 		case err != nil:
 			return err

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/proto/wire"
+	"github.com/sgkandale/sharelock/internal/protofield"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // the codec that RawCodec stands before
 	"google.golang.org/grpc/mem"
@@ -114,7 +114,7 @@ func (r *CallReader) Next(c *Call) (bool, error) {
 	}
 	*c = Call{Acquire: sharelock.AcquireRequest{Wait: sharelock.DefaultWait}}
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		if err != nil {
 			return false, err
 		}
@@ -138,7 +138,7 @@ func (r *CallReader) Next(c *Call) (bool, error) {
 // ping or pong, and that there are others.
 func nextElement(rest *[]byte, ping, more *bool) ([]byte, error) {
 	for len(*rest) > 0 {
-		f, err := wire.Next(rest)
+		f, err := protofield.Next(rest)
 		if err != nil {
 			return nil, err
 		}
@@ -158,7 +158,7 @@ func nextElement(rest *[]byte, ping, more *bool) ([]byte, error) {
 
 // AppendPing appends a ping to a [SessionRequest], or a pong to a
 // [SessionResponse].
-func AppendPing(b []byte) []byte { return wire.AppendUint(b, 2, 1) }
+func AppendPing(b []byte) []byte { return protofield.AppendUint(b, 2, 1) }
 
 // call reads an AcquireRequest, RenewRequest, ReleaseRequest, SessionCancel or
 // GiveUpRequest.
@@ -166,7 +166,7 @@ func (r *CallReader) call(c *Call, body []byte) error {
 	var key, request []byte
 	none := false
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		if err != nil {
 			return err
 		}
@@ -230,7 +230,7 @@ func (c *Call) fail(err error) {
 }
 
 // acquire takes one field of an AcquireRequest.
-func (r *CallReader) acquire(c *Call, f wire.Field) error {
+func (r *CallReader) acquire(c *Call, f protofield.Field) error {
 	a := &c.Acquire
 	isBytes := f.Typ == protowire.BytesType
 	var err error
@@ -289,7 +289,7 @@ func ttlField(c *Call, b []byte) (time.Duration, error) {
 func durationField(b []byte) (d time.Duration, ok bool, err error) {
 	var seconds, nanos int64
 	for len(b) > 0 {
-		f, err := wire.Next(&b)
+		f, err := protofield.Next(&b)
 		if err != nil {
 			return 0, false, err
 		}
@@ -311,7 +311,7 @@ func durationField(b []byte) (d time.Duration, ok bool, err error) {
 func metadataField(a *sharelock.AcquireRequest, b []byte) error {
 	var k, v string
 	for len(b) > 0 {
-		f, err := wire.Next(&b)
+		f, err := protofield.Next(&b)
 		if err != nil {
 			return err
 		}
@@ -334,61 +334,61 @@ func metadataField(a *sharelock.AcquireRequest, b []byte) error {
 // AppendCall appends a call to a [SessionRequest]. Wait is left out if it is
 // negative, TTL if it is 0.
 func AppendCall(b []byte, c *Call) []byte {
-	b, outer := wire.Open(b, 1)
-	b = wire.AppendUint(b, 1, c.ID)
-	b, inner := wire.Open(b, protowire.Number(c.Kind))
+	b, outer := protofield.Open(b, 1)
+	b = protofield.AppendUint(b, 1, c.ID)
+	b, inner := protofield.Open(b, protowire.Number(c.Kind))
 	a := &c.Acquire
 	switch c.Kind {
 	case CallAcquire:
-		b = wire.AppendString(b, 1, a.Key)
-		b = wire.AppendString(b, 2, a.ClientID)
-		b = wire.AppendString(b, 3, a.RequestID)
+		b = protofield.AppendString(b, 1, a.Key)
+		b = protofield.AppendString(b, 2, a.ClientID)
+		b = protofield.AppendString(b, 3, a.RequestID)
 		if a.TTL != 0 {
 			b = appendDuration(b, 4, a.TTL)
 		}
 		if a.Wait >= 0 {
 			b = appendDuration(b, 5, a.Wait)
 		}
-		b = wire.AppendUint(b, 6, uint64(a.Mode))
-		b = wire.AppendUint(b, 7, uint64(a.Slots))
+		b = protofield.AppendUint(b, 6, uint64(a.Mode))
+		b = protofield.AppendUint(b, 7, uint64(a.Slots))
 		b = appendMetadata(b, 8, a.Metadata)
 		if a.MaxHold != 0 {
 			b = appendDuration(b, 9, a.MaxHold)
 		}
 		if c.Tell {
-			b = wire.AppendUint(b, 10, 1)
+			b = protofield.AppendUint(b, 10, 1)
 		}
 	case CallRenew:
-		b = wire.AppendString(b, 1, a.Key)
-		b = wire.AppendUint(b, 2, uint64(c.Token))
+		b = protofield.AppendString(b, 1, a.Key)
+		b = protofield.AppendUint(b, 2, uint64(c.Token))
 		if a.TTL != 0 {
 			b = appendDuration(b, 3, a.TTL)
 		}
 		b = appendMetadata(b, 4, a.Metadata)
 		if a.Metadata != nil && len(a.Metadata) == 0 {
-			b = wire.AppendUint(b, 5, 1)
+			b = protofield.AppendUint(b, 5, 1)
 		}
 	case CallGiveUp:
-		b = wire.AppendString(b, 1, a.Key)
-		b = wire.AppendString(b, 2, a.ClientID)
-		b = wire.AppendString(b, 3, a.RequestID)
+		b = protofield.AppendString(b, 1, a.Key)
+		b = protofield.AppendString(b, 2, a.ClientID)
+		b = protofield.AppendString(b, 3, a.RequestID)
 	case CallRelease:
-		b = wire.AppendString(b, 1, a.Key)
-		b = wire.AppendUint(b, 2, uint64(c.Token))
+		b = protofield.AppendString(b, 1, a.Key)
+		b = protofield.AppendUint(b, 2, uint64(c.Token))
 		if c.SentOnce {
-			b = wire.AppendUint(b, 3, 1)
+			b = protofield.AppendUint(b, 3, 1)
 		}
 	}
-	return wire.Shut(wire.Shut(b, inner), outer)
+	return protofield.Shut(protofield.Shut(b, inner), outer)
 }
 
 func appendMetadata(b []byte, num protowire.Number, metadata map[string]string) []byte {
 	for k, v := range metadata {
 		var m int
-		b, m = wire.Open(b, num)
-		b = wire.AppendString(b, 1, k)
-		b = wire.AppendString(b, 2, v)
-		b = wire.Shut(b, m)
+		b, m = protofield.Open(b, num)
+		b = protofield.AppendString(b, 1, k)
+		b = protofield.AppendString(b, 2, v)
+		b = protofield.Shut(b, m)
 	}
 	return b
 }
@@ -404,29 +404,29 @@ type Reply struct {
 
 // AppendReply appends an answer to a [SessionResponse].
 func AppendReply(b []byte, r *Reply) []byte {
-	b, outer := wire.Open(b, 1)
-	b = wire.AppendUint(b, 1, r.ID)
+	b, outer := protofield.Open(b, 1)
+	b = protofield.AppendUint(b, 1, r.ID)
 	if r.Status != nil {
 		b = protowire.AppendTag(b, 3, protowire.BytesType)
 		b = protowire.AppendBytes(b, r.Status)
-		return wire.Shut(b, outer)
+		return protofield.Shut(b, outer)
 	}
 	h := &r.Hold
-	b, inner := wire.Open(b, 2)
-	b = wire.AppendUint(b, 2, uint64(h.Token))
+	b, inner := protofield.Open(b, 2)
+	b = protofield.AppendUint(b, 2, uint64(h.Token))
 	b = appendDuration(b, 7, h.TTL)
 	b = appendDuration(b, 8, h.ExpiresIn)
 	if h.SafeFor != 0 {
 		b = appendDuration(b, 9, h.SafeFor)
 	}
-	b = wire.AppendString(b, 10, h.Node)
+	b = protofield.AppendString(b, 10, h.Node)
 	if h.MaxHold != 0 {
 		b = appendDuration(b, 12, h.MaxHold)
 	}
 	if h.EndsIn != 0 {
 		b = appendDuration(b, 13, h.EndsIn)
 	}
-	return wire.Shut(wire.Shut(b, inner), outer)
+	return protofield.Shut(protofield.Shut(b, inner), outer)
 }
 
 // ReplyReader reads the answers of a session's messages. The zero value reads
@@ -453,7 +453,7 @@ func (r *ReplyReader) Next(a *Reply) (bool, error) {
 	}
 	*a = Reply{}
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		if err != nil {
 			return false, err
 		}
@@ -475,7 +475,7 @@ func (r *ReplyReader) Next(a *Reply) (bool, error) {
 
 func (r *ReplyReader) hold(h *sharelock.Hold, body []byte) error {
 	for len(body) > 0 {
-		f, err := wire.Next(&body)
+		f, err := protofield.Next(&body)
 		if err != nil {
 			return err
 		}
@@ -503,7 +503,7 @@ func (r *ReplyReader) hold(h *sharelock.Hold, body []byte) error {
 		if into != nil {
 			var ok bool
 			if *into, ok, err = durationField(f.B); err != nil || !ok {
-				return wire.ErrMalformed
+				return protofield.ErrMalformed
 			}
 		}
 	}
@@ -511,8 +511,8 @@ func (r *ReplyReader) hold(h *sharelock.Hold, body []byte) error {
 }
 
 func appendDuration(b []byte, num protowire.Number, d time.Duration) []byte {
-	b, at := wire.Open(b, num)
-	b = wire.AppendUint(b, 1, uint64(d/time.Second))
-	b = wire.AppendUint(b, 2, uint64(d%time.Second))
-	return wire.Shut(b, at)
+	b, at := protofield.Open(b, num)
+	b = protofield.AppendUint(b, 1, uint64(d/time.Second))
+	b = protofield.AppendUint(b, 2, uint64(d%time.Second))
+	return protofield.Shut(b, at)
 }

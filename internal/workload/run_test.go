@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sgkandale/sharelock/testcluster/virtual"
+	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 // fake is a lock service whose calls take a fixed time, and which can stall.

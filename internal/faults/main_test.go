@@ -10,7 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/sgkandale/sharelock/testcluster/linear"
+	"github.com/sgkandale/sharelock/internal/linear"
 )
 
 // What scripts/faults says.

@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/net/nettest"
 
-	"github.com/sgkandale/sharelock/testcluster/memnet"
-	"github.com/sgkandale/sharelock/testcluster/virtual"
+	"github.com/sgkandale/sharelock/internal/memnet"
+	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 // pair connects a to b, port 7000.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sgkandale/sharelock/testcluster/virtual"
+	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 // Goroutines look at tickers that are due while the bubble runs timers. In a plain

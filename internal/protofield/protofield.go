@@ -1,8 +1,8 @@
-// Package wire reads and writes messages of Protocol Buffers field by field, for those
+// Package protofield reads and writes messages of Protocol Buffers field by field, for those
 // that are so many that an object and its reflection for each would be most of their
 // cost. Whoever uses it holds what it writes and reads against the generated code, in
 // tests.
-package wire
+package protofield
 
 import (
 	"errors"

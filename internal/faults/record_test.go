@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/testcluster/linear"
+	"github.com/sgkandale/sharelock/internal/linear"
 )
 
 // record is all that clients did and saw. It is safe for concurrent use.
