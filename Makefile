@@ -44,17 +44,17 @@ race: ## all tests under the race detector COUNT=3 times, in random order, on 1,
 
 .PHONY: sim
 sim: ## simulated clusters in virtual time: the schedules, MINUTES=30 at random, and a third of that with a next release that adds something
-	go test -run '^Test(Sim|Schedule)' -skip '^TestSimStorm$$' -count 1 -timeout 10m ./owner ./mesh/... ./testcluster/...
-	SHARELOCK_SIM_MINUTES=$(MINUTES) go test -run '^TestSimStorm$$' -count 1 -timeout 30m -v ./testcluster
-	SHARELOCK_SIM_MINUTES=$$(($(MINUTES) / 3)) go test -tags release_next -run '^Test(SimStorm|Schedule19.*)$$' -count 1 -timeout 30m -v ./testcluster
+	go test -run '^Test(Sim|Schedule)' -skip '^TestSimStorm$$' -count 1 -timeout 10m ./owner ./mesh/... ./internal/cluster ./testcluster/...
+	SHARELOCK_SIM_MINUTES=$(MINUTES) go test -run '^TestSimStorm$$' -count 1 -timeout 30m -v ./internal/cluster
+	SHARELOCK_SIM_MINUTES=$$(($(MINUTES) / 3)) go test -tags release_next -run '^Test(SimStorm|Schedule19.*)$$' -count 1 -timeout 30m -v ./internal/cluster
 
 .PHONY: sim-long
 sim-long: ## a thousand virtual minutes at random (some twenty minutes)
-	SHARELOCK_SIM_MINUTES=1000 go test -run '^TestSimStorm$$' -count 1 -timeout 4h -v ./testcluster
+	SHARELOCK_SIM_MINUTES=1000 go test -run '^TestSimStorm$$' -count 1 -timeout 4h -v ./internal/cluster
 
 .PHONY: sim-pairs
 sim-pairs: ## PAIRS=200 crashes beside cut pairs, and all ways to cut one (schedule 16)
-	SHARELOCK_SIM_PAIRS=$(PAIRS) go test -run '^Test(Schedule16|SimCrashBesideACutPair)' -count 1 -timeout 60m -v ./testcluster
+	SHARELOCK_SIM_PAIRS=$(PAIRS) go test -run '^Test(Schedule16|SimCrashBesideACutPair)' -count 1 -timeout 60m -v ./internal/cluster
 
 .PHONY: mutants
 mutants: ## break every rule, one at a time: the tests must notice (MUTANTS=short: no random runs)
@@ -82,7 +82,7 @@ cron: ## jobs under sharelock lock, started as by cron, while nodes restart in t
 
 .PHONY: storm-cancels
 storm-cancels: ## CANCELS=50000 acquires cancelled at random while nodes are killed and restart in turn: no hold is left
-	SHARELOCK_CANCELS=$(or $(CANCELS),50000) go test -count 1 -timeout 0 -run TestCancelStorm -v ./testcluster
+	SHARELOCK_CANCELS=$(or $(CANCELS),50000) go test -count 1 -timeout 0 -run TestCancelStorm -v ./internal/cluster
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME=20s

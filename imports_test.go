@@ -73,7 +73,7 @@ var folders = []folder{
 	{"mesh/view", []string{"internal/release", "ring", "owner/mutant", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
 	{"client", []string{".", "owner/mutant", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xsys, xxhash}},
 	{
-		"testcluster",
+		"internal/cluster",
 		// api and proto: what nodes and calls say of themselves, for the history and
 		// for waiting. x/sys: to hold a port that nobody listens on.
 		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "internal/linear", "internal/memnet"},

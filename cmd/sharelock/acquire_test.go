@@ -5,12 +5,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
 // acquire -v says on stderr where it stands in line, and nothing on stdout but the hold.
 func TestAcquireVerbose(t *testing.T) {
-	c := testcluster.Start(t, testcluster.Options{Nodes: 1, MaxTTL: time.Minute, Timing: 10 * time.Second})
+	c := cluster.Start(t, cluster.Options{Nodes: 1, MaxTTL: time.Minute, Timing: 10 * time.Second})
 	first, err := c.Client(0).Acquire(t.Context(), "k")
 	if err != nil {
 		t.Fatal(err)

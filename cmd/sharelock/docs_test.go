@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/testcluster"
+	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
 var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
@@ -114,7 +114,7 @@ func TestReadme(t *testing.T) {
 	if block == "" {
 		t.Fatal("README.md has no block with curl")
 	}
-	c := testcluster.Start(t, testcluster.Options{Nodes: 3, MaxTTL: time.Minute})
+	c := cluster.Start(t, cluster.Options{Nodes: 3, MaxTTL: time.Minute})
 	for i := range 3 {
 		for port, addr := range map[int]string{50051 + 10*i: c.Addrs(i).HTTP, 50052 + 10*i: c.Addrs(i).GRPC} {
 			block = strings.ReplaceAll(block, fmt.Sprintf("localhost:%d", port), addr)

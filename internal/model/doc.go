@@ -28,5 +28,5 @@
 // the rule for a data directory that is used twice (V3), the back-off of joins, the
 // bounds of Q6, the sizes of what is relayed, founding (V0), Raft's snapshots, more than
 // one Raft entry under way, and seats and links in one model. Simulation and storms cover
-// these (package testcluster).
+// these (package cluster).
 package model

@@ -24,7 +24,7 @@ import (
 // root is the module's folder.
 const root = "../.."
 
-// randomRun is the random run of package testcluster.
+// randomRun is the random run of package cluster.
 const randomRun = "TestSimStorm"
 
 // mostTime ends a test that hangs.
@@ -122,7 +122,7 @@ type row struct{ mutant, rule, by, where, seeds, seconds string }
 // build compiles the tests once.
 func (r *runner) build(t *testing.T, entries []entry) {
 	t.Helper()
-	dirs := []string{"testcluster"}
+	dirs := []string{"internal/cluster"}
 	for _, e := range entries {
 		for _, n := range e.nets {
 			if !slices.Contains(dirs, n.dir) {
@@ -162,7 +162,7 @@ func (r *runner) soundness(t *testing.T, entries []entry) {
 		}
 	}
 	for seed := 1; r.full && seed <= seeds; seed++ {
-		if out, err := r.run(t.Context(), "", "testcluster", randomRun, seed); err != nil {
+		if out, err := r.run(t.Context(), "", "internal/cluster", randomRun, seed); err != nil {
 			t.Fatalf("%s fails without any mutant with seed %d: %s", randomRun, seed, ends(out, err))
 		}
 	}
@@ -209,7 +209,7 @@ func (r *runner) try(t *testing.T, e entry) {
 		by, seed := "", 0
 		for by == "" && seed < e.seeds {
 			seed++
-			out, err := r.run(t.Context(), name, "testcluster", randomRun, seed)
+			out, err := r.run(t.Context(), name, "internal/cluster", randomRun, seed)
 			if by, _ = evidence(out, err, caughtByRandomRun); by == "" {
 				failures = append(failures, fmt.Sprint("seed ", seed, ": ", ends(out, err)))
 			}
@@ -218,7 +218,7 @@ func (r *runner) try(t *testing.T, e entry) {
 			t.Errorf("%s (%s) survives %d seeds of %s:\n%s", name, e.rule, e.seeds, randomRun, strings.Join(failures, "\n"))
 		} else {
 			caught = true
-			r.note(row{name, e.rule, by, "testcluster " + randomRun, fmt.Sprint(seed, " of ", e.seeds), seconds(began)})
+			r.note(row{name, e.rule, by, "internal/cluster " + randomRun, fmt.Sprint(seed, " of ", e.seeds), seconds(began)})
 		}
 	}
 	if !caught && (r.full || len(e.nets) > 0) {

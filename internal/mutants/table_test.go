@@ -1,8 +1,8 @@
 package mutants
 
 import (
+	"github.com/sgkandale/sharelock/internal/cluster"
 	"github.com/sgkandale/sharelock/owner/mutant"
-	"github.com/sgkandale/sharelock/testcluster"
 )
 
 // entry says by what a mutant must be caught: by every one of its nets, and within
@@ -25,9 +25,9 @@ type net struct {
 }
 
 // caughtByRandomRun are the invariants of which the random run must name one.
-var caughtByRandomRun = names([]testcluster.Invariant{
-	testcluster.OneHolder, testcluster.TokensGrow, testcluster.OneGrant, testcluster.Fair,
-	testcluster.Consistent, testcluster.Linearizable,
+var caughtByRandomRun = names([]cluster.Invariant{
+	cluster.OneHolder, cluster.TokensGrow, cluster.OneGrant, cluster.Fair,
+	cluster.Consistent, cluster.Linearizable,
 })
 
 func names[I ~string](list []I) []string {
@@ -45,53 +45,53 @@ func agreement(tests string, by ...mutant.Invariant) net { return net{"mesh/view
 
 func membership(tests string, by ...mutant.Invariant) net { return net{"mesh", tests, names(by)} }
 
-func sim[I ~string](test string, by ...I) net { return net{"testcluster", test, names(by)} }
+func sim[I ~string](test string, by ...I) net { return net{"internal/cluster", test, names(by)} }
 
 // table has every mutant once.
 var table = []entry{
-	{mutant.AnswerEarly, "A3", []net{owner("TestSchedule15f.*", mutant.Replicated), sim("TestSimClockStandsStill", testcluster.OneHolder, testcluster.Linearizable)}, 0},
+	{mutant.AnswerEarly, "A3", []net{owner("TestSchedule15f.*", mutant.Replicated), sim("TestSimClockStandsStill", cluster.OneHolder, cluster.Linearizable)}, 0},
 	{mutant.NoLeaseCheck, "A2", []net{owner("TestSchedule07.*", mutant.Leased)}, 0},
-	{mutant.ServeWithoutLease, "A2, Q4", []net{owner("TestSchedule07.*", mutant.Leased), sim("TestSimCutOffOwner", testcluster.OneHolder)}, 0},
+	{mutant.ServeWithoutLease, "A2, Q4", []net{owner("TestSchedule07.*", mutant.Leased), sim("TestSimCutOffOwner", cluster.OneHolder)}, 0},
 	{mutant.CurGoesBack, "A1", []net{owner("TestEpochsMustAgree", mutant.EpochsGrow)}, 0},
 	{mutant.PendingKept, "A1", []net{owner("TestSchedule01.*", mutant.TokensGrow, mutant.OneHolder)}, 0},
 	{mutant.OldAcks, "A1", []net{owner("TestSchedule01.*", mutant.Replicated), owner("TestAcknowledgementOfAnOlderEpoch", mutant.Replicated)}, 0},
-	{mutant.AckUnapplied, "A3", []net{owner("TestBackupTakesOver", mutant.Replicated), sim("TestSimClockStandsStill", testcluster.OneHolder)}, 4},
+	{mutant.AckUnapplied, "A3", []net{owner("TestBackupTakesOver", mutant.Replicated), sim("TestSimClockStandsStill", cluster.OneHolder)}, 4},
 	{mutant.AcceptGap, "A3", []net{owner("TestSchedule15f.*", mutant.Replicated, mutant.EqualCopies)}, 0},
-	{mutant.RenewWithoutLog, "A3", []net{owner("TestSchedule11LongerTTL.*", mutant.OneHolder), sim("TestSimClockStandsStill", testcluster.OneHolder), sim("TestSimLongerTTLIsNotLost", testcluster.OneHolder)}, 0},
-	{mutant.ReadWithoutLog, "A3", []net{sim("TestSimClockStandsStill", testcluster.Linearizable)}, 0},
+	{mutant.RenewWithoutLog, "A3", []net{owner("TestSchedule11LongerTTL.*", mutant.OneHolder), sim("TestSimClockStandsStill", cluster.OneHolder), sim("TestSimLongerTTLIsNotLost", cluster.OneHolder)}, 0},
+	{mutant.ReadWithoutLog, "A3", []net{sim("TestSimClockStandsStill", cluster.Linearizable)}, 0},
 	{mutant.NoBound, "Q6", []net{owner("TestPartitionIsBounded", mutant.Bounded), owner("TestShareOfAConnection", mutant.Bounded)}, 0},
 
-	{mutant.AskUnanswered, "4.1", []net{owner("TestSchedule06.*", mutant.OneHolder), sim("TestSimOnlyCopyMoves", testcluster.OneHolder)}, 0},
+	{mutant.AskUnanswered, "4.1", []net{owner("TestSchedule06.*", mutant.OneHolder), sim("TestSimOnlyCopyMoves", cluster.OneHolder)}, 0},
 	{mutant.OldAnswers, "4.1, A1", []net{owner("TestSchedule06.*", mutant.NothingLost)}, 0},
-	{mutant.HaveIgnored, "4.2", []net{owner("TestSchedule02.*", mutant.NothingLost), sim("TestSimOldCopyComesBack", testcluster.OneHolder)}, 0},
-	{mutant.RestartedWitness, "4.2", []net{owner("TestSchedule03.*", mutant.OneHolder, mutant.NeverFree), sim("TestSimRestartedWitness", testcluster.OneHolder)}, 0},
-	{mutant.AnyCopyIsGood, "4.2, 4.3", []net{owner("TestSchedule15i.*", mutant.NeverFree), sim("TestSimQuarantineMoves", testcluster.OneHolder)}, 12},
-	{mutant.QuarantineEarly, "4.3", []net{owner("TestSchedule05.*", mutant.OneHolder), sim("TestSimQuarantineMoves", testcluster.OneHolder)}, 0},
-	{mutant.QuarantineForgotten, "4.3", []net{owner("TestSchedule05.*", mutant.OneHolder, mutant.NeverFree), sim("TestSimQuarantineMoves", testcluster.OneHolder)}, 0},
+	{mutant.HaveIgnored, "4.2", []net{owner("TestSchedule02.*", mutant.NothingLost), sim("TestSimOldCopyComesBack", cluster.OneHolder)}, 0},
+	{mutant.RestartedWitness, "4.2", []net{owner("TestSchedule03.*", mutant.OneHolder, mutant.NeverFree), sim("TestSimRestartedWitness", cluster.OneHolder)}, 0},
+	{mutant.AnyCopyIsGood, "4.2, 4.3", []net{owner("TestSchedule15i.*", mutant.NeverFree), sim("TestSimQuarantineMoves", cluster.OneHolder)}, 12},
+	{mutant.QuarantineEarly, "4.3", []net{owner("TestSchedule05.*", mutant.OneHolder), sim("TestSimQuarantineMoves", cluster.OneHolder)}, 0},
+	{mutant.QuarantineForgotten, "4.3", []net{owner("TestSchedule05.*", mutant.OneHolder, mutant.NeverFree), sim("TestSimQuarantineMoves", cluster.OneHolder)}, 0},
 	{mutant.QuarantineAgain, "4.3", []net{owner("TestSchedule05.*", mutant.OnTime), sim("TestSimQuarantineMoves", mutant.OnTime)}, 0},
 	{mutant.SyncNotAwaited, "4.4, 4.5", []net{owner("TestServesWhenBackupsAreSynced", mutant.Replicated), owner("TestSchedule04.*", mutant.Replicated)}, 0},
-	{mutant.TTLNotRestarted, "4.5", []net{owner("TestSchedule13.*", mutant.OnTime), sim("TestSimClockStandsStill", testcluster.OneHolder)}, 4},
-	{mutant.TokenWithoutEpoch, "tokens", []net{sim("TestSimQuarantineMoves", testcluster.TokensGrow)}, 8},
-	{mutant.DropEarly, "G1", []net{owner("TestSchedule04.*", mutant.NothingLost), sim("TestSimOnlyCopyMoves", testcluster.OneHolder)}, 0},
+	{mutant.TTLNotRestarted, "4.5", []net{owner("TestSchedule13.*", mutant.OnTime), sim("TestSimClockStandsStill", cluster.OneHolder)}, 4},
+	{mutant.TokenWithoutEpoch, "tokens", []net{sim("TestSimQuarantineMoves", cluster.TokensGrow)}, 8},
+	{mutant.DropEarly, "G1", []net{owner("TestSchedule04.*", mutant.NothingLost), sim("TestSimOnlyCopyMoves", cluster.OneHolder)}, 0},
 	{mutant.NoRefresh, "G2", []net{owner("TestSchedule15h.*", mutant.InRange)}, 0},
 
-	{mutant.LocalFallback, "Q1, Q4", []net{owner("TestLiveHandOver", mutant.OneHolder), sim("TestSimLongerTTLIsNotLost", testcluster.OneHolder, testcluster.Linearizable)}, 0},
-	{mutant.GrantTwice, "Q2", []net{owner("TestSchedule11WhichSend.*", mutant.OneGrant), sim("TestSimSameRequest", testcluster.OneGrant)}, 0},
+	{mutant.LocalFallback, "Q1, Q4", []net{owner("TestLiveHandOver", mutant.OneHolder), sim("TestSimLongerTTLIsNotLost", cluster.OneHolder, cluster.Linearizable)}, 0},
+	{mutant.GrantTwice, "Q2", []net{owner("TestSchedule11WhichSend.*", mutant.OneGrant), sim("TestSimSameRequest", cluster.OneGrant)}, 0},
 	{mutant.UnseenNotFenced, "Q2, Q6", []net{owner("TestFenceComesFirst", mutant.OneGrant)}, 0},
 	{mutant.HolderNotTold, "3", []net{sim("TestForcedHolderIsTold", mutant.OnTime)}, 0},
-	{mutant.OverForgotten, "Q2", []net{owner("TestSchedule12.*", mutant.OneGrant), sim("TestSimSameRequest", testcluster.OneGrant)}, 0},
-	{mutant.ReleaseAnyToken, "Q2", []net{owner("TestSchedule12.*", mutant.NothingLost), sim("TestSimLateRelease", testcluster.OneHolder)}, 0},
-	{mutant.NotStretched, "Q3", []net{owner("TestSchedule11WhichSend.*", mutant.OnTime), sim("TestSimFastClock", testcluster.OneHolder)}, 0},
-	{mutant.AnySend, "Q3", []net{sim("TestSimWhichSend", testcluster.OneHolder)}, 0},
-	{mutant.SafeFromAnswer, "Q3", []net{sim("TestSimSlowOwner", testcluster.OneHolder)}, 0},
-	{mutant.NewestKeepalive, "Q3", []net{sim("TestSimKeptAsOf", testcluster.OneHolder)}, 0},
-	{mutant.RenewedUnconfirmed, "Q3, A2", []net{sim("TestSimKeptUnconfirmed", testcluster.OneHolder)}, 0},
-	{mutant.LifeFromAnswer, "Q3", []net{sim("TestSimSlowAnswer", testcluster.OneHolder)}, 0},
-	{mutant.PassOverFIFO, "Q5", []net{owner("TestPlacesOutliveTheOwner", mutant.Fair), sim("TestSimInLine", testcluster.Fair)}, 0},
+	{mutant.OverForgotten, "Q2", []net{owner("TestSchedule12.*", mutant.OneGrant), sim("TestSimSameRequest", cluster.OneGrant)}, 0},
+	{mutant.ReleaseAnyToken, "Q2", []net{owner("TestSchedule12.*", mutant.NothingLost), sim("TestSimLateRelease", cluster.OneHolder)}, 0},
+	{mutant.NotStretched, "Q3", []net{owner("TestSchedule11WhichSend.*", mutant.OnTime), sim("TestSimFastClock", cluster.OneHolder)}, 0},
+	{mutant.AnySend, "Q3", []net{sim("TestSimWhichSend", cluster.OneHolder)}, 0},
+	{mutant.SafeFromAnswer, "Q3", []net{sim("TestSimSlowOwner", cluster.OneHolder)}, 0},
+	{mutant.NewestKeepalive, "Q3", []net{sim("TestSimKeptAsOf", cluster.OneHolder)}, 0},
+	{mutant.RenewedUnconfirmed, "Q3, A2", []net{sim("TestSimKeptUnconfirmed", cluster.OneHolder)}, 0},
+	{mutant.LifeFromAnswer, "Q3", []net{sim("TestSimSlowAnswer", cluster.OneHolder)}, 0},
+	{mutant.PassOverFIFO, "Q5", []net{owner("TestPlacesOutliveTheOwner", mutant.Fair), sim("TestSimInLine", cluster.Fair)}, 0},
 	{mutant.NoSettling, "Q5", []net{owner("TestPlacesOutliveTheOwner", mutant.Fair)}, 0},
-	{mutant.BrokenPassedOver, "Q5", []net{owner("TestSchedule14BrokenLink", mutant.Fair), sim("TestSimForwardingNodeDies", testcluster.Fair)}, 0},
+	{mutant.BrokenPassedOver, "Q5", []net{owner("TestSchedule14BrokenLink", mutant.Fair), sim("TestSimForwardingNodeDies", cluster.Fair)}, 0},
 
-	{mutant.FoundUnasked, "V0", []net{sim("TestSimFoundedTwice", testcluster.OneHolder)}, 0},
+	{mutant.FoundUnasked, "V0", []net{sim("TestSimFoundedTwice", cluster.OneHolder)}, 0},
 	{mutant.NoTermCheck, "V2", []net{agreement("TestSchedule08c.*", mutant.LeaseInView)}, 0},
 	{mutant.LeadNotAwaited, "V2", []net{agreement("TestSchedule08b.*", mutant.LeaseInView)}, 0},
 	{mutant.NobodyAssumed, "V5", []net{agreement("TestSchedule08a.*", mutant.LeaseInView)}, 0},

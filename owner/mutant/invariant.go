@@ -2,7 +2,7 @@ package mutant
 
 // Invariant names what holds as long as no mutant is on. A test that finds one broken
 // says so with its name and a colon, so that `make mutants` can tell why it failed.
-// Those of whole nodes are package testcluster's; where both mean the same, the name
+// Those of whole nodes are package cluster's; where both mean the same, the name
 // is the same.
 type Invariant string
 

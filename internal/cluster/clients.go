@@ -1,0 +1,100 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc"
+
+	"github.com/sgkandale/sharelock/client"
+)
+
+// Client is a client of node i and of no other node. It belongs to the cluster,
+// which closes it. While the node does not run, or cannot serve, its calls find
+// nobody and fail after the client's patience; see Dial for clients that go to
+// another node.
+func (c *Cluster) Client(i int) *client.Client {
+	n := c.at(i)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.client
+}
+
+// Dial makes a client of these nodes and of no other; it calls the first until that
+// fails, then the next. If none is named it is a client of all there are, which
+// learns who owns what. The cluster closes it at its
+// end, if nobody has before.
+//
+// The client's calls are in the History, under opts.ClientID.
+func (c *Cluster) Dial(ctx context.Context, opts client.Options, nodes ...int) (*client.Client, error) {
+	return c.DialRate(ctx, 1, opts, nodes...)
+}
+
+// DialRate is Dial for a client whose clock runs at a rate, see [Cluster.SetRate].
+func (c *Cluster) DialRate(ctx context.Context, rate float64, opts client.Options, nodes ...int) (*client.Client, error) {
+	opts.OnlyAddrs = opts.OnlyAddrs || len(nodes) > 0
+	if len(nodes) == 0 {
+		for i := range c.Len() {
+			nodes = append(nodes, i)
+		}
+	}
+	var addrs []string
+	for _, i := range nodes {
+		addrs = append(addrs, c.Addrs(i).GRPC)
+	}
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	if closed {
+		return nil, errClosed
+	}
+	var cl *client.Client
+	err := c.leaks.watch(ctx, func(ctx context.Context) (err error) {
+		cl, err = c.dial(ctx, rate, opts, addrs)
+		return err
+	})
+	return cl, err
+}
+
+func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, addrs []string) (*client.Client, error) {
+	if opts.ClientID == "" {
+		opts.ClientID = client.DefaultClientID()
+	}
+	recorded := []grpc.DialOption{grpc.WithChainUnaryInterceptor(c.history.intercept(opts.ClientID, rate))}
+	wrap := opts.Sessions
+	opts.Sessions = func(addr string, f client.Frames) client.Frames {
+		if wrap != nil {
+			f = wrap(addr, f)
+		}
+		if c.net != nil {
+			f = tap{c, Clients}.session(addr, f)
+		}
+		return c.history.record(f, opts.ClientID, rate)
+	}
+	if opts.Dialer == nil && c.net != nil {
+		opts.Dialer = c.net.Host("clients").Dial
+	}
+	if c.net != nil {
+		recorded = append(recorded, tap{c, Clients}.options()...)
+	}
+	if opts.Transport == client.Auto && len(opts.DialOptions) == 0 {
+		opts.Transport = client.Plain // in spite of ours
+	}
+	if opts.Clock == nil && (c.net != nil || rate != 1) {
+		opts.Clock = newClock(rate).now
+	}
+	opts.DialOptions = append(recorded, opts.DialOptions...)
+	cl, err := client.Dial(ctx, addrs, opts)
+	if err != nil {
+		return nil, fmt.Errorf("client of %v: %w", addrs, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		// Nobody else will close it, and nobody waits for how that goes.
+		go cl.Close() //nolint:errcheck // the caller gets errClosed
+		return nil, errClosed
+	}
+	c.dialled = append(c.dialled, cl)
+	return cl, nil
+}

@@ -1,0 +1,204 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sgkandale/sharelock/client"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// record writes down every call of a client's session.
+func (h *History) record(f client.Frames, name string, rate float64) client.Frames {
+	return &recorded{Frames: f, history: h, client: name, rate: rate, calls: map[uint64]*Call{}, kept: map[uint64]sharelockv1.Keep{}, alive: map[uint64]time.Time{}}
+}
+
+// recorded is a session whose calls are written down.
+type recorded struct {
+	client.Frames
+	history *History
+	client  string
+	rate    float64
+
+	mu    sync.Mutex
+	calls map[uint64]*Call // under way; guarded by mu
+	// kept are the holds that the node keeps alive; alive is when each keepalive was
+	// sent. Guarded by mu.
+	kept  map[uint64]sharelockv1.Keep
+	alive map[uint64]time.Time
+}
+
+// Send implements client.Frames.
+func (r *recorded) Send(message []byte) error {
+	var (
+		reader sharelockv1.CallReader
+		c      sharelockv1.Call
+	)
+	reader.Reset(message)
+	for {
+		more, err := reader.Next(&c)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		r.sent(&c)
+	}
+	if reader.Keeps {
+		if err := r.keeps(message); err != nil {
+			return err
+		}
+	}
+	return r.Frames.Send(message)
+}
+
+// keeps reads what a message asks for beside its calls.
+func (r *recorded) keeps(data []byte) error {
+	var (
+		reader sharelockv1.KeepReader
+		k      sharelockv1.Keep
+	)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for reader.Reset(data); ; {
+		more, err := reader.Next(&k)
+		if err != nil || !more {
+			return err
+		}
+		switch k.Kind {
+		case sharelockv1.KeepAlive:
+			r.alive[k.ID] = time.Now()
+			delete(r.alive, k.ID-oldKeepalives)
+		case sharelockv1.KeepAttach:
+			r.kept[k.ID] = k
+		case sharelockv1.KeepDetach:
+			delete(r.kept, k.ID)
+		}
+	}
+}
+
+// oldKeepalives is how many later ones make a keepalive so old that a renewal as of it
+// is worth nothing.
+const oldKeepalives = 1 << 14
+
+// told reads what a message says of holds that are kept: each renewal is a call of its
+// own, made when the keepalive was sent that it counts from.
+func (r *recorded) told(data []byte) error {
+	var (
+		reader sharelockv1.KeptReader
+		told   sharelockv1.Kept
+	)
+	for reader.Reset(data); ; {
+		more, err := reader.Next(&told)
+		if err != nil || !more {
+			return err
+		}
+		k, ok := r.kept[told.ID]
+		if !ok || told.Position > 0 { // that is of a call
+			continue
+		}
+		c := Call{Client: r.client, rate: r.rate, Op: Renew, Kept: true, Key: k.Key, Token: k.Token, Start: r.alive[told.Keepalive]}
+		if told.Status != nil {
+			delete(r.kept, told.ID)
+			// What is no grant any more stays none: it is as true now as when the owner said so.
+			c.Start = time.Now()
+			r.history.end(r.history.beginAt(c), func(c *Call) { c.Err = statusOf(told.Status) })
+			continue
+		}
+		r.history.end(r.history.beginAt(c), func(c *Call) {
+			c.safeFor(k.TTL)
+			if last, limited := r.history.lasts[grantOf{k.Key, k.Token}]; limited && last.Before(c.SafeUntil) {
+				c.SafeUntil = last
+			}
+		})
+	}
+}
+
+func (r *recorded) sent(c *sharelockv1.Call) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	call := Call{Client: r.client, rate: r.rate, Key: c.Acquire.Key}
+	switch c.Kind {
+	case sharelockv1.CallAcquire:
+		call.Op, call.RequestID, call.Mode, call.Slots = Acquire, c.Acquire.RequestID, c.Acquire.Mode, c.Acquire.Slots
+	case sharelockv1.CallRenew:
+		call.Op, call.Token = Renew, c.Token
+	case sharelockv1.CallRelease:
+		call.Op, call.Token = Release, c.Token
+	case sharelockv1.CallGiveUp:
+		call.Op, call.RequestID = GiveUp, c.Acquire.RequestID
+	case sharelockv1.CallCancel:
+		// The client does not look at its answer any more.
+		if given := r.calls[c.ID]; given != nil {
+			delete(r.calls, c.ID)
+			r.history.end(given, func(c *Call) { c.Err = context.Canceled })
+		}
+		return
+	}
+	r.calls[c.ID] = r.history.begin(call)
+}
+
+// Recv implements client.Frames.
+func (r *recorded) Recv() ([]byte, error) {
+	message, err := r.Frames.Recv()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		for id, c := range r.calls {
+			delete(r.calls, id)
+			r.history.end(c, func(c *Call) { c.Err = sharelockv1.FromError(err) })
+		}
+		return nil, err
+	}
+	var (
+		reader sharelockv1.ReplyReader
+		reply  sharelockv1.Reply
+	)
+	reader.Reset(message)
+	for {
+		more, err := reader.Next(&reply)
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			break
+		}
+		if c := r.calls[reply.ID]; c != nil {
+			delete(r.calls, reply.ID)
+			r.history.end(c, func(c *Call) { c.answered(&reply) })
+		}
+	}
+	if reader.Kept {
+		err = r.told(message)
+	}
+	return message, err
+}
+
+// statusOf is the error of a status in wire format.
+func statusOf(b []byte) error {
+	var p spb.Status
+	if err := proto.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	return sharelockv1.FromError(status.ErrorProto(&p))
+}
+
+// answered reads the answer to a call of a session.
+func (c *Call) answered(a *sharelockv1.Reply) {
+	if a.Status != nil {
+		c.Err = statusOf(a.Status)
+		return
+	}
+	switch c.Op {
+	case Acquire:
+		c.granted(a.Hold)
+	case Renew:
+		c.safeFor(a.Hold.SafeFor)
+	}
+}

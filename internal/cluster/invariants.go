@@ -1,0 +1,337 @@
+package cluster
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// ViolationError is an invariant that did not hold, and the evidence.
+type ViolationError struct {
+	Invariant Invariant
+	What      string
+}
+
+// Error names the invariant first.
+func (e *ViolationError) Error() string { return string(e.Invariant) + ": " + e.What }
+
+// mostViolations is how many of each invariant are reported: one bug mostly shows
+// in many keys.
+const mostViolations = 3
+
+// Check checks the invariants that a history shows, leaving out some, and gives
+// all violations joined; each is a *ViolationError.
+func (h *History) Check(without ...Invariant) error {
+	calls, events := h.Calls(), h.Events()
+	byKey := map[string][]Call{}
+	var keys []string
+	for _, c := range calls {
+		if byKey[c.Key] == nil {
+			keys = append(keys, c.Key)
+		}
+		byKey[c.Key] = append(byKey[c.Key], c)
+	}
+	found := map[Invariant]int{}
+	var errs []error
+	for _, key := range keys {
+		k := keyHistory{calls: byKey[key], events: events}
+		for _, check := range []struct {
+			name Invariant
+			f    func() []Call
+		}{
+			{OneHolder, k.together}, {TokensGrow, k.shrinking}, {OneGrant, k.grantedTwice}, {Fair, k.overtaken},
+		} {
+			if slices.Contains(without, check.name) || found[check.name] >= mostViolations {
+				continue
+			}
+			if evidence := check.f(); evidence != nil {
+				found[check.name]++
+				errs = append(errs, &ViolationError{check.name, h.evidence(evidence, k.calls)})
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// evidence shows the calls that contradict each other, and what else the key saw
+// around them.
+func (h *History) evidence(against, all []Call) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "key %q:\n", against[0].Key)
+	first, last := against[0].Start, against[0].Start
+	for _, c := range against {
+		fmt.Fprintf(&b, "    %s\n", h.line(c))
+		if c.Start.Before(first) {
+			first = c.Start
+		}
+		if c.End.After(last) {
+			last = c.End
+		}
+	}
+	b.WriteString("  all calls of the key around them:\n")
+	shown := 0
+	for _, c := range all {
+		if c.Start.After(last) || !c.End.IsZero() && c.End.Before(first) {
+			continue
+		}
+		if shown++; shown > 40 {
+			b.WriteString("    ...\n")
+			break
+		}
+		fmt.Fprintf(&b, "    %s\n", h.line(c))
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// keyHistory is what a history has about one key. Its methods give the calls that
+// violate an invariant, nil if none do.
+type keyHistory struct {
+	calls  []Call // in the order of their start
+	events []Event
+}
+
+// belief is a time in which a client relies on a grant.
+type belief struct {
+	grant       Call
+	from, until time.Time
+}
+
+// beliefs gives, for each token, when its client relied on it: from the answer of
+// an acquire, as long as answers that came in time made it safe, and no longer
+// than to the send of its release, or of what gives its request up.
+func (k keyHistory) beliefs() []belief {
+	updates, ended := map[sharelock.Token][]Call{}, map[sharelock.Token]time.Time{}
+	end := func(t sharelock.Token, at time.Time) {
+		if old, ok := ended[t]; !ok || at.Before(old) {
+			ended[t] = at
+		}
+	}
+	var tokens []sharelock.Token
+	var forced, gaveUp []Call
+	for _, c := range k.calls {
+		switch c.Op {
+		case Acquire, Renew:
+			if !c.OK() {
+				continue
+			}
+			if updates[c.Token] == nil {
+				tokens = append(tokens, c.Token)
+			}
+			updates[c.Token] = append(updates[c.Token], c)
+		case Release:
+			end(c.Token, c.Start)
+		case GiveUp:
+			gaveUp = append(gaveUp, c)
+		case Force:
+			forced = append(forced, c)
+		}
+	}
+	var all []belief
+	for _, t := range tokens {
+		for _, g := range gaveUp {
+			if slices.ContainsFunc(updates[t], func(u Call) bool { return u.Op == Acquire && u.RequestID == g.RequestID }) {
+				end(t, g.Start)
+			}
+		}
+		for _, f := range forced {
+			// Whoever was granted the key while all were thrown out may be among them.
+			if f.Token == t || f.Token == 0 && (f.End.IsZero() || updates[t][0].Start.Before(f.End)) {
+				end(t, f.Start)
+			}
+		}
+		list := believed(updates[t])
+		for _, b := range list {
+			if at, ok := ended[t]; ok && at.Before(b.until) {
+				b.until = at
+			}
+			if b.from.Before(b.until) {
+				all = append(all, b)
+			}
+		}
+	}
+	return all
+}
+
+// believed joins the answers about one token.
+func believed(updates []Call) []belief {
+	slices.SortStableFunc(updates, func(a, b Call) int { return a.End.Compare(b.End) })
+	var list []belief
+	for _, u := range updates {
+		inTime := len(list) > 0 && u.End.Before(list[len(list)-1].until)
+		switch {
+		case inTime:
+			last := &list[len(list)-1]
+			if u.SafeUntil.After(last.until) {
+				last.until = u.SafeUntil
+			}
+		case u.Op == Acquire && u.End.Before(u.SafeUntil):
+			list = append(list, belief{grant: u, from: u.End, until: u.SafeUntil})
+		}
+	}
+	return list
+}
+
+// together finds clients that relied on the key at once and must not. OneHolder.
+func (k keyHistory) together() []Call {
+	all := k.beliefs()
+	slices.SortStableFunc(all, func(a, b belief) int { return a.from.Compare(b.from) })
+	var now []belief
+	for _, b := range all {
+		now = slices.DeleteFunc(now, func(o belief) bool { return !b.from.Before(o.until) })
+		sharing := uint32(1)
+		for _, o := range now {
+			switch {
+			case o.grant.Token == b.grant.Token:
+			case o.grant.Mode == sharelock.Shared && b.grant.Mode == sharelock.Shared:
+			case o.grant.Slots > 1 && o.grant.Slots == b.grant.Slots:
+				if sharing++; sharing > b.grant.Slots {
+					return append(grants(now), b.grant)
+				}
+			default:
+				return []Call{o.grant, b.grant}
+			}
+		}
+		now = append(now, b)
+	}
+	return nil
+}
+
+func grants(list []belief) []Call {
+	calls := make([]Call, len(list))
+	for i, b := range list {
+		calls[i] = b.grant
+	}
+	return calls
+}
+
+// granted gives the acquires that were granted, and when each request id was first
+// sent.
+func (k keyHistory) granted() (list []Call, sent map[string]time.Time) {
+	sent = map[string]time.Time{}
+	for _, c := range k.calls {
+		if c.Op != Acquire {
+			continue
+		}
+		if _, ok := sent[c.RequestID]; !ok {
+			sent[c.RequestID] = c.Start
+		}
+		if c.OK() {
+			list = append(list, c)
+		}
+	}
+	return list, sent
+}
+
+// shrinking finds a grant, asked for after another had been answered, whose token
+// is not larger. TokensGrow.
+func (k keyHistory) shrinking() []Call {
+	list, sent := k.granted()
+	ended := slices.Clone(list)
+	slices.SortStableFunc(ended, func(a, b Call) int { return a.End.Compare(b.End) })
+	// A retry may bring the token of its first send.
+	slices.SortStableFunc(list, func(a, b Call) int { return sent[a.RequestID].Compare(sent[b.RequestID]) })
+	var largest Call
+	for _, c := range list {
+		for len(ended) > 0 && ended[0].End.Before(sent[c.RequestID]) {
+			if ended[0].Token > largest.Token {
+				largest = ended[0]
+			}
+			ended = ended[1:]
+		}
+		if c.Token <= largest.Token {
+			return []Call{largest, c}
+		}
+	}
+	return nil
+}
+
+// grantedTwice finds a request id with two tokens although no state was lost, which
+// never happens within an epoch. OneGrant.
+func (k keyHistory) grantedTwice() []Call {
+	list, sent := k.granted()
+	first := map[string]Call{}
+	for _, c := range list {
+		f, ok := first[c.RequestID]
+		switch {
+		case !ok:
+			first[c.RequestID] = c
+		case f.Token != c.Token && (f.Token.Epoch() == c.Token.Epoch() || !k.happened(sent[c.RequestID], c.End, Killed, Disturbed)):
+			return []Call{f, c}
+		}
+	}
+	return nil
+}
+
+// happened says whether one of these events was between two times, or a disturbance
+// lasted until then.
+func (k keyHistory) happened(from, to time.Time, kinds ...EventKind) bool {
+	lasting := false
+	for _, e := range k.events {
+		if e.At.After(to) {
+			break
+		}
+		if lasting && e.Kind == Healed && e.At.Add(aftermath).After(from) || slices.Contains(kinds, e.Kind) && !e.At.Before(from) {
+			return true
+		}
+		if e.Kind == Disturbed || e.Kind == Healed {
+			lasting = e.Kind == Disturbed && slices.Contains(kinds, Disturbed)
+		}
+	}
+	return lasting
+}
+
+// aftermath is how long after its end a disturbance may still cost a member its place
+// in the view, and so state.
+const aftermath = 10 * time.Second
+
+// overtaken finds two waiters that a Get has shown in line, of which the later was
+// granted first. Only those count whose one and only send was under way all the
+// time, in an epoch and a time in which nothing was done to a node: others may have
+// lost their place, or been passed over (Q5). Fair.
+func (k keyHistory) overtaken() []Call {
+	acquires := map[string][]Call{}
+	for _, c := range k.calls {
+		if c.Op == Acquire {
+			acquires[c.RequestID] = append(acquires[c.RequestID], c)
+		}
+	}
+	for _, g := range k.calls {
+		if g.Op != Get || !g.OK() || len(g.Waiters) < 2 {
+			continue
+		}
+		var line []Call
+		for _, id := range g.Waiters {
+			sends := acquires[id]
+			if len(sends) == 1 && sends[0].OK() && sends[0].Token.Epoch() == g.Epoch && sends[0].End.After(g.Start) {
+				line = append(line, sends[0])
+			}
+		}
+		if found := k.outOfLine(line); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// outOfLine finds the two in a line of granted waiters.
+func (k keyHistory) outOfLine(line []Call) []Call {
+	if len(line) < 2 {
+		return nil
+	}
+	from := slices.MinFunc(line, func(a, b Call) int { return a.Start.Compare(b.Start) }).Start
+	to := slices.MaxFunc(line, func(a, b Call) int { return a.End.Compare(b.End) }).End
+	if k.happened(from, to, Killed, Stopped, Disturbed) {
+		return nil
+	}
+	for i, c := range line[1:] {
+		if cmp.Compare(c.Token, line[i].Token) < 0 {
+			return []Call{line[i], c}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,287 @@
+package cluster
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/mesh"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+)
+
+// loose is a stream of messages that have nothing to do with each other: the link
+// between two members, or a client's session. Each message has a fate of its own.
+type loose struct {
+	tap tap
+	to  int
+	// below is the stream itself. Its messages are bytes.
+	below pipe
+	// there and back take a message of one direction apart.
+	there, back func(m []byte) []part
+	// ctx ends with the stream, which cancel breaks.
+	ctx    context.Context //nolint:containedctx // the lifetime of the stream
+	cancel context.CancelFunc
+	wake   chan struct{}
+
+	// turn is held by the one who sends; not a mutex, since sending may wait, and a
+	// bubble's time stands still while somebody waits for a mutex.
+	turn chan struct{}
+
+	mu    sync.Mutex
+	inbox [][]byte // answers that have arrived; guarded by mu
+	err   error    // the end of the answers; guarded by mu
+	read  bool     // somebody reads the stream; guarded by mu
+}
+
+// pipe is a stream of messages below a loose one. What it is given to send it does
+// not keep; what it receives is the caller's.
+type pipe interface {
+	Send(m []byte) error
+	Recv() ([]byte, error)
+}
+
+// part is one message of a kind.
+type part struct {
+	kind Kind
+	m    []byte
+}
+
+func newLoose(t tap, to int, below pipe, ctx context.Context, cancel context.CancelFunc) *loose { //nolint:revive // the context is the stream's
+	return &loose{tap: t, to: to, below: below, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+}
+
+// whole is a message that is not taken apart.
+func whole(k Kind) func(m []byte) []part {
+	return func(m []byte) []part { return []part{{k, m}} }
+}
+
+// encode gives a part's bytes.
+func encode(k Kind, m proto.Message) part {
+	data, err := proto.Marshal(m)
+	if err != nil {
+		panic(err) // it was decoded a moment ago
+	}
+	return part{k, data}
+}
+
+// requestParts takes what a member says to another apart.
+func requestParts(m []byte) (list []part) {
+	var r peerv1.LinkRequest
+	if err := proto.Unmarshal(m, &r); err != nil {
+		panic(err)
+	}
+	if len(r.GetCalls()) > 0 {
+		list = append(list, encode(Calls, &peerv1.LinkRequest{Calls: r.GetCalls()}))
+	}
+	if len(r.GetEntries()) > 0 {
+		list = append(list, encode(Entries, &peerv1.LinkRequest{Epoch: r.GetEpoch(), Entries: r.GetEntries()}))
+	}
+	if r.GetPing() {
+		list = append(list, encode(Ping, &peerv1.LinkRequest{Ping: true}))
+	}
+	return list
+}
+
+// responseParts takes what a member answers apart.
+func responseParts(m []byte) (list []part) {
+	var r peerv1.LinkResponse
+	if err := proto.Unmarshal(m, &r); err != nil {
+		panic(err)
+	}
+	if len(r.GetAnswers()) > 0 {
+		list = append(list, encode(Answers, &peerv1.LinkResponse{Answers: r.GetAnswers()}))
+	}
+	if len(r.GetAcks()) > 0 {
+		list = append(list, encode(Acks, &peerv1.LinkResponse{Epoch: r.GetEpoch(), Acks: r.GetAcks()}))
+	}
+	if r.GetPong() {
+		list = append(list, encode(Pong, &peerv1.LinkResponse{Pong: true}))
+	}
+	return list
+}
+
+// alone: the message may be lost, and those behind it arrive.
+func (k Kind) alone() bool { return k == Entries || k == Acks || k == Ping || k == Pong }
+
+// Send passes a message on, in parts with a fate of their own each.
+func (s *loose) Send(m []byte) error {
+	rules := s.tap.cluster.rules
+	if !rules.some.Load() {
+		return s.now(m)
+	}
+	for _, p := range s.there(slices.Clone(m)) {
+		f := rules.of(s.tap.from, s.to, p.kind)
+		switch {
+		case f.act == vanish && p.kind.alone():
+		case f.act == drop || f.act == vanish:
+			s.cancel()
+			return errLost
+		case f.act == hold || f.act == late:
+			rules.later(f, func() { _ = s.now(p.m) })
+		default:
+			if f.act == repeat && p.kind != SessionCalls && p.kind != Calls {
+				rules.later(f, func() { _ = s.now(p.m) })
+			}
+			if err := s.now(p.m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *loose) now(m []byte) error {
+	if s.ctx.Err() != nil {
+		return errLost // what was held comes too late for this stream
+	}
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-s.ctx.Done():
+		return errLost
+	}
+	return s.below.Send(m)
+}
+
+// Recv gives the next message that has arrived.
+func (s *loose) Recv() ([]byte, error) {
+	s.mu.Lock()
+	first := !s.read
+	s.read = true
+	s.mu.Unlock()
+	if first {
+		go s.receive()
+	}
+	for {
+		s.mu.Lock()
+		if len(s.inbox) > 0 {
+			m := s.inbox[0]
+			s.inbox = s.inbox[1:]
+			s.mu.Unlock()
+			return m, nil
+		}
+		err := s.err
+		s.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		<-s.wake
+	}
+}
+
+// receive reads the stream to its end. It ends with the stream, which whoever opened
+// it ends.
+func (s *loose) receive() {
+	rules := s.tap.cluster.rules
+	for {
+		m, err := s.below.Recv()
+		if err != nil {
+			s.mu.Lock()
+			s.err = err
+			s.mu.Unlock()
+			s.nudge()
+			return
+		}
+		if !rules.some.Load() {
+			s.arrived(m)
+			continue
+		}
+		for _, p := range s.back(m) {
+			switch f := rules.of(s.to, s.tap.from, p.kind); {
+			case f.act == vanish && p.kind.alone():
+			case f.act == drop || f.act == vanish:
+				s.cancel()
+			case f.act == hold || f.act == late:
+				rules.later(f, func() { s.arrived(p.m) })
+			default:
+				s.arrived(p.m)
+				if f.act == repeat && p.kind != SessionAnswers {
+					rules.later(f, func() { s.arrived(slices.Clone(p.m)) })
+				}
+			}
+		}
+	}
+}
+
+func (s *loose) arrived(m []byte) {
+	s.mu.Lock()
+	s.inbox = append(s.inbox, m)
+	s.mu.Unlock()
+	s.nudge()
+}
+
+func (s *loose) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// looseSession is a client's session.
+type looseSession struct {
+	*loose
+	frames client.Frames
+}
+
+var _ client.Frames = (*looseSession)(nil)
+
+// keptFrames are frames whose messages are the caller's, and not kept.
+type keptFrames struct{ client.Frames }
+
+// Send implements pipe.
+func (f keptFrames) Send(m []byte) error { return f.Frames.Send(slices.Clone(m)) }
+
+// Recv implements pipe.
+func (f keptFrames) Recv() ([]byte, error) {
+	m, err := f.Frames.Recv()
+	return slices.Clone(m), err
+}
+
+// session puts the tap into a client's session.
+func (t tap) session(addr string, f client.Frames) client.Frames {
+	to, ok := t.cluster.nodeAt(addr)
+	if !ok {
+		return f
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	context.AfterFunc(ctx, func() { _ = f.Close() })
+	l := newLoose(t, to, keptFrames{f}, ctx, cancel)
+	l.there, l.back = whole(SessionCalls), whole(SessionAnswers)
+	return &looseSession{l, f}
+}
+
+// Close implements client.Frames.
+func (s *looseSession) Close() error {
+	s.cancel()
+	return s.frames.Close()
+}
+
+// looseLink is a link between two members.
+type looseLink struct {
+	*loose
+	frames mesh.Frames
+}
+
+var _ mesh.Frames = (*looseLink)(nil)
+
+// link puts the tap into a link.
+func (t tap) link(addr string, f mesh.Frames) mesh.Frames {
+	to, ok := t.cluster.nodeAt(addr)
+	if !ok {
+		return f
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	context.AfterFunc(ctx, func() { _ = f.Close() })
+	l := newLoose(t, to, f, ctx, cancel)
+	l.there, l.back = requestParts, responseParts
+	return &looseLink{l, f}
+}
+
+// Close implements mesh.Frames.
+func (l *looseLink) Close() error {
+	l.cancel()
+	return l.frames.Close()
+}

@@ -1,0 +1,93 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/sgkandale/sharelock/mesh"
+)
+
+// place is where a node lives: its addresses, which it keeps over restarts, and
+// its network.
+type place struct {
+	http, grpc, peer, gossip string
+	// ip is that of the machine; empty on loopback, where it says nothing.
+	ip string
+	// network is the node's way to the others, made anew for each start.
+	network func() mesh.Network
+	// down cuts the network off the process that runs there now, before it is
+	// killed, so that it cannot say good-bye.
+	down func()
+	// close gives the addresses back.
+	close func() error
+}
+
+// peerPort is where nodes of a memory network listen for other members.
+const peerPort = 50053
+
+// memoryPlace is a machine of a memory network.
+func memoryPlace(n *MemNet, name string) *place {
+	return &place{
+		ip: n.Host(name).IP(), http: ":50051", grpc: ":50052", peer: fmt.Sprint(":", peerPort), gossip: ":7946",
+		network: func() mesh.Network { return n.Host(name) },
+		down:    func() { n.Kill(name) },
+		close:   func() error { return nil },
+	}
+}
+
+// loopbackPlace reserves four ports of this machine.
+func loopbackPlace() (*place, error) {
+	l := &loopback{ports: map[string]*reservation{}}
+	p := &place{network: func() mesh.Network { return l }, down: func() {}, close: l.close}
+	for _, addr := range []*string{&p.http, &p.grpc, &p.peer, &p.gossip} {
+		r, err := reserve()
+		if err != nil {
+			return nil, errors.Join(err, l.close())
+		}
+		l.ports[r.addr] = r
+		*addr = r.addr
+	}
+	return p, nil
+}
+
+// loopback is the system's network, with some ports reserved.
+type loopback struct {
+	mesh.SystemNetwork
+	ports map[string]*reservation // not changed once a node knows it
+}
+
+var _ mesh.Network = (*loopback)(nil)
+
+// Listen implements mesh.Network.
+func (l *loopback) Listen(addr string) (net.Listener, error) {
+	if r := l.ports[addr]; r != nil {
+		return r.listen()
+	}
+	return l.SystemNetwork.Listen(addr)
+}
+
+// ListenPacket implements mesh.Network.
+func (l *loopback) ListenPacket(addr string) (net.PacketConn, error) {
+	if r := l.ports[addr]; r != nil {
+		return r.listenPacket()
+	}
+	return l.SystemNetwork.ListenPacket(addr)
+}
+
+// LookupHost implements mesh.Network.
+func (l *loopback) LookupHost(ctx context.Context, host string) ([]string, error) {
+	if net.ParseIP(host) != nil {
+		return []string{host}, nil // no resolver is needed, nor its goroutine
+	}
+	return l.SystemNetwork.LookupHost(ctx, host)
+}
+
+func (l *loopback) close() error {
+	var errs []error
+	for _, r := range l.ports {
+		errs = append(errs, r.close())
+	}
+	return errors.Join(errs...)
+}

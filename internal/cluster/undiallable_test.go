@@ -1,0 +1,132 @@
+package cluster_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/cluster"
+	"github.com/sgkandale/sharelock/internal/virtual"
+	"github.com/sgkandale/sharelock/mesh"
+	"github.com/sgkandale/sharelock/owner/mutant"
+)
+
+// logText is the text of a node's log.
+type logText struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// lines returns the lines that contain all of some words.
+func (l *logText) lines(words ...string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+next:
+	for line := range strings.Lines(l.text.String()) {
+		for _, w := range words {
+			if !strings.Contains(line, w) {
+				continue next
+			}
+		}
+		found = append(found, line)
+	}
+	return found
+}
+
+// undiallable starts a mesh of three with a node that is deaf, has it removed once, and
+// goes on for a while with a client at work. It fails if the mesh does anything about
+// that node but one removal.
+func undiallable(t *testing.T, long time.Duration, deafen func(c *cluster.Cluster, deaf int)) {
+	t.Helper()
+	const deaf = 2
+	var log logText
+	c := cluster.Start(inRAM(t), cluster.Options{
+		Net: cluster.Memory, Nodes: 3, Timing: sceneLease, MaxTTL: sceneMax,
+		Configure: func(i int, cfg *mesh.Config) {
+			copies(2)(i, cfg)
+			if i == deaf {
+				cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			}
+		},
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	cl := outside(ctx, t, c, "c1", 0, 1)
+	// work takes and gives back one key after the other, and returns the longest that one
+	// took.
+	keys := keysNamed("k", 100)
+	work := func(ctx context.Context, long time.Duration) (slowest time.Duration) {
+		begin := time.Now()
+		for i := 0; ctx.Err() == nil && time.Since(begin) < long; i++ {
+			asked := time.Now()
+			if l, err := cl.Acquire(ctx, keys[i%len(keys)], client.Wait(time.Minute)); err == nil {
+				_ = l.Release(ctx)
+			} else if ctx.Err() == nil {
+				t.Error(err)
+			}
+			slowest = max(slowest, time.Since(asked))
+			pause(ctx, 100*time.Millisecond)
+		}
+		return slowest
+	}
+	removal, removed := context.WithCancel(ctx)
+	defer removed()
+	var worker sync.WaitGroup
+	worker.Go(func() { work(removal, time.Hour) })
+	deafen(c, deaf)
+	// The first that finds it deaf may be chosen in its place (V6), and comes back at once.
+	must(t, c.WaitAmong(waitAtMost(ctx, t, 7*sceneLease), 0, 1))
+	removed()
+	worker.Wait()
+	epoch := c.Epoch()
+	slowest := work(ctx, long)
+	if now := c.Epoch(); now != epoch {
+		t.Errorf("%s: views change from epoch %d to %d for a process that cannot be dialled", mutant.Quiet, epoch, now)
+	}
+	if slowest > 2*sceneLease { // the removal's activation may be under way
+		t.Errorf("%s: a lock took %v beside a process that cannot be dialled", mutant.Quiet, slowest)
+	}
+	addr := c.Addrs(deaf).Peer
+	if err := c.Node(deaf).Ready(); err == nil || !strings.Contains(err.Error(), addr) || !strings.Contains(err.Error(), "cannot dial") {
+		t.Errorf("readiness of the node that cannot be dialled says %v, want that %s cannot be dialled", err, addr)
+	}
+	if got := log.lines("WARN", "cannot dial this node", addr, "n0", "n1"); len(got) == 0 {
+		t.Errorf("its log does not say that nobody can dial %s", addr)
+	}
+	if got := log.lines("cannot dial this node"); len(got) > 5 {
+		t.Errorf("its log says so %d times", len(got))
+	}
+	c.Undeafen(deaf)
+	must(t, c.WaitMembers(waitAtMost(ctx, t, 70*sceneLease), 3)) // its back-off ends, too
+	must(t, c.WaitReady(ctx))
+}
+
+// V3: a process that can dial out but not be dialled starts again, and is not admitted.
+func TestSimUndiallable(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		undiallable(t, calm(10*time.Minute), func(c *cluster.Cluster, deaf int) {
+			c.Kill(deaf)
+			c.Deafen(deaf)
+			must(t, c.Restart(t.Context(), deaf))
+		})
+	})
+}
+
+// A member of the view that can be dialled no more is removed by V6, and V3 does not let
+// it back in though it was dialled when it was admitted.
+func TestSimMemberBecomesUndiallable(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		undiallable(t, calm(2*time.Minute), func(c *cluster.Cluster, deaf int) { c.Deafen(deaf) })
+	})
+}

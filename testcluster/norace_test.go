@@ -1,5 +1,0 @@
-//go:build !race
-
-package testcluster_test
-
-const slower = 1

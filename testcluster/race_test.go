@@ -1,6 +1,0 @@
-//go:build race
-
-package testcluster_test
-
-// slower is how many times a test costs more under the race detector, about.
-const slower = 10
