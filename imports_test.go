@@ -67,9 +67,12 @@ var folders = []folder{
 	{"api", []string{".", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
-		[]string{".", "internal/release", "ring", "owner", "owner/mutant", "mesh/view", "api", "internal/frame", "internal/protofield", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
+		[]string{".", "internal/release", "ring", "owner", "owner/mutant", "mesh/epoch", "mesh/view", "api", "internal/frame", "internal/protofield", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
 		[]string{memberlist, raft, hclog, grpc, protobuf, xsync, xsys},
 	},
+	// epoch knows no Node, and no network either.
+	{"mesh/epoch", []string{"ring", "owner", "owner/mutant", "mesh/view"}, nil},
+	{"mesh/epoch/epochtest", []string{"internal/release", "ring", "owner", "mesh/epoch", "mesh/view", "proto/sharelock/peer/v1"}, nil},
 	{"mesh/view", []string{"internal/release", "ring", "owner/mutant", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
 	{"client", []string{".", "owner/mutant", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xsys, xxhash}},
 	{
@@ -174,6 +177,7 @@ func TestHouseCatches(t *testing.T) {
 		{"testing in the product", "mesh/a.go", `package mesh; import "testing"`, `mesh/a.go imports testing`},
 		{"testing in a test", "mesh/a_test.go", `package mesh; import ("testing"; "pgregory.net/rapid"; "` + module + `/testcluster")`, ""},
 		{"a library in a test", "ring/a_test.go", `package ring; import "github.com/gorilla/mux"`, `ring/a_test.go imports github.com/gorilla/mux`},
+		{"the node in a part's test", "mesh/view/a_test.go", `package view; import "` + module + `/mesh"`, `mesh/view/a_test.go imports mesh, but no part`},
 		{"an unknown folder", "util/a.go", `package util`, `util/a.go is in a folder without a rule`},
 		{"no doc comment", "api/a.go", `package api`, `api: no file has a doc comment`},
 		{"a doc comment in a test", "api/a_test.go", `// Package api is.
@@ -307,6 +311,8 @@ func (s *source) mayNotImport(f folder, p string) string {
 		}
 	}
 	switch {
+	case ourFolder(p) == "mesh" && s.dir != "mesh" && below(s.dir, "mesh"):
+		return "but no part of it knows the node, and each is tested alone"
 	case below(p, module):
 		if !s.isTest && !slices.Contains(f.ours, ourFolder(p)) {
 			return fmt.Sprintf("but %s may import only %v of ours", f.dir, f.ours)

@@ -58,7 +58,7 @@ func (a *acquire) run(ctx context.Context) (sharelock.Hold, error) {
 	defer again.Stop()
 	fresh := false
 	for {
-		changed := a.node.views.next()
+		changed := a.node.views.Changed()
 		if !a.underway {
 			// A call that was cancelled is not sent once more, after a view change say: its
 			// client's fence may have been there (Q2).
@@ -111,7 +111,7 @@ func (a *acquire) run(ctx context.Context) (sharelock.Hold, error) {
 // more than once (Q2).
 func (a *acquire) listen(ctx context.Context, limit, again <-chan time.Time) (owner.Answer, error) {
 	for {
-		changed := a.node.views.next()
+		changed := a.node.views.Changed()
 		if a.moved() {
 			return owner.Answer{Outcome: owner.Retry}, nil
 		}
@@ -223,7 +223,7 @@ func (a *acquire) cancel(ctx context.Context, r owner.Request) bool {
 	limit := time.NewTimer(giveUpTime)
 	defer limit.Stop()
 	for again := false; ; again = true {
-		changed := a.node.views.next()
+		changed := a.node.views.Changed()
 		if a.aim(again) != nil {
 			return false // cut off
 		}

@@ -105,9 +105,9 @@ func (n *Node) birth(ctx context.Context) {
 			return
 		case <-tick.C:
 		case <-n.gossip.changed():
-		case <-n.views.next():
+		case <-n.views.Changed():
 		}
-		if id, f, ok := n.data.Promise(); ok && f.ID != n.self.ID || len(id) > 0 && n.views.now() != nil {
+		if id, f, ok := n.data.Promise(); ok && f.ID != n.self.ID || len(id) > 0 && n.views.Now() != nil {
 			return
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
@@ -162,12 +163,12 @@ func (c *call) aim(again bool) error {
 	if err := c.node.member.ready(); err != nil {
 		return err // Q4: a node that is cut off says so, it never guesses
 	}
-	return c.aimIn(c.node.views.now(), again)
+	return c.aimIn(c.node.views.Now(), again)
 }
 
 // aimIn is aim of a node that has just been found ready.
-func (c *call) aimIn(a *acting, again bool) error {
-	m, ok := a.ring.Owner(a.partition(c.req.Key))
+func (c *call) aimIn(a *epoch.View, again bool) error {
+	m, ok := a.Ring.Owner(a.Partition(c.req.Key))
 	if mutant.On(mutant.LocalFallback) && len(c.sends) > 0 {
 		m = c.node.asMember() // the owner has not answered
 	}
@@ -175,7 +176,7 @@ func (c *call) aimIn(a *acting, again bool) error {
 		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "no member is on the ring"}
 	}
 	if !again && c.target.member == m.Identity && c.target.epoch != 0 {
-		c.target.epoch = a.epoch()
+		c.target.epoch = a.Epoch
 		return nil
 	}
 	c.drop()
@@ -184,7 +185,7 @@ func (c *call) aimIn(a *acting, again bool) error {
 	c.answers = nil
 	ref := owner.Ref{Caller: c, ID: c.gen}
 	c.mu.Unlock()
-	c.target = target{epoch: a.epoch(), member: m.Identity, ref: ref}
+	c.target = target{epoch: a.Epoch, member: m.Identity, ref: ref}
 	if m.Identity == c.node.self {
 		return nil
 	}
@@ -216,12 +217,12 @@ func (c *call) sendAt(now time.Duration, r *owner.Request, alone bool) {
 		c.target.link.send(c.target.id, c.target.epoch, r)
 		return
 	}
-	a := c.node.views.now()
-	submit := a.service.SubmitAt
+	a := c.node.views.Now()
+	submit := a.Service.SubmitAt
 	if alone {
-		submit = a.service.Serve
+		submit = a.Service.Serve
 	}
-	submit(now, a.partition(r.Key), c.target.ref, r)
+	submit(now, a.Partition(r.Key), c.target.ref, r)
 }
 
 // lastSend is the number of the newest send.
@@ -250,7 +251,7 @@ func (c *call) do(ctx context.Context) (owner.Answer, error) {
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	for again := false; ; again = true {
-		changed := c.node.views.next()
+		changed := c.node.views.Changed()
 		if !c.underway {
 			if err := ctx.Err(); err != nil {
 				return owner.Answer{}, err
@@ -297,7 +298,7 @@ func (c *call) whole(a owner.Answer) error {
 // call has to be sent again: the old owner may never answer.
 func (c *call) await(ctx context.Context, limit <-chan time.Time) (owner.Answer, error) {
 	for {
-		changed := c.node.views.next()
+		changed := c.node.views.Changed()
 		if c.moved() {
 			return owner.Answer{Outcome: owner.Retry}, nil
 		}

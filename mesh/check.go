@@ -4,9 +4,9 @@ package mesh
 // also before the node's first view. It stops every partition for a moment, so it
 // is for tests and for people who doubt.
 func (n *Node) Check() error {
-	a := n.views.now()
+	a := n.views.Now()
 	if a == nil {
 		return nil
 	}
-	return a.service.Check()
+	return a.Service.Check()
 }

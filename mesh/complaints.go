@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -17,10 +18,10 @@ import (
 func complainAfter(lease time.Duration) time.Duration { return max(lease/2, time.Second) }
 
 // complaints are the members that this one has waited for too long (V6).
-func (n *Node) complaints(a *acting) []*peerv1.Identity {
+func (n *Node) complaints(a *epoch.View) []*peerv1.Identity {
 	long := complainAfter(n.lease())
 	now := n.clock()
-	stuck := a.service.Stuck(now - long)
+	stuck := a.Service.Stuck(now - long)
 	n.peers.mu.Lock()
 	for id, l := range n.peers.links {
 		if l.stuck(now-long) && !slices.Contains(stuck, id) {
@@ -28,7 +29,7 @@ func (n *Node) complaints(a *acting) []*peerv1.Identity {
 		}
 	}
 	n.peers.mu.Unlock()
-	n.stalls.update(n.log, a.view, stuck, now, long)
+	n.stalls.update(n.log, a.View, stuck, now, long)
 	var list []*peerv1.Identity
 	for _, id := range stuck {
 		list = append(list, view.IdentityToProto(id))

@@ -1,6 +1,8 @@
 package mesh
 
 import (
+	"time"
+
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -170,3 +172,5 @@ func lockFromProto(p *peerv1.Lock) *sharelock.Lock {
 	}
 	return l
 }
+
+func ns(n int64) time.Duration { return time.Duration(n) }

@@ -8,7 +8,8 @@
 //     what its leader does besides (rules V1 to V7); leading.go runs it here.
 //   - member.go is the other side of that: it joins, keeps this node's lease and
 //     leaves; complaints.go says of whom it complains (V6).
-//   - views.go is the one way into a newer view, whoever brings it (A1).
+//   - package mesh/epoch is what this process acts in, and the one way into a newer view,
+//     whoever brings it (A1).
 //   - peers.go, link.go and serve.go carry calls between members.
 //   - call.go, acquire.go and locker.go take a request at any node and bring the
 //     owner's answer back, whatever moves meanwhile (Q1).

@@ -30,7 +30,7 @@ const (
 func (n *Node) tellForced(holds []sharelock.Hold, reason string) {
 	holds = slices.Clone(holds)
 	n.tasks.Go(func() { n.heardForced(holds, reason) })
-	a := n.views.now()
+	a := n.views.Now()
 	if a == nil {
 		return
 	}
@@ -42,7 +42,7 @@ func (n *Node) tellForced(holds []sharelock.Hold, reason string) {
 		}
 		reqs = append(reqs, req)
 	}
-	for _, m := range a.view.Members {
+	for _, m := range a.Members {
 		if m.Identity == n.self {
 			continue
 		}
@@ -105,13 +105,13 @@ func (p *peerServer) Forced(_ context.Context, req *peerv1.ForcedRequest) (*peer
 // heardForced tells the sessions that may be the holders' that holds were taken away: those
 // that have made calls in the holder's name, and those that a hold is attached to.
 func (n *Node) heardForced(holds []sharelock.Hold, reason string) {
-	a := n.views.now()
+	a := n.views.Now()
 	if a == nil {
 		return
 	}
 	for _, h := range holds {
 		told := n.sessions.of(h.ClientID)
-		kept := n.renewals.taken(n.clock(), a.partition(h.Key), h, reason)
+		kept := n.renewals.taken(n.clock(), a.Partition(h.Key), h, reason)
 		for _, s := range kept {
 			if !slices.Contains(told, s) {
 				told = append(told, s)

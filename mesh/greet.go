@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -55,12 +56,12 @@ func (n *Node) calledOf(id ring.Identity) bool {
 
 // claims are the members whose own calls have reached this process within 2L/5, if it is
 // a voter (V5).
-func (n *Node) claims(a *acting) []*peerv1.Identity {
+func (n *Node) claims(a *epoch.View) []*peerv1.Identity {
 	if !n.votes() {
 		return nil
 	}
 	var list []*peerv1.Identity
-	for _, m := range a.view.Members {
+	for _, m := range a.Members {
 		if m.Identity != n.self && n.calledOf(m.Identity) {
 			list = append(list, view.IdentityToProto(m.Identity))
 		}
@@ -90,11 +91,11 @@ func (n *Node) greet(ctx context.Context) {
 		// which is within L/5.
 		period := max(n.lease()*19/200, time.Millisecond)
 		timer.Reset(period)
-		a := n.views.now()
+		a := n.views.Now()
 		if a == nil {
 			continue
 		}
-		if _, in := a.view.Find(n.self); !in {
+		if _, in := a.Find(n.self); !in {
 			continue
 		}
 		now := n.clock()

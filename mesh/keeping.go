@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -65,7 +66,7 @@ type endedHold struct {
 // Keep implements api.Session.
 func (s *session) Keep(list []sharelockv1.Keep) {
 	n := s.node
-	r, a := n.renewals, n.views.now()
+	r, a := n.renewals, n.views.Now()
 	limits := n.limits() // of a view that is no older
 	var (
 		refused  []endedHold
@@ -134,7 +135,7 @@ func (s *session) release(holds []*kept) {
 
 // attach takes a hold, and gives when it is due: at the end of time if it is not taken.
 // It needs mu.
-func (r *renewals) attach(now time.Duration, s *session, a *acting, limits sharelock.Limits, k *sharelockv1.Keep) (time.Duration, error) {
+func (r *renewals) attach(now time.Duration, s *session, a *epoch.View, limits sharelock.Limits, k *sharelockv1.Keep) (time.Duration, error) {
 	const never = time.Duration(math.MaxInt64)
 	err := k.Err
 	if err == nil {
@@ -164,7 +165,7 @@ func (r *renewals) attach(now time.Duration, s *session, a *acting, limits share
 	}
 	h := &kept{
 		Renewal: owner.Renewal{Key: k.Key, Token: k.Token, TTL: k.TTL},
-		session: s, id: k.ID, partition: a.partition(k.Key),
+		session: s, id: k.ID, partition: a.Partition(k.Key),
 	}
 	s.keeping.holds[k.ID] = h
 	s.keeping.heard = now

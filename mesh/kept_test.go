@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -203,7 +204,7 @@ func TestAttach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, a := newRenewals(nil), &acting{view: view, ring: placed}
+	r, a := newRenewals(nil), &epoch.View{View: view, Ring: placed}
 	limits := sharelock.Limits{MaxTTL: time.Minute}
 	s := &session{account: &account{}}
 	keep := func(id uint64, key string, ttl time.Duration) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -63,7 +64,7 @@ func (n *Node) lead(ctx context.Context) {
 			return
 		}
 		n.log.Warn("leadership not taken up", "error", err)
-		if errors.Is(err, errOtherCluster) || errors.Is(err, ring.ErrPlacement) || errors.Is(err, ring.ErrView) {
+		if errors.Is(err, epoch.ErrOtherCluster) || errors.Is(err, ring.ErrPlacement) || errors.Is(err, ring.ErrView) {
 			if err := n.agree.HandOver(ctx); err != nil {
 				n.log.Warn("leadership not handed over", "error", err)
 			}
@@ -84,7 +85,7 @@ func (n *Node) prepareToLead(ctx context.Context) error {
 			return err
 		}
 	}
-	return n.views.offer(n.agree.State())
+	return n.views.Offer(n.agree.State())
 }
 
 // leaderPeers is what this process asks of others when it leads.

@@ -41,8 +41,8 @@ func (n *Node) Ready() error { return n.member.ready() }
 // Worked counts what this node has done for callers, as an owner and as a backup; 0 while
 // it is in no view. What keeps the mesh together, and locks alive, is not in it.
 func (n *Node) Worked() uint64 {
-	if a := n.views.now(); a != nil {
-		return a.service.Worked()
+	if a := n.views.Now(); a != nil {
+		return a.Service.Worked()
 	}
 	return 0
 }
@@ -55,7 +55,7 @@ func (n *Node) WaitReady(ctx context.Context) error {
 	for {
 		err := n.Ready()
 		if err == nil {
-			st := n.views.now().service.Stats()
+			st := n.views.Now().Service.Stats()
 			if st.Active == st.Owned && st.Epoch == n.epoch() {
 				return nil
 			}
@@ -181,29 +181,29 @@ func (n *Node) close() error {
 // Status implements api.Mesh.
 func (n *Node) Status() api.Status {
 	st := api.Status{Cluster: n.cfg.Cluster, Node: n.cfg.Name}
-	a := n.views.now()
+	a := n.views.Now()
 	if a == nil {
 		return st
 	}
-	stats := a.service.Stats()
-	st.Epoch, st.Partitions, st.Replicas = a.epoch(), a.cluster().Partitions(), a.view.Replicas
-	st.Release = a.view.Release
+	stats := a.Service.Stats()
+	st.Epoch, st.Partitions, st.Replicas = a.Epoch, a.Constants().Partitions(), a.Replicas
+	st.Release = a.Release
 	st.Quarantined, st.Active = stats.Quarantined, stats.Active
-	st.LeaseRemaining = a.service.LeaseLeft()
+	st.LeaseRemaining = a.Service.LeaseLeft()
 	st.LeaseValid = st.LeaseRemaining > 0
-	st.Stalls = n.stalls.list(a.view, n.clock())
+	st.Stalls = n.stalls.list(a.View, n.clock())
 	if err := n.agree.DiskError(); err != nil {
 		st.DiskError = err.Error()
 	}
 	leader, voters := n.leaderID(), n.voters()
-	st.Seats, st.Survives = seatsOf(a.state, voters)
-	for _, m := range a.view.Members {
+	st.Seats, st.Survives = seatsOf(a.State, voters)
+	for _, m := range a.Members {
 		if m.ID == leader {
 			st.Leader = m.Name
 		}
 		st.Members = append(st.Members, api.Member{
 			Name: m.Name, ID: m.ID, Incarnation: m.Incarnation(), Voter: slices.Contains(voters, m.ID), Leaving: m.Leaving,
-			Owns: len(a.ring.Owned(m.Identity)), Backs: len(a.ring.Backed(m.Identity)),
+			Owns: len(a.Ring.Owned(m.Identity)), Backs: len(a.Ring.Backed(m.Identity)),
 			HTTP: m.HTTP, GRPC: m.GRPC, Peer: m.Peer, Release: m.Release,
 		})
 	}
@@ -242,13 +242,13 @@ func (n *Node) voters() []string {
 
 // Locate implements api.Mesh.
 func (n *Node) Locate(key string) (api.Location, error) {
-	a := n.views.now()
+	a := n.views.Now()
 	if a == nil {
 		return api.Location{}, n.Ready()
 	}
-	p := a.partition(key)
-	loc := api.Location{Key: key, Partition: p, Epoch: a.epoch()}
-	for i, m := range a.ring.Replicas(p) {
+	p := a.Partition(key)
+	loc := api.Location{Key: key, Partition: p, Epoch: a.Epoch}
+	for i, m := range a.Ring.Replicas(p) {
 		if i == 0 {
 			loc.Owner = m.Name
 		} else {
@@ -260,13 +260,13 @@ func (n *Node) Locate(key string) (api.Location, error) {
 
 // Placement implements api.Mesh.
 func (n *Node) Placement() (api.Placement, error) {
-	a := n.views.now()
+	a := n.views.Now()
 	if a == nil {
 		return api.Placement{}, n.Ready()
 	}
-	p := api.Placement{Epoch: a.epoch(), Owners: make([]uint32, a.cluster().Partitions())}
-	for _, m := range a.view.Members {
-		owned := a.ring.Owned(m.Identity)
+	p := api.Placement{Epoch: a.Epoch, Owners: make([]uint32, a.Constants().Partitions())}
+	for _, m := range a.Members {
+		owned := a.Ring.Owned(m.Identity)
 		if len(owned) == 0 {
 			continue
 		}

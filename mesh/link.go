@@ -251,8 +251,8 @@ func (l *link) read(f Frames) error {
 		for i := range m.answers {
 			l.answer(&m.answers[i])
 		}
-		if a := l.node.views.now(); a != nil && len(m.acks) > 0 {
-			a.service.Acked(l.to.Identity, m.epoch, m.acks)
+		if a := l.node.views.Now(); a != nil && len(m.acks) > 0 {
+			a.Service.Acked(l.to.Identity, m.epoch, m.acks)
 		}
 	}
 }
@@ -263,8 +263,8 @@ func (l *link) reopened() {
 	l.mu.Lock()
 	l.entries, l.pings = nil, 0
 	l.mu.Unlock()
-	if a := l.node.views.now(); a != nil {
-		a.service.LinkUp(l.to.Identity)
+	if a := l.node.views.Now(); a != nil {
+		a.Service.LinkUp(l.to.Identity)
 	}
 }
 

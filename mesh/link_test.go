@@ -12,6 +12,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
@@ -28,14 +29,14 @@ func linkNode(t *testing.T, network Network) *Node {
 	if n.data, err = openDataDir("", release.Own()); err != nil {
 		t.Fatal(err)
 	}
-	n.views = newViews(func(s view.State) (*owner.Service, error) {
+	n.views = epoch.New(epoch.Config{Lease: n.cfg.Lease, Fits: n.fits, Log: n.log, Follow: func(s view.State) (*owner.Service, error) {
 		service := owner.NewService(owner.Config{
 			Self: n.self, Name: "a", Partitions: s.Constants().Partitions(), MaxTTL: time.Minute, MaxWaiters: 1, Shards: 1,
 			Clock: n.clock, Peers: nobody{}, Log: n.log,
 		})
 		t.Cleanup(service.Stop)
 		return service, nil
-	}, n.fits, n.log)
+	}})
 	n.showView(t, 1, "a", "b")
 	t.Cleanup(func() {
 		n.cancel()
@@ -54,7 +55,7 @@ func (n *Node) showView(t *testing.T, epoch uint32, names ...string) {
 	if epoch > 1 {
 		views = append(views, viewAt(epoch, names...))
 	}
-	if err := n.views.offer(view.StateFromProto(answer(epoch, views...).GetHistory())); err != nil {
+	if err := n.views.Offer(view.StateFromProto(answer(epoch, views...).GetHistory())); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -63,10 +64,10 @@ func (n *Node) serveLink(f Frames, from string) error {
 	silent := 0
 	var frame []byte
 	for {
-		changed := n.views.next()
-		if a := n.views.now(); a != nil && !c.memberOf(a.view) {
+		changed := n.views.Changed()
+		if a := n.views.Now(); a != nil && !c.memberOf(a) {
 			// A1: what a process says that is no member (any more) does not count.
-			return fmt.Errorf("%s is not in view %d", from, a.epoch())
+			return fmt.Errorf("%s is not in view %d", from, a.Epoch)
 		}
 		select {
 		case <-changed:
@@ -121,12 +122,11 @@ type linkCaller struct {
 var _ owner.Caller = (*linkCaller)(nil)
 
 // memberOf tells whether the other end is a member of the view.
-func (c *linkCaller) memberOf(v ring.View) bool {
+func (c *linkCaller) memberOf(a *epoch.View) bool {
 	if id := c.member.Load(); id != nil {
-		_, in := v.Find(*id)
-		return in
+		return a.Has(*id)
 	}
-	m, in := memberNamed(v, c.from)
+	m, in := a.Named(c.from)
 	if in {
 		c.member.Store(&m.Identity)
 	}
@@ -140,8 +140,8 @@ func (c *linkCaller) Alive() bool { return !c.dead.Load() }
 // other end died or only the link, so the waiters that came over it settle (Q5).
 func (c *linkCaller) down() {
 	c.once.Do(func() {
-		if a := c.node.views.now(); a != nil {
-			a.service.Broke(c)
+		if a := c.node.views.Now(); a != nil {
+			a.Service.Broke(c)
 		}
 		c.dead.Store(true)
 	})
@@ -248,9 +248,9 @@ func (c *linkCaller) receive(f Frames) error {
 
 // follow hands an owner's operations to the copies here (A3).
 func (c *linkCaller) follow(m *linkRequest) {
-	a := c.node.views.now()
-	if a != nil && c.memberOf(a.view) {
-		a.service.Backup(*c.member.Load(), m.epoch, m.entries, c.ack)
+	a := c.node.views.Now()
+	if a != nil && c.memberOf(a) {
+		a.Service.Backup(*c.member.Load(), m.epoch, m.entries, c.ack)
 	}
 }
 
@@ -261,10 +261,10 @@ func (c *linkCaller) follow(m *linkRequest) {
 func (c *linkCaller) submit(call *linkCall) {
 	ref := owner.Ref{Caller: c, ID: call.id}
 	r := call.req
-	a := c.node.views.now()
-	if a == nil || call.epoch != a.epoch() || !c.memberOf(a.view) || c.dead.Load() || c.full() {
+	a := c.node.views.Now()
+	if a == nil || call.epoch != a.Epoch || !c.memberOf(a) || c.dead.Load() || c.full() {
 		c.Answer(ref.ID, owner.Answer{Outcome: owner.Retry, Send: r.Send})
 		return
 	}
-	a.service.Submit(a.partition(r.Key), ref, r)
+	a.Service.Submit(a.Partition(r.Key), ref, r)
 }

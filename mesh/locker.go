@@ -11,6 +11,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -22,8 +23,8 @@ var _ api.Node = (*Node)(nil)
 // cluster's, whatever the file says.
 func (n *Node) limits() sharelock.Limits {
 	l := sharelock.Limits{DefaultTTL: n.cfg.DefaultTTL, MaxTTL: n.cfg.MaxTTL, DefaultWait: n.cfg.DefaultWait, MaxWait: n.cfg.MaxWait}
-	if a := n.views.now(); a != nil {
-		l.MaxTTL = a.cluster().MaxTTL()
+	if a := n.views.Now(); a != nil {
+		l.MaxTTL = a.Constants().MaxTTL()
 		l.DefaultTTL = min(l.DefaultTTL, l.MaxTTL)
 	}
 	return l
@@ -313,11 +314,11 @@ func (n *Node) List(ctx context.Context, r sharelock.ListRequest) (sharelock.Lis
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	for {
-		changed := n.views.next()
+		changed := n.views.Changed()
 		if err := n.member.ready(); err != nil {
 			return sharelock.ListPage{}, err
 		}
-		parts, err := n.listAll(ctx, n.views.now(), r)
+		parts, err := n.listAll(ctx, n.views.Now(), r)
 		if err == nil {
 			return merge(parts, r.PageSize), nil
 		}
@@ -348,13 +349,13 @@ func checkList(r *sharelock.ListRequest) error {
 }
 
 // listAll reads every owner's part.
-func (n *Node) listAll(ctx context.Context, a *acting, r sharelock.ListRequest) ([]owner.Listing, error) {
+func (n *Node) listAll(ctx context.Context, a *epoch.View, r sharelock.ListRequest) ([]owner.Listing, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	parts := make([]owner.Listing, len(a.view.Members))
-	errs := make([]error, len(a.view.Members))
+	parts := make([]owner.Listing, len(a.Members))
+	errs := make([]error, len(a.Members))
 	var wg sync.WaitGroup
-	for i, m := range a.view.Members {
+	for i, m := range a.Members {
 		wg.Go(func() {
 			if parts[i], errs[i] = n.listOf(ctx, a, m, r); errs[i] != nil {
 				cancel()
@@ -365,12 +366,12 @@ func (n *Node) listAll(ctx context.Context, a *acting, r sharelock.ListRequest) 
 	return parts, errors.Join(errs...)
 }
 
-func (n *Node) listOf(ctx context.Context, a *acting, m ring.Member, r sharelock.ListRequest) (owner.Listing, error) {
+func (n *Node) listOf(ctx context.Context, a *epoch.View, m ring.Member, r sharelock.ListRequest) (owner.Listing, error) {
 	if m.Identity == n.self {
-		return a.service.List(ctx, a.epoch(), r.Prefix, r.ClientID, r.PageToken, r.PageSize)
+		return a.Service.List(ctx, a.Epoch, r.Prefix, r.ClientID, r.PageToken, r.PageSize)
 	}
 	resp, err := n.peers.list(ctx, m, &peerv1.ListRequest{
-		Epoch: a.epoch(), Prefix: r.Prefix, ClientId: r.ClientID, After: r.PageToken, Limit: uint32(r.PageSize),
+		Epoch: a.Epoch, Prefix: r.Prefix, ClientId: r.ClientID, After: r.PageToken, Limit: uint32(r.PageSize),
 	})
 	if err != nil {
 		return owner.Listing{}, err

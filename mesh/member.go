@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -87,7 +88,7 @@ func (m *member) run(ctx context.Context) error {
 	defer timer.Stop()
 	had := false
 	for {
-		var changed <-chan struct{} = m.node.views.next()
+		var changed <-chan struct{} = m.node.views.Changed()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -108,7 +109,7 @@ func (m *member) run(ctx context.Context) error {
 		if leased := m.node.leased(); leased != had {
 			had = leased
 			if !leased {
-				m.node.views.poke() // Q4: calls that wait are told
+				m.node.views.Wake() // Q4: calls that wait are told
 			}
 		}
 		select {
@@ -123,18 +124,18 @@ func (m *member) run(ctx context.Context) error {
 // step makes one attempt to renew or to join, and says when to make the next.
 func (m *member) step(ctx context.Context) (time.Duration, error) {
 	lease := m.node.lease()
-	a := m.node.views.now()
+	a := m.node.views.Now()
 	m.mu.Lock()
 	leaving := m.leaving
 	m.mu.Unlock()
 	if a != nil {
-		if _, in := a.view.Find(m.node.self); in {
+		if _, in := a.Find(m.node.self); in {
 			if m.renew(ctx, a) && !leaving {
 				return lease / 5, nil
 			}
 			return lease / 40, nil // V7: whoever leaves learns soon what became of it
 		}
-		a.service.EndLease()
+		a.Service.EndLease()
 	}
 	if leaving {
 		m.part(ctx, a)
@@ -147,7 +148,7 @@ func (m *member) step(ctx context.Context) (time.Duration, error) {
 // (V7). It may go at once if it was never in a view, and if nobody answers: then there is no
 // leader, and none can be elected that this process's vote would help. If others answer, none
 // of which leads, their election may need that vote: it is over within the length of a lease.
-func (m *member) part(ctx context.Context, a *acting) {
+func (m *member) part(ctx context.Context, a *epoch.View) {
 	if a == nil {
 		m.dismiss()
 		return
@@ -171,7 +172,7 @@ func (m *member) part(ctx context.Context, a *acting) {
 // unheard reports whether every other process that is known was asked twice since a leader
 // answered last, and did not answer: the first failure may be that of a connection which was
 // broken before, the second is of one that was made anew.
-func (m *member) unheard(a *acting) bool {
+func (m *member) unheard(a *epoch.View) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, addr := range m.others(a, "") {
@@ -191,22 +192,22 @@ func (m *member) heardLeader() bool {
 }
 
 // renew asks for a lease; true if it got one.
-func (m *member) renew(ctx context.Context, a *acting) bool {
+func (m *member) renew(ctx context.Context, a *epoch.View) bool {
 	m.mu.Lock()
 	req := &peerv1.RenewRequest{
-		Member: view.IdentityToProto(m.node.self), Epoch: a.epoch(),
-		Leaving: m.leaving, Done: m.handedOver, ForGood: m.forGood, Refresh: a.service.NeedsRefresh(),
+		Member: view.IdentityToProto(m.node.self), Epoch: a.Epoch,
+		Leaving: m.leaving, Done: m.handedOver, ForGood: m.forGood, Refresh: a.Service.NeedsRefresh(),
 		Mute: m.node.agree.DiskError() != nil,
 	}
 	m.mu.Unlock()
 	req.Complaints = m.node.complaints(a)
 	req.Callers = m.node.claims(a)
-	if a.leaving(m.node.self) {
+	if a.Leaving(m.node.self) {
 		// V6a: nothing is needed of this member any more.
-		req.Told = a.service.Told(a.markedSince(m.node.self)) == a.cluster().Partitions()
+		req.Told = a.Service.Told(a.MarkedSince(m.node.self)) == a.Constants().Partitions()
 	}
 	if req.GetDone() {
-		a.service.EndLease() // V7: it stops acting before it says so
+		a.Service.EndLease() // V7: it stops acting before it says so
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.node.lease()/4)
 	defer cancel()
@@ -237,7 +238,7 @@ func (m *member) take(addr string, sent time.Duration, resp *peerv1.RenewRespons
 		sent = m.node.clock()
 	}
 	// V4: the view is installed before the answer counts.
-	if err := m.node.views.offer(view.StateFromProto(resp.GetHistory())); err != nil {
+	if err := m.node.views.Offer(view.StateFromProto(resp.GetHistory())); err != nil {
 		m.log.Error("view refused", "error", err)
 		return false
 	}
@@ -246,11 +247,11 @@ func (m *member) take(addr string, sent time.Duration, resp *peerv1.RenewRespons
 	}
 	switch resp.GetOutcome() {
 	case peerv1.RenewResponse_OUTCOME_RENEWED:
-		now := m.node.views.now()
-		if _, in := now.view.Find(m.node.self); !in || now.epoch() < resp.GetEpoch() && !mutant.On(mutant.LeaseBeforeView) {
+		now := m.node.views.Now()
+		if _, in := now.Find(m.node.self); !in || now.Epoch < resp.GetEpoch() && !mutant.On(mutant.LeaseBeforeView) {
 			return false
 		}
-		now.service.SetLease(sent + m.node.lease())
+		now.Service.SetLease(sent + m.node.lease())
 		m.mu.Lock()
 		m.leaderID, m.voters, m.hint = resp.GetLeaderId(), resp.GetVoters(), addr
 		m.mu.Unlock()
@@ -258,8 +259,8 @@ func (m *member) take(addr string, sent time.Duration, resp *peerv1.RenewRespons
 		m.node.leaseChanged()
 		return true
 	case peerv1.RenewResponse_OUTCOME_LEFT:
-		if now := m.node.views.now(); now != nil {
-			now.service.EndLease()
+		if now := m.node.views.Now(); now != nil {
+			now.Service.EndLease()
 		}
 		m.dismiss()
 		return true
@@ -272,7 +273,7 @@ func (m *member) take(addr string, sent time.Duration, resp *peerv1.RenewRespons
 }
 
 // join asks to be admitted. The error is final: this process cannot be a member.
-func (m *member) join(ctx context.Context, a *acting) error {
+func (m *member) join(ctx context.Context, a *epoch.View) error {
 	ctx, cancel := context.WithTimeout(ctx, m.node.lease()/2)
 	defer cancel()
 	addr := m.leaderAddr(a)
@@ -283,7 +284,7 @@ func (m *member) join(ctx context.Context, a *acting) error {
 	wrong := ""
 	req := &peerv1.JoinRequest{Member: view.MemberToProto(m.node.asMember()), OldestRelease: m.node.program().Oldest}
 	if a != nil {
-		req.Reached, wrong = m.probe(ctx, a.view)
+		req.Reached, wrong = m.probe(ctx, a.View)
 		req.Callers = m.node.claims(a)
 	}
 	resp, err := m.node.peers.join(ctx, addr, req)
@@ -413,7 +414,7 @@ func (m *member) reportUndialled(by, addr, wrong string) {
 
 // leaderAddr is where to send the next request to the leader: who leads as far
 // as Raft or the last answer knows, else one process after the other.
-func (m *member) leaderAddr(a *acting) string {
+func (m *member) leaderAddr(a *epoch.View) string {
 	m.mu.Lock()
 	failed := m.failed
 	m.failed = ""
@@ -435,7 +436,7 @@ func (m *member) leaderAddr(a *acting) string {
 
 // others are the peer addresses of all other processes that may know who leads, each once.
 // The address that has just failed is left out unless there is no other. It needs m.mu.
-func (m *member) others(a *acting, failed string) []string {
+func (m *member) others(a *epoch.View, failed string) []string {
 	var known []string
 	add := func(addr string) {
 		if addr != m.node.addrs.Peer && addr != failed {
@@ -443,7 +444,7 @@ func (m *member) others(a *acting, failed string) []string {
 		}
 	}
 	if a != nil {
-		for _, other := range a.view.Members {
+		for _, other := range a.Members {
 			add(other.Peer)
 		}
 	}
@@ -526,12 +527,12 @@ func (m *member) waitHandedOver(ctx context.Context) {
 	defer tick.Stop()
 	last, moved := handOverState{}, m.node.clock()
 	for {
-		a := m.node.views.now()
-		if a == nil || m.alone(a) || !a.has(m.node.self) {
+		a := m.node.views.Now()
+		if a == nil || m.alone(a) || !a.Has(m.node.self) {
 			return
 		}
 		s := m.handOverState(a)
-		if s.marked && s.told == a.cluster().Partitions() {
+		if s.marked && s.told == a.Constants().Partitions() {
 			return
 		}
 		if now := m.node.clock(); s != last {
@@ -557,29 +558,29 @@ type handOverState struct {
 	told, copies int
 }
 
-func (m *member) handOverState(a *acting) handOverState {
+func (m *member) handOverState(a *epoch.View) handOverState {
 	return handOverState{
-		marked: a.leaving(m.node.self),
-		told:   a.service.Told(a.markedSince(m.node.self)), copies: a.service.Stats().Copies,
+		marked: a.Leaving(m.node.self),
+		told:   a.Service.Told(a.MarkedSince(m.node.self)), copies: a.Service.Stats().Copies,
 	}
 }
 
 // alone reports whether nobody else is in the view and no leader would have to be told. A
 // member without a vote does not learn from Raft who leads; while it holds a lease, there
 // is a leader.
-func (m *member) alone(a *acting) bool {
-	return len(a.view.Members) == 1 && a.view.Members[0].Identity == m.node.self &&
-		m.node.agree.Leader() == "" && !a.service.LeaseValid()
+func (m *member) alone(a *epoch.View) bool {
+	return len(a.Members) == 1 && a.Members[0].Identity == m.node.self &&
+		m.node.agree.Leader() == "" && !a.Service.LeaseValid()
 }
 
 // giveUp sends the last request (V7) until it is answered: this process may stop. Until
 // then it votes.
 func (m *member) giveUp(ctx context.Context) {
-	a := m.node.views.now()
+	a := m.node.views.Now()
 	if a == nil {
 		return
 	}
-	defer a.service.EndLease()
+	defer a.Service.EndLease()
 	m.mu.Lock()
 	m.handedOver = true
 	m.mu.Unlock()
@@ -602,7 +603,7 @@ func (m *member) giveUp(ctx context.Context) {
 
 // ready says why this node may not serve, or nil.
 func (m *member) ready() error {
-	a := m.node.views.now()
+	a := m.node.views.Now()
 	m.mu.Lock()
 	why, gone := m.why, m.handedOver
 	m.mu.Unlock()
@@ -611,8 +612,8 @@ func (m *member) ready() error {
 		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node has left the mesh", RetryAfter: time.Second}
 	case a == nil:
 		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node is in no view yet: " + why, RetryAfter: time.Second}
-	case !a.service.LeaseValid():
-		if _, in := a.view.Find(m.node.self); !in {
+	case !a.Service.LeaseValid():
+		if _, in := a.Find(m.node.self); !in {
 			return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node is not in the view: " + why, RetryAfter: time.Second}
 		}
 		return &sharelock.Error{Err: sharelock.ErrNoQuorum, Message: "this node is cut off: its lease has run out", RetryAfter: time.Second}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/owner/mutant"
@@ -54,14 +55,14 @@ func alone(t *testing.T, test func(t *testing.T, m *member)) {
 		if n.data, err = openDataDir("", release.Own()); err != nil {
 			t.Fatal(err)
 		}
-		n.views = newViews(func(s view.State) (*owner.Service, error) {
+		n.views = epoch.New(epoch.Config{Lease: n.cfg.Lease, Fits: n.fits, Log: n.log, Follow: func(s view.State) (*owner.Service, error) {
 			service := owner.NewService(owner.Config{
 				Self: n.self, Name: "a", Partitions: s.Constants().Partitions(), MaxTTL: time.Minute, MaxWaiters: 1,
 				Shards: 1, Clock: n.clock, Peers: nobody{}, Log: n.log,
 			})
 			t.Cleanup(service.Stop)
 			return service, nil
-		}, n.fits, n.log)
+		}})
 		test(t, newMember(n))
 	})
 }
@@ -86,7 +87,7 @@ func viewAt(epoch uint32, names ...string) ring.View {
 
 func wantLease(t *testing.T, m *member, want time.Duration) {
 	t.Helper()
-	if got := m.node.views.now().service.LeaseLeft(); got != want {
+	if got := m.node.views.Now().Service.LeaseLeft(); got != want {
 		t.Errorf("%s: in epoch %d %v of the lease is left, want %v", mutant.LeaseFromSend, m.node.epoch(), got, want)
 	}
 }
@@ -131,7 +132,7 @@ func TestSchedule10LeaseForAnEpochNotInstalled(t *testing.T) {
 			t.Error("an answer with its view gives no lease")
 		}
 		wantLease(t, m, 2*time.Second)
-		if st := m.node.views.now().service.Stats(); m.node.epoch() != 3 || st.Owned == 0 || st.Active != 0 {
+		if st := m.node.views.Now().Service.Stats(); m.node.epoch() != 3 || st.Owned == 0 || st.Active != 0 {
 			t.Errorf("in epoch %d %d of %d partitions are active, want 0 in epoch 3", m.node.epoch(), st.Active, st.Owned)
 		}
 		// An answer from before the removal does not bring the old epoch back (A1).

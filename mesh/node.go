@@ -20,6 +20,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -59,7 +60,7 @@ type Node struct {
 	agree     *view.Raft
 	peers     *peers
 	dialBacks *dialBacks
-	views     *views
+	views     *epoch.Views
 	member    *member
 	grpc      *api.GRPC
 	http      *http.Server
@@ -177,7 +178,7 @@ func (n *Node) open() error {
 	n.peers = newPeers(n)
 	n.onClose("peers", func() error { n.peers.close(); return nil })
 	n.dialBacks = newDialBacks(n.dialBack, n.clock, n.log)
-	n.views = newViews(n.followCluster, n.fits, n.log)
+	n.views = epoch.New(epoch.Config{Follow: n.followCluster, Fits: n.fits, Lease: n.cfg.Lease, Log: n.log})
 	n.member = newMember(n)
 	if n.cfg.Recover {
 		if err := n.recoverMesh(); err != nil {
@@ -351,7 +352,7 @@ func (n *Node) serve(what string, fn func() error) {
 // followCluster makes the service when the first view of a cluster comes.
 func (n *Node) followCluster(s view.State) (*owner.Service, error) {
 	if s.Cluster.GetName() != n.cfg.Cluster {
-		return nil, fmt.Errorf("%w: its name is %q", errOtherCluster, s.Cluster.GetName())
+		return nil, fmt.Errorf("%w: its name is %q", epoch.ErrOtherCluster, s.Cluster.GetName())
 	}
 	if old := s.Cluster.GetReplaces(); len(old) > 0 {
 		n.replaces.Store(&old)
@@ -404,19 +405,9 @@ func (n *Node) reportConstants(c view.Constants) {
 }
 
 // lease is the length of a view lease.
-func (n *Node) lease() time.Duration {
-	if a := n.views.now(); a != nil {
-		return a.cluster().Lease()
-	}
-	return n.cfg.Lease
-}
+func (n *Node) lease() time.Duration { return n.views.Lease() }
 
-func (n *Node) epoch() uint32 {
-	if a := n.views.now(); a != nil {
-		return a.epoch()
-	}
-	return 0
-}
+func (n *Node) epoch() uint32 { return n.views.Epoch() }
 
 func (n *Node) asMember() ring.Member {
 	return ring.Member{
@@ -434,8 +425,8 @@ func (n *Node) addressOf(id string) string {
 		return n.addrs.Peer
 	}
 	var member ring.Member
-	if a := n.views.now(); a != nil {
-		member, _ = a.view.FindID(id)
+	if a := n.views.Now(); a != nil {
+		member, _ = a.FindID(id)
 	}
 	addr, counter := member.Peer, member.Counter
 	for _, g := range n.gossip.nodes() {
@@ -478,8 +469,8 @@ func (n *Node) leaderAddr() string {
 }
 
 func (n *Node) leased() bool {
-	a := n.views.now()
-	return a != nil && a.service.LeaseValid()
+	a := n.views.Now()
+	return a != nil && a.Service.LeaseValid()
 }
 
 // leaseChanged wakes WaitReady.
@@ -494,12 +485,12 @@ func (n *Node) leaseChanged() {
 // with the view.
 func (n *Node) watchViews(ctx context.Context) {
 	for {
-		changed := n.views.next()
-		if a := n.views.now(); a != nil {
+		changed := n.views.Changed()
+		if a := n.views.Now(); a != nil {
 			n.peers.keep(a)
-			n.dialBacks.keep(a.view)
-			known := make([]string, 0, len(a.view.Members))
-			for _, m := range a.view.Members {
+			n.dialBacks.keep(a.View)
+			known := make([]string, 0, len(a.Members))
+			for _, m := range a.Members {
 				known = append(known, m.Gossip)
 			}
 			n.gossip.setKnown(known)
@@ -509,7 +500,7 @@ func (n *Node) watchViews(ctx context.Context) {
 			return
 		case <-changed:
 		case <-n.agree.Changed():
-			if err := n.views.offer(n.agree.State()); err != nil {
+			if err := n.views.Offer(n.agree.State()); err != nil {
 				n.log.Error("view refused", "error", err)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -262,11 +263,11 @@ func (p *peers) install(ctx context.Context, m ring.Member, s view.State) error 
 // before it handles the message. It fails with owner.ErrBehind if it is this node
 // that is behind.
 func (p *peers) bringUp(ctx context.Context, m ring.Member, theirs uint32) error {
-	a := p.node.views.now()
-	if a == nil || theirs >= a.epoch() { // an activation may be ahead of views.now
+	a := p.node.views.Now()
+	if a == nil || theirs >= a.Epoch { // an activation may be ahead of views.now
 		return owner.ErrBehind
 	}
-	return p.install(ctx, m, a.state)
+	return p.install(ctx, m, a.State)
 }
 
 // refusal marks errors with which a member answered, in contrast to those that say
@@ -398,20 +399,20 @@ func (p *peers) list(ctx context.Context, m ring.Member, req *peerv1.ListRequest
 
 // keep closes what leads to processes that are in no view any more, and opens
 // links to the members.
-func (p *peers) keep(a *acting) {
+func (p *peers) keep(a *epoch.View) {
 	p.mu.Lock()
 	// The service may be ahead, and have opened links to new members.
-	if p.done || a.epoch() < a.service.Epoch() {
+	if p.done || a.Epoch < a.Service.Epoch() {
 		p.mu.Unlock()
 		return
 	}
 	wanted := map[string]bool{}
-	for _, m := range a.view.Members {
+	for _, m := range a.Members {
 		wanted[m.Peer] = true
 	}
 	var gone []*link
 	for id, l := range p.links {
-		if _, in := a.view.Find(id); !in {
+		if _, in := a.Find(id); !in {
 			gone = append(gone, l)
 			delete(p.links, id)
 		}

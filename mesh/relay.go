@@ -145,9 +145,9 @@ func (n *Node) collect(ctx context.Context) {
 	server := &peerServer{node: n}
 	var replies []*peerv1.Reply
 	for ctx.Err() == nil {
-		changed := n.views.next()
-		a := n.views.now()
-		if a == nil || !a.leaving(n.self) {
+		changed := n.views.Changed()
+		a := n.views.Now()
+		if a == nil || !a.Leaving(n.self) {
 			replies = nil
 			select {
 			case <-ctx.Done():
@@ -193,11 +193,11 @@ func (p *peerServer) answer(ctx context.Context, m *peerv1.Parcel) (proto.Messag
 	if to := view.IdentityFromProto(m.GetTo()); to != p.node.self {
 		return nil, status.Errorf(codes.FailedPrecondition, "this is %s, not %s", p.node.self, to)
 	}
-	a := p.node.views.now()
-	if a == nil || a.epoch() != m.GetEpoch() {
+	a := p.node.views.Now()
+	if a == nil || a.Epoch != m.GetEpoch() {
 		return nil, status.Errorf(codes.Aborted, "a parcel of epoch %d in epoch %d", m.GetEpoch(), p.node.epoch())
 	}
-	if from := view.IdentityFromProto(m.GetFrom()); !a.has(from) {
+	if from := view.IdentityFromProto(m.GetFrom()); !a.Has(from) {
 		return nil, status.Errorf(codes.FailedPrecondition, "%s is no member", from)
 	}
 	handle := parcelMethods[m.GetMethod()]

@@ -55,22 +55,6 @@ func TestParcelIsChecked(t *testing.T) {
 	})
 }
 
-// A member was marked in the first of the views in which it has been leaving since (V6a,
-// V7): a mark that fell away and came again begins anew.
-func TestMarkedSince(t *testing.T) {
-	marked := func(epoch uint32, leaving bool) ring.View {
-		v := viewAt(epoch, "a", "b")
-		v.Members[0].Leaving = leaving
-		return v
-	}
-	a := &acting{}
-	a.state.History.Views = []ring.View{marked(1, true), marked(2, false), marked(3, true), marked(4, true)}
-	a.view = a.state.History.Views[3]
-	if got := a.markedSince(a.view.Members[0].Identity); got != 3 {
-		t.Errorf("marked since epoch %d, want 3", got)
-	}
-}
-
 // A stall is in the status as long as it lasts, and in the log at its beginning, again and
 // again, and at its end.
 func TestStalls(t *testing.T) {

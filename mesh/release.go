@@ -81,10 +81,10 @@ func (n *Node) firstRelease() uint32 {
 // their way into it, as gossip knows them. Who could not be admitted is none of them.
 func (n *Node) nearbyReleases() []uint32 {
 	var list []uint32
-	a := n.views.now()
+	a := n.views.Now()
 	for _, g := range n.gossip.nodes() {
 		r := release.Range{Oldest: g.meta.GetOldestRelease(), Newest: g.meta.GetRelease()}
-		if a == nil || r.Has(a.view.Release) {
+		if a == nil || r.Has(a.Release) {
 			list = append(list, r.Newest)
 		}
 	}
@@ -118,7 +118,7 @@ func (m *member) learn(addr string, resp *peerv1.JoinResponse) error {
 	if resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_NOT_LEADER && s.Epoch() > 0 && m.node.program().Check(s.View().Release) != nil {
 		return nil
 	}
-	return m.node.views.offer(s)
+	return m.node.views.Offer(s)
 }
 
 // refusedRelease says why a process cannot join a mesh, if that is for its release (W2).

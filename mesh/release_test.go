@@ -100,11 +100,11 @@ func TestViewRaisesTheDataDir(t *testing.T) {
 func TestViewOfALaterReleaseEndsTheNode(t *testing.T) {
 	n := linkNode(t, nil)
 	n.done = make(chan struct{})
-	s := n.views.now().state
+	s := n.views.Now().State
 	v := s.View().Clone()
 	v.Epoch, v.Release = v.Epoch+1, release.Current+1
 	s.History = s.History.Append(v)
-	if err := n.views.offer(s); !errors.Is(err, release.ErrNewer) {
+	if err := n.views.Offer(s); !errors.Is(err, release.ErrNewer) {
 		t.Errorf("the view was taken, error %v", err)
 	}
 	select {
@@ -145,7 +145,7 @@ func TestRefusedJoiner(t *testing.T) {
 func TestJoinerIsRefusedByTheLeader(t *testing.T) {
 	n := linkNode(t, nil)
 	n.done = make(chan struct{})
-	s := n.views.now().state
+	s := n.views.Now().State
 	v := s.View().Clone()
 	v.Epoch, v.Release = v.Epoch+1, release.Current+1
 	s.History = s.History.Append(v)

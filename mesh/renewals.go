@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/owner/mutant"
 )
@@ -108,7 +109,7 @@ func (r *renewals) run(ctx context.Context) {
 	timer := time.NewTimer(longestSleep)
 	defer timer.Stop()
 	for {
-		changed := r.node.views.next()
+		changed := r.node.views.Changed()
 		timer.Reset(r.step())
 		select {
 		case <-r.wake:
@@ -122,12 +123,12 @@ func (r *renewals) run(ctx context.Context) {
 
 // step does what is due and gives how long nothing more will be.
 func (r *renewals) step() time.Duration {
-	now, a := r.node.clock(), r.node.views.now()
+	now, a := r.node.clock(), r.node.views.Now()
 	if a == nil {
 		return longestSleep
 	}
 	notReady := r.node.member.ready()
-	r.settleAll(now, func(g *group) bool { return notReady != nil || g.epoch != a.epoch() })
+	r.settleAll(now, func(g *group) bool { return notReady != nil || g.epoch != a.Epoch })
 	groups, more := r.round(now, a, notReady)
 	for _, g := range groups {
 		r.send(now, a, g)
@@ -197,7 +198,7 @@ func (r *renewals) tellAll(now time.Duration) time.Duration {
 
 // round makes the requests for the holds that are due; more: for a part of them, since
 // many are.
-func (r *renewals) round(now time.Duration, a *acting, notReady error) (groups []*group, more bool) {
+func (r *renewals) round(now time.Duration, a *epoch.View, notReady error) (groups []*group, more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer clear(r.byPartition)
@@ -230,10 +231,10 @@ func (r *renewals) round(now time.Duration, a *acting, notReady error) (groups [
 }
 
 // gather puts a hold into a request. It needs mu.
-func (r *renewals) gather(now time.Duration, a *acting, k *kept, groups []*group) []*group {
+func (r *renewals) gather(now time.Duration, a *epoch.View, k *kept, groups []*group) []*group {
 	g := r.byPartition[k.partition]
 	if g == nil || len(g.holds) == owner.MaxRenewals || g.bytes+len(k.Key) > owner.MaxRenewalBytes {
-		g = &group{renewals: r, began: now, epoch: a.epoch(), req: owner.Request{Kind: owner.RenewMany, Key: k.Key, Send: 1}}
+		g = &group{renewals: r, began: now, epoch: a.Epoch, req: owner.Request{Kind: owner.RenewMany, Key: k.Key, Send: 1}}
 		r.byPartition[k.partition] = g
 		groups = append(groups, g)
 		r.flying[g] = struct{}{}
@@ -247,16 +248,16 @@ func (r *renewals) gather(now time.Duration, a *acting, k *kept, groups []*group
 }
 
 // send sends a request to the owner of its partition.
-func (r *renewals) send(now time.Duration, a *acting, g *group) {
-	p := a.partition(g.req.Key)
-	m, ok := a.ring.Owner(p)
+func (r *renewals) send(now time.Duration, a *epoch.View, g *group) {
+	p := a.Partition(g.req.Key)
+	m, ok := a.Ring.Owner(p)
 	if !ok {
 		g.Answer(0, owner.Answer{Outcome: owner.Retry})
 		return
 	}
 	ref := owner.Ref{Caller: g}
 	if m.Identity == r.node.self {
-		a.service.SubmitAt(now, p, ref, &g.req)
+		a.Service.SubmitAt(now, p, ref, &g.req)
 		return
 	}
 	l, err := r.node.peers.link(m)

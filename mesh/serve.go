@@ -119,8 +119,8 @@ func (p *peerServer) Join(_ context.Context, req *peerv1.JoinRequest) (*peerv1.J
 		Outcome: peerv1.JoinResponse_OUTCOME_NOT_LEADER, Leader: p.node.leaderAddr(),
 		Release: p.node.program().Newest, OldestRelease: p.node.program().Oldest,
 	}
-	if a := p.node.views.now(); a != nil {
-		resp.History = view.StateToProto(a.state)
+	if a := p.node.views.Now(); a != nil {
+		resp.History = view.StateToProto(a.State)
 	}
 	return resp, nil
 }
@@ -227,7 +227,7 @@ func notRelayed(err error) error {
 
 // Install implements A1: it answers when nothing older is served here any more.
 func (p *peerServer) Install(_ context.Context, req *peerv1.InstallRequest) (*peerv1.InstallResponse, error) {
-	if err := p.node.views.offer(view.StateFromProto(req.GetHistory())); err != nil {
+	if err := p.node.views.Offer(view.StateFromProto(req.GetHistory())); err != nil {
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
 	}
 	return &peerv1.InstallResponse{Epoch: p.node.epoch()}, nil
@@ -235,11 +235,11 @@ func (p *peerServer) Install(_ context.Context, req *peerv1.InstallRequest) (*pe
 
 // Ask implements section 4.1.
 func (p *peerServer) Ask(_ context.Context, req *peerv1.AskRequest) (*peerv1.AskResponse, error) {
-	a := p.node.views.now()
-	if a == nil || a.epoch() != req.GetEpoch() {
+	a := p.node.views.Now()
+	if a == nil || a.Epoch != req.GetEpoch() {
 		return &peerv1.AskResponse{Epoch: p.node.epoch()}, nil
 	}
-	held, err := a.service.Ask(req.GetEpoch(), req.GetPartitions())
+	held, err := a.Service.Ask(req.GetEpoch(), req.GetPartitions())
 	if err != nil {
 		return nil, status.Error(codes.Aborted, err.Error())
 	}
@@ -248,11 +248,11 @@ func (p *peerServer) Ask(_ context.Context, req *peerv1.AskRequest) (*peerv1.Ask
 
 // Fetch implements section 4.4.
 func (p *peerServer) Fetch(_ context.Context, req *peerv1.FetchRequest) (*peerv1.FetchResponse, error) {
-	a := p.node.views.now()
-	if a == nil || a.epoch() != req.GetEpoch() {
+	a := p.node.views.Now()
+	if a == nil || a.Epoch != req.GetEpoch() {
 		return &peerv1.FetchResponse{Epoch: p.node.epoch()}, nil
 	}
-	pieces, err := a.service.Fetch(req.GetEpoch(), wantsFromProto(req.GetWants()))
+	pieces, err := a.Service.Fetch(req.GetEpoch(), wantsFromProto(req.GetWants()))
 	switch {
 	case errors.Is(err, owner.ErrBehind):
 		return nil, status.Error(codes.Aborted, err.Error())
@@ -264,16 +264,16 @@ func (p *peerServer) Fetch(_ context.Context, req *peerv1.FetchRequest) (*peerv1
 
 // Sync implements section 4.4.
 func (p *peerServer) Sync(ctx context.Context, req *peerv1.SyncRequest) (*peerv1.SyncResponse, error) {
-	a := p.node.views.now()
-	if a == nil || a.epoch() != req.GetEpoch() {
+	a := p.node.views.Now()
+	if a == nil || a.Epoch != req.GetEpoch() {
 		return &peerv1.SyncResponse{Epoch: p.node.epoch()}, nil
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
-	from, ok := memberNamed(a.view, strings.Join(md.Get(mdFrom), ""))
+	from, ok := a.Named(strings.Join(md.Get(mdFrom), ""))
 	if !ok {
 		return nil, status.Error(codes.FailedPrecondition, "the sender is not in the view")
 	}
-	taken, err := a.service.Sync(from.Identity, req.GetEpoch(), basesFromProto(req.GetBases()))
+	taken, err := a.Service.Sync(from.Identity, req.GetEpoch(), basesFromProto(req.GetBases()))
 	if err != nil {
 		return nil, status.Error(codes.Aborted, err.Error())
 	}
@@ -282,8 +282,8 @@ func (p *peerServer) Sync(ctx context.Context, req *peerv1.SyncRequest) (*peerv1
 
 // Active implements G1.
 func (p *peerServer) Active(_ context.Context, req *peerv1.ActiveRequest) (*peerv1.ActiveResponse, error) {
-	a := p.node.views.now()
-	if a == nil || a.service.Active(req.GetEpoch(), req.GetPartitions()) != nil {
+	a := p.node.views.Now()
+	if a == nil || a.Service.Active(req.GetEpoch(), req.GetPartitions()) != nil {
 		return &peerv1.ActiveResponse{Epoch: p.node.epoch()}, nil
 	}
 	return &peerv1.ActiveResponse{Epoch: req.GetEpoch()}, nil
@@ -291,11 +291,11 @@ func (p *peerServer) Active(_ context.Context, req *peerv1.ActiveRequest) (*peer
 
 // List reads the locks that this member owns.
 func (p *peerServer) List(ctx context.Context, req *peerv1.ListRequest) (*peerv1.ListResponse, error) {
-	a := p.node.views.now()
+	a := p.node.views.Now()
 	if a == nil {
 		return nil, status.Error(codes.Aborted, owner.ErrBehind.Error())
 	}
-	part, err := a.service.List(ctx, req.GetEpoch(), req.GetPrefix(), req.GetClientId(), req.GetAfter(), int(req.GetLimit()))
+	part, err := a.Service.List(ctx, req.GetEpoch(), req.GetPrefix(), req.GetClientId(), req.GetAfter(), int(req.GetLimit()))
 	if err != nil {
 		return nil, status.Error(codes.Aborted, err.Error())
 	}
@@ -304,14 +304,4 @@ func (p *peerServer) List(ctx context.Context, req *peerv1.ListRequest) (*peerv1
 		resp.Locks = append(resp.Locks, lockToProto(&part.Locks[i]))
 	}
 	return resp, nil
-}
-
-// memberNamed finds the member with this printed identity.
-func memberNamed(v ring.View, identity string) (ring.Member, bool) {
-	for _, m := range v.Members {
-		if m.Identity.String() == identity {
-			return m, true
-		}
-	}
-	return ring.Member{}, false
 }

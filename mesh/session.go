@@ -119,7 +119,7 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 		s.to.Answer(c.ID, sharelock.Hold{}, sharelock.Invalid("id", "is that of a call that is under way"))
 		return
 	}
-	if err := t.call.aimIn(s.node.views.now(), false); err != nil {
+	if err := t.call.aimIn(s.node.views.Now(), false); err != nil {
 		t.finish(sharelock.Hold{}, err)
 		return
 	}

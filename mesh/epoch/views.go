@@ -1,0 +1,118 @@
+package epoch
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// ErrOtherCluster: a process of another cluster spoke to this one (V0).
+var ErrOtherCluster = errors.New("another cluster")
+
+// Config is what [Views] needs to know.
+type Config struct {
+	// Follow is called once, with the first state, before it is installed: it makes the service.
+	// An error refuses the cluster.
+	Follow func(view.State) (*owner.Service, error)
+	// Fits is called with every newer view before it is installed; an error refuses it.
+	Fits func(ring.View) error
+	// Lease is the length of a lease as long as no view says it.
+	Lease time.Duration
+	Log   *slog.Logger
+}
+
+// Views is this process's way into newer views, whoever brings them: Raft, the leader, an answer
+// to a renewal, or a peer that is ahead. Safe for concurrent use.
+type Views struct {
+	cfg Config
+
+	// mu serialises offers.
+	mu  sync.Mutex
+	cur atomic.Pointer[View]
+
+	changedMu sync.Mutex
+	changed   chan struct{} // closed and replaced at every change; guarded by changedMu
+}
+
+// New returns the views of a process that is in none yet.
+func New(cfg Config) *Views { return &Views{cfg: cfg, changed: make(chan struct{})} }
+
+// Now returns the view that this process acts in, nil before its first one.
+func (v *Views) Now() *View { return v.cur.Load() }
+
+// Epoch returns the epoch of Now; 0 before the first view.
+func (v *Views) Epoch() uint32 {
+	if now := v.Now(); now != nil {
+		return now.Epoch
+	}
+	return 0
+}
+
+// Lease returns the length of a lease (V4): the cluster's, whatever the configuration says, once
+// there is a view.
+func (v *Views) Lease() time.Duration {
+	if now := v.Now(); now != nil {
+		return now.Constants().Lease()
+	}
+	return v.cfg.Lease
+}
+
+// Changed returns a channel that is closed at the next change of Now, and at the next Wake.
+func (v *Views) Changed() <-chan struct{} {
+	v.changedMu.Lock()
+	defer v.changedMu.Unlock()
+	return v.changed
+}
+
+// Wake wakes all that wait for Changed: the lease has run out (Q4).
+func (v *Views) Wake() {
+	v.changedMu.Lock()
+	defer v.changedMu.Unlock()
+	close(v.changed)
+	v.changed = make(chan struct{})
+}
+
+// Offer installs a state if it is newer. When it returns nil this process acts in the offered view
+// or a later one, and has dropped everything older (A1).
+func (v *Views) Offer(s view.State) error {
+	if s.Cluster == nil || s.Epoch() == 0 {
+		return nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	old := v.cur.Load()
+	if old != nil && !bytes.Equal(old.State.Cluster.GetId(), s.Cluster.GetId()) {
+		return ErrOtherCluster
+	}
+	if old != nil && s.Epoch() <= old.Epoch && !mutant.On(mutant.CurGoesBack) {
+		return nil
+	}
+	if err := v.cfg.Fits(s.View()); err != nil {
+		return err
+	}
+	r, err := ring.Build(s.View(), int(s.Cluster.GetPartitions()))
+	if err != nil {
+		return fmt.Errorf("place %v: %w", s.View(), err)
+	}
+	next := &View{View: s.View(), State: s, Ring: r}
+	if old != nil {
+		next.Service = old.Service
+	} else if next.Service, err = v.cfg.Follow(s); err != nil {
+		return err
+	}
+	// The service first: nobody is told of a view that is not in force here.
+	next.Service.Install(s.History, r)
+	v.cur.Store(next)
+	v.cfg.Log.Info("installed view", "epoch", s.Epoch(), "view", s.View().String())
+	v.Wake()
+	return nil
+}
