@@ -116,6 +116,31 @@ func TestDocsIndex(t *testing.T) {
 	}
 }
 
+// A table cell that is a paragraph cannot be read: pages have headings and lists for that.
+func TestDocsTables(t *testing.T) {
+	const most = 500
+	rows := 0
+	for name, text := range pages(t) {
+		if strings.HasPrefix(name, "docs/adr/") || name == "CHANGELOG.md" {
+			continue
+		}
+		for line := range strings.Lines(text) {
+			if !strings.HasPrefix(line, "|") {
+				continue
+			}
+			rows++
+			for cell := range strings.SplitSeq(line, "|") {
+				if n := len([]rune(cell)); n > most {
+					t.Errorf("%s has a table cell of %d characters, the most is %d: %.60s…", name, n, most, cell)
+				}
+			}
+		}
+	}
+	if rows < 200 {
+		t.Errorf("only %d rows found", rows)
+	}
+}
+
 var (
 	goFile   = regexp.MustCompile(`\b[\w./-]*\w\.(?:go|proto|yaml|sh|golden|pgo|md)\b`)
 	testName = regexp.MustCompile(`\b(?:Test|Fuzz|Benchmark|Example)[A-Z]\w+\b`)
