@@ -55,6 +55,7 @@ type folder struct {
 var folders = []folder{
 	{".", nil, nil},
 	{"internal/release", nil, nil},
+	{"internal/rules", nil, nil},
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner", []string{".", "internal/release", "ring", "owner/mutant"}, nil},
@@ -67,12 +68,16 @@ var folders = []folder{
 	{"api", []string{".", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
-		[]string{".", "internal/release", "ring", "owner", "owner/mutant", "mesh/epoch", "mesh/view", "api", "internal/frame", "internal/protofield", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1"},
+		[]string{
+			".", "internal/release", "internal/rules", "ring", "owner", "owner/mutant", "mesh/epoch", "mesh/identity", "mesh/view",
+			"api", "internal/frame", "internal/protofield", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1",
+		},
 		[]string{memberlist, raft, hclog, grpc, protobuf, xsync, xsys},
 	},
 	// epoch knows no Node, and no network either.
 	{"mesh/epoch", []string{"ring", "owner", "owner/mutant", "mesh/view"}, nil},
 	{"mesh/epoch/epochtest", []string{"internal/release", "ring", "owner", "mesh/epoch", "mesh/view", "proto/sharelock/peer/v1"}, nil},
+	{"mesh/identity", []string{"internal/release", "internal/rules", "ring"}, []string{xsys}},
 	{"mesh/view", []string{"internal/release", "ring", "owner/mutant", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
 	{"client", []string{".", "owner/mutant", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xsys, xxhash}},
 	{
@@ -131,6 +136,7 @@ var onlyIn = map[string][]string{
 var pureFolders = map[string][]string{
 	".":                nil,
 	"internal/release": nil,
+	"internal/rules":   nil,
 	"ring":             nil,
 	"owner": {
 		"activate.go", "backup.go", "copies.go", "list.go", "peers.go", "replicate.go", "service.go", "shard.go", "transfer.go", "waits.go",

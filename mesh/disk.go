@@ -33,9 +33,9 @@ func (n *Node) watchDisk(ctx context.Context) {
 		}
 		failing = err != nil
 		if failing {
-			n.log.Error("the data directory cannot be written, so this node does not vote until it can: is the disk full?", "path", n.data.path, "error", err)
+			n.log.Error("the data directory cannot be written, so this node does not vote until it can: is the disk full?", "path", n.data.Path(), "error", err)
 		} else {
-			n.log.Info("the data directory can be written again", "path", n.data.path)
+			n.log.Info("the data directory can be written again", "path", n.data.Path())
 		}
 	}
 }

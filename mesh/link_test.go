@@ -13,6 +13,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
@@ -26,7 +27,7 @@ func linkNode(t *testing.T, network Network) *Node {
 	n.stopping = n.ctx.Done()
 	n.cfg.Lease = 2 * time.Second
 	var err error
-	if n.data, err = openDataDir("", release.Own()); err != nil {
+	if n.data, err = identity.Open("", release.Own()); err != nil {
 		t.Fatal(err)
 	}
 	n.views = epoch.New(epoch.Config{Lease: n.cfg.Lease, Fits: n.fits, Log: n.log, Follow: func(s view.State) (*owner.Service, error) {

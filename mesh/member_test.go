@@ -9,6 +9,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/owner/mutant"
@@ -52,7 +53,7 @@ func alone(t *testing.T, test func(t *testing.T, m *member)) {
 			self: viewOf("a").Members[0].Identity,
 		}
 		var err error
-		if n.data, err = openDataDir("", release.Own()); err != nil {
+		if n.data, err = identity.Open("", release.Own()); err != nil {
 			t.Fatal(err)
 		}
 		n.views = epoch.New(epoch.Config{Lease: n.cfg.Lease, Fits: n.fits, Log: n.log, Follow: func(s view.State) (*owner.Service, error) {

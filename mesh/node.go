@@ -21,6 +21,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -48,7 +49,7 @@ type Node struct {
 	self    ring.Identity
 	addrs   Addrs
 
-	data      *dataDir
+	data      *identity.Dir
 	promising sync.Mutex    // serialises promises
 	seedIndex atomic.Uint32 // as announced
 	// replaces are the clusters from which the one that it follows was recovered, nil if none.
@@ -157,7 +158,7 @@ func (n *Node) onClose(name string, fn func() error) {
 func (n *Node) open() error {
 	n.onClose("tasks", func() error { n.tasks.close(); return nil })
 	var err error
-	if n.data, err = openDataDir(n.cfg.DataDir, n.program()); err != nil {
+	if n.data, err = identity.Open(n.cfg.DataDir, n.program()); err != nil {
 		return err
 	}
 	n.onClose("data directory", n.data.Close)
@@ -165,7 +166,7 @@ func (n *Node) open() error {
 	lease, known := n.cfg.Lease, false
 	if name, fixed := n.data.Cluster(); name != "" {
 		if name != n.cfg.Cluster {
-			return fmt.Errorf("mesh.cluster is %q, but the data directory %s belongs to the cluster %q", n.cfg.Cluster, n.data.path, name)
+			return fmt.Errorf("mesh.cluster is %q, but the data directory %s belongs to the cluster %q", n.cfg.Cluster, n.data.Path(), name)
 		}
 		lease, known = fixed, true
 	}
@@ -192,7 +193,7 @@ func (n *Node) open() error {
 	n.raftLayer = layer
 	raftLog := newHCLog(n.log.With("part", "raft"))
 	n.agree, err = view.Start(view.Config{
-		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: syncDir, Lease: lease, LeaseKnown: known, Layer: layer, Log: n.log, RaftLog: raftLog,
+		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: identity.SyncDir, Lease: lease, LeaseKnown: known, Layer: layer, Log: n.log, RaftLog: raftLog,
 		Unknown: n.outdated, Fault: n.cfg.Disk, Program: n.program(),
 	})
 	if err != nil {

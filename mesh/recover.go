@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
@@ -39,7 +40,7 @@ func (n *Node) recoverMesh() error {
 		return errNothingToRecover
 	}
 	raftLog := newHCLog(n.log.With("part", "raft"))
-	records, err := view.ReadRecords(n.data.RaftDir(), syncDir, raftLog)
+	records, err := view.ReadRecords(n.data.RaftDir(), identity.SyncDir, raftLog)
 	if err != nil {
 		return fmt.Errorf("--recover: %w", err)
 	}
@@ -57,7 +58,7 @@ func (n *Node) recoverMesh() error {
 	if err != nil {
 		return fmt.Errorf("--recover: %w", err)
 	}
-	if err := records.Write(n.data.RecoveredDir(id), syncDir, raftLog, s, n.self.ID); err != nil {
+	if err := records.Write(n.data.RecoveredDir(id), identity.SyncDir, raftLog, s, n.self.ID); err != nil {
 		return fmt.Errorf("--recover: %w", err)
 	}
 	if err := n.data.TakeRecovered(id); err != nil {

@@ -1,99 +1,48 @@
 package mesh
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// A data directory of a later release is refused, is not called damaged, and is not
-// changed.
-func TestDataDirOfALaterRelease(t *testing.T) {
-	path := t.TempDir()
-	d := mustOpenDir(t, path)
-	if err := d.RaiseRelease(release.Current + 1); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.RaiseRelease(release.Current); err != nil { // it never falls
-		t.Fatal(err)
-	}
-	_ = d.Close()
-	before := filesOf(t, path)
-	_, err := openDataDir(path, release.Own())
-	if !errors.Is(err, release.ErrNewer) || errors.Is(err, errRecordCorrupt) || strings.Contains(err.Error(), "damaged") {
-		t.Errorf("opened: %v", err)
-	}
-	if want := release.Newer(release.Current + 1).Error(); err != nil && !strings.Contains(err.Error(), want) {
-		t.Errorf("%v, want %q in it", err, want)
-	}
-	if after := filesOf(t, path); after != before {
-		t.Errorf("the directory has changed from\n%s\nto\n%s", before, after)
-	}
-}
-
-// So is one whose records have a later form.
-func TestRecordOfALaterRelease(t *testing.T) {
-	for _, name := range []string{releaseFile, identityFile} {
-		path := t.TempDir()
-		_ = mustOpenDir(t, path).Close()
-		file := filepath.Join(path, name)
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body := bytes.Replace(data[:bytes.LastIndex(data, []byte("crc32c "))], []byte(name+" 1\n"), []byte(name+" 7\nmore of it\n"), 1)
-		data = append(body, []byte("crc32c "+fmt.Sprintf("%08x", crc32c(body))+"\n")...)
-		if err := os.WriteFile(file, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := openDataDir(path, release.Own()); !errors.Is(err, release.ErrNewer) || errors.Is(err, errRecordCorrupt) {
-			t.Errorf("%s: opened: %v", name, err)
-		}
-	}
-}
-
-// A directory from before release 1 has no record of a release.
-func TestDataDirFromBeforeReleases(t *testing.T) {
-	path := t.TempDir()
-	_ = mustOpenDir(t, path).Close()
-	if err := os.Remove(filepath.Join(path, releaseFile)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := openDataDir(path, release.Own()); !errors.Is(err, release.ErrOlder) || !strings.Contains(err.Error(), "docs/upgrade.md") {
-		t.Errorf("opened: %v", err)
-	}
-}
-
 // A process that has followed a view writes its release down, so that the next start
 // knows it.
 func TestViewRaisesTheDataDir(t *testing.T) {
-	n := &Node{log: slog.New(slog.DiscardHandler), done: make(chan struct{})}
-	path := t.TempDir()
-	n.data = mustOpenDir(t, path)
-	n.data.release = 0 // as if this program worked with older ones, too
+	path, own := t.TempDir(), release.Range{Oldest: release.Current, Newest: release.Current + 1}
+	n := &Node{cfg: Config{Releases: own}, log: slog.New(slog.DiscardHandler), done: make(chan struct{})}
+	n.data = mustOpenDir(t, path, own)
 	v := viewOf("a")
-	v.Release = release.Current
+	v.Release = own.Newest
 	if err := n.fits(v); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(filepath.Join(path, releaseFile))
+	if err := n.data.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := identity.Open(path, release.Own()); !errors.Is(err, release.ErrNewer) {
+		t.Errorf("a program that does not know the view's release opens the directory: %v", err)
+	}
+	mustOpenDir(t, path, own)
+}
+
+func mustOpenDir(t *testing.T, path string, program release.Range) *identity.Dir {
+	t.Helper()
+	d, err := identity.Open(path, program)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := decodeRelease(data); got != release.Current || err != nil {
-		t.Errorf("the directory says %d, %v, want %d", got, err, release.Current)
-	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d
 }
 
 // W3: a view of a later release ends the process, whoever brings it.
@@ -213,23 +162,28 @@ func TestProbeNeedsACommonRelease(t *testing.T) {
 	}
 }
 
-// filesOf is what is in a directory.
-func filesOf(t *testing.T, path string) string {
-	t.Helper()
-	var all strings.Builder
-	list, err := os.ReadDir(path)
-	if err != nil {
+// A node whose mesh.cluster is not that of its data directory does not start.
+func TestNodeOfAnotherClusterDoesNotStart(t *testing.T) {
+	path := t.TempDir()
+	d := mustOpenDir(t, path, release.Own())
+	if err := d.SetCluster("theirs", time.Second); err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range list {
-		if e.IsDir() {
-			continue
-		}
-		data, err := os.ReadFile(filepath.Join(path, e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all.WriteString(e.Name() + ":\n" + string(data))
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
 	}
-	return all.String()
+	cfg := DefaultConfig()
+	cfg.Name, cfg.DataDir, cfg.Cluster, cfg.Found = "a", path, "ours", true
+	cfg.HTTPListen, cfg.GRPCListen, cfg.PeerListen, cfg.GossipListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	n, err := New(cfg)
+	if err == nil {
+		n.Kill()
+		t.Fatal("the node has started")
+	}
+	for _, want := range []string{"mesh.cluster", `"ours"`, `"theirs"`, path} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error lacks %s: %v", want, err)
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package mesh
+package identity
 
 import (
 	"encoding/hex"
@@ -22,7 +22,7 @@ type clusterRecord struct {
 }
 
 // readCluster reads the record; a directory that follows no cluster yet has none.
-func (d *dataDir) readCluster() error {
+func (d *Dir) readCluster() error {
 	data, err := os.ReadFile(d.file(clusterFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -38,14 +38,14 @@ func (d *dataDir) readCluster() error {
 
 // Cluster returns the name and the lease of the cluster that the directory belongs to, ""
 // and 0 if that is not known.
-func (d *dataDir) Cluster() (name string, lease time.Duration) {
+func (d *Dir) Cluster() (name string, lease time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.cluster.name, d.cluster.lease
 }
 
 // SetCluster notes the name and the lease of the cluster, synced.
-func (d *dataDir) SetCluster(name string, lease time.Duration) error {
+func (d *Dir) SetCluster(name string, lease time.Duration) error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	c := clusterRecord{name, lease}
@@ -80,14 +80,14 @@ func decodeCluster(data []byte) (clusterRecord, error) {
 	}
 	name, err := hex.DecodeString(values[0])
 	if err != nil || hex.EncodeToString(name) != values[0] {
-		return clusterRecord{}, fmt.Errorf("%w: %q is not hexadecimal", errRecordCorrupt, values[0])
+		return clusterRecord{}, fmt.Errorf("%w: %q is not hexadecimal", errDamaged, values[0])
 	}
 	lease, err := parseCount("lease", values[1])
 	if err != nil {
 		return clusterRecord{}, err
 	}
 	if lease == 0 || lease > uint64(time.Hour) {
-		return clusterRecord{}, fmt.Errorf("%w: lease is %q", errRecordCorrupt, values[1])
+		return clusterRecord{}, fmt.Errorf("%w: lease is %q", errDamaged, values[1])
 	}
 	return clusterRecord{string(name), time.Duration(lease)}, nil
 }

@@ -1,4 +1,4 @@
-package mesh
+package identity
 
 import (
 	"bytes"
@@ -11,15 +11,14 @@ import (
 	"strings"
 	"testing"
 
-	"pgregory.net/rapid"
-
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/ring"
 )
 
-func mustOpenDir(t *testing.T, path string) *dataDir {
+func mustOpenDir(t *testing.T, path string) *Dir {
 	t.Helper()
-	d, err := openDataDir(path, release.Own())
+	d, err := Open(path, release.Own())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +26,7 @@ func mustOpenDir(t *testing.T, path string) *dataDir {
 	return d
 }
 
-func reopen(t *testing.T, d *dataDir) *dataDir {
+func reopen(t *testing.T, d *Dir) *Dir {
 	t.Helper()
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
@@ -82,7 +81,7 @@ func TestDataDirPromise(t *testing.T) {
 		if id, got, ok := d.Promise(); string(id) != "other" || got != (ring.Identity{}) || !ok {
 			t.Errorf("second promise is %q, %v, %t", id, got, ok)
 		}
-		for _, bad := range [][]byte{nil, make([]byte, maxClusterID+1)} {
+		for _, bad := range [][]byte{nil, make([]byte, rules.MaxClusterID+1)} {
 			if err := d.SetPromise(bad, founder); err == nil {
 				t.Errorf("a promise to a cluster id of %d bytes has no error", len(bad))
 			}
@@ -104,9 +103,9 @@ func TestDataDirInMemory(t *testing.T) {
 func TestDataDirInUse(t *testing.T) {
 	path := t.TempDir()
 	d := mustOpenDir(t, path)
-	_, err := openDataDir(path, release.Own())
-	if !errors.Is(err, errDataDirInUse) || !strings.Contains(err.Error(), path) {
-		t.Errorf("second open: %v, want %v with the path", err, errDataDirInUse)
+	_, err := Open(path, release.Own())
+	if !errors.Is(err, errInUse) || !strings.Contains(err.Error(), path) {
+		t.Errorf("second open: %v, want %v with the path", err, errInUse)
 	}
 	if got := reopen(t, d).Identity().Counter; got != 2 {
 		t.Errorf("counter is %d after a start that was refused, want 2", got)
@@ -118,7 +117,7 @@ func TestDataDirInUse(t *testing.T) {
 func TestDataDirTwoProcesses(t *testing.T) {
 	const variable = "SHARELOCK_TEST_DATADIR"
 	if path := os.Getenv(variable); path != "" {
-		if _, err := openDataDir(path, release.Own()); err != nil {
+		if _, err := Open(path, release.Own()); err != nil {
 			_, _ = os.Stdout.WriteString("refused: " + err.Error() + "\n")
 		} else {
 			_, _ = os.Stdout.WriteString("open\n")
@@ -209,8 +208,8 @@ func TestDataDirDamaged(t *testing.T) {
 			if err := os.WriteFile(d.file(name), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := openDataDir(d.path, release.Own()); !errors.Is(err, errRecordCorrupt) || !strings.Contains(err.Error(), name) {
-				t.Errorf("%s, %s: %v, want %v with the name", name, label, err, errRecordCorrupt)
+			if _, err := Open(d.path, release.Own()); !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s, %s: %v, want %v with the name", name, label, err, errDamaged)
 			}
 		}
 		if err := os.WriteFile(d.file(name), whole, 0o600); err != nil {
@@ -229,8 +228,8 @@ func TestDataDirIdentityGone(t *testing.T) {
 	if err := os.Remove(d.file(identityFile)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openDataDir(d.path, release.Own()); !errors.Is(err, errRecordCorrupt) {
-		t.Errorf("open: %v, want %v", err, errRecordCorrupt)
+	if _, err := Open(d.path, release.Own()); !errors.Is(err, errDamaged) {
+		t.Errorf("open: %v, want %v", err, errDamaged)
 	}
 }
 
@@ -239,67 +238,7 @@ func TestDataDirNotADirectory(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openDataDir(path, release.Own()); err == nil || !strings.Contains(err.Error(), path) {
+	if _, err := Open(path, release.Own()); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("open: %v, want an error with the path", err)
 	}
-}
-
-func TestRecordRoundTrip(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		p := promiseRecord{
-			clusterID: rapid.SliceOfN(rapid.Byte(), 1, maxClusterID).Draw(t, "cluster"),
-			founder:   ring.Identity{ID: rapid.String().Draw(t, "id"), Counter: rapid.Uint64().Draw(t, "counter"), Nonce: rapid.Uint64().Draw(t, "nonce")},
-		}
-		if len(p.founder.ID) > 500 {
-			t.Skip("too long for a record")
-		}
-		b := encodePromise(p)
-		got, err := decodePromise(b)
-		if err != nil || !bytes.Equal(got.clusterID, p.clusterID) || got.founder != p.founder {
-			t.Fatalf("%q decodes to %+v, %v", b, got, err)
-		}
-		// Any one changed byte is found.
-		b[rapid.IntRange(0, len(b)-1).Draw(t, "at")] ^= byte(rapid.IntRange(1, 255).Draw(t, "flip"))
-		if got, err := decodePromise(b); !errors.Is(err, errRecordCorrupt) {
-			t.Fatalf("damaged %q decodes to %+v, %v", b, got, err)
-		}
-	})
-}
-
-func FuzzRecord(f *testing.F) {
-	f.Add(string(encodeIdentity(ring.Identity{ID: "0123456789abcdef", Counter: 4})))
-	f.Add(string(encodePromise(promiseRecord{clusterID: []byte("c"), founder: ring.Identity{ID: "f", Nonce: 1}})))
-	f.Add("sharelock identity 1\nid 0123456789abcdef\ncounter 07\n")
-	f.Add("crc32c 00000000\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		// With the checksum of the fuzzer's choice, and with the right one.
-		body, _, _ := strings.Cut(text, "crc32c ")
-		for _, data := range [][]byte{[]byte(text), sumRecord(body)} {
-			if id, counter, err := decodeIdentity(data); err == nil {
-				if again := encodeIdentity(ring.Identity{ID: id, Counter: counter}); !bytes.Equal(again, data) {
-					t.Errorf("identity %q encodes to %q", data, again)
-				}
-			} else if !refused(err) {
-				t.Errorf("identity %q: %v", data, err)
-			}
-			if p, err := decodePromise(data); err == nil {
-				if again := encodePromise(p); !bytes.Equal(again, data) {
-					t.Errorf("promise %q encodes to %q", data, again)
-				}
-			} else if !refused(err) {
-				t.Errorf("promise %q: %v", data, err)
-			}
-		}
-	})
-}
-
-// refused reports whether a record is damaged, or of a release that this program does not know.
-func refused(err error) bool {
-	return errors.Is(err, errRecordCorrupt) || errors.Is(err, release.ErrNewer) || errors.Is(err, release.ErrOlder)
-}
-
-// sumRecord adds the right checksum.
-func sumRecord(body string) []byte {
-	sum := crc32c([]byte(body))
-	return []byte(body + "crc32c " + hex.EncodeToString([]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}) + "\n")
 }

@@ -1,4 +1,4 @@
-package mesh
+package identity
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ func lockExclusive(path string) (*os.File, error) {
 	err = windows.LockFileEx(windows.Handle(f.Fd()),
 		windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &windows.Overlapped{})
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
-		err = errDataDirInUse
+		err = errInUse
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -25,6 +25,6 @@ func lockExclusive(path string) (*os.File, error) {
 	return f, nil
 }
 
-// syncDir has nothing to do: NTFS journals names, and a directory cannot be
+// SyncDir has nothing to do: NTFS journals names, and a directory cannot be
 // opened for syncing.
-func syncDir(string) error { return nil }
+func SyncDir(string) error { return nil }

@@ -1,4 +1,4 @@
-package mesh
+package identity
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ const releaseFile = "release"
 
 // readRelease refuses a directory that this program cannot read, before it looks at
 // anything else there. A directory that was never used gets the record first.
-func (d *dataDir) readRelease() error {
+func (d *Dir) readRelease() error {
 	data, err := os.ReadFile(d.file(releaseFile))
 	if err == nil {
 		if d.release, err = decodeRelease(data); err == nil {
@@ -36,7 +36,7 @@ func (d *dataDir) readRelease() error {
 }
 
 // RaiseRelease notes that the directory's process follows a view of a release, synced.
-func (d *dataDir) RaiseRelease(n uint32) error {
+func (d *Dir) RaiseRelease(n uint32) error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	d.mu.Lock()
@@ -67,7 +67,7 @@ func decodeRelease(data []byte) (uint32, error) {
 	}
 	n, err := parseCount("release", values[0])
 	if err != nil || n == 0 || n > 1<<31 {
-		return 0, fmt.Errorf("%w: release is %q", errRecordCorrupt, values[0])
+		return 0, fmt.Errorf("%w: release is %q", errDamaged, values[0])
 	}
 	return uint32(n), nil
 }

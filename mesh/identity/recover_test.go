@@ -1,4 +1,4 @@
-package mesh
+package identity
 
 import (
 	"os"
@@ -12,16 +12,16 @@ import (
 func TestRecoveryAfterACrash(t *testing.T) {
 	oldID, newID := []byte("old"), []byte("new")
 	for name, test := range map[string]struct {
-		dies func(t *testing.T, d *dataDir)
+		dies func(t *testing.T, d *Dir)
 		done bool
 	}{
-		"before the promise": {func(*testing.T, *dataDir) {}, false},
-		"after the promise":  {func(t *testing.T, d *dataDir) { mustDo(t, d.SetPromise(newID, ring.Identity{})) }, true},
-		"after a rename": {func(t *testing.T, d *dataDir) {
+		"before the promise": {func(*testing.T, *Dir) {}, false},
+		"after the promise":  {func(t *testing.T, d *Dir) { mustDo(t, d.SetPromise(newID, ring.Identity{})) }, true},
+		"after a rename": {func(t *testing.T, d *Dir) {
 			mustDo(t, d.SetPromise(newID, ring.Identity{}))
 			mustDo(t, os.Rename(d.RaftDir(), d.file("raft-before-6e6577")))
 		}, true},
-		"after all": {func(t *testing.T, d *dataDir) { mustDo(t, d.TakeRecovered(newID)) }, true},
+		"after all": {func(t *testing.T, d *Dir) { mustDo(t, d.TakeRecovered(newID)) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := mustOpenDir(t, filepath.Join(t.TempDir(), "data"))

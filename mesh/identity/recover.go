@@ -1,4 +1,4 @@
-package mesh
+package identity
 
 import (
 	"encoding/hex"
@@ -23,12 +23,12 @@ const (
 
 // RecoveredDir is the folder for Raft's files of a cluster that this directory is recovered
 // for.
-func (d *dataDir) RecoveredDir(clusterID []byte) string {
+func (d *Dir) RecoveredDir(clusterID []byte) string {
 	return d.file(recoveredPrefix + hex.EncodeToString(clusterID))
 }
 
 // TakeRecovered makes this directory one of the cluster whose files are in RecoveredDir.
-func (d *dataDir) TakeRecovered(clusterID []byte) error {
+func (d *Dir) TakeRecovered(clusterID []byte) error {
 	// The founder is zero: nobody can found this cluster again (V0).
 	if err := d.SetPromise(clusterID, ring.Identity{}); err != nil {
 		return err
@@ -38,7 +38,7 @@ func (d *dataDir) TakeRecovered(clusterID []byte) error {
 
 // finishRecovery moves the files of a recovery that was decided to their place, and removes
 // those of one that was not.
-func (d *dataDir) finishRecovery() error {
+func (d *Dir) finishRecovery() error {
 	entries, err := os.ReadDir(d.path)
 	if err != nil {
 		return err
@@ -59,16 +59,16 @@ func (d *dataDir) finishRecovery() error {
 			return fmt.Errorf("finish the recovery %s: %w", id, err)
 		}
 	}
-	return syncDir(d.path)
+	return SyncDir(d.path)
 }
 
 // swapRaft gives Raft's folder another name, and its name to a new one.
-func (d *dataDir) swapRaft(newer, old string) error {
+func (d *Dir) swapRaft(newer, old string) error {
 	// Of two renames the first may have been made before a crash.
 	if err := os.Rename(d.file(raftFolder), d.file(old)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := syncDir(d.path); err != nil {
+	if err := SyncDir(d.path); err != nil {
 		return err
 	}
 	return os.Rename(d.file(newer), d.file(raftFolder))

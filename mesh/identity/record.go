@@ -1,4 +1,4 @@
-package mesh
+package identity
 
 import (
 	"errors"
@@ -13,10 +13,10 @@ import (
 	"github.com/sgkandale/sharelock/internal/release"
 )
 
-// errRecordCorrupt: a file of the data directory is damaged. It is never
+// errDamaged: a file of the data directory is damaged. It is never
 // replaced by a fresh one: a new id or a lower counter would be a lie to the
 // other members.
-var errRecordCorrupt = errors.New("the file is damaged")
+var errDamaged = errors.New("the file is damaged")
 
 // A record is a small text file: a line that says what it is, a line "name
 // value" for each field in a fixed order, and a checksum over the lines before
@@ -51,12 +51,12 @@ func crc32c(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Ca
 // decodeRecord reads the values of exactly these fields, in this order.
 func decodeRecord(kind string, data []byte, names ...string) ([]string, error) {
 	if len(data) > recordMaxBytes {
-		return nil, fmt.Errorf("%w: it has %d bytes", errRecordCorrupt, len(data))
+		return nil, fmt.Errorf("%w: it has %d bytes", errDamaged, len(data))
 	}
 	text := string(data)
 	at := strings.LastIndex(text, "crc32c ")
 	if at < 0 || text[at:] != fmt.Sprintf("crc32c %08x\n", crc32c(data[:at])) {
-		return nil, fmt.Errorf("%w: wrong or missing checksum", errRecordCorrupt)
+		return nil, fmt.Errorf("%w: wrong or missing checksum", errDamaged)
 	}
 	lines := strings.SplitAfter(text[:at], "\n")
 	if err := checkFormat(kind, lines[0]); err != nil {
@@ -65,13 +65,13 @@ func decodeRecord(kind string, data []byte, names ...string) ([]string, error) {
 	// The text before the checksum ends with a line break, so the last of the
 	// lines is empty.
 	if len(lines) != len(names)+2 || lines[len(lines)-1] != "" {
-		return nil, fmt.Errorf("%w: %d lines, want %d", errRecordCorrupt, len(lines), len(names)+2)
+		return nil, fmt.Errorf("%w: %d lines, want %d", errDamaged, len(lines), len(names)+2)
 	}
 	values := make([]string, len(names))
 	for i, name := range names {
 		value, ok := strings.CutPrefix(lines[i+1], name+" ")
 		if !ok {
-			return nil, fmt.Errorf("%w: line %d is %q, want field %q", errRecordCorrupt, i+2, lines[i+1], name)
+			return nil, fmt.Errorf("%w: line %d is %q, want field %q", errDamaged, i+2, lines[i+1], name)
 		}
 		values[i] = strings.TrimSuffix(value, "\n")
 	}
@@ -87,7 +87,7 @@ func checkFormat(kind, line string) error {
 	case ok && err == nil && format > recordFormat:
 		return release.Newer(uint32(min(format, math.MaxUint32)))
 	case !ok || err != nil || format != recordFormat:
-		return fmt.Errorf("%w: it begins with %q, want %q", errRecordCorrupt, line, fmt.Sprintf("sharelock %s %d\n", kind, recordFormat))
+		return fmt.Errorf("%w: it begins with %q, want %q", errDamaged, line, fmt.Sprintf("sharelock %s %d\n", kind, recordFormat))
 	}
 	return nil
 }
@@ -96,7 +96,7 @@ func checkFormat(kind, line string) error {
 func parseCount(name, value string) (uint64, error) {
 	n, err := strconv.ParseUint(value, 10, 64)
 	if err != nil || strconv.FormatUint(n, 10) != value {
-		return 0, fmt.Errorf("%w: %s is %q", errRecordCorrupt, name, value)
+		return 0, fmt.Errorf("%w: %s is %q", errDamaged, name, value)
 	}
 	return n, nil
 }
@@ -119,5 +119,5 @@ func writeSynced(path string, data []byte) (err error) {
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }

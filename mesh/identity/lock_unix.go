@@ -1,6 +1,6 @@
 //go:build unix
 
-package mesh
+package identity
 
 import (
 	"errors"
@@ -23,7 +23,7 @@ func lockExclusive(path string) (*os.File, error) {
 		}
 	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = errDataDirInUse
+		err = errInUse
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -31,8 +31,8 @@ func lockExclusive(path string) (*os.File, error) {
 	return f, nil
 }
 
-// syncDir makes the names in a directory survive a crash.
-func syncDir(path string) error {
+// SyncDir makes the names in a directory survive a crash.
+func SyncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
 		return err
