@@ -58,7 +58,8 @@ var folders = []folder{
 	{"internal/rules", nil, nil},
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
 	{"ring", nil, []string{consistent, xxhash}},
-	{"owner", []string{".", "internal/release", "ring", "owner/mutant"}, nil},
+	{"owner", []string{".", "internal/compact", "internal/release", "ring", "owner/mutant"}, nil},
+	{"internal/compact", []string{"."}, nil},
 	{"owner/mutant", nil, nil},
 	{"internal/frame", nil, nil},
 	{"internal/protofield", nil, []string{protobuf}},
@@ -135,6 +136,7 @@ var onlyIn = map[string][]string{
 // decisions.
 var pureFolders = map[string][]string{
 	".":                nil,
+	"internal/compact": nil,
 	"internal/release": nil,
 	"internal/rules":   nil,
 	"ring":             nil,

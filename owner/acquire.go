@@ -293,7 +293,7 @@ func (t turn) leave(w *more, why Why, remember bool) {
 func (t turn) mark(cr *crowd) {
 	if cr != nil && cr.waiting.n > 0 && !t.m.isMarked(cr) {
 		cr.marked = true
-		t.m.marked.push(cr)
+		t.m.marked.Push(cr)
 		t.m.busy = true
 	}
 }
@@ -310,10 +310,10 @@ func (m *Machine) isMarked(cr *crowd) bool {
 // serveMarked serves crowds that are marked, until the turn has touched that much.
 func (t turn) serveMarked(entries, size int) {
 	m := t.m
-	for n := m.marked.len(); n > 0 && t.within(entries, size); n-- {
+	for n := m.marked.Len(); n > 0 && t.within(entries, size); n-- {
 		m.touched++
-		cr := *m.marked.at(0)
-		m.marked.drop(1)
+		cr := *m.marked.At(0)
+		m.marked.Drop(1)
 		cr.marked = false
 		at, again := cr.at, cr.again
 		if cr.again = false; at == nil {

@@ -27,7 +27,7 @@ func (m *Machine) follow(now time.Duration, op *Op) error {
 	}
 	m.touched++
 	m.handled += op.size()
-	m.due.clear() // of the time when it was the owner's
+	m.due.Clear() // of the time when it was the owner's
 	if mutant.On(mutant.AckUnapplied) {
 		m.seq++
 		return nil
@@ -164,7 +164,7 @@ func (m *Machine) drop(now time.Duration, c *claim, op *Op) {
 		_, _, request := m.keys.ids(c)
 		m.remember(wasSeen, over{digest: digestOf(op.Key, request), until: now + keepFinished, conn: c.conn})
 	}
-	m.due.remove(c.id)
+	m.due.Remove(c.id)
 	if !c.held() {
 		m.waiters--
 	}
@@ -186,7 +186,7 @@ func (m *Machine) arm(now time.Duration, c *claim) {
 		m.watch(w)
 		return
 	}
-	m.due.set(c.id, m.expires(now, c))
+	m.due.Set(c.id, m.expires(now, c))
 }
 
 // expires is when a hold ends whose time starts now.
@@ -203,4 +203,4 @@ func (m *Machine) expires(now time.Duration, c *claim) time.Duration {
 }
 
 // watch takes notice that it has changed when a waiter is due.
-func (m *Machine) watch(w *more) { m.due.set(w.claim.id, w.due()) }
+func (m *Machine) watch(w *more) { m.due.Set(w.claim.id, w.due()) }

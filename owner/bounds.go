@@ -71,7 +71,7 @@ func (m *Machine) maxHoldOf(r *Request) time.Duration {
 func (m *Machine) Bytes() int { return m.used.bytes + m.finished.len()*overBytes }
 
 // Entries is the number of holds, waiters and finished ids.
-func (m *Machine) Entries() int { return m.keys.claims.used() + m.finished.len() }
+func (m *Machine) Entries() int { return m.keys.claims.Used() + m.finished.len() }
 
 // cost is what a claim takes.
 func cost(key, client, request int, metadata map[string]string, limited bool) int {
@@ -94,7 +94,7 @@ func (s *keys) costOf(c *claim) int {
 		w := s.more(c)
 		return cost(len(w.crowd.name), len(w.client), len(w.request), w.meta, w.maxHold > 0)
 	}
-	key, client, request := s.texts.lengths(c.text)
+	key, client, request := s.texts.Lengths(c.text)
 	return cost(key, client, request, s.meta(c), s.maxHold(c) > 0)
 }
 
@@ -106,7 +106,7 @@ func (m *Machine) room(r *Request) error {
 	if mutant.On(mutant.NoBound) {
 		return nil
 	}
-	if m.keys.claims.used()+m.beyond() >= m.bounds.Entries {
+	if m.keys.claims.Used()+m.beyond() >= m.bounds.Entries {
 		return quota(fmt.Sprintf("the key's partition has as many holds and waiters as it may, %d", m.bounds.Entries))
 	}
 	if err := m.bytesRoom(cost(len(r.Key), len(r.ClientID), len(r.RequestID), r.Metadata, m.maxHoldOf(r) > 0)); err != nil {

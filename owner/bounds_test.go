@@ -135,7 +135,7 @@ func TestMetadataOfARenewalIsBounded(t *testing.T) {
 	if r := renew(map[string]string{}); r.Outcome != Done || r.Holds[0].Metadata != nil {
 		t.Errorf("a renewal that takes the metadata away: %+v", r.Answer)
 	}
-	if w := p.m.keys.claims.at(1).more; w != 0 {
+	if w := p.m.keys.claims.At(1).more; w != 0 {
 		t.Error("a hold without metadata keeps room for it")
 	}
 	if r := p.conn(0, Request{Kind: Renew, Key: "k", Token: token, Metadata: meta(sharelock.MaxMetadataBytes + 1)}); !errors.Is(r.Err, sharelock.ErrInvalidArgument) {

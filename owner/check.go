@@ -30,7 +30,7 @@ func (m *Machine) Check() error {
 		return fmt.Errorf("partition %d: claims take %d bytes, counted were %d", m.partition, used, m.used.bytes)
 	case !m.busy && m.anyLeft():
 		return fmt.Errorf("partition %d: there is work left that is not known", m.partition)
-	case !m.active && m.marked.len() > 0:
+	case !m.active && m.marked.Len() > 0:
 		return fmt.Errorf("partition %d: a turn has not ended", m.partition)
 	}
 	for _, check := range []func() error{m.keys.check, m.checkDue, m.finished.check, m.checkShares} {
@@ -116,13 +116,13 @@ func (m *Machine) checkClaim(k key, name string, c *claim, ids map[string]bool) 
 		return fmt.Errorf("claim %d does not know its crowd", c.id)
 	}
 	key, client, request := m.keys.ids(c)
-	due := m.due.entry(c.id)
+	due := m.due.Entry(c.id)
 	switch {
 	case key != name:
 		return fmt.Errorf("%q belongs to key %q", request, key)
 	case ids[request]:
 		return fmt.Errorf("request id %q is there twice", request)
-	case m.keys.claims.at(c.id) != c:
+	case m.keys.claims.At(c.id) != c:
 		return fmt.Errorf("%q has the number of another claim", request)
 	case k.crowd == nil && !c.held():
 		return fmt.Errorf("%q waits alone", request)
@@ -159,8 +159,8 @@ func (m *Machine) checkMore(k key, c *claim, w *more, request string) error {
 		return nil // nobody has looked at it since the activation
 	case w.settles != 0 && w.ref.Caller != nil:
 		return fmt.Errorf("%q settles and is attached", request)
-	case !c.held() && m.active && m.due.entry(c.id).due != w.due():
-		return fmt.Errorf("%q is due at %v, not at %v", request, w.due(), m.due.entry(c.id).due)
+	case !c.held() && m.active && m.due.Entry(c.id).Due != w.due():
+		return fmt.Errorf("%q is due at %v, not at %v", request, w.due(), m.due.Entry(c.id).Due)
 	}
 	return nil
 }
@@ -186,8 +186,8 @@ func (cr *crowd) check() error {
 		return fmt.Errorf("%d claims without an index", cr.size())
 	case !cr.indexed():
 		return nil
-	case cr.ids.len() != cr.size() || cr.tokens.len() != cr.holds.n || cr.size() <= indexTo:
-		return fmt.Errorf("the index has %d ids and %d tokens of %d claims", cr.ids.len(), cr.tokens.len(), cr.size())
+	case cr.ids.Len() != cr.size() || cr.tokens.Len() != cr.holds.n || cr.size() <= indexTo:
+		return fmt.Errorf("the index has %d ids and %d tokens of %d claims", cr.ids.Len(), cr.tokens.Len(), cr.size())
 	}
 	for _, l := range []*claims{&cr.holds, &cr.waiting} {
 		for w := l.first; w != nil; w = l.after(w) {
@@ -196,16 +196,16 @@ func (cr *crowd) check() error {
 			}
 		}
 	}
-	if err := cr.ids.check(); err != nil {
+	if err := cr.ids.Check(); err != nil {
 		return err
 	}
-	return cr.tokens.check()
+	return cr.tokens.Check()
 }
 
 // marks reports whether a crowd is among those that are marked.
 func (m *Machine) marks(cr *crowd) bool {
-	for i := range m.marked.len() {
-		if *m.marked.at(i) == cr {
+	for i := range m.marked.Len() {
+		if *m.marked.At(i) == cr {
 			return true
 		}
 	}
@@ -221,8 +221,7 @@ func (s *keys) check() error {
 			mores++
 		}
 		if c.text != 0 {
-			key, client, request := s.texts.lengths(c.text)
-			text += textUnitsOf(key+client+request) * textUnit
+			text += s.texts.Size(c.text)
 		}
 	}
 	for k := range s.each {
@@ -234,111 +233,17 @@ func (s *keys) check() error {
 		}
 	}
 	switch {
-	case claims != s.claims.used() || mores != s.mores.used():
-		return fmt.Errorf("%d claims and %d with more, stored are %d and %d", claims, mores, s.claims.used(), s.mores.used())
-	case text != s.texts.used():
-		return fmt.Errorf("%d bytes of text, counted were %d", text, s.texts.used())
-	case !s.moving() && s.texts.old != nil:
-		return fmt.Errorf("%d bytes of text were not moved", s.texts.old.used)
+	case claims != s.claims.Used() || mores != s.mores.Used():
+		return fmt.Errorf("%d claims and %d with more, stored are %d and %d", claims, mores, s.claims.Used(), s.mores.Used())
+	case text != s.texts.Used():
+		return fmt.Errorf("%d bytes of text, counted were %d", text, s.texts.Used())
+	case !s.moving() && s.texts.Moving():
+		return fmt.Errorf("some texts were not moved")
 	}
-	for _, check := range []func() error{s.claims.check, s.mores.check, s.texts.check, s.alone.check, s.crowds.check} {
+	for _, check := range []func() error{s.claims.Check, s.mores.Check, s.texts.Check, s.alone.Check, s.crowds.Check} {
 		if err := check(); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// check: the free records were counted.
-func (s *slab[T]) check() error {
-	free := 0
-	for i := range s.records.len() {
-		if s.free.has(i) {
-			free++
-		}
-	}
-	if free != s.free.n {
-		return fmt.Errorf("%d records of %d are free, counted were %d", free, s.records.len(), s.free.n)
-	}
-	return nil
-}
-
-// check: every block is in use, or free, or was never handed out.
-func (t *texts) check() error {
-	free := 0
-	for units, id := range t.free {
-		for ; id != 0; id = t.nextFree(id) {
-			if free += units * textUnit; free > t.room() {
-				return fmt.Errorf("the free blocks of %d bytes go in a circle", units*textUnit)
-			}
-		}
-	}
-	if t.used+free+t.left() != t.room() {
-		return fmt.Errorf("%d bytes in use, %d free and %d left are not %d", t.used, free, t.left(), t.room())
-	}
-	return nil
-}
-
-// check: both halves are right.
-func (s *textStore) check() error {
-	if s.old != nil {
-		if err := s.old.check(); err != nil {
-			return err
-		}
-	}
-	return s.texts.check()
-}
-
-// check: every record is in the one table of its hash.
-func (t *hashTable[V]) check() error {
-	if err := t.one.check(); err != nil {
-		return err
-	}
-	var none V
-	if t.many == nil {
-		return nil
-	}
-	n, tables := t.one.n, t.many.tables
-	for i, s := range tables {
-		if s.bits > t.many.bits || s != tables[i&(1<<s.bits-1)] {
-			return fmt.Errorf("the table at place %d of %d is not the one of its bits", i, len(tables))
-		}
-		if i >= 1<<s.bits {
-			continue
-		}
-		n += s.n
-		for _, slot := range s.slots {
-			if slot.id != none && int(slot.hash)&(1<<s.bits-1) != i {
-				return fmt.Errorf("record %v is in the table at place %d", slot.id, i)
-			}
-		}
-		if err := s.hashIndex.check(); err != nil {
-			return err
-		}
-	}
-	if n != t.len() {
-		return fmt.Errorf("there are %d records in %d tables, counted were %d", n, len(tables), t.len())
-	}
-	return nil
-}
-
-// check: every record is on the way from the home of its hash.
-func (x *hashIndex[V]) check() error {
-	var none V
-	n := 0
-	for i, s := range x.slots {
-		if s.id == none {
-			continue
-		}
-		n++
-		for j := x.home(s.hash); j != i; j = x.next(j) {
-			if x.slots[j].id == none {
-				return fmt.Errorf("record %v in slot %d is not found from its home", s.id, i)
-			}
-		}
-	}
-	if n != x.n || n > 0 && n == len(x.slots) {
-		return fmt.Errorf("%d records in %d slots of an index, counted were %d", n, len(x.slots), x.n)
 	}
 	return nil
 }
@@ -369,25 +274,10 @@ func (m *Machine) checkShares() error {
 // until nobody else has decided since, and no entry is
 // later than its claim is due.
 func (m *Machine) checkDue() error {
-	if want := m.keys.claims.used(); m.due.len() != want && (m.active || m.due.len() > 0) {
-		return fmt.Errorf("%d deadlines, want %d", m.due.len(), want)
+	if want := m.keys.claims.Used(); m.due.Len() != want && (m.active || m.due.Len() > 0) {
+		return fmt.Errorf("%d deadlines, want %d", m.due.Len(), want)
 	}
-	return m.due.check()
-}
-
-func (h *deadlines) check() error {
-	for i := range h.len() {
-		e := h.heap.at(i)
-		switch {
-		case h.entry(e.id) != e:
-			return fmt.Errorf("deadline %d of claim %d is not in its place", i, e.id)
-		case i > 0 && h.heap.at((i-1)/arity).at > e.at:
-			return fmt.Errorf("deadline %d is before its parent", i)
-		case e.at > e.due:
-			return fmt.Errorf("deadline %d is late for claim %d", i, e.id)
-		}
-	}
-	return nil
+	return m.due.Check()
 }
 
 // check: the queues and the index of finished ids are the same, oldest first.
@@ -421,10 +311,10 @@ func (f *finished) check() error {
 	if next := f.soonest(); next != f.next {
 		return fmt.Errorf("the next finished request id is forgotten at %v, noted is %v", next, f.next)
 	}
-	if n != f.ids.len() {
-		return fmt.Errorf("%d finished request ids, counted were %d", n, f.ids.len())
+	if n != f.ids.Len() {
+		return fmt.Errorf("%d finished request ids, counted were %d", n, f.ids.Len())
 	}
-	if err := f.ids.check(); err != nil {
+	if err := f.ids.Check(); err != nil {
 		return fmt.Errorf("finished request ids: %w", err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/compact"
 )
 
 const (
@@ -27,7 +28,7 @@ type claim struct {
 	id uint32
 	// text has its key, client id and request id, if it is alone with its key; 0 for a
 	// claim in a crowd.
-	text textID
+	text compact.TextID
 	// more is its number in keys.mores; 0 for a hold without metadata and longest time
 	// that is alone with its key.
 	more uint32

@@ -107,7 +107,7 @@ func (m *Machine) Piece(now time.Duration, at, b []byte) (piece, next []byte, la
 			w.overs()
 		case recordEnd:
 			w.e.byte(recordEnd)
-			w.e.number(uint64(m.keys.claims.used()))
+			w.e.number(uint64(m.keys.claims.Used()))
 			return w.e.b, nil, true, nil
 		}
 		if err != nil {
@@ -152,9 +152,9 @@ func (w *pieceWriter) begin() {
 func (w *pieceWriter) claims() error {
 	s := &w.m.keys
 	w.pos.claim = max(w.pos.claim, 1)
-	for ; w.more() && int(w.pos.claim) <= s.claims.records.len(); w.pos.claim++ {
+	for ; w.more() && int(w.pos.claim) <= s.claims.Last(); w.pos.claim++ {
 		w.left--
-		c := s.claims.at(w.pos.claim)
+		c := s.claims.At(w.pos.claim)
 		switch {
 		case c.id == 0: // not in use
 		case c.text != 0:
@@ -167,7 +167,7 @@ func (w *pieceWriter) claims() error {
 			}
 		}
 	}
-	if int(w.pos.claim) > s.claims.records.len() {
+	if int(w.pos.claim) > s.claims.Last() {
 		w.pos = position{phase: recordOver}
 	}
 	return nil
@@ -178,10 +178,10 @@ func (w *pieceWriter) inside(cr *crowd) (done bool, err error) {
 	s := &w.m.keys
 	x := cr.first()
 	if id := w.pos.inside; id != 0 {
-		if int(id) > s.claims.records.len() || s.claims.at(id).id == 0 || s.more(s.claims.at(id)) == nil || s.more(s.claims.at(id)).crowd != cr {
+		if int(id) > s.claims.Last() || s.claims.At(id).id == 0 || s.more(s.claims.At(id)) == nil || s.more(s.claims.At(id)).crowd != cr {
 			return false, fmt.Errorf("%w: a position that is not in the key", ErrMalformed)
 		}
-		x = s.more(s.claims.at(id))
+		x = s.more(s.claims.At(id))
 	}
 	for ; x != nil; x = cr.behind(x) {
 		if !w.more() {
@@ -216,7 +216,7 @@ func (w *pieceWriter) claim(c *claim) {
 		e.text(x.client)
 		e.text(x.request)
 	} else {
-		_, client, request := s.texts.parts(c.text)
+		_, client, request := s.texts.Bytes(c.text)
 		e.bytes(client)
 		e.bytes(request)
 	}

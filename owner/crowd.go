@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/compact"
 )
 
 // crowd is a key with a waiter, with more than one hold or with slots.
@@ -14,7 +15,7 @@ type crowd struct {
 	// holds in the order of their tokens, waiting in the order of the log (Q5).
 	holds, waiting claims
 	// ids and tokens find claims; they are empty while there are few.
-	ids, tokens hashTable[*more]
+	ids, tokens compact.HashTable[*more]
 	seed        maphash.Seed
 	// listening is how many waiters have somebody who listens, or settle, as of an era; in
 	// another era all are taken to settle. See Machine.listen.
@@ -109,7 +110,7 @@ func (cr *crowd) list(c *claim) *claims {
 }
 
 // indexed: there are enough claims for an index.
-func (cr *crowd) indexed() bool { return cr.ids.len() > 0 }
+func (cr *crowd) indexed() bool { return cr.ids.Len() > 0 }
 
 // idHash is the hash of a request id. The seed keeps clients from choosing ids that collide.
 func (cr *crowd) idHash(request string) uint32 {
@@ -122,7 +123,7 @@ func tokenHash(t sharelock.Token) uint32 { return uint32(uint64(t) * 0x9e3779b97
 // find is the claim of a request id, or nil.
 func (cr *crowd) find(request string) *more {
 	if cr.indexed() {
-		return cr.ids.find(cr.idHash(request), func(x *more) bool { return x.request == request })
+		return cr.ids.Find(cr.idHash(request), func(x *more) bool { return x.request == request })
 	}
 	for _, l := range []*claims{&cr.holds, &cr.waiting} {
 		for x := l.first; x != nil; x = l.after(x) {
@@ -137,7 +138,7 @@ func (cr *crowd) find(request string) *more {
 // hold is the hold with this token, or nil.
 func (cr *crowd) hold(token sharelock.Token) *more {
 	if cr.indexed() {
-		return cr.tokens.find(tokenHash(token), func(x *more) bool { return x.claim.token == token })
+		return cr.tokens.Find(tokenHash(token), func(x *more) bool { return x.claim.token == token })
 	}
 	for x := cr.holds.first; x != nil; x = cr.holds.after(x) {
 		if x.claim.token == token {
@@ -170,13 +171,13 @@ func (cr *crowd) join(x *more) {
 
 // enter puts a claim into the index.
 func (cr *crowd) enter(x *more) {
-	cr.ids.put(cr.idHash(x.request), x)
+	cr.ids.Put(cr.idHash(x.request), x)
 	cr.enterToken(x)
 }
 
 func (cr *crowd) enterToken(x *more) {
 	if x.claim.held() {
-		cr.tokens.put(tokenHash(x.claim.token), x)
+		cr.tokens.Put(tokenHash(x.claim.token), x)
 	}
 }
 
@@ -222,11 +223,11 @@ func (cr *crowd) leave(x *more) {
 	if !cr.indexed() {
 		return
 	}
-	cr.ids.remove(cr.idHash(x.request), x)
+	cr.ids.Remove(cr.idHash(x.request), x)
 	if x.claim.held() {
-		cr.tokens.remove(tokenHash(x.claim.token), x)
+		cr.tokens.Remove(tokenHash(x.claim.token), x)
 	}
 	if cr.size() <= indexTo {
-		cr.ids, cr.tokens = hashTable[*more]{}, hashTable[*more]{}
+		cr.ids, cr.tokens = compact.HashTable[*more]{}, compact.HashTable[*more]{}
 	}
 }

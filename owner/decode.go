@@ -195,8 +195,8 @@ func (d *Decoder) noneOver() error {
 	if d.m.finished.len() == 0 {
 		return nil
 	}
-	for i := range s.claims.records.len() {
-		key, _, request := s.ids(s.claims.records.at(i))
+	for i := range s.claims.Last() {
+		key, _, request := s.ids(s.claims.At(uint32(i + 1)))
 		if d.m.finished.has(key, request) {
 			return fmt.Errorf("key %q: request id %q is over", key, request)
 		}

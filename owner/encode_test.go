@@ -25,7 +25,7 @@ func (m *Machine) Encode(now time.Duration) []byte {
 		w.overs()
 	}
 	w.e.byte(recordEnd)
-	w.e.number(uint64(m.keys.claims.used()))
+	w.e.number(uint64(m.keys.claims.Used()))
 	return w.e.b
 }
 
@@ -57,9 +57,6 @@ func (m *Machine) pieces(now time.Duration) (all [][]byte) {
 	}
 	return all
 }
-
-// entryDue is when a claim is due that is due as its entry says.
-func entryDue(e *deadline) time.Duration { return e.due }
 
 // detachAll is Detach with all that it leaves to do.
 func (m *Machine) detachAll(fn func(Ref)) {

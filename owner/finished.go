@@ -6,6 +6,8 @@ import (
 	"hash/maphash"
 	"math"
 	"time"
+
+	"github.com/sgkandale/sharelock/internal/compact"
 )
 
 const (
@@ -42,7 +44,7 @@ type finished struct {
 	// and the fences.
 	queues [2]overQueue
 	seed   maphash.Seed
-	ids    hashTable[uint32]
+	ids    compact.HashTable[uint32]
 }
 
 // The queues of a finished.
@@ -50,6 +52,9 @@ const (
 	wasSeen = iota
 	isFence
 )
+
+// chunkLen is the number of entries that a queue gets memory for at once.
+const chunkLen = 32
 
 // over is one id that is over. The zero value is one that was removed.
 type over struct {
@@ -64,7 +69,7 @@ func newFinished() finished { return finished{next: never, seed: maphash.MakeSee
 // never is a time that does not come.
 const never time.Duration = math.MaxInt64
 
-func (f *finished) len() int { return f.ids.len() }
+func (f *finished) len() int { return f.ids.Len() }
 
 // hash is that of the index. The seed keeps a client from choosing ids that collide.
 func (f *finished) hash(d *digest) uint32 { return uint32(maphash.Bytes(f.seed, d[:]) >> 32) }
@@ -76,14 +81,14 @@ func (f *finished) at(id uint32) *over { return f.queues[id/queueBit].at(id % qu
 
 // find returns the number of an id, or 0.
 func (f *finished) find(d *digest) uint32 {
-	if f.ids.len() == 0 {
+	if f.ids.Len() == 0 {
 		return 0
 	}
-	return f.ids.find(f.hash(d), func(id uint32) bool { return f.at(id).digest == *d })
+	return f.ids.Find(f.hash(d), func(id uint32) bool { return f.at(id).digest == *d })
 }
 
 func (f *finished) has(key, request string) bool {
-	if f.ids.len() == 0 {
+	if f.ids.Len() == 0 {
 		return false
 	}
 	d := digestOf(key, request)
@@ -98,13 +103,13 @@ func (f *finished) add(queue int, o over) (was over) {
 	}
 	id := f.queues[queue].push(o) | uint32(queue)*queueBit
 	f.next = f.soonest()
-	f.ids.put(f.hash(&o.digest), id)
+	f.ids.Put(f.hash(&o.digest), id)
 	return was
 }
 
 // remove forgets one id. The zero over says that it was not known.
 func (f *finished) remove(key, request string) (was over) {
-	if f.ids.len() == 0 {
+	if f.ids.Len() == 0 {
 		return over{}
 	}
 	d := digestOf(key, request)
@@ -117,7 +122,7 @@ func (f *finished) remove(key, request string) (was over) {
 func (f *finished) drop(id uint32) over {
 	o := f.at(id)
 	was := *o
-	f.ids.remove(f.hash(&was.digest), id)
+	f.ids.Remove(f.hash(&was.digest), id)
 	*o = over{}
 	if q := &f.queues[id/queueBit]; q.first == id%queueBit {
 		q.trim(chunkLen)

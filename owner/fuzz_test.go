@@ -130,8 +130,8 @@ func TestDecodeRefusesUnsoundCopies(t *testing.T) {
 		"no client":        func(m *Machine, _ *crowd) { wait(m, Op{RequestID: "r", TTL: 1}) },
 		"no TTL":           func(m *Machine, _ *crowd) { wait(m, Op{ClientID: "c", RequestID: "r"}) },
 		"one slot":         func(_ *Machine, k *crowd) { k.slots = 1 },
-		"claims missing":   func(m *Machine, _ *crowd) { m.keys.claims.take() },
-		"key twice":        func(m *Machine, k *crowd) { m.keys.crowds.put(m.keys.hash("again"), k) },
+		"claims missing":   func(m *Machine, _ *crowd) { m.keys.claims.Take() },
+		"key twice":        func(m *Machine, k *crowd) { m.keys.crowds.Put(m.keys.hash("again"), k) },
 		"no key": func(m *Machine, _ *crowd) {
 			m.keys.add(m.keys.get(""), &Op{ClientID: "c", RequestID: "r", TTL: 1, Token: 1})
 		},

@@ -18,7 +18,7 @@ func (k key) name() []byte {
 	if k.crowd != nil {
 		return []byte(k.crowd.name)
 	}
-	name, _, _ := k.of.texts.parts(k.alone.text)
+	name, _, _ := k.of.texts.Bytes(k.alone.text)
 	return name
 }
 
@@ -122,7 +122,7 @@ func (k key) find(request string) *claim {
 			return w.claim
 		}
 	case k.alone != nil:
-		if _, _, found := k.of.texts.parts(k.alone.text); string(found) == request {
+		if _, _, found := k.of.texts.Bytes(k.alone.text); string(found) == request {
 			return k.alone
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/compact"
 )
 
 // keys are the keys that are held or waited for. Nearly all of them have one
@@ -17,22 +18,22 @@ import (
 type keys struct {
 	seed maphash.Seed
 	// alone finds the hold of each key that has one hold, no waiter and no slots.
-	alone hashTable[uint32]
+	alone compact.HashTable[uint32]
 	// crowds are all other keys, by name.
-	crowds hashTable[*crowd]
+	crowds compact.HashTable[*crowd]
 	// claims are all claims, texts the texts of those that are alone with their keys, and
 	// mores what some claims have besides.
-	claims slab[claim]
-	texts  textStore
+	claims compact.Slab[claim]
+	texts  compact.Arena
 	// unmoved: texts of the claims up to this number have not been moved yet; see tidy.
 	unmoved int
-	mores   slab[*more]
+	mores   compact.Slab[*more]
 }
 
 func newKeys() keys { return keys{seed: maphash.MakeSeed()} }
 
 // len is the number of keys.
-func (s *keys) len() int { return s.alone.len() + s.crowds.len() }
+func (s *keys) len() int { return s.alone.Len() + s.crowds.Len() }
 
 // hash is the index's hash of a name.
 func (s *keys) hash(name string) uint32 { return uint32(maphash.String(s.seed, name) >> 32) }
@@ -46,16 +47,16 @@ func (s *keys) get(name string) key {
 		return k
 	}
 	hash := s.hash(name)
-	if s.crowds.len() > 0 {
-		k.crowd = s.crowds.find(hash, func(cr *crowd) bool { return cr.name == name })
+	if s.crowds.Len() > 0 {
+		k.crowd = s.crowds.Find(hash, func(cr *crowd) bool { return cr.name == name })
 	}
-	if k.crowd == nil && s.alone.len() > 0 {
-		id := s.alone.find(hash, func(id uint32) bool {
-			found, _, _ := s.texts.parts(s.claims.at(id).text)
+	if k.crowd == nil && s.alone.Len() > 0 {
+		id := s.alone.Find(hash, func(id uint32) bool {
+			found, _, _ := s.texts.Bytes(s.claims.At(id).text)
 			return string(found) == name
 		})
 		if id != 0 {
-			k.alone = s.claims.at(id)
+			k.alone = s.claims.At(id)
 		}
 	}
 	return k
@@ -75,7 +76,7 @@ func (s *keys) ids(c *claim) (name, client, request string) {
 		w := s.more(c)
 		return w.crowd.name, w.client, w.request
 	}
-	return s.texts.get(c.text)
+	return s.texts.Strings(c.text)
 }
 
 // crowded is the key of a crowd, which may have ended.
@@ -86,7 +87,7 @@ func (s *keys) more(c *claim) *more {
 	if c.more == 0 {
 		return nil
 	}
-	return *s.mores.at(c.more)
+	return *s.mores.At(c.more)
 }
 
 // meta is the metadata of a claim; nobody may change it.
@@ -120,15 +121,15 @@ func (s *keys) isOf(c *claim, client string) bool {
 	if c.text == 0 {
 		return s.more(c).client == client
 	}
-	_, found, _ := s.texts.parts(c.text)
+	_, found, _ := s.texts.Bytes(c.text)
 	return string(found) == client
 }
 
 // add makes the claim of a grant to one who has not waited, or of an enqueue. The
 // op fits the key.
 func (s *keys) add(k key, op *Op) *claim {
-	id := s.claims.take()
-	c := s.claims.at(id)
+	id := s.claims.Take()
+	c := s.claims.At(id)
 	*c = claim{id: id, token: op.Token, conn: op.Conn}
 	c.setTTL(op.TTL)
 	c.set(isShared, op.Mode == sharelock.Shared)
@@ -154,9 +155,9 @@ func (s *keys) add(k key, op *Op) *claim {
 // gather makes a crowd of a key that has none.
 func (s *keys) gather(k key, op *Op) *crowd {
 	cr := &crowd{name: op.Key, slots: op.Slots, seed: s.seed}
-	s.crowds.put(s.hash(cr.name), cr)
+	s.crowds.Put(s.hash(cr.name), cr)
 	if c := k.alone; c != nil {
-		_, client, request := s.texts.get(c.text)
+		_, client, request := s.texts.Strings(c.text)
 		s.exit(c)
 		s.join(cr, c, client, request)
 	}
@@ -165,23 +166,23 @@ func (s *keys) gather(k key, op *Op) *crowd {
 
 // enter makes a claim alone with its key.
 func (s *keys) enter(c *claim, name, client, request string) {
-	c.text = s.texts.put(name, client, request)
-	s.alone.put(s.hash(name), c.id)
+	c.text = s.texts.Put(name, client, request)
+	s.alone.Put(s.hash(name), c.id)
 }
 
 // exit ends that a claim is alone with its key.
 func (s *keys) exit(c *claim) {
-	name, _, _ := s.texts.parts(c.text)
-	s.alone.remove(s.hashBytes(name), c.id)
-	s.texts.remove(c.text)
+	name, _, _ := s.texts.Bytes(c.text)
+	s.alone.Remove(s.hashBytes(name), c.id)
+	s.texts.Remove(c.text)
 	c.text = 0
 }
 
 // extend gives a claim room for more.
 func (s *keys) extend(c *claim) *more {
 	if c.more == 0 {
-		c.more = s.mores.take()
-		*s.mores.at(c.more) = &more{claim: c}
+		c.more = s.mores.Take()
+		*s.mores.At(c.more) = &more{claim: c}
 	}
 	return s.more(c)
 }
@@ -189,7 +190,7 @@ func (s *keys) extend(c *claim) *more {
 // shorten takes the room for more away, if there is no more.
 func (s *keys) shorten(c *claim) {
 	if w := s.more(c); w != nil && w.crowd == nil && w.meta == nil && w.maxHold == 0 {
-		s.mores.give(c.more)
+		s.mores.Give(c.more)
 		c.more = 0
 	}
 }
@@ -219,9 +220,9 @@ func (s *keys) remove(c *claim) {
 		s.exit(c)
 	}
 	if c.more != 0 {
-		s.mores.give(c.more)
+		s.mores.Give(c.more)
 	}
-	s.claims.give(c.id)
+	s.claims.Give(c.id)
 }
 
 // settle ends a crowd that is none any more. It has no claim then.
@@ -229,7 +230,7 @@ func (s *keys) settle(cr *crowd) {
 	if cr.waiting.n > 0 || cr.holds.n > 1 || cr.slots > 0 && cr.holds.n > 0 {
 		return
 	}
-	s.crowds.remove(s.hash(cr.name), cr)
+	s.crowds.Remove(s.hash(cr.name), cr)
 	if cr.read != nil {
 		cr.read.end()
 	}
@@ -244,12 +245,12 @@ func (s *keys) settle(cr *crowd) {
 // each calls fn for every key, in any order, until it is false.
 func (s *keys) each(fn func(key) bool) {
 	going := true
-	s.alone.each(func(slot *slot[uint32]) bool {
-		going = fn(key{of: s, alone: s.claims.at(slot.id)})
+	s.alone.Each(func(id uint32) bool {
+		going = fn(key{of: s, alone: s.claims.At(id)})
 		return going
 	})
 	if going {
-		s.crowds.each(func(slot *slot[*crowd]) bool { return fn(s.crowded(slot.id)) })
+		s.crowds.Each(func(cr *crowd) bool { return fn(s.crowded(cr)) })
 	}
 }
 
@@ -281,48 +282,50 @@ func (s *keys) sorted(fn func(key) bool) {
 // there is, and returns how many entries and bytes those were. Claims that have other
 // numbers then are lower in memory than before; moved is told of each.
 func (s *keys) tidy(moved func(from, to uint32)) (touched, size int) {
-	touched = s.mores.pack(tidyMost/4, func(_, to uint32) { (*s.mores.at(to)).claim.more = to })
-	touched += s.claims.pack(tidyMost/2, func(from, to uint32) {
-		c := s.claims.at(to)
+	touched = s.mores.Pack(tidyMost/4, func(_, to uint32) { (*s.mores.At(to)).claim.more = to })
+	touched += s.claims.Pack(tidyMost/2, func(from, to uint32) {
+		c := s.claims.At(to)
 		c.id = to
 		if c.more != 0 {
 			s.more(c).claim = c
 		}
 		if c.text != 0 {
-			name, _, _ := s.texts.parts(c.text)
+			name, _, _ := s.texts.Bytes(c.text)
 			size += len(name)
-			s.alone.move(s.hashBytes(name), from, to)
+			s.alone.Renumber(s.hashBytes(name), from, to)
 		}
 		moved(from, to)
 	})
-	s.unmoved = min(s.unmoved, s.claims.records.len())
+	s.unmoved = min(s.unmoved, s.claims.Last())
 	if !s.moving() && s.textsSparse() {
-		s.texts.leave()
-		s.unmoved = s.claims.records.len()
+		s.texts.BeginMove()
+		s.unmoved = s.claims.Last()
 	}
 	for left := tidyMost / 4; s.unmoved > 0 && left > 0 && size < tidyBytes; left-- {
 		touched++
-		if c := s.claims.at(uint32(s.unmoved)); c.text != 0 {
+		if c := s.claims.At(uint32(s.unmoved)); c.text != 0 {
 			var n int
-			c.text, n = s.texts.move(c.text)
+			c.text, n = s.texts.Move(c.text)
 			size += n
 		}
 		s.unmoved--
 	}
 	if s.unmoved == 0 {
-		s.texts.old = nil
+		s.texts.EndMove()
 	}
 	return touched, size
 }
 
 // sparse: tidy has something to begin.
-func (s *keys) sparse() bool { return s.claims.sparse() || s.mores.sparse() || s.textsSparse() }
+func (s *keys) sparse() bool { return s.claims.Sparse() || s.mores.Sparse() || s.textsSparse() }
+
+// textWorth is how many bytes are worth the move of a claim.
+const textWorth = 16
 
 // textsSparse: it pays to move the texts. The move costs as much as there are claims; so as
 // much at least must come back.
 func (s *keys) textsSparse() bool {
-	now := &s.texts.texts
-	return now.sparse() && now.room() >= s.claims.used()*textWorth
+	return s.texts.Sparse(s.claims.Used() * textWorth)
 }
 
 // tidyMost and tidyBytes are the most entries and about the most bytes that one call of
@@ -336,4 +339,4 @@ const (
 func (s *keys) moving() bool { return s.unmoved > 0 }
 
 // untidy: tidy has more to do.
-func (s *keys) untidy() bool { return s.claims.packing || s.mores.packing || s.moving() }
+func (s *keys) untidy() bool { return s.claims.Packing() || s.mores.Packing() || s.moving() }

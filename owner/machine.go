@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/compact"
 	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
@@ -55,7 +56,7 @@ type Machine struct {
 	keys keys
 	// due holds every claim while active. What it held then is kept until somebody
 	// else decides about this copy.
-	due deadlines
+	due compact.Deadlines
 
 	// node is the name put into holds.
 	node string
@@ -75,15 +76,15 @@ type jobs struct {
 	// scans are under way.
 	scans []*Scan
 	// reads are under way, see reading; unread those that a Detach has ended.
-	reads, unread fifo[*reading]
+	reads, unread compact.Queue[*reading]
 	// marked are crowds to be served: by the turn under way, or, those that it had no room
 	// for, by the next.
-	marked fifo[*crowd]
+	marked compact.Queue[*crowd]
 }
 
 // anyLeft reports whether an active machine has something to go on with.
 func (j *jobs) anyLeft() bool {
-	return j.unserved > 0 || j.marked.len() > 0 || j.reads.len() > 0 || len(j.scans) > 0
+	return j.unserved > 0 || j.marked.Len() > 0 || j.reads.Len() > 0 || len(j.scans) > 0
 }
 
 // Out collects what a machine decides. The caller empties it by cutting both
@@ -131,9 +132,9 @@ func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
 // BeginPrepare begins to prepare the copy for an activation.
 func (m *Machine) BeginPrepare() {
 	m.prepared = false
-	m.preparing = preparing{waiters: m.keys.mores.records.len()}
-	if m.due.len() != m.keys.claims.used() || mutant.On(mutant.TTLNotRestarted) {
-		m.preparing.claims = m.keys.claims.records.len()
+	m.preparing = preparing{waiters: m.keys.mores.Last()}
+	if m.due.Len() != m.keys.claims.Used() || mutant.On(mutant.TTLNotRestarted) {
+		m.preparing.claims = m.keys.claims.Last()
 	}
 }
 
@@ -150,19 +151,19 @@ func (m *Machine) Prepare(now time.Duration) (done bool) {
 	p := &m.preparing
 	for ; p.claims > 0 && left > 0; p.claims-- {
 		left--
-		c := m.keys.claims.at(uint32(p.claims))
+		c := m.keys.claims.At(uint32(p.claims))
 		switch {
 		case c.id == 0 || !c.held():
 		case mutant.On(mutant.TTLNotRestarted):
-			m.due.set(c.id, now+c.ttl()/2)
-		case m.due.entry(c.id) == nil:
-			m.due.set(c.id, m.expires(now, c))
+			m.due.Set(c.id, now+c.ttl()/2)
+		case m.due.Entry(c.id) == nil:
+			m.due.Set(c.id, m.expires(now, c))
 		}
 	}
 	for ; p.waiters > 0 && left > 0; p.waiters-- {
 		left--
-		if w := *m.keys.mores.at(uint32(p.waiters)); w != nil && !w.claim.held() {
-			m.due.set(w.claim.id, now) // fresh finds out when
+		if w := *m.keys.mores.At(uint32(p.waiters)); w != nil && !w.claim.held() {
+			m.due.Set(w.claim.id, now) // fresh finds out when
 		}
 	}
 	m.touched += stepEntries - left
@@ -181,20 +182,20 @@ func (m *Machine) restarted(c *claim) time.Duration {
 
 // dueOf is when a claim is due whose entry says due: not before what its activation gave
 // it.
-func (m *Machine) dueOf(e *deadline) time.Duration {
-	c := m.keys.claims.at(e.id)
+func (m *Machine) dueOf(e *compact.Deadline) time.Duration {
+	c := m.keys.claims.At(e.ID)
 	if c.held() {
-		return max(e.due, m.restarted(c))
+		return max(e.Due, m.restarted(c))
 	}
 	if w := m.keys.more(c); w.era != m.era {
 		w := m.waitingOf(w)
 		return w.due()
 	}
-	return e.due
+	return e.Due
 }
 
 // dueTime is when a claim of an owner is due.
-func (m *Machine) dueTime(c *claim) time.Duration { return m.dueOf(m.due.entry(c.id)) }
+func (m *Machine) dueTime(c *claim) time.Duration { return m.dueOf(m.due.Entry(c.id)) }
 
 // waitingOf is what the owner knows of a waiter. If that is of an earlier activation, the
 // waiter settles since this one.
@@ -253,15 +254,15 @@ func (m *Machine) Detach() {
 	m.active = false
 	m.era++
 	if m.unswept = 0; m.waiters > 0 {
-		m.unswept = m.keys.mores.records.len()
+		m.unswept = m.keys.mores.Last()
 	}
-	for i := range m.reads.len() {
-		r := *m.reads.at(i)
+	for i := range m.reads.Len() {
+		r := *m.reads.At(i)
 		r.end()
-		m.unread.push(r)
+		m.unread.Push(r)
 	}
 	// Whoever waits is served anew after the next activation. Marks are of an era.
-	m.unserved, m.marked, m.scans, m.reads = 0, fifo[*crowd]{}, nil, fifo[*reading]{}
+	m.unserved, m.marked, m.scans, m.reads = 0, compact.Queue[*crowd]{}, nil, compact.Queue[*reading]{}
 	m.busy = false
 }
 
@@ -270,19 +271,19 @@ func (m *Machine) Detach() {
 // more.
 func (m *Machine) Sweep(fn func(Ref, uint32)) (done bool) {
 	left := stepEntries
-	for ; m.unread.len() > 0 && left > 0; left-- {
+	for ; m.unread.Len() > 0 && left > 0; left-- {
 		m.touched++
-		r := *m.unread.at(0)
-		m.unread.drop(1)
+		r := *m.unread.At(0)
+		m.unread.Drop(1)
 		fn(r.from, r.send)
 	}
 	for ; m.unswept > 0 && left > 0; left-- {
 		m.touched++
-		m.unswept = min(m.unswept, m.keys.mores.records.len())
+		m.unswept = min(m.unswept, m.keys.mores.Last())
 		if m.unswept == 0 {
 			break
 		}
-		w := *m.keys.mores.at(uint32(m.unswept))
+		w := *m.keys.mores.At(uint32(m.unswept))
 		m.unswept--
 		if w == nil || w.era == m.era && m.active {
 			continue
@@ -296,7 +297,7 @@ func (m *Machine) Sweep(fn func(Ref, uint32)) (done bool) {
 }
 
 // Unswept reports whether Sweep has something to do.
-func (m *Machine) Unswept() bool { return m.unswept > 0 || m.unread.len() > 0 }
+func (m *Machine) Unswept() bool { return m.unswept > 0 || m.unread.Len() > 0 }
 
 // Broke says that the way to a caller broke, not that the caller has gone: its
 // waiters may come back another way and settle for one period, as after an
@@ -307,11 +308,11 @@ func (m *Machine) Broke(now time.Duration, caller Caller, upTo int) (rest int) {
 	if !m.active || m.waiters == 0 || mutant.On(mutant.BrokenPassedOver) {
 		return 0
 	}
-	upTo = min(upTo, m.keys.mores.records.len())
+	upTo = min(upTo, m.keys.mores.Last())
 	for left := stepEntries; upTo > 0 && left > 0; upTo-- {
 		left--
 		m.touched++
-		w := *m.keys.mores.at(uint32(upTo))
+		w := *m.keys.mores.At(uint32(upTo))
 		if w != nil && !w.claim.held() && w.era == m.era && w.ref.Caller == caller {
 			m.note(w, func(w *waiting) { w.ref, w.settles = Ref{}, now+period(w.ttl) })
 		}
@@ -320,7 +321,7 @@ func (m *Machine) Broke(now time.Duration, caller Caller, upTo int) (rest int) {
 }
 
 // BrokeFrom is where Broke begins.
-func (m *Machine) BrokeFrom() int { return m.keys.mores.records.len() }
+func (m *Machine) BrokeFrom() int { return m.keys.mores.Last() }
 
 // Quarantine makes the partition grant nothing for d from now (section 4.3). The
 // caller has stretched d.
@@ -420,7 +421,7 @@ func (t turn) tick() {
 	}
 	if m.quarantine != 0 && m.quarantine <= t.now {
 		m.quarantine = 0
-		m.unserved = m.keys.mores.records.len()
+		m.unserved = m.keys.mores.Last()
 		m.busy = true
 	}
 	if m.busy {
@@ -428,7 +429,7 @@ func (t turn) tick() {
 	}
 	for t.within(tickMost, tickBytes) {
 		left := tickMost / 4
-		id := m.due.over(t.now, &left, m.dueOf)
+		id := m.due.Over(t.now, &left, m.dueOf)
 		m.touched += tickMost/4 - left
 		if id == 0 {
 			if left > 0 {
@@ -437,7 +438,7 @@ func (t turn) tick() {
 			continue
 		}
 		m.touched++
-		if c := m.keys.claims.at(id); c.held() {
+		if c := m.keys.claims.At(id); c.held() {
 			t.expire(c)
 		} else {
 			w := m.keys.more(c)
@@ -462,10 +463,10 @@ func (t turn) goOn() {
 // serveAfterQuarantine serves the keys with waiters after a quarantine, some at a time.
 func (t turn) serveAfterQuarantine() {
 	m := t.m
-	m.unserved = min(m.unserved, m.keys.mores.records.len())
+	m.unserved = min(m.unserved, m.keys.mores.Last())
 	for ; m.unserved > 0 && t.within(tickMost, tickBytes); m.unserved-- {
 		m.touched++
-		if w := *m.keys.mores.at(uint32(m.unserved)); w != nil && !w.claim.held() && w.crowd.waiting.first == w {
+		if w := *m.keys.mores.At(uint32(m.unserved)); w != nil && !w.claim.held() && w.crowd.waiting.first == w {
 			t.serve(w.crowd)
 		}
 	}
@@ -494,8 +495,8 @@ func (m *Machine) tidy() {
 	if !m.keys.untidy() && !m.keys.sparse() {
 		return
 	}
-	touched, size := m.keys.tidy(m.due.move)
-	m.due.places.cut(m.keys.claims.records.len())
+	touched, size := m.keys.tidy(m.due.Renumber)
+	m.due.Trim(m.keys.claims.Last())
 	m.touched += touched
 	m.handled += size
 }
@@ -503,7 +504,7 @@ func (m *Machine) tidy() {
 // Next is when Tick has something to do; ok is false when never.
 func (m *Machine) Next() (at time.Duration, ok bool) {
 	if m.active {
-		m.due.first(m.dueOf)
+		m.due.First(tickMost, m.dueOf)
 	}
 	return m.Look()
 }
@@ -518,14 +519,14 @@ func (m *Machine) Look() (at time.Duration, ok bool) {
 	if m.finished.next != never {
 		soonest(m.finished.next)
 	}
-	if m.active && (m.busy && (m.unserved > 0 || m.marked.len() > 0 || m.reads.len() > 0) || m.keys.untidy()) {
+	if m.active && (m.busy && (m.unserved > 0 || m.marked.Len() > 0 || m.reads.Len() > 0) || m.keys.untidy()) {
 		soonest(0)
 	}
 	if m.active && m.quarantine != 0 {
 		soonest(m.quarantine)
 	}
-	if m.active && m.due.len() > 0 {
-		soonest(m.due.heap.at(0).at)
+	if m.active && m.due.Len() > 0 {
+		soonest(m.due.Soonest())
 	}
 	return at, ok
 }

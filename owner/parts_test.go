@@ -16,7 +16,7 @@ func TestServesOnInANewEpoch(t *testing.T) {
 	crowdOf(p, gone)
 	gone.dead = true
 	p.step(Ref{gone, 0}, Request{Kind: Release, Key: "k", Token: sharelock.MakeToken(1, 1)})
-	if p.m.marked.len() == 0 {
+	if p.m.marked.Len() == 0 {
 		t.Fatal("the queue was looked at in one step")
 	}
 	p.m.detachAll(func(Ref) {})
@@ -153,7 +153,7 @@ func TestBrokenLinkSettlesAll(t *testing.T) {
 		t.Errorf("%d waiters settle, want %d", settle, few)
 	}
 	p.step(Ref{others, 0}, Request{Kind: Cancel, Key: "k", RequestID: fmt.Sprint("w", n-1), Send: 1, Drop: true})
-	if p.m.keys.claims.records.room() > n/2 {
+	if p.m.keys.claims.Room() > n/2 {
 		t.Error("memory was not given back afterwards")
 	}
 }

@@ -118,8 +118,8 @@ func TestPiecesWhileIDsAreForgotten(t *testing.T) {
 			}
 		}
 	}
-	if copied.keys.claims.used() != m.keys.claims.used() {
-		t.Errorf("%d claims, want %d", copied.keys.claims.used(), m.keys.claims.used())
+	if copied.keys.claims.Used() != m.keys.claims.Used() {
+		t.Errorf("%d claims, want %d", copied.keys.claims.Used(), m.keys.claims.Used())
 	}
 }
 

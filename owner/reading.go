@@ -52,12 +52,12 @@ func (t turn) get(from Ref, r *Request) {
 	read := &reading{m: m, from: from, send: r.Send, key: r.Key, x: x}
 	switch {
 	case read.step(t):
-	case m.reads.len() == 0:
-		m.reads.push(read)
+	case m.reads.Len() == 0:
+		m.reads.Push(read)
 		m.busy = true
-	case m.reads.len() < maxReads:
+	case m.reads.Len() < maxReads:
 		read.end() // it has its turn later
-		m.reads.push(read)
+		m.reads.Push(read)
 		m.busy = true
 	default:
 		read.end()
@@ -68,11 +68,11 @@ func (t turn) get(from Ref, r *Request) {
 // read goes on with the reads that are under way.
 func (t turn) read() {
 	m := t.m
-	for m.reads.len() > 0 && t.within(tickMost, tickBytes) {
-		if !(*m.reads.at(0)).step(t) {
+	for m.reads.Len() > 0 && t.within(tickMost, tickBytes) {
+		if !(*m.reads.At(0)).step(t) {
 			return
 		}
-		m.reads.drop(1)
+		m.reads.Drop(1)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/compact"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -58,10 +59,10 @@ type oplog struct {
 	// ops are the encoded ops after base, which all backups have. They lie in arenas,
 	// and are never written again: what travels refers to them.
 	base  uint64
-	ops   fifo[[]byte]
+	ops   compact.Queue[[]byte]
 	bytes int
 	// pending are the answers that wait for acknowledgements, in log order.
-	pending fifo[Reply]
+	pending compact.Queue[Reply]
 }
 
 // arena is room for encoded ops, so that each need not be allocated. It is let go
@@ -93,15 +94,15 @@ func (l *oplog) begin(backups []ring.Member, base uint64) {
 	for i, m := range backups {
 		l.backups[i] = replica{member: m, acked: base, sent: base}
 	}
-	l.base, l.ops, l.bytes = base, fifo[[]byte]{}, 0
+	l.base, l.ops, l.bytes = base, compact.Queue[[]byte]{}, 0
 	if !mutant.On(mutant.PendingKept) {
-		l.pending = fifo[Reply]{}
+		l.pending = compact.Queue[Reply]{}
 	}
 }
 
 // full: no more requests are taken until the backups have caught up.
 func (l *oplog) full() bool {
-	return l.ops.len() >= maxUnacked || l.bytes >= maxUnackedBytes || l.pending.len() >= maxPending
+	return l.ops.Len() >= maxUnacked || l.bytes >= maxUnackedBytes || l.pending.Len() >= maxPending
 }
 
 // append adds ops that were decided just now.
@@ -113,12 +114,12 @@ func (l *oplog) append(now time.Duration, ops []Op, room *arena) {
 	}
 	for i := range ops {
 		op := room.encode(&ops[i])
-		l.ops.push(op)
+		l.ops.Push(op)
 		l.bytes += len(op)
 	}
 }
 
-func (l *oplog) last() uint64 { return l.base + uint64(l.ops.len()) }
+func (l *oplog) last() uint64 { return l.base + uint64(l.ops.Len()) }
 
 // unsent gives something that a backup was not sent yet, and counts it as sent; false
 // if it was sent all.
@@ -126,9 +127,9 @@ func (l *oplog) unsent(p uint32, r *replica) (Entries, bool) {
 	if r.sent >= l.last() {
 		return Entries{}, false
 	}
-	e := Entries{Partition: p, First: r.sent + 1, Ops: *l.ops.at(int(r.sent - l.base))}
+	e := Entries{Partition: p, First: r.sent + 1, Ops: *l.ops.At(int(r.sent - l.base))}
 	for r.sent++; r.sent < l.last() && len(e.Ops) < maxEntries && r.sent-e.First < maxOps-1; r.sent++ {
-		e.Ops = append(e.Ops, *l.ops.at(int(r.sent - l.base))...) // the first has no room behind it
+		e.Ops = append(e.Ops, *l.ops.At(int(r.sent - l.base))...) // the first has no room behind it
 	}
 	return e, true
 }
@@ -153,20 +154,20 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []Reply)
 	commit := min(l.commit(), l.base+ackMost)
 	if drop := int(commit - l.base); drop > 0 {
 		for i := range drop {
-			l.bytes -= len(*l.ops.at(i))
+			l.bytes -= len(*l.ops.At(i))
 		}
-		l.ops.drop(drop)
+		l.ops.Drop(drop)
 		l.base = commit
 	}
 	n := 0
-	for n < l.pending.len() && n < ackMost && (l.pending.at(n).Seq <= commit || mutant.On(mutant.AnswerEarly)) {
+	for n < l.pending.Len() && n < ackMost && (l.pending.At(n).Seq <= commit || mutant.On(mutant.AnswerEarly)) {
 		n++
 	}
 	if n > 0 {
 		for i := range n {
-			ready = append(ready, *l.pending.at(i))
+			ready = append(ready, *l.pending.At(i))
 		}
-		l.pending.drop(n)
+		l.pending.Drop(n)
 	}
 	return ready
 }
@@ -177,7 +178,7 @@ const ackMost = stepEntries / 2
 // behind: ack has more to let go.
 func (l *oplog) behind() bool {
 	commit := l.commit()
-	return l.base < commit || l.pending.len() > 0 && l.pending.at(0).Seq <= commit
+	return l.base < commit || l.pending.Len() > 0 && l.pending.At(0).Seq <= commit
 }
 
 // commit is the last op that every backup has.

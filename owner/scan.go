@@ -23,7 +23,7 @@ type Scan struct {
 
 // Scan begins to look for keys.
 func (m *Machine) Scan(client string, found func(name []byte)) *Scan {
-	s := &Scan{m: m, client: client, found: found, upTo: m.keys.claims.records.len()}
+	s := &Scan{m: m, client: client, found: found, upTo: m.keys.claims.Last()}
 	m.scans = append(m.scans, s)
 	m.busy = true
 	return s
@@ -32,11 +32,11 @@ func (m *Machine) Scan(client string, found func(name []byte)) *Scan {
 // Step looks at a step's worth of claims, and reports whether those were the last.
 func (s *Scan) Step() (done bool) {
 	size := 0
-	s.upTo = min(s.upTo, s.m.keys.claims.records.len())
+	s.upTo = min(s.upTo, s.m.keys.claims.Last())
 	for left := stepEntries; s.upTo > 0 && left > 0 && size < stepBytes-sharelock.MaxKeyBytes; s.upTo-- {
 		left--
 		s.m.touched++
-		if c := s.m.keys.claims.at(uint32(s.upTo)); c.id != 0 {
+		if c := s.m.keys.claims.At(uint32(s.upTo)); c.id != 0 {
 			size += s.see(c)
 		}
 	}

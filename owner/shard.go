@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/compact"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -418,7 +419,7 @@ func (sh *shard) after(p *partition, before int) {
 			p.log.append(sh.now, sh.out.Ops, &sh.room)
 			sh.touched = append(sh.touched, p)
 		}
-		p.log.pending.push(sh.out.Replies...)
+		p.log.pending.Push(sh.out.Replies...)
 		sh.ready = p.log.ack(0, ring.Identity{}, Ack{}, sh.ready)
 		sh.drain(p)
 	}
@@ -596,18 +597,18 @@ func (sh *shard) silence(p *partition) {
 }
 
 // sendAway answers Retry in the place of answers that may not leave any more.
-func (sh *shard) sendAway(list fifo[Reply]) {
-	if list.len() == 0 {
+func (sh *shard) sendAway(list compact.Queue[Reply]) {
+	if list.Len() == 0 {
 		return
 	}
 	sh.do(chore{step: func() (int, bool) {
-		n := min(list.len(), stepEntries/4)
+		n := min(list.Len(), stepEntries/4)
 		for i := range n {
-			r := list.at(i)
+			r := list.At(i)
 			r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})
 		}
-		list.drop(n)
-		return n, list.len() == 0
+		list.Drop(n)
+		return n, list.Len() == 0
 	}})
 }
 

@@ -1,45 +1,35 @@
-package owner
+package compact
 
-import "time"
-
-// Stretch is d times 1.1, rounded up: how long to wait for the end of a time
-// that another process measures.
-func Stretch(d time.Duration) time.Duration { return d + (d+9)/10 }
-
-// unstretch is the shortest d whose Stretch is at least as long as left.
-func unstretch(left time.Duration) time.Duration {
-	d := left - left/11
-	for d > 0 && Stretch(d-1) >= left {
-		d--
-	}
-	return d
-}
+import (
+	"fmt"
+	"time"
+)
 
 // deadlines is a 4-ary heap of claims, by number, and the time at which Tick must
 // look at each. An entry may be early, never late: a renewal only stores the new
 // time, and the entry is put right when it comes to the top. The place of every
 // claim is known, so that one that ends leaves at once and nothing stale piles up.
 // The zero value is empty.
-type deadlines struct {
-	heap array[deadline]
+type Deadlines struct {
+	heap array[Deadline]
 	// places has for each claim, by number, its place in the heap, from 1; 0 is not in it.
 	places sparseArray
 }
 
-type deadline struct {
+type Deadline struct {
 	// at orders the heap; at <= due.
 	at time.Duration
 	// due is when the claim is due.
-	due time.Duration
-	id  uint32
+	Due time.Duration
+	ID  uint32
 }
 
 const arity = 4
 
-func (h *deadlines) len() int { return h.heap.len() }
+func (h *Deadlines) Len() int { return h.heap.len() }
 
 // entry is the one of a claim, or nil.
-func (h *deadlines) entry(id uint32) *deadline {
+func (h *Deadlines) Entry(id uint32) *Deadline {
 	if id == 0 {
 		return nil
 	}
@@ -51,23 +41,23 @@ func (h *deadlines) entry(id uint32) *deadline {
 }
 
 // set says when a claim is due.
-func (h *deadlines) set(id uint32, due time.Duration) {
-	e := h.entry(id)
+func (h *Deadlines) Set(id uint32, due time.Duration) {
+	e := h.Entry(id)
 	switch {
 	case e == nil:
-		h.heap.push(deadline{at: due, due: due, id: id})
+		h.heap.push(Deadline{at: due, Due: due, ID: id})
 		h.up(h.heap.len() - 1)
 	case due < e.at:
-		e.at, e.due = due, due
+		e.at, e.Due = due, due
 		h.up(int(h.places.get(id)) - 1)
 	default:
-		e.due = due
+		e.Due = due
 	}
 }
 
 // remove takes a claim out, if it is in.
-func (h *deadlines) remove(id uint32) {
-	if h.entry(id) == nil {
+func (h *Deadlines) Remove(id uint32) {
+	if h.Entry(id) == nil {
 		return
 	}
 	i, last := int(h.places.get(id))-1, h.heap.len()-1
@@ -77,34 +67,40 @@ func (h *deadlines) remove(id uint32) {
 	if i < last {
 		h.put(i, moved)
 		h.up(i)
-		h.down(int(h.places.get(moved.id)) - 1)
+		h.down(int(h.places.get(moved.ID)) - 1)
 	}
 }
 
+// soonest returns a time that is no later than the first deadline. There must be one.
+func (h *Deadlines) Soonest() time.Duration { return h.heap.at(0).at }
+
+// trim gives back the memory for the places of claims with numbers above n, which are not in the heap.
+func (h *Deadlines) Trim(n int) { h.places.cut(n) }
+
 // move gives a claim another number.
-func (h *deadlines) move(from, to uint32) {
+func (h *Deadlines) Renumber(from, to uint32) {
 	place := h.places.get(from)
 	if place == 0 {
 		return
 	}
 	h.places.set(from, 0)
 	h.places.set(to, place)
-	h.heap.at(int(place) - 1).id = to
+	h.heap.at(int(place) - 1).ID = to
 }
 
 // first is the claim that is due first and when; 0 when there is none that is known. due
 // says when an entry's claim is due, not before the entry does. At most some entries that
 // are early are put right.
-func (h *deadlines) first(due func(*deadline) time.Duration) (id uint32, at time.Duration) {
-	for range tickMost {
+func (h *Deadlines) First(most int, due func(*Deadline) time.Duration) (id uint32, at time.Duration) {
+	for range most {
 		if h.heap.len() == 0 {
 			break
 		}
 		top := h.heap.at(0)
-		if top.due = due(top); top.due <= top.at {
-			return top.id, top.due
+		if top.Due = due(top); top.Due <= top.at {
+			return top.ID, top.Due
 		}
-		top.at = top.due
+		top.at = top.Due
 		h.down(0)
 	}
 	return 0, 0
@@ -112,19 +108,19 @@ func (h *deadlines) first(due func(*deadline) time.Duration) (id uint32, at time
 
 // over is the claim that is due first, if it is due by now, or 0. It puts entries right
 // that are early, at most left of them.
-func (h *deadlines) over(now time.Duration, left *int, due func(*deadline) time.Duration) (id uint32) {
+func (h *Deadlines) Over(now time.Duration, left *int, due func(*Deadline) time.Duration) (id uint32) {
 	for ; h.heap.len() > 0 && h.heap.at(0).at <= now && *left > 0; *left-- {
 		top := h.heap.at(0)
-		if top.due = due(top); top.due <= top.at {
-			return top.id
+		if top.Due = due(top); top.Due <= top.at {
+			return top.ID
 		}
-		top.at = top.due
+		top.at = top.Due
 		h.down(0)
 	}
 	return 0
 }
 
-func (h *deadlines) up(i int) {
+func (h *Deadlines) up(i int) {
 	e := *h.heap.at(i)
 	for i > 0 {
 		parent := *h.heap.at((i - 1) / arity)
@@ -137,7 +133,7 @@ func (h *deadlines) up(i int) {
 	h.put(i, e)
 }
 
-func (h *deadlines) down(i int) {
+func (h *Deadlines) down(i int) {
 	e := *h.heap.at(i)
 	for {
 		child := arity*i + 1
@@ -159,10 +155,28 @@ func (h *deadlines) down(i int) {
 	h.put(i, e)
 }
 
-func (h *deadlines) put(i int, e deadline) {
+func (h *Deadlines) put(i int, e Deadline) {
 	*h.heap.at(i) = e
-	h.places.set(e.id, uint32(i+1))
+	h.places.set(e.ID, uint32(i+1))
 }
 
 // clear forgets everything.
-func (h *deadlines) clear() { *h = deadlines{} }
+func (h *Deadlines) Clear() { *h = Deadlines{} }
+
+func (h *Deadlines) Check() error {
+	for i := range h.Len() {
+		e := h.heap.at(i)
+		switch {
+		case h.Entry(e.ID) != e:
+			return fmt.Errorf("deadline %d of claim %d is not in its place", i, e.ID)
+		case i > 0 && h.heap.at((i-1)/arity).at > e.at:
+			return fmt.Errorf("deadline %d is before its parent", i)
+		case e.at > e.Due:
+			return fmt.Errorf("deadline %d is late for claim %d", i, e.ID)
+		}
+	}
+	return nil
+}
+
+// room returns the number of claims that there is memory for.
+func (h *Deadlines) Room() int { return max(h.heap.room(), h.places.room()) }

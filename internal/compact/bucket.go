@@ -1,8 +1,10 @@
-package owner
+package compact
+
+import "fmt"
 
 // hashIndex finds records by a hash: a table with open addressing, which gives its room
 // back. V is the number of a record or a pointer to it. The zero value is empty.
-type hashIndex[V comparable] struct {
+type bucket[V comparable] struct {
 	// slots has at least one that is empty. A record is at the home of its hash or
 	// behind it, and every slot in between is taken.
 	slots []slot[V]
@@ -16,14 +18,14 @@ type slot[V comparable] struct {
 }
 
 // indexLeast is the smallest table.
-const indexLeast = 8
+const leastSlots = 8
 
 // home is where a hash belongs in a table of this size: they have the same order.
-func (x *hashIndex[V]) home(hash uint32) int {
+func (x *bucket[V]) home(hash uint32) int {
 	return int(uint64(hash) * uint64(len(x.slots)) >> 32)
 }
 
-func (x *hashIndex[V]) next(i int) int {
+func (x *bucket[V]) next(i int) int {
 	if i++; i == len(x.slots) {
 		return 0
 	}
@@ -31,7 +33,7 @@ func (x *hashIndex[V]) next(i int) int {
 }
 
 // find returns the record with this hash that is the one, or zero.
-func (x *hashIndex[V]) find(hash uint32, is func(id V) bool) (none V) {
+func (x *bucket[V]) find(hash uint32, is func(id V) bool) (none V) {
 	if x.n == 0 {
 		return none
 	}
@@ -44,15 +46,15 @@ func (x *hashIndex[V]) find(hash uint32, is func(id V) bool) (none V) {
 }
 
 // put enters a record that is not there.
-func (x *hashIndex[V]) put(hash uint32, id V) {
+func (x *bucket[V]) put(hash uint32, id V) {
 	if x.n >= len(x.slots)*4/5 {
-		x.resize(max(len(x.slots)*3/2, indexLeast))
+		x.resize(max(len(x.slots)*3/2, leastSlots))
 	}
 	x.enter(slot[V]{hash, id})
 	x.n++
 }
 
-func (x *hashIndex[V]) enter(s slot[V]) {
+func (x *bucket[V]) enter(s slot[V]) {
 	var none V
 	i := x.home(s.hash)
 	for x.slots[i].id != none {
@@ -62,7 +64,7 @@ func (x *hashIndex[V]) enter(s slot[V]) {
 }
 
 // place is the slot of a record that is there.
-func (x *hashIndex[V]) place(hash uint32, id V) int {
+func (x *bucket[V]) place(hash uint32, id V) int {
 	i := x.home(hash)
 	for x.slots[i].id != id {
 		i = x.next(i)
@@ -71,7 +73,7 @@ func (x *hashIndex[V]) place(hash uint32, id V) int {
 }
 
 // remove takes a record out that is there.
-func (x *hashIndex[V]) remove(hash uint32, id V) {
+func (x *bucket[V]) remove(hash uint32, id V) {
 	var none V
 	i := x.place(hash, id)
 	// Whoever is behind the hole moves into it, unless its home is behind the hole too.
@@ -82,20 +84,20 @@ func (x *hashIndex[V]) remove(hash uint32, id V) {
 	}
 	x.slots[i] = slot[V]{}
 	x.n--
-	if len(x.slots) >= shrinkFrom && x.n <= len(x.slots)/8 {
-		x.resize(2*x.n + indexLeast)
+	if len(x.slots) >= ShrinkFrom && x.n <= len(x.slots)/8 {
+		x.resize(2*x.n + leastSlots)
 	}
 }
 
 // between reports whether the hole lies on the way from home to i.
-func (x *hashIndex[V]) between(home, hole, i int) bool {
+func (x *bucket[V]) between(home, hole, i int) bool {
 	if home <= i {
 		return home <= hole && hole < i
 	}
 	return home <= hole || hole < i // the way goes round the end
 }
 
-func (x *hashIndex[V]) resize(size int) {
+func (x *bucket[V]) resize(size int) {
 	var none V
 	old := x.slots
 	x.slots = make([]slot[V], size)
@@ -107,13 +109,34 @@ func (x *hashIndex[V]) resize(size int) {
 }
 
 // each calls fn for every record, in any order, until it returns false, and reports
-// whether it never did. fn may change the number.
-func (x *hashIndex[V]) each(fn func(*slot[V]) bool) bool {
+// whether it never did.
+func (x *bucket[V]) each(fn func(V) bool) bool {
 	var none V
 	for i := range x.slots {
-		if s := &x.slots[i]; s.id != none && !fn(s) {
+		if s := &x.slots[i]; s.id != none && !fn(s.id) {
 			return false
 		}
 	}
 	return true
+}
+
+// check: every record is on the way from the home of its hash.
+func (x *bucket[V]) check() error {
+	var none V
+	n := 0
+	for i, s := range x.slots {
+		if s.id == none {
+			continue
+		}
+		n++
+		for j := x.home(s.hash); j != i; j = x.next(j) {
+			if x.slots[j].id == none {
+				return fmt.Errorf("record %v in slot %d is not found from its home", s.id, i)
+			}
+		}
+	}
+	if n != x.n || n > 0 && n == len(x.slots) {
+		return fmt.Errorf("%d records in %d slots of an index, counted were %d", n, len(x.slots), x.n)
+	}
+	return nil
 }

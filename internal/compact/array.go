@@ -1,0 +1,91 @@
+package compact
+
+import "slices"
+
+// shrinkFrom is the size, in entries, from which a store that is nearly empty is worth
+// packing.
+const ShrinkFrom = 64
+
+// array is a list that grows and shrinks by a chunk at a time: it has little room to
+// spare, and what it holds stays where it is. The zero value is empty.
+type array[T any] struct {
+	chunks []*[arrayChunk]T
+	n      int
+}
+
+const arrayChunk = 32
+
+func (a *array[T]) len() int { return a.n }
+
+// room is the number of elements that there is memory for.
+func (a *array[T]) room() int { return len(a.chunks) * arrayChunk }
+
+// at is the element i, from 0. The pointer is good until the element is popped.
+func (a *array[T]) at(i int) *T { return &a.chunks[uint(i)/arrayChunk][uint(i)%arrayChunk] }
+
+func (a *array[T]) push(v T) {
+	if a.n == a.room() {
+		a.chunks = append(a.chunks, new([arrayChunk]T))
+	}
+	a.n++
+	*a.at(a.n - 1) = v
+}
+
+// pop takes the last element off.
+func (a *array[T]) pop() {
+	var zero T
+	*a.at(a.n - 1) = zero
+	a.n--
+	// A chunk more than is needed is kept, so that a list whose length goes up and down by
+	// one allocates nothing; but half a chunk needs no second one.
+	if spare := a.room() - a.n; spare >= 2*arrayChunk || spare > arrayChunk && a.n < arrayChunk/2 {
+		last := len(a.chunks) - 1
+		a.chunks[last] = nil
+		a.chunks = fitting(a.chunks[:last])
+	}
+}
+
+// fitting returns the list, or a copy if the list has room for much more than is in it.
+func fitting[T any](list []T) []T {
+	if cap(list) >= ShrinkFrom && len(list) <= cap(list)/4 {
+		return slices.Clone(list)
+	}
+	return list
+}
+
+// sparseArray is an array by number, from 1, most of whose elements may be zero: there is
+// memory only for chunks with one that was set. The zero value has zeros only.
+type sparseArray struct{ chunks []*[arrayChunk]uint32 }
+
+// get returns the element of a number.
+func (a *sparseArray) get(id uint32) uint32 {
+	i := uint(id - 1)
+	if i/arrayChunk >= uint(len(a.chunks)) || a.chunks[i/arrayChunk] == nil {
+		return 0
+	}
+	return a.chunks[i/arrayChunk][i%arrayChunk]
+}
+
+// set changes the element of a number.
+func (a *sparseArray) set(id, v uint32) {
+	i := uint(id - 1)
+	if n := int(i/arrayChunk) + 1; n > len(a.chunks) {
+		a.chunks = append(a.chunks, make([]*[arrayChunk]uint32, n-len(a.chunks))...)
+	}
+	chunk := &a.chunks[i/arrayChunk]
+	if *chunk == nil {
+		*chunk = new([arrayChunk]uint32)
+	}
+	(*chunk)[i%arrayChunk] = v
+}
+
+// cut forgets the elements of numbers above n, which are zero.
+func (a *sparseArray) cut(n int) {
+	if keep := (n + arrayChunk - 1) / arrayChunk; keep < len(a.chunks) {
+		clear(a.chunks[keep:])
+		a.chunks = fitting(a.chunks[:keep])
+	}
+}
+
+// room is the number of elements that there may be memory for.
+func (a *sparseArray) room() int { return len(a.chunks) * arrayChunk }
