@@ -30,17 +30,17 @@ type acquireFlags struct {
 func (f *acquireFlags) add(cmd *cobra.Command) {
 	f.fs = cmd.Flags()
 	f.fs.DurationVarP(&f.wait, "wait", "w", 0, "how long to wait for the lock (default: the node's default_wait)")
-	f.fs.BoolVarP(&f.nonblock, "nonblock", "n", false, "do not wait: fail if the key is held")
-	f.fs.DurationVar(&f.ttl, "ttl", 0, "life of the lock without renewals (default: the node's default_ttl)")
-	f.fs.BoolVarP(&f.shared, "shared", "s", false, "share the key with others that ask for it shared")
-	f.fs.Uint32Var(&f.slots, "slots", 0, "let this many hold the key together; all must say the same number")
-	f.fs.StringArrayVar(&f.metadata, "metadata", nil, "name=value to show with the lock; may be repeated")
-	f.fs.DurationVar(&f.maxHold, "max-hold", 0, "end the lock after this time, renewed or not (default: as the mesh has it)")
+	f.fs.BoolVarP(&f.nonblock, "nonblock", "n", false, "do not wait; fail if the key is held")
+	f.fs.DurationVar(&f.ttl, "ttl", 0, "how long the lock lives without a renewal (default: the node's default_ttl)")
+	f.fs.BoolVarP(&f.shared, "shared", "s", false, "share the key with other shared holders")
+	f.fs.Uint32Var(&f.slots, "slots", 0, "let this many clients hold the key together; all must use the same number")
+	f.fs.StringArrayVar(&f.metadata, "metadata", nil, "name=value shown with the lock; may be repeated")
+	f.fs.DurationVar(&f.maxHold, "max-hold", 0, "end the lock after this time, renewed or not (default: the mesh's max_hold)")
 	cmd.MarkFlagsMutuallyExclusive("wait", "nonblock")
 	cmd.MarkFlagsMutuallyExclusive("shared", "slots")
 }
 
-// options makes the options of the acquire.
+// options returns the options of the acquire.
 func (f *acquireFlags) options() ([]client.Option, error) {
 	opts := []client.Option{client.Slots(f.slots)}
 	switch {
@@ -90,10 +90,10 @@ func (a *app) acquireCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "acquire KEY",
 		GroupID: groupLock,
-		Short:   "Take a lock and leave it to its TTL",
-		Long: `Take a lock, print it, and exit. Nobody renews it: it ends with its TTL unless
-you renew or release it by its token. To hold a lock while a command runs, see
-"sharelock lock".
+		Short:   "Acquire a lock without keeping it renewed",
+		Long: `Acquire a lock, print it, and exit. Nothing renews the lock: it ends after its TTL
+unless you renew or release it by its token. To hold a lock while a command runs,
+see "sharelock lock".
 
 Exit codes: 0 obtained, 1 not obtained, 64 bad usage, 69 the mesh cannot be
 reached, or cannot serve.`,
@@ -123,34 +123,34 @@ reached, or cannot serve.`,
 		}, err
 	}))
 	flags.add(cmd)
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "say on stderr where the request stands in the queue")
-	cmd.Flags().StringVar(&requestID, "request-id", "", "makes a repeated acquire find the same lock")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print the position in the queue on stderr")
+	cmd.Flags().StringVar(&requestID, "request-id", "", "id of the request; a repeated acquire with the same id finds the same lock")
 	return cmd
 }
 
-// positions returns what says on stderr where an acquire stands in the queue, and what ends
-// that.
+// positions returns a function that prints the position of an acquire in the queue on
+// stderr, and a function that ends the printing.
 func (r *remote) positions(key string) (tell func(position int), stop func()) {
 	var (
-		mu   sync.Mutex
-		over bool
+		mu      sync.Mutex
+		stopped bool // guarded by mu
 	)
 	tell = func(position int) {
 		mu.Lock()
 		defer mu.Unlock()
-		if !over {
+		if !stopped {
 			fmt.Fprintf(r.app.stderr, "sharelock: waiting for %s, position %d in the queue\n", printable(key), position)
 		}
 	}
 	stop = func() {
 		mu.Lock()
 		defer mu.Unlock()
-		over = true
+		stopped = true
 	}
 	return tell, stop
 }
 
-// printHold shows one hold, one field to a line.
+// printHold prints one hold, one field per line.
 func (r *remote) printHold(h sharelock.Hold) error {
 	rows := [][]string{
 		{"key", printable(h.Key)},
@@ -173,7 +173,7 @@ func (r *remote) printHold(h sharelock.Hold) error {
 	return table(r.app.stdout, rows)
 }
 
-// mode says how many may hold the key together.
+// mode returns the mode as text, with the number of slots of a semaphore.
 func mode(m sharelock.Mode, slots uint32) string {
 	if slots > 1 {
 		return fmt.Sprintf("%d SLOTS", slots)

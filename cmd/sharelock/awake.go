@@ -8,32 +8,31 @@ import (
 	"time"
 )
 
-// A processor with nothing to do sleeps, and waking it costs some 50 µs in a virtual
-// machine. A call is a few messages from process to process, each of which wakes one: in
-// a mesh that is not at its limit this is most of what a call takes. Linux lets a process
-// bound what waking may cost, for all processors of the machine and as long as it keeps a
-// file open.
+// An idle processor sleeps, and waking it takes about 50 µs in a virtual machine. A call
+// consists of a few messages between processes, and each message wakes a processor: in a mesh
+// that is not at its limit this is most of the latency of a call. Linux lets a process bound the
+// latency of waking, for all processors of the machine, as long as it keeps a file open.
 
 const (
-	// workEvery is how often a node's work is looked at.
+	// workEvery is the interval at which a node's work is measured.
 	workEvery = time.Second
-	// From muchWork in so much time the processors are kept awake, until it is less than
-	// littleWork.
+	// The processors are kept awake from muchWork calls per interval on, until there are fewer
+	// than littleWork.
 	muchWork   = 100
 	littleWork = 50
 )
 
-// The two things that can be said to the device, in µs.
+// The values that are written to the device, in µs.
 const (
 	stayAwake int32 = 0
-	// asBefore withdraws what was said.
+	// asBefore withdraws the request.
 	asBefore int32 = -1
 )
 
 // awake keeps the processors from sleeping while a node works.
 type awake struct {
 	device io.WriteCloser
-	// worked counts what the node has done.
+	// worked returns the number of calls that the node has done so far.
 	worked func() uint64
 	log    *slog.Logger
 
@@ -41,8 +40,8 @@ type awake struct {
 	on     bool
 }
 
-// keepAwake does so until end is called. Then what was said to the device stands until it is
-// closed.
+// keepAwake keeps the processors from sleeping while the node works, until end is called. The
+// last request to the device stands until the device is closed.
 func keepAwake(device io.WriteCloser, worked func() uint64, log *slog.Logger) (end func()) {
 	a := &awake{device: device, worked: worked, log: log, before: worked()}
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -58,13 +57,13 @@ func keepAwake(device io.WriteCloser, worked func() uint64, log *slog.Logger) (e
 	}
 }
 
-// run looks at each tick.
+// run measures the work at each tick.
 func (a *awake) run(tick <-chan time.Time, stop <-chan struct{}) {
 	for {
 		select {
 		case <-tick:
 			if err := a.look(); err != nil {
-				// Closing it withdraws what was said.
+				// Closing the device withdraws the request.
 				a.log.Warn("processors are not kept awake any more", "error", errors.Join(err, a.device.Close()))
 				return
 			}

@@ -5,9 +5,9 @@ import (
 	"os"
 )
 
-// openLatency opens Linux's device for the latency of waking, which takes root or the
-// leave of whoever owns it: a number in its native bytes is the most µs that waking may
-// cost, as long as the file is open.
+// openLatency opens Linux's device for the wake-up latency. This needs root or a permission
+// from root. A number in native byte order that is written to the device is the maximum latency
+// in µs, as long as the file is open.
 // See https://docs.kernel.org/power/pm_qos_interface.html.
 func openLatency() (io.WriteCloser, error) {
 	return os.OpenFile("/dev/cpu_dma_latency", os.O_WRONLY, 0)

@@ -16,13 +16,13 @@ import (
 	"github.com/sgkandale/sharelock/internal/workload"
 )
 
-// How the calls of bench get to the owner of a key.
+// The routes of bench's calls to the owner of a key.
 const (
 	routeOwner = "owner"
 	routeAny   = "any"
 )
 
-// bench is what one run is told.
+// bench holds the settings of one run.
 type bench struct {
 	remote
 	load    workload.Options
@@ -39,53 +39,53 @@ func (a *app) benchCommand() *cobra.Command {
 		Use:     "bench",
 		GroupID: groupMesh,
 		Short:   "Measure how fast the mesh grants locks",
-		Long: `Take and release locks with many workers for a while, and print how many pairs of
-acquire and release were done in a second, how long they took, and how evenly the
-workers were served.
+		Long: `Acquire and release locks with many workers for a while. Print the number of
+acquire/release pairs per second, their latencies, and how evenly the workers were
+served.
 
-Without --rate every worker takes its next lock as soon as it has released the
-last one. With it, that many acquires are due in a second, and each counts from
-the moment it was due, even if all workers were still busy: a stall of the mesh is
-seen as all its users would see it (there is no coordinated omission). "from send"
-then shows the calls alone.
+Without --rate, every worker acquires its next lock as soon as it has released the
+last one. With --rate, that many acquires are due per second, and the latency of an
+acquire counts from the time at which it was due, even if all workers were busy
+then. So the figures show a stall of the mesh as all users would experience it
+(there is no coordinated omission). "from send" then shows the calls alone.
 
 "hand-over" is the time from the beginning of a release to the grant of the next
-worker that was waiting already.
+worker that was already waiting.
 
-The locks are real: use a mesh, or a --prefix, that nobody works with. The first
+The locks are real: use a mesh, or a --prefix, that nobody else uses. The first
 interrupt ends the run and prints what was measured until then.`,
-		Example: `  # as fast as 64 workers can, each with a key of its own
+		Example: `  # 64 workers at full speed, each with a key of its own
   sharelock bench --workers 64
 
-  # 16 workers that want the same key
+  # 16 workers contending for one key
   sharelock bench --workers 16 --keys 1
 
-  # 2,000 acquires a second, one in ten for one hot key, asked at any node
+  # 2,000 acquires per second, one in ten for one hot key, sent to any node
   sharelock bench --workers 256 --keys 100000 --contention 0.1 --rate 2000 --route any`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd.Context()) },
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.IntVar(&b.load.Workers, "workers", 16, "how many take locks at the same time")
-	fs.IntVar(&b.clients, "clients", 1, "how many clients, each with connections of its own, the workers share")
-	fs.IntVar(&b.load.Keys, "keys", 0, "how many keys the workers choose from; 0: a key for each worker")
-	fs.Float64Var(&b.load.Contention, "contention", 0, "share of the acquires, 0 to 1, that go to one more key, the same for all")
+	fs.IntVar(&b.load.Workers, "workers", 16, "number of concurrent workers")
+	fs.IntVar(&b.clients, "clients", 1, "number of clients, each with its own connections, that the workers share")
+	fs.IntVar(&b.load.Keys, "keys", 0, "number of keys that the workers choose from; 0: one key per worker")
+	fs.Float64Var(&b.load.Contention, "contention", 0, "share of the acquires, 0 to 1, that go to one additional key, the same for all")
 	fs.DurationVar(&b.load.Hold, "hold", 0, "how long each lock is held")
 	fs.StringVar(&b.mode, "mode", "exclusive", "exclusive or shared")
 	fs.DurationVar(&b.load.Duration, "duration", 10*time.Second, "how long to measure")
-	fs.DurationVar(&b.load.Warmup, "warmup", 2*time.Second, "how long to run before that")
-	fs.Float64Var(&b.load.Rate, "rate", 0, "acquires due in a second, of all workers together; 0: as many as they can")
-	fs.StringVar(&b.route, "route", routeOwner, "where calls go: owner (straight to the key's owner), or any (to --server, which forwards)")
-	fs.DurationVar(&b.ttl, "ttl", 10*time.Second, "life of the locks without renewals")
-	fs.DurationVar(&b.wait, "wait", 30*time.Second, "how long a worker waits in line")
-	fs.StringVar(&b.load.Prefix, "prefix", "", "beginning of all keys (default: bench/ and something random)")
+	fs.DurationVar(&b.load.Warmup, "warmup", 2*time.Second, "how long to run before measuring")
+	fs.Float64Var(&b.load.Rate, "rate", 0, "acquires due per second, of all workers together; 0: full speed")
+	fs.StringVar(&b.route, "route", routeOwner, "where calls go: owner (directly to the key's owner), or any (to --server, which forwards)")
+	fs.DurationVar(&b.ttl, "ttl", 10*time.Second, "how long the locks live without a renewal")
+	fs.DurationVar(&b.wait, "wait", 30*time.Second, "how long a worker waits in the queue")
+	fs.StringVar(&b.load.Prefix, "prefix", "", "prefix of all keys (default: bench/ and a random part)")
 	b.addFlags(cmd)
 	fs.StringVarP(&b.output, "output", "o", "text", "text or json (durations in nanoseconds)")
 	return cmd
 }
 
-// check finds what is wrong with the flags before anybody is called.
+// check validates the flags before any call is made.
 func (b *bench) check() error {
 	if b.load.Prefix == "" {
 		b.load.Prefix = "bench/" + strings.ToLower(rand.Text()[:8]) + "/"
@@ -125,7 +125,7 @@ func (b *bench) run(ctx context.Context) error {
 	clients, err := b.dialAll(ctx)
 	defer func() {
 		for _, c := range clients {
-			_ = c.Close() // all locks are released, or have failed to be
+			_ = c.Close() // all locks are released, or their release has failed
 		}
 	}()
 	if err != nil {
@@ -150,12 +150,12 @@ func (b *bench) run(ctx context.Context) error {
 		return &exitError{code: exitSignal + int(i.sig)}
 	}
 	if res.Pairs == 0 {
-		return failed(errors.New("no lock was taken and released"))
+		return failed(errors.New("no lock was acquired and released"))
 	}
 	return nil
 }
 
-// dialAll makes the clients; those it has made come back with an error, too.
+// dialAll makes the clients. On an error it also returns the clients that it has made.
 func (b *bench) dialAll(ctx context.Context) ([]*client.Client, error) {
 	addrs, opts, err := b.options()
 	if err != nil {
@@ -169,12 +169,12 @@ func (b *bench) dialAll(ctx context.Context) ([]*client.Client, error) {
 			return clients, err
 		}
 		clients = append(clients, c)
-		addrs = append(addrs[1:len(addrs):len(addrs)], addrs[0]) // each begins at another node
+		addrs = append(addrs[1:len(addrs):len(addrs)], addrs[0]) // each client begins at another node
 	}
 	return clients, nil
 }
 
-// benchLocker takes locks of the mesh.
+// benchLocker acquires locks of the mesh.
 type benchLocker struct {
 	c    *client.Client
 	opts []client.Option
@@ -191,7 +191,7 @@ func (b benchLocker) Acquire(ctx context.Context, key string) (workload.Held, er
 	return l, nil
 }
 
-// benchKind is an error without its details.
+// benchKind returns the kind of an error as text, without details.
 func benchKind(err error) string {
 	for _, kind := range []error{client.ErrLost, client.ErrUnreachable, client.ErrClosed} {
 		if errors.Is(err, kind) {
@@ -204,19 +204,18 @@ func benchKind(err error) string {
 	return oneLine(err)
 }
 
-// showProgress sets up a line on stderr that tells how the run goes, if a person
-// is looking. hide removes it.
+// showProgress shows a progress line on stderr if that is a terminal. hide removes the line.
 func (b *bench) showProgress() (hide func()) {
 	f, ok := b.app.stderr.(*os.File)
 	if !ok || !isTerminal(f) {
 		return func() {}
 	}
-	const start = "\r\x1b[K" // the line's first column, and nothing behind it
+	const start = "\r\x1b[K" // go to the first column and clear the line
 	b.load.Progress = func(p workload.Progress) { fmt.Fprint(f, start, progressLine(p)) }
 	return func() { fmt.Fprint(f, start) }
 }
 
-// isTerminal tells whether a file is a device that shows characters.
+// isTerminal reports whether a file is a character device other than the null device.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull

@@ -12,7 +12,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/workload"
 )
 
-// benchJSON is what bench prints for programs.
+// benchJSON is the JSON output of bench.
 type benchJSON struct {
 	Servers    string        `json:"servers"`
 	Route      string        `json:"route"`
@@ -43,7 +43,7 @@ func (b *bench) report(res *workload.Result) error {
 	return err
 }
 
-// text is the report for people.
+// text returns the report as text.
 func (b *bench) text(res *workload.Result) string {
 	var out strings.Builder
 	line := func(name, format string, args ...any) {
@@ -64,7 +64,7 @@ func (b *bench) text(res *workload.Result) string {
 	line("fairness", "%s (pairs of the busiest worker, %s, and of the laziest, %s); Jain's index %.3f",
 		ratio, thousands(float64(f.Busiest)), thousands(float64(f.Laziest)), f.Jain)
 	if res.Unsent > 0 {
-		line("behind", "%s acquires were due and not sent until the end; they count with what they have waited",
+		line("behind", "%s acquires were due but not sent before the end; they count with the time that they have waited",
 			thousands(float64(res.Unsent)))
 	}
 	if res.Failed() == 0 {
@@ -96,7 +96,7 @@ func (b *bench) text(res *workload.Result) string {
 	return out.String()
 }
 
-// describe is the load in a line.
+// describe returns a one-line description of the load.
 func (b *bench) describe() string {
 	o := b.load
 	parts := []string{plural(o.Workers, "worker")}
@@ -148,8 +148,8 @@ func millis(d time.Duration) string {
 	return fmt.Sprintf("%.3f", float64(d)/float64(time.Millisecond))
 }
 
-// thousands is a number in groups of three; below 100 it has a decimal, if that is
-// not zero.
+// thousands formats a number in groups of three digits. Below 100 it has a decimal, unless
+// that is zero.
 func thousands(x float64) string {
 	digits := fmt.Sprintf("%.0f", x)
 	if x < 100 {

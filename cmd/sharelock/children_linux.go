@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// children reaps the children that this process did not start: those that it was born
-// with, when a shell has replaced itself by it, and as PID 1 of a container every orphan.
-// Nobody else waits for them. A nil children reaps nothing.
+// children reaps the children that this process did not start. These are children of a shell
+// that has replaced itself by this process and, if this process is PID 1 of a container, all
+// orphans. Nobody else waits for them. A nil children reaps nothing.
 type children struct {
-	// mu is held while a child is started, so that it is not reaped before it is known.
+	// mu guards own. It is held while a child is started, so that the child is not reaped
+	// before it is in own.
 	mu  sync.Mutex
 	own map[int]bool
 }
@@ -42,7 +43,7 @@ func reapChildren() (c *children, stop func()) {
 	}
 }
 
-// start starts a command whose Wait is called by its owner.
+// start starts a command. The caller must call its Wait.
 func (c *children) start(cmd *exec.Cmd) error {
 	if c == nil {
 		return cmd.Start()
@@ -56,7 +57,7 @@ func (c *children) start(cmd *exec.Cmd) error {
 	return err
 }
 
-// reap waits for every dead child that is not our own.
+// reap waits for every dead child that start did not start.
 func (c *children) reap() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,7 +68,7 @@ func (c *children) reap() {
 			continue
 		}
 		pid := childOf(&info).pid
-		// Behind one of our own there may be others; it is about to be waited for.
+		// Other dead children may follow one of our own, which is about to be waited for.
 		if err != nil || pid == 0 || c.own[int(pid)] {
 			return
 		}

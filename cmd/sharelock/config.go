@@ -20,11 +20,11 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// envPrefix begins every environment variable of ours. The rest of a
+// envPrefix is the prefix of every environment variable of ShareLock. The rest of a
 // configuration key's variable is the key in capitals, with __ for a dot.
 const envPrefix = "SHARELOCK_"
 
-// config is all that serve can be told.
+// config holds all settings of serve.
 type config struct {
 	mesh      mesh.Config
 	keepAwake bool
@@ -36,16 +36,16 @@ func defaultConfig() config {
 	return config{mesh: mesh.DefaultConfig(), logLevel: slog.LevelInfo, logFormat: "text"}
 }
 
-// key is one setting: how it is called, and how a value is read. Values come as
-// YAML has them from the file, and as text from the environment and from flags.
+// key is one setting: its name, and how its value is parsed. Values from the file have the type
+// that YAML gives them; values from the environment and from flags are text.
 type key struct {
 	name string
-	// flag, if there is one, and its line of help.
+	// flag is the name of the setting's flag, or empty, and help is its help text.
 	flag, help string
 	set        func(c *config, value any) error
 }
 
-// keys is the table of all settings, in the order of the README's.
+// keys returns the table of all settings, in the order of config.yaml.
 func keys() []key {
 	return []key{
 		{
@@ -53,7 +53,7 @@ func keys() []key {
 			text(func(c *config) *string { return &c.mesh.Name }),
 		},
 		{
-			"node.data_dir", "data-dir", "directory of Raft's few records; empty keeps them in memory",
+			"node.data_dir", "data-dir", "directory of Raft's records and the node's id; empty keeps them in memory",
 			text(func(c *config) *string { return &c.mesh.DataDir }),
 		},
 		{
@@ -77,7 +77,7 @@ func keys() []key {
 			text(func(c *config) *string { return &c.mesh.PeerListen }),
 		},
 		{
-			"mesh.peer_advertise", "peer-advertise", "where other members reach peer-listen, if elsewhere",
+			"mesh.peer_advertise", "peer-advertise", "address at which other members reach peer-listen, if it differs",
 			text(func(c *config) *string { return &c.mesh.PeerAdvertise }),
 		},
 		{
@@ -85,7 +85,7 @@ func keys() []key {
 			text(func(c *config) *string { return &c.mesh.GossipListen }),
 		},
 		{
-			"mesh.gossip_advertise", "gossip-advertise", "where other members reach gossip-listen, if elsewhere",
+			"mesh.gossip_advertise", "gossip-advertise", "address at which other members reach gossip-listen, if it differs",
 			text(func(c *config) *string { return &c.mesh.GossipAdvertise }),
 		},
 		{
@@ -153,15 +153,15 @@ func keys() []key {
 	}
 }
 
-// setting is a value somebody gave to a key.
+// setting is a value for a key, from one source.
 type setting struct {
 	key   string
 	value any
-	// source is where it came from, for errors.
+	// source is where the value came from, for errors.
 	source string
 }
 
-// apply puts settings into c and reports every bad one.
+// apply puts settings into c. It returns an error that lists all bad settings.
 func (c *config) apply(settings []setting) error {
 	table := make(map[string]key)
 	sections := make(map[string]bool)
@@ -176,7 +176,7 @@ func (c *config) apply(settings []setting) error {
 		k, known := table[s.key]
 		var err error
 		switch {
-		case known && s.value != nil: // nothing at all, as in "seeds:", sets nothing
+		case known && s.value != nil: // a key without a value, as in "seeds:", sets nothing
 			err = k.set(c, s.value)
 		case sections[s.key] && !emptySection(s.value):
 			err = errors.New("is a section with keys of its own")
@@ -199,7 +199,7 @@ func emptySection(v any) bool {
 func fileSettings(path string) ([]setting, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err // names the file
+		return nil, err // the error names the file
 	}
 	settings, err := yamlSettings(data, path)
 	if err != nil {
@@ -225,10 +225,9 @@ func (r raw) ReadBytes() ([]byte, error) { return r, nil }
 // Read implements koanf.Provider.
 func (r raw) Read() (map[string]any, error) { return nil, errors.New("raw bytes need a parser") }
 
-// envSettings reads the environment. A variable with __ in it means a key and
-// must be one; the others only count if they are one, since some belong to the
-// client commands, and some, such as SHARELOCK_PORT, are put there by container
-// orchestrators.
+// envSettings reads the environment. A variable that contains __ must name a key. Other
+// variables are ignored unless they name a key: some belong to the client commands, and container
+// orchestrators set some, such as SHARELOCK_PORT.
 func envSettings(environ []string) ([]setting, error) {
 	known := make(map[string]bool)
 	for _, k := range keys() {
@@ -263,8 +262,8 @@ func sorted(values map[string]any, source func(key string) string) []setting {
 	return settings
 }
 
-// loadConfig puts the layers on each other, the later over the earlier: defaults,
-// file, environment, flags.
+// loadConfig combines the defaults, the file, the environment and the flags. Later sources
+// override earlier ones.
 func loadConfig(path string, environ []string, flags []setting) (config, error) {
 	c := defaultConfig()
 	if path != "" {
@@ -291,7 +290,7 @@ func loadConfig(path string, environ []string, flags []setting) (config, error) 
 	return c, c.mesh.Validate()
 }
 
-// text reads a string.
+// text returns a setter for a string.
 func text(field func(*config) *string) func(*config, any) error {
 	return func(c *config, v any) error {
 		s, ok := v.(string)
@@ -303,7 +302,7 @@ func text(field func(*config) *string) func(*config, any) error {
 	}
 }
 
-// boolean reads true or false.
+// boolean returns a setter for true or false.
 func boolean(field func(*config) *bool) func(*config, any) error {
 	return func(c *config, v any) error {
 		b, ok := v.(bool)
@@ -320,7 +319,7 @@ func boolean(field func(*config) *bool) func(*config, any) error {
 	}
 }
 
-// integer reads a whole number.
+// integer returns a setter for an integer.
 func integer(field func(*config) *int) func(*config, any) error {
 	return func(c *config, v any) error {
 		n, ok := v.(int)
@@ -337,7 +336,7 @@ func integer(field func(*config) *int) func(*config, any) error {
 	}
 }
 
-// natural reads a whole number that is not negative.
+// natural returns a setter for an integer that is not negative.
 func natural(field func(*config) *uint32) func(*config, any) error {
 	return func(c *config, v any) error {
 		var n int
@@ -352,7 +351,7 @@ func natural(field func(*config) *uint32) func(*config, any) error {
 	}
 }
 
-// duration reads a duration with its unit.
+// duration returns a setter for a duration with a unit.
 func duration(field func(*config) *time.Duration) func(*config, any) error {
 	return func(c *config, v any) error {
 		s, ok := v.(string)
@@ -368,7 +367,7 @@ func duration(field func(*config) *time.Duration) func(*config, any) error {
 	}
 }
 
-// list reads a list of strings, or one string with commas.
+// list returns a setter for a list of strings, or one string with commas.
 func list(field func(*config) *[]string) func(*config, any) error {
 	return func(c *config, v any) error {
 		var items []string
@@ -415,7 +414,7 @@ func setFormat(c *config, v any) error {
 	return nil
 }
 
-// describe shows a value that is not what it should be, and of which kind it is.
+// describe formats a value of the wrong type, or its type, for an error.
 func describe(v any) string {
 	switch v := v.(type) {
 	case string:

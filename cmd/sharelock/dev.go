@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// devPort is the first node's HTTP port, devStep the distance to the next node's.
+	// devPort is the first node's HTTP port, and devStep is added for each further node.
 	devPort = 50051
 	devStep = 10
-	// devNodes is the most: they are named by letters.
+	// devNodes is the maximum number of nodes: they are named by letters.
 	devNodes = 26
 	// devReady is how long the nodes may take to find each other.
 	devReady = 30 * time.Second
@@ -34,13 +34,13 @@ func (a *app) devCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "dev",
 		GroupID: groupNode,
-		Short:   "Run a whole mesh in one process, to try things out",
-		Long: `Run a whole mesh in one process, on loopback and in memory: nothing is written
-to disk, and everything is gone when it stops.
+		Short:   "Run a whole mesh in one process, for trying things out",
+		Long: `Run a whole mesh in one process, on loopback and in memory. Nothing is written to
+disk, and all state is lost when the command ends.
 
 Node i, from 0, listens on HTTP 50051+10i, gRPC 50052+10i, peers 50053+10i and
-gossip 50054+10i. A node that is told to leave does so alone; the last to go ends
-the command.`,
+gossip 50054+10i. A node that is told to leave ends alone; the command ends with the
+last node.`,
 		Example: `  sharelock dev
   sharelock dev --nodes 5 --log-level info`,
 		Args: cobra.NoArgs,
@@ -59,7 +59,7 @@ the command.`,
 			return a.dev(cmd.Context(), c, nodes, port)
 		},
 	}
-	cmd.Flags().IntVar(&nodes, "nodes", 3, "how many nodes")
+	cmd.Flags().IntVar(&nodes, "nodes", 3, "number of nodes")
 	cmd.Flags().IntVar(&port, "port", devPort, "HTTP port of the first node")
 	cmd.Flags().StringVar(&level, "log-level", "warn", "debug, info, warn or error")
 	return cmd
@@ -94,8 +94,8 @@ func (a *app) dev(ctx context.Context, c config, count, port int) error {
 	a.printDev(nodes)
 	ended, quit := nodeEnds(nodes)
 	defer quit()
-	// The nodes are in memory and end together: there is nobody to hand over to, so
-	// there is no order to leave in.
+	// The nodes are in memory and end together. No node is left to hand over to, so they do
+	// not leave in good order.
 	defer killAll(nodes)
 	for range nodes {
 		select {
@@ -103,7 +103,7 @@ func (a *app) dev(ctx context.Context, c config, count, port int) error {
 			if err := nodes[i].Err(); err != nil {
 				return failed(fmt.Errorf("node %s: %w", devName(i), err))
 			}
-			nodes[i].Kill() // it has left the mesh, and lets go of what it still has
+			nodes[i].Kill() // the node has left the mesh; this frees its resources
 			fmt.Fprintf(a.stderr, "sharelock: node %s has left\n", devName(i))
 		case <-signals:
 			return nil
@@ -114,7 +114,7 @@ func (a *app) dev(ctx context.Context, c config, count, port int) error {
 	return nil
 }
 
-// startDev starts the nodes; those it has started come back with an error, too.
+// startDev starts the nodes. On an error it also returns the nodes that it has started.
 func (a *app) startDev(c config, count, port int) ([]node, error) {
 	at := func(i, offset int) string {
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i*devStep+offset))
@@ -123,7 +123,7 @@ func (a *app) startDev(c config, count, port int) ([]node, error) {
 	for i := range count {
 		seeds = append(seeds, at(i, 3))
 	}
-	// A connection of the first nodes must not get a port of the last by chance.
+	// Otherwise a connection of the first nodes might get a port of the last by chance.
 	held := make([]ports, count)
 	if a.alone {
 		for i := range held {
@@ -156,11 +156,12 @@ func (a *app) startDev(c config, count, port int) ([]node, error) {
 	return nodes, nil
 }
 
-// ports are held so that the system gives none of them to a connection.
+// ports are sockets that reserve ports, so that the system assigns none of them to a
+// connection.
 type ports []io.Closer
 
-// hold binds addresses for TCP and UDP. One that is in use is left to the node that wants it,
-// who can say what it is for.
+// hold binds addresses for TCP and UDP. It skips addresses in use: the node that needs one
+// reports an error that says what it is for.
 func (p *ports) hold(addrs ...string) {
 	for _, addr := range addrs {
 		if l, err := net.Listen("tcp", addr); err == nil {
@@ -181,7 +182,7 @@ func (p *ports) free() {
 
 func devName(i int) string { return string(rune('a' + i)) }
 
-// waitReady waits for all nodes but those that have left again.
+// waitReady waits for all nodes except those that have left.
 func waitReady(ctx context.Context, nodes []node) error {
 	for i, n := range nodes {
 		if err := n.WaitReady(ctx); err != nil && !hasLeft(n) {
@@ -191,7 +192,7 @@ func waitReady(ctx context.Context, nodes []node) error {
 	return nil
 }
 
-// hasLeft tells whether a node has left the mesh in good order.
+// hasLeft reports whether a node has left the mesh in good order.
 func hasLeft(n node) bool {
 	select {
 	case <-n.Done():
@@ -201,7 +202,8 @@ func hasLeft(n node) bool {
 	}
 }
 
-// nodeEnds tells the index of every node that ends by itself. quit gives up waiting.
+// nodeEnds returns a channel of the indexes of nodes that end by themselves. quit stops
+// waiting for them.
 func nodeEnds(nodes []node) (ended <-chan int, quit func()) {
 	c, stop := make(chan int, len(nodes)), make(chan struct{})
 	var waiting sync.WaitGroup
@@ -226,7 +228,7 @@ func killAll(nodes []node) {
 	}
 }
 
-// printDev says where the nodes are and what to try.
+// printDev prints the addresses of the nodes and commands to try.
 func (a *app) printDev(nodes []node) {
 	noun := "nodes are"
 	if len(nodes) == 1 {
@@ -245,7 +247,7 @@ func (a *app) printDev(nodes []node) {
 	fmt.Fprintf(a.stdout, `
 Try, in another terminal:
 
-  # take a lock over HTTP at the first node, and look at it at the last
+  # acquire a lock over HTTP at the first node, and read it at the last
   curl -s http://%[1]s/v1/locks/demo -d '{"clientId":"me","ttl":"60s"}'
   curl -s http://%[2]s/v1/locks/demo
 
@@ -253,7 +255,7 @@ Try, in another terminal:
   export SHARELOCK_SERVER=%[3]s
   %[4]s lock build -- sh -c 'echo "mine, token $SHARELOCK_TOKEN"; sleep 5'
 
-  # who holds what, and who is there
+  # show the locks, and the members of the mesh
   %[4]s list
   %[4]s members
 `, first.HTTP, last.HTTP, strings.Join(servers, ","), cmp.Or(a.self, "sharelock"))

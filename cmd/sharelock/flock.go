@@ -21,14 +21,14 @@ import (
 const flockName = "flock"
 
 const (
-	// forever is the wait of flock(1) that is given none.
+	// forever is the wait of flock(1) without -n and -w.
 	forever = time.Duration(math.MaxInt64)
-	// longestWait is the longest wait that a mesh allows by default. Where it is less, or
-	// is over, the lock is asked for again.
+	// longestWait is the default max_wait of a mesh. If the mesh allows less, or if this wait
+	// ends, the lock is asked for again.
 	longestWait = 10 * time.Minute
 )
 
-// flockOptions are what flock(1) is told.
+// flockOptions are the options of flock(1).
 type flockOptions struct {
 	shared, nonblock, noFork, close bool
 	unlock, verbose                 bool
@@ -43,31 +43,31 @@ func (a *app) flockCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "flock [options] KEY CMD [ARG...] | KEY -c COMMAND",
 		GroupID: groupLock,
-		Short:   "Run a command while holding a lock, called like flock(1)",
-		Long: `Run a command while holding a lock, with the options and exit codes of flock(1),
-and with a lock of the mesh in place of one of a file: the name of the file, as it
-is written, is the KEY. This program does the same when it is called flock.
+		Short:   "Run a command while holding a lock, with the arguments of flock(1)",
+		Long: `Run a command while holding a lock, with the options and exit codes of flock(1).
+The lock is a lock of the mesh instead of the lock of a file: the name of the file,
+exactly as written, is the KEY. This program does the same when it is called flock.
 
  -s, --shared                   get a shared lock
  -x, -e, --exclusive            get an exclusive lock (default)
  -n, --nb, --nonblock           fail rather than wait
- -w, --wait, --timeout SECONDS  wait so long at most, with fractions (default: for ever)
+ -w, --wait, --timeout SECONDS  wait at most this long, fractions allowed (default: for ever)
  -E, --conflict-exit-code N     exit code if others hold the lock (default 1)
- -c, --command COMMAND          after KEY: have the shell run a command line
+ -c, --command COMMAND          after KEY: run a command line with the shell
  -o, --close; -F, --no-fork     accepted; CMD inherits no lock, and is a process of its own
-     --verbose                  say how long it took, and why it failed
+     --verbose                  print how long the lock took, and why it failed
  -h, --help; -V, --version
 
-Not possible: -u, and a number of an open file in place of KEY and CMD. The lock is
-this process's, not an open file's that a shell could keep.
+Not possible: -u, and the number of an open file instead of KEY and CMD. The lock
+belongs to this process, not to an open file that a shell could keep.
 
-The mesh is that of SHARELOCK_SERVER, or of the options below, which come before KEY.
-What sharelock lock says of CMD, and of a lock that is lost, is true here, too.
+SHARELOCK_SERVER, or the options below, name the mesh. Options come before KEY. CMD,
+and a lost lock, are handled as by sharelock lock; see its help.
 
 Exit codes: that of CMD, 128+n if signal n ended it; -E (1) if others hold the lock;
 64 bad usage; 69 the mesh cannot be reached or cannot serve, or CMD cannot be run; 75
 the lock was lost and CMD was stopped.`,
-		Example: `  # in a crontab: once in the whole mesh
+		Example: `  # in a crontab: runs once in the whole mesh
   * * * * * sharelock flock -n nightly ./nightly.sh
 
   sharelock flock -w 2.5 -E 0 deploy -c 'make deploy && make check'`,
@@ -75,8 +75,8 @@ the lock was lost and CMD was stopped.`,
 	}
 	r.addFlags(cmd)
 	cmd.Flags().BoolVar(&r.only, "only-server", false, onlyServerUsage)
-	cmd.Flags().DurationVar(&ttl, "ttl", 0, "life of the lock without renewals (default: the node's default_ttl)")
-	// The name is an option of flock(1)'s.
+	cmd.Flags().DurationVar(&ttl, "ttl", 0, "how long the lock lives without a renewal (default: the node's default_ttl)")
+	// flock(1) has an option of this name.
 	_ = cmd.Flags().MarkHidden("timeout")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o := flockOptions{wait: forever, conflict: exitFailed}
@@ -85,7 +85,7 @@ the lock was lost and CMD was stopped.`,
 		case err != nil:
 			return usageError("%w (see 'sharelock flock --help')", err)
 		case o.nonblock:
-			o.wait = 0 // whatever -w says
+			o.wait = 0 // regardless of -w
 		}
 		switch {
 		case o.help:
@@ -108,7 +108,7 @@ the lock was lost and CMD was stopped.`,
 	return cmd
 }
 
-// options are those of flock(1).
+// options returns the options of flock(1).
 func (o *flockOptions) options() []option {
 	set := func(to *bool, value bool) func(string) error {
 		return func(string) error {
@@ -144,7 +144,7 @@ func (o *flockOptions) options() []option {
 	}
 }
 
-// ours are the options that flock(1) does not have, all of them long.
+// ours returns the options that flock(1) does not have. All of them are long.
 func ours(flags *pflag.FlagSet) (options []option) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Hidden || f.Name == "help" {
@@ -163,7 +163,7 @@ func ours(flags *pflag.FlagSet) (options []option) {
 	return options
 }
 
-// command finds the key and the command in what follows the options.
+// command finds the key and the command in the arguments after the options.
 func (o *flockOptions) command(args []string, shell string) (key string, argv []string, err error) {
 	switch {
 	case o.close && o.noFork:
@@ -171,9 +171,9 @@ func (o *flockOptions) command(args []string, shell string) (key string, argv []
 	case len(args) == 0:
 		return "", nil, errors.New("not enough arguments")
 	case len(args) == 1:
-		return "", nil, fmt.Errorf("%q: the lock of an open file cannot be had: name a KEY and a command", args[0])
+		return "", nil, fmt.Errorf("%q: an open file cannot be locked: give a KEY and a command", args[0])
 	case o.unlock:
-		return "", nil, errors.New("--unlock: there is no open file whose lock could be dropped; a lock ends with its command")
+		return "", nil, errors.New("--unlock: there is no open file to unlock; a lock ends with its command")
 	case args[1] != "-c" && args[1] != "--command":
 		return args[0], args[1:], nil
 	case len(args) != 3:
@@ -212,8 +212,8 @@ func (a *app) flock(ctx context.Context, r *remote, key string, argv []string, o
 	return err
 }
 
-// acquireWithin is an acquire that may wait longer than the mesh allows: then it asks again,
-// at the end of the queue.
+// acquireWithin acquires a lock and may wait longer than the mesh allows: when the allowed wait
+// ends, it asks again and goes to the end of the queue.
 func acquireWithin(ctx context.Context, c *client.Client, key string, wait time.Duration, opts []client.Option) (*client.Lock, error) {
 	start, most := time.Now(), longestWait
 	for {
@@ -222,7 +222,7 @@ func acquireWithin(ctx context.Context, c *client.Client, key string, wait time.
 		e, ok := errors.AsType[*sharelock.Error](err)
 		switch {
 		case ok && e.Err == sharelock.ErrInvalidArgument && strings.HasSuffix(e.Field, "wait") && most > time.Second:
-			most /= 2 // max_wait is less here
+			most /= 2 // this mesh has a smaller max_wait
 		case ok && e.Err == sharelock.ErrLockHeld && left > most:
 		default:
 			return l, err

@@ -7,18 +7,17 @@ import (
 )
 
 const (
-	// gcPercent is how much garbage a node lets pile up, in percent of what lives.
-	// Go's own default is 100. Nearly all that lives in a big node are its locks, at
-	// which the collector need not look: a collection costs little there, and the memory
-	// much.
+	// gcPercent is how much garbage a node accumulates before a collection, in percent of the
+	// live memory. Go's default is 100. In a big node nearly all live memory holds locks, which
+	// the collector does not scan: a collection is cheap, and memory is expensive.
 	gcPercent = 50
-	// gcBallast counts as living, so that a small node does not collect its few
-	// megabytes all the time. It is never written, so it takes no memory.
+	// gcBallast is the size of a block that counts as live memory, so that a small node does
+	// not collect its few megabytes all the time. It is never written, so it uses no memory.
 	gcBallast = 64 << 20
 )
 
-// limitGarbage sets how much garbage this process lets pile up, until end is
-// called. Whoever has set Go's own variables knows better.
+// limitGarbage sets how much garbage this process accumulates, until end is called. It does
+// nothing if the environment has GOGC or GOMEMLIMIT.
 func limitGarbage(environ []string) (end func()) {
 	for _, v := range environ {
 		if strings.HasPrefix(v, "GOGC=") || strings.HasPrefix(v, "GOMEMLIMIT=") {

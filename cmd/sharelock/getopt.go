@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// option is one that getopt knows: by letter, by name, or both.
+// option is an option of getopt. It has a letter, names, or both.
 type option struct {
 	letter byte
 	names  []string
-	// value: it takes one.
+	// value is set if the option takes a value.
 	value bool
-	// set is called when it is there.
+	// set is called when the option is present.
 	set func(value string) error
 }
 
-// getopt parses arguments as getopt_long(3) does when told to stop at the first that is no
-// option: letters may stand together, and a name may be cut off where no other begins as
-// it does. It returns the arguments that follow the options.
+// getopt parses arguments as getopt_long(3) does with a leading + in its option string: it stops
+// at the first argument that is not an option. Letters may be combined, and a name may be
+// abbreviated as long as it is not ambiguous. getopt returns the arguments after the options.
 func getopt(options []option, args []string) (rest []string, err error) {
 	for len(args) > 0 {
 		arg := args[0]
@@ -56,7 +56,7 @@ func longOption(options []option, arg string, args []string) (rest []string, err
 	return args, o.set(value)
 }
 
-// byName finds an option by its name, or by the beginning of its name.
+// byName finds an option by its name or by a prefix of its name.
 func byName(options []option, name string) (*option, error) {
 	var found *option
 	for i := range options {
@@ -78,7 +78,7 @@ func byName(options []option, name string) (*option, error) {
 	return found, nil
 }
 
-// letters parses letters that stand together; the last may have its value behind it.
+// letters parses combined letters. The value of the last letter may follow it directly.
 func letters(options []option, arg string, args []string) (rest []string, err error) {
 	for arg != "" {
 		i := slices.IndexFunc(options, func(o option) bool { return o.letter == arg[0] })

@@ -11,11 +11,11 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
-// checkTime is how long CMD stays stopped at most while the owner is asked whether the lock
-// is still held. Without an answer the client's clock decides, as ever.
+// checkTime bounds how long CMD stays stopped while the owner is asked whether the lock is
+// still held. Without an answer the client's clock decides, as usual.
 const checkTime = time.Second
 
-// heldLock is what guard needs of a client.Lock.
+// heldLock is the part of client.Lock that guard uses.
 type heldLock interface {
 	Check(ctx context.Context) error
 	Done() <-chan struct{}
@@ -27,34 +27,34 @@ type heldLock interface {
 type process interface {
 	// exited is closed when CMD itself has ended.
 	exited() <-chan struct{}
-	// stopped says by which signal CMD was stopped.
+	// stopped receives the signal that stopped CMD.
 	stopped() <-chan syscall.Signal
-	// control are the signals of job control that this process gets.
+	// control receives the job control signals that this process gets.
 	control() <-chan os.Signal
-	// follow and pass do what job control asks for when CMD was stopped, and when this
-	// process got one of its signals. They may stop this process, and return what is next.
+	// follow handles a stop of CMD, and pass a job control signal to this process. They may
+	// stop this process. They return the next step.
 	follow(sig syscall.Signal) step
 	pass(sig os.Signal) step
 	resume()
-	// allow says for how long CMD may run though nobody should say it again, and
-	// returns that.
+	// allow extends CMD's deadline to the remaining time, for the case that this process does
+	// not extend it again, and returns that time.
 	allow(remaining func() time.Duration) time.Duration
 	// signal sends a signal to the whole group.
 	signal(sig syscall.Signal)
-	// finish waits for what remains of CMD and returns how it ended. With kill set
-	// nothing of the group survives.
+	// finish waits for the end of CMD and returns how it ended. With kill set it kills the
+	// rest of the group.
 	finish(kill bool) ending
 }
 
-// step is what is to be done after something of job control.
+// step is what to do after an event of job control.
 type step int
 
 const (
 	carryOn step = iota
-	// resumeCMD: CMD is to resume if it still may run.
+	// resumeCMD: resume CMD if it still may run.
 	resumeCMD
-	// checkLock: the same, but this process was stopped meanwhile, and may not have heard
-	// that the lock was taken away.
+	// checkLock: the same, but check the lock first: this process was stopped in the meantime,
+	// and may not have been told that the lock was taken by force.
 	checkLock
 )
 
@@ -63,24 +63,24 @@ type ending struct {
 	code int
 	// by is the signal that ended it, 0 if none did.
 	by syscall.Signal
-	// err is why it could not be run.
+	// err is the reason why CMD could not be run.
 	err error
-	// killed: the sentinel did it, because the lock could be lost.
+	// killed is set if the sentinel killed CMD because the lock could be lost.
 	killed bool
-	// shared: that signal was for everybody at the terminal.
+	// shared is set if that signal was for all processes at the terminal.
 	shared bool
 }
 
-// times are the distances from the moment at which the lock can be lost, by the
-// client's clock, which is a tenth of the TTL before the owner's.
+// times holds the times of guard, before the moment at which the lock can be lost. That moment
+// is by the client's clock, a tenth of the TTL earlier than at the owner.
 type times struct {
-	// term before that CMD is asked to end, kill before that it is ended.
+	// CMD gets SIGTERM term before that moment, and SIGKILL kill before it.
 	term, kill time.Duration
-	// taken is how long CMD may take to end when the lock was taken away: somebody
-	// else may have it already.
+	// taken is how long CMD may take to end when the lock was taken by force: another client
+	// may hold it already.
 	taken time.Duration
-	// look is how often the clock is read whatever the timers say: they stop while
-	// the machine is suspended.
+	// look is the maximum interval between two readings of the clock. Timers alone are not
+	// sufficient: they stop while the machine is suspended.
 	look time.Duration
 }
 
@@ -93,11 +93,11 @@ func timesOf(ttl time.Duration) times {
 	}
 }
 
-// guard waits for CMD, passes signals on, and ends CMD's whole group before the
-// lock can be lost. It reports whether that was so.
+// guard waits for CMD, forwards signals, and ends CMD's whole group before the lock can be lost.
+// It reports whether it has ended the group.
 //
-// Renewals are the client's business. As each extends the lock from the moment it
-// was sent (Q3), so are these times counted from there.
+// The client renews the lock. A renewal extends the lock from the moment at which it was sent
+// (Q3), so these times count from there, too.
 func guard(l heldLock, p process, signals <-chan os.Signal, t times) (lost bool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -129,22 +129,22 @@ func guard(l heldLock, p process, signals <-chan os.Signal, t times) (lost bool)
 	}
 	select {
 	case <-p.exited():
-		return false // in time
+		return false // CMD has ended in time
 	default:
 	}
 	condemn(l, p, signals, t)
 	return true
 }
 
-// check asks the owner whether the lock is still held. The lock knows the answer, and so
-// its Remaining.
+// check asks the owner whether the lock is still held. The lock keeps the answer, and its
+// Remaining reflects it.
 func check(l heldLock) {
 	ctx, cancel := context.WithTimeout(context.Background(), checkTime)
 	defer cancel()
 	_ = l.Check(ctx)
 }
 
-// condemn ends CMD: with SIGTERM, and when there is no more time with SIGKILL.
+// condemn ends CMD: with SIGTERM first, and with SIGKILL when there is no time left.
 func condemn(l heldLock, p process, signals <-chan os.Signal, t times) {
 	left := func() time.Duration { return l.Remaining() - t.kill }
 	if err := l.Err(); errors.Is(err, client.ErrForced) || errors.Is(err, sharelock.ErrNotHeld) || errors.Is(err, sharelock.ErrStaleToken) {
@@ -155,8 +155,8 @@ func condemn(l heldLock, p process, signals <-chan os.Signal, t times) {
 		p.signal(syscall.SIGTERM)
 		p.resume() // a stopped process would not see it
 	}
-	// A renewal may yet be answered. CMD does not get more time by that than it had
-	// when it was told.
+	// A renewal may still be answered. That does not give CMD more time than it had when it
+	// got SIGTERM.
 	last := time.NewTimer(max(left(), 0))
 	defer last.Stop()
 	timer := time.NewTimer(0)
@@ -176,7 +176,7 @@ func condemn(l heldLock, p process, signals <-chan os.Signal, t times) {
 		case <-p.stopped():
 			p.resume()
 			continue
-		case <-p.control(): // there is no time for it
+		case <-p.control(): // there is no time for job control
 			continue
 		case <-timer.C:
 			continue

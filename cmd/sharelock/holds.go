@@ -16,10 +16,10 @@ func (a *app) renewCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "renew KEY TOKEN",
 		GroupID: groupLock,
-		Short:   "Start the TTL of a lock afresh",
-		Long: `Start the TTL of a lock afresh.
+		Short:   "Renew a lock",
+		Long: `Renew a lock: its TTL starts again.
 
-Exit codes: 0 renewed, 1 the token is no lock of this key (any more), 64 bad
+Exit codes: 0 renewed, 1 the token is not a lock of this key (any more), 64 bad
 usage, 69 the mesh cannot be reached.`,
 		Example: `  sharelock renew orders/42 256460173377011713 --ttl 30s`,
 		Args:    cobra.ExactArgs(2),
@@ -34,7 +34,7 @@ usage, 69 the mesh cannot be reached.`,
 			return r.print(&sharelockv1.RenewResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
 		}, err
 	}))
-	cmd.Flags().DurationVar(&ttl, "ttl", 0, "a new TTL (default: as it was)")
+	cmd.Flags().DurationVar(&ttl, "ttl", 0, "a new TTL (default: the TTL of the lock)")
 	return cmd
 }
 
@@ -46,14 +46,14 @@ func (a *app) releaseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "release KEY TOKEN",
 		GroupID: groupLock,
-		Short:   "Give a lock back",
-		Long: `Give a lock back. A token that is not a lock of this key (any more) changes
-nothing for whoever holds it.
+		Short:   "Release a lock",
+		Long: `Release a lock. A token that is not a lock of this key (any more) does not affect
+the present holder of the key.
 
-With --force, take the lock away from its holder, who may not notice before its
-next renewal; without a TOKEN all locks of the key. For administrators.
+With --force, take the lock from its holder, who may not notice before its next
+renewal. --force without a TOKEN takes all locks of the key. For administrators.
 
-Exit codes: 0 released, 1 the token is no lock of this key (any more), 64 bad
+Exit codes: 0 released, 1 the token is not a lock of this key (any more), 64 bad
 usage, 69 the mesh cannot be reached.`,
 		Example: `  sharelock release orders/42 256460173377011713
   sharelock release orders/42 --force --reason "worker 7 is gone"`,
@@ -66,10 +66,10 @@ usage, 69 the mesh cannot be reached.`,
 		case len(rest) > 0:
 			token, err = parseToken(rest[0])
 		case !force:
-			err = usageError("name the token, too, or use --force")
+			err = usageError("TOKEN is missing: give it, or use --force")
 		}
 		if reason != "" && !force {
-			err = usageError("--reason goes with --force")
+			err = usageError("--reason needs --force")
 		}
 		if force {
 			return forceRelease(key, token, reason), err
@@ -82,8 +82,8 @@ usage, 69 the mesh cannot be reached.`,
 			return r.print(&sharelockv1.ReleaseResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
 		}, err
 	}))
-	cmd.Flags().BoolVar(&force, "force", false, "take the lock away from its holder")
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for the log; with --force")
+	cmd.Flags().BoolVar(&force, "force", false, "take the lock from its holder")
+	cmd.Flags().StringVar(&reason, "reason", "", "the reason, for the log; needs --force")
 	return cmd
 }
 

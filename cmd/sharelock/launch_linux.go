@@ -11,10 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// launchCommand is the hidden command that becomes CMD when it is told to.
+// launchCommand is the hidden command that waits until it is told to become CMD.
 const launchCommand = "launch"
 
-// runHidden runs the commands that sharelock starts itself by. It reports false for all others.
+// runHidden runs the hidden commands, which sharelock starts for itself. It reports false for all
+// others.
 func runHidden(args []string) (code int, ok bool) {
 	switch {
 	case len(args) == 1 && args[0] == sentinelCommand:
@@ -26,16 +27,19 @@ func runHidden(args []string) (code int, ok bool) {
 	}
 }
 
-// launch is a process that waits to become CMD. So the sentinel knows of it before CMD can do
-// anything, whatever happens to this process between its start and telling.
+// launch is a process that waits until it is told to become CMD. So the sentinel knows the process
+// before CMD can do anything, even if this process dies between the start of CMD and telling the
+// sentinel.
 //
 // A nil launch stands for a process that is CMD already.
 type launch struct{ socket int }
 
-// newLaunch prepares a command that runs path with argv when go is called.
+// newLaunch prepares a command that runs path with argv after run is called. The caller must call
+// started after it has started the command.
 func newLaunch(path string, argv []string) (l *launch, cmd *exec.Cmd, started func(), err error) {
-	// The launcher inherits its end, under whatever number: those that this process was
-	// started with are for CMD. Nothing else is started meanwhile that could inherit it, too.
+	// The launcher inherits its end of the socket under any free number, because the descriptors
+	// that this process was started with are for CMD. No other process is started in the
+	// meantime, so none inherits the socket by mistake.
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
 		return nil, nil, nil, os.NewSyscallError("socketpair", err)
@@ -46,14 +50,14 @@ func newLaunch(path string, argv []string) (l *launch, cmd *exec.Cmd, started fu
 	return &launch{pair[0]}, cmd, func() { _ = unix.Close(pair[1]) }, nil
 }
 
-// run lets it become CMD.
+// run tells the process to become CMD.
 func (l *launch) run() {
 	if l != nil {
 		_, _ = unix.SendmsgN(l.socket, []byte{1}, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	}
 }
 
-// failed is why it could not, once it has ended.
+// failed returns the error if the process has ended because it could not become CMD.
 func (l *launch) failed() error {
 	if l == nil {
 		return nil
@@ -87,7 +91,7 @@ func runLaunch(descriptor, path string, argv []string) int {
 	}
 	err = unix.Exec(path, argv, os.Environ())
 	if errors.Is(err, unix.ENOEXEC) && !isBinary(path) {
-		// A script without #! is the shell's, as in a shell.
+		// A script without #! is run by the shell, as in a shell.
 		err = unix.Exec(defaultShell, append([]string{defaultShell, path}, argv[1:]...), os.Environ())
 	}
 	var code syscall.Errno

@@ -17,8 +17,8 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
-// releaseTime bounds the release after CMD has ended, and lostTime that of a lock
-// which was lost; the TTL does the rest.
+// releaseTime bounds the release after CMD has ended, and lostTime the release of a lock that
+// was lost. If the release fails, the lock ends after its TTL.
 const (
 	releaseTime = 5 * time.Second
 	lostTime    = time.Second
@@ -36,26 +36,27 @@ func (a *app) lockCommand() *cobra.Command {
 		Short:   "Run a command while holding a lock",
 		Long: `Run CMD while the lock of KEY is held and renewed, and release it when CMD ends.
 
-CMD runs in a process group of its own, has the terminal as it would without
-sharelock, gets stdin and every signal that comes here, and sees SHARELOCK_KEY,
-SHARELOCK_TOKEN and SHARELOCK_CLIENT_ID. Processes that it leaves behind in the
-background are not waited for. A KEY that looks like a flag goes between two --.
+CMD runs in a process group of its own. It uses the terminal as it would without
+sharelock, and gets stdin and every signal that sharelock gets. Its environment has
+SHARELOCK_KEY, SHARELOCK_TOKEN and SHARELOCK_CLIENT_ID. sharelock does not wait for
+processes that CMD leaves in the background. Put a KEY that looks like a flag between
+two --.
 
-If the lock is lost, because no node could renew it in time or because it was
-taken away, the whole process group gets SIGTERM, and SIGKILL before the key can
-be granted to anybody else for want of renewals. Should sharelock itself be killed,
-or be stopped for too long, a second process of it kills the group.
+If the lock is lost, because no node could renew it in time or because it was taken
+by force, the whole process group gets SIGTERM. It gets SIGKILL before the key can
+be granted to anybody else because of missing renewals. If sharelock itself is killed,
+or stopped for too long, a second sharelock process kills the group.
 
 Exit codes: that of CMD, 128+n if signal n ended it; -E (1) if others hold the
 lock; 64 bad usage; 69 the mesh cannot be reached, or cannot serve; 75 the lock
 was lost and CMD was stopped; 126 CMD cannot be run; 127 CMD was not found.`,
-		Example: `  # one of many hosts runs the nightly job; the others do not wait
+		Example: `  # only one of many hosts runs the nightly job; the others do not wait
   sharelock lock nightly -n -E 0 -- ./nightly.sh
 
-  # at most three uploads at a time, with what may follow
+  # at most three uploads at a time
   sharelock lock uploads --slots 3 --wait 10m -- rsync -a out/ backup:
 
-  # let the resource refuse a holder that has overslept
+  # let the resource reject a holder that has lost its lock
   sharelock lock db -- sh -c 'psql -v token="$SHARELOCK_TOKEN" -f migrate.sql'`,
 		DisableFlagsInUseLine: true,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -93,9 +94,9 @@ was lost and CMD was stopped; 126 CMD cannot be run; 127 CMD was not found.`,
 	return cmd
 }
 
-// splitKey finds KEY and CMD: KEY -- CMD, or -- KEY -- CMD for a KEY that would be taken
-// for a flag. dash is how many of the arguments come before the first --, which is not
-// among them; -1 if there is none.
+// splitKey finds KEY and CMD in the arguments: KEY -- CMD, or -- KEY -- CMD for a KEY that
+// looks like a flag. dash is the number of arguments before the first --, which args does not
+// contain, or -1 if there is no --.
 func splitKey(dash int, args []string) (key string, argv []string, ok bool) {
 	switch {
 	case dash == 1:
@@ -107,16 +108,16 @@ func splitKey(dash int, args []string) (key string, argv []string, ok bool) {
 	}
 }
 
-// acquire obtains the lock of a command.
+// acquire is a function that obtains the lock of a command.
 type acquire func(ctx context.Context, c *client.Client) (*client.Lock, error)
 
 // lock runs a command under a lock.
 func (a *app) lock(ctx context.Context, r *remote, key string, argv []string, take acquire) error {
 	path, err := lookUp(argv[0])
 	if err != nil {
-		return err // before anybody waits for a lock
+		return err // before waiting for a lock
 	}
-	// Before the lock: no signal may end this process while it holds one.
+	// Before the acquire: no signal may end this process while it holds the lock.
 	signals, stop := a.notify(forwarded()...)
 	defer stop()
 	var s *sentinel
@@ -152,20 +153,20 @@ func (a *app) lock(ctx context.Context, r *remote, key string, argv []string, ta
 		return &exitError{code: exitLost, err: fmt.Errorf("the lock was lost before the command ended: %w", err)}
 	}
 	if err != nil {
-		fmt.Fprintf(a.stderr, "sharelock: %s; the lock ends with its TTL\n", oneLine(cannotServe(err)))
+		fmt.Fprintf(a.stderr, "sharelock: %s; the lock ends after its TTL\n", oneLine(cannotServe(err)))
 	}
 	if e.code == exitOK {
 		return nil
 	}
 	end := &exitError{code: e.code}
 	if e.by != 0 && (e.shared || received(e.by)) {
-		end.by = e.by // it was meant for this process, too
+		end.by = e.by // the signal was meant for this process, too
 	}
 	return end
 }
 
 // under runs the command while the lock is held. It reports whether the command was ended
-// because the lock was, or was about to be.
+// because the lock was lost or was about to be lost.
 func (a *app) under(l *client.Lock, path string, argv []string, s *sentinel, signals <-chan os.Signal) (e ending, lost bool, err error) {
 	// The kernel ends CMD with the thread that started it (see startProcess).
 	runtime.LockOSThread()
@@ -173,7 +174,7 @@ func (a *app) under(l *client.Lock, path string, argv []string, s *sentinel, sig
 	h, times := l.Hold(), timesOf(l.Hold().TTL)
 	if s.allow(l.Remaining) <= times.term {
 		s.close()
-		return ending{}, true, nil // this process was stopped since
+		return ending{}, true, nil // this process was stopped in the meantime
 	}
 	p, err := a.startProcess(path, argv, slices.Concat(a.environ, []string{
 		"SHARELOCK_KEY=" + h.Key, "SHARELOCK_TOKEN=" + h.Token.String(), "SHARELOCK_CLIENT_ID=" + h.ClientID,
@@ -229,7 +230,7 @@ func obtain(ctx context.Context, r *remote, s *sentinel, take acquire, signals <
 	}
 }
 
-// ends tells whether a signal asks a process to end.
+// ends reports whether a signal asks a process to end.
 func ends(sig os.Signal) bool {
 	switch sig {
 	case os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT:

@@ -19,11 +19,11 @@ func (a *app) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "get KEY",
 		GroupID: groupLock,
-		Short:   "Show who holds a key and who waits for it",
-		Long: `Show who holds a key and who waits for it, in order.
+		Short:   "Show the holders and waiters of a key",
+		Long: `Show the holders of a key, and its waiters in the order of the queue.
 
-Exit codes: 0 shown, 1 nobody holds it or waits for it, 64 bad usage, 69 the mesh
-cannot be reached, or cannot know.`,
+Exit codes: 0 shown, 1 nobody holds the key or waits for it, 64 bad usage, 69 the
+mesh cannot be reached, or cannot answer.`,
 		Example: `  sharelock get orders/42
   sharelock get orders/42 -o json | jq '.lock.holds[].clientId'`,
 		Args: cobra.ExactArgs(1),
@@ -69,7 +69,7 @@ func (r *remote) printLock(l sharelock.Lock) error {
 	return nil
 }
 
-// printMore says how many more there are than the answer lists.
+// printMore prints how many entries the answer does not list.
 func (r *remote) printMore(n int) {
 	if n > 0 {
 		fmt.Fprintf(r.app.stdout, "and %d more\n", n)
@@ -96,7 +96,7 @@ func waiterRows(waiters []sharelock.Waiter) [][]string {
 	return rows
 }
 
-// pairs shows metadata in the order of its names.
+// pairs returns metadata as text, sorted by name.
 func pairs(m map[string]string) string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(m)) {
@@ -114,8 +114,8 @@ func (a *app) listCommand() *cobra.Command {
 		Use:     "list [PREFIX]",
 		GroupID: groupLock,
 		Short:   "Show the keys that are held or waited for",
-		Long: `Show the keys that are held or waited for, in the order of the keys: all, or
-those that begin with PREFIX.
+		Long: `Show the keys that are held or waited for, sorted by key: all of them, or those that
+begin with PREFIX.
 
 Exit codes: 0 shown, even if there are none, 1 failed, 64 bad usage, 69 the mesh
 cannot be reached.`,
@@ -137,7 +137,7 @@ cannot be reached.`,
 				return err
 			}
 			if n := page.Quarantined; n > 0 {
-				fmt.Fprintf(r.app.stderr, "sharelock: %d partitions are in quarantine: locks that may still exist there are not listed\n", n)
+				fmt.Fprintf(r.app.stderr, "sharelock: %d partitions are in quarantine: locks that may still exist in them are not listed\n", n)
 			}
 			message := &sharelockv1.ListResponse{
 				Locks: sharelockv1.LocksToProto(page.Locks), NextPageToken: page.NextPageToken, Quarantined: uint32(max(page.Quarantined, 0)),
@@ -150,7 +150,7 @@ cannot be reached.`,
 	return cmd
 }
 
-// listAll puts pages together, up to limit locks if that is not 0.
+// listAll returns all pages as one, up to limit locks if limit is not 0.
 func listAll(ctx context.Context, c *client.Client, req sharelock.ListRequest, limit int) (sharelock.ListPage, error) {
 	var all sharelock.ListPage
 	for {

@@ -1,7 +1,7 @@
-// Command sharelock is the whole of ShareLock: a node of the mesh (serve, dev)
-// and the tools to use one (lock, acquire, get, members and others).
+// Command sharelock contains everything of ShareLock: nodes of a mesh (serve, dev)
+// and client commands (lock, acquire, get, members and others).
 //
-// Run "sharelock help" for the list. Exit codes are the same in all commands:
+// Run "sharelock help" for the list. All commands use the same exit codes:
 //
 //	0    done
 //	1    failed; in lock and acquire: the lock was not obtained
@@ -10,7 +10,7 @@
 //	75   lock: the lock was lost and CMD was stopped
 //	126  lock: CMD cannot be run
 //	127  lock: CMD was not found
-//	128+n  ended by signal n; in lock, CMD was
+//	128+n  ended by signal n; in lock, CMD was ended by it
 package main
 
 import (
@@ -55,8 +55,9 @@ func main() {
 	os.Exit(code)
 }
 
-// endBy ends the process by a signal as if nobody had handled it, which tells a shell in
-// a loop, or a supervisor, more than an exit code does. It returns if that cannot be.
+// endBy ends the process by a signal, as if the process did not handle it. A shell in a loop
+// or a supervisor learns more from that than from an exit code. endBy returns if the process
+// cannot end by this signal.
 func endBy(sig syscall.Signal) {
 	switch sig {
 	case syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP:
@@ -69,14 +70,14 @@ func endBy(sig syscall.Signal) {
 	}
 	signal.Reset(sig)
 	if self.Signal(sig) == nil {
-		time.Sleep(time.Second) // another thread may be the one to take it
+		time.Sleep(time.Second) // the signal may be delivered to another thread
 	}
 }
 
-// app is everything the commands touch outside of themselves, so that tests can
-// run them in the process.
+// app holds everything that the commands use of the process and the system, so that tests
+// can run the commands in their own process.
 type app struct {
-	// self is how this program was called; empty is "sharelock".
+	// self is the name by which this program was called; empty means "sharelock".
 	self           string
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -85,22 +86,22 @@ type app struct {
 	notify func(sigs ...os.Signal) (c <-chan os.Signal, stop func())
 	// newNode makes the nodes of serve and dev.
 	newNode func(mesh.Config) (node, error)
-	// alone is set if the process runs this command and nothing else: job control may
-	// stop it, its terminal is for the command that it runs, and a sentinel watches it.
+	// alone is set if the process runs this command and nothing else. Then job control may
+	// stop the process, the command may use its terminal, and a sentinel watches the process.
 	alone bool
 	// children starts processes.
 	children *children
-	// endedBy is the signal that has ended the command, 0 if none has.
+	// endedBy is the signal that ended the command, or 0.
 	endedBy syscall.Signal
-	// openLatency opens what keeps processors awake.
+	// openLatency opens the device that keeps processors awake.
 	openLatency func() (io.WriteCloser, error)
 }
 
 func notify(sigs ...os.Signal) (<-chan os.Signal, func()) {
 	c := make(chan os.Signal, 16)
 	for _, sig := range sigs {
-		// Whoever started us with a signal ignored, as nohup does, means it, for CMD,
-		// too.
+		// If this process was started with a signal ignored, as by nohup, the signal
+		// stays ignored, also for CMD.
 		if !signal.Ignored(sig) {
 			signal.Notify(c, sig)
 		}
@@ -108,7 +109,7 @@ func notify(sigs ...os.Signal) (<-chan os.Signal, func()) {
 	return c, func() { signal.Stop(c) }
 }
 
-// run runs one command and gives the exit code of the process.
+// run runs one command and returns the exit code of the process.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
@@ -118,8 +119,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 	}
 	e, ok := errors.AsType[*exitError](err)
 	if !ok {
-		// Only cobra's own complaints come here: unknown commands and flags, and wrong
-		// numbers of arguments.
+		// These are cobra's own errors: unknown commands and flags, and wrong numbers of
+		// arguments.
 		e = &exitError{code: exitUsage, err: fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
 	}
 	if e.err != nil {
@@ -133,9 +134,10 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sharelock",
 		Short: "A lock service made of equal peers",
-		Long: `ShareLock is a lock service made of equal peers: any node takes any request, and
-every grant has a fencing token. Locks move to other nodes when a node leaves in
-good order; they outlive its crash if there are copies (ring.replicas 2 or more).
+		Long: `ShareLock is a lock service made of equal peers: any node accepts any request, and
+every grant has a fencing token. When a node leaves in good order, its locks move
+to other nodes. When it crashes, its locks survive if there are backups
+(ring.replicas 2 or more).
 
 Exit codes: 0 done, 1 failed or lock not obtained, 64 bad usage, 69 the mesh
 cannot be reached or cannot serve, 75 the lock was lost while CMD ran, 128+n
@@ -180,13 +182,13 @@ const (
 	exitSignal      = 128
 )
 
-// exitError ends the process with a code, and with a line on stderr if there is
-// an error.
+// exitError is an error that ends the process with a code. If err is not nil, it is
+// printed in one line on stderr.
 type exitError struct {
 	code int
 	err  error
-	// by is the signal that ends the process if it can, so that who waits for it sees
-	// that and not only the code.
+	// by is the signal that ends the process, if possible, so that its parent sees the
+	// signal and not only the code. It is 0 if there is none.
 	by syscall.Signal
 }
 
@@ -205,12 +207,12 @@ func usageError(format string, args ...any) error {
 
 func failed(err error) error { return &exitError{code: exitFailed, err: err} }
 
-// interrupted is the cause of a context that a signal has ended.
+// interrupted is the cause of a context that a signal has canceled.
 type interrupted struct{ sig syscall.Signal }
 
 func (i interrupted) Error() string { return i.sig.String() }
 
-// callError gives the error of a call of the client's its exit code.
+// callError returns the error of a client call with its exit code.
 func callError(err error) error {
 	if err == nil {
 		return nil
@@ -235,8 +237,8 @@ func callError(err error) error {
 	return &exitError{code: code, err: cannotServe(err)}
 }
 
-// cannotServe is an error in better words if a node was reached and answered that
-// it cannot serve: the client counts that as unreachable, people do not.
+// cannotServe rewords an error if a node was reached and answered that it cannot serve. The
+// client counts such a node as unreachable; a user would not.
 func cannotServe(err error) error {
 	e, ok := errors.AsType[*sharelock.Error](err)
 	if !ok || e.Err != sharelock.ErrNoQuorum && e.Err != sharelock.ErrNotReady && e.Err != sharelock.ErrQuarantined {
@@ -245,7 +247,7 @@ func cannotServe(err error) error {
 	return fmt.Errorf("the mesh cannot serve: %w", e)
 }
 
-// notObtained gives an error of callError's another exit code if others hold the lock.
+// notObtained changes the exit code of an error from callError if others hold the lock.
 func notObtained(err error, code int) error {
 	e, ok := errors.AsType[*exitError](err)
 	if !ok || e.code != exitFailed || !errors.Is(e.err, sharelock.ErrLockHeld) {
@@ -254,7 +256,7 @@ func notObtained(err error, code int) error {
 	return &exitError{code: code, err: e.err}
 }
 
-// holders tells who is in the way.
+// holders returns the holders of the key as text, at most three of them by name.
 func holders(e *sharelock.Error) string {
 	if len(e.Holds) == 0 {
 		return ""
@@ -270,8 +272,8 @@ func holders(e *sharelock.Error) string {
 	return fmt.Sprintf(", by %s; %d waiting", strings.Join(names, ", "), e.Queue)
 }
 
-// oneLine is an error's text without line breaks: errors that were joined have
-// some, and a message of the mesh's may.
+// oneLine returns an error's text without line breaks. Joined errors contain line breaks,
+// and a message from the mesh may contain some.
 func oneLine(err error) string {
 	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
 	for i := range lines {

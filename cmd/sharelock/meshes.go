@@ -74,7 +74,7 @@ func (r *remote) printMesh(m *sharelockv1.GetMeshResponse) error {
 	return table(r.app.stdout, rows)
 }
 
-// seats says who is absent, and how many more voters may fail.
+// seats returns the absent seats, and how many more voters may fail, as text.
 func seats(m *sharelockv1.GetMeshResponse) string {
 	var absent []string
 	for _, s := range m.GetSeats() {
@@ -102,7 +102,7 @@ func (a *app) locateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "locate KEY",
 		GroupID: groupMesh,
-		Short:   "Show which member owns a key, and which have copies",
+		Short:   "Show the owner and the backups of a key",
 		Example: `  sharelock locate orders/42`,
 		Args:    cobra.ExactArgs(1),
 	}
@@ -136,9 +136,9 @@ func (a *app) decommissionCommand() *cobra.Command {
 		Use:     "decommission NAME",
 		GroupID: groupMesh,
 		Short:   "Give up the seat of a node that will not come back",
-		Long: `Give up the seat (the vote) of a node that is away and will not come back, by its
-name, or its id if several had the name. Any node takes it. A node that is there leaves
-with 'sharelock leave --for-good' instead. For administrators.`,
+		Long: `Give up the seat (the vote) of an absent node that will not come back. NAME is the
+node's name, or its id if several nodes had the name. Any node accepts this command.
+For a running node use 'sharelock leave --for-good' instead. For administrators.`,
 		Example: `  sharelock decommission c`,
 		Args:    cobra.ExactArgs(1),
 	}
@@ -160,17 +160,17 @@ func (a *app) leaveCommand() *cobra.Command {
 		Use:     "leave",
 		GroupID: groupMesh,
 		Short:   "Make a node leave the mesh in good order",
-		Long: `Make the node that --server names leave the mesh in good order: it hands over
-what it owns, and its process ends. The command returns when it has left. It is
-sent to that node alone, and once. For administrators.
+		Long: `Make the node that --server names leave the mesh in good order: it hands over its
+partitions, and its process ends. The command returns when the node has left. It is
+sent to that node only, and only once. For administrators.
 
-A node that leaves keeps its seat (its vote) until it is back, or another node takes
-it. With --for-good it gives its seat up: it will not come back.`,
+A node that leaves keeps its seat (its vote) until it is back or another node takes
+it. With --for-good it gives up its seat, because it will not come back.`,
 		Example: `  sharelock leave --server 10.0.0.3:50052
   sharelock leave --for-good --server 10.0.0.3:50052`,
 		Args: cobra.NoArgs,
 	}
-	forGood := cmd.Flags().Bool("for-good", false, "give up the node's vote, too: it will not come back")
+	forGood := cmd.Flags().Bool("for-good", false, "also give up the node's seat: it will not come back")
 	return a.nodeCommand(cmd, func([]string) (call, error) {
 		return func(ctx context.Context, r *remote, c *client.Client) error {
 			leave := c.Leave

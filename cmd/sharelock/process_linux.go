@@ -16,18 +16,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drainTime is how long output of CMD that goes through a pipe of ours is waited
-// for when a process that CMD left behind keeps the pipe open.
+// drainTime bounds the wait for output of CMD that goes through a pipe of this process, when a
+// process that CMD left behind keeps the pipe open.
 const drainTime = time.Second
 
-// stopTime is how long CMD may take to stop when it is asked to.
+// stopTime is how long CMD may take to stop after SIGTSTP.
 const stopTime = 500 * time.Millisecond
 
 // cldStopped is the si_code of a SIGCHLD for a child that stopped, from signal(7).
 const cldStopped = 5
 
-// forwarded are the signals that are passed on to CMD: all that a process may be
-// sent by others and can handle. Those of job control are not among them: see pass.
+// forwarded returns the signals that are forwarded to CMD: all that other processes may send and
+// that a process can handle, except those of job control, for which see pass.
 func forwarded() []os.Signal {
 	return []os.Signal{
 		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
@@ -43,17 +43,17 @@ type job struct {
 	cmd  *exec.Cmd
 	pid  int
 	ends chan struct{}
-	// stops holds the last stop that nobody has looked at yet.
+	// stops holds the last stop that was not handled yet.
 	stops chan syscall.Signal
-	// stopping is held from taking a stop from the kernel until it is in stops.
+	// stopping is held while a stop is moved from the kernel to stops.
 	stopping sync.Mutex
-	// jobControl are the signals of job control that this process gets.
+	// jobControl receives the job control signals that this process gets.
 	jobControl chan os.Signal
 	children   *children
 	sentinel   *sentinel
 	launch     *launch
 	tty        *terminal
-	// given is set while the terminal is CMD's, as far as this process knows.
+	// given is set while CMD has the terminal, as far as this process knows.
 	given bool
 }
 
@@ -61,13 +61,12 @@ var _ process = (*job)(nil)
 
 // startProcess starts CMD in a process group of its own, which the sentinel guards.
 //
-// If this process has the terminal to itself, as the only process of a shell's job, CMD's
-// group gets it right away. Otherwise, in a pipeline or a script, it gets it when it wants
-// to use it: until then Ctrl-C and Ctrl-Z reach the whole of the pipeline or script, and
-// come to CMD from here.
+// If this process is the only process of a shell's job, CMD's group gets the terminal at once.
+// Otherwise, in a pipeline or a script, it gets the terminal when it wants to use it. Until then
+// Ctrl-C and Ctrl-Z go to the whole pipeline or script, and this process forwards them to CMD.
 //
-// The kernel kills CMD with the thread that calls startProcess: call it from a locked one.
-// That is sooner than the sentinel could.
+// The kernel kills CMD when the thread that calls startProcess ends, which is sooner than the
+// sentinel could kill it. So startProcess must be called from a locked thread.
 func (a *app) startProcess(path string, argv, environ []string, s *sentinel) (*job, error) {
 	j := &job{
 		ends: make(chan struct{}), stops: make(chan syscall.Signal, 1), jobControl: make(chan os.Signal, 8),
@@ -82,7 +81,7 @@ func (a *app) startProcess(path string, argv, environ []string, s *sentinel) (*j
 	if j.given {
 		attr.Foreground, attr.Ctty = true, int(j.tty.f.Fd())
 	}
-	// Not CommandContext: guard, and nobody else, ends CMD.
+	// The context never ends: only guard ends CMD.
 	j.cmd = exec.CommandContext(context.Background(), path)
 	j.cmd.Args = argv
 	started := func() {}
@@ -116,20 +115,20 @@ func (a *app) startProcess(path string, argv, environ []string, s *sentinel) (*j
 	return j, nil
 }
 
-// childOf is what info says of a child.
+// childOf returns the part of info that is about a child.
 func childOf(info *unix.Siginfo) *childInfo { return (*childInfo)(unsafe.Pointer(info)) }
 
 // childInfo is the beginning of a siginfo_t for SIGCHLD.
 type childInfo struct {
 	signo, errno, code int32
-	_                  [unsafe.Sizeof(uintptr(0)) - 4]byte // the union is aligned as a pointer
+	_                  [unsafe.Sizeof(uintptr(0)) - 4]byte // the union is aligned like a pointer
 	pid                int32
 	uid                uint32
 	status             int32
 }
 
-// watch notices that CMD stops and ends. It leaves the dead CMD to finish: until
-// then its process id, which names the group, is not given to another process.
+// watch detects stops and the end of CMD. It leaves reaping to finish: until then the kernel does
+// not reuse CMD's process id, which identifies the group.
 func (j *job) watch() {
 	defer close(j.ends)
 	for {
@@ -145,16 +144,16 @@ func (j *job) watch() {
 	}
 }
 
-// takeStop moves a stop, and only a stop, from the kernel to stops.
+// takeStop moves a stop, and no other state change, from the kernel to stops.
 func (j *job) takeStop() {
 	j.stopping.Lock()
 	defer j.stopping.Unlock()
 	sig, ok := j.peekStop(0)
 	if !ok {
-		return // CMD has been continued since
+		return // CMD was continued in the meantime
 	}
 	select {
-	case <-j.stops: // an older one
+	case <-j.stops: // drop an older stop
 	default:
 	}
 	j.stops <- sig
@@ -169,7 +168,7 @@ func (j *job) peekStop(flags int) (sig syscall.Signal, ok bool) {
 	return syscall.Signal(child.status), err == nil && child.pid != 0
 }
 
-// current reports whether a stop that was taken from stops is the one that CMD is in.
+// current reports whether a stop that was taken from stops is CMD's present stop.
 func (j *job) current() bool {
 	if !isStopped(j.pid) {
 		return false
@@ -186,14 +185,14 @@ func (j *job) control() <-chan os.Signal      { return j.jobControl }
 
 func (j *job) signal(sig syscall.Signal) {
 	if sig == syscall.SIGHUP && j.given && j.tty.foreground() < 0 {
-		return // the terminal hung up and has said so to its foreground, CMD, by itself
+		return // the terminal hung up and has sent SIGHUP to CMD, its foreground, itself
 	}
-	// ESRCH says that there is nobody left, which is what exited is for.
+	// ESRCH means that the group is empty; exited tells that.
 	_ = unix.Kill(-j.pid, sig)
 }
 
-// allow tells the sentinel how long CMD may run, and starts another if it has ended without
-// having killed CMD.
+// allow tells the sentinel how long CMD may run. If the sentinel has ended without killing CMD,
+// allow starts another one.
 func (j *job) allow(remaining func() time.Duration) time.Duration {
 	if j.sentinel.gone() && !j.sentinel.killed {
 		if s, err := startSentinel(j.children, j.pid, j.sentinel.told); err == nil {
@@ -204,18 +203,18 @@ func (j *job) allow(remaining func() time.Duration) time.Duration {
 	return j.sentinel.allow(remaining)
 }
 
-// follow does what job control asks for when CMD was stopped by a signal.
+// follow does what job control requires after CMD was stopped by a signal.
 func (j *job) follow(sig syscall.Signal) step {
 	if !j.current() {
-		return carryOn // this is about a stop that is over
+		return carryOn // CMD was continued since this stop
 	}
 	wants := sig == unix.SIGTTIN || sig == unix.SIGTTOU
 	switch group := j.tty.foreground(); {
 	case group < 0:
-		// Nobody's job control: whoever stopped CMD will let it go on.
+		// There is no job control: the process that stopped CMD will continue it.
 		return carryOn
 	case group == j.pid && wants:
-		return resumeCMD // it was given the terminal meanwhile
+		return resumeCMD // CMD got the terminal in the meantime
 	case group == unix.Getpgrp() && wants:
 		j.give()
 		return resumeCMD
@@ -223,7 +222,7 @@ func (j *job) follow(sig syscall.Signal) step {
 		j.rest(unix.SIGTSTP, true) // Ctrl-Z
 		return checkLock
 	case wants:
-		j.rest(sig, true) // in the background, where nobody may read from the terminal
+		j.rest(sig, true) // in the background, where no process may read from the terminal
 		return checkLock
 	default:
 		return carryOn
@@ -236,12 +235,12 @@ func isStopped(pid int) bool {
 	if err != nil {
 		return true
 	}
-	// The state follows the name, which is in brackets and may contain any.
+	// The state follows the name, which is in parentheses and may itself contain parentheses.
 	i := bytes.LastIndexByte(stat, ')')
 	return i < 0 || bytes.HasPrefix(stat[i:], []byte(") T"))
 }
 
-// pass does what a signal of job control to this process asks for.
+// pass does what a job control signal to this process requires.
 func (j *job) pass(s os.Signal) step {
 	sig := j.merged(syscall.Signal(number(s)))
 	if sig == unix.SIGCONT {
@@ -254,7 +253,7 @@ func (j *job) pass(s os.Signal) step {
 		return carryOn
 	}
 	j.stop()
-	// Those beside us got the signal, too, if they should.
+	// If the signal was for the other processes of the group, they have got it, too.
 	j.rest(sig, false)
 	return checkLock
 }
@@ -263,7 +262,7 @@ func (j *job) pass(s os.Signal) step {
 func (j *job) stop() {
 	j.signal(unix.SIGTSTP)
 	if isStopped(j.pid) {
-		return // or had been: it tells no second stop then
+		return // CMD has stopped, or was stopped before: then there is no new stop
 	}
 	timer := time.NewTimer(stopTime)
 	defer timer.Stop()
@@ -271,19 +270,20 @@ func (j *job) stop() {
 		select {
 		case <-j.stops:
 			if !isStopped(j.pid) {
-				continue // an older one
+				continue // this was an older stop
 			}
 		case <-j.ends:
 		case <-timer.C:
-			// Nobody renews the lock while this process is stopped.
+			// CMD must not run while this process is stopped and does not renew the lock.
 			j.signal(unix.SIGSTOP)
 		}
 		return
 	}
 }
 
-// rest stops this process, and perhaps those beside it, as the shell expects of a job, and returns
-// when it goes on. CMD is stopped, and stays so: the lock has to be looked at first.
+// rest stops this process, as the shell expects of a job, and returns when the process is continued.
+// With others set it also stops the other processes of the group. CMD is stopped and stays stopped:
+// the lock must be checked before CMD is continued.
 func (j *job) rest(sig syscall.Signal, others bool) {
 	given := j.given
 	j.take()
@@ -292,15 +292,16 @@ func (j *job) rest(sig syscall.Signal, others bool) {
 		_ = unix.Kill(0, sig)
 	}
 	setDefault(sig)
-	// A signal to the own thread has done what it does when the call returns, and here it does
-	// when it is unblocked: so this goes on after a SIGCONT, or at once if the kernel did not
-	// stop it, as no shell could let it go on. A SIGCONT that has come since CMD was told to
-	// stop is not missed: the kernel drops the stop that is pending, or it is in jobControl.
+	// A signal to the own thread takes effect before the call returns; here, because it is
+	// blocked, when it is unblocked. So execution continues after a SIGCONT, or at once if the
+	// kernel did not stop the process because no shell could continue it. A SIGCONT that came
+	// after CMD was told to stop is not lost: either the kernel drops the pending stop, or the
+	// SIGCONT is in jobControl.
 	old := block(sig)
 	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), sig)
-	// What a thread of ours has taken, but not handed to the runtime yet, cannot be seen. But a
-	// shell makes a job the foreground before it continues it, and who may read from the terminal
-	// need not stop for that.
+	// A SIGCONT that a thread has taken from the kernel, but not handed to the runtime yet, is not
+	// visible. But a shell makes a job the foreground before it continues the job, and a process
+	// in the foreground need not stop in order to read from the terminal.
 	wants := sig == unix.SIGTTIN || sig == unix.SIGTTOU
 	if j.merged(sig) == unix.SIGCONT || wants && j.tty.foreground() == unix.Getpgrp() {
 		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGCONT)
@@ -310,22 +311,22 @@ func (j *job) rest(sig syscall.Signal, others bool) {
 	}
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
 	signal.Notify(j.jobControl, sig)
-	j.merged(sig) // what stopped the whole group is over, too
+	j.merged(sig) // drop the signals that stopped the whole group
 	if given && j.tty.foreground() == unix.Getpgrp() {
 		j.give()
 	}
 }
 
-// merged takes all the signals of job control that have come, and returns what they and sig
-// amount to: SIGCONT or SIGTSTP if that is among them, otherwise sig.
+// merged takes all pending job control signals and returns the combination of them and sig: SIGCONT
+// or SIGTSTP if that is among them, otherwise sig.
 //
-// The kernel drops a stop when a SIGCONT comes, but not one that the runtime has caught, and the
-// runtime delivers what it has caught in the order of the numbers: SIGCONT first, even if the
-// stop is older. So a SIGCONT counts as the last. The other order needs somebody who stops a job
-// in the moment in which it is continued, and only leaves it running. To take the SIGCONT
-// for the first would stop this process for ever after fg.
+// The kernel drops a stop when a SIGCONT arrives, except a stop that the runtime has caught. The
+// runtime delivers caught signals in numerical order: SIGCONT first, even if the stop is older. So
+// merged treats a SIGCONT as the last signal. That is wrong only if a job is stopped at the moment
+// in which it is continued, and then it merely leaves the job running. Treating the SIGCONT as the
+// first signal would stop this process for ever after fg.
 func (j *job) merged(sig syscall.Signal) syscall.Signal {
-	// Stop returns when all the signals that the runtime has caught are delivered.
+	// signal.Stop returns after all signals that the runtime has caught are delivered.
 	settled := make(chan os.Signal, 1)
 	signal.Notify(settled, unix.SIGCONT)
 	signal.Stop(settled)
@@ -341,9 +342,9 @@ func (j *job) merged(sig syscall.Signal) syscall.Signal {
 	}
 }
 
-// setDefault makes the kernel do with a signal what it does by default. signal.Reset leaves
-// the runtime's handler in place, which does nothing for those of job control. The next
-// signal.Notify installs it again.
+// setDefault restores the kernel's default action for a signal. signal.Reset is not sufficient: it
+// leaves the runtime's handler in place, which does nothing for job control signals. The next
+// signal.Notify installs the handler again.
 func setDefault(sig syscall.Signal) {
 	var action [8]uintptr // a zero sigaction is SIG_DFL on every architecture
 	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, sigsetBytes, 0, 0)
@@ -352,7 +353,7 @@ func setDefault(sig syscall.Signal) {
 // sigsetBytes is the size of the kernel's sigset_t.
 const sigsetBytes = 8
 
-// resume lets a CMD that was stopped go on.
+// resume continues a stopped CMD.
 func (j *job) resume() { j.signal(unix.SIGCONT) }
 
 // give makes CMD's group the foreground of the terminal.
@@ -361,7 +362,7 @@ func (j *job) give() {
 	j.given = true
 }
 
-// take makes our own group the foreground again if CMD's is it.
+// take makes this process's group the foreground again if CMD's group has the terminal.
 func (j *job) take() {
 	if j.tty.foreground() == j.pid {
 		j.tty.setForeground(unix.Getpgrp())
@@ -379,7 +380,7 @@ func (j *job) finish(kill bool) ending {
 	j.tty.close()
 	killed := j.sentinel.close()
 	signal.Stop(j.jobControl)
-	// Its error is what the state says, or that output was cut off.
+	// The error repeats the state, or says that output was cut off.
 	_ = j.cmd.Wait()
 	if err := j.launch.failed(); err != nil {
 		return ending{err: err}
@@ -393,8 +394,8 @@ func (j *job) finish(kill bool) ending {
 	}
 	e := ending{code: exitSignal + int(ws.Signal()), by: ws.Signal(), killed: killed}
 	if e.by == unix.SIGINT && atTerminal && !kill {
-		// A Ctrl-C that only CMD got. Who waits for this process, a loop in a script say,
-		// is meant, too.
+		// Only CMD got this Ctrl-C. It is also meant for the parents of this process, for
+		// example a loop in a script.
 		e.shared = true
 		_ = unix.Kill(0, unix.SIGINT)
 	}

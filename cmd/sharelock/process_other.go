@@ -12,11 +12,11 @@ import (
 
 const drainTime = time.Second
 
-// runHidden knows of no commands here.
+// runHidden does nothing: there are no hidden commands on this system.
 func runHidden([]string) (code int, ok bool) { return 0, false }
 
-// sentinel is done on Linux only: here CMD outlives this process when that is killed,
-// or runs on while it is stopped.
+// sentinel does nothing: it exists on Linux only. Here CMD keeps running when this process is
+// killed or stopped.
 type sentinel struct{}
 
 func startSentinel(*children, int, time.Duration) (*sentinel, error) { return nil, nil }
@@ -28,12 +28,12 @@ func (*sentinel) ask(int64) bool            { return false }
 
 func (*sentinel) allow(remaining func() time.Duration) time.Duration { return remaining() }
 
-// children of others are left alone.
+// children does nothing: orphans are reaped on Linux only.
 type children struct{}
 
 func reapChildren() (c *children, stop func()) { return nil, func() {} }
 
-// forwarded are the signals that are passed on to CMD.
+// forwarded returns the signals that are forwarded to CMD.
 func forwarded() []os.Signal {
 	return []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM}
 }
@@ -41,8 +41,8 @@ func forwarded() []os.Signal {
 // endsWait reports whether a signal ends a process that does not handle it.
 func endsWait(os.Signal) bool { return true }
 
-// job is CMD alone: process groups and job control are done on Linux only, so
-// here children of CMD are not stopped when the lock is lost.
+// job is CMD alone: process groups and job control are supported on Linux only. Here children of
+// CMD are not stopped when the lock is lost.
 type job struct {
 	cmd  *exec.Cmd
 	ends chan struct{}
@@ -61,7 +61,7 @@ func (a *app) startProcess(path string, argv, environ []string, _ *sentinel) (*j
 	j := &job{cmd: cmd, ends: make(chan struct{})}
 	go func() {
 		defer close(j.ends)
-		_ = cmd.Wait() // the state says it
+		_ = cmd.Wait() // ProcessState has the result
 	}()
 	return j, nil
 }

@@ -17,11 +17,12 @@ import (
 // defaultShell runs scripts that do not name their interpreter.
 const defaultShell = "/bin/sh"
 
-// headBytes is how much of a file says what kind of program it is.
+// headBytes is how many bytes of a file are read to find out what kind of program it is.
 const headBytes = 256
 
-// lookUp finds the command as a shell would, and whatever keeps it from running that can
-// be seen without running it: nobody has to wait for a lock to learn that.
+// lookUp finds the command as a shell would. It also detects what would keep the command from
+// running, as far as that is possible without running it, so that this is reported before the
+// lock is waited for.
 func lookUp(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	switch {
@@ -34,7 +35,7 @@ func lookUp(name string) (string, error) {
 	}
 }
 
-// inPath reports whether a file of this name is in the path, which is none to execute.
+// inPath reports whether the path contains a file of this name; it may not be executable.
 func inPath(name string) bool {
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
 		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() {
@@ -44,7 +45,7 @@ func inPath(name string) bool {
 	return false
 }
 
-// cannotRun gives the error of starting a command the exit code that shells use.
+// cannotRun returns the error of starting a command with the exit code that shells use.
 func cannotRun(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
 		return &exitError{code: exitNotFound, err: err}
@@ -52,10 +53,10 @@ func cannotRun(err error) error {
 	return &exitError{code: exitCannotRun, err: err}
 }
 
-// runnable looks for an interpreter that is missing. What cannot be read is left to the
-// kernel.
+// runnable returns an error if the program's interpreter is missing or cannot be run. It leaves
+// files that it cannot read to the kernel.
 func runnable(path string) error {
-	for range 5 { // as deep as the kernel follows interpreters
+	for range 5 { // the kernel's limit for nested interpreters
 		if isForeign(path) {
 			return cannotRun(&exec.Error{Name: path, Err: syscall.ENOEXEC})
 		}
@@ -75,8 +76,8 @@ func runnable(path string) error {
 	return nil
 }
 
-// interpreter is the program that the kernel starts to run the one at path: of a script,
-// or of a dynamically linked program. It is empty if there is none.
+// interpreter returns the program that the kernel starts to run the file at path: the
+// interpreter of a script or of a dynamically linked program. It is empty if there is none.
 func interpreter(path string) string {
 	if name, ok := bytes.CutPrefix(head(path), []byte("#!")); ok {
 		name, _, _ = bytes.Cut(name, []byte("\n"))
@@ -89,7 +90,7 @@ func interpreter(path string) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close() //nolint:errcheck // it was read
+	defer f.Close() //nolint:errcheck // it was only read
 	for _, p := range f.Progs {
 		if p.Type != elf.PT_INTERP {
 			continue
@@ -103,23 +104,23 @@ func interpreter(path string) string {
 	return ""
 }
 
-// isForeign reports whether Linux cannot run a file and a shell would not, either.
+// isForeign reports whether neither Linux nor a shell would run a file.
 func isForeign(path string) bool {
 	if runtime.GOOS != "linux" || bytes.HasPrefix(head(path), []byte(elf.ELFMAG)) || !isBinary(path) {
 		return false
 	}
 	formats, err := os.ReadDir("/proc/sys/fs/binfmt_misc")
-	return err != nil || len(formats) <= 2 // register and status: no other formats are known
+	return err != nil || len(formats) <= 2 // the entries are register and status: no other formats are registered
 }
 
-// isBinary reports whether a file that the kernel does not know how to run is no script
-// either: shells look for a NUL in its first line.
+// isBinary reports whether a file that the kernel cannot run is not a script either: like
+// shells, it looks for a NUL in the first line.
 func isBinary(path string) bool {
 	line, _, _ := bytes.Cut(head(path), []byte("\n"))
 	return bytes.IndexByte(line, 0) >= 0
 }
 
-// head is the beginning of a file, nil if it cannot be read.
+// head returns the beginning of a file, or nil if it cannot be read.
 func head(path string) []byte {
 	f, err := os.Open(path)
 	if err != nil {

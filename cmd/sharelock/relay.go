@@ -7,40 +7,40 @@ import (
 	"time"
 )
 
-// echoTime is how long a signal that asks a process to end is held back before it is
-// passed on to CMD: so long it takes at most until its sender has sent it to everybody
-// it is for. It merges what comes twice, too: GNU timeout sends its signal to the process
-// and then to its group. After that the sentinel is asked what it got, which may have had no
-// processor since; answerTime is how long it may take to say so.
+// echoTime is how long a signal that asks a process to end is held back before it is forwarded
+// to CMD. In this time its sender has sent it to all processes that it is for. Signals that come
+// twice in this time are merged: GNU timeout sends its signal to the process and then to its group.
+// After echoTime the sentinel is asked which signals it got. It may have had no CPU time since;
+// answerTime bounds the wait for its answer.
 //
-// Nothing tells sooner. The runtime does not pass on who sent a signal, and si_pid would not say
-// to whom else it was sent; a process leaves no trace of a signal that it has handled, so CMD
-// cannot be asked; and the sentinel is sent its own after ours as often as before it.
+// There is no faster way. The runtime does not report the sender of a signal, and si_pid would not
+// tell which other processes got it. CMD cannot be asked, because a process leaves no trace of a
+// signal that it has handled. And the sentinel's own signal comes after ours as often as before it.
 const (
 	echoTime   = 250 * time.Millisecond
 	answerTime = 5 * time.Second
 )
 
-// relay passes signals of this process on to CMD, so that CMD gets one where a process
-// without a lock would get one. What was sent to every process about, to a whole control
-// group for example, CMD has got by itself; that the sentinel has, too, tells.
+// relay forwards signals of this process to CMD, so that CMD gets one signal where a process
+// without a lock would get one. A signal that was sent to every process, for example to a whole
+// control group, has reached CMD directly; relay recognises it because the sentinel got it, too.
 type relay struct {
 	out chan os.Signal
 	end chan struct{}
 
-	// received are all the signals so far; it belongs to run until that has ended.
+	// received is the set of all signals so far. Only run may use it until run has ended.
 	received map[os.Signal]bool
 	working  sync.WaitGroup
 }
 
-// witness tells which signals were sent to every process about.
+// witness reports signals that were sent to every process. It is implemented by sentinel.
 type witness interface {
 	signals() <-chan witnessed
 	ask(number int64) bool
 }
 
-// witnessed is a signal that a sentinel got or, without one, its answer to this question: it has
-// told all signals that were sent to it before it was asked.
+// witnessed is a signal that a sentinel got. If sig is 0, it is the answer to the question with
+// this number: the sentinel has reported all signals that were sent to it before the question.
 type witnessed struct {
 	sig    syscall.Signal
 	answer int64
@@ -59,7 +59,7 @@ func newRelay(in <-chan os.Signal, w witness) *relay {
 	return r
 }
 
-// stop ends the relay. It reports whether a signal has come.
+// stop ends the relay. The returned function reports whether a signal was received.
 func (r *relay) stop() (received func(os.Signal) bool) {
 	close(r.end)
 	r.working.Wait()
@@ -68,7 +68,7 @@ func (r *relay) stop() (received func(os.Signal) bool) {
 
 func (r *relay) run(in <-chan os.Signal, w witness) {
 	var (
-		queue     []os.Signal // what CMD is to get now
+		queue     []os.Signal // signals to be sent to CMD now
 		back      = map[os.Signal]held{}
 		seen      = map[os.Signal]time.Time{}
 		questions int64
@@ -126,7 +126,7 @@ func (r *relay) run(in <-chan os.Signal, w witness) {
 	}
 }
 
-// nearest is how long it is until the first of the times.
+// nearest returns the time until the earliest of the deadlines.
 func nearest(back map[os.Signal]held) time.Duration {
 	wait := time.Hour
 	for _, h := range back {

@@ -26,23 +26,24 @@ const (
 	defaultPatience = 5 * time.Second
 )
 
-// remote is what all client commands are told.
+// remote holds the flags that all client commands have.
 type remote struct {
 	app     *app
 	servers string
-	// only keeps every call to the servers; otherwise the client learns of the other nodes.
+	// only restricts calls to the servers; otherwise the client also uses other nodes of the
+	// mesh.
 	only     bool
 	clientID string
 	output   string
 	timeout  time.Duration
 }
 
-// call is what a client command does at the mesh.
+// call is the work of a client command.
 type call func(ctx context.Context, r *remote, c *client.Client) error
 
-// remoteCommand completes a client command: with its flags, and with a client for
-// the call that prepare makes of the arguments. What is wrong with those is said
-// before anybody is called.
+// remoteCommand completes a client command: it adds the flags, and runs the call that prepare
+// makes of the arguments with a client. Errors in the arguments are reported before any call is
+// made.
 func (a *app) remoteCommand(cmd *cobra.Command, prepare func(args []string) (call, error)) *cobra.Command {
 	r := &remote{app: a}
 	r.addFlags(cmd)
@@ -50,14 +51,14 @@ func (a *app) remoteCommand(cmd *cobra.Command, prepare func(args []string) (cal
 	return a.completeRemote(cmd, r, prepare)
 }
 
-// nodeCommand is remoteCommand for what is about the node that --server names.
+// nodeCommand is like remoteCommand, for commands about the node that --server names.
 func (a *app) nodeCommand(cmd *cobra.Command, prepare func(args []string) (call, error)) *cobra.Command {
 	r := &remote{app: a, only: true}
 	r.addFlags(cmd)
 	return a.completeRemote(cmd, r, prepare)
 }
 
-const onlyServerUsage = "keep to the nodes of --server: do not turn to others of the mesh"
+const onlyServerUsage = "use only the nodes of --server, not other nodes of the mesh"
 
 func (a *app) completeRemote(cmd *cobra.Command, r *remote, prepare func(args []string) (call, error)) *cobra.Command {
 	cmd.Flags().StringVarP(&r.output, "output", "o", "text", "text or json (the message of the API)")
@@ -76,7 +77,7 @@ func (a *app) completeRemote(cmd *cobra.Command, r *remote, prepare func(args []
 			return err
 		}
 		err = do(ctx, r, c)
-		// Close waits for what an interrupted acquire has left to settle.
+		// Close waits until an interrupted acquire has been given up.
 		if closing := c.Close(); err == nil {
 			err = closing
 		}
@@ -85,7 +86,7 @@ func (a *app) completeRemote(cmd *cobra.Command, r *remote, prepare func(args []
 	return cmd
 }
 
-// withKey is prepare for commands whose first argument is a key.
+// withKey makes a prepare function for commands whose first argument is a key.
 func withKey(do func(key string, rest []string) (call, error)) func(args []string) (call, error) {
 	return func(args []string) (call, error) {
 		if err := sharelock.CheckKey(args[0]); err != nil {
@@ -99,12 +100,12 @@ func (r *remote) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&r.servers, "server", variable(r.app.environ, serverVariable, defaultServer),
-		"gRPC addresses of nodes to begin with, host:port[,host:port...] (env "+serverVariable+")")
-	fs.StringVar(&r.clientID, "client-id", "", "who you are, for others to see (default: user@host:pid)")
+		"gRPC addresses of the first nodes to try, host:port[,host:port...] (env "+serverVariable+")")
+	fs.StringVar(&r.clientID, "client-id", "", "the client id that others see (default: user@host:pid)")
 	fs.DurationVar(&r.timeout, "timeout", defaultPatience, "how long to look for a node that answers")
 }
 
-// dial reaches the mesh.
+// dial connects to the mesh.
 func (r *remote) dial(ctx context.Context) (*client.Client, error) {
 	addrs, opts, err := r.options()
 	if err != nil {
@@ -114,7 +115,7 @@ func (r *remote) dial(ctx context.Context) (*client.Client, error) {
 	return c, callError(err)
 }
 
-// options makes the addresses and options of a client.
+// options returns the addresses and options of a client.
 func (r *remote) options() (addrs []string, opts client.Options, err error) {
 	for addr := range strings.SplitSeq(r.servers, ",") {
 		addr = strings.TrimSpace(addr)
@@ -135,8 +136,7 @@ func (r *remote) options() (addrs []string, opts client.Options, err error) {
 	return addrs, client.Options{ClientID: r.clientID, Patience: r.timeout, OnlyAddrs: r.only}, nil
 }
 
-// variable is the value of an environment variable, or otherwise if it is unset
-// or empty.
+// variable returns the value of an environment variable, or otherwise if it is unset or empty.
 func variable(environ []string, name, otherwise string) string {
 	value := otherwise
 	for _, e := range environ {
@@ -147,7 +147,8 @@ func variable(environ []string, name, otherwise string) string {
 	return value
 }
 
-// interruptible ends a context at the first signal that asks the process to end.
+// interruptible returns a context that is canceled by the first signal that asks the process to
+// end.
 func (a *app) interruptible(ctx context.Context) (context.Context, func()) {
 	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -167,12 +168,12 @@ func (a *app) interruptible(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// print shows an answer: as the API's message, or in a form for people.
+// print prints an answer: as JSON of the API's message, or as text by calling people.
 func (r *remote) print(message proto.Message, people func() error) error {
 	if r.output == "text" {
 		return people()
 	}
-	// protojson varies its white space on purpose; json.Indent makes it one.
+	// protojson varies its white space on purpose; the JSON encoder normalizes it.
 	compact, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(message)
 	if err != nil {
 		return err

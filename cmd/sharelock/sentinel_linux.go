@@ -21,12 +21,12 @@ import (
 const sentinelCommand = "sentinel"
 
 const (
-	// sentinelSocket is the descriptor on which a sentinel hears its process.
+	// sentinelSocket is the descriptor of the socket between a sentinel and its process.
 	sentinelSocket = 3
 	// sentinelStart bounds how long the start of a sentinel may take.
 	sentinelStart = 10 * time.Second
-	// sentinelLook is how often a sentinel reads the clock where no timer counts the
-	// time that the machine was suspended.
+	// sentinelLook is the interval at which a sentinel reads the clock if no timer counts the
+	// time in suspend.
 	sentinelLook = time.Second
 )
 
@@ -37,36 +37,37 @@ const (
 	msgKilled   = 'k' // from the sentinel: the deadline has passed, it kills CMD
 	msgGroup    = 'g' // the process group of CMD
 	msgDeadline = 'd' // CMD may run until this time of bootTime, in ns
-	msgOver     = 'x' // CMD has ended; there is nothing left to guard
+	msgEnd      = 'x' // CMD has ended; there is nothing left to guard
 	msgAsk      = 'a' // which signals has the sentinel got? The answer has the same letter and number
 )
 
-// sentinel is a process that kills CMD's process group when this process no longer can:
-// when it has died, or when it is stopped, or starved, until the lock can be lost. It has
-// a session of its own, so that neither the terminal's signals nor those to process
-// groups reach it, and it ignores those that are sent to every process of a control group.
+// sentinel is a process that kills CMD's process group when this process cannot: when this process
+// has died, or when it is stopped or starved until the lock can be lost. The sentinel has a session
+// of its own, so signals of the terminal and signals to process groups do not reach it, and it ignores
+// signals that are sent to every process of a control group.
 //
-// A nil sentinel does nothing. Its methods are for one goroutine.
+// A nil sentinel does nothing. The methods must be called from one goroutine, except ask.
 type sentinel struct {
 	cmd    *exec.Cmd
 	socket *os.File
 	fd     int
-	// told is the deadline that it was told last, by bootTime.
+	// told is the last deadline that was sent, by bootTime.
 	told time.Duration
-	// isReady is closed when signals no longer end it, ended when it has ended.
+	// isReady is closed when signals no longer end the sentinel, and ended when it has ended.
 	isReady, ended chan struct{}
-	// witnessed are the signals that it got, and its answers.
+	// witnessed receives the signals that the sentinel got, and its answers.
 	witnessed chan witnessed
-	// killed is set when it has killed CMD. It belongs to hear until that has ended.
+	// killed is set when the sentinel has killed CMD. Only hear may use it until hear has
+	// ended.
 	killed  bool
 	hearing sync.WaitGroup
 
 	mu     sync.Mutex
-	closed bool // the socket is; guarded by mu
+	closed bool // whether the socket is closed; guarded by mu
 }
 
-// startSentinel starts a sentinel, and does not wait until it is ready. It knows of group,
-// unless that is 0, and of the time from its first moment on.
+// startSentinel starts a sentinel and does not wait until it is ready. The sentinel guards group,
+// unless that is 0, with the given deadline from its start on.
 func startSentinel(c *children, group int, deadline time.Duration) (*sentinel, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -77,10 +78,10 @@ func startSentinel(c *children, group int, deadline time.Duration) (*sentinel, e
 		isReady: make(chan struct{}), ended: make(chan struct{}), witnessed: make(chan witnessed, 64),
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "sentinel")
-	defer theirs.Close() //nolint:errcheck // it has a copy
+	defer theirs.Close() //nolint:errcheck // the sentinel has a copy
 	s.until(deadline)
 	s.guard(group)
-	// Its own program file, even if that was replaced or removed since.
+	// This is the program file of this process, even if it was replaced or removed since.
 	s.cmd = exec.Command("/proc/self/exe", sentinelCommand) //nolint:noctx // it ends by itself
 	s.cmd.Args[0] = "sharelock"
 	s.cmd.Dir = "/"
@@ -94,10 +95,10 @@ func startSentinel(c *children, group int, deadline time.Duration) (*sentinel, e
 	return s, nil
 }
 
-// hear reads what the sentinel says until it ends.
+// hear reads messages of the sentinel until it ends.
 func (s *sentinel) hear() {
 	defer close(s.ended)
-	defer s.cmd.Wait() //nolint:errcheck // how it ended makes no difference
+	defer s.cmd.Wait() //nolint:errcheck // how it ended does not matter
 	var buf [16]byte
 	for ready := false; ; {
 		n, err := s.socket.Read(buf[:])
@@ -120,8 +121,8 @@ func (s *sentinel) hear() {
 	}
 }
 
-// tell hands on what the sentinel says, unless nobody listens: then it is dropped, as the kernel
-// merges signals.
+// tell passes on a message of the sentinel. It drops the message if the channel is full; the
+// kernel merges signals as well.
 func (s *sentinel) tell(w witnessed) {
 	select {
 	case s.witnessed <- w:
@@ -129,7 +130,7 @@ func (s *sentinel) tell(w witnessed) {
 	}
 }
 
-// ready blocks until the sentinel is on guard.
+// ready blocks until the sentinel is ready.
 func (s *sentinel) ready() error {
 	if s == nil {
 		return nil
@@ -140,14 +141,14 @@ func (s *sentinel) ready() error {
 	case <-s.isReady:
 		return nil
 	case <-s.ended:
-		return errors.New("the sentinel has ended at its start")
+		return errors.New("the sentinel ended at its start")
 	case <-timer.C:
-		return errors.New("the sentinel does not start")
+		return errors.New("the sentinel did not start in time")
 	}
 }
 
-// signals are the signals that the sentinel got: those that were sent to every process
-// about, and so to CMD, too.
+// signals returns a channel of the signals that the sentinel got. These were sent to every
+// process, and so to CMD, too.
 func (s *sentinel) signals() <-chan witnessed {
 	if s == nil {
 		return nil
@@ -174,16 +175,16 @@ func (s *sentinel) gone() bool {
 	}
 }
 
-// allow tells it for how long CMD may run, and returns that.
+// allow tells the sentinel how long CMD may run, and returns that time.
 func (s *sentinel) allow(remaining func() time.Duration) time.Duration {
-	// The clock first: the deadline must not be later than the lock's.
+	// The clock is read first, so that the deadline is not later than the lock's.
 	now := bootTime()
 	left := remaining()
 	s.until(now + left)
 	return left
 }
 
-// until tells it the time up to which CMD may run, if that is later than before.
+// until tells the sentinel the time until which CMD may run, if that is later than before.
 func (s *sentinel) until(deadline time.Duration) {
 	if s == nil || deadline <= s.told {
 		return
@@ -192,16 +193,16 @@ func (s *sentinel) until(deadline time.Duration) {
 	s.send(msgDeadline, int64(deadline))
 }
 
-// guard tells it CMD's process group.
+// guard tells the sentinel CMD's process group.
 func (s *sentinel) guard(group int) {
 	if s != nil && group != 0 {
 		s.send(msgGroup, int64(group))
 	}
 }
 
-// send never blocks. A message that finds no room is lost: that happens only to a
-// sentinel that is stopped, and of its deadlines the next tells the same. It reports whether
-// the message was sent.
+// send sends a message and reports whether it was sent. It never blocks: a message that does not
+// fit into the socket is lost. That happens only if the sentinel is stopped, and the next deadline
+// replaces a lost one.
 func (s *sentinel) send(kind byte, number int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,8 +219,8 @@ func (s *sentinel) close() (killed bool) {
 	if s == nil {
 		return false
 	}
-	s.send(msgOver, 0)
-	// Should it be stopped, so that it would not end by itself.
+	s.send(msgEnd, 0)
+	// A stopped sentinel would not end by itself.
 	_ = s.cmd.Process.Signal(syscall.SIGCONT)
 	timer := time.AfterFunc(time.Second, func() { _ = s.cmd.Process.Kill() })
 	defer timer.Stop()
@@ -236,7 +237,7 @@ func message(kind byte, number int64) []byte {
 	return binary.LittleEndian.AppendUint64([]byte{kind}, uint64(number))
 }
 
-// parseMessage returns 0 for what is no message.
+// parseMessage returns kind 0 if b is not a message.
 func parseMessage(b []byte) (kind byte, number int64) {
 	if len(b) != 9 {
 		return 0, 0
@@ -244,8 +245,8 @@ func parseMessage(b []byte) (kind byte, number int64) {
 	return b[0], int64(binary.LittleEndian.Uint64(b[1:]))
 }
 
-// bootTime is a clock that counts the time that the machine was suspended, and is the
-// same in all processes.
+// bootTime returns the time of a clock that includes the time in suspend and is the same in all
+// processes.
 func bootTime() time.Duration {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
@@ -257,7 +258,7 @@ func bootTime() time.Duration {
 // runSentinel is the sentinel's main function.
 func runSentinel() int {
 	if kind, err := unix.GetsockoptInt(sentinelSocket, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_SEQPACKET {
-		fmt.Fprintln(os.Stderr, "sharelock: sentinel is started by sharelock lock, and not to be called")
+		fmt.Fprintln(os.Stderr, "sharelock: the sentinel command is started by sharelock lock; do not call it")
 		return exitUsage
 	}
 	closeInherited()
@@ -280,13 +281,13 @@ func runSentinel() int {
 	return exitOK
 }
 
-// reportAll reports all signals that were sent to this process before.
+// reportAll reports all signals that were sent to this process before the call.
 func reportAll(got chan os.Signal) {
 	for tries := 0; tries < 100 && pending(); tries++ {
-		time.Sleep(time.Millisecond) // another thread is about to take it
+		time.Sleep(time.Millisecond) // another thread is about to take the signal
 	}
 	time.Sleep(takenTime)
-	// Stop returns when all the signals that the runtime has caught are delivered.
+	// signal.Stop returns after all signals that the runtime has caught are delivered.
 	settled := make(chan os.Signal, 1)
 	signal.Notify(settled, unix.SIGTERM)
 	signal.Stop(settled)
@@ -300,11 +301,12 @@ func reportAll(got chan os.Signal) {
 	}
 }
 
-// takenTime is how long a thread may take to tell the runtime of a signal that it has taken from
-// the kernel, which nothing shows.
+// takenTime is how long a thread may take to hand a signal to the runtime after taking it from the
+// kernel. Nothing shows the signal in between.
 const takenTime = 20 * time.Millisecond
 
-// pending reports whether the kernel has a signal for this process that no thread has taken.
+// pending reports whether the kernel has a pending signal for this process that no thread has
+// taken.
 func pending() bool {
 	status, err := os.ReadFile("/proc/self/status")
 	_, after, ok := bytes.Cut(status, []byte("ShdPnd:"))
@@ -312,13 +314,13 @@ func pending() bool {
 	return err == nil && ok && len(bytes.Trim(line, "0 \t")) > 0
 }
 
-// report says something to the process that the sentinel belongs to.
+// report sends a message to the process that the sentinel belongs to.
 func report(kind byte, number int64) {
 	_, _ = unix.SendmsgN(sentinelSocket, message(kind, number), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 }
 
-// closeInherited closes the files that came from whoever started sharelock, which it
-// passes on to CMD: a pipe or a lock of theirs must not live as long as the sentinel.
+// closeInherited closes files that sharelock inherited from its parent for CMD: a pipe or a lock of
+// the parent must not stay open as long as the sentinel lives.
 func closeInherited() {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -329,7 +331,7 @@ func closeInherited() {
 		if err != nil || fd <= sentinelSocket {
 			continue
 		}
-		// The runtime's own are of this kind.
+		// The runtime's own files are anonymous inodes.
 		if name, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(name, "anon_inode:") {
 			_ = unix.Close(fd)
 		}
@@ -356,12 +358,12 @@ func watchOver(timer bootTimer, asked chan<- int64) {
 			deadline = time.Duration(number)
 			continue
 		case kind == msgAsk:
-			go func() { asked <- number }() // the deadline goes on
+			go func() { asked <- number }() // must not delay the deadline
 			continue
-		case kind == msgOver:
+		case kind == msgEnd:
 			return
 		}
-		// All messages are read: what may have been extended has been.
+		// All messages have been read, so the deadline is up to date.
 		left := deadline - bootTime()
 		if group != 0 && left <= 0 {
 			report(msgKilled, 0)
@@ -375,8 +377,8 @@ func watchOver(timer bootTimer, asked chan<- int64) {
 	}
 }
 
-// next reads a message, without waiting for one: kind is 0 if there is none. open is
-// false when the other end is closed.
+// next reads a message without blocking. kind is 0 if there is none. open is false when the
+// other end is closed.
 func next() (kind byte, number int64, open bool) {
 	var buf [16]byte
 	for {
@@ -395,17 +397,16 @@ func next() (kind byte, number int64, open bool) {
 	}
 }
 
-// killGroup kills a whole process group, at once and completely: the kernel lets no
-// fork escape it.
+// killGroup kills a whole process group atomically: the kernel lets no fork escape.
 func killGroup(group int) {
 	if group > 1 {
 		_ = unix.Kill(-group, unix.SIGKILL)
-		_ = unix.Kill(group, unix.SIGKILL) // should it have joined another group
+		_ = unix.Kill(group, unix.SIGKILL) // in case it has joined another group
 	}
 }
 
-// bootTimer is a timer that runs while the machine is suspended; -1 where the system
-// has none.
+// bootTimer is the descriptor of a timer that counts time in suspend, or -1 if the system has
+// none.
 type bootTimer int
 
 func newBootTimer() bootTimer {
@@ -416,14 +417,14 @@ func newBootTimer() bootTimer {
 	return bootTimer(fd)
 }
 
-// wait returns at a message, at a time of bootTime, or, for want of a timer, when left
-// has passed by a clock that may have been stopped meanwhile.
+// wait returns at a message or at a time of bootTime. Without a timer it returns when left has
+// passed by a clock that may stop while the machine is suspended.
 func (t bootTimer) wait(at, left time.Duration) {
 	if t >= 0 && at > 0 {
 		_ = unix.TimerfdSettime(int(t), unix.TFD_TIMER_ABSTIME, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(at))}, nil)
 	}
 	ms := int((min(left, sentinelLook) + time.Millisecond - 1) / time.Millisecond)
-	// Its error is that a signal came.
+	// An error means that a signal came.
 	_, _ = unix.Poll([]unix.PollFd{
 		{Fd: sentinelSocket, Events: unix.POLLIN},
 		{Fd: int32(t), Events: unix.POLLIN},

@@ -16,7 +16,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// node is what serve and dev need of a mesh.Node.
+// node is the part of mesh.Node that serve and dev use.
 type node interface {
 	Start() error
 	WaitReady(ctx context.Context) error
@@ -31,11 +31,11 @@ type node interface {
 var _ node = (*mesh.Node)(nil)
 
 const (
-	// killTime is how long a second signal waits for the node to let go.
+	// killTime is how long the process waits for Kill after a second signal.
 	killTime = time.Second
-	// sameSignal is how long after the first a signal is taken for the same one: GNU
-	// timeout sends it to the process and then to its group, and Ctrl-C comes from
-	// the terminal and once more from a parent that passes it on.
+	// sameSignal is how long after the first signal another one counts as the same: GNU timeout
+	// sends a signal to the process and then to its group, and Ctrl-C comes from the terminal
+	// and once more from a parent that forwards it.
 	sameSignal = 500 * time.Millisecond
 )
 
@@ -50,27 +50,27 @@ func (a *app) serveCommand() *cobra.Command {
 		Short:   "Run a node",
 		Long: `Run a node of the mesh.
 
-Settings come from the defaults, then the file, then the environment, then flags;
-the later wins. An environment variable is the key in capitals with __ for the
-dot: SHARELOCK_HTTP__LISTEN. An unknown key is an error.
+Flags override the environment, the environment overrides the file, and the file
+overrides the defaults. The environment variable of a key is SHARELOCK_ and the key
+in capitals, with __ for the dot: SHARELOCK_HTTP__LISTEN. An unknown key is an error.
 
 Without GOGC and GOMEMLIMIT in the environment, a node collects its garbage when
-that is 32 MiB and half of what it keeps.
+it exceeds 32 MiB and half of the live memory.
 
-The first interrupt makes the node leave in good order: it hands over what it
-owns and finishes open calls, for at most shutdown_timeout. A second one, more
-than half a second later, ends it at once.`,
+The first interrupt makes the node leave in good order: it hands over its partitions
+and finishes open calls, for at most shutdown_timeout. A second interrupt, more than
+half a second later, ends the node at once.`,
 		Example: `  # the first three nodes found the mesh together, each with the same seeds
   sharelock serve --config config.yaml --node-name a --seeds 10.0.0.1:7946,10.0.0.2:7946,10.0.0.3:7946
 
-  # a mesh of one that others may join
+  # a mesh of one node that others may join
   sharelock serve --found`,
 		Args: cobra.NoArgs,
 	}
 	fs := cmd.Flags()
 	fs.StringVarP(&path, "config", "c", "", "YAML file of settings")
-	fs.BoolVar(&found, "found", false, "found a mesh that others may join, once every seed has answered that it is empty; without seeds at once, asking nobody")
-	fs.BoolVar(&recovers, "recover", false, "make a new mesh from this data directory alone, after the directories of a majority were lost for good; for one start, see docs/recovery.md")
+	fs.BoolVar(&found, "found", false, "found a mesh that others may join, after every seed has answered that it is empty; without seeds, found it at once")
+	fs.BoolVar(&recovers, "recover", false, "make a new mesh from this data directory alone, after a majority of the directories was lost for good; use it for one start only, see docs/recovery.md")
 	byFlag := make(map[string]string)
 	for _, k := range keys() {
 		if k.flag != "" {
@@ -97,7 +97,7 @@ than half a second later, ends it at once.`,
 	return cmd
 }
 
-// newLogger writes a node's log.
+// newLogger returns the logger of a node.
 func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: level}
 	if format == "json" {
@@ -107,8 +107,8 @@ func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
 }
 
 func (a *app) serve(ctx context.Context, c config) error {
-	// Before anything else: a signal that comes while the node starts must not
-	// leave its port bound.
+	// This comes first: a signal that arrives while the node starts must not leave its port
+	// bound.
 	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a.outliveReaders()
@@ -118,7 +118,7 @@ func (a *app) serve(ctx context.Context, c config) error {
 		if latency, err = a.openLatency(); err != nil {
 			return failed(fmt.Errorf("node.keep_awake: %w", err))
 		}
-		defer latency.Close() //nolint:errcheck // nothing is lost by it
+		defer latency.Close() //nolint:errcheck // nothing depends on it
 	}
 	n, err := a.newNode(c.mesh)
 	if err != nil {
@@ -136,14 +136,15 @@ func (a *app) serve(ctx context.Context, c config) error {
 	return a.supervise(ctx, c, n, signals)
 }
 
-// outliveReaders lets a node go on when whoever reads its output has gone.
+// outliveReaders makes the process ignore SIGPIPE, so that a node keeps running when the reader of
+// its output has gone.
 func (a *app) outliveReaders() {
 	if a.alone {
 		signal.Ignore(syscall.SIGPIPE)
 	}
 }
 
-// supervise waits for the end of the node: by a signal, or by itself.
+// supervise waits until the node ends by itself, or ends it after a signal.
 func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os.Signal) error {
 	var first time.Time
 	select {
@@ -152,7 +153,7 @@ func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os
 		if err := n.Err(); err != nil {
 			return failed(err)
 		}
-		return nil // it left because it was asked to
+		return nil // the node was asked to leave
 	case sig := <-signals:
 		first = time.Now()
 		c.mesh.Logger.Info("leaving", "signal", sig.String(), "timeout", c.mesh.ShutdownTimeout)
@@ -178,7 +179,7 @@ func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os
 	}
 }
 
-// endAtOnce is the end by a second signal.
+// endAtOnce kills the node after a second signal.
 func endAtOnce(n node, sig os.Signal) error {
 	killed := make(chan struct{})
 	go func() {
@@ -192,7 +193,7 @@ func endAtOnce(n node, sig os.Signal) error {
 	return &exitError{code: exitSignal + number(sig), err: fmt.Errorf("ended at once by a second signal: %v", sig)}
 }
 
-// number is a signal's number.
+// number returns the number of a signal.
 func number(s os.Signal) int {
 	if n, ok := s.(syscall.Signal); ok {
 		return int(n)

@@ -27,36 +27,37 @@ func (t *terminal) close() {
 	}
 }
 
-// foreground is the process group that has the terminal, -1 if there is none.
+// foreground returns the foreground process group of the terminal, or -1 if there is none.
 func (t *terminal) foreground() int {
 	if t == nil {
 		return -1
 	}
 	group, err := unix.IoctlGetInt(int(t.f.Fd()), unix.TIOCGPGRP)
 	if err != nil {
-		return -1 // it hung up
+		return -1 // the terminal hung up
 	}
 	return group
 }
 
-// setForeground gives the terminal to a process group, also from the background.
+// setForeground makes a process group the foreground of the terminal. It also works from the
+// background.
 func (t *terminal) setForeground(group int) {
 	if t == nil {
 		return
 	}
-	// From the background this is a SIGTTOU, which stops the process, unless the thread
-	// blocks it. It must not be ignored: it also says that a process of our group wants
-	// the terminal.
+	// From the background this raises SIGTTOU, which stops the process, unless the thread
+	// blocks the signal. It must not be ignored, because it also tells that a process of our
+	// group wants the terminal.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	old := block(unix.SIGTTOU)
-	// A terminal that hung up has no foreground; then there is nothing to do.
+	// If the terminal hung up, it has no foreground, and the error does not matter.
 	_ = unix.IoctlSetPointerInt(int(t.f.Fd()), unix.TIOCSPGRP, group)
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
 }
 
-// isPipe reports whether v is a pipe or a socket: then another process of a pipeline may
-// be at its other end.
+// isPipe reports whether v is a pipe or a socket, whose other end may belong to another process
+// of a pipeline.
 func isPipe(v any) bool {
 	f, ok := v.(*os.File)
 	if !ok {
@@ -66,11 +67,11 @@ func isPipe(v any) bool {
 	return err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0
 }
 
-// block blocks a signal on this thread, which must be locked, and returns what was blocked.
+// block blocks a signal on this thread, which must be locked, and returns the previous mask.
 func block(sig syscall.Signal) (old unix.Sigset_t) {
 	var set unix.Sigset_t
-	// The words of a set are of 32 or 64 bits; the first holds those of job control in
-	// either case.
+	// The words of a set have 32 or 64 bits. In both cases the first word has the bits of the
+	// job control signals.
 	set.Val[0] = 1 << (sig - 1)
 	_ = unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old)
 	return old

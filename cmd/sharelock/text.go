@@ -10,7 +10,7 @@ import (
 	"unicode"
 )
 
-// table prints rows with aligned columns; the first row is the head.
+// table prints rows with aligned columns; the first row is the header.
 func table(w io.Writer, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
@@ -19,8 +19,8 @@ func table(w io.Writer, rows [][]string) error {
 	return t.Flush()
 }
 
-// printable shows text that others have chosen: quoted if it holds anything that
-// a terminal might take for a command, or that is hard to see.
+// printable returns text that others have chosen in printable form. It quotes the text if that
+// contains control sequences for a terminal or invisible characters.
 func printable(s string) string {
 	for _, r := range s {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
@@ -30,7 +30,7 @@ func printable(s string) string {
 	return s
 }
 
-// orNone shows an empty cell as a dash, so that columns can be counted.
+// orNone returns a dash for an empty cell, so that columns can be counted.
 func orNone(s string) string {
 	if s == "" {
 		return "-"
@@ -38,7 +38,7 @@ func orNone(s string) string {
 	return printable(s)
 }
 
-// orDash is orNone for text that is printable already.
+// orDash is like orNone, for text that is printable already.
 func orDash(s string) string {
 	if s == "" {
 		return "-"
@@ -46,7 +46,7 @@ func orDash(s string) string {
 	return s
 }
 
-// short is a duration as precise as people need it, and never more than there is.
+// short formats a duration with the precision that a reader needs. It always rounds down.
 func short(d time.Duration) string {
 	if d >= time.Second {
 		d = d.Truncate(100 * time.Millisecond)
@@ -54,7 +54,7 @@ func short(d time.Duration) string {
 		d = d.Truncate(time.Millisecond)
 	}
 	s := d.String()
-	// 1h0m0s says no more than 1h.
+	// 1h0m0s is shortened to 1h.
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
 	}

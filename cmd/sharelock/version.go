@@ -28,7 +28,7 @@ func (a *app) printVersion() error {
 	return nil
 }
 
-// version is what the Go toolchain has stamped into the binary.
+// version returns the version that the Go toolchain has stored in the binary.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
