@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -209,9 +208,6 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 	a.loose--
 	a.c.owners.saw(hold.Token.Epoch())
 	a.granted, a.deadline = hold, sent+hold.SafeFor
-	if mutant.On(mutant.LifeFromAnswer) {
-		a.deadline = now + hold.SafeFor
-	}
 	if now >= a.deadline {
 		// The answer outlived the lock. The same request id finds the grant if there
 		// still is one, and renews it.

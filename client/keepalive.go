@@ -8,7 +8,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -199,11 +198,7 @@ func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 			st.nudge()
 			continue
 		}
-		sent, ok := st.alive.sentAt(k.Keepalive)
-		if mutant.On(mutant.LifeFromAnswer) {
-			sent, ok = st.s.now(), true
-		}
-		if ok {
+		if sent, ok := st.alive.sentAt(k.Keepalive); ok {
 			news = append(news, keptNews{lock: l.Lock, id: k.ID, sent: sent, ttl: l.ttl})
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -320,9 +319,6 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 	if err == nil && l.err == nil && k.c.now() < l.deadline {
 		// Q3: from the send of the renewal that was answered. One that is answered
 		// after the deadline is too late, whatever it says.
-		if mutant.On(mutant.LifeFromAnswer) {
-			sent = k.c.now()
-		}
 		l.alone = false
 		k.renewals.Add(1)
 		l.extend(hold, sent+hold.SafeFor)

@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/internal/clock"
 )
 
 // DefaultPatience is [Options].Patience when that is 0.
@@ -88,7 +87,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.Retry = o.Retry.withDefaults()
 	if o.Clock == nil {
-		o.Clock = clock.System()
+		o.Clock = systemClock()
 	}
 	return o
 }

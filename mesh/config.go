@@ -7,7 +7,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock/internal/release"
-	"github.com/sgkandale/sharelock/mesh/network"
 )
 
 // Config is everything a node can be told. Start from [DefaultConfig]; Validate
@@ -72,10 +71,10 @@ type Config struct {
 	// Logger gets the node's log; nil drops it.
 	Logger *slog.Logger
 	// Network carries all of the node's traffic; nil is the system's.
-	Network network.Network
+	Network Network
 	// Clock is read for every deadline; nil is the system's clock that counts
 	// suspended time.
-	Clock func() time.Duration
+	Clock Clock
 
 	// PeerDial are options for the connections to other members that come after the
 	// node's own: through interceptors among them a test sees, holds, loses and

@@ -15,7 +15,6 @@ import (
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
@@ -54,7 +53,7 @@ type gossipConfig struct {
 	seeds []string
 	// unit is the base of all intervals; 0 is gossipUnit.
 	unit    time.Duration
-	network network.Network
+	network Network
 	// log is never nil.
 	log *slog.Logger
 }
@@ -103,7 +102,7 @@ func startGossip(cfg gossipConfig) (*gossip, error) {
 	}
 	lookup, cancel := context.WithTimeout(g.ctx, lookupTimeout)
 	defer cancel()
-	g.self, err = network.Advertise(lookup, cfg.network, cfg.advertise, g.transport.listener.Addr())
+	g.self, err = advertiseAddr(lookup, cfg.network, cfg.advertise, g.transport.listener.Addr())
 	if err == nil {
 		g.table, err = newGossipTable(cfg.meta, g.self)
 	}
@@ -336,7 +335,7 @@ func (g *gossip) joinMissing(unresolved map[string]bool) {
 func (g *gossip) lookup(name string) ([]netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(g.ctx, lookupTimeout)
 	defer cancel()
-	return network.Resolve(ctx, g.cfg.network, name, g.transport.port)
+	return resolveAddr(ctx, g.cfg.network, name, g.transport.port)
 }
 
 // ownAddrs are the addresses that lead to this very process: where it
@@ -353,7 +352,7 @@ func (g *gossip) ownAddrs() (map[netip.AddrPort]bool, error) {
 		own[netip.AddrPortFrom(bound.Addr().Unmap(), bound.Port())] = true
 		return own, nil
 	}
-	addrs, err := network.InterfaceAddrs()
+	addrs, err := interfaceAddrs()
 	for _, ip := range addrs {
 		own[netip.AddrPortFrom(ip, bound.Port())] = true
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/mesh/epoch"
-	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -25,7 +24,7 @@ func (n *Node) acceptLinks(l net.Listener) error {
 		}
 		stream, ok := conn.(*linkStream)
 		if ok {
-			network.ResetOnClose(stream.Conn)
+			resetOnClose(stream.Conn)
 		}
 		if !ok || !n.tasks.Go(func() {
 			if err := n.serveLink(newFrames(stream, linkSilence*n.lease()), stream.from); err != nil && n.ctx.Err() == nil {

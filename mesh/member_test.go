@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/epoch"
@@ -50,7 +49,7 @@ func alone(t *testing.T, test func(t *testing.T, m *member)) {
 	t.Helper()
 	virtual.Test(t, func(t *testing.T) {
 		n := &Node{
-			clock: clock.Monotonic(), log: slog.New(slog.DiscardHandler), leaseTo: make(chan struct{}, 1),
+			clock: MonotonicClock(), log: slog.New(slog.DiscardHandler), leaseTo: make(chan struct{}, 1),
 			self: viewOf("a").Members[0].Identity,
 		}
 		var err error

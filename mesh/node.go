@@ -20,10 +20,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
-	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/identity"
-	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -46,8 +44,8 @@ type Addrs struct{ HTTP, GRPC, Peer, Gossip string }
 type Node struct {
 	cfg     Config
 	log     *slog.Logger
-	network network.Network
-	clock   func() time.Duration
+	network Network
+	clock   Clock
 	self    ring.Identity
 	addrs   Addrs
 
@@ -133,10 +131,10 @@ func New(cfg Config) (*Node, error) {
 		n.log = slog.New(slog.DiscardHandler)
 	}
 	if n.network == nil {
-		n.network = network.System{}
+		n.network = SystemNetwork{}
 	}
 	if n.clock == nil {
-		n.clock = clock.System()
+		n.clock = SystemClock()
 	}
 	n.log = n.log.With("node", cfg.Name)
 	n.began = n.clock()
@@ -244,7 +242,7 @@ func (n *Node) bind() error {
 	}
 	n.mux = newMux(peer, n, n.log)
 	n.onClose("peer port", n.mux.close)
-	at, err := network.Advertise(n.ctx, n.network, n.cfg.PeerAdvertise, peer.Addr())
+	at, err := advertiseAddr(n.ctx, n.network, n.cfg.PeerAdvertise, peer.Addr())
 	if err != nil {
 		return fmt.Errorf("mesh.peer_advertise: %w", err)
 	}

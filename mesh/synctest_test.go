@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/memnet"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
@@ -245,4 +244,4 @@ func TestSimulation(t *testing.T) {
 }
 
 // wallClock is a clock that a bubble does not change.
-func wallClock() time.Duration { return clock.System()() }
+func wallClock() time.Duration { return SystemClock()() }

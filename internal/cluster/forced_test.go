@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/virtual"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // Who holds a lock that is taken away is told in a round trip: a lock just taken, one that a
@@ -49,7 +49,7 @@ func TestForcedHolderIsTold(t *testing.T) {
 					select {
 					case <-l.Done():
 					case <-time.After(time.Second):
-						t.Fatalf("%s: the holder of %s does not know a second later that it was taken away", mutant.OnTime, l.Key())
+						t.Fatalf("%s: the holder of %s does not know a second later that it was taken away", invariant.OnTime, l.Key())
 					}
 					t.Logf("%s: told after %v", l.Key(), time.Since(began))
 					if err := l.Err(); !errors.Is(err, client.ErrLost) || !strings.Contains(err.Error(), "maintenance of rack 7") {

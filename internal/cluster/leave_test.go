@@ -20,7 +20,6 @@ import (
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/cluster"
 	"github.com/sgkandale/sharelock/mesh"
-	"github.com/sgkandale/sharelock/mesh/network"
 )
 
 // leavers are the HTTP connections of nodes. They know what a node can: whether its system
@@ -53,7 +52,7 @@ type leaver struct {
 
 // spied is a network that notes one listener's connections.
 type spied struct {
-	network.Network
+	mesh.Network
 	http string
 	all  *leavers
 }

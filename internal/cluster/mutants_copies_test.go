@@ -11,8 +11,8 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/cluster"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/virtual"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // More schedules like those of mutants_test.go, about the one copy of a key: on the
@@ -70,7 +70,7 @@ func TestSimQuarantineMoves(t *testing.T) {
 		after, err := dial(ctx, t, c, "second", others(c, dead, next)...).Acquire(ctx, key, client.Wait(40*time.Second))
 		must(t, err)
 		if waited := time.Since(died); waited > ttl+ttl/10+4*time.Second {
-			t.Errorf("%s: granted %v after the death, want soon after %v", mutant.OnTime, waited, ttl+ttl/10)
+			t.Errorf("%s: granted %v after the death, want soon after %v", invariant.OnTime, waited, ttl+ttl/10)
 		}
 		if after.Token() <= l.Token() {
 			t.Errorf("%s: token %v follows %v", cluster.TokensGrow, after.Token(), l.Token())

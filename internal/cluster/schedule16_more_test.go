@@ -10,8 +10,8 @@ import (
 
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/cluster"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/virtual"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // (b), (c), (d), (l) A crash after somebody was chosen because of a cut pair: before the
@@ -68,7 +68,7 @@ func TestSchedule16hDeafMember(t *testing.T) {
 		trouble{}.served(ctx, t, c, begin)
 		until(ctx, t, "it is out", func() bool { return len(members(c, role[0])) == 3 })
 		if took, most := time.Since(begin), time.Second+2*sceneLease/5+2*sceneLease+sceneLease*11/10+sceneLease/2; took > most {
-			t.Errorf("%s: a deaf member is out after %v, want %v", mutant.DeadGo, took, most)
+			t.Errorf("%s: a deaf member is out after %v, want %v", invariant.DeadGo, took, most)
 		}
 	})
 }
@@ -127,7 +127,7 @@ func wantKept(ctx context.Context, t *testing.T, cl *client.Client, locks []*cli
 		check, err := cl.CheckToken(ctx, l.Key(), l.Token())
 		must(t, err)
 		if !check.Current || l.Err() != nil {
-			t.Errorf("%s: lock %s is current: %t, lost: %v", mutant.NothingLost, l.Key(), check.Current, l.Err())
+			t.Errorf("%s: lock %s is current: %t, lost: %v", invariant.NothingLost, l.Key(), check.Current, l.Err())
 		}
 	}
 }
@@ -167,12 +167,12 @@ func TestSchedule16mTwoJoiners(t *testing.T) {
 		trouble{}.served(ctx, t, c, time.Now())
 		pause(ctx, 10*sceneLease)
 		// One of the pair stays out, as it does not reach the other one.
-		stop := never(t, string(mutant.Quiet)+": both of a cut pair are in", func() bool { return len(members(c, role[0])) > 3 })
+		stop := never(t, string(invariant.Quiet)+": both of a cut pair are in", func() bool { return len(members(c, role[0])) > 3 })
 		epoch := c.Epoch()
 		pause(ctx, 30*time.Second)
 		stop()
 		if now := c.Epoch(); now != epoch {
-			t.Errorf("%s: the view changed from %d to %d while nothing did", mutant.Quiet, epoch, now)
+			t.Errorf("%s: the view changed from %d to %d while nothing did", invariant.Quiet, epoch, now)
 		}
 		c.Heal()
 		must(t, c.WaitMembers(ctx, 4))
@@ -197,11 +197,11 @@ func TestSchedule16nPlainCrash(t *testing.T) {
 				c.Kill(role[crashed])
 				until(ctx, t, "it is out", func() bool { return len(members(c, left[0])) == 3 })
 				if took, most := time.Since(began), sceneLease*11/10+sceneLease; took > most {
-					t.Errorf("%s: out after %v, want %v", mutant.DeadGo, took, most)
+					t.Errorf("%s: out after %v, want %v", invariant.DeadGo, took, most)
 				}
 				pause(ctx, 10*sceneLease)
 				if now := c.Node(left[0]).Status(); crashed != 0 && c.Leader() != leader || now.Epoch == before.Epoch {
-					t.Errorf("%s: node %d leads, before it was %d", mutant.Quiet, c.Leader(), leader)
+					t.Errorf("%s: node %d leads, before it was %d", invariant.Quiet, c.Leader(), leader)
 				}
 				wantKept(ctx, t, cl, locks)
 			})
@@ -249,7 +249,7 @@ func TestSchedule16JoiningVoter(t *testing.T) {
 		until(ctx, t, "it leads", func() bool { return c.Leader() == again })
 		pause(ctx, 3*sceneLease)
 		if lost := c.Node(again).Status().Quarantined + c.Node(cut).Status().Quarantined; lost > 0 {
-			t.Errorf("%s: %d partitions are in quarantine", mutant.NothingLost, lost)
+			t.Errorf("%s: %d partitions are in quarantine", invariant.NothingLost, lost)
 		}
 		c.Heal()
 		must(t, c.WaitMembers(waitAtMost(ctx, t, time.Minute), 3))

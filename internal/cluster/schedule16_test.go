@@ -13,8 +13,8 @@ import (
 
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/cluster"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/virtual"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // Schedule 16: the last copy and a cut pair. Every lock that was held before is held
@@ -69,7 +69,7 @@ func (tr trouble) run(t *testing.T) {
 	pause(ctx, sceneLease) // every member knows the voters, and has called them
 	voters := votersOf(c)
 	alive := func(i int) bool { return !slices.ContainsFunc(tr.crash, func(k int) bool { return role[k] == i }) }
-	stop := sync.OnceFunc(never(t, string(mutant.NothingLost)+": a partition is in quarantine", func() bool {
+	stop := sync.OnceFunc(never(t, string(invariant.NothingLost)+": a partition is in quarantine", func() bool {
 		for i := range c.Len() {
 			if n := c.Node(i); n != nil && alive(i) && n.Status().Quarantined > 0 {
 				t.Logf("at node %d", i)

@@ -11,8 +11,8 @@ import (
 
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/cluster"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/virtual"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // throttled is a connection whose directions carry so many bytes a second; 0 is as many as
@@ -113,7 +113,7 @@ func TestSimBurstKeepsLocks(t *testing.T) {
 						}
 						work.Wait()
 						if err := own.Err(); err != nil {
-							t.Errorf("%s: the client's own lock: %v", mutant.OnTime, err)
+							t.Errorf("%s: the client's own lock: %v", invariant.OnTime, err)
 						}
 					})
 				})

@@ -11,9 +11,9 @@ import (
 
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/cluster"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // logText is the text of a node's log.
@@ -92,10 +92,10 @@ func undiallable(t *testing.T, long time.Duration, deafen func(c *cluster.Cluste
 	epoch := c.Epoch()
 	slowest := work(ctx, long)
 	if now := c.Epoch(); now != epoch {
-		t.Errorf("%s: views change from epoch %d to %d for a process that cannot be dialled", mutant.Quiet, epoch, now)
+		t.Errorf("%s: views change from epoch %d to %d for a process that cannot be dialled", invariant.Quiet, epoch, now)
 	}
 	if slowest > 2*sceneLease { // the removal's activation may be under way
-		t.Errorf("%s: a lock took %v beside a process that cannot be dialled", mutant.Quiet, slowest)
+		t.Errorf("%s: a lock took %v beside a process that cannot be dialled", invariant.Quiet, slowest)
 	}
 	addr := c.Addrs(deaf).Peer
 	if err := c.Node(deaf).Ready(); err == nil || !strings.Contains(err.Error(), addr) || !strings.Contains(err.Error(), "cannot dial") {

@@ -3,11 +3,9 @@ package mutants
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,84 +28,65 @@ const randomRun = "TestSimStorm"
 // mostTime ends a test that hangs.
 const mostTime = 3 * time.Minute
 
-// TestTableIsWhole: every mutant is in the table, and nothing else.
+// TestTableIsWhole: every mutant has a name of its own, and something that catches it.
 func TestTableIsWhole(t *testing.T) {
-	declared := declaredMutants(t)
-	for _, e := range table {
-		name := string(e.mutant)
-		i := slices.Index(declared, name)
-		if i < 0 {
-			t.Errorf("%s is in the table twice, or is none of package mutant", name)
-			continue
+	known := map[string]bool{}
+	for _, m := range all {
+		if known[m.name] {
+			t.Errorf("%s is in the table twice", m.name)
 		}
-		declared = slices.Delete(declared, i, i+1)
-		if len(e.nets) == 0 && e.seeds == 0 {
-			t.Errorf("nothing catches %s", name)
+		known[m.name] = true
+		if m.rule == "" || m.breaks == "" {
+			t.Errorf("%s does not say what is broken", m.name)
 		}
-		for _, n := range e.nets {
+		if len(m.nets) == 0 && m.seeds == 0 {
+			t.Errorf("nothing catches %s", m.name)
+		}
+		for _, n := range m.nets {
 			if len(n.by) == 0 {
-				t.Errorf("%s is to fail at %s, and no invariant says why", n.tests, name)
+				t.Errorf("%s is to fail at %s, and no invariant says why", n.tests, m.name)
 			}
 		}
-	}
-	if len(declared) > 0 {
-		t.Errorf("not in the table: %s", strings.Join(declared, ", "))
 	}
 }
 
-// declaredMutants reads the constants of package mutant.
-func declaredMutants(t *testing.T) []string {
-	t.Helper()
-	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "owner/mutant/mutant.go"), nil, 0)
-	if err != nil {
-		t.Fatal(err)
+// TestRewritesApply: every rewrite finds its place in the product as it is now. It builds
+// nothing; `make mutants` does.
+func TestRewritesApply(t *testing.T) {
+	if _, err := rewriteAll(root, all); err != nil {
+		t.Error(err)
 	}
-	var names []string
-	ast.Inspect(f, func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if !ok {
-			return true
-		}
-		for _, v := range spec.Values {
-			if lit, ok := v.(*ast.BasicLit); ok {
-				name, err := strconv.Unquote(lit.Value)
-				if err != nil {
-					t.Fatal(err)
-				}
-				names = append(names, name)
-			}
-		}
-		return false
-	})
-	return names
 }
 
 // TestMutants is `make mutants`: SHARELOCK_MUTANTS is full, or short to leave out
-// the random run. SHARELOCK_MUTANT runs one mutant alone.
+// the random run. SHARELOCK_MUTANT=name,name runs these mutants alone.
 func TestMutants(t *testing.T) {
 	how := os.Getenv("SHARELOCK_MUTANTS")
 	if how == "" {
 		t.Skip("takes minutes: make mutants")
 	}
 	r := &runner{dir: t.TempDir(), full: how == "full"}
-	entries := table
+	mutants := all
 	if only := os.Getenv("SHARELOCK_MUTANT"); only != "" {
-		entries = slices.DeleteFunc(slices.Clone(table), func(e entry) bool { return string(e.mutant) != only })
+		mutants = slices.DeleteFunc(slices.Clone(all), func(m mutant) bool { return !slices.Contains(strings.Split(only, ","), m.name) })
 	}
-	r.build(t, entries)
-	r.soundness(t, entries)
+	if len(mutants) == 0 {
+		t.Fatalf("there is no mutant %s", os.Getenv("SHARELOCK_MUTANT"))
+	}
+	r.build(t, mutants)
+	r.soundness(t, mutants)
 	t.Run("each", func(t *testing.T) {
-		for _, e := range entries {
-			t.Run(string(e.mutant), func(t *testing.T) {
+		for _, m := range mutants {
+			t.Run(m.name, func(t *testing.T) {
 				t.Parallel()
-				r.try(t, e)
+				r.try(t, m)
 			})
 		}
 	})
 	r.print(t)
 }
 
-// runner runs test binaries that have the switches of package mutant.
+// A runner runs test binaries that have all mutants in them, to be switched on one at a time.
 type runner struct {
 	dir  string
 	full bool
@@ -119,23 +98,56 @@ type runner struct {
 // row is one line of the report.
 type row struct{ mutant, rule, by, where, seeds, seconds string }
 
-// build compiles the tests once.
-func (r *runner) build(t *testing.T, entries []entry) {
+// build compiles the tests once, with all mutants in them.
+func (r *runner) build(t *testing.T, mutants []mutant) {
 	t.Helper()
-	dirs := []string{"internal/cluster"}
-	for _, e := range entries {
-		for _, n := range e.nets {
+	overlay := r.overlay(t)
+	var dirs []string
+	if r.full {
+		dirs = append(dirs, "internal/cluster")
+	}
+	for _, m := range mutants {
+		for _, n := range m.nets {
 			if !slices.Contains(dirs, n.dir) {
 				dirs = append(dirs, n.dir)
 			}
 		}
 	}
 	for _, dir := range dirs {
-		cmd := exec.CommandContext(t.Context(), "go", "test", "-tags", "mutants", "-c", "-o", r.binary(dir), "./"+dir)
+		cmd := exec.CommandContext(t.Context(), "go", "test", "-tags", "mutants", "-overlay", overlay, "-c", "-o", r.binary(dir), "./"+dir)
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", cmd, err, out)
 		}
+	}
+}
+
+// overlay writes the rewritten files, and returns a file that tells the go command to
+// compile them instead of those of the product.
+func (r *runner) overlay(t *testing.T) string {
+	t.Helper()
+	files, err := rewriteAll(root, all)
+	must(t, err)
+	replace := map[string]string{}
+	for name, text := range files {
+		original, err := filepath.Abs(filepath.Join(root, name))
+		must(t, err)
+		rewritten := filepath.Join(r.dir, "src", name)
+		must(t, os.MkdirAll(filepath.Dir(rewritten), 0o755))
+		must(t, os.WriteFile(rewritten, text, 0o644))
+		replace[original] = rewritten
+	}
+	list, err := json.Marshal(map[string]any{"Replace": replace})
+	must(t, err)
+	name := filepath.Join(r.dir, "overlay.json")
+	must(t, os.WriteFile(name, list, 0o644))
+	return name
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -144,14 +156,14 @@ func (r *runner) binary(dir string) string {
 }
 
 // soundness: with no mutant on, all tests that are to catch one are there and pass.
-func (r *runner) soundness(t *testing.T, entries []entry) {
+func (r *runner) soundness(t *testing.T, mutants []mutant) {
 	t.Helper()
 	tests, seeds := map[string][]string{}, 0
-	for _, e := range entries {
-		for _, n := range e.nets {
+	for _, m := range mutants {
+		for _, n := range m.nets {
 			tests[n.dir] = append(tests[n.dir], n.tests)
 		}
-		seeds = max(seeds, e.seeds)
+		seeds = max(seeds, m.seeds)
 	}
 	for dir, patterns := range tests {
 		slices.Sort(patterns)
@@ -189,40 +201,39 @@ func (r *runner) run(ctx context.Context, mutant, dir, tests string, seed int) (
 }
 
 // try puts a mutant before its nets.
-func (r *runner) try(t *testing.T, e entry) {
-	name := string(e.mutant)
+func (r *runner) try(t *testing.T, m mutant) {
 	caught := false
-	for _, n := range e.nets {
+	for _, n := range m.nets {
 		began := time.Now()
-		out, err := r.run(t.Context(), name, n.dir, n.tests, 1)
+		out, err := r.run(t.Context(), m.name, n.dir, n.tests, 1)
 		by, test := evidence(out, err, n.by)
 		if by == "" {
-			t.Errorf("%s (%s) survives %s in %s: %v", name, e.rule, n.tests, n.dir, ends(out, err))
+			t.Errorf("%s (%s: %s) survives %s in %s: %v", m.name, m.rule, m.breaks, n.tests, n.dir, ends(out, err))
 			continue
 		}
 		caught = true
-		r.note(row{name, e.rule, by, n.dir + " " + test, "first", seconds(began)})
+		r.note(row{m.name, m.rule, by, n.dir + " " + test, "first", seconds(began)})
 	}
-	if r.full && e.seeds > 0 {
+	if r.full && m.seeds > 0 {
 		began := time.Now()
 		var failures []string
 		by, seed := "", 0
-		for by == "" && seed < e.seeds {
+		for by == "" && seed < m.seeds {
 			seed++
-			out, err := r.run(t.Context(), name, "internal/cluster", randomRun, seed)
+			out, err := r.run(t.Context(), m.name, "internal/cluster", randomRun, seed)
 			if by, _ = evidence(out, err, caughtByRandomRun); by == "" {
 				failures = append(failures, fmt.Sprint("seed ", seed, ": ", ends(out, err)))
 			}
 		}
 		if by == "" {
-			t.Errorf("%s (%s) survives %d seeds of %s:\n%s", name, e.rule, e.seeds, randomRun, strings.Join(failures, "\n"))
+			t.Errorf("%s (%s: %s) survives %d seeds of %s:\n%s", m.name, m.rule, m.breaks, m.seeds, randomRun, strings.Join(failures, "\n"))
 		} else {
 			caught = true
-			r.note(row{name, e.rule, by, "internal/cluster " + randomRun, fmt.Sprint(seed, " of ", e.seeds), seconds(began)})
+			r.note(row{m.name, m.rule, by, "internal/cluster " + randomRun, fmt.Sprint(seed, " of ", m.seeds), seconds(began)})
 		}
 	}
-	if !caught && (r.full || len(e.nets) > 0) {
-		r.note(row{name, e.rule, "SURVIVES", "", "", ""})
+	if !caught && (r.full || len(m.nets) > 0) {
+		r.note(row{m.name, m.rule, "SURVIVES", "", "", ""})
 	}
 }
 
@@ -276,8 +287,8 @@ func (r *runner) print(t *testing.T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	place := map[string]int{}
-	for i, e := range table {
-		place[string(e.mutant)] = i
+	for i, m := range all {
+		place[m.name] = i
 	}
 	slices.SortStableFunc(r.rows, func(a, b row) int { return place[a.mutant] - place[b.mutant] })
 	var b strings.Builder

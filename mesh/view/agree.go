@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/sgkandale/sharelock/internal/release"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -78,7 +77,7 @@ func (f *fsm) apply(l *raft.Log) (applied bool, err error) {
 		return false, err
 	}
 	if !done {
-		if err := known(&c); err != nil && !mutant.On(mutant.SkipUnknown) {
+		if err := known(&c); err != nil {
 			return false, err
 		}
 	}
@@ -96,7 +95,7 @@ func (f *fsm) apply(l *raft.Log) (applied bool, err error) {
 		// V2: both the epoch and the term of the entry itself must fit, so that
 		// neither concurrent proposals nor one of an earlier leadership can win.
 		cmd := c.GetPropose()
-		if cmd.GetPrevEpoch() == f.now.Epoch() && (cmd.GetTerm() == l.Term || mutant.On(mutant.NoTermCheck)) && f.now.Cluster != nil {
+		if cmd.GetPrevEpoch() == f.now.Epoch() && cmd.GetTerm() == l.Term && f.now.Cluster != nil {
 			v := ViewFromProto(cmd.GetView())
 			v.Release = max(v.Release, f.now.View().Release) // it never falls (W1)
 			if err := f.program.OrOwn().Check(v.Release); err != nil {

@@ -1,10 +1,6 @@
 package view
 
-import (
-	"github.com/hashicorp/raft"
-
-	"github.com/sgkandale/sharelock/owner/mutant"
-)
+import "github.com/hashicorp/raft"
 
 // ballots is Raft's transport, with requests for votes changed on their way in: the library
 // refuses a candidate that has no vote in the receiver's own configuration. A voter that
@@ -73,7 +69,7 @@ func admitted(candidate []byte, servers []raft.Server) []byte {
 			voter = []byte(s.ID)
 		}
 	}
-	if voter == nil || mutant.On(mutant.StrangersRefused) {
+	if voter == nil {
 		return candidate
 	}
 	return voter

@@ -10,8 +10,8 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/virtual"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // switchboard connects the Rafts of a test by their ids.
@@ -127,7 +127,7 @@ func TestVoterThatWasAwayElectsANewOne(t *testing.T) {
 		b = start("b")
 		time.Sleep(20 * lease)
 		if !d.Leads() {
-			t.Errorf("%s: two of three voters are up, and elect nobody: b says %q leads, d says %q", mutant.DeadGo, b.Leader(), d.Leader())
+			t.Errorf("%s: two of three voters are up, and elect nobody: b says %q leads, d says %q", invariant.DeadGo, b.Leader(), d.Leader())
 		}
 		do(b.Close())
 		do(d.Close())

@@ -3,7 +3,6 @@ package view
 import (
 	"time"
 
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -83,9 +82,6 @@ func (m *Memory) comebackOf(p place) (c comeback, known bool) {
 func (m *Memory) noteRemoval(p place, now, lease time.Duration) {
 	c, _ := m.comebackOf(p)
 	calm := c.in && now-c.admitted > max(c.backOff(lease), calmAfter)
-	if mutant.On(mutant.ForgetBackOff) {
-		calm = now-c.removed > calmAfter
-	}
 	if calm {
 		c.times = 0
 	}
@@ -128,5 +124,5 @@ func (m *Memory) backOffLeft(p place, now, lease time.Duration) time.Duration {
 
 // mayReturn reports whether the back-off of a process, if it has one, is over.
 func (m *Memory) mayReturn(p place, now, lease time.Duration) bool {
-	return m.backOffLeft(p, now, lease) == 0 || mutant.On(mutant.NoBackOff)
+	return m.backOffLeft(p, now, lease) == 0
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -106,9 +105,6 @@ type suspect struct {
 func (l *Leader) suspects(now time.Duration, view ring.View) (list []suspect, oldest time.Duration) {
 	oldest = now
 	broken := func(a, b ring.Member) bool {
-		if mutant.On(mutant.ComplainerBelieved) {
-			return l.complains(b, a)
-		}
 		return l.complains(a, b) || l.complains(b, a)
 	}
 	for i, m := range view.Members {

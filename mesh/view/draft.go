@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -64,16 +63,15 @@ func (l *Leader) draft(now time.Duration, view ring.View) draft {
 	for i, m := range view.Members {
 		st := l.members[m.Identity]
 		silent := now - st.renewed
-		evictUnmarked := mutant.On(mutant.EvictUnmarked) && m.Identity == l.chosen
 		switch {
 		case st.left:
 			d.left = append(d.left, m)
 			continue
-		case m.Evicted && (st.told || mutant.On(mutant.RemoveUntold)):
+		case m.Evicted && st.told:
 			// V6a: it is off the ring in the view that it was told of, so its lease does no harm.
 			d.told = append(d.told, m)
 			continue
-		case silent >= stretched(l.lease()), evictUnmarked, mutant.On(mutant.RemovalWithoutWait) && (st.replaced || st.deaf):
+		case silent >= stretched(l.lease()):
 			// V5: nothing was renewed for L stretched.
 			if l.takeOut(now, view, m, &d) {
 				continue
@@ -96,7 +94,7 @@ func (l *Leader) draft(now time.Duration, view ring.View) draft {
 		d.view.Members = append(d.view.Members, m)
 	}
 	// V3: while a member is late no join is proposed; then both are one view.
-	if !late || mutant.On(mutant.JoinWhileLate) {
+	if !late {
 		d.joining = l.admissible(now, d.view.Members)
 		d.view.Members = append(d.view.Members, d.joining...)
 	}
@@ -203,7 +201,7 @@ func (l *Leader) admissible(now time.Duration, stay []ring.Member) []ring.Member
 // needs l.mu.
 func (l *Leader) mayJoin(now time.Duration, j joining, stay, all []ring.Member) bool {
 	for _, m := range stay {
-		if !j.reached[m.Identity] && !mutant.On(mutant.JoinUnreached) {
+		if !j.reached[m.Identity] {
 			return false
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/release"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -74,7 +74,7 @@ func (m *member) ask(to *proc, req *peerv1.RenewRequest) peerv1.RenewResponse_Ou
 // check needs g.mu.
 func (m *member) check(now time.Duration, v ring.View) {
 	if _, in := v.Find(m.who); !in && now < m.until {
-		m.g.t.Errorf("%s: at %v %s holds a lease until %v, but is not in %v", mutant.LeaseInView, now, m.who.ID, m.until, v)
+		m.g.t.Errorf("%s: at %v %s holds a lease until %v, but is not in %v", invariant.LeaseInView, now, m.who.ID, m.until, v)
 	}
 }
 
@@ -90,7 +90,7 @@ func (g *group) checkReached(v ring.View) {
 		}
 		for _, stays := range before.Members {
 			if _, in := v.Find(stays.Identity); in && !slices.Contains(g.reached[m.Identity], stays.Identity) {
-				g.t.Errorf("%s: %s is let in and has not reached %s", mutant.AllReached, m.ID, stays.ID)
+				g.t.Errorf("%s: %s is let in and has not reached %s", invariant.AllReached, m.ID, stays.ID)
 			}
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/virtual"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -195,15 +195,15 @@ func (g *group) want(names string, from, to time.Duration) {
 	at := g.now().at
 	switch {
 	case slices.ContainsFunc(want, missing(got)):
-		g.t.Errorf("%s: at %v the view is %v, want %v", mutant.LiveStay, g.clock(), got, want)
+		g.t.Errorf("%s: at %v the view is %v, want %v", invariant.LiveStay, g.clock(), got, want)
 	case slices.ContainsFunc(got, missing(want)):
-		g.t.Errorf("%s: at %v the view is %v, want %v", mutant.DeadGo, g.clock(), got, want)
+		g.t.Errorf("%s: at %v the view is %v, want %v", invariant.DeadGo, g.clock(), got, want)
 	case !slices.Equal(got, want):
 		g.t.Errorf("at %v the view is %v, want %v", g.clock(), got, want)
 	case at < from:
-		g.t.Errorf("%s: the view %v came at %v, want %v to %v", mutant.LiveStay, want, at, from, to)
+		g.t.Errorf("%s: the view %v came at %v, want %v to %v", invariant.LiveStay, want, at, from, to)
 	case at > to:
-		g.t.Errorf("%s: the view %v came at %v, want %v to %v", mutant.DeadGo, want, at, from, to)
+		g.t.Errorf("%s: the view %v came at %v, want %v to %v", invariant.DeadGo, want, at, from, to)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -81,7 +80,7 @@ func claimsFrom(lease time.Duration) time.Duration { return 4 * lease / 5 }
 // everybody else leads instead, once for each silence. It needs l.mu.
 func (l *Leader) silent(now time.Duration, view ring.View, m ring.Member) (silence, string) {
 	st := l.members[m.Identity]
-	if l.named[m.Identity] || mutant.On(mutant.NoHandOver) || l.called != nil && l.called(m.Identity) {
+	if l.named[m.Identity] || l.called != nil && l.called(m.Identity) {
 		return silenceRemove, ""
 	}
 	if st.handed {
@@ -210,7 +209,7 @@ func (l *Leader) yield(now time.Duration, view ring.View) string {
 // (V5).
 func (l *Leader) handOver(ctx context.Context, now time.Duration) {
 	l.mu.Lock()
-	due := l.memory.handedOver.due(now, time.Minute) || mutant.On(mutant.HandOverAlways)
+	due := l.memory.handedOver.due(now, time.Minute)
 	if due {
 		l.memory.handedOver = handOver{true, now}
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/release"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -89,9 +88,6 @@ type LeaderConfig struct {
 // stretched is what whoever waits for the end of a time that another process
 // measures must wait (protocol, "stretched").
 func stretched(d time.Duration) time.Duration {
-	if mutant.On(mutant.RemovalNotStretched) {
-		return d
-	}
 	return d + d/10
 }
 
@@ -209,9 +205,6 @@ type standing struct {
 // nothing is proposed before its `lead` is applied, because only then has it seen
 // all that its predecessors decided (V2).
 func Lead(ctx context.Context, cfg LeaderConfig) (*Leader, error) {
-	if mutant.On(mutant.LeadNotAwaited) {
-		return newLeader(ctx, cfg, cfg.Agreement.Term()), nil
-	}
 	term, err := cfg.Agreement.Lead(ctx)
 	if err == nil && cfg.Prepare != nil {
 		err = cfg.Prepare(ctx)
@@ -251,9 +244,6 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 	// V5: a new leader knows nothing of its predecessor's leases; it counts every
 	// member as having renewed when its `lead` was applied.
 	renewed := l.step
-	if mutant.On(mutant.NobodyAssumed) {
-		renewed -= stretched(l.lease())
-	}
 	view := cfg.Agreement.State().View()
 	l.epoch = view.Epoch
 	for _, m := range view.Members {
@@ -328,7 +318,7 @@ func (l *Leader) watchPauses(ctx context.Context) {
 // notice starts the waits again if too long ago it was last called (V5). It needs
 // l.mu.
 func (l *Leader) notice(now time.Duration) {
-	if now-l.step > l.lease()/2 && !mutant.On(mutant.PauseIgnored) {
+	if now-l.step > l.lease()/2 {
 		l.startAgain(now)
 	}
 	l.step = max(l.step, now)
@@ -353,7 +343,7 @@ func (l *Leader) look(ctx context.Context) {
 		heir = l.yield(now, s.View())
 	}
 	d := l.draft(now, s.View())
-	lonely := len(d.silent) > 0 && !l.hearsMajority(now) && !mutant.On(mutant.MinorityRemoves)
+	lonely := len(d.silent) > 0 && !l.hearsMajority(now)
 	due := !lonely && d.heir == "" && heir == "" && d.why() != "" && len(d.view.Members) > 0
 	if due {
 		// V5: whoever is to be removed is renewed no more from before the proposal
@@ -517,13 +507,5 @@ func (l *Leader) push(ctx context.Context, m ring.Member, s State) {
 	defer cancel()
 	if err := l.peers.Install(ctx, m, s); err != nil {
 		l.log.Debug("view not pushed", "member", m.Name, "epoch", s.Epoch(), "error", err)
-		return
-	}
-	if mutant.On(mutant.AnswersCount) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if st := l.members[m.Identity]; st != nil {
-			st.renewed = l.clock()
-		}
 	}
 }

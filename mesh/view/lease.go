@@ -3,7 +3,6 @@ package view
 import (
 	"context"
 
-	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -42,7 +41,7 @@ func (l *Leader) Renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 		return resp
 	}
 	resp.Notice = l.renewedBeside(who, arrived)
-	if m.stopped && !mutant.On(mutant.RenewUndecided) || (m.replaced || m.deaf) && !mutant.On(mutant.RenewDoomed) {
+	if m.stopped || m.replaced || m.deaf {
 		resp.Outcome = peerv1.RenewResponse_OUTCOME_REFUSED
 		return resp
 	}

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/release"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -180,13 +180,13 @@ func TestUnknownCommandStops(t *testing.T) {
 			before := f.state()
 			out := commit(t, f, 1, c.make(f))
 			if !errors.Is(out.err, c.want) || out.applied {
-				t.Errorf("%s: applied %t, error %v, want %v", mutant.SameDecisions, out.applied, out.err, c.want)
+				t.Errorf("%s: applied %t, error %v, want %v", invariant.SameDecisions, out.applied, out.err, c.want)
 			}
 			if out = commit(t, f, 1, next(f)); out.err == nil || out.applied || f.state().Epoch() != before.Epoch() {
-				t.Errorf("%s: what follows was applied, in epoch %d, error %v", mutant.SameDecisions, f.state().Epoch(), out.err)
+				t.Errorf("%s: what follows was applied, in epoch %d, error %v", invariant.SameDecisions, f.state().Epoch(), out.err)
 			}
 			if _, err := f.Snapshot(); err == nil {
-				t.Errorf("%s: a snapshot was made behind it", mutant.SameDecisions)
+				t.Errorf("%s: a snapshot was made behind it", invariant.SameDecisions)
 			}
 			if len(told) != 1 || !errors.Is(told[0], c.want) {
 				t.Errorf("told of %v, want %v once", told, c.want)

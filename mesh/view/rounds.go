@@ -3,8 +3,6 @@ package view
 import (
 	"context"
 	"sync"
-
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // rounds lets many renewals share one round of confirmations, each round having
@@ -32,9 +30,6 @@ func (r *rounds) wait(ctx context.Context) bool {
 		r.next = &round{done: make(chan struct{})}
 	}
 	mine := r.next
-	if mutant.On(mutant.EarlierRound) && r.cur != nil {
-		mine = r.cur
-	}
 	if !r.busy {
 		r.busy = r.spawn(r.work)
 	}
@@ -80,7 +75,7 @@ func (l *Leader) confirm() bool {
 	answers := make(chan bool, len(seats))
 	self, asked := false, 0
 	for _, s := range seats {
-		if !s.Voter && !mutant.On(mutant.NonVotersCounted) {
+		if !s.Voter {
 			continue
 		}
 		voters++

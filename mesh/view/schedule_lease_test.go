@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -194,7 +194,7 @@ func TestMinorityHandsOver(t *testing.T) {
 		g.renewing(x, "x", 0)
 		g.pass(limit + 59*time.Second)
 		if len(g.transfers) != 1 || g.transfers[0] < limit || g.transfers[0] > limit+lease/20 {
-			t.Errorf("%s: leadership was handed over at %v, want once, at %v", mutant.Quiet, g.transfers, limit)
+			t.Errorf("%s: leadership was handed over at %v, want once, at %v", invariant.Quiet, g.transfers, limit)
 		}
 		g.pass(limit + 61*time.Second)
 		if len(g.transfers) != 2 {
@@ -215,7 +215,7 @@ func TestNoJoinWhileSomebodyIsLate(t *testing.T) {
 		g.pass(limit + 200*time.Millisecond)
 		g.want("x y z n", limit, limit+lease/20)
 		if len(g.views) != 2 {
-			t.Errorf("%s: %d views came, want one of both", mutant.Quiet, len(g.views)-1)
+			t.Errorf("%s: %d views came, want one of both", invariant.Quiet, len(g.views)-1)
 		}
 	})
 }
@@ -306,7 +306,7 @@ func TestSchedule15cComebacksBackOff(t *testing.T) {
 			}
 		}
 		if len(gaps) < 3 || len(gaps) > 8 {
-			t.Errorf("%s: M was admitted %d times in a minute, after %s; want 3 to 8", mutant.Quiet, len(gaps), strings.Join(gaps, ", "))
+			t.Errorf("%s: M was admitted %d times in a minute, after %s; want 3 to 8", invariant.Quiet, len(gaps), strings.Join(gaps, ", "))
 		}
 	})
 }
@@ -340,7 +340,7 @@ func TestSchedule15cBackOffIsKept(t *testing.T) {
 		}
 		// After 0, 2, 4, 8, ... 128 seconds and from then on every 128.
 		if admitted < 7 || admitted > 11 {
-			t.Errorf("%s: M was admitted %d times in %v, want 7 to 11", mutant.Quiet, admitted, 2*term)
+			t.Errorf("%s: M was admitted %d times in %v, want 7 to 11", invariant.Quiet, admitted, 2*term)
 		}
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -21,10 +21,10 @@ func (g *group) wantHeir(want string, from, to time.Duration) {
 	defer g.mu.Unlock()
 	switch {
 	case want == "" && len(g.heirs) > 0:
-		g.t.Errorf("%s: leadership was to be handed to %q at %v, want to nobody", mutant.Quiet, g.heirs, g.transfers)
+		g.t.Errorf("%s: leadership was to be handed to %q at %v, want to nobody", invariant.Quiet, g.heirs, g.transfers)
 	case want == "":
 	case len(g.heirs) != 1 || g.heirs[0] != want:
-		g.t.Errorf("%s: leadership was to be handed to %q at %v, want once to %s", mutant.LiveStay, g.heirs, g.transfers, want)
+		g.t.Errorf("%s: leadership was to be handed to %q at %v, want once to %s", invariant.LiveStay, g.heirs, g.transfers, want)
 	case g.transfers[0] < from || g.transfers[0] > to:
 		g.t.Errorf("leadership was to be handed over at %v, want %v to %v", g.transfers, from, to)
 	}
@@ -52,7 +52,7 @@ func TestSchedule16gLeaderIsCutOff(t *testing.T) {
 		g.pass(led + 4*lease)
 		g.want("x v w m", 0, 0)
 		if len(g.heirs) != 1 {
-			t.Errorf("%s: leadership was handed over %d times", mutant.Quiet, len(g.heirs))
+			t.Errorf("%s: leadership was handed over %d times", invariant.Quiet, len(g.heirs))
 		}
 	})
 }
@@ -73,7 +73,7 @@ func TestSchedule16oCallsButDoesNotRenew(t *testing.T) {
 		g.pass(led + limit + 200*time.Millisecond)
 		g.want("x v w", led+limit, led+limit+lease/20)
 		if len(g.heirs) != 1 {
-			t.Errorf("%s: leadership was handed over %d times, want once", mutant.Quiet, len(g.heirs))
+			t.Errorf("%s: leadership was handed over %d times, want once", invariant.Quiet, len(g.heirs))
 		}
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -118,7 +118,7 @@ func TestSchedule09StaleConfirmation(t *testing.T) {
 			t.Errorf("who asked before the election is answered %v, want %v", out, renewed)
 		}
 		if out := <-after; out != refused {
-			t.Errorf("%s: who asked after the election is answered %v, want %v", mutant.Confirmed, out, refused)
+			t.Errorf("%s: who asked after the election is answered %v, want %v", invariant.Confirmed, out, refused)
 		}
 	})
 }
@@ -132,7 +132,7 @@ func TestSchedule09NonVotersDoNotCount(t *testing.T) {
 		g.down["y"], g.down["z"] = true, true
 		g.mu.Unlock()
 		if out := g.member("m").renew(x); out != refused {
-			t.Errorf("%s: with one voter of three and two non-voters: %v, want %v", mutant.Confirmed, out, refused)
+			t.Errorf("%s: with one voter of three and two non-voters: %v, want %v", invariant.Confirmed, out, refused)
 		}
 		g.mu.Lock()
 		g.down["y"] = false
@@ -166,10 +166,10 @@ func TestSchedule15hWallClockOfYear2200(t *testing.T) {
 				want = max(want, uint32(at))
 			}
 			if got := g.now().view; got.Epoch != want || len(got.Members) != 2 {
-				t.Errorf("%s: in %d view %d is followed by %v, want the same members in epoch %d", mutant.InRange, year, before.Epoch, got, want)
+				t.Errorf("%s: in %d view %d is followed by %v, want the same members in epoch %d", invariant.InRange, year, before.Epoch, got, want)
 			}
 			if token := int64(uint64(g.now().view.Epoch)<<32 | 1<<31); token <= int64(before.Epoch)<<32 {
-				t.Errorf("%s: in %d a token is %d", mutant.InRange, year, token)
+				t.Errorf("%s: in %d a token is %d", invariant.InRange, year, token)
 			}
 		}
 	})

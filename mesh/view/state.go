@@ -3,7 +3,6 @@ package view
 import (
 	"time"
 
-	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -38,7 +37,7 @@ func (s State) Constants() Constants { return Constants{s.Cluster} }
 // nextEpoch is max(previous + 1, seconds), seconds being ignored when they are
 // out of range.
 func nextEpoch(prev uint32, seconds uint64) uint32 {
-	if seconds < maxSeconds || mutant.On(mutant.SecondsUnbounded) {
+	if seconds < maxSeconds {
 		return max(prev+1, uint32(seconds))
 	}
 	return prev + 1

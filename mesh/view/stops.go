@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -265,9 +264,6 @@ func (l *Leader) waits(id string) (ring.Identity, *stop) {
 // settled reports whether no change of the seats is under way: the vote of a process that
 // is let go may be needed for it, though it is not for what comes out of it.
 func (l *Leader) settled(ctx context.Context) (ok bool, wait string) {
-	if mutant.On(mutant.LetGoUnsettled) {
-		return true, ""
-	}
 	ctx, cancel := context.WithTimeout(ctx, l.lease()/2)
 	defer cancel()
 	if err := l.agree.Settle(ctx); err != nil {

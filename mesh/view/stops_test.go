@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -62,7 +62,7 @@ func TestLetGoWhenSettled(t *testing.T) {
 	raft.settled = errors.New("a change is under way")
 	e := electorateOf("a b c", "a b c", "d.", "a b c", "")
 	if b.letGo(t.Context(), e) || b.mayStop(who, done, time.Second) {
-		t.Errorf("%s: a process is let go while a change of the seats is under way", mutant.LiveStay)
+		t.Errorf("%s: a process is let go while a change of the seats is under way", invariant.LiveStay)
 	}
 	raft.settled = nil
 	if !b.letGo(t.Context(), e) || !b.mayStop(who, done, time.Second) {

@@ -107,35 +107,14 @@ const (
 	// RenewedUnconfirmed: a node tells a session that a hold was renewed though its owner
 	// did not say so (Q3, A2).
 	RenewedUnconfirmed Mutant = "renewed-unconfirmed"
-	// LifeFromAnswer: a client counts its lock's life from the answer (Q3).
-	LifeFromAnswer Mutant = "life-from-answer"
 )
 
-// The mutants of those who agree on the view and give leases. Each names the test of
-// mesh/view or mesh that catches it.
+// The mutants of those who agree on the view and give leases.
 const (
 	// FoundUnasked: --found founds a cluster without asking the seeds (V0).
 	// TestSimFoundedTwice.
 	FoundUnasked Mutant = "found-unasked"
-	// NoTermCheck: a proposal of an earlier leadership takes effect (V2).
-	// TestSchedule08c.
-	NoTermCheck Mutant = "no-term-check"
-	// LeadNotAwaited: a leader acts before its own `lead` is applied (V2).
-	// TestSchedule08b.
-	LeadNotAwaited Mutant = "lead-not-awaited"
-	// NobodyAssumed: a new leader counts nobody as having renewed (V5).
-	// TestSchedule08a.
-	NobodyAssumed Mutant = "nobody-assumed"
-	// SecondsUnbounded: a wall clock that is wrong by decades makes epochs (1, "epoch").
-	// TestSchedule15hWallClockOfYear2200.
-	SecondsUnbounded Mutant = "seconds-unbounded"
 
-	// EarlierRound: a renewal is served by a round that had begun before it arrived,
-	// as VerifyLeader would (V4). TestSchedule09StaleConfirmation.
-	EarlierRound Mutant = "earlier-round"
-	// NonVotersCounted: non-voters confirm a leader too (V4).
-	// TestSchedule09NonVotersDoNotCount.
-	NonVotersCounted Mutant = "non-voters-counted"
 	// LeaseFromAnswer: a member counts its lease from the answer (V4).
 	// TestSchedule07LeaseCountsFromTheSend.
 	LeaseFromAnswer Mutant = "lease-from-answer"
@@ -143,66 +122,9 @@ const (
 	// TestSchedule10LeaseForAnEpochNotInstalled.
 	LeaseBeforeView Mutant = "lease-before-view"
 
-	// RemovalNotStretched: a member is removed after L by the leader's clock (V5).
-	// TestSchedule07LeaseOfACutOffMember.
-	RemovalNotStretched Mutant = "removal-not-stretched"
-	// RemovalWithoutWait: a member that is replaced or evicted is removed at once (V5).
-	// TestReplacedMemberIsWaitedOut, TestSchedule15bMostBrokenPairs.
-	RemovalWithoutWait Mutant = "removal-without-wait"
-	// RenewUndecided: a member is renewed while its removal is being decided (V5).
-	// TestSchedule07NoRenewalUntilDecided.
-	RenewUndecided Mutant = "renew-undecided"
-	// RenewDoomed: a member is renewed though it is to be replaced or evicted, so that
-	// it never goes (V5, V6). TestReplacedMemberIsWaitedOut,
-	// TestSchedule15bMostBrokenPairs.
-	RenewDoomed Mutant = "renew-doomed"
-	// PauseIgnored: a leader that was paused goes on with its waits (V5).
-	// TestPausedLeaderStartsAgain.
-	PauseIgnored Mutant = "pause-ignored"
-	// MinorityRemoves: a leader that hears a minority of the voters removes the others
-	// (V5). TestMinorityHandsOver.
-	MinorityRemoves Mutant = "minority-removes"
-	// HandOverAlways: such a leader hands over again and again (V5).
-	// TestMinorityHandsOver.
-	HandOverAlways Mutant = "hand-over-always"
-
-	// JoinWhileLate: joins are proposed while somebody has missed two renewals (V3).
-	// TestNoJoinWhileSomebodyIsLate.
-	JoinWhileLate Mutant = "join-while-late"
-	// JoinUnreached: a joiner need not have reached those who stay (V3).
-	// TestSchedule15aEvictedComesBackWhenItReachesAll.
-	JoinUnreached Mutant = "join-unreached"
 	// NoDialBack: a joiner is not dialled back (V3). TestSimUndiallable.
 	NoDialBack Mutant = "no-dial-back"
-	// NoBackOff: a process that keeps coming and going is admitted at once (V3).
-	// TestSchedule15cComebacksBackOff.
-	NoBackOff Mutant = "no-back-off"
-	// ForgetBackOff: the back-off of such a process is forgotten when a minute has passed
-	// since its last removal, though it was the back-off that kept it out (V3).
-	// TestSchedule15cBackOffIsKept.
-	ForgetBackOff Mutant = "forget-back-off"
-	// AnswersCount: a member that takes a view counts as having renewed (V5).
-	// TestSchedule15eOnlyRenewalsCount.
-	AnswersCount Mutant = "answers-count"
-	// SkipUnknown: Raft's state machine skips commands and fields that it does not know
-	// (W3). TestUnknownCommandStops.
-	SkipUnknown Mutant = "skip-unknown"
-	// ComplainerBelieved: a complaint speaks against the other one only (V6).
-	// TestSchedule15bMostBrokenPairs.
-	ComplainerBelieved Mutant = "complainer-believed"
-	// EvictUnmarked: a member in a broken pair is not marked leaving, but removed as if
-	// it were silent (V6a). TestSchedule16MarkedUntilTold, TestSchedule16iOneCopy.
-	EvictUnmarked Mutant = "evict-unmarked"
 	// RemoveUntold: a marked member is removed before G1 has told it of every partition
 	// (V6a, V7). TestSchedule16MarkedUntilTold, TestSchedule16iOneCopy.
 	RemoveUntold Mutant = "remove-untold"
-	// NoHandOver: a leader removes a silent member that another voter hears (V5).
-	// TestSchedule16gLeaderIsCutOff, TestSchedule16iOneCopy.
-	NoHandOver Mutant = "no-hand-over"
-	// StrangersRefused: a voter refuses a candidate that it does not know as a voter (V1).
-	// TestVoterThatWasAwayElectsANewOne.
-	StrangersRefused Mutant = "strangers-refused"
-	// LetGoUnsettled: a process is let go while a change of the seats is under way (V7).
-	// TestLetGoWhenSettled.
-	LetGoUnsettled Mutant = "let-go-unsettled"
 )

@@ -1,12 +1,12 @@
 //go:build !linux
 
-package network
+package mesh
 
 import (
 	"net"
 	"time"
 )
 
-// setUserTimeout does nothing where the system has no such option: ResetOnClose alone
+// setUserTimeout does nothing where the system has no such option: resetOnClose alone
 // discards what links have not sent.
 func setUserTimeout(*net.TCPConn, time.Duration) {}

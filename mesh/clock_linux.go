@@ -1,4 +1,4 @@
-package clock
+package mesh
 
 import (
 	"time"
@@ -6,13 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// System returns a clock that counts suspended time too: CLOCK_BOOTTIME (protocol, assumptions).
-// Go's own monotonic clock stops while the machine is suspended.
-func System() func() time.Duration {
+// SystemClock counts suspended time too: CLOCK_BOOTTIME (protocol, assumptions).
+func SystemClock() Clock {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		// Only a kernel older than 2.6.39 or a sandbox refuses, and does so every time.
-		return Monotonic()
+		// A sandbox that does not let it through.
+		return MonotonicClock()
 	}
 	return func() time.Duration {
 		var ts unix.Timespec
