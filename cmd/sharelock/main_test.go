@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -37,7 +39,38 @@ func TestMain(m *testing.M) {
 	if signal.Ignored(syscall.SIGHUP) {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if built.dir != "" {
+			_ = os.RemoveAll(built.dir)
+		}
+		os.Exit(code)
+	}))
+}
+
+// built is the program that [program] builds once for all tests.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// program returns the path of the program as users have it. Tests that start hundreds of
+// processes use it: one under the race detector takes three times as long to start.
+func program(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "sharelock-test-"); built.err != nil {
+			return
+		}
+		out, err := exec.Command("go", "build", "-pgo=off", "-o", filepath.Join(built.dir, "sharelock"), ".").CombinedOutput()
+		if err != nil {
+			built.err = fmt.Errorf("build the program: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "sharelock")
 }
 
 // buffer is an output that may be read while it is written.

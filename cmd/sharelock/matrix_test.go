@@ -33,15 +33,11 @@ type contender struct {
 // sharelockContender is sharelock lock with a mesh of its own.
 func sharelockContender(t *testing.T, flags ...string) *contender {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	m := startMesh(t)
 	return &contender{
 		name: "sharelock", mesh: m,
-		words: slices.Concat([]string{self, "lock", "k"}, flags, []string{"--"}),
-		env:   append(os.Environ(), "SHARELOCK_TEST_MAIN=1", "SHARELOCK_SERVER="+m.addr),
+		words: slices.Concat([]string{program(t), "lock", "k"}, flags, []string{"--"}),
+		env:   append(os.Environ(), "SHARELOCK_SERVER="+m.addr),
 	}
 }
 

@@ -136,6 +136,7 @@ func TestHandedAbout(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
+	t.Parallel() // a client whose mesh does not answer takes seconds to close
 	m := startMesh(t)
 	for key, code := range map[string]int{"free": exitFailed, "lost": exitUnreachable, "broken": exitFailed} {
 		a := remoteApp(m)
