@@ -1,11 +1,10 @@
-// Package sharelock holds the words of ShareLock, a lock service made of equal
-// peers: keys, tokens, holds, waiters, the requests that clients make and the
-// errors they get.
+// Package sharelock defines the vocabulary of ShareLock, a lock service made of equal peers:
+// tokens, holds, waiters, the requests of clients, and errors.
 //
-// Everything else speaks these words and imports this package; it imports
-// nothing but the standard library, does no I/O and starts no goroutine.
+// All other packages import this package. It imports only the standard library, does no I/O and
+// starts no goroutine.
 //
-// A lock is taken with an acquire and comes back as a [Hold]. The hold names a
-// fencing [Token] that grows with every later grant of the same key, so that
-// the resource behind the lock can refuse a client that has overslept its TTL.
+// An acquire returns a [Hold], one client's grant of a key. A hold has a fencing [Token], which is
+// larger at every later grant of the same key. So the resource that the lock protects can reject
+// a client that was paused past its TTL.
 package sharelock

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of what a request may carry.
+// Limits of requests.
 const (
 	MaxKeyBytes       = 512
 	MaxClientIDBytes  = 128
@@ -18,25 +18,25 @@ const (
 	MaxSlots          = 1_000_000
 	MaxPageSize       = 1000
 	DefaultPageSize   = 100
-	// MaxListed is the most holds, and the most waiters, of one key that a read lists, and
-	// MaxListedBytes the most bytes of both, roughly. Their counts are exact.
+	// A read of one key lists at most MaxListed holds and MaxListed waiters, and about
+	// MaxListedBytes of both together. The counts of a read are exact.
 	MaxListed      = 1000
 	MaxListedBytes = 256 << 10
-	// MaxHolders is the most holders that ErrLockHeld names, without their metadata, and the
-	// most holds that a check of a token lists.
+	// MaxHolders is the maximum number of holders in an ErrLockHeld, which have no metadata,
+	// and of holds in the check of a token.
 	MaxHolders = 10
-	// MaxBodyBytes is the largest HTTP body.
+	// MaxBodyBytes is the maximum size of an HTTP request body.
 	MaxBodyBytes = 64 << 10
-	// MaxMessageBytes is the largest gRPC message.
+	// MaxMessageBytes is the maximum size of a gRPC message.
 	MaxMessageBytes = 4 << 20
-	// MinTTL is the shortest life of a lock.
+	// MinTTL is the minimum TTL of a lock.
 	MinTTL = 100 * time.Millisecond
-	// MostMaxHold is the longest that max_hold can be; the shortest is MinTTL.
+	// MostMaxHold is the maximum value of max_hold; the minimum is MinTTL.
 	MostMaxHold = 100 * 24 * time.Hour
 )
 
-// Limits are the settings of a node that requests are checked against. The
-// zero value of a field has no default here: see mesh.DefaultConfig.
+// Limits are the settings of a node that requests are checked against. All fields must be set;
+// mesh.DefaultConfig has the defaults.
 type Limits struct {
 	DefaultTTL  time.Duration
 	MaxTTL      time.Duration
@@ -44,7 +44,7 @@ type Limits struct {
 	MaxWait     time.Duration
 }
 
-// CheckKey says what is wrong with a key: 1 to 512 bytes of UTF-8, no NUL.
+// CheckKey returns an error if a key is invalid. A key is 1 to 512 bytes of UTF-8 without NUL.
 func CheckKey(key string) error {
 	switch {
 	case key == "":
@@ -55,8 +55,8 @@ func CheckKey(key string) error {
 	return checkText("key", key)
 }
 
-// CheckClientID says what is wrong with a client id: 1 to 128 bytes of UTF-8,
-// no NUL.
+// CheckClientID returns an error if a client id is invalid. A client id is 1 to 128 bytes of UTF-8
+// without NUL.
 func CheckClientID(id string) error {
 	switch {
 	case id == "":
@@ -67,8 +67,8 @@ func CheckClientID(id string) error {
 	return checkText("client_id", id)
 }
 
-// CheckRequestID says what is wrong with a request id: up to 64 bytes of UTF-8, no NUL.
-// The empty id stands for one that the first node makes.
+// CheckRequestID returns an error if a request id is invalid. A request id is up to 64 bytes of
+// UTF-8 without NUL. An empty id means that the first node makes one.
 func CheckRequestID(id string) error {
 	if len(id) > MaxRequestIDBytes {
 		return Invalid("request_id", fmt.Sprintf("has %d bytes, the most is %d", len(id), MaxRequestIDBytes))
@@ -86,7 +86,7 @@ func checkText(field, s string) error {
 	return nil
 }
 
-// CheckTTL says what is wrong with a TTL that was given.
+// CheckTTL returns an error if a TTL is outside the limits.
 func (l Limits) CheckTTL(ttl time.Duration) error {
 	switch {
 	case ttl < MinTTL:
@@ -97,7 +97,7 @@ func (l Limits) CheckTTL(ttl time.Duration) error {
 	return nil
 }
 
-// Check fills in the defaults of a request and says what is wrong with it.
+// Check fills in the defaults of a request and returns an error if the request is invalid.
 func (l Limits) Check(r *AcquireRequest) error {
 	if err := CheckKey(r.Key); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (l Limits) Check(r *AcquireRequest) error {
 	return CheckMetadata(r.Metadata)
 }
 
-// CheckMaxHold says what is wrong with the longest time of a hold; 0 is no limit.
+// CheckMaxHold returns an error if a maximum tenure is invalid; 0 means no limit.
 func CheckMaxHold(d time.Duration) error {
 	switch {
 	case d == 0:
@@ -149,7 +149,7 @@ func CheckMaxHold(d time.Duration) error {
 	return nil
 }
 
-// CheckMetadata says what is wrong with a lock's metadata.
+// CheckMetadata returns an error if a lock's metadata is invalid.
 func CheckMetadata(m map[string]string) error {
 	if len(m) > MaxMetadataPairs {
 		return Invalid("metadata", fmt.Sprintf("has %d pairs, the most is %d", len(m), MaxMetadataPairs))

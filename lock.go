@@ -5,29 +5,29 @@ import (
 	"time"
 )
 
-// Token is a fencing token: 63 bits, the epoch of the grant in the upper half
-// and a counter of the key's partition in the lower. Every later grant of a key
-// has a larger token, across crashes, moves and restarts. Zero is no token.
+// Token is a fencing token of 63 bits. The upper half is the epoch of the grant, the lower half a
+// counter of the key's partition. Every later grant of a key has a larger token, across crashes,
+// moves and restarts. Zero is not a token.
 //
-// A token fits a signed 64-bit integer. It does not fit a JSON number, so JSON
-// carries it as a string.
+// A token fits into a signed 64-bit integer. It does not fit into a JSON number, so it is a string
+// in JSON.
 type Token uint64
 
-// MakeToken joins an epoch (below 2^31) and a counter.
+// MakeToken combines an epoch (below 2^31) and a counter.
 func MakeToken(epoch, counter uint32) Token {
 	return Token(uint64(epoch)<<32 | uint64(counter))
 }
 
-// Epoch is the epoch in which the token was granted.
+// Epoch returns the epoch in which the token was granted.
 func (t Token) Epoch() uint32 { return uint32(t >> 32) }
 
-// Counter is the token's number within its epoch and partition.
+// Counter returns the token's number within its epoch and partition.
 func (t Token) Counter() uint32 { return uint32(t) }
 
-// String is the decimal form that HTTP and the command line use.
+// String returns the decimal form that HTTP and the command line use.
 func (t Token) String() string { return strconv.FormatUint(uint64(t), 10) }
 
-// Mode says who may hold a lock together with this holder.
+// Mode determines which other clients may hold a lock at the same time.
 type Mode uint8
 
 // The modes. The zero value is Exclusive.
@@ -36,7 +36,7 @@ const (
 	Shared
 )
 
-// String is the name of the mode as on the wire.
+// String returns the name of the mode as on the wire.
 func (m Mode) String() string {
 	switch m {
 	case Exclusive:
@@ -55,17 +55,17 @@ type Hold struct {
 	ClientID  string
 	RequestID string
 	Mode      Mode
-	// Slots is how many may hold the key together; 0 for a mutex, never 1.
+	// Slots is the number of slots of a semaphore; 0 for a mutex, never 1.
 	Slots uint32
 	TTL   time.Duration
-	// ExpiresIn is how long the owner keeps the hold from now on if nobody
-	// renews it, as the owner's clock sees it.
+	// ExpiresIn is how long the owner will keep the hold if it is not renewed, by the owner's
+	// clock.
 	ExpiresIn time.Duration
-	// SafeFor counts from the moment the caller sent the request that this
-	// answers (rule Q3). Past it the caller must take the lock for lost.
+	// SafeFor is how long the caller may rely on the hold, from the moment at which it sent the
+	// request that is answered (rule Q3). After that it must consider the lock lost.
 	SafeFor time.Duration
-	// MaxHold is the longest that the hold may last, renewed or not, and EndsIn how much
-	// of it is left for the holder to count on, from now; both are 0 if there is no limit.
+	// MaxHold is how long the hold may last in total, renewed or not. EndsIn is how much of
+	// it the holder may still rely on, from now. Both are 0 if there is no limit.
 	MaxHold, EndsIn time.Duration
 	// Node is the name of the member that owns the key.
 	Node     string
@@ -92,68 +92,68 @@ type Lock struct {
 	Epoch   uint32
 	Holds   []Hold
 	Waiters []Waiter
-	// HoldCount and WaiterCount are how many hold and wait in all; Holds and
-	// Waiters may list only the first of them.
+	// HoldCount and WaiterCount are the total numbers of holders and waiters. Holds and Waiters
+	// may list only the first of them.
 	HoldCount, WaiterCount int
-	// Quarantine is how long the partition will still grant nothing because its
-	// state was lost; zero when it is not in quarantine.
+	// Quarantine is how long the partition will grant nothing because its state was lost; zero
+	// when it is not in quarantine.
 	Quarantine time.Duration
 }
 
-// DefaultWait as an [AcquireRequest]'s Wait stands for the node's default.
+// DefaultWait as the Wait of an [AcquireRequest] means the node's default wait.
 const DefaultWait time.Duration = -1
 
 // AcquireRequest asks for a lock.
 type AcquireRequest struct {
 	Key      string
 	ClientID string
-	// RequestID makes a retry of this request find the same grant (rule Q2). If
-	// empty the node makes one, and a retry is a new request.
+	// RequestID lets a retry of this request find the same grant (rule Q2). If it is empty, the
+	// node makes one, and a retry is a new request.
 	RequestID string
-	// TTL is the life of the hold without renewals; 0 is the node's default.
+	// TTL is how long the hold lives without a renewal; 0 means the node's default.
 	TTL time.Duration
-	// Wait is how long to queue; 0 tries once, DefaultWait (any negative
-	// value) is the node's default.
+	// Wait is how long to wait in the queue. 0 tries once; DefaultWait, or any negative value,
+	// means the node's default.
 	Wait time.Duration
 	Mode Mode
-	// Slots above 1 makes the key a semaphore of that many holders; 0 and 1
-	// are a mutex.
+	// Slots above 1 makes the key a semaphore of that many holders; 0 and 1 mean a mutex.
 	Slots    uint32
 	Metadata map[string]string
-	// MaxHold is the longest that the hold may last, however often it is renewed; 0 is
-	// no limit. The owner's own limit (locks.max_hold) holds if it is shorter.
+	// MaxHold is how long the hold may last in total, however often it is renewed; 0 means no
+	// limit. The owner's limit (locks.max_hold) applies if it is shorter.
 	MaxHold time.Duration
 }
 
 // ListRequest asks for the locks that are held or waited for.
 type ListRequest struct {
-	// Prefix restricts to keys that begin with it; empty is every key.
+	// Prefix restricts the list to keys that begin with it; empty means every key.
 	Prefix string
-	// ClientID restricts to keys that this client holds or waits for.
+	// ClientID restricts the list to keys that this client holds or waits for; empty means
+	// every client.
 	ClientID string
-	// PageSize is the most locks in one page; 0 is 100, the most is 1000.
+	// PageSize is the maximum number of locks in one page: at most 1000; 0 means 100.
 	PageSize int
-	// PageToken is the NextPageToken of the page before.
+	// PageToken is the NextPageToken of the previous page; empty for the first page.
 	PageToken string
 }
 
-// ListPage is one page of locks in the order of their keys.
+// ListPage is one page of locks, sorted by key.
 type ListPage struct {
 	Locks []Lock
-	// NextPageToken is empty on the last page. A page may be shorter than asked
-	// for.
+	// NextPageToken is empty on the last page. A page may be shorter than the request asked
+	// for, even if it is not the last one.
 	NextPageToken string
-	// Quarantined counts the partitions whose state was lost and which are in
-	// quarantine: locks that may still exist there are not listed.
+	// Quarantined is the number of partitions that are in quarantine because their state was
+	// lost. Locks that may still exist in them are not listed.
 	Quarantined int
 }
 
-// TokenCheck says what the owner knows about a token.
+// TokenCheck is what the owner knows about a token.
 type TokenCheck struct {
-	// Current is true while the token is one of the key's grants.
+	// Current reports whether the token is one of the key's current grants.
 	Current bool
-	// Holds are the key's grants now, or the first of them, at most MaxHolders.
+	// Holds are the key's current grants, at most the first MaxHolders.
 	Holds []Hold
-	// HoldCount and WaiterCount are how many hold and wait in all.
+	// HoldCount and WaiterCount are the total numbers of holders and waiters.
 	HoldCount, WaiterCount int
 }

@@ -4,8 +4,8 @@
 // 	protoc        (unknown)
 // source: sharelock/sharelock.proto
 
-// The API of the first ShareLock, kept byte for byte so that its clients go on
-// working. New clients use sharelock.v1.
+// The API of the original ShareLock. It is kept byte for byte so that existing
+// clients continue to work. New clients use sharelock.v1.
 
 package sharelockpb
 
@@ -177,7 +177,7 @@ func (x *ShareLockPingResponse) GetMessage() string {
 type LockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// The longest wait in milliseconds; 0 or less is the node's default wait.
+	// The maximum wait in milliseconds; 0 or less means the node's default wait.
 	TimeoutMs     int32 `protobuf:"varint,2,opt,name=timeoutMs,proto3" json:"timeoutMs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

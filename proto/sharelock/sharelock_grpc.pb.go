@@ -4,8 +4,8 @@
 // - protoc             (unknown)
 // source: sharelock/sharelock.proto
 
-// The API of the first ShareLock, kept byte for byte so that its clients go on
-// working. New clients use sharelock.v1.
+// The API of the original ShareLock. It is kept byte for byte so that existing
+// clients continue to work. New clients use sharelock.v1.
 
 package sharelockpb
 
@@ -31,14 +31,14 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ShareLockService takes and gives back whole locks. The client is named by the
-// metadata x-client-id.
+// ShareLockService acquires and releases exclusive locks. The metadata
+// x-client-id names the client.
 type ShareLockServiceClient interface {
 	// Ping answers "pong".
 	Ping(ctx context.Context, in *ShareLockPingRequest, opts ...grpc.CallOption) (*ShareLockPingResponse, error)
-	// Lock waits for the key and takes it for the node's default TTL.
+	// Lock waits for the key and acquires it for the node's default TTL.
 	Lock(ctx context.Context, in *LockRequest, opts ...grpc.CallOption) (*LockResponse, error)
-	// Unlock gives back the key that this client holds.
+	// Unlock releases the key that this client holds.
 	Unlock(ctx context.Context, in *UnlockRequest, opts ...grpc.CallOption) (*UnlockResponse, error)
 }
 
@@ -84,14 +84,14 @@ func (c *shareLockServiceClient) Unlock(ctx context.Context, in *UnlockRequest, 
 // All implementations must embed UnimplementedShareLockServiceServer
 // for forward compatibility.
 //
-// ShareLockService takes and gives back whole locks. The client is named by the
-// metadata x-client-id.
+// ShareLockService acquires and releases exclusive locks. The metadata
+// x-client-id names the client.
 type ShareLockServiceServer interface {
 	// Ping answers "pong".
 	Ping(context.Context, *ShareLockPingRequest) (*ShareLockPingResponse, error)
-	// Lock waits for the key and takes it for the node's default TTL.
+	// Lock waits for the key and acquires it for the node's default TTL.
 	Lock(context.Context, *LockRequest) (*LockResponse, error)
-	// Unlock gives back the key that this client holds.
+	// Unlock releases the key that this client holds.
 	Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error)
 	mustEmbedUnimplementedShareLockServiceServer()
 }

@@ -18,24 +18,23 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// ErrorDomain is the domain of the google.rpc.ErrorInfo in every error that
-// ShareLock makes.
+// ErrorDomain is the domain of the google.rpc.ErrorInfo in every error of ShareLock.
 const ErrorDomain = "sharelock"
 
-// Two errors that only HTTP needs: over gRPC a wrong method is UNIMPLEMENTED
-// before any of our code runs.
+// Two errors that only HTTP needs: over gRPC, grpc-go answers an unknown method with
+// UNIMPLEMENTED itself.
 var (
-	// ErrNoRoute: nothing answers at this path.
+	// ErrNoRoute: there is no such path.
 	ErrNoRoute = errors.New("no such path")
-	// ErrMethodNotAllowed: the path exists, but not for this method.
+	// ErrMethodNotAllowed: the path does not support this method.
 	ErrMethodNotAllowed = errors.New("method not allowed")
 )
 
-// statusClientClosed is the HTTP status of a request whose caller went away.
-// Nobody receives it; it is seen in logs and by proxies.
+// statusClientClosed is the HTTP status of a request whose caller has gone. The caller does not
+// receive it, but logs and proxies show it.
 const statusClientClosed = 499
 
-// row is one kind of error in its four forms.
+// row is one kind of error with its reason, gRPC code and HTTP status.
 type row struct {
 	err    error
 	reason string
@@ -43,9 +42,8 @@ type row struct {
 	http   int
 }
 
-// table is the one place that says how errors travel. Nobody writes to it. The
-// order matters where an error wraps two sentinels: the first row wins, so the
-// context's errors come last.
+// table maps errors to their forms on the wire. It is read-only. Its order matters for an error
+// that wraps two sentinel errors: the first row applies, so the errors of contexts come last.
 var table = [...]row{
 	{sharelock.ErrInvalidArgument, "INVALID_ARGUMENT", codes.InvalidArgument, http.StatusBadRequest},
 	{sharelock.ErrUnauthenticated, "UNAUTHENTICATED", codes.Unauthenticated, http.StatusUnauthorized},
@@ -69,8 +67,7 @@ var table = [...]row{
 	{context.Canceled, "CANCELLED", codes.Canceled, statusClientClosed},
 }
 
-// internalRow is also what an error becomes that is in no row: it should not
-// have got this far.
+// internalRow is also the row of an error that is not in the table. Such an error is a bug.
 var internalRow = row{sharelock.ErrInternal, "INTERNAL", codes.Internal, http.StatusInternalServerError}
 
 func rowOf(err error) (row, bool) {
@@ -91,8 +88,8 @@ func rowOfReason(reason string) (row, bool) {
 	return row{}, false
 }
 
-// Reason is the machine-readable name of an error, as in ErrorInfo and in the
-// body of an HTTP error: INTERNAL for an error that has none, empty for nil.
+// Reason returns the machine-readable name of an error, as in ErrorInfo and in the body of an HTTP
+// error: INTERNAL for an error that is not in the table, empty for nil.
 func Reason(err error) string {
 	if err == nil {
 		return ""
@@ -101,8 +98,8 @@ func Reason(err error) string {
 	return r.reason
 }
 
-// HTTPStatus is the HTTP status of an error: 500 for an error that is not in
-// the table, 200 for nil.
+// HTTPStatus returns the HTTP status of an error: 500 for an error that is not in the table, 200
+// for nil.
 func HTTPStatus(err error) int {
 	if err == nil {
 		return http.StatusOK
@@ -111,18 +108,18 @@ func HTTPStatus(err error) int {
 	return r.http
 }
 
-// Bounds of what an error carries. Over gRPC all of it travels as headers, of
-// which some clients accept no more than 8 KiB.
+// Bounds of the size of an error. gRPC sends errors as headers, and some clients accept no more
+// than 8 KiB of headers.
 const (
 	maxErrorText  = 1 << 10
 	maxHeldDetail = 3 << 10
 )
 
-// ToStatus is the gRPC form of an error: the table's code, the whole text of
-// err as the message, and as details an ErrorInfo with the reason (its
-// metadata: field, message), a [LockHeldDetail] for LOCK_HELD and a RetryInfo
-// if there is a hint when to retry. nil gives nil. An error that is a gRPC
-// status already is kept; any other that is not in the table is INTERNAL.
+// ToStatus returns the gRPC status of an error. It has the table's code, the text of err as the
+// message, and these details: an ErrorInfo with the reason (its metadata are field and message), a
+// [LockHeldDetail] for LOCK_HELD, and a RetryInfo if err has a hint when to retry. ToStatus returns
+// nil for nil. An error that is a gRPC status already is returned as it is; any other error that
+// is not in the table becomes INTERNAL.
 func ToStatus(err error) *status.Status {
 	if err == nil {
 		return nil
@@ -155,16 +152,15 @@ func ToStatus(err error) *status.Status {
 	return st
 }
 
-// FromError is the inverse of [ToStatus], for clients: it turns what a gRPC
-// call returned into a *[sharelock.Error] that wraps the sentinel and has the
-// field, message, holders, queue and retry hint again.
+// FromError is the inverse of [ToStatus], for clients. It converts the error of a gRPC call to a
+// *[sharelock.Error] that wraps the sentinel error and has its field, message, holders, queue and
+// retry hint.
 //
-// Errors that ShareLock did not make carry no ErrorInfo. Of those only the ones
-// whose code says it all are turned too: INVALID_ARGUMENT, UNAUTHENTICATED,
-// PERMISSION_DENIED, DEADLINE_EXCEEDED and CANCELLED (the latter two wrap the
-// context's errors). The others stay gRPC status errors; UNAVAILABLE among them
-// is a broken connection. nil and errors that are no status are returned as
-// they are.
+// Errors that do not come from ShareLock have no ErrorInfo. Of these, FromError converts only those
+// whose code is unambiguous: INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED,
+// DEADLINE_EXCEEDED and CANCELLED (the last two wrap the errors of contexts). All others remain
+// gRPC status errors; UNAVAILABLE then means a broken connection. nil and errors that are not a
+// status are returned as they are.
 func FromError(err error) error {
 	st, ok := status.FromError(err)
 	if err == nil || !ok {
@@ -210,7 +206,8 @@ func FromError(err error) error {
 	return e
 }
 
-// heldBy names the first holder, for people who see the text and not the details.
+// heldBy returns a text that names the first holder, for readers who see the message without the
+// details.
 func heldBy(e *sharelock.Error) string {
 	switch {
 	case e.Err != sharelock.ErrLockHeld || len(e.Holds) == 0:
@@ -222,8 +219,8 @@ func heldBy(e *sharelock.Error) string {
 	}
 }
 
-// HeldDetail is the detail of LOCK_HELD: how many wait, and as many of the
-// holders, from the first on, as fit into an error. A mutex's holder always does.
+// HeldDetail returns the detail of LOCK_HELD: the number of waiters, and as many of the first
+// holders as fit into an error. The holder of a mutex always fits.
 func HeldDetail(e *sharelock.Error) *LockHeldDetail {
 	d := &LockHeldDetail{Waiters: clampUint32(e.Queue)}
 	size := 0
@@ -237,7 +234,7 @@ func HeldDetail(e *sharelock.Error) *LockHeldDetail {
 	return d
 }
 
-// RetryAfter is the hint in err when to try again; 0 is none.
+// RetryAfter returns the hint in err when to retry, or 0 if there is none.
 func RetryAfter(err error) time.Duration {
 	if e, ok := errors.AsType[*sharelock.Error](err); ok {
 		return max(e.RetryAfter, 0)
@@ -245,8 +242,8 @@ func RetryAfter(err error) time.Duration {
 	return 0
 }
 
-// detailsOf finds the *sharelock.Error in err, or makes one of an error that
-// only wraps a sentinel: its message is then what the wrapping added.
+// detailsOf returns the *sharelock.Error in err. If err only wraps a sentinel error, it makes one
+// whose message is the text that the wrapping added.
 func detailsOf(err error, r row) *sharelock.Error {
 	if e, ok := errors.AsType[*sharelock.Error](err); ok {
 		return e
@@ -255,11 +252,11 @@ func detailsOf(err error, r row) *sharelock.Error {
 	return &sharelock.Error{Err: r.err, Message: strings.TrimSuffix(added, ": ")}
 }
 
-// text makes s fit for a protobuf string in a header: valid UTF-8, not too long.
+// text returns s as valid UTF-8 of limited length, for a protobuf string in a header.
 func text(s string) string {
 	if len(s) > maxErrorText {
 		s = s[:maxErrorText]
-		// Take a rune that was cut in two away with its other half.
+		// Remove the rest of a rune that was cut.
 		for i := 1; i < utf8.UTFMax && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]); i++ {
 			s = s[:len(s)-1]
 		}

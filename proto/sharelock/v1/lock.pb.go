@@ -22,13 +22,13 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Mode says who may hold a lock together with this holder.
+// Mode determines which other clients may hold a lock at the same time.
 type Mode int32
 
 const (
-	// Nobody else.
+	// No other client.
 	Mode_EXCLUSIVE Mode = 0
-	// Any number of holders that are SHARED, too.
+	// Any number of other SHARED holders.
 	Mode_SHARED Mode = 1
 )
 
@@ -76,10 +76,10 @@ type Hold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key that is held.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// The fencing token; larger at every later grant of the key. Fits a signed
-	// 64-bit integer.
+	// The fencing token. It is larger at every later grant of the key, and fits into a
+	// signed 64-bit integer.
 	Token uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
-	// Who holds it, for people: the client_id of the acquire.
+	// The holder's name: the client_id of the acquire.
 	ClientId string `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	// The request id of the acquire, or the one that the node made.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -89,20 +89,20 @@ type Hold struct {
 	Slots uint32 `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
 	// How long the hold lasts after its grant and after each renewal.
 	Ttl *durationpb.Duration `protobuf:"bytes,7,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// How long the owner keeps the hold from now if nobody renews it.
+	// How long the owner will keep the hold if it is not renewed.
 	ExpiresIn *durationpb.Duration `protobuf:"bytes,8,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
-	// Counts from the moment the caller sent the request that this answers. Past
-	// it the caller must take the lock for lost.
+	// How long the caller may rely on the hold, counted from the moment at which it sent
+	// the request that is answered. After that it must consider the lock lost.
 	SafeFor *durationpb.Duration `protobuf:"bytes,9,opt,name=safe_for,json=safeFor,proto3" json:"safe_for,omitempty"`
-	// Name of the owning node.
+	// The name of the node that owns the key.
 	Node string `protobuf:"bytes,10,opt,name=node,proto3" json:"node,omitempty"`
 	// The metadata of the acquire, or of the last renewal that changed it.
 	Metadata map[string]string `protobuf:"bytes,11,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// The longest that the hold may last from its grant on, renewed or not; absent is no
-	// limit.
+	// How long the hold may last in total from its grant on, renewed or not; absent means
+	// no limit.
 	MaxHold *durationpb.Duration `protobuf:"bytes,12,opt,name=max_hold,json=maxHold,proto3" json:"max_hold,omitempty"`
-	// How much of max_hold is left, of which expires_in and safe_for never are more. With
-	// safe_for it counts from the same moment: past it the lock is lost, renewed or not.
+	// How much of max_hold is left. expires_in and safe_for are never larger. It counts from
+	// the same moment as safe_for: after that the lock is lost, renewed or not.
 	EndsIn        *durationpb.Duration `protobuf:"bytes,13,opt,name=ends_in,json=endsIn,proto3" json:"ends_in,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -232,15 +232,15 @@ func (x *Hold) GetEndsIn() *durationpb.Duration {
 // Waiter is one place in a key's queue.
 type Waiter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who waits, for people: the client_id of the acquire.
+	// The waiter's name: the client_id of the acquire.
 	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	// The request id of the acquire, or the one that the node made.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The mode that it asks for.
+	// The mode that the waiter asks for.
 	Mode Mode `protobuf:"varint,3,opt,name=mode,proto3,enum=sharelock.v1.Mode" json:"mode,omitempty"`
 	// How many may hold the key together; 0 for a mutex.
 	Slots uint32 `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
-	// How long it has been in the queue of this owner.
+	// How long the waiter has been in the queue of this owner.
 	Waiting *durationpb.Duration `protobuf:"bytes,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	// The metadata of the acquire.
 	Metadata      map[string]string `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -323,25 +323,25 @@ func (x *Waiter) GetMetadata() map[string]string {
 // Lock is the state of one key.
 type Lock struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The key whose state this is.
+	// The key.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// The partition of the key.
 	Partition uint32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
-	// Name of the owning node.
+	// The name of the node that owns the key.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	// The epoch of the view in which the owner answered.
 	Epoch uint32 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The current grants.
 	Holds []*Hold `protobuf:"bytes,5,rep,name=holds,proto3" json:"holds,omitempty"`
-	// In the order in which they will be granted.
+	// The waiters, in the order in which they will be granted.
 	Waiters []*Waiter `protobuf:"bytes,6,rep,name=waiters,proto3" json:"waiters,omitempty"`
-	// How long the partition will still grant nothing because its state was lost;
-	// absent when it is not in quarantine.
+	// How long the partition will grant nothing because its state was lost; absent when it
+	// is not in quarantine.
 	Quarantine *durationpb.Duration `protobuf:"bytes,7,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
-	// How many hold and wait in all: at most the first 1000 of each, and 256 KiB of both
-	// together, are listed by Get, the first 100 and 64 KiB by List.
+	// The total number of holders. Get lists at most the first 1000 holders and the first
+	// 1000 waiters, and 256 KiB of both together; List lists 100 and 64 KiB.
 	HoldCount uint32 `protobuf:"varint,8,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`
-	// How many wait; see hold_count.
+	// The total number of waiters; see hold_count.
 	WaiterCount   uint32 `protobuf:"varint,9,opt,name=waiter_count,json=waiterCount,proto3" json:"waiter_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -444,29 +444,30 @@ type AcquireRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 512 bytes of UTF-8, no NUL.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// 1 to 128 bytes; if empty, the metadata or header x-client-id.
+	// 1 to 128 bytes. If it is empty, the metadata or header x-client-id is used.
 	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// Up to 64 bytes, one of the key's alone. A retry with the same id finds the same
-	// grant, or its place in the line, whatever else it asks for. An id ends with its
-	// lock, or when its wait is over after standing in line; then it is answered
-	// REQUEST_OVER. If empty the node makes one, and a retry is a new request.
+	// Up to 64 bytes. Ids of different keys are independent. A retry with the same id
+	// finds the same grant or the same place in the queue, whatever its other fields are.
+	// An id becomes invalid when its lock ends, or when its wait ends after it was queued;
+	// after that it is answered REQUEST_OVER. If it is empty, the node makes one, and a
+	// retry is a new request.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// At least 100 ms and at most max_ttl; absent is default_ttl.
+	// At least 100 ms and at most max_ttl; absent means default_ttl.
 	Ttl *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// How long to stand in line: absent is default_wait, 0 tries once. The time to
-	// find the key's owner while it moves comes on top, up to 10 s.
+	// How long to wait in the queue: absent means default_wait, 0 tries once. In addition
+	// the call may take up to 10 s to find the key's owner while that changes.
 	Wait *durationpb.Duration `protobuf:"bytes,5,opt,name=wait,proto3" json:"wait,omitempty"`
 	// Whether others may hold the key together with this holder.
 	Mode Mode `protobuf:"varint,6,opt,name=mode,proto3,enum=sharelock.v1.Mode" json:"mode,omitempty"`
-	// 0 or 1 is a mutex, n > 1 a semaphore of n holders.
+	// 0 or 1 means a mutex, n > 1 a semaphore of n holders.
 	Slots uint32 `protobuf:"varint,7,opt,name=slots,proto3" json:"slots,omitempty"`
 	// Up to 16 pairs, 2 KiB together; shown by Get and List.
 	Metadata map[string]string `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// The longest that the hold may last from its grant on, however often it is renewed:
-	// 100 ms to 100 days; absent is no limit. The mesh's own limit, locks.max_hold, holds if
-	// it is shorter.
+	// How long the hold may last in total from its grant on, however often it is renewed:
+	// 100 ms to 100 days; absent means no limit. The mesh's limit, locks.max_hold, applies
+	// if it is shorter.
 	MaxHold *durationpb.Duration `protobuf:"bytes,9,opt,name=max_hold,json=maxHold,proto3" json:"max_hold,omitempty"`
-	// In a session alone: the place in the line is told in SessionResponse.queued.
+	// Only in a session: SessionResponse.queued then reports the place in the queue.
 	TellPosition  bool `protobuf:"varint,10,opt,name=tell_position,json=tellPosition,proto3" json:"tell_position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -625,11 +626,11 @@ type RenewRequest struct {
 	Token uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
 	// Absent keeps the TTL of the hold.
 	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// What the hold has as metadata from then on; if empty, it keeps what it has. With QUOTA
-	// there was no room for it, and the hold was not renewed. A change whose answer was lost
-	// may be done once more, later.
+	// The new metadata of the hold; if empty, the metadata does not change. If there is no
+	// room for it, the call fails with QUOTA and the hold is not renewed. A change whose
+	// answer was lost may be applied a second time later.
 	Metadata map[string]string `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// The hold has no metadata from then on. In JSON, "metadata":{} says the same.
+	// Removes the metadata of the hold. In JSON, "metadata":{} means the same.
 	ClearMetadata bool `protobuf:"varint,5,opt,name=clear_metadata,json=clearMetadata,proto3" json:"clear_metadata,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -751,8 +752,8 @@ type ReleaseRequest struct {
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// The token of the hold.
 	Token uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
-	// Set by a client that sent the acquire of this hold exactly once, so that the
-	// owner need not remember its request id for late duplicates.
+	// Set by a client that sent the acquire of this hold exactly once. Then the owner need
+	// not remember its request id for late duplicates.
 	SentOnce      bool `protobuf:"varint,3,opt,name=sent_once,json=sentOnce,proto3" json:"sent_once,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -858,8 +859,8 @@ type GiveUpRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key of the acquire.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// The client_id of the acquire; if empty, the metadata or header x-client-id. The id of
-	// another client's request is INVALID_ARGUMENT.
+	// The client_id of the acquire. If it is empty, the metadata or header x-client-id is
+	// used. The request id of another client fails with INVALID_ARGUMENT.
 	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	// The request id of the acquire.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -956,7 +957,7 @@ func (*GiveUpResponse) Descriptor() ([]byte, []int) {
 
 type GetRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The key to look at.
+	// The key to read.
 	Key           string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1046,13 +1047,14 @@ func (x *GetResponse) GetLock() *Lock {
 
 type ListRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Keys that begin with it; empty is every key.
+	// Restricts the list to keys with this prefix; empty means every key.
 	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
-	// Keys that this client holds or waits for; empty is every client.
+	// Restricts the list to keys that this client holds or waits for; empty means every
+	// client.
 	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// 0 is 100, the most is 1000.
+	// The maximum number of keys in the page: at most 1000; 0 means 100.
 	PageSize uint32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before.
+	// The next_page_token of the previous page; empty for the first page.
 	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1118,12 +1120,13 @@ func (x *ListRequest) GetPageToken() string {
 
 type ListResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The keys of this page, in their order.
+	// The keys of this page, sorted.
 	Locks []*Lock `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
-	// Empty on the last page. A page may be shorter than asked for.
+	// Empty on the last page. A page may be shorter than page_size, even if it is not the
+	// last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// Partitions whose state was lost and which are in quarantine: locks that may
-	// still exist there are not listed.
+	// The number of partitions that are in quarantine because their state was lost. Locks
+	// that may still exist in them are not listed.
 	Quarantined   uint32 `protobuf:"varint,3,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1236,14 +1239,14 @@ func (x *CheckTokenRequest) GetToken() uint64 {
 
 type CheckTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// True when the token is not a grant of the key now: it was released, it
-	// expired, or a grant with a larger token exists.
+	// Whether the token is not a current grant of the key: it was released, it expired, or
+	// a grant with a larger token exists.
 	Stale bool `protobuf:"varint,1,opt,name=stale,proto3" json:"stale,omitempty"`
-	// The grants of the key now, at most the first 10.
+	// The current grants of the key, at most the first 10.
 	Holds []*Hold `protobuf:"bytes,2,rep,name=holds,proto3" json:"holds,omitempty"`
-	// How many hold in all.
+	// The total number of holders.
 	HoldCount uint32 `protobuf:"varint,3,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`
-	// How many wait in all.
+	// The total number of waiters.
 	WaiterCount   uint32 `protobuf:"varint,4,opt,name=waiter_count,json=waiterCount,proto3" json:"waiter_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1313,7 +1316,7 @@ type ForceReleaseRequest struct {
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// The grant to end; 0 ends every grant of the key.
 	Token uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
-	// Why, for the log; up to 512 bytes.
+	// The reason, for the log and the holder; up to 512 bytes.
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1374,7 +1377,7 @@ type ForceReleaseResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The first of the released holds.
 	Hold *Hold `protobuf:"bytes,1,opt,name=hold,proto3" json:"hold,omitempty"`
-	// The released holds: at most the first 1000 of them, and 256 KiB.
+	// The released holds, at most the first 1000 and 256 KiB.
 	Holds         []*Hold `protobuf:"bytes,2,rep,name=holds,proto3" json:"holds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1424,27 +1427,27 @@ func (x *ForceReleaseResponse) GetHolds() []*Hold {
 	return nil
 }
 
-// SessionRequest is a batch of calls.
+// SessionRequest is a batch of calls and other requests of a session.
 type SessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// New calls, and the cancellations of earlier ones.
+	// New calls, and cancellations of earlier calls.
 	Calls []*SessionCall `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
-	// Asks for a message at once, to see that the node is there.
+	// Asks for a message at once, which shows that the node is alive.
 	Ping bool `protobuf:"varint,2,opt,name=ping,proto3" json:"ping,omitempty"`
-	// The number of a keepalive, larger than those before. It is answered as a ping is,
-	// and has the node renew the holds that are attached to the session, each when a
-	// third of its TTL is over, or more, up to half, as long as 30 s are left, or
-	// fifteen leases. Without a newer keepalive a hold is not renewed again.
+	// The number of a keepalive, larger than all earlier numbers. It is answered like a
+	// ping. It makes the node renew the holds that are attached to the session, each when a
+	// third of its TTL has passed; or later, up to half, as long as 30 s or fifteen leases
+	// are left. A hold is not renewed a second time without a newer keepalive.
 	Keepalive uint64 `protobuf:"varint,3,opt,name=keepalive,proto3" json:"keepalive,omitempty"`
-	// Holds that the node shall keep alive from now on; each is renewed at once. They
-	// may have been taken by whatever call, at whatever node.
+	// Holds that the node keeps alive from now on. Each is renewed at once. They may have
+	// been acquired by any call, at any node.
 	Attach []*SessionHold `protobuf:"bytes,4,rep,name=attach,proto3" json:"attach,omitempty"`
-	// The ids of holds that shall not be kept alive any more. They are not released.
+	// The ids of holds that the node stops keeping alive. They are not released.
 	Detach []uint64 `protobuf:"varint,5,rep,packed,name=detach,proto3" json:"detach,omitempty"`
-	// Releases all holds that are attached; the stream ends when that is done. Only so
-	// does the end of a session release anything.
+	// Releases all attached holds; after that the stream ends. The end of a session
+	// releases nothing in any other case.
 	Close bool `protobuf:"varint,6,opt,name=close,proto3" json:"close,omitempty"`
-	// Asks who owns which keys, as MeshService.GetRing does.
+	// Asks for the owners of all partitions, like MeshService.GetRing.
 	Ring          bool `protobuf:"varint,7,opt,name=ring,proto3" json:"ring,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1532,14 +1535,14 @@ func (x *SessionRequest) GetRing() bool {
 // SessionHold is a hold that a node keeps alive for a session.
 type SessionHold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Chosen by the client, never used twice in a stream.
+	// Chosen by the client; used only once in a stream.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The key that is held.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// The token of the hold.
 	Token uint64 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"`
-	// How long the client trusts it after a renewal. If the hold's TTL is shorter it
-	// becomes this.
+	// How long the client relies on the hold after a renewal. If the hold's TTL is shorter,
+	// it is raised to this.
 	Ttl           *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1606,8 +1609,8 @@ func (x *SessionHold) GetTtl() *durationpb.Duration {
 // SessionCall is one call of a session.
 type SessionCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Chosen by the client, unique among the calls of the stream that are not answered
-	// yet. The answer names it.
+	// Chosen by the client; unique among the calls of the stream that are in flight. The
+	// answer repeats it.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Types that are valid to be assigned to Call:
 	//
@@ -1715,7 +1718,7 @@ type isSessionCall_Call interface {
 }
 
 type SessionCall_Acquire struct {
-	// Takes a lock, see LockService.Acquire.
+	// Acquires a lock, see LockService.Acquire.
 	Acquire *AcquireRequest `protobuf:"bytes,2,opt,name=acquire,proto3,oneof"`
 }
 
@@ -1725,18 +1728,18 @@ type SessionCall_Renew struct {
 }
 
 type SessionCall_Release struct {
-	// Gives a hold back, see LockService.Release.
+	// Releases a hold, see LockService.Release.
 	Release *ReleaseRequest `protobuf:"bytes,4,opt,name=release,proto3,oneof"`
 }
 
 type SessionCall_Cancel struct {
-	// Ends a call that is under way, as if the caller of a unary call had gone; the
-	// call is still answered.
+	// Cancels a call in flight, as if the caller of a unary call had gone. The call is
+	// still answered.
 	Cancel *SessionCancel `protobuf:"bytes,5,opt,name=cancel,proto3,oneof"`
 }
 
 type SessionCall_GiveUp struct {
-	// Answered with an empty hold.
+	// Ends a request id, see LockService.GiveUp. The answer has an empty hold.
 	GiveUp *GiveUpRequest `protobuf:"bytes,6,opt,name=give_up,json=giveUp,proto3,oneof"`
 }
 
@@ -1750,8 +1753,8 @@ func (*SessionCall_Cancel) isSessionCall_Call() {}
 
 func (*SessionCall_GiveUp) isSessionCall_Call() {}
 
-// SessionCancel names the call to end by the id of the message it is in; it has no
-// answer of its own.
+// SessionCancel cancels the call whose id is that of the SessionCall. It has no answer of
+// its own.
 type SessionCancel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1788,7 +1791,7 @@ func (*SessionCancel) Descriptor() ([]byte, []int) {
 	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{22}
 }
 
-// SessionResponse is a batch of answers.
+// SessionResponse is a batch of answers and other news of a session.
 type SessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The answers to calls, in any order.
@@ -1799,12 +1802,12 @@ type SessionResponse struct {
 	Renewed []*SessionRenewed `protobuf:"bytes,3,rep,name=renewed,proto3" json:"renewed,omitempty"`
 	// Attached holds that the node no longer keeps alive.
 	Ended []*SessionEnd `protobuf:"bytes,4,rep,name=ended,proto3" json:"ended,omitempty"`
-	// Answers who owns which keys; it names nobody if the node does not know.
+	// Answers SessionRequest.ring. It has no members if the node does not know them.
 	Ring *GetRingResponse `protobuf:"bytes,5,opt,name=ring,proto3" json:"ring,omitempty"`
-	// Holds that were taken away from their holders. A session hears of those whose
+	// Holds that were taken from their holders by force. A session is told of holds whose
 	// client_id one of its calls has named, wherever they were acquired.
 	Forced []*SessionForced `protobuf:"bytes,6,rep,name=forced,proto3" json:"forced,omitempty"`
-	// Where calls that asked for it stand in line.
+	// The places in the queue of acquires that have asked for them.
 	Queued        []*SessionQueued `protobuf:"bytes,7,rep,name=queued,proto3" json:"queued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1889,14 +1892,14 @@ func (x *SessionResponse) GetQueued() []*SessionQueued {
 	return nil
 }
 
-// SessionQueued says where an acquire stands in line: when it begins to wait, and again
-// when that has changed, at most every two seconds. If more than 1,000 come before it, it is
-// told only at the beginning.
+// SessionQueued reports the place of an acquire in the queue: when it begins to wait, and
+// again when the place has changed, at most every two seconds. While the acquire is behind
+// more than 1,000 others, it is reported only at the beginning.
 type SessionQueued struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id of the call.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	// 1 is next. Those who are passed over, since nobody listens for them, count.
+	// 1 means next. Waiters that are passed over because their caller has gone also count.
 	Position      uint32 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1946,14 +1949,14 @@ func (x *SessionQueued) GetPosition() uint32 {
 	return 0
 }
 
-// SessionForced says that a hold was taken away by ForceRelease: it is no grant any more.
+// SessionForced reports that a hold was taken by ForceRelease. It is not a grant any more.
 type SessionForced struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key that was held.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// The token of the hold.
 	Token uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
-	// The reason that was given; may be empty.
+	// The reason of the ForceRelease; may be empty.
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2010,8 +2013,9 @@ func (x *SessionForced) GetReason() string {
 	return ""
 }
 
-// SessionRenewed says that holds were renewed with their owners after a keepalive had
-// come: each is safe for its TTL from the moment when the client sent that keepalive.
+// SessionRenewed reports that holds were renewed with their owners after a keepalive
+// arrived. The client may rely on each for its TTL from the moment at which it sent that
+// keepalive.
 type SessionRenewed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The number of the keepalive.
@@ -2066,13 +2070,14 @@ func (x *SessionRenewed) GetIds() []uint64 {
 	return nil
 }
 
-// SessionEnd says that a hold is not kept alive any more, and why.
+// SessionEnd reports that the node no longer keeps a hold alive.
 type SessionEnd struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id under which the hold was attached.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	// A google.rpc.Status in its wire format: NOT_HELD or STALE_TOKEN if the hold is no
-	// grant any more; otherwise the node cannot keep it, and nothing is known of it.
+	// A google.rpc.Status in its wire format. NOT_HELD or STALE_TOKEN means that the hold is
+	// not a grant any more. Any other status means that the node cannot keep the hold alive
+	// and does not know its state.
 	Status        []byte `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2122,16 +2127,16 @@ func (x *SessionEnd) GetStatus() []byte {
 	return nil
 }
 
-// SessionAnswer answers one call: with a hold, or with a status.
+// SessionAnswer is the answer to one call: a hold, or a status if the call failed.
 type SessionAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id of the call.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The hold that was granted, renewed or released. What the caller has said itself
-	// is left out: key, client_id, request_id, mode, slots and metadata.
+	// The hold that was granted, renewed or released. It lacks the fields that the caller
+	// has set itself: key, client_id, request_id, mode, slots and metadata.
 	Hold *Hold `protobuf:"bytes,2,opt,name=hold,proto3" json:"hold,omitempty"`
-	// A google.rpc.Status in its wire format, if the call failed: code, message and
-	// details as those of the unary call.
+	// A google.rpc.Status in its wire format if the call failed, with the same code,
+	// message and details as the unary call.
 	Status        []byte `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2188,12 +2193,12 @@ func (x *SessionAnswer) GetStatus() []byte {
 	return nil
 }
 
-// LockHeldDetail comes with the reason LOCK_HELD.
+// LockHeldDetail is the detail of an error with the reason LOCK_HELD.
 type LockHeldDetail struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The current grants of the key, at most the first 10, without metadata.
 	Holds []*Hold `protobuf:"bytes,1,rep,name=holds,proto3" json:"holds,omitempty"`
-	// How many wait for the key.
+	// The number of waiters of the key.
 	Waiters       uint32 `protobuf:"varint,2,opt,name=waiters,proto3" json:"waiters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2287,31 +2292,30 @@ type GetMeshResponse struct {
 	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
 	// The epoch of the view; 0 if the node has none.
 	Epoch uint32 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Name of the member that leads the agreement on views; empty if unknown.
+	// The name of the Raft leader, which grants leases and proposes views; empty if unknown.
 	Leader string `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`
 	// The view lease of the node.
 	Lease *Lease `protobuf:"bytes,5,opt,name=lease,proto3" json:"lease,omitempty"`
 	// The number of partitions of the mesh.
 	Partitions uint32 `protobuf:"varint,6,opt,name=partitions,proto3" json:"partitions,omitempty"`
-	// Copies of every lock.
+	// The number of copies of every lock.
 	Replicas uint32 `protobuf:"varint,7,opt,name=replicas,proto3" json:"replicas,omitempty"`
-	// Partitions of this node in quarantine.
+	// The number of partitions of this node that are in quarantine.
 	Quarantined uint32 `protobuf:"varint,8,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	// The members of the view, in the order in which they joined.
 	Members []*Member `protobuf:"bytes,9,rep,name=members,proto3" json:"members,omitempty"`
-	// Partitions of this node that it owns and may serve.
+	// The number of partitions that this node owns and may serve.
 	Active uint32 `protobuf:"varint,10,opt,name=active,proto3" json:"active,omitempty"`
-	// What all members understand: it rises when the last of them has been upgraded.
+	// The release of the mesh. It rises when the last member has been upgraded.
 	Release uint32 `protobuf:"varint,11,opt,name=release,proto3" json:"release,omitempty"`
-	// The voters, as the node knows them; empty if it does not.
+	// The voters, as far as the node knows them; empty if it does not.
 	Seats []*Seat `protobuf:"bytes,12,rep,name=seats,proto3" json:"seats,omitempty"`
-	// How many more of the voters may fail before no view can be agreed on.
+	// How many more voters may fail before no view can be agreed on.
 	SurvivableLosses uint32 `protobuf:"varint,13,opt,name=survivable_losses,json=survivableLosses,proto3" json:"survivable_losses,omitempty"`
-	// Why this node cannot write the records of its votes; empty while it can. It goes on as an
-	// owner, and its vote is missing.
+	// The reason why this node cannot write Raft's records; empty if it can. Such a node
+	// continues to serve as an owner, but does not vote.
 	DiskError string `protobuf:"bytes,14,opt,name=disk_error,json=diskError,proto3" json:"disk_error,omitempty"`
-	// The members that this node has waited for without progress for longer than it should
-	// take.
+	// The members for which this node has waited without progress for longer than expected.
 	Stalls        []*Stall `protobuf:"bytes,20,rep,name=stalls,proto3" json:"stalls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2452,10 +2456,10 @@ func (x *GetMeshResponse) GetStalls() []*Stall {
 	return nil
 }
 
-// Stall is a member that a node waits for.
+// Stall is a member for which a node waits.
 type Stall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the member.
+	// The name of the member.
 	Member string `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
 	// How long the node has waited for it.
 	Waiting       *durationpb.Duration `protobuf:"bytes,2,opt,name=waiting,proto3" json:"waiting,omitempty"`
@@ -2512,7 +2516,7 @@ type Lease struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether the node may act in the view now.
 	Valid bool `protobuf:"varint,1,opt,name=valid,proto3" json:"valid,omitempty"`
-	// How long the lease lasts if it is not renewed.
+	// How long the lease will last if it is not renewed.
 	Remaining     *durationpb.Duration `protobuf:"bytes,2,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2569,15 +2573,15 @@ type Member struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The id in the data directory of the node.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	// Which start of the process this is; every start has another.
+	// The start of the process; different for every start.
 	Incarnation string `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	// Takes part in the agreement on views.
+	// Whether the member is a Raft voter.
 	Voter bool `protobuf:"varint,4,opt,name=voter,proto3" json:"voter,omitempty"`
-	// Leaves in good order.
+	// Whether the member is leaving in good order.
 	Leaving bool `protobuf:"varint,5,opt,name=leaving,proto3" json:"leaving,omitempty"`
-	// How many partitions it owns.
+	// The number of partitions that the member owns.
 	Owns uint32 `protobuf:"varint,6,opt,name=owns,proto3" json:"owns,omitempty"`
-	// How many partitions it holds a backup of.
+	// The number of partitions of which the member is a backup.
 	Backs uint32 `protobuf:"varint,7,opt,name=backs,proto3" json:"backs,omitempty"`
 	// The address of its HTTP API.
 	Http string `protobuf:"bytes,8,opt,name=http,proto3" json:"http,omitempty"`
@@ -2749,11 +2753,11 @@ type LocateResponse struct {
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// The partition of the key.
 	Partition uint32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
-	// Name of the node that owns the partition.
+	// The name of the node that owns the partition.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
-	// Names of the nodes that hold a backup of the partition.
+	// The names of the backups of the partition.
 	Backups []string `protobuf:"bytes,4,rep,name=backups,proto3" json:"backups,omitempty"`
-	// The epoch of the view in which this is so.
+	// The epoch of the view to which this applies.
 	Epoch         uint32 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2860,8 +2864,8 @@ func (*GetRingRequest) Descriptor() ([]byte, []int) {
 	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
 }
 
-// GetRingResponse places every key in one epoch: key k is in partition
-// xxhash64(k) mod partitions, and owners names that partition's owner.
+// GetRingResponse determines the owner of every key in one epoch: key k is in partition
+// xxhash64(k) mod partitions, and owners has that partition's owner.
 type GetRingResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The epoch of the view; 0 if the node has none.
@@ -2870,7 +2874,7 @@ type GetRingResponse struct {
 	Partitions uint32 `protobuf:"varint,2,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	// The members on the ring.
 	Members []*RingMember `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
-	// For every partition the position of its owner in members.
+	// For every partition, the index of its owner in members.
 	Owners        []uint32 `protobuf:"varint,4,rep,packed,name=owners,proto3" json:"owners,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2991,7 +2995,7 @@ func (x *RingMember) GetGrpc() string {
 
 type LeaveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The node gives up its seat (its vote), too: it will not come back.
+	// The node also gives up its seat (its vote), because it will not come back.
 	ForGood       bool `protobuf:"varint,1,opt,name=for_good,json=forGood,proto3" json:"for_good,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3072,7 +3076,7 @@ func (*LeaveResponse) Descriptor() ([]byte, []int) {
 
 type DecommissionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name or id of the node.
+	// The name or the id of the node.
 	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3158,7 +3162,7 @@ type Seat struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The id of that node.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	// Its holder is not in the view.
+	// Whether the node that has the seat is not in the view.
 	Absent        bool `protobuf:"varint,3,opt,name=absent,proto3" json:"absent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

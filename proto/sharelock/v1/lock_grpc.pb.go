@@ -34,55 +34,56 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// LockService holds locks. Every call may be made to any node; the node leads
+// LockService grants and releases locks. Any node accepts any call and forwards
 // it to the owner of the key.
 //
-// Errors carry google.rpc.ErrorInfo with domain "sharelock" and a reason; the
-// reason LOCK_HELD comes with a LockHeldDetail. UNAVAILABLE may be retried as it
-// is, with the same request id.
+// Errors carry google.rpc.ErrorInfo with domain "sharelock" and a reason. An error
+// with the reason LOCK_HELD also carries a LockHeldDetail. After UNAVAILABLE a call
+// may be retried unchanged, with the same request id.
 type LockServiceClient interface {
-	// Acquire takes a lock, waiting in line if it is held.
+	// Acquire acquires a lock. If the key is held, the call waits in the queue.
 	Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*AcquireResponse, error)
-	// Renew starts the TTL of a hold afresh. It never brings the hold's end nearer,
-	// since it may be a late duplicate: a shorter TTL counts as soon as less than
-	// that is left. It may give the hold other metadata: both are done, or neither is.
+	// Renew starts the TTL of a hold again. It never makes a hold end earlier, because it
+	// may be a late duplicate: a shorter TTL takes effect when less than that is left. It
+	// may also replace the metadata of the hold: either both are done or neither is.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
-	// Release gives a hold back. Releasing a token that is not a grant changes
-	// nothing for whoever holds the key and fails with NOT_HELD or STALE_TOKEN.
+	// Release releases a hold. The release of a token that is not a grant does not affect
+	// the present holder of the key and fails with NOT_HELD or STALE_TOKEN.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
-	// GiveUp ends a request id, known or not: its waiter leaves the queue, its hold is
-	// released, and an acquire with this id that arrives later is answered REQUEST_OVER.
-	// It fails with QUOTA if the owner has no room to remember the id; repeat it then until
-	// the acquire was sent 33 s ago. Giving up an id that is over changes nothing.
+	// GiveUp ends a request id, whether or not the owner knows it: its waiter leaves the
+	// queue, its hold is released, and an acquire with this id that arrives later is
+	// answered REQUEST_OVER. It fails with QUOTA if the owner has no room to remember the
+	// id; then repeat it until 33 s after the acquire was sent. Giving up a finished id has
+	// no effect.
 	GiveUp(ctx context.Context, in *GiveUpRequest, opts ...grpc.CallOption) (*GiveUpResponse, error)
-	// Get shows who holds a key and who waits for it. A key that nobody holds and
-	// nobody waits for is NOT_HELD.
+	// Get returns the holders and waiters of a key. It fails with NOT_HELD if there are
+	// none.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
-	// List shows the keys that are held or waited for, in the order of the keys.
+	// List returns the keys that are held or waited for, sorted by key.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
-	// CheckToken says whether a token is a current grant of the key.
+	// CheckToken reports whether a token is a current grant of the key.
 	CheckToken(ctx context.Context, in *CheckTokenRequest, opts ...grpc.CallOption) (*CheckTokenResponse, error)
-	// ForceRelease takes a hold away from its holder. For administrators.
+	// ForceRelease takes a hold from its holder. For administrators.
 	ForceRelease(ctx context.Context, in *ForceReleaseRequest, opts ...grpc.CallOption) (*ForceReleaseResponse, error)
-	// Session carries any number of concurrent calls over one stream: whatever waits
-	// at either end goes out as one message. Its calls mean what the unary ones mean.
-	// When the stream ends, calls that were not answered end as unary calls whose
-	// caller has gone: an acquire with a request id keeps its place for a while, so
-	// that the same request in another session, at any node, finds it again. Holds
-	// stay until they are released or their TTL is over.
+	// Session carries any number of concurrent calls over one stream. Each side sends
+	// everything that is waiting as one message. Calls have the same meaning as the unary
+	// calls. When the stream ends, calls in flight end like unary calls whose caller has
+	// gone: an acquire with a request id keeps its place for a while, so that the same
+	// request in another session, at any node, finds it again. Holds stay until they are
+	// released or their TTL ends.
 	//
-	// A session also keeps holds alive: the client attaches them and sends a keepalive
-	// from time to time, for all of them together; the node renews them with their
-	// owners and says which keepalive each renewal counts from. After a break the client
-	// attaches what it still holds to another session, at any node.
+	// A session also keeps holds alive. The client attaches holds and sends a keepalive
+	// from time to time, one for all of them. The node renews the holds with their owners
+	// and reports the keepalive that each renewal counts from. When the stream breaks, the
+	// client attaches the holds that it still has to another session, at any node.
 	//
-	// The port also takes sessions without gRPC: a stream that begins with the four bytes
-	// "SLSN", the version, a byte 1, and 19 zero bytes. The node answers with the first
-	// five. After that each side sends messages, a SessionRequest or a SessionResponse each,
-	// with a length of four bytes, big-endian, before it. They mean the same; calls have to
-	// name their client_id. The stream ends where gRPC would give a status. A client whose
-	// calls are under way says something every 5 s, a ping if there is nothing else; one that
-	// says nothing for 15 to 20 s is taken for gone.
+	// The port also accepts sessions without gRPC. Such a stream begins with the four bytes
+	// "SLSN", the version (one byte, 1), and 19 zero bytes. The node answers with the first
+	// five bytes. After that each side sends messages: a four-byte big-endian length,
+	// followed by a SessionRequest or a SessionResponse. They have the same meaning as over
+	// gRPC, but calls must set client_id. The stream ends where gRPC would return a status.
+	// A client with calls in flight must send something every 5 s, for example a ping; a
+	// client that sends nothing for 15 to 20 s is considered gone.
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error)
 }
 
@@ -191,55 +192,56 @@ type LockService_SessionClient = grpc.BidiStreamingClient[SessionRequest, Sessio
 // All implementations must embed UnimplementedLockServiceServer
 // for forward compatibility.
 //
-// LockService holds locks. Every call may be made to any node; the node leads
+// LockService grants and releases locks. Any node accepts any call and forwards
 // it to the owner of the key.
 //
-// Errors carry google.rpc.ErrorInfo with domain "sharelock" and a reason; the
-// reason LOCK_HELD comes with a LockHeldDetail. UNAVAILABLE may be retried as it
-// is, with the same request id.
+// Errors carry google.rpc.ErrorInfo with domain "sharelock" and a reason. An error
+// with the reason LOCK_HELD also carries a LockHeldDetail. After UNAVAILABLE a call
+// may be retried unchanged, with the same request id.
 type LockServiceServer interface {
-	// Acquire takes a lock, waiting in line if it is held.
+	// Acquire acquires a lock. If the key is held, the call waits in the queue.
 	Acquire(context.Context, *AcquireRequest) (*AcquireResponse, error)
-	// Renew starts the TTL of a hold afresh. It never brings the hold's end nearer,
-	// since it may be a late duplicate: a shorter TTL counts as soon as less than
-	// that is left. It may give the hold other metadata: both are done, or neither is.
+	// Renew starts the TTL of a hold again. It never makes a hold end earlier, because it
+	// may be a late duplicate: a shorter TTL takes effect when less than that is left. It
+	// may also replace the metadata of the hold: either both are done or neither is.
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
-	// Release gives a hold back. Releasing a token that is not a grant changes
-	// nothing for whoever holds the key and fails with NOT_HELD or STALE_TOKEN.
+	// Release releases a hold. The release of a token that is not a grant does not affect
+	// the present holder of the key and fails with NOT_HELD or STALE_TOKEN.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
-	// GiveUp ends a request id, known or not: its waiter leaves the queue, its hold is
-	// released, and an acquire with this id that arrives later is answered REQUEST_OVER.
-	// It fails with QUOTA if the owner has no room to remember the id; repeat it then until
-	// the acquire was sent 33 s ago. Giving up an id that is over changes nothing.
+	// GiveUp ends a request id, whether or not the owner knows it: its waiter leaves the
+	// queue, its hold is released, and an acquire with this id that arrives later is
+	// answered REQUEST_OVER. It fails with QUOTA if the owner has no room to remember the
+	// id; then repeat it until 33 s after the acquire was sent. Giving up a finished id has
+	// no effect.
 	GiveUp(context.Context, *GiveUpRequest) (*GiveUpResponse, error)
-	// Get shows who holds a key and who waits for it. A key that nobody holds and
-	// nobody waits for is NOT_HELD.
+	// Get returns the holders and waiters of a key. It fails with NOT_HELD if there are
+	// none.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
-	// List shows the keys that are held or waited for, in the order of the keys.
+	// List returns the keys that are held or waited for, sorted by key.
 	List(context.Context, *ListRequest) (*ListResponse, error)
-	// CheckToken says whether a token is a current grant of the key.
+	// CheckToken reports whether a token is a current grant of the key.
 	CheckToken(context.Context, *CheckTokenRequest) (*CheckTokenResponse, error)
-	// ForceRelease takes a hold away from its holder. For administrators.
+	// ForceRelease takes a hold from its holder. For administrators.
 	ForceRelease(context.Context, *ForceReleaseRequest) (*ForceReleaseResponse, error)
-	// Session carries any number of concurrent calls over one stream: whatever waits
-	// at either end goes out as one message. Its calls mean what the unary ones mean.
-	// When the stream ends, calls that were not answered end as unary calls whose
-	// caller has gone: an acquire with a request id keeps its place for a while, so
-	// that the same request in another session, at any node, finds it again. Holds
-	// stay until they are released or their TTL is over.
+	// Session carries any number of concurrent calls over one stream. Each side sends
+	// everything that is waiting as one message. Calls have the same meaning as the unary
+	// calls. When the stream ends, calls in flight end like unary calls whose caller has
+	// gone: an acquire with a request id keeps its place for a while, so that the same
+	// request in another session, at any node, finds it again. Holds stay until they are
+	// released or their TTL ends.
 	//
-	// A session also keeps holds alive: the client attaches them and sends a keepalive
-	// from time to time, for all of them together; the node renews them with their
-	// owners and says which keepalive each renewal counts from. After a break the client
-	// attaches what it still holds to another session, at any node.
+	// A session also keeps holds alive. The client attaches holds and sends a keepalive
+	// from time to time, one for all of them. The node renews the holds with their owners
+	// and reports the keepalive that each renewal counts from. When the stream breaks, the
+	// client attaches the holds that it still has to another session, at any node.
 	//
-	// The port also takes sessions without gRPC: a stream that begins with the four bytes
-	// "SLSN", the version, a byte 1, and 19 zero bytes. The node answers with the first
-	// five. After that each side sends messages, a SessionRequest or a SessionResponse each,
-	// with a length of four bytes, big-endian, before it. They mean the same; calls have to
-	// name their client_id. The stream ends where gRPC would give a status. A client whose
-	// calls are under way says something every 5 s, a ping if there is nothing else; one that
-	// says nothing for 15 to 20 s is taken for gone.
+	// The port also accepts sessions without gRPC. Such a stream begins with the four bytes
+	// "SLSN", the version (one byte, 1), and 19 zero bytes. The node answers with the first
+	// five bytes. After that each side sends messages: a four-byte big-endian length,
+	// followed by a SessionRequest or a SessionResponse. They have the same meaning as over
+	// gRPC, but calls must set client_id. The stream ends where gRPC would return a status.
+	// A client with calls in flight must send something every 5 s, for example a ping; a
+	// client that sends nothing for 15 to 20 s is considered gone.
 	Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error
 	mustEmbedUnimplementedLockServiceServer()
 }
@@ -513,20 +515,20 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// MeshService shows and steers the node that is asked.
+// MeshService shows the mesh as one node sees it, and controls that node.
 type MeshServiceClient interface {
-	// GetMesh is this node's view of the mesh.
+	// GetMesh returns this node's view of the mesh.
 	GetMesh(ctx context.Context, in *GetMeshRequest, opts ...grpc.CallOption) (*GetMeshResponse, error)
-	// Locate says where a key lives.
+	// Locate returns the owner and the backups of a key.
 	Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (*LocateResponse, error)
-	// GetRing says which node owns which keys, so that a client can turn to the owner
-	// itself. A key that is asked for elsewhere is led to its owner all the same.
+	// GetRing returns the owners of all partitions, so that a client can send its calls
+	// directly to the owner of a key. A call that is sent to another node is forwarded.
 	GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*GetRingResponse, error)
-	// Leave makes this node leave in good order: it hands over what it owns. It
-	// answers when the node has left. For administrators.
+	// Leave makes this node leave in good order: it hands over its partitions. The call
+	// returns when the node has left. For administrators.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
-	// Decommission gives up the seat (the vote) of a node that is away and will not come
-	// back. Any node takes it. For administrators.
+	// Decommission gives up the seat (the vote) of an absent node that will not come back.
+	// Any node accepts the call. For administrators.
 	Decommission(ctx context.Context, in *DecommissionRequest, opts ...grpc.CallOption) (*DecommissionResponse, error)
 }
 
@@ -592,20 +594,20 @@ func (c *meshServiceClient) Decommission(ctx context.Context, in *DecommissionRe
 // All implementations must embed UnimplementedMeshServiceServer
 // for forward compatibility.
 //
-// MeshService shows and steers the node that is asked.
+// MeshService shows the mesh as one node sees it, and controls that node.
 type MeshServiceServer interface {
-	// GetMesh is this node's view of the mesh.
+	// GetMesh returns this node's view of the mesh.
 	GetMesh(context.Context, *GetMeshRequest) (*GetMeshResponse, error)
-	// Locate says where a key lives.
+	// Locate returns the owner and the backups of a key.
 	Locate(context.Context, *LocateRequest) (*LocateResponse, error)
-	// GetRing says which node owns which keys, so that a client can turn to the owner
-	// itself. A key that is asked for elsewhere is led to its owner all the same.
+	// GetRing returns the owners of all partitions, so that a client can send its calls
+	// directly to the owner of a key. A call that is sent to another node is forwarded.
 	GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error)
-	// Leave makes this node leave in good order: it hands over what it owns. It
-	// answers when the node has left. For administrators.
+	// Leave makes this node leave in good order: it hands over its partitions. The call
+	// returns when the node has left. For administrators.
 	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
-	// Decommission gives up the seat (the vote) of a node that is away and will not come
-	// back. Any node takes it. For administrators.
+	// Decommission gives up the seat (the vote) of an absent node that will not come back.
+	// Any node accepts the call. For administrators.
 	Decommission(context.Context, *DecommissionRequest) (*DecommissionResponse, error)
 	mustEmbedUnimplementedMeshServiceServer()
 }

@@ -1,4 +1,3 @@
-// Package peerv1 is what members of a mesh say to each other, generated from
-// peer.proto. It is not for clients; only neighbouring releases promise to
-// understand each other.
+// Package peerv1 contains the messages between members of a mesh, generated from peer.proto. It is
+// not for clients. Only neighbouring releases are compatible with each other.
 package peerv1

@@ -4,15 +4,15 @@
 // 	protoc        (unknown)
 // source: sharelock/peer/v1/peer.proto
 
-// What members say to each other. Not for clients.
+// The messages between members. Not for clients.
 //
-// Every change here that has a meaning for the receiver raises the release (rule
-// W1): package internal/release. A field, a command or a call that a lower release
-// does not know is not used before the view's release has risen.
+// Every change in this file that has a meaning for the receiver raises the release
+// (rule W1, package internal/release). A field, a command or a call that a lower
+// release does not know is not used before the view's release has risen.
 //
-// Every call carries, as metadata, the cluster id, the sender's id and
-// incarnation, and the id and incarnation it means to reach. A call for another
-// cluster or incarnation is refused (A1).
+// Every call carries as metadata the cluster id, the sender's id and incarnation, and
+// the id and incarnation of the intended receiver. A call for another cluster or
+// incarnation is refused (A1).
 
 package peerv1
 
@@ -35,11 +35,11 @@ type JoinResponse_Outcome int32
 
 const (
 	JoinResponse_OUTCOME_UNSPECIFIED JoinResponse_Outcome = 0
-	// In the view that comes with this answer.
+	// The joiner is in the view that comes with this answer.
 	JoinResponse_OUTCOME_ADMITTED JoinResponse_Outcome = 1
-	// Ask the leader named here.
+	// The joiner must ask the leader that the answer names.
 	JoinResponse_OUTCOME_NOT_LEADER JoinResponse_Outcome = 2
-	// Not yet; ask again. `why` says what it waits for.
+	// Not yet; the joiner must ask again. `why` says what the leader waits for.
 	JoinResponse_OUTCOME_WAIT JoinResponse_Outcome = 3
 	// Another live member has this name.
 	JoinResponse_OUTCOME_NAME_TAKEN JoinResponse_Outcome = 4
@@ -47,7 +47,7 @@ const (
 	JoinResponse_OUTCOME_ID_TAKEN JoinResponse_Outcome = 5
 	// The mesh cannot work with the joiner's release (W2).
 	JoinResponse_OUTCOME_RELEASE JoinResponse_Outcome = 6
-	// Another live process uses this one's data directory; ask again.
+	// Another live process uses the joiner's data directory; the joiner must ask again.
 	JoinResponse_OUTCOME_DIRECTORY_IN_USE JoinResponse_Outcome = 7
 )
 
@@ -108,12 +108,12 @@ const (
 	RenewResponse_OUTCOME_UNSPECIFIED RenewResponse_Outcome = 0
 	RenewResponse_OUTCOME_RENEWED     RenewResponse_Outcome = 1
 	RenewResponse_OUTCOME_NOT_LEADER  RenewResponse_Outcome = 2
-	// Not in the view: join.
+	// The process is not in the view and must join.
 	RenewResponse_OUTCOME_NOT_MEMBER RenewResponse_Outcome = 3
-	// In the view, but no lease now: it is being removed, or the leader could
-	// not confirm its term.
+	// The process is in the view but gets no lease now: it is being removed, or the leader
+	// could not confirm its term.
 	RenewResponse_OUTCOME_REFUSED RenewResponse_Outcome = 4
-	// It may stop: no view has it, and its vote is not needed (V7).
+	// The process may stop: it is not in the view, and its vote is not needed (V7).
 	RenewResponse_OUTCOME_LEFT RenewResponse_Outcome = 5
 )
 
@@ -167,7 +167,7 @@ func (RenewResponse_Outcome) EnumDescriptor() ([]byte, []int) {
 type ForcedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Holds []*ForcedHold          `protobuf:"bytes,1,rep,name=holds,proto3" json:"holds,omitempty"`
-	// The reason that the administrator has given.
+	// The administrator's reason.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -313,7 +313,7 @@ func (*ForcedResponse) Descriptor() ([]byte, []int) {
 	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{2}
 }
 
-// Identity is a member: the same id and the same incarnation.
+// Identity identifies a member by its id and incarnation (counter and nonce).
 type Identity struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -383,11 +383,11 @@ type Member struct {
 	Http     string                 `protobuf:"bytes,5,opt,name=http,proto3" json:"http,omitempty"`
 	Grpc     string                 `protobuf:"bytes,6,opt,name=grpc,proto3" json:"grpc,omitempty"`
 	Leaving  bool                   `protobuf:"varint,7,opt,name=leaving,proto3" json:"leaving,omitempty"`
-	// The release of its program (W1), and the release at which its operator holds
-	// the view (mesh.hold_release); 0 holds nothing.
+	// The release of the member's program (W1), and the release at which its operator holds
+	// the view (mesh.hold_release); 0 means that the operator does not hold it.
 	Release     uint32 `protobuf:"varint,8,opt,name=release,proto3" json:"release,omitempty"`
 	HoldRelease uint32 `protobuf:"varint,9,opt,name=hold_release,json=holdRelease,proto3" json:"hold_release,omitempty"`
-	// It is leaving because the leader marked it, not because it asked to (V6a).
+	// The member is leaving because the leader marked it, not because it asked to (V6a).
 	Evicted       bool `protobuf:"varint,10,opt,name=evicted,proto3" json:"evicted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -496,13 +496,13 @@ func (x *Member) GetEvicted() bool {
 type View struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Copies of every partition.
+	// The number of copies of every partition.
 	Replicas uint32 `protobuf:"varint,2,opt,name=replicas,proto3" json:"replicas,omitempty"`
-	// In the order in which they joined.
+	// The members in the order in which they joined.
 	Members []*Member `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
-	// The rule of placement this view was made for.
+	// The number of the placement rule of this view.
 	Placement uint32 `protobuf:"varint,4,opt,name=placement,proto3" json:"placement,omitempty"`
-	// What all members and all seats understand (W1). It never falls.
+	// The release of the view (W1). It never falls.
 	Release       uint32 `protobuf:"varint,5,opt,name=release,proto3" json:"release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -573,7 +573,7 @@ func (x *View) GetRelease() uint32 {
 	return 0
 }
 
-// Cluster is what is fixed when a cluster is born.
+// Cluster holds the constants that are fixed when a cluster is founded.
 type Cluster struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Random.
@@ -582,10 +582,10 @@ type Cluster struct {
 	Partitions uint32 `protobuf:"varint,3,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	LeaseNs    int64  `protobuf:"varint,4,opt,name=lease_ns,json=leaseNs,proto3" json:"lease_ns,omitempty"`
 	MaxTtlNs   int64  `protobuf:"varint,5,opt,name=max_ttl_ns,json=maxTtlNs,proto3" json:"max_ttl_ns,omitempty"`
-	// ring.replicas at birth; 0 is "as the voters need it".
+	// ring.replicas when the cluster was founded; 0 means one more than the quorum can lose.
 	Replicas uint32 `protobuf:"varint,6,opt,name=replicas,proto3" json:"replicas,omitempty"`
-	// The ids of the clusters that this one was recovered from, one after the other, the
-	// oldest first; none if it was founded.
+	// The ids of the clusters from which this one was recovered in turn, oldest first; empty
+	// if it was founded.
 	Replaces      [][]byte `protobuf:"bytes,7,rep,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -732,11 +732,11 @@ func (x *History) GetFirstEpoch() uint32 {
 	return 0
 }
 
-// Snapshot is Raft's state on disk and on its way to a voter.
+// Snapshot is Raft's state as it is stored on disk and sent to a voter.
 type Snapshot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The release of the current view: a program of a lower one cannot read what
-	// follows, and says so.
+	// The release of the current view. A program of a lower release cannot read the rest,
+	// and says so.
 	Release       uint32   `protobuf:"varint,1,opt,name=release,proto3" json:"release,omitempty"`
 	History       *History `protobuf:"bytes,2,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -886,7 +886,7 @@ func (*Command_Lead_) isCommand_Kind() {}
 
 func (*Command_Propose_) isCommand_Kind() {}
 
-// Meta is what a process says of itself in gossip; at most 512 bytes.
+// Meta is what a process says about itself in gossip; at most 512 bytes.
 type Meta struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Identity *Identity              `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
@@ -897,14 +897,15 @@ type Meta struct {
 	Peer      string `protobuf:"bytes,5,opt,name=peer,proto3" json:"peer,omitempty"`
 	Http      string `protobuf:"bytes,6,opt,name=http,proto3" json:"http,omitempty"`
 	Grpc      string `protobuf:"bytes,7,opt,name=grpc,proto3" json:"grpc,omitempty"`
-	// Position of this process in its list of seeds, from 1; 0 if it is none.
+	// The position of this process in its list of seeds, from 1; 0 if it is not a seed.
 	SeedIndex uint32 `protobuf:"varint,8,opt,name=seed_index,json=seedIndex,proto3" json:"seed_index,omitempty"`
-	// Hash of its list of seeds.
+	// The hash of its list of seeds.
 	SeedsHash uint64 `protobuf:"varint,9,opt,name=seeds_hash,json=seedsHash,proto3" json:"seeds_hash,omitempty"`
-	// The release of its program, and the oldest that it works with (W1).
+	// The release of its program, and the oldest release that it works with (W1).
 	Release       uint32 `protobuf:"varint,10,opt,name=release,proto3" json:"release,omitempty"`
 	OldestRelease uint32 `protobuf:"varint,11,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
-	// Cluster.replaces of the cluster that the process follows, the newest of them that fit.
+	// Cluster.replaces of the cluster that the process follows: as many of the newest ids as
+	// fit.
 	Replaces      [][]byte `protobuf:"bytes,12,rep,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1078,7 +1079,7 @@ func (x *PromiseRequest) GetFounder() *Identity {
 
 type PromiseResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// False when the process already follows another cluster or has promised to.
+	// False if the process already follows another cluster or has promised to.
 	Promised      bool   `protobuf:"varint,1,opt,name=promised,proto3" json:"promised,omitempty"`
 	Why           string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1129,14 +1130,14 @@ func (x *PromiseResponse) GetWhy() string {
 	return ""
 }
 
-// The probe's release fields are those of the sender's program: its release and the
-// oldest that it works with (W1). A program before release 1 sends 0.
+// The release fields of a probe are those of the sender's program: its release and the
+// oldest release that it works with (W1). A program before release 1 sends 0.
 type ProbeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Release       uint32                 `protobuf:"varint,1,opt,name=release,proto3" json:"release,omitempty"`
 	OldestRelease uint32                 `protobuf:"varint,2,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
-	// A joiner, which the receiver dials back before it answers (V3): by a link and by a
-	// call, at the addresses named here. Absent: only an answer is wanted.
+	// The joiner. The receiver dials it back before it answers (V3), with a link and with a
+	// call, at the addresses in this field. If it is absent, the receiver only answers.
 	Member        *Member `protobuf:"bytes,3,opt,name=member,proto3" json:"member,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1196,11 +1197,11 @@ func (x *ProbeRequest) GetMember() *Member {
 type ProbeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// The cluster that the process follows; empty is none.
+	// The cluster that the process follows; empty if there is none.
 	ClusterId     []byte `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	Release       uint32 `protobuf:"varint,3,opt,name=release,proto3" json:"release,omitempty"`
 	OldestRelease uint32 `protobuf:"varint,4,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
-	// Why the receiver could not dial the joiner back; empty if it could.
+	// The reason why the receiver could not dial the joiner back; empty if it could.
 	Undialled     string `protobuf:"bytes,5,opt,name=undialled,proto3" json:"undialled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1278,7 +1279,8 @@ type JoinRequest struct {
 	Reached []*Identity `protobuf:"bytes,2,rep,name=reached,proto3" json:"reached,omitempty"`
 	// The oldest release that the joiner works with (W2).
 	OldestRelease uint32 `protobuf:"varint,3,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
-	// Of a voter, as in a renewal: the members whose own calls reached it within 2L/5 (V5).
+	// Set by a voter, as in a renewal: the members whose own calls reached it within 2L/5
+	// (V5).
 	Callers       []*Identity `protobuf:"bytes,4,rep,name=callers,proto3" json:"callers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1346,12 +1348,12 @@ type JoinResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Outcome JoinResponse_Outcome   `protobuf:"varint,1,opt,name=outcome,proto3,enum=sharelock.peer.v1.JoinResponse_Outcome" json:"outcome,omitempty"`
 	Why     string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
-	// Peer address of the leader, if known.
+	// The peer address of the leader, if known.
 	Leader string `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
-	// The answerer's history, whatever the outcome: the joiner must reach the
-	// members of its last view.
+	// The history of the receiver, for every outcome: the joiner must reach the members of
+	// the last view.
 	History *History `protobuf:"bytes,4,opt,name=history,proto3" json:"history,omitempty"`
-	// Of the answerer's program, as in a probe.
+	// The release fields of the receiver's program, as in a probe.
 	Release       uint32 `protobuf:"varint,5,opt,name=release,proto3" json:"release,omitempty"`
 	OldestRelease uint32 `protobuf:"varint,6,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1436,19 +1438,18 @@ type RenewRequest struct {
 	Epoch  uint32                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// This member wants to leave (V7).
 	Leaving bool `protobuf:"varint,3,opt,name=leaving,proto3" json:"leaving,omitempty"`
-	// This member holds nothing any more and gives its lease up with this request
-	// (V7).
+	// This member holds nothing any more and gives up its lease with this request (V7).
 	Done bool `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
-	// A counter of this member is half used up (G2).
+	// A token counter of this member is half used up (G2).
 	Refresh bool `protobuf:"varint,5,opt,name=refresh,proto3" json:"refresh,omitempty"`
-	// Members it has waited for in vain for a second (V6).
+	// The members for which it has waited without progress for a second (V6).
 	Complaints []*Identity `protobuf:"bytes,6,rep,name=complaints,proto3" json:"complaints,omitempty"`
-	// With leaving or done: this process gives its Raft seat up (V7).
+	// With leaving or done: this process gives up its Raft seat (V7).
 	ForGood bool `protobuf:"varint,20,opt,name=for_good,json=forGood,proto3" json:"for_good,omitempty"`
 	// This member is leaving in its epoch, and G1 has told it of every partition since it
 	// was marked (V6a).
 	Told bool `protobuf:"varint,10,opt,name=told,proto3" json:"told,omitempty"`
-	// Of a voter: the members whose own calls reached it within 2L/5 (V5).
+	// Set by a voter: the members whose own calls reached it within 2L/5 (V5).
 	Callers []*Identity `protobuf:"bytes,11,rep,name=callers,proto3" json:"callers,omitempty"`
 	// This member cannot write Raft's records, so it does not vote (V1).
 	Mute          bool `protobuf:"varint,12,opt,name=mute,proto3" json:"mute,omitempty"`
@@ -1561,12 +1562,12 @@ type RenewResponse struct {
 	Outcome RenewResponse_Outcome  `protobuf:"varint,1,opt,name=outcome,proto3,enum=sharelock.peer.v1.RenewResponse_Outcome" json:"outcome,omitempty"`
 	Leader  string                 `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
 	Epoch   uint32                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// When the member's epoch is older.
+	// Set if the member's epoch is older.
 	History *History `protobuf:"bytes,4,opt,name=history,proto3" json:"history,omitempty"`
-	// The names of the voters, for people.
+	// The names of the voters, for display.
 	Voters   []string `protobuf:"bytes,5,rep,name=voters,proto3" json:"voters,omitempty"`
 	LeaderId string   `protobuf:"bytes,6,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
-	// What the member has to tell its operator: its data directory is in use twice (V3).
+	// A message for the member's operator: its data directory is in use twice (V3).
 	Notice        string `protobuf:"bytes,20,opt,name=notice,proto3" json:"notice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1653,7 +1654,7 @@ func (x *RenewResponse) GetNotice() string {
 
 type TermRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The id of the voter that is meant.
+	// The id of the intended voter.
 	Voter         string `protobuf:"bytes,1,opt,name=voter,proto3" json:"voter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1699,8 +1700,8 @@ func (x *TermRequest) GetVoter() string {
 type TermResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Term  uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
-	// The index of the last entry it has applied; a non-voter that has the
-	// leader's is ready to become a voter (V1).
+	// The index of the last entry that it has applied. A non-voter that has reached the
+	// leader's index is ready to become a voter (V1).
 	Applied       uint64 `protobuf:"varint,2,opt,name=applied,proto3" json:"applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1752,7 +1753,7 @@ func (x *TermResponse) GetApplied() uint64 {
 
 type DecommissionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name or id of the voter.
+	// The name or the id of the voter.
 	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1798,9 +1799,9 @@ func (x *DecommissionRequest) GetName() string {
 type DecommissionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Done  bool                   `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
-	// Why not.
+	// The reason if it was not done.
 	Why string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
-	// Peer address of the leader, if the receiver does not lead.
+	// The peer address of the leader, if the receiver is not the leader.
 	Leader        string `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1999,9 +2000,9 @@ func (x *AskRequest) GetPartitions() []uint32 {
 
 type AskResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The receiver's epoch. If it is not the sender's, there are no copies.
+	// The receiver's epoch. If it differs from the sender's, there are no copies.
 	Epoch uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Copies that are not the empty copy of epoch 0.
+	// The copies, without empty copies of epoch 0.
 	Held          []*Held `protobuf:"bytes,2,rep,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2051,7 +2052,7 @@ func (x *AskResponse) GetHeld() []*Held {
 	return nil
 }
 
-// Held says what a member holds of one partition.
+// Held describes a member's copy of one partition.
 type Held struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
@@ -2165,11 +2166,11 @@ func (x *FetchRequest) GetWants() []*Want {
 	return nil
 }
 
-// Want names a copy and where its next piece begins.
+// Want names a copy and the position of the next piece.
 type Want struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Held  *Held                  `protobuf:"bytes,1,opt,name=held,proto3" json:"held,omitempty"`
-	// As the piece before said; empty is the beginning.
+	// The position that came with the previous piece; empty for the first piece.
 	Position      []byte `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2221,10 +2222,10 @@ func (x *Want) GetPosition() []byte {
 
 type FetchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The receiver's epoch. If it is not the sender's, there are no pieces.
+	// The receiver's epoch. If it differs from the sender's, there are no pieces.
 	Epoch uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// One for each want, in their order. Wants at the end are left out when the
-	// answer would have more than 256 KiB.
+	// One piece for each want, in the same order. Pieces at the end are left out if the
+	// answer would exceed 256 KiB.
 	Pieces        []*Piece `protobuf:"bytes,2,rep,name=pieces,proto3" json:"pieces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2279,13 +2280,13 @@ type Piece struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
 	Data      []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
-	// Where the next piece begins.
+	// The position of the next piece.
 	Position []byte `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"`
-	// No piece follows.
+	// This is the last piece.
 	Last bool `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
 	// The receiver does not hold the copy. There is no data.
 	Missing bool `protobuf:"varint,5,opt,name=missing,proto3" json:"missing,omitempty"`
-	// Why it was refused otherwise; empty if it was not. There is no data then.
+	// Another reason for a refusal, without data; empty if it was not refused.
 	Why           string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2535,8 +2536,8 @@ type TakeOverRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The silent member.
 	Silent *Identity `protobuf:"bytes,1,opt,name=silent,proto3" json:"silent,omitempty"`
-	// The Raft term in which the sender leads. The receiver refuses another one than its own: a
-	// leader that was replaced hands nothing over.
+	// The Raft term in which the sender leads. The receiver refuses a term that differs from
+	// its own, because a replaced leader must not hand over.
 	Term          uint64 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2622,17 +2623,17 @@ func (*TakeOverResponse) Descriptor() ([]byte, []int) {
 	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
 }
 
-// Parcel is one call to a leaving member that travels by way of the leader (V6a). The
-// leader does not read the request.
+// Parcel is one call to a leaving member through the leader (V6a). The leader does not
+// read the request.
 type Parcel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Chosen by the sender; a repeated parcel has the same id.
+	// Chosen by the sender. A repeated parcel has the same id.
 	Id   uint64    `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	From *Identity `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
 	To   *Identity `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
 	// The sender's epoch.
 	Epoch uint32 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Full name of the method.
+	// The full name of the method.
 	Method string `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
 	// The encoded request.
 	Request       []byte `protobuf:"bytes,6,opt,name=request,proto3" json:"request,omitempty"`
@@ -2715,15 +2716,15 @@ func (x *Parcel) GetRequest() []byte {
 // Reply answers a parcel.
 type Reply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Sender and id of the parcel.
+	// The sender and the id of the parcel.
 	To *Identity `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
 	Id uint64    `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
-	// A gRPC status; code 0 is success.
+	// A gRPC status; code 0 means success.
 	Code    uint32 `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"`
 	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	// The encoded response.
 	Response []byte `protobuf:"bytes,5,opt,name=response,proto3" json:"response,omitempty"`
-	// The receiver will not do it: that is no progress (V6).
+	// The receiver refused the call, which is not progress (V6).
 	Refused       bool `protobuf:"varint,6,opt,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2847,7 +2848,7 @@ func (x *RelayRequest) GetParcel() *Parcel {
 
 type RelayResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Absent if there is none yet.
+	// Absent if there is no reply yet.
 	Reply         *Reply `protobuf:"bytes,1,opt,name=reply,proto3" json:"reply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2991,7 +2992,7 @@ type ListRequest struct {
 	Epoch    uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Prefix   string                 `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	ClientId string                 `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// Keys after this one.
+	// Restricts the list to keys after this one.
 	After         string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
 	Limit         uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3067,9 +3068,9 @@ type ListResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Locks []*Lock                `protobuf:"bytes,2,rep,name=locks,proto3" json:"locks,omitempty"`
-	// There are more after the last of them.
+	// There are more locks after the last one.
 	More bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
-	// Partitions whose state was lost, so that keys may be missing.
+	// The number of partitions whose state was lost, so that keys may be missing.
 	Quarantined   uint32 `protobuf:"varint,4,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3133,17 +3134,16 @@ func (x *ListResponse) GetQuarantined() uint32 {
 	return 0
 }
 
-// LinkRequest and LinkResponse are the frames of a link, which carries forwarded
-// calls and their answers, and operations and their acknowledgements, in batches. A
-// link is a stream of its own on the peer port, not one of gRPC; package mesh writes
-// and reads it.
+// LinkRequest and LinkResponse are the frames of a link. A link carries forwarded calls
+// and their answers, and operations and their acknowledgements, in batches. It is a
+// stream of its own on the peer port, not a gRPC stream.
 type LinkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Calls []*Call                `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
 	// The epoch of the entries.
 	Epoch   uint32     `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Entries []*Entries `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
-	// Asks for a message at once, to see that the other end is there (V6).
+	// Asks for a message at once, which shows that the other end is alive (V6).
 	Ping          bool `protobuf:"varint,4,opt,name=ping,proto3" json:"ping,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3282,7 +3282,7 @@ func (x *LinkResponse) GetPong() bool {
 type Entries struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	// The sequence number of the first.
+	// The sequence number of the first operation.
 	First uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
 	// The operations, as the owner package encodes them.
 	Ops           []byte `protobuf:"bytes,3,opt,name=ops,proto3" json:"ops,omitempty"`
@@ -3341,12 +3341,12 @@ func (x *Entries) GetOps() []byte {
 	return nil
 }
 
-// Ack says up to which operation a backup has the log.
+// Ack is the sequence number up to which a backup has the log.
 type Ack struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
 	Seq       uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
-	// It misses what follows, and asks for it.
+	// The backup lacks the next operations and asks for them.
 	Gap           bool `protobuf:"varint,3,opt,name=gap,proto3" json:"gap,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3457,9 +3457,9 @@ func (x *SyncRequest) GetBases() []*Base {
 
 type SyncResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The receiver's epoch. If it is not the sender's, nothing was done.
+	// The receiver's epoch. If it differs from the sender's, nothing was done.
 	Epoch uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// One for each base, in their order.
+	// One for each base, in the same order.
 	Taken         []*Taken `protobuf:"bytes,2,rep,name=taken,proto3" json:"taken,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3509,16 +3509,15 @@ func (x *SyncResponse) GetTaken() []*Taken {
 	return nil
 }
 
-// Base is one piece of a copy that a partition's log begins with in this epoch, or
-// the name of such a copy.
+// Base is one piece of the copy with which a partition's log begins in this epoch, or the
+// name of such a copy.
 type Base struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The copy that was chosen, under the epoch and sequence number by which a member
-	// that holds it knows it.
+	// The chosen copy, with the epoch and sequence number under which members hold it.
 	Held *Held `protobuf:"bytes,1,opt,name=held,proto3" json:"held,omitempty"`
-	// Where the log begins.
+	// The sequence number with which the log begins.
 	Log uint64 `protobuf:"varint,2,opt,name=log,proto3" json:"log,omitempty"`
-	// The receiver holds just this copy; there is no data.
+	// The receiver already holds this copy; there is no data.
 	Same bool `protobuf:"varint,3,opt,name=same,proto3" json:"same,omitempty"`
 	// The number of this piece, from 0.
 	Piece         uint32 `protobuf:"varint,4,opt,name=piece,proto3" json:"piece,omitempty"`
@@ -3600,15 +3599,15 @@ func (x *Base) GetLast() bool {
 	return false
 }
 
-// Taken says how far a backup has got with a base.
+// Taken reports how much of a base a backup has stored.
 type Taken struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Partition uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	// The number of the piece that comes next.
+	// The number of the next piece.
 	Next uint32 `protobuf:"varint,2,opt,name=next,proto3" json:"next,omitempty"`
-	// The base is in place: it is synced in this epoch.
+	// The base is complete: the copy is synced in this epoch.
 	Done bool `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
-	// Why it was refused; empty if it was not.
+	// The reason for a refusal; empty if it was not refused.
 	Why           string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3672,8 +3671,8 @@ func (x *Taken) GetWhy() string {
 	return ""
 }
 
-// Call is one forwarded request. One flat message, because calls are many and
-// travel in batches; which fields count depends on the kind, see owner.Request.
+// Call is one forwarded request. It is one flat message because there are many calls and
+// they are sent in batches. The kind determines which fields are used, see owner.Request.
 type Call struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Id        uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3687,20 +3686,20 @@ type Call struct {
 	WaitNs    int64                  `protobuf:"varint,9,opt,name=wait_ns,json=waitNs,proto3" json:"wait_ns,omitempty"`
 	Mode      uint32                 `protobuf:"varint,10,opt,name=mode,proto3" json:"mode,omitempty"`
 	Slots     uint32                 `protobuf:"varint,11,opt,name=slots,proto3" json:"slots,omitempty"`
-	// Number of this send of the request (Q3).
+	// The number of this send of the request (Q3).
 	Send uint32 `protobuf:"varint,12,opt,name=send,proto3" json:"send,omitempty"`
-	// See owner.Request for the bits.
+	// The bits are defined with owner.Request.
 	Flags    uint32            `protobuf:"varint,13,opt,name=flags,proto3" json:"flags,omitempty"`
 	Metadata map[string]string `protobuf:"bytes,14,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Reason   string            `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The holds of a renewal of many: three lists of one length.
+	// The holds of a batch of renewals: three lists of the same length.
 	Keys   []string `protobuf:"bytes,16,rep,name=keys,proto3" json:"keys,omitempty"`
 	Tokens []uint64 `protobuf:"varint,17,rep,packed,name=tokens,proto3" json:"tokens,omitempty"`
 	TtlsNs []int64  `protobuf:"varint,18,rep,packed,name=ttls_ns,json=ttlsNs,proto3" json:"ttls_ns,omitempty"`
-	// The connection over which the request came, as a number of its node (Q6); 0 is
-	// none.
+	// The connection over which the request came, as a number that its node has made (Q6);
+	// 0 means none.
 	Conn uint32 `protobuf:"varint,19,opt,name=conn,proto3" json:"conn,omitempty"`
-	// The longest that the hold may last, however often it is renewed; 0 is no limit.
+	// How long the hold may last in total, however often it is renewed; 0 means no limit.
 	MaxHoldNs     int64 `protobuf:"varint,20,opt,name=max_hold_ns,json=maxHoldNs,proto3" json:"max_hold_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3883,20 +3882,20 @@ type Answer struct {
 	Send  uint32                 `protobuf:"varint,2,opt,name=send,proto3" json:"send,omitempty"`
 	// An owner.Outcome.
 	Outcome uint32 `protobuf:"varint,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	// The error's number in the table of owner errors, 0 is none.
+	// The error's number in the table of owner errors; 0 means no error.
 	Error   uint32  `protobuf:"varint,4,opt,name=error,proto3" json:"error,omitempty"`
 	Message string  `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
 	Holds   []*Hold `protobuf:"bytes,6,rep,name=holds,proto3" json:"holds,omitempty"`
 	Lock    *Lock   `protobuf:"bytes,7,opt,name=lock,proto3" json:"lock,omitempty"`
 	Queue   uint32  `protobuf:"varint,8,opt,name=queue,proto3" json:"queue,omitempty"`
-	// The answerer's epoch.
+	// The owner's epoch.
 	Epoch        uint32 `protobuf:"varint,9,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	RetryAfterNs int64  `protobuf:"varint,10,opt,name=retry_after_ns,json=retryAfterNs,proto3" json:"retry_after_ns,omitempty"`
-	// The field that is wrong.
+	// The name of the invalid field.
 	Field string `protobuf:"bytes,11,opt,name=field,proto3" json:"field,omitempty"`
-	// The positions of the holds of a renewal of many that are no grants any more.
+	// The indexes of the holds in a batch of renewals that are not grants any more.
 	Lost []uint32 `protobuf:"varint,12,rep,packed,name=lost,proto3" json:"lost,omitempty"`
-	// The place in the queue, of a call that asked for it and stands in line; 0 is unknown.
+	// The place in the queue, for a call that has asked for it and waits; 0 means unknown.
 	Position      uint32 `protobuf:"varint,13,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4034,8 +4033,8 @@ type Hold struct {
 	ExpiresInNs int64                  `protobuf:"varint,7,opt,name=expires_in_ns,json=expiresInNs,proto3" json:"expires_in_ns,omitempty"`
 	Metadata    map[string]string      `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Key         string                 `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
-	// The longest that the hold may last, and what is left of it for its holder; 0 is no
-	// limit.
+	// How long the hold may last in total, and how much of it the holder may still rely on;
+	// 0 means no limit.
 	MaxHoldNs     int64 `protobuf:"varint,10,opt,name=max_hold_ns,json=maxHoldNs,proto3" json:"max_hold_ns,omitempty"`
 	EndsInNs      int64 `protobuf:"varint,11,opt,name=ends_in_ns,json=endsInNs,proto3" json:"ends_in_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4241,9 +4240,9 @@ type Lock struct {
 	Holds        []*Hold                `protobuf:"bytes,4,rep,name=holds,proto3" json:"holds,omitempty"`
 	Waiters      []*Waiter              `protobuf:"bytes,5,rep,name=waiters,proto3" json:"waiters,omitempty"`
 	QuarantineNs int64                  `protobuf:"varint,6,opt,name=quarantine_ns,json=quarantineNs,proto3" json:"quarantine_ns,omitempty"`
-	// Name of the owner.
+	// The name of the owner.
 	Owner string `protobuf:"bytes,7,opt,name=owner,proto3" json:"owner,omitempty"`
-	// How many hold and wait, if more than are listed.
+	// The total numbers of holders and waiters, if not all are listed.
 	HoldCount     uint32 `protobuf:"varint,8,opt,name=hold_count,json=holdCount,proto3" json:"hold_count,omitempty"`
 	WaiterCount   uint32 `protobuf:"varint,9,opt,name=waiter_count,json=waiterCount,proto3" json:"waiter_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4441,7 +4440,7 @@ func (*Command_Lead) Descriptor() ([]byte, []int) {
 	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9, 1}
 }
 
-// Propose replaces the view if the epoch and the term still fit (V2).
+// Propose replaces the view if the epoch and the term still match (V2).
 type Command_Propose struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	PrevEpoch uint32                 `protobuf:"varint,1,opt,name=prev_epoch,json=prevEpoch,proto3" json:"prev_epoch,omitempty"`

@@ -4,15 +4,15 @@
 // - protoc             (unknown)
 // source: sharelock/peer/v1/peer.proto
 
-// What members say to each other. Not for clients.
+// The messages between members. Not for clients.
 //
-// Every change here that has a meaning for the receiver raises the release (rule
-// W1): package internal/release. A field, a command or a call that a lower release
-// does not know is not used before the view's release has risen.
+// Every change in this file that has a meaning for the receiver raises the release
+// (rule W1, package internal/release). A field, a command or a call that a lower
+// release does not know is not used before the view's release has risen.
 //
-// Every call carries, as metadata, the cluster id, the sender's id and
-// incarnation, and the id and incarnation it means to reach. A call for another
-// cluster or incarnation is refused (A1).
+// Every call carries as metadata the cluster id, the sender's id and incarnation, and
+// the id and incarnation of the intended receiver. A call for another cluster or
+// incarnation is refused (A1).
 
 package peerv1
 
@@ -57,8 +57,8 @@ type PeerServiceClient interface {
 	// Promise asks an empty process to follow the founder (V0). It answers after
 	// the promise is synced.
 	Promise(ctx context.Context, in *PromiseRequest, opts ...grpc.CallOption) (*PromiseResponse, error)
-	// Probe asks "do you answer me, and can you dial me?": a joiner must reach every
-	// member, and be dialled by it (V3).
+	// Probe asks a member whether it answers the joiner and can dial it: a joiner must
+	// reach every member, and every member must be able to dial the joiner (V3).
 	Probe(ctx context.Context, in *ProbeRequest, opts ...grpc.CallOption) (*ProbeResponse, error)
 	// Join asks the leader for admission (V3).
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
@@ -67,38 +67,38 @@ type PeerServiceClient interface {
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
 	// Term asks a voter for its Raft term (V4).
 	Term(ctx context.Context, in *TermRequest, opts ...grpc.CallOption) (*TermResponse, error)
-	// Install brings a newer view with its history. It answers when the receiver
-	// acts in that view or a later one (A1).
+	// Install delivers a newer view with its history. It returns when the receiver acts in
+	// that view or a later one (A1).
 	Install(ctx context.Context, in *InstallRequest, opts ...grpc.CallOption) (*InstallResponse, error)
-	// Ask asks a member what it holds of some partitions (section 4.1).
+	// Ask asks a member which copies it holds of some partitions (activation, step 1).
 	Ask(ctx context.Context, in *AskRequest, opts ...grpc.CallOption) (*AskResponse, error)
-	// Fetch reads the next pieces of the copies of some partitions (section 4.4).
+	// Fetch reads the next pieces of the copies of some partitions (activation, step 4).
 	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (*FetchResponse, error)
-	// Sync gives a backup the next pieces of the bases of an epoch (section 4.4). It
-	// answers when it has taken them.
+	// Sync sends a backup the next pieces of the bases of an epoch (activation, step 4). It
+	// returns when the backup has stored them.
 	Sync(ctx context.Context, in *SyncRequest, opts ...grpc.CallOption) (*SyncResponse, error)
-	// Active tells that the owner is active in some partitions (G1).
+	// Active tells a member that the owner is active in some partitions (G1).
 	Active(ctx context.Context, in *ActiveRequest, opts ...grpc.CallOption) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
-	// Decommission asks the leader to give up the seat of an absent voter (V1). It answers
+	// Decommission asks the leader to give up the seat of an absent voter (V1). It returns
 	// when that is decided.
 	Decommission(ctx context.Context, in *DecommissionRequest, opts ...grpc.CallOption) (*DecommissionResponse, error)
-	// Forced tells that an owner has taken holds away from their holders, so that the
-	// receiver tells its sessions. It is a hint: what it says is decided and stays true in
-	// every later epoch, and a holder that is not told learns it from its next renewal.
+	// Forced tells a node that an owner has taken holds from their holders by force, so that
+	// the node tells its sessions. It is a hint. What it says is decided and stays true in
+	// every later epoch; a holder that is not told learns it from its next renewal.
 	Forced(ctx context.Context, in *ForcedRequest, opts ...grpc.CallOption) (*ForcedResponse, error)
-	// Greet is a call that every member makes to every voter, so that the voter can say
+	// Greet is a call of every member to every voter, so that the voter can name the members
 	// whose own calls reach it (V5).
 	Greet(ctx context.Context, in *GreetRequest, opts ...grpc.CallOption) (*GreetResponse, error)
-	// TakeOver tells a voter for which member's silence it is about to be handed
-	// leadership (V5).
+	// TakeOver tells a voter that it is about to get leadership, and because of which silent
+	// member (V5).
 	TakeOver(ctx context.Context, in *TakeOverRequest, opts ...grpc.CallOption) (*TakeOverResponse, error)
-	// Relay asks a leaving member by way of the leader (V6a). It returns without a reply
-	// if none has come after a while; the caller then repeats it.
+	// Relay sends a request to a leaving member through the leader (V6a). It returns without
+	// a reply if there is none after a while; the caller then repeats it.
 	Relay(ctx context.Context, in *RelayRequest, opts ...grpc.CallOption) (*RelayResponse, error)
-	// Collect delivers a leaving member's replies to the leader and takes what others ask
-	// it (V6a). It blocks for a while if nothing is asked.
+	// Collect delivers a leaving member's replies to the leader and returns the requests for
+	// that member (V6a). It blocks for a while if there are none.
 	Collect(ctx context.Context, in *CollectRequest, opts ...grpc.CallOption) (*CollectResponse, error)
 }
 
@@ -289,8 +289,8 @@ type PeerServiceServer interface {
 	// Promise asks an empty process to follow the founder (V0). It answers after
 	// the promise is synced.
 	Promise(context.Context, *PromiseRequest) (*PromiseResponse, error)
-	// Probe asks "do you answer me, and can you dial me?": a joiner must reach every
-	// member, and be dialled by it (V3).
+	// Probe asks a member whether it answers the joiner and can dial it: a joiner must
+	// reach every member, and every member must be able to dial the joiner (V3).
 	Probe(context.Context, *ProbeRequest) (*ProbeResponse, error)
 	// Join asks the leader for admission (V3).
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)
@@ -299,38 +299,38 @@ type PeerServiceServer interface {
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
 	// Term asks a voter for its Raft term (V4).
 	Term(context.Context, *TermRequest) (*TermResponse, error)
-	// Install brings a newer view with its history. It answers when the receiver
-	// acts in that view or a later one (A1).
+	// Install delivers a newer view with its history. It returns when the receiver acts in
+	// that view or a later one (A1).
 	Install(context.Context, *InstallRequest) (*InstallResponse, error)
-	// Ask asks a member what it holds of some partitions (section 4.1).
+	// Ask asks a member which copies it holds of some partitions (activation, step 1).
 	Ask(context.Context, *AskRequest) (*AskResponse, error)
-	// Fetch reads the next pieces of the copies of some partitions (section 4.4).
+	// Fetch reads the next pieces of the copies of some partitions (activation, step 4).
 	Fetch(context.Context, *FetchRequest) (*FetchResponse, error)
-	// Sync gives a backup the next pieces of the bases of an epoch (section 4.4). It
-	// answers when it has taken them.
+	// Sync sends a backup the next pieces of the bases of an epoch (activation, step 4). It
+	// returns when the backup has stored them.
 	Sync(context.Context, *SyncRequest) (*SyncResponse, error)
-	// Active tells that the owner is active in some partitions (G1).
+	// Active tells a member that the owner is active in some partitions (G1).
 	Active(context.Context, *ActiveRequest) (*ActiveResponse, error)
 	// List reads the locks of the partitions that the receiver owns.
 	List(context.Context, *ListRequest) (*ListResponse, error)
-	// Decommission asks the leader to give up the seat of an absent voter (V1). It answers
+	// Decommission asks the leader to give up the seat of an absent voter (V1). It returns
 	// when that is decided.
 	Decommission(context.Context, *DecommissionRequest) (*DecommissionResponse, error)
-	// Forced tells that an owner has taken holds away from their holders, so that the
-	// receiver tells its sessions. It is a hint: what it says is decided and stays true in
-	// every later epoch, and a holder that is not told learns it from its next renewal.
+	// Forced tells a node that an owner has taken holds from their holders by force, so that
+	// the node tells its sessions. It is a hint. What it says is decided and stays true in
+	// every later epoch; a holder that is not told learns it from its next renewal.
 	Forced(context.Context, *ForcedRequest) (*ForcedResponse, error)
-	// Greet is a call that every member makes to every voter, so that the voter can say
+	// Greet is a call of every member to every voter, so that the voter can name the members
 	// whose own calls reach it (V5).
 	Greet(context.Context, *GreetRequest) (*GreetResponse, error)
-	// TakeOver tells a voter for which member's silence it is about to be handed
-	// leadership (V5).
+	// TakeOver tells a voter that it is about to get leadership, and because of which silent
+	// member (V5).
 	TakeOver(context.Context, *TakeOverRequest) (*TakeOverResponse, error)
-	// Relay asks a leaving member by way of the leader (V6a). It returns without a reply
-	// if none has come after a while; the caller then repeats it.
+	// Relay sends a request to a leaving member through the leader (V6a). It returns without
+	// a reply if there is none after a while; the caller then repeats it.
 	Relay(context.Context, *RelayRequest) (*RelayResponse, error)
-	// Collect delivers a leaving member's replies to the leader and takes what others ask
-	// it (V6a). It blocks for a while if nothing is asked.
+	// Collect delivers a leaving member's replies to the leader and returns the requests for
+	// that member (V6a). It blocks for a while if there are none.
 	Collect(context.Context, *CollectRequest) (*CollectResponse, error)
 	mustEmbedUnimplementedPeerServiceServer()
 }
