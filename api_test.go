@@ -19,12 +19,19 @@ var updateAPI = flag.Bool("update", false, "rewrite the lists of the exported su
 
 // promised are the packages that users import. What they export is listed in testdata/api, so that every
 // change of it is a reviewed diff.
-var promised = []string{".", "client", "testcluster/locktest"}
+var promised = []string{".", "client", "testcluster", "testcluster/locktest"}
+
+// most is how many identifiers and methods a package may export: a surface that grows without bound
+// cannot be kept for years.
+var most = map[string]int{"testcluster": 60}
 
 func TestAPI(t *testing.T) {
 	for _, dir := range promised {
 		t.Run(dir, func(t *testing.T) {
-			got := surface(t, dir)
+			got, count := surface(t, dir)
+			if limit := most[dir]; limit > 0 && count > limit {
+				t.Errorf("%s exports %d identifiers and methods, at most %d are allowed", dir, count, limit)
+			}
 			name := strings.ReplaceAll(dir, "/", "_")
 			if dir == "." {
 				name = "sharelock"
@@ -49,8 +56,9 @@ func TestAPI(t *testing.T) {
 	}
 }
 
-// surface returns the exported declarations of a package on Linux, without comments and bodies.
-func surface(t *testing.T, dir string) string {
+// surface returns the exported declarations of a package on Linux, without comments and bodies, and
+// the number of its exported package-level identifiers and methods.
+func surface(t *testing.T, dir string) (text string, count int) {
 	t.Helper()
 	ctx := build.Default
 	ctx.GOOS, ctx.GOARCH, ctx.CgoEnabled = "linux", "amd64", false
@@ -80,10 +88,16 @@ func surface(t *testing.T, dir string) string {
 	}
 	values := func(list []*doc.Value) {
 		for _, v := range list {
+			for _, name := range v.Names {
+				if ast.IsExported(name) {
+					count++
+				}
+			}
 			print(v.Decl)
 		}
 	}
 	funcs := func(list []*doc.Func) {
+		count += len(list)
 		for _, f := range list {
 			f.Decl.Body = nil
 			print(f.Decl)
@@ -92,6 +106,7 @@ func surface(t *testing.T, dir string) string {
 	values(p.Consts)
 	values(p.Vars)
 	funcs(p.Funcs)
+	count += len(p.Types)
 	for _, typ := range p.Types {
 		b.WriteString("\n")
 		print(typ.Decl)
@@ -100,7 +115,7 @@ func surface(t *testing.T, dir string) string {
 		funcs(typ.Funcs)
 		funcs(typ.Methods)
 	}
-	return b.String()
+	return b.String(), count
 }
 
 // difference lists the lines that only one of two texts has.

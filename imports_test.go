@@ -99,6 +99,8 @@ var folders = []folder{
 	{"internal/memnet", nil, nil},
 	{"internal/invariant", nil, nil},
 	{"internal/mutants", nil, nil},
+	// What users see of internal/cluster.
+	{"testcluster", []string{".", "client", "internal/cluster", "mesh"}, nil},
 	{"testcluster/locktest", []string{".", "client"}, nil},
 	{
 		"cmd/sharelock",

@@ -75,7 +75,7 @@ func TestSimAbandonedWhileOwnerIsAway(t *testing.T) {
 func post(ctx context.Context, c *cluster.Cluster, node int, key, body string) error {
 	web := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialContext:       func(ctx context.Context, _, addr string) (net.Conn, error) { return c.DialMemory(ctx, addr) },
+		DialContext:       func(ctx context.Context, _, addr string) (net.Conn, error) { return c.DialContext(ctx, addr) },
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.Addrs(node).HTTP+"/v1/locks/"+key, strings.NewReader(body))
 	if err != nil {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"net"
 
 	"google.golang.org/grpc"
 
@@ -97,4 +98,13 @@ func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, a
 	}
 	c.dialled = append(c.dialled, cl)
 	return cl, nil
+}
+
+// DialContext opens a connection to an address of the cluster from where its clients are.
+func (c *Cluster) DialContext(ctx context.Context, addr string) (net.Conn, error) {
+	if c.net != nil {
+		return c.net.Host("clients").Dial(ctx, addr)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", addr)
 }

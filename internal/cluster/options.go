@@ -15,7 +15,6 @@ import (
 // have it. Its methods are called from the test's goroutine only.
 type TB interface {
 	Helper()
-	Name() string
 	Logf(format string, args ...any)
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)

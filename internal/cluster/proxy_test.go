@@ -42,7 +42,7 @@ type proxy struct {
 }
 
 func (p *proxy) dial(ctx context.Context, addr string) (net.Conn, error) {
-	conn, err := p.c.DialMemory(ctx, addr)
+	conn, err := p.c.DialContext(ctx, addr)
 	if err != nil {
 		return nil, err
 	}

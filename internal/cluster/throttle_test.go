@@ -86,7 +86,7 @@ func TestSimBurstKeepsLocks(t *testing.T) {
 						cl, err := c.Dial(t.Context(), client.Options{
 							ClientID: "burst", Transport: transport, Patience: time.Minute,
 							Dialer: func(ctx context.Context, addr string) (net.Conn, error) {
-								conn, err := c.DialMemory(ctx, addr)
+								conn, err := c.DialContext(ctx, addr)
 								return throttled{conn, line.up, line.down}, err
 							},
 						})

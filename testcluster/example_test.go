@@ -1,0 +1,94 @@
+package testcluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/sgkandale/sharelock/testcluster"
+)
+
+// A lock outlives the crash of the node that owns its key.
+func ExampleStart() {
+	// In a test, t is its *testing.T.
+	t := &exampleTest{}
+	defer t.end()
+
+	c := testcluster.Start(t, testcluster.Options{Nodes: 3})
+	ctx, owner := t.Context(), c.Owner("report")
+	// A client of one node; this one lives on.
+	lock, err := c.Client((owner+1)%3).Acquire(ctx, "report")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	c.Kill(owner)
+	if err := c.WaitMembers(ctx, 2); err != nil {
+		t.Fatalf("%v", err)
+	}
+	fmt.Println("held:", lock.Check(ctx) == nil)
+	fmt.Println("released:", lock.Release(ctx) == nil)
+	// Output:
+	// held: true
+	// released: true
+}
+
+// Without a test, the caller closes the cluster and asks for the violations.
+func ExampleNew() {
+	ctx := context.Background()
+	c, err := testcluster.New(ctx, testcluster.Options{Nodes: 1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	lock, err := c.Client(0).Acquire(ctx, "report")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("released:", lock.Release(ctx) == nil)
+	for _, call := range c.History().Calls() {
+		fmt.Println(call.Op, call.Key, call.OK())
+	}
+	fmt.Println("violations:", c.Check())
+	// Output:
+	// released: true
+	// acquire report true
+	// release report true
+	// violations: <nil>
+}
+
+// exampleTest is the part of a *testing.T that an example needs, as it has none.
+type exampleTest struct {
+	failed   bool
+	cleanups []func()
+}
+
+func (t *exampleTest) Helper()                           {}
+func (t *exampleTest) Logf(format string, args ...any)   { fmt.Printf(format+"\n", args...) }
+func (t *exampleTest) Errorf(format string, args ...any) { t.failed = true; t.Logf(format, args...) }
+func (t *exampleTest) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (t *exampleTest) Failed() bool                      { return t.failed }
+func (t *exampleTest) Cleanup(f func())                  { t.cleanups = append(t.cleanups, f) }
+func (t *exampleTest) Context() context.Context          { return context.Background() }
+
+func (t *exampleTest) TempDir() string {
+	dir, err := os.MkdirTemp("", "example-")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%v", err)
+		}
+	})
+	return dir
+}
+
+// end is the end of the test.
+func (t *exampleTest) end() {
+	for i := len(t.cleanups) - 1; i >= 0; i-- {
+		t.cleanups[i]()
+	}
+}
