@@ -56,6 +56,7 @@ var folders = []folder{
 	{".", nil, nil},
 	{"internal/release", nil, nil},
 	{"internal/rules", nil, nil},
+	{"internal/clock", nil, []string{xsys}},
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner", []string{".", "internal/compact", "internal/release", "ring", "owner/mutant"}, nil},
@@ -70,22 +71,23 @@ var folders = []folder{
 	{
 		"mesh",
 		[]string{
-			".", "internal/release", "internal/rules", "ring", "owner", "owner/mutant", "mesh/epoch", "mesh/identity", "mesh/view",
-			"api", "internal/frame", "internal/protofield", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1",
+			".", "internal/release", "internal/rules", "ring", "owner", "owner/mutant", "mesh/epoch", "mesh/identity", "mesh/network", "mesh/view",
+			"api", "internal/clock", "internal/frame", "internal/protofield", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1",
 		},
-		[]string{memberlist, raft, hclog, grpc, protobuf, xsync, xsys},
+		[]string{memberlist, raft, hclog, grpc, protobuf},
 	},
 	// epoch knows no Node, and no network either.
 	{"mesh/epoch", []string{"ring", "owner", "owner/mutant", "mesh/view"}, nil},
 	{"mesh/epoch/epochtest", []string{"internal/release", "ring", "owner", "mesh/epoch", "mesh/view", "proto/sharelock/peer/v1"}, nil},
 	{"mesh/identity", []string{"internal/release", "internal/rules", "ring"}, []string{xsys}},
+	{"mesh/network", nil, nil},
 	{"mesh/view", []string{"internal/release", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
-	{"client", []string{".", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xsys, xxhash}},
+	{"client", []string{".", "internal/clock", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xxhash}},
 	{
 		"internal/cluster",
 		// api and proto: what nodes and calls say of themselves, for the history and
 		// for waiting. x/sys: to hold a port that nobody listens on.
-		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "internal/linear", "internal/memnet"},
+		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/network", "internal/linear", "internal/memnet"},
 		[]string{grpc, genproto, protobuf, xsys},
 	},
 	// The models share nothing with what they are models of.

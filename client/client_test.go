@@ -622,11 +622,3 @@ func TestDefaultClientID(t *testing.T) {
 		t.Errorf("got %q, want user@host:pid", id)
 	}
 }
-
-func TestSystemClock(t *testing.T) {
-	clock := systemClock()
-	a := clock()
-	if b := clock(); b < a || b > a+time.Minute {
-		t.Errorf("got %v after %v", b, a)
-	}
-}

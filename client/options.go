@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/clock"
 )
 
 // DefaultPatience is [Options].Patience when that is 0.
@@ -87,7 +88,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.Retry = o.Retry.withDefaults()
 	if o.Clock == nil {
-		o.Clock = systemClock()
+		o.Clock = clock.System()
 	}
 	return o
 }

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/network"
 )
 
 // Config is everything a node can be told. Start from [DefaultConfig]; Validate
@@ -71,10 +72,10 @@ type Config struct {
 	// Logger gets the node's log; nil drops it.
 	Logger *slog.Logger
 	// Network carries all of the node's traffic; nil is the system's.
-	Network Network
+	Network network.Network
 	// Clock is read for every deadline; nil is the system's clock that counts
 	// suspended time.
-	Clock Clock
+	Clock func() time.Duration
 
 	// PeerDial are options for the connections to other members that come after the
 	// node's own: through interceptors among them a test sees, holds, loses and

@@ -23,7 +23,7 @@ const maxDialBacks = 16
 type dialBacks struct {
 	// dial opens a link to a process and calls it.
 	dial  func(ctx context.Context, m ring.Member) error
-	clock Clock
+	clock func() time.Duration
 	log   *slog.Logger
 	slots chan struct{}
 
@@ -45,7 +45,7 @@ type dialBack struct {
 // probe.
 const forgetDialBack = time.Minute
 
-func newDialBacks(dial func(context.Context, ring.Member) error, clock Clock, log *slog.Logger) *dialBacks {
+func newDialBacks(dial func(context.Context, ring.Member) error, clock func() time.Duration, log *slog.Logger) *dialBacks {
 	return &dialBacks{dial: dial, clock: clock, log: log, slots: make(chan struct{}, maxDialBacks), known: map[ring.Identity]*dialBack{}}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
@@ -53,7 +54,7 @@ type gossipConfig struct {
 	seeds []string
 	// unit is the base of all intervals; 0 is gossipUnit.
 	unit    time.Duration
-	network Network
+	network network.Network
 	// log is never nil.
 	log *slog.Logger
 }
@@ -102,7 +103,7 @@ func startGossip(cfg gossipConfig) (*gossip, error) {
 	}
 	lookup, cancel := context.WithTimeout(g.ctx, lookupTimeout)
 	defer cancel()
-	g.self, err = advertiseAddr(lookup, cfg.network, cfg.advertise, g.transport.listener.Addr())
+	g.self, err = network.Advertise(lookup, cfg.network, cfg.advertise, g.transport.listener.Addr())
 	if err == nil {
 		g.table, err = newGossipTable(cfg.meta, g.self)
 	}
@@ -335,7 +336,7 @@ func (g *gossip) joinMissing(unresolved map[string]bool) {
 func (g *gossip) lookup(name string) ([]netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(g.ctx, lookupTimeout)
 	defer cancel()
-	return resolveAddr(ctx, g.cfg.network, name, g.transport.port)
+	return network.Resolve(ctx, g.cfg.network, name, g.transport.port)
 }
 
 // ownAddrs are the addresses that lead to this very process: where it
@@ -352,7 +353,7 @@ func (g *gossip) ownAddrs() (map[netip.AddrPort]bool, error) {
 		own[netip.AddrPortFrom(bound.Addr().Unmap(), bound.Port())] = true
 		return own, nil
 	}
-	addrs, err := interfaceAddrs()
+	addrs, err := network.InterfaceAddrs()
 	for _, ip := range addrs {
 		own[netip.AddrPortFrom(ip, bound.Port())] = true
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/memnet"
 	"github.com/sgkandale/sharelock/internal/virtual"
+	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -421,7 +422,7 @@ func TestGossipSeedIndex(t *testing.T) {
 // another of the same machine and port.
 func TestGossipOwnAddrs(t *testing.T) {
 	for listen, wantLoopback := range map[string]bool{"127.0.0.2:0": false, "127.0.0.1:0": true, ":0": true} {
-		g, err := startGossip(gossipConfig{meta: testMeta("a", 1), listen: listen, network: SystemNetwork{}, log: quiet()})
+		g, err := startGossip(gossipConfig{meta: testMeta("a", 1), listen: listen, network: network.System{}, log: quiet()})
 		if errors.Is(err, syscall.EADDRNOTAVAIL) {
 			continue // this system has only one loopback address
 		}
@@ -447,7 +448,7 @@ func TestGossipOwnAddrs(t *testing.T) {
 
 // busyUDP is a Network on which some UDP ports are taken.
 type busyUDP struct {
-	Network
+	network.Network
 	failures int
 }
 

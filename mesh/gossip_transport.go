@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/sgkandale/sharelock/mesh/network"
 )
 
 const (
@@ -31,7 +33,7 @@ const (
 type gossipTransport struct {
 	ctx      context.Context // ends with Shutdown
 	cancel   context.CancelFunc
-	network  Network
+	network  network.Network
 	log      *slog.Logger
 	listener net.Listener
 	socket   net.PacketConn
@@ -49,8 +51,8 @@ type gossipTransport struct {
 var _ memberlist.NodeAwareTransport = (*gossipTransport)(nil)
 
 // newGossipTransport listens. The caller calls Shutdown.
-func newGossipTransport(ctx context.Context, network Network, listen string, log *slog.Logger) (*gossipTransport, error) {
-	listener, socket, err := bindBoth(network, listen)
+func newGossipTransport(ctx context.Context, on network.Network, listen string, log *slog.Logger) (*gossipTransport, error) {
+	listener, socket, err := bindBoth(on, listen)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +64,7 @@ func newGossipTransport(ctx context.Context, network Network, listen string, log
 		_ = s.SetReadBuffer(packetBuffer) // the system may allow less
 	}
 	t := &gossipTransport{
-		network:  network,
+		network:  on,
 		log:      log,
 		listener: listener,
 		socket:   socket,
@@ -79,18 +81,18 @@ func newGossipTransport(ctx context.Context, network Network, listen string, log
 
 // bindBoth opens a listener and a socket of the same address. For port 0 it
 // tries until a port is free for both.
-func bindBoth(network Network, listen string) (net.Listener, net.PacketConn, error) {
+func bindBoth(on network.Network, listen string) (net.Listener, net.PacketConn, error) {
 	attempts := 1
 	if _, port, err := net.SplitHostPort(listen); err == nil && port == "0" {
 		attempts = bindAttempts
 	}
 	var last error
 	for range attempts {
-		listener, err := network.Listen(listen)
+		listener, err := on.Listen(listen)
 		if err != nil {
 			return nil, nil, fmt.Errorf("listen on %s: %w", listen, err)
 		}
-		socket, err := network.ListenPacket(listener.Addr().String())
+		socket, err := on.ListenPacket(listener.Addr().String())
 		if err == nil {
 			return listener, socket, nil
 		}

@@ -10,19 +10,21 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/identity"
+	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
 )
 
 // linkNode is as much of the member a, in a view with b, as a link needs.
-func linkNode(t *testing.T, network Network) *Node {
+func linkNode(t *testing.T, on network.Network) *Node {
 	t.Helper()
-	n := &Node{network: network, clock: MonotonicClock(), log: quiet(), leaseTo: make(chan struct{}, 1), self: viewOf("a").Members[0].Identity}
+	n := &Node{network: on, clock: clock.Monotonic(), log: quiet(), leaseTo: make(chan struct{}, 1), self: viewOf("a").Members[0].Identity}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.stopping = n.ctx.Done()
 	n.cfg.Lease = 2 * time.Second
@@ -100,7 +102,7 @@ func TestLinkToWhoDoesNotRead(t *testing.T) {
 
 // deafNet is a network whose streams take everything and answer nothing.
 type deafNet struct {
-	Network
+	network.Network
 	dials atomic.Int32
 	ends  sync.WaitGroup
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -194,7 +195,7 @@ func (n *Node) dialLink(ctx context.Context, to ring.Member) (Frames, error) {
 	if err != nil {
 		return nil, err
 	}
-	resetOnClose(conn)
+	network.ResetOnClose(conn)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	deadline, _ := dialing.Deadline()
 	if err = conn.SetWriteDeadline(deadline); err == nil {

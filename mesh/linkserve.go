@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -24,7 +25,7 @@ func (n *Node) acceptLinks(l net.Listener) error {
 		}
 		stream, ok := conn.(*linkStream)
 		if ok {
-			resetOnClose(stream.Conn)
+			network.ResetOnClose(stream.Conn)
 		}
 		if !ok || !n.tasks.Go(func() {
 			if err := n.serveLink(newFrames(stream, linkSilence*n.lease()), stream.from); err != nil && n.ctx.Err() == nil {

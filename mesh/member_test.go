@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/epoch"
@@ -49,7 +50,7 @@ func alone(t *testing.T, test func(t *testing.T, m *member)) {
 	t.Helper()
 	virtual.Test(t, func(t *testing.T) {
 		n := &Node{
-			clock: MonotonicClock(), log: slog.New(slog.DiscardHandler), leaseTo: make(chan struct{}, 1),
+			clock: clock.Monotonic(), log: slog.New(slog.DiscardHandler), leaseTo: make(chan struct{}, 1),
 			self: viewOf("a").Members[0].Identity,
 		}
 		var err error

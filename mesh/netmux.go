@@ -13,6 +13,7 @@ import (
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/network"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -163,7 +164,7 @@ func (m *mux) stopListeners() {
 // dropped for it, so that streams that say nothing do not keep out those that do: a member
 // says at once what its stream is.
 func (m *mux) begin(conn net.Conn) {
-	limitUnacked(conn)
+	network.LimitUnacked(conn)
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()

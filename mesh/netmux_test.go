@@ -19,6 +19,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/memnet"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
+	"github.com/sgkandale/sharelock/mesh/network"
 )
 
 const muxAddr = "server:7000"
@@ -414,17 +415,17 @@ func FuzzPreamble(f *testing.F) {
 
 // TestMuxRealPort is a smoke test on the system's network.
 func TestMuxRealPort(t *testing.T) {
-	var network SystemNetwork
-	l, err := network.Listen("127.0.0.1:0")
+	var system network.System
+	l, err := system.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := newMux(l, testFilter{}, quiet())
-	layer := newRaftLayer(m.raftListener(), network, func() []byte { return testCluster }, itself, l.Addr().String())
+	layer := newRaftLayer(m.raftListener(), system, func() []byte { return testCluster }, itself, l.Addr().String())
 	for i, dial := range []func() (net.Conn, error){
 		func() (net.Conn, error) { return layer.Dial(raft.ServerAddress(l.Addr().String()), 5*time.Second) },
 		func() (net.Conn, error) {
-			c, err := network.Dial(t.Context(), l.Addr().String())
+			c, err := system.Dial(t.Context(), l.Addr().String())
 			if err == nil {
 				_, err = c.Write([]byte("PRI "))
 			}

@@ -20,8 +20,10 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/identity"
+	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -44,8 +46,8 @@ type Addrs struct{ HTTP, GRPC, Peer, Gossip string }
 type Node struct {
 	cfg     Config
 	log     *slog.Logger
-	network Network
-	clock   Clock
+	network network.Network
+	clock   func() time.Duration
 	self    ring.Identity
 	addrs   Addrs
 
@@ -131,10 +133,10 @@ func New(cfg Config) (*Node, error) {
 		n.log = slog.New(slog.DiscardHandler)
 	}
 	if n.network == nil {
-		n.network = SystemNetwork{}
+		n.network = network.System{}
 	}
 	if n.clock == nil {
-		n.clock = SystemClock()
+		n.clock = clock.System()
 	}
 	n.log = n.log.With("node", cfg.Name)
 	n.began = n.clock()
@@ -242,7 +244,7 @@ func (n *Node) bind() error {
 	}
 	n.mux = newMux(peer, n, n.log)
 	n.onClose("peer port", n.mux.close)
-	at, err := advertiseAddr(n.ctx, n.network, n.cfg.PeerAdvertise, peer.Addr())
+	at, err := network.Advertise(n.ctx, n.network, n.cfg.PeerAdvertise, peer.Addr())
 	if err != nil {
 		return fmt.Errorf("mesh.peer_advertise: %w", err)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/sgkandale/sharelock/mesh/network"
 )
 
 // raftLayer carries Raft's streams: it accepts from a mux and dials with the
@@ -18,7 +20,7 @@ import (
 // their goroutines would wait for ever.
 type raftLayer struct {
 	listener  net.Listener
-	network   Network
+	network   network.Network
 	clusterID func() []byte
 	address   func(id string) string
 	addr      raftAddr
@@ -36,11 +38,11 @@ var _ raft.StreamLayer = (*raftLayer)(nil)
 // dialled for, empty as long as there is none. Raft knows processes by their ids
 // alone, self is this one's: address finds where one is reached now, "" if that is
 // not known.
-func newRaftLayer(l net.Listener, network Network, clusterID func() []byte, address func(id string) string, self string) *raftLayer {
+func newRaftLayer(l net.Listener, on network.Network, clusterID func() []byte, address func(id string) string, self string) *raftLayer {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &raftLayer{
 		listener:  l,
-		network:   network,
+		network:   on,
 		clusterID: clusterID,
 		address:   address,
 		addr:      raftAddr(self),

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/memnet"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/owner"
@@ -18,7 +19,7 @@ import (
 func loneNode(t *testing.T) *Node {
 	t.Helper()
 	cfg := DefaultConfig()
-	cfg.Name, cfg.DataDir, cfg.Found, cfg.Network, cfg.Clock = "a", "", true, memnet.New(1).Host("a"), MonotonicClock()
+	cfg.Name, cfg.DataDir, cfg.Found, cfg.Network, cfg.Clock = "a", "", true, memnet.New(1).Host("a"), clock.Monotonic()
 	n, err := New(cfg)
 	if err == nil {
 		err = n.Start()

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/memnet"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
@@ -244,4 +245,4 @@ func TestSimulation(t *testing.T) {
 }
 
 // wallClock is a clock that a bubble does not change.
-func wallClock() time.Duration { return SystemClock()() }
+func wallClock() time.Duration { return clock.System()() }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -33,7 +34,7 @@ func (c Config) Validate() error {
 	check(!c.Recover || !c.Found, "--recover", "not together with --found: it goes on with the mesh of a data directory, --found makes a new one")
 	check(!c.Recover || c.DataDir != "", "--recover", "needs the data directory of the old mesh (node.data_dir)")
 	for _, seed := range c.Seeds {
-		_, _, err := splitAddr(seed, 7946)
+		_, _, err := network.SplitAddr(seed, 7946)
 		check(err == nil, "mesh.seeds", "%q is not host or host:port", seed)
 	}
 	check(c.HoldRelease == 0 || c.HoldRelease >= release.Oldest, "mesh.hold_release", "%d is below %d, the oldest release that this program works with", c.HoldRelease, release.Oldest)

@@ -27,6 +27,7 @@ import (
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/cluster"
 	"github.com/sgkandale/sharelock/mesh"
+	"github.com/sgkandale/sharelock/mesh/network"
 )
 
 // stormTTL is longer than a storm of cancels, so that nothing that is left ends unseen.
@@ -76,7 +77,7 @@ func (h *witness) lost(caller string) bool {
 
 // witnessedNet is a network that notes what one listener's connections carry.
 type witnessedNet struct {
-	mesh.Network
+	network.Network
 	http string
 	all  *witness
 }

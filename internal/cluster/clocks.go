@@ -5,25 +5,25 @@ import (
 	"time"
 )
 
-// clock is the clock of one process. It runs at a rate of its own against the time
+// ratedClock is the clock of one process. It runs at a rate of its own against the time
 // that the cluster lives in, the bubble's mostly, by which timers go.
-type clock struct {
+type ratedClock struct {
 	mu    sync.Mutex
 	at    time.Time     // when value was right; guarded by mu
 	value time.Duration // guarded by mu
 	rate  float64       // guarded by mu
 }
 
-func newClock(rate float64) *clock { return &clock{at: time.Now(), rate: rate} }
+func newClock(rate float64) *ratedClock { return &ratedClock{at: time.Now(), rate: rate} }
 
-// now is a mesh.Clock, and a client's.
-func (k *clock) now() time.Duration {
+// now is a clock, as package clock has them, and a client's.
+func (k *ratedClock) now() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.value + k.since(time.Now())
 }
 
-func (k *clock) since(t time.Time) time.Duration {
+func (k *ratedClock) since(t time.Time) time.Duration {
 	if k.rate == 1 {
 		return t.Sub(k.at)
 	}
@@ -31,7 +31,7 @@ func (k *clock) since(t time.Time) time.Duration {
 }
 
 // set changes the rate from now on.
-func (k *clock) set(rate float64) {
+func (k *ratedClock) set(rate float64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	t := time.Now()

@@ -20,6 +20,7 @@ import (
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/cluster"
 	"github.com/sgkandale/sharelock/mesh"
+	"github.com/sgkandale/sharelock/mesh/network"
 )
 
 // leavers are the HTTP connections of nodes. They know what a node can: whether its system
@@ -52,7 +53,7 @@ type leaver struct {
 
 // spied is a network that notes one listener's connections.
 type spied struct {
-	mesh.Network
+	network.Network
 	http string
 	all  *leavers
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/cluster"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
@@ -16,11 +17,11 @@ import (
 // cluster see it if it does.
 func TestSimLongWaitAtAFastNode(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		clock := mesh.MonotonicClock()
+		exact := clock.Monotonic()
 		c := cluster.Start(t, cluster.Options{
 			Net: cluster.Memory, Nodes: 1, MaxTTL: 20 * time.Second,
 			Configure: func(_ int, cfg *mesh.Config) {
-				cfg.Clock = func() time.Duration { return clock() * 109 / 100 }
+				cfg.Clock = func() time.Duration { return exact() * 109 / 100 }
 			},
 		})
 		ctx := limited(t)

@@ -2,7 +2,7 @@ package cluster
 
 import (
 	"github.com/sgkandale/sharelock/internal/memnet"
-	"github.com/sgkandale/sharelock/mesh"
+	"github.com/sgkandale/sharelock/mesh/network"
 )
 
 // MemNet is the memory network that nodes of a cluster share; [memnet.Net] says
@@ -10,7 +10,7 @@ import (
 // can use it without this one, which imports mesh.
 type MemNet = memnet.Net
 
-var _ mesh.Network = (*memnet.Host)(nil)
+var _ network.Network = (*memnet.Host)(nil)
 
 // NewMemNet makes an empty network, see [memnet.New].
 func NewMemNet(seed uint64) *MemNet { return memnet.New(seed) }

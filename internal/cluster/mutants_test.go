@@ -10,6 +10,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/cluster"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
@@ -76,7 +77,7 @@ func TestSimCutOffOwner(t *testing.T) {
 func TestSimClockStandsStill(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		const cut = 0
-		clock, stopped := mesh.MonotonicClock(), time.Duration(0)
+		exact, stopped := clock.Monotonic(), time.Duration(0)
 		var mu sync.Mutex
 		c := cluster.Start(t, cluster.Options{
 			Net: cluster.Memory, MaxTTL: 2 * time.Second,
@@ -89,7 +90,7 @@ func TestSimClockStandsStill(t *testing.T) {
 						if stopped > 0 {
 							return stopped
 						}
-						return clock()
+						return exact()
 					}
 				}
 			},
@@ -102,7 +103,7 @@ func TestSimClockStandsStill(t *testing.T) {
 		must(t, err)
 		c.Split([]int{cut}, []int{1, 2})
 		mu.Lock()
-		stopped = clock()
+		stopped = exact()
 		mu.Unlock()
 		l, err := second.Acquire(ctx, key, client.Wait(20*time.Second))
 		must(t, err)
@@ -142,11 +143,11 @@ func TestSimLongerTTLIsNotLost(t *testing.T) {
 // away before the client knows that it has run out.
 func TestSimFastClock(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		clock := mesh.MonotonicClock()
+		exact := clock.Monotonic()
 		c := cluster.Start(t, cluster.Options{
 			Net: cluster.Memory, Nodes: 1, MaxTTL: 10 * time.Second,
 			Configure: func(_ int, cfg *mesh.Config) {
-				cfg.Clock = func() time.Duration { return clock() * 109 / 100 }
+				cfg.Clock = func() time.Duration { return exact() * 109 / 100 }
 			},
 		})
 		ctx := limited(t)

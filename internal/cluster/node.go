@@ -21,7 +21,7 @@ type node struct {
 	cluster *Cluster
 	index   int
 	place   *place
-	clock   *clock
+	clock   *ratedClock
 	pauses  *pauses
 
 	// turn is held by whoever starts or ends this node; not a mutex, since that takes

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/sgkandale/sharelock/mesh"
+	"github.com/sgkandale/sharelock/mesh/network"
 )
 
 // place is where a node lives: its addresses, which it keeps over restarts, and
@@ -16,7 +16,7 @@ type place struct {
 	// ip is that of the machine; empty on loopback, where it says nothing.
 	ip string
 	// network is the node's way to the others, made anew for each start.
-	network func() mesh.Network
+	network func() network.Network
 	// down cuts the network off the process that runs there now, before it is
 	// killed, so that it cannot say good-bye.
 	down func()
@@ -31,7 +31,7 @@ const peerPort = 50053
 func memoryPlace(n *MemNet, name string) *place {
 	return &place{
 		ip: n.Host(name).IP(), http: ":50051", grpc: ":50052", peer: fmt.Sprint(":", peerPort), gossip: ":7946",
-		network: func() mesh.Network { return n.Host(name) },
+		network: func() network.Network { return n.Host(name) },
 		down:    func() { n.Kill(name) },
 		close:   func() error { return nil },
 	}
@@ -40,7 +40,7 @@ func memoryPlace(n *MemNet, name string) *place {
 // loopbackPlace reserves four ports of this machine.
 func loopbackPlace() (*place, error) {
 	l := &loopback{ports: map[string]*reservation{}}
-	p := &place{network: func() mesh.Network { return l }, down: func() {}, close: l.close}
+	p := &place{network: func() network.Network { return l }, down: func() {}, close: l.close}
 	for _, addr := range []*string{&p.http, &p.grpc, &p.peer, &p.gossip} {
 		r, err := reserve()
 		if err != nil {
@@ -54,34 +54,34 @@ func loopbackPlace() (*place, error) {
 
 // loopback is the system's network, with some ports reserved.
 type loopback struct {
-	mesh.SystemNetwork
+	network.System
 	ports map[string]*reservation // not changed once a node knows it
 }
 
-var _ mesh.Network = (*loopback)(nil)
+var _ network.Network = (*loopback)(nil)
 
-// Listen implements mesh.Network.
+// Listen implements network.Network.
 func (l *loopback) Listen(addr string) (net.Listener, error) {
 	if r := l.ports[addr]; r != nil {
 		return r.listen()
 	}
-	return l.SystemNetwork.Listen(addr)
+	return l.System.Listen(addr)
 }
 
-// ListenPacket implements mesh.Network.
+// ListenPacket implements network.Network.
 func (l *loopback) ListenPacket(addr string) (net.PacketConn, error) {
 	if r := l.ports[addr]; r != nil {
 		return r.listenPacket()
 	}
-	return l.SystemNetwork.ListenPacket(addr)
+	return l.System.ListenPacket(addr)
 }
 
-// LookupHost implements mesh.Network.
+// LookupHost implements network.Network.
 func (l *loopback) LookupHost(ctx context.Context, host string) ([]string, error) {
 	if net.ParseIP(host) != nil {
 		return []string{host}, nil // no resolver is needed, nor its goroutine
 	}
-	return l.SystemNetwork.LookupHost(ctx, host)
+	return l.System.LookupHost(ctx, host)
 }
 
 func (l *loopback) close() error {

@@ -8,6 +8,6 @@
 //	n.Cut("a", "b") // what a sends waits
 //	n.Heal()        // and arrives
 //
-// A [Host] fits the Network interface of package mesh. The package imports
+// A [Host] fits the Network interface of package network. The package imports
 // nothing of this module and does not import testing.
 package memnet

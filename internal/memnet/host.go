@@ -19,7 +19,7 @@ const (
 	maxBacklog = 1024
 )
 
-// Host is a process's place on a [Net]; it is a Network of package mesh. Loopback and
+// Host is a process's place on a [Net]; it is a Network of package network. Loopback and
 // unspecified addresses, and localhost, mean the machine's own address.
 type Host struct {
 	net     *Net

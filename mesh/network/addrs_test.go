@@ -1,4 +1,4 @@
-package mesh
+package network
 
 import (
 	"context"
@@ -6,10 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/sgkandale/sharelock/internal/memnet"
-	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 func TestPickAddr(t *testing.T) {
@@ -34,7 +32,7 @@ func TestPickAddr(t *testing.T) {
 	}
 }
 
-func TestAdvertiseAddr(t *testing.T) {
+func TestAdvertise(t *testing.T) {
 	n := memnet.New(1)
 	host := n.Host("a")
 	n.Host("b")
@@ -52,7 +50,7 @@ func TestAdvertiseAddr(t *testing.T) {
 		"a:b:c":           "",
 		":7":              "",
 	} {
-		got, err := advertiseAddr(t.Context(), host, explicit, listen)
+		got, err := Advertise(t.Context(), host, explicit, listen)
 		if want == "" {
 			if err == nil {
 				t.Errorf("advertise %q = %s, want an error", explicit, got)
@@ -62,28 +60,28 @@ func TestAdvertiseAddr(t *testing.T) {
 		}
 	}
 	everywhere := net.TCPAddrFromAddrPort(netip.MustParseAddrPort("[::]:7946"))
-	if _, err := advertiseAddr(t.Context(), SystemNetwork{}, "0.0.0.0:1", everywhere); err == nil {
+	if _, err := Advertise(t.Context(), System{}, "0.0.0.0:1", everywhere); err == nil {
 		t.Error("advertising an unspecified address has no error")
 	}
-	got, err := advertiseAddr(t.Context(), SystemNetwork{}, "", everywhere)
-	own, ownErr := interfaceAddrs()
+	got, err := Advertise(t.Context(), System{}, "", everywhere)
+	own, ownErr := InterfaceAddrs()
 	if err != nil || ownErr != nil || got.Port() != 7946 || !slices.Contains(append(own, netip.MustParseAddr("127.0.0.1")), got.Addr()) {
 		t.Errorf("listening everywhere advertises %s, %v, not one of %v, %v", got, err, own, ownErr)
 	}
 }
 
-func TestResolveAddrOrder(t *testing.T) {
-	got, err := resolveAddr(t.Context(), staticNames{"n": {"2001:db8::1", "192.0.2.1", "::ffff:192.0.2.2"}}, "n", 9)
+func TestResolveOrder(t *testing.T) {
+	got, err := Resolve(t.Context(), staticNames{"n": {"2001:db8::1", "192.0.2.1", "::ffff:192.0.2.2"}}, "n", 9)
 	want := []netip.AddrPort{
 		netip.MustParseAddrPort("192.0.2.1:9"), netip.MustParseAddrPort("192.0.2.2:9"), netip.MustParseAddrPort("[2001:db8::1]:9"),
 	}
 	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("resolveAddr = %v, %v, want %v", got, err, want)
+		t.Errorf("Resolve = %v, %v, want %v", got, err, want)
 	}
-	if got, err := resolveAddr(t.Context(), staticNames{"n": {}}, "n", 9); err == nil {
+	if got, err := Resolve(t.Context(), staticNames{"n": {}}, "n", 9); err == nil {
 		t.Errorf("a name without addresses = %v", got)
 	}
-	if got, err := resolveAddr(t.Context(), staticNames{"n": {"rubbish"}}, "n", 9); err == nil {
+	if got, err := Resolve(t.Context(), staticNames{"n": {"rubbish"}}, "n", 9); err == nil {
 		t.Errorf("a name with a malformed address = %v", got)
 	}
 }
@@ -97,27 +95,3 @@ func (s staticNames) LookupHost(_ context.Context, host string) ([]string, error
 func (staticNames) Listen(string) (net.Listener, error)            { panic("not in this test") }
 func (staticNames) ListenPacket(string) (net.PacketConn, error)    { panic("not in this test") }
 func (staticNames) Dial(context.Context, string) (net.Conn, error) { panic("not in this test") }
-
-// TestClocks: the system's clock runs on in a bubble, the monotonic one is the
-// bubble's.
-func TestClocks(t *testing.T) {
-	virtual.Test(t, func(t *testing.T) {
-		system, monotonic := SystemClock(), MonotonicClock()
-		systemStart := system()
-		time.Sleep(time.Hour)
-		if got := monotonic(); got != time.Hour {
-			t.Errorf("the monotonic clock went on by %v, want an hour", got)
-		}
-		if got := system() - systemStart; got < 0 || got > time.Minute {
-			t.Errorf("the system's clock went on by %v in a virtual hour", got)
-		}
-	})
-	clock := SystemClock()
-	for last, end := clock(), time.Now().Add(5*time.Millisecond); time.Now().Before(end); {
-		now := clock()
-		if now < last {
-			t.Fatalf("the clock went back from %v to %v", last, now)
-		}
-		last = now
-	}
-}

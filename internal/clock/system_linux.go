@@ -1,4 +1,4 @@
-package mesh
+package clock
 
 import (
 	"time"
@@ -6,12 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SystemClock counts suspended time too: CLOCK_BOOTTIME (protocol, assumptions).
-func SystemClock() Clock {
+// System returns a clock that counts suspended time too: CLOCK_BOOTTIME (protocol, assumptions).
+// Go's own monotonic clock stops while the machine is suspended.
+func System() func() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		// A sandbox that does not let it through.
-		return MonotonicClock()
+		// Only a kernel older than 2.6.39 or a sandbox refuses, and does so every time.
+		return Monotonic()
 	}
 	return func() time.Duration {
 		var ts unix.Timespec

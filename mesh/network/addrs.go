@@ -1,84 +1,23 @@
-package mesh
+package network
 
 import (
 	"context"
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 )
 
-// SystemNetwork is the operating system's network. The zero value is ready to
-// use.
-type SystemNetwork struct{}
-
-var _ Network = SystemNetwork{}
-
-// keepAlive finds streams whose other end is gone without a word.
-func keepAlive() net.KeepAliveConfig {
-	return net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 3 * time.Second, Count: 3}
-}
-
-// unackedTime is how long a stream between members goes on without an acknowledgement of
-// what it has sent. Without it the kernel repeats what was sent for a quarter of an hour,
-// also after the stream was closed, and it would arrive when request ids are forgotten: no
-// message lives longer than 30 s (Q1).
-const unackedTime = 20 * time.Second
-
-// limitUnacked sets unackedTime for a stream of the system's network.
-func limitUnacked(conn net.Conn) {
-	if c, ok := conn.(*net.TCPConn); ok {
-		setUserTimeout(c, unackedTime)
-	}
-}
-
-// resetOnClose makes closing a stream discard what it has not sent yet and reset it: what a
-// stream carries is sent again on the next one, and must not arrive after that (Q1).
-func resetOnClose(conn net.Conn) {
-	if c, ok := conn.(*net.TCPConn); ok {
-		_ = c.SetLinger(0) // of a stream that is open; otherwise it does not matter
-	}
-}
-
-// Listen opens a TCP listener. Streams have keepalive on, and Nagle's delay off
-// as always in Go.
-func (SystemNetwork) Listen(addr string) (net.Listener, error) {
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
-	return lc.Listen(context.Background(), "tcp", addr)
-}
-
-// ListenPacket opens a UDP socket.
-func (SystemNetwork) ListenPacket(addr string) (net.PacketConn, error) {
-	var lc net.ListenConfig
-	return lc.ListenPacket(context.Background(), "udp", addr)
-}
-
-// Dial opens a TCP stream.
-func (SystemNetwork) Dial(ctx context.Context, addr string) (net.Conn, error) {
-	d := net.Dialer{KeepAliveConfig: keepAlive()}
-	conn, err := d.DialContext(ctx, "tcp", addr)
-	if err == nil {
-		limitUnacked(conn)
-	}
-	return conn, err
-}
-
-// LookupHost asks the system's resolver.
-func (SystemNetwork) LookupHost(ctx context.Context, host string) ([]string, error) {
-	return net.DefaultResolver.LookupHost(ctx, host)
-}
-
-// advertiseAddr decides under which host:port others reach a listener. What the
+// Advertise decides under which host:port others reach a listener. What the
 // operator wrote wins; its port may be missing or 0, then it is the listener's.
 // Otherwise it is the listener's own address, or if that is unspecified one of
 // the machine's.
-func advertiseAddr(ctx context.Context, network Network, explicit string, listen net.Addr) (netip.AddrPort, error) {
+func Advertise(ctx context.Context, network Network, explicit string, listen net.Addr) (netip.AddrPort, error) {
 	bound, err := netip.ParseAddrPort(listen.String())
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("listen address %s: %w", listen, err)
 	}
 	if explicit != "" {
-		list, err := resolveAddr(ctx, network, explicit, bound.Port())
+		list, err := Resolve(ctx, network, explicit, bound.Port())
 		if err != nil {
 			return netip.AddrPort{}, fmt.Errorf("advertise %s: %w", explicit, err)
 		}
@@ -89,7 +28,7 @@ func advertiseAddr(ctx context.Context, network Network, explicit string, listen
 	}
 	ip := bound.Addr().Unmap()
 	if ip.IsUnspecified() {
-		own, err := interfaceAddrs()
+		own, err := InterfaceAddrs()
 		if err != nil {
 			return netip.AddrPort{}, fmt.Errorf("addresses of this machine: %w", err)
 		}
@@ -98,11 +37,11 @@ func advertiseAddr(ctx context.Context, network Network, explicit string, listen
 	return netip.AddrPortFrom(ip, bound.Port()), nil
 }
 
-// resolveAddr turns host:port, host, or [v6]:port into addresses, IPv4 first,
+// Resolve turns host:port, host, or [v6]:port into addresses, IPv4 first,
 // otherwise in the resolver's order. A port that is missing or 0 is
 // defaultPort.
-func resolveAddr(ctx context.Context, network Network, addr string, defaultPort uint16) ([]netip.AddrPort, error) {
-	host, port, err := splitAddr(addr, defaultPort)
+func Resolve(ctx context.Context, network Network, addr string, defaultPort uint16) ([]netip.AddrPort, error) {
+	host, port, err := SplitAddr(addr, defaultPort)
 	if err != nil {
 		return nil, err
 	}
@@ -128,8 +67,8 @@ func resolveAddr(ctx context.Context, network Network, addr string, defaultPort 
 	return nil, &net.DNSError{Err: "no addresses", Name: host, IsNotFound: true}
 }
 
-// splitAddr splits host:port; the port may be missing.
-func splitAddr(addr string, defaultPort uint16) (host string, port uint16, err error) {
+// SplitAddr splits host:port; the port may be missing.
+func SplitAddr(addr string, defaultPort uint16) (host string, port uint16, err error) {
 	if ip, err := netip.ParseAddr(addr); err == nil {
 		return ip.String(), defaultPort, nil
 	}
@@ -153,8 +92,8 @@ func splitAddr(addr string, defaultPort uint16) (host string, port uint16, err e
 	return host, uint16(number), nil
 }
 
-// interfaceAddrs are the addresses of this machine's interfaces that are up.
-func interfaceAddrs() ([]netip.Addr, error) {
+// InterfaceAddrs are the addresses of this machine's interfaces that are up.
+func InterfaceAddrs() ([]netip.Addr, error) {
 	list, err := net.Interfaces()
 	if err != nil {
 		return nil, err

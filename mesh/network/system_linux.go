@@ -1,4 +1,4 @@
-package mesh
+package network
 
 import (
 	"net"

@@ -1,12 +1,12 @@
 //go:build !linux
 
-package mesh
+package network
 
 import (
 	"net"
 	"time"
 )
 
-// setUserTimeout does nothing where the system has no such option: resetOnClose alone
+// setUserTimeout does nothing where the system has no such option: ResetOnClose alone
 // discards what links have not sent.
 func setUserTimeout(*net.TCPConn, time.Duration) {}
