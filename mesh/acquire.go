@@ -69,7 +69,11 @@ func (a *acquire) run(ctx context.Context) (sharelock.Hold, error) {
 				return sharelock.Hold{}, err
 			}
 			r := a.req
-			r.Wait = max(a.wait-(a.node.clock()-a.began), 0)
+			if a.wait > 0 {
+				// Never 0, however late it is: the owner does not remember the id of a try that it
+				// refuses, and an earlier send by another node could be granted later (Q2).
+				r.Wait = max(a.wait-(a.node.clock()-a.began), 1)
+			}
 			a.send(r)
 		}
 		a.underway = false

@@ -357,8 +357,8 @@ func (sh *shard) handle(now time.Duration, it *item) {
 	}
 }
 
-// step hands one request to the machine. Time spent parked counts against the
-// wait of the request.
+// step hands one request to the machine. Time spent parked counts against the wait of the
+// request. What waits never becomes a try, whose id the machine would not remember (Q2).
 func (sh *shard) step(now time.Duration, p *partition, it *item) {
 	if it.req.TTL > sh.service.maxTTL {
 		// A quarantine would be over before the lock (section 4.3). The node that
@@ -369,7 +369,7 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 	if it.req.Kind == Acquire && it.req.Wait > 0 {
 		if parked := now - it.at; parked > 0 {
 			r := *it.req
-			r.Wait = max(r.Wait-parked, 0)
+			r.Wait = max(r.Wait-parked, 1)
 			it.req = &r
 		}
 	}

@@ -87,3 +87,27 @@ func post(ctx context.Context, c *cluster.Cluster, node int, key, body string) e
 	}
 	return errors.Join(resp.Body.Close(), errors.New(resp.Status))
 }
+
+// Q2: an acquire with an id of its own whose wait ends while the owner is away is refused, and its id
+// is over: the same id by another node, which may have been sent long before, is not granted.
+func TestSimWaitEndsWhileOwnerIsAway(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		c := cluster.Start(inRAM(t), cluster.Options{Net: cluster.Memory, Nodes: 3, Without: []cluster.Invariant{cluster.Linearizable}})
+		ctx := patient(t)
+		must(t, c.WaitMembers(ctx, 3))
+		const entry, owner, other = 0, 1, 2
+		key := keyOwnedBy(t, c, owner)
+		holder, err := c.Client(entry).Acquire(ctx, key)
+		must(t, err)
+		c.Kill(owner)
+		request := sharelock.AcquireRequest{Key: key, ClientID: "c", RequestID: "own", TTL: time.Second, Wait: 10 * time.Millisecond}
+		if _, err := c.Node(entry).Acquire(ctx, request); !errors.Is(err, sharelock.ErrLockHeld) {
+			t.Errorf("the wait ended with %v, want %v", err, sharelock.ErrLockHeld)
+		}
+		must(t, holder.Release(ctx))
+		request.Wait = time.Minute
+		if h, err := c.Node(other).Acquire(ctx, request); !errors.Is(err, sharelock.ErrRequestOver) {
+			t.Errorf("an earlier send that comes late is answered %+v, %v, want %v", h, err, sharelock.ErrRequestOver)
+		}
+	})
+}
