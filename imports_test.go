@@ -57,6 +57,8 @@ var folders = []folder{
 	{"internal/release", nil, nil},
 	{"internal/rules", nil, nil},
 	{"internal/clock", nil, []string{xsys}},
+	{"internal/logbridge", nil, []string{hclog}},
+	{"internal/ringproto", []string{"proto/sharelock/peer/v1", "ring"}, nil},
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner", []string{".", "internal/compact", "internal/release", "ring", "owner/mutant"}, nil},
@@ -71,17 +73,22 @@ var folders = []folder{
 	{
 		"mesh",
 		[]string{
-			".", "internal/release", "internal/rules", "ring", "owner", "owner/mutant", "mesh/epoch", "mesh/identity", "mesh/network", "mesh/view",
-			"api", "internal/clock", "internal/frame", "internal/protofield", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1",
+			".", "internal/release", "internal/rules", "ring", "owner", "owner/mutant", "mesh/epoch", "mesh/gossip", "mesh/identity", "mesh/network", "mesh/view",
+			"api", "internal/clock", "internal/frame", "internal/logbridge", "internal/protofield", "internal/ringproto", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1",
 		},
-		[]string{memberlist, raft, hclog, grpc, protobuf},
+		[]string{raft, grpc, protobuf},
 	},
 	// epoch knows no Node, and no network either.
 	{"mesh/epoch", []string{"ring", "owner", "owner/mutant", "mesh/view"}, nil},
 	{"mesh/epoch/epochtest", []string{"internal/release", "ring", "owner", "mesh/epoch", "mesh/view", "proto/sharelock/peer/v1"}, nil},
+	{
+		"mesh/gossip",
+		[]string{"internal/logbridge", "internal/ringproto", "internal/rules", "mesh/network", "proto/sharelock/peer/v1", "ring"},
+		[]string{memberlist, protobuf},
+	},
 	{"mesh/identity", []string{"internal/release", "internal/rules", "ring"}, []string{xsys}},
 	{"mesh/network", nil, nil},
-	{"mesh/view", []string{"internal/release", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
+	{"mesh/view", []string{"internal/release", "internal/ringproto", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
 	{"client", []string{".", "internal/clock", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xxhash}},
 	{
 		"internal/cluster",
@@ -131,7 +138,7 @@ var testLibraries = []string{
 // onlyIn names packages that just some files may import, by patterns of
 // path.Match.
 var onlyIn = map[string][]string{
-	memberlist: {"mesh/gossip*.go"},
+	memberlist: {"mesh/gossip/*.go"},
 	bbolt:      {"mesh/view/store*.go"},
 	"testing":  {"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go", "testcluster/locktest/*.go", "internal/virtual/*.go"},
 }
@@ -184,9 +191,9 @@ func TestHouseCatches(t *testing.T) {
 		{"a library with almost the name", "mesh/a.go", `package mesh; import "github.com/hashicorp/raft-wal"`, `imports github.com/hashicorp/raft-wal`},
 		{"a library, aliased", "owner/a.go", `package owner; import x "google.golang.org/grpc/codes"`, `owner/a.go imports google.golang.org/grpc/codes`},
 		{"a library in a file for windows", "owner/a_windows.go", `package owner; import "golang.org/x/sys/windows"`, `imports golang.org/x/sys/windows`},
-		{"a library in another file", "mesh/node.go", `package mesh; import "github.com/hashicorp/memberlist"`, `mesh/node.go imports github.com/hashicorp/memberlist, which is for mesh/gossip*.go only`},
-		{"a library in its file", "mesh/gossip_x.go", `// Package mesh is.
-			package mesh; import "github.com/hashicorp/memberlist"`, ""},
+		{"a library in another file", "mesh/node.go", `package mesh; import "github.com/hashicorp/memberlist"`, `mesh/node.go imports github.com/hashicorp/memberlist, which is for mesh/gossip/*.go only`},
+		{"a library in its file", "mesh/gossip/x.go", `// Package gossip is.
+			package gossip; import "github.com/hashicorp/memberlist"`, ""},
 		{"testing in the product", "mesh/a.go", `package mesh; import "testing"`, `mesh/a.go imports testing`},
 		{"testing in a test", "mesh/a_test.go", `package mesh; import ("testing"; "pgregory.net/rapid"; "` + module + `/testcluster")`, ""},
 		{"a library in a test", "ring/a_test.go", `package ring; import "github.com/gorilla/mux"`, `ring/a_test.go imports github.com/gorilla/mux`},

@@ -6,11 +6,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -104,7 +105,7 @@ func (n *Node) birth(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-n.gossip.changed():
+		case <-n.gossip.Changed():
 		case <-n.views.Changed():
 		}
 		if id, f, ok := n.data.Promise(); ok && f.ID != n.self.ID || len(id) > 0 && n.views.Now() != nil {
@@ -115,7 +116,7 @@ func (n *Node) birth(ctx context.Context) {
 
 // mayFound returns the processes whose promise is needed before this one founds a cluster
 // (V0), or why it must not.
-func (n *Node) mayFound() (others []gossipNode, why string) {
+func (n *Node) mayFound() (others []gossip.Process, why string) {
 	switch {
 	case !n.cfg.Found:
 		return n.seedsReady()
@@ -131,11 +132,11 @@ func (n *Node) mayFound() (others []gossipNode, why string) {
 
 // seedsEmpty returns the other seeds if all of them are there and none follows a cluster,
 // as --found wants it. Otherwise it says why not, and who lives where.
-func (n *Node) seedsEmpty() (others []gossipNode, why string) {
+func (n *Node) seedsEmpty() (others []gossip.Process, why string) {
 	var living []string
-	for _, g := range n.gossip.nodes() {
-		if id := g.meta.GetClusterId(); len(id) > 0 && !n.sameCluster(id) {
-			living = append(living, fmt.Sprintf("node %s at %s (gossip %s) in mesh %x", g.meta.GetName(), g.meta.GetPeer(), g.gossipAddr, id))
+	for _, g := range n.gossip.Processes() {
+		if id := g.Meta.GetClusterId(); len(id) > 0 && !n.sameCluster(id) {
+			living = append(living, fmt.Sprintf("node %s at %s (gossip %s) in mesh %x", g.Meta.GetName(), g.Meta.GetPeer(), g.Addr, id))
 		}
 	}
 	if len(living) > 0 {
@@ -149,7 +150,7 @@ func (n *Node) seedsEmpty() (others []gossipNode, why string) {
 	if err != nil {
 		return nil, err.Error()
 	}
-	others, missing, err := n.gossip.seedNodes()
+	others, missing, err := n.gossip.SeedProcesses()
 	switch {
 	case err != nil:
 		return nil, err.Error()
@@ -159,8 +160,8 @@ func (n *Node) seedsEmpty() (others []gossipNode, why string) {
 	// The first of several empty seeds founds the cluster without a command. Two that
 	// found one at the same time would refuse each other.
 	for _, g := range others {
-		if len(n.cfg.Seeds) > 1 && index != 1 && g.meta.GetSeedIndex() == 1 && g.meta.GetSeedsHash() == seedsHash(n.cfg.Seeds) {
-			return nil, fmt.Sprintf("every seed is empty, so that node %s, the first of them, founds the cluster", g.meta.GetName())
+		if len(n.cfg.Seeds) > 1 && index != 1 && g.Meta.GetSeedIndex() == 1 && g.Meta.GetSeedsHash() == gossip.SeedsHash(n.cfg.Seeds) {
+			return nil, fmt.Sprintf("every seed is empty, so that node %s, the first of them, founds the cluster", g.Meta.GetName())
 		}
 	}
 	return others, ""
@@ -171,12 +172,12 @@ const waitJoin = "another process founds the cluster, or has"
 
 // seedsReady gives the other seeds, if this process is the first of them and all
 // the others are there, empty, and have the same list. Otherwise it says why not.
-func (n *Node) seedsReady() (others []gossipNode, why string) {
+func (n *Node) seedsReady() (others []gossip.Process, why string) {
 	index, unique, err := n.place()
-	hash := seedsHash(n.cfg.Seeds)
-	for _, g := range n.gossip.nodes() {
-		if g.meta.GetSeedIndex() > 0 && g.meta.GetSeedsHash() != hash && len(g.meta.GetClusterId()) == 0 && index > 0 {
-			return nil, fmt.Sprintf("node %s has another list of seeds: mesh.seeds must be the same everywhere, in the same order", g.meta.GetName())
+	hash := gossip.SeedsHash(n.cfg.Seeds)
+	for _, g := range n.gossip.Processes() {
+		if g.Meta.GetSeedIndex() > 0 && g.Meta.GetSeedsHash() != hash && len(g.Meta.GetClusterId()) == 0 && index > 0 {
+			return nil, fmt.Sprintf("node %s has another list of seeds: mesh.seeds must be the same everywhere, in the same order", g.Meta.GetName())
 		}
 	}
 	switch {
@@ -195,11 +196,11 @@ func (n *Node) seedsReady() (others []gossipNode, why string) {
 	for i := range n.cfg.Seeds[1:] {
 		missing[uint32(i+2)] = true
 	}
-	for _, g := range n.gossip.nodes() {
-		if len(g.meta.GetClusterId()) > 0 && !n.sameCluster(g.meta.GetClusterId()) {
+	for _, g := range n.gossip.Processes() {
+		if len(g.Meta.GetClusterId()) > 0 && !n.sameCluster(g.Meta.GetClusterId()) {
 			return nil, waitJoin
 		}
-		if i := g.meta.GetSeedIndex(); missing[i] {
+		if i := g.Meta.GetSeedIndex(); missing[i] {
 			delete(missing, i)
 			others = append(others, g)
 		}
@@ -215,17 +216,10 @@ func (n *Node) seedsReady() (others []gossipNode, why string) {
 	return others, ""
 }
 
-// seedsHash tells whether two processes have the same list of seeds.
-func seedsHash(seeds []string) uint64 {
-	h := fnv.New64a()
-	h.Write([]byte(strings.Join(seeds, "\n"))) //nolint:errcheck // a hash takes everything
-	return h.Sum64()
-}
-
 // found makes this process the first voter of a new cluster, once all others have
 // promised to follow. The own promise comes first: so a founder that crashes goes
 // on with the same cluster when it is back.
-func (n *Node) found(ctx context.Context, others []gossipNode) (why string) {
+func (n *Node) found(ctx context.Context, others []gossip.Process) (why string) {
 	id, _, ok := n.data.Promise()
 	if why := n.allFree(ctx, id, others); why != "" {
 		return why
@@ -239,14 +233,14 @@ func (n *Node) found(ctx context.Context, others []gossipNode) (why string) {
 	}
 	for _, g := range others {
 		turn, cancel := context.WithTimeout(ctx, n.lease())
-		resp, err := n.peers.promise(turn, g.meta.GetPeer(), view.IdentityFromProto(g.meta.GetIdentity()),
-			&peerv1.PromiseRequest{ClusterId: id, Founder: view.IdentityToProto(n.self)})
+		resp, err := n.peers.promise(turn, g.Meta.GetPeer(), ringproto.DecodeIdentity(g.Meta.GetIdentity()),
+			&peerv1.PromiseRequest{ClusterId: id, Founder: ringproto.EncodeIdentity(n.self)})
 		cancel()
 		if err != nil {
-			return fmt.Sprintf("seed %s does not promise: %v", g.meta.GetName(), err)
+			return fmt.Sprintf("seed %s does not promise: %v", g.Meta.GetName(), err)
 		}
 		if !resp.GetPromised() {
-			return fmt.Sprintf("seed %s does not promise: %s", g.meta.GetName(), resp.GetWhy())
+			return fmt.Sprintf("seed %s does not promise: %s", g.Meta.GetName(), resp.GetWhy())
 		}
 	}
 	if err := n.agree.Bootstrap(); err != nil {
@@ -258,16 +252,16 @@ func (n *Node) found(ctx context.Context, others []gossipNode) (why string) {
 
 // allFree asks the others, before anybody is bound, whether they are empty (or
 // have promised to follow this process already).
-func (n *Node) allFree(ctx context.Context, id []byte, others []gossipNode) (why string) {
+func (n *Node) allFree(ctx context.Context, id []byte, others []gossip.Process) (why string) {
 	for _, g := range others {
 		turn, cancel := context.WithTimeout(ctx, n.lease())
-		theirs, err := n.peers.clusterOf(turn, g.meta.GetPeer(), view.IdentityFromProto(g.meta.GetIdentity()))
+		theirs, err := n.peers.clusterOf(turn, g.Meta.GetPeer(), ringproto.DecodeIdentity(g.Meta.GetIdentity()))
 		cancel()
 		if err != nil {
-			return fmt.Sprintf("seed %s does not answer: %v", g.meta.GetName(), err)
+			return fmt.Sprintf("seed %s does not answer: %v", g.Meta.GetName(), err)
 		}
 		if len(theirs) > 0 && !bytes.Equal(theirs, id) {
-			return fmt.Sprintf("seed %s follows another cluster", g.meta.GetName())
+			return fmt.Sprintf("seed %s follows another cluster", g.Meta.GetName())
 		}
 	}
 	return ""
@@ -293,7 +287,7 @@ func (n *Node) announce() {
 	if n.gossip == nil {
 		return
 	}
-	if err := n.gossip.updateMeta(n.meta()); err != nil {
+	if err := n.gossip.UpdateMeta(n.meta()); err != nil {
 		n.log.Error("gossip does not carry this node's data", "error", err)
 	}
 }
@@ -301,13 +295,13 @@ func (n *Node) announce() {
 // meta is what this process says of itself in gossip.
 func (n *Node) meta() *peerv1.Meta {
 	m := &peerv1.Meta{
-		Identity: view.IdentityToProto(n.self), Name: n.cfg.Name, Cluster: n.cfg.Cluster, ClusterId: n.clusterID(),
-		Peer: n.addrs.Peer, Http: n.addrs.HTTP, Grpc: n.addrs.GRPC, SeedsHash: seedsHash(n.cfg.Seeds),
+		Identity: ringproto.EncodeIdentity(n.self), Name: n.cfg.Name, Cluster: n.cfg.Cluster, ClusterId: n.clusterID(),
+		Peer: n.addrs.Peer, Http: n.addrs.HTTP, Grpc: n.addrs.GRPC, SeedsHash: gossip.SeedsHash(n.cfg.Seeds),
 		Release: n.program().Newest, OldestRelease: n.program().Oldest,
 	}
 	m.SeedIndex = n.seedIndex.Load()
 	if old := n.replaces.Load(); old != nil {
-		m.Replaces = fitting(m, *old)
+		m.Replaces = gossip.Fitting(m, *old)
 	}
 	return m
 }
@@ -315,7 +309,7 @@ func (n *Node) meta() *peerv1.Meta {
 // place says which of the seeds this process is, and tells gossip when that has
 // changed: names may resolve only later.
 func (n *Node) place() (index int, unique bool, err error) {
-	index, unique, err = n.gossip.seedIndex()
+	index, unique, err = n.gossip.SeedIndex()
 	if err == nil && n.seedIndex.Swap(uint32(index)) != uint32(index) {
 		n.announce()
 	}

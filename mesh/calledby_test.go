@@ -7,7 +7,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -21,11 +21,11 @@ func TestRelayInAnothersName(t *testing.T) {
 		want   codes.Code
 	}{{a.String(), codes.Unavailable}, {b.String(), codes.PermissionDenied}, {"", codes.PermissionDenied}} {
 		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(mdFrom, test.caller))
-		_, err := p.Relay(ctx, &peerv1.RelayRequest{Parcel: &peerv1.Parcel{From: view.IdentityToProto(a), To: view.IdentityToProto(b)}})
+		_, err := p.Relay(ctx, &peerv1.RelayRequest{Parcel: &peerv1.Parcel{From: ringproto.EncodeIdentity(a), To: ringproto.EncodeIdentity(b)}})
 		if status.Code(err) != test.want {
 			t.Errorf("relay by %q: %v, want %v", test.caller, err, test.want)
 		}
-		_, err = p.Collect(ctx, &peerv1.CollectRequest{Member: view.IdentityToProto(a)})
+		_, err = p.Collect(ctx, &peerv1.CollectRequest{Member: ringproto.EncodeIdentity(a)})
 		if status.Code(err) != test.want {
 			t.Errorf("collect by %q: %v, want %v", test.caller, err, test.want)
 		}

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/epoch"
-	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -32,7 +32,7 @@ func (n *Node) complaints(a *epoch.View) []*peerv1.Identity {
 	n.stalls.update(n.log, a.View, stuck, now, long)
 	var list []*peerv1.Identity
 	for _, id := range stuck {
-		list = append(list, view.IdentityToProto(id))
+		list = append(list, ringproto.EncodeIdentity(id))
 	}
 	return list
 }

@@ -3,7 +3,7 @@
 //
 // The parts, from the outside in:
 //
-//   - gossip.go finds processes. It decides nothing.
+//   - package mesh/gossip finds processes. It decides nothing.
 //   - package mesh/view agrees on the view and gives leases: the Raft group and
 //     what its leader does besides (rules V1 to V7); leading.go runs it here.
 //   - member.go is the other side of that: it joins, keeps this node's lease and

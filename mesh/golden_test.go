@@ -5,15 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/golden"
 	"github.com/sgkandale/sharelock/internal/release"
-	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
-	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
-	"github.com/sgkandale/sharelock/ring"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -71,20 +66,4 @@ func TestStreamFormatsAreStable(t *testing.T) {
 		f.Add("error "+e.Error(), []byte{byte(i + 1)})
 	}
 	f.Compare(t, "testdata/streams.golden", *update)
-}
-
-// What a process says in gossip.
-func TestGossipFormatsAreStable(t *testing.T) {
-	var f golden.File
-	id := ring.Identity{ID: "9f86d081884c7d65", Counter: 12, Nonce: 7}
-	meta, err := proto.MarshalOptions{Deterministic: true}.Marshal(&peerv1.Meta{
-		Identity: view.IdentityToProto(id), Name: "a", Cluster: "sharelock", ClusterId: []byte("one"), Peer: "a:1", Http: "a:2", Grpc: "a:3",
-		SeedIndex: 1, SeedsHash: seedsHash([]string{"a:7946", "b:7946"}), Release: 1, OldestRelease: 1,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Add("gossip meta", meta)
-	f.Add("gossip label", []byte(gossipLabel("sharelock")))
-	f.Compare(t, "testdata/gossip.golden", *update)
 }

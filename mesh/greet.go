@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -63,7 +64,7 @@ func (n *Node) claims(a *epoch.View) []*peerv1.Identity {
 	var list []*peerv1.Identity
 	for _, m := range a.Members {
 		if m.Identity != n.self && n.calledOf(m.Identity) {
-			list = append(list, view.IdentityToProto(m.Identity))
+			list = append(list, ringproto.EncodeIdentity(m.Identity))
 		}
 	}
 	return list

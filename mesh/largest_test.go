@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -82,7 +83,7 @@ func largestState(t *testing.T) view.State {
 func largestMessages(t *testing.T) map[string][2]proto.Message {
 	t.Helper()
 	m := largestMember(t)
-	member, id, history := view.MemberToProto(m), view.IdentityToProto(m.Identity), view.StateToProto(largestState(t))
+	member, id, history := ringproto.EncodeMember(m), ringproto.EncodeIdentity(m.Identity), view.StateToProto(largestState(t))
 	cluster, why := []byte(longest(maxClusterID)), longest(4<<10)
 	ids := slices.Repeat([]*peerv1.Identity{id}, ring.MaxMembers)
 	partitions := slices.Repeat([]uint32{1<<32 - 1}, ring.MaxPartitions)

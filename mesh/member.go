@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner/mutant"
@@ -195,7 +196,7 @@ func (m *member) heardLeader() bool {
 func (m *member) renew(ctx context.Context, a *epoch.View) bool {
 	m.mu.Lock()
 	req := &peerv1.RenewRequest{
-		Member: view.IdentityToProto(m.node.self), Epoch: a.Epoch,
+		Member: ringproto.EncodeIdentity(m.node.self), Epoch: a.Epoch,
 		Leaving: m.leaving, Done: m.handedOver, ForGood: m.forGood, Refresh: a.Service.NeedsRefresh(),
 		Mute: m.node.agree.DiskError() != nil,
 	}
@@ -282,7 +283,7 @@ func (m *member) join(ctx context.Context, a *epoch.View) error {
 		return nil
 	}
 	wrong := ""
-	req := &peerv1.JoinRequest{Member: view.MemberToProto(m.node.asMember()), OldestRelease: m.node.program().Oldest}
+	req := &peerv1.JoinRequest{Member: ringproto.EncodeMember(m.node.asMember()), OldestRelease: m.node.program().Oldest}
 	if a != nil {
 		req.Reached, wrong = m.probe(ctx, a.View)
 		req.Callers = m.node.claims(a)
@@ -361,7 +362,7 @@ func (m *member) usedTwice(notice string) {
 func (m *member) probe(ctx context.Context, v ring.View) (reached []*peerv1.Identity, wrong string) {
 	ctx, cancel := context.WithTimeout(ctx, m.node.lease()/4)
 	defer cancel()
-	self := view.MemberToProto(m.node.asMember())
+	self := ringproto.EncodeMember(m.node.asMember())
 	undialled := make([]string, len(v.Members))
 	silent := make([]string, len(v.Members))
 	var wg sync.WaitGroup
@@ -391,7 +392,7 @@ func (m *member) probe(ctx context.Context, v ring.View) (reached []*peerv1.Iden
 		case silent[i] != "":
 			all = append(all, silent[i])
 		case other.ID != self.GetIdentity().GetId():
-			reached = append(reached, view.IdentityToProto(other.Identity))
+			reached = append(reached, ringproto.EncodeIdentity(other.Identity))
 		}
 	}
 	m.reportUndialled(strings.Join(by, ", "), self.GetPeer(), strings.Join(all, "; "))
@@ -448,9 +449,9 @@ func (m *member) others(a *epoch.View, failed string) []string {
 			add(other.Peer)
 		}
 	}
-	for _, g := range m.node.gossip.nodes() {
-		if len(g.meta.GetClusterId()) > 0 {
-			add(g.meta.GetPeer())
+	for _, g := range m.node.gossip.Processes() {
+		if len(g.Meta.GetClusterId()) > 0 {
+			add(g.Meta.GetPeer())
 		}
 	}
 	if len(known) == 0 && failed != "" {

@@ -24,8 +24,6 @@ const (
 	// maxSniffing is how many new streams may be in that state. One more takes the place
 	// of another: see mux.begin.
 	maxSniffing = 256
-	// acceptBackoff is the pause after a failed accept (out of file descriptors).
-	acceptBackoff = 50 * time.Millisecond
 )
 
 // A link's stream begins with a hello (see linkconn.go), Raft's with a preamble; every
@@ -146,7 +144,7 @@ func (m *mux) accept() {
 		}
 		m.log.Warn("accept failed", "error", err)
 		select {
-		case <-time.After(acceptBackoff):
+		case <-time.After(network.AcceptBackoff):
 		case <-m.stopped:
 			return
 		}

@@ -21,7 +21,10 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/internal/clock"
+	"github.com/sgkandale/sharelock/internal/logbridge"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/view"
@@ -59,7 +62,7 @@ type Node struct {
 	// began is when New was called, on clock.
 	began     time.Duration
 	mux       *mux
-	gossip    *gossip
+	gossip    *gossip.Gossip
 	agree     *view.Raft
 	peers     *peers
 	dialBacks *dialBacks
@@ -193,7 +196,7 @@ func (n *Node) open() error {
 	}
 	layer := newRaftLayer(n.mux.raftListener(), n.network, n.clusterID, n.raftAddressOf, n.self.ID)
 	n.raftLayer = layer
-	raftLog := newHCLog(n.log.With("part", "raft"))
+	raftLog := logbridge.NewHCLog(n.log.With("part", "raft"))
 	n.agree, err = view.Start(view.Config{
 		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: identity.SyncDir, Lease: lease, LeaseKnown: known, Layer: layer, Log: n.log, RaftLog: raftLog,
 		Unknown: n.outdated, Fault: n.cfg.Disk, Program: n.program(),
@@ -202,7 +205,7 @@ func (n *Node) open() error {
 		return errors.Join(err, layer.Close())
 	}
 	n.onClose("agreement", func() error {
-		raftLog.silence() // it reports every stream that is closed with it
+		raftLog.Silence() // it reports every stream that is closed with it
 		return n.agree.Close()
 	})
 	return nil
@@ -228,7 +231,7 @@ func (n *Node) bind() error {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}
-		n.onClose(what, func() error { return ignoreClosed(l.Close()) })
+		n.onClose(what, func() error { return network.IgnoreClosed(l.Close()) })
 		return l, nil
 	}
 	var err error
@@ -251,15 +254,15 @@ func (n *Node) bind() error {
 	n.addrs = Addrs{
 		HTTP: public(n.listeners.http, at.Addr()), GRPC: public(n.listeners.grpc, at.Addr()), Peer: at.String(),
 	}
-	n.gossip, err = startGossip(gossipConfig{
-		meta: n.meta(), listen: n.cfg.GossipListen, advertise: n.cfg.GossipAdvertise, seeds: n.cfg.Seeds,
-		unit: n.cfg.Lease / 4, network: n.network, log: n.log.With("part", "gossip"),
+	n.gossip, err = gossip.Start(gossip.Config{
+		Meta: n.meta(), Listen: n.cfg.GossipListen, Advertise: n.cfg.GossipAdvertise, Seeds: n.cfg.Seeds,
+		Unit: n.cfg.Lease / 4, Network: n.network, Log: n.log.With("part", "gossip"),
 	})
 	if err != nil {
 		return err
 	}
-	n.onClose("gossip", n.gossip.close)
-	n.addrs.Gossip = n.gossip.addr()
+	n.onClose("gossip", n.gossip.Close)
+	n.addrs.Gossip = n.gossip.Addr()
 	n.announce() // its place among the seeds is known only now
 	return nil
 }
@@ -272,13 +275,6 @@ func public(l net.Listener, host netip.Addr) string {
 		return netip.AddrPortFrom(host, bound.Port()).String()
 	}
 	return l.Addr().String()
-}
-
-func ignoreClosed(err error) error {
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
 }
 
 // Start serves all ports and looks for the mesh. It does not wait: see WaitReady.
@@ -432,14 +428,14 @@ func (n *Node) addressOf(id string) string {
 		member, _ = a.FindID(id)
 	}
 	addr, counter := member.Peer, member.Counter
-	for _, g := range n.gossip.nodes() {
-		who := view.IdentityFromProto(g.meta.GetIdentity())
+	for _, g := range n.gossip.Processes() {
+		who := ringproto.DecodeIdentity(g.Meta.GetIdentity())
 		switch {
 		case who.ID != id:
 		case who == member.Identity:
 			return member.Peer
 		case who.Counter >= counter:
-			addr, counter = g.meta.GetPeer(), who.Counter
+			addr, counter = g.Meta.GetPeer(), who.Counter
 		}
 	}
 	return addr
@@ -496,7 +492,7 @@ func (n *Node) watchViews(ctx context.Context) {
 			for _, m := range a.Members {
 				known = append(known, m.Gossip)
 			}
-			n.gossip.setKnown(known)
+			n.gossip.SetKnown(known)
 		}
 		select {
 		case <-ctx.Done():

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
@@ -215,7 +216,7 @@ func (p *peers) takeOver(ctx context.Context, voter string, term uint64, silent 
 	}
 	ctx, c, err := p.at(ctx, addr, ring.Identity{})
 	if err == nil {
-		_, err = c.TakeOver(ctx, &peerv1.TakeOverRequest{Silent: view.IdentityToProto(silent), Term: term})
+		_, err = c.TakeOver(ctx, &peerv1.TakeOverRequest{Silent: ringproto.EncodeIdentity(silent), Term: term})
 	}
 	return err
 }

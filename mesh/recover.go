@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
@@ -39,7 +40,7 @@ func (n *Node) recoverMesh() error {
 	if !follows {
 		return errNothingToRecover
 	}
-	raftLog := newHCLog(n.log.With("part", "raft"))
+	raftLog := logbridge.NewHCLog(n.log.With("part", "raft"))
 	records, err := view.ReadRecords(n.data.RaftDir(), identity.SyncDir, raftLog)
 	if err != nil {
 		return fmt.Errorf("--recover: %w", err)
@@ -84,13 +85,13 @@ func (n *Node) sayRecovered(old []byte, records view.Records, s view.State) {
 // same keys must not go on side by side.
 func (n *Node) watchReplaced(ctx context.Context) {
 	select {
-	case <-n.gossip.replaced():
+	case <-n.gossip.Replaced():
 	case <-ctx.Done():
 		return
 	}
-	by := n.gossip.successor()
-	err := fmt.Errorf("%w: node %s at %s is in cluster %x, this directory belongs to %x", errReplaced, by.meta.GetName(), by.meta.GetPeer(),
-		by.meta.GetClusterId(), n.clusterID())
+	by := n.gossip.Successor()
+	err := fmt.Errorf("%w: node %s at %s is in cluster %x, this directory belongs to %x", errReplaced, by.Meta.GetName(), by.Meta.GetPeer(),
+		by.Meta.GetClusterId(), n.clusterID())
 	n.log.Error("refused", "error", err)
 	n.end(err)
 }
@@ -127,14 +128,14 @@ func (n *Node) answering(h ring.History) []string {
 // this process, each with who had it last.
 func (n *Node) others(h ring.History) map[string]string {
 	own := map[string]bool{n.addrs.Peer: true, n.addrs.Gossip: true}
-	if addrs, err := n.gossip.ownAddrs(); err == nil {
+	if addrs, err := n.gossip.OwnAddrs(); err == nil {
 		for addr := range addrs {
 			own[addr.String()] = true
 		}
 	}
 	where := map[string]string{}
 	for _, seed := range n.cfg.Seeds {
-		addrs, err := n.gossip.lookup(seed)
+		addrs, err := n.gossip.Lookup(seed)
 		if err != nil {
 			continue // nobody can be there
 		}
@@ -162,8 +163,8 @@ func (n *Node) lostMajority() string {
 		return ""
 	}
 	there := map[string]bool{n.self.ID: true}
-	for _, g := range n.gossip.nodes() {
-		there[g.meta.GetIdentity().GetId()] = true
+	for _, g := range n.gossip.Processes() {
+		there[g.Meta.GetIdentity().GetId()] = true
 	}
 	seats, err := n.agree.Seats()
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -110,7 +111,7 @@ func (p *peers) viaLeader(ctx context.Context, to ring.Member, epoch uint32, met
 	hash := sha256.Sum256(append([]byte(method), data...))
 	parcel := &peerv1.Parcel{
 		// The same request has the same id, so that a repeated one finds its reply.
-		Id: binary.BigEndian.Uint64(hash[:]) ^ uint64(epoch), From: view.IdentityToProto(p.node.self), To: view.IdentityToProto(to.Identity),
+		Id: binary.BigEndian.Uint64(hash[:]) ^ uint64(epoch), From: ringproto.EncodeIdentity(p.node.self), To: ringproto.EncodeIdentity(to.Identity),
 		Epoch: epoch, Method: method, Request: data,
 	}
 	for ctx.Err() == nil {
@@ -156,7 +157,7 @@ func (n *Node) collect(ctx context.Context) {
 			continue
 		}
 		turn, cancel := context.WithTimeout(ctx, n.lease())
-		resp, err := n.peers.collect(turn, &peerv1.CollectRequest{Member: view.IdentityToProto(n.self), Replies: replies})
+		resp, err := n.peers.collect(turn, &peerv1.CollectRequest{Member: ringproto.EncodeIdentity(n.self), Replies: replies})
 		cancel()
 		if err != nil {
 			n.log.Debug("nothing collected", "error", err)
@@ -190,14 +191,14 @@ func (p *peerServer) open(ctx context.Context, m *peerv1.Parcel) *peerv1.Reply {
 }
 
 func (p *peerServer) answer(ctx context.Context, m *peerv1.Parcel) (proto.Message, error) {
-	if to := view.IdentityFromProto(m.GetTo()); to != p.node.self {
+	if to := ringproto.DecodeIdentity(m.GetTo()); to != p.node.self {
 		return nil, status.Errorf(codes.FailedPrecondition, "this is %s, not %s", p.node.self, to)
 	}
 	a := p.node.views.Now()
 	if a == nil || a.Epoch != m.GetEpoch() {
 		return nil, status.Errorf(codes.Aborted, "a parcel of epoch %d in epoch %d", m.GetEpoch(), p.node.epoch())
 	}
-	if from := view.IdentityFromProto(m.GetFrom()); !a.Has(from) {
+	if from := ringproto.DecodeIdentity(m.GetFrom()); !a.Has(from) {
 		return nil, status.Errorf(codes.FailedPrecondition, "%s is no member", from)
 	}
 	handle := parcelMethods[m.GetMethod()]

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -27,7 +27,7 @@ func TestParcelIsChecked(t *testing.T) {
 		}
 		good := func() *peerv1.Parcel {
 			return &peerv1.Parcel{
-				Id: 7, From: view.IdentityToProto(members[1].Identity), To: view.IdentityToProto(members[0].Identity),
+				Id: 7, From: ringproto.EncodeIdentity(members[1].Identity), To: ringproto.EncodeIdentity(members[0].Identity),
 				Epoch: 1, Method: peerv1.PeerService_Ask_FullMethodName, Request: ask,
 			}
 		}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -70,25 +72,32 @@ func (n *Node) ownRelease() uint32 {
 
 // firstRelease is that of a cluster that is born now: what all that are there work with.
 func (n *Node) firstRelease() uint32 {
-	lowest := n.ownRelease()
-	for _, r := range n.nearbyReleases() {
-		lowest = min(lowest, r)
-	}
-	return max(lowest, n.program().Oldest)
+	return lowestOf(append(n.nearbyReleases(), n.ownRelease()), n.program().Oldest)
 }
+
+// lowestOf returns the lowest of some releases, but not less than the oldest that this program
+// works with.
+func lowestOf(list []uint32, oldest uint32) uint32 { return max(slices.Min(list), oldest) }
 
 // nearbyReleases are the releases of the live processes that are in the mesh or may be on
 // their way into it, as gossip knows them. Who could not be admitted is none of them.
 func (n *Node) nearbyReleases() []uint32 {
-	var list []uint32
-	a := n.views.Now()
-	for _, g := range n.gossip.nodes() {
-		r := release.Range{Oldest: g.meta.GetOldestRelease(), Newest: g.meta.GetRelease()}
-		if a == nil || r.Has(a.Release) {
-			list = append(list, r.Newest)
+	if a := n.views.Now(); a != nil {
+		return releasesOf(n.gossip.Processes(), a.Release)
+	}
+	return releasesOf(n.gossip.Processes(), 0)
+}
+
+// releasesOf returns the newest releases of those processes that work with a view's release,
+// which is 0 while there is no view.
+func releasesOf(list []gossip.Process, ofView uint32) (newest []uint32) {
+	for _, g := range list {
+		r := release.Range{Oldest: g.Meta.GetOldestRelease(), Newest: g.Meta.GetRelease()}
+		if ofView == 0 || r.Has(ofView) {
+			newest = append(newest, r.Newest)
 		}
 	}
-	return list
+	return newest
 }
 
 // ownProbe is a probe of this program.

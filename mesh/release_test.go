@@ -3,13 +3,13 @@ package mesh
 import (
 	"errors"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -118,29 +118,27 @@ func TestJoinerIsRefusedByTheLeader(t *testing.T) {
 }
 
 // W1: what gossip knows of on its way into the view counts, unless it cannot come in (W2).
-func TestNearbyReleases(t *testing.T) {
-	n := linkNode(t, nil)
-	meta := func(id string, oldest, newest uint32) *peerv1.Meta {
-		return &peerv1.Meta{Identity: &peerv1.Identity{Id: id, Counter: 1}, Name: id, Cluster: "x", Release: newest, OldestRelease: oldest}
-	}
-	table, err := newGossipTable(meta("a", release.Oldest, release.Current), netip.MustParseAddrPort("127.0.0.1:1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.gossip = &gossip{table: table}
-	for id, r := range map[string]release.Range{
-		"newer": {Oldest: release.Oldest, Newest: release.Current + 7}, "too new": {Oldest: release.Current + 1, Newest: release.Current + 9}, "old": {},
+func TestReleasesOf(t *testing.T) {
+	var list []gossip.Process
+	for _, r := range []release.Range{
+		{Oldest: release.Oldest, Newest: release.Current},
+		{Oldest: release.Oldest, Newest: release.Current + 7},
+		{Oldest: release.Current + 1, Newest: release.Current + 9},
+		{},
 	} {
-		table.live[id] = gossipNode{meta: meta(id, r.Oldest, r.Newest)}
+		list = append(list, gossip.Process{Meta: &peerv1.Meta{Release: r.Newest, OldestRelease: r.Oldest}})
 	}
-	got := n.nearbyReleases()
-	slices.Sort(got)
-	if want := []uint32{release.Current, release.Current + 7}; !slices.Equal(got, want) {
+	if got, want := releasesOf(list, release.Current), []uint32{release.Current, release.Current + 7}; !slices.Equal(got, want) {
 		t.Errorf("in a view: %v, want %v", got, want)
 	}
-	n.cfg.HoldRelease = 0
-	if first := n.firstRelease(); first != release.Current {
-		t.Errorf("a cluster that is born has release %d, want %d", first, release.Current)
+	if got := releasesOf(list, 0); len(got) != len(list) {
+		t.Errorf("before the first view: %v, want all", got)
+	}
+	if got := lowestOf([]uint32{7, 5}, 1); got != 5 {
+		t.Errorf("a cluster that is born among releases 7 and 5 has release %d", got)
+	}
+	if got := lowestOf([]uint32{7, 0}, 3); got != 3 {
+		t.Errorf("a cluster that is born among releases 7 and 0 has release %d, and this program's oldest is 3", got)
 	}
 }
 

@@ -5,14 +5,16 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/sgkandale/sharelock/mesh/view"
-	"github.com/sgkandale/sharelock/owner"
-	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
-	"github.com/sgkandale/sharelock/ring"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/owner"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
 )
 
 // peerServer answers other members.
@@ -82,7 +84,7 @@ func (p *peerServer) stream(srv any, s grpc.ServerStream, info *grpc.StreamServe
 
 // Promise implements V0.
 func (p *peerServer) Promise(_ context.Context, req *peerv1.PromiseRequest) (*peerv1.PromiseResponse, error) {
-	founder := view.IdentityFromProto(req.GetFounder())
+	founder := ringproto.DecodeIdentity(req.GetFounder())
 	if founder == (ring.Identity{}) {
 		return &peerv1.PromiseResponse{Why: "the founder does not say who it is"}, nil
 	}
@@ -96,7 +98,7 @@ func (p *peerServer) Promise(_ context.Context, req *peerv1.PromiseRequest) (*pe
 func (p *peerServer) Probe(ctx context.Context, req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
 	undialled := ""
 	if req.GetMember() != nil {
-		m := view.MemberFromProto(req.GetMember())
+		m := ringproto.DecodeMember(req.GetMember())
 		if err := view.CheckJoiner(m); err != nil {
 			return nil, status.Error(codes.InvalidArgument, err.Error())
 		}
@@ -173,14 +175,14 @@ func (p *peerServer) TakeOver(_ context.Context, req *peerv1.TakeOverRequest) (*
 	if term := p.node.agree.Term(); req.GetTerm() != term {
 		return nil, status.Errorf(codes.FailedPrecondition, "this voter is in term %d, not %d", term, req.GetTerm())
 	}
-	p.node.named.note(view.IdentityFromProto(req.GetSilent()), p.node.clock())
+	p.node.named.note(ringproto.DecodeIdentity(req.GetSilent()), p.node.clock())
 	return &peerv1.TakeOverResponse{}, nil
 }
 
 // calledBy refuses a call in the name of another process than the calling one (V6a).
 func calledBy(ctx context.Context, who *peerv1.Identity) error {
 	md, _ := metadata.FromIncomingContext(ctx)
-	from, named := strings.Join(md.Get(mdFrom), ""), view.IdentityFromProto(who).String()
+	from, named := strings.Join(md.Get(mdFrom), ""), ringproto.DecodeIdentity(who).String()
 	if from != named {
 		return status.Errorf(codes.PermissionDenied, "%q calls in the name of %s", from, named)
 	}

@@ -15,10 +15,12 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/sgkandale/sharelock/internal/clock"
+	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/memnet"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/internal/virtual"
-	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/mesh/gossip"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -26,7 +28,7 @@ import (
 // simNode is all of a node that has goroutines of others in it: gossip, Raft on
 // the port it shares with gRPC, and gRPC itself.
 type simNode struct {
-	gossip *gossip
+	gossip *gossip.Gossip
 	mux    *mux
 	raft   *raft.Raft
 	layer  *raftLayer
@@ -68,9 +70,9 @@ func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *sim
 	host := n.Host(name)
 	log := slog.New(slog.DiscardHandler)
 	id := ring.Identity{ID: name, Counter: 1, Nonce: 7}
-	g, err := startGossip(gossipConfig{
-		meta:   &peerv1.Meta{Identity: view.IdentityToProto(id), Name: name, Cluster: "sim"},
-		listen: ":7946", seeds: seeds, network: host, log: log,
+	g, err := gossip.Start(gossip.Config{
+		Meta:   &peerv1.Meta{Identity: ringproto.EncodeIdentity(id), Name: name, Cluster: "sim"},
+		Listen: ":7946", Seeds: seeds, Network: host, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +86,7 @@ func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *sim
 	s.mux = newMux(l, simFilter(clusterID), log)
 	s.layer = newRaftLayer(s.mux.raftListener(), host, func() []byte { return clusterID }, itself, l.Addr().String())
 	s.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: s.layer, MaxPool: 3, Timeout: 300 * time.Millisecond, Logger: newHCLog(log),
+		Stream: s.layer, MaxPool: 3, Timeout: 300 * time.Millisecond, Logger: logbridge.NewHCLog(log),
 	})
 	s.store = raft.NewInmemStore()
 	c := raft.DefaultConfig()
@@ -92,7 +94,7 @@ func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *sim
 	c.HeartbeatTimeout, c.ElectionTimeout = 400*time.Millisecond, 400*time.Millisecond
 	c.LeaderLeaseTimeout, c.CommitTimeout = 250*time.Millisecond, 10*time.Millisecond
 	c.NoLegacyTelemetry = true
-	c.Logger = newHCLog(log)
+	c.Logger = logbridge.NewHCLog(log)
 	s.raft, err = raft.NewRaft(c, &countingFSM{}, s.store, s.store, raft.NewInmemSnapshotStore(), s.trans)
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +117,7 @@ func (s *simNode) stop(t *testing.T) {
 	}
 	s.server.Stop()
 	<-s.served
-	if err := errors.Join(s.mux.close(), s.gossip.close()); err != nil {
+	if err := errors.Join(s.mux.close(), s.gossip.Close()); err != nil {
 		t.Error(err)
 	}
 }
@@ -134,7 +136,7 @@ func dialSim(t *testing.T, host *memnet.Host, addr string) *grpc.ClientConn {
 // stragglers is the longest that a probe of memberlist goes on after its
 // Shutdown, which does not wait: the probe interval times the awareness limit.
 // A bubble must not end before, because its time stands still once it ends.
-const stragglers = 8 * gossipUnit
+const stragglers = 4 * time.Second
 
 // eventually waits in virtual time.
 func eventually(t *testing.T, within time.Duration, what string, ok func() bool) {
@@ -166,7 +168,7 @@ func TestSimulation(t *testing.T) {
 		}
 		eventually(t, 10*time.Second, "gossip shows all three everywhere", func() bool {
 			for _, s := range nodes {
-				if len(s.gossip.nodes()) != 3 {
+				if len(s.gossip.Processes()) != 3 {
 					return false
 				}
 			}
@@ -220,12 +222,12 @@ func TestSimulation(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, 10*time.Second, "gossip misses the one that was cut off", func() bool {
-			return len(rest[0].gossip.nodes()) == 2 && len(rest[1].gossip.nodes()) == 2 && len(first.gossip.nodes()) == 1
+			return len(rest[0].gossip.Processes()) == 2 && len(rest[1].gossip.Processes()) == 2 && len(first.gossip.Processes()) == 1
 		})
 		time.Sleep(40 * time.Second) // memberlist has forgotten it after 30
 		n.Heal()
 		eventually(t, 20*time.Second, "gossip is one again", func() bool {
-			return len(nodes[0].gossip.nodes()) == 3 && len(nodes[1].gossip.nodes()) == 3 && len(nodes[2].gossip.nodes()) == 3
+			return len(nodes[0].gossip.Processes()) == 3 && len(nodes[1].gossip.Processes()) == 3 && len(nodes[2].gossip.Processes()) == 3
 		})
 		eventually(t, 10*time.Second, "the old leader has the new entry", func() bool {
 			return first.raft.AppliedIndex() >= second.raft.AppliedIndex()

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -84,7 +85,7 @@ func (f *fsm) apply(l *raft.Log) (applied bool, err error) {
 	switch {
 	case c.GetFound() != nil && f.now.Cluster == nil:
 		cmd := c.GetFound()
-		v := ViewFromProto(cmd.GetView())
+		v := ringproto.DecodeView(cmd.GetView())
 		if err := f.program.OrOwn().Check(v.Release); err != nil {
 			return false, err
 		}
@@ -96,7 +97,7 @@ func (f *fsm) apply(l *raft.Log) (applied bool, err error) {
 		// neither concurrent proposals nor one of an earlier leadership can win.
 		cmd := c.GetPropose()
 		if cmd.GetPrevEpoch() == f.now.Epoch() && cmd.GetTerm() == l.Term && f.now.Cluster != nil {
-			v := ViewFromProto(cmd.GetView())
+			v := ringproto.DecodeView(cmd.GetView())
 			v.Release = max(v.Release, f.now.View().Release) // it never falls (W1)
 			if err := f.program.OrOwn().Check(v.Release); err != nil {
 				return false, err
@@ -251,13 +252,13 @@ func leadCommand() *peerv1.Command {
 
 func foundCommand(c *peerv1.Cluster, seconds uint64, v ring.View) *peerv1.Command {
 	return &peerv1.Command{Kind: &peerv1.Command_Found_{Found: &peerv1.Command_Found{
-		Cluster: c, View: ViewToProto(v), Seconds: seconds,
+		Cluster: c, View: ringproto.EncodeView(v), Seconds: seconds,
 	}}}
 }
 
 func proposeCommand(prev uint32, term, seconds uint64, v ring.View) *peerv1.Command {
 	return &peerv1.Command{Kind: &peerv1.Command_Propose_{Propose: &peerv1.Command_Propose{
-		PrevEpoch: prev, Term: term, Seconds: seconds, View: ViewToProto(v),
+		PrevEpoch: prev, Term: term, Seconds: seconds, View: ringproto.EncodeView(v),
 	}}}
 }
 

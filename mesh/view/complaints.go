@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -60,7 +61,7 @@ func (l *Leader) hear(who ring.Identity, req *peerv1.RenewRequest, arrived time.
 		if m.complaints == nil {
 			m.complaints = map[ring.Identity]time.Duration{}
 		}
-		id := IdentityFromProto(c)
+		id := ringproto.DecodeIdentity(c)
 		first, again := said[id]
 		if !again {
 			first = arrived
@@ -72,7 +73,7 @@ func (l *Leader) hear(who ring.Identity, req *peerv1.RenewRequest, arrived time.
 func identities(list []*peerv1.Identity) map[ring.Identity]bool {
 	set := make(map[ring.Identity]bool, len(list))
 	for _, i := range list {
-		set[IdentityFromProto(i)] = true
+		set[ringproto.DecodeIdentity(i)] = true
 	}
 	return set
 }

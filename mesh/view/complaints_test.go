@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -140,7 +141,7 @@ func TestIrregularMemberIsChosen(t *testing.T) {
 			for _, name := range []string{"a", "b", "c"} {
 				var of []*peerv1.Identity
 				if waits && name == "b" {
-					of = append(of, IdentityToProto(b.identity("c")))
+					of = append(of, ringproto.EncodeIdentity(b.identity("c")))
 				}
 				b.hear(b.identity(name), &peerv1.RenewRequest{Epoch: b.view.Epoch, Complaints: of}, now)
 			}
@@ -173,8 +174,8 @@ func TestComplaintsEndWithTheView(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		b.hear(b.identity(name), &peerv1.RenewRequest{Epoch: b.view.Epoch}, lease/5)
 	}
-	b.hear(b.identity("b"), &peerv1.RenewRequest{Epoch: b.view.Epoch - 1, Complaints: []*peerv1.Identity{IdentityToProto(b.identity("c"))}}, lease/5)
-	b.hear(b.identity("b"), &peerv1.RenewRequest{Epoch: b.view.Epoch - 1, Complaints: []*peerv1.Identity{IdentityToProto(b.identity("c"))}}, 2*lease/5)
+	b.hear(b.identity("b"), &peerv1.RenewRequest{Epoch: b.view.Epoch - 1, Complaints: []*peerv1.Identity{ringproto.EncodeIdentity(b.identity("c"))}}, lease/5)
+	b.hear(b.identity("b"), &peerv1.RenewRequest{Epoch: b.view.Epoch - 1, Complaints: []*peerv1.Identity{ringproto.EncodeIdentity(b.identity("c"))}}, 2*lease/5)
 	if got, _ := b.chosenNow(2 * lease / 5); got != "" {
 		t.Errorf("%s is chosen because of complaints in an older view", got)
 	}
@@ -292,7 +293,7 @@ func TestComplaintsBeginAnew(t *testing.T) {
 		var list []*peerv1.Identity
 		for _, o := range of {
 			m, _ := b.view.FindID(o)
-			list = append(list, IdentityToProto(m.Identity))
+			list = append(list, ringproto.EncodeIdentity(m.Identity))
 		}
 		m, _ := b.view.FindID("b")
 		b.hear(m.Identity, &peerv1.RenewRequest{Epoch: b.view.Epoch, Complaints: list}, at)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -279,11 +280,11 @@ func TestOldJoinIsVoid(t *testing.T) {
 	b := newBench(t, "a")
 	b.asks(0, "x", "x", 7, "a")
 	b.time = lease
-	if resp := b.Join(&peerv1.JoinRequest{Member: MemberToProto(starts("x", 3))}); resp.GetWhy() != "a later start of this process is joining" {
+	if resp := b.Join(&peerv1.JoinRequest{Member: ringproto.EncodeMember(starts("x", 3))}); resp.GetWhy() != "a later start of this process is joining" {
 		t.Errorf("an earlier start is told %q while the later one asks", resp.GetWhy())
 	}
 	b.time += time.Millisecond
-	if resp := b.Join(&peerv1.JoinRequest{Member: MemberToProto(starts("x", 3))}); resp.GetWhy() != "waiting for the next view" {
+	if resp := b.Join(&peerv1.JoinRequest{Member: ringproto.EncodeMember(starts("x", 3))}); resp.GetWhy() != "waiting for the next view" {
 		t.Errorf("when the later start has not asked for a lease, the earlier one is told %q", resp.GetWhy())
 	}
 	for id := range 100 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -44,7 +45,7 @@ func (m *member) ask(to *proc, req *peerv1.RenewRequest) peerv1.RenewResponse_Ou
 	if l == nil {
 		return peerv1.RenewResponse_OUTCOME_NOT_LEADER
 	}
-	req.Member = IdentityToProto(m.who)
+	req.Member = ringproto.EncodeIdentity(m.who)
 	if req.Epoch == 0 {
 		req.Epoch = m.g.now().view.Epoch
 	}
@@ -55,7 +56,7 @@ func (m *member) ask(to *proc, req *peerv1.RenewRequest) peerv1.RenewResponse_Ou
 		m.g.mu.Unlock()
 	}
 	for _, c := range m.g.callersOf(m.who.ID) {
-		req.Callers = append(req.Callers, IdentityToProto(c))
+		req.Callers = append(req.Callers, ringproto.EncodeIdentity(c))
 	}
 	out := l.Renew(m.g.t.Context(), req).GetOutcome()
 	if req.Told {
@@ -107,7 +108,7 @@ func (g *group) told(to *proc, id string) {
 
 func (g *group) complaints(of []string) (list []*peerv1.Identity) {
 	for _, id := range of {
-		list = append(list, IdentityToProto(g.member(id).who))
+		list = append(list, ringproto.EncodeIdentity(g.member(id).who))
 	}
 	return list
 }
@@ -131,12 +132,12 @@ func (g *group) renewing(to *proc, ids string, until time.Duration, complaints .
 // joins asks for admission every L/20 until that is granted, or until the given
 // moment.
 func (g *group) joins(to *proc, m ring.Member, reached string, until time.Duration) {
-	req := &peerv1.JoinRequest{Member: MemberToProto(m), OldestRelease: release.Oldest}
+	req := &peerv1.JoinRequest{Member: ringproto.EncodeMember(m), OldestRelease: release.Oldest}
 	g.mu.Lock()
 	g.reached[m.Identity] = nil
 	for _, id := range strings.Fields(reached) {
 		who := g.member(id).who
-		req.Reached = append(req.Reached, IdentityToProto(who))
+		req.Reached = append(req.Reached, ringproto.EncodeIdentity(who))
 		g.reached[m.Identity] = append(g.reached[m.Identity], who)
 	}
 	g.mu.Unlock()

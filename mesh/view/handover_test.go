@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -62,7 +63,7 @@ func TestJoinBringsClaims(t *testing.T) {
 	b := newBench(t, "a", "b")
 	who := starts("v", 1)
 	b.Join(&peerv1.JoinRequest{
-		Member: MemberToProto(who), OldestRelease: release.Oldest, Callers: []*peerv1.Identity{IdentityToProto(b.identity("b"))},
+		Member: ringproto.EncodeMember(who), OldestRelease: release.Oldest, Callers: []*peerv1.Identity{ringproto.EncodeIdentity(b.identity("b"))},
 	})
 	if callers := b.joins["v"].callers; len(callers) != 1 || !callers[b.identity("b")] {
 		t.Errorf("the callers are %v, want b", callers)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -36,7 +37,7 @@ func (j joining) fresh(now, lease time.Duration) bool { return now-j.at <= lease
 func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	now := l.clock()
 	s := l.agree.State()
-	who := MemberFromProto(req.GetMember())
+	who := ringproto.DecodeMember(req.GetMember())
 	resp := &peerv1.JoinResponse{
 		Outcome: peerv1.JoinResponse_OUTCOME_WAIT, History: StateToProto(s),
 		Release: l.program.Newest, OldestRelease: l.program.Oldest,
@@ -72,7 +73,7 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	}
 	reached := make(map[ring.Identity]bool, len(req.GetReached()))
 	for _, r := range req.GetReached() {
-		reached[IdentityFromProto(r)] = true
+		reached[ringproto.DecodeIdentity(r)] = true
 	}
 	old, known := l.joins[who.ID]
 	if known = known && old.fresh(now, l.lease()); known && old.member.Counter > who.Counter {

@@ -3,13 +3,14 @@ package view
 import (
 	"context"
 
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
 // Renew answers a member's request for a lease (V4).
 func (l *Leader) Renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.RenewResponse {
 	arrived := l.clock()
-	who := IdentityFromProto(req.GetMember())
+	who := ringproto.DecodeIdentity(req.GetMember())
 	if l.mayStop(who, req, arrived) {
 		return &peerv1.RenewResponse{Outcome: peerv1.RenewResponse_OUTCOME_LEFT}
 	}

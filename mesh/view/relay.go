@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -107,7 +108,7 @@ func (r *relay) send(ctx context.Context, m *peerv1.Parcel) (*peerv1.Reply, erro
 
 // put finds a parcel that is sent again, or takes a new one.
 func (r *relay) put(m *peerv1.Parcel) (*parcel, error) {
-	key := parcelKey{IdentityFromProto(m.GetFrom()), m.GetId()}
+	key := parcelKey{ringproto.DecodeIdentity(m.GetFrom()), m.GetId()}
 	now := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -117,7 +118,7 @@ func (r *relay) put(m *peerv1.Parcel) (*parcel, error) {
 		if len(r.parcel) >= maxParcels || r.size+len(m.GetRequest()) > maxRelayed {
 			return nil, ErrRelayFull
 		}
-		p = &parcel{key: key, message: m, to: r.box(IdentityFromProto(m.GetTo())), replied: make(chan struct{})}
+		p = &parcel{key: key, message: m, to: r.box(ringproto.DecodeIdentity(m.GetTo())), replied: make(chan struct{})}
 		r.parcel[key] = p
 		r.size += p.size()
 		if p.to.waiting == 0 {
@@ -190,8 +191,8 @@ func (r *relay) collect(ctx context.Context, who ring.Identity, replies []*peerv
 
 // deliver needs r.mu.
 func (r *relay) deliver(now time.Duration, who ring.Identity, reply *peerv1.Reply) {
-	p := r.parcel[parcelKey{IdentityFromProto(reply.GetTo()), reply.GetId()}]
-	if p == nil || p.reply != nil || IdentityFromProto(p.message.GetTo()) != who || len(reply.GetResponse()) > MaxParcel {
+	p := r.parcel[parcelKey{ringproto.DecodeIdentity(reply.GetTo()), reply.GetId()}]
+	if p == nil || p.reply != nil || ringproto.DecodeIdentity(p.message.GetTo()) != who || len(reply.GetResponse()) > MaxParcel {
 		return
 	}
 	if r.size+len(reply.GetResponse()) > maxRelayed {
@@ -253,11 +254,11 @@ func (r *relay) keep(view ring.View) {
 // Relay passes a call on to a leaving member (V6a).
 func (l *Leader) Relay(ctx context.Context, m *peerv1.Parcel) (*peerv1.RelayResponse, error) {
 	view := l.agree.State().View()
-	if to, in := view.Find(IdentityFromProto(m.GetTo())); !in || !to.Leaving {
-		return nil, fmt.Errorf("%w: %v in view %d", ErrNotLeaving, IdentityFromProto(m.GetTo()), view.Epoch)
+	if to, in := view.Find(ringproto.DecodeIdentity(m.GetTo())); !in || !to.Leaving {
+		return nil, fmt.Errorf("%w: %v in view %d", ErrNotLeaving, ringproto.DecodeIdentity(m.GetTo()), view.Epoch)
 	}
-	if _, in := view.Find(IdentityFromProto(m.GetFrom())); !in {
-		return nil, fmt.Errorf("%w: its sender %v is not in view %d", ErrNotLeaving, IdentityFromProto(m.GetFrom()), view.Epoch)
+	if _, in := view.Find(ringproto.DecodeIdentity(m.GetFrom())); !in {
+		return nil, fmt.Errorf("%w: its sender %v is not in view %d", ErrNotLeaving, ringproto.DecodeIdentity(m.GetFrom()), view.Epoch)
 	}
 	reply, err := l.relay.send(ctx, m)
 	return &peerv1.RelayResponse{Reply: reply}, err
@@ -265,7 +266,7 @@ func (l *Leader) Relay(ctx context.Context, m *peerv1.Parcel) (*peerv1.RelayResp
 
 // Collect takes a leaving member's replies and returns what others ask it (V6a).
 func (l *Leader) Collect(ctx context.Context, req *peerv1.CollectRequest) (*peerv1.CollectResponse, error) {
-	who, view := IdentityFromProto(req.GetMember()), l.agree.State().View()
+	who, view := ringproto.DecodeIdentity(req.GetMember()), l.agree.State().View()
 	if m, in := view.Find(who); !in || !m.Leaving {
 		return nil, fmt.Errorf("%w: %v in view %d", ErrNotLeaving, who, view.Epoch)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -124,7 +125,7 @@ func TestRefusedForItsRelease(t *testing.T) {
 	} {
 		who := starts(c.name, 1)
 		who.Release = c.newest
-		req := &peerv1.JoinRequest{Member: MemberToProto(who), OldestRelease: c.oldest}
+		req := &peerv1.JoinRequest{Member: ringproto.EncodeMember(who), OldestRelease: c.oldest}
 		for range 2 {
 			got := b.Join(req)
 			if refused := got.GetOutcome() == peerv1.JoinResponse_OUTCOME_RELEASE; refused != c.refused || refused && !strings.Contains(got.GetWhy(), c.name+" is") {

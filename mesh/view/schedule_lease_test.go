@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/invariant"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -104,7 +105,7 @@ func TestDirectoryInUseTwice(t *testing.T) {
 		g.pass(dies)
 		g.want("x y z m", 0, 0)
 		l := x.leader.Load()
-		if got := l.Join(&peerv1.JoinRequest{Member: MemberToProto(starts("m", 2))}).GetOutcome(); got != peerv1.JoinResponse_OUTCOME_DIRECTORY_IN_USE {
+		if got := l.Join(&peerv1.JoinRequest{Member: ringproto.EncodeMember(starts("m", 2))}).GetOutcome(); got != peerv1.JoinResponse_OUTCOME_DIRECTORY_IN_USE {
 			t.Errorf("the later start is answered %v", got)
 		}
 		g.joins(x, starts("m", 2), "x y z", 0)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/invariant"
+	"github.com/sgkandale/sharelock/internal/ringproto"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -293,7 +294,7 @@ func TestMarkedLeaderYields(t *testing.T) {
 
 func (g *group) parcel(from, to string, id uint64, data []byte) *peerv1.Parcel {
 	return &peerv1.Parcel{
-		Id: id, From: IdentityToProto(g.member(from).who), To: IdentityToProto(g.member(to).who), Request: data,
+		Id: id, From: ringproto.EncodeIdentity(g.member(from).who), To: ringproto.EncodeIdentity(g.member(to).who), Request: data,
 	}
 }
 
@@ -318,7 +319,7 @@ func answered(m *peerv1.Parcel, data string) *peerv1.Reply {
 // the one who asked, also when that has to ask again meanwhile.
 func TestRelay(t *testing.T) {
 	relaying(t, func(t *testing.T, g *group, l *Leader) {
-		b := IdentityToProto(g.member("b").who)
+		b := ringproto.EncodeIdentity(g.member("b").who)
 		got := make(chan *peerv1.Parcel, 1)
 		go func() {
 			resp, err := l.Collect(t.Context(), &peerv1.CollectRequest{Member: b})
@@ -372,7 +373,7 @@ func cancelled(t *testing.T) context.Context {
 func TestRelayRefuses(t *testing.T) {
 	relaying(t, func(t *testing.T, g *group, l *Leader) {
 		stranger := g.parcel("a", "b", 1, nil)
-		stranger.From = IdentityToProto(ring.Identity{ID: "x", Counter: 1})
+		stranger.From = ringproto.EncodeIdentity(ring.Identity{ID: "x", Counter: 1})
 		for name, tt := range map[string]struct {
 			parcel *peerv1.Parcel
 			want   error
@@ -385,7 +386,7 @@ func TestRelayRefuses(t *testing.T) {
 				t.Errorf("%s: %v, want %v", name, err, tt.want)
 			}
 		}
-		if _, err := l.Collect(t.Context(), &peerv1.CollectRequest{Member: IdentityToProto(g.member("a").who)}); !errors.Is(err, ErrNotLeaving) {
+		if _, err := l.Collect(t.Context(), &peerv1.CollectRequest{Member: ringproto.EncodeIdentity(g.member("a").who)}); !errors.Is(err, ErrNotLeaving) {
 			t.Errorf("one that is not leaving collects: %v", err)
 		}
 		// 16 MiB and no more.

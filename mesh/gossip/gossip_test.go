@@ -1,4 +1,4 @@
-package mesh
+package gossip
 
 import (
 	"context"
@@ -17,16 +17,17 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock/internal/memnet"
+	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/network"
-	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
 func testMeta(name string, counter uint64) *peerv1.Meta {
 	return &peerv1.Meta{
-		Identity: view.IdentityToProto(ring.Identity{ID: "id-" + name, Counter: counter, Nonce: 5}),
+		Identity: ringproto.EncodeIdentity(ring.Identity{ID: "id-" + name, Counter: counter, Nonce: 5}),
 		Name:     name, Cluster: "mesh", Peer: name + ":50053",
 	}
 }
@@ -36,17 +37,17 @@ func testMeta(name string, counter uint64) *peerv1.Meta {
 type gossips struct {
 	t   *testing.T
 	net *memnet.Net
-	all map[string]*gossip
+	all map[string]*Gossip
 }
 
 func gossipBubble(t *testing.T, run func(*gossips)) {
 	t.Helper()
 	virtual.Test(t, func(t *testing.T) {
-		gs := &gossips{t: t, net: memnet.New(1), all: make(map[string]*gossip)}
+		gs := &gossips{t: t, net: memnet.New(1), all: make(map[string]*Gossip)}
 		run(gs)
 		for _, g := range gs.all {
 			for range 2 {
-				if err := g.close(); err != nil {
+				if err := g.Close(); err != nil {
 					t.Errorf("close: %v", err)
 				}
 			}
@@ -57,13 +58,13 @@ func gossipBubble(t *testing.T, run func(*gossips)) {
 
 // start runs a process on the machine of its name; change may alter its
 // configuration.
-func (gs *gossips) start(meta *peerv1.Meta, change func(*gossipConfig), seeds ...string) *gossip {
+func (gs *gossips) start(meta *peerv1.Meta, change func(*Config), seeds ...string) *Gossip {
 	gs.t.Helper()
-	cfg := gossipConfig{meta: meta, listen: ":7946", seeds: seeds, network: gs.net.Host(meta.GetName()), log: quiet()}
+	cfg := Config{Meta: meta, Listen: ":7946", Seeds: seeds, Network: gs.net.Host(meta.GetName()), Log: quiet()}
 	if change != nil {
 		change(&cfg)
 	}
-	g, err := startGossip(cfg)
+	g, err := Start(cfg)
 	if err != nil {
 		gs.t.Fatal(err)
 	}
@@ -74,13 +75,13 @@ func (gs *gossips) start(meta *peerv1.Meta, change func(*gossipConfig), seeds ..
 // kill ends a process without a word.
 func (gs *gossips) kill(name string) {
 	gs.net.Kill(name)
-	_ = gs.all[name].close()
+	_ = gs.all[name].Close()
 	delete(gs.all, name)
 }
 
 // trio starts a, b and c, which all have a for a seed, and waits until they know
 // one another.
-func (gs *gossips) trio() (a, b, c *gossip) {
+func (gs *gossips) trio() (a, b, c *Gossip) {
 	gs.t.Helper()
 	a = gs.start(testMeta("a", 1), nil, "a")
 	b = gs.start(testMeta("b", 1), nil, "a")
@@ -90,17 +91,17 @@ func (gs *gossips) trio() (a, b, c *gossip) {
 }
 
 // seen lists who a process sees, as name.counter.
-func seen(g *gossip) string {
+func seen(g *Gossip) string {
 	var names []string
-	for _, n := range g.nodes() {
-		names = append(names, fmt.Sprintf("%s.%d", n.meta.GetName(), n.meta.GetIdentity().GetCounter()))
+	for _, n := range g.Processes() {
+		names = append(names, fmt.Sprintf("%s.%d", n.Meta.GetName(), n.Meta.GetIdentity().GetCounter()))
 	}
 	slices.Sort(names)
 	return strings.Join(names, " ")
 }
 
 // expect waits until all of these see exactly want.
-func (gs *gossips) expect(within time.Duration, want string, list ...*gossip) {
+func (gs *gossips) expect(within time.Duration, want string, list ...*Gossip) {
 	gs.t.Helper()
 	for end := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) {
 		var got []string
@@ -117,7 +118,7 @@ func (gs *gossips) expect(within time.Duration, want string, list ...*gossip) {
 }
 
 // stays says that these see exactly want all the time.
-func (gs *gossips) stays(during time.Duration, want string, list ...*gossip) {
+func (gs *gossips) stays(during time.Duration, want string, list ...*Gossip) {
 	gs.t.Helper()
 	for end := time.Now().Add(during); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		for _, g := range list {
@@ -131,20 +132,20 @@ func (gs *gossips) stays(during time.Duration, want string, list ...*gossip) {
 func TestGossipFindsEachOther(t *testing.T) {
 	gossipBubble(t, func(gs *gossips) {
 		a, b, c := gs.trio()
-		for _, g := range []*gossip{a, b, c} {
-			for _, n := range g.nodes() {
-				want := testMeta(n.meta.GetName(), 1)
-				if addr := gs.net.Host(n.meta.GetName()).IP() + ":7946"; !proto.Equal(n.meta, want) || n.gossipAddr != addr {
-					t.Errorf("node %v at %s, want %v at %s", n.meta, n.gossipAddr, want, addr)
+		for _, g := range []*Gossip{a, b, c} {
+			for _, n := range g.Processes() {
+				want := testMeta(n.Meta.GetName(), 1)
+				if addr := gs.net.Host(n.Meta.GetName()).IP() + ":7946"; !proto.Equal(n.Meta, want) || n.Addr != addr {
+					t.Errorf("node %v at %s, want %v at %s", n.Meta, n.Addr, want, addr)
 				}
 			}
 		}
-		if want := gs.net.Host("b").IP() + ":7946"; b.addr() != want {
-			t.Errorf("addr is %s, want %s", b.addr(), want)
+		if want := gs.net.Host("b").IP() + ":7946"; b.Addr() != want {
+			t.Errorf("addr is %s, want %s", b.Addr(), want)
 		}
 		// What the caller got is the caller's.
-		for _, n := range a.nodes() {
-			n.meta.Name = "changed"
+		for _, n := range a.Processes() {
+			n.Meta.Name = "changed"
 		}
 		if got := seen(a); got != "a.1 b.1 c.1" {
 			t.Errorf("a sees %q after the answer was changed", got)
@@ -156,35 +157,35 @@ func TestGossipUpdateMeta(t *testing.T) {
 	gossipBubble(t, func(gs *gossips) {
 		a, b, c := gs.trio()
 		synctest.Wait()
-		drain(b.changed())
+		drain(b.Changed())
 		meta := testMeta("a", 1)
 		meta.ClusterId = []byte("cluster")
-		if err := a.updateMeta(meta); err != nil {
+		if err := a.UpdateMeta(meta); err != nil {
 			t.Fatal(err)
 		}
 		meta.ClusterId[0] = 'X' // gossip must not keep it
 		select {
-		case <-b.changed():
+		case <-b.Changed():
 		case <-time.After(time.Second):
 			t.Error("no signal of the change")
 		}
-		for _, g := range []*gossip{a, b, c} {
+		for _, g := range []*Gossip{a, b, c} {
 			eventually(t, 2*time.Second, "the new meta", func() bool {
-				return slices.ContainsFunc(g.nodes(), func(n gossipNode) bool { return string(n.meta.GetClusterId()) == "cluster" })
+				return slices.ContainsFunc(g.Processes(), func(n Process) bool { return string(n.Meta.GetClusterId()) == "cluster" })
 			})
 		}
 
 		other, cluster := testMeta("a", 2), testMeta("a", 1)
 		cluster.Cluster = "another"
 		for _, bad := range []*peerv1.Meta{other, cluster} {
-			if err := a.updateMeta(bad); !errors.Is(err, errBadMeta) {
+			if err := a.UpdateMeta(bad); !errors.Is(err, errBadMeta) {
 				t.Errorf("update to %v: %v, want %v", bad, err, errBadMeta)
 			}
 		}
 		long := testMeta("a", 1)
 		long.Http = strings.Repeat("x", memberlist.MetaMaxSize)
-		if err := a.updateMeta(long); !errors.Is(err, errMetaTooLarge) {
-			t.Errorf("update to a long meta: %v, want %v", err, errMetaTooLarge)
+		if err := a.UpdateMeta(long); !errors.Is(err, errMetaTooLarge) {
+			t.Errorf("update to a long Meta: %v, want %v", err, errMetaTooLarge)
 		}
 	})
 }
@@ -199,11 +200,11 @@ func TestGossipRepairsLostUpdate(t *testing.T) {
 		gs.net.Lose(1)
 		meta := testMeta("a", 1)
 		meta.SeedIndex = 1
-		if err := a.updateMeta(meta); err != nil {
+		if err := a.UpdateMeta(meta); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 2*exchangeEvery*gossipUnit, "the new meta", func() bool {
-			return slices.ContainsFunc(b.nodes(), func(n gossipNode) bool { return n.meta.GetSeedIndex() == 1 })
+		eventually(t, 2*exchangeEvery*defaultUnit, "the new meta", func() bool {
+			return slices.ContainsFunc(b.Processes(), func(n Process) bool { return n.Meta.GetSeedIndex() == 1 })
 		})
 	})
 }
@@ -223,17 +224,17 @@ func TestGossipMetaSize(t *testing.T) {
 		meta.Cluster = strings.Repeat("x", memberlist.MetaMaxSize-clusterIDRoom-proto.Size(meta)+len(meta.GetCluster())-1)
 		g := gs.start(meta, nil)
 		meta = proto.CloneOf(meta)
-		meta.ClusterId = make([]byte, maxClusterID)
-		if err := g.updateMeta(meta); err != nil {
+		meta.ClusterId = make([]byte, rules.MaxClusterID)
+		if err := g.UpdateMeta(meta); err != nil {
 			t.Errorf("the longest cluster id: %v", err)
 		}
 		meta.ClusterId = nil
 		meta.Name = strings.Repeat("y", clusterIDRoom)
-		if _, err := startGossip(gossipConfig{meta: meta, listen: ":0", network: gs.net.Host("b"), log: quiet()}); !errors.Is(err, errMetaTooLarge) {
+		if _, err := Start(Config{Meta: meta, Listen: ":0", Network: gs.net.Host("b"), Log: quiet()}); !errors.Is(err, errMetaTooLarge) {
 			t.Errorf("start: %v, want %v", err, errMetaTooLarge)
 		}
 		bad := testMeta("\xff", 1)
-		if _, err := startGossip(gossipConfig{meta: bad, listen: ":0", network: gs.net.Host("b"), log: quiet()}); !errors.Is(err, errBadMeta) {
+		if _, err := Start(Config{Meta: bad, Listen: ":0", Network: gs.net.Host("b"), Log: quiet()}); !errors.Is(err, errBadMeta) {
 			t.Errorf("start with a name that is not UTF-8: %v, want %v", err, errBadMeta)
 		}
 	})
@@ -254,46 +255,6 @@ func TestGossipCrashAndRestart(t *testing.T) {
 	})
 }
 
-func TestGossipLeave(t *testing.T) {
-	gossipBubble(t, func(gs *gossips) {
-		a, b, c := gs.trio()
-		start := time.Now()
-		for range 2 {
-			if err := c.leave(time.Second); err != nil {
-				t.Fatal(err)
-			}
-		}
-		gs.expect(time.Second, "a.1 b.1", a, b)
-		t.Logf("all know after %v", time.Since(start))
-		if err := c.close(); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.leave(time.Second); err != nil {
-			t.Errorf("leave after close: %v", err)
-		}
-		gs.stays(10*time.Second, "a.1 b.1", a, b)
-	})
-}
-
-// TestGossipLeaveAlone: nobody hears that this one leaves; leave gives up after
-// its time, and close waits for it.
-func TestGossipLeaveAlone(t *testing.T) {
-	gossipBubble(t, func(gs *gossips) {
-		_, _, c := gs.trio()
-		gs.net.Freeze("c")
-		start := time.Now()
-		left := make(chan error, 1)
-		go func() { left <- c.leave(2 * time.Second) }()
-		synctest.Wait()
-		if err := c.close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-left; time.Since(start) > 2*time.Second+gossipUnit {
-			t.Errorf("leave and close took %v, %v", time.Since(start), err)
-		}
-	})
-}
-
 // TestGossipRejoins: after a split so long that memberlist has forgotten the
 // other half, the seeds bring it together, and so do the addresses of the view.
 func TestGossipRejoins(t *testing.T) {
@@ -305,7 +266,7 @@ func TestGossipRejoins(t *testing.T) {
 				if how == "known" {
 					cut = "a" // is everybody's seed; here nobody finds it by its name
 					gs.net.Resolve("a")
-					a.setKnown([]string{a.addr(), b.addr(), c.addr()})
+					a.SetKnown([]string{a.Addr(), b.Addr(), c.Addr()})
 				}
 				rest := slices.DeleteFunc([]string{"a", "b", "c"}, func(s string) bool { return s == cut })
 				gs.net.Split([]string{cut}, rest)
@@ -350,7 +311,7 @@ func TestGossipKeepsApart(t *testing.T) {
 		gs.stays(time.Minute, "c.1", c)
 		gs.stays(time.Minute, "a.1 d.1", a)
 		// Now it follows one of them.
-		if err := d.updateMeta(withCluster("d", "mesh", "one")); err != nil {
+		if err := d.UpdateMeta(withCluster("d", "mesh", "one")); err != nil {
 			t.Fatal(err)
 		}
 		gs.expect(20*time.Second, "a.1 d.1", a, d)
@@ -372,7 +333,7 @@ func TestGossipLabel(t *testing.T) {
 				t.Errorf("label of %q is %q, as that of %q", cluster, label, other)
 			}
 			labels[label] = cluster
-			_ = g.close()
+			_ = g.Close()
 		}
 	})
 }
@@ -404,16 +365,16 @@ func TestGossipSeedIndex(t *testing.T) {
 			{[]string{"nobody.example", "a"}, 2, true, false}, // it is not there yet
 		} {
 			g := gs.start(testMeta("a", 1), nil, test.seeds...)
-			index, unique, err := g.seedIndex()
+			index, unique, err := g.SeedIndex()
 			if (index != test.index) || (index != 0 && unique != test.unique) || (err != nil) != test.fails {
 				t.Errorf("%v: seed %d, unique %t, %v, want %+v", test.seeds, index, unique, err, test)
 			}
-			_ = g.close()
+			_ = g.Close()
 		}
 		// An advertised address that is not this machine's own (address translation).
-		g := gs.start(testMeta("a", 1), func(c *gossipConfig) { c.advertise = "192.0.2.1:9" }, "b", "192.0.2.1:9")
-		if index, unique, err := g.seedIndex(); index != 2 || !unique || err != nil || g.addr() != "192.0.2.1:9" {
-			t.Errorf("advertised elsewhere at %s: seed %d, unique %t, %v", g.addr(), index, unique, err)
+		g := gs.start(testMeta("a", 1), func(c *Config) { c.Advertise = "192.0.2.1:9" }, "b", "192.0.2.1:9")
+		if index, unique, err := g.SeedIndex(); index != 2 || !unique || err != nil || g.Addr() != "192.0.2.1:9" {
+			t.Errorf("advertised elsewhere at %s: seed %d, unique %t, %v", g.Addr(), index, unique, err)
 		}
 	})
 }
@@ -422,14 +383,14 @@ func TestGossipSeedIndex(t *testing.T) {
 // another of the same machine and port.
 func TestGossipOwnAddrs(t *testing.T) {
 	for listen, wantLoopback := range map[string]bool{"127.0.0.2:0": false, "127.0.0.1:0": true, ":0": true} {
-		g, err := startGossip(gossipConfig{meta: testMeta("a", 1), listen: listen, network: network.System{}, log: quiet()})
+		g, err := Start(Config{Meta: testMeta("a", 1), Listen: listen, Network: network.System{}, Log: quiet()})
 		if errors.Is(err, syscall.EADDRNOTAVAIL) {
 			continue // this system has only one loopback address
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		own, err := g.ownAddrs()
+		own, err := g.OwnAddrs()
 		if err != nil {
 			t.Error(err)
 		}
@@ -437,10 +398,10 @@ func TestGossipOwnAddrs(t *testing.T) {
 			t.Errorf("%s: 127.0.0.1 is this process: %t, want %t (%v)", listen, got, wantLoopback, own)
 		}
 		udp, err := netip.ParseAddrPort(g.transport.socket.LocalAddr().String())
-		if self := netip.MustParseAddrPort(g.addr()); err != nil || self.Port() == 0 || udp.Port() != self.Port() {
-			t.Errorf("%s: advertises %s, UDP on %s, %v", listen, g.addr(), udp, err)
+		if self := netip.MustParseAddrPort(g.Addr()); err != nil || self.Port() == 0 || udp.Port() != self.Port() {
+			t.Errorf("%s: advertises %s, UDP on %s, %v", listen, g.Addr(), udp, err)
 		}
-		if err := g.close(); err != nil {
+		if err := g.Close(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -462,17 +423,17 @@ func (b *busyUDP) ListenPacket(addr string) (net.PacketConn, error) {
 
 func TestGossipPortForBoth(t *testing.T) {
 	gossipBubble(t, func(gs *gossips) {
-		busy := func(failures int) func(*gossipConfig) {
-			return func(c *gossipConfig) { c.listen, c.network = ":0", &busyUDP{c.network, failures} }
+		busy := func(failures int) func(*Config) {
+			return func(c *Config) { c.Listen, c.Network = ":0", &busyUDP{c.Network, failures} }
 		}
 		gs.start(testMeta("a", 1), busy(bindAttempts-1))
 		for listen, failures := range map[string]int{":0": bindAttempts, ":7946": 1} {
-			cfg := gossipConfig{meta: testMeta("b", 1), listen: listen, network: &busyUDP{gs.net.Host("b"), failures}, log: quiet()}
-			if _, err := startGossip(cfg); !errors.Is(err, syscall.EADDRINUSE) {
+			cfg := Config{Meta: testMeta("b", 1), Listen: listen, Network: &busyUDP{gs.net.Host("b"), failures}, Log: quiet()}
+			if _, err := Start(cfg); !errors.Is(err, syscall.EADDRINUSE) {
 				t.Errorf("%s with the UDP port taken: %v, want %v", listen, err, syscall.EADDRINUSE)
 			}
 			// Nothing is left open.
-			l, err := cfg.network.Listen(":7946")
+			l, err := cfg.Network.Listen(":7946")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -489,7 +450,7 @@ func TestGossipCloseEndsDials(t *testing.T) {
 		a := gs.start(testMeta("a", 1), nil, "b")
 		synctest.Wait()
 		start := time.Now()
-		if err := a.close(); err != nil || time.Since(start) != 0 {
+		if err := a.Close(); err != nil || time.Since(start) != 0 {
 			t.Errorf("close: %v after %v", err, time.Since(start))
 		}
 	})
@@ -501,22 +462,22 @@ func TestGossipStreamLimit(t *testing.T) {
 	gossipBubble(t, func(gs *gossips) {
 		a := gs.start(testMeta("a", 1), nil)
 		dial := func() net.Conn {
-			c, err := gs.net.Host("b").Dial(context.Background(), a.addr())
+			c, err := gs.net.Host("b").Dial(context.Background(), a.Addr())
 			if err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
 			return c
 		}
-		for range maxGossipStreams {
+		for range maxStreams {
 			dial()
 		}
 		expectDropped(t, dial(), 0)
-		time.Sleep(30 * gossipUnit)
+		time.Sleep(30 * defaultUnit)
 		b := gs.start(testMeta("b", 1), nil, "a")
 		gs.expect(time.Second, "a.1 b.1", a, b)
 		silent := dial()
-		_ = a.close()
+		_ = a.Close()
 		expectDropped(t, silent, 0)
 	})
 }

@@ -1,4 +1,4 @@
-package mesh
+package logbridge
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ func logInto(b *bytes.Buffer, level slog.Level) *slog.Logger {
 	}}))
 }
 
-func TestLogLogger(t *testing.T) {
+func TestLog(t *testing.T) {
 	for line, want := range map[string]string{
 		"[WARN] memberlist: a thing":     `level=INFO msg="a thing"`,
 		"[ERR] memberlist: b":            `level=WARN msg=b`,
@@ -34,7 +34,7 @@ func TestLogLogger(t *testing.T) {
 		"[ERR] Failed to shut down: why": `level=WARN msg="Failed to shut down: why"`,
 	} {
 		var b bytes.Buffer
-		newLogLogger(logInto(&b, slog.LevelDebug)).Print(line)
+		NewLog(logInto(&b, slog.LevelDebug)).Print(line)
 		if got := strings.TrimSpace(b.String()); got != want {
 			t.Errorf("%q is logged as %q, want %q", line, got, want)
 		}
@@ -43,7 +43,7 @@ func TestLogLogger(t *testing.T) {
 
 func TestHCLog(t *testing.T) {
 	var b bytes.Buffer
-	l := newHCLog(logInto(&b, slog.LevelInfo))
+	l := NewHCLog(logInto(&b, slog.LevelInfo))
 	child := l.Named("raft").With("id", 7).Named("net")
 	child.Debug("not seen", "x", 1)
 	child.Trace("not seen")
@@ -68,7 +68,7 @@ func TestHCLogLevels(t *testing.T) {
 		levelLibrary: hclog.Debug, slog.LevelDebug: hclog.Info, slog.LevelInfo: hclog.Warn,
 		slog.LevelWarn: hclog.Error, slog.LevelError: hclog.Off,
 	} {
-		l := newHCLog(logInto(new(bytes.Buffer), level))
+		l := NewHCLog(logInto(new(bytes.Buffer), level))
 		l.SetLevel(hclog.Trace) // does nothing
 		if got := l.GetLevel(); got != want {
 			t.Errorf("level %v is %v, want %v", level, got, want)

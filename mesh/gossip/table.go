@@ -1,4 +1,4 @@
-package mesh
+package gossip
 
 import (
 	"bytes"
@@ -11,7 +11,8 @@ import (
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/internal/rules"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -21,17 +22,17 @@ var (
 	errForeignGossip = errors.New("process of another mesh or cluster")
 )
 
-// gossipNode is a process that gossip believes to live.
-type gossipNode struct {
-	meta *peerv1.Meta
-	// gossipAddr is the host:port of its gossip.
-	gossipAddr string
+// Process is a process that gossip believes to live.
+type Process struct {
+	Meta *peerv1.Meta
+	// Addr is the host:port of its gossip.
+	Addr string
 }
 
-// gossipTable is what memberlist's callbacks write into. They run with
+// table is what memberlist's callbacks write into. They run with
 // memberlist's locks held: they take the table's lock for a moment, and never
 // call memberlist or wait for anyone.
-type gossipTable struct {
+type table struct {
 	name string // of this process
 	addr string // its gossip address
 	// changed has capacity 1: one value stands for any number of changes.
@@ -41,30 +42,30 @@ type gossipTable struct {
 	own      *peerv1.Meta
 	ownBytes []byte
 	// live are the others that memberlist believes alive, by name.
-	live map[string]gossipNode
+	live map[string]Process
 	// successor is a process of a mesh that was recovered from this one's (Config.Recover),
 	// nil if none was heard of; replaced is closed then.
-	successor *gossipNode
+	successor *Process
 	replaced  chan struct{}
 }
 
 var (
-	_ memberlist.Delegate      = (*gossipTable)(nil)
-	_ memberlist.EventDelegate = (*gossipTable)(nil)
-	_ memberlist.AliveDelegate = (*gossipTable)(nil)
-	_ memberlist.MergeDelegate = (*gossipTable)(nil)
+	_ memberlist.Delegate      = (*table)(nil)
+	_ memberlist.EventDelegate = (*table)(nil)
+	_ memberlist.AliveDelegate = (*table)(nil)
+	_ memberlist.MergeDelegate = (*table)(nil)
 )
 
-func newGossipTable(own *peerv1.Meta, addr netip.AddrPort) (*gossipTable, error) {
+func newTable(own *peerv1.Meta, addr netip.AddrPort) (*table, error) {
 	own, ownBytes, err := cloneMeta(own)
 	if err != nil {
 		return nil, err
 	}
-	return &gossipTable{
-		name:    view.IdentityFromProto(own.GetIdentity()).String(),
+	return &table{
+		name:    ringproto.DecodeIdentity(own.GetIdentity()).String(),
 		addr:    addr.String(),
 		changed: make(chan struct{}, 1),
-		live:    make(map[string]gossipNode),
+		live:    make(map[string]Process),
 
 		replaced: make(chan struct{}),
 
@@ -83,8 +84,8 @@ func cloneMeta(meta *peerv1.Meta) (*peerv1.Meta, []byte, error) {
 }
 
 // setOwn replaces what this process says of itself.
-func (t *gossipTable) setOwn(meta *peerv1.Meta) error {
-	if name := view.IdentityFromProto(meta.GetIdentity()).String(); name != t.name {
+func (t *table) setOwn(meta *peerv1.Meta) error {
+	if name := ringproto.DecodeIdentity(meta.GetIdentity()).String(); name != t.name {
 		return fmt.Errorf("%w: the identity changes from %s to %s", errBadMeta, t.name, name)
 	}
 	own, b, err := cloneMeta(meta)
@@ -101,7 +102,7 @@ func (t *gossipTable) setOwn(meta *peerv1.Meta) error {
 	return nil
 }
 
-func (t *gossipTable) signal() {
+func (t *table) signal() {
 	select {
 	case t.changed <- struct{}{}:
 	default:
@@ -109,33 +110,33 @@ func (t *gossipTable) signal() {
 }
 
 // nodes are this process and the others of its mesh, as copies.
-func (t *gossipTable) nodes() []gossipNode {
+func (t *table) nodes() []Process {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := make([]gossipNode, 0, len(t.live)+1)
-	list = append(list, gossipNode{meta: proto.CloneOf(t.own), gossipAddr: t.addr})
+	list := make([]Process, 0, len(t.live)+1)
+	list = append(list, Process{Meta: proto.CloneOf(t.own), Addr: t.addr})
 	for _, n := range t.live {
-		if t.ours(n.meta) == nil {
-			list = append(list, gossipNode{meta: proto.CloneOf(n.meta), gossipAddr: n.gossipAddr})
+		if t.ours(n.Meta) == nil {
+			list = append(list, Process{Meta: proto.CloneOf(n.Meta), Addr: n.Addr})
 		}
 	}
 	return list
 }
 
 // addrs are the gossip addresses that somebody alive has.
-func (t *gossipTable) addrs() map[string]bool {
+func (t *table) addrs() map[string]bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	addrs := map[string]bool{t.addr: true}
 	for _, n := range t.live {
-		addrs[n.gossipAddr] = true
+		addrs[n.Addr] = true
 	}
 	return addrs
 }
 
 // ours says why a process is not one of this mesh; the lock is held. A process
 // that follows no cluster yet is of every cluster of its mesh.
-func (t *gossipTable) ours(meta *peerv1.Meta) error {
+func (t *table) ours(meta *peerv1.Meta) error {
 	if meta.GetCluster() != t.own.GetCluster() {
 		return fmt.Errorf("%w: mesh %q, this is %q", errForeignGossip, meta.GetCluster(), t.own.GetCluster())
 	}
@@ -148,40 +149,40 @@ func (t *gossipTable) ours(meta *peerv1.Meta) error {
 
 // noteSuccessor looks whether a process is of a mesh that was recovered from the data
 // directory of another member of this one's; the lock is held.
-func (t *gossipTable) noteSuccessor(n gossipNode) {
+func (t *table) noteSuccessor(n Process) {
 	ours := func(id []byte) bool { return bytes.Equal(id, t.own.GetClusterId()) }
-	if t.successor == nil && n.meta.GetCluster() == t.own.GetCluster() && slices.ContainsFunc(n.meta.GetReplaces(), ours) {
+	if t.successor == nil && n.Meta.GetCluster() == t.own.GetCluster() && slices.ContainsFunc(n.Meta.GetReplaces(), ours) {
 		t.successor = &n
 		close(t.replaced)
 	}
 }
 
 // parseNode reads what memberlist knows of a process. It keeps nothing of n.
-func parseNode(n *memberlist.Node) (gossipNode, error) {
+func parseNode(n *memberlist.Node) (Process, error) {
 	if len(n.Meta) > memberlist.MetaMaxSize {
-		return gossipNode{}, fmt.Errorf("%w: %d bytes", errBadMeta, len(n.Meta))
+		return Process{}, fmt.Errorf("%w: %d bytes", errBadMeta, len(n.Meta))
 	}
 	meta := &peerv1.Meta{}
 	if err := proto.Unmarshal(n.Meta, meta); err != nil {
-		return gossipNode{}, fmt.Errorf("%w: %w", errBadMeta, err)
+		return Process{}, fmt.Errorf("%w: %w", errBadMeta, err)
 	}
-	id := view.IdentityFromProto(meta.GetIdentity())
+	id := ringproto.DecodeIdentity(meta.GetIdentity())
 	if id.ID == "" || id.String() != n.Name {
-		return gossipNode{}, fmt.Errorf("%w: it says that it is %q", errBadMeta, id)
+		return Process{}, fmt.Errorf("%w: it says that it is %q", errBadMeta, id)
 	}
-	if len(meta.GetClusterId()) > maxClusterID {
-		return gossipNode{}, fmt.Errorf("%w: a cluster id of %d bytes", errBadMeta, len(meta.GetClusterId()))
+	if len(meta.GetClusterId()) > rules.MaxClusterID {
+		return Process{}, fmt.Errorf("%w: a cluster id of %d bytes", errBadMeta, len(meta.GetClusterId()))
 	}
 	ip, ok := netip.AddrFromSlice(n.Addr)
 	if !ok {
-		return gossipNode{}, fmt.Errorf("%w: an address of %d bytes", errBadMeta, len(n.Addr))
+		return Process{}, fmt.Errorf("%w: an address of %d bytes", errBadMeta, len(n.Addr))
 	}
-	return gossipNode{meta: meta, gossipAddr: netip.AddrPortFrom(ip.Unmap(), n.Port).String()}, nil
+	return Process{Meta: meta, Addr: netip.AddrPortFrom(ip.Unmap(), n.Port).String()}, nil
 }
 
 // NotifyAlive refuses processes that are not of this mesh. One that was let in
 // before it followed a cluster, and now follows another, is hidden from nodes.
-func (t *gossipTable) NotifyAlive(n *memberlist.Node) error {
+func (t *table) NotifyAlive(n *memberlist.Node) error {
 	if n.Name == t.name {
 		return nil
 	}
@@ -192,7 +193,7 @@ func (t *gossipTable) NotifyAlive(n *memberlist.Node) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.noteSuccessor(got)
-	err = t.ours(got.meta)
+	err = t.ours(got.Meta)
 	if _, known := t.live[n.Name]; err != nil && known {
 		t.live[n.Name] = got
 		t.signal()
@@ -202,7 +203,7 @@ func (t *gossipTable) NotifyAlive(n *memberlist.Node) error {
 
 // NotifyMerge refuses to exchange lists with a process whose list has nobody of
 // this mesh in it. (One stranger among them is left out by NotifyAlive.)
-func (t *gossipTable) NotifyMerge(peers []*memberlist.Node) error {
+func (t *table) NotifyMerge(peers []*memberlist.Node) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var refused error
@@ -210,7 +211,7 @@ func (t *gossipTable) NotifyMerge(peers []*memberlist.Node) error {
 		got, err := parseNode(n)
 		if err == nil {
 			t.noteSuccessor(got)
-			err = t.ours(got.meta)
+			err = t.ours(got.Meta)
 		}
 		if err == nil {
 			return nil
@@ -221,13 +222,13 @@ func (t *gossipTable) NotifyMerge(peers []*memberlist.Node) error {
 }
 
 // NotifyJoin adds a process.
-func (t *gossipTable) NotifyJoin(n *memberlist.Node) { t.put(n) }
+func (t *table) NotifyJoin(n *memberlist.Node) { t.put(n) }
 
 // NotifyUpdate replaces what is known of a process.
-func (t *gossipTable) NotifyUpdate(n *memberlist.Node) { t.put(n) }
+func (t *table) NotifyUpdate(n *memberlist.Node) { t.put(n) }
 
 // NotifyLeave removes a process that left or was declared dead.
-func (t *gossipTable) NotifyLeave(n *memberlist.Node) {
+func (t *table) NotifyLeave(n *memberlist.Node) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, ok := t.live[n.Name]; ok {
@@ -236,7 +237,7 @@ func (t *gossipTable) NotifyLeave(n *memberlist.Node) {
 	}
 }
 
-func (t *gossipTable) put(n *memberlist.Node) {
+func (t *table) put(n *memberlist.Node) {
 	if n.Name == t.name {
 		return
 	}
@@ -251,7 +252,7 @@ func (t *gossipTable) put(n *memberlist.Node) {
 }
 
 // NodeMeta is what this process says of itself.
-func (t *gossipTable) NodeMeta(limit int) []byte {
+func (t *table) NodeMeta(limit int) []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.ownBytes) > limit {
@@ -261,13 +262,13 @@ func (t *gossipTable) NodeMeta(limit int) []byte {
 }
 
 // NotifyMsg: nobody of this mesh sends such messages.
-func (t *gossipTable) NotifyMsg([]byte) {}
+func (t *table) NotifyMsg([]byte) {}
 
 // GetBroadcasts has nothing to add to gossip.
-func (t *gossipTable) GetBroadcasts(int, int) [][]byte { return nil }
+func (t *table) GetBroadcasts(int, int) [][]byte { return nil }
 
 // LocalState has nothing to add to the exchange of lists.
-func (t *gossipTable) LocalState(bool) []byte { return nil }
+func (t *table) LocalState(bool) []byte { return nil }
 
 // MergeRemoteState takes nothing beyond the list.
-func (t *gossipTable) MergeRemoteState([]byte, bool) {}
+func (t *table) MergeRemoteState([]byte, bool) {}

@@ -1,4 +1,4 @@
-package mesh
+package gossip
 
 import (
 	"context"
@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// maxGossipStreams is how many streams others may have open to this
+	// maxStreams is how many streams others may have open to this
 	// process's gossip; more are dropped.
-	maxGossipStreams = 256
+	maxStreams = 256
 	// bindAttempts is how often a port is chosen when any will do: it must be
 	// free for TCP and UDP.
 	bindAttempts = 10
@@ -28,9 +28,9 @@ const (
 	maxPacket    = 64 << 10
 )
 
-// gossipTransport carries memberlist's traffic over a Network: datagrams and
+// transport carries memberlist's traffic over a Network: datagrams and
 // streams on one port number. Addresses are always IP:port.
-type gossipTransport struct {
+type transport struct {
 	ctx      context.Context // ends with Shutdown
 	cancel   context.CancelFunc
 	network  network.Network
@@ -43,15 +43,15 @@ type gossipTransport struct {
 	wg       sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
-	conns   map[*gossipConn]struct{}
+	conns   map[*trackedConn]struct{}
 	inbound int
 	closed  bool
 }
 
-var _ memberlist.NodeAwareTransport = (*gossipTransport)(nil)
+var _ memberlist.NodeAwareTransport = (*transport)(nil)
 
-// newGossipTransport listens. The caller calls Shutdown.
-func newGossipTransport(ctx context.Context, on network.Network, listen string, log *slog.Logger) (*gossipTransport, error) {
+// newTransport listens. The caller calls Shutdown.
+func newTransport(ctx context.Context, on network.Network, listen string, log *slog.Logger) (*transport, error) {
 	listener, socket, err := bindBoth(on, listen)
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func newGossipTransport(ctx context.Context, on network.Network, listen string, 
 	if s, ok := socket.(interface{ SetReadBuffer(int) error }); ok {
 		_ = s.SetReadBuffer(packetBuffer) // the system may allow less
 	}
-	t := &gossipTransport{
+	t := &transport{
 		network:  on,
 		log:      log,
 		listener: listener,
@@ -71,7 +71,7 @@ func newGossipTransport(ctx context.Context, on network.Network, listen string, 
 		port:     bound.Port(),
 		packets:  make(chan *memberlist.Packet),
 		streams:  make(chan net.Conn),
-		conns:    make(map[*gossipConn]struct{}),
+		conns:    make(map[*trackedConn]struct{}),
 	}
 	t.ctx, t.cancel = context.WithCancel(ctx)
 	t.wg.Go(t.accept)
@@ -101,8 +101,8 @@ func bindBoth(on network.Network, listen string) (net.Listener, net.PacketConn, 
 	return nil, nil, last
 }
 
-// FinalAdvertiseAddr parses the address that startGossip has decided on.
-func (t *gossipTransport) FinalAdvertiseAddr(ip string, port int) (net.IP, int, error) {
+// FinalAdvertiseAddr parses the address that Start has decided on.
+func (t *transport) FinalAdvertiseAddr(ip string, port int) (net.IP, int, error) {
 	addr, err := netip.ParseAddr(ip)
 	if err != nil {
 		return nil, 0, err
@@ -111,7 +111,7 @@ func (t *gossipTransport) FinalAdvertiseAddr(ip string, port int) (net.IP, int, 
 }
 
 // WriteTo sends a datagram.
-func (t *gossipTransport) WriteTo(b []byte, addr string) (time.Time, error) {
+func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	to, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return time.Time{}, err
@@ -121,12 +121,12 @@ func (t *gossipTransport) WriteTo(b []byte, addr string) (time.Time, error) {
 }
 
 // WriteToAddress is WriteTo.
-func (t *gossipTransport) WriteToAddress(b []byte, addr memberlist.Address) (time.Time, error) {
+func (t *transport) WriteToAddress(b []byte, addr memberlist.Address) (time.Time, error) {
 	return t.WriteTo(b, addr.Addr)
 }
 
 // DialTimeout opens a stream.
-func (t *gossipTransport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(t.ctx, timeout)
 	defer cancel()
 	conn, err := t.network.Dial(ctx, addr)
@@ -141,20 +141,20 @@ func (t *gossipTransport) DialTimeout(addr string, timeout time.Duration) (net.C
 }
 
 // DialAddressTimeout is DialTimeout.
-func (t *gossipTransport) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
+func (t *transport) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	return t.DialTimeout(addr.Addr, timeout)
 }
 
 // PacketCh gives the datagrams that arrive.
-func (t *gossipTransport) PacketCh() <-chan *memberlist.Packet { return t.packets }
+func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
 
 // StreamCh gives the streams that arrive.
-func (t *gossipTransport) StreamCh() <-chan net.Conn { return t.streams }
+func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
 
 // Shutdown closes everything, also streams that memberlist still works on: it
 // does not wait for its own goroutines, so they must find out. It may be called
 // twice.
-func (t *gossipTransport) Shutdown() error {
+func (t *transport) Shutdown() error {
 	t.mu.Lock()
 	if t.closed {
 		t.mu.Unlock()
@@ -167,7 +167,7 @@ func (t *gossipTransport) Shutdown() error {
 	t.mu.Unlock()
 
 	t.cancel()
-	err := errors.Join(ignoreClosed(t.listener.Close()), ignoreClosed(t.socket.Close()))
+	err := errors.Join(network.IgnoreClosed(t.listener.Close()), network.IgnoreClosed(t.socket.Close()))
 	for c := range conns {
 		_ = c.Conn.Close()
 	}
@@ -175,7 +175,7 @@ func (t *gossipTransport) Shutdown() error {
 	return err
 }
 
-func (t *gossipTransport) accept() {
+func (t *transport) accept() {
 	for {
 		conn, err := t.listener.Accept()
 		if err != nil {
@@ -198,7 +198,7 @@ func (t *gossipTransport) accept() {
 	}
 }
 
-func (t *gossipTransport) receive() {
+func (t *transport) receive() {
 	buf := make([]byte, maxPacket)
 	for {
 		n, from, err := t.socket.ReadFrom(buf)
@@ -222,12 +222,12 @@ func (t *gossipTransport) receive() {
 }
 
 // pause waits a little after an error that may pass, and says whether to go on.
-func (t *gossipTransport) pause(op string, err error) bool {
+func (t *transport) pause(op string, err error) bool {
 	if t.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 		return false
 	}
 	t.log.Warn("gossip network", "op", op, "error", err)
-	timer := time.NewTimer(acceptBackoff)
+	timer := time.NewTimer(network.AcceptBackoff)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -238,13 +238,13 @@ func (t *gossipTransport) pause(op string, err error) bool {
 }
 
 // track remembers a stream until it is closed; nil if there is no room for it.
-func (t *gossipTransport) track(conn net.Conn, inbound bool) *gossipConn {
+func (t *transport) track(conn net.Conn, inbound bool) *trackedConn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || inbound && t.inbound >= maxGossipStreams {
+	if t.closed || inbound && t.inbound >= maxStreams {
 		return nil
 	}
-	c := &gossipConn{Conn: conn, transport: t, inbound: inbound}
+	c := &trackedConn{Conn: conn, transport: t, inbound: inbound}
 	if inbound {
 		t.inbound++
 	}
@@ -252,15 +252,15 @@ func (t *gossipTransport) track(conn net.Conn, inbound bool) *gossipConn {
 	return c
 }
 
-// gossipConn forgets itself when it is closed.
-type gossipConn struct {
+// trackedConn forgets itself when it is closed.
+type trackedConn struct {
 	net.Conn
-	transport *gossipTransport
+	transport *transport
 	inbound   bool
 }
 
 // Close closes the stream.
-func (c *gossipConn) Close() error {
+func (c *trackedConn) Close() error {
 	t := c.transport
 	t.mu.Lock()
 	if _, ok := t.conns[c]; ok {

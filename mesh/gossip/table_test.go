@@ -1,4 +1,4 @@
-package mesh
+package gossip
 
 import (
 	"bytes"
@@ -10,7 +10,8 @@ import (
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/internal/rules"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -20,13 +21,13 @@ import (
 func TestGossipTableRefuses(t *testing.T) {
 	own := testMeta("a", 1)
 	own.ClusterId = []byte("one")
-	table, err := newGossipTable(own, netip.MustParseAddrPort("10.0.0.1:7946"))
+	table, err := newTable(own, netip.MustParseAddrPort("10.0.0.1:7946"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	node := func(change func(*peerv1.Meta, *memberlist.Node)) *memberlist.Node {
 		meta := testMeta("b", 1)
-		n := &memberlist.Node{Name: view.IdentityFromProto(meta.GetIdentity()).String(), Addr: net.IPv4(10, 0, 0, 2), Port: 1}
+		n := &memberlist.Node{Name: ringproto.DecodeIdentity(meta.GetIdentity()).String(), Addr: net.IPv4(10, 0, 0, 2), Port: 1}
 		change(meta, n)
 		if n.Meta == nil {
 			n.Meta, _ = proto.Marshal(meta)
@@ -47,7 +48,7 @@ func TestGossipTableRefuses(t *testing.T) {
 		"no identity":       {func(m *peerv1.Meta, n *memberlist.Node) { m.Identity = nil; n.Name = (ring.Identity{}).String() }, errBadMeta},
 		"not a meta":        {func(_ *peerv1.Meta, n *memberlist.Node) { n.Meta = []byte{0xff} }, errBadMeta},
 		"too long":          {func(_ *peerv1.Meta, n *memberlist.Node) { n.Meta = make([]byte, memberlist.MetaMaxSize+1) }, errBadMeta},
-		"long cluster id":   {func(m *peerv1.Meta, _ *memberlist.Node) { m.ClusterId = make([]byte, maxClusterID+1) }, errBadMeta},
+		"long cluster id":   {func(m *peerv1.Meta, _ *memberlist.Node) { m.ClusterId = make([]byte, rules.MaxClusterID+1) }, errBadMeta},
 		"malformed address": {func(_ *peerv1.Meta, n *memberlist.Node) { n.Addr = []byte{1, 2, 3} }, errBadMeta},
 	} {
 		bad := node(test.change)
@@ -71,7 +72,7 @@ func FuzzGossipMeta(f *testing.F) {
 	f.Add("id-a.1-0000000000000005", good, []byte{1}, uint16(1))
 	f.Add("", []byte{}, []byte(nil), uint16(0))
 	f.Fuzz(func(t *testing.T, name string, meta, addr []byte, port uint16) {
-		table, err := newGossipTable(testMeta("a", 1), netip.MustParseAddrPort("10.0.0.1:7946"))
+		table, err := newTable(testMeta("a", 1), netip.MustParseAddrPort("10.0.0.1:7946"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,10 +88,10 @@ func FuzzGossipMeta(f *testing.F) {
 			t.Errorf("accepted, but %d nodes", len(nodes))
 		}
 		for _, node := range nodes {
-			if node.meta.GetCluster() != "mesh" || node.meta.GetIdentity().GetId() == "" {
-				t.Errorf("a node of another mesh or without an id: %v", node.meta)
+			if node.Meta.GetCluster() != "mesh" || node.Meta.GetIdentity().GetId() == "" {
+				t.Errorf("a node of another mesh or without an id: %v", node.Meta)
 			}
-			if _, err := netip.ParseAddrPort(node.gossipAddr); err != nil {
+			if _, err := netip.ParseAddrPort(node.Addr); err != nil {
 				t.Errorf("gossip address: %v", err)
 			}
 		}
@@ -112,11 +113,11 @@ func TestGossipTableSuccessor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &memberlist.Node{Name: view.IdentityFromProto(meta.GetIdentity()).String(), Addr: net.IPv4(10, 0, 0, 2), Port: 1, Meta: b}
+		return &memberlist.Node{Name: ringproto.DecodeIdentity(meta.GetIdentity()).String(), Addr: net.IPv4(10, 0, 0, 2), Port: 1, Meta: b}
 	}
-	hears := map[string]func(*gossipTable, *memberlist.Node) error{
-		"alive": (*gossipTable).NotifyAlive,
-		"merge": func(g *gossipTable, n *memberlist.Node) error { return g.NotifyMerge([]*memberlist.Node{n}) },
+	hears := map[string]func(*table, *memberlist.Node) error{
+		"alive": (*table).NotifyAlive,
+		"merge": func(g *table, n *memberlist.Node) error { return g.NotifyMerge([]*memberlist.Node{n}) },
 	}
 	for name, test := range map[string]struct {
 		change func(*peerv1.Meta)
@@ -132,7 +133,7 @@ func TestGossipTableSuccessor(t *testing.T) {
 		for how, hear := range hears {
 			own := testMeta("a", 1)
 			own.ClusterId = []byte("one")
-			table, err := newGossipTable(own, netip.MustParseAddrPort("10.0.0.1:7946"))
+			table, err := newTable(own, netip.MustParseAddrPort("10.0.0.1:7946"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,7 +165,7 @@ func TestFitting(t *testing.T) {
 			ids = append(ids, id(i))
 		}
 		m := testMeta("a", 1)
-		m.Replaces = fitting(m, ids)
+		m.Replaces = Fitting(m, ids)
 		if len(m.Replaces) != want || proto.Size(m) > memberlist.MetaMaxSize {
 			t.Errorf("of %d ids %d are named, want %d; the meta has %d bytes", n, len(m.Replaces), want, proto.Size(m))
 		}
