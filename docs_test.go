@@ -232,8 +232,8 @@ func isPrefix(tests map[string]bool, name string) bool {
 	return false
 }
 
-// exists reports whether a file is there: seen from the repository, from the document that names it, or
-// as the end of a path.
+// exists reports whether a file is there: seen from the repository, from the document that names
+// it, or as the end of a path.
 func exists(document, file string) bool {
 	file = strings.TrimPrefix(file, "./")
 	for _, dir := range []string{".", path.Dir(document), "proto/sharelock", "mesh", "owner", "client"} {

@@ -6,19 +6,18 @@ import (
 	"time"
 )
 
-// deadlineSlack is how far apart the caller's clock and ours may see the same
-// deadline: the jitter of one message's way.
+// deadlineSlack is the maximum time between the caller and this node seeing the same deadline pass:
+// the jitter of one message.
 const deadlineSlack = 50 * time.Millisecond
 
-// deadlineContext tells a call that ran out of its time from one that was
-// cancelled, which decides whether a waiter loses its place.
+// deadlineContext distinguishes a call whose deadline has passed from a call that was cancelled.
+// The difference decides whether a waiter loses its place.
 //
-// A gRPC client whose deadline ends resets the stream, and the reset races with
-// the server's own timer for the same deadline: the server mostly sees a
-// cancellation. So a parent that is cancelled within [deadlineSlack] of its
-// deadline, or after it, ends this context with DeadlineExceeded. It is a context
-// of its own, not a wrapper that rewrites Err: contexts derived from a wrapper
-// would take their error from the parent behind its back.
+// A gRPC client whose deadline passes resets the stream, and the reset races with the server's own
+// timer for the same deadline: usually the server sees a cancellation. So if the parent is
+// cancelled less than [deadlineSlack] before its deadline, or after it, this context ends with
+// DeadlineExceeded. It is a context of its own and not a wrapper that rewrites Err, because
+// contexts derived from a wrapper would take their error directly from the parent.
 type deadlineContext struct {
 	context.Context // for Deadline and Value
 
@@ -27,8 +26,8 @@ type deadlineContext struct {
 	err  error
 }
 
-// withDeadlineError returns such a context for parent, or parent itself if it
-// has no deadline. The caller must call the function that comes with it.
+// withDeadlineError returns a deadlineContext for parent, or parent itself if it has no deadline.
+// The caller must call the returned function.
 func withDeadlineError(parent context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := parent.Deadline()
 	if !ok {
@@ -57,10 +56,10 @@ func (c *deadlineContext) end(err error) {
 	}
 }
 
-// Done is closed when the call ended.
+// Done returns a channel that is closed when the call ends.
 func (c *deadlineContext) Done() <-chan struct{} { return c.done }
 
-// Err is nil until Done is closed.
+// Err returns nil until Done is closed.
 func (c *deadlineContext) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

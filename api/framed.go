@@ -13,31 +13,30 @@ import (
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// framePatience is how long a message of a session without gRPC may take to be sent, or
-// a quarter longer: no message lives longer (Q1).
+// framePatience is how long sending one message of a session without gRPC may take. It may take a
+// quarter longer, and then still less than the 30 s of Q1.
 const framePatience = 24 * time.Second
 
-// readBuffer is what the system takes of a session that this node has not read yet, in
-// bytes, or about twice that.
+// readBuffer is the size of the system's receive buffer of a session, in bytes. The system may use
+// about twice that.
 const readBuffer = 64 << 10
 
-// framed serves sessions without gRPC: each message is a frame on a stream of its own,
-// see package frame. They come in at gRPC's port and are told apart by how they begin.
-// What a session costs is little: two goroutines, and room for what is under way.
+// framed serves sessions without gRPC, whose messages are frames on a plain stream; see package
+// frame. They use the gRPC port and are recognised by their first bytes. A session is cheap: it
+// needs two goroutines, and memory for the calls in flight.
 type framed struct {
 	locks *locks
 	log   *slog.Logger
-	// work counts the goroutines of streams, of accepting them, and the one that looks
-	// after them.
+	// work counts the goroutines that serve streams, that accept them, and that of lookAfter.
 	work sync.WaitGroup
-	// done is closed with closed.
+	// done is closed when closed is set.
 	done chan struct{}
 
 	mu sync.Mutex
-	// conns are the streams of sessions, and with nil those that have not said yet what
-	// they are. Guarded by mu.
+	// conns maps the connections of sessions to the sessions. The session is nil while the
+	// kind of the connection is unknown. Guarded by mu.
 	conns map[net.Conn]*session
-	// looking: somebody looks after the sessions; guarded by mu.
+	// looking is set once lookAfter was started; guarded by mu.
 	looking bool
 	closed  bool // guarded by mu
 }
@@ -46,13 +45,13 @@ func newFramed(l *locks, log *slog.Logger) *framed {
 	return &framed{locks: l, log: log, done: make(chan struct{}), conns: map[net.Conn]*session{}}
 }
 
-// split takes over a listener: what it gives are all streams that are no session's. It
-// ends with Close, which gRPC calls.
+// split takes over a listener and returns a listener of the connections that are not sessions. It
+// ends when the returned listener is closed, which gRPC does.
 func (f *framed) split(l net.Listener) net.Listener {
 	s := &splitter{Listener: l, conns: make(chan accepted), done: make(chan struct{})}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.closed { // otherwise gRPC, which is closed, too, closes it
+	if !f.closed { // otherwise gRPC is closed as well, and closes the listener
 		f.work.Go(func() { f.accept(s) })
 		if !f.looking {
 			f.looking = true
@@ -62,17 +61,17 @@ func (f *framed) split(l net.Listener) net.Listener {
 	return s
 }
 
-// stop closes all streams.
+// stop closes all connections.
 func (f *framed) stop() { f.close(func(*session) bool { return true }) }
 
-// wait waits for the sessions to end, and for the listeners, which somebody has closed.
-// Streams that have not said what they are do not matter any more.
+// wait waits until the sessions have ended and the listeners, which must have been closed, are no
+// longer accepted on. It closes the connections whose kind is still unknown.
 func (f *framed) wait() {
 	f.close(func(s *session) bool { return s == nil })
 	f.work.Wait()
 }
 
-// close takes no more streams, and closes some.
+// close stops accepting connections, and closes the connections that which selects.
 func (f *framed) close(which func(*session) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -88,15 +87,16 @@ func (f *framed) close(which func(*session) bool) {
 }
 
 const (
-	// lookEvery is how often sessions are looked after, and silentLooks in how many looks
-	// in a row a client may have said nothing though its calls are under way: it sends a
-	// ping every 5 s then (see LockService.Session). A client that hangs would otherwise keep
-	// its places in the queues, which this node keeps young in its name (Q5).
+	// lookEvery is the interval at which lookAfter checks all sessions. A client is considered
+	// hung if it has sent nothing for silentLooks checks in a row although it has calls in
+	// flight: it must send a ping every 5 s then (see LockService.Session). Otherwise a hung
+	// client would keep its places in queues, because this node sends its waiting requests
+	// again for it (Q5).
 	lookEvery   = 5 * time.Second
 	silentLooks = 3
 )
 
-// lookAfter ends the sessions of clients that hang.
+// lookAfter ends the sessions of hung clients.
 func (f *framed) lookAfter() {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -109,7 +109,7 @@ func (f *framed) lookAfter() {
 		f.mu.Lock()
 		for c, s := range f.conns {
 			if s != nil && s.silent() >= silentLooks {
-				f.log.Debug("a client says nothing while its calls are under way", "remote", c.RemoteAddr())
+				f.log.Debug("closing the session of a client that sends nothing while its calls are in flight", "remote", c.RemoteAddr())
 				_ = c.Close()
 			}
 		}
@@ -121,7 +121,7 @@ func (f *framed) accept(s *splitter) {
 	for {
 		conn, err := s.Listener.Accept()
 		if err != nil {
-			// gRPC knows which errors pass, and pauses before it accepts again.
+			// gRPC knows which errors are temporary, and pauses before it accepts again.
 			if !s.deliver(accepted{err: err}) || errors.Is(err, net.ErrClosed) {
 				return
 			}
@@ -135,7 +135,7 @@ func (f *framed) accept(s *splitter) {
 	}
 }
 
-// add notes a stream; false once all are closed.
+// add registers a connection. It reports false after close.
 func (f *framed) add(conn net.Conn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -154,13 +154,13 @@ func (f *framed) remove(conn net.Conn) {
 	f.work.Done()
 }
 
-// begin finds out what a stream is, for which it has the time of a handshake. One that is
-// a session ends with this.
+// begin finds out the kind of a connection, within handshakeTimeout. It serves a session, and
+// returns when the session has ended.
 func (f *framed) begin(s *splitter, conn net.Conn) {
 	defer f.remove(conn)
 	head, err := f.look(conn)
 	if err == nil && string(head) != pb.SessionMagic {
-		// gRPC would do so, did it know what is behind.
+		// gRPC would set these options itself, but it does not see the TCP connection.
 		f.watchOver(conn, 0)
 		if s.deliver(accepted{conn: frame.Replay(conn, head)}) {
 			return
@@ -176,7 +176,7 @@ func (f *framed) begin(s *splitter, conn net.Conn) {
 	}
 }
 
-// look reads what a stream begins with, and answers it if it is a session.
+// look reads the first bytes of a connection. If it is a session, it also completes the handshake.
 func (f *framed) look(conn net.Conn) ([]byte, error) {
 	if err := conn.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
 		return nil, err
@@ -212,21 +212,21 @@ func (f *framed) session(conn net.Conn) (err error) {
 	closed := f.closed
 	f.mu.Unlock()
 	defer func() {
-		// The reader ends; behind it nothing is asked of the node any more.
+		// This ends the reader. After that, nothing calls the node any more.
 		cancel()
 		_ = conn.Close()
 		ss.ended()
 		ss.close(f.locks.node)
 	}()
-	if closed { // nobody may have seen that this is a session
+	if closed { // close may not have seen that this is a session
 		_ = conn.Close()
 	}
 	return ss.serve(ctx, "")
 }
 
-// watchOver has the system break a stream whose other end has gone without a word: when
-// it answers nothing for keepaliveTimeout, which is asked after so much rest; 0 asks
-// nothing.
+// watchOver makes the system close a connection whose other end has disappeared: when data is not
+// acknowledged for keepaliveTimeout, or when TCP keepalives, which begin after the connection was
+// idle for rest, are not answered for keepaliveTimeout. With rest 0 there are no TCP keepalives.
 func (f *framed) watchOver(conn net.Conn, rest time.Duration) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
@@ -234,25 +234,25 @@ func (f *framed) watchOver(conn net.Conn, rest time.Duration) {
 	}
 	err := errors.Join(limitUnacknowledged(tcp, keepaliveTimeout), limitUnsent(tcp))
 	if rest > 0 {
-		// A session's keepalives wait behind what its client has sent before, whose answers may
-		// be long.
+		// A small buffer: a session's keepalives wait behind the calls in the buffer, whose
+		// answers may be long.
 		err = errors.Join(err, tcp.SetReadBuffer(readBuffer))
 	}
 	if rest > 0 {
 		err = errors.Join(err, tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: rest, Interval: keepaliveTimeout / 3, Count: 3}))
 	}
 	if err != nil {
-		f.log.Debug("a stream is not watched over", "remote", conn.RemoteAddr(), "error", err)
+		f.log.Debug("cannot set the timeouts of a connection", "remote", conn.RemoteAddr(), "error", err)
 	}
 }
 
-// accepted is what Accept gives.
+// accepted is a result of Accept.
 type accepted struct {
 	conn net.Conn
 	err  error
 }
 
-// splitter is a listener of the streams that are no sessions.
+// splitter is a listener of the connections that are not sessions.
 type splitter struct {
 	net.Listener
 	conns chan accepted
@@ -260,7 +260,7 @@ type splitter struct {
 	done  chan struct{}
 }
 
-// deliver waits until somebody accepts; false if nobody does any more.
+// deliver passes a to Accept. It blocks until Accept is called, and reports false after Close.
 func (s *splitter) deliver(a accepted) bool {
 	select {
 	case s.conns <- a:

@@ -9,8 +9,8 @@ import (
 // tcpNotSentLowat is Linux's TCP_NOTSENT_LOWAT; see tcp(7).
 const tcpNotSentLowat = 25
 
-// limitUnsent bounds what the system takes of a stream before it can be sent, so that urgent
-// messages stand behind little.
+// limitUnsent bounds the data that the system buffers before it can be sent, so that urgent
+// messages wait behind little data.
 func limitUnsent(conn *net.TCPConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -28,8 +28,8 @@ func limitUnsent(conn *net.TCPConn) error {
 // tcpUserTimeout is Linux's TCP_USER_TIMEOUT, in milliseconds; see tcp(7).
 const tcpUserTimeout = 18
 
-// limitUnacknowledged breaks a stream when what was sent is not acknowledged for so long,
-// which the system's keepalive does not look after.
+// limitUnacknowledged makes the system close a connection when sent data is not acknowledged for d.
+// TCP keepalives do not cover this case.
 func limitUnacknowledged(conn *net.TCPConn, d time.Duration) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

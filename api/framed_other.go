@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// limitUnacknowledged is left to the system, which gives up later.
+// limitUnacknowledged does nothing: the system gives up by itself, but later.
 func limitUnacknowledged(*net.TCPConn, time.Duration) error { return nil }
 
-// limitUnsent bounds what the system takes of a stream before it can be sent, so that urgent
-// messages stand behind little.
+// limitUnsent bounds the data that the system buffers before it can be sent, so that urgent
+// messages wait behind little data.
 func limitUnsent(conn *net.TCPConn) error { return conn.SetWriteBuffer(2 * fullMessage) }

@@ -17,19 +17,18 @@ import (
 	"google.golang.org/grpc/reflection"
 )
 
-// What one gRPC connection may ask for.
+// Limits of one gRPC connection.
 const (
 	maxStreams     = 1000
 	maxHeaderBytes = 16 << 10
-	// streamWindow is the most that is read ahead of a stream, in bytes; connWindow what
-	// all streams of a connection may have under way. Fixed, because gRPC finds out by a
-	// ping with every message what they could be, which doubles the messages of a session
-	// with little to say.
+	// streamWindow is the flow-control window of a stream in bytes, connWindow that of a
+	// connection. They are static, because gRPC determines dynamic windows with a ping for
+	// every message, which doubles the messages of a session with little traffic.
 	streamWindow = 256 << 10
 	connWindow   = 1 << 20
-	// streamWorkers is how many calls are handled at a time by goroutines that wait for the
-	// next one; others get a goroutine each. A new goroutine begins with a small stack, and
-	// to let it grow is a fifth of what a call costs.
+	// streamWorkers is the number of goroutines that are reused for calls; further concurrent
+	// calls get a new goroutine each. A new goroutine begins with a small stack, and growing
+	// it is a fifth of the cost of a call.
 	streamWorkers = 128
 
 	handshakeTimeout  = 10 * time.Second
@@ -38,22 +37,21 @@ const (
 	keepaliveTimeout  = 3 * time.Second
 )
 
-// GRPC is a node's public gRPC server: sharelock.v1.LockService and MeshService,
-// the original's sharelock.ShareLockService, grpc.health.v1.Health and, if asked
-// for, reflection. On the same port it serves sessions without gRPC, which cost less. Make it with [NewGRPC]. All methods are safe for concurrent
-// use.
+// GRPC is a node's public gRPC server. It serves sharelock.v1.LockService and MeshService, the
+// original sharelock.ShareLockService, grpc.health.v1.Health and, if Options.Reflection is set,
+// server reflection. On the same port it serves sessions without gRPC, which are cheaper. Make it
+// with [NewGRPC]. All methods are safe for concurrent use.
 type GRPC struct {
 	server *grpc.Server
 	health *health
-	// framed are the sessions without gRPC.
+	// framed serves the sessions without gRPC.
 	framed *framed
-	// drain is closed when sessions shall end.
+	// drain is closed to end the sessions.
 	drain    chan struct{}
 	draining sync.Once
 }
 
-// NewGRPC builds the server in front of node. It does not listen yet: see
-// [GRPC.Serve].
+// NewGRPC returns a server in front of node. It does not listen until [GRPC.Serve] is called.
 func NewGRPC(node Node, o Options) *GRPC {
 	log := o.logger()
 	s := grpc.NewServer(
@@ -74,8 +72,8 @@ func NewGRPC(node Node, o Options) *GRPC {
 		grpc.WaitForHandlers(true),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ForceServerCodecV2(pb.RawCodec{}), // for sessions, see pb.Frame
-		// Outermost first: recovery is next to the handler, so that its error is
-		// translated as any other.
+		// Outermost first. Recovery is next to the handler, so that its error is translated
+		// like any other.
 		grpc.ChainUnaryInterceptor(translateErrors(log), endWithDeadline, recoverUnary(log)),
 		grpc.ChainStreamInterceptor(recoverStream(log)),
 	)
@@ -100,8 +98,8 @@ func NewGRPC(node Node, o Options) *GRPC {
 	return g
 }
 
-// Serve accepts connections on l until Shutdown or Stop, and then returns nil, also when
-// they came first. It closes l. It may be called for several listeners.
+// Serve accepts connections on l until Shutdown or Stop, and then returns nil. If these were called
+// before, it returns nil at once. It closes l. It may be called for several listeners.
 func (g *GRPC) Serve(l net.Listener) error {
 	err := g.server.Serve(g.framed.split(l))
 	if errors.Is(err, grpc.ErrServerStopped) {
@@ -110,14 +108,13 @@ func (g *GRPC) Serve(l net.Listener) error {
 	return err
 }
 
-// SetServing(false) makes the health service say NOT_SERVING from now on,
-// whatever the node says, and stays so until SetServing(true). Either call also
-// makes the watches look at the node again at once.
+// SetServing(false) makes the health service answer NOT_SERVING, regardless of the node, until
+// SetServing(true). Each call also makes the health watches ask the node again at once.
 func (g *GRPC) SetServing(serving bool) { g.health.setServing(serving) }
 
-// Shutdown says NOT_SERVING, ends the health watches, refuses new calls, waits for
-// the running ones, and ends the sessions when theirs are answered. When ctx ends first it cancels those, still waits for
-// their handlers, and returns ctx's error.
+// Shutdown makes the health service answer NOT_SERVING, ends the health watches, refuses new calls,
+// waits for calls in flight, and ends each session when its calls are answered. If ctx ends first,
+// Shutdown cancels the calls, still waits for their handlers, and returns the cause of ctx.
 func (g *GRPC) Shutdown(ctx context.Context) error {
 	g.health.stop()
 	g.draining.Do(func() { close(g.drain) }) // GracefulStop would wait for streams for ever
@@ -139,8 +136,7 @@ func (g *GRPC) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Stop closes all connections at once and waits for the handlers, whose contexts
-// have ended.
+// Stop closes all connections, which ends the contexts of the handlers, and waits for the handlers.
 func (g *GRPC) Stop() {
 	g.health.stop()
 	g.framed.stop()
@@ -160,8 +156,7 @@ func translateErrors(log *slog.Logger) grpc.UnaryServerInterceptor {
 	}
 }
 
-// endWithDeadline gives handlers a context that knows a deadline from a
-// cancellation.
+// endWithDeadline gives handlers a context that distinguishes a deadline from a cancellation.
 func endWithDeadline(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	ctx, cancel := withDeadlineError(ctx)
 	defer cancel()

@@ -9,39 +9,41 @@ import (
 	"time"
 )
 
-// listensKey is the key of a context's value that is the context of a caller.
+// listensKey is the key of a context value: the context of the caller.
 type listensKey struct{}
 
-// unlessItWaits returns a context for an acquire whose caller may have closed its half of the
-// connection: it does not end with ctx. See [ListensUnder].
+// unlessItWaits returns a context for an acquire whose caller may have closed only its half of the
+// connection. The context does not end with ctx; an acquire that would have to wait ends with ctx.
+// See [ListensUnder].
 func unlessItWaits(ctx context.Context) context.Context {
 	return context.WithValue(context.WithoutCancel(ctx), listensKey{}, ctx)
 }
 
-// ListensUnder returns the context of the caller of an acquire if its end is not to end the
-// acquire unless that has to wait, and nil otherwise. The acquire then fails with
-// [context.Canceled].
+// ListensUnder returns the context of an acquire's caller if ctx was made by unlessItWaits, and nil
+// otherwise. If that context has ended, an acquire that would have to wait must fail with
+// [context.Canceled]; an acquire that need not wait is served.
 func ListensUnder(ctx context.Context) context.Context {
 	caller, _ := ctx.Value(listensKey{}).(context.Context)
 	return caller
 }
 
-// How long the system of a caller may take to acknowledge that the caller still listens, and
-// how often that is looked at, at first and at most.
+// listensTime is how long the caller's system may take to acknowledge the first bytes of an answer.
+// listensFirst and listensMost are the first and the longest pause between two checks.
 const (
 	listensTime  = 3 * time.Second
 	listensFirst = 200 * time.Microsecond
 	listensMost  = 20 * time.Millisecond
 )
 
-// stillListens finds out whether a caller that has closed its connection, for all that is
-// seen of it, has only closed its half of it and would read an answer. A half-closed
-// connection looks as a closed one until something is sent on it: the system of a caller that
-// is gone answers that with a reset, the other's acknowledges it. So the first bytes of the
-// answer are sent, which are the same for all answers, before anything is granted. After
-// the grant it would be too late: a reset then may come from a caller that has read it.
+// stillListens finds out whether a caller whose connection appears closed has closed only its half
+// and would still read an answer. A half-closed connection looks like a closed one until data is
+// sent on it: if the caller is gone, its system answers with a reset; if the caller still reads,
+// its system acknowledges the data. So stillListens sends the first bytes of the answer, which are
+// the same for all answers, before anything is granted. After the grant it would be too late,
+// because a reset may then come from a caller that has read the answer.
 //
-// It returns where to write the rest of the answer, which its caller closes, or nil.
+// stillListens returns a writer for the rest of the answer, which the caller of stillListens must
+// close, or nil if the caller is gone.
 func stillListens(w http.ResponseWriter, r *http.Request) *halfClosed {
 	if r.Context().Err() == nil || r.ProtoMajor != 1 || !canSeeAcknowledged(connOf(r.Context())) {
 		return nil
@@ -60,8 +62,8 @@ func stillListens(w http.ResponseWriter, r *http.Request) *halfClosed {
 	return nil
 }
 
-// acknowledged reports whether the other end of a connection has acknowledged all that was
-// sent, within listensTime.
+// acknowledged reports whether the other end of a connection acknowledges all sent data within
+// listensTime.
 func acknowledged(conn net.Conn) bool {
 	pause := listensFirst
 	for end := time.Now().Add(listensTime); ; pause = min(2*pause, listensMost) {
@@ -78,12 +80,12 @@ func acknowledged(conn net.Conn) bool {
 	}
 }
 
-// halfClosed writes the answer to a caller whose half of the connection is closed, after its
-// first bytes. It is an [http.ResponseWriter] of one Write.
+// halfClosed writes the answer, without its first bytes, to a caller that has closed its half of
+// the connection. It is an [http.ResponseWriter] for a single Write.
 type halfClosed struct {
 	conn    net.Conn
 	request *http.Request
-	sent    string // the first bytes, which were sent
+	sent    string // the first bytes of the answer, which were sent already
 	header  http.Header
 	status  int
 }
@@ -113,8 +115,8 @@ func (h *halfClosed) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// SetWriteDeadline is for [http.ResponseController].
+// SetWriteDeadline sets the write deadline. [http.ResponseController] calls it.
 func (h *halfClosed) SetWriteDeadline(t time.Time) error { return h.conn.SetWriteDeadline(t) }
 
-// Flush implements [http.Flusher]: nothing is kept back.
+// Flush implements [http.Flusher]. It does nothing, because Write does not buffer.
 func (h *halfClosed) Flush() {}

@@ -21,31 +21,31 @@ func tcpOf(conn net.Conn) *net.TCPConn {
 	}
 }
 
-// canSeeAcknowledged reports whether seeAcknowledged knows anything of a connection.
+// canSeeAcknowledged reports whether seeAcknowledged works for a connection.
 func canSeeAcknowledged(conn net.Conn) bool { return tcpOf(conn) != nil }
 
-// The states of tcp(7) in which the other end may read.
+// The TCP states in which the other end may read.
 const (
 	tcpEstablished = 1
 	tcpCloseWait   = 8
 )
 
-// seeAcknowledged reports whether the other end of a connection has acknowledged all that was
-// sent, and whether the connection can still carry something there.
+// seeAcknowledged reports whether the other end of a connection has acknowledged all sent data, and
+// whether the connection is still open for sending.
 func seeAcknowledged(conn net.Conn) (all, open bool) {
 	raw, err := tcpOf(conn).SyscallConn()
 	if err != nil {
 		return false, false
 	}
 	err = raw.Control(func(fd uintptr) {
-		// In this order: what a reset has thrown away must not look acknowledged.
+		// The order matters: data that a reset has dropped must not look acknowledged.
 		var left int32
 		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&left)))
 		info, ierr := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_INFO)
 		if errno != 0 || ierr != nil {
 			return
 		}
-		// The first byte of what TCP_INFO says is the state.
+		// The first byte of TCP_INFO is the state.
 		state := binary.NativeEndian.AppendUint32(nil, uint32(info))[0]
 		all, open = left == 0, state == tcpEstablished || state == tcpCloseWait
 	})

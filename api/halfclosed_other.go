@@ -4,7 +4,7 @@ package api
 
 import "net"
 
-// canSeeAcknowledged returns false: only Linux reports how much of what was sent is acknowledged. On
+// canSeeAcknowledged returns false: only Linux reports whether sent data is acknowledged. On
 // other systems a caller that has closed its half of the connection counts as gone.
 func canSeeAcknowledged(net.Conn) bool { return false }
 

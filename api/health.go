@@ -10,23 +10,22 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// healthPoll is how often a Watch asks the node by itself. A lease that runs out
-// makes no noise, so there is nothing to be woken by.
+// healthPoll is the interval at which a Watch asks the node. Polling is necessary because the end
+// of a lease is not an event.
 const healthPoll = 500 * time.Millisecond
 
-// health is grpc.health.v1.Health. It stores no status: a node's lease runs out
-// by the clock, and an answer from a moment ago would be a guess (Q4), so every
-// answer asks the node.
+// health implements grpc.health.v1.Health. It stores no status: a node's lease ends by the clock,
+// and a stored answer would be a guess (Q4). So the node is asked for every answer.
 type health struct {
 	healthpb.UnimplementedHealthServer
 	ready    func() error
-	services []string // known names; "" is the node
+	services []string // known names; "" means the node
 	poll     time.Duration
 
 	mu      sync.Mutex // guards all below
-	serving bool       // false: NOT_SERVING whatever the node says
+	serving bool       // if false, the answer is NOT_SERVING regardless of the node
 	stopped bool
-	changed chan struct{} // closed and renewed at every change of the two
+	changed chan struct{} // closed and replaced at every change of serving or stopped
 }
 
 func newHealth(ready func() error, services []string) *health {
@@ -39,8 +38,8 @@ func newHealth(ready func() error, services []string) *health {
 	}
 }
 
-// setServing lets the node's own state show, or hides it behind NOT_SERVING, and
-// wakes the watchers either way.
+// setServing makes answers depend on the node's state, or makes all of them NOT_SERVING. It wakes
+// the watchers in both cases.
 func (h *health) setServing(serving bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -49,7 +48,7 @@ func (h *health) setServing(serving bool) {
 	h.changed = make(chan struct{})
 }
 
-// stop ends all watches, which would otherwise hold up a graceful stop for ever.
+// stop ends all watches, which would otherwise block a graceful stop for ever.
 func (h *health) stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -104,7 +103,7 @@ func (h *health) Watch(r *healthpb.HealthCheckRequest, stream healthpb.Health_Wa
 	sent := healthpb.HealthCheckResponse_UNKNOWN
 	for {
 		serving, stopped, changed := h.state()
-		// The protocol of grpc.health.v1: an unknown name is said, not refused.
+		// grpc.health.v1 requires this status, not an error, for an unknown name.
 		now := healthpb.HealthCheckResponse_SERVICE_UNKNOWN
 		if h.known(r.GetService()) {
 			now = h.status(serving)
@@ -116,7 +115,7 @@ func (h *health) Watch(r *healthpb.HealthCheckRequest, stream healthpb.Health_Wa
 			sent = now
 		}
 		if stopped {
-			return status.Error(codes.Unavailable, "the node stops")
+			return status.Error(codes.Unavailable, "the node is stopping")
 		}
 		select {
 		case <-stream.Context().Done():

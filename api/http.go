@@ -11,9 +11,9 @@ import (
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// How long a client may take over the parts of one HTTP request. A wait for a
-// lock is in none of them: net/http lifts readTimeout once the body was read, and
-// the answer gets its own deadline when it is written.
+// How long the parts of one HTTP request may take. None of them includes the wait for a lock:
+// net/http clears readTimeout after the body was read, and the answer gets its own deadline when it
+// is written.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 15 * time.Second
@@ -21,13 +21,12 @@ const (
 	idleTimeout       = 2 * time.Minute
 )
 
-// NewHTTP builds the server of a node's HTTP API in front of node: /v1, the
-// original's /ping, /lock and /unlock, /healthz and /readyz. The caller serves a
-// listener with it and shuts it down; address and TLS are left to the caller too.
+// NewHTTP returns a server of a node's HTTP API in front of node: /v1, the original /ping, /lock
+// and /unlock, /healthz and /readyz. The caller serves a listener with it and shuts it down, and
+// provides address and TLS.
 //
-// Keys are part of the path. A slash in a key may be written as it is, except
-// where the rest of the key then reads as another path: GET of a key that ends
-// in /token/… needs %2F.
+// Keys are part of the path. A slash in a key need not be encoded, except where the rest of the key
+// would be taken for another path: GET of a key that ends in /token/… needs %2F.
 func NewHTTP(node Node, o Options) *http.Server {
 	s := newHTTPAPI(node, o)
 	server := &http.Server{
@@ -45,7 +44,7 @@ func NewHTTP(node Node, o Options) *http.Server {
 	return server
 }
 
-// httpAPI holds what the handlers need. It does not change after it was made.
+// httpAPI holds the state of the handlers. It is immutable.
 type httpAPI struct {
 	log          *slog.Logger
 	locks        *locks
@@ -68,8 +67,8 @@ func newHTTPAPI(node Node, o Options) *httpAPI {
 
 func (s *httpAPI) routes() http.Handler {
 	r := mux.NewRouter().UseEncodedPath().SkipClean(true)
-	// More specific first: a key may contain slashes, and mux takes the first
-	// route that fits.
+	// More specific routes come first: a key may contain slashes, and mux uses the first route
+	// that matches.
 	r.MatcherFunc(mayCheckToken).Path("/v1/locks/{key:.*}/token/{token:[^/]*}").Handler(s.callThrough(s.checkToken))
 	s.handle(r, "/v1/locks/{key:.*}", methods{
 		http.MethodPost:   s.callHalf(s.acquire),
@@ -92,19 +91,19 @@ func (s *httpAPI) routes() http.Handler {
 	return r
 }
 
-// mayCheckToken: only GET and HEAD check a token, so that for every other method
-// /token/5 may be the end of a key. It spares all requests that need no look at
-// the path in full, which costs mux a regular expression.
+// mayCheckToken reports whether a request may be a check of a token. Only GET and HEAD check a
+// token; for every other method /token/5 may be the end of a key. For most requests this check
+// avoids matching the whole path with a regular expression.
 func mayCheckToken(r *http.Request, _ *mux.RouteMatch) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.Contains(r.URL.Path, "/token/")
 }
 
-// methods are the handlers of one path. GET's also answers HEAD, whose body
-// net/http drops.
+// methods maps HTTP methods to the handlers of one path. The handler of GET also serves HEAD;
+// net/http drops the body.
 type methods map[string]http.HandlerFunc
 
-// handle registers one route for all methods of a path. mux's own method
-// matching does not say in Allow what there is.
+// handle registers one route for all methods of a path. mux's own method matching does not set the
+// Allow header.
 func (s *httpAPI) handle(r *mux.Router, path string, m methods) {
 	var allow []string
 	for _, name := range []string{
@@ -132,9 +131,8 @@ func (m methods) find(method string) http.HandlerFunc {
 	return m[method]
 }
 
-// guard is around everything: it makes the path one that the router reads as it
-// was sent, and turns a panic into an answer, or into a broken connection when
-// the answer had begun.
+// guard wraps all handlers. It fixes the path so that the router sees it as it was sent, and turns
+// a panic into an answer, or into a closed connection if the answer has begun.
 func (s *httpAPI) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t := &tracked{ResponseWriter: w}
@@ -156,7 +154,7 @@ func (s *httpAPI) guard(next http.Handler) http.Handler {
 	})
 }
 
-// tracked knows whether the answer has begun.
+// tracked is a ResponseWriter that records whether the answer has begun.
 type tracked struct {
 	http.ResponseWriter
 	begun bool
@@ -167,12 +165,12 @@ func (t *tracked) WriteHeader(status int) {
 	t.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap returns the wrapped writer. http.ResponseController calls it.
 func (t *tracked) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
-// withValidRawPath percent-encodes what a sloppy client left raw in the path. The
-// router matches URL.EscapedPath, which forgets the difference between / and %2F
-// as soon as one byte of the path, say a quote, should have been encoded.
+// withValidRawPath percent-encodes bytes of the path that the client should have encoded. The
+// router matches URL.EscapedPath, which loses the difference between / and %2F if any byte of the
+// path, for example a quote, should have been encoded.
 func withValidRawPath(r *http.Request) *http.Request {
 	raw := r.URL.RawPath
 	if raw == "" || raw == r.URL.EscapedPath() {

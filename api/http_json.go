@@ -21,8 +21,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// call makes a handler of a function from request and body to answer. A message
-// that comes with an error are the error's details.
+// call makes a handler of f, a function from request and body to answer. If f returns both a
+// message and an error, the message becomes the error's details.
 func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := readBody(w, r)
@@ -35,9 +35,9 @@ func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) htt
 	}
 }
 
-// callHalf is like call, for requests that may wait in a queue. A caller that disconnects cancels its
-// request. If the caller has closed only its half of the connection, the request is made once more, and is
-// canceled only if it has to wait.
+// callHalf is like call, for requests that may wait in a queue. A caller that disconnects cancels
+// its request. If the caller has closed only its half of the connection, the request is made once
+// more, and is canceled only if it has to wait.
 func (s *httpAPI) callHalf(f func(*http.Request, []byte) (proto.Message, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := readBody(w, r)
@@ -57,7 +57,7 @@ func (s *httpAPI) callHalf(f func(*http.Request, []byte) (proto.Message, error))
 	}
 }
 
-// answer sends what came of a call.
+// answer sends the result of a call.
 func (s *httpAPI) answer(w http.ResponseWriter, r *http.Request, body []byte, m proto.Message, err error) {
 	if err != nil {
 		s.fail(w, r, asWritten(err, body), m)
@@ -68,24 +68,24 @@ func (s *httpAPI) answer(w http.ResponseWriter, r *http.Request, body []byte, m 
 		s.fail(w, r, err, nil)
 		return
 	}
-	// The context is of no use now: it also ends when a client that has its answer closes
-	// the connection.
+	// The context must not be checked here: it also ends when a client that has received its
+	// answer closes the connection.
 	if !s.write(w, http.StatusOK, data) {
 		s.undelivered(r, body, m)
 	}
 }
 
-// callThrough is call for what does not wait in line: it is served though its caller has
-// closed the connection, perhaps only its half of it, and would read the answer. The node
-// bounds its time.
+// callThrough is like call, for requests that never wait in a queue. They are served even if the
+// connection appears closed, because the caller may have closed only its half and may read the
+// answer. The node bounds their time.
 func (s *httpAPI) callThrough(f func(*http.Request, []byte) (proto.Message, error)) http.HandlerFunc {
 	return s.call(func(r *http.Request, body []byte) (proto.Message, error) {
 		return f(r.WithContext(context.WithoutCancel(r.Context())), body)
 	})
 }
 
-// undelivered takes a grant back whose answer did not reach its caller, unless that has made
-// a request id: then the grant stays for the retry.
+// undelivered releases a grant whose answer could not be sent. If the request had a request id, the
+// grant stays for the retry.
 func (s *httpAPI) undelivered(r *http.Request, body []byte, m proto.Message) {
 	granted, ok := m.(*pb.AcquireResponse)
 	if !ok {
@@ -97,14 +97,14 @@ func (s *httpAPI) undelivered(r *http.Request, body []byte, m proto.Message) {
 	}
 }
 
-// readBody reads all of the body, also where none is expected: net/http notices
-// that a caller went away only once its body was read.
+// readBody reads the whole body, even if none is expected: net/http detects that a caller has gone
+// only after the body was read.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.Body == http.NoBody {
 		return nil, nil
 	}
 	if r.ContentLength > sharelock.MaxBodyBytes {
-		w.Header().Set("Connection", "close") // rather than read it all
+		w.Header().Set("Connection", "close") // instead of reading all of it
 		return nil, bodyTooLarge()
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, sharelock.MaxBodyBytes))
@@ -124,8 +124,8 @@ func bodyTooLarge() error {
 	}
 }
 
-// decodeBody reads a JSON body into m; an empty one leaves m as it is. The error
-// names the field that is wrong.
+// decodeBody decodes a JSON body into m. An empty body does not change m. An error names the
+// invalid field.
 func decodeBody(body []byte, m proto.Message) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
@@ -140,13 +140,13 @@ func decodeBody(body []byte, m proto.Message) error {
 			return nil
 		}
 	}
-	// protojson varies the space after its prefix, so that nobody compares texts.
+	// protojson varies the space after its prefix so that programs do not compare texts.
 	text := strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\u00a0", " "), "proto: ")
 	return sharelock.Invalid(wrongField(body, m.ProtoReflect().Type()), text)
 }
 
-// inSeconds is a body whose durations are in the seconds of proto3's JSON, where they were
-// as in the command line, "100ms" or "1m". It reports whether there were any.
+// inSeconds returns a body in which durations in the form of the command line ("100ms", "1m") are
+// replaced by the seconds of proto3 JSON. It reports whether there were any.
 func inSeconds(body []byte, message protoreflect.MessageDescriptor) (_ []byte, changed bool) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
@@ -179,12 +179,12 @@ func inSeconds(body []byte, message protoreflect.MessageDescriptor) (_ []byte, c
 		return nil, false
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, false // something follows
+		return nil, false // there is data after the object
 	}
 	return append(out, '}'), changed
 }
 
-// secondsOf is the value of a field, in seconds if it is another form of a duration.
+// secondsOf returns the value of a field. It converts a duration in another form to seconds.
 func secondsOf(field protoreflect.FieldDescriptor, value json.RawMessage) json.RawMessage {
 	var text string
 	if field == nil || field.Message() == nil || field.Message().FullName() != "google.protobuf.Duration" ||
@@ -198,8 +198,8 @@ func secondsOf(field protoreflect.FieldDescriptor, value json.RawMessage) json.R
 	return encodeDuration(durationpb.New(duration))
 }
 
-// asWritten names the field of an error as the caller has written it: as in JSON, unless the
-// body has it in the other form that proto3's JSON allows.
+// asWritten returns the error with its field named as the caller has written it: in lowerCamelCase,
+// unless the body uses the proto name, which proto3 JSON also allows.
 func asWritten(err error, body []byte) error {
 	e, ok := errors.AsType[*sharelock.Error](err)
 	if !ok || !strings.Contains(e.Field, "_") || bytes.Contains(body, []byte(`"`+e.Field+`"`)) {
@@ -216,8 +216,7 @@ func asWritten(err error, body []byte) error {
 	return &named
 }
 
-// wrongField finds the first field that protojson does not take; "body" when it
-// is none of them.
+// wrongField returns the first field that protojson rejects, or "body" if it rejects none of them.
 func wrongField(body []byte, t protoreflect.MessageType) string {
 	const none = "body"
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -251,8 +250,7 @@ func wrongField(body []byte, t protoreflect.MessageType) string {
 	return none
 }
 
-// encode is the JSON of an answer. Fields that are zero are there; only absent
-// messages are not.
+// encode returns the JSON of an answer. It contains zero fields, but not absent messages.
 func encode(m proto.Message) ([]byte, error) {
 	if data, ok := encodeHold(m); ok {
 		return data, nil
@@ -265,7 +263,7 @@ func encodeAny(m proto.Message) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: encode %s: %w", sharelock.ErrInternal, m.ProtoReflect().Descriptor().Name(), err)
 	}
-	// protojson varies its spaces; equal answers should be equal bytes.
+	// protojson varies its spaces, but equal answers should be equal bytes.
 	var out bytes.Buffer
 	if err := json.Compact(&out, data); err != nil {
 		return nil, fmt.Errorf("%w: compact: %w", sharelock.ErrInternal, err)
@@ -273,7 +271,7 @@ func encodeAny(m proto.Message) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// errorBody is the inside of {"error":…}.
+// errorBody is the value in {"error":…}.
 type errorBody struct {
 	Code    int                        `json:"code"`
 	Reason  string                     `json:"reason"`
@@ -281,8 +279,8 @@ type errorBody struct {
 	Details map[string]json.RawMessage `json:"details"`
 }
 
-// describe is the body of an error: the details are those of the gRPC status,
-// without their wrappings, and the fields of more, if there is one.
+// describe returns the body of an error. Its details are the fields of the gRPC status's details
+// and of more, which may be nil.
 func describe(err error, more proto.Message) errorBody {
 	st := pb.ToStatus(err)
 	b := errorBody{
@@ -295,7 +293,7 @@ func describe(err error, more proto.Message) errorBody {
 		switch d := detail.(type) {
 		case *errdetails.ErrorInfo:
 			if field := d.GetMetadata()["field"]; field != "" {
-				b.Details["field"], _ = json.Marshal(field) // a string always can
+				b.Details["field"], _ = json.Marshal(field) // a string can always be encoded
 			}
 		case *errdetails.RetryInfo:
 			b.Details["retryAfter"] = encodeDuration(d.GetRetryDelay())
@@ -309,11 +307,11 @@ func describe(err error, more proto.Message) errorBody {
 	return b
 }
 
-// add puts the fields of m among the details. What cannot be encoded is left
-// out: it must not take the error's place.
+// add adds the fields of m to the details. It drops a message that cannot be encoded, which must
+// not hide the error.
 func (b *errorBody) add(m proto.Message) {
 	if data, err := encode(m); err == nil {
-		_ = json.Unmarshal(data, &b.Details) // what encode made
+		_ = json.Unmarshal(data, &b.Details) // encode has made valid JSON
 	}
 }
 
@@ -334,15 +332,14 @@ func (s *httpAPI) fail(w http.ResponseWriter, r *http.Request, err error, more p
 	}{body})
 }
 
-// failWith answers with a body that may be another than the usual. It reports whether the
-// answer was sent.
+// failWith answers an error with any body. It reports whether the answer was sent.
 func (s *httpAPI) failWith(w http.ResponseWriter, err error, status int, body any) bool {
 	data, merr := json.Marshal(body)
 	if merr != nil {
 		status, data = http.StatusInternalServerError, []byte(`{"error":{"code":500,"reason":"INTERNAL","message":"","details":{}}}`)
 	}
 	if status == http.StatusServiceUnavailable {
-		// Whole seconds, rounded up: retrying early is pointless.
+		// Whole seconds, rounded up, because an early retry would fail.
 		seconds := max(1, (pb.RetryAfter(err)+time.Second-1)/time.Second)
 		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 	}
@@ -353,9 +350,9 @@ func (s *httpAPI) logFailure(r *http.Request, err error) {
 	logInternal(s.log, r.Method+" "+r.URL.Path, err)
 }
 
-// write sends an answer. The time it may take is bounded here and not by the
-// server's WriteTimeout, which would count the wait for the lock too. It reports whether the
-// answer was handed to the system: whether it reached the client, nobody here can know.
+// write sends an answer. It bounds the time for that itself, because the server's WriteTimeout
+// would include the wait for the lock. It reports whether the system has accepted the answer;
+// whether the client receives it cannot be known here.
 func (s *httpAPI) write(w http.ResponseWriter, status int, body []byte) bool {
 	// Not every ResponseWriter has deadlines, or can be flushed.
 	rc := http.NewResponseController(w)
@@ -371,7 +368,7 @@ func (s *httpAPI) write(w http.ResponseWriter, status int, body []byte) bool {
 	}
 	err := rc.Flush()
 	if err == nil {
-		// The next request on this connection must not meet this deadline.
+		// This deadline must not apply to the next request on this connection.
 		_ = rc.SetWriteDeadline(time.Time{})
 	}
 	return err == nil || errors.Is(err, http.ErrNotSupported)

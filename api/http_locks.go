@@ -37,7 +37,7 @@ func (s *httpAPI) renew(r *http.Request, body []byte) (proto.Message, error) {
 		return nil, err
 	}
 	m.Key = key
-	// A map that is there and empty is not told from none by the message.
+	// The message does not distinguish an empty map from an absent one.
 	m.ClearMetadata = m.GetClearMetadata() || len(m.GetMetadata()) == 0 && given(body, "metadata")
 	return orNil(s.locks.Renew(r.Context(), m))
 }
@@ -48,7 +48,8 @@ func given(body []byte, name string) bool {
 	return json.Unmarshal(body, &fields) == nil && len(fields[name]) > 0 && string(fields[name]) != "null"
 }
 
-// release also is the forced release, of one grant or, without a token, of all.
+// release also serves the forced release of one grant or, without a token, of all grants of the
+// key.
 func (s *httpAPI) release(r *http.Request, _ []byte) (proto.Message, error) {
 	key, err := pathKey(r)
 	if err != nil {
@@ -69,7 +70,7 @@ func (s *httpAPI) release(r *http.Request, _ []byte) (proto.Message, error) {
 		return orNil(s.locks.ForceRelease(r.Context(), &pb.ForceReleaseRequest{Key: key, Token: token, Reason: q["reason"]}))
 	case "", "false":
 		if q["reason"] != "" {
-			return nil, sharelock.Invalid("reason", "goes with force=true")
+			return nil, sharelock.Invalid("reason", "needs force=true")
 		}
 		return orNil(s.locks.Release(r.Context(), &pb.ReleaseRequest{Key: key, Token: token}))
 	default:
@@ -101,8 +102,8 @@ func (s *httpAPI) list(r *http.Request, _ []byte) (proto.Message, error) {
 	return orNil(s.locks.List(r.Context(), m))
 }
 
-// checkToken answers a stale token with 412, so that a resource may look at the
-// status alone; the details then are the answer that a current one gets.
+// checkToken answers 412 for a stale token, so that a resource need only check the status. The
+// details then are the answer for a current token.
 func (s *httpAPI) checkToken(r *http.Request, _ []byte) (proto.Message, error) {
 	key, err := plainKey(r)
 	if err != nil {
@@ -152,12 +153,12 @@ func (s *httpAPI) leave(r *http.Request, body []byte) (proto.Message, error) {
 	return orNil(s.meshes.Leave(r.Context(), m))
 }
 
-// healthz says that the process is alive, ready or not.
+// healthz answers that the process is alive, whether or not it is ready.
 func (s *httpAPI) healthz(w http.ResponseWriter, _ *http.Request) {
 	s.write(w, http.StatusOK, []byte(`{"status":"ok"}`))
 }
 
-// readyz says whether this node may serve locks, and if not why.
+// readyz answers whether this node may serve locks, and why not.
 func (s *httpAPI) readyz(w http.ResponseWriter, r *http.Request) {
 	if err := s.ready(); err != nil {
 		s.fail(w, r, err, nil)
@@ -166,8 +167,8 @@ func (s *httpAPI) readyz(w http.ResponseWriter, r *http.Request) {
 	s.write(w, http.StatusOK, readiness(s.meshes.node.Status()))
 }
 
-// readiness is what a node that is ready says of itself: which seats are absent, and that
-// its disk has failed, if so.
+// readiness returns the answer of readyz for a node that is ready: it names absent seats and a
+// failed disk, if any.
 func readiness(st Status) []byte {
 	var absent []string
 	for _, seat := range st.Seats {
@@ -185,13 +186,13 @@ func readiness(st Status) []byte {
 		Disk     string   `json:"diskError,omitempty"`
 	}{"ready", absent, st.Survives, st.DiskError})
 	if err != nil {
-		return []byte(`{"status":"ready"}`) // cannot happen: these are strings and a number
+		return []byte(`{"status":"ready"}`) // cannot happen: the fields are strings and a number
 	}
 	return b
 }
 
-// decodeCall reads the key from the path and the rest of m from the body. A key
-// in the body too is fine if it is the same.
+// decodeCall reads the key from the path and the rest of m from the body. The body may also contain
+// the key if it is the same.
 func decodeCall(r *http.Request, body []byte, m interface {
 	proto.Message
 	GetKey() string
@@ -204,12 +205,12 @@ func decodeCall(r *http.Request, body []byte, m interface {
 		return "", err
 	}
 	if got := m.GetKey(); got != "" && got != key {
-		return "", sharelock.Invalid("key", "is another one in the body than in the path")
+		return "", sharelock.Invalid("key", "in the body differs from the key in the path")
 	}
 	return key, nil
 }
 
-// plainKey is the path's key of a call that takes no query parameters.
+// plainKey returns the key in the path of a call that has no query parameters.
 func plainKey(r *http.Request) (string, error) {
 	if _, err := query(r); err != nil {
 		return "", err
@@ -236,9 +237,8 @@ func parseToken(s string) (uint64, error) {
 	return token, nil
 }
 
-// query are the parameters of a request. One that the call does not have, or has
-// twice, is refused just as an unknown field of a body: a mistyped prefix must
-// not list everything.
+// query returns the query parameters of a request. Like an unknown field of a body, an unknown or
+// repeated parameter is an error: a misspelled prefix must not list everything.
 func query(r *http.Request, names ...string) (map[string]string, error) {
 	if r.URL.RawQuery == "" {
 		return nil, nil
@@ -268,7 +268,7 @@ func query(r *http.Request, names ...string) (map[string]string, error) {
 	return q, nil
 }
 
-// orNil keeps a typed nil out of the interface.
+// orNil returns an untyped nil instead of a nil *M if there is an error.
 func orNil[M any, P interface {
 	*M
 	proto.Message

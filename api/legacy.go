@@ -9,12 +9,12 @@ import (
 	original "github.com/sgkandale/sharelock/proto/sharelock"
 )
 
-// pong is the original's answer to every ping.
+// pong is the original API's answer to every ping.
 const pong = "pong"
 
-// legacy is sharelock.ShareLockService, the API of the first ShareLock, in front
-// of a Locker. Its outcomes are a status inside an answer that is no error; what
-// it had no status for is an error of package sharelock.
+// legacy implements sharelock.ShareLockService, the original API, in front of a Locker. Its
+// outcomes are statuses in successful answers. Conditions for which the original has no status are
+// errors of package sharelock.
 type legacy struct {
 	original.UnimplementedShareLockServiceServer
 	node    Locker
@@ -41,9 +41,9 @@ func (s *legacy) Unlock(ctx context.Context, m *original.UnlockRequest) (*origin
 	return &original.UnlockResponse{Status: st}, err
 }
 
-// lock takes the key for the default TTL. The request id is left to the node:
-// the original's clients cannot repeat a request, so when one goes away its
-// place in the queue, or its grant, goes with it.
+// lock acquires the key for the default TTL. The node makes the request id: clients of the original
+// API cannot repeat a request, so when a client disconnects, its place in the queue or its grant is
+// released.
 func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32) (original.Status, sharelock.Hold, error) {
 	if sharelock.CheckKey(key) != nil || sharelock.CheckClientID(clientID) != nil {
 		return original.Status_InvalidData, sharelock.Hold{}, nil
@@ -70,7 +70,7 @@ func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32
 	}
 }
 
-// unlock gives back the key if this client holds it.
+// unlock releases the key if this client holds it.
 func (s *legacy) unlock(ctx context.Context, key, clientID string) (original.Status, error) {
 	if sharelock.CheckKey(key) != nil || sharelock.CheckClientID(clientID) != nil {
 		return original.Status_InvalidData, nil

@@ -12,14 +12,14 @@ import (
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// legacyAnswer is the original's answer to lock and unlock. Its clients read the
-// status; the error, for what the original had no status for, is new.
+// legacyAnswer is the original API's answer to lock and unlock. Its clients read the status. The
+// error is an addition, for conditions for which the original has no status.
 type legacyAnswer struct {
 	Status original.Status `json:"status"`
 	Error  *errorBody      `json:"error,omitempty"`
 }
 
-// legacyPing answers whatever it is sent, by whatever method.
+// legacyPing answers every request, with any method and body.
 func (s *httpAPI) legacyPing(w http.ResponseWriter, _ *http.Request) {
 	s.write(w, http.StatusOK, []byte(`{"message":"`+pong+`"}`))
 }
@@ -55,8 +55,8 @@ func (s *httpAPI) legacyUnlock(w http.ResponseWriter, r *http.Request) {
 	s.answerLegacy(w, r, st, err)
 }
 
-// decodeLegacy reads a body as the original did, with encoding/json: unknown
-// fields and whatever follows the first value are ignored.
+// decodeLegacy decodes a body with encoding/json, as the original did: unknown fields, and data
+// after the first value, are ignored.
 func decodeLegacy(w http.ResponseWriter, r *http.Request, m any) error {
 	body, err := readBody(w, r)
 	if err != nil {
@@ -68,7 +68,7 @@ func decodeLegacy(w http.ResponseWriter, r *http.Request, m any) error {
 	return nil
 }
 
-// answerLegacy gives each status the HTTP status that the original gave it. It reports
+// answerLegacy answers with the HTTP status that the original had for each status. It reports
 // whether the answer was sent.
 func (s *httpAPI) answerLegacy(w http.ResponseWriter, r *http.Request, st original.Status, err error) bool {
 	code := http.StatusOK

@@ -14,20 +14,19 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// clientIDHeader names the caller where the request itself does not.
+// clientIDHeader is the header that names the caller if the request does not.
 const clientIDHeader = "X-Client-Id"
 
-// locks is sharelock.v1.LockService in front of a Locker. It returns the errors
-// of package sharelock: gRPC's interceptor and the HTTP handlers, which both call
-// it, give them their form.
+// locks implements sharelock.v1.LockService in front of a Locker. It returns the errors of package
+// sharelock. Its callers, the gRPC interceptors and the HTTP handlers, convert them.
 type locks struct {
 	pb.UnimplementedLockServiceServer
 	node Locker
-	// drain is closed when sessions shall end; nil is never.
+	// drain is closed to end the sessions; it may be nil.
 	drain <-chan struct{}
-	// ring gives sessions who owns what, a GetRingResponse in wire format.
+	// ring returns the owners of all partitions, a GetRingResponse in wire format.
 	ring func() []byte
-	// log is of sessions.
+	// log is the logger of sessions.
 	log *slog.Logger
 }
 
@@ -73,11 +72,10 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 	return &pb.AcquireResponse{Hold: pb.HoldToProto(hold)}, nil
 }
 
-// takeBackTime is how long the release of a grant whose answer could not be delivered is waited
-// for. It goes on after that.
+// takeBackTime is how long takeBack waits for the release. The release continues after that.
 const takeBackTime = 3 * time.Second
 
-// takeBack releases a grant that could not be delivered to a caller who made no request id.
+// takeBack releases a grant that could not be delivered to a caller without a request id.
 func takeBack(node Locker, h sharelock.Hold) {
 	t := time.NewTimer(takeBackTime)
 	defer t.Stop()
@@ -147,7 +145,7 @@ func (s *locks) List(ctx context.Context, m *pb.ListRequest) (*pb.ListResponse, 
 	page, err := s.node.List(ctx, sharelock.ListRequest{
 		Prefix:   m.GetPrefix(),
 		ClientID: m.GetClientId(),
-		// An int may have 32 bits; the node refuses both numbers alike.
+		// An int may have 32 bits only. The node refuses every number above MaxPageSize.
 		PageSize:  int(min(m.GetPageSize(), math.MaxInt32)),
 		PageToken: m.GetPageToken(),
 	})
@@ -162,8 +160,7 @@ func (s *locks) List(ctx context.Context, m *pb.ListRequest) (*pb.ListResponse, 
 }
 
 func (s *locks) CheckToken(ctx context.Context, m *pb.CheckTokenRequest) (*pb.CheckTokenResponse, error) {
-	// Token 0 is asked about in earnest: a resource that was handed no token
-	// wants to hear that it is not a grant.
+	// Token 0 is valid here: a resource that got no token must learn that it is not a grant.
 	token, err := anyToken(m.GetToken())
 	if err != nil {
 		return nil, err
@@ -200,14 +197,14 @@ func (s *locks) ForceRelease(ctx context.Context, m *pb.ForceReleaseRequest) (*p
 	return r, nil
 }
 
-// ended is a hold that is over: it does not expire any more.
+// ended removes the times that a hold which has ended does not have, and returns it.
 func ended(h *pb.Hold) *pb.Hold {
 	h.ExpiresIn, h.EndsIn = nil, nil
 	return h
 }
 
-// givenTTL is 0 for an absent TTL. The node takes 0 for "default", so a TTL of 0
-// that was given has to be refused here.
+// givenTTL returns the TTL of a request, or 0 if it is absent. Since 0 means the default to the
+// node, a TTL of 0 in the request is refused here.
 func givenTTL(d *durationpb.Duration) (time.Duration, error) {
 	if d == nil {
 		return 0, nil
@@ -219,8 +216,8 @@ func givenTTL(d *durationpb.Duration) (time.Duration, error) {
 	return ttl, err
 }
 
-// givenWait is DefaultWait for an absent wait. The node takes every negative
-// wait for that, so a negative one that was given has to be refused here.
+// givenWait returns the wait of a request, or DefaultWait if it is absent. Since every negative
+// wait means the default to the node, a negative wait in the request is refused here.
 func givenWait(d *durationpb.Duration) (time.Duration, error) {
 	if d == nil {
 		return sharelock.DefaultWait, nil
@@ -232,9 +229,9 @@ func givenWait(d *durationpb.Duration) (time.Duration, error) {
 	return wait, err
 }
 
-// givenDuration refuses what time.Duration cannot hold, which AsDuration would
-// quietly replace by the nearest: a protobuf Duration reaches 10,000 years, Go's
-// 292. A malformed one does not come back the same either.
+// givenDuration converts a duration. It refuses malformed durations, and durations that
+// time.Duration cannot represent, which AsDuration would silently replace by the nearest: a
+// protobuf Duration reaches 10,000 years, a time.Duration 292 years.
 func givenDuration(field string, d *durationpb.Duration) (time.Duration, error) {
 	got := d.AsDuration()
 	if back := durationpb.New(got); back.GetSeconds() != d.GetSeconds() || back.GetNanos() != d.GetNanos() {
@@ -243,7 +240,7 @@ func givenDuration(field string, d *durationpb.Duration) (time.Duration, error) 
 	return got, nil
 }
 
-// givenToken is for calls that act on one grant.
+// givenToken converts the token of a call that acts on one grant. It refuses 0.
 func givenToken(token uint64) (sharelock.Token, error) {
 	if token == 0 {
 		return 0, sharelock.Invalid("token", "must be given")
@@ -258,8 +255,8 @@ func anyToken(token uint64) (sharelock.Token, error) {
 	return sharelock.Token(token), nil
 }
 
-// clientIDFromMetadata is the first x-client-id of a gRPC call that is not
-// empty. HTTP has no such metadata; its handlers put the header into the request.
+// clientIDFromMetadata returns the first x-client-id of a gRPC call that is not empty. A call over
+// HTTP has no metadata; the HTTP handlers put the header into the request.
 func clientIDFromMetadata(ctx context.Context) string {
 	for _, id := range metadata.ValueFromIncomingContext(ctx, clientIDHeader) {
 		if id != "" && utf8.ValidString(id) {

@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// meshes is sharelock.v1.MeshService in front of a Mesh. As with [locks], its
-// errors are those of package sharelock.
+// meshes implements sharelock.v1.MeshService in front of a Mesh. Like [locks], it returns the
+// errors of package sharelock.
 type meshes struct {
 	pb.UnimplementedMeshServiceServer
 	node Mesh
@@ -58,7 +58,7 @@ func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshRespon
 }
 
 func (s *meshes) Locate(_ context.Context, m *pb.LocateRequest) (*pb.LocateResponse, error) {
-	// A Locker checks keys, a Mesh need not.
+	// Unlike a Locker, a Mesh need not check keys.
 	if err := sharelock.CheckKey(m.GetKey()); err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (s *meshes) GetRing(context.Context, *pb.GetRingRequest) (*pb.GetRingRespon
 	return ringOf(s.node)
 }
 
-// ringOf is who owns what, as a node knows it.
+// ringOf returns the owners of all partitions, as a node knows them.
 func ringOf(node Mesh) (*pb.GetRingResponse, error) {
 	p, err := node.Placement()
 	if err != nil {
@@ -92,7 +92,7 @@ func ringOf(node Mesh) (*pb.GetRingResponse, error) {
 	return r, nil
 }
 
-// ringBytes is that in wire format; it names nobody if the node does not know.
+// ringBytes returns ringOf in wire format. It is empty if the node does not know the owners.
 func ringBytes(node Mesh) []byte {
 	r, err := ringOf(node)
 	if err != nil {
@@ -100,7 +100,7 @@ func ringBytes(node Mesh) []byte {
 	}
 	b, err := proto.Marshal(r)
 	if err != nil {
-		return nil // of names that are not UTF-8
+		return nil // a name is not UTF-8
 	}
 	return b
 }
@@ -108,7 +108,7 @@ func ringBytes(node Mesh) []byte {
 // Decommission implements sharelock.v1.MeshService.
 func (s *meshes) Decommission(ctx context.Context, m *pb.DecommissionRequest) (*pb.DecommissionResponse, error) {
 	if n := len(m.GetName()); n == 0 || n > 64 {
-		return nil, sharelock.Invalid("name", "want 1 to 64 bytes, as node.name has")
+		return nil, sharelock.Invalid("name", "want 1 to 64 bytes, as in node.name")
 	}
 	if err := s.node.Decommission(ctx, m.GetName()); err != nil {
 		return nil, err

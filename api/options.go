@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// Options are the settings of both servers. The zero value works.
+// Options are the settings of both servers. The zero value is valid.
 type Options struct {
-	// Logger gets panics and internal errors; nil drops them.
+	// Logger logs panics and internal errors; nil discards them.
 	Logger *slog.Logger
-	// Reflection serves gRPC server reflection.
+	// Reflection enables gRPC server reflection.
 	Reflection bool
-	// MaxWait is the node's longest wait. The original's timeoutMs is cut to it,
-	// since its clients know of no limit; 0 hands it on as it is.
+	// MaxWait is the node's max_wait. The original API's timeoutMs is reduced to it, because its
+	// clients do not know of a limit; 0 does not reduce it.
 	MaxWait time.Duration
-	// WrongPort is what a client of gRPC is told at the HTTP port, a *[sharelock.Error]; nil
-	// leaves it to net/http.
+	// WrongPort is the error for gRPC clients at the HTTP port, a *[sharelock.Error]. If it is
+	// nil, net/http answers them.
 	WrongPort error
 }
 

@@ -7,26 +7,26 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// Remote is a [Sink] that knows the other end of the connection that its session is on.
+// Remote is implemented by a [Sink] that knows the remote address of its session's connection.
 type Remote interface {
 	RemoteAddr() net.Addr
 }
 
-// connectionKey is the key of a context's value that is the connection of its calls.
+// connectionKey is the key of a context value: the connection of a call.
 type connectionKey struct{}
 
-// connection is a connection over which calls come.
+// connection is a connection with its remote address.
 type connection struct {
 	net.Conn
-	remote net.Addr // so that it is made once
+	remote net.Addr // cached, because RemoteAddr allocates
 }
 
-// withRemote returns a context of calls that come over a connection.
+// withRemote returns a context for the calls that arrive over a connection.
 func withRemote(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, &connection{c, c.RemoteAddr()})
 }
 
-// connOf returns the connection over which a call of HTTP came, or nil.
+// connOf returns the connection over which an HTTP call arrived, or nil.
 func connOf(ctx context.Context) net.Conn {
 	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		return c.Conn
@@ -34,8 +34,8 @@ func connOf(ctx context.Context) net.Conn {
 	return nil
 }
 
-// RemoteOf returns the other end of the connection over which a call came, or nil if it
-// did not come over any: the program that runs the node has made it.
+// RemoteOf returns the remote address of the connection over which a call arrived. It is nil if the
+// program that runs the node has made the call itself.
 func RemoteOf(ctx context.Context) net.Addr {
 	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		return c.remote

@@ -19,76 +19,77 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// What one session may have under way.
+// Limits of one session.
 const (
-	// maxPending bounds the calls that are not answered yet: with more of them acquires are
-	// refused. What ends or renews a lock still has room then, up to maxPendingAll.
+	// maxPending bounds the calls in flight: beyond it, acquires are refused. Calls that end or
+	// renew a lock are accepted up to maxPendingAll.
 	maxPending    = 32 << 10
 	maxPendingAll = 2 * maxPending
-	// maxUnsent bounds the bytes of answers that wait for a client that does not read
-	// them. Beyond it no further calls are read.
+	// maxUnsent bounds the bytes of answers that the client does not read. Beyond it, no further
+	// calls are read.
 	maxUnsent = 256 << 10
-	// maxFrame is the most room that is kept ready for answers.
+	// maxFrame is the maximum initial capacity of a buffer for answers.
 	maxFrame = fullMessage
-	// fullMessage is how large a message gets before another is begun, in bytes; the last
-	// answer in it comes on top.
+	// fullMessage is the size in bytes from which a message is full and the next one is begun. A
+	// message may exceed it by its last answer.
 	fullMessage = 64 << 10
-	// maxUrgent is the largest status that is as urgent as a grant: a longer one names
+	// maxUrgent is the maximum size of a status that is urgent like a grant. A longer one names
 	// holders.
 	maxUrgent = 128
 )
 
-// errBusy refuses a call of a session that has too many under way.
-var errBusy = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the session has as many calls under way as it may"}
+// errBusy refuses a call of a session that has too many calls in flight.
+var errBusy = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the session has as many calls in flight as it may"}
 
-// errDraining sends the caller to another node.
+// errDraining refuses calls while the node stops. It makes the client use another node.
 var errDraining = &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node is stopping"}
 
-// stream carries the messages of one session. Send and Recv are called at the same
-// time, by one goroutine each.
+// stream carries the messages of one session. Send and Recv are called concurrently, by one
+// goroutine each.
 type stream interface {
-	// Recv waits for the next message, which is good until Recv is called again.
+	// Recv blocks until the next message arrives. The message is valid until the next Recv.
 	Recv() ([]byte, error)
-	// Send sends one message, which is not changed any more.
+	// Send sends one message. The caller does not modify it afterwards.
 	Send(message []byte) error
 }
 
-// session is one session of a client. Two goroutines serve it: one reads calls and
-// starts them, one writes the answers, all that wait as one message.
+// session is one session of a client. Two goroutines serve it: one reads and starts calls, the
+// other writes answers and sends all that are waiting as one message.
 type session struct {
 	stream stream
-	// remote is the other end of the connection that the stream is on.
+	// remote is the remote address of the stream's connection.
 	remote net.Addr
 	calls  Session
-	// ring gives who owns what, in wire format.
+	// ring returns the owners of all partitions in wire format.
 	ring func() []byte
-	// drain is closed when the server wants its streams to end.
+	// drain is closed to end the session.
 	drain <-chan struct{}
-	// wake tells the writer of answers, room the reader of room for more.
+	// wake tells the writer that there are answers. room tells the reader that there is room for
+	// more.
 	wake, room chan struct{}
-	// released: all holds were released, the last thing that the client wants.
+	// released tells the writer that all holds were released, which ends the session.
 	released chan struct{}
-	// read has why the reader ended, and is closed then.
+	// read receives the error with which the reader ended, and is then closed.
 	read chan error
 	log  *slog.Logger
-	// spoke: the client has said something since silent was asked. quiet is how often in a
-	// row it had not; of framed.lookAfter alone.
+	// spoke is set when the client sends a message, and cleared by silent. quiet is the number of
+	// calls of silent in a row without a message; only framed.lookAfter uses it.
 	spoke atomic.Bool
 	quiet int
 
 	mu sync.Mutex
-	// urgent is what goes before everything else, in wire format: what became of holds that
-	// are kept alive, pongs, and short answers. Behind it comes out. Before each are its
-	// messages that are as large as they should get, of fullBytes together. Guarded by mu.
+	// urgent and out are the messages being filled, in wire format. urgent is sent first: it has
+	// news of attached holds, pongs, and short answers. fullUrgent and fullOut are the full
+	// messages that are sent before each; fullBytes is their total size. Guarded by mu.
 	urgent, out         []byte
 	fullUrgent, fullOut [][]byte
 	fullBytes           int
-	// size is that of the last message; guarded by mu.
+	// size is the size of the last message; guarded by mu.
 	size int
-	// pending counts the calls that were not answered; guarded by mu.
+	// pending is the number of calls in flight; guarded by mu.
 	pending int
 	unsent  unsent
-	// takeBack releases a grant that cannot be sent any more. It does not block.
+	// takeBack releases a grant that can no longer be sent. It does not block.
 	takeBack func(h sharelock.Hold)
 }
 
@@ -102,9 +103,8 @@ func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 	ctx, cancel := context.WithCancel(st.Context())
 	defer cancel()
 	ss := s.open(&grpcStream{ServerStream: st}, RemoteOf(ctx))
-	// The reader ends with the stream, which ends when this handler returns; the
-	// server waits for the handler alone, so nothing of the node is used by the
-	// reader after Close.
+	// The reader ends with the stream, which ends when this handler returns. The server waits only
+	// for the handler, so the reader must not use the node after close.
 	err := ss.serve(ctx, clientIDFromMetadata(ctx))
 	ss.close(s.node)
 	return err
@@ -113,7 +113,7 @@ func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 // RemoteAddr implements Remote.
 func (s *session) RemoteAddr() net.Addr { return s.remote }
 
-// open makes a session on a stream. Its calls are to be closed.
+// open makes a session on a stream. The caller must call its close.
 func (s *locks) open(st stream, remote net.Addr) *session {
 	ss := &session{
 		stream: st, remote: remote, drain: s.drain, ring: s.ring, log: s.log,
@@ -125,8 +125,8 @@ func (s *locks) open(st stream, remote net.Addr) *session {
 	return ss
 }
 
-// serve reads and writes until the stream ends. The reader may outlast it, until Recv
-// fails; see ended. who makes the calls that name nobody.
+// serve reads and writes until the stream ends. The reader may continue after that until Recv
+// fails; see ended. who is the client id of calls that have none.
 func (s *session) serve(ctx context.Context, who string) error {
 	go func() {
 		defer close(s.read)
@@ -140,8 +140,8 @@ func (s *session) serve(ctx context.Context, who string) error {
 	return s.write(ctx)
 }
 
-// silent says how often in a row the client had said nothing when this was asked, though
-// calls of it were under way.
+// silent returns the number of calls of silent in a row, including this one, before which the
+// client had sent nothing although it had calls in flight.
 func (s *session) silent() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,13 +151,13 @@ func (s *session) silent() int {
 	return s.quiet
 }
 
-// ended waits for the reader, whose stream has ended, after serve.
+// ended waits for the reader to end. It is called after serve, when the stream has ended.
 func (s *session) ended() {
 	for range s.read {
 	}
 }
 
-// grpcStream is a stream of gRPC.
+// grpcStream is a stream over gRPC.
 type grpcStream struct {
 	grpc.ServerStream
 	frame pb.Frame
@@ -172,12 +172,12 @@ func (s *grpcStream) Recv() ([]byte, error) {
 // Send implements stream.
 func (s *grpcStream) Send(message []byte) error { return s.SendMsg(&pb.Frame{Data: message}) }
 
-// first returns urgent, and buffer out, with room. mu is held.
+// first returns urgent, and buffer returns out, ready to be appended to. mu must be held.
 func (s *session) first() []byte  { return s.lane(&s.urgent, &s.fullUrgent) }
 func (s *session) buffer() []byte { return s.lane(&s.out, &s.fullOut) }
 
-// lane returns the bytes of a lane, with room for more: an idle session has none. If they
-// are a message, they go to those in full. mu is held.
+// lane returns the message of a lane, ready to be appended to. It moves a full message to full, and
+// allocates a new one if there is none: an idle session has none. mu must be held.
 func (s *session) lane(lane *[]byte, full *[][]byte) []byte {
 	if len(*lane) >= fullMessage {
 		*full, s.fullBytes = append(*full, *lane), s.fullBytes+len(*lane)
@@ -251,7 +251,7 @@ func (s *session) Released() { notify(s.released) }
 func statusBytes(err error) []byte {
 	b, merr := proto.Marshal(pb.ToStatus(err).Proto())
 	if merr != nil {
-		b, _ = proto.Marshal(status.New(codes.Internal, "the error has no wire format").Proto()) //nolint:errcheck // of two scalars
+		b, _ = proto.Marshal(status.New(codes.Internal, "the error cannot be encoded").Proto()) //nolint:errcheck // two scalars can be encoded
 	}
 	return b
 }
@@ -263,7 +263,7 @@ func notify(c chan struct{}) {
 	}
 }
 
-// receive takes calls off the stream until it ends.
+// receive reads messages from the stream until it ends.
 func (s *session) receive(ctx context.Context, who string) error {
 	var (
 		reader pb.CallReader
@@ -285,7 +285,7 @@ func (s *session) receive(ctx context.Context, who string) error {
 			if batch, more, err = s.next(&reader, batch, who); err != nil {
 				return status.Error(codes.InvalidArgument, err.Error())
 			}
-			// A refusal is much longer than what it refuses.
+			// Refusals are much longer than the calls that they refuse.
 			if err := s.awaitRoom(ctx); err != nil {
 				return err
 			}
@@ -307,8 +307,8 @@ func (s *session) receive(ctx context.Context, who string) error {
 	}
 }
 
-// keep hands on what a message asks for beside its calls; alive: a keepalive was with
-// it.
+// keep processes the requests of a message other than its calls. It reports whether a keepalive was
+// among them.
 func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, err error) {
 	k.reader.Reset(data)
 	ring := false
@@ -342,7 +342,7 @@ func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, 
 	return alive, nil
 }
 
-// tellRing says who owns what.
+// tellRing sends the owners of all partitions.
 func (s *session) tellRing() {
 	ring := s.ring()
 	s.mu.Lock()
@@ -351,17 +351,17 @@ func (s *session) tellRing() {
 	notify(s.wake)
 }
 
-// keeps is what keep uses again.
+// keeps holds buffers that keep reuses.
 type keeps struct {
 	reader pb.KeepReader
 	batch  []pb.Keep
 }
 
-// maxStart is how many calls are started together, at most.
+// maxStart is the maximum number of calls that are started together.
 const maxStart = 256
 
-// next reads calls to be started together; a cancel is done at once, after the calls
-// before it. more is false at the end of the message.
+// next reads calls that are started together. At a cancel it first starts the calls before it, and
+// then cancels at once. more is false at the end of the message.
 func (s *session) next(r *pb.CallReader, batch []pb.Call, who string) (_ []pb.Call, more bool, err error) {
 	for len(batch) < maxStart {
 		batch = append(batch, pb.Call{})
@@ -386,7 +386,7 @@ func (s *session) next(r *pb.CallReader, batch []pb.Call, who string) (_ []pb.Ca
 	return batch, true, nil
 }
 
-// pong answers a ping, unless answers that wait do.
+// pong answers a ping. If other urgent messages are waiting, they serve as the answer.
 func (s *session) pong() {
 	s.mu.Lock()
 	if len(s.urgent) == 0 {
@@ -420,8 +420,8 @@ func (s *session) start(calls []pb.Call) {
 	s.calls.Start(calls)
 }
 
-// withRoom refuses the calls for which there is no room besides those that are under way,
-// and returns the others.
+// withRoom refuses the calls for which there is no room beside the before calls in flight, and
+// returns the others.
 func (s *session) withRoom(before int, calls []pb.Call) []pb.Call {
 	list := calls[:0]
 	for i := range calls {
@@ -438,7 +438,7 @@ func (s *session) withRoom(before int, calls []pb.Call) []pb.Call {
 	return list
 }
 
-// awaitRoom waits while the client does not read its answers.
+// awaitRoom blocks while too many bytes of answers wait for the client to read them.
 func (s *session) awaitRoom(ctx context.Context) error {
 	for {
 		s.mu.Lock()
@@ -455,8 +455,7 @@ func (s *session) awaitRoom(ctx context.Context) error {
 	}
 }
 
-// write sends answers until the stream ends, or the server drains and nothing is
-// under way.
+// write sends answers until the stream ends, or until the server drains and no call is in flight.
 func (s *session) write(ctx context.Context) error {
 	drain := s.drain
 	var idle <-chan time.Time
@@ -468,7 +467,7 @@ func (s *session) write(ctx context.Context) error {
 			released = true
 		case err := <-s.read:
 			if errors.Is(err, io.EOF) {
-				return nil // the client closed; what is under way is cancelled
+				return nil // the client has closed the stream; its calls are cancelled
 			}
 			return err
 		case <-ctx.Done():
@@ -500,17 +499,18 @@ func (s *session) write(ctx context.Context) error {
 	}
 }
 
-// drainLook is how often a session looks whether its last call was answered.
+// drainLook is the interval at which a draining session checks whether its last call was answered.
 const drainLook = 20 * time.Millisecond
 
-// takeOut takes what waits to be sent, urgent things first, all of it if it is not much; quiet: nothing does, and no call
-// is under way. What was taken before has been sent.
+// takeOut returns the next message to send, urgent messages first. It combines both lanes if the
+// result is not too large. quiet reports that nothing is waiting and no call is in flight. The
+// message that takeOut returned before must have been sent.
 func (s *session) takeOut() (data []byte, quiet bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unsent.sent()
 	if len(s.fullUrgent) > 0 || len(s.urgent) > 0 {
-		s.unsent.taken++ // in each case below one of them goes first
+		s.unsent.taken++ // every case below takes an urgent message first
 	}
 	switch {
 	case len(s.fullUrgent) > 0:

@@ -7,18 +7,18 @@ import (
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// unsent are the grants of a session whose answers have not been handed to its stream, of
-// calls without a request id of the client's: nobody can ask for them again, so they are
-// released when the session ends. Its fields are guarded by session.mu.
+// unsent records the grants of a session whose answers were not sent on its stream and whose calls
+// have no client-made request id. Nobody can ask for these grants again, so they are released when
+// the session ends. Its fields are guarded by session.mu.
 type unsent struct {
-	// calls are the acquires under way that have no request id.
+	// calls are the ids of the acquires in flight without a request id.
 	calls map[uint64]struct{}
-	// grants are in the order of their answers, which all go the urgent way.
+	// grants are in the order of their answers, which are all in urgent messages.
 	grants []unsentGrant
-	// taken counts the urgent messages that were taken to be sent.
+	// taken is the number of urgent messages that were taken for sending.
 	taken uint64
-	// over: the session sends nothing any more.
-	over bool
+	// closed is set when the session sends nothing any more.
+	closed bool
 }
 
 // unsentGrant is a grant whose answer is in the urgent message with this number, from 0.
@@ -29,7 +29,7 @@ type unsentGrant struct {
 	message uint64
 }
 
-// begin notes calls that are started.
+// begin records the calls that are started.
 func (u *unsent) begin(calls []pb.Call) {
 	for i := range calls {
 		c := &calls[i]
@@ -43,9 +43,9 @@ func (u *unsent) begin(calls []pb.Call) {
 	}
 }
 
-// answered notes the answer to a call, in an urgent message; granted: it is no error.
-// It reports whether the answer is a grant that is to be released, since nothing is sent
-// any more.
+// answered records the answer to a call, which is in the urgent message with the given number.
+// granted reports whether the call succeeded. answered reports whether the grant must be released
+// because nothing is sent any more.
 func (u *unsent) answered(id uint64, h *sharelock.Hold, granted bool, message uint64) (lost bool) {
 	if len(u.calls) == 0 {
 		return false
@@ -56,13 +56,13 @@ func (u *unsent) answered(id uint64, h *sharelock.Hold, granted bool, message ui
 	if delete(u.calls, id); len(u.calls) == 0 {
 		u.calls = nil
 	}
-	if granted && !u.over {
+	if granted && !u.closed {
 		u.grants = append(u.grants, unsentGrant{h.Key, h.Token, h.TTL, message})
 	}
-	return granted && u.over
+	return granted && u.closed
 }
 
-// sent forgets the grants in the messages that were taken: they have been sent.
+// sent forgets the grants in the messages that were taken before, which have been sent.
 func (u *unsent) sent() {
 	n := 0
 	for n < len(u.grants) && u.grants[n].message < u.taken {
@@ -73,11 +73,11 @@ func (u *unsent) sent() {
 	}
 }
 
-// close closes the calls of a session that sends nothing any more, and releases the grants
-// that were not sent.
+// close cancels the calls of a session that sends nothing any more, and releases the grants that
+// were not sent.
 func (s *session) close(node Locker) {
 	s.mu.Lock()
-	s.unsent.over = true
+	s.unsent.closed = true
 	grants := s.unsent.grants
 	s.unsent.grants = nil
 	s.mu.Unlock()

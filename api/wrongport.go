@@ -17,11 +17,11 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// refuseTime is how long the answer to a client at the wrong port may take to be sent.
+// refuseTime bounds the time for sending the answer to a client at the wrong port.
 const refuseTime = time.Second
 
-// answerGRPC makes an HTTP server tell clients of gRPC which port this is. They speak HTTP/2
-// without TLS, of which the HTTP API has no use.
+// answerGRPC makes an HTTP server answer gRPC clients with the error wrong. They use HTTP/2 without
+// TLS, which the HTTP API does not support.
 func answerGRPC(server *http.Server, wrong error) {
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true)
@@ -39,7 +39,7 @@ func answerGRPC(server *http.Server, wrong error) {
 	})
 }
 
-// refuseGRPC answers a call of gRPC with an error, in headers alone.
+// refuseGRPC answers a gRPC call with an error, in a response of headers only.
 func refuseGRPC(w http.ResponseWriter, err error) {
 	st := pb.ToStatus(err)
 	h := w.Header()
@@ -52,18 +52,18 @@ func refuseGRPC(w http.ResponseWriter, err error) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// WrongPort answers every call of gRPC, of a service that a server does not know, with an
-// error. It is for [grpc.UnknownServiceHandler].
+// WrongPort returns a handler for [grpc.UnknownServiceHandler] that answers every call with the
+// error.
 func WrongPort(wrong error) grpc.StreamHandler {
 	return func(any, grpc.ServerStream) error { return pb.ToStatus(wrong).Err() }
 }
 
-// RefuseSession answers the beginning of a session, whose magic was read, at a port that has
-// none. It leaves closing the connection to its caller.
+// RefuseSession refuses a session at a port that does not serve sessions. The magic of the session
+// must have been read. The caller closes the connection.
 func RefuseSession(conn net.Conn, wrong error) error {
 	err := conn.SetDeadline(time.Now().Add(refuseTime))
 	if err == nil {
-		// What is not read makes closing the connection reset it, and the answer may be lost.
+		// Closing a connection with unread data resets it, and then the answer may be lost.
 		err = pb.ReadHello(conn)
 	}
 	if err == nil {
@@ -72,7 +72,7 @@ func RefuseSession(conn net.Conn, wrong error) error {
 	return err
 }
 
-// textOf is what an error says beside its kind.
+// textOf returns the message of an error without its kind.
 func textOf(err error) string {
 	if e, ok := errors.AsType[*sharelock.Error](err); ok {
 		return e.Message
@@ -80,8 +80,9 @@ func textOf(err error) string {
 	return err.Error()
 }
 
-// RefuseSessions wraps the listener of a port that serves no plain sessions. A connection that begins
-// like one is answered with the error wrong and closed. No HTTP or gossip stream begins like one.
+// RefuseSessions wraps the listener of a port that serves no plain sessions. A connection that
+// begins like one is answered with the error wrong and closed. No HTTP or gossip stream begins like
+// one.
 func RefuseSessions(l net.Listener, wrong error) net.Listener { return refusingListener{l, wrong} }
 
 type refusingListener struct {
@@ -98,20 +99,20 @@ func (l refusingListener) Accept() (net.Conn, error) {
 	return &refusingConn{Conn: conn, wrong: l.wrong}, nil
 }
 
-// refusingConn is a connection whose first bytes are looked at when they are read.
+// refusingConn is a connection that checks its first bytes when they are read.
 type refusingConn struct {
 	net.Conn
 	wrong error
 
-	// mu is held while bytes are read, in one goroutine at a time.
+	// mu is held while bytes are read.
 	mu sync.Mutex
-	// looked: the first bytes were looked at; head are those that were not given yet.
-	// Guarded by mu.
+	// looked is set when the first bytes were checked. head has the bytes that were checked but
+	// not returned by Read yet. Guarded by mu.
 	looked bool
 	head   []byte
 }
 
-// NetConn returns the connection below, as that of [crypto/tls.Conn] does.
+// NetConn returns the underlying connection, like the method of [crypto/tls.Conn].
 func (c *refusingConn) NetConn() net.Conn { return c.Conn }
 
 // Read implements net.Conn.
@@ -131,8 +132,8 @@ func (c *refusingConn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// look reads until it is known whether a session begins. An error, of a deadline say, may be
-// followed by another try.
+// look reads until it is known whether the connection begins a session. After an error, for example
+// of a deadline, it may be called again.
 func (c *refusingConn) look() error {
 	for len(c.head) < len(pb.SessionMagic) && string(c.head) == pb.SessionMagic[:len(c.head)] {
 		var b [len(pb.SessionMagic)]byte

@@ -281,9 +281,9 @@ func (j *job) stop() {
 	}
 }
 
-// rest stops this process, as the shell expects of a job, and returns when the process is continued.
-// With others set it also stops the other processes of the group. CMD is stopped and stays stopped:
-// the lock must be checked before CMD is continued.
+// rest stops this process, as the shell expects of a job, and returns when the process is
+// continued. With others set it also stops the other processes of the group. CMD is stopped and
+// stays stopped: the lock must be checked before CMD is continued.
 func (j *job) rest(sig syscall.Signal, others bool) {
 	given := j.given
 	j.take()

@@ -9,7 +9,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// fakeWitness answers a question after a time, and says before that that it got a signal, if it did.
+// fakeWitness answers a question after a time, and says before that that it got a signal, if it
+// did.
 type fakeWitness struct {
 	out            chan witnessed
 	absent, silent bool

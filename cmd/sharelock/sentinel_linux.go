@@ -43,8 +43,8 @@ const (
 
 // sentinel is a process that kills CMD's process group when this process cannot: when this process
 // has died, or when it is stopped or starved until the lock can be lost. The sentinel has a session
-// of its own, so signals of the terminal and signals to process groups do not reach it, and it ignores
-// signals that are sent to every process of a control group.
+// of its own, so signals of the terminal and signals to process groups do not reach it, and it
+// ignores signals that are sent to every process of a control group.
 //
 // A nil sentinel does nothing. The methods must be called from one goroutine, except ask.
 type sentinel struct {
