@@ -1,5 +1,5 @@
-# The menu. What takes more than a line lives in scripts/, and CI (.ci/run)
-# calls these targets and nothing else.
+# The menu. Targets that need more than one line call scripts/, and CI (.ci/run) calls only these
+# targets.
 
 COUNT    ?= 3
 FUZZTIME ?= 20s
@@ -8,12 +8,12 @@ MINUTES  ?= 30
 MUTANTS  ?= full
 PAIRS    ?= 200
 MODEL    ?= full
-# The version is stamped into the binary by Go, from git where that works.
+# Go stores the version from git in the binary, where git works.
 BUILDVCS := $(shell git status >/dev/null 2>&1 && echo auto || echo false)
 PKG      ?= ./...
 
-# The program is built by a profile of its work, cmd/sharelock/default.pgo, for a twentieth
-# less processor time. Tests are not: everything would be compiled twice.
+# The program is built with a profile, cmd/sharelock/default.pgo, which saves a twentieth of the
+# processor time. Tests are built without it, because everything would be compiled twice.
 export GOFLAGS := -pgo=off $(shell go env GOFLAGS)
 
 .DEFAULT_GOAL := help
@@ -27,7 +27,7 @@ build: ## build bin/sharelock, a static binary
 	CGO_ENABLED=0 go build -pgo=auto -trimpath -buildvcs=$(BUILDVCS) -o bin/sharelock ./cmd/sharelock
 
 .PHONY: cross
-cross: ## build for linux, darwin and windows, on amd64 and arm64, and vet what differs there
+cross: ## build for linux, darwin and windows, on amd64 and arm64, and vet code that differs there
 	scripts/cross
 
 .PHONY: run
@@ -43,21 +43,21 @@ race: ## all tests under the race detector COUNT=3 times, in random order, on 1,
 	go test -race -shuffle on -count $(COUNT) -cpu 1,2,8 -timeout 60m $(PKG)
 
 .PHONY: sim
-sim: ## simulated clusters in virtual time: the schedules, MINUTES=30 at random, and a third of that with a next release that adds something
+sim: ## simulated meshes in virtual time: the schedules, MINUTES=30 of random faults, and a third of that with a next release that adds something
 	go test -run '^Test(Sim|Schedule)' -skip '^TestSimStorm$$' -count 1 -timeout 10m ./owner ./mesh/... ./internal/cluster ./testcluster/...
 	SHARELOCK_SIM_MINUTES=$(MINUTES) go test -run '^TestSimStorm$$' -count 1 -timeout 30m -v ./internal/cluster
 	SHARELOCK_SIM_MINUTES=$$(($(MINUTES) / 3)) go test -tags release_next -run '^Test(SimStorm|Schedule19.*)$$' -count 1 -timeout 30m -v ./internal/cluster
 
 .PHONY: sim-long
-sim-long: ## a thousand virtual minutes at random (some twenty minutes)
+sim-long: ## a thousand virtual minutes of random faults (about twenty minutes)
 	SHARELOCK_SIM_MINUTES=1000 go test -run '^TestSimStorm$$' -count 1 -timeout 4h -v ./internal/cluster
 
 .PHONY: sim-pairs
-sim-pairs: ## PAIRS=200 crashes beside cut pairs, and all ways to cut one (schedule 16)
+sim-pairs: ## PAIRS=200 crashes beside a broken pair, and all ways to break a pair (schedule 16)
 	SHARELOCK_SIM_PAIRS=$(PAIRS) go test -run '^Test(Schedule16|SimCrashBesideACutPair)' -count 1 -timeout 60m -v ./internal/cluster
 
 .PHONY: mutants
-mutants: ## break every rule, one at a time: the tests must notice (MUTANTS=short: no random runs)
+mutants: ## break the protocol rules, one at a time; the tests must detect it (MUTANTS=short: no random runs)
 	SHARELOCK_MUTANTS=$(MUTANTS) go test -run '^TestMutants$$' -count 1 -timeout 20m -v ./internal/mutants
 
 .PHONY: model
@@ -65,11 +65,11 @@ model: ## search the protocol's models exhaustively (10 minutes; MODEL=short: on
 	scripts/model $(MODEL)
 
 .PHONY: rehearse
-rehearse: ## real processes, killed and restarted, with the default times (7 minutes)
+rehearse: ## kill, pause and restart real processes, with the default times (7 minutes)
 	SHARELOCK_REHEARSAL=full go test -run '^TestProcesses' -count 1 -timeout 20m -v ./cmd/sharelock
 
 .PHONY: faults
-faults: ## what can happen to real processes, in network namespaces (root; 12 minutes; SHARELOCK_FAULTS=short: 2)
+faults: ## inject faults into real processes, in network namespaces (root; 12 minutes; SHARELOCK_FAULTS=short: 2)
 	scripts/faults
 
 .PHONY: hostile
@@ -89,15 +89,15 @@ fuzz: ## every fuzz target for FUZZTIME=20s
 	FUZZTIME=$(FUZZTIME) scripts/fuzz $(PKG)
 
 .PHONY: bench
-bench: ## micro-benchmarks, compared with bench/micro.txt; SAVE=1 keeps them there, ONCE=1 tries them
+bench: ## micro-benchmarks, compared with bench/micro.txt; SAVE=1 saves them there, ONCE=1 only checks that they run
 	SAVE=$(SAVE) ONCE=$(ONCE) scripts/bench $(PKG)
 
 .PHONY: profile
-profile: ## measure anew where a mesh at work spends its time, for builds (cmd/sharelock/default.pgo)
+profile: ## profile a mesh under load, for profile-guided builds (cmd/sharelock/default.pgo)
 	scripts/profile
 
 .PHONY: bench-peers
-bench-peers: ## measure ShareLock beside Redis, Redlock and etcd (half an hour); ARGS=-quick tries it
+bench-peers: ## compare ShareLock with Redis, Redlock and etcd (half an hour); ARGS=-quick only checks that it runs
 	scripts/bench-peers $(ARGS)
 
 .PHONY: cover

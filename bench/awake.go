@@ -7,20 +7,21 @@ import (
 	"strings"
 )
 
-// latencyDevice is where Linux takes the wish that processors do not sleep; it is granted
-// as long as the file is open. ShareLock's node.keep_awake does the same by itself.
+// latencyDevice is the Linux device by which a process keeps processors from sleeping, as long as
+// the file is open. ShareLock's node.keep_awake does the same.
 const latencyDevice = "/dev/cpu_dma_latency"
 
-// asleep says why no machine can be kept awake here; nothing if it can.
+// asleep returns the reason why processors cannot be kept awake on this machine, or an empty
+// string.
 func asleep() string {
 	f, err := openAwake()
 	if err != nil {
 		return err.Error()
 	}
 	_ = f.Close()
-	// Without a driver processors sleep as they like, whatever is wished.
+	// Without a driver the kernel ignores the request.
 	if driver, err := os.ReadFile("/sys/devices/system/cpu/cpuidle/current_driver"); err != nil || strings.TrimSpace(string(driver)) == "none" {
-		return "this kernel has no driver for the sleep of processors"
+		return "this kernel has no driver for idle states of processors"
 	}
 	return ""
 }
@@ -37,7 +38,7 @@ func openAwake() (*os.File, error) {
 	return f, nil
 }
 
-// awake is a system while this process keeps the processors awake.
+// awake returns a system that runs while this process keeps the processors awake.
 func awake(s system) system {
 	start := s.start
 	s.start = func(ctx context.Context, b binaries, dir string) (*service, error) {
@@ -55,8 +56,8 @@ func awake(s system) system {
 	return s
 }
 
-// awakeVariants are ShareLock with its own setting, and others for which this process does
-// the same.
+// awakeVariants returns ShareLock with its own setting, and other systems for which this process
+// keeps the processors awake.
 func awakeVariants() []variant {
 	var vs []variant
 	for _, nodes := range []int{1, 3} {
@@ -69,7 +70,7 @@ func awakeVariants() []variant {
 	return vs
 }
 
-// awakeLoads are those in which processors sleep much.
+// awakeLoads returns the loads in which processors sleep for much of the time.
 func awakeLoads() []load {
 	var loads []load
 	for _, l := range peerLoads() {

@@ -14,55 +14,57 @@ import (
 )
 
 const (
-	// holders is how many clients the locks that are held have.
+	// holders is the number of clients that hold the locks.
 	holders = 100
-	// atOnce is how many acquires are under way while many locks are taken.
+	// atOnce is the number of acquires in flight while many locks are acquired.
 	atOnce = 2048
-	// settle is the time between the end of a change and the look at memory or
-	// processors, so that garbage is collected and connections are quiet.
+	// settle is the pause between the end of a change and a measurement of memory or processor
+	// time, in which garbage is collected and connections become idle.
 	settle = 10 * time.Second
-	// longTTL outlasts a run: such locks need no renewals.
+	// longTTL is longer than a run, so such locks need no renewals.
 	longTTL = 24 * time.Hour
-	// keepTTL is the longest TTL by default, and that of the locks that are kept alive.
+	// keepTTL is the default maximum TTL, and the TTL of the locks that are kept alive.
 	keepTTL = time.Minute
-	// bystanders is how many locks are kept alive while idle sessions are opened.
+	// bystanders is the number of locks that are kept alive while idle sessions are opened.
 	bystanders = 1000
-	// idleAtOnce is how many idle sessions are opened at the same time.
+	// idleAtOnce is the number of idle sessions that are opened concurrently.
 	idleAtOnce = 100
 )
 
-// capacity is what much of something costs a mesh.
+// capacity is the cost of large numbers of locks, sessions and keys.
 type capacity struct {
 	Nodes int `json:"nodes"`
-	// Held locks, their copies, and what the memory of all nodes grew by for each copy.
+	// Held is the number of locks, Copies the number of their copies, and BytesPerCopy the
+	// growth of the memory of all nodes per copy.
 	Held         int     `json:"held"`
 	Copies       int     `json:"copies"`
 	BytesPerCopy float64 `json:"bytesPerCopy"`
-	// KeepAlive is the processor time of all nodes while holders clients keep the locks
-	// alive, in percent of one processor; Lost is how many did not last.
+	// KeepAlive is the processor time of all nodes while the clients keep the locks alive, in
+	// percent of one processor. Lost is the number of locks that were lost.
 	KeepAlive float64 `json:"keepAliveCPUPercent"`
 	Lost      int     `json:"lost"`
-	// Sessions without a lock, and what the memory of the node grew by for each; only
-	// with one node.
+	// Sessions is the number of sessions without a lock, and BytesPerSession the growth of the
+	// node's memory per session. Only measured with one node.
 	Sessions        int     `json:"idleSessions,omitempty"`
 	BytesPerSession float64 `json:"bytesPerIdleSession,omitempty"`
-	// LostMeanwhile is how many locks of another client, of bystanders, did not outlast
-	// that the sessions connected.
+	// LostMeanwhile is the number of locks of another client, out of bystanders, that were lost
+	// while the sessions connected.
 	LostMeanwhile int `json:"lostWhileConnecting,omitempty"`
-	// The pairs per second of 64 workers on an empty node, and on one that has seen
-	// Seen keys, most of which are free again, and holds Held locks; only with one node.
+	// EmptyPairs and FullPairs are the pairs per second of 64 workers on an empty node, and on
+	// a node that has seen Seen keys, most of which are free again, and has Held locks. Only
+	// measured with one node.
 	Seen       int     `json:"seen,omitempty"`
 	EmptyPairs float64 `json:"emptyPairsPerSecond,omitempty"`
 	FullPairs  float64 `json:"fullPairsPerSecond,omitempty"`
 }
 
-// sizes are how much of everything.
+// sizes are the numbers of locks, keys and sessions to measure with.
 type sizes struct {
 	held, seen, sessions int
 	keep                 time.Duration
 }
 
-// capacity measures meshes of some nodes.
+// capacity measures a mesh of some nodes.
 func (c *comparison) capacity(ctx context.Context, nodes int, n sizes) (*capacity, error) {
 	res := &capacity{Nodes: nodes, Held: n.held, Copies: min(nodes, 2)}
 	patient := system{start: func(ctx context.Context, b binaries, dir string) (*service, error) {
@@ -83,7 +85,7 @@ func (c *comparison) capacity(ctx context.Context, nodes int, n sizes) (*capacit
 	return res, nil
 }
 
-// growth fills a mesh, and compares it with itself when it was empty.
+// growth fills a mesh and compares it with the empty mesh.
 func (c *comparison) growth(ctx context.Context, s *service, n sizes, res *capacity) error {
 	rate := func() (float64, error) {
 		r, err := c.measure(ctx, s, load{load64, workload.Options{Workers: 64}})
@@ -143,7 +145,7 @@ func (c *comparison) growth(ctx context.Context, s *service, n sizes, res *capac
 	return nil
 }
 
-// keepAlive measures what it costs to keep many locks.
+// keepAlive measures the cost of keeping many locks alive.
 func (c *comparison) keepAlive(ctx context.Context, s *service, n sizes, res *capacity) error {
 	clients, closing, err := s.clients(ctx)
 	if err != nil {
@@ -159,7 +161,7 @@ func (c *comparison) keepAlive(ctx context.Context, s *service, n sizes, res *ca
 	if err != nil {
 		return err
 	}
-	// By then all of them are in the care of sessions, which begins with the first renewal.
+	// After this all locks are attached to sessions, which happens at the first renewal.
 	if err := wait(ctx, keepTTL/2); err != nil {
 		return err
 	}
@@ -181,8 +183,8 @@ func (c *comparison) keepAlive(ctx context.Context, s *service, n sizes, res *ca
 	return nil
 }
 
-// idle measures the memory of sessions that do nothing, and whether those that have locks
-// notice when all of them connect.
+// idle measures the memory of idle sessions, and whether clients with locks are affected while all
+// idle sessions connect.
 func (c *comparison) idle(ctx context.Context, s *service, n sizes, res *capacity) error {
 	other, err := client.Dial(ctx, s.addrs, client.Options{})
 	if err != nil {
@@ -235,7 +237,7 @@ func (c *comparison) idle(ctx context.Context, s *service, n sizes, res *capacit
 	return nil
 }
 
-// lost is how many locks their holders have lost.
+// lost returns the number of locks that their holders have lost.
 func lost(locks []*client.Lock) (n int) {
 	for _, l := range locks {
 		if l.Err() != nil {
@@ -245,7 +247,7 @@ func lost(locks []*client.Lock) (n int) {
 	return n
 }
 
-// quietRSS is the memory after a while.
+// quietRSS returns the memory after the settle time.
 func (s *service) quietRSS(ctx context.Context) (int64, error) {
 	if err := wait(ctx, settle); err != nil {
 		return 0, err
@@ -253,7 +255,7 @@ func (s *service) quietRSS(ctx context.Context) (int64, error) {
 	return s.rss()
 }
 
-// clients makes the clients that hold many locks.
+// clients makes the clients that will hold many locks.
 func (s *service) clients(ctx context.Context) (clients []*client.Client, closing func(), err error) {
 	for range holders {
 		c, err := client.Dial(ctx, s.addrs, client.Options{})
@@ -266,8 +268,8 @@ func (s *service) clients(ctx context.Context) (clients []*client.Client, closin
 	return clients, func() { closeAll(clients) }, nil
 }
 
-// closeAll closes clients; what they hold ends with the mesh. The garbage they leave
-// is collected here rather than in the next measurement.
+// closeAll closes clients. Their locks end with the mesh. It also collects their garbage, so that
+// this does not happen in the next measurement.
 func closeAll(clients []*client.Client) {
 	var work sync.WaitGroup
 	for _, c := range clients {
@@ -279,7 +281,7 @@ func closeAll(clients []*client.Client) {
 	runtime.GC()
 }
 
-// many does n things, atOnce at the same time.
+// many calls a function n times, with atOnce calls in parallel.
 func many(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	var next atomic.Int64
 	return parallel(ctx, min(atOnce, n), func(ctx context.Context) error {
@@ -292,7 +294,7 @@ func many(ctx context.Context, n int, do func(ctx context.Context, i int) error)
 	})
 }
 
-// parallel runs a function several times at once. The first error ends all.
+// parallel runs a function several times in parallel. The first error ends all of them.
 func parallel(ctx context.Context, times int, do func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -311,7 +313,7 @@ func parallel(ctx context.Context, times int, do func(ctx context.Context) error
 	return nil
 }
 
-// wait lets time pass.
+// wait waits for some time, or until the context ends.
 func wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -16,9 +16,9 @@ type comparison struct {
 	dir              string
 	runs             int
 	warmup, duration time.Duration
-	// say tells of the progress.
+	// say reports the progress.
 	say func(format string, args ...any)
-	// loads is how many were run.
+	// loads is the number of loads that were run.
 	loads int
 }
 
@@ -28,7 +28,7 @@ type load struct {
 	workload.Options
 }
 
-// The loads. Workers without a number of keys have one each.
+// The loads. Without a number of keys, each worker has its own key.
 const (
 	loadDistinct = "1024 workers, a key each"
 	loadOneKey   = "16 workers, one key"
@@ -56,11 +56,11 @@ func wireLoads() []load {
 	}
 }
 
-// variant is a system, and a way to talk to it.
+// variant is a system and a way to call it.
 type variant struct {
 	system
 	name string
-	// over turns the service into one that is reached this way; nil is its own.
+	// over returns the service with another way to call it; nil means its own way.
 	over func(*service) *service
 }
 
@@ -89,16 +89,16 @@ func wireVariants() []variant {
 	}
 }
 
-// measured is what the runs of one load against one variant have given.
+// measured holds the results of all runs of one load against one variant.
 type measured struct {
 	Variant string             `json:"variant"`
 	Load    string             `json:"load"`
 	Runs    []*workload.Result `json:"runs"`
 }
 
-// compare runs all loads against all variants, in turns: each round starts each
-// system anew, and the next round begins with another, so that a machine which slows
-// down slows all.
+// compare runs all loads against all variants in alternation. Each round starts every system anew,
+// and the next round begins with another system, so that a machine that slows down affects all
+// systems.
 func (c *comparison) compare(ctx context.Context, variants []variant, loads []load) ([]*measured, error) {
 	var all []*measured
 	at := make(map[[2]string]*measured)
@@ -137,14 +137,14 @@ func (c *comparison) compare(ctx context.Context, variants []variant, loads []lo
 
 func (c *comparison) measure(ctx context.Context, s *service, l load) (*workload.Result, error) {
 	o := l.Options
-	// Keys of its own: calls that the end of a load cancels may leave locks behind until
-	// their TTL is over.
+	// Each load has its own keys, because calls that are cancelled at the end of a load may
+	// leave locks until their TTL ends.
 	c.loads++
 	o.Warmup, o.Duration, o.Prefix = c.warmup, c.duration, fmt.Sprintf("bench%d/", c.loads)
 	return s.measure(ctx, o)
 }
 
-// with runs a system while do works with it.
+// with starts a system, calls do, and stops the system.
 func (c *comparison) with(ctx context.Context, sys system, do func(*service) error) error {
 	dir, err := os.MkdirTemp(c.dir, "run")
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/workload"
 )
 
-// etcd is an etcd of a number of members, with its own concurrency.Mutex.
+// etcd returns an etcd cluster of a number of members, used through its concurrency.Mutex.
 func etcd(members int) system {
 	return system{
 		fmt.Sprintf("etcd, %d members", members), "the disks of a majority of the members, synced before the answer; it outlives the crash of all",
@@ -59,21 +59,21 @@ func startEtcd(ctx context.Context, b binaries, dir string, members int) (*servi
 	s.connect = func(ctx context.Context, workers int) (func(int) (workload.Locker, error), func() error, error) {
 		c, err := clientv3.New(clientv3.Config{
 			Endpoints: s.addrs, Context: ctx,
-			Logger: zap.NewNop(), // it tells of every call that the end of a load cancels
+			Logger: zap.NewNop(), // it would log every call that is cancelled at the end of a load
 		})
 		if err != nil {
 			return nil, nil, err
 		}
-		// A mutex belongs to a session: two workers of the same would hold it together.
+		// The holder of a mutex is the session, so every worker needs its own.
 		sessions, err := etcdSessions(c, workers)
 		if err != nil {
-			_ = c.Close() // the other error says why
+			_ = c.Close() // the other error has the reason
 			return nil, nil, err
 		}
 		closing := func() error {
 			var work sync.WaitGroup
 			for _, session := range sessions {
-				work.Go(func() { _ = session.Close() }) // it ends with its TTL otherwise
+				work.Go(func() { _ = session.Close() }) // otherwise it ends after its TTL
 			}
 			work.Wait()
 			return c.Close()
@@ -91,7 +91,7 @@ func startEtcd(ctx context.Context, b binaries, dir string, members int) (*servi
 	return s, nil
 }
 
-// etcdSessions opens sessions, all at once: each is a write.
+// etcdSessions opens sessions in parallel, because each is a write.
 func etcdSessions(c *clientv3.Client, n int) ([]*concurrency.Session, error) {
 	sessions := make([]*concurrency.Session, n)
 	errs := make([]error, n)

@@ -1,6 +1,6 @@
-// Command bench measures ShareLock beside other lock services, and beside empty
-// servers, on one machine and in one run; see docs/performance.md. It is a module of
-// its own, so that nobody who uses ShareLock needs the other services' clients.
+// Command bench compares ShareLock with other lock services, and with empty servers, on one machine
+// and in one run; see docs/performance.md. It is a separate module, so that users of ShareLock do
+// not depend on the clients of the other services.
 //
 // scripts/bench-peers installs what it needs and runs it.
 package main
@@ -36,7 +36,7 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-// parts are what can be measured.
+// The parts that can be measured.
 const (
 	partPeers    = "peers"
 	partWire     = "wire"
@@ -46,7 +46,7 @@ const (
 
 func allParts() []string { return []string{partPeers, partAwake, partWire, partCapacity} }
 
-// job is what the command line asks for.
+// job holds the settings of the command line.
 type job struct {
 	comparison
 	sizes
@@ -60,18 +60,18 @@ func parse(args []string) (*job, error) {
 	fs.StringVar(&j.sharelock, "sharelock", "bin/sharelock", "the binary of ShareLock")
 	fs.StringVar(&j.redis, "redis", "redis-server", "the binary of Redis")
 	fs.StringVar(&j.etcd, "etcd", "etcd", "the binary of etcd")
-	fs.StringVar(&j.dir, "dir", os.TempDir(), "where the servers keep their data: on a disk, as etcd syncs to it")
+	fs.StringVar(&j.dir, "dir", os.TempDir(), "directory of the servers' data; it must be on a disk, because etcd syncs to it")
 	fs.IntVar(&j.runs, "runs", 3, "rounds of peers, awake and wire")
 	fs.DurationVar(&j.warmup, "warmup", 2*time.Second, "warm-up of each load")
 	fs.DurationVar(&j.duration, "duration", 10*time.Second, "length of each load")
-	fs.IntVar(&j.held, "held", 1_000_000, "capacity: locks held")
-	fs.IntVar(&j.seen, "seen", 10_000_000, "capacity: keys seen, held ones included")
-	fs.IntVar(&j.sessions, "sessions", 10_000, "capacity: idle sessions")
+	fs.IntVar(&j.held, "held", 1_000_000, "capacity: number of held locks")
+	fs.IntVar(&j.seen, "seen", 10_000_000, "capacity: number of keys used, including held ones")
+	fs.IntVar(&j.sessions, "sessions", 10_000, "capacity: number of idle sessions")
 	fs.DurationVar(&j.keep, "keep", 2*time.Minute, "capacity: how long locks are kept alive")
 	parts := fs.String("parts", strings.Join(allParts(), ","), "what to measure")
-	fs.StringVar(&j.out, "out", "", "file for all figures, in JSON")
-	fs.StringVar(&j.doc, "doc", "", "document that gets the tables")
-	fs.StringVar(&j.plot, "plot", "", "file for the plot, in SVG")
+	fs.StringVar(&j.out, "out", "", "JSON file for all figures")
+	fs.StringVar(&j.doc, "doc", "", "document to write the tables to")
+	fs.StringVar(&j.plot, "plot", "", "SVG file for the plot")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func parse(args []string) (*job, error) {
 	if j.self, err = os.Executable(); err != nil {
 		return nil, err
 	}
-	// The servers run in folders of their own.
+	// Every server runs in its own directory.
 	if j.sharelock, err = filepath.Abs(j.sharelock); err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	if j.doc != "" {
 		if _, _, err := around(j.doc); err != nil {
-			return err // now, rather than when all is measured
+			return err // report it before the measurement
 		}
 	}
 	r := &results{Machine: thisMachine(ctx, j.binaries), Runs: j.runs, Warmup: j.warmup.String(), Duration: j.duration.String()}
@@ -137,7 +137,7 @@ func run(ctx context.Context, args []string) error {
 	return j.store(r)
 }
 
-// store writes the files that were asked for.
+// store writes the files that the flags name.
 func (j *job) store(r *results) error {
 	var errs []error
 	if j.out != "" {

@@ -20,8 +20,8 @@ const (
 	panelGap   = 24
 )
 
-// plot is the peers' figures as an image: a panel of bars for each metric that says
-// most, two in a row.
+// plot returns the figures of the systems as an image, with one panel of bars for each of the most
+// important metrics, two in a row.
 func (r *results) plot() string {
 	names := variants(r.Peers)
 	all := metrics()
@@ -55,7 +55,7 @@ func (r *results) plot() string {
 	return out.String()
 }
 
-// bar draws one bar with its name and value; top is the value of the longest.
+// bar draws one bar with its name and value; top is the value of the longest bar.
 func bar(out *strings.Builder, x, y int, name string, value, top float64, m metric) {
 	middle := y + barHeight - 5
 	fmt.Fprintf(out, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", x+nameWidth-6, middle, html.EscapeString(name))

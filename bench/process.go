@@ -18,24 +18,24 @@ import (
 const (
 	// startTime is how long a service may take to be ready.
 	startTime = 60 * time.Second
-	// pollTime is the pause between two looks whether it is.
+	// pollTime is the pause between two checks whether it is ready.
 	pollTime = 50 * time.Millisecond
 	// stopTime is how long a process may take to end before it is killed.
 	stopTime = 20 * time.Second
-	// clockTicks is how many ticks of /proc/PID/stat are a second: USER_HZ, which is
-	// 100 on every Linux.
+	// clockTicks is the number of ticks of /proc/PID/stat per second: USER_HZ, which is 100 on
+	// every Linux.
 	clockTicks = 100
 )
 
-// process is a server that runs.
+// process is a running server.
 type process struct {
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{}
 }
 
-// startProcess starts a server with its output in a file of dir. It ends with this
-// process, however that ends.
+// startProcess starts a server and writes its output to a file in dir. The server is killed when
+// this process ends for any reason.
 func startProcess(dir, name string, env []string, path string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(path, args...), log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	out, err := os.Create(p.log)
@@ -51,19 +51,19 @@ func startProcess(dir, name string, env []string, path string, args ...string) (
 	}
 	go func() {
 		defer close(p.done)
-		_ = p.cmd.Wait() // what it has to say is in its log
+		_ = p.cmd.Wait() // its log has the reason
 	}()
 	return p, nil
 }
 
-// share is the environment of each of n servers in Go that have the machine to themselves:
-// every one gets its share of the processors, at least one. Left alone, each would wake
-// all of them all the time, and take them from the others.
+// share returns the environment of each of n servers in Go that share the machine: each gets its
+// share of the processors, at least one. Without it each server would wake all processors all the
+// time and take them from the others.
 func share(n int) []string {
 	return []string{"GOMAXPROCS=" + strconv.Itoa(max(1, runtime.NumCPU()/n))}
 }
 
-// stop asks the process to end, and makes it.
+// stop asks the process to end, and kills it after stopTime.
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -74,7 +74,7 @@ func (p *process) stop() {
 	}
 }
 
-// rss is how much memory the process has in RAM, in bytes.
+// rss returns the resident memory of the process in bytes.
 func (p *process) rss() (int64, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
@@ -89,14 +89,14 @@ func (p *process) rss() (int64, error) {
 	return 0, errors.New("no VmRSS in the status of a process")
 }
 
-// cpu is how much processor time the process has used.
+// cpu returns the processor time that the process has used.
 func (p *process) cpu() (time.Duration, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
-	// The name, in parentheses, may hold anything; the 11th and 12th fields behind it
-	// are the user's and the system's time.
+	// The name is in parentheses and may contain any character. The 11th and 12th fields after
+	// it are user and system time.
 	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
 	if len(fields) < 13 {
 		return 0, errors.New("the stat of a process is too short")
@@ -112,7 +112,7 @@ func (p *process) cpu() (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / clockTicks, nil
 }
 
-// tail is the end of the process's log.
+// tail returns the end of the process's log.
 func (p *process) tail() string {
 	data, err := os.ReadFile(p.log)
 	if err != nil {
@@ -145,7 +145,7 @@ func ready(ctx context.Context, procs []*process, try func(context.Context) erro
 	}
 }
 
-// freeAddrs finds loopback addresses that nobody listens on, all different.
+// freeAddrs returns distinct loopback addresses that are not in use.
 func freeAddrs(n int) ([]string, error) {
 	var addrs []string
 	for range n {
@@ -153,7 +153,7 @@ func freeAddrs(n int) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() // only when all are found
+		defer l.Close() // only after all are found
 		addrs = append(addrs, l.Addr().String())
 	}
 	return addrs, nil

@@ -16,7 +16,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/workload"
 )
 
-// redisLock is one Redis with the library redislock.
+// redisLock returns one Redis, used through the library redislock.
 func redisLock() system {
 	return system{
 		"Redis, redislock", "one copy, in memory; a crash loses it, and the next may hold the lock, too",
@@ -44,7 +44,8 @@ func redisLock() system {
 	}
 }
 
-// redlock is the algorithm Redlock on a number of Redis, with the library redsync.
+// redlock returns the Redlock algorithm on a number of Redis servers, used through the library
+// redsync.
 func redlock(servers int) system {
 	return system{
 		fmt.Sprintf("Redlock, %d Redis", servers), "copies in the memory of a majority of independent servers; safe as long as no clock jumps, and if a server that has crashed stays away for a TTL",
@@ -88,7 +89,7 @@ func redlock(servers int) system {
 	}
 }
 
-// startRedis starts servers that write nothing to disk, and gives what makes a
+// startRedis starts servers that write nothing to disk. It also returns a function that makes a
 // client of each.
 func startRedis(ctx context.Context, b binaries, dir string, servers int) (*service, func() []*redis.Client, error) {
 	addrs, err := freeAddrs(servers)

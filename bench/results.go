@@ -16,7 +16,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/workload"
 )
 
-// results is all that was measured in one run of this program.
+// results holds all measurements of one run of this program.
 type results struct {
 	Machine  machine     `json:"machine"`
 	Runs     int         `json:"runs"`
@@ -24,13 +24,13 @@ type results struct {
 	Duration string      `json:"duration"`
 	Peers    []*measured `json:"peers,omitempty"`
 	Awake    []*measured `json:"awake,omitempty"`
-	// Asleep is why there is no Awake, though it was asked for.
+	// Asleep is the reason why Awake is missing although it was requested.
 	Asleep   string      `json:"asleep,omitempty"`
 	Wire     []*measured `json:"wire,omitempty"`
 	Capacity []*capacity `json:"capacity,omitempty"`
 }
 
-// machine is where it was measured, and with what.
+// machine describes the machine and the versions of a measurement.
 type machine struct {
 	CPU        string   `json:"cpu"`
 	Processors int      `json:"processors"`
@@ -53,7 +53,7 @@ func thisMachine(ctx context.Context, b binaries) machine {
 	for _, path := range []string{b.redis, b.etcd} {
 		out, err := exec.CommandContext(ctx, path, "--version").Output()
 		if line, _, _ := strings.Cut(string(out), "\n"); err == nil {
-			// Redis tells of its build, too.
+			// Redis also prints its build.
 			line, _, _ = strings.Cut(line, " sha=")
 			m.Versions = append(m.Versions, strings.TrimSpace(line))
 		}
@@ -70,7 +70,7 @@ func thisMachine(ctx context.Context, b binaries) machine {
 	return m
 }
 
-// field is the value of a name in a file of "name: value" lines.
+// field returns the value of a name in a file of "name: value" lines.
 func field(path, name string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -96,12 +96,12 @@ func (r *results) save(path string) error {
 type metric struct {
 	name, unit string
 	digits     int
-	// fewer: a smaller figure is a better one.
+	// fewer is set if a smaller figure is better.
 	fewer bool
 	of    func(run func(load string) *workload.Result) float64
 }
 
-// metrics are the rows of the peers' table.
+// metrics returns the rows of the table that compares the systems.
 func metrics() []metric {
 	return []metric{
 		{"1,024 workers, a key each: pairs", "/s", 0, false, pairsOf(loadDistinct)},
@@ -125,7 +125,7 @@ func metrics() []metric {
 	}
 }
 
-// wireMetrics are the columns of the wire's table.
+// wireMetrics returns the columns of the table that compares with empty servers.
 func wireMetrics() []metric {
 	return []metric{
 		{"1 worker: pairs", "/s", 0, false, pairsOf(loadOne)},
@@ -156,7 +156,7 @@ func handOver(run func(string) *workload.Result) float64 {
 	return math.NaN()
 }
 
-// median is the median of a metric over all rounds; NaN if there was nothing.
+// median returns the median of a metric over all rounds, or NaN if there are no values.
 func median(all []*measured, variant string, m metric) float64 {
 	runs := make(map[string][]*workload.Result)
 	rounds := 0
@@ -176,6 +176,6 @@ func median(all []*measured, variant string, m metric) float64 {
 		return math.NaN()
 	}
 	slices.Sort(values)
-	// Of an even number of rounds, the mean of the two in the middle.
+	// For an even number of rounds it is the mean of the two middle values.
 	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
 }

@@ -11,36 +11,35 @@ import (
 )
 
 const (
-	// lockTTL is the life of all locks that are taken, and lockWait how long a worker
-	// waits for one.
+	// lockTTL is the TTL of all locks, and lockWait how long a worker waits for a lock.
 	lockTTL  = 10 * time.Second
 	lockWait = time.Minute
-	// pollPause is the pause of the clients that ask again and again for a lock that is
-	// held, as those of Redis do. The shorter, the more pairs, at the price of more load.
+	// pollPause is the pause of clients that poll for a held lock, as those of Redis do. A
+	// shorter pause gives more pairs and causes more load.
 	pollPause = time.Millisecond
 )
 
-// system is something that grants locks.
+// system is a lock service that can be measured.
 type system struct {
-	// name is how the tables call it, and about what it keeps of a lock and where.
+	// name is its name in the tables. about says where it stores a granted lock.
 	name, about string
 	// start starts its processes in an empty directory and waits until they serve.
 	start func(ctx context.Context, b binaries, dir string) (*service, error)
 }
 
-// binaries are the servers' files.
+// binaries are the paths of the servers' binaries.
 type binaries struct{ sharelock, redis, etcd, self string }
 
-// service is a system that runs.
+// service is a running system.
 type service struct {
 	procs []*process
-	// addrs are where the clients reach it.
+	// addrs are its addresses for clients.
 	addrs []string
-	// http is where the first node serves HTTP, if it does.
+	// http is the HTTP address of the first node, if it serves HTTP.
 	http string
-	// awake, if it is not nil, keeps the processors awake until it is closed.
+	// awake, if not nil, keeps the processors awake until it is closed.
 	awake *os.File
-	// connect makes a client, and what each worker uses. close ends it.
+	// connect makes a client. locker returns what each worker uses, and close ends the client.
 	connect func(ctx context.Context, workers int) (locker func(worker int) (workload.Locker, error), close func() error, err error)
 }
 
@@ -69,7 +68,7 @@ func (s *service) measure(ctx context.Context, o workload.Options) (res *workloa
 	return workload.Run(ctx, func(worker int) workload.Locker { return lockers[worker] }, o)
 }
 
-// rss is the memory of all processes.
+// rss returns the memory of all processes.
 func (s *service) rss() (int64, error) {
 	var sum int64
 	for _, p := range s.procs {
@@ -82,7 +81,7 @@ func (s *service) rss() (int64, error) {
 	return sum, nil
 }
 
-// cpu is the processor time of all processes.
+// cpu returns the processor time of all processes.
 func (s *service) cpu() (time.Duration, error) {
 	var sum time.Duration
 	for _, p := range s.procs {
@@ -95,7 +94,7 @@ func (s *service) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// lockFunc is a workload.Locker of a function.
+// lockFunc is a function that implements workload.Locker.
 type lockFunc func(ctx context.Context, key string) (release func(context.Context) error, err error)
 
 // Acquire implements workload.Locker.
@@ -112,7 +111,7 @@ type releaseFunc func(ctx context.Context) error
 // Release implements workload.Held.
 func (f releaseFunc) Release(ctx context.Context) error { return f(ctx) }
 
-// same gives every worker the same locker.
+// same returns a function that returns the same locker for every worker.
 func same(l workload.Locker) func(int) (workload.Locker, error) {
 	return func(int) (workload.Locker, error) { return l, nil }
 }

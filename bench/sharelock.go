@@ -11,8 +11,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/workload"
 )
 
-// sharelock is ShareLock on a number of nodes, each a process, with more settings as
-// environment variables.
+// sharelock returns ShareLock on a number of nodes, each of them a process, with additional
+// settings as environment variables.
 func sharelock(nodes int, env ...string) system {
 	name, about := "ShareLock, 1 node", "one copy, in memory; a crash loses it, and its keys grant nothing until it must have expired"
 	if nodes > 1 {
@@ -23,7 +23,7 @@ func sharelock(nodes int, env ...string) system {
 	}}
 }
 
-// startSharelock starts nodes, with more settings as environment variables.
+// startSharelock starts nodes, with additional settings as environment variables.
 func startSharelock(ctx context.Context, b binaries, dir string, nodes int, env ...string) (*service, error) {
 	addrs, err := freeAddrs(4 * nodes)
 	if err != nil {

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// The part of a document between these lines is made by this program.
+// This program writes the part of a document between these lines.
 const (
 	figuresStart = "<!-- figures: written by make bench-peers -->"
 	figuresEnd   = "<!-- end of figures -->"
 )
 
-// writeFigures puts the tables into a document.
+// writeFigures writes the tables into a document.
 func writeFigures(path, figures string) error {
 	before, after, err := around(path)
 	if err != nil {
@@ -22,7 +22,7 @@ func writeFigures(path, figures string) error {
 	return os.WriteFile(path, []byte(before+figuresStart+"\n\n"+figures+"\n"+figuresEnd+after), 0o644)
 }
 
-// around is what a document says before and after the figures.
+// around returns the parts of a document before and after the figures.
 func around(path string) (before, after string, err error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -36,7 +36,7 @@ func around(path string) (before, after string, err error) {
 	return before, after, nil
 }
 
-// figures are all tables in Markdown.
+// figures returns all tables in Markdown.
 func (r *results) figures() string {
 	var out strings.Builder
 	m := r.Machine
@@ -85,7 +85,7 @@ func (r *results) peers(out *strings.Builder) {
 	out.WriteString(failures(r.Peers))
 }
 
-// compared is a table of all variants.
+// compared writes a table of all variants.
 func compared(out *strings.Builder, all []*measured, ms []metric) {
 	names := variants(all)
 	rows := [][]string{append([]string{""}, names...)}
@@ -105,7 +105,7 @@ func (r *results) awake(out *strings.Builder) {
 		fmt.Fprintf(out, "Not measured: %s.\n", r.Asleep)
 		return
 	}
-	compared(out, r.Awake, metrics()[1:]) // the first is of a load that leaves no processor time to sleep
+	compared(out, r.Awake, metrics()[1:]) // in the first metric's load processors have no time to sleep
 	out.WriteString(failures(r.Awake))
 }
 
@@ -168,7 +168,7 @@ func (r *results) capacities(out *strings.Builder) {
 	markdown(out, rows)
 }
 
-// variants are the names of all variants, in their order.
+// variants returns the names of all variants in order.
 func variants(all []*measured) []string {
 	var names []string
 	for _, m := range all {
@@ -179,7 +179,7 @@ func variants(all []*measured) []string {
 	return names
 }
 
-// failures tells which calls failed.
+// failures writes which calls failed.
 func failures(all []*measured) string {
 	var out strings.Builder
 	for _, m := range all {
@@ -227,7 +227,7 @@ func ratio(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-// thousands is a number in groups of three.
+// thousands formats a number in groups of three digits.
 func thousands(n int) string {
 	digits := fmt.Sprint(n)
 	for i := len(digits) - 3; i > 0; i -= 3 {
@@ -236,8 +236,8 @@ func thousands(n int) string {
 	return digits
 }
 
-// markdown prints a table whose columns are aligned in plain text, too; the first
-// row is the head.
+// markdown prints a table whose columns are also aligned in plain text; the first row is the
+// header.
 func markdown(out *strings.Builder, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {

@@ -24,9 +24,9 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// echo is a server of ShareLock's messages that does nothing: every acquire is
-// answered with the same grant, by an empty handler of grpc-go and of gorilla/mux.
-// What ShareLock needs beyond that is its own cost.
+// echo returns a server of ShareLock's messages that does nothing: empty handlers of grpc-go and
+// gorilla/mux answer every acquire with the same grant. The difference to ShareLock is ShareLock's
+// own cost.
 func echo() system {
 	return system{"empty grpc-go and gorilla/mux", "nothing", func(ctx context.Context, b binaries, dir string) (*service, error) {
 		addrs, err := freeAddrs(2)
@@ -46,7 +46,7 @@ func echo() system {
 	}}
 }
 
-// serveEcho is the echo's process.
+// serveEcho runs the process of echo.
 func serveEcho(grpcAddr, httpAddr string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -76,7 +76,7 @@ type echoServer struct {
 	sharelockv1.UnimplementedLockServiceServer
 }
 
-// echoHold is a grant of the size of a real one.
+// echoHold is a grant with the size of a real one.
 func echoHold(key string) *sharelockv1.Hold {
 	ttl := durationpb.New(lockTTL)
 	return &sharelockv1.Hold{
@@ -108,13 +108,13 @@ func echoRoutes() http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(out) // the client has gone
+		_, _ = w.Write(out) // an error means that the client has gone
 	})
 	r.Path("/readyz").HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	return r
 }
 
-// overGRPC is a service reached by plain unary calls, without ShareLock's client.
+// overGRPC returns the service, called by plain unary gRPC calls without ShareLock's client.
 func (s *service) overGRPC() *service {
 	plain := *s
 	plain.connect = func(context.Context, int) (func(int) (workload.Locker, error), func() error, error) {
@@ -138,7 +138,7 @@ func (s *service) overGRPC() *service {
 	return &plain
 }
 
-// overHTTP is a service reached by HTTP.
+// overHTTP returns the service, called over HTTP.
 func (s *service) overHTTP() *service {
 	plain := *s
 	plain.connect = func(_ context.Context, workers int) (func(int) (workload.Locker, error), func() error, error) {
@@ -162,7 +162,7 @@ func (s *service) overHTTP() *service {
 	return &plain
 }
 
-// exchange is one HTTP call; the answer is read into resp unless that is nil.
+// exchange makes one HTTP call. It decodes the answer into resp unless that is nil.
 func exchange(ctx context.Context, c *http.Client, method, at string, body []byte, resp *sharelockv1.AcquireResponse) error {
 	req, err := http.NewRequestWithContext(ctx, method, at, bytes.NewReader(body))
 	if err != nil {

@@ -5,15 +5,14 @@ import (
 	"slices"
 )
 
-// builder computes the replica sets of one ring. In it members are numbered in
-// the order of their ids.
+// builder computes the replica sets of one ring. It numbers the members in the order of their ids.
 type builder struct {
 	ids        []string
 	placed     []int32 // member -> index in the view
 	partitions int
 	replicas   int
-	// sets are the replica sets one after the other, filled level by level: first
-	// all owners, then all first backups, and so on.
+	// sets holds the replica sets one after the other. It is filled level by level: first all
+	// owners, then all first backups, and so on.
 	sets []int32
 }
 
@@ -31,7 +30,7 @@ func newBuilder(v View, placed []int32, partitions, replicas int) *builder {
 	return b
 }
 
-// table gives the replica sets as indices of the view's members.
+// table returns the replica sets as indices of the view's members.
 func (b *builder) table() []int32 {
 	for p, m := range libraryOwners(b.ids, b.partitions) {
 		b.set(p)[0] = m
@@ -59,9 +58,8 @@ func (b *builder) set(p int) []int32 {
 	return b.sets[p*b.replicas : (p+1)*b.replicas]
 }
 
-// promoted fills one level of all sets with the members that would own the
-// partitions if those chosen before were not there: one walk for each
-// combination of members that occurs.
+// promoted fills one level of all sets with the members that would own the partitions without the
+// members of the lower levels. It needs one walk for each combination of lower levels that occurs.
 func (b *builder) promoted(c *circle, level int) {
 	order := make([]int, b.partitions)
 	gone := make([]int32, b.partitions*level)
@@ -69,7 +67,7 @@ func (b *builder) promoted(c *circle, level int) {
 	for p := range order {
 		order[p] = p
 		copy(before(p), b.set(p))
-		slices.Sort(before(p)) // {a,b} and {b,a} leave the same ring behind.
+		slices.Sort(before(p)) // {a,b} and {b,a} leave the same ring.
 	}
 	slices.SortFunc(order, func(p, q int) int { return slices.Compare(before(p), before(q)) })
 
@@ -87,8 +85,8 @@ func (b *builder) promoted(c *circle, level int) {
 	}
 }
 
-// neighbours fills the levels from the given one up with the members that
-// follow the last one chosen on a circle of hashed ids.
+// neighbours fills all levels from the given one on with the members that follow, on a circle of
+// hashed ids, the member of the level below.
 func (b *builder) neighbours(from int) {
 	order := make([]int32, len(b.ids))
 	for m := range order {

@@ -7,18 +7,17 @@ import (
 	"sort"
 )
 
-// circle answers "who would own each partition if some members were not
-// there?". It makes the walk that the library makes, over the same points and
-// with the same bound. Asking the library means to build it anew for each set
-// of absent members, and that is a hundred times slower: a ring of 16 members
-// with two backups asks 136 times. A property test holds the two together.
+// circle computes the owners of all partitions if some members were absent. It makes the same walk
+// as the library, over the same points and with the same bound. Using the library would mean
+// building a new circle for each set of absent members, which is a hundred times slower: a ring of
+// 16 members with two backups needs 136 sets. A property test compares circle with the library.
 type circle struct {
 	members int
-	// points of all members in the order of their hashes.
+	// points are the points of all members, sorted by hash.
 	points []point
-	// start is, for each partition, the point at which its walk begins.
+	// start is, for each partition, the index of the point at which its walk begins.
 	start []int32
-	// load is scratch space: what each member owns in the walk under way.
+	// load is scratch space: the number of partitions that each member owns in the current walk.
 	load []int32
 }
 
@@ -43,7 +42,7 @@ func newCircle(ids []string, partitions int) *circle {
 			c.points = append(c.points, point{hash: h, member: int32(m)})
 		}
 	}
-	// Of two members on one point the library keeps the one that was added last.
+	// If two members have the same point, the library keeps the one that was added last.
 	slices.SortFunc(c.points, func(a, b point) int {
 		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(b.member, a.member))
 	})
@@ -55,8 +54,8 @@ func newCircle(ids []string, partitions int) *circle {
 	return c
 }
 
-// without fills owner with the member that owns each partition when those for
-// which absent is true are not there. At least one must be left.
+// without fills owner with the member that owns each partition if the members for which absent is
+// true are absent. At least one member must not be absent.
 func (c *circle) without(absent []bool, owner []int32) {
 	left := c.members
 	for m, gone := range absent {
@@ -68,7 +67,7 @@ func (c *circle) without(absent []bool, owner []int32) {
 	most := int32(math.Ceil(float64(len(owner)) / float64(left) * maxLoad))
 	for m, gone := range absent {
 		if gone {
-			c.load[m] = most // Full from the start: the walk passes it over.
+			c.load[m] = most // full from the start, so the walk passes over it
 		}
 	}
 	for p := range owner {

@@ -9,50 +9,48 @@ import (
 	"github.com/buraksezer/consistent"
 )
 
-// The reasons why [Build] refuses a view; match them with errors.Is.
+// The reasons for which [Build] refuses a view; match them with errors.Is.
 var (
-	// ErrPlacement: the view was made for a rule that this release does not know.
+	// ErrPlacement: this release does not know the placement rule of the view.
 	ErrPlacement = errors.New("ring: unknown placement")
-	// ErrView: no ring can be made of the view or the number of partitions.
+	// ErrView: the view or the number of partitions is invalid.
 	ErrView = errors.New("ring: bad view")
 )
 
 const (
-	// MaxPartitions is the most partitions of a cluster.
+	// MaxPartitions is the maximum number of partitions of a cluster.
 	MaxPartitions = 1 << 16
-	// MaxMembers is the most members of a view.
+	// MaxMembers is the maximum number of members of a view.
 	MaxMembers = 1 << 8
-	// maxNested is the largest ring in which every backup is the owner of a ring
-	// without those before it. In larger ones that holds for the first backup;
-	// the number of rings to ask would grow with the square of the members.
+	// maxNested is the maximum number of members with which every backup is the owner in a ring
+	// without the members before it. In larger rings this holds for the first backup only,
+	// because the number of such rings grows with the square of the members.
 	maxNested = 16
 )
 
-// Ring says where each partition of one view lives. It is immutable and safe
-// for concurrent use; what its methods return is shared and must not be
-// changed. Only [Build] makes one: the zero value is of no use.
+// Ring is the placement of the partitions in one view. It is immutable and safe for concurrent use.
+// The slices that its methods return are shared and must not be modified. [Build] makes a Ring; the
+// zero value is not usable.
 //
-// A view without members, or with leaving members only, makes an empty ring:
-// it has partitions, but nobody owns them. In such a view no partition can ever
-// have been active.
+// A view without members, or with leaving members only, has an empty ring: its partitions have no
+// owner. In such a view no partition can ever have been active.
 type Ring struct {
 	view       View
 	partitions uint32
 	replicas   int
-	// table holds the replica sets one after the other, owner first, as indices
-	// of view.Members.
+	// table holds the replica sets one after the other, owner first, as indices of
+	// view.Members.
 	table []int32
-	// sets holds the same as members. Partitions with equal replica sets share
-	// one slice.
+	// sets holds the replica sets as members. Partitions with equal replica sets share one
+	// slice.
 	sets [][]Member
 }
 
-// Build computes the ring of a view. It is a pure function of the members' ids,
-// which of them are leaving, view.Replicas, and partitions; whoever has the same
-// view gets the same ring, whatever the order of the members.
+// Build computes the ring of a view. It is a pure function of the members' ids, which of them are
+// leaving, view.Replicas, and partitions. The order of the members has no influence.
 //
-// It fails with [ErrPlacement] or [ErrView], never because of the size of a
-// valid mesh. It costs milliseconds, see the benchmarks: build once per view.
+// Build fails with [ErrPlacement] or [ErrView], never because of the size of a valid mesh. It takes
+// milliseconds (see the benchmarks), so call it once per view.
 func Build(v View, partitions int) (*Ring, error) {
 	if v.Placement != Placement {
 		return nil, fmt.Errorf("%w: view %d wants rule %d, this release knows %d",
@@ -79,8 +77,7 @@ func Build(v View, partitions int) (*Ring, error) {
 	return r, nil
 }
 
-// membersOnRing gives the indices of the members that are not leaving (V7), in
-// the order of their ids.
+// membersOnRing returns the indices of the members that are not leaving (V7), sorted by id.
 func membersOnRing(v View) ([]int32, error) {
 	if len(v.Members) > MaxMembers {
 		return nil, fmt.Errorf("%d members, the most is %d", len(v.Members), MaxMembers)
@@ -108,9 +105,9 @@ func membersOnRing(v View) ([]int32, error) {
 	return placed, nil
 }
 
-// shareSets makes the replica sets as members, one slice for each that occurs.
+// shareSets makes the replica sets as members, with one slice for each distinct set.
 func (r *Ring) shareSets() [][]Member {
-	// Sorting the partitions by their sets brings equal sets together.
+	// Sorting the partitions by their sets makes equal sets adjacent.
 	order := make([]uint32, r.partitions)
 	for p := range order {
 		order[p] = uint32(p)
@@ -133,27 +130,26 @@ func (r *Ring) shareSets() [][]Member {
 	return sets
 }
 
-// indices is the replica set of p as indices of view.Members.
+// indices returns the replica set of p as indices of view.Members.
 func (r *Ring) indices(p uint32) []int32 {
 	i := int(p) * r.replicas
 	return r.table[i : i+r.replicas]
 }
 
-// View is the view that the ring was built from.
+// View returns the view from which the ring was built.
 func (r *Ring) View() View { return r.view }
 
-// Epoch is the epoch of the view.
+// Epoch returns the epoch of the view.
 func (r *Ring) Epoch() uint32 { return r.view.Epoch }
 
-// Partitions is the number of partitions, P.
+// Partitions returns the number of partitions, P.
 func (r *Ring) Partitions() uint32 { return r.partitions }
 
-// Partition gives the partition of a key, below Partitions. It does not
-// allocate.
+// Partition returns the partition of a key, which is below Partitions. It does not allocate.
 func (r *Ring) Partition(key string) uint32 { return PartitionOf(key, r.partitions) }
 
-// Owner gives the owner of a partition. It is false if the ring is empty, and
-// for numbers that are not a partition's. It does not allocate.
+// Owner returns the owner of a partition. It reports false if the ring is empty or p is not a
+// partition. It does not allocate.
 func (r *Ring) Owner(p uint32) (Member, bool) {
 	set := r.Replicas(p)
 	if len(set) == 0 {
@@ -162,10 +158,9 @@ func (r *Ring) Owner(p uint32) (Member, bool) {
 	return set[0], true
 }
 
-// Replicas gives the replica set of a partition, S(p,e): the owner, then the
-// backups. It has view.Replicas members, or all members on the ring if these
-// are fewer; none if the ring is empty, or p is not a partition's number. It
-// does not allocate.
+// Replicas returns the replica set of a partition, S(p,e): the owner, then the backups. It has
+// view.Replicas members, or all members on the ring if these are fewer. It is empty if the ring is
+// empty or p is not a partition. It does not allocate.
 func (r *Ring) Replicas(p uint32) []Member {
 	if p >= uint32(len(r.sets)) {
 		return nil
@@ -173,23 +168,23 @@ func (r *Ring) Replicas(p uint32) []Member {
 	return r.sets[p]
 }
 
-// Position says where a member stands in the replica set of a partition: 0 is
-// the owner, more a backup, -1 neither. Another incarnation is another member.
+// Position returns the index of a member in the replica set of a partition: 0 for the owner, a
+// higher index for a backup, -1 for neither. A different incarnation is a different member.
 func (r *Ring) Position(p uint32, id Identity) int {
 	return slices.IndexFunc(r.Replicas(p), func(m Member) bool { return m.Identity == id })
 }
 
-// Owned gives the partitions that a member owns, in order.
+// Owned returns the partitions that a member owns, in ascending order.
 func (r *Ring) Owned(id Identity) []uint32 {
 	return r.find(id, func(set []int32, m int32) bool { return set[0] == m })
 }
 
-// Backed gives the partitions that a member is a backup of, in order.
+// Backed returns the partitions of which a member is a backup, in ascending order.
 func (r *Ring) Backed(id Identity) []uint32 {
 	return r.find(id, func(set []int32, m int32) bool { return slices.Contains(set[1:], m) })
 }
 
-// find gives the partitions whose replica set matches for the member.
+// find returns the partitions whose replica set matches for the member.
 func (r *Ring) find(id Identity, match func(set []int32, m int32) bool) []uint32 {
 	m := slices.IndexFunc(r.view.Members, func(m Member) bool { return m.Identity == id })
 	if m < 0 || r.replicas == 0 {
@@ -204,8 +199,7 @@ func (r *Ring) find(id Identity, match func(set []int32, m int32) bool) []uint32
 	return found
 }
 
-// libraryOwners asks the library for the owner of each partition, as an index
-// of ids.
+// libraryOwners returns the library's owner of each partition, as an index of ids.
 func libraryOwners(ids []string, partitions int) []int32 {
 	members := make([]consistent.Member, len(ids))
 	for i, id := range ids {
@@ -224,7 +218,7 @@ func libraryOwners(ids []string, partitions int) []int32 {
 	return owners
 }
 
-// placedMember is a member as the library knows it: by its stable id.
+// placedMember is a member in the library's form. The library knows it by its stable id.
 type placedMember struct {
 	id    string
 	index int32
