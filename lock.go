@@ -83,8 +83,8 @@ type Waiter struct {
 	Metadata map[string]string
 }
 
-// Lock is the state of one key: who holds it and who waits, in order.
-type Lock struct {
+// KeyState is the state of one key: who holds it and who waits, in order.
+type KeyState struct {
 	Key       string
 	Partition uint32
 	// Owner is the name of the member that answered.
@@ -139,7 +139,7 @@ type ListRequest struct {
 
 // ListPage is one page of locks, sorted by key.
 type ListPage struct {
-	Locks []Lock
+	Locks []KeyState
 	// NextPageToken is empty on the last page. A page may be shorter than the request asked
 	// for, even if it is not the last one.
 	NextPageToken string

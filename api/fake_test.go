@@ -254,8 +254,8 @@ func (n *fakeNode) ForceRelease(_ context.Context, key string, token sharelock.T
 }
 
 // lock is a key's state; n.mu is held.
-func (n *fakeNode) lock(key string, k *fakeKey) sharelock.Lock {
-	l := sharelock.Lock{Key: key, Partition: 17, Owner: "a", Epoch: 59712345, Holds: slices.Clone(k.holds)}
+func (n *fakeNode) lock(key string, k *fakeKey) sharelock.KeyState {
+	l := sharelock.KeyState{Key: key, Partition: 17, Owner: "a", Epoch: 59712345, Holds: slices.Clone(k.holds)}
 	for i := range l.Holds {
 		l.Holds[i].SafeFor = 0
 	}
@@ -267,15 +267,15 @@ func (n *fakeNode) lock(key string, k *fakeKey) sharelock.Lock {
 	return l
 }
 
-func (n *fakeNode) Get(_ context.Context, key string) (sharelock.Lock, error) {
+func (n *fakeNode) Get(_ context.Context, key string) (sharelock.KeyState, error) {
 	if err := n.enter(key); err != nil {
-		return sharelock.Lock{}, err
+		return sharelock.KeyState{}, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	k := n.keys[key]
 	if k == nil || len(k.holds)+len(k.waiters) == 0 {
-		return sharelock.Lock{}, sharelock.ErrNotHeld
+		return sharelock.KeyState{}, sharelock.ErrNotHeld
 	}
 	return n.lock(key, k), nil
 }
@@ -296,7 +296,7 @@ func (n *fakeNode) List(_ context.Context, r sharelock.ListRequest) (sharelock.L
 			page.Locks = append(page.Locks, n.lock(key, k))
 		}
 	}
-	slices.SortFunc(page.Locks, func(a, b sharelock.Lock) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortFunc(page.Locks, func(a, b sharelock.KeyState) int { return strings.Compare(a.Key, b.Key) })
 	if r.PageSize > 0 && len(page.Locks) > r.PageSize {
 		page.Locks = page.Locks[:r.PageSize]
 		page.NextPageToken = page.Locks[r.PageSize-1].Key

@@ -26,9 +26,9 @@ func (n endsWithContext) Renew(ctx context.Context, key string, token sharelock.
 	return n.fakeNode.Renew(ctx, key, token, ttl, metadata)
 }
 
-func (n endsWithContext) Get(ctx context.Context, key string) (sharelock.Lock, error) {
+func (n endsWithContext) Get(ctx context.Context, key string) (sharelock.KeyState, error) {
 	if err := ctx.Err(); err != nil {
-		return sharelock.Lock{}, err
+		return sharelock.KeyState{}, err
 	}
 	return n.fakeNode.Get(ctx, key)
 }

@@ -32,7 +32,7 @@ type Locker interface {
 	ReleaseClient(ctx context.Context, key, clientID string) (sharelock.Hold, error)
 	// ForceRelease ends the hold with this token, or all holds of the key if token is 0.
 	ForceRelease(ctx context.Context, key string, token sharelock.Token, reason string) ([]sharelock.Hold, error)
-	Get(ctx context.Context, key string) (sharelock.Lock, error)
+	Get(ctx context.Context, key string) (sharelock.KeyState, error)
 	List(ctx context.Context, r sharelock.ListRequest) (sharelock.ListPage, error)
 	CheckToken(ctx context.Context, key string, token sharelock.Token) (sharelock.TokenCheck, error)
 	// Open begins a session, whose calls do not need a goroutine each.

@@ -13,8 +13,8 @@ import (
 
 // Get shows who holds a key and who waits for it. A key that nobody holds and
 // nobody waits for is sharelock.ErrNotHeld.
-func (c *Client) Get(ctx context.Context, key string) (sharelock.Lock, error) {
-	var lock sharelock.Lock
+func (c *Client) Get(ctx context.Context, key string) (sharelock.KeyState, error) {
+	var lock sharelock.KeyState
 	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
 		resp, err := n.locks.Get(ctx, &sharelockv1.GetRequest{Key: key})
 		lock = sharelockv1.LockFromProto(resp.GetLock())

@@ -136,7 +136,7 @@ func holdsFromProto(p []*peerv1.Hold, node string) []sharelock.Hold {
 	return holds
 }
 
-func lockToProto(l *sharelock.Lock) *peerv1.Lock {
+func lockToProto(l *sharelock.KeyState) *peerv1.Lock {
 	if l == nil {
 		return nil
 	}
@@ -155,11 +155,11 @@ func lockToProto(l *sharelock.Lock) *peerv1.Lock {
 	return p
 }
 
-func lockFromProto(p *peerv1.Lock) *sharelock.Lock {
+func lockFromProto(p *peerv1.Lock) *sharelock.KeyState {
 	if p == nil {
 		return nil
 	}
-	l := &sharelock.Lock{
+	l := &sharelock.KeyState{
 		Key: p.GetKey(), Partition: p.GetPartition(), Epoch: p.GetEpoch(), Owner: p.GetOwner(),
 		Holds: holdsFromProto(p.GetHolds(), p.GetOwner()), Quarantine: ns(p.GetQuarantineNs()),
 		HoldCount: int(p.GetHoldCount()), WaiterCount: int(p.GetWaiterCount()),

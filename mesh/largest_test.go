@@ -166,9 +166,9 @@ func TestLargestParcels(t *testing.T) {
 
 // largestList is an owner's largest part of a list.
 func largestList() *peerv1.ListResponse {
-	lock := sharelock.Lock{Key: longest(sharelock.MaxKeyBytes), Owner: longest(64), HoldCount: sharelock.MaxSlots}
+	lock := sharelock.KeyState{Key: longest(sharelock.MaxKeyBytes), Owner: longest(64), HoldCount: sharelock.MaxSlots}
 	lock.Holds = slices.Repeat([]sharelock.Hold{largestHold()}, 25) // 64 KiB, as TestReadIsBounded of package owner has it
-	l := owner.Listing{Locks: slices.Repeat([]sharelock.Lock{lock}, sharelock.MaxPageSize+1)}
+	l := owner.Listing{Locks: slices.Repeat([]sharelock.KeyState{lock}, sharelock.MaxPageSize+1)}
 	l.Cut(sharelock.MaxPageSize)
 	resp := &peerv1.ListResponse{Epoch: 1 << 31, More: true, Quarantined: ring.MaxPartitions}
 	for i := range l.Locks {
@@ -302,8 +302,8 @@ func TestLargestLinkAnswers(t *testing.T) {
 	c := &linkCaller{node: n, wake: make(chan struct{}, 1)}
 	h := largestHold()
 	few := slices.Repeat([]sharelock.Hold{h}, sharelock.MaxHolders)
-	largest := sharelock.Lock{Key: h.Key, Owner: longest(64), Holds: slices.Repeat([]sharelock.Hold{h}, sharelock.MaxListedBytes/3000+1)}
-	broken := sharelock.Lock{Key: h.Key, Holds: slices.Repeat([]sharelock.Hold{h}, 2000)}
+	largest := sharelock.KeyState{Key: h.Key, Owner: longest(64), Holds: slices.Repeat([]sharelock.Hold{h}, sharelock.MaxListedBytes/3000+1)}
+	broken := sharelock.KeyState{Key: h.Key, Holds: slices.Repeat([]sharelock.Hold{h}, 2000)}
 	answers := []owner.Answer{
 		{Outcome: owner.Done, Holds: few[:1]},
 		{Outcome: owner.Done, Lock: &largest},

@@ -14,7 +14,7 @@ import (
 // largeAnswer is as large as a read's may be.
 func largeAnswer(send uint32) owner.Answer {
 	h := sharelock.Hold{ClientID: strings.Repeat("c", sharelock.MaxClientIDBytes)}
-	return owner.Answer{Outcome: owner.Done, Send: send, Lock: &sharelock.Lock{Holds: slices.Repeat([]sharelock.Hold{h}, sharelock.MaxListed)}}
+	return owner.Answer{Outcome: owner.Done, Send: send, Lock: &sharelock.KeyState{Holds: slices.Repeat([]sharelock.Hold{h}, sharelock.MaxListed)}}
 }
 
 // While the answers on a link take what they may, calls are answered Retry and not handed

@@ -141,7 +141,7 @@ func TestLinkWireAnswers(t *testing.T) {
 			want.Holds = append(want.Holds, drawHold(t, "k", "b"))
 		}
 		if rapid.Bool().Draw(t, "lock") {
-			want.Lock = &sharelock.Lock{
+			want.Lock = &sharelock.KeyState{
 				Key: "k", Partition: 3, Owner: "b", Epoch: 9, Holds: want.Holds, Quarantine: time.Second, HoldCount: 4, WaiterCount: 5,
 				Waiters: []sharelock.Waiter{{ClientID: "c", RequestID: "r", Mode: sharelock.Shared, Slots: 2, Waiting: 3, Metadata: drawMetadata(t)}},
 			}
@@ -214,7 +214,7 @@ func FuzzLinkRequest(f *testing.F) {
 // FuzzLinkResponse is FuzzLinkRequest for the other direction.
 func FuzzLinkResponse(f *testing.F) {
 	f.Add(appendLinkAnswer(nil, 1, 2, &owner.Answer{Outcome: owner.Done, Holds: []sharelock.Hold{{Key: "k", Token: 3}}}))
-	f.Add(appendLinkAnswer(nil, 1, 2, &owner.Answer{Outcome: owner.Done, Lock: &sharelock.Lock{Key: "k"}}))
+	f.Add(appendLinkAnswer(nil, 1, 2, &owner.Answer{Outcome: owner.Done, Lock: &sharelock.KeyState{Key: "k"}}))
 	f.Add(appendLinkPing(appendLinkAcks(nil, 3, []owner.Ack{{Partition: 1, Seq: 2, Gap: true}})))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var m linkResponse

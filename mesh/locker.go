@@ -272,18 +272,18 @@ func gone(err error) bool {
 }
 
 // Get implements api.Locker.
-func (n *Node) Get(ctx context.Context, key string) (sharelock.Lock, error) {
+func (n *Node) Get(ctx context.Context, key string) (sharelock.KeyState, error) {
 	if err := sharelock.CheckKey(key); err != nil {
-		return sharelock.Lock{}, err
+		return sharelock.KeyState{}, err
 	}
 	return n.read(ctx, owner.Request{Kind: owner.Get, Key: key})
 }
 
-func (n *Node) read(ctx context.Context, r owner.Request) (sharelock.Lock, error) {
+func (n *Node) read(ctx context.Context, r owner.Request) (sharelock.KeyState, error) {
 	n.awaitStart(ctx, n.startPatience())
 	a, err := newCall(n, r).do(ctx)
 	if err != nil {
-		return sharelock.Lock{}, err
+		return sharelock.KeyState{}, err
 	}
 	return *a.Lock, nil
 }
@@ -396,7 +396,7 @@ func merge(parts []owner.Listing, size int) sharelock.ListPage {
 		}
 	}
 	if cut {
-		all.Locks = slices.DeleteFunc(all.Locks, func(l sharelock.Lock) bool { return l.Key > end })
+		all.Locks = slices.DeleteFunc(all.Locks, func(l sharelock.KeyState) bool { return l.Key > end })
 	}
 	all.Cut(size)
 	page := sharelock.ListPage{Locks: all.Locks, Quarantined: all.Quarantined}

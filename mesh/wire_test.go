@@ -74,9 +74,9 @@ func TestViewsSurviveTheWire(t *testing.T) {
 
 // An owner's parts make a page that passes over nothing.
 func TestMergePages(t *testing.T) {
-	lock := func(keys ...string) (l []sharelock.Lock) {
+	lock := func(keys ...string) (l []sharelock.KeyState) {
 		for _, k := range keys {
-			l = append(l, sharelock.Lock{Key: k})
+			l = append(l, sharelock.KeyState{Key: k})
 		}
 		return l
 	}

@@ -20,7 +20,7 @@ const (
 
 // Listing is one member's part of a list.
 type Listing struct {
-	Locks []sharelock.Lock
+	Locks []sharelock.KeyState
 	// More: there are further keys after the last of Locks.
 	More bool
 	// Quarantined counts the partitions whose state was lost, so that locks may
@@ -66,7 +66,7 @@ func (s *Service) List(ctx context.Context, epoch uint32, prefix, clientID, afte
 // Cut sorts by key and keeps what fits: limit locks and two megabytes, half of what
 // gRPC clients take by default.
 func (l *Listing) Cut(limit int) {
-	slices.SortFunc(l.Locks, func(a, b sharelock.Lock) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortFunc(l.Locks, func(a, b sharelock.KeyState) int { return strings.Compare(a.Key, b.Key) })
 	l.size = 0
 	for i := range l.Locks {
 		size := sizeOf(&l.Locks[i])
@@ -83,7 +83,7 @@ func (l *Listing) Cut(limit int) {
 }
 
 // sizeOf is roughly what a lock takes in a message.
-func sizeOf(l *sharelock.Lock) int {
+func sizeOf(l *sharelock.KeyState) int {
 	size := len(l.Key) + 64
 	for i := range l.Holds {
 		size += len(l.Key) + metadataSize(l.Holds[i].Metadata) + 256

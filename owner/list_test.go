@@ -14,19 +14,19 @@ func TestCutListHasNoGaps(t *testing.T) {
 	var l Listing
 	large := []sharelock.Hold{{Metadata: map[string]string{"m": strings.Repeat("x", 60<<10)}}}
 	for i := range 40 {
-		l.Locks = append(l.Locks, sharelock.Lock{Key: fmt.Sprintf("a%02d", i), Holds: large})
+		l.Locks = append(l.Locks, sharelock.KeyState{Key: fmt.Sprintf("a%02d", i), Holds: large})
 	}
 	l.Cut(100)
 	shown := len(l.Locks)
 	if shown == 0 || shown == 40 || !l.More {
 		t.Fatalf("%d of 40 locks are shown, more %t", shown, l.More)
 	}
-	l.Locks = append(l.Locks, sharelock.Lock{Key: "b"})
+	l.Locks = append(l.Locks, sharelock.KeyState{Key: "b"})
 	if l.Cut(100); len(l.Locks) != shown || !l.More {
 		t.Errorf("%d locks are shown, the last is %q", len(l.Locks), l.Locks[len(l.Locks)-1].Key)
 	}
 	// What comes before it is still taken.
-	l.Locks = append(l.Locks, sharelock.Lock{Key: "a001"})
+	l.Locks = append(l.Locks, sharelock.KeyState{Key: "a001"})
 	if l.Cut(100); len(l.Locks) != shown+1 {
 		t.Errorf("%d locks are shown, want %d", len(l.Locks), shown+1)
 	}

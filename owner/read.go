@@ -35,22 +35,22 @@ func (t turn) check(from Ref, r *Request) {
 		return
 	}
 	t.place(r.Key)
-	l := sharelock.Lock{Key: r.Key, HoldCount: k.held(), WaiterCount: k.waiters()}
+	l := sharelock.KeyState{Key: r.Key, HoldCount: k.held(), WaiterCount: k.waiters()}
 	l.Holds, _ = t.m.holds(t.now, k, excerpt{most: sharelock.MaxHolders, bytes: 2 * readBytes})
 	t.reply(from, Answer{Outcome: Done, Send: r.Send, Current: c != nil, Lock: &l})
 }
 
 // Lock is the state of a key; false when nobody holds it or waits for it. It
 // shares nothing with the machine. On a copy that is not active the times are 0.
-func (m *Machine) Lock(now time.Duration, name string) (sharelock.Lock, bool) {
+func (m *Machine) Lock(now time.Duration, name string) (sharelock.KeyState, bool) {
 	return m.read(now, name, everything)
 }
 
 // read is Lock with a part of the holds and waiters. The counts are of all.
-func (m *Machine) read(now time.Duration, name string, x excerpt) (sharelock.Lock, bool) {
+func (m *Machine) read(now time.Duration, name string, x excerpt) (sharelock.KeyState, bool) {
 	k := m.keys.get(name)
 	if k.idle() {
-		return sharelock.Lock{}, false
+		return sharelock.KeyState{}, false
 	}
 	l := m.lock(now, k, name)
 	all, left := x.bytes, 0
@@ -64,8 +64,8 @@ func (m *Machine) read(now time.Duration, name string, x excerpt) (sharelock.Loc
 }
 
 // lock is the state of a key without its holds and waiters.
-func (m *Machine) lock(now time.Duration, k key, name string) sharelock.Lock {
-	return sharelock.Lock{
+func (m *Machine) lock(now time.Duration, k key, name string) sharelock.KeyState {
+	return sharelock.KeyState{
 		Key: name, Partition: m.partition, Owner: m.node, Epoch: m.epoch, Quarantine: m.Quarantined(now),
 		HoldCount: k.held(), WaiterCount: k.waiters(),
 	}

@@ -47,7 +47,7 @@ func (p *play) read(r Request) Answer {
 }
 
 // messageBytes is what a lock takes in a message, about.
-func messageBytes(l *sharelock.Lock) int {
+func messageBytes(l *sharelock.KeyState) int {
 	size := 0
 	for i := range l.Holds {
 		size += HoldBytes(&l.Holds[i])

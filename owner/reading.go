@@ -131,7 +131,7 @@ func (r *reading) step(t turn) (done bool) {
 	return true
 }
 
-func (r *reading) answer(t turn, l sharelock.Lock) {
+func (r *reading) answer(t turn, l sharelock.KeyState) {
 	r.place(t)
 	t.reply(r.from, Answer{Outcome: Done, Send: r.send, Lock: &l})
 }

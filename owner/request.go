@@ -113,7 +113,7 @@ type Answer struct {
 	// only the node that took the caller's request knows it.
 	Holds []sharelock.Hold
 	// Lock is the answer to Get, and to Check without the waiters.
-	Lock *sharelock.Lock
+	Lock *sharelock.KeyState
 	// Current is the answer to Check.
 	Current bool
 	// Lost, in an answer to RenewMany, are the positions of those that are no grants

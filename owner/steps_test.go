@@ -210,7 +210,7 @@ func TestReadInStepsIsOneState(t *testing.T) {
 		t.Fatal("the read has taken one step")
 	}
 	var answers []Answer
-	var want sharelock.Lock
+	var want sharelock.KeyState
 	do := func(r Request) {
 		if len(answers) > 0 {
 			return

@@ -39,7 +39,7 @@ mesh cannot be reached, or cannot answer.`,
 	}))
 }
 
-func (r *remote) printLock(l sharelock.Lock) error {
+func (r *remote) printLock(l sharelock.KeyState) error {
 	rows := [][]string{
 		{"key", printable(l.Key)},
 		{"partition", strconv.FormatUint(uint64(l.Partition), 10)},
@@ -171,7 +171,7 @@ func listAll(ctx context.Context, c *client.Client, req sharelock.ListRequest, l
 	}
 }
 
-func lockRows(locks []sharelock.Lock) [][]string {
+func lockRows(locks []sharelock.KeyState) [][]string {
 	rows := [][]string{{"KEY", "HOLDER", "TOKEN", "MODE", "EXPIRES IN", "WAITING", "OWNER"}}
 	for _, l := range locks {
 		row := []string{printable(l.Key), "-", "-", "-", "-", strconv.Itoa(max(l.WaiterCount, len(l.Waiters))), orNone(l.Owner)}

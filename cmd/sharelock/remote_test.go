@@ -234,12 +234,12 @@ func TestCopies(t *testing.T) {
 
 // A long queue is not listed whole.
 func TestCounts(t *testing.T) {
-	l := sharelock.Lock{
+	l := sharelock.KeyState{
 		Key: "k", Owner: "a", HoldCount: 300, WaiterCount: 5000,
 		Holds:   []sharelock.Hold{{Token: 7, ClientID: "w1", Slots: 300, TTL: time.Minute, ExpiresIn: time.Second}},
 		Waiters: []sharelock.Waiter{{ClientID: "w2", Slots: 300}},
 	}
-	if got, want := lockRows([]sharelock.Lock{l})[1], []string{"k", "w1 and 299 more", "7", "300 SLOTS", "1s", "5000", "a"}; !slices.Equal(got, want) {
+	if got, want := lockRows([]sharelock.KeyState{l})[1], []string{"k", "w1 and 299 more", "7", "300 SLOTS", "1s", "5000", "a"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	a := newApp()

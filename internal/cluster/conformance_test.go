@@ -64,7 +64,7 @@ func (l nodeLocker) Release(ctx context.Context, key string, token sharelock.Tok
 	return err
 }
 
-func (l nodeLocker) Get(ctx context.Context, key string) (sharelock.Lock, error) {
+func (l nodeLocker) Get(ctx context.Context, key string) (sharelock.KeyState, error) {
 	return l.c.Node(l.i).Get(ctx, key)
 }
 
@@ -222,15 +222,15 @@ func (l httpLocker) Release(ctx context.Context, key string, token sharelock.Tok
 	return err
 }
 
-func (l httpLocker) Get(ctx context.Context, key string) (sharelock.Lock, error) {
+func (l httpLocker) Get(ctx context.Context, key string) (sharelock.KeyState, error) {
 	a, err := l.call(ctx, http.MethodGet, l.path(key), nil)
 	if err != nil {
-		return sharelock.Lock{}, err
+		return sharelock.KeyState{}, err
 	}
 	if a.Lock == nil {
-		return sharelock.Lock{}, errors.New("an answer without a lock")
+		return sharelock.KeyState{}, errors.New("an answer without a lock")
 	}
-	lock := sharelock.Lock{Key: a.Lock.Key}
+	lock := sharelock.KeyState{Key: a.Lock.Key}
 	for _, h := range a.Lock.Holds {
 		lock.Holds = append(lock.Holds, h.hold())
 	}

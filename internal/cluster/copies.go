@@ -92,7 +92,7 @@ func (c *Cluster) compareCopies(ctx context.Context) (string, error) {
 }
 
 // sameLock compares what is decided about a key, without times.
-func sameLock(a, b sharelock.Lock) bool {
+func sameLock(a, b sharelock.KeyState) bool {
 	return slices.EqualFunc(a.Holds, b.Holds, func(x, y sharelock.Hold) bool {
 		return x.Token == y.Token && x.RequestID == y.RequestID && x.Mode == y.Mode && x.Slots == y.Slots && x.TTL == y.TTL && x.MaxHold == y.MaxHold &&
 			maps.Equal(x.Metadata, y.Metadata)

@@ -88,7 +88,7 @@ func (r *record) released(g *grant, sent time.Time, err error) {
 }
 
 // read notes what the mesh said of a key.
-func (r *record) read(client string, sent time.Time, lock sharelock.Lock) {
+func (r *record) read(client string, sent time.Time, lock sharelock.KeyState) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()

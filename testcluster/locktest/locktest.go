@@ -21,7 +21,7 @@ type Locker interface {
 	Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error)
 	Release(ctx context.Context, key string, token sharelock.Token) error
 	// Get fails with sharelock.ErrNotHeld for a key that nobody holds.
-	Get(ctx context.Context, key string) (sharelock.Lock, error)
+	Get(ctx context.Context, key string) (sharelock.KeyState, error)
 	CheckToken(ctx context.Context, key string, token sharelock.Token) (sharelock.TokenCheck, error)
 }
 

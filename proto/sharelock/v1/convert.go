@@ -110,7 +110,7 @@ func WaiterFromProto(m *Waiter) sharelock.Waiter {
 }
 
 // LockToProto is the state of a key on the wire. Quarantine 0 is left out.
-func LockToProto(l sharelock.Lock) *Lock {
+func LockToProto(l sharelock.KeyState) *Lock {
 	m := &Lock{
 		Key:       l.Key,
 		Partition: l.Partition,
@@ -130,8 +130,8 @@ func LockToProto(l sharelock.Lock) *Lock {
 
 // LockFromProto is the state of a key that the wire names; nil gives the zero
 // Lock.
-func LockFromProto(m *Lock) sharelock.Lock {
-	return sharelock.Lock{
+func LockFromProto(m *Lock) sharelock.KeyState {
+	return sharelock.KeyState{
 		Key:         m.GetKey(),
 		Partition:   m.GetPartition(),
 		Owner:       m.GetOwner(),
@@ -145,10 +145,10 @@ func LockFromProto(m *Lock) sharelock.Lock {
 }
 
 // LocksToProto is [LockToProto] for each.
-func LocksToProto(locks []sharelock.Lock) []*Lock { return each(locks, LockToProto) }
+func LocksToProto(locks []sharelock.KeyState) []*Lock { return each(locks, LockToProto) }
 
 // LocksFromProto is [LockFromProto] for each.
-func LocksFromProto(ms []*Lock) []sharelock.Lock { return each(ms, LockFromProto) }
+func LocksFromProto(ms []*Lock) []sharelock.KeyState { return each(ms, LockFromProto) }
 
 // each maps a slice; nothing gives nil, so that what went over the wire and
 // came back is the same.

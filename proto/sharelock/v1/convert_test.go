@@ -59,7 +59,7 @@ func drawWaiter(t *rapid.T) sharelock.Waiter {
 // Whatever goes over the wire comes back the same.
 func TestLockRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		want := sharelock.Lock{
+		want := sharelock.KeyState{
 			Key:        rapid.String().Draw(t, "key"),
 			Partition:  rapid.Uint32().Draw(t, "partition"),
 			Owner:      rapid.String().Draw(t, "owner"),
@@ -74,7 +74,7 @@ func TestLockRoundTrip(t *testing.T) {
 		}
 		want.HoldCount = len(want.Holds) + rapid.IntRange(0, 1e6).Draw(t, "more holds")
 		want.WaiterCount = len(want.Waiters) + rapid.IntRange(0, 1e6).Draw(t, "more waiters")
-		data, err := proto.Marshal(&ListResponse{Locks: LocksToProto([]sharelock.Lock{want})})
+		data, err := proto.Marshal(&ListResponse{Locks: LocksToProto([]sharelock.KeyState{want})})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,13 +92,13 @@ func TestAbsentMessagesAreZero(t *testing.T) {
 	if got := HoldFromProto(nil); !reflect.DeepEqual(got, sharelock.Hold{}) {
 		t.Errorf("hold %+v", got)
 	}
-	if got := LockFromProto(nil); !reflect.DeepEqual(got, sharelock.Lock{}) {
+	if got := LockFromProto(nil); !reflect.DeepEqual(got, sharelock.KeyState{}) {
 		t.Errorf("lock %+v", got)
 	}
 	if got := WaiterFromProto(&Waiter{}); !reflect.DeepEqual(got, sharelock.Waiter{}) {
 		t.Errorf("waiter %+v", got)
 	}
-	if HoldToProto(sharelock.Hold{}).SafeFor != nil || LockToProto(sharelock.Lock{}).Quarantine != nil {
+	if HoldToProto(sharelock.Hold{}).SafeFor != nil || LockToProto(sharelock.KeyState{}).Quarantine != nil {
 		t.Error("a zero that means absent is on the wire")
 	}
 }
