@@ -61,11 +61,11 @@ func (c *Client) CheckToken(ctx context.Context, key string, token sharelock.Tok
 	return check, named("check token of", key, err)
 }
 
-// Renew starts the TTL of a hold afresh, for holds that are handed about by their
+// RenewToken starts the TTL of a hold afresh, for holds that are handed about by their
 // token: a [Lock] renews itself, for its own TTL at least. ttl 0 keeps its length. Of the hold that comes
-// back, SafeFor counts from a moment after Renew was called: past it the lock is
+// back, SafeFor counts from a moment after RenewToken was called: past it the lock is
 // lost. sharelock.ErrNotHeld and sharelock.ErrStaleToken say that it is already.
-func (c *Client) Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
+func (c *Client) RenewToken(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
 	var hold sharelock.Hold
 	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) (err error) {
 		hold, err = renew(ctx, n, key, token, ttl)

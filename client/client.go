@@ -152,7 +152,7 @@ func (c *Client) newNode(addr string) (*node, error) {
 		mesh:  sharelockv1.NewMeshServiceClient(conn),
 	}
 	n.session = newSession(n, c.keeper)
-	if t := c.opts.Transport; t == GRPC || t == Auto && len(c.opts.DialOptions) > 0 {
+	if t := c.opts.Transport; t == TransportGRPC || t == TransportAuto && len(c.opts.DialOptions) > 0 {
 		n.session.grpcUntil.Store(math.MaxInt64)
 	}
 	return n, nil

@@ -534,7 +534,7 @@ func TestOtherCalls(t *testing.T) {
 		if lock, err := c.Get(ctx, "k"); err != nil || lock.Holds[0].Token != l.Token() {
 			t.Errorf("Get: %+v, %v", lock, err)
 		}
-		if h, err := c.Renew(ctx, "k", l.Token(), 40*time.Second); err != nil || h.TTL != 40*time.Second || h.SafeFor != 40*time.Second {
+		if h, err := c.RenewToken(ctx, "k", l.Token(), 40*time.Second); err != nil || h.TTL != 40*time.Second || h.SafeFor != 40*time.Second {
 			t.Errorf("Renew: %+v, %v", h, err)
 		}
 		if check, err := c.CheckToken(ctx, "k", l.Token()); err != nil || !check.Current {

@@ -149,7 +149,7 @@ func TestFrontClosesPlainStreams(t *testing.T) {
 				f := &wireFake{mesh: m, first: func(int64, net.Conn) bool { return false }}
 				begin := time.Now()
 				c, err := Dial(t.Context(), []string{"a:1"}, Options{
-					Transport: Plain, Clock: func() time.Duration { return time.Since(begin) },
+					Transport: TransportPlain, Clock: func() time.Duration { return time.Since(begin) },
 					Dialer: func(ctx context.Context, addr string) (net.Conn, error) {
 						conn, err := f.dial(ctx, addr)
 						if err == nil && f.others.Load() == 0 && f.plain.Load() < mostEnds {

@@ -312,7 +312,7 @@ func TestKeptForItsTTL(t *testing.T) {
 		k.mu.Lock()
 		h := l.hold
 		h.TTL, h.SafeFor = 5*ttl, 5*ttl
-		l.extend(h, c.now()+h.SafeFor) // as a renewal of its own, after Client.Renew
+		l.extend(h, c.now()+h.SafeFor) // as a renewal of its own, after Client.RenewToken
 		k.requeue(l)
 		k.mu.Unlock()
 		time.Sleep(5*ttl - time.Second)

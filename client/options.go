@@ -73,7 +73,7 @@ func (o Options) check() error {
 	if o.ClientID != "" {
 		err = errors.Join(err, sharelock.CheckClientID(o.ClientID))
 	}
-	if o.Transport > Plain {
+	if o.Transport > TransportPlain {
 		err = errors.Join(err, sharelock.Invalid("Transport", fmt.Sprintf("%d is unknown", o.Transport)))
 	}
 	return err

@@ -89,7 +89,7 @@ func TestNotShareLock(t *testing.T) {
 		"other gRPC": {l.Addr().String(), "is a server of gRPC that knows no locks"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, transport := range []Transport{Auto, GRPC} {
+			for _, transport := range []Transport{TransportAuto, TransportGRPC} {
 				c, err := Dial(t.Context(), []string{test.addr}, Options{Patience: time.Hour, Transport: transport})
 				if err == nil {
 					_ = c.Close()
@@ -117,7 +117,7 @@ func TestTLSWithClientCertificates(t *testing.T) {
 // The patience is kept against a port that accepts and hangs, with one address and with two.
 func TestPatienceWithSilentPort(t *testing.T) {
 	for _, addrs := range [][]string{{"a:1"}, {"a:1", "b:1"}} {
-		for _, transport := range []Transport{Plain, GRPC} {
+		for _, transport := range []Transport{TransportPlain, TransportGRPC} {
 			virtual.Test(t, func(t *testing.T) {
 				var ends sync.WaitGroup
 				begin := time.Now()
@@ -132,7 +132,7 @@ func TestPatienceWithSilentPort(t *testing.T) {
 				if took := time.Since(begin); !errors.Is(err, ErrUnreachable) || took > time.Second+50*time.Millisecond {
 					t.Errorf("%v, transport %d: %v after %v", addrs, transport, err, took)
 				}
-				if transport == Plain && !strings.Contains(err.Error(), errSilent.Error()) {
+				if transport == TransportPlain && !strings.Contains(err.Error(), errSilent.Error()) {
 					t.Errorf("%v: %v", addrs, err)
 				}
 				ends.Wait()

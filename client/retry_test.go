@@ -49,7 +49,7 @@ func TestRetryAttempts(t *testing.T) {
 			"Acquire":      func() error { _, err := c.Acquire(ctx, "k", Wait(time.Minute)); return err },
 			"Get":          func() error { _, err := c.Get(ctx, "k"); return err },
 			"List":         func() error { _, err := c.List(ctx, sharelock.ListRequest{}); return err },
-			"Renew":        func() error { _, err := c.Renew(ctx, "k", 1, 0); return err },
+			"Renew":        func() error { _, err := c.RenewToken(ctx, "k", 1, 0); return err },
 			"Release":      func() error { return l.Release(ctx) },
 			"CheckToken":   func() error { _, err := c.CheckToken(ctx, "k", 1); return err },
 			"ForceRelease": func() error { _, err := c.ForceRelease(ctx, "k", 1, ""); return err },

@@ -27,16 +27,16 @@ const (
 type Transport uint8
 
 const (
-	// Auto is Plain, but GRPC if there are DialOptions: they may be what the way to the
+	// TransportAuto is TransportPlain, but TransportGRPC if there are DialOptions: they may be what the way to the
 	// nodes demands.
-	Auto Transport = iota
-	// GRPC is the bidirectional stream of LockService.Session.
-	GRPC
-	// Plain is the same messages on a stream of their own, at the same port, which costs
+	TransportAuto Transport = iota
+	// TransportGRPC is the bidirectional stream of LockService.Session.
+	TransportGRPC
+	// TransportPlain is the same messages on a stream of their own, at the same port, which costs
 	// less. A node that does not speak so is reached by gRPC, if it, or what stands before
 	// it, refuses a stream that is no HTTP/2; where such a stream is swallowed no node is
 	// reached. DialOptions do not count for it: it is in clear text, and opened by Dialer.
-	Plain
+	TransportPlain
 )
 
 // Frames carries the messages of one stream of a session, each way in order and in wire

@@ -454,10 +454,10 @@ func TestTransport(t *testing.T) {
 		options   bool
 		plain     bool
 	}{
-		{"by default", Auto, false, true},
-		{"with DialOptions", Auto, true, false},
-		{"gRPC", GRPC, false, false},
-		{"plain with DialOptions", Plain, true, true},
+		{"by default", TransportAuto, false, true},
+		{"with DialOptions", TransportAuto, true, false},
+		{"gRPC", TransportGRPC, false, false},
+		{"plain with DialOptions", TransportPlain, true, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			virtual.Test(t, func(t *testing.T) {

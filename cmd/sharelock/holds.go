@@ -27,7 +27,7 @@ usage, 69 the mesh cannot be reached.`,
 	cmd = a.remoteCommand(cmd, withKey(func(key string, rest []string) (call, error) {
 		token, err := parseToken(rest[0])
 		return func(ctx context.Context, r *remote, c *client.Client) error {
-			h, err := c.Renew(ctx, key, token, ttl)
+			h, err := c.RenewToken(ctx, key, token, ttl)
 			if err != nil {
 				return err
 			}

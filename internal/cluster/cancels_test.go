@@ -45,7 +45,7 @@ func TestSimCancels(t *testing.T) {
 		var work sync.WaitGroup
 		for n := range 4 {
 			rnd := rand.New(rand.NewPCG(seed, uint64(n+1)))
-			transport := []client.Transport{client.Plain, client.GRPC}[n%2]
+			transport := []client.Transport{client.TransportPlain, client.TransportGRPC}[n%2]
 			work.Go(func() { cancelling(storming, t, c, rnd, transport, ttl) })
 		}
 		for i := range c.Len() {

@@ -521,7 +521,7 @@ func TestCancelStorm(t *testing.T) {
 	must(t, err)
 	begin := time.Now()
 	var work sync.WaitGroup
-	for _, transport := range []client.Transport{client.Plain, client.GRPC} {
+	for _, transport := range []client.Transport{client.TransportPlain, client.TransportGRPC} {
 		for n := range 6 {
 			work.Go(func() { s.clients(ctx, transport, n) })
 		}

@@ -78,8 +78,8 @@ func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, a
 	if c.net != nil {
 		recorded = append(recorded, tap{c, Clients}.options()...)
 	}
-	if opts.Transport == client.Auto && len(opts.DialOptions) == 0 {
-		opts.Transport = client.Plain // in spite of ours
+	if opts.Transport == client.TransportAuto && len(opts.DialOptions) == 0 {
+		opts.Transport = client.TransportPlain // in spite of ours
 	}
 	if opts.Clock == nil && (c.net != nil || rate != 1) {
 		opts.Clock = newClock(rate).now

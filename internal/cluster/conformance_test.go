@@ -90,6 +90,10 @@ func (l clientLocker) Acquire(ctx context.Context, r sharelock.AcquireRequest) (
 	return lock.Hold(), nil
 }
 
+func (l clientLocker) Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
+	return l.RenewToken(ctx, key, token, ttl)
+}
+
 func (l clientLocker) Release(ctx context.Context, key string, token sharelock.Token) error {
 	_, err := l.ReleaseToken(ctx, key, token)
 	return err

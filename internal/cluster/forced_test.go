@@ -21,13 +21,13 @@ func TestForcedHolderIsTold(t *testing.T) {
 		nodes     []int
 		transport client.Transport
 	}{
-		{"just taken", 0, nil, client.Plain},
-		{"just taken, gRPC", 0, nil, client.GRPC},
-		{"kept alive", sceneMax/2 + time.Second, nil, client.Plain},
-		{"kept alive, gRPC", sceneMax/2 + time.Second, nil, client.GRPC},
-		{"kept by node 0", sceneMax/2 + time.Second, []int{0}, client.Plain},
-		{"kept by node 1", sceneMax/2 + time.Second, []int{1}, client.Plain},
-		{"kept by node 2", sceneMax/2 + time.Second, []int{2}, client.Plain},
+		{"just taken", 0, nil, client.TransportPlain},
+		{"just taken, gRPC", 0, nil, client.TransportGRPC},
+		{"kept alive", sceneMax/2 + time.Second, nil, client.TransportPlain},
+		{"kept alive, gRPC", sceneMax/2 + time.Second, nil, client.TransportGRPC},
+		{"kept by node 0", sceneMax/2 + time.Second, []int{0}, client.TransportPlain},
+		{"kept by node 1", sceneMax/2 + time.Second, []int{1}, client.TransportPlain},
+		{"kept by node 2", sceneMax/2 + time.Second, []int{2}, client.TransportPlain},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			virtual.Test(t, func(t *testing.T) {

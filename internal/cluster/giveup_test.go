@@ -20,7 +20,7 @@ func TestCancelledAcquiresLeaveNothing(t *testing.T) {
 	if err := c.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, transport := range []client.Transport{client.Plain, client.GRPC} {
+	for _, transport := range []client.Transport{client.TransportPlain, client.TransportGRPC} {
 		for round := range 4 {
 			cl, err := c.Dial(t.Context(), client.Options{Transport: transport, ClientID: fmt.Sprint("canceller-", transport, round)})
 			if err != nil {

@@ -133,7 +133,7 @@ func TestSimMetadataSurvives(t *testing.T) {
 // Who waits is told its place, through whatever node, and after a crash of the owner; and again
 // when it has changed.
 func TestSimQueuePositions(t *testing.T) {
-	for _, transport := range []client.Transport{client.Plain, client.GRPC} {
+	for _, transport := range []client.Transport{client.TransportPlain, client.TransportGRPC} {
 		virtual.Test(t, func(t *testing.T) {
 			ctx := patient(t)
 			c := scene(t, 3, 2)

@@ -130,7 +130,7 @@ func TestSimLongerTTLIsNotLost(t *testing.T) {
 		first, second := dial(ctx, t, c, "first", dead), dial(ctx, t, c, "second", 1, 2)
 		l, err := first.Acquire(ctx, key, client.TTL(2*time.Second), client.NoRenew())
 		must(t, err)
-		_, err = first.Renew(ctx, key, l.Token(), 20*time.Second)
+		_, err = first.RenewToken(ctx, key, l.Token(), 20*time.Second)
 		must(t, err)
 		c.Kill(dead)
 		next, err := second.Acquire(ctx, key, client.Wait(40*time.Second))

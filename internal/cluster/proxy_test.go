@@ -197,7 +197,7 @@ func TestSimHTTPWaitInSlices(t *testing.T) {
 // The Go client behind the same proxy waits in one piece, over both transports, and keeps an
 // idle lock: it says something all the time.
 func TestSimClientBehindAProxy(t *testing.T) {
-	for _, transport := range []client.Transport{client.Plain, client.GRPC} {
+	for _, transport := range []client.Transport{client.TransportPlain, client.TransportGRPC} {
 		t.Run(fmt.Sprint(transport), func(t *testing.T) {
 			virtual.Test(t, func(t *testing.T) {
 				c := scene(t, 1, 1)

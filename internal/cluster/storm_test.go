@@ -131,7 +131,7 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 	ids := &oldIDs{}
 	for n := range 12 {
 		rate := 1 + (rnd.Float64()-0.5)*0.08
-		cl, err := c.DialRate(ctx, rate, client.Options{ClientID: fmt.Sprint("user-", n), Patience: time.Second, Transport: []client.Transport{client.GRPC, client.Plain}[n&1]}, n%o.Nodes, (n+1)%o.Nodes)
+		cl, err := c.DialRate(ctx, rate, client.Options{ClientID: fmt.Sprint("user-", n), Patience: time.Second, Transport: []client.Transport{client.TransportGRPC, client.TransportPlain}[n&1]}, n%o.Nodes, (n+1)%o.Nodes)
 		must(t, err)
 		u := user{cl: cl, rnd: rand.New(rand.NewPCG(seed, uint64(n+1))), maxTTL: c.MaxTTL(), ids: ids}
 		users.Go(func() { u.run(stormy) })

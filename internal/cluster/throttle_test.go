@@ -73,7 +73,7 @@ func TestSimBurstKeepsLocks(t *testing.T) {
 			{name: "tries", calls: 20_000, held: true},
 			{name: "waiters", calls: 5000, wait: 5 * time.Second, held: true},
 		} {
-			for _, transport := range []client.Transport{client.Plain, client.GRPC} {
+			for _, transport := range []client.Transport{client.TransportPlain, client.TransportGRPC} {
 				if row++; sparse(row - 1) {
 					continue
 				}

@@ -28,7 +28,7 @@ func TestWrongPorts(t *testing.T) {
 	}
 	for kind, addr := range map[string]string{"HTTP": at.HTTP, "peer": at.Peer} {
 		for name, opts := range map[string]client.Options{
-			"auto": {}, "plain": {Transport: client.Plain}, "gRPC": {Transport: client.GRPC},
+			"auto": {}, "plain": {Transport: client.TransportPlain}, "gRPC": {Transport: client.TransportGRPC},
 			"options": {DialOptions: []grpc.DialOption{grpc.WithUserAgent("test")}},
 		} {
 			opts.Patience = time.Hour
