@@ -60,6 +60,7 @@ var folders = []folder{
 	{"internal/logbridge", nil, []string{hclog}},
 	{"internal/ringproto", []string{"proto/sharelock/peer/v1", "ring"}, nil},
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
+	{"internal/wake", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner", []string{".", "internal/compact", "internal/release", "ring", "owner/mutant"}, nil},
 	{"internal/compact", []string{"."}, nil},
@@ -73,7 +74,7 @@ var folders = []folder{
 	{
 		"mesh",
 		[]string{
-			".", "internal/release", "internal/rules", "ring", "owner", "owner/mutant", "mesh/epoch", "mesh/gossip", "mesh/identity", "mesh/network", "mesh/view",
+			".", "internal/release", "internal/rules", "ring", "owner", "owner/mutant", "mesh/epoch", "mesh/gossip", "mesh/identity", "mesh/link", "mesh/network", "mesh/view",
 			"api", "internal/clock", "internal/frame", "internal/logbridge", "internal/protofield", "internal/ringproto", "proto/sharelock", "proto/sharelock/v1", "proto/sharelock/peer/v1",
 		},
 		[]string{raft, grpc, protobuf},
@@ -89,12 +90,17 @@ var folders = []folder{
 	{"mesh/identity", []string{"internal/release", "internal/rules", "ring"}, []string{xsys}},
 	{"mesh/network", nil, nil},
 	{"mesh/view", []string{"internal/release", "internal/ringproto", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
+	{
+		"mesh/link",
+		[]string{".", "internal/frame", "internal/protofield", "internal/release", "internal/rules", "internal/wake", "ring", "owner", "mesh/epoch", "mesh/network", "proto/sharelock/peer/v1"},
+		[]string{protobuf},
+	},
 	{"client", []string{".", "internal/clock", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xxhash}},
 	{
 		"internal/cluster",
 		// api and proto: what nodes and calls say of themselves, for the history and
 		// for waiting. x/sys: to hold a port that nobody listens on.
-		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/network", "internal/linear", "internal/memnet"},
+		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/link", "mesh/network", "internal/linear", "internal/memnet"},
 		[]string{grpc, genproto, protobuf, xsys},
 	},
 	// The models share nothing with what they are models of.

@@ -29,6 +29,13 @@ func callBytes(r *owner.Request) int64 {
 	return int64(callBase + len(r.Key) + len(r.ClientID) + len(r.RequestID) + metadataBytes(r.Metadata))
 }
 
+func metadataBytes(m map[string]string) (n int) {
+	for k, v := range m {
+		n += len(k) + len(v)
+	}
+	return n
+}
+
 // Refusals of a connection that has too much.
 var (
 	errConnKeeps = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the connection has as many holds attached as it may"}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
@@ -62,8 +63,8 @@ type call struct {
 type target struct {
 	epoch  uint32
 	member ring.Identity
-	ref    owner.Ref // for the local owner
-	link   *link     // or the link to another, and the number on it
+	ref    owner.Ref  // for the local owner
+	link   *link.Link // or the link to another, and the number on it
 	id     uint64
 }
 
@@ -189,18 +190,18 @@ func (c *call) aimIn(a *epoch.View, again bool) error {
 	if m.Identity == c.node.self {
 		return nil
 	}
-	l, err := c.node.peers.link(m)
+	l, err := c.node.links.To(m)
 	if err != nil {
 		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: err.Error()}
 	}
-	c.target.link, c.target.id = l, l.register(ref)
+	c.target.link, c.target.id = l, l.Register(ref)
 	return nil
 }
 
 // drop unregisters the call from its link.
 func (c *call) drop() {
 	if c.target.link != nil {
-		c.target.link.forget(c.target.id)
+		c.target.link.Forget(c.target.id)
 		c.target.link = nil
 	}
 }
@@ -214,7 +215,7 @@ func (c *call) sendAt(now time.Duration, r *owner.Request, alone bool) {
 	c.sends = append(c.sends, now)
 	r.Send = uint32(len(c.sends))
 	if c.target.link != nil {
-		c.target.link.send(c.target.id, c.target.epoch, r)
+		c.target.link.Send(c.target.id, c.target.epoch, r)
 		return
 	}
 	a := c.node.views.Now()

@@ -22,13 +22,11 @@ func (n *Node) complaints(a *epoch.View) []*peerv1.Identity {
 	long := complainAfter(n.lease())
 	now := n.clock()
 	stuck := a.Service.Stuck(now - long)
-	n.peers.mu.Lock()
-	for id, l := range n.peers.links {
-		if l.stuck(now-long) && !slices.Contains(stuck, id) {
+	for _, id := range n.links.Stuck(now - long) {
+		if !slices.Contains(stuck, id) {
 			stuck = append(stuck, id)
 		}
 	}
-	n.peers.mu.Unlock()
 	n.stalls.update(n.log, a.View, stuck, now, long)
 	var list []*peerv1.Identity
 	for _, id := range stuck {

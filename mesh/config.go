@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
@@ -83,7 +84,7 @@ type Config struct {
 	PeerDial []grpc.DialOption
 	// Links may put something between the links to other members, which do not go
 	// over gRPC, and their streams. It is for tests.
-	Links func(addr string, f Frames) Frames
+	Links func(addr string, f link.Frames) link.Frames
 	// Disk, if set, is called before each write of Raft's records, which fails with its error.
 	// It is for tests.
 	Disk func() error

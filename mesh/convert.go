@@ -1,9 +1,6 @@
 package mesh
 
 import (
-	"time"
-
-	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
@@ -101,76 +98,3 @@ func takenFromProto(p []*peerv1.Taken) []owner.Taken {
 	}
 	return taken
 }
-
-func holdToProto(h *sharelock.Hold) *peerv1.Hold {
-	return &peerv1.Hold{
-		Key: h.Key, Token: uint64(h.Token), ClientId: h.ClientID, RequestId: h.RequestID,
-		Mode: uint32(h.Mode), Slots: h.Slots, TtlNs: int64(h.TTL), ExpiresInNs: int64(h.ExpiresIn), Metadata: h.Metadata,
-		MaxHoldNs: int64(h.MaxHold), EndsInNs: int64(h.EndsIn),
-	}
-}
-
-func holdsToProto(holds []sharelock.Hold) []*peerv1.Hold {
-	if len(holds) == 0 {
-		return nil
-	}
-	p := make([]*peerv1.Hold, len(holds))
-	for i := range holds {
-		p[i] = holdToProto(&holds[i])
-	}
-	return p
-}
-
-func holdsFromProto(p []*peerv1.Hold, node string) []sharelock.Hold {
-	if len(p) == 0 {
-		return nil
-	}
-	holds := make([]sharelock.Hold, len(p))
-	for i, h := range p {
-		holds[i] = sharelock.Hold{
-			Key: h.GetKey(), Token: sharelock.Token(h.GetToken()), ClientID: h.GetClientId(), RequestID: h.GetRequestId(),
-			Mode: sharelock.Mode(h.GetMode()), Slots: h.GetSlots(),
-			TTL: ns(h.GetTtlNs()), ExpiresIn: ns(h.GetExpiresInNs()), MaxHold: ns(h.GetMaxHoldNs()), EndsIn: ns(h.GetEndsInNs()), Metadata: h.GetMetadata(), Node: node,
-		}
-	}
-	return holds
-}
-
-func lockToProto(l *sharelock.KeyState) *peerv1.Lock {
-	if l == nil {
-		return nil
-	}
-	p := &peerv1.Lock{
-		Key: l.Key, Partition: l.Partition, Epoch: l.Epoch, Owner: l.Owner,
-		Holds: holdsToProto(l.Holds), QuarantineNs: int64(l.Quarantine),
-		HoldCount: uint32(l.HoldCount), WaiterCount: uint32(l.WaiterCount),
-	}
-	for i := range l.Waiters {
-		w := &l.Waiters[i]
-		p.Waiters = append(p.Waiters, &peerv1.Waiter{
-			ClientId: w.ClientID, RequestId: w.RequestID, Mode: uint32(w.Mode), Slots: w.Slots,
-			WaitingNs: int64(w.Waiting), Metadata: w.Metadata,
-		})
-	}
-	return p
-}
-
-func lockFromProto(p *peerv1.Lock) *sharelock.KeyState {
-	if p == nil {
-		return nil
-	}
-	l := &sharelock.KeyState{
-		Key: p.GetKey(), Partition: p.GetPartition(), Epoch: p.GetEpoch(), Owner: p.GetOwner(),
-		Holds: holdsFromProto(p.GetHolds(), p.GetOwner()), Quarantine: ns(p.GetQuarantineNs()),
-		HoldCount: int(p.GetHoldCount()), WaiterCount: int(p.GetWaiterCount()),
-	}
-	for _, w := range p.GetWaiters() {
-		l.Waiters = append(l.Waiters, sharelock.Waiter{
-			ClientID: w.GetClientId(), RequestID: w.GetRequestId(), Mode: sharelock.Mode(w.GetMode()), Slots: w.GetSlots(),
-			Waiting: ns(w.GetWaitingNs()), Metadata: w.GetMetadata(),
-		})
-	}
-	return l
-}
-
-func ns(n int64) time.Duration { return time.Duration(n) }

@@ -126,43 +126,18 @@ func (d *dialBacks) forget(now time.Duration) {
 func (n *Node) dialBack(ctx context.Context, m ring.Member) error {
 	ctx, cancel := context.WithTimeout(ctx, n.lease()/5) // the prober waits for lease/4
 	defer cancel()
-	var link, call error
+	var linked, called error
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if link = n.tryLink(ctx, m); link != nil {
-			link = fmt.Errorf("link: %w", link)
+		if err := n.links.Try(ctx, m); err != nil {
+			linked = fmt.Errorf("link: %w", err)
 		}
 	})
 	wg.Go(func() {
-		if _, call = n.peers.probe(ctx, m, nil); call != nil {
-			call = fmt.Errorf("gRPC: %w", call)
+		if _, err := n.peers.probe(ctx, m, nil); err != nil {
+			called = fmt.Errorf("gRPC: %w", err)
 		}
 	})
 	wg.Wait()
-	return errors.Join(link, call)
-}
-
-// tryLink opens a link of its own to a process and waits until a ping is answered.
-func (n *Node) tryLink(ctx context.Context, m ring.Member) error {
-	f, err := n.dialLink(ctx, m)
-	if err != nil {
-		return err
-	}
-	defer context.AfterFunc(ctx, func() { _ = f.Close() })()
-	defer f.Close() //nolint:errcheck // it has served its purpose
-	err = f.Send(appendLinkPing(nil))
-	for err == nil {
-		var frame []byte
-		var answer linkResponse
-		if frame, err = f.Recv(); err == nil {
-			err = answer.read(frame, m.Name)
-		}
-		if err == nil && answer.pong {
-			return nil
-		}
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("no answer to a ping: %w", ctx.Err())
-	}
-	return err
+	return errors.Join(linked, called)
 }

@@ -10,7 +10,8 @@
 //     leaves; complaints.go says of whom it complains (V6).
 //   - package mesh/epoch is what this process acts in, and the one way into a newer view,
 //     whoever brings it (A1).
-//   - peers.go, link.go and serve.go carry calls between members.
+//   - package mesh/link carries requests and operations between members; peers.go and serve.go
+//     are their other calls.
 //   - call.go, acquire.go and locker.go take a request at any node and bring the
 //     owner's answer back, whatever moves meanwhile (Q1).
 //   - node.go and lifecycle.go put it together and take it apart.

@@ -1,9 +1,7 @@
 package mesh
 
 import (
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +12,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -172,7 +172,7 @@ func largestList() *peerv1.ListResponse {
 	l.Cut(sharelock.MaxPageSize)
 	resp := &peerv1.ListResponse{Epoch: 1 << 31, More: true, Quarantined: ring.MaxPartitions}
 	for i := range l.Locks {
-		resp.Locks = append(resp.Locks, lockToProto(&l.Locks[i]))
+		resp.Locks = append(resp.Locks, link.LockToProto(&l.Locks[i]))
 	}
 	return resp
 }
@@ -199,159 +199,9 @@ func TestLargestMessages(t *testing.T) {
 			}
 			size := proto.Size(m)
 			t.Logf("%s: %d bytes", m.ProtoReflect().Descriptor().Name(), size)
-			if size > maxPeerMessage {
-				t.Errorf("%s has %d bytes, the most is %d", m.ProtoReflect().Descriptor().Name(), size, maxPeerMessage)
+			if size > rules.MaxPeerMessage {
+				t.Errorf("%s has %d bytes, the most is %d", m.ProtoReflect().Descriptor().Name(), size, rules.MaxPeerMessage)
 			}
 		}
 	}
 }
-
-// largestRequests are the largest calls that nodes forward.
-func largestRequests() []*owner.Request {
-	h := largestHold()
-	r := owner.Request{
-		Key: h.Key, ClientID: h.ClientID, RequestID: h.RequestID, Token: h.Token, TTL: h.TTL, Wait: h.TTL, Slots: h.Slots,
-		Metadata: h.Metadata, Send: 1<<32 - 1, OwnID: true, SentOnce: true, Drop: true, Reason: longest(sharelock.MaxReasonBytes),
-	}
-	var all []*owner.Request
-	for kind := owner.Acquire; kind <= owner.RenewMany; kind++ {
-		one := r
-		one.Kind = kind
-		all = append(all, &one)
-	}
-	many := all[len(all)-1] // as renewals.gather makes it: keys of 16 KiB
-	for range owner.MaxRenewalBytes / len(h.Key) {
-		many.Renewals = append(many.Renewals, &owner.Renewal{Key: h.Key, Token: h.Token, TTL: h.TTL})
-	}
-	short := r
-	short.Kind, short.Key = owner.RenewMany, "k"
-	for range owner.MaxRenewals {
-		short.Renewals = append(short.Renewals, &owner.Renewal{Key: "k", Token: h.Token, TTL: h.TTL})
-	}
-	return append(all, &short)
-}
-
-// However much waits for a link, each frame is one that the other end takes, and nothing is
-// left out.
-func TestLargestLinkRequests(t *testing.T) {
-	n := linkNode(t, nil)
-	l := newLink(n, viewOf("a", "b").Members[1])
-	requests := largestRequests()
-	const rounds = 1000
-	for range rounds {
-		for _, r := range requests {
-			l.last++
-			l.queue = append(l.queue, linkCall{id: l.last, epoch: 1<<32 - 1, req: r})
-		}
-	}
-	e := owner.Entries{Partition: 1<<32 - 1, First: 1<<64 - 1, Ops: make([]byte, 260<<10)}
-	l.entries, l.epoch = slices.Repeat([]owner.Entries{e, {Partition: 1, First: 1, Ops: []byte("x")}}, 500), 1<<32-1
-	calls, entries, largest := uint64(0), 0, 0
-	for frame := l.take(nil); len(frame) > 0; frame = l.take(nil) {
-		largest = max(largest, len(frame))
-		var m linkRequest
-		if err := m.read(frame); err != nil {
-			t.Fatal(err)
-		}
-		for _, c := range m.calls {
-			if calls++; c.id != calls {
-				t.Fatalf("call %d comes as number %d", c.id, calls)
-			}
-		}
-		entries += len(m.entries)
-	}
-	t.Logf("the largest frame has %d bytes", largest)
-	if want := uint64(rounds * len(requests)); calls != want || entries != 1000 {
-		t.Errorf("%d calls and %d entries arrive, want %d and 1000", calls, entries, want)
-	}
-	if largest > maxPeerMessage {
-		t.Errorf("a frame has %d bytes, the most is %d", largest, maxPeerMessage)
-	}
-}
-
-// A call that does not fit into a frame is answered with an error, and those around it go
-// their way.
-func TestTooLargeACall(t *testing.T) {
-	n := linkNode(t, nil)
-	l := newLink(n, viewOf("a", "b").Members[1])
-	var heard answersTo
-	huge := &owner.Request{Kind: owner.Acquire, Key: "k", Send: 3, Reason: longest(maxCallBytes)}
-	for _, r := range []*owner.Request{{Key: "a"}, huge, {Key: "b"}} {
-		l.queue = append(l.queue, linkCall{id: l.register(owner.Ref{Caller: &heard, ID: uint64(len(l.queue))}), req: r})
-	}
-	var m linkRequest
-	if err := m.read(l.take(nil)); err != nil || len(m.calls) != 2 || m.calls[0].req.Key != "a" || m.calls[1].req.Key != "b" {
-		t.Errorf("the frame has %d calls: %v", len(m.calls), err)
-	}
-	got := heard.answers
-	if len(got) != 1 || got[0].Outcome != owner.Failed || got[0].Send != 3 || !isTooLarge(got[0].Err) {
-		t.Errorf("the caller hears %+v", got)
-	}
-}
-
-// answersTo is a caller that keeps what it hears.
-type answersTo struct{ answers []owner.Answer }
-
-func (c *answersTo) Answer(_ uint64, a owner.Answer) { c.answers = append(c.answers, a) }
-func (*answersTo) Alive() bool                       { return true }
-
-// However much an owner answers, each frame is one that the asking node takes, and an
-// answer that is too large is an error for its call alone.
-func TestLargestLinkAnswers(t *testing.T) {
-	n := linkNode(t, nil)
-	c := &linkCaller{node: n, wake: make(chan struct{}, 1)}
-	h := largestHold()
-	few := slices.Repeat([]sharelock.Hold{h}, sharelock.MaxHolders)
-	largest := sharelock.KeyState{Key: h.Key, Owner: longest(64), Holds: slices.Repeat([]sharelock.Hold{h}, sharelock.MaxListedBytes/3000+1)}
-	broken := sharelock.KeyState{Key: h.Key, Holds: slices.Repeat([]sharelock.Hold{h}, 2000)}
-	answers := []owner.Answer{
-		{Outcome: owner.Done, Holds: few[:1]},
-		{Outcome: owner.Done, Lock: &largest},
-		{Outcome: owner.Done, Lock: &broken},
-		{Outcome: owner.Failed, Err: &sharelock.Error{Err: sharelock.ErrLockHeld, Message: longest(512), Field: longest(64), Holds: few, Queue: 1 << 30}},
-		{Outcome: owner.Failed, Err: &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: broken.Holds}},
-		{Outcome: owner.Done, Lost: slices.Repeat([]uint32{owner.MaxRenewals}, owner.MaxRenewals)},
-	}
-	const rounds = 4
-	for i := range uint64(rounds * len(answers)) {
-		a := answers[i%uint64(len(answers))]
-		a.Send = uint32(i)
-		c.Answer(i, a)
-	}
-	const acks = 1 << 20
-	for i := range uint64(acks) {
-		c.ack(1<<32-1, owner.Ack{Partition: 1<<32 - 1, Seq: 1<<64 - 1 - i, Gap: true})
-	}
-	size, got, acked := 0, uint64(0), 0
-	for frame := c.take(nil); len(frame) > 0; frame = c.take(nil) {
-		size = max(size, len(frame))
-		var m linkResponse
-		if err := m.read(frame, "b"); err != nil {
-			t.Fatal(err)
-		}
-		for _, a := range m.answers {
-			if a.id != got || a.answer.Send != uint32(got) {
-				t.Fatalf("answer %d to send %d comes as number %d", a.id, a.answer.Send, got)
-			}
-			want := answers[got%uint64(len(answers))]
-			huge := want.Lock == &broken || want.Err != nil && len(want.Err.(*sharelock.Error).Holds) > 1000
-			if isTooLarge(a.answer.Err) != huge {
-				t.Fatalf("answer %d arrives as %v", a.id, a.answer.Err)
-			}
-			if want.Lock == &largest && (len(a.answer.Lock.Holds) != len(largest.Holds) || !maps.Equal(a.answer.Lock.Holds[0].Metadata, h.Metadata)) {
-				t.Fatalf("answer %d has %d holds", a.id, len(a.answer.Lock.Holds))
-			}
-			got++
-		}
-		acked += len(m.acks)
-	}
-	t.Logf("the largest frame has %d bytes", size)
-	if got != uint64(rounds*len(answers)) || acked != acks {
-		t.Errorf("%d answers and %d acknowledgements arrive, want %d and %d", got, acked, rounds*len(answers), acks)
-	}
-	if size > maxPeerMessage {
-		t.Errorf("a frame has %d bytes, the most is %d", size, maxPeerMessage)
-	}
-}
-
-func isTooLarge(err error) bool { return errors.Is(err, sharelock.ErrMessageTooLarge) }

@@ -12,6 +12,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -378,7 +379,7 @@ func (n *Node) listOf(ctx context.Context, a *epoch.View, m ring.Member, r share
 	}
 	part := owner.Listing{More: resp.GetMore(), Quarantined: int(resp.GetQuarantined())}
 	for _, l := range resp.GetLocks() {
-		part.Locks = append(part.Locks, *lockFromProto(l))
+		part.Locks = append(part.Locks, *link.LockFromProto(l))
 	}
 	return part, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/network"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -26,7 +27,7 @@ const (
 	maxSniffing = 256
 )
 
-// A link's stream begins with a hello (see linkconn.go), Raft's with a preamble; every
+// A link's stream begins with a hello (see package link), Raft's with a preamble; every
 // other stream is taken for HTTP/2:
 //
 //	"SLRF" | version 2 | n 1 | cluster id n | m 1 | voter id m
@@ -99,7 +100,7 @@ func newMux(l net.Listener, mine muxFilter, log *slog.Logger) *mux {
 // grpcListener gives the streams without a preamble.
 func (m *mux) grpcListener() net.Listener { return m.grpc }
 
-// linkListener gives the links' streams, each a *linkStream.
+// linkListener gives the links' streams, each a *link.Stream.
 func (m *mux) linkListener() net.Listener { return m.link }
 
 // raftListener gives Raft's streams, after their preamble.
@@ -240,7 +241,7 @@ func (m *mux) route(conn net.Conn) bool {
 	switch string(head) {
 	case raftMagic:
 		to, out, err = m.raft, conn, m.checkPreamble(conn)
-	case linkMagic:
+	case link.Magic:
 		to = m.link
 		out, err = m.checkHello(conn)
 	case sharelockv1.SessionMagic:
@@ -274,18 +275,11 @@ func (m *mux) checkPreamble(r io.Reader) error {
 }
 
 func (m *mux) checkHello(conn net.Conn) (net.Conn, error) {
-	h, err := readLinkHello(conn)
+	s, err := link.Accept(conn, m.mine.program(), m.mine.meantByLink)
 	if err != nil {
 		return nil, err
 	}
-	if !m.mine.meantByLink(h.cluster, h.to) {
-		return nil, fmt.Errorf("%w: cluster %x, member %q", errForeignCluster, h.cluster, h.to)
-	}
-	answer, refused := appendHelloAnswer(nil, h.releases, m.mine.program())
-	if _, err := conn.Write(answer); err != nil || refused != nil {
-		return nil, errors.Join(refused, err)
-	}
-	return &linkStream{Conn: conn, from: h.from}, nil
+	return s, nil
 }
 
 // appendPreamble writes the preamble of a Raft stream. The cluster id has 1 to
@@ -325,7 +319,7 @@ func readPreambleIDs(r io.Reader) (clusterID []byte, voter string, err error) {
 	switch version[0] {
 	case preambleVersion:
 	case 1:
-		return nil, "", fmt.Errorf("%w: the other side is %v, this program is %v", errRelease, release.Range{}, release.Own())
+		return nil, "", fmt.Errorf("%w: the other side is %v, this program is %v", release.ErrMismatch, release.Range{}, release.Own())
 	default:
 		return nil, "", fmt.Errorf("%w: version %d, this program knows %d", errPreamble, version[0], preambleVersion)
 	}

@@ -16,9 +16,11 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/memnet"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
+	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
@@ -117,7 +119,7 @@ func TestMuxRoutes(t *testing.T) {
 		}
 		expectOpen(t, c)
 
-		hello, err := linkHello{releases: release.Own(), cluster: testCluster, to: "m", from: "n"}.append(nil)
+		hello, err := link.Hello{Releases: release.Own(), Cluster: testCluster, To: "m", From: "n"}.Append(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,11 +127,11 @@ func TestMuxRoutes(t *testing.T) {
 		if c, err = m.linkListener().Accept(); err != nil {
 			t.Fatal(err)
 		}
-		if from := c.(*linkStream).from; from != "n" {
+		if from := c.(*link.Stream).From(); from != "n" {
 			t.Errorf("the link is from %q, want n", from)
 		}
-		if frame, err := newFrames(c, time.Minute).Recv(); err != nil || string(frame) != "entry" {
-			t.Errorf("the link's first frame is %q, %v", frame, err)
+		if message, err := frame.New(c, 100, time.Minute).Recv(); err != nil || string(message) != "entry" {
+			t.Errorf("the link's first frame is %q, %v", message, err)
 		}
 		expectOpen(t, c)
 		if c.LocalAddr().String() != m.raftListener().Addr().String() {
@@ -159,8 +161,8 @@ func expectOpen(t *testing.T, c net.Conn) {
 func TestMuxRefuses(t *testing.T) {
 	foreign, _ := appendPreamble(nil, []byte("another cluster"), "v")
 	other, _ := appendPreamble(nil, testCluster, "other")
-	foreignLink, _ := linkHello{releases: release.Own(), cluster: []byte("another cluster"), to: "m", from: "n"}.append(nil)
-	otherLink, _ := linkHello{releases: release.Own(), cluster: testCluster, to: "other", from: "n"}.append(nil)
+	foreignLink, _ := link.Hello{Releases: release.Own(), Cluster: []byte("another cluster"), To: "m", From: "n"}.Append(nil)
+	otherLink, _ := link.Hello{Releases: release.Own(), Cluster: testCluster, To: "other", From: "n"}.Append(nil)
 	for name, test := range map[string]struct {
 		first  string
 		within time.Duration
@@ -174,9 +176,9 @@ func TestMuxRefuses(t *testing.T) {
 		"cluster id too long": {raftMagic + "\x02\xff", time.Millisecond},
 		"a link's cluster":    {string(foreignLink), time.Millisecond},
 		"a link's process":    {string(otherLink), time.Millisecond},
-		"an old link":         {linkMagic + "\x01\x01x", time.Millisecond},
-		"a link's form":       {linkMagic + "\x03\x01x", time.Millisecond},
-		"a link from nobody":  {linkMagic + "\x02\x00\x01\x00\x01\x01x\x01m\x00", time.Millisecond},
+		"an old link":         {link.Magic + "\x01\x01x", time.Millisecond},
+		"a link's form":       {link.Magic + "\x03\x01x", time.Millisecond},
+		"a link from nobody":  {link.Magic + "\x02\x00\x01\x00\x01\x01x\x01m\x00", time.Millisecond},
 		"half a link's hello": {string(otherLink[:len(otherLink)-1]), sniffTimeout},
 		"silent":              {"", sniffTimeout},
 		"three bytes":         {"PRI", sniffTimeout},
@@ -195,12 +197,12 @@ func TestMuxRefuses(t *testing.T) {
 func TestMuxRefusesReleases(t *testing.T) {
 	inMuxBubble(t, func(t *testing.T, n *memnet.Net, _ *mux) {
 		newer := release.Range{Oldest: release.Current + 1, Newest: release.Current + 1}
-		hello, err := linkHello{releases: newer, cluster: testCluster, to: "m", from: "n"}.append(nil)
+		hello, err := link.Hello{Releases: newer, Cluster: testCluster, To: "m", From: "n"}.Append(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c := dialMux(t, n, string(hello))
-		if _, err := readHelloAnswer(c, newer); !errors.Is(err, errRelease) || !strings.Contains(err.Error(), release.Own().String()) {
+		if _, err := link.ReadAnswer(c, newer); !errors.Is(err, release.ErrMismatch) || !strings.Contains(err.Error(), release.Own().String()) {
 			t.Errorf("the answer: %v", err)
 		}
 		expectDropped(t, c, time.Millisecond)

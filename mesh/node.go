@@ -23,9 +23,11 @@ import (
 	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/identity"
+	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
@@ -65,6 +67,7 @@ type Node struct {
 	gossip    *gossip.Gossip
 	agree     *view.Raft
 	peers     *peers
+	links     *link.Links
 	dialBacks *dialBacks
 	views     *epoch.Views
 	member    *member
@@ -185,6 +188,11 @@ func (n *Node) open() error {
 	n.onClose("peers", func() error { n.peers.close(); return nil })
 	n.dialBacks = newDialBacks(n.dialBack, n.clock, n.log)
 	n.views = epoch.New(epoch.Config{Follow: n.followCluster, Fits: n.fits, Lease: n.cfg.Lease, Log: n.log})
+	n.links = link.New(link.Config{
+		Self: n.self, Cluster: n.clusterID, Releases: n.program(), Dial: n.network.Dial, Wrap: n.cfg.Links,
+		Views: n.views, Clock: n.clock, Spawn: n.tasks.Go, Context: n.ctx, Log: n.log,
+	})
+	n.onClose("links", func() error { n.links.Close(); return nil })
 	n.member = newMember(n)
 	if n.cfg.Recover {
 		if err := n.recoverMesh(); err != nil {
@@ -286,15 +294,15 @@ func (n *Node) Start() error {
 		grpc.UnknownServiceHandler(api.WrongPort(peerWrong)),
 		grpc.UnaryInterceptor(ps.unary), grpc.StreamInterceptor(ps.stream),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		// A peer that lost its power says nothing; see linkSilence for links.
+		// A peer that lost its power says nothing; package link has its own time for links.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
-		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.WaitForHandlers(true), grpc.ConnectionTimeout(2*sniffTimeout),
+		grpc.MaxRecvMsgSize(rules.MaxPeerMessage), grpc.WaitForHandlers(true), grpc.ConnectionTimeout(2*sniffTimeout),
 		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
 	)
 	peerv1.RegisterPeerServiceServer(n.inner, ps)
 	n.serve("peer", func() error { return n.inner.Serve(n.mux.grpcListener()) })
 	n.onClose("peer server", func() error { n.inner.Stop(); return nil })
-	n.serve("links", func() error { return n.acceptLinks(n.mux.linkListener()) })
+	n.serve("links", func() error { return n.links.Serve(n.mux.linkListener()) })
 
 	httpWrong := n.wrongPort("HTTP", n.addrs.HTTP)
 	o := api.Options{Logger: n.log, Reflection: n.cfg.Reflection, MaxWait: n.cfg.MaxWait, WrongPort: httpWrong}
@@ -486,6 +494,7 @@ func (n *Node) watchViews(ctx context.Context) {
 	for {
 		changed := n.views.Changed()
 		if a := n.views.Now(); a != nil {
+			n.links.Keep(a)
 			n.peers.keep(a)
 			n.dialBacks.keep(a.View)
 			known := make([]string, 0, len(a.Members))

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
@@ -40,14 +41,13 @@ type peers struct {
 
 	mu    sync.Mutex
 	conns map[string]*grpc.ClientConn // by address; guarded by mu
-	links map[ring.Identity]*link     // by member; guarded by mu
 	done  bool                        // guarded by mu
 }
 
 var _ owner.Peers = (*peers)(nil)
 
 func newPeers(n *Node) *peers {
-	return &peers{node: n, conns: map[string]*grpc.ClientConn{}, links: map[ring.Identity]*link{}}
+	return &peers{node: n, conns: map[string]*grpc.ClientConn{}}
 }
 
 // errClosed: this node has stopped.
@@ -78,7 +78,7 @@ func (p *peers) conn(addr string) (*grpc.ClientConn, error) {
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithDisableServiceConfig(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxPeerMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(rules.MaxPeerMessage)),
 	}, p.node.cfg.PeerDial...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
@@ -88,8 +88,6 @@ func (p *peers) conn(addr string) (*grpc.ClientConn, error) {
 }
 
 const (
-	// maxPeerMessage bounds what a member accepts from another in one message.
-	maxPeerMessage = 16 << 20
 	// What a stream and a connection may have under way, in bytes. Fixed, because gRPC
 	// would ping with every message to find out what they could be.
 	streamWindow = 2 << 20
@@ -367,9 +365,7 @@ func (p *peers) sameEpoch(ctx context.Context, m ring.Member, epoch, theirs uint
 
 // Replicate implements owner.Peers.
 func (p *peers) Replicate(to ring.Member, epoch uint32, entries []owner.Entries) {
-	if l, err := p.link(to); err == nil {
-		l.replicate(epoch, entries)
-	}
+	p.node.links.Replicate(to, epoch, entries)
 }
 
 // Active implements owner.Peers.
@@ -398,11 +394,10 @@ func (p *peers) list(ctx context.Context, m ring.Member, req *peerv1.ListRequest
 	return c.List(ctx, req)
 }
 
-// keep closes what leads to processes that are in no view any more, and opens
-// links to the members.
+// keep closes the connections to processes that are in no view any more.
 func (p *peers) keep(a *epoch.View) {
 	p.mu.Lock()
-	// The service may be ahead, and have opened links to new members.
+	// The service may be ahead, and have called new members.
 	if p.done || a.Epoch < a.Service.Epoch() {
 		p.mu.Unlock()
 		return
@@ -410,13 +405,6 @@ func (p *peers) keep(a *epoch.View) {
 	wanted := map[string]bool{}
 	for _, m := range a.Members {
 		wanted[m.Peer] = true
-	}
-	var gone []*link
-	for id, l := range p.links {
-		if _, in := a.Find(id); !in {
-			gone = append(gone, l)
-			delete(p.links, id)
-		}
 	}
 	var idle []*grpc.ClientConn
 	for addr, c := range p.conns {
@@ -426,38 +414,17 @@ func (p *peers) keep(a *epoch.View) {
 		}
 	}
 	p.mu.Unlock()
-	for _, l := range gone {
-		l.close()
-	}
 	for _, c := range idle {
 		c.Close() //nolint:errcheck // only says that it was closed before
 	}
 }
 
-// link is the stream of forwarded calls to a member.
-func (p *peers) link(m ring.Member) (*link, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.done {
-		return nil, errClosed
-	}
-	l := p.links[m.Identity]
-	if l == nil {
-		l = newLink(p.node, m)
-		p.links[m.Identity] = l
-	}
-	return l, nil
-}
-
 func (p *peers) close() {
 	p.mu.Lock()
 	p.done = true
-	links, conns := p.links, p.conns
-	p.links, p.conns = nil, nil
+	conns := p.conns
+	p.conns = nil
 	p.mu.Unlock()
-	for _, l := range links {
-		l.close()
-	}
 	for _, c := range conns {
 		c.Close() //nolint:errcheck // only says that it was closed before
 	}

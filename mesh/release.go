@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -12,9 +11,6 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
-
-// errRelease: two programs, or a program and a mesh, have no release in common (W2).
-var errRelease = errors.New("the releases do not fit")
 
 // outdated ends this process because the mesh uses what this program does not know (W3):
 // whatever it did from now on, the others would do otherwise.
@@ -111,7 +107,7 @@ func (n *Node) ownProbe() *peerv1.ProbeRequest {
 func (n *Node) speaks(resp *peerv1.ProbeResponse) error {
 	theirs := release.Range{Oldest: resp.GetOldestRelease(), Newest: resp.GetRelease()}
 	if _, ok := theirs.Common(n.program()); !ok {
-		return fmt.Errorf("%w: it is %v, this program is %v", errRelease, theirs, n.program())
+		return fmt.Errorf("%w: it is %v, this program is %v", release.ErrMismatch, theirs, n.program())
 	}
 	return nil
 }
@@ -135,9 +131,9 @@ func (m *member) refusedRelease(addr string, resp *peerv1.JoinResponse) error {
 	theirs := release.Range{Oldest: resp.GetOldestRelease(), Newest: resp.GetRelease()}
 	switch {
 	case resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_RELEASE:
-		return fmt.Errorf("%w: the leader at %s says: %s (this program is %v)", errRelease, addr, resp.GetWhy(), m.node.program())
+		return fmt.Errorf("%w: the leader at %s says: %s (this program is %v)", release.ErrMismatch, addr, resp.GetWhy(), m.node.program())
 	case theirs.Newest == 0:
-		return fmt.Errorf("%w: %s is %v, this program is %v", errRelease, addr, theirs, m.node.program())
+		return fmt.Errorf("%w: %s is %v, this program is %v", release.ErrMismatch, addr, theirs, m.node.program())
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func TestRefusedJoiner(t *testing.T) {
 		"waits":                          {&peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_WAIT, Release: 9, OldestRelease: 1}, ""},
 	} {
 		err := (&member{node: &Node{}}).refusedRelease("x:1", c.resp)
-		if (err != nil) != (c.want != "") || err != nil && (!errors.Is(err, errRelease) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), release.Own().String())) {
+		if (err != nil) != (c.want != "") || err != nil && (!errors.Is(err, release.ErrMismatch) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), release.Own().String())) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
@@ -106,7 +106,7 @@ func TestJoinerIsRefusedByTheLeader(t *testing.T) {
 		t.Errorf("from one that does not lead: %v; the node ended because %v, in epoch %d", err, n.Err(), n.epoch())
 	}
 	resp.Outcome, resp.Why = peerv1.JoinResponse_OUTCOME_RELEASE, "a is release 1"
-	if err := m.learn("x:1", resp); !errors.Is(err, errRelease) {
+	if err := m.learn("x:1", resp); !errors.Is(err, release.ErrMismatch) {
 		t.Errorf("from the leader: %v", err)
 	}
 	v.Release = release.Current

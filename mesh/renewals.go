@@ -7,6 +7,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/owner/mutant"
 )
@@ -69,7 +70,7 @@ type group struct {
 	epoch    uint32
 	bytes    int
 	req      owner.Request
-	link     *link // nil for the local owner
+	link     *link.Link // nil for the local owner
 	id       uint64
 	// answer is the first that came; guarded by renewals.mu.
 	answer owner.Answer
@@ -260,20 +261,20 @@ func (r *renewals) send(now time.Duration, a *epoch.View, g *group) {
 		a.Service.SubmitAt(now, p, ref, &g.req)
 		return
 	}
-	l, err := r.node.peers.link(m)
+	l, err := r.node.links.To(m)
 	if err != nil {
 		g.Answer(0, owner.Answer{Outcome: owner.Retry})
 		return
 	}
-	g.link, g.id = l, l.register(ref)
-	l.send(g.id, g.epoch, &g.req)
+	g.link, g.id = l, l.Register(ref)
+	l.Send(g.id, g.epoch, &g.req)
 }
 
 // settle takes the answer to a request. It needs mu.
 func (r *renewals) settle(now time.Duration, g *group) {
 	delete(r.flying, g)
 	if g.link != nil {
-		g.link.forget(g.id)
+		g.link.Forget(g.id)
 	}
 	done := g.answer.Outcome == owner.Done || mutant.On(mutant.RenewedUnconfirmed)
 	lost := g.answer.Lost

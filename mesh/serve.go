@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -303,7 +304,7 @@ func (p *peerServer) List(ctx context.Context, req *peerv1.ListRequest) (*peerv1
 	}
 	resp := &peerv1.ListResponse{Epoch: req.GetEpoch(), More: part.More, Quarantined: uint32(part.Quarantined)}
 	for i := range part.Locks {
-		resp.Locks = append(resp.Locks, lockToProto(&part.Locks[i]))
+		resp.Locks = append(resp.Locks, link.LockToProto(&part.Locks[i]))
 	}
 	return resp, nil
 }

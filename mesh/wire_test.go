@@ -4,7 +4,6 @@ import (
 	"errors"
 	"reflect"
 	"testing"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
@@ -28,25 +27,6 @@ func overTheWire[M proto.Message](t rapid.TB, in, out M) M {
 		t.Fatal(err)
 	}
 	return out
-}
-
-func drawMetadata(t *rapid.T) map[string]string {
-	m := rapid.MapOfN(rapid.String(), rapid.String(), 0, 3).Draw(t, "metadata")
-	if len(m) == 0 {
-		return nil
-	}
-	return m
-}
-
-func drawHold(t *rapid.T, key, node string) sharelock.Hold {
-	return sharelock.Hold{
-		Key: key, Node: node, Token: sharelock.Token(rapid.Uint64().Draw(t, "token")),
-		ClientID: rapid.String().Draw(t, "client"), RequestID: rapid.String().Draw(t, "request"),
-		Mode:  sharelock.Mode(rapid.Uint8Range(0, 1).Draw(t, "mode")),
-		Slots: rapid.Uint32().Draw(t, "slots"), TTL: time.Duration(rapid.Int64().Draw(t, "ttl")),
-		ExpiresIn: time.Duration(rapid.Int64().Draw(t, "expires")), Metadata: drawMetadata(t),
-		MaxHold: time.Duration(rapid.Int64().Draw(t, "max hold")), EndsIn: time.Duration(rapid.Int64().Draw(t, "ends")),
-	}
 }
 
 // An answer that lacks what its request was for is an error, not a panic.

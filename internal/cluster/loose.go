@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock/client"
-	"github.com/sgkandale/sharelock/mesh"
+	"github.com/sgkandale/sharelock/mesh/link"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -262,13 +262,13 @@ func (s *looseSession) Close() error {
 // looseLink is a link between two members.
 type looseLink struct {
 	*loose
-	frames mesh.Frames
+	frames link.Frames
 }
 
-var _ mesh.Frames = (*looseLink)(nil)
+var _ link.Frames = (*looseLink)(nil)
 
 // link puts the tap into a link.
-func (t tap) link(addr string, f mesh.Frames) mesh.Frames {
+func (t tap) link(addr string, f link.Frames) link.Frames {
 	to, ok := t.cluster.nodeAt(addr)
 	if !ok {
 		return f
@@ -280,7 +280,7 @@ func (t tap) link(addr string, f mesh.Frames) mesh.Frames {
 	return &looseLink{l, f}
 }
 
-// Close implements mesh.Frames.
+// Close implements link.Frames.
 func (l *looseLink) Close() error {
 	l.cancel()
 	return l.frames.Close()

@@ -13,6 +13,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
+	"github.com/sgkandale/sharelock/mesh/link"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -22,12 +23,12 @@ import (
 // renumber are the frames of a link to addr. If that is the target, the first op in each
 // frame becomes one of a kind that no release has.
 type renumber struct {
-	mesh.Frames
+	link.Frames
 	addr   string
 	target *atomic.Pointer[string]
 }
 
-// Send implements mesh.Frames.
+// Send implements link.Frames.
 func (r renumber) Send(frame []byte) error {
 	var m peerv1.LinkRequest
 	if to := r.target.Load(); to != nil && *to == r.addr && proto.Unmarshal(frame, &m) == nil && len(m.GetEntries()) > 0 {
@@ -51,7 +52,7 @@ func TestSchedule19UnknownOp(t *testing.T) {
 				copies(2)(i, cfg)
 				inner := cfg.Links
 				if i == owner {
-					cfg.Links = func(addr string, f mesh.Frames) mesh.Frames { return renumber{inner(addr, f), addr, &target} }
+					cfg.Links = func(addr string, f link.Frames) link.Frames { return renumber{inner(addr, f), addr, &target} }
 				}
 			},
 		})

@@ -31,6 +31,8 @@ var (
 	// ErrOlder: it was made by a program of a release that this one does not know any
 	// more.
 	ErrOlder = errors.New("written by an older version")
+	// ErrMismatch: two programs, or a program and a mesh, have no release in common (W2).
+	ErrMismatch = errors.New("the releases do not fit")
 	// ErrUnknown: a state machine met something that it does not know, so it stops (W3).
 	ErrUnknown = errors.New("not known to this version")
 )

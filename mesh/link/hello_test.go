@@ -1,4 +1,4 @@
-package mesh
+package link
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/epoch/epochtest"
 )
 
 // W1: two programs of different releases agree on the highest that both know; only if there
@@ -23,24 +24,24 @@ func TestHelloNegotiates(t *testing.T) {
 		{release.Range{Oldest: 2, Newest: 3}, release.Range{Oldest: 1, Newest: 1}, 0},
 		{release.Range{Oldest: 1, Newest: 1}, release.Range{Oldest: 2, Newest: 3}, 0},
 	} {
-		hello, err := linkHello{releases: c.dialer, cluster: testCluster, to: "m", from: "n"}.append(nil)
+		hello, err := Hello{Releases: c.dialer, Cluster: epochtest.Cluster, To: "m", From: "n"}.Append(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := bytes.NewReader(append(hello[len(linkMagic):], "frames"...))
-		h, err := readLinkHello(r)
-		if err != nil || h.releases != c.dialer || h.to != "m" || h.from != "n" {
+		r := bytes.NewReader(append(hello[len(Magic):], "frames"...))
+		h, err := readHello(r)
+		if err != nil || h.Releases != c.dialer || h.To != "m" || h.From != "n" {
 			t.Fatalf("the hello reads %+v, %v", h, err)
 		}
 		if rest, _ := io.ReadAll(r); string(rest) != "frames" {
 			t.Errorf("%q is left behind the hello", rest)
 		}
-		answer, refused := appendHelloAnswer(nil, h.releases, c.listener)
-		got, err := readHelloAnswer(bytes.NewReader(answer), c.dialer)
+		answer, refused := appendHelloAnswer(nil, h.Releases, c.listener)
+		got, err := ReadAnswer(bytes.NewReader(answer), c.dialer)
 		if got != c.want || (refused != nil) != (c.want == 0) || (err != nil) != (c.want == 0) {
 			t.Errorf("%v dials %v: release %d, %v; the listener says %v", c.dialer, c.listener, got, err, refused)
 		}
-		if c.want == 0 && (!errors.Is(err, errRelease) || !errors.Is(refused, errRelease)) {
+		if c.want == 0 && (!errors.Is(err, release.ErrMismatch) || !errors.Is(refused, release.ErrMismatch)) {
 			t.Errorf("%v dials %v: %v; the listener says %v", c.dialer, c.listener, err, refused)
 		}
 	}
@@ -48,30 +49,30 @@ func TestHelloNegotiates(t *testing.T) {
 
 // A later release may say more in its hello.
 func TestHelloSaysMore(t *testing.T) {
-	hello, err := linkHello{releases: release.Own(), cluster: testCluster, to: "m", from: "n"}.append(nil)
+	hello, err := Hello{Releases: release.Own(), Cluster: epochtest.Cluster, To: "m", From: "n"}.Append(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	hello = append(hello[:len(hello)-2], 0, 3, 'x', 'y', 'z')
-	r := bytes.NewReader(append(hello[len(linkMagic):], "frames"...))
-	if h, err := readLinkHello(r); err != nil || h.from != "n" {
+	r := bytes.NewReader(append(hello[len(Magic):], "frames"...))
+	if h, err := readHello(r); err != nil || h.From != "n" {
 		t.Errorf("the hello reads %+v, %v", h, err)
 	}
 	if rest, _ := io.ReadAll(r); string(rest) != "frames" {
 		t.Errorf("%q is left behind the hello", rest)
 	}
 	hello[len(hello)-5] = 0xff
-	if _, err := readLinkHello(bytes.NewReader(hello[len(linkMagic):])); !errors.Is(err, errPreamble) {
+	if _, err := readHello(bytes.NewReader(hello[len(Magic):])); !errors.Is(err, errHello) {
 		t.Errorf("a hello of 64 KiB: %v", err)
 	}
 }
 
 // A program from before release 1 closes the stream, or says hello in its own form.
 func TestHelloOfAnOldBuild(t *testing.T) {
-	if _, err := readLinkHello(bytes.NewReader([]byte{1, 1, 'x'})); !errors.Is(err, errRelease) {
+	if _, err := readHello(bytes.NewReader([]byte{1, 1, 'x'})); !errors.Is(err, release.ErrMismatch) {
 		t.Errorf("its hello: %v", err)
 	}
-	if _, err := readHelloAnswer(bytes.NewReader(nil), release.Own()); !errors.Is(err, io.EOF) {
+	if _, err := ReadAnswer(bytes.NewReader(nil), release.Own()); !errors.Is(err, io.EOF) {
 		t.Errorf("no answer: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package mesh
+package link
 
 import (
 	"bytes"
@@ -29,13 +29,32 @@ func generated[M proto.Message](t rapid.TB, data []byte, m M) []byte {
 	return again
 }
 
+func drawMetadata(t *rapid.T) map[string]string {
+	m := rapid.MapOfN(rapid.String(), rapid.String(), 0, 3).Draw(t, "metadata")
+	if len(m) == 0 {
+		return nil
+	}
+	return m
+}
+
+func drawHold(t *rapid.T, key, node string) sharelock.Hold {
+	return sharelock.Hold{
+		Key: key, Node: node, Token: sharelock.Token(rapid.Uint64().Draw(t, "token")),
+		ClientID: rapid.String().Draw(t, "client"), RequestID: rapid.String().Draw(t, "request"),
+		Mode:  sharelock.Mode(rapid.Uint8Range(0, 1).Draw(t, "mode")),
+		Slots: rapid.Uint32().Draw(t, "slots"), TTL: time.Duration(rapid.Int64().Draw(t, "ttl")),
+		ExpiresIn: time.Duration(rapid.Int64().Draw(t, "expires")), Metadata: drawMetadata(t),
+		MaxHold: time.Duration(rapid.Int64().Draw(t, "max hold")), EndsIn: time.Duration(rapid.Int64().Draw(t, "ends")),
+	}
+}
+
 // What a node asks arrives at the owner as it was asked.
 func TestLinkWireCalls(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var want []linkCall
+		var want []forward
 		var frame []byte
 		for range rapid.IntRange(1, 3).Draw(t, "calls") {
-			want = append(want, linkCall{rapid.Uint64().Draw(t, "id"), rapid.Uint32().Draw(t, "epoch"), &owner.Request{
+			want = append(want, forward{rapid.Uint64().Draw(t, "id"), rapid.Uint32().Draw(t, "epoch"), &owner.Request{
 				Kind: owner.Kind(rapid.Uint8Range(1, 10).Draw(t, "kind")), Key: rapid.String().Draw(t, "key"),
 				ClientID: rapid.String().Draw(t, "client"), RequestID: rapid.String().Draw(t, "request"),
 				Token: sharelock.Token(rapid.Uint64().Draw(t, "token")), TTL: time.Duration(rapid.Int64().Draw(t, "ttl")),
@@ -55,12 +74,12 @@ func TestLinkWireCalls(t *testing.T) {
 					TTL: time.Duration(rapid.Int64().Draw(t, "its ttl")),
 				})
 			}
-			frame = appendLinkCall(frame, &want[len(want)-1])
+			frame = appendForward(frame, &want[len(want)-1])
 		}
-		var m linkRequest
+		var m requestFrame
 		for _, data := range [][]byte{frame, generated(t, frame, &peerv1.LinkRequest{})} {
-			if err := m.read(data); err != nil || !reflect.DeepEqual(m.calls, want) || m.ping || m.entries != nil {
-				t.Errorf("arrived as %+v (%v), want %+v", m.calls, err, want)
+			if err := m.read(data); err != nil || !reflect.DeepEqual(m.forwards, want) || m.ping || m.entries != nil {
+				t.Errorf("arrived as %+v (%v), want %+v", m.forwards, err, want)
 			}
 		}
 	})
@@ -77,8 +96,8 @@ func TestLinkWireEntries(t *testing.T) {
 				Ops: rapid.SliceOfN(rapid.Byte(), 1, 300).Draw(t, "ops"),
 			})
 		}
-		frame := appendLinkPing(appendLinkEntries(nil, epoch, want))
-		var m linkRequest
+		frame := appendPing(appendEntries(nil, epoch, want))
+		var m requestFrame
 		for _, data := range [][]byte{frame, generated(t, frame, &peerv1.LinkRequest{})} {
 			if err := m.read(data); err != nil || m.epoch != epoch || !reflect.DeepEqual(m.entries, want) || !m.ping {
 				t.Errorf("arrived as %+v (%v), want %+v", m, err, want)
@@ -97,8 +116,8 @@ func TestLinkWireAcks(t *testing.T) {
 				Partition: rapid.Uint32().Draw(t, "partition"), Seq: rapid.Uint64().Draw(t, "seq"), Gap: rapid.Bool().Draw(t, "gap"),
 			})
 		}
-		frame := appendLinkPing(appendLinkAcks(nil, epoch, want))
-		var m linkResponse
+		frame := appendPing(appendAcks(nil, epoch, want))
+		var m responseFrame
 		for _, data := range [][]byte{frame, generated(t, frame, &peerv1.LinkResponse{})} {
 			if err := m.read(data, "b"); err != nil || m.epoch != epoch || !reflect.DeepEqual(m.acks, want) || !m.pong {
 				t.Errorf("arrived as %+v (%v), want %+v", m, err, want)
@@ -110,20 +129,20 @@ func TestLinkWireAcks(t *testing.T) {
 // answerOverTheWire sends an answer of the member b, also through the generated code.
 func answerOverTheWire(t rapid.TB, a *owner.Answer) owner.Answer {
 	t.Helper()
-	frame := appendLinkAnswer(nil, 7, 8, a)
-	var direct, m linkResponse
+	frame := appendReply(nil, 7, 8, a)
+	var direct, m responseFrame
 	for _, arrived := range []struct {
-		m    *linkResponse
+		m    *responseFrame
 		data []byte
 	}{{&direct, frame}, {&m, generated(t, frame, &peerv1.LinkResponse{})}} {
-		if err := arrived.m.read(arrived.data, "b"); err != nil || len(arrived.m.answers) != 1 || arrived.m.answers[0].id != 7 {
+		if err := arrived.m.read(arrived.data, "b"); err != nil || len(arrived.m.replies) != 1 || arrived.m.replies[0].id != 7 {
 			t.Fatalf("arrived as %+v: %v", arrived.m, err)
 		}
 	}
-	if !reflect.DeepEqual(direct.answers, m.answers) {
-		t.Fatalf("read as %+v, from the generated code as %+v", direct.answers, m.answers)
+	if !reflect.DeepEqual(direct.replies, m.replies) {
+		t.Fatalf("read as %+v, from the generated code as %+v", direct.replies, m.replies)
 	}
-	return m.answers[0].answer
+	return m.replies[0].answer
 }
 
 // What the owner answers arrives at the node as it was answered, errors with
@@ -172,9 +191,9 @@ func TestLinkWireErrors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var m linkResponse
-		if err := m.read(data, "b"); err != nil || !errors.Is(m.answers[0].answer.Err, sharelock.ErrInternal) {
-			t.Errorf("%v arrives as %+v (%v), want an internal error", a, m.answers, err)
+		var m responseFrame
+		if err := m.read(data, "b"); err != nil || !errors.Is(m.replies[0].answer.Err, sharelock.ErrInternal) {
+			t.Errorf("%v arrives as %+v (%v), want an internal error", a, m.replies, err)
 		}
 	}
 }
@@ -182,11 +201,11 @@ func TestLinkWireErrors(t *testing.T) {
 // FuzzLinkRequest: whatever a frame has in it, nothing panics, and what the generated
 // code understands is understood.
 func FuzzLinkRequest(f *testing.F) {
-	call := linkCall{1, 2, &owner.Request{Kind: owner.Acquire, Key: "k", ClientID: "c", RequestID: "r", Metadata: map[string]string{"a": "b"}}}
-	f.Add(appendLinkCall(nil, &call))
-	f.Add(appendLinkPing(appendLinkEntries(nil, 3, []owner.Entries{{Partition: 1, First: 2, Ops: []byte("ops")}})))
+	call := forward{1, 2, &owner.Request{Kind: owner.Acquire, Key: "k", ClientID: "c", RequestID: "r", Metadata: map[string]string{"a": "b"}}}
+	f.Add(appendForward(nil, &call))
+	f.Add(appendPing(appendEntries(nil, 3, []owner.Entries{{Partition: 1, First: 2, Ops: []byte("ops")}})))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var m linkRequest
+		var m requestFrame
 		err := m.read(data)
 		var p peerv1.LinkRequest
 		if proto.Unmarshal(data, &p) != nil {
@@ -195,7 +214,7 @@ func FuzzLinkRequest(f *testing.F) {
 		if err != nil {
 			t.Fatalf("not understood: %v", err)
 		}
-		if len(m.calls) != len(p.GetCalls()) || len(m.entries) != len(p.GetEntries()) || m.epoch != p.GetEpoch() || m.ping != p.GetPing() {
+		if len(m.forwards) != len(p.GetCalls()) || len(m.entries) != len(p.GetEntries()) || m.epoch != p.GetEpoch() || m.ping != p.GetPing() {
 			t.Fatalf("understood as %+v, want %v", m, &p)
 		}
 		for i, e := range p.GetEntries() {
@@ -204,7 +223,7 @@ func FuzzLinkRequest(f *testing.F) {
 			}
 		}
 		for i, c := range p.GetCalls() {
-			if got := m.calls[i]; got.id != c.GetId() || got.req.Key != c.GetKey() || got.req.RequestID != c.GetRequestId() || uint64(got.req.Token) != c.GetToken() {
+			if got := m.forwards[i]; got.id != c.GetId() || got.req.Key != c.GetKey() || got.req.RequestID != c.GetRequestId() || uint64(got.req.Token) != c.GetToken() {
 				t.Fatalf("call %+v, want %v", got, c)
 			}
 		}
@@ -213,11 +232,11 @@ func FuzzLinkRequest(f *testing.F) {
 
 // FuzzLinkResponse is FuzzLinkRequest for the other direction.
 func FuzzLinkResponse(f *testing.F) {
-	f.Add(appendLinkAnswer(nil, 1, 2, &owner.Answer{Outcome: owner.Done, Holds: []sharelock.Hold{{Key: "k", Token: 3}}}))
-	f.Add(appendLinkAnswer(nil, 1, 2, &owner.Answer{Outcome: owner.Done, Lock: &sharelock.KeyState{Key: "k"}}))
-	f.Add(appendLinkPing(appendLinkAcks(nil, 3, []owner.Ack{{Partition: 1, Seq: 2, Gap: true}})))
+	f.Add(appendReply(nil, 1, 2, &owner.Answer{Outcome: owner.Done, Holds: []sharelock.Hold{{Key: "k", Token: 3}}}))
+	f.Add(appendReply(nil, 1, 2, &owner.Answer{Outcome: owner.Done, Lock: &sharelock.KeyState{Key: "k"}}))
+	f.Add(appendPing(appendAcks(nil, 3, []owner.Ack{{Partition: 1, Seq: 2, Gap: true}})))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var m linkResponse
+		var m responseFrame
 		err := m.read(data, "b")
 		var p peerv1.LinkResponse
 		if proto.Unmarshal(data, &p) != nil {
@@ -226,7 +245,7 @@ func FuzzLinkResponse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("not understood: %v", err)
 		}
-		if len(m.answers) != len(p.GetAnswers()) || len(m.acks) != len(p.GetAcks()) || m.epoch != p.GetEpoch() || m.pong != p.GetPong() {
+		if len(m.replies) != len(p.GetAnswers()) || len(m.acks) != len(p.GetAcks()) || m.epoch != p.GetEpoch() || m.pong != p.GetPong() {
 			t.Fatalf("understood as %+v, want %v", m, &p)
 		}
 		for i, a := range p.GetAcks() {
@@ -235,7 +254,7 @@ func FuzzLinkResponse(f *testing.F) {
 			}
 		}
 		for i, a := range p.GetAnswers() {
-			if got := m.answers[i]; got.id != a.GetId() || got.answer.Send != a.GetSend() {
+			if got := m.replies[i]; got.id != a.GetId() || got.answer.Send != a.GetSend() {
 				t.Fatalf("answer %+v, want %v", got, a)
 			}
 		}

@@ -1,4 +1,4 @@
-package mesh
+package link
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 func BenchmarkLinkFrames(b *testing.B) {
 	for _, n := range []int{1, 64, 1024} {
 		b.Run(fmt.Sprintf("calls=%d", n), func(b *testing.B) {
-			call := linkCall{epoch: 7, req: &owner.Request{
+			call := forward{epoch: 7, req: &owner.Request{
 				Kind: owner.Acquire, Key: "orders/0123456789", ClientID: "worker@host:4711", RequestID: "abcdefghijklmnop.1zz",
 				TTL: 10 * time.Second, Wait: time.Minute, Send: 1, OwnID: true,
 			}}
@@ -22,8 +22,8 @@ func BenchmarkLinkFrames(b *testing.B) {
 				Token: 1 << 60, ClientID: call.req.ClientID, RequestID: call.req.RequestID, TTL: 10 * time.Second, ExpiresIn: 11 * time.Second,
 			}}}
 			var (
-				asked    linkRequest
-				answered linkResponse
+				asked    requestFrame
+				answered responseFrame
 				frame    []byte
 			)
 			b.ReportAllocs()
@@ -31,17 +31,17 @@ func BenchmarkLinkFrames(b *testing.B) {
 				frame = frame[:0]
 				for id := range n {
 					call.id = uint64(id)
-					frame = appendLinkCall(frame, &call)
+					frame = appendForward(frame, &call)
 				}
-				if err := asked.read(frame); err != nil || len(asked.calls) != n {
-					b.Fatal(len(asked.calls), err)
+				if err := asked.read(frame); err != nil || len(asked.forwards) != n {
+					b.Fatal(len(asked.forwards), err)
 				}
 				frame = frame[:0]
 				for id := range n {
-					frame = appendLinkAnswer(frame, uint64(id), 7, &answer)
+					frame = appendReply(frame, uint64(id), 7, &answer)
 				}
-				if err := answered.read(frame, "node-0"); err != nil || len(answered.answers) != n {
-					b.Fatal(len(answered.answers), err)
+				if err := answered.read(frame, "node-0"); err != nil || len(answered.replies) != n {
+					b.Fatal(len(answered.replies), err)
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/call")

@@ -1,13 +1,15 @@
-package mesh
+package link
 
 import (
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/virtual"
+	"github.com/sgkandale/sharelock/mesh/epoch/epochtest"
 	"github.com/sgkandale/sharelock/owner"
 )
 
@@ -22,57 +24,64 @@ func largeAnswer(send uint32) owner.Answer {
 // member has read, calls are served again.
 func TestLinkAnswersAreBounded(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		n := loneNode(t)
-		from := n.self.String()
-		c := &linkCaller{node: n, from: from, wake: make(chan struct{}, 1)}
-		call := func(send uint32) {
-			c.submit(&linkCall{id: uint64(send), epoch: n.epoch(), req: &owner.Request{Kind: owner.Get, Key: "k", Send: send}})
+		began := time.Now()
+		views, stop := epochtest.New("a", func() time.Duration { return time.Since(began) })
+		defer stop()
+		if err := views.Offer(epochtest.State(epochtest.View(1, "a"))); err != nil {
+			t.Fatal(err)
+		}
+		views.Now().Service.SetLease(time.Hour)
+		synctest.Wait() // until the partitions are active
+		from := epochtest.Member("a").Identity.String()
+		e := newOwnerEnd(views, from)
+		ask := func(send uint32) {
+			e.submit(&forward{id: uint64(send), epoch: 1, req: &owner.Request{Kind: owner.Get, Key: "k", Send: send}})
 			synctest.Wait()
 		}
 		last := func() owner.Answer {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return c.answers[len(c.answers)-1].answer
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			return e.answers[len(e.answers)-1].answer
 		}
-		call(1)
+		ask(1)
 		if a := last(); a.Send != 1 || a.Outcome != owner.Failed {
 			t.Fatalf("a call is answered %+v", a)
 		}
 		sent := uint32(1)
-		for !c.full() {
+		for !e.full() {
 			sent++
-			c.Answer(uint64(sent), largeAnswer(sent))
+			e.Answer(uint64(sent), largeAnswer(sent))
 		}
-		before := c.bytes
+		before := e.bytes
 		const refused = 1000
 		for range refused {
 			sent++
-			call(sent)
+			ask(sent)
 			if a := last(); a.Outcome != owner.Retry || a.Send != sent {
 				t.Fatalf("with a full queue a call is answered %+v", a)
 			}
-			c.ack(1, owner.Ack{Partition: 7, Seq: uint64(sent)})
+			e.ack(1, owner.Ack{Partition: 7, Seq: uint64(sent)})
 		}
-		if grown := c.bytes - before; before > 2*maxAnswers || grown > refused*answerBase {
+		if grown := e.bytes - before; before > 2*maxAnswers || grown > refused*answerBase {
 			t.Errorf("%d bytes wait, %d more after %d calls", before, grown, refused)
 		}
 		answers, acks := uint32(0), 0
-		for frame := c.take(nil); len(frame) > 0; frame = c.take(nil) {
-			var m linkResponse
+		for frame := e.take(nil); len(frame) > 0; frame = e.take(nil) {
+			var m responseFrame
 			if err := m.read(frame, from); err != nil {
 				t.Fatal(err)
 			}
-			for i := range m.answers {
-				if answers++; m.answers[i].answer.Send != answers {
-					t.Fatalf("answer %d comes as number %d", m.answers[i].answer.Send, answers)
+			for i := range m.replies {
+				if answers++; m.replies[i].answer.Send != answers {
+					t.Fatalf("answer %d comes as number %d", m.replies[i].answer.Send, answers)
 				}
 			}
 			acks += len(m.acks)
 		}
-		if answers != sent || acks != refused || c.bytes != 0 {
-			t.Errorf("%d of %d answers and %d of %d acknowledgements came; %d bytes are left", answers, sent, acks, refused, c.bytes)
+		if answers != sent || acks != refused || e.bytes != 0 {
+			t.Errorf("%d of %d answers and %d of %d acknowledgements came; %d bytes are left", answers, sent, acks, refused, e.bytes)
 		}
-		call(sent + 1)
+		ask(sent + 1)
 		if a := last(); a.Outcome != owner.Failed {
 			t.Errorf("with room again a call is answered %+v", a)
 		}

@@ -1,8 +1,9 @@
-package mesh
+package link
 
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -10,55 +11,46 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
-	"github.com/sgkandale/sharelock/mesh/epoch"
-	"github.com/sgkandale/sharelock/mesh/identity"
-	"github.com/sgkandale/sharelock/mesh/network"
-	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/mesh/epoch/epochtest"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// linkNode is as much of the member a, in a view with b, as a link needs.
-func linkNode(t *testing.T, on network.Network) *Node {
-	t.Helper()
-	n := &Node{network: on, clock: clock.Monotonic(), log: quiet(), leaseTo: make(chan struct{}, 1), self: viewOf("a").Members[0].Identity}
-	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.stopping = n.ctx.Done()
-	n.cfg.Lease = 2 * time.Second
-	var err error
-	if n.data, err = identity.Open("", release.Own()); err != nil {
-		t.Fatal(err)
-	}
-	n.views = epoch.New(epoch.Config{Lease: n.cfg.Lease, Fits: n.fits, Log: n.log, Follow: func(s view.State) (*owner.Service, error) {
-		service := owner.NewService(owner.Config{
-			Self: n.self, Name: "a", Partitions: s.Constants().Partitions(), MaxTTL: time.Minute, MaxWaiters: 1, Shards: 1,
-			Clock: n.clock, Peers: nobody{}, Log: n.log,
-		})
-		t.Cleanup(service.Stop)
-		return service, nil
-	}})
-	n.showView(t, 1, "a", "b")
-	t.Cleanup(func() {
-		n.cancel()
-		n.tasks.close()
-		if err := n.data.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return n
+// rig is the member a, in a view with b, with its links and nothing else of a node.
+type rig struct {
+	*Links
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
 }
 
-// showView has the node act in a view.
-func (n *Node) showView(t *testing.T, epoch uint32, names ...string) {
+func newRig(t *testing.T, dial func(context.Context, string) (net.Conn, error)) *rig {
 	t.Helper()
-	views := []ring.View{viewAt(1, "a", "b")}
-	if epoch > 1 {
-		views = append(views, viewAt(epoch, names...))
-	}
-	if err := n.views.Offer(view.StateFromProto(answer(epoch, views...).GetHistory())); err != nil {
+	r := &rig{}
+	began := time.Now()
+	clock := func() time.Duration { return time.Since(began) }
+	views, stop := epochtest.New("a", clock)
+	var ctx context.Context
+	ctx, r.cancel = context.WithCancel(context.Background())
+	r.Links = New(Config{
+		Self: epochtest.Member("a").Identity, Cluster: func() []byte { return epochtest.Cluster }, Releases: release.Own(), Dial: dial,
+		Views: views, Clock: clock, Spawn: func(fn func()) bool { r.tasks.Go(fn); return true }, Context: ctx, Log: slog.New(slog.DiscardHandler),
+	})
+	r.show(t, epochtest.View(1, "a", "b"))
+	t.Cleanup(func() {
+		r.cancel()
+		r.Close()
+		r.tasks.Wait()
+		stop()
+	})
+	return r
+}
+
+// show has the member act in the last of these views.
+func (r *rig) show(t *testing.T, views ...ring.View) {
+	t.Helper()
+	if err := r.cfg.Views.Offer(epochtest.State(views...)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -66,28 +58,28 @@ func (n *Node) showView(t *testing.T, epoch uint32, names ...string) {
 // A member that does not read what it is sent keeps neither its link nor this node: not
 // when the node stops, not when it is a member no more, and not for ever.
 func TestLinkToWhoDoesNotRead(t *testing.T) {
-	for what, change := range map[string]func(*testing.T, *Node){
-		"the node stops": func(_ *testing.T, n *Node) { n.cancel() },
-		"it is evicted":  func(t *testing.T, n *Node) { n.showView(t, 2, "a") },
-		"nothing else":   func(*testing.T, *Node) {},
+	for what, change := range map[string]func(*testing.T, *rig){
+		"the node stops": func(_ *testing.T, r *rig) { r.cancel() },
+		"it is evicted":  func(t *testing.T, r *rig) { r.show(t, epochtest.View(1, "a", "b"), epochtest.View(2, "a")) },
+		"nothing else":   func(*testing.T, *rig) {},
 	} {
 		t.Run(what, func(t *testing.T) {
 			virtual.Test(t, func(t *testing.T) {
-				n := linkNode(t, nil)
+				r := newRig(t, nil)
 				near, far := net.Pipe()
 				defer near.Close() //nolint:errcheck // of a pipe
-				n.tasks.Go(func() {
-					_ = n.serveLink(newFrames(far, linkSilence*n.lease()), viewOf("a", "b").Members[1].Identity.String())
+				r.tasks.Go(func() {
+					_ = r.serve(newFrames(far, silence*epochtest.Lease), epochtest.Member("b").Identity.String())
 				})
 				f := newFrames(near, time.Hour)
-				if err := f.Send(appendLinkPing(nil)); err != nil { // its pong is never read
+				if err := f.Send(appendPing(nil)); err != nil { // its pong is never read
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				change(t, n)
-				time.Sleep(2 * linkSilence * n.lease())
+				change(t, r)
+				time.Sleep(2 * silence * epochtest.Lease)
 				ended := make(chan struct{})
-				go func() { n.tasks.close(); close(ended) }()
+				go func() { r.tasks.Wait(); close(ended) }()
 				synctest.Wait()
 				select {
 				case <-ended:
@@ -102,13 +94,11 @@ func TestLinkToWhoDoesNotRead(t *testing.T) {
 
 // deafNet is a network whose streams take everything and answer nothing.
 type deafNet struct {
-	network.Network
 	dials atomic.Int32
 	ends  sync.WaitGroup
 }
 
-// Dial implements Network.
-func (d *deafNet) Dial(context.Context, string) (net.Conn, error) {
+func (d *deafNet) dial(context.Context, string) (net.Conn, error) {
 	d.dials.Add(1)
 	near, far := net.Pipe()
 	d.ends.Go(func() { _, _ = io.Copy(io.Discard, far) })
@@ -119,23 +109,21 @@ func (d *deafNet) Dial(context.Context, string) (net.Conn, error) {
 // the call is wanted and nothing is heard; and not when the member answers pings.
 func TestSingleCallComplains(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
+		const long = time.Second // see complainAfter in package mesh
 		deaf := &deafNet{}
-		n := linkNode(t, deaf)
-		if err := n.promise([]byte("one"), ring.Identity{}); err != nil {
-			t.Fatal(err)
-		}
-		l := newLink(n, viewOf("a", "b").Members[1])
+		r := newRig(t, deaf.dial)
+		l := newLink(r.Links, epochtest.Member("b"))
 		complains := func(want bool, when string) {
 			t.Helper()
 			synctest.Wait()
-			if got := l.stuck(n.clock() - complainAfter(n.lease())); got != want {
+			if got := l.stuck(r.cfg.Clock() - long); got != want {
 				t.Errorf("%s: complains %t, want %t", when, got, want)
 			}
 		}
 		time.Sleep(time.Second) // a clock says 0 at no other time
-		id := l.register(owner.Ref{Caller: &told{}, ID: 1})
-		l.send(id, 1, &owner.Request{Kind: owner.RenewMany, Key: "k"})
-		time.Sleep(complainAfter(n.lease()))
+		id := l.Register(owner.Ref{Caller: &told{}, ID: 1})
+		l.Send(id, 1, &owner.Request{Kind: owner.RenewMany, Key: "k"})
+		time.Sleep(long)
 		complains(false, "in the first second")
 		for range 3 { // sent a second ago, and two, and three
 			time.Sleep(time.Second)
@@ -143,16 +131,16 @@ func TestSingleCallComplains(t *testing.T) {
 		}
 		l.heard()
 		complains(false, "once something is heard")
-		time.Sleep(complainAfter(n.lease()) + time.Second)
+		time.Sleep(long + time.Second)
 		complains(false, "a call that waits on a member that is there")
 
-		l.send(id, 1, &owner.Request{Kind: owner.RenewMany, Key: "k"})
-		time.Sleep(complainAfter(n.lease()) + time.Second)
+		l.Send(id, 1, &owner.Request{Kind: owner.RenewMany, Key: "k"})
+		time.Sleep(long + time.Second)
 		complains(true, "sent once more")
-		l.forget(id)
+		l.Forget(id)
 		complains(false, "a call that nobody wants any more")
 		l.close()
-		n.tasks.close()
+		r.tasks.Wait()
 		deaf.ends.Wait()
 	})
 }
@@ -173,27 +161,24 @@ func (*told) Alive() bool { return true }
 func TestLinkToNowhere(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		deaf := &deafNet{}
-		n := linkNode(t, deaf)
-		if err := n.promise([]byte("one"), ring.Identity{}); err != nil {
-			t.Fatal(err)
-		}
+		r := newRig(t, deaf.dial)
 		time.Sleep(time.Second) // a clock says 0 at no other time
-		l := newLink(n, viewOf("a", "b").Members[1])
+		l := newLink(r.Links, epochtest.Member("b"))
 		var c told
-		id := l.register(owner.Ref{Caller: &c, ID: 1})
-		l.send(id, 1, &owner.Request{Kind: owner.RenewMany, Key: "k"})
-		within := (linkSilence + 1) * n.lease()
+		id := l.Register(owner.Ref{Caller: &c, ID: 1})
+		l.Send(id, 1, &owner.Request{Kind: owner.RenewMany, Key: "k"})
+		within := (silence + 1) * epochtest.Lease
 		time.Sleep(within)
 		if deaf.dials.Load() != 2 || c.answers.Load() != 1 {
 			t.Errorf("after %v: %d dials, %d answers, want 2 and 1", within, deaf.dials.Load(), c.answers.Load())
 		}
-		idle := idlePings*n.lease()/8 + within
+		idle := idlePings*epochtest.Lease/8 + within
 		time.Sleep(2 * idle)
 		if dials := deaf.dials.Load(); dials < 3 {
 			t.Errorf("the idle link was dialled %d times", dials)
 		}
 		l.close()
-		n.tasks.close()
+		r.tasks.Wait()
 		deaf.ends.Wait()
 	})
 }
@@ -221,7 +206,7 @@ func (f *answering) Send([]byte) error {
 func (f *answering) Recv() ([]byte, error) {
 	select {
 	case <-f.pongs:
-		return appendLinkPing(nil), nil
+		return appendPing(nil), nil
 	case <-f.closed:
 		return nil, net.ErrClosed
 	}
@@ -238,17 +223,14 @@ func (f *answering) Close() error {
 func TestLinkPings(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		deaf := &deafNet{}
-		n := linkNode(t, deaf)
+		r := newRig(t, deaf.dial)
 		f := &answering{pongs: make(chan struct{}, 1), closed: make(chan struct{})}
-		n.cfg.Links = func(_ string, inner Frames) Frames {
+		r.cfg.Wrap = func(_ string, inner Frames) Frames {
 			f.Frames = inner
 			return f
 		}
-		if err := n.promise([]byte("one"), ring.Identity{}); err != nil {
-			t.Fatal(err)
-		}
-		l := newLink(n, viewOf("a", "b").Members[1])
-		every := n.lease() / 8
+		l := newLink(r.Links, epochtest.Member("b"))
+		every := epochtest.Lease / 8
 		pings := func(what string, during time.Duration, least, most int32) {
 			t.Helper()
 			before := f.sent.Load()
@@ -259,7 +241,7 @@ func TestLinkPings(t *testing.T) {
 		}
 		call := func() {
 			time.Sleep(every / 2) // not when a ping is due
-			l.send(l.register(owner.Ref{Caller: &told{}, ID: 1}), 1, &owner.Request{Kind: owner.RenewMany, Key: "k"})
+			l.Send(l.Register(owner.Ref{Caller: &told{}, ID: 1}), 1, &owner.Request{Kind: owner.RenewMany, Key: "k"})
 			synctest.Wait()
 		}
 		const turns = 10
@@ -272,7 +254,7 @@ func TestLinkPings(t *testing.T) {
 		call()
 		pings("unanswered", 10*every, 9, 11)
 		l.close()
-		n.tasks.close()
+		r.tasks.Wait()
 		deaf.ends.Wait()
 	})
 }

@@ -1,52 +1,10 @@
-package mesh
+package link
 
 import (
 	"errors"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner"
 )
-
-// Flags of a call between members.
-const (
-	flagOwnID = 1 << iota
-	flagSentOnce
-	flagDrop
-	flagTell
-	// flagMetadata: a renewal has metadata, which may be empty.
-	flagMetadata
-)
-
-// flagCurrent, in an answer's outcome, is the answer to a check.
-const flagCurrent = 1 << 8
-
-// callFlags are the bits of a request that are one.
-func callFlags(r *owner.Request) (flags uint32) {
-	if r.OwnID {
-		flags |= flagOwnID
-	}
-	if r.SentOnce {
-		flags |= flagSentOnce
-	}
-	if r.Drop {
-		flags |= flagDrop
-	}
-	if r.Tell {
-		flags |= flagTell
-	}
-	if r.Kind == owner.Renew && r.Metadata != nil {
-		flags |= flagMetadata
-	}
-	return flags
-}
-
-func setCallFlags(r *owner.Request, flags uint32) {
-	r.OwnID, r.SentOnce, r.Drop = flags&flagOwnID != 0, flags&flagSentOnce != 0, flags&flagDrop != 0
-	r.Tell = flags&flagTell != 0
-	if flags&flagMetadata != 0 && r.Metadata == nil {
-		r.Metadata = map[string]string{}
-	}
-}
 
 // errorNumbers are the errors that owners answer with. The position is on the
 // wire, from 1: append only.
