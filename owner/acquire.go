@@ -6,6 +6,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // acquire answers one send of an acquire. Q2: what becomes of it depends first on
@@ -14,7 +15,7 @@ func (t turn) acquire(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	c := k.find(r.RequestID)
 	if mutant.On(mutant.GrantTwice) && c != nil && c.held() {
-		t.end(c, Released, false)
+		t.end(c, ops.Released, false)
 		k, c = t.m.keys.get(r.Key), nil
 	}
 	switch {
@@ -34,7 +35,7 @@ func (t turn) acquire(from Ref, r *Request) {
 
 // repeat answers a retry that finds its grant: the same token, and a renewal (Q2).
 func (t turn) repeat(from Ref, r *Request, c *claim) {
-	t.commit(Op{Kind: OpRenew, Key: r.Key, Token: c.token, TTL: t.longer(c, r.TTL), Resent: true})
+	t.commit(ops.Op{Kind: ops.Renew, Key: r.Key, Token: c.token, TTL: t.longer(c, r.TTL), Resent: true})
 	t.done(from, r.Send, t.m.hold(t.now, c))
 }
 
@@ -69,16 +70,16 @@ func (t turn) first(from Ref, r *Request, k key) {
 	case free && m.spent():
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrNotReady, Message: "the tokens of this epoch are used up"})
 	case free:
-		op := m.newClaim(OpGrant, r)
+		op := m.newClaim(ops.Grant, r)
 		op.Token = m.nextToken()
 		c := t.commit(op)
 		t.done(from, r.Send, m.holdAs(t.now, c, r.Key, r.ClientID, r.RequestID))
 	case k.waiters() >= m.maxWaiters:
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrTooManyWaiters})
 	default:
-		w := m.keys.more(t.commit(m.newClaim(OpEnqueue, r)))
+		w := m.keys.more(t.commit(m.newClaim(ops.Enqueue, r)))
 		m.note(w, func(w *waiting) {
-			w.ref, w.send, w.limit = from, r.Send, t.now+min(r.Wait, maxSpan)
+			w.ref, w.send, w.limit = from, r.Send, t.now+min(r.Wait, ops.MaxSpan)
 		})
 		if unsure {
 			t.mark(w.crowd) // perhaps all who wait before it are passed over
@@ -116,11 +117,11 @@ func (t turn) position(w *more) uint32 {
 	return n
 }
 
-func (m *Machine) newClaim(kind OpKind, r *Request) Op {
-	op := Op{
+func (m *Machine) newClaim(kind ops.Kind, r *Request) ops.Op {
+	op := ops.Op{
 		Kind: kind, Key: r.Key, ClientID: r.ClientID, RequestID: r.RequestID,
 		TTL: r.TTL, Mode: r.Mode, Slots: r.Slots, OwnID: r.OwnID, Resent: r.Send > 1, Conn: r.Conn,
-		MaxHold: m.maxHoldOf(r), unknown: true,
+		MaxHold: m.maxHoldOf(r), Unseen: true,
 	}
 	if len(r.Metadata) > 0 {
 		op.Metadata = maps.Clone(r.Metadata)
@@ -163,7 +164,7 @@ func (t turn) reattach(from Ref, r *Request, w *more) {
 	// Of two sends of one call the newer counts, in whatever order they arrive.
 	if w.ref != from || r.Send >= w.send {
 		w.send, w.ttl = r.Send, r.TTL
-		w.limit = t.now + min(max(r.Wait, 0), maxSpan)
+		w.limit = t.now + min(max(r.Wait, 0), ops.MaxSpan)
 	}
 	t.m.note(w, func(w *waiting) { w.ref, w.seen, w.settles, w.resent = from, t.now, 0, true })
 	t.serve(w.crowd)
@@ -240,8 +241,8 @@ func (t turn) grantWaiter(w *more) {
 	// if that send is still under way.
 	c, was := w.claim, w.waiting
 	resent := c.is(isResent) || was.resent || t.now-was.since >= period(was.ttl)/2
-	t.commit(Op{
-		Kind: OpGrant, Waited: true, Key: w.crowd.name, RequestID: w.request,
+	t.commit(ops.Op{
+		Kind: ops.Grant, Waited: true, Key: w.crowd.name, RequestID: w.request,
 		Token: t.m.nextToken(), TTL: was.ttl, Resent: resent,
 	})
 	t.done(was.ref, was.send, t.m.hold(t.now, c))
@@ -264,7 +265,7 @@ func (t turn) lookAt(w *more) {
 		t.m.note(w, func(w *waiting) { w.ref = Ref{} })
 		t.mark(w.crowd)
 	default:
-		t.leave(w, Silent, true)
+		t.leave(w, ops.Silent, true)
 		if attached {
 			t.fail(w.ref, w.send, &sharelock.Error{Err: sharelock.ErrRequestOver, Message: "the waiter was silent for three periods"})
 		}
@@ -276,14 +277,14 @@ func (t turn) giveUp(w *more) {
 	name := w.crowd.name
 	// Remembered in any case: its next send may be under way, and would be granted
 	// to somebody who was told that the wait is over.
-	t.leave(w, WaitOver, true)
+	t.leave(w, ops.WaitOver, true)
 	t.fail(w.ref, w.send, t.refusal(t.m.keys.get(name)))
 }
 
 // leave takes a waiter out and marks its key.
-func (t turn) leave(w *more, why Why, remember bool) {
+func (t turn) leave(w *more, why ops.Why, remember bool) {
 	cr := w.crowd
-	t.commit(Op{Kind: OpDequeue, Key: cr.name, RequestID: w.request, Why: why, Remember: remember})
+	t.commit(ops.Op{Kind: ops.Dequeue, Key: cr.name, RequestID: w.request, Why: why, Remember: remember})
 	t.mark(cr)
 }
 

@@ -5,28 +5,29 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // Apply applies an op that the owner decided to a backup's copy. Ops must come in
 // the owner's order, each once. On an error, which wraps [ErrDiverged] or
 // [ErrMalformed], the copy is unchanged and is not the owner's. An active machine
 // decides for itself and refuses.
-func (m *Machine) Apply(now time.Duration, op *Op) error {
+func (m *Machine) Apply(now time.Duration, op *ops.Op) error {
 	err := m.follow(now, op)
 	m.tidy()
 	return err
 }
 
 // follow is Apply for who calls tidy after some ops.
-func (m *Machine) follow(now time.Duration, op *Op) error {
+func (m *Machine) follow(now time.Duration, op *ops.Op) error {
 	if m.active {
-		return fmt.Errorf("%w: this copy is the owner's", ErrDiverged)
+		return fmt.Errorf("%w: this copy is the owner's", ops.ErrDiverged)
 	}
-	if err := op.valid(); err != nil {
+	if err := op.Valid(); err != nil {
 		return err
 	}
 	m.touched++
-	m.handled += op.size()
+	m.handled += op.Size()
 	m.due.Clear() // of the time when it was the owner's
 	if mutant.On(mutant.AckUnapplied) {
 		m.seq++
@@ -39,20 +40,20 @@ func (m *Machine) follow(now time.Duration, op *Op) error {
 // apply is the one place where what is in the copies changes: by the owner when
 // it decides, by a backup when it follows. It gives the claim that the op is
 // about, or nil if there is none now.
-func (m *Machine) apply(now time.Duration, op *Op) (*claim, error) {
+func (m *Machine) apply(now time.Duration, op *ops.Op) (*claim, error) {
 	c, why := m.change(now, op)
 	if why != "" {
-		return nil, fmt.Errorf("%w: %v of %q: %s", ErrDiverged, op.Kind, op.Key, why)
+		return nil, fmt.Errorf("%w: %v of %q: %s", ops.ErrDiverged, op.Kind, op.Key, why)
 	}
 	m.seq++
 	return c, nil
 }
 
 // change does what op says, or says why it cannot and changes nothing.
-func (m *Machine) change(now time.Duration, op *Op) (c *claim, why string) {
+func (m *Machine) change(now time.Duration, op *ops.Op) (c *claim, why string) {
 	k := m.keys.get(op.Key)
 	switch op.Kind {
-	case OpGrant:
+	case ops.Grant:
 		if op.Token <= m.last {
 			return nil, "token does not grow"
 		}
@@ -60,9 +61,9 @@ func (m *Machine) change(now time.Duration, op *Op) (c *claim, why string) {
 			return m.changeGrantWaiter(now, k, op)
 		}
 		return m.changeAdd(now, k, op)
-	case OpEnqueue:
+	case ops.Enqueue:
 		return m.changeAdd(now, k, op)
-	case OpRenew:
+	case ops.Renew:
 		if c = k.hold(op.Token); c == nil {
 			return nil, "no such hold"
 		}
@@ -78,19 +79,19 @@ func (m *Machine) change(now time.Duration, op *Op) (c *claim, why string) {
 			cr.read.renewed(now, c)
 		}
 		return c, ""
-	case OpRelease:
+	case ops.Release:
 		if c = k.hold(op.Token); c == nil {
 			return nil, "no such hold"
 		}
 		m.drop(now, c, op)
 		return nil, ""
-	case OpDequeue:
+	case ops.Dequeue:
 		if c = k.find(op.RequestID); c == nil || c.held() {
 			return nil, "no such waiter"
 		}
 		m.drop(now, c, op)
 		return nil, ""
-	case OpRemember:
+	case ops.Remember:
 		if k.find(op.RequestID) != nil {
 			return nil, "request id is not over"
 		}
@@ -100,17 +101,17 @@ func (m *Machine) change(now time.Duration, op *Op) (c *claim, why string) {
 }
 
 // changeAdd makes a new hold or waiter.
-func (m *Machine) changeAdd(now time.Duration, k key, op *Op) (*claim, string) {
+func (m *Machine) changeAdd(now time.Duration, k key, op *ops.Op) (*claim, string) {
 	switch {
 	case !k.idle() && k.slots() != op.Slots:
 		return nil, "other slots"
 	case k.find(op.RequestID) != nil:
 		return nil, "request id is in use"
-	case op.Kind == OpGrant && !k.admits(op.Mode):
+	case op.Kind == ops.Grant && !k.admits(op.Mode):
 		return nil, "somebody holds it"
 	}
 	// This replica's clock may still remember an id that the owner's has forgotten.
-	if !op.unknown {
+	if !op.Unseen {
 		m.forgotten(m.finished.remove(op.Key, op.RequestID))
 	}
 	c := m.keys.add(k, op)
@@ -130,7 +131,7 @@ func (m *Machine) changeAdd(now time.Duration, k key, op *Op) (*claim, string) {
 	return c, ""
 }
 
-func (m *Machine) changeGrantWaiter(now time.Duration, k key, op *Op) (*claim, string) {
+func (m *Machine) changeGrantWaiter(now time.Duration, k key, op *ops.Op) (*claim, string) {
 	c := k.find(op.RequestID)
 	switch {
 	case c == nil || c.held():
@@ -159,7 +160,7 @@ func (m *Machine) limit(now time.Duration, c *claim) {
 }
 
 // drop ends a claim, and remembers its request id if the op says so.
-func (m *Machine) drop(now time.Duration, c *claim, op *Op) {
+func (m *Machine) drop(now time.Duration, c *claim, op *ops.Op) {
 	if op.Remember {
 		_, _, request := m.keys.ids(c)
 		m.remember(wasSeen, over{digest: digestOf(op.Key, request), until: now + keepFinished, conn: c.conn})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -27,7 +28,7 @@ func (s *Service) Sync(from ring.Identity, epoch uint32, bases []Base) ([]Taken,
 		var err error
 		switch {
 		case int(b.Partition) >= s.partitions:
-			err = fmt.Errorf("%w: partition %d", ErrMalformed, b.Partition)
+			err = fmt.Errorf("%w: partition %d", ops.ErrMalformed, b.Partition)
 		case !b.Same:
 			err = s.syncPiece(from, epoch, b, &taken[i])
 		}
@@ -74,7 +75,7 @@ func (s *Service) syncNames(from ring.Identity, epoch uint32, bases []Base, take
 
 // errNoSuchCopy: the owner thought that this backup holds a copy that it does
 // not.
-var errNoSuchCopy = fmt.Errorf("%w: not the copy that the owner means", ErrDiverged)
+var errNoSuchCopy = fmt.Errorf("%w: not the copy that the owner means", ops.ErrDiverged)
 
 // mayBase checks that a member may bring the base of a partition.
 func (sh *shard) mayBase(from ring.Identity, epoch uint32, p *partition) error {
@@ -82,7 +83,7 @@ func (sh *shard) mayBase(from ring.Identity, epoch uint32, p *partition) error {
 	case sh.epoch != epoch || sh.service.cur.Load() != epoch:
 		return ErrBehind
 	case p.owner != from || !p.backup:
-		return fmt.Errorf("%w: %v does not own partition %d, or this is no backup of it", ErrDiverged, from, p.id)
+		return fmt.Errorf("%w: %v does not own partition %d, or this is no backup of it", ops.ErrDiverged, from, p.id)
 	}
 	return nil
 }
@@ -200,7 +201,7 @@ func (s *Service) Backup(from ring.Identity, epoch uint32, entries []Entries, an
 // checkKnown tells the process if this program is too old for an op or a copy that it was
 // sent (W3).
 func (s *Service) checkKnown(partition uint32, err error) {
-	if errors.Is(err, ErrUnknown) && s.unknown != nil {
+	if errors.Is(err, ops.ErrUnknown) && s.unknown != nil {
 		s.unknown(fmt.Errorf("partition %d: %w", partition, err))
 	}
 }
@@ -220,16 +221,16 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 	if e.First > p.m.Seq()+1 {
 		return Ack{Partition: p.id, Seq: p.m.Seq(), Gap: true}, true
 	}
-	now, ops := sh.now, e.Ops
-	for seq := e.First; len(ops) > 0; seq++ {
-		var op Op
-		rest, err := op.Decode(ops)
+	now, left := sh.now, e.Ops
+	for seq := e.First; len(left) > 0; seq++ {
+		var op ops.Op
+		rest, err := op.Decode(left)
 		if err == nil && seq > p.m.Seq() {
-			if op.Kind != OpRead {
+			if op.Kind != ops.Read {
 				sh.done++
 			}
-			if early(op.Kind, sh.release) {
-				err = unknownTo("%v in a view of release %d", op.Kind, sh.release)
+			if ops.Early(op.Kind, sh.release) {
+				err = ops.Unknown("%v in a view of release %d", op.Kind, sh.release)
 			} else {
 				err = p.m.follow(now, &op)
 			}
@@ -241,12 +242,12 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 			// begins with equal copies again.
 			sh.service.log.Error("copy differs from its owner's", "partition", p.id, "epoch", epoch, "seq", seq, "error", err)
 			p.broken = true
-			if sh.service.checkKnown(p.id, err); !errors.Is(err, ErrUnknown) {
+			if sh.service.checkKnown(p.id, err); !errors.Is(err, ops.ErrUnknown) {
 				sh.service.refresh.Store(true) // what is unknown would be so in a new epoch, too
 			}
 			return Ack{}, false
 		}
-		ops = rest
+		left = rest
 	}
 	p.m.tidy()
 	sh.saw(p.m)

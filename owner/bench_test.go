@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 func (o *Out) reset() { o.Ops, o.Replies = o.Ops[:0], o.Replies[:0] }
@@ -104,8 +105,8 @@ func BenchmarkApply(b *testing.B) {
 	i := uint32(0)
 	for b.Loop() {
 		i++
-		grant := Op{Kind: OpGrant, Key: "bench", ClientID: "c", RequestID: "r", Token: sharelock.MakeToken(1, i), TTL: time.Minute}
-		release := Op{Kind: OpRelease, Key: "bench", Token: grant.Token, Why: Released}
+		grant := ops.Op{Kind: ops.Grant, Key: "bench", ClientID: "c", RequestID: "r", Token: sharelock.MakeToken(1, i), TTL: time.Minute}
+		release := ops.Op{Kind: ops.Release, Key: "bench", Token: grant.Token, Why: ops.Released}
 		if m.Apply(0, &grant) != nil || m.Apply(0, &release) != nil {
 			b.Fatal("an op was refused")
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // Check gives the first invariant that does not hold, or nil. It walks the whole
@@ -126,7 +127,7 @@ func (m *Machine) checkClaim(k key, name string, c *claim, ids map[string]bool) 
 		return fmt.Errorf("%q has the number of another claim", request)
 	case k.crowd == nil && !c.held():
 		return fmt.Errorf("%q waits alone", request)
-	case !validClient(client) || !validTTL(c.ttl()) || !validFamily(c.mode(), k.slots()):
+	case !ops.ValidClient(client) || !ops.ValidTTL(c.ttl()) || !ops.ValidFamily(c.mode(), k.slots()):
 		return fmt.Errorf("%q has a bad client, TTL, mode or slots", request)
 	case m.active && due == nil:
 		return fmt.Errorf("%q has deadline %v", request, due)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/compact"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 const (
@@ -47,7 +48,7 @@ const (
 
 	flagBits = 3
 
-	_ = uint64(maxSpan) << flagBits // fits
+	_ = uint64(ops.MaxSpan) << flagBits // fits
 )
 
 func (c *claim) held() bool { return c.token != 0 }

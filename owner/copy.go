@@ -7,6 +7,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // A copy travels in pieces, each of them some whole records. Everything that ops have
@@ -30,8 +31,8 @@ const (
 // flagSameKey in a claim: its key and slots are those of the record before. The first of
 // a piece has it never. flagWaits: it has no token. Beside the flags of an op.
 const (
-	flagSameKey = flagWaited
-	flagWaits   = flagRemember
+	flagSameKey = ops.FlagWaited
+	flagWaits   = ops.FlagRemember
 )
 
 const (
@@ -70,10 +71,10 @@ func readPosition(b []byte) (position, error) {
 	if len(b) == 0 {
 		return position{phase: recordBegin}, nil
 	}
-	d := decoder{b: b}
-	p := position{phase: d.number(), claim: d.number32(), inside: d.number32(), over: d.number32()}
-	if d.failed || len(d.b) > 0 || p.phase < recordClaim || p.phase > recordEnd {
-		return position{}, fmt.Errorf("%w: a position", ErrMalformed)
+	d := ops.Decoder{Rest: b}
+	p := position{phase: d.Number(), claim: d.Number32(), inside: d.Number32(), over: d.Number32()}
+	if d.Failed || len(d.Rest) > 0 || p.phase < recordClaim || p.phase > recordEnd {
+		return position{}, fmt.Errorf("%w: a position", ops.ErrMalformed)
 	}
 	return p, nil
 }
@@ -92,10 +93,10 @@ func (m *Machine) Piece(now time.Duration, at, b []byte) (piece, next []byte, la
 	if b == nil {
 		b = make([]byte, 0, min(stepBytes, m.Bytes()+pieceExtra))
 	}
-	w := pieceWriter{m: m, now: now, pos: pos, e: encoder{b: b}, full: len(b) + stepBytes - maxRecord, left: stepEntries}
+	w := pieceWriter{m: m, now: now, pos: pos, e: ops.Encoder{Buf: b}, full: len(b) + stepBytes - maxRecord, left: stepEntries}
 	defer func() {
 		m.touched += stepEntries - w.left
-		m.handled += len(w.e.b) - len(b)
+		m.handled += len(w.e.Buf) - len(b)
 	}()
 	for w.more() {
 		switch w.pos.phase {
@@ -106,15 +107,15 @@ func (m *Machine) Piece(now time.Duration, at, b []byte) (piece, next []byte, la
 		case recordOver, recordFence:
 			w.overs()
 		case recordEnd:
-			w.e.byte(recordEnd)
-			w.e.number(uint64(m.keys.claims.Used()))
-			return w.e.b, nil, true, nil
+			w.e.Byte(recordEnd)
+			w.e.Number(uint64(m.keys.claims.Used()))
+			return w.e.Buf, nil, true, nil
 		}
 		if err != nil {
 			return b, nil, false, err
 		}
 	}
-	return w.e.b, w.pos.append(nil), false, nil
+	return w.e.Buf, w.pos.append(nil), false, nil
 }
 
 // pieceWriter writes one piece.
@@ -122,7 +123,7 @@ type pieceWriter struct {
 	m   *Machine
 	now time.Duration
 	pos position
-	e   encoder
+	e   ops.Encoder
 	// full is the length from which there is no room for one more record, left how many
 	// records may still be looked at.
 	full, left int
@@ -130,20 +131,20 @@ type pieceWriter struct {
 	crowd *crowd
 }
 
-func (w *pieceWriter) more() bool { return w.left > 0 && len(w.e.b) < w.full }
+func (w *pieceWriter) more() bool { return w.left > 0 && len(w.e.Buf) < w.full }
 
 func (w *pieceWriter) begin() {
 	m := w.m
-	w.e.byte(recordBegin)
-	w.e.byte(copyVersion)
-	w.e.number(uint64(m.partition))
-	w.e.number(m.seq)
-	w.e.number(uint64(m.last))
+	w.e.Byte(recordBegin)
+	w.e.Byte(copyVersion)
+	w.e.Number(uint64(m.partition))
+	w.e.Number(m.seq)
+	w.e.Number(uint64(m.last))
 	quarantine := m.Quarantined(w.now)
 	if mutant.On(mutant.QuarantineForgotten) {
 		quarantine = 0
 	}
-	w.e.number(uint64(quarantine))
+	w.e.Number(uint64(quarantine))
 	w.pos = position{phase: recordClaim, claim: 1}
 }
 
@@ -179,7 +180,7 @@ func (w *pieceWriter) inside(cr *crowd) (done bool, err error) {
 	x := cr.first()
 	if id := w.pos.inside; id != 0 {
 		if int(id) > s.claims.Last() || s.claims.At(id).id == 0 || s.more(s.claims.At(id)) == nil || s.more(s.claims.At(id)).crowd != cr {
-			return false, fmt.Errorf("%w: a position that is not in the key", ErrMalformed)
+			return false, fmt.Errorf("%w: a position that is not in the key", ops.ErrMalformed)
 		}
 		x = s.more(s.claims.At(id))
 	}
@@ -201,34 +202,34 @@ func (w *pieceWriter) claim(c *claim) {
 	s, e := &w.m.keys, &w.e
 	k := s.of(c)
 	same := k.crowd != nil && k.crowd == w.crowd
-	e.byte(recordClaim)
-	e.byte(bit(flagShared, c.is(isShared)) | bit(flagOwnID, c.is(isOwnID)) | bit(flagResent, c.is(isResent)) |
-		bit(flagSameKey, same) | bit(flagWaits, !c.held()) | bit(flagLimited, s.maxHold(c) > 0))
+	e.Byte(recordClaim)
+	e.Byte(ops.Bit(ops.FlagShared, c.is(isShared)) | ops.Bit(ops.FlagOwnID, c.is(isOwnID)) | ops.Bit(ops.FlagResent, c.is(isResent)) |
+		ops.Bit(flagSameKey, same) | ops.Bit(flagWaits, !c.held()) | ops.Bit(ops.FlagLimited, s.maxHold(c) > 0))
 	if !same {
-		e.bytes(k.name())
-		e.number(uint64(k.slots()))
+		e.Bytes(k.name())
+		e.Number(uint64(k.slots()))
 	}
 	if c.held() {
-		e.number(uint64(c.token))
+		e.Number(uint64(c.token))
 	}
 	if c.text == 0 {
 		x := s.more(c)
-		e.text(x.client)
-		e.text(x.request)
+		e.Text(x.client)
+		e.Text(x.request)
 	} else {
 		_, client, request := s.texts.Bytes(c.text)
-		e.bytes(client)
-		e.bytes(request)
+		e.Bytes(client)
+		e.Bytes(request)
 	}
-	e.number(uint64(c.ttl()))
+	e.Number(uint64(c.ttl()))
 	if d := s.maxHold(c); d > 0 {
-		e.number(uint64(d))
+		e.Number(uint64(d))
 		if c.held() {
-			e.number(uint64(max(s.more(c).ends-w.now, 0)))
+			e.Number(uint64(max(s.more(c).ends-w.now, 0)))
 		}
 	}
-	e.number(uint64(c.conn))
-	e.metadata(s.meta(c))
+	e.Number(uint64(c.conn))
+	e.Metadata(s.meta(c))
 }
 
 // overs writes finished ids, the oldest first.
@@ -245,10 +246,10 @@ func (w *pieceWriter) overs() {
 	for ; w.more() && i < q.n; i++ {
 		w.left--
 		if o := q.at(q.number(i)); o.until > w.now {
-			w.e.byte(byte(w.pos.phase))
-			w.e.b = append(w.e.b, o.digest[:]...)
-			w.e.number(uint64(o.conn))
-			w.e.number(uint64(o.until - w.now))
+			w.e.Byte(byte(w.pos.phase))
+			w.e.Buf = append(w.e.Buf, o.digest[:]...)
+			w.e.Number(uint64(o.conn))
+			w.e.Number(uint64(o.until - w.now))
 		}
 	}
 	if i < q.n {

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // Decoder puts the pieces of an encoded copy together. It belongs to one goroutine, which
 // need not have a shard's turn. Make one with [NewDecoder].
 type Decoder struct {
 	m    *Machine
-	r    decoder
+	r    ops.Decoder
 	now  time.Duration
 	err  error
 	done bool
@@ -33,14 +34,14 @@ func NewDecoder(partition uint32, maxWaiters int) *Decoder {
 // Feed takes the next piece. Times that the copy has left count from now. It fails with
 // [ErrMalformed], which may be [ErrUnknown], and then for ever.
 func (d *Decoder) Feed(now time.Duration, piece []byte) error {
-	d.r, d.now, d.key = decoder{b: piece}, now, ""
-	for d.err == nil && len(d.r.b) > 0 {
-		if err := d.record(); errors.Is(err, ErrMalformed) {
+	d.r, d.now, d.key = ops.Decoder{Rest: piece}, now, ""
+	for d.err == nil && len(d.r.Rest) > 0 {
+		if err := d.record(); errors.Is(err, ops.ErrMalformed) {
 			d.err = err
 		} else if err != nil {
-			d.err = fmt.Errorf("%w: %w", ErrMalformed, err)
-		} else if d.r.failed {
-			d.err = fmt.Errorf("%w: a record is cut off", ErrMalformed)
+			d.err = fmt.Errorf("%w: %w", ops.ErrMalformed, err)
+		} else if d.r.Failed {
+			d.err = fmt.Errorf("%w: a record is cut off", ops.ErrMalformed)
 		}
 	}
 	return d.err
@@ -50,7 +51,7 @@ func (d *Decoder) Feed(now time.Duration, piece []byte) error {
 // fails with [ErrMalformed].
 func (d *Decoder) Machine() (*Machine, error) {
 	if d.err == nil && !d.done {
-		d.err = fmt.Errorf("%w: pieces are missing", ErrMalformed)
+		d.err = fmt.Errorf("%w: pieces are missing", ops.ErrMalformed)
 	}
 	if d.err != nil {
 		return nil, d.err
@@ -59,7 +60,7 @@ func (d *Decoder) Machine() (*Machine, error) {
 }
 
 func (d *Decoder) record() error {
-	kind := d.r.byte()
+	kind := d.r.Byte()
 	if (kind == recordBegin) == d.begun || d.done {
 		return fmt.Errorf("a record of kind %d out of order", kind)
 	}
@@ -72,34 +73,34 @@ func (d *Decoder) record() error {
 		return d.over(int(kind - recordOver))
 	case recordEnd:
 		d.done = true
-		if n := d.r.number(); n != d.claims {
+		if n := d.r.Number(); n != d.claims {
 			return fmt.Errorf("%d claims, want %d", d.claims, n)
 		}
 		return d.noneOver()
 	case 0:
 		return fmt.Errorf("a record of no kind")
 	default:
-		return unknownTo("a record of kind %d in a copy", kind)
+		return ops.Unknown("a record of kind %d in a copy", kind)
 	}
 }
 
 func (d *Decoder) begin() error {
 	d.begun = true
-	switch v := d.r.byte(); {
+	switch v := d.r.Byte(); {
 	case v > copyVersion:
-		return unknownTo("a copy of version %d", v)
+		return ops.Unknown("a copy of version %d", v)
 	case v < copyVersion:
 		return fmt.Errorf("unknown version %d", v)
 	}
 	m := d.m
-	if p := d.r.number32(); p != m.partition {
+	if p := d.r.Number32(); p != m.partition {
 		return fmt.Errorf("it is of partition %d, not %d", p, m.partition)
 	}
-	m.seq, m.last = d.r.number(), sharelock.Token(d.r.number())
-	if m.last != 0 && !validToken(m.last) {
+	m.seq, m.last = d.r.Number(), sharelock.Token(d.r.Number())
+	if m.last != 0 && !ops.ValidToken(m.last) {
 		return fmt.Errorf("token %d out of range", m.last)
 	}
-	if left := d.r.span(); left > 0 {
+	if left := d.r.Duration(); left > 0 {
 		m.quarantine = d.now + left
 	}
 	return nil
@@ -107,32 +108,32 @@ func (d *Decoder) begin() error {
 
 // claim reads a claim, as the op that makes it.
 func (d *Decoder) claim() error {
-	flags := d.r.byte()
-	if flags >= flagLimited<<1 {
-		return unknownTo("a flag of a claim in a copy, %#x", flags)
+	flags := d.r.Byte()
+	if flags >= ops.FlagLimited<<1 {
+		return ops.Unknown("a flag of a claim in a copy, %#x", flags)
 	}
 	if flags&flagSameKey == 0 {
-		d.key, d.slots = d.r.text(), d.r.number32()
+		d.key, d.slots = d.r.Text(), d.r.Number32()
 	}
-	op := Op{Kind: OpEnqueue, Key: d.key, Slots: d.slots}
-	op.flags(flags &^ flagWaits)
+	op := ops.Op{Kind: ops.Enqueue, Key: d.key, Slots: d.slots}
+	op.SetFlags(flags &^ flagWaits)
 	if flags&flagWaits == 0 {
-		op.Kind, op.Token = OpGrant, sharelock.Token(d.r.number())
+		op.Kind, op.Token = ops.Grant, sharelock.Token(d.r.Number())
 	}
-	op.ClientID, op.RequestID, op.TTL = d.r.text(), d.r.text(), d.r.span()
+	op.ClientID, op.RequestID, op.TTL = d.r.Text(), d.r.Text(), d.r.Duration()
 	var left time.Duration
-	if flags&flagLimited != 0 {
-		op.MaxHold = d.r.span()
-		if op.Kind == OpGrant {
-			left = d.r.span()
+	if flags&ops.FlagLimited != 0 {
+		op.MaxHold = d.r.Duration()
+		if op.Kind == ops.Grant {
+			left = d.r.Duration()
 		}
 		if op.MaxHold == 0 || left > Stretch(op.MaxHold) {
 			return fmt.Errorf("key %q: %v left of at most %v", d.key, left, op.MaxHold)
 		}
 	}
-	op.Conn = d.r.number32()
-	op.Metadata = d.r.metadata()
-	if d.r.failed {
+	op.Conn = d.r.Number32()
+	op.Metadata = d.r.Metadata()
+	if d.r.Failed {
 		return fmt.Errorf("key %q: a claim is cut off", d.key)
 	}
 	d.claims++
@@ -140,9 +141,9 @@ func (d *Decoder) claim() error {
 }
 
 // add makes the claim, of whose longest time there is so much left.
-func (d *Decoder) add(op *Op, left time.Duration) error {
+func (d *Decoder) add(op *ops.Op, left time.Duration) error {
 	m := d.m
-	if !validKey(op.Key) || !validClient(op.ClientID) || !validRequestID(op.RequestID) || !validTTL(op.TTL) || !validFamily(op.Mode, op.Slots) || !validMaxHold(op.MaxHold) {
+	if !ops.ValidKey(op.Key) || !ops.ValidClient(op.ClientID) || !ops.ValidRequestID(op.RequestID) || !ops.ValidTTL(op.TTL) || !ops.ValidFamily(op.Mode, op.Slots) || !ops.ValidMaxHold(op.MaxHold) {
 		return fmt.Errorf("key %q: bad claim", op.Key)
 	}
 	k := m.keys.get(op.Key)
@@ -151,9 +152,9 @@ func (d *Decoder) add(op *Op, left time.Duration) error {
 		return fmt.Errorf("key %q: other slots", op.Key)
 	case k.find(op.RequestID) != nil:
 		return fmt.Errorf("key %q: request id %q twice", op.Key, op.RequestID)
-	case op.Kind == OpGrant && !k.admits(op.Mode):
+	case op.Kind == ops.Grant && !k.admits(op.Mode):
 		return fmt.Errorf("key %q: too many holders", op.Key)
-	case op.Kind == OpGrant && (op.Token <= k.newest() || op.Token > m.last):
+	case op.Kind == ops.Grant && (op.Token <= k.newest() || op.Token > m.last):
 		return fmt.Errorf("key %q: token %d out of order", op.Key, op.Token)
 	}
 	c := m.keys.add(k, op)
@@ -169,12 +170,12 @@ func (d *Decoder) add(op *Op, left time.Duration) error {
 
 // over reads a request id that is over.
 func (d *Decoder) over(queue int) error {
-	o := over{digest: d.r.digest(), conn: d.r.number32()}
-	left, most := d.r.span(), keepFinished
+	o := over{digest: d.r.Bytes16(), conn: d.r.Number32()}
+	left, most := d.r.Duration(), keepFinished
 	if queue == isFence {
 		most = keepFence
 	}
-	if d.r.failed {
+	if d.r.Failed {
 		return nil
 	}
 	f := &d.m.finished

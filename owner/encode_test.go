@@ -24,9 +24,9 @@ func (m *Machine) Encode(now time.Duration) []byte {
 		w.pos = position{phase: recordOver + phase}
 		w.overs()
 	}
-	w.e.byte(recordEnd)
-	w.e.number(uint64(m.keys.claims.Used()))
-	return w.e.b
+	w.e.Byte(recordEnd)
+	w.e.Number(uint64(m.keys.claims.Used()))
+	return w.e.Buf
 }
 
 // Decode replaces the copy by an encoded one. On an error it is unchanged.

@@ -12,28 +12,29 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // sampleOps is at least one op of every kind, with every field in use.
-func sampleOps() []Op {
+func sampleOps() []ops.Op {
 	token := sharelock.MakeToken(59712345, 1)
-	return []Op{
+	return []ops.Op{
 		{
-			Kind: OpGrant, Key: "orders/42", ClientID: "w1", RequestID: "r-7", Token: token, TTL: 10 * time.Second,
+			Kind: ops.Grant, Key: "orders/42", ClientID: "w1", RequestID: "r-7", Token: token, TTL: 10 * time.Second,
 			Mode: sharelock.Shared, OwnID: true, Resent: true, Metadata: map[string]string{"why": "demo", "by": "hand"},
 		},
-		{Kind: OpEnqueue, Key: "orders/42", ClientID: "w2", RequestID: "r-8", TTL: time.Minute},
-		{Kind: OpEnqueue, Key: "pool", ClientID: "w2", RequestID: "r-8", TTL: time.Minute, Slots: 5},
-		{Kind: OpRenew, Key: "orders/42", Token: token, TTL: time.Hour, Resent: true},
-		{Kind: OpRenew, Key: "orders/42", Token: token, TTL: time.Hour, Metadata: map[string]string{"step": "3"}},
-		{Kind: OpRenew, Key: "orders/42", Token: token, TTL: time.Hour, Metadata: map[string]string{}},
-		{Kind: OpRelease, Key: "orders/42", Token: token, Why: Expired, Remember: true},
-		{Kind: OpGrant, Waited: true, Key: "orders/42", RequestID: "r-8", Token: token + 1, TTL: 30 * time.Second, Resent: true},
-		{Kind: OpDequeue, Key: "pool", RequestID: "r-8", Why: WaitOver, Remember: true},
-		{Kind: OpRemember, Key: "pool", RequestID: "r-9"},
-		{Kind: OpRead, Key: "pool"},
-		{Kind: OpEnqueue, Key: "batch", ClientID: "w2", RequestID: "r-8", TTL: time.Minute, MaxHold: time.Hour},
-		{Kind: OpGrant, Key: "batch", ClientID: "w1", RequestID: "r-9", Token: token + 2, TTL: time.Minute, MaxHold: time.Hour},
+		{Kind: ops.Enqueue, Key: "orders/42", ClientID: "w2", RequestID: "r-8", TTL: time.Minute},
+		{Kind: ops.Enqueue, Key: "pool", ClientID: "w2", RequestID: "r-8", TTL: time.Minute, Slots: 5},
+		{Kind: ops.Renew, Key: "orders/42", Token: token, TTL: time.Hour, Resent: true},
+		{Kind: ops.Renew, Key: "orders/42", Token: token, TTL: time.Hour, Metadata: map[string]string{"step": "3"}},
+		{Kind: ops.Renew, Key: "orders/42", Token: token, TTL: time.Hour, Metadata: map[string]string{}},
+		{Kind: ops.Release, Key: "orders/42", Token: token, Why: ops.Expired, Remember: true},
+		{Kind: ops.Grant, Waited: true, Key: "orders/42", RequestID: "r-8", Token: token + 1, TTL: 30 * time.Second, Resent: true},
+		{Kind: ops.Dequeue, Key: "pool", RequestID: "r-8", Why: ops.WaitOver, Remember: true},
+		{Kind: ops.Remember, Key: "pool", RequestID: "r-9"},
+		{Kind: ops.Read, Key: "pool"},
+		{Kind: ops.Enqueue, Key: "batch", ClientID: "w2", RequestID: "r-8", TTL: time.Minute, MaxHold: time.Hour},
+		{Kind: ops.Grant, Key: "batch", ClientID: "w1", RequestID: "r-9", Token: token + 2, TTL: time.Minute, MaxHold: time.Hour},
 	}
 }
 
@@ -41,8 +42,8 @@ func sampleOps() []Op {
 func sampleMachine(t testing.TB) *Machine {
 	m := NewMachine(17, 100)
 	m.Quarantine(0, 33*time.Second)
-	for _, op := range append(sampleOps(), Op{Kind: OpEnqueue, Key: "orders/42", ClientID: "w3", RequestID: "r-10", TTL: time.Second, OwnID: true},
-		Op{Kind: OpEnqueue, Key: "orders/42", ClientID: "w4", RequestID: "r-11", TTL: time.Second, Mode: sharelock.Shared, Metadata: map[string]string{"a": ""}}) {
+	for _, op := range append(sampleOps(), ops.Op{Kind: ops.Enqueue, Key: "orders/42", ClientID: "w3", RequestID: "r-10", TTL: time.Second, OwnID: true},
+		ops.Op{Kind: ops.Enqueue, Key: "orders/42", ClientID: "w4", RequestID: "r-11", TTL: time.Second, Mode: sharelock.Shared, Metadata: map[string]string{"a": ""}}) {
 		if err := m.Apply(time.Second, &op); err != nil {
 			t.Fatal(err)
 		}
@@ -97,8 +98,8 @@ func TestDecodeRefuses(t *testing.T) {
 	m := sampleMachine(t)
 	before := m.Encode(time.Second)
 	for _, data := range bad {
-		if err := m.Decode(time.Second, data); !errors.Is(err, ErrMalformed) {
-			t.Errorf("%x: error %v, want %v", data, err, ErrMalformed)
+		if err := m.Decode(time.Second, data); !errors.Is(err, ops.ErrMalformed) {
+			t.Errorf("%x: error %v, want %v", data, err, ops.ErrMalformed)
 		}
 	}
 	if !bytes.Equal(before, m.Encode(time.Second)) {
@@ -109,9 +110,9 @@ func TestDecodeRefuses(t *testing.T) {
 // A copy that breaks an invariant is refused, however well it is written.
 func TestDecodeRefusesUnsoundCopies(t *testing.T) {
 	held := func(m *Machine, token sharelock.Token, mode sharelock.Mode) {
-		m.keys.add(m.keys.get("orders/42"), &Op{Key: "orders/42", ClientID: "c", RequestID: "other", Token: token, Mode: mode, TTL: 1})
+		m.keys.add(m.keys.get("orders/42"), &ops.Op{Key: "orders/42", ClientID: "c", RequestID: "other", Token: token, Mode: mode, TTL: 1})
 	}
-	wait := func(m *Machine, op Op) {
+	wait := func(m *Machine, op ops.Op) {
 		op.Key = "orders/42"
 		m.keys.add(m.keys.get(op.Key), &op)
 	}
@@ -123,17 +124,17 @@ func TestDecodeRefusesUnsoundCopies(t *testing.T) {
 			k.holds.first.claim.set(isShared, true)
 			held(m, m.last-1, sharelock.Shared)
 		},
-		"id twice":         func(m *Machine, _ *crowd) { wait(m, Op{ClientID: "c", RequestID: "r-10", TTL: 1}) },
+		"id twice":         func(m *Machine, _ *crowd) { wait(m, ops.Op{ClientID: "c", RequestID: "r-10", TTL: 1}) },
 		"id over":          func(m *Machine, _ *crowd) { m.finished.remember(wasSeen, "orders/42", "r-10", time.Minute) },
 		"id over for long": func(m *Machine, _ *crowd) { m.finished.remember(wasSeen, "k", "r", 2*keepFinished) },
 		"fence for long":   func(m *Machine, _ *crowd) { m.finished.remember(isFence, "k", "r", time.Minute) },
-		"no client":        func(m *Machine, _ *crowd) { wait(m, Op{RequestID: "r", TTL: 1}) },
-		"no TTL":           func(m *Machine, _ *crowd) { wait(m, Op{ClientID: "c", RequestID: "r"}) },
+		"no client":        func(m *Machine, _ *crowd) { wait(m, ops.Op{RequestID: "r", TTL: 1}) },
+		"no TTL":           func(m *Machine, _ *crowd) { wait(m, ops.Op{ClientID: "c", RequestID: "r"}) },
 		"one slot":         func(_ *Machine, k *crowd) { k.slots = 1 },
 		"claims missing":   func(m *Machine, _ *crowd) { m.keys.claims.Take() },
 		"key twice":        func(m *Machine, k *crowd) { m.keys.crowds.Put(m.keys.hash("again"), k) },
 		"no key": func(m *Machine, _ *crowd) {
-			m.keys.add(m.keys.get(""), &Op{ClientID: "c", RequestID: "r", TTL: 1, Token: 1})
+			m.keys.add(m.keys.get(""), &ops.Op{ClientID: "c", RequestID: "r", TTL: 1, Token: 1})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -142,15 +143,15 @@ func TestDecodeRefusesUnsoundCopies(t *testing.T) {
 				t.Fatalf("before it is broken: %v", err)
 			}
 			breakIt(m, m.keys.get("orders/42").crowd)
-			if err := NewMachine(17, 0).Decode(0, m.Encode(time.Second)); !errors.Is(err, ErrMalformed) {
-				t.Errorf("error %v, want %v", err, ErrMalformed)
+			if err := NewMachine(17, 0).Decode(0, m.Encode(time.Second)); !errors.Is(err, ops.ErrMalformed) {
+				t.Errorf("error %v, want %v", err, ops.ErrMalformed)
 			}
 		})
 	}
-	read := Op{Kind: OpRead, Key: "k"}
+	read := ops.Op{Kind: ops.Read, Key: "k"}
 	b := read.Append(nil)
-	b[1] = flagMeta << 1
-	if _, err := read.Decode(b); !errors.Is(err, ErrMalformed) {
+	b[1] = ops.FlagMetadata << 1
+	if _, err := read.Decode(b); !errors.Is(err, ops.ErrMalformed) {
 		t.Errorf("an unknown flag: error %v", err)
 	}
 }
@@ -169,7 +170,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := NewMachine(17, 100)
 		if err := m.Decode(0, data); err != nil {
-			if !errors.Is(err, ErrMalformed) {
+			if !errors.Is(err, ops.ErrMalformed) {
 				t.Fatalf("error %v", err)
 			}
 			return
@@ -206,10 +207,10 @@ func FuzzOp(f *testing.F) {
 		f.Add(op.Append(nil))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var op, again Op
+		var op, again ops.Op
 		rest, err := op.Decode(data)
 		if err != nil {
-			if !errors.Is(err, ErrMalformed) || !reflect.DeepEqual(op, Op{}) {
+			if !errors.Is(err, ops.ErrMalformed) || !reflect.DeepEqual(op, ops.Op{}) {
 				t.Fatalf("error %v, op %+v", err, op)
 			}
 			return

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/compact"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // keys are the keys that are held or waited for. Nearly all of them have one
@@ -127,7 +128,7 @@ func (s *keys) isOf(c *claim, client string) bool {
 
 // add makes the claim of a grant to one who has not waited, or of an enqueue. The
 // op fits the key.
-func (s *keys) add(k key, op *Op) *claim {
+func (s *keys) add(k key, op *ops.Op) *claim {
 	id := s.claims.Take()
 	c := s.claims.At(id)
 	*c = claim{id: id, token: op.Token, conn: op.Conn}
@@ -153,7 +154,7 @@ func (s *keys) add(k key, op *Op) *claim {
 }
 
 // gather makes a crowd of a key that has none.
-func (s *keys) gather(k key, op *Op) *crowd {
+func (s *keys) gather(k key, op *ops.Op) *crowd {
 	cr := &crowd{name: op.Key, slots: op.Slots, seed: s.seed}
 	s.crowds.Put(s.hash(cr.name), cr)
 	if c := k.alone; c != nil {

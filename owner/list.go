@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // The most holds and waiters of one key that a list shows, their bytes, roughly, and the
@@ -86,25 +87,17 @@ func (l *Listing) Cut(limit int) {
 func sizeOf(l *sharelock.KeyState) int {
 	size := len(l.Key) + 64
 	for i := range l.Holds {
-		size += len(l.Key) + metadataSize(l.Holds[i].Metadata) + 256
+		size += len(l.Key) + ops.MetadataSize(l.Holds[i].Metadata) + 256
 	}
 	for i := range l.Waiters {
-		size += metadataSize(l.Waiters[i].Metadata) + 256
+		size += ops.MetadataSize(l.Waiters[i].Metadata) + 256
 	}
 	return size
 }
 
 // HoldBytes is about what a hold takes in a message.
 func HoldBytes(h *sharelock.Hold) int {
-	return entryBytes + len(h.Key) + len(h.ClientID) + len(h.RequestID) + metadataSize(h.Metadata)
-}
-
-func metadataSize(m map[string]string) int {
-	size := 0
-	for k, v := range m {
-		size += len(k) + len(v) + 8
-	}
-	return size
+	return entryBytes + len(h.Key) + len(h.ClientID) + len(h.RequestID) + ops.MetadataSize(h.Metadata)
 }
 
 // listed is what a list shows of each partition: the first limit keys that begin with

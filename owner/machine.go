@@ -7,6 +7,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/compact"
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // Machine is one copy of a partition and the rules for deciding about it. Make
@@ -91,7 +92,7 @@ func (j *jobs) anyLeft() bool {
 // slices to zero length, and may then use it again.
 type Out struct {
 	// Ops in the order in which they were applied.
-	Ops []Op
+	Ops []ops.Op
 	// Replies in the order in which they were decided.
 	Replies []Reply
 }
@@ -326,7 +327,7 @@ func (m *Machine) BrokeFrom() int { return m.keys.mores.Last() }
 // Quarantine makes the partition grant nothing for d from now (section 4.3). The
 // caller has stretched d.
 func (m *Machine) Quarantine(now, d time.Duration) {
-	m.quarantine = m.clip(now, now+min(d, maxSpan))
+	m.quarantine = m.clip(now, now+min(d, ops.MaxSpan))
 }
 
 // Quarantined is how long the quarantine still lasts; 0 when there is none.

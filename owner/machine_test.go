@@ -13,6 +13,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/compact"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // counter is a Caller that counts how often it is asked whether it lives.
@@ -320,7 +321,7 @@ func TestLongTimes(t *testing.T) {
 		t.Errorf("the shortest wait: %+v", reply.Answer)
 	}
 	p.m.Quarantine(p.now, math.MaxInt64)
-	if left := p.m.Quarantined(p.now); left != maxSpan {
+	if left := p.m.Quarantined(p.now); left != ops.MaxSpan {
 		t.Errorf("the longest quarantine is %v", left)
 	}
 	p.check()
@@ -329,42 +330,42 @@ func TestLongTimes(t *testing.T) {
 // An op that does not fit is refused and changes nothing.
 func TestApplyRefusesWhatDoesNotFit(t *testing.T) {
 	token := func(n uint32) sharelock.Token { return sharelock.MakeToken(1, n) }
-	base := []Op{
-		{Kind: OpGrant, Key: "k", ClientID: "c", RequestID: "held", Token: token(5), TTL: time.Second},
-		{Kind: OpEnqueue, Key: "k", ClientID: "c", RequestID: "waits", TTL: time.Second},
-		{Kind: OpEnqueue, Key: "s", ClientID: "c", RequestID: "waits", TTL: time.Second, Slots: 2},
+	base := []ops.Op{
+		{Kind: ops.Grant, Key: "k", ClientID: "c", RequestID: "held", Token: token(5), TTL: time.Second},
+		{Kind: ops.Enqueue, Key: "k", ClientID: "c", RequestID: "waits", TTL: time.Second},
+		{Kind: ops.Enqueue, Key: "s", ClientID: "c", RequestID: "waits", TTL: time.Second, Slots: 2},
 	}
 	for _, tc := range []struct {
 		name string
-		op   Op
+		op   ops.Op
 		want error
 	}{
-		{"token does not grow", Op{Kind: OpGrant, Key: "new", ClientID: "c", RequestID: "r", Token: token(5), TTL: 1}, ErrDiverged},
-		{"key is held", Op{Kind: OpGrant, Key: "k", ClientID: "c", RequestID: "r", Token: token(6), TTL: 1}, ErrDiverged},
-		{"key is held, waiter", Op{Kind: OpGrant, Waited: true, Key: "k", RequestID: "waits", Token: token(6), TTL: 1}, ErrDiverged},
-		{"id is held", Op{Kind: OpEnqueue, Key: "k", ClientID: "c", RequestID: "held", TTL: 1}, ErrDiverged},
-		{"id waits", Op{Kind: OpEnqueue, Key: "k", ClientID: "c", RequestID: "waits", TTL: 1}, ErrDiverged},
-		{"other slots", Op{Kind: OpGrant, Key: "s", ClientID: "c", RequestID: "r", Token: token(6), TTL: 1}, ErrDiverged},
-		{"no such waiter", Op{Kind: OpGrant, Waited: true, Key: "k", RequestID: "held", Token: token(6), TTL: 1}, ErrDiverged},
-		{"no such key", Op{Kind: OpGrant, Waited: true, Key: "x", RequestID: "waits", Token: token(6), TTL: 1}, ErrDiverged},
-		{"renew of nothing", Op{Kind: OpRenew, Key: "k", Token: token(4), TTL: 1}, ErrDiverged},
-		{"release of nothing", Op{Kind: OpRelease, Key: "x", Token: token(5), Why: Released}, ErrDiverged},
-		{"dequeue of a hold", Op{Kind: OpDequeue, Key: "k", RequestID: "held", Why: Silent}, ErrDiverged},
-		{"remember a hold", Op{Kind: OpRemember, Key: "k", RequestID: "held"}, ErrDiverged},
-		{"no kind", Op{Key: "k"}, ErrMalformed},
-		{"no TTL", Op{Kind: OpRenew, Key: "k", Token: token(5)}, ErrMalformed},
-		{"no key", Op{Kind: OpRead}, ErrMalformed},
-		{"long key", Op{Kind: OpRead, Key: strings.Repeat("k", sharelock.MaxKeyBytes+1)}, ErrMalformed},
-		{"no client", Op{Kind: OpEnqueue, Key: "x", RequestID: "r", TTL: 1}, ErrMalformed},
-		{"no request id", Op{Kind: OpEnqueue, Key: "x", ClientID: "c", TTL: 1}, ErrMalformed},
-		{"shared semaphore", Op{Kind: OpEnqueue, Key: "x", ClientID: "c", RequestID: "r", TTL: 1, Slots: 2, Mode: sharelock.Shared}, ErrMalformed},
-		{"huge token", Op{Kind: OpRenew, Key: "k", Token: 1 << 63, TTL: 1}, ErrMalformed},
-		{"no reason", Op{Kind: OpRelease, Key: "k", Token: token(5)}, ErrMalformed},
-		{"a flag too many", Op{Kind: OpRead, Key: "k", Remember: true}, ErrMalformed},
-		{"too much metadata", Op{
-			Kind: OpEnqueue, Key: "x", ClientID: "c", RequestID: "r", TTL: 1,
+		{"token does not grow", ops.Op{Kind: ops.Grant, Key: "new", ClientID: "c", RequestID: "r", Token: token(5), TTL: 1}, ops.ErrDiverged},
+		{"key is held", ops.Op{Kind: ops.Grant, Key: "k", ClientID: "c", RequestID: "r", Token: token(6), TTL: 1}, ops.ErrDiverged},
+		{"key is held, waiter", ops.Op{Kind: ops.Grant, Waited: true, Key: "k", RequestID: "waits", Token: token(6), TTL: 1}, ops.ErrDiverged},
+		{"id is held", ops.Op{Kind: ops.Enqueue, Key: "k", ClientID: "c", RequestID: "held", TTL: 1}, ops.ErrDiverged},
+		{"id waits", ops.Op{Kind: ops.Enqueue, Key: "k", ClientID: "c", RequestID: "waits", TTL: 1}, ops.ErrDiverged},
+		{"other slots", ops.Op{Kind: ops.Grant, Key: "s", ClientID: "c", RequestID: "r", Token: token(6), TTL: 1}, ops.ErrDiverged},
+		{"no such waiter", ops.Op{Kind: ops.Grant, Waited: true, Key: "k", RequestID: "held", Token: token(6), TTL: 1}, ops.ErrDiverged},
+		{"no such key", ops.Op{Kind: ops.Grant, Waited: true, Key: "x", RequestID: "waits", Token: token(6), TTL: 1}, ops.ErrDiverged},
+		{"renew of nothing", ops.Op{Kind: ops.Renew, Key: "k", Token: token(4), TTL: 1}, ops.ErrDiverged},
+		{"release of nothing", ops.Op{Kind: ops.Release, Key: "x", Token: token(5), Why: ops.Released}, ops.ErrDiverged},
+		{"dequeue of a hold", ops.Op{Kind: ops.Dequeue, Key: "k", RequestID: "held", Why: ops.Silent}, ops.ErrDiverged},
+		{"remember a hold", ops.Op{Kind: ops.Remember, Key: "k", RequestID: "held"}, ops.ErrDiverged},
+		{"no kind", ops.Op{Key: "k"}, ops.ErrMalformed},
+		{"no TTL", ops.Op{Kind: ops.Renew, Key: "k", Token: token(5)}, ops.ErrMalformed},
+		{"no key", ops.Op{Kind: ops.Read}, ops.ErrMalformed},
+		{"long key", ops.Op{Kind: ops.Read, Key: strings.Repeat("k", sharelock.MaxKeyBytes+1)}, ops.ErrMalformed},
+		{"no client", ops.Op{Kind: ops.Enqueue, Key: "x", RequestID: "r", TTL: 1}, ops.ErrMalformed},
+		{"no request id", ops.Op{Kind: ops.Enqueue, Key: "x", ClientID: "c", TTL: 1}, ops.ErrMalformed},
+		{"shared semaphore", ops.Op{Kind: ops.Enqueue, Key: "x", ClientID: "c", RequestID: "r", TTL: 1, Slots: 2, Mode: sharelock.Shared}, ops.ErrMalformed},
+		{"huge token", ops.Op{Kind: ops.Renew, Key: "k", Token: 1 << 63, TTL: 1}, ops.ErrMalformed},
+		{"no reason", ops.Op{Kind: ops.Release, Key: "k", Token: token(5)}, ops.ErrMalformed},
+		{"a flag too many", ops.Op{Kind: ops.Read, Key: "k", Remember: true}, ops.ErrMalformed},
+		{"too much metadata", ops.Op{
+			Kind: ops.Enqueue, Key: "x", ClientID: "c", RequestID: "r", TTL: 1,
 			Metadata: map[string]string{"x": strings.Repeat("y", sharelock.MaxMetadataBytes)},
-		}, ErrMalformed},
+		}, ops.ErrMalformed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := NewMachine(0, 10)
@@ -387,7 +388,7 @@ func TestApplyRefusesWhatDoesNotFit(t *testing.T) {
 	}
 	m := NewMachine(0, 10)
 	m.Activate(0, 1, "n")
-	if err := m.Apply(0, &base[0]); !errors.Is(err, ErrDiverged) {
+	if err := m.Apply(0, &base[0]); !errors.Is(err, ops.ErrDiverged) {
 		t.Errorf("an owner follows: %v", err)
 	}
 }

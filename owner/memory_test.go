@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // BenchmarkHeldMillion reports what a million held locks cost an owner and a backup
@@ -32,7 +34,7 @@ func BenchmarkHeldMillion(b *testing.B) {
 				RequestID: fmt.Sprintf("%016d.%d", i%100, i), TTL: time.Minute, Send: 1,
 			}, &out)
 			wire = out.Ops[0].Append(wire[:0])
-			var op Op
+			var op ops.Op
 			if _, err := op.Decode(wire); err != nil {
 				b.Fatal(err)
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // BenchmarkMove is how long a copy at its bound (Q6) takes from its encoding at the owner to
@@ -63,8 +64,8 @@ func atItsBound(b *testing.B) *Machine {
 	}
 	m := NewMachine(0, 1)
 	for token := sharelock.MakeToken(7, 1); m.Bytes() < 16<<20; token++ {
-		if err := m.Apply(0, &Op{
-			Kind: OpGrant, Key: "k", ClientID: "c", RequestID: fmt.Sprint(token), TTL: time.Hour, Mode: sharelock.Shared,
+		if err := m.Apply(0, &ops.Op{
+			Kind: ops.Grant, Key: "k", ClientID: "c", RequestID: fmt.Sprint(token), TTL: time.Hour, Mode: sharelock.Shared,
 			Token: token, Metadata: maps.Clone(metadata),
 		}); err != nil {
 			b.Fatal(err)

@@ -5,6 +5,7 @@ package owner
 import (
 	"testing"
 
+	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -12,22 +13,22 @@ import (
 func TestMarkNeedsTheRelease(t *testing.T) {
 	bubble(t, func(tb *table) {
 		seats := tb.seat("ab", 2)
-		for release := uint32(1); release <= extraRelease; release++ {
+		for release := uint32(1); release <= ops.ExtraRelease; release++ {
 			tb.release = release
 			tb.deal("ab")
 			k := tb.keyOf("a")
 			tb.granted(tb.ask(seats[0], acquireOf(k, "c1", 0)))
-			ops := tb.tap(opsMessage, "a", "b")
+			links := tb.tap(opsMessage, "a", "b")
 			tb.outcome(tb.ask(seats[0], Request{Kind: Get, Key: k}), Done, nil)
-			ops.open()
-			want := OpRead
-			if release == extraRelease {
-				want = opMark
+			links.open()
+			want := ops.Read
+			if release == ops.ExtraRelease {
+				want = ops.Mark
 			}
-			var got OpKind
-			seats[0].service.inShard(ring.PartitionOf(k, testPartitions), func(_ *shard, p *partition) { got = p.m.place() })
-			if got != want || ops.count() == 0 {
-				t.Errorf("in release %d a read is %v, %d messages to the backup, want %v", release, got, ops.count(), want)
+			var got ops.Kind
+			seats[0].service.inShard(ring.PartitionOf(k, testPartitions), func(_ *shard, p *partition) { got = p.m.readKind() })
+			if got != want || links.count() == 0 {
+				t.Errorf("in release %d a read is %v, %d messages to the backup, want %v", release, got, links.count(), want)
 			}
 		}
 		if n := seats[1].unknown.Load(); n != 0 {
@@ -41,7 +42,7 @@ func TestMarkNeedsTheRelease(t *testing.T) {
 func TestMarkIsUnknownBefore(t *testing.T) {
 	bubble(t, func(tb *table) {
 		tb.three(2)
-		for release := uint32(1); release <= extraRelease; release++ {
+		for release := uint32(1); release <= ops.ExtraRelease; release++ {
 			tb.release = release
 			epoch := tb.view([]string{"a", "b", "c"})
 			set := tb.set("k")
@@ -52,10 +53,10 @@ func TestMarkIsUnknownBefore(t *testing.T) {
 			backup.service.inShard(p, func(_ *shard, p *partition) { seq = p.m.Seq() })
 			acked := 0
 			backup.service.Backup(owner.member.Identity, epoch, []Entries{{
-				Partition: p, First: seq + 1, Ops: (&Op{Kind: opMark, Key: "k"}).Append(nil),
+				Partition: p, First: seq + 1, Ops: (&ops.Op{Kind: ops.Mark, Key: "k"}).Append(nil),
 			}}, func(uint32, Ack) { acked++ })
 			tb.rest()
-			if known := release == extraRelease; (acked == 1) != known || (backup.unknown.Load() == 0) != known {
+			if known := release == ops.ExtraRelease; (acked == 1) != known || (backup.unknown.Load() == 0) != known {
 				t.Errorf("in release %d the op was acknowledged %d times, and unknown %d times", release, acked, backup.unknown.Load())
 			}
 			backup.unknown.Store(0)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -16,7 +17,7 @@ func TestAckAfterRewind(t *testing.T) {
 	backup := ring.Member{Identity: ring.Identity{ID: "b"}}
 	var l oplog
 	l.begin([]ring.Member{backup}, 5)
-	l.append(0, []Op{{Kind: OpRead, Key: "a"}, {Kind: OpRead, Key: "b"}, {Kind: OpRead, Key: "c"}}, &arena{})
+	l.append(0, []ops.Op{{Kind: ops.Read, Key: "a"}, {Kind: ops.Read, Key: "b"}, {Kind: ops.Read, Key: "c"}}, &arena{})
 	l.unsent(0, &l.backups[0])
 	if !l.rewind(backup.Identity) {
 		t.Fatal("nothing is to be sent again")
@@ -39,9 +40,9 @@ func TestLogKeepsItsOps(t *testing.T) {
 	for i := range count {
 		// Some are longer than what an arena leaves.
 		text := strings.Repeat(string(rune('a'+i%26)), i*37%1500)
-		op := Op{Kind: OpEnqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": text}}
+		op := ops.Op{Kind: ops.Enqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": text}}
 		want = op.Append(want)
-		l.append(0, []Op{op}, &room)
+		l.append(0, []ops.Op{op}, &room)
 		if i%7 == 0 {
 			l.unsent(0, &l.backups[0])
 		}
@@ -53,10 +54,10 @@ func TestLogKeepsItsOps(t *testing.T) {
 			t.Fatalf("entries from %d of %d bytes, want from %d", e.First, len(e.Ops), next)
 		}
 		got = append(got, e.Ops...)
-		for ops := e.Ops; len(ops) > 0; next++ {
-			var op Op
+		for left := e.Ops; len(left) > 0; next++ {
+			var op ops.Op
 			var err error
-			if ops, err = op.Decode(ops); err != nil {
+			if left, err = op.Decode(left); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -84,7 +85,7 @@ func TestLogKeepsItsOps(t *testing.T) {
 // Large ops do not make an arena begin a piece each time, nor copy one.
 func TestArenaOfLargeOps(t *testing.T) {
 	var room arena
-	op := Op{Kind: OpEnqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": strings.Repeat("x", 2400)}}
+	op := ops.Op{Kind: ops.Enqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": strings.Repeat("x", 2400)}}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	const count = 1000

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // bigMachine is a copy of n claims and n finished ids: keys that are alone, a semaphore,
@@ -17,9 +18,9 @@ import (
 func bigMachine(t testing.TB, n int) *Machine {
 	m := NewMachine(17, n)
 	token := sharelock.MakeToken(7, 0)
-	add := func(op Op) {
+	add := func(op ops.Op) {
 		op.ClientID, op.TTL, op.Conn = "client", time.Minute, uint32(n)
-		if op.Kind == OpGrant {
+		if op.Kind == ops.Grant {
 			token++
 			op.Token = token
 		}
@@ -27,18 +28,18 @@ func bigMachine(t testing.TB, n int) *Machine {
 			t.Fatal(err)
 		}
 	}
-	add(Op{Kind: OpGrant, Key: "queue", RequestID: "first"})
+	add(ops.Op{Kind: ops.Grant, Key: "queue", RequestID: "first"})
 	for i := range n {
 		id := fmt.Sprint("request-", i)
 		switch i % 4 {
 		case 0:
-			add(Op{Kind: OpGrant, Key: fmt.Sprint("key-", i), RequestID: id, Metadata: map[string]string{"a": strings.Repeat("b", i%sharelock.MaxMetadataBytes)}})
+			add(ops.Op{Kind: ops.Grant, Key: fmt.Sprint("key-", i), RequestID: id, Metadata: map[string]string{"a": strings.Repeat("b", i%sharelock.MaxMetadataBytes)}})
 		case 1:
-			add(Op{Kind: OpGrant, Key: fmt.Sprint("key-", i), RequestID: id})
+			add(ops.Op{Kind: ops.Grant, Key: fmt.Sprint("key-", i), RequestID: id})
 		case 2:
-			add(Op{Kind: OpGrant, Key: "slots", RequestID: id, Slots: sharelock.MaxSlots})
+			add(ops.Op{Kind: ops.Grant, Key: "slots", RequestID: id, Slots: sharelock.MaxSlots})
 		case 3:
-			add(Op{Kind: OpEnqueue, Key: "queue", RequestID: id})
+			add(ops.Op{Kind: ops.Enqueue, Key: "queue", RequestID: id})
 		}
 		m.finished.remember(i%2, "over", id, time.Duration(i)*time.Microsecond+time.Second)
 	}
@@ -134,7 +135,7 @@ func TestBadPositions(t *testing.T) {
 		{phase: recordClaim, claim: 1, inside: m.keys.get("key-4").alone.id},
 		{phase: recordClaim, claim: 1, inside: m.keys.get("slots").crowd.holds.first.claim.id},
 	} {
-		if _, _, _, err := m.Piece(0, p.append(nil), nil); !errors.Is(err, ErrMalformed) {
+		if _, _, _, err := m.Piece(0, p.append(nil), nil); !errors.Is(err, ops.ErrMalformed) {
 			t.Errorf("%+v: error %v", p, err)
 		}
 	}
@@ -146,7 +147,7 @@ func TestBadPositions(t *testing.T) {
 	if _, _, last, err := NewMachine(17, 0).Piece(0, position{phase: recordClaim}.append(nil), nil); err != nil || !last {
 		t.Errorf("an empty copy: last %t, error %v", last, err)
 	}
-	if _, _, _, err := m.Piece(0, []byte{recordClaim}, nil); !errors.Is(err, ErrMalformed) {
+	if _, _, _, err := m.Piece(0, []byte{recordClaim}, nil); !errors.Is(err, ops.ErrMalformed) {
 		t.Errorf("a position that is cut off: error %v", err)
 	}
 }
@@ -161,7 +162,7 @@ func FuzzPosition(f *testing.F) {
 	f.Fuzz(func(t *testing.T, at []byte) {
 		for pieces := 0; ; pieces++ {
 			piece, next, last, err := m.Piece(0, at, nil)
-			if err != nil && !errors.Is(err, ErrMalformed) {
+			if err != nil && !errors.Is(err, ops.ErrMalformed) {
 				t.Fatal(err)
 			}
 			if err != nil || last {
@@ -190,7 +191,7 @@ func FuzzPieces(f *testing.F) {
 				piece[at%len(piece)] ^= xor
 			}
 			if err := d.Feed(0, piece); err != nil {
-				if _, again := d.Machine(); !errors.Is(err, ErrMalformed) || !errors.Is(again, ErrMalformed) {
+				if _, again := d.Machine(); !errors.Is(err, ops.ErrMalformed) || !errors.Is(again, ops.ErrMalformed) {
 					t.Fatalf("errors %v and %v", err, again)
 				}
 				return

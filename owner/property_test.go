@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // TestMachineAgainstNaive lets a machine, a backup that follows its ops and the
@@ -211,14 +212,14 @@ func (h *history) settle(t *rapid.T, out *Out) {
 	}
 	for i := range out.Ops {
 		op := &out.Ops[i]
-		if op.Kind == OpGrant {
+		if op.Kind == ops.Grant {
 			if op.Token <= h.last {
 				t.Fatalf("token %v after %v", op.Token, h.last)
 			}
 			h.last = op.Token
 			h.tokens = append(h.tokens, op.Token)
 		}
-		var copied Op
+		var copied ops.Op
 		if rest, err := copied.Decode(op.Append(nil)); err != nil || len(rest) > 0 {
 			t.Fatalf("op %+v: %v", op, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // excerpt bounds what a read lists of one key, since a semaphore may have a million
@@ -133,7 +134,7 @@ func (m *Machine) hold(now time.Duration, c *claim) sharelock.Hold {
 func (m *Machine) holdAs(now time.Duration, c *claim, name, client, request string) sharelock.Hold {
 	h := m.describe(now, c, name, client, request)
 	h.Metadata = maps.Clone(m.keys.meta(c))
-	m.handled += metadataSize(h.Metadata)
+	m.handled += ops.MetadataSize(h.Metadata)
 	return h
 }
 

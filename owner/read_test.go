@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // reader asks in these tests.
@@ -53,7 +54,7 @@ func messageBytes(l *sharelock.KeyState) int {
 		size += HoldBytes(&l.Holds[i])
 	}
 	for i := range l.Waiters {
-		size += entryBytes + len(l.Waiters[i].ClientID) + len(l.Waiters[i].RequestID) + metadataSize(l.Waiters[i].Metadata)
+		size += entryBytes + len(l.Waiters[i].ClientID) + len(l.Waiters[i].RequestID) + ops.MetadataSize(l.Waiters[i].Metadata)
 	}
 	return size
 }

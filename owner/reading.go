@@ -7,6 +7,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // The most entries that one step of a read looks at, and about the most bytes that it
@@ -239,12 +240,12 @@ func (r *reading) renewed(now time.Duration, c *claim) {
 
 // place gives a read its place in the log.
 func (t turn) place(key string) {
-	t.commit(Op{Kind: t.m.place(), Key: key})
+	t.commit(ops.Op{Kind: t.m.readKind(), Key: key})
 }
 
 // waiterBytes is about what a waiter takes in a message.
 func waiterBytes(w *more) int {
-	return entryBytes + len(w.client) + len(w.request) + metadataSize(w.meta)
+	return entryBytes + len(w.client) + len(w.request) + ops.MetadataSize(w.meta)
 }
 
 // waiterOf is what others see of a waiter.
@@ -257,3 +258,6 @@ func (m *Machine) waiterOf(now time.Duration, w *more) sharelock.Waiter {
 	}
 	return one
 }
+
+// readKind returns the kind of op that gives a read its place in the log.
+func (m *Machine) readKind() ops.Kind { return ops.ReadKind(m.release) }

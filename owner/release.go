@@ -6,6 +6,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // renew starts the TTL of a token afresh, and may give it other metadata.
@@ -25,7 +26,7 @@ func (t turn) renew(from Ref, r *Request) {
 			c.setTTL(t.longer(c, ttl))
 			t.m.arm(t.now, c)
 		} else {
-			t.commit(Op{Kind: OpRenew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl), Metadata: maps.Clone(r.Metadata)})
+			t.commit(ops.Op{Kind: ops.Renew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl), Metadata: maps.Clone(r.Metadata)})
 		}
 		h := t.m.hold(t.now, c)
 		h.TTL = min(h.TTL, ttl) // what was asked for, though the hold may end later: see longer
@@ -55,7 +56,7 @@ func (t turn) release(from Ref, r *Request) {
 	switch {
 	case c != nil:
 		// Q2: only an id of which a second send may still come must be remembered.
-		t.done(from, r.Send, t.end(c, Released, c.is(isResent) || c.is(isOwnID) && !r.SentOnce))
+		t.done(from, r.Send, t.end(c, ops.Released, c.is(isResent) || c.is(isOwnID) && !r.SentOnce))
 	case t.m.quarantine != 0:
 		t.done(from, r.Send, sharelock.Hold{Key: r.Key, Token: r.Token})
 	default:
@@ -68,7 +69,7 @@ func (t turn) force(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	switch c := k.hold(r.Token); {
 	case c != nil:
-		t.done(from, r.Send, t.end(c, Forced, true))
+		t.done(from, r.Send, t.end(c, ops.Forced, true))
 	case t.m.quarantine != 0:
 		t.fail(from, r.Send, t.quarantined())
 	default:
@@ -77,16 +78,16 @@ func (t turn) force(from Ref, r *Request) {
 }
 
 // end releases a hold and marks its key. It gives the hold as it was.
-func (t turn) end(c *claim, why Why, remember bool) sharelock.Hold {
+func (t turn) end(c *claim, why ops.Why, remember bool) sharelock.Hold {
 	was := t.m.hold(t.now, c)
 	t.over(c, was.Key, why, remember)
 	return was
 }
 
-func (t turn) over(c *claim, key string, why Why, remember bool) {
+func (t turn) over(c *claim, key string, why ops.Why, remember bool) {
 	t.m.touched++
 	cr := t.m.keys.of(c).crowd
-	t.commit(Op{Kind: OpRelease, Key: key, Token: c.token, Why: why, Remember: remember})
+	t.commit(ops.Op{Kind: ops.Release, Key: key, Token: c.token, Why: why, Remember: remember})
 	t.mark(cr)
 }
 
@@ -95,7 +96,7 @@ func (t turn) over(c *claim, key string, why Why, remember bool) {
 func (t turn) expire(c *claim) {
 	k := t.m.keys.of(c)
 	name, _, _ := t.m.keys.ids(c)
-	t.over(c, name, Expired, true)
+	t.over(c, name, ops.Expired, true)
 	if k.crowd != nil {
 		// At once: whoever comes next may itself be at the end of its wait.
 		t.serve(k.crowd)
@@ -115,13 +116,13 @@ func (t turn) cancel(from Ref, r *Request) {
 				t.fail(from, r.Send, err)
 				return
 			}
-			t.commit(Op{Kind: OpRemember, Key: r.Key, RequestID: r.RequestID, Conn: r.Conn})
+			t.commit(ops.Op{Kind: ops.Remember, Key: r.Key, RequestID: r.RequestID, Conn: r.Conn})
 		}
 	case r.ClientID != "" && !t.m.keys.isOf(c, r.ClientID):
 		t.fail(from, r.Send, sharelock.Invalid("request_id", "is in use by another client"))
 		return
 	case c.held() && r.Drop:
-		t.end(c, Cancelled, true)
+		t.end(c, ops.Cancelled, true)
 	case c.held():
 		// It stays for a retry, until its TTL is over.
 	default:
@@ -141,7 +142,7 @@ func (t turn) cancelWaiter(from Ref, r *Request, w *more) {
 		t.fail(w.ref, w.send, &sharelock.Error{Err: sharelock.ErrRequestOver, Message: "the request was given up"})
 	}
 	resent := w.claim.is(isResent) || w.resent || r.Send > 1 || elsewhere
-	t.leave(w, Cancelled, w.claim.is(isOwnID) || resent)
+	t.leave(w, ops.Cancelled, w.claim.is(isOwnID) || resent)
 }
 
 // detach takes notice that a waiter's caller has gone.

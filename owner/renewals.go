@@ -5,6 +5,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // MaxRenewals is the most holds in one request to renew many, MaxRenewalBytes the most bytes
@@ -37,7 +38,7 @@ func (t turn) renewMany(from Ref, r *Request) {
 			t.m.handled += len(n.Key)
 			lost = append(lost, uint32(i))
 		case c.ttl() < n.TTL:
-			t.commit(Op{Kind: OpRenew, Key: n.Key, Token: n.Token, TTL: n.TTL})
+			t.commit(ops.Op{Kind: ops.Renew, Key: n.Key, Token: n.Token, TTL: n.TTL})
 		default:
 			t.m.handled += len(n.Key)
 			t.m.arm(t.now, c)
@@ -45,7 +46,7 @@ func (t turn) renewMany(from Ref, r *Request) {
 		}
 	}
 	if kept >= 0 && !mutant.On(mutant.RenewWithoutLog) {
-		t.commit(Op{Kind: t.m.place(), Key: r.Renewals[kept].Key})
+		t.commit(ops.Op{Kind: t.m.readKind(), Key: r.Renewals[kept].Key})
 	}
 	t.reply(from, Answer{Outcome: Done, Send: r.Send, Lost: lost})
 }
@@ -58,7 +59,7 @@ func checkRenewals(r *Request) error {
 	size := 0
 	for _, n := range r.Renewals {
 		size += len(n.Key)
-		if !validTTL(n.TTL) || n.TTL > r.TTL {
+		if !ops.ValidTTL(n.TTL) || n.TTL > r.TTL {
 			return sharelock.Invalid("ttl", "is out of range")
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // One request renews many holds, each by its own token, with one op for all whose TTLs
@@ -30,7 +31,7 @@ func TestRenewMany(t *testing.T) {
 	if len(replies) != 1 || replies[0].Outcome != Done || !slices.Equal(replies[0].Lost, []uint32{1, 3}) {
 		t.Fatalf("replies %+v, want one that names 1 and 3 as lost", replies)
 	}
-	if len(p.out.Ops) != 1 || p.out.Ops[0].Kind != OpRead || replies[0].Seq != p.m.Seq() {
+	if len(p.out.Ops) != 1 || p.out.Ops[0].Kind != ops.Read || replies[0].Seq != p.m.Seq() {
 		t.Errorf("ops %+v, want one, and the answer behind it", p.out.Ops)
 	}
 	p.check()
@@ -59,9 +60,9 @@ func TestRenewManyTTL(t *testing.T) {
 	token := p.acquire(from, "k", "r", 0).Holds[0].Token
 	for _, tt := range []struct{ ttl, want time.Duration }{{time.Second, time.Minute}, {2 * time.Minute, 2 * time.Minute}, {time.Minute, 2 * time.Minute}} {
 		p.step(from, Request{Kind: RenewMany, Key: "k", TTL: tt.ttl, Renewals: []*Renewal{{Key: "k", Token: token, TTL: tt.ttl}}})
-		kind := OpRead
+		kind := ops.Read
 		if tt.ttl > time.Minute {
-			kind = OpRenew
+			kind = ops.Renew
 		}
 		if h := p.m.byKey(t, "k"); h.TTL != tt.want || h.ExpiresIn != Stretch(tt.want) || len(p.out.Ops) != 1 || p.out.Ops[0].Kind != kind {
 			t.Errorf("renewed for %v: ttl %v, expires in %v, ops %v", tt.ttl, h.TTL, h.ExpiresIn, p.out.Ops)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/compact"
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -72,7 +73,7 @@ type arena struct{ room []byte }
 const arenaPiece = 16 << 10
 
 // encode gives the bytes of an op.
-func (a *arena) encode(op *Op) []byte {
+func (a *arena) encode(op *ops.Op) []byte {
 	const most = 1 << 10 // nearly all ops are smaller; others get room of their own
 	if cap(a.room)-len(a.room) < most {
 		a.room = make([]byte, 0, arenaPiece)
@@ -106,14 +107,14 @@ func (l *oplog) full() bool {
 }
 
 // append adds ops that were decided just now.
-func (l *oplog) append(now time.Duration, ops []Op, room *arena) {
+func (l *oplog) append(now time.Duration, decided []ops.Op, room *arena) {
 	for i := range l.backups {
 		if r := &l.backups[i]; r.acked == l.last() {
 			r.since = now
 		}
 	}
-	for i := range ops {
-		op := room.encode(&ops[i])
+	for i := range decided {
+		op := room.encode(&decided[i])
 		l.ops.Push(op)
 		l.bytes += len(op)
 	}

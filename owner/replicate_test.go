@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -99,7 +100,7 @@ func TestBackupsRefuse(t *testing.T) {
 		set := tb.set("k")
 		p := ring.PartitionOf("k", testPartitions)
 		tb.granted(tb.ask(set[0], acquireOf("k", "c1", 0)))
-		op := Op{Kind: OpRead, Key: "k"}
+		op := ops.Op{Kind: ops.Read, Key: "k"}
 		entry := []Entries{{Partition: p, First: 2, Ops: op.Append(nil)}, {Partition: 99, First: 1}}
 		other := ring.Identity{ID: "x", Counter: 1}
 		for name, try := range map[string]func(func(uint32, Ack)){
@@ -118,7 +119,7 @@ func TestBackupsRefuse(t *testing.T) {
 		}
 		// What does not fit is not acknowledged. The copy stays: without it the member
 		// would be taken for a proof that there was nothing. A new epoch is asked for.
-		bad := Op{Kind: OpRelease, Key: "k", Token: 77, Why: Released}
+		bad := ops.Op{Kind: ops.Release, Key: "k", Token: 77, Why: ops.Released}
 		set[1].service.Backup(set[0].member.Identity, 1, []Entries{{Partition: p, First: 2, Ops: bad.Append(nil)}},
 			func(uint32, Ack) { t.Error("an operation that does not fit was acknowledged") })
 		synctest.Wait()
@@ -201,9 +202,9 @@ func TestSlowBackupIsBounded(t *testing.T) {
 		}
 		big := oplog{}
 		big.begin([]ring.Member{set[1].member}, 0)
-		op := Op{Kind: OpEnqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": strings.Repeat("x", 2000)}}
+		op := ops.Op{Kind: ops.Enqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": strings.Repeat("x", 2000)}}
 		for range 1000 {
-			big.append(0, []Op{op}, &arena{})
+			big.append(0, []ops.Op{op}, &arena{})
 		}
 		var parts []Entries
 		for e, more := big.unsent(0, &big.backups[0]); more; e, more = big.unsent(0, &big.backups[0]) {
@@ -214,12 +215,12 @@ func TestSlowBackupIsBounded(t *testing.T) {
 			if part.First != next || len(part.Ops) > maxEntries+4096 {
 				t.Errorf("a part of %d bytes begins with %d, want %d", len(part.Ops), part.First, next)
 			}
-			for ops := part.Ops; len(ops) > 0; next++ {
-				rest, err := new(Op).Decode(ops)
+			for left := part.Ops; len(left) > 0; next++ {
+				rest, err := new(ops.Op).Decode(left)
 				if err != nil {
 					t.Fatal(err)
 				}
-				ops = rest
+				left = rest
 			}
 		}
 		if next != 1001 || len(parts) < 8 {

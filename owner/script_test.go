@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 var updateScripts = flag.Bool("update", false, "rewrite the output in testdata/*.txt")
@@ -273,7 +274,7 @@ func (s *stage) number(line int, text string) uint64 {
 func (s *stage) print(line int, out *Out) {
 	for i := range out.Ops {
 		s.printf("%s", opText(&out.Ops[i]))
-		var op Op
+		var op ops.Op
 		if rest, err := op.Decode(out.Ops[i].Append(nil)); err != nil || len(rest) > 0 {
 			s.t.Fatalf("line %d: op does not decode: %v, rest %x", line, err, rest)
 		}
@@ -286,22 +287,21 @@ func (s *stage) print(line int, out *Out) {
 	}
 }
 
-func opText(op *Op) string {
+func opText(op *ops.Op) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v %s", op.Kind, op.Key)
-	f := opFields(op.Kind, op.Waited)
-	if f&hasToken != 0 {
+	if op.Token != 0 {
 		b.WriteString(" " + tokenText(op.Token))
 	}
-	if f&hasClient != 0 {
+	if op.ClientID != "" {
 		b.WriteString(" " + op.ClientID + "/" + op.RequestID)
-	} else if f&hasRequest != 0 {
+	} else if op.RequestID != "" {
 		b.WriteString(" " + op.RequestID)
 	}
 	if op.Mode == sharelock.Shared {
 		b.WriteString(" SHARED")
 	}
-	if f&hasTTL != 0 {
+	if op.TTL != 0 {
 		fmt.Fprintf(&b, " ttl=%v", op.TTL)
 	}
 	if op.MaxHold > 0 {
@@ -310,7 +310,7 @@ func opText(op *Op) string {
 	if op.Slots > 0 {
 		fmt.Fprintf(&b, " slots=%d", op.Slots)
 	}
-	if f&hasWhy != 0 {
+	if op.Why != 0 {
 		fmt.Fprintf(&b, " (%v)", op.Why)
 	}
 	for _, flag := range []struct {

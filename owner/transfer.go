@@ -7,11 +7,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
 
 // errWrongPieces: a member answered with other pieces than it was asked for.
-var errWrongPieces = fmt.Errorf("%w: %w: other pieces than were asked for", ErrRefused, ErrMalformed)
+var errWrongPieces = fmt.Errorf("%w: %w: other pieces than were asked for", ErrRefused, ops.ErrMalformed)
 
 // errNotHeld: a member does not hold the copy that it said it holds.
 var errNotHeld = fmt.Errorf("%w: it does not hold the copy that was chosen", ErrRefused)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -119,7 +120,7 @@ func TestUnencodedCopyIsNoProgress(t *testing.T) {
 		if batch := b.batch(t.Context()); len(batch) != 0 || len(b.copies) != 0 || len(b.resting) != 1 || g.refused == nil {
 			t.Errorf("%d are sent, %d rest, waited for: %t", len(batch), len(b.resting), g.refused != nil)
 		}
-		if err := b.encode(g, 0); !errors.Is(err, ErrMalformed) {
+		if err := b.encode(g, 0); !errors.Is(err, ops.ErrMalformed) {
 			t.Errorf("error %v", err)
 		}
 		tb.pass(2 * time.Second)

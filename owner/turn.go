@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // turn is one Step or Tick under way.
@@ -35,9 +36,9 @@ func (t turn) tidy() {
 
 // commit applies what was decided and adds it to the log. It gives the claim that
 // the op is about, if it has not ended by it.
-func (t turn) commit(op Op) *claim {
+func (t turn) commit(op ops.Op) *claim {
 	t.out.Ops = append(t.out.Ops, op)
-	t.m.handled += op.size()
+	t.m.handled += op.Size()
 	c, err := t.m.apply(t.now, &t.out.Ops[len(t.out.Ops)-1])
 	if err != nil {
 		// Deciding looked at the very state that the op is applied to.
@@ -89,7 +90,7 @@ func checkRequest(r *Request) error {
 	switch {
 	case r.Kind < Acquire || r.Kind > RenewMany || r.Kind == retired:
 		return sharelock.Invalid("kind", fmt.Sprintf("%d is unknown", r.Kind))
-	case !validKey(r.Key):
+	case !ops.ValidKey(r.Key):
 		return sharelock.Invalid("key", "is empty or too long")
 	}
 	switch r.Kind {
@@ -100,14 +101,14 @@ func checkRequest(r *Request) error {
 			return sharelock.Invalid("token", "is missing")
 		}
 	case Renew:
-		if r.TTL != 0 && !validTTL(r.TTL) {
+		if r.TTL != 0 && !ops.ValidTTL(r.TTL) {
 			return sharelock.Invalid("ttl", "is out of range")
 		}
-		if !validMetadata(r.Metadata) {
+		if !ops.ValidMetadata(r.Metadata) {
 			return sharelock.Invalid("metadata", "is too large")
 		}
 	case Cancel, Detach:
-		if !validRequestID(r.RequestID) {
+		if !ops.ValidRequestID(r.RequestID) {
 			return sharelock.Invalid("request_id", "is empty or too long")
 		}
 	case RenewMany:
@@ -118,17 +119,17 @@ func checkRequest(r *Request) error {
 
 func checkAcquire(r *Request) error {
 	switch {
-	case !validClient(r.ClientID):
+	case !ops.ValidClient(r.ClientID):
 		return sharelock.Invalid("client_id", "is empty or too long")
-	case !validRequestID(r.RequestID):
+	case !ops.ValidRequestID(r.RequestID):
 		return sharelock.Invalid("request_id", "is empty or too long")
-	case !validTTL(r.TTL):
+	case !ops.ValidTTL(r.TTL):
 		return sharelock.Invalid("ttl", "is out of range")
-	case !validFamily(r.Mode, r.Slots):
+	case !ops.ValidFamily(r.Mode, r.Slots):
 		return sharelock.Invalid("slots", "do not fit the mode")
-	case !validMetadata(r.Metadata):
+	case !ops.ValidMetadata(r.Metadata):
 		return sharelock.Invalid("metadata", "is too large")
-	case !validMaxHold(r.MaxHold):
+	case !ops.ValidMaxHold(r.MaxHold):
 		return sharelock.Invalid("max_hold", "is out of range")
 	}
 	return nil

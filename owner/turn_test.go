@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -16,9 +17,9 @@ import (
 func full(t *testing.T, partition uint32, key func(i int) string) *Machine {
 	m := NewMachine(partition, DefaultBounds.Entries)
 	token := sharelock.MakeToken(1, 0)
-	add := func(kind OpKind, key, id string, slots uint32) {
-		op := Op{Kind: kind, Key: key, ClientID: "c", RequestID: id, TTL: 20 * time.Second, Slots: slots}
-		if kind == OpGrant {
+	add := func(kind ops.Kind, key, id string, slots uint32) {
+		op := ops.Op{Kind: kind, Key: key, ClientID: "c", RequestID: id, TTL: 20 * time.Second, Slots: slots}
+		if kind == ops.Grant {
 			token++
 			op.Token = token
 		}
@@ -28,11 +29,11 @@ func full(t *testing.T, partition uint32, key func(i int) string) *Machine {
 	}
 	most := DefaultBounds.Entries
 	for i := range most / 2 {
-		add(OpGrant, key(i), "r", 0)
+		add(ops.Grant, key(i), "r", 0)
 	}
 	for i := range most / 8 {
-		add(OpGrant, key(-1), fmt.Sprint("slot", i), sharelock.MaxSlots)
-		add(OpEnqueue, key(0), fmt.Sprint("waits", i), 0)
+		add(ops.Grant, key(-1), fmt.Sprint("slot", i), sharelock.MaxSlots)
+		add(ops.Enqueue, key(0), fmt.Sprint("waits", i), 0)
 		m.remember(i%2, over{digest: digestOf("over", fmt.Sprint(i)), until: 20 * time.Second, conn: 7})
 		m.remember(i%2, over{digest: digestOf("over too", fmt.Sprint(i)), until: 20 * time.Second, conn: 8})
 	}

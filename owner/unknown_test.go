@@ -10,37 +10,9 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
-
-// An op of a later release is told from a damaged one.
-func TestUnknownOp(t *testing.T) {
-	kind := (&Op{Kind: OpRead, Key: "k"}).Append(nil)
-	kind[0] = byte(lastOp) + 1
-	flag := (&Op{Kind: OpRead, Key: "k"}).Append(nil)
-	flag[1] |= flagMeta << 1
-	why := (&Op{Kind: OpRelease, Key: "k", Token: 1, Why: Silent}).Append(nil)
-	why[len(why)-1]++
-	for name, c := range map[string]struct {
-		op      []byte
-		unknown bool
-	}{
-		"a kind":            {kind, true},
-		"a kind cut short":  {kind[:2], true},
-		"a flag":            {flag, true},
-		"a reason":          {why, true},
-		"no kind":           {[]byte{0, 0, 1, 'k'}, false},
-		"cut short":         {[]byte{byte(OpRead)}, false},
-		"nothing":           {nil, false},
-		"a key of no bytes": {[]byte{byte(OpRead), 0, 0}, false},
-	} {
-		var op Op
-		_, err := op.Decode(c.op)
-		if errors.Is(err, release.ErrUnknown) != c.unknown || !errors.Is(err, ErrMalformed) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
 
 // W3: a backup that gets an op it does not know neither skips it nor asks for a new epoch,
 // which would end at the same op: it stops, keeps what it has, and tells the process.
@@ -55,8 +27,8 @@ func TestUnknownOpStops(t *testing.T) {
 		var before []byte
 		var seq uint64
 		backup.service.inShard(p, func(sh *shard, p *partition) { before, seq = p.m.Encode(tb.clock()), p.m.Seq() })
-		op := (&Op{Kind: OpRead, Key: "k"}).Append(nil)
-		op[0] = byte(lastOp) + 1
+		op := (&ops.Op{Kind: ops.Read, Key: "k"}).Append(nil)
+		op[0] = byte(ops.Last) + 1
 		acked := 0
 		send := func(e Entries) {
 			backup.service.Backup(owner.member.Identity, epoch, []Entries{e}, func(uint32, Ack) { acked++ })
@@ -67,7 +39,7 @@ func TestUnknownOpStops(t *testing.T) {
 			t.Errorf("the process was told %d times", backup.unknown.Load())
 		}
 		// What follows is not applied either.
-		send(Entries{Partition: p, First: seq + 1, Ops: (&Op{Kind: OpRead, Key: "k"}).Append(nil)})
+		send(Entries{Partition: p, First: seq + 1, Ops: (&ops.Op{Kind: ops.Read, Key: "k"}).Append(nil)})
 		var after []byte
 		backup.service.inShard(p, func(sh *shard, p *partition) { after = p.m.Encode(tb.clock()) })
 		if acked != 0 || !bytes.Equal(before, after) {
@@ -85,7 +57,7 @@ func TestBrokenOpAsksForAnEpoch(t *testing.T) {
 		tb.three(2)
 		epoch := tb.view([]string{"a", "b", "c"})
 		set := tb.set("k")
-		op := Op{Kind: OpRelease, Key: "k", Token: sharelock.Token(7), Why: Released}
+		op := ops.Op{Kind: ops.Release, Key: "k", Token: sharelock.Token(7), Why: ops.Released}
 		set[1].service.Backup(set[0].member.Identity, epoch, []Entries{{
 			Partition: ring.PartitionOf("k", testPartitions), First: 1, Ops: op.Append(nil),
 		}}, func(uint32, Ack) { t.Error("acknowledged") })
@@ -105,7 +77,7 @@ func TestUnknownCopyStops(t *testing.T) {
 		copied := sampleMachine(t).Encode(3 * time.Second)
 		spoil(copied)
 		d := NewDecoder(sampleMachine(t).partition, 10)
-		if err := d.Feed(0, copied); !errors.Is(err, ErrUnknown) {
+		if err := d.Feed(0, copied); !errors.Is(err, ops.ErrUnknown) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -123,7 +95,7 @@ func TestUnknownCopyStops(t *testing.T) {
 		}
 		a := &activation{service: owner.service, epoch: epoch}
 		c := &coming{want: Want{Held: Held{Partition: p}}, into: NewDecoder(p, 10)}
-		if err := a.took(c, &Piece{Partition: p, Data: b.Data, Last: true}); !errors.Is(err, ErrUnknown) || owner.unknown.Load() != 1 {
+		if err := a.took(c, &Piece{Partition: p, Data: b.Data, Last: true}); !errors.Is(err, ops.ErrUnknown) || owner.unknown.Load() != 1 {
 			t.Errorf("fetched: %v; the process was told %d times", err, owner.unknown.Load())
 		}
 	})

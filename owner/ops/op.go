@@ -1,4 +1,4 @@
-package owner
+package ops
 
 import (
 	"errors"
@@ -27,38 +27,38 @@ type unknownError struct{}
 func (unknownError) Error() string   { return release.ErrUnknown.Error() }
 func (unknownError) Unwrap() []error { return []error{ErrMalformed, release.ErrUnknown} }
 
-// OpKind is what an [Op] decides. The numbers are on the wire: append only.
-type OpKind uint8
+// Kind is what an [Op] decides. The numbers are on the wire: append only.
+type Kind uint8
 
 const (
-	// OpGrant gives a token to a request: at once, or with Waited to a waiter,
+	// Grant gives a token to a request: at once, or with Waited to a waiter,
 	// which leaves the queue.
-	OpGrant OpKind = iota + 1
-	// OpEnqueue puts a request at the end of the key's queue.
-	OpEnqueue
-	// OpRenew confirms a token and sets its TTL.
-	OpRenew
-	// OpRelease ends a token.
-	OpRelease
-	// OpDequeue takes a waiter out of the queue.
-	OpDequeue
-	// OpRemember makes a request id over that was never seen.
-	OpRemember
-	// OpRead changes nothing: it is the place in the log of a linearizable read, or of
+	Grant Kind = iota + 1
+	// Enqueue puts a request at the end of the key's queue.
+	Enqueue
+	// Renew confirms a token and sets its TTL.
+	Renew
+	// Release ends a token.
+	Release
+	// Dequeue takes a waiter out of the queue.
+	Dequeue
+	// Remember makes a request id over that was never seen.
+	Remember
+	// Read changes nothing: it is the place in the log of a linearizable read, or of
 	// renewals that keep their TTLs.
-	OpRead
+	Read
 )
 
 // unknownTo is [ErrUnknown] about something.
-func unknownTo(format string, args ...any) error {
+func Unknown(format string, args ...any) error {
 	return fmt.Errorf("%w: %s; this program is release %d", ErrUnknown, fmt.Sprintf(format, args...), release.Current)
 }
 
 // String is the kind's name.
-func (k OpKind) String() string {
+func (k Kind) String() string {
 	names := [...]string{"", "grant", "enqueue", "renew", "release", "dequeue", "remember", "read"}
 	if k == 0 || int(k) >= len(names) {
-		return fmt.Sprintf("OpKind(%d)", uint8(k))
+		return fmt.Sprintf("Kind(%d)", uint8(k))
 	}
 	return names[k]
 }
@@ -94,12 +94,12 @@ func (w Why) String() string {
 // (A3). Which fields count depends on the kind, see opFields; the others are
 // zero. The zero Op is none.
 type Op struct {
-	Kind OpKind
+	Kind Kind
 	// Why ended the hold or the wait.
 	Why  Why
 	Mode sharelock.Mode
 	// Waited: the grant is for a waiter, whose client, mode, slots and metadata
-	// are known from its OpEnqueue.
+	// are known from its Enqueue.
 	Waited bool
 	// OwnID: the request id was made by the client.
 	OwnID bool
@@ -109,8 +109,8 @@ type Op struct {
 	Remember bool
 	// unknown: the member that made the op knows that the request id is not among its
 	// finished ids. It is not sent: the clock of a backup is another.
-	unknown bool
-	Slots   uint32
+	Unseen bool
+	Slots  uint32
 	// Conn is the connection in whose share the request is (Q6); 0 is none.
 	Conn      uint32
 	Key       string
@@ -126,8 +126,8 @@ type Op struct {
 }
 
 // size is about how many bytes of texts and metadata the op has.
-func (op *Op) size() int {
-	return len(op.Key) + len(op.ClientID) + len(op.RequestID) + metadataSize(op.Metadata)
+func (op *Op) Size() int {
+	return len(op.Key) + len(op.ClientID) + len(op.RequestID) + MetadataSize(op.Metadata)
 }
 
 // fieldSet names fields of an Op.
@@ -153,7 +153,7 @@ const (
 // fields says which fields the op has besides its key.
 func (op *Op) fields() fieldSet {
 	f := opFields(op.Kind, op.Waited)
-	if op.Kind == OpRenew && op.Metadata != nil {
+	if op.Kind == Renew && op.Metadata != nil {
 		f |= hasMeta
 	}
 	return f
@@ -161,23 +161,23 @@ func (op *Op) fields() fieldSet {
 
 // opFields says which fields an op of a kind has besides its key. A renewal may have
 // metadata, too.
-func opFields(kind OpKind, waited bool) fieldSet {
+func opFields(kind Kind, waited bool) fieldSet {
 	const asked = hasClient | hasRequest | hasTTL | hasSlots | hasMeta | hasMaxHold | hasConn | hasMode | hasOwnID | hasResent
 	switch kind {
-	case OpGrant:
+	case Grant:
 		if waited {
 			return hasRequest | hasToken | hasTTL | hasResent
 		}
 		return asked | hasToken
-	case OpEnqueue:
+	case Enqueue:
 		return asked
-	case OpRenew:
+	case Renew:
 		return hasToken | hasTTL | hasResent
-	case OpRelease:
+	case Release:
 		return hasToken | hasWhy | hasRemember
-	case OpDequeue:
+	case Dequeue:
 		return hasRequest | hasWhy | hasRemember
-	case OpRemember:
+	case Remember:
 		return hasRequest | hasConn
 	default:
 		return 0
@@ -186,144 +186,144 @@ func opFields(kind OpKind, waited bool) fieldSet {
 
 // Bits of the flag byte.
 const (
-	flagShared = 1 << iota
-	flagWaited
-	flagOwnID
-	flagResent
-	flagRemember
+	FlagShared = 1 << iota
+	FlagWaited
+	FlagOwnID
+	FlagResent
+	FlagRemember
 	// flagLimited: there is a MaxHold.
-	flagLimited
+	FlagLimited
 	// flagMeta, in a renewal: there is metadata.
-	flagMeta
+	FlagMetadata
 )
 
 // Append appends the encoded op to b. The encoding is stable.
 func (op *Op) Append(b []byte) []byte {
 	f := op.fields()
-	e := encoder{b: b}
-	e.byte(byte(op.Kind))
-	e.byte(bit(flagShared, op.Mode == sharelock.Shared) | bit(flagWaited, op.Waited) |
-		bit(flagOwnID, op.OwnID) | bit(flagResent, op.Resent) | bit(flagRemember, op.Remember) |
-		bit(flagLimited, op.MaxHold != 0) | bit(flagMeta, op.Kind == OpRenew && f&hasMeta != 0))
-	e.text(op.Key)
+	e := Encoder{Buf: b}
+	e.Byte(byte(op.Kind))
+	e.Byte(Bit(FlagShared, op.Mode == sharelock.Shared) | Bit(FlagWaited, op.Waited) |
+		Bit(FlagOwnID, op.OwnID) | Bit(FlagResent, op.Resent) | Bit(FlagRemember, op.Remember) |
+		Bit(FlagLimited, op.MaxHold != 0) | Bit(FlagMetadata, op.Kind == Renew && f&hasMeta != 0))
+	e.Text(op.Key)
 	if f&hasClient != 0 {
-		e.text(op.ClientID)
+		e.Text(op.ClientID)
 	}
 	if f&hasRequest != 0 {
-		e.text(op.RequestID)
+		e.Text(op.RequestID)
 	}
 	if f&hasToken != 0 {
-		e.number(uint64(op.Token))
+		e.Number(uint64(op.Token))
 	}
 	if f&hasTTL != 0 {
-		e.number(uint64(op.TTL))
+		e.Number(uint64(op.TTL))
 	}
 	if op.MaxHold != 0 {
-		e.number(uint64(op.MaxHold))
+		e.Number(uint64(op.MaxHold))
 	}
 	if f&hasSlots != 0 {
-		e.number(uint64(op.Slots))
+		e.Number(uint64(op.Slots))
 	}
 	if f&hasWhy != 0 {
-		e.byte(byte(op.Why))
+		e.Byte(byte(op.Why))
 	}
 	if f&hasConn != 0 {
-		e.number(uint64(op.Conn))
+		e.Number(uint64(op.Conn))
 	}
 	if f&hasMeta != 0 {
-		e.metadata(op.Metadata)
+		e.Metadata(op.Metadata)
 	}
-	return e.b
+	return e.Buf
 }
 
 // Decode reads one op from the front of b and gives what is behind it. It fails
 // with [ErrMalformed]; then op is the zero Op.
 func (op *Op) Decode(b []byte) (rest []byte, err error) {
 	*op = Op{}
-	d := decoder{b: b}
-	got := Op{Kind: OpKind(d.byte())}
-	flags := d.byte()
+	d := Decoder{Rest: b}
+	got := Op{Kind: Kind(d.Byte())}
+	flags := d.Byte()
 	// What these mean, and what comes behind them, is not known (W3).
 	switch {
-	case d.failed:
+	case d.Failed:
 		return nil, ErrMalformed
-	case got.Kind > lastOp:
-		return nil, unknownTo("an op of kind %d", got.Kind)
-	case flags >= flagMeta<<1:
-		return nil, unknownTo("a flag of %v, %#x", got.Kind, flags)
+	case got.Kind > Last:
+		return nil, Unknown("an op of kind %d", got.Kind)
+	case flags >= FlagMetadata<<1:
+		return nil, Unknown("a flag of %v, %#x", got.Kind, flags)
 	}
-	got.Waited = flags&flagWaited != 0
-	if flags&flagMeta != 0 {
-		if got.Kind != OpRenew {
+	got.Waited = flags&FlagWaited != 0
+	if flags&FlagMetadata != 0 {
+		if got.Kind != Renew {
 			return nil, fmt.Errorf("%w: %v with a flag it does not have", ErrMalformed, got.Kind)
 		}
 		got.Metadata = map[string]string{}
 	}
 	f := got.fields()
-	got.flags(flags)
-	got.Key = d.text()
+	got.SetFlags(flags)
+	got.Key = d.Text()
 	if f&hasClient != 0 {
-		got.ClientID = d.text()
+		got.ClientID = d.Text()
 	}
 	if f&hasRequest != 0 {
-		got.RequestID = d.text()
+		got.RequestID = d.Text()
 	}
 	if f&hasToken != 0 {
-		got.Token = sharelock.Token(d.number())
+		got.Token = sharelock.Token(d.Number())
 	}
 	if f&hasTTL != 0 {
-		got.TTL = time.Duration(d.number())
+		got.TTL = time.Duration(d.Number())
 	}
-	if flags&flagLimited != 0 {
-		if got.MaxHold = d.span(); got.MaxHold == 0 {
-			d.fail()
+	if flags&FlagLimited != 0 {
+		if got.MaxHold = d.Duration(); got.MaxHold == 0 {
+			d.Fail()
 		}
 	}
 	if f&hasSlots != 0 {
-		got.Slots = d.number32()
+		got.Slots = d.Number32()
 	}
 	if f&hasWhy != 0 {
-		got.Why = Why(d.byte())
+		got.Why = Why(d.Byte())
 	}
 	if f&hasConn != 0 {
-		got.Conn = d.number32()
+		got.Conn = d.Number32()
 	}
 	if f&hasMeta != 0 {
-		if m := d.metadata(); m != nil || got.Kind != OpRenew {
+		if m := d.Metadata(); m != nil || got.Kind != Renew {
 			got.Metadata = m
 		}
 	}
 	switch {
-	case d.failed:
+	case d.Failed:
 		return nil, ErrMalformed
 	case got.Why > Silent:
-		return nil, unknownTo("%v for reason %d", got.Kind, got.Why)
+		return nil, Unknown("%v for reason %d", got.Kind, got.Why)
 	}
-	if err := got.valid(); err != nil {
+	if err := got.Valid(); err != nil {
 		return nil, err
 	}
 	*op = got
-	return d.b, nil
+	return d.Rest, nil
 }
 
-func (op *Op) flags(b byte) {
-	if b&flagShared != 0 {
+func (op *Op) SetFlags(b byte) {
+	if b&FlagShared != 0 {
 		op.Mode = sharelock.Shared
 	}
-	op.OwnID = b&flagOwnID != 0
-	op.Resent = b&flagResent != 0
-	op.Remember = b&flagRemember != 0
+	op.OwnID = b&FlagOwnID != 0
+	op.Resent = b&FlagResent != 0
+	op.Remember = b&FlagRemember != 0
 }
 
 // valid checks the op's fields by themselves; whether it fits a copy is found out
 // by applying it.
-func (op *Op) valid() error {
+func (op *Op) Valid() error {
 	f := op.fields()
 	bad := func(what string) error { return fmt.Errorf("%w: %v with %s", ErrMalformed, op.Kind, what) }
 	switch {
-	case op.Kind < OpGrant || op.Kind > lastOp:
+	case op.Kind < Grant || op.Kind > Last:
 		return bad("unknown kind")
-	case op.Waited && op.Kind != OpGrant,
+	case op.Waited && op.Kind != Grant,
 		f&hasMode == 0 && op.Mode != 0,
 		f&hasOwnID == 0 && op.OwnID,
 		f&hasResent == 0 && op.Resent,
@@ -331,23 +331,23 @@ func (op *Op) valid() error {
 		f&hasMeta == 0 && op.Metadata != nil,
 		f&hasMaxHold == 0 && op.MaxHold != 0:
 		return bad("a flag it does not have")
-	case !validKey(op.Key):
+	case !ValidKey(op.Key):
 		return bad("a bad key")
-	case f&hasClient != 0 && !validClient(op.ClientID):
+	case f&hasClient != 0 && !ValidClient(op.ClientID):
 		return bad("a bad client id")
-	case f&hasRequest != 0 && !validRequestID(op.RequestID):
+	case f&hasRequest != 0 && !ValidRequestID(op.RequestID):
 		return bad("a bad request id")
-	case f&hasToken != 0 && !validToken(op.Token):
+	case f&hasToken != 0 && !ValidToken(op.Token):
 		return bad("a bad token")
-	case f&hasTTL != 0 && !validTTL(op.TTL):
+	case f&hasTTL != 0 && !ValidTTL(op.TTL):
 		return bad("a bad TTL")
-	case !validMaxHold(op.MaxHold):
+	case !ValidMaxHold(op.MaxHold):
 		return bad("a bad longest time")
-	case f&hasSlots != 0 && !validFamily(op.Mode, op.Slots):
+	case f&hasSlots != 0 && !ValidFamily(op.Mode, op.Slots):
 		return bad("bad slots")
 	case f&hasWhy != 0 && (op.Why < Released || op.Why > Silent):
 		return bad("a bad reason")
-	case !validMetadata(op.Metadata):
+	case !ValidMetadata(op.Metadata):
 		return bad("bad metadata")
 	}
 	return nil

@@ -1,0 +1,225 @@
+package ops
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// maxSpan bounds every duration that a machine takes in, so that no sum of them
+// overflows. It is far above any limit of the configuration.
+const MaxSpan = 365 * 24 * time.Hour
+
+const _ = uint64(MaxSpan - sharelock.MostMaxHold - sharelock.MostMaxHold/10 - 1) // fits stretched
+
+// What a machine accepts is what a copy and an op may carry, so that whatever can
+// be decided can be copied. Text is checked for its length only: that it is UTF-8
+// matters to people, not here.
+
+func ValidKey(s string) bool       { return s != "" && len(s) <= sharelock.MaxKeyBytes }
+func ValidClient(s string) bool    { return s != "" && len(s) <= sharelock.MaxClientIDBytes }
+func ValidRequestID(s string) bool { return s != "" && len(s) <= sharelock.MaxRequestIDBytes }
+func ValidTTL(d time.Duration) bool {
+	return d > 0 && d <= MaxSpan
+}
+
+func ValidMaxHold(d time.Duration) bool {
+	return d >= 0 && d <= sharelock.MostMaxHold
+}
+func ValidToken(t sharelock.Token) bool { return t > 0 && t <= math.MaxInt64 }
+
+// validFamily checks mode and slots; a semaphore has no shared holders.
+func ValidFamily(mode sharelock.Mode, slots uint32) bool {
+	if slots == 0 {
+		return mode <= sharelock.Shared
+	}
+	return mode == sharelock.Exclusive && slots > 1 && slots <= sharelock.MaxSlots
+}
+
+func ValidMetadata(m map[string]string) bool {
+	if len(m) > sharelock.MaxMetadataPairs {
+		return false
+	}
+	size := 0
+	for k, v := range m {
+		size += len(k) + len(v)
+	}
+	return size <= sharelock.MaxMetadataBytes
+}
+
+// bit is mask or 0.
+func Bit(mask byte, on bool) byte {
+	if on {
+		return mask
+	}
+	return 0
+}
+
+// encoder appends to b.
+type Encoder struct{ Buf []byte }
+
+func (e *Encoder) Byte(v byte)     { e.Buf = append(e.Buf, v) }
+func (e *Encoder) Number(v uint64) { e.Buf = binary.AppendUvarint(e.Buf, v) }
+func (e *Encoder) Text(s string) {
+	e.Number(uint64(len(s)))
+	e.Buf = append(e.Buf, s...)
+}
+
+func (e *Encoder) Bytes(b []byte) {
+	e.Number(uint64(len(b)))
+	e.Buf = append(e.Buf, b...)
+}
+
+// metadata writes the pairs in the order of their names, so that equal copies
+// have equal encodings.
+func (e *Encoder) Metadata(m map[string]string) {
+	e.Number(uint64(len(m)))
+	if len(m) == 0 {
+		return
+	}
+	var room [sharelock.MaxMetadataPairs]string
+	names := room[:0]
+	for k := range m {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	for _, k := range names {
+		e.Text(k)
+		e.Text(m[k])
+	}
+}
+
+// decoder takes from the front of b. After the first failure everything is zero.
+type Decoder struct {
+	Rest   []byte
+	Failed bool
+}
+
+func (d *Decoder) Fail() {
+	d.Rest, d.Failed = nil, true
+}
+
+func (d *Decoder) Byte() byte {
+	if len(d.Rest) == 0 {
+		d.Fail()
+		return 0
+	}
+	v := d.Rest[0]
+	d.Rest = d.Rest[1:]
+	return v
+}
+
+func (d *Decoder) Bytes16() (v [16]byte) {
+	if len(d.Rest) < len(v) {
+		d.Fail()
+		return v
+	}
+	d.Rest = d.Rest[copy(v[:], d.Rest):]
+	return v
+}
+
+func (d *Decoder) Number() uint64 {
+	v, n := binary.Uvarint(d.Rest)
+	if n <= 0 {
+		d.Fail()
+		return 0
+	}
+	d.Rest = d.Rest[n:]
+	return v
+}
+
+func (d *Decoder) Number32() uint32 {
+	v := d.Number()
+	if v > math.MaxUint32 {
+		d.Fail()
+		return 0
+	}
+	return uint32(v)
+}
+
+// span is a duration from 0 to maxSpan.
+func (d *Decoder) Duration() time.Duration {
+	v := d.Number()
+	if v > uint64(MaxSpan) {
+		d.Fail()
+		return 0
+	}
+	return time.Duration(v)
+}
+
+func (d *Decoder) Text() string {
+	n := d.Number()
+	if n > uint64(len(d.Rest)) {
+		d.Fail()
+		return ""
+	}
+	s := string(d.Rest[:n])
+	d.Rest = d.Rest[n:]
+	return s
+}
+
+// skip passes over a text.
+func (d *Decoder) skip() {
+	n := d.Number()
+	if n > uint64(len(d.Rest)) {
+		d.Fail()
+		return
+	}
+	d.Rest = d.Rest[n:]
+}
+
+// metadata reads pairs; no pairs are nil.
+func (d *Decoder) Metadata() map[string]string {
+	n := d.Number()
+	if n > sharelock.MaxMetadataPairs {
+		d.Fail()
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	// All names and values are parts of one string: copies have many of them.
+	ahead := *d
+	for range 2 * n {
+		ahead.skip()
+	}
+	if ahead.Failed {
+		d.Fail()
+		return nil
+	}
+	size := len(d.Rest)
+	all := string(d.Rest[:size-len(ahead.Rest)])
+	part := func() string {
+		n := int(d.Number())
+		at := size - len(d.Rest)
+		d.Rest = d.Rest[n:]
+		return all[at : at+n]
+	}
+	m := make(map[string]string, n)
+	last := ""
+	for i := range n {
+		k := part()
+		if i > 0 && k <= last {
+			d.Fail()
+			return nil
+		}
+		m[k], last = part(), k
+	}
+	if !ValidMetadata(m) {
+		d.Fail()
+		return nil
+	}
+	return m
+}
+
+// metadataSize is about how many bytes metadata takes in a message.
+func MetadataSize(m map[string]string) int {
+	size := 0
+	for k, v := range m {
+		size += len(k) + len(v) + 8
+	}
+	return size
+}

@@ -1,0 +1,13 @@
+//go:build !release_next
+
+package ops
+
+// lastOp is the last kind of op that this release knows. See op_extra_next.go.
+const Last = Read
+
+// early reports whether an op is of a later release than the view's.
+func Early(Kind, uint32) bool { return false }
+
+// readKind returns the kind of op that changes nothing and only has a place in the log, in
+// views of a release.
+func ReadKind(uint32) Kind { return Read }
