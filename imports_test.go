@@ -62,7 +62,8 @@ var folders = []folder{
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
 	{"internal/wake", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
-	{"owner", []string{".", "internal/compact", "internal/release", "ring", "owner/mutant", "owner/ops"}, nil},
+	{"owner", []string{".", "internal/compact", "internal/release", "internal/rules", "ring", "owner/machine", "owner/mutant", "owner/ops"}, nil},
+	{"owner/machine", []string{".", "internal/compact", "internal/rules", "owner/mutant", "owner/ops"}, nil},
 	{"owner/ops", []string{".", "internal/release"}, nil},
 	{"internal/compact", []string{"."}, nil},
 	{"owner/mutant", []string{"internal/invariant"}, nil},
@@ -101,7 +102,7 @@ var folders = []folder{
 		"internal/cluster",
 		// api and proto: what nodes and calls say of themselves, for the history and
 		// for waiting. x/sys: to hold a port that nobody listens on.
-		[]string{".", "ring", "owner", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/link", "mesh/network", "internal/linear", "internal/memnet"},
+		[]string{".", "ring", "owner", "owner/machine", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/link", "mesh/network", "internal/linear", "internal/memnet"},
 		[]string{grpc, genproto, protobuf, xsys},
 	},
 	// The models share nothing with what they are models of.
@@ -150,19 +151,9 @@ var onlyIn = map[string][]string{
 	"testing":  {"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go", "testcluster/locktest/*.go", "internal/virtual/*.go"},
 }
 
-// pureFolders decide and do nothing else: their files read no clock, start no
-// goroutine and do no I/O, except for these files, the shell around the
-// decisions.
-var pureFolders = map[string][]string{
-	".":                nil,
-	"internal/compact": nil,
-	"internal/release": nil,
-	"internal/rules":   nil,
-	"ring":             nil,
-	"owner": {
-		"activate.go", "backup.go", "copies.go", "list.go", "peers.go", "replicate.go", "service.go", "shard.go", "transfer.go", "waits.go",
-	},
-}
+// pureFolders decide and do nothing else: they read no clock, start no goroutine and do no
+// I/O.
+var pureFolders = []string{".", "internal/compact", "internal/release", "internal/rules", "owner/machine", "owner/ops", "ring"}
 
 // impure is what pure files may not import, with everything below it.
 var impure = []string{
@@ -213,17 +204,17 @@ func TestHouseCatches(t *testing.T) {
 		{"a method called init", "api/a.go", `// Package api is.
 			package api; type t int; func (t) init() {}`, ""},
 		{"a log in a pure file", "ring/a.go", `package ring; import "log/slog"`, `ring/a.go imports log/slog, but it is pure`},
-		{"sync/atomic in a pure file", "owner/machine.go", `package owner; import "sync/atomic"`, `owner/machine.go imports sync/atomic`},
+		{"sync/atomic in a pure file", "owner/machine/turn.go", `package machine; import "sync/atomic"`, `owner/machine/turn.go imports sync/atomic`},
 		{"sync in the shell", "owner/shard.go", `// Package owner is.
 			package owner; import "sync"`, ""},
-		{"iter is not io", "owner/machine.go", `// Package owner is.
-			package owner; import "iter"`, ""},
-		{"a clock in a pure file", "owner/expiry.go", "package owner\nimport \"time\"\nvar t = time.Now()", `owner/expiry.go:3 reads the clock: time.Now`},
+		{"iter is not io", "owner/machine/turn.go", `// Package machine is.
+			package machine; import "iter"`, ""},
+		{"a clock in a pure file", "owner/machine/turn.go", "package machine\nimport \"time\"\nvar t = time.Now()", `owner/machine/turn.go:3 reads the clock: time.Now`},
 		{"a clock under another name", "ring/a.go", "package ring; import tm \"time\"\nvar t = tm.Since", `ring/a.go:2 reads the clock: time.Since`},
 		{"a clock in plain sight", "ring/a.go", "package ring; import . \"time\"", `ring/a.go imports time with a dot`},
-		{"durations are no clock", "owner/expiry.go", `// Package owner is.
-			package owner; import "time"; var d = time.Second`, ""},
-		{"a goroutine in a pure file", "owner/op.go", "package owner; func f() {\ngo f()\n}", `owner/op.go:2 starts a goroutine`},
+		{"durations are no clock", "owner/machine/turn.go", `// Package machine is.
+			package machine; import "time"; var d = time.Second`, ""},
+		{"a goroutine in a pure file", "owner/ops/op.go", "package ops; func f() {\ngo f()\n}", `owner/ops/op.go:2 starts a goroutine`},
 		{"a plain bubble", "ring/a_test.go", "package ring; import \"testing/synctest\"\nvar run = synctest.Test", `ring/a_test.go:2 uses synctest.Test, not virtual.Test`},
 		{"waiting in a bubble", "ring/a_test.go", `package ring; import "testing/synctest"; var wait = synctest.Wait`, ""},
 		{"a file that does not parse", "ring/a.go", "package", "ring/a.go"},
@@ -365,8 +356,7 @@ func (s *source) matches(pattern string) bool {
 
 // pure reports whether the file belongs to those that only decide.
 func (s *source) pure() bool {
-	shell, ok := pureFolders[s.dir]
-	return ok && !s.isTest && !slices.Contains(shell, path.Base(s.name))
+	return !s.isTest && slices.Contains(pureFolders, s.dir)
 }
 
 // initFunctions finds work that is done by importing a package.

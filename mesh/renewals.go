@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/owner"
@@ -219,7 +220,7 @@ func (r *renewals) round(now time.Duration, a *epoch.View, notReady error) (grou
 				r.end(now, k, notReady) // Q4: another node may be able to
 			case k.session.keeping.alive > k.asOf:
 				groups = r.gather(now, a, k, groups)
-			case now-k.session.keeping.heard > owner.Stretch(k.TTL):
+			case now-k.session.keeping.heard > rules.Stretch(k.TTL):
 				// Q3: the client's own time for it is over, and so it is at the owner, or soon.
 				r.end(now, k, errSilentClient)
 			default:

@@ -10,6 +10,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/memnet"
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/owner"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -125,7 +126,7 @@ func TestHoldsOfASilentClient(t *testing.T) {
 			time.Sleep(ttl / 3)
 			s.Keep([]sharelockv1.Keep{{Kind: sharelockv1.KeepAlive, ID: alive + 2}})
 		}
-		time.Sleep(owner.Stretch(ttl) - time.Millisecond)
+		time.Sleep(rules.Stretch(ttl) - time.Millisecond)
 		if got, bytes := left(); got != holds || bytes == 0 {
 			t.Errorf("%d holds of %d bytes are attached while keepalives come", got, bytes)
 		}

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -251,11 +253,11 @@ func (a *activation) quarantine(lost []Held) {
 	if len(lost) == 0 {
 		return
 	}
-	a.service.log.Warn("state lost, quarantined", "epoch", a.epoch, "partitions", len(lost), "for", Stretch(a.service.maxTTL))
+	a.service.log.Warn("state lost, quarantined", "epoch", a.epoch, "partitions", len(lost), "for", rules.Stretch(a.service.maxTTL))
 	for _, h := range lost {
 		a.visit(h.Partition, func(sh *shard, p *partition) {
-			sh.replace(p, NewMachine(p.id, a.service.waiters), a.epoch)
-			d := Stretch(a.service.maxTTL)
+			sh.replace(p, machine.New(p.id, a.service.waiters), a.epoch)
+			d := rules.Stretch(a.service.maxTTL)
 			if mutant.On(mutant.QuarantineEarly) {
 				d /= 2
 			}
@@ -372,7 +374,7 @@ func (a *activation) prepare(chosen []Held) []uint32 {
 		wg.Add(1)
 		if !sh.put(item{fn: func() {
 			sh.do(chore{step: func() (touched int, done bool) {
-				for ; len(list) > 0 && touched < stepEntries/2; list, begun = list[1:], false {
+				for ; len(list) > 0 && touched < machine.StepEntries/2; list, begun = list[1:], false {
 					if !a.current(sh) {
 						return touched, true
 					}
@@ -419,7 +421,7 @@ func (a *activation) stamp(chosen []Held) bool {
 	a.visitAll(chosen, func(sh *shard, p *partition, h Held) {
 		switch {
 		case p.m == nil && h.Have == 0: // the empty copy, which everybody holds
-			sh.replace(p, NewMachine(p.id, a.service.waiters), a.epoch)
+			sh.replace(p, machine.New(p.id, a.service.waiters), a.epoch)
 		case p.m == nil:
 			return
 		case p.have == a.epoch: // fetched, or quarantined

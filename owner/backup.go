@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
@@ -98,7 +99,7 @@ func (sh *shard) syncName(from ring.Identity, epoch uint32, b *Base) error {
 		// Said again, since the answer was lost: whatever came after the base has
 		// been acknowledged as ops.
 	case p.m == nil && b.Have == 0:
-		sh.replace(p, NewMachine(p.id, sh.service.waiters), epoch)
+		sh.replace(p, machine.New(p.id, sh.service.waiters), epoch)
 	case p.m == nil || p.have != b.Have || p.m.Seq() != b.Seq || b.Seq != b.Log:
 		return errNoSuchCopy
 	default:
@@ -113,7 +114,7 @@ type staged struct {
 	mu sync.Mutex
 	// next is the number of the piece that comes next; guarded by mu.
 	next uint32
-	into *Decoder // guarded by mu
+	into *machine.Assembler // guarded by mu
 }
 
 // syncPiece takes one piece of a base. One that has come before is not taken again:
@@ -161,7 +162,7 @@ func (s *Service) stage(from ring.Identity, epoch uint32, b *Base) (st *staged, 
 			return
 		}
 		if p.staged == nil {
-			p.staged = &staged{into: NewDecoder(p.id, s.waiters)}
+			p.staged = &staged{into: machine.NewAssembler(p.id, s.waiters)}
 		}
 		st = p.staged
 	}) {
@@ -171,8 +172,8 @@ func (s *Service) stage(from ring.Identity, epoch uint32, b *Base) (st *staged, 
 }
 
 // take decodes the piece that comes next. It returns the copy if that was the last.
-func (st *staged) take(now time.Duration, b *Base) (*Machine, error) {
-	if err := st.into.Feed(now, b.Data); err != nil {
+func (st *staged) take(now time.Duration, b *Base) (*machine.Machine, error) {
+	if err := st.into.Add(now, b.Data); err != nil {
 		return nil, err
 	}
 	st.next++
@@ -216,7 +217,7 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 		return Ack{}, false
 	}
 	if mutant.On(mutant.AcceptGap) && e.First > p.m.Seq()+1 {
-		p.m.seq = e.First - 1
+		p.m.SkipTo(e.First - 1)
 	}
 	if e.First > p.m.Seq()+1 {
 		return Ack{Partition: p.id, Seq: p.m.Seq(), Gap: true}, true
@@ -232,7 +233,7 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 			if ops.Early(op.Kind, sh.release) {
 				err = ops.Unknown("%v in a view of release %d", op.Kind, sh.release)
 			} else {
-				err = p.m.follow(now, &op)
+				err = p.m.Apply(now, &op)
 			}
 		}
 		if err != nil {
@@ -249,7 +250,7 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 		}
 		left = rest
 	}
-	p.m.tidy()
+	p.m.Tidy()
 	sh.saw(p.m)
 	sh.rearm(p)
 	return Ack{Partition: p.id, Seq: p.m.Seq()}, true

@@ -3,6 +3,7 @@ package owner
 import (
 	"sync"
 
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -53,7 +54,7 @@ func (s *Service) Fetch(epoch uint32, wants []Want) ([]Piece, error) {
 		return nil, ErrBehind
 	}
 	var pieces []Piece
-	for size := 0; len(pieces) < min(len(wants), MaxBatch) && size <= MaxBytes-stepBytes; {
+	for size := 0; len(pieces) < min(len(wants), MaxBatch) && size <= MaxBytes-machine.StepBytes; {
 		// Few copies share a message: else each step would take a round trip.
 		piece, err := s.fetch(epoch, wants[len(pieces)], min(MaxBytes/len(wants), MaxBytes-size))
 		if err != nil {
@@ -69,7 +70,7 @@ func (s *Service) Fetch(epoch uint32, wants []Want) ([]Piece, error) {
 // most bytes at most.
 func (s *Service) fetch(epoch uint32, w Want, most int) (piece Piece, err error) {
 	piece = Piece{Partition: w.Partition, Position: w.Position}
-	for first := true; !piece.Last && (first || len(piece.Data) <= most-stepBytes); first = false {
+	for first := true; !piece.Last && (first || len(piece.Data) <= most-machine.StepBytes); first = false {
 		var data []byte
 		missing := true
 		ok := int(w.Partition) >= s.partitions || s.inShard(w.Partition, func(sh *shard, p *partition) {

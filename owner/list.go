@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -95,11 +96,6 @@ func sizeOf(l *sharelock.KeyState) int {
 	return size
 }
 
-// HoldBytes is about what a hold takes in a message.
-func HoldBytes(h *sharelock.Hold) int {
-	return entryBytes + len(h.Key) + len(h.ClientID) + len(h.RequestID) + ops.MetadataSize(h.Metadata)
-}
-
 // listed is what a list shows of each partition: the first limit keys that begin with
 // prefix, come after after, and are held or waited for by client, if that is not empty.
 type listed struct {
@@ -114,9 +110,9 @@ type listed struct {
 // of adds the locks of a partition. It returns false if the partition is not active.
 func (w *listed) of(p uint32, l *Listing) bool {
 	w.names = nil
-	var scan *Scan
+	var scan *machine.Scan
 	for done := false; !done; {
-		if !w.visit(p, func(m *Machine, now time.Duration) {
+		if !w.visit(p, func(m *machine.Machine, now time.Duration) {
 			if scan == nil {
 				scan = m.Scan(w.client, w.see)
 				if m.Quarantined(now) > 0 {
@@ -131,11 +127,10 @@ func (w *listed) of(p uint32, l *Listing) bool {
 	w.cut() // outside of the turn, now that nothing is found any more
 	names := slices.Sorted(maps.Keys(w.names))
 	for len(names) > 0 {
-		if !w.visit(p, func(m *Machine, now time.Duration) {
+		if !w.visit(p, func(m *machine.Machine, now time.Duration) {
 			size := 0
-			for len(names) > 0 && size < stepBytes/2 {
-				m.touched++
-				if lock, ok := m.read(now, names[0], excerpt{most: listedPerKey, bytes: listedPerKeyBytes}); ok {
+			for len(names) > 0 && size < machine.StepBytes/2 {
+				if lock, ok := m.Excerpt(now, names[0], listedPerKey, listedPerKeyBytes); ok {
 					l.Locks = append(l.Locks, lock)
 					size += sizeOf(&lock)
 				}
@@ -151,12 +146,12 @@ func (w *listed) of(p uint32, l *Listing) bool {
 }
 
 // listedCost is what a key takes of stepBytes at least, so that a step reads few enough.
-const listedCost = stepBytes / 100
+const listedCost = machine.StepBytes / 100
 
 // visit runs fn for the machine of an active partition in its shard's turn, or none if
 // this member does not own the partition. It returns false if the partition should be
 // active and is not.
-func (w *listed) visit(p uint32, fn func(*Machine, time.Duration), none func()) (ok bool) {
+func (w *listed) visit(p uint32, fn func(*machine.Machine, time.Duration), none func()) (ok bool) {
 	return w.service.inShard(p, func(sh *shard, p *partition) {
 		if ok = sh.epoch == w.epoch && (p.active || !p.owned); !ok {
 			return

@@ -31,3 +31,20 @@ func TestCutListHasNoGaps(t *testing.T) {
 		t.Errorf("%d locks are shown, want %d", len(l.Locks), shown+1)
 	}
 }
+
+// A list stays within its bytes.
+func TestListIsBounded(t *testing.T) {
+	l := sharelock.KeyState{HoldCount: 1000}
+	for range 8 {
+		l.Holds = append(l.Holds, sharelock.Hold{Key: "k", ClientID: "c", Metadata: map[string]string{"m": strings.Repeat("x", 2000)}})
+	}
+	var list Listing
+	for i := range 1000 {
+		l.Key = fmt.Sprintf("%04d", i)
+		list.Locks = append(list.Locks, l)
+	}
+	list.Cut(1000)
+	if list.size > listBytes || !list.More || len(list.Locks) < 10 {
+		t.Errorf("%d locks of %d bytes are listed, more %t", len(list.Locks), list.size, list.More)
+	}
+}

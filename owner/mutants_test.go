@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -61,7 +62,7 @@ func TestPlacesOutliveTheOwner(t *testing.T) {
 		tb.deal("bc")
 		second.again(b)
 		tb.outcome(tb.ask(b, releaseOf(k, c1)), Done, nil)
-		tb.pass(period(10*time.Second) / 2)
+		tb.pass(rules.Period(10*time.Second) / 2)
 		first.again(b)
 		if f, s := first.last(), second.last(); f.Outcome != Done || s.Outcome != Queued {
 			t.Errorf("%s: the first in line is answered %+v, the second %+v", mutant.Fair, f, s)

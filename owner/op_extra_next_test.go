@@ -26,7 +26,7 @@ func TestMarkNeedsTheRelease(t *testing.T) {
 				want = ops.Mark
 			}
 			var got ops.Kind
-			seats[0].service.inShard(ring.PartitionOf(k, testPartitions), func(_ *shard, p *partition) { got = p.m.readKind() })
+			seats[0].service.inShard(ring.PartitionOf(k, testPartitions), func(_ *shard, p *partition) { got = p.m.ReadKind() })
 			if got != want || links.count() == 0 {
 				t.Errorf("in release %d a read is %v, %d messages to the backup, want %v", release, got, links.count(), want)
 			}

@@ -2,7 +2,9 @@ package owner
 
 import (
 	"context"
+	"errors"
 
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -77,8 +79,16 @@ type Taken struct {
 // copies.
 const (
 	MaxBatch = 256
-	MaxBytes = 4 * stepBytes
+	MaxBytes = 4 * machine.StepBytes
 )
+
+// ErrRefused: a member answered that it will not do what it was asked, so it is
+// there. Package mesh wraps it around such answers.
+var ErrRefused = errors.New("refused")
+
+// ErrBehind is the answer to a peer message of an older epoch, or for an epoch
+// that this member has not installed.
+var ErrBehind = errors.New("epochs differ")
 
 // Peers is what an activation needs of the other members. One call is one
 // attempt: it returns an error wrapping [ErrBehind] when the two members are in

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/compact"
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
@@ -21,10 +22,10 @@ const (
 
 // maxEntries is about how many bytes of ops travel together: a step of their backup's
 // turn.
-const maxEntries = stepBytes - 8<<10
+const maxEntries = machine.StepBytes - 8<<10
 
 // maxOps is the most ops that travel together. Their backup's turn gives memory back, too.
-const maxOps = stepEntries - 2*tidyMost
+const maxOps = machine.StepEntries - 2*machine.TidyEntries
 
 // Entries are consecutive ops of one partition on their way to a backup (A3).
 type Entries struct {
@@ -63,7 +64,7 @@ type oplog struct {
 	ops   compact.Queue[[]byte]
 	bytes int
 	// pending are the answers that wait for acknowledgements, in log order.
-	pending compact.Queue[Reply]
+	pending compact.Queue[machine.Reply]
 }
 
 // arena is room for encoded ops, so that each need not be allocated. It is let go
@@ -97,7 +98,7 @@ func (l *oplog) begin(backups []ring.Member, base uint64) {
 	}
 	l.base, l.ops, l.bytes = base, compact.Queue[[]byte]{}, 0
 	if !mutant.On(mutant.PendingKept) {
-		l.pending = compact.Queue[Reply]{}
+		l.pending = compact.Queue[machine.Reply]{}
 	}
 }
 
@@ -137,7 +138,7 @@ func (l *oplog) unsent(p uint32, r *replica) (Entries, bool) {
 
 // ack notes what a backup has confirmed and adds the answers that may leave now to
 // ready: those decided before anything that is still unconfirmed (A3).
-func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []Reply) []Reply {
+func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []machine.Reply) []machine.Reply {
 	for i := range l.backups {
 		if r := &l.backups[i]; r.member.Identity == from && a.Seq <= l.last() {
 			if a.Seq > r.acked {
@@ -174,7 +175,7 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []Reply)
 }
 
 // ackMost is the most ops, and the most answers, that one step lets go.
-const ackMost = stepEntries / 2
+const ackMost = machine.StepEntries / 2
 
 // behind: ack has more to let go.
 func (l *oplog) behind() bool {

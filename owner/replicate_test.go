@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -151,7 +152,7 @@ func TestOnlyTheChosenCopyIsStamped(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := &activation{service: s, history: tb.history, ring: r, epoch: 1, view: r.View()}
-		set := func(have uint32, m *Machine) {
+		set := func(have uint32, m *machine.Machine) {
 			s.inShard(p, func(sh *shard, p *partition) { sh.silence(p); sh.replace(p, m, have) })
 		}
 		set(0, nil)
@@ -161,7 +162,7 @@ func TestOnlyTheChosenCopyIsStamped(t *testing.T) {
 		if a.pull(canceled(), tb.members["a"].member, []Held{{Partition: p, Have: 9}}); tb.copyOf(tb.owner("k"), "k") != nil {
 			t.Error("a fetch that was cut off has left a copy")
 		}
-		set(5, NewMachine(p, 9))
+		set(5, machine.New(p, 9))
 		if a.stamp([]Held{{Partition: p, Have: 9, Seq: 3}}) || a.stamp([]Held{{Partition: p, Have: 5, Seq: 3}}) {
 			t.Error("another copy was taken for the one that was chosen")
 		}

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -176,7 +179,24 @@ func TestSchedule15gBothReplicasLeave(t *testing.T) {
 // setCounter makes the newest token of a key's partition one of this counter.
 func (tb *table) setCounter(s *seated, key string, counter uint32) {
 	s.service.inShard(ring.PartitionOf(key, testPartitions), func(sh *shard, p *partition) {
-		p.m.last = sharelock.MakeToken(sh.epoch, counter)
+		// The same copy with another newest token: it is the fifth part of the first record.
+		copied := p.m.Encode(tb.clock())
+		d := ops.Decoder{Rest: copied[2:]}
+		d.Number() // partition
+		d.Number() // sequence number
+		e := ops.Encoder{Buf: slices.Clone(copied[:len(copied)-len(d.Rest)])}
+		e.Number(uint64(sharelock.MakeToken(sh.epoch, counter)))
+		d.Number()
+		into := machine.NewAssembler(p.id, 10)
+		if err := into.Add(tb.clock(), append(e.Buf, d.Rest...)); err != nil {
+			tb.t.Fatal(err)
+		}
+		m, err := into.Machine()
+		if err != nil {
+			tb.t.Fatal(err)
+		}
+		sh.replace(p, m, p.have)
+		m.Activate(tb.clock(), sh.epoch, s.service.name)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
@@ -85,7 +86,7 @@ func TestSchedule11WaiterIsGrantedWithMostOfItsTTL(t *testing.T) {
 			r := acquireOf(k, "c2", time.Minute)
 			r.TTL = ttl
 			c2 := tb.ask(a, r)
-			every := period(ttl)
+			every := rules.Period(ttl)
 			for waited := time.Duration(0); waited < time.Minute; waited += every {
 				tb.pass(every - time.Millisecond)
 				tb.stillHeld(a, k, c1)
@@ -193,7 +194,7 @@ func TestSchedule14FIFOOverTheOwnersDeath(t *testing.T) {
 			b, k, c2, c3 := play(tb)
 			c4 := tb.ask(b, acquireOf(k, "c4", time.Minute)) // behind both
 			tb.outcome(c4, Queued, nil)
-			tb.pass(period(10*time.Second) - time.Millisecond)
+			tb.pass(rules.Period(10*time.Second) - time.Millisecond)
 			c2.again(b)
 			pass(tb, b, k, c2, c3)
 			pass(tb, b, k, c3, c4)
@@ -211,7 +212,7 @@ func TestSchedule14FIFOOverTheOwnersDeath(t *testing.T) {
 		bubble(t, func(tb *table) {
 			b, _, c2, c3 := play(tb)
 			// c3 has it after one period, not after a TTL.
-			tb.within("the wait for c2", tb.until(b, c3), period(10*time.Second), period(10*time.Second)+moment)
+			tb.within("the wait for c2", tb.until(b, c3), rules.Period(10*time.Second), rules.Period(10*time.Second)+moment)
 			tb.epochOf(c3, 2)
 			tb.pass(time.Minute)
 			tb.outcome(c2, Retry, nil)
@@ -252,7 +253,7 @@ func TestSchedule14BrokenLink(t *testing.T) {
 		bubble(t, func(tb *table) {
 			a, k, c2, c3 := play(tb)
 			tb.outcome(tb.ask(a, acquireOf(k, "c4", 0)), Failed, sharelock.ErrLockHeld)
-			tb.pass(period(10*time.Second) - time.Millisecond)
+			tb.pass(rules.Period(10*time.Second) - time.Millisecond)
 			c2.deaf.Store(false)
 			c2.again(a)
 			tb.outcome(tb.ask(a, releaseOf(k, tb.granted(c2))), Done, nil)
@@ -262,7 +263,7 @@ func TestSchedule14BrokenLink(t *testing.T) {
 	t.Run("it never comes back", func(t *testing.T) {
 		bubble(t, func(tb *table) {
 			a, _, _, c3 := play(tb)
-			tb.within("the wait for c2", tb.until(a, c3), period(10*time.Second), period(10*time.Second)+moment)
+			tb.within("the wait for c2", tb.until(a, c3), rules.Period(10*time.Second), rules.Period(10*time.Second)+moment)
 			tb.granted(c3)
 		})
 	})

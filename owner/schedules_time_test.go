@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -174,7 +175,7 @@ func TestSchedule06SilentMember(t *testing.T) {
 func TestSchedule07EdgeOfTheLease(t *testing.T) {
 	const slow = 0.91
 	// waitedOut is how long the leader waits after the last request that it renewed.
-	waitedOut := Stretch(leaseLength)
+	waitedOut := rules.Stretch(leaseLength)
 	t.Run("with a backup", func(t *testing.T) {
 		bubble(t, func(tb *table) {
 			tb.rates = map[string]float64{"a": slow}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -171,7 +172,7 @@ func (s *Service) Broke(caller Caller) {
 // is all.
 func (sh *shard) broke(caller Caller, i, upTo *int) (touched int) {
 	now := sh.service.clock()
-	for ; *i < len(sh.parts) && touched < stepEntries/2; *i, *upTo = *i+1, -1 {
+	for ; *i < len(sh.parts) && touched < machine.StepEntries/2; *i, *upTo = *i+1, -1 {
 		p := sh.parts[*i]
 		if !p.active {
 			continue

@@ -10,6 +10,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/compact"
+	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -22,15 +24,12 @@ const maxParked = 4096
 // that counts suspended time, which timers do not.
 const idleWake = time.Second
 
-// maxAge is the longest that a request may wait here, in whatever queue (Q1).
-const maxAge = 30 * time.Second
-
 // partition is one partition on this member: its copy, and what this member may
 // do with it in the current epoch. Only who has its shard's turn touches it.
 type partition struct {
 	// m is the copy; nil is the empty copy of epoch 0. Not nil exactly when
 	// have > 0.
-	m *Machine
+	m *machine.Machine
 	// owned: this member is the owner in the current epoch; backup: a backup of
 	// owner.
 	owned, backup bool
@@ -83,7 +82,7 @@ type shard struct {
 	most, mostBytes int
 	// ticked is the partition with which tick begins.
 	ticked int
-	out    Out
+	out    machine.Out
 	// now is the time that the loop goes by: as of the beginning of the batch, or
 	// later.
 	now time.Duration
@@ -92,7 +91,7 @@ type shard struct {
 	chores []chore
 	// ready are answers that may leave at the end of the batch; touched are
 	// partitions with ops that were not sent yet.
-	ready   []Reply
+	ready   []machine.Reply
 	touched []*partition
 	outbox  outbox
 	room    arena
@@ -301,7 +300,7 @@ type chore struct {
 
 // chore does a step's worth of what there is to do in parts.
 func (sh *shard) chore() {
-	for left := stepEntries / 2; left > 0 && len(sh.chores) > 0; {
+	for left := machine.StepEntries / 2; left > 0 && len(sh.chores) > 0; {
 		c := sh.chores[0]
 		sh.chores[0] = chore{}
 		sh.chores = sh.chores[1:]
@@ -321,7 +320,7 @@ func (sh *shard) chore() {
 }
 
 // saw notes how much of a machine a step has touched, and returns how many entries.
-func (sh *shard) saw(m *Machine) (touched int) {
+func (sh *shard) saw(m *machine.Machine) (touched int) {
 	touched, size := m.Touched()
 	sh.most, sh.mostBytes = max(sh.most, touched), max(sh.mostBytes, size)
 	return touched
@@ -340,11 +339,11 @@ func (sh *shard) handle(now time.Duration, it *item) {
 	}
 	p := sh.part(it.partition)
 	if mutant.On(mutant.LocalFallback) && !p.owned {
-		p.owned, p.m = true, NewMachine(p.id, sh.service.waiters)
+		p.owned, p.m = true, machine.New(p.id, sh.service.waiters)
 		sh.activate(now, p, sh.epoch, nil)
 	}
 	switch {
-	case !p.owned || now-it.at > maxAge:
+	case !p.owned || now-it.at > rules.MaxAge:
 		retry(it.ref, it.req)
 	case !p.active || len(p.parked) > 0:
 		if len(p.parked) >= maxParked {
@@ -450,7 +449,7 @@ func (sh *shard) tick(now time.Duration) {
 		return
 	}
 	sh.hasNext = false
-	left := stepEntries / 2
+	left := machine.StepEntries / 2
 	for i := range sh.parts {
 		p := sh.parts[(sh.ticked+i)%len(sh.parts)]
 		if p.m == nil {
@@ -578,7 +577,7 @@ func (sh *shard) silence(p *partition) {
 	if parked := p.parked; len(parked) > 0 {
 		p.parked = nil
 		sh.do(chore{step: func() (int, bool) {
-			n := min(len(parked), stepEntries/4)
+			n := min(len(parked), machine.StepEntries/4)
 			for i := range parked[:n] {
 				retry(parked[i].ref, parked[i].req)
 			}
@@ -597,12 +596,12 @@ func (sh *shard) silence(p *partition) {
 }
 
 // sendAway answers Retry in the place of answers that may not leave any more.
-func (sh *shard) sendAway(list compact.Queue[Reply]) {
+func (sh *shard) sendAway(list compact.Queue[machine.Reply]) {
 	if list.Len() == 0 {
 		return
 	}
 	sh.do(chore{step: func() (int, bool) {
-		n := min(list.Len(), stepEntries/4)
+		n := min(list.Len(), machine.StepEntries/4)
 		for i := range n {
 			r := list.At(i)
 			r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})
@@ -643,7 +642,7 @@ func (sh *shard) held(take func(Held)) {
 }
 
 // replace puts a machine in the place of the partition's copy; nil drops it.
-func (sh *shard) replace(p *partition, m *Machine, have uint32) {
+func (sh *shard) replace(p *partition, m *machine.Machine, have uint32) {
 	if p.m, p.have = m, have; m != nil {
 		m.SetBounds(sh.service.bounds)
 		m.SetMaxHold(sh.service.maxHold)
@@ -656,9 +655,9 @@ func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups
 	p.have = epoch
 	p.log.begin(backups, p.m.Seq())
 	if mutant.On(mutant.QuarantineAgain) && p.m.Quarantined(now) > 0 {
-		p.m.Quarantine(now, Stretch(sh.service.maxTTL))
+		p.m.Quarantine(now, rules.Stretch(sh.service.maxTTL))
 	}
-	p.m.release = sh.release
+	p.m.SetRelease(sh.release)
 	p.m.Activate(now, epoch, sh.service.name)
 	p.active = true
 	sh.count(p.m.Len())
@@ -682,7 +681,7 @@ func (sh *shard) unpark(p *partition) (touched int) {
 		switch {
 		case it.req.Kind == Acquire && !it.ref.Alive():
 			// Nobody is there to take a grant, and the cancel is behind it.
-		case sh.now-it.at > maxAge:
+		case sh.now-it.at > rules.MaxAge:
 			retry(it.ref, it.req)
 		default:
 			sh.step(sh.now, p, it)

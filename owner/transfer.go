@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -21,13 +22,13 @@ var errNotHeld = fmt.Errorf("%w: it does not hold the copy that was chosen", Err
 type coming struct {
 	want Want
 	// into is nil once the copy is whole.
-	into *Decoder
+	into *machine.Assembler
 	stall
 }
 
 // begin begins with the first piece.
 func (c *coming) begin(a *activation) {
-	c.want.Position, c.into = nil, NewDecoder(c.want.Partition, a.service.waiters)
+	c.want.Position, c.into = nil, machine.NewAssembler(c.want.Partition, a.service.waiters)
 }
 
 // stall is the state of something that a member refuses; the zero value is that it does
@@ -158,12 +159,12 @@ func (a *activation) took(c *coming, piece *Piece) error {
 		c.begin(a)
 		return fmt.Errorf("%w: %s", ErrRefused, piece.Why)
 	}
-	err := c.into.Feed(a.service.clock(), piece.Data)
+	err := c.into.Add(a.service.clock(), piece.Data)
 	c.want.Position = piece.Position
 	if err == nil && !piece.Last {
 		return nil
 	}
-	var copied *Machine
+	var copied *machine.Machine
 	if err == nil {
 		copied, err = c.into.Machine()
 	}
@@ -332,7 +333,7 @@ func (b *pusher) batch(ctx context.Context) []*going {
 	b.names = slices.Delete(b.names, 0, n)
 	size, taken, share := 0, 0, MaxBytes/max(len(b.copies), 1)
 	for _, g := range b.copies {
-		if len(list) == MaxBatch || size > MaxBytes-stepBytes {
+		if len(list) == MaxBatch || size > MaxBytes-machine.StepBytes {
 			break
 		}
 		taken++
@@ -361,7 +362,7 @@ func (b *pusher) encode(g *going, most int) (err error) {
 		return nil
 	}
 	piece, at, last, done := []byte(nil), g.position, false, false
-	for err == nil && !last && (!done || len(piece) <= most-stepBytes) {
+	for err == nil && !last && (!done || len(piece) <= most-machine.StepBytes) {
 		var data []byte
 		done = false
 		b.a.visit(g.held.Partition, func(sh *shard, p *partition) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -68,7 +69,7 @@ func TestBadAnswerHoldsUpItsPartitionAlone(t *testing.T) {
 			a.wants = func(wants []Want) {
 				for i := range wants {
 					if ill.Load() && wants[i].Partition == p {
-						wants[i].Position = []byte{recordClaim}
+						wants[i].Position = []byte{2}
 					}
 				}
 			}
@@ -114,8 +115,8 @@ func TestUnencodedCopyIsNoProgress(t *testing.T) {
 		tb.seat("ab", 2)
 		a := tb.members["a"]
 		b := newPusher(&activation{service: a.service}, tb.members["b"].member)
-		g := &going{position: []byte{recordClaim}}
-		a.service.inShard(0, func(sh *shard, p *partition) { sh.replace(p, NewMachine(0, 0), 0) })
+		g := &going{position: []byte{2}}
+		a.service.inShard(0, func(sh *shard, p *partition) { sh.replace(p, machine.New(0, 0), 0) })
 		b.copies = []*going{g}
 		if batch := b.batch(t.Context()); len(batch) != 0 || len(b.copies) != 0 || len(b.resting) != 1 || g.refused == nil {
 			t.Errorf("%d are sent, %d rest, waited for: %t", len(batch), len(b.resting), g.refused != nil)
@@ -142,9 +143,7 @@ func TestMoveTakesFewTrips(t *testing.T) {
 		seats[1].service.inShard(id, func(sh *shard, p *partition) {
 			sh.silence(p)
 			sh.replace(p, full(t, id, func(i int) string { return fmt.Sprint(k, "-", i) }), sh.epoch)
-			for _, piece := range p.m.pieces(0) {
-				size += len(piece)
-			}
+			size = len(p.m.Encode(0))
 		})
 		fetches, syncs, largest := 0, 0, 0
 		a.service.peers = altered{
@@ -172,7 +171,7 @@ func TestMoveTakesFewTrips(t *testing.T) {
 		if st := a.service.Stats(); st.Active != st.Owned {
 			t.Fatalf("%d of %d partitions are served", st.Active, st.Owned)
 		}
-		if most := size/(MaxBytes-2*stepBytes) + 8; fetches > most || syncs > most || largest > MaxBytes {
+		if most := size/(MaxBytes-2*machine.StepBytes) + 8; fetches > most || syncs > most || largest > MaxBytes {
 			t.Errorf("%d bytes took %d fetches and %d syncs, want %d at most; a message had %d bytes", size, fetches, syncs, most, largest)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
@@ -14,18 +15,22 @@ import (
 
 // full is a machine with as many entries as there may be: locks, a semaphore, queues and
 // ids that are over.
-func full(t *testing.T, partition uint32, key func(i int) string) *Machine {
-	m := NewMachine(partition, DefaultBounds.Entries)
+func full(t *testing.T, partition uint32, key func(i int) string) *machine.Machine {
+	m := machine.New(partition, DefaultBounds.Entries)
 	token := sharelock.MakeToken(1, 0)
+	apply := func(op ops.Op) {
+		t.Helper()
+		if err := m.Apply(0, &op); err != nil {
+			t.Fatal(err)
+		}
+	}
 	add := func(kind ops.Kind, key, id string, slots uint32) {
 		op := ops.Op{Kind: kind, Key: key, ClientID: "c", RequestID: id, TTL: 20 * time.Second, Slots: slots}
 		if kind == ops.Grant {
 			token++
 			op.Token = token
 		}
-		if err := m.Apply(0, &op); err != nil {
-			t.Fatal(err)
-		}
+		apply(op)
 	}
 	most := DefaultBounds.Entries
 	for i := range most / 2 {
@@ -34,8 +39,16 @@ func full(t *testing.T, partition uint32, key func(i int) string) *Machine {
 	for i := range most / 8 {
 		add(ops.Grant, key(-1), fmt.Sprint("slot", i), sharelock.MaxSlots)
 		add(ops.Enqueue, key(0), fmt.Sprint("waits", i), 0)
-		m.remember(i%2, over{digest: digestOf("over", fmt.Sprint(i)), until: 20 * time.Second, conn: 7})
-		m.remember(i%2, over{digest: digestOf("over too", fmt.Sprint(i)), until: 20 * time.Second, conn: 8})
+		for conn := range uint32(2) {
+			id := fmt.Sprint("over", conn, i)
+			if i%2 == 0 {
+				apply(ops.Op{Kind: ops.Remember, Key: "over", RequestID: id, Conn: 7 + conn})
+				continue
+			}
+			token++
+			apply(ops.Op{Kind: ops.Grant, Key: "over", ClientID: "c", RequestID: id, Token: token, TTL: time.Second, Conn: 7 + conn})
+			apply(ops.Op{Kind: ops.Release, Key: "over", Token: token, Why: ops.Released, Remember: true})
+		}
 	}
 	m.Touched()
 	return m
@@ -71,7 +84,7 @@ func TestStepsAreBounded(t *testing.T) {
 		}
 		e := &ear{table: tb, rate: 1, at: seats[2]}
 		ask := func(r Request) {
-			for i := range 3 * stepEntries {
+			for i := range 3 * machine.StepEntries {
 				r := r
 				r.Key, r.RequestID = key(i%len(names)-1), fmt.Sprint("more", i)
 				if r.Kind == Renew {
@@ -99,7 +112,7 @@ func TestStepsAreBounded(t *testing.T) {
 		}
 		ask(Request{Kind: Renew})
 		seats[2].service.Broke(e)
-		for i := 0; i < 8*stepEntries; i += MaxRenewals {
+		for i := 0; i < 8*machine.StepEntries; i += MaxRenewals {
 			r := Request{Kind: RenewMany, Key: k, TTL: time.Minute}
 			for j := range MaxRenewals {
 				r.Renewals = append(r.Renewals, &Renewal{Key: key(i + j), Token: sharelock.MakeToken(1, uint32(i+j+1)), TTL: 20 * time.Second})
@@ -115,7 +128,7 @@ func TestStepsAreBounded(t *testing.T) {
 		for _, s := range seats {
 			for _, sh := range s.service.shards {
 				s.service.everyShard(func(*shard) {})
-				if sh.most > stepEntries || sh.mostBytes > stepBytes {
+				if sh.most > machine.StepEntries || sh.mostBytes > machine.StepBytes {
 					t.Errorf("%s: a step of %s touched %d entries, or %d bytes", mutant.Bounded, s.member.ID, sh.most, sh.mostBytes)
 				}
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/owner/machine"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -45,7 +46,7 @@ func (c *Cluster) CheckCopies(ctx context.Context) error {
 type copyAt struct {
 	node      int
 	have, seq uint64
-	machine   *owner.Machine // nil on the owner, which does not hand out what it serves
+	machine   *machine.Machine // nil on the owner, which does not hand out what it serves
 }
 
 // compareCopies says how copies differ, or "".
@@ -134,11 +135,11 @@ func (c *Cluster) copiesOf(ctx context.Context, i, partitions int) (map[uint32]c
 
 // fetchAll reads whole copies, piece by piece.
 func fetchAll(ctx context.Context, peer peerv1.PeerServiceClient, epoch uint32, held []*peerv1.Held, list map[uint32]copyAt) error {
-	decoders := map[uint32]*owner.Decoder{}
+	decoders := map[uint32]*machine.Assembler{}
 	var wants []*peerv1.Want
 	for _, h := range held {
 		wants = append(wants, &peerv1.Want{Held: h})
-		decoders[h.GetPartition()] = owner.NewDecoder(h.GetPartition(), 1<<20)
+		decoders[h.GetPartition()] = machine.NewAssembler(h.GetPartition(), 1<<20)
 	}
 	for len(wants) > 0 {
 		resp, err := peer.Fetch(ctx, &peerv1.FetchRequest{Epoch: epoch, Wants: wants})
@@ -155,7 +156,7 @@ func fetchAll(ctx context.Context, peer peerv1.PeerServiceClient, epoch uint32, 
 				continue
 			}
 			d := decoders[piece.GetPartition()]
-			if err := d.Feed(0, piece.GetData()); err != nil {
+			if err := d.Add(0, piece.GetData()); err != nil {
 				return err
 			}
 			if !piece.GetLast() {

@@ -90,8 +90,8 @@ var replication = []mutant{
 		name: "no-bound", rule: "Q6",
 		breaks: "a partition takes requests beyond the bound of what it may keep",
 		nets: []net{
-			owner("TestPartitionIsBounded", invariant.Bounded),
-			owner("TestShareOfAConnection", invariant.Bounded),
+			lockMachine("TestPartitionIsBounded", invariant.Bounded),
+			lockMachine("TestShareOfAConnection", invariant.Bounded),
 		},
 	},
 }

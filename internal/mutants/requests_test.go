@@ -27,7 +27,7 @@ var requests = []mutant{
 		name: "unseen-not-fenced", rule: "Q2, Q6",
 		breaks: "an id that is given up before it was seen is not remembered",
 		nets: []net{
-			owner("TestFenceComesFirst", invariant.OneGrant),
+			lockMachine("TestFenceComesFirst", invariant.OneGrant),
 		},
 	},
 	{

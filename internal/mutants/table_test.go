@@ -28,6 +28,10 @@ func names[I ~string](list []I) []string {
 // internal/cluster.
 func owner(tests string, by ...invariant.Name) net { return net{"owner", tests, names(by)} }
 
+func lockMachine(tests string, by ...invariant.Name) net {
+	return net{"owner/machine", tests, names(by)}
+}
+
 func agreement(tests string, by ...invariant.Name) net { return net{"mesh/view", tests, names(by)} }
 
 func membership(tests string, by ...invariant.Name) net { return net{"mesh", tests, names(by)} }

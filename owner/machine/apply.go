@@ -1,0 +1,204 @@
+package machine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
+)
+
+// Apply applies an op that the owner decided to a backup's copy. Ops must come in
+// the owner's order, each once. On an error, which wraps [ops.ErrDiverged] or
+// [ops.ErrMalformed], the copy is unchanged and is not the owner's. An active machine
+// decides for itself and refuses. Call Tidy after a batch of ops.
+func (m *Machine) Apply(now time.Duration, op *ops.Op) error {
+	if m.active {
+		return fmt.Errorf("%w: this copy is the owner's", ops.ErrDiverged)
+	}
+	if err := op.Valid(); err != nil {
+		return err
+	}
+	m.touched++
+	m.handled += op.Size()
+	m.due.Clear() // of the time when it was the owner's
+	if mutant.On(mutant.AckUnapplied) {
+		m.seq++
+		return nil
+	}
+	_, err := m.apply(now, op)
+	return err
+}
+
+// skipTo makes the copy claim to have ops that it does not have. Only a mutant calls it.
+func (m *Machine) SkipTo(seq uint64) { m.seq = seq }
+
+// apply is the one place where what is in the copies changes: by the owner when
+// it decides, by a backup when it follows. It gives the claim that the op is
+// about, or nil if there is none now.
+func (m *Machine) apply(now time.Duration, op *ops.Op) (*claim, error) {
+	c, why := m.change(now, op)
+	if why != "" {
+		return nil, fmt.Errorf("%w: %v of %q: %s", ops.ErrDiverged, op.Kind, op.Key, why)
+	}
+	m.seq++
+	return c, nil
+}
+
+// change does what op says, or says why it cannot and changes nothing.
+func (m *Machine) change(now time.Duration, op *ops.Op) (c *claim, why string) {
+	k := m.keys.get(op.Key)
+	switch op.Kind {
+	case ops.Grant:
+		if op.Token <= m.last {
+			return nil, "token does not grow"
+		}
+		if op.Waited {
+			return m.changeGrantWaiter(now, k, op)
+		}
+		return m.changeAdd(now, k, op)
+	case ops.Enqueue:
+		return m.changeAdd(now, k, op)
+	case ops.Renew:
+		if c = k.hold(op.Token); c == nil {
+			return nil, "no such hold"
+		}
+		c.setTTL(op.TTL)
+		c.set(isResent, c.is(isResent) || op.Resent)
+		if op.Metadata != nil {
+			m.used.bytes -= m.keys.costOf(c)
+			m.keys.setMeta(c, op.Metadata)
+			m.used.bytes += m.keys.costOf(c)
+		}
+		m.arm(now, c)
+		if ck := m.keys.of(c).contended; ck != nil && ck.read != nil {
+			ck.read.renewed(now, c)
+		}
+		return c, ""
+	case ops.Release:
+		if c = k.hold(op.Token); c == nil {
+			return nil, "no such hold"
+		}
+		m.drop(now, c, op)
+		return nil, ""
+	case ops.Dequeue:
+		if c = k.find(op.RequestID); c == nil || c.held() {
+			return nil, "no such waiter"
+		}
+		m.drop(now, c, op)
+		return nil, ""
+	case ops.Remember:
+		if k.find(op.RequestID) != nil {
+			return nil, "request id is not over"
+		}
+		m.remember(queueFence, finishedID{digest: digestOf(op.Key, op.RequestID), until: now + rules.FenceTime, conn: op.Conn})
+	}
+	return nil, ""
+}
+
+// changeAdd makes a new hold or waiter.
+func (m *Machine) changeAdd(now time.Duration, k keyEntry, op *ops.Op) (*claim, string) {
+	switch {
+	case !k.idle() && k.slots() != op.Slots:
+		return nil, "other slots"
+	case k.find(op.RequestID) != nil:
+		return nil, "request id is in use"
+	case op.Kind == ops.Grant && !k.admits(op.Mode):
+		return nil, "somebody holds it"
+	}
+	// This replica's clock may still remember an id that the owner's has forgotten.
+	if !op.Unseen {
+		m.forgotten(m.finished.remove(op.Key, op.RequestID))
+	}
+	c := m.keys.add(k, op)
+	m.used.bytes += m.keys.costOf(c)
+	if m.busy {
+		for _, s := range m.scans {
+			s.see(c)
+		}
+	}
+	if c.held() {
+		m.last = c.token
+		m.limit(now, c)
+	} else {
+		m.waiters++
+	}
+	m.arm(now, c)
+	return c, ""
+}
+
+func (m *Machine) changeGrantWaiter(now time.Duration, k keyEntry, op *ops.Op) (*claim, string) {
+	c := k.find(op.RequestID)
+	switch {
+	case c == nil || c.held():
+		return nil, "no such waiter"
+	case !k.admits(c.mode()):
+		return nil, "somebody holds it"
+	}
+	m.keys.promote(m.keys.extra(c), op.Token)
+	m.waiters--
+	m.last = c.token
+	c.setTTL(op.TTL)
+	c.set(isResent, op.Resent)
+	m.limit(now, c)
+	m.arm(now, c)
+	return c, ""
+}
+
+// limit begins the longest time of a hold that has been granted. Every replica measures it,
+// from when it learned of the grant, and nothing restarts it: not a renewal, and not an
+// activation (section 4.5), after which the hold must still end. It is never over before
+// the holder's own measure of it, which begins earlier and is a tenth shorter (Q3).
+func (m *Machine) limit(now time.Duration, c *claim) {
+	if d := m.keys.maxHold(c); d > 0 {
+		m.keys.extra(c).ends = now + rules.Stretch(d)
+	}
+}
+
+// drop ends a claim, and remembers its request id if the op says so.
+func (m *Machine) drop(now time.Duration, c *claim, op *ops.Op) {
+	if op.Remember {
+		_, _, request := m.keys.ids(c)
+		m.remember(queueEnded, finishedID{digest: digestOf(op.Key, request), until: now + keepFinished, conn: c.conn})
+	}
+	m.due.Remove(c.id)
+	if !c.held() {
+		m.waiters--
+	}
+	m.used.bytes -= m.keys.costOf(c)
+	m.keys.remove(c)
+}
+
+// arm starts the time of a claim afresh; only the owner measures it.
+func (m *Machine) arm(now time.Duration, c *claim) {
+	if !m.active {
+		return
+	}
+	if !c.held() {
+		w := m.keys.extra(c)
+		if m.sync(w.contended) {
+			w.contended.listening-- // not this one, which has just come
+		}
+		w.ttl, w.seen, w.since, w.era = c.ttl(), now, now, m.era
+		m.watch(w)
+		return
+	}
+	m.due.Set(c.id, m.expires(now, c))
+}
+
+// expires is when a hold ends whose time starts now.
+func (m *Machine) expires(now time.Duration, c *claim) time.Duration {
+	// Q3: the holder's clock may be slower than ours.
+	at := now + rules.Stretch(c.ttl())
+	if mutant.On(mutant.NotStretched) {
+		at = now + c.ttl()
+	}
+	if m.keys.maxHold(c) > 0 {
+		return min(at, m.keys.extra(c).ends)
+	}
+	return at
+}
+
+// watch takes notice that it has changed when a waiter is due.
+func (m *Machine) watch(w *claimExtra) { m.due.Set(w.claim.id, w.due()) }

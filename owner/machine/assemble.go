@@ -1,0 +1,207 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/ops"
+)
+
+// Decoder puts the pieces of an encoded copy together. It belongs to one goroutine, which
+// need not have a shard's turn. Make one with [NewDecoder].
+type Assembler struct {
+	m    *Machine
+	r    ops.Decoder
+	now  time.Duration
+	err  error
+	done bool
+	// begun: the first record has come. key and slots are those of the claim before in
+	// this piece.
+	begun  bool
+	key    string
+	slots  uint32
+	claims uint64
+}
+
+// NewDecoder returns a decoder of a copy of a partition. maxWaiters is as for
+// [NewMachine].
+func NewAssembler(partition uint32, maxWaiters int) *Assembler {
+	return &Assembler{m: New(partition, maxWaiters)}
+}
+
+// Feed takes the next piece. Times that the copy has left count from now. It fails with
+// [ErrMalformed], which may be [ErrUnknown], and then for ever.
+func (d *Assembler) Add(now time.Duration, piece []byte) error {
+	d.r, d.now, d.key = ops.Decoder{Rest: piece}, now, ""
+	for d.err == nil && len(d.r.Rest) > 0 {
+		if err := d.record(); errors.Is(err, ops.ErrMalformed) {
+			d.err = err
+		} else if err != nil {
+			d.err = fmt.Errorf("%w: %w", ops.ErrMalformed, err)
+		} else if d.r.Failed {
+			d.err = fmt.Errorf("%w: a record is cut off", ops.ErrMalformed)
+		}
+	}
+	return d.err
+}
+
+// Machine returns the copy, which is not active, when its last piece has been fed. It
+// fails with [ErrMalformed].
+func (d *Assembler) Machine() (*Machine, error) {
+	if d.err == nil && !d.done {
+		d.err = fmt.Errorf("%w: pieces are missing", ops.ErrMalformed)
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return d.m, nil
+}
+
+func (d *Assembler) record() error {
+	kind := d.r.Byte()
+	if (kind == recordBegin) == d.begun || d.done {
+		return fmt.Errorf("a record of kind %d out of order", kind)
+	}
+	switch kind {
+	case recordBegin:
+		return d.begin()
+	case recordClaim:
+		return d.claim()
+	case recordFinished, recordFence:
+		return d.finished(int(kind - recordFinished))
+	case recordEnd:
+		d.done = true
+		if n := d.r.Number(); n != d.claims {
+			return fmt.Errorf("%d claims, want %d", d.claims, n)
+		}
+		return d.noneFinished()
+	case 0:
+		return fmt.Errorf("a record of no kind")
+	default:
+		return ops.Unknown("a record of kind %d in a copy", kind)
+	}
+}
+
+func (d *Assembler) begin() error {
+	d.begun = true
+	switch v := d.r.Byte(); {
+	case v > copyVersion:
+		return ops.Unknown("a copy of version %d", v)
+	case v < copyVersion:
+		return fmt.Errorf("unknown version %d", v)
+	}
+	m := d.m
+	if p := d.r.Number32(); p != m.partition {
+		return fmt.Errorf("it is of partition %d, not %d", p, m.partition)
+	}
+	m.seq, m.last = d.r.Number(), sharelock.Token(d.r.Number())
+	if m.last != 0 && !ops.ValidToken(m.last) {
+		return fmt.Errorf("token %d out of range", m.last)
+	}
+	if left := d.r.Duration(); left > 0 {
+		m.quarantine = d.now + left
+	}
+	return nil
+}
+
+// claim reads a claim, as the op that makes it.
+func (d *Assembler) claim() error {
+	flags := d.r.Byte()
+	if flags >= ops.FlagLimited<<1 {
+		return ops.Unknown("a flag of a claim in a copy, %#x", flags)
+	}
+	if flags&flagSameKey == 0 {
+		d.key, d.slots = d.r.Text(), d.r.Number32()
+	}
+	op := ops.Op{Kind: ops.Enqueue, Key: d.key, Slots: d.slots}
+	op.SetFlags(flags &^ flagWaits)
+	if flags&flagWaits == 0 {
+		op.Kind, op.Token = ops.Grant, sharelock.Token(d.r.Number())
+	}
+	op.ClientID, op.RequestID, op.TTL = d.r.Text(), d.r.Text(), d.r.Duration()
+	var left time.Duration
+	if flags&ops.FlagLimited != 0 {
+		op.MaxHold = d.r.Duration()
+		if op.Kind == ops.Grant {
+			left = d.r.Duration()
+		}
+		if op.MaxHold == 0 || left > rules.Stretch(op.MaxHold) {
+			return fmt.Errorf("key %q: %v left of at most %v", d.key, left, op.MaxHold)
+		}
+	}
+	op.Conn = d.r.Number32()
+	op.Metadata = d.r.Metadata()
+	if d.r.Failed {
+		return fmt.Errorf("key %q: a claim is cut off", d.key)
+	}
+	d.claims++
+	return d.add(&op, left)
+}
+
+// add makes the claim, of whose longest time there is so much left.
+func (d *Assembler) add(op *ops.Op, left time.Duration) error {
+	m := d.m
+	if !ops.ValidKey(op.Key) || !ops.ValidClient(op.ClientID) || !ops.ValidRequestID(op.RequestID) || !ops.ValidTTL(op.TTL) || !ops.ValidFamily(op.Mode, op.Slots) || !ops.ValidMaxHold(op.MaxHold) {
+		return fmt.Errorf("key %q: bad claim", op.Key)
+	}
+	k := m.keys.get(op.Key)
+	switch {
+	case !k.idle() && k.slots() != op.Slots:
+		return fmt.Errorf("key %q: other slots", op.Key)
+	case k.find(op.RequestID) != nil:
+		return fmt.Errorf("key %q: request id %q twice", op.Key, op.RequestID)
+	case op.Kind == ops.Grant && !k.admits(op.Mode):
+		return fmt.Errorf("key %q: too many holders", op.Key)
+	case op.Kind == ops.Grant && (op.Token <= k.newest() || op.Token > m.last):
+		return fmt.Errorf("key %q: token %d out of order", op.Key, op.Token)
+	}
+	c := m.keys.add(k, op)
+	m.used.bytes += m.keys.costOf(c)
+	if c.held() && op.MaxHold > 0 {
+		m.keys.extra(c).ends = d.now + left
+	}
+	if !c.held() {
+		m.waiters++
+	}
+	return nil
+}
+
+// over reads a request id that is over.
+func (d *Assembler) finished(queue int) error {
+	o := finishedID{digest: d.r.Bytes16(), conn: d.r.Number32()}
+	left, most := d.r.Duration(), keepFinished
+	if queue == queueFence {
+		most = rules.FenceTime
+	}
+	if d.r.Failed {
+		return nil
+	}
+	f := &d.m.finished
+	switch {
+	case left == 0 || left > most:
+		return fmt.Errorf("finished request id %x: %v left", o.digest, left)
+	case f.find(&o.digest) != 0:
+		return fmt.Errorf("finished request id %x twice", o.digest)
+	}
+	o.until = d.now + left
+	d.m.remember(queue, o)
+	return nil
+}
+
+// noneOver checks that no claim has a request id that is over.
+func (d *Assembler) noneFinished() error {
+	s := &d.m.keys
+	if d.m.finished.len() == 0 {
+		return nil
+	}
+	for i := range s.claims.Last() {
+		key, _, request := s.ids(s.claims.At(uint32(i + 1)))
+		if d.m.finished.has(key, request) {
+			return fmt.Errorf("key %q: request id %q is over", key, request)
+		}
+	}
+	return nil
+}

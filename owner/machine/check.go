@@ -1,0 +1,322 @@
+package machine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
+)
+
+// Check gives the first invariant that does not hold, or nil. It walks the whole
+// copy and changes nothing.
+func (m *Machine) Check() error {
+	waiters, used := 0, 0
+	for k := range m.keys.each {
+		if err := m.checkKey(k); err != nil {
+			return fmt.Errorf("partition %d: %w", m.partition, err)
+		}
+		waiters += k.waiters()
+		for c := range k.holds {
+			used += m.keys.costOf(c)
+		}
+		for w := range k.queue {
+			used += m.keys.costOf(w.claim)
+		}
+	}
+	switch {
+	case waiters != m.waiters:
+		return fmt.Errorf("partition %d: %d wait, counted were %d", m.partition, waiters, m.waiters)
+	case m.used.bytes != used:
+		return fmt.Errorf("partition %d: claims take %d bytes, counted were %d", m.partition, used, m.used.bytes)
+	case !m.busy && m.anyLeft():
+		return fmt.Errorf("partition %d: there is work left that is not known", m.partition)
+	case !m.active && m.marked.Len() > 0:
+		return fmt.Errorf("partition %d: a turn has not ended", m.partition)
+	}
+	for _, check := range []func() error{m.keys.check, m.checkDue, m.finished.check, m.checkShares} {
+		if err := check(); err != nil {
+			return fmt.Errorf("partition %d: %w", m.partition, err)
+		}
+	}
+	return nil
+}
+
+// checkKey: nobody holds a key together with somebody it may not, every request
+// id has one claim, and tokens are in order.
+func (m *Machine) checkKey(k keyEntry) error {
+	if k.sole != nil && k.sole.text == 0 {
+		return fmt.Errorf("claim %d is alone and has no text", k.sole.id)
+	}
+	name := string(k.name())
+	if err := m.checkClaims(k, name); err != nil {
+		return fmt.Errorf("key %q: %w", name, err)
+	}
+	return nil
+}
+
+// checkClaims is checkKey for a key whose name can be told.
+func (m *Machine) checkClaims(k keyEntry, name string) error {
+	if m.keys.get(name) != k {
+		return fmt.Errorf("it is not found by its name")
+	}
+	ids := make(map[string]bool, k.held()+k.waiters())
+	var before sharelock.Token
+	held, waiting := 0, 0
+	for c := range k.holds {
+		held++
+		switch {
+		case c.token <= before || c.token > m.last:
+			return fmt.Errorf("token %d follows %d", c.token, before)
+		case k.slots() == 0 && !c.is(isShared) && k.held() > 1:
+			return fmt.Errorf("an exclusive hold is not alone")
+		}
+		before = c.token
+		if err := m.checkClaim(k, name, c, ids); err != nil {
+			return err
+		}
+	}
+	for w := range k.queue {
+		waiting++
+		if w.claim.token != 0 {
+			return fmt.Errorf("%q waits with a token", w.request)
+		}
+		if err := m.checkClaim(k, name, w.claim, ids); err != nil {
+			return err
+		}
+	}
+	listening := 0
+	for w := range k.queue {
+		if w.era != m.era || w.listens() {
+			listening++
+		}
+	}
+	switch {
+	case k.contended != nil && m.active && k.contended.era == m.era && k.contended.listening != listening:
+		return fmt.Errorf("%d waiters listen, counted were %d", listening, k.contended.listening)
+	case k.contended != nil && m.active && m.isMarked(k.contended) != m.marks(k.contended):
+		return fmt.Errorf("it is marked, and not among those that are, or the other way round")
+	case held != k.held() || waiting != k.waiters():
+		return fmt.Errorf("%d hold and %d wait, counted were %d and %d", held, waiting, k.held(), k.waiters())
+	case held+waiting == 0:
+		return fmt.Errorf("nobody holds it or waits for it")
+	case k.slots() > 1 && held > int(k.slots()):
+		return fmt.Errorf("%d hold %d slots", held, k.slots())
+	case k.contended == nil:
+		return nil
+	}
+	if err := m.checkServed(k); err != nil {
+		return err
+	}
+	return k.contended.check()
+}
+
+func (m *Machine) checkClaim(k keyEntry, name string, c *claim, ids map[string]bool) error {
+	w := m.keys.extra(c)
+	if k.contended != nil && (c.text != 0 || w == nil || w.contended != k.contended) {
+		return fmt.Errorf("claim %d does not know its contended key", c.id)
+	}
+	key, client, request := m.keys.ids(c)
+	due := m.due.Entry(c.id)
+	switch {
+	case key != name:
+		return fmt.Errorf("%q belongs to key %q", request, key)
+	case ids[request]:
+		return fmt.Errorf("request id %q is there twice", request)
+	case m.keys.claims.At(c.id) != c:
+		return fmt.Errorf("%q has the number of another claim", request)
+	case k.contended == nil && !c.held():
+		return fmt.Errorf("%q waits alone", request)
+	case !ops.ValidClient(client) || !ops.ValidTTL(c.ttl()) || !ops.ValidFamily(c.mode(), k.slots()):
+		return fmt.Errorf("%q has a bad client, TTL, mode or slots", request)
+	case m.active && due == nil:
+		return fmt.Errorf("%q has deadline %v", request, due)
+	case m.finished.has(name, request):
+		return fmt.Errorf("request id %q is over", request)
+	}
+	ids[request] = true
+	if w != nil {
+		return m.checkExtra(k, c, w, request)
+	}
+	return nil
+}
+
+// checkMore: what a claim has besides belongs to it, and is needed.
+func (m *Machine) checkExtra(k keyEntry, c *claim, w *claimExtra, request string) error {
+	switch {
+	case w.claim != c || w.contended != k.contended:
+		return fmt.Errorf("%q belongs to another claim or contended key", request)
+	case k.contended == nil && (w.meta == nil && w.maxHold == 0 || w.client+w.request != "" || w.next != nil || w.prev != nil):
+		return fmt.Errorf("hold %q keeps what only a contended key needs", request)
+	case k.contended != nil && (w.next.prev != w || w.prev.next != w):
+		return fmt.Errorf("the list is broken at %q", request)
+	case (c.held() || !m.active && m.unswept == 0) && w.waiterState != waiterState{}:
+		return fmt.Errorf("%q keeps what only a waiter needs", request)
+	case w.ends != 0 && (!c.held() || w.maxHold == 0):
+		return fmt.Errorf("%q with the longest time %v ends at %v", request, w.maxHold, w.ends)
+	case c.held() && m.active && w.maxHold > 0 && m.dueTime(c) > w.ends:
+		return fmt.Errorf("%q is due at %v, later than its longest time allows, %v", request, m.dueTime(c), w.ends)
+	case !c.held() && m.active && w.era != m.era:
+		return nil // nobody has looked at it since the activation
+	case w.settles != 0 && w.ref.Caller != nil:
+		return fmt.Errorf("%q settles and is attached", request)
+	case !c.held() && m.active && m.due.Entry(c.id).Due != w.due():
+		return fmt.Errorf("%q is due at %v, not at %v", request, w.due(), m.due.Entry(c.id).Due)
+	}
+	return nil
+}
+
+// checkServed: the head of a queue that could have the key has it.
+func (m *Machine) checkServed(k keyEntry) error {
+	w := k.contended.waiters.first
+	if w == nil || !m.active || m.quarantine != 0 || m.spent() || w.era != m.era || w.settles != 0 || m.unserved > 0 || m.isMarked(k.contended) {
+		return nil
+	}
+	if w.ref.Alive() && k.admits(w.claim.mode()) {
+		return fmt.Errorf("%q waits for a key that it could have", w.request)
+	}
+	return nil
+}
+
+// check: there is a contended key when there is need of one, and its index is whole.
+func (ck *contendedKey) check() error {
+	switch {
+	case ck.waiters.n == 0 && ck.holds.n == 1 && ck.slots == 0:
+		return fmt.Errorf("a hold that is alone has a contended key")
+	case !ck.indexed() && ck.size() > indexFrom:
+		return fmt.Errorf("%d claims without an index", ck.size())
+	case !ck.indexed():
+		return nil
+	case ck.ids.Len() != ck.size() || ck.tokens.Len() != ck.holds.n || ck.size() <= indexTo:
+		return fmt.Errorf("the index has %d ids and %d tokens of %d claims", ck.ids.Len(), ck.tokens.Len(), ck.size())
+	}
+	for _, l := range []*claimList{&ck.holds, &ck.waiters} {
+		for w := l.first; w != nil; w = l.after(w) {
+			if w.contended != ck || ck.find(w.request) != w || w.claim.held() && ck.hold(w.claim.token) != w {
+				return fmt.Errorf("the index is wrong about %q", w.request)
+			}
+		}
+	}
+	if err := ck.ids.Check(); err != nil {
+		return err
+	}
+	return ck.tokens.Check()
+}
+
+// marks reports whether a contended key is among those that are marked.
+func (m *Machine) marks(ck *contendedKey) bool {
+	for i := range m.marked.Len() {
+		if *m.marked.At(i) == ck {
+			return true
+		}
+	}
+	return false
+}
+
+// check: what is stored belongs to the claims of the keys, and to nothing else.
+func (s *keyTable) check() error {
+	claims, mores, text := 0, 0, 0
+	count := func(c *claim) {
+		claims++
+		if c.extra != 0 {
+			mores++
+		}
+		if c.text != 0 {
+			text += s.texts.Size(c.text)
+		}
+	}
+	for k := range s.each {
+		for c := range k.holds {
+			count(c)
+		}
+		for w := range k.queue {
+			count(w.claim)
+		}
+	}
+	switch {
+	case claims != s.claims.Used() || mores != s.extras.Used():
+		return fmt.Errorf("%d claims and %d with more, stored are %d and %d", claims, mores, s.claims.Used(), s.extras.Used())
+	case text != s.texts.Used():
+		return fmt.Errorf("%d bytes of text, counted were %d", text, s.texts.Used())
+	case !s.moving() && s.texts.Moving():
+		return fmt.Errorf("some texts were not moved")
+	}
+	for _, check := range []func() error{s.claims.Check, s.extras.Check, s.texts.Check, s.uncontended.Check, s.contended.Check} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkShares: the finished ids of every connection were counted.
+func (m *Machine) checkShares() error {
+	counted := 0
+	for i := range m.finished.queues {
+		q := &m.finished.queues[i]
+		for j := range q.n {
+			if q.at(q.number(j)).conn != 0 {
+				counted++
+			}
+		}
+	}
+	for conn, n := range m.used.shares {
+		if counted -= int(n); n <= 0 {
+			return fmt.Errorf("connection %d has a share of %d", conn, n)
+		}
+	}
+	if counted != 0 {
+		return fmt.Errorf("%d finished request ids are in no share", counted)
+	}
+	return nil
+}
+
+// checkDue: the deadlines are a heap of all claims of an owner, or of one that was
+// until nobody else has decided since, and no entry is
+// later than its claim is due.
+func (m *Machine) checkDue() error {
+	if want := m.keys.claims.Used(); m.due.Len() != want && (m.active || m.due.Len() > 0) {
+		return fmt.Errorf("%d deadlines, want %d", m.due.Len(), want)
+	}
+	return m.due.Check()
+}
+
+// check: the queues and the index of finished ids are the same, oldest first.
+func (f *finishedIDs) check() error {
+	n := 0
+	for qi := range f.queues {
+		q := &f.queues[qi]
+		var before time.Duration
+		for i := range q.n {
+			id := q.number(i)
+			o := q.at(id)
+			if *o == (finishedID{}) {
+				continue
+			}
+			n++
+			switch {
+			case f.find(&o.digest) != id|uint32(qi)*queueBit:
+				return fmt.Errorf("finished request id %x is not found", o.digest)
+			case o.until < before:
+				return fmt.Errorf("finished request ids are out of order at %x", o.digest)
+			}
+			before = o.until
+		}
+		if q.n > 0 && q.due != q.at(q.first).until {
+			return fmt.Errorf("the next finished request id is forgotten at %v, noted is %v", q.at(q.first).until, q.due)
+		}
+		if q.n == 0 && len(q.chunks) > 0 {
+			return fmt.Errorf("an empty queue of finished request ids keeps room")
+		}
+	}
+	if next := f.soonest(); next != f.next {
+		return fmt.Errorf("the next finished request id is forgotten at %v, noted is %v", next, f.next)
+	}
+	if n != f.ids.Len() {
+		return fmt.Errorf("%d finished request ids, counted were %d", n, f.ids.Len())
+	}
+	if err := f.ids.Check(); err != nil {
+		return fmt.Errorf("finished request ids: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+package machine
+
+import (
+	"hash/maphash"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/compact"
+)
+
+// contended key is a key with a waiter, with more than one hold or with slots.
+type contendedKey struct {
+	name string
+	// slots is 0 for a mutex.
+	slots uint32
+	// holds in the order of their tokens, waiting in the order of the log (Q5).
+	holds, waiters claimList
+	// ids and tokens find claims; they are empty while there are few.
+	ids, tokens compact.HashTable[*claimExtra]
+	seed        maphash.Seed
+	// listening is how many waiters have somebody who listens, or settle, as of an era; in
+	// another era all are taken to settle. See Machine.listen.
+	listening int
+	era       uint32
+	// marked: the contended key is in Machine.marked. served is the era of that, of at and of again;
+	// in another era all three are zero. See Machine.isMarked.
+	marked bool
+	served uint32
+	// at is the waiter with which it is served on, if that was not done in one step.
+	// again: it is to be served from the beginning then.
+	resume  *claimExtra
+	restart bool
+	// read is under way; nil is none.
+	read *pendingRead
+}
+
+// A contended key gets an index when it has more than indexFrom claims, and loses it when
+// it has indexTo: in between, nothing flaps.
+const (
+	indexFrom = 16
+	indexTo   = 8
+)
+
+// claims is a list of claims, linked through them in a circle. The zero value is
+// empty.
+type claimList struct {
+	first *claimExtra
+	n     int
+}
+
+func (l *claimList) push(w *claimExtra) {
+	l.n++
+	if l.first == nil {
+		l.first, w.prev, w.next = w, w, w
+		return
+	}
+	last := l.first.prev
+	w.prev, w.next = last, l.first
+	last.next, l.first.prev = w, w
+}
+
+func (l *claimList) remove(w *claimExtra) {
+	l.n--
+	if w.next == w {
+		l.first = nil
+	} else {
+		w.prev.next, w.next.prev = w.next, w.prev
+		if l.first == w {
+			l.first = w.next
+		}
+	}
+	w.prev, w.next = nil, nil
+}
+
+// after is the claim behind w, nil behind the last.
+func (l *claimList) after(w *claimExtra) *claimExtra {
+	if w.next == l.first {
+		return nil
+	}
+	return w.next
+}
+
+// first is the first of all claims: of the holds, or of the waiters if there is no hold.
+func (ck *contendedKey) first() *claimExtra {
+	if ck.holds.first != nil {
+		return ck.holds.first
+	}
+	return ck.waiters.first
+}
+
+// behind is the claim that follows w among all claims, or nil.
+func (ck *contendedKey) behind(w *claimExtra) *claimExtra {
+	if !w.claim.held() {
+		return ck.waiters.after(w)
+	}
+	if next := ck.holds.after(w); next != nil {
+		return next
+	}
+	return ck.waiters.first
+}
+
+// size is the number of claims.
+func (ck *contendedKey) size() int { return ck.holds.n + ck.waiters.n }
+
+// list is where a claim belongs.
+func (ck *contendedKey) list(c *claim) *claimList {
+	if c.held() {
+		return &ck.holds
+	}
+	return &ck.waiters
+}
+
+// indexed: there are enough claims for an index.
+func (ck *contendedKey) indexed() bool { return ck.ids.Len() > 0 }
+
+// idHash is the hash of a request id. The seed keeps clients from choosing ids that collide.
+func (ck *contendedKey) idHash(request string) uint32 {
+	return uint32(maphash.String(ck.seed, request) >> 32)
+}
+
+// tokenHash is the hash of a token, which nobody can choose.
+func tokenHash(t sharelock.Token) uint32 { return uint32(uint64(t) * 0x9e3779b97f4a7c15 >> 32) }
+
+// find is the claim of a request id, or nil.
+func (ck *contendedKey) find(request string) *claimExtra {
+	if ck.indexed() {
+		return ck.ids.Find(ck.idHash(request), func(x *claimExtra) bool { return x.request == request })
+	}
+	for _, l := range []*claimList{&ck.holds, &ck.waiters} {
+		for x := l.first; x != nil; x = l.after(x) {
+			if x.request == request {
+				return x
+			}
+		}
+	}
+	return nil
+}
+
+// hold is the hold with this token, or nil.
+func (ck *contendedKey) hold(token sharelock.Token) *claimExtra {
+	if ck.indexed() {
+		return ck.tokens.Find(tokenHash(token), func(x *claimExtra) bool { return x.claim.token == token })
+	}
+	for x := ck.holds.first; x != nil; x = ck.holds.after(x) {
+		if x.claim.token == token {
+			return x
+		}
+	}
+	return nil
+}
+
+// join puts a claim at the end of the holds, or of the queue if it has no token.
+func (ck *contendedKey) join(x *claimExtra) {
+	x.contended = ck
+	ck.list(x.claim).push(x)
+	if ck.read != nil {
+		ck.read.came(x)
+	}
+	if ck.indexed() {
+		ck.enter(x)
+		return
+	}
+	if ck.size() <= indexFrom {
+		return
+	}
+	for _, l := range []*claimList{&ck.holds, &ck.waiters} {
+		for x := l.first; x != nil; x = l.after(x) {
+			ck.enter(x)
+		}
+	}
+}
+
+// enter puts a claim into the index.
+func (ck *contendedKey) enter(x *claimExtra) {
+	ck.ids.Put(ck.idHash(x.request), x)
+	ck.enterToken(x)
+}
+
+func (ck *contendedKey) enterToken(x *claimExtra) {
+	if x.claim.held() {
+		ck.tokens.Put(tokenHash(x.claim.token), x)
+	}
+}
+
+// promote turns a waiter into the newest hold.
+func (ck *contendedKey) promote(x *claimExtra, token sharelock.Token) {
+	ck.passBy(x)
+	ck.leaves(x)
+	ck.waiters.remove(x)
+	x.claim.token = token
+	ck.holds.push(x)
+	if ck.read != nil {
+		ck.read.came(x)
+	}
+	if ck.indexed() {
+		ck.enterToken(x)
+	}
+}
+
+// leaves is told of a waiter that goes.
+func (ck *contendedKey) leaves(x *claimExtra) {
+	if !x.claim.held() && (x.era != ck.era || x.listens()) {
+		ck.listening--
+	}
+}
+
+// passBy takes care that the contended key is not served on, or read on, with a claim that goes.
+func (ck *contendedKey) passBy(x *claimExtra) {
+	if ck.read != nil {
+		ck.read.goes(x)
+	}
+	if ck.resume == x {
+		ck.resume = ck.waiters.after(x)
+	}
+}
+
+// leave takes a claim out, and gives back what a contended key that is less busy now does
+// not need.
+func (ck *contendedKey) leave(x *claimExtra) {
+	ck.passBy(x)
+	ck.leaves(x)
+	ck.list(x.claim).remove(x)
+	x.contended = nil
+	if !ck.indexed() {
+		return
+	}
+	ck.ids.Remove(ck.idHash(x.request), x)
+	if x.claim.held() {
+		ck.tokens.Remove(tokenHash(x.claim.token), x)
+	}
+	if ck.size() <= indexTo {
+		ck.ids, ck.tokens = compact.HashTable[*claimExtra]{}, compact.HashTable[*claimExtra]{}
+	}
+}

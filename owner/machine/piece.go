@@ -1,0 +1,285 @@
+package machine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
+)
+
+// A copy travels in pieces, each of them some whole records. Everything that ops have
+// decided is in it, and the quarantine, the finished ids and the holds that have a longest
+// time with the time they have left. Records are in an order that the machine finds without looking at more of them
+// than the piece has: it is not the same for all machines that have the same state, but
+// the holds of a key are in the order of their tokens and its waiters in that of the log.
+
+// copyVersion, in the first record of a copy, is the release that introduced this form.
+const copyVersion = 1
+
+// The kinds of records.
+const (
+	recordBegin = iota + 1
+	recordClaim
+	recordFinished
+	recordFence
+	recordEnd
+)
+
+// flagSameKey in a claim: its key and slots are those of the record before. The first of
+// a piece has it never. flagWaits: it has no token. Beside the flags of an op.
+const (
+	flagSameKey = ops.FlagWaited
+	flagWaits   = ops.FlagRemember
+)
+
+const (
+	// stepEntries and stepBytes bound what one step of a shard's turn touches.
+	StepEntries = 1000
+	StepBytes   = 64 << 10
+	// maxRecord is more than any record has.
+	maxRecord = 4 << 10
+	// pieceExtra is more than the first and the last record of a copy have together.
+	pieceExtra = 128
+
+	_ = uint(maxRecord - 96 - sharelock.MaxKeyBytes - sharelock.MaxClientIDBytes - sharelock.MaxRequestIDBytes -
+		sharelock.MaxMetadataBytes - 6*sharelock.MaxMetadataPairs) // fits
+)
+
+// position is where in a copy a piece begins.
+type position struct {
+	// phase is the kind of the next record.
+	phase uint64
+	// claim is the number of the claim to look at next. If that is the first of a contended key,
+	// inside is the claim of the contended key that comes next; 0 is the first.
+	claim, inside uint32
+	// over is the number of the next finished id; 0 is the oldest.
+	finished uint32
+}
+
+func (p position) append(b []byte) []byte {
+	for _, n := range []uint64{p.phase, uint64(p.claim), uint64(p.inside), uint64(p.finished)} {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
+}
+
+// readPosition reads a position; no bytes are the beginning.
+func readPosition(b []byte) (position, error) {
+	if len(b) == 0 {
+		return position{phase: recordBegin}, nil
+	}
+	d := ops.Decoder{Rest: b}
+	p := position{phase: d.Number(), claim: d.Number32(), inside: d.Number32(), finished: d.Number32()}
+	if d.Failed || len(d.Rest) > 0 || p.phase < recordClaim || p.phase > recordEnd {
+		return position{}, fmt.Errorf("%w: a position", ops.ErrMalformed)
+	}
+	return p, nil
+}
+
+// Piece appends the piece of the encoded copy that begins at a position to b, and
+// returns where the next one begins; last says that there is none. The position of the
+// first is empty. A piece has 64 KiB and 1,000 records at most.
+//
+// Between the first and the last piece the machine may forget finished ids, but must not
+// be active or apply ops.
+func (m *Machine) Piece(now time.Duration, at, b []byte) (piece, next []byte, last bool, err error) {
+	pos, err := readPosition(at)
+	if err != nil {
+		return b, nil, false, err
+	}
+	if b == nil {
+		b = make([]byte, 0, min(StepBytes, m.Bytes()+pieceExtra))
+	}
+	w := pieceWriter{m: m, now: now, pos: pos, e: ops.Encoder{Buf: b}, full: len(b) + StepBytes - maxRecord, left: StepEntries}
+	defer func() {
+		m.touched += StepEntries - w.left
+		m.handled += len(w.e.Buf) - len(b)
+	}()
+	for w.more() {
+		switch w.pos.phase {
+		case recordBegin:
+			w.begin()
+		case recordClaim:
+			err = w.claims()
+		case recordFinished, recordFence:
+			w.finished()
+		case recordEnd:
+			w.e.Byte(recordEnd)
+			w.e.Number(uint64(m.keys.claims.Used()))
+			return w.e.Buf, nil, true, nil
+		}
+		if err != nil {
+			return b, nil, false, err
+		}
+	}
+	return w.e.Buf, w.pos.append(nil), false, nil
+}
+
+// pieceWriter writes one piece.
+type pieceWriter struct {
+	m   *Machine
+	now time.Duration
+	pos position
+	e   ops.Encoder
+	// full is the length from which there is no room for one more record, left how many
+	// records may still be looked at.
+	full, left int
+	// contended key is the one of the record before, if that was a claim in a contended key.
+	contended *contendedKey
+}
+
+func (w *pieceWriter) more() bool { return w.left > 0 && len(w.e.Buf) < w.full }
+
+func (w *pieceWriter) begin() {
+	m := w.m
+	w.e.Byte(recordBegin)
+	w.e.Byte(copyVersion)
+	w.e.Number(uint64(m.partition))
+	w.e.Number(m.seq)
+	w.e.Number(uint64(m.last))
+	quarantine := m.Quarantined(w.now)
+	if mutant.On(mutant.QuarantineForgotten) {
+		quarantine = 0
+	}
+	w.e.Number(uint64(quarantine))
+	w.pos = position{phase: recordClaim, claim: 1}
+}
+
+// claims writes claims in the order of their numbers, those of a contended key where the first of
+// them is.
+func (w *pieceWriter) claims() error {
+	s := &w.m.keys
+	w.pos.claim = max(w.pos.claim, 1)
+	for ; w.more() && int(w.pos.claim) <= s.claims.Last(); w.pos.claim++ {
+		w.left--
+		c := s.claims.At(w.pos.claim)
+		switch {
+		case c.id == 0: // not in use
+		case c.text != 0:
+			w.contended = nil
+			w.claim(c)
+		case s.extra(c) == s.extra(c).contended.first():
+			done, err := w.inside(s.extra(c).contended)
+			if err != nil || !done {
+				return err
+			}
+		}
+	}
+	if int(w.pos.claim) > s.claims.Last() {
+		w.pos = position{phase: recordFinished}
+	}
+	return nil
+}
+
+// inside writes the claims of a contended key. It returns false if there was no room for all.
+func (w *pieceWriter) inside(ck *contendedKey) (done bool, err error) {
+	s := &w.m.keys
+	x := ck.first()
+	if id := w.pos.inside; id != 0 {
+		if int(id) > s.claims.Last() || s.claims.At(id).id == 0 || s.extra(s.claims.At(id)) == nil || s.extra(s.claims.At(id)).contended != ck {
+			return false, fmt.Errorf("%w: a position that is not in the key", ops.ErrMalformed)
+		}
+		x = s.extra(s.claims.At(id))
+	}
+	for ; x != nil; x = ck.behind(x) {
+		if !w.more() {
+			w.pos.inside = x.claim.id
+			return false, nil
+		}
+		w.left--
+		w.claim(x.claim)
+		w.contended = ck
+	}
+	w.pos.inside = 0
+	return true, nil
+}
+
+// claim writes one claim.
+func (w *pieceWriter) claim(c *claim) {
+	s, e := &w.m.keys, &w.e
+	k := s.of(c)
+	same := k.contended != nil && k.contended == w.contended
+	e.Byte(recordClaim)
+	e.Byte(ops.Bit(ops.FlagShared, c.is(isShared)) | ops.Bit(ops.FlagOwnID, c.is(isOwnID)) | ops.Bit(ops.FlagResent, c.is(isResent)) |
+		ops.Bit(flagSameKey, same) | ops.Bit(flagWaits, !c.held()) | ops.Bit(ops.FlagLimited, s.maxHold(c) > 0))
+	if !same {
+		e.Bytes(k.name())
+		e.Number(uint64(k.slots()))
+	}
+	if c.held() {
+		e.Number(uint64(c.token))
+	}
+	if c.text == 0 {
+		x := s.extra(c)
+		e.Text(x.client)
+		e.Text(x.request)
+	} else {
+		_, client, request := s.texts.Bytes(c.text)
+		e.Bytes(client)
+		e.Bytes(request)
+	}
+	e.Number(uint64(c.ttl()))
+	if d := s.maxHold(c); d > 0 {
+		e.Number(uint64(d))
+		if c.held() {
+			e.Number(uint64(max(s.extra(c).ends-w.now, 0)))
+		}
+	}
+	e.Number(uint64(c.conn))
+	e.Metadata(s.meta(c))
+}
+
+// overs writes finished ids, the oldest first.
+func (w *pieceWriter) finished() {
+	f := &w.m.finished
+	q := &f.queues[w.pos.phase-recordFinished]
+	i := 0
+	if w.pos.finished != 0 {
+		i = q.index(w.pos.finished)
+		if i >= q.n {
+			i = 0 // it was forgotten meanwhile, and all before it
+		}
+	}
+	for ; w.more() && i < q.n; i++ {
+		w.left--
+		if o := q.at(q.number(i)); o.until > w.now {
+			w.e.Byte(byte(w.pos.phase))
+			w.e.Buf = append(w.e.Buf, o.digest[:]...)
+			w.e.Number(uint64(o.conn))
+			w.e.Number(uint64(o.until - w.now))
+		}
+	}
+	if i < q.n {
+		w.pos.finished = q.number(i)
+		return
+	}
+	w.pos = position{phase: w.pos.phase + 1}
+}
+
+// Encode is the whole copy with its keys in order: machines to which the same ops were
+// applied have the same encoding but for the times.
+func (m *Machine) Encode(now time.Duration) []byte {
+	w := pieceWriter{m: m, now: now, full: math.MaxInt, left: math.MaxInt}
+	w.begin()
+	for k := range m.keys.sorted {
+		for c := range k.holds {
+			w.claim(c)
+			w.contended = k.contended
+		}
+		for x := range k.queue {
+			w.claim(x.claim)
+			w.contended = k.contended
+		}
+	}
+	for phase := range uint64(2) {
+		w.pos = position{phase: recordFinished + phase}
+		w.finished()
+	}
+	w.e.Byte(recordEnd)
+	w.e.Number(uint64(m.keys.claims.Used()))
+	return w.e.Buf
+}

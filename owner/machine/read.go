@@ -1,0 +1,169 @@
+package machine
+
+import (
+	"maps"
+	"math"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/ops"
+)
+
+// excerpt bounds what a read lists of one key, since a semaphore may have a million
+// holders with two KiB of metadata each.
+type excerpt struct {
+	// most is the most holds, and the most waiters; bytes the most bytes of both.
+	most, bytes int
+	// client leaves only what this client has; empty is everybody. after leaves the holds
+	// with a larger token.
+	client string
+	after  sharelock.Token
+}
+
+// everything is no bound at all.
+var everything = excerpt{most: math.MaxInt, bytes: math.MaxInt}
+
+// entryBytes is about what a hold or a waiter takes in a message beside its key, ids and
+// metadata.
+const entryBytes = 96
+
+// HoldBytes is about what a hold takes in a message.
+func HoldBytes(h *sharelock.Hold) int {
+	return entryBytes + len(h.Key) + len(h.ClientID) + len(h.RequestID) + ops.MetadataSize(h.Metadata)
+}
+
+// check says whether a token is a grant, linearizably.
+func (t turn) check(from Ref, r *Request) {
+	k := t.m.keys.get(r.Key)
+	c := k.hold(r.Token)
+	if c == nil && t.m.quarantine != 0 {
+		t.fail(from, r.Send, t.quarantined())
+		return
+	}
+	t.place(r.Key)
+	l := sharelock.KeyState{Key: r.Key, HoldCount: k.held(), WaiterCount: k.waiters()}
+	l.Holds, _ = t.m.holds(t.now, k, excerpt{most: sharelock.MaxHolders, bytes: 2 * readBytes})
+	t.reply(from, Answer{Outcome: Done, Send: r.Send, Current: c != nil, Lock: &l})
+}
+
+// Lock is the state of a key; false when nobody holds it or waits for it. It
+// shares nothing with the machine. On a copy that is not active the times are 0.
+func (m *Machine) Lock(now time.Duration, name string) (sharelock.KeyState, bool) {
+	return m.read(now, name, everything)
+}
+
+// excerpt is Lock with at most that many holds and waiters each, and about that many bytes of
+// both. The counts are of all.
+func (m *Machine) Excerpt(now time.Duration, name string, most, bytes int) (sharelock.KeyState, bool) {
+	m.touched++
+	return m.read(now, name, excerpt{most: most, bytes: bytes})
+}
+
+// read is Lock with a part of the holds and waiters. The counts are of all.
+func (m *Machine) read(now time.Duration, name string, x excerpt) (sharelock.KeyState, bool) {
+	k := m.keys.get(name)
+	if k.idle() {
+		return sharelock.KeyState{}, false
+	}
+	l := m.lock(now, k, name)
+	all, left := x.bytes, 0
+	if l.WaiterCount > 0 {
+		x.bytes /= 2 // however much the holds take, some waiters are listed too
+	}
+	l.Holds, left = m.holds(now, k, x)
+	x.bytes = all - (x.bytes - left)
+	l.Waiters = m.queued(now, k, x)
+	return l, true
+}
+
+// lock is the state of a key without its holds and waiters.
+func (m *Machine) lock(now time.Duration, k keyEntry, name string) sharelock.KeyState {
+	return sharelock.KeyState{
+		Key: name, Partition: m.partition, Owner: m.node, Epoch: m.epoch, Quarantine: m.Quarantined(now),
+		HoldCount: k.held(), WaiterCount: k.waiters(),
+	}
+}
+
+// holds are the oldest holds of a key, and the bytes that are left of the bound.
+func (m *Machine) holds(now time.Duration, k keyEntry, x excerpt) (holds []sharelock.Hold, left int) {
+	if n := min(k.held(), x.most); n > 0 && x.client == "" && x.after == 0 {
+		holds = make([]sharelock.Hold, 0, min(n, x.bytes/entryBytes+1))
+	}
+	for c := range k.holds {
+		if len(holds) == x.most || x.bytes <= 0 {
+			break
+		}
+		m.touched++
+		if c.token <= x.after || x.client != "" && !m.keys.isOf(c, x.client) {
+			continue
+		}
+		h := m.hold(now, c)
+		holds = append(holds, h)
+		x.bytes -= HoldBytes(&h)
+	}
+	return holds, max(x.bytes, 0)
+}
+
+// queued are the first waiters of a key.
+func (m *Machine) queued(now time.Duration, k keyEntry, x excerpt) (waiters []sharelock.Waiter) {
+	for w := range k.queue {
+		if len(waiters) == x.most || x.bytes <= 0 {
+			break
+		}
+		m.touched++
+		if x.client != "" && w.client != x.client {
+			continue
+		}
+		size := waiterBytes(w)
+		x.bytes -= size
+		m.handled += size
+		waiters = append(waiters, m.waiterOf(now, w))
+	}
+	return waiters
+}
+
+// holders are the holds that a refusal names: the oldest, without their metadata.
+func (m *Machine) holders(now time.Duration, k keyEntry) []sharelock.Hold {
+	holds := make([]sharelock.Hold, 0, min(k.held(), sharelock.MaxHolders))
+	for c := range k.holds {
+		if len(holds) == sharelock.MaxHolders {
+			break
+		}
+		m.touched++
+		name, client, request := m.keys.ids(c)
+		holds = append(holds, m.describe(now, c, name, client, request))
+	}
+	return holds
+}
+
+// hold is what others see of a hold.
+func (m *Machine) hold(now time.Duration, c *claim) sharelock.Hold {
+	name, client, request := m.keys.ids(c)
+	return m.holdAs(now, c, name, client, request)
+}
+
+// holdAs is hold for who has the hold's key and ids in strings.
+func (m *Machine) holdAs(now time.Duration, c *claim, name, client, request string) sharelock.Hold {
+	h := m.describe(now, c, name, client, request)
+	h.Metadata = maps.Clone(m.keys.meta(c))
+	m.handled += ops.MetadataSize(h.Metadata)
+	return h
+}
+
+// describe is holdAs without the metadata.
+func (m *Machine) describe(now time.Duration, c *claim, name, client, request string) sharelock.Hold {
+	h := sharelock.Hold{
+		Key: name, Token: c.token, ClientID: client, RequestID: request,
+		Mode: c.mode(), Slots: m.keys.of(c).slots(), TTL: c.ttl(), Node: m.node, MaxHold: m.keys.maxHold(c),
+	}
+	m.handled += len(name) + len(client) + len(request)
+	if m.active {
+		h.ExpiresIn = max(m.dueTime(c)-now, 0)
+	}
+	if m.active && h.MaxHold > 0 {
+		// Q3: a tenth less, as the holder's clock may be slower.
+		h.EndsIn = max(rules.Unstretch(m.keys.extra(c).ends-now+1)-1, 1)
+	}
+	return h
+}

@@ -1,0 +1,160 @@
+package machine
+
+import (
+	"maps"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/owner/ops"
+)
+
+// renew starts the TTL of a token afresh, and may give it other metadata.
+func (t turn) renew(from Ref, r *Request) {
+	k := t.m.keys.get(r.Key)
+	c := k.hold(r.Token)
+	switch {
+	case c != nil && r.Metadata != nil && t.m.metaRoom(c, r.Metadata) != nil:
+		// One decision: without the metadata there is no renewal either.
+		t.fail(from, r.Send, t.m.metaRoom(c, r.Metadata))
+	case c != nil:
+		ttl := r.TTL
+		if ttl == 0 {
+			ttl = c.ttl()
+		}
+		if mutant.On(mutant.RenewWithoutLog) {
+			c.setTTL(t.longer(c, ttl))
+			t.m.arm(t.now, c)
+		} else {
+			t.commit(ops.Op{Kind: ops.Renew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl), Metadata: maps.Clone(r.Metadata)})
+		}
+		h := t.m.hold(t.now, c)
+		h.TTL = min(h.TTL, ttl) // what was asked for, though the hold may end later: see longer
+		t.done(from, r.Send, h)
+	case t.m.quarantine != 0:
+		// Lost; but "nobody holds it" is more than we know.
+		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrStaleToken})
+	default:
+		t.fail(from, r.Send, lost(k))
+	}
+}
+
+// longer is the TTL of a renewal: the one that was asked for, but never so short
+// that the hold would end before its deadline. The request may be a late
+// duplicate, and the holder was told a later end since (Q3).
+func (t turn) longer(c *claim, ttl time.Duration) time.Duration {
+	return max(ttl, min(rules.Unstretch(t.m.dueTime(c)-t.now), c.ttl()))
+}
+
+// release ends a token.
+func (t turn) release(from Ref, r *Request) {
+	k := t.m.keys.get(r.Key)
+	c := k.hold(r.Token)
+	if mutant.On(mutant.ReleaseAnyToken) && c == nil {
+		c = k.firstHold()
+	}
+	switch {
+	case c != nil:
+		// Q2: only an id of which a second send may still come must be remembered.
+		t.done(from, r.Send, t.end(c, ops.Released, c.is(isResent) || c.is(isOwnID) && !r.SentOnce))
+	case t.m.quarantine != 0:
+		t.done(from, r.Send, sharelock.Hold{Key: r.Key, Token: r.Token})
+	default:
+		t.fail(from, r.Send, lost(k))
+	}
+}
+
+// force ends a token, whoever holds it.
+func (t turn) force(from Ref, r *Request) {
+	k := t.m.keys.get(r.Key)
+	switch c := k.hold(r.Token); {
+	case c != nil:
+		t.done(from, r.Send, t.end(c, ops.Forced, true))
+	case t.m.quarantine != 0:
+		t.fail(from, r.Send, t.quarantined())
+	default:
+		t.fail(from, r.Send, lost(k))
+	}
+}
+
+// end releases a hold and marks its key. It gives the hold as it was.
+func (t turn) end(c *claim, why ops.Why, remember bool) sharelock.Hold {
+	was := t.m.hold(t.now, c)
+	t.over(c, was.Key, why, remember)
+	return was
+}
+
+func (t turn) over(c *claim, key string, why ops.Why, remember bool) {
+	t.m.touched++
+	ck := t.m.keys.of(c).contended
+	t.commit(ops.Op{Kind: ops.Release, Key: key, Token: c.token, Why: why, Remember: remember})
+	t.mark(ck)
+}
+
+// expire ends a hold that nobody renewed. Its id is remembered in any case: a
+// retry may be under way (Q2).
+func (t turn) expire(c *claim) {
+	k := t.m.keys.of(c)
+	name, _, _ := t.m.keys.ids(c)
+	t.over(c, name, ops.Expired, true)
+	if k.contended != nil {
+		// At once: whoever comes next may itself be at the end of its wait.
+		t.serve(k.contended)
+	}
+}
+
+// cancel gives a request id up. With Drop set nothing is left of it, whoever asks and
+// whatever call it came by: a fence that its client sends (Q2, Q6).
+func (t turn) cancel(from Ref, r *Request) {
+	k := t.m.keys.get(r.Key)
+	c := k.find(r.RequestID)
+	switch {
+	case c == nil:
+		// The acquire may come after its own cancel.
+		if !t.m.finished.has(r.Key, r.RequestID) && !mutant.On(mutant.UnseenNotFenced) {
+			if err := t.m.fenceRoom(r); err != nil {
+				t.fail(from, r.Send, err)
+				return
+			}
+			t.commit(ops.Op{Kind: ops.Remember, Key: r.Key, RequestID: r.RequestID, Conn: r.Conn})
+		}
+	case r.ClientID != "" && !t.m.keys.isOf(c, r.ClientID):
+		t.fail(from, r.Send, sharelock.Invalid("request_id", "is in use by another client"))
+		return
+	case c.held() && r.Drop:
+		t.end(c, ops.Cancelled, true)
+	case c.held():
+		// It stays for a retry, until its TTL is over.
+	default:
+		t.cancelWaiter(from, r, t.m.keys.extra(c))
+	}
+	t.done(from, r.Send)
+}
+
+func (t turn) cancelWaiter(from Ref, r *Request, w *claimExtra) {
+	t.fresh(w)
+	elsewhere := w.ref != from && w.ref.Alive()
+	if elsewhere && !r.Drop {
+		// A retry has taken over; what is given up is the older call.
+		return
+	}
+	if elsewhere {
+		t.fail(w.ref, w.send, &sharelock.Error{Err: sharelock.ErrRequestOver, Message: "the request was given up"})
+	}
+	resent := w.claim.is(isResent) || w.resent || r.Send > 1 || elsewhere
+	t.leave(w, ops.Cancelled, w.claim.is(isOwnID) || resent)
+}
+
+// detach takes notice that a waiter's caller has gone.
+func (t turn) detach(from Ref, r *Request) {
+	if c := t.m.keys.get(r.Key).find(r.RequestID); c != nil && !c.held() {
+		w := t.m.keys.extra(c)
+		t.fresh(w)
+		if w.ref.Caller != nil && (w.ref == from || !w.ref.Alive()) {
+			t.m.note(w, func(w *waiterState) { w.ref = Ref{} })
+			t.serve(w.contended)
+		}
+	}
+	t.done(from, r.Send)
+}

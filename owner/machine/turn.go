@@ -1,0 +1,136 @@
+package machine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
+)
+
+// turn is one Step or Tick under way.
+type turn struct {
+	m   *Machine
+	now time.Duration
+	out *Out
+	// entries and size are what the machine had touched when the turn began.
+	entries, size int
+}
+
+// turn begins a turn.
+func (m *Machine) turn(now time.Duration, out *Out) turn {
+	return turn{m: m, now: now, out: out, entries: m.touched, size: m.handled}
+}
+
+// within reports whether the turn has touched less than that yet.
+func (t turn) within(entries, size int) bool {
+	return t.m.touched-t.entries < entries && t.m.handled-t.size < size
+}
+
+// tidy ends a turn.
+func (t turn) tidy() {
+	if t.within(StepEntries-TidyEntries-serveMost, StepBytes-2*tidyBytes) {
+		t.m.Tidy()
+	}
+}
+
+// commit applies what was decided and adds it to the log. It gives the claim that
+// the op is about, if it has not ended by it.
+func (t turn) commit(op ops.Op) *claim {
+	t.out.Ops = append(t.out.Ops, op)
+	t.m.handled += op.Size()
+	c, err := t.m.apply(t.now, &t.out.Ops[len(t.out.Ops)-1])
+	if err != nil {
+		// Deciding looked at the very state that the op is applied to.
+		panic(fmt.Sprintf("owner: a decision does not fit its own state: %v", err))
+	}
+	return c
+}
+
+func (t turn) reply(to Ref, a Answer) {
+	t.out.Replies = append(t.out.Replies, Reply{Ref: to, Answer: a, Seq: t.m.seq})
+}
+
+func (t turn) done(to Ref, send uint32, holds ...sharelock.Hold) {
+	t.reply(to, Answer{Outcome: Done, Send: send, Holds: holds})
+}
+
+func (t turn) fail(to Ref, send uint32, err error) {
+	t.reply(to, Answer{Outcome: Failed, Send: send, Err: err})
+}
+
+// lost is the error for a token that is not a grant.
+func lost(k keyEntry) error {
+	if k.held() == 0 {
+		return &sharelock.Error{Err: sharelock.ErrNotHeld}
+	}
+	return &sharelock.Error{Err: sharelock.ErrStaleToken}
+}
+
+// quarantined is the error of everything that would have to say "free".
+func (t turn) quarantined() error {
+	return &sharelock.Error{
+		Err:        sharelock.ErrQuarantined,
+		Message:    "the key's earlier state was lost",
+		RetryAfter: t.m.Quarantined(t.now),
+	}
+}
+
+// refusal is the error for whoever may not wait, or no longer.
+func (t turn) refusal(k keyEntry) error {
+	if t.m.quarantine != 0 {
+		return t.quarantined()
+	}
+	return &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: t.m.holders(t.now, k), Queue: k.waiters()}
+}
+
+// checkRequest says what is wrong with a request. The node that took it has
+// checked it already; this keeps a broken member from breaking a copy.
+func checkRequest(r *Request) error {
+	switch {
+	case r.Kind < Acquire || r.Kind > RenewMany || r.Kind == retired:
+		return sharelock.Invalid("kind", fmt.Sprintf("%d is unknown", r.Kind))
+	case !ops.ValidKey(r.Key):
+		return sharelock.Invalid("key", "is empty or too long")
+	}
+	switch r.Kind {
+	case Acquire:
+		return checkAcquire(r)
+	case Force:
+		if r.Token == 0 {
+			return sharelock.Invalid("token", "is missing")
+		}
+	case Renew:
+		if r.TTL != 0 && !ops.ValidTTL(r.TTL) {
+			return sharelock.Invalid("ttl", "is out of range")
+		}
+		if !ops.ValidMetadata(r.Metadata) {
+			return sharelock.Invalid("metadata", "is too large")
+		}
+	case Cancel, Detach:
+		if !ops.ValidRequestID(r.RequestID) {
+			return sharelock.Invalid("request_id", "is empty or too long")
+		}
+	case RenewMany:
+		return checkRenewals(r)
+	}
+	return nil
+}
+
+func checkAcquire(r *Request) error {
+	switch {
+	case !ops.ValidClient(r.ClientID):
+		return sharelock.Invalid("client_id", "is empty or too long")
+	case !ops.ValidRequestID(r.RequestID):
+		return sharelock.Invalid("request_id", "is empty or too long")
+	case !ops.ValidTTL(r.TTL):
+		return sharelock.Invalid("ttl", "is out of range")
+	case !ops.ValidFamily(r.Mode, r.Slots):
+		return sharelock.Invalid("slots", "do not fit the mode")
+	case !ops.ValidMetadata(r.Metadata):
+		return sharelock.Invalid("metadata", "is too large")
+	case !ops.ValidMaxHold(r.MaxHold):
+		return sharelock.Invalid("max_hold", "is out of range")
+	}
+	return nil
+}
