@@ -20,13 +20,16 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/clienthook"
+	"github.com/sgkandale/sharelock/internal/clock"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // Client takes locks and keeps them. It holds one connection per address and is
 // safe for concurrent use. Make one with [Dial] and share it.
 type Client struct {
-	opts Options
+	opts  Options
+	hooks clienthook.Hooks
 	// nodes are those whose addresses were given to Dial. all are they, and behind them the
 	// others that the mesh has named, unless OnlyAddrs is set.
 	nodes []*node
@@ -42,6 +45,9 @@ type Client struct {
 	keeper    *keeper
 	owners    owners
 	ids       ids
+	// clock is read for every deadline: the time since an arbitrary start. It does not jump and,
+	// where the system can, counts the time that the machine was suspended.
+	clock func() time.Duration
 	// recent is a cheaper clock, whose time may lie behind: see recentClock.
 	recent func() time.Duration
 
@@ -94,9 +100,12 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	if err := opts.check(); err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
-	c := &Client{opts: opts.withDefaults(), ids: newIDs(), mostCalls: mostCalls}
-	if c.recent = opts.Clock; c.recent == nil {
-		c.recent = recentClock(c.opts.Clock)
+	c := &Client{opts: opts.withDefaults(), hooks: clienthook.From(ctx), ids: newIDs(), mostCalls: mostCalls}
+	if c.clock = c.hooks.Clock; c.clock == nil {
+		c.clock = clock.System()
+		c.recent = recentClock(c.clock)
+	} else {
+		c.recent = c.clock
 	}
 	c.dialer = newDialer(opts.Dialer)
 	c.connectTime = max(min(longestConnect, c.opts.Patience/time.Duration(len(addrs))), shortestConnect)
@@ -116,6 +125,9 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	c.work.Go(c.keeper.run)
 	if err := c.reach(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("dial: %w", err), c.Close())
+	}
+	if c.hooks.Control != nil {
+		c.hooks.Control(control{c.keeper})
 	}
 	return c, nil
 }
@@ -292,4 +304,4 @@ func (c *Client) goWork(f func()) bool {
 	return true
 }
 
-func (c *Client) now() time.Duration { return c.opts.Clock() }
+func (c *Client) now() time.Duration { return c.clock() }

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -28,6 +29,11 @@ func bubble(t *testing.T, f func(t *testing.T, m *fakeMesh, c *Client)) {
 	t.Run("unary", func(t *testing.T) { bubbleOf(t, false, f) })
 }
 
+// clocked returns a context in which Dial makes a client with this clock.
+func clocked(ctx context.Context, clock func() time.Duration) context.Context {
+	return clienthook.With(ctx, clienthook.Hooks{Clock: clock})
+}
+
 func bubbleOf(t *testing.T, sessions bool, f func(t *testing.T, m *fakeMesh, c *Client)) {
 	t.Helper()
 	retryBubble(t, sessions, Retry{}, f)
@@ -40,10 +46,9 @@ func retryBubble(t *testing.T, sessions bool, retry Retry, f func(t *testing.T, 
 		m, opts := startMesh(t, "a:1", "b:1", "c:1")
 		m.set(func() { m.sessions = sessions })
 		start := time.Now()
-		c, err := Dial(t.Context(), []string{"a:1", "b:1", "c:1"}, Options{
+		c, err := Dial(clocked(t.Context(), func() time.Duration { return time.Since(start) }), []string{"a:1", "b:1", "c:1"}, Options{
 			ClientID:    "tester",
 			Retry:       retry,
-			Clock:       func() time.Duration { return time.Since(start) },
 			DialOptions: opts,
 		})
 		if err != nil {
@@ -575,7 +580,7 @@ func TestDial(t *testing.T) {
 		m, opts := startMesh(t, "b:1")
 		start := time.Now()
 		clock := func() time.Duration { return time.Since(start) }
-		c, err := Dial(t.Context(), []string{"a:1", "b:1"}, Options{DialOptions: opts, Clock: clock})
+		c, err := Dial(clocked(t.Context(), clock), []string{"a:1", "b:1"}, Options{DialOptions: opts})
 		if err != nil {
 			t.Fatalf("Dial with one of two there: %v", err)
 		}
@@ -587,7 +592,7 @@ func TestDial(t *testing.T) {
 			t.Errorf("Close: %v", err)
 		}
 
-		one, err := Dial(t.Context(), []string{"b:1"}, Options{DialOptions: opts, Clock: clock})
+		one, err := Dial(clocked(t.Context(), clock), []string{"b:1"}, Options{DialOptions: opts})
 		if err != nil {
 			t.Fatalf("Dial: %v", err)
 		}
@@ -597,7 +602,7 @@ func TestDial(t *testing.T) {
 		}
 
 		began := time.Now()
-		_, err = Dial(t.Context(), []string{"x:1"}, Options{DialOptions: opts, Clock: clock, Patience: 2 * time.Second})
+		_, err = Dial(clocked(t.Context(), clock), []string{"x:1"}, Options{DialOptions: opts, Patience: 2 * time.Second})
 		wantErr(t, "Dial with nobody there", err, ErrUnreachable)
 		if !strings.Contains(err.Error(), "refused") {
 			t.Errorf("got %q, want the reason in it", err)

@@ -148,8 +148,8 @@ func TestFrontClosesPlainStreams(t *testing.T) {
 				m.set(func() { m.sessions = true })
 				f := &wireFake{mesh: m, first: func(int64, net.Conn) bool { return false }}
 				begin := time.Now()
-				c, err := Dial(t.Context(), []string{"a:1"}, Options{
-					Transport: TransportPlain, Clock: func() time.Duration { return time.Since(begin) },
+				c, err := Dial(clocked(t.Context(), func() time.Duration { return time.Since(begin) }), []string{"a:1"}, Options{
+					Transport: TransportPlain,
 					Dialer: func(ctx context.Context, addr string) (net.Conn, error) {
 						conn, err := f.dial(ctx, addr)
 						if err == nil && f.others.Load() == 0 && f.plain.Load() < mostEnds {
@@ -188,7 +188,7 @@ func TestGivenAddressIsLost(t *testing.T) {
 		m, opts := startMesh(t, "a:1", "b:1", "c:1")
 		m.set(func() { m.sessions, m.ring = true, testRing(1, "a:1", "b:1", "c:1") })
 		begin := time.Now()
-		c, err := Dial(t.Context(), []string{"a:1"}, Options{DialOptions: opts, Clock: func() time.Duration { return time.Since(begin) }})
+		c, err := Dial(clocked(t.Context(), func() time.Duration { return time.Since(begin) }), []string{"a:1"}, Options{DialOptions: opts})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -121,7 +121,7 @@ func stopBubble(t *testing.T, f func(t *testing.T, m *fakeMesh, c *Client, stop 
 				m, opts := startMesh(t, "a:1", "b:1")
 				m.set(func() { m.sessions = sessions })
 				stop := &stopped{start: time.Now()}
-				c, err := Dial(t.Context(), []string{"a:1", "b:1"}, Options{ClientID: "tester", Clock: stop.clock, DialOptions: opts})
+				c, err := Dial(clocked(t.Context(), stop.clock), []string{"a:1", "b:1"}, Options{ClientID: "tester", DialOptions: opts})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -350,8 +350,8 @@ func TestLoggerBlocks(t *testing.T) {
 			m.set(func() { m.sessions = sessions })
 			start := time.Now()
 			h := &blocking{Handler: slog.DiscardHandler, let: make(chan struct{})}
-			c, err := Dial(t.Context(), []string{"a:1"}, Options{
-				Clock: func() time.Duration { return time.Since(start) }, DialOptions: opts, Logger: slog.New(h),
+			c, err := Dial(clocked(t.Context(), func() time.Duration { return time.Since(start) }), []string{"a:1"}, Options{
+				DialOptions: opts, Logger: slog.New(h),
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -143,8 +143,14 @@ func (l *Lock) renewNow(ctx context.Context, ttl time.Duration, metadata map[str
 		return err
 	}
 	defer done()
-	if err := l.Err(); err != nil {
-		return err
+	k.mu.Lock()
+	over, frozen := l.err, l.frozen
+	k.mu.Unlock()
+	if over != nil {
+		return over
+	}
+	if frozen {
+		return l.outlive(ctx)
 	}
 	var (
 		hold sharelock.Hold

@@ -216,7 +216,7 @@ func (k *keeper) attachTo(n *node, l *Lock) bool {
 	}
 	at := attached{st, st.holds.Add(1)}
 	k.mu.Lock()
-	if l.err != nil {
+	if l.err != nil || l.frozen {
 		k.mu.Unlock()
 		return true // nothing is left to do
 	}

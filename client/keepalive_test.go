@@ -209,8 +209,8 @@ func TestKeptAfterSuspend(t *testing.T) {
 		m, opts := startMesh(t, "a:1")
 		m.set(func() { m.sessions = true })
 		start, slept := time.Now(), atomic.Int64{}
-		c, err := Dial(t.Context(), []string{"a:1"}, Options{
-			Clock: func() time.Duration { return time.Since(start) + time.Duration(slept.Load()) }, DialOptions: opts,
+		c, err := Dial(clocked(t.Context(), func() time.Duration { return time.Since(start) + time.Duration(slept.Load()) }), []string{"a:1"}, Options{
+			DialOptions: opts,
 		})
 		if err != nil {
 			t.Fatal(err)

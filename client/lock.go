@@ -17,9 +17,11 @@ type Lock struct {
 	token  sharelock.Token
 	// sentOnce: exactly one acquire was ever sent with this request id.
 	sentOnce bool
-	noRenew  bool
 
 	// The rest is guarded by keeper.mu. All times are the client's clock.
+
+	// noRenew: the client does not renew it. frozen: nothing does, see control.
+	noRenew, frozen bool
 
 	// done is nil until somebody asks for it.
 	done chan struct{}

@@ -196,8 +196,7 @@ func answeredTooLate(t *testing.T, sessions bool) {
 		m, opts := startMesh(t, "a:1")
 		m.set(func() { m.sessions = sessions })
 		start, slept := time.Now(), atomic.Int64{}
-		c, err := Dial(t.Context(), []string{"a:1"}, Options{
-			Clock:       func() time.Duration { return time.Since(start) + time.Duration(slept.Load()) },
+		c, err := Dial(clocked(t.Context(), func() time.Duration { return time.Since(start) + time.Duration(slept.Load()) }), []string{"a:1"}, Options{
 			DialOptions: opts,
 		})
 		if err != nil {
@@ -307,8 +306,7 @@ func TestSuspend(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		_, opts := startMesh(t, "a:1")
 		start, slept := time.Now(), atomic.Int64{}
-		c, err := Dial(t.Context(), []string{"a:1"}, Options{
-			Clock:       func() time.Duration { return time.Since(start) + time.Duration(slept.Load()) },
+		c, err := Dial(clocked(t.Context(), func() time.Duration { return time.Since(start) + time.Duration(slept.Load()) }), []string{"a:1"}, Options{
 			DialOptions: opts,
 		})
 		if err != nil {

@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/internal/clock"
 )
 
 // DefaultPatience is [Options].Patience when that is 0.
@@ -39,11 +38,6 @@ type Options struct {
 	// lead it to the key's owner. Otherwise the client learns from them which node
 	// owns which key, and turns to that node if it can reach it.
 	OnlyAddrs bool
-	// Clock is read for every deadline: the time since an arbitrary start. It must
-	// not jump and should count the time the machine was suspended. It is read where
-	// deadlines are looked at, so it must not block: while it does, no lock is seen to end.
-	// Nil is the system's.
-	Clock func() time.Duration
 	// Logger gets what calls cannot return: renewals that fail and locks that are
 	// lost. Nil drops it. It is called in a goroutine of its own: if it blocks, the newest
 	// records are dropped, and their number is logged.
@@ -59,9 +53,6 @@ type Options struct {
 	DialOptions []grpc.DialOption
 	// Transport is how sessions reach the nodes, by default as fits DialOptions.
 	Transport Transport
-	// Sessions, if set, may put something between the client and each stream of a session
-	// to the node at an address. It is for tests, and must not block.
-	Sessions func(addr string, f Frames) Frames
 }
 
 // check finds everything that is wrong.
@@ -87,9 +78,6 @@ func (o Options) withDefaults() Options {
 		o.Patience = DefaultPatience
 	}
 	o.Retry = o.Retry.withDefaults()
-	if o.Clock == nil {
-		o.Clock = clock.System()
-	}
 	return o
 }
 

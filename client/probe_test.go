@@ -121,8 +121,8 @@ func TestPatienceWithSilentPort(t *testing.T) {
 			virtual.Test(t, func(t *testing.T) {
 				var ends sync.WaitGroup
 				begin := time.Now()
-				_, err := Dial(t.Context(), addrs, Options{
-					Patience: time.Second, Transport: transport, Clock: func() time.Duration { return time.Since(begin) },
+				_, err := Dial(clocked(t.Context(), func() time.Duration { return time.Since(begin) }), addrs, Options{
+					Patience: time.Second, Transport: transport,
 					Dialer: func(context.Context, string) (net.Conn, error) {
 						near, far := net.Pipe()
 						ends.Go(func() { _, _ = io.Copy(io.Discard, far) })

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/clienthook"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -541,7 +542,7 @@ func (st *stream) look() error {
 }
 
 // read delivers answers until the stream breaks.
-func (st *stream) read(f Frames) {
+func (st *stream) read(f clienthook.Frames) {
 	defer st.end()
 	var (
 		reader sharelockv1.ReplyReader

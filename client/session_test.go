@@ -202,8 +202,8 @@ func TestOnlyAddrs(t *testing.T) {
 		m, opts := startMesh(t, "a:1", "b:1", "c:1")
 		m.set(func() { m.sessions, m.ring = true, testRing(1, "b:1", "c:1", "b:1") })
 		start := time.Now()
-		c, err := Dial(t.Context(), []string{"a:1"}, Options{
-			ClientID: "tester", OnlyAddrs: true, Clock: func() time.Duration { return time.Since(start) }, DialOptions: opts,
+		c, err := Dial(clocked(t.Context(), func() time.Duration { return time.Since(start) }), []string{"a:1"}, Options{
+			ClientID: "tester", OnlyAddrs: true, DialOptions: opts,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/frame"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -39,18 +40,6 @@ const (
 	TransportPlain
 )
 
-// Frames carries the messages of one stream of a session, each way in order and in wire
-// format: SessionRequests and SessionResponses. Send and Recv may be called at the same
-// time, by one goroutine each. Errors are statuses of gRPC.
-type Frames interface {
-	// Send sends one message, which is not changed any more.
-	Send(message []byte) error
-	// Recv waits for the next one, which is good until Recv is called again.
-	Recv() ([]byte, error)
-	// Close ends both; it may be called again.
-	Close() error
-}
-
 const (
 	// relearn is how long a node that knows gRPC alone, or no sessions, is taken for one.
 	relearn = 5 * time.Minute
@@ -72,7 +61,7 @@ func (s *session) unary() bool {
 }
 
 // connect opens a stream to the node, which ends with ctx. Errors are statuses.
-func (s *session) connect(ctx context.Context) (f Frames, err error) {
+func (s *session) connect(ctx context.Context) (f clienthook.Frames, err error) {
 	if !s.grpcOnly() {
 		f, err = s.plain(ctx)
 		s.mu.Lock()
@@ -104,7 +93,7 @@ func (s *session) connect(ctx context.Context) (f Frames, err error) {
 		rpc.Context()
 		f = &grpcFrames{rpc: rpc, cancel: cancel}
 	}
-	if wrap := s.keeper.c.opts.Sessions; wrap != nil {
+	if wrap := s.keeper.c.hooks.Sessions; wrap != nil {
 		f = wrap(s.n.addr, f)
 	}
 	context.AfterFunc(ctx, func() { _ = f.Close() })
@@ -118,25 +107,25 @@ type grpcFrames struct {
 	frame  sharelockv1.Frame
 }
 
-// Send implements Frames.
+// Send implements clienthook.Frames.
 func (f *grpcFrames) Send(message []byte) error {
 	return f.rpc.SendMsg(&sharelockv1.Frame{Data: message})
 }
 
-// Recv implements Frames.
+// Recv implements clienthook.Frames.
 func (f *grpcFrames) Recv() ([]byte, error) {
 	err := f.rpc.RecvMsg(&f.frame)
 	return f.frame.Data, err
 }
 
-// Close implements Frames.
+// Close implements clienthook.Frames.
 func (f *grpcFrames) Close() error {
 	f.cancel()
 	return nil
 }
 
 // plain opens a stream without gRPC.
-func (s *session) plain(ctx context.Context) (Frames, error) {
+func (s *session) plain(ctx context.Context) (clienthook.Frames, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.keeper.c.connectTime)
 	defer cancel()
 	conn, err := s.hail(ctx)
@@ -149,10 +138,10 @@ func (s *session) plain(ctx context.Context) (Frames, error) {
 // plainFrames is a stream without gRPC.
 type plainFrames struct{ *frame.Conn }
 
-// Send implements Frames.
+// Send implements clienthook.Frames.
 func (f plainFrames) Send(message []byte) error { return asStatus(f.Conn.Send(message)) }
 
-// Recv implements Frames.
+// Recv implements clienthook.Frames.
 func (f plainFrames) Recv() ([]byte, error) {
 	message, err := f.Conn.Recv()
 	return message, asStatus(err)

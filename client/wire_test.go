@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -164,9 +165,14 @@ func (f *wireFake) proxy(addr string, head []byte, conn net.Conn) {
 
 func dialWire(t *testing.T, f *wireFake, o Options) (*Client, error) {
 	t.Helper()
+	return dialHooked(t, f, o, clienthook.Hooks{})
+}
+
+func dialHooked(t *testing.T, f *wireFake, o Options, hooks clienthook.Hooks) (*Client, error) {
+	t.Helper()
 	begin := time.Now()
-	o.Dialer, o.Clock = f.dial, func() time.Duration { return time.Since(begin) }
-	c, err := Dial(t.Context(), []string{"a:1"}, o)
+	o.Dialer, hooks.Clock = f.dial, func() time.Duration { return time.Since(begin) }
+	c, err := Dial(clienthook.With(t.Context(), hooks), []string{"a:1"}, o)
 	if err == nil {
 		t.Cleanup(func() {
 			if err := c.Close(); err != nil {
@@ -487,7 +493,7 @@ func TestTransport(t *testing.T) {
 
 // slowFrames hold messages up until they are let go, and note how large they are.
 type slowFrames struct {
-	Frames
+	clienthook.Frames
 	open    <-chan struct{}
 	largest *atomic.Int64
 }
@@ -503,7 +509,9 @@ func TestManyLargeCalls(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		open := make(chan struct{})
 		var largest atomic.Int64
-		c, err := dialWire(t, &wireFake{}, Options{Sessions: func(_ string, f Frames) Frames { return slowFrames{f, open, &largest} }})
+		c, err := dialHooked(t, &wireFake{}, Options{}, clienthook.Hooks{
+			Sessions: func(_ string, f clienthook.Frames) clienthook.Frames { return slowFrames{f, open, &largest} },
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

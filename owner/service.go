@@ -376,3 +376,23 @@ func (s *Service) Check() error {
 	})
 	return first
 }
+
+// Expire ends a hold now, as the end of its TTL would, and returns when this member, its owner, has
+// decided so: the backups learn of it as of any other operation. It is for tests of programs that
+// use locks.
+func (s *Service) Expire(id uint32, key string, token sharelock.Token) error {
+	err := error(sharelock.ErrNotReady)
+	s.inShard(id, func(sh *shard, p *partition) {
+		if !p.active || !s.LeaseValid() {
+			return
+		}
+		err = sharelock.ErrNotHeld
+		before := p.m.Len()
+		if p.m.Expire(sh.now, key, token, &sh.out) {
+			err = nil
+		}
+		sh.saw(p.m)
+		sh.after(p, before)
+	})
+	return err
+}

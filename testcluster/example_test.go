@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
+	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/testcluster"
 )
 
@@ -57,6 +59,67 @@ func ExampleNew() {
 	// acquire report true
 	// release report true
 	// violations: <nil>
+}
+
+// A worker must stop when it loses its lock. Expire takes the lock away, so that this can be tested.
+func ExampleCluster_Expire() {
+	ctx := context.Background()
+	c, err := testcluster.New(ctx, testcluster.Options{Nodes: 1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	worker := func(lock *client.Lock) error {
+		work, cancel := lock.Context(ctx)
+		defer cancel()
+		<-work.Done() // in place of work that goes on until its context ends
+		return context.Cause(work)
+	}
+
+	lock, err := c.Client(0).Acquire(ctx, "report")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	stopped := make(chan error)
+	go func() { stopped <- worker(lock) }()
+	if err := c.Expire("report"); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println("the worker lost its lock:", errors.Is(<-stopped, client.ErrLost))
+	_, err = c.Client(0).TryAcquire(ctx, "report")
+	fmt.Println("another may have it:", err == nil)
+	// Output:
+	// the worker lost its lock: true
+	// another may have it: true
+}
+
+// A lock whose renewals are frozen is lost when its TTL is over, as if no node could be reached.
+// Its contexts end in time for the work to stop before that.
+func ExampleCluster_FreezeRenewals() {
+	ctx := context.Background()
+	c, err := testcluster.New(ctx, testcluster.Options{Nodes: 1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	lock, err := c.Client(0).Acquire(ctx, "report", client.TTL(time.Second))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	work, cancel := lock.Context(ctx)
+	defer cancel()
+	c.FreezeRenewals(lock)
+	<-work.Done()
+	fmt.Println("about to be lost:", errors.Is(context.Cause(work), client.ErrLost))
+	<-lock.Done()
+	fmt.Println("lost:", errors.Is(lock.Err(), client.ErrLost))
+	// Output:
+	// about to be lost: true
+	// lost: true
 }
 
 // exampleTest is the part of a *testing.T that an example needs, as it has none.

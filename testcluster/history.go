@@ -34,7 +34,8 @@ func (h *History) Calls() []Call {
 type Call struct {
 	// Client is the id of the client that sent the request.
 	Client string
-	// Op is "acquire", "renew", "release", "give up", "force", "get" or "check".
+	// Op is "acquire", "renew", "release", "give up", "force", "get" or "check", or "expire" for
+	// what [Cluster.Expire] did, whose Client is "testcluster".
 	Op string
 	// Key, RequestID, Mode and Slots are those of the request. Only an acquire has the last two.
 	Key       string

@@ -49,7 +49,8 @@ func (c *Cluster) Dial(ctx context.Context, opts client.Options, nodes ...int) (
 
 // DialContext opens a connection to an address of the cluster from where its clients are. It is for
 // clients that the program under test makes by itself, as their client.Options.Dialer. On
-// [Loopback] it is a plain TCP dial.
+// [Loopback] it is a plain TCP dial. Such clients keep real time, so in a bubble of testing/synctest
+// a program must be given a client that Dial returned.
 func (c *Cluster) DialContext(ctx context.Context, addr string) (net.Conn, error) {
 	return c.in.DialContext(ctx, addr)
 }

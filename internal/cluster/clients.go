@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/clienthook"
 )
 
 // Client is a client of node i and of no other node. It belongs to the cluster,
@@ -62,11 +63,8 @@ func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, a
 		opts.ClientID = client.DefaultClientID()
 	}
 	recorded := []grpc.DialOption{grpc.WithChainUnaryInterceptor(c.history.intercept(opts.ClientID, rate))}
-	wrap := opts.Sessions
-	opts.Sessions = func(addr string, f client.Frames) client.Frames {
-		if wrap != nil {
-			f = wrap(addr, f)
-		}
+	hooks := clienthook.Hooks{Control: c.control}
+	hooks.Sessions = func(addr string, f clienthook.Frames) clienthook.Frames {
 		if c.net != nil {
 			f = tap{c, Clients}.session(addr, f)
 		}
@@ -81,11 +79,11 @@ func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, a
 	if opts.Transport == client.TransportAuto && len(opts.DialOptions) == 0 {
 		opts.Transport = client.TransportPlain // in spite of ours
 	}
-	if opts.Clock == nil && (c.net != nil || rate != 1) {
-		opts.Clock = newClock(rate).now
+	if c.net != nil || rate != 1 {
+		hooks.Clock = newClock(rate).now
 	}
 	opts.DialOptions = append(recorded, opts.DialOptions...)
-	cl, err := client.Dial(ctx, addrs, opts)
+	cl, err := client.Dial(clienthook.With(ctx, hooks), addrs, opts)
 	if err != nil {
 		return nil, fmt.Errorf("client of %v: %w", addrs, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/mesh"
 )
 
@@ -35,7 +36,9 @@ type Cluster struct {
 	nodes []*node // only appended to; guarded by mu
 	// dialled are the clients that Close closes. Guarded by mu.
 	dialled []*client.Client
-	closed  bool // guarded by mu
+	// controls are those of the clients. Guarded by mu.
+	controls []clienthook.Control
+	closed   bool // guarded by mu
 
 	closing  sync.Once
 	closeErr error

@@ -25,6 +25,8 @@ const (
 	GiveUp  Op = "give up"
 	Get     Op = "get"
 	Check   Op = "check"
+	// Expire is none of a client's: see [Cluster.Expire].
+	Expire Op = "expire"
 )
 
 // Call is one message of a client to a node and its answer. What a user calls once

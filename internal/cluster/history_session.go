@@ -9,18 +9,18 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/clienthook"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // record writes down every call of a client's session.
-func (h *History) record(f client.Frames, name string, rate float64) client.Frames {
+func (h *History) record(f clienthook.Frames, name string, rate float64) clienthook.Frames {
 	return &recorded{Frames: f, history: h, client: name, rate: rate, calls: map[uint64]*Call{}, kept: map[uint64]sharelockv1.Keep{}, alive: map[uint64]time.Time{}}
 }
 
 // recorded is a session whose calls are written down.
 type recorded struct {
-	client.Frames
+	clienthook.Frames
 	history *History
 	client  string
 	rate    float64
@@ -33,7 +33,7 @@ type recorded struct {
 	alive map[uint64]time.Time
 }
 
-// Send implements client.Frames.
+// Send implements clienthook.Frames.
 func (r *recorded) Send(message []byte) error {
 	var (
 		reader sharelockv1.CallReader
@@ -144,7 +144,7 @@ func (r *recorded) sent(c *sharelockv1.Call) {
 	r.calls[c.ID] = r.history.begin(call)
 }
 
-// Recv implements client.Frames.
+// Recv implements clienthook.Frames.
 func (r *recorded) Recv() ([]byte, error) {
 	message, err := r.Frames.Recv()
 	r.mu.Lock()

@@ -123,7 +123,7 @@ func (k keyHistory) beliefs() []belief {
 				tokens = append(tokens, c.Token)
 			}
 			updates[c.Token] = append(updates[c.Token], c)
-		case Release:
+		case Release, Expire:
 			end(c.Token, c.Start)
 		case GiveUp:
 			gaveUp = append(gaveUp, c)

@@ -46,6 +46,9 @@ func (c Call) linear() linear.Call {
 		Start: c.Start, End: c.End, Token: c.Token, SafeUntil: c.SafeUntil, Current: c.Current,
 		Holds: shown(c.Holds), Some: c.HoldCount > len(c.Holds),
 	}
+	if c.Op == Expire {
+		l.Op = linear.Force // to the model it is all one who ends a hold
+	}
 	var refusal *sharelock.Error
 	switch {
 	case c.OK():

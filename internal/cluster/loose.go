@@ -7,7 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/mesh/link"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
@@ -223,13 +223,13 @@ func (s *loose) nudge() {
 // looseSession is a client's session.
 type looseSession struct {
 	*loose
-	frames client.Frames
+	frames clienthook.Frames
 }
 
-var _ client.Frames = (*looseSession)(nil)
+var _ clienthook.Frames = (*looseSession)(nil)
 
 // keptFrames are frames whose messages are the caller's, and not kept.
-type keptFrames struct{ client.Frames }
+type keptFrames struct{ clienthook.Frames }
 
 // Send implements pipe.
 func (f keptFrames) Send(m []byte) error { return f.Frames.Send(slices.Clone(m)) }
@@ -241,7 +241,7 @@ func (f keptFrames) Recv() ([]byte, error) {
 }
 
 // session puts the tap into a client's session.
-func (t tap) session(addr string, f client.Frames) client.Frames {
+func (t tap) session(addr string, f clienthook.Frames) clienthook.Frames {
 	to, ok := t.cluster.nodeAt(addr)
 	if !ok {
 		return f
@@ -253,7 +253,7 @@ func (t tap) session(addr string, f client.Frames) client.Frames {
 	return &looseSession{l, f}
 }
 
-// Close implements client.Frames.
+// Close implements clienthook.Frames.
 func (s *looseSession) Close() error {
 	s.cancel()
 	return s.frames.Close()

@@ -79,7 +79,7 @@ func (w *watch) sent(c *Call) {
 	case GiveUp:
 		k.givenUp[c.RequestID] = c.Start
 		k.live = slices.DeleteFunc(k.live, func(b *belief) bool { return b.grant.RequestID == c.RequestID })
-	case Release, Force:
+	case Release, Force, Expire:
 		if c.Token != 0 {
 			k.released[c.Token] = c.Start
 		}

@@ -104,6 +104,20 @@ func (t turn) expire(c *claim) {
 	}
 }
 
+// Expire ends a hold as if its TTL were over, and reports whether there was such a hold.
+func (m *Machine) Expire(now time.Duration, name string, token sharelock.Token, out *Out) bool {
+	t := m.turn(now, out)
+	c := m.keys.get(name).hold(token)
+	if c == nil {
+		return false
+	}
+	m.touched++
+	t.expire(c)
+	t.goOn()
+	t.tidy()
+	return true
+}
+
 // cancel gives a request id up. With Drop set nothing is left of it, whoever asks and
 // whatever call it came by: a fence that its client sends (Q2, Q6).
 func (t turn) cancel(from Ref, r *Request) {

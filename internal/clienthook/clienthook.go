@@ -1,0 +1,56 @@
+// Package clienthook lets tests reach into a client. Hooks travel in the context of client.Dial, so
+// that the client's exported surface has nothing for tests.
+package clienthook
+
+import (
+	"context"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// Hooks are what a test replaces or observes in a client. Each field may be nil.
+type Hooks struct {
+	// Clock replaces the system's clock: the time since an arbitrary start. It must not jump, and
+	// it must not block: while it does, no lock is seen to end.
+	Clock func() time.Duration
+	// Sessions may put something between the client and each stream of a session to the node at
+	// an address. It must not block.
+	Sessions func(addr string, f Frames) Frames
+	// Control is called by Dial with the control of the new client.
+	Control func(c Control)
+}
+
+// Frames carries the messages of one stream of a session, each way in order and in wire format:
+// SessionRequests and SessionResponses. Send and Recv may be called at the same time, by one
+// goroutine each. Errors are statuses of gRPC.
+type Frames interface {
+	// Send sends a message, which must not be changed any more.
+	Send(message []byte) error
+	// Recv blocks until the next message, which is valid until Recv is called again.
+	Recv() ([]byte, error)
+	// Close ends both. It may be called again.
+	Close() error
+}
+
+// Control acts on the locks of a client.
+type Control interface {
+	// Expire makes the client's locks of a grant run out now, as if their deadlines had come.
+	Expire(key string, token sharelock.Token)
+	// Freeze makes the client's locks of a grant ones that nothing renews. It reports whether the
+	// client holds such a lock.
+	Freeze(key string, token sharelock.Token) bool
+}
+
+type contextKey struct{}
+
+// With returns a context that carries hooks to client.Dial.
+func With(ctx context.Context, h Hooks) context.Context {
+	return context.WithValue(ctx, contextKey{}, h)
+}
+
+// From returns the hooks that a context carries.
+func From(ctx context.Context) Hooks {
+	h, _ := ctx.Value(contextKey{}).(Hooks)
+	return h
+}
