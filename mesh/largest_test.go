@@ -68,7 +68,7 @@ func largestMember(t *testing.T) ring.Member {
 func largestState(t *testing.T) view.State {
 	m := largestMember(t)
 	s := view.State{Cluster: &peerv1.Cluster{
-		Id: []byte(longest(maxClusterID)), Name: longest(64), Partitions: ring.MaxPartitions,
+		Id: []byte(longest(rules.MaxClusterID)), Name: longest(64), Partitions: ring.MaxPartitions,
 		LeaseNs: int64(time.Minute), MaxTtlNs: int64(24 * time.Hour), Replicas: view.MaxVoters,
 	}}
 	for range ring.MaxHistory {
@@ -84,7 +84,7 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 	t.Helper()
 	m := largestMember(t)
 	member, id, history := ringproto.EncodeMember(m), ringproto.EncodeIdentity(m.Identity), view.StateToProto(largestState(t))
-	cluster, why := []byte(longest(maxClusterID)), longest(4<<10)
+	cluster, why := []byte(longest(rules.MaxClusterID)), longest(4<<10)
 	ids := slices.Repeat([]*peerv1.Identity{id}, ring.MaxMembers)
 	partitions := slices.Repeat([]uint32{1<<32 - 1}, ring.MaxPartitions)
 	held := slices.Repeat([]*peerv1.Held{{Partition: 1<<32 - 1, Have: 1<<32 - 1, Seq: 1<<64 - 1}}, ring.MaxPartitions)

@@ -29,9 +29,12 @@ import (
 	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/network"
+	"github.com/sgkandale/sharelock/mesh/peerport"
+	"github.com/sgkandale/sharelock/mesh/raftstream"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -63,7 +66,7 @@ type Node struct {
 	replaces atomic.Pointer[[][]byte]
 	// began is when New was called, on clock.
 	began     time.Duration
-	mux       *mux
+	port      *peerport.Port
 	gossip    *gossip.Gossip
 	agree     *view.Raft
 	peers     *peers
@@ -76,7 +79,7 @@ type Node struct {
 	inner     *grpc.Server
 	listeners struct{ http, grpc net.Listener }
 
-	raftLayer *raftLayer
+	raftStreams *raftstream.Layer
 	// double: another live process uses this one's data directory and has its place, so
 	// this one takes no part in Raft (V3).
 	double atomic.Bool
@@ -202,15 +205,16 @@ func (n *Node) open() error {
 	if err := n.checkRecords(); err != nil {
 		return err
 	}
-	layer := newRaftLayer(n.mux.raftListener(), n.network, n.clusterID, n.raftAddressOf, n.self.ID)
-	n.raftLayer = layer
+	n.raftStreams = raftstream.New(raftstream.Config{
+		Listener: n.port.Listener(raftstream.Magic), Dial: n.network.Dial, Cluster: n.clusterID, Address: n.raftAddressOf, Self: n.self.ID,
+	})
 	raftLog := logbridge.NewHCLog(n.log.With("part", "raft"))
 	n.agree, err = view.Start(view.Config{
-		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: identity.SyncDir, Lease: lease, LeaseKnown: known, Layer: layer, Log: n.log, RaftLog: raftLog,
+		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: identity.SyncDir, Lease: lease, LeaseKnown: known, Layer: n.raftStreams, Log: n.log, RaftLog: raftLog,
 		Unknown: n.outdated, Fault: n.cfg.Disk, Program: n.program(),
 	})
 	if err != nil {
-		return errors.Join(err, layer.Close())
+		return errors.Join(err, n.raftStreams.Close())
 	}
 	n.onClose("agreement", func() error {
 		raftLog.Silence() // it reports every stream that is closed with it
@@ -253,8 +257,6 @@ func (n *Node) bind() error {
 	if err != nil {
 		return err
 	}
-	n.mux = newMux(peer, n, n.log)
-	n.onClose("peer port", n.mux.close)
 	at, err := network.Advertise(n.ctx, n.network, n.cfg.PeerAdvertise, peer.Addr())
 	if err != nil {
 		return fmt.Errorf("mesh.peer_advertise: %w", err)
@@ -262,6 +264,8 @@ func (n *Node) bind() error {
 	n.addrs = Addrs{
 		HTTP: public(n.listeners.http, at.Addr()), GRPC: public(n.listeners.grpc, at.Addr()), Peer: at.String(),
 	}
+	n.port = peerport.New(peer, n.log, n.peerProtocols()...)
+	n.onClose("peer port", n.port.Close)
 	n.gossip, err = gossip.Start(gossip.Config{
 		Meta: n.meta(), Listen: n.cfg.GossipListen, Advertise: n.cfg.GossipAdvertise, Seeds: n.cfg.Seeds,
 		Unit: n.cfg.Lease / 4, Network: n.network, Log: n.log.With("part", "gossip"),
@@ -288,21 +292,19 @@ func public(l net.Listener, host netip.Addr) string {
 // Start serves all ports and looks for the mesh. It does not wait: see WaitReady.
 func (n *Node) Start() error {
 	ps := &peerServer{node: n}
-	peerWrong := n.wrongPort("peer", n.addrs.Peer)
-	n.mux.wrong.Store(&peerWrong)
 	n.inner = grpc.NewServer(
-		grpc.UnknownServiceHandler(api.WrongPort(peerWrong)),
+		grpc.UnknownServiceHandler(api.WrongPort(n.wrongPeerPort())),
 		grpc.UnaryInterceptor(ps.unary), grpc.StreamInterceptor(ps.stream),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		// A peer that lost its power says nothing; package link has its own time for links.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
-		grpc.MaxRecvMsgSize(rules.MaxPeerMessage), grpc.WaitForHandlers(true), grpc.ConnectionTimeout(2*sniffTimeout),
+		grpc.MaxRecvMsgSize(rules.MaxPeerMessage), grpc.WaitForHandlers(true), grpc.ConnectionTimeout(2*peerport.HelloTimeout),
 		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
 	)
 	peerv1.RegisterPeerServiceServer(n.inner, ps)
-	n.serve("peer", func() error { return n.inner.Serve(n.mux.grpcListener()) })
+	n.serve("peer", func() error { return n.inner.Serve(n.port.Rest()) })
 	n.onClose("peer server", func() error { n.inner.Stop(); return nil })
-	n.serve("links", func() error { return n.links.Serve(n.mux.linkListener()) })
+	n.serve("links", func() error { return n.links.Serve(n.port.Listener(link.Magic)) })
 
 	httpWrong := n.wrongPort("HTTP", n.addrs.HTTP)
 	o := api.Options{Logger: n.log, Reflection: n.cfg.Reflection, MaxWait: n.cfg.MaxWait, WrongPort: httpWrong}
@@ -330,6 +332,28 @@ func (n *Node) Start() error {
 	})
 	return nil
 }
+
+// peerProtocols are those that share the peer port with gRPC.
+func (n *Node) peerProtocols() []peerport.Protocol {
+	return []peerport.Protocol{
+		{Magic: raftstream.Magic, Open: func(conn net.Conn) (net.Conn, error) { return raftstream.Accept(conn, n.meantByRaft) }},
+		{Magic: link.Magic, Open: func(conn net.Conn) (net.Conn, error) {
+			stream, err := link.Accept(conn, n.program(), n.meantByLink)
+			if err != nil {
+				return nil, err
+			}
+			return stream, nil
+		}},
+		{Magic: sharelockv1.SessionMagic, Open: func(conn net.Conn) (net.Conn, error) {
+			err := api.RefuseSession(conn, n.wrongPeerPort())
+			n.log.Debug("a client has taken this port for the public one", "remote", conn.RemoteAddr(), "error", err)
+			return nil, nil
+		}},
+	}
+}
+
+// wrongPeerPort is what clients are told that take the peer port for the public one of gRPC.
+func (n *Node) wrongPeerPort() error { return n.wrongPort("peer", n.addrs.Peer) }
 
 // wrongPort is what clients are told that take one of this node's ports for the public one
 // of gRPC.
@@ -461,7 +485,7 @@ func (n *Node) raftAddressOf(id string) string {
 // part again (V3): two processes that vote with one id could elect two leaders.
 func (n *Node) doubled(is bool) {
 	if n.double.Swap(is) != is && is {
-		n.raftLayer.hangUp()
+		n.raftStreams.HangUp()
 	}
 }
 

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,10 +18,11 @@ import (
 	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/memnet"
-	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/gossip"
+	"github.com/sgkandale/sharelock/mesh/peerport"
+	"github.com/sgkandale/sharelock/mesh/raftstream"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -29,9 +31,9 @@ import (
 // the port it shares with gRPC, and gRPC itself.
 type simNode struct {
 	gossip *gossip.Gossip
-	mux    *mux
+	port   *peerport.Port
 	raft   *raft.Raft
-	layer  *raftLayer
+	layer  *raftstream.Layer
 	trans  *raft.NetworkTransport
 	store  *raft.InmemStore
 	server *grpc.Server
@@ -57,14 +59,6 @@ func (echoServer) Ask(_ context.Context, in *peerv1.AskRequest) (*peerv1.AskResp
 	return &peerv1.AskResponse{Epoch: in.GetEpoch()}, nil
 }
 
-// simFilter lets in what is of its cluster.
-type simFilter string
-
-func (f simFilter) meantByRaft(id []byte, _ string) bool { return string(id) == string(f) }
-func (f simFilter) meantByLink(id []byte, _ string) bool { return string(id) == string(f) }
-
-func (simFilter) program() release.Range { return release.Own() }
-
 func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *simNode {
 	t.Helper()
 	host := n.Host(name)
@@ -83,8 +77,13 @@ func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *sim
 	}
 	clusterID := []byte("0123456789abcdef")
 	s := &simNode{gossip: g, served: make(chan error, 1)}
-	s.mux = newMux(l, simFilter(clusterID), log)
-	s.layer = newRaftLayer(s.mux.raftListener(), host, func() []byte { return clusterID }, itself, l.Addr().String())
+	s.port = peerport.New(l, log, peerport.Protocol{Magic: raftstream.Magic, Open: func(conn net.Conn) (net.Conn, error) {
+		return raftstream.Accept(conn, func(cluster []byte, _ string) bool { return bytes.Equal(cluster, clusterID) })
+	}})
+	s.layer = raftstream.New(raftstream.Config{
+		Listener: s.port.Listener(raftstream.Magic), Dial: host.Dial, Cluster: func() []byte { return clusterID },
+		Address: func(id string) string { return id }, Self: l.Addr().String(),
+	})
 	s.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: s.layer, MaxPool: 3, Timeout: 300 * time.Millisecond, Logger: logbridge.NewHCLog(log),
 	})
@@ -101,7 +100,7 @@ func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *sim
 	}
 	s.server = grpc.NewServer()
 	peerv1.RegisterPeerServiceServer(s.server, echoServer{})
-	go func() { s.served <- s.server.Serve(s.mux.grpcListener()) }()
+	go func() { s.served <- s.server.Serve(s.port.Rest()) }()
 	return s
 }
 
@@ -117,7 +116,7 @@ func (s *simNode) stop(t *testing.T) {
 	}
 	s.server.Stop()
 	<-s.served
-	if err := errors.Join(s.mux.close(), s.gossip.Close()); err != nil {
+	if err := errors.Join(s.port.Close(), s.gossip.Close()); err != nil {
 		t.Error(err)
 	}
 }
@@ -248,3 +247,5 @@ func TestSimulation(t *testing.T) {
 
 // wallClock is a clock that a bubble does not change.
 func wallClock() time.Duration { return clock.System()() }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
