@@ -233,7 +233,7 @@ func (n *Node) found(ctx context.Context, others []gossip.Process) (why string) 
 	}
 	for _, g := range others {
 		turn, cancel := context.WithTimeout(ctx, n.lease())
-		resp, err := n.peers.promise(turn, g.Meta.GetPeer(), ringproto.DecodeIdentity(g.Meta.GetIdentity()),
+		resp, err := n.peers.Promise(turn, g.Meta.GetPeer(), ringproto.DecodeIdentity(g.Meta.GetIdentity()),
 			&peerv1.PromiseRequest{ClusterId: id, Founder: ringproto.EncodeIdentity(n.self)})
 		cancel()
 		if err != nil {
@@ -255,7 +255,7 @@ func (n *Node) found(ctx context.Context, others []gossip.Process) (why string) 
 func (n *Node) allFree(ctx context.Context, id []byte, others []gossip.Process) (why string) {
 	for _, g := range others {
 		turn, cancel := context.WithTimeout(ctx, n.lease())
-		theirs, err := n.peers.clusterOf(turn, g.Meta.GetPeer(), ringproto.DecodeIdentity(g.Meta.GetIdentity()))
+		theirs, err := n.peers.ClusterOf(turn, g.Meta.GetPeer(), ringproto.DecodeIdentity(g.Meta.GetIdentity()))
 		cancel()
 		if err != nil {
 			return fmt.Sprintf("seed %s does not answer: %v", g.Meta.GetName(), err)

@@ -10,8 +10,10 @@
 //     leaves; complaints.go says of whom it complains (V6).
 //   - package mesh/epoch is what this process acts in, and the one way into a newer view,
 //     whoever brings it (A1).
-//   - package mesh/link carries requests and operations between members; peers.go and serve.go
-//     are their other calls.
+//   - package mesh/link carries requests and operations between members, package mesh/peer their
+//     other calls. Package mesh/peerport lets both and Raft's streams, those of package
+//     mesh/raftstream, share one port.
+//   - package mesh/identity keeps on disk who this process is.
 //   - call.go, acquire.go and locker.go take a request at any node and bring the
 //     owner's answer back, whatever moves meanwhile (Q1).
 //   - node.go and lifecycle.go put it together and take it apart.

@@ -67,7 +67,7 @@ func (n *Node) tellForcedTo(m ring.Member, req *peerv1.ForcedRequest) {
 	ctx, cancel := context.WithTimeout(n.ctx, forcedTime)
 	defer cancel()
 	for {
-		err := n.peers.forced(ctx, m, req)
+		err := n.peers.Forced(ctx, m, req)
 		if err == nil || status.Code(err) == codes.Unimplemented {
 			return
 		}
@@ -80,26 +80,6 @@ func (n *Node) tellForcedTo(m ring.Member, req *peerv1.ForcedRequest) {
 			return
 		}
 	}
-}
-
-func (p *peers) forced(ctx context.Context, m ring.Member, req *peerv1.ForcedRequest) error {
-	ctx, cancel := context.WithTimeout(ctx, p.node.lease())
-	defer cancel()
-	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
-	if err == nil {
-		_, err = c.Forced(ctx, req)
-	}
-	return err
-}
-
-// Forced implements the news of tellForced. It needs no epoch: what was decided stays true.
-func (p *peerServer) Forced(_ context.Context, req *peerv1.ForcedRequest) (*peerv1.ForcedResponse, error) {
-	holds := make([]sharelock.Hold, 0, len(req.GetHolds()))
-	for _, h := range req.GetHolds() {
-		holds = append(holds, sharelock.Hold{Key: h.GetKey(), Token: sharelock.Token(h.GetToken()), ClientID: h.GetClientId()})
-	}
-	p.node.heardForced(holds, req.GetReason())
-	return &peerv1.ForcedResponse{}, nil
 }
 
 // heardForced tells the sessions that may be the holders' that holds were taken away: those

@@ -13,46 +13,10 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// calls notes when calls between this process and others last went through, by the name
-// of the other one. The zero value is ready.
-type calls struct {
-	mu sync.Mutex
-	at map[string]time.Duration // guarded by mu
-}
-
-// maxCalls bounds what calls remembers of processes that are gone.
-const maxCalls = 2 * ring.MaxMembers
-
-func (c *calls) note(name string, now time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.at == nil {
-		c.at = map[string]time.Duration{}
-	}
-	if _, known := c.at[name]; !known && len(c.at) >= maxCalls {
-		oldest := name
-		for other, at := range c.at {
-			if oldest == name || at < c.at[oldest] {
-				oldest = other
-			}
-		}
-		delete(c.at, oldest)
-	}
-	c.at[name] = now
-}
-
-// since reports whether a call went through at a time or later.
-func (c *calls) since(name string, when time.Duration) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	at, ok := c.at[name]
-	return ok && at >= when
-}
-
 // calledOf reports whether a member's own calls have reached this process within 2L/5
 // (V5).
 func (n *Node) calledOf(id ring.Identity) bool {
-	return n.callers.since(id.String(), n.clock()-2*n.lease()/5)
+	return n.callers.Since(id.String(), n.clock()-2*n.lease()/5)
 }
 
 // claims are the members whose own calls have reached this process within 2L/5, if it is
@@ -101,13 +65,13 @@ func (n *Node) greet(ctx context.Context) {
 		}
 		now := n.clock()
 		for _, id := range n.voters() {
-			if id == n.self.ID || n.reached.since(id, now-period*21/20) {
+			if id == n.self.ID || n.peers.Reached(id, now-period*21/20) {
 				continue
 			}
 			n.tasks.Go(func() {
 				ctx, cancel := context.WithTimeout(ctx, 2*period)
 				defer cancel()
-				if err := n.peers.greet(ctx, id); err != nil {
+				if err := n.peers.Greet(ctx, id); err != nil {
 					n.log.Debug("a voter was not reached", "voter", id, "error", err)
 				}
 			})

@@ -143,27 +143,6 @@ func largestReply(id *peerv1.Identity) *peerv1.Reply {
 	return &peerv1.Reply{To: id, Id: 1<<64 - 1, Code: 16, Message: longest(4 << 10), Response: make([]byte, view.MaxParcel)}
 }
 
-// What may be relayed fits into a parcel (V6a).
-func TestLargestParcels(t *testing.T) {
-	partitions := slices.Repeat([]uint32{1<<32 - 1}, askedAtOnce)
-	held := &peerv1.Held{Partition: 1<<32 - 1, Have: 1<<32 - 1, Seq: 1<<64 - 1}
-	// All data in few pieces, which go on at a key each, and small ones besides.
-	position := []byte(longest(64 + sharelock.MaxKeyBytes + sharelock.MaxRequestIDBytes))
-	pieces := slices.Repeat([]*peerv1.Piece{{Partition: 1<<32 - 1, Data: make([]byte, owner.MaxBytes/4), Position: position}}, 4)
-	pieces = append(pieces, slices.Repeat([]*peerv1.Piece{{Partition: 1<<32 - 1, Last: true}}, owner.MaxBatch-4)...)
-	for _, m := range []proto.Message{
-		&peerv1.AskRequest{Epoch: 1 << 31, Partitions: partitions},
-		&peerv1.AskResponse{Epoch: 1 << 31, Held: slices.Repeat([]*peerv1.Held{held}, askedAtOnce)},
-		&peerv1.ActiveRequest{Epoch: 1 << 31, Partitions: partitions},
-		&peerv1.FetchRequest{Epoch: 1 << 31, Wants: slices.Repeat([]*peerv1.Want{{Held: held, Position: position}}, owner.MaxBatch)},
-		&peerv1.FetchResponse{Epoch: 1 << 31, Pieces: pieces},
-	} {
-		if size := proto.Size(m); size > view.MaxParcel {
-			t.Errorf("%s has %d bytes, the most is %d", m.ProtoReflect().Descriptor().Name(), size, view.MaxParcel)
-		}
-	}
-}
-
 // largestList is an owner's largest part of a list.
 func largestList() *peerv1.ListResponse {
 	lock := sharelock.KeyState{Key: longest(sharelock.MaxKeyBytes), Owner: longest(64), HoldCount: sharelock.MaxSlots}

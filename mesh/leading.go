@@ -49,7 +49,7 @@ func (n *Node) lead(ctx context.Context) {
 	for {
 		l, err := view.Lead(ctx, view.LeaderConfig{
 			Program: n.program(),
-			Self:    n.self.ID, Agreement: n.agree, Peers: leaderPeers{n.peers}, Clock: n.clock, Spawn: n.tasks.Go,
+			Self:    n.self.ID, Agreement: n.agree, Peers: n.peers, Clock: n.clock, Spawn: n.tasks.Go,
 			Prepare: n.prepareToLead, Nearby: n.nearbyReleases,
 			Called: n.calledOf, Named: n.named.since(n.clock() - 10*n.lease()),
 			Log: n.log, Memory: &n.leadMemory,
@@ -86,25 +86,4 @@ func (n *Node) prepareToLead(ctx context.Context) error {
 		}
 	}
 	return n.views.Offer(n.agree.State())
-}
-
-// leaderPeers is what this process asks of others when it leads.
-type leaderPeers struct{ peers *peers }
-
-var _ view.Peers = leaderPeers{}
-
-// Term implements view.Peers.
-func (p leaderPeers) Term(ctx context.Context, id string) (term, applied uint64, err error) {
-	r, err := p.peers.term(ctx, id)
-	return r.GetTerm(), r.GetApplied(), err
-}
-
-// TakeOver implements view.Peers.
-func (p leaderPeers) TakeOver(ctx context.Context, id string, term uint64, silent ring.Identity) error {
-	return p.peers.takeOver(ctx, id, term, silent)
-}
-
-// Install implements view.Peers.
-func (p leaderPeers) Install(ctx context.Context, m ring.Member, s view.State) error {
-	return p.peers.install(ctx, m, s)
 }

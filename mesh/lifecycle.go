@@ -10,6 +10,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/mesh/peer"
 )
 
 // Addrs are the addresses under which this node is reached.
@@ -65,7 +66,7 @@ func (n *Node) WaitReady(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		case <-n.done:
-			return errors.Join(n.Err(), errClosed)
+			return errors.Join(n.Err(), peer.ErrClosed)
 		case <-n.leaseTo:
 		case <-tick.C:
 		}

@@ -12,9 +12,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/mesh/epoch"
-	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/owner"
-	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -371,17 +369,7 @@ func (n *Node) listOf(ctx context.Context, a *epoch.View, m ring.Member, r share
 	if m.Identity == n.self {
 		return a.Service.List(ctx, a.Epoch, r.Prefix, r.ClientID, r.PageToken, r.PageSize)
 	}
-	resp, err := n.peers.list(ctx, m, &peerv1.ListRequest{
-		Epoch: a.Epoch, Prefix: r.Prefix, ClientId: r.ClientID, After: r.PageToken, Limit: uint32(r.PageSize),
-	})
-	if err != nil {
-		return owner.Listing{}, err
-	}
-	part := owner.Listing{More: resp.GetMore(), Quarantined: int(resp.GetQuarantined())}
-	for _, l := range resp.GetLocks() {
-		part.Locks = append(part.Locks, *link.LockFromProto(l))
-	}
-	return part, nil
+	return n.peers.List(ctx, m, a.Epoch, r)
 }
 
 // merge makes a page of the owners' parts. Where a part was cut off, nothing is

@@ -218,7 +218,7 @@ func (m *member) renew(ctx context.Context, a *epoch.View) bool {
 		return false
 	}
 	sent := m.node.clock() // V4: the lease counts from the own send time
-	resp, err := m.node.peers.renew(ctx, addr, req)
+	resp, err := m.node.peers.Renew(ctx, addr, req)
 	if err != nil {
 		m.forget(addr)
 		m.unanswered[addr]++
@@ -256,7 +256,7 @@ func (m *member) take(addr string, sent time.Duration, resp *peerv1.RenewRespons
 		m.mu.Lock()
 		m.leaderID, m.voters, m.hint = resp.GetLeaderId(), resp.GetVoters(), addr
 		m.mu.Unlock()
-		m.node.reached.note(resp.GetLeaderId(), m.node.clock())
+		m.node.peers.NoteReached(resp.GetLeaderId())
 		m.node.leaseChanged()
 		return true
 	case peerv1.RenewResponse_OUTCOME_LEFT:
@@ -288,7 +288,7 @@ func (m *member) join(ctx context.Context, a *epoch.View) error {
 		req.Reached, wrong = m.probe(ctx, a.View)
 		req.Callers = m.node.claims(a)
 	}
-	resp, err := m.node.peers.join(ctx, addr, req)
+	resp, err := m.node.peers.Join(ctx, addr, req)
 	if err != nil {
 		m.forget(addr)
 		m.say(fmt.Sprintf("%s does not answer: %v", addr, err))
@@ -371,7 +371,7 @@ func (m *member) probe(ctx context.Context, v ring.View) (reached []*peerv1.Iden
 			continue // an earlier run of this process, which is to be replaced
 		}
 		wg.Go(func() {
-			resp, err := m.node.peers.probe(ctx, other, self)
+			resp, err := m.node.peers.Probe(ctx, other, self)
 			switch {
 			case err != nil:
 				silent[i] = fmt.Sprintf("member %s does not answer at %s: %v", other.Name, other.Peer, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/identity"
+	"github.com/sgkandale/sharelock/mesh/peer"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/owner/mutant"
@@ -53,6 +54,7 @@ func alone(t *testing.T, test func(t *testing.T, m *member)) {
 			clock: clock.Monotonic(), log: slog.New(slog.DiscardHandler), leaseTo: make(chan struct{}, 1),
 			self: viewOf("a").Members[0].Identity,
 		}
+		n.peers = peer.New(peer.Config{Clock: n.clock})
 		var err error
 		if n.data, err = identity.Open("", release.Own()); err != nil {
 			t.Fatal(err)

@@ -16,24 +16,22 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/ringproto"
-	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/network"
+	"github.com/sgkandale/sharelock/mesh/peer"
 	"github.com/sgkandale/sharelock/mesh/peerport"
 	"github.com/sgkandale/sharelock/mesh/raftstream"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
-	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -69,9 +67,10 @@ type Node struct {
 	port      *peerport.Port
 	gossip    *gossip.Gossip
 	agree     *view.Raft
-	peers     *peers
+	peers     *peer.Client
+	calls     *peer.Server
 	links     *link.Links
-	dialBacks *dialBacks
+	dialBacks *peer.DialBacks
 	views     *epoch.Views
 	member    *member
 	grpc      *api.GRPC
@@ -92,13 +91,11 @@ type Node struct {
 	// abandoned is what callers have left that are gone.
 	abandoned abandoned
 	renewals  *renewals
-	// callers are the members whose own calls have come, reached the voters that have
-	// answered calls of this process (V5), and detours the leaving members that are
-	// reached by way of the leader (V6a).
-	callers, reached, detours calls
-	named                     named
-	stalls                    stalls
-	leads                     atomic.Pointer[view.Leader]
+	// callers are the members whose own calls have come (V5).
+	callers peer.Contacts
+	named   named
+	stalls  stalls
+	leads   atomic.Pointer[view.Leader]
 	// leadMemory passes from one leadership of this process to the next.
 	leadMemory view.Memory
 	tasks      tasks
@@ -187,10 +184,13 @@ func (n *Node) open() error {
 	if err := n.bind(); err != nil {
 		return err
 	}
-	n.peers = newPeers(n)
-	n.onClose("peers", func() error { n.peers.close(); return nil })
-	n.dialBacks = newDialBacks(n.dialBack, n.clock, n.log)
 	n.views = epoch.New(epoch.Config{Follow: n.followCluster, Fits: n.fits, Lease: n.cfg.Lease, Log: n.log})
+	n.peers = peer.New(peer.Config{
+		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Views: n.views, Dial: n.network.Dial, Options: n.cfg.PeerDial,
+		Address: n.addressOf, Leader: n.leaderAtWork, Clock: n.clock, Spawn: n.tasks.Go, Log: n.log,
+	})
+	n.onClose("peers", func() error { n.peers.Close(); return nil })
+	n.dialBacks = peer.NewDialBacks(n.dialBack, n.clock, n.log)
 	n.links = link.New(link.Config{
 		Self: n.self, Cluster: n.clusterID, Releases: n.program(), Dial: n.network.Dial, Wrap: n.cfg.Links,
 		Views: n.views, Clock: n.clock, Spawn: n.tasks.Go, Context: n.ctx, Log: n.log,
@@ -291,17 +291,12 @@ func public(l net.Listener, host netip.Addr) string {
 
 // Start serves all ports and looks for the mesh. It does not wait: see WaitReady.
 func (n *Node) Start() error {
-	ps := &peerServer{node: n}
-	n.inner = grpc.NewServer(
-		grpc.UnknownServiceHandler(api.WrongPort(n.wrongPeerPort())),
-		grpc.UnaryInterceptor(ps.unary), grpc.StreamInterceptor(ps.stream),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		// A peer that lost its power says nothing; package link has its own time for links.
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
-		grpc.MaxRecvMsgSize(rules.MaxPeerMessage), grpc.WaitForHandlers(true), grpc.ConnectionTimeout(2*peerport.HelloTimeout),
-		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
-	)
-	peerv1.RegisterPeerServiceServer(n.inner, ps)
+	n.calls = peer.NewServer(peer.ServerConfig{
+		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Promise: n.promise, Views: n.views, Callers: &n.callers, Clock: n.clock,
+		DialBack: n.dialBacks.Check, Raft: n.agree, Double: n.double.Load, Leading: n.leading, Leader: n.leaderAddr, Voters: n.voters,
+		Silent: func(silent ring.Identity) { n.named.note(silent, n.clock()) }, Forced: n.heardForced, Log: n.log,
+	})
+	n.inner = n.calls.GRPC(grpc.UnknownServiceHandler(api.WrongPort(n.wrongPeerPort())), grpc.ConnectionTimeout(2*peerport.HelloTimeout))
 	n.serve("peer", func() error { return n.inner.Serve(n.port.Rest()) })
 	n.onClose("peer server", func() error { n.inner.Stop(); return nil })
 	n.serve("links", func() error { return n.links.Serve(n.port.Listener(link.Magic)) })
@@ -323,7 +318,7 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.sessions.sweep(n.ctx, n.clock) })
 	n.tasks.Go(func() { n.renewals.run(n.ctx) })
 	n.tasks.Go(func() { n.greet(n.ctx) })
-	n.tasks.Go(func() { n.collect(n.ctx) })
+	n.tasks.Go(func() { peer.Collect(n.ctx, n.peers, n.calls) })
 	n.tasks.Go(func() {
 		// A node that has left goes on answering until Leave or Stop ends it.
 		if err := n.member.run(n.ctx); err != nil && n.ctx.Err() == nil {
@@ -409,11 +404,24 @@ func (n *Node) followCluster(s view.State) (*owner.Service, error) {
 	service := owner.NewService(owner.Config{
 		Self: n.self, Name: n.cfg.Name, Partitions: c.Partitions(), MaxTTL: c.MaxTTL(), MaxHold: n.cfg.MaxHold,
 		MaxWaiters: n.cfg.MaxWaitersPerKey, MaxLocks: n.cfg.MaxLocks,
-		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: n.peers, Log: n.log, Forced: n.tellForced, Pause: n.cfg.Pause,
+		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: ownerPeers{n.peers, n.links}, Log: n.log, Forced: n.tellForced, Pause: n.cfg.Pause,
 		Unknown: n.retire,
 	})
 	n.onClose("service", func() error { service.Stop(); return nil })
 	return service, nil
+}
+
+// ownerPeers is what an owner asks of other members: by calls, and over links.
+type ownerPeers struct {
+	*peer.Client
+	links *link.Links
+}
+
+var _ owner.Peers = ownerPeers{}
+
+// Replicate implements owner.Peers.
+func (p ownerPeers) Replicate(to ring.Member, epoch uint32, entries []owner.Entries) {
+	p.links.Replicate(to, epoch, entries)
 }
 
 // reportConstants says once where the file differs from what was fixed at the
@@ -499,6 +507,23 @@ func (n *Node) leaderAddr() string {
 	return n.member.hint
 }
 
+// leaderAtWork is the peer address of the leader that gave this process its last lease,
+// else of who is said to lead, or "".
+func (n *Node) leaderAtWork() string {
+	if n.leading() != nil {
+		return n.addrs.Peer
+	}
+	n.member.mu.Lock()
+	id := n.member.leaderID
+	n.member.mu.Unlock()
+	if id != "" {
+		if addr := n.addressOf(id); addr != "" {
+			return addr
+		}
+	}
+	return n.leaderAddr()
+}
+
 func (n *Node) leased() bool {
 	a := n.views.Now()
 	return a != nil && a.Service.LeaseValid()
@@ -519,8 +544,8 @@ func (n *Node) watchViews(ctx context.Context) {
 		changed := n.views.Changed()
 		if a := n.views.Now(); a != nil {
 			n.links.Keep(a)
-			n.peers.keep(a)
-			n.dialBacks.keep(a.View)
+			n.peers.Keep(a)
+			n.dialBacks.Keep(a.View)
 			known := make([]string, 0, len(a.Members))
 			for _, m := range a.Members {
 				known = append(known, m.Gossip)
@@ -537,4 +562,25 @@ func (n *Node) watchViews(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// dialBack opens a link to a process and calls it, both at once, as members do that ask
+// it, sync it and forward to it.
+func (n *Node) dialBack(ctx context.Context, m ring.Member) error {
+	ctx, cancel := context.WithTimeout(ctx, n.lease()/5) // the prober waits for lease/4
+	defer cancel()
+	var linked, called error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := n.links.Try(ctx, m); err != nil {
+			linked = fmt.Errorf("link: %w", err)
+		}
+	})
+	wg.Go(func() {
+		if _, err := n.peers.Probe(ctx, m, nil); err != nil {
+			called = fmt.Errorf("gRPC: %w", err)
+		}
+	})
+	wg.Wait()
+	return errors.Join(linked, called)
 }

@@ -96,22 +96,6 @@ func releasesOf(list []gossip.Process, ofView uint32) (newest []uint32) {
 	return newest
 }
 
-// ownProbe is a probe of this program.
-func (n *Node) ownProbe() *peerv1.ProbeRequest {
-	p := n.program()
-	return &peerv1.ProbeRequest{Release: p.Newest, OldestRelease: p.Oldest}
-}
-
-// speaks checks that the program that answered a probe has a release in common with this
-// one (W2).
-func (n *Node) speaks(resp *peerv1.ProbeResponse) error {
-	theirs := release.Range{Oldest: resp.GetOldestRelease(), Newest: resp.GetRelease()}
-	if _, ok := theirs.Common(n.program()); !ok {
-		return fmt.Errorf("%w: it is %v, this program is %v", release.ErrMismatch, theirs, n.program())
-	}
-	return nil
-}
-
 // learn installs what the answer to a request to join says of the mesh. If that has a
 // release that this program does not work with, the leader is asked all the same: it refuses
 // this process with a line in its own log (W2).

@@ -142,24 +142,6 @@ func TestReleasesOf(t *testing.T) {
 	}
 }
 
-// W2: a program without a release in common does not answer a probe, as far as the one
-// who asks is concerned.
-func TestProbeNeedsACommonRelease(t *testing.T) {
-	for _, c := range []struct {
-		oldest, newest uint32
-		ok             bool
-	}{
-		{0, 0, false},
-		{release.Oldest, release.Current, true},
-		{release.Current, release.Current + 5, true},
-		{release.Current + 1, release.Current + 5, false},
-	} {
-		if err := (&Node{}).speaks(&peerv1.ProbeResponse{Release: c.newest, OldestRelease: c.oldest}); (err == nil) != c.ok {
-			t.Errorf("releases %d to %d: %v", c.oldest, c.newest, err)
-		}
-	}
-}
-
 // A node whose mesh.cluster is not that of its data directory does not start.
 func TestNodeOfAnotherClusterDoesNotStart(t *testing.T) {
 	path := t.TempDir()

@@ -6,8 +6,6 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/mesh/view"
-	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
-	"github.com/sgkandale/sharelock/ring"
 )
 
 // seatsOf returns the seats of the voters with these ids, and how many more of them may fail.
@@ -29,11 +27,7 @@ func (n *Node) Decommission(ctx context.Context, name string) error {
 	if addr == "" {
 		return &sharelock.Error{Err: sharelock.ErrNoQuorum, Message: "no leader is known", RetryAfter: n.lease()}
 	}
-	ctx, c, err := n.peers.at(ctx, addr, ring.Identity{})
-	if err != nil {
-		return err
-	}
-	resp, err := c.Decommission(ctx, &peerv1.DecommissionRequest{Name: name})
+	resp, err := n.peers.Decommission(ctx, addr, name)
 	switch {
 	case err != nil:
 		return &sharelock.Error{Err: sharelock.ErrNoQuorum, Message: "the leader does not answer: " + err.Error(), RetryAfter: n.lease()}

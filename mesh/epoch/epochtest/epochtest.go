@@ -47,7 +47,7 @@ func State(views ...ring.View) view.State {
 // New returns the views of the member with a name, which is in none yet, and what ends its
 // service. The service reaches no other member.
 func New(self string, clock func() time.Duration) (views *epoch.Views, stop func()) {
-	stop = func() {}
+	end := func() {} // there is a service only once there is a view
 	views = epoch.New(epoch.Config{
 		Lease: Lease, Log: slog.New(slog.DiscardHandler),
 		Fits: func(ring.View) error { return nil },
@@ -56,11 +56,11 @@ func New(self string, clock func() time.Duration) (views *epoch.Views, stop func
 				Self: Member(self).Identity, Name: self, Partitions: s.Constants().Partitions(), MaxTTL: s.Constants().MaxTTL(),
 				MaxWaiters: 100, Shards: 1, Clock: clock, Peers: Nobody{}, Log: slog.New(slog.DiscardHandler),
 			})
-			stop = service.Stop
+			end = service.Stop
 			return service, nil
 		},
 	})
-	return views, func() { stop() }
+	return views, func() { end() }
 }
 
 // Nobody are peers of which none answers.

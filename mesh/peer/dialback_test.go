@@ -1,4 +1,4 @@
-package mesh
+package peer
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 func TestDialBackIsRemembered(t *testing.T) {
 	var now time.Duration
 	dials, fails := 0, errors.New("cannot be dialled")
-	d := newDialBacks(func(context.Context, ring.Member) error { dials++; return fails },
+	d := NewDialBacks(func(context.Context, ring.Member) error { dials++; return fails },
 		func() time.Duration { return now }, slog.New(slog.DiscardHandler))
 	x := ring.Member{Identity: ring.Identity{ID: "x", Counter: 1}, Name: "x", Peer: "x:1"}
 	later := x
@@ -28,7 +28,7 @@ func TestDialBackIsRemembered(t *testing.T) {
 	elsewhere.Peer = "x:2"
 	check := func(what string, m ring.Member, want error, wantDials int) {
 		t.Helper()
-		if err := d.check(t.Context(), m); !errors.Is(err, want) || dials != wantDials {
+		if err := d.Check(t.Context(), m); !errors.Is(err, want) || dials != wantDials {
 			t.Errorf("%s: %v after %d dials, want %v after %d", what, err, dials, want, wantDials)
 		}
 	}
@@ -39,13 +39,13 @@ func TestDialBackIsRemembered(t *testing.T) {
 	check("is remembered", x, nil, 3)
 	check("a later incarnation", later, nil, 4)
 	check("another address", elsewhere, nil, 5)
-	d.keep(ring.View{Members: []ring.Member{elsewhere}})
+	d.Keep(ring.View{Members: []ring.Member{elsewhere}})
 	check("is a member", elsewhere, nil, 5)
-	d.keep(ring.View{})
+	d.Keep(ring.View{})
 	fails = errors.New("cannot be dialled any more")
 	check("was removed", elsewhere, fails, 6)
 	now = forgetDialBack + 1
-	d.keep(ring.View{})
+	d.Keep(ring.View{})
 	if len(d.known) != 0 {
 		t.Errorf("%d processes that gave up are remembered", len(d.known))
 	}
@@ -65,7 +65,7 @@ func TestDialBackIsRemembered(t *testing.T) {
 func TestDialBacksAreBounded(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		var under, most atomic.Int64
-		d := newDialBacks(func(context.Context, ring.Member) error {
+		d := NewDialBacks(func(context.Context, ring.Member) error {
 			most.Store(max(most.Load(), under.Add(1)))
 			defer under.Add(-1)
 			time.Sleep(time.Second)
@@ -74,7 +74,7 @@ func TestDialBacksAreBounded(t *testing.T) {
 		var wg sync.WaitGroup
 		for n := range uint64(10 * maxDialBacks) {
 			wg.Go(func() {
-				if err := d.check(t.Context(), ring.Member{Identity: ring.Identity{ID: "x", Counter: n + 1}, Peer: "x"}); err != nil {
+				if err := d.Check(t.Context(), ring.Member{Identity: ring.Identity{ID: "x", Counter: n + 1}, Peer: "x"}); err != nil {
 					t.Error(err)
 				}
 			})

@@ -1,9 +1,7 @@
-package mesh
+package peer
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -15,12 +13,12 @@ import (
 // maxDialBacks is how many processes are dialled back at the same time.
 const maxDialBacks = 16
 
-// dialBacks dials joiners back before their probes are answered (V3). A process that can
+// DialBacks dials joiners back before their probes are answered (V3). A process that can
 // dial out but not be dialled, because of a wrong mesh.peer_advertise, NAT or a firewall,
 // must not become a member: asks, syncs and operations go to it, and each of its
 // admissions would stall every partition until it is removed again. Safe for concurrent
 // use.
-type dialBacks struct {
+type DialBacks struct {
 	// dial opens a link to a process and calls it.
 	dial  func(ctx context.Context, m ring.Member) error
 	clock func() time.Duration
@@ -45,13 +43,13 @@ type dialBack struct {
 // probe.
 const forgetDialBack = time.Minute
 
-func newDialBacks(dial func(context.Context, ring.Member) error, clock func() time.Duration, log *slog.Logger) *dialBacks {
-	return &dialBacks{dial: dial, clock: clock, log: log, slots: make(chan struct{}, maxDialBacks), known: map[ring.Identity]*dialBack{}}
+func NewDialBacks(dial func(context.Context, ring.Member) error, clock func() time.Duration, log *slog.Logger) *DialBacks {
+	return &DialBacks{dial: dial, clock: clock, log: log, slots: make(chan struct{}, maxDialBacks), known: map[ring.Identity]*dialBack{}}
 }
 
-// check returns nil if the process can be dialled at the address it names. An incarnation
+// Check returns nil if the process can be dialled at the address it names. An incarnation
 // that was dialled once is not dialled again until it has been removed from a view.
-func (d *dialBacks) check(ctx context.Context, m ring.Member) error {
+func (d *DialBacks) Check(ctx context.Context, m ring.Member) error {
 	if mutant.On(mutant.NoDialBack) || d.remembers(m) {
 		return nil
 	}
@@ -69,7 +67,7 @@ func (d *dialBacks) check(ctx context.Context, m ring.Member) error {
 	return err
 }
 
-func (d *dialBacks) remembers(m ring.Member) bool {
+func (d *DialBacks) remembers(m ring.Member) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	k := d.known[m.Identity]
@@ -84,7 +82,7 @@ func (d *dialBacks) remembers(m ring.Member) bool {
 }
 
 // note takes the result of an attempt. It reports whether that is worth a warning.
-func (d *dialBacks) note(m ring.Member, err error) (warn bool) {
+func (d *DialBacks) note(m ring.Member, err error) (warn bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	k := d.known[m.Identity]
@@ -97,8 +95,8 @@ func (d *dialBacks) note(m ring.Member, err error) (warn bool) {
 	return warn
 }
 
-// keep forgets processes that were removed from the view, and those that have given up.
-func (d *dialBacks) keep(v ring.View) {
+// Keep forgets processes that were removed from the view, and those that have given up.
+func (d *DialBacks) Keep(v ring.View) {
 	now := d.clock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -113,31 +111,10 @@ func (d *dialBacks) keep(v ring.View) {
 }
 
 // forget drops processes that never were members and have given up. It needs d.mu.
-func (d *dialBacks) forget(now time.Duration) {
+func (d *DialBacks) forget(now time.Duration) {
 	for id, k := range d.known {
 		if !k.member && now-k.asked > forgetDialBack {
 			delete(d.known, id)
 		}
 	}
-}
-
-// dialBack opens a link to a process and calls it, both at once, as members do that ask
-// it, sync it and forward to it.
-func (n *Node) dialBack(ctx context.Context, m ring.Member) error {
-	ctx, cancel := context.WithTimeout(ctx, n.lease()/5) // the prober waits for lease/4
-	defer cancel()
-	var linked, called error
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := n.links.Try(ctx, m); err != nil {
-			linked = fmt.Errorf("link: %w", err)
-		}
-	})
-	wg.Go(func() {
-		if _, err := n.peers.probe(ctx, m, nil); err != nil {
-			called = fmt.Errorf("gRPC: %w", err)
-		}
-	})
-	wg.Wait()
-	return errors.Join(linked, called)
 }

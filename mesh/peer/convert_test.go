@@ -1,4 +1,4 @@
-package mesh
+package peer
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/sgkandale/sharelock/owner"
@@ -57,4 +58,17 @@ func bytesAreEqual(g, w reflect.Value) bool {
 		}
 	}
 	return true
+}
+
+// overTheWire encodes and decodes a message as a link does.
+func overTheWire[M proto.Message](t rapid.TB, in, out M) M {
+	t.Helper()
+	data, err := proto.Marshal(in)
+	if err == nil {
+		err = proto.Unmarshal(data, out)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

@@ -1,26 +1,34 @@
-package mesh
+package peer
 
 import (
-	"bytes"
-	"log/slog"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/internal/virtual"
+	"github.com/sgkandale/sharelock/mesh/epoch/epochtest"
+	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
-	"github.com/sgkandale/sharelock/ring"
 )
 
 // A parcel is checked as a call that comes directly: for whom it is, who sends it, and in
 // which epoch (A1, V6a).
 func TestParcelIsChecked(t *testing.T) {
-	alone(t, func(t *testing.T, m *member) {
-		m.take("x:1", m.node.clock(), answer(1, viewAt(1, "a", "b")))
-		members := viewOf("a", "b").Members
+	virtual.Test(t, func(t *testing.T) {
+		v := epochtest.View(1, "a", "b")
+		members := v.Members
+		views, stop := epochtest.New("a", clock.Monotonic())
+		defer stop()
+		if err := views.Offer(epochtest.State(v)); err != nil {
+			t.Fatal(err)
+		}
 		ask, err := proto.Marshal(&peerv1.AskRequest{Epoch: 1, Partitions: []uint32{0}})
 		if err != nil {
 			t.Fatal(err)
@@ -31,7 +39,7 @@ func TestParcelIsChecked(t *testing.T) {
 				Epoch: 1, Method: peerv1.PeerService_Ask_FullMethodName, Request: ask,
 			}
 		}
-		server := &peerServer{node: m.node}
+		server := NewServer(ServerConfig{Self: members[0].Identity, Views: views})
 		for name, tt := range map[string]struct {
 			change  func(*peerv1.Parcel)
 			want    codes.Code
@@ -55,46 +63,23 @@ func TestParcelIsChecked(t *testing.T) {
 	})
 }
 
-// A stall is in the status as long as it lasts, and in the log at its beginning, again and
-// again, and at its end.
-func TestStalls(t *testing.T) {
-	var out bytes.Buffer
-	log := slog.New(slog.NewTextHandler(&out, nil))
-	v := viewOf("a", "b")
-	b := v.Members[1].Identity
-	var s stalls
-	said := func(what string) int { return strings.Count(out.String(), what) }
-	for now := time.Second; now <= 25*time.Second; now += 400 * time.Millisecond {
-		s.update(log, v, []ring.Identity{b}, now, time.Second)
-	}
-	list := s.list(v, 25*time.Second)
-	if len(list) != 1 || list[0].Member != "b" || list[0].Waiting != 25*time.Second {
-		t.Errorf("stalls are %v, want b for 25 s", list)
-	}
-	if got := said("without progress"); got != 3 {
-		t.Errorf("the log was told %d times in 25 s, want 3:\n%s", got, &out)
-	}
-	s.update(log, v, nil, 26*time.Second, time.Second)
-	if len(s.list(v, 26*time.Second)) != 0 || said("no more") != 1 {
-		t.Errorf("a stall that is over is shown still:\n%s", &out)
-	}
-}
-
-// Of the calls that went through only the last of each process counts, and the oldest is
-// forgotten when there are too many.
-func TestCalls(t *testing.T) {
-	var c calls
-	c.note("a", 5)
-	if !c.since("a", 5) || c.since("a", 6) || c.since("b", 0) {
-		t.Error("a call at 5 counts otherwise")
-	}
-	for i := range 2 * maxCalls {
-		c.note(strings.Repeat("x", i), time.Duration(10+i))
-	}
-	if len(c.at) > maxCalls {
-		t.Errorf("%d processes are remembered, the most is %d", len(c.at), maxCalls)
-	}
-	if c.since("a", 0) {
-		t.Error("the oldest was not forgotten")
+// What may be relayed fits into a parcel (V6a).
+func TestLargestParcels(t *testing.T) {
+	partitions := slices.Repeat([]uint32{1<<32 - 1}, askedAtOnce)
+	held := &peerv1.Held{Partition: 1<<32 - 1, Have: 1<<32 - 1, Seq: 1<<64 - 1}
+	// All data in few pieces, which go on at a key each, and small ones besides.
+	position := []byte(strings.Repeat("x", 64+sharelock.MaxKeyBytes+sharelock.MaxRequestIDBytes))
+	pieces := slices.Repeat([]*peerv1.Piece{{Partition: 1<<32 - 1, Data: make([]byte, owner.MaxBytes/4), Position: position}}, 4)
+	pieces = append(pieces, slices.Repeat([]*peerv1.Piece{{Partition: 1<<32 - 1, Last: true}}, owner.MaxBatch-4)...)
+	for _, m := range []proto.Message{
+		&peerv1.AskRequest{Epoch: 1 << 31, Partitions: partitions},
+		&peerv1.AskResponse{Epoch: 1 << 31, Held: slices.Repeat([]*peerv1.Held{held}, askedAtOnce)},
+		&peerv1.ActiveRequest{Epoch: 1 << 31, Partitions: partitions},
+		&peerv1.FetchRequest{Epoch: 1 << 31, Wants: slices.Repeat([]*peerv1.Want{{Held: held, Position: position}}, owner.MaxBatch)},
+		&peerv1.FetchResponse{Epoch: 1 << 31, Pieces: pieces},
+	} {
+		if size := proto.Size(m); size > view.MaxParcel {
+			t.Errorf("%s has %d bytes, the most is %d", m.ProtoReflect().Descriptor().Name(), size, view.MaxParcel)
+		}
 	}
 }

@@ -1,0 +1,136 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sgkandale/sharelock/owner"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// bringUp makes a member that is behind install this node's view, as A1 wants it
+// before it handles the message. It fails with owner.ErrBehind if it is this node
+// that is behind.
+func (p *Client) bringUp(ctx context.Context, m ring.Member, theirs uint32) error {
+	a := p.cfg.Views.Now()
+	if a == nil || theirs >= a.Epoch { // an activation may be ahead of views.now
+		return owner.ErrBehind
+	}
+	return p.Install(ctx, m, a.State)
+}
+
+// refusal marks errors with which a member answered, in contrast to those that say
+// that none came (V6).
+func refusal(err error) error {
+	switch status.Code(err) {
+	case codes.OK, codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		return err
+	case codes.Aborted: // it is in another epoch
+		return fmt.Errorf("%w: %w", owner.ErrBehind, err)
+	default:
+		return fmt.Errorf("%w: %w", owner.ErrRefused, err)
+	}
+}
+
+// Ask implements owner.Peers.
+func (p *Client) Ask(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) ([]owner.Held, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Views.Lease())
+	defer cancel()
+	var held []owner.Held
+	// What is relayed has a bound (V6a).
+	for part := range slices.Chunk(partitions, askedAtOnce) {
+		got, err := p.ask(ctx, to, epoch, part)
+		if err != nil {
+			return nil, err
+		}
+		held = append(held, got...)
+	}
+	return held, nil
+}
+
+// askedAtOnce is the most partitions in one Ask or Active: what a member holds of them
+// fits into a parcel.
+const askedAtOnce = 8192
+
+func (p *Client) ask(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) ([]owner.Held, error) {
+	for {
+		resp := &peerv1.AskResponse{}
+		req := &peerv1.AskRequest{Epoch: epoch, Partitions: partitions}
+		if err := p.invoke(ctx, to, epoch, peerv1.PeerService_Ask_FullMethodName, req, resp); err != nil {
+			return nil, refusal(err)
+		}
+		if resp.GetEpoch() == epoch {
+			return heldFromProto(resp.GetHeld()), nil
+		}
+		if err := p.bringUp(ctx, to, resp.GetEpoch()); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Fetch implements owner.Peers.
+func (p *Client) Fetch(ctx context.Context, to ring.Member, epoch uint32, wants []owner.Want) ([]owner.Piece, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Views.Lease())
+	defer cancel()
+	resp := &peerv1.FetchResponse{}
+	req := &peerv1.FetchRequest{Epoch: epoch, Wants: wantsToProto(wants)}
+	if err := p.invoke(ctx, to, epoch, peerv1.PeerService_Fetch_FullMethodName, req, resp); err != nil {
+		return nil, refusal(err)
+	}
+	if err := p.sameEpoch(ctx, to, epoch, resp.GetEpoch()); err != nil {
+		return nil, err
+	}
+	return piecesFromProto(resp.GetPieces()), nil
+}
+
+// Sync implements owner.Peers.
+func (p *Client) Sync(ctx context.Context, to ring.Member, epoch uint32, bases []owner.Base) ([]owner.Taken, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Views.Lease())
+	defer cancel()
+	out, c, err := p.at(ctx, to.Peer, to.Identity)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.Sync(out, &peerv1.SyncRequest{Epoch: epoch, Bases: basesToProto(bases)})
+	if err != nil {
+		return nil, refusal(err)
+	}
+	if err := p.sameEpoch(ctx, to, epoch, resp.GetEpoch()); err != nil {
+		return nil, err
+	}
+	return takenFromProto(resp.GetTaken()), nil
+}
+
+// sameEpoch checks the epoch in which a member has answered. In another one it has done
+// nothing; if it was behind it is brought up, and is asked again.
+func (p *Client) sameEpoch(ctx context.Context, m ring.Member, epoch, theirs uint32) error {
+	if theirs == epoch {
+		return nil
+	}
+	if err := p.bringUp(ctx, m, theirs); err != nil {
+		return err
+	}
+	return owner.ErrBehind
+}
+
+// Active implements owner.Peers.
+func (p *Client) Active(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) error {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Views.Lease())
+	defer cancel()
+	for part := range slices.Chunk(partitions, askedAtOnce) {
+		resp := &peerv1.ActiveResponse{}
+		req := &peerv1.ActiveRequest{Epoch: epoch, Partitions: part}
+		if err := p.invoke(ctx, to, epoch, peerv1.PeerService_Active_FullMethodName, req, resp); err != nil {
+			return refusal(err)
+		}
+		if err := p.sameEpoch(ctx, to, epoch, resp.GetEpoch()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

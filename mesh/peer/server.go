@@ -1,0 +1,148 @@
+package peer
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/view"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// ServerConfig is what a Server answers with.
+type ServerConfig struct {
+	// Self is this process, and Releases are those that it works with.
+	Self     ring.Identity
+	Releases release.Range
+	// Cluster returns the id of the cluster that it follows, empty while it follows none.
+	Cluster func() []byte
+	// Promise binds this process to a cluster (V0); without a founder to one that lives.
+	Promise func(cluster []byte, founder ring.Identity) error
+	Views   *epoch.Views
+	// Callers are the members whose own calls have come (V5).
+	Callers *Contacts
+	Clock   func() time.Duration
+	// DialBack returns nil if a process can be dialled that wants to join (V3).
+	DialBack func(ctx context.Context, m ring.Member) error
+
+	// Raft is this process's part of it. Double reports whether another process has its place
+	// there (V3).
+	Raft   Raft
+	Double func() bool
+	// Leading returns its leadership, nil if it does not lead. Leader returns where the leader
+	// is reached, or "", and Voters the ids of the voters.
+	Leading func() *view.Leader
+	Leader  func() string
+	Voters  func() []string
+	// Silent is told for whose silence this process was handed leadership (V5).
+	Silent func(silent ring.Identity)
+
+	// Forced is told of holds that were taken away from their holders by force.
+	Forced func(holds []sharelock.Hold, reason string)
+	Log    *slog.Logger
+}
+
+// Raft is what calls ask of a process's part of Raft.
+type Raft interface {
+	// Leads reports whether it leads.
+	Leads() bool
+	// Term returns its term, and Applied what it has applied.
+	Term() uint64
+	Applied() uint64
+}
+
+var _ Raft = (*view.Raft)(nil)
+
+// Server answers other processes.
+type Server struct {
+	peerv1.UnimplementedPeerServiceServer
+	cfg ServerConfig
+}
+
+// NewServer returns a server; GRPC serves it.
+func NewServer(cfg ServerConfig) *Server { return &Server{cfg: cfg} }
+
+// GRPC returns a gRPC server that answers calls between members, with more options besides its own.
+func (p *Server) GRPC(options ...grpc.ServerOption) *grpc.Server {
+	s := grpc.NewServer(append([]grpc.ServerOption{
+		grpc.UnaryInterceptor(p.unary), grpc.StreamInterceptor(p.stream),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		// A peer that lost its power says nothing; package link has its own time for links.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
+		grpc.MaxRecvMsgSize(rules.MaxPeerMessage), grpc.WaitForHandlers(true),
+		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
+	}, options...)...)
+	peerv1.RegisterPeerServiceServer(s, p)
+	return s
+}
+
+// meant refuses calls of another cluster, or for another process (V0, A1).
+//
+// Only a process that follows no cluster yet speaks, and is spoken to, without
+// naming one; that is how it finds its cluster.
+//
+// Of those that pass it notes that they come: a voter says whose calls reach it (V5).
+func (p *Server) meant(ctx context.Context, method string) error {
+	md, _ := metadata.FromIncomingContext(ctx)
+	if err := p.check(md, method); err != nil {
+		return err
+	}
+	if from := md.Get(mdFrom); len(from) > 0 {
+		p.cfg.Callers.Note(from[0], p.cfg.Clock())
+	}
+	return nil
+}
+
+func (p *Server) check(md metadata.MD, method string) error {
+	if to := md.Get(mdTo); len(to) > 0 && to[0] != p.cfg.Self.String() {
+		return status.Errorf(codes.FailedPrecondition, "this is %s, not %s", p.cfg.Self, to[0])
+	}
+	theirs, ours := md.Get(mdCluster), p.cfg.Cluster()
+	switch {
+	case len(theirs) > 0 && len(ours) > 0 && theirs[0] != string(ours):
+		return status.Error(codes.FailedPrecondition, "another cluster")
+	case (len(theirs) == 0 || len(ours) == 0) && !beforeCluster(method):
+		return status.Error(codes.FailedPrecondition, "no cluster yet")
+	}
+	return nil
+}
+
+// beforeCluster are the calls that come before there is a cluster.
+func beforeCluster(method string) bool {
+	switch method {
+	case peerv1.PeerService_Promise_FullMethodName, peerv1.PeerService_Probe_FullMethodName, peerv1.PeerService_Join_FullMethodName:
+		return true
+	}
+	return false
+}
+
+// peerPrefix is what the methods of this service begin with.
+const peerPrefix = "/sharelock.peer.v1.PeerService/"
+
+func (p *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := p.meant(ctx, info.FullMethod); err != nil {
+		return nil, err
+	}
+	return next(ctx, req)
+}
+
+func (p *Server) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if strings.HasPrefix(info.FullMethod, peerPrefix) {
+		if err := p.meant(s.Context(), info.FullMethod); err != nil {
+			return err
+		}
+	}
+	return next(srv, s) // other services are not known here
+}
