@@ -213,7 +213,7 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 		// still is one, and renews it.
 		a.alive = a.c.pulse.ran(sent, now)
 		a.loose++
-		a.slow = fmt.Errorf("%w: the answer took %v, the lock was good for %v", ErrTooSlow, now-sent, hold.SafeFor)
+		a.slow = fmt.Errorf("%w: the answer took %v, the lock was safe for %v", ErrTooSlow, now-sent, hold.SafeFor)
 		return again{err: a.slow, away: true}
 	}
 	return nil
@@ -256,7 +256,7 @@ func (a *acquisition) failed(err error, sent, now time.Duration) error {
 // was err: it is never sent again (Q2). It fails if there cannot be another.
 func (a *acquisition) abandon(err error) error {
 	if a.ownID {
-		return fmt.Errorf("%w: request id %q went unanswered for %v: %w", ErrUnreachable, a.req.RequestID, silence, err)
+		return fmt.Errorf("%w: request id %q got no answer for %v: %w", ErrUnreachable, a.req.RequestID, silence, err)
 	}
 	a.renewID()
 	return nil

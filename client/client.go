@@ -95,7 +95,7 @@ func (n *node) close() error {
 // once if there is something else at each address. ctx bounds Dial alone. Options that cannot be are sharelock.ErrInvalidArgument.
 func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	if len(addrs) == 0 {
-		return nil, fmt.Errorf("dial: %w", sharelock.Invalid("addrs", "is empty: one address is needed"))
+		return nil, fmt.Errorf("dial: %w", sharelock.Invalid("addrs", "is empty: at least one address is needed"))
 	}
 	if err := opts.check(); err != nil {
 		return nil, fmt.Errorf("dial: %w", err)

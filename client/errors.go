@@ -15,10 +15,10 @@ var (
 	ErrLost = errors.New("lock is lost")
 	// ErrMaxHold: the lock was held for as long as it may be, see [MaxHold]; no renewal could
 	// have kept it. It comes with [ErrLost].
-	ErrMaxHold = errors.New("held for as long as it may be")
+	ErrMaxHold = errors.New("held for the maximum time")
 	// ErrForced: the lock was taken away by ForceRelease. It comes with [ErrLost], and with
 	// the reason that was given.
-	ErrForced = errors.New("taken away by force")
+	ErrForced = errors.New("taken by force")
 	// ErrReleased: the lock was given back.
 	ErrReleased = errors.New("lock is released")
 	// ErrClosed: the client was closed.

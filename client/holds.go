@@ -125,7 +125,7 @@ func renewalOf(opts []Option) (map[string]string, error) {
 	m, given := r.Metadata, r.metadata
 	r.Metadata, r.metadata = nil, false
 	if !reflect.ValueOf(r).IsZero() {
-		return nil, sharelock.Invalid("options", "a renewal takes Metadata alone")
+		return nil, sharelock.Invalid("options", "a renewal accepts only Metadata")
 	}
 	if given && m == nil {
 		m = map[string]string{}

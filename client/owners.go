@@ -134,7 +134,7 @@ func (o *owners) ask() error {
 	t := &table{epoch: ring.GetEpoch(), nodes: make([]*node, len(ring.GetOwners()))}
 	for p, at := range ring.GetOwners() {
 		if int(at) >= len(nodes) {
-			return errors.New("the ring names an owner that is no member")
+			return errors.New("the ring names an owner that is not a member")
 		}
 		t.nodes[p] = nodes[at]
 	}

@@ -38,7 +38,7 @@ const (
 )
 
 // errSilent is why a port was given up that took a connection.
-var errSilent = errors.New("it accepts connections and says nothing")
+var errSilent = errors.New("it accepts connections but sends nothing")
 
 // hail opens a connection on which the node has taken a session. A port that says nothing,
 // or something else, or ends the connection, is looked at: what is no gRPC port of a node for

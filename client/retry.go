@@ -88,7 +88,7 @@ var (
 	// errAttempts: the call has failed as often as Retry.Attempts lets it.
 	errAttempts = errors.New("no attempt is left")
 	// errTimeout: the call has taken as long as Retry.Timeout lets it.
-	errTimeout = fmt.Errorf("%w: the client's Retry.Timeout is over", context.DeadlineExceeded)
+	errTimeout = fmt.Errorf("%w: the client's Retry.Timeout has passed", context.DeadlineExceeded)
 	// errPaused: too much time has passed since the last attempt for a request id.
 	errPaused = errors.New("the pause before the next attempt was too long")
 )

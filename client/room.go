@@ -145,7 +145,7 @@ func (st *stream) sendHeld(held *[]heldCall) {
 
 // errFull is why an acquire was not even sent within its wait.
 var errFull = sharelockv1.ToStatus(&sharelock.Error{
-	Err: sharelock.ErrQuota, Message: "the client had too many calls under way for the whole wait",
+	Err: sharelock.ErrQuota, Message: "the client had too many calls in flight during the whole wait",
 }).Err()
 
 // wait is do for a call that is held back: its wait counts from now on.

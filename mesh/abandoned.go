@@ -60,7 +60,7 @@ func (a *abandoned) add(r owner.Request, ttl time.Duration) <-chan struct{} {
 	defer a.mu.Unlock()
 	if len(a.list) >= mostAbandoned {
 		if a.dropped++; a.dropped&(a.dropped-1) == 0 {
-			a.node.log.Warn("grants of callers that are gone are left to their TTL: too many wait to be released", "left", a.dropped)
+			a.node.log.Warn("too many grants of disconnected callers wait to be released; the rest end after their TTL", "left", a.dropped)
 		}
 		close(x.done)
 		return x.done
@@ -155,6 +155,6 @@ func (a *abandoned) attempt(x *leftover) bool {
 	if n.clock() < x.until {
 		return false
 	}
-	n.log.Warn("a grant whose caller is gone was not released", "key", x.req.Key, "error", err)
+	n.log.Warn("a grant of a disconnected caller was not released", "key", x.req.Key, "error", err)
 	return true
 }

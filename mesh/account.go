@@ -39,7 +39,7 @@ func metadataBytes(m map[string]string) (n int) {
 // Refusals of a connection that has too much.
 var (
 	errConnKeeps = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the connection has as many holds attached as it may"}
-	errConnBusy  = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the connection has as many calls under way as it may"}
+	errConnBusy  = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the connection has as many calls in flight as it may"}
 )
 
 // account is what the sessions of one connection keep.

@@ -69,7 +69,7 @@ func (n *Node) promise(cluster []byte, founder ring.Identity) error {
 }
 
 // errBorn: this process has seen the cluster alive.
-var errBorn = errors.New("the cluster was born already")
+var errBorn = errors.New("the cluster was founded already")
 
 // birth starts a cluster if it is for this process to start one (V0). It returns
 // when the cluster is born, or follows another process.
@@ -124,8 +124,8 @@ func (n *Node) mayFound() (others []gossip.Process, why string) {
 		return nil, ""
 	}
 	if others, why = n.seedsEmpty(); why == "" && len(others) == 0 {
-		n.log.Warn("--found: founds a mesh without asking anybody, since mesh.seeds names no other node; " +
-			"if this node has lost the data directory of a mesh that lives on, that mesh and this one both grant its keys")
+		n.log.Warn("--found: founding a mesh without asking other nodes, because mesh.seeds names none; " +
+			"if this node has lost the data directory of a mesh that still runs, both meshes grant the same keys")
 	}
 	return others, why
 }

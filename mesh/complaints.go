@@ -54,7 +54,7 @@ func (s *stalls) update(log *slog.Logger, v ring.View, stuck []ring.Identity, no
 	defer s.mu.Unlock()
 	for id, st := range s.at {
 		if !slices.Contains(stuck, id) {
-			log.Info("waits for a member no more", "member", nameOf(v, id), "after", now-st.since)
+			log.Info("no longer waiting for a member", "member", nameOf(v, id), "after", now-st.since)
 			delete(s.at, id)
 		}
 	}
@@ -64,7 +64,7 @@ func (s *stalls) update(log *slog.Logger, v ring.View, stuck []ring.Identity, no
 			st = stall{since: now - long, said: now - sayAgain}
 		}
 		if now-st.said >= sayAgain {
-			log.Warn("waits for a member without progress", "member", nameOf(v, id), "for", now-st.since)
+			log.Warn("waiting for a member without progress", "member", nameOf(v, id), "for", now-st.since)
 			st.said = now
 		}
 		if s.at == nil {

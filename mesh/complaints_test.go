@@ -30,7 +30,7 @@ func TestStalls(t *testing.T) {
 		t.Errorf("the log was told %d times in 25 s, want 3:\n%s", got, &out)
 	}
 	s.update(log, v, nil, 26*time.Second, time.Second)
-	if len(s.list(v, 26*time.Second)) != 0 || said("no more") != 1 {
+	if len(s.list(v, 26*time.Second)) != 0 || said("no longer") != 1 {
 		t.Errorf("a stall that is over is shown still:\n%s", &out)
 	}
 }

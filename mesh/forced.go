@@ -47,7 +47,7 @@ func (n *Node) tellForced(holds []sharelock.Hold, reason string) {
 			continue
 		}
 		if !n.telling.enter(mostTelling) {
-			n.log.Debug("members are not told of holds that were taken away: too many are being told", "from", m.Name)
+			n.log.Debug("not telling members of forced releases: too many such calls are in flight", "from", m.Name)
 			return
 		}
 		if !n.tasks.Go(func() {
@@ -76,7 +76,7 @@ func (n *Node) tellForcedTo(m ring.Member, req *peerv1.ForcedRequest) {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			n.log.Debug("a member was not told of holds that were taken away", "member", m.Name, "error", err)
+			n.log.Debug("a member was not told of forced releases", "member", m.Name, "error", err)
 			return
 		}
 	}
@@ -111,7 +111,7 @@ func (n *Node) heardForced(holds []sharelock.Hold, reason string) {
 func (r *renewals) taken(now time.Duration, partition uint32, h sharelock.Hold, reason string) (of []*session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	err := &sharelock.Error{Err: sharelock.ErrStaleToken, Message: "it was taken away by force"}
+	err := &sharelock.Error{Err: sharelock.ErrStaleToken, Message: "it was taken by force"}
 	if reason != "" {
 		err.Message += ": " + reason
 	}

@@ -72,7 +72,7 @@ func (n *Node) greet(ctx context.Context) {
 				ctx, cancel := context.WithTimeout(ctx, 2*period)
 				defer cancel()
 				if err := n.peers.Greet(ctx, id); err != nil {
-					n.log.Debug("a voter was not reached", "voter", id, "error", err)
+					n.log.Debug("cannot reach a voter", "voter", id, "error", err)
 				}
 			})
 		}

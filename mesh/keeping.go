@@ -32,7 +32,7 @@ var (
 )
 
 // errSilentClient ends a hold of which its client has let the TTL pass.
-var errSilentClient = &sharelock.Error{Err: sharelock.ErrStaleToken, Message: "no keepalive came within its TTL"}
+var errSilentClient = &sharelock.Error{Err: sharelock.ErrStaleToken, Message: "no keepalive arrived within its TTL"}
 
 // errNoView refuses a hold while this node is in no view.
 var errNoView = &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node is not in a view yet"}
@@ -125,7 +125,7 @@ func (s *session) release(holds []*kept) {
 				k := holds[i]
 				_, err := s.node.one(s.ctx, owner.Request{Kind: owner.Release, Key: k.Key, Token: k.Token})
 				if err != nil && !gone(err) {
-					s.node.log.Debug("release of a session's hold", "key", k.Key, "token", k.Token, "error", err)
+					s.node.log.Debug("cannot release a hold of a session", "key", k.Key, "token", k.Token, "error", err)
 				}
 			}
 		})
@@ -152,7 +152,7 @@ func (r *renewals) attach(now time.Duration, s *session, a *epoch.View, limits s
 	case s.keeping.closed:
 		return never, nil // nobody hears
 	case s.keeping.holds[k.ID] != nil:
-		return never, sharelock.Invalid("id", "is that of a hold that is attached")
+		return never, sharelock.Invalid("id", "is in use by an attached hold")
 	case len(s.keeping.holds) >= maxKept, s.keeping.bytes+keptBytes(k.Key) > maxKeptSession:
 		return never, errTooManyKept
 	case s.account.kept+keptBytes(k.Key) > maxKeptConn:

@@ -63,10 +63,10 @@ func (n *Node) lead(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		n.log.Warn("leadership not taken up", "error", err)
+		n.log.Warn("cannot take up leadership", "error", err)
 		if errors.Is(err, epoch.ErrOtherCluster) || errors.Is(err, ring.ErrPlacement) || errors.Is(err, ring.ErrView) {
 			if err := n.agree.HandOver(ctx); err != nil {
-				n.log.Warn("leadership not handed over", "error", err)
+				n.log.Warn("cannot hand over leadership", "error", err)
 			}
 		}
 		select {

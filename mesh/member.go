@@ -165,7 +165,7 @@ func (m *member) part(ctx context.Context, a *epoch.View) {
 		m.leaderless = now
 	}
 	if m.unheard(a) || now-m.leaderless >= m.node.lease() {
-		m.log.Warn("stops without having been let go: there is no leader")
+		m.log.Warn("stopping without the leader's permission: there is no leader")
 		m.dismiss()
 	}
 }
@@ -539,12 +539,12 @@ func (m *member) waitHandedOver(ctx context.Context) {
 		if now := m.node.clock(); s != last {
 			last, moved = s, now
 		} else if now-moved >= leaveTime {
-			m.log.Warn("leaves without having handed everything over", "told", s.told, "copies", s.copies)
+			m.log.Warn("leaving before everything was handed over", "told", s.told, "copies", s.copies)
 			return
 		}
 		select {
 		case <-ctx.Done():
-			m.log.Warn("leaves without having handed everything over", "told", s.told, "copies", s.copies)
+			m.log.Warn("leaving before everything was handed over", "told", s.told, "copies", s.copies)
 			return
 		case <-m.ended:
 			return
@@ -595,7 +595,7 @@ func (m *member) giveUp(ctx context.Context) {
 		case <-m.ended:
 			return
 		case <-ctx.Done():
-			m.log.Warn("stops without having been let go")
+			m.log.Warn("stopping without the leader's permission")
 			return
 		case <-tick.C:
 		}

@@ -341,7 +341,7 @@ func (n *Node) peerProtocols() []peerport.Protocol {
 		}},
 		{Magic: sharelockv1.SessionMagic, Open: func(conn net.Conn) (net.Conn, error) {
 			err := api.RefuseSession(conn, n.wrongPeerPort())
-			n.log.Debug("a client has taken this port for the public one", "remote", conn.RemoteAddr(), "error", err)
+			n.log.Debug("a client has used this port instead of the public one", "remote", conn.RemoteAddr(), "error", err)
 			return nil, nil
 		}},
 	}
@@ -399,7 +399,7 @@ func (n *Node) followCluster(s view.State) (*owner.Service, error) {
 		return nil, err
 	}
 	if err := n.data.SetCluster(c.GetName(), c.Lease()); err != nil {
-		n.log.Error("the data directory does not take the cluster's name and lease; is the disk full?", "error", err)
+		n.log.Error("cannot write the cluster's name and lease to the data directory: is the disk full?", "error", err)
 	}
 	service := owner.NewService(owner.Config{
 		Self: n.self, Name: n.cfg.Name, Partitions: c.Partitions(), MaxTTL: c.MaxTTL(), MaxHold: n.cfg.MaxHold,
@@ -437,7 +437,7 @@ func (n *Node) reportConstants(c view.Constants) {
 		{"locks.max_ttl", n.cfg.MaxTTL, c.MaxTTL()},
 	} {
 		if k.file != k.fixed {
-			n.log.Warn("the configuration differs from what was fixed at the cluster's birth, which is used",
+			n.log.Warn("the configuration differs from the values that were fixed when the cluster was founded; those are used",
 				"key", k.key, "configured", k.file, "used", k.fixed)
 		}
 	}

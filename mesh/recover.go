@@ -74,11 +74,11 @@ func (n *Node) recoverMesh() error {
 func (n *Node) sayRecovered(old []byte, records view.Records, s view.State) {
 	n.log.Warn("RECOVERED the mesh from this data directory alone", "old cluster", fmt.Sprintf("%x", old), "new cluster", fmt.Sprintf("%x", s.Cluster.GetId()),
 		"last view", records.State.View().String(), "first epoch", s.Epoch(), "seats", 1)
-	n.log.Warn("RECOVERED: all locks of the old mesh are lost: their holders and waiters are told so, or find out when they renew")
+	n.log.Warn("RECOVERED: all locks of the old mesh are lost; their holders and waiters are told, or learn it from their next renewal")
 	n.log.Warn("RECOVERED: every partition grants nothing until all locks that may have existed have expired", "quarantine", rules.Stretch(s.Constants().MaxTTL()))
-	n.log.Warn("RECOVERED: tokens go on growing, unless a clock of the old mesh was more than 12 days ahead of this one's")
+	n.log.Warn("RECOVERED: tokens keep growing, unless a clock of the old mesh was more than 12 days ahead of this machine's clock")
 	n.log.Warn("RECOVERED: if a node of the old mesh still runs where this one cannot reach it, both may grant a key: stop it")
-	n.log.Warn("RECOVERED: the data directories of all other old nodes are refused: empty them, then these nodes join as new ones. Do not use --recover again")
+	n.log.Warn("RECOVERED: the data directories of all other old nodes are refused: empty them; then these nodes join as new members. Do not use --recover again")
 }
 
 // watchReplaced ends the node if its mesh was recovered without it: two clusters with the

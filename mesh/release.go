@@ -16,7 +16,7 @@ import (
 // whatever it did from now on, the others would do otherwise.
 func (n *Node) outdated(err error) {
 	err = fmt.Errorf("this program is too old for the mesh: %w", err)
-	n.log.Error("ends", "error", err)
+	n.log.Error("ending", "error", err)
 	n.end(err)
 }
 
@@ -26,7 +26,7 @@ func (n *Node) outdated(err error) {
 func (n *Node) retire(err error) {
 	n.retired.Do(func() {
 		err = fmt.Errorf("this program is too old for the mesh: %w", err)
-		n.log.Error("leaves, and ends", "error", err)
+		n.log.Error("leaving the mesh and ending", "error", err)
 		n.tasks.Go(func() {
 			ctx, cancel := context.WithTimeout(n.ctx, leaveTime)
 			defer cancel()
@@ -49,7 +49,7 @@ func (n *Node) fits(v ring.View) error {
 	}
 	if err := n.data.RaiseRelease(v.Release); err != nil {
 		// A program of a lower release is refused by Raft's records and by the mesh, too.
-		n.log.Error("the data directory does not say which release it needs", "release", v.Release, "error", err)
+		n.log.Error("cannot write the required release to the data directory", "release", v.Release, "error", err)
 	}
 	return nil
 }

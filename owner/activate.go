@@ -253,7 +253,7 @@ func (a *activation) quarantine(lost []Held) {
 	if len(lost) == 0 {
 		return
 	}
-	a.service.log.Warn("state lost, quarantined", "epoch", a.epoch, "partitions", len(lost), "for", rules.Stretch(a.service.maxTTL))
+	a.service.log.Warn("state lost: partitions are in quarantine", "epoch", a.epoch, "partitions", len(lost), "for", rules.Stretch(a.service.maxTTL))
 	for _, h := range lost {
 		a.visit(h.Partition, func(sh *shard, p *partition) {
 			sh.replace(p, machine.New(p.id, a.service.waiters), a.epoch)
@@ -511,7 +511,7 @@ func (a *activation) await(m ring.Member) *wait {
 // failed logs why a member refuses what the activation needs.
 func (a *activation) failed(ctx context.Context, what string, m ring.Member, err error) {
 	if errors.Is(err, ErrRefused) && ctx.Err() == nil {
-		a.service.log.Warn("activation is refused", "call", what, "member", m.Name, "epoch", a.epoch, "error", err)
+		a.service.log.Warn("a member refuses a call of an activation", "call", what, "member", m.Name, "epoch", a.epoch, "error", err)
 	}
 }
 

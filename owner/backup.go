@@ -76,7 +76,7 @@ func (s *Service) syncNames(from ring.Identity, epoch uint32, bases []Base, take
 
 // errNoSuchCopy: the owner thought that this backup holds a copy that it does
 // not.
-var errNoSuchCopy = fmt.Errorf("%w: not the copy that the owner means", ops.ErrDiverged)
+var errNoSuchCopy = fmt.Errorf("%w: this is not the copy that the owner refers to", ops.ErrDiverged)
 
 // mayBase checks that a member may bring the base of a partition.
 func (sh *shard) mayBase(from ring.Identity, epoch uint32, p *partition) error {
@@ -84,7 +84,7 @@ func (sh *shard) mayBase(from ring.Identity, epoch uint32, p *partition) error {
 	case sh.epoch != epoch || sh.service.cur.Load() != epoch:
 		return ErrBehind
 	case p.owner != from || !p.backup:
-		return fmt.Errorf("%w: %v does not own partition %d, or this is no backup of it", ops.ErrDiverged, from, p.id)
+		return fmt.Errorf("%w: %v does not own partition %d, or this member is not a backup of it", ops.ErrDiverged, from, p.id)
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // errWrongPieces: a member answered with other pieces than it was asked for.
-var errWrongPieces = fmt.Errorf("%w: %w: other pieces than were asked for", ErrRefused, ops.ErrMalformed)
+var errWrongPieces = fmt.Errorf("%w: %w: the pieces differ from those requested", ErrRefused, ops.ErrMalformed)
 
 // errNotHeld: a member does not hold the copy that it said it holds.
 var errNotHeld = fmt.Errorf("%w: it does not hold the copy that was chosen", ErrRefused)

@@ -107,7 +107,7 @@ func TestSimFoundAlone(t *testing.T) {
 				cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			},
 		})
-		if got := log.lines("WARN", "without asking anybody"); len(got) != 1 {
+		if got := log.lines("WARN", "without asking other nodes"); len(got) != 1 {
 			t.Errorf("its log has %d warnings, want one", len(got))
 		}
 		must(t, c.WaitReady(limited(t)))

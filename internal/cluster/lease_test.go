@@ -50,7 +50,7 @@ func TestSimJoinerWithAnotherLease(t *testing.T) {
 				if now := c.Leader(); now != odd || c.Epoch() != epoch {
 					t.Errorf("with round trips of %v node %d leads, and the view changed from %d to %d", 2*sceneLease/25, now, epoch, c.Epoch())
 				}
-				if got := log.lines("leads no more"); len(got) > 0 {
+				if got := log.lines("no longer the leader"); len(got) > 0 {
 					t.Errorf("it led with interruptions: %v", got)
 				}
 				if got := log.lines("raft keeps the timeouts"); len(got) > 0 {

@@ -208,7 +208,7 @@ func (g *Gossip) publish() {
 		}
 		// After the timeout it still travels with the next push and pull.
 		if err := g.list.UpdateNode(2 * g.unit); err != nil {
-			g.cfg.Log.Debug("meta not yet passed on", "error", err)
+			g.cfg.Log.Debug("gossip meta not sent yet", "error", err)
 		}
 	}
 }
@@ -239,7 +239,7 @@ func (g *Gossip) joinMissing(unresolved map[string]bool) {
 	g.mu.Unlock()
 	own, err := g.OwnAddrs()
 	if err != nil {
-		g.cfg.Log.Warn("addresses of this machine", "error", err)
+		g.cfg.Log.Warn("cannot list the addresses of this machine", "error", err)
 	}
 	alive := g.table.addrs()
 	missing := make(map[string]struct{})

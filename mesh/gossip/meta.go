@@ -17,7 +17,7 @@ import (
 const clusterIDRoom = 2 + rules.MaxClusterID
 
 // errMetaTooLarge: what a process says of itself does not fit into gossip.
-var errMetaTooLarge = errors.New("name, cluster name and addresses are too long for gossip together")
+var errMetaTooLarge = errors.New("name, cluster name and addresses together are too long for gossip")
 
 // label keeps meshes of different names apart on the wire, whatever the
 // length of the name.
@@ -43,7 +43,7 @@ func checkMeta(meta *peerv1.Meta, room int) error {
 		room = 0
 	}
 	if size := proto.Size(meta) + room; size > memberlist.MetaMaxSize {
-		return fmt.Errorf("%w: node name %d bytes, cluster name %d, addresses %d, the most for all is %d",
+		return fmt.Errorf("%w: node name %d bytes, cluster name %d, addresses %d, the maximum for all is %d",
 			errMetaTooLarge, len(meta.GetName()), len(meta.GetCluster()),
 			len(meta.GetPeer())+len(meta.GetHttp())+len(meta.GetGrpc()), memberlist.MetaMaxSize-(size-proto.Size(meta)))
 	}

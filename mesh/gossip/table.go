@@ -168,7 +168,7 @@ func parseNode(n *memberlist.Node) (Process, error) {
 	}
 	id := ringproto.DecodeIdentity(meta.GetIdentity())
 	if id.ID == "" || id.String() != n.Name {
-		return Process{}, fmt.Errorf("%w: it says that it is %q", errBadMeta, id)
+		return Process{}, fmt.Errorf("%w: it claims to be %q", errBadMeta, id)
 	}
 	if len(meta.GetClusterId()) > rules.MaxClusterID {
 		return Process{}, fmt.Errorf("%w: a cluster id of %d bytes", errBadMeta, len(meta.GetClusterId()))

@@ -86,7 +86,7 @@ func (e *ownerEnd) send(ctx context.Context, f Frames, received <-chan error) er
 				quiet = 0
 			}
 			if quiet > silence {
-				return errors.New("nothing was heard on it")
+				return errors.New("no data was received on it")
 			}
 			continue
 		case <-e.wake:

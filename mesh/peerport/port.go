@@ -148,7 +148,7 @@ func (p *Port) begin(conn net.Conn) {
 	p.mu.Unlock()
 	if dropped != nil {
 		_ = dropped.Close()
-		p.log.Warn("dropped a stream: too many have not said what they are", "remote", dropped.RemoteAddr())
+		p.log.Warn("dropped a connection: too many are of unknown kind", "remote", dropped.RemoteAddr())
 	}
 }
 
@@ -198,7 +198,7 @@ func (p *Port) handOver(conn net.Conn) bool {
 	}
 	head := make([]byte, magicSize)
 	if _, err := io.ReadFull(conn, head); err != nil {
-		p.log.Debug("dropped a stream that did not say what it is", "remote", conn.RemoteAddr(), "error", err)
+		p.log.Debug("dropped a connection of unknown kind", "remote", conn.RemoteAddr(), "error", err)
 		return false
 	}
 	var to *listener

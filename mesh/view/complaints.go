@@ -151,7 +151,7 @@ func (l *Leader) choose(now time.Duration, view ring.View) (chosen ring.Member, 
 		return ring.Member{}, ""
 	}
 	if m, ok := l.irregular(now, view); ok {
-		l.log.Warn("marks a member leaving because it misses renewals again and again while a broken pair waits", "member", m.Name)
+		l.log.Warn("marking a member as leaving: it repeatedly misses renewals while a choice is pending", "member", m.Name)
 		return m, ""
 	}
 	list, oldest := l.suspects(now, view)
@@ -160,11 +160,11 @@ func (l *Leader) choose(now time.Duration, view ring.View) (chosen ring.Member, 
 	}
 	for _, s := range list {
 		if s.member.ID != l.self {
-			l.log.Warn("marks a member leaving because of broken pairs", "member", s.member.Name, "pairs", s.pairs)
+			l.log.Warn("marking a member as leaving because of broken pairs", "member", s.member.Name, "pairs", s.pairs)
 			return s.member, ""
 		}
 		if heir := l.successor(now, view); heir != "" && l.mayYield(now) {
-			l.log.Warn("is in most broken pairs itself, hands leadership over", "pairs", s.pairs, "to", heir)
+			l.log.Warn("this leader has the most broken pairs: handing over leadership", "pairs", s.pairs, "to", heir)
 			return ring.Member{}, heir
 		}
 		// No other voter hears all, so the next one has to go.

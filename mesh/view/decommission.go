@@ -31,7 +31,7 @@ func (l *Leader) Decommission(ctx context.Context, name string) error {
 		defer l.mu.Unlock()
 		delete(l.given, id)
 	}()
-	l.log.Info("an operator gives a seat up", "voter", id, "name", name)
+	l.log.Info("an operator gives up a seat", "voter", id, "name", name)
 	tick := time.NewTicker(l.interval())
 	defer tick.Stop()
 	for {

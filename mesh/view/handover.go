@@ -217,7 +217,7 @@ func (l *Leader) handOver(ctx context.Context, now time.Duration) {
 	if !due {
 		return
 	}
-	l.log.Warn("hears less than a majority, hands leadership over")
+	l.log.Warn("hearing from less than a majority: handing over leadership")
 	l.transfer(ctx)
 }
 

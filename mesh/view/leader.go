@@ -276,8 +276,8 @@ func (l *Leader) wake() {
 
 // Run leads until the leadership's context ends.
 func (l *Leader) Run() {
-	l.log.Info("leads")
-	defer l.log.Info("leads no more")
+	l.log.Info("became the leader")
+	defer l.log.Info("no longer the leader")
 	defer l.done.Wait()
 	l.done.Go(func() { l.keepVoters(l.ctx) })
 	l.done.Go(func() { l.watchPauses(l.ctx) })
@@ -366,7 +366,7 @@ func (l *Leader) look(ctx context.Context) {
 	case lonely:
 		l.handOver(ctx, now)
 	case d.heir != "":
-		l.log.Warn("does not hear a member that another voter hears, hands leadership over", "to", d.heir, "member", d.unheard.String())
+		l.log.Warn("not hearing from a member that another voter hears from: handing over leadership", "to", d.heir, "member", d.unheard.String())
 		l.handTo(ctx, d.heir, d.unheard)
 	case heir != "":
 		l.handTo(ctx, heir, ring.Identity{})
@@ -380,7 +380,7 @@ func (l *Leader) look(ctx context.Context) {
 func (l *Leader) findDeaf(now time.Duration, view ring.View) {
 	for _, m := range view.Members {
 		if st := l.members[m.Identity]; m.Leaving && !st.deaf && l.relay.deaf(now, m.Identity, 2*l.lease()) {
-			l.log.Warn("a leaving member renews, but answers nothing: it is removed", "member", m.Name)
+			l.log.Warn("removing a leaving member that renews but answers nothing", "member", m.Name)
 			st.deaf = true
 		}
 	}
@@ -395,7 +395,7 @@ func (l *Leader) report(now time.Duration, view ring.View) {
 	}
 	if l.choosing > 0 && now-l.choosing >= long {
 		l.said = now
-		l.log.Warn("members complain of each other and none can be chosen to go", "for", now-l.choosing)
+		l.log.Warn("members complain about each other, and none can be chosen to be marked", "for", now-l.choosing)
 	}
 	for _, m := range view.Members {
 		if st := l.members[m.Identity]; st.marked > 0 && now-st.marked >= long {
@@ -408,7 +408,7 @@ func (l *Leader) report(now time.Duration, view ring.View) {
 // startAgain is what V5 wants of a leader that was paused: its waits begin anew.
 // It needs l.mu.
 func (l *Leader) startAgain(now time.Duration) {
-	l.log.Warn("was paused, waits start again", "for", now-l.step)
+	l.log.Warn("this leader was paused: restarting its waits", "for", now-l.step)
 	for _, m := range l.members {
 		m.renewed, m.assumed, m.complaints = max(m.renewed, now), true, nil
 	}

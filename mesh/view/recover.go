@@ -30,7 +30,7 @@ var (
 	// ErrNoRecords: the directory never had a part in a mesh's agreement.
 	ErrNoRecords = errors.New("the data directory has no records of a mesh: only a node that had a seat has them")
 	// ErrEpochsUsedUp: no epoch is left that is large enough.
-	ErrEpochsUsedUp = errors.New("no larger epoch is left")
+	ErrEpochsUsedUp = errors.New("there is no larger epoch")
 )
 
 // Records are what Raft's files in a directory say, whether it was decided or not.

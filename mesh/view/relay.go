@@ -19,7 +19,7 @@ var (
 	// ErrParcel: a parcel is too big.
 	ErrParcel = errors.New("view: bad parcel")
 	// ErrRelayFull: the leader holds as much as it may.
-	ErrRelayFull = errors.New("view: too much is relayed just now")
+	ErrRelayFull = errors.New("view: too much data is being relayed")
 )
 
 // Bounds of what a leader relays (V6a).

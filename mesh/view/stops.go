@@ -238,9 +238,9 @@ func (l *Leader) letGo(ctx context.Context, e electorate) bool {
 		l.mu.Unlock()
 		switch {
 		case ok && warn != "":
-			l.log.Warn("lets a voter stop that is needed", "process", id, "leaves", warn)
+			l.log.Warn("letting a needed voter stop", "process", id, "leaves", warn)
 		case ok:
-			l.log.Info("lets a process stop", "process", id)
+			l.log.Info("letting a process stop", "process", id)
 		case news:
 			l.log.Info("a process waits until it may stop", "process", id, "why", wait)
 		}

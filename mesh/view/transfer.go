@@ -23,7 +23,7 @@ import (
 const transferPause = time.Minute
 
 // errAskedInVain is why leadership is not transferred to a voter.
-var errAskedInVain = errors.New("it was asked in vain during this leadership")
+var errAskedInVain = errors.New("it did not take over when asked during this leadership")
 
 // transfers remembers which voters were asked in vain to take leadership over. The zero value is
 // ready. It is safe for concurrent use.
