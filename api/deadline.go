@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// deadlineSlack is the maximum time between the caller and this node seeing the same deadline pass:
-// the jitter of one message.
-const deadlineSlack = 50 * time.Millisecond
+// deadlineJitter is the maximum time between the caller and this node seeing the same deadline
+// pass: the jitter of one message.
+const deadlineJitter = 50 * time.Millisecond
 
 // deadlineContext distinguishes a call whose deadline has passed from a call that was cancelled.
 // The difference decides whether a waiter loses its place.
 //
 // A gRPC client whose deadline passes resets the stream, and the reset races with the server's own
 // timer for the same deadline: usually the server sees a cancellation. So if the parent is
-// cancelled less than [deadlineSlack] before its deadline, or after it, this context ends with
+// cancelled less than [deadlineJitter] before its deadline, or after it, this context ends with
 // DeadlineExceeded. It is a context of its own and not a wrapper that rewrites Err, because
 // contexts derived from a wrapper would take their error directly from the parent.
 type deadlineContext struct {
@@ -36,7 +36,7 @@ func withDeadlineError(parent context.Context) (context.Context, context.CancelF
 	c := &deadlineContext{Context: parent, done: make(chan struct{})}
 	stop := context.AfterFunc(parent, func() {
 		err := parent.Err()
-		if time.Until(deadline) <= deadlineSlack {
+		if time.Until(deadline) <= deadlineJitter {
 			err = context.DeadlineExceeded
 		}
 		c.end(err)

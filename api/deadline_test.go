@@ -14,11 +14,11 @@ func TestDeadlineError(t *testing.T) {
 		want              error
 	}{
 		"long before":   {time.Minute, time.Second, context.Canceled},
-		"before":        {time.Minute, time.Minute - deadlineSlack - 1, context.Canceled},
-		"just before":   {time.Minute, time.Minute - deadlineSlack, context.DeadlineExceeded},
+		"before":        {time.Minute, time.Minute - deadlineJitter - 1, context.Canceled},
+		"just before":   {time.Minute, time.Minute - deadlineJitter, context.DeadlineExceeded},
 		"by itself":     {time.Minute, time.Hour, context.DeadlineExceeded},
 		"already over":  {-1, 0, context.DeadlineExceeded},
-		"no slack left": {deadlineSlack, 0, context.DeadlineExceeded},
+		"no slack left": {deadlineJitter, 0, context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			virtual.Test(t, func(t *testing.T) {

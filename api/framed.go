@@ -27,7 +27,7 @@ const readBuffer = 64 << 10
 type framed struct {
 	locks *locks
 	log   *slog.Logger
-	// work counts the goroutines that serve streams, that accept them, and that of lookAfter.
+	// work counts the goroutines that serve streams, that accept them, and that of closeHung.
 	work sync.WaitGroup
 	// done is closed when closed is set.
 	done chan struct{}
@@ -36,9 +36,9 @@ type framed struct {
 	// conns maps the connections of sessions to the sessions. The session is nil while the
 	// kind of the connection is unknown. Guarded by mu.
 	conns map[net.Conn]*session
-	// looking is set once lookAfter was started; guarded by mu.
-	looking bool
-	closed  bool // guarded by mu
+	// checking is set once closeHung was started; guarded by mu.
+	checking bool
+	closed   bool // guarded by mu
 }
 
 func newFramed(l *locks, log *slog.Logger) *framed {
@@ -53,9 +53,9 @@ func (f *framed) split(l net.Listener) net.Listener {
 	defer f.mu.Unlock()
 	if !f.closed { // otherwise gRPC is closed as well, and closes the listener
 		f.work.Go(func() { f.accept(s) })
-		if !f.looking {
-			f.looking = true
-			f.work.Go(f.lookAfter)
+		if !f.checking {
+			f.checking = true
+			f.work.Go(f.closeHung)
 		}
 	}
 	return s
@@ -87,18 +87,18 @@ func (f *framed) close(which func(*session) bool) {
 }
 
 const (
-	// lookEvery is the interval at which lookAfter checks all sessions. A client is considered
-	// hung if it has sent nothing for silentLooks checks in a row although it has calls in
+	// hungInterval is the interval at which closeHung checks all sessions. A client is considered
+	// hung if it has sent nothing for hungChecks checks in a row although it has calls in
 	// flight: it must send a ping every 5 s then (see LockService.Session). Otherwise a hung
 	// client would keep its places in queues, because this node sends its waiting requests
 	// again for it (Q5).
-	lookEvery   = 5 * time.Second
-	silentLooks = 3
+	hungInterval = 5 * time.Second
+	hungChecks   = 3
 )
 
-// lookAfter ends the sessions of hung clients.
-func (f *framed) lookAfter() {
-	tick := time.NewTicker(lookEvery)
+// closeHung ends the sessions of hung clients.
+func (f *framed) closeHung() {
+	tick := time.NewTicker(hungInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -108,7 +108,7 @@ func (f *framed) lookAfter() {
 		}
 		f.mu.Lock()
 		for c, s := range f.conns {
-			if s != nil && s.silent() >= silentLooks {
+			if s != nil && s.silent() >= hungChecks {
 				f.log.Debug("closing the session of a client that sends nothing while its calls are in flight", "remote", c.RemoteAddr())
 				_ = c.Close()
 			}
@@ -161,7 +161,7 @@ func (f *framed) begin(s *splitter, conn net.Conn) {
 	head, err := f.look(conn)
 	if err == nil && string(head) != pb.SessionMagic {
 		// gRPC would set these options itself, but it does not see the TCP connection.
-		f.watchOver(conn, 0)
+		f.setTimeouts(conn, 0)
 		if s.deliver(accepted{conn: frame.Replay(conn, head)}) {
 			return
 		}
@@ -203,7 +203,7 @@ func (f *framed) session(conn net.Conn) (err error) {
 			err = panicked(f.log, pb.LockService_Session_FullMethodName, p)
 		}
 	}()
-	f.watchOver(conn, keepaliveInterval)
+	f.setTimeouts(conn, keepaliveInterval)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ss := f.locks.open(frame.New(conn, pb.MaxSessionFrame, framePatience), conn.RemoteAddr())
@@ -224,10 +224,10 @@ func (f *framed) session(conn net.Conn) (err error) {
 	return ss.serve(ctx, "")
 }
 
-// watchOver makes the system close a connection whose other end has disappeared: when data is not
+// setTimeouts makes the system close a connection whose other end has disappeared: when data is not
 // acknowledged for keepaliveTimeout, or when TCP keepalives, which begin after the connection was
 // idle for rest, are not answered for keepaliveTimeout. With rest 0 there are no TCP keepalives.
-func (f *framed) watchOver(conn net.Conn, rest time.Duration) {
+func (f *framed) setTimeouts(conn net.Conn, rest time.Duration) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return

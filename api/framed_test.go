@@ -155,7 +155,7 @@ func TestFramedHangs(t *testing.T) {
 		if m, err := hangs.Recv(); err == nil {
 			t.Errorf("the client that hangs was told %v", m)
 		}
-		if took := time.Since(begin); took < silentLooks*lookEvery || took > (silentLooks+1)*lookEvery {
+		if took := time.Since(begin); took < hungChecks*hungInterval || took > (hungChecks+1)*hungInterval {
 			t.Errorf("it was taken for gone after %v", took)
 		}
 		if err := <-node.ends; !errors.Is(err, context.Canceled) {
@@ -235,7 +235,7 @@ func TestSessionManyAnswers(t *testing.T) {
 		reply  pb.Reply
 		next   uint64
 	)
-	for data, _ := s.takeOut(); data != nil; data, _ = s.takeOut() {
+	for data, _ := s.nextMessage(); data != nil; data, _ = s.nextMessage() {
 		if len(data) > fullMessage+5000 {
 			t.Errorf("a message of %d bytes", len(data))
 		}

@@ -9,42 +9,42 @@ import (
 	"time"
 )
 
-// listensKey is the key of a context value: the context of the caller.
-type listensKey struct{}
+// callerKey is the key of a context value: the context of the caller.
+type callerKey struct{}
 
 // unlessItWaits returns a context for an acquire whose caller may have closed only its half of the
 // connection. The context does not end with ctx; an acquire that would have to wait ends with ctx.
 // See [ListensUnder].
 func unlessItWaits(ctx context.Context) context.Context {
-	return context.WithValue(context.WithoutCancel(ctx), listensKey{}, ctx)
+	return context.WithValue(context.WithoutCancel(ctx), callerKey{}, ctx)
 }
 
 // ListensUnder returns the context of an acquire's caller if ctx was made by unlessItWaits, and nil
 // otherwise. If that context has ended, an acquire that would have to wait must fail with
 // [context.Canceled]; an acquire that need not wait is served.
 func ListensUnder(ctx context.Context) context.Context {
-	caller, _ := ctx.Value(listensKey{}).(context.Context)
+	caller, _ := ctx.Value(callerKey{}).(context.Context)
 	return caller
 }
 
-// listensTime is how long the caller's system may take to acknowledge the first bytes of an answer.
-// listensFirst and listensMost are the first and the longest pause between two checks.
+// probeTime is how long the caller's system may take to acknowledge the first bytes of an answer.
+// probeFirstPause and probeLongestPause are the first and the longest pause between two checks.
 const (
-	listensTime  = 3 * time.Second
-	listensFirst = 200 * time.Microsecond
-	listensMost  = 20 * time.Millisecond
+	probeTime         = 3 * time.Second
+	probeFirstPause   = 200 * time.Microsecond
+	probeLongestPause = 20 * time.Millisecond
 )
 
-// stillListens finds out whether a caller whose connection appears closed has closed only its half
-// and would still read an answer. A half-closed connection looks like a closed one until data is
-// sent on it: if the caller is gone, its system answers with a reset; if the caller still reads,
-// its system acknowledges the data. So stillListens sends the first bytes of the answer, which are
-// the same for all answers, before anything is granted. After the grant it would be too late,
+// probeHalfClosed finds out whether a caller whose connection appears closed has closed only its
+// half and would still read an answer. A half-closed connection looks like a closed one until data
+// is sent on it: if the caller is gone, its system answers with a reset; if the caller still reads,
+// its system acknowledges the data. So probeHalfClosed sends the first bytes of the answer, which
+// are the same for all answers, before anything is granted. After the grant it would be too late,
 // because a reset may then come from a caller that has read the answer.
 //
-// stillListens returns a writer for the rest of the answer, which the caller of stillListens must
-// close, or nil if the caller is gone.
-func stillListens(w http.ResponseWriter, r *http.Request) *halfClosed {
+// probeHalfClosed returns a writer for the rest of the answer, which the caller of probeHalfClosed
+// must close, or nil if the caller is gone.
+func probeHalfClosed(w http.ResponseWriter, r *http.Request) *halfClosed {
 	if r.Context().Err() == nil || r.ProtoMajor != 1 || !canSeeAcknowledged(connOf(r.Context())) {
 		return nil
 	}
@@ -53,7 +53,7 @@ func stillListens(w http.ResponseWriter, r *http.Request) *halfClosed {
 		return nil
 	}
 	h := &halfClosed{conn: conn, sent: r.Proto + " ", header: http.Header{}, request: r}
-	if conn.SetDeadline(time.Now().Add(listensTime)) == nil {
+	if conn.SetDeadline(time.Now().Add(probeTime)) == nil {
 		if _, err = io.WriteString(conn, h.sent); err == nil && acknowledged(connOf(r.Context())) {
 			return h
 		}
@@ -63,10 +63,10 @@ func stillListens(w http.ResponseWriter, r *http.Request) *halfClosed {
 }
 
 // acknowledged reports whether the other end of a connection acknowledges all sent data within
-// listensTime.
+// probeTime.
 func acknowledged(conn net.Conn) bool {
-	pause := listensFirst
-	for end := time.Now().Add(listensTime); ; pause = min(2*pause, listensMost) {
+	pause := probeFirstPause
+	for end := time.Now().Add(probeTime); ; pause = min(2*pause, probeLongestPause) {
 		all, open := seeAcknowledged(conn)
 		switch {
 		case !open:

@@ -69,7 +69,7 @@ func (s *httpAPI) routes() http.Handler {
 	r := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	// More specific routes come first: a key may contain slashes, and mux uses the first route
 	// that matches.
-	r.MatcherFunc(mayCheckToken).Path("/v1/locks/{key:.*}/token/{token:[^/]*}").Handler(s.callThrough(s.checkToken))
+	r.MatcherFunc(mayBeTokenCheck).Path("/v1/locks/{key:.*}/token/{token:[^/]*}").Handler(s.callThrough(s.checkToken))
 	s.handle(r, "/v1/locks/{key:.*}", methods{
 		http.MethodPost:   s.callHalf(s.acquire),
 		http.MethodPatch:  s.callThrough(s.renew),
@@ -91,10 +91,10 @@ func (s *httpAPI) routes() http.Handler {
 	return r
 }
 
-// mayCheckToken reports whether a request may be a check of a token. Only GET and HEAD check a
+// mayBeTokenCheck reports whether a request may be a check of a token. Only GET and HEAD check a
 // token; for every other method /token/5 may be the end of a key. For most requests this check
 // avoids matching the whole path with a regular expression.
-func mayCheckToken(r *http.Request, _ *mux.RouteMatch) bool {
+func mayBeTokenCheck(r *http.Request, _ *mux.RouteMatch) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.Contains(r.URL.Path, "/token/")
 }
 

@@ -47,7 +47,7 @@ func (s *httpAPI) callHalf(f func(*http.Request, []byte) (proto.Message, error))
 		}
 		m, err := f(r, body)
 		if errors.Is(err, context.Canceled) {
-			if half := stillListens(w, r); half != nil {
+			if half := probeHalfClosed(w, r); half != nil {
 				defer half.close()
 				w = half
 				m, err = f(r.WithContext(unlessItWaits(r.Context())), body)
@@ -60,7 +60,7 @@ func (s *httpAPI) callHalf(f func(*http.Request, []byte) (proto.Message, error))
 // answer sends the result of a call.
 func (s *httpAPI) answer(w http.ResponseWriter, r *http.Request, body []byte, m proto.Message, err error) {
 	if err != nil {
-		s.fail(w, r, asWritten(err, body), m)
+		s.fail(w, r, namedAsWritten(err, body), m)
 		return
 	}
 	data, err := encode(m)
@@ -134,7 +134,7 @@ func decodeBody(body []byte, m proto.Message) error {
 	if err == nil {
 		return nil
 	}
-	if other, ok := inSeconds(body, m.ProtoReflect().Descriptor()); ok {
+	if other, ok := withSeconds(body, m.ProtoReflect().Descriptor()); ok {
 		proto.Reset(m)
 		if err = protojson.Unmarshal(other, m); err == nil {
 			return nil
@@ -145,9 +145,9 @@ func decodeBody(body []byte, m proto.Message) error {
 	return sharelock.Invalid(wrongField(body, m.ProtoReflect().Type()), text)
 }
 
-// inSeconds returns a body in which durations in the form of the command line ("100ms", "1m") are
+// withSeconds returns a body in which durations in the form of the command line ("100ms", "1m") are
 // replaced by the seconds of proto3 JSON. It reports whether there were any.
-func inSeconds(body []byte, message protoreflect.MessageDescriptor) (_ []byte, changed bool) {
+func withSeconds(body []byte, message protoreflect.MessageDescriptor) (_ []byte, changed bool) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
 		return nil, false
@@ -198,9 +198,9 @@ func secondsOf(field protoreflect.FieldDescriptor, value json.RawMessage) json.R
 	return encodeDuration(durationpb.New(duration))
 }
 
-// asWritten returns the error with its field named as the caller has written it: in lowerCamelCase,
-// unless the body uses the proto name, which proto3 JSON also allows.
-func asWritten(err error, body []byte) error {
+// namedAsWritten returns the error with its field named as the caller has written it: in
+// lowerCamelCase, unless the body uses the proto name, which proto3 JSON also allows.
+func namedAsWritten(err error, body []byte) error {
 	e, ok := errors.AsType[*sharelock.Error](err)
 	if !ok || !strings.Contains(e.Field, "_") || bytes.Contains(body, []byte(`"`+e.Field+`"`)) {
 		return err

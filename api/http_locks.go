@@ -79,7 +79,7 @@ func (s *httpAPI) release(r *http.Request, _ []byte) (proto.Message, error) {
 }
 
 func (s *httpAPI) get(r *http.Request, _ []byte) (proto.Message, error) {
-	key, err := plainKey(r)
+	key, err := keyOnly(r)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (s *httpAPI) list(r *http.Request, _ []byte) (proto.Message, error) {
 // checkToken answers 412 for a stale token, so that a resource need only check the status. The
 // details then are the answer for a current token.
 func (s *httpAPI) checkToken(r *http.Request, _ []byte) (proto.Message, error) {
-	key, err := plainKey(r)
+	key, err := keyOnly(r)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (s *httpAPI) mesh(r *http.Request, _ []byte) (proto.Message, error) {
 }
 
 func (s *httpAPI) locate(r *http.Request, _ []byte) (proto.Message, error) {
-	key, err := plainKey(r)
+	key, err := keyOnly(r)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func decodeCall(r *http.Request, body []byte, m interface {
 	GetKey() string
 },
 ) (key string, err error) {
-	if key, err = plainKey(r); err != nil {
+	if key, err = keyOnly(r); err != nil {
 		return "", err
 	}
 	if err := decodeBody(body, m); err != nil {
@@ -210,8 +210,8 @@ func decodeCall(r *http.Request, body []byte, m interface {
 	return key, nil
 }
 
-// plainKey returns the key in the path of a call that has no query parameters.
-func plainKey(r *http.Request) (string, error) {
+// keyOnly returns the key in the path of a call that has no query parameters.
+func keyOnly(r *http.Request) (string, error) {
 	if _, err := query(r); err != nil {
 		return "", err
 	}

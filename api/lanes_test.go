@@ -18,7 +18,7 @@ func TestNewsIsSplitIntoMessages(t *testing.T) {
 	}
 	sent := 0
 	for {
-		data, quiet := s.takeOut()
+		data, quiet := s.nextMessage()
 		if data == nil {
 			if !quiet || s.fullBytes != 0 {
 				t.Errorf("after all was sent: quiet %t, %d bytes are counted", quiet, s.fullBytes)

@@ -33,7 +33,7 @@ func (s *httpAPI) legacyLock(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	st, hold, err := s.legacy.lock(ctx, m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
 	if errors.Is(err, context.Canceled) {
-		if half := stillListens(w, r); half != nil {
+		if half := probeHalfClosed(w, r); half != nil {
 			defer half.close()
 			w = half
 			st, hold, err = s.legacy.lock(unlessItWaits(ctx), m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())

@@ -72,9 +72,9 @@ type session struct {
 	// read receives the error with which the reader ended, and is then closed.
 	read chan error
 	log  *slog.Logger
-	// spoke is set when the client sends a message, and cleared by silent. quiet is the number of
-	// calls of silent in a row without a message; only framed.lookAfter uses it.
-	spoke atomic.Bool
+	// heard is set when the client sends a message, and cleared by silent. quiet is the number of
+	// calls of silent in a row without a message; only framed.closeHung uses it.
+	heard atomic.Bool
 	quiet int
 
 	mu sync.Mutex
@@ -145,7 +145,7 @@ func (s *session) serve(ctx context.Context, who string) error {
 func (s *session) silent() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.quiet++; s.spoke.Swap(false) || s.pending == 0 {
+	if s.quiet++; s.heard.Swap(false) || s.pending == 0 {
 		s.quiet = 0
 	}
 	return s.quiet
@@ -172,9 +172,9 @@ func (s *grpcStream) Recv() ([]byte, error) {
 // Send implements stream.
 func (s *grpcStream) Send(message []byte) error { return s.SendMsg(&pb.Frame{Data: message}) }
 
-// first returns urgent, and buffer returns out, ready to be appended to. mu must be held.
-func (s *session) first() []byte  { return s.lane(&s.urgent, &s.fullUrgent) }
-func (s *session) buffer() []byte { return s.lane(&s.out, &s.fullOut) }
+// urgentBuffer returns urgent, and outBuffer returns out, ready to be appended to. mu must be held.
+func (s *session) urgentBuffer() []byte { return s.lane(&s.urgent, &s.fullUrgent) }
+func (s *session) outBuffer() []byte    { return s.lane(&s.out, &s.fullOut) }
 
 // lane returns the message of a lane, ready to be appended to. It moves a full message to full, and
 // allocates a new one if there is none: an idle session has none. mu must be held.
@@ -197,9 +197,9 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 	}
 	s.mu.Lock()
 	if len(r.Status) <= maxUrgent {
-		s.urgent = pb.AppendReply(s.first(), &r)
+		s.urgent = pb.AppendReply(s.urgentBuffer(), &r)
 	} else {
-		s.out = pb.AppendReply(s.buffer(), &r)
+		s.out = pb.AppendReply(s.outBuffer(), &r)
 	}
 	s.pending--
 	lost := s.unsent.answered(id, &h, err == nil, s.unsent.taken+uint64(len(s.fullUrgent)))
@@ -213,7 +213,7 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 // Renewed implements Sink.
 func (s *session) Renewed(keepalive uint64, ids []uint64) {
 	s.mu.Lock()
-	s.urgent = pb.AppendRenewed(s.first(), keepalive, ids)
+	s.urgent = pb.AppendRenewed(s.urgentBuffer(), keepalive, ids)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -222,7 +222,7 @@ func (s *session) Renewed(keepalive uint64, ids []uint64) {
 func (s *session) Ended(id uint64, err error) {
 	status := statusBytes(err)
 	s.mu.Lock()
-	s.urgent = pb.AppendEnd(s.first(), id, status)
+	s.urgent = pb.AppendEnd(s.urgentBuffer(), id, status)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -230,7 +230,7 @@ func (s *session) Ended(id uint64, err error) {
 // Forced implements Sink.
 func (s *session) Forced(key string, token sharelock.Token, reason string) {
 	s.mu.Lock()
-	s.urgent = pb.AppendForced(s.first(), key, token, reason)
+	s.urgent = pb.AppendForced(s.urgentBuffer(), key, token, reason)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -239,7 +239,7 @@ func (s *session) Forced(key string, token sharelock.Token, reason string) {
 func (s *session) Queued(id uint64, position uint32) {
 	s.mu.Lock()
 	if len(s.out)+s.fullBytes <= maxUnsent {
-		s.out = pb.AppendQueued(s.buffer(), id, position)
+		s.out = pb.AppendQueued(s.outBuffer(), id, position)
 	}
 	s.mu.Unlock()
 	notify(s.wake)
@@ -278,7 +278,7 @@ func (s *session) receive(ctx context.Context, who string) error {
 		if err != nil {
 			return err
 		}
-		s.spoke.Store(true)
+		s.heard.Store(true)
 		reader.Reset(message)
 		for more := true; more; {
 			var err error
@@ -337,16 +337,16 @@ func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, 
 		k.batch = k.batch[:0]
 	}
 	if ring {
-		s.tellRing()
+		s.sendRing()
 	}
 	return alive, nil
 }
 
-// tellRing sends the owners of all partitions.
-func (s *session) tellRing() {
+// sendRing sends the owners of all partitions.
+func (s *session) sendRing() {
 	ring := s.ring()
 	s.mu.Lock()
-	s.out = pb.AppendRing(s.buffer(), ring)
+	s.out = pb.AppendRing(s.outBuffer(), ring)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -390,7 +390,7 @@ func (s *session) next(r *pb.CallReader, batch []pb.Call, who string) (_ []pb.Ca
 func (s *session) pong() {
 	s.mu.Lock()
 	if len(s.urgent) == 0 {
-		s.urgent = pb.AppendPing(s.first())
+		s.urgent = pb.AppendPing(s.urgentBuffer())
 	}
 	s.mu.Unlock()
 	notify(s.wake)
@@ -415,14 +415,14 @@ func (s *session) start(calls []pb.Call) {
 	default:
 	}
 	if before+len(calls) > maxPending {
-		calls = s.withRoom(before, calls)
+		calls = s.admit(before, calls)
 	}
 	s.calls.Start(calls)
 }
 
-// withRoom refuses the calls for which there is no room beside the before calls in flight, and
+// admit refuses the calls for which there is no room beside the before calls in flight, and
 // returns the others.
-func (s *session) withRoom(before int, calls []pb.Call) []pb.Call {
+func (s *session) admit(before int, calls []pb.Call) []pb.Call {
 	list := calls[:0]
 	for i := range calls {
 		most := maxPendingAll
@@ -474,14 +474,14 @@ func (s *session) write(ctx context.Context) error {
 			return ctx.Err()
 		case <-drain:
 			drain = nil
-			t := time.NewTicker(drainLook)
+			t := time.NewTicker(drainPoll)
 			defer t.Stop()
 			idle = t.C
 		case <-idle:
 		}
 		runtime.Gosched()
 		for {
-			data, quiet := s.takeOut()
+			data, quiet := s.nextMessage()
 			if data == nil {
 				if released {
 					return nil
@@ -499,13 +499,13 @@ func (s *session) write(ctx context.Context) error {
 	}
 }
 
-// drainLook is the interval at which a draining session checks whether its last call was answered.
-const drainLook = 20 * time.Millisecond
+// drainPoll is the interval at which a draining session checks whether its last call was answered.
+const drainPoll = 20 * time.Millisecond
 
-// takeOut returns the next message to send, urgent messages first. It combines both lanes if the
-// result is not too large. quiet reports that nothing is waiting and no call is in flight. The
-// message that takeOut returned before must have been sent.
-func (s *session) takeOut() (data []byte, quiet bool) {
+// nextMessage returns the next message to send, urgent messages first. It combines both lanes if
+// the result is not too large. quiet reports that nothing is waiting and no call is in flight. The
+// message that nextMessage returned before must have been sent.
+func (s *session) nextMessage() (data []byte, quiet bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unsent.sent()

@@ -14,19 +14,19 @@ import (
 // latency of waking, for all processors of the machine, as long as it keeps a file open.
 
 const (
-	// workEvery is the interval at which a node's work is measured.
-	workEvery = time.Second
-	// The processors are kept awake from muchWork calls per interval on, until there are fewer
-	// than littleWork.
-	muchWork   = 100
-	littleWork = 50
+	// workInterval is the interval at which a node's work is measured.
+	workInterval = time.Second
+	// The processors are kept awake from busyCalls calls per interval on, until there are fewer
+	// than idleCalls.
+	busyCalls = 100
+	idleCalls = 50
 )
 
 // The values that are written to the device, in µs.
 const (
 	stayAwake int32 = 0
-	// asBefore withdraws the request.
-	asBefore int32 = -1
+	// noRequest withdraws the request.
+	noRequest int32 = -1
 )
 
 // awake keeps the processors from sleeping while a node works.
@@ -47,7 +47,7 @@ func keepAwake(device io.WriteCloser, worked func() uint64, log *slog.Logger) (e
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(workEvery)
+		tick := time.NewTicker(workInterval)
 		defer tick.Stop()
 		a.run(tick.C, stop)
 	}()
@@ -78,12 +78,12 @@ func (a *awake) look() error {
 	work := now - a.before
 	a.before = now
 	switch {
-	case !a.on && work >= muchWork:
+	case !a.on && work >= busyCalls:
 		a.on = true
 		return a.say(stayAwake)
-	case a.on && work < littleWork:
+	case a.on && work < idleCalls:
 		a.on = false
-		return a.say(asBefore)
+		return a.say(noRequest)
 	}
 	return nil
 }

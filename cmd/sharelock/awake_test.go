@@ -42,12 +42,12 @@ func TestAwake(t *testing.T) {
 		looks int
 		want  string
 	}{
-		{muchWork - 1, 20, ""},
-		{muchWork, 1, stay},
-		{muchWork, 30, ""},
-		{littleWork, 30, ""},
-		{littleWork - 1, 1, rest},
-		{littleWork, 30, ""},
+		{busyCalls - 1, 20, ""},
+		{busyCalls, 1, stay},
+		{busyCalls, 30, ""},
+		{idleCalls, 30, ""},
+		{idleCalls - 1, 1, rest},
+		{idleCalls, 30, ""},
 		{0, 30, ""},
 		{1000, 1, stay},
 		{0, 1, rest},
@@ -70,7 +70,7 @@ func TestAwakeFails(t *testing.T) {
 	var log strings.Builder
 	d := device{fail: errors.New("broken on purpose")}
 	var work uint64
-	a := &awake{device: &d, worked: func() uint64 { work += muchWork; return work }, log: slog.New(slog.NewTextHandler(&log, nil))}
+	a := &awake{device: &d, worked: func() uint64 { work += busyCalls; return work }, log: slog.New(slog.NewTextHandler(&log, nil))}
 	tick := make(chan time.Time, 1)
 	tick <- time.Time{}
 	a.run(tick, nil)

@@ -68,7 +68,7 @@ last node.`,
 func (a *app) dev(ctx context.Context, c config, count, port int) error {
 	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a.outliveReaders()
+	a.ignoreSIGPIPE()
 	defer limitGarbage(a.environ)()
 	nodes, err := a.startDev(c, count, port)
 	if err != nil {

@@ -80,7 +80,7 @@ the lock was lost and CMD was stopped.`,
 	_ = cmd.Flags().MarkHidden("timeout")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o := flockOptions{wait: forever, conflict: exitFailed}
-		args, err := getopt(append(o.options(), ours(cmd.Flags())...), args)
+		args, err := getopt(append(o.options(), sharelockOptions(cmd.Flags())...), args)
 		switch {
 		case err != nil:
 			return usageError("%w (see 'sharelock flock --help')", err)
@@ -144,8 +144,8 @@ func (o *flockOptions) options() []option {
 	}
 }
 
-// ours returns the options that flock(1) does not have. All of them are long.
-func ours(flags *pflag.FlagSet) (options []option) {
+// sharelockOptions returns the options that flock(1) does not have. All of them are long.
+func sharelockOptions(flags *pflag.FlagSet) (options []option) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Hidden || f.Name == "help" {
 			return

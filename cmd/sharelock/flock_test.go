@@ -99,9 +99,9 @@ func TestFlockBesideFlock(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ours, theirs := sharelockContender(t), flockContender(t)
+				sharelockOptions, theirs := sharelockContender(t), flockContender(t)
 				if held {
-					ours.take(t)
+					sharelockOptions.take(t)
 					theirs.take(t)
 				}
 				run := func(c *contender, program string) (string, string, int) {
@@ -115,7 +115,7 @@ func TestFlockBesideFlock(t *testing.T) {
 					}
 					return out.String(), stderr.String(), cmd.ProcessState.ExitCode()
 				}
-				got, gotErr, code := run(ours, ours.words[0]+" flock")
+				got, gotErr, code := run(sharelockOptions, sharelockOptions.words[0]+" flock")
 				want, wantErr, wantCode := run(theirs, flock)
 				if code != wantCode {
 					t.Errorf("got exit code %d (%s), flock has %d (%s)", code, gotErr, wantCode, wantErr)

@@ -132,7 +132,7 @@ func guard(l heldLock, p process, signals <-chan os.Signal, t times) (lost bool)
 		return false // CMD has ended in time
 	default:
 	}
-	condemn(l, p, signals, t)
+	endCommand(l, p, signals, t)
 	return true
 }
 
@@ -144,8 +144,8 @@ func check(l heldLock) {
 	_ = l.Check(ctx)
 }
 
-// condemn ends CMD: with SIGTERM first, and with SIGKILL when there is no time left.
-func condemn(l heldLock, p process, signals <-chan os.Signal, t times) {
+// endCommand ends CMD: with SIGTERM first, and with SIGKILL when there is no time left.
+func endCommand(l heldLock, p process, signals <-chan os.Signal, t times) {
 	left := func() time.Duration { return l.Remaining() - t.kill }
 	if err := l.Err(); errors.Is(err, client.ErrForced) || errors.Is(err, sharelock.ErrNotHeld) || errors.Is(err, sharelock.ErrStaleToken) {
 		taken := time.Now()

@@ -223,7 +223,7 @@ func obtain(ctx context.Context, r *remote, s *sentinel, take acquire, signals <
 		case got := <-done:
 			return got.l, got.c, got.err
 		case sig := <-signals:
-			if endsWait(sig) {
+			if endsProcess(sig) {
 				cancel(interrupted{syscall.Signal(number(sig))})
 			}
 		}

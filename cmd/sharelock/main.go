@@ -51,14 +51,14 @@ func main() {
 	}
 	code := a.run(context.Background(), args)
 	stop()
-	endBy(a.endedBy)
+	dieBySignal(a.endedBy)
 	os.Exit(code)
 }
 
-// endBy ends the process by a signal, as if the process did not handle it. A shell in a loop
-// or a supervisor learns more from that than from an exit code. endBy returns if the process
+// dieBySignal ends the process by a signal, as if the process did not handle it. A shell in a loop
+// or a supervisor learns more from that than from an exit code. dieBySignal returns if the process
 // cannot end by this signal.
-func endBy(sig syscall.Signal) {
+func dieBySignal(sig syscall.Signal) {
 	switch sig {
 	case syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP:
 	default:

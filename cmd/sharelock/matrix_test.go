@@ -276,7 +276,7 @@ func (o outcome) String() string {
 }
 
 // expected are the outcomes of sharelock lock and of flock(1).
-func expected(s stage, sig syscall.Signal, phase string) (ours, theirs outcome) {
+func expected(s stage, sig syscall.Signal, phase string) (sharelockOptions, theirs outcome) {
 	n := 128 + int(sig)
 	switch phase {
 	case "waiting":
@@ -330,11 +330,11 @@ func TestMatrix(t *testing.T) {
 				continue
 			}
 			for _, phase := range []string{"waiting", "holding", "ending"} {
-				ours, theirs := expected(s, sig.sig, phase)
+				sharelockOptions, theirs := expected(s, sig.sig, phase)
 				name := fmt.Sprintf("%s/%v/%s", s.name, sig.sig, phase)
 				t.Run(name+"/sharelock", func(t *testing.T) {
 					t.Parallel()
-					runCell(t, s, sig, phase, sharelockContender(t), ours)
+					runCell(t, s, sig, phase, sharelockContender(t), sharelockOptions)
 				})
 				if s.pid1 {
 					continue

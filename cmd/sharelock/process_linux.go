@@ -35,8 +35,8 @@ func forwarded() []os.Signal {
 	}
 }
 
-// endsWait reports whether a signal ends a process that does not handle it.
-func endsWait(sig os.Signal) bool { return sig != syscall.SIGWINCH }
+// endsProcess reports whether a signal ends a process that does not handle it.
+func endsProcess(sig os.Signal) bool { return sig != syscall.SIGWINCH }
 
 // job is a process group whose leader is CMD.
 type job struct {

@@ -38,8 +38,8 @@ func forwarded() []os.Signal {
 	return []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM}
 }
 
-// endsWait reports whether a signal ends a process that does not handle it.
-func endsWait(os.Signal) bool { return true }
+// endsProcess reports whether a signal ends a process that does not handle it.
+func endsProcess(os.Signal) bool { return true }
 
 // job is CMD alone: process groups and job control are supported on Linux only. Here children of
 // CMD are not stopped when the lock is lost.

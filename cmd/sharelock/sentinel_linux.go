@@ -286,7 +286,7 @@ func reportAll(got chan os.Signal) {
 	for tries := 0; tries < 100 && pending(); tries++ {
 		time.Sleep(time.Millisecond) // another thread is about to take the signal
 	}
-	time.Sleep(takenTime)
+	time.Sleep(handoverTime)
 	// signal.Stop returns after all signals that the runtime has caught are delivered.
 	settled := make(chan os.Signal, 1)
 	signal.Notify(settled, unix.SIGTERM)
@@ -301,9 +301,9 @@ func reportAll(got chan os.Signal) {
 	}
 }
 
-// takenTime is how long a thread may take to hand a signal to the runtime after taking it from the
-// kernel. Nothing shows the signal in between.
-const takenTime = 20 * time.Millisecond
+// handoverTime is how long a thread may take to hand a signal to the runtime after taking it from
+// the kernel. Nothing shows the signal in between.
+const handoverTime = 20 * time.Millisecond
 
 // pending reports whether the kernel has a pending signal for this process that no thread has
 // taken.

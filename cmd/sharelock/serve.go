@@ -111,7 +111,7 @@ func (a *app) serve(ctx context.Context, c config) error {
 	// bound.
 	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a.outliveReaders()
+	a.ignoreSIGPIPE()
 	var latency io.WriteCloser
 	if c.keepAwake {
 		var err error
@@ -136,9 +136,9 @@ func (a *app) serve(ctx context.Context, c config) error {
 	return a.supervise(ctx, c, n, signals)
 }
 
-// outliveReaders makes the process ignore SIGPIPE, so that a node keeps running when the reader of
+// ignoreSIGPIPE makes the process ignore SIGPIPE, so that a node keeps running when the reader of
 // its output has gone.
-func (a *app) outliveReaders() {
+func (a *app) ignoreSIGPIPE() {
 	if a.alone {
 		signal.Ignore(syscall.SIGPIPE)
 	}
