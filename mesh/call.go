@@ -221,7 +221,7 @@ func (c *call) sendAt(now time.Duration, r *owner.Request, alone bool) {
 	a := c.node.views.Now()
 	submit := a.Service.SubmitAt
 	if alone {
-		submit = a.Service.Serve
+		submit = a.Service.ServeInline
 	}
 	submit(now, a.Partition(r.Key), c.target.ref, r)
 }

@@ -490,7 +490,7 @@ func (a *activation) holds(m ring.Member, chosen Held) bool {
 // for the member all the while; only success is progress (V6).
 func (a *activation) repeat(ctx context.Context, what string, m ring.Member, fn func() error) {
 	w := a.await(m)
-	defer a.service.waits.end(w)
+	defer a.service.stalls.end(w)
 	for pause := retryFirst; ctx.Err() == nil; pause = min(pause*2, retryMost) {
 		err := fn()
 		if err == nil {
@@ -502,9 +502,9 @@ func (a *activation) repeat(ctx context.Context, what string, m ring.Member, fn 
 }
 
 // await begins a wait for a member.
-func (a *activation) await(m ring.Member) *wait {
-	w := &wait{member: m.Identity}
-	a.service.waits.note(w, a.service.clock())
+func (a *activation) await(m ring.Member) *stall {
+	w := &stall{member: m.Identity}
+	a.service.stalls.progress(w, a.service.clock())
 	return w
 }
 

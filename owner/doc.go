@@ -11,14 +11,15 @@
 //
 //   - [Service] has all partitions of the member, in a fixed number of shards. A shard is a
 //     loop around its machines: it takes what has arrived as a batch, hands each request to
-//     its machine, sends the operations to the backups and lets answers leave (shard.go).
+//     its machine, sends the operations to the backups and lets answers leave (shard.go,
+//     loop.go, steps.go, answers.go).
 //   - An answer leaves when all backups have acknowledged the operations before it, and only
 //     if the member's lease is valid and the epoch is still the current one (A2, A3). Until
 //     then operations and answers wait in the partition's log (replicate.go). The other side,
 //     which follows and acknowledges, is in backup.go.
 //   - When a view makes the member the owner of partitions, an activation asks all members
 //     what they hold, chooses the newest copy of each partition, fetches it, gives it to the
-//     backups, and only then serves requests (activate.go, transfer.go; copies.go answers the
+//     backups, and only then serves requests (activate.go, fetch.go, push.go; copies.go answers the
 //     activations of others). A partition whose state is lost is in quarantine until every
 //     lock that may have existed has expired.
 //

@@ -21,13 +21,13 @@ func TestHelp(t *testing.T) {
 		synctest.Wait()
 
 		done := 0 // the race detector sees it if a loop changes it while this goroutine reads
-		if !sh.help(item{fn: func() { done++ }}) || done != 1 {
+		if !sh.putInline(item{fn: func() { done++ }}) || done != 1 {
 			t.Errorf("done %d times when help returned, want 1", done)
 		}
 
 		sh.turn <- struct{}{} // somebody works
 		sh.put(item{fn: func() { done += 10 }})
-		if !sh.help(item{fn: func() { done += 100 }}) || done != 1 {
+		if !sh.putInline(item{fn: func() { done += 100 }}) || done != 1 {
 			t.Errorf("%d was done although it is another's turn", done)
 		}
 		<-sh.turn
@@ -46,8 +46,8 @@ func TestHelpWhileOneWorks(t *testing.T) {
 		sh := tb.owner("k").service.shard(ring.PartitionOf("k", testPartitions))
 		synctest.Wait()
 		order := ""
-		sh.help(item{fn: func() {
-			sh.help(item{fn: func() { order += "2" }}) // its own turn is not over
+		sh.putInline(item{fn: func() {
+			sh.putInline(item{fn: func() { order += "2" }}) // its own turn is not over
 			order += "1"
 		}})
 		synctest.Wait()
@@ -77,14 +77,14 @@ func TestHelpRousesForDeadlines(t *testing.T) {
 		time.Sleep(idleWake / 2)
 		synctest.Wait()
 		serve := func(c *latest, r Request) {
-			a.service.Serve(a.service.clock(), ring.PartitionOf("k", testPartitions), Ref{Caller: c, ID: 1}, &r)
+			a.service.ServeInline(a.service.clock(), ring.PartitionOf("k", testPartitions), Ref{Caller: c, ID: 1}, &r)
 		}
 		var first, second latest
 		held, waits := acquireOf("k", "c", 0), acquireOf("k", "d", idleWake-100*time.Millisecond)
 		serve(&first, held)
 		serve(&second, waits)
 		if first.got.Outcome != Done {
-			t.Fatalf("the answer is %v when Serve returned", first.got.Outcome)
+			t.Fatalf("the answer is %v when ServeInline returned", first.got.Outcome)
 		}
 		synctest.Wait() // the loop sleeps until then
 		sh.turn <- struct{}{}
@@ -107,7 +107,7 @@ func TestHelpPanics(t *testing.T) {
 	if os.Getenv(env) != "" {
 		defer func() { recover() }() //nolint:errcheck // as the handler would
 		s := NewService(Config{Partitions: 1, Shards: 1, Clock: func() time.Duration { return 1 }, MaxTTL: time.Minute})
-		s.shard(0).help(item{fn: func() { panic("half a step") }})
+		s.shard(0).putInline(item{fn: func() { panic("half a step") }})
 		return
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestHelpPanics$")

@@ -17,7 +17,7 @@ func TestAckAfterRewind(t *testing.T) {
 	backup := ring.Member{Identity: ring.Identity{ID: "b"}}
 	var l oplog
 	l.begin([]ring.Member{backup}, 5)
-	l.append(0, []ops.Op{{Kind: ops.Read, Key: "a"}, {Kind: ops.Read, Key: "b"}, {Kind: ops.Read, Key: "c"}}, &arena{})
+	l.append(0, []ops.Op{{Kind: ops.Read, Key: "a"}, {Kind: ops.Read, Key: "b"}, {Kind: ops.Read, Key: "c"}}, &opArena{})
 	l.unsent(0, &l.backups[0])
 	if !l.rewind(backup.Identity) {
 		t.Fatal("nothing is to be sent again")
@@ -33,12 +33,12 @@ func TestAckAfterRewind(t *testing.T) {
 // is sent together.
 func TestLogKeepsItsOps(t *testing.T) {
 	var l oplog
-	var room arena
+	var room opArena
 	l.begin([]ring.Member{{}, {}}, 0)
 	const count = 3000
 	var want []byte
 	for i := range count {
-		// Some are longer than what an arena leaves.
+		// Some are longer than what an opArena leaves.
 		text := strings.Repeat(string(rune('a'+i%26)), i*37%1500)
 		op := ops.Op{Kind: ops.Enqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": text}}
 		want = op.Append(want)
@@ -82,9 +82,9 @@ func TestLogKeepsItsOps(t *testing.T) {
 	}
 }
 
-// Large ops do not make an arena begin a piece each time, nor copy one.
+// Large ops do not make an opArena begin a piece each time, nor copy one.
 func TestArenaOfLargeOps(t *testing.T) {
-	var room arena
+	var room opArena
 	op := ops.Op{Kind: ops.Enqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": strings.Repeat("x", 2400)}}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -67,14 +67,14 @@ type oplog struct {
 	pending compact.Queue[machine.Reply]
 }
 
-// arena is room for encoded ops, so that each need not be allocated. It is let go
+// opArena is room for encoded ops, so that each need not be allocated. It is let go
 // piece by piece, when nobody refers to one any more.
-type arena struct{ room []byte }
+type opArena struct{ room []byte }
 
 const arenaPiece = 16 << 10
 
 // encode gives the bytes of an op.
-func (a *arena) encode(op *ops.Op) []byte {
+func (a *opArena) encode(op *ops.Op) []byte {
 	const most = 1 << 10 // nearly all ops are smaller; others get room of their own
 	if cap(a.room)-len(a.room) < most {
 		a.room = make([]byte, 0, arenaPiece)
@@ -108,7 +108,7 @@ func (l *oplog) full() bool {
 }
 
 // append adds ops that were decided just now.
-func (l *oplog) append(now time.Duration, decided []ops.Op, room *arena) {
+func (l *oplog) append(now time.Duration, decided []ops.Op, room *opArena) {
 	for i := range l.backups {
 		if r := &l.backups[i]; r.acked == l.last() {
 			r.since = now
@@ -266,7 +266,7 @@ func (s *Service) LinkUp(to ring.Identity) {
 
 // byShard runs fn for each of n things in the loop of the shard that its partition
 // belongs to, one visit for each shard, without waiting; if there is but one, perhaps in
-// the caller's goroutine, see help. fn must go by the shard's now.
+// the caller's goroutine, see putInline. fn must go by the shard's now.
 func (s *Service) byShard(n int, partition func(i int) uint32, fn func(sh *shard, i int)) {
 	lists, visits := make([][]int, len(s.shards)), 0
 	for i := range n {
@@ -278,7 +278,7 @@ func (s *Service) byShard(n int, partition func(i int) uint32, fn func(sh *shard
 			lists[shard] = append(lists[shard], i)
 		}
 	}
-	give := (*shard).help
+	give := (*shard).putInline
 	if visits > 1 {
 		give = (*shard).put // the loops work at the same time
 	}

@@ -205,7 +205,7 @@ func TestSlowBackupIsBounded(t *testing.T) {
 		big.begin([]ring.Member{set[1].member}, 0)
 		op := ops.Op{Kind: ops.Enqueue, Key: "k", ClientID: "c", RequestID: "r", TTL: 1, Metadata: map[string]string{"m": strings.Repeat("x", 2000)}}
 		for range 1000 {
-			big.append(0, []ops.Op{op}, &arena{})
+			big.append(0, []ops.Op{op}, &opArena{})
 		}
 		var parts []Entries
 		for e, more := big.unsent(0, &big.backups[0]); more; e, more = big.unsent(0, &big.backups[0]) {

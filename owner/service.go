@@ -13,48 +13,47 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Config is what a [Service] needs to know. All fields but MaxLocks, MaxHold, Bounds, Forced
-// and Pause are required.
+// Config configures a [Service]. All fields are required except MaxLocks, MaxHold, Bounds, Forced,
+// Pause and Unknown.
 type Config struct {
-	// Self is this member, Name how people see it.
+	// Self identifies this member. Name is what people call it; it is put into holds.
 	Self ring.Identity
 	Name string
 	// Partitions and MaxTTL are the cluster's constants.
 	Partitions int
 	MaxTTL     time.Duration
-	// MaxWaiters bounds the queue of one key, MaxLocks the keys that this member
-	// holds copies of as an owner; 0 is no limit.
+	// MaxWaiters bounds the queue of one key. MaxLocks bounds the keys that are held or waited for
+	// in the partitions that this member owns; 0 is no limit.
 	MaxWaiters, MaxLocks int
 	// MaxHold bounds how long a hold that this member grants may last, however often it is
 	// renewed; 0 is no limit.
 	MaxHold time.Duration
-	// Bounds are those of each partition; the zero value is DefaultBounds.
+	// Bounds bounds what each partition keeps. The zero value means DefaultBounds.
 	Bounds Bounds
 	// Shards is the number of loops.
 	Shards int
-	// Clock is read for every deadline.
+	// Clock returns the time from which all deadlines are measured. It must not go backwards.
 	Clock func() time.Duration
 	Peers Peers
 	Log   *slog.Logger
-	// Forced, if set, is told of the holds that were taken away by a Force, when all
-	// backups know it (A2, A3). It must not block.
+	// Forced, if set, is called with the holds that a Force has taken away, once all backups know it
+	// (A2, A3). It must not block.
 	Forced func(holds []sharelock.Hold, reason string)
-	// Pause is called by who has the turn of a shard at named points, the constants Point*;
-	// what happens while it does not return happens in between. It is for tests.
+	// Pause, if set, is called in the turn of a shard at named points, the constants Point*. Tests use
+	// it to let other things happen at these points.
 	Pause func(point string)
-	// Unknown is called when another member's log or copy has something that this program
-	// does not know (W3). The process has to leave then: it must not skip it. Unknown is
-	// called with the turn of a shard and does not wait; nil is not told.
+	// Unknown, if set, is called when another member's log or copy has something that this program
+	// does not know (W3). The process must then leave; it must not skip what it does not know.
+	// Unknown is called in the turn of a shard and must not block.
 	Unknown func(error)
 }
 
-// PointAnswer is after the lease was found valid and before the answers leave (A2).
+// PointAnswer is the point after the lease was found valid and before the answers leave (A2).
 const PointAnswer = "lease checked, answer not written"
 
-// Service runs all partitions of one member: it serialises the requests of those
-// it owns, and answers other members' activations about the copies it holds.
-// All methods are safe for concurrent use. Make one with [NewService] and end it
-// with Stop.
+// A Service has all partitions of one member. It serialises the requests for those that the member
+// owns, follows the owners of those that it backs up, and answers the activations of other members.
+// All methods are safe for concurrent use. Create one with [NewService] and end it with Stop.
 type Service struct {
 	self     ring.Identity
 	name     string
@@ -72,15 +71,16 @@ type Service struct {
 
 	shards     []*shard
 	partitions int
-	// locks is the number of key entries over all active partitions.
+	// locks is the number of keys in all active partitions.
 	locks atomic.Int64
-	// cur is the epoch this member acts in. It only grows (A1).
+	// cur is the epoch that this member acts in. It only grows (A1).
 	cur atomic.Uint32
-	// leaseUntil is the end of the view lease on clock, as nanoseconds (V4).
+	// leaseUntil is the end of the view lease on clock, in nanoseconds (V4).
 	leaseUntil atomic.Int64
-	// refresh: a counter is half used up (G2).
+	// refresh is set if a new epoch is wanted: half of the tokens of some partition are used (G2), or
+	// a copy does not fit its owner's ops.
 	refresh atomic.Bool
-	// told is the latest epoch in which each partition was said to be active (G1).
+	// told has for each partition the latest epoch in which it was said to be active (G1).
 	told []atomic.Uint32
 
 	stop chan struct{}
@@ -89,16 +89,16 @@ type Service struct {
 	// mu serialises Install and Stop.
 	mu      sync.Mutex
 	rings   *ringCache
-	waits   waits
+	stalls  stalls
 	cancel  context.CancelFunc
 	stopped bool
-	// changed is closed and replaced when something that WaitActive and friends
-	// look at has changed. Guarded by changedMu.
+	// changed is closed and replaced when something that Stats shows has changed; guarded by
+	// changedMu.
 	changedMu sync.Mutex
 	changed   chan struct{}
 }
 
-// NewService starts the loops of a member that is in no view yet.
+// NewService returns the service of a member that is in no view yet, and starts its loops.
 func NewService(cfg Config) *Service {
 	s := &Service{
 		self: cfg.Self, name: cfg.Name, maxTTL: cfg.MaxTTL, maxLocks: cfg.MaxLocks, maxHold: cfg.MaxHold, waiters: cfg.MaxWaiters,
@@ -127,22 +127,22 @@ func NewService(cfg Config) *Service {
 	return s
 }
 
-// Submit queues a request for a partition. The answers come to ref's caller, in
-// whatever goroutine; r must not be changed until the last of them.
+// Submit queues a request for a partition. The answers go to ref's caller, in any goroutine. r must
+// not be changed before the last answer.
 func (s *Service) Submit(partition uint32, ref Ref, r *Request) {
 	s.SubmitAt(s.clock(), partition, ref, r)
 }
 
-// SubmitAt is Submit for who has just read the service's clock.
+// SubmitAt is Submit for a caller that has just read the service's clock.
 func (s *Service) SubmitAt(now time.Duration, partition uint32, ref Ref, r *Request) {
 	s.submit((*shard).put, now, partition, ref, r)
 }
 
-// Serve is SubmitAt for who waits for this answer and nothing else: the answer may have
-// come when it returns. The caller must not hold anything that answers need, this one or
-// others'.
-func (s *Service) Serve(now time.Duration, partition uint32, ref Ref, r *Request) {
-	s.submit((*shard).help, now, partition, ref, r)
+// ServeInline is SubmitAt for a caller that blocks on this one answer. It may run the shard in the
+// caller's goroutine, so the answer may have come when it returns. The caller must hold no lock that
+// this answer or answers to others need.
+func (s *Service) ServeInline(now time.Duration, partition uint32, ref Ref, r *Request) {
+	s.submit((*shard).putInline, now, partition, ref, r)
 }
 
 func (s *Service) submit(give func(*shard, item) bool, now time.Duration, partition uint32, ref Ref, r *Request) {
@@ -151,9 +151,8 @@ func (s *Service) submit(give func(*shard, item) bool, now time.Duration, partit
 	}
 }
 
-// Broke says that the way to a caller broke. When it returns the caller's waiters
-// settle (Q5); until then the caller must count as alive, or they would be passed
-// over.
+// Broke tells the service that the way to a caller broke. When it returns, the caller's waiters
+// settle (Q5). Until then the caller's Alive must return true, or its waiters would be passed over.
 func (s *Service) Broke(caller Caller) {
 	var wg sync.WaitGroup
 	for _, sh := range s.shards {
@@ -168,8 +167,8 @@ func (s *Service) Broke(caller Caller) {
 	wg.Wait()
 }
 
-// broke is a step of Broke: it goes on with the waiters up to upTo of the partition i; -1
-// is all.
+// broke is one step of Broke. It goes on with the waiters with numbers up to upTo, or all if that is
+// -1, in the partition parts[i].
 func (sh *shard) broke(caller Caller, i, upTo *int) (touched int) {
 	now := sh.service.clock()
 	for ; *i < len(sh.parts) && touched < machine.StepEntries/2; *i, *upTo = *i+1, -1 {
@@ -190,11 +189,11 @@ func (sh *shard) broke(caller Caller, i, upTo *int) (touched int) {
 	return touched
 }
 
-// Epoch is the epoch this member acts in; 0 before the first view.
+// Epoch returns the epoch that this member acts in, or 0 before the first view.
 func (s *Service) Epoch() uint32 { return s.cur.Load() }
 
-// SetLease says until when, on the service's clock, this member may act (V4). A
-// lease never gets shorter but by EndLease.
+// SetLease sets until when, on the service's clock, this member may act (V4). It never shortens the
+// lease; only EndLease does.
 func (s *Service) SetLease(until time.Duration) {
 	for {
 		old := s.leaseUntil.Load()
@@ -204,10 +203,10 @@ func (s *Service) SetLease(until time.Duration) {
 	}
 }
 
-// EndLease gives the lease up: this member was removed, or leaves (V7).
+// EndLease gives up the lease, because this member was removed or leaves (V7).
 func (s *Service) EndLease() { s.leaseUntil.Store(0) }
 
-// LeaseLeft is how much of the lease is left; 0 when it has run out.
+// LeaseLeft returns how much of the lease is left, or 0 if it has run out.
 func (s *Service) LeaseLeft() time.Duration {
 	return max(time.Duration(s.leaseUntil.Load())-s.clock(), 0)
 }
@@ -217,14 +216,13 @@ func (s *Service) LeaseValid() bool {
 	return s.LeaseLeft() > 0 || mutant.On(mutant.ServeWithoutLease)
 }
 
-// NeedsRefresh reports that a partition's counter is half used up, so that the
-// leader should be asked for a new epoch (G2).
+// NeedsRefresh reports whether the leader should be asked for a new epoch: the tokens of a partition
+// are half used up (G2), or a copy does not fit its owner's ops.
 func (s *Service) NeedsRefresh() bool { return s.refresh.Load() }
 
-// Install makes this member act in a newer view. When it returns nothing older is
-// pending, and nothing of an older epoch will be answered any more (A1); the
-// partitions owned in the view are being activated. An older or equal view
-// changes nothing.
+// Install makes this member act in a newer view. When it returns, nothing of an older epoch is
+// pending or will be answered (A1), and the partitions that the member owns in the view are being
+// activated. An older or equal view changes nothing.
 func (s *Service) Install(h ring.History, r *ring.Ring) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,8 +231,8 @@ func (s *Service) Install(h ring.History, r *ring.Ring) {
 		return
 	}
 	s.cancel()
-	// From here no shard lets an answer of an older epoch leave, even before it
-	// comes to install the view.
+	// From here on no shard lets an answer of an older epoch leave, even before it has installed the
+	// view itself.
 	s.cur.Store(epoch)
 	s.refresh.Store(false)
 	s.rings.add(r)

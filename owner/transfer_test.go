@@ -115,9 +115,9 @@ func TestUnencodedCopyIsNoProgress(t *testing.T) {
 		tb.seat("ab", 2)
 		a := tb.members["a"]
 		b := newPusher(&activation{service: a.service}, tb.members["b"].member)
-		g := &going{position: []byte{2}}
+		g := &outgoing{position: []byte{2}}
 		a.service.inShard(0, func(sh *shard, p *partition) { sh.replace(p, machine.New(0, 0), 0) })
-		b.copies = []*going{g}
+		b.copies = []*outgoing{g}
 		if batch := b.batch(t.Context()); len(batch) != 0 || len(b.copies) != 0 || len(b.resting) != 1 || g.refused == nil {
 			t.Errorf("%d are sent, %d rest, waited for: %t", len(batch), len(b.resting), g.refused != nil)
 		}

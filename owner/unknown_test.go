@@ -85,7 +85,7 @@ func TestUnknownCopyStops(t *testing.T) {
 			t.Errorf("synced %+v, %v; the process was told %d times", taken, err, backup.unknown.Load())
 		}
 		a := &activation{service: owner.service, epoch: epoch}
-		c := &coming{want: Want{Held: Held{Partition: p}}, into: machine.NewAssembler(p, 10)}
+		c := &incoming{want: Want{Held: Held{Partition: p}}, into: machine.NewAssembler(p, 10)}
 		if err := a.took(c, &Piece{Partition: p, Data: b.Data, Last: true}); !errors.Is(err, ops.ErrUnknown) || owner.unknown.Load() != 1 {
 			t.Errorf("fetched: %v; the process was told %d times", err, owner.unknown.Load())
 		}

@@ -121,7 +121,7 @@ type Answer struct {
 }
 
 // Caller receives answers. The shard calls it during its turn: from its loop, or in a
-// goroutine that is inside Serve, Acked or Backup, before that returns. So it must not
+// goroutine that is inside ServeInline, Acked or Backup, before that returns. So it must not
 // block and must not call back into the service.
 type Caller interface {
 	// Answer delivers an answer to the request with this id.
