@@ -58,6 +58,7 @@ var folders = []folder{
 	{"internal/rules", nil, nil},
 	{"internal/clock", nil, []string{xsys}},
 	{"internal/logbridge", nil, []string{hclog}},
+	{"internal/meshhook", []string{"internal/release", "mesh/link"}, []string{grpc}},
 	{"internal/ringproto", []string{"proto/sharelock/peer/v1", "ring"}, nil},
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
 	{"internal/wake", nil, nil},
@@ -89,6 +90,7 @@ var folders = []folder{
 			"mesh/view",
 			"internal/clock",
 			"internal/frame",
+			"internal/meshhook",
 			"internal/logbridge",
 			"internal/protofield",
 			"internal/release",
@@ -128,7 +130,7 @@ var folders = []folder{
 		"internal/cluster",
 		// api and proto: what nodes and calls say of themselves, for the history and
 		// for waiting. x/sys: to hold a port that nobody listens on.
-		[]string{".", "ring", "owner", "owner/machine", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/link", "mesh/network", "internal/clienthook", "internal/linear", "internal/memnet"},
+		[]string{".", "ring", "owner", "owner/machine", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/link", "mesh/network", "internal/meshhook", "internal/clienthook", "internal/linear", "internal/memnet"},
 		[]string{grpc, genproto, protobuf, xsys},
 	},
 	// The models share nothing with what they are models of.

@@ -4,10 +4,7 @@ import (
 	"log/slog"
 	"time"
 
-	"google.golang.org/grpc"
-
-	"github.com/sgkandale/sharelock/internal/release"
-	"github.com/sgkandale/sharelock/mesh/link"
+	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
@@ -78,22 +75,8 @@ type Config struct {
 	// suspended time.
 	Clock func() time.Duration
 
-	// PeerDial are options for the connections to other members that come after the
-	// node's own: through interceptors among them a test sees, holds, loses and
-	// repeats single messages. Nil in production.
-	PeerDial []grpc.DialOption
-	// Links may put something between the links to other members, which do not go
-	// over gRPC, and their streams. It is for tests.
-	Links func(addr string, f link.Frames) link.Frames
-	// Disk, if set, is called before each write of Raft's records, which fails with its error.
-	// It is for tests.
-	Disk func() error
-	// Pause is called at named points, see [owner.Config]; a test stops the node there.
-	// Nil in production.
-	Pause func(point string)
-	// Releases, if it is not zero, are what the node's program works with instead of what it
-	// is: a simulation lets programs of two releases meet in one process. It is for tests.
-	Releases release.Range
+	// Hooks is for the tests of this module, which alone can make one; nil in production.
+	Hooks *meshhook.Hooks
 }
 
 // DefaultConfig is the configuration of the README's table. Name and Seeds are

@@ -21,6 +21,7 @@ import (
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/logbridge"
+	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/gossip"
@@ -51,6 +52,7 @@ type Addrs struct{ HTTP, GRPC, Peer, Gossip string }
 // program. All methods are safe for concurrent use.
 type Node struct {
 	cfg     Config
+	hooks   meshhook.Hooks
 	log     *slog.Logger
 	network network.Network
 	clock   func() time.Duration
@@ -144,6 +146,9 @@ func New(cfg Config) (*Node, error) {
 	if n.clock == nil {
 		n.clock = clock.System()
 	}
+	if cfg.Hooks != nil {
+		n.hooks = *cfg.Hooks
+	}
 	n.log = n.log.With("node", cfg.Name)
 	n.began = n.clock()
 	n.renewals = newRenewals(n)
@@ -186,13 +191,13 @@ func (n *Node) open() error {
 	}
 	n.views = epoch.New(epoch.Config{Follow: n.followCluster, Fits: n.fits, Lease: n.cfg.Lease, Log: n.log})
 	n.peers = peer.New(peer.Config{
-		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Views: n.views, Dial: n.network.Dial, Options: n.cfg.PeerDial,
+		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Views: n.views, Dial: n.network.Dial, Options: n.hooks.Calls,
 		Address: n.addressOf, Leader: n.leaderAtWork, Clock: n.clock, Spawn: n.tasks.Go, Log: n.log,
 	})
 	n.onClose("peers", func() error { n.peers.Close(); return nil })
 	n.dialBacks = peer.NewDialBacks(n.dialBack, n.clock, n.log)
 	n.links = link.New(link.Config{
-		Self: n.self, Cluster: n.clusterID, Releases: n.program(), Dial: n.network.Dial, Wrap: n.cfg.Links,
+		Self: n.self, Cluster: n.clusterID, Releases: n.program(), Dial: n.network.Dial, Wrap: n.hooks.Links,
 		Views: n.views, Clock: n.clock, Spawn: n.tasks.Go, Context: n.ctx, Log: n.log,
 	})
 	n.onClose("links", func() error { n.links.Close(); return nil })
@@ -211,7 +216,7 @@ func (n *Node) open() error {
 	raftLog := logbridge.NewHCLog(n.log.With("part", "raft"))
 	n.agree, err = view.Start(view.Config{
 		ID: n.self.ID, Dir: n.data.RaftDir(), SyncDir: identity.SyncDir, Lease: lease, LeaseKnown: known, Layer: n.raftStreams, Log: n.log, RaftLog: raftLog,
-		Unknown: n.outdated, Fault: n.cfg.Disk, Program: n.program(),
+		Unknown: n.outdated, Fault: n.hooks.Disk, Program: n.program(),
 	})
 	if err != nil {
 		return errors.Join(err, n.raftStreams.Close())
@@ -404,7 +409,7 @@ func (n *Node) followCluster(s view.State) (*owner.Service, error) {
 	service := owner.NewService(owner.Config{
 		Self: n.self, Name: n.cfg.Name, Partitions: c.Partitions(), MaxTTL: c.MaxTTL(), MaxHold: n.cfg.MaxHold,
 		MaxWaiters: n.cfg.MaxWaitersPerKey, MaxLocks: n.cfg.MaxLocks,
-		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: ownerPeers{n.peers, n.links}, Log: n.log, Forced: n.tellForced, Pause: n.cfg.Pause,
+		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: ownerPeers{n.peers, n.links}, Log: n.log, Forced: n.tellForced, Pause: n.hooks.Pause,
 		Unknown: n.retire,
 	})
 	n.onClose("service", func() error { service.Stop(); return nil })

@@ -55,7 +55,7 @@ func (n *Node) fits(v ring.View) error {
 }
 
 // program is the range of releases that this program works with.
-func (n *Node) program() release.Range { return n.cfg.Releases.OrOwn() }
+func (n *Node) program() release.Range { return n.hooks.Releases.OrOwn() }
 
 // ownRelease is the highest release that this process lets a view have (W1).
 func (n *Node) ownRelease() uint32 {

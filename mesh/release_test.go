@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/identity"
@@ -19,7 +20,7 @@ import (
 // knows it.
 func TestViewRaisesTheDataDir(t *testing.T) {
 	path, own := t.TempDir(), release.Range{Oldest: release.Current, Newest: release.Current + 1}
-	n := &Node{cfg: Config{Releases: own}, log: slog.New(slog.DiscardHandler), done: make(chan struct{})}
+	n := &Node{hooks: meshhook.Hooks{Releases: own}, log: slog.New(slog.DiscardHandler), done: make(chan struct{})}
 	n.data = mustOpenDir(t, path, own)
 	v := viewOf("a")
 	v.Release = own.Newest

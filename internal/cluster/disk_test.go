@@ -29,7 +29,7 @@ func withDisks(t *testing.T, nodes int) *disks {
 		Configure: func(i int, cfg *mesh.Config) {
 			copies(2)(i, cfg)
 			cfg.Logger = slog.New(slog.NewTextHandler(&d.logs[i], nil))
-			cfg.Disk = func() error {
+			cfg.Hooks.Disk = func() error {
 				if d.full[i].Load() {
 					return errors.New("no space left on device")
 				}

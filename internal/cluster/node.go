@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/mesh"
 )
 
@@ -74,10 +75,11 @@ func (n *node) config(first bool) mesh.Config {
 	cfg.MaxTTL, cfg.DefaultTTL = c.opts.MaxTTL, c.opts.MaxTTL
 	cfg.Logger = c.logs.of(n.index)
 	cfg.Network = n.place.network()
+	cfg.Hooks = &meshhook.Hooks{}
 	if c.net != nil {
 		cfg.Clock = n.clock.now // a bubble's clock, inside a bubble
-		cfg.PeerDial, cfg.Links = tap{c, n.index}.options(), tap{c, n.index}.link
-		cfg.Pause = n.pauses.at
+		cfg.Hooks.Calls, cfg.Hooks.Links = tap{c, n.index}.options(), tap{c, n.index}.link
+		cfg.Hooks.Pause = n.pauses.at
 	}
 	if c.opts.Configure != nil {
 		c.opts.Configure(n.index, &cfg)

@@ -22,7 +22,7 @@ type pausePoint struct {
 
 func newPauses() *pauses { return &pauses{points: map[string]*pausePoint{}} }
 
-// at is mesh.Config.Pause.
+// at is meshhook.Hooks.Pause.
 func (p *pauses) at(point string) {
 	p.mu.Lock()
 	at := p.points[point]

@@ -50,9 +50,9 @@ func TestSchedule19UnknownOp(t *testing.T) {
 			Net: cluster.Memory, Nodes: 3, Timing: sceneLease, MaxTTL: sceneMax,
 			Configure: func(i int, cfg *mesh.Config) {
 				copies(2)(i, cfg)
-				inner := cfg.Links
+				inner := cfg.Hooks.Links
 				if i == owner {
-					cfg.Links = func(addr string, f link.Frames) link.Frames { return renumber{inner(addr, f), addr, &target} }
+					cfg.Hooks.Links = func(addr string, f link.Frames) link.Frames { return renumber{inner(addr, f), addr, &target} }
 				}
 			},
 		})

@@ -54,7 +54,7 @@ func newVersions(rnd *rand.Rand, nodes int, on bool) *versions {
 // configure makes node i one of its release.
 func (v *versions) configure(i int, cfg *mesh.Config) {
 	if v.on {
-		cfg.Releases = release.Range{Oldest: oldRelease, Newest: v.nodes[i].release}
+		cfg.Hooks.Releases = release.Range{Oldest: oldRelease, Newest: v.nodes[i].release}
 		cfg.HoldRelease = v.nodes[i].hold
 	}
 }
