@@ -83,6 +83,7 @@ var folders = []folder{
 			"mesh/gossip",
 			"mesh/identity",
 			"mesh/link",
+			"mesh/member",
 			"mesh/network",
 			"mesh/peer",
 			"mesh/peerport",
@@ -111,6 +112,11 @@ var folders = []folder{
 		[]string{memberlist, protobuf},
 	},
 	{"mesh/identity", []string{"internal/release", "internal/rules", "ring"}, []string{xsys}},
+	{
+		"mesh/member",
+		[]string{".", "internal/release", "internal/ringproto", "ring", "owner/mutant", "mesh/epoch", "mesh/gossip", "mesh/view", "proto/sharelock/peer/v1"},
+		nil,
+	},
 	{"mesh/network", nil, nil},
 	{
 		"mesh/peer",

@@ -10,6 +10,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/epoch/epochtest"
 	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/view"
@@ -51,7 +52,7 @@ func linkNode(t *testing.T, on network.Network) *Node {
 	n.views = epoch.New(epoch.Config{Lease: n.cfg.Lease, Fits: n.fits, Log: n.log, Follow: func(s view.State) (*owner.Service, error) {
 		service := owner.NewService(owner.Config{
 			Self: n.self, Name: "a", Partitions: s.Constants().Partitions(), MaxTTL: time.Minute, MaxWaiters: 1, Shards: 1,
-			Clock: n.clock, Peers: nobody{}, Log: n.log,
+			Clock: n.clock, Peers: epochtest.Nobody{}, Log: n.log,
 		})
 		t.Cleanup(service.Stop)
 		return service, nil
@@ -70,11 +71,11 @@ func linkNode(t *testing.T, on network.Network) *Node {
 // showView has the node act in a view.
 func (n *Node) showView(t *testing.T, epoch uint32, names ...string) {
 	t.Helper()
-	views := []ring.View{viewAt(1, "a", "b")}
+	views := []ring.View{epochtest.View(1, "a", "b")}
 	if epoch > 1 {
-		views = append(views, viewAt(epoch, names...))
+		views = append(views, epochtest.View(epoch, names...))
 	}
-	if err := n.views.Offer(view.StateFromProto(answer(epoch, views...).GetHistory())); err != nil {
+	if err := n.views.Offer(epochtest.State(views...)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -6,7 +6,7 @@
 //   - package mesh/gossip finds processes. It decides nothing.
 //   - package mesh/view agrees on the view and gives leases: the Raft group and
 //     what its leader does besides (rules V1 to V7); leading.go runs it here.
-//   - member.go is the other side of that: it joins, keeps this node's lease and
+//   - package mesh/member is the other side of that: it joins, keeps this node's lease and
 //     leaves; complaints.go says of whom it complains (V6).
 //   - package mesh/epoch is what this process acts in, and the one way into a newer view,
 //     whoever brings it (A1).

@@ -53,7 +53,7 @@ func (n *Node) lead(ctx context.Context) {
 			Prepare: n.prepareToLead, Nearby: n.nearbyReleases,
 			Called: n.calledOf, Named: n.named.since(n.clock() - 10*n.lease()),
 			Log: n.log, Memory: &n.leadMemory,
-			Stopping: n.stopping, Dismiss: n.member.dismiss, SeatGrace: n.cfg.SeatGrace,
+			Stopping: n.stopping, Dismiss: n.member.Dismiss, SeatGrace: n.cfg.SeatGrace,
 		})
 		if err == nil {
 			n.leads.Store(l)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/mesh/member"
 	"github.com/sgkandale/sharelock/mesh/peer"
 )
 
@@ -78,15 +79,15 @@ func (n *Node) WaitReady(ctx context.Context) error {
 // (see Done).
 func (n *Node) Leave(ctx context.Context, forGood bool) error {
 	n.leave.Do(func() {
-		n.member.leaveForGood(forGood)
+		n.member.LeaveForGood(forGood)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.ShutdownTimeout)
 		defer cancel()
-		n.member.leave(ctx)
+		n.member.Leave(ctx)
 		n.sendAway()
 		n.settle(ctx)
-		last, done := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+		last, done := context.WithTimeout(context.WithoutCancel(ctx), member.LeaveTime)
 		defer done()
-		n.member.giveUp(last)
+		n.member.GiveUp(last)
 		// The node has ended when this call, and whatever else is open, is answered.
 		if !n.tasks.Go(func() {
 			bound, done := context.WithTimeout(n.ctx, n.cfg.ShutdownTimeout)
@@ -117,11 +118,11 @@ func (n *Node) Stop(ctx context.Context) error {
 		n.leave.Do(func() {
 			// While the keys move, calls are still taken and led to their new
 			// owners; only then are the ports closed.
-			n.member.leave(ctx)
+			n.member.Leave(ctx)
 			errs = append(errs, n.closePorts(ctx)...)
 			n.settle(ctx)
-			last, done := context.WithTimeout(ctx, leaveTime)
-			n.member.giveUp(last)
+			last, done := context.WithTimeout(ctx, member.LeaveTime)
+			n.member.GiveUp(last)
 			done()
 		})
 	}
@@ -216,9 +217,7 @@ func (n *Node) leaderID() string {
 	if id := n.agree.Leader(); id != "" {
 		return id
 	}
-	n.member.mu.Lock()
-	defer n.member.mu.Unlock()
-	return n.member.leaderID
+	return n.member.Leader()
 }
 
 // voters are the ids of the voters: as Raft has them here if this process leads,
@@ -226,9 +225,7 @@ func (n *Node) leaderID() string {
 // seat (any more) is as old as its last one.
 func (n *Node) voters() []string {
 	if n.leading() == nil {
-		n.member.mu.Lock()
-		defer n.member.mu.Unlock()
-		return n.member.voters
+		return n.member.Voters()
 	}
 	var ids []string
 	if seats, err := n.agree.Seats(); err == nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/link"
+	"github.com/sgkandale/sharelock/mesh/member"
 	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/peer"
 	"github.com/sgkandale/sharelock/mesh/peerport"
@@ -36,10 +37,6 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
-
-// leaveTime is how long a leaving member waits while nothing moves, and then for the answer
-// to its last request (V7).
-const leaveTime = 10 * time.Second
 
 // Addrs are the addresses under which a node is reached.
 type Addrs struct{ HTTP, GRPC, Peer, Gossip string }
@@ -74,7 +71,7 @@ type Node struct {
 	links     *link.Links
 	dialBacks *peer.DialBacks
 	views     *epoch.Views
-	member    *member
+	member    membership
 	grpc      *api.GRPC
 	http      *http.Server
 	inner     *grpc.Server
@@ -120,6 +117,11 @@ type Node struct {
 	leave    sync.Once
 	retired  sync.Once
 }
+
+// membership is the node's, see there.
+type membership struct{ *member.Member }
+
+func (m membership) ready() error { return m.Ready() }
 
 // cleanup is one named step of stopping; the last one registered runs first.
 type cleanup struct {
@@ -201,7 +203,6 @@ func (n *Node) open() error {
 		Views: n.views, Clock: n.clock, Spawn: n.tasks.Go, Context: n.ctx, Log: n.log,
 	})
 	n.onClose("links", func() error { n.links.Close(); return nil })
-	n.member = newMember(n)
 	if n.cfg.Recover {
 		if err := n.recoverMesh(); err != nil {
 			return err
@@ -225,6 +226,11 @@ func (n *Node) open() error {
 		raftLog.Silence() // it reports every stream that is closed with it
 		return n.agree.Close()
 	})
+	n.member = membership{member.New(member.Config{
+		Self: n.asMember(), Releases: n.program(), Volatile: n.data.Volatile(), Views: n.views, Calls: n.peers, Raft: n.agree,
+		Processes: n.gossip.Processes, Address: n.addressOf, Complaints: n.complaints, Claims: n.claims, Doubled: n.doubled,
+		LostMajority: n.lostMajority, Leased: n.leaseChanged, Clock: n.clock, Log: n.log,
+	})}
 	return nil
 }
 
@@ -326,7 +332,7 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { peer.Collect(n.ctx, n.peers, n.calls) })
 	n.tasks.Go(func() {
 		// A node that has left goes on answering until Leave or Stop ends it.
-		if err := n.member.run(n.ctx); err != nil && n.ctx.Err() == nil {
+		if err := n.member.Run(n.ctx); err != nil && n.ctx.Err() == nil {
 			n.end(err)
 		}
 	})
@@ -507,9 +513,7 @@ func (n *Node) leaderAddr() string {
 	if id := n.agree.Leader(); id != "" {
 		return n.addressOf(id)
 	}
-	n.member.mu.Lock()
-	defer n.member.mu.Unlock()
-	return n.member.hint
+	return n.member.Hint()
 }
 
 // leaderAtWork is the peer address of the leader that gave this process its last lease,
@@ -518,20 +522,12 @@ func (n *Node) leaderAtWork() string {
 	if n.leading() != nil {
 		return n.addrs.Peer
 	}
-	n.member.mu.Lock()
-	id := n.member.leaderID
-	n.member.mu.Unlock()
-	if id != "" {
+	if id := n.member.Leader(); id != "" {
 		if addr := n.addressOf(id); addr != "" {
 			return addr
 		}
 	}
 	return n.leaderAddr()
-}
-
-func (n *Node) leased() bool {
-	a := n.views.Now()
-	return a != nil && a.Service.LeaseValid()
 }
 
 // leaseChanged wakes WaitReady.

@@ -7,8 +7,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/gossip"
-	"github.com/sgkandale/sharelock/mesh/view"
-	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/mesh/member"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -28,12 +27,12 @@ func (n *Node) retire(err error) {
 		err = fmt.Errorf("this program is too old for the mesh: %w", err)
 		n.log.Error("leaving the mesh and ending", "error", err)
 		n.tasks.Go(func() {
-			ctx, cancel := context.WithTimeout(n.ctx, leaveTime)
+			ctx, cancel := context.WithTimeout(n.ctx, member.LeaveTime)
 			defer cancel()
-			n.member.leave(ctx)
+			n.member.Leave(ctx)
 			last, done := context.WithTimeout(n.ctx, n.lease())
 			defer done()
-			n.member.giveUp(last)
+			n.member.GiveUp(last)
 			n.end(err)
 		})
 	})
@@ -94,30 +93,4 @@ func releasesOf(list []gossip.Process, ofView uint32) (newest []uint32) {
 		}
 	}
 	return newest
-}
-
-// learn installs what the answer to a request to join says of the mesh. If that has a
-// release that this program does not work with, the leader is asked all the same: it refuses
-// this process with a line in its own log (W2).
-func (m *member) learn(addr string, resp *peerv1.JoinResponse) error {
-	if err := m.refusedRelease(addr, resp); err != nil {
-		return err
-	}
-	s := view.StateFromProto(resp.GetHistory())
-	if resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_NOT_LEADER && s.Epoch() > 0 && m.node.program().Check(s.View().Release) != nil {
-		return nil
-	}
-	return m.node.views.Offer(s)
-}
-
-// refusedRelease says why a process cannot join a mesh, if that is for its release (W2).
-func (m *member) refusedRelease(addr string, resp *peerv1.JoinResponse) error {
-	theirs := release.Range{Oldest: resp.GetOldestRelease(), Newest: resp.GetRelease()}
-	switch {
-	case resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_RELEASE:
-		return fmt.Errorf("%w: the leader at %s says: %s (this program is %v)", release.ErrMismatch, addr, resp.GetWhy(), m.node.program())
-	case theirs.Newest == 0:
-		return fmt.Errorf("%w: %s is %v, this program is %v", release.ErrMismatch, addr, theirs, m.node.program())
-	}
-	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/identity"
-	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -67,54 +66,6 @@ func TestViewOfALaterReleaseEndsTheNode(t *testing.T) {
 	}
 	if got := n.epoch(); got != v.Epoch-1 {
 		t.Errorf("it acts in epoch %d", got)
-	}
-}
-
-// W2, the joiner's side: a refusal is final and says both releases.
-func TestRefusedJoiner(t *testing.T) {
-	for name, c := range map[string]struct {
-		resp *peerv1.JoinResponse
-		want string // "" for no refusal
-	}{
-		"refused": {&peerv1.JoinResponse{
-			Outcome: peerv1.JoinResponse_OUTCOME_RELEASE, Why: "c is release 1, and this mesh has release 2", Release: 2, OldestRelease: 1,
-		}, "this mesh has release 2"},
-		"a leader from before release 1": {&peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_WAIT}, "before release 1"},
-		"another that does not lead":     {&peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_NOT_LEADER}, "before release 1"},
-		"waits":                          {&peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_WAIT, Release: 9, OldestRelease: 1}, ""},
-	} {
-		err := (&member{node: &Node{}}).refusedRelease("x:1", c.resp)
-		if (err != nil) != (c.want != "") || err != nil && (!errors.Is(err, release.ErrMismatch) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), release.Own().String())) {
-			t.Errorf("%s: %v, want %q", name, err, c.want)
-		}
-	}
-}
-
-// W2: a joiner that hears of a later release from somebody who does not lead goes on to the
-// leader, so that both sides say why it is refused.
-func TestJoinerIsRefusedByTheLeader(t *testing.T) {
-	n := linkNode(t, nil)
-	n.done = make(chan struct{})
-	s := n.views.Now().State
-	v := s.View().Clone()
-	v.Epoch, v.Release = v.Epoch+1, release.Current+1
-	s.History = s.History.Append(v)
-	m := newMember(n)
-	resp := &peerv1.JoinResponse{
-		Outcome: peerv1.JoinResponse_OUTCOME_NOT_LEADER, History: view.StateToProto(s), Release: v.Release, OldestRelease: 1,
-	}
-	if err := m.learn("x:1", resp); err != nil || n.Err() != nil || n.epoch() == v.Epoch {
-		t.Errorf("from one that does not lead: %v; the node ended because %v, in epoch %d", err, n.Err(), n.epoch())
-	}
-	resp.Outcome, resp.Why = peerv1.JoinResponse_OUTCOME_RELEASE, "a is release 1"
-	if err := m.learn("x:1", resp); !errors.Is(err, release.ErrMismatch) {
-		t.Errorf("from the leader: %v", err)
-	}
-	v.Release = release.Current
-	s.History.Views[len(s.History.Views)-1] = v
-	resp = &peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_NOT_LEADER, History: view.StateToProto(s), Release: 1, OldestRelease: 1}
-	if err := m.learn("x:1", resp); err != nil || n.epoch() != v.Epoch {
-		t.Errorf("a view that it knows: %v, in epoch %d", err, n.epoch())
 	}
 }
 

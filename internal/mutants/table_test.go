@@ -24,7 +24,7 @@ func names[I ~string](list []I) []string {
 	return names
 }
 
-// owner, agreement, membership and sim are tests of the packages owner, mesh/view, mesh and
+// owner, agreement, membership and sim are tests of the packages owner, mesh/view, mesh/member and
 // internal/cluster.
 func owner(tests string, by ...invariant.Name) net { return net{"owner", tests, names(by)} }
 
@@ -34,6 +34,6 @@ func lockMachine(tests string, by ...invariant.Name) net {
 
 func agreement(tests string, by ...invariant.Name) net { return net{"mesh/view", tests, names(by)} }
 
-func membership(tests string, by ...invariant.Name) net { return net{"mesh", tests, names(by)} }
+func membership(tests string, by ...invariant.Name) net { return net{"mesh/member", tests, names(by)} }
 
 func sim[I ~string](test string, by ...I) net { return net{"internal/cluster", test, names(by)} }
