@@ -324,25 +324,25 @@ func (n *fakeNode) Ready() error {
 	return n.ready
 }
 
-func (n *fakeNode) Status() Status {
-	return Status{
+func (n *fakeNode) Status() sharelock.MeshState {
+	return sharelock.MeshState{
 		Cluster: "sharelock", Node: "b", Epoch: 59712345, Leader: "a", LeaseValid: true,
 		LeaseRemaining: 1600 * time.Millisecond, Partitions: 1024, Replicas: 2, Active: 341, Release: 1,
-		Members: []Member{{
+		Members: []sharelock.Member{{
 			Name: "a", ID: "f00", Incarnation: "1-00000000000000aa", Voter: true, Owns: 341, Backs: 340,
 			HTTP: "10.0.0.1:50051", GRPC: "10.0.0.1:50052", Peer: "10.0.0.1:50053", Release: 2,
 		}},
 	}
 }
 
-func (n *fakeNode) Locate(key string) (Location, error) {
+func (n *fakeNode) Locate(key string) (sharelock.Location, error) {
 	n.mu.Lock()
 	err := n.err
 	n.mu.Unlock()
 	if err != nil {
-		return Location{}, err
+		return sharelock.Location{}, err
 	}
-	return Location{Key: key, Partition: 17, Owner: "a", Backups: []string{"c"}, Epoch: 59712345}, nil
+	return sharelock.Location{Key: key, Partition: 17, Owner: "a", Backups: []string{"c"}, Epoch: 59712345}, nil
 }
 
 func (n *fakeNode) Decommission(_ context.Context, name string) error { return n.enter(name) }

@@ -169,7 +169,7 @@ func (s *httpAPI) readyz(w http.ResponseWriter, r *http.Request) {
 
 // readiness returns the answer of readyz for a node that is ready: it names absent seats and a
 // failed disk, if any.
-func readiness(st Status) []byte {
+func readiness(st sharelock.MeshState) []byte {
 	var absent []string
 	for _, seat := range st.Seats {
 		if seat.Absent {

@@ -83,9 +83,9 @@ type Mesh interface {
 	// reason, as sharelock.ErrNotReady or ErrNoQuorum.
 	Ready() error
 	// Status returns this node's view of the mesh.
-	Status() Status
+	Status() sharelock.MeshState
 	// Locate returns the owner and the backups of a key.
-	Locate(key string) (Location, error)
+	Locate(key string) (sharelock.Location, error)
 	// Placement returns the owners of all partitions.
 	Placement() (Placement, error)
 	// Leave makes the node leave in good order and returns when it has left. With forGood set,
@@ -101,64 +101,11 @@ type Node interface {
 	Mesh
 }
 
-// Status is one node's view of the mesh.
-type Status struct {
-	Cluster        string
-	Node           string
-	Epoch          uint32
-	Leader         string
-	LeaseValid     bool
-	LeaseRemaining time.Duration
-	Partitions     int
-	Replicas       int
-	Quarantined    int
-	Active         int
-	Release        uint32
-	Members        []Member
-	Stalls         []Stall
-	// Seats are the voters, if the node knows them. Survives is how many more voters may fail
-	// before no view can be agreed on.
-	Seats    []Seat
-	Survives int
-	// DiskError is the reason why this node cannot write Raft's records; empty if it can.
-	DiskError string
-}
-
-// Stall is a member for which the node has waited without progress.
-type Stall struct {
-	Member  string
-	Waiting time.Duration
-}
-
-// Seat is the seat of a voter. Absent reports whether its holder is not in the view.
-type Seat struct {
-	Name, ID string
-	Absent   bool
-}
-
-// Member is one member of the view.
-type Member struct {
-	Name, ID, Incarnation string
-	Voter, Leaving        bool
-	Owns, Backs           int
-	HTTP, GRPC, Peer      string
-	Release               uint32
-}
-
-// Location describes the owner and the backups of a key.
-type Location struct {
-	Key       string
-	Partition uint32
-	Owner     string
-	Backups   []string
-	Epoch     uint32
-}
-
 // Placement lists the owners of all partitions in one epoch.
 type Placement struct {
 	Epoch uint32
 	// Members are the nodes on the ring; of these only Name and GRPC are set.
-	Members []Member
+	Members []sharelock.Member
 	// Owners has for every partition the index of its owner in Members.
 	Owners []uint32
 }

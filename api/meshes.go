@@ -7,7 +7,6 @@ import (
 	"github.com/sgkandale/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // meshes implements sharelock.v1.MeshService in front of a Mesh. Like [locks], it returns the
@@ -18,43 +17,7 @@ type meshes struct {
 }
 
 func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshResponse, error) {
-	st := s.node.Status()
-	r := &pb.GetMeshResponse{
-		Cluster:     st.Cluster,
-		Node:        st.Node,
-		Epoch:       st.Epoch,
-		Leader:      st.Leader,
-		Lease:       &pb.Lease{Valid: st.LeaseValid, Remaining: durationpb.New(st.LeaseRemaining)},
-		Partitions:  count(st.Partitions),
-		Replicas:    count(st.Replicas),
-		Quarantined: count(st.Quarantined),
-		Active:      count(st.Active),
-		Release:     st.Release,
-		DiskError:   st.DiskError,
-	}
-	r.SurvivableLosses = count(st.Survives)
-	for _, seat := range st.Seats {
-		r.Seats = append(r.Seats, &pb.Seat{Name: seat.Name, Id: seat.ID, Absent: seat.Absent})
-	}
-	for _, m := range st.Members {
-		r.Members = append(r.Members, &pb.Member{
-			Name:        m.Name,
-			Id:          m.ID,
-			Incarnation: m.Incarnation,
-			Voter:       m.Voter,
-			Leaving:     m.Leaving,
-			Owns:        count(m.Owns),
-			Backs:       count(m.Backs),
-			Http:        m.HTTP,
-			Grpc:        m.GRPC,
-			Peer:        m.Peer,
-			Release:     m.Release,
-		})
-	}
-	for _, stall := range st.Stalls {
-		r.Stalls = append(r.Stalls, &pb.Stall{Member: stall.Member, Waiting: durationpb.New(stall.Waiting)})
-	}
-	return r, nil
+	return pb.MeshToProto(s.node.Status()), nil
 }
 
 func (s *meshes) Locate(_ context.Context, m *pb.LocateRequest) (*pb.LocateResponse, error) {
@@ -66,13 +29,7 @@ func (s *meshes) Locate(_ context.Context, m *pb.LocateRequest) (*pb.LocateRespo
 	if err != nil {
 		return nil, err
 	}
-	return &pb.LocateResponse{
-		Key:       l.Key,
-		Partition: l.Partition,
-		Owner:     l.Owner,
-		Backups:   l.Backups,
-		Epoch:     l.Epoch,
-	}, nil
+	return pb.LocationToProto(l), nil
 }
 
 func (s *meshes) GetRing(context.Context, *pb.GetRingRequest) (*pb.GetRingResponse, error) {

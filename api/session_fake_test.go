@@ -141,6 +141,6 @@ func (n *fakeNode) Placement() (Placement, error) {
 	}
 	return Placement{
 		Epoch: 59712345, Owners: []uint32{0, 1, 1, 0},
-		Members: []Member{{Name: "a", GRPC: "10.0.0.1:50052"}, {Name: "b", GRPC: "10.0.0.2:50052"}},
+		Members: []sharelock.Member{{Name: "a", GRPC: "10.0.0.1:50052"}, {Name: "b", GRPC: "10.0.0.2:50052"}},
 	}, nil
 }

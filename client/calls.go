@@ -155,24 +155,26 @@ func (c *Client) ForceRelease(ctx context.Context, key string, token sharelock.T
 	return holds, named("force release of", key, err)
 }
 
-// Mesh is the view of the mesh of the node that answers.
-func (c *Client) Mesh(ctx context.Context) (*sharelockv1.GetMeshResponse, error) {
-	var mesh *sharelockv1.GetMeshResponse
-	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) (err error) {
-		mesh, err = n.mesh.GetMesh(ctx, &sharelockv1.GetMeshRequest{})
+// Mesh returns the view of the mesh of the node that answers.
+func (c *Client) Mesh(ctx context.Context) (sharelock.MeshState, error) {
+	var mesh sharelock.MeshState
+	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
+		resp, err := n.mesh.GetMesh(ctx, &sharelockv1.GetMeshRequest{})
+		mesh = sharelockv1.MeshFromProto(resp)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("mesh: %w", err)
+		return sharelock.MeshState{}, fmt.Errorf("mesh: %w", err)
 	}
 	return mesh, nil
 }
 
-// Locate says where a key lives.
-func (c *Client) Locate(ctx context.Context, key string) (*sharelockv1.LocateResponse, error) {
-	var where *sharelockv1.LocateResponse
-	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) (err error) {
-		where, err = n.mesh.Locate(ctx, &sharelockv1.LocateRequest{Key: key})
+// Locate returns the owner and the backups of a key.
+func (c *Client) Locate(ctx context.Context, key string) (sharelock.Location, error) {
+	var where sharelock.Location
+	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
+		resp, err := n.mesh.Locate(ctx, &sharelockv1.LocateRequest{Key: key})
+		where = sharelockv1.LocationFromProto(resp)
 		return err
 	})
 	return where, named("locate", key, err)

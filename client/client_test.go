@@ -557,10 +557,10 @@ func TestOtherCalls(t *testing.T) {
 		if holds, err := c.ForceRelease(ctx, "k", 0, "test"); err != nil || len(holds) != 1 {
 			t.Errorf("ForceRelease: %v, %v", holds, err)
 		}
-		if mesh, err := c.Mesh(ctx); err != nil || mesh.GetCluster() != "fake" {
+		if mesh, err := c.Mesh(ctx); err != nil || mesh.Cluster != "fake" {
 			t.Errorf("Mesh: %v, %v", mesh, err)
 		}
-		if where, err := c.Locate(ctx, "k"); err != nil || where.GetOwner() != "fake" {
+		if where, err := c.Locate(ctx, "k"); err != nil || where.Owner != "fake" {
 			t.Errorf("Locate: %v, %v", where, err)
 		}
 		wantErr(t, "Leave with three addresses", c.Leave(ctx), sharelock.ErrInvalidArgument)

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -75,12 +75,12 @@ func (s *stalls) update(log *slog.Logger, v ring.View, stuck []ring.Identity, no
 }
 
 // list is for the status of the node.
-func (s *stalls) list(v ring.View, now time.Duration) (list []api.Stall) {
+func (s *stalls) list(v ring.View, now time.Duration) (list []sharelock.Stall) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range v.Members {
 		if st, ok := s.at[m.Identity]; ok {
-			list = append(list, api.Stall{Member: m.Name, Waiting: now - st.since})
+			list = append(list, sharelock.Stall{Member: m.Name, Waiting: now - st.since})
 		}
 	}
 	return list

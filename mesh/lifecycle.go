@@ -181,8 +181,8 @@ func (n *Node) close() error {
 }
 
 // Status implements api.Mesh.
-func (n *Node) Status() api.Status {
-	st := api.Status{Cluster: n.cfg.Cluster, Node: n.cfg.Name}
+func (n *Node) Status() sharelock.MeshState {
+	st := sharelock.MeshState{Cluster: n.cfg.Cluster, Node: n.cfg.Name}
 	a := n.views.Now()
 	if a == nil {
 		return st
@@ -203,7 +203,7 @@ func (n *Node) Status() api.Status {
 		if m.ID == leader {
 			st.Leader = m.Name
 		}
-		st.Members = append(st.Members, api.Member{
+		st.Members = append(st.Members, sharelock.Member{
 			Name: m.Name, ID: m.ID, Incarnation: m.Incarnation(), Voter: slices.Contains(voters, m.ID), Leaving: m.Leaving,
 			Owns: len(a.Ring.Owned(m.Identity)), Backs: len(a.Ring.Backed(m.Identity)),
 			HTTP: m.HTTP, GRPC: m.GRPC, Peer: m.Peer, Release: m.Release,
@@ -239,13 +239,13 @@ func (n *Node) voters() []string {
 }
 
 // Locate implements api.Mesh.
-func (n *Node) Locate(key string) (api.Location, error) {
+func (n *Node) Locate(key string) (sharelock.Location, error) {
 	a := n.views.Now()
 	if a == nil {
-		return api.Location{}, n.Ready()
+		return sharelock.Location{}, n.Ready()
 	}
 	p := a.Partition(key)
-	loc := api.Location{Key: key, Partition: p, Epoch: a.Epoch}
+	loc := sharelock.Location{Key: key, Partition: p, Epoch: a.Epoch}
 	for i, m := range a.Ring.Replicas(p) {
 		if i == 0 {
 			loc.Owner = m.Name
@@ -271,7 +271,7 @@ func (n *Node) Placement() (api.Placement, error) {
 		for _, part := range owned {
 			p.Owners[part] = uint32(len(p.Members))
 		}
-		p.Members = append(p.Members, api.Member{Name: m.Name, GRPC: m.GRPC})
+		p.Members = append(p.Members, sharelock.Member{Name: m.Name, GRPC: m.GRPC})
 	}
 	if len(p.Members) == 0 {
 		return api.Placement{}, &sharelock.Error{Err: sharelock.ErrNotReady, Message: "no member is on the ring"}

@@ -4,19 +4,18 @@ import (
 	"context"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/mesh/view"
 )
 
 // seatsOf returns the seats of the voters with these ids, and how many more of them may fail.
-func seatsOf(s view.State, voters []string) (seats []api.Seat, survives int) {
+func seatsOf(s view.State, voters []string) (seats []sharelock.Seat, survives int) {
 	absent := 0
 	for _, id := range voters {
 		_, in := s.View().FindID(id)
 		if !in {
 			absent++
 		}
-		seats = append(seats, api.Seat{ID: id, Name: s.NameOf(id), Absent: !in})
+		seats = append(seats, sharelock.Seat{ID: id, Name: s.NameOf(id), Absent: !in})
 	}
 	return seats, view.Survivable(len(voters), absent)
 }

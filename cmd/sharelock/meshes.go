@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -27,73 +28,73 @@ func (a *app) membersCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return r.print(m, func() error { return r.printMesh(m) })
+			return r.print(sharelockv1.MeshToProto(m), func() error { return r.printMesh(m) })
 		}, nil
 	})
 }
 
-func (r *remote) printMesh(m *sharelockv1.GetMeshResponse) error {
+func (r *remote) printMesh(m sharelock.MeshState) error {
 	lease := "none"
-	if m.GetLease().GetValid() {
-		lease = "valid for " + short(m.GetLease().GetRemaining().AsDuration())
+	if m.LeaseValid {
+		lease = "valid for " + short(m.LeaseRemaining)
 	}
 	rows := [][]string{
-		{"cluster", orNone(m.GetCluster())},
-		{"node", orNone(m.GetNode())},
-		{"epoch", number32(m.GetEpoch())},
-		{"leader", orNone(m.GetLeader())},
+		{"cluster", orNone(m.Cluster)},
+		{"node", orNone(m.Node)},
+		{"epoch", number32(m.Epoch)},
+		{"leader", orNone(m.Leader)},
 		{"lease", lease},
-		{"release", number32(m.GetRelease())},
+		{"release", number32(m.Release)},
 		{"partitions", fmt.Sprintf("%d, %s; active here %d, in quarantine %d",
-			m.GetPartitions(), copies(m.GetReplicas()), m.GetActive(), m.GetQuarantined())},
+			m.Partitions, copies(m.Replicas), m.Active, m.Quarantined)},
 	}
-	if len(m.GetSeats()) > 0 {
+	if len(m.Seats) > 0 {
 		rows = append(rows, []string{"seats", seats(m)})
 	}
-	for _, stall := range m.GetStalls() {
-		rows = append(rows, []string{"waits for", orNone(stall.GetMember()) + ", since " + short(stall.GetWaiting().AsDuration())})
+	for _, stall := range m.Stalls {
+		rows = append(rows, []string{"waits for", orNone(stall.Member) + ", since " + short(stall.Waiting)})
 	}
 	if err := table(r.app.stdout, rows); err != nil {
 		return err
 	}
 	fmt.Fprintln(r.app.stdout)
 	rows = [][]string{{"MEMBER", "VOTER", "STATE", "RELEASE", "OWNS", "BACKS", "HTTP", "GRPC", "PEER", "ID"}}
-	for _, member := range m.GetMembers() {
+	for _, member := range m.Members {
 		voter, state := "no", "in"
-		if member.GetVoter() {
+		if member.Voter {
 			voter = "yes"
 		}
-		if member.GetLeaving() {
+		if member.Leaving {
 			state = "leaving"
 		}
 		rows = append(rows, []string{
-			orNone(member.GetName()), voter, state, number32(member.GetRelease()), number32(member.GetOwns()), number32(member.GetBacks()),
-			orNone(member.GetHttp()), orNone(member.GetGrpc()), orNone(member.GetPeer()), orNone(member.GetId()),
+			orNone(member.Name), voter, state, number32(member.Release), strconv.Itoa(member.Owns), strconv.Itoa(member.Backs),
+			orNone(member.HTTP), orNone(member.GRPC), orNone(member.Peer), orNone(member.ID),
 		})
 	}
 	return table(r.app.stdout, rows)
 }
 
 // seats returns the absent seats, and how many more voters may fail, as text.
-func seats(m *sharelockv1.GetMeshResponse) string {
+func seats(m sharelock.MeshState) string {
 	var absent []string
-	for _, s := range m.GetSeats() {
-		if s.GetAbsent() {
-			absent = append(absent, fmt.Sprintf("%s (%s)", orNone(s.GetName()), orNone(s.GetId())))
+	for _, s := range m.Seats {
+		if s.Absent {
+			absent = append(absent, fmt.Sprintf("%s (%s)", orNone(s.Name), orNone(s.ID)))
 		}
 	}
-	text := fmt.Sprintf("%d; %d more may fail", len(m.GetSeats()), m.GetSurvivableLosses())
+	text := fmt.Sprintf("%d; %d more may fail", len(m.Seats), m.Survives)
 	if len(absent) > 0 {
 		text += "; absent: " + strings.Join(absent, ", ")
 	}
 	return text
 }
 
-func copies(n uint32) string {
+func copies(n int) string {
 	if n == 1 {
 		return "1 copy"
 	}
-	return number32(n) + " copies"
+	return strconv.Itoa(n) + " copies"
 }
 
 func number32(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
@@ -112,22 +113,22 @@ func (a *app) locateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return r.print(where, func() error { return r.printLocation(where) })
+			return r.print(sharelockv1.LocationToProto(where), func() error { return r.printLocation(where) })
 		}, nil
 	}))
 }
 
-func (r *remote) printLocation(where *sharelockv1.LocateResponse) error {
-	backups := make([]string, len(where.GetBackups()))
-	for i, b := range where.GetBackups() {
+func (r *remote) printLocation(where sharelock.Location) error {
+	backups := make([]string, len(where.Backups))
+	for i, b := range where.Backups {
 		backups[i] = printable(b)
 	}
 	return table(r.app.stdout, [][]string{
-		{"key", printable(where.GetKey())},
-		{"partition", number32(where.GetPartition())},
-		{"owner", orNone(where.GetOwner())},
+		{"key", printable(where.Key)},
+		{"partition", number32(where.Partition)},
+		{"owner", orNone(where.Owner)},
 		{"backups", orDash(strings.Join(backups, ", "))},
-		{"epoch", number32(where.GetEpoch())},
+		{"epoch", number32(where.Epoch)},
 	})
 }
 

@@ -77,7 +77,7 @@ func crashWithoutBackups(r *rehearsal, maxTTL time.Duration) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		lost[loadKey(i)] = loc.GetOwner() == dead.name
+		lost[loadKey(i)] = loc.Owner == dead.name
 	}
 	of := func(key string) bool { return lost[key] }
 	// A release whose answer died with the node finds its lock gone.

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock"
 )
 
 // fill writes a file until the file system of a directory is full.
@@ -64,7 +64,7 @@ func TestFullFileSystem(t *testing.T) {
 	filler := fill(t, dir)
 	full, last := r.procs[b], r.procs[3]
 	r.await("the seat has moved", time.Minute, func() bool {
-		return slices.Equal(r.voters(last), []string{"a", "c", "d"}) && r.mesh(full).GetDiskError() != ""
+		return slices.Equal(r.voters(last), []string{"a", "c", "d"}) && r.mesh(full).DiskError != ""
 	})
 	if !full.ready() {
 		t.Errorf("the node whose disk is full does not serve: %s", full.unready())
@@ -75,27 +75,27 @@ func TestFullFileSystem(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.await("it votes again", time.Minute, func() bool {
-		return slices.Equal(r.voters(last), []string{"a", "b", "d"}) && r.mesh(full).GetDiskError() == ""
+		return slices.Equal(r.voters(last), []string{"a", "b", "d"}) && r.mesh(full).DiskError == ""
 	})
 }
 
-// mesh is what a node says of the mesh, nothing if it does not answer.
-func (r *rehearsal) mesh(p *proc) *sharelockv1.GetMeshResponse {
+// mesh returns what a node says of the mesh, or nothing if it does not answer.
+func (r *rehearsal) mesh(p *proc) sharelock.MeshState {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	c := r.client(p)
 	defer c.Close() //nolint:errcheck // it holds nothing
 	m, err := c.Mesh(ctx)
 	if err != nil {
-		return nil
+		return sharelock.MeshState{}
 	}
 	return m
 }
 
 // voters are the names of those with a seat as a node knows them, sorted.
 func (r *rehearsal) voters(p *proc) (names []string) {
-	for _, s := range r.mesh(p).GetSeats() {
-		names = append(names, s.GetName())
+	for _, s := range r.mesh(p).Seats {
+		names = append(names, s.Name)
 	}
 	slices.Sort(names)
 	return names

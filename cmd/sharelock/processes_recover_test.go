@@ -126,8 +126,8 @@ func (r *rehearsal) recoveredServes(ctx context.Context, a *proc, old sharelock.
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if len(st.GetMembers()) != 1 {
-		r.t.Errorf("members %v, want the one", st.GetMembers())
+	if len(st.Members) != 1 {
+		r.t.Errorf("members %v, want the one", st.Members)
 	}
 	if _, err := cl.TryAcquire(ctx, "k"); !errors.Is(err, sharelock.ErrQuarantined) && err != nil {
 		r.t.Errorf("acquire in quarantine: %v", err)

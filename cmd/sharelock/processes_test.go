@@ -235,22 +235,22 @@ func (r *rehearsal) agree(voters int, ps []*proc) bool {
 		}
 		c := r.client(p)
 		m, err := c.Mesh(ctx)
-		if cerr := c.Close(); err != nil || cerr != nil || len(m.GetMembers()) != len(ps) || (epoch != 0 && m.GetEpoch() != epoch) {
+		if cerr := c.Close(); err != nil || cerr != nil || len(m.Members) != len(ps) || (epoch != 0 && m.Epoch != epoch) {
 			return false
 		}
 		vote := 0
-		for _, member := range m.GetMembers() {
-			if member.GetName() == p.name && member.GetOwns() != m.GetActive() {
+		for _, member := range m.Members {
+			if member.Name == p.name && member.Owns != m.Active {
 				return false
 			}
-			if member.GetVoter() {
+			if member.Voter {
 				vote++
 			}
 		}
 		if vote < voters {
 			return false
 		}
-		epoch = m.GetEpoch()
+		epoch = m.Epoch
 	}
 	return true
 }
@@ -304,8 +304,8 @@ func (r *rehearsal) keyAt(c *client.Client, prefix string, ok func(owner *proc, 
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		owner, backups = byName(at.GetOwner()), nil
-		for _, b := range at.GetBackups() {
+		owner, backups = byName(at.Owner), nil
+		for _, b := range at.Backups {
 			backups = append(backups, byName(b))
 		}
 		if ok(owner, backups) {

@@ -109,7 +109,7 @@ func viewRelease(r *rehearsal, p *proc) uint32 {
 	if err != nil {
 		return 0
 	}
-	return m.GetRelease()
+	return m.Release
 }
 
 // wantReleases checks what every node says of the view's release and of the programs'.
@@ -121,12 +121,12 @@ func wantReleases(r *rehearsal, view, programs uint32) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		if m.GetRelease() != view {
-			r.t.Errorf("%s: the view has release %d, want %d", p.name, m.GetRelease(), view)
+		if m.Release != view {
+			r.t.Errorf("%s: the view has release %d, want %d", p.name, m.Release, view)
 		}
-		for _, member := range m.GetMembers() {
-			if member.GetRelease() != programs {
-				r.t.Errorf("%s: %s has release %d, want %d", p.name, member.GetName(), member.GetRelease(), programs)
+		for _, member := range m.Members {
+			if member.Release != programs {
+				r.t.Errorf("%s: %s has release %d, want %d", p.name, member.Name, member.Release, programs)
 			}
 		}
 		c.Close() //nolint:errcheck // nothing is held

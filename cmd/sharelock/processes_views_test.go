@@ -119,7 +119,7 @@ func places(ctx context.Context, t *testing.T, cl *client.Client, keys []string)
 		if err != nil {
 			t.Fatal(err)
 		}
-		list[i] = loc.GetOwner() + " " + strings.Join(loc.GetBackups(), " ")
+		list[i] = loc.Owner + " " + strings.Join(loc.Backups, " ")
 	}
 	return list
 }

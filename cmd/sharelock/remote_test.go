@@ -221,9 +221,9 @@ func TestListPages(t *testing.T) {
 }
 
 func TestCopies(t *testing.T) {
-	for n, want := range map[uint32]string{0: "0 copies", 1: "1 copy", 2: "2 copies"} {
+	for n, want := range map[int]string{0: "0 copies", 1: "1 copy", 2: "2 copies"} {
 		a := newApp()
-		if err := (&remote{app: a.app}).printMesh(&sharelockv1.GetMeshResponse{Partitions: 8, Replicas: n}); err != nil {
+		if err := (&remote{app: a.app}).printMesh(sharelock.MeshState{Partitions: 8, Replicas: n}); err != nil {
 			t.Fatal(err)
 		}
 		if want = "8, " + want + ";"; !strings.Contains(a.out.String(), want) {

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/cluster"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
@@ -59,7 +59,7 @@ func (d *disks) leads(i int) bool { return d.Node(0).Status().Leader == d.Node(i
 
 // seated reports whether node i has a seat, as node at sees it.
 func (d *disks) seated(at, i int) bool {
-	return slices.ContainsFunc(d.Node(at).Status().Members, func(m api.Member) bool { return m.Name == d.Node(i).Status().Node && m.Voter })
+	return slices.ContainsFunc(d.Node(at).Status().Members, func(m sharelock.Member) bool { return m.Name == d.Node(i).Status().Node && m.Voter })
 }
 
 // The disk of a voter is full: it says so, goes on with its lease, and its seat goes to the

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // node is one place for a process: a namespace, a data directory, a configuration
@@ -136,7 +136,7 @@ func (n *node) ready(ctx context.Context) bool {
 }
 
 // view is the mesh as this node sees it; nil if it does not say.
-func (n *node) view(ctx context.Context) *sharelockv1.GetMeshResponse {
+func (n *node) view(ctx context.Context) *sharelock.MeshState {
 	if n.asked == nil {
 		c, err := client.Dial(ctx, []string{n.addr()}, client.Options{OnlyAddrs: true})
 		if err != nil {
@@ -148,7 +148,7 @@ func (n *node) view(ctx context.Context) *sharelockv1.GetMeshResponse {
 	if err != nil {
 		return nil
 	}
-	return m
+	return &m
 }
 
 // fill leaves no room in the node's data directory, which must be a small disk of its

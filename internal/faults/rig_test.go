@@ -142,16 +142,16 @@ func (r *rig) agree(ctx context.Context, nodes []*node, voters int) bool {
 			return false
 		}
 		m := n.view(ctx)
-		if m == nil || len(m.GetMembers()) != len(nodes) || epoch != 0 && m.GetEpoch() != epoch {
+		if m == nil || len(m.Members) != len(nodes) || epoch != 0 && m.Epoch != epoch {
 			return false
 		}
-		epoch = m.GetEpoch()
+		epoch = m.Epoch
 		voting := 0
-		for _, member := range m.GetMembers() {
-			if member.GetName() == n.name && member.GetOwns() != m.GetActive() {
+		for _, member := range m.Members {
+			if member.Name == n.name && member.Owns != m.Active {
 				return false
 			}
-			if member.GetVoter() {
+			if member.Voter {
 				voting++
 			}
 		}
@@ -169,7 +169,7 @@ func (r *rig) leader() *node {
 	r.await("there is a leader", 10*time.Second, func(ctx context.Context) bool {
 		m := r.nodes[0].view(ctx)
 		for _, n := range r.nodes {
-			if m.GetLeader() == n.name {
+			if m.Leader == n.name {
 				found = n
 			}
 		}
@@ -188,7 +188,7 @@ func (r *rig) ownerOf(key string) *node {
 		}
 		where, err := r.nodes[0].asked.Locate(ctx, key)
 		for _, n := range r.nodes {
-			if err == nil && where.GetOwner() == n.name {
+			if err == nil && where.Owner == n.name {
 				found = n
 			}
 		}

@@ -1,0 +1,109 @@
+package sharelockv1
+
+import (
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// MeshToProto returns a node's view of the mesh on the wire.
+func MeshToProto(s sharelock.MeshState) *GetMeshResponse {
+	return &GetMeshResponse{
+		Cluster:          s.Cluster,
+		Node:             s.Node,
+		Epoch:            s.Epoch,
+		Leader:           s.Leader,
+		Lease:            &Lease{Valid: s.LeaseValid, Remaining: durationpb.New(s.LeaseRemaining)},
+		Partitions:       clampUint32(s.Partitions),
+		Replicas:         clampUint32(s.Replicas),
+		Quarantined:      clampUint32(s.Quarantined),
+		Active:           clampUint32(s.Active),
+		Release:          s.Release,
+		Members:          each(s.Members, memberToProto),
+		Stalls:           each(s.Stalls, stallToProto),
+		Seats:            each(s.Seats, seatToProto),
+		SurvivableLosses: clampUint32(s.Survives),
+		DiskError:        s.DiskError,
+	}
+}
+
+// MeshFromProto returns the view of the mesh that the wire names. For nil it returns the zero
+// MeshState.
+func MeshFromProto(m *GetMeshResponse) sharelock.MeshState {
+	return sharelock.MeshState{
+		Cluster:        m.GetCluster(),
+		Node:           m.GetNode(),
+		Epoch:          m.GetEpoch(),
+		Leader:         m.GetLeader(),
+		LeaseValid:     m.GetLease().GetValid(),
+		LeaseRemaining: duration(m.GetLease().GetRemaining()),
+		Partitions:     int(m.GetPartitions()),
+		Replicas:       int(m.GetReplicas()),
+		Quarantined:    int(m.GetQuarantined()),
+		Active:         int(m.GetActive()),
+		Release:        m.GetRelease(),
+		Members:        each(m.GetMembers(), memberFromProto),
+		Stalls:         each(m.GetStalls(), stallFromProto),
+		Seats:          each(m.GetSeats(), seatFromProto),
+		Survives:       int(m.GetSurvivableLosses()),
+		DiskError:      m.GetDiskError(),
+	}
+}
+
+func memberToProto(m sharelock.Member) *Member {
+	return &Member{
+		Name:        m.Name,
+		Id:          m.ID,
+		Incarnation: m.Incarnation,
+		Voter:       m.Voter,
+		Leaving:     m.Leaving,
+		Owns:        clampUint32(m.Owns),
+		Backs:       clampUint32(m.Backs),
+		Http:        m.HTTP,
+		Grpc:        m.GRPC,
+		Peer:        m.Peer,
+		Release:     m.Release,
+	}
+}
+
+func memberFromProto(m *Member) sharelock.Member {
+	return sharelock.Member{
+		Name:        m.GetName(),
+		ID:          m.GetId(),
+		Incarnation: m.GetIncarnation(),
+		Voter:       m.GetVoter(),
+		Leaving:     m.GetLeaving(),
+		Owns:        int(m.GetOwns()),
+		Backs:       int(m.GetBacks()),
+		HTTP:        m.GetHttp(),
+		GRPC:        m.GetGrpc(),
+		Peer:        m.GetPeer(),
+		Release:     m.GetRelease(),
+	}
+}
+
+func stallToProto(s sharelock.Stall) *Stall {
+	return &Stall{Member: s.Member, Waiting: durationpb.New(s.Waiting)}
+}
+
+func stallFromProto(m *Stall) sharelock.Stall {
+	return sharelock.Stall{Member: m.GetMember(), Waiting: duration(m.GetWaiting())}
+}
+
+func seatToProto(s sharelock.Seat) *Seat { return &Seat{Name: s.Name, Id: s.ID, Absent: s.Absent} }
+
+func seatFromProto(m *Seat) sharelock.Seat {
+	return sharelock.Seat{Name: m.GetName(), ID: m.GetId(), Absent: m.GetAbsent()}
+}
+
+// LocationToProto returns the location of a key on the wire.
+func LocationToProto(l sharelock.Location) *LocateResponse {
+	return &LocateResponse{Key: l.Key, Partition: l.Partition, Owner: l.Owner, Backups: l.Backups, Epoch: l.Epoch}
+}
+
+// LocationFromProto returns the location that the wire names. For nil it returns the zero Location.
+func LocationFromProto(m *LocateResponse) sharelock.Location {
+	return sharelock.Location{
+		Key: m.GetKey(), Partition: m.GetPartition(), Owner: m.GetOwner(), Backups: m.GetBackups(), Epoch: m.GetEpoch(),
+	}
+}
