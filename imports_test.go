@@ -88,6 +88,7 @@ var folders = []folder{
 			"mesh/peer",
 			"mesh/peerport",
 			"mesh/raftstream",
+			"mesh/route",
 			"mesh/view",
 			"internal/clock",
 			"internal/frame",
@@ -126,6 +127,20 @@ var folders = []folder{
 	{"mesh/peerport", []string{"internal/frame", "mesh/network"}, nil},
 	{"mesh/raftstream", []string{"internal/release", "internal/rules"}, []string{raft}},
 	{"mesh/view", []string{"internal/release", "internal/ringproto", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
+	{"mesh/account", []string{"."}, nil},
+	{
+		"mesh/keepalive",
+		[]string{".", "internal/rules", "internal/wake", "ring", "owner", "owner/mutant", "mesh/account", "mesh/epoch", "mesh/link", "proto/sharelock/v1"},
+		nil,
+	},
+	{
+		"mesh/route",
+		[]string{
+			".", "internal/rules", "internal/wake", "ring", "owner", "owner/mutant", "mesh/account", "mesh/epoch", "mesh/keepalive", "mesh/link", "api",
+			"proto/sharelock/v1",
+		},
+		nil,
+	},
 	{
 		"mesh/link",
 		[]string{".", "internal/frame", "internal/protofield", "internal/release", "internal/rules", "internal/wake", "ring", "owner", "mesh/epoch", "mesh/network", "proto/sharelock/peer/v1"},

@@ -14,8 +14,9 @@
 //     other calls. Package mesh/peerport lets both and Raft's streams, those of package
 //     mesh/raftstream, share one port.
 //   - package mesh/identity keeps on disk who this process is.
-//   - call.go, acquire.go and locker.go take a request at any node and bring the
-//     owner's answer back, whatever moves meanwhile (Q1).
+//   - package mesh/route takes a request at any node and brings the owner's answer back,
+//     whatever moves meanwhile (Q1); package mesh/keepalive renews the holds of sessions, and
+//     package mesh/account bounds what a client's connection may keep.
 //   - node.go and lifecycle.go put it together and take it apart.
 //
 // The partitions themselves are the business of package owner, their placement

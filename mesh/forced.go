@@ -29,7 +29,7 @@ const (
 // their holders, and the sessions of this one. It does not block.
 func (n *Node) tellForced(holds []sharelock.Hold, reason string) {
 	holds = slices.Clone(holds)
-	n.tasks.Go(func() { n.heardForced(holds, reason) })
+	n.tasks.Go(func() { n.router.Forced(holds, reason) })
 	a := n.views.Now()
 	if a == nil {
 		return
@@ -80,68 +80,4 @@ func (n *Node) tellForcedTo(m ring.Member, req *peerv1.ForcedRequest) {
 			return
 		}
 	}
-}
-
-// heardForced tells the sessions that may be the holders' that holds were taken away: those
-// that have made calls in the holder's name, and those that a hold is attached to.
-func (n *Node) heardForced(holds []sharelock.Hold, reason string) {
-	a := n.views.Now()
-	if a == nil {
-		return
-	}
-	for _, h := range holds {
-		told := n.sessions.of(h.ClientID)
-		kept := n.renewals.taken(n.clock(), a.Partition(h.Key), h, reason)
-		for _, s := range kept {
-			if !slices.Contains(told, s) {
-				told = append(told, s)
-			}
-		}
-		for _, s := range told {
-			s.to.Forced(h.Key, h.Token, reason)
-		}
-		if len(kept) > 0 {
-			n.renewals.nudge()
-		}
-	}
-}
-
-// taken lets go of all attachments of a hold that was taken away, and returns their
-// sessions. Their clients are told when the loop runs next.
-func (r *renewals) taken(now time.Duration, partition uint32, h sharelock.Hold, reason string) (of []*session) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	err := &sharelock.Error{Err: sharelock.ErrStaleToken, Message: "it was taken by force"}
-	if reason != "" {
-		err.Message += ": " + reason
-	}
-	for _, k := range r.attachedTo(partition) {
-		if k.Key == h.Key && k.Token == h.Token && !k.detached() {
-			of = append(of, k.session)
-			r.end(now, k, err)
-		}
-	}
-	return of
-}
-
-// attachedTo lists the attached holds of a partition. It needs mu.
-func (r *renewals) attachedTo(partition uint32) (list []*kept) {
-	for _, ws := range []*wheels{&r.fresh, &r.wheels} {
-		for _, w := range ws {
-			if w == nil {
-				continue
-			}
-			for i := range w.buckets {
-				if b := w.buckets[i].batches[partition]; b != nil {
-					list = append(list, b.list...)
-				}
-			}
-		}
-	}
-	for g := range r.flying {
-		if g.holds[0].partition == partition {
-			list = append(list, g.holds...)
-		}
-	}
-	return list
 }

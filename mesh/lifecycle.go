@@ -12,6 +12,7 @@ import (
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/mesh/member"
 	"github.com/sgkandale/sharelock/mesh/peer"
+	"github.com/sgkandale/sharelock/mesh/route"
 )
 
 // Addrs are the addresses under which this node is reached.
@@ -38,7 +39,7 @@ func (n *Node) end(err error) {
 }
 
 // Ready implements api.Mesh.
-func (n *Node) Ready() error { return n.member.ready() }
+func (n *Node) Ready() error { return n.member.Ready() }
 
 // Worked counts what this node has done for callers, as an owner and as a backup; 0 while
 // it is in no view. What keeps the mesh together, and locks alive, is not in it.
@@ -133,9 +134,9 @@ func (n *Node) Stop(ctx context.Context) error {
 
 // settle waits for what callers have left that are gone, as long as it would for the callers.
 func (n *Node) settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, giveUpTime)
+	ctx, cancel := context.WithTimeout(ctx, route.GiveUpTime)
 	defer cancel()
-	n.abandoned.settle(ctx)
+	n.router.Settle(ctx)
 }
 
 // closePorts takes no more calls and waits for the open ones. Those that wait for

@@ -32,6 +32,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh/peer"
 	"github.com/sgkandale/sharelock/mesh/peerport"
 	"github.com/sgkandale/sharelock/mesh/raftstream"
+	"github.com/sgkandale/sharelock/mesh/route"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -48,6 +49,9 @@ type Addrs struct{ HTTP, GRPC, Peer, Gossip string }
 // Stop, which leaves in good order, or Kill. Several nodes may live in one
 // program. All methods are safe for concurrent use.
 type Node struct {
+	// Locker takes the requests of callers; it is the router.
+	api.Locker
+
 	cfg     Config
 	hooks   meshhook.Hooks
 	log     *slog.Logger
@@ -71,7 +75,7 @@ type Node struct {
 	links     *link.Links
 	dialBacks *peer.DialBacks
 	views     *epoch.Views
-	member    membership
+	member    *member.Member
 	grpc      *api.GRPC
 	http      *http.Server
 	inner     *grpc.Server
@@ -85,11 +89,7 @@ type Node struct {
 	// served is closed when this node has been ready once since it started.
 	served chan struct{}
 
-	sessions sessions
-	accounts accounts
-	// abandoned is what callers have left that are gone.
-	abandoned abandoned
-	renewals  *renewals
+	router *route.Router
 	// callers are the members whose own calls have come (V5).
 	callers peer.Contacts
 	named   named
@@ -118,10 +118,7 @@ type Node struct {
 	retired  sync.Once
 }
 
-// membership is the node's, see there.
-type membership struct{ *member.Member }
-
-func (m membership) ready() error { return m.Ready() }
+var _ api.Node = (*Node)(nil)
 
 // cleanup is one named step of stopping; the last one registered runs first.
 type cleanup struct {
@@ -153,8 +150,6 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.log = n.log.With("node", cfg.Name)
 	n.began = n.clock()
-	n.renewals = newRenewals(n)
-	n.abandoned.node = n
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.stopping = n.ctx.Done()
 	if err := n.open(); err != nil {
@@ -203,6 +198,13 @@ func (n *Node) open() error {
 		Views: n.views, Clock: n.clock, Spawn: n.tasks.Go, Context: n.ctx, Log: n.log,
 	})
 	n.onClose("links", func() error { n.links.Close(); return nil })
+	n.router = route.New(route.Config{
+		Self: n.self, Views: n.views, Links: n.links, Clock: n.clock,
+		Limits: sharelock.Limits{DefaultTTL: n.cfg.DefaultTTL, MaxTTL: n.cfg.MaxTTL, DefaultWait: n.cfg.DefaultWait, MaxWait: n.cfg.MaxWait},
+		Ready:  n.Ready, AwaitStart: n.awaitStart, StartPatience: n.startPatience(), Leaving: n.draining, List: n.peers.List,
+		Spawn: n.tasks.Go, Context: n.ctx, Log: n.log,
+	})
+	n.Locker = n.router
 	if n.cfg.Recover {
 		if err := n.recoverMesh(); err != nil {
 			return err
@@ -226,11 +228,11 @@ func (n *Node) open() error {
 		raftLog.Silence() // it reports every stream that is closed with it
 		return n.agree.Close()
 	})
-	n.member = membership{member.New(member.Config{
+	n.member = member.New(member.Config{
 		Self: n.asMember(), Releases: n.program(), Volatile: n.data.Volatile(), Views: n.views, Calls: n.peers, Raft: n.agree,
 		Processes: n.gossip.Processes, Address: n.addressOf, Complaints: n.complaints, Claims: n.claims, Doubled: n.doubled,
 		LostMajority: n.lostMajority, Leased: n.leaseChanged, Clock: n.clock, Log: n.log,
-	})}
+	})
 	return nil
 }
 
@@ -305,7 +307,7 @@ func (n *Node) Start() error {
 	n.calls = peer.NewServer(peer.ServerConfig{
 		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Promise: n.promise, Views: n.views, Callers: &n.callers, Clock: n.clock,
 		DialBack: n.dialBacks.Check, Raft: n.agree, Double: n.double.Load, Leading: n.leading, Leader: n.leaderAddr, Voters: n.voters,
-		Silent: func(silent ring.Identity) { n.named.note(silent, n.clock()) }, Forced: n.heardForced, Log: n.log,
+		Silent: func(silent ring.Identity) { n.named.note(silent, n.clock()) }, Forced: n.router.Forced, Log: n.log,
 	})
 	n.inner = n.calls.GRPC(grpc.UnknownServiceHandler(api.WrongPort(n.wrongPeerPort())), grpc.ConnectionTimeout(2*peerport.HelloTimeout))
 	n.serve("peer", func() error { return n.inner.Serve(n.port.Rest()) })
@@ -326,8 +328,7 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.birth(n.ctx) })
 	n.tasks.Go(func() { n.watchReplaced(n.ctx) })
 	n.tasks.Go(func() { n.watchDisk(n.ctx) })
-	n.tasks.Go(func() { n.sessions.sweep(n.ctx, n.clock) })
-	n.tasks.Go(func() { n.renewals.run(n.ctx) })
+	n.tasks.Go(func() { n.router.Run(n.ctx) })
 	n.tasks.Go(func() { n.greet(n.ctx) })
 	n.tasks.Go(func() { peer.Collect(n.ctx, n.peers, n.calls) })
 	n.tasks.Go(func() {

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -8,11 +9,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/epoch/epochtest"
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/identity"
+	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
 )
 
 // A process that has followed a view writes its release down, so that the next start
@@ -47,7 +54,7 @@ func mustOpenDir(t *testing.T, path string, program release.Range) *identity.Dir
 
 // W3: a view of a later release ends the process, whoever brings it.
 func TestViewOfALaterReleaseEndsTheNode(t *testing.T) {
-	n := linkNode(t, nil)
+	n := actingNode(t)
 	n.done = make(chan struct{})
 	s := n.views.Now().State
 	v := s.View().Clone()
@@ -117,5 +124,47 @@ func TestNodeOfAnotherClusterDoesNotStart(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %s: %v", want, err)
 		}
+	}
+}
+
+// actingNode is as much of the member a, in a view with b, as needs no network.
+func actingNode(t *testing.T) *Node {
+	t.Helper()
+	n := &Node{clock: clock.Monotonic(), log: quiet(), leaseTo: make(chan struct{}, 1), self: viewOf("a").Members[0].Identity}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.stopping = n.ctx.Done()
+	n.cfg.Lease = 2 * time.Second
+	var err error
+	if n.data, err = identity.Open("", release.Own()); err != nil {
+		t.Fatal(err)
+	}
+	n.views = epoch.New(epoch.Config{Lease: n.cfg.Lease, Fits: n.fits, Log: n.log, Follow: func(s view.State) (*owner.Service, error) {
+		service := owner.NewService(owner.Config{
+			Self: n.self, Name: "a", Partitions: s.Constants().Partitions(), MaxTTL: time.Minute, MaxWaiters: 1, Shards: 1,
+			Clock: n.clock, Peers: epochtest.Nobody{}, Log: n.log,
+		})
+		t.Cleanup(service.Stop)
+		return service, nil
+	}})
+	n.showView(t, 1, "a", "b")
+	t.Cleanup(func() {
+		n.cancel()
+		n.tasks.close()
+		if err := n.data.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// showView has the node act in a view.
+func (n *Node) showView(t *testing.T, epoch uint32, names ...string) {
+	t.Helper()
+	views := []ring.View{epochtest.View(1, "a", "b")}
+	if epoch > 1 {
+		views = append(views, epochtest.View(epoch, names...))
+	}
+	if err := n.views.Offer(epochtest.State(views...)); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -27,3 +27,14 @@ func Unstretch(left time.Duration) time.Duration {
 	}
 	return d
 }
+
+// Shrink returns d divided by 1.1, rounded down: how long a time that this process has measured was
+// at least by the clock of another.
+func Shrink(d time.Duration) time.Duration { return d * 10 / 11 }
+
+// The shortest and the longest rest of a request that was answered Retry before it is sent again,
+// unless a new view comes first (Q1).
+const (
+	RetryFirst = 2 * time.Millisecond
+	RetryMost  = 50 * time.Millisecond
+)

@@ -1,17 +1,12 @@
-package mesh
+package keepalive
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
 
-	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
-	"github.com/sgkandale/sharelock/ring"
 )
 
 // Whatever a hold's TTL, it is due when its period is over, or a little earlier, and not in
@@ -195,62 +190,4 @@ func (ws *wheels) holds() (n int) {
 		}
 	}
 	return n
-}
-
-// What a session may have attached is bounded, and what makes no sense is refused.
-func TestAttach(t *testing.T) {
-	view := ring.View{Epoch: 1, Members: []ring.Member{{Identity: ring.Identity{ID: "a"}, Name: "a"}}, Replicas: 1, Placement: ring.Placement}
-	placed, err := ring.Build(view, 8)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, a := newRenewals(nil), &epoch.View{View: view, Ring: placed}
-	limits := sharelock.Limits{MaxTTL: time.Minute}
-	s := &session{account: &account{}}
-	keep := func(id uint64, key string, ttl time.Duration) error {
-		_, err := r.attach(0, s, a, limits, &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: key, Token: 1, TTL: ttl})
-		return err
-	}
-	_, refused := r.attach(0, s, a, limits, &sharelockv1.Keep{ID: 3, Err: sharelock.Invalid("token", "is missing")})
-	for name, err := range map[string]error{
-		"no key":          keep(1, "", time.Second),
-		"a TTL too long":  keep(2, "k", 2*time.Minute),
-		"what is refused": refused,
-	} {
-		if !errors.Is(err, sharelock.ErrInvalidArgument) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	for id := range uint64(maxKept) {
-		if err := keep(id, "k", time.Second); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := keep(7, "k", time.Second); !errors.Is(err, sharelock.ErrInvalidArgument) {
-		t.Errorf("an id that is in use: %v", err)
-	}
-	if err := keep(maxKept, "k", time.Second); !errors.Is(err, sharelock.ErrQuota) {
-		t.Errorf("one more than there may be: %v", err)
-	}
-	other := &session{account: &account{}}
-	s, other = other, s
-	if err := keep(7, "k", time.Second); err != nil {
-		t.Errorf("another session: %v", err)
-	}
-	r.detach(other, 7)
-	s, other = other, s
-	if err := keep(maxKept, "k", time.Second); err != nil {
-		t.Errorf("after a detach: %v", err)
-	}
-	r.close(s)
-	if n := r.fresh.holds(); n != 1 {
-		t.Errorf("%d are left, want that of the other session", n)
-	}
-	if err := keep(1, "k", time.Second); err != nil || r.fresh.holds() != 1 {
-		t.Errorf("a session that is closed took one: %v", err)
-	}
-	r.close(other)
-	if n := r.fresh.holds(); n != 0 {
-		t.Errorf("%d are left", n)
-	}
 }

@@ -1,4 +1,4 @@
-package mesh
+package route
 
 import (
 	"hash/maphash"
@@ -11,7 +11,7 @@ var connSeed = maphash.MakeSeed()
 // connection returns the number by which owners tell this node's connections apart, for
 // the shares of Q6. Two connections have the same one about once in four billion, and
 // then have one share. It is 0 for calls that did not come over a connection.
-func (n *Node) connection(remote net.Addr) uint32 {
+func (rt *Router) connection(remote net.Addr) uint32 {
 	if remote == nil {
 		return 0
 	}

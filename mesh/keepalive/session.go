@@ -1,12 +1,15 @@
-package mesh
+package keepalive
 
 import (
+	"context"
+	"errors"
 	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/mesh/account"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -37,20 +40,46 @@ var errSilentClient = &sharelock.Error{Err: sharelock.ErrStaleToken, Message: "n
 // errNoView refuses a hold while this node is in no view.
 var errNoView = &sharelock.Error{Err: sharelock.ErrNotReady, Message: "this node is not in a view yet"}
 
-// keeping is what a session keeps alive, and what its client is to hear of that.
-// Guarded by renewals.mu.
-type keeping struct {
+// Sink hears what becomes of the holds of a session: see [api.Sink], which has these methods and
+// others. It must be comparable.
+type Sink interface {
+	Renewed(keepalive uint64, ids []uint64)
+	Ended(id uint64, err error)
+	Forced(key string, token sharelock.Token, reason string)
+	Released()
+}
+
+// Session is what one session of a client keeps alive, and what its client is to hear of that. Make
+// it with [Keeper.Open]. Safe for concurrent use.
+type Session struct {
+	keeper  *Keeper
+	to      Sink
+	account *account.Account
+	// ctx ends when the session closes.
+	ctx context.Context //nolint:containedctx // the lifetime of the session
+
+	// Everything else is guarded by Keeper.mu.
+
 	holds map[uint64]*kept
 	// alive is the newest keepalive. heard is when a keepalive or an attach came last.
 	alive uint64
 	heard time.Duration
 	// bytes is what holds take, see keptBytes.
 	bytes int
-	// renewed are holds by the keepalive that they were renewed as of; ended are holds
-	// that are kept no more.
+	news
+	closed bool
+}
+
+// news is what the client of a session is to hear: renewed are holds by the keepalive that they were
+// renewed as of; ended are holds that are kept no more.
+type news struct {
 	renewed []renewedHolds
 	ended   []endedHold
-	closed  bool
+}
+
+// Open begins a session, whose holds count on an account. ctx ends when it closes.
+func (r *Keeper) Open(ctx context.Context, to Sink, of *account.Account) *Session {
+	return &Session{keeper: r, to: to, account: of, ctx: ctx}
 }
 
 type renewedHolds struct {
@@ -63,24 +92,24 @@ type endedHold struct {
 	err error
 }
 
-// Keep implements api.Session.
-func (s *session) Keep(list []sharelockv1.Keep) {
-	n := s.node
-	r, a := n.renewals, n.views.Now()
-	limits := n.limits() // of a view that is no older
+// Keep does what a client has asked for its holds, see api.Session.
+func (s *Session) Keep(list []sharelockv1.Keep) {
+	r := s.keeper
+	a := r.cfg.Views.Now()
+	limits := r.cfg.Limits() // of a view that is no older
 	var (
 		refused  []endedHold
 		released []*kept
 		closing  bool
 	)
-	now := n.clock()
+	now := r.cfg.Clock()
 	r.mu.Lock()
 	wakes := r.rests
 	for i := range list {
 		k := &list[i]
 		switch k.Kind {
 		case sharelockv1.KeepAlive:
-			s.keeping.alive, s.keeping.heard = max(s.keeping.alive, k.ID), now
+			s.alive, s.heard = max(s.alive, k.ID), now
 		case sharelockv1.KeepDetach:
 			r.detach(s, k.ID)
 		case sharelockv1.KeepAttach:
@@ -99,10 +128,10 @@ func (s *session) Keep(list []sharelockv1.Keep) {
 		s.to.Ended(e.id, e.err)
 	}
 	if early {
-		r.nudge()
+		r.wake.Set()
 	}
 	if closing {
-		n.tasks.Go(func() {
+		r.cfg.Spawn(func() {
 			s.release(released)
 			s.to.Released()
 		})
@@ -112,9 +141,9 @@ func (s *session) Keep(list []sharelockv1.Keep) {
 // releasesAtOnce is how many releases of a session that closes are under way.
 const releasesAtOnce = 64
 
-// release gives holds back, as long as the session stands. One that cannot be is left
-// to its TTL.
-func (s *session) release(holds []*kept) {
+// release releases holds, as long as the session stands. One that cannot be released is left to its
+// TTL.
+func (s *Session) release(holds []*kept) {
 	var (
 		work sync.WaitGroup
 		next atomic.Int64
@@ -123,9 +152,9 @@ func (s *session) release(holds []*kept) {
 		work.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(holds)) && s.ctx.Err() == nil; i = next.Add(1) - 1 {
 				k := holds[i]
-				_, err := s.node.one(s.ctx, owner.Request{Kind: owner.Release, Key: k.Key, Token: k.Token})
-				if err != nil && !gone(err) {
-					s.node.log.Debug("cannot release a hold of a session", "key", k.Key, "token", k.Token, "error", err)
+				err := s.keeper.cfg.Release(s.ctx, k.Key, k.Token)
+				if err != nil && !errors.Is(err, sharelock.ErrNotHeld) && !errors.Is(err, sharelock.ErrStaleToken) {
+					s.keeper.cfg.Log.Debug("cannot release a hold of a session", "key", k.Key, "token", k.Token, "error", err)
 				}
 			}
 		})
@@ -133,9 +162,9 @@ func (s *session) release(holds []*kept) {
 	work.Wait()
 }
 
-// attach takes a hold, and gives when it is due: at the end of time if it is not taken.
-// It needs mu.
-func (r *renewals) attach(now time.Duration, s *session, a *epoch.View, limits sharelock.Limits, k *sharelockv1.Keep) (time.Duration, error) {
+// attach takes a hold, and returns when it is due: at the end of time if it is not taken. It needs
+// mu.
+func (r *Keeper) attach(now time.Duration, s *Session, a *epoch.View, limits sharelock.Limits, k *sharelockv1.Keep) (time.Duration, error) {
 	const never = time.Duration(math.MaxInt64)
 	err := k.Err
 	if err == nil {
@@ -149,67 +178,65 @@ func (r *renewals) attach(now time.Duration, s *session, a *epoch.View, limits s
 		return never, err
 	case a == nil:
 		return never, errNoView // Q4
-	case s.keeping.closed:
+	case s.closed:
 		return never, nil // nobody hears
-	case s.keeping.holds[k.ID] != nil:
+	case s.holds[k.ID] != nil:
 		return never, sharelock.Invalid("id", "is in use by an attached hold")
-	case len(s.keeping.holds) >= maxKept, s.keeping.bytes+keptBytes(k.Key) > maxKeptSession:
+	case len(s.holds) >= maxKept, s.bytes+keptBytes(k.Key) > maxKeptSession:
 		return never, errTooManyKept
-	case s.account.kept+keptBytes(k.Key) > maxKeptConn:
-		return never, errConnKeeps
 	case r.bytes+keptBytes(k.Key) > maxKeptNode:
 		return never, errNodeKeeps
+	case !s.account.Keep(keptBytes(k.Key)):
+		return never, account.ErrKeeps
 	}
-	if s.keeping.holds == nil {
-		s.keeping.holds = map[uint64]*kept{}
+	if s.holds == nil {
+		s.holds = map[uint64]*kept{}
 	}
 	h := &kept{
 		Renewal: owner.Renewal{Key: k.Key, Token: k.Token, TTL: k.TTL},
 		session: s, id: k.ID, partition: a.Partition(k.Key),
 	}
-	s.keeping.holds[k.ID] = h
-	s.keeping.heard = now
-	s.keeping.bytes += keptBytes(k.Key)
-	s.account.kept += keptBytes(k.Key)
+	s.holds[k.ID] = h
+	s.heard = now
+	s.bytes += keptBytes(k.Key)
 	r.bytes += keptBytes(k.Key)
 	return r.fresh.attached(now, h), nil
 }
 
 // detach lets go of a hold. It needs mu.
-func (r *renewals) detach(s *session, id uint64) {
-	k := s.keeping.holds[id]
+func (r *Keeper) detach(s *Session, id uint64) {
+	k := s.holds[id]
 	if k == nil {
 		return
 	}
-	delete(s.keeping.holds, id)
-	s.keeping.bytes -= keptBytes(k.Key)
-	s.account.kept -= keptBytes(k.Key)
+	delete(s.holds, id)
+	s.bytes -= keptBytes(k.Key)
+	s.account.Drop(keptBytes(k.Key))
 	r.bytes -= keptBytes(k.Key)
 	k.session = nil
 	k.remove()
 }
 
-// close lets go of all holds of a session.
-func (r *renewals) close(s *session) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.drop(s)
+// Close lets go of all holds. Nothing is told any more.
+func (s *Session) Close() {
+	s.keeper.mu.Lock()
+	defer s.keeper.mu.Unlock()
+	s.keeper.drop(s)
 }
 
-// drop lets go of all holds of a session, which takes no more, and gives them. It needs
-// mu.
-func (r *renewals) drop(s *session) []*kept {
-	list := make([]*kept, 0, len(s.keeping.holds))
-	for id, k := range s.keeping.holds {
+// drop lets go of all holds of a session, which takes no more, and returns them. It needs mu.
+func (r *Keeper) drop(s *Session) []*kept {
+	list := make([]*kept, 0, len(s.holds))
+	for id, k := range s.holds {
 		list = append(list, k)
 		r.detach(s, id)
 	}
-	s.keeping = keeping{closed: true}
+	s.holds, s.alive, s.heard, s.bytes, s.news, s.closed = nil, 0, 0, 0, news{}, true
 	return list
 }
 
 // hear tells the client what became of its holds.
-func (s *session) hear(what *keeping) {
+func (s *Session) hear(what *news) {
 	for _, h := range what.renewed {
 		s.to.Renewed(h.keepalive, h.ids)
 	}

@@ -1,4 +1,4 @@
-package mesh
+package route
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/owner"
 )
 
@@ -19,15 +20,13 @@ const (
 	abandonedTime   = time.Second
 	// abandonedRest is the longest pause after an attempt that failed.
 	abandonedRest = time.Second
-	// fenceTime is how long a send of a request may still reach its owner, stretched (Q1).
-	fenceTime = 33 * time.Second
 )
 
 // abandoned are grants, and request ids that may be granted, that no caller will ask for again.
 // Each is ended at its owner. The owner may be away for seconds while the view changes, and
 // this node may be cut off for longer, so that is tried for as long as a hold can be left.
 type abandoned struct {
-	node *Node
+	router *Router
 
 	mu sync.Mutex
 	// list are those that no worker has now, in the order of their attempts. Guarded by mu.
@@ -48,19 +47,19 @@ type leftover struct {
 }
 
 // TakeBack implements api.Locker.
-func (n *Node) TakeBack(h sharelock.Hold) <-chan struct{} {
-	return n.abandoned.add(owner.Request{Kind: owner.Release, Key: h.Key, Token: h.Token}, h.TTL)
+func (rt *Router) TakeBack(h sharelock.Hold) <-chan struct{} {
+	return rt.abandoned.add(owner.Request{Kind: owner.Release, Key: h.Key, Token: h.Token}, h.TTL)
 }
 
 // add ends what a request names, of a hold with this TTL, in the background. It does not block.
 // The channel is closed when that is done.
 func (a *abandoned) add(r owner.Request, ttl time.Duration) <-chan struct{} {
-	x := &leftover{req: r, until: a.node.clock() + fenceTime + ttl*11/10, done: make(chan struct{})}
+	x := &leftover{req: r, until: a.router.cfg.Clock() + rules.FenceTime + ttl*11/10, done: make(chan struct{})}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.list) >= mostAbandoned {
 		if a.dropped++; a.dropped&(a.dropped-1) == 0 {
-			a.node.log.Warn("too many grants of disconnected callers wait to be released; the rest end after their TTL", "left", a.dropped)
+			a.router.cfg.Log.Warn("too many grants of disconnected callers wait to be released; the rest end after their TTL", "left", a.dropped)
 		}
 		close(x.done)
 		return x.done
@@ -68,7 +67,7 @@ func (a *abandoned) add(r owner.Request, ttl time.Duration) <-chan struct{} {
 	a.list = append(a.list, x)
 	if a.workers < abandonedAtOnce {
 		// A node that stops ends nothing any more; then what is held ends with its TTL.
-		if a.node.tasks.Go(a.work) {
+		if a.router.cfg.Spawn(a.work) {
 			a.workers++
 		} else if a.workers == 0 {
 			a.list = nil
@@ -86,11 +85,11 @@ func (a *abandoned) work() {
 			x = a.next(nil)
 			continue
 		}
-		x.rest = min(max(2*x.rest, retryMost), abandonedRest)
+		x.rest = min(max(2*x.rest, rules.RetryMost), abandonedRest)
 		t := time.NewTimer(x.rest)
 		select {
 		case <-t.C:
-		case <-a.node.ctx.Done():
+		case <-a.router.cfg.Context.Done():
 		}
 		t.Stop()
 		x = a.next(x)
@@ -105,7 +104,7 @@ func (a *abandoned) next(back *leftover) *leftover {
 	if back != nil {
 		a.list = append(a.list, back)
 	}
-	if a.node.ctx.Err() != nil {
+	if a.router.cfg.Context.Err() != nil {
 		for _, x := range a.list {
 			close(x.done)
 		}
@@ -124,7 +123,10 @@ func (a *abandoned) next(back *leftover) *leftover {
 	return x
 }
 
-// settle waits until nothing is left to end, or until ctx ends.
+// Settle waits until nothing is left to end of what callers have left that are gone, or until ctx
+// ends.
+func (rt *Router) Settle(ctx context.Context) { rt.abandoned.settle(ctx) }
+
 func (a *abandoned) settle(ctx context.Context) {
 	a.mu.Lock()
 	if a.workers == 0 {
@@ -144,17 +146,17 @@ func (a *abandoned) settle(ctx context.Context) {
 
 // attempt makes one attempt. It reports whether nothing is left to do.
 func (a *abandoned) attempt(x *leftover) bool {
-	n := a.node
-	ctx, cancel := context.WithTimeout(n.ctx, abandonedTime)
+	rt := a.router
+	ctx, cancel := context.WithTimeout(rt.cfg.Context, abandonedTime)
 	defer cancel()
-	_, err := newCall(n, x.req).do(ctx)
+	_, err := rt.newRequest(x.req).await(ctx)
 	// Q6: a fence that there is no room for is sent again.
-	if err == nil || answered(err) && !errors.Is(err, sharelock.ErrQuota) {
+	if err == nil || isAnswer(err) && !errors.Is(err, sharelock.ErrQuota) {
 		return true
 	}
-	if n.clock() < x.until {
+	if rt.cfg.Clock() < x.until {
 		return false
 	}
-	n.log.Warn("a grant of a disconnected caller was not released", "key", x.req.Key, "error", err)
+	rt.cfg.Log.Warn("a grant of a disconnected caller was not released", "key", x.req.Key, "error", err)
 	return true
 }

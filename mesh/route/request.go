@@ -1,0 +1,259 @@
+package route
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/internal/wake"
+	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/link"
+	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// state is how far a request has come.
+type state uint8
+
+const (
+	// sending: its first send is being made, by the goroutine that began it.
+	sending state = iota
+	// sent: nobody drives it, and its first answer goes straight to its session. That is all that
+	// most requests of sessions ever need.
+	sent
+	// driven: a goroutine waits for answers, and sends it again. A unary request is driven from its
+	// beginning.
+	driven
+	// answered: the answer has come while nobody drove it.
+	answered
+)
+
+// request is one request that this node took, on its way to its owner and back: an acquire or any
+// other, of a unary call or of a session. Answers come from any goroutine; everything that is not
+// guarded by mu belongs to the goroutine that sends it first, and then to the one that drives it.
+type request struct {
+	router *Router
+	req    owner.Request
+	// sends[i] is when send i+1 left (Q3); began is when the caller's request came. Most requests
+	// are sent once, which needs no more than one.
+	sends []time.Duration
+	sent1 [1]time.Duration
+	began time.Duration
+
+	// target is where the last send went.
+	target target
+	pauses pauses
+	// underway: the next send that would be due was made before somebody drove the request.
+	underway bool
+
+	// What follows is of an acquire only.
+
+	// wait is how long its caller waits.
+	wait time.Duration
+	// granted is a grant that answers an earlier send than the newest: the answer to the newest
+	// follows, or the link breaks.
+	granted bool
+	// queued is told where the caller stands in line, when that has changed; position is what it was
+	// told last. Nil if the caller has not asked.
+	queued   func(position uint32)
+	position uint32
+	// listens, unless it is nil, ends when nobody listens for the answer any more. That ends the
+	// acquire once it has to wait; waits says that it does.
+	listens <-chan struct{}
+	waits   bool
+	// ending: its caller is gone, and what is sent is its end.
+	ending bool
+
+	// What follows is of a session only, which is nil otherwise.
+
+	session *session
+	id      uint64
+	// bytes is what it takes of the connection's account.
+	bytes int64
+	// cancel ends the goroutine that drives it; nil while none does. cancelled: it was asked for.
+	// Guarded by session.mu.
+	cancel    context.CancelFunc
+	cancelled bool
+
+	// wake wakes the goroutine that drives it; nil while none does.
+	wake wake.Signal
+	gone atomic.Bool
+
+	mu    sync.Mutex
+	state state // guarded by mu
+	// wanted: a goroutine shall drive it as soon as its first send is made. Guarded by mu.
+	wanted bool
+	// gen tells the answers of the current target from those of earlier ones. Guarded by mu.
+	gen     uint64
+	answers []owner.Answer // guarded by mu
+}
+
+// target is the owner that a request was sent to.
+type target struct {
+	epoch  uint32
+	member ring.Identity
+	ref    owner.Ref  // for the local owner
+	link   *link.Link // or the link to another, and the number on it
+	id     uint64
+}
+
+var _ owner.Caller = (*request)(nil)
+
+// newRequest returns a request that its caller's goroutine drives.
+func (rt *Router) newRequest(req owner.Request) *request {
+	q := &request{wake: wake.New(), state: driven}
+	q.begin(rt, rt.cfg.Clock(), req)
+	return q
+}
+
+// begin fills in a request that has just been made.
+func (q *request) begin(rt *Router, now time.Duration, req owner.Request) {
+	q.router, q.req, q.began = rt, req, now
+	if req.Kind == owner.Acquire {
+		q.wait = req.Wait
+	}
+	q.sends = q.sent1[:0]
+}
+
+// Alive implements owner.Caller.
+func (q *request) Alive() bool { return !q.gone.Load() }
+
+// Answer implements owner.Caller: the one way in which an answer comes, from the owner here or over
+// a link.
+func (q *request) Answer(gen uint64, a owner.Answer) {
+	q.mu.Lock()
+	if gen != q.gen {
+		q.mu.Unlock()
+		return
+	}
+	if q.state == driven {
+		q.answers = append(q.answers, a)
+		q.mu.Unlock()
+		q.wake.Set()
+		return
+	}
+	if a.Outcome == owner.Done || a.Outcome == owner.Failed {
+		q.state = answered
+		q.gen++ // nothing more is heard
+		q.mu.Unlock()
+		q.finish(q.result(q.whole(a)))
+		return
+	}
+	q.answers = append(q.answers, a)
+	drive := q.handOver()
+	q.mu.Unlock()
+	if drive {
+		q.session.drive(q)
+	}
+}
+
+// handOver readies a request for the goroutine that will drive it; false if its first send is still
+// being made, and launched will see to it. It needs mu, and that nobody drives it.
+func (q *request) handOver() bool {
+	if q.state == sending {
+		q.wanted = true
+		return false
+	}
+	q.state, q.underway, q.wake = driven, true, wake.New()
+	if len(q.answers) > 0 {
+		q.wake.Set()
+	}
+	return true
+}
+
+// takeOver readies a request that nobody drives; false if somebody does or will, or it was answered.
+func (q *request) takeOver() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.state < driven && q.handOver()
+}
+
+// launched ends the first send of a request that nobody drives; true if somebody shall drive it by
+// now.
+func (q *request) launched() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.state != sending {
+		return false // it was answered meanwhile
+	}
+	q.state = sent
+	return q.wanted && q.handOver()
+}
+
+// take returns the answers that have come.
+func (q *request) take() []owner.Answer {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	a := q.answers
+	q.answers = nil
+	return a
+}
+
+// aim points the request at the owner in a view, which is the newest and in which this node was just
+// found ready (Q4). A new aim makes answers to earlier sends unheard.
+func (q *request) aim(v *epoch.View, again bool) error {
+	m, ok := v.Ring.Owner(v.Partition(q.req.Key))
+	if mutant.On(mutant.LocalFallback) && len(q.sends) > 0 {
+		m.Identity = q.router.cfg.Self // the owner has not answered
+	}
+	if !ok {
+		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "no member is on the ring"}
+	}
+	if !again && q.target.member == m.Identity && q.target.epoch != 0 {
+		q.target.epoch = v.Epoch
+		return nil
+	}
+	q.drop()
+	q.mu.Lock()
+	q.gen++
+	q.answers = nil
+	ref := owner.Ref{Caller: q, ID: q.gen}
+	q.mu.Unlock()
+	q.target = target{epoch: v.Epoch, member: m.Identity, ref: ref}
+	if m.Identity == q.router.cfg.Self {
+		return nil
+	}
+	l, err := q.router.cfg.Links.To(m)
+	if err != nil {
+		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: err.Error()}
+	}
+	q.target.link, q.target.id = l, l.Register(ref)
+	return nil
+}
+
+// drop unregisters the request from its link.
+func (q *request) drop() {
+	if q.target.link != nil {
+		q.target.link.Forget(q.target.id)
+		q.target.link = nil
+	}
+}
+
+// send sends r, which is the request or its end, to the target, at a time that has just been read. r
+// is not changed any more. alone: no other request is sent by this goroutine right after it.
+func (q *request) send(now time.Duration, r *owner.Request, alone bool) {
+	q.sends = append(q.sends, now)
+	r.Send = uint32(len(q.sends))
+	if q.target.link != nil {
+		q.target.link.Send(q.target.id, q.target.epoch, r)
+		return
+	}
+	v := q.router.cfg.Views.Now()
+	submit := v.Service.SubmitAt
+	if alone {
+		submit = v.Service.ServeInline
+	}
+	submit(now, v.Partition(r.Key), q.target.ref, r)
+}
+
+// lastSend is the number of the newest send.
+func (q *request) lastSend() uint32 { return uint32(len(q.sends)) }
+
+// sentAfter is how long the request had been going at least, by the caller's clock, when its send n
+// left. Q3: that clock may be slower than this node's, and what is added here to the life of a lock
+// would be a long wait's share too much.
+func (q *request) sentAfter(n uint32) time.Duration { return rules.Shrink(q.sends[n-1] - q.began) }

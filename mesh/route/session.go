@@ -1,0 +1,247 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/mesh/account"
+	"github.com/sgkandale/sharelock/mesh/keepalive"
+	"github.com/sgkandale/sharelock/owner"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// session is the calls of one client stream, and the holds that it keeps alive; it implements
+// api.Session. A call has no goroutine while all it
+// waits for is the first answer of its owner, which is all that most calls ever do:
+// that answer goes straight to the sink. A call that turns out to need more (it
+// stands in line, the owner moved, it was cancelled, nothing came for a while) is
+// driven by a goroutine from then on, like a unary call.
+type session struct {
+	router *Router
+	to     api.Sink
+	ctx    context.Context //nolint:containedctx // the lifetime of the session
+	end    context.CancelFunc
+
+	mu     sync.Mutex
+	calls  map[uint64]*request // not answered yet; guarded by mu
+	closed bool                // guarded by mu
+	// client is the client id of the newest acquire; clients are all that acquires have
+	// named, and anyone is set if they were more than mostClients. Guarded by mu.
+	client  string
+	clients map[string]struct{}
+	anyone  bool
+
+	// conn is the connection that it is on; see Router.connection. account is the connection's.
+	conn    uint32
+	account *account.Account
+	// kept are the holds that it keeps alive.
+	kept *keepalive.Session
+}
+
+var _ api.Session = (*session)(nil)
+
+// Open implements api.Locker.
+func (rt *Router) Open(to api.Sink) api.Session {
+	s := &session{router: rt, to: to, calls: map[uint64]*request{}}
+	if r, knows := to.(api.Remote); knows {
+		s.conn = rt.connection(r.RemoteAddr())
+	}
+	s.account = rt.accounts.Open(s.conn)
+	s.ctx, s.end = context.WithCancel(rt.cfg.Context)
+	s.kept = rt.keeper.Open(s.ctx, to, s.account)
+	rt.sessions.add(s)
+	return s
+}
+
+// Start implements api.Session.
+func (s *session) Start(calls []sharelockv1.Call) {
+	now, limits := s.router.cfg.Clock(), s.router.limits()
+	notReady := s.router.cfg.Ready() // Q4
+	for i := range calls {
+		s.start(now, limits, notReady, &calls[i], len(calls) == 1)
+	}
+}
+
+func (s *session) start(now time.Duration, limits sharelock.Limits, notReady error, c *sharelockv1.Call, alone bool) {
+	req, err := callRequest(limits, c)
+	req.Conn = s.conn
+	if err == nil {
+		err = notReady
+	}
+	if err != nil {
+		s.to.Answer(c.ID, sharelock.Hold{}, err)
+		return
+	}
+	bytes := requestBytes(&req)
+	if !s.account.Begin(bytes, req.Kind == owner.Acquire) {
+		s.to.Answer(c.ID, sharelock.Hold{}, account.ErrBusy)
+		return
+	}
+	q := &request{session: s, id: c.ID, bytes: bytes}
+	q.begin(s.router, now, req)
+	if req.Tell {
+		q.queued = func(position uint32) { s.to.Queued(q.id, position) }
+	}
+	s.mu.Lock()
+	if req.Kind == owner.Acquire && req.ClientID != s.client {
+		s.noteClient(req.ClientID)
+	}
+	_, used := s.calls[c.ID]
+	if !used && !s.closed {
+		s.calls[c.ID] = q
+	}
+	closed := s.closed
+	s.mu.Unlock()
+	if closed || used {
+		s.account.End(bytes)
+	}
+	switch {
+	case closed:
+		return
+	case used:
+		s.to.Answer(c.ID, sharelock.Hold{}, sharelock.Invalid("id", "is that of a call that is under way"))
+		return
+	}
+	if err := q.aim(s.router.cfg.Views.Now(), false); err != nil {
+		q.finish(sharelock.Hold{}, err)
+		return
+	}
+	q.send(now, &q.req, alone)
+	if q.launched() {
+		s.drive(q)
+	}
+}
+
+// mostClients is how many client ids of a session are told apart.
+const mostClients = 256
+
+// noteClient notes who makes calls in this session. It needs s.mu.
+func (s *session) noteClient(id string) {
+	s.client = id
+	if s.clients == nil {
+		s.clients = map[string]struct{}{}
+	}
+	if _, known := s.clients[id]; known || s.anyone {
+		return
+	}
+	if s.anyone = len(s.clients) == mostClients; s.anyone {
+		s.clients = nil
+		return
+	}
+	s.clients[id] = struct{}{}
+}
+
+// speaksFor reports whether a client with this id may be at the other end.
+func (s *session) speaksFor(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.clients[id]
+	return !s.closed && (known || s.anyone)
+}
+
+// Cancel implements api.Session.
+func (s *session) Cancel(id uint64) {
+	s.mu.Lock()
+	q := s.calls[id]
+	if q == nil {
+		s.mu.Unlock()
+		return
+	}
+	q.cancelled = true
+	cancel := q.cancel
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+		return
+	}
+	if q.takeOver() {
+		s.drive(q)
+	}
+}
+
+// Keep implements api.Session.
+func (s *session) Keep(list []sharelockv1.Keep) { s.kept.Keep(list) }
+
+// Close implements api.Session.
+func (s *session) Close() {
+	s.router.sessions.remove(s)
+	s.kept.Close()
+	s.mu.Lock()
+	again := s.closed
+	s.closed = true
+	calls := s.calls
+	s.calls = nil
+	s.mu.Unlock()
+	if again {
+		return
+	}
+	s.router.accounts.Close(s.account)
+	s.end()
+	for _, q := range calls {
+		if q.takeOver() {
+			s.drive(q)
+		}
+	}
+}
+
+// drive has a goroutine do what is left to do for a request whose first send has been made.
+func (s *session) drive(q *request) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	s.mu.Lock()
+	q.cancel = cancel
+	if q.cancelled {
+		cancel()
+	}
+	s.mu.Unlock()
+	if !s.router.cfg.Spawn(func() {
+		defer cancel()
+		q.finish(q.do(ctx))
+	}) {
+		cancel() // the node is stopping
+		q.finish(sharelock.Hold{}, errLeaving)
+	}
+}
+
+// finish gives the request of a session its caller's answer. The shard calls it during its turn when
+// nobody drives the request.
+func (q *request) finish(h sharelock.Hold, err error) {
+	s := q.session
+	if err != nil && s.router.cfg.Context.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errLeaving // it was not the caller who cancelled
+	}
+	q.gone.Store(true)
+	q.drop()
+	s.account.End(q.bytes)
+	s.mu.Lock()
+	closed := s.closed
+	delete(s.calls, q.id)
+	s.mu.Unlock()
+	if !closed {
+		s.to.Answer(q.id, h, err)
+		return
+	}
+	if err == nil && q.req.Kind == owner.Acquire && !q.req.OwnID {
+		s.router.TakeBack(h)
+	}
+}
+
+// sweep has calls driven that were not answered for as long as patient.
+func (s *session) sweep(now, patient time.Duration) {
+	var slow []*request
+	s.mu.Lock()
+	for _, q := range s.calls {
+		if q.cancel == nil && now-q.began >= patient {
+			slow = append(slow, q)
+		}
+	}
+	s.mu.Unlock()
+	for _, q := range slow {
+		if q.takeOver() {
+			s.drive(q)
+		}
+	}
+}
