@@ -36,11 +36,11 @@ type Config struct {
 	Clock func() time.Duration
 	Peers Peers
 	Log   *slog.Logger
-	// Forced, if set, is called with the holds that a Force has taken away, once all backups know it
-	// (A2, A3). It must not block.
+	// Forced, if set, is called with the holds that a Force has taken away, once all backups know
+	// it (A2, A3). It must not block.
 	Forced func(holds []sharelock.Hold, reason string)
-	// Pause, if set, is called in the turn of a shard at named points, the constants Point*. Tests use
-	// it to let other things happen at these points.
+	// Pause, if set, is called in the turn of a shard at named points, the constants Point*. Tests
+	// use it to let other things happen at these points.
 	Pause func(point string)
 	// Unknown, if set, is called when another member's log or copy has something that this program
 	// does not know (W3). The process must then leave; it must not skip what it does not know.
@@ -77,8 +77,8 @@ type Service struct {
 	cur atomic.Uint32
 	// leaseUntil is the end of the view lease on clock, in nanoseconds (V4).
 	leaseUntil atomic.Int64
-	// refresh is set if a new epoch is wanted: half of the tokens of some partition are used (G2), or
-	// a copy does not fit its owner's ops.
+	// refresh is set if a new epoch is wanted: half of the tokens of some partition are used (G2),
+	// or a copy does not fit its owner's ops.
 	refresh atomic.Bool
 	// told has for each partition the latest epoch in which it was said to be active (G1).
 	told []atomic.Uint32
@@ -139,8 +139,8 @@ func (s *Service) SubmitAt(now time.Duration, partition uint32, ref Ref, r *Requ
 }
 
 // ServeInline is SubmitAt for a caller that blocks on this one answer. It may run the shard in the
-// caller's goroutine, so the answer may have come when it returns. The caller must hold no lock that
-// this answer or answers to others need.
+// caller's goroutine, so the answer may have come when it returns. The caller must hold no lock
+// that this answer or answers to others need.
 func (s *Service) ServeInline(now time.Duration, partition uint32, ref Ref, r *Request) {
 	s.submit((*shard).putInline, now, partition, ref, r)
 }
@@ -167,8 +167,8 @@ func (s *Service) Broke(caller Caller) {
 	wg.Wait()
 }
 
-// broke is one step of Broke. It goes on with the waiters with numbers up to upTo, or all if that is
-// -1, in the partition parts[i].
+// broke is one step of Broke. It goes on with the waiters with numbers up to upTo, or all if that
+// is -1, in the partition parts[i].
 func (sh *shard) broke(caller Caller, i, upTo *int) (touched int) {
 	now := sh.service.clock()
 	for ; *i < len(sh.parts) && touched < machine.StepEntries/2; *i, *upTo = *i+1, -1 {
@@ -216,8 +216,8 @@ func (s *Service) LeaseValid() bool {
 	return s.LeaseLeft() > 0 || mutant.On(mutant.ServeWithoutLease)
 }
 
-// NeedsRefresh reports whether the leader should be asked for a new epoch: the tokens of a partition
-// are half used up (G2), or a copy does not fit its owner's ops.
+// NeedsRefresh reports whether the leader should be asked for a new epoch: the tokens of a
+// partition are half used up (G2), or a copy does not fit its owner's ops.
 func (s *Service) NeedsRefresh() bool { return s.refresh.Load() }
 
 // Install makes this member act in a newer view. When it returns, nothing of an older epoch is
@@ -231,8 +231,8 @@ func (s *Service) Install(h ring.History, r *ring.Ring) {
 		return
 	}
 	s.cancel()
-	// From here on no shard lets an answer of an older epoch leave, even before it has installed the
-	// view itself.
+	// From here on no shard lets an answer of an older epoch leave, even before it has installed
+	// the view itself.
 	s.cur.Store(epoch)
 	s.refresh.Store(false)
 	s.rings.add(r)

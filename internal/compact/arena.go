@@ -7,21 +7,21 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// textID names the text of a claim in a [texts]; 0 is none.
+// A TextID names a text in an [Arena]. 0 is none.
 type TextID uint32
 
-// texts keeps the key, the client id and the request id of every claim, each as
-// one block of a few large pieces of memory, so that they cost their length and the
-// garbage collector has nothing to look at. The zero value is empty.
+// An arena keeps texts, each of which is the key, the client id and the request id of one claim. A
+// text is a block in one of a few large chunks of memory, so it costs little more than its length,
+// and the garbage collector has nothing to look at. The zero value is empty.
 //
-// A block has a multiple of textUnit bytes and never grows. One that was given back
-// is used again for the next text that needs as many.
+// A block has a multiple of unit bytes and never grows. A free block is used again for the next
+// text of the same size.
 type arena struct {
 	chunks []*[chunkBytes]byte
-	// end is how much of the last chunk has been handed out.
+	// end is the number of bytes of the last chunk that have been allocated.
 	end int
-	// free has for each number of units the first block that was given back; its
-	// first bytes are the textID of the next.
+	// free has for each number of units the first free block. Its first bytes are the TextID of the
+	// next.
 	free []TextID
 	// used is the number of bytes in blocks that are in use.
 	inUse int
@@ -35,7 +35,7 @@ const (
 	headBytes = 4
 )
 
-// The limits of package sharelock fit into the lengths, and a chunk holds all.
+// The limits of package sharelock fit into the lengths, and the longest text fits into a chunk.
 const (
 	_ = uint16(sharelock.MaxKeyBytes)
 	_ = uint8(sharelock.MaxClientIDBytes)
@@ -43,7 +43,7 @@ const (
 	_ = uint(chunkBytes - headBytes - sharelock.MaxKeyBytes - sharelock.MaxClientIDBytes - sharelock.MaxRequestIDBytes)
 )
 
-// put keeps a text. Its parts are within the limits of package sharelock.
+// put stores a text. Its parts must be within the limits of package sharelock.
 func (t *arena) put(key, client, request string) TextID {
 	id := t.block(unitsOf(len(key) + len(client) + len(request)))
 	b := t.bytes(id)
@@ -55,7 +55,7 @@ func (t *arena) put(key, client, request string) TextID {
 	return id
 }
 
-// copy keeps a text of another texts.
+// copy stores a text of another arena.
 func (t *arena) copy(from *arena, id TextID) TextID {
 	key, client, request := from.lengths(id)
 	n := key + client + request
@@ -67,7 +67,7 @@ func (t *arena) copy(from *arena, id TextID) TextID {
 // textUnitsOf is the size of the block for so many bytes.
 func unitsOf(n int) int { return (headBytes + n + unit - 1) / unit }
 
-// block finds room.
+// block allocates a block.
 func (t *arena) block(units int) TextID {
 	t.inUse += units * unit
 	if units < len(t.free) && t.free[units] != 0 {
@@ -86,10 +86,10 @@ func (t *arena) block(units int) TextID {
 	return id
 }
 
-// room is the number of bytes that there is memory for.
+// room returns the number of bytes that there is memory for.
 func (t *arena) room() int { return len(t.chunks) * chunkBytes }
 
-// left is what has not been handed out of the last chunk.
+// left returns the number of bytes of the last chunk that have not been allocated.
 func (t *arena) left() int {
 	if len(t.chunks) == 0 {
 		return 0
@@ -97,15 +97,15 @@ func (t *arena) left() int {
 	return chunkBytes - t.end
 }
 
-// nextFree is the free block of the same size behind a free one.
+// nextFree returns the next free block of the same size after a free one.
 func (t *arena) nextFree(id TextID) TextID { return TextID(binary.LittleEndian.Uint32(t.bytes(id))) }
 
-// last is the block that begins at end.
+// last returns the block that begins at end.
 func (t *arena) last() TextID {
 	return TextID((len(t.chunks)-1)*chunkUnits + t.end/unit + 1)
 }
 
-// release puts a block on the list of its size.
+// release puts a block on the free list of its size.
 func (t *arena) release(id TextID, units int) {
 	for len(t.free) <= units {
 		t.free = append(t.free, 0)
@@ -114,7 +114,7 @@ func (t *arena) release(id TextID, units int) {
 	t.free[units] = id
 }
 
-// remove gives the block of a text back.
+// remove frees the block of a text.
 func (t *arena) remove(id TextID) {
 	key, client, request := t.lengths(id)
 	units := unitsOf(key + client + request)
@@ -122,20 +122,20 @@ func (t *arena) remove(id TextID) {
 	t.release(id, units)
 }
 
-// bytes are the chunk from a block on.
+// bytes returns the chunk from a block on.
 func (t *arena) bytes(id TextID) []byte {
 	at := uint(id) - 1
 	return t.chunks[at/chunkUnits][at%chunkUnits*unit:]
 }
 
-// lengths are those of a text's parts.
+// lengths returns the lengths of the parts of a text.
 func (t *arena) lengths(id TextID) (key, client, request int) { return lengthsOf(t.bytes(id)) }
 
 func lengthsOf(b []byte) (key, client, request int) {
 	return int(binary.LittleEndian.Uint16(b)), int(b[2]), int(b[3])
 }
 
-// get makes strings of a text.
+// strings returns a text as strings.
 func (t *arena) strings(id TextID) (key, client, request string) {
 	b := t.bytes(id)
 	k, c, r := lengthsOf(b)
@@ -143,7 +143,7 @@ func (t *arena) strings(id TextID) (key, client, request string) {
 	return all[:k], all[k : k+c], all[k+c:]
 }
 
-// parts are the bytes of a text; nobody may change or keep them.
+// parts returns the bytes of a text, which must not be changed or kept.
 func (t *arena) parts(id TextID) (key, client, request []byte) {
 	b := t.bytes(id)
 	k, c, r := lengthsOf(b)
@@ -151,23 +151,25 @@ func (t *arena) parts(id TextID) (key, client, request []byte) {
 	return b[:k], b[k : k+c], b[k+c : k+c+r]
 }
 
-// sparseChunks is the size from which a move is worth its price.
+// sparseChunks is the number of chunks from which a move is worth its cost.
 const sparseChunks = 2
 
-// textStore is texts whose memory can be given back a part at a time: what is in use moves
-// out of the texts that there were into new ones. The highest bit of a textID changes with
-// each move, and says in which of the two a text is.
+// An Arena keeps the texts of claims: for each its key, client id and request id. When most of its
+// memory is unused, the texts can move, a part at a time, into a new arena. The highest bit of a
+// TextID changes with each move and says in which of the two arenas the text is. The zero value is
+// empty.
 type Arena struct {
 	arena
-	// now is the highest bit of the ids of texts; those of old have the other.
+	// now is the highest bit of the TextIDs of texts that do not have to move. Those in old have
+	// the other.
 	now TextID
-	// old are the texts that are being left; nil when none are.
+	// old is the arena out of which texts are moving; nil if no move is under way.
 	old *arena
 }
 
 const otherHalf = 1 << 31
 
-// half is where a text is.
+// half returns the arena that has a text.
 func (s *Arena) half(id TextID) *arena {
 	if id&otherHalf == s.now {
 		return &s.arena
@@ -175,25 +177,30 @@ func (s *Arena) half(id TextID) *arena {
 	return s.old
 }
 
+// Put stores a text. Its parts must be within the limits of package sharelock.
 func (s *Arena) Put(key, client, request string) TextID {
 	return s.arena.put(key, client, request) | s.now
 }
 
+// Remove frees a text.
 func (s *Arena) Remove(id TextID) { s.half(id).remove(id % otherHalf) }
 
+// Lengths returns the lengths of the parts of a text.
 func (s *Arena) Lengths(id TextID) (key, client, request int) {
 	return s.half(id).lengths(id % otherHalf)
 }
 
+// Strings returns a text as strings.
 func (s *Arena) Strings(id TextID) (key, client, request string) {
 	return s.half(id).strings(id % otherHalf)
 }
 
+// Bytes returns the bytes of a text, which must not be changed or kept.
 func (s *Arena) Bytes(id TextID) (key, client, request []byte) {
 	return s.half(id).parts(id % otherHalf)
 }
 
-// used is the number of bytes in use, room of those that there is memory for.
+// Used returns the number of bytes in use.
 func (s *Arena) Used() int {
 	if s.old == nil {
 		return s.arena.inUse
@@ -201,6 +208,7 @@ func (s *Arena) Used() int {
 	return s.arena.inUse + s.old.inUse
 }
 
+// Room returns the number of bytes that there is memory for.
 func (s *Arena) Room() int {
 	if s.old == nil {
 		return s.arena.room()
@@ -208,33 +216,33 @@ func (s *Arena) Room() int {
 	return s.arena.room() + s.old.room()
 }
 
-// size returns the number of bytes that a text takes.
+// Size returns the number of bytes that a text takes.
 func (s *Arena) Size(id TextID) int {
 	key, client, request := s.Lengths(id)
 	return unitsOf(key+client+request) * unit
 }
 
-// sparse reports whether most of the memory is of no use, and at least that many bytes, so
-// that it pays to move the texts.
+// Sparse reports whether it pays to move the texts: at most a quarter of the memory is in use, and
+// there are at least that many bytes of it.
 func (s *Arena) Sparse(least int) bool {
 	now := &s.arena
 	return len(now.chunks) >= sparseChunks && now.inUse <= now.room()/4 && now.room() >= least
 }
 
-// moving reports whether texts are being left.
+// Moving reports whether a move is under way.
 func (s *Arena) Moving() bool { return s.old != nil }
 
-// endMove gives back the memory of the texts that were being left: all in use have moved.
+// EndMove ends a move in which all texts have moved, and frees the old memory.
 func (s *Arena) EndMove() { s.old = nil }
 
-// beginMove begins to move the texts; none are being left.
+// BeginMove begins a move. None must be under way.
 func (s *Arena) BeginMove() {
 	old := s.arena
 	s.arena, s.old, s.now = arena{}, &old, s.now^otherHalf
 }
 
-// move moves a text that is in use out of those that are being left, and returns where it is
-// and how many bytes were moved.
+// Move moves a text into the new arena, unless that has been done, and returns its new TextID and
+// the number of bytes that were moved.
 func (s *Arena) Move(id TextID) (moved TextID, size int) {
 	if id&otherHalf == s.now {
 		return id, 0
@@ -246,7 +254,7 @@ func (s *Arena) Move(id TextID) (moved TextID, size int) {
 	return moved, key + client + request
 }
 
-// check: every block is in use, or free, or was never handed out.
+// check returns an error unless every block is in use, or free, or was never allocated.
 func (t *arena) check() error {
 	free := 0
 	for units, id := range t.free {
@@ -262,7 +270,7 @@ func (t *arena) check() error {
 	return nil
 }
 
-// check: both halves are right.
+// Check returns an error if a block of either arena was lost or is free twice.
 func (s *Arena) Check() error {
 	if s.old != nil {
 		if err := s.old.check(); err != nil {

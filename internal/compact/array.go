@@ -2,12 +2,12 @@ package compact
 
 import "slices"
 
-// shrinkFrom is the size, in entries, from which a store that is nearly empty is worth
-// packing.
+// ShrinkFrom is the capacity, in entries, from which it is worth shrinking a container that is
+// nearly empty.
 const ShrinkFrom = 64
 
-// array is a list that grows and shrinks by a chunk at a time: it has little room to
-// spare, and what it holds stays where it is. The zero value is empty.
+// An array is a list that grows and shrinks by a chunk at a time. It has little spare capacity, and
+// its elements do not move. The zero value is empty.
 type array[T any] struct {
 	chunks []*[arrayChunk]T
 	n      int
@@ -17,10 +17,10 @@ const arrayChunk = 32
 
 func (a *array[T]) len() int { return a.n }
 
-// room is the number of elements that there is memory for.
+// room returns the number of elements that there is memory for.
 func (a *array[T]) room() int { return len(a.chunks) * arrayChunk }
 
-// at is the element i, from 0. The pointer is good until the element is popped.
+// at returns the element with index i, from 0. The pointer is valid until the element is popped.
 func (a *array[T]) at(i int) *T { return &a.chunks[uint(i)/arrayChunk][uint(i)%arrayChunk] }
 
 func (a *array[T]) push(v T) {
@@ -31,13 +31,13 @@ func (a *array[T]) push(v T) {
 	*a.at(a.n - 1) = v
 }
 
-// pop takes the last element off.
+// pop removes the last element.
 func (a *array[T]) pop() {
 	var zero T
 	*a.at(a.n - 1) = zero
 	a.n--
-	// A chunk more than is needed is kept, so that a list whose length goes up and down by
-	// one allocates nothing; but half a chunk needs no second one.
+	// One spare chunk is kept, so that a list whose length goes up and down by one does not
+	// allocate; but a list of less than half a chunk needs no second one.
 	if spare := a.room() - a.n; spare >= 2*arrayChunk || spare > arrayChunk && a.n < arrayChunk/2 {
 		last := len(a.chunks) - 1
 		a.chunks[last] = nil
@@ -45,7 +45,7 @@ func (a *array[T]) pop() {
 	}
 }
 
-// fitting returns the list, or a copy if the list has room for much more than is in it.
+// fitting returns the list, or a copy if most of its capacity is unused.
 func fitting[T any](list []T) []T {
 	if cap(list) >= ShrinkFrom && len(list) <= cap(list)/4 {
 		return slices.Clone(list)
@@ -53,8 +53,8 @@ func fitting[T any](list []T) []T {
 	return list
 }
 
-// sparseArray is an array by number, from 1, most of whose elements may be zero: there is
-// memory only for chunks with one that was set. The zero value has zeros only.
+// A sparseArray is an array, indexed from 1, most of whose elements may be zero. There is memory
+// only for chunks in which an element was set. In the zero value all elements are zero.
 type sparseArray struct{ chunks []*[arrayChunk]uint32 }
 
 // get returns the element of a number.
@@ -79,7 +79,7 @@ func (a *sparseArray) set(id, v uint32) {
 	(*chunk)[i%arrayChunk] = v
 }
 
-// cut forgets the elements of numbers above n, which are zero.
+// cut frees the memory of the elements above n, which must be zero.
 func (a *sparseArray) cut(n int) {
 	if keep := (n + arrayChunk - 1) / arrayChunk; keep < len(a.chunks) {
 		clear(a.chunks[keep:])
@@ -87,5 +87,5 @@ func (a *sparseArray) cut(n int) {
 	}
 }
 
-// room is the number of elements that there may be memory for.
+// room returns the largest number of elements that there may be memory for.
 func (a *sparseArray) room() int { return len(a.chunks) * arrayChunk }

@@ -2,17 +2,17 @@ package compact
 
 import "math/bits"
 
-// bitmap is a set of small numbers, from 0. Its smallest is found without looking at more
-// than a word for each 4096 numbers. The zero value is empty.
+// A bitmap is a set of small numbers, from 0. Finding the smallest takes a look at no more than a
+// word for each 4096 numbers. The zero value is empty.
 type bitmap struct {
 	n int
-	// low has a bit for each number below 64; mostly there are no others.
+	// low has a bit for each number below 64. Usually there are no others.
 	low uint64
-	// high has the other numbers, less 64; nil before the first.
+	// high has the other numbers, less 64. It is nil before the first.
 	high *wideBitmap
 }
 
-// wideBitmap is a set of numbers of any size.
+// A wideBitmap is a set of numbers of any size.
 type wideBitmap struct {
 	// words have a bit for each number, sums a bit for each word that is not 0.
 	words, sums []uint64
@@ -26,7 +26,7 @@ func (b *bitmap) has(i int) bool {
 	return b.high != nil && i/64 < len(b.high.words) && b.high.words[i/64]>>(i%64)&1 != 0
 }
 
-// add adds a number that is not there.
+// add adds a number that is not in the set.
 func (b *bitmap) add(i int) {
 	b.n++
 	if i < 64 {
@@ -49,7 +49,7 @@ func (b *wideBitmap) add(i int) {
 	b.sums[w/64] |= 1 << (w % 64)
 }
 
-// remove removes a number that is there.
+// remove removes a number that is in the set.
 func (b *bitmap) remove(i int) {
 	b.n--
 	if i < 64 {
@@ -66,7 +66,7 @@ func (b *wideBitmap) remove(i int) {
 	}
 }
 
-// first returns the smallest number; b is not empty.
+// first returns the smallest number. The set must not be empty.
 func (b *bitmap) first() int {
 	if b.low != 0 {
 		return bits.TrailingZeros64(b.low)

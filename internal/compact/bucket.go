@@ -2,25 +2,26 @@ package compact
 
 import "fmt"
 
-// hashIndex finds records by a hash: a table with open addressing, which gives its room
-// back. V is the number of a record or a pointer to it. The zero value is empty.
+// A bucket is a small hash table with open addressing that gives memory back when it shrinks. V is
+// the number of a record or a pointer to it. The zero value is empty.
 type bucket[V comparable] struct {
-	// slots has at least one that is empty. A record is at the home of its hash or
-	// behind it, and every slot in between is taken.
+	// slots has at least one empty slot. A record is at the home of its hash or behind it, and
+	// every slot in between is taken.
 	slots []slot[V]
 	n     int
 }
 
 type slot[V comparable] struct {
 	hash uint32
-	// id is zero in an empty slot.
+	// id is the record; it is zero in an empty slot.
 	id V
 }
 
-// indexLeast is the smallest table.
+// leastSlots is the number of slots of the smallest table.
 const leastSlots = 8
 
-// home is where a hash belongs in a table of this size: they have the same order.
+// home returns the slot where a hash belongs in a table of this size. Homes are in the order of the
+// hashes.
 func (x *bucket[V]) home(hash uint32) int {
 	return int(uint64(hash) * uint64(len(x.slots)) >> 32)
 }
@@ -32,7 +33,7 @@ func (x *bucket[V]) next(i int) int {
 	return i
 }
 
-// find returns the record with this hash that is the one, or zero.
+// find returns the record with this hash for which is returns true, or zero.
 func (x *bucket[V]) find(hash uint32, is func(id V) bool) (none V) {
 	if x.n == 0 {
 		return none
@@ -45,7 +46,7 @@ func (x *bucket[V]) find(hash uint32, is func(id V) bool) (none V) {
 	return none
 }
 
-// put enters a record that is not there.
+// put adds a record that is not in the table.
 func (x *bucket[V]) put(hash uint32, id V) {
 	if x.n >= len(x.slots)*4/5 {
 		x.resize(max(len(x.slots)*3/2, leastSlots))
@@ -63,7 +64,7 @@ func (x *bucket[V]) enter(s slot[V]) {
 	x.slots[i] = s
 }
 
-// place is the slot of a record that is there.
+// place returns the slot of a record that is in the table.
 func (x *bucket[V]) place(hash uint32, id V) int {
 	i := x.home(hash)
 	for x.slots[i].id != id {
@@ -72,11 +73,11 @@ func (x *bucket[V]) place(hash uint32, id V) int {
 	return i
 }
 
-// remove takes a record out that is there.
+// remove removes a record that is in the table.
 func (x *bucket[V]) remove(hash uint32, id V) {
 	var none V
 	i := x.place(hash, id)
-	// Whoever is behind the hole moves into it, unless its home is behind the hole too.
+	// A record behind the hole moves into it, unless its home is behind the hole, too.
 	for j := x.next(i); x.slots[j].id != none; j = x.next(j) {
 		if home := x.home(x.slots[j].hash); x.between(home, i, j) {
 			x.slots[i], i = x.slots[j], j
@@ -94,7 +95,7 @@ func (x *bucket[V]) between(home, hole, i int) bool {
 	if home <= i {
 		return home <= hole && hole < i
 	}
-	return home <= hole || hole < i // the way goes round the end
+	return home <= hole || hole < i // the way wraps around the end
 }
 
 func (x *bucket[V]) resize(size int) {
@@ -120,7 +121,7 @@ func (x *bucket[V]) each(fn func(V) bool) bool {
 	return true
 }
 
-// check: every record is on the way from the home of its hash.
+// check returns an error unless every record can be found from the home of its hash.
 func (x *bucket[V]) check() error {
 	var none V
 	n := 0

@@ -5,30 +5,31 @@ import (
 	"time"
 )
 
-// deadlines is a 4-ary heap of claims, by number, and the time at which Tick must
-// look at each. An entry may be early, never late: a renewal only stores the new
-// time, and the entry is put right when it comes to the top. The place of every
-// claim is known, so that one that ends leaves at once and nothing stale piles up.
-// The zero value is empty.
+// Deadlines is a 4-ary heap of records, by number, and their deadlines. The position of an entry in
+// the heap may be too early, never too late: setting a later deadline only stores it, and the entry
+// is moved when it comes to the top. The place of every record is known, so a record that is
+// removed leaves the heap at once, and no stale entries pile up. The zero value is empty.
 type Deadlines struct {
 	heap array[Deadline]
-	// places has for each claim, by number, its place in the heap, from 1; 0 is not in it.
+	// places has for each record, by number, its place in the heap, from 1; 0 if it is not in it.
 	places sparseArray
 }
 
+// A Deadline is the entry of one record.
 type Deadline struct {
-	// at orders the heap; at <= due.
+	// at orders the heap. It is never later than Due.
 	at time.Duration
-	// due is when the claim is due.
+	// Due is the deadline, ID the number of the record.
 	Due time.Duration
 	ID  uint32
 }
 
 const arity = 4
 
+// Len returns the number of records.
 func (h *Deadlines) Len() int { return h.heap.len() }
 
-// entry is the one of a claim, or nil.
+// Entry returns the entry of a record, or nil. It is valid until the heap changes.
 func (h *Deadlines) Entry(id uint32) *Deadline {
 	if id == 0 {
 		return nil
@@ -40,7 +41,7 @@ func (h *Deadlines) Entry(id uint32) *Deadline {
 	return h.heap.at(int(place) - 1)
 }
 
-// set says when a claim is due.
+// Set sets the deadline of a record.
 func (h *Deadlines) Set(id uint32, due time.Duration) {
 	e := h.Entry(id)
 	switch {
@@ -55,7 +56,7 @@ func (h *Deadlines) Set(id uint32, due time.Duration) {
 	}
 }
 
-// remove takes a claim out, if it is in.
+// Remove removes a record, if it is in the heap.
 func (h *Deadlines) Remove(id uint32) {
 	if h.Entry(id) == nil {
 		return
@@ -71,13 +72,14 @@ func (h *Deadlines) Remove(id uint32) {
 	}
 }
 
-// soonest returns a time that is no later than the first deadline. There must be one.
+// Soonest returns a time that is no later than the first deadline. There must be one.
 func (h *Deadlines) Soonest() time.Duration { return h.heap.at(0).at }
 
-// trim gives back the memory for the places of claims with numbers above n, which are not in the heap.
+// Trim frees the memory for the places of records with numbers above n, which must not be in the
+// heap.
 func (h *Deadlines) Trim(n int) { h.places.cut(n) }
 
-// move gives a claim another number.
+// Renumber gives a record another number.
 func (h *Deadlines) Renumber(from, to uint32) {
 	place := h.places.get(from)
 	if place == 0 {
@@ -88,9 +90,9 @@ func (h *Deadlines) Renumber(from, to uint32) {
 	h.heap.at(int(place) - 1).ID = to
 }
 
-// first is the claim that is due first and when; 0 when there is none that is known. due
-// says when an entry's claim is due, not before the entry does. At most some entries that
-// are early are put right.
+// First returns the record with the first deadline, and the deadline; or 0 if there is none, or
+// none was found because most entries were too early. due returns the deadline of an entry, which
+// may be later than its Due. At most most entries that are too early are moved.
 func (h *Deadlines) First(most int, due func(*Deadline) time.Duration) (id uint32, at time.Duration) {
 	for range most {
 		if h.heap.len() == 0 {
@@ -106,8 +108,8 @@ func (h *Deadlines) First(most int, due func(*Deadline) time.Duration) (id uint3
 	return 0, 0
 }
 
-// over is the claim that is due first, if it is due by now, or 0. It puts entries right
-// that are early, at most left of them.
+// Over returns the record with the first deadline if that is not after now, or 0. It moves at most
+// left entries that are too early.
 func (h *Deadlines) Over(now time.Duration, left *int, due func(*Deadline) time.Duration) (id uint32) {
 	for ; h.heap.len() > 0 && h.heap.at(0).at <= now && *left > 0; *left-- {
 		top := h.heap.at(0)
@@ -160,9 +162,10 @@ func (h *Deadlines) put(i int, e Deadline) {
 	h.places.set(e.ID, uint32(i+1))
 }
 
-// clear forgets everything.
+// Clear removes all records.
 func (h *Deadlines) Clear() { *h = Deadlines{} }
 
+// Check returns an error unless the entries are a heap and know their places.
 func (h *Deadlines) Check() error {
 	for i := range h.Len() {
 		e := h.heap.at(i)
@@ -178,5 +181,5 @@ func (h *Deadlines) Check() error {
 	return nil
 }
 
-// room returns the number of claims that there is memory for.
+// Room returns the number of records that there is memory for.
 func (h *Deadlines) Room() int { return max(h.heap.room(), h.places.room()) }

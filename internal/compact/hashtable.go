@@ -2,44 +2,44 @@ package compact
 
 import "fmt"
 
-// hashTable finds records by a hash. It is an extendible hash table: a directory of small
-// tables, each for the hashes with the same lowest bits. So neither put nor remove touches
-// more than one small table, however many records there are, and the memory of those that
-// are gone is given back on the way. The zero value is empty.
+// A HashTable finds records by a hash. It is an extendible hash table: a directory of buckets, each
+// for the hashes with the same lowest bits. So neither Put nor Remove touches more than one small
+// bucket, however many records there are, and the memory of removed records is given back along the
+// way. The zero value is empty.
 type HashTable[V comparable] struct {
-	// one is the only table while there are few records.
+	// one is the only bucket while there are few records.
 	one bucket[V]
-	// many holds all records once there are more; it is nil before. It is behind a pointer so
-	// that a table of few records takes little room: each partition has several tables.
+	// many has all records once there are more; it is nil before. The pointer keeps a table of few
+	// records small: each partition has several tables.
 	many *directory[V]
 }
 
-// directory finds the small table of a hash.
+// A directory finds the bucket of a hash.
 type directory[V comparable] struct {
-	// tables has 2^bits places, of which several may share a table.
+	// buckets has 2^depth entries, several of which may be the same bucket.
 	buckets []*deepBucket[V]
 	depth   uint8
 	// n is the number of records.
 	n int
 }
 
-// splitTable is the table of the hashes whose lowest bits are the same.
+// A deepBucket is the bucket of the hashes whose lowest depth bits are the same.
 type deepBucket[V comparable] struct {
 	bucket[V]
 	depth uint8
 }
 
 const (
-	// splitFrom is how many records a small table may have before it is split, and
-	// joinTo how few records there must be for one table to hold all again.
+	// splitFrom is the number of records at which a bucket is split. When no more than joinTo
+	// records are left in all, they move into one bucket.
 	splitFrom = 512
 	joinTo    = 128
-	// mostBits bounds the directory. Records whose hashes have more bits in common share a
-	// table of any size; the seeds of the hashes make such hashes impossible to choose.
+	// mostDepth bounds the directory. Records whose hashes have more bits in common share a bucket
+	// of any size. The seeds of the hashes make it impossible to choose such hashes.
 	mostDepth = 12
 )
 
-// len is the number of records.
+// Len returns the number of records.
 func (t *HashTable[V]) Len() int {
 	if t.many == nil {
 		return t.one.n
@@ -47,10 +47,10 @@ func (t *HashTable[V]) Len() int {
 	return t.many.n
 }
 
-// place is where the table of a hash is among the tables.
+// place returns the index of the bucket of a hash.
 func (d *directory[V]) place(hash uint32) uint32 { return hash & (1<<d.depth - 1) }
 
-// table is the one where a hash belongs.
+// bucket returns the bucket where a hash belongs.
 func (t *HashTable[V]) bucket(hash uint32) *bucket[V] {
 	if t.many == nil {
 		return &t.one
@@ -58,12 +58,12 @@ func (t *HashTable[V]) bucket(hash uint32) *bucket[V] {
 	return &t.many.buckets[t.many.place(hash)].bucket
 }
 
-// find returns the record with this hash that is the one, or zero.
+// Find returns the record with this hash for which is returns true, or zero.
 func (t *HashTable[V]) Find(hash uint32, is func(id V) bool) V {
 	return t.bucket(hash).find(hash, is)
 }
 
-// put enters a record that is not there.
+// Put adds a record that is not in the table.
 func (t *HashTable[V]) Put(hash uint32, id V) {
 	for t.bucket(hash).n >= splitFrom && t.split(hash) {
 	}
@@ -73,7 +73,7 @@ func (t *HashTable[V]) Put(hash uint32, id V) {
 	}
 }
 
-// remove takes a record out that is there.
+// Remove removes a record that is in the table.
 func (t *HashTable[V]) Remove(hash uint32, id V) {
 	t.bucket(hash).remove(hash, id)
 	if t.many == nil {
@@ -84,14 +84,14 @@ func (t *HashTable[V]) Remove(hash uint32, id V) {
 	}
 }
 
-// move gives a record that is there another number.
+// Renumber replaces a record that is in the table by another with the same hash.
 func (t *HashTable[V]) Renumber(hash uint32, from, to V) {
 	x := t.bucket(hash)
 	x.slots[x.place(hash, from)].id = to
 }
 
-// split makes two tables of the one where a hash belongs. It returns false if that
-// would need a larger directory than there may be.
+// split splits the bucket where a hash belongs in two. It returns false if that would need a larger
+// directory than is allowed.
 func (t *HashTable[V]) split(hash uint32) bool {
 	if t.many == nil {
 		t.many = &directory[V]{buckets: []*deepBucket[V]{{bucket: t.one}}, n: t.one.n}
@@ -113,14 +113,14 @@ func (t *HashTable[V]) split(hash uint32) bool {
 			two[s.hash>>old.depth&1].put(s.hash, s.id)
 		}
 	}
-	step := 1 << old.depth // between the places that shared the old table
+	step := 1 << old.depth // between the entries that shared the old bucket
 	for i := int(hash) & (step - 1); i < len(d.buckets); i += step {
 		d.buckets[i] = two[i>>old.depth&1]
 	}
 	return true
 }
 
-// join makes one table of all.
+// join moves all records into one bucket.
 func (t *HashTable[V]) join() {
 	var none V
 	for s := range t.many.each {
@@ -133,17 +133,17 @@ func (t *HashTable[V]) join() {
 	t.many = nil
 }
 
-// each calls fn for every table, until it returns false.
+// each calls fn for every bucket until it returns false.
 func (d *directory[V]) each(fn func(*deepBucket[V]) bool) {
 	for i, s := range d.buckets {
-		// Or it is the same table as at an earlier place.
+		// Other entries repeat a bucket of an earlier one.
 		if i < 1<<s.depth && !fn(s) {
 			return
 		}
 	}
 }
 
-// each calls fn for every record, in any order, until it returns false.
+// Each calls fn for every record, in any order, until it returns false.
 func (t *HashTable[V]) Each(fn func(V) bool) {
 	if t.many == nil {
 		t.one.each(fn)
@@ -156,7 +156,7 @@ func (t *HashTable[V]) Each(fn func(V) bool) {
 	}
 }
 
-// check: every record is in the one table of its hash.
+// Check returns an error unless every record is in the bucket of its hash.
 func (t *HashTable[V]) Check() error {
 	if err := t.one.check(); err != nil {
 		return err
@@ -189,7 +189,7 @@ func (t *HashTable[V]) Check() error {
 	return nil
 }
 
-// room returns the number of records that there is memory for.
+// Room returns the number of records that there is memory for.
 func (t *HashTable[V]) Room() int {
 	n := len(t.one.slots)
 	if t.many != nil {

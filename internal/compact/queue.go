@@ -1,27 +1,28 @@
 package compact
 
-// fifo is a queue. It grows and shrinks by a chunk at a time, and keeps a little room when
-// it runs empty, as it mostly is: between a batch and its acknowledgements. The zero value
-// is empty.
+// A Queue is a first-in-first-out queue. It grows and shrinks by a chunk at a time, and keeps a
+// little memory when it becomes empty, since most queues are empty between a batch and its
+// acknowledgements. The zero value is empty.
 type Queue[T any] struct {
-	// tail is the last chunk, mostly the only one; all others are full, with fifoChunk entries.
+	// tail is the last chunk, usually the only one. All others are full, with queueChunk entries.
 	tail []T
-	// head is where the queue begins in its first chunk, n its length.
+	// head is the index in the first chunk where the queue begins, n its length.
 	head, n uint32
-	// full are the chunks before tail, or nil if there are none. They are behind a pointer so
-	// that a short queue takes little room: each partition has several queues.
+	// full points to the chunks before tail, or is nil if there are none. The pointer keeps a short
+	// queue small: each partition has several queues.
 	full *[][]T
 }
 
 const (
 	queueChunk = 64
-	// keptRoom is the most room that an empty queue keeps, in entries.
+	// keptRoom is the largest capacity, in entries, that an empty queue keeps.
 	keptRoom = 4
 )
 
+// Len returns the number of entries.
 func (q *Queue[T]) Len() int { return int(q.n) }
 
-// at is the entry i, from 0.
+// At returns the entry with index i, from 0.
 func (q *Queue[T]) At(i int) *T {
 	i += int(q.head)
 	if q.full != nil {
@@ -33,6 +34,7 @@ func (q *Queue[T]) At(i int) *T {
 	return &q.tail[i]
 }
 
+// Push appends entries.
 func (q *Queue[T]) Push(more ...T) {
 	for _, v := range more {
 		if len(q.tail) == cap(q.tail) {
@@ -43,12 +45,12 @@ func (q *Queue[T]) Push(more ...T) {
 	}
 }
 
-// grow makes sure that the tail is not a full chunk.
+// grow makes room in the tail, or starts a new chunk.
 func (q *Queue[T]) grow() {
 	c := q.tail
 	switch {
 	case q.full == nil && int(q.head) > len(c)/2:
-		// A short queue that never runs empty does not grow for what was dropped.
+		// A short queue that never becomes empty reuses the room of dropped entries.
 		n := copy(c, c[q.head:])
 		clear(c[n:])
 		q.tail, q.head = c[:n], 0
@@ -59,7 +61,7 @@ func (q *Queue[T]) grow() {
 	}
 }
 
-// drop lets go of the first n entries.
+// Drop removes the first n entries.
 func (q *Queue[T]) Drop(n int) {
 	for q.n -= uint32(n); n > 0 && q.full != nil; {
 		c := (*q.full)[0]
@@ -89,7 +91,7 @@ func (q *Queue[T]) Drop(n int) {
 	*q = Queue[T]{}
 }
 
-// room returns the number of entries that there is memory for.
+// Room returns the number of entries that there is memory for.
 func (q *Queue[T]) Room() int {
 	n := cap(q.tail)
 	if q.full != nil {

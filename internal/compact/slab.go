@@ -2,18 +2,17 @@ package compact
 
 import "fmt"
 
-// slab hands out records by number, from 1, and takes them back. A record stays where it
-// is for as long as it is in use, unless pack moves it. The lowest number that is free is
-// handed out first. The zero value is empty.
+// A Slab allocates records by number, from 1. A record stays where it is while it is in use, unless
+// Pack moves it. Take returns the lowest free number. The zero value is empty.
 type Slab[T any] struct {
 	records array[T]
-	// packing: records are being moved together; see pack.
+	// packing is set while records are being moved together; see Pack.
 	packing bool
-	// free are the numbers that were given back, less 1.
+	// free has the free numbers, less 1.
 	free bitmap
 }
 
-// take gives the number of a record, which is zero.
+// Take allocates a record, whose fields are zero, and returns its number.
 func (s *Slab[T]) Take() uint32 {
 	if s.free.n > 0 {
 		i := s.free.first()
@@ -25,34 +24,34 @@ func (s *Slab[T]) Take() uint32 {
 	return uint32(s.records.len())
 }
 
-// at is the record with a number that is in use.
+// At returns the record with a number that is in use.
 func (s *Slab[T]) At(id uint32) *T { return s.records.at(int(id) - 1) }
 
-// give takes a record back.
+// Give frees a record.
 func (s *Slab[T]) Give(id uint32) {
 	var zero T
 	*s.At(id) = zero
 	s.free.add(int(id) - 1)
 }
 
-// last returns the highest number that may be in use.
+// Last returns the highest number that may be in use.
 func (s *Slab[T]) Last() int { return s.records.len() }
 
-// Packing reports whether pack has more to do.
+// Packing reports whether Pack has more to do.
 func (s *Slab[T]) Packing() bool { return s.packing }
 
-// used is the number of records in use.
+// Used returns the number of records in use.
 func (s *Slab[T]) Used() int { return s.records.len() - s.free.n }
 
-// sparse: most of the memory is of no use, so that it pays to move what is left.
+// Sparse reports whether so much of the memory is unused that it pays to move the rest together.
 func (s *Slab[T]) Sparse() bool {
 	return s.records.room() >= ShrinkFrom && s.Used() <= s.records.room()/4
 }
 
-// pack goes on to move records into the lowest free numbers, if the slab is sparse or has
-// been since packing began, and gives memory back behind the last. It touches most records
-// at most, and returns how many those were. moved is told after each move; then the old
-// record is gone.
+// Pack moves records to the lowest free numbers and frees the memory behind the last one. It starts
+// when the slab is sparse and goes on, call by call, until no number is free. A call touches at
+// most most records and returns how many. moved is called after each move, when the old record is
+// gone.
 func (s *Slab[T]) Pack(most int, moved func(from, to uint32)) (touched int) {
 	if !s.packing {
 		if !s.Sparse() {
@@ -79,7 +78,7 @@ func (s *Slab[T]) Pack(most int, moved func(from, to uint32)) (touched int) {
 	return touched
 }
 
-// check: the free records were counted.
+// Check returns an error unless the free records were counted correctly.
 func (s *Slab[T]) Check() error {
 	free := 0
 	for i := range s.records.len() {
@@ -93,5 +92,5 @@ func (s *Slab[T]) Check() error {
 	return nil
 }
 
-// room returns the number of records that there is memory for.
+// Room returns the number of records that there is memory for.
 func (s *Slab[T]) Room() int { return s.records.room() }

@@ -300,8 +300,8 @@ func (t turn) mark(ck *contendedKey) {
 	}
 }
 
-// isMarked reports whether a contended key is marked. Marks, and where a contended key is served on, are of
-// an era.
+// isMarked reports whether a contended key is marked. Marks, and where a contended key is served
+// on, are of an era.
 func (m *Machine) isMarked(ck *contendedKey) bool {
 	if ck.served != m.era {
 		ck.served, ck.marked, ck.resume, ck.restart = m.era, false, nil, false

@@ -8,22 +8,21 @@ import (
 	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
-// Bounds are how much a partition may keep for clients (Q6).
+// Bounds bounds what a partition keeps for clients (Q6).
 type Bounds struct {
-	// Bytes bounds what its holds, waiters and finished ids take. Entries bounds its holds
-	// and waiters, and by itself its finished ids.
+	// Bytes bounds the memory of holds, waiters and finished ids together. Entries bounds the
+	// number of holds and waiters, and separately the number of finished ids.
 	Bytes, Entries int
 }
 
-// DefaultBounds are those of a machine that is told no others.
+// DefaultBounds are the bounds of a machine unless SetBounds sets others.
 var DefaultBounds = Bounds{Bytes: 16 << 20, Entries: 65536}
 
-// finished is how many finished ids there may be. Their room is theirs alone, so that
-// what is remembered of some clients never keeps others from their locks.
+// finished returns how many finished ids have room of their own, which is reserved for them, so
+// that what is remembered of some clients never keeps others from their locks.
 func (b Bounds) finished() int { return min(b.Entries, b.Bytes/4/finishedBytes) }
 
-// What an entry takes, roughly as it is in memory and on its way: so much itself, and
-// its texts.
+// What an entry counts besides its texts, roughly as it is in memory and in messages.
 const (
 	claimBytes    = 128
 	metadataBytes = 256
@@ -32,34 +31,34 @@ const (
 	finishedBytes = 48
 )
 
-// The end of a claim always has room: it is smaller than the claim.
+// There is always room for the end of a claim: the finished id is smaller than the claim.
 const _ = uint(claimBytes - finishedBytes)
 
-// shareOf is the part of the bound of finished ids that those of one connection may fill.
+// shareOf: the finished ids of one connection may fill this part, an eighth, of their bound.
 const shareOf = 8
 
-// shareOfFull is that part once the ids of all have filled their bound: those that come
-// then take the room of holds.
+// shareOfFull is that part once the ids of all connections have filled their bound. Further ids
+// take the room of holds.
 const shareOfFull = 512
 
 // usage is what a machine keeps for clients.
 type usage struct {
-	// bytes are those of the claims.
+	// bytes is what the claims take.
 	bytes int
-	// shares are the finished ids of connections, by connection. 0 is not among them: it
-	// is this member itself.
+	// shares has the number of finished ids of each connection. Connection 0 is this member itself
+	// and is not among them.
 	shares map[uint32]int32
 }
 
-// SetBounds says how much the partition may keep.
+// SetBounds sets how much the partition may keep.
 func (m *Machine) SetBounds(b Bounds) { m.bounds = b }
 
 // SetMaxHold bounds how long a hold that is granted from now on may last, whatever its
 // request says; 0 does not.
 func (m *Machine) SetMaxHold(d time.Duration) { m.maxHold = d }
 
-// maxHoldOf is the longest that the hold of a request may last: its own limit or the
-// owner's, the shorter one; 0 if there is neither.
+// maxHoldOf returns how long the hold of a request may last: the shorter of its own limit and the
+// owner's, or 0 if there is neither.
 func (m *Machine) maxHoldOf(r *Request) time.Duration {
 	if r.MaxHold == 0 || m.maxHold == 0 {
 		return max(r.MaxHold, m.maxHold)
@@ -67,13 +66,13 @@ func (m *Machine) maxHoldOf(r *Request) time.Duration {
 	return min(r.MaxHold, m.maxHold)
 }
 
-// Bytes is what the copy takes, as its bound counts it.
+// Bytes returns what the copy takes, as its bound counts it.
 func (m *Machine) Bytes() int { return m.used.bytes + m.finished.len()*finishedBytes }
 
-// Entries is the number of holds, waiters and finished ids.
+// Entries returns the number of holds, waiters and finished ids.
 func (m *Machine) Entries() int { return m.keys.claims.Used() + m.finished.len() }
 
-// cost is what a claim takes.
+// cost returns what a claim takes.
 func cost(key, client, request int, metadata map[string]string, limited bool) int {
 	n := claimBytes + key + client + request
 	if limited {
@@ -88,7 +87,7 @@ func cost(key, client, request int, metadata map[string]string, limited bool) in
 	return n
 }
 
-// costOf is what a claim that is there takes.
+// costOf returns what an existing claim takes.
 func (s *keyTable) costOf(c *claim) int {
 	if c.text == 0 {
 		w := s.extra(c)
@@ -98,10 +97,10 @@ func (s *keyTable) costOf(c *claim) int {
 	return cost(key, client, request, s.meta(c), s.maxHold(c) > 0)
 }
 
-// room refuses a claim that the partition has no room for, or its connection. There is
-// always room for the claim's end, since the id that is over takes less than the claim; so
-// releases and expiries, which free room, are never refused. If ids beyond their own bound
-// come of that, it is the claims' room that they are in.
+// room returns an error if the partition, or the share of the request's connection, has no room for
+// another claim. There is always room for the claim's end, since the finished id takes less than
+// the claim; so releases and expiries, which free room, are never refused. If there are more
+// finished ids than their own bound because of that, they use the room of claims.
 func (m *Machine) room(r *Request) error {
 	if mutant.On(mutant.NoBound) {
 		return nil
@@ -115,10 +114,10 @@ func (m *Machine) room(r *Request) error {
 	return m.shareRoom(r.Conn)
 }
 
-// beyond is how many finished ids are beyond their bound, in the room of claims.
+// beyond returns how many finished ids are beyond their bound, in the room of claims.
 func (m *Machine) beyond() int { return max(m.finished.len()-m.bounds.finished(), 0) }
 
-// bytesRoom refuses claims that take so many bytes more.
+// bytesRoom returns an error if there is no room for claims that take that many bytes more.
 func (m *Machine) bytesRoom(more int) error {
 	if most := m.bounds.Bytes - m.bounds.finished()*finishedBytes; m.used.bytes+m.beyond()*finishedBytes+more > most {
 		return quota(fmt.Sprintf("the holds and waiters of the key's partition take as much as they may, %d bytes", most))
@@ -126,7 +125,7 @@ func (m *Machine) bytesRoom(more int) error {
 	return nil
 }
 
-// metaRoom refuses metadata for a hold that the partition has no room for.
+// metaRoom returns an error if there is no room for the new metadata of a hold.
 func (m *Machine) metaRoom(c *claim, metadata map[string]string) error {
 	more := cost(0, 0, 0, metadata, false) - cost(0, 0, 0, m.keys.meta(c), false)
 	if more <= 0 || mutant.On(mutant.NoBound) {
@@ -135,7 +134,7 @@ func (m *Machine) metaRoom(c *claim, metadata map[string]string) error {
 	return m.bytesRoom(more)
 }
 
-// fenceRoom refuses a fence that there is no room for.
+// fenceRoom returns an error if there is no room for a fence.
 func (m *Machine) fenceRoom(r *Request) error {
 	if mutant.On(mutant.NoBound) {
 		return nil
@@ -146,8 +145,9 @@ func (m *Machine) fenceRoom(r *Request) error {
 	return m.shareRoom(r.Conn)
 }
 
-// shareRoom refuses more of a connection whose finished ids fill its share: an eighth, or
-// hardly any once the ids of all have filled their room. What it holds may still end.
+// shareRoom returns an error if the finished ids of a connection fill its share: an eighth of their
+// bound, or very few once the ids of all connections have filled it. What the connection holds may
+// still end.
 func (m *Machine) shareRoom(conn uint32) error {
 	most := m.bounds.finished()
 	share := most / shareOf
@@ -176,7 +176,7 @@ func (m *Machine) remember(queue int, o finishedID) {
 	}
 }
 
-// forgotten takes an id out of the share of its connection.
+// forgotten removes an id from the share of its connection.
 func (m *Machine) forgotten(o finishedID) {
 	if o.conn == 0 {
 		return
@@ -184,7 +184,7 @@ func (m *Machine) forgotten(o finishedID) {
 	if m.used.shares[o.conn]--; m.used.shares[o.conn] == 0 {
 		delete(m.used.shares, o.conn)
 		if len(m.used.shares) == 0 {
-			m.used.shares = nil // maps keep the room of their largest moment
+			m.used.shares = nil // a map never gives memory back
 		}
 	}
 }

@@ -12,35 +12,35 @@ import (
 // silentPeriods is how many periods without a send end a waiter (Q5).
 const silentPeriods = 3
 
-// claim is one acquire: a waiter, and after its grant the hold. There may be a
-// million of them, so it has no field that most do not need, and no pointer, so
-// that the garbage collector need not look at it.
+// A claim is one acquire: a waiter, and after its grant the hold. There may be a million claims, so
+// a claim has no field that most do not need, and no pointer, so that the garbage collector need
+// not look at it.
 //
-// A *claim is good until the claim ends or the turn does.
+// A *claim is valid until the claim or the turn ends.
 type claim struct {
-	// token is 0 while it waits.
+	// token is 0 while the claim waits.
 	token sharelock.Token
-	// life is the TTL, and in its lowest bits the flags.
+	// life has the TTL and, in its lowest bits, the flags.
 	life uint64
-	// id is its number in keys.claims.
+	// id is the number of this claim in keyTable.claims.
 	id uint32
-	// text has its key, client id and request id, if it is alone with its key; 0 for a
-	// claim in a contended key.
+	// text has the key, the client id and the request id of the only claim of an uncontended key.
+	// It is 0 for a claim of a contended key.
 	text compact.TextID
 	// more is its number in keys.mores; 0 for a hold without metadata and longest time
 	// that is alone with its key.
 	extra uint32
-	// conn is the connection in whose share it is (Q6).
+	// conn is the connection to whose share the claim counts (Q6).
 	conn uint32
 }
 
 // The flags of a claim.
 const (
-	// isShared: the mode is sharelock.Shared.
+	// isShared is set if the mode is sharelock.Shared.
 	isShared = 1 << iota
-	// isOwnID: the request id was made by the client.
+	// isOwnID is set if the client made the request id.
 	isOwnID
-	// isResent: the request is known in all copies to have been sent again.
+	// isResent is set if all copies know that the request may have been sent more than once.
 	isResent
 
 	flagBits = 3
@@ -91,37 +91,38 @@ type claimExtra struct {
 	waiterState
 }
 
-// waiting is what the owner of a waiter knows of it.
+// waiterState is what only the owner knows about a waiter.
 type waiterState struct {
-	// ref is where the answer goes; the zero Ref is detached or settling.
+	// ref is where the answer goes. It is the zero Ref if the waiter is detached or settling.
 	ref Ref
-	// ttl is the one of the newest send.
+	// ttl is that of the newest send.
 	ttl time.Duration
-	// limit is when the wait of the newest send is over.
+	// limit is when the wait of the newest send ends.
 	limit time.Duration
 	// seen is when the newest send arrived, or when the owner was activated.
 	seen time.Duration
-	// since is when it entered this owner's queue.
+	// since is when the waiter entered this owner's queue.
 	since time.Duration
-	// settles is when it stops to be waited for; 0 if it does not settle.
+	// settles is when the waiter stops settling; 0 if it does not settle.
 	settles time.Duration
 	// send is the number of the newest send.
 	send uint32
-	// era is that of the machine when all of this was noted; see Machine.fresh.
+	// era is the era of the machine in which all of this was noted; see turn.fresh.
 	era uint32
-	// resent: this owner saw more than the first send.
+	// resent is set if this owner has seen more than the first send.
 	resent bool
 }
 
-// listens: the waiter is not passed over, as far as its owner was told (Q5).
+// listens reports whether the waiter is attached or settles, so that it is not passed over, as far
+// as its owner has been told (Q5).
 func (w *waiterState) listens() bool { return w.ref.Caller != nil || w.settles != 0 }
 
-// due is when Tick must look at the waiter.
+// due returns when Tick must look at the waiter.
 func (w *waiterState) due() time.Duration {
 	at := w.seen + silentPeriods*rules.Period(w.ttl)
 	if w.ref.Caller != nil {
-		// A waiter whose caller is gone keeps its place for the three periods,
-		// whatever its wait was: the retry brings a new one.
+		// The wait does not matter for a waiter whose caller is gone: it keeps its place for three
+		// periods, and a retry brings a new wait.
 		at = min(at, w.limit)
 	}
 	if w.settles != 0 {

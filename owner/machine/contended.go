@@ -7,22 +7,23 @@ import (
 	"github.com/sgkandale/sharelock/internal/compact"
 )
 
-// contended key is a key with a waiter, with more than one hold or with slots.
+// A contendedKey is a key with a waiter, with more than one hold, or with slots.
 type contendedKey struct {
 	name string
 	// slots is 0 for a mutex.
 	slots uint32
 	// holds in the order of their tokens, waiting in the order of the log (Q5).
 	holds, waiters claimList
-	// ids and tokens find claims; they are empty while there are few.
+	// ids and tokens find claims by request id and token. They are empty while there are few
+	// claims.
 	ids, tokens compact.HashTable[*claimExtra]
 	seed        maphash.Seed
-	// listening is how many waiters have somebody who listens, or settle, as of an era; in
-	// another era all are taken to settle. See Machine.listen.
+	// listening is the number of waiters that are attached or settle, as of era. In any other era
+	// all waiters count as settling; see Machine.sync.
 	listening int
 	era       uint32
-	// marked: the contended key is in Machine.marked. served is the era of that, of at and of again;
-	// in another era all three are zero. See Machine.isMarked.
+	// marked: the contended key is in Machine.marked. served is the era of that, of at and of
+	// again; in another era all three are zero. See Machine.isMarked.
 	marked bool
 	served uint32
 	// at is the waiter with which it is served on, if that was not done in one step.
@@ -40,8 +41,7 @@ const (
 	indexTo   = 8
 )
 
-// claims is a list of claims, linked through them in a circle. The zero value is
-// empty.
+// A claimList is a circular list of claims. The zero value is empty.
 type claimList struct {
 	first *claimExtra
 	n     int
@@ -71,7 +71,7 @@ func (l *claimList) remove(w *claimExtra) {
 	w.prev, w.next = nil, nil
 }
 
-// after is the claim behind w, nil behind the last.
+// after returns the claim behind w, or nil if w is the last.
 func (l *claimList) after(w *claimExtra) *claimExtra {
 	if w.next == l.first {
 		return nil
@@ -79,7 +79,7 @@ func (l *claimList) after(w *claimExtra) *claimExtra {
 	return w.next
 }
 
-// first is the first of all claims: of the holds, or of the waiters if there is no hold.
+// first returns the first hold, or the first waiter if there is no hold.
 func (ck *contendedKey) first() *claimExtra {
 	if ck.holds.first != nil {
 		return ck.holds.first
@@ -87,7 +87,7 @@ func (ck *contendedKey) first() *claimExtra {
 	return ck.waiters.first
 }
 
-// behind is the claim that follows w among all claims, or nil.
+// behind returns the claim that follows w in the list of all holds and then all waiters, or nil.
 func (ck *contendedKey) behind(w *claimExtra) *claimExtra {
 	if !w.claim.held() {
 		return ck.waiters.after(w)
@@ -98,10 +98,10 @@ func (ck *contendedKey) behind(w *claimExtra) *claimExtra {
 	return ck.waiters.first
 }
 
-// size is the number of claims.
+// size returns the number of claims.
 func (ck *contendedKey) size() int { return ck.holds.n + ck.waiters.n }
 
-// list is where a claim belongs.
+// list returns the list to which a claim belongs.
 func (ck *contendedKey) list(c *claim) *claimList {
 	if c.held() {
 		return &ck.holds
@@ -109,18 +109,18 @@ func (ck *contendedKey) list(c *claim) *claimList {
 	return &ck.waiters
 }
 
-// indexed: there are enough claims for an index.
+// indexed reports whether the key has an index.
 func (ck *contendedKey) indexed() bool { return ck.ids.Len() > 0 }
 
-// idHash is the hash of a request id. The seed keeps clients from choosing ids that collide.
+// idHash returns the hash of a request id. The seed keeps clients from choosing ids that collide.
 func (ck *contendedKey) idHash(request string) uint32 {
 	return uint32(maphash.String(ck.seed, request) >> 32)
 }
 
-// tokenHash is the hash of a token, which nobody can choose.
+// tokenHash returns the hash of a token. Clients cannot choose tokens.
 func tokenHash(t sharelock.Token) uint32 { return uint32(uint64(t) * 0x9e3779b97f4a7c15 >> 32) }
 
-// find is the claim of a request id, or nil.
+// find returns the claim of a request id, or nil.
 func (ck *contendedKey) find(request string) *claimExtra {
 	if ck.indexed() {
 		return ck.ids.Find(ck.idHash(request), func(x *claimExtra) bool { return x.request == request })
@@ -135,7 +135,7 @@ func (ck *contendedKey) find(request string) *claimExtra {
 	return nil
 }
 
-// hold is the hold with this token, or nil.
+// hold returns the hold with this token, or nil.
 func (ck *contendedKey) hold(token sharelock.Token) *claimExtra {
 	if ck.indexed() {
 		return ck.tokens.Find(tokenHash(token), func(x *claimExtra) bool { return x.claim.token == token })
@@ -148,7 +148,7 @@ func (ck *contendedKey) hold(token sharelock.Token) *claimExtra {
 	return nil
 }
 
-// join puts a claim at the end of the holds, or of the queue if it has no token.
+// join adds a claim at the end of the holds, or of the queue if it has no token.
 func (ck *contendedKey) join(x *claimExtra) {
 	x.contended = ck
 	ck.list(x.claim).push(x)
@@ -169,7 +169,7 @@ func (ck *contendedKey) join(x *claimExtra) {
 	}
 }
 
-// enter puts a claim into the index.
+// enter adds a claim to the index.
 func (ck *contendedKey) enter(x *claimExtra) {
 	ck.ids.Put(ck.idHash(x.request), x)
 	ck.enterToken(x)
@@ -181,7 +181,7 @@ func (ck *contendedKey) enterToken(x *claimExtra) {
 	}
 }
 
-// promote turns a waiter into the newest hold.
+// promote makes a waiter the newest hold.
 func (ck *contendedKey) promote(x *claimExtra, token sharelock.Token) {
 	ck.passBy(x)
 	ck.leaves(x)
@@ -196,14 +196,15 @@ func (ck *contendedKey) promote(x *claimExtra, token sharelock.Token) {
 	}
 }
 
-// leaves is told of a waiter that goes.
+// leaves is called before a claim leaves its list. It keeps the count of listening waiters right.
 func (ck *contendedKey) leaves(x *claimExtra) {
 	if !x.claim.held() && (x.era != ck.era || x.listens()) {
 		ck.listening--
 	}
 }
 
-// passBy takes care that the contended key is not served on, or read on, with a claim that goes.
+// passBy is called before a claim leaves its list. It moves the positions at which serving and
+// reading the key go on.
 func (ck *contendedKey) passBy(x *claimExtra) {
 	if ck.read != nil {
 		ck.read.goes(x)
@@ -213,8 +214,7 @@ func (ck *contendedKey) passBy(x *claimExtra) {
 	}
 }
 
-// leave takes a claim out, and gives back what a contended key that is less busy now does
-// not need.
+// leave removes a claim, and the index if there are few claims now.
 func (ck *contendedKey) leave(x *claimExtra) {
 	ck.passBy(x)
 	ck.leaves(x)

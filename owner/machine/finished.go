@@ -14,35 +14,34 @@ import (
 // clock of each replica.
 const keepFinished = 90 * time.Second
 
-// digest stands for a key and a request id. It is the same in every process, and long
-// and strong enough that no two of them are ever equal, whoever chooses them; see
+// A digest stands for a key and a request id. It is the same in every process, and a cryptographic
+// hash, so that nobody can choose two ids with the same digest; see
 // docs/adr/0012-bounded-partitions.md.
 type digest [16]byte
 
 func digestOf(key, request string) digest {
 	const most = 1 << 10
 	buf := make([]byte, 0, most)
-	buf = binary.BigEndian.AppendUint16(buf, uint16(len(key))) // the parts must not be exchangeable
+	buf = binary.BigEndian.AppendUint16(buf, uint16(len(key))) // so that no byte can move from one part to the other
 	buf = append(append(buf, key...), request...)
 	sum := sha256.Sum256(buf)
 	return digest(sum[:16])
 }
 
-// finished remembers the request ids that are over, so that a late duplicate of an
-// acquire is told so and not granted. There may be as many as held locks, so an id is
-// a digest of fixed size, without a pointer. Make it with [newFinished].
+// finishedIDs remembers the request ids that are over, so that a late duplicate of an acquire is
+// told so and not granted (Q2). There may be as many of them as held locks, so an id is a digest of
+// fixed size, without a pointer. Create one with newFinishedIDs.
 type finishedIDs struct {
-	// next is the time at which the next id is forgotten, or never if there is none. Every step
-	// reads it.
+	// next is when the next id is forgotten, or never if there is none. Every step reads it.
 	next time.Duration
-	// queues have the ids in the order in which they are forgotten: those that are over,
-	// and the fences.
+	// queues have the ids in the order in which they are forgotten: those whose hold or wait has
+	// ended, and the fences, which are ids that were given up before they were ever seen (Q6).
 	queues [2]finishedQueue
 	seed   maphash.Seed
 	ids    compact.HashTable[uint32]
 }
 
-// The queues of a finished.
+// The queues of finishedIDs.
 const (
 	queueEnded = iota
 	queueFence
@@ -51,25 +50,25 @@ const (
 // chunkLen is the number of entries that a queue gets memory for at once.
 const chunkLen = 32
 
-// over is one id that is over. The zero value is one that was removed.
+// A finishedID is one id that is over. The zero value is one that was removed.
 type finishedID struct {
 	digest digest
 	until  time.Duration
-	// conn is the connection in whose share it is.
+	// conn is the connection to whose share the id counts.
 	conn uint32
 }
 
 func newFinishedIDs() finishedIDs { return finishedIDs{next: never, seed: maphash.MakeSeed()} }
 
-// never is a time that does not come.
+// never is later than any time.
 const never time.Duration = math.MaxInt64
 
 func (f *finishedIDs) len() int { return f.ids.Len() }
 
-// hash is that of the index. The seed keeps a client from choosing ids that collide.
+// hash returns the hash of a digest. The seed keeps a client from choosing ids that collide.
 func (f *finishedIDs) hash(d *digest) uint32 { return uint32(maphash.Bytes(f.seed, d[:]) >> 32) }
 
-// queueBit tells the numbers of the two queues apart in the index.
+// queueBit is set in the numbers of entries of the second queue.
 const queueBit = 1 << 31
 
 func (f *finishedIDs) at(id uint32) *finishedID { return f.queues[id/queueBit].at(id % queueBit) }
@@ -90,8 +89,8 @@ func (f *finishedIDs) has(key, request string) bool {
 	return f.find(&d) != 0
 }
 
-// add remembers an id until the given time. One that is known begins anew: the owner's
-// clock had forgotten it when the owner decided so.
+// add remembers an id until the given time. If the id is known, its time starts again: by the
+// owner's clock it had been forgotten when the owner decided this. It returns the earlier entry.
 func (f *finishedIDs) add(queue int, o finishedID) (was finishedID) {
 	if id := f.find(&o.digest); id != 0 {
 		was = f.drop(id)
@@ -102,7 +101,7 @@ func (f *finishedIDs) add(queue int, o finishedID) (was finishedID) {
 	return was
 }
 
-// remove forgets one id. The zero over says that it was not known.
+// remove forgets one id and returns its entry, or the zero value if it was not known.
 func (f *finishedIDs) remove(key, request string) (was finishedID) {
 	if f.ids.Len() == 0 {
 		return finishedID{}
@@ -126,8 +125,8 @@ func (f *finishedIDs) drop(id uint32) finishedID {
 	return was
 }
 
-// forget drops ids whose time is over and calls gone for each. It looks at most entries
-// of each queue at most.
+// forget drops the ids whose time is over and calls gone for each. It looks at no more than most
+// entries of each queue.
 func (f *finishedIDs) forget(now time.Duration, most int, gone func(finishedID)) {
 	if f.next > now {
 		return
@@ -143,7 +142,7 @@ func (f *finishedIDs) forget(now time.Duration, most int, gone func(finishedID))
 	f.next = f.soonest()
 }
 
-// soonest is what next is to be.
+// soonest returns the value for next.
 func (f *finishedIDs) soonest() time.Duration {
 	next := never
 	for i := range f.queues {
@@ -154,18 +153,18 @@ func (f *finishedIDs) soonest() time.Duration {
 	return next
 }
 
-// overQueue is a queue of ids in the order in which they are forgotten. An entry has a
-// number for as long as it is in the queue. The zero value is empty.
+// A finishedQueue is a queue of ids in the order in which they are forgotten. An entry keeps its
+// number while it is in the queue. The zero value is empty.
 type finishedQueue struct {
 	// n is the number of entries.
 	n int
-	// due is when the oldest is forgotten, if there is one. It is 0 if that was removed.
+	// due is when the oldest id is forgotten, if there is one. It is 0 if that id was removed.
 	due    time.Duration
 	chunks []*[chunkLen]finishedID
-	// first is the number of the oldest entry, from 1; it is at head of the first chunk.
+	// first is the number of the oldest entry, from 1. head is its index in the first chunk.
 	first uint32
 	head  int
-	// last is when the newest is forgotten.
+	// last is when the newest id is forgotten.
 	last time.Duration
 }
 
@@ -174,7 +173,7 @@ func (q *finishedQueue) push(o finishedID) uint32 {
 	if q.n == 0 {
 		q.first, q.last = max(q.first, 1), 0 // numbers go on
 	}
-	// The order stays right even if a clock does not.
+	// Keep the order even if the clock went backwards.
 	if q.last = max(o.until, q.last); q.n == 0 {
 		q.due = q.last
 	}
@@ -188,23 +187,23 @@ func (q *finishedQueue) push(o finishedID) uint32 {
 	return number
 }
 
-// number is that of the entry i, from 0 for the oldest. Numbers are below queueBit; 0 is
-// none.
+// number returns the number of the entry with index i, from 0 for the oldest. Numbers are below
+// queueBit and wrap around; 0 is none.
 func (q *finishedQueue) number(i int) uint32 { return (q.first-1+uint32(i))%(queueBit-1) + 1 }
 
-// index is the inverse of number. It is below n only for an entry that is there.
+// index is the inverse of number. It is below n only for an entry that is in the queue.
 func (q *finishedQueue) index(number uint32) int {
 	return int((number + queueBit - 1 - q.first) % (queueBit - 1))
 }
 
-// at is the entry with a number.
+// at returns the entry with a number.
 func (q *finishedQueue) at(number uint32) *finishedID {
 	i := q.head + q.index(number)
 	return &q.chunks[i/chunkLen][i%chunkLen]
 }
 
-// trim takes removed entries off the front of the queue, most at most, and gives their
-// memory back. It returns how many it took.
+// trim drops up to most removed entries from the front of the queue and frees their memory. It
+// returns how many it dropped.
 func (q *finishedQueue) trim(most int) (taken int) {
 	for q.n > 0 && taken < most && *q.at(q.first) == (finishedID{}) {
 		q.first = q.number(1)

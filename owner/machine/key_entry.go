@@ -2,18 +2,18 @@ package machine
 
 import "github.com/sgkandale/sharelock"
 
-// key is one key as it is at the moment: idle, or with one claim that is alone, or
-// with a contended key. It is good until the next change of any claim of the key.
+// A keyEntry is the present state of one key: idle, or held by one claim and uncontended, or
+// contended. It is valid until any claim of the key changes.
 type keyEntry struct {
 	of        *keyTable
 	sole      *claim
 	contended *contendedKey
 }
 
-// idle: nobody holds it or waits for it.
+// idle reports whether nobody holds the key or waits for it.
 func (k keyEntry) idle() bool { return k.sole == nil && k.contended == nil }
 
-// name is the key's name; nobody may change or keep it. The key is not idle.
+// name returns the name of a key that is not idle. It must not be changed or kept.
 func (k keyEntry) name() []byte {
 	if k.contended != nil {
 		return []byte(k.contended.name)
@@ -22,7 +22,7 @@ func (k keyEntry) name() []byte {
 	return name
 }
 
-// slots is 0 for a mutex.
+// slots returns the number of slots of a semaphore, or 0 for a mutex.
 func (k keyEntry) slots() uint32 {
 	if k.contended == nil {
 		return 0
@@ -30,7 +30,7 @@ func (k keyEntry) slots() uint32 {
 	return k.contended.slots
 }
 
-// held is the number of holds.
+// held returns the number of holds.
 func (k keyEntry) held() int {
 	switch {
 	case k.sole != nil:
@@ -42,7 +42,7 @@ func (k keyEntry) held() int {
 	}
 }
 
-// waiters is the length of the queue.
+// waiters returns the length of the queue.
 func (k keyEntry) waiters() int {
 	if k.contended == nil {
 		return 0
@@ -50,7 +50,7 @@ func (k keyEntry) waiters() int {
 	return k.contended.waiters.n
 }
 
-// firstHold is the oldest hold, or nil.
+// firstHold returns the oldest hold, or nil.
 func (k keyEntry) firstHold() *claim {
 	if k.contended == nil {
 		return k.sole
@@ -61,7 +61,7 @@ func (k keyEntry) firstHold() *claim {
 	return nil
 }
 
-// newest is the token of the newest hold, or 0.
+// newest returns the token of the newest hold, or 0.
 func (k keyEntry) newest() sharelock.Token {
 	switch {
 	case k.sole != nil:
@@ -72,7 +72,7 @@ func (k keyEntry) newest() sharelock.Token {
 	return 0
 }
 
-// holds calls fn for each hold in the order of their tokens, until it is false.
+// holds calls fn for each hold in the order of their tokens until fn returns false.
 func (k keyEntry) holds(fn func(*claim) bool) {
 	if k.sole != nil {
 		fn(k.sole)
@@ -88,7 +88,7 @@ func (k keyEntry) holds(fn func(*claim) bool) {
 	}
 }
 
-// queue calls fn for each waiter in the order of the log, until it is false.
+// queue calls fn for each waiter in the order of the log until fn returns false.
 func (k keyEntry) queue(fn func(*claimExtra) bool) {
 	if k.contended == nil {
 		return
@@ -100,8 +100,7 @@ func (k keyEntry) queue(fn func(*claimExtra) bool) {
 	}
 }
 
-// admits reports whether the holds leave room for one more of this mode. Who
-// waits does not matter here.
+// admits reports whether the holds allow one more of this mode. Waiters do not matter here.
 func (k keyEntry) admits(mode sharelock.Mode) bool {
 	switch {
 	case k.held() == 0:
@@ -109,12 +108,12 @@ func (k keyEntry) admits(mode sharelock.Mode) bool {
 	case k.slots() > 1:
 		return k.held() < int(k.slots())
 	default:
-		// An exclusive hold is alone, so the first one tells of all.
+		// An exclusive hold is the only one, so it is enough to look at the first.
 		return mode == sharelock.Shared && k.firstHold().is(isShared)
 	}
 }
 
-// find is the claim of a request id, or nil.
+// find returns the claim of a request id, or nil.
 func (k keyEntry) find(request string) *claim {
 	switch {
 	case k.contended != nil:
@@ -129,7 +128,7 @@ func (k keyEntry) find(request string) *claim {
 	return nil
 }
 
-// hold is the hold with this token, or nil.
+// hold returns the hold with this token, or nil.
 func (k keyEntry) hold(token sharelock.Token) *claim {
 	switch {
 	case token == 0:

@@ -11,37 +11,38 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// keys are the keys that are held or waited for. Nearly all of them have one
-// holder and nobody who waits: such a hold is a record, a text and an entry of an
-// index, all without pointers. What else there can be about a key is in its contended key.
+// A keyTable has all keys that are held or waited for. Nearly all of them have one holder and no
+// waiter. Such a hold is a record, a text and an entry in a hash table, all without pointers.
+// Everything else about a key is in its contendedKey.
 //
-// Make it with [newKeys].
+// Create one with newKeyTable.
 type keyTable struct {
 	seed maphash.Seed
-	// alone finds the hold of each key that has one hold, no waiter and no slots.
+	// uncontended finds the hold of each key that has one hold, no waiter and no slots.
 	uncontended compact.HashTable[uint32]
-	// contended keys are all other keys, by name.
+	// contended finds all other keys by name.
 	contended compact.HashTable[*contendedKey]
-	// claims are all claims, texts the texts of those that are alone with their keys, and
-	// mores what some claims have besides.
+	// claims has all claims, texts the keys and ids of those of uncontended keys, and extras what
+	// only some claims have.
 	claims compact.Slab[claim]
 	texts  compact.Arena
-	// unmoved: texts of the claims up to this number have not been moved yet; see tidy.
+	// unmoved is, while texts are being moved, the number of the claim whose text is moved next;
+	// see tidy. It counts down to 0.
 	unmoved int
 	extras  compact.Slab[*claimExtra]
 }
 
 func newKeyTable() keyTable { return keyTable{seed: maphash.MakeSeed()} }
 
-// len is the number of keys.
+// len returns the number of keys.
 func (s *keyTable) len() int { return s.uncontended.Len() + s.contended.Len() }
 
-// hash is the index's hash of a name.
+// hash returns the hash of a name.
 func (s *keyTable) hash(name string) uint32 { return uint32(maphash.String(s.seed, name) >> 32) }
 
 func (s *keyTable) hashBytes(name []byte) uint32 { return uint32(maphash.Bytes(s.seed, name) >> 32) }
 
-// get is the key with this name.
+// get returns the key with this name.
 func (s *keyTable) get(name string) keyEntry {
 	k := keyEntry{of: s}
 	if s.len() == 0 {
@@ -63,7 +64,7 @@ func (s *keyTable) get(name string) keyEntry {
 	return k
 }
 
-// of is the key of a claim.
+// of returns the key of a claim.
 func (s *keyTable) of(c *claim) keyEntry {
 	if c.text == 0 {
 		return s.contendedEntry(s.extra(c).contended)
@@ -71,7 +72,7 @@ func (s *keyTable) of(c *claim) keyEntry {
 	return keyEntry{of: s, sole: c}
 }
 
-// ids are the ids of a claim, and the name of its key.
+// ids returns the name of the key of a claim, and the claim's ids.
 func (s *keyTable) ids(c *claim) (name, client, request string) {
 	if c.text == 0 {
 		w := s.extra(c)
@@ -80,10 +81,10 @@ func (s *keyTable) ids(c *claim) (name, client, request string) {
 	return s.texts.Strings(c.text)
 }
 
-// crowded is the key of a contended key, which may have ended.
+// contendedEntry returns the entry of a contended key, which may have ended.
 func (s *keyTable) contendedEntry(ck *contendedKey) keyEntry { return keyEntry{of: s, contended: ck} }
 
-// more is what a claim has besides, or nil.
+// extra returns the claimExtra of a claim, or nil.
 func (s *keyTable) extra(c *claim) *claimExtra {
 	if c.extra == 0 {
 		return nil
@@ -91,7 +92,7 @@ func (s *keyTable) extra(c *claim) *claimExtra {
 	return *s.extras.At(c.extra)
 }
 
-// meta is the metadata of a claim; nobody may change it.
+// meta returns the metadata of a claim. It must not be changed.
 func (s *keyTable) meta(c *claim) map[string]string {
 	if c.extra == 0 {
 		return nil
@@ -99,7 +100,7 @@ func (s *keyTable) meta(c *claim) map[string]string {
 	return s.extra(c).meta
 }
 
-// setMeta gives a claim other metadata.
+// setMeta replaces the metadata of a claim.
 func (s *keyTable) setMeta(c *claim, meta map[string]string) {
 	if len(meta) > 0 {
 		s.extend(c).meta = meta
@@ -109,7 +110,7 @@ func (s *keyTable) setMeta(c *claim, meta map[string]string) {
 	}
 }
 
-// maxHold is the longest that a claim may be held; 0 is no limit.
+// maxHold returns the longest that a claim may be held; 0 is no limit.
 func (s *keyTable) maxHold(c *claim) time.Duration {
 	if c.extra == 0 {
 		return 0
@@ -117,7 +118,7 @@ func (s *keyTable) maxHold(c *claim) time.Duration {
 	return s.extra(c).maxHold
 }
 
-// isOf reports whether a claim is of this client.
+// isOf reports whether a claim belongs to this client.
 func (s *keyTable) isOf(c *claim, client string) bool {
 	if c.text == 0 {
 		return s.extra(c).client == client
@@ -126,8 +127,8 @@ func (s *keyTable) isOf(c *claim, client string) bool {
 	return string(found) == client
 }
 
-// add makes the claim of a grant to one who has not waited, or of an enqueue. The
-// op fits the key.
+// add creates the claim of an enqueue, or of a grant to a request that has not waited. The op must
+// fit the key.
 func (s *keyTable) add(k keyEntry, op *ops.Op) *claim {
 	id := s.claims.Take()
 	c := s.claims.At(id)
@@ -153,7 +154,7 @@ func (s *keyTable) add(k keyEntry, op *ops.Op) *claim {
 	return c
 }
 
-// gather makes a contended key of a key that has none.
+// gather makes a key contended that is not.
 func (s *keyTable) gather(k keyEntry, op *ops.Op) *contendedKey {
 	ck := &contendedKey{name: op.Key, slots: op.Slots, seed: s.seed}
 	s.contended.Put(s.hash(ck.name), ck)
@@ -165,13 +166,13 @@ func (s *keyTable) gather(k keyEntry, op *ops.Op) *contendedKey {
 	return ck
 }
 
-// enter makes a claim alone with its key.
+// enter adds a claim as the only one of an uncontended key.
 func (s *keyTable) enter(c *claim, name, client, request string) {
 	c.text = s.texts.Put(name, client, request)
 	s.uncontended.Put(s.hash(name), c.id)
 }
 
-// exit ends that a claim is alone with its key.
+// exit removes the claim of an uncontended key from the tables; it stays in claims.
 func (s *keyTable) exit(c *claim) {
 	name, _, _ := s.texts.Bytes(c.text)
 	s.uncontended.Remove(s.hashBytes(name), c.id)
@@ -179,7 +180,7 @@ func (s *keyTable) exit(c *claim) {
 	c.text = 0
 }
 
-// extend gives a claim room for more.
+// extend returns the claimExtra of a claim, which it creates if there is none.
 func (s *keyTable) extend(c *claim) *claimExtra {
 	if c.extra == 0 {
 		c.extra = s.extras.Take()
@@ -188,7 +189,7 @@ func (s *keyTable) extend(c *claim) *claimExtra {
 	return s.extra(c)
 }
 
-// shorten takes the room for more away, if there is no more.
+// shorten removes the claimExtra of a claim if it is not needed.
 func (s *keyTable) shorten(c *claim) {
 	if w := s.extra(c); w != nil && w.contended == nil && w.meta == nil && w.maxHold == 0 {
 		s.extras.Give(c.extra)
@@ -202,7 +203,7 @@ func (s *keyTable) join(ck *contendedKey, c *claim, client, request string) {
 	ck.join(w)
 }
 
-// promote turns a waiter into the newest hold of its key.
+// promote makes a waiter the newest hold of its key.
 func (s *keyTable) promote(w *claimExtra, token sharelock.Token) {
 	ck := w.contended
 	ck.promote(w, token)
@@ -226,7 +227,7 @@ func (s *keyTable) remove(c *claim) {
 	s.claims.Give(c.id)
 }
 
-// settle ends a contended key that is none any more. It has no claim then.
+// settle ends a contended key that need not be one any more. Afterwards it has no claim.
 func (s *keyTable) settle(ck *contendedKey) {
 	if ck.waiters.n > 0 || ck.holds.n > 1 || ck.slots > 0 && ck.holds.n > 0 {
 		return
@@ -243,7 +244,7 @@ func (s *keyTable) settle(ck *contendedKey) {
 	}
 }
 
-// each calls fn for every key, in any order, until it is false.
+// each calls fn for every key, in any order, until fn returns false.
 func (s *keyTable) each(fn func(keyEntry) bool) {
 	going := true
 	s.uncontended.Each(func(id uint32) bool {
@@ -255,10 +256,9 @@ func (s *keyTable) each(fn func(keyEntry) bool) {
 	}
 }
 
-// sorted calls fn for every key in the order of their names, so that one history
-// always has one outcome, until it is false.
+// sorted calls fn for every key in the order of their names until fn returns false.
 func (s *keyTable) sorted(fn func(keyEntry) bool) {
-	// What is sorted has no pointers, and all names are close together.
+	// The elements have no pointers and the names are close together, so sorting is fast.
 	type name struct{ begin, end, key uint32 }
 	var (
 		all   = make([]keyEntry, 0, s.len())
@@ -279,9 +279,8 @@ func (s *keyTable) sorted(fn func(keyEntry) bool) {
 	}
 }
 
-// tidy goes on to give memory back of which most is of no use. It touches a part of what
-// there is, and returns how many entries and bytes those were. Claims that have other
-// numbers then are lower in memory than before; moved is told of each.
+// tidy goes on to free memory when most of it is unused. It touches a part of the records and
+// returns how many entries and bytes. Claims may move to lower numbers; moved is called for each.
 func (s *keyTable) tidy(moved func(from, to uint32)) (touched, size int) {
 	touched = s.extras.Pack(TidyEntries/4, func(_, to uint32) { (*s.extras.At(to)).claim.extra = to })
 	touched += s.claims.Pack(TidyEntries/2, func(from, to uint32) {
@@ -317,27 +316,27 @@ func (s *keyTable) tidy(moved func(from, to uint32)) (touched, size int) {
 	return touched, size
 }
 
-// sparse: tidy has something to begin.
+// sparse reports whether tidy has something to begin.
 func (s *keyTable) sparse() bool { return s.claims.Sparse() || s.extras.Sparse() || s.textsSparse() }
 
-// textWorth is how many bytes are worth the move of a claim.
+// textWorth is how many bytes must be gained for each claim whose text may have to be moved.
 const textWorth = 16
 
-// textsSparse: it pays to move the texts. The move costs as much as there are claims; so as
-// much at least must come back.
+// textsSparse reports whether it pays to move the texts. A move looks at every claim, so the memory
+// that it may free must be in proportion to their number.
 func (s *keyTable) textsSparse() bool {
 	return s.texts.Sparse(s.claims.Used() * textWorth)
 }
 
-// tidyMost and tidyBytes are the most entries and about the most bytes that one call of
-// tidy touches.
+// TidyEntries is the largest number of entries that one call of Tidy touches, tidyBytes about the
+// largest number of bytes.
 const (
 	TidyEntries = 100
 	tidyBytes   = 8 << 10
 )
 
-// moving: texts are being moved.
+// moving reports whether texts are being moved.
 func (s *keyTable) moving() bool { return s.unmoved > 0 }
 
-// untidy: tidy has more to do.
+// untidy reports whether tidy has begun something and has more to do.
 func (s *keyTable) untidy() bool { return s.claims.Packing() || s.extras.Packing() || s.moving() }

@@ -27,7 +27,8 @@ type pendingRead struct {
 	send uint32
 	key  string
 	x    excerpt
-	// ck is the contended key that is read; nil before the read begins, and once the contended key has ended.
+	// ck is the contended key that is read; nil before the read begins, and once the contended key
+	// has ended.
 	contended *contendedKey
 	// hold and waiter are the claims to look at next; nil is that all have been looked at.
 	hold, waiter *claimExtra

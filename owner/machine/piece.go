@@ -11,11 +11,11 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// A copy travels in pieces, each of them some whole records. Everything that ops have
-// decided is in it, and the quarantine, the finished ids and the holds that have a longest
-// time with the time they have left. Records are in an order that the machine finds without looking at more of them
-// than the piece has: it is not the same for all machines that have the same state, but
-// the holds of a key are in the order of their tokens and its waiters in that of the log.
+// A copy travels in pieces, each of them some whole records. Everything that ops have decided is in
+// it, and the quarantine, the finished ids and the holds that have a longest time with the time
+// they have left. Records are in an order that the machine finds without looking at more of them
+// than the piece has: it is not the same for all machines that have the same state, but the holds
+// of a key are in the order of their tokens and its waiters in that of the log.
 
 // copyVersion, in the first record of a copy, is the release that introduced this form.
 const copyVersion = 1
