@@ -14,23 +14,23 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Retries of one peer call within an activation.
+// The pauses between attempts of one peer call within an activation grow from retryFirst to
+// retryMost.
 const (
 	retryFirst = 2 * time.Millisecond
 	retryMost  = 100 * time.Millisecond
 )
 
-// headStart is how long partitions that need no data are activated alone.
+// headStart is how long only partitions that need no data are activated.
 const headStart = 100 * time.Millisecond
 
-// activation is the hand-shake of section 4 for all partitions that this member
-// owns in one epoch. It repeats messages until they are answered and chooses
-// once; it ends when every member has confirmed (G1) or a newer view is
-// installed.
+// An activation is the protocol of section 4 for all partitions that this member owns in one epoch.
+// It repeats messages until they are answered and chooses once. It ends when every member has
+// confirmed (G1) or a newer view is installed.
 //
-// From the choice on every partition goes its own way, and no one waits for another: it
-// is fetched by the puller of the member that has it, stamped, given to its backups by
-// their pushers, served when all of them have it, and told of by the tellers.
+// After the choice no partition waits for another. A partition is fetched by pull from the member
+// that has it, stamped with the epoch, given to its backups by their pushers, served when all of
+// them have it, and announced by the tellers.
 type activation struct {
 	service *Service
 	history ring.History
@@ -39,15 +39,15 @@ type activation struct {
 	epoch   uint32
 	owned   []uint32
 	began   time.Duration
-	// answers are what the members hold, once all have said it.
+	// answers are what the members hold, once all have answered.
 	answers []answer
 	pushers map[ring.Identity]*pusher
 	tellers []*teller
 
 	mu sync.Mutex
-	// awaited are how many backups have not confirmed yet, by partition; guarded by mu.
+	// awaited has, for each partition, how many members have not confirmed yet; guarded by mu.
 	awaited map[uint32]int
-	// serving is how many partitions are served; guarded by mu.
+	// serving is the number of partitions that are served; guarded by mu.
 	serving int
 	plan    plan
 }
@@ -68,8 +68,8 @@ func (a *activation) run(ctx context.Context) {
 	defer wg.Wait()
 
 	a.quarantine(a.plan.lost)
-	// Partitions whose replica set has all it needs come first, and alone unless one
-	// of their backups takes long: they wait for two round trips and for nobody's data.
+	// Partitions whose backups have the chosen copy come first: they need two round trips and no
+	// data. The others wait for them, but only as long as headStart.
 	ready, rest := a.split(a.plan.keep)
 	a.offer(ready)
 	head := time.NewTimer(headStart)
@@ -90,7 +90,7 @@ func (a *activation) run(ctx context.Context) {
 	a.offer(append(rest, a.plan.lost...))
 }
 
-// start begins what goes on until all partitions are served and told of.
+// start starts the pushers and tellers, which run until all partitions are served and announced.
 func (a *activation) start(ctx context.Context, wg *sync.WaitGroup) {
 	a.awaited = make(map[uint32]int, len(a.owned))
 	a.pushers = map[ring.Identity]*pusher{}
@@ -116,21 +116,21 @@ func (a *activation) start(ctx context.Context, wg *sync.WaitGroup) {
 	}
 }
 
-// served is how many partitions are served.
+// served returns the number of partitions that are served.
 func (a *activation) served() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.serving
 }
 
-// answer is what one member of the view holds.
+// An answer is what one member of the view holds.
 type answer struct {
 	member ring.Member
 	held   map[uint32]Held
 }
 
-// askAll is step 1: every member of the view must answer. By A1 each of them now
-// refuses everything older than this epoch.
+// askAll is step 1: every member of the view must answer. From its answer on each of them refuses
+// everything older than this epoch (A1).
 func (a *activation) askAll(ctx context.Context) ([]answer, error) {
 	answers := make([]answer, len(a.view.Members))
 	var wg sync.WaitGroup
@@ -171,9 +171,8 @@ func index(held []Held) map[uint32]Held {
 	return m
 }
 
-// plan is what an activation chose: the copies it keeps (or starts empty because
-// nobody ever held one), those it fetches and from whom, and the partitions
-// whose state is lost.
+// A plan is what an activation has chosen: the copies that it keeps, or starts empty because nobody
+// ever had one; those that it fetches, and from whom; and the partitions whose state is lost.
 type plan struct {
 	keep, lost []Held
 	fetch      map[ring.Member][]Held
@@ -187,7 +186,7 @@ func (p plan) fetched() int {
 	return n
 }
 
-// choose is step 2, once per epoch.
+// choose is step 2. It is done once in an epoch.
 func (a *activation) choose() plan {
 	pl := plan{fetch: map[ring.Member][]Held{}}
 	for _, p := range a.owned {
@@ -212,10 +211,10 @@ func (a *activation) choose() plan {
 	return pl
 }
 
-// good says whether a copy last synced in epoch have is the state of p: in every
-// view since, a member of p's replica set — the same incarnation — is among
-// those who answered. That member was not synced then, so p was never active in
-// that view (section 4.2). All members of this view have answered.
+// good reports whether a copy of p that was last synced in epoch have is the newest state of p. It
+// is if in every view since then a member of p's replica set, in the same incarnation, is among
+// those that have answered: that member was not synced in that view, so p was never active in it
+// (section 4.2). All members of this view have answered.
 func (a *activation) good(p, have uint32) bool {
 	between, complete := a.history.Between(have, a.epoch)
 	if mutant.On(mutant.AnyCopyIsGood) {
@@ -248,7 +247,7 @@ func (a *activation) good(p, have uint32) bool {
 	return true
 }
 
-// quarantine starts partitions empty whose state is lost (step 3).
+// quarantine starts the partitions whose state is lost, empty and in quarantine (step 3).
 func (a *activation) quarantine(lost []Held) {
 	if len(lost) == 0 {
 		return
@@ -266,8 +265,8 @@ func (a *activation) quarantine(lost []Held) {
 	}
 }
 
-// split divides partitions into those whose backups hold the chosen copy already and
-// the others.
+// split divides partitions into those whose backups all have the chosen copy already, and the
+// others.
 func (a *activation) split(chosen []Held) (ready, rest []Held) {
 	for _, h := range chosen {
 		all := true
@@ -283,8 +282,8 @@ func (a *activation) split(chosen []Held) (ready, rest []Held) {
 	return ready, rest
 }
 
-// visitAll runs fn for partitions, each in its loop, and waits for all; not for any
-// more once a newer view came.
+// visitAll runs fn for partitions, each in its shard's turn, and waits for all. It skips the rest
+// once a newer view has come.
 func (a *activation) visitAll(list []Held, fn func(*shard, *partition, Held)) {
 	shards := a.service.shards
 	byShard := make([][]Held, len(shards))
@@ -312,8 +311,7 @@ func (a *activation) visitAll(list []Held, fn func(*shard, *partition, Held)) {
 	wg.Wait()
 }
 
-// visit runs fn for a partition in its loop and waits for it, unless a newer view
-// came.
+// visit runs fn for a partition in its shard's turn and waits for it, unless a newer view has come.
 func (a *activation) visit(id uint32, fn func(*shard, *partition)) {
 	a.service.inShard(id, func(sh *shard, p *partition) {
 		if a.current(sh) {
@@ -322,14 +320,14 @@ func (a *activation) visit(id uint32, fn func(*shard, *partition)) {
 	})
 }
 
-// current: no newer view came. It is asked in the shard's loop, because a shard
-// installs views there.
+// current reports whether no newer view has come. It must be called in the shard's turn, in which
+// shards install views.
 func (a *activation) current(sh *shard) bool {
 	return sh.epoch == a.epoch && a.service.cur.Load() == a.epoch || mutant.On(mutant.OldAnswers)
 }
 
-// offer gives copies that are here to their backups, and lets clients in when all of
-// these have confirmed (steps 4 and 5).
+// offer gives copies that are here to their backups; when all of these have confirmed, the
+// partitions are served (steps 4 and 5).
 func (a *activation) offer(chosen []Held) {
 	if len(chosen) == 0 || !a.stamp(chosen) {
 		return // a newer view came
@@ -355,8 +353,8 @@ func (a *activation) offer(chosen []Held) {
 	a.confirmed(a.prepare(chosen))
 }
 
-// prepare readies copies for their activation, in parts. It returns which are; not those
-// for which a newer view came.
+// prepare prepares copies for their activation, in parts. It returns the partitions that are
+// prepared: all, unless a newer view has come.
 func (a *activation) prepare(chosen []Held) []uint32 {
 	shards := a.service.shards
 	lists := make([][]uint32, len(shards))
@@ -400,7 +398,7 @@ func (a *activation) prepare(chosen []Held) []uint32 {
 	return slices.Concat(ready...)
 }
 
-// confirmed takes note that one more backup has the bases of partitions.
+// confirmed counts one more confirmation for each of the partitions.
 func (a *activation) confirmed(partitions []uint32) {
 	var all []uint32
 	a.mu.Lock()
@@ -413,9 +411,9 @@ func (a *activation) confirmed(partitions []uint32) {
 	a.open(all)
 }
 
-// stamp makes the chosen copies the bases of this epoch. It is false, and such a copy
-// is not changed, unless each very copy is here: a newer view may have come, and what
-// carries an epoch is chosen before anything older (section 4.2).
+// stamp makes the chosen copies the bases of this epoch. It returns false if any of them is not
+// here exactly as it was chosen, which can be if a newer view has come; that copy is not changed,
+// because a copy that carries an epoch is preferred to all older ones (section 4.2).
 func (a *activation) stamp(chosen []Held) bool {
 	var stamped atomic.Int64
 	a.visitAll(chosen, func(sh *shard, p *partition, h Held) {
@@ -435,8 +433,7 @@ func (a *activation) stamp(chosen []Held) bool {
 	return int(stamped.Load()) == len(chosen)
 }
 
-// open lets clients into partitions whose backups have all confirmed, and tells the
-// members that these are active.
+// open starts to serve partitions whose backups have all confirmed, and has the members told.
 func (a *activation) open(partitions []uint32) {
 	if len(partitions) == 0 {
 		return
@@ -474,8 +471,8 @@ func (a *activation) backups(p uint32) []ring.Member {
 	return nil
 }
 
-// holds: the member said that it holds just this copy. Everybody holds the empty
-// copy of epoch 0.
+// holds reports whether the member has answered that it has exactly this copy. Every member has the
+// empty copy of epoch 0.
 func (a *activation) holds(m ring.Member, chosen Held) bool {
 	for i := range a.answers {
 		if a.answers[i].member.Identity == m.Identity {
@@ -486,8 +483,8 @@ func (a *activation) holds(m ring.Member, chosen Held) bool {
 	return false
 }
 
-// repeat calls fn until it succeeds or a newer view ends the activation. It waits
-// for the member all the while; only success is progress (V6).
+// repeat calls fn until it succeeds or a newer view ends the activation. All that time counts as
+// one wait for the member; only success is progress (V6).
 func (a *activation) repeat(ctx context.Context, what string, m ring.Member, fn func() error) {
 	w := a.await(m)
 	defer a.service.stalls.end(w)
@@ -508,14 +505,14 @@ func (a *activation) await(m ring.Member) *stall {
 	return w
 }
 
-// failed logs why a member refuses what the activation needs.
+// failed logs an error if a member refuses what the activation needs.
 func (a *activation) failed(ctx context.Context, what string, m ring.Member, err error) {
 	if errors.Is(err, ErrRefused) && ctx.Err() == nil {
 		a.service.log.Warn("a member refuses a call of an activation", "call", what, "member", m.Name, "epoch", a.epoch, "error", err)
 	}
 }
 
-// rest waits before a call is made once more.
+// rest pauses before a call is made again.
 func rest(ctx context.Context, pause time.Duration) {
 	t := time.NewTimer(pause)
 	defer t.Stop()

@@ -12,11 +12,11 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Sync takes pieces of bases from the owner of their partitions, and says what has
-// become of each, in their order. It fails with [ErrBehind] in any other epoch (A1).
+// Sync takes pieces of bases from the owner of their partitions and returns what has become of
+// each, in the same order. It fails with [ErrBehind] in any other epoch (A1).
 //
-// Only names are handled in a shard's turn. Pieces are decoded here, in the caller's
-// goroutine, into a machine that becomes the partition's copy when it is whole.
+// Pieces are decoded in the caller's goroutine, into a machine that becomes the partition's copy
+// when it is complete. Only bases without data are handled in a shard's turn.
 func (s *Service) Sync(from ring.Identity, epoch uint32, bases []Base) ([]Taken, error) {
 	if s.cur.Load() != epoch {
 		return nil, ErrBehind
@@ -43,7 +43,7 @@ func (s *Service) Sync(from ring.Identity, epoch uint32, bases []Base) ([]Taken,
 	return taken, nil
 }
 
-// syncNames makes copies that are here the bases of an epoch.
+// syncNames makes copies that this member has already the bases of an epoch.
 func (s *Service) syncNames(from ring.Identity, epoch uint32, bases []Base, taken []Taken) {
 	lists := make([][]int, len(s.shards))
 	for i := range bases {
@@ -74,11 +74,10 @@ func (s *Service) syncNames(from ring.Identity, epoch uint32, bases []Base, take
 	wg.Wait()
 }
 
-// errNoSuchCopy: the owner thought that this backup holds a copy that it does
-// not.
+// errNoSuchCopy means that the owner assumed that this backup has a copy that it does not have.
 var errNoSuchCopy = fmt.Errorf("%w: this is not the copy that the owner refers to", ops.ErrDiverged)
 
-// mayBase checks that a member may bring the base of a partition.
+// mayBase returns an error unless the member may give this backup the base of the partition.
 func (sh *shard) mayBase(from ring.Identity, epoch uint32, p *partition) error {
 	switch {
 	case sh.epoch != epoch || sh.service.cur.Load() != epoch:
@@ -96,8 +95,8 @@ func (sh *shard) syncName(from ring.Identity, epoch uint32, b *Base) error {
 	}
 	switch {
 	case p.have == epoch:
-		// Said again, since the answer was lost: whatever came after the base has
-		// been acknowledged as ops.
+		// A repetition, because the answer was lost. What came after the base was acknowledged as
+		// ops.
 	case p.m == nil && b.Have == 0:
 		sh.replace(p, machine.New(p.id, sh.service.waiters), epoch)
 	case p.m == nil || p.have != b.Have || p.m.Seq() != b.Seq || b.Seq != b.Log:
@@ -109,7 +108,7 @@ func (sh *shard) syncName(from ring.Identity, epoch uint32, b *Base) error {
 	return nil
 }
 
-// staged is a base of which not all pieces have come.
+// A staged is a base of which pieces are missing.
 type staged struct {
 	mu sync.Mutex
 	// next is the number of the piece that comes next; guarded by mu.
@@ -117,8 +116,8 @@ type staged struct {
 	into *machine.Assembler // guarded by mu
 }
 
-// syncPiece takes one piece of a base. One that has come before is not taken again:
-// its answer was lost.
+// syncPiece takes one piece of a base. A piece that has come before, whose answer was lost, is only
+// answered again.
 func (s *Service) syncPiece(from ring.Identity, epoch uint32, b *Base, t *Taken) error {
 	st, err := s.stage(from, epoch, b)
 	if st == nil {
@@ -155,7 +154,7 @@ func (s *Service) syncPiece(from ring.Identity, epoch uint32, b *Base, t *Taken)
 	return err
 }
 
-// stage returns what has come of a base, or nil if the whole base is in place.
+// stage returns what has come of a base, or nil if the complete base is in place.
 func (s *Service) stage(from ring.Identity, epoch uint32, b *Base) (st *staged, err error) {
 	if !s.inShard(b.Partition, func(sh *shard, p *partition) {
 		if err = sh.mayBase(from, epoch, p); err != nil || p.have == epoch {
@@ -171,7 +170,7 @@ func (s *Service) stage(from ring.Identity, epoch uint32, b *Base) (st *staged, 
 	return st, err
 }
 
-// take decodes the piece that comes next. It returns the copy if that was the last.
+// take decodes the next piece. It returns the copy if that was the last piece.
 func (st *staged) take(now time.Duration, b *Base) (*machine.Machine, error) {
 	if err := st.into.Add(now, b.Data); err != nil {
 		return nil, err
@@ -187,10 +186,9 @@ func (st *staged) take(now time.Duration, b *Base) (*machine.Machine, error) {
 	return m, err
 }
 
-// Backup applies an owner's ops to the copies here and acknowledges what they
-// have then (A3). It does not wait: acks come to answer, in the turns of the
-// shards. Ops of another epoch than the current one are dropped without a word:
-// their owner has stopped, or will hear of the newer view.
+// Backup applies an owner's ops to the copies here and acknowledges what they have then (A3). It
+// does not wait: answer is called in the turns of the shards. Ops of another epoch than the current
+// one are dropped without an answer: their owner has stopped, or will learn of the newer view.
 func (s *Service) Backup(from ring.Identity, epoch uint32, entries []Entries, answer func(epoch uint32, a Ack)) {
 	s.byShard(len(entries), func(i int) uint32 { return entries[i].Partition }, func(sh *shard, i int) {
 		if ack, ok := sh.follow(from, epoch, entries[i]); ok {
@@ -199,17 +197,16 @@ func (s *Service) Backup(from ring.Identity, epoch uint32, entries []Entries, an
 	})
 }
 
-// checkKnown tells the process if this program is too old for an op or a copy that it was
-// sent (W3).
+// checkKnown calls Config.Unknown if this program is too old for an op or a copy (W3).
 func (s *Service) checkKnown(partition uint32, err error) {
 	if errors.Is(err, ops.ErrUnknown) && s.unknown != nil {
 		s.unknown(fmt.Errorf("partition %d: %w", partition, err))
 	}
 }
 
-// follow applies consecutive ops: only in the current epoch, on a copy synced in
-// it, the next sequence number first. What is there already is acknowledged
-// again; after a gap the rest is asked for.
+// follow applies consecutive ops. It does so only in the current epoch, to a copy that was synced
+// in it, and beginning with the next sequence number. Ops that the copy has already are
+// acknowledged again; after a gap the missing ops are asked for.
 func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool) {
 	p := sh.part(e.Partition)
 	synced := p.have == epoch || mutant.On(mutant.SyncNotAwaited) && p.m != nil
@@ -237,10 +234,9 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 			}
 		}
 		if err != nil {
-			// Not acknowledged, so the owner promises nothing more in this epoch. The
-			// copy stays: what it has was acknowledged, and a member without it would
-			// be taken for a proof that there was nothing (section 4.2). A new epoch
-			// begins with equal copies again.
+			// The op is not acknowledged, so the owner promises nothing more in this epoch. The
+			// copy stays: its ops were acknowledged, and a member without a copy would count as
+			// evidence that there was nothing (section 4.2). A new epoch begins with equal copies.
 			sh.service.log.Error("copy differs from its owner's", "partition", p.id, "epoch", epoch, "seq", seq, "error", err)
 			p.broken = true
 			if sh.service.checkKnown(p.id, err); !errors.Is(err, ops.ErrUnknown) {

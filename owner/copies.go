@@ -8,9 +8,9 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Ask answers another member's activation: what this member holds of the
-// partitions. It fails with [ErrBehind] unless epoch is the current one, so that
-// the one who asks knows that nothing older is served here any more (A1).
+// Ask returns what this member holds of the partitions, for the activation of another member. It
+// fails with [ErrBehind] unless epoch is the current one. So the other member knows that nothing
+// older is served here any more (A1).
 func (s *Service) Ask(epoch uint32, partitions []uint32) ([]Held, error) {
 	want := make(map[uint32]bool, len(partitions))
 	for _, p := range partitions {
@@ -34,8 +34,8 @@ func (s *Service) Ask(epoch uint32, partitions []uint32) ([]Held, error) {
 	})
 	select {
 	case <-s.stop:
-		// A loop that has ended says nothing of what it held; the one who asks must not
-		// take that for a proof that there was nothing (section 4.2).
+		// A loop that has ended reports no copies. The other member must not take that for evidence
+		// that there were none (section 4.2).
 		behind = true
 	default:
 	}
@@ -45,17 +45,17 @@ func (s *Service) Ask(epoch uint32, partitions []uint32) ([]Held, error) {
 	return held, nil
 }
 
-// Fetch reads the next pieces of copies for the partitions' new owner, each in a step of
-// its shard's turn. It returns a piece for each of the first of wants, as many as fit
-// into [MaxBytes]; one that cannot be read is refused by itself. It fails with [ErrBehind]
-// in any other epoch (A1).
+// Fetch reads the next pieces of copies for the partitions' new owner, each in steps of its shard's
+// turns. It returns pieces for the first of wants, as many as fit into [MaxBytes]. A copy that
+// cannot be read does not affect the others. It fails with [ErrBehind] in any other epoch (A1).
 func (s *Service) Fetch(epoch uint32, wants []Want) ([]Piece, error) {
 	if s.cur.Load() != epoch {
 		return nil, ErrBehind
 	}
 	var pieces []Piece
 	for size := 0; len(pieces) < min(len(wants), MaxBatch) && size <= MaxBytes-machine.StepBytes; {
-		// Few copies share a message: else each step would take a round trip.
+		// If there are few copies, each may fill its share of the message in several steps, so
+		// that not every step takes a round trip.
 		piece, err := s.fetch(epoch, wants[len(pieces)], min(MaxBytes/len(wants), MaxBytes-size))
 		if err != nil {
 			return nil, err
@@ -66,8 +66,8 @@ func (s *Service) Fetch(epoch uint32, wants []Want) ([]Piece, error) {
 	return pieces, nil
 }
 
-// fetch reads the next piece of a copy, in steps: one, and more as long as the piece has
-// most bytes at most.
+// fetch reads the next piece of a copy. It does one step, and further ones while the piece stays
+// within most bytes.
 func (s *Service) fetch(epoch uint32, w Want, most int) (piece Piece, err error) {
 	piece = Piece{Partition: w.Partition, Position: w.Position}
 	for first := true; !piece.Last && (first || len(piece.Data) <= most-machine.StepBytes); first = false {
@@ -86,7 +86,7 @@ func (s *Service) fetch(epoch uint32, w Want, most int) (piece Piece, err error)
 			return Piece{}, ErrBehind
 		case missing:
 			return Piece{Partition: w.Partition, Missing: true}, nil
-		case err != nil: // of this copy alone: the others do not wait for it
+		case err != nil: // of this copy only
 			return Piece{Partition: w.Partition, Why: err.Error()}, nil
 		}
 		piece.Data = appendPiece(piece.Data, data, most)
@@ -94,8 +94,8 @@ func (s *Service) fetch(epoch uint32, w Want, most int) (piece Piece, err error)
 	return piece, nil
 }
 
-// Active drops copies older than epoch of partitions that are active in it (G1).
-// Copies in partitions that this member serves itself are never older.
+// Active drops copies that are older than epoch, of partitions that are active in it (G1). Copies
+// that this member serves itself are never older.
 func (s *Service) Active(epoch uint32, partitions []uint32) error {
 	if s.cur.Load() != epoch {
 		return ErrBehind
@@ -126,7 +126,7 @@ func (s *Service) Active(epoch uint32, partitions []uint32) error {
 	return nil
 }
 
-// note keeps the latest epoch in which a partition is known to be active.
+// note records the latest epoch in which a partition is known to be active.
 func (s *Service) note(id, epoch uint32) {
 	for {
 		old := s.told[id].Load()
@@ -136,9 +136,9 @@ func (s *Service) note(id, epoch uint32) {
 	}
 }
 
-// Told counts the partitions of which G1 has told this member in an epoch since the given
-// one. A leaving member may go when it was told of all (V6a, V7): holding no copy is not
-// enough, because it may be the last witness of section 4.2.
+// Told returns the number of partitions of which this member was told (G1) in the given epoch or a
+// later one. A leaving member may go when it was told of all (V6a, V7). It is not enough that it
+// holds no copy, because it may be the last witness of section 4.2.
 func (s *Service) Told(since uint32) int {
 	if mutant.On(mutant.RemoveUntold) {
 		return s.partitions
@@ -152,10 +152,10 @@ func (s *Service) Told(since uint32) int {
 	return n
 }
 
-// maxRings bounds the rings of earlier views that are kept for choices.
+// maxRings bounds the rings of earlier views, which are needed to choose copies.
 const maxRings = ring.MaxHistory
 
-// ringCache builds the rings of views in the history, once each.
+// A ringCache builds the ring of each view of the history once.
 type ringCache struct {
 	partitions int
 	mu         sync.Mutex
@@ -167,7 +167,7 @@ func newRingCache(partitions int) *ringCache {
 	return &ringCache{partitions: partitions, rings: map[uint32]*ring.Ring{}}
 }
 
-// of gives the ring of a view.
+// of returns the ring of a view.
 func (c *ringCache) of(v ring.View) (*ring.Ring, error) {
 	c.mu.Lock()
 	r := c.rings[v.Epoch]

@@ -12,26 +12,27 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// The most holds and waiters of one key that a list shows, their bytes, roughly, and the
-// bytes of one member's part of a list.
+// listedPerKey is the largest number of holds, and of waiters, of one key that a list shows, and
+// listedPerKeyBytes about the largest number of their bytes. listBytes is about the largest number
+// of bytes of one member's part of a list.
 const (
 	listedPerKey      = 100
 	listedPerKeyBytes = 16 << 10
 	listBytes         = 2 << 20
 )
 
-// Listing is one member's part of a list.
+// A Listing is one member's part of a list.
 type Listing struct {
 	Locks []sharelock.KeyState
-	// More: there are further keys after the last of Locks.
+	// More is set if there are further keys after the last of Locks.
 	More bool
 	// Quarantined counts the partitions whose state was lost, so that locks may
 	// exist that are not listed (section 4.3).
 	Quarantined int
-	// size is about what Locks take, in bytes.
+	// size is about how many bytes Locks take.
 	size int
-	// end is the first key that was cut off; empty is none. Nothing from there on is shown,
-	// even if it would fit: what was cut off would be passed over.
+	// end is the first key that was cut off, or empty. No key from there on is shown, even if it
+	// would fit, since a page that begins behind it would miss the key that was cut off.
 	end string
 }
 
@@ -84,7 +85,7 @@ func (l *Listing) Cut(limit int) {
 	}
 }
 
-// sizeOf is roughly what a lock takes in a message.
+// sizeOf returns about how many bytes a lock takes in a message.
 func sizeOf(l *sharelock.KeyState) int {
 	size := len(l.Key) + 64
 	for i := range l.Holds {
@@ -145,7 +146,7 @@ func (w *listed) of(p uint32, l *Listing) bool {
 	return true
 }
 
-// listedCost is what a key takes of stepBytes at least, so that a step reads few enough.
+// listedCost is how many bytes a key counts at least, so that a step does not read too many keys.
 const listedCost = machine.StepBytes / 100
 
 // visit runs fn for the machine of an active partition in its shard's turn, or none if
@@ -179,7 +180,7 @@ func (w *listed) see(key []byte) {
 	w.names[string(key)] = struct{}{}
 }
 
-// cut leaves the first limit keys.
+// cut keeps the first limit keys.
 func (w *listed) cut() {
 	if len(w.names) <= w.limit {
 		return

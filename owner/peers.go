@@ -9,17 +9,17 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Held says what a member holds of one partition: the epoch in which its copy
-// was last synced and how far that copy goes. The empty copy of epoch 0, which
-// everybody holds, is never listed.
+// Held says what a member holds of one partition: the epoch in which its copy was last synced, and
+// the sequence number of its last op. The empty copy of epoch 0, which every member has, is never
+// listed.
 type Held struct {
 	Partition uint32
 	Have      uint32
 	Seq       uint64
 }
 
-// newer orders copies as the choice of an activation does: by the epoch of the
-// sync, then by sequence number (section 4.2).
+// newer reports whether an activation prefers h: copies are ordered by the epoch of the sync, then
+// by sequence number (section 4.2).
 func (h Held) newer(than Held) bool {
 	if h.Have != than.Have && (h.Seq == than.Seq || !mutant.On(mutant.HaveIgnored)) {
 		return h.Have > than.Have
@@ -34,21 +34,21 @@ type Want struct {
 	Position []byte
 }
 
-// Piece is a part of a partition's state on its way from one member to another.
+// A Piece is a part of a copy on its way from one member to another.
 type Piece struct {
 	Partition uint32
-	// Data is what Machine.Piece made.
+	// Data is what Machine.Piece has encoded.
 	Data []byte
-	// Position is where the next piece begins. Last: there is none.
+	// Position is where the next piece begins. Last is set if there is none.
 	Position []byte
 	Last     bool
-	// Missing: the member does not hold the copy that was named.
+	// Missing is set if the member does not hold the copy that was named.
 	Missing bool
-	// Why it was refused otherwise; empty if it was not.
+	// Why says why it was refused otherwise; it is empty if it was not.
 	Why string
 }
 
-// Base is one piece of a copy that an owner gives to its backups as the base of an
+// A Base is one piece of a copy that an owner gives to its backups as the base of an
 // epoch (section 4.4), or the name of a copy that they have.
 type Base struct {
 	// Held is the copy that was chosen, by the epoch and sequence number under
@@ -56,9 +56,9 @@ type Base struct {
 	Held
 	// Log is where the log of the epoch begins: the copy's own sequence number.
 	Log uint64
-	// Same: the backup said that it holds just this copy; there is no data.
+	// Same is set if the backup has said that it holds exactly this copy. Then there is no data.
 	Same bool
-	// Number is that of this piece, from 0. Last: no piece follows.
+	// Number is the number of this piece, from 0. Last is set if no piece follows.
 	Number uint32
 	Data   []byte
 	Last   bool
@@ -69,21 +69,20 @@ type Taken struct {
 	Partition uint32
 	// Next is the number of the piece that comes next.
 	Next uint32
-	// Done: the base is in place.
+	// Done is set if the base is in place.
 	Done bool
-	// Why it was refused; empty if it was not.
+	// Why says why it was refused; it is empty if it was not.
 	Why string
 }
 
-// The most in one message between members: so many partitions, or so many bytes of
-// copies.
+// The largest number of partitions, and of bytes of copies, in one message between members.
 const (
 	MaxBatch = 256
 	MaxBytes = 4 * machine.StepBytes
 )
 
-// ErrRefused: a member answered that it will not do what it was asked, so it is
-// there. Package mesh wraps it around such answers.
+// ErrRefused means that a member has answered that it will not do what it was asked, so the member
+// is reachable. Package mesh wraps it around such answers.
 var ErrRefused = errors.New("refused")
 
 // ErrBehind is the answer to a peer message of an older epoch, or for an epoch

@@ -11,20 +11,20 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// What of one partition may wait for its backups: ops, their bytes, and answers.
-// Beyond it requests are answered Retry: a backup that does not keep up costs
-// latency, never memory.
+// How many ops, bytes of ops, and answers of one partition may wait for its backups. Beyond that
+// requests are answered Retry: a slow backup costs latency, never memory.
 const (
 	maxUnacked      = 16384
 	maxUnackedBytes = 8 << 20
 	maxPending      = 16384
 )
 
-// maxEntries is about how many bytes of ops travel together: a step of their backup's
-// turn.
+// maxEntries is about the largest number of bytes of ops that travel together. The backup applies
+// them in one step.
 const maxEntries = machine.StepBytes - 8<<10
 
-// maxOps is the most ops that travel together. Their backup's turn gives memory back, too.
+// maxOps is the largest number of ops that travel together. It leaves room for Machine.Tidy in the
+// backup's step.
 const maxOps = machine.StepEntries - 2*machine.TidyEntries
 
 // Entries are consecutive ops of one partition on their way to a backup (A3).
@@ -36,39 +36,38 @@ type Entries struct {
 	Ops []byte
 }
 
-// Ack says up to which op a backup has applied a partition's log.
+// An Ack says up to which op a backup has applied a partition's log.
 type Ack struct {
 	Partition uint32
 	Seq       uint64
-	// Gap: the backup misses what follows Seq and asks for it.
+	// Gap is set if the backup lacks the ops after Seq and asks for them.
 	Gap bool
 }
 
-// replica is the owner's side of one backup of one partition.
+// A replica is what the owner knows of one backup of one partition.
 type replica struct {
-	// acked is the last op that the backup has confirmed; sent the last that was
-	// handed to its link.
+	// acked is the last op that the backup has acknowledged, sent the last that was handed to its
+	// link.
 	acked, sent uint64
-	// since is when the backup last made progress while something was to be
-	// confirmed (V6).
+	// since is when the backup last made progress while something was to be acknowledged (V6).
 	since  time.Duration
 	member ring.Member
 }
 
-// oplog is what the owner of a partition remembers until all backups have it.
+// An oplog has what the owner of a partition keeps until all backups have it.
 type oplog struct {
 	backups []replica
-	// ops are the encoded ops after base, which all backups have. They lie in arenas,
-	// and are never written again: what travels refers to them.
+	// All backups have the ops up to base; ops are the encoded ones after it. They lie in an
+	// opArena and are never written again, because messages on their way refer to them.
 	base  uint64
 	ops   compact.Queue[[]byte]
 	bytes int
-	// pending are the answers that wait for acknowledgements, in log order.
+	// pending are the answers that wait for acknowledgements, in the order of the log.
 	pending compact.Queue[machine.Reply]
 }
 
-// opArena is room for encoded ops, so that each need not be allocated. It is let go
-// piece by piece, when nobody refers to one any more.
+// An opArena has room for encoded ops, so that not each of them is allocated. The garbage collector
+// frees a piece when nobody refers to it any more.
 type opArena struct{ room []byte }
 
 const arenaPiece = 16 << 10
@@ -89,8 +88,8 @@ func (a *opArena) encode(op *ops.Op) []byte {
 	return all[start:len(all):len(all)]
 }
 
-// begin empties the log for a new epoch: base is the sequence number of the copy
-// that owner and backups share.
+// begin empties the log for a new epoch. base is the sequence number of the copy that owner and
+// backups share.
 func (l *oplog) begin(backups []ring.Member, base uint64) {
 	l.backups = make([]replica, len(backups))
 	for i, m := range backups {
@@ -102,12 +101,12 @@ func (l *oplog) begin(backups []ring.Member, base uint64) {
 	}
 }
 
-// full: no more requests are taken until the backups have caught up.
+// full reports whether no more requests may be taken until the backups have caught up.
 func (l *oplog) full() bool {
 	return l.ops.Len() >= maxUnacked || l.bytes >= maxUnackedBytes || l.pending.Len() >= maxPending
 }
 
-// append adds ops that were decided just now.
+// append adds ops that have just been decided.
 func (l *oplog) append(now time.Duration, decided []ops.Op, room *opArena) {
 	for i := range l.backups {
 		if r := &l.backups[i]; r.acked == l.last() {
@@ -123,8 +122,8 @@ func (l *oplog) append(now time.Duration, decided []ops.Op, room *opArena) {
 
 func (l *oplog) last() uint64 { return l.base + uint64(l.ops.Len()) }
 
-// unsent gives something that a backup was not sent yet, and counts it as sent; false
-// if it was sent all.
+// unsent returns ops that a backup has not been sent yet, and counts them as sent. It returns false
+// if there are none.
 func (l *oplog) unsent(p uint32, r *replica) (Entries, bool) {
 	if r.sent >= l.last() {
 		return Entries{}, false
@@ -136,15 +135,14 @@ func (l *oplog) unsent(p uint32, r *replica) (Entries, bool) {
 	return e, true
 }
 
-// ack notes what a backup has confirmed and adds the answers that may leave now to
-// ready: those decided before anything that is still unconfirmed (A3).
+// ack notes what a backup has acknowledged, and appends to ready the answers that may leave now:
+// those before which all ops have been acknowledged by all backups (A3).
 func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []machine.Reply) []machine.Reply {
 	for i := range l.backups {
 		if r := &l.backups[i]; r.member.Identity == from && a.Seq <= l.last() {
 			if a.Seq > r.acked {
 				r.acked, r.since = a.Seq, now
-				// It may be of the link before, and come after rewind has made what it
-				// confirms unsent.
+				// It may have come over an earlier link, after rewind has set sent back.
 				r.sent = max(r.sent, r.acked)
 			}
 			if a.Gap {
@@ -152,7 +150,7 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []machin
 			}
 		}
 	}
-	// A step lets go of some; drain does the rest.
+	// One step handles some; shard.drain does the rest.
 	commit := min(l.commit(), l.base+ackMost)
 	if drop := int(commit - l.base); drop > 0 {
 		for i := range drop {
@@ -174,16 +172,16 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []machin
 	return ready
 }
 
-// ackMost is the most ops, and the most answers, that one step lets go.
+// ackMost is the largest number of ops, and of answers, that one step handles.
 const ackMost = machine.StepEntries / 2
 
-// behind: ack has more to let go.
+// behind reports whether ack has left something to do.
 func (l *oplog) behind() bool {
 	commit := l.commit()
 	return l.base < commit || l.pending.Len() > 0 && l.pending.At(0).Seq <= commit
 }
 
-// commit is the last op that every backup has.
+// commit returns the last op that every backup has.
 func (l *oplog) commit() uint64 {
 	commit := l.last()
 	for i := range l.backups {
@@ -192,8 +190,8 @@ func (l *oplog) commit() uint64 {
 	return commit
 }
 
-// rewind makes everything that a backup has not confirmed be sent again: its
-// link was broken and may have lost it.
+// rewind makes everything that a backup has not acknowledged unsent: its link broke and may have
+// lost it. It reports whether there is anything to send.
 func (l *oplog) rewind(to ring.Identity) bool {
 	for i := range l.backups {
 		if r := &l.backups[i]; r.member.Identity == to {
@@ -204,8 +202,8 @@ func (l *oplog) rewind(to ring.Identity) bool {
 	return false
 }
 
-// outbox collects what a shard sends to backups, by member, until the end of its
-// batch (A4). It is used again for the next.
+// An outbox collects what a shard sends to each backup until the end of its batch (A4). It is
+// reused for the next batch.
 type outbox struct {
 	to      []ring.Member
 	entries [][]Entries
@@ -227,7 +225,7 @@ func (o *outbox) add(m *ring.Member, e Entries) {
 	o.entries = append(o.entries, []Entries{e})
 }
 
-// empty keeps the room, and nothing in it.
+// empty removes everything and keeps the memory.
 func (o *outbox) empty() {
 	for i := range o.entries {
 		clear(o.entries[i])
@@ -236,8 +234,8 @@ func (o *outbox) empty() {
 	o.to, o.entries = o.to[:0], o.entries[:0]
 }
 
-// Acked takes acknowledgements of a backup. Those of another epoch than the
-// current one are of no use any more (schedule 1).
+// Acked takes acknowledgements of a backup. Those of another epoch than the current one are ignored
+// (schedule 1).
 func (s *Service) Acked(from ring.Identity, epoch uint32, acks []Ack) {
 	s.byShard(len(acks), func(i int) uint32 { return acks[i].Partition }, func(sh *shard, i int) {
 		p := sh.part(acks[i].Partition)
@@ -252,8 +250,8 @@ func (s *Service) Acked(from ring.Identity, epoch uint32, acks []Ack) {
 	})
 }
 
-// LinkUp says that a link to a member was opened anew: what its backups have not
-// confirmed is sent again.
+// LinkUp tells the service that a link to a member was opened again. What the member has not
+// acknowledged is sent again.
 func (s *Service) LinkUp(to ring.Identity) {
 	s.eachShard(func(sh *shard) {
 		for _, p := range sh.parts {
@@ -264,9 +262,9 @@ func (s *Service) LinkUp(to ring.Identity) {
 	})
 }
 
-// byShard runs fn for each of n things in the loop of the shard that its partition
-// belongs to, one visit for each shard, without waiting; if there is but one, perhaps in
-// the caller's goroutine, see putInline. fn must go by the shard's now.
+// byShard runs fn for each of n things in the turn of the shard of its partition, in one item for
+// each shard. It does not wait. If there is only one shard, fn may run in the caller's goroutine,
+// see putInline. fn must use the shard's now.
 func (s *Service) byShard(n int, partition func(i int) uint32, fn func(sh *shard, i int)) {
 	lists, visits := make([][]int, len(s.shards)), 0
 	for i := range n {
@@ -295,7 +293,7 @@ func (s *Service) byShard(n int, partition func(i int) uint32, fn func(sh *shard
 	}
 }
 
-// eachShard runs fn in every shard's loop without waiting.
+// eachShard runs fn in every shard's turn and does not wait.
 func (s *Service) eachShard(fn func(sh *shard)) {
 	for _, sh := range s.shards {
 		sh.put(item{fn: func() { fn(sh) }})

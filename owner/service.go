@@ -245,7 +245,7 @@ func (s *Service) Install(h ring.History, r *ring.Ring) {
 	s.touch()
 }
 
-// Stop ends all loops. What waits is answered Retry. It may be called again.
+// Stop ends all loops. Everything that waits is answered Retry. Stop may be called more than once.
 func (s *Service) Stop() {
 	s.mu.Lock()
 	if !s.stopped {
@@ -257,7 +257,7 @@ func (s *Service) Stop() {
 	s.done.Wait()
 }
 
-// everyShard runs fn in every shard's loop and waits for all.
+// everyShard runs fn in every shard's turn and waits for all.
 func (s *Service) everyShard(fn func(sh *shard)) {
 	var wg sync.WaitGroup
 	for _, sh := range s.shards {
@@ -269,8 +269,8 @@ func (s *Service) everyShard(fn func(sh *shard)) {
 	wg.Wait()
 }
 
-// inShard runs fn in the loop of p's shard and waits for it; false when the
-// service has stopped.
+// inShard runs fn in the turn of p's shard and waits for it. It returns false if the service has
+// stopped.
 func (s *Service) inShard(p uint32, fn func(sh *shard, p *partition)) bool {
 	sh := s.shard(p)
 	done := make(chan struct{})
@@ -283,13 +283,14 @@ func (s *Service) inShard(p uint32, fn func(sh *shard, p *partition)) bool {
 
 func (s *Service) shard(p uint32) *shard { return s.shards[int(p)%len(s.shards)] }
 
-// Changed is closed at the next change of what Stats shows.
+// Changed returns a channel that is closed at the next change of what Stats shows.
 func (s *Service) Changed() <-chan struct{} {
 	s.changedMu.Lock()
 	defer s.changedMu.Unlock()
 	return s.changed
 }
 
+// touch closes the channel of Changed.
 func (s *Service) touch() {
 	s.changedMu.Lock()
 	close(s.changed)
@@ -297,7 +298,7 @@ func (s *Service) touch() {
 	s.changedMu.Unlock()
 }
 
-// Stats are the sums over this member's partitions.
+// Stats are sums over this member's partitions.
 type Stats struct {
 	Epoch uint32
 	// Owned and Active count the partitions this member owns in the epoch, and
@@ -315,9 +316,8 @@ type Stats struct {
 	Locks, Waiters int
 }
 
-// Worked counts what this service has done since it began: the requests of which it is the
-// owner, and the operations of others that it has copied. That locks are kept alive by
-// sessions does not count.
+// Worked returns how much this service has done since it began: the requests that it has handled as
+// an owner, and the operations that it has applied as a backup. Renewals by sessions do not count.
 func (s *Service) Worked() (n uint64) {
 	for _, sh := range s.shards {
 		n += sh.worked.Load()
@@ -325,7 +325,7 @@ func (s *Service) Worked() (n uint64) {
 	return n
 }
 
-// Stats asks every shard; it is not for a hot path.
+// Stats asks every shard. It is not for a hot path.
 func (s *Service) Stats() Stats {
 	var mu sync.Mutex
 	st := Stats{Epoch: s.cur.Load()}

@@ -10,8 +10,8 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// acquire answers one send of an acquire. Q2: what becomes of it depends first on
-// what its request id already is.
+// acquire answers one send of an acquire. What happens depends first on what is known of its
+// request id (Q2).
 func (t turn) acquire(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	c := k.find(r.RequestID)
@@ -34,13 +34,13 @@ func (t turn) acquire(from Ref, r *Request) {
 	}
 }
 
-// repeat answers a retry that finds its grant: the same token, and a renewal (Q2).
+// repeat answers a retry that finds its grant: it gets the same token and counts as a renewal (Q2).
 func (t turn) repeat(from Ref, r *Request, c *claim) {
 	t.commit(ops.Op{Kind: ops.Renew, Key: r.Key, Token: c.token, TTL: t.longer(c, r.TTL), Resent: true})
 	t.done(from, r.Send, t.m.hold(t.now, c))
 }
 
-// inUse says which slots a key is in use with.
+// inUse describes the slots with which a key is in use.
 func inUse(slots uint32) string {
 	if slots > 1 {
 		return fmt.Sprintf("it has %d slots", slots)
@@ -48,7 +48,7 @@ func inUse(slots uint32) string {
 	return "it is a mutex, without slots"
 }
 
-// first handles an id that was never seen.
+// first handles a request id that was never seen.
 func (t turn) first(from Ref, r *Request, k keyEntry) {
 	m := t.m
 	if !k.idle() && k.slots() != r.Slots {
@@ -83,13 +83,13 @@ func (t turn) first(from Ref, r *Request, k keyEntry) {
 			w.ref, w.send, w.limit = from, r.Send, t.now+min(r.Wait, ops.MaxSpan)
 		})
 		if unsure {
-			t.mark(w.contended) // perhaps all who wait before it are passed over
+			t.mark(w.contended) // perhaps all waiters before it are passed over
 		}
 		t.queued(from, r.Send, r, w)
 	}
 }
 
-// queued tells that a waiter stands in line, and where if that was asked.
+// queued answers that a request waits and, if the request asks for it, its place in the queue.
 func (t turn) queued(to Ref, send uint32, r *Request, w *claimExtra) {
 	a := Answer{Outcome: Queued, Send: send}
 	if r.Tell {
@@ -98,11 +98,11 @@ func (t turn) queued(to Ref, send uint32, r *Request, w *claimExtra) {
 	t.reply(to, a)
 }
 
-// positionMost is the most waiters that are counted for a position.
+// positionMost is the largest number of waiters that are counted for a position.
 const positionMost = StepEntries / 2
 
-// position is the place of a waiter in its queue, from 1; 0 if more come before it than a
-// step may look at.
+// position returns the place of a waiter in its queue, from 1, or 0 if more waiters come before it
+// than a step may look at.
 func (t turn) position(w *claimExtra) uint32 {
 	list := &w.contended.waiters
 	if list.first.prev == w {
@@ -130,8 +130,8 @@ func (m *Machine) newClaim(kind ops.Kind, r *Request) ops.Op {
 	return op
 }
 
-// expects reports whether some waiter is not passed over (Q5). unsure says that it may be
-// so: there are more than a step may look at.
+// expects reports whether there is a waiter that is not passed over (Q5). unsure reports that this
+// is only assumed, because there are more waiters than a step may look at.
 func (t turn) expects(k keyEntry) (yes, unsure bool) {
 	if k.contended == nil || k.contended.waiters.n == 0 {
 		return false, false
@@ -155,14 +155,14 @@ func (t turn) expects(k keyEntry) (yes, unsure bool) {
 	return false, false
 }
 
-// reattach takes a waiter's new send (Q5): it is alive, listens here, and waits as
-// long as this send says. Nothing of it is in the copies.
+// reattach handles a new send of a waiter (Q5). The waiter is alive, listens at from, and waits as
+// long as this send says. The copies do not change.
 func (t turn) reattach(from Ref, r *Request, w *claimExtra) {
 	t.fresh(w)
 	if old := w.ref; old != from && old.Alive() {
 		t.fail(old, w.send, &sharelock.Error{Err: sharelock.ErrRequestOver, Message: "another call took over this request id"})
 	}
-	// Of two sends of one call the newer counts, in whatever order they arrive.
+	// The newer of two sends of one call counts, in whatever order they arrive.
 	if w.ref != from || r.Send >= w.send {
 		w.send, w.ttl = r.Send, r.TTL
 		w.limit = t.now + min(max(r.Wait, 0), ops.MaxSpan)
@@ -178,18 +178,17 @@ func (t turn) reattach(from Ref, r *Request, w *claimExtra) {
 	}
 }
 
-// serveMost is the most waiters that one call of serve looks at, serveBytes about the most
-// bytes that it handles.
+// serveMost is the largest number of waiters that one call of serve looks at, serveBytes about the
+// largest number of bytes that it handles.
 const (
 	serveMost  = 100
 	serveBytes = 8 << 10
 )
 
-// serve grants a key to as many of its waiters as it can, in their order: the
-// first that must be waited for ends it. Called whenever a hold or a waiter has
-// gone, came back, or is not waited for any more. A queue that is longer than a step may
-// look at is served on by serveMarked, until all of it has been looked at; what happens
-// meanwhile has it begin once more.
+// serve grants a key to as many of its waiters as it can, in their order, up to the first that must
+// be waited for. It is called whenever a hold or a waiter has gone, has come back, or is not waited
+// for any more. If the queue is longer than a step may look at, serveMarked goes on until it has
+// looked at all of it, and starts again if serve was called in the meantime.
 func (t turn) serve(ck *contendedKey) {
 	if t.m.isMarked(ck); ck.resume == nil {
 		ck.restart = false
@@ -199,7 +198,7 @@ func (t turn) serve(ck *contendedKey) {
 	ck.restart = true
 }
 
-// serveFrom is serve from a waiter on.
+// serveFrom is serve, from the given waiter on.
 func (t turn) serveFrom(ck *contendedKey, first *claimExtra) {
 	k := t.m.keys.contendedEntry(ck)
 	ck.resume = nil
@@ -218,11 +217,11 @@ func (t turn) serveFrom(ck *contendedKey, first *claimExtra) {
 		}
 		t.m.touched++
 		t.fresh(w)
-		// Its grant takes it out of the queue.
+		// A grant removes w from the queue.
 		next := ck.waiters.after(w)
 		switch {
 		case w.settles != 0:
-			// Q5: for one period after an activation it is waited for.
+			// Q5: it is waited for, for one period after an activation.
 			return
 		case !w.ref.Alive():
 			// Q5: passed over, but it keeps its place.
@@ -238,8 +237,8 @@ func (t turn) serveFrom(ck *contendedKey, first *claimExtra) {
 
 // grantWaiter gives the key to a waiter that is attached.
 func (t turn) grantWaiter(w *claimExtra) {
-	// A waiter that stood here for half a period may have been sent again, even
-	// if that send is still under way.
+	// After half a period the request may have been sent again, even if that send has not arrived
+	// yet.
 	c, was := w.claim, w.waiterState
 	resent := c.is(isResent) || was.resent || t.now-was.since >= rules.Period(was.ttl)/2
 	t.commit(ops.Op{
@@ -257,12 +256,12 @@ func (t turn) lookAt(w *claimExtra) {
 		t.m.note(w, func(w *waiterState) { w.settles = 0 })
 		t.mark(w.contended)
 	case attached && w.limit <= t.now && w.ref.Alive():
-		// Whoever stood before it may have gone in this very moment.
+		// The one before it may have gone at this very moment.
 		if t.serve(w.contended); !w.claim.held() {
 			t.giveUp(w)
 		}
 	case attached && w.limit <= t.now:
-		// Its caller has gone without a word: as if by a detach.
+		// Its caller has gone without saying so: this counts as a detach.
 		t.m.note(w, func(w *waiterState) { w.ref = Ref{} })
 		t.mark(w.contended)
 	default:
@@ -276,22 +275,21 @@ func (t turn) lookAt(w *claimExtra) {
 // giveUp ends a wait that is over.
 func (t turn) giveUp(w *claimExtra) {
 	name := w.contended.name
-	// Remembered in any case: its next send may be under way, and would be granted
-	// to somebody who was told that the wait is over.
+	// The id is remembered in any case. Its next send may be under way and would otherwise be
+	// granted to a caller that was told that the wait is over.
 	t.leave(w, ops.WaitOver, true)
 	t.fail(w.ref, w.send, t.refusal(t.m.keys.get(name)))
 }
 
-// leave takes a waiter out and marks its key.
+// leave removes a waiter and marks its key.
 func (t turn) leave(w *claimExtra, why ops.Why, remember bool) {
 	ck := w.contended
 	t.commit(ops.Op{Kind: ops.Dequeue, Key: ck.name, RequestID: w.request, Why: why, Remember: remember})
 	t.mark(ck)
 }
 
-// mark makes the turn serve the key when everything else is done. Ten thousand
-// waiters may end in one moment: the queue that they leave is then walked once,
-// not for each.
+// mark makes the turn serve the key when everything else is done. If ten thousand waiters end at
+// once, their queue is walked once and not for each of them.
 func (t turn) mark(ck *contendedKey) {
 	if ck != nil && ck.waiters.n > 0 && !t.m.isMarked(ck) {
 		ck.marked = true
@@ -309,7 +307,7 @@ func (m *Machine) isMarked(ck *contendedKey) bool {
 	return ck.marked
 }
 
-// serveMarked serves contended keys that are marked, until the turn has touched that much.
+// serveMarked serves marked keys until the turn has touched that many entries or bytes.
 func (t turn) serveMarked(entries, size int) {
 	m := t.m
 	for n := m.marked.Len(); n > 0 && t.within(entries, size); n-- {

@@ -22,7 +22,7 @@ func (m *Machine) Apply(now time.Duration, op *ops.Op) error {
 	}
 	m.touched++
 	m.handled += op.Size()
-	m.due.Clear() // of the time when it was the owner's
+	m.due.Clear() // it was kept from when this copy was the owner's
 	if mutant.On(mutant.AckUnapplied) {
 		m.seq++
 		return nil
@@ -34,9 +34,8 @@ func (m *Machine) Apply(now time.Duration, op *ops.Op) error {
 // skipTo makes the copy claim to have ops that it does not have. Only a mutant calls it.
 func (m *Machine) SkipTo(seq uint64) { m.seq = seq }
 
-// apply is the one place where what is in the copies changes: by the owner when
-// it decides, by a backup when it follows. It gives the claim that the op is
-// about, or nil if there is none now.
+// apply is the only place where the replicated state changes: at the owner when it decides, and at
+// a backup when it follows. It returns the claim that the op is about, or nil if there is none now.
 func (m *Machine) apply(now time.Duration, op *ops.Op) (*claim, error) {
 	c, why := m.change(now, op)
 	if why != "" {
@@ -46,7 +45,7 @@ func (m *Machine) apply(now time.Duration, op *ops.Op) (*claim, error) {
 	return c, nil
 }
 
-// change does what op says, or says why it cannot and changes nothing.
+// change does what op says. If it cannot, it returns why and changes nothing.
 func (m *Machine) change(now time.Duration, op *ops.Op) (c *claim, why string) {
 	k := m.keys.get(op.Key)
 	switch op.Kind {
@@ -97,7 +96,7 @@ func (m *Machine) change(now time.Duration, op *ops.Op) (c *claim, why string) {
 	return nil, ""
 }
 
-// changeAdd makes a new hold or waiter.
+// changeAdd creates a hold or a waiter.
 func (m *Machine) changeAdd(now time.Duration, k keyEntry, op *ops.Op) (*claim, string) {
 	switch {
 	case !k.idle() && k.slots() != op.Slots:
@@ -107,7 +106,7 @@ func (m *Machine) changeAdd(now time.Duration, k keyEntry, op *ops.Op) (*claim, 
 	case op.Kind == ops.Grant && !k.admits(op.Mode):
 		return nil, "somebody holds it"
 	}
-	// This replica's clock may still remember an id that the owner's has forgotten.
+	// This replica may still remember an id that the owner, by its own clock, has forgotten.
 	if !op.Unseen {
 		m.forgotten(m.finished.remove(op.Key, op.RequestID))
 	}
@@ -146,17 +145,17 @@ func (m *Machine) changeGrantWaiter(now time.Duration, k keyEntry, op *ops.Op) (
 	return c, ""
 }
 
-// limit begins the longest time of a hold that has been granted. Every replica measures it,
-// from when it learned of the grant, and nothing restarts it: not a renewal, and not an
-// activation (section 4.5), after which the hold must still end. It is never over before
-// the holder's own measure of it, which begins earlier and is a tenth shorter (Q3).
+// limit starts the longest time (MaxHold) of a hold that has been granted. Every replica measures
+// it from when it learned of the grant. Nothing restarts it: no renewal, and no activation (section
+// 4.5), after which the hold must still end. It never ends before the holder's own measure of it,
+// which begins earlier and is a tenth shorter (Q3).
 func (m *Machine) limit(now time.Duration, c *claim) {
 	if d := m.keys.maxHold(c); d > 0 {
 		m.keys.extra(c).ends = now + rules.Stretch(d)
 	}
 }
 
-// drop ends a claim, and remembers its request id if the op says so.
+// drop removes a claim and remembers its request id if the op says so.
 func (m *Machine) drop(now time.Duration, c *claim, op *ops.Op) {
 	if op.Remember {
 		_, _, request := m.keys.ids(c)
@@ -170,7 +169,7 @@ func (m *Machine) drop(now time.Duration, c *claim, op *ops.Op) {
 	m.keys.remove(c)
 }
 
-// arm starts the time of a claim afresh; only the owner measures it.
+// arm starts the TTL of a claim afresh. Only the owner measures it.
 func (m *Machine) arm(now time.Duration, c *claim) {
 	if !m.active {
 		return
@@ -178,7 +177,7 @@ func (m *Machine) arm(now time.Duration, c *claim) {
 	if !c.held() {
 		w := m.keys.extra(c)
 		if m.sync(w.contended) {
-			w.contended.listening-- // not this one, which has just come
+			w.contended.listening-- // without this waiter, which has just come
 		}
 		w.ttl, w.seen, w.since, w.era = c.ttl(), now, now, m.era
 		m.watch(w)
@@ -187,7 +186,7 @@ func (m *Machine) arm(now time.Duration, c *claim) {
 	m.due.Set(c.id, m.expires(now, c))
 }
 
-// expires is when a hold ends whose time starts now.
+// expires returns when a hold ends whose TTL starts now.
 func (m *Machine) expires(now time.Duration, c *claim) time.Duration {
 	// Q3: the holder's clock may be slower than ours.
 	at := now + rules.Stretch(c.ttl())
@@ -200,5 +199,5 @@ func (m *Machine) expires(now time.Duration, c *claim) time.Duration {
 	return at
 }
 
-// watch takes notice that it has changed when a waiter is due.
+// watch sets the deadline of a waiter again.
 func (m *Machine) watch(w *claimExtra) { m.due.Set(w.claim.id, w.due()) }

@@ -10,15 +10,15 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// Decoder puts the pieces of an encoded copy together. It belongs to one goroutine, which
-// need not have a shard's turn. Make one with [NewDecoder].
+// An Assembler decodes the pieces of an encoded copy. It is not safe for concurrent use. Create one
+// with [NewAssembler].
 type Assembler struct {
 	m    *Machine
 	r    ops.Decoder
 	now  time.Duration
 	err  error
 	done bool
-	// begun: the first record has come. key and slots are those of the claim before in
+	// begun is set once the first record has come. key and slots are those of the claim before in
 	// this piece.
 	begun  bool
 	key    string
@@ -26,14 +26,13 @@ type Assembler struct {
 	claims uint64
 }
 
-// NewDecoder returns a decoder of a copy of a partition. maxWaiters is as for
-// [NewMachine].
+// NewAssembler returns an assembler for a copy of a partition. maxWaiters is as for [New].
 func NewAssembler(partition uint32, maxWaiters int) *Assembler {
 	return &Assembler{m: New(partition, maxWaiters)}
 }
 
-// Feed takes the next piece. Times that the copy has left count from now. It fails with
-// [ErrMalformed], which may be [ErrUnknown], and then for ever.
+// Add adds the next piece. Times that are left count from now. After an error, which is
+// [ops.ErrMalformed] and may be [ops.ErrUnknown], all further calls fail.
 func (d *Assembler) Add(now time.Duration, piece []byte) error {
 	d.r, d.now, d.key = ops.Decoder{Rest: piece}, now, ""
 	for d.err == nil && len(d.r.Rest) > 0 {
@@ -48,8 +47,8 @@ func (d *Assembler) Add(now time.Duration, piece []byte) error {
 	return d.err
 }
 
-// Machine returns the copy, which is not active, when its last piece has been fed. It
-// fails with [ErrMalformed].
+// Machine returns the copy, which is not active, after the last piece has been added. Its error is
+// [ops.ErrMalformed].
 func (d *Assembler) Machine() (*Machine, error) {
 	if d.err == nil && !d.done {
 		d.err = fmt.Errorf("%w: pieces are missing", ops.ErrMalformed)
@@ -107,7 +106,7 @@ func (d *Assembler) begin() error {
 	return nil
 }
 
-// claim reads a claim, as the op that makes it.
+// claim reads a claim as the op that would create it.
 func (d *Assembler) claim() error {
 	flags := d.r.Byte()
 	if flags >= ops.FlagLimited<<1 {
@@ -141,7 +140,7 @@ func (d *Assembler) claim() error {
 	return d.add(&op, left)
 }
 
-// add makes the claim, of whose longest time there is so much left.
+// add creates the claim. left is how much is left of its longest time.
 func (d *Assembler) add(op *ops.Op, left time.Duration) error {
 	m := d.m
 	if !ops.ValidKey(op.Key) || !ops.ValidClient(op.ClientID) || !ops.ValidRequestID(op.RequestID) || !ops.ValidTTL(op.TTL) || !ops.ValidFamily(op.Mode, op.Slots) || !ops.ValidMaxHold(op.MaxHold) {
@@ -169,7 +168,7 @@ func (d *Assembler) add(op *ops.Op, left time.Duration) error {
 	return nil
 }
 
-// over reads a request id that is over.
+// finished reads a request id that is over.
 func (d *Assembler) finished(queue int) error {
 	o := finishedID{digest: d.r.Bytes16(), conn: d.r.Number32()}
 	left, most := d.r.Duration(), keepFinished
@@ -191,7 +190,7 @@ func (d *Assembler) finished(queue int) error {
 	return nil
 }
 
-// noneOver checks that no claim has a request id that is over.
+// noneFinished checks that no claim has a request id that is over.
 func (d *Assembler) noneFinished() error {
 	s := &d.m.keys
 	if d.m.finished.len() == 0 {

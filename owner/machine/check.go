@@ -8,8 +8,8 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// Check gives the first invariant that does not hold, or nil. It walks the whole
-// copy and changes nothing.
+// Check returns an error for the first invariant that does not hold. It looks at the whole copy and
+// changes nothing.
 func (m *Machine) Check() error {
 	waiters, used := 0, 0
 	for k := range m.keys.each {
@@ -42,8 +42,8 @@ func (m *Machine) Check() error {
 	return nil
 }
 
-// checkKey: nobody holds a key together with somebody it may not, every request
-// id has one claim, and tokens are in order.
+// checkKey checks that the holds of a key may be held together, that every request id has one
+// claim, and that tokens are in order.
 func (m *Machine) checkKey(k keyEntry) error {
 	if k.sole != nil && k.sole.text == 0 {
 		return fmt.Errorf("claim %d is alone and has no text", k.sole.id)
@@ -55,7 +55,7 @@ func (m *Machine) checkKey(k keyEntry) error {
 	return nil
 }
 
-// checkClaims is checkKey for a key whose name can be told.
+// checkClaims is checkKey for a key whose name is known to be readable.
 func (m *Machine) checkClaims(k keyEntry, name string) error {
 	if m.keys.get(name) != k {
 		return fmt.Errorf("it is not found by its name")
@@ -141,7 +141,7 @@ func (m *Machine) checkClaim(k keyEntry, name string, c *claim, ids map[string]b
 	return nil
 }
 
-// checkMore: what a claim has besides belongs to it, and is needed.
+// checkExtra checks that a claimExtra belongs to its claim and is needed.
 func (m *Machine) checkExtra(k keyEntry, c *claim, w *claimExtra, request string) error {
 	switch {
 	case w.claim != c || w.contended != k.contended:
@@ -166,7 +166,7 @@ func (m *Machine) checkExtra(k keyEntry, c *claim, w *claimExtra, request string
 	return nil
 }
 
-// checkServed: the head of a queue that could have the key has it.
+// checkServed checks that the first waiter does not wait for a key that it could have.
 func (m *Machine) checkServed(k keyEntry) error {
 	w := k.contended.waiters.first
 	if w == nil || !m.active || m.quarantine != 0 || m.spent() || w.era != m.era || w.settles != 0 || m.unserved > 0 || m.isMarked(k.contended) {
@@ -178,7 +178,7 @@ func (m *Machine) checkServed(k keyEntry) error {
 	return nil
 }
 
-// check: there is a contended key when there is need of one, and its index is whole.
+// check checks that the key has to be a contended one, and that its index is complete.
 func (ck *contendedKey) check() error {
 	switch {
 	case ck.waiters.n == 0 && ck.holds.n == 1 && ck.slots == 0:
@@ -203,7 +203,7 @@ func (ck *contendedKey) check() error {
 	return ck.tokens.Check()
 }
 
-// marks reports whether a contended key is among those that are marked.
+// marks reports whether a key is in Machine.marked.
 func (m *Machine) marks(ck *contendedKey) bool {
 	for i := range m.marked.Len() {
 		if *m.marked.At(i) == ck {
@@ -213,7 +213,7 @@ func (m *Machine) marks(ck *contendedKey) bool {
 	return false
 }
 
-// check: what is stored belongs to the claims of the keys, and to nothing else.
+// check checks that everything that is stored belongs to a claim of a key.
 func (s *keyTable) check() error {
 	claims, mores, text := 0, 0, 0
 	count := func(c *claim) {
@@ -249,7 +249,7 @@ func (s *keyTable) check() error {
 	return nil
 }
 
-// checkShares: the finished ids of every connection were counted.
+// checkShares checks the number of finished ids of every connection.
 func (m *Machine) checkShares() error {
 	counted := 0
 	for i := range m.finished.queues {
@@ -271,9 +271,8 @@ func (m *Machine) checkShares() error {
 	return nil
 }
 
-// checkDue: the deadlines are a heap of all claims of an owner, or of one that was
-// until nobody else has decided since, and no entry is
-// later than its claim is due.
+// checkDue checks that the deadlines of an owner are those of all its claims. A machine that is not
+// active has either these or none.
 func (m *Machine) checkDue() error {
 	if want := m.keys.claims.Used(); m.due.Len() != want && (m.active || m.due.Len() > 0) {
 		return fmt.Errorf("%d deadlines, want %d", m.due.Len(), want)
@@ -281,7 +280,8 @@ func (m *Machine) checkDue() error {
 	return m.due.Check()
 }
 
-// check: the queues and the index of finished ids are the same, oldest first.
+// check checks that the queues and the hash table have the same ids, and that the queues are in
+// order.
 func (f *finishedIDs) check() error {
 	n := 0
 	for qi := range f.queues {

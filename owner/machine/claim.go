@@ -27,8 +27,8 @@ type claim struct {
 	// text has the key, the client id and the request id of the only claim of an uncontended key.
 	// It is 0 for a claim of a contended key.
 	text compact.TextID
-	// more is its number in keys.mores; 0 for a hold without metadata and longest time
-	// that is alone with its key.
+	// extra is the number of its claimExtra in keyTable.extras. It is 0 for the hold of an
+	// uncontended key without metadata and without a longest time.
 	extra uint32
 	// conn is the connection to whose share the claim counts (Q6).
 	conn uint32
@@ -72,16 +72,16 @@ func (c *claim) mode() sharelock.Mode {
 	return sharelock.Exclusive
 }
 
-// more is what only some claims have: metadata, a longest time, a place in a contended key, and at
-// the owner of a waiter what cannot be copied.
+// A claimExtra is what only some claims have: metadata, a longest time, a place in a contended key,
+// and, for a waiter, what only the owner knows.
 type claimExtra struct {
 	claim *claim
 	meta  map[string]string
-	// maxHold is the longest that the hold may last from its grant on; 0 is no limit. ends
-	// is when that is over for a hold: stretched, by this replica's clock.
+	// maxHold is the longest that the hold may last from its grant on; 0 is no limit. For a hold,
+	// ends is when that time is over, stretched, by this replica's clock.
 	maxHold, ends time.Duration
 
-	// contended key is nil for a claim that is alone with its key.
+	// contended is the key of the claim, or nil for the claim of an uncontended key.
 	contended *contendedKey
 	// prev and next are the neighbours in the contended key's holds or waiters.
 	prev, next *claimExtra

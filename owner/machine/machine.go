@@ -11,53 +11,50 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// Machine is one copy of a partition and the rules for deciding about it. Make
-// one with [NewMachine]; it is the empty copy then. It is not safe for concurrent
-// use.
+// A Machine is one copy of a partition and the rules for deciding about it. Create one with [New].
+// It is not safe for concurrent use.
 //
-// Every method that takes now takes the time on this node's clock, which must not
-// go backwards.
+// The argument now of methods is the time on this node's clock, which must not go backwards.
 type Machine struct {
-	// A step finds most of its machine's memory out of the caches: the requests of a node go
-	// to a thousand partitions in turn. So what nearly every step needs comes first, and what
-	// few need comes last.
+	// The requests of a node go to a thousand partitions in turn, so a step finds most of its
+	// machine's memory outside the processor's caches. Therefore the fields that nearly every step
+	// needs come first, and those that few steps need come last.
 
-	// active is between Activate and Detach.
+	// active is set between Activate and Detach.
 	active bool
-	// full: this node has as many keys as it may.
+	// full is set if this node has as many keys as it may; see SetFull.
 	full bool
-	// busy: there may be something in jobs that goes on in the next steps.
+	// busy is set if jobs may have something with which the next steps go on.
 	busy bool
-	// prepared: the next activation takes no time.
+	// prepared is set if the copy is prepared, so that the next activation takes no time.
 	prepared bool
 	epoch    uint32
 	// seq is the number of ops applied.
 	seq uint64
-	// last is the largest token ever granted.
+	// last is the largest token that was ever granted.
 	last sharelock.Token
 	// quarantine is when the quarantine ends; 0 is none (section 4.3).
 	quarantine time.Duration
-	// waiters is the number of claims that wait.
+	// waiters is the number of waiters.
 	waiters int
-	// started is when this copy was activated, era the number of that among its
-	// activations and their ends.
+	// started is when this copy was activated. era counts its activations and detachments.
 	started time.Duration
-	// touched and handled count the entries and bytes that steps have looked at; see Touched.
+	// touched and handled count the entries and bytes that steps have touched; see Touched.
 	touched, handled int
 
 	era       uint32
 	partition uint32
-	// used is what the claims and finished ids take (Q6).
+	// used is what claims and finished ids take (Q6).
 	used       usage
 	bounds     Bounds
 	maxWaiters int
 	maxHold    time.Duration
-	// finished are the request ids that are over (Q2).
+	// finished has the request ids that are over (Q2).
 	finished finishedIDs
-	// keys that are held or waited for, each with at least one claim.
+	// keys has the keys that are held or waited for, each with at least one claim.
 	keys keyTable
-	// due holds every claim while active. What it held then is kept until somebody
-	// else decides about this copy.
+	// due has the deadlines of all claims while the machine is active. Afterwards it is kept until
+	// another owner decides about this copy.
 	due compact.Deadlines
 
 	// node is the name put into holds.
@@ -67,58 +64,58 @@ type Machine struct {
 	jobs
 }
 
-// jobs is what an owner has begun and goes on with in its next steps. Whatever is added sets
+// jobs is the work that an owner has begun and goes on with in its next steps. Adding to it sets
 // Machine.busy.
 type jobs struct {
-	// preparing is what is left to do for the next activation.
+	// preparing is the rest of the preparation for the next activation.
 	preparing preparing
-	// unswept are the records of waiters that Sweep has not seen, unserved those that the
-	// end of a quarantine has not.
+	// unswept is the number in keyTable.extras up to which Sweep has not looked at waiters;
+	// unserved is that of serveAfterQuarantine. Both count down to 0.
 	unswept, unserved int
-	// scans are under way.
+	// scans are the scans under way.
 	scans []*Scan
-	// reads are under way, see reading; unread those that a Detach has ended.
+	// reads are the reads under way; unread are those that a Detach has ended.
 	reads, unread compact.Queue[*pendingRead]
-	// marked are contended keys to be served: by the turn under way, or, those that it had no room
-	// for, by the next.
+	// marked has the contended keys that have to be served at the end of this turn or, if that is
+	// too much for one turn, in the next ones.
 	marked compact.Queue[*contendedKey]
 }
 
-// anyLeft reports whether an active machine has something to go on with.
+// anyLeft reports whether an active machine has work to go on with.
 func (j *jobs) anyLeft() bool {
 	return j.unserved > 0 || j.marked.Len() > 0 || j.reads.Len() > 0 || len(j.scans) > 0
 }
 
-// Out collects what a machine decides. The caller empties it by cutting both
-// slices to zero length, and may then use it again.
+// Out collects what a machine decides. The caller may reuse it after setting the length of both
+// slices to zero.
 type Out struct {
-	// Ops in the order in which they were applied.
+	// Ops are in the order in which they were applied.
 	Ops []ops.Op
-	// Replies in the order in which they were decided.
+	// Replies are in the order in which they were decided.
 	Replies []Reply
 }
 
-// Reply is an answer and where it goes.
+// A Reply is an answer and where it goes.
 type Reply struct {
 	Ref
 	Answer
-	// Seq is the machine's sequence number when the answer was decided: it may
-	// leave once all ops up to Seq are acknowledged (A3).
+	// Seq is the machine's sequence number when the answer was decided. The answer may leave when
+	// all ops up to Seq have been acknowledged (A3).
 	Seq uint64
 }
 
-// NewMachine is the empty copy of a partition. maxWaiters bounds the queue of
-// each key; with 0 nobody may wait.
+// New returns the empty copy of a partition. maxWaiters bounds the queue of each key; with 0 nobody
+// may wait.
 func New(partition uint32, maxWaiters int) *Machine {
 	return &Machine{partition: partition, maxWaiters: maxWaiters, bounds: DefaultBounds, keys: newKeyTable(), finished: newFinishedIDs()}
 }
 
-// Activate makes this copy the owner's in an epoch (section 4.5). Every TTL starts
-// afresh and every waiter settles for one period. node is the name put into
-// holds. Waiters that were attached are forgotten; see Detach.
+// Activate makes this copy the owner's in an epoch (section 4.5). Every TTL starts afresh and every
+// waiter settles for one period. node is the name that is put into holds. Waiters that were
+// attached are forgotten; see Detach.
 //
-// What that means for each claim is found out when it matters: see dueOf and fresh. So
-// it takes no time once the copy is prepared; see Prepare.
+// It changes no claims: what it means for each of them is computed when needed, see dueOf and
+// fresh. So it takes no time if the copy is prepared; see Prepare.
 func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
 	if !m.prepared {
 		m.BeginPrepare()
@@ -131,7 +128,7 @@ func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
 	m.quarantine = m.quarantineAt(now)
 }
 
-// BeginPrepare begins to prepare the copy for an activation.
+// BeginPrepare begins to prepare the copy for an activation. Prepare goes on.
 func (m *Machine) BeginPrepare() {
 	m.prepared = false
 	m.preparing = preparing{waiters: m.keys.extras.Last()}
@@ -140,14 +137,14 @@ func (m *Machine) BeginPrepare() {
 	}
 }
 
-// preparing is what of a copy has not been prepared: the records up to these numbers.
+// preparing says what has not been prepared yet: the records up to these numbers.
 type preparing struct{ waiters, claims int }
 
-// Prepare prepares the next part of the copy for an activation, and reports whether that
-// was all. In between, the copy must not change but for ids that are forgotten.
+// Prepare prepares the next part of the copy for an activation and reports whether it was the last.
+// Between the parts the copy must not change, except that finished ids may be forgotten.
 //
-// Every claim gets an entry among the deadlines that is not late, whenever the activation
-// will be. If the same owner goes on, the entries of holds are there.
+// Every claim gets an entry among the deadlines that is not too late, whenever the activation
+// comes. If the same owner goes on, the holds have their entries already.
 func (m *Machine) Prepare(now time.Duration) (done bool) {
 	left := StepEntries
 	p := &m.preparing
@@ -173,8 +170,7 @@ func (m *Machine) Prepare(now time.Duration) (done bool) {
 	return m.prepared
 }
 
-// restarted is when a hold is due at the earliest: its time has started afresh with the
-// activation.
+// restarted returns the earliest deadline of a hold: its TTL started afresh with the activation.
 func (m *Machine) restarted(c *claim) time.Duration {
 	if mutant.On(mutant.TTLNotRestarted) {
 		return 0
@@ -182,8 +178,8 @@ func (m *Machine) restarted(c *claim) time.Duration {
 	return m.expires(m.started, c)
 }
 
-// dueOf is when a claim is due whose entry says due: not before what its activation gave
-// it.
+// dueOf returns the deadline of a claim with the given entry. It is not before what the activation
+// gave the claim.
 func (m *Machine) dueOf(e *compact.Deadline) time.Duration {
 	c := m.keys.claims.At(e.ID)
 	if c.held() {
@@ -196,11 +192,11 @@ func (m *Machine) dueOf(e *compact.Deadline) time.Duration {
 	return e.Due
 }
 
-// dueTime is when a claim of an owner is due.
+// dueTime returns the deadline of a claim at the owner.
 func (m *Machine) dueTime(c *claim) time.Duration { return m.dueOf(m.due.Entry(c.id)) }
 
-// waitingOf is what the owner knows of a waiter. If that is of an earlier activation, the
-// waiter settles since this one.
+// waitingOf returns what the owner knows of a waiter. If what is stored is of an earlier
+// activation, the waiter has been settling since the present one.
 func (m *Machine) waitingOf(w *claimExtra) waiterState {
 	if w.era == m.era {
 		return w.waiterState
@@ -212,8 +208,7 @@ func (m *Machine) waitingOf(w *claimExtra) waiterState {
 	return fresh
 }
 
-// note changes what the owner knows of a waiter, which is of this activation or becomes
-// so.
+// note changes what the owner knows of a waiter; afterwards it belongs to the present activation.
 func (m *Machine) note(w *claimExtra, change func(*waiterState)) {
 	m.sync(w.contended)
 	was := w.era != m.era || w.listens()
@@ -227,8 +222,8 @@ func (m *Machine) note(w *claimExtra, change func(*waiterState)) {
 	m.watch(w)
 }
 
-// sync brings the count of a contended key's waiters that listen up to this activation, in which
-// they settle, and reports whether it was of an earlier one.
+// sync brings the count of listening waiters of a contended key up to this activation, in which all
+// of them settle at first. It reports whether the count was of an earlier activation.
 func (m *Machine) sync(ck *contendedKey) (earlier bool) {
 	if earlier = ck.era != m.era; earlier {
 		ck.era, ck.listening = m.era, ck.waiters.n
@@ -236,8 +231,8 @@ func (m *Machine) sync(ck *contendedKey) (earlier bool) {
 	return earlier
 }
 
-// fresh brings what the owner knows of a waiter up to this activation. Who listened for it
-// before is told to come again, if that has not been done; see Detach.
+// fresh brings what the owner knows of a waiter up to this activation. The caller that listened in
+// an earlier one is told to retry, if Sweep has not done so.
 func (t turn) fresh(w *claimExtra) {
 	if w.era == t.m.era || w.claim.held() {
 		return
@@ -249,9 +244,9 @@ func (t turn) fresh(w *claimExtra) {
 	}
 }
 
-// Detach ends what Activate began, when a newer epoch begins or the node stops: until the
-// next Activate requests are answered Retry (A1). It takes no time: whoever is attached is
-// forgotten by Sweep, a part at a time.
+// Detach ends what Activate began, when a newer epoch begins or the node stops. Until the next
+// Activate all requests are answered Retry (A1). It takes no time; Sweep then forgets the callers
+// of waiters, a part at a time.
 func (m *Machine) Detach() {
 	m.active = false
 	m.era++
@@ -263,14 +258,14 @@ func (m *Machine) Detach() {
 		r.end()
 		m.unread.Push(r)
 	}
-	// Whoever waits is served anew after the next activation. Marks are of an era.
+	// The queues are served again after the next activation. Marks belong to an era.
 	m.unserved, m.marked, m.scans, m.reads = 0, compact.Queue[*contendedKey]{}, nil, compact.Queue[*pendingRead]{}
 	m.busy = false
 }
 
-// Sweep forgets waiters that were attached before the last Detach, and reads that were
-// under way, a part of them, and tells fn where they were. It returns false if there are
-// more.
+// Sweep forgets some of the callers of waiters that were attached before the last Detach, and of
+// reads that were under way, and calls fn for each with the number of its newest send. It returns
+// false if there are more.
 func (m *Machine) Sweep(fn func(Ref, uint32)) (done bool) {
 	left := StepEntries
 	for ; m.unread.Len() > 0 && left > 0; left-- {
@@ -298,14 +293,13 @@ func (m *Machine) Sweep(fn func(Ref, uint32)) (done bool) {
 	return !m.Unswept()
 }
 
-// Unswept reports whether Sweep has something to do.
+// Unswept reports whether Sweep has anything to do.
 func (m *Machine) Unswept() bool { return m.unswept > 0 || m.unread.Len() > 0 }
 
-// Broke says that the way to a caller broke, not that the caller has gone: its
-// waiters may come back another way and settle for one period, as after an
-// activation (Q5). It looks at the waiters up to a number, from above, and returns up to
-// which it has to be called again; 0 is that it is done. The first number is that of
-// BrokeFrom.
+// Broke tells the machine that the way to a caller broke. The caller need not be gone: its waiters
+// may come back another way, so they settle for one period, as after an activation (Q5). It looks
+// at some waiters with numbers up to upTo, the highest first, and returns the upTo of the next
+// call, or 0 if it is done. The first call takes BrokeFrom.
 func (m *Machine) Broke(now time.Duration, caller Caller, upTo int) (rest int) {
 	if !m.active || m.waiters == 0 || mutant.On(mutant.BrokenPassedOver) {
 		return 0
@@ -322,21 +316,21 @@ func (m *Machine) Broke(now time.Duration, caller Caller, upTo int) (rest int) {
 	return upTo
 }
 
-// BrokeFrom is where Broke begins.
+// BrokeFrom returns the number with which Broke begins.
 func (m *Machine) BrokeFrom() int { return m.keys.extras.Last() }
 
-// Quarantine makes the partition grant nothing for d from now (section 4.3). The
-// caller has stretched d.
+// Quarantine makes the partition grant nothing for d from now on (section 4.3). The caller has
+// stretched d.
 func (m *Machine) Quarantine(now, d time.Duration) {
 	m.quarantine = m.clip(now, now+min(d, ops.MaxSpan))
 }
 
-// Quarantined is how long the quarantine still lasts; 0 when there is none.
+// Quarantined returns how long the quarantine still lasts, or 0 if there is none.
 func (m *Machine) Quarantined(now time.Duration) time.Duration {
 	return max(m.quarantineAt(now)-now, 0)
 }
 
-// quarantineAt is the end of a quarantine that has not ended by now, or 0.
+// quarantineAt returns the end of the quarantine, or 0 if it has ended by now.
 func (m *Machine) quarantineAt(now time.Duration) time.Duration {
 	return m.clip(now, m.quarantine)
 }
@@ -351,8 +345,8 @@ func (m *Machine) clip(now, end time.Duration) time.Duration {
 // setRelease says in which release's view the machine acts from its next activation on (W1).
 func (m *Machine) SetRelease(release uint32) { m.release = release }
 
-// SetFull says whether this node has as many keys as it may: a request that would
-// add one fails with sharelock.ErrQuota.
+// SetFull sets whether this node has as many keys as it may. If so, a request that would add one
+// fails with sharelock.ErrQuota.
 func (m *Machine) SetFull(full bool) { m.full = full }
 
 // Step handles one request and adds the ops and answers to out. Whatever is due
@@ -393,23 +387,23 @@ func (m *Machine) Step(now time.Duration, from Ref, r *Request, out *Out) {
 	t.tidy()
 }
 
-// Tick does everything that is due: expiries, waits that are over, silent
-// waiters, the end of settling and of a quarantine. On a copy that is not active
-// it only forgets finished ids. What is too much for one step it leaves to the next.
+// Tick does everything that is due: expiries, waits that are over, silent waiters, the end of
+// settling and of a quarantine. On a copy that is not active it only forgets finished ids. What is
+// too much for one step is left to the next.
 func (m *Machine) Tick(now time.Duration, out *Out) {
 	t := m.turn(now, out)
 	t.tick()
 	if m.active {
 		t.goOn()
-		// In another copy no claim has ended, and claims must keep their numbers: it may be
-		// prepared for an activation, or be read in pieces.
+		// In a copy that is not active no claim has ended. Its claims must keep their numbers,
+		// since it may be being prepared for an activation or read in pieces.
 		t.tidy()
 	}
 }
 
-// The parts of a step, and how much a step may have touched when a part of it goes on: the
-// sum of all stays below stepEntries and stepBytes. A request has room for the largest, which
-// is a RenewMany.
+// The parts of a step go on as long as the step has touched less than these limits, which leave
+// room for the other parts: the sum stays below StepEntries and StepBytes. The largest request, a
+// RenewMany, has room, too.
 const (
 	tickMost       = 200
 	tickBytes      = 16 << 10
@@ -457,7 +451,7 @@ func (t turn) tick() {
 	}
 }
 
-// goOn serves the contended keys that are marked at the end of a turn.
+// goOn serves marked keys at the end of a turn.
 func (t turn) goOn() {
 	if m := t.m; m.busy {
 		t.serveMarked(serveStop, serveStopBytes)
@@ -465,7 +459,7 @@ func (t turn) goOn() {
 	}
 }
 
-// serveAfterQuarantine serves the keys with waiters after a quarantine, some at a time.
+// serveAfterQuarantine serves some of the keys with waiters after a quarantine.
 func (t turn) serveAfterQuarantine() {
 	m := t.m
 	m.unserved = min(m.unserved, m.keys.extras.Last())
@@ -477,8 +471,8 @@ func (t turn) serveAfterQuarantine() {
 	}
 }
 
-// Touched returns how many entries were looked at since it was called last, and how many
-// bytes of keys, ids and metadata, and of messages.
+// Touched returns how many entries were touched since the last call, and how many bytes of keys,
+// ids, metadata and messages.
 func (m *Machine) Touched() (entries, size int) {
 	entries, size = m.touched, m.handled
 	m.touched, m.handled = 0, 0
@@ -493,9 +487,9 @@ func (m *Machine) forget(now time.Duration) {
 	})
 }
 
-// tidy goes on to give memory back after much has ended. Between turns only: claims move,
-// to lower numbers. What goes through them by their numbers, a part at a time, goes from
-// above, so that it passes none over.
+// Tidy frees a part of the memory that is unused after many claims have ended. It may only be
+// called between turns, because claims move to lower numbers. Loops over claim numbers that do a
+// part at a time go from the highest to the lowest, so that they miss no claim that moves.
 func (m *Machine) Tidy() {
 	if !m.keys.untidy() && !m.keys.sparse() {
 		return
@@ -506,7 +500,7 @@ func (m *Machine) Tidy() {
 	m.handled += size
 }
 
-// Next is when Tick has something to do; ok is false when never.
+// Next returns when Tick has something to do; ok is false if never.
 func (m *Machine) Next() (at time.Duration, ok bool) {
 	if m.active {
 		m.due.First(tickMost, m.dueOf)
@@ -514,7 +508,7 @@ func (m *Machine) Next() (at time.Duration, ok bool) {
 	return m.Look()
 }
 
-// Look is when to ask Next again: no later than Next, but found without work.
+// Look returns when to ask Next again. That is no later than Next, but costs less to find.
 func (m *Machine) Look() (at time.Duration, ok bool) {
 	soonest := func(t time.Duration) {
 		if !ok || t < at {
@@ -536,22 +530,22 @@ func (m *Machine) Look() (at time.Duration, ok bool) {
 	return at, ok
 }
 
-// Seq is the number of ops applied since the empty copy.
+// Seq returns the number of ops applied since the empty copy.
 func (m *Machine) Seq() uint64 { return m.seq }
 
-// Len is the number of keys that are held or waited for.
+// Len returns the number of keys that are held or waited for.
 func (m *Machine) Len() int { return m.keys.len() }
 
-// Waiters is the number of requests that wait.
+// Waiters returns the number of requests that wait.
 func (m *Machine) Waiters() int { return m.waiters }
 
-// CounterHalfUsed reports that half of the tokens of this epoch are used up, so
-// that a new epoch is wanted (G2).
+// CounterHalfUsed reports whether half of the tokens of this epoch are used up, so that a new epoch
+// is wanted (G2).
 func (m *Machine) CounterHalfUsed() bool {
 	return m.counter() >= 1<<31 && !mutant.On(mutant.NoRefresh)
 }
 
-// counter is the number of the last token of this epoch.
+// counter returns the number of the last token of this epoch.
 func (m *Machine) counter() uint32 {
 	if m.last.Epoch() != m.epoch {
 		return 0
@@ -559,8 +553,8 @@ func (m *Machine) counter() uint32 {
 	return m.last.Counter()
 }
 
-// spent reports that this epoch has no further token: the counter never overflows
-// (G2), and a token never repeats or falls, even if an epoch were used twice.
+// spent reports whether this epoch has no further token. So the counter never overflows (G2), and
+// tokens always grow, even if an epoch were used twice.
 func (m *Machine) spent() bool {
 	return m.last.Epoch() > m.epoch || m.counter() == math.MaxUint32
 }

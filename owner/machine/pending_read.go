@@ -10,40 +10,42 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// The most entries that one step of a read looks at, and about the most bytes that it
-// copies; and how many reads may be under way in a partition.
+// readMost is the largest number of entries that one step of a read looks at, readBytes about the
+// largest number of bytes that it copies. maxReads is how many reads may be under way in a
+// partition.
 const (
 	readMost  = 100
 	readBytes = 8 << 10
 	maxReads  = StepEntries / 2
 )
 
-// reading is a Get under way. One that needs more than a step goes on in the next ones,
-// while the key changes: what comes meanwhile is looked at, too, and what goes is taken out
-// again. So at its end, which is its place in the log, it is what the key is then (A3).
+// A pendingRead is a Get under way. If it needs more than one step, it goes on in the next ones
+// while the key changes. Claims that come meanwhile are looked at, too, and claims that go are
+// taken out again. So when it ends, which is its place in the log, it has the state of that moment
+// (A3).
 type pendingRead struct {
 	m    *Machine
 	from Ref
 	send uint32
 	key  string
 	x    excerpt
-	// ck is the contended key that is read; nil before the read begins, and once the contended key
-	// has ended.
+	// contended is the key that is read. It is nil before the read begins and once the key has
+	// ended or is not contended any more.
 	contended *contendedKey
-	// hold and waiter are the claims to look at next; nil is that all have been looked at.
+	// hold and waiter are the claims to look at next, or nil if there are no more.
 	hold, waiter *claimExtra
 	holds        []sharelock.Hold
 	waiters      []sharelock.Waiter
-	// spent is what holds and waiters take.
+	// spent is how many bytes holds and waiters take.
 	spent int
-	// goneHolds and goneWaiters are claims that have gone, by token and request id, and may
-	// be among them.
+	// goneHolds and goneWaiters are claims that have gone and may be among holds and waiters, by
+	// token and by request id.
 	goneHolds   map[sharelock.Token]bool
 	goneWaiters map[string]bool
 }
 
-// get reads a key, linearizably: the op has its place in the log (A3). A request may name
-// a client or a token, see excerpt.
+// get reads a key. The read is linearizable: it has a place in the log (A3). A request may name a
+// client or a token, see excerpt.
 func (t turn) get(from Ref, r *Request) {
 	m := t.m
 	if m.quarantine != 0 {
@@ -58,7 +60,7 @@ func (t turn) get(from Ref, r *Request) {
 		m.reads.Push(read)
 		m.busy = true
 	case m.reads.Len() < maxReads:
-		read.end() // it has its turn later
+		read.end() // it goes on when those before it are done
 		m.reads.Push(read)
 		m.busy = true
 	default:
@@ -67,7 +69,7 @@ func (t turn) get(from Ref, r *Request) {
 	}
 }
 
-// read goes on with the reads that are under way.
+// read goes on with the reads under way.
 func (t turn) read() {
 	m := t.m
 	for m.reads.Len() > 0 && t.within(tickMost, tickBytes) {
@@ -78,14 +80,14 @@ func (t turn) read() {
 	}
 }
 
-// begin begins to read a contended key, or does so anew.
+// begin begins to read a contended key, or starts again.
 func (r *pendingRead) begin(ck *contendedKey) {
 	r.contended, ck.read = ck, r
 	r.hold, r.waiter = ck.holds.first, ck.waiters.first
 	r.holds, r.waiters, r.spent, r.goneHolds, r.goneWaiters = nil, nil, 0, nil, nil
 }
 
-// end lets go of the contended key.
+// end detaches the read from its key.
 func (r *pendingRead) end() {
 	if r.contended != nil {
 		r.contended.read = nil
@@ -93,7 +95,7 @@ func (r *pendingRead) end() {
 	}
 }
 
-// step looks at the next claims, and answers when those were the last.
+// step looks at the next claims and, if those were the last, answers.
 func (r *pendingRead) step(t turn) (done bool) {
 	m := r.m
 	if r.contended == nil {
@@ -107,7 +109,7 @@ func (r *pendingRead) step(t turn) (done bool) {
 			l, _ := m.read(t.now, r.key, r.x)
 			r.answer(t, l)
 			return true
-		case k.contended.read != nil: // by the read whose turn it is
+		case k.contended.read != nil: // another read of the key comes first
 			return false
 		default:
 			r.begin(k.contended)
@@ -147,7 +149,7 @@ func (r *pendingRead) place(t turn) {
 func (r *pendingRead) lookAtHold(t turn) {
 	c := r.hold.claim
 	if most := r.holdBytes(); len(r.holds) >= r.x.most || r.spent >= most {
-		r.hold = nil // no more are listed
+		r.hold = nil // enough are listed
 		return
 	}
 	r.hold = r.contended.holds.after(r.hold)
@@ -159,8 +161,8 @@ func (r *pendingRead) lookAtHold(t turn) {
 	r.spent += HoldBytes(&h)
 }
 
-// holdBytes is the part of the bytes that holds may take: however many there are, some
-// waiters are listed, too.
+// holdBytes returns how many bytes holds may take. However many holds there are, some waiters are
+// listed, too.
 func (r *pendingRead) holdBytes() int {
 	if r.contended.waiters.n > 0 {
 		return r.x.bytes / 2
@@ -184,7 +186,7 @@ func (r *pendingRead) lookAtWaiter(t turn) {
 	r.waiters = append(r.waiters, r.m.waiterOf(t.now, w))
 }
 
-// came is told of a claim that is the last of the contended key's holds, or of its queue.
+// came is called for a claim that was added at the end of the key's holds or queue.
 func (r *pendingRead) came(x *claimExtra) {
 	if !x.claim.held() && r.goneWaiters[x.request] { // the id waits again
 		delete(r.goneWaiters, x.request)
@@ -198,7 +200,7 @@ func (r *pendingRead) came(x *claimExtra) {
 	}
 }
 
-// goes is told of a claim that leaves the contended key's holds, or its queue, and is in it still.
+// goes is called for a claim that is about to leave the key's holds or queue.
 func (r *pendingRead) goes(x *claimExtra) {
 	if !x.claim.held() {
 		if r.waiter == x {
@@ -219,7 +221,7 @@ func (r *pendingRead) goes(x *claimExtra) {
 	r.goneHolds[x.claim.token] = true
 }
 
-// renewed is told of a hold of the contended key that has another TTL or other metadata now.
+// renewed is called for a hold of the key whose TTL or metadata has changed.
 func (r *pendingRead) renewed(now time.Duration, c *claim) {
 	i, listed := slices.BinarySearchFunc(r.holds, c.token, func(h sharelock.Hold, t sharelock.Token) int {
 		switch {
@@ -244,12 +246,12 @@ func (t turn) place(key string) {
 	t.commit(ops.Op{Kind: t.m.ReadKind(), Key: key})
 }
 
-// waiterBytes is about what a waiter takes in a message.
+// waiterBytes returns about how many bytes a waiter takes in a message.
 func waiterBytes(w *claimExtra) int {
 	return entryBytes + len(w.client) + len(w.request) + ops.MetadataSize(w.meta)
 }
 
-// waiterOf is what others see of a waiter.
+// waiterOf returns what others see of a waiter.
 func (m *Machine) waiterOf(now time.Duration, w *claimExtra) sharelock.Waiter {
 	one := sharelock.Waiter{
 		ClientID: w.client, RequestID: w.request, Mode: w.claim.mode(), Slots: w.contended.slots, Metadata: maps.Clone(w.meta),
@@ -260,5 +262,5 @@ func (m *Machine) waiterOf(now time.Duration, w *claimExtra) sharelock.Waiter {
 	return one
 }
 
-// readKind returns the kind of op that gives a read its place in the log.
+// ReadKind returns the kind of op that gives a read its place in the log.
 func (m *Machine) ReadKind() ops.Kind { return ops.ReadKind(m.release) }

@@ -11,11 +11,11 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// A copy travels in pieces, each of them some whole records. Everything that ops have decided is in
-// it, and the quarantine, the finished ids and the holds that have a longest time with the time
-// they have left. Records are in an order that the machine finds without looking at more of them
-// than the piece has: it is not the same for all machines that have the same state, but the holds
-// of a key are in the order of their tokens and its waiters in that of the log.
+// A copy travels in pieces, each of which has some complete records. It has everything that ops
+// have decided. The quarantine, finished ids, and holds with a longest time have the time that they
+// have left. Records are in an order in which the machine finds them without looking at more
+// records than the piece has. So the order may differ between machines with the same state; but the
+// holds of a key are in the order of their tokens, and its waiters in that of the log.
 
 // copyVersion, in the first record of a copy, is the release that introduced this form.
 const copyVersion = 1
@@ -29,32 +29,32 @@ const (
 	recordEnd
 )
 
-// flagSameKey in a claim: its key and slots are those of the record before. The first of
-// a piece has it never. flagWaits: it has no token. Beside the flags of an op.
+// Flags of a claim besides those of an op. flagSameKey: its key and slots are those of the record
+// before; the first record of a piece never has it. flagWaits: it has no token.
 const (
 	flagSameKey = ops.FlagWaited
 	flagWaits   = ops.FlagRemember
 )
 
 const (
-	// stepEntries and stepBytes bound what one step of a shard's turn touches.
+	// StepEntries and StepBytes bound what one step touches.
 	StepEntries = 1000
 	StepBytes   = 64 << 10
-	// maxRecord is more than any record has.
+	// maxRecord is more bytes than any record has.
 	maxRecord = 4 << 10
-	// pieceExtra is more than the first and the last record of a copy have together.
+	// pieceExtra is more bytes than the first and the last record of a copy have together.
 	pieceExtra = 128
 
 	_ = uint(maxRecord - 96 - sharelock.MaxKeyBytes - sharelock.MaxClientIDBytes - sharelock.MaxRequestIDBytes -
 		sharelock.MaxMetadataBytes - 6*sharelock.MaxMetadataPairs) // fits
 )
 
-// position is where in a copy a piece begins.
+// A position is where in a copy a piece begins.
 type position struct {
 	// phase is the kind of the next record.
 	phase uint64
-	// claim is the number of the claim to look at next. If that is the first of a contended key,
-	// inside is the claim of the contended key that comes next; 0 is the first.
+	// claim is the number of the claim to look at next. If that is the first claim of a contended
+	// key, inside is the number of the key's claim that comes next; 0 is the first.
 	claim, inside uint32
 	// over is the number of the next finished id; 0 is the oldest.
 	finished uint32
@@ -67,7 +67,7 @@ func (p position) append(b []byte) []byte {
 	return b
 }
 
-// readPosition reads a position; no bytes are the beginning.
+// readPosition decodes a position. No bytes are the beginning.
 func readPosition(b []byte) (position, error) {
 	if len(b) == 0 {
 		return position{phase: recordBegin}, nil
@@ -80,12 +80,12 @@ func readPosition(b []byte) (position, error) {
 	return p, nil
 }
 
-// Piece appends the piece of the encoded copy that begins at a position to b, and
-// returns where the next one begins; last says that there is none. The position of the
-// first is empty. A piece has 64 KiB and 1,000 records at most.
+// Piece appends to b the piece of the encoded copy that begins at the given position. It returns
+// the position of the next piece, or last if there is none. The position of the first piece is
+// empty. A piece has at most 64 KiB and 1,000 records.
 //
-// Between the first and the last piece the machine may forget finished ids, but must not
-// be active or apply ops.
+// Between the first and the last piece the machine may forget finished ids, but must not be active
+// or apply ops.
 func (m *Machine) Piece(now time.Duration, at, b []byte) (piece, next []byte, last bool, err error) {
 	pos, err := readPosition(at)
 	if err != nil {
@@ -119,16 +119,16 @@ func (m *Machine) Piece(now time.Duration, at, b []byte) (piece, next []byte, la
 	return w.e.Buf, w.pos.append(nil), false, nil
 }
 
-// pieceWriter writes one piece.
+// A pieceWriter writes one piece.
 type pieceWriter struct {
 	m   *Machine
 	now time.Duration
 	pos position
 	e   ops.Encoder
-	// full is the length from which there is no room for one more record, left how many
-	// records may still be looked at.
+	// full is the length from which there is no room for another record. left is how many records
+	// may still be looked at.
 	full, left int
-	// contended key is the one of the record before, if that was a claim in a contended key.
+	// contended is the key of the record before, if that was a claim of a contended key.
 	contended *contendedKey
 }
 
@@ -149,8 +149,8 @@ func (w *pieceWriter) begin() {
 	w.pos = position{phase: recordClaim, claim: 1}
 }
 
-// claims writes claims in the order of their numbers, those of a contended key where the first of
-// them is.
+// claims writes claims in the order of their numbers. Those of a contended key come together, where
+// the first of them is.
 func (w *pieceWriter) claims() error {
 	s := &w.m.keys
 	w.pos.claim = max(w.pos.claim, 1)
@@ -175,7 +175,7 @@ func (w *pieceWriter) claims() error {
 	return nil
 }
 
-// inside writes the claims of a contended key. It returns false if there was no room for all.
+// inside writes the claims of a contended key. It returns false if there was not room for all.
 func (w *pieceWriter) inside(ck *contendedKey) (done bool, err error) {
 	s := &w.m.keys
 	x := ck.first()
@@ -233,7 +233,7 @@ func (w *pieceWriter) claim(c *claim) {
 	e.Metadata(s.meta(c))
 }
 
-// overs writes finished ids, the oldest first.
+// finished writes finished ids, the oldest first.
 func (w *pieceWriter) finished() {
 	f := &w.m.finished
 	q := &f.queues[w.pos.phase-recordFinished]
@@ -260,8 +260,9 @@ func (w *pieceWriter) finished() {
 	w.pos = position{phase: w.pos.phase + 1}
 }
 
-// Encode is the whole copy with its keys in order: machines to which the same ops were
-// applied have the same encoding but for the times.
+// Encode returns the encoded copy as a whole, with the keys in order: machines to which the same
+// ops were applied have the same encoding, except for the times. It is for comparing copies in
+// tests.
 func (m *Machine) Encode(now time.Duration) []byte {
 	w := pieceWriter{m: m, now: now, full: math.MaxInt, left: math.MaxInt}
 	w.begin()

@@ -10,30 +10,30 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// excerpt bounds what a read lists of one key, since a semaphore may have a million
-// holders with two KiB of metadata each.
+// An excerpt bounds what a read lists of one key. A semaphore may have very many holders with two
+// KiB of metadata each.
 type excerpt struct {
-	// most is the most holds, and the most waiters; bytes the most bytes of both.
+	// most bounds the number of holds and that of waiters, bytes the bytes of both together.
 	most, bytes int
-	// client leaves only what this client has; empty is everybody. after leaves the holds
+	// client, if not empty, selects the holds and waiters of this client. after selects the holds
 	// with a larger token.
 	client string
 	after  sharelock.Token
 }
 
-// everything is no bound at all.
+// everything has no bounds.
 var everything = excerpt{most: math.MaxInt, bytes: math.MaxInt}
 
-// entryBytes is about what a hold or a waiter takes in a message beside its key, ids and
-// metadata.
+// entryBytes is about how many bytes a hold or a waiter takes in a message, without its key, ids
+// and metadata.
 const entryBytes = 96
 
-// HoldBytes is about what a hold takes in a message.
+// HoldBytes returns about how many bytes a hold takes in a message.
 func HoldBytes(h *sharelock.Hold) int {
 	return entryBytes + len(h.Key) + len(h.ClientID) + len(h.RequestID) + ops.MetadataSize(h.Metadata)
 }
 
-// check says whether a token is a grant, linearizably.
+// check answers whether a token is a grant. Like a read it is linearizable.
 func (t turn) check(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	c := k.hold(r.Token)
@@ -47,20 +47,20 @@ func (t turn) check(from Ref, r *Request) {
 	t.reply(from, Answer{Outcome: Done, Send: r.Send, Current: c != nil, Lock: &l})
 }
 
-// Lock is the state of a key; false when nobody holds it or waits for it. It
-// shares nothing with the machine. On a copy that is not active the times are 0.
+// Lock returns the state of a key, or false if nobody holds it or waits for it. The state shares no
+// memory with the machine. On a copy that is not active the times are 0.
 func (m *Machine) Lock(now time.Duration, name string) (sharelock.KeyState, bool) {
 	return m.read(now, name, everything)
 }
 
-// excerpt is Lock with at most that many holds and waiters each, and about that many bytes of
-// both. The counts are of all.
+// Excerpt is Lock with at most most holds and most waiters, and about that many bytes of both
+// together. The counts are those of all.
 func (m *Machine) Excerpt(now time.Duration, name string, most, bytes int) (sharelock.KeyState, bool) {
 	m.touched++
 	return m.read(now, name, excerpt{most: most, bytes: bytes})
 }
 
-// read is Lock with a part of the holds and waiters. The counts are of all.
+// read is Lock with a part of the holds and waiters. The counts are those of all.
 func (m *Machine) read(now time.Duration, name string, x excerpt) (sharelock.KeyState, bool) {
 	k := m.keys.get(name)
 	if k.idle() {
@@ -77,7 +77,7 @@ func (m *Machine) read(now time.Duration, name string, x excerpt) (sharelock.Key
 	return l, true
 }
 
-// lock is the state of a key without its holds and waiters.
+// lock returns the state of a key without its holds and waiters.
 func (m *Machine) lock(now time.Duration, k keyEntry, name string) sharelock.KeyState {
 	return sharelock.KeyState{
 		Key: name, Partition: m.partition, Owner: m.node, Epoch: m.epoch, Quarantine: m.Quarantined(now),
@@ -85,7 +85,7 @@ func (m *Machine) lock(now time.Duration, k keyEntry, name string) sharelock.Key
 	}
 }
 
-// holds are the oldest holds of a key, and the bytes that are left of the bound.
+// holds returns the oldest holds of a key, and how many bytes are left of the bound.
 func (m *Machine) holds(now time.Duration, k keyEntry, x excerpt) (holds []sharelock.Hold, left int) {
 	if n := min(k.held(), x.most); n > 0 && x.client == "" && x.after == 0 {
 		holds = make([]sharelock.Hold, 0, min(n, x.bytes/entryBytes+1))
@@ -105,7 +105,7 @@ func (m *Machine) holds(now time.Duration, k keyEntry, x excerpt) (holds []share
 	return holds, max(x.bytes, 0)
 }
 
-// queued are the first waiters of a key.
+// queued returns the first waiters of a key.
 func (m *Machine) queued(now time.Duration, k keyEntry, x excerpt) (waiters []sharelock.Waiter) {
 	for w := range k.queue {
 		if len(waiters) == x.most || x.bytes <= 0 {
@@ -123,7 +123,7 @@ func (m *Machine) queued(now time.Duration, k keyEntry, x excerpt) (waiters []sh
 	return waiters
 }
 
-// holders are the holds that a refusal names: the oldest, without their metadata.
+// holders returns the holds that a refusal names: the oldest, without their metadata.
 func (m *Machine) holders(now time.Duration, k keyEntry) []sharelock.Hold {
 	holds := make([]sharelock.Hold, 0, min(k.held(), sharelock.MaxHolders))
 	for c := range k.holds {
@@ -137,13 +137,13 @@ func (m *Machine) holders(now time.Duration, k keyEntry) []sharelock.Hold {
 	return holds
 }
 
-// hold is what others see of a hold.
+// hold returns what others see of a hold.
 func (m *Machine) hold(now time.Duration, c *claim) sharelock.Hold {
 	name, client, request := m.keys.ids(c)
 	return m.holdAs(now, c, name, client, request)
 }
 
-// holdAs is hold for who has the hold's key and ids in strings.
+// holdAs is hold for a caller that has the key and ids of the hold as strings.
 func (m *Machine) holdAs(now time.Duration, c *claim, name, client, request string) sharelock.Hold {
 	h := m.describe(now, c, name, client, request)
 	h.Metadata = maps.Clone(m.keys.meta(c))

@@ -10,13 +10,13 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// renew starts the TTL of a token afresh, and may give it other metadata.
+// renew starts the TTL of a hold afresh and may replace its metadata.
 func (t turn) renew(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	c := k.hold(r.Token)
 	switch {
 	case c != nil && r.Metadata != nil && t.m.metaRoom(c, r.Metadata) != nil:
-		// One decision: without the metadata there is no renewal either.
+		// Both or neither: without room for the metadata the hold is not renewed.
 		t.fail(from, r.Send, t.m.metaRoom(c, r.Metadata))
 	case c != nil:
 		ttl := r.TTL
@@ -33,21 +33,21 @@ func (t turn) renew(from Ref, r *Request) {
 		h.TTL = min(h.TTL, ttl) // what was asked for, though the hold may end later: see longer
 		t.done(from, r.Send, h)
 	case t.m.quarantine != 0:
-		// Lost; but "nobody holds it" is more than we know.
+		// The token is lost, but whether nobody holds the key is not known.
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrStaleToken})
 	default:
 		t.fail(from, r.Send, lost(k))
 	}
 }
 
-// longer is the TTL of a renewal: the one that was asked for, but never so short
-// that the hold would end before its deadline. The request may be a late
-// duplicate, and the holder was told a later end since (Q3).
+// longer returns the TTL of a renewal: the requested one, but never so short that the hold would
+// end before its present deadline. The request may be a late duplicate, and the holder may have
+// been told a later end since (Q3).
 func (t turn) longer(c *claim, ttl time.Duration) time.Duration {
 	return max(ttl, min(rules.Unstretch(t.m.dueTime(c)-t.now), c.ttl()))
 }
 
-// release ends a token.
+// release ends a hold.
 func (t turn) release(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	c := k.hold(r.Token)
@@ -56,7 +56,7 @@ func (t turn) release(from Ref, r *Request) {
 	}
 	switch {
 	case c != nil:
-		// Q2: only an id of which a second send may still come must be remembered.
+		// Q2: an id must be remembered only if another send of it may still come.
 		t.done(from, r.Send, t.end(c, ops.Released, c.is(isResent) || c.is(isOwnID) && !r.SentOnce))
 	case t.m.quarantine != 0:
 		t.done(from, r.Send, sharelock.Hold{Key: r.Key, Token: r.Token})
@@ -65,7 +65,7 @@ func (t turn) release(from Ref, r *Request) {
 	}
 }
 
-// force ends a token, whoever holds it.
+// force ends a hold, whoever has it.
 func (t turn) force(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	switch c := k.hold(r.Token); {
@@ -78,13 +78,14 @@ func (t turn) force(from Ref, r *Request) {
 	}
 }
 
-// end releases a hold and marks its key. It gives the hold as it was.
+// end ends a hold, marks its key, and returns the hold as it was.
 func (t turn) end(c *claim, why ops.Why, remember bool) sharelock.Hold {
 	was := t.m.hold(t.now, c)
 	t.over(c, was.Key, why, remember)
 	return was
 }
 
+// over is end for a caller that does not need the hold.
 func (t turn) over(c *claim, key string, why ops.Why, remember bool) {
 	t.m.touched++
 	ck := t.m.keys.of(c).contended
@@ -92,14 +93,14 @@ func (t turn) over(c *claim, key string, why ops.Why, remember bool) {
 	t.mark(ck)
 }
 
-// expire ends a hold that nobody renewed. Its id is remembered in any case: a
-// retry may be under way (Q2).
+// expire ends a hold that nobody has renewed. Its id is remembered in any case, since a retry may
+// be under way (Q2).
 func (t turn) expire(c *claim) {
 	k := t.m.keys.of(c)
 	name, _, _ := t.m.keys.ids(c)
 	t.over(c, name, ops.Expired, true)
 	if k.contended != nil {
-		// At once: whoever comes next may itself be at the end of its wait.
+		// At once, since the next waiter may be at the end of its own wait.
 		t.serve(k.contended)
 	}
 }
@@ -118,14 +119,14 @@ func (m *Machine) Expire(now time.Duration, name string, token sharelock.Token, 
 	return true
 }
 
-// cancel gives a request id up. With Drop set nothing is left of it, whoever asks and
-// whatever call it came by: a fence that its client sends (Q2, Q6).
+// cancel gives up a request id. With Drop set nothing of it is left, whoever asks and by whatever
+// call the request came; clients send that as a fence (Q2, Q6).
 func (t turn) cancel(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	c := k.find(r.RequestID)
 	switch {
 	case c == nil:
-		// The acquire may come after its own cancel.
+		// The acquire may arrive after its own cancel.
 		if !t.m.finished.has(r.Key, r.RequestID) && !mutant.On(mutant.UnseenNotFenced) {
 			if err := t.m.fenceRoom(r); err != nil {
 				t.fail(from, r.Send, err)
@@ -139,18 +140,19 @@ func (t turn) cancel(from Ref, r *Request) {
 	case c.held() && r.Drop:
 		t.end(c, ops.Cancelled, true)
 	case c.held():
-		// It stays for a retry, until its TTL is over.
+		// The hold stays, for a retry, until its TTL is over.
 	default:
 		t.cancelWaiter(from, r, t.m.keys.extra(c))
 	}
 	t.done(from, r.Send)
 }
 
+// cancelWaiter is cancel for a request that waits.
 func (t turn) cancelWaiter(from Ref, r *Request, w *claimExtra) {
 	t.fresh(w)
 	elsewhere := w.ref != from && w.ref.Alive()
 	if elsewhere && !r.Drop {
-		// A retry has taken over; what is given up is the older call.
+		// A retry by another call has taken over; only the older call is given up.
 		return
 	}
 	if elsewhere {

@@ -8,25 +8,25 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// MaxRenewals is the most holds in one request to renew many, MaxRenewalBytes the most bytes
-// of their keys.
+// MaxRenewals is the largest number of holds in one RenewMany, MaxRenewalBytes the largest number
+// of bytes of their keys.
 const (
 	MaxRenewals     = 512
 	MaxRenewalBytes = 16 << 10
 )
 
-// Renewal is one hold of a request to renew many.
+// A Renewal is one hold of a RenewMany.
 type Renewal struct {
 	Key   string
 	Token sharelock.Token
-	// TTL is how long the holder trusts the hold; a hold with a shorter one gets it.
+	// TTL is how long the holder trusts the hold. A hold with a shorter TTL gets this one.
 	TTL time.Duration
 }
 
-// renewMany starts the TTLs of many holds afresh, each by itself: those that are
-// grants are renewed, the others are named. A TTL that stays changes nothing in the
-// copies, so one op, which changes nothing either, is the place in the log of all
-// those renewals: its acknowledgements prove that no newer epoch has begun (A3).
+// renewMany starts the TTLs of many holds afresh. Those that are grants are renewed, and the answer
+// names the others. A renewal that keeps the TTL changes nothing in the copies. So one op, which
+// changes nothing either, is the place in the log of all such renewals: its acknowledgements prove
+// that no newer epoch has begun (A3).
 func (t turn) renewMany(from Ref, r *Request) {
 	var lost []uint32
 	kept := -1
@@ -51,7 +51,7 @@ func (t turn) renewMany(from Ref, r *Request) {
 	t.reply(from, Answer{Outcome: Done, Send: r.Send, Lost: lost})
 }
 
-// checkRenewals is checkRequest of a request to renew many.
+// checkRenewals is checkRequest for a RenewMany.
 func checkRenewals(r *Request) error {
 	if len(r.Renewals) == 0 || len(r.Renewals) > MaxRenewals {
 		return sharelock.Invalid("renewals", "are none, or too many")

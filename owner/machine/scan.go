@@ -6,22 +6,22 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// Scan looks for the keys of an active machine that are held or waited for, in parts.
-// A key that is there all the while is found, whatever changes in between. A Detach ends
-// it.
+// A Scan finds the keys of an active machine that are held or waited for, in parts. A key that is
+// held or waited for from beginning to end is found, whatever changes meanwhile. A Detach ends the
+// scan.
 type Scan struct {
 	m *Machine
-	// client: only keys that it holds or waits for; empty is anybody.
+	// client, if not empty, selects the keys that this client holds or waits for.
 	client string
-	// found is called for every key, perhaps more than once. It must not keep or change the
-	// name.
+	// found is called for every key, perhaps more than once. It must not keep or change the name.
 	found func(name []byte)
-	// upTo is the number of the claim to look at next. They are looked at from above; of a
-	// claim that is made meanwhile found is told at once.
+	// upTo is the number of the claim to look at next. The highest numbers come first, since claims
+	// may move to lower ones. Claims that are created meanwhile are looked at when they are
+	// created.
 	upTo int
 }
 
-// Scan begins to look for keys.
+// Scan begins a scan; see [Scan].
 func (m *Machine) Scan(client string, found func(name []byte)) *Scan {
 	s := &Scan{m: m, client: client, found: found, upTo: m.keys.claims.Last()}
 	m.scans = append(m.scans, s)
@@ -29,7 +29,7 @@ func (m *Machine) Scan(client string, found func(name []byte)) *Scan {
 	return s
 }
 
-// Step looks at a step's worth of claims, and reports whether those were the last.
+// Step looks at one step's worth of claims and reports whether those were the last.
 func (s *Scan) Step() (done bool) {
 	size := 0
 	s.upTo = min(s.upTo, s.m.keys.claims.Last())
@@ -48,7 +48,7 @@ func (s *Scan) Step() (done bool) {
 	return true
 }
 
-// see tells of a claim's key, and returns the bytes that were looked at.
+// see calls found with the key of a claim, and returns how many bytes it has looked at.
 func (s *Scan) see(c *claim) int {
 	keys := &s.m.keys
 	if s.client != "" && !keys.isOf(c, s.client) {
@@ -59,5 +59,5 @@ func (s *Scan) see(c *claim) int {
 	return len(name)
 }
 
-// clientBytes is about what it takes to look at a client id.
+// clientBytes is about how many bytes it takes to look at a client id.
 const clientBytes = 16

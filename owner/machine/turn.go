@@ -8,12 +8,12 @@ import (
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
-// turn is one Step or Tick under way.
+// A turn is one Step or Tick under way.
 type turn struct {
 	m   *Machine
 	now time.Duration
 	out *Out
-	// entries and size are what the machine had touched when the turn began.
+	// entries and size are what the machine had touched at the beginning of the turn.
 	entries, size int
 }
 
@@ -22,26 +22,26 @@ func (m *Machine) turn(now time.Duration, out *Out) turn {
 	return turn{m: m, now: now, out: out, entries: m.touched, size: m.handled}
 }
 
-// within reports whether the turn has touched less than that yet.
+// within reports whether the turn has touched fewer entries and bytes than that.
 func (t turn) within(entries, size int) bool {
 	return t.m.touched-t.entries < entries && t.m.handled-t.size < size
 }
 
-// tidy ends a turn.
+// tidy frees memory at the end of a turn, if the turn has not touched too much.
 func (t turn) tidy() {
 	if t.within(StepEntries-TidyEntries-serveMost, StepBytes-2*tidyBytes) {
 		t.m.Tidy()
 	}
 }
 
-// commit applies what was decided and adds it to the log. It gives the claim that
-// the op is about, if it has not ended by it.
+// commit applies a decision and adds it to the log. It returns the claim that the op is about,
+// unless the op ends it.
 func (t turn) commit(op ops.Op) *claim {
 	t.out.Ops = append(t.out.Ops, op)
 	t.m.handled += op.Size()
 	c, err := t.m.apply(t.now, &t.out.Ops[len(t.out.Ops)-1])
 	if err != nil {
-		// Deciding looked at the very state that the op is applied to.
+		// The decision was made about the very state to which the op is applied.
 		panic(fmt.Sprintf("owner: a decision does not fit its own state: %v", err))
 	}
 	return c
@@ -59,7 +59,7 @@ func (t turn) fail(to Ref, send uint32, err error) {
 	t.reply(to, Answer{Outcome: Failed, Send: send, Err: err})
 }
 
-// lost is the error for a token that is not a grant.
+// lost returns the error for a token that is not a grant.
 func lost(k keyEntry) error {
 	if k.held() == 0 {
 		return &sharelock.Error{Err: sharelock.ErrNotHeld}
@@ -67,7 +67,7 @@ func lost(k keyEntry) error {
 	return &sharelock.Error{Err: sharelock.ErrStaleToken}
 }
 
-// quarantined is the error of everything that would have to say "free".
+// quarantined returns the error for requests whose answer depends on the state that was lost.
 func (t turn) quarantined() error {
 	return &sharelock.Error{
 		Err:        sharelock.ErrQuarantined,
@@ -76,7 +76,7 @@ func (t turn) quarantined() error {
 	}
 }
 
-// refusal is the error for whoever may not wait, or no longer.
+// refusal returns the error for a request that may not wait, or not any longer.
 func (t turn) refusal(k keyEntry) error {
 	if t.m.quarantine != 0 {
 		return t.quarantined()
@@ -84,8 +84,8 @@ func (t turn) refusal(k keyEntry) error {
 	return &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: t.m.holders(t.now, k), Queue: k.waiters()}
 }
 
-// checkRequest says what is wrong with a request. The node that took it has
-// checked it already; this keeps a broken member from breaking a copy.
+// checkRequest returns an error if a request is invalid. The node that took the request has checked
+// it already; this check keeps a broken member from damaging a copy.
 func checkRequest(r *Request) error {
 	switch {
 	case r.Kind < Acquire || r.Kind > RenewMany || r.Kind == retired:
