@@ -23,7 +23,7 @@ var promised = []string{".", "client", "testcluster", "testcluster/locktest"}
 
 // most is how many identifiers and methods a package may export: a surface that grows without bound
 // cannot be kept for years.
-var most = map[string]int{"testcluster": 60}
+var most = map[string]int{"client": 60, "testcluster": 60}
 
 func TestAPI(t *testing.T) {
 	for _, dir := range promised {

@@ -69,6 +69,7 @@ var folders = []folder{
 	{"internal/compact", []string{"."}, nil},
 	{"owner/mutant", []string{"internal/invariant"}, nil},
 	{"internal/clienthook", []string{"."}, nil},
+	{"internal/clientid", []string{"."}, nil},
 	{"internal/frame", nil, nil},
 	{"internal/protofield", nil, []string{protobuf}},
 	{"proto/sharelock", nil, []string{grpc, protobuf}},
@@ -146,12 +147,12 @@ var folders = []folder{
 		[]string{".", "internal/frame", "internal/protofield", "internal/release", "internal/rules", "internal/wake", "ring", "owner", "mesh/epoch", "mesh/network", "proto/sharelock/peer/v1"},
 		[]string{protobuf},
 	},
-	{"client", []string{".", "internal/clienthook", "internal/clock", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xxhash}},
+	{"client", []string{".", "internal/clienthook", "internal/clientid", "internal/clock", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xxhash}},
 	{
 		"internal/cluster",
 		// api and proto: what nodes and calls say of themselves, for the history and
 		// for waiting. x/sys: to hold a port that nobody listens on.
-		[]string{".", "ring", "owner", "owner/machine", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/link", "mesh/network", "internal/meshhook", "internal/clienthook", "internal/linear", "internal/memnet"},
+		[]string{".", "ring", "owner", "owner/machine", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/link", "mesh/network", "internal/meshhook", "internal/clienthook", "internal/clientid", "internal/linear", "internal/memnet"},
 		[]string{grpc, genproto, protobuf, xsys},
 	},
 	// The models share nothing with what they are models of.
@@ -171,7 +172,7 @@ var folders = []folder{
 	{
 		"cmd/sharelock",
 		// The messages, for -o json only: it prints the API's JSON.
-		[]string{".", "internal/release", "mesh", "client", "internal/workload", "proto/sharelock/v1"},
+		[]string{".", "internal/release", "mesh", "client", "internal/clientid", "internal/workload", "proto/sharelock/v1"},
 		[]string{cobra, pflag, koanf, yaml, xsys, protobuf},
 	},
 	{"internal/workload", nil, nil},

@@ -29,8 +29,8 @@ const (
 //     up in the background, too. If the caller chose the [RequestID] it is only given up
 //     when [Retry].Attempts were used up; otherwise it is left to the caller's retry, or
 //     to its TTL,
-//   - [ErrWrongPort] when there is something else than a node at each address,
-//   - [ErrTooSlow] when the answers came too late for the TTL; what was granted is given up,
+//   - [sharelock.ErrWrongPort] when there is something else than a node at each address,
+//   - [ErrLost] when the answers came too late for the TTL; what was granted is given up,
 //   - sharelock.ErrQuota when the mesh has no room for more locks, or when the wait was over
 //     before the acquire was even sent, because 24,576 calls of this client were under way at
 //     one node: others are held back until there is room,
@@ -145,7 +145,7 @@ type acquisition struct {
 	sends, loose int
 	// alive is the last time at which a node was known to work on this request id.
 	alive time.Duration
-	// slow is an [ErrTooSlow] if an answer came after the lock had run out.
+	// slow is an [errTooSlow] if an answer came after the lock had run out.
 	slow error
 	// bound: an attempt ends with the client.
 	bound bool
@@ -213,7 +213,7 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 		// still is one, and renews it.
 		a.alive = a.c.pulse.ran(sent, now)
 		a.loose++
-		a.slow = fmt.Errorf("%w: the answer took %v, the lock was safe for %v", ErrTooSlow, now-sent, hold.SafeFor)
+		a.slow = fmt.Errorf("%w: the answer took %v, the lock was safe for %v", errTooSlow, now-sent, hold.SafeFor)
 		return again{err: a.slow, away: true}
 	}
 	return nil

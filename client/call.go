@@ -108,7 +108,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 			return because(err, f.last)
 		}
 		repeat, away, err := verdict(raw, timedOut)
-		if wrong++; !errors.Is(err, ErrWrongPort) {
+		if wrong++; !errors.Is(err, sharelock.ErrWrongPort) {
 			wrong = 0 // there may be a node
 		}
 		// What is under way until a deadline goes on: something in front of the nodes may have
@@ -188,7 +188,7 @@ func verdict(raw error, timedOut bool) (repeat, away bool, err error) {
 	switch {
 	case timedOut:
 		return true, true, err
-	case errors.Is(err, ErrWrongPort):
+	case errors.Is(err, sharelock.ErrWrongPort):
 		return true, true, err
 	case errors.Is(err, ErrUnreachable):
 		return false, false, err

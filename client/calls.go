@@ -184,23 +184,9 @@ func (c *Client) Locate(ctx context.Context, key string) (sharelock.Location, er
 // has left. It is sent once, and only by a client with a single address: another
 // node must not leave because the first one's answer was lost. For
 // administrators.
-func (c *Client) Leave(ctx context.Context) error { return c.leaveMesh(ctx, false) }
-
-// LeaveForGood is Leave of a node that will not come back: it gives up its seat (its
-// vote), too.
-func (c *Client) LeaveForGood(ctx context.Context) error { return c.leaveMesh(ctx, true) }
-
-// Decommission gives up the seat (the vote) of a node that is away and will not come back,
-// by its name or id. For administrators.
-func (c *Client) Decommission(ctx context.Context, name string) error {
-	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
-		_, err := n.mesh.Decommission(ctx, &sharelockv1.DecommissionRequest{Name: name})
-		return err
-	})
-	return named("decommission", name, err)
-}
-
-func (c *Client) leaveMesh(ctx context.Context, forGood bool) error {
+//
+// A node that leaves forGood will not come back: it gives up its seat (its vote), too.
+func (c *Client) Leave(ctx context.Context, forGood bool) error {
 	if len(c.nodes) != 1 {
 		addrs := make([]string, len(c.nodes))
 		for i, n := range c.nodes {
@@ -226,6 +212,16 @@ func (c *Client) leaveMesh(ctx context.Context, forGood bool) error {
 		err = fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	return fmt.Errorf("leave: %w", err)
+}
+
+// Decommission gives up the seat (the vote) of a node that is away and will not come back,
+// by its name or id. For administrators.
+func (c *Client) Decommission(ctx context.Context, name string) error {
+	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
+		_, err := n.mesh.Decommission(ctx, &sharelockv1.DecommissionRequest{Name: name})
+		return err
+	})
+	return named("decommission", name, err)
 }
 
 // named adds the operation and the key to an error.

@@ -91,7 +91,7 @@ func (n *node) close() error {
 // Dial makes a client for the mesh whose nodes have these gRPC addresses
 // (host:port); one is enough, more survive the loss of a node. It returns when
 // the first of them answers, whether it can serve yet or not, and fails with
-// [ErrUnreachable] when none does within the options' Patience, and with [ErrWrongPort] at
+// [ErrUnreachable] when none does within the options' Patience, and with [sharelock.ErrWrongPort] at
 // once if there is something else at each address. ctx bounds Dial alone. Options that cannot be are sharelock.ErrInvalidArgument.
 func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	if len(addrs) == 0 {
@@ -164,7 +164,7 @@ func (c *Client) newNode(addr string) (*node, error) {
 		mesh:  sharelockv1.NewMeshServiceClient(conn),
 	}
 	n.session = newSession(n, c.keeper)
-	if t := c.opts.Transport; t == TransportGRPC || t == TransportAuto && len(c.opts.DialOptions) > 0 {
+	if t := c.opts.Transport; t == TransportGRPC || t == 0 && len(c.opts.DialOptions) > 0 {
 		n.session.grpcUntil.Store(math.MaxInt64)
 	}
 	return n, nil
@@ -180,7 +180,7 @@ func (c *Client) reach(ctx context.Context) error {
 		}
 		_, err := healthv1.NewHealthClient(n.conn).Check(ctx, &healthv1.HealthCheckRequest{Service: sharelockv1.LockService_ServiceDesc.ServiceName})
 		switch code := status.Code(err); {
-		case code == codes.Unavailable, ctx.Err() != nil, errors.Is(sharelockv1.FromError(err), ErrWrongPort):
+		case code == codes.Unavailable, ctx.Err() != nil, errors.Is(sharelockv1.FromError(err), sharelock.ErrWrongPort):
 			return err
 		case code == codes.Unimplemented, code == codes.NotFound:
 			return n.notOurs(ctx)
@@ -189,7 +189,7 @@ func (c *Client) reach(ctx context.Context) error {
 	})
 }
 
-// notOurs fails with [ErrWrongPort] if the node knows nothing of the lock service: it is
+// notOurs fails with [sharelock.ErrWrongPort] if the node knows nothing of the lock service: it is
 // another server of gRPC.
 func (n *node) notOurs(ctx context.Context) error {
 	_, err := n.locks.Get(ctx, &sharelockv1.GetRequest{}) // a node refuses it
@@ -198,7 +198,7 @@ func (n *node) notOurs(ctx context.Context) error {
 		return err
 	case codes.Unimplemented:
 		return sharelockv1.ToStatus(&sharelock.Error{
-			Err: ErrWrongPort, Message: n.addr + " is a server of gRPC that knows no locks",
+			Err: sharelock.ErrWrongPort, Message: n.addr + " is a server of gRPC that knows no locks",
 		}).Err()
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/clienthook"
+	"github.com/sgkandale/sharelock/internal/clientid"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -208,8 +209,8 @@ func TestAcquireUnreachable(t *testing.T) {
 		_, err := c.TryAcquire(t.Context(), "k")
 		wantErr(t, "TryAcquire", err, ErrUnreachable)
 		wantErr(t, "TryAcquire", err, sharelock.ErrNoQuorum)
-		if got := time.Since(start); got < DefaultPatience || got > DefaultPatience+DefaultLongestPause {
-			t.Errorf("looked for %v, want about %v", got, DefaultPatience)
+		if got := time.Since(start); got < defaultPatience || got > defaultPatience+defaultLongestPause {
+			t.Errorf("looked for %v, want about %v", got, defaultPatience)
 		}
 		start = time.Now()
 		_, err = c.Acquire(t.Context(), "k", Wait(20*time.Second))
@@ -275,7 +276,8 @@ func TestTTLShorterThanRoundTrip(t *testing.T) {
 			return fault{}
 		})
 		_, err := c.Acquire(t.Context(), "k", TTL(200*time.Millisecond), Wait(0))
-		wantErr(t, "Acquire", err, ErrTooSlow)
+		wantErr(t, "Acquire", err, errTooSlow)
+		wantErr(t, "Acquire", err, ErrLost)
 		if errors.Is(err, ErrUnreachable) {
 			t.Errorf("got %v, though the nodes were reached", err)
 		}
@@ -338,7 +340,7 @@ func TestSilentRequestIsGivenUp(t *testing.T) {
 			t.Errorf("the request id of the first send was still sent %v later", last.At.Sub(first.At))
 		}
 		for _, call := range calls {
-			if call.At.Sub(first.At) > silence+DefaultLongestPause && call.Req.(*sharelockv1.AcquireRequest).RequestId == first.Req.(*sharelockv1.AcquireRequest).RequestId {
+			if call.At.Sub(first.At) > silence+defaultLongestPause && call.Req.(*sharelockv1.AcquireRequest).RequestId == first.Req.(*sharelockv1.AcquireRequest).RequestId {
 				t.Errorf("the first request id was sent after %v", call.At.Sub(first.At))
 			}
 		}
@@ -563,7 +565,7 @@ func TestOtherCalls(t *testing.T) {
 		if where, err := c.Locate(ctx, "k"); err != nil || where.Owner != "fake" {
 			t.Errorf("Locate: %v, %v", where, err)
 		}
-		wantErr(t, "Leave with three addresses", c.Leave(ctx), sharelock.ErrInvalidArgument)
+		wantErr(t, "Leave with three addresses", c.Leave(ctx, false), sharelock.ErrInvalidArgument)
 
 		if err := c.Close(); err != nil {
 			t.Errorf("Close: %v", err)
@@ -585,8 +587,8 @@ func TestDial(t *testing.T) {
 			t.Fatalf("Dial with one of two there: %v", err)
 		}
 		mustAcquire(t, c, "k")
-		if got := m.seen("Acquire")[0].Req.(*sharelockv1.AcquireRequest).ClientId; got != DefaultClientID() {
-			t.Errorf("got client id %q, want the default %q", got, DefaultClientID())
+		if got := m.seen("Acquire")[0].Req.(*sharelockv1.AcquireRequest).ClientId; got != clientid.Default() {
+			t.Errorf("got client id %q, want the default %q", got, clientid.Default())
 		}
 		if err := c.Close(); err != nil {
 			t.Errorf("Close: %v", err)
@@ -596,7 +598,7 @@ func TestDial(t *testing.T) {
 		if err != nil {
 			t.Fatalf("Dial: %v", err)
 		}
-		wantErr(t, "Leave without an answer", one.Leave(t.Context()), ErrUnreachable)
+		wantErr(t, "Leave without an answer", one.Leave(t.Context(), false), ErrUnreachable)
 		if err := one.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
@@ -619,7 +621,7 @@ func TestDial(t *testing.T) {
 }
 
 func TestDefaultClientID(t *testing.T) {
-	id := DefaultClientID()
+	id := clientid.Default()
 	if err := sharelock.CheckClientID(id); err != nil {
 		t.Errorf("%q: %v", id, err)
 	}

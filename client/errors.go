@@ -1,17 +1,15 @@
 package client
 
-import (
-	"errors"
-
-	"github.com/sgkandale/sharelock"
-)
+import "errors"
 
 // The errors of this package; those of the service are in package sharelock.
 // Match them with errors.Is.
 var (
 	// ErrLost: the lock can no longer be trusted. It comes with the reason: no
 	// renewal was answered in time, or the error of the renewal that was answered
-	// (sharelock.ErrNotHeld or sharelock.ErrStaleToken).
+	// (sharelock.ErrNotHeld or sharelock.ErrStaleToken). An Acquire fails with it if the lock
+	// was granted, but each time its TTL was over before the answer came: the TTL is shorter
+	// than a round trip to the key's owner.
 	ErrLost = errors.New("lock is lost")
 	// ErrMaxHold: the lock was held for as long as it may be, see [MaxHold]; no renewal could
 	// have kept it. It comes with [ErrLost].
@@ -26,14 +24,18 @@ var (
 	// ErrUnreachable: no node could be reached, or none could serve, for as long
 	// as the call was willing to look. It comes with the last node's answer.
 	ErrUnreachable = errors.New("no node can be reached")
-	// ErrWrongPort: what answers at the addresses is not the gRPC port of a node. It may be
-	// another port of one, which the message says, or another service. Calls fail with it at
-	// once if that is so of every address.
-	ErrWrongPort = sharelock.ErrWrongPort
-	// ErrTooSlow: the lock was granted, but each time its TTL was over before the answer
-	// came: the TTL is shorter than a round trip to the key's owner.
-	ErrTooSlow = errors.New("answers take longer than the lock's TTL")
 )
 
 // errLate is the loss of a lock that was not renewed in time.
 var errLate = errors.New("no renewal was answered in time")
+
+// errTooSlow says of an acquire that each grant had run out before its answer came.
+var errTooSlow error = tooSlow{}
+
+type tooSlow struct{}
+
+// Error implements error.
+func (tooSlow) Error() string { return "answers take longer than the lock's TTL" }
+
+// Is makes it an [ErrLost].
+func (tooSlow) Is(target error) bool { return target == ErrLost }

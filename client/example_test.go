@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/testcluster"
 )
 
 // The examples talk to a fake mesh in memory. With a real one there is no need
@@ -24,6 +25,38 @@ func dial(ctx context.Context) (c *client.Client, stop func()) {
 		}
 		stopMesh()
 	}
+}
+
+// dialMesh returns a client of a real node.
+func dialMesh(ctx context.Context) (c *client.Client, stop func()) {
+	mesh, err := testcluster.New(ctx, testcluster.Options{Nodes: 1})
+	if err != nil {
+		panic(err)
+	}
+	return mesh.Client(0), func() {
+		if err := mesh.Close(); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func ExampleDial() {
+	ctx := context.Background()
+	// In place of a real mesh; with one there is no need for DialOptions.
+	opts, stop := client.DialFake("localhost:50052")
+	defer stop()
+
+	// One address is enough, more survive the loss of a node.
+	c, err := client.Dial(ctx, []string{"localhost:50052"}, client.Options{ClientID: "worker-1", DialOptions: opts})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	mesh, err := c.Mesh(ctx)
+	fmt.Println("connected to:", mesh.Cluster, err)
+	// Output:
+	// connected to: fake <nil>
 }
 
 func ExampleClient_Do() {
@@ -68,6 +101,76 @@ func ExampleClient_Acquire() {
 	// Output:
 	// collect
 	// render
+}
+
+// Work under a lock takes the lock's context, which ends before the lock can be lost.
+func ExampleLock_Context() {
+	ctx := context.Background()
+	c, stop := dial(ctx)
+	defer stop()
+
+	lock, err := c.Acquire(ctx, "reports/nightly")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	work, cancel := lock.Context(ctx)
+	defer cancel()
+	fmt.Println("at work:", work.Err())
+	// The lock ends: here it is released, but it could be lost as well.
+	fmt.Println("released:", lock.Release(ctx))
+	<-work.Done()
+	fmt.Println("stopped:", context.Cause(work))
+	// Output:
+	// at work: <nil>
+	// released: <nil>
+	// stopped: lock is released
+}
+
+// Readers share a key; a writer waits for all of them.
+func ExampleShared() {
+	ctx := context.Background()
+	c, stop := dialMesh(ctx)
+	defer stop()
+
+	first, err := c.Acquire(ctx, "settings", client.Shared())
+	fmt.Println("first reader:", err)
+	second, err := c.Acquire(ctx, "settings", client.Shared())
+	fmt.Println("second reader:", err)
+	_, err = c.TryAcquire(ctx, "settings")
+	fmt.Println("a writer must wait:", errors.Is(err, sharelock.ErrLockHeld))
+	fmt.Println("released:", first.Release(ctx), second.Release(ctx))
+	// Output:
+	// first reader: <nil>
+	// second reader: <nil>
+	// a writer must wait: true
+	// released: <nil> <nil>
+}
+
+// Slots let a number of holders in at a time.
+func ExampleSlots() {
+	ctx := context.Background()
+	c, stop := dialMesh(ctx)
+	defer stop()
+
+	var locks []*client.Lock
+	for range 2 {
+		lock, err := c.Acquire(ctx, "licences", client.Slots(2))
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		locks = append(locks, lock)
+	}
+	_, err := c.TryAcquire(ctx, "licences", client.Slots(2))
+	fmt.Println("a third must wait:", errors.Is(err, sharelock.ErrLockHeld))
+	for _, lock := range locks {
+		fmt.Println("released:", lock.Release(ctx))
+	}
+	// Output:
+	// a third must wait: true
+	// released: <nil>
+	// released: <nil>
 }
 
 func ExampleClient_TryAcquire() {

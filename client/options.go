@@ -6,27 +6,24 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"os/user"
-	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/clientid"
 )
 
-// DefaultPatience is [Options].Patience when that is 0.
-const DefaultPatience = 10 * time.Second
+// defaultPatience is Options.Patience when that is 0.
+const defaultPatience = 10 * time.Second
 
 // Options are the settings of a [Client]. The zero value is ready to use.
 type Options struct {
-	// ClientID names the holder to people, 1 to 128 bytes; empty is
-	// [DefaultClientID]. It does not identify a lock: the token does.
+	// ClientID names the holder to people, 1 to 128 bytes; empty is user@host:pid, cut to
+	// what a client id may be. It does not identify a lock: the token does.
 	ClientID string
 	// Patience is how long a call looks for a node that can serve before it fails
-	// with [ErrUnreachable]; 0 is DefaultPatience, and a negative one is an error of [Dial].
+	// with [ErrUnreachable]; 0 is 10 s, and a negative one is an error of [Dial].
 	// It begins at the first failure, or with the attempt that failed first if that could not
 	// connect.
 	// An Acquire looks at least as long as it was told to wait.
@@ -72,34 +69,13 @@ func (o Options) check() error {
 
 func (o Options) withDefaults() Options {
 	if o.ClientID == "" {
-		o.ClientID = DefaultClientID()
+		o.ClientID = clientid.Default()
 	}
 	if o.Patience == 0 {
-		o.Patience = DefaultPatience
+		o.Patience = defaultPatience
 	}
 	o.Retry = o.Retry.withDefaults()
 	return o
-}
-
-// DefaultClientID is user@host:pid, cut to what a client id may be.
-func DefaultClientID() string {
-	name := "unknown"
-	if u, err := user.Current(); err == nil && u.Username != "" {
-		name = u.Username
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
-	suffix := ":" + strconv.Itoa(os.Getpid())
-	id := name + "@" + host
-	if most := sharelock.MaxClientIDBytes - len(suffix); len(id) > most {
-		id = id[:most]
-		for !utf8.ValidString(id) && id != "" {
-			id = id[:len(id)-1]
-		}
-	}
-	return id + suffix
 }
 
 // Option is a setting of one acquire. A nil Option changes nothing.

@@ -42,7 +42,7 @@ var errSilent = errors.New("it accepts connections but sends nothing")
 
 // hail opens a connection on which the node has taken a session. A port that says nothing,
 // or something else, or ends the connection, is looked at: what is no gRPC port of a node for
-// sure is [ErrWrongPort] at once.
+// sure is [sharelock.ErrWrongPort] at once.
 func (s *session) hail(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -68,10 +68,10 @@ func (s *session) hail(ctx context.Context) (net.Conn, error) {
 	if err == nil {
 		return conn, nil
 	}
-	if wrong := context.Cause(ctx); errors.Is(wrong, ErrWrongPort) {
+	if wrong := context.Cause(ctx); errors.Is(wrong, sharelock.ErrWrongPort) {
 		return nil, wrong
 	}
-	if wrong, ok := errors.AsType[*sharelock.Error](err); ok && errors.Is(wrong, ErrWrongPort) {
+	if wrong, ok := errors.AsType[*sharelock.Error](err); ok && errors.Is(wrong, sharelock.ErrWrongPort) {
 		return nil, wrong // of a host with several addresses, perhaps
 	}
 	return nil, err
@@ -96,7 +96,7 @@ func (s *session) look(ctx context.Context) error {
 	defer cancel()
 	what := s.speaks(ctx)
 	if what != "" {
-		return &sharelock.Error{Err: ErrWrongPort, Message: s.n.addr + " is not the gRPC port of a node: " + what}
+		return &sharelock.Error{Err: sharelock.ErrWrongPort, Message: s.n.addr + " is not the gRPC port of a node: " + what}
 	}
 	s.mu.Lock()
 	s.looked = now

@@ -89,12 +89,12 @@ func TestNotShareLock(t *testing.T) {
 		"other gRPC": {l.Addr().String(), "is a server of gRPC that knows no locks"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, transport := range []Transport{TransportAuto, TransportGRPC} {
+			for _, transport := range []Transport{0, TransportGRPC} {
 				c, err := Dial(t.Context(), []string{test.addr}, Options{Patience: time.Hour, Transport: transport})
 				if err == nil {
 					_ = c.Close()
 				}
-				if !errors.Is(err, ErrWrongPort) || !strings.Contains(err.Error(), test.says) {
+				if !errors.Is(err, sharelock.ErrWrongPort) || !strings.Contains(err.Error(), test.says) {
 					t.Errorf("transport %d: got %v, want that %s", transport, err, test.says)
 				}
 			}
@@ -109,7 +109,7 @@ func TestTLSWithClientCertificates(t *testing.T) {
 	secure.StartTLS()
 	defer secure.Close()
 	_, err := Dial(t.Context(), []string{secure.Listener.Addr().String()}, Options{Patience: time.Hour})
-	if !errors.Is(err, ErrWrongPort) {
+	if !errors.Is(err, sharelock.ErrWrongPort) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -144,7 +144,7 @@ func TestPatienceWithSilentPort(t *testing.T) {
 // A port that is the wrong one for a while, of something in front of the nodes say, costs no
 // lock that is held: its renewals go on until its deadline.
 func TestWrongPortForAWhile(t *testing.T) {
-	wrong := sharelockv1.ToStatus(&sharelock.Error{Err: ErrWrongPort, Message: "on purpose"}).Err()
+	wrong := sharelockv1.ToStatus(&sharelock.Error{Err: sharelock.ErrWrongPort, Message: "on purpose"}).Err()
 	bubble(t, func(t *testing.T, m *fakeMesh, c *Client) {
 		var is atomic.Bool
 		m.setFault(func(call fakeCall) fault {
@@ -166,7 +166,7 @@ func TestWrongPortForAWhile(t *testing.T) {
 
 // Of two addresses one is wrong and a node starts at the other: an acquire waits for the node.
 func TestWrongPortBesideAStartingNode(t *testing.T) {
-	wrong := sharelockv1.ToStatus(&sharelock.Error{Err: ErrWrongPort, Message: "on purpose"}).Err()
+	wrong := sharelockv1.ToStatus(&sharelock.Error{Err: sharelock.ErrWrongPort, Message: "on purpose"}).Err()
 	bubble(t, func(t *testing.T, m *fakeMesh, c *Client) {
 		began := time.Now()
 		m.setFault(func(call fakeCall) fault {

@@ -11,10 +11,10 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// The defaults of [Retry].
+// The defaults of Retry.
 const (
-	DefaultFirstPause   = 10 * time.Millisecond
-	DefaultLongestPause = time.Second
+	defaultFirstPause   = 10 * time.Millisecond
+	defaultLongestPause = time.Second
 )
 
 // Retry says how a call goes on when a node could not serve it: for how many attempts,
@@ -40,7 +40,7 @@ type Retry struct {
 	// every further round, up to LongestPause, which is also the longest for which the hint
 	// of a node when to come back is followed. Each pause is cut by chance, by a half at
 	// most, so that clients that failed together do not return together. 0 is
-	// DefaultFirstPause and DefaultLongestPause, or whatever the other one demands:
+	// 10 ms and 1 s, or whatever the other one demands:
 	// FirstPause must not be longer than LongestPause.
 	FirstPause, LongestPause time.Duration
 	// Timeout is how long one call may take with all its attempts and pauses, as if its
@@ -75,11 +75,11 @@ func (r Retry) check() error {
 func (r Retry) withDefaults() Retry {
 	switch {
 	case r.FirstPause == 0 && r.LongestPause == 0:
-		r.FirstPause, r.LongestPause = DefaultFirstPause, DefaultLongestPause
+		r.FirstPause, r.LongestPause = defaultFirstPause, defaultLongestPause
 	case r.FirstPause == 0:
-		r.FirstPause = min(DefaultFirstPause, r.LongestPause)
+		r.FirstPause = min(defaultFirstPause, r.LongestPause)
 	case r.LongestPause == 0:
-		r.LongestPause = max(DefaultLongestPause, r.FirstPause)
+		r.LongestPause = max(defaultLongestPause, r.FirstPause)
 	}
 	return r
 }
@@ -145,7 +145,7 @@ func (f *failures) add(err error, sent, now time.Duration) (wait time.Duration, 
 	if most := f.retry.Attempts; most > 0 && f.attempts >= max(most, f.b.attempts) {
 		return 0, fmt.Errorf("%w: %w: %w", ErrUnreachable, errAttempts, err)
 	}
-	if now >= f.giveUp && errors.Is(err, ErrTooSlow) {
+	if now >= f.giveUp && errors.Is(err, errTooSlow) {
 		return 0, err
 	}
 	if now >= f.giveUp {

@@ -212,7 +212,7 @@ func TestRetryPatience(t *testing.T) {
 		start := time.Now()
 		_, err := c.Get(t.Context(), "k")
 		wantErr(t, "Get", err, ErrUnreachable)
-		if got := time.Since(start); got != DefaultPatience+time.Millisecond {
+		if got := time.Since(start); got != defaultPatience+time.Millisecond {
 			t.Errorf("looked for %v, want the patience", got)
 		}
 	})
@@ -390,7 +390,7 @@ func TestRetryDial(t *testing.T) {
 		start := time.Now()
 		_, err = Dial(t.Context(), []string{"a:1", "b:1"}, Options{DialOptions: opts, Retry: Retry{Attempts: 1}})
 		wantErr(t, "Dial with nobody there", err, ErrUnreachable)
-		if got := time.Since(start); got >= DefaultPatience {
+		if got := time.Since(start); got >= defaultPatience {
 			t.Errorf("looked for %v, want an attempt for each address", got)
 		}
 	})
@@ -422,11 +422,11 @@ func TestRetryInvalid(t *testing.T) {
 // One pause that is given moves the default of the other.
 func TestRetryDefaults(t *testing.T) {
 	for give, want := range map[Retry]Retry{
-		{}:                            {FirstPause: DefaultFirstPause, LongestPause: DefaultLongestPause},
+		{}:                            {FirstPause: defaultFirstPause, LongestPause: defaultLongestPause},
 		{FirstPause: time.Minute}:     {FirstPause: time.Minute, LongestPause: time.Minute},
 		{LongestPause: 1}:             {FirstPause: 1, LongestPause: 1},
-		{FirstPause: time.Nanosecond}: {FirstPause: 1, LongestPause: DefaultLongestPause},
-		{LongestPause: time.Minute}:   {FirstPause: DefaultFirstPause, LongestPause: time.Minute},
+		{FirstPause: time.Nanosecond}: {FirstPause: 1, LongestPause: defaultLongestPause},
+		{LongestPause: time.Minute}:   {FirstPause: defaultFirstPause, LongestPause: time.Minute},
 		{FirstPause: 3, LongestPause: 3, Attempts: 2}: {FirstPause: 3, LongestPause: 3, Attempts: 2},
 	} {
 		if got := give.withDefaults(); got != want || give.check() != nil || want.check() != nil {

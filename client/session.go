@@ -615,7 +615,7 @@ func (st *stream) fail(err error) {
 	switch code := status.Code(err); {
 	case code == codes.Unimplemented:
 		st.s.unaryUntil.Store(int64(st.s.now() + relearn))
-	case code != codes.Unavailable && !errors.Is(sharelockv1.FromError(err), ErrWrongPort):
+	case code != codes.Unavailable && !errors.Is(sharelockv1.FromError(err), sharelock.ErrWrongPort):
 		err = status.Errorf(codes.Unavailable, "the session ended: %v", err)
 	}
 	st.mu.Lock()

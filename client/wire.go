@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/frame"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -24,15 +25,14 @@ const (
 	shortestConnect = 100 * time.Millisecond
 )
 
-// Transport is how sessions reach a node.
+// Transport is how sessions reach a node. 0 is TransportPlain, but TransportGRPC if there are
+// DialOptions: they may be what the way to the nodes demands.
 type Transport uint8
 
+// The transports.
 const (
-	// TransportAuto is TransportPlain, but TransportGRPC if there are DialOptions: they may be what the way to the
-	// nodes demands.
-	TransportAuto Transport = iota
 	// TransportGRPC is the bidirectional stream of LockService.Session.
-	TransportGRPC
+	TransportGRPC Transport = iota + 1
 	// TransportPlain is the same messages on a stream of their own, at the same port, which costs
 	// less. A node that does not speak so is reached by gRPC, if it, or what stands before
 	// it, refuses a stream that is no HTTP/2; where such a stream is swallowed no node is
@@ -71,7 +71,7 @@ func (s *session) connect(ctx context.Context) (f clienthook.Frames, err error) 
 		unknown := s.ends >= mostEnds || errors.Is(err, sharelockv1.ErrNoSession)
 		s.mu.Unlock()
 		switch {
-		case errors.Is(err, ErrWrongPort):
+		case errors.Is(err, sharelock.ErrWrongPort):
 			return nil, sharelockv1.ToStatus(err).Err()
 		case unknown:
 			s.keeper.c.log.debug("a node has sessions by gRPC alone", "addr", s.n.addr, "err", err)

@@ -460,8 +460,8 @@ func TestTransport(t *testing.T) {
 		options   bool
 		plain     bool
 	}{
-		{"by default", TransportAuto, false, true},
-		{"with DialOptions", TransportAuto, true, false},
+		{"by default", 0, false, true},
+		{"with DialOptions", 0, true, false},
 		{"gRPC", TransportGRPC, false, false},
 		{"plain with DialOptions", TransportPlain, true, true},
 	} {

@@ -222,7 +222,7 @@ func callError(err error) error {
 	}
 	code := exitFailed
 	switch {
-	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrWrongPort), errors.Is(err, client.ErrTooSlow),
+	case errors.Is(err, client.ErrUnreachable), errors.Is(err, sharelock.ErrWrongPort), errors.Is(err, client.ErrLost),
 		errors.Is(err, sharelock.ErrNoQuorum), errors.Is(err, sharelock.ErrNotReady), errors.Is(err, sharelock.ErrQuarantined):
 		code = exitUnreachable
 	case errors.Is(err, sharelock.ErrInvalidArgument):

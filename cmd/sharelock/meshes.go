@@ -174,11 +174,7 @@ it. With --for-good it gives up its seat, because it will not come back.`,
 	forGood := cmd.Flags().Bool("for-good", false, "also give up the node's seat: it will not come back")
 	return a.nodeCommand(cmd, func([]string) (call, error) {
 		return func(ctx context.Context, r *remote, c *client.Client) error {
-			leave := c.Leave
-			if *forGood {
-				leave = c.LeaveForGood
-			}
-			if err := leave(ctx); err != nil {
+			if err := c.Leave(ctx, *forGood); err != nil {
 				return err
 			}
 			return r.print(&sharelockv1.LeaveResponse{}, func() error {

@@ -162,7 +162,7 @@ func leaveByRequest(r *rehearsal) {
 		resp.Body.Close() //nolint:errcheck // only its status counts
 	}
 	at := r.client(b)
-	if err := at.Leave(ctx); err != nil {
+	if err := at.Leave(ctx, false); err != nil {
 		r.t.Errorf("leave over gRPC: %v", err)
 	}
 	at.Close() //nolint:errcheck // nothing is held

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/clientid"
 )
 
 const (
@@ -125,7 +126,7 @@ func (r *remote) options() (addrs []string, opts client.Options, err error) {
 		addrs = append(addrs, addr)
 	}
 	if r.clientID == "" {
-		r.clientID = client.DefaultClientID()
+		r.clientID = clientid.Default()
 	}
 	if err := sharelock.CheckClientID(r.clientID); err != nil {
 		return nil, opts, usageError("--client-id: %w", err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/clienthook"
+	"github.com/sgkandale/sharelock/internal/clientid"
 )
 
 // Client is a client of node i and of no other node. It belongs to the cluster,
@@ -60,7 +61,7 @@ func (c *Cluster) DialRate(ctx context.Context, rate float64, opts client.Option
 
 func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, addrs []string) (*client.Client, error) {
 	if opts.ClientID == "" {
-		opts.ClientID = client.DefaultClientID()
+		opts.ClientID = clientid.Default()
 	}
 	recorded := []grpc.DialOption{grpc.WithChainUnaryInterceptor(c.history.intercept(opts.ClientID, rate))}
 	hooks := clienthook.Hooks{Control: c.control}
@@ -76,7 +77,7 @@ func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, a
 	if c.net != nil {
 		recorded = append(recorded, tap{c, Clients}.options()...)
 	}
-	if opts.Transport == client.TransportAuto && len(opts.DialOptions) == 0 {
+	if opts.Transport == 0 && len(opts.DialOptions) == 0 {
 		opts.Transport = client.TransportPlain // in spite of ours
 	}
 	if c.net != nil || rate != 1 {

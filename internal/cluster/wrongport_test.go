@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
@@ -34,7 +35,7 @@ func TestWrongPorts(t *testing.T) {
 			opts.Patience = time.Hour
 			_, err := client.Dial(ctx, []string{addr}, opts)
 			want := fmt.Sprintf("dial: wrong port: %s is the %s port of node %s; gRPC is %s", port(addr), kind, c.Name(0), port(at.GRPC))
-			if !errors.Is(err, client.ErrWrongPort) || err.Error() != want {
+			if !errors.Is(err, sharelock.ErrWrongPort) || err.Error() != want {
 				t.Errorf("%s at the %s port: %v, want %q", name, kind, err, want)
 			}
 			// Beside a good address it does no harm.
