@@ -127,7 +127,6 @@ var folders = []folder{
 	},
 	{"mesh/peerport", []string{"internal/frame", "mesh/network"}, nil},
 	{"mesh/raftstream", []string{"internal/release", "internal/rules"}, []string{raft}},
-	{"mesh/view", []string{"internal/release", "internal/ringproto", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, bbolt, protobuf}},
 	{"mesh/account", []string{"."}, nil},
 	{
 		"mesh/keepalive",
@@ -142,6 +141,8 @@ var folders = []folder{
 		},
 		nil,
 	},
+	{"mesh/raftstore", []string{"internal/release"}, []string{raft, bbolt}},
+	{"mesh/view", []string{"internal/release", "internal/ringproto", "mesh/raftstore", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, protobuf}},
 	{
 		"mesh/link",
 		[]string{".", "internal/frame", "internal/protofield", "internal/release", "internal/rules", "internal/wake", "ring", "owner", "mesh/epoch", "mesh/network", "proto/sharelock/peer/v1"},
@@ -197,7 +198,7 @@ var testLibraries = []string{
 // path.Match.
 var onlyIn = map[string][]string{
 	memberlist: {"mesh/gossip/*.go"},
-	bbolt:      {"mesh/view/store*.go"},
+	bbolt:      {"mesh/raftstore/*.go"},
 	"testing":  {"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go", "testcluster/locktest/*.go", "internal/virtual/*.go"},
 }
 

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/mesh/raftstore"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -28,7 +29,7 @@ type Raft struct {
 	fsm   *fsm
 	store io.Closer
 	// disk is nil when everything is kept in memory.
-	disk     *store
+	disk     *raftstore.Store
 	logs     raft.LogStore
 	stable   raft.StableStore
 	snaps    raft.SnapshotStore
@@ -187,11 +188,11 @@ func (a *Raft) openStores(cfg Config) error {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("make raft's directory: %w", err)
 	}
-	s, err := openStore(filepath.Join(cfg.Dir, LogFile), cfg.SyncDir)
+	s, err := raftstore.Open(filepath.Join(cfg.Dir, LogFile), cfg.SyncDir)
 	if err != nil {
 		return err
 	}
-	s.fault = cfg.Fault
+	s.Fault = cfg.Fault
 	a.store, a.disk, a.logs, a.stable = s, s, s, s
 	if a.snaps, err = raft.NewFileSnapshotStoreWithLogger(cfg.Dir, 2, cfg.RaftLog); err != nil {
 		return errors.Join(fmt.Errorf("open raft snapshots: %w", err), s.Close())
@@ -420,7 +421,7 @@ func (a *Raft) Probe() error {
 // Close takes part no more.
 func (a *Raft) Close() error {
 	if a.disk != nil {
-		a.disk.release()
+		a.disk.Release()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

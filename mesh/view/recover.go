@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/mesh/raftstore"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -50,7 +51,7 @@ func ReadRecords(dir string, syncDir func(string) error, log hclog.Logger) (r Re
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return Records{}, ErrNoRecords
 	}
-	s, err := openStore(path, syncDir)
+	s, err := raftstore.Open(path, syncDir)
 	if err != nil {
 		return Records{}, err
 	}
@@ -99,7 +100,7 @@ func (r *Records) readSnapshot(snaps raft.SnapshotStore, m *fsm) error {
 }
 
 // readLog applies what the log has after the snapshot.
-func (r *Records) readLog(s *store, m *fsm) error {
+func (r *Records) readLog(s *raftstore.Store, m *fsm) error {
 	last, err := s.LastIndex()
 	if err != nil {
 		return err
@@ -176,13 +177,13 @@ func (r Records) Write(dir string, syncDir func(string) error, log hclog.Logger,
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	st, err := openStore(filepath.Join(dir, LogFile), syncDir)
+	st, err := raftstore.Open(filepath.Join(dir, LogFile), syncDir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	// It is never lower than that of an entry.
-	if err := st.Set([]byte(termKey), encodeIndex(r.term)); err != nil {
+	if err := st.SetTerm(r.term); err != nil {
 		return fmt.Errorf("write raft's term: %w", err)
 	}
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, 2, log)

@@ -99,15 +99,16 @@ func TestLetGoIsForgotten(t *testing.T) {
 // A change of the seats that goes on failing is logged once in failedEvery leases.
 func TestFailedChangeIsLoggedOnce(t *testing.T) {
 	b := newBench(t, "a")
+	errRefused := errors.New("refused")
 	var text bytes.Buffer
 	b.log = slog.New(slog.NewTextHandler(&text, nil))
 	for range 40 {
-		b.sayFailed(Change{changeTransfer, "b"}, errDisk)
+		b.sayFailed(Change{changeTransfer, "b"}, errRefused)
 		b.time += lease / 20
 	}
-	b.sayFailed(Change{changeTransfer, "c"}, errDisk)
+	b.sayFailed(Change{changeTransfer, "c"}, errRefused)
 	b.time += failedEvery * lease
-	b.sayFailed(Change{changeTransfer, "c"}, errDisk)
+	b.sayFailed(Change{changeTransfer, "c"}, errRefused)
 	if got := strings.Count(text.String(), "\n"); got != 3 {
 		t.Errorf("%d lines, want 3:\n%s", got, text.String())
 	}

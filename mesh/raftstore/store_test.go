@@ -1,4 +1,4 @@
-package view
+package raftstore
 
 import (
 	"bytes"
@@ -19,10 +19,10 @@ import (
 // noSync: nothing crashes in these tests.
 func noSync(string) error { return nil }
 
-func tempStore(t *testing.T) (s *store, path string) {
+func tempStore(t *testing.T) (s *Store, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "raft.db")
-	s, err := openStore(path, noSync)
+	s, err := Open(path, noSync)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func drawEntry(t *rapid.T, index uint64) *raft.Log {
 
 // logPair is our store beside raft's own in memory.
 type logPair struct {
-	ours  *store
+	ours  *Store
 	model *raft.InmemStore
 }
 
@@ -92,7 +92,7 @@ func TestStoreAgainstMemory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "raft.db")
 	rapid.Check(t, func(t *rapid.T) {
 		_ = os.Remove(path)
-		s, err := openStore(path, noSync)
+		s, err := Open(path, noSync)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func TestStoreAgainstMemory(t *testing.T) {
 				if err := p.ours.Close(); err != nil {
 					t.Fatal(err)
 				}
-				if p.ours, err = openStore(path, noSync); err != nil {
+				if p.ours, err = Open(path, noSync); err != nil {
 					t.Fatal(err)
 				}
 				p.ours.db.NoSync = true
@@ -208,7 +208,7 @@ func TestStoreValues(t *testing.T) {
 	if err := s.Set([]byte("k"), nil); err == nil {
 		t.Error("Set after Close has no error")
 	}
-	s, err := openStore(path, noSync)
+	s, err := Open(path, noSync)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,8 +222,8 @@ func TestStoreValues(t *testing.T) {
 	if got, err := s.GetUint64([]byte("n")); got != 1<<63+5 || err != nil {
 		t.Errorf("GetUint64 after reopening = %d, %v", got, err)
 	}
-	if _, err := s.GetUint64([]byte("k")); !errors.Is(err, errStoreCorrupt) {
-		t.Errorf("GetUint64 of five bytes: %v, want %v", err, errStoreCorrupt)
+	if _, err := s.GetUint64([]byte("k")); !errors.Is(err, ErrDamaged) {
+		t.Errorf("GetUint64 of five bytes: %v, want %v", err, ErrDamaged)
 	}
 }
 
@@ -251,7 +251,7 @@ func TestStoreExistingState(t *testing.T) {
 
 func TestStoreLocked(t *testing.T) {
 	_, path := tempStore(t)
-	if s, err := openStore(path, noSync); !errors.Is(err, berrors.ErrTimeout) {
+	if s, err := Open(path, noSync); !errors.Is(err, berrors.ErrTimeout) {
 		t.Errorf("second open: %v, %v, want %v", s, err, berrors.ErrTimeout)
 	}
 }
@@ -273,18 +273,18 @@ func TestStoreDamaged(t *testing.T) {
 	if err := os.WriteFile(path, whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = openStore(path, noSync); err != nil {
+	if s, err = Open(path, noSync); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.GetLog(7, new(raft.Log)); !errors.Is(err, errStoreCorrupt) {
-		t.Errorf("GetLog of a flipped bit: %v, want %v", err, errStoreCorrupt)
+	if err := s.GetLog(7, new(raft.Log)); !errors.Is(err, ErrDamaged) {
+		t.Errorf("GetLog of a flipped bit: %v, want %v", err, ErrDamaged)
 	}
 	_ = s.Close()
 	// Both meta pages are gone: not a new store, an error.
 	if err := os.WriteFile(path, bytes.Repeat([]byte{0xff}, len(whole)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = openStore(path, noSync); err == nil {
+	if s, err = Open(path, noSync); err == nil {
 		t.Errorf("open of a ruined file: %v, want an error", s)
 	}
 }
@@ -320,7 +320,7 @@ func appendSum(b []byte) []byte {
 func TestEntryOfALaterRelease(t *testing.T) {
 	b := encodeEntry(&raft.Log{Term: 3, Data: []byte("d")})
 	b[0] = entryFormat + 1
-	if _, err := decodeEntry(appendSum(b[:len(b)-entrySum])); !errors.Is(err, release.ErrNewer) || errors.Is(err, errStoreCorrupt) {
+	if _, err := decodeEntry(appendSum(b[:len(b)-entrySum])); !errors.Is(err, release.ErrNewer) || errors.Is(err, ErrDamaged) {
 		t.Errorf("decoded: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package view
+package raftstore
 
 import (
 	"encoding/binary"
@@ -17,16 +17,17 @@ import (
 	"github.com/sgkandale/sharelock/internal/release"
 )
 
-// store keeps Raft's log and its term and vote on disk. A write that returned
+// Store keeps Raft's log and its term and vote on disk. A write that returned
 // has been synced: a voter that forgot its vote or a committed view would let
 // epochs go backwards.
 //
 // All methods may be called from several goroutines, also after Close, which
 // makes them fail.
-type store struct {
+type Store struct {
 	db *bbolt.DB
-	// fault, if set, is called before each write, which fails with its error.
-	fault func() error
+	// Fault, if it is set, is called before each write, which then fails with its error. It must
+	// be set before the first write; tests use it for a full disk.
+	Fault func() error
 	// closing is closed before Raft ends, see SetUint64.
 	closing chan struct{}
 	ending  sync.Once
@@ -37,15 +38,15 @@ type store struct {
 }
 
 var (
-	_ raft.LogStore    = (*store)(nil)
-	_ raft.StableStore = (*store)(nil)
+	_ raft.LogStore    = (*Store)(nil)
+	_ raft.StableStore = (*Store)(nil)
 )
 
-// errStoreCorrupt: the file holds something that this package did not write.
-var errStoreCorrupt = errors.New("the store is damaged")
+// ErrDamaged is the error for a file that holds something that this package did not write.
+var ErrDamaged = errors.New("the store is damaged")
 
-// errStoreClosing: Raft ends, so nothing is written any more.
-var errStoreClosing = errors.New("the store is closing")
+// errClosing: Raft ends, so nothing is written any more.
+var errClosing = errors.New("the store is closing")
 
 // errKeyNotFound has this text because raft looks for it by text.
 var errKeyNotFound = errors.New("not found")
@@ -54,8 +55,8 @@ const (
 	// logBucket holds log entries by big-endian index, valueBucket what raft sets
 	// by name.
 	logBucket, valueBucket = "log", "values"
-	// storeLockWait is how long a file that another process has open is waited for.
-	storeLockWait = time.Second
+	// lockWait is how long a file that another process has open is waited for.
+	lockWait = time.Second
 	// termKey is Raft's own name of its term.
 	termKey = "CurrentTerm"
 	// termRetry is the pause between two attempts to write the term.
@@ -65,17 +66,17 @@ const (
 	probeSize = 4 << 10
 )
 
-// openStore opens or makes the file. It fails when another process has it open.
+// Open opens the file, or creates it. It fails if another process has the file open.
 // syncDir makes the names in a directory survive a crash.
-func openStore(path string, syncDir func(string) error) (s *store, err error) {
+func Open(path string, syncDir func(string) error) (s *Store, err error) {
 	defer func() {
 		// bbolt panics on some kinds of damage instead of returning an error.
 		if r := recover(); r != nil {
-			s, err = nil, fmt.Errorf("open %s: %w: %v", path, errStoreCorrupt, r)
+			s, err = nil, fmt.Errorf("open %s: %w: %v", path, ErrDamaged, r)
 		}
 	}()
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout:        storeLockWait,
+		Timeout:        lockWait,
 		NoFreelistSync: true,
 		FreelistType:   bbolt.FreelistMapType,
 	})
@@ -100,14 +101,14 @@ func openStore(path string, syncDir func(string) error) (s *store, err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}
-	return &store{db: db, closing: make(chan struct{})}, nil
+	return &Store{db: db, closing: make(chan struct{})}, nil
 }
 
 // update makes one write, and notes whether it worked.
-func (s *store) update(fn func(*bbolt.Tx) error) error {
+func (s *Store) update(fn func(*bbolt.Tx) error) error {
 	select {
 	case <-s.closing:
-		return errStoreClosing
+		return errClosing
 	default:
 	}
 	err := s.faulted()
@@ -120,15 +121,15 @@ func (s *store) update(fn func(*bbolt.Tx) error) error {
 	return err
 }
 
-func (s *store) faulted() error {
-	if s.fault == nil {
+func (s *Store) faulted() error {
+	if s.Fault == nil {
 		return nil
 	}
-	return s.fault()
+	return s.Fault()
 }
 
 // Failed is why the last write failed; nil if it did not.
-func (s *store) Failed() error {
+func (s *Store) Failed() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failed
@@ -136,24 +137,28 @@ func (s *store) Failed() error {
 
 // Probe makes a write of no meaning: a voter has to know that its disk fails before its
 // vote is needed, and when it works again.
-func (s *store) Probe() error { return s.Set([]byte(probeKey), make([]byte, probeSize)) }
+func (s *Store) Probe() error { return s.Set([]byte(probeKey), make([]byte, probeSize)) }
 
-// release ends the wait of SetUint64 for good, and all writes.
-func (s *store) release() { s.ending.Do(func() { close(s.closing) }) }
+// SetTerm writes Raft's term, of a process that runs no Raft. Unlike SetUint64 it returns when the
+// disk is full.
+func (s *Store) SetTerm(term uint64) error { return s.Set([]byte(termKey), encodeIndex(term)) }
+
+// Release ends the wait of SetUint64 for good, and all writes.
+func (s *Store) Release() { s.ending.Do(func() { close(s.closing) }) }
 
 // Close waits for open transactions. It may be called twice.
-func (s *store) Close() error {
-	s.release()
+func (s *Store) Close() error {
+	s.Release()
 	return s.db.Close()
 }
 
 // FirstIndex is the lowest index in the log, 0 for an empty log.
-func (s *store) FirstIndex() (uint64, error) { return s.edge((*bbolt.Cursor).First) }
+func (s *Store) FirstIndex() (uint64, error) { return s.edge((*bbolt.Cursor).First) }
 
 // LastIndex is the highest index in the log, 0 for an empty log.
-func (s *store) LastIndex() (uint64, error) { return s.edge((*bbolt.Cursor).Last) }
+func (s *Store) LastIndex() (uint64, error) { return s.edge((*bbolt.Cursor).Last) }
 
-func (s *store) edge(move func(*bbolt.Cursor) (key, value []byte)) (index uint64, err error) {
+func (s *Store) edge(move func(*bbolt.Cursor) (key, value []byte)) (index uint64, err error) {
 	err = s.db.View(func(tx *bbolt.Tx) error {
 		key, _ := move(tx.Bucket([]byte(logBucket)).Cursor())
 		if key == nil {
@@ -166,7 +171,7 @@ func (s *store) edge(move func(*bbolt.Cursor) (key, value []byte)) (index uint64
 }
 
 // GetLog reads one entry; raft.ErrLogNotFound if there is none.
-func (s *store) GetLog(index uint64, entry *raft.Log) error {
+func (s *Store) GetLog(index uint64, entry *raft.Log) error {
 	return s.db.View(func(tx *bbolt.Tx) error {
 		data := tx.Bucket([]byte(logBucket)).Get(encodeIndex(index))
 		if data == nil {
@@ -183,10 +188,10 @@ func (s *store) GetLog(index uint64, entry *raft.Log) error {
 }
 
 // StoreLog is StoreLogs of one entry.
-func (s *store) StoreLog(entry *raft.Log) error { return s.StoreLogs([]*raft.Log{entry}) }
+func (s *Store) StoreLog(entry *raft.Log) error { return s.StoreLogs([]*raft.Log{entry}) }
 
 // StoreLogs writes all entries or none. An entry replaces the one of its index.
-func (s *store) StoreLogs(entries []*raft.Log) error {
+func (s *Store) StoreLogs(entries []*raft.Log) error {
 	if len(entries) == 0 {
 		return nil
 	}
@@ -202,7 +207,7 @@ func (s *store) StoreLogs(entries []*raft.Log) error {
 }
 
 // DeleteRange removes the entries from first to last, both included.
-func (s *store) DeleteRange(first, last uint64) error {
+func (s *Store) DeleteRange(first, last uint64) error {
 	return s.update(func(tx *bbolt.Tx) error {
 		bucket := tx.Bucket([]byte(logBucket))
 		// Collected first: a cursor may skip an entry after a deletion.
@@ -228,7 +233,7 @@ func (s *store) DeleteRange(first, last uint64) error {
 }
 
 // Set stores a value by name.
-func (s *store) Set(key, value []byte) error {
+func (s *Store) Set(key, value []byte) error {
 	return s.update(func(tx *bbolt.Tx) error {
 		return tx.Bucket([]byte(valueBucket)).Put(key, value)
 	})
@@ -236,7 +241,7 @@ func (s *store) Set(key, value []byte) error {
 
 // Get reads a value; for a name that was never set the error's text is "not
 // found", which raft relies on.
-func (s *store) Get(key []byte) (value []byte, err error) {
+func (s *Store) Get(key []byte) (value []byte, err error) {
 	err = s.db.View(func(tx *bbolt.Tx) error {
 		data := tx.Bucket([]byte(valueBucket)).Get(key)
 		if data == nil {
@@ -253,7 +258,7 @@ func (s *store) Get(key []byte) (value []byte, err error) {
 // takes part in nothing, and the process goes on without its vote. Once the store is
 // closing it returns at once: no vote and no entry is written any more, so none is given in
 // the new term.
-func (s *store) SetUint64(key []byte, value uint64) error {
+func (s *Store) SetUint64(key []byte, value uint64) error {
 	for {
 		err := s.Set(key, encodeIndex(value))
 		if err == nil || string(key) != termKey {
@@ -270,7 +275,7 @@ func (s *store) SetUint64(key []byte, value uint64) error {
 }
 
 // GetUint64 reads a number; 0 for a name that was never set.
-func (s *store) GetUint64(key []byte) (uint64, error) {
+func (s *Store) GetUint64(key []byte) (uint64, error) {
 	value, err := s.Get(key)
 	if errors.Is(err, errKeyNotFound) {
 		return 0, nil
@@ -285,7 +290,7 @@ func encodeIndex(index uint64) []byte { return binary.BigEndian.AppendUint64(nil
 
 func decodeIndex(key []byte) (uint64, error) {
 	if len(key) != 8 {
-		return 0, fmt.Errorf("%w: a number of %d bytes", errStoreCorrupt, len(key))
+		return 0, fmt.Errorf("%w: a number of %d bytes", ErrDamaged, len(key))
 	}
 	return binary.BigEndian.Uint64(key), nil
 }
@@ -322,17 +327,17 @@ func encodeEntry(entry *raft.Log) []byte {
 // decodeEntry shares nothing with b.
 func decodeEntry(b []byte) (raft.Log, error) {
 	if len(b) < entryHeader+entrySum {
-		return raft.Log{}, fmt.Errorf("%w: %d bytes are too few", errStoreCorrupt, len(b))
+		return raft.Log{}, fmt.Errorf("%w: %d bytes are too few", ErrDamaged, len(b))
 	}
 	body, sum := b[:len(b)-entrySum], binary.BigEndian.Uint32(b[len(b)-entrySum:])
 	if crc32c(body) != sum {
-		return raft.Log{}, fmt.Errorf("%w: wrong checksum", errStoreCorrupt)
+		return raft.Log{}, fmt.Errorf("%w: wrong checksum", ErrDamaged)
 	}
 	switch {
 	case body[0] > entryFormat:
 		return raft.Log{}, release.Newer(uint32(body[0]))
 	case body[0] < entryFormat:
-		return raft.Log{}, fmt.Errorf("%w: format %d, this release knows %d", errStoreCorrupt, body[0], entryFormat)
+		return raft.Log{}, fmt.Errorf("%w: format %d, this release knows %d", ErrDamaged, body[0], entryFormat)
 	}
 	entry := raft.Log{Type: raft.LogType(body[1]), Term: binary.BigEndian.Uint64(body[2:])}
 	if at := int64(binary.BigEndian.Uint64(body[10:])); at != noTime {
@@ -341,7 +346,7 @@ func decodeEntry(b []byte) (raft.Log, error) {
 	n := uint64(binary.BigEndian.Uint32(body[18:]))
 	rest := body[entryHeader:]
 	if n > uint64(len(rest)) {
-		return raft.Log{}, fmt.Errorf("%w: extensions of %d bytes in %d", errStoreCorrupt, n, len(rest))
+		return raft.Log{}, fmt.Errorf("%w: extensions of %d bytes in %d", ErrDamaged, n, len(rest))
 	}
 	if n > 0 {
 		entry.Extensions = append([]byte(nil), rest[:n]...)

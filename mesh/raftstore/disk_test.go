@@ -1,4 +1,4 @@
-package view
+package raftstore
 
 import (
 	"errors"
@@ -14,9 +14,9 @@ import (
 var errDisk = errors.New("no space left on device")
 
 // failing makes the writes of a store fail while it is set.
-func failing(s *store) *atomic.Bool {
+func failing(s *Store) *atomic.Bool {
 	var full atomic.Bool
-	s.fault = func() error {
+	s.Fault = func() error {
 		if full.Load() {
 			return errDisk
 		}
@@ -75,12 +75,12 @@ func TestTermOfAFullDisk(t *testing.T) {
 		full.Store(true)
 		go func() { written <- s.SetUint64(term, 8) }()
 		time.Sleep(time.Hour)
-		s.release()
+		s.Release()
 		if err := <-written; err != nil {
 			t.Errorf("the end: %v", err)
 		}
 		full.Store(false)
-		if err := s.Set([]byte("LastVoteCand"), []byte("a")); !errors.Is(err, errStoreClosing) {
+		if err := s.Set([]byte("LastVoteCand"), []byte("a")); !errors.Is(err, errClosing) {
 			t.Errorf("a vote after the end: %v", err)
 		}
 		if got, err := s.GetUint64(term); got != 7 || err != nil {
