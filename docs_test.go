@@ -1,6 +1,9 @@
 package sharelock_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path"
@@ -264,4 +267,54 @@ func keysOf(t *testing.T, file string) map[string]bool {
 		}
 	}
 	return keys
+}
+
+// The stops of a walk, in the rows of its table, exist: each function in the file of its row.
+func TestDocsWalks(t *testing.T) {
+	page, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile("(?m)^\\| `([a-z0-9_/]+\\.go)` \\| (.*) \\|$")
+	quoted := regexp.MustCompile("`([A-Za-z.]+)`")
+	stops := 0
+	for _, m := range row.FindAllStringSubmatch(string(page), -1) {
+		functions := functionsOf(t, m[1])
+		for _, name := range quoted.FindAllStringSubmatch(m[2], -1) {
+			if stops++; !functions[name[1]] {
+				t.Errorf("%s has no function %s", m[1], name[1])
+			}
+		}
+	}
+	if stops < 40 {
+		t.Errorf("only %d stops were found", stops)
+	}
+}
+
+// functionsOf returns the functions and methods that a file declares, methods behind their type.
+func functionsOf(t *testing.T, name string) map[string]bool {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions := map[string]bool{}
+	for _, d := range f.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		of := ""
+		if fn.Recv != nil {
+			typ := fn.Recv.List[0].Type
+			if star, is := typ.(*ast.StarExpr); is {
+				typ = star.X
+			}
+			if id, is := typ.(*ast.Ident); is {
+				of = id.Name + "."
+			}
+		}
+		functions[of+fn.Name.Name] = true
+	}
+	return functions
 }
