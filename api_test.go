@@ -18,8 +18,9 @@ import (
 var updateAPI = flag.Bool("update", false, "rewrite the lists of the exported surface")
 
 // promised are the packages that users import. What they export is listed in testdata/api, so that every
-// change of it is a reviewed diff.
-var promised = []string{".", "client", "testcluster", "testcluster/locktest"}
+// change of it is a reviewed diff. Generated code is not listed: the golden files of the messages
+// have all that is in it.
+var promised = []string{".", "client", "proto/sharelock/v1", "testcluster", "testcluster/locktest"}
 
 // most is how many identifiers and methods a package may export: a surface that grows without bound
 // cannot be kept for years.
@@ -69,6 +70,9 @@ func surface(t *testing.T, dir string) (text string, count int) {
 	fset := token.NewFileSet()
 	var files []*ast.File
 	for _, name := range pkg.GoFiles {
+		if strings.HasSuffix(name, ".pb.go") {
+			continue
+		}
 		f, err := parser.ParseFile(fset, filepath.Join(dir, name), nil, parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)

@@ -73,9 +73,10 @@ var folders = []folder{
 	{"internal/frame", nil, nil},
 	{"internal/protofield", nil, []string{protobuf}},
 	{"proto/sharelock", nil, []string{grpc, protobuf}},
-	{"proto/sharelock/v1", []string{".", "internal/protofield"}, []string{grpc, protobuf, genproto}},
+	{"internal/sessionwire", []string{".", "internal/protofield", "proto/sharelock/v1"}, []string{grpc, protobuf}},
+	{"proto/sharelock/v1", []string{"."}, []string{grpc, protobuf, genproto}},
 	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{"api", []string{".", "internal/frame", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
 		[]string{
@@ -98,7 +99,7 @@ var folders = []folder{
 			"internal/protofield",
 			"internal/release",
 			"internal/ringproto",
-			"internal/rules",
+			"internal/rules", "internal/sessionwire",
 			"proto/sharelock",
 			"proto/sharelock/peer/v1",
 			"proto/sharelock/v1",
@@ -130,14 +131,14 @@ var folders = []folder{
 	{"mesh/account", []string{"."}, nil},
 	{
 		"mesh/keepalive",
-		[]string{".", "internal/rules", "internal/wake", "ring", "owner", "owner/mutant", "mesh/account", "mesh/epoch", "mesh/link", "proto/sharelock/v1"},
+		[]string{".", "internal/rules", "internal/wake", "ring", "owner", "owner/mutant", "mesh/account", "mesh/epoch", "mesh/link", "internal/sessionwire", "proto/sharelock/v1"},
 		nil,
 	},
 	{
 		"mesh/route",
 		[]string{
 			".", "internal/rules", "internal/wake", "ring", "owner", "owner/mutant", "mesh/account", "mesh/epoch", "mesh/keepalive", "mesh/link", "api",
-			"proto/sharelock/v1",
+			"internal/sessionwire", "proto/sharelock/v1",
 		},
 		nil,
 	},
@@ -148,12 +149,12 @@ var folders = []folder{
 		[]string{".", "internal/frame", "internal/protofield", "internal/release", "internal/rules", "internal/wake", "ring", "owner", "mesh/epoch", "mesh/network", "proto/sharelock/peer/v1"},
 		[]string{protobuf},
 	},
-	{"client", []string{".", "internal/clienthook", "internal/clientid", "internal/clock", "internal/frame", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xxhash}},
+	{"client", []string{".", "internal/clienthook", "internal/clientid", "internal/clock", "internal/frame", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xxhash}},
 	{
 		"internal/cluster",
 		// api and proto: what nodes and calls say of themselves, for the history and
 		// for waiting. x/sys: to hold a port that nobody listens on.
-		[]string{".", "ring", "owner", "owner/machine", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/link", "mesh/network", "internal/meshhook", "internal/clienthook", "internal/clientid", "internal/linear", "internal/memnet"},
+		[]string{".", "ring", "owner", "owner/machine", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/link", "mesh/network", "internal/meshhook", "internal/clienthook", "internal/clientid", "internal/sessionwire", "internal/linear", "internal/memnet"},
 		[]string{grpc, genproto, protobuf, xsys},
 	},
 	// The models share nothing with what they are models of.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -159,7 +160,7 @@ func (f *framed) remove(conn net.Conn) {
 func (f *framed) begin(s *splitter, conn net.Conn) {
 	defer f.remove(conn)
 	head, err := f.look(conn)
-	if err == nil && string(head) != pb.SessionMagic {
+	if err == nil && string(head) != sessionwire.SessionMagic {
 		// gRPC would set these options itself, but it does not see the TCP connection.
 		f.setTimeouts(conn, 0)
 		if s.deliver(accepted{conn: frame.Replay(conn, head)}) {
@@ -181,15 +182,15 @@ func (f *framed) look(conn net.Conn) ([]byte, error) {
 	if err := conn.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
 		return nil, err
 	}
-	head := make([]byte, len(pb.SessionMagic))
+	head := make([]byte, len(sessionwire.SessionMagic))
 	if _, err := io.ReadFull(conn, head); err != nil {
 		return nil, err
 	}
-	if string(head) == pb.SessionMagic {
-		if err := pb.ReadHello(conn); err != nil {
+	if string(head) == sessionwire.SessionMagic {
+		if err := sessionwire.ReadHello(conn); err != nil {
 			return nil, err
 		}
-		if _, err := conn.Write(pb.AppendWelcome(nil)); err != nil {
+		if _, err := conn.Write(sessionwire.AppendWelcome(nil)); err != nil {
 			return nil, err
 		}
 	}
@@ -206,7 +207,7 @@ func (f *framed) session(conn net.Conn) (err error) {
 	f.setTimeouts(conn, keepaliveInterval)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	ss := f.locks.open(frame.New(conn, pb.MaxSessionFrame, framePatience), conn.RemoteAddr())
+	ss := f.locks.open(frame.New(conn, sessionwire.MaxSessionFrame, framePatience), conn.RemoteAddr())
 	f.mu.Lock()
 	f.conns[conn] = ss
 	closed := f.closed

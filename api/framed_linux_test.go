@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -64,14 +65,14 @@ func TestStreamsAreWatchedOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := conn.Write(pb.AppendHello(nil)); err != nil {
+	if _, err := conn.Write(sessionwire.AppendHello(nil)); err != nil {
 		t.Fatal(err)
 	}
-	if err := pb.ReadWelcome(conn); err != nil {
+	if err := sessionwire.ReadWelcome(conn); err != nil {
 		t.Fatal(err)
 	}
 	// Behind the answer to a call it is a session for sure.
-	k := &talk{t: t, talker: &plainTalk{frame.New(conn, pb.MaxSessionFrame, time.Hour), conn}}
+	k := &talk{t: t, talker: &plainTalk{frame.New(conn, sessionwire.MaxSessionFrame, time.Hour), conn}}
 	k.send(acquireCall(1, "k", 0))
 	if _, err := k.answer(); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -29,7 +30,7 @@ func dialRaw(t *testing.T, c *dialed) net.Conn {
 
 // What is no session, or none that this release knows, is dropped, and nothing else is.
 func TestFramedRefused(t *testing.T) {
-	hello := string(pb.AppendHello(nil))
+	hello := string(sessionwire.AppendHello(nil))
 	for _, tt := range []struct{ name, bytes, welcome string }{
 		{"an unknown version", "SLSN\x02" + hello[5:], ""},
 		{"half a hello", hello[:10], ""},
@@ -231,8 +232,8 @@ func TestSessionManyAnswers(t *testing.T) {
 		t.Errorf("%d bytes wait", s.fullBytes+len(s.out))
 	}
 	var (
-		reader pb.ReplyReader
-		reply  pb.Reply
+		reader sessionwire.ReplyReader
+		reply  sessionwire.Reply
 		next   uint64
 	)
 	for data, _ := s.nextMessage(); data != nil; data, _ = s.nextMessage() {
@@ -277,7 +278,7 @@ func TestServeAfterStop(t *testing.T) {
 
 // FuzzFramed: whatever is sent, the node goes on, and keeps nothing of it.
 func FuzzFramed(f *testing.F) {
-	hello := pb.AppendHello(nil)
+	hello := sessionwire.AppendHello(nil)
 	f.Add(append(hello, 0, 0, 0, 2, 16, 1))
 	f.Add([]byte("SLSN\x01"))
 	f.Add([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))

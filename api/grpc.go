@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	original "github.com/sgkandale/sharelock/proto/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc"
@@ -71,7 +72,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.WaitForHandlers(true),
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.ForceServerCodecV2(pb.RawCodec{}), // for sessions, see pb.Frame
+		grpc.ForceServerCodecV2(sessionwire.RawCodec{}), // for sessions, see sessionwire.Frame
 		// Outermost first. Recovery is next to the handler, so that its error is translated
 		// like any other.
 		grpc.ChainUnaryInterceptor(translateErrors(log), endWithDeadline, recoverUnary(log)),

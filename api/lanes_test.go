@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/sgkandale/sharelock"
-	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 )
 
 // All holds of a large session end while nothing can be sent: no message is larger than
@@ -40,7 +40,7 @@ type recorder struct {
 	started []uint64
 }
 
-func (r *recorder) Start(calls []pb.Call) {
+func (r *recorder) Start(calls []sessionwire.Call) {
 	for i := range calls {
 		r.started = append(r.started, calls[i].ID)
 	}
@@ -51,18 +51,18 @@ func (r *recorder) Start(calls []pb.Call) {
 func TestReleasesHaveRoom(t *testing.T) {
 	calls := &recorder{}
 	s := &session{wake: make(chan struct{}, 1), calls: calls, pending: maxPending - 1}
-	s.start([]pb.Call{
-		{ID: 1, Kind: pb.CallAcquire},
-		{ID: 2, Kind: pb.CallAcquire},
-		{ID: 3, Kind: pb.CallRelease},
-		{ID: 4, Kind: pb.CallRenew},
-		{ID: 5, Kind: pb.CallGiveUp},
+	s.start([]sessionwire.Call{
+		{ID: 1, Kind: sessionwire.CallAcquire},
+		{ID: 2, Kind: sessionwire.CallAcquire},
+		{ID: 3, Kind: sessionwire.CallRelease},
+		{ID: 4, Kind: sessionwire.CallRenew},
+		{ID: 5, Kind: sessionwire.CallGiveUp},
 	})
 	if want := []uint64{1, 3, 4, 5}; !slices.Equal(calls.started, want) || s.pending != maxPending+3 {
 		t.Errorf("started %v with %d under way, want %v", calls.started, s.pending, want)
 	}
 	s.pending, calls.started = maxPendingAll, nil
-	if s.start([]pb.Call{{ID: 6, Kind: pb.CallRelease}}); len(calls.started) != 0 || s.pending != maxPendingAll {
+	if s.start([]sessionwire.Call{{ID: 6, Kind: sessionwire.CallRelease}}); len(calls.started) != 0 || s.pending != maxPendingAll {
 		t.Errorf("started %v with %d under way", calls.started, s.pending)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 )
 
 // Locker is the lock service behind this package; a mesh node implements it. It validates requests
@@ -45,13 +45,13 @@ type Session interface {
 	// Start starts calls to acquire, renew, release or give up. Each has the meaning of the
 	// method of [Locker], and is answered once at the sink. An id must differ from those of
 	// all calls in flight. Start does not retain the slice.
-	Start(calls []sharelockv1.Call)
+	Start(calls []sessionwire.Call)
 	// Cancel cancels the call with this id, as if its context were cancelled. The call is still
 	// answered. Cancel has no effect if there is no such call in flight.
 	Cancel(id uint64)
 	// Keep attaches holds, detaches them, records a keepalive for all attached holds, or
 	// releases all of them. The sink is told the results. Keep does not retain the slice.
-	Keep(list []sharelockv1.Keep)
+	Keep(list []sessionwire.Keep)
 	// Close cancels all calls and detaches all holds. The sink gets no further calls.
 	Close()
 }

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -101,7 +102,7 @@ func (s *locks) Renew(ctx context.Context, m *pb.RenewRequest) (*pb.RenewRespons
 			metadata = map[string]string{}
 		}
 	case m.GetClearMetadata():
-		return nil, pb.ErrMetadataTwice
+		return nil, sessionwire.ErrMetadataTwice
 	}
 	hold, err := s.node.Renew(ctx, m.GetKey(), token, ttl, metadata)
 	if err != nil {

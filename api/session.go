@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -160,7 +161,7 @@ func (s *session) ended() {
 // grpcStream is a stream over gRPC.
 type grpcStream struct {
 	grpc.ServerStream
-	frame pb.Frame
+	frame sessionwire.Frame
 }
 
 // Recv implements stream.
@@ -170,7 +171,7 @@ func (s *grpcStream) Recv() ([]byte, error) {
 }
 
 // Send implements stream.
-func (s *grpcStream) Send(message []byte) error { return s.SendMsg(&pb.Frame{Data: message}) }
+func (s *grpcStream) Send(message []byte) error { return s.SendMsg(&sessionwire.Frame{Data: message}) }
 
 // urgentBuffer returns urgent, and outBuffer returns out, ready to be appended to. mu must be held.
 func (s *session) urgentBuffer() []byte { return s.lane(&s.urgent, &s.fullUrgent) }
@@ -191,15 +192,15 @@ func (s *session) lane(lane *[]byte, full *[][]byte) []byte {
 
 // Answer implements Sink.
 func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
-	r := pb.Reply{ID: id, Hold: h}
+	r := sessionwire.Reply{ID: id, Hold: h}
 	if err != nil {
 		r.Status = statusBytes(err)
 	}
 	s.mu.Lock()
 	if len(r.Status) <= maxUrgent {
-		s.urgent = pb.AppendReply(s.urgentBuffer(), &r)
+		s.urgent = sessionwire.AppendReply(s.urgentBuffer(), &r)
 	} else {
-		s.out = pb.AppendReply(s.outBuffer(), &r)
+		s.out = sessionwire.AppendReply(s.outBuffer(), &r)
 	}
 	s.pending--
 	lost := s.unsent.answered(id, &h, err == nil, s.unsent.taken+uint64(len(s.fullUrgent)))
@@ -213,7 +214,7 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 // Renewed implements Sink.
 func (s *session) Renewed(keepalive uint64, ids []uint64) {
 	s.mu.Lock()
-	s.urgent = pb.AppendRenewed(s.urgentBuffer(), keepalive, ids)
+	s.urgent = sessionwire.AppendRenewed(s.urgentBuffer(), keepalive, ids)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -222,7 +223,7 @@ func (s *session) Renewed(keepalive uint64, ids []uint64) {
 func (s *session) Ended(id uint64, err error) {
 	status := statusBytes(err)
 	s.mu.Lock()
-	s.urgent = pb.AppendEnd(s.urgentBuffer(), id, status)
+	s.urgent = sessionwire.AppendEnd(s.urgentBuffer(), id, status)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -230,7 +231,7 @@ func (s *session) Ended(id uint64, err error) {
 // Forced implements Sink.
 func (s *session) Forced(key string, token sharelock.Token, reason string) {
 	s.mu.Lock()
-	s.urgent = pb.AppendForced(s.urgentBuffer(), key, token, reason)
+	s.urgent = sessionwire.AppendForced(s.urgentBuffer(), key, token, reason)
 	s.mu.Unlock()
 	notify(s.wake)
 }
@@ -239,7 +240,7 @@ func (s *session) Forced(key string, token sharelock.Token, reason string) {
 func (s *session) Queued(id uint64, position uint32) {
 	s.mu.Lock()
 	if len(s.out)+s.fullBytes <= maxUnsent {
-		s.out = pb.AppendQueued(s.outBuffer(), id, position)
+		s.out = sessionwire.AppendQueued(s.outBuffer(), id, position)
 	}
 	s.mu.Unlock()
 	notify(s.wake)
@@ -266,8 +267,8 @@ func notify(c chan struct{}) {
 // receive reads messages from the stream until it ends.
 func (s *session) receive(ctx context.Context, who string) error {
 	var (
-		reader pb.CallReader
-		batch  []pb.Call
+		reader sessionwire.CallReader
+		batch  []sessionwire.Call
 		keeps  keeps
 	)
 	for {
@@ -317,17 +318,17 @@ func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, 
 			return false, err
 		}
 		for more && len(k.batch) < maxStart {
-			var one pb.Keep
+			var one sessionwire.Keep
 			if more, err = k.reader.Next(&one); err != nil {
 				return false, status.Error(codes.InvalidArgument, err.Error())
 			}
 			switch {
 			case !more:
-			case one.Kind == pb.KeepRing:
+			case one.Kind == sessionwire.KeepRing:
 				ring = true
 			default:
 				k.batch = append(k.batch, one)
-				alive = alive || one.Kind == pb.KeepAlive
+				alive = alive || one.Kind == sessionwire.KeepAlive
 			}
 		}
 		if len(k.batch) > 0 {
@@ -346,15 +347,15 @@ func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, 
 func (s *session) sendRing() {
 	ring := s.ring()
 	s.mu.Lock()
-	s.out = pb.AppendRing(s.outBuffer(), ring)
+	s.out = sessionwire.AppendRing(s.outBuffer(), ring)
 	s.mu.Unlock()
 	notify(s.wake)
 }
 
 // keeps holds buffers that keep reuses.
 type keeps struct {
-	reader pb.KeepReader
-	batch  []pb.Keep
+	reader sessionwire.KeepReader
+	batch  []sessionwire.Keep
 }
 
 // maxStart is the maximum number of calls that are started together.
@@ -362,15 +363,15 @@ const maxStart = 256
 
 // next reads calls that are started together. At a cancel it first starts the calls before it, and
 // then cancels at once. more is false at the end of the message.
-func (s *session) next(r *pb.CallReader, batch []pb.Call, who string) (_ []pb.Call, more bool, err error) {
+func (s *session) next(r *sessionwire.CallReader, batch []sessionwire.Call, who string) (_ []sessionwire.Call, more bool, err error) {
 	for len(batch) < maxStart {
-		batch = append(batch, pb.Call{})
+		batch = append(batch, sessionwire.Call{})
 		c := &batch[len(batch)-1]
 		more, err = r.Next(c)
 		if err != nil || !more {
 			return batch[:len(batch)-1], more, err
 		}
-		if c.Kind == pb.CallCancel {
+		if c.Kind == sessionwire.CallCancel {
 			id := c.ID
 			batch = batch[:len(batch)-1]
 			s.start(batch)
@@ -390,14 +391,14 @@ func (s *session) next(r *pb.CallReader, batch []pb.Call, who string) (_ []pb.Ca
 func (s *session) pong() {
 	s.mu.Lock()
 	if len(s.urgent) == 0 {
-		s.urgent = pb.AppendPing(s.urgentBuffer())
+		s.urgent = sessionwire.AppendPing(s.urgentBuffer())
 	}
 	s.mu.Unlock()
 	notify(s.wake)
 }
 
 // start starts calls, or refuses them.
-func (s *session) start(calls []pb.Call) {
+func (s *session) start(calls []sessionwire.Call) {
 	if len(calls) == 0 {
 		return
 	}
@@ -422,11 +423,11 @@ func (s *session) start(calls []pb.Call) {
 
 // admit refuses the calls for which there is no room beside the before calls in flight, and
 // returns the others.
-func (s *session) admit(before int, calls []pb.Call) []pb.Call {
+func (s *session) admit(before int, calls []sessionwire.Call) []sessionwire.Call {
 	list := calls[:0]
 	for i := range calls {
 		most := maxPendingAll
-		if calls[i].Kind == pb.CallAcquire {
+		if calls[i].Kind == sessionwire.CallAcquire {
 			most = maxPending
 		}
 		if before+len(list) >= most {

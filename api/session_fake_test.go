@@ -6,7 +6,7 @@ import (
 	"sync"
 
 	"github.com/sgkandale/sharelock"
-	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 )
 
 // panickingKeepalive makes a fakeSession panic.
@@ -20,7 +20,7 @@ type fakeSession struct {
 
 	mu      sync.Mutex
 	cancels map[uint64]context.CancelFunc // guarded by mu
-	kept    []pb.Keep                     // guarded by mu
+	kept    []sessionwire.Keep            // guarded by mu
 	alive   uint64                        // guarded by mu
 	closed  bool                          // guarded by mu
 }
@@ -36,13 +36,13 @@ func (n *fakeNode) Open(to Sink) Session {
 	return &fakeSession{node: n, to: to, cancels: map[uint64]context.CancelFunc{}}
 }
 
-func (s *fakeSession) Start(calls []pb.Call) {
+func (s *fakeSession) Start(calls []sessionwire.Call) {
 	for _, c := range calls {
 		s.start(c)
 	}
 }
 
-func (s *fakeSession) start(call pb.Call) {
+func (s *fakeSession) start(call sessionwire.Call) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.mu.Lock()
 	s.cancels[call.ID] = cancel
@@ -60,15 +60,15 @@ func (s *fakeSession) start(call pb.Call) {
 	})
 }
 
-func (s *fakeSession) do(ctx context.Context, c *pb.Call) (sharelock.Hold, error) {
+func (s *fakeSession) do(ctx context.Context, c *sessionwire.Call) (sharelock.Hold, error) {
 	switch {
 	case c.Err != nil:
 		return sharelock.Hold{}, c.Err
-	case c.Kind == pb.CallAcquire:
+	case c.Kind == sessionwire.CallAcquire:
 		return s.node.Acquire(ctx, c.Acquire)
-	case c.Kind == pb.CallGiveUp:
+	case c.Kind == sessionwire.CallGiveUp:
 		return sharelock.Hold{}, s.node.GiveUp(ctx, c.Acquire.Key, c.Acquire.ClientID, c.Acquire.RequestID)
-	case c.Kind == pb.CallRenew:
+	case c.Kind == sessionwire.CallRenew:
 		return s.node.Renew(ctx, c.Acquire.Key, c.Token, c.Acquire.TTL, c.Acquire.Metadata)
 	default:
 		return s.node.Release(ctx, c.Acquire.Key, c.Token, c.SentOnce)
@@ -84,16 +84,16 @@ func (s *fakeSession) Cancel(id uint64) {
 }
 
 // Keep renews what is attached at once, and at every keepalive.
-func (s *fakeSession) Keep(list []pb.Keep) {
+func (s *fakeSession) Keep(list []sessionwire.Keep) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range list {
 		switch k.Kind {
-		case pb.KeepAttach:
+		case sessionwire.KeepAttach:
 			s.kept = append(s.kept, k)
-		case pb.KeepDetach:
-			s.kept = slices.DeleteFunc(s.kept, func(o pb.Keep) bool { return o.ID == k.ID })
-		case pb.KeepClose:
+		case sessionwire.KeepDetach:
+			s.kept = slices.DeleteFunc(s.kept, func(o sessionwire.Keep) bool { return o.ID == k.ID })
+		case sessionwire.KeepClose:
 			for _, k := range s.kept {
 				_, _ = s.node.Release(context.Background(), k.Key, k.Token, false)
 			}
@@ -107,7 +107,7 @@ func (s *fakeSession) Keep(list []pb.Keep) {
 		}
 	}
 	var renewed []uint64
-	s.kept = slices.DeleteFunc(s.kept, func(k pb.Keep) bool {
+	s.kept = slices.DeleteFunc(s.kept, func(k sessionwire.Keep) bool {
 		err := k.Err
 		if err == nil {
 			_, err = s.node.Renew(context.Background(), k.Key, k.Token, 0, nil)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
@@ -74,13 +75,13 @@ func openPlain(t *testing.T, c *dialed, ctx context.Context) *talk {
 		t.Fatal(err)
 	}
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
-	if _, err := conn.Write(pb.AppendHello(nil)); err != nil {
+	if _, err := conn.Write(sessionwire.AppendHello(nil)); err != nil {
 		t.Fatal(err)
 	}
-	if err := pb.ReadWelcome(conn); err != nil {
+	if err := sessionwire.ReadWelcome(conn); err != nil {
 		t.Fatal(err)
 	}
-	return &talk{t: t, talker: &plainTalk{frame.New(conn, pb.MaxSessionFrame, time.Hour), conn}}
+	return &talk{t: t, talker: &plainTalk{frame.New(conn, sessionwire.MaxSessionFrame, time.Hour), conn}}
 }
 
 func (p *plainTalk) Send(m *pb.SessionRequest) error {
@@ -232,14 +233,14 @@ func testSessionCancel(t *testing.T, open open) {
 // A message that cannot be read ends the stream, and nothing else.
 func TestSessionMalformed(t *testing.T) {
 	c := dialFake(t, newFake(), Options{})
-	s, err := c.locks.Session(t.Context(), grpc.ForceCodecV2(pb.RawCodec{}))
+	s, err := c.locks.Session(t.Context(), grpc.ForceCodecV2(sessionwire.RawCodec{}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SendMsg(&pb.Frame{Data: []byte{10, 200}}); err != nil {
+	if err := s.SendMsg(&sessionwire.Frame{Data: []byte{10, 200}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RecvMsg(&pb.Frame{}); status.Code(err) != codes.InvalidArgument {
+	if err := s.RecvMsg(&sessionwire.Frame{}); status.Code(err) != codes.InvalidArgument {
 		t.Errorf("after a malformed message: %v", err)
 	}
 	k := openSession(t, c, t.Context())
@@ -384,7 +385,7 @@ func TestSessionUnread(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		c := dialFake(t, node, Options{})
-		s, err := c.locks.Session(t.Context(), grpc.ForceCodecV2(pb.RawCodec{}))
+		s, err := c.locks.Session(t.Context(), grpc.ForceCodecV2(sessionwire.RawCodec{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -395,9 +396,9 @@ func TestSessionUnread(t *testing.T) {
 			// Every answer names the wrong token in a few hundred bytes.
 			var batch []byte
 			for id := range uint64(1000) {
-				batch = pb.AppendCall(batch, &pb.Call{ID: id, Kind: pb.CallRelease, Acquire: sharelock.AcquireRequest{Key: "k"}, Token: 1})
+				batch = sessionwire.AppendCall(batch, &sessionwire.Call{ID: id, Kind: sessionwire.CallRelease, Acquire: sharelock.AcquireRequest{Key: "k"}, Token: 1})
 			}
-			for s.SendMsg(&pb.Frame{Data: batch}) == nil {
+			for s.SendMsg(&sessionwire.Frame{Data: batch}) == nil {
 				sent++
 			}
 		}()
@@ -416,7 +417,7 @@ type refusing struct {
 	to *session
 }
 
-func (r refusing) Keep(list []pb.Keep) {
+func (r refusing) Keep(list []sessionwire.Keep) {
 	for _, k := range list {
 		r.to.Ended(k.ID, errBusy)
 	}
@@ -431,7 +432,7 @@ func TestSessionManyRefusals(t *testing.T) {
 		s.calls = refusing{to: s}
 		var data []byte
 		for id := range uint64(100_000) {
-			data = pb.AppendKeep(data, &pb.Keep{Kind: pb.KeepAttach, ID: id, Key: "k", Token: 1, TTL: time.Second})
+			data = sessionwire.AppendKeep(data, &sessionwire.Keep{Kind: sessionwire.KeepAttach, ID: id, Key: "k", Token: 1, TTL: time.Second})
 		}
 		done := make(chan error, 1)
 		go func() {

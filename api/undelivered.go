@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 )
 
 // unsent records the grants of a session whose answers were not sent on its stream and whose calls
@@ -30,10 +30,10 @@ type unsentGrant struct {
 }
 
 // begin records the calls that are started.
-func (u *unsent) begin(calls []pb.Call) {
+func (u *unsent) begin(calls []sessionwire.Call) {
 	for i := range calls {
 		c := &calls[i]
-		if c.Kind != pb.CallAcquire || c.Acquire.RequestID != "" {
+		if c.Kind != sessionwire.CallAcquire || c.Acquire.RequestID != "" {
 			continue
 		}
 		if u.calls == nil {

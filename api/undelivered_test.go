@@ -15,6 +15,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	original "github.com/sgkandale/sharelock/proto/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -131,13 +132,13 @@ func pipedSession(t *testing.T, node Node) *talk {
 	})
 	conn := l.dial()
 	t.Cleanup(func() { _ = conn.Close() }) // a second time is fine
-	if _, err := conn.Write(pb.AppendHello(nil)); err != nil {
+	if _, err := conn.Write(sessionwire.AppendHello(nil)); err != nil {
 		t.Fatal(err)
 	}
-	if err := pb.ReadWelcome(conn); err != nil {
+	if err := sessionwire.ReadWelcome(conn); err != nil {
 		t.Fatal(err)
 	}
-	return &talk{t: t, talker: &plainTalk{frame.New(conn, pb.MaxSessionFrame, time.Hour), conn}}
+	return &talk{t: t, talker: &plainTalk{frame.New(conn, sessionwire.MaxSessionFrame, time.Hour), conn}}
 }
 
 // The grants of a session whose answers stand in its queue when it ends are released; those
@@ -198,7 +199,7 @@ func TestSessionAnswerTooLate(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
 		s := (&locks{node: node}).open(nil, nil)
-		s.unsent.begin([]pb.Call{{ID: 1, Kind: pb.CallAcquire}, {ID: 2, Kind: pb.CallAcquire, Acquire: sharelock.AcquireRequest{RequestID: "r"}}})
+		s.unsent.begin([]sessionwire.Call{{ID: 1, Kind: sessionwire.CallAcquire}, {ID: 2, Kind: sessionwire.CallAcquire, Acquire: sharelock.AcquireRequest{RequestID: "r"}}})
 		s.close(node)
 		for id, key := range []string{1: "k", 2: "own"} {
 			if key == "" {

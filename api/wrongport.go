@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -64,10 +65,10 @@ func RefuseSession(conn net.Conn, wrong error) error {
 	err := conn.SetDeadline(time.Now().Add(refuseTime))
 	if err == nil {
 		// Closing a connection with unread data resets it, and then the answer may be lost.
-		err = pb.ReadHello(conn)
+		err = sessionwire.ReadHello(conn)
 	}
 	if err == nil {
-		_, err = conn.Write(pb.AppendWrongPort(nil, textOf(wrong)))
+		_, err = conn.Write(sessionwire.AppendWrongPort(nil, textOf(wrong)))
 	}
 	return err
 }
@@ -135,8 +136,8 @@ func (c *refusingConn) Read(b []byte) (int, error) {
 // look reads until it is known whether the connection begins a session. After an error, for example
 // of a deadline, it may be called again.
 func (c *refusingConn) look() error {
-	for len(c.head) < len(pb.SessionMagic) && string(c.head) == pb.SessionMagic[:len(c.head)] {
-		var b [len(pb.SessionMagic)]byte
+	for len(c.head) < len(sessionwire.SessionMagic) && string(c.head) == sessionwire.SessionMagic[:len(c.head)] {
+		var b [len(sessionwire.SessionMagic)]byte
 		n, err := c.Conn.Read(b[:len(b)-len(c.head)])
 		c.head = append(c.head, b[:n]...)
 		if err != nil && n == 0 {
@@ -147,7 +148,7 @@ func (c *refusingConn) look() error {
 		}
 	}
 	c.looked = true
-	if string(c.head) == pb.SessionMagic {
+	if string(c.head) == sessionwire.SessionMagic {
 		return errors.Join(RefuseSession(c.Conn, c.wrong), io.EOF)
 	}
 	return nil

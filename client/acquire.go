@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -194,8 +195,8 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 	a.loose++
 	// Q3: this number names the send whose answer comes back, since every send is a
 	// call of its own.
-	hold, now, err := n.session.doQueued(ctx, a.bound, &sharelockv1.Call{
-		Kind: sharelockv1.CallAcquire, Acquire: a.req, Tell: a.queued != nil && a.req.Wait != 0,
+	hold, now, err := n.session.doQueued(ctx, a.bound, &sessionwire.Call{
+		Kind: sessionwire.CallAcquire, Acquire: a.req, Tell: a.queued != nil && a.req.Wait != 0,
 	}, a.queued)
 	if err != nil {
 		return a.failed(err, sent, now)

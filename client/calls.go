@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -118,8 +119,8 @@ func (c *Client) release(ctx context.Context, b bounds, r *releasing) (sharelock
 	err := c.call(ctx, b, func(ctx context.Context, n *node, _ time.Duration) error {
 		r.sends++
 		if r.brief {
-			_, _, err := n.session.do(ctx, false, &sharelockv1.Call{
-				Kind: sharelockv1.CallRelease, Acquire: sharelock.AcquireRequest{Key: r.key}, Token: r.token, SentOnce: r.sentOnce,
+			_, _, err := n.session.do(ctx, false, &sessionwire.Call{
+				Kind: sessionwire.CallRelease, Acquire: sharelock.AcquireRequest{Key: r.key}, Token: r.token, SentOnce: r.sentOnce,
 			})
 			return err
 		}

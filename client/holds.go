@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 )
 
 // releasesAtOnce is how many releases of ReleaseAll are under way together.
@@ -158,8 +158,8 @@ func (l *Lock) renewNow(ctx context.Context, ttl time.Duration, metadata map[str
 	)
 	err = k.c.call(ctx, bounds{key: l.key}, func(ctx context.Context, n *node, sent time.Duration) (err error) {
 		from = sent
-		hold, _, err = n.session.do(ctx, true, &sharelockv1.Call{
-			Kind: sharelockv1.CallRenew, Acquire: sharelock.AcquireRequest{Key: l.key, TTL: ttl, Metadata: metadata}, Token: l.token,
+		hold, _, err = n.session.do(ctx, true, &sessionwire.Call{
+			Kind: sessionwire.CallRenew, Acquire: sharelock.AcquireRequest{Key: l.key, TTL: ttl, Metadata: metadata}, Token: l.token,
 		})
 		if err == nil {
 			err = plausible(hold, l.token)

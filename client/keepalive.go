@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -94,7 +95,7 @@ func (st *stream) beat() {
 	}
 	a.pending, a.unanswered = true, true
 	a.note(now)
-	st.urgent = sharelockv1.AppendKeep(st.first(), &sharelockv1.Keep{Kind: sharelockv1.KeepAlive, ID: a.last})
+	st.urgent = sessionwire.AppendKeep(st.first(), &sessionwire.Keep{Kind: sessionwire.KeepAlive, ID: a.last})
 }
 
 // attach has the node keep a lock alive; false if the stream is broken. id is one that
@@ -112,7 +113,7 @@ func (st *stream) attach(id uint64, l *Lock, ttl time.Duration) bool {
 	a.locks[id] = keptLock{l, ttl}
 	a.ttls[ttl]++
 	st.beat()
-	st.urgent = sharelockv1.AppendKeep(st.first(), &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: l.key, Token: l.token, TTL: ttl})
+	st.urgent = sessionwire.AppendKeep(st.first(), &sessionwire.Keep{Kind: sessionwire.KeepAttach, ID: id, Key: l.key, Token: l.token, TTL: ttl})
 	st.mu.Unlock()
 	st.nudge()
 	return true
@@ -123,7 +124,7 @@ func (st *stream) detach(id uint64) {
 	st.mu.Lock()
 	known := st.forget(id) != nil && st.err == nil
 	if known {
-		st.urgent = sharelockv1.AppendKeep(st.first(), &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: id})
+		st.urgent = sessionwire.AppendKeep(st.first(), &sessionwire.Keep{Kind: sessionwire.KeepDetach, ID: id})
 	}
 	st.mu.Unlock()
 	if known {
@@ -156,14 +157,14 @@ type keptNews struct {
 	ended     error
 	// forced is a lock of this client's that was taken away, wherever it is kept; the other
 	// fields are not set then.
-	forced *sharelockv1.Forced
+	forced *sessionwire.Forced
 }
 
 // kept reads what a message says of locks that are kept. mu is held.
 func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 	var (
-		r sharelockv1.KeptReader
-		k sharelockv1.Kept
+		r sessionwire.KeptReader
+		k sessionwire.Kept
 	)
 	for r.Reset(data); ; {
 		more, err := r.Next(&k)
@@ -194,7 +195,7 @@ func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 		if !ok {
 			// Its detach was sent; if it went another way than the attach it has had no
 			// effect.
-			st.urgent = sharelockv1.AppendKeep(st.first(), &sharelockv1.Keep{Kind: sharelockv1.KeepDetach, ID: k.ID})
+			st.urgent = sessionwire.AppendKeep(st.first(), &sessionwire.Keep{Kind: sessionwire.KeepDetach, ID: k.ID})
 			st.nudge()
 			continue
 		}
@@ -279,7 +280,7 @@ func (k *keeper) news(st *stream, list []keptNews) {
 }
 
 // forced ends a lock that was taken away.
-func (k *keeper) forced(f *sharelockv1.Forced) {
+func (k *keeper) forced(f *sessionwire.Forced) {
 	if l := k.find(f); l != nil {
 		err := ErrForced
 		if f.Reason != "" {
@@ -290,7 +291,7 @@ func (k *keeper) forced(f *sharelockv1.Forced) {
 }
 
 // find returns the lock that was taken away, or nil.
-func (k *keeper) find(f *sharelockv1.Forced) *Lock {
+func (k *keeper) find(f *sessionwire.Forced) *Lock {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if l := k.lookup(f.Key, f.Token); l != nil {
@@ -305,7 +306,7 @@ func (k *keeper) find(f *sharelockv1.Forced) *Lock {
 }
 
 // takeEarly returns the news about a lock that came before it, or nil. k.mu is held.
-func (k *keeper) takeEarly(key string, token sharelock.Token) *sharelockv1.Forced {
+func (k *keeper) takeEarly(key string, token sharelock.Token) *sessionwire.Forced {
 	for i, f := range k.early {
 		if f.Key == key && f.Token == token {
 			k.early = append(k.early[:i], k.early[i+1:]...)

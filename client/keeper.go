@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -38,7 +39,7 @@ type keeper struct {
 	due dueHeap
 	// early are locks that were taken away before their grants were taken in here. Guarded
 	// by mu.
-	early []*sharelockv1.Forced
+	early []*sessionwire.Forced
 
 	// renewals and losses are for Stats.
 	renewals, losses atomic.Uint64
@@ -63,7 +64,7 @@ func (k *keeper) add(h sharelock.Hold, deadline time.Duration, sentOnce, noRenew
 	l.extend(h, deadline)
 	heap.Push(&k.due, l)
 	first := l.index == 0
-	var taken *sharelockv1.Forced
+	var taken *sessionwire.Forced
 	if len(k.early) > 0 {
 		taken = k.takeEarly(h.Key, h.Token)
 	}
@@ -296,8 +297,8 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 		},
 	}, func(ctx context.Context, n *node, at time.Duration) (err error) {
 		sent = at
-		hold, _, err = n.session.do(ctx, true, &sharelockv1.Call{
-			Kind: sharelockv1.CallRenew, Acquire: sharelock.AcquireRequest{Key: l.key}, Token: l.token,
+		hold, _, err = n.session.do(ctx, true, &sessionwire.Call{
+			Kind: sessionwire.CallRenew, Acquire: sharelock.AcquireRequest{Key: l.key}, Token: l.token,
 		})
 		if err == nil {
 			err = plausible(hold, l.token)

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 )
 
 const (
@@ -60,7 +60,7 @@ func (s *session) hail(ctx context.Context) (net.Conn, error) {
 			cancel(nil)
 		}
 		<-looked
-	case hungUp(err), errors.Is(err, sharelockv1.ErrNoSession):
+	case hungUp(err), errors.Is(err, sessionwire.ErrNoSession):
 		if wrong := s.look(ctx); wrong != nil {
 			return nil, wrong
 		}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -46,7 +47,7 @@ type room struct {
 
 // heldCall is a call that was not sent yet.
 type heldCall struct {
-	call sharelockv1.Call
+	call sessionwire.Call
 	// since is when it was held back.
 	since time.Duration
 }
@@ -61,12 +62,12 @@ func (r *room) full(try bool, most int) bool {
 }
 
 // add sends a call, or holds it back until there is room. mu is held.
-func (st *stream) add(x *exchange, c *sharelockv1.Call) (held bool) {
+func (st *stream) add(x *exchange, c *sessionwire.Call) (held bool) {
 	switch {
-	case c.Kind != sharelockv1.CallAcquire:
+	case c.Kind != sessionwire.CallAcquire:
 		x.place = others
 		st.room.sent++
-		st.urgent = sharelockv1.AppendCall(st.first(), c)
+		st.urgent = sessionwire.AppendCall(st.first(), c)
 		return false
 	case st.room.full(c.Acquire.Wait == 0, st.s.keeper.c.mostCalls):
 		x.place = heldBack
@@ -84,13 +85,13 @@ func (st *stream) add(x *exchange, c *sharelockv1.Call) (held bool) {
 }
 
 // send sends an acquire. mu is held.
-func (st *stream) send(x *exchange, c *sharelockv1.Call) {
+func (st *stream) send(x *exchange, c *sessionwire.Call) {
 	st.room.sent++
 	if x.place = inLine; c.Acquire.Wait == 0 {
 		x.place = trying
 		st.room.tries++
 	}
-	st.out = sharelockv1.AppendCall(st.buffer(), c)
+	st.out = sessionwire.AppendCall(st.buffer(), c)
 }
 
 // over counts a call that is under way no more, and lets others go in its place. mu is held.

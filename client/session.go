@@ -16,6 +16,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/clienthook"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -138,12 +139,12 @@ func newSession(n *node, k *keeper) *session {
 // do makes one call and waits for its answer, which came at a time that is given, too.
 // Errors are statuses of gRPC, as the unary call's. bound: the end of the client ends
 // it besides ctx.
-func (s *session) do(ctx context.Context, bound bool, c *sharelockv1.Call) (h sharelock.Hold, at time.Duration, err error) {
+func (s *session) do(ctx context.Context, bound bool, c *sessionwire.Call) (h sharelock.Hold, at time.Duration, err error) {
 	return s.doQueued(ctx, bound, c, nil)
 }
 
 // doQueued is do of a call that wants to know where it stands in line.
-func (s *session) doQueued(ctx context.Context, bound bool, c *sharelockv1.Call, queued *positions) (h sharelock.Hold, at time.Duration, err error) {
+func (s *session) doQueued(ctx context.Context, bound bool, c *sessionwire.Call, queued *positions) (h sharelock.Hold, at time.Duration, err error) {
 	if !s.unary() {
 		st, err := s.open()
 		if err != nil {
@@ -280,7 +281,7 @@ func (s *session) close() {
 	s.work.Wait()
 }
 
-func (st *stream) do(ctx context.Context, bound bool, c *sharelockv1.Call, queued *positions) (sharelock.Hold, time.Duration, error) {
+func (st *stream) do(ctx context.Context, bound bool, c *sessionwire.Call, queued *positions) (sharelock.Hold, time.Duration, error) {
 	x, ok := st.s.idle.Get().(*exchange)
 	if !ok {
 		x = &exchange{done: make(chan struct{}, 1)}
@@ -361,7 +362,7 @@ func (st *stream) cancel(id uint64, x *exchange) (sent bool) {
 	delete(st.calls, id)
 	if sent = x.place != heldBack; sent {
 		// Behind the call: the node knows no cancel of a call that it has not got.
-		st.out = sharelockv1.AppendCall(st.buffer(), &sharelockv1.Call{ID: id, Kind: sharelockv1.CallCancel})
+		st.out = sessionwire.AppendCall(st.buffer(), &sessionwire.Call{ID: id, Kind: sessionwire.CallCancel})
 	}
 	st.over(x)
 	return sent
@@ -536,7 +537,7 @@ func (st *stream) look() error {
 			st.heard = now
 		}
 		st.pinged = true
-		st.urgent = sharelockv1.AppendPing(st.first())
+		st.urgent = sessionwire.AppendPing(st.first())
 	}
 	return nil
 }
@@ -545,8 +546,8 @@ func (st *stream) look() error {
 func (st *stream) read(f clienthook.Frames) {
 	defer st.end()
 	var (
-		reader sharelockv1.ReplyReader
-		reply  sharelockv1.Reply
+		reader sessionwire.ReplyReader
+		reply  sessionwire.Reply
 		ready  []*exchange
 		news   []keptNews
 	)

@@ -7,13 +7,14 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // unary makes a call of a session as a call of its own, for a node that knows no
 // sessions. bound: the beginning of Close ends it, otherwise only the end of what Close
 // waits for does.
-func (n *node) unary(ctx context.Context, bound bool, c *sharelockv1.Call) (sharelock.Hold, error) {
+func (n *node) unary(ctx context.Context, bound bool, c *sessionwire.Call) (sharelock.Hold, error) {
 	life := n.cleanup
 	if bound {
 		life = n.life
@@ -21,13 +22,13 @@ func (n *node) unary(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(life, cancel)()
-	if c.Kind == sharelockv1.CallAcquire {
+	if c.Kind == sessionwire.CallAcquire {
 		stop := n.session.keeper.c.pulse.keep(n.session.now)
 		defer stop()
 	}
 	a := &c.Acquire
 	switch c.Kind {
-	case sharelockv1.CallAcquire:
+	case sessionwire.CallAcquire:
 		req := &sharelockv1.AcquireRequest{
 			Key: a.Key, ClientId: a.ClientID, RequestId: a.RequestID, Mode: sharelockv1.ModeToProto(a.Mode), Slots: a.Slots, Metadata: a.Metadata,
 		}
@@ -42,10 +43,10 @@ func (n *node) unary(ctx context.Context, bound bool, c *sharelockv1.Call) (shar
 		}
 		resp, err := n.locks.Acquire(ctx, req)
 		return sharelockv1.HoldFromProto(resp.GetHold()), err
-	case sharelockv1.CallGiveUp:
+	case sessionwire.CallGiveUp:
 		_, err := n.locks.GiveUp(ctx, &sharelockv1.GiveUpRequest{Key: a.Key, ClientId: a.ClientID, RequestId: a.RequestID})
 		return sharelock.Hold{}, err
-	case sharelockv1.CallRenew:
+	case sessionwire.CallRenew:
 		resp, err := n.locks.Renew(ctx, renewRequest(a.Key, c.Token, a.TTL, a.Metadata))
 		return sharelockv1.HoldFromProto(resp.GetHold()), err
 	default:

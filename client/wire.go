@@ -15,6 +15,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -68,7 +69,7 @@ func (s *session) connect(ctx context.Context) (f clienthook.Frames, err error) 
 		if s.ends++; !hungUp(err) {
 			s.ends = 0
 		}
-		unknown := s.ends >= mostEnds || errors.Is(err, sharelockv1.ErrNoSession)
+		unknown := s.ends >= mostEnds || errors.Is(err, sessionwire.ErrNoSession)
 		s.mu.Unlock()
 		switch {
 		case errors.Is(err, sharelock.ErrWrongPort):
@@ -82,7 +83,7 @@ func (s *session) connect(ctx context.Context) (f clienthook.Frames, err error) 
 	}
 	if f == nil {
 		rpcCtx, cancel := context.WithCancel(ctx)
-		rpc, err := s.n.locks.Session(rpcCtx, grpc.ForceCodecV2(sharelockv1.RawCodec{}))
+		rpc, err := s.n.locks.Session(rpcCtx, grpc.ForceCodecV2(sessionwire.RawCodec{}))
 		if err != nil {
 			cancel()
 			return nil, err
@@ -104,12 +105,12 @@ func (s *session) connect(ctx context.Context) (f clienthook.Frames, err error) 
 type grpcFrames struct {
 	rpc    grpc.BidiStreamingClient[sharelockv1.SessionRequest, sharelockv1.SessionResponse]
 	cancel context.CancelFunc
-	frame  sharelockv1.Frame
+	frame  sessionwire.Frame
 }
 
 // Send implements clienthook.Frames.
 func (f *grpcFrames) Send(message []byte) error {
-	return f.rpc.SendMsg(&sharelockv1.Frame{Data: message})
+	return f.rpc.SendMsg(&sessionwire.Frame{Data: message})
 }
 
 // Recv implements clienthook.Frames.
@@ -132,7 +133,7 @@ func (s *session) plain(ctx context.Context) (clienthook.Frames, error) {
 	if err != nil {
 		return nil, err
 	}
-	return plainFrames{frame.New(conn, sharelockv1.MaxSessionFrame, dead)}, nil
+	return plainFrames{frame.New(conn, sessionwire.MaxSessionFrame, dead)}, nil
 }
 
 // plainFrames is a stream without gRPC.
@@ -156,10 +157,10 @@ func asStatus(err error) error {
 
 // hello begins a session.
 func hello(conn net.Conn) error {
-	if _, err := conn.Write(sharelockv1.AppendHello(nil)); err != nil {
+	if _, err := conn.Write(sessionwire.AppendHello(nil)); err != nil {
 		return err
 	}
-	return sharelockv1.ReadWelcome(conn)
+	return sessionwire.ReadWelcome(conn)
 }
 
 // reach opens the stream, unless one is open.
@@ -218,7 +219,7 @@ func (st *stream) ring(ctx context.Context) ([]byte, error) {
 		st.heard = st.s.now()
 	}
 	st.asked = append(st.asked, told)
-	st.urgent = sharelockv1.AppendKeep(st.first(), &sharelockv1.Keep{Kind: sharelockv1.KeepRing, ID: 1})
+	st.urgent = sessionwire.AppendKeep(st.first(), &sessionwire.Keep{Kind: sessionwire.KeepRing, ID: 1})
 	st.mu.Unlock()
 	st.nudge()
 	select {

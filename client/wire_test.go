@@ -21,8 +21,8 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/virtual"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // wireFake is a node that grants whatever it is asked for over plain sessions, and a
@@ -59,11 +59,11 @@ func (f *wireFake) dial(ctx context.Context, addr string) (net.Conn, error) {
 
 func (f *wireFake) serve(addr string, conn net.Conn) {
 	defer conn.Close() //nolint:errcheck // a pipe
-	head := make([]byte, len(sharelockv1.SessionMagic))
+	head := make([]byte, len(sessionwire.SessionMagic))
 	if _, err := io.ReadFull(conn, head); err != nil {
 		return
 	}
-	if string(head) != sharelockv1.SessionMagic {
+	if string(head) != sessionwire.SessionMagic {
 		f.others.Add(1)
 		f.proxy(addr, head, conn)
 		return
@@ -71,16 +71,16 @@ func (f *wireFake) serve(addr string, conn net.Conn) {
 	if n := f.plain.Add(1); f.first != nil && !f.first(n, conn) {
 		return
 	}
-	if sharelockv1.ReadHello(conn) != nil {
+	if sessionwire.ReadHello(conn) != nil {
 		return
 	}
-	if _, err := conn.Write(sharelockv1.AppendWelcome(nil)); err != nil {
+	if _, err := conn.Write(sessionwire.AppendWelcome(nil)); err != nil {
 		return
 	}
 	var (
-		frames = frame.New(conn, sharelockv1.MaxSessionFrame, time.Hour)
-		calls  sharelockv1.CallReader
-		keeps  sharelockv1.KeepReader
+		frames = frame.New(conn, sessionwire.MaxSessionFrame, time.Hour)
+		calls  sessionwire.CallReader
+		keeps  sessionwire.KeepReader
 		turn   = make(chan struct{}, 1)
 	)
 	send := func(m []byte) error {
@@ -92,7 +92,7 @@ func (f *wireFake) serve(addr string, conn net.Conn) {
 	defer close(ended)
 	if f.chatty {
 		go func() {
-			for send(sharelockv1.AppendPing(nil)) == nil {
+			for send(sessionwire.AppendPing(nil)) == nil {
 				select {
 				case <-time.After(quiet / 2):
 				case <-ended:
@@ -110,7 +110,7 @@ func (f *wireFake) serve(addr string, conn net.Conn) {
 		}
 		var out []byte
 		calls.Reset(m)
-		for c := (sharelockv1.Call{}); ; {
+		for c := (sessionwire.Call{}); ; {
 			more, err := calls.Next(&c)
 			if err != nil || !more {
 				break
@@ -118,26 +118,26 @@ func (f *wireFake) serve(addr string, conn net.Conn) {
 			if f.late.Load() {
 				continue
 			}
-			out = sharelockv1.AppendReply(out, &sharelockv1.Reply{ID: c.ID, Hold: sharelock.Hold{
+			out = sessionwire.AppendReply(out, &sessionwire.Reply{ID: c.ID, Hold: sharelock.Hold{
 				Token: max(c.Token, sharelock.Token(f.tokens.Add(1))), TTL: time.Minute, ExpiresIn: time.Minute, SafeFor: time.Minute,
 			}})
 		}
 		if calls.Ping {
 			f.pings.Add(1)
-			out = sharelockv1.AppendPing(out)
+			out = sessionwire.AppendPing(out)
 		}
 		if f.bad.Load() && len(out) > 0 {
 			out = append(out, 10, 200)
 		}
 		keeps.Reset(m)
-		for k := (sharelockv1.Keep{}); ; {
+		for k := (sessionwire.Keep{}); ; {
 			more, err := keeps.Next(&k)
 			if err != nil || !more {
 				break
 			}
-			if k.Kind == sharelockv1.KeepRing {
+			if k.Kind == sessionwire.KeepRing {
 				f.ringAsked.Add(1)
-				out = sharelockv1.AppendRing(out, nil)
+				out = sessionwire.AppendRing(out, nil)
 			}
 		}
 		if len(out) > 0 && send(out) != nil {

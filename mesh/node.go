@@ -23,6 +23,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/identity"
@@ -35,7 +36,6 @@ import (
 	"github.com/sgkandale/sharelock/mesh/route"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -351,7 +351,7 @@ func (n *Node) peerProtocols() []peerport.Protocol {
 			}
 			return stream, nil
 		}},
-		{Magic: sharelockv1.SessionMagic, Open: func(conn net.Conn) (net.Conn, error) {
+		{Magic: sessionwire.SessionMagic, Open: func(conn net.Conn) (net.Conn, error) {
 			err := api.RefuseSession(conn, n.wrongPeerPort())
 			n.log.Debug("a client has used this port instead of the public one", "remote", conn.RemoteAddr(), "error", err)
 			return nil, nil

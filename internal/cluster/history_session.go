@@ -10,12 +10,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock/internal/clienthook"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // record writes down every call of a client's session.
 func (h *History) record(f clienthook.Frames, name string, rate float64) clienthook.Frames {
-	return &recorded{Frames: f, history: h, client: name, rate: rate, calls: map[uint64]*Call{}, kept: map[uint64]sharelockv1.Keep{}, alive: map[uint64]time.Time{}}
+	return &recorded{Frames: f, history: h, client: name, rate: rate, calls: map[uint64]*Call{}, kept: map[uint64]sessionwire.Keep{}, alive: map[uint64]time.Time{}}
 }
 
 // recorded is a session whose calls are written down.
@@ -29,15 +30,15 @@ type recorded struct {
 	calls map[uint64]*Call // under way; guarded by mu
 	// kept are the holds that the node keeps alive; alive is when each keepalive was
 	// sent. Guarded by mu.
-	kept  map[uint64]sharelockv1.Keep
+	kept  map[uint64]sessionwire.Keep
 	alive map[uint64]time.Time
 }
 
 // Send implements clienthook.Frames.
 func (r *recorded) Send(message []byte) error {
 	var (
-		reader sharelockv1.CallReader
-		c      sharelockv1.Call
+		reader sessionwire.CallReader
+		c      sessionwire.Call
 	)
 	reader.Reset(message)
 	for {
@@ -61,8 +62,8 @@ func (r *recorded) Send(message []byte) error {
 // keeps reads what a message asks for beside its calls.
 func (r *recorded) keeps(data []byte) error {
 	var (
-		reader sharelockv1.KeepReader
-		k      sharelockv1.Keep
+		reader sessionwire.KeepReader
+		k      sessionwire.Keep
 	)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -72,12 +73,12 @@ func (r *recorded) keeps(data []byte) error {
 			return err
 		}
 		switch k.Kind {
-		case sharelockv1.KeepAlive:
+		case sessionwire.KeepAlive:
 			r.alive[k.ID] = time.Now()
 			delete(r.alive, k.ID-oldKeepalives)
-		case sharelockv1.KeepAttach:
+		case sessionwire.KeepAttach:
 			r.kept[k.ID] = k
-		case sharelockv1.KeepDetach:
+		case sessionwire.KeepDetach:
 			delete(r.kept, k.ID)
 		}
 	}
@@ -91,8 +92,8 @@ const oldKeepalives = 1 << 14
 // own, made when the keepalive was sent that it counts from.
 func (r *recorded) told(data []byte) error {
 	var (
-		reader sharelockv1.KeptReader
-		told   sharelockv1.Kept
+		reader sessionwire.KeptReader
+		told   sessionwire.Kept
 	)
 	for reader.Reset(data); ; {
 		more, err := reader.Next(&told)
@@ -120,20 +121,20 @@ func (r *recorded) told(data []byte) error {
 	}
 }
 
-func (r *recorded) sent(c *sharelockv1.Call) {
+func (r *recorded) sent(c *sessionwire.Call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	call := Call{Client: r.client, rate: r.rate, Key: c.Acquire.Key}
 	switch c.Kind {
-	case sharelockv1.CallAcquire:
+	case sessionwire.CallAcquire:
 		call.Op, call.RequestID, call.Mode, call.Slots = Acquire, c.Acquire.RequestID, c.Acquire.Mode, c.Acquire.Slots
-	case sharelockv1.CallRenew:
+	case sessionwire.CallRenew:
 		call.Op, call.Token = Renew, c.Token
-	case sharelockv1.CallRelease:
+	case sessionwire.CallRelease:
 		call.Op, call.Token = Release, c.Token
-	case sharelockv1.CallGiveUp:
+	case sessionwire.CallGiveUp:
 		call.Op, call.RequestID = GiveUp, c.Acquire.RequestID
-	case sharelockv1.CallCancel:
+	case sessionwire.CallCancel:
 		// The client does not look at its answer any more.
 		if given := r.calls[c.ID]; given != nil {
 			delete(r.calls, c.ID)
@@ -157,8 +158,8 @@ func (r *recorded) Recv() ([]byte, error) {
 		return nil, err
 	}
 	var (
-		reader sharelockv1.ReplyReader
-		reply  sharelockv1.Reply
+		reader sessionwire.ReplyReader
+		reply  sessionwire.Reply
 	)
 	reader.Reset(message)
 	for {
@@ -190,7 +191,7 @@ func statusOf(b []byte) error {
 }
 
 // answered reads the answer to a call of a session.
-func (c *Call) answered(a *sharelockv1.Reply) {
+func (c *Call) answered(a *sessionwire.Reply) {
 	if a.Status != nil {
 		c.Err = statusOf(a.Status)
 		return

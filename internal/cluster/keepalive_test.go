@@ -10,8 +10,8 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/cluster"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/virtual"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // renewals counts the renewals of a client that were answered, and those of them that
@@ -264,10 +264,10 @@ func TestSimSessionOfANode(t *testing.T) {
 		told := &heard{renewed: map[uint64]uint64{}, ended: map[uint64]error{}, released: make(chan struct{})}
 		s := node.Open(told)
 		defer s.Close()
-		take := func(key string) sharelockv1.Keep {
+		take := func(key string) sessionwire.Keep {
 			h, err := node.Acquire(ctx, sharelock.AcquireRequest{Key: key, ClientID: "c", TTL: sceneTTL})
 			must(t, err)
-			return sharelockv1.Keep{Kind: sharelockv1.KeepAttach, Key: key, Token: h.Token, TTL: sceneTTL}
+			return sessionwire.Keep{Kind: sessionwire.KeepAttach, Key: key, Token: h.Token, TTL: sceneTTL}
 		}
 		isHeld := func(key string) bool {
 			_, err := c.Node(1).Get(ctx, key)
@@ -278,11 +278,11 @@ func TestSimSessionOfANode(t *testing.T) {
 		}
 		keys := keysNamed("kept", 12)
 		alive := uint64(0)
-		keepalive := func() sharelockv1.Keep {
+		keepalive := func() sessionwire.Keep {
 			alive++
-			return sharelockv1.Keep{Kind: sharelockv1.KeepAlive, ID: alive}
+			return sessionwire.Keep{Kind: sessionwire.KeepAlive, ID: alive}
 		}
-		list := []sharelockv1.Keep{keepalive()}
+		list := []sessionwire.Keep{keepalive()}
 		for i, key := range keys {
 			k := take(key)
 			k.ID = uint64(i)
@@ -293,7 +293,7 @@ func TestSimSessionOfANode(t *testing.T) {
 		s.Keep(append(list, wrong))
 		for range 12 {
 			time.Sleep(sceneTTL / 3)
-			s.Keep([]sharelockv1.Keep{keepalive()})
+			s.Keep([]sessionwire.Keep{keepalive()})
 		}
 		time.Sleep(sceneTTL / 3)
 		told.mu.Lock()
@@ -324,7 +324,7 @@ func TestSimSessionOfANode(t *testing.T) {
 				list = append(list, k)
 			}
 		}
-		s.Keep(append(list, sharelockv1.Keep{Kind: sharelockv1.KeepClose, ID: 1}))
+		s.Keep(append(list, sessionwire.Keep{Kind: sessionwire.KeepClose, ID: 1}))
 		<-told.released
 		for i, key := range keys {
 			if isHeld(key) != (i == 0) {

@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/mesh/account"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // What may be attached. Bytes are counted as keptBytes has them.
@@ -93,7 +93,7 @@ type endedHold struct {
 }
 
 // Keep does what a client has asked for its holds, see api.Session.
-func (s *Session) Keep(list []sharelockv1.Keep) {
+func (s *Session) Keep(list []sessionwire.Keep) {
 	r := s.keeper
 	a := r.cfg.Views.Now()
 	limits := r.cfg.Limits() // of a view that is no older
@@ -108,17 +108,17 @@ func (s *Session) Keep(list []sharelockv1.Keep) {
 	for i := range list {
 		k := &list[i]
 		switch k.Kind {
-		case sharelockv1.KeepAlive:
+		case sessionwire.KeepAlive:
 			s.alive, s.heard = max(s.alive, k.ID), now
-		case sharelockv1.KeepDetach:
+		case sessionwire.KeepDetach:
 			r.detach(s, k.ID)
-		case sharelockv1.KeepAttach:
+		case sessionwire.KeepAttach:
 			due, err := r.attach(now, s, a, limits, k)
 			if err != nil {
 				refused = append(refused, endedHold{k.ID, err})
 			}
 			wakes = min(wakes, due)
-		case sharelockv1.KeepClose:
+		case sessionwire.KeepClose:
 			closing, released = true, append(released, r.drop(s)...)
 		}
 	}
@@ -164,7 +164,7 @@ func (s *Session) release(holds []*kept) {
 
 // attach takes a hold, and returns when it is due: at the end of time if it is not taken. It needs
 // mu.
-func (r *Keeper) attach(now time.Duration, s *Session, a *epoch.View, limits sharelock.Limits, k *sharelockv1.Keep) (time.Duration, error) {
+func (r *Keeper) attach(now time.Duration, s *Session, a *epoch.View, limits sharelock.Limits, k *sessionwire.Keep) (time.Duration, error) {
 	const never = time.Duration(math.MaxInt64)
 	err := k.Err
 	if err == nil {

@@ -13,12 +13,12 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/account"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/epoch/epochtest"
 	"github.com/sgkandale/sharelock/owner"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -107,10 +107,10 @@ func TestHoldsOfASilentClient(t *testing.T) {
 		s := r.Open(t.Context(), sink, &account.Account{})
 		defer s.Close()
 		const ttl, holds = 10 * time.Second, 500
-		list := []sharelockv1.Keep{{Kind: sharelockv1.KeepAlive, ID: 1}}
+		list := []sessionwire.Keep{{Kind: sessionwire.KeepAlive, ID: 1}}
 		for i := range holds {
 			key := fmt.Sprint("k", i)
-			list = append(list, sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: uint64(i), Key: key, Token: r.acquire(t, key, ttl), TTL: ttl})
+			list = append(list, sessionwire.Keep{Kind: sessionwire.KeepAttach, ID: uint64(i), Key: key, Token: r.acquire(t, key, ttl), TTL: ttl})
 		}
 		s.Keep(list)
 		left := func() (holds, bytes int) {
@@ -120,7 +120,7 @@ func TestHoldsOfASilentClient(t *testing.T) {
 		}
 		for alive := range uint64(10) {
 			time.Sleep(ttl / 3)
-			s.Keep([]sharelockv1.Keep{{Kind: sharelockv1.KeepAlive, ID: alive + 2}})
+			s.Keep([]sessionwire.Keep{{Kind: sessionwire.KeepAlive, ID: alive + 2}})
 		}
 		time.Sleep(rules.Stretch(ttl) - time.Millisecond)
 		if got, bytes := left(); got != holds || bytes == 0 {
@@ -136,7 +136,7 @@ func TestHoldsOfASilentClient(t *testing.T) {
 		}
 		sink.mu.Unlock()
 		// Without any keepalive.
-		s.Keep([]sharelockv1.Keep{{Kind: sharelockv1.KeepAttach, ID: 9999, Key: "nobody's", Token: 1, TTL: ttl}})
+		s.Keep([]sessionwire.Keep{{Kind: sessionwire.KeepAttach, ID: 9999, Key: "nobody's", Token: 1, TTL: ttl}})
 		time.Sleep(2 * ttl)
 		if got, _ := left(); got != 0 {
 			t.Errorf("%d holds are attached that never had a keepalive", got)
@@ -153,9 +153,9 @@ func TestKeptBytesAreBounded(t *testing.T) {
 		defer s.Close()
 		key := strings.Repeat("k", sharelock.MaxKeyBytes)
 		attach := func(from, to uint64) {
-			list := make([]sharelockv1.Keep, 0, to-from)
+			list := make([]sessionwire.Keep, 0, to-from)
 			for i := from; i < to; i++ {
-				list = append(list, sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: i, Key: key, Token: 1, TTL: time.Minute})
+				list = append(list, sessionwire.Keep{Kind: sessionwire.KeepAttach, ID: i, Key: key, Token: 1, TTL: time.Minute})
 			}
 			s.Keep(list)
 		}
@@ -168,7 +168,7 @@ func TestKeptBytesAreBounded(t *testing.T) {
 		if len(sink.ended) != 3 || !errors.Is(sink.ended[fits], sharelock.ErrQuota) {
 			t.Errorf("beyond its bytes the session is told %v", sink.ended)
 		}
-		s.Keep([]sharelockv1.Keep{{Kind: sharelockv1.KeepDetach, ID: 0}})
+		s.Keep([]sessionwire.Keep{{Kind: sessionwire.KeepDetach, ID: 0}})
 		r.mu.Lock()
 		others := maxKeptNode - r.bytes
 		r.bytes += others
@@ -198,7 +198,7 @@ func TestKeptBytesOfAConnectionAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	attach := func(s *Session, id uint64) error {
-		_, err := r.attach(0, s, &epoch.View{View: v, Ring: placed}, sharelock.Limits{MaxTTL: time.Minute}, &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: "k", Token: 1, TTL: time.Minute})
+		_, err := r.attach(0, s, &epoch.View{View: v, Ring: placed}, sharelock.Limits{MaxTTL: time.Minute}, &sessionwire.Keep{Kind: sessionwire.KeepAttach, ID: id, Key: "k", Token: 1, TTL: time.Minute})
 		return err
 	}
 	if err := attach(first, 1); err != nil {
@@ -243,10 +243,10 @@ func TestAttach(t *testing.T) {
 	limits := sharelock.Limits{MaxTTL: time.Minute}
 	s := r.Open(t.Context(), quietSink{}, &account.Account{})
 	keep := func(id uint64, key string, ttl time.Duration) error {
-		_, err := r.attach(0, s, a, limits, &sharelockv1.Keep{Kind: sharelockv1.KeepAttach, ID: id, Key: key, Token: 1, TTL: ttl})
+		_, err := r.attach(0, s, a, limits, &sessionwire.Keep{Kind: sessionwire.KeepAttach, ID: id, Key: key, Token: 1, TTL: ttl})
 		return err
 	}
-	_, refused := r.attach(0, s, a, limits, &sharelockv1.Keep{ID: 3, Err: sharelock.Invalid("token", "is missing")})
+	_, refused := r.attach(0, s, a, limits, &sessionwire.Keep{ID: 3, Err: sharelock.Invalid("token", "is missing")})
 	for name, err := range map[string]error{
 		"no key":          keep(1, "", time.Second),
 		"a TTL too long":  keep(2, "k", 2*time.Minute),

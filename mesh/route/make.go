@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/owner"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // The functions of this file check what a caller asks for and make the owner's request of it.
@@ -77,18 +77,18 @@ func checkToken(t sharelock.Token) error {
 }
 
 // callRequest makes the owner's request of a call.
-func callRequest(limits sharelock.Limits, c *sharelockv1.Call) (owner.Request, error) {
+func callRequest(limits sharelock.Limits, c *sessionwire.Call) (owner.Request, error) {
 	if c.Err != nil {
 		return owner.Request{}, c.Err
 	}
 	switch c.Kind {
-	case sharelockv1.CallAcquire:
+	case sessionwire.CallAcquire:
 		r, err := acquireRequest(limits, c.Acquire)
 		r.Tell = c.Tell
 		return r, err
-	case sharelockv1.CallGiveUp:
+	case sessionwire.CallGiveUp:
 		return giveUpRequest(c.Acquire.Key, c.Acquire.ClientID, c.Acquire.RequestID)
-	case sharelockv1.CallRenew:
+	case sessionwire.CallRenew:
 		return renewRequest(limits, c.Acquire.Key, c.Token, c.Acquire.TTL, c.Acquire.Metadata)
 	default:
 		return releaseRequest(c.Acquire.Key, c.Token, c.SentOnce)

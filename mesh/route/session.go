@@ -8,10 +8,10 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/mesh/account"
 	"github.com/sgkandale/sharelock/mesh/keepalive"
 	"github.com/sgkandale/sharelock/owner"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // session is the calls of one client stream, and the holds that it keeps alive; it implements
@@ -58,7 +58,7 @@ func (rt *Router) Open(to api.Sink) api.Session {
 }
 
 // Start implements api.Session.
-func (s *session) Start(calls []sharelockv1.Call) {
+func (s *session) Start(calls []sessionwire.Call) {
 	now, limits := s.router.cfg.Clock(), s.router.limits()
 	notReady := s.router.cfg.Ready() // Q4
 	for i := range calls {
@@ -66,7 +66,7 @@ func (s *session) Start(calls []sharelockv1.Call) {
 	}
 }
 
-func (s *session) start(now time.Duration, limits sharelock.Limits, notReady error, c *sharelockv1.Call, alone bool) {
+func (s *session) start(now time.Duration, limits sharelock.Limits, notReady error, c *sessionwire.Call, alone bool) {
 	req, err := callRequest(limits, c)
 	req.Conn = s.conn
 	if err == nil {
@@ -164,7 +164,7 @@ func (s *session) Cancel(id uint64) {
 }
 
 // Keep implements api.Session.
-func (s *session) Keep(list []sharelockv1.Keep) { s.kept.Keep(list) }
+func (s *session) Keep(list []sessionwire.Keep) { s.kept.Keep(list) }
 
 // Close implements api.Session.
 func (s *session) Close() {

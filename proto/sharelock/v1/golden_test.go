@@ -3,9 +3,7 @@ package sharelockv1
 import (
 	"flag"
 	"testing"
-	"time"
 
-	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/golden"
 )
 
@@ -19,51 +17,4 @@ func TestMessagesAreStable(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Compare(t, "testdata/messages.golden", *update)
-}
-
-func TestSessionsAreStable(t *testing.T) {
-	var f golden.File
-	f.Add("hello", AppendHello(nil))
-	f.Add("welcome", AppendWelcome(nil))
-	f.Add("ping", AppendPing(nil))
-	acquire := sharelock.AcquireRequest{
-		Key: "orders/42", ClientID: "w1", RequestID: "r-7", TTL: 10 * time.Second, Wait: 5*time.Second + 1,
-		Mode: sharelock.Shared, Metadata: map[string]string{"why": "demo"},
-	}
-	for _, c := range []struct {
-		name string
-		call Call
-	}{
-		{"acquire", Call{ID: 1, Kind: CallAcquire, Acquire: acquire}},
-		{"acquire of a semaphore, with defaults", Call{ID: 1 << 40, Kind: CallAcquire, Acquire: sharelock.AcquireRequest{
-			Key: "pool", ClientID: "w1", RequestID: "r-8", Slots: 5, Wait: sharelock.DefaultWait,
-		}}},
-		{"renew", Call{ID: 2, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "orders/42", TTL: time.Minute}, Token: 256460173377011713}},
-		{"release", Call{ID: 3, Kind: CallRelease, Acquire: sharelock.AcquireRequest{Key: "orders/42"}, Token: 256460173377011713}},
-		{"release sent once", Call{ID: 4, Kind: CallRelease, Acquire: sharelock.AcquireRequest{Key: "k"}, Token: 1, SentOnce: true}},
-		{"cancel", Call{ID: 5, Kind: CallCancel}},
-		{"give up", Call{ID: 6, Kind: CallGiveUp, Acquire: sharelock.AcquireRequest{Key: "k", ClientID: "w1", RequestID: "r-9"}}},
-		{"acquire with a longest time", Call{ID: 7, Kind: CallAcquire, Acquire: sharelock.AcquireRequest{
-			Key: "k", ClientID: "w1", RequestID: "r-8", MaxHold: time.Hour, Wait: sharelock.DefaultWait,
-		}, Tell: true}},
-		{"renew with metadata", Call{ID: 8, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{"step": "3"}}, Token: 1}},
-		{"renew without metadata", Call{ID: 9, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{}}, Token: 1}},
-	} {
-		f.Add(c.name, AppendCall(nil, &c.call))
-	}
-	f.Add("granted", AppendReply(nil, &Reply{ID: 1, Hold: sharelock.Hold{
-		Token: 256460173377011713, TTL: 10 * time.Second, ExpiresIn: 9998 * time.Millisecond, SafeFor: 10004 * time.Millisecond, Node: "a",
-	}}))
-	f.Add("failed", AppendReply(nil, &Reply{ID: 2, Status: []byte("status")}))
-	for _, k := range sampleKeeps() {
-		f.Add("keep", AppendKeep(nil, &k))
-	}
-	f.Add("renewed", AppendRenewed(nil, 7, []uint64{1, 2, 300}))
-	f.Add("not kept any more", AppendEnd(nil, 3, []byte("status")))
-	f.Add("queued", AppendQueued(nil, 1, 2))
-	f.Add("granted with a longest time", AppendReply(nil, &Reply{ID: 1, Hold: sharelock.Hold{
-		Token: 1, TTL: 10 * time.Second, ExpiresIn: 9 * time.Second, SafeFor: 10 * time.Second, Node: "a", MaxHold: time.Hour, EndsIn: time.Minute,
-	}}))
-	f.Add("ring", AppendRing(nil, []byte("ring")))
-	f.Compare(t, "testdata/sessions.golden", *update)
 }

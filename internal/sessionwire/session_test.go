@@ -1,4 +1,4 @@
-package sharelockv1
+package sessionwire
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
@@ -81,26 +82,26 @@ func TestSessionCalls(t *testing.T) {
 		data = AppendCall(data, &calls[i])
 	}
 	data = AppendPing(data)
-	var m SessionRequest
+	var m sharelockv1.SessionRequest
 	if err := proto.Unmarshal(data, &m); err != nil {
 		t.Fatal(err)
 	}
-	want := &SessionRequest{Ping: true, Calls: []*SessionCall{
-		{Id: 1, Call: &SessionCall_Acquire{Acquire: &AcquireRequest{
+	want := &sharelockv1.SessionRequest{Ping: true, Calls: []*sharelockv1.SessionCall{
+		{Id: 1, Call: &sharelockv1.SessionCall_Acquire{Acquire: &sharelockv1.AcquireRequest{
 			Key: "k/é", ClientId: "w1", RequestId: "r-7", Ttl: durationpb.New(10*time.Second + 5), Wait: durationpb.New(0),
-			Mode: Mode_SHARED, Slots: 3, Metadata: map[string]string{"why": "demo"},
+			Mode: sharelockv1.Mode_SHARED, Slots: 3, Metadata: map[string]string{"why": "demo"},
 			MaxHold: durationpb.New(time.Hour + 1), TellPosition: true,
 		}}},
-		{Id: 1 << 60, Call: &SessionCall_Acquire{Acquire: &AcquireRequest{Key: "k", ClientId: "w1"}}},
-		{Id: 3, Call: &SessionCall_Renew{Renew: &RenewRequest{Key: "k", Token: 256460173377011713, Ttl: durationpb.New(time.Minute)}}},
-		{Id: 4, Call: &SessionCall_Release{Release: &ReleaseRequest{Key: "k", Token: 7, SentOnce: true}}},
-		{Id: 5, Call: &SessionCall_Cancel{Cancel: &SessionCancel{}}},
-		{Id: 6, Call: &SessionCall_Acquire{Acquire: &AcquireRequest{
+		{Id: 1 << 60, Call: &sharelockv1.SessionCall_Acquire{Acquire: &sharelockv1.AcquireRequest{Key: "k", ClientId: "w1"}}},
+		{Id: 3, Call: &sharelockv1.SessionCall_Renew{Renew: &sharelockv1.RenewRequest{Key: "k", Token: 256460173377011713, Ttl: durationpb.New(time.Minute)}}},
+		{Id: 4, Call: &sharelockv1.SessionCall_Release{Release: &sharelockv1.ReleaseRequest{Key: "k", Token: 7, SentOnce: true}}},
+		{Id: 5, Call: &sharelockv1.SessionCall_Cancel{Cancel: &sharelockv1.SessionCancel{}}},
+		{Id: 6, Call: &sharelockv1.SessionCall_Acquire{Acquire: &sharelockv1.AcquireRequest{
 			Key: calls[5].Acquire.Key, ClientId: "w2", RequestId: "r", Wait: durationpb.New(3 * time.Second),
 		}}},
-		{Id: 7, Call: &SessionCall_GiveUp{GiveUp: &GiveUpRequest{Key: "k", ClientId: "w1", RequestId: "r-7"}}},
-		{Id: 8, Call: &SessionCall_Renew{Renew: &RenewRequest{Key: "k", Token: 7, Metadata: map[string]string{"step": "3"}}}},
-		{Id: 9, Call: &SessionCall_Renew{Renew: &RenewRequest{Key: "k", Token: 7, ClearMetadata: true}}},
+		{Id: 7, Call: &sharelockv1.SessionCall_GiveUp{GiveUp: &sharelockv1.GiveUpRequest{Key: "k", ClientId: "w1", RequestId: "r-7"}}},
+		{Id: 8, Call: &sharelockv1.SessionCall_Renew{Renew: &sharelockv1.RenewRequest{Key: "k", Token: 7, Metadata: map[string]string{"step": "3"}}}},
+		{Id: 9, Call: &sharelockv1.SessionCall_Renew{Renew: &sharelockv1.RenewRequest{Key: "k", Token: 7, ClearMetadata: true}}},
 	}}
 	if !proto.Equal(&m, want) {
 		t.Errorf("by hand:\n%v\nwant:\n%v", &m, want)
@@ -126,12 +127,12 @@ func TestSessionReplies(t *testing.T) {
 	for i := range replies {
 		data = AppendReply(data, &replies[i])
 	}
-	want := &SessionResponse{Answers: []*SessionAnswer{
-		{Id: 9, Hold: &Hold{Token: 5 << 32, Ttl: durationpb.New(time.Minute), ExpiresIn: durationpb.New(59*time.Second + 1), SafeFor: durationpb.New(time.Minute + 3), Node: "a"}},
-		{Id: 10, Hold: &Hold{Token: 1, Ttl: durationpb.New(time.Second), ExpiresIn: durationpb.New(1), Node: "b", MaxHold: durationpb.New(time.Minute), EndsIn: durationpb.New(time.Second)}},
+	want := &sharelockv1.SessionResponse{Answers: []*sharelockv1.SessionAnswer{
+		{Id: 9, Hold: &sharelockv1.Hold{Token: 5 << 32, Ttl: durationpb.New(time.Minute), ExpiresIn: durationpb.New(59*time.Second + 1), SafeFor: durationpb.New(time.Minute + 3), Node: "a"}},
+		{Id: 10, Hold: &sharelockv1.Hold{Token: 1, Ttl: durationpb.New(time.Second), ExpiresIn: durationpb.New(1), Node: "b", MaxHold: durationpb.New(time.Minute), EndsIn: durationpb.New(time.Second)}},
 		{Id: 11, Status: []byte{8, 10}},
 	}}
-	var m SessionResponse
+	var m sharelockv1.SessionResponse
 	if err := proto.Unmarshal(data, &m); err != nil || !proto.Equal(&m, want) {
 		t.Errorf("by hand: %v, %v, want %v", &m, err, want)
 	}
@@ -163,29 +164,29 @@ func TestSessionReplies(t *testing.T) {
 
 // What is wrong with one call is its own answer; the rest of the message counts.
 func TestSessionBadCalls(t *testing.T) {
-	acquire := func(a *AcquireRequest) *SessionCall {
+	acquire := func(a *sharelockv1.AcquireRequest) *sharelockv1.SessionCall {
 		a.Key = "k"
-		return &SessionCall{Id: 1, Call: &SessionCall_Acquire{Acquire: a}}
+		return &sharelockv1.SessionCall{Id: 1, Call: &sharelockv1.SessionCall_Acquire{Acquire: a}}
 	}
 	tests := []struct {
 		name, field string
-		call        *SessionCall
+		call        *sharelockv1.SessionCall
 	}{
-		{"no call", "call", &SessionCall{Id: 1}},
-		{"ttl 0", "ttl", acquire(&AcquireRequest{Ttl: durationpb.New(0)})},
-		{"ttl too long for Go", "ttl", acquire(&AcquireRequest{Ttl: &durationpb.Duration{Seconds: 1 << 40}})},
-		{"ttl with odd signs", "ttl", acquire(&AcquireRequest{Ttl: &durationpb.Duration{Seconds: 1, Nanos: -1}})},
-		{"negative wait", "wait", acquire(&AcquireRequest{Wait: durationpb.New(-1)})},
-		{"unknown mode", "mode", acquire(&AcquireRequest{Mode: 9})},
-		{"max_hold too long for Go", "max_hold", acquire(&AcquireRequest{MaxHold: &durationpb.Duration{Seconds: 1 << 40}})},
-		{"metadata and none", "clear_metadata", &SessionCall{Id: 1, Call: &SessionCall_Renew{Renew: &RenewRequest{
+		{"no call", "call", &sharelockv1.SessionCall{Id: 1}},
+		{"ttl 0", "ttl", acquire(&sharelockv1.AcquireRequest{Ttl: durationpb.New(0)})},
+		{"ttl too long for Go", "ttl", acquire(&sharelockv1.AcquireRequest{Ttl: &durationpb.Duration{Seconds: 1 << 40}})},
+		{"ttl with odd signs", "ttl", acquire(&sharelockv1.AcquireRequest{Ttl: &durationpb.Duration{Seconds: 1, Nanos: -1}})},
+		{"negative wait", "wait", acquire(&sharelockv1.AcquireRequest{Wait: durationpb.New(-1)})},
+		{"unknown mode", "mode", acquire(&sharelockv1.AcquireRequest{Mode: 9})},
+		{"max_hold too long for Go", "max_hold", acquire(&sharelockv1.AcquireRequest{MaxHold: &durationpb.Duration{Seconds: 1 << 40}})},
+		{"metadata and none", "clear_metadata", &sharelockv1.SessionCall{Id: 1, Call: &sharelockv1.SessionCall_Renew{Renew: &sharelockv1.RenewRequest{
 			Key: "k", Token: 1, Metadata: map[string]string{"a": "b"}, ClearMetadata: true,
 		}}}},
-		{"no token", "token", &SessionCall{Id: 1, Call: &SessionCall_Release{Release: &ReleaseRequest{Key: "k"}}}},
-		{"a token of 64 bits", "token", &SessionCall{Id: 1, Call: &SessionCall_Renew{Renew: &RenewRequest{Key: "k", Token: 1 << 63}}}},
+		{"no token", "token", &sharelockv1.SessionCall{Id: 1, Call: &sharelockv1.SessionCall_Release{Release: &sharelockv1.ReleaseRequest{Key: "k"}}}},
+		{"a token of 64 bits", "token", &sharelockv1.SessionCall{Id: 1, Call: &sharelockv1.SessionCall_Renew{Renew: &sharelockv1.RenewRequest{Key: "k", Token: 1 << 63}}}},
 	}
 	for _, tt := range tests {
-		data, err := proto.Marshal(&SessionRequest{Calls: []*SessionCall{tt.call, {Id: 2, Call: &SessionCall_Cancel{Cancel: &SessionCancel{}}}}})
+		data, err := proto.Marshal(&sharelockv1.SessionRequest{Calls: []*sharelockv1.SessionCall{tt.call, {Id: 2, Call: &sharelockv1.SessionCall_Cancel{Cancel: &sharelockv1.SessionCancel{}}}}})
 		if err != nil {
 			t.Fatal(err)
 		}

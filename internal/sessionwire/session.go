@@ -1,4 +1,4 @@
-package sharelockv1
+package sessionwire
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/protofield"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // the codec that RawCodec stands before
 	"google.golang.org/grpc/mem"
@@ -18,8 +19,8 @@ import (
 // message object and its reflection for each call. TestSession* holds the two
 // against each other.
 
-// Frame is one message of a session in its wire format: a [SessionRequest] or a
-// [SessionResponse].
+// Frame is one message of a session in its wire format: a [sharelockv1.SessionRequest] or a
+// [sharelockv1.SessionResponse].
 type Frame struct{ Data []byte }
 
 // RawCodec is gRPC's codec for messages, but for a *[Frame], which goes over the
@@ -156,8 +157,8 @@ func nextElement(rest *[]byte, ping, more *bool) ([]byte, error) {
 	return nil, nil
 }
 
-// AppendPing appends a ping to a [SessionRequest], or a pong to a
-// [SessionResponse].
+// AppendPing appends a ping to a [sharelockv1.SessionRequest], or a pong to a
+// [sharelockv1.SessionResponse].
 func AppendPing(b []byte) []byte { return protofield.AppendUint(b, 2, 1) }
 
 // call reads an AcquireRequest, RenewRequest, ReleaseRequest, SessionCancel or
@@ -250,7 +251,7 @@ func (r *CallReader) acquire(c *Call, f protofield.Field) error {
 			c.fail(sharelock.Invalid("wait", fmt.Sprintf("%v is negative", a.Wait)))
 		}
 	case f.Num == 6 && f.Typ == protowire.VarintType:
-		mode, merr := ModeFromProto(Mode(int32(f.V)))
+		mode, merr := sharelockv1.ModeFromProto(sharelockv1.Mode(int32(f.V)))
 		if merr != nil {
 			c.fail(merr)
 		}
@@ -331,7 +332,7 @@ func metadataField(a *sharelock.AcquireRequest, b []byte) error {
 	return nil
 }
 
-// AppendCall appends a call to a [SessionRequest]. Wait is left out if it is
+// AppendCall appends a call to a [sharelockv1.SessionRequest]. Wait is left out if it is
 // negative, TTL if it is 0.
 func AppendCall(b []byte, c *Call) []byte {
 	b, outer := protofield.Open(b, 1)
@@ -402,7 +403,7 @@ type Reply struct {
 	Status []byte
 }
 
-// AppendReply appends an answer to a [SessionResponse].
+// AppendReply appends an answer to a [sharelockv1.SessionResponse].
 func AppendReply(b []byte, r *Reply) []byte {
 	b, outer := protofield.Open(b, 1)
 	b = protofield.AppendUint(b, 1, r.ID)

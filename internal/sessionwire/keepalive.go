@@ -1,4 +1,4 @@
-package sharelockv1
+package sessionwire
 
 import (
 	"math"
@@ -14,7 +14,7 @@ import (
 // and [ReplyReader], which pass over it and say that it is there.
 
 // KeepKind says what a [Keep] asks for. The numbers are the field numbers in
-// [SessionRequest].
+// [sharelockv1.SessionRequest].
 type KeepKind uint8
 
 // What a session asks for beside its calls.
@@ -122,7 +122,7 @@ func (k *Keep) read(body []byte) error {
 	return nil
 }
 
-// AppendKeep appends to a [SessionRequest].
+// AppendKeep appends to a [sharelockv1.SessionRequest].
 func AppendKeep(b []byte, k *Keep) []byte {
 	if k.Kind != KeepAttach {
 		b = protowire.AppendTag(b, protowire.Number(k.Kind), protowire.VarintType)
@@ -161,7 +161,7 @@ type Forced struct {
 	Reason string
 }
 
-// AppendRenewed appends to a [SessionResponse] that holds were renewed.
+// AppendRenewed appends to a [sharelockv1.SessionResponse] that holds were renewed.
 func AppendRenewed(b []byte, keepalive uint64, ids []uint64) []byte {
 	b, outer := protofield.Open(b, 3)
 	b = protofield.AppendUint(b, 1, keepalive)
@@ -172,7 +172,7 @@ func AppendRenewed(b []byte, keepalive uint64, ids []uint64) []byte {
 	return protofield.Shut(protofield.Shut(b, inner), outer)
 }
 
-// AppendEnd appends to a [SessionResponse] that a hold is not kept any more.
+// AppendEnd appends to a [sharelockv1.SessionResponse] that a hold is not kept any more.
 func AppendEnd(b []byte, id uint64, status []byte) []byte {
 	b, at := protofield.Open(b, 4)
 	b = protofield.AppendUint(b, 1, id)
@@ -181,7 +181,7 @@ func AppendEnd(b []byte, id uint64, status []byte) []byte {
 	return protofield.Shut(b, at)
 }
 
-// AppendForced appends to a [SessionResponse] that a hold was taken away from its holder.
+// AppendForced appends to a [sharelockv1.SessionResponse] that a hold was taken away from its holder.
 func AppendForced(b []byte, key string, token sharelock.Token, reason string) []byte {
 	b, at := protofield.Open(b, 6)
 	b = protofield.AppendString(b, 1, key)
@@ -190,7 +190,7 @@ func AppendForced(b []byte, key string, token sharelock.Token, reason string) []
 	return protofield.Shut(b, at)
 }
 
-// AppendQueued appends to a [SessionResponse] where a call stands in line.
+// AppendQueued appends to a [sharelockv1.SessionResponse] where a call stands in line.
 func AppendQueued(b []byte, id uint64, position uint32) []byte {
 	b, at := protofield.Open(b, 7)
 	b = protofield.AppendUint(b, 1, id)
@@ -198,7 +198,7 @@ func AppendQueued(b []byte, id uint64, position uint32) []byte {
 	return protofield.Shut(b, at)
 }
 
-// AppendRing appends to a [SessionResponse] who owns what: a [GetRingResponse] in its wire
+// AppendRing appends to a [sharelockv1.SessionResponse] who owns what: a [GetRingResponse] in its wire
 // format.
 func AppendRing(b, ring []byte) []byte {
 	b = protowire.AppendTag(b, 5, protowire.BytesType)

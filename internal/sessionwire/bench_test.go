@@ -1,4 +1,4 @@
-package sharelockv1
+package sessionwire
 
 import (
 	"fmt"

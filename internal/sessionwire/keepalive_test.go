@@ -1,4 +1,4 @@
-package sharelockv1
+package sessionwire
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 func sampleKeeps() []Keep {
@@ -53,15 +54,15 @@ func TestSessionKeeps(t *testing.T) {
 		data = AppendKeep(data, &keeps[i])
 	}
 	data = AppendPing(data)
-	want := &SessionRequest{
-		Calls: []*SessionCall{{Id: 9, Call: &SessionCall_Cancel{Cancel: &SessionCancel{}}}},
+	want := &sharelockv1.SessionRequest{
+		Calls: []*sharelockv1.SessionCall{{Id: 9, Call: &sharelockv1.SessionCall_Cancel{Cancel: &sharelockv1.SessionCancel{}}}},
 		Ping:  true, Keepalive: 7, Detach: []uint64{3}, Close: true, Ring: true,
-		Attach: []*SessionHold{
+		Attach: []*sharelockv1.SessionHold{
 			{Id: 1 << 40, Key: "orders/é", Token: 256460173377011713, Ttl: durationpb.New(10*time.Second + 5)},
 			{Id: 2, Key: keeps[2].Key, Token: 1, Ttl: durationpb.New(time.Minute)},
 		},
 	}
-	var m SessionRequest
+	var m sharelockv1.SessionRequest
 	if err := proto.Unmarshal(data, &m); err != nil || !proto.Equal(&m, want) {
 		t.Errorf("by hand: %v, %v, want %v", &m, err, want)
 	}
@@ -94,14 +95,14 @@ func TestSessionKeeps(t *testing.T) {
 
 func TestSessionBadHolds(t *testing.T) {
 	second := durationpb.New(time.Second)
-	for name, h := range map[string]*SessionHold{
+	for name, h := range map[string]*sharelockv1.SessionHold{
 		"no token":                 {Id: 1, Key: "k", Ttl: second},
 		"a token of 64 bits":       {Id: 1, Key: "k", Token: 1 << 63, Ttl: second},
 		"no ttl":                   {Id: 1, Key: "k", Token: 1},
 		"a ttl too long for Go":    {Id: 1, Key: "k", Token: 1, Ttl: &durationpb.Duration{Seconds: 1 << 40}},
 		"a ttl that is too little": {Id: 1, Key: "k", Token: 1, Ttl: durationpb.New(time.Millisecond)},
 	} {
-		data, err := proto.Marshal(&SessionRequest{Attach: []*SessionHold{h}, Keepalive: 1})
+		data, err := proto.Marshal(&sharelockv1.SessionRequest{Attach: []*sharelockv1.SessionHold{h}, Keepalive: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,13 +139,13 @@ func TestSessionKept(t *testing.T) {
 	data = AppendEnd(data, 3, []byte{8, 5})
 	data = AppendRenewed(AppendPing(data), 6, []uint64{4})
 	data = AppendQueued(data, 2, 3)
-	want := &SessionResponse{
-		Answers: []*SessionAnswer{{Id: 9, Status: []byte{8, 10}}}, Pong: true,
-		Renewed: []*SessionRenewed{{Keepalive: 5, Ids: []uint64{1, 1 << 40}}, {Keepalive: 6, Ids: []uint64{4}}},
-		Ended:   []*SessionEnd{{Id: 3, Status: []byte{8, 5}}},
-		Queued:  []*SessionQueued{{Id: 2, Position: 3}},
+	want := &sharelockv1.SessionResponse{
+		Answers: []*sharelockv1.SessionAnswer{{Id: 9, Status: []byte{8, 10}}}, Pong: true,
+		Renewed: []*sharelockv1.SessionRenewed{{Keepalive: 5, Ids: []uint64{1, 1 << 40}}, {Keepalive: 6, Ids: []uint64{4}}},
+		Ended:   []*sharelockv1.SessionEnd{{Id: 3, Status: []byte{8, 5}}},
+		Queued:  []*sharelockv1.SessionQueued{{Id: 2, Position: 3}},
 	}
-	var m SessionResponse
+	var m sharelockv1.SessionResponse
 	if err := proto.Unmarshal(data, &m); err != nil || !proto.Equal(&m, want) {
 		t.Errorf("by hand: %v, %v, want %v", &m, err, want)
 	}
@@ -184,13 +185,13 @@ func TestSessionKept(t *testing.T) {
 
 // Who owns what is in the bytes of the generated code.
 func TestSessionRing(t *testing.T) {
-	want := &GetRingResponse{Epoch: 7, Partitions: 2, Owners: []uint32{0, 1}, Members: []*RingMember{{Name: "a", Grpc: "a:1"}}}
+	want := &sharelockv1.GetRingResponse{Epoch: 7, Partitions: 2, Owners: []uint32{0, 1}, Members: []*sharelockv1.RingMember{{Name: "a", Grpc: "a:1"}}}
 	ring, err := proto.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
 	}
 	data := AppendRing(nil, ring)
-	var m SessionResponse
+	var m sharelockv1.SessionResponse
 	if err := proto.Unmarshal(data, &m); err != nil || !proto.Equal(m.GetRing(), want) {
 		t.Errorf("by hand: %v, %v, want %v", &m, err, want)
 	}
