@@ -9,15 +9,14 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// maxSpan bounds every duration that a machine takes in, so that no sum of them
-// overflows. It is far above any limit of the configuration.
+// MaxSpan bounds every duration that a machine accepts, so that no sum of them overflows. It is far
+// above any limit of the configuration.
 const MaxSpan = 365 * 24 * time.Hour
 
 const _ = uint64(MaxSpan - sharelock.MostMaxHold - sharelock.MostMaxHold/10 - 1) // fits stretched
 
-// What a machine accepts is what a copy and an op may carry, so that whatever can
-// be decided can be copied. Text is checked for its length only: that it is UTF-8
-// matters to people, not here.
+// A machine accepts exactly what copies and ops may have, so that whatever can be decided can be
+// copied. Only the length of text is checked: that it is UTF-8 does not matter here.
 
 func ValidKey(s string) bool       { return s != "" && len(s) <= sharelock.MaxKeyBytes }
 func ValidClient(s string) bool    { return s != "" && len(s) <= sharelock.MaxClientIDBytes }
@@ -31,7 +30,7 @@ func ValidMaxHold(d time.Duration) bool {
 }
 func ValidToken(t sharelock.Token) bool { return t > 0 && t <= math.MaxInt64 }
 
-// validFamily checks mode and slots; a semaphore has no shared holders.
+// ValidFamily reports whether mode and slots fit. A semaphore has no shared holders.
 func ValidFamily(mode sharelock.Mode, slots uint32) bool {
 	if slots == 0 {
 		return mode <= sharelock.Shared
@@ -50,7 +49,7 @@ func ValidMetadata(m map[string]string) bool {
 	return size <= sharelock.MaxMetadataBytes
 }
 
-// bit is mask or 0.
+// Bit returns mask if on is set, otherwise 0.
 func Bit(mask byte, on bool) byte {
 	if on {
 		return mask
@@ -58,7 +57,7 @@ func Bit(mask byte, on bool) byte {
 	return 0
 }
 
-// encoder appends to b.
+// An Encoder appends to Buf.
 type Encoder struct{ Buf []byte }
 
 func (e *Encoder) Byte(v byte)     { e.Buf = append(e.Buf, v) }
@@ -73,8 +72,8 @@ func (e *Encoder) Bytes(b []byte) {
 	e.Buf = append(e.Buf, b...)
 }
 
-// metadata writes the pairs in the order of their names, so that equal copies
-// have equal encodings.
+// Metadata appends the pairs in the order of their names, so that equal copies have equal
+// encodings.
 func (e *Encoder) Metadata(m map[string]string) {
 	e.Number(uint64(len(m)))
 	if len(m) == 0 {
@@ -92,7 +91,7 @@ func (e *Encoder) Metadata(m map[string]string) {
 	}
 }
 
-// decoder takes from the front of b. After the first failure everything is zero.
+// A Decoder takes values from the front of Rest. After the first failure all values are zero.
 type Decoder struct {
 	Rest   []byte
 	Failed bool
@@ -140,7 +139,7 @@ func (d *Decoder) Number32() uint32 {
 	return uint32(v)
 }
 
-// span is a duration from 0 to maxSpan.
+// Duration takes a duration from 0 to MaxSpan.
 func (d *Decoder) Duration() time.Duration {
 	v := d.Number()
 	if v > uint64(MaxSpan) {
@@ -171,7 +170,7 @@ func (d *Decoder) skip() {
 	d.Rest = d.Rest[n:]
 }
 
-// metadata reads pairs; no pairs are nil.
+// Metadata takes the pairs of metadata. It returns nil if there are none.
 func (d *Decoder) Metadata() map[string]string {
 	n := d.Number()
 	if n > sharelock.MaxMetadataPairs {
@@ -181,7 +180,7 @@ func (d *Decoder) Metadata() map[string]string {
 	if n == 0 {
 		return nil
 	}
-	// All names and values are parts of one string: copies have many of them.
+	// All names and values share the memory of one string, since copies have many of them.
 	ahead := *d
 	for range 2 * n {
 		ahead.skip()
@@ -215,7 +214,7 @@ func (d *Decoder) Metadata() map[string]string {
 	return m
 }
 
-// metadataSize is about how many bytes metadata takes in a message.
+// MetadataSize returns about how many bytes metadata takes in a message.
 func MetadataSize(m map[string]string) int {
 	size := 0
 	for k, v := range m {

@@ -11,13 +11,13 @@ import (
 
 // Errors of copies and ops that come from another member.
 var (
-	// ErrMalformed: the bytes are not an encoded copy or op.
+	// ErrMalformed means that the bytes are not an encoded copy or op.
 	ErrMalformed = errors.New("malformed copy or op")
-	// ErrUnknown: it has something that a later release has added, so this program cannot
-	// follow it (W3). It is malformed, too.
+	// ErrUnknown means that a copy or op has something that a later release has added, so that this
+	// program cannot follow it (W3). It wraps ErrMalformed.
 	ErrUnknown error = unknownError{}
-	// ErrDiverged: the op does not fit the copy it was to be applied to. That
-	// copy is not the owner's; it must be fetched anew.
+	// ErrDiverged means that an op does not fit the copy to which it should be applied. That copy
+	// is not the owner's and must be fetched again.
 	ErrDiverged = errors.New("op does not fit the copy")
 )
 
@@ -27,34 +27,34 @@ type unknownError struct{}
 func (unknownError) Error() string   { return release.ErrUnknown.Error() }
 func (unknownError) Unwrap() []error { return []error{ErrMalformed, release.ErrUnknown} }
 
-// Kind is what an [Op] decides. The numbers are on the wire: append only.
+// A Kind is what an [Op] decides. The numbers are on the wire: append only.
 type Kind uint8
 
 const (
-	// Grant gives a token to a request: at once, or with Waited to a waiter,
-	// which leaves the queue.
+	// Grant gives a token to a request at once or, with Waited set, to a waiter, which leaves the
+	// queue.
 	Grant Kind = iota + 1
 	// Enqueue puts a request at the end of the key's queue.
 	Enqueue
-	// Renew confirms a token and sets its TTL.
+	// Renew confirms a hold and sets its TTL.
 	Renew
-	// Release ends a token.
+	// Release ends a hold.
 	Release
-	// Dequeue takes a waiter out of the queue.
+	// Dequeue removes a waiter from the queue.
 	Dequeue
-	// Remember makes a request id over that was never seen.
+	// Remember makes a request id that was never seen count as over.
 	Remember
-	// Read changes nothing: it is the place in the log of a linearizable read, or of
-	// renewals that keep their TTLs.
+	// Read changes nothing. It is the place in the log of a linearizable read, or of renewals that
+	// keep their TTLs.
 	Read
 )
 
-// unknownTo is [ErrUnknown] about something.
+// Unknown returns an [ErrUnknown] about something.
 func Unknown(format string, args ...any) error {
 	return fmt.Errorf("%w: %s; this program is release %d", ErrUnknown, fmt.Sprintf(format, args...), release.Current)
 }
 
-// String is the kind's name.
+// String returns the name of the kind.
 func (k Kind) String() string {
 	names := [...]string{"", "grant", "enqueue", "renew", "release", "dequeue", "remember", "read"}
 	if k == 0 || int(k) >= len(names) {
@@ -63,7 +63,7 @@ func (k Kind) String() string {
 	return names[k]
 }
 
-// Why says what ended a hold or a wait. The numbers are on the wire: append only.
+// A Why says what ended a hold or a wait. The numbers are on the wire: append only.
 type Why uint8
 
 const (
@@ -81,7 +81,7 @@ const (
 	Silent
 )
 
-// String is the reason's name.
+// String returns the name of the reason.
 func (w Why) String() string {
 	names := [...]string{"", "released", "expired", "forced", "cancelled", "wait over", "silent"}
 	if w == 0 || int(w) >= len(names) {
@@ -90,28 +90,27 @@ func (w Why) String() string {
 	return names[w]
 }
 
-// Op is one decision about a partition, the same for the owner and all backups
-// (A3). Which fields count depends on the kind, see opFields; the others are
-// zero. The zero Op is none.
+// An Op is one decision about a partition, the same for the owner and all backups (A3). Which
+// fields count depends on the kind, see opFields; the others are zero. The zero Op is none.
 type Op struct {
 	Kind Kind
 	// Why ended the hold or the wait.
 	Why  Why
 	Mode sharelock.Mode
-	// Waited: the grant is for a waiter, whose client, mode, slots and metadata
-	// are known from its Enqueue.
+	// Waited is set if the grant is for a waiter, whose client, mode, slots and metadata are known
+	// from its Enqueue.
 	Waited bool
-	// OwnID: the request id was made by the client.
+	// OwnID is set if the client made the request id.
 	OwnID bool
-	// Resent: more than one send of the request may be under way (Q2).
+	// Resent is set if more than one send of the request may be under way (Q2).
 	Resent bool
-	// Remember: the request id is over and late duplicates of it are told so (Q2).
+	// Remember is set if the request id is over and late duplicates of it are told so (Q2).
 	Remember bool
-	// unknown: the member that made the op knows that the request id is not among its
-	// finished ids. It is not sent: the clock of a backup is another.
+	// Unseen is set at the member that made the op if the request id is not among its finished ids.
+	// It is not encoded, because a backup forgets ids by its own clock.
 	Unseen bool
 	Slots  uint32
-	// Conn is the connection in whose share the request is (Q6); 0 is none.
+	// Conn is the connection to whose share the request counts (Q6); 0 is none.
 	Conn      uint32
 	Key       string
 	ClientID  string
@@ -120,17 +119,17 @@ type Op struct {
 	TTL       time.Duration
 	// MaxHold is the longest that the hold may last from its grant on; 0 is no limit.
 	MaxHold time.Duration
-	// Metadata must not be changed. In a renewal nil keeps what the hold has, and an empty
-	// map leaves none.
+	// Metadata must not be changed. In a renewal nil keeps the metadata of the hold, and an empty
+	// map removes it.
 	Metadata map[string]string
 }
 
-// size is about how many bytes of texts and metadata the op has.
+// Size returns about how many bytes of texts and metadata the op has.
 func (op *Op) Size() int {
 	return len(op.Key) + len(op.ClientID) + len(op.RequestID) + MetadataSize(op.Metadata)
 }
 
-// fieldSet names fields of an Op.
+// A fieldSet is a set of fields of an Op.
 type fieldSet uint16
 
 const (
@@ -150,7 +149,7 @@ const (
 	hasRemember
 )
 
-// fields says which fields the op has besides its key.
+// fields returns the fields that the op has besides its key.
 func (op *Op) fields() fieldSet {
 	f := opFields(op.Kind, op.Waited)
 	if op.Kind == Renew && op.Metadata != nil {
@@ -159,8 +158,8 @@ func (op *Op) fields() fieldSet {
 	return f
 }
 
-// opFields says which fields an op of a kind has besides its key. A renewal may have
-// metadata, too.
+// opFields returns the fields that an op of a kind has besides its key. A renewal may also have
+// metadata.
 func opFields(kind Kind, waited bool) fieldSet {
 	const asked = hasClient | hasRequest | hasTTL | hasSlots | hasMeta | hasMaxHold | hasConn | hasMode | hasOwnID | hasResent
 	switch kind {
@@ -191,9 +190,9 @@ const (
 	FlagOwnID
 	FlagResent
 	FlagRemember
-	// flagLimited: there is a MaxHold.
+	// FlagLimited is set if there is a MaxHold.
 	FlagLimited
-	// flagMeta, in a renewal: there is metadata.
+	// FlagMetadata, in a renewal, is set if there is metadata.
 	FlagMetadata
 )
 
@@ -236,14 +235,14 @@ func (op *Op) Append(b []byte) []byte {
 	return e.Buf
 }
 
-// Decode reads one op from the front of b and gives what is behind it. It fails
-// with [ErrMalformed]; then op is the zero Op.
+// Decode decodes one op from the front of b and returns the rest of b. Its error wraps
+// [ErrMalformed]; then op is the zero Op.
 func (op *Op) Decode(b []byte) (rest []byte, err error) {
 	*op = Op{}
 	d := Decoder{Rest: b}
 	got := Op{Kind: Kind(d.Byte())}
 	flags := d.Byte()
-	// What these mean, and what comes behind them, is not known (W3).
+	// A later release may have added these; what follows them is not known (W3).
 	switch {
 	case d.Failed:
 		return nil, ErrMalformed
@@ -306,6 +305,7 @@ func (op *Op) Decode(b []byte) (rest []byte, err error) {
 	return d.Rest, nil
 }
 
+// SetFlags sets the fields that the bits of a flag byte stand for.
 func (op *Op) SetFlags(b byte) {
 	if b&FlagShared != 0 {
 		op.Mode = sharelock.Shared
@@ -315,8 +315,8 @@ func (op *Op) SetFlags(b byte) {
 	op.Remember = b&FlagRemember != 0
 }
 
-// valid checks the op's fields by themselves; whether it fits a copy is found out
-// by applying it.
+// Valid returns an error unless the fields of the op are valid by themselves. Whether the op fits a
+// copy is found out by applying it.
 func (op *Op) Valid() error {
 	f := op.fields()
 	bad := func(what string) error { return fmt.Errorf("%w: %v with %s", ErrMalformed, op.Kind, what) }

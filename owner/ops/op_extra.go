@@ -2,12 +2,12 @@
 
 package ops
 
-// lastOp is the last kind of op that this release knows. See op_extra_next.go.
+// Last is the last kind of op that this release knows. See op_extra_next.go.
 const Last = Read
 
-// early reports whether an op is of a later release than the view's.
+// Early reports whether an op is of a later release than the view's.
 func Early(Kind, uint32) bool { return false }
 
-// readKind returns the kind of op that changes nothing and only has a place in the log, in
+// ReadKind returns the kind of op that changes nothing and only has a place in the log, in
 // views of a release.
 func ReadKind(uint32) Kind { return Read }
