@@ -269,52 +269,96 @@ func keysOf(t *testing.T, file string) map[string]bool {
 	return keys
 }
 
-// The stops of a walk, in the rows of its table, exist: each function in the file of its row.
+var walkRow = regexp.MustCompile("^\\| [abc] \\| `([^`]+)` \\| ([^|]+) \\|")
+
+// The walks of the architecture page name files and functions that exist.
 func TestDocsWalks(t *testing.T) {
-	page, err := os.ReadFile("docs/architecture.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	row := regexp.MustCompile("(?m)^\\| `([a-z0-9_/]+\\.go)` \\| (.*) \\|$")
-	quoted := regexp.MustCompile("`([A-Za-z.]+)`")
-	stops := 0
-	for _, m := range row.FindAllStringSubmatch(string(page), -1) {
-		functions := functionsOf(t, m[1])
-		for _, name := range quoted.FindAllStringSubmatch(m[2], -1) {
-			if stops++; !functions[name[1]] {
-				t.Errorf("%s has no function %s", m[1], name[1])
+	text := pages(t)["docs/architecture.md"]
+	declared := map[string]map[string]bool{} // by file
+	stops, walks := 0, strings.Count(text, "\n### Walk: ")
+	for line := range strings.Lines(text) {
+		row := walkRow.FindStringSubmatch(line)
+		if row == nil {
+			continue
+		}
+		file := row[1]
+		if declared[file] == nil {
+			declared[file] = functionsOf(t, file)
+		}
+		for _, name := range quoted.FindAllStringSubmatch(row[2], -1) {
+			stops++
+			if !declared[file][name[1]] {
+				t.Errorf("docs/architecture.md: %s has no function %s", file, name[1])
 			}
 		}
 	}
-	if stops < 40 {
-		t.Errorf("only %d stops were found", stops)
+	if walks != 3 || stops < 90 {
+		t.Errorf("found %d walks with %d functions", walks, stops)
 	}
 }
 
-// functionsOf returns the functions and methods that a file declares, methods behind their type.
+// functionsOf returns the functions of a Go file as F, and its methods as T.M.
 func functionsOf(t *testing.T, name string) map[string]bool {
 	t.Helper()
-	f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+	file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("docs/architecture.md: %v", err)
 	}
-	functions := map[string]bool{}
-	for _, d := range f.Decls {
-		fn, ok := d.(*ast.FuncDecl)
+	found := map[string]bool{}
+	for _, d := range file.Decls {
+		f, ok := d.(*ast.FuncDecl)
 		if !ok {
 			continue
 		}
-		of := ""
-		if fn.Recv != nil {
-			typ := fn.Recv.List[0].Type
-			if star, is := typ.(*ast.StarExpr); is {
+		name := f.Name.Name
+		if f.Recv != nil {
+			typ := f.Recv.List[0].Type
+			if star, ok := typ.(*ast.StarExpr); ok {
 				typ = star.X
 			}
-			if id, is := typ.(*ast.Ident); is {
-				of = id.Name + "."
+			if id, ok := typ.(*ast.Ident); ok {
+				name = id.Name + "." + name
 			}
 		}
-		functions[of+fn.Name.Name] = true
+		found[name] = true
 	}
-	return functions
+	return found
+}
+
+var packageRow = regexp.MustCompile("(?m)^\\| `([a-z0-9/.]+)` \\| .* \\| .* \\|$")
+
+// A package imports only packages below it in the table of the architecture page.
+func TestDocsPackages(t *testing.T) {
+	const module = "github.com/sgkandale/sharelock"
+	_, text, _ := strings.Cut(pages(t)["docs/architecture.md"], "\n## Packages\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	rank := map[string]int{}
+	for i, row := range packageRow.FindAllStringSubmatch(text, -1) {
+		rank[path.Join(module, row[1])] = i
+	}
+	if len(rank) < 20 {
+		t.Fatalf("found only %d packages", len(rank))
+	}
+	for pkg, line := range rank {
+		dir := "." + strings.TrimPrefix(pkg, module)
+		names, err := filepath.Glob(path.Join(dir, "*.go"))
+		if err != nil || len(names) == 0 {
+			t.Errorf("docs/architecture.md: there is no package %s", pkg)
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, spec := range file.Imports {
+				imported := strings.Trim(spec.Path.Value, `"`)
+				if at, listed := rank[imported]; listed && at <= line {
+					t.Errorf("docs/architecture.md lists %s above %s, which imports it", imported, pkg)
+				}
+			}
+		}
+	}
 }
