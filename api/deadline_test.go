@@ -63,7 +63,7 @@ func TestDeadlineErrorWithoutDeadline(t *testing.T) {
 	}
 }
 
-// The end of the call ends what was derived from it, although the parent lives on.
+// The end of the call cancels contexts derived from it, although the parent has not ended.
 func TestDeadlineErrorIsReleased(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		parent, cancelParent := context.WithTimeout(t.Context(), time.Hour)

@@ -127,8 +127,8 @@ func TestFramedStop(t *testing.T) {
 	})
 }
 
-// A client that hangs while its calls are under way is taken for gone, one that says
-// something is not, nor one that has nothing to say.
+// The session of a client that hangs while its calls are in flight is closed. That of a client that
+// sends something, or that has no calls in flight, is not.
 func TestFramedHangs(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
@@ -260,8 +260,7 @@ func TestSessionManyAnswers(t *testing.T) {
 	}
 }
 
-// TestServeAfterStop: who is stopped before Serve gets to run serves nothing, closes the
-// listener, and calls it no error.
+// Serve after Stop serves nothing, closes the listener, and returns no error.
 func TestServeAfterStop(t *testing.T) {
 	g := NewGRPC(newFake(), Options{})
 	g.Stop()
@@ -276,7 +275,7 @@ func TestServeAfterStop(t *testing.T) {
 	}
 }
 
-// FuzzFramed: whatever is sent, the node goes on, and keeps nothing of it.
+// For any input, the node keeps running and retains nothing of it.
 func FuzzFramed(f *testing.F) {
 	hello := sessionwire.AppendHello(nil)
 	f.Add(append(hello, 0, 0, 0, 2, 16, 1))

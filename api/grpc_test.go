@@ -284,8 +284,8 @@ func (rawCodec) Marshal(v any) ([]byte, error)      { return v.([]byte), nil }
 func (rawCodec) Unmarshal(data []byte, v any) error { *v.(*[]byte) = slices.Clone(data); return nil }
 func (rawCodec) Name() string                       { return "proto" }
 
-// Whatever is sent is answered, and does no more. (INTERNAL is what gRPC itself
-// says to a message that is none; our code does not see it.)
+// Every malformed message is answered and has no other effect. (gRPC itself answers INTERNAL to
+// data that is not a message; our code does not see it.)
 func TestGRPCMalformedMessages(t *testing.T) {
 	c := dialFake(t, newFake(), Options{})
 	send := func(method string, data []byte) error {

@@ -40,8 +40,8 @@ func (n endsWithContext) Release(ctx context.Context, key string, token shareloc
 	return n.fakeNode.Release(ctx, key, token, once)
 }
 
-// A request that does not wait in line is served though its caller has closed its half of
-// the connection, which looks to net/http as if it had gone.
+// A request that does not wait in a queue is served although its caller has closed its half of the
+// connection, which looks to net/http as if the caller had gone.
 func TestHalfClosedIsServed(t *testing.T) {
 	node := endsWithContext{newFake()}
 	h, err := node.Acquire(t.Context(), sharelock.AcquireRequest{Key: "k", ClientID: "c", TTL: time.Minute})
@@ -64,8 +64,8 @@ func TestHalfClosedIsServed(t *testing.T) {
 	}
 }
 
-// gate is a node whose first acquire is under way until its context has ended: the caller goes
-// away before it is granted.
+// gate is a node whose first acquire is in flight until its context has ended: the caller
+// disconnects before the acquire is granted.
 type gate struct {
 	*fakeNode
 	entered chan struct{}

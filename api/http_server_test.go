@@ -73,7 +73,7 @@ func serveHTTP(t *testing.T, srv *http.Server) func() net.Conn {
 	return func() net.Conn {
 		t.Helper()
 		c := l.dial()
-		// The longstop: whatever hangs, hangs no longer than this.
+		// The longstop: nothing hangs for longer than this.
 		if err := c.SetDeadline(time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}

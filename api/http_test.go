@@ -32,7 +32,7 @@ func exchange(t testing.TB, h http.Handler, method, target, body string, headers
 	return w
 }
 
-// wantJSON compares the status and the whole body, whatever the order of fields.
+// wantJSON compares the status and the whole body, regardless of the order of fields.
 func wantJSON(t testing.TB, w *httptest.ResponseRecorder, status int, want string) {
 	t.Helper()
 	if w.Code != status {

@@ -46,7 +46,7 @@ func (r *recorder) Start(calls []sessionwire.Call) {
 	}
 }
 
-// A session with as many calls under way as it may have still releases and renews; only
+// A session that has reached its limit of calls in flight still accepts releases and renewals; only
 // acquires are refused.
 func TestReleasesHaveRoom(t *testing.T) {
 	calls := &recorder{}

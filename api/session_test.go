@@ -342,8 +342,8 @@ func testSessionPong(t *testing.T, open open) {
 	}
 }
 
-// While the server drains, calls under way are finished, new ones go elsewhere, and
-// the stream ends then.
+// While the server drains, calls in flight are finished and new calls are refused; then the stream
+// ends.
 func TestSessionDrains(t *testing.T) { bothWays(t, testSessionDrains) }
 
 func testSessionDrains(t *testing.T, open open) {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A view may come from a member of another release: whatever it says, Build
-// makes a whole ring or an error.
+// A view may come from a member of another release. For every view, Build returns a complete ring
+// or an error.
 func FuzzBuild(f *testing.F) {
 	f.Add("a,b,c", "", 3, 64, Placement)
 	f.Add("a,b,c", "b", 2, 1, Placement)

@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// genIDs draws the ids of a mesh. Data directories make 16 hex digits; the
-// laws hold for whatever text.
+// genIDs generates the ids of a mesh. Data directories use 16 hex digits; the laws hold for any
+// text.
 func genIDs(least, most int) *rapid.Generator[[]string] {
 	id := rapid.OneOf(rapid.StringMatching(`[0-9a-f]{16}`), rapid.StringMatching(`[0-9:a]{1,3}`), rapid.StringN(1, 8, -1))
 	return rapid.SliceOfNDistinct(id, least, most, rapid.ID[string])

@@ -1,5 +1,5 @@
-// Command example_grpc takes and gives back a lock over the original's gRPC API,
-// which every node still serves. New programs use package client.
+// Command example_grpc acquires and releases a lock over the original gRPC API, which every node
+// still serves. New programs use package client.
 package main
 
 import (
@@ -19,8 +19,8 @@ import (
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:50052", "gRPC address of any node")
-	key := flag.String("key", "example", "what to lock")
-	client := flag.String("client", "example_grpc", "who locks it")
+	key := flag.String("key", "example", "key to lock")
+	client := flag.String("client", "example_grpc", "client id")
 	flag.Parse()
 	if err := run(os.Stdout, *addr, *key, *client); err != nil {
 		fmt.Fprintln(os.Stderr, "example_grpc:", err)
@@ -38,7 +38,7 @@ func run(out io.Writer, addr, key, client string) error {
 
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	// The holder of a lock is known by this name alone.
+	// The API identifies the holder of a lock by this name only.
 	ctx = metadata.AppendToOutgoingContext(ctx, "x-client-id", client)
 
 	pong, err := locks.Ping(ctx, &sharelockpb.ShareLockPingRequest{Message: "ping"})

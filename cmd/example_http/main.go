@@ -1,5 +1,5 @@
-// Command example_http takes and gives back a lock over the original's HTTP API,
-// which every node still serves. New programs use /v1/locks.
+// Command example_http acquires and releases a lock over the original HTTP API, which every node
+// still serves. New programs use /v1/locks.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// The statuses of the original's API that this program meets.
+// The statuses of the original API that this program handles.
 const (
 	acquired = 1
 	released = 3
@@ -22,8 +22,8 @@ const (
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:50051", "HTTP address of any node, host:port or a URL")
-	key := flag.String("key", "example", "what to lock")
-	client := flag.String("client", "example_http", "who locks it")
+	key := flag.String("key", "example", "key to lock")
+	client := flag.String("client", "example_http", "client id")
 	flag.Parse()
 	if err := run(os.Stdout, *addr, *key, *client); err != nil {
 		fmt.Fprintln(os.Stderr, "example_http:", err)
@@ -69,7 +69,7 @@ func run(out io.Writer, addr, key, client string) error {
 	return nil
 }
 
-// base is the URL of an address, which may be one already.
+// base returns the URL of an address, which may already be a URL.
 func base(addr string) string {
 	if !strings.Contains(addr, "://") {
 		addr = "http://" + addr
@@ -77,7 +77,7 @@ func base(addr string) string {
 	return strings.TrimSuffix(addr, "/")
 }
 
-// post sends one request. Whatever the HTTP status, the answer is the JSON.
+// post sends one request and returns the JSON answer, regardless of the HTTP status.
 func post(url, client string, req request) (response, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
@@ -88,7 +88,7 @@ func post(url, client string, req request) (response, error) {
 		return response{}, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	// The holder of a lock is known by this name alone.
+	// The API identifies the holder of a lock by this name only.
 	r.Header.Set("X-Client-Id", client)
 	caller := http.Client{Timeout: 30 * time.Second}
 	answer, err := caller.Do(r)

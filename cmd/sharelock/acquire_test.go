@@ -8,7 +8,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
-// acquire -v says on stderr where it stands in line, and nothing on stdout but the hold.
+// acquire -v prints its place in the queue on stderr, and only the hold on stdout.
 func TestAcquireVerbose(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Nodes: 1, MaxTTL: time.Minute, Timing: 10 * time.Second})
 	first, err := c.Client(0).Acquire(t.Context(), "k")
@@ -37,7 +37,7 @@ func TestAcquireVerbose(t *testing.T) {
 	}
 }
 
-// notifies is a writer that hands on what is written.
+// notifies is a writer that sends what is written to a channel.
 type notifies struct{ seen chan string }
 
 func (n *notifies) Write(b []byte) (int, error) {

@@ -35,7 +35,7 @@ type fakeMesh struct {
 	woken  chan struct{}
 	// cut fails every call as a node without a quorum does.
 	cut bool
-	// maxWait is the longest wait allowed; 0 is any. Waits under way end when waitsEnd closes.
+	// maxWait is the maximum wait; 0 means no limit. Current waits end when waitsEnd is closed.
 	maxWait  time.Duration
 	waitsEnd chan struct{}
 	// refusal, if set, is the answer to every Acquire.
@@ -154,7 +154,7 @@ func (m *fakeMesh) take(key, client string) {
 	m.grant(&sharelockv1.AcquireRequest{Key: key, ClientId: client, Ttl: durationpb.New(time.Minute)})
 }
 
-// free ends whatever hold there is of a key.
+// free ends the hold of a key, if there is one.
 func (m *fakeMesh) free(key string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -167,7 +167,7 @@ func (m *fakeMesh) setMaxWait(d time.Duration) {
 	m.maxWait = d
 }
 
-// endWaits ends all waits that are under way.
+// endWaits ends all current waits.
 func (m *fakeMesh) endWaits() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -290,7 +290,7 @@ func TestGuard(t *testing.T) {
 }
 
 // There is time between the two signals, and the second comes before the lock can
-// be lost, whatever the TTL.
+// be lost, for every TTL.
 func TestTimes(t *testing.T) {
 	for _, ttl := range []time.Duration{sharelock.MinTTL, time.Second, 30 * time.Second, time.Minute, 24 * time.Hour} {
 		times := timesOf(ttl)

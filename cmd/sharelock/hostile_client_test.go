@@ -230,7 +230,7 @@ func (v *villain) semaphore(ctx context.Context, worker, round int) {
 	}
 }
 
-// waiter stands in line for one of few keys, and gives up half of the time.
+// waiter waits in the queue of one of a few keys, and gives up half of the time.
 func (v *villain) waiter(ctx context.Context, worker, round int) {
 	r := request(fmt.Sprintf("hostile/queue/%d", worker%4))
 	r.Wait, r.Metadata = durationpb.New(10*time.Second), most()
@@ -276,7 +276,7 @@ func (v *villain) lists(ctx context.Context, _, _ int) {
 	}
 }
 
-// behave takes and gives back locks, at the hostile client's rate of calls and bytes.
+// behave acquires and releases locks, at the hostile client's rate of calls and bytes.
 func (v *villain) behave(ctx context.Context, o order) {
 	const workers = 32
 	// Two calls each; the release has no metadata.

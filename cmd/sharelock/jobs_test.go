@@ -195,7 +195,7 @@ func stops(t *testing.T, pid int) {
 	eventually(t, "a process to stop", func() bool { return state(pid) == "T" })
 }
 
-// letGo lets a CMD that reads a named pipe go on.
+// letGo lets a CMD that reads a named pipe continue.
 func letGo(t *testing.T, path string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte("\n"), 0o600); err != nil {
@@ -240,8 +240,8 @@ func tell(t *testing.T, s story, c *contender) {
 	eventually(t, "the end of the lock", func() bool { return !c.held(t) })
 }
 
-// A lock that was taken away while its job was stopped: CMD does not go on with its work
-// when the job does, not even until the next renewal.
+// A lock is taken by force while its job is stopped: CMD does not continue when the job does, not
+// even until the next renewal.
 func TestLockTakenWhileStopped(t *testing.T) {
 	c := sharelockContender(t)
 	cmd := exec.Command("sh", "-mc", quoted(slices.Concat(c.words, []string{"sh", "-c", `echo "up $$."; read x; echo "got $x."`})...)+
@@ -285,7 +285,7 @@ func lockProcess(t *testing.T, c *contender, command ...string) (cmd *exec.Cmd, 
 	return cmd, bufio.NewReader(r)
 }
 
-// guardedGroup is a CMD with a child in its group, none of whom ends by itself.
+// guardedGroup is a CMD with a child in its group, neither of which ends by itself.
 const guardedGroup = `trap "" TERM INT HUP; (trap "" TERM INT HUP; echo "child $(exec sh -c 'echo $PPID')."; while :; do sleep 0.02; done) & while :; do sleep 0.02; done`
 
 // Whatever keeps sharelock from watching over CMD, the group does not outlive the lock.
@@ -300,7 +300,7 @@ func TestLockSentinel(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		do   func(t *testing.T, cmd *exec.Cmd)
-		// then is what sharelock ends with if it is let go on.
+		// then is the exit code of sharelock if it is continued.
 		then int
 	}{
 		{"killed", kill(syscall.SIGKILL), 0},

@@ -333,7 +333,7 @@ type screen struct {
 	mu     sync.Mutex
 	unseen string // what was read since
 	ended  bool   // the other end is closed
-	// more has room for one: it wakes whoever waits for more.
+	// more has capacity 1: it wakes a goroutine that waits for more output.
 	more chan struct{}
 }
 
@@ -468,7 +468,7 @@ func TestLockOnTerminal(t *testing.T) {
 	})
 	t.Run("stop", func(t *testing.T) {
 		// There is no shell to go back to, so the kernel does not let us stop, and CMD
-		// must go on at once.
+		// must continue at once.
 		tty, cmd := atTerminal(t, m, "lock", "k", "--", "sh", "-c", `echo ready; read x; echo "got $x"`)
 		tty.until(t, "ready")
 		tty.typed(t, "\x1a")

@@ -134,7 +134,7 @@ func quoted(words ...string) string {
 	return strings.Join(words, " ")
 }
 
-// scene is a command under way, as its user sees it.
+// scene is a running command, as its user sees it.
 type scene struct {
 	cmd *exec.Cmd
 	// at is where its output comes: a terminal, or a pipe.
@@ -282,7 +282,7 @@ func expected(s stage, sig syscall.Signal, phase string) (sharelockOptions, thei
 	case "waiting":
 		return outcome{n, true, false}, outcome{n, true, false}
 	case "holding":
-		// A signal to flock alone leaves CMD, which goes on with the lock.
+		// A signal to flock alone leaves CMD, which keeps running with the lock.
 		return outcome{n, true, true}, outcome{n, s.typed, s.typed}
 	default:
 		// CMD's own exit code counts; flock has been ended by the signal.
@@ -290,7 +290,7 @@ func expected(s stage, sig syscall.Signal, phase string) (sharelockOptions, thei
 	}
 }
 
-// The phase "losing" is the same whatever the signal, and flock has none.
+// The phase "losing" is the same for every signal, and flock does not have it.
 func TestMatrixLosing(t *testing.T) {
 	for _, s := range stages {
 		t.Run(s.name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// A node whose log nobody reads any more goes on, and leaves in good order.
+// A node keeps running when the reader of its log has gone, and leaves in good order.
 func TestServeOutlivesItsReader(t *testing.T) {
 	port := freePorts(t)
 	self, err := os.Executable()

@@ -127,8 +127,8 @@ type childInfo struct {
 	status             int32
 }
 
-// watch detects stops and the end of CMD. It leaves reaping to finish: until then the kernel does
-// not reuse CMD's process id, which identifies the group.
+// watch detects stops and the end of CMD. It does not reap CMD; the method finish does. Until then
+// the kernel does not reuse CMD's process id, which identifies the group.
 func (j *job) watch() {
 	defer close(j.ends)
 	for {

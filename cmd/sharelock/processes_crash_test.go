@@ -13,10 +13,9 @@ import (
 	"github.com/sgkandale/sharelock/client"
 )
 
-// crash kills (-9) so many nodes at once, a few times over, under load: the owner of
-// a key that others stand in line for, and with it the key's backups that come first.
-// No lock is lost, no call fails, the line keeps its order, and every key can be had
-// again soon after the lease.
+// crash kills (-9) a number of nodes at once, a few times in succession, under load: the owner of a
+// key with waiters, and the first backups of the key. No lock is lost, no call fails, the queue
+// keeps its order, and every key can be acquired again soon after the lease has ended.
 func crash(r *rehearsal, rounds, deaths int) {
 	all := r.procs
 	clients := r.clients(all...)
@@ -109,7 +108,7 @@ func crashWithoutBackups(r *rehearsal, maxTTL time.Duration) {
 	}
 }
 
-// kill -9 of all three: the mesh comes back by itself, and tokens go on growing.
+// kill -9 of all three: the mesh forms again by itself, and tokens keep growing.
 func TestProcessesKillAllAndRestart(t *testing.T) {
 	t.Parallel()
 	maxTTL := pick(time.Second, 60*time.Second)

@@ -18,8 +18,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/linear"
 )
 
-// load takes and gives back locks at a steady rate through all nodes, and watches
-// that nobody is granted twice and that tokens grow.
+// load acquires and releases locks at a steady rate through all nodes, and checks that no key has
+// two holders and that tokens grow.
 type load struct {
 	t       *testing.T
 	stop    chan struct{}
@@ -218,7 +218,7 @@ func every(string) bool { return true }
 // never tolerates no error.
 func never(error) bool { return false }
 
-// longTTL outlasts whatever a busy machine adds to a pause.
+// longTTL is longer than a pause on a busy machine.
 const longTTL = 30 * time.Second
 
 // heldLocks are locks that are held, and renewed by their clients, while everything
@@ -301,8 +301,7 @@ func newQueue(r *rehearsal, key string, clients []*client.Client) *queue {
 	return q
 }
 
-// end gives the key back and fails the test if those in line do not get it in their
-// order.
+// end releases the key and fails the test if the waiters do not get it in order.
 func (q *queue) end() {
 	q.t.Helper()
 	if err := q.first.Release(context.Background()); err != nil {

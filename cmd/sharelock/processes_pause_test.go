@@ -68,7 +68,7 @@ func (r *rehearsal) inLine(c *client.Client, key string, n int) {
 	})
 }
 
-// acquire takes a lock that its client keeps, at nodes that go on.
+// acquire acquires a lock that its client keeps alive, through nodes that keep running.
 func (r *rehearsal) acquire(c *client.Client, key string, opts ...client.Option) *client.Lock {
 	r.t.Helper()
 	l, err := c.Acquire(context.Background(), key, opts...)

@@ -161,8 +161,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// What is no gRPC port of a node is told at once, not after the timeout, and never taken for
-// a lock that is held.
+// A port that is not a node's gRPC port is reported at once, not after the timeout, and never as a
+// lock that is held.
 func TestNotANode(t *testing.T) {
 	web := httptest.NewServer(http.NotFoundHandler())
 	defer web.Close()

@@ -19,7 +19,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// fakeNode is a node that does what it is told.
+// fakeNode is a node controlled by the test.
 type fakeNode struct {
 	cfg mesh.Config
 	// startErr fails Start, ready WaitReady.

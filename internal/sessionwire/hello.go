@@ -10,38 +10,37 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// A session without gRPC, see LockService.Session: the client begins with
+// A session without gRPC (see LockService.Session) begins with a hello of the client:
 //
 //	"SLSN" | version 1 | 19 zero bytes
 //
-// which is as long as what HTTP/2 begins with, so that a server that knows nothing else
-// refuses it at once. The node answers with the first five bytes. Both go on with
-// messages, each a frame of package frame. Another port of a node answers, and closes:
+// It is as long as the preface of HTTP/2, so that a server that only knows HTTP/2 refuses it at
+// once. The node answers with the first five bytes. After that both sides send messages, each a
+// frame of package frame. Another port of a node sends this answer and closes the connection:
 //
 //	"SLSN" | version 0 | length 2, big endian | text
 const (
-	// SessionMagic is what such a stream begins with; HTTP/2 never does.
+	// SessionMagic is the beginning of such a stream; HTTP/2 never begins with it.
 	SessionMagic   = "SLSN"
 	sessionVersion = 1
 	helloLen       = 24
 	welcomeLen     = len(SessionMagic) + 1
 )
 
-// refusal is the version in the answer of a port that has no sessions, and maxRefusal the
-// most bytes of its text.
+// refusal is the version in the answer of a port that does not serve sessions, and maxRefusal the
+// maximum size of its text in bytes.
 const (
 	refusal    = 0
 	maxRefusal = 1 << 10
 )
 
-// MaxSessionFrame is the most bytes that a message of such a session has.
+// MaxSessionFrame is the maximum size of a message of such a session in bytes.
 const MaxSessionFrame = sharelock.MaxMessageBytes
 
-// ErrNoSession: the other end speaks something else, or another version.
+// ErrNoSession: the other end uses a different protocol or a different version.
 var ErrNoSession = errors.New("no session is spoken")
 
-// AppendHello appends what the client of a session begins with, AppendWelcome the
-// node's answer.
+// AppendHello appends the hello of a client.
 func AppendHello(b []byte) []byte {
 	return append(AppendWelcome(b), make([]byte, helloLen-welcomeLen)...)
 }
@@ -49,15 +48,16 @@ func AppendHello(b []byte) []byte {
 // AppendWelcome appends the node's answer to a hello.
 func AppendWelcome(b []byte) []byte { return append(append(b, SessionMagic...), sessionVersion) }
 
-// AppendWrongPort appends the answer of a port that has no sessions: what it is.
+// AppendWrongPort appends the answer of a port that does not serve sessions; the text says what the
+// port is.
 func AppendWrongPort(b []byte, text string) []byte {
 	text = text[:min(len(text), maxRefusal)]
 	b = append(append(b, SessionMagic...), refusal)
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(text))), text...)
 }
 
-// ReadHello reads what follows the magic of a hello, and not a byte more. The error
-// wraps [ErrNoSession] if it is of another version.
+// ReadHello reads the rest of a hello after the magic, and no further byte. The error wraps
+// [ErrNoSession] if the hello has a different version.
 func ReadHello(r io.Reader) error {
 	b := [helloLen]byte{}
 	n := copy(b[:], SessionMagic)
@@ -67,9 +67,9 @@ func ReadHello(r io.Reader) error {
 	return checkHello(b[:])
 }
 
-// ReadWelcome reads the answer to a hello, and not a byte more. The error wraps
-// [ErrNoSession] if it is something else, sharelock.ErrWrongPort if it is another port of a
-// node, and is io.EOF if it is nothing.
+// ReadWelcome reads the answer to a hello, and no further byte. The error wraps [ErrNoSession] if
+// the answer is not that of a node, or sharelock.ErrWrongPort if it is that of another port of a
+// node. It is io.EOF if there is no answer.
 func ReadWelcome(r io.Reader) error {
 	var b [welcomeLen]byte
 	if _, err := io.ReadFull(r, b[:]); err != nil {
@@ -81,7 +81,7 @@ func ReadWelcome(r io.Reader) error {
 	return checkHello(b[:])
 }
 
-// readWrongPort reads what follows the version of an answer by [AppendWrongPort].
+// readWrongPort reads the rest of an answer of [AppendWrongPort] after the version.
 func readWrongPort(r io.Reader) error {
 	var size [2]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {

@@ -10,52 +10,51 @@ import (
 	"github.com/sgkandale/sharelock/internal/protofield"
 )
 
-// What keeps holds alive goes by hand, too, and beside the calls: see [CallReader]
-// and [ReplyReader], which pass over it and say that it is there.
+// The messages that keep holds alive are also encoded by hand. They are read separately from calls:
+// [CallReader] and [ReplyReader] skip them and report that there are some.
 
-// KeepKind says what a [Keep] asks for. The numbers are the field numbers in
-// [sharelockv1.SessionRequest].
+// KeepKind is the kind of a [Keep]. The numbers are the field numbers in [SessionRequest].
 type KeepKind uint8
 
-// What a session asks for beside its calls.
+// The requests of a session other than calls.
 const (
-	// KeepAlive is a keepalive, for all holds that are attached.
+	// KeepAlive is a keepalive for all attached holds.
 	KeepAlive KeepKind = 3
-	// KeepAttach attaches a hold, KeepDetach ends that.
+	// KeepAttach attaches a hold, KeepDetach detaches it.
 	KeepAttach KeepKind = 4
 	KeepDetach KeepKind = 5
-	// KeepClose releases all holds that are attached, and ends the stream. Its ID is 1.
+	// KeepClose releases all attached holds and ends the stream. Its ID is 1.
 	KeepClose KeepKind = 6
-	// KeepRing asks who owns what. Its ID is 1.
+	// KeepRing asks for the owners of all partitions. Its ID is 1.
 	KeepRing KeepKind = 7
 )
 
-// Keep is one thing that a session asks for beside its calls.
+// Keep is one request of a session that is not a call.
 type Keep struct {
 	Kind KeepKind
 	// ID is the number of a keepalive, or the id of a hold.
 	ID uint64
-	// Key, Token and TTL are those of a hold that is attached.
+	// Key, Token and TTL belong to a hold that is attached.
 	Key   string
 	Token sharelock.Token
 	TTL   time.Duration
-	// Err is what is wrong with a hold that could be read, but not be understood.
+	// Err is set if the hold is well-formed but invalid.
 	Err error
 }
 
-// KeepReader reads what a session's message asks for beside its calls. The zero value
-// reads nothing.
+// KeepReader reads the requests of a session's message other than its calls. The zero value reads
+// nothing.
 type KeepReader struct {
 	rest []byte
-	// packed are ids to detach.
+	// packed has the ids of holds to detach that are still to be read.
 	packed []byte
 }
 
-// Reset begins a new message. Nothing that is read from it refers to data.
+// Reset begins a new message. Results of Next do not refer to data.
 func (r *KeepReader) Reset(data []byte) { r.rest, r.packed = data, nil }
 
-// Next reads the next thing; false at the end of the message. The error is for bytes
-// that are no message.
+// Next reads the next request. It reports false at the end of the message. It returns an error if
+// data is not a valid message.
 func (r *KeepReader) Next(k *Keep) (bool, error) {
 	for {
 		if len(r.packed) > 0 {
@@ -89,7 +88,7 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 	}
 }
 
-// read takes the fields of a [SessionHold].
+// read decodes the fields of a [SessionHold].
 func (k *Keep) read(body []byte) error {
 	for len(body) > 0 {
 		f, err := protofield.Next(&body)
@@ -122,7 +121,7 @@ func (k *Keep) read(body []byte) error {
 	return nil
 }
 
-// AppendKeep appends to a [sharelockv1.SessionRequest].
+// AppendKeep appends a request to a [SessionRequest].
 func AppendKeep(b []byte, k *Keep) []byte {
 	if k.Kind != KeepAttach {
 		b = protowire.AppendTag(b, protowire.Number(k.Kind), protowire.VarintType)
@@ -136,32 +135,32 @@ func AppendKeep(b []byte, k *Keep) []byte {
 	return protofield.Shut(b, at)
 }
 
-// Kept is what a node says of a hold that it keeps alive, who owns what, or where a call
-// stands in line.
+// Kept is a message of a node about an attached hold, the owners of all partitions, a forced
+// release, or the place of a call in the queue.
 type Kept struct {
-	// ID is the hold's, or with a Position the call's.
+	// ID is the id of the hold or, with a Position, of the call.
 	ID uint64
-	// Keepalive is the one that its newest renewal counts from; 0 if Status says why it
-	// is not kept any more.
+	// Keepalive is the keepalive from which the hold's newest renewal counts. It is 0 if the hold
+	// is no longer kept alive; then Status has the reason.
 	Keepalive uint64
 	// Status is a google.rpc.Status in its wire format.
 	Status []byte
-	// Ring is a [GetRingResponse] in its wire format; nil if this is about a hold.
+	// Ring is a [GetRingResponse] in its wire format, or nil.
 	Ring []byte
-	// Forced is a hold that was taken away from its holder; nil if this is not about that.
+	// Forced is a hold that was taken from its holder by force, or nil.
 	Forced *Forced
-	// Position is where a call stands in line, from 1; 0 if this is not about that.
+	// Position is the place of a call in the queue, from 1, or 0.
 	Position uint32
 }
 
-// Forced is a hold that was taken away from its holder.
+// Forced is a hold that was taken from its holder by force.
 type Forced struct {
 	Key    string
 	Token  sharelock.Token
 	Reason string
 }
 
-// AppendRenewed appends to a [sharelockv1.SessionResponse] that holds were renewed.
+// AppendRenewed appends a [SessionRenewed] to a [SessionResponse].
 func AppendRenewed(b []byte, keepalive uint64, ids []uint64) []byte {
 	b, outer := protofield.Open(b, 3)
 	b = protofield.AppendUint(b, 1, keepalive)
@@ -172,7 +171,7 @@ func AppendRenewed(b []byte, keepalive uint64, ids []uint64) []byte {
 	return protofield.Shut(protofield.Shut(b, inner), outer)
 }
 
-// AppendEnd appends to a [sharelockv1.SessionResponse] that a hold is not kept any more.
+// AppendEnd appends a [SessionEnd] to a [SessionResponse].
 func AppendEnd(b []byte, id uint64, status []byte) []byte {
 	b, at := protofield.Open(b, 4)
 	b = protofield.AppendUint(b, 1, id)
@@ -181,7 +180,7 @@ func AppendEnd(b []byte, id uint64, status []byte) []byte {
 	return protofield.Shut(b, at)
 }
 
-// AppendForced appends to a [sharelockv1.SessionResponse] that a hold was taken away from its holder.
+// AppendForced appends a [SessionForced] to a [SessionResponse].
 func AppendForced(b []byte, key string, token sharelock.Token, reason string) []byte {
 	b, at := protofield.Open(b, 6)
 	b = protofield.AppendString(b, 1, key)
@@ -190,7 +189,7 @@ func AppendForced(b []byte, key string, token sharelock.Token, reason string) []
 	return protofield.Shut(b, at)
 }
 
-// AppendQueued appends to a [sharelockv1.SessionResponse] where a call stands in line.
+// AppendQueued appends a [SessionQueued] to a [SessionResponse].
 func AppendQueued(b []byte, id uint64, position uint32) []byte {
 	b, at := protofield.Open(b, 7)
 	b = protofield.AppendUint(b, 1, id)
@@ -198,27 +197,27 @@ func AppendQueued(b []byte, id uint64, position uint32) []byte {
 	return protofield.Shut(b, at)
 }
 
-// AppendRing appends to a [sharelockv1.SessionResponse] who owns what: a [GetRingResponse] in its wire
-// format.
+// AppendRing appends the owners of all partitions, a [GetRingResponse] in its wire format, to a
+// [SessionResponse].
 func AppendRing(b, ring []byte) []byte {
 	b = protowire.AppendTag(b, 5, protowire.BytesType)
 	return protowire.AppendBytes(b, ring)
 }
 
-// KeptReader reads what a session's message says of holds that are kept alive. The
-// zero value reads nothing.
+// KeptReader reads the messages of type [Kept] in a [SessionResponse]. The zero value reads
+// nothing.
 type KeptReader struct {
 	rest []byte
-	// packed are ids of holds that were renewed as of keepalive.
+	// packed has the ids of renewed holds that are still to be read; keepalive is the keepalive
+	// that their renewals count from.
 	packed    []byte
 	keepalive uint64
 }
 
-// Reset begins a new message. Nothing that is read from it refers to data, but a
-// status.
+// Reset begins a new message. Results of Next do not refer to data, except Status.
 func (r *KeptReader) Reset(data []byte) { r.rest, r.packed = data, nil }
 
-// Next reads what is said of the next hold; false at the end of the message.
+// Next reads the next message. It reports false at the end of the response.
 func (r *KeptReader) Next(k *Kept) (bool, error) {
 	for {
 		if len(r.packed) > 0 {
@@ -260,7 +259,7 @@ func (r *KeptReader) Next(k *Kept) (bool, error) {
 	}
 }
 
-// renewed takes a [SessionRenewed]; one that names no keepalive says nothing.
+// renewed decodes a [SessionRenewed]. It ignores one without a keepalive.
 func (r *KeptReader) renewed(body []byte) error {
 	var ids []byte
 	r.keepalive = 0
@@ -281,7 +280,7 @@ func (r *KeptReader) renewed(body []byte) error {
 	return nil
 }
 
-// read takes a [SessionForced].
+// read decodes a [SessionForced].
 func (o *Forced) read(body []byte) error {
 	for len(body) > 0 {
 		f, err := protofield.Next(&body)
@@ -299,7 +298,7 @@ func (o *Forced) read(body []byte) error {
 	return nil
 }
 
-// queued takes a [SessionQueued].
+// queued decodes a [SessionQueued].
 func (k *Kept) queued(body []byte) error {
 	for len(body) > 0 {
 		f, err := protofield.Next(&body)
@@ -315,7 +314,7 @@ func (k *Kept) queued(body []byte) error {
 	return nil
 }
 
-// ended takes a [SessionEnd].
+// ended decodes a [SessionEnd].
 func (k *Kept) ended(body []byte) error {
 	k.Status = []byte{}
 	for len(body) > 0 {

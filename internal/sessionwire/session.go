@@ -14,17 +14,15 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A session carries a thousand calls in one message, so its messages are written
-// and read by hand here: the same bytes as the generated code makes, without a
-// message object and its reflection for each call. TestSession* holds the two
-// against each other.
+// One message of a session may carry a thousand calls, so the messages are encoded and decoded by
+// hand here: to the same bytes as the generated code, but without a message object and reflection
+// for each call. TestSession* compares the two.
 
 // Frame is one message of a session in its wire format: a [sharelockv1.SessionRequest] or a
 // [sharelockv1.SessionResponse].
 type Frame struct{ Data []byte }
 
-// RawCodec is gRPC's codec for messages, but for a *[Frame], which goes over the
-// wire as it is.
+// RawCodec is gRPC's codec for messages, except that it sends a *[Frame] as it is.
 type RawCodec struct{}
 
 var _ encoding.CodecV2 = RawCodec{}
@@ -32,8 +30,7 @@ var _ encoding.CodecV2 = RawCodec{}
 // Name implements encoding.CodecV2.
 func (RawCodec) Name() string { return "proto" }
 
-// Marshal implements encoding.CodecV2. The frame's data must not be changed
-// afterwards.
+// Marshal implements encoding.CodecV2. The frame's data must not be modified afterwards.
 func (RawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	if f, ok := v.(*Frame); ok {
 		return mem.BufferSlice{mem.SliceBuffer(f.Data)}, nil
@@ -41,8 +38,7 @@ func (RawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return encoding.GetCodecV2("proto").Marshal(v)
 }
 
-// Unmarshal implements encoding.CodecV2. A frame's data is overwritten, its array
-// is used again.
+// Unmarshal implements encoding.CodecV2. It overwrites the frame's data and reuses its array.
 func (RawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	f, ok := v.(*Frame)
 	if !ok {
@@ -57,8 +53,7 @@ func (RawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// CallKind says which call a [Call] is. The numbers are the field numbers in
-// [SessionCall].
+// CallKind is the kind of a [Call]. The numbers are the field numbers in [SessionCall].
 type CallKind uint8
 
 // The calls of a session.
@@ -89,16 +84,15 @@ type Call struct {
 	Err error
 }
 
-// CallReader reads the calls of a session's messages, one after the other. The zero
-// value reads nothing.
+// CallReader reads the calls of a session's messages in order. The zero value reads nothing.
 type CallReader struct {
 	// Ping: the message that was read to its end asks for an answer. Keeps: it asks for
 	// something beside its calls, see KeepReader.
 	Ping, Keeps bool
 
 	rest []byte
-	// client is the client id of the call before: mostly it is the same again, and
-	// need not be made a string once more.
+	// client is the client id of the previous call. It is usually the same, and then no new string
+	// is allocated.
 	client  string
 	scratch []byte
 }
@@ -106,8 +100,8 @@ type CallReader struct {
 // Reset begins a new message. Nothing that is read from it refers to data.
 func (r *CallReader) Reset(data []byte) { r.rest, r.Ping, r.Keeps = data, false, false }
 
-// Next reads the next call; false at the end of the message. The error is for bytes
-// that are no message; what is wrong with a single call is in its Err.
+// Next reads the next call. It reports false at the end of the message. It returns an error if data
+// is not a valid message; an error of a single call is in its Err.
 func (r *CallReader) Next(c *Call) (bool, error) {
 	body, err := nextElement(&r.rest, &r.Ping, &r.Keeps)
 	if body == nil || err != nil {
@@ -157,8 +151,7 @@ func nextElement(rest *[]byte, ping, more *bool) ([]byte, error) {
 	return nil, nil
 }
 
-// AppendPing appends a ping to a [sharelockv1.SessionRequest], or a pong to a
-// [sharelockv1.SessionResponse].
+// AppendPing appends a ping to a [SessionRequest], or a pong to a [SessionResponse].
 func AppendPing(b []byte) []byte { return protofield.AppendUint(b, 2, 1) }
 
 // call reads an AcquireRequest, RenewRequest, ReleaseRequest, SessionCancel or
@@ -220,10 +213,10 @@ func (r *CallReader) call(c *Call, body []byte) error {
 	return nil
 }
 
-// ErrMetadataTwice refuses a renewal that both gives metadata and takes it away.
+// ErrMetadataTwice refuses a renewal that both sets and removes metadata.
 var ErrMetadataTwice = sharelock.Invalid("clear_metadata", "cannot be combined with metadata")
 
-// fail notes the first thing that is wrong with a call.
+// fail records the first error of a call.
 func (c *Call) fail(err error) {
 	if c.Err == nil {
 		c.Err = err
@@ -285,8 +278,8 @@ func ttlField(c *Call, b []byte) (time.Duration, error) {
 	return ttl, nil
 }
 
-// durationField reads a google.protobuf.Duration; ok is false for one that is
-// malformed or that time.Duration cannot hold.
+// durationField reads a google.protobuf.Duration. ok is false if it is malformed or outside the
+// range of time.Duration.
 func durationField(b []byte) (d time.Duration, ok bool, err error) {
 	var seconds, nanos int64
 	for len(b) > 0 {
@@ -332,8 +325,8 @@ func metadataField(a *sharelock.AcquireRequest, b []byte) error {
 	return nil
 }
 
-// AppendCall appends a call to a [sharelockv1.SessionRequest]. Wait is left out if it is
-// negative, TTL if it is 0.
+// AppendCall appends a call to a [SessionRequest]. It leaves out Wait if it is negative, and TTL if
+// it is 0.
 func AppendCall(b []byte, c *Call) []byte {
 	b, outer := protofield.Open(b, 1)
 	b = protofield.AppendUint(b, 1, c.ID)
@@ -397,7 +390,7 @@ func appendMetadata(b []byte, num protowire.Number, metadata map[string]string) 
 // Reply is the answer to one call of a session.
 type Reply struct {
 	ID uint64
-	// Hold has what a [SessionAnswer] says of a hold.
+	// Hold has the fields of a hold that a [SessionAnswer] carries.
 	Hold sharelock.Hold
 	// Status is a google.rpc.Status in its wire format, if the call failed.
 	Status []byte
@@ -430,14 +423,13 @@ func AppendReply(b []byte, r *Reply) []byte {
 	return protofield.Shut(protofield.Shut(b, inner), outer)
 }
 
-// ReplyReader reads the answers of a session's messages. The zero value reads
-// nothing.
+// ReplyReader reads the answers of a session's messages. The zero value reads nothing.
 type ReplyReader struct {
 	// Kept: the message that was read to its end says more, see KeptReader.
 	Kept bool
 
 	rest []byte
-	// node is the node of the answer before; see CallReader.client.
+	// node is the node of the previous answer; see CallReader.client.
 	node string
 }
 
@@ -445,7 +437,7 @@ type ReplyReader struct {
 // status.
 func (r *ReplyReader) Reset(data []byte) { r.rest, r.Kept = data, false }
 
-// Next reads the next answer; false at the end of the message.
+// Next reads the next answer. It reports false at the end of the message.
 func (r *ReplyReader) Next(a *Reply) (bool, error) {
 	var pong bool
 	body, err := nextElement(&r.rest, &pong, &r.Kept)

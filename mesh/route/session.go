@@ -103,7 +103,7 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 	case closed:
 		return
 	case used:
-		s.to.Answer(c.ID, sharelock.Hold{}, sharelock.Invalid("id", "is that of a call that is under way"))
+		s.to.Answer(c.ID, sharelock.Hold{}, sharelock.Invalid("id", "is in use by a call in flight"))
 		return
 	}
 	if err := q.aim(s.router.cfg.Views.Now(), false); err != nil {

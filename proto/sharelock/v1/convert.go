@@ -8,11 +8,11 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// ModeToProto is the mode on the wire.
+// ModeToProto returns the mode on the wire.
 func ModeToProto(m sharelock.Mode) Mode { return Mode(m) }
 
-// ModeFromProto is the mode that the wire names. A number that this release
-// does not know, as a newer client may send, is an ErrInvalidArgument.
+// ModeFromProto returns the mode of a number on the wire. A number that this release does not know,
+// which a newer client may send, is an ErrInvalidArgument.
 func ModeFromProto(m Mode) (sharelock.Mode, error) {
 	switch m {
 	case Mode_EXCLUSIVE:
@@ -24,8 +24,8 @@ func ModeFromProto(m Mode) (sharelock.Mode, error) {
 	}
 }
 
-// lenientMode is for answers, where a mode of a newer release must not hide the
-// rest. It never becomes one of the two that are known.
+// lenientMode returns the mode in an answer. An unknown mode of a newer release must not make the
+// whole answer fail; it never becomes one of the two known modes.
 func lenientMode(m Mode) sharelock.Mode {
 	if m < 0 || m > math.MaxUint8 {
 		return math.MaxUint8
@@ -33,8 +33,8 @@ func lenientMode(m Mode) sharelock.Mode {
 	return sharelock.Mode(m)
 }
 
-// HoldToProto is the hold on the wire. SafeFor 0 is left out: only the answers
-// to acquire and renew have one; so are MaxHold and EndsIn.
+// HoldToProto returns the hold on the wire. It leaves out SafeFor, MaxHold and EndsIn if they are
+// 0; only the answers to acquire and renew have a SafeFor.
 func HoldToProto(h sharelock.Hold) *Hold {
 	m := &Hold{
 		Key:       h.Key,
@@ -60,7 +60,7 @@ func HoldToProto(h sharelock.Hold) *Hold {
 	return m
 }
 
-// HoldFromProto is the hold that the wire names; nil gives the zero Hold.
+// HoldFromProto returns the hold of a message, or the zero Hold for nil.
 func HoldFromProto(m *Hold) sharelock.Hold {
 	return sharelock.Hold{
 		Key:       m.GetKey(),
@@ -79,13 +79,13 @@ func HoldFromProto(m *Hold) sharelock.Hold {
 	}
 }
 
-// HoldsToProto is [HoldToProto] for each.
+// HoldsToProto applies [HoldToProto] to each hold.
 func HoldsToProto(holds []sharelock.Hold) []*Hold { return each(holds, HoldToProto) }
 
-// HoldsFromProto is [HoldFromProto] for each.
+// HoldsFromProto applies [HoldFromProto] to each message.
 func HoldsFromProto(ms []*Hold) []sharelock.Hold { return each(ms, HoldFromProto) }
 
-// WaiterToProto is the waiter on the wire.
+// WaiterToProto returns the waiter on the wire.
 func WaiterToProto(w sharelock.Waiter) *Waiter {
 	return &Waiter{
 		ClientId:  w.ClientID,
@@ -97,7 +97,7 @@ func WaiterToProto(w sharelock.Waiter) *Waiter {
 	}
 }
 
-// WaiterFromProto is the waiter that the wire names; nil gives the zero Waiter.
+// WaiterFromProto returns the waiter of a message, or the zero Waiter for nil.
 func WaiterFromProto(m *Waiter) sharelock.Waiter {
 	return sharelock.Waiter{
 		ClientID:  m.GetClientId(),
@@ -109,7 +109,7 @@ func WaiterFromProto(m *Waiter) sharelock.Waiter {
 	}
 }
 
-// LockToProto is the state of a key on the wire. Quarantine 0 is left out.
+// LockToProto returns the state of a key on the wire. It leaves out Quarantine if it is 0.
 func LockToProto(l sharelock.KeyState) *Lock {
 	m := &Lock{
 		Key:       l.Key,
@@ -118,7 +118,7 @@ func LockToProto(l sharelock.KeyState) *Lock {
 		Epoch:     l.Epoch,
 		Holds:     HoldsToProto(l.Holds),
 		Waiters:   each(l.Waiters, WaiterToProto),
-		// A lock that was not trimmed need not have been counted.
+		// If the lists are complete, the counts need not be set.
 		HoldCount:   clampUint32(max(l.HoldCount, len(l.Holds))),
 		WaiterCount: clampUint32(max(l.WaiterCount, len(l.Waiters))),
 	}
@@ -128,8 +128,7 @@ func LockToProto(l sharelock.KeyState) *Lock {
 	return m
 }
 
-// LockFromProto is the state of a key that the wire names; nil gives the zero
-// Lock.
+// LockFromProto returns the state of a key of a message, or the zero state for nil.
 func LockFromProto(m *Lock) sharelock.KeyState {
 	return sharelock.KeyState{
 		Key:         m.GetKey(),
@@ -144,14 +143,14 @@ func LockFromProto(m *Lock) sharelock.KeyState {
 	}
 }
 
-// LocksToProto is [LockToProto] for each.
+// LocksToProto applies [LockToProto] to each state.
 func LocksToProto(locks []sharelock.KeyState) []*Lock { return each(locks, LockToProto) }
 
-// LocksFromProto is [LockFromProto] for each.
+// LocksFromProto applies [LockFromProto] to each message.
 func LocksFromProto(ms []*Lock) []sharelock.KeyState { return each(ms, LockFromProto) }
 
-// each maps a slice; nothing gives nil, so that what went over the wire and
-// came back is the same.
+// each maps a slice. It returns nil for an empty slice, so that a conversion to the wire and back
+// returns the same.
 func each[A, B any](in []A, f func(A) B) []B {
 	if len(in) == 0 {
 		return nil
@@ -163,7 +162,7 @@ func each[A, B any](in []A, f func(A) B) []B {
 	return out
 }
 
-// duration is 0 for an absent one; AsDuration saturates where Go's range ends.
+// duration returns 0 for an absent duration. AsDuration saturates at the limits of time.Duration.
 func duration(d *durationpb.Duration) time.Duration {
 	if d == nil {
 		return 0

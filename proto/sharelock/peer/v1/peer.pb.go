@@ -735,8 +735,8 @@ func (x *History) GetFirstEpoch() uint32 {
 // Snapshot is Raft's state as it is stored on disk and sent to a voter.
 type Snapshot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The release of the current view. A program of a lower release cannot read the rest,
-	// and says so.
+	// The release of the current view. A program of a lower release cannot read the rest and
+	// reports an error.
 	Release       uint32   `protobuf:"varint,1,opt,name=release,proto3" json:"release,omitempty"`
 	History       *History `protobuf:"bytes,2,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
