@@ -5,8 +5,8 @@ import "errors"
 // The errors of this package; those of the service are in package sharelock.
 // Match them with errors.Is.
 var (
-	// ErrLost: the lock can no longer be trusted. It comes with the reason: no
-	// renewal was answered in time, or the error of the renewal that was answered
+	// ErrLost means that the lock can no longer be trusted. It is wrapped together with the
+	// reason: no renewal was answered in time, or the error that answered a renewal
 	// (sharelock.ErrNotHeld or sharelock.ErrStaleToken). An Acquire fails with it if the lock
 	// was granted, but each time its TTL was over before the answer came: the TTL is shorter
 	// than a round trip to the key's owner.
@@ -17,9 +17,9 @@ var (
 	// ErrForced: the lock was taken away by ForceRelease. It comes with [ErrLost], and with
 	// the reason that was given.
 	ErrForced = errors.New("taken by force")
-	// ErrReleased: the lock was given back.
+	// ErrReleased means that the lock was released.
 	ErrReleased = errors.New("lock is released")
-	// ErrClosed: the client was closed.
+	// ErrClosed means that the client was closed.
 	ErrClosed = errors.New("client is closed")
 	// ErrUnreachable: no node could be reached, or none could serve, for as long
 	// as the call was willing to look. It comes with the last node's answer.

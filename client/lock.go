@@ -58,27 +58,26 @@ type Lock struct {
 	released  bool
 }
 
-// Key is what is locked.
+// Key returns the key that is locked.
 func (l *Lock) Key() string { return l.key }
 
-// Token is the fencing token: larger than that of every earlier grant of the key.
-// Hand it to the resource with every write.
+// Token returns the fencing token, which is larger than that of every earlier grant of the key. Pass
+// it to the resource with every write.
 func (l *Lock) Token() sharelock.Token { return l.token }
 
-// Hold is the lock as the last answer showed it. Its ExpiresIn and SafeFor are of
-// that moment; [Lock.Remaining] counts on.
+// Hold returns the lock as the last answer described it. ExpiresIn and SafeFor count from that
+// answer; [Lock.Remaining] counts from now.
 func (l *Lock) Hold() sharelock.Hold {
 	l.keeper.mu.Lock()
 	defer l.keeper.mu.Unlock()
 	return l.hold
 }
 
-// Done is closed when the lock can no longer be trusted: it was lost, it has run
-// out by the client's conservative clock, it was held for as long as it may be, it was released, or the client was
-// closed. [Lock.Err] says which.
+// Done returns a channel that is closed when the lock can no longer be trusted: it was lost, its TTL
+// has run out by the client's conservative clock, it was held for the maximum time, it was released,
+// or the client was closed. [Lock.Err] returns which.
 //
-// After the machine was suspended Done may close up to a second late. Remaining
-// is right at once.
+// After the machine was suspended, Done may close up to a second late. Remaining is correct at once.
 func (l *Lock) Done() <-chan struct{} {
 	l.keeper.mu.Lock()
 	defer l.keeper.mu.Unlock()
@@ -88,16 +87,16 @@ func (l *Lock) Done() <-chan struct{} {
 	return l.done
 }
 
-// Err is why Done is closed, wrapping [ErrLost], [ErrReleased] or [ErrClosed]; nil
-// while the lock is held.
+// Err returns the reason why Done is closed, which wraps [ErrLost], [ErrReleased] or [ErrClosed]. It
+// returns nil while the lock is held.
 func (l *Lock) Err() error {
 	l.keeper.mu.Lock()
 	defer l.keeper.mu.Unlock()
 	return l.err
 }
 
-// Remaining is how long the lock can be trusted from now on, if no renewal is
-// answered any more; 0 when it is over. It reads the clock, and trusts no timer.
+// Remaining returns how long the lock can be trusted from now on if no further renewal is answered;
+// 0 if it has ended. It reads the clock and does not rely on a timer.
 func (l *Lock) Remaining() time.Duration {
 	l.keeper.mu.Lock()
 	defer l.keeper.mu.Unlock()
@@ -107,10 +106,10 @@ func (l *Lock) Remaining() time.Duration {
 	return max(l.deadline-l.keeper.c.now(), 0)
 }
 
-// Context gives a context for work under the lock. It ends when parent ends, when
-// Done closes, and a tenth of the TTL before the lock can be lost because its
-// renewals go unanswered, so that the work has time to stop; [context.Cause] says
-// why, wrapping what Err would say. Call cancel when the work is done.
+// Context returns a context for work under the lock. It ends when parent ends, when Done closes, and
+// a tenth of the TTL before the lock would be lost because its renewals go unanswered, so that the
+// work has time to stop. [context.Cause] returns the reason, which wraps the error that Err would
+// return. Call cancel when the work is done.
 func (l *Lock) Context(parent context.Context) (ctx context.Context, cancel context.CancelFunc) {
 	ctx, end := context.WithCancelCause(parent)
 	k := l.keeper
@@ -140,17 +139,17 @@ func (l *Lock) Context(parent context.Context) (ctx context.Context, cancel cont
 // expiring is why contexts end before the deadline. keeper.mu is held.
 func (l *Lock) expiring() error { return fmt.Errorf("%w, or about to be: %w", ErrLost, l.overdue()) }
 
-// Release gives the lock back. From the start of the call it counts as released
-// here; if the mesh cannot be told, Release fails, may be called again, and the
-// lock ends with its TTL. Releasing twice is harmless.
+// Release releases the lock. The client counts it as released from the start of the call. If no node
+// can be reached, Release fails and may be called again; otherwise the lock ends with its TTL.
+// Releasing a lock twice is harmless.
 //
-// If ctx has ended already the lock is given back all the same, for which Release takes 3 s
-// at most: so defer l.Release(ctx) may be given the context of the work. If ctx ends during
-// the call, Release returns its error, and the client goes on in the background until the lock
-// must have ended by itself; [Client.Close] waits for that.
+// If ctx has already ended, the lock is released all the same, which takes 3 s at most: defer
+// l.Release(ctx) may use the context of the work. If ctx ends during the call, Release returns its
+// error, and the client continues in the background until the lock must have ended by itself;
+// [Client.Close] waits for that.
 //
-// A lock that was lost before is an error, which wraps [ErrLost]: what was done
-// under it may have overlapped with another holder.
+// Release of a lock that was lost returns an error that wraps [ErrLost]: the work done under it may
+// have overlapped with that of another holder.
 func (l *Lock) Release(ctx context.Context) error {
 	err := l.release(ctx)
 	return named("release", l.key, err)

@@ -9,9 +9,9 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// Locker is the lock service as one client sees it. Its errors are those of
-// package sharelock, matched with errors.Is, or the context's. It must be safe for
-// concurrent use, and must not renew holds by itself.
+// Locker is the lock service as seen by one client. Its errors match those of package sharelock with
+// errors.Is, or are the context's. It must be safe for concurrent use and must not renew holds by
+// itself.
 type Locker interface {
 	// Acquire asks in the name of the client that the Locker was made for, whatever
 	// r.ClientID says. The hold's SafeFor counts from the moment of the call or a later
@@ -35,8 +35,8 @@ const (
 	limit = 30 * time.Second
 )
 
-// Run runs the whole suite, as subtests. newLocker makes a client with this id; it
-// is called more than once in a test, and closes what it makes with t.Cleanup.
+// Run runs the whole suite as subtests. newLocker returns a client with the given id. It is called
+// several times in a test, and closes what it makes with t.Cleanup.
 func Run(t *testing.T, newLocker func(t *testing.T, clientID string) Locker) {
 	for _, c := range []struct {
 		name string
