@@ -380,8 +380,8 @@ func (s *session) next(r *sessionwire.CallReader, batch []sessionwire.Call, who 
 			s.calls.Cancel(id)
 			continue
 		}
-		if c.Acquire.ClientID == "" {
-			c.Acquire.ClientID = who
+		if c.ClientID == "" {
+			c.ClientID = who
 		}
 	}
 	return batch, true, nil

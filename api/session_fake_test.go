@@ -65,13 +65,13 @@ func (s *fakeSession) do(ctx context.Context, c *sessionwire.Call) (sharelock.Ho
 	case c.Err != nil:
 		return sharelock.Hold{}, c.Err
 	case c.Kind == sessionwire.CallAcquire:
-		return s.node.Acquire(ctx, c.Acquire)
+		return s.node.Acquire(ctx, c.AcquireRequest)
 	case c.Kind == sessionwire.CallGiveUp:
-		return sharelock.Hold{}, s.node.GiveUp(ctx, c.Acquire.Key, c.Acquire.ClientID, c.Acquire.RequestID)
+		return sharelock.Hold{}, s.node.GiveUp(ctx, c.Key, c.ClientID, c.RequestID)
 	case c.Kind == sessionwire.CallRenew:
-		return s.node.Renew(ctx, c.Acquire.Key, c.Token, c.Acquire.TTL, c.Acquire.Metadata)
+		return s.node.Renew(ctx, c.Key, c.Token, c.TTL, c.Metadata)
 	default:
-		return s.node.Release(ctx, c.Acquire.Key, c.Token, c.SentOnce)
+		return s.node.Release(ctx, c.Key, c.Token, c.SentOnce)
 	}
 }
 

@@ -396,7 +396,7 @@ func TestSessionUnread(t *testing.T) {
 			// Every answer names the wrong token in a few hundred bytes.
 			var batch []byte
 			for id := range uint64(1000) {
-				batch = sessionwire.AppendCall(batch, &sessionwire.Call{ID: id, Kind: sessionwire.CallRelease, Acquire: sharelock.AcquireRequest{Key: "k"}, Token: 1})
+				batch = sessionwire.AppendCall(batch, &sessionwire.Call{ID: id, Kind: sessionwire.CallRelease, AcquireRequest: sharelock.AcquireRequest{Key: "k"}, Token: 1})
 			}
 			for s.SendMsg(&sessionwire.Frame{Data: batch}) == nil {
 				sent++

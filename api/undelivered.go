@@ -33,7 +33,7 @@ type unsentGrant struct {
 func (u *unsent) begin(calls []sessionwire.Call) {
 	for i := range calls {
 		c := &calls[i]
-		if c.Kind != sessionwire.CallAcquire || c.Acquire.RequestID != "" {
+		if c.Kind != sessionwire.CallAcquire || c.RequestID != "" {
 			continue
 		}
 		if u.calls == nil {

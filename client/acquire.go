@@ -196,7 +196,7 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 	// Q3: this number names the send whose answer comes back, since every send is a
 	// call of its own.
 	hold, now, err := n.session.doQueued(ctx, a.bound, &sessionwire.Call{
-		Kind: sessionwire.CallAcquire, Acquire: a.req, Tell: a.queued != nil && a.req.Wait != 0,
+		Kind: sessionwire.CallAcquire, AcquireRequest: a.req, Tell: a.queued != nil && a.req.Wait != 0,
 	}, a.queued)
 	if err != nil {
 		return a.failed(err, sent, now)

@@ -120,7 +120,7 @@ func (c *Client) release(ctx context.Context, b bounds, r *releasing) (sharelock
 		r.sends++
 		if r.brief {
 			_, _, err := n.session.do(ctx, false, &sessionwire.Call{
-				Kind: sessionwire.CallRelease, Acquire: sharelock.AcquireRequest{Key: r.key}, Token: r.token, SentOnce: r.sentOnce,
+				Kind: sessionwire.CallRelease, AcquireRequest: sharelock.AcquireRequest{Key: r.key}, Token: r.token, SentOnce: r.sentOnce,
 			})
 			return err
 		}

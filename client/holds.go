@@ -159,7 +159,7 @@ func (l *Lock) renewNow(ctx context.Context, ttl time.Duration, metadata map[str
 	err = k.c.call(ctx, bounds{key: l.key}, func(ctx context.Context, n *node, sent time.Duration) (err error) {
 		from = sent
 		hold, _, err = n.session.do(ctx, true, &sessionwire.Call{
-			Kind: sessionwire.CallRenew, Acquire: sharelock.AcquireRequest{Key: l.key, TTL: ttl, Metadata: metadata}, Token: l.token,
+			Kind: sessionwire.CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: l.key, TTL: ttl, Metadata: metadata}, Token: l.token,
 		})
 		if err == nil {
 			err = plausible(hold, l.token)

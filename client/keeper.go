@@ -298,7 +298,7 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 	}, func(ctx context.Context, n *node, at time.Duration) (err error) {
 		sent = at
 		hold, _, err = n.session.do(ctx, true, &sessionwire.Call{
-			Kind: sessionwire.CallRenew, Acquire: sharelock.AcquireRequest{Key: l.key}, Token: l.token,
+			Kind: sessionwire.CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: l.key}, Token: l.token,
 		})
 		if err == nil {
 			err = plausible(hold, l.token)

@@ -69,10 +69,10 @@ func (st *stream) add(x *exchange, c *sessionwire.Call) (held bool) {
 		st.room.sent++
 		st.urgent = sessionwire.AppendCall(st.first(), c)
 		return false
-	case st.room.full(c.Acquire.Wait == 0, st.s.keeper.c.mostCalls):
+	case st.room.full(c.Wait == 0, st.s.keeper.c.mostCalls):
 		x.place = heldBack
 		h := heldCall{*c, st.s.now()}
-		if c.Acquire.Wait == 0 {
+		if c.Wait == 0 {
 			st.room.heldTries = append(st.room.heldTries, h)
 		} else {
 			st.room.heldWaits = append(st.room.heldWaits, h)
@@ -87,7 +87,7 @@ func (st *stream) add(x *exchange, c *sessionwire.Call) (held bool) {
 // send sends an acquire. mu is held.
 func (st *stream) send(x *exchange, c *sessionwire.Call) {
 	st.room.sent++
-	if x.place = inLine; c.Acquire.Wait == 0 {
+	if x.place = inLine; c.Wait == 0 {
 		x.place = trying
 		st.room.tries++
 	}
@@ -135,8 +135,8 @@ func (st *stream) sendHeld(held *[]heldCall) {
 		st.room.gone--
 	} else {
 		x.heldFor = max(st.s.now()-h.since, 0)
-		if h.call.Acquire.Wait > 0 {
-			h.call.Acquire.Wait = max(h.call.Acquire.Wait-x.heldFor, 0)
+		if h.call.Wait > 0 {
+			h.call.Wait = max(h.call.Wait-x.heldFor, 0)
 		}
 		st.send(x, &h.call)
 		st.nudge()

@@ -304,7 +304,7 @@ func (st *stream) do(ctx context.Context, bound bool, c *sessionwire.Call, queue
 	st.calls[c.ID] = x
 	if st.add(x, c) {
 		st.mu.Unlock()
-		return st.wait(ctx, x, c.ID, c.Acquire.Wait)
+		return st.wait(ctx, x, c.ID, c.Wait)
 	}
 	st.mu.Unlock()
 	st.nudge()

@@ -26,7 +26,7 @@ func (n *node) unary(ctx context.Context, bound bool, c *sessionwire.Call) (shar
 		stop := n.session.keeper.c.pulse.keep(n.session.now)
 		defer stop()
 	}
-	a := &c.Acquire
+	a := &c.AcquireRequest
 	switch c.Kind {
 	case sessionwire.CallAcquire:
 		req := &sharelockv1.AcquireRequest{

@@ -124,16 +124,16 @@ func (r *recorded) told(data []byte) error {
 func (r *recorded) sent(c *sessionwire.Call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	call := Call{Client: r.client, rate: r.rate, Key: c.Acquire.Key}
+	call := Call{Client: r.client, rate: r.rate, Key: c.Key}
 	switch c.Kind {
 	case sessionwire.CallAcquire:
-		call.Op, call.RequestID, call.Mode, call.Slots = Acquire, c.Acquire.RequestID, c.Acquire.Mode, c.Acquire.Slots
+		call.Op, call.RequestID, call.Mode, call.Slots = Acquire, c.RequestID, c.Mode, c.Slots
 	case sessionwire.CallRenew:
 		call.Op, call.Token = Renew, c.Token
 	case sessionwire.CallRelease:
 		call.Op, call.Token = Release, c.Token
 	case sessionwire.CallGiveUp:
-		call.Op, call.RequestID = GiveUp, c.Acquire.RequestID
+		call.Op, call.RequestID = GiveUp, c.RequestID
 	case sessionwire.CallCancel:
 		// The client does not look at its answer any more.
 		if given := r.calls[c.ID]; given != nil {

@@ -13,7 +13,7 @@ import (
 func BenchmarkSession(b *testing.B) {
 	for _, n := range []int{1, 64, 1024} {
 		b.Run(fmt.Sprintf("calls=%d", n), func(b *testing.B) {
-			call := Call{Kind: CallAcquire, Acquire: sharelock.AcquireRequest{
+			call := Call{Kind: CallAcquire, AcquireRequest: sharelock.AcquireRequest{
 				Key: "orders/0123456789", ClientID: "worker@host:4711", RequestID: "abcdefghijklmnop.1zz", TTL: 10 * time.Second, Wait: time.Minute,
 			}}
 			reply := Reply{Hold: sharelock.Hold{Token: 1 << 60, TTL: 10 * time.Second, ExpiresIn: 11 * time.Second, SafeFor: 10 * time.Second, Node: "node-0"}}

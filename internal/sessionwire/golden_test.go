@@ -24,20 +24,20 @@ func TestSessionsAreStable(t *testing.T) {
 		name string
 		call Call
 	}{
-		{"acquire", Call{ID: 1, Kind: CallAcquire, Acquire: acquire}},
-		{"acquire of a semaphore, with defaults", Call{ID: 1 << 40, Kind: CallAcquire, Acquire: sharelock.AcquireRequest{
+		{"acquire", Call{ID: 1, Kind: CallAcquire, AcquireRequest: acquire}},
+		{"acquire of a semaphore, with defaults", Call{ID: 1 << 40, Kind: CallAcquire, AcquireRequest: sharelock.AcquireRequest{
 			Key: "pool", ClientID: "w1", RequestID: "r-8", Slots: 5, Wait: sharelock.DefaultWait,
 		}}},
-		{"renew", Call{ID: 2, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "orders/42", TTL: time.Minute}, Token: 256460173377011713}},
-		{"release", Call{ID: 3, Kind: CallRelease, Acquire: sharelock.AcquireRequest{Key: "orders/42"}, Token: 256460173377011713}},
-		{"release sent once", Call{ID: 4, Kind: CallRelease, Acquire: sharelock.AcquireRequest{Key: "k"}, Token: 1, SentOnce: true}},
+		{"renew", Call{ID: 2, Kind: CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: "orders/42", TTL: time.Minute}, Token: 256460173377011713}},
+		{"release", Call{ID: 3, Kind: CallRelease, AcquireRequest: sharelock.AcquireRequest{Key: "orders/42"}, Token: 256460173377011713}},
+		{"release sent once", Call{ID: 4, Kind: CallRelease, AcquireRequest: sharelock.AcquireRequest{Key: "k"}, Token: 1, SentOnce: true}},
 		{"cancel", Call{ID: 5, Kind: CallCancel}},
-		{"give up", Call{ID: 6, Kind: CallGiveUp, Acquire: sharelock.AcquireRequest{Key: "k", ClientID: "w1", RequestID: "r-9"}}},
-		{"acquire with a longest time", Call{ID: 7, Kind: CallAcquire, Acquire: sharelock.AcquireRequest{
+		{"give up", Call{ID: 6, Kind: CallGiveUp, AcquireRequest: sharelock.AcquireRequest{Key: "k", ClientID: "w1", RequestID: "r-9"}}},
+		{"acquire with a longest time", Call{ID: 7, Kind: CallAcquire, AcquireRequest: sharelock.AcquireRequest{
 			Key: "k", ClientID: "w1", RequestID: "r-8", MaxHold: time.Hour, Wait: sharelock.DefaultWait,
 		}, Tell: true}},
-		{"renew with metadata", Call{ID: 8, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{"step": "3"}}, Token: 1}},
-		{"renew without metadata", Call{ID: 9, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{}}, Token: 1}},
+		{"renew with metadata", Call{ID: 8, Kind: CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{"step": "3"}}, Token: 1}},
+		{"renew without metadata", Call{ID: 9, Kind: CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{}}, Token: 1}},
 	} {
 		f.Add(c.name, AppendCall(nil, &c.call))
 	}

@@ -69,11 +69,11 @@ const (
 type Call struct {
 	ID   uint64
 	Kind CallKind
-	// Acquire is what an acquire asks for. Key is set for all calls but a cancel, ClientID
-	// and RequestID for giving up, too, TTL and Metadata for a renew: there nil keeps the
-	// metadata, and an empty map takes it away. TTL
-	// 0 is none given; Wait is sharelock.DefaultWait if none was given.
-	Acquire sharelock.AcquireRequest
+	// AcquireRequest is what an acquire asks for. Of it, Key is set for all calls but a cancel,
+	// ClientID and RequestID for giving up, too, TTL and Metadata for a renew: there nil keeps the
+	// metadata, and an empty map takes it away. TTL 0 is none given; Wait is sharelock.DefaultWait
+	// if none was given.
+	sharelock.AcquireRequest
 	// Tell: an acquire asks for its place in the queue.
 	Tell bool
 	// Token is of a renew and a release; SentOnce of a release.
@@ -107,7 +107,7 @@ func (r *CallReader) Next(c *Call) (bool, error) {
 	if body == nil || err != nil {
 		return false, err
 	}
-	*c = Call{Acquire: sharelock.AcquireRequest{Wait: sharelock.DefaultWait}}
+	*c = Call{AcquireRequest: sharelock.AcquireRequest{Wait: sharelock.DefaultWait}}
 	for len(body) > 0 {
 		f, err := protofield.Next(&body)
 		if err != nil {
@@ -178,12 +178,12 @@ func (r *CallReader) call(c *Call, body []byte) error {
 		case f.Num == 2 && f.Typ == protowire.VarintType:
 			c.Token = sharelock.Token(f.V)
 		case f.Num == 3 && c.Kind == CallRenew && isBytes:
-			c.Acquire.TTL, err = ttlField(c, f.B)
+			c.TTL, err = ttlField(c, f.B)
 			if err != nil {
 				return err
 			}
 		case f.Num == 4 && c.Kind == CallRenew && isBytes:
-			if err := metadataField(&c.Acquire, f.B); err != nil {
+			if err := metadataField(&c.AcquireRequest, f.B); err != nil {
 				return err
 			}
 		case f.Num == 5 && c.Kind == CallRenew && f.Typ == protowire.VarintType:
@@ -193,15 +193,15 @@ func (r *CallReader) call(c *Call, body []byte) error {
 		}
 	}
 	switch {
-	case none && c.Acquire.Metadata != nil:
+	case none && c.Metadata != nil:
 		c.fail(ErrMetadataTwice)
 	case none:
-		c.Acquire.Metadata = map[string]string{}
+		c.Metadata = map[string]string{}
 	}
 	// One string for both: a hold keeps them just as long.
 	r.scratch = append(append(r.scratch[:0], key...), request...)
 	both := string(r.scratch)
-	c.Acquire.Key, c.Acquire.RequestID = both[:len(key)], both[len(key):]
+	c.Key, c.RequestID = both[:len(key)], both[len(key):]
 	if c.Kind == CallRenew || c.Kind == CallRelease {
 		switch {
 		case c.Token == 0:
@@ -225,7 +225,7 @@ func (c *Call) fail(err error) {
 
 // acquire takes one field of an AcquireRequest.
 func (r *CallReader) acquire(c *Call, f protofield.Field) error {
-	a := &c.Acquire
+	a := &c.AcquireRequest
 	isBytes := f.Typ == protowire.BytesType
 	var err error
 	switch {
@@ -331,7 +331,7 @@ func AppendCall(b []byte, c *Call) []byte {
 	b, outer := protofield.Open(b, 1)
 	b = protofield.AppendUint(b, 1, c.ID)
 	b, inner := protofield.Open(b, protowire.Number(c.Kind))
-	a := &c.Acquire
+	a := &c.AcquireRequest
 	switch c.Kind {
 	case CallAcquire:
 		b = protofield.AppendString(b, 1, a.Key)

@@ -14,21 +14,21 @@ import (
 
 func sampleCalls() []Call {
 	return []Call{
-		{ID: 1, Kind: CallAcquire, Acquire: sharelock.AcquireRequest{
+		{ID: 1, Kind: CallAcquire, AcquireRequest: sharelock.AcquireRequest{
 			Key: "k/é", ClientID: "w1", RequestID: "r-7", TTL: 10*time.Second + 5, Wait: 0, Mode: sharelock.Shared, Slots: 3,
 			Metadata: map[string]string{"why": "demo"}, MaxHold: time.Hour + 1,
 		}, Tell: true},
-		{ID: 1 << 60, Kind: CallAcquire, Acquire: sharelock.AcquireRequest{Key: "k", ClientID: "w1", Wait: sharelock.DefaultWait}},
-		{ID: 3, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "k", TTL: time.Minute, Wait: sharelock.DefaultWait}, Token: 256460173377011713},
-		{ID: 4, Kind: CallRelease, Acquire: sharelock.AcquireRequest{Key: "k", Wait: sharelock.DefaultWait}, Token: 7, SentOnce: true},
-		{ID: 5, Kind: CallCancel, Acquire: sharelock.AcquireRequest{Wait: sharelock.DefaultWait}},
+		{ID: 1 << 60, Kind: CallAcquire, AcquireRequest: sharelock.AcquireRequest{Key: "k", ClientID: "w1", Wait: sharelock.DefaultWait}},
+		{ID: 3, Kind: CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: "k", TTL: time.Minute, Wait: sharelock.DefaultWait}, Token: 256460173377011713},
+		{ID: 4, Kind: CallRelease, AcquireRequest: sharelock.AcquireRequest{Key: "k", Wait: sharelock.DefaultWait}, Token: 7, SentOnce: true},
+		{ID: 5, Kind: CallCancel, AcquireRequest: sharelock.AcquireRequest{Wait: sharelock.DefaultWait}},
 		// Longer than fits a length of one byte.
-		{ID: 6, Kind: CallAcquire, Acquire: sharelock.AcquireRequest{
+		{ID: 6, Kind: CallAcquire, AcquireRequest: sharelock.AcquireRequest{
 			Key: string(make([]byte, 400)) + "x", ClientID: "w2", RequestID: "r", Wait: 3 * time.Second,
 		}},
-		{ID: 7, Kind: CallGiveUp, Acquire: sharelock.AcquireRequest{Key: "k", ClientID: "w1", RequestID: "r-7", Wait: sharelock.DefaultWait}},
-		{ID: 8, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{"step": "3"}, Wait: sharelock.DefaultWait}, Token: 7},
-		{ID: 9, Kind: CallRenew, Acquire: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{}, Wait: sharelock.DefaultWait}, Token: 7},
+		{ID: 7, Kind: CallGiveUp, AcquireRequest: sharelock.AcquireRequest{Key: "k", ClientID: "w1", RequestID: "r-7", Wait: sharelock.DefaultWait}},
+		{ID: 8, Kind: CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{"step": "3"}, Wait: sharelock.DefaultWait}, Token: 7},
+		{ID: 9, Kind: CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{}, Wait: sharelock.DefaultWait}, Token: 7},
 	}
 }
 
@@ -97,7 +97,7 @@ func TestSessionCalls(t *testing.T) {
 		{Id: 4, Call: &sharelockv1.SessionCall_Release{Release: &sharelockv1.ReleaseRequest{Key: "k", Token: 7, SentOnce: true}}},
 		{Id: 5, Call: &sharelockv1.SessionCall_Cancel{Cancel: &sharelockv1.SessionCancel{}}},
 		{Id: 6, Call: &sharelockv1.SessionCall_Acquire{Acquire: &sharelockv1.AcquireRequest{
-			Key: calls[5].Acquire.Key, ClientId: "w2", RequestId: "r", Wait: durationpb.New(3 * time.Second),
+			Key: calls[5].Key, ClientId: "w2", RequestId: "r", Wait: durationpb.New(3 * time.Second),
 		}}},
 		{Id: 7, Call: &sharelockv1.SessionCall_GiveUp{GiveUp: &sharelockv1.GiveUpRequest{Key: "k", ClientId: "w1", RequestId: "r-7"}}},
 		{Id: 8, Call: &sharelockv1.SessionCall_Renew{Renew: &sharelockv1.RenewRequest{Key: "k", Token: 7, Metadata: map[string]string{"step": "3"}}}},

@@ -83,14 +83,14 @@ func callRequest(limits sharelock.Limits, c *sessionwire.Call) (owner.Request, e
 	}
 	switch c.Kind {
 	case sessionwire.CallAcquire:
-		r, err := acquireRequest(limits, c.Acquire)
+		r, err := acquireRequest(limits, c.AcquireRequest)
 		r.Tell = c.Tell
 		return r, err
 	case sessionwire.CallGiveUp:
-		return giveUpRequest(c.Acquire.Key, c.Acquire.ClientID, c.Acquire.RequestID)
+		return giveUpRequest(c.Key, c.ClientID, c.RequestID)
 	case sessionwire.CallRenew:
-		return renewRequest(limits, c.Acquire.Key, c.Token, c.Acquire.TTL, c.Acquire.Metadata)
+		return renewRequest(limits, c.Key, c.Token, c.TTL, c.Metadata)
 	default:
-		return releaseRequest(c.Acquire.Key, c.Token, c.SentOnce)
+		return releaseRequest(c.Key, c.Token, c.SentOnce)
 	}
 }

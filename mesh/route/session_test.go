@@ -80,13 +80,13 @@ func TestCallBytesOfAConnectionAreBounded(t *testing.T) {
 		first, second, other := &connSink{port: 1}, &connSink{port: 1}, &connSink{port: 2}
 		a, b, c := n.Open(first).(*session), n.Open(second).(*session), n.Open(other).(*session)
 		acquire := func(s *session, id uint64, wait time.Duration) {
-			s.Start([]sessionwire.Call{{ID: id, Kind: sessionwire.CallAcquire, Acquire: sharelock.AcquireRequest{
+			s.Start([]sessionwire.Call{{ID: id, Kind: sessionwire.CallAcquire, AcquireRequest: sharelock.AcquireRequest{
 				Key: "k", ClientID: "c", RequestID: fmt.Sprint(id), TTL: time.Minute, Wait: wait, Metadata: map[string]string{"about": strings.Repeat("x", 1000)},
 			}}})
 			synctest.Wait()
 		}
 		release := func(s *session, id uint64) {
-			s.Start([]sessionwire.Call{{ID: id, Kind: sessionwire.CallRelease, Acquire: sharelock.AcquireRequest{Key: "k"}, Token: 1}})
+			s.Start([]sessionwire.Call{{ID: id, Kind: sessionwire.CallRelease, AcquireRequest: sharelock.AcquireRequest{Key: "k"}, Token: 1}})
 			synctest.Wait()
 		}
 		if _, err := n.Acquire(t.Context(), sharelock.AcquireRequest{Key: "k", ClientID: "holder", TTL: time.Minute}); err != nil {
