@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/ringproto"
@@ -20,6 +22,14 @@ import (
 
 // errPromised: this process follows a cluster already (V0).
 var errPromised = errors.New("follows another cluster")
+
+// founding is what this process has promised and says of itself while a cluster is founded.
+type founding struct {
+	promising sync.Mutex    // serialises promises
+	seedIndex atomic.Uint32 // as announced
+	// replaces are the clusters from which the one that it follows was recovered, nil if none.
+	replaces atomic.Pointer[[][]byte]
+}
 
 // clusterID is the cluster that this process follows or has promised to; empty
 // while it follows none.

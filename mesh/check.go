@@ -1,6 +1,8 @@
 package mesh
 
-import "github.com/sgkandale/sharelock"
+import (
+	"github.com/sgkandale/sharelock"
+)
 
 // Check gives the first invariant that some copy on this node violates, or nil;
 // also before the node's first view. It stops every partition for a moment, so it

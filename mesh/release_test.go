@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -26,7 +25,7 @@ import (
 // knows it.
 func TestViewRaisesTheDataDir(t *testing.T) {
 	path, own := t.TempDir(), release.Range{Oldest: release.Current, Newest: release.Current + 1}
-	n := &Node{hooks: meshhook.Hooks{Releases: own}, log: slog.New(slog.DiscardHandler), done: make(chan struct{})}
+	n := &Node{hooks: meshhook.Hooks{Releases: own}, log: slog.New(slog.DiscardHandler)}
 	n.data = mustOpenDir(t, path, own)
 	v := viewOf("a")
 	v.Release = own.Newest
@@ -55,7 +54,6 @@ func mustOpenDir(t *testing.T, path string, program release.Range) *identity.Dir
 // W3: a view of a later release ends the process, whoever brings it.
 func TestViewOfALaterReleaseEndsTheNode(t *testing.T) {
 	n := actingNode(t)
-	n.done = make(chan struct{})
 	s := n.views.Now().State
 	v := s.View().Clone()
 	v.Epoch, v.Release = v.Epoch+1, release.Current+1
@@ -131,8 +129,7 @@ func TestNodeOfAnotherClusterDoesNotStart(t *testing.T) {
 func actingNode(t *testing.T) *Node {
 	t.Helper()
 	n := &Node{clock: clock.Monotonic(), log: quiet(), leaseTo: make(chan struct{}, 1), self: viewOf("a").Members[0].Identity}
-	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.stopping = n.ctx.Done()
+	n.begin()
 	n.cfg.Lease = 2 * time.Second
 	var err error
 	if n.data, err = identity.Open("", release.Own()); err != nil {
