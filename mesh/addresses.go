@@ -65,7 +65,7 @@ func (n *Node) leaderAddr() string {
 // leaderAtWork is the peer address of the leader that gave this process its last lease,
 // else of who is said to lead, or "".
 func (n *Node) leaderAtWork() string {
-	if n.leading() != nil {
+	if n.leadership.now() != nil {
 		return n.addrs.Peer
 	}
 	if id := n.member.Leader(); id != "" {

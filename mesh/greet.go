@@ -2,32 +2,51 @@ package mesh
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/peer"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// calledOf reports whether a member's own calls have reached this process within 2L/5
+// greeter keeps the voters reached by this process, and knows whose own calls reach it, if it is one
+// of them (V5).
+type greeter struct {
+	self  ring.Identity
+	views *epoch.Views
+	peers *peer.Client
+	raft  *view.Raft
+	// voters returns the ids of the voters.
+	voters func() []string
+	clock  func() time.Duration
+	spawn  func(func()) bool
+	log    *slog.Logger
+
+	// callers are the members whose own calls have come.
+	callers peer.Contacts
+}
+
+// called reports whether a member's own calls have reached this process within 2L/5
 // (V5).
-func (n *Node) calledOf(id ring.Identity) bool {
-	return n.callers.Since(id.String(), n.clock()-2*n.lease()/5)
+func (g *greeter) called(id ring.Identity) bool {
+	return g.callers.Since(id.String(), g.clock()-2*g.views.Lease()/5)
 }
 
 // claims are the members whose own calls have reached this process within 2L/5, if it is
 // a voter (V5).
-func (n *Node) claims(a *epoch.View) []*peerv1.Identity {
-	if !n.votes() {
+func (g *greeter) claims(a *epoch.View) []*peerv1.Identity {
+	if !g.votes() {
 		return nil
 	}
 	var list []*peerv1.Identity
 	for _, m := range a.Members {
-		if m.Identity != n.self && n.calledOf(m.Identity) {
+		if m.Identity != g.self && g.called(m.Identity) {
 			list = append(list, ringproto.EncodeIdentity(m.Identity))
 		}
 	}
@@ -35,15 +54,15 @@ func (n *Node) claims(a *epoch.View) []*peerv1.Identity {
 }
 
 // votes reports whether this process has a seat (V1).
-func (n *Node) votes() bool {
-	seats, err := n.agree.Seats()
-	return err == nil && slices.Contains(seats, view.Seat{ID: n.self.ID, Voter: true})
+func (g *greeter) votes() bool {
+	seats, err := g.raft.Seats()
+	return err == nil && slices.Contains(seats, view.Seat{ID: g.self.ID, Voter: true})
 }
 
-// greet calls every voter at least every L/5, so that voters can say whose calls reach
+// run calls every voter at least every L/5, so that voters can say whose calls reach
 // them (V5). A voter that has answered another call meanwhile, a renewal or a round of
 // V4, is not called for this.
-func (n *Node) greet(ctx context.Context) {
+func (g *greeter) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -54,25 +73,25 @@ func (n *Node) greet(ctx context.Context) {
 		}
 		// Who was called within little more than a period is called two periods after that,
 		// which is within L/5.
-		period := max(n.lease()*19/200, time.Millisecond)
+		period := max(g.views.Lease()*19/200, time.Millisecond)
 		timer.Reset(period)
-		a := n.views.Now()
+		a := g.views.Now()
 		if a == nil {
 			continue
 		}
-		if _, in := a.Find(n.self); !in {
+		if _, in := a.Find(g.self); !in {
 			continue
 		}
-		now := n.clock()
-		for _, id := range n.voters() {
-			if id == n.self.ID || n.peers.Reached(id, now-period*21/20) {
+		now := g.clock()
+		for _, id := range g.voters() {
+			if id == g.self.ID || g.peers.Reached(id, now-period*21/20) {
 				continue
 			}
-			n.tasks.Go(func() {
+			g.spawn(func() {
 				ctx, cancel := context.WithTimeout(ctx, 2*period)
 				defer cancel()
-				if err := n.peers.Greet(ctx, id); err != nil {
-					n.log.Debug("cannot reach a voter", "voter", id, "error", err)
+				if err := g.peers.Greet(ctx, id); err != nil {
+					g.log.Debug("cannot reach a voter", "voter", id, "error", err)
 				}
 			})
 		}

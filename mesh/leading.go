@@ -3,6 +3,8 @@ package mesh
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/sgkandale/sharelock/mesh/epoch"
@@ -10,23 +12,37 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// leading is this process's leadership, nil if it does not lead.
-func (n *Node) leading() *view.Leader { return n.leads.Load() }
+// leadership runs a leader for every term that this process leads in.
+type leadership struct {
+	agree *view.Raft
+	// config returns what a leader needs that takes office now, with the memory of the last one.
+	config func(memory *view.Memory) view.LeaderConfig
+	lease  func() time.Duration
+	spawn  func(func()) bool
+	log    *slog.Logger
 
-// watchLeadership runs a leader for every term that this process leads in.
-func (n *Node) watchLeadership(ctx context.Context) {
+	leads atomic.Pointer[view.Leader]
+	// memory passes from one leadership of this process to the next.
+	memory view.Memory
+}
+
+// now is this process's leadership, nil if it does not lead.
+func (l *leadership) now() *view.Leader { return l.leads.Load() }
+
+// watch runs a leader for every term that this process leads in.
+func (l *leadership) watch(ctx context.Context) {
 	stop := func() {}
 	select {
 	case <-ctx.Done():
 		return
-	case <-n.agree.Begun():
+	case <-l.agree.Begun():
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			stop()
 			return
-		case lead := <-n.agree.LeaderCh():
+		case lead := <-l.agree.LeaderCh():
 			stop()
 			stop = func() {}
 			if !lead {
@@ -34,7 +50,7 @@ func (n *Node) watchLeadership(ctx context.Context) {
 			}
 			turn, cancel := context.WithCancel(ctx)
 			ended := make(chan struct{})
-			if n.tasks.Go(func() { defer close(ended); n.lead(turn) }) {
+			if l.spawn(func() { defer close(ended); l.lead(turn) }) {
 				stop = func() { cancel(); <-ended }
 			} else {
 				cancel()
@@ -44,36 +60,40 @@ func (n *Node) watchLeadership(ctx context.Context) {
 }
 
 // lead runs one leadership. It tries until it can be taken up.
-func (n *Node) lead(ctx context.Context) {
-	defer n.leads.Store(nil)
+func (l *leadership) lead(ctx context.Context) {
+	defer l.leads.Store(nil)
 	for {
-		l, err := view.Lead(ctx, view.LeaderConfig{
-			Program: n.program(),
-			Self:    n.self.ID, Agreement: n.agree, Peers: n.peers, Clock: n.clock, Spawn: n.tasks.Go,
-			Prepare: n.prepareToLead, Nearby: n.nearbyReleases,
-			Called: n.calledOf, Named: n.named.since(n.clock() - 10*n.lease()),
-			Log: n.log, Memory: &n.leadMemory,
-			Stopping: n.stopping, Dismiss: n.member.Dismiss, SeatGrace: n.cfg.SeatGrace,
-		})
+		leader, err := view.Lead(ctx, l.config(&l.memory))
 		if err == nil {
-			n.leads.Store(l)
-			l.Run()
+			l.leads.Store(leader)
+			leader.Run()
 			return
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		n.log.Warn("cannot take up leadership", "error", err)
+		l.log.Warn("cannot take up leadership", "error", err)
 		if errors.Is(err, epoch.ErrOtherCluster) || errors.Is(err, ring.ErrPlacement) || errors.Is(err, ring.ErrView) {
-			if err := n.agree.HandOver(ctx); err != nil {
-				n.log.Warn("cannot hand over leadership", "error", err)
+			if err := l.agree.HandOver(ctx); err != nil {
+				l.log.Warn("cannot hand over leadership", "error", err)
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(n.lease() / 20):
+		case <-time.After(l.lease() / 20):
 		}
+	}
+}
+
+// leaderConfig is what this process leads with.
+func (n *Node) leaderConfig(memory *view.Memory) view.LeaderConfig {
+	return view.LeaderConfig{
+		Program: n.program(), Self: n.self.ID, Agreement: n.agree, Peers: n.peers, Clock: n.clock, Spawn: n.tasks.Go,
+		Prepare: n.prepareToLead, Nearby: n.nearbyReleases,
+		Called: n.greeter.called, Named: n.named.since(n.clock() - 10*n.lease()),
+		Log: n.log, Memory: memory,
+		Stopping: n.stopping, Dismiss: n.member.Dismiss, SeatGrace: n.cfg.SeatGrace,
 	}
 }
 

@@ -73,14 +73,11 @@ type Node struct {
 	// served is closed when this node has been ready once since it started.
 	served chan struct{}
 
-	router *route.Router
-	// callers are the members whose own calls have come (V5).
-	callers peer.Contacts
-	named   named
-	stalls  stalls
-	leads   atomic.Pointer[view.Leader]
-	// leadMemory passes from one leadership of this process to the next.
-	leadMemory view.Memory
+	router     *route.Router
+	greeter    greeter
+	named      named
+	stalls     stalls
+	leadership leadership
 	// telling are the members that are being told of holds that were taken away.
 	telling room
 	// draining is closed when waiting calls are sent away to other nodes.
@@ -189,9 +186,13 @@ func (n *Node) open() error {
 		raftLog.Silence() // it reports every stream that is closed with it
 		return n.agree.Close()
 	})
+	n.greeter = greeter{
+		self: n.self, views: n.views, peers: n.peers, raft: n.agree, voters: n.voters, clock: n.clock, spawn: n.tasks.Go, log: n.log,
+	}
+	n.leadership = leadership{agree: n.agree, config: n.leaderConfig, lease: n.lease, spawn: n.tasks.Go, log: n.log}
 	n.member = member.New(member.Config{
 		Self: n.asMember(), Releases: n.program(), Volatile: n.data.Volatile(), Views: n.views, Calls: n.peers, Raft: n.agree,
-		Processes: n.gossip.Processes, Address: n.addressOf, Complaints: n.complaints, Claims: n.claims, Doubled: n.doubled,
+		Processes: n.gossip.Processes, Address: n.addressOf, Complaints: n.complaints, Claims: n.greeter.claims, Doubled: n.doubled,
 		LostMajority: n.lostMajority, Leased: n.leaseChanged, Clock: n.clock, Log: n.log,
 	})
 	return nil
@@ -213,8 +214,8 @@ func (n *Node) checkRecords() error {
 // Start serves all ports and looks for the mesh. It does not wait: see WaitReady.
 func (n *Node) Start() error {
 	n.calls = peer.NewServer(peer.ServerConfig{
-		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Promise: n.promise, Views: n.views, Callers: &n.callers, Clock: n.clock,
-		DialBack: n.dialBacks.Check, Raft: n.agree, Double: n.double.Load, Leading: n.leading, Leader: n.leaderAddr, Voters: n.voters,
+		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Promise: n.promise, Views: n.views, Callers: &n.greeter.callers, Clock: n.clock,
+		DialBack: n.dialBacks.Check, Raft: n.agree, Double: n.double.Load, Leading: n.leadership.now, Leader: n.leaderAddr, Voters: n.voters,
 		Silent: func(silent ring.Identity) { n.named.note(silent, n.clock()) }, Forced: n.router.Forced, Log: n.log,
 	})
 	n.inner = n.calls.GRPC(grpc.UnknownServiceHandler(api.WrongPort(n.wrongPeerPort())), grpc.ConnectionTimeout(2*peerport.HelloTimeout))
@@ -232,12 +233,12 @@ func (n *Node) Start() error {
 
 	n.tasks.Go(func() { n.watchViews(n.ctx) })
 	n.tasks.Go(func() { n.watchStart(n.ctx) })
-	n.tasks.Go(func() { n.watchLeadership(n.ctx) })
+	n.tasks.Go(func() { n.leadership.watch(n.ctx) })
 	n.tasks.Go(func() { n.birth(n.ctx) })
 	n.tasks.Go(func() { n.watchReplaced(n.ctx) })
 	n.tasks.Go(func() { n.watchDisk(n.ctx) })
 	n.tasks.Go(func() { n.router.Run(n.ctx) })
-	n.tasks.Go(func() { n.greet(n.ctx) })
+	n.tasks.Go(func() { n.greeter.run(n.ctx) })
 	n.tasks.Go(func() { peer.Collect(n.ctx, n.peers, n.calls) })
 	n.tasks.Go(func() {
 		// A node that has left goes on answering until Leave or Stop ends it.

@@ -60,7 +60,7 @@ func (n *Node) leaderID() string {
 // else as the leader named them last. The configuration in a process that has no
 // seat (any more) is as old as its last one.
 func (n *Node) voters() []string {
-	if n.leading() == nil {
+	if n.leadership.now() == nil {
 		return n.member.Voters()
 	}
 	var ids []string
