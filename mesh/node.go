@@ -234,7 +234,7 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.watchViews(n.ctx) })
 	n.tasks.Go(func() { n.watchStart(n.ctx) })
 	n.tasks.Go(func() { n.leadership.watch(n.ctx) })
-	n.tasks.Go(func() { n.birth(n.ctx) })
+	n.tasks.Go(func() { n.founder().run(n.ctx) })
 	n.tasks.Go(func() { n.watchReplaced(n.ctx) })
 	n.tasks.Go(func() { n.watchDisk(n.ctx) })
 	n.tasks.Go(func() { n.router.Run(n.ctx) })
