@@ -107,7 +107,7 @@ cover: ## test coverage, to coverage.html
 	go tool cover -func coverage.out | tail -n 1
 
 .PHONY: lint
-lint: ## format, vet, staticcheck and the proto files
+lint: ## format, go vet, staticcheck and more (.golangci.yml), and the proto files
 	scripts/lint
 
 .PHONY: generate

@@ -149,7 +149,7 @@ var (
 	testName = regexp.MustCompile(`\b(?:Test|Fuzz|Benchmark|Example)[A-Z]\w+\b`)
 	testDecl = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark|Example)\w*)\(`)
 	target   = regexp.MustCompile(`(?m)^([a-z-]+):`)
-	maked    = regexp.MustCompile("`make ([a-z-]+)")
+	inMake   = regexp.MustCompile("`make ([a-z-]+)")
 	dotted   = regexp.MustCompile(`^(node|http|grpc|mesh|ring|locks|log)\.([a-z_]+)(?::.*)?$`)
 )
 
@@ -173,13 +173,13 @@ func TestDocsNames(t *testing.T) {
 			tests[m[1]] = true
 		}
 	}
-	make := map[string]bool{}
+	targets := map[string]bool{}
 	makefile, err := os.ReadFile("Makefile")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range target.FindAllStringSubmatch(string(makefile), -1) {
-		make[m[1]] = true
+		targets[m[1]] = true
 	}
 	settings := keysOf(t, "config.yaml")
 
@@ -201,8 +201,8 @@ func TestDocsNames(t *testing.T) {
 				t.Errorf("%s names the file %s, which does not exist", name, m)
 			}
 		}
-		for _, m := range maked.FindAllStringSubmatch(text, -1) {
-			if !make[m[1]] {
+		for _, m := range inMake.FindAllStringSubmatch(text, -1) {
+			if !targets[m[1]] {
 				t.Errorf("%s names make %s, which does not exist", name, m[1])
 			}
 		}

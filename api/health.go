@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,12 +65,7 @@ func (h *health) state() (serving, stopped bool, changed <-chan struct{}) {
 }
 
 func (h *health) known(service string) bool {
-	for _, s := range h.services {
-		if s == service {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(h.services, service)
 }
 
 func (h *health) status(serving bool) healthpb.HealthCheckResponse_ServingStatus {

@@ -290,8 +290,8 @@ func TestHTTPKeepAlive(t *testing.T) {
 		r := bufio.NewReader(c)
 		for range 3 {
 			send(t, c, "HEAD /healthz HTTP/1.1\r\nHost: n\r\n\r\n")
-			resp, err := http.ReadResponse(r, &http.Request{Method: "HEAD"})
-			if err != nil || resp.StatusCode != 200 {
+			resp, err := http.ReadResponse(r, &http.Request{Method: http.MethodHead})
+			if err != nil || resp.StatusCode != http.StatusOK {
 				t.Fatalf("%v, %v", resp, err)
 			}
 			send(t, c, post("/v1/locks/k", `{"wait":"10s"}`))

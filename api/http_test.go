@@ -520,7 +520,7 @@ func TestHTTPPanics(t *testing.T) {
 func TestHTTPPanicInTheMiddle(t *testing.T) {
 	s := &httpAPI{log: Options{}.logger(), writeTimeout: time.Second}
 	h := s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(200)
+		w.WriteHeader(http.StatusOK)
 		panic("x")
 	}))
 	defer func() {

@@ -46,7 +46,7 @@ func (s *legacy) Unlock(ctx context.Context, m *original.UnlockRequest) (*origin
 // released.
 func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32) (original.Status, sharelock.Hold, error) {
 	if sharelock.CheckKey(key) != nil || sharelock.CheckClientID(clientID) != nil {
-		return original.Status_InvalidData, sharelock.Hold{}, nil
+		return original.Status_InvalidData, sharelock.Hold{}, nil //nolint:nilerr // the status is the answer
 	}
 	wait := sharelock.DefaultWait
 	if timeoutMs > 0 {
@@ -73,7 +73,7 @@ func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32
 // unlock releases the key if this client holds it.
 func (s *legacy) unlock(ctx context.Context, key, clientID string) (original.Status, error) {
 	if sharelock.CheckKey(key) != nil || sharelock.CheckClientID(clientID) != nil {
-		return original.Status_InvalidData, nil
+		return original.Status_InvalidData, nil //nolint:nilerr // the status is the answer
 	}
 	_, err := s.node.ReleaseClient(ctx, key, clientID)
 	switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -59,7 +60,7 @@ func (c *Client) Acquire(ctx context.Context, key string, opts ...Option) (*Lock
 // TryAcquire is Acquire without waiting in line: a key that is held fails with
 // sharelock.ErrLockHeld at once.
 func (c *Client) TryAcquire(ctx context.Context, key string, opts ...Option) (*Lock, error) {
-	return c.Acquire(ctx, key, append(opts[:len(opts):len(opts)], Wait(0))...)
+	return c.Acquire(ctx, key, append(slices.Clip(opts), Wait(0))...)
 }
 
 // Do runs fn while it holds the key. The context that fn gets ends shortly before

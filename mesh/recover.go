@@ -72,8 +72,8 @@ func (n *Node) recoverMesh() error {
 
 // sayRecovered says in one block what a recovery means.
 func (n *Node) sayRecovered(old []byte, records view.Records, s view.State) {
-	n.log.Warn("RECOVERED the mesh from this data directory alone", "old cluster", fmt.Sprintf("%x", old), "new cluster", fmt.Sprintf("%x", s.Cluster.GetId()),
-		"last view", records.State.View().String(), "first epoch", s.Epoch(), "seats", 1)
+	n.log.Warn("RECOVERED the mesh from this data directory alone", "old_cluster", fmt.Sprintf("%x", old), "new_cluster", fmt.Sprintf("%x", s.Cluster.GetId()),
+		"last_view", records.State.View().String(), "first_epoch", s.Epoch(), "seats", 1)
 	n.log.Warn("RECOVERED: all locks of the old mesh are lost; their holders and waiters are told, or learn it from their next renewal")
 	n.log.Warn("RECOVERED: every partition grants nothing until all locks that may have existed have expired", "quarantine", rules.Stretch(s.Constants().MaxTTL()))
 	n.log.Warn("RECOVERED: tokens keep growing, unless a clock of the old mesh was more than 12 days ahead of this machine's clock")

@@ -3,7 +3,6 @@ package owner
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -35,7 +34,7 @@ func newBenchMesh(b *testing.B, members, locks int) *benchMesh {
 		m := &benchMember{mesh: mesh, member: ring.Member{Identity: ring.Identity{ID: name, Counter: 1, Nonce: 1}, Name: name}}
 		m.service = NewService(Config{
 			Self: m.member.Identity, Name: name, Partitions: 1024, MaxTTL: time.Hour, MaxWaiters: 1, Shards: 4,
-			Clock: func() time.Duration { return time.Since(mesh.began) }, Peers: m, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Clock: func() time.Duration { return time.Since(mesh.began) }, Peers: m, Log: slog.New(slog.DiscardHandler),
 		})
 		b.Cleanup(m.service.Stop)
 		mesh.members = append(mesh.members, m)

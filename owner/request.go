@@ -5,8 +5,8 @@ import (
 	"github.com/sgkandale/sharelock/owner/machine"
 )
 
-// Requests and answers are those of the lock machine. Other packages use these names, so that
-// only this package knows the machine.
+// The requests and answers are those of the lock machine. Other packages use these names, so
+// that only this package knows the machine.
 type (
 	Request = machine.Request
 	Kind    = machine.Kind

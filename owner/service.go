@@ -379,7 +379,7 @@ func (s *Service) Check() error {
 // decided so: the backups learn of it as of any other operation. It is for tests of programs that
 // use locks.
 func (s *Service) Expire(id uint32, key string, token sharelock.Token) error {
-	err := error(sharelock.ErrNotReady)
+	err := sharelock.ErrNotReady
 	s.inShard(id, func(sh *shard, p *partition) {
 		if !p.active || !s.LeaseValid() {
 			return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
@@ -151,7 +152,7 @@ func (t *exampleTest) TempDir() string {
 
 // end is the end of the test.
 func (t *exampleTest) end() {
-	for i := len(t.cleanups) - 1; i >= 0; i-- {
-		t.cleanups[i]()
+	for _, cleanup := range slices.Backward(t.cleanups) {
+		cleanup()
 	}
 }

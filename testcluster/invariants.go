@@ -57,8 +57,7 @@ func exported(err error) error {
 		}
 		return errors.Join(errs...)
 	}
-	var v *cluster.ViolationError
-	if errors.As(err, &v) {
+	if v, ok := errors.AsType[*cluster.ViolationError](err); ok {
 		return &ViolationError{Invariant(v.Invariant), v.What}
 	}
 	return err

@@ -23,7 +23,8 @@ func TestViolationsAreExported(t *testing.T) {
 				errors.Join(&cluster.ViolationError{Invariant: cluster.NoLeaks, What: "w"}), plain,
 				errors.Join(&cluster.ViolationError{Invariant: cluster.OneHolder, What: "w"}),
 			),
-			[]Invariant{NoLeaks, OneHolder}, plain,
+			[]Invariant{NoLeaks, OneHolder},
+			plain,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

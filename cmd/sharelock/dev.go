@@ -87,7 +87,7 @@ func (a *app) dev(ctx context.Context, c config, count, port int) error {
 		}
 	case sig := <-signals:
 		cancel()
-		<-early
+		<-early //nolint:errcheck // it was cancelled
 		killAll(nodes)
 		return &exitError{code: exitSignal + number(sig)}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -218,12 +219,12 @@ func acquireWithin(ctx context.Context, c *client.Client, key string, wait time.
 	start, most := time.Now(), longestWait
 	for {
 		left := max(wait-time.Since(start), 0)
-		l, err := c.Acquire(ctx, key, append(opts[:len(opts):len(opts)], client.Wait(min(left, most)))...)
+		l, err := c.Acquire(ctx, key, append(slices.Clip(opts), client.Wait(min(left, most)))...)
 		e, ok := errors.AsType[*sharelock.Error](err)
 		switch {
-		case ok && e.Err == sharelock.ErrInvalidArgument && strings.HasSuffix(e.Field, "wait") && most > time.Second:
+		case ok && errors.Is(e.Err, sharelock.ErrInvalidArgument) && strings.HasSuffix(e.Field, "wait") && most > time.Second:
 			most /= 2 // this mesh has a smaller max_wait
-		case ok && e.Err == sharelock.ErrLockHeld && left > most:
+		case ok && errors.Is(e.Err, sharelock.ErrLockHeld) && left > most:
 		default:
 			return l, err
 		}

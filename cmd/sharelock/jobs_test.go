@@ -367,7 +367,7 @@ func childrenOf(t *testing.T, pid int) (all []int) {
 		if err != nil {
 			continue
 		}
-		for _, f := range strings.Fields(string(b)) {
+		for f := range strings.FieldsSeq(string(b)) {
 			child, err := strconv.Atoi(f)
 			if err != nil {
 				t.Fatal(err)

@@ -66,7 +66,7 @@ func (l *launch) failed() error {
 	n, _, _, _, err := unix.Recvmsg(l.socket, code[:], nil, unix.MSG_DONTWAIT)
 	_ = unix.Close(l.socket)
 	if err != nil || n != len(code) {
-		return nil
+		return nil //nolint:nilerr // nothing was reported
 	}
 	return syscall.Errno(binary.LittleEndian.Uint32(code[:]))
 }

@@ -131,7 +131,7 @@ func (a *app) lock(ctx context.Context, r *remote, key string, argv []string, ta
 		s.close()
 		return err
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // a lock that is not released ends after its TTL
 
 	relayed := newRelay(signals, s)
 	e, lost, err := a.under(l, path, argv, s, relayed.out)

@@ -231,7 +231,7 @@ func callError(err error) error {
 	if i, ok := errors.AsType[interrupted](err); ok {
 		return &exitError{code: exitSignal + int(i.sig), by: i.sig}
 	}
-	if e, ok := errors.AsType[*sharelock.Error](err); ok && e.Err == sharelock.ErrLockHeld {
+	if e, ok := errors.AsType[*sharelock.Error](err); ok && errors.Is(e.Err, sharelock.ErrLockHeld) {
 		err = fmt.Errorf("%w%s", err, holders(e))
 	}
 	return &exitError{code: code, err: cannotServe(err)}
@@ -241,10 +241,10 @@ func callError(err error) error {
 // client counts such a node as unreachable; a user would not.
 func cannotServe(err error) error {
 	e, ok := errors.AsType[*sharelock.Error](err)
-	if !ok || e.Err != sharelock.ErrNoQuorum && e.Err != sharelock.ErrNotReady && e.Err != sharelock.ErrQuarantined {
-		return err
+	if ok && (errors.Is(e.Err, sharelock.ErrNoQuorum) || errors.Is(e.Err, sharelock.ErrNotReady) || errors.Is(e.Err, sharelock.ErrQuarantined)) {
+		return fmt.Errorf("the mesh cannot serve: %w", e)
 	}
-	return fmt.Errorf("the mesh cannot serve: %w", e)
+	return err
 }
 
 // notObtained changes the exit code of an error from callError if others hold the lock.

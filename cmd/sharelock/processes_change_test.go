@@ -6,7 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"sort"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -107,7 +107,7 @@ func fourthJoins(r *rehearsal) {
 		second.Wait()
 		handover = append(handover, got.Sub(released))
 	}
-	sort.Slice(handover, func(i, j int) bool { return handover[i] < handover[j] })
+	slices.Sort(handover)
 	r.t.Log("from release to the grant at another node: median", handover[len(handover)/2], "most", handover[len(handover)-1])
 
 	r.stop(d)

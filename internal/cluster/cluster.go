@@ -240,7 +240,7 @@ func (c *Cluster) close() error {
 	}
 	c.rules.close()
 	var wg sync.WaitGroup
-	errs := make([]error, len(clients)+len(nodes))
+	errs := make([]error, len(clients)+len(nodes), len(clients)+len(nodes)+1)
 	for i, cl := range clients {
 		wg.Go(func() { errs[i] = cl.Close() })
 	}

@@ -389,8 +389,8 @@ func (f *fakeTB) Failed() bool                    { return f.failed }
 func (f *fakeTB) Cleanup(fn func())               { f.cleanups = append(f.cleanups, fn) }
 
 func (f *fakeTB) end() {
-	for i := len(f.cleanups) - 1; i >= 0; i-- {
-		f.cleanups[i]()
+	for _, cleanup := range slices.Backward(f.cleanups) {
+		cleanup()
 	}
 }
 

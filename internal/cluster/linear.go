@@ -49,13 +49,12 @@ func (c Call) linear() linear.Call {
 	if c.Op == Expire {
 		l.Op = linear.Force // to the model it is all one who ends a hold
 	}
-	var refusal *sharelock.Error
 	switch {
 	case c.OK():
 		l.Outcome = linear.OK
 	case c.Op == Acquire && errors.Is(c.Err, sharelock.ErrLockHeld):
 		l.Outcome = linear.Refused
-		if errors.As(c.Err, &refusal) {
+		if refusal, ok := errors.AsType[*sharelock.Error](c.Err); ok {
 			l.Holds = shown(refusal.Holds)
 		}
 	case c.Op == Acquire || c.Op == Check:

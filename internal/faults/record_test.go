@@ -93,7 +93,7 @@ func (r *record) read(client string, sent time.Time, lock sharelock.KeyState) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := linear.Call{
-		Key: lock.Key, Client: client, Op: linear.Get, Start: sent, End: now, Outcome: linear.OK, Some: int(lock.HoldCount) > len(lock.Holds),
+		Key: lock.Key, Client: client, Op: linear.Get, Start: sent, End: now, Outcome: linear.OK, Some: lock.HoldCount > len(lock.Holds),
 	}
 	for _, h := range lock.Holds {
 		c.Holds = append(c.Holds, linear.Hold{Token: h.Token, RequestID: h.RequestID, Client: h.ClientID})

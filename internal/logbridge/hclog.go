@@ -23,6 +23,7 @@ type HCLog struct {
 
 var _ hclog.Logger = (*HCLog)(nil)
 
+// NewHCLog returns a logger for libraries that passes on to l what they log.
 func NewHCLog(l *slog.Logger) *HCLog { return &HCLog{log: l, silent: new(atomic.Bool)} }
 
 // Silence drops everything from now on.

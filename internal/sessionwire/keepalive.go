@@ -118,7 +118,7 @@ func (k *Keep) read(body []byte) error {
 	case k.TTL < sharelock.MinTTL:
 		k.Err = sharelock.Invalid("ttl", "is missing, or below the least")
 	}
-	return nil
+	return nil //nolint:nilerr // k.Err is the answer
 }
 
 // AppendKeep appends a request to a [SessionRequest].

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/protobuf/proto"
@@ -29,8 +30,8 @@ func label(cluster string) string {
 // Fitting returns the newest of some cluster ids that a Meta without them has room for.
 func Fitting(meta *peerv1.Meta, ids [][]byte) [][]byte {
 	room := memberlist.MetaMaxSize - proto.Size(meta)
-	for i := len(ids) - 1; i >= 0; i-- {
-		if room -= 2 + len(ids[i]); room < 0 {
+	for i, id := range slices.Backward(ids) {
+		if room -= 2 + len(id); room < 0 {
 			return ids[i+1:]
 		}
 	}

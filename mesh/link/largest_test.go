@@ -162,7 +162,8 @@ func TestLargestLinkAnswers(t *testing.T) {
 				t.Fatalf("answer %d to send %d comes as number %d", a.id, a.answer.Send, got)
 			}
 			want := answers[got%uint64(len(answers))]
-			huge := want.Lock == &broken || want.Err != nil && len(want.Err.(*sharelock.Error).Holds) > 1000
+			refusal, _ := errors.AsType[*sharelock.Error](want.Err)
+			huge := want.Lock == &broken || refusal != nil && len(refusal.Holds) > 1000
 			if isTooLarge(a.answer.Err) != huge {
 				t.Fatalf("answer %d arrives as %v", a.id, a.answer.Err)
 			}

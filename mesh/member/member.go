@@ -141,7 +141,7 @@ func (m *Member) Run(ctx context.Context) error {
 	defer timer.Stop()
 	had := false
 	for {
-		var changed <-chan struct{} = m.cfg.Views.Changed()
+		changed := m.cfg.Views.Changed()
 		select {
 		case <-ctx.Done():
 			return nil

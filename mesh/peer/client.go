@@ -168,6 +168,7 @@ func (p *Client) Keep(a *epoch.View) {
 	}
 }
 
+// Close closes all connections; calls fail from now on.
 func (p *Client) Close() {
 	p.mu.Lock()
 	p.done = true

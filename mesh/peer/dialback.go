@@ -43,6 +43,7 @@ type dialBack struct {
 // probe.
 const forgetDialBack = time.Minute
 
+// NewDialBacks returns a DialBacks that dials with dial.
 func NewDialBacks(dial func(context.Context, ring.Member) error, clock func() time.Duration, log *slog.Logger) *DialBacks {
 	return &DialBacks{dial: dial, clock: clock, log: log, slots: make(chan struct{}, maxDialBacks), known: map[ring.Identity]*dialBack{}}
 }

@@ -22,7 +22,7 @@ func (p *Server) Promise(_ context.Context, req *peerv1.PromiseRequest) (*peerv1
 		return &peerv1.PromiseResponse{Why: "the founder does not say who it is"}, nil
 	}
 	if err := p.cfg.Promise(req.GetClusterId(), founder); err != nil {
-		return &peerv1.PromiseResponse{Why: err.Error()}, nil
+		return &peerv1.PromiseResponse{Why: err.Error()}, nil //nolint:nilerr // why is the answer
 	}
 	return &peerv1.PromiseResponse{Promised: true}, nil
 }
@@ -82,7 +82,7 @@ func (p *Server) Decommission(ctx context.Context, req *peerv1.DecommissionReque
 		return &peerv1.DecommissionResponse{Why: "this node does not lead", Leader: p.cfg.Leader()}, nil
 	}
 	if err := l.Decommission(ctx, req.GetName()); err != nil {
-		return &peerv1.DecommissionResponse{Why: err.Error()}, nil
+		return &peerv1.DecommissionResponse{Why: err.Error()}, nil //nolint:nilerr // why is the answer
 	}
 	return &peerv1.DecommissionResponse{Done: true}, nil
 }

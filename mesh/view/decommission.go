@@ -105,8 +105,8 @@ func (l *Leader) sayAbsent(e electorate) {
 	l.missing = missing
 	left := Survivable(len(voters), len(absent))
 	if missing == "" {
-		l.log.Info("all seats answer", "seats", len(voters), "survivable losses", left)
+		l.log.Info("all seats answer", "seats", len(voters), "survivable_losses", left)
 		return
 	}
-	l.log.Warn("seats are absent", "absent", missing, "seats", len(voters), "survivable losses", left)
+	l.log.Warn("seats are absent", "absent", missing, "seats", len(voters), "survivable_losses", left)
 }

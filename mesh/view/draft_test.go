@@ -41,7 +41,7 @@ func (b *bench) vote(ids string) { b.agree.(*proc).g.seats = seatsOf(ids) }
 func (b *bench) called(name, callers string) {
 	st := b.member(name)
 	st.callers = map[ring.Identity]bool{}
-	for _, c := range strings.Fields(callers) {
+	for c := range strings.FieldsSeq(callers) {
 		st.callers[b.identity(c)] = true
 	}
 }

@@ -135,7 +135,7 @@ func (g *group) joins(to *proc, m ring.Member, reached string, until time.Durati
 	req := &peerv1.JoinRequest{Member: ringproto.EncodeMember(m), OldestRelease: release.Oldest}
 	g.mu.Lock()
 	g.reached[m.Identity] = nil
-	for _, id := range strings.Fields(reached) {
+	for id := range strings.FieldsSeq(reached) {
 		who := g.member(id).who
 		req.Reached = append(req.Reached, ringproto.EncodeIdentity(who))
 		g.reached[m.Identity] = append(g.reached[m.Identity], who)

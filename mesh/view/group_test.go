@@ -361,7 +361,7 @@ func (g *group) callersOf(id string) []ring.Identity {
 	names := g.calls[id]
 	g.mu.Unlock()
 	var list []ring.Identity
-	for _, name := range strings.Fields(names) {
+	for name := range strings.FieldsSeq(names) {
 		list = append(list, g.member(name).who)
 	}
 	return list

@@ -283,7 +283,7 @@ func (a *Raft) State() State { return a.fsm.state() }
 // Changed is told, without blocking, after every new view.
 func (a *Raft) Changed() <-chan struct{} { return a.fsm.changed }
 
-// Existing: Raft had state from an earlier run when it started.
+// Existing reports whether Raft had state from an earlier run when it started.
 func (a *Raft) Existing() bool { return a.existing }
 
 // LeaderCh is told when this process begins to lead and when it ceases to. It is nil until Begun.

@@ -84,7 +84,7 @@ func (l *Leader) sayHeldBack(next, now uint32, why string, members []ring.Member
 	if why != l.heldBack {
 		l.heldBack = why
 		if why != "" {
-			l.log.Info("the view keeps its release", "release", now, "because of", why)
+			l.log.Info("the view keeps its release", "release", now, "reason", why)
 		}
 	}
 }

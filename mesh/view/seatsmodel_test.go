@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -428,8 +429,8 @@ func (in instance) search(t *testing.T) int {
 			at = o.from
 		}
 		var b strings.Builder
-		for i := len(trace) - 1; i >= 0; i-- {
-			fmt.Fprintf(&b, "  %s\n", trace[i])
+		for _, step := range slices.Backward(trace) {
+			fmt.Fprintf(&b, "  %s\n", step)
 		}
 		t.Fatalf("%s: %s: %s after\n%s%v", in.name, p.property, p.what, b.String(), w)
 	}

@@ -11,7 +11,7 @@ func ids(s string) []string { return strings.Fields(s) }
 
 func seatsOf(s string) []Seat {
 	var seats []Seat
-	for _, f := range strings.Fields(s) {
+	for f := range strings.FieldsSeq(s) {
 		seats = append(seats, Seat{ID: strings.TrimSuffix(f, "*"), Voter: !strings.HasSuffix(f, "*")})
 	}
 	return seats
@@ -103,7 +103,7 @@ func electorateOf(seats, stay, stop, live, ready string) electorate {
 		stopping: map[string]bool{}, forGood: map[string]bool{}, given: map[string]bool{}, mute: map[string]bool{},
 	}
 	for _, f := range ids(live) {
-		if id := strings.TrimSuffix(f, "~"); id != f {
+		if id, ok := strings.CutSuffix(f, "~"); ok {
 			e.live[id], e.mute[id] = true, true
 		}
 	}
@@ -194,7 +194,7 @@ func TestHeir(t *testing.T) {
 // number of live voters that are members, and every step can be committed.
 func TestVotersSettle(t *testing.T) {
 	for members := 1; members <= 8; members++ {
-		for dead := 0; dead < members; dead++ {
+		for dead := range members {
 			name := fmt.Sprintf("%d members, %d die", members, dead)
 			var all []string
 			for i := range members {

@@ -31,7 +31,7 @@ func (m *Machine) Apply(now time.Duration, op *ops.Op) error {
 	return err
 }
 
-// skipTo makes the copy claim to have ops that it does not have. Only a mutant calls it.
+// SkipTo makes the copy claim to have ops that it does not have. Only a mutant calls it.
 func (m *Machine) SkipTo(seq uint64) { m.seq = seq }
 
 // apply is the only place where the replicated state changes: at the owner when it decides, and at

@@ -187,7 +187,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		m.Activate(0, 1<<30, "n")
 		var out Out
-		for i := 0; i < 1000; i++ {
+		for range 1000 {
 			at, ok := m.Next()
 			if !ok {
 				break

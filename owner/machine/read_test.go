@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -101,7 +102,7 @@ func TestReadIsBounded(t *testing.T) {
 func TestRefusalIsBounded(t *testing.T) {
 	p := semaphore(t, 500, 20, 2000)
 	a := p.step(reader, Request{Kind: Acquire, Key: "k", ClientID: "c", RequestID: "late", TTL: time.Minute, Slots: 500, Send: 1})[0]
-	e, ok := a.Err.(*sharelock.Error)
+	e, ok := errors.AsType[*sharelock.Error](a.Err)
 	if !ok || e.Err != sharelock.ErrLockHeld || len(e.Holds) != 10 || e.Queue != 20 {
 		t.Fatalf("refused with %+v", a.Err)
 	}

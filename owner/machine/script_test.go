@@ -346,8 +346,7 @@ func replyText(r Reply) string {
 	}
 	if r.Err != nil {
 		b.WriteString("; " + r.Err.Error())
-		var e *sharelock.Error
-		if errors.As(r.Err, &e) {
+		if e, ok := errors.AsType[*sharelock.Error](r.Err); ok {
 			for _, h := range e.Holds {
 				b.WriteString("; " + holdText(h))
 			}

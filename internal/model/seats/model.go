@@ -95,7 +95,7 @@ func (m *Model) exits(s state, i uint8, take func(search.Step, state)) {
 func (m *Model) Judge(component iter.Seq[state], _ bool) string {
 	led := false
 	waits, stranded := set(1<<most-1), set(1<<most-1)
-	var any state
+	var one state
 	for s := range component {
 		led = led || s.leads()
 		waits &= s.up & s.told
@@ -105,20 +105,20 @@ func (m *Model) Judge(component iter.Seq[state], _ bool) string {
 				stranded &^= of(uint8(i)) // it does not know yet that it is no member
 			}
 		}
-		any = s
+		one = s
 	}
 	switch {
 	case !led && stranded != 0:
 		return hang
-	case m.killed(&any): // see the package comment
+	case m.killed(&one): // see the package comment
 		return ""
-	case !led && any.up.decides(any.now().seats):
+	case !led && one.up.decides(one.now().seats):
 		return majority
-	case !led && m.N == m.Seats && any.up.decides(1<<m.Seats-1):
+	case !led && m.N == m.Seats && one.up.decides(1<<m.Seats-1):
 		return returned
 	case waits != 0:
 		return hang
-	case m.Grace && led && any.now().seats.len()%2 == 0:
+	case m.Grace && led && one.now().seats.len()%2 == 0:
 		return even
 	}
 	return ""

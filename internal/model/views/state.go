@@ -1,5 +1,7 @@
 package views
 
+import "slices"
+
 import "math/bits"
 
 const most = 4 // processes
@@ -254,12 +256,7 @@ func (s *state) good(r uint8, witnesses set) bool {
 // orphaned: a crash took the whole replica set of an epoch above rank r, which therefore has no
 // witness. That is accepted, for it exceeds R: with one crash the set was a single member.
 func (s *state) orphaned(r uint8) bool {
-	for _, gap := range s.gaps[r+1:] {
-		if gap == 1 {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(s.gaps[r+1:], 1)
 }
 
 // tidy sets to zero what no step depends on any more.

@@ -139,7 +139,7 @@ func ToStatus(err error) *status.Status {
 		info.Metadata["message"] = text(e.Message)
 	}
 	details := []protoadapt.MessageV1{info}
-	if r.err == sharelock.ErrLockHeld {
+	if errors.Is(r.err, sharelock.ErrLockHeld) {
 		details = append(details, HeldDetail(e))
 	}
 	if e.RetryAfter > 0 {
@@ -210,7 +210,7 @@ func FromError(err error) error {
 // details.
 func heldBy(e *sharelock.Error) string {
 	switch {
-	case e.Err != sharelock.ErrLockHeld || len(e.Holds) == 0:
+	case !errors.Is(e.Err, sharelock.ErrLockHeld) || len(e.Holds) == 0:
 		return ""
 	case len(e.Holds) == 1:
 		return fmt.Sprintf(" by %q", e.Holds[0].ClientID)
