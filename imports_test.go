@@ -63,11 +63,10 @@ var folders = []folder{
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
 	{"internal/wake", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
-	{"owner", []string{".", "internal/compact", "internal/release", "internal/rules", "ring", "owner/machine", "owner/mutant", "owner/ops"}, nil},
-	{"owner/machine", []string{".", "internal/compact", "internal/rules", "owner/mutant", "owner/ops"}, nil},
+	{"owner", []string{".", "internal/compact", "internal/release", "internal/rules", "ring", "owner/machine", "owner/ops"}, nil},
+	{"owner/machine", []string{".", "internal/compact", "internal/rules", "owner/ops"}, nil},
 	{"owner/ops", []string{".", "internal/release"}, nil},
 	{"internal/compact", []string{"."}, nil},
-	{"owner/mutant", []string{"internal/invariant"}, nil},
 	{"internal/clienthook", []string{"."}, nil},
 	{"internal/clientid", []string{"."}, nil},
 	{"internal/frame", nil, nil},
@@ -80,7 +79,7 @@ var folders = []folder{
 	{
 		"mesh",
 		[]string{
-			".", "api", "owner", "owner/mutant", "ring",
+			".", "api", "owner", "ring",
 			"mesh/epoch",
 			"mesh/gossip",
 			"mesh/identity",
@@ -107,7 +106,7 @@ var folders = []folder{
 		[]string{raft, grpc, protobuf},
 	},
 	// epoch knows no Node, and no network either.
-	{"mesh/epoch", []string{"ring", "owner", "owner/mutant", "mesh/view"}, nil},
+	{"mesh/epoch", []string{"ring", "owner", "mesh/view"}, nil},
 	{"mesh/epoch/epochtest", []string{"internal/release", "ring", "owner", "mesh/epoch", "mesh/view", "proto/sharelock/peer/v1"}, nil},
 	{
 		"mesh/gossip",
@@ -117,13 +116,13 @@ var folders = []folder{
 	{"mesh/identity", []string{"internal/release", "internal/rules", "ring"}, []string{xsys}},
 	{
 		"mesh/member",
-		[]string{".", "internal/release", "internal/ringproto", "ring", "owner/mutant", "mesh/epoch", "mesh/gossip", "mesh/view", "proto/sharelock/peer/v1"},
+		[]string{".", "internal/release", "internal/ringproto", "ring", "mesh/epoch", "mesh/gossip", "mesh/view", "proto/sharelock/peer/v1"},
 		nil,
 	},
 	{"mesh/network", nil, nil},
 	{
 		"mesh/peer",
-		[]string{".", "internal/release", "internal/ringproto", "internal/rules", "ring", "owner", "owner/mutant", "mesh/epoch", "mesh/link", "mesh/view", "proto/sharelock/peer/v1"},
+		[]string{".", "internal/release", "internal/ringproto", "internal/rules", "ring", "owner", "mesh/epoch", "mesh/link", "mesh/view", "proto/sharelock/peer/v1"},
 		[]string{grpc, protobuf},
 	},
 	{"mesh/peerport", []string{"internal/frame", "mesh/network"}, nil},
@@ -131,13 +130,13 @@ var folders = []folder{
 	{"mesh/account", []string{"."}, nil},
 	{
 		"mesh/keepalive",
-		[]string{".", "internal/rules", "internal/wake", "ring", "owner", "owner/mutant", "mesh/account", "mesh/epoch", "mesh/link", "internal/sessionwire", "proto/sharelock/v1"},
+		[]string{".", "internal/rules", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/link", "internal/sessionwire", "proto/sharelock/v1"},
 		nil,
 	},
 	{
 		"mesh/route",
 		[]string{
-			".", "internal/rules", "internal/wake", "ring", "owner", "owner/mutant", "mesh/account", "mesh/epoch", "mesh/keepalive", "mesh/link", "api",
+			".", "internal/rules", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/keepalive", "mesh/link", "api",
 			"internal/sessionwire", "proto/sharelock/v1",
 		},
 		nil,

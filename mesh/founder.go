@@ -16,7 +16,6 @@ import (
 	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/peer"
 	"github.com/sgkandale/sharelock/mesh/view"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -86,11 +85,8 @@ func (f *founder) run(ctx context.Context) {
 // mayFound returns the processes whose promise is needed before this one founds a cluster
 // (V0), or why it must not.
 func (f *founder) mayFound() (others []gossip.Process, why string) {
-	switch {
-	case !f.wanted:
+	if !f.wanted {
 		return f.seedsReady()
-	case mutant.On(mutant.FoundUnasked):
-		return nil, ""
 	}
 	if others, why = f.seedsEmpty(); why == "" && len(others) == 0 {
 		f.log.Warn("--found: founding a mesh without asking other nodes, because mesh.seeds names none; " +

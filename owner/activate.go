@@ -10,7 +10,6 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/owner/machine"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -136,9 +135,6 @@ func (a *activation) askAll(ctx context.Context) ([]answer, error) {
 	var wg sync.WaitGroup
 	for i, m := range a.view.Members {
 		answers[i].member = m
-		if mutant.On(mutant.AskUnanswered) && i == len(a.view.Members)-1 && m.Identity != a.service.self {
-			continue
-		}
 		wg.Go(func() {
 			answers[i].held = index(a.ask(ctx, m))
 		})
@@ -217,9 +213,6 @@ func (a *activation) choose() plan {
 // (section 4.2). All members of this view have answered.
 func (a *activation) good(p, have uint32) bool {
 	between, complete := a.history.Between(have, a.epoch)
-	if mutant.On(mutant.AnyCopyIsGood) {
-		return true
-	}
 	if !complete {
 		return false
 	}
@@ -232,9 +225,6 @@ func (a *activation) good(p, have uint32) bool {
 		witnessed := len(r.Replicas(p)) == 0 // nobody was on the ring to be active
 		for _, m := range r.Replicas(p) {
 			_, here := a.view.Find(m.Identity)
-			if mutant.On(mutant.RestartedWitness) {
-				here = slices.ContainsFunc(a.view.Members, func(now ring.Member) bool { return now.ID == m.ID })
-			}
 			if here {
 				witnessed = true
 				break
@@ -257,9 +247,6 @@ func (a *activation) quarantine(lost []Held) {
 		a.visit(h.Partition, func(sh *shard, p *partition) {
 			sh.replace(p, machine.New(p.id, a.service.waiters), a.epoch)
 			d := rules.Stretch(a.service.maxTTL)
-			if mutant.On(mutant.QuarantineEarly) {
-				d /= 2
-			}
 			p.m.Quarantine(a.service.clock(), d)
 		})
 	}
@@ -323,7 +310,7 @@ func (a *activation) visit(id uint32, fn func(*shard, *partition)) {
 // current reports whether no newer view has come. It must be called in the shard's turn, in which
 // shards install views.
 func (a *activation) current(sh *shard) bool {
-	return sh.epoch == a.epoch && a.service.cur.Load() == a.epoch || mutant.On(mutant.OldAnswers)
+	return sh.epoch == a.epoch && a.service.cur.Load() == a.epoch
 }
 
 // offer gives copies that are here to their backups; when all of these have confirmed, the
@@ -337,9 +324,6 @@ func (a *activation) offer(chosen []Held) {
 	a.mu.Lock()
 	for _, h := range chosen {
 		backups := a.backups(h.Partition)
-		if mutant.On(mutant.SyncNotAwaited) {
-			alone = append(alone, h.Partition) // without its backups
-		}
 		a.awaited[h.Partition] = len(backups) + 1 // this member confirms when it is prepared
 		for _, m := range backups {
 			lists[m.Identity] = append(lists[m.Identity], h)
@@ -403,7 +387,7 @@ func (a *activation) confirmed(partitions []uint32) {
 	var all []uint32
 	a.mu.Lock()
 	for _, p := range partitions {
-		if a.awaited[p]--; a.awaited[p] == 0 && !mutant.On(mutant.SyncNotAwaited) {
+		if a.awaited[p]--; a.awaited[p] == 0 {
 			all = append(all, p)
 		}
 	}

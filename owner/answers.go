@@ -1,7 +1,6 @@
 package owner
 
 import (
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -14,7 +13,7 @@ import (
 func (sh *shard) flush() {
 	sh.replicate()
 	if len(sh.ready) > 0 {
-		valid := sh.service.LeaseValid() || mutant.On(mutant.NoLeaseCheck)
+		valid := sh.service.LeaseValid()
 		current := sh.epoch == sh.service.cur.Load()
 		if pause := sh.service.pause; pause != nil {
 			pause(PointAnswer)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/owner/machine"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -209,12 +208,9 @@ func (s *Service) checkKnown(partition uint32, err error) {
 // acknowledged again; after a gap the missing ops are asked for.
 func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool) {
 	p := sh.part(e.Partition)
-	synced := p.have == epoch || mutant.On(mutant.SyncNotAwaited) && p.m != nil
+	synced := p.have == epoch
 	if sh.epoch != epoch || sh.service.cur.Load() != epoch || !synced || !p.backup || p.owner != from || p.broken {
 		return Ack{}, false
-	}
-	if mutant.On(mutant.AcceptGap) && e.First > p.m.Seq()+1 {
-		p.m.SkipTo(e.First - 1)
 	}
 	if e.First > p.m.Seq()+1 {
 		return Ack{Partition: p.id, Seq: p.m.Seq(), Gap: true}, true

@@ -4,7 +4,6 @@ import (
 	"sync"
 
 	"github.com/sgkandale/sharelock/owner/machine"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -140,9 +139,6 @@ func (s *Service) note(id, epoch uint32) {
 // later one. A leaving member may go when it was told of all (V6a, V7). It is not enough that it
 // holds no copy, because it may be the last witness of section 4.2.
 func (s *Service) Told(since uint32) int {
-	if mutant.On(mutant.RemoveUntold) {
-		return s.partitions
-	}
 	n := 0
 	for i := range s.told {
 		if s.told[i].Load() >= since {

@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/rules"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -39,7 +39,7 @@ func TestServesWhenBackupsAreSynced(t *testing.T) {
 		tb.deal("ab")
 		e := tb.ask(a, acquireOf(tb.keyOf("a"), "c1", 0))
 		if st := a.service.Stats(); st.Active > 0 || st.Owned == 0 {
-			t.Errorf("%s: %d of %d partitions are active before their backup has them", mutant.Replicated, st.Active, st.Owned)
+			t.Errorf("%s: %d of %d partitions are active before their backup has them", invariant.Replicated, st.Active, st.Owned)
 		}
 		tb.outcome(e, 0, nil)
 		syncs.release()
@@ -65,7 +65,7 @@ func TestPlacesOutliveTheOwner(t *testing.T) {
 		tb.pass(rules.Period(10*time.Second) / 2)
 		first.again(b)
 		if f, s := first.last(), second.last(); f.Outcome != Done || s.Outcome != Queued {
-			t.Errorf("%s: the first in line is answered %+v, the second %+v", mutant.Fair, f, s)
+			t.Errorf("%s: the first in line is answered %+v, the second %+v", invariant.Fair, f, s)
 		}
 	})
 }

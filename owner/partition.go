@@ -6,7 +6,6 @@ import (
 	"github.com/sgkandale/sharelock/internal/compact"
 	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/owner/machine"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -58,9 +57,6 @@ func (sh *shard) install(epoch uint32, r *ring.Ring) {
 		p.staged = nil
 		p.owner, p.owned = owner.Identity, owner.Identity == sh.service.self
 		p.backup, p.broken = r.Position(p.id, sh.service.self) > 0, false
-		if mutant.On(mutant.DropEarly) && !p.owned && !p.backup {
-			sh.replace(p, nil, 0)
-		}
 		if p.m != nil {
 			sh.rearm(p)
 		}
@@ -71,9 +67,6 @@ func (sh *shard) install(epoch uint32, r *ring.Ring) {
 func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups []ring.Member) {
 	p.have = epoch
 	p.log.begin(backups, p.m.Seq())
-	if mutant.On(mutant.QuarantineAgain) && p.m.Quarantined(now) > 0 {
-		p.m.Quarantine(now, rules.Stretch(sh.service.maxTTL))
-	}
 	p.m.SetRelease(sh.release)
 	p.m.Activate(now, epoch, sh.service.name)
 	p.active = true
@@ -138,10 +131,8 @@ func (sh *shard) silence(p *partition) {
 		sh.count(-p.m.Len())
 	}
 	p.active = false
-	if !mutant.On(mutant.PendingKept) {
-		sh.sendAway(p.log.pending)
-		p.log, p.draining = oplog{}, false
-	}
+	sh.sendAway(p.log.pending)
+	p.log, p.draining = oplog{}, false
 	if parked := p.parked; len(parked) > 0 {
 		p.parked = nil
 		sh.do(chore{step: func() (int, bool) {

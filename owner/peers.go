@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/sgkandale/sharelock/owner/machine"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -21,7 +20,7 @@ type Held struct {
 // newer reports whether an activation prefers h: copies are ordered by the epoch of the sync, then
 // by sequence number (section 4.2).
 func (h Held) newer(than Held) bool {
-	if h.Have != than.Have && (h.Seq == than.Seq || !mutant.On(mutant.HaveIgnored)) {
+	if h.Have != than.Have {
 		return h.Have > than.Have
 	}
 	return h.Seq > than.Seq

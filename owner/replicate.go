@@ -6,7 +6,6 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/compact"
 	"github.com/sgkandale/sharelock/owner/machine"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -96,9 +95,7 @@ func (l *oplog) begin(backups []ring.Member, base uint64) {
 		l.backups[i] = replica{member: m, acked: base, sent: base}
 	}
 	l.base, l.ops, l.bytes = base, compact.Queue[[]byte]{}, 0
-	if !mutant.On(mutant.PendingKept) {
-		l.pending = compact.Queue[machine.Reply]{}
-	}
+	l.pending = compact.Queue[machine.Reply]{}
 }
 
 // full reports whether no more requests may be taken until the backups have caught up.
@@ -160,7 +157,7 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []machin
 		l.base = commit
 	}
 	n := 0
-	for n < l.pending.Len() && n < ackMost && (l.pending.At(n).Seq <= commit || mutant.On(mutant.AnswerEarly)) {
+	for n < l.pending.Len() && n < ackMost && l.pending.At(n).Seq <= commit {
 		n++
 	}
 	if n > 0 {
@@ -239,7 +236,7 @@ func (o *outbox) empty() {
 func (s *Service) Acked(from ring.Identity, epoch uint32, acks []Ack) {
 	s.byShard(len(acks), func(i int) uint32 { return acks[i].Partition }, func(sh *shard, i int) {
 		p := sh.part(acks[i].Partition)
-		if sh.epoch != epoch && !mutant.On(mutant.OldAcks) || !p.active {
+		if sh.epoch != epoch || !p.active {
 			return
 		}
 		sh.ready = p.log.ack(sh.now, from, acks[i], sh.ready)

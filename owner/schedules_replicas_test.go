@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/owner/machine"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -23,7 +23,7 @@ func (tb *table) equalCopies(key string) {
 	set := tb.set(key)
 	for _, s := range set[1:] {
 		if !bytes.Equal(tb.copyOf(s, key), tb.copyOf(set[0], key)) {
-			tb.t.Errorf("%s: the copy of %s differs from that of its owner %s", mutant.EqualCopies, s.member.ID, set[0].member.ID)
+			tb.t.Errorf("%s: the copy of %s differs from that of its owner %s", invariant.EqualCopies, s.member.ID, set[0].member.ID)
 		}
 	}
 }
@@ -223,7 +223,7 @@ func TestSchedule15hCounterHalfUsed(t *testing.T) {
 			}
 			last := cycle(tb, a, k, 3)
 			if !a.service.NeedsRefresh() {
-				t.Fatalf("%s: no new epoch is asked for when half of the counter is used", mutant.InRange)
+				t.Fatalf("%s: no new epoch is asked for when half of the counter is used", invariant.InRange)
 			}
 			tb.deal("abc") // the same members
 			next := cycle(tb, a, k, 4)

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/rules"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // The schedules about requests that are sent more than once, and about waiters.
@@ -140,7 +140,7 @@ func TestSchedule12LateDuplicates(t *testing.T) {
 			for _, wait := range []time.Duration{0, time.Minute} {
 				acquire.Wait = wait
 				if a := tb.ask(at, acquire).last(); a.Outcome != Failed || !errors.Is(a.Err, sharelock.ErrRequestOver) {
-					t.Errorf("%s: an acquire that is over is answered %+v", mutant.OneGrant, a)
+					t.Errorf("%s: an acquire that is over is answered %+v", invariant.OneGrant, a)
 				}
 			}
 			tb.outcome(tb.ask(at, releaseOf(k, c1)), Failed, gone)
@@ -245,7 +245,7 @@ func TestSchedule14BrokenLink(t *testing.T) {
 		c2.deaf.Store(true)
 		tb.outcome(tb.ask(a, releaseOf(k, c1)), Done, nil)
 		if o := c3.last().Outcome; o != Queued {
-			tb.t.Fatalf("%s: c3 is answered %v though c2 is before it", mutant.Fair, o)
+			tb.t.Fatalf("%s: c3 is answered %v though c2 is before it", invariant.Fair, o)
 		}
 		return a, k, c2, c3
 	}

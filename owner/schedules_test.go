@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -22,7 +22,7 @@ func (tb *table) quarantined(s *seated, key string, before sharelock.Token) {
 	tb.t.Helper()
 	for _, r := range []Request{acquireOf(key, "try", 0), {Kind: Get, Key: key}} {
 		if a := tb.ask(s, r).last(); a.Outcome != Failed || !errors.Is(a.Err, sharelock.ErrQuarantined) {
-			tb.t.Errorf("%s: in quarantine %s answers %+v", mutant.NeverFree, s.member.ID, a)
+			tb.t.Errorf("%s: in quarantine %s answers %+v", invariant.NeverFree, s.member.ID, a)
 		}
 	}
 	tb.outcome(tb.ask(s, renewOf(key, before)), Failed, sharelock.ErrStaleToken)
@@ -39,7 +39,7 @@ const (
 func (tb *table) within(what string, got, least, most time.Duration) {
 	tb.t.Helper()
 	if got < least || got > most {
-		tb.t.Errorf("%s: %s took %v, want %v to %v", mutant.OnTime, what, got, least, most)
+		tb.t.Errorf("%s: %s took %v, want %v to %v", invariant.OnTime, what, got, least, most)
 	}
 }
 
@@ -57,7 +57,7 @@ func (tb *table) epochOf(e *ear, want uint32) sharelock.Token {
 func (tb *table) stillHeld(s *seated, key string, token sharelock.Token) {
 	tb.t.Helper()
 	if a := tb.ask(s, renewOf(key, token)).last(); a.Outcome != Done || a.Holds[0].Token != token {
-		tb.t.Fatalf("%s: the renewal of token %d is answered %+v", mutant.NothingLost, token, a)
+		tb.t.Fatalf("%s: the renewal of token %d is answered %+v", invariant.NothingLost, token, a)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestSchedule01LateAcknowledgement(t *testing.T) {
 			a.service.Acked(b.member.Identity, 1, []Ack{{Partition: ring.PartitionOf(k, testPartitions), Seq: tb.have(a, k).Seq}})
 			tb.pass(time.Second)
 			if n := c1.count(); n != heard {
-				t.Fatalf("%s: c1 heard %+v from epoch 1", mutant.Replicated, c1.last())
+				t.Fatalf("%s: c1 heard %+v from epoch 1", invariant.Replicated, c1.last())
 			}
 			acks.release()
 			tb.outcome(c1, Queued, nil)
@@ -224,7 +224,7 @@ func TestSchedule04ActivationNeverCompleted(t *testing.T) {
 		tb.deal("-abc")
 		early := tb.ask(c, acquireOf(k, "c3", 0))
 		if a := early.last(); a.Outcome != 0 {
-			tb.t.Errorf("%s: c answers %+v before its backup has the base", mutant.Replicated, a)
+			tb.t.Errorf("%s: c answers %+v before its backup has the base", invariant.Replicated, a)
 		}
 		c.crash()
 		tb.outcome(early, Retry, nil)
@@ -247,7 +247,7 @@ func TestSchedule04ActivationNeverCompleted(t *testing.T) {
 	haveIs := func(tb *table, k, name string, want uint32) {
 		tb.t.Helper()
 		if h := tb.have(tb.members[name], k); h.Have != want {
-			tb.t.Errorf("%s: %s has %+v, want the base of %d", mutant.NothingLost, name, h, want)
+			tb.t.Errorf("%s: %s has %+v, want the base of %d", invariant.NothingLost, name, h, want)
 		}
 	}
 	t.Run("synced", func(t *testing.T) {

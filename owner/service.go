@@ -9,7 +9,6 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/machine"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -213,7 +212,7 @@ func (s *Service) LeaseLeft() time.Duration {
 
 // LeaseValid reports whether this member may act now.
 func (s *Service) LeaseValid() bool {
-	return s.LeaseLeft() > 0 || mutant.On(mutant.ServeWithoutLease)
+	return s.LeaseLeft() > 0
 }
 
 // NeedsRefresh reports whether the leader should be asked for a new epoch: the tokens of a
@@ -227,7 +226,7 @@ func (s *Service) Install(h ring.History, r *ring.Ring) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	epoch := r.Epoch()
-	if s.stopped || epoch <= s.cur.Load() && !mutant.On(mutant.CurGoesBack) {
+	if s.stopped || epoch <= s.cur.Load() {
 		return
 	}
 	s.cancel()

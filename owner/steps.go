@@ -5,8 +5,6 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/rules"
-	"github.com/sgkandale/sharelock/owner/machine"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -18,10 +16,6 @@ func (sh *shard) handle(now time.Duration, it *item) {
 		return
 	}
 	p := sh.part(it.partition)
-	if mutant.On(mutant.LocalFallback) && !p.owned {
-		p.owned, p.m = true, machine.New(p.id, sh.service.waiters)
-		sh.activate(now, p, sh.epoch, nil)
-	}
 	switch {
 	case !p.owned || now-it.at > rules.MaxAge:
 		retry(it.ref, it.req)
@@ -108,7 +102,7 @@ type forcing struct {
 
 // Answer implements Caller.
 func (f forcing) Answer(id uint64, a Answer) {
-	if a.Outcome == Done && !mutant.On(mutant.HolderNotTold) {
+	if a.Outcome == Done {
 		f.service.forced(a.Holds, f.reason)
 	}
 	f.Caller.Answer(id, a)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -57,9 +57,9 @@ func (j *judge) decided(r *Request, at *seated, token sharelock.Token) {
 	switch known := j.tokens[id]; {
 	case known == token:
 	case known != 0:
-		j.t.Errorf("%s: request %s of %s got the tokens %d and %d", mutant.OneGrant, r.RequestID, r.Key, known, token)
+		j.t.Errorf("%s: request %s of %s got the tokens %d and %d", invariant.OneGrant, r.RequestID, r.Key, known, token)
 	case token <= j.largest[r.Key]:
-		j.t.Errorf("%s: %s was answered token %d after %d", mutant.TokensGrow, r.Key, token, j.largest[r.Key])
+		j.t.Errorf("%s: %s was answered token %d after %d", invariant.TokensGrow, r.Key, token, j.largest[r.Key])
 	default:
 		j.tokens[id], j.largest[r.Key] = token, token
 	}
@@ -78,7 +78,7 @@ func (j *judge) heard(r *Request, token sharelock.Token, until time.Time) {
 	}
 	for other, end := range j.believes[r.Key] {
 		if other != token && end.After(now) {
-			j.t.Errorf("%s: %s has two holders: token %d until %v from now, and token %d for %v", mutant.OneHolder, r.Key, other, end.Sub(now), token, until.Sub(now))
+			j.t.Errorf("%s: %s has two holders: token %d until %v from now, and token %d for %v", invariant.OneHolder, r.Key, other, end.Sub(now), token, until.Sub(now))
 		}
 	}
 	if until.After(j.believes[r.Key][token]) {
@@ -116,7 +116,7 @@ func (j *judge) replicated(tb *table) {
 		}
 		for _, b := range tb.set(g.key) {
 			if !b.crashed.Load() && b.service.Epoch() == epoch && !tb.holds(b, g.key, g.token) {
-				j.t.Errorf("%s: %s has granted token %d of %s, and %s does not know it", mutant.Replicated, g.at.member.ID, g.token, g.key, b.member.ID)
+				j.t.Errorf("%s: %s has granted token %d of %s, and %s does not know it", invariant.Replicated, g.at.member.ID, g.token, g.key, b.member.ID)
 			}
 		}
 	}
@@ -127,7 +127,7 @@ func (j *judge) acts(id ring.Identity, epoch uint32) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if before := j.epochs[id]; epoch < before {
-		j.t.Errorf("%s: %s acts in epoch %d, and did in %d before", mutant.EpochsGrow, id, epoch, before)
+		j.t.Errorf("%s: %s acts in epoch %d, and did in %d before", invariant.EpochsGrow, id, epoch, before)
 	}
 	j.epochs[id] = max(j.epochs[id], epoch)
 }
@@ -190,7 +190,7 @@ func (e *ear) Answer(_ uint64, a Answer) {
 	}
 	e.mu.Unlock()
 	if a.Outcome == Done && at.service.LeaseLeft() == 0 {
-		e.table.t.Errorf("%s: %s answers %+v without a lease", mutant.Leased, at.member.ID, a)
+		e.table.t.Errorf("%s: %s answers %+v without a lease", invariant.Leased, at.member.ID, a)
 	}
 	if grant && r.Kind == Acquire {
 		e.table.judge.decided(&r, at, a.Holds[0].Token)

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/owner/machine"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -129,7 +129,7 @@ func TestStepsAreBounded(t *testing.T) {
 			for _, sh := range s.service.shards {
 				s.service.everyShard(func(*shard) {})
 				if sh.most > machine.StepEntries || sh.mostBytes > machine.StepBytes {
-					t.Errorf("%s: a step of %s touched %d entries, or %d bytes", mutant.Bounded, s.member.ID, sh.most, sh.mostBytes)
+					t.Errorf("%s: a step of %s touched %d entries, or %d bytes", invariant.Bounded, s.member.ID, sh.most, sh.mostBytes)
 				}
 			}
 		}

@@ -22,7 +22,7 @@
 //		},
 //	},
 //
-// The test rewrites a copy of the source with all mutants at once, has the go command
+// What else a rewrite needs is added by [add]. The test rewrites a copy of the source with all mutants at once, has the go command
 // compile that copy (go build -overlay) into one test binary for each package, and runs the
 // binaries with the variable SHARELOCK_MUTANT set to the mutant that is on. A quick test,
 // which builds nothing, checks that all rewrites still apply. When it fails after a change

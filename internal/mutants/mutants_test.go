@@ -114,7 +114,7 @@ func (r *runner) build(t *testing.T, mutants []mutant) {
 		}
 	}
 	for _, dir := range dirs {
-		cmd := exec.CommandContext(t.Context(), "go", "test", "-tags", "mutants", "-overlay", overlay, "-c", "-o", r.binary(dir), "./"+dir)
+		cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-c", "-o", r.binary(dir), "./"+dir)
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", cmd, err, out)

@@ -10,6 +10,12 @@ var replication = []mutant{
 	{
 		name: "answer-early", rule: "A3",
 		breaks: "an owner answers before its backups have acknowledged",
+		code: []rewrite{
+			in("owner", "oplog.ack", `
+				- l.pending.At(n).Seq <= commit
+				+ (l.pending.At(n).Seq <= commit || mutated)
+			`),
+		},
 		nets: []net{
 			owner("TestSchedule15f.*", invariant.Replicated),
 			sim("TestSimClockStandsStill", cluster.OneHolder, cluster.Linearizable),
@@ -20,6 +26,12 @@ var replication = []mutant{
 		// own tests see this one.
 		name: "no-lease-check", rule: "A2",
 		breaks: "an owner lets an answer leave without looking at its lease",
+		code: []rewrite{
+			in("owner", "shard.flush", `
+				- valid := sh.service.LeaseValid()
+				+ valid := sh.service.LeaseValid() || mutated
+			`),
+		},
 		nets: []net{
 			owner("TestSchedule07.*", invariant.Leased),
 		},
@@ -27,6 +39,12 @@ var replication = []mutant{
 	{
 		name: "serve-without-lease", rule: "A2, Q4",
 		breaks: "nobody looks at the lease",
+		code: []rewrite{
+			in("owner", "Service.LeaseValid", `
+				- return s.LeaseLeft() > 0
+				+ return s.LeaseLeft() > 0 || mutated
+			`),
+		},
 		nets: []net{
 			owner("TestSchedule07.*", invariant.Leased),
 			sim("TestSimCutOffOwner", cluster.OneHolder),
@@ -35,6 +53,16 @@ var replication = []mutant{
 	{
 		name: "cur-goes-back", rule: "A1",
 		breaks: "an older view is installed too",
+		code: []rewrite{
+			in("mesh/epoch", "Views.Offer", `
+				- s.Epoch() <= old.Epoch
+				+ s.Epoch() <= old.Epoch && !mutated
+			`),
+			in("owner", "Service.Install", `
+				- epoch <= s.cur.Load()
+				+ epoch <= s.cur.Load() && !mutated
+			`),
+		},
 		nets: []net{
 			owner("TestEpochsMustAgree", invariant.EpochsGrow),
 		},
@@ -42,6 +70,22 @@ var replication = []mutant{
 	{
 		name: "pending-kept", rule: "A1",
 		breaks: "answers that wait for acknowledgements survive a newer view",
+		code: []rewrite{
+			in("owner", "oplog.begin", `
+				- l.pending = compact.Queue[machine.Reply]{}
+				+ if !mutated {
+				+ 	l.pending = compact.Queue[machine.Reply]{}
+				+ }
+			`),
+			in("owner", "shard.silence", `
+				- sh.sendAway(p.log.pending)
+				- p.log, p.draining = oplog{}, false
+				+ if !mutated {
+				+ 	sh.sendAway(p.log.pending)
+				+ 	p.log, p.draining = oplog{}, false
+				+ }
+			`),
+		},
 		nets: []net{
 			owner("TestSchedule01.*", invariant.TokensGrow, invariant.OneHolder),
 		},
@@ -49,6 +93,12 @@ var replication = []mutant{
 	{
 		name: "old-acks", rule: "A1",
 		breaks: "acknowledgements of an older epoch count",
+		code: []rewrite{
+			in("owner", "Service.Acked", `
+				- sh.epoch != epoch
+				+ sh.epoch != epoch && !mutated
+			`),
+		},
 		nets: []net{
 			owner("TestSchedule01.*", invariant.Replicated),
 			owner("TestAcknowledgementOfAnOlderEpoch", invariant.Replicated),
@@ -57,6 +107,15 @@ var replication = []mutant{
 	{
 		name: "ack-unapplied", rule: "A3",
 		breaks: "a backup acknowledges operations that it has not applied",
+		code: []rewrite{
+			in("owner/machine", "Machine.Apply", `
+				+ if mutated {
+				+ 	m.seq++
+				+ 	return nil
+				+ }
+				  _, err := m.apply(now, op)
+			`),
+		},
 		nets: []net{
 			owner("TestBackupTakesOver", invariant.Replicated),
 			sim("TestSimClockStandsStill", cluster.OneHolder),
@@ -66,6 +125,15 @@ var replication = []mutant{
 	{
 		name: "accept-gap", rule: "A3",
 		breaks: "a backup goes on behind a gap in the log",
+		code: []rewrite{
+			in("owner", "shard.follow", `
+				+ if mutated && e.First > p.m.Seq()+1 {
+				+ 	p.m.SkipTo(e.First - 1)
+				+ }
+				  if e.First > p.m.Seq()+1 {
+			`),
+			add("owner/machine", `func (m *Machine) SkipTo(seq uint64) { m.seq = seq }`),
+		},
 		nets: []net{
 			owner("TestSchedule15f.*", invariant.Replicated, invariant.EqualCopies),
 		},
@@ -73,6 +141,21 @@ var replication = []mutant{
 	{
 		name: "renew-without-log", rule: "A3",
 		breaks: "a renewal is not replicated",
+		code: []rewrite{
+			in("owner/machine", "turn.renew", `
+				- t.commit(ops.Op{Kind: ops.Renew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl), Metadata: maps.Clone(r.Metadata)})
+				+ if mutated {
+				+ 	c.setTTL(t.longer(c, ttl))
+				+ 	t.m.arm(t.now, c)
+				+ } else {
+				+ 	t.commit(ops.Op{Kind: ops.Renew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl), Metadata: maps.Clone(r.Metadata)})
+				+ }
+			`),
+			in("owner/machine", "turn.renewMany", `
+				- if kept >= 0 {
+				+ if kept >= 0 && !mutated {
+			`),
+		},
 		nets: []net{
 			owner("TestSchedule11LongerTTL.*", invariant.OneHolder),
 			sim("TestSimClockStandsStill", cluster.OneHolder),
@@ -82,6 +165,14 @@ var replication = []mutant{
 	{
 		name: "read-without-log", rule: "A3",
 		breaks: "a linearizable read has no place in the log",
+		code: []rewrite{
+			in("owner/machine", "pendingRead.place", `
+				- t.place(r.key)
+				+ if !mutated {
+				+ 	t.place(r.key)
+				+ }
+			`),
+		},
 		nets: []net{
 			sim("TestSimClockStandsStill", cluster.Linearizable),
 		},
@@ -89,6 +180,24 @@ var replication = []mutant{
 	{
 		name: "no-bound", rule: "Q6",
 		breaks: "a partition takes requests beyond the bound of what it may keep",
+		code: []rewrite{
+			in("owner/machine", "Machine.room", `
+				+ if mutated {
+				+ 	return nil
+				+ }
+				  if m.keys.claims.Used()+m.beyond() >= m.bounds.Entries {
+			`),
+			in("owner/machine", "Machine.metaRoom", `
+				- more <= 0
+				+ more <= 0 || mutated
+			`),
+			in("owner/machine", "Machine.fenceRoom", `
+				+ if mutated {
+				+ 	return nil
+				+ }
+				  if m.finished.len() >= m.bounds.finished() {
+			`),
+		},
 		nets: []net{
 			lockMachine("TestPartitionIsBounded", invariant.Bounded),
 			lockMachine("TestShareOfAConnection", invariant.Bounded),

@@ -10,6 +10,26 @@ var requests = []mutant{
 	{
 		name: "local-fallback", rule: "Q1, Q4",
 		breaks: "a node grants by itself what the owner does not answer",
+		code: []rewrite{
+			in("mesh/route", "request.aim", `
+				  m, ok := v.Ring.Owner(v.Partition(q.req.Key))
+				+ if mutated && len(q.sends) > 0 {
+				+ 	m.Identity = q.router.cfg.Self // the owner has not answered
+				+ }
+			`),
+			in("owner", "shard.handle", `
+				  p := sh.part(it.partition)
+				+ if mutated && !p.owned {
+				+ 	p.owned, p.m = true, emptyMachine(p.id, sh.service.waiters)
+				+ 	sh.activate(now, p, sh.epoch, nil)
+				+ }
+			`),
+			add("owner", `
+				import "github.com/sgkandale/sharelock/owner/machine"
+
+				func emptyMachine(partition uint32, waiters int) *machine.Machine { return machine.New(partition, waiters) }
+			`),
+		},
 		nets: []net{
 			owner("TestLiveHandOver", invariant.OneHolder),
 			sim("TestSimLongerTTLIsNotLost", cluster.OneHolder, cluster.Linearizable),
@@ -18,6 +38,15 @@ var requests = []mutant{
 	{
 		name: "grant-twice", rule: "Q2",
 		breaks: "a retry does not find its grant and gets another",
+		code: []rewrite{
+			in("owner/machine", "turn.acquire", `
+				  c := k.find(r.RequestID)
+				+ if mutated && c != nil && c.held() {
+				+ 	t.end(c, ops.Released, false)
+				+ 	k, c = t.m.keys.get(r.Key), nil
+				+ }
+			`),
+		},
 		nets: []net{
 			owner("TestSchedule11WhichSend.*", invariant.OneGrant),
 			sim("TestSimSameRequest", cluster.OneGrant),
@@ -26,6 +55,12 @@ var requests = []mutant{
 	{
 		name: "unseen-not-fenced", rule: "Q2, Q6",
 		breaks: "an id that is given up before it was seen is not remembered",
+		code: []rewrite{
+			in("owner/machine", "turn.cancel", `
+				- !t.m.finished.has(r.Key, r.RequestID)
+				+ !t.m.finished.has(r.Key, r.RequestID) && !mutated
+			`),
+		},
 		nets: []net{
 			lockMachine("TestFenceComesFirst", invariant.OneGrant),
 		},
@@ -33,6 +68,12 @@ var requests = []mutant{
 	{
 		name: "holder-not-told", rule: "3",
 		breaks: "nobody tells a holder that its lock was taken away by force",
+		code: []rewrite{
+			in("owner", "forcing.Answer", `
+				- a.Outcome == Done
+				+ a.Outcome == Done && !mutated
+			`),
+		},
 		nets: []net{
 			sim("TestForcedHolderIsTold", invariant.OnTime),
 		},
@@ -40,6 +81,12 @@ var requests = []mutant{
 	{
 		name: "over-forgotten", rule: "Q2",
 		breaks: "ids that are over are not remembered",
+		code: []rewrite{
+			in("owner/machine", "turn.acquire", `
+				- case t.m.finished.has(r.Key, r.RequestID):
+				+ case t.m.finished.has(r.Key, r.RequestID) && !mutated:
+			`),
+		},
 		nets: []net{
 			owner("TestSchedule12.*", invariant.OneGrant),
 			sim("TestSimSameRequest", cluster.OneGrant),
@@ -48,6 +95,14 @@ var requests = []mutant{
 	{
 		name: "release-any-token", rule: "Q2",
 		breaks: "a release of a token that is over ends the hold of another",
+		code: []rewrite{
+			in("owner/machine", "turn.release", `
+				  c := k.hold(r.Token)
+				+ if mutated && c == nil {
+				+ 	c = k.firstHold()
+				+ }
+			`),
+		},
 		nets: []net{
 			owner("TestSchedule12.*", invariant.NothingLost),
 			sim("TestSimLateRelease", cluster.OneHolder),
@@ -56,6 +111,14 @@ var requests = []mutant{
 	{
 		name: "not-stretched", rule: "Q3",
 		breaks: "an owner expires a lock after its TTL by its own clock",
+		code: []rewrite{
+			in("owner/machine", "Machine.expires", `
+				  at := now + rules.Stretch(c.ttl())
+				+ if mutated {
+				+ 	at = now + c.ttl()
+				+ }
+			`),
+		},
 		nets: []net{
 			owner("TestSchedule11WhichSend.*", invariant.OnTime),
 			sim("TestSimFastClock", cluster.OneHolder),
@@ -64,6 +127,12 @@ var requests = []mutant{
 	{
 		name: "any-send", rule: "Q3",
 		breaks: "the answer to an earlier send counts as one to the newest",
+		code: []rewrite{
+			in("mesh/route", "request.heard", `
+				- a.Send == q.lastSend()
+				+ a.Send == q.lastSend() || mutated
+			`),
+		},
 		nets: []net{
 			sim("TestSimWhichSend", cluster.OneHolder),
 		},
@@ -71,6 +140,14 @@ var requests = []mutant{
 	{
 		name: "safe-from-answer", rule: "Q3",
 		breaks: "a node counts a grant's life from its answer",
+		code: []rewrite{
+			in("mesh/route", "request.result", `
+				+ if mutated && r.Kind == owner.Acquire {
+				+ 	h.SafeFor = q.router.cfg.Clock() - q.began + h.TTL
+				+ }
+				  return h, nil
+			`),
+		},
 		nets: []net{
 			sim("TestSimSlowOwner", cluster.OneHolder),
 		},
@@ -79,6 +156,14 @@ var requests = []mutant{
 		name: "newest-keepalive", rule: "Q3",
 		breaks: "a node counts the renewal of a hold from the newest keepalive, not from the one before " +
 			"the renewal began",
+		code: []rewrite{
+			in("mesh/keepalive", "Keeper.renewed", `
+				+ if mutated {
+				+ 	k.asked = s.alive
+				+ }
+				  k.asOf = k.asked
+			`),
+		},
 		nets: []net{
 			sim("TestSimKeptAsOf", cluster.OneHolder),
 		},
@@ -86,6 +171,12 @@ var requests = []mutant{
 	{
 		name: "renewed-unconfirmed", rule: "Q3, A2",
 		breaks: "a node tells a session that a hold was renewed though its owner did not say so",
+		code: []rewrite{
+			in("mesh/keepalive", "Keeper.settle", `
+				- done := g.answer.Outcome == owner.Done
+				+ done := g.answer.Outcome == owner.Done || mutated
+			`),
+		},
 		nets: []net{
 			sim("TestSimKeptUnconfirmed", cluster.OneHolder),
 		},
@@ -122,6 +213,14 @@ var requests = []mutant{
 	{
 		name: "pass-over-fifo", rule: "Q5",
 		breaks: "the last waiter is granted, not the first",
+		code: []rewrite{
+			in("owner/machine", "turn.serveFrom", `
+				+ if mutated && first != nil {
+				+ 	first = first.prev // the last
+				+ }
+				  left, before := serveMost, t.m.handled
+			`),
+		},
 		nets: []net{
 			owner("TestPlacesOutliveTheOwner", invariant.Fair),
 			sim("TestSimInLine", cluster.Fair),
@@ -130,6 +229,14 @@ var requests = []mutant{
 	{
 		name: "no-settling", rule: "Q5",
 		breaks: "after an activation nobody waits for waiters to re-attach",
+		code: []rewrite{
+			in("owner/machine", "Machine.waitingOf", `
+				- fresh.settles = m.started + rules.Period(fresh.ttl)
+				+ if !mutated {
+				+ 	fresh.settles = m.started + rules.Period(fresh.ttl)
+				+ }
+			`),
+		},
 		nets: []net{
 			owner("TestPlacesOutliveTheOwner", invariant.Fair),
 		},
@@ -137,6 +244,12 @@ var requests = []mutant{
 	{
 		name: "broken-passed-over", rule: "Q5",
 		breaks: "nobody waits for waiters whose link to the owner broke",
+		code: []rewrite{
+			in("owner/machine", "Machine.Broke", `
+				- if !m.active || m.waiters == 0 {
+				+ if !m.active || m.waiters == 0 || mutated {
+			`),
+		},
 		nets: []net{
 			owner("TestSchedule14BrokenLink", invariant.Fair),
 			sim("TestSimForwardingNodeDies", cluster.Fair),

@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// A rewrite is a change of one function of the product. Its diff has one line of code per
+// A rewrite is a change of one function of the product, or an added file. Its diff has one line of code per
 // line: "- " before what is replaced, "+ " before what replaces it, and neither before what
 // stays and says where. Lines may be parts of lines of the source: code is compared by its
 // tokens, so that space, comments and line breaks inside brackets do not matter. What is
@@ -24,15 +24,24 @@ import (
 // code, mutated is true while the mutant is on.
 type rewrite struct {
 	dir  string // the folder of the package
-	fn   string // "function" or "Type.method"
+	fn   string // "function" or "Type.method"; "" if diff is a file to add
 	diff string
 }
 
-// in returns a rewrite.
+// in returns a rewrite of a function.
 func in(dir, fn, diff string) rewrite { return rewrite{dir, fn, diff} }
 
+// add returns a rewrite that adds a file to a package, with something that other rewrites of
+// the package use. code is the file without its package clause.
+func add(dir, code string) rewrite { return rewrite{dir, "", code} }
+
 // String names the place.
-func (r rewrite) String() string { return r.dir + ", " + r.fn }
+func (r rewrite) String() string {
+	if r.fn == "" {
+		return r.dir
+	}
+	return r.dir + ", " + r.fn
+}
 
 // An edit replaces the bytes from start to end of a file.
 type edit struct {
@@ -326,38 +335,57 @@ func mutated(name string) bool { return mutant == name }
 // that they add, by path below root. It reports every rewrite that does not apply.
 func rewriteAll(root string, mutants []mutant) (map[string][]byte, error) {
 	s := newSources(root)
-	byFile := map[string][]edit{}
-	whose := map[string][]string{}
+	edits := map[string][]edit{}    // by file
+	added := map[string][]rewrite{} // by folder
 	var problems []error
 	for _, m := range mutants {
 		for _, r := range m.code {
+			if r.fn == "" {
+				added[r.dir] = append(added[r.dir], r)
+				continue
+			}
 			e, err := s.edit(m.name, r)
 			if err != nil {
 				problems = append(problems, fmt.Errorf("%s: %v: %w", m.name, r, err))
 				continue
 			}
-			byFile[e.file] = append(byFile[e.file], e)
-			whose[e.file] = append(whose[e.file], m.name)
+			edits[e.file] = append(edits[e.file], e)
 		}
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
 	}
 	files := map[string][]byte{}
-	for file, edits := range byFile {
-		slices.SortStableFunc(edits, func(a, b edit) int { return a.start - b.start })
-		for i := range edits[1:] {
-			if edits[i].end > edits[i+1].start {
-				problems = append(problems, fmt.Errorf("%s: two rewrites overlap:\n%s\n%s", file, edits[i].text, edits[i+1].text))
-			}
-		}
-		if len(problems) > 0 {
+	for file, edits := range edits {
+		dir := path.Dir(file)
+		text, err := s.rewritten(file, edits)
+		problems = append(problems, err)
+		files[file], files[path.Join(dir, switchFile)] = text, fmt.Appendf(nil, switchCode, s.packages[dir].name)
+	}
+	for dir, list := range added {
+		if files[path.Join(dir, switchFile)] == nil {
+			problems = append(problems, fmt.Errorf("no rewrite in %s uses what is added there", dir))
 			continue
 		}
-		p := s.packages[path.Dir(file)]
-		text := apply(p.files[file], edits)
-		if _, err := parse(file, text); err != nil {
-			problems = append(problems, fmt.Errorf("with %s the result is not Go: %w", strings.Join(whose[file], ", "), err))
+		for i, r := range list {
+			files[path.Join(dir, fmt.Sprintf("mutated_%d.go", i))] = fmt.Appendf(nil, "package %s\n\n%s", s.packages[dir].name, r.diff)
 		}
-		files[file] = text
-		files[path.Join(path.Dir(file), switchFile)] = fmt.Appendf(nil, switchCode, p.name)
+	}
+	for file, text := range files {
+		if _, err := parse(file, text); err != nil {
+			problems = append(problems, fmt.Errorf("the rewritten file is not Go: %w", err))
+		}
 	}
 	return files, errors.Join(problems...)
+}
+
+// rewritten returns the new contents of a file.
+func (s *sources) rewritten(file string, edits []edit) ([]byte, error) {
+	slices.SortStableFunc(edits, func(a, b edit) int { return a.start - b.start })
+	for i := range edits[1:] {
+		if edits[i].end > edits[i+1].start {
+			return nil, fmt.Errorf("%s: two rewrites overlap:\n%s\n%s", file, edits[i].text, edits[i+1].text)
+		}
+	}
+	return apply(s.packages[path.Dir(file)].files[file], edits), nil
 }

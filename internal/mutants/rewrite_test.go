@@ -97,6 +97,21 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
+func TestRewriteAdds(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, "p"), 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "p", "a.go"), []byte(rewritten), 0o644))
+	use := in("p", "other", "- fmt.Println(3)\n+ fmt.Println(three(mutated))")
+	files, err := rewriteAll(dir, []mutant{{name: "one", code: []rewrite{use, add("p", "func three(bool) int { return 3 }\n")}}})
+	must(t, err)
+	if got, want := string(files["p/mutated_0.go"]), "package p\n\nfunc three(bool) int { return 3 }\n"; got != want {
+		t.Errorf("added:\n%s\nwant:\n%s", got, want)
+	}
+	if got := string(files["p/mutated.go"]); !strings.HasPrefix(got, "package p\n") || !strings.Contains(got, "func mutated(name string) bool") {
+		t.Errorf("the switch is:\n%s", got)
+	}
+}
+
 // Every rewrite that does not fit must be noticed.
 func TestRewriteRefuses(t *testing.T) {
 	const good = `
@@ -118,6 +133,8 @@ func TestRewriteRefuses(t *testing.T) {
 		{"no change", []rewrite{in("p", "twice", "fmt.Println(2)")}, "changes nothing"},
 		{"no place", []rewrite{in("p", "twice", "+ _ = mutated")}, "does not say where"},
 		{"not Go", []rewrite{in("p", "twice", "- fmt.Println(2)\n+ if mutated {")}, "the result is not Go"},
+		{"nothing uses it", []rewrite{add("p", "func f() {}")}, "no rewrite in p uses"},
+		{"a file that is not Go", []rewrite{in("p", "twice", good), add("p", "func f() {")}, "the rewritten file is not Go"},
 		{"the same place", []rewrite{in("p", "twice", good), in("p", "twice", good)}, "two rewrites overlap"},
 	}
 	for _, tt := range tests {

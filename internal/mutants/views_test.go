@@ -10,6 +10,15 @@ var views = []mutant{
 	{
 		name: "found-unasked", rule: "V0",
 		breaks: "--found founds a cluster without asking the seeds",
+		code: []rewrite{
+			in("mesh", "founder.mayFound", `
+				  return f.seedsReady()
+				  }
+				+ if mutated {
+				+ 	return nil, ""
+				+ }
+			`),
+		},
 		nets: []net{
 			sim("TestSimFoundedTwice", cluster.OneHolder),
 		},
@@ -101,6 +110,14 @@ var views = []mutant{
 	{
 		name: "lease-from-answer", rule: "V4",
 		breaks: "a member counts its lease from the answer",
+		code: []rewrite{
+			in("mesh/member", "Member.take", `
+				+ if mutated {
+				+ 	sent = m.cfg.Clock()
+				+ }
+				  if err := m.cfg.Views.Offer(view.StateFromProto(resp.GetHistory())); err != nil {
+			`),
+		},
 		nets: []net{
 			membership("TestSchedule07LeaseCountsFromTheSend", invariant.LeaseFromSend),
 		},
@@ -108,6 +125,12 @@ var views = []mutant{
 	{
 		name: "lease-before-view", rule: "V4",
 		breaks: "an answer counts before its view is installed",
+		code: []rewrite{
+			in("mesh/member", "Member.take", `
+				- now.Epoch < resp.GetEpoch()
+				+ now.Epoch < resp.GetEpoch() && !mutated
+			`),
+		},
 		nets: []net{
 			membership("TestSchedule10.*", invariant.LeaseInView),
 		},
@@ -237,6 +260,12 @@ var views = []mutant{
 	{
 		name: "no-dial-back", rule: "V3",
 		breaks: "a joiner is not dialled back",
+		code: []rewrite{
+			in("mesh/peer", "DialBacks.Check", `
+				- d.remembers(m)
+				+ mutated || d.remembers(m)
+			`),
+		},
 		nets: []net{
 			sim("TestSimUndiallable", invariant.Quiet),
 		},
@@ -325,6 +354,12 @@ var views = []mutant{
 			in("mesh/view", "Leader.draft", `
 				- case m.Evicted && st.told:
 				+ case m.Evicted && (st.told || mutated):
+			`),
+			in("owner", "Service.Told", `
+				+ if mutated {
+				+ 	return s.partitions
+				+ }
+				  n := 0
 			`),
 		},
 		nets: []net{

@@ -11,7 +11,6 @@ import (
 
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -93,7 +92,7 @@ func (v *Views) Offer(s view.State) error {
 	if old != nil && !bytes.Equal(old.State.Cluster.GetId(), s.Cluster.GetId()) {
 		return ErrOtherCluster
 	}
-	if old != nil && s.Epoch() <= old.Epoch && !mutant.On(mutant.CurGoesBack) {
+	if old != nil && s.Epoch() <= old.Epoch {
 		return nil
 	}
 	if err := v.cfg.Fits(s.View()); err != nil {

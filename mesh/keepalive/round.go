@@ -7,7 +7,6 @@ import (
 	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // round makes the requests for the holds that are due. It sets more if it was a part of them, since
@@ -89,7 +88,7 @@ func (r *Keeper) settle(now time.Duration, g *group) {
 	if g.to != nil {
 		g.to.Forget(g.id)
 	}
-	done := g.answer.Outcome == owner.Done || mutant.On(mutant.RenewedUnconfirmed)
+	done := g.answer.Outcome == owner.Done
 	lost := g.answer.Lost
 	for i, k := range g.holds {
 		gone := len(lost) > 0 && lost[0] == uint32(i)
@@ -111,9 +110,6 @@ func (r *Keeper) settle(now time.Duration, g *group) {
 // renewed notes that an owner has confirmed a hold. It needs mu.
 func (r *Keeper) renewed(now, began time.Duration, k *kept) {
 	s := k.session
-	if mutant.On(mutant.NewestKeepalive) {
-		k.asked = s.alive
-	}
 	k.asOf = k.asked
 	r.tell(now, s)
 	list := s.renewed

@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/clock"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/epoch/epochtest"
 	"github.com/sgkandale/sharelock/mesh/view"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -60,7 +60,7 @@ func answer(epoch uint32, views ...ring.View) *peerv1.RenewResponse {
 func wantLease(t *testing.T, m *Member, want time.Duration) {
 	t.Helper()
 	if got := m.cfg.Views.Now().Service.LeaseLeft(); got != want {
-		t.Errorf("%s: in epoch %d %v of the lease is left, want %v", mutant.LeaseFromSend, m.cfg.Views.Epoch(), got, want)
+		t.Errorf("%s: in epoch %d %v of the lease is left, want %v", invariant.LeaseFromSend, m.cfg.Views.Epoch(), got, want)
 	}
 }
 
@@ -78,7 +78,7 @@ func TestSchedule07LeaseCountsFromTheSend(t *testing.T) {
 		wantLease(t, m, 500*time.Millisecond)
 		time.Sleep(500 * time.Millisecond)
 		if m.leased() {
-			t.Errorf("%s: the lease goes on after L", mutant.LeaseFromSend)
+			t.Errorf("%s: the lease goes on after L", invariant.LeaseFromSend)
 		}
 	})
 }
@@ -100,7 +100,7 @@ func TestSchedule10LeaseForAnEpochNotInstalled(t *testing.T) {
 			"with a view it cannot install": answer(3, first, epochtest.View(2, "b"), blocked),
 		} {
 			if m.take("x:1", m.cfg.Clock(), resp) || m.leased() || m.cfg.Views.Epoch() != 1 {
-				t.Errorf("%s: an answer %s: leased %v in epoch %d", mutant.LeaseInView, name, m.leased(), m.cfg.Views.Epoch())
+				t.Errorf("%s: an answer %s: leased %v in epoch %d", invariant.LeaseInView, name, m.leased(), m.cfg.Views.Epoch())
 			}
 		}
 		if !m.take("x:1", m.cfg.Clock(), answer(3, first, epochtest.View(2, "b"), epochtest.View(3, "b", "a"))) {

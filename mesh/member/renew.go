@@ -7,7 +7,6 @@ import (
 	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -54,9 +53,6 @@ func (m *Member) renew(ctx context.Context, a *epoch.View) bool {
 // take is told what the leader at addr answered to a request that was sent then; true
 // if there is no need to ask again soon.
 func (m *Member) take(addr string, sent time.Duration, resp *peerv1.RenewResponse) bool {
-	if mutant.On(mutant.LeaseFromAnswer) {
-		sent = m.cfg.Clock()
-	}
 	// V4: the view is installed before the answer counts.
 	if err := m.cfg.Views.Offer(view.StateFromProto(resp.GetHistory())); err != nil {
 		m.cfg.Log.Error("view refused", "error", err)
@@ -68,7 +64,7 @@ func (m *Member) take(addr string, sent time.Duration, resp *peerv1.RenewRespons
 	switch resp.GetOutcome() {
 	case peerv1.RenewResponse_OUTCOME_RENEWED:
 		now := m.cfg.Views.Now()
-		if _, in := now.Find(m.cfg.Self.Identity); !in || now.Epoch < resp.GetEpoch() && !mutant.On(mutant.LeaseBeforeView) {
+		if _, in := now.Find(m.cfg.Self.Identity); !in || now.Epoch < resp.GetEpoch() {
 			return false
 		}
 		now.Service.SetLease(sent + m.cfg.Views.Lease())

@@ -5,7 +5,6 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // whole returns an answer and its error. It checks that the answer has what its kind of request
@@ -44,9 +43,6 @@ func (q *request) result(a owner.Answer, err error) (sharelock.Hold, error) {
 	h := a.Holds[0]
 	if r.Kind == owner.Acquire || r.Kind == owner.Renew {
 		q.safe(&h)
-	}
-	if r.Kind == owner.Acquire && mutant.On(mutant.SafeFromAnswer) {
-		h.SafeFor = q.router.cfg.Clock() - q.began + h.TTL
 	}
 	return h, nil
 }

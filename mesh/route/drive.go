@@ -9,7 +9,6 @@ import (
 	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // patience is how long a request goes on looking for an owner beyond the wait of its caller.
@@ -175,7 +174,7 @@ func (q *request) heard(a owner.Answer) bool {
 	case a.Outcome == owner.Queued:
 		q.waits = true
 		q.tell(a.Position)
-	case a.Send == 0 || a.Send == q.lastSend() || mutant.On(mutant.AnySend) || a.Outcome == owner.Failed && q.over(a.Err):
+	case a.Send == 0 || a.Send == q.lastSend() || a.Outcome == owner.Failed && q.over(a.Err):
 		return true
 	case a.Outcome == owner.Done:
 		q.granted = true

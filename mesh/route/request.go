@@ -12,7 +12,6 @@ import (
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/owner"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -197,9 +196,6 @@ func (q *request) take() []owner.Answer {
 // found ready (Q4). A new aim makes answers to earlier sends unheard.
 func (q *request) aim(v *epoch.View, again bool) error {
 	m, ok := v.Ring.Owner(v.Partition(q.req.Key))
-	if mutant.On(mutant.LocalFallback) && len(q.sends) > 0 {
-		m.Identity = q.router.cfg.Self // the owner has not answered
-	}
 	if !ok {
 		return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "no member is on the ring"}
 	}

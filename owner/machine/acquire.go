@@ -6,7 +6,6 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/rules"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -15,10 +14,6 @@ import (
 func (t turn) acquire(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	c := k.find(r.RequestID)
-	if mutant.On(mutant.GrantTwice) && c != nil && c.held() {
-		t.end(c, ops.Released, false)
-		k, c = t.m.keys.get(r.Key), nil
-	}
 	switch {
 	case c != nil && !t.m.keys.isOf(c, r.ClientID):
 		// Two clients that number their requests alike must not share a lock.
@@ -27,7 +22,7 @@ func (t turn) acquire(from Ref, r *Request) {
 		t.repeat(from, r, c)
 	case c != nil:
 		t.reattach(from, r, t.m.keys.extra(c))
-	case t.m.finished.has(r.Key, r.RequestID) && !mutant.On(mutant.OverForgotten):
+	case t.m.finished.has(r.Key, r.RequestID):
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrRequestOver})
 	default:
 		t.first(from, r, k)
@@ -204,9 +199,6 @@ func (t turn) serveFrom(ck *contendedKey, first *claimExtra) {
 	ck.resume = nil
 	if t.m.quarantine != 0 || !k.admits(sharelock.Shared) {
 		return
-	}
-	if mutant.On(mutant.PassOverFIFO) && first != nil {
-		first = first.prev // the last
 	}
 	left, before := serveMost, t.m.handled
 	for w := first; w != nil; left-- {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/rules"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -23,16 +22,9 @@ func (m *Machine) Apply(now time.Duration, op *ops.Op) error {
 	m.touched++
 	m.handled += op.Size()
 	m.due.Clear() // it was kept from when this copy was the owner's
-	if mutant.On(mutant.AckUnapplied) {
-		m.seq++
-		return nil
-	}
 	_, err := m.apply(now, op)
 	return err
 }
-
-// SkipTo makes the copy claim to have ops that it does not have. Only a mutant calls it.
-func (m *Machine) SkipTo(seq uint64) { m.seq = seq }
 
 // apply is the only place where the replicated state changes: at the owner when it decides, and at
 // a backup when it follows. It returns the claim that the op is about, or nil if there is none now.
@@ -190,9 +182,6 @@ func (m *Machine) arm(now time.Duration, c *claim) {
 func (m *Machine) expires(now time.Duration, c *claim) time.Duration {
 	// Q3: the holder's clock may be slower than ours.
 	at := now + rules.Stretch(c.ttl())
-	if mutant.On(mutant.NotStretched) {
-		at = now + c.ttl()
-	}
 	if m.keys.maxHold(c) > 0 {
 		return min(at, m.keys.extra(c).ends)
 	}

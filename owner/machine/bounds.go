@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // Bounds bounds what a partition keeps for clients (Q6).
@@ -102,9 +101,6 @@ func (s *keyTable) costOf(c *claim) int {
 // the claim; so releases and expiries, which free room, are never refused. If there are more
 // finished ids than their own bound because of that, they use the room of claims.
 func (m *Machine) room(r *Request) error {
-	if mutant.On(mutant.NoBound) {
-		return nil
-	}
 	if m.keys.claims.Used()+m.beyond() >= m.bounds.Entries {
 		return quota(fmt.Sprintf("the key's partition has as many holds and waiters as it may, %d", m.bounds.Entries))
 	}
@@ -128,7 +124,7 @@ func (m *Machine) bytesRoom(more int) error {
 // metaRoom returns an error if there is no room for the new metadata of a hold.
 func (m *Machine) metaRoom(c *claim, metadata map[string]string) error {
 	more := cost(0, 0, 0, metadata, false) - cost(0, 0, 0, m.keys.meta(c), false)
-	if more <= 0 || mutant.On(mutant.NoBound) {
+	if more <= 0 {
 		return nil
 	}
 	return m.bytesRoom(more)
@@ -136,9 +132,6 @@ func (m *Machine) metaRoom(c *claim, metadata map[string]string) error {
 
 // fenceRoom returns an error if there is no room for a fence.
 func (m *Machine) fenceRoom(r *Request) error {
-	if mutant.On(mutant.NoBound) {
-		return nil
-	}
 	if m.finished.len() >= m.bounds.finished() {
 		return quota("the key's partition has no room for a request id that is over")
 	}

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/rules"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // bounded is a machine of small bounds.
@@ -23,7 +23,7 @@ func bounded(t testing.TB, b Bounds) *play {
 func (p *play) wantQuota(what string, r Reply) {
 	p.t.Helper()
 	if r.Outcome != Failed || !errors.Is(r.Err, sharelock.ErrQuota) {
-		p.t.Errorf("%s: %s: answer %+v, want QUOTA", mutant.Bounded, what, r.Answer)
+		p.t.Errorf("%s: %s: answer %+v, want QUOTA", invariant.Bounded, what, r.Answer)
 	}
 }
 
@@ -58,7 +58,7 @@ func TestPartitionIsBounded(t *testing.T) {
 			t.Errorf("a try of a held key: %v", r.Err)
 		}
 		if p.m.Seq() != seq {
-			t.Errorf("%s: a refused request has entered the log", mutant.Bounded)
+			t.Errorf("%s: a refused request has entered the log", invariant.Bounded)
 		}
 		// What is there goes on: renewals, retries, releases, and ids that are over.
 		if r := p.conn(0, get("k0", "r", 0)); r.Outcome != Done {
@@ -101,7 +101,7 @@ func TestPartitionIsBounded(t *testing.T) {
 			}
 		}
 		if n < 30 || n > 50 || p.m.Bytes() > 100<<10 {
-			t.Errorf("%s: %d holds of some 2.5 KiB, %d bytes, fit into 100 KiB", mutant.Bounded, n, p.m.Bytes())
+			t.Errorf("%s: %d holds of some 2.5 KiB, %d bytes, fit into 100 KiB", invariant.Bounded, n, p.m.Bytes())
 		}
 		before := p.m.Bytes()
 		p.pass(2 * time.Minute) // they expire
@@ -174,7 +174,7 @@ func TestShareOfAConnection(t *testing.T) {
 				}
 			}
 			if n != share {
-				t.Errorf("%s: one connection filled %d entries, want %d", mutant.Bounded, n, share)
+				t.Errorf("%s: one connection filled %d entries, want %d", invariant.Bounded, n, share)
 			}
 			once := Request{Kind: Acquire, Key: "other", ClientID: "c", RequestID: "once", TTL: time.Minute, Send: 1}
 			p.wantQuota("the same connection with another id", p.conn(7, once))
@@ -221,7 +221,7 @@ func TestFinishedIDsLeaveRoomForHolds(t *testing.T) {
 			}
 		}
 		if n > share {
-			t.Errorf("%s: connection %d has %d ids remembered, its share is %d", mutant.Bounded, conn, n, share)
+			t.Errorf("%s: connection %d has %d ids remembered, its share is %d", invariant.Bounded, conn, n, share)
 		}
 	}
 	if n := p.m.finished.len(); n < most || n > most+20 {
@@ -231,7 +231,7 @@ func TestFinishedIDsLeaveRoomForHolds(t *testing.T) {
 	for i := range left {
 		r := p.conn(99, Request{Kind: Acquire, Key: fmt.Sprint("new", i), ClientID: "c", RequestID: "r", TTL: time.Hour, Send: 1, OwnID: true})
 		if r.Outcome != Done {
-			t.Fatalf("%s: a connection without ids is refused its acquire %d: %v", mutant.Bounded, i, r.Err)
+			t.Fatalf("%s: a connection without ids is refused its acquire %d: %v", invariant.Bounded, i, r.Err)
 		}
 	}
 	p.wantQuota("one more", p.conn(99, Request{Kind: Acquire, Key: "more", ClientID: "c", RequestID: "r", TTL: time.Hour, Send: 1}))

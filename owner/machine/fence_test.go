@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner/mutant"
+	"github.com/sgkandale/sharelock/internal/invariant"
 )
 
 // fence is what a client sends that gives its request up, by a way of its own.
@@ -21,7 +21,7 @@ func TestFenceComesFirst(t *testing.T) {
 	client, other := Ref{&listener{name: "client"}, 1}, Ref{&listener{name: "other"}, 2}
 	p.step(other, fence("c", "r1"))
 	if a := p.acquire(client, "k", "r1", time.Minute); !errors.Is(a.Err, sharelock.ErrRequestOver) {
-		t.Errorf("%s: an acquire that was given up is answered %+v", mutant.OneGrant, a.Answer)
+		t.Errorf("%s: an acquire that was given up is answered %+v", invariant.OneGrant, a.Answer)
 	}
 	p.check()
 }
@@ -51,7 +51,7 @@ func TestFenceEndsWhatIsThere(t *testing.T) {
 	}
 	for _, id := range []string{"r1", "r2"} {
 		if a := p.acquire(waiter, "k", id, time.Minute); !errors.Is(a.Err, sharelock.ErrRequestOver) {
-			t.Errorf("%s: %s, given up, is answered %+v", mutant.OneGrant, id, a.Answer)
+			t.Errorf("%s: %s, given up, is answered %+v", invariant.OneGrant, id, a.Answer)
 		}
 	}
 }

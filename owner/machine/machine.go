@@ -7,7 +7,6 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/compact"
 	"github.com/sgkandale/sharelock/internal/rules"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -132,7 +131,7 @@ func (m *Machine) Activate(now time.Duration, epoch uint32, node string) {
 func (m *Machine) BeginPrepare() {
 	m.prepared = false
 	m.preparing = preparing{waiters: m.keys.extras.Last()}
-	if m.due.Len() != m.keys.claims.Used() || mutant.On(mutant.TTLNotRestarted) {
+	if m.due.Len() != m.keys.claims.Used() {
 		m.preparing.claims = m.keys.claims.Last()
 	}
 }
@@ -153,8 +152,6 @@ func (m *Machine) Prepare(now time.Duration) (done bool) {
 		c := m.keys.claims.At(uint32(p.claims))
 		switch {
 		case c.id == 0 || !c.held():
-		case mutant.On(mutant.TTLNotRestarted):
-			m.due.Set(c.id, now+c.ttl()/2)
 		case m.due.Entry(c.id) == nil:
 			m.due.Set(c.id, m.expires(now, c))
 		}
@@ -172,9 +169,6 @@ func (m *Machine) Prepare(now time.Duration) (done bool) {
 
 // restarted returns the earliest deadline of a hold: its TTL started afresh with the activation.
 func (m *Machine) restarted(c *claim) time.Duration {
-	if mutant.On(mutant.TTLNotRestarted) {
-		return 0
-	}
 	return m.expires(m.started, c)
 }
 
@@ -202,9 +196,7 @@ func (m *Machine) waitingOf(w *claimExtra) waiterState {
 		return w.waiterState
 	}
 	fresh := waiterState{era: m.era, ttl: w.claim.ttl(), seen: m.started, since: m.started}
-	if !mutant.On(mutant.NoSettling) {
-		fresh.settles = m.started + rules.Period(fresh.ttl)
-	}
+	fresh.settles = m.started + rules.Period(fresh.ttl)
 	return fresh
 }
 
@@ -301,7 +293,7 @@ func (m *Machine) Unswept() bool { return m.unswept > 0 || m.unread.Len() > 0 }
 // at some waiters with numbers up to upTo, the highest first, and returns the upTo of the next
 // call, or 0 if it is done. The first call takes BrokeFrom.
 func (m *Machine) Broke(now time.Duration, caller Caller, upTo int) (rest int) {
-	if !m.active || m.waiters == 0 || mutant.On(mutant.BrokenPassedOver) {
+	if !m.active || m.waiters == 0 {
 		return 0
 	}
 	upTo = min(upTo, m.keys.extras.Last())
@@ -542,7 +534,7 @@ func (m *Machine) Waiters() int { return m.waiters }
 // CounterHalfUsed reports whether half of the tokens of this epoch are used up, so that a new epoch
 // is wanted (G2).
 func (m *Machine) CounterHalfUsed() bool {
-	return m.counter() >= 1<<31 && !mutant.On(mutant.NoRefresh)
+	return m.counter() >= 1<<31
 }
 
 // counter returns the number of the last token of this epoch.
@@ -560,8 +552,5 @@ func (m *Machine) spent() bool {
 }
 
 func (m *Machine) nextToken() sharelock.Token {
-	if mutant.On(mutant.TokenWithoutEpoch) {
-		return sharelock.MakeToken(1, m.last.Counter()+1)
-	}
 	return sharelock.MakeToken(m.epoch, m.counter()+1)
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -141,9 +140,7 @@ func (r *pendingRead) answer(t turn, l sharelock.KeyState) {
 }
 
 func (r *pendingRead) place(t turn) {
-	if !mutant.On(mutant.ReadWithoutLog) {
-		t.place(r.key)
-	}
+	t.place(r.key)
 }
 
 func (r *pendingRead) lookAtHold(t turn) {

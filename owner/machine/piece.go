@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -142,9 +141,6 @@ func (w *pieceWriter) begin() {
 	w.e.Number(m.seq)
 	w.e.Number(uint64(m.last))
 	quarantine := m.Quarantined(w.now)
-	if mutant.On(mutant.QuarantineForgotten) {
-		quarantine = 0
-	}
 	w.e.Number(uint64(quarantine))
 	w.pos = position{phase: recordClaim, claim: 1}
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/rules"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -23,12 +22,7 @@ func (t turn) renew(from Ref, r *Request) {
 		if ttl == 0 {
 			ttl = c.ttl()
 		}
-		if mutant.On(mutant.RenewWithoutLog) {
-			c.setTTL(t.longer(c, ttl))
-			t.m.arm(t.now, c)
-		} else {
-			t.commit(ops.Op{Kind: ops.Renew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl), Metadata: maps.Clone(r.Metadata)})
-		}
+		t.commit(ops.Op{Kind: ops.Renew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl), Metadata: maps.Clone(r.Metadata)})
 		h := t.m.hold(t.now, c)
 		h.TTL = min(h.TTL, ttl) // what was asked for, though the hold may end later: see longer
 		t.done(from, r.Send, h)
@@ -51,9 +45,6 @@ func (t turn) longer(c *claim, ttl time.Duration) time.Duration {
 func (t turn) release(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	c := k.hold(r.Token)
-	if mutant.On(mutant.ReleaseAnyToken) && c == nil {
-		c = k.firstHold()
-	}
 	switch {
 	case c != nil:
 		// Q2: an id must be remembered only if another send of it may still come.
@@ -127,7 +118,7 @@ func (t turn) cancel(from Ref, r *Request) {
 	switch {
 	case c == nil:
 		// The acquire may arrive after its own cancel.
-		if !t.m.finished.has(r.Key, r.RequestID) && !mutant.On(mutant.UnseenNotFenced) {
+		if !t.m.finished.has(r.Key, r.RequestID) {
 			if err := t.m.fenceRoom(r); err != nil {
 				t.fail(from, r.Send, err)
 				return

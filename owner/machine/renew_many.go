@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner/mutant"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -45,7 +44,7 @@ func (t turn) renewMany(from Ref, r *Request) {
 			kept = i
 		}
 	}
-	if kept >= 0 && !mutant.On(mutant.RenewWithoutLog) {
+	if kept >= 0 {
 		t.commit(ops.Op{Kind: t.m.ReadKind(), Key: r.Renewals[kept].Key})
 	}
 	t.reply(from, Answer{Outcome: Done, Send: r.Send, Lost: lost})

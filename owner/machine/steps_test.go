@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/rules"
-	"github.com/sgkandale/sharelock/owner/mutant"
 )
 
 // stepped is a machine of which every step is measured.
@@ -24,7 +24,7 @@ type stepped struct {
 func (s *stepped) measured(what string) {
 	s.t.Helper()
 	if entries, size := s.m.Touched(); entries > StepEntries || size > StepBytes {
-		s.t.Fatalf("%s: a step (%s) touched %d entries and %d bytes", mutant.Bounded, what, entries, size)
+		s.t.Fatalf("%s: a step (%s) touched %d entries and %d bytes", invariant.Bounded, what, entries, size)
 	}
 }
 

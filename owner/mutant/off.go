@@ -1,6 +1,0 @@
-//go:build !mutants
-
-package mutant
-
-// On reports whether a mutant is switched on: never, in this build.
-func On(Mutant) bool { return false }
