@@ -334,7 +334,7 @@ func (m *Machine) clip(now, end time.Duration) time.Duration {
 	return end
 }
 
-// setRelease says in which release's view the machine acts from its next activation on (W1).
+// SetRelease says in which release's view the machine acts from its next activation on (W1).
 func (m *Machine) SetRelease(release uint32) { m.release = release }
 
 // SetFull sets whether this node has as many keys as it may. If so, a request that would add one

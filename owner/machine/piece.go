@@ -36,9 +36,10 @@ const (
 )
 
 const (
-	// StepEntries and StepBytes bound what one step touches.
+	// StepEntries bounds how many entries one step touches.
 	StepEntries = 1000
-	StepBytes   = 64 << 10
+	// StepBytes bounds how many bytes one step touches.
+	StepBytes = 64 << 10
 	// maxRecord is more bytes than any record has.
 	maxRecord = 4 << 10
 	// pieceExtra is more bytes than the first and the last record of a copy have together.

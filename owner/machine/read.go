@@ -67,12 +67,12 @@ func (m *Machine) read(now time.Duration, name string, x excerpt) (sharelock.Key
 		return sharelock.KeyState{}, false
 	}
 	l := m.lock(now, k, name)
-	all, left := x.bytes, 0
+	all := x.bytes
 	if l.WaiterCount > 0 {
 		x.bytes /= 2 // however much the holds take, some waiters are listed too
 	}
-	l.Holds, left = m.holds(now, k, x)
-	x.bytes = all - (x.bytes - left)
+	holds, left := m.holds(now, k, x)
+	l.Holds, x.bytes = holds, all-(x.bytes-left)
 	l.Waiters = m.queued(now, k, x)
 	return l, true
 }
