@@ -18,16 +18,26 @@ const _ = uint64(MaxSpan - sharelock.MostMaxHold - sharelock.MostMaxHold/10 - 1)
 // A machine accepts exactly what copies and ops may have, so that whatever can be decided can be
 // copied. Only the length of text is checked: that it is UTF-8 does not matter here.
 
-func ValidKey(s string) bool       { return s != "" && len(s) <= sharelock.MaxKeyBytes }
-func ValidClient(s string) bool    { return s != "" && len(s) <= sharelock.MaxClientIDBytes }
+// ValidKey reports whether a key may be carried.
+func ValidKey(s string) bool { return s != "" && len(s) <= sharelock.MaxKeyBytes }
+
+// ValidClient reports whether a client id may be carried.
+func ValidClient(s string) bool { return s != "" && len(s) <= sharelock.MaxClientIDBytes }
+
+// ValidRequestID reports whether a request id may be carried.
 func ValidRequestID(s string) bool { return s != "" && len(s) <= sharelock.MaxRequestIDBytes }
+
+// ValidTTL reports whether a TTL may be carried.
 func ValidTTL(d time.Duration) bool {
 	return d > 0 && d <= MaxSpan
 }
 
+// ValidMaxHold reports whether a bound of a hold may be carried; zero is none.
 func ValidMaxHold(d time.Duration) bool {
 	return d >= 0 && d <= sharelock.MostMaxHold
 }
+
+// ValidToken reports whether a token may be carried.
 func ValidToken(t sharelock.Token) bool { return t > 0 && t <= math.MaxInt64 }
 
 // ValidFamily reports whether mode and slots fit. A semaphore has no shared holders.
@@ -38,6 +48,7 @@ func ValidFamily(mode sharelock.Mode, slots uint32) bool {
 	return mode == sharelock.Exclusive && slots > 1 && slots <= sharelock.MaxSlots
 }
 
+// ValidMetadata reports whether metadata may be carried.
 func ValidMetadata(m map[string]string) bool {
 	if len(m) > sharelock.MaxMetadataPairs {
 		return false
@@ -60,13 +71,19 @@ func Bit(mask byte, on bool) byte {
 // An Encoder appends to Buf.
 type Encoder struct{ Buf []byte }
 
-func (e *Encoder) Byte(v byte)     { e.Buf = append(e.Buf, v) }
+// Byte appends a byte.
+func (e *Encoder) Byte(v byte) { e.Buf = append(e.Buf, v) }
+
+// Number appends a number of any size.
 func (e *Encoder) Number(v uint64) { e.Buf = binary.AppendUvarint(e.Buf, v) }
+
+// Text appends a text with its length.
 func (e *Encoder) Text(s string) {
 	e.Number(uint64(len(s)))
 	e.Buf = append(e.Buf, s...)
 }
 
+// Bytes appends bytes with their length.
 func (e *Encoder) Bytes(b []byte) {
 	e.Number(uint64(len(b)))
 	e.Buf = append(e.Buf, b...)
@@ -97,10 +114,12 @@ type Decoder struct {
 	Failed bool
 }
 
+// Fail makes the decoder fail.
 func (d *Decoder) Fail() {
 	d.Rest, d.Failed = nil, true
 }
 
+// Byte takes a byte.
 func (d *Decoder) Byte() byte {
 	if len(d.Rest) == 0 {
 		d.Fail()
@@ -111,6 +130,7 @@ func (d *Decoder) Byte() byte {
 	return v
 }
 
+// Bytes16 takes 16 bytes.
 func (d *Decoder) Bytes16() (v [16]byte) {
 	if len(d.Rest) < len(v) {
 		d.Fail()
@@ -120,6 +140,7 @@ func (d *Decoder) Bytes16() (v [16]byte) {
 	return v
 }
 
+// Number takes a number of any size.
 func (d *Decoder) Number() uint64 {
 	v, n := binary.Uvarint(d.Rest)
 	if n <= 0 {
@@ -130,6 +151,7 @@ func (d *Decoder) Number() uint64 {
 	return v
 }
 
+// Number32 takes a number of at most 32 bits.
 func (d *Decoder) Number32() uint32 {
 	v := d.Number()
 	if v > math.MaxUint32 {
@@ -149,6 +171,7 @@ func (d *Decoder) Duration() time.Duration {
 	return time.Duration(v)
 }
 
+// Text takes a text.
 func (d *Decoder) Text() string {
 	n := d.Number()
 	if n > uint64(len(d.Rest)) {
