@@ -142,13 +142,13 @@ var folders = []folder{
 		nil,
 	},
 	{"mesh/raftstore", []string{"internal/release"}, []string{raft, bbolt}},
-	{"mesh/view", []string{"internal/release", "internal/ringproto", "mesh/raftstore", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, protobuf}},
+	{"mesh/view", []string{"internal/release", "internal/ringproto", "internal/rules", "mesh/raftstore", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, protobuf}},
 	{
 		"mesh/link",
 		[]string{".", "internal/frame", "internal/protofield", "internal/release", "internal/rules", "internal/wake", "ring", "owner", "mesh/epoch", "mesh/network", "proto/sharelock/peer/v1"},
 		[]string{protobuf},
 	},
-	{"client", []string{".", "internal/clienthook", "internal/clientid", "internal/clock", "internal/frame", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xxhash}},
+	{"client", []string{".", "internal/clienthook", "internal/clientid", "internal/clock", "internal/frame", "internal/rules", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xxhash}},
 	{
 		"internal/cluster",
 		// api and proto: what nodes and calls say of themselves, for the history and

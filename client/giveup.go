@@ -9,15 +9,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 const (
-	// fenceTime is how long giving up is repeated: no message lives for longer than 30 s
-	// (Q1), which is stretched, since others measure it. After that no send of the request
-	// can reach the key's owner any more.
-	fenceTime = 33 * time.Second
 	// backTime is how long Release takes at most when its context has ended before.
 	backTime = 3 * time.Second
 	// quietClose is how long Close waits though nothing is given back any more, and changeClose
@@ -65,8 +62,9 @@ type givingUp struct {
 
 func (g *givingUp) run() {
 	c := g.c
-	// What the options allow a call was used up by the acquire.
-	b := bounds{key: g.req.Key, until: c.now() + fenceTime, hard: true}
+	// What the options allow a call was used up by the acquire. After FenceTime no send of the request can
+	// reach the owner of the key any more (Q1).
+	b := bounds{key: g.req.Key, until: c.now() + rules.FenceTime, hard: true}
 	err := c.call(c.cleanup, b, g.send)
 	if err != nil && !errors.Is(err, sharelock.ErrRequestOver) && !errors.Is(err, sharelock.ErrLockHeld) {
 		c.log.warn("acquire given up without an answer", "key", g.req.Key, "err", err)

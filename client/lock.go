@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/rules"
 )
 
 // Lock is a lock that this client holds, until [Lock.Done] closes. Its methods
@@ -205,7 +206,7 @@ func (l *Lock) giveBack() {
 	defer l.free()
 	c := l.keeper.c
 	// The mesh may be away for longer than the caller was: its nodes agree on who is in.
-	_, err := c.release(c.cleanup, bounds{until: c.now() + l.Hold().TTL*11/10, hard: true}, l.releasing)
+	_, err := c.release(c.cleanup, bounds{until: c.now() + rules.Stretch(l.Hold().TTL), hard: true}, l.releasing)
 	if err != nil && !gone(err) {
 		c.log.warn("release given up without an answer", "key", l.key, "token", l.token, "err", err)
 		return

@@ -58,7 +58,7 @@ var views = []mutant{
 			in("mesh/view", "newLeader", `
 				  renewed := l.step
 				+ if mutated {
-				+ 	renewed -= stretched(l.lease())
+				+ 	renewed -= rules.Stretch(l.lease())
 				+ }
 			`),
 		},
@@ -139,11 +139,11 @@ var views = []mutant{
 		name: "removal-not-stretched", rule: "V5",
 		breaks: "a member is removed after L by the leader's clock",
 		code: []rewrite{
-			in("mesh/view", "stretched", `
-				+ if mutated {
-				+ 	return d
+			in("mesh/view", "Leader.draft", `
+				  silent := now - st.renewed
+				+ if mutated && silent >= l.lease() {
+				+ 	silent = rules.Stretch(l.lease())
 				+ }
-				  return d + d/10
 			`),
 		},
 		nets: []net{
@@ -157,7 +157,7 @@ var views = []mutant{
 			in("mesh/view", "Leader.draft", `
 				  silent := now - st.renewed
 				+ if mutated && (st.replaced || st.deaf) {
-				+ 	silent = stretched(l.lease())
+				+ 	silent = rules.Stretch(l.lease())
 				+ }
 			`),
 		},
@@ -338,8 +338,8 @@ var views = []mutant{
 		breaks: "a member in a broken pair is not marked leaving, but removed as if it were silent",
 		code: []rewrite{
 			in("mesh/view", "Leader.draft", `
-				- case silent >= stretched(l.lease()):
-				+ case silent >= stretched(l.lease()), mutated && m.Identity == l.chosen:
+				- case silent >= rules.Stretch(l.lease()):
+				+ case silent >= rules.Stretch(l.lease()), mutated && m.Identity == l.chosen:
 			`),
 		},
 		nets: []net{

@@ -54,7 +54,7 @@ func (rt *Router) TakeBack(h sharelock.Hold) <-chan struct{} {
 // add ends what a request names, of a hold with this TTL, in the background. It does not block.
 // The channel is closed when that is done.
 func (a *abandoned) add(r owner.Request, ttl time.Duration) <-chan struct{} {
-	x := &leftover{req: r, until: a.router.cfg.Clock() + rules.FenceTime + ttl*11/10, done: make(chan struct{})}
+	x := &leftover{req: r, until: a.router.cfg.Clock() + rules.FenceTime + rules.Stretch(ttl), done: make(chan struct{})}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.list) >= mostAbandoned {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -71,7 +72,7 @@ func (l *Leader) draft(now time.Duration, view ring.View) draft {
 			// V6a: it is off the ring in the view that it was told of, so its lease does no harm.
 			d.told = append(d.told, m)
 			continue
-		case silent >= stretched(l.lease()):
+		case silent >= rules.Stretch(l.lease()):
 			// V5: nothing was renewed for L stretched.
 			if l.takeOut(now, view, m, &d) {
 				continue

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -43,12 +44,12 @@ func (l *Leader) voters() map[string]bool {
 func (l *Leader) heard(now time.Duration) map[string]bool {
 	heard := map[string]bool{l.self: true}
 	for who, m := range l.members {
-		if now-m.renewed < stretched(l.lease()) && !m.left {
+		if now-m.renewed < rules.Stretch(l.lease()) && !m.left {
 			heard[who.ID] = true
 		}
 	}
 	for id, at := range l.asked {
-		if now-at < stretched(l.lease()) {
+		if now-at < rules.Stretch(l.lease()) {
 			heard[id] = true
 		}
 	}
@@ -98,7 +99,7 @@ func (l *Leader) silent(now time.Duration, view ring.View, m ring.Member) (silen
 	for _, v := range l.joiningVoters(now, m) {
 		// One that has just started is given the time in which all who can call it do so,
 		// but one that starts again and again delays nothing for longer than that.
-		young := now-v.first < callTime(l.lease()) && now-st.renewed < stretched(l.lease())+callTime(l.lease())
+		young := now-v.first < callTime(l.lease()) && now-st.renewed < rules.Stretch(l.lease())+callTime(l.lease())
 		if young || v.heard < st.renewed+claimsFrom(l.lease()) {
 			return silenceWait, ""
 		}
@@ -127,7 +128,7 @@ func (l *Leader) otherVoters(now time.Duration, view ring.View) (list []claimant
 	voters := l.voters()
 	for _, m := range view.Members {
 		st := l.members[m.Identity]
-		if m.ID != l.self && voters[m.ID] && !st.mute && !st.assumed && !st.left && !st.replaced && now-st.renewed < stretched(l.lease()) {
+		if m.ID != l.self && voters[m.ID] && !st.mute && !st.assumed && !st.left && !st.replaced && now-st.renewed < rules.Stretch(l.lease()) {
 			list = append(list, claimant{Member: m, heard: st.renewed, callers: st.callers})
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -83,12 +84,6 @@ type LeaderConfig struct {
 	SeatGrace time.Duration
 	// Program is the range of releases that this program works with; zero is its own.
 	Program release.Range
-}
-
-// stretched is what whoever waits for the end of a time that another process
-// measures must wait (protocol, "stretched").
-func stretched(d time.Duration) time.Duration {
-	return d + d/10
 }
 
 // Leader is one leadership: it lives from the commit of its `lead` to the loss of
@@ -447,7 +442,7 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 	maps.DeleteFunc(l.joins, func(_ string, j joining) bool { return !j.fresh(now, l.lease()) })
 	l.memory.noteMembers(now, view.Members)
 	l.stops.forgetGone(now)
-	maps.DeleteFunc(l.asked, func(_ string, at time.Duration) bool { return now-at >= stretched(l.lease()) })
+	maps.DeleteFunc(l.asked, func(_ string, at time.Duration) bool { return now-at >= rules.Stretch(l.lease()) })
 	maps.DeleteFunc(l.turnedAway, func(id string, _ ring.Identity) bool { _, asks := l.asked[id]; return !asks })
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/rules"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -128,7 +129,7 @@ func (l *Leader) closes(now time.Duration, view ring.View) bool {
 	}
 	// Whoever said so and fell silent died on the way.
 	for who, st := range l.stops.told {
-		if now-st.at > stretched(l.lease()) {
+		if now-st.at > rules.Stretch(l.lease()) {
 			delete(l.stops.told, who)
 		}
 	}
