@@ -126,7 +126,7 @@ var folders = []folder{
 		[]string{grpc, protobuf},
 	},
 	{"mesh/peerport", []string{"internal/frame", "mesh/network"}, nil},
-	{"mesh/raftstream", []string{"internal/release", "internal/rules"}, []string{raft}},
+	{"mesh/raftstream", []string{"internal/frame", "internal/release", "internal/rules"}, []string{raft}},
 	{"mesh/account", []string{"."}, nil},
 	{
 		"mesh/keepalive",

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 
+	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/rules"
 )
@@ -95,14 +96,14 @@ func readHello(r io.Reader) (h Hello, err error) {
 		return h, err
 	}
 	h.Releases = readRange(ends[:])
-	if h.Cluster, err = readID(r, "cluster", rules.MaxClusterID); err != nil {
+	if h.Cluster, err = frame.ReadID(r, "cluster", rules.MaxClusterID, errHello); err != nil {
 		return h, err
 	}
-	to, err := readID(r, "member", maxMemberID)
+	to, err := frame.ReadID(r, "member", maxMemberID, errHello)
 	if err != nil {
 		return h, err
 	}
-	from, err := readID(r, "member", maxMemberID)
+	from, err := frame.ReadID(r, "member", maxMemberID, errHello)
 	if err != nil {
 		return h, err
 	}
@@ -147,19 +148,6 @@ func ReadAnswer(r io.Reader, own release.Range) (uint32, error) {
 		return 0, fmt.Errorf("%w: the other side is %v, this program is %v", release.ErrMismatch, theirs, own)
 	}
 	return n, nil
-}
-
-func readID(r io.Reader, what string, most int) ([]byte, error) {
-	var size [1]byte
-	if _, err := io.ReadFull(r, size[:]); err != nil {
-		return nil, err
-	}
-	if n := int(size[0]); n == 0 || n > most {
-		return nil, fmt.Errorf("%w: a %s id of %d bytes", errHello, what, n)
-	}
-	id := make([]byte, size[0])
-	_, err := io.ReadFull(r, id)
-	return id, err
 }
 
 // Stream is a link's stream that came in, after its hello and the answer.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 
+	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/rules"
 )
@@ -73,22 +74,9 @@ func readPreamble(r io.Reader) (clusterID []byte, voter string, err error) {
 	default:
 		return nil, "", fmt.Errorf("%w: version %d, this program knows %d", errPreamble, version[0], preambleVersion)
 	}
-	if clusterID, err = readID(r, "cluster", rules.MaxClusterID); err != nil {
+	if clusterID, err = frame.ReadID(r, "cluster", rules.MaxClusterID, errPreamble); err != nil {
 		return nil, "", err
 	}
-	id, err := readID(r, "voter", maxVoterID)
+	id, err := frame.ReadID(r, "voter", maxVoterID, errPreamble)
 	return clusterID, string(id), err
-}
-
-func readID(r io.Reader, what string, most int) ([]byte, error) {
-	var size [1]byte
-	if _, err := io.ReadFull(r, size[:]); err != nil {
-		return nil, err
-	}
-	if n := int(size[0]); n == 0 || n > most {
-		return nil, fmt.Errorf("%w: a %s id of %d bytes", errPreamble, what, n)
-	}
-	id := make([]byte, size[0])
-	_, err := io.ReadFull(r, id)
-	return id, err
 }
