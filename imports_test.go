@@ -63,6 +63,7 @@ var folders = []folder{
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
 	{"internal/wake", nil, nil},
 	{"internal/caller", nil, nil},
+	{"internal/certs", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner", []string{".", "internal/compact", "internal/release", "internal/rules", "ring", "owner/machine", "owner/ops"}, nil},
 	{"owner/machine", []string{".", "internal/compact", "internal/rules", "owner/ops"}, nil},
