@@ -56,6 +56,8 @@ var folders = []folder{
 	{".", nil, nil},
 	{"internal/release", nil, nil},
 	{"internal/rules", nil, nil},
+	{"internal/audit", nil, nil},
+	{"internal/quota", []string{"."}, nil},
 	{"internal/clock", nil, []string{xsys}},
 	{"internal/logbridge", nil, []string{hclog}},
 	{"internal/meshhook", []string{"internal/release", "mesh/link"}, []string{grpc}},
