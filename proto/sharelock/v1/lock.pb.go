@@ -1448,7 +1448,14 @@ type SessionRequest struct {
 	// releases nothing in any other case.
 	Close bool `protobuf:"varint,6,opt,name=close,proto3" json:"close,omitempty"`
 	// Asks for the owners of all partitions, like MeshService.GetRing.
-	Ring          bool `protobuf:"varint,7,opt,name=ring,proto3" json:"ring,omitempty"`
+	Ring bool `protobuf:"varint,7,opt,name=ring,proto3" json:"ring,omitempty"`
+	// The caller's credential: a bearer token, without the word "Bearer". A stream without
+	// gRPC, which has no metadata, carries it in its first message. It applies to everything
+	// in this message and in later ones, and replaces an earlier credential; empty changes
+	// nothing. When a credential is refused or has expired, calls are answered with
+	// UNAUTHENTICATED and attached holds are ended with it; they are not released. The stream
+	// goes on, and a later message may carry another credential.
+	Token         string `protobuf:"bytes,8,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1530,6 +1537,13 @@ func (x *SessionRequest) GetRing() bool {
 		return x.Ring
 	}
 	return false
+}
+
+func (x *SessionRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
 }
 
 // SessionHold is a hold that a node keeps alive for a session.
@@ -3339,7 +3353,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"h\n" +
 	"\x14ForceReleaseResponse\x12&\n" +
 	"\x04hold\x18\x01 \x01(\v2\x12.sharelock.v1.HoldR\x04hold\x12(\n" +
-	"\x05holds\x18\x02 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\"\xe8\x01\n" +
+	"\x05holds\x18\x02 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\"\xfe\x01\n" +
 	"\x0eSessionRequest\x12/\n" +
 	"\x05calls\x18\x01 \x03(\v2\x19.sharelock.v1.SessionCallR\x05calls\x12\x12\n" +
 	"\x04ping\x18\x02 \x01(\bR\x04ping\x12\x1c\n" +
@@ -3347,7 +3361,8 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x06attach\x18\x04 \x03(\v2\x19.sharelock.v1.SessionHoldR\x06attach\x12\x16\n" +
 	"\x06detach\x18\x05 \x03(\x04R\x06detach\x12\x14\n" +
 	"\x05close\x18\x06 \x01(\bR\x05close\x12\x12\n" +
-	"\x04ring\x18\a \x01(\bR\x04ring\"r\n" +
+	"\x04ring\x18\a \x01(\bR\x04ring\x12\x14\n" +
+	"\x05token\x18\b \x01(\tR\x05token\"r\n" +
 	"\vSessionHold\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
