@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,22 +25,22 @@ func TestProcessesTwoReleases(t *testing.T) {
 	next := buildNext(t)
 	all := r.form(3)
 	clients := r.clients(all...)
-	held := holdThirty(t, clients)
+	locks := holdThirty(t, clients)
 	l := newLoad(t, 100, longTTL, clients, never)
-	const held1 = "SHARELOCK_MESH__HOLD_RELEASE=1"
+	held := fmt.Sprintf("SHARELOCK_MESH__HOLD_RELEASE=%d", releases.Current)
 
-	roll(r, next, held1)
+	roll(r, next, held)
 	wantReleases(r, releases.Current, releases.Current+1)
-	held.check(t, clients[0])
+	locks.check(t, clients[0])
 	roll(r, "", "")
 	wantReleases(r, releases.Current, releases.Current)
-	held.check(t, clients[0])
+	locks.check(t, clients[0])
 	roll(r, next, "")
 	r.await("the release has risen", 20*time.Second, func() bool {
 		return !slices.ContainsFunc(all, func(p *proc) bool { return viewRelease(r, p) != releases.Current+1 })
 	})
 	wantReleases(r, releases.Current+1, releases.Current+1)
-	held.check(t, clients[0])
+	locks.check(t, clients[0])
 
 	// What the next release adds is used now, and only now.
 	marks := func() (n int) {
@@ -59,8 +60,8 @@ func TestProcessesTwoReleases(t *testing.T) {
 	}
 	goBack(r, all, next)
 	l.end()
-	held.check(t, clients[0])
-	held.release(t)
+	locks.check(t, clients[0])
+	locks.release(t)
 }
 
 // buildNext builds the program that stands for the next release.
@@ -161,7 +162,7 @@ func goBack(r *rehearsal, all []*proc, next string) {
 	if err := os.Rename(dir, aside); err != nil {
 		r.t.Fatal(err)
 	}
-	ends("this mesh has release 2")
+	ends(fmt.Sprintf("this mesh has release %d", releases.Current+1))
 	if !slices.ContainsFunc(all, func(p *proc) bool { return strings.Contains(p.log.String(), "a process is refused for its release") }) {
 		r.t.Error("no member's log says that a process was refused")
 	}

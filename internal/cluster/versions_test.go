@@ -13,11 +13,11 @@ import (
 	"github.com/sgkandale/sharelock/mesh"
 )
 
-// The releases that meet in one mesh. The newer one adds something only if this is built with
-// the tag release_next; without it, the two differ in their numbers alone.
+// The releases that meet in one mesh: the newer program uses what its release has added only in
+// views of that release. Built with the tag release_next, it adds more than this program does.
 const (
-	oldRelease = release.Oldest
-	newRelease = oldRelease + 1
+	oldRelease = newRelease - 1
+	newRelease = release.Current
 )
 
 // versions are the releases of the programs of a storm's nodes. While the storm goes on the

@@ -3,4 +3,4 @@
 package release
 
 // Current is the release of this program.
-const Current = 1
+const Current = 2

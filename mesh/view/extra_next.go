@@ -16,7 +16,7 @@ import (
 // field of proposals that says how many marks their proposer has seen. Neither is in
 // the .proto files, since this release must not know them.
 const (
-	extraRelease = 2
+	extraRelease = 3
 	// markField is the command's field in Command; seenField that of proposals; in a
 	// snapshot they are the two counts.
 	markField protowire.Number = 100

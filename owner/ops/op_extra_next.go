@@ -5,7 +5,7 @@ package ops
 // What the release after this one adds, in tests: an op. It does what Read does, and
 // takes its place in views that support it (W1).
 const (
-	ExtraRelease = 2
+	ExtraRelease = 3
 
 	Mark = Read + 1
 	Last = Mark
