@@ -14,6 +14,9 @@ import (
 //
 // When ctx ends while Acquire waits, the request leaves the queue, with one exception: if ctx was
 // cancelled and the caller has made a request id, the request keeps its place for a retry.
+//
+// The context of a call carries its caller, see [caller.From]: what a principal may do was checked
+// before, and whose holds and request ids it may touch is for the Locker to check.
 type Locker interface {
 	Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error)
 	// Renew starts the TTL again; ttl 0 keeps its length. If metadata is not nil, it replaces
@@ -35,8 +38,9 @@ type Locker interface {
 	Get(ctx context.Context, key string) (sharelock.KeyState, error)
 	List(ctx context.Context, r sharelock.ListRequest) (sharelock.ListPage, error)
 	CheckToken(ctx context.Context, key string, token sharelock.Token) (sharelock.TokenCheck, error)
-	// Open begins a session, whose calls do not need a goroutine each.
-	Open(to Sink) Session
+	// Open begins a session, whose calls do not need a goroutine each. Its caller is principal,
+	// as in [caller.Caller]; what is sent says for each key whether the caller has AnyHold.
+	Open(to Sink, principal string) Session
 }
 
 // Session takes the calls of one client stream. Its methods are safe for concurrent
@@ -52,6 +56,10 @@ type Session interface {
 	// Keep attaches holds, detaches them, records a keepalive for all attached holds, or
 	// releases all of them. The sink is told the results. Keep does not retain the slice.
 	Keep(list []sessionwire.Keep)
+	// Revoke takes back what the caller may no longer have: acquires in flight of keys that
+	// allowed refuses are cancelled and answered with its error, and attached holds are detached
+	// with it. allowed must not block.
+	Revoke(allowed func(key string) error)
 	// Close cancels all calls and detaches all holds. The sink gets no further calls.
 	Close()
 }

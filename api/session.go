@@ -122,7 +122,7 @@ func (s *locks) open(st stream, remote net.Addr) *session {
 		read: make(chan error, 1),
 	}
 	ss.takeBack = func(h sharelock.Hold) { s.node.TakeBack(h) }
-	ss.calls = s.node.Open(ss)
+	ss.calls = s.node.Open(ss, "")
 	return ss
 }
 

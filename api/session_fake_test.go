@@ -14,18 +14,25 @@ const panickingKeepalive = 666
 
 // fakeSession runs every call in a goroutine of its own.
 type fakeSession struct {
-	node *fakeNode
-	to   Sink
-	work sync.WaitGroup
+	node      *fakeNode
+	to        Sink
+	principal string
+	work      sync.WaitGroup
 
-	mu      sync.Mutex
-	cancels map[uint64]context.CancelFunc // guarded by mu
-	kept    []sessionwire.Keep            // guarded by mu
-	alive   uint64                        // guarded by mu
-	closed  bool                          // guarded by mu
+	mu     sync.Mutex
+	calls  map[uint64]fakeCall // guarded by mu
+	kept   []sessionwire.Keep  // guarded by mu
+	alive  uint64              // guarded by mu
+	closed bool                // guarded by mu
 }
 
-func (n *fakeNode) Open(to Sink) Session {
+// fakeCall is a call in flight.
+type fakeCall struct {
+	key    string
+	cancel context.CancelCauseFunc
+}
+
+func (n *fakeNode) Open(to Sink, principal string) Session {
 	n.mu.Lock()
 	panicking := n.panicking
 	n.mu.Unlock()
@@ -33,7 +40,7 @@ func (n *fakeNode) Open(to Sink) Session {
 		panic("as the test wants it")
 	}
 	n.open.Add(1)
-	return &fakeSession{node: n, to: to, cancels: map[uint64]context.CancelFunc{}}
+	return &fakeSession{node: n, to: to, principal: principal, calls: map[uint64]fakeCall{}}
 }
 
 func (s *fakeSession) Start(calls []sessionwire.Call) {
@@ -43,16 +50,19 @@ func (s *fakeSession) Start(calls []sessionwire.Call) {
 }
 
 func (s *fakeSession) start(call sessionwire.Call) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	s.mu.Lock()
-	s.cancels[call.ID] = cancel
+	s.calls[call.ID] = fakeCall{call.Key, cancel}
 	s.mu.Unlock()
 	s.work.Go(func() {
-		defer cancel()
+		defer cancel(nil)
 		h, err := s.do(ctx, &call)
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		s.mu.Lock()
 		closed := s.closed
-		delete(s.cancels, call.ID)
+		delete(s.calls, call.ID)
 		s.mu.Unlock()
 		if !closed {
 			s.to.Answer(call.ID, h, err)
@@ -78,9 +88,27 @@ func (s *fakeSession) do(ctx context.Context, c *sessionwire.Call) (sharelock.Ho
 func (s *fakeSession) Cancel(id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if cancel := s.cancels[id]; cancel != nil {
-		cancel()
+	if c, ok := s.calls[id]; ok {
+		c.cancel(nil)
 	}
+}
+
+// Revoke cancels what waits, and detaches what is kept.
+func (s *fakeSession) Revoke(allowed func(key string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.calls {
+		if err := allowed(c.key); err != nil {
+			c.cancel(err)
+		}
+	}
+	s.kept = slices.DeleteFunc(s.kept, func(k sessionwire.Keep) bool {
+		err := allowed(k.Key)
+		if err != nil {
+			s.to.Ended(k.ID, err)
+		}
+		return err != nil
+	})
 }
 
 // Keep renews what is attached at once, and at every keepalive.
@@ -127,8 +155,8 @@ func (s *fakeSession) Keep(list []sessionwire.Keep) {
 func (s *fakeSession) Close() {
 	s.mu.Lock()
 	s.closed = true
-	for _, cancel := range s.cancels {
-		cancel()
+	for _, c := range s.calls {
+		c.cancel(nil)
 	}
 	s.mu.Unlock()
 	s.work.Wait()

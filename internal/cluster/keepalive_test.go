@@ -262,7 +262,7 @@ func TestSimSessionOfANode(t *testing.T) {
 		ctx := patient(t)
 		node := c.Node(0)
 		told := &heard{renewed: map[uint64]uint64{}, ended: map[uint64]error{}, released: make(chan struct{})}
-		s := node.Open(told)
+		s := node.Open(told, "")
 		defer s.Close()
 		take := func(key string) sessionwire.Keep {
 			h, err := node.Acquire(ctx, sharelock.AcquireRequest{Key: key, ClientID: "c", TTL: sceneTTL})

@@ -38,7 +38,9 @@ type Keep struct {
 	Key   string
 	Token sharelock.Token
 	TTL   time.Duration
-	// Err is set if the hold is well-formed but invalid.
+	// AnyHold is set by the node that took the request, see [caller.Caller]. It is not on the wire.
+	AnyHold bool
+	// Err is set if the hold is well-formed but invalid, or if the caller may not have it.
 	Err error
 }
 

@@ -79,8 +79,10 @@ type Call struct {
 	// Token is of a renew and a release; SentOnce of a release.
 	Token    sharelock.Token
 	SentOnce bool
-	// Err is what is wrong with a call that could be read, but not be understood:
-	// the answer to it.
+	// AnyHold is set by the node that took the call, see [caller.Caller]. It is not on the wire.
+	AnyHold bool
+	// Err is what is wrong with a call that could be read, but not be understood, or is not
+	// allowed: the answer to it.
 	Err error
 }
 

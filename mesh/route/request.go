@@ -77,6 +77,8 @@ type request struct {
 	// Guarded by session.mu.
 	cancel    context.CancelFunc
 	cancelled bool
+	// revoked is why an acquire is not allowed any more, or nil; guarded by session.mu.
+	revoked error
 
 	// wake wakes the goroutine that drives it; nil while none does.
 	wake wake.Signal

@@ -45,7 +45,7 @@ type session struct {
 var _ api.Session = (*session)(nil)
 
 // Open implements api.Locker.
-func (rt *Router) Open(to api.Sink) api.Session {
+func (rt *Router) Open(to api.Sink, _ string) api.Session {
 	s := &session{router: rt, to: to, calls: map[uint64]*request{}}
 	if r, knows := to.(api.Remote); knows {
 		s.conn = rt.connection(r.RemoteAddr())
@@ -217,9 +217,12 @@ func (q *request) finish(h sharelock.Hold, err error) {
 	q.drop()
 	s.account.End(q.bytes)
 	s.mu.Lock()
-	closed := s.closed
+	closed, revoked := s.closed, q.revoked
 	delete(s.calls, q.id)
 	s.mu.Unlock()
+	if revoked != nil {
+		h, err = q.refused(revoked, h, err)
+	}
 	if !closed {
 		s.to.Answer(q.id, h, err)
 		return

@@ -36,7 +36,7 @@ func TestGrantForAClosedSession(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := rt.Open(quietSink{}).(*session)
+			s := rt.Open(quietSink{}, "").(*session)
 			q := &request{session: s, id: 1, state: sent}
 			q.begin(rt.Router, rt.cfg.Clock(), req)
 			q.sends = append(q.sends, rt.cfg.Clock())
@@ -78,7 +78,7 @@ func TestCallBytesOfAConnectionAreBounded(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		n := newRig(t, "a")
 		first, second, other := &connSink{port: 1}, &connSink{port: 1}, &connSink{port: 2}
-		a, b, c := n.Open(first).(*session), n.Open(second).(*session), n.Open(other).(*session)
+		a, b, c := n.Open(first, "").(*session), n.Open(second, "").(*session), n.Open(other, "").(*session)
 		acquire := func(s *session, id uint64, wait time.Duration) {
 			s.Start([]sessionwire.Call{{ID: id, Kind: sessionwire.CallAcquire, AcquireRequest: sharelock.AcquireRequest{
 				Key: "k", ClientID: "c", RequestID: fmt.Sprint(id), TTL: time.Minute, Wait: wait, Metadata: map[string]string{"about": strings.Repeat("x", 1000)},
