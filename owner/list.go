@@ -153,13 +153,20 @@ const listedCost = machine.StepBytes / 100
 // this member does not own the partition. It returns false if the partition should be
 // active and is not.
 func (w *listed) visit(p uint32, fn func(*machine.Machine, time.Duration), none func()) (ok bool) {
+	return w.visitPart(p, func(sh *shard, p *partition) {
+		fn(p.m, w.service.clock())
+		sh.saw(p.m)
+	}, none)
+}
+
+// visitPart is visit for a caller that needs the shard.
+func (w *listed) visitPart(p uint32, fn func(*shard, *partition), none func()) (ok bool) {
 	return w.service.inShard(p, func(sh *shard, p *partition) {
 		if ok = sh.epoch == w.epoch && (p.active || !p.owned); !ok {
 			return
 		}
 		if p.active {
-			fn(p.m, w.service.clock())
-			sh.saw(p.m)
+			fn(sh, p)
 		} else {
 			none()
 		}

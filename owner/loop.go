@@ -91,8 +91,10 @@ func (sh *shard) tick(now time.Duration) {
 		}
 		if at, ok := p.m.Next(); ok && at <= now {
 			before := p.m.Len()
+			sh.observe(p)
 			p.m.Tick(now, &sh.out)
 			left -= sh.saw(p.m)
+			sh.tell(p, "")
 			sh.after(p, before)
 			continue
 		}
@@ -121,7 +123,7 @@ func (sh *shard) sleep(now time.Duration) time.Duration {
 func (sh *shard) shrink() {
 	sh.spare = idle(sh.spare) // the two inboxes alternate, so the other one is next
 	sh.ready, sh.touched = idle(sh.ready), idle(sh.touched)
-	sh.out.Replies, sh.out.Ops = idle(sh.out.Replies), idle(sh.out.Ops)
+	sh.out.Replies, sh.out.Ops, sh.out.Facts = idle(sh.out.Replies), idle(sh.out.Ops), idle(sh.out.Facts)
 }
 
 // idleRoom is the largest capacity, in entries, that a list of an idle loop keeps.

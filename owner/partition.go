@@ -33,7 +33,9 @@ type partition struct {
 	// parked are the requests that came before the partition was active.
 	parked []item
 	// log has what the backups have not acknowledged. Only the owner uses it.
-	log   oplog
+	log oplog
+	// tail has the last events that were told. Only the owner uses it.
+	tail  tail
 	owner ring.Identity
 	// staged has the pieces of this epoch's base that have come while others are missing; it is
 	// nil before the first.
@@ -69,6 +71,7 @@ func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups
 	p.log.begin(backups, p.m.Seq())
 	p.m.SetRelease(sh.release)
 	p.m.Activate(now, epoch, sh.service.name)
+	p.m.Observe(false) // a watch begins afresh in every epoch
 	p.active = true
 	sh.count(p.m.Len())
 	sh.rearm(p)

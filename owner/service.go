@@ -81,6 +81,8 @@ type Service struct {
 	refresh atomic.Bool
 	// told has for each partition the latest epoch in which it was said to be active (G1).
 	told []atomic.Uint32
+	// watched has who watches what.
+	watched watched
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -104,6 +106,7 @@ func NewService(cfg Config) *Service {
 		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, forced: cfg.Forced, pause: cfg.Pause, unknown: cfg.Unknown,
 		partitions: cfg.Partitions, bounds: cfg.Bounds,
 		told:    make([]atomic.Uint32, cfg.Partitions),
+		watched: watched{keys: make([]atomic.Int32, cfg.Partitions)},
 		stop:    make(chan struct{}),
 		cancel:  func() {},
 		rings:   newRingCache(cfg.Partitions),
@@ -280,6 +283,9 @@ func (s *Service) inShard(p uint32, fn func(sh *shard, p *partition)) bool {
 	return true
 }
 
+// partition returns the partition of a key.
+func (s *Service) partition(key string) uint32 { return ring.PartitionOf(key, uint32(s.partitions)) }
+
 func (s *Service) shard(p uint32) *shard { return s.shards[int(p)%len(s.shards)] }
 
 // Changed returns a channel that is closed at the next change of what Stats shows.
@@ -385,10 +391,12 @@ func (s *Service) Expire(id uint32, key string, token sharelock.Token) error {
 		}
 		err = sharelock.ErrNotHeld
 		before := p.m.Len()
+		sh.observe(p)
 		if p.m.Expire(sh.now, key, token, &sh.out) {
 			err = nil
 		}
 		sh.saw(p.m)
+		sh.tell(p, "")
 		sh.after(p, before)
 	})
 	return err

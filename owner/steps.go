@@ -60,8 +60,10 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 	if it.req.Kind == Force && sh.service.forced != nil {
 		from.Caller = forcing{it.ref.Caller, sh.service, it.req.Reason}
 	}
+	sh.observe(p)
 	p.m.Step(now, from, it.req, &sh.out)
 	sh.saw(p.m)
+	sh.tell(p, it.req.Reason)
 	sh.after(p, before)
 }
 

@@ -22,6 +22,23 @@ var replication = []mutant{
 		},
 	},
 	{
+		name: "told-early", rule: "A2, A3",
+		breaks: "an owner tells those who watch before its backups have acknowledged",
+		code: []rewrite{
+			in("owner", "shard.tell", `
+				- sh.out.Replies = append(sh.out.Replies, t.reply(p.m))
+				+ if mutated {
+				+ 	t.Answer(0, Answer{Outcome: Done})
+				+ } else {
+				+ 	sh.out.Replies = append(sh.out.Replies, t.reply(p.m))
+				+ }
+			`),
+		},
+		nets: []net{
+			owner("TestFeedWaitsForTheBackups", invariant.Replicated),
+		},
+	},
+	{
 		// The node that takes a request looks at the lease, too, before and after, so only the owner's
 		// own tests see this one.
 		name: "no-lease-check", rule: "A2",

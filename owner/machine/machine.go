@@ -27,6 +27,8 @@ type Machine struct {
 	busy bool
 	// prepared is set if the copy is prepared, so that the next activation takes no time.
 	prepared bool
+	// observed is set if what is decided is told as facts.
+	observed bool
 	epoch    uint32
 	// seq is the number of ops applied.
 	seq uint64
@@ -92,6 +94,8 @@ type Out struct {
 	Ops []ops.Op
 	// Replies are in the order in which they were decided.
 	Replies []Reply
+	// Facts are what the ops mean to those who watch, if the machine is observed; see Observe.
+	Facts []Fact
 }
 
 // A Reply is an answer and where it goes.

@@ -39,10 +39,19 @@ func (t turn) tidy() {
 func (t turn) commit(op ops.Op) *claim {
 	t.out.Ops = append(t.out.Ops, op)
 	t.m.handled += op.Size()
+	var fact Fact
+	told := false
+	if t.m.observed {
+		fact, told = t.m.factOf(&op)
+	}
 	c, err := t.m.apply(t.now, &t.out.Ops[len(t.out.Ops)-1])
 	if err != nil {
 		// The decision was made about the very state to which the op is applied.
 		panic(fmt.Sprintf("owner: a decision does not fit its own state: %v", err))
+	}
+	if told {
+		fact.Seq, fact.Waiters = t.m.seq, t.m.keys.get(op.Key).waiters()
+		t.out.Facts = append(t.out.Facts, fact)
 	}
 	return c
 }
