@@ -114,7 +114,7 @@ var folders = []folder{
 	{"mesh/epoch/epochtest", []string{"internal/release", "ring", "owner", "mesh/epoch", "mesh/view", "proto/sharelock/peer/v1"}, nil},
 	{
 		"mesh/gossip",
-		[]string{"internal/logbridge", "internal/ringproto", "internal/rules", "mesh/network", "proto/sharelock/peer/v1", "ring"},
+		[]string{"internal/logbridge", "internal/ringproto", "internal/rules", "mesh/keyring", "mesh/network", "proto/sharelock/peer/v1", "ring"},
 		[]string{memberlist, protobuf},
 	},
 	{"mesh/identity", []string{"internal/release", "internal/rules", "ring"}, []string{xsys}},
@@ -123,6 +123,7 @@ var folders = []folder{
 		[]string{".", "internal/release", "internal/ringproto", "ring", "mesh/epoch", "mesh/gossip", "mesh/view", "proto/sharelock/peer/v1"},
 		nil,
 	},
+	{"mesh/keyring", nil, nil},
 	{"mesh/network", nil, nil},
 	{
 		"mesh/peer",

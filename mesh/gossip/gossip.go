@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/mesh/keyring"
 	"github.com/sgkandale/sharelock/mesh/network"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
@@ -46,8 +48,12 @@ type Config struct {
 	Seeds []string
 	// Unit is the base of all intervals: how often a process probes another. A crash is
 	// known to all after about six of them. 0 is half a second.
-	Unit    time.Duration
-	Network network.Network
+	Unit time.Duration
+	// Encryption is how gossip is encrypted; Auto is Off. Keys are those at the start, see
+	// SetKeys; Required needs one.
+	Encryption keyring.Mode
+	Keys       keyring.Ring
+	Network    network.Network
 	// Log is never nil.
 	Log *slog.Logger
 }
@@ -63,10 +69,16 @@ type Gossip struct {
 	self      netip.AddrPort
 	table     *table
 	list      *memberlist.Memberlist
-	update    chan struct{} // capacity 1: the meta has changed
-	cancel    context.CancelFunc
-	ctx       context.Context // ends with close
-	wg        sync.WaitGroup
+	refusals  refusals
+	// keys are those of memberlist, nil without encryption; setting serialises changes of them.
+	// sealer is nil unless this process migrates.
+	keys    *memberlist.Keyring
+	setting sync.Mutex
+	sealer  *sealer
+	update  chan struct{} // capacity 1: the meta has changed
+	cancel  context.CancelFunc
+	ctx     context.Context // ends with close
+	wg      sync.WaitGroup
 
 	ending sync.Once
 
@@ -80,13 +92,16 @@ func Start(cfg Config) (*Gossip, error) {
 	if err := checkMeta(cfg.Meta, clusterIDRoom); err != nil {
 		return nil, err
 	}
-	g := &Gossip{cfg: cfg, unit: cfg.Unit, update: make(chan struct{}, 1)}
+	g := &Gossip{cfg: cfg, unit: cfg.Unit, update: make(chan struct{}, 1), refusals: refusals{log: cfg.Log}}
 	if g.unit == 0 {
 		g.unit = defaultUnit
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	var err error
-	if g.transport, err = newTransport(g.ctx, cfg.Network, cfg.Listen, cfg.Log); err != nil {
+	err := g.openKeys()
+	if err == nil {
+		g.transport, err = newTransport(g.ctx, cfg.Network, cfg.Listen, g.sealer, cfg.Log)
+	}
+	if err != nil {
 		g.cancel()
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
@@ -94,7 +109,7 @@ func Start(cfg Config) (*Gossip, error) {
 	defer cancel()
 	g.self, err = network.Advertise(lookup, cfg.Network, cfg.Advertise, g.transport.listener.Addr())
 	if err == nil {
-		g.table, err = newTable(cfg.Meta, g.self)
+		g.table, err = newTable(cfg.Meta, g.self, g.sealer)
 	}
 	if err == nil {
 		g.list, err = memberlist.Create(g.memberlistConfig())
@@ -126,10 +141,11 @@ func (g *Gossip) memberlistConfig() *memberlist.Config {
 	c.TCPTimeout = 10 * g.unit
 	c.GossipToTheDeadTime = 60 * g.unit
 	c.EnableCompression = false // a packet has a few hundred bytes
-	c.Logger = logbridge.NewLog(g.cfg.Log)
+	c.Logger = log.New(g.refusals.filter(logbridge.NewLog(g.cfg.Log).Writer()), "", 0)
 	c.Delegate, c.Events, c.Alive, c.Merge = g.table, g.table, g.table, g.table
 	// Names are resolved here, through the Network.
 	c.DNSConfigPath = ""
+	g.encrypt(c)
 	return c
 }
 
@@ -264,10 +280,24 @@ func (g *Gossip) joinMissing(unresolved map[string]bool) {
 		slots <- struct{}{}
 		joins.Go(func() {
 			defer func() { <-slots }()
-			if _, err := g.list.Join([]string{addr}); err != nil && g.ctx.Err() == nil {
-				g.cfg.Log.Debug("join", "address", addr, "error", err)
-			}
+			g.joinOne(addr)
 		})
 	}
 	joins.Wait()
+}
+
+// joinOne joins the process at an address. While this one migrates it does not know whether the
+// other reads what is encrypted, and tries both.
+func (g *Gossip) joinOne(addr string) {
+	if g.sealer != nil {
+		g.sealer.assume(addr, true)
+	}
+	_, err := g.list.Join([]string{addr})
+	if err != nil && g.sealer != nil && whyRefused(err) != "" {
+		g.sealer.assume(addr, false)
+		_, err = g.list.Join([]string{addr})
+	}
+	if err != nil && g.ctx.Err() == nil && !g.refusals.joinFailed(addr, err) {
+		g.cfg.Log.Debug("join", "address", addr, "error", err)
+	}
 }

@@ -37,6 +37,8 @@ type table struct {
 	addr string // its gossip address
 	// changed has capacity 1: one value stands for any number of changes.
 	changed chan struct{}
+	// readers learns which keys others have; nil unless the process migrates.
+	readers *sealer
 
 	mu       sync.Mutex // guards what follows
 	own      *peerv1.Meta
@@ -56,7 +58,7 @@ var (
 	_ memberlist.MergeDelegate = (*table)(nil)
 )
 
-func newTable(own *peerv1.Meta, addr netip.AddrPort) (*table, error) {
+func newTable(own *peerv1.Meta, addr netip.AddrPort, readers *sealer) (*table, error) {
 	own, ownBytes, err := cloneMeta(own)
 	if err != nil {
 		return nil, err
@@ -65,6 +67,7 @@ func newTable(own *peerv1.Meta, addr netip.AddrPort) (*table, error) {
 		name:    ringproto.DecodeIdentity(own.GetIdentity()).String(),
 		addr:    addr.String(),
 		changed: make(chan struct{}, 1),
+		readers: readers,
 		live:    make(map[string]Process),
 
 		replaced: make(chan struct{}),
@@ -245,6 +248,7 @@ func (t *table) put(n *memberlist.Node) {
 	if err != nil {
 		return // NotifyAlive has refused it
 	}
+	t.readers.learn(got.Addr, got.Meta.GetGossipKeys())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.live[n.Name] = got

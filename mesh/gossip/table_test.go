@@ -21,7 +21,7 @@ import (
 func TestGossipTableRefuses(t *testing.T) {
 	own := testMeta("a", 1)
 	own.ClusterId = []byte("one")
-	table, err := newTable(own, netip.MustParseAddrPort("10.0.0.1:7946"))
+	table, err := newTable(own, netip.MustParseAddrPort("10.0.0.1:7946"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func FuzzGossipMeta(f *testing.F) {
 	f.Add("id-a.1-0000000000000005", good, []byte{1}, uint16(1))
 	f.Add("", []byte{}, []byte(nil), uint16(0))
 	f.Fuzz(func(t *testing.T, name string, meta, addr []byte, port uint16) {
-		table, err := newTable(testMeta("a", 1), netip.MustParseAddrPort("10.0.0.1:7946"))
+		table, err := newTable(testMeta("a", 1), netip.MustParseAddrPort("10.0.0.1:7946"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +133,7 @@ func TestGossipTableSuccessor(t *testing.T) {
 		for how, hear := range hears {
 			own := testMeta("a", 1)
 			own.ClusterId = []byte("one")
-			table, err := newTable(own, netip.MustParseAddrPort("10.0.0.1:7946"))
+			table, err := newTable(own, netip.MustParseAddrPort("10.0.0.1:7946"), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

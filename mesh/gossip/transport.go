@@ -40,6 +40,7 @@ type transport struct {
 	port     uint16
 	packets  chan *memberlist.Packet
 	streams  chan net.Conn
+	sealer   *sealer // nil unless the process migrates
 	wg       sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
@@ -51,7 +52,7 @@ type transport struct {
 var _ memberlist.NodeAwareTransport = (*transport)(nil)
 
 // newTransport listens. The caller calls Shutdown.
-func newTransport(ctx context.Context, on network.Network, listen string, log *slog.Logger) (*transport, error) {
+func newTransport(ctx context.Context, on network.Network, listen string, s *sealer, log *slog.Logger) (*transport, error) {
 	listener, socket, err := bindBoth(on, listen)
 	if err != nil {
 		return nil, err
@@ -65,6 +66,7 @@ func newTransport(ctx context.Context, on network.Network, listen string, log *s
 	}
 	t := &transport{
 		network:  on,
+		sealer:   s,
 		log:      log,
 		listener: listener,
 		socket:   socket,
@@ -116,6 +118,9 @@ func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
+	if t.sealer != nil && t.sealer.reads(addr) {
+		b = t.sealer.packet(b)
+	}
 	_, err = t.socket.WriteTo(b, net.UDPAddrFromAddrPort(to))
 	return time.Now(), err
 }
@@ -137,6 +142,7 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	if tracked == nil {
 		return nil, errors.Join(net.ErrClosed, conn.Close())
 	}
+	tracked.sealing = t.sealer.opened(addr)
 	return tracked, nil
 }
 
@@ -189,6 +195,7 @@ func (t *transport) accept() {
 			_ = conn.Close()
 			continue
 		}
+		tracked.sealing = t.sealer.accepted()
 		select {
 		case t.streams <- tracked:
 		case <-t.ctx.Done():
@@ -257,6 +264,25 @@ type trackedConn struct {
 	net.Conn
 	transport *transport
 	inbound   bool
+	sealing   sealing
+}
+
+// Read reads what the other side has sent.
+func (c *trackedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.sealing.observe(b[:n])
+	return n, err
+}
+
+// Write writes one message of memberlist, or the label.
+func (c *trackedConn) Write(b []byte) (int, error) {
+	if out := c.sealing.convert(b); len(out) != len(b) {
+		if _, err := c.Conn.Write(out); err != nil {
+			return 0, err
+		}
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
 }
 
 // Close closes the stream.

@@ -39,6 +39,8 @@ type Dir struct {
 	// release is the highest release of a view that this directory has followed (W1).
 	release uint32
 	cluster clusterRecord
+	// keyring is the content of the keyring file if everything is in memory.
+	keyring []byte
 	closed  bool
 }
 

@@ -906,7 +906,11 @@ type Meta struct {
 	OldestRelease uint32 `protobuf:"varint,11,opt,name=oldest_release,json=oldestRelease,proto3" json:"oldest_release,omitempty"`
 	// Cluster.replaces of the cluster that the process follows: as many of the newest ids as
 	// fit.
-	Replaces      [][]byte `protobuf:"bytes,12,rep,name=replaces,proto3" json:"replaces,omitempty"`
+	Replaces [][]byte `protobuf:"bytes,12,rep,name=replaces,proto3" json:"replaces,omitempty"`
+	// The fingerprints of the gossip keys with which the process reads what is encrypted, the
+	// primary first: as many as fit, none if it reads plain gossip only. A process that migrates
+	// encrypts for those that have its primary key. Older programs send none.
+	GossipKeys    [][]byte `protobuf:"bytes,13,rep,name=gossip_keys,json=gossipKeys,proto3" json:"gossip_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1021,6 +1025,13 @@ func (x *Meta) GetOldestRelease() uint32 {
 func (x *Meta) GetReplaces() [][]byte {
 	if x != nil {
 		return x.Replaces
+	}
+	return nil
+}
+
+func (x *Meta) GetGossipKeys() [][]byte {
+	if x != nil {
+		return x.GossipKeys
 	}
 	return nil
 }
@@ -4580,7 +4591,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
 	"\aseconds\x18\x03 \x01(\x04R\aseconds\x12+\n" +
 	"\x04view\x18\x04 \x01(\v2\x17.sharelock.peer.v1.ViewR\x04viewB\x06\n" +
-	"\x04kind\"\xe3\x02\n" +
+	"\x04kind\"\x84\x03\n" +
 	"\x04Meta\x127\n" +
 	"\bidentity\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\bidentity\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -4597,7 +4608,9 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\arelease\x18\n" +
 	" \x01(\rR\arelease\x12%\n" +
 	"\x0eoldest_release\x18\v \x01(\rR\roldestRelease\x12\x1a\n" +
-	"\breplaces\x18\f \x03(\fR\breplaces\"f\n" +
+	"\breplaces\x18\f \x03(\fR\breplaces\x12\x1f\n" +
+	"\vgossip_keys\x18\r \x03(\fR\n" +
+	"gossipKeys\"f\n" +
 	"\x0ePromiseRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x125\n" +
