@@ -1,0 +1,80 @@
+package nodetls
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+)
+
+// recordHandshake is the first byte of a TLS stream. No protocol of a node begins with it.
+const recordHandshake = 0x16
+
+// ErrPlain: a stream does not begin with TLS.
+var ErrPlain = errors.New("not TLS")
+
+// Server makes TLS of the streams that come in at one kind of port.
+type Server struct {
+	store  *Store
+	config func(*Set) *tls.Config
+	// plain lets streams without TLS in.
+	plain bool
+	// direct makes closing a stream close what is below at once.
+	direct bool
+}
+
+// Members returns the server of the peer port. With migrate it takes streams without TLS as well.
+func (s *Store) Members(migrate bool) *Server {
+	return &Server{store: s, config: func(set *Set) *tls.Config { return set.memberServer }, plain: migrate, direct: true}
+}
+
+// HTTP returns the server of the HTTP port, for a mode other than ClientsOff. Its streams are of
+// type [*tls.Conn], or as they came if they have no TLS.
+func (s *Store) HTTP(mode Clients) *Server { return s.clientServer(mode, true) }
+
+// GRPC returns the server of the gRPC port, for a mode other than ClientsOff.
+func (s *Store) GRPC(mode Clients) *Server { return s.clientServer(mode, false) }
+
+func (s *Store) clientServer(mode Clients, http bool) *Server {
+	port := clientPort{http: http, mutual: mode == ClientsMutual}
+	return &Server{store: s, config: func(set *Set) *tls.Config { return set.clients[port] }, plain: mode == ClientsMigrate, direct: !http}
+}
+
+// Handshake makes TLS of a stream that came in, within the deadline of the stream. The result is a
+// stream with a method ConnectionState; or without, if the stream has no TLS and the server takes
+// that. If the server does not, the error wraps ErrPlain, and the result is the stream, so that the
+// caller can say so to its other end. The caller closes conn after an error.
+func (s *Server) Handshake(conn net.Conn) (net.Conn, error) {
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(conn, first); err != nil {
+		return nil, err
+	}
+	below := &socket{Conn: conn, head: first, conns: &s.store.conns}
+	if first[0] != recordHandshake {
+		if s.plain {
+			return below, nil
+		}
+		return below, ErrPlain
+	}
+	c := tls.Server(below, s.config(s.store.Current()))
+	if err := c.Handshake(); err != nil {
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	s.store.conns.add(below, c.ConnectionState().PeerCertificates, s.store.Current, s.store.cfg.Log)
+	if s.direct {
+		return &Conn{Conn: c, below: below}, nil
+	}
+	return c, nil
+}
+
+// Conn is a TLS stream. Its Close never waits: it closes the stream below and does not say so in
+// TLS, for which a stream whose other end takes nothing would wait. Whatever is carried by it has
+// lengths of its own, so that the end of a stream cannot be taken for the end of a message.
+type Conn struct {
+	*tls.Conn
+	below *socket
+}
+
+// Close implements net.Conn.
+func (c *Conn) Close() error { return c.below.Close() }

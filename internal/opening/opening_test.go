@@ -1,0 +1,51 @@
+package opening
+
+import (
+	"net"
+	"testing"
+)
+
+// stream is a stream of a host.
+type stream struct {
+	net.Conn
+	host   string
+	closed int
+}
+
+func (s *stream) RemoteAddr() net.Addr { return addr(s.host + ":1") }
+func (s *stream) Close() error         { s.closed++; return nil }
+
+type addr string
+
+func (addr) Network() string  { return "tcp" }
+func (a addr) String() string { return string(a) }
+
+func TestSet(t *testing.T) {
+	s := New(3)
+	begun := 0
+	add := func(host string) *stream {
+		t.Helper()
+		c := &stream{host: host}
+		if _, ok := s.Add(c, func() { begun++ }); !ok {
+			t.Fatal("the set is closed")
+		}
+		return c
+	}
+	one, first, second := add("a"), add("b"), add("b")
+	third := add("b")
+	if first.closed != 1 || one.closed+second.closed+third.closed != 0 {
+		t.Error("want the oldest stream of the host with the most to be closed")
+	}
+	s.Remove(second)
+	fourth := add("c")
+	if one.closed+third.closed+fourth.closed != 0 || s.Len() != 3 {
+		t.Errorf("a stream was closed although there was room; %d streams", s.Len())
+	}
+	s.Close()
+	if one.closed != 1 || third.closed != 1 || fourth.closed != 1 || second.closed != 0 {
+		t.Error("want Close to close what is in the set, and nothing else")
+	}
+	if _, ok := s.Add(&stream{host: "d"}, func() { begun++ }); ok || begun != 5 || s.Len() != 0 {
+		t.Errorf("a stream was added after Close; %d have begun", begun)
+	}
+}
