@@ -66,6 +66,9 @@ var folders = []folder{
 	{"internal/wake", nil, nil},
 	{"internal/caller", nil, nil},
 	{"internal/certs", nil, nil},
+	{"internal/nodetls", []string{"internal/opening", "internal/seldom"}, nil},
+	{"internal/opening", nil, nil},
+	{"internal/seldom", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner", []string{".", "internal/compact", "internal/release", "internal/rules", "ring", "owner/machine", "owner/ops"}, nil},
 	{"owner/machine", []string{".", "internal/compact", "internal/rules", "owner/ops"}, nil},
@@ -95,9 +98,11 @@ var folders = []folder{
 			"mesh/raftstream",
 			"mesh/route",
 			"mesh/view",
+			"internal/certs",
 			"internal/clock",
 			"internal/frame",
 			"internal/meshhook",
+			"internal/nodetls",
 			"internal/logbridge",
 			"internal/protofield",
 			"internal/release",
@@ -130,7 +135,7 @@ var folders = []folder{
 		[]string{".", "internal/release", "internal/ringproto", "internal/rules", "ring", "owner", "mesh/epoch", "mesh/link", "mesh/view", "proto/sharelock/peer/v1"},
 		[]string{grpc, protobuf},
 	},
-	{"mesh/peerport", []string{"internal/frame", "mesh/network"}, nil},
+	{"mesh/peerport", []string{"internal/frame", "internal/opening", "internal/seldom", "mesh/network"}, nil},
 	{"mesh/raftstream", []string{"internal/frame", "internal/release", "internal/rules"}, []string{raft}},
 	{"mesh/account", []string{"."}, nil},
 	{
@@ -158,7 +163,7 @@ var folders = []folder{
 		"internal/cluster",
 		// api and proto: what nodes and calls say of themselves, for the history and
 		// for waiting. x/sys: to hold a port that nobody listens on.
-		[]string{".", "ring", "owner", "owner/machine", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/link", "mesh/network", "internal/meshhook", "internal/clienthook", "internal/clientid", "internal/sessionwire", "internal/linear", "internal/memnet"},
+		[]string{".", "ring", "owner", "owner/machine", "api", "mesh", "client", "proto/sharelock/v1", "proto/sharelock/peer/v1", "mesh/link", "mesh/network", "internal/certs", "internal/meshhook", "internal/clienthook", "internal/clientid", "internal/sessionwire", "internal/linear", "internal/memnet"},
 		[]string{grpc, genproto, protobuf, xsys},
 	},
 	// The models share nothing with what they are models of.

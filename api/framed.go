@@ -186,6 +186,10 @@ func (f *framed) look(conn net.Conn) ([]byte, error) {
 	if _, err := io.ReadFull(conn, head); err != nil {
 		return nil, err
 	}
+	if _, secure := TLSOf(conn); head[0] == recordHandshake && !secure {
+		refuseTLS(conn)
+		return nil, errors.New("it begins with TLS, and this port has none")
+	}
 	if string(head) == sessionwire.SessionMagic {
 		if err := sessionwire.ReadHello(conn); err != nil {
 			return nil, err
@@ -229,8 +233,8 @@ func (f *framed) session(conn net.Conn) (err error) {
 // acknowledged for keepaliveTimeout, or when TCP keepalives, which begin after the connection was
 // idle for rest, are not answered for keepaliveTimeout. With rest 0 there are no TCP keepalives.
 func (f *framed) setTimeouts(conn net.Conn, rest time.Duration) {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
+	tcp := tcpOf(conn)
+	if tcp == nil {
 		return
 	}
 	err := errors.Join(limitUnacknowledged(tcp, keepaliveTimeout), limitUnsent(tcp))

@@ -55,7 +55,11 @@ type GRPC struct {
 // NewGRPC returns a server in front of node. It does not listen until [GRPC.Serve] is called.
 func NewGRPC(node Node, o Options) *GRPC {
 	log := o.logger()
-	s := grpc.NewServer(
+	var secure []grpc.ServerOption
+	if o.TLS {
+		secure = append(secure, grpc.Creds(newAccepting()))
+	}
+	s := grpc.NewServer(append(secure,
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime:             keepaliveMinimum,
 			PermitWithoutStream: true,
@@ -77,7 +81,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 		// like any other.
 		grpc.ChainUnaryInterceptor(translateErrors(log), endWithDeadline, recoverUnary(log)),
 		grpc.ChainStreamInterceptor(recoverStream(log)),
-	)
+	)...)
 	g := &GRPC{
 		server: s,
 		drain:  make(chan struct{}),

@@ -7,20 +7,6 @@ import (
 	"unsafe"
 )
 
-// tcpOf returns the TCP connection below another one, or nil.
-func tcpOf(conn net.Conn) *net.TCPConn {
-	for {
-		switch c := conn.(type) {
-		case *net.TCPConn:
-			return c
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			return nil
-		}
-	}
-}
-
 // canSeeAcknowledged reports whether seeAcknowledged works for a connection.
 func canSeeAcknowledged(conn net.Conn) bool { return tcpOf(conn) != nil }
 

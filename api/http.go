@@ -40,6 +40,9 @@ func NewHTTP(node Node, o Options) *http.Server {
 	}
 	if o.WrongPort != nil {
 		answerGRPC(server, o.WrongPort)
+		if o.TLS {
+			sessionsOverTLS(server, o.WrongPort)
+		}
 	}
 	return server
 }

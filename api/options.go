@@ -14,6 +14,8 @@ type Options struct {
 	// MaxWait is the node's max_wait. The original API's timeoutMs is reduced to it, because its
 	// clients do not know of a limit; 0 does not reduce it.
 	MaxWait time.Duration
+	// TLS says that the listeners give connections whose TLS handshake is done, or that have none.
+	TLS bool
 	// WrongPort is the error for gRPC clients at the HTTP port, a *[sharelock.Error]. If it is
 	// nil, net/http answers them.
 	WrongPort error

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -21,8 +22,8 @@ import (
 // refuseTime bounds the time for sending the answer to a client at the wrong port.
 const refuseTime = time.Second
 
-// answerGRPC makes an HTTP server answer gRPC clients with the error wrong. They use HTTP/2 without
-// TLS, which the HTTP API does not support.
+// answerGRPC makes an HTTP server answer gRPC clients with the error wrong. They use HTTP/2, which
+// the HTTP API supports only over TLS.
 func answerGRPC(server *http.Server, wrong error) {
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true)
@@ -34,6 +35,8 @@ func answerGRPC(server *http.Server, wrong error) {
 			next.ServeHTTP(w, r)
 		case strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
 			refuseGRPC(w, wrong)
+		case r.TLS != nil:
+			next.ServeHTTP(w, r)
 		default:
 			http.Error(w, "this port speaks HTTP/1.1", http.StatusHTTPVersionNotSupported)
 		}
@@ -96,6 +99,9 @@ func (l refusingListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
+	}
+	if _, ok := conn.(*tls.Conn); ok { // which net/http must see; see sessionsOverTLS
+		return conn, nil
 	}
 	return &refusingConn{Conn: conn, wrong: l.wrong}, nil
 }

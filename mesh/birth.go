@@ -115,6 +115,7 @@ func (n *Node) meta() *peerv1.Meta {
 		Identity: ringproto.EncodeIdentity(n.self), Name: n.cfg.Name, Cluster: n.cfg.Cluster, ClusterId: n.clusterID(),
 		Peer: n.addrs.Peer, Http: n.addrs.HTTP, Grpc: n.addrs.GRPC, SeedsHash: gossip.SeedsHash(n.cfg.Seeds),
 		Release: n.program().Newest, OldestRelease: n.program().Oldest,
+		Tls: n.secure.peers != nil,
 	}
 	m.SeedIndex = n.seedIndex.Load()
 	if old := n.replaces.Load(); old != nil {

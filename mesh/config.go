@@ -35,6 +35,12 @@ type Config struct {
 	// listens; empty derives them from the listen addresses.
 	PeerAdvertise, GossipAdvertise string
 
+	// TLS secures the streams between members, and those of clients.
+	TLS TLS
+	// Insecure lets a node without TLS between members, or without keys for gossip, use addresses
+	// of a network.
+	Insecure bool
+
 	// HoldRelease keeps the view's release at this number while this node is a member, so
 	// that an older program can take the place of a newer one (W1). 0 holds nothing.
 	HoldRelease uint32

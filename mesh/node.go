@@ -18,6 +18,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/meshhook"
+	"github.com/sgkandale/sharelock/internal/nodetls"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/identity"
@@ -53,7 +54,8 @@ type Node struct {
 	ports
 	founding
 
-	data *identity.Dir
+	secure secure
+	data   *identity.Dir
 	// began is when New was called, on clock.
 	began     time.Duration
 	gossip    *gossip.Gossip
@@ -141,18 +143,21 @@ func (n *Node) open() error {
 	if _, _, follows := n.data.Promise(); !follows && len(n.cfg.Seeds) == 0 && !n.cfg.Found {
 		return errors.New("mesh.seeds is empty: name the seeds, or found a cluster of one with --found")
 	}
+	if err := errors.Join(n.checkExposure(n.ctx, false), n.secureStreams()); err != nil {
+		return err
+	}
 	if err := n.bind(); err != nil {
 		return err
 	}
 	n.views = epoch.New(epoch.Config{Follow: n.followCluster, Fits: n.fits, Lease: n.cfg.Lease, Log: n.log})
 	n.peers = peer.New(peer.Config{
-		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Views: n.views, Dial: n.network.Dial, Options: n.hooks.Calls,
+		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Views: n.views, Dial: n.secure.dial, Options: n.hooks.Calls,
 		Address: n.addressOf, Leader: n.leaderAtWork, Clock: n.clock, Spawn: n.tasks.Go, Log: n.log,
 	})
 	n.onClose("peers", func() error { n.peers.Close(); return nil })
 	n.dialBacks = peer.NewDialBacks(n.dialBack, n.clock, n.log)
 	n.links = link.New(link.Config{
-		Self: n.self, Cluster: n.clusterID, Releases: n.program(), Dial: n.network.Dial, Wrap: n.hooks.Links,
+		Self: n.self, Cluster: n.clusterID, Releases: n.program(), Dial: n.secure.dial, Wrap: n.hooks.Links,
 		Views: n.views, Clock: n.clock, Spawn: n.tasks.Go, Context: n.ctx, Log: n.log,
 	})
 	n.onClose("links", func() error { n.links.Close(); return nil })
@@ -172,7 +177,7 @@ func (n *Node) open() error {
 		return err
 	}
 	n.raftStreams = raftstream.New(raftstream.Config{
-		Listener: n.peer.Listener(raftstream.Magic), Dial: n.network.Dial, Cluster: n.clusterID, Address: n.raftAddressOf, Self: n.self.ID,
+		Listener: n.peer.Listener(raftstream.Magic), Dial: n.secure.dial, Cluster: n.clusterID, Address: n.raftAddressOf, Self: n.self.ID,
 	})
 	raftLog := logbridge.NewHCLog(n.log.With("part", "raft"))
 	n.agree, err = view.Start(view.Config{
@@ -224,11 +229,13 @@ func (n *Node) Start() error {
 	n.serve("links", func() error { return n.links.Serve(n.peer.Listener(link.Magic)) })
 
 	httpWrong := n.wrongPort("HTTP", n.addrs.HTTP)
-	o := api.Options{Logger: n.log, Reflection: n.cfg.Reflection, MaxWait: n.cfg.MaxWait, WrongPort: httpWrong}
+	o := api.Options{Logger: n.log, Reflection: n.cfg.Reflection, MaxWait: n.cfg.MaxWait, WrongPort: httpWrong, TLS: n.cfg.TLS.clients() != nodetls.ClientsOff}
 	n.grpc, n.http = api.NewGRPC(n, o), api.NewHTTP(n, o)
-	n.serve("gRPC", func() error { return n.grpc.Serve(n.listeners.grpc) })
+	grpcPort := n.clientPort(n.listeners.grpc, "gRPC", n.addrs.GRPC, (*nodetls.Store).GRPC)
+	httpPort := n.clientPort(n.listeners.http, "HTTP", n.addrs.HTTP, (*nodetls.Store).HTTP)
+	n.serve("gRPC", func() error { return n.grpc.Serve(grpcPort) })
 	n.onClose("gRPC server", func() error { n.grpc.Stop(); return nil })
-	n.serve("HTTP", func() error { return n.http.Serve(api.RefuseSessions(n.listeners.http, httpWrong)) })
+	n.serve("HTTP", func() error { return n.http.Serve(api.RefuseSessions(httpPort, httpWrong)) })
 	n.onClose("HTTP server", n.http.Close)
 
 	n.tasks.Go(func() { n.watchViews(n.ctx) })
@@ -237,6 +244,8 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.founder().run(n.ctx) })
 	n.tasks.Go(func() { n.watchReplaced(n.ctx) })
 	n.tasks.Go(func() { n.watchDisk(n.ctx) })
+	n.tasks.Go(func() { n.watchCertificates(n.ctx) })
+	n.tasks.Go(func() { n.watchMigration(n.ctx) })
 	n.tasks.Go(func() { n.router.Run(n.ctx) })
 	n.tasks.Go(func() { n.greeter.run(n.ctx) })
 	n.tasks.Go(func() { peer.Collect(n.ctx, n.peers, n.calls) })

@@ -66,7 +66,7 @@ func (n *Node) bind() error {
 	n.addrs = Addrs{
 		HTTP: public(n.listeners.http, at.Addr()), GRPC: public(n.listeners.grpc, at.Addr()), Peer: at.String(),
 	}
-	n.peer = peerport.New(peer, n.log, n.peerProtocols()...)
+	n.peer = peerport.New(peer, n.log, n.secure.peers, n.peerProtocols()...)
 	n.onClose("peer port", n.peer.Close)
 	n.gossip, err = gossip.Start(gossip.Config{
 		Meta: n.meta(), Listen: n.cfg.GossipListen, Advertise: n.cfg.GossipAdvertise, Seeds: n.cfg.Seeds,

@@ -77,7 +77,7 @@ func startSimNode(t *testing.T, n *memnet.Net, name string, seeds []string) *sim
 	}
 	clusterID := []byte("0123456789abcdef")
 	s := &simNode{gossip: g, served: make(chan error, 1)}
-	s.port = peerport.New(l, log, peerport.Protocol{Magic: raftstream.Magic, Open: func(conn net.Conn) (net.Conn, error) {
+	s.port = peerport.New(l, log, nil, peerport.Protocol{Magic: raftstream.Magic, Open: func(conn net.Conn) (net.Conn, error) {
 		return raftstream.Accept(conn, func(cluster []byte, _ string) bool { return bytes.Equal(cluster, clusterID) })
 	}})
 	s.layer = raftstream.New(raftstream.Config{

@@ -31,6 +31,7 @@ func (c Config) Validate() error {
 	} {
 		check(l.addr != "", l.key, "must not be empty")
 	}
+	c.validateTLS(check)
 	check(!c.Recover || !c.Found, "--recover", "not together with --found: it goes on with the mesh of a data directory, --found makes a new one")
 	check(!c.Recover || c.DataDir != "", "--recover", "needs the data directory of the old mesh (node.data_dir)")
 	for _, seed := range c.Seeds {

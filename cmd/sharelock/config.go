@@ -47,6 +47,11 @@ type key struct {
 
 // keys returns the table of all settings, in the order of config.yaml.
 func keys() []key {
+	return slices.Concat(nodeKeys(), tlsKeys())
+}
+
+// nodeKeys returns the settings of the node and its locks.
+func nodeKeys() []key {
 	return []key{
 		{
 			"node.name", "node-name", "name of this node, unique in the mesh (default: the host name)",
@@ -96,6 +101,7 @@ func keys() []key {
 			"mesh.cluster", "cluster", "name of the mesh",
 			text(func(c *config) *string { return &c.mesh.Cluster }),
 		},
+		insecureKey(),
 		{
 			"mesh.hold_release", "", "",
 			natural(func(c *config) *uint32 { return &c.mesh.HoldRelease }),

@@ -26,6 +26,7 @@ type node interface {
 	Err() error
 	Addrs() mesh.Addrs
 	Worked() uint64
+	Reload() error
 }
 
 var _ node = (*mesh.Node)(nil)
@@ -57,6 +58,9 @@ in capitals, with __ for the dot: SHARELOCK_HTTP__LISTEN. An unknown key is an e
 Without GOGC and GOMEMLIMIT in the environment, a node collects its garbage when
 it exceeds 32 MiB and half of the live memory.
 
+SIGHUP makes the node read its certificate, key and bundle of authorities again. It
+also looks for changes by itself, every few seconds.
+
 The first interrupt makes the node leave in good order: it hands over its partitions
 and finishes open calls, for at most shutdown_timeout. A second interrupt, more than
 half a second later, ends the node at once.`,
@@ -75,6 +79,9 @@ half a second later, ends the node at once.`,
 	for _, k := range keys() {
 		if k.flag != "" {
 			fs.String(k.flag, "", k.help)
+			if k.flag == "insecure" { // alone it means true
+				fs.Lookup(k.flag).NoOptDefVal = "true"
+			}
 			byFlag[k.flag] = k.name
 		}
 	}
@@ -109,7 +116,7 @@ func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
 func (a *app) serve(ctx context.Context, c config) error {
 	// This comes first: a signal that arrives while the node starts must not leave its port
 	// bound.
-	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
+	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	a.ignoreSIGPIPE()
 	var latency io.WriteCloser
@@ -144,20 +151,28 @@ func (a *app) ignoreSIGPIPE() {
 	}
 }
 
-// supervise waits until the node ends by itself, or ends it after a signal.
+// supervise waits until the node ends by itself, or ends it after a signal. SIGHUP makes it reload
+// its files.
 func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os.Signal) error {
 	var first time.Time
-	select {
-	case <-n.Done():
-		n.Kill()
-		if err := n.Err(); err != nil {
-			return failed(err)
+	for waiting := true; waiting; {
+		select {
+		case <-n.Done():
+			n.Kill()
+			if err := n.Err(); err != nil {
+				return failed(err)
+			}
+			return nil // the node was asked to leave
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				reload(c, n)
+				continue
+			}
+			first = time.Now()
+			c.mesh.Logger.Info("leaving", "signal", sig.String(), "timeout", c.mesh.ShutdownTimeout)
+		case <-ctx.Done():
 		}
-		return nil // the node was asked to leave
-	case sig := <-signals:
-		first = time.Now()
-		c.mesh.Logger.Info("leaving", "signal", sig.String(), "timeout", c.mesh.ShutdownTimeout)
-	case <-ctx.Done():
+		waiting = false
 	}
 
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.mesh.ShutdownTimeout)
@@ -172,11 +187,20 @@ func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os
 			}
 			return nil
 		case sig := <-signals:
-			if time.Since(first) > sameSignal {
+			if sig != syscall.SIGHUP && time.Since(first) > sameSignal {
 				return endAtOnce(n, sig)
 			}
 		}
 	}
+}
+
+// reload makes the node read again what it reads from files while it runs.
+func reload(c config, n node) {
+	if err := n.Reload(); err != nil {
+		c.mesh.Logger.Error("reload: some of what was set before remains", "error", err)
+		return
+	}
+	c.mesh.Logger.Info("reloaded")
 }
 
 // endAtOnce kills the node after a second signal.

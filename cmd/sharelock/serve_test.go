@@ -24,6 +24,8 @@ type fakeNode struct {
 	cfg mesh.Config
 	// startErr fails Start, ready WaitReady.
 	startErr, ready error
+	// reload fails Reload.
+	reload error
 	// stop is called by Stop.
 	stop func(ctx context.Context) error
 
@@ -72,6 +74,11 @@ func (n *fakeNode) end(err error) { n.once.Do(func() { n.err = err; close(n.done
 
 func (n *fakeNode) Done() <-chan struct{} { return n.done }
 func (n *fakeNode) Err() error            { return n.err }
+
+func (n *fakeNode) Reload() error {
+	n.note("reload")
+	return n.reload
+}
 
 func (n *fakeNode) Worked() uint64 { return n.work.Load() }
 
@@ -133,6 +140,35 @@ func TestServe(t *testing.T) {
 			}
 			if !strings.Contains(a.err.String(), `"msg":"node started"`) {
 				t.Errorf("got log %q, want JSON", a.err)
+			}
+		})
+	})
+	t.Run("reload", func(t *testing.T) {
+		virtual.Test(t, func(t *testing.T) {
+			for _, tt := range []struct {
+				err  error
+				said string
+			}{{nil, "msg=reloaded"}, {errors.New("bad certificate"), "level=ERROR"}} {
+				a := newApp()
+				a.signals = make(chan os.Signal, 3)
+				nodes := withNodes(a, func(n *fakeNode) { n.reload = tt.err })
+				code := a.background("serve", "--found", "--insecure")
+				synctest.Wait()
+				a.signals <- syscall.SIGHUP
+				synctest.Wait()
+				a.signals <- syscall.SIGHUP
+				synctest.Wait()
+				a.signals <- syscall.SIGTERM
+				if got := <-code; got != exitOK {
+					t.Errorf("got exit code %d: %s", got, a.err)
+				}
+				n := nodes()[0]
+				if got, want := n.did(), "start reload reload stop"; got != want {
+					t.Errorf("the node did %q, want %q", got, want)
+				}
+				if !n.cfg.Insecure || strings.Count(a.err.String(), tt.said) != 2 {
+					t.Errorf("insecure %v, log %q, want %q", n.cfg.Insecure, a.err, tt.said)
+				}
 			}
 		})
 	})

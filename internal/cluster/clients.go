@@ -71,8 +71,11 @@ func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, a
 		}
 		return c.history.record(f, opts.ClientID, rate)
 	}
-	if opts.Dialer == nil && c.net != nil {
+	if opts.Dialer == nil && c.net != nil && c.security == nil {
 		opts.Dialer = c.net.Host("clients").Dial
+	}
+	if opts.Dialer == nil && c.security != nil {
+		opts.Dialer = c.dialSecure
 	}
 	if c.net != nil {
 		recorded = append(recorded, tap{c, Clients}.options()...)
@@ -97,6 +100,15 @@ func (c *Cluster) dial(ctx context.Context, rate float64, opts client.Options, a
 	}
 	c.dialled = append(c.dialled, cl)
 	return cl, nil
+}
+
+// dialSecure opens a connection with TLS to an address of the cluster from where its clients are.
+func (c *Cluster) dialSecure(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := c.DialContext(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return c.security.dial(ctx, conn)
 }
 
 // DialContext opens a connection to an address of the cluster from where its clients are.

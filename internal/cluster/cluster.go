@@ -29,8 +29,10 @@ type Cluster struct {
 	net     *MemNet
 	rules   *rules
 	actives *actives
-	dir     string
-	ownDir  bool // dir is ours to remove
+	// security is nil without Options.TLS.
+	security *security
+	dir      string
+	ownDir   bool // dir is ours to remove
 
 	mu    sync.Mutex
 	nodes []*node // only appended to; guarded by mu
@@ -88,7 +90,12 @@ func newCluster(o Options, dir string) *Cluster {
 
 // boot makes the founding nodes and starts them, in parallel since each of them
 // syncs files.
-func (c *Cluster) boot(ctx context.Context) error {
+func (c *Cluster) boot(ctx context.Context) (err error) {
+	if c.opts.TLS {
+		if c.security, err = newSecurity(c.dir); err != nil {
+			return err
+		}
+	}
 	var made []*node
 	for range c.opts.Nodes {
 		n, err := c.addNode()

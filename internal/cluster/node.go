@@ -10,9 +10,13 @@ import (
 	"sync"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/certs"
 	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/mesh"
 )
+
+// clusterName is the name of all clusters.
+const clusterName = "testcluster"
 
 // errState: a node that runs was to be started, or one that does not to be stopped.
 var errState = errors.New("not possible now")
@@ -58,7 +62,10 @@ func (n *node) config(first bool) mesh.Config {
 	cfg := mesh.DefaultConfig()
 	cfg.Name = n.name()
 	cfg.DataDir = n.dir()
-	cfg.Cluster = "testcluster"
+	cfg.Cluster = clusterName
+	if c.security != nil {
+		c.security.config(n.name(), &cfg)
+	}
 	for _, seed := range c.all()[:c.opts.Nodes] {
 		addr := seed.place.gossip
 		if c.net != nil {
@@ -98,6 +105,11 @@ func (n *node) up(ctx context.Context) error {
 		n.mu.Lock()
 		first := !n.ran
 		n.mu.Unlock()
+		if first && n.cluster.security != nil {
+			if err := n.cluster.Certify(n.index, n.cluster.CA(), []*certs.CA{n.cluster.CA()}); err != nil {
+				return err
+			}
+		}
 		m, err := mesh.New(n.config(first))
 		if err != nil {
 			return err

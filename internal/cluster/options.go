@@ -88,6 +88,9 @@ type Options struct {
 	// Seed decides everything that the harness leaves to chance. 0 is a random one;
 	// a test that fails prints it.
 	Seed uint64
+	// TLS gives the nodes certificates of one authority, which is made for the cluster: TLS between
+	// members and for clients, see [Cluster.Certify]. Configure may change the modes.
+	TLS bool
 	// Configure may change the configuration of node i before each of its starts.
 	Configure func(i int, cfg *mesh.Config)
 	// Logs gets the log lines of all nodes as they come. Nil keeps the last ones,

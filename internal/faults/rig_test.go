@@ -57,7 +57,7 @@ func newRig(t testing.TB, w *network, size int, s setup) *rig {
 		seeds = append(seeds, r.place(i, s))
 	}
 	for i := range size {
-		settings := fmt.Sprintf("mesh:\n  seeds: [%s]\n", strings.Join(seeds, ", "))
+		settings := fmt.Sprintf("mesh:\n  insecure: true\n  seeds: [%s]\n", strings.Join(seeds, ", "))
 		if s.relayed {
 			settings += fmt.Sprintf("  peer_advertise: %s:50053\n  gossip_advertise: %s:7946\n", relayHost(i), relayHost(i))
 		}
@@ -67,7 +67,7 @@ func newRig(t testing.TB, w *network, size int, s setup) *rig {
 			n.smallDisk()
 		}
 	}
-	r.spare = newNode(t, size, binary, dir, fmt.Sprintf("mesh:\n  seeds: [%s]\n", strings.Join(seeds, ", ")))
+	r.spare = newNode(t, size, binary, dir, fmt.Sprintf("mesh:\n  insecure: true\n  seeds: [%s]\n", strings.Join(seeds, ", ")))
 	for _, n := range r.nodes {
 		n.start()
 	}

@@ -20,3 +20,6 @@ func (r *replay) Read(p []byte) (int, error) {
 	r.head = r.head[n:]
 	return n, nil
 }
+
+// NetConn returns conn, like the method of crypto/tls.Conn.
+func (r *replay) NetConn() net.Conn { return r.Conn }

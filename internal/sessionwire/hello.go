@@ -21,7 +21,9 @@ import (
 //	"SLSN" | version 0 | length 2, big endian | text
 const (
 	// SessionMagic is the beginning of such a stream; HTTP/2 never begins with it.
-	SessionMagic   = "SLSN"
+	SessionMagic = "SLSN"
+	// Protocol is the name of such a stream in ALPN.
+	Protocol       = "sharelock/1"
 	sessionVersion = 1
 	helloLen       = 24
 	welcomeLen     = len(SessionMagic) + 1

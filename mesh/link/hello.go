@@ -37,7 +37,12 @@ const (
 var (
 	errHello   = errors.New("bad preamble")
 	errForeign = errors.New("stream of another cluster, or for another process")
+	// errNeedsTLS: see peerport.NeedsTLS.
+	errNeedsTLS = errors.New("the member takes streams with TLS only, and this node has none between members (tls.members)")
 )
+
+// tlsAlert is the first byte of an alert of TLS.
+const tlsAlert = 0x15
 
 // Hello is what the side that dials says first.
 type Hello struct {
@@ -138,6 +143,9 @@ func appendHelloAnswer(b []byte, theirs, own release.Range) ([]byte, error) {
 func ReadAnswer(r io.Reader, own release.Range) (uint32, error) {
 	var b [len(Magic) + 6]byte
 	if _, err := io.ReadFull(r, b[:]); err != nil {
+		if b[0] == tlsAlert {
+			return 0, errNeedsTLS
+		}
 		return 0, fmt.Errorf("the hello was not answered: %w", err)
 	}
 	if string(b[:len(Magic)]) != Magic {

@@ -17,7 +17,7 @@ func (l *Link) run() {
 		began := l.links.cfg.Clock()
 		if err := l.stream(); err != nil && l.ctx.Err() == nil {
 			level := slog.LevelDebug
-			if errors.Is(err, release.ErrMismatch) && !said {
+			if (errors.Is(err, release.ErrMismatch) || errors.Is(err, errNeedsTLS)) && !said {
 				level, said = slog.LevelError, true // no member is admitted that speaks another (W2)
 			}
 			l.links.cfg.Log.Log(l.ctx, level, "link broke", "member", l.to.Name, "error", err)

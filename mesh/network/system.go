@@ -33,8 +33,22 @@ func LimitUnacked(conn net.Conn) {
 // ResetOnClose makes closing a stream discard what it has not sent yet and reset it: what a
 // stream carries is sent again on the next one, and must not arrive after that (Q1).
 func ResetOnClose(conn net.Conn) {
-	if c, ok := conn.(*net.TCPConn); ok {
+	if c := tcpOf(conn); c != nil {
 		_ = c.SetLinger(0) // of a stream that is open; otherwise it does not matter
+	}
+}
+
+// tcpOf returns the TCP stream below another one, or nil.
+func tcpOf(conn net.Conn) *net.TCPConn {
+	for {
+		switch c := conn.(type) {
+		case *net.TCPConn:
+			return c
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
 	}
 }
 

@@ -1,7 +1,9 @@
 package peerport
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -9,6 +11,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/opening"
+	"github.com/sgkandale/sharelock/internal/seldom"
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
@@ -21,6 +25,8 @@ const (
 	maxOpening = 256
 	// magicSize is the length of every magic.
 	magicSize = 4
+	// recordHandshake is the first byte of a stream that has TLS.
+	recordHandshake = 0x16
 )
 
 // Protocol is one of those that share a port.
@@ -33,31 +39,39 @@ type Protocol struct {
 	Open func(conn net.Conn) (net.Conn, error)
 }
 
+// Secure makes TLS of a stream that came in, within the deadline of the stream. If the stream has no
+// TLS and must have, the error wraps Plain, and the result is the stream, for an answer.
+type Secure struct {
+	Handshake func(conn net.Conn) (net.Conn, error)
+	Plain     error
+}
+
 // Port serves several protocols on one port.
 type Port struct {
 	listener  net.Listener
 	log       *slog.Logger
+	secure    *Secure // nil: streams have no TLS
 	protocols map[string]Protocol
 	parts     map[string]*listener // by the magic; "" is the rest
 	wg        sync.WaitGroup
 	stopped   chan struct{}
-
-	mu sync.Mutex // guards what follows
-	// opening are the streams that have not been handed over, by when they came.
-	opening map[net.Conn]uint64
-	came    uint64
-	closed  bool
+	closing   sync.Once
+	// opening are the streams that have not been handed over.
+	opening *opening.Set
+	refused seldom.Log
 }
 
-// New takes over a listener. The caller closes the port, and accepts from all its listeners.
-func New(l net.Listener, log *slog.Logger, protocols ...Protocol) *Port {
+// New takes over a listener. Streams have TLS if secure is not nil. The caller closes the port, and
+// accepts from all its listeners.
+func New(l net.Listener, log *slog.Logger, secure *Secure, protocols ...Protocol) *Port {
 	p := &Port{
 		listener:  l,
 		log:       log,
+		secure:    secure,
 		protocols: make(map[string]Protocol),
 		parts:     map[string]*listener{"": newListener(l.Addr())},
 		stopped:   make(chan struct{}),
-		opening:   make(map[net.Conn]uint64),
+		opening:   opening.New(maxOpening),
 	}
 	for _, protocol := range protocols {
 		p.protocols[protocol.Magic] = protocol
@@ -75,26 +89,13 @@ func (p *Port) Rest() net.Listener { return p.parts[""] }
 
 // Close stops all listeners and drops streams that were not accepted yet. It
 // waits for the port's goroutines and may be called twice.
-func (p *Port) Close() error {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		p.wg.Wait()
-		return nil
-	}
-	p.closed = true
-	close(p.stopped)
-	conns := make([]net.Conn, 0, len(p.opening))
-	for c := range p.opening {
-		conns = append(conns, c)
-	}
-	p.mu.Unlock()
-
-	err := p.listener.Close()
-	p.stopListeners()
-	for _, c := range conns {
-		_ = c.Close()
-	}
+func (p *Port) Close() (err error) {
+	p.closing.Do(func() {
+		close(p.stopped)
+		err = p.listener.Close()
+		p.stopListeners()
+		p.opening.Close()
+	})
 	p.wg.Wait()
 	return err
 }
@@ -127,97 +128,90 @@ func (p *Port) stopListeners() {
 }
 
 // begin starts to look at a stream. If too many are looked at already, one of them is
-// dropped for it, so that streams that say nothing do not keep out those that do: a member
-// says at once what its stream is.
+// dropped for it: a member says at once what its stream is.
 func (p *Port) begin(conn net.Conn) {
 	network.LimitUnacked(conn)
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
+	dropped, ok := p.opening.Add(conn, func() { p.wg.Go(func() { p.open(conn) }) })
+	if !ok {
 		_ = conn.Close()
-		return
 	}
-	var dropped net.Conn
-	if len(p.opening) >= maxOpening {
-		dropped = p.silent()
-		delete(p.opening, dropped)
-	}
-	p.came++
-	p.opening[conn] = p.came
-	p.wg.Go(func() { p.open(conn) })
-	p.mu.Unlock()
-	if dropped != nil {
-		_ = dropped.Close()
+	if dropped != nil && p.refused.Allow("dropped") {
 		p.log.Warn("dropped a connection: too many are of unknown kind", "remote", dropped.RemoteAddr())
 	}
 }
 
-// silent returns the oldest stream of the host that has the most of them: a host that opens
-// many harms itself only. It needs mu.
-func (p *Port) silent() (oldest net.Conn) {
-	count := map[string]int{}
-	for conn := range p.opening {
-		count[remoteHost(conn)]++
-	}
-	most := 0
-	for _, n := range count {
-		most = max(most, n)
-	}
-	for conn, came := range p.opening {
-		if count[remoteHost(conn)] == most && (oldest == nil || came < p.opening[oldest]) {
-			oldest = conn
-		}
-	}
-	return oldest
-}
-
-func remoteHost(conn net.Conn) string {
-	addr := conn.RemoteAddr().String()
-	if host, _, err := net.SplitHostPort(addr); err == nil {
-		return host
-	}
-	return addr
-}
-
 // open finds out what a stream is and hands it over.
 func (p *Port) open(conn net.Conn) {
-	handedOver := p.handOver(conn)
-	p.mu.Lock()
-	delete(p.opening, conn)
-	p.mu.Unlock()
-	if !handedOver {
-		_ = conn.Close()
+	made, err := p.handOver(conn)
+	p.opening.Remove(conn)
+	if err == nil {
+		return
+	}
+	if made != nil {
+		_ = made.Close()
+	}
+	_ = conn.Close()
+	if !errors.Is(err, errNothing) {
+		p.refuse(conn, err)
 	}
 }
 
-// handOver reports whether somebody has accepted a stream.
-func (p *Port) handOver(conn net.Conn) bool {
+// refuse logs why a stream was closed. A stranger who tries again and again does not fill the log.
+func (p *Port) refuse(conn net.Conn, err error) {
+	level := slog.LevelDebug
+	if p.refused.Allow(opening.Host(conn)) {
+		level = slog.LevelWarn
+	}
+	p.log.Log(context.Background(), level, "refused a stream", "remote", conn.RemoteAddr(), "error", err)
+}
+
+// errNothing: a stream ended, or was answered, or nobody wanted it, which is not worth a line.
+var errNothing = errors.New("nothing to say about the stream")
+
+// handOver hands a stream to who accepts it. After an error the stream is to be closed; made is not
+// nil if TLS was made of it.
+func (p *Port) handOver(conn net.Conn) (made net.Conn, err error) {
 	deadline := time.Now().Add(HelloTimeout)
 	if err := conn.SetDeadline(deadline); err != nil {
-		return false
+		return nil, errNothing
+	}
+	made = conn
+	if p.secure != nil {
+		if made, err = p.secure.Handshake(conn); err != nil {
+			return made, p.insecure(made, err)
+		}
 	}
 	head := make([]byte, magicSize)
-	if _, err := io.ReadFull(conn, head); err != nil {
+	if _, err := io.ReadFull(made, head); err != nil {
 		p.log.Debug("dropped a connection of unknown kind", "remote", conn.RemoteAddr(), "error", err)
-		return false
+		return made, errNothing
 	}
-	var to *listener
-	var out net.Conn
+	to, out, err := p.identify(made, head)
+	if err != nil {
+		return made, err
+	}
+	if conn.SetDeadline(time.Time{}) != nil || !to.deliver(out, time.Until(deadline)) {
+		return made, errNothing
+	}
+	return made, nil
+}
+
+// identify finds the protocol of a stream by its first bytes, and what its listener gets.
+func (p *Port) identify(conn net.Conn, head []byte) (to *listener, out net.Conn, err error) {
 	if protocol, ok := p.protocols[string(head)]; ok {
-		to = p.parts[protocol.Magic]
-		opened, err := protocol.Open(conn)
-		if err != nil {
-			p.log.Warn("refused a stream", "remote", conn.RemoteAddr(), "magic", string(head), "error", err)
+		out, err = protocol.Open(conn)
+		if err == nil && out == nil {
+			err = errNothing
 		}
-		if err != nil || opened == nil {
-			return false
+		if err != nil && !errors.Is(err, errNothing) {
+			err = fmt.Errorf("%s: %w", head, err)
 		}
-		out = opened
-	} else {
-		to, out = p.parts[""], frame.Replay(conn, head)
+		return p.parts[protocol.Magic], out, err
 	}
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		return false
+	if p.secure == nil && head[0] == recordHandshake {
+		// The other end says that this is no TLS when it reads anything else.
+		_, _ = conn.Write([]byte("no TLS\r\n"))
+		return nil, nil, errors.New("it has TLS, but this node has none between members (tls.members)")
 	}
-	return to.deliver(out, time.Until(deadline))
+	return p.parts[""], frame.Replay(conn, head), nil
 }

@@ -17,7 +17,7 @@ func TestStreamsGiveUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := New(l, quiet(), protocols()...)
+	p := New(l, quiet(), nil, protocols()...)
 	defer p.Close() //nolint:errcheck // of a test
 	out, err := system.Dial(t.Context(), l.Addr().String())
 	if err != nil {

@@ -49,7 +49,7 @@ func inBubble(t *testing.T, run func(t *testing.T, n *memnet.Net, p *Port)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := New(l, quiet(), protocols()...)
+		p := New(l, quiet(), nil, protocols()...)
 		run(t, n, p)
 		for range 2 {
 			if err := p.Close(); err != nil {
@@ -197,11 +197,9 @@ func TestSilentStreams(t *testing.T) {
 			t.Errorf("the stream of a host that has one only: %v", err)
 		}
 		synctest.Wait()
-		p.mu.Lock()
-		if got, want := len(p.opening), len(silent)-12; got != want {
+		if got, want := p.opening.Len(), len(silent)-12; got != want {
 			t.Errorf("%d silent streams are left, want %d", got, want)
 		}
-		p.mu.Unlock()
 		time.Sleep(2 * HelloTimeout)
 		for _, c := range silent[12:] {
 			expectDropped(t, c, 0)
@@ -250,7 +248,7 @@ func TestAcceptFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := New(&failingListener{Listener: l, failures: 3}, quiet())
+		p := New(&failingListener{Listener: l, failures: 3}, quiet(), nil)
 		dial(t, n, "PRI ")
 		if _, err := p.Rest().Accept(); err != nil {
 			t.Errorf("Accept after three failures: %v", err)

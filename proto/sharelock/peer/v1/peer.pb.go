@@ -910,7 +910,10 @@ type Meta struct {
 	// The fingerprints of the gossip keys with which the process reads what is encrypted, the
 	// primary first: as many as fit, none if it reads plain gossip only. A process that migrates
 	// encrypts for those that have its primary key. Older programs send none.
-	GossipKeys    [][]byte `protobuf:"bytes,13,rep,name=gossip_keys,json=gossipKeys,proto3" json:"gossip_keys,omitempty"`
+	GossipKeys [][]byte `protobuf:"bytes,13,rep,name=gossip_keys,json=gossipKeys,proto3" json:"gossip_keys,omitempty"`
+	// Whether its peer port takes TLS. While a mesh turns TLS on, members without a word of
+	// this are dialed without. Programs of release 1 skip the field.
+	Tls           bool `protobuf:"varint,14,opt,name=tls,proto3" json:"tls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1034,6 +1037,13 @@ func (x *Meta) GetGossipKeys() [][]byte {
 		return x.GossipKeys
 	}
 	return nil
+}
+
+func (x *Meta) GetTls() bool {
+	if x != nil {
+		return x.Tls
+	}
+	return false
 }
 
 type PromiseRequest struct {
@@ -4591,7 +4601,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
 	"\aseconds\x18\x03 \x01(\x04R\aseconds\x12+\n" +
 	"\x04view\x18\x04 \x01(\v2\x17.sharelock.peer.v1.ViewR\x04viewB\x06\n" +
-	"\x04kind\"\x84\x03\n" +
+	"\x04kind\"\x96\x03\n" +
 	"\x04Meta\x127\n" +
 	"\bidentity\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\bidentity\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -4610,7 +4620,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x0eoldest_release\x18\v \x01(\rR\roldestRelease\x12\x1a\n" +
 	"\breplaces\x18\f \x03(\fR\breplaces\x12\x1f\n" +
 	"\vgossip_keys\x18\r \x03(\fR\n" +
-	"gossipKeys\"f\n" +
+	"gossipKeys\x12\x10\n" +
+	"\x03tls\x18\x0e \x01(\bR\x03tls\"f\n" +
 	"\x0ePromiseRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x125\n" +

@@ -1,0 +1,35 @@
+package main
+
+// insecureKey is the setting that lets a node without TLS or gossip keys use a network.
+func insecureKey() key {
+	return key{
+		"mesh.insecure", "insecure", "use addresses of a network without TLS between members, or without gossip keys",
+		boolean(func(c *config) *bool { return &c.mesh.Insecure }),
+	}
+}
+
+// tlsKeys returns the settings of TLS.
+func tlsKeys() []key {
+	return []key{
+		{
+			"tls.cert_file", "", "",
+			text(func(c *config) *string { return &c.mesh.TLS.CertFile }),
+		},
+		{
+			"tls.key_file", "", "",
+			text(func(c *config) *string { return &c.mesh.TLS.KeyFile }),
+		},
+		{
+			"tls.ca_file", "", "",
+			text(func(c *config) *string { return &c.mesh.TLS.CAFile }),
+		},
+		{
+			"tls.members", "", "",
+			text(func(c *config) *string { return &c.mesh.TLS.Members }),
+		},
+		{
+			"tls.clients", "", "",
+			text(func(c *config) *string { return &c.mesh.TLS.Clients }),
+		},
+	}
+}

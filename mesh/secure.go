@@ -1,0 +1,95 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/internal/nodetls"
+	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/mesh/gossip"
+	"github.com/sgkandale/sharelock/mesh/peerport"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// secure is the TLS of a node's streams.
+type secure struct {
+	store *nodetls.Store // nil without TLS
+	// peers secures the streams that come in at the peer port, nil without TLS between members.
+	peers *peerport.Secure
+	// dial opens streams to other members.
+	dial nodetls.Dial
+	// announced is what members say of their peer ports.
+	announced announced
+}
+
+// secureStreams loads the certificate, and decides how streams are opened and accepted.
+func (n *Node) secureStreams() error {
+	n.secure.dial = n.network.Dial
+	if !n.cfg.TLS.configured() {
+		return nil
+	}
+	var err error
+	if n.secure.store, err = nodetls.Open(nodetls.Config{Source: n.cfg.TLS.source(), Member: n.cfg.memberName(), Log: n.log}); err != nil {
+		return err
+	}
+	members := n.cfg.TLS.members()
+	if members == TLSOff {
+		return nil
+	}
+	migrate := members == TLSMigrate
+	n.secure.peers = &peerport.Secure{Handshake: n.secure.store.Members(migrate).Handshake, Plain: nodetls.ErrPlain}
+	var speaks func(string) bool
+	if migrate {
+		speaks = func(addr string) bool { return n.secure.announced.at(addr, n.gossip.Processes()) }
+	}
+	n.secure.dial = n.secure.store.Dialer(n.network.Dial, speaks).Dial
+	return nil
+}
+
+// clientPort returns a listener of the connections of clients at one of the public ports. It takes
+// over l.
+func (n *Node) clientPort(l net.Listener, what, addr string, server func(*nodetls.Store, nodetls.Clients) *nodetls.Server) net.Listener {
+	mode := n.cfg.TLS.clients()
+	if mode == nodetls.ClientsOff {
+		return l
+	}
+	needs := &sharelock.Error{Err: sharelock.ErrWrongPort, Message: fmt.Sprintf("%s, the %s port of node %s, needs TLS", portOf(addr), what, n.cfg.Name)}
+	return server(n.secure.store, mode).Listen(l, func(conn net.Conn) { api.RefusePlain(conn, needs) }, n.log)
+}
+
+// watchCertificates follows changes of the certificate.
+func (n *Node) watchCertificates(ctx context.Context) {
+	if n.secure.store != nil {
+		n.secure.store.Run(ctx)
+	}
+}
+
+// announced remembers which peer ports take TLS, as their processes say in gossip: a member that
+// gossip has lost for a while is dialed as before. The zero value is ready.
+type announced struct {
+	mu  sync.Mutex
+	tls map[string]bool // by address; guarded by mu
+}
+
+// at reports whether the process at an address takes TLS, by the newest of the live processes
+// there, or if there is none by what was known before.
+func (a *announced) at(addr string, live []gossip.Process) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var newest ring.Identity
+	for _, p := range live {
+		who := ringproto.DecodeIdentity(p.Meta.GetIdentity())
+		if p.Meta.GetPeer() != addr || newest != (ring.Identity{}) && who.Counter < newest.Counter {
+			continue
+		}
+		if newest = who; a.tls == nil || len(a.tls) >= 2*ring.MaxMembers {
+			a.tls = make(map[string]bool)
+		}
+		a.tls[addr] = p.Meta.GetTls()
+	}
+	return a.tls[addr]
+}
