@@ -158,7 +158,8 @@ var folders = []folder{
 		[]string{".", "internal/frame", "internal/protofield", "internal/release", "internal/rules", "internal/wake", "ring", "owner", "mesh/epoch", "mesh/network", "proto/sharelock/peer/v1"},
 		[]string{protobuf},
 	},
-	{"client", []string{".", "internal/clienthook", "internal/clientid", "internal/clock", "internal/frame", "internal/rules", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xxhash}},
+	{"client/internal/secure", []string{"."}, []string{grpc}},
+	{"client", []string{".", "client/internal/secure", "internal/clienthook", "internal/clientid", "internal/clock", "internal/frame", "internal/rules", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xxhash}},
 	{
 		"internal/cluster",
 		// api and proto: what nodes and calls say of themselves, for the history and

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/secure"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -78,7 +79,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		ctx, cancel = context.WithTimeoutCause(ctx, f.retry.Timeout, errTimeout)
 		defer cancel()
 	}
-	for wrong := 0; ; {
+	for wrong, replaced := 0, false; ; {
 		if err := b.ended(ctx); err != nil {
 			return because(err, f.last)
 		}
@@ -92,6 +93,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		if n == nil {
 			n, direct = all[i], false
 		}
+		token := c.credential.Newest()
 		raw, timedOut := c.try(ctx, b, n, sent, attempt)
 		if raw == nil {
 			return nil
@@ -107,14 +109,19 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		if err := b.ended(ctx); err != nil {
 			return because(err, f.last)
 		}
+		// Renewals go on for as long as the lock can be saved, so each asks for another token.
+		if (!replaced || b.hard) && c.replaceToken(ctx, raw, token) && !replaced {
+			replaced = true
+			continue
+		}
 		repeat, away, err := verdict(raw, timedOut)
-		if wrong++; !errors.Is(err, sharelock.ErrWrongPort) {
+		if wrong++; !useless(err) {
 			wrong = 0 // there may be a node
 		}
 		// What is under way until a deadline goes on: something in front of the nodes may have
 		// answered in their place.
 		if !repeat || wrong >= len(all) && !b.hard {
-			return err
+			return unusable(err)
 		}
 		switch {
 		case away && direct:
@@ -183,6 +190,9 @@ func (c *Client) try(ctx context.Context, b bounds, n *node, sent time.Duration,
 func verdict(raw error, timedOut bool) (repeat, away bool, err error) {
 	if a, ok := errors.AsType[again](raw); ok {
 		return true, a.away || timedOut, sharelockv1.FromError(a.err)
+	}
+	if none, ok := errors.AsType[*secure.TokenError](raw); ok {
+		return false, false, none
 	}
 	err = sharelockv1.FromError(raw)
 	switch {

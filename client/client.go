@@ -14,12 +14,12 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/secure"
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/clock"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -37,6 +37,9 @@ type Client struct {
 	// current is the index in all of the node that calls go to, until it fails.
 	current atomic.Uint32
 	dialer  *dialer
+	// tls secures connections. credential is what calls carry; nil is nothing.
+	tls        *secure.Transport
+	credential *secure.Credential
 	// connectTime bounds an attempt to connect to a node, so that each has its turn within the
 	// patience.
 	connectTime time.Duration
@@ -77,6 +80,8 @@ type node struct {
 	mesh  sharelockv1.MeshServiceClient
 	// session carries acquires, renewals and releases.
 	session *session
+	// handshake is the failure of the last handshake of gRPC, or nil.
+	handshake atomic.Pointer[secure.Error]
 	// life and cleanup are the client's.
 	life, cleanup context.Context //nolint:containedctx // lifetimes
 	// shunned is until when calls for the keys that it owns go elsewhere.
@@ -113,6 +118,7 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	c.life, c.end = context.WithCancelCause(context.Background())
 	c.cleanup, c.endCleanup = context.WithCancel(context.Background())
 	c.log = newLogQueue(opts.Logger)
+	c.secureBy(opts)
 	c.keeper = newKeeper(c)
 	for _, addr := range addrs {
 		n, err := c.newNode(addr)
@@ -136,8 +142,8 @@ func (c *Client) newNode(addr string) (*node, error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, err
 	}
+	n := &node{addr: addr, life: c.life, cleanup: c.cleanup}
 	opts := append([]grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		// The dialer resolves names at every connection, and no proxy that was meant
 		// for the web stands between a lock and its deadline.
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return c.dialer.dial(ctx, addr, nil) }),
@@ -153,16 +159,12 @@ func (c *Client) newNode(addr string) (*node, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
 		}),
-	}, c.opts.DialOptions...)
+	}, append(c.credentials(n), c.opts.DialOptions...)...)
 	conn, err := grpc.NewClient("passthrough:///"+addr, opts...)
 	if err != nil {
 		return nil, err
 	}
-	n := &node{
-		addr: addr, conn: conn, life: c.life, cleanup: c.cleanup,
-		locks: sharelockv1.NewLockServiceClient(conn),
-		mesh:  sharelockv1.NewMeshServiceClient(conn),
-	}
+	n.conn, n.locks, n.mesh = conn, sharelockv1.NewLockServiceClient(conn), sharelockv1.NewMeshServiceClient(conn)
 	n.session = newSession(n, c.keeper)
 	if t := c.opts.Transport; t == TransportGRPC || t == 0 && len(c.opts.DialOptions) > 0 {
 		n.session.grpcUntil.Store(math.MaxInt64)
@@ -180,7 +182,7 @@ func (c *Client) reach(ctx context.Context) error {
 		}
 		_, err := healthv1.NewHealthClient(n.conn).Check(ctx, &healthv1.HealthCheckRequest{Service: sharelockv1.LockService_ServiceDesc.ServiceName})
 		switch code := status.Code(err); {
-		case code == codes.Unavailable, ctx.Err() != nil, errors.Is(sharelockv1.FromError(err), sharelock.ErrWrongPort):
+		case code == codes.Unavailable, code == codes.Unauthenticated, ctx.Err() != nil, errors.Is(sharelockv1.FromError(err), sharelock.ErrWrongPort):
 			return err
 		case code == codes.Unimplemented, code == codes.NotFound:
 			return n.notOurs(ctx)

@@ -33,10 +33,14 @@ func newDialer(custom func(ctx context.Context, addr string) (net.Conn, error)) 
 	return d
 }
 
+// greeting is the first exchange on a connection. It returns the connection to be used from then on. If
+// it fails the connection is closed.
+type greeting func(ctx context.Context, conn net.Conn) (net.Conn, error)
+
 // dial opens a connection; greet, if not nil, is the first exchange on it. Of a host with
 // several addresses the first that takes both wins: one that hangs, or accepts and says
 // nothing, does not hold up the others. The names are resolved at every call.
-func (d *dialer) dial(ctx context.Context, addr string, greet func(net.Conn) error) (net.Conn, error) {
+func (d *dialer) dial(ctx context.Context, addr string, greet greeting) (net.Conn, error) {
 	if d.custom != nil {
 		return d.try(ctx, addr, d.custom, greet)
 	}
@@ -68,7 +72,7 @@ func (d *dialer) dial(ctx context.Context, addr string, greet func(net.Conn) err
 
 // race makes an attempt at each address, the next when the one before has failed or has had
 // its time. The first connection wins, and the attempts beside it end.
-func (d *dialer) race(ctx context.Context, addrs []string, greet func(net.Conn) error) (net.Conn, error) {
+func (d *dialer) race(ctx context.Context, addrs []string, greet greeting) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
@@ -117,7 +121,7 @@ func (d *dialer) race(ctx context.Context, addrs []string, greet func(net.Conn) 
 
 // try makes one attempt. A dialer that does not end with its context is left behind: what it
 // opens then is closed.
-func (d *dialer) try(ctx context.Context, addr string, open func(context.Context, string) (net.Conn, error), greet func(net.Conn) error) (net.Conn, error) {
+func (d *dialer) try(ctx context.Context, addr string, open func(context.Context, string) (net.Conn, error), greet greeting) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
 		err  error
@@ -150,12 +154,13 @@ func (d *dialer) try(ctx context.Context, addr string, open func(context.Context
 	}
 	stop := context.AfterFunc(ctx, func() { _ = r.conn.Close() })
 	defer stop()
-	if err := greet(r.conn); err != nil {
+	conn, err := greet(ctx, r.conn)
+	if err != nil {
 		_ = r.conn.Close()
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%s: %w", addr, errSilent) // and not that the connection was closed for it
 		}
 		return nil, err
 	}
-	return r.conn, nil
+	return conn, nil
 }

@@ -47,12 +47,12 @@ func TestSecondAddress(t *testing.T) {
 				return near, nil
 			}
 		}
-		greet := func(conn net.Conn) error {
+		greet := func(_ context.Context, conn net.Conn) (net.Conn, error) {
 			if _, err := conn.Write([]byte{1}); err != nil {
-				return err
+				return nil, err
 			}
 			_, err := conn.Read(make([]byte, 1))
-			return err
+			return conn, err
 		}
 		addrs := map[string]func(ctx context.Context) (net.Conn, error){
 			"good":    answering(true),

@@ -6,8 +6,9 @@ import "errors"
 // Match them with errors.Is.
 var (
 	// ErrLost means that the lock can no longer be trusted. It is wrapped together with the
-	// reason: no renewal was answered in time, or the error that answered a renewal
-	// (sharelock.ErrNotHeld or sharelock.ErrStaleToken). An Acquire fails with it if the lock
+	// reason: no renewal was answered in time, which wraps sharelock.ErrUnauthenticated or
+	// sharelock.ErrPermissionDenied if the nodes have refused renewals until then; or the error
+	// that answered a renewal (sharelock.ErrNotHeld or sharelock.ErrStaleToken). An Acquire fails with it if the lock
 	// was granted, but each time its TTL was over before the answer came: the TTL is shorter
 	// than a round trip to the key's owner.
 	ErrLost = errors.New("lock is lost")

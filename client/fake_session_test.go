@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -25,7 +26,7 @@ func (m *fakeMesh) interceptSession(addr string) grpc.StreamServerInterceptor {
 		if !known {
 			return next(srv, s)
 		}
-		f := &fakeSession{mesh: m, addr: addr, stream: s, cancels: map[uint64]context.CancelFunc{}, kept: map[uint64]context.CancelFunc{}}
+		f := &fakeSession{mesh: m, addr: addr, stream: s, token: bearerOf(s.Context()), cancels: map[uint64]context.CancelFunc{}, kept: map[uint64]context.CancelFunc{}}
 		return f.serve()
 	}
 }
@@ -37,6 +38,7 @@ type fakeSession struct {
 
 	mu      sync.Mutex
 	cancels map[uint64]context.CancelFunc // guarded by mu
+	token   string                        // of the caller; guarded by mu
 	// kept are the holds that are attached.
 	kept map[uint64]context.CancelFunc // guarded by mu
 	// alive is the newest keepalive, and when it came.
@@ -63,6 +65,11 @@ func (f *fakeSession) serve() error {
 		}
 		if mute {
 			continue
+		}
+		if m.GetToken() != "" {
+			f.mu.Lock()
+			f.token = m.GetToken()
+			f.mu.Unlock()
 		}
 		if m.GetPing() {
 			f.send(&sharelockv1.SessionResponse{Pong: true})
@@ -153,7 +160,7 @@ func (f *fakeSession) renew(ctx context.Context, h *sharelockv1.SessionHold) {
 		case a.GetStatus() == nil:
 			asOf, rest = n, ttl*3/10
 			m.Renewed = []*sharelockv1.SessionRenewed{{Keepalive: n, Ids: []uint64{h.GetId()}}}
-		case gone(sharelockv1.FromError(statusError(a.GetStatus()))):
+		case gone(sharelockv1.FromError(statusError(a.GetStatus()))), denied(sharelockv1.FromError(statusError(a.GetStatus()))):
 			m.Ended = []*sharelockv1.SessionEnd{{Id: h.GetId(), Status: a.GetStatus()}}
 		default:
 			continue
@@ -222,6 +229,9 @@ func (f *fakeSession) do(ctx context.Context, c *sharelockv1.SessionCall) *share
 			return resp, err
 		}
 	}
+	f.mu.Lock()
+	ctx = metadata.NewIncomingContext(ctx, metadata.Pairs("authorization", "Bearer "+f.token))
+	f.mu.Unlock()
 	_, err := f.mesh.intercept(f.addr)(ctx, req, &grpc.UnaryServerInfo{Server: f.mesh, FullMethod: method}, handle)
 	if err == nil {
 		return &sharelockv1.SessionAnswer{Id: c.GetId(), Hold: hold}

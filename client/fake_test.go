@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -48,6 +50,8 @@ type fakeMesh struct {
 	keepalives int
 	refuse     error
 	deaf       bool
+	// accepts, if set, reports whether a token of a caller is good, or none if it is empty.
+	accepts func(token string) bool
 	// noFences: the nodes are of a release that does not know GiveUp.
 	noFences bool
 	// slow, if set, is called by GiveUp.
@@ -176,7 +180,11 @@ func (m *fakeMesh) intercept(addr string) grpc.UnaryServerInterceptor {
 		if m.fault != nil {
 			f = m.fault(c)
 		}
+		accepts := m.accepts
 		m.mu.Unlock()
+		if accepts != nil && !accepts(bearerOf(ctx)) {
+			return nil, sharelockv1.ToStatus(sharelock.ErrUnauthenticated).Err()
+		}
 		if f.hang {
 			<-ctx.Done()
 			return nil, status.FromContextError(ctx.Err()).Err()
@@ -198,6 +206,12 @@ func (m *fakeMesh) intercept(addr string) grpc.UnaryServerInterceptor {
 		}
 		return resp, nil
 	}
+}
+
+// bearerOf returns the token that a call carries.
+func bearerOf(ctx context.Context) string {
+	md, _ := metadata.FromIncomingContext(ctx)
+	return strings.TrimPrefix(strings.Join(md.Get("authorization"), ","), "Bearer ")
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -328,7 +328,7 @@ func (k *keeper) kept(now time.Duration, n *keptNews) {
 	}
 	k.renewals.Add(1)
 	l.deadline = deadline
-	l.warned = false
+	l.warned, l.denied = false, nil
 	l.reckon()
 	if l.due() < l.next {
 		k.requeue(l) // otherwise its entry in the heap is early, which does no harm

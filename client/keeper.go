@@ -92,7 +92,7 @@ func (l *Lock) extend(h sharelock.Hold, deadline time.Duration) {
 		l.last = deadline - h.SafeFor + h.EndsIn
 	}
 	l.deadline = max(l.deadline, l.within(deadline))
-	l.warned = false
+	l.warned, l.denied = false, nil
 	l.reckon()
 	l.next = l.due()
 }
@@ -109,6 +109,9 @@ func (l *Lock) within(deadline time.Duration) time.Duration {
 func (l *Lock) overdue() error {
 	if l.last > 0 && l.deadline == l.last {
 		return fmt.Errorf("%w, %v", ErrMaxHold, l.hold.MaxHold)
+	}
+	if l.denied != nil {
+		return fmt.Errorf("%w: %w", errLate, l.denied)
 	}
 	return errLate
 }
@@ -303,7 +306,12 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 		if err == nil {
 			err = plausible(hold, l.token)
 		}
-		if err != nil && !gone(sharelockv1.FromError(err)) {
+		if word := sharelockv1.FromError(err); err != nil && !gone(word) {
+			if denied(word) {
+				k.mu.Lock()
+				l.denied = word
+				k.mu.Unlock()
+			}
 			k.c.log.debug("renewal failed", "key", l.key, "token", l.token, "addr", n.addr, "err", err)
 			// Nothing but the owner's word ends a lock early: whatever else is wrong may
 			// be right again before the deadline.

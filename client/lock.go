@@ -42,6 +42,8 @@ type Lock struct {
 	// session could keep it or not.
 	at    attached
 	alone bool
+	// denied is the newest answer to a renewal if nodes refuse to do it for this client.
+	denied error
 	// err is why the lock ended; nil while it is held.
 	err error
 	// warned: the contexts have been ended, for now.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,10 +45,26 @@ type Options struct {
 	// Dial, or that of a node that the mesh names. A Dialer that does not return when its
 	// context ends is not waited for.
 	Dialer func(ctx context.Context, addr string) (net.Conn, error)
-	// DialOptions come after the client's own and win over them, for credentials,
-	// interceptors and dialers. Without credentials among them connections are in
-	// clear text.
+	// DialOptions come after the client's own and win over them, for interceptors and dialers.
+	// Transport credentials among them count for gRPC alone, in place of TLS.
 	DialOptions []grpc.DialOption
+	// TLS makes all connections TLS, those of gRPC and those of sessions without it. It is not
+	// changed: each connection gets a copy, with the name of the server if ServerName is empty,
+	// which is the host of the address. Nil is clear text.
+	TLS *tls.Config
+	// LoadTLS is called before each connection, in place of TLS, for certificates and
+	// authorities that are replaced while the client runs. If it fails, the configuration
+	// before is used, and the failure is logged. It must return soon.
+	LoadTLS func() (*tls.Config, error)
+	// Token returns the caller's bearer token; empty is none. It is called at each connection, and
+	// when a token was refused or has expired: the call that was refused is made again with
+	// the new token, once, and no lock is lost by the change. Its errors fail calls only if
+	// there is no older token. It is called in a goroutine of its own, once at a time; if it is
+	// slow, an older token is used meanwhile. Only a connection with TLS, or within this
+	// machine, carries a token: any other fails.
+	Token func(ctx context.Context) (string, error)
+	// AllowPlaintextTokens lets tokens be sent over networks in clear text.
+	AllowPlaintextTokens bool
 	// Transport is how sessions reach the nodes, by default as fits DialOptions.
 	Transport Transport
 }
@@ -60,6 +77,9 @@ func (o Options) check() error {
 	}
 	if o.ClientID != "" {
 		err = errors.Join(err, sharelock.CheckClientID(o.ClientID))
+	}
+	if o.TLS != nil && o.LoadTLS != nil {
+		err = errors.Join(err, sharelock.Invalid("LoadTLS", "cannot be combined with TLS"))
 	}
 	if o.Transport > TransportPlain {
 		err = errors.Join(err, sharelock.Invalid("Transport", fmt.Sprintf("%d is unknown", o.Transport)))

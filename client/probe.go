@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/secure"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 )
 
@@ -53,7 +54,7 @@ func (s *session) hail(ctx context.Context) (net.Conn, error) {
 			cancel(wrong)
 		}
 	})
-	conn, err := s.keeper.c.dialer.dial(ctx, s.n.addr, hello)
+	conn, err := s.keeper.c.dialer.dial(ctx, s.n.addr, s.n.greet)
 	switch waiting := timer.Stop(); {
 	case !waiting:
 		if err == nil || ctx.Err() != nil {
@@ -82,7 +83,7 @@ func hungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// look finds out whether the port speaks anything but HTTP/2 without TLS. Nil is that it may
+// look finds out whether the port speaks anything but HTTP/2, with TLS or without it as the client does. Nil is that it may
 // be a node, or something in front of one; that is not asked again for a while.
 func (s *session) look(ctx context.Context) error {
 	s.mu.Lock()
@@ -108,15 +109,31 @@ func (s *session) look(ctx context.Context) error {
 // server of HTTP/2 does.
 const noHTTP2 = "error reading server preface"
 
-// lookAfter looks at the port if a call of gRPC failed with an error that suggests so.
+// noHandshake is in the error of a call of gRPC if the handshake of TLS failed.
+const noHandshake = "authentication handshake failed"
+
+// lookAfter finds out more if a call of gRPC failed with an error that suggests so: it looks at the
+// port, or returns why TLS was refused.
 func (s *session) lookAfter(ctx context.Context, err error) error {
-	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), noHTTP2) {
+	if status.Code(err) != codes.Unavailable {
 		return nil
 	}
-	return s.look(ctx)
+	if s.keeper.c.tls.On() {
+		if refused := s.n.handshake.Load(); refused != nil && strings.Contains(err.Error(), noHandshake) {
+			return refused
+		}
+		if refused := secure.Refused(s.n.addr, err); refused != nil {
+			return refused
+		}
+	}
+	if text := err.Error(); strings.Contains(text, noHTTP2) || strings.Contains(text, noHandshake) {
+		return s.look(ctx)
+	}
+	return nil
 }
 
-// speaks returns what the port speaks if that is not HTTP/2 without TLS.
+// speaks returns what the port speaks if that is not what the client does: HTTP/2, without TLS or
+// with it.
 func (s *session) speaks(ctx context.Context) string {
 	c := s.keeper.c
 	if len(c.opts.DialOptions) > 0 {
@@ -124,23 +141,29 @@ func (s *session) speaks(ctx context.Context) string {
 	}
 	var head [64]byte
 	got := 0
-	_, err := c.dialer.dial(ctx, s.n.addr, func(conn net.Conn) error {
+	_, err := c.dialer.dial(ctx, s.n.addr, func(_ context.Context, conn net.Conn) (net.Conn, error) {
 		if _, err := io.WriteString(conn, http2Preface); err != nil {
-			return err
+			return nil, err
 		}
 		var err error
 		if got, err = io.ReadAtLeast(conn, head[:], http2Header); err == nil {
 			err = errLooked // which closes the connection
 		}
-		return err
+		return nil, err
 	})
+	if c.tls.On() {
+		if got >= http2Header && isHTTP2(head[:]) {
+			return "it does not speak TLS"
+		}
+		return "" // the handshake tells the rest
+	}
 	switch b := head[:got]; {
 	case got == 0 && hungUp(err):
-		return s.speaksTLS(ctx)
+		return s.triesTLS(ctx)
 	case got == 0, got >= http2Header && isHTTP2(b):
 		return ""
 	case bytes.HasPrefix(b, []byte{tlsAlert, tlsMajor}):
-		return "it speaks TLS"
+		return speaksTLS
 	default:
 		return "it answers " + quoteLine(b)
 	}
@@ -160,20 +183,23 @@ const (
 	tlsMajor = 3
 )
 
-// speaksTLS is speaks for a port that ends connections that begin otherwise.
-func (s *session) speaksTLS(ctx context.Context) string {
-	_, err := s.keeper.c.dialer.dial(ctx, s.n.addr, func(conn net.Conn) error {
+// speaksTLS is said of a port to a client without TLS.
+const speaksTLS = "it speaks TLS, and this client is not set up for that (Options.TLS; on the command line --tls-ca)"
+
+// triesTLS is speaks for a port that ends connections that begin otherwise.
+func (s *session) triesTLS(ctx context.Context) string {
+	_, err := s.keeper.c.dialer.dial(ctx, s.n.addr, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
 		// Nobody is trusted by it: nothing is said on this connection.
 		err := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}).HandshakeContext(ctx) //nolint:gosec // see above
 		if err == nil {
-			return errLooked
+			err = errLooked
 		}
-		return err
+		return nil, err
 	})
 	_, alert := errors.AsType[tls.AlertError](err)
 	remote, ok := errors.AsType[*net.OpError](err)
 	if errors.Is(err, errLooked) || alert || ok && remote.Op == "remote error" {
-		return "it speaks TLS"
+		return speaksTLS
 	}
 	return ""
 }

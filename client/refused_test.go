@@ -68,7 +68,7 @@ func TestRefusedSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close() //nolint:errcheck // it is over
-	f, err := c.nodes[1].session.connect(t.Context())
+	f, _, err := c.nodes[1].session.connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/secure"
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -40,6 +41,8 @@ type session struct {
 	now func() time.Duration
 	// keeper has the locks that streams keep alive.
 	keeper *keeper
+	// credential is the client's.
+	credential *secure.Credential
 	// idle are exchanges to be used again.
 	idle sync.Pool
 	// unaryUntil is until when the node is taken for one that knows no sessions.
@@ -103,6 +106,8 @@ type stream struct {
 	sent, spoke bool
 	// alive is about the locks that this stream keeps; guarded by mu.
 	alive keeping
+	// told is the token that the node has got; nil is none. Guarded by mu.
+	told *secure.Token
 	// asked are to be told who owns what; guarded by mu.
 	asked []chan<- []byte
 	// opened is closed when the node has taken the stream, or err is set.
@@ -131,7 +136,7 @@ type exchange struct {
 }
 
 func newSession(n *node, k *keeper) *session {
-	s := &session{n: n, now: k.c.now, keeper: k}
+	s := &session{n: n, now: k.c.now, keeper: k, credential: k.c.credential}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -219,7 +224,11 @@ const (
 func (s *session) failed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failure, s.trying = err, false
+	s.trying = false
+	if denied(sharelockv1.FromError(err)) {
+		return // the next call may have another credential
+	}
+	s.failure = err
 	s.pause = min(max(2*s.pause, firstTry), longestTry)
 	s.retryAt = s.now() + jitter(s.pause)
 }
@@ -419,7 +428,7 @@ func (st *stream) nudge() {
 // run opens the stream and sends calls until it breaks.
 func (st *stream) run() {
 	defer st.end()
-	f, err := st.s.connect(st.ctx)
+	f, told, err := st.s.connect(st.ctx)
 	if err != nil {
 		st.s.failed(err)
 		st.fail(err)
@@ -427,7 +436,7 @@ func (st *stream) run() {
 	}
 	st.mu.Lock()
 	st.heard = st.s.now()
-	st.said = st.heard
+	st.said, st.told = st.heard, told
 	st.mu.Unlock()
 	st.s.reached(st)
 	close(st.opened)
@@ -489,6 +498,12 @@ func (st *stream) beatNow() {
 func (st *stream) take() (data []byte, next time.Duration) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if token := st.s.credential.Newest(); token != st.told {
+		st.told = token
+		if data = sessionwire.AppendToken(nil, token.String()); len(data) > 0 {
+			return data, 0
+		}
+	}
 	switch {
 	case len(st.fullUrgent) > 0:
 		// If the keepalive that waits is behind it, another may be sent besides.
@@ -616,7 +631,7 @@ func (st *stream) fail(err error) {
 	switch code := status.Code(err); {
 	case code == codes.Unimplemented:
 		st.s.unaryUntil.Store(int64(st.s.now() + relearn))
-	case code != codes.Unavailable && !errors.Is(sharelockv1.FromError(err), sharelock.ErrWrongPort):
+	case code != codes.Unavailable && !denied(sharelockv1.FromError(err)) && !errors.Is(sharelockv1.FromError(err), sharelock.ErrWrongPort):
 		err = status.Errorf(codes.Unavailable, "the session ended: %v", err)
 	}
 	st.mu.Lock()

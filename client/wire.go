@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/secure"
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
@@ -61,9 +62,15 @@ func (s *session) unary() bool {
 	return until != 0 && s.now() < time.Duration(until)
 }
 
-// connect opens a stream to the node, which ends with ctx. Errors are statuses.
-func (s *session) connect(ctx context.Context) (f clienthook.Frames, err error) {
+// connect opens a stream to the node, which ends with ctx. told is the token that the node has got.
+// Errors are statuses.
+func (s *session) connect(ctx context.Context) (f clienthook.Frames, told *secure.Token, err error) {
 	if !s.grpcOnly() {
+		if s.credential != nil {
+			if _, err := s.credential.Fresh(ctx); err != nil {
+				return nil, nil, err
+			}
+		}
 		f, err = s.plain(ctx)
 		s.mu.Lock()
 		if s.ends++; !hungUp(err) {
@@ -73,20 +80,21 @@ func (s *session) connect(ctx context.Context) (f clienthook.Frames, err error) 
 		s.mu.Unlock()
 		switch {
 		case errors.Is(err, sharelock.ErrWrongPort):
-			return nil, sharelockv1.ToStatus(err).Err()
+			return nil, nil, sharelockv1.ToStatus(err).Err()
 		case unknown:
 			s.keeper.c.log.debug("a node has sessions by gRPC alone", "addr", s.n.addr, "err", err)
 			s.grpcUntil.Store(int64(s.now() + relearn))
 		case err != nil:
-			return nil, asStatus(err)
+			return nil, nil, asStatus(err)
 		}
 	}
 	if f == nil {
+		told = s.credential.Newest() // the call carries it, or a newer one
 		rpcCtx, cancel := context.WithCancel(ctx)
 		rpc, err := s.n.locks.Session(rpcCtx, grpc.ForceCodecV2(sessionwire.RawCodec{}))
 		if err != nil {
 			cancel()
-			return nil, err
+			return nil, nil, err
 		}
 		// This has gRPC never open the stream once more by itself, as it may when the node
 		// has refused it: while whoever receives waits for a connection to do so, whoever
@@ -98,7 +106,7 @@ func (s *session) connect(ctx context.Context) (f clienthook.Frames, err error) 
 		f = wrap(s.n.addr, f)
 	}
 	context.AfterFunc(ctx, func() { _ = f.Close() })
-	return f, nil
+	return f, told, nil
 }
 
 // grpcFrames is a stream of gRPC.
@@ -152,8 +160,17 @@ func asStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	return status.Error(codes.Unavailable, err.Error())
+	return connError{err}
 }
+
+// connError is the failure of a connection.
+type connError struct{ error }
+
+// Unwrap returns the reason.
+func (e connError) Unwrap() error { return e.error }
+
+// GRPCStatus makes it one for gRPC, too.
+func (e connError) GRPCStatus() *status.Status { return status.New(codes.Unavailable, e.Error()) }
 
 // hello begins a session.
 func hello(conn net.Conn) error {

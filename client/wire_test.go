@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,12 +18,14 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/virtual"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // wireFake is a node that grants whatever it is asked for over plain sessions, and a
@@ -32,6 +35,10 @@ type wireFake struct {
 	// first is asked what to do with a plain stream once its first bytes are there; nil
 	// is to speak.
 	first func(n int64, conn net.Conn) bool
+
+	// tls, if set, is the server's; accepts, if set, reports whether a token is good.
+	tls     *tls.Config
+	accepts func(token string) bool
 
 	// mute hears and says nothing; late answers pings alone. bad follows good answers with
 	// what is none.
@@ -59,6 +66,9 @@ func (f *wireFake) dial(ctx context.Context, addr string) (net.Conn, error) {
 
 func (f *wireFake) serve(addr string, conn net.Conn) {
 	defer conn.Close() //nolint:errcheck // a pipe
+	if f.tls != nil {
+		conn = tls.Server(conn, f.tls)
+	}
 	head := make([]byte, len(sessionwire.SessionMagic))
 	if _, err := io.ReadFull(conn, head); err != nil {
 		return
@@ -82,6 +92,7 @@ func (f *wireFake) serve(addr string, conn net.Conn) {
 		calls  sessionwire.CallReader
 		keeps  sessionwire.KeepReader
 		turn   = make(chan struct{}, 1)
+		token  string
 	)
 	send := func(m []byte) error {
 		turn <- struct{}{}
@@ -108,6 +119,9 @@ func (f *wireFake) serve(addr string, conn net.Conn) {
 		if f.mute.Load() {
 			continue
 		}
+		if t, err := sessionwire.ReadToken(m); err == nil && t != nil {
+			token = string(t)
+		}
 		var out []byte
 		calls.Reset(m)
 		for c := (sessionwire.Call{}); ; {
@@ -116,6 +130,10 @@ func (f *wireFake) serve(addr string, conn net.Conn) {
 				break
 			}
 			if f.late.Load() {
+				continue
+			}
+			if f.accepts != nil && !f.accepts(token) {
+				out = sessionwire.AppendReply(out, &sessionwire.Reply{ID: c.ID, Status: unauthenticated()})
 				continue
 			}
 			out = sessionwire.AppendReply(out, &sessionwire.Reply{ID: c.ID, Hold: sharelock.Hold{
@@ -144,6 +162,15 @@ func (f *wireFake) serve(addr string, conn net.Conn) {
 			return
 		}
 	}
+}
+
+// unauthenticated is the status of a refused credential, in wire format.
+func unauthenticated() []byte {
+	b, err := proto.Marshal(sharelockv1.ToStatus(sharelock.ErrUnauthenticated).Proto())
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
 
 // proxy hands a stream on to the mesh.

@@ -1,0 +1,97 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/secure"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
+)
+
+// secureBy takes over the options about TLS and tokens.
+func (c *Client) secureBy(opts Options) {
+	c.tls = secure.NewTransport(opts.TLS, opts.LoadTLS, func(err error) {
+		c.log.warn("the older configuration of TLS is used", "err", err)
+	})
+	if opts.Token != nil {
+		c.credential = secure.NewCredential(c.life, opts.Token, opts.AllowPlaintextTokens, func(err error) {
+			c.log.warn("the older token is used", "err", err)
+		})
+	}
+}
+
+// credentials are the options of gRPC for TLS and tokens.
+func (c *Client) credentials(n *node) []grpc.DialOption {
+	if !c.tls.On() && c.credential == nil {
+		return []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	}
+	opts := []grpc.DialOption{grpc.WithTransportCredentials(c.tls.GRPC(n.addr, c.credential, func(err error) {
+		refused, _ := errors.AsType[*secure.Error](err)
+		n.handshake.Store(refused)
+	}))}
+	if c.credential != nil {
+		opts = append(opts, grpc.WithPerRPCCredentials(c.credential.PerRPC()))
+	}
+	return opts
+}
+
+// greet begins a session on a connection to the node.
+func (n *node) greet(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	c := n.session.keeper.c
+	conn, err := c.tls.Client(ctx, conn, n.addr, secure.ProtoSession)
+	if errors.Is(err, secure.ErrProtocol) {
+		return nil, fmt.Errorf("%w: %w", sessionwire.ErrNoSession, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.credential != nil {
+		if err := c.credential.Allow(conn); err != nil {
+			return nil, err
+		}
+	}
+	if err := hello(conn); err != nil {
+		if refused := secure.Refused(n.addr, err); refused != nil {
+			err = refused
+		}
+		return nil, err
+	}
+	return conn, nil
+}
+
+// replaceToken reports whether an attempt was refused for its credential and there is another one
+// now. token is the newest when the attempt was made.
+func (c *Client) replaceToken(ctx context.Context, err error, token *secure.Token) bool {
+	if c.credential == nil || status.Code(err) != codes.Unauthenticated {
+		return false
+	}
+	if _, none := errors.AsType[*secure.TokenError](err); none {
+		return false
+	}
+	return c.credential.Replace(ctx, token)
+}
+
+// denied reports whether a node has refused a call for who makes it: its credential, or what it may
+// do.
+func denied(err error) bool {
+	return errors.Is(err, sharelock.ErrUnauthenticated) || errors.Is(err, sharelock.ErrPermissionDenied)
+}
+
+// useless reports whether an error says that an address is of no use whatever is tried again.
+func useless(err error) bool { return errors.Is(err, sharelock.ErrWrongPort) || secure.IsUseless(err) }
+
+// unusable is the error of a call for which every address is useless.
+func unusable(err error) error {
+	if _, ok := errors.AsType[*secure.Error](err); ok {
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	return err
+}
