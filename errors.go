@@ -37,6 +37,9 @@ var (
 	// ErrQuarantined: the key's state was lost, and locks granted before may still be held
 	// (step 3 of an activation).
 	ErrQuarantined = errors.New("quarantined")
+	// ErrNotConfirmed: some members did not confirm a change for all members; the message names
+	// them. The change can be repeated.
+	ErrNotConfirmed = errors.New("not confirmed by all members")
 	// ErrMessageTooLarge: a request is larger than the limits allow.
 	ErrMessageTooLarge = errors.New("message is too large")
 	// ErrWrongPort: a gRPC request was sent to a port that is not a node's gRPC port; the

@@ -37,7 +37,8 @@ type fakeNode struct {
 	reason    string                   // of the last forced release
 	once      bool                     // sentOnce of the last release
 	left      int
-	panicking bool // Open panics
+	change    sharelock.KeyringChange // the last one
+	panicking bool                    // Open panics
 
 	open  atomic.Int64 // sessions
 	waits chan string  // a key for each acquire that begins to wait
@@ -343,6 +344,22 @@ func (n *fakeNode) Locate(key string) (sharelock.Location, error) {
 		return sharelock.Location{}, err
 	}
 	return sharelock.Location{Key: key, Partition: 17, Owner: "a", Backups: []string{"c"}, Epoch: 59712345}, nil
+}
+
+func (n *fakeNode) Keyring(_ context.Context, withKeys bool) (sharelock.Keyring, error) {
+	k := sharelock.Keyring{
+		Keys:    []sharelock.GossipKey{{Fingerprint: "0123456789abcdef", Installed: 1, Primary: 1}},
+		Members: []sharelock.KeyringMember{{Name: "a", Encryption: "required"}},
+	}
+	if withKeys {
+		k.Keys[0].Key = "secret"
+	}
+	return k, n.enter("-")
+}
+
+func (n *fakeNode) ChangeKeyring(ctx context.Context, c sharelock.KeyringChange) (sharelock.Keyring, error) {
+	n.set(func(n *fakeNode) { n.change = c })
+	return n.Keyring(ctx, false)
 }
 
 func (n *fakeNode) Decommission(_ context.Context, name string) error { return n.enter(name) }

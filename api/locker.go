@@ -101,6 +101,11 @@ type Mesh interface {
 	Leave(ctx context.Context, forGood bool) error
 	// Decommission gives up the seat of an absent node, by its name or id.
 	Decommission(ctx context.Context, name string) error
+	// Keyring returns the gossip keys of all members, with the keys themselves only if they are
+	// asked for.
+	Keyring(ctx context.Context, withKeys bool) (sharelock.Keyring, error)
+	// ChangeKeyring changes the gossip keys of all members and returns them.
+	ChangeKeyring(ctx context.Context, c sharelock.KeyringChange) (sharelock.Keyring, error)
 }
 
 // Node is everything that the servers of this package use.

@@ -118,6 +118,7 @@ func (n *Node) meta() *peerv1.Meta {
 		Tls: n.secure.peers != nil,
 	}
 	m.SeedIndex = n.seedIndex.Load()
+	m.GossipKeys = n.keys.fitting(m)
 	if old := n.replaces.Load(); old != nil {
 		m.Replaces = gossip.Fitting(m, *old)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/meshhook"
+	"github.com/sgkandale/sharelock/mesh/keyring"
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
@@ -40,6 +41,10 @@ type Config struct {
 	// Insecure lets a node without TLS between members, or without keys for gossip, use addresses
 	// of a network.
 	Insecure bool
+	// GossipEncryption is how gossip is encrypted; the zero value is required with keys, and off
+	// without. GossipKeysFile is a file of keys; empty keeps the keys in DataDir.
+	GossipEncryption keyring.Mode
+	GossipKeysFile   string
 
 	// HoldRelease keeps the view's release at this number while this node is a member, so
 	// that an older program can take the place of a newer one (W1). 0 holds nothing.

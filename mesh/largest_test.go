@@ -13,6 +13,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/mesh/keyring"
 	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
@@ -118,6 +119,13 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 				Reason: longest(sharelock.MaxReasonBytes),
 			},
 			&peerv1.ForcedResponse{},
+		},
+		"Keyring": {
+			&peerv1.KeyringRequest{Action: peerv1.KeyringRequest_ACTION_INSTALL, Key: make([]byte, keyring.KeySize), Fingerprint: make([]byte, 8), WithKeys: true},
+			&peerv1.KeyringResponse{
+				Keys:       slices.Repeat([]*peerv1.KeyringKey{{Fingerprint: make([]byte, 8), Key: make([]byte, keyring.KeySize)}}, keyring.MaxKeys),
+				Encryption: "required", FromFile: true, Refused: why,
+			},
 		},
 		"Greet":    {&peerv1.GreetRequest{}, &peerv1.GreetResponse{}},
 		"TakeOver": {&peerv1.TakeOverRequest{Silent: id, Term: 1<<64 - 1}, &peerv1.TakeOverResponse{}},

@@ -56,6 +56,7 @@ type Node struct {
 
 	secure secure
 	data   *identity.Dir
+	keys   gossipKeys
 	// began is when New was called, on clock.
 	began     time.Duration
 	gossip    *gossip.Gossip
@@ -143,7 +144,10 @@ func (n *Node) open() error {
 	if _, _, follows := n.data.Promise(); !follows && len(n.cfg.Seeds) == 0 && !n.cfg.Found {
 		return errors.New("mesh.seeds is empty: name the seeds, or found a cluster of one with --found")
 	}
-	if err := errors.Join(n.checkExposure(n.ctx, false), n.secureStreams()); err != nil {
+	if err := n.openKeys(); err != nil {
+		return err
+	}
+	if err := errors.Join(n.checkExposure(n.ctx, n.keys.encrypt()), n.secureStreams()); err != nil {
 		return err
 	}
 	if err := n.bind(); err != nil {
@@ -154,6 +158,7 @@ func (n *Node) open() error {
 		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Views: n.views, Dial: n.secure.dial, Options: n.hooks.Calls,
 		Address: n.addressOf, Leader: n.leaderAtWork, Clock: n.clock, Spawn: n.tasks.Go, Log: n.log,
 	})
+	n.openKeyring()
 	n.onClose("peers", func() error { n.peers.Close(); return nil })
 	n.dialBacks = peer.NewDialBacks(n.dialBack, n.clock, n.log)
 	n.links = link.New(link.Config{
@@ -221,7 +226,7 @@ func (n *Node) Start() error {
 	n.calls = peer.NewServer(peer.ServerConfig{
 		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Promise: n.promise, Views: n.views, Callers: &n.greeter.callers, Clock: n.clock,
 		DialBack: n.dialBacks.Check, Raft: n.agree, Double: n.double.Load, Leading: n.leadership.now, Leader: n.leaderAddr, Voters: n.voters,
-		Silent: func(silent ring.Identity) { n.named.note(silent, n.clock()) }, Forced: n.router.Forced, Log: n.log,
+		Silent: func(silent ring.Identity) { n.named.note(silent, n.clock()) }, Forced: n.router.Forced, Keyring: n.keys.own.Do, Log: n.log,
 	})
 	n.inner = n.calls.GRPC(grpc.UnknownServiceHandler(api.WrongPort(n.wrongPeerPort())), grpc.ConnectionTimeout(2*peerport.HelloTimeout))
 	n.serve("peer", func() error { return n.inner.Serve(n.peer.Rest()) })
@@ -246,6 +251,8 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.watchDisk(n.ctx) })
 	n.tasks.Go(func() { n.watchCertificates(n.ctx) })
 	n.tasks.Go(func() { n.watchMigration(n.ctx) })
+	n.tasks.Go(func() { n.keys.own.Run(n.ctx) })
+	n.tasks.Go(func() { n.keys.all.CatchUp(n.ctx) })
 	n.tasks.Go(func() { n.router.Run(n.ctx) })
 	n.tasks.Go(func() { n.greeter.run(n.ctx) })
 	n.tasks.Go(func() { peer.Collect(n.ctx, n.peers, n.calls) })

@@ -70,15 +70,14 @@ func (n *Node) bind() error {
 	n.onClose("peer port", n.peer.Close)
 	n.gossip, err = gossip.Start(gossip.Config{
 		Meta: n.meta(), Listen: n.cfg.GossipListen, Advertise: n.cfg.GossipAdvertise, Seeds: n.cfg.Seeds,
-		Unit: n.cfg.Lease / 4, Network: n.network, Log: n.log.With("part", "gossip"),
+		Unit: n.cfg.Lease / 4, Encryption: n.keys.own.Mode(), Keys: n.keys.own.Ring(), Network: n.network, Log: n.log.With("part", "gossip"),
 	})
 	if err != nil {
 		return err
 	}
 	n.onClose("gossip", n.gossip.Close)
 	n.addrs.Gossip = n.gossip.Addr()
-	n.announce() // its place among the seeds is known only now
-	return nil
+	return n.useKeys() // and announces: its place among the seeds is known only now
 }
 
 // public is a listener's address as others see it: with the host of the peer

@@ -3,6 +3,7 @@ package mesh
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -136,16 +137,17 @@ func (n *Node) watchMigration(ctx context.Context) {
 	}
 }
 
-// Reload loads the certificate, its key and the bundle of authorities again. What is not accepted
-// is an error, and the old ones remain. A node also looks for changes by itself.
+// Reload loads the certificate, its key, the bundle of authorities and the file of gossip keys
+// again. What is not accepted is an error, and the old ones remain. A node also looks for changes
+// by itself.
 func (n *Node) Reload() error {
-	if n.secure.store == nil {
-		return nil
+	var err error
+	if n.secure.store != nil {
+		if err = n.secure.store.Reload(); err != nil {
+			err = fmt.Errorf("TLS: %w", err)
+		}
 	}
-	if err := n.secure.store.Reload(); err != nil {
-		return fmt.Errorf("TLS: %w", err)
-	}
-	return nil
+	return errors.Join(err, n.keys.own.Reload())
 }
 
 // TLSStats returns counts of the node's certificates, or the zero value without TLS.

@@ -38,6 +38,18 @@ func Fitting(meta *peerv1.Meta, ids [][]byte) [][]byte {
 	return ids
 }
 
+// FittingKeys returns the first of some fingerprints that a Meta without them has room for, with room
+// for a cluster id besides.
+func FittingKeys(meta *peerv1.Meta, keys [][]byte) [][]byte {
+	room := memberlist.MetaMaxSize - clusterIDRoom - proto.Size(meta)
+	for i, k := range keys {
+		if room -= 2 + len(k); room < 0 {
+			return keys[:i]
+		}
+	}
+	return keys
+}
+
 // checkMeta says whether a Meta fits, with room for what may be added later.
 func checkMeta(meta *peerv1.Meta, room int) error {
 	if len(meta.GetClusterId()) > 0 {

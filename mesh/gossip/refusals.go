@@ -70,6 +70,13 @@ func (r *refusals) note(addr, why string) {
 	if ap, err := netip.ParseAddrPort(addr); err == nil {
 		host = ap.Addr().String() // streams come from any port
 	}
+	if r.first(host) {
+		r.log.Warn("gossip with another process is not possible", "address", addr, "why", why)
+	}
+}
+
+// first reports whether this is the first about something in the window, and there is room for it.
+func (r *refusals) first(about string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -80,14 +87,14 @@ func (r *refusals) note(addr, why string) {
 		r.until, r.named, r.dropped = now.Add(refusalWindow), make(map[string]bool), 0
 	}
 	switch {
-	case r.named[host]:
-		return
+	case r.named[about]:
+		return false
 	case len(r.named) >= maxRefusals:
 		r.dropped++
-		return
+		return false
 	}
-	r.named[host] = true
-	r.log.Warn("gossip with another process is not possible", "address", addr, "why", why)
+	r.named[about] = true
+	return true
 }
 
 // whyRefused returns why a join failed, if that is about encryption, else "".
@@ -118,6 +125,10 @@ func (f refusalFilter) Write(p []byte) (int, error) {
 	line := strings.TrimSpace(string(p))
 	at := strings.LastIndex(line, fromAddress)
 	if at < 0 {
+		// It names no address: a probe of a member that has other keys, for example.
+		if classify(line, false) != "" && !f.refusals.first(line) {
+			return len(p), nil
+		}
 		return f.next.Write(p)
 	}
 	why := ""

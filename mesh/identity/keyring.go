@@ -54,15 +54,6 @@ func readKeyring(path string) ([]byte, error) {
 	return data, err
 }
 
-// HasKeyring reports whether a data directory has a keyring file. It does not lock the directory.
-func HasKeyring(path string) bool {
-	if path == "" {
-		return false
-	}
-	_, err := os.Stat(filepath.Join(path, keyringFile))
-	return err == nil
-}
-
 // ChangeKeyring replaces the keyring file of a data directory that no process works in: change
 // returns the new content of the old one, which is empty if there is none. The directory is made
 // if it is not there.

@@ -72,6 +72,9 @@ func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 // String returns the fingerprint as sixteen hexadecimal digits.
 func (f Fingerprint) String() string { return hex.EncodeToString(f[:]) }
 
+// MarshalText returns the same text.
+func (f Fingerprint) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
 // ParseFingerprint reads a fingerprint, or that of a key if text is a key: a command may name a
 // key by either.
 func ParseFingerprint(text string) (Fingerprint, error) {

@@ -45,6 +45,13 @@ func text(r Ring) []byte {
 	return b.Bytes()
 }
 
+func writeFile(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // However a key is printed, logged or encoded, it does not come out.
 func TestKeysAreSecret(t *testing.T) {
 	k := testKey('a')
@@ -240,9 +247,7 @@ func (m *memory) SetKeyring(data []byte) error {
 // How a process encrypts depends on the configuration and on whether it has keys.
 func TestOpen(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys")
-	if err := os.WriteFile(file, text(ringOf("fg")), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, file, text(ringOf("fg")))
 	missing := filepath.Join(t.TempDir(), "missing")
 	for _, c := range []struct {
 		what   string
@@ -336,11 +341,7 @@ func TestChange(t *testing.T) {
 func TestReload(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "keys")
-		write := func(data []byte) {
-			if err := os.WriteFile(file, data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		write := func(data []byte) { writeFile(t, file, data) }
 		write(text(ringOf("a")))
 		var out bytes.Buffer
 		k, err := Open(Config{File: file, Store: &memory{}, Log: slog.New(slog.NewTextHandler(&out, nil))})

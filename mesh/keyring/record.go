@@ -66,3 +66,18 @@ func decode(data []byte) (Ring, error) {
 	}
 	return ring, nil
 }
+
+// AddPrimary returns a stored ring with a key in front of it.
+func AddPrimary(stored []byte, k Key) ([]byte, error) {
+	ring, err := decode(stored)
+	if err == nil {
+		ring, err = ring.Install(k)
+	}
+	if err == nil {
+		ring, err = ring.Use(k.Fingerprint())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return encode(ring), nil
+}

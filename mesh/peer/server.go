@@ -16,6 +16,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/mesh/keyring"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -51,7 +52,9 @@ type ServerConfig struct {
 
 	// Forced is told of holds that were taken away from their holders by force.
 	Forced func(holds []sharelock.Hold, reason string)
-	Log    *slog.Logger
+	// Keyring reads or changes this process's gossip keys.
+	Keyring func(r keyring.Request) (keyring.Report, error)
+	Log     *slog.Logger
 }
 
 // Raft is what calls ask of a process's part of Raft.

@@ -43,3 +43,29 @@ func TestMeshConversion(t *testing.T) {
 		t.Errorf("nil gives %+v", got)
 	}
 }
+
+// The gossip keys of a mesh come back as they went.
+func TestKeyringConversion(t *testing.T) {
+	full := sharelock.Keyring{
+		Keys:    []sharelock.GossipKey{{Fingerprint: "f", Key: "k", Installed: 3, Primary: 2}},
+		Members: []sharelock.KeyringMember{{Name: "a", Encryption: "required", FromFile: true, Err: "e"}},
+	}
+	for _, k := range []sharelock.Keyring{{}, full} {
+		if got := KeyringFromProto(KeyringToProto(k)); !reflect.DeepEqual(got, k) {
+			t.Errorf("got %+v, want %+v", got, k)
+		}
+	}
+	for _, v := range []any{full, full.Keys[0], full.Members[0]} {
+		for i, v := 0, reflect.ValueOf(v); i < v.NumField(); i++ {
+			if v.Field(i).IsZero() {
+				t.Errorf("%v.%s is not set", v.Type(), v.Type().Field(i).Name)
+			}
+		}
+	}
+	for action := range KeyringAction_name {
+		c := KeyringChangeFromProto(&ChangeKeyringRequest{Action: KeyringAction(action), Key: "k", WithoutAbsent: true})
+		if want := (sharelock.KeyringChange{Action: sharelock.KeyringAction(action), Key: "k", WithoutAbsent: true}); c != want {
+			t.Errorf("action %d is %+v, want %+v", action, c, want)
+		}
+	}
+}

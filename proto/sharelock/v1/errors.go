@@ -58,6 +58,7 @@ var table = [...]row{
 	{sharelock.ErrNoQuorum, "NO_QUORUM", codes.Unavailable, http.StatusServiceUnavailable},
 	{sharelock.ErrNotReady, "NOT_READY", codes.Unavailable, http.StatusServiceUnavailable},
 	{sharelock.ErrQuarantined, "QUARANTINED", codes.Unavailable, http.StatusServiceUnavailable},
+	{sharelock.ErrNotConfirmed, "NOT_CONFIRMED", codes.Aborted, http.StatusConflict},
 	{sharelock.ErrMessageTooLarge, "MESSAGE_TOO_LARGE", codes.ResourceExhausted, http.StatusRequestEntityTooLarge},
 	{sharelock.ErrWrongPort, "WRONG_PORT", codes.FailedPrecondition, http.StatusMisdirectedRequest},
 	{ErrNoRoute, "NOT_FOUND", codes.Unimplemented, http.StatusNotFound},

@@ -40,6 +40,7 @@ var promised = []struct {
 	{sharelock.ErrNoQuorum, "NO_QUORUM", codes.Unavailable, 503},
 	{sharelock.ErrNotReady, "NOT_READY", codes.Unavailable, 503},
 	{sharelock.ErrQuarantined, "QUARANTINED", codes.Unavailable, 503},
+	{sharelock.ErrNotConfirmed, "NOT_CONFIRMED", codes.Aborted, 409},
 	{sharelock.ErrMessageTooLarge, "MESSAGE_TOO_LARGE", codes.ResourceExhausted, 413},
 	{sharelock.ErrWrongPort, "WRONG_PORT", codes.FailedPrecondition, 421},
 	{sharelock.ErrInternal, "INTERNAL", codes.Internal, 500},

@@ -71,6 +71,67 @@ func (Mode) EnumDescriptor() ([]byte, []int) {
 	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{0}
 }
 
+// KeyringAction is a change of gossip keys.
+type KeyringAction int32
+
+const (
+	// Not an action.
+	KeyringAction_KEYRING_ACTION_UNSPECIFIED KeyringAction = 0
+	// Add a key: members can read with it. The first key of a mesh is used, too.
+	KeyringAction_KEYRING_ACTION_INSTALL KeyringAction = 1
+	// Encrypt with a key, which every member must have.
+	KeyringAction_KEYRING_ACTION_USE KeyringAction = 2
+	// Remove a key, which no member may encrypt with.
+	KeyringAction_KEYRING_ACTION_REMOVE KeyringAction = 3
+	// Install a new key that this node makes, use it, and remove all other keys.
+	KeyringAction_KEYRING_ACTION_ROTATE KeyringAction = 4
+)
+
+// Enum value maps for KeyringAction.
+var (
+	KeyringAction_name = map[int32]string{
+		0: "KEYRING_ACTION_UNSPECIFIED",
+		1: "KEYRING_ACTION_INSTALL",
+		2: "KEYRING_ACTION_USE",
+		3: "KEYRING_ACTION_REMOVE",
+		4: "KEYRING_ACTION_ROTATE",
+	}
+	KeyringAction_value = map[string]int32{
+		"KEYRING_ACTION_UNSPECIFIED": 0,
+		"KEYRING_ACTION_INSTALL":     1,
+		"KEYRING_ACTION_USE":         2,
+		"KEYRING_ACTION_REMOVE":      3,
+		"KEYRING_ACTION_ROTATE":      4,
+	}
+)
+
+func (x KeyringAction) Enum() *KeyringAction {
+	p := new(KeyringAction)
+	*p = x
+	return p
+}
+
+func (x KeyringAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (KeyringAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_sharelock_v1_lock_proto_enumTypes[1].Descriptor()
+}
+
+func (KeyringAction) Type() protoreflect.EnumType {
+	return &file_sharelock_v1_lock_proto_enumTypes[1]
+}
+
+func (x KeyringAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use KeyringAction.Descriptor instead.
+func (KeyringAction) EnumDescriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{1}
+}
+
 // Hold is one client's grant of a key.
 type Hold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3233,6 +3294,406 @@ func (x *Seat) GetAbsent() bool {
 	return false
 }
 
+// Keyring lists the gossip keys of a mesh.
+type Keyring struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Every key that a member has. The keys that are the primary of most members come first.
+	Keys []*GossipKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The members of the view.
+	Members       []*KeyringMember `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Keyring) Reset() {
+	*x = Keyring{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Keyring) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Keyring) ProtoMessage() {}
+
+func (x *Keyring) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Keyring.ProtoReflect.Descriptor instead.
+func (*Keyring) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *Keyring) GetKeys() []*GossipKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Keyring) GetMembers() []*KeyringMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// GossipKey is a key that encrypts gossip.
+type GossipKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key's name: the beginning of a hash of it, as 16 hexadecimal digits.
+	Fingerprint string `protobuf:"bytes,1,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// The key itself in base64, if the request asked for it.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// How many members have the key.
+	Installed uint32 `protobuf:"varint,3,opt,name=installed,proto3" json:"installed,omitempty"`
+	// How many members encrypt with it.
+	Primary       uint32 `protobuf:"varint,4,opt,name=primary,proto3" json:"primary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GossipKey) Reset() {
+	*x = GossipKey{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GossipKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GossipKey) ProtoMessage() {}
+
+func (x *GossipKey) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GossipKey.ProtoReflect.Descriptor instead.
+func (*GossipKey) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *GossipKey) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *GossipKey) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *GossipKey) GetInstalled() uint32 {
+	if x != nil {
+		return x.Installed
+	}
+	return 0
+}
+
+func (x *GossipKey) GetPrimary() uint32 {
+	if x != nil {
+		return x.Primary
+	}
+	return 0
+}
+
+// KeyringMember is a member with gossip keys of its own.
+type KeyringMember struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the member.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How the member encrypts gossip: off, migrate or required. Empty if it did not answer.
+	Encryption string `protobuf:"bytes,2,opt,name=encryption,proto3" json:"encryption,omitempty"`
+	// Whether the keys come from mesh.gossip_keys_file. Then ChangeKeyring is refused.
+	FromFile bool `protobuf:"varint,3,opt,name=from_file,json=fromFile,proto3" json:"from_file,omitempty"`
+	// Why the member did not answer; empty if it did.
+	Error         string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyringMember) Reset() {
+	*x = KeyringMember{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyringMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyringMember) ProtoMessage() {}
+
+func (x *KeyringMember) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyringMember.ProtoReflect.Descriptor instead.
+func (*KeyringMember) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *KeyringMember) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *KeyringMember) GetEncryption() string {
+	if x != nil {
+		return x.Encryption
+	}
+	return ""
+}
+
+func (x *KeyringMember) GetFromFile() bool {
+	if x != nil {
+		return x.FromFile
+	}
+	return false
+}
+
+func (x *KeyringMember) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type GetKeyringRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Return the keys themselves, too.
+	ShowKeys      bool `protobuf:"varint,1,opt,name=show_keys,json=showKeys,proto3" json:"show_keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetKeyringRequest) Reset() {
+	*x = GetKeyringRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetKeyringRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetKeyringRequest) ProtoMessage() {}
+
+func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetKeyringRequest.ProtoReflect.Descriptor instead.
+func (*GetKeyringRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *GetKeyringRequest) GetShowKeys() bool {
+	if x != nil {
+		return x.ShowKeys
+	}
+	return false
+}
+
+type GetKeyringResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The keys of the members.
+	Keyring       *Keyring `protobuf:"bytes,1,opt,name=keyring,proto3" json:"keyring,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetKeyringResponse) Reset() {
+	*x = GetKeyringResponse{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetKeyringResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetKeyringResponse) ProtoMessage() {}
+
+func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetKeyringResponse.ProtoReflect.Descriptor instead.
+func (*GetKeyringResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *GetKeyringResponse) GetKeyring() *Keyring {
+	if x != nil {
+		return x.Keyring
+	}
+	return nil
+}
+
+type ChangeKeyringRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What to do.
+	Action KeyringAction `protobuf:"varint,1,opt,name=action,proto3,enum=sharelock.v1.KeyringAction" json:"action,omitempty"`
+	// The key in base64. To use or to remove a key, its fingerprint is enough. Empty to rotate.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// Make the change although the holder of a seat is absent. That node cannot read gossip when
+	// it is back, until it is given the new key.
+	WithoutAbsent bool `protobuf:"varint,3,opt,name=without_absent,json=withoutAbsent,proto3" json:"without_absent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeKeyringRequest) Reset() {
+	*x = ChangeKeyringRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeKeyringRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeKeyringRequest) ProtoMessage() {}
+
+func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeKeyringRequest.ProtoReflect.Descriptor instead.
+func (*ChangeKeyringRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ChangeKeyringRequest) GetAction() KeyringAction {
+	if x != nil {
+		return x.Action
+	}
+	return KeyringAction_KEYRING_ACTION_UNSPECIFIED
+}
+
+func (x *ChangeKeyringRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ChangeKeyringRequest) GetWithoutAbsent() bool {
+	if x != nil {
+		return x.WithoutAbsent
+	}
+	return false
+}
+
+type ChangeKeyringResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The keys of the members after the change, without the keys themselves.
+	Keyring       *Keyring `protobuf:"bytes,1,opt,name=keyring,proto3" json:"keyring,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeKeyringResponse) Reset() {
+	*x = ChangeKeyringResponse{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeKeyringResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeKeyringResponse) ProtoMessage() {}
+
+func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeKeyringResponse.ProtoReflect.Descriptor instead.
+func (*ChangeKeyringResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ChangeKeyringResponse) GetKeyring() *Keyring {
+	if x != nil {
+		return x.Keyring
+	}
+	return nil
+}
+
 var File_sharelock_v1_lock_proto protoreflect.FileDescriptor
 
 const file_sharelock_v1_lock_proto_rawDesc = "" +
@@ -3475,11 +3936,42 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x04Seat\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
-	"\x06absent\x18\x03 \x01(\bR\x06absent*!\n" +
+	"\x06absent\x18\x03 \x01(\bR\x06absent\"m\n" +
+	"\aKeyring\x12+\n" +
+	"\x04keys\x18\x01 \x03(\v2\x17.sharelock.v1.GossipKeyR\x04keys\x125\n" +
+	"\amembers\x18\x02 \x03(\v2\x1b.sharelock.v1.KeyringMemberR\amembers\"w\n" +
+	"\tGossipKey\x12 \n" +
+	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x1c\n" +
+	"\tinstalled\x18\x03 \x01(\rR\tinstalled\x12\x18\n" +
+	"\aprimary\x18\x04 \x01(\rR\aprimary\"v\n" +
+	"\rKeyringMember\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
+	"\n" +
+	"encryption\x18\x02 \x01(\tR\n" +
+	"encryption\x12\x1b\n" +
+	"\tfrom_file\x18\x03 \x01(\bR\bfromFile\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"0\n" +
+	"\x11GetKeyringRequest\x12\x1b\n" +
+	"\tshow_keys\x18\x01 \x01(\bR\bshowKeys\"E\n" +
+	"\x12GetKeyringResponse\x12/\n" +
+	"\akeyring\x18\x01 \x01(\v2\x15.sharelock.v1.KeyringR\akeyring\"\x84\x01\n" +
+	"\x14ChangeKeyringRequest\x123\n" +
+	"\x06action\x18\x01 \x01(\x0e2\x1b.sharelock.v1.KeyringActionR\x06action\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12%\n" +
+	"\x0ewithout_absent\x18\x03 \x01(\bR\rwithoutAbsent\"H\n" +
+	"\x15ChangeKeyringResponse\x12/\n" +
+	"\akeyring\x18\x01 \x01(\v2\x15.sharelock.v1.KeyringR\akeyring*!\n" +
 	"\x04Mode\x12\r\n" +
 	"\tEXCLUSIVE\x10\x00\x12\n" +
 	"\n" +
-	"\x06SHARED\x10\x012\x93\x05\n" +
+	"\x06SHARED\x10\x01*\x99\x01\n" +
+	"\rKeyringAction\x12\x1e\n" +
+	"\x1aKEYRING_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16KEYRING_ACTION_INSTALL\x10\x01\x12\x16\n" +
+	"\x12KEYRING_ACTION_USE\x10\x02\x12\x19\n" +
+	"\x15KEYRING_ACTION_REMOVE\x10\x03\x12\x19\n" +
+	"\x15KEYRING_ACTION_ROTATE\x10\x042\x93\x05\n" +
 	"\vLockService\x12F\n" +
 	"\aAcquire\x12\x1c.sharelock.v1.AcquireRequest\x1a\x1d.sharelock.v1.AcquireResponse\x12@\n" +
 	"\x05Renew\x12\x1a.sharelock.v1.RenewRequest\x1a\x1b.sharelock.v1.RenewResponse\x12F\n" +
@@ -3490,13 +3982,16 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\n" +
 	"CheckToken\x12\x1f.sharelock.v1.CheckTokenRequest\x1a .sharelock.v1.CheckTokenResponse\x12U\n" +
 	"\fForceRelease\x12!.sharelock.v1.ForceReleaseRequest\x1a\".sharelock.v1.ForceReleaseResponse\x12J\n" +
-	"\aSession\x12\x1c.sharelock.v1.SessionRequest\x1a\x1d.sharelock.v1.SessionResponse(\x010\x012\xfb\x02\n" +
+	"\aSession\x12\x1c.sharelock.v1.SessionRequest\x1a\x1d.sharelock.v1.SessionResponse(\x010\x012\xa6\x04\n" +
 	"\vMeshService\x12F\n" +
 	"\aGetMesh\x12\x1c.sharelock.v1.GetMeshRequest\x1a\x1d.sharelock.v1.GetMeshResponse\x12C\n" +
 	"\x06Locate\x12\x1b.sharelock.v1.LocateRequest\x1a\x1c.sharelock.v1.LocateResponse\x12F\n" +
 	"\aGetRing\x12\x1c.sharelock.v1.GetRingRequest\x1a\x1d.sharelock.v1.GetRingResponse\x12@\n" +
 	"\x05Leave\x12\x1a.sharelock.v1.LeaveRequest\x1a\x1b.sharelock.v1.LeaveResponse\x12U\n" +
-	"\fDecommission\x12!.sharelock.v1.DecommissionRequest\x1a\".sharelock.v1.DecommissionResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/v1;sharelockv1b\x06proto3"
+	"\fDecommission\x12!.sharelock.v1.DecommissionRequest\x1a\".sharelock.v1.DecommissionResponse\x12O\n" +
+	"\n" +
+	"GetKeyring\x12\x1f.sharelock.v1.GetKeyringRequest\x1a .sharelock.v1.GetKeyringResponse\x12X\n" +
+	"\rChangeKeyring\x12\".sharelock.v1.ChangeKeyringRequest\x1a#.sharelock.v1.ChangeKeyringResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/v1;sharelockv1b\x06proto3"
 
 var (
 	file_sharelock_v1_lock_proto_rawDescOnce sync.Once
@@ -3510,146 +4005,163 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 	return file_sharelock_v1_lock_proto_rawDescData
 }
 
-var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_sharelock_v1_lock_proto_goTypes = []any{
-	(Mode)(0),                    // 0: sharelock.v1.Mode
-	(*Hold)(nil),                 // 1: sharelock.v1.Hold
-	(*Waiter)(nil),               // 2: sharelock.v1.Waiter
-	(*Lock)(nil),                 // 3: sharelock.v1.Lock
-	(*AcquireRequest)(nil),       // 4: sharelock.v1.AcquireRequest
-	(*AcquireResponse)(nil),      // 5: sharelock.v1.AcquireResponse
-	(*RenewRequest)(nil),         // 6: sharelock.v1.RenewRequest
-	(*RenewResponse)(nil),        // 7: sharelock.v1.RenewResponse
-	(*ReleaseRequest)(nil),       // 8: sharelock.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),      // 9: sharelock.v1.ReleaseResponse
-	(*GiveUpRequest)(nil),        // 10: sharelock.v1.GiveUpRequest
-	(*GiveUpResponse)(nil),       // 11: sharelock.v1.GiveUpResponse
-	(*GetRequest)(nil),           // 12: sharelock.v1.GetRequest
-	(*GetResponse)(nil),          // 13: sharelock.v1.GetResponse
-	(*ListRequest)(nil),          // 14: sharelock.v1.ListRequest
-	(*ListResponse)(nil),         // 15: sharelock.v1.ListResponse
-	(*CheckTokenRequest)(nil),    // 16: sharelock.v1.CheckTokenRequest
-	(*CheckTokenResponse)(nil),   // 17: sharelock.v1.CheckTokenResponse
-	(*ForceReleaseRequest)(nil),  // 18: sharelock.v1.ForceReleaseRequest
-	(*ForceReleaseResponse)(nil), // 19: sharelock.v1.ForceReleaseResponse
-	(*SessionRequest)(nil),       // 20: sharelock.v1.SessionRequest
-	(*SessionHold)(nil),          // 21: sharelock.v1.SessionHold
-	(*SessionCall)(nil),          // 22: sharelock.v1.SessionCall
-	(*SessionCancel)(nil),        // 23: sharelock.v1.SessionCancel
-	(*SessionResponse)(nil),      // 24: sharelock.v1.SessionResponse
-	(*SessionQueued)(nil),        // 25: sharelock.v1.SessionQueued
-	(*SessionForced)(nil),        // 26: sharelock.v1.SessionForced
-	(*SessionRenewed)(nil),       // 27: sharelock.v1.SessionRenewed
-	(*SessionEnd)(nil),           // 28: sharelock.v1.SessionEnd
-	(*SessionAnswer)(nil),        // 29: sharelock.v1.SessionAnswer
-	(*LockHeldDetail)(nil),       // 30: sharelock.v1.LockHeldDetail
-	(*GetMeshRequest)(nil),       // 31: sharelock.v1.GetMeshRequest
-	(*GetMeshResponse)(nil),      // 32: sharelock.v1.GetMeshResponse
-	(*Stall)(nil),                // 33: sharelock.v1.Stall
-	(*Lease)(nil),                // 34: sharelock.v1.Lease
-	(*Member)(nil),               // 35: sharelock.v1.Member
-	(*LocateRequest)(nil),        // 36: sharelock.v1.LocateRequest
-	(*LocateResponse)(nil),       // 37: sharelock.v1.LocateResponse
-	(*GetRingRequest)(nil),       // 38: sharelock.v1.GetRingRequest
-	(*GetRingResponse)(nil),      // 39: sharelock.v1.GetRingResponse
-	(*RingMember)(nil),           // 40: sharelock.v1.RingMember
-	(*LeaveRequest)(nil),         // 41: sharelock.v1.LeaveRequest
-	(*LeaveResponse)(nil),        // 42: sharelock.v1.LeaveResponse
-	(*DecommissionRequest)(nil),  // 43: sharelock.v1.DecommissionRequest
-	(*DecommissionResponse)(nil), // 44: sharelock.v1.DecommissionResponse
-	(*Seat)(nil),                 // 45: sharelock.v1.Seat
-	nil,                          // 46: sharelock.v1.Hold.MetadataEntry
-	nil,                          // 47: sharelock.v1.Waiter.MetadataEntry
-	nil,                          // 48: sharelock.v1.AcquireRequest.MetadataEntry
-	nil,                          // 49: sharelock.v1.RenewRequest.MetadataEntry
-	(*durationpb.Duration)(nil),  // 50: google.protobuf.Duration
+	(Mode)(0),                     // 0: sharelock.v1.Mode
+	(KeyringAction)(0),            // 1: sharelock.v1.KeyringAction
+	(*Hold)(nil),                  // 2: sharelock.v1.Hold
+	(*Waiter)(nil),                // 3: sharelock.v1.Waiter
+	(*Lock)(nil),                  // 4: sharelock.v1.Lock
+	(*AcquireRequest)(nil),        // 5: sharelock.v1.AcquireRequest
+	(*AcquireResponse)(nil),       // 6: sharelock.v1.AcquireResponse
+	(*RenewRequest)(nil),          // 7: sharelock.v1.RenewRequest
+	(*RenewResponse)(nil),         // 8: sharelock.v1.RenewResponse
+	(*ReleaseRequest)(nil),        // 9: sharelock.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),       // 10: sharelock.v1.ReleaseResponse
+	(*GiveUpRequest)(nil),         // 11: sharelock.v1.GiveUpRequest
+	(*GiveUpResponse)(nil),        // 12: sharelock.v1.GiveUpResponse
+	(*GetRequest)(nil),            // 13: sharelock.v1.GetRequest
+	(*GetResponse)(nil),           // 14: sharelock.v1.GetResponse
+	(*ListRequest)(nil),           // 15: sharelock.v1.ListRequest
+	(*ListResponse)(nil),          // 16: sharelock.v1.ListResponse
+	(*CheckTokenRequest)(nil),     // 17: sharelock.v1.CheckTokenRequest
+	(*CheckTokenResponse)(nil),    // 18: sharelock.v1.CheckTokenResponse
+	(*ForceReleaseRequest)(nil),   // 19: sharelock.v1.ForceReleaseRequest
+	(*ForceReleaseResponse)(nil),  // 20: sharelock.v1.ForceReleaseResponse
+	(*SessionRequest)(nil),        // 21: sharelock.v1.SessionRequest
+	(*SessionHold)(nil),           // 22: sharelock.v1.SessionHold
+	(*SessionCall)(nil),           // 23: sharelock.v1.SessionCall
+	(*SessionCancel)(nil),         // 24: sharelock.v1.SessionCancel
+	(*SessionResponse)(nil),       // 25: sharelock.v1.SessionResponse
+	(*SessionQueued)(nil),         // 26: sharelock.v1.SessionQueued
+	(*SessionForced)(nil),         // 27: sharelock.v1.SessionForced
+	(*SessionRenewed)(nil),        // 28: sharelock.v1.SessionRenewed
+	(*SessionEnd)(nil),            // 29: sharelock.v1.SessionEnd
+	(*SessionAnswer)(nil),         // 30: sharelock.v1.SessionAnswer
+	(*LockHeldDetail)(nil),        // 31: sharelock.v1.LockHeldDetail
+	(*GetMeshRequest)(nil),        // 32: sharelock.v1.GetMeshRequest
+	(*GetMeshResponse)(nil),       // 33: sharelock.v1.GetMeshResponse
+	(*Stall)(nil),                 // 34: sharelock.v1.Stall
+	(*Lease)(nil),                 // 35: sharelock.v1.Lease
+	(*Member)(nil),                // 36: sharelock.v1.Member
+	(*LocateRequest)(nil),         // 37: sharelock.v1.LocateRequest
+	(*LocateResponse)(nil),        // 38: sharelock.v1.LocateResponse
+	(*GetRingRequest)(nil),        // 39: sharelock.v1.GetRingRequest
+	(*GetRingResponse)(nil),       // 40: sharelock.v1.GetRingResponse
+	(*RingMember)(nil),            // 41: sharelock.v1.RingMember
+	(*LeaveRequest)(nil),          // 42: sharelock.v1.LeaveRequest
+	(*LeaveResponse)(nil),         // 43: sharelock.v1.LeaveResponse
+	(*DecommissionRequest)(nil),   // 44: sharelock.v1.DecommissionRequest
+	(*DecommissionResponse)(nil),  // 45: sharelock.v1.DecommissionResponse
+	(*Seat)(nil),                  // 46: sharelock.v1.Seat
+	(*Keyring)(nil),               // 47: sharelock.v1.Keyring
+	(*GossipKey)(nil),             // 48: sharelock.v1.GossipKey
+	(*KeyringMember)(nil),         // 49: sharelock.v1.KeyringMember
+	(*GetKeyringRequest)(nil),     // 50: sharelock.v1.GetKeyringRequest
+	(*GetKeyringResponse)(nil),    // 51: sharelock.v1.GetKeyringResponse
+	(*ChangeKeyringRequest)(nil),  // 52: sharelock.v1.ChangeKeyringRequest
+	(*ChangeKeyringResponse)(nil), // 53: sharelock.v1.ChangeKeyringResponse
+	nil,                           // 54: sharelock.v1.Hold.MetadataEntry
+	nil,                           // 55: sharelock.v1.Waiter.MetadataEntry
+	nil,                           // 56: sharelock.v1.AcquireRequest.MetadataEntry
+	nil,                           // 57: sharelock.v1.RenewRequest.MetadataEntry
+	(*durationpb.Duration)(nil),   // 58: google.protobuf.Duration
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	50, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	50, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	50, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	46, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
-	50, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
-	50, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
+	58, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	58, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	58, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	54, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	58, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
+	58, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
 	0,  // 7: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	50, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	47, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
-	1,  // 10: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
-	2,  // 11: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	50, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	50, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	50, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	58, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	55, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	2,  // 10: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
+	3,  // 11: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
+	58, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	58, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	58, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 15: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	48, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
-	50, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	1,  // 18: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	50, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
-	49, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
-	1,  // 21: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
-	1,  // 22: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
-	3,  // 23: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
-	3,  // 24: sharelock.v1.ListResponse.locks:type_name -> sharelock.v1.Lock
-	1,  // 25: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
-	1,  // 26: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
-	1,  // 27: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
-	22, // 28: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
-	21, // 29: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
-	50, // 30: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
-	4,  // 31: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
-	6,  // 32: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
-	8,  // 33: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
-	23, // 34: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
-	10, // 35: sharelock.v1.SessionCall.give_up:type_name -> sharelock.v1.GiveUpRequest
-	29, // 36: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
-	27, // 37: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
-	28, // 38: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
-	39, // 39: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
-	26, // 40: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
-	25, // 41: sharelock.v1.SessionResponse.queued:type_name -> sharelock.v1.SessionQueued
-	1,  // 42: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
-	1,  // 43: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
-	34, // 44: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
-	35, // 45: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	45, // 46: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
-	33, // 47: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
-	50, // 48: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
-	50, // 49: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	40, // 50: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
-	4,  // 51: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	6,  // 52: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	8,  // 53: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	10, // 54: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
-	12, // 55: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	14, // 56: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	16, // 57: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	18, // 58: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	20, // 59: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	31, // 60: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	36, // 61: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	38, // 62: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	41, // 63: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	43, // 64: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
-	5,  // 65: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	7,  // 66: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	9,  // 67: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	11, // 68: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
-	13, // 69: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	15, // 70: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	17, // 71: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	19, // 72: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	24, // 73: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	32, // 74: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	37, // 75: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	39, // 76: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	42, // 77: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	44, // 78: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
-	65, // [65:79] is the sub-list for method output_type
-	51, // [51:65] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	56, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	58, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	2,  // 18: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
+	58, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	57, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
+	2,  // 21: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
+	2,  // 22: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
+	4,  // 23: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
+	4,  // 24: sharelock.v1.ListResponse.locks:type_name -> sharelock.v1.Lock
+	2,  // 25: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
+	2,  // 26: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
+	2,  // 27: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
+	23, // 28: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
+	22, // 29: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
+	58, // 30: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
+	5,  // 31: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
+	7,  // 32: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
+	9,  // 33: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
+	24, // 34: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
+	11, // 35: sharelock.v1.SessionCall.give_up:type_name -> sharelock.v1.GiveUpRequest
+	30, // 36: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
+	28, // 37: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
+	29, // 38: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
+	40, // 39: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
+	27, // 40: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
+	26, // 41: sharelock.v1.SessionResponse.queued:type_name -> sharelock.v1.SessionQueued
+	2,  // 42: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
+	2,  // 43: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
+	35, // 44: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
+	36, // 45: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
+	46, // 46: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
+	34, // 47: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
+	58, // 48: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
+	58, // 49: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	41, // 50: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
+	48, // 51: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
+	49, // 52: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
+	47, // 53: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	1,  // 54: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
+	47, // 55: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	5,  // 56: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	7,  // 57: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	9,  // 58: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	11, // 59: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
+	13, // 60: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	15, // 61: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	17, // 62: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	19, // 63: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	21, // 64: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	32, // 65: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	37, // 66: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	39, // 67: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	42, // 68: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	44, // 69: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
+	50, // 70: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
+	52, // 71: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
+	6,  // 72: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	8,  // 73: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	10, // 74: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	12, // 75: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
+	14, // 76: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	16, // 77: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	18, // 78: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	20, // 79: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	25, // 80: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	33, // 81: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	38, // 82: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	40, // 83: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	43, // 84: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	45, // 85: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
+	51, // 86: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
+	53, // 87: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
+	72, // [72:88] is the sub-list for method output_type
+	56, // [56:72] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -3669,8 +4181,8 @@ func file_sharelock_v1_lock_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   49,
+			NumEnums:      2,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -504,11 +504,13 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	MeshService_GetMesh_FullMethodName      = "/sharelock.v1.MeshService/GetMesh"
-	MeshService_Locate_FullMethodName       = "/sharelock.v1.MeshService/Locate"
-	MeshService_GetRing_FullMethodName      = "/sharelock.v1.MeshService/GetRing"
-	MeshService_Leave_FullMethodName        = "/sharelock.v1.MeshService/Leave"
-	MeshService_Decommission_FullMethodName = "/sharelock.v1.MeshService/Decommission"
+	MeshService_GetMesh_FullMethodName       = "/sharelock.v1.MeshService/GetMesh"
+	MeshService_Locate_FullMethodName        = "/sharelock.v1.MeshService/Locate"
+	MeshService_GetRing_FullMethodName       = "/sharelock.v1.MeshService/GetRing"
+	MeshService_Leave_FullMethodName         = "/sharelock.v1.MeshService/Leave"
+	MeshService_Decommission_FullMethodName  = "/sharelock.v1.MeshService/Decommission"
+	MeshService_GetKeyring_FullMethodName    = "/sharelock.v1.MeshService/GetKeyring"
+	MeshService_ChangeKeyring_FullMethodName = "/sharelock.v1.MeshService/ChangeKeyring"
 )
 
 // MeshServiceClient is the client API for MeshService service.
@@ -530,6 +532,13 @@ type MeshServiceClient interface {
 	// Decommission gives up the seat (the vote) of an absent node that will not come back.
 	// Any node accepts the call. For administrators.
 	Decommission(ctx context.Context, in *DecommissionRequest, opts ...grpc.CallOption) (*DecommissionResponse, error)
+	// GetKeyring returns the gossip keys of all members of the view. Any node accepts the call.
+	// For administrators.
+	GetKeyring(ctx context.Context, in *GetKeyringRequest, opts ...grpc.CallOption) (*GetKeyringResponse, error)
+	// ChangeKeyring changes the gossip keys of all members of the view. It returns when every
+	// member has stored the change, or fails with NOT_CONFIRMED and names the members that have
+	// not; it can be repeated. Any node accepts the call. For administrators.
+	ChangeKeyring(ctx context.Context, in *ChangeKeyringRequest, opts ...grpc.CallOption) (*ChangeKeyringResponse, error)
 }
 
 type meshServiceClient struct {
@@ -590,6 +599,26 @@ func (c *meshServiceClient) Decommission(ctx context.Context, in *DecommissionRe
 	return out, nil
 }
 
+func (c *meshServiceClient) GetKeyring(ctx context.Context, in *GetKeyringRequest, opts ...grpc.CallOption) (*GetKeyringResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetKeyringResponse)
+	err := c.cc.Invoke(ctx, MeshService_GetKeyring_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meshServiceClient) ChangeKeyring(ctx context.Context, in *ChangeKeyringRequest, opts ...grpc.CallOption) (*ChangeKeyringResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeKeyringResponse)
+	err := c.cc.Invoke(ctx, MeshService_ChangeKeyring_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MeshServiceServer is the server API for MeshService service.
 // All implementations must embed UnimplementedMeshServiceServer
 // for forward compatibility.
@@ -609,6 +638,13 @@ type MeshServiceServer interface {
 	// Decommission gives up the seat (the vote) of an absent node that will not come back.
 	// Any node accepts the call. For administrators.
 	Decommission(context.Context, *DecommissionRequest) (*DecommissionResponse, error)
+	// GetKeyring returns the gossip keys of all members of the view. Any node accepts the call.
+	// For administrators.
+	GetKeyring(context.Context, *GetKeyringRequest) (*GetKeyringResponse, error)
+	// ChangeKeyring changes the gossip keys of all members of the view. It returns when every
+	// member has stored the change, or fails with NOT_CONFIRMED and names the members that have
+	// not; it can be repeated. Any node accepts the call. For administrators.
+	ChangeKeyring(context.Context, *ChangeKeyringRequest) (*ChangeKeyringResponse, error)
 	mustEmbedUnimplementedMeshServiceServer()
 }
 
@@ -633,6 +669,12 @@ func (UnimplementedMeshServiceServer) Leave(context.Context, *LeaveRequest) (*Le
 }
 func (UnimplementedMeshServiceServer) Decommission(context.Context, *DecommissionRequest) (*DecommissionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Decommission not implemented")
+}
+func (UnimplementedMeshServiceServer) GetKeyring(context.Context, *GetKeyringRequest) (*GetKeyringResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetKeyring not implemented")
+}
+func (UnimplementedMeshServiceServer) ChangeKeyring(context.Context, *ChangeKeyringRequest) (*ChangeKeyringResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeKeyring not implemented")
 }
 func (UnimplementedMeshServiceServer) mustEmbedUnimplementedMeshServiceServer() {}
 func (UnimplementedMeshServiceServer) testEmbeddedByValue()                     {}
@@ -745,6 +787,42 @@ func _MeshService_Decommission_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MeshService_GetKeyring_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetKeyringRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeshServiceServer).GetKeyring(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeshService_GetKeyring_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeshServiceServer).GetKeyring(ctx, req.(*GetKeyringRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeshService_ChangeKeyring_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeKeyringRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeshServiceServer).ChangeKeyring(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeshService_ChangeKeyring_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeshServiceServer).ChangeKeyring(ctx, req.(*ChangeKeyringRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MeshService_ServiceDesc is the grpc.ServiceDesc for MeshService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -771,6 +849,14 @@ var MeshService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Decommission",
 			Handler:    _MeshService_Decommission_Handler,
+		},
+		{
+			MethodName: "GetKeyring",
+			Handler:    _MeshService_GetKeyring_Handler,
+		},
+		{
+			MethodName: "ChangeKeyring",
+			Handler:    _MeshService_ChangeKeyring_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

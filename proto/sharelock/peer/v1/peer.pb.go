@@ -164,6 +164,62 @@ func (RenewResponse_Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18, 0}
 }
 
+type KeyringRequest_Action int32
+
+const (
+	// Change nothing.
+	KeyringRequest_ACTION_READ KeyringRequest_Action = 0
+	// Add key.
+	KeyringRequest_ACTION_INSTALL KeyringRequest_Action = 1
+	// Encrypt with the key that has the fingerprint.
+	KeyringRequest_ACTION_USE KeyringRequest_Action = 2
+	// Remove the key that has the fingerprint.
+	KeyringRequest_ACTION_REMOVE KeyringRequest_Action = 3
+)
+
+// Enum value maps for KeyringRequest_Action.
+var (
+	KeyringRequest_Action_name = map[int32]string{
+		0: "ACTION_READ",
+		1: "ACTION_INSTALL",
+		2: "ACTION_USE",
+		3: "ACTION_REMOVE",
+	}
+	KeyringRequest_Action_value = map[string]int32{
+		"ACTION_READ":    0,
+		"ACTION_INSTALL": 1,
+		"ACTION_USE":     2,
+		"ACTION_REMOVE":  3,
+	}
+)
+
+func (x KeyringRequest_Action) Enum() *KeyringRequest_Action {
+	p := new(KeyringRequest_Action)
+	*p = x
+	return p
+}
+
+func (x KeyringRequest_Action) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (KeyringRequest_Action) Descriptor() protoreflect.EnumDescriptor {
+	return file_sharelock_peer_v1_peer_proto_enumTypes[2].Descriptor()
+}
+
+func (KeyringRequest_Action) Type() protoreflect.EnumType {
+	return &file_sharelock_peer_v1_peer_proto_enumTypes[2]
+}
+
+func (x KeyringRequest_Action) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use KeyringRequest_Action.Descriptor instead.
+func (KeyringRequest_Action) EnumDescriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{59, 0}
+}
+
 type ForcedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Holds []*ForcedHold          `protobuf:"bytes,1,rep,name=holds,proto3" json:"holds,omitempty"`
@@ -4363,6 +4419,200 @@ func (x *Lock) GetWaiterCount() uint32 {
 	return 0
 }
 
+type KeyringRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Action      KeyringRequest_Action  `protobuf:"varint,1,opt,name=action,proto3,enum=sharelock.peer.v1.KeyringRequest_Action" json:"action,omitempty"`
+	Key         []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Fingerprint []byte                 `protobuf:"bytes,3,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// Return the keys themselves, too.
+	WithKeys      bool `protobuf:"varint,4,opt,name=with_keys,json=withKeys,proto3" json:"with_keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyringRequest) Reset() {
+	*x = KeyringRequest{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyringRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyringRequest) ProtoMessage() {}
+
+func (x *KeyringRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyringRequest.ProtoReflect.Descriptor instead.
+func (*KeyringRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *KeyringRequest) GetAction() KeyringRequest_Action {
+	if x != nil {
+		return x.Action
+	}
+	return KeyringRequest_ACTION_READ
+}
+
+func (x *KeyringRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *KeyringRequest) GetFingerprint() []byte {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return nil
+}
+
+func (x *KeyringRequest) GetWithKeys() bool {
+	if x != nil {
+		return x.WithKeys
+	}
+	return false
+}
+
+type KeyringResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The keys of the member after the change, the primary first.
+	Keys []*KeyringKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// mesh.gossip_encryption as it is in effect: off, migrate or required.
+	Encryption string `protobuf:"bytes,2,opt,name=encryption,proto3" json:"encryption,omitempty"`
+	// The keys come from mesh.gossip_keys_file.
+	FromFile bool `protobuf:"varint,3,opt,name=from_file,json=fromFile,proto3" json:"from_file,omitempty"`
+	// Why the change was refused; empty if it was made.
+	Refused       string `protobuf:"bytes,4,opt,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyringResponse) Reset() {
+	*x = KeyringResponse{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyringResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyringResponse) ProtoMessage() {}
+
+func (x *KeyringResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyringResponse.ProtoReflect.Descriptor instead.
+func (*KeyringResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *KeyringResponse) GetKeys() []*KeyringKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *KeyringResponse) GetEncryption() string {
+	if x != nil {
+		return x.Encryption
+	}
+	return ""
+}
+
+func (x *KeyringResponse) GetFromFile() bool {
+	if x != nil {
+		return x.FromFile
+	}
+	return false
+}
+
+func (x *KeyringResponse) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+type KeyringKey struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Fingerprint []byte                 `protobuf:"bytes,1,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// Absent unless it was asked for.
+	Key           []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyringKey) Reset() {
+	*x = KeyringKey{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyringKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyringKey) ProtoMessage() {}
+
+func (x *KeyringKey) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyringKey.ProtoReflect.Descriptor instead.
+func (*KeyringKey) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *KeyringKey) GetFingerprint() []byte {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return nil
+}
+
+func (x *KeyringKey) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // Found is the first command of a cluster.
 type Command_Found struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4375,7 +4625,7 @@ type Command_Found struct {
 
 func (x *Command_Found) Reset() {
 	*x = Command_Found{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4387,7 +4637,7 @@ func (x *Command_Found) String() string {
 func (*Command_Found) ProtoMessage() {}
 
 func (x *Command_Found) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4433,7 +4683,7 @@ type Command_Lead struct {
 
 func (x *Command_Lead) Reset() {
 	*x = Command_Lead{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4445,7 +4695,7 @@ func (x *Command_Lead) String() string {
 func (*Command_Lead) ProtoMessage() {}
 
 func (x *Command_Lead) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4475,7 +4725,7 @@ type Command_Propose struct {
 
 func (x *Command_Propose) Reset() {
 	*x = Command_Propose{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4487,7 +4737,7 @@ func (x *Command_Propose) String() string {
 func (*Command_Propose) ProtoMessage() {}
 
 func (x *Command_Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4898,8 +5148,29 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05owner\x18\a \x01(\tR\x05owner\x12\x1d\n" +
 	"\n" +
 	"hold_count\x18\b \x01(\rR\tholdCount\x12!\n" +
-	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount2\xbd\n" +
+	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount\"\xf5\x01\n" +
+	"\x0eKeyringRequest\x12@\n" +
+	"\x06action\x18\x01 \x01(\x0e2(.sharelock.peer.v1.KeyringRequest.ActionR\x06action\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12 \n" +
+	"\vfingerprint\x18\x03 \x01(\fR\vfingerprint\x12\x1b\n" +
+	"\twith_keys\x18\x04 \x01(\bR\bwithKeys\"P\n" +
+	"\x06Action\x12\x0f\n" +
+	"\vACTION_READ\x10\x00\x12\x12\n" +
+	"\x0eACTION_INSTALL\x10\x01\x12\x0e\n" +
 	"\n" +
+	"ACTION_USE\x10\x02\x12\x11\n" +
+	"\rACTION_REMOVE\x10\x03\"\x9b\x01\n" +
+	"\x0fKeyringResponse\x121\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1d.sharelock.peer.v1.KeyringKeyR\x04keys\x12\x1e\n" +
+	"\n" +
+	"encryption\x18\x02 \x01(\tR\n" +
+	"encryption\x12\x1b\n" +
+	"\tfrom_file\x18\x03 \x01(\bR\bfromFile\x12\x18\n" +
+	"\arefused\x18\x04 \x01(\tR\arefused\"@\n" +
+	"\n" +
+	"KeyringKey\x12 \n" +
+	"\vfingerprint\x18\x01 \x01(\fR\vfingerprint\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key2\x8f\v\n" +
 	"\vPeerService\x12P\n" +
 	"\aPromise\x12!.sharelock.peer.v1.PromiseRequest\x1a\".sharelock.peer.v1.PromiseResponse\x12J\n" +
 	"\x05Probe\x12\x1f.sharelock.peer.v1.ProbeRequest\x1a .sharelock.peer.v1.ProbeResponse\x12G\n" +
@@ -4917,7 +5188,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05Greet\x12\x1f.sharelock.peer.v1.GreetRequest\x1a .sharelock.peer.v1.GreetResponse\x12S\n" +
 	"\bTakeOver\x12\".sharelock.peer.v1.TakeOverRequest\x1a#.sharelock.peer.v1.TakeOverResponse\x12J\n" +
 	"\x05Relay\x12\x1f.sharelock.peer.v1.RelayRequest\x1a .sharelock.peer.v1.RelayResponse\x12P\n" +
-	"\aCollect\x12!.sharelock.peer.v1.CollectRequest\x1a\".sharelock.peer.v1.CollectResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
+	"\aCollect\x12!.sharelock.peer.v1.CollectRequest\x1a\".sharelock.peer.v1.CollectResponse\x12P\n" +
+	"\aKeyring\x12!.sharelock.peer.v1.KeyringRequest\x1a\".sharelock.peer.v1.KeyringResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_sharelock_peer_v1_peer_proto_rawDescOnce sync.Once
@@ -4931,171 +5203,179 @@ func file_sharelock_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_sharelock_peer_v1_peer_proto_rawDescData
 }
 
-var file_sharelock_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
+var file_sharelock_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(JoinResponse_Outcome)(0),    // 0: sharelock.peer.v1.JoinResponse.Outcome
 	(RenewResponse_Outcome)(0),   // 1: sharelock.peer.v1.RenewResponse.Outcome
-	(*ForcedRequest)(nil),        // 2: sharelock.peer.v1.ForcedRequest
-	(*ForcedHold)(nil),           // 3: sharelock.peer.v1.ForcedHold
-	(*ForcedResponse)(nil),       // 4: sharelock.peer.v1.ForcedResponse
-	(*Identity)(nil),             // 5: sharelock.peer.v1.Identity
-	(*Member)(nil),               // 6: sharelock.peer.v1.Member
-	(*View)(nil),                 // 7: sharelock.peer.v1.View
-	(*Cluster)(nil),              // 8: sharelock.peer.v1.Cluster
-	(*History)(nil),              // 9: sharelock.peer.v1.History
-	(*Snapshot)(nil),             // 10: sharelock.peer.v1.Snapshot
-	(*Command)(nil),              // 11: sharelock.peer.v1.Command
-	(*Meta)(nil),                 // 12: sharelock.peer.v1.Meta
-	(*PromiseRequest)(nil),       // 13: sharelock.peer.v1.PromiseRequest
-	(*PromiseResponse)(nil),      // 14: sharelock.peer.v1.PromiseResponse
-	(*ProbeRequest)(nil),         // 15: sharelock.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),        // 16: sharelock.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),          // 17: sharelock.peer.v1.JoinRequest
-	(*JoinResponse)(nil),         // 18: sharelock.peer.v1.JoinResponse
-	(*RenewRequest)(nil),         // 19: sharelock.peer.v1.RenewRequest
-	(*RenewResponse)(nil),        // 20: sharelock.peer.v1.RenewResponse
-	(*TermRequest)(nil),          // 21: sharelock.peer.v1.TermRequest
-	(*TermResponse)(nil),         // 22: sharelock.peer.v1.TermResponse
-	(*DecommissionRequest)(nil),  // 23: sharelock.peer.v1.DecommissionRequest
-	(*DecommissionResponse)(nil), // 24: sharelock.peer.v1.DecommissionResponse
-	(*InstallRequest)(nil),       // 25: sharelock.peer.v1.InstallRequest
-	(*InstallResponse)(nil),      // 26: sharelock.peer.v1.InstallResponse
-	(*AskRequest)(nil),           // 27: sharelock.peer.v1.AskRequest
-	(*AskResponse)(nil),          // 28: sharelock.peer.v1.AskResponse
-	(*Held)(nil),                 // 29: sharelock.peer.v1.Held
-	(*FetchRequest)(nil),         // 30: sharelock.peer.v1.FetchRequest
-	(*Want)(nil),                 // 31: sharelock.peer.v1.Want
-	(*FetchResponse)(nil),        // 32: sharelock.peer.v1.FetchResponse
-	(*Piece)(nil),                // 33: sharelock.peer.v1.Piece
-	(*ActiveRequest)(nil),        // 34: sharelock.peer.v1.ActiveRequest
-	(*ActiveResponse)(nil),       // 35: sharelock.peer.v1.ActiveResponse
-	(*GreetRequest)(nil),         // 36: sharelock.peer.v1.GreetRequest
-	(*GreetResponse)(nil),        // 37: sharelock.peer.v1.GreetResponse
-	(*TakeOverRequest)(nil),      // 38: sharelock.peer.v1.TakeOverRequest
-	(*TakeOverResponse)(nil),     // 39: sharelock.peer.v1.TakeOverResponse
-	(*Parcel)(nil),               // 40: sharelock.peer.v1.Parcel
-	(*Reply)(nil),                // 41: sharelock.peer.v1.Reply
-	(*RelayRequest)(nil),         // 42: sharelock.peer.v1.RelayRequest
-	(*RelayResponse)(nil),        // 43: sharelock.peer.v1.RelayResponse
-	(*CollectRequest)(nil),       // 44: sharelock.peer.v1.CollectRequest
-	(*CollectResponse)(nil),      // 45: sharelock.peer.v1.CollectResponse
-	(*ListRequest)(nil),          // 46: sharelock.peer.v1.ListRequest
-	(*ListResponse)(nil),         // 47: sharelock.peer.v1.ListResponse
-	(*LinkRequest)(nil),          // 48: sharelock.peer.v1.LinkRequest
-	(*LinkResponse)(nil),         // 49: sharelock.peer.v1.LinkResponse
-	(*Entries)(nil),              // 50: sharelock.peer.v1.Entries
-	(*Ack)(nil),                  // 51: sharelock.peer.v1.Ack
-	(*SyncRequest)(nil),          // 52: sharelock.peer.v1.SyncRequest
-	(*SyncResponse)(nil),         // 53: sharelock.peer.v1.SyncResponse
-	(*Base)(nil),                 // 54: sharelock.peer.v1.Base
-	(*Taken)(nil),                // 55: sharelock.peer.v1.Taken
-	(*Call)(nil),                 // 56: sharelock.peer.v1.Call
-	(*Answer)(nil),               // 57: sharelock.peer.v1.Answer
-	(*Hold)(nil),                 // 58: sharelock.peer.v1.Hold
-	(*Waiter)(nil),               // 59: sharelock.peer.v1.Waiter
-	(*Lock)(nil),                 // 60: sharelock.peer.v1.Lock
-	(*Command_Found)(nil),        // 61: sharelock.peer.v1.Command.Found
-	(*Command_Lead)(nil),         // 62: sharelock.peer.v1.Command.Lead
-	(*Command_Propose)(nil),      // 63: sharelock.peer.v1.Command.Propose
-	nil,                          // 64: sharelock.peer.v1.Call.MetadataEntry
-	nil,                          // 65: sharelock.peer.v1.Hold.MetadataEntry
-	nil,                          // 66: sharelock.peer.v1.Waiter.MetadataEntry
+	(KeyringRequest_Action)(0),   // 2: sharelock.peer.v1.KeyringRequest.Action
+	(*ForcedRequest)(nil),        // 3: sharelock.peer.v1.ForcedRequest
+	(*ForcedHold)(nil),           // 4: sharelock.peer.v1.ForcedHold
+	(*ForcedResponse)(nil),       // 5: sharelock.peer.v1.ForcedResponse
+	(*Identity)(nil),             // 6: sharelock.peer.v1.Identity
+	(*Member)(nil),               // 7: sharelock.peer.v1.Member
+	(*View)(nil),                 // 8: sharelock.peer.v1.View
+	(*Cluster)(nil),              // 9: sharelock.peer.v1.Cluster
+	(*History)(nil),              // 10: sharelock.peer.v1.History
+	(*Snapshot)(nil),             // 11: sharelock.peer.v1.Snapshot
+	(*Command)(nil),              // 12: sharelock.peer.v1.Command
+	(*Meta)(nil),                 // 13: sharelock.peer.v1.Meta
+	(*PromiseRequest)(nil),       // 14: sharelock.peer.v1.PromiseRequest
+	(*PromiseResponse)(nil),      // 15: sharelock.peer.v1.PromiseResponse
+	(*ProbeRequest)(nil),         // 16: sharelock.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),        // 17: sharelock.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),          // 18: sharelock.peer.v1.JoinRequest
+	(*JoinResponse)(nil),         // 19: sharelock.peer.v1.JoinResponse
+	(*RenewRequest)(nil),         // 20: sharelock.peer.v1.RenewRequest
+	(*RenewResponse)(nil),        // 21: sharelock.peer.v1.RenewResponse
+	(*TermRequest)(nil),          // 22: sharelock.peer.v1.TermRequest
+	(*TermResponse)(nil),         // 23: sharelock.peer.v1.TermResponse
+	(*DecommissionRequest)(nil),  // 24: sharelock.peer.v1.DecommissionRequest
+	(*DecommissionResponse)(nil), // 25: sharelock.peer.v1.DecommissionResponse
+	(*InstallRequest)(nil),       // 26: sharelock.peer.v1.InstallRequest
+	(*InstallResponse)(nil),      // 27: sharelock.peer.v1.InstallResponse
+	(*AskRequest)(nil),           // 28: sharelock.peer.v1.AskRequest
+	(*AskResponse)(nil),          // 29: sharelock.peer.v1.AskResponse
+	(*Held)(nil),                 // 30: sharelock.peer.v1.Held
+	(*FetchRequest)(nil),         // 31: sharelock.peer.v1.FetchRequest
+	(*Want)(nil),                 // 32: sharelock.peer.v1.Want
+	(*FetchResponse)(nil),        // 33: sharelock.peer.v1.FetchResponse
+	(*Piece)(nil),                // 34: sharelock.peer.v1.Piece
+	(*ActiveRequest)(nil),        // 35: sharelock.peer.v1.ActiveRequest
+	(*ActiveResponse)(nil),       // 36: sharelock.peer.v1.ActiveResponse
+	(*GreetRequest)(nil),         // 37: sharelock.peer.v1.GreetRequest
+	(*GreetResponse)(nil),        // 38: sharelock.peer.v1.GreetResponse
+	(*TakeOverRequest)(nil),      // 39: sharelock.peer.v1.TakeOverRequest
+	(*TakeOverResponse)(nil),     // 40: sharelock.peer.v1.TakeOverResponse
+	(*Parcel)(nil),               // 41: sharelock.peer.v1.Parcel
+	(*Reply)(nil),                // 42: sharelock.peer.v1.Reply
+	(*RelayRequest)(nil),         // 43: sharelock.peer.v1.RelayRequest
+	(*RelayResponse)(nil),        // 44: sharelock.peer.v1.RelayResponse
+	(*CollectRequest)(nil),       // 45: sharelock.peer.v1.CollectRequest
+	(*CollectResponse)(nil),      // 46: sharelock.peer.v1.CollectResponse
+	(*ListRequest)(nil),          // 47: sharelock.peer.v1.ListRequest
+	(*ListResponse)(nil),         // 48: sharelock.peer.v1.ListResponse
+	(*LinkRequest)(nil),          // 49: sharelock.peer.v1.LinkRequest
+	(*LinkResponse)(nil),         // 50: sharelock.peer.v1.LinkResponse
+	(*Entries)(nil),              // 51: sharelock.peer.v1.Entries
+	(*Ack)(nil),                  // 52: sharelock.peer.v1.Ack
+	(*SyncRequest)(nil),          // 53: sharelock.peer.v1.SyncRequest
+	(*SyncResponse)(nil),         // 54: sharelock.peer.v1.SyncResponse
+	(*Base)(nil),                 // 55: sharelock.peer.v1.Base
+	(*Taken)(nil),                // 56: sharelock.peer.v1.Taken
+	(*Call)(nil),                 // 57: sharelock.peer.v1.Call
+	(*Answer)(nil),               // 58: sharelock.peer.v1.Answer
+	(*Hold)(nil),                 // 59: sharelock.peer.v1.Hold
+	(*Waiter)(nil),               // 60: sharelock.peer.v1.Waiter
+	(*Lock)(nil),                 // 61: sharelock.peer.v1.Lock
+	(*KeyringRequest)(nil),       // 62: sharelock.peer.v1.KeyringRequest
+	(*KeyringResponse)(nil),      // 63: sharelock.peer.v1.KeyringResponse
+	(*KeyringKey)(nil),           // 64: sharelock.peer.v1.KeyringKey
+	(*Command_Found)(nil),        // 65: sharelock.peer.v1.Command.Found
+	(*Command_Lead)(nil),         // 66: sharelock.peer.v1.Command.Lead
+	(*Command_Propose)(nil),      // 67: sharelock.peer.v1.Command.Propose
+	nil,                          // 68: sharelock.peer.v1.Call.MetadataEntry
+	nil,                          // 69: sharelock.peer.v1.Hold.MetadataEntry
+	nil,                          // 70: sharelock.peer.v1.Waiter.MetadataEntry
 }
 var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
-	3,  // 0: sharelock.peer.v1.ForcedRequest.holds:type_name -> sharelock.peer.v1.ForcedHold
-	5,  // 1: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
-	6,  // 2: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
-	8,  // 3: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
-	7,  // 4: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
-	9,  // 5: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
-	61, // 6: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
-	62, // 7: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
-	63, // 8: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
-	5,  // 9: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
-	5,  // 10: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
-	6,  // 11: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
-	6,  // 12: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
-	5,  // 13: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
-	5,  // 14: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
+	4,  // 0: sharelock.peer.v1.ForcedRequest.holds:type_name -> sharelock.peer.v1.ForcedHold
+	6,  // 1: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
+	7,  // 2: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
+	9,  // 3: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
+	8,  // 4: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
+	10, // 5: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
+	65, // 6: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
+	66, // 7: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
+	67, // 8: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
+	6,  // 9: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
+	6,  // 10: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
+	7,  // 11: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
+	7,  // 12: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
+	6,  // 13: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
+	6,  // 14: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
 	0,  // 15: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
-	9,  // 16: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
-	5,  // 17: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
-	5,  // 18: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
-	5,  // 19: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
+	10, // 16: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
+	6,  // 17: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
+	6,  // 18: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
+	6,  // 19: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
 	1,  // 20: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
-	9,  // 21: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
-	9,  // 22: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
-	29, // 23: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
-	31, // 24: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
-	29, // 25: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
-	33, // 26: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
-	5,  // 27: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
-	5,  // 28: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
-	5,  // 29: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
-	5,  // 30: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
-	40, // 31: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
-	41, // 32: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
-	5,  // 33: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
-	41, // 34: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
-	40, // 35: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
-	60, // 36: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	56, // 37: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	50, // 38: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
-	57, // 39: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	51, // 40: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
-	54, // 41: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
-	55, // 42: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
-	29, // 43: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
-	64, // 44: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	58, // 45: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	60, // 46: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	65, // 47: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	66, // 48: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	58, // 49: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	59, // 50: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
-	8,  // 51: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
-	7,  // 52: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
-	7,  // 53: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
-	13, // 54: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
-	15, // 55: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
-	17, // 56: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
-	19, // 57: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
-	21, // 58: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	25, // 59: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	27, // 60: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	30, // 61: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	52, // 62: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
-	34, // 63: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	46, // 64: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	23, // 65: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
-	2,  // 66: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
-	36, // 67: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
-	38, // 68: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
-	42, // 69: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
-	44, // 70: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
-	14, // 71: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	16, // 72: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	18, // 73: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	20, // 74: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	22, // 75: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	26, // 76: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	28, // 77: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	32, // 78: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	53, // 79: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	35, // 80: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	47, // 81: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	24, // 82: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
-	4,  // 83: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
-	37, // 84: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
-	39, // 85: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
-	43, // 86: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
-	45, // 87: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
-	71, // [71:88] is the sub-list for method output_type
-	54, // [54:71] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	10, // 21: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
+	10, // 22: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
+	30, // 23: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
+	32, // 24: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
+	30, // 25: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
+	34, // 26: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
+	6,  // 27: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
+	6,  // 28: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
+	6,  // 29: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
+	6,  // 30: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
+	41, // 31: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
+	42, // 32: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
+	6,  // 33: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
+	42, // 34: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
+	41, // 35: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
+	61, // 36: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	57, // 37: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	51, // 38: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	58, // 39: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	52, // 40: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	55, // 41: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	56, // 42: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
+	30, // 43: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	68, // 44: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	59, // 45: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	61, // 46: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	69, // 47: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	70, // 48: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	59, // 49: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	60, // 50: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	2,  // 51: sharelock.peer.v1.KeyringRequest.action:type_name -> sharelock.peer.v1.KeyringRequest.Action
+	64, // 52: sharelock.peer.v1.KeyringResponse.keys:type_name -> sharelock.peer.v1.KeyringKey
+	9,  // 53: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
+	8,  // 54: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
+	8,  // 55: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
+	14, // 56: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
+	16, // 57: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
+	18, // 58: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
+	20, // 59: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
+	22, // 60: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
+	26, // 61: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	28, // 62: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	31, // 63: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	53, // 64: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	35, // 65: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	47, // 66: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	24, // 67: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
+	3,  // 68: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
+	37, // 69: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
+	39, // 70: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
+	43, // 71: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
+	45, // 72: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
+	62, // 73: sharelock.peer.v1.PeerService.Keyring:input_type -> sharelock.peer.v1.KeyringRequest
+	15, // 74: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	17, // 75: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	19, // 76: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	21, // 77: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	23, // 78: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	27, // 79: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	29, // 80: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	33, // 81: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	54, // 82: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	36, // 83: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	48, // 84: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	25, // 85: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
+	5,  // 86: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
+	38, // 87: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
+	40, // 88: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
+	44, // 89: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
+	46, // 90: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
+	63, // 91: sharelock.peer.v1.PeerService.Keyring:output_type -> sharelock.peer.v1.KeyringResponse
+	74, // [74:92] is the sub-list for method output_type
+	56, // [56:74] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_peer_v1_peer_proto_init() }
@@ -5113,8 +5393,8 @@ func file_sharelock_peer_v1_peer_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_peer_v1_peer_proto_rawDesc), len(file_sharelock_peer_v1_peer_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   65,
+			NumEnums:      3,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

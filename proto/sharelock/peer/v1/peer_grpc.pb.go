@@ -46,6 +46,7 @@ const (
 	PeerService_TakeOver_FullMethodName     = "/sharelock.peer.v1.PeerService/TakeOver"
 	PeerService_Relay_FullMethodName        = "/sharelock.peer.v1.PeerService/Relay"
 	PeerService_Collect_FullMethodName      = "/sharelock.peer.v1.PeerService/Collect"
+	PeerService_Keyring_FullMethodName      = "/sharelock.peer.v1.PeerService/Keyring"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -100,6 +101,9 @@ type PeerServiceClient interface {
 	// Collect delivers a leaving member's replies to the leader and returns the requests for
 	// that member (V6a). It blocks for a while if there are none.
 	Collect(ctx context.Context, in *CollectRequest, opts ...grpc.CallOption) (*CollectResponse, error)
+	// Keyring reads or changes the gossip keys of a member. It returns when the change is stored
+	// and in use. Release 2.
+	Keyring(ctx context.Context, in *KeyringRequest, opts ...grpc.CallOption) (*KeyringResponse, error)
 }
 
 type peerServiceClient struct {
@@ -280,6 +284,16 @@ func (c *peerServiceClient) Collect(ctx context.Context, in *CollectRequest, opt
 	return out, nil
 }
 
+func (c *peerServiceClient) Keyring(ctx context.Context, in *KeyringRequest, opts ...grpc.CallOption) (*KeyringResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(KeyringResponse)
+	err := c.cc.Invoke(ctx, PeerService_Keyring_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -332,6 +346,9 @@ type PeerServiceServer interface {
 	// Collect delivers a leaving member's replies to the leader and returns the requests for
 	// that member (V6a). It blocks for a while if there are none.
 	Collect(context.Context, *CollectRequest) (*CollectResponse, error)
+	// Keyring reads or changes the gossip keys of a member. It returns when the change is stored
+	// and in use. Release 2.
+	Keyring(context.Context, *KeyringRequest) (*KeyringResponse, error)
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -392,6 +409,9 @@ func (UnimplementedPeerServiceServer) Relay(context.Context, *RelayRequest) (*Re
 }
 func (UnimplementedPeerServiceServer) Collect(context.Context, *CollectRequest) (*CollectResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Collect not implemented")
+}
+func (UnimplementedPeerServiceServer) Keyring(context.Context, *KeyringRequest) (*KeyringResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Keyring not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -720,6 +740,24 @@ func _PeerService_Collect_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_Keyring_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(KeyringRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Keyring(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Keyring_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Keyring(ctx, req.(*KeyringRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -794,6 +832,10 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Collect",
 			Handler:    _PeerService_Collect_Handler,
+		},
+		{
+			MethodName: "Keyring",
+			Handler:    _PeerService_Keyring_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
