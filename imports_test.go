@@ -69,6 +69,7 @@ var folders = []folder{
 	{"internal/nodetls", []string{"internal/opening", "internal/seldom"}, nil},
 	{"internal/opening", nil, nil},
 	{"internal/seldom", nil, nil},
+	{"internal/page", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner", []string{".", "internal/compact", "internal/release", "internal/rules", "ring", "owner/machine", "owner/ops"}, nil},
 	{"owner/machine", []string{".", "internal/compact", "internal/rules", "owner/ops"}, nil},
@@ -82,7 +83,7 @@ var folders = []folder{
 	{"internal/sessionwire", []string{".", "internal/protofield", "proto/sharelock/v1"}, []string{grpc, protobuf}},
 	{"proto/sharelock/v1", []string{"."}, []string{grpc, protobuf, genproto}},
 	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "internal/caller", "internal/frame", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{"api", []string{".", "internal/caller", "internal/frame", "internal/page", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
 		[]string{
@@ -133,7 +134,10 @@ var folders = []folder{
 	{"mesh/network", nil, nil},
 	{
 		"mesh/peer",
-		[]string{".", "internal/release", "internal/ringproto", "internal/rules", "ring", "owner", "mesh/epoch", "mesh/keyring", "mesh/link", "mesh/view", "proto/sharelock/peer/v1"},
+		[]string{
+			".", "internal/release", "internal/ringproto", "internal/rules", "ring", "owner", "mesh/epoch", "mesh/keyring", "mesh/link", "mesh/view",
+			"proto/sharelock/peer/v1", "proto/sharelock/v1",
+		},
 		[]string{grpc, protobuf},
 	},
 	{"mesh/peerport", []string{"internal/frame", "internal/opening", "internal/seldom", "mesh/network"}, nil},

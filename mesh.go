@@ -54,3 +54,29 @@ type Location struct {
 	Backups   []string
 	Epoch     uint32
 }
+
+// Activity is what one member does as an owner. Err is why it has not answered; then only Name is
+// set besides.
+type Activity struct {
+	Name string
+	Err  string
+	// Holds and Waiters count those in the partitions that the member owns. LongestWait is how
+	// long one of the waiters has been in a queue of the member at most.
+	Holds, Waiters int
+	LongestWait    time.Duration
+	// Grants and Ends count the grants and the holds that have ended since the member started.
+	Grants, Ends uint64
+	// CopiesMissing counts the partitions of which the member should have a copy as a backup, and
+	// has none that is current. Quarantined counts its partitions in quarantine.
+	CopiesMissing, Quarantined int
+	// Contended are keys that somebody waits for, the longest wait first.
+	Contended []Contention
+}
+
+// Contention is how much a key is waited for. LongestWait is how long its first waiter has been in
+// the queue of this owner.
+type Contention struct {
+	Key            string
+	Holds, Waiters int
+	LongestWait    time.Duration
+}

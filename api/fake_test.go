@@ -362,6 +362,20 @@ func (n *fakeNode) ChangeKeyring(ctx context.Context, c sharelock.KeyringChange)
 	return n.Keyring(ctx, false)
 }
 
+func (n *fakeNode) Activity(_ context.Context, contended int) ([]sharelock.Activity, error) {
+	n.mu.Lock()
+	err := n.err
+	n.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	a := sharelock.Activity{Name: "a", Holds: 7, Waiters: 3, LongestWait: 1200 * time.Millisecond, Grants: 90, Ends: 83, Quarantined: 1}
+	if contended > 0 {
+		a.Contended = []sharelock.Contention{{Key: "orders/42", Holds: 1, Waiters: 3, LongestWait: 1200 * time.Millisecond}}
+	}
+	return []sharelock.Activity{a, {Name: "b", Err: "it does not answer"}}, nil
+}
+
 func (n *fakeNode) Decommission(_ context.Context, name string) error { return n.enter(name) }
 
 func (n *fakeNode) Leave(context.Context, bool) error {

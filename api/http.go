@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+	"github.com/sgkandale/sharelock/internal/page"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -55,10 +56,12 @@ type httpAPI struct {
 	legacy       *legacy
 	ready        func() error
 	writeTimeout time.Duration
+	// page is the page for people; nil if it is off.
+	page http.Handler
 }
 
 func newHTTPAPI(node Node, o Options) *httpAPI {
-	return &httpAPI{
+	s := &httpAPI{
 		log:          o.logger(),
 		locks:        &locks{node: node},
 		meshes:       &meshes{node: node},
@@ -66,6 +69,10 @@ func newHTTPAPI(node Node, o Options) *httpAPI {
 		ready:        node.Ready,
 		writeTimeout: writeTimeout,
 	}
+	if o.Dashboard {
+		s.page = page.Handler()
+	}
+	return s
 }
 
 func (s *httpAPI) routes() http.Handler {
@@ -82,9 +89,15 @@ func (s *httpAPI) routes() http.Handler {
 	s.handle(r, "/v1/locks", methods{http.MethodGet: s.callThrough(s.list)})
 	s.handle(r, "/v1/mesh", methods{http.MethodGet: s.call(s.mesh)})
 	s.handle(r, "/v1/mesh/locate/{key:.*}", methods{http.MethodGet: s.call(s.locate)})
+	s.handle(r, "/v1/mesh/ring", methods{http.MethodGet: s.call(s.ring)})
+	s.handle(r, "/v1/mesh/activity", methods{http.MethodGet: s.call(s.activity)})
 	s.handle(r, "/v1/mesh/leave", methods{http.MethodPost: s.call(s.leave)})
 	s.handle(r, "/healthz", methods{http.MethodGet: s.healthz})
 	s.handle(r, "/readyz", methods{http.MethodGet: s.readyz})
+	if s.page != nil {
+		r.Path("/").Handler(s.page)
+		r.PathPrefix(page.AssetsPath).Handler(s.page)
+	}
 	r.Path("/ping").HandlerFunc(s.legacyPing)
 	s.handle(r, "/lock", methods{http.MethodPost: s.legacyLock})
 	s.handle(r, "/unlock", methods{http.MethodPost: s.legacyUnlock})

@@ -92,12 +92,8 @@ func (s *httpAPI) list(r *http.Request, _ []byte) (proto.Message, error) {
 		return nil, err
 	}
 	m := &pb.ListRequest{Prefix: q["prefix"], ClientId: q["clientId"], PageToken: q["pageToken"]}
-	if given, ok := q["pageSize"]; ok {
-		n, err := strconv.ParseUint(given, 10, 32)
-		if err != nil {
-			return nil, sharelock.Invalid("pageSize", "is not a number from 0 to "+strconv.Itoa(sharelock.MaxPageSize))
-		}
-		m.PageSize = uint32(n)
+	if m.PageSize, err = pageSize("pageSize", q); err != nil {
+		return nil, err
 	}
 	return orNil(s.locks.List(r.Context(), m))
 }
@@ -140,6 +136,25 @@ func (s *httpAPI) locate(r *http.Request, _ []byte) (proto.Message, error) {
 		return nil, err
 	}
 	return orNil(s.meshes.Locate(r.Context(), &pb.LocateRequest{Key: key}))
+}
+
+func (s *httpAPI) ring(r *http.Request, _ []byte) (proto.Message, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	return orNil(s.meshes.GetRing(r.Context(), &pb.GetRingRequest{}))
+}
+
+func (s *httpAPI) activity(r *http.Request, _ []byte) (proto.Message, error) {
+	q, err := query(r, "contended")
+	if err != nil {
+		return nil, err
+	}
+	n, err := pageSize("contended", q)
+	if err != nil {
+		return nil, err
+	}
+	return orNil(s.meshes.GetActivity(r.Context(), &pb.GetActivityRequest{Contended: n}))
 }
 
 func (s *httpAPI) leave(r *http.Request, body []byte) (proto.Message, error) {
@@ -266,6 +281,20 @@ func query(r *http.Request, names ...string) (map[string]string, error) {
 		return nil, sharelock.Invalid(unknown[0], "is not a parameter of this request")
 	}
 	return q, nil
+}
+
+// pageSize returns the query parameter that bounds a list, or 0 if it is absent. The node refuses
+// numbers above MaxPageSize.
+func pageSize(name string, q map[string]string) (uint32, error) {
+	given, ok := q[name]
+	if !ok {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(given, 10, 32)
+	if err != nil {
+		return 0, sharelock.Invalid(name, "is not a number from 0 to "+strconv.Itoa(sharelock.MaxPageSize))
+	}
+	return uint32(n), nil
 }
 
 // orNil returns an untyped nil instead of a nil *M if there is an error.

@@ -180,6 +180,14 @@ func TestHTTPMesh(t *testing.T) {
 	wantShape(t, exchange(t, h, "GET", "/v1/mesh/locate/orders%2F42", ""), 200,
 		`{"key":"orders/42","partition":17,"owner":"a","backups":["c"],"epoch":59712345}`)
 	wantInvalid(t, exchange(t, h, "GET", "/v1/mesh/locate/", ""), "key")
+
+	wantShape(t, exchange(t, h, "GET", "/v1/mesh/activity?contended=10", ""), 200,
+		`{"members":[{"name":"a","error":"","holds":"7","waiters":"3","longestWait":"1.200s","grants":"90","ends":"83","copiesMissing":0,"quarantined":1,
+		"contended":[{"key":"orders/42","holds":1,"waiters":3,"longestWait":"1.200s"}]},
+		{"name":"b","error":"it does not answer","holds":"0","waiters":"0","longestWait":"0s","grants":"0","ends":"0","copiesMissing":0,"quarantined":0,"contended":[]}]}`)
+	wantInvalid(t, exchange(t, h, "GET", "/v1/mesh/activity?contended=1001", ""), "contended")
+	wantInvalid(t, exchange(t, h, "GET", "/v1/mesh/activity?contended=x", ""), "contended")
+	wantInvalid(t, exchange(t, h, "GET", "/v1/mesh/activity?prefix=x", ""), "prefix")
 	wantShape(t, exchange(t, h, "POST", "/v1/mesh/leave", ""), 200, `{}`)
 	wantShape(t, exchange(t, h, "POST", "/v1/mesh/leave", `{}`), 200, `{}`)
 	wantInvalid(t, exchange(t, h, "POST", "/v1/mesh/leave", `{"force":true}`), "force")

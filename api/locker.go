@@ -96,6 +96,9 @@ type Mesh interface {
 	Locate(key string) (sharelock.Location, error)
 	// Placement returns the owners of all partitions.
 	Placement() (Placement, error)
+	// Activity returns what each member of the view does, with at most this many contended keys
+	// of all together. A member that does not answer within a lease is in the list with its error.
+	Activity(ctx context.Context, contended int) ([]sharelock.Activity, error)
 	// Leave makes the node leave in good order and returns when it has left. With forGood set,
 	// the node also gives up its seat.
 	Leave(ctx context.Context, forGood bool) error

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"math"
 
 	"github.com/sgkandale/sharelock"
@@ -60,6 +61,22 @@ func ringBytes(node Mesh) []byte {
 		return nil // a name is not UTF-8
 	}
 	return b
+}
+
+// GetActivity implements sharelock.v1.MeshService.
+func (s *meshes) GetActivity(ctx context.Context, m *pb.GetActivityRequest) (*pb.GetActivityResponse, error) {
+	if m.GetContended() > sharelock.MaxPageSize {
+		return nil, sharelock.Invalid("contended", fmt.Sprintf("must be 0 to %d", sharelock.MaxPageSize))
+	}
+	list, err := s.node.Activity(ctx, int(m.GetContended()))
+	if err != nil {
+		return nil, err
+	}
+	r := &pb.GetActivityResponse{}
+	for _, a := range list {
+		r.Members = append(r.Members, pb.ActivityToProto(a))
+	}
+	return r, nil
 }
 
 // Decommission implements sharelock.v1.MeshService.

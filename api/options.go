@@ -16,6 +16,8 @@ type Options struct {
 	MaxWait time.Duration
 	// TLS says that the listeners give connections whose TLS handshake is done, or that have none.
 	TLS bool
+	// Dashboard serves the page for people at /.
+	Dashboard bool
 	// WrongPort is the error for gRPC clients at the HTTP port, a *[sharelock.Error]. If it is
 	// nil, net/http answers them.
 	WrongPort error

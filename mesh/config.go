@@ -78,6 +78,9 @@ type Config struct {
 	// Reflection serves gRPC server reflection.
 	Reflection bool
 
+	// Dashboard serves the page for people on the HTTP port, at /.
+	Dashboard bool
+
 	// Logger gets the node's log; nil drops it.
 	Logger *slog.Logger
 	// Network carries all of the node's traffic; nil is the system's.
@@ -110,5 +113,6 @@ func DefaultConfig() Config {
 		MaxWaitersPerKey: 10000,
 		ShutdownTimeout:  30 * time.Second,
 		Reflection:       true,
+		Dashboard:        true,
 	}
 }

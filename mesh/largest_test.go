@@ -18,6 +18,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -126,6 +127,15 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 				Keys:       slices.Repeat([]*peerv1.KeyringKey{{Fingerprint: make([]byte, 8), Key: make([]byte, keyring.KeySize)}}, keyring.MaxKeys),
 				Encryption: "required", FromFile: true, Refused: why,
 			},
+		},
+		"Activity": {
+			&peerv1.ActivityRequest{Contended: sharelock.MaxPageSize},
+			&peerv1.ActivityResponse{Activity: sharelockv1.ActivityToProto(sharelock.Activity{
+				Name: longest(64), Err: longest(4 << 10), Grants: 1<<64 - 1, Ends: 1<<64 - 1,
+				Contended: slices.Repeat([]sharelock.Contention{{
+					Key: longest(sharelock.MaxKeyBytes), Holds: sharelock.MaxSlots, Waiters: sharelock.MaxSlots, LongestWait: 24 * time.Hour,
+				}}, sharelock.MaxPageSize),
+			})},
 		},
 		"Greet":    {&peerv1.GreetRequest{}, &peerv1.GreetResponse{}},
 		"TakeOver": {&peerv1.TakeOverRequest{Silent: id, Term: 1<<64 - 1}, &peerv1.TakeOverResponse{}},

@@ -234,7 +234,14 @@ func (n *Node) Start() error {
 	n.serve("links", func() error { return n.links.Serve(n.peer.Listener(link.Magic)) })
 
 	httpWrong := n.wrongPort("HTTP", n.addrs.HTTP)
-	o := api.Options{Logger: n.log, Reflection: n.cfg.Reflection, MaxWait: n.cfg.MaxWait, WrongPort: httpWrong, TLS: n.cfg.TLS.clients() != nodetls.ClientsOff}
+	o := api.Options{
+		Logger:     n.log,
+		Reflection: n.cfg.Reflection,
+		Dashboard:  n.cfg.Dashboard,
+		MaxWait:    n.cfg.MaxWait,
+		WrongPort:  httpWrong,
+		TLS:        n.cfg.TLS.clients() != nodetls.ClientsOff,
+	}
 	n.grpc, n.http = api.NewGRPC(n, o), api.NewHTTP(n, o)
 	grpcPort := n.clientPort(n.listeners.grpc, "gRPC", n.addrs.GRPC, (*nodetls.Store).GRPC)
 	httpPort := n.clientPort(n.listeners.http, "HTTP", n.addrs.HTTP, (*nodetls.Store).HTTP)

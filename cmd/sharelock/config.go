@@ -78,6 +78,10 @@ func nodeKeys() []key {
 			boolean(func(c *config) *bool { return &c.mesh.Reflection }),
 		},
 		{
+			"dashboard.enabled", "", "",
+			boolean(func(c *config) *bool { return &c.mesh.Dashboard }),
+		},
+		{
 			"mesh.peer_listen", "peer-listen", "address for other members",
 			text(func(c *config) *string { return &c.mesh.PeerListen }),
 		},

@@ -3068,6 +3068,297 @@ func (x *RingMember) GetGrpc() string {
 	return ""
 }
 
+type GetActivityRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The maximum number of contended keys of all members together: at most 1000.
+	Contended     uint32 `protobuf:"varint,1,opt,name=contended,proto3" json:"contended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetActivityRequest) Reset() {
+	*x = GetActivityRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetActivityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetActivityRequest) ProtoMessage() {}
+
+func (x *GetActivityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetActivityRequest.ProtoReflect.Descriptor instead.
+func (*GetActivityRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *GetActivityRequest) GetContended() uint32 {
+	if x != nil {
+		return x.Contended
+	}
+	return 0
+}
+
+type GetActivityResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The members of the view, in the order in which they joined.
+	Members       []*MemberActivity `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetActivityResponse) Reset() {
+	*x = GetActivityResponse{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetActivityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetActivityResponse) ProtoMessage() {}
+
+func (x *GetActivityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetActivityResponse.ProtoReflect.Descriptor instead.
+func (*GetActivityResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *GetActivityResponse) GetMembers() []*MemberActivity {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// MemberActivity is what one member does as an owner.
+type MemberActivity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the member.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why the member has not answered; empty if it has. Then the other fields are absent.
+	Error string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	// The number of holds in the partitions that the member owns.
+	Holds uint64 `protobuf:"varint,3,opt,name=holds,proto3" json:"holds,omitempty"`
+	// The number of waiters in these partitions.
+	Waiters uint64 `protobuf:"varint,4,opt,name=waiters,proto3" json:"waiters,omitempty"`
+	// How long the waiter that waits longest has been in a queue of the member.
+	LongestWait *durationpb.Duration `protobuf:"bytes,5,opt,name=longest_wait,json=longestWait,proto3" json:"longest_wait,omitempty"`
+	// The number of grants since the member started.
+	Grants uint64 `protobuf:"varint,6,opt,name=grants,proto3" json:"grants,omitempty"`
+	// The number of holds that have ended since the member started.
+	Ends uint64 `protobuf:"varint,7,opt,name=ends,proto3" json:"ends,omitempty"`
+	// The number of partitions of which the member should have a copy as a backup and has
+	// none that is current.
+	CopiesMissing uint32 `protobuf:"varint,8,opt,name=copies_missing,json=copiesMissing,proto3" json:"copies_missing,omitempty"`
+	// The number of partitions of the member in quarantine.
+	Quarantined uint32 `protobuf:"varint,9,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
+	// Keys that somebody waits for, the longest wait first.
+	Contended     []*Contention `protobuf:"bytes,10,rep,name=contended,proto3" json:"contended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberActivity) Reset() {
+	*x = MemberActivity{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberActivity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberActivity) ProtoMessage() {}
+
+func (x *MemberActivity) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberActivity.ProtoReflect.Descriptor instead.
+func (*MemberActivity) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *MemberActivity) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberActivity) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *MemberActivity) GetHolds() uint64 {
+	if x != nil {
+		return x.Holds
+	}
+	return 0
+}
+
+func (x *MemberActivity) GetWaiters() uint64 {
+	if x != nil {
+		return x.Waiters
+	}
+	return 0
+}
+
+func (x *MemberActivity) GetLongestWait() *durationpb.Duration {
+	if x != nil {
+		return x.LongestWait
+	}
+	return nil
+}
+
+func (x *MemberActivity) GetGrants() uint64 {
+	if x != nil {
+		return x.Grants
+	}
+	return 0
+}
+
+func (x *MemberActivity) GetEnds() uint64 {
+	if x != nil {
+		return x.Ends
+	}
+	return 0
+}
+
+func (x *MemberActivity) GetCopiesMissing() uint32 {
+	if x != nil {
+		return x.CopiesMissing
+	}
+	return 0
+}
+
+func (x *MemberActivity) GetQuarantined() uint32 {
+	if x != nil {
+		return x.Quarantined
+	}
+	return 0
+}
+
+func (x *MemberActivity) GetContended() []*Contention {
+	if x != nil {
+		return x.Contended
+	}
+	return nil
+}
+
+// Contention is how much a key is waited for.
+type Contention struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The number of its holds.
+	Holds uint32 `protobuf:"varint,2,opt,name=holds,proto3" json:"holds,omitempty"`
+	// The number of its waiters.
+	Waiters uint32 `protobuf:"varint,3,opt,name=waiters,proto3" json:"waiters,omitempty"`
+	// How long the first waiter has been in the queue of this owner.
+	LongestWait   *durationpb.Duration `protobuf:"bytes,4,opt,name=longest_wait,json=longestWait,proto3" json:"longest_wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Contention) Reset() {
+	*x = Contention{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Contention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Contention) ProtoMessage() {}
+
+func (x *Contention) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Contention.ProtoReflect.Descriptor instead.
+func (*Contention) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Contention) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Contention) GetHolds() uint32 {
+	if x != nil {
+		return x.Holds
+	}
+	return 0
+}
+
+func (x *Contention) GetWaiters() uint32 {
+	if x != nil {
+		return x.Waiters
+	}
+	return 0
+}
+
+func (x *Contention) GetLongestWait() *durationpb.Duration {
+	if x != nil {
+		return x.LongestWait
+	}
+	return nil
+}
+
 type LeaveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node also gives up its seat (its vote), because it will not come back.
@@ -3078,7 +3369,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3090,7 +3381,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3103,7 +3394,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *LeaveRequest) GetForGood() bool {
@@ -3121,7 +3412,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3133,7 +3424,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3146,7 +3437,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{45}
 }
 
 type DecommissionRequest struct {
@@ -3159,7 +3450,7 @@ type DecommissionRequest struct {
 
 func (x *DecommissionRequest) Reset() {
 	*x = DecommissionRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3171,7 +3462,7 @@ func (x *DecommissionRequest) String() string {
 func (*DecommissionRequest) ProtoMessage() {}
 
 func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3184,7 +3475,7 @@ func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
 func (*DecommissionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *DecommissionRequest) GetName() string {
@@ -3202,7 +3493,7 @@ type DecommissionResponse struct {
 
 func (x *DecommissionResponse) Reset() {
 	*x = DecommissionResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3214,7 +3505,7 @@ func (x *DecommissionResponse) String() string {
 func (*DecommissionResponse) ProtoMessage() {}
 
 func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3227,7 +3518,7 @@ func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
 func (*DecommissionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{47}
 }
 
 // Seat is the seat of a voter in the agreement on views.
@@ -3245,7 +3536,7 @@ type Seat struct {
 
 func (x *Seat) Reset() {
 	*x = Seat{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3257,7 +3548,7 @@ func (x *Seat) String() string {
 func (*Seat) ProtoMessage() {}
 
 func (x *Seat) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3270,7 +3561,7 @@ func (x *Seat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seat.ProtoReflect.Descriptor instead.
 func (*Seat) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{44}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Seat) GetName() string {
@@ -3307,7 +3598,7 @@ type Keyring struct {
 
 func (x *Keyring) Reset() {
 	*x = Keyring{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3319,7 +3610,7 @@ func (x *Keyring) String() string {
 func (*Keyring) ProtoMessage() {}
 
 func (x *Keyring) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3332,7 +3623,7 @@ func (x *Keyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keyring.ProtoReflect.Descriptor instead.
 func (*Keyring) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{45}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Keyring) GetKeys() []*GossipKey {
@@ -3366,7 +3657,7 @@ type GossipKey struct {
 
 func (x *GossipKey) Reset() {
 	*x = GossipKey{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3378,7 +3669,7 @@ func (x *GossipKey) String() string {
 func (*GossipKey) ProtoMessage() {}
 
 func (x *GossipKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3391,7 +3682,7 @@ func (x *GossipKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipKey.ProtoReflect.Descriptor instead.
 func (*GossipKey) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{46}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GossipKey) GetFingerprint() string {
@@ -3439,7 +3730,7 @@ type KeyringMember struct {
 
 func (x *KeyringMember) Reset() {
 	*x = KeyringMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3451,7 +3742,7 @@ func (x *KeyringMember) String() string {
 func (*KeyringMember) ProtoMessage() {}
 
 func (x *KeyringMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3464,7 +3755,7 @@ func (x *KeyringMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringMember.ProtoReflect.Descriptor instead.
 func (*KeyringMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{47}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *KeyringMember) GetName() string {
@@ -3505,7 +3796,7 @@ type GetKeyringRequest struct {
 
 func (x *GetKeyringRequest) Reset() {
 	*x = GetKeyringRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3517,7 +3808,7 @@ func (x *GetKeyringRequest) String() string {
 func (*GetKeyringRequest) ProtoMessage() {}
 
 func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3530,7 +3821,7 @@ func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyringRequest.ProtoReflect.Descriptor instead.
 func (*GetKeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{48}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetKeyringRequest) GetShowKeys() bool {
@@ -3550,7 +3841,7 @@ type GetKeyringResponse struct {
 
 func (x *GetKeyringResponse) Reset() {
 	*x = GetKeyringResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3562,7 +3853,7 @@ func (x *GetKeyringResponse) String() string {
 func (*GetKeyringResponse) ProtoMessage() {}
 
 func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3575,7 +3866,7 @@ func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyringResponse.ProtoReflect.Descriptor instead.
 func (*GetKeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{49}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetKeyringResponse) GetKeyring() *Keyring {
@@ -3600,7 +3891,7 @@ type ChangeKeyringRequest struct {
 
 func (x *ChangeKeyringRequest) Reset() {
 	*x = ChangeKeyringRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3612,7 +3903,7 @@ func (x *ChangeKeyringRequest) String() string {
 func (*ChangeKeyringRequest) ProtoMessage() {}
 
 func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3625,7 +3916,7 @@ func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeKeyringRequest.ProtoReflect.Descriptor instead.
 func (*ChangeKeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ChangeKeyringRequest) GetAction() KeyringAction {
@@ -3659,7 +3950,7 @@ type ChangeKeyringResponse struct {
 
 func (x *ChangeKeyringResponse) Reset() {
 	*x = ChangeKeyringResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3671,7 +3962,7 @@ func (x *ChangeKeyringResponse) String() string {
 func (*ChangeKeyringResponse) ProtoMessage() {}
 
 func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3684,7 +3975,7 @@ func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeKeyringResponse.ProtoReflect.Descriptor instead.
 func (*ChangeKeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ChangeKeyringResponse) GetKeyring() *Keyring {
@@ -3926,7 +4217,29 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\n" +
 	"RingMember\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04grpc\x18\x02 \x01(\tR\x04grpc\")\n" +
+	"\x04grpc\x18\x02 \x01(\tR\x04grpc\"2\n" +
+	"\x12GetActivityRequest\x12\x1c\n" +
+	"\tcontended\x18\x01 \x01(\rR\tcontended\"M\n" +
+	"\x13GetActivityResponse\x126\n" +
+	"\amembers\x18\x01 \x03(\v2\x1c.sharelock.v1.MemberActivityR\amembers\"\xd5\x02\n" +
+	"\x0eMemberActivity\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x12\x14\n" +
+	"\x05holds\x18\x03 \x01(\x04R\x05holds\x12\x18\n" +
+	"\awaiters\x18\x04 \x01(\x04R\awaiters\x12<\n" +
+	"\flongest_wait\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\vlongestWait\x12\x16\n" +
+	"\x06grants\x18\x06 \x01(\x04R\x06grants\x12\x12\n" +
+	"\x04ends\x18\a \x01(\x04R\x04ends\x12%\n" +
+	"\x0ecopies_missing\x18\b \x01(\rR\rcopiesMissing\x12 \n" +
+	"\vquarantined\x18\t \x01(\rR\vquarantined\x126\n" +
+	"\tcontended\x18\n" +
+	" \x03(\v2\x18.sharelock.v1.ContentionR\tcontended\"\x8c\x01\n" +
+	"\n" +
+	"Contention\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05holds\x18\x02 \x01(\rR\x05holds\x12\x18\n" +
+	"\awaiters\x18\x03 \x01(\rR\awaiters\x12<\n" +
+	"\flongest_wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\vlongestWait\")\n" +
 	"\fLeaveRequest\x12\x19\n" +
 	"\bfor_good\x18\x01 \x01(\bR\aforGood\"\x0f\n" +
 	"\rLeaveResponse\")\n" +
@@ -3982,11 +4295,12 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\n" +
 	"CheckToken\x12\x1f.sharelock.v1.CheckTokenRequest\x1a .sharelock.v1.CheckTokenResponse\x12U\n" +
 	"\fForceRelease\x12!.sharelock.v1.ForceReleaseRequest\x1a\".sharelock.v1.ForceReleaseResponse\x12J\n" +
-	"\aSession\x12\x1c.sharelock.v1.SessionRequest\x1a\x1d.sharelock.v1.SessionResponse(\x010\x012\xa6\x04\n" +
+	"\aSession\x12\x1c.sharelock.v1.SessionRequest\x1a\x1d.sharelock.v1.SessionResponse(\x010\x012\xfa\x04\n" +
 	"\vMeshService\x12F\n" +
 	"\aGetMesh\x12\x1c.sharelock.v1.GetMeshRequest\x1a\x1d.sharelock.v1.GetMeshResponse\x12C\n" +
 	"\x06Locate\x12\x1b.sharelock.v1.LocateRequest\x1a\x1c.sharelock.v1.LocateResponse\x12F\n" +
-	"\aGetRing\x12\x1c.sharelock.v1.GetRingRequest\x1a\x1d.sharelock.v1.GetRingResponse\x12@\n" +
+	"\aGetRing\x12\x1c.sharelock.v1.GetRingRequest\x1a\x1d.sharelock.v1.GetRingResponse\x12R\n" +
+	"\vGetActivity\x12 .sharelock.v1.GetActivityRequest\x1a!.sharelock.v1.GetActivityResponse\x12@\n" +
 	"\x05Leave\x12\x1a.sharelock.v1.LeaveRequest\x1a\x1b.sharelock.v1.LeaveResponse\x12U\n" +
 	"\fDecommission\x12!.sharelock.v1.DecommissionRequest\x1a\".sharelock.v1.DecommissionResponse\x12O\n" +
 	"\n" +
@@ -4006,7 +4320,7 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_sharelock_v1_lock_proto_goTypes = []any{
 	(Mode)(0),                     // 0: sharelock.v1.Mode
 	(KeyringAction)(0),            // 1: sharelock.v1.KeyringAction
@@ -4050,46 +4364,50 @@ var file_sharelock_v1_lock_proto_goTypes = []any{
 	(*GetRingRequest)(nil),        // 39: sharelock.v1.GetRingRequest
 	(*GetRingResponse)(nil),       // 40: sharelock.v1.GetRingResponse
 	(*RingMember)(nil),            // 41: sharelock.v1.RingMember
-	(*LeaveRequest)(nil),          // 42: sharelock.v1.LeaveRequest
-	(*LeaveResponse)(nil),         // 43: sharelock.v1.LeaveResponse
-	(*DecommissionRequest)(nil),   // 44: sharelock.v1.DecommissionRequest
-	(*DecommissionResponse)(nil),  // 45: sharelock.v1.DecommissionResponse
-	(*Seat)(nil),                  // 46: sharelock.v1.Seat
-	(*Keyring)(nil),               // 47: sharelock.v1.Keyring
-	(*GossipKey)(nil),             // 48: sharelock.v1.GossipKey
-	(*KeyringMember)(nil),         // 49: sharelock.v1.KeyringMember
-	(*GetKeyringRequest)(nil),     // 50: sharelock.v1.GetKeyringRequest
-	(*GetKeyringResponse)(nil),    // 51: sharelock.v1.GetKeyringResponse
-	(*ChangeKeyringRequest)(nil),  // 52: sharelock.v1.ChangeKeyringRequest
-	(*ChangeKeyringResponse)(nil), // 53: sharelock.v1.ChangeKeyringResponse
-	nil,                           // 54: sharelock.v1.Hold.MetadataEntry
-	nil,                           // 55: sharelock.v1.Waiter.MetadataEntry
-	nil,                           // 56: sharelock.v1.AcquireRequest.MetadataEntry
-	nil,                           // 57: sharelock.v1.RenewRequest.MetadataEntry
-	(*durationpb.Duration)(nil),   // 58: google.protobuf.Duration
+	(*GetActivityRequest)(nil),    // 42: sharelock.v1.GetActivityRequest
+	(*GetActivityResponse)(nil),   // 43: sharelock.v1.GetActivityResponse
+	(*MemberActivity)(nil),        // 44: sharelock.v1.MemberActivity
+	(*Contention)(nil),            // 45: sharelock.v1.Contention
+	(*LeaveRequest)(nil),          // 46: sharelock.v1.LeaveRequest
+	(*LeaveResponse)(nil),         // 47: sharelock.v1.LeaveResponse
+	(*DecommissionRequest)(nil),   // 48: sharelock.v1.DecommissionRequest
+	(*DecommissionResponse)(nil),  // 49: sharelock.v1.DecommissionResponse
+	(*Seat)(nil),                  // 50: sharelock.v1.Seat
+	(*Keyring)(nil),               // 51: sharelock.v1.Keyring
+	(*GossipKey)(nil),             // 52: sharelock.v1.GossipKey
+	(*KeyringMember)(nil),         // 53: sharelock.v1.KeyringMember
+	(*GetKeyringRequest)(nil),     // 54: sharelock.v1.GetKeyringRequest
+	(*GetKeyringResponse)(nil),    // 55: sharelock.v1.GetKeyringResponse
+	(*ChangeKeyringRequest)(nil),  // 56: sharelock.v1.ChangeKeyringRequest
+	(*ChangeKeyringResponse)(nil), // 57: sharelock.v1.ChangeKeyringResponse
+	nil,                           // 58: sharelock.v1.Hold.MetadataEntry
+	nil,                           // 59: sharelock.v1.Waiter.MetadataEntry
+	nil,                           // 60: sharelock.v1.AcquireRequest.MetadataEntry
+	nil,                           // 61: sharelock.v1.RenewRequest.MetadataEntry
+	(*durationpb.Duration)(nil),   // 62: google.protobuf.Duration
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	58, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	58, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	58, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	54, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
-	58, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
-	58, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
+	62, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	62, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	62, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	58, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	62, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
+	62, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
 	0,  // 7: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	58, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	55, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	62, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	59, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
 	2,  // 10: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
 	3,  // 11: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	58, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	58, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	58, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	62, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	62, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	62, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 15: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	56, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
-	58, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	60, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	62, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
 	2,  // 18: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	58, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
-	57, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
+	62, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	61, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
 	2,  // 21: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
 	2,  // 22: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
 	4,  // 23: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
@@ -4099,7 +4417,7 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	2,  // 27: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
 	23, // 28: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
 	22, // 29: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
-	58, // 30: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
+	62, // 30: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
 	5,  // 31: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
 	7,  // 32: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
 	9,  // 33: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
@@ -4115,53 +4433,59 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	2,  // 43: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
 	35, // 44: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
 	36, // 45: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	46, // 46: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
+	50, // 46: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
 	34, // 47: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
-	58, // 48: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
-	58, // 49: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	62, // 48: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
+	62, // 49: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
 	41, // 50: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
-	48, // 51: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
-	49, // 52: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
-	47, // 53: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
-	1,  // 54: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
-	47, // 55: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
-	5,  // 56: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	7,  // 57: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	9,  // 58: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	11, // 59: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
-	13, // 60: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	15, // 61: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	17, // 62: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	19, // 63: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	21, // 64: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	32, // 65: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	37, // 66: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	39, // 67: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	42, // 68: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	44, // 69: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
-	50, // 70: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
-	52, // 71: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
-	6,  // 72: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	8,  // 73: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	10, // 74: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	12, // 75: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
-	14, // 76: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	16, // 77: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	18, // 78: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	20, // 79: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	25, // 80: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	33, // 81: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	38, // 82: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	40, // 83: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	43, // 84: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	45, // 85: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
-	51, // 86: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
-	53, // 87: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
-	72, // [72:88] is the sub-list for method output_type
-	56, // [56:72] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	44, // 51: sharelock.v1.GetActivityResponse.members:type_name -> sharelock.v1.MemberActivity
+	62, // 52: sharelock.v1.MemberActivity.longest_wait:type_name -> google.protobuf.Duration
+	45, // 53: sharelock.v1.MemberActivity.contended:type_name -> sharelock.v1.Contention
+	62, // 54: sharelock.v1.Contention.longest_wait:type_name -> google.protobuf.Duration
+	52, // 55: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
+	53, // 56: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
+	51, // 57: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	1,  // 58: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
+	51, // 59: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	5,  // 60: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	7,  // 61: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	9,  // 62: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	11, // 63: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
+	13, // 64: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	15, // 65: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	17, // 66: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	19, // 67: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	21, // 68: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	32, // 69: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	37, // 70: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	39, // 71: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	42, // 72: sharelock.v1.MeshService.GetActivity:input_type -> sharelock.v1.GetActivityRequest
+	46, // 73: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	48, // 74: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
+	54, // 75: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
+	56, // 76: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
+	6,  // 77: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	8,  // 78: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	10, // 79: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	12, // 80: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
+	14, // 81: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	16, // 82: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	18, // 83: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	20, // 84: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	25, // 85: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	33, // 86: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	38, // 87: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	40, // 88: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	43, // 89: sharelock.v1.MeshService.GetActivity:output_type -> sharelock.v1.GetActivityResponse
+	47, // 90: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	49, // 91: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
+	55, // 92: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
+	57, // 93: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
+	77, // [77:94] is the sub-list for method output_type
+	60, // [60:77] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -4182,7 +4506,7 @@ func file_sharelock_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   56,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -507,6 +507,7 @@ const (
 	MeshService_GetMesh_FullMethodName       = "/sharelock.v1.MeshService/GetMesh"
 	MeshService_Locate_FullMethodName        = "/sharelock.v1.MeshService/Locate"
 	MeshService_GetRing_FullMethodName       = "/sharelock.v1.MeshService/GetRing"
+	MeshService_GetActivity_FullMethodName   = "/sharelock.v1.MeshService/GetActivity"
 	MeshService_Leave_FullMethodName         = "/sharelock.v1.MeshService/Leave"
 	MeshService_Decommission_FullMethodName  = "/sharelock.v1.MeshService/Decommission"
 	MeshService_GetKeyring_FullMethodName    = "/sharelock.v1.MeshService/GetKeyring"
@@ -526,6 +527,9 @@ type MeshServiceClient interface {
 	// GetRing returns the owners of all partitions, so that a client can send its calls
 	// directly to the owner of a key. A call that is sent to another node is forwarded.
 	GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*GetRingResponse, error)
+	// GetActivity returns what the members do: holds, waiters, totals, and the keys that
+	// are waited for longest.
+	GetActivity(ctx context.Context, in *GetActivityRequest, opts ...grpc.CallOption) (*GetActivityResponse, error)
 	// Leave makes this node leave in good order: it hands over its partitions. The call
 	// returns when the node has left. For administrators.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
@@ -573,6 +577,16 @@ func (c *meshServiceClient) GetRing(ctx context.Context, in *GetRingRequest, opt
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetRingResponse)
 	err := c.cc.Invoke(ctx, MeshService_GetRing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meshServiceClient) GetActivity(ctx context.Context, in *GetActivityRequest, opts ...grpc.CallOption) (*GetActivityResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetActivityResponse)
+	err := c.cc.Invoke(ctx, MeshService_GetActivity_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -632,6 +646,9 @@ type MeshServiceServer interface {
 	// GetRing returns the owners of all partitions, so that a client can send its calls
 	// directly to the owner of a key. A call that is sent to another node is forwarded.
 	GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error)
+	// GetActivity returns what the members do: holds, waiters, totals, and the keys that
+	// are waited for longest.
+	GetActivity(context.Context, *GetActivityRequest) (*GetActivityResponse, error)
 	// Leave makes this node leave in good order: it hands over its partitions. The call
 	// returns when the node has left. For administrators.
 	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
@@ -663,6 +680,9 @@ func (UnimplementedMeshServiceServer) Locate(context.Context, *LocateRequest) (*
 }
 func (UnimplementedMeshServiceServer) GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRing not implemented")
+}
+func (UnimplementedMeshServiceServer) GetActivity(context.Context, *GetActivityRequest) (*GetActivityResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetActivity not implemented")
 }
 func (UnimplementedMeshServiceServer) Leave(context.Context, *LeaveRequest) (*LeaveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Leave not implemented")
@@ -747,6 +767,24 @@ func _MeshService_GetRing_Handler(srv interface{}, ctx context.Context, dec func
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(MeshServiceServer).GetRing(ctx, req.(*GetRingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeshService_GetActivity_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetActivityRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeshServiceServer).GetActivity(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeshService_GetActivity_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeshServiceServer).GetActivity(ctx, req.(*GetActivityRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -841,6 +879,10 @@ var MeshService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetRing",
 			Handler:    _MeshService_GetRing_Handler,
+		},
+		{
+			MethodName: "GetActivity",
+			Handler:    _MeshService_GetActivity_Handler,
 		},
 		{
 			MethodName: "Leave",

@@ -17,6 +17,7 @@
 package peerv1
 
 import (
+	v1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -99,7 +100,7 @@ func (x JoinResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JoinResponse_Outcome.Descriptor instead.
 func (JoinResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{16, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18, 0}
 }
 
 type RenewResponse_Outcome int32
@@ -161,7 +162,7 @@ func (x RenewResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RenewResponse_Outcome.Descriptor instead.
 func (RenewResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20, 0}
 }
 
 type KeyringRequest_Action int32
@@ -217,7 +218,96 @@ func (x KeyringRequest_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use KeyringRequest_Action.Descriptor instead.
 func (KeyringRequest_Action) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{59, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{61, 0}
+}
+
+type ActivityRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The maximum number of contended keys.
+	Contended     uint32 `protobuf:"varint,1,opt,name=contended,proto3" json:"contended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivityRequest) Reset() {
+	*x = ActivityRequest{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivityRequest) ProtoMessage() {}
+
+func (x *ActivityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivityRequest.ProtoReflect.Descriptor instead.
+func (*ActivityRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ActivityRequest) GetContended() uint32 {
+	if x != nil {
+		return x.Contended
+	}
+	return 0
+}
+
+type ActivityResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Activity      *v1.MemberActivity     `protobuf:"bytes,1,opt,name=activity,proto3" json:"activity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivityResponse) Reset() {
+	*x = ActivityResponse{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivityResponse) ProtoMessage() {}
+
+func (x *ActivityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivityResponse.ProtoReflect.Descriptor instead.
+func (*ActivityResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ActivityResponse) GetActivity() *v1.MemberActivity {
+	if x != nil {
+		return x.Activity
+	}
+	return nil
 }
 
 type ForcedRequest struct {
@@ -231,7 +321,7 @@ type ForcedRequest struct {
 
 func (x *ForcedRequest) Reset() {
 	*x = ForcedRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[0]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -243,7 +333,7 @@ func (x *ForcedRequest) String() string {
 func (*ForcedRequest) ProtoMessage() {}
 
 func (x *ForcedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[0]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -256,7 +346,7 @@ func (x *ForcedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForcedRequest.ProtoReflect.Descriptor instead.
 func (*ForcedRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ForcedRequest) GetHolds() []*ForcedHold {
@@ -284,7 +374,7 @@ type ForcedHold struct {
 
 func (x *ForcedHold) Reset() {
 	*x = ForcedHold{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[1]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -296,7 +386,7 @@ func (x *ForcedHold) String() string {
 func (*ForcedHold) ProtoMessage() {}
 
 func (x *ForcedHold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[1]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -309,7 +399,7 @@ func (x *ForcedHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForcedHold.ProtoReflect.Descriptor instead.
 func (*ForcedHold) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{1}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ForcedHold) GetKey() string {
@@ -341,7 +431,7 @@ type ForcedResponse struct {
 
 func (x *ForcedResponse) Reset() {
 	*x = ForcedResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[2]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -353,7 +443,7 @@ func (x *ForcedResponse) String() string {
 func (*ForcedResponse) ProtoMessage() {}
 
 func (x *ForcedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[2]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -366,7 +456,7 @@ func (x *ForcedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForcedResponse.ProtoReflect.Descriptor instead.
 func (*ForcedResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{2}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{4}
 }
 
 // Identity identifies a member by its id and incarnation (counter and nonce).
@@ -381,7 +471,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[3]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +483,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[3]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +496,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{3}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Identity) GetId() string {
@@ -451,7 +541,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[4]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -463,7 +553,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[4]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -476,7 +566,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{4}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Member) GetIdentity() *Identity {
@@ -566,7 +656,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +668,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +681,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{5}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *View) GetEpoch() uint32 {
@@ -649,7 +739,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -661,7 +751,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -674,7 +764,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{6}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Cluster) GetId() []byte {
@@ -739,7 +829,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +841,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +854,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *History) GetCluster() *Cluster {
@@ -801,7 +891,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +903,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +916,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Snapshot) GetRelease() uint32 {
@@ -858,7 +948,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +960,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +973,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Command) GetKind() isCommand_Kind {
@@ -976,7 +1066,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1078,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1091,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Meta) GetIdentity() *Identity {
@@ -1112,7 +1202,7 @@ type PromiseRequest struct {
 
 func (x *PromiseRequest) Reset() {
 	*x = PromiseRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1214,7 @@ func (x *PromiseRequest) String() string {
 func (*PromiseRequest) ProtoMessage() {}
 
 func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1227,7 @@ func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseRequest.ProtoReflect.Descriptor instead.
 func (*PromiseRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PromiseRequest) GetClusterId() []byte {
@@ -1165,7 +1255,7 @@ type PromiseResponse struct {
 
 func (x *PromiseResponse) Reset() {
 	*x = PromiseResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1267,7 @@ func (x *PromiseResponse) String() string {
 func (*PromiseResponse) ProtoMessage() {}
 
 func (x *PromiseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1280,7 @@ func (x *PromiseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseResponse.ProtoReflect.Descriptor instead.
 func (*PromiseResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PromiseResponse) GetPromised() bool {
@@ -1222,7 +1312,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1324,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1337,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ProbeRequest) GetRelease() uint32 {
@@ -1286,7 +1376,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1388,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1401,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ProbeResponse) GetEpoch() uint32 {
@@ -1365,7 +1455,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1467,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1480,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *JoinRequest) GetMember() *Member {
@@ -1439,7 +1529,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1541,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1554,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *JoinResponse) GetOutcome() JoinResponse_Outcome {
@@ -1536,7 +1626,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1638,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1651,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RenewRequest) GetMember() *Identity {
@@ -1652,7 +1742,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1754,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1767,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RenewResponse) GetOutcome() RenewResponse_Outcome {
@@ -1739,7 +1829,7 @@ type TermRequest struct {
 
 func (x *TermRequest) Reset() {
 	*x = TermRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1841,7 @@ func (x *TermRequest) String() string {
 func (*TermRequest) ProtoMessage() {}
 
 func (x *TermRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1854,7 @@ func (x *TermRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermRequest.ProtoReflect.Descriptor instead.
 func (*TermRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TermRequest) GetVoter() string {
@@ -1786,7 +1876,7 @@ type TermResponse struct {
 
 func (x *TermResponse) Reset() {
 	*x = TermResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1888,7 @@ func (x *TermResponse) String() string {
 func (*TermResponse) ProtoMessage() {}
 
 func (x *TermResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1901,7 @@ func (x *TermResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermResponse.ProtoReflect.Descriptor instead.
 func (*TermResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TermResponse) GetTerm() uint64 {
@@ -1838,7 +1928,7 @@ type DecommissionRequest struct {
 
 func (x *DecommissionRequest) Reset() {
 	*x = DecommissionRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +1940,7 @@ func (x *DecommissionRequest) String() string {
 func (*DecommissionRequest) ProtoMessage() {}
 
 func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +1953,7 @@ func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
 func (*DecommissionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DecommissionRequest) GetName() string {
@@ -1886,7 +1976,7 @@ type DecommissionResponse struct {
 
 func (x *DecommissionResponse) Reset() {
 	*x = DecommissionResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1898,7 +1988,7 @@ func (x *DecommissionResponse) String() string {
 func (*DecommissionResponse) ProtoMessage() {}
 
 func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1911,7 +2001,7 @@ func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
 func (*DecommissionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DecommissionResponse) GetDone() bool {
@@ -1944,7 +2034,7 @@ type InstallRequest struct {
 
 func (x *InstallRequest) Reset() {
 	*x = InstallRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2046,7 @@ func (x *InstallRequest) String() string {
 func (*InstallRequest) ProtoMessage() {}
 
 func (x *InstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2059,7 @@ func (x *InstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallRequest.ProtoReflect.Descriptor instead.
 func (*InstallRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *InstallRequest) GetHistory() *History {
@@ -1988,7 +2078,7 @@ type InstallResponse struct {
 
 func (x *InstallResponse) Reset() {
 	*x = InstallResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2000,7 +2090,7 @@ func (x *InstallResponse) String() string {
 func (*InstallResponse) ProtoMessage() {}
 
 func (x *InstallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2013,7 +2103,7 @@ func (x *InstallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallResponse.ProtoReflect.Descriptor instead.
 func (*InstallResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *InstallResponse) GetEpoch() uint32 {
@@ -2033,7 +2123,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2045,7 +2135,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2058,7 +2148,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AskRequest) GetEpoch() uint32 {
@@ -2087,7 +2177,7 @@ type AskResponse struct {
 
 func (x *AskResponse) Reset() {
 	*x = AskResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2189,7 @@ func (x *AskResponse) String() string {
 func (*AskResponse) ProtoMessage() {}
 
 func (x *AskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2202,7 @@ func (x *AskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskResponse.ProtoReflect.Descriptor instead.
 func (*AskResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AskResponse) GetEpoch() uint32 {
@@ -2142,7 +2232,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2154,7 +2244,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2167,7 +2257,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Held) GetPartition() uint32 {
@@ -2201,7 +2291,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2213,7 +2303,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2226,7 +2316,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FetchRequest) GetEpoch() uint32 {
@@ -2255,7 +2345,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2267,7 +2357,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2280,7 +2370,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Want) GetHeld() *Held {
@@ -2310,7 +2400,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2412,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2425,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FetchResponse) GetEpoch() uint32 {
@@ -2371,7 +2461,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2383,7 +2473,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +2486,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Piece) GetPartition() uint32 {
@@ -2451,7 +2541,7 @@ type ActiveRequest struct {
 
 func (x *ActiveRequest) Reset() {
 	*x = ActiveRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2463,7 +2553,7 @@ func (x *ActiveRequest) String() string {
 func (*ActiveRequest) ProtoMessage() {}
 
 func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2476,7 +2566,7 @@ func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveRequest.ProtoReflect.Descriptor instead.
 func (*ActiveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ActiveRequest) GetEpoch() uint32 {
@@ -2502,7 +2592,7 @@ type ActiveResponse struct {
 
 func (x *ActiveResponse) Reset() {
 	*x = ActiveResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2604,7 @@ func (x *ActiveResponse) String() string {
 func (*ActiveResponse) ProtoMessage() {}
 
 func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2617,7 @@ func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveResponse.ProtoReflect.Descriptor instead.
 func (*ActiveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ActiveResponse) GetEpoch() uint32 {
@@ -2545,7 +2635,7 @@ type GreetRequest struct {
 
 func (x *GreetRequest) Reset() {
 	*x = GreetRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2557,7 +2647,7 @@ func (x *GreetRequest) String() string {
 func (*GreetRequest) ProtoMessage() {}
 
 func (x *GreetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2570,7 +2660,7 @@ func (x *GreetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetRequest.ProtoReflect.Descriptor instead.
 func (*GreetRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
 }
 
 type GreetResponse struct {
@@ -2581,7 +2671,7 @@ type GreetResponse struct {
 
 func (x *GreetResponse) Reset() {
 	*x = GreetResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2683,7 @@ func (x *GreetResponse) String() string {
 func (*GreetResponse) ProtoMessage() {}
 
 func (x *GreetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2696,7 @@ func (x *GreetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetResponse.ProtoReflect.Descriptor instead.
 func (*GreetResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
 }
 
 type TakeOverRequest struct {
@@ -2622,7 +2712,7 @@ type TakeOverRequest struct {
 
 func (x *TakeOverRequest) Reset() {
 	*x = TakeOverRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2724,7 @@ func (x *TakeOverRequest) String() string {
 func (*TakeOverRequest) ProtoMessage() {}
 
 func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2737,7 @@ func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverRequest.ProtoReflect.Descriptor instead.
 func (*TakeOverRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TakeOverRequest) GetSilent() *Identity {
@@ -2672,7 +2762,7 @@ type TakeOverResponse struct {
 
 func (x *TakeOverResponse) Reset() {
 	*x = TakeOverResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2774,7 @@ func (x *TakeOverResponse) String() string {
 func (*TakeOverResponse) ProtoMessage() {}
 
 func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2787,7 @@ func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverResponse.ProtoReflect.Descriptor instead.
 func (*TakeOverResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
 }
 
 // Parcel is one call to a leaving member through the leader (V6a). The leader does not
@@ -2720,7 +2810,7 @@ type Parcel struct {
 
 func (x *Parcel) Reset() {
 	*x = Parcel{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2732,7 +2822,7 @@ func (x *Parcel) String() string {
 func (*Parcel) ProtoMessage() {}
 
 func (x *Parcel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2745,7 +2835,7 @@ func (x *Parcel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parcel.ProtoReflect.Descriptor instead.
 func (*Parcel) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Parcel) GetId() uint64 {
@@ -2809,7 +2899,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2821,7 +2911,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2834,7 +2924,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Reply) GetTo() *Identity {
@@ -2888,7 +2978,7 @@ type RelayRequest struct {
 
 func (x *RelayRequest) Reset() {
 	*x = RelayRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2900,7 +2990,7 @@ func (x *RelayRequest) String() string {
 func (*RelayRequest) ProtoMessage() {}
 
 func (x *RelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2913,7 +3003,7 @@ func (x *RelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayRequest.ProtoReflect.Descriptor instead.
 func (*RelayRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RelayRequest) GetParcel() *Parcel {
@@ -2933,7 +3023,7 @@ type RelayResponse struct {
 
 func (x *RelayResponse) Reset() {
 	*x = RelayResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2945,7 +3035,7 @@ func (x *RelayResponse) String() string {
 func (*RelayResponse) ProtoMessage() {}
 
 func (x *RelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2958,7 +3048,7 @@ func (x *RelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayResponse.ProtoReflect.Descriptor instead.
 func (*RelayResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RelayResponse) GetReply() *Reply {
@@ -2978,7 +3068,7 @@ type CollectRequest struct {
 
 func (x *CollectRequest) Reset() {
 	*x = CollectRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2990,7 +3080,7 @@ func (x *CollectRequest) String() string {
 func (*CollectRequest) ProtoMessage() {}
 
 func (x *CollectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3003,7 +3093,7 @@ func (x *CollectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectRequest.ProtoReflect.Descriptor instead.
 func (*CollectRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CollectRequest) GetMember() *Identity {
@@ -3029,7 +3119,7 @@ type CollectResponse struct {
 
 func (x *CollectResponse) Reset() {
 	*x = CollectResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3041,7 +3131,7 @@ func (x *CollectResponse) String() string {
 func (*CollectResponse) ProtoMessage() {}
 
 func (x *CollectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3054,7 +3144,7 @@ func (x *CollectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectResponse.ProtoReflect.Descriptor instead.
 func (*CollectResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CollectResponse) GetParcels() []*Parcel {
@@ -3078,7 +3168,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3090,7 +3180,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3103,7 +3193,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{44}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListRequest) GetEpoch() uint32 {
@@ -3155,7 +3245,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3167,7 +3257,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3180,7 +3270,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{45}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListResponse) GetEpoch() uint32 {
@@ -3228,7 +3318,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3240,7 +3330,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3253,7 +3343,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{46}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *LinkRequest) GetCalls() []*Call {
@@ -3298,7 +3388,7 @@ type LinkResponse struct {
 
 func (x *LinkResponse) Reset() {
 	*x = LinkResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3310,7 +3400,7 @@ func (x *LinkResponse) String() string {
 func (*LinkResponse) ProtoMessage() {}
 
 func (x *LinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3323,7 +3413,7 @@ func (x *LinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkResponse.ProtoReflect.Descriptor instead.
 func (*LinkResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{47}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *LinkResponse) GetAnswers() []*Answer {
@@ -3369,7 +3459,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3381,7 +3471,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3394,7 +3484,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{48}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Entries) GetPartition() uint32 {
@@ -3431,7 +3521,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3443,7 +3533,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3456,7 +3546,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{49}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Ack) GetPartition() uint32 {
@@ -3490,7 +3580,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3502,7 +3592,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3515,7 +3605,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{50}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SyncRequest) GetEpoch() uint32 {
@@ -3544,7 +3634,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3556,7 +3646,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3569,7 +3659,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{51}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SyncResponse) GetEpoch() uint32 {
@@ -3606,7 +3696,7 @@ type Base struct {
 
 func (x *Base) Reset() {
 	*x = Base{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3618,7 +3708,7 @@ func (x *Base) String() string {
 func (*Base) ProtoMessage() {}
 
 func (x *Base) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3631,7 +3721,7 @@ func (x *Base) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Base.ProtoReflect.Descriptor instead.
 func (*Base) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{52}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Base) GetHeld() *Held {
@@ -3692,7 +3782,7 @@ type Taken struct {
 
 func (x *Taken) Reset() {
 	*x = Taken{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3704,7 +3794,7 @@ func (x *Taken) String() string {
 func (*Taken) ProtoMessage() {}
 
 func (x *Taken) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3717,7 +3807,7 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{53}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Taken) GetPartition() uint32 {
@@ -3784,7 +3874,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3796,7 +3886,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3809,7 +3899,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{54}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Call) GetId() uint64 {
@@ -3980,7 +4070,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3992,7 +4082,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4005,7 +4095,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{55}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -4120,7 +4210,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4132,7 +4222,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4145,7 +4235,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{56}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Hold) GetToken() uint64 {
@@ -4239,7 +4329,7 @@ type Waiter struct {
 
 func (x *Waiter) Reset() {
 	*x = Waiter{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4251,7 +4341,7 @@ func (x *Waiter) String() string {
 func (*Waiter) ProtoMessage() {}
 
 func (x *Waiter) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4264,7 +4354,7 @@ func (x *Waiter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
 func (*Waiter) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{57}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Waiter) GetClientId() string {
@@ -4328,7 +4418,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4340,7 +4430,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4353,7 +4443,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{58}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Lock) GetKey() string {
@@ -4432,7 +4522,7 @@ type KeyringRequest struct {
 
 func (x *KeyringRequest) Reset() {
 	*x = KeyringRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4444,7 +4534,7 @@ func (x *KeyringRequest) String() string {
 func (*KeyringRequest) ProtoMessage() {}
 
 func (x *KeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4457,7 +4547,7 @@ func (x *KeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringRequest.ProtoReflect.Descriptor instead.
 func (*KeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{59}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *KeyringRequest) GetAction() KeyringRequest_Action {
@@ -4504,7 +4594,7 @@ type KeyringResponse struct {
 
 func (x *KeyringResponse) Reset() {
 	*x = KeyringResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4516,7 +4606,7 @@ func (x *KeyringResponse) String() string {
 func (*KeyringResponse) ProtoMessage() {}
 
 func (x *KeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4529,7 +4619,7 @@ func (x *KeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringResponse.ProtoReflect.Descriptor instead.
 func (*KeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{60}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *KeyringResponse) GetKeys() []*KeyringKey {
@@ -4571,7 +4661,7 @@ type KeyringKey struct {
 
 func (x *KeyringKey) Reset() {
 	*x = KeyringKey{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4583,7 +4673,7 @@ func (x *KeyringKey) String() string {
 func (*KeyringKey) ProtoMessage() {}
 
 func (x *KeyringKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4596,7 +4686,7 @@ func (x *KeyringKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringKey.ProtoReflect.Descriptor instead.
 func (*KeyringKey) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{61}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *KeyringKey) GetFingerprint() []byte {
@@ -4625,7 +4715,7 @@ type Command_Found struct {
 
 func (x *Command_Found) Reset() {
 	*x = Command_Found{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4637,7 +4727,7 @@ func (x *Command_Found) String() string {
 func (*Command_Found) ProtoMessage() {}
 
 func (x *Command_Found) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4650,7 +4740,7 @@ func (x *Command_Found) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Found.ProtoReflect.Descriptor instead.
 func (*Command_Found) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11, 0}
 }
 
 func (x *Command_Found) GetCluster() *Cluster {
@@ -4683,7 +4773,7 @@ type Command_Lead struct {
 
 func (x *Command_Lead) Reset() {
 	*x = Command_Lead{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4695,7 +4785,7 @@ func (x *Command_Lead) String() string {
 func (*Command_Lead) ProtoMessage() {}
 
 func (x *Command_Lead) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4708,7 +4798,7 @@ func (x *Command_Lead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Lead.ProtoReflect.Descriptor instead.
 func (*Command_Lead) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9, 1}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11, 1}
 }
 
 // Propose replaces the view if the epoch and the term still match (V2).
@@ -4725,7 +4815,7 @@ type Command_Propose struct {
 
 func (x *Command_Propose) Reset() {
 	*x = Command_Propose{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4737,7 +4827,7 @@ func (x *Command_Propose) String() string {
 func (*Command_Propose) ProtoMessage() {}
 
 func (x *Command_Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4750,7 +4840,7 @@ func (x *Command_Propose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Propose.ProtoReflect.Descriptor instead.
 func (*Command_Propose) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9, 2}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11, 2}
 }
 
 func (x *Command_Propose) GetPrevEpoch() uint32 {
@@ -4785,7 +4875,11 @@ var File_sharelock_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x1csharelock/peer/v1/peer.proto\x12\x11sharelock.peer.v1\"\\\n" +
+	"\x1csharelock/peer/v1/peer.proto\x12\x11sharelock.peer.v1\x1a\x17sharelock/v1/lock.proto\"/\n" +
+	"\x0fActivityRequest\x12\x1c\n" +
+	"\tcontended\x18\x01 \x01(\rR\tcontended\"L\n" +
+	"\x10ActivityResponse\x128\n" +
+	"\bactivity\x18\x01 \x01(\v2\x1c.sharelock.v1.MemberActivityR\bactivity\"\\\n" +
 	"\rForcedRequest\x123\n" +
 	"\x05holds\x18\x01 \x03(\v2\x1d.sharelock.peer.v1.ForcedHoldR\x05holds\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"Q\n" +
@@ -5170,7 +5264,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"KeyringKey\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\fR\vfingerprint\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\fR\x03key2\x8f\v\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key2\xe4\v\n" +
 	"\vPeerService\x12P\n" +
 	"\aPromise\x12!.sharelock.peer.v1.PromiseRequest\x1a\".sharelock.peer.v1.PromiseResponse\x12J\n" +
 	"\x05Probe\x12\x1f.sharelock.peer.v1.ProbeRequest\x1a .sharelock.peer.v1.ProbeResponse\x12G\n" +
@@ -5189,7 +5283,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\bTakeOver\x12\".sharelock.peer.v1.TakeOverRequest\x1a#.sharelock.peer.v1.TakeOverResponse\x12J\n" +
 	"\x05Relay\x12\x1f.sharelock.peer.v1.RelayRequest\x1a .sharelock.peer.v1.RelayResponse\x12P\n" +
 	"\aCollect\x12!.sharelock.peer.v1.CollectRequest\x1a\".sharelock.peer.v1.CollectResponse\x12P\n" +
-	"\aKeyring\x12!.sharelock.peer.v1.KeyringRequest\x1a\".sharelock.peer.v1.KeyringResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
+	"\aKeyring\x12!.sharelock.peer.v1.KeyringRequest\x1a\".sharelock.peer.v1.KeyringResponse\x12S\n" +
+	"\bActivity\x12\".sharelock.peer.v1.ActivityRequest\x1a#.sharelock.peer.v1.ActivityResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_sharelock_peer_v1_peer_proto_rawDescOnce sync.Once
@@ -5204,178 +5299,184 @@ func file_sharelock_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(JoinResponse_Outcome)(0),    // 0: sharelock.peer.v1.JoinResponse.Outcome
 	(RenewResponse_Outcome)(0),   // 1: sharelock.peer.v1.RenewResponse.Outcome
 	(KeyringRequest_Action)(0),   // 2: sharelock.peer.v1.KeyringRequest.Action
-	(*ForcedRequest)(nil),        // 3: sharelock.peer.v1.ForcedRequest
-	(*ForcedHold)(nil),           // 4: sharelock.peer.v1.ForcedHold
-	(*ForcedResponse)(nil),       // 5: sharelock.peer.v1.ForcedResponse
-	(*Identity)(nil),             // 6: sharelock.peer.v1.Identity
-	(*Member)(nil),               // 7: sharelock.peer.v1.Member
-	(*View)(nil),                 // 8: sharelock.peer.v1.View
-	(*Cluster)(nil),              // 9: sharelock.peer.v1.Cluster
-	(*History)(nil),              // 10: sharelock.peer.v1.History
-	(*Snapshot)(nil),             // 11: sharelock.peer.v1.Snapshot
-	(*Command)(nil),              // 12: sharelock.peer.v1.Command
-	(*Meta)(nil),                 // 13: sharelock.peer.v1.Meta
-	(*PromiseRequest)(nil),       // 14: sharelock.peer.v1.PromiseRequest
-	(*PromiseResponse)(nil),      // 15: sharelock.peer.v1.PromiseResponse
-	(*ProbeRequest)(nil),         // 16: sharelock.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),        // 17: sharelock.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),          // 18: sharelock.peer.v1.JoinRequest
-	(*JoinResponse)(nil),         // 19: sharelock.peer.v1.JoinResponse
-	(*RenewRequest)(nil),         // 20: sharelock.peer.v1.RenewRequest
-	(*RenewResponse)(nil),        // 21: sharelock.peer.v1.RenewResponse
-	(*TermRequest)(nil),          // 22: sharelock.peer.v1.TermRequest
-	(*TermResponse)(nil),         // 23: sharelock.peer.v1.TermResponse
-	(*DecommissionRequest)(nil),  // 24: sharelock.peer.v1.DecommissionRequest
-	(*DecommissionResponse)(nil), // 25: sharelock.peer.v1.DecommissionResponse
-	(*InstallRequest)(nil),       // 26: sharelock.peer.v1.InstallRequest
-	(*InstallResponse)(nil),      // 27: sharelock.peer.v1.InstallResponse
-	(*AskRequest)(nil),           // 28: sharelock.peer.v1.AskRequest
-	(*AskResponse)(nil),          // 29: sharelock.peer.v1.AskResponse
-	(*Held)(nil),                 // 30: sharelock.peer.v1.Held
-	(*FetchRequest)(nil),         // 31: sharelock.peer.v1.FetchRequest
-	(*Want)(nil),                 // 32: sharelock.peer.v1.Want
-	(*FetchResponse)(nil),        // 33: sharelock.peer.v1.FetchResponse
-	(*Piece)(nil),                // 34: sharelock.peer.v1.Piece
-	(*ActiveRequest)(nil),        // 35: sharelock.peer.v1.ActiveRequest
-	(*ActiveResponse)(nil),       // 36: sharelock.peer.v1.ActiveResponse
-	(*GreetRequest)(nil),         // 37: sharelock.peer.v1.GreetRequest
-	(*GreetResponse)(nil),        // 38: sharelock.peer.v1.GreetResponse
-	(*TakeOverRequest)(nil),      // 39: sharelock.peer.v1.TakeOverRequest
-	(*TakeOverResponse)(nil),     // 40: sharelock.peer.v1.TakeOverResponse
-	(*Parcel)(nil),               // 41: sharelock.peer.v1.Parcel
-	(*Reply)(nil),                // 42: sharelock.peer.v1.Reply
-	(*RelayRequest)(nil),         // 43: sharelock.peer.v1.RelayRequest
-	(*RelayResponse)(nil),        // 44: sharelock.peer.v1.RelayResponse
-	(*CollectRequest)(nil),       // 45: sharelock.peer.v1.CollectRequest
-	(*CollectResponse)(nil),      // 46: sharelock.peer.v1.CollectResponse
-	(*ListRequest)(nil),          // 47: sharelock.peer.v1.ListRequest
-	(*ListResponse)(nil),         // 48: sharelock.peer.v1.ListResponse
-	(*LinkRequest)(nil),          // 49: sharelock.peer.v1.LinkRequest
-	(*LinkResponse)(nil),         // 50: sharelock.peer.v1.LinkResponse
-	(*Entries)(nil),              // 51: sharelock.peer.v1.Entries
-	(*Ack)(nil),                  // 52: sharelock.peer.v1.Ack
-	(*SyncRequest)(nil),          // 53: sharelock.peer.v1.SyncRequest
-	(*SyncResponse)(nil),         // 54: sharelock.peer.v1.SyncResponse
-	(*Base)(nil),                 // 55: sharelock.peer.v1.Base
-	(*Taken)(nil),                // 56: sharelock.peer.v1.Taken
-	(*Call)(nil),                 // 57: sharelock.peer.v1.Call
-	(*Answer)(nil),               // 58: sharelock.peer.v1.Answer
-	(*Hold)(nil),                 // 59: sharelock.peer.v1.Hold
-	(*Waiter)(nil),               // 60: sharelock.peer.v1.Waiter
-	(*Lock)(nil),                 // 61: sharelock.peer.v1.Lock
-	(*KeyringRequest)(nil),       // 62: sharelock.peer.v1.KeyringRequest
-	(*KeyringResponse)(nil),      // 63: sharelock.peer.v1.KeyringResponse
-	(*KeyringKey)(nil),           // 64: sharelock.peer.v1.KeyringKey
-	(*Command_Found)(nil),        // 65: sharelock.peer.v1.Command.Found
-	(*Command_Lead)(nil),         // 66: sharelock.peer.v1.Command.Lead
-	(*Command_Propose)(nil),      // 67: sharelock.peer.v1.Command.Propose
-	nil,                          // 68: sharelock.peer.v1.Call.MetadataEntry
-	nil,                          // 69: sharelock.peer.v1.Hold.MetadataEntry
-	nil,                          // 70: sharelock.peer.v1.Waiter.MetadataEntry
+	(*ActivityRequest)(nil),      // 3: sharelock.peer.v1.ActivityRequest
+	(*ActivityResponse)(nil),     // 4: sharelock.peer.v1.ActivityResponse
+	(*ForcedRequest)(nil),        // 5: sharelock.peer.v1.ForcedRequest
+	(*ForcedHold)(nil),           // 6: sharelock.peer.v1.ForcedHold
+	(*ForcedResponse)(nil),       // 7: sharelock.peer.v1.ForcedResponse
+	(*Identity)(nil),             // 8: sharelock.peer.v1.Identity
+	(*Member)(nil),               // 9: sharelock.peer.v1.Member
+	(*View)(nil),                 // 10: sharelock.peer.v1.View
+	(*Cluster)(nil),              // 11: sharelock.peer.v1.Cluster
+	(*History)(nil),              // 12: sharelock.peer.v1.History
+	(*Snapshot)(nil),             // 13: sharelock.peer.v1.Snapshot
+	(*Command)(nil),              // 14: sharelock.peer.v1.Command
+	(*Meta)(nil),                 // 15: sharelock.peer.v1.Meta
+	(*PromiseRequest)(nil),       // 16: sharelock.peer.v1.PromiseRequest
+	(*PromiseResponse)(nil),      // 17: sharelock.peer.v1.PromiseResponse
+	(*ProbeRequest)(nil),         // 18: sharelock.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),        // 19: sharelock.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),          // 20: sharelock.peer.v1.JoinRequest
+	(*JoinResponse)(nil),         // 21: sharelock.peer.v1.JoinResponse
+	(*RenewRequest)(nil),         // 22: sharelock.peer.v1.RenewRequest
+	(*RenewResponse)(nil),        // 23: sharelock.peer.v1.RenewResponse
+	(*TermRequest)(nil),          // 24: sharelock.peer.v1.TermRequest
+	(*TermResponse)(nil),         // 25: sharelock.peer.v1.TermResponse
+	(*DecommissionRequest)(nil),  // 26: sharelock.peer.v1.DecommissionRequest
+	(*DecommissionResponse)(nil), // 27: sharelock.peer.v1.DecommissionResponse
+	(*InstallRequest)(nil),       // 28: sharelock.peer.v1.InstallRequest
+	(*InstallResponse)(nil),      // 29: sharelock.peer.v1.InstallResponse
+	(*AskRequest)(nil),           // 30: sharelock.peer.v1.AskRequest
+	(*AskResponse)(nil),          // 31: sharelock.peer.v1.AskResponse
+	(*Held)(nil),                 // 32: sharelock.peer.v1.Held
+	(*FetchRequest)(nil),         // 33: sharelock.peer.v1.FetchRequest
+	(*Want)(nil),                 // 34: sharelock.peer.v1.Want
+	(*FetchResponse)(nil),        // 35: sharelock.peer.v1.FetchResponse
+	(*Piece)(nil),                // 36: sharelock.peer.v1.Piece
+	(*ActiveRequest)(nil),        // 37: sharelock.peer.v1.ActiveRequest
+	(*ActiveResponse)(nil),       // 38: sharelock.peer.v1.ActiveResponse
+	(*GreetRequest)(nil),         // 39: sharelock.peer.v1.GreetRequest
+	(*GreetResponse)(nil),        // 40: sharelock.peer.v1.GreetResponse
+	(*TakeOverRequest)(nil),      // 41: sharelock.peer.v1.TakeOverRequest
+	(*TakeOverResponse)(nil),     // 42: sharelock.peer.v1.TakeOverResponse
+	(*Parcel)(nil),               // 43: sharelock.peer.v1.Parcel
+	(*Reply)(nil),                // 44: sharelock.peer.v1.Reply
+	(*RelayRequest)(nil),         // 45: sharelock.peer.v1.RelayRequest
+	(*RelayResponse)(nil),        // 46: sharelock.peer.v1.RelayResponse
+	(*CollectRequest)(nil),       // 47: sharelock.peer.v1.CollectRequest
+	(*CollectResponse)(nil),      // 48: sharelock.peer.v1.CollectResponse
+	(*ListRequest)(nil),          // 49: sharelock.peer.v1.ListRequest
+	(*ListResponse)(nil),         // 50: sharelock.peer.v1.ListResponse
+	(*LinkRequest)(nil),          // 51: sharelock.peer.v1.LinkRequest
+	(*LinkResponse)(nil),         // 52: sharelock.peer.v1.LinkResponse
+	(*Entries)(nil),              // 53: sharelock.peer.v1.Entries
+	(*Ack)(nil),                  // 54: sharelock.peer.v1.Ack
+	(*SyncRequest)(nil),          // 55: sharelock.peer.v1.SyncRequest
+	(*SyncResponse)(nil),         // 56: sharelock.peer.v1.SyncResponse
+	(*Base)(nil),                 // 57: sharelock.peer.v1.Base
+	(*Taken)(nil),                // 58: sharelock.peer.v1.Taken
+	(*Call)(nil),                 // 59: sharelock.peer.v1.Call
+	(*Answer)(nil),               // 60: sharelock.peer.v1.Answer
+	(*Hold)(nil),                 // 61: sharelock.peer.v1.Hold
+	(*Waiter)(nil),               // 62: sharelock.peer.v1.Waiter
+	(*Lock)(nil),                 // 63: sharelock.peer.v1.Lock
+	(*KeyringRequest)(nil),       // 64: sharelock.peer.v1.KeyringRequest
+	(*KeyringResponse)(nil),      // 65: sharelock.peer.v1.KeyringResponse
+	(*KeyringKey)(nil),           // 66: sharelock.peer.v1.KeyringKey
+	(*Command_Found)(nil),        // 67: sharelock.peer.v1.Command.Found
+	(*Command_Lead)(nil),         // 68: sharelock.peer.v1.Command.Lead
+	(*Command_Propose)(nil),      // 69: sharelock.peer.v1.Command.Propose
+	nil,                          // 70: sharelock.peer.v1.Call.MetadataEntry
+	nil,                          // 71: sharelock.peer.v1.Hold.MetadataEntry
+	nil,                          // 72: sharelock.peer.v1.Waiter.MetadataEntry
+	(*v1.MemberActivity)(nil),    // 73: sharelock.v1.MemberActivity
 }
 var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
-	4,  // 0: sharelock.peer.v1.ForcedRequest.holds:type_name -> sharelock.peer.v1.ForcedHold
-	6,  // 1: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
-	7,  // 2: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
-	9,  // 3: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
-	8,  // 4: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
-	10, // 5: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
-	65, // 6: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
-	66, // 7: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
-	67, // 8: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
-	6,  // 9: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
-	6,  // 10: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
-	7,  // 11: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
-	7,  // 12: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
-	6,  // 13: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
-	6,  // 14: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
-	0,  // 15: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
-	10, // 16: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
-	6,  // 17: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
-	6,  // 18: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
-	6,  // 19: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
-	1,  // 20: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
-	10, // 21: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
-	10, // 22: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
-	30, // 23: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
-	32, // 24: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
-	30, // 25: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
-	34, // 26: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
-	6,  // 27: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
-	6,  // 28: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
-	6,  // 29: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
-	6,  // 30: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
-	41, // 31: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
-	42, // 32: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
-	6,  // 33: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
-	42, // 34: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
-	41, // 35: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
-	61, // 36: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	57, // 37: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	51, // 38: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
-	58, // 39: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	52, // 40: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
-	55, // 41: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
-	56, // 42: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
-	30, // 43: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
-	68, // 44: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	59, // 45: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	61, // 46: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	69, // 47: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	70, // 48: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	59, // 49: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	60, // 50: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
-	2,  // 51: sharelock.peer.v1.KeyringRequest.action:type_name -> sharelock.peer.v1.KeyringRequest.Action
-	64, // 52: sharelock.peer.v1.KeyringResponse.keys:type_name -> sharelock.peer.v1.KeyringKey
-	9,  // 53: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
-	8,  // 54: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
-	8,  // 55: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
-	14, // 56: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
-	16, // 57: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
-	18, // 58: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
-	20, // 59: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
-	22, // 60: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	26, // 61: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	28, // 62: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	31, // 63: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	53, // 64: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
-	35, // 65: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	47, // 66: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	24, // 67: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
-	3,  // 68: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
-	37, // 69: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
-	39, // 70: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
-	43, // 71: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
-	45, // 72: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
-	62, // 73: sharelock.peer.v1.PeerService.Keyring:input_type -> sharelock.peer.v1.KeyringRequest
-	15, // 74: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	17, // 75: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	19, // 76: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	21, // 77: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	23, // 78: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	27, // 79: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	29, // 80: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	33, // 81: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	54, // 82: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	36, // 83: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	48, // 84: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	25, // 85: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
-	5,  // 86: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
-	38, // 87: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
-	40, // 88: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
-	44, // 89: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
-	46, // 90: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
-	63, // 91: sharelock.peer.v1.PeerService.Keyring:output_type -> sharelock.peer.v1.KeyringResponse
-	74, // [74:92] is the sub-list for method output_type
-	56, // [56:74] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	73, // 0: sharelock.peer.v1.ActivityResponse.activity:type_name -> sharelock.v1.MemberActivity
+	6,  // 1: sharelock.peer.v1.ForcedRequest.holds:type_name -> sharelock.peer.v1.ForcedHold
+	8,  // 2: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
+	9,  // 3: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
+	11, // 4: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
+	10, // 5: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
+	12, // 6: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
+	67, // 7: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
+	68, // 8: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
+	69, // 9: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
+	8,  // 10: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
+	8,  // 11: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
+	9,  // 12: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
+	9,  // 13: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
+	8,  // 14: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
+	8,  // 15: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
+	0,  // 16: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
+	12, // 17: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
+	8,  // 18: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
+	8,  // 19: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
+	8,  // 20: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
+	1,  // 21: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
+	12, // 22: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
+	12, // 23: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
+	32, // 24: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
+	34, // 25: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
+	32, // 26: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
+	36, // 27: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
+	8,  // 28: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
+	8,  // 29: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
+	8,  // 30: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
+	8,  // 31: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
+	43, // 32: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
+	44, // 33: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
+	8,  // 34: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
+	44, // 35: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
+	43, // 36: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
+	63, // 37: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	59, // 38: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	53, // 39: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	60, // 40: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	54, // 41: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	57, // 42: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	58, // 43: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
+	32, // 44: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	70, // 45: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	61, // 46: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	63, // 47: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	71, // 48: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	72, // 49: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	61, // 50: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	62, // 51: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	2,  // 52: sharelock.peer.v1.KeyringRequest.action:type_name -> sharelock.peer.v1.KeyringRequest.Action
+	66, // 53: sharelock.peer.v1.KeyringResponse.keys:type_name -> sharelock.peer.v1.KeyringKey
+	11, // 54: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
+	10, // 55: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
+	10, // 56: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
+	16, // 57: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
+	18, // 58: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
+	20, // 59: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
+	22, // 60: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
+	24, // 61: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
+	28, // 62: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	30, // 63: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	33, // 64: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	55, // 65: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	37, // 66: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	49, // 67: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	26, // 68: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
+	5,  // 69: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
+	39, // 70: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
+	41, // 71: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
+	45, // 72: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
+	47, // 73: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
+	64, // 74: sharelock.peer.v1.PeerService.Keyring:input_type -> sharelock.peer.v1.KeyringRequest
+	3,  // 75: sharelock.peer.v1.PeerService.Activity:input_type -> sharelock.peer.v1.ActivityRequest
+	17, // 76: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	19, // 77: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	21, // 78: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	23, // 79: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	25, // 80: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	29, // 81: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	31, // 82: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	35, // 83: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	56, // 84: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	38, // 85: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	50, // 86: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	27, // 87: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
+	7,  // 88: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
+	40, // 89: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
+	42, // 90: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
+	46, // 91: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
+	48, // 92: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
+	65, // 93: sharelock.peer.v1.PeerService.Keyring:output_type -> sharelock.peer.v1.KeyringResponse
+	4,  // 94: sharelock.peer.v1.PeerService.Activity:output_type -> sharelock.peer.v1.ActivityResponse
+	76, // [76:95] is the sub-list for method output_type
+	57, // [57:76] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_peer_v1_peer_proto_init() }
@@ -5383,7 +5484,7 @@ func file_sharelock_peer_v1_peer_proto_init() {
 	if File_sharelock_peer_v1_peer_proto != nil {
 		return
 	}
-	file_sharelock_peer_v1_peer_proto_msgTypes[9].OneofWrappers = []any{
+	file_sharelock_peer_v1_peer_proto_msgTypes[11].OneofWrappers = []any{
 		(*Command_Found_)(nil),
 		(*Command_Lead_)(nil),
 		(*Command_Propose_)(nil),
@@ -5394,7 +5495,7 @@ func file_sharelock_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_peer_v1_peer_proto_rawDesc), len(file_sharelock_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   68,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

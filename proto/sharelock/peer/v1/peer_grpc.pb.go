@@ -47,6 +47,7 @@ const (
 	PeerService_Relay_FullMethodName        = "/sharelock.peer.v1.PeerService/Relay"
 	PeerService_Collect_FullMethodName      = "/sharelock.peer.v1.PeerService/Collect"
 	PeerService_Keyring_FullMethodName      = "/sharelock.peer.v1.PeerService/Keyring"
+	PeerService_Activity_FullMethodName     = "/sharelock.peer.v1.PeerService/Activity"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -104,6 +105,8 @@ type PeerServiceClient interface {
 	// Keyring reads or changes the gossip keys of a member. It returns when the change is stored
 	// and in use. Release 2.
 	Keyring(ctx context.Context, in *KeyringRequest, opts ...grpc.CallOption) (*KeyringResponse, error)
+	// Activity returns what the receiver does as an owner, for people. Since release 2.
+	Activity(ctx context.Context, in *ActivityRequest, opts ...grpc.CallOption) (*ActivityResponse, error)
 }
 
 type peerServiceClient struct {
@@ -294,6 +297,16 @@ func (c *peerServiceClient) Keyring(ctx context.Context, in *KeyringRequest, opt
 	return out, nil
 }
 
+func (c *peerServiceClient) Activity(ctx context.Context, in *ActivityRequest, opts ...grpc.CallOption) (*ActivityResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ActivityResponse)
+	err := c.cc.Invoke(ctx, PeerService_Activity_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -349,6 +362,8 @@ type PeerServiceServer interface {
 	// Keyring reads or changes the gossip keys of a member. It returns when the change is stored
 	// and in use. Release 2.
 	Keyring(context.Context, *KeyringRequest) (*KeyringResponse, error)
+	// Activity returns what the receiver does as an owner, for people. Since release 2.
+	Activity(context.Context, *ActivityRequest) (*ActivityResponse, error)
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -412,6 +427,9 @@ func (UnimplementedPeerServiceServer) Collect(context.Context, *CollectRequest) 
 }
 func (UnimplementedPeerServiceServer) Keyring(context.Context, *KeyringRequest) (*KeyringResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Keyring not implemented")
+}
+func (UnimplementedPeerServiceServer) Activity(context.Context, *ActivityRequest) (*ActivityResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Activity not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -758,6 +776,24 @@ func _PeerService_Keyring_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_Activity_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ActivityRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Activity(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Activity_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Activity(ctx, req.(*ActivityRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -836,6 +872,10 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Keyring",
 			Handler:    _PeerService_Keyring_Handler,
+		},
+		{
+			MethodName: "Activity",
+			Handler:    _PeerService_Activity_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1,0 +1,94 @@
+// One key: who holds it, who is next, what happened before, and taking it by force.
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { call, historyPath, keyPath, url } from "../lib/api.js";
+import { age, count, millis, plural, time } from "../lib/format.js";
+import { usePoll, useTick, useWatch } from "../lib/live.js";
+
+export function Key({ name }) {
+  const [changes, setChanges] = useState(0);
+  const state = useWatch({ key: name }, () => setChanges((n) => n + 1));
+  const lock = usePoll(keyPath(name), 2000, changes);
+  const past = usePoll(historyPath(name) + "?limit=50", 10000, changes);
+  const place = usePoll("/v1/mesh/locate/" + encodeURIComponent(name), 5000);
+  useTick(500);
+  const free = lock.error?.reason === "NOT_HELD";
+  const l = lock.data?.lock;
+  return html`
+    <section class="card">
+      <header><h1>${name}</h1>
+        <span class="quiet">${place.data ? `partition ${place.data.partition}, owner ${place.data.owner}` + (place.data.backups?.length ? `, ${plural(place.data.backups.length, "backup")}: ${place.data.backups.join(", ")}` : ", no backup") : ""}${state !== "live" ? " · reconnecting" : ""}</span>
+        <a class="source" href=${url(keyPath(name))}>API</a></header>
+      ${lock.error && !free && html`<p class="error" role="alert">${lock.error.message}</p>`}
+      ${l?.quarantine && html`<p class="error">In quarantine for ${age(millis(l.quarantine) - (performance.now() - lock.at))} more: every copy of its partition was lost.</p>`}
+      ${free && html`<p class="empty">Nobody holds this key, and nobody waits for it.</p>`}
+      ${l && html`<${Holders} name=${name} lock=${l} at=${lock.at} changed=${() => setChanges((n) => n + 1)} />`}
+    </section>
+    <div class="grid">
+      <section class="card half">
+        <header><h2>Queue</h2><span class="quiet">${l ? plural(l.waiterCount ?? 0, "waiter") : ""}</span></header>
+        ${l?.waiters?.length
+          ? html`<ol class="queue">${l.waiters.slice(0, 200).map((w) => html`<li key=${w.clientId + w.requestId}>
+              <span class="key">${w.principal ? `${w.principal} · ` : ""}${w.clientId}${w.mode === "SHARED" ? html` <span class="tag">shared</span>` : ""}</span>
+              <span class="quiet num">${age(millis(w.waiting) + performance.now() - lock.at)}</span></li>`)}</ol>
+            ${l.waiterCount > 200 && html`<p class="quiet">and ${count(l.waiterCount - 200)} more</p>`}`
+          : html`<p class="empty">Nobody waits.</p>`}
+      </section>
+      <section class="card half">
+        <header><h2>History</h2>
+          <span class="quiet">${past.data && past.data.complete === false ? "incomplete: some members have no record" : ""}</span>
+          <a class="source" href=${url(historyPath(name))}>API</a></header>
+        <${History} past=${past} />
+      </section>
+    </div>`;
+}
+
+function Holders({ name, lock, at, changed }) {
+  const [taking, take] = useState(null);
+  if (!lock.holds?.length) return html`<p class="empty">Nobody holds this key now.</p>`;
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Holders"><table>
+    <caption>${plural(lock.holdCount ?? lock.holds.length, "holder")}${lock.holds[0].slots > 1 ? ` of ${lock.holds[0].slots} slots` : ""}</caption>
+    <thead><tr><th scope="col">Client</th><th scope="col">Mode</th><th scope="col">Token</th><th scope="col">TTL left</th><th scope="col">Metadata</th><th scope="col"><span class="unseen">Action</span></th></tr></thead>
+    <tbody>${lock.holds.map((h) => html`<tr key=${h.token}>
+      <th scope="row" class="key">${h.principal ? `${h.principal} · ` : ""}${h.clientId}</th>
+      <td>${(h.mode ?? "EXCLUSIVE").toLowerCase()}</td><td>${h.token}</td>
+      <td>${age(millis(h.expiresIn) - (performance.now() - at))} <span class="quiet">of ${age(millis(h.ttl))}</span></td>
+      <td class="key">${Object.entries(h.metadata ?? {}).map(([k, v]) => `${k}=${v}`).join(", ") || html`<span class="quiet">–</span>`}</td>
+      <td class="num"><button class="danger" onClick=${() => take(h)}>Release by force …</button></td></tr>`)}</tbody></table></div>
+    ${taking && html`<${Force} name=${name} hold=${taking} close=${() => take(null)} changed=${changed} />`}`;
+}
+
+// Force asks for a reason and takes a hold from its holder.
+function Force({ name, hold, close, changed }) {
+  const box = useRef(null);
+  const [reason, setReason] = useState("");
+  const [error, setError] = useState("");
+  useEffect(() => { box.current.showModal(); }, []);
+  const send = async (e) => {
+    e.preventDefault();
+    try {
+      await call("DELETE", `${keyPath(name)}?` + new URLSearchParams({ token: hold.token, force: "true", reason }));
+      changed();
+      close();
+    } catch (err) { setError(err.message); }
+  };
+  return html`<dialog ref=${box} onClose=${close} aria-labelledby="force">
+    <form onSubmit=${send}>
+      <h2 id="force">Take ${name} from ${hold.clientId}?</h2>
+      <p style=${{ margin: 0 }}>The holder is told, but may still be working. Only resources that check the fencing token are safe from it.</p>
+      <label>Reason, for the log and the holder <input type="text" required maxlength="512" value=${reason} onInput=${(e) => setReason(e.target.value)} /></label>
+      <div role="alert" class="error">${error}</div>
+      <div class="buttons"><button type="button" onClick=${() => box.current.close()}>Keep the lock</button><button class="danger">Release by force</button></div>
+    </form></dialog>`;
+}
+
+const ends = { RELEASED: "released", EXPIRED: "expired", FORCED: "taken by force", LOST: "lost with all copies" };
+
+function History({ past }) {
+  if (past.error) return html`<p class="empty">${past.error.status === 404 ? "This mesh keeps no history." : past.error.message}</p>`;
+  const list = past.data?.entries ?? [];
+  if (past.data && list.length === 0) return html`<p class="empty">No hold of this key has ended in the time that is kept.</p>`;
+  return html`<ol class="time">${list.map((e) => html`<li key=${e.token} class=${e.end === "RELEASED" ? "" : "bad"}>
+    <strong class="key">${e.principal ? `${e.principal} · ` : ""}${e.clientId}</strong> ${ends[e.end] ?? e.end}${e.by ? ` by ${e.by}` : ""}
+    <div class="quiet"><time datetime=${e.acquiredAt} title=${e.acquiredAt}>${time(e.acquiredAt)}</time> to <time datetime=${e.endedAt} title=${e.endedAt}>${time(e.endedAt)}</time>,
+      held ${age(Date.parse(e.endedAt) - Date.parse(e.acquiredAt))}${millis(e.waited) > 0 ? `, waited ${age(millis(e.waited))}` : ""}</div></li>`)}</ol>`;
+}
