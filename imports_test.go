@@ -57,9 +57,10 @@ var folders = []folder{
 	{"internal/release", nil, nil},
 	{"internal/rules", nil, nil},
 	{"internal/audit", nil, nil},
+	{"internal/seldom", nil, nil},
 	{"internal/quota", []string{"."}, nil},
 	{"internal/clock", nil, []string{xsys}},
-	{"internal/logbridge", nil, []string{hclog}},
+	{"internal/logbridge", []string{"internal/seldom"}, []string{hclog}},
 	{"internal/meshhook", []string{"internal/release", "mesh/link"}, []string{grpc}},
 	{"internal/ringproto", []string{"proto/sharelock/peer/v1", "ring"}, nil},
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
@@ -88,6 +89,7 @@ var folders = []folder{
 		"mesh",
 		[]string{
 			".", "api", "owner", "ring",
+			"mesh/condition",
 			"mesh/epoch",
 			"mesh/gossip",
 			"mesh/identity",
@@ -132,6 +134,7 @@ var folders = []folder{
 	},
 	{"mesh/keyring", []string{".", "ring"}, nil},
 	{"mesh/network", nil, nil},
+	{"mesh/condition", []string{"."}, nil},
 	{
 		"mesh/peer",
 		[]string{

@@ -23,6 +23,28 @@ type MeshState struct {
 	Survives int
 	// DiskError is the reason why this node cannot write Raft's records; empty if it can.
 	DiskError string
+	// Conditions are what an operator should know now, the worst first; none if all is well.
+	Conditions []Condition
+	// CopiesMissing counts the partitions of the node of which copies are not there yet. SeatWaits
+	// reports whether the seat of an absent voter waits for a member that could take it.
+	CopiesMissing int
+	SeatWaits     bool
+	// AuditDropped is the number of lines that the node's audit log has lost since it started.
+	AuditDropped uint64
+}
+
+// Condition is something about a node or its mesh that an operator should know.
+type Condition struct {
+	// Code is the kind, such as "no-quorum" or "voter-silent". Subject tells conditions of the
+	// same kind apart: the id of a voter, the address of a seed, or empty.
+	Code, Subject string
+	// Severe reports whether calls fail because of it.
+	Severe bool
+	// Lasting is how long it has lasted.
+	Lasting time.Duration
+	// Message is a sentence that says what is wrong, for how long, what that means, and what to
+	// do.
+	Message string
 }
 
 // Stall is a member for which the node has waited without progress.
@@ -31,10 +53,12 @@ type Stall struct {
 	Waiting time.Duration
 }
 
-// Seat is the seat of a voter. Absent reports whether its holder is not in the view.
+// Seat is the seat of a voter. Absent reports whether its holder is not in the view, and Silent
+// whether it does not answer the node. Peer is its address for other members, if it is known.
 type Seat struct {
-	Name, ID string
-	Absent   bool
+	Name, ID       string
+	Absent, Silent bool
+	Peer           string
 }
 
 // Member is one member of the view.
@@ -44,6 +68,8 @@ type Member struct {
 	Owns, Backs           int
 	HTTP, GRPC, Peer      string
 	Release               uint32
+	// Silent reports whether the member does not answer the node.
+	Silent bool
 }
 
 // Location describes the owner and the backups of a key.

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -166,44 +165,6 @@ func (s *httpAPI) leave(r *http.Request, body []byte) (proto.Message, error) {
 		return nil, err
 	}
 	return orNil(s.meshes.Leave(r.Context(), m))
-}
-
-// healthz answers that the process is alive, whether or not it is ready.
-func (s *httpAPI) healthz(w http.ResponseWriter, _ *http.Request) {
-	s.write(w, http.StatusOK, []byte(`{"status":"ok"}`))
-}
-
-// readyz answers whether this node may serve locks, and why not.
-func (s *httpAPI) readyz(w http.ResponseWriter, r *http.Request) {
-	if err := s.ready(); err != nil {
-		s.fail(w, r, err, nil)
-		return
-	}
-	s.write(w, http.StatusOK, readiness(s.meshes.node.Status()))
-}
-
-// readiness returns the answer of readyz for a node that is ready: it names absent seats and a
-// failed disk, if any.
-func readiness(st sharelock.MeshState) []byte {
-	var absent []string
-	for _, seat := range st.Seats {
-		if seat.Absent {
-			absent = append(absent, cmp.Or(seat.Name, seat.ID))
-		}
-	}
-	if len(absent) == 0 && st.DiskError == "" {
-		return []byte(`{"status":"ready"}`)
-	}
-	b, err := json.Marshal(struct {
-		Status   string   `json:"status"`
-		Absent   []string `json:"absentSeats,omitempty"`
-		Survives int      `json:"survivableLosses"`
-		Disk     string   `json:"diskError,omitempty"`
-	}{"ready", absent, st.Survives, st.DiskError})
-	if err != nil {
-		return []byte(`{"status":"ready"}`) // cannot happen: the fields are strings and a number
-	}
-	return b
 }
 
 // decodeCall reads the key from the path and the rest of m from the body. The body may also contain

@@ -22,6 +22,8 @@ var errPromised = errors.New("follows another cluster")
 type founding struct {
 	promising sync.Mutex    // serialises promises
 	seedIndex atomic.Uint32 // as announced
+	// why is why this process has founded no cluster yet, nil or empty if that is not for it to do.
+	why atomic.Pointer[string]
 	// replaces are the clusters from which the one that it follows was recovered, nil if none.
 	replaces atomic.Pointer[[][]byte]
 }
@@ -80,7 +82,7 @@ var errBorn = errors.New("the cluster was founded already")
 func (n *Node) founder() *founder {
 	return &founder{
 		self: n.self, wanted: n.cfg.Found, seeds: n.cfg.Seeds, data: n.data, views: n.views, gossip: n.gossip, raft: n.agree, peers: n.peers,
-		promise: n.promise, sameCluster: n.sameCluster, place: n.place, log: n.log,
+		promise: n.promise, sameCluster: n.sameCluster, place: n.place, say: func(why string) { n.founding.why.Store(&why) }, log: n.log,
 	}
 }
 

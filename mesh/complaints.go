@@ -36,7 +36,7 @@ func (n *Node) complaints(a *epoch.View) []*peerv1.Identity {
 }
 
 // sayAgain is how often the log is told of a stall that goes on.
-const sayAgain = 10 * time.Second
+const sayAgain = time.Minute
 
 // stalls are the members that this one waits for in vain, for people: they are in the log
 // and in the status of the node (V6). The zero value is ready.

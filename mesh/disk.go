@@ -15,7 +15,6 @@ func (n *Node) watchDisk(ctx context.Context) {
 	if n.data.Volatile() {
 		return
 	}
-	failing := false
 	for turn := 0; ; turn++ {
 		timer := time.NewTimer(n.lease())
 		select {
@@ -24,18 +23,8 @@ func (n *Node) watchDisk(ctx context.Context) {
 			timer.Stop()
 			return
 		}
-		err := n.agree.DiskError()
-		if err != nil || turn%diskEvery == 0 {
-			err = n.agree.Probe()
-		}
-		if ctx.Err() != nil || failing == (err != nil) {
-			continue
-		}
-		failing = err != nil
-		if failing {
-			n.log.Error("the data directory cannot be written, so this node does not vote until it can: is the disk full?", "path", n.data.Path(), "error", err)
-		} else {
-			n.log.Info("the data directory can be written again", "path", n.data.Path())
+		if n.agree.DiskError() != nil || turn%diskEvery == 0 {
+			_ = n.agree.Probe() // DiskError has the result, and the conditions say it
 		}
 	}
 }

@@ -76,9 +76,17 @@ func (n *Node) reportConstants(c view.Constants) {
 	} {
 		if k.file != k.fixed {
 			n.log.Warn("the configuration differs from the values that were fixed when the cluster was founded; those are used",
-				"key", k.key, "configured", k.file, "used", k.fixed)
+				"key", k.key, "configured", automatic(k.key, k.file), "used", automatic(k.key, k.fixed))
 		}
 	}
+}
+
+// automatic says what the value 0 of ring.replicas means.
+func automatic(key string, value any) any {
+	if key == "ring.replicas" && value == 0 {
+		return "0 (automatic: one more than the quorum can lose, at least 2)"
+	}
+	return value
 }
 
 // watchViews installs what Raft has agreed on, and keeps the connections in step

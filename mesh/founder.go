@@ -36,7 +36,9 @@ type founder struct {
 	promise     func(cluster []byte, founder ring.Identity) error
 	sameCluster func(id []byte) bool
 	place       func() (index int, unique bool, err error)
-	log         *slog.Logger
+	// say is told why no cluster is founded yet; "" if that is not for this process to do.
+	say func(why string)
+	log *slog.Logger
 }
 
 // run starts a cluster if it is for this process to start one (V0). It returns
@@ -53,6 +55,7 @@ func (f *founder) run(ctx context.Context) {
 	}
 	tick := time.NewTicker(f.views.Lease() / 4)
 	defer tick.Stop()
+	defer f.say("")
 	warned := ""
 	for ctx.Err() == nil {
 		others, why := f.mayFound()
@@ -60,6 +63,11 @@ func (f *founder) run(ctx context.Context) {
 			if why = f.found(ctx, others); why == "" {
 				return
 			}
+		}
+		if why == waitJoin {
+			f.say("")
+		} else {
+			f.say(why)
 		}
 		if why != warned && why != waitJoin {
 			warned = why
@@ -176,7 +184,7 @@ func (f *founder) seedsReady() (others []gossip.Process, why string) {
 			names = append(names, f.seeds[i-1])
 		}
 		slices.Sort(names)
-		return nil, "waits for the seeds " + strings.Join(names, ", ")
+		return nil, "waits for seed " + strings.Join(names, ", ")
 	}
 	return others, ""
 }

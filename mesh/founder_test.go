@@ -27,7 +27,7 @@ func TestMayFoundAlone(t *testing.T) {
 			"--found as the only seed":       {true, []string{"a:7946"}, 1, ""},
 			"--found beside a silent seed":   {true, []string{"a:7946", "b:7946"}, 1, "b:7946"},
 			"the only seed":                  {false, []string{"a:7946"}, 1, "--found"},
-			"the first seed, others missing": {false, []string{"a:7946", "b:7946"}, 1, "waits for the seeds b:7946"},
+			"the first seed, others missing": {false, []string{"a:7946", "b:7946"}, 1, "waits for seed b:7946"},
 			"another seed":                   {false, []string{"b:7946", "a:7946"}, 2, waitJoin},
 		} {
 			n := memnet.New(1)

@@ -80,7 +80,7 @@ func (n *Node) keyHolders() (keyring.Members, error) {
 			"the mesh is at release %d, and gossip keys need release %d: upgrade every node first", a.Release, peer.KeyringRelease)}
 	}
 	of := keyring.Members{Members: a.Members}
-	seats, _ := seatsOf(a.State, n.voters())
+	seats, _ := n.seatsOf(a, n.voters())
 	for _, s := range seats {
 		if s.Absent {
 			of.Absent = append(of.Absent, fmt.Sprintf("%s (%s)", s.Name, s.ID))

@@ -12,7 +12,12 @@ import (
 )
 
 // Ready implements api.Mesh.
-func (n *Node) Ready() error { return n.member.Ready() }
+func (n *Node) Ready() error {
+	if err := n.member.Ready(); err != nil {
+		return n.explain(err)
+	}
+	return nil
+}
 
 // WaitReady returns nil when this node holds a lease and every partition that it
 // owns is active; the error says what it waited for when ctx ended.

@@ -19,6 +19,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/internal/nodetls"
+	"github.com/sgkandale/sharelock/mesh/condition"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/identity"
@@ -81,6 +82,7 @@ type Node struct {
 	named      named
 	stalls     stalls
 	leadership leadership
+	conditions *condition.Tracker
 	// telling are the members that are being told of holds that were taken away.
 	telling room
 	// draining is closed when waiting calls are sent away to other nodes.
@@ -117,6 +119,7 @@ func New(cfg Config) (*Node, error) {
 		n.hooks = *cfg.Hooks
 	}
 	n.log = n.log.With("node", cfg.Name)
+	n.conditions = condition.NewTracker(n.log)
 	n.began = n.clock()
 	n.lifetime.begin()
 	if err := n.open(); err != nil {
@@ -203,7 +206,7 @@ func (n *Node) open() error {
 	n.member = member.New(member.Config{
 		Self: n.asMember(), Releases: n.program(), Volatile: n.data.Volatile(), Views: n.views, Calls: n.peers, Raft: n.agree,
 		Processes: n.gossip.Processes, Address: n.addressOf, Complaints: n.complaints, Claims: n.greeter.claims, Doubled: n.doubled,
-		LostMajority: n.lostMajority, Leased: n.leaseChanged, Clock: n.clock, Log: n.log,
+		Leased: n.leaseChanged, Clock: n.clock, Log: n.log,
 	})
 	return nil
 }
@@ -252,6 +255,7 @@ func (n *Node) Start() error {
 
 	n.tasks.Go(func() { n.watchViews(n.ctx) })
 	n.tasks.Go(func() { n.watchStart(n.ctx) })
+	n.tasks.Go(func() { n.watchConditions(n.ctx) })
 	n.tasks.Go(func() { n.leadership.watch(n.ctx) })
 	n.tasks.Go(func() { n.founder().run(n.ctx) })
 	n.tasks.Go(func() { n.watchReplaced(n.ctx) })

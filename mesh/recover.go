@@ -155,35 +155,3 @@ func (n *Node) others(h ring.History) map[string]string {
 	}
 	return where
 }
-
-// lostMajority says which seats do not answer, if so many do not that no mesh can form, and
-// what can be done about it; otherwise it returns "". Only who waits for long is told.
-func (n *Node) lostMajority() string {
-	if n.clock()-n.began < 5*n.lease() || n.agree.Leader() != "" {
-		return ""
-	}
-	there := map[string]bool{n.self.ID: true}
-	for _, g := range n.gossip.Processes() {
-		there[g.Meta.GetIdentity().GetId()] = true
-	}
-	seats, err := n.agree.Seats()
-	if err != nil {
-		return ""
-	}
-	var absent []string
-	voters := 0
-	for _, s := range seats {
-		if !s.Voter {
-			continue
-		}
-		voters++
-		if !there[s.ID] {
-			absent = append(absent, strings.TrimSpace(n.agree.State().NameOf(s.ID)+" "+s.ID))
-		}
-	}
-	if voters-len(absent) >= voters/2+1 || voters == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%d of %d seats do not answer (%s), and the mesh needs %d: start their nodes; if their data directories are lost for good, "+
-		"see sharelock serve --recover and docs/recovery.md", len(absent), voters, strings.Join(absent, ", "), voters/2+1)
-}

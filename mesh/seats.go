@@ -4,18 +4,20 @@ import (
 	"context"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/view"
 )
 
 // seatsOf returns the seats of the voters with these ids, and how many more of them may fail.
-func seatsOf(s view.State, voters []string) (seats []sharelock.Seat, survives int) {
-	absent := 0
+func (n *Node) seatsOf(a *epoch.View, voters []string) (seats []sharelock.Seat, survives int) {
+	absent, inView := 0, a.Has(n.self)
 	for _, id := range voters {
-		_, in := s.View().FindID(id)
+		m, in := a.FindID(id)
 		if !in {
 			absent++
+			m = a.State.LastOf(id)
 		}
-		seats = append(seats, sharelock.Seat{ID: id, Name: s.NameOf(id), Absent: !in})
+		seats = append(seats, sharelock.Seat{ID: id, Name: m.Name, Peer: m.Peer, Absent: !in, Silent: !n.answers(id, inView)})
 	}
 	return seats, view.Survivable(len(voters), absent)
 }

@@ -18,7 +18,7 @@ func (n *Node) Worked() uint64 {
 
 // Status implements api.Mesh.
 func (n *Node) Status() sharelock.MeshState {
-	st := sharelock.MeshState{Cluster: n.cfg.Cluster, Node: n.cfg.Name}
+	st := sharelock.MeshState{Cluster: n.cfg.Cluster, Node: n.cfg.Name, Conditions: n.conditions.List(n.clock())}
 	a := n.views.Now()
 	if a == nil {
 		return st
@@ -34,7 +34,9 @@ func (n *Node) Status() sharelock.MeshState {
 		st.DiskError = err.Error()
 	}
 	leader, voters := n.leaderID(), n.voters()
-	st.Seats, st.Survives = seatsOf(a.State, voters)
+	st.Seats, st.Survives = n.seatsOf(a, voters)
+	st.CopiesMissing, st.SeatWaits = moving(stats), seatWaits(a.View, st.Seats)
+	silent := n.silent(a, voters)
 	for _, m := range a.Members {
 		if m.ID == leader {
 			st.Leader = m.Name
@@ -43,6 +45,7 @@ func (n *Node) Status() sharelock.MeshState {
 			Name: m.Name, ID: m.ID, Incarnation: m.Incarnation(), Voter: slices.Contains(voters, m.ID), Leaving: m.Leaving,
 			Owns: len(a.Ring.Owned(m.Identity)), Backs: len(a.Ring.Backed(m.Identity)),
 			HTTP: m.HTTP, GRPC: m.GRPC, Peer: m.Peer, Release: m.Release,
+			Silent: silent[m.Identity],
 		})
 	}
 	return st

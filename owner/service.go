@@ -314,8 +314,10 @@ type Stats struct {
 	Backed, Synced int
 	// Copies counts the partitions of which it holds a copy, in whatever role.
 	Copies int
-	// Quarantined counts the active partitions in quarantine.
-	Quarantined int
+	// Quarantined counts the active partitions in quarantine; the last of these quarantines ends
+	// in QuarantineLeft.
+	Quarantined    int
+	QuarantineLeft time.Duration
 	// Locks and Waiters count keys held or waited for, and places in queues, in
 	// active partitions.
 	Locks, Waiters int
@@ -357,8 +359,9 @@ func (s *Service) Stats() Stats {
 			st.Active++
 			st.Locks += p.m.Len()
 			st.Waiters += p.m.Waiters()
-			if p.m.Quarantined(now) > 0 {
+			if left := p.m.Quarantined(now); left > 0 {
 				st.Quarantined++
+				st.QuarantineLeft = max(st.QuarantineLeft, left)
 			}
 		}
 	})

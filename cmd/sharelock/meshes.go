@@ -18,6 +18,8 @@ func (a *app) membersCommand() *cobra.Command {
 		Use:     "members",
 		GroupID: groupMesh,
 		Short:   "Show the members of the mesh as one node sees them",
+		Long: `Show the members of the mesh as one node sees them, those that do not answer, and what
+an operator should know, the worst first. The exit code is 69 if the node cannot serve.`,
 		Example: `  sharelock members
   sharelock members --server 10.0.0.2:50052 -o json`,
 		Args: cobra.NoArgs,
@@ -28,7 +30,10 @@ func (a *app) membersCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return r.print(sharelockv1.MeshToProto(m), func() error { return r.printMesh(m) })
+			if err := r.print(sharelockv1.MeshToProto(m), func() error { return r.printMesh(m) }); err != nil {
+				return err
+			}
+			return cannotServeNow(m)
 		}, nil
 	})
 }
@@ -49,7 +54,7 @@ func (r *remote) printMesh(m sharelock.MeshState) error {
 			m.Partitions, copies(m.Replicas), m.Active, m.Quarantined)},
 	}
 	if len(m.Seats) > 0 {
-		rows = append(rows, []string{"seats", seats(m)})
+		rows = append(rows, []string{"voters", seats(m)})
 	}
 	for _, stall := range m.Stalls {
 		rows = append(rows, []string{"waits for", orNone(stall.Member) + ", since " + short(stall.Waiting)})
@@ -64,7 +69,10 @@ func (r *remote) printMesh(m sharelock.MeshState) error {
 		if member.Voter {
 			voter = "yes"
 		}
-		if member.Leaving {
+		switch {
+		case member.Silent:
+			state = "silent"
+		case member.Leaving:
 			state = "leaving"
 		}
 		rows = append(rows, []string{
@@ -72,22 +80,61 @@ func (r *remote) printMesh(m sharelock.MeshState) error {
 			orNone(member.HTTP), orNone(member.GRPC), orNone(member.Peer), orNone(member.ID),
 		})
 	}
-	return table(r.app.stdout, rows)
-}
-
-// seats returns the absent seats, and how many more voters may fail, as text.
-func seats(m sharelock.MeshState) string {
-	var absent []string
 	for _, s := range m.Seats {
-		if s.Absent {
-			absent = append(absent, fmt.Sprintf("%s (%s)", orNone(s.Name), orNone(s.ID)))
+		if s.Absent { // no longer a member, but the mesh counts on its vote
+			state := "absent"
+			if s.Silent {
+				state = "dead"
+			}
+			rows = append(rows, []string{orNone(s.Name), "yes", state, "-", "0", "0", "-", "-", orNone(s.Peer), orNone(s.ID)})
 		}
 	}
-	text := fmt.Sprintf("%d; %d more may fail", len(m.Seats), m.Survives)
-	if len(absent) > 0 {
-		text += "; absent: " + strings.Join(absent, ", ")
+	if err := table(r.app.stdout, rows); err != nil {
+		return err
 	}
-	return text
+	for i, c := range m.Conditions {
+		if i == 0 {
+			fmt.Fprintln(r.app.stdout)
+		}
+		level := "WARNING"
+		if c.Severe {
+			level = "ERROR"
+		}
+		if _, err := fmt.Fprintf(r.app.stdout, "%s: %s\n", level, printable(c.Message)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cannotServeNow returns an error if a node that has answered cannot serve.
+func cannotServeNow(m sharelock.MeshState) error {
+	if m.LeaseValid {
+		return nil
+	}
+	why := "the node has no lease"
+	if len(m.Conditions) > 0 {
+		why = m.Conditions[0].Message
+	}
+	return &exitError{code: exitUnreachable, err: fmt.Errorf("node %s cannot serve: %s", orNone(m.Node), printable(why))}
+}
+
+// seats returns how many voters answer, and how many more may fail, as text.
+func seats(m sharelock.MeshState) string {
+	answering := 0
+	for _, s := range m.Seats {
+		if !s.Silent {
+			answering++
+		}
+	}
+	text := fmt.Sprintf("%d of %d voters answer; ", answering, len(m.Seats))
+	switch {
+	case answering < len(m.Seats)/2+1:
+		return text + "no majority"
+	case m.Survives == 0:
+		return text + "none may fail"
+	}
+	return text + fmt.Sprintf("%d more may fail", m.Survives)
 }
 
 func copies(n int) string {

@@ -46,7 +46,7 @@ func TestSimRecovery(t *testing.T) {
 		must(t, c.Restart(ctx, 0))
 		until(ctx, t, "it says what is lost", func() bool {
 			err := c.Node(0).Ready()
-			return err != nil && strings.Contains(err.Error(), "2 of 3 seats do not answer") && strings.Contains(err.Error(), "--recover")
+			return err != nil && strings.Contains(err.Error(), "2 of 3 voters do not answer") && strings.Contains(err.Error(), "--recover")
 		})
 		c.Kill(0)
 

@@ -18,13 +18,16 @@ type HCLog struct {
 	log     *slog.Logger
 	name    string
 	implied []any
-	silent  *atomic.Bool // shared by all that come of one NewHCLog
+	silent  *atomic.Bool // shared by all that come of one NewHCLog, as is filter
+	filter  *filter
 }
 
 var _ hclog.Logger = (*HCLog)(nil)
 
 // NewHCLog returns a logger for libraries that passes on to l what they log.
-func NewHCLog(l *slog.Logger) *HCLog { return &HCLog{log: l, silent: new(atomic.Bool)} }
+func NewHCLog(l *slog.Logger) *HCLog {
+	return &HCLog{log: l, silent: new(atomic.Bool), filter: new(filter)}
+}
 
 // Silence drops everything from now on.
 func (h *HCLog) Silence() { h.silent.Store(true) }
@@ -43,6 +46,7 @@ func (h *HCLog) Log(level hclog.Level, msg string, args ...any) {
 	if level == hclog.Off || !h.enabled(at) {
 		return
 	}
+	at = h.filter.level(at, msg)
 	if h.name != "" {
 		msg = h.name + ": " + msg
 	}
@@ -81,7 +85,7 @@ func (h *HCLog) Error(msg string, args ...any) { h.Log(hclog.Error, msg, args...
 func (h *HCLog) IsTrace() bool { return h.enabled(levelLibrary) }
 func (h *HCLog) IsDebug() bool { return h.enabled(levelLibrary) }
 func (h *HCLog) IsInfo() bool  { return h.enabled(slog.LevelDebug) }
-func (h *HCLog) IsWarn() bool  { return h.enabled(slog.LevelInfo) }
+func (h *HCLog) IsWarn() bool  { return h.enabled(slog.LevelDebug) }
 func (h *HCLog) IsError() bool { return h.enabled(slog.LevelWarn) }
 
 func (h *HCLog) ImpliedArgs() []any { return h.implied }
@@ -93,6 +97,7 @@ func (h *HCLog) With(args ...any) hclog.Logger {
 		name:    h.name,
 		implied: append(append([]any(nil), h.implied...), args...),
 		silent:  h.silent,
+		filter:  h.filter,
 	}
 }
 
@@ -104,13 +109,13 @@ func (h *HCLog) Named(name string) hclog.Logger {
 }
 
 func (h *HCLog) ResetNamed(name string) hclog.Logger {
-	return &HCLog{log: h.log, name: name, implied: h.implied, silent: h.silent}
+	return &HCLog{log: h.log, name: name, implied: h.implied, silent: h.silent, filter: h.filter}
 }
 
 func (h *HCLog) SetLevel(hclog.Level) {}
 
 func (h *HCLog) GetLevel() hclog.Level {
-	for _, level := range []hclog.Level{hclog.Debug, hclog.Info, hclog.Warn, hclog.Error} {
+	for _, level := range []hclog.Level{hclog.Debug, hclog.Info, hclog.Error} {
 		if h.enabled(hcLevel(level)) {
 			return level
 		}
@@ -123,5 +128,5 @@ func (h *HCLog) StandardLogger(*hclog.StandardLoggerOptions) *log.Logger {
 }
 
 func (h *HCLog) StandardWriter(*hclog.StandardLoggerOptions) io.Writer {
-	return lineWriter{h.log}
+	return lineWriter{h.log, h.filter}
 }

@@ -1,8 +1,10 @@
 // Package logbridge lets libraries write to a slog.Logger that bring a logger of their own:
 // memberlist a log.Logger, raft an hclog.Logger.
 //
-// What a library logs is taken one level lower: what is an error to a library, a connection that
-// closes, is ordinary in a mesh, and what matters of it the node says itself.
+// What is a warning to a library, a connection that closes or an election, is ordinary in a mesh,
+// and what matters of it the node says itself, with the names of nodes instead of their ids. So
+// only errors of libraries are seen, as warnings: not those of connections to other processes,
+// and each kind of line at most once a minute. All other lines are for debugging.
 package logbridge
 
 import (
@@ -11,6 +13,8 @@ import (
 	"log"
 	"log/slog"
 	"strings"
+
+	"github.com/sgkandale/sharelock/internal/seldom"
 )
 
 // levelLibrary is where the libraries' own debug lines go: below our debug level,
@@ -18,15 +22,13 @@ import (
 const levelLibrary = slog.LevelDebug - 4
 
 // libraryLevel reads a level as the libraries print it in front of a line, and
-// returns the one below it.
+// returns that of our own.
 func libraryLevel(name string) (slog.Level, bool) {
 	switch name {
 	case "TRACE", "DEBUG":
 		return levelLibrary, true
-	case "INFO":
+	case "INFO", "WARN", "WARNING":
 		return slog.LevelDebug, true
-	case "WARN", "WARNING":
-		return slog.LevelInfo, true
 	case "ERR", "ERROR":
 		return slog.LevelWarn, true
 	default:
@@ -34,12 +36,66 @@ func libraryLevel(name string) (slog.Level, bool) {
 	}
 }
 
+// ordinary are the beginnings of errors that say no more than that another process is gone, or
+// closes a connection. The libraries repeat them several times a second as long as it is away.
+var ordinary = []string{
+	"failed to heartbeat to", "failed to appendEntries to", "failed to make requestVote RPC", "failed to pipeline appendEntries",
+	"failed to start pipeline replication", "failed to decode incoming command", "failed to flush response", "failed to send snapshot to",
+	"failed to install snapshot", "failed to take leadership transfer", "failed to make timeoutNow RPC",
+	"Push/Pull with", "Failed fallback", "Failed to send", "Failed to receive", "failed to receive", "Failed push/pull", "Failed to join",
+	"Failed TCP fallback", "Failed UDP ping", "Stream connection", "Failed to accept",
+}
+
+// foreign are the beginnings of memberlist's lines about processes of other meshes.
+var foreign = []string{"discarding stream with unacceptable label", "discarding packet with unacceptable label"}
+
+// translate returns a line in words for operators.
+func translate(text string) string {
+	for _, begin := range foreign {
+		if strings.HasPrefix(text, begin) {
+			_, from, _ := strings.Cut(text, "from=")
+			return "a process of another mesh tries to join: its mesh.cluster differs: from " + from
+		}
+	}
+	return text
+}
+
+// filter decides which lines of a library are seen, and how often.
+type filter struct{ kinds seldom.Log }
+
+// level returns the level of a line.
+func (f *filter) level(level slog.Level, text string) slog.Level {
+	if level < slog.LevelWarn {
+		return level
+	}
+	for _, begin := range ordinary {
+		if strings.HasPrefix(text, begin) {
+			return slog.LevelDebug
+		}
+	}
+	if !f.kinds.Allow(kind(text)) {
+		return slog.LevelDebug
+	}
+	return level
+}
+
+// kind is the part of a line that does not name anybody.
+func kind(text string) string {
+	if i := strings.IndexAny(text, ":=0123456789"); i > 0 {
+		return text[:i]
+	}
+	return text
+}
+
 // NewLog returns a log.Logger for a library that writes its level into the
 // line, as in "[WARN] memberlist: ...".
-func NewLog(l *slog.Logger) *log.Logger { return log.New(lineWriter{l}, "", 0) }
+func NewLog(l *slog.Logger) *log.Logger { return log.New(lineWriter{l, new(filter)}, "", 0) }
 
 // lineWriter passes lines on to slog.
-type lineWriter struct{ log *slog.Logger }
+type lineWriter struct {
+	log    *slog.Logger
+	filter *filter
+}
 
 // Write takes one line; it is safe for concurrent use.
 func (w lineWriter) Write(p []byte) (int, error) {
@@ -55,6 +111,7 @@ func (w lineWriter) Write(p []byte) (int, error) {
 	if i := strings.Index(line, ": "); i > 0 && !strings.Contains(line[:i], " ") {
 		line = line[i+2:] // the library's name is an attribute of the logger
 	}
-	w.log.Log(context.Background(), level, line)
+	line = translate(line)
+	w.log.Log(context.Background(), w.filter.level(level, line), line)
 	return len(p), nil
 }

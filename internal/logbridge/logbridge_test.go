@@ -6,8 +6,11 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
 // logInto is a logger whose lines have no time.
@@ -22,7 +25,7 @@ func logInto(b *bytes.Buffer, level slog.Level) *slog.Logger {
 
 func TestLog(t *testing.T) {
 	for line, want := range map[string]string{
-		"[WARN] memberlist: a thing":     `level=INFO msg="a thing"`,
+		"[WARN] memberlist: a thing":     `level=DEBUG msg="a thing"`,
 		"[ERR] memberlist: b":            `level=WARN msg=b`,
 		"[ERROR] c":                      `level=WARN msg=c`,
 		"[INFO] memberlist: x: y":        `level=DEBUG msg="x: y"`,
@@ -47,13 +50,13 @@ func TestHCLog(t *testing.T) {
 	child := l.Named("raft").With("id", 7).Named("net")
 	child.Debug("not seen", "x", 1)
 	child.Trace("not seen")
-	child.Warn("vote", "term", 3, "text", hclog.Fmt("%d of %d", 1, 2), "error", errors.New("why"))
+	child.Error("vote", "term", 3, "text", hclog.Fmt("%d of %d", 1, 2), "error", errors.New("why"))
 	child.Log(hclog.Off, "not seen")
 	child.StandardLogger(nil).Print("[ERR] from the standard logger")
-	_, _ = child.StandardWriter(nil).Write([]byte("[WARN] from the writer\n"))
-	want := `level=INFO msg="raft.net: vote" id=7 term=3 text="1 of 2" error=why
+	_, _ = child.StandardWriter(nil).Write([]byte("[ERR] from the writer\n"))
+	want := `level=WARN msg="raft.net: vote" id=7 term=3 text="1 of 2" error=why
 level=WARN msg="from the standard logger" id=7
-level=INFO msg="from the writer" id=7
+level=WARN msg="from the writer" id=7
 `
 	if b.String() != want {
 		t.Errorf("log is\n%swant\n%s", b.String(), want)
@@ -65,7 +68,7 @@ level=INFO msg="from the writer" id=7
 
 func TestHCLogLevels(t *testing.T) {
 	for level, want := range map[slog.Level]hclog.Level{
-		levelLibrary: hclog.Debug, slog.LevelDebug: hclog.Info, slog.LevelInfo: hclog.Warn,
+		levelLibrary: hclog.Debug, slog.LevelDebug: hclog.Info, slog.LevelInfo: hclog.Error,
 		slog.LevelWarn: hclog.Error, slog.LevelError: hclog.Off,
 	} {
 		l := NewHCLog(logInto(new(bytes.Buffer), level))
@@ -84,4 +87,24 @@ func TestHCLogLevels(t *testing.T) {
 			t.Errorf("level %v: trace %t, debug %t", level, l.IsTrace(), l.IsDebug())
 		}
 	}
+}
+
+// A peer that is away is the node's own business to report; anything else is an error that is
+// shown once a minute.
+func TestHeldBack(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		l := NewHCLog(logInto(&b, slog.LevelInfo))
+		for i := range 100 {
+			l.Error("failed to heartbeat to", "peer", "3345e8a68b2dc1a0")
+			l.Error("cannot write", "index", i)
+			NewLog(logInto(&b, slog.LevelInfo)).Print("[ERR] memberlist: Push/Pull with 3345e8a68b2dc1a0 failed: EOF")
+		}
+		time.Sleep(time.Minute)
+		l.Error("cannot write", "index", 100)
+		want := "level=WARN msg=\"cannot write\" index=0\nlevel=WARN msg=\"cannot write\" index=100\n"
+		if b.String() != want {
+			t.Errorf("log is\n%swant\n%s", b.String(), want)
+		}
+	})
 }

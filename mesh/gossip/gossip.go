@@ -82,8 +82,10 @@ type Gossip struct {
 
 	ending sync.Once
 
-	mu    sync.Mutex // guards known
+	mu    sync.Mutex // guards what follows
 	known []string
+	// attempts are the last attempts to join, by seed.
+	attempts map[string]attempt
 }
 
 // Start listens and begins to look for the seeds. It does not wait until
@@ -268,6 +270,7 @@ func (g *Gossip) joinMissing(unresolved map[string]bool) {
 			g.cfg.Log.Warn("cannot resolve a gossip address, will try again", "address", name, "error", err)
 		}
 		unresolved[name] = err != nil
+		g.noteLookup(name, addrs, err)
 		for _, addr := range addrs {
 			if !own[addr] && !alive[addr.String()] {
 				missing[addr.String()] = struct{}{}
@@ -297,6 +300,7 @@ func (g *Gossip) joinOne(addr string) {
 		g.sealer.assume(addr, false)
 		_, err = g.list.Join([]string{addr})
 	}
+	g.noteJoin(addr, err)
 	if err != nil && g.ctx.Err() == nil && !g.refusals.joinFailed(addr, err) {
 		g.cfg.Log.Debug("join", "address", addr, "error", err)
 	}

@@ -1,7 +1,6 @@
 package member
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -21,8 +20,6 @@ type joining struct {
 	// taken is since when joining is refused because another live process has
 	// this node's name or id; 0 is not.
 	taken time.Duration
-	// lost is what stranded said last.
-	lost string
 	// undialledBy names the members that could not dial this process back.
 	undialledBy string
 	// noticed is when usedTwice last said so; 0 is never.
@@ -35,7 +32,7 @@ func (m *Member) join(ctx context.Context, a *epoch.View) error {
 	defer cancel()
 	addr := m.leaderAddr(a)
 	if addr == "" {
-		m.say(cmp.Or(m.stranded(), "no member of the mesh is known yet"))
+		m.say("no member of the mesh is known yet")
 		return nil
 	}
 	wrong := ""
@@ -58,7 +55,7 @@ func (m *Member) join(ctx context.Context, a *epoch.View) error {
 	case peerv1.JoinResponse_OUTCOME_NOT_LEADER:
 		m.follow(addr, resp.GetLeader())
 		if m.joining.taken == 0 {
-			m.say(cmp.Or(m.stranded(), "the mesh has no leader now"))
+			m.say("the mesh has no leader now")
 		}
 		return nil
 	case peerv1.JoinResponse_OUTCOME_NAME_TAKEN, peerv1.JoinResponse_OUTCOME_ID_TAKEN:
@@ -76,16 +73,6 @@ func (m *Member) join(ctx context.Context, a *epoch.View) error {
 	}
 	m.joining.taken = 0
 	return nil
-}
-
-// stranded is lostMajority, which it also logs when it has changed.
-func (m *Member) stranded() string {
-	text := m.cfg.LostMajority()
-	if text != m.joining.lost && text != "" {
-		m.cfg.Log.Warn("no mesh can form", "why", text)
-	}
-	m.joining.lost = text
-	return text
 }
 
 // refused gives up when another process has kept this node's name for two

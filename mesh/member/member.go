@@ -38,8 +38,6 @@ type Config struct {
 	Claims     func(v *epoch.View) []*peerv1.Identity
 	// Doubled is told whether another process has this one's place in Raft (V3).
 	Doubled func(is bool)
-	// LostMajority returns what is to be done if no mesh can form, or "".
-	LostMajority func() string
 	// Leased is called when this process has got a lease.
 	Leased func()
 	Clock  func() time.Duration
@@ -102,6 +100,13 @@ func (m *Member) Leader() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.leader
+}
+
+// Why returns why the last attempt to join came to nothing, or "".
+func (m *Member) Why() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.why
 }
 
 // Voters returns the ids of the voters as that leader named them.

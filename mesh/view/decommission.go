@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sgkandale/sharelock/ring"
 )
 
 // Decommission gives up the seat of an absent voter, by its name or id, and returns when
@@ -77,20 +79,25 @@ func (e electorate) absentee(name string, s State) (id string, err error) {
 
 // NameOf returns the name that the process with this id had in the newest view that has it,
 // or "".
-func (s State) NameOf(id string) string {
+func (s State) NameOf(id string) string { return s.LastOf(id).Name }
+
+// LastOf returns the process with this id as it was in the newest view that has it, or the zero
+// Member.
+func (s State) LastOf(id string) ring.Member {
 	for _, v := range slices.Backward(s.History.Views) {
 		if m, ok := v.FindID(id); ok {
-			return m.Name
+			return m
 		}
 	}
-	return ""
+	return ring.Member{}
 }
 
 // Survivable returns how many more voters may fail before no view can be agreed on, if so
 // many of them are absent.
 func Survivable(voters, absent int) int { return max(voters-absent-(voters/2+1), 0) }
 
-// sayAbsent names the voters that do not answer when that has changed.
+// sayAbsent names the voters that do not answer when that has changed, for those who debug: to
+// operators every node says so itself.
 func (l *Leader) sayAbsent(e electorate) {
 	voters, _ := e.split()
 	_, absent := e.divide(voters)
@@ -105,8 +112,8 @@ func (l *Leader) sayAbsent(e electorate) {
 	l.missing = missing
 	left := Survivable(len(voters), len(absent))
 	if missing == "" {
-		l.log.Info("all seats answer", "seats", len(voters), "survivable_losses", left)
+		l.log.Debug("all seats answer", "seats", len(voters), "survivable_losses", left)
 		return
 	}
-	l.log.Warn("seats are absent", "absent", missing, "seats", len(voters), "survivable_losses", left)
+	l.log.Debug("seats are absent", "absent", missing, "seats", len(voters), "survivable_losses", left)
 }

@@ -33,19 +33,20 @@ func (d draft) removed() []ring.Member { return slices.Concat(d.silent, d.left, 
 
 // why names the reasons; "" says that no new view is due.
 func (d draft) why() string {
-	var reasons []string
+	restarted, rest := d.restarted()
+	reasons := restarted
 	for _, r := range []struct {
 		members []ring.Member
 		what    string
 	}{
-		{d.silent, "is silent"},
+		{rest.silent, "is silent"},
 		{d.left, "left"},
 		{d.told, "was marked and is not needed any more"},
 		{d.leaving, "is leaving"},
 		{d.marked, "is in broken pairs"},
 		{d.unmarked, "has to stay"},
 		{d.refreshed, "needs an epoch"},
-		{d.joining, "joins"},
+		{rest.joining, "joins"},
 	} {
 		for _, m := range r.members {
 			reasons = append(reasons, m.Name+" "+r.what)
@@ -55,6 +56,30 @@ func (d draft) why() string {
 		reasons = append(reasons, fmt.Sprintf("the release rises to %d", d.view.Release))
 	}
 	return strings.Join(reasons, ", ")
+}
+
+// restarted returns the reasons of those processes that are silent in one run and join in the
+// next, and the draft without them.
+func (d draft) restarted() (reasons []string, rest draft) {
+	again := func(of []ring.Member, m ring.Member) bool {
+		return slices.ContainsFunc(of, func(other ring.Member) bool { return other.ID == m.ID })
+	}
+	for _, m := range d.silent {
+		if again(d.joining, m) {
+			reasons = append(reasons, m.Name+" has restarted")
+		} else {
+			rest.silent = append(rest.silent, m)
+		}
+	}
+	for _, m := range d.joining {
+		if !again(d.silent, m) {
+			rest.joining = append(rest.joining, m)
+		}
+	}
+	if len(reasons) > 1 && len(rest.silent) == 0 {
+		reasons = []string{fmt.Sprintf("%d members have restarted", len(reasons))}
+	}
+	return reasons, rest
 }
 
 // draft is the next view. It changes nothing. It needs l.mu.

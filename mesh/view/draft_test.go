@@ -147,7 +147,7 @@ func TestDraftReplaces(t *testing.T) {
 	}
 	b.asks(3*sec, "b", "b", 2, "a")
 	b.member("a").renewed = 3 * sec
-	b.want(3200*time.Millisecond, "b is silent, b joins", "a b")
+	b.want(3200*time.Millisecond, "b has restarted", "a b")
 	// It is only an earlier start that is replaced.
 	b = newBench(t, "a", "b")
 	b.asks(0, "b", "b", 1, "a")
@@ -167,7 +167,7 @@ func TestDraftAfterAllRestarted(t *testing.T) {
 		}
 		b.want(now, "", "a b c")
 	}
-	d := b.want(2200*time.Millisecond, "a is silent, b is silent, c is silent, a joins, b joins, c joins", "a b c")
+	d := b.want(2200*time.Millisecond, "3 members have restarted", "a b c")
 	for _, m := range d.view.Members {
 		if m.Counter != 2 {
 			t.Errorf("%v is in the draft, want its later start", m.Identity)

@@ -51,7 +51,7 @@ func (l *Leader) changeVoters(ctx context.Context) bool {
 		}
 		return false
 	}
-	l.log.Info("voters changed", "change", c.String())
+	l.log.Info("voters changed", "change", l.describe(c))
 	return c.kind != changeTransfer
 }
 
@@ -59,11 +59,22 @@ func (l *Leader) changeVoters(ctx context.Context) bool {
 func (l *Leader) sayFailed(c Change, err error) {
 	now := l.clock()
 	if l.failed.change == c && now-l.failed.at < failedEvery*l.lease() {
-		l.log.Debug("voters not changed", "change", c.String(), "error", err)
+		l.log.Debug("voters not changed", "change", l.describe(c), "error", err)
 		return
 	}
 	l.failed.change, l.failed.at = c, now
-	l.log.Warn("voters not changed", "change", c.String(), "error", err)
+	l.log.Warn("voters not changed", "change", l.describe(c), "error", err)
+}
+
+// describe returns a change with the name of the process, for people.
+func (l *Leader) describe(c Change) string { return Change{c.kind, l.nameOf(c.id)}.String() }
+
+// nameOf returns the name of a process and its id.
+func (l *Leader) nameOf(id string) string {
+	if name := l.agree.State().NameOf(id); name != "" {
+		return name + " (" + id + ")"
+	}
+	return id
 }
 
 // failedEvery is in how many leases a change that goes on failing is logged again.

@@ -239,11 +239,11 @@ func (l *Leader) letGo(ctx context.Context, e electorate) bool {
 		l.mu.Unlock()
 		switch {
 		case ok && warn != "":
-			l.log.Warn("letting a needed voter stop", "process", id, "leaves", warn)
+			l.log.Warn("letting a needed voter stop", "process", l.nameOf(id), "leaves", warn)
 		case ok:
-			l.log.Info("letting a process stop", "process", id)
+			l.log.Info("letting a process stop", "process", l.nameOf(id))
 		case news:
-			l.log.Info("a process waits until it may stop", "process", id, "why", wait)
+			l.log.Info("a process waits until it may stop", "process", l.nameOf(id), "why", wait)
 		}
 		if ok {
 			return true

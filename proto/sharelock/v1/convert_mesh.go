@@ -24,6 +24,10 @@ func MeshToProto(s sharelock.MeshState) *GetMeshResponse {
 		Seats:            each(s.Seats, seatToProto),
 		SurvivableLosses: clampUint32(s.Survives),
 		DiskError:        s.DiskError,
+		Conditions:       each(s.Conditions, conditionToProto),
+		AuditDropped:     s.AuditDropped,
+		CopiesMissing:    clampUint32(s.CopiesMissing),
+		SeatWaits:        s.SeatWaits,
 	}
 }
 
@@ -47,6 +51,10 @@ func MeshFromProto(m *GetMeshResponse) sharelock.MeshState {
 		Seats:          each(m.GetSeats(), seatFromProto),
 		Survives:       int(m.GetSurvivableLosses()),
 		DiskError:      m.GetDiskError(),
+		Conditions:     each(m.GetConditions(), conditionFromProto),
+		AuditDropped:   m.GetAuditDropped(),
+		CopiesMissing:  int(m.GetCopiesMissing()),
+		SeatWaits:      m.GetSeatWaits(),
 	}
 }
 
@@ -63,6 +71,7 @@ func memberToProto(m sharelock.Member) *Member {
 		Grpc:        m.GRPC,
 		Peer:        m.Peer,
 		Release:     m.Release,
+		Silent:      m.Silent,
 	}
 }
 
@@ -79,6 +88,7 @@ func memberFromProto(m *Member) sharelock.Member {
 		GRPC:        m.GetGrpc(),
 		Peer:        m.GetPeer(),
 		Release:     m.GetRelease(),
+		Silent:      m.GetSilent(),
 	}
 }
 
@@ -90,10 +100,24 @@ func stallFromProto(m *Stall) sharelock.Stall {
 	return sharelock.Stall{Member: m.GetMember(), Waiting: duration(m.GetWaiting())}
 }
 
-func seatToProto(s sharelock.Seat) *Seat { return &Seat{Name: s.Name, Id: s.ID, Absent: s.Absent} }
+func seatToProto(s sharelock.Seat) *Seat {
+	return &Seat{Name: s.Name, Id: s.ID, Absent: s.Absent, Silent: s.Silent, Peer: s.Peer}
+}
 
 func seatFromProto(m *Seat) sharelock.Seat {
-	return sharelock.Seat{Name: m.GetName(), ID: m.GetId(), Absent: m.GetAbsent()}
+	return sharelock.Seat{Name: m.GetName(), ID: m.GetId(), Absent: m.GetAbsent(), Silent: m.GetSilent(), Peer: m.GetPeer()}
+}
+
+func conditionToProto(c sharelock.Condition) *Condition {
+	return &Condition{
+		Code: c.Code, Subject: c.Subject, Severe: c.Severe, Lasting: durationpb.New(c.Lasting), Message: c.Message,
+	}
+}
+
+func conditionFromProto(m *Condition) sharelock.Condition {
+	return sharelock.Condition{
+		Code: m.GetCode(), Subject: m.GetSubject(), Severe: m.GetSevere(), Lasting: duration(m.GetLasting()), Message: m.GetMessage(),
+	}
 }
 
 // LocationToProto returns the location of a key on the wire.

@@ -12,13 +12,14 @@ import (
 func TestMeshConversion(t *testing.T) {
 	full := sharelock.MeshState{
 		Cluster: "c", Node: "a", Epoch: 7, Leader: "b", LeaseValid: true, LeaseRemaining: time.Second,
-		Partitions: 1024, Replicas: 2, Quarantined: 3, Active: 4, Release: 5, Survives: 6, DiskError: "full",
+		Partitions: 1024, Replicas: 2, Quarantined: 3, Active: 4, Release: 5, Survives: 6, DiskError: "full", AuditDropped: 11, CopiesMissing: 12, SeatWaits: true,
 		Members: []sharelock.Member{{
 			Name: "a", ID: "1", Incarnation: "2", Voter: true, Leaving: true, Owns: 8, Backs: 9,
-			HTTP: "h", GRPC: "g", Peer: "p", Release: 10,
+			HTTP: "h", GRPC: "g", Peer: "p", Release: 10, Silent: true,
 		}},
-		Stalls: []sharelock.Stall{{Member: "b", Waiting: time.Minute}},
-		Seats:  []sharelock.Seat{{Name: "b", ID: "3", Absent: true}},
+		Stalls:     []sharelock.Stall{{Member: "b", Waiting: time.Minute}},
+		Seats:      []sharelock.Seat{{Name: "b", ID: "3", Absent: true, Silent: true, Peer: "p"}},
+		Conditions: []sharelock.Condition{{Code: "no-quorum", Subject: "b", Severe: true, Lasting: time.Second, Message: "m"}},
 	}
 	for _, s := range []sharelock.MeshState{{}, full} {
 		if got := MeshFromProto(MeshToProto(s)); !reflect.DeepEqual(got, s) {
@@ -26,7 +27,7 @@ func TestMeshConversion(t *testing.T) {
 		}
 	}
 	// A field that is added must be set above.
-	for _, v := range []any{full, full.Members[0], full.Stalls[0], full.Seats[0]} {
+	for _, v := range []any{full, full.Members[0], full.Stalls[0], full.Seats[0], full.Conditions[0]} {
 		for i, v := 0, reflect.ValueOf(v); i < v.NumField(); i++ {
 			if v.Field(i).IsZero() {
 				t.Errorf("%v.%s is not set", v.Type(), v.Type().Field(i).Name)

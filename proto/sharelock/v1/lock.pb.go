@@ -2391,7 +2391,15 @@ type GetMeshResponse struct {
 	// continues to serve as an owner, but does not vote.
 	DiskError string `protobuf:"bytes,14,opt,name=disk_error,json=diskError,proto3" json:"disk_error,omitempty"`
 	// The members for which this node has waited without progress for longer than expected.
-	Stalls        []*Stall `protobuf:"bytes,20,rep,name=stalls,proto3" json:"stalls,omitempty"`
+	Stalls []*Stall `protobuf:"bytes,20,rep,name=stalls,proto3" json:"stalls,omitempty"`
+	// What an operator should know now, the worst first; none if all is well.
+	Conditions []*Condition `protobuf:"bytes,30,rep,name=conditions,proto3" json:"conditions,omitempty"`
+	// The number of lines that the audit log of this node has lost since it started.
+	AuditDropped uint64 `protobuf:"varint,31,opt,name=audit_dropped,json=auditDropped,proto3" json:"audit_dropped,omitempty"`
+	// The number of partitions of this node of which copies are not there yet.
+	CopiesMissing uint32 `protobuf:"varint,32,opt,name=copies_missing,json=copiesMissing,proto3" json:"copies_missing,omitempty"`
+	// Whether the seat of an absent voter waits for a member that could take it.
+	SeatWaits     bool `protobuf:"varint,33,opt,name=seat_waits,json=seatWaits,proto3" json:"seat_waits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2531,6 +2539,118 @@ func (x *GetMeshResponse) GetStalls() []*Stall {
 	return nil
 }
 
+func (x *GetMeshResponse) GetConditions() []*Condition {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+func (x *GetMeshResponse) GetAuditDropped() uint64 {
+	if x != nil {
+		return x.AuditDropped
+	}
+	return 0
+}
+
+func (x *GetMeshResponse) GetCopiesMissing() uint32 {
+	if x != nil {
+		return x.CopiesMissing
+	}
+	return 0
+}
+
+func (x *GetMeshResponse) GetSeatWaits() bool {
+	if x != nil {
+		return x.SeatWaits
+	}
+	return false
+}
+
+// Condition is something about a node or its mesh that an operator should know.
+type Condition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The kind, such as "no-quorum", "voter-silent", "not-in-mesh", or "quarantine". Every kind
+	// has a page in docs/incidents.
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// What it is about, if there may be several of a kind: the id of a voter, or the address
+	// of a seed.
+	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Whether calls fail because of it.
+	Severe bool `protobuf:"varint,3,opt,name=severe,proto3" json:"severe,omitempty"`
+	// How long it has lasted.
+	Lasting *durationpb.Duration `protobuf:"bytes,4,opt,name=lasting,proto3" json:"lasting,omitempty"`
+	// A sentence that says what is wrong, for how long, what that means, and what to do.
+	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Condition) Reset() {
+	*x = Condition{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Condition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Condition) ProtoMessage() {}
+
+func (x *Condition) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Condition.ProtoReflect.Descriptor instead.
+func (*Condition) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Condition) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Condition) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Condition) GetSevere() bool {
+	if x != nil {
+		return x.Severe
+	}
+	return false
+}
+
+func (x *Condition) GetLasting() *durationpb.Duration {
+	if x != nil {
+		return x.Lasting
+	}
+	return nil
+}
+
+func (x *Condition) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // Stall is a member for which a node waits.
 type Stall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2544,7 +2664,7 @@ type Stall struct {
 
 func (x *Stall) Reset() {
 	*x = Stall{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2556,7 +2676,7 @@ func (x *Stall) String() string {
 func (*Stall) ProtoMessage() {}
 
 func (x *Stall) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2569,7 +2689,7 @@ func (x *Stall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stall.ProtoReflect.Descriptor instead.
 func (*Stall) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Stall) GetMember() string {
@@ -2599,7 +2719,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2611,7 +2731,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2624,7 +2744,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Lease) GetValid() bool {
@@ -2665,14 +2785,16 @@ type Member struct {
 	// The address at which other members reach it.
 	Peer string `protobuf:"bytes,10,opt,name=peer,proto3" json:"peer,omitempty"`
 	// The release of its program.
-	Release       uint32 `protobuf:"varint,11,opt,name=release,proto3" json:"release,omitempty"`
+	Release uint32 `protobuf:"varint,11,opt,name=release,proto3" json:"release,omitempty"`
+	// Whether the member does not answer the node that was asked.
+	Silent        bool `protobuf:"varint,30,opt,name=silent,proto3" json:"silent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2806,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2819,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Member) GetName() string {
@@ -2777,6 +2899,231 @@ func (x *Member) GetRelease() uint32 {
 	return 0
 }
 
+func (x *Member) GetSilent() bool {
+	if x != nil {
+		return x.Silent
+	}
+	return false
+}
+
+type GetLogLevelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLogLevelRequest) Reset() {
+	*x = GetLogLevelRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLogLevelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLogLevelRequest) ProtoMessage() {}
+
+func (x *GetLogLevelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLogLevelRequest.ProtoReflect.Descriptor instead.
+func (*GetLogLevelRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
+}
+
+type SetLogLevelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// debug, info, warn or error.
+	Level         string `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLogLevelRequest) Reset() {
+	*x = SetLogLevelRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLogLevelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLogLevelRequest) ProtoMessage() {}
+
+func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLogLevelRequest.ProtoReflect.Descriptor instead.
+func (*SetLogLevelRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *SetLogLevelRequest) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+// LogLevel is the level of a node's log.
+type LogLevel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// debug, info, warn or error.
+	Level         string `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogLevel) Reset() {
+	*x = LogLevel{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogLevel) ProtoMessage() {}
+
+func (x *LogLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogLevel.ProtoReflect.Descriptor instead.
+func (*LogLevel) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *LogLevel) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+type GetDebugRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDebugRequest) Reset() {
+	*x = GetDebugRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDebugRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDebugRequest) ProtoMessage() {}
+
+func (x *GetDebugRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDebugRequest.ProtoReflect.Descriptor instead.
+func (*GetDebugRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
+}
+
+// DebugPiece is a piece of a file. The pieces of a file come one after the other.
+type DebugPiece struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the file.
+	File string `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	// The next bytes of the file.
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DebugPiece) Reset() {
+	*x = DebugPiece{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DebugPiece) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DebugPiece) ProtoMessage() {}
+
+func (x *DebugPiece) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DebugPiece.ProtoReflect.Descriptor instead.
+func (*DebugPiece) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *DebugPiece) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *DebugPiece) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type LocateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key to locate.
@@ -2787,7 +3134,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2799,7 +3146,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2812,7 +3159,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *LocateRequest) GetKey() string {
@@ -2840,7 +3187,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +3199,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +3212,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *LocateResponse) GetKey() string {
@@ -2911,7 +3258,7 @@ type GetRingRequest struct {
 
 func (x *GetRingRequest) Reset() {
 	*x = GetRingRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2923,7 +3270,7 @@ func (x *GetRingRequest) String() string {
 func (*GetRingRequest) ProtoMessage() {}
 
 func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2936,7 +3283,7 @@ func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingRequest.ProtoReflect.Descriptor instead.
 func (*GetRingRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
 }
 
 // GetRingResponse determines the owner of every key in one epoch: key k is in partition
@@ -2957,7 +3304,7 @@ type GetRingResponse struct {
 
 func (x *GetRingResponse) Reset() {
 	*x = GetRingResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2969,7 +3316,7 @@ func (x *GetRingResponse) String() string {
 func (*GetRingResponse) ProtoMessage() {}
 
 func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2982,7 +3329,7 @@ func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingResponse.ProtoReflect.Descriptor instead.
 func (*GetRingResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetRingResponse) GetEpoch() uint32 {
@@ -3026,7 +3373,7 @@ type RingMember struct {
 
 func (x *RingMember) Reset() {
 	*x = RingMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3038,7 +3385,7 @@ func (x *RingMember) String() string {
 func (*RingMember) ProtoMessage() {}
 
 func (x *RingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3051,7 +3398,7 @@ func (x *RingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingMember.ProtoReflect.Descriptor instead.
 func (*RingMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RingMember) GetName() string {
@@ -3078,7 +3425,7 @@ type GetActivityRequest struct {
 
 func (x *GetActivityRequest) Reset() {
 	*x = GetActivityRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3090,7 +3437,7 @@ func (x *GetActivityRequest) String() string {
 func (*GetActivityRequest) ProtoMessage() {}
 
 func (x *GetActivityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3103,7 +3450,7 @@ func (x *GetActivityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetActivityRequest.ProtoReflect.Descriptor instead.
 func (*GetActivityRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetActivityRequest) GetContended() uint32 {
@@ -3123,7 +3470,7 @@ type GetActivityResponse struct {
 
 func (x *GetActivityResponse) Reset() {
 	*x = GetActivityResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3482,7 @@ func (x *GetActivityResponse) String() string {
 func (*GetActivityResponse) ProtoMessage() {}
 
 func (x *GetActivityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3495,7 @@ func (x *GetActivityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetActivityResponse.ProtoReflect.Descriptor instead.
 func (*GetActivityResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetActivityResponse) GetMembers() []*MemberActivity {
@@ -3188,7 +3535,7 @@ type MemberActivity struct {
 
 func (x *MemberActivity) Reset() {
 	*x = MemberActivity{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3200,7 +3547,7 @@ func (x *MemberActivity) String() string {
 func (*MemberActivity) ProtoMessage() {}
 
 func (x *MemberActivity) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3213,7 +3560,7 @@ func (x *MemberActivity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberActivity.ProtoReflect.Descriptor instead.
 func (*MemberActivity) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *MemberActivity) GetName() string {
@@ -3303,7 +3650,7 @@ type Contention struct {
 
 func (x *Contention) Reset() {
 	*x = Contention{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3315,7 +3662,7 @@ func (x *Contention) String() string {
 func (*Contention) ProtoMessage() {}
 
 func (x *Contention) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3328,7 +3675,7 @@ func (x *Contention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Contention.ProtoReflect.Descriptor instead.
 func (*Contention) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Contention) GetKey() string {
@@ -3369,7 +3716,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3381,7 +3728,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3394,7 +3741,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{44}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LeaveRequest) GetForGood() bool {
@@ -3412,7 +3759,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3424,7 +3771,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3437,7 +3784,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{45}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
 }
 
 type DecommissionRequest struct {
@@ -3450,7 +3797,7 @@ type DecommissionRequest struct {
 
 func (x *DecommissionRequest) Reset() {
 	*x = DecommissionRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3462,7 +3809,7 @@ func (x *DecommissionRequest) String() string {
 func (*DecommissionRequest) ProtoMessage() {}
 
 func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3475,7 +3822,7 @@ func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
 func (*DecommissionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{46}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DecommissionRequest) GetName() string {
@@ -3493,7 +3840,7 @@ type DecommissionResponse struct {
 
 func (x *DecommissionResponse) Reset() {
 	*x = DecommissionResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3505,7 +3852,7 @@ func (x *DecommissionResponse) String() string {
 func (*DecommissionResponse) ProtoMessage() {}
 
 func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3518,7 +3865,7 @@ func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
 func (*DecommissionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{47}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{53}
 }
 
 // Seat is the seat of a voter in the agreement on views.
@@ -3529,14 +3876,18 @@ type Seat struct {
 	// The id of that node.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// Whether the node that has the seat is not in the view.
-	Absent        bool `protobuf:"varint,3,opt,name=absent,proto3" json:"absent,omitempty"`
+	Absent bool `protobuf:"varint,3,opt,name=absent,proto3" json:"absent,omitempty"`
+	// Whether that node does not answer the node that was asked.
+	Silent bool `protobuf:"varint,30,opt,name=silent,proto3" json:"silent,omitempty"`
+	// The address at which other members reach that node; empty if unknown.
+	Peer          string `protobuf:"bytes,31,opt,name=peer,proto3" json:"peer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Seat) Reset() {
 	*x = Seat{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3548,7 +3899,7 @@ func (x *Seat) String() string {
 func (*Seat) ProtoMessage() {}
 
 func (x *Seat) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3561,7 +3912,7 @@ func (x *Seat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seat.ProtoReflect.Descriptor instead.
 func (*Seat) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{48}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Seat) GetName() string {
@@ -3585,6 +3936,20 @@ func (x *Seat) GetAbsent() bool {
 	return false
 }
 
+func (x *Seat) GetSilent() bool {
+	if x != nil {
+		return x.Silent
+	}
+	return false
+}
+
+func (x *Seat) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
 // Keyring lists the gossip keys of a mesh.
 type Keyring struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3598,7 +3963,7 @@ type Keyring struct {
 
 func (x *Keyring) Reset() {
 	*x = Keyring{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3610,7 +3975,7 @@ func (x *Keyring) String() string {
 func (*Keyring) ProtoMessage() {}
 
 func (x *Keyring) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3623,7 +3988,7 @@ func (x *Keyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keyring.ProtoReflect.Descriptor instead.
 func (*Keyring) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{49}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Keyring) GetKeys() []*GossipKey {
@@ -3657,7 +4022,7 @@ type GossipKey struct {
 
 func (x *GossipKey) Reset() {
 	*x = GossipKey{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3669,7 +4034,7 @@ func (x *GossipKey) String() string {
 func (*GossipKey) ProtoMessage() {}
 
 func (x *GossipKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3682,7 +4047,7 @@ func (x *GossipKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipKey.ProtoReflect.Descriptor instead.
 func (*GossipKey) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *GossipKey) GetFingerprint() string {
@@ -3730,7 +4095,7 @@ type KeyringMember struct {
 
 func (x *KeyringMember) Reset() {
 	*x = KeyringMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3742,7 +4107,7 @@ func (x *KeyringMember) String() string {
 func (*KeyringMember) ProtoMessage() {}
 
 func (x *KeyringMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3755,7 +4120,7 @@ func (x *KeyringMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringMember.ProtoReflect.Descriptor instead.
 func (*KeyringMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *KeyringMember) GetName() string {
@@ -3796,7 +4161,7 @@ type GetKeyringRequest struct {
 
 func (x *GetKeyringRequest) Reset() {
 	*x = GetKeyringRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3808,7 +4173,7 @@ func (x *GetKeyringRequest) String() string {
 func (*GetKeyringRequest) ProtoMessage() {}
 
 func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3821,7 +4186,7 @@ func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyringRequest.ProtoReflect.Descriptor instead.
 func (*GetKeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{52}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *GetKeyringRequest) GetShowKeys() bool {
@@ -3841,7 +4206,7 @@ type GetKeyringResponse struct {
 
 func (x *GetKeyringResponse) Reset() {
 	*x = GetKeyringResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3853,7 +4218,7 @@ func (x *GetKeyringResponse) String() string {
 func (*GetKeyringResponse) ProtoMessage() {}
 
 func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3866,7 +4231,7 @@ func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyringResponse.ProtoReflect.Descriptor instead.
 func (*GetKeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{53}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *GetKeyringResponse) GetKeyring() *Keyring {
@@ -3891,7 +4256,7 @@ type ChangeKeyringRequest struct {
 
 func (x *ChangeKeyringRequest) Reset() {
 	*x = ChangeKeyringRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3903,7 +4268,7 @@ func (x *ChangeKeyringRequest) String() string {
 func (*ChangeKeyringRequest) ProtoMessage() {}
 
 func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3916,7 +4281,7 @@ func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeKeyringRequest.ProtoReflect.Descriptor instead.
 func (*ChangeKeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{54}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ChangeKeyringRequest) GetAction() KeyringAction {
@@ -3950,7 +4315,7 @@ type ChangeKeyringResponse struct {
 
 func (x *ChangeKeyringResponse) Reset() {
 	*x = ChangeKeyringResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3962,7 +4327,7 @@ func (x *ChangeKeyringResponse) String() string {
 func (*ChangeKeyringResponse) ProtoMessage() {}
 
 func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3975,7 +4340,7 @@ func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeKeyringResponse.ProtoReflect.Descriptor instead.
 func (*ChangeKeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{55}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ChangeKeyringResponse) GetKeyring() *Keyring {
@@ -4158,7 +4523,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x0eLockHeldDetail\x12(\n" +
 	"\x05holds\x18\x01 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\x12\x18\n" +
 	"\awaiters\x18\x02 \x01(\rR\awaiters\"\x10\n" +
-	"\x0eGetMeshRequest\"\xfb\x03\n" +
+	"\x0eGetMeshRequest\"\x9f\x05\n" +
 	"\x0fGetMeshResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
@@ -4178,13 +4543,26 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x11survivable_losses\x18\r \x01(\rR\x10survivableLosses\x12\x1d\n" +
 	"\n" +
 	"disk_error\x18\x0e \x01(\tR\tdiskError\x12+\n" +
-	"\x06stalls\x18\x14 \x03(\v2\x13.sharelock.v1.StallR\x06stalls\"T\n" +
+	"\x06stalls\x18\x14 \x03(\v2\x13.sharelock.v1.StallR\x06stalls\x127\n" +
+	"\n" +
+	"conditions\x18\x1e \x03(\v2\x17.sharelock.v1.ConditionR\n" +
+	"conditions\x12#\n" +
+	"\raudit_dropped\x18\x1f \x01(\x04R\fauditDropped\x12%\n" +
+	"\x0ecopies_missing\x18  \x01(\rR\rcopiesMissing\x12\x1d\n" +
+	"\n" +
+	"seat_waits\x18! \x01(\bR\tseatWaits\"\xa0\x01\n" +
+	"\tCondition\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x16\n" +
+	"\x06severe\x18\x03 \x01(\bR\x06severe\x123\n" +
+	"\alasting\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\alasting\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\"T\n" +
 	"\x05Stall\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x123\n" +
 	"\awaiting\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\awaiting\"V\n" +
 	"\x05Lease\x12\x14\n" +
 	"\x05valid\x18\x01 \x01(\bR\x05valid\x127\n" +
-	"\tremaining\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tremaining\"\xfe\x01\n" +
+	"\tremaining\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tremaining\"\x96\x02\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -4197,7 +4575,18 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x04grpc\x18\t \x01(\tR\x04grpc\x12\x12\n" +
 	"\x04peer\x18\n" +
 	" \x01(\tR\x04peer\x12\x18\n" +
-	"\arelease\x18\v \x01(\rR\arelease\"!\n" +
+	"\arelease\x18\v \x01(\rR\arelease\x12\x16\n" +
+	"\x06silent\x18\x1e \x01(\bR\x06silent\"\x14\n" +
+	"\x12GetLogLevelRequest\"*\n" +
+	"\x12SetLogLevelRequest\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\tR\x05level\" \n" +
+	"\bLogLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\tR\x05level\"\x11\n" +
+	"\x0fGetDebugRequest\"4\n" +
+	"\n" +
+	"DebugPiece\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\tR\x04file\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"!\n" +
 	"\rLocateRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\"\x86\x01\n" +
 	"\x0eLocateResponse\x12\x10\n" +
@@ -4245,11 +4634,13 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\rLeaveResponse\")\n" +
 	"\x13DecommissionRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x16\n" +
-	"\x14DecommissionResponse\"B\n" +
+	"\x14DecommissionResponse\"n\n" +
 	"\x04Seat\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
-	"\x06absent\x18\x03 \x01(\bR\x06absent\"m\n" +
+	"\x06absent\x18\x03 \x01(\bR\x06absent\x12\x16\n" +
+	"\x06silent\x18\x1e \x01(\bR\x06silent\x12\x12\n" +
+	"\x04peer\x18\x1f \x01(\tR\x04peer\"m\n" +
 	"\aKeyring\x12+\n" +
 	"\x04keys\x18\x01 \x03(\v2\x17.sharelock.v1.GossipKeyR\x04keys\x125\n" +
 	"\amembers\x18\x02 \x03(\v2\x1b.sharelock.v1.KeyringMemberR\amembers\"w\n" +
@@ -4295,7 +4686,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\n" +
 	"CheckToken\x12\x1f.sharelock.v1.CheckTokenRequest\x1a .sharelock.v1.CheckTokenResponse\x12U\n" +
 	"\fForceRelease\x12!.sharelock.v1.ForceReleaseRequest\x1a\".sharelock.v1.ForceReleaseResponse\x12J\n" +
-	"\aSession\x12\x1c.sharelock.v1.SessionRequest\x1a\x1d.sharelock.v1.SessionResponse(\x010\x012\xfa\x04\n" +
+	"\aSession\x12\x1c.sharelock.v1.SessionRequest\x1a\x1d.sharelock.v1.SessionResponse(\x010\x012\xd3\x06\n" +
 	"\vMeshService\x12F\n" +
 	"\aGetMesh\x12\x1c.sharelock.v1.GetMeshRequest\x1a\x1d.sharelock.v1.GetMeshResponse\x12C\n" +
 	"\x06Locate\x12\x1b.sharelock.v1.LocateRequest\x1a\x1c.sharelock.v1.LocateResponse\x12F\n" +
@@ -4305,7 +4696,10 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\fDecommission\x12!.sharelock.v1.DecommissionRequest\x1a\".sharelock.v1.DecommissionResponse\x12O\n" +
 	"\n" +
 	"GetKeyring\x12\x1f.sharelock.v1.GetKeyringRequest\x1a .sharelock.v1.GetKeyringResponse\x12X\n" +
-	"\rChangeKeyring\x12\".sharelock.v1.ChangeKeyringRequest\x1a#.sharelock.v1.ChangeKeyringResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/v1;sharelockv1b\x06proto3"
+	"\rChangeKeyring\x12\".sharelock.v1.ChangeKeyringRequest\x1a#.sharelock.v1.ChangeKeyringResponse\x12G\n" +
+	"\vGetLogLevel\x12 .sharelock.v1.GetLogLevelRequest\x1a\x16.sharelock.v1.LogLevel\x12G\n" +
+	"\vSetLogLevel\x12 .sharelock.v1.SetLogLevelRequest\x1a\x16.sharelock.v1.LogLevel\x12E\n" +
+	"\bGetDebug\x12\x1d.sharelock.v1.GetDebugRequest\x1a\x18.sharelock.v1.DebugPiece0\x01B?Z=github.com/sgkandale/sharelock/proto/sharelock/v1;sharelockv1b\x06proto3"
 
 var (
 	file_sharelock_v1_lock_proto_rawDescOnce sync.Once
@@ -4320,7 +4714,7 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_sharelock_v1_lock_proto_goTypes = []any{
 	(Mode)(0),                     // 0: sharelock.v1.Mode
 	(KeyringAction)(0),            // 1: sharelock.v1.KeyringAction
@@ -4356,58 +4750,64 @@ var file_sharelock_v1_lock_proto_goTypes = []any{
 	(*LockHeldDetail)(nil),        // 31: sharelock.v1.LockHeldDetail
 	(*GetMeshRequest)(nil),        // 32: sharelock.v1.GetMeshRequest
 	(*GetMeshResponse)(nil),       // 33: sharelock.v1.GetMeshResponse
-	(*Stall)(nil),                 // 34: sharelock.v1.Stall
-	(*Lease)(nil),                 // 35: sharelock.v1.Lease
-	(*Member)(nil),                // 36: sharelock.v1.Member
-	(*LocateRequest)(nil),         // 37: sharelock.v1.LocateRequest
-	(*LocateResponse)(nil),        // 38: sharelock.v1.LocateResponse
-	(*GetRingRequest)(nil),        // 39: sharelock.v1.GetRingRequest
-	(*GetRingResponse)(nil),       // 40: sharelock.v1.GetRingResponse
-	(*RingMember)(nil),            // 41: sharelock.v1.RingMember
-	(*GetActivityRequest)(nil),    // 42: sharelock.v1.GetActivityRequest
-	(*GetActivityResponse)(nil),   // 43: sharelock.v1.GetActivityResponse
-	(*MemberActivity)(nil),        // 44: sharelock.v1.MemberActivity
-	(*Contention)(nil),            // 45: sharelock.v1.Contention
-	(*LeaveRequest)(nil),          // 46: sharelock.v1.LeaveRequest
-	(*LeaveResponse)(nil),         // 47: sharelock.v1.LeaveResponse
-	(*DecommissionRequest)(nil),   // 48: sharelock.v1.DecommissionRequest
-	(*DecommissionResponse)(nil),  // 49: sharelock.v1.DecommissionResponse
-	(*Seat)(nil),                  // 50: sharelock.v1.Seat
-	(*Keyring)(nil),               // 51: sharelock.v1.Keyring
-	(*GossipKey)(nil),             // 52: sharelock.v1.GossipKey
-	(*KeyringMember)(nil),         // 53: sharelock.v1.KeyringMember
-	(*GetKeyringRequest)(nil),     // 54: sharelock.v1.GetKeyringRequest
-	(*GetKeyringResponse)(nil),    // 55: sharelock.v1.GetKeyringResponse
-	(*ChangeKeyringRequest)(nil),  // 56: sharelock.v1.ChangeKeyringRequest
-	(*ChangeKeyringResponse)(nil), // 57: sharelock.v1.ChangeKeyringResponse
-	nil,                           // 58: sharelock.v1.Hold.MetadataEntry
-	nil,                           // 59: sharelock.v1.Waiter.MetadataEntry
-	nil,                           // 60: sharelock.v1.AcquireRequest.MetadataEntry
-	nil,                           // 61: sharelock.v1.RenewRequest.MetadataEntry
-	(*durationpb.Duration)(nil),   // 62: google.protobuf.Duration
+	(*Condition)(nil),             // 34: sharelock.v1.Condition
+	(*Stall)(nil),                 // 35: sharelock.v1.Stall
+	(*Lease)(nil),                 // 36: sharelock.v1.Lease
+	(*Member)(nil),                // 37: sharelock.v1.Member
+	(*GetLogLevelRequest)(nil),    // 38: sharelock.v1.GetLogLevelRequest
+	(*SetLogLevelRequest)(nil),    // 39: sharelock.v1.SetLogLevelRequest
+	(*LogLevel)(nil),              // 40: sharelock.v1.LogLevel
+	(*GetDebugRequest)(nil),       // 41: sharelock.v1.GetDebugRequest
+	(*DebugPiece)(nil),            // 42: sharelock.v1.DebugPiece
+	(*LocateRequest)(nil),         // 43: sharelock.v1.LocateRequest
+	(*LocateResponse)(nil),        // 44: sharelock.v1.LocateResponse
+	(*GetRingRequest)(nil),        // 45: sharelock.v1.GetRingRequest
+	(*GetRingResponse)(nil),       // 46: sharelock.v1.GetRingResponse
+	(*RingMember)(nil),            // 47: sharelock.v1.RingMember
+	(*GetActivityRequest)(nil),    // 48: sharelock.v1.GetActivityRequest
+	(*GetActivityResponse)(nil),   // 49: sharelock.v1.GetActivityResponse
+	(*MemberActivity)(nil),        // 50: sharelock.v1.MemberActivity
+	(*Contention)(nil),            // 51: sharelock.v1.Contention
+	(*LeaveRequest)(nil),          // 52: sharelock.v1.LeaveRequest
+	(*LeaveResponse)(nil),         // 53: sharelock.v1.LeaveResponse
+	(*DecommissionRequest)(nil),   // 54: sharelock.v1.DecommissionRequest
+	(*DecommissionResponse)(nil),  // 55: sharelock.v1.DecommissionResponse
+	(*Seat)(nil),                  // 56: sharelock.v1.Seat
+	(*Keyring)(nil),               // 57: sharelock.v1.Keyring
+	(*GossipKey)(nil),             // 58: sharelock.v1.GossipKey
+	(*KeyringMember)(nil),         // 59: sharelock.v1.KeyringMember
+	(*GetKeyringRequest)(nil),     // 60: sharelock.v1.GetKeyringRequest
+	(*GetKeyringResponse)(nil),    // 61: sharelock.v1.GetKeyringResponse
+	(*ChangeKeyringRequest)(nil),  // 62: sharelock.v1.ChangeKeyringRequest
+	(*ChangeKeyringResponse)(nil), // 63: sharelock.v1.ChangeKeyringResponse
+	nil,                           // 64: sharelock.v1.Hold.MetadataEntry
+	nil,                           // 65: sharelock.v1.Waiter.MetadataEntry
+	nil,                           // 66: sharelock.v1.AcquireRequest.MetadataEntry
+	nil,                           // 67: sharelock.v1.RenewRequest.MetadataEntry
+	(*durationpb.Duration)(nil),   // 68: google.protobuf.Duration
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	62, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	62, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	62, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	58, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
-	62, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
-	62, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
+	68, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	68, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	68, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	64, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	68, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
+	68, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
 	0,  // 7: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	62, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	59, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	68, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	65, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
 	2,  // 10: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
 	3,  // 11: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	62, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	62, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	62, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	68, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	68, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	68, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 15: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	60, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
-	62, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	66, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	68, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
 	2,  // 18: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	62, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
-	61, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
+	68, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	67, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
 	2,  // 21: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
 	2,  // 22: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
 	4,  // 23: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
@@ -4417,7 +4817,7 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	2,  // 27: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
 	23, // 28: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
 	22, // 29: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
-	62, // 30: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
+	68, // 30: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
 	5,  // 31: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
 	7,  // 32: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
 	9,  // 33: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
@@ -4426,66 +4826,74 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	30, // 36: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
 	28, // 37: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
 	29, // 38: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
-	40, // 39: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
+	46, // 39: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
 	27, // 40: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
 	26, // 41: sharelock.v1.SessionResponse.queued:type_name -> sharelock.v1.SessionQueued
 	2,  // 42: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
 	2,  // 43: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
-	35, // 44: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
-	36, // 45: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	50, // 46: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
-	34, // 47: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
-	62, // 48: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
-	62, // 49: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	41, // 50: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
-	44, // 51: sharelock.v1.GetActivityResponse.members:type_name -> sharelock.v1.MemberActivity
-	62, // 52: sharelock.v1.MemberActivity.longest_wait:type_name -> google.protobuf.Duration
-	45, // 53: sharelock.v1.MemberActivity.contended:type_name -> sharelock.v1.Contention
-	62, // 54: sharelock.v1.Contention.longest_wait:type_name -> google.protobuf.Duration
-	52, // 55: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
-	53, // 56: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
-	51, // 57: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
-	1,  // 58: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
-	51, // 59: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
-	5,  // 60: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	7,  // 61: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	9,  // 62: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	11, // 63: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
-	13, // 64: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	15, // 65: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	17, // 66: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	19, // 67: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	21, // 68: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	32, // 69: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	37, // 70: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	39, // 71: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	42, // 72: sharelock.v1.MeshService.GetActivity:input_type -> sharelock.v1.GetActivityRequest
-	46, // 73: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	48, // 74: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
-	54, // 75: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
-	56, // 76: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
-	6,  // 77: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	8,  // 78: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	10, // 79: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	12, // 80: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
-	14, // 81: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	16, // 82: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	18, // 83: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	20, // 84: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	25, // 85: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	33, // 86: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	38, // 87: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	40, // 88: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	43, // 89: sharelock.v1.MeshService.GetActivity:output_type -> sharelock.v1.GetActivityResponse
-	47, // 90: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	49, // 91: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
-	55, // 92: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
-	57, // 93: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
-	77, // [77:94] is the sub-list for method output_type
-	60, // [60:77] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	36, // 44: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
+	37, // 45: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
+	56, // 46: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
+	35, // 47: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
+	34, // 48: sharelock.v1.GetMeshResponse.conditions:type_name -> sharelock.v1.Condition
+	68, // 49: sharelock.v1.Condition.lasting:type_name -> google.protobuf.Duration
+	68, // 50: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
+	68, // 51: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	47, // 52: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
+	50, // 53: sharelock.v1.GetActivityResponse.members:type_name -> sharelock.v1.MemberActivity
+	68, // 54: sharelock.v1.MemberActivity.longest_wait:type_name -> google.protobuf.Duration
+	51, // 55: sharelock.v1.MemberActivity.contended:type_name -> sharelock.v1.Contention
+	68, // 56: sharelock.v1.Contention.longest_wait:type_name -> google.protobuf.Duration
+	58, // 57: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
+	59, // 58: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
+	57, // 59: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	1,  // 60: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
+	57, // 61: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	5,  // 62: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	7,  // 63: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	9,  // 64: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	11, // 65: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
+	13, // 66: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	15, // 67: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	17, // 68: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	19, // 69: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	21, // 70: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	32, // 71: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	43, // 72: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	45, // 73: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	48, // 74: sharelock.v1.MeshService.GetActivity:input_type -> sharelock.v1.GetActivityRequest
+	52, // 75: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	54, // 76: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
+	60, // 77: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
+	62, // 78: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
+	38, // 79: sharelock.v1.MeshService.GetLogLevel:input_type -> sharelock.v1.GetLogLevelRequest
+	39, // 80: sharelock.v1.MeshService.SetLogLevel:input_type -> sharelock.v1.SetLogLevelRequest
+	41, // 81: sharelock.v1.MeshService.GetDebug:input_type -> sharelock.v1.GetDebugRequest
+	6,  // 82: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	8,  // 83: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	10, // 84: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	12, // 85: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
+	14, // 86: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	16, // 87: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	18, // 88: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	20, // 89: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	25, // 90: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	33, // 91: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	44, // 92: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	46, // 93: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	49, // 94: sharelock.v1.MeshService.GetActivity:output_type -> sharelock.v1.GetActivityResponse
+	53, // 95: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	55, // 96: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
+	61, // 97: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
+	63, // 98: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
+	40, // 99: sharelock.v1.MeshService.GetLogLevel:output_type -> sharelock.v1.LogLevel
+	40, // 100: sharelock.v1.MeshService.SetLogLevel:output_type -> sharelock.v1.LogLevel
+	42, // 101: sharelock.v1.MeshService.GetDebug:output_type -> sharelock.v1.DebugPiece
+	82, // [82:102] is the sub-list for method output_type
+	62, // [62:82] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -4506,7 +4914,7 @@ func file_sharelock_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   60,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

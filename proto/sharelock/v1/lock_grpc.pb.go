@@ -512,6 +512,9 @@ const (
 	MeshService_Decommission_FullMethodName  = "/sharelock.v1.MeshService/Decommission"
 	MeshService_GetKeyring_FullMethodName    = "/sharelock.v1.MeshService/GetKeyring"
 	MeshService_ChangeKeyring_FullMethodName = "/sharelock.v1.MeshService/ChangeKeyring"
+	MeshService_GetLogLevel_FullMethodName   = "/sharelock.v1.MeshService/GetLogLevel"
+	MeshService_SetLogLevel_FullMethodName   = "/sharelock.v1.MeshService/SetLogLevel"
+	MeshService_GetDebug_FullMethodName      = "/sharelock.v1.MeshService/GetDebug"
 )
 
 // MeshServiceClient is the client API for MeshService service.
@@ -543,6 +546,15 @@ type MeshServiceClient interface {
 	// member has stored the change, or fails with NOT_CONFIRMED and names the members that have
 	// not; it can be repeated. Any node accepts the call. For administrators.
 	ChangeKeyring(ctx context.Context, in *ChangeKeyringRequest, opts ...grpc.CallOption) (*ChangeKeyringResponse, error)
+	// GetLogLevel returns the level of this node's log. For administrators.
+	GetLogLevel(ctx context.Context, in *GetLogLevelRequest, opts ...grpc.CallOption) (*LogLevel, error)
+	// SetLogLevel changes the level of this node's log until the node restarts. For
+	// administrators.
+	SetLogLevel(ctx context.Context, in *SetLogLevelRequest, opts ...grpc.CallOption) (*LogLevel, error)
+	// GetDebug returns what helps to find a fault in this node, as named files: goroutines,
+	// the last lines of the log, the configuration without secrets, and others. For
+	// administrators.
+	GetDebug(ctx context.Context, in *GetDebugRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DebugPiece], error)
 }
 
 type meshServiceClient struct {
@@ -633,6 +645,45 @@ func (c *meshServiceClient) ChangeKeyring(ctx context.Context, in *ChangeKeyring
 	return out, nil
 }
 
+func (c *meshServiceClient) GetLogLevel(ctx context.Context, in *GetLogLevelRequest, opts ...grpc.CallOption) (*LogLevel, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LogLevel)
+	err := c.cc.Invoke(ctx, MeshService_GetLogLevel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meshServiceClient) SetLogLevel(ctx context.Context, in *SetLogLevelRequest, opts ...grpc.CallOption) (*LogLevel, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LogLevel)
+	err := c.cc.Invoke(ctx, MeshService_SetLogLevel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meshServiceClient) GetDebug(ctx context.Context, in *GetDebugRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DebugPiece], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MeshService_ServiceDesc.Streams[0], MeshService_GetDebug_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[GetDebugRequest, DebugPiece]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MeshService_GetDebugClient = grpc.ServerStreamingClient[DebugPiece]
+
 // MeshServiceServer is the server API for MeshService service.
 // All implementations must embed UnimplementedMeshServiceServer
 // for forward compatibility.
@@ -662,6 +713,15 @@ type MeshServiceServer interface {
 	// member has stored the change, or fails with NOT_CONFIRMED and names the members that have
 	// not; it can be repeated. Any node accepts the call. For administrators.
 	ChangeKeyring(context.Context, *ChangeKeyringRequest) (*ChangeKeyringResponse, error)
+	// GetLogLevel returns the level of this node's log. For administrators.
+	GetLogLevel(context.Context, *GetLogLevelRequest) (*LogLevel, error)
+	// SetLogLevel changes the level of this node's log until the node restarts. For
+	// administrators.
+	SetLogLevel(context.Context, *SetLogLevelRequest) (*LogLevel, error)
+	// GetDebug returns what helps to find a fault in this node, as named files: goroutines,
+	// the last lines of the log, the configuration without secrets, and others. For
+	// administrators.
+	GetDebug(*GetDebugRequest, grpc.ServerStreamingServer[DebugPiece]) error
 	mustEmbedUnimplementedMeshServiceServer()
 }
 
@@ -695,6 +755,15 @@ func (UnimplementedMeshServiceServer) GetKeyring(context.Context, *GetKeyringReq
 }
 func (UnimplementedMeshServiceServer) ChangeKeyring(context.Context, *ChangeKeyringRequest) (*ChangeKeyringResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ChangeKeyring not implemented")
+}
+func (UnimplementedMeshServiceServer) GetLogLevel(context.Context, *GetLogLevelRequest) (*LogLevel, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLogLevel not implemented")
+}
+func (UnimplementedMeshServiceServer) SetLogLevel(context.Context, *SetLogLevelRequest) (*LogLevel, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetLogLevel not implemented")
+}
+func (UnimplementedMeshServiceServer) GetDebug(*GetDebugRequest, grpc.ServerStreamingServer[DebugPiece]) error {
+	return status.Error(codes.Unimplemented, "method GetDebug not implemented")
 }
 func (UnimplementedMeshServiceServer) mustEmbedUnimplementedMeshServiceServer() {}
 func (UnimplementedMeshServiceServer) testEmbeddedByValue()                     {}
@@ -861,6 +930,53 @@ func _MeshService_ChangeKeyring_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MeshService_GetLogLevel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLogLevelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeshServiceServer).GetLogLevel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeshService_GetLogLevel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeshServiceServer).GetLogLevel(ctx, req.(*GetLogLevelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeshService_SetLogLevel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetLogLevelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeshServiceServer).SetLogLevel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeshService_SetLogLevel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeshServiceServer).SetLogLevel(ctx, req.(*SetLogLevelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeshService_GetDebug_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GetDebugRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(MeshServiceServer).GetDebug(m, &grpc.GenericServerStream[GetDebugRequest, DebugPiece]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MeshService_GetDebugServer = grpc.ServerStreamingServer[DebugPiece]
+
 // MeshService_ServiceDesc is the grpc.ServiceDesc for MeshService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -900,7 +1016,21 @@ var MeshService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ChangeKeyring",
 			Handler:    _MeshService_ChangeKeyring_Handler,
 		},
+		{
+			MethodName: "GetLogLevel",
+			Handler:    _MeshService_GetLogLevel_Handler,
+		},
+		{
+			MethodName: "SetLogLevel",
+			Handler:    _MeshService_SetLogLevel_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "GetDebug",
+			Handler:       _MeshService_GetDebug_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "sharelock/v1/lock.proto",
 }
