@@ -8,7 +8,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/clienthook"
 )
 
-// control is what tests of programs may do to the locks of a client.
+// control is what tests of programs may do to the locks of a client, and calls for the programs.
 type control struct{ keeper *keeper }
 
 var _ clienthook.Control = control{}
@@ -27,6 +27,11 @@ func (c control) Freeze(key string, token sharelock.Token) bool {
 		c.keeper.freeze(l)
 	}
 	return l != nil
+}
+
+// Invoke implements clienthook.Control.
+func (c control) Invoke(ctx context.Context, method string, req, resp any) error {
+	return c.keeper.c.do(ctx, bounds{}, func(ctx context.Context, n *node) error { return n.conn.Invoke(ctx, method, req, resp) })
 }
 
 func (c control) find(key string, token sharelock.Token) *Lock {

@@ -47,7 +47,7 @@ type key struct {
 
 // keys returns the table of all settings, in the order of config.yaml.
 func keys() []key {
-	return slices.Concat(nodeKeys(), tlsKeys())
+	return slices.Concat(nodeKeys(), gossipKeys(), tlsKeys())
 }
 
 // nodeKeys returns the settings of the node and its locks.

@@ -117,6 +117,8 @@ func describeCall(req any) string {
 		return fmt.Sprintf("force %s %d %q", r.Key, r.Token, r.Reason)
 	case *sharelockv1.ListRequest:
 		return fmt.Sprintf("list %q %q %d %q", r.Prefix, r.ClientId, r.PageSize, r.PageToken)
+	case *sharelockv1.ChangeKeyringRequest:
+		return fmt.Sprintf("keyring %v %q %t", r.Action, r.Key, r.WithoutAbsent)
 	default:
 		return fmt.Sprintf("%T", req)
 	}
@@ -378,6 +380,30 @@ func (m *fakeMesh) GetMesh(context.Context, *sharelockv1.GetMeshRequest) (*share
 
 func (m *fakeMesh) Locate(_ context.Context, req *sharelockv1.LocateRequest) (*sharelockv1.LocateResponse, error) {
 	return &sharelockv1.LocateResponse{Key: req.Key, Partition: 17, Owner: "a", Backups: []string{"c", "d"}, Epoch: 59712345}, nil
+}
+
+var fakeKeyring = sharelock.Keyring{
+	Keys: []sharelock.GossipKey{
+		{Fingerprint: "8ecae77e1eea4271", Installed: 2, Primary: 2}, {Fingerprint: "a94ca083eec82489", Installed: 1},
+	},
+	Members: []sharelock.KeyringMember{
+		{Name: "a", Encryption: "required"}, {Name: "b", Encryption: "migrate", FromFile: true}, {Name: "c", Err: "context deadline exceeded"}, {Name: "d", Encryption: "off"},
+	},
+}
+
+func (m *fakeMesh) GetKeyring(_ context.Context, req *sharelockv1.GetKeyringRequest) (*sharelockv1.GetKeyringResponse, error) {
+	k := sharelockv1.KeyringToProto(fakeKeyring)
+	if req.GetShowKeys() {
+		k.Keys[0].Key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+	}
+	return &sharelockv1.GetKeyringResponse{Keyring: k}, nil
+}
+
+func (m *fakeMesh) ChangeKeyring(_ context.Context, req *sharelockv1.ChangeKeyringRequest) (*sharelockv1.ChangeKeyringResponse, error) {
+	if req.GetAction() == sharelockv1.KeyringAction_KEYRING_ACTION_ROTATE && !req.GetWithoutAbsent() {
+		return nil, &sharelock.Error{Err: sharelock.ErrNotConfirmed, Message: "use: c"}
+	}
+	return &sharelockv1.ChangeKeyringResponse{Keyring: sharelockv1.KeyringToProto(fakeKeyring)}, nil
 }
 
 func (m *fakeMesh) Decommission(context.Context, *sharelockv1.DecommissionRequest) (*sharelockv1.DecommissionResponse, error) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/clientid"
 )
 
@@ -37,6 +38,8 @@ type remote struct {
 	clientID string
 	output   string
 	timeout  time.Duration
+	// control is that of the client, once it was dialed.
+	control clienthook.Control
 }
 
 // call is the work of a client command.
@@ -112,8 +115,14 @@ func (r *remote) dial(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx = clienthook.With(ctx, clienthook.Hooks{Control: func(c clienthook.Control) { r.control = c }})
 	c, err := client.Dial(ctx, addrs, opts)
 	return c, callError(err)
+}
+
+// invoke makes a call for which the client has no method. It is called after dial.
+func (r *remote) invoke(ctx context.Context, method string, req, resp proto.Message) error {
+	return r.control.Invoke(ctx, method, req, resp)
 }
 
 // options returns the addresses and options of a client.

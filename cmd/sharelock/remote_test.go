@@ -48,6 +48,8 @@ func TestOutput(t *testing.T) {
 		{"leave", []string{"leave", "--server", "SERVER"}, calls{"*sharelockv1.LeaveRequest"}},
 		{"leave", []string{"leave", "--for-good", "--server", "SERVER"}, calls{"*sharelockv1.LeaveRequest"}},
 		{"decommission", []string{"decommission", "c"}, calls{"*sharelockv1.DecommissionRequest"}},
+		{"keyring", []string{"keyring", "list"}, calls{"*sharelockv1.GetKeyringRequest"}},
+		{"keyring_secrets", []string{"keyring", "list", "--show-keys"}, calls{"*sharelockv1.GetKeyringRequest"}},
 		{"list_empty", []string{"list", "orders/", "--client", "w1"}, calls{`list "orders/" "w1" 1000 ""`}},
 	} {
 		for _, format := range []string{"text", "json"} {

@@ -1,5 +1,5 @@
-// Package clienthook lets tests reach into a client. Hooks travel in the context of client.Dial, so
-// that the client's exported surface has nothing for tests.
+// Package clienthook lets tests, and the commands of package main, reach into a client. Hooks travel in the context of client.Dial, so
+// that the client's exported surface has nothing for them.
 package clienthook
 
 import (
@@ -33,13 +33,16 @@ type Frames interface {
 	Close() error
 }
 
-// Control acts on the locks of a client.
+// Control acts on a client.
 type Control interface {
 	// Expire makes the client's locks of a grant run out now, as if their deadlines had come.
 	Expire(key string, token sharelock.Token)
 	// Freeze makes the client's locks of a grant ones that nothing renews. It reports whether the
 	// client holds such a lock.
 	Freeze(key string, token sharelock.Token) bool
+	// Invoke makes a unary gRPC call that the client has no method for, at a node that answers, as
+	// often as the client repeats a call.
+	Invoke(ctx context.Context, method string, req, resp any) error
 }
 
 type contextKey struct{}

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/sgkandale/sharelock/mesh/keyring"
+)
+
+// gossipKeys returns the settings of gossip's encryption.
+func gossipKeys() []key {
+	return []key{
+		{"mesh.gossip_encryption", "gossip-encryption", "required, migrate or off (default: required with gossip keys, off without)", setGossipEncryption},
+		{
+			"mesh.gossip_keys_file", "gossip-keys-file", "file of gossip keys, a line each, the first encrypts (default: the keys are in the data directory)",
+			text(func(c *config) *string { return &c.mesh.GossipKeysFile }),
+		},
+	}
+}
+
+func setGossipEncryption(c *config, v any) error {
+	s, ok := v.(string)
+	if b, isBool := v.(bool); isBool && !b {
+		s, ok = keyring.Off.String(), true // off without quotes, in YAML 1.1
+	}
+	if !ok {
+		return fmt.Errorf("want required, migrate or off, got %s", describe(v))
+	}
+	m, err := keyring.ParseMode(s)
+	if err == nil {
+		c.mesh.GossipEncryption = m
+	}
+	return err
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sgkandale/sharelock/mesh/keyring"
+)
+
+// The commands that change keys send what they were told, and no key is in what they print.
+func TestKeyringChanges(t *testing.T) {
+	k := keyring.Generate()
+	f := k.Fingerprint().String()
+	for _, test := range []struct {
+		args  []string
+		stdin string
+		code  int
+		want  string
+	}{
+		{[]string{"install", k.Text()}, "", exitOK, `keyring KEYRING_ACTION_INSTALL "` + k.Text() + `" false`},
+		{[]string{"install", "-"}, k.Text() + "\n", exitOK, `keyring KEYRING_ACTION_INSTALL "` + k.Text() + `" false`},
+		{[]string{"install", "-"}, k.Text(), exitOK, `keyring KEYRING_ACTION_INSTALL "` + k.Text() + `" false`},
+		{[]string{"install", "-"}, "", exitUsage, ""},
+		{[]string{"install", f}, "", exitUsage, ""},
+		{[]string{"install"}, "", exitUsage, ""},
+		{[]string{"use", f}, "", exitOK, `keyring KEYRING_ACTION_USE "` + f + `" false`},
+		{[]string{"use", k.Text(), "--without-absent"}, "", exitOK, `keyring KEYRING_ACTION_USE "` + f + `" true`},
+		{[]string{"use", "x"}, "", exitUsage, ""},
+		{[]string{"remove", f}, "", exitOK, `keyring KEYRING_ACTION_REMOVE "` + f + `" false`},
+		{[]string{"rotate", "--without-absent"}, "", exitOK, `keyring KEYRING_ACTION_ROTATE "" true`},
+		{[]string{"rotate"}, "", exitFailed, `keyring KEYRING_ACTION_ROTATE "" false`},
+	} {
+		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
+			m := startMesh(t)
+			a := remoteApp(m)
+			a.stdin = strings.NewReader(test.stdin)
+			a.command(t, test.code, append([]string{"keyring"}, test.args...)...)
+			if got := strings.Join(m.calls(), "; "); got != test.want {
+				t.Errorf("got calls %q, want %q", got, test.want)
+			}
+			if out := a.out.String() + a.err.String(); strings.Contains(out, k.Text()) {
+				t.Errorf("the key is printed:\n%s", out)
+			}
+			switch test.code {
+			case exitOK:
+				if !strings.Contains(a.out.String(), "8ecae77e1eea4271  [2/4]") {
+					t.Errorf("got\n%s", a.out)
+				}
+			case exitFailed:
+				if got := a.err.String(); got != "sharelock: not confirmed by all members: use: c\n" {
+					t.Errorf("got stderr %q", got)
+				}
+			default:
+				oneLineOf(t, a)
+			}
+		})
+	}
+}
+
+// A new node is given the mesh's key before its first start, without a mesh.
+func TestKeyringInstallInDirectory(t *testing.T) {
+	a := newApp()
+	a.command(t, exitOK, "keyring", "generate")
+	text := strings.TrimSpace(a.out.String())
+	k, err := keyring.ParseKey(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	a = newApp()
+	a.stdin = strings.NewReader(text)
+	a.command(t, exitOK, "keyring", "install", "-", "--data-dir", dir)
+	if got := a.out.String(); !strings.Contains(got, k.Fingerprint().String()) || strings.Contains(got, text) {
+		t.Errorf("got %q", got)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "keyring.json"))
+	if err != nil || !strings.Contains(string(data), text) {
+		t.Errorf("the file is %q, %v", data, err)
+	}
+	a = newApp()
+	a.command(t, exitFailed, "keyring", "install", text, "--data-dir", "")
+	oneLineOf(t, a)
+}
+
+// The word off of YAML 1.1 is off.
+func TestGossipEncryptionSetting(t *testing.T) {
+	for text, want := range map[string]keyring.Mode{"off": keyring.Off, `"off"`: keyring.Off, "migrate": keyring.Migrate, `""`: keyring.Auto} {
+		settings, err := yamlSettings([]byte("mesh: {gossip_encryption: "+text+"}"), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := defaultConfig()
+		if err := c.apply(settings); err != nil || c.mesh.GossipEncryption != want {
+			t.Errorf("%s is %v, %v, want %v", text, c.mesh.GossipEncryption, err, want)
+		}
+	}
+	for _, bad := range []string{"on", "true", "1", "[off]"} {
+		settings, err := yamlSettings([]byte("mesh: {gossip_encryption: "+bad+"}"), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := defaultConfig()
+		if err := c.apply(settings); err == nil || !slices.Contains(strings.Fields(err.Error()), "required,") {
+			t.Errorf("%s is accepted, %v", bad, err)
+		}
+	}
+}
