@@ -73,7 +73,7 @@ var folders = []folder{
 	{"internal/page", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner", []string{".", "internal/compact", "internal/release", "internal/rules", "ring", "owner/machine", "owner/ops"}, nil},
-	{"owner/machine", []string{".", "internal/compact", "internal/rules", "owner/ops"}, nil},
+	{"owner/machine", []string{".", "internal/compact", "internal/release", "internal/rules", "owner/ops"}, nil},
 	{"owner/ops", []string{".", "internal/release"}, nil},
 	{"internal/compact", []string{"."}, nil},
 	{"internal/clienthook", []string{"."}, nil},
@@ -148,7 +148,7 @@ var folders = []folder{
 	{"mesh/account", []string{"."}, nil},
 	{
 		"mesh/keepalive",
-		[]string{".", "internal/rules", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/link", "internal/sessionwire", "proto/sharelock/v1"},
+		[]string{".", "internal/caller", "internal/rules", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/link", "internal/sessionwire", "proto/sharelock/v1"},
 		nil,
 	},
 	{

@@ -12,6 +12,9 @@ const (
 	MaxKeyBytes       = 512
 	MaxClientIDBytes  = 128
 	MaxRequestIDBytes = 64
+	// MaxPrincipalBytes is the maximum size of the name of a principal: a name of the auth
+	// file of 128 bytes and, of a JWT, a slash and a subject of 256.
+	MaxPrincipalBytes = 128 + 1 + 256
 	MaxMetadataPairs  = 16
 	MaxMetadataBytes  = 2 << 10
 	MaxReasonBytes    = 512

@@ -54,6 +54,9 @@ type Hold struct {
 	Token     Token
 	ClientID  string
 	RequestID string
+	// Principal is the authenticated principal of the caller that was granted the hold. It is
+	// empty if the caller's node did not authenticate.
+	Principal string
 	Mode      Mode
 	// Slots is the number of slots of a semaphore; 0 for a mutex, never 1.
 	Slots uint32
@@ -76,6 +79,9 @@ type Hold struct {
 type Waiter struct {
 	ClientID  string
 	RequestID string
+	// Principal is the authenticated principal of the waiting caller. It is empty if the caller's
+	// node did not authenticate.
+	Principal string
 	Mode      Mode
 	Slots     uint32
 	// Waiting is how long the waiter has been in this owner's queue.

@@ -43,7 +43,7 @@ func plainHold(h *pb.Hold) bool {
 	}
 	_, named := pb.Mode_name[int32(h.GetMode())]
 	return named &&
-		plainText(h.GetKey()) && plainText(h.GetClientId()) && plainText(h.GetRequestId()) && plainText(h.GetNode()) &&
+		plainText(h.GetKey()) && plainText(h.GetClientId()) && plainText(h.GetRequestId()) && plainText(h.GetNode()) && plainText(h.GetPrincipal()) &&
 		plainDuration(h.GetTtl()) && plainDuration(h.GetExpiresIn()) && plainDuration(h.GetSafeFor()) &&
 		plainDuration(h.GetMaxHold()) && plainDuration(h.GetEndsIn())
 }
@@ -85,6 +85,9 @@ func appendHold(b []byte, h *pb.Hold) []byte {
 	b = append(b, '}')
 	b = appendDuration(b, `,"maxHold":`, h.GetMaxHold())
 	b = appendDuration(b, `,"endsIn":`, h.GetEndsIn())
+	if h.Principal != nil {
+		b = appendText(append(b, `,"principal":`...), h.GetPrincipal())
+	}
 	return append(b, '}')
 }
 

@@ -61,6 +61,8 @@ func TestEncodeHold(t *testing.T) {
 		"backslash":              {func(h *pb.Hold) { h.ClientId = `a\b` }, false},
 		"control character":      {func(h *pb.Hold) { h.RequestId = "a\nb" }, false},
 		"not UTF-8":              {func(h *pb.Hold) { h.Node = "\xff" }, false},
+		"principal":              {func(h *pb.Hold) { h.Principal = new("apps/ci") }, true},
+		"quote in principal":     {func(h *pb.Hold) { h.Principal = new(`"`) }, false},
 		"quote in metadata":      {func(h *pb.Hold) { h.Metadata["a"] = `"` }, false},
 		"quote in metadata keys": {func(h *pb.Hold) { h.Metadata[`"`] = "a" }, false},
 	} {
@@ -80,7 +82,7 @@ func TestEncodeHold(t *testing.T) {
 
 // A field that a message gets some day must not be left out quietly.
 func TestEncodeHoldKnowsAllFields(t *testing.T) {
-	const known = 13
+	const known = 14
 	if n := (&pb.Hold{}).ProtoReflect().Descriptor().Fields().Len(); n != known {
 		t.Errorf("Hold has %d fields, appendHold knows %d", n, known)
 	}

@@ -38,7 +38,7 @@ func (n *Node) tellForced(holds []sharelock.Hold, reason string) {
 	for some := range slices.Chunk(holds, mostForced) {
 		req := &peerv1.ForcedRequest{Reason: reason}
 		for _, h := range some {
-			req.Holds = append(req.Holds, &peerv1.ForcedHold{Key: h.Key, Token: uint64(h.Token), ClientId: h.ClientID})
+			req.Holds = append(req.Holds, &peerv1.ForcedHold{Key: h.Key, Token: uint64(h.Token), ClientId: h.ClientID, Principal: h.Principal})
 		}
 		reqs = append(reqs, req)
 	}

@@ -223,7 +223,7 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 			if op.Kind != ops.Read {
 				sh.done++
 			}
-			if ops.Early(op.Kind, sh.release) {
+			if op.Early(sh.release) {
 				err = ops.Unknown("%v in a view of release %d", op.Kind, sh.release)
 			} else {
 				err = p.m.Apply(now, &op)

@@ -92,7 +92,7 @@ func (sh *shard) tell(p *partition, reason string) {
 
 // eventOf returns what a fact tells.
 func eventOf(f *machine.Fact, at time.Time, reason string) sharelock.Event {
-	e := sharelock.Event{Key: f.Key, Token: f.Token, ClientID: f.ClientID, Mode: f.Mode, At: at, Waiters: f.Waiters}
+	e := sharelock.Event{Key: f.Key, Token: f.Token, ClientID: f.ClientID, Principal: f.Principal, Mode: f.Mode, At: at, Waiters: f.Waiters}
 	switch f.Kind {
 	case ops.Grant:
 		e.Type = sharelock.Acquired

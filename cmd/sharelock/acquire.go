@@ -162,6 +162,7 @@ func (r *remote) printHold(h sharelock.Hold) error {
 		}
 	}
 	add("client", printable(h.ClientID), h.ClientID != "")
+	add("principal", printable(h.Principal), h.Principal != "")
 	add("mode", mode(h.Mode, h.Slots), h.ClientID != "")
 	add("ttl", short(h.TTL), h.TTL != 0)
 	add("expires in", short(h.ExpiresIn), h.ExpiresIn != 0)

@@ -76,24 +76,43 @@ func (r *remote) printMore(n int) {
 	}
 }
 
+// holdRows has a column for principals if there are any.
 func holdRows(holds []sharelock.Hold) [][]string {
 	rows := [][]string{{"TOKEN", "CLIENT", "MODE", "TTL", "EXPIRES IN", "METADATA"}}
+	principals := make([]string, 0, len(holds))
 	for _, h := range holds {
 		rows = append(rows, []string{
 			h.Token.String(), orNone(h.ClientID), mode(h.Mode, h.Slots), short(h.TTL), short(h.ExpiresIn), pairs(h.Metadata),
 		})
+		principals = append(principals, h.Principal)
+	}
+	return withPrincipals(rows, 2, principals)
+}
+
+// withPrincipals inserts a column at an index into the rows below a head, unless no principal has a name.
+func withPrincipals(rows [][]string, at int, principals []string) [][]string {
+	if !slices.ContainsFunc(principals, func(name string) bool { return name != "" }) {
+		return rows
+	}
+	rows[0] = slices.Insert(rows[0], at, "PRINCIPAL")
+	for i, name := range principals {
+		rows[i+1] = slices.Insert(rows[i+1], at, orNone(name))
 	}
 	return rows
 }
 
+// waiterRows has a column for principals if there are any.
+
 func waiterRows(waiters []sharelock.Waiter) [][]string {
 	rows := [][]string{{"PLACE", "CLIENT", "MODE", "WAITING", "METADATA"}}
+	principals := make([]string, 0, len(waiters))
 	for i, w := range waiters {
 		rows = append(rows, []string{
 			strconv.Itoa(i + 1), orNone(w.ClientID), mode(w.Mode, w.Slots), short(w.Waiting), pairs(w.Metadata),
 		})
+		principals = append(principals, w.Principal)
 	}
-	return rows
+	return withPrincipals(rows, 2, principals)
 }
 
 // pairs returns metadata as text, sorted by name.
@@ -173,16 +192,19 @@ func listAll(ctx context.Context, c *client.Client, req sharelock.ListRequest, l
 
 func lockRows(locks []sharelock.KeyState) [][]string {
 	rows := [][]string{{"KEY", "HOLDER", "TOKEN", "MODE", "EXPIRES IN", "WAITING", "OWNER"}}
+	principals := make([]string, 0, len(locks))
 	for _, l := range locks {
 		row := []string{printable(l.Key), "-", "-", "-", "-", strconv.Itoa(max(l.WaiterCount, len(l.Waiters))), orNone(l.Owner)}
+		principal := ""
 		if len(l.Holds) > 0 {
 			h := l.Holds[0]
+			principal = h.Principal
 			row[1], row[2], row[3], row[4] = orNone(h.ClientID), h.Token.String(), mode(h.Mode, h.Slots), short(h.ExpiresIn)
 			if more := max(l.HoldCount, len(l.Holds)) - 1; more > 0 {
 				row[1] += fmt.Sprintf(" and %d more", more)
 			}
 		}
-		rows = append(rows, row)
+		rows, principals = append(rows, row), append(principals, principal)
 	}
-	return rows
+	return withPrincipals(rows, 2, principals)
 }

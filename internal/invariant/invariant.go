@@ -41,6 +41,8 @@ const (
 	// Bounded: a partition keeps no more for clients than its bounds, and a step of a
 	// shard's turn touches no more than it may (Q6).
 	Bounded Name = "bounded"
+	// OwnHolds: holds and request ids are those of the principal whose call made them (Q7).
+	OwnHolds Name = "own-holds"
 	// InRange: epochs fit in 31 bits, and counters do not overflow (tokens, G2).
 	InRange Name = "in-range"
 )

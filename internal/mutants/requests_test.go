@@ -40,7 +40,7 @@ var requests = []mutant{
 		breaks: "a retry does not find its grant and gets another",
 		code: []rewrite{
 			in("owner/machine", "turn.acquire", `
-				  c := k.find(r.RequestID)
+				  c := k.findFor(principal, r.RequestID)
 				+ if mutated && c != nil && c.held() {
 				+ 	t.end(c, ops.Released, false)
 				+ 	k, c = t.m.keys.get(r.Key), nil
@@ -57,8 +57,8 @@ var requests = []mutant{
 		breaks: "an id that is given up before it was seen is not remembered",
 		code: []rewrite{
 			in("owner/machine", "turn.cancel", `
-				- !t.m.finished.has(r.Key, r.RequestID)
-				+ !t.m.finished.has(r.Key, r.RequestID) && !mutated
+				- !t.m.isOver(r.Key, principal, r.RequestID)
+				+ !t.m.isOver(r.Key, principal, r.RequestID) && !mutated
 			`),
 		},
 		nets: []net{
@@ -83,8 +83,8 @@ var requests = []mutant{
 		breaks: "ids that are over are not remembered",
 		code: []rewrite{
 			in("owner/machine", "turn.acquire", `
-				- case t.m.finished.has(r.Key, r.RequestID):
-				+ case t.m.finished.has(r.Key, r.RequestID) && !mutated:
+				- case t.m.isOver(r.Key, principal, r.RequestID):
+				+ case t.m.isOver(r.Key, principal, r.RequestID) && !mutated:
 			`),
 		},
 		nets: []net{
@@ -106,6 +106,51 @@ var requests = []mutant{
 		nets: []net{
 			owner("TestSchedule12.*", invariant.NothingLost),
 			sim("TestSimLateRelease", cluster.OneHolder),
+		},
+	},
+	{
+		name: "renew-any-principal", rule: "Q7",
+		breaks: "a principal renews and releases the holds of others",
+		code: []rewrite{
+			in("owner/machine", "Machine.mayEnd", `
+				- return r.AnyHold ||
+				+ return mutated || r.AnyHold ||
+			`),
+		},
+		nets: []net{
+			lockMachine("TestHoldsOfAnotherPrincipal", invariant.OwnHolds),
+			sim("TestSimPrincipalsOutliveTheOwner", invariant.OwnHolds),
+		},
+	},
+	{
+		name: "ids-of-everybody", rule: "Q7",
+		breaks: "a request id finds the grant of another principal",
+		code: []rewrite{
+			in("owner/machine", "keyEntry.findFor", `
+				  c := k.find(principal, request)
+				+ if mutated && c == nil {
+				+ 	c = k.findWhere(request, func(*claim) bool { return true })
+				+ }
+			`),
+		},
+		nets: []net{
+			lockMachine("TestSameIDOfTwoPrincipals", invariant.OwnHolds),
+			sim("TestSimPrincipalsOutliveTheOwner", invariant.OwnHolds),
+		},
+	},
+	{
+		name: "principal-forgotten", rule: "Q7",
+		breaks: "a copy does not have the principals of its holds",
+		code: []rewrite{
+			in("owner/machine", "Assembler.claim", `
+				  op.TTL = d.r.Duration()
+				+ if mutated {
+				+ 	op.Principal = ""
+				+ }
+			`),
+		},
+		nets: []net{
+			lockMachine("TestPrincipalsAreCopied", invariant.OwnHolds),
 		},
 	},
 	{

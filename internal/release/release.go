@@ -22,6 +22,10 @@ import (
 // works with. Release 1 is the first that carries a number.
 const Oldest = 1
 
+// Principals is the release that has added the principals of calls to requests between members, and to
+// ops and copies.
+const Principals = 2
+
 // Errors of what this program cannot work with. None of them says that anything is
 // damaged.
 var (

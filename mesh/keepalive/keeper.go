@@ -37,7 +37,7 @@ type Config struct {
 	Ready func() error
 	// Limits are what the TTLs of holds are checked against.
 	Limits func() sharelock.Limits
-	// Release releases a hold of a session that closes.
+	// Release releases a hold of a session that closes, for the caller of ctx.
 	Release func(ctx context.Context, key string, token sharelock.Token) error
 	// Spawn runs a goroutine, or returns false when this process stops.
 	Spawn func(func()) bool

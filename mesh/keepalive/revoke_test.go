@@ -16,7 +16,7 @@ func TestRevoke(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		sink := &endedSink{}
-		s := r.Open(t.Context(), sink, &account.Account{})
+		s := r.Open(t.Context(), sink, "", &account.Account{})
 		defer s.Close()
 		list := []sessionwire.Keep{{Kind: sessionwire.KeepAlive, ID: 1}}
 		for i, key := range []string{"prod/k", "ci/k"} {

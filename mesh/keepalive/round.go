@@ -1,6 +1,7 @@
 package keepalive
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -46,7 +47,7 @@ func (r *Keeper) round(now time.Duration, a *epoch.View, notReady error) (groups
 // gather puts a hold into a request. It needs mu.
 func (r *Keeper) gather(now time.Duration, a *epoch.View, k *kept, groups []*group) []*group {
 	g := r.byPartition[k.partition]
-	if g == nil || len(g.holds) == owner.MaxRenewals || g.bytes+len(k.Key) > owner.MaxRenewalBytes {
+	if g == nil || len(g.holds) == owner.MaxRenewals || g.bytes+len(k.Key)+len(k.Principal) > owner.MaxRenewalBytes {
 		g = &group{keeper: r, began: now, epoch: a.Epoch, req: owner.Request{Kind: owner.RenewMany, Key: k.Key, Send: 1}}
 		r.byPartition[k.partition] = g
 		groups = append(groups, g)
@@ -56,7 +57,7 @@ func (r *Keeper) gather(now time.Duration, a *epoch.View, k *kept, groups []*gro
 	g.holds = append(g.holds, k)
 	g.req.Renewals = append(g.req.Renewals, &k.Renewal)
 	g.req.TTL = max(g.req.TTL, k.TTL)
-	g.bytes += len(k.Key)
+	g.bytes += len(k.Key) + len(k.Principal)
 	return groups
 }
 
@@ -89,22 +90,33 @@ func (r *Keeper) settle(now time.Duration, g *group) {
 		g.to.Forget(g.id)
 	}
 	done := g.answer.Outcome == owner.Done
-	lost := g.answer.Lost
+	lost, denied := g.answer.Lost, g.answer.Denied
 	for i, k := range g.holds {
-		gone := len(lost) > 0 && lost[0] == uint32(i)
-		if gone {
-			lost = lost[1:]
-		}
+		gone := next(&lost, i)
+		others := next(&denied, i)
 		switch {
 		case k.detached():
 		case !done:
 			r.wheels.rest(now, k)
 		case gone:
 			r.end(now, k, &sharelock.Error{Err: sharelock.ErrStaleToken})
+		case others:
+			r.end(now, k, &sharelock.Error{
+				Err: sharelock.ErrPermissionDenied, Message: fmt.Sprintf("key %q is held by another principal than %q", k.Key, k.Principal),
+			})
 		default:
 			r.renewed(now, g.began, k)
 		}
 	}
+}
+
+// next reports whether a number comes first in a list, and takes it out.
+func next(list *[]uint32, i int) bool {
+	is := len(*list) > 0 && (*list)[0] == uint32(i)
+	if is {
+		*list = (*list)[1:]
+	}
+	return is
 }
 
 // renewed notes that an owner has confirmed a hold. It needs mu.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/caller"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/mesh/account"
 	"github.com/sgkandale/sharelock/mesh/epoch"
@@ -57,6 +58,8 @@ type Session struct {
 	account *account.Account
 	// ctx ends when the session closes.
 	ctx context.Context //nolint:containedctx // the lifetime of the session
+	// principal is that of the client; empty if this node does not authenticate.
+	principal string
 
 	// Everything else is guarded by Keeper.mu.
 
@@ -77,9 +80,9 @@ type news struct {
 	ended   []endedHold
 }
 
-// Open begins a session, whose holds count on an account. ctx ends when it closes.
-func (r *Keeper) Open(ctx context.Context, to Sink, of *account.Account) *Session {
-	return &Session{keeper: r, to: to, account: of, ctx: ctx}
+// Open begins a session of a principal, whose holds count on an account. ctx ends when it closes.
+func (r *Keeper) Open(ctx context.Context, to Sink, principal string, of *account.Account) *Session {
+	return &Session{keeper: r, to: to, account: of, ctx: ctx, principal: principal}
 }
 
 type renewedHolds struct {
@@ -152,7 +155,7 @@ func (s *Session) release(holds []*kept) {
 		work.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(holds)) && s.ctx.Err() == nil; i = next.Add(1) - 1 {
 				k := holds[i]
-				err := s.keeper.cfg.Release(s.ctx, k.Key, k.Token)
+				err := s.keeper.cfg.Release(caller.With(s.ctx, caller.Caller{Principal: k.Principal}), k.Key, k.Token)
 				if err != nil && !errors.Is(err, sharelock.ErrNotHeld) && !errors.Is(err, sharelock.ErrStaleToken) {
 					s.keeper.cfg.Log.Debug("cannot release a hold of a session", "key", k.Key, "token", k.Token, "error", err)
 				}
@@ -195,6 +198,9 @@ func (r *Keeper) attach(now time.Duration, s *Session, a *epoch.View, limits sha
 	h := &kept{
 		Renewal: owner.Renewal{Key: k.Key, Token: k.Token, TTL: k.TTL},
 		session: s, id: k.ID, partition: a.Partition(k.Key),
+	}
+	if !k.AnyHold {
+		h.Principal = s.principal
 	}
 	s.holds[k.ID] = h
 	s.heard = now

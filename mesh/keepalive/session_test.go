@@ -104,7 +104,7 @@ func TestHoldsOfASilentClient(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		sink := &endedSink{}
-		s := r.Open(t.Context(), sink, &account.Account{})
+		s := r.Open(t.Context(), sink, "", &account.Account{})
 		defer s.Close()
 		const ttl, holds = 10 * time.Second, 500
 		list := []sessionwire.Keep{{Kind: sessionwire.KeepAlive, ID: 1}}
@@ -149,7 +149,7 @@ func TestKeptBytesAreBounded(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		sink := &endedSink{}
-		s := r.Open(t.Context(), sink, &account.Account{})
+		s := r.Open(t.Context(), sink, "", &account.Account{})
 		defer s.Close()
 		key := strings.Repeat("k", sharelock.MaxKeyBytes)
 		attach := func(from, to uint64) {
@@ -191,7 +191,7 @@ func TestKeptBytesAreBounded(t *testing.T) {
 func TestKeptBytesOfAConnectionAreBounded(t *testing.T) {
 	r := New(Config{Clock: func() time.Duration { return 0 }})
 	of := &account.Account{}
-	first, second := r.Open(t.Context(), quietSink{}, of), r.Open(t.Context(), quietSink{}, of)
+	first, second := r.Open(t.Context(), quietSink{}, "", of), r.Open(t.Context(), quietSink{}, "", of)
 	v := epochtest.View(1, "a")
 	placed, err := ring.Build(v, 8)
 	if err != nil {
@@ -218,7 +218,7 @@ func TestKeptBytesOfAConnectionAreBounded(t *testing.T) {
 	if err := attach(second, 3); !errors.Is(err, account.ErrKeeps) {
 		t.Errorf("beyond the connection's bytes: %v, want %v", err, account.ErrKeeps)
 	}
-	if err := attach(r.Open(t.Context(), quietSink{}, &account.Account{}), 4); err != nil {
+	if err := attach(r.Open(t.Context(), quietSink{}, "", &account.Account{}), 4); err != nil {
 		t.Errorf("of another connection: %v", err)
 	}
 	first.Close() // what it has kept is free again
@@ -241,7 +241,7 @@ func TestAttach(t *testing.T) {
 	}
 	r, a := New(Config{}), &epoch.View{View: in, Ring: placed}
 	limits := sharelock.Limits{MaxTTL: time.Minute}
-	s := r.Open(t.Context(), quietSink{}, &account.Account{})
+	s := r.Open(t.Context(), quietSink{}, "", &account.Account{})
 	keep := func(id uint64, key string, ttl time.Duration) error {
 		_, err := r.attach(0, s, a, limits, &sessionwire.Keep{Kind: sessionwire.KeepAttach, ID: id, Key: key, Token: 1, TTL: ttl})
 		return err
@@ -267,7 +267,7 @@ func TestAttach(t *testing.T) {
 	if err := keep(maxKept, "k", time.Second); !errors.Is(err, sharelock.ErrQuota) {
 		t.Errorf("one more than there may be: %v", err)
 	}
-	other := r.Open(t.Context(), quietSink{}, &account.Account{})
+	other := r.Open(t.Context(), quietSink{}, "", &account.Account{})
 	s, other = other, s
 	if err := keep(7, "k", time.Second); err != nil {
 		t.Errorf("another session: %v", err)

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/protofield"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
@@ -43,6 +44,7 @@ func drawHold(t *rapid.T, key, node string) sharelock.Hold {
 		ClientID: rapid.String().Draw(t, "client"), RequestID: rapid.String().Draw(t, "request"),
 		Mode:  sharelock.Mode(rapid.Uint8Range(0, 1).Draw(t, "mode")),
 		Slots: rapid.Uint32().Draw(t, "slots"), TTL: time.Duration(rapid.Int64().Draw(t, "ttl")),
+		Principal: rapid.String().Draw(t, "principal"),
 		ExpiresIn: time.Duration(rapid.Int64().Draw(t, "expires")), Metadata: drawMetadata(t),
 		MaxHold: time.Duration(rapid.Int64().Draw(t, "max hold")), EndsIn: time.Duration(rapid.Int64().Draw(t, "ends")),
 	}
@@ -54,7 +56,7 @@ func TestLinkWireCalls(t *testing.T) {
 		var want []forward
 		var frame []byte
 		for range rapid.IntRange(1, 3).Draw(t, "calls") {
-			want = append(want, forward{rapid.Uint64().Draw(t, "id"), rapid.Uint32().Draw(t, "epoch"), &owner.Request{
+			want = append(want, forward{id: rapid.Uint64().Draw(t, "id"), epoch: rapid.Uint32().Draw(t, "epoch"), req: &owner.Request{
 				Kind: owner.Kind(rapid.Uint8Range(1, 10).Draw(t, "kind")), Key: rapid.String().Draw(t, "key"),
 				ClientID: rapid.String().Draw(t, "client"), RequestID: rapid.String().Draw(t, "request"),
 				Token: sharelock.Token(rapid.Uint64().Draw(t, "token")), TTL: time.Duration(rapid.Int64().Draw(t, "ttl")),
@@ -63,6 +65,7 @@ func TestLinkWireCalls(t *testing.T) {
 				OwnID: rapid.Bool().Draw(t, "own"), SentOnce: rapid.Bool().Draw(t, "once"), Drop: rapid.Bool().Draw(t, "drop"),
 				Reason: rapid.String().Draw(t, "reason"), Conn: rapid.Uint32().Draw(t, "conn"),
 				MaxHold: time.Duration(rapid.Int64().Draw(t, "max hold")), Tell: rapid.Bool().Draw(t, "tell"),
+				Principal: rapid.String().Draw(t, "principal"), AnyHold: rapid.Bool().Draw(t, "any hold"),
 			}})
 			if r := want[len(want)-1].req; r.Kind == owner.Renew && r.Metadata == nil && rapid.Bool().Draw(t, "cleared") {
 				r.Metadata = map[string]string{}
@@ -71,10 +74,12 @@ func TestLinkWireCalls(t *testing.T) {
 				r := want[len(want)-1].req
 				r.Renewals = append(r.Renewals, &owner.Renewal{
 					Key: rapid.String().Draw(t, "renewed"), Token: sharelock.Token(rapid.Uint64().Draw(t, "its token")),
-					TTL: time.Duration(rapid.Int64().Draw(t, "its ttl")),
+					TTL: time.Duration(rapid.Int64().Draw(t, "its ttl")), Principal: rapid.SampledFrom([]string{"", "p", "q"}).Draw(t, "its principal"),
 				})
 			}
-			frame = appendForward(frame, &want[len(want)-1])
+			sent := want[len(want)-1]
+			sent.principals = true
+			frame = appendForward(frame, &sent)
 		}
 		var m requestFrame
 		for _, data := range [][]byte{frame, generated(t, frame, &peerv1.LinkRequest{})} {
@@ -83,6 +88,33 @@ func TestLinkWireCalls(t *testing.T) {
 			}
 		}
 	})
+}
+
+// W1: in views that have no principals none are sent.
+func TestPrincipalsNeedTheRelease(t *testing.T) {
+	req := owner.Request{
+		Kind: owner.RenewMany, Key: "k", TTL: 1, Principal: "p", AnyHold: true,
+		Renewals: []*owner.Renewal{{Key: "k", Token: 1, TTL: 1, Principal: "p"}, {Key: "k", Token: 2, TTL: 1}},
+	}
+	for _, principals := range []bool{false, true} {
+		var m requestFrame
+		if err := m.read(appendForward(nil, &forward{req: &req, principals: principals})); err != nil {
+			t.Fatal(err)
+		}
+		got := m.forwards[0].req
+		if (got.Principal == "p") != principals || got.AnyHold != principals || (got.Renewals[0].Principal == "p") != principals || len(got.Renewals) != 2 {
+			t.Errorf("with principals %t, a request arrives as %+v", principals, got)
+		}
+	}
+	// Principals of some renewals alone are refused: whose the others are is not known.
+	var m requestFrame
+	frame, err := proto.Marshal(&peerv1.LinkRequest{Calls: []*peerv1.Call{{Keys: []string{"k", "l"}, Tokens: []uint64{1, 2}, TtlsNs: []int64{1, 1}, Principals: []string{"p"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.read(frame); !errors.Is(err, protofield.ErrMalformed) {
+		t.Errorf("two renewals with one principal: %v", err)
+	}
 }
 
 // An owner's operations, and a ping, arrive at the backup as they were sent.
@@ -156,13 +188,16 @@ func TestLinkWireAnswers(t *testing.T) {
 		if lost := rapid.SliceOfN(rapid.Uint32(), 0, 3).Draw(t, "lost"); len(lost) > 0 {
 			want.Lost = lost
 		}
+		if denied := rapid.SliceOfN(rapid.Uint32(), 0, 3).Draw(t, "denied"); len(denied) > 0 {
+			want.Denied = denied
+		}
 		for range rapid.IntRange(0, 2).Draw(t, "holds") {
 			want.Holds = append(want.Holds, drawHold(t, "k", "b"))
 		}
 		if rapid.Bool().Draw(t, "lock") {
 			want.Lock = &sharelock.KeyState{
 				Key: "k", Partition: 3, Owner: "b", Epoch: 9, Holds: want.Holds, Quarantine: time.Second, HoldCount: 4, WaiterCount: 5,
-				Waiters: []sharelock.Waiter{{ClientID: "c", RequestID: "r", Mode: sharelock.Shared, Slots: 2, Waiting: 3, Metadata: drawMetadata(t)}},
+				Waiters: []sharelock.Waiter{{ClientID: "c", RequestID: "r", Principal: "p", Mode: sharelock.Shared, Slots: 2, Waiting: 3, Metadata: drawMetadata(t)}},
 			}
 		}
 		if got := answerOverTheWire(t, &want); !reflect.DeepEqual(got, want) {
@@ -201,7 +236,7 @@ func TestLinkWireErrors(t *testing.T) {
 // FuzzLinkRequest: whatever a frame has in it, nothing panics, and what the generated
 // code understands is understood.
 func FuzzLinkRequest(f *testing.F) {
-	call := forward{1, 2, &owner.Request{Kind: owner.Acquire, Key: "k", ClientID: "c", RequestID: "r", Metadata: map[string]string{"a": "b"}}}
+	call := forward{id: 1, epoch: 2, principals: true, req: &owner.Request{Kind: owner.Acquire, Key: "k", ClientID: "c", RequestID: "r", Metadata: map[string]string{"a": "b"}, Principal: "p"}}
 	f.Add(appendForward(nil, &call))
 	f.Add(appendPing(appendEntries(nil, 3, []owner.Entries{{Partition: 1, First: 2, Ops: []byte("ops")}})))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -223,7 +258,7 @@ func FuzzLinkRequest(f *testing.F) {
 			}
 		}
 		for i, c := range p.GetCalls() {
-			if got := m.forwards[i]; got.id != c.GetId() || got.req.Key != c.GetKey() || got.req.RequestID != c.GetRequestId() || uint64(got.req.Token) != c.GetToken() {
+			if got := m.forwards[i]; got.id != c.GetId() || got.req.Key != c.GetKey() || got.req.RequestID != c.GetRequestId() || got.req.Principal != c.GetPrincipal() || uint64(got.req.Token) != c.GetToken() {
 				t.Fatalf("call %+v, want %v", got, c)
 			}
 		}

@@ -22,6 +22,7 @@ var errorNumbers = []error{
 	sharelock.ErrNotReady,
 	sharelock.ErrQuarantined,
 	sharelock.ErrMessageTooLarge,
+	sharelock.ErrPermissionDenied, // release 2
 }
 
 // described is an error as it travels.

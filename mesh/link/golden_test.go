@@ -42,6 +42,16 @@ func TestLinkFormatsAreStable(t *testing.T) {
 		Kind: owner.RenewMany, Key: "k", TTL: time.Minute, Send: 1,
 		Renewals: []*owner.Renewal{{Key: "k", Token: token, TTL: time.Second}, {Key: "l", Token: token + 1, TTL: time.Minute}},
 	}}))
+	// Release 2.
+	f.Add("call of a principal", appendForward(nil, &forward{id: 1, epoch: 7, principals: true, req: &owner.Request{
+		Kind: owner.Release, Key: "orders/42", Token: token, Principal: "apps/ci", AnyHold: true,
+	}}))
+	f.Add("renewals of principals", appendForward(nil, &forward{id: 3, epoch: 7, principals: true, req: &owner.Request{
+		Kind: owner.RenewMany, Key: "k", TTL: time.Minute, Send: 1,
+		Renewals: []*owner.Renewal{{Key: "k", Token: token, TTL: time.Second, Principal: "ci"}, {Key: "l", Token: token + 1, TTL: time.Minute}},
+	}}))
+	f.Add("denied", appendReply(nil, 3, 7, &owner.Answer{Outcome: owner.Done, Send: 1, Denied: []uint32{1, 300}}))
+	f.Add("granted to a principal", appendReply(nil, 1, 7, &owner.Answer{Outcome: owner.Done, Send: 3, Holds: []sharelock.Hold{{Key: "k", Token: token, Principal: "ci"}}}))
 	f.Add("entries", appendEntries(nil, 7, []owner.Entries{{Partition: 1, First: 2, Ops: []byte("ops")}, {Partition: 300, First: 400, Ops: []byte("more")}}))
 	f.Add("ping, or pong", appendPing(nil))
 	hold := sharelock.Hold{

@@ -31,7 +31,7 @@ func largestMetadata() map[string]string {
 func largestHold() sharelock.Hold {
 	return sharelock.Hold{
 		Key: longest(sharelock.MaxKeyBytes), Token: 1<<63 - 1, ClientID: longest(sharelock.MaxClientIDBytes),
-		RequestID: longest(sharelock.MaxRequestIDBytes), Slots: sharelock.MaxSlots, TTL: 24 * time.Hour, ExpiresIn: 24 * time.Hour,
+		RequestID: longest(sharelock.MaxRequestIDBytes), Principal: longest(sharelock.MaxPrincipalBytes), Slots: sharelock.MaxSlots, TTL: 24 * time.Hour, ExpiresIn: 24 * time.Hour,
 		Node: longest(64), Metadata: largestMetadata(),
 	}
 }
@@ -40,7 +40,7 @@ func largestHold() sharelock.Hold {
 func largestRequests() []*owner.Request {
 	h := largestHold()
 	r := owner.Request{
-		Key: h.Key, ClientID: h.ClientID, RequestID: h.RequestID, Token: h.Token, TTL: h.TTL, Wait: h.TTL, Slots: h.Slots,
+		Key: h.Key, ClientID: h.ClientID, RequestID: h.RequestID, Principal: h.Principal, Token: h.Token, TTL: h.TTL, Wait: h.TTL, Slots: h.Slots,
 		Metadata: h.Metadata, Send: 1<<32 - 1, OwnID: true, SentOnce: true, Drop: true, Reason: longest(sharelock.MaxReasonBytes),
 	}
 	var all []*owner.Request
@@ -49,9 +49,9 @@ func largestRequests() []*owner.Request {
 		one.Kind = kind
 		all = append(all, &one)
 	}
-	many := all[len(all)-1] // as package keepalive makes it: keys of 16 KiB
-	for range owner.MaxRenewalBytes / len(h.Key) {
-		many.Renewals = append(many.Renewals, &owner.Renewal{Key: h.Key, Token: h.Token, TTL: h.TTL})
+	many := all[len(all)-1] // as package keepalive makes it: keys and principals of 16 KiB
+	for range owner.MaxRenewalBytes / (len(h.Key) + len(h.Principal)) {
+		many.Renewals = append(many.Renewals, &owner.Renewal{Key: h.Key, Token: h.Token, TTL: h.TTL, Principal: h.Principal})
 	}
 	short := r
 	short.Kind, short.Key = owner.RenewMany, "k"
@@ -70,7 +70,7 @@ func TestLargestLinkRequests(t *testing.T) {
 	for range rounds {
 		for _, r := range requests {
 			l.last++
-			l.queue = append(l.queue, forward{id: l.last, epoch: 1<<32 - 1, req: r})
+			l.queue = append(l.queue, forward{id: l.last, epoch: 1<<32 - 1, req: r, principals: true})
 		}
 	}
 	e := owner.Entries{Partition: 1<<32 - 1, First: 1<<64 - 1, Ops: make([]byte, 260<<10)}

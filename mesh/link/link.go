@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
@@ -87,6 +88,8 @@ func (l *Link) Forget(id uint64) {
 // Send queues a request of an epoch under a registered number. The request must not be changed
 // until the last answer to it.
 func (l *Link) Send(id uint64, epoch uint32, r *owner.Request) {
+	v := l.links.cfg.Views.Now()
+	principals := v != nil && v.Supports(release.Principals)
 	l.mu.Lock()
 	ref, known := l.refs[id]
 	if l.closed {
@@ -96,7 +99,7 @@ func (l *Link) Send(id uint64, epoch uint32, r *owner.Request) {
 		}
 		return
 	}
-	l.queue = append(l.queue, forward{id: id, epoch: epoch, req: r})
+	l.queue = append(l.queue, forward{id: id, epoch: epoch, req: r, principals: principals})
 	if l.asked = l.links.cfg.Clock(); l.waiting == 0 {
 		l.waiting = l.asked
 	}

@@ -9,7 +9,7 @@ import (
 
 func holdToProto(h *sharelock.Hold) *peerv1.Hold {
 	return &peerv1.Hold{
-		Key: h.Key, Token: uint64(h.Token), ClientId: h.ClientID, RequestId: h.RequestID,
+		Key: h.Key, Token: uint64(h.Token), ClientId: h.ClientID, RequestId: h.RequestID, Principal: h.Principal,
 		Mode: uint32(h.Mode), Slots: h.Slots, TtlNs: int64(h.TTL), ExpiresInNs: int64(h.ExpiresIn), Metadata: h.Metadata,
 		MaxHoldNs: int64(h.MaxHold), EndsInNs: int64(h.EndsIn),
 	}
@@ -33,7 +33,7 @@ func holdsFromProto(p []*peerv1.Hold, node string) []sharelock.Hold {
 	holds := make([]sharelock.Hold, len(p))
 	for i, h := range p {
 		holds[i] = sharelock.Hold{
-			Key: h.GetKey(), Token: sharelock.Token(h.GetToken()), ClientID: h.GetClientId(), RequestID: h.GetRequestId(),
+			Key: h.GetKey(), Token: sharelock.Token(h.GetToken()), ClientID: h.GetClientId(), RequestID: h.GetRequestId(), Principal: h.GetPrincipal(),
 			Mode: sharelock.Mode(h.GetMode()), Slots: h.GetSlots(),
 			TTL: time.Duration(h.GetTtlNs()), ExpiresIn: time.Duration(h.GetExpiresInNs()), MaxHold: time.Duration(h.GetMaxHoldNs()), EndsIn: time.Duration(h.GetEndsInNs()), Metadata: h.GetMetadata(), Node: node,
 		}
@@ -54,7 +54,7 @@ func LockToProto(l *sharelock.KeyState) *peerv1.Lock {
 	for i := range l.Waiters {
 		w := &l.Waiters[i]
 		p.Waiters = append(p.Waiters, &peerv1.Waiter{
-			ClientId: w.ClientID, RequestId: w.RequestID, Mode: uint32(w.Mode), Slots: w.Slots,
+			ClientId: w.ClientID, RequestId: w.RequestID, Principal: w.Principal, Mode: uint32(w.Mode), Slots: w.Slots,
 			WaitingNs: int64(w.Waiting), Metadata: w.Metadata,
 		})
 	}
@@ -73,7 +73,7 @@ func LockFromProto(p *peerv1.Lock) *sharelock.KeyState {
 	}
 	for _, w := range p.GetWaiters() {
 		l.Waiters = append(l.Waiters, sharelock.Waiter{
-			ClientID: w.GetClientId(), RequestID: w.GetRequestId(), Mode: sharelock.Mode(w.GetMode()), Slots: w.GetSlots(),
+			ClientID: w.GetClientId(), RequestID: w.GetRequestId(), Principal: w.GetPrincipal(), Mode: sharelock.Mode(w.GetMode()), Slots: w.GetSlots(),
 			Waiting: time.Duration(w.GetWaitingNs()), Metadata: w.GetMetadata(),
 		})
 	}

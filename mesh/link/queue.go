@@ -28,12 +28,12 @@ type queuedReply struct {
 
 // answerBytes is about what an answer takes.
 func answerBytes(a *owner.Answer) int {
-	n := holdsBytes(a.Holds) + 4*len(a.Lost)
+	n := holdsBytes(a.Holds) + 4*(len(a.Lost)+len(a.Denied))
 	if a.Lock != nil {
 		n += holdsBytes(a.Lock.Holds)
 		for i := range a.Lock.Waiters {
 			w := &a.Lock.Waiters[i]
-			n += answerBase + len(w.ClientID) + len(w.RequestID) + metadataBytes(w.Metadata)
+			n += answerBase + len(w.ClientID) + len(w.RequestID) + len(w.Principal) + metadataBytes(w.Metadata)
 		}
 	}
 	if a.Err != nil {
@@ -51,7 +51,7 @@ const answerBase = 128
 func holdsBytes(holds []sharelock.Hold) (n int) {
 	for i := range holds {
 		h := &holds[i]
-		n += answerBase + len(h.Key) + len(h.ClientID) + len(h.RequestID) + metadataBytes(h.Metadata)
+		n += answerBase + len(h.Key) + len(h.ClientID) + len(h.RequestID) + len(h.Principal) + metadataBytes(h.Metadata)
 	}
 	return n
 }

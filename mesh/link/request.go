@@ -1,6 +1,7 @@
 package link
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -27,6 +28,8 @@ type forward struct {
 	id    uint64
 	epoch uint32
 	req   *owner.Request
+	// principals is set if the view has principals (W1). Otherwise they are not sent.
+	principals bool
 }
 
 // appendForward appends one request to a LinkRequest.
@@ -45,19 +48,23 @@ func appendForward(b []byte, c *forward) []byte {
 	b = protofield.AppendUint(b, 10, uint64(r.Mode))
 	b = protofield.AppendUint(b, 11, uint64(r.Slots))
 	b = protofield.AppendUint(b, 12, uint64(r.Send))
-	b = protofield.AppendUint(b, 13, uint64(flagsOf(r)))
+	b = protofield.AppendUint(b, 13, uint64(c.flags()))
 	b = appendMetadata(b, 14, r.Metadata)
 	b = protofield.AppendString(b, 15, r.Reason)
 	if len(r.Renewals) > 0 {
-		b = appendRenewals(b, r.Renewals)
+		b = appendRenewals(b, r.Renewals, c.principals)
 	}
 	b = protofield.AppendUint(b, 19, uint64(r.Conn))
 	b = protofield.AppendUint(b, 20, uint64(r.MaxHold))
+	if c.principals {
+		b = protofield.AppendString(b, 21, r.Principal)
+	}
 	return protofield.Shut(b, at)
 }
 
-// appendRenewals appends the holds of a renewal of many to a Call: three lists.
-func appendRenewals(b []byte, list []*owner.Renewal) []byte {
+// appendRenewals appends the holds of a renewal of many to a Call: three lists, and a fourth if one of
+// them has a principal.
+func appendRenewals(b []byte, list []*owner.Renewal, principals bool) []byte {
 	for _, n := range list {
 		b = protowire.AppendTag(b, 16, protowire.BytesType)
 		b = protowire.AppendString(b, n.Key)
@@ -70,11 +77,23 @@ func appendRenewals(b []byte, list []*owner.Renewal) []byte {
 	for _, n := range list {
 		b = protowire.AppendVarint(b, uint64(n.TTL))
 	}
-	return protofield.Shut(b, at)
+	b = protofield.Shut(b, at)
+	if !principals || !slices.ContainsFunc(list, func(n *owner.Renewal) bool { return n.Principal != "" }) {
+		return b
+	}
+	for _, n := range list {
+		b = protowire.AppendTag(b, 22, protowire.BytesType)
+		b = protowire.AppendString(b, n.Principal)
+	}
+	return b
 }
 
-// readRenewals puts the three lists together; it makes no more than all of them have.
-func readRenewals(keys [][]byte, tokens, ttls []byte) []*owner.Renewal {
+// readRenewals puts the lists together; it makes no more than all of them have. It fails if there are
+// principals of some renewals alone: then it is not known whose the others are.
+func readRenewals(keys [][]byte, tokens, ttls []byte, principals []string) ([]*owner.Renewal, error) {
+	if len(principals) > 0 && len(principals) != len(keys) {
+		return nil, protofield.ErrMalformed
+	}
 	var list []*owner.Renewal
 	all := make([]owner.Renewal, len(keys))
 	for i, key := range keys {
@@ -85,9 +104,12 @@ func readRenewals(keys [][]byte, tokens, ttls []byte) []*owner.Renewal {
 		}
 		tokens, ttls = tokens[n:], ttls[m:]
 		all[i] = owner.Renewal{Key: string(key), Token: sharelock.Token(token), TTL: time.Duration(ttl)}
+		if len(principals) > 0 {
+			all[i].Principal = principals[i]
+		}
 		list = append(list, &all[i])
 	}
-	return list
+	return list, nil
 }
 
 // appendEntries appends the entries of an epoch to a LinkRequest.
@@ -120,8 +142,10 @@ type requestFrame struct {
 	ping     bool
 
 	// client is the client id of the request before: mostly it is the same again.
-	client  string
-	scratch []byte
+	client string
+	// principal is that of the request, or the renewal, before.
+	principal string
+	scratch   []byte
 }
 
 // read takes a frame apart. The entries' ops are parts of data, and the slice of
@@ -161,6 +185,7 @@ func (m *requestFrame) readForward(c *forward, body []byte) error {
 	var (
 		key, request, tokens, ttls []byte
 		keys                       [][]byte
+		principals                 []string
 	)
 	for len(body) > 0 {
 		f, err := protofield.Next(&body)
@@ -190,6 +215,10 @@ func (m *requestFrame) readForward(c *forward, body []byte) error {
 				tokens = f.B
 			case 18:
 				ttls = f.B
+			case 21:
+				r.Principal = m.principalOf(f.B)
+			case 22:
+				principals = append(principals, m.principalOf(f.B))
 			}
 			continue
 		}
@@ -228,9 +257,19 @@ func (m *requestFrame) readForward(c *forward, body []byte) error {
 	both := string(m.scratch)
 	r.Key, r.RequestID = both[:len(key)], both[len(key):]
 	if len(keys) > 0 {
-		r.Renewals = readRenewals(keys, tokens, ttls)
+		var err error
+		r.Renewals, err = readRenewals(keys, tokens, ttls, principals)
+		return err
 	}
 	return nil
+}
+
+// principalOf returns a principal as a string, which is shared while it stays the same.
+func (m *requestFrame) principalOf(b []byte) string {
+	if m.principal != string(b) { // makes no string
+		m.principal = string(b)
+	}
+	return m.principal
 }
 
 func readEntries(body []byte) (e owner.Entries, err error) {
@@ -291,10 +330,13 @@ const (
 	flagTell
 	// flagMetadata: a renewal has metadata, which may be empty.
 	flagMetadata
+	// flagAnyHold is sent with principals only.
+	flagAnyHold
 )
 
-// flagsOf returns the fields of a request that are one bit each.
-func flagsOf(r *owner.Request) (flags uint32) {
+// flags returns the fields of a request that are one bit each.
+func (c *forward) flags() (flags uint32) {
+	r := c.req
 	if r.OwnID {
 		flags |= flagOwnID
 	}
@@ -310,12 +352,15 @@ func flagsOf(r *owner.Request) (flags uint32) {
 	if r.Kind == owner.Renew && r.Metadata != nil {
 		flags |= flagMetadata
 	}
+	if r.AnyHold && c.principals {
+		flags |= flagAnyHold
+	}
 	return flags
 }
 
 func setFlags(r *owner.Request, flags uint32) {
 	r.OwnID, r.SentOnce, r.Drop = flags&flagOwnID != 0, flags&flagSentOnce != 0, flags&flagDrop != 0
-	r.Tell = flags&flagTell != 0
+	r.Tell, r.AnyHold = flags&flagTell != 0, flags&flagAnyHold != 0
 	if flags&flagMetadata != 0 && r.Metadata == nil {
 		r.Metadata = map[string]string{}
 	}

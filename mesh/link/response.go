@@ -48,15 +48,33 @@ func appendReply(b []byte, id uint64, epoch uint32, a *owner.Answer) []byte {
 	}
 	b = protofield.AppendUint(b, 9, uint64(epoch))
 	if len(a.Lost) > 0 {
-		var lost int
-		b, lost = protofield.Open(b, 12)
-		for _, i := range a.Lost {
-			b = protowire.AppendVarint(b, uint64(i))
-		}
-		b = protofield.Shut(b, lost)
+		b = appendIndexes(b, 12, a.Lost)
 	}
 	b = protofield.AppendUint(b, 13, uint64(a.Position))
+	if len(a.Denied) > 0 {
+		b = appendIndexes(b, 14, a.Denied)
+	}
 	return protofield.Shut(b, at)
+}
+
+func appendIndexes(b []byte, num protowire.Number, list []uint32) []byte {
+	b, at := protofield.Open(b, num)
+	for _, i := range list {
+		b = protowire.AppendVarint(b, uint64(i))
+	}
+	return protofield.Shut(b, at)
+}
+
+// readIndexes appends what appendIndexes has written to a list.
+func readIndexes(list []uint32, b []byte) ([]uint32, error) {
+	for len(b) > 0 {
+		v, n := protowire.ConsumeVarint(b)
+		if n < 0 {
+			return nil, protofield.ErrMalformed
+		}
+		list, b = append(list, uint32(v)), b[n:]
+	}
+	return list, nil
 }
 
 func appendHolds(b []byte, num protowire.Number, holds []sharelock.Hold) []byte {
@@ -75,6 +93,7 @@ func appendHolds(b []byte, num protowire.Number, holds []sharelock.Hold) []byte 
 		b = protofield.AppendString(b, 9, h.Key)
 		b = protofield.AppendUint(b, 10, uint64(h.MaxHold))
 		b = protofield.AppendUint(b, 11, uint64(h.EndsIn))
+		b = protofield.AppendString(b, 12, h.Principal)
 		b = protofield.Shut(b, at)
 	}
 	return b
@@ -193,12 +212,12 @@ func readReply(into *reply, body []byte, from string) error {
 			case 11:
 				detail.Field = string(f.B)
 			case 12:
-				for lost := f.B; len(lost) > 0; {
-					v, n := protowire.ConsumeVarint(lost)
-					if n < 0 {
-						return protofield.ErrMalformed
-					}
-					a.Lost, lost = append(a.Lost, uint32(v)), lost[n:]
+				if a.Lost, err = readIndexes(a.Lost, f.B); err != nil {
+					return err
+				}
+			case 14:
+				if a.Denied, err = readIndexes(a.Denied, f.B); err != nil {
+					return err
 				}
 			}
 			continue
@@ -250,6 +269,8 @@ func readHold(h *sharelock.Hold, body []byte) error {
 				}
 			case 9:
 				h.Key = string(f.B)
+			case 12:
+				h.Principal = string(f.B)
 			}
 			continue
 		}

@@ -101,7 +101,7 @@ func (p *Server) List(ctx context.Context, req *peerv1.ListRequest) (*peerv1.Lis
 func (p *Server) Forced(_ context.Context, req *peerv1.ForcedRequest) (*peerv1.ForcedResponse, error) {
 	holds := make([]sharelock.Hold, 0, len(req.GetHolds()))
 	for _, h := range req.GetHolds() {
-		holds = append(holds, sharelock.Hold{Key: h.GetKey(), Token: sharelock.Token(h.GetToken()), ClientID: h.GetClientId()})
+		holds = append(holds, sharelock.Hold{Key: h.GetKey(), Token: sharelock.Token(h.GetToken()), ClientID: h.GetClientId(), Principal: h.GetPrincipal()})
 	}
 	p.cfg.Forced(holds, req.GetReason())
 	return &peerv1.ForcedResponse{}, nil

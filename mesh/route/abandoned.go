@@ -48,7 +48,7 @@ type leftover struct {
 
 // TakeBack implements api.Locker.
 func (rt *Router) TakeBack(h sharelock.Hold) <-chan struct{} {
-	return rt.abandoned.add(owner.Request{Kind: owner.Release, Key: h.Key, Token: h.Token}, h.TTL)
+	return rt.abandoned.add(owner.Request{Kind: owner.Release, Key: h.Key, Token: h.Token, Principal: h.Principal}, h.TTL)
 }
 
 // add ends what a request names, of a hold with this TTL, in the background. It does not block.

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/caller"
 	"github.com/sgkandale/sharelock/owner"
 )
 
@@ -15,19 +16,35 @@ func (rt *Router) ReleaseClient(ctx context.Context, key, clientID string) (shar
 	if err := errors.Join(sharelock.CheckKey(key), sharelock.CheckClientID(clientID)); err != nil {
 		return sharelock.Hold{}, err
 	}
-	l, err := rt.read(ctx, owner.Request{Kind: owner.Get, Key: key, ClientID: clientID})
+	who := caller.From(ctx)
+	l, err := rt.read(ctx, owner.Request{
+		Kind: owner.Get, Key: key, ClientID: clientID, Principal: who.Principal, AnyHold: who.AnyHold,
+	})
 	if errors.Is(err, sharelock.ErrQuarantined) {
 		return sharelock.Hold{Key: key, ClientID: clientID}, nil // as a release by token
 	}
 	if err != nil {
 		return sharelock.Hold{}, err
 	}
-	for _, h := range l.Holds { // the oldest first
-		if h.ClientID == clientID {
-			return rt.Release(ctx, key, h.Token, false)
-		}
+	if h, found := holdOf(l.Holds, clientID, who); found {
+		return rt.Release(ctx, key, h.Token, false)
 	}
 	return sharelock.Hold{}, &sharelock.Error{Err: sharelock.ErrNotHeld, Message: "not held by " + clientID}
+}
+
+// holdOf returns the oldest hold of a client that a caller may release: its own rather than one that
+// it may release as well.
+func holdOf(holds []sharelock.Hold, clientID string, who caller.Caller) (of sharelock.Hold, found bool) {
+	for _, h := range holds { // the oldest first
+		switch {
+		case h.ClientID != clientID:
+		case h.Principal == who.Principal:
+			return h, true
+		case !found && (h.Principal == "" || who.Principal == "" || who.AnyHold):
+			of, found = h, true
+		}
+	}
+	return of, found
 }
 
 // ForceRelease implements api.Locker. Token 0 stands for the holds that the key has now, see
@@ -64,7 +81,7 @@ func (rt *Router) ForceRelease(ctx context.Context, key string, token sharelock.
 			forced = append(forced, h)
 		}
 	}
-	rt.cfg.Log.Info("lock forced", "key", key, "token", token, "holds", count, "reason", reason)
+	rt.cfg.Log.Info("lock forced", "key", key, "token", token, "holds", count, "reason", reason, "principal", caller.From(ctx).Principal)
 	return forced, nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/internal/caller"
 	"github.com/sgkandale/sharelock/owner"
 )
 
@@ -18,13 +19,13 @@ func (rt *Router) Acquire(ctx context.Context, r sharelock.AcquireRequest) (shar
 	if err != nil {
 		return sharelock.Hold{}, err
 	}
-	req.Conn = rt.connection(api.RemoteOf(ctx))
+	req.Conn, req.Principal = rt.connection(api.RemoteOf(ctx)), caller.From(ctx).Principal
 	// The request begins here: its wait, and the time that its caller may count (Q3), go on while it
 	// is held.
 	q := rt.newRequest(req)
 	starting := ctx
-	if caller := api.ListensUnder(ctx); caller != nil {
-		q.listens, starting = caller.Done(), caller
+	if listener := api.ListensUnder(ctx); listener != nil {
+		q.listens, starting = listener.Done(), listener
 	}
 	rt.cfg.AwaitStart(starting, req.Wait)
 	return q.do(ctx)
@@ -59,8 +60,10 @@ func (rt *Router) GiveUp(ctx context.Context, key, clientID, requestID string) e
 	return err
 }
 
-// one drives a request that is answered with one hold.
+// one drives a request of the caller of ctx that is answered with one hold.
 func (rt *Router) one(ctx context.Context, req owner.Request) (sharelock.Hold, error) {
+	who := caller.From(ctx)
+	req.Principal, req.AnyHold = who.Principal, who.AnyHold
 	q := rt.newRequest(req) // the time that its caller may count goes on while it is held (Q3)
 	rt.cfg.AwaitStart(ctx, rt.cfg.StartPatience)
 	return q.do(ctx)

@@ -96,7 +96,7 @@ func (rt *Router) Forced(holds []sharelock.Hold, reason string) {
 	for _, h := range holds {
 		kept := rt.keeper.Taken(v.Partition(h.Key), h, reason)
 		told := slices.Clone(kept)
-		for _, s := range rt.sessions.of(h.ClientID) {
+		for _, s := range rt.sessions.of(h.ClientID, h.Principal) {
 			if !slices.Contains(told, keepalive.Sink(s.to)) {
 				told = append(told, s.to)
 			}

@@ -36,8 +36,10 @@ type session struct {
 	anyone  bool
 
 	// conn is the connection that it is on; see Router.connection. account is the connection's.
-	conn    uint32
-	account *account.Account
+	conn uint32
+	// principal is that of the caller at the other end; empty if this node does not authenticate.
+	principal string
+	account   *account.Account
 	// kept are the holds that it keeps alive.
 	kept *keepalive.Session
 }
@@ -45,14 +47,14 @@ type session struct {
 var _ api.Session = (*session)(nil)
 
 // Open implements api.Locker.
-func (rt *Router) Open(to api.Sink, _ string) api.Session {
-	s := &session{router: rt, to: to, calls: map[uint64]*request{}}
+func (rt *Router) Open(to api.Sink, principal string) api.Session {
+	s := &session{router: rt, to: to, principal: principal, calls: map[uint64]*request{}}
 	if r, knows := to.(api.Remote); knows {
 		s.conn = rt.connection(r.RemoteAddr())
 	}
 	s.account = rt.accounts.Open(s.conn)
 	s.ctx, s.end = context.WithCancel(rt.cfg.Context)
-	s.kept = rt.keeper.Open(s.ctx, to, s.account)
+	s.kept = rt.keeper.Open(s.ctx, to, principal, s.account)
 	rt.sessions.add(s)
 	return s
 }
@@ -68,7 +70,7 @@ func (s *session) Start(calls []sessionwire.Call) {
 
 func (s *session) start(now time.Duration, limits sharelock.Limits, notReady error, c *sessionwire.Call, alone bool) {
 	req, err := callRequest(limits, c)
-	req.Conn = s.conn
+	req.Conn, req.Principal, req.AnyHold = s.conn, s.principal, c.AnyHold
 	if err == nil {
 		err = notReady
 	}
@@ -135,8 +137,12 @@ func (s *session) noteClient(id string) {
 	s.clients[id] = struct{}{}
 }
 
-// speaksFor reports whether a client with this id may be at the other end.
-func (s *session) speaksFor(id string) bool {
+// speaksFor reports whether a client with this id, of this principal, may be at the other end. An
+// empty principal may be any.
+func (s *session) speaksFor(id, principal string) bool {
+	if principal != "" && s.principal != "" && principal != s.principal {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, known := s.clients[id]

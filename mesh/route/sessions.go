@@ -29,12 +29,12 @@ func (ss *sessions) remove(s *session) {
 	delete(ss.all, s)
 }
 
-// of returns the sessions at whose other end a client with this id may be.
-func (ss *sessions) of(client string) (list []*session) {
+// of returns the sessions at whose other end a client with this id, of this principal, may be.
+func (ss *sessions) of(client, principal string) (list []*session) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	for s := range ss.all {
-		if s.speaksFor(client) {
+		if s.speaksFor(client, principal) {
 			list = append(list, s)
 		}
 	}
@@ -73,7 +73,7 @@ const requestBase = 4 << 10
 
 // requestBytes is about what a request takes.
 func requestBytes(r *owner.Request) int64 {
-	n := requestBase + len(r.Key) + len(r.ClientID) + len(r.RequestID)
+	n := requestBase + len(r.Key) + len(r.ClientID) + len(r.RequestID) + len(r.Principal)
 	for k, v := range r.Metadata {
 		n += len(k) + len(v)
 	}

@@ -13,7 +13,8 @@ import (
 // request id (Q2).
 func (t turn) acquire(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
-	c := k.find(r.RequestID)
+	principal := t.m.principalOf(r)
+	c := k.findFor(principal, r.RequestID)
 	switch {
 	case c != nil && !t.m.keys.isOf(c, r.ClientID):
 		// Two clients that number their requests alike must not share a lock.
@@ -22,7 +23,7 @@ func (t turn) acquire(from Ref, r *Request) {
 		t.repeat(from, r, c)
 	case c != nil:
 		t.reattach(from, r, t.m.keys.extra(c))
-	case t.m.finished.has(r.Key, r.RequestID):
+	case t.m.isOver(r.Key, principal, r.RequestID):
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrRequestOver})
 	default:
 		t.first(from, r, k)
@@ -116,7 +117,8 @@ func (t turn) position(w *claimExtra) uint32 {
 func (m *Machine) newClaim(kind ops.Kind, r *Request) ops.Op {
 	op := ops.Op{
 		Kind: kind, Key: r.Key, ClientID: r.ClientID, RequestID: r.RequestID,
-		TTL: r.TTL, Mode: r.Mode, Slots: r.Slots, OwnID: r.OwnID, Resent: r.Send > 1, Conn: r.Conn,
+		TTL: r.TTL, Mode: r.Mode, Slots: r.Slots, OwnID: r.OwnID, Resent: r.Send > 1,
+		Principal: m.principalOf(r), Conn: m.connOf(r),
 		MaxHold: m.maxHoldOf(r), Unseen: true,
 	}
 	if len(r.Metadata) > 0 {
@@ -234,7 +236,7 @@ func (t turn) grantWaiter(w *claimExtra) {
 	c, was := w.claim, w.waiterState
 	resent := c.is(isResent) || was.resent || t.now-was.since >= rules.Period(was.ttl)/2
 	t.commit(ops.Op{
-		Kind: ops.Grant, Waited: true, Key: w.contended.name, RequestID: w.request,
+		Kind: ops.Grant, Waited: true, Key: w.contended.name, RequestID: w.request, Principal: t.m.keys.principalOf(c),
 		Token: t.m.nextToken(), TTL: was.ttl, Resent: resent,
 	})
 	t.done(was.ref, was.send, t.m.hold(t.now, c))
@@ -276,7 +278,9 @@ func (t turn) giveUp(w *claimExtra) {
 // leave removes a waiter and marks its key.
 func (t turn) leave(w *claimExtra, why ops.Why, remember bool) {
 	ck := w.contended
-	t.commit(ops.Op{Kind: ops.Dequeue, Key: ck.name, RequestID: w.request, Why: why, Remember: remember})
+	t.commit(ops.Op{
+		Kind: ops.Dequeue, Key: ck.name, RequestID: w.request, Principal: t.m.keys.principalOf(w.claim), Why: why, Remember: remember,
+	})
 	t.mark(ck)
 }
 

@@ -74,16 +74,16 @@ func (m *Machine) change(now time.Duration, op *ops.Op) (c *claim, why string) {
 		m.drop(now, c, op)
 		return nil, ""
 	case ops.Dequeue:
-		if c = k.find(op.RequestID); c == nil || c.held() {
+		if c = k.find(op.Principal, op.RequestID); c == nil || c.held() {
 			return nil, "no such waiter"
 		}
 		m.drop(now, c, op)
 		return nil, ""
 	case ops.Remember:
-		if k.find(op.RequestID) != nil {
+		if k.find(op.Principal, op.RequestID) != nil {
 			return nil, "request id is not over"
 		}
-		m.remember(queueFence, finishedID{digest: digestOf(op.Key, op.RequestID), until: now + rules.FenceTime, conn: op.Conn})
+		m.remember(queueFence, finishedID{digest: digestOf(op.Key, op.Principal, op.RequestID), until: now + rules.FenceTime, conn: op.Conn})
 	}
 	return nil, ""
 }
@@ -93,14 +93,14 @@ func (m *Machine) changeAdd(now time.Duration, k keyEntry, op *ops.Op) (*claim, 
 	switch {
 	case !k.idle() && k.slots() != op.Slots:
 		return nil, "other slots"
-	case k.find(op.RequestID) != nil:
+	case k.find(op.Principal, op.RequestID) != nil:
 		return nil, "request id is in use"
 	case op.Kind == ops.Grant && !k.admits(op.Mode):
 		return nil, "somebody holds it"
 	}
 	// This replica may still remember an id that the owner, by its own clock, has forgotten.
 	if !op.Unseen {
-		m.forgotten(m.finished.remove(op.Key, op.RequestID))
+		m.forgotten(m.finished.remove(op.Key, op.Principal, op.RequestID))
 	}
 	c := m.keys.add(k, op)
 	m.used.bytes += m.keys.costOf(c)
@@ -120,7 +120,7 @@ func (m *Machine) changeAdd(now time.Duration, k keyEntry, op *ops.Op) (*claim, 
 }
 
 func (m *Machine) changeGrantWaiter(now time.Duration, k keyEntry, op *ops.Op) (*claim, string) {
-	c := k.find(op.RequestID)
+	c := k.find(op.Principal, op.RequestID)
 	switch {
 	case c == nil || c.held():
 		return nil, "no such waiter"
@@ -151,7 +151,8 @@ func (m *Machine) limit(now time.Duration, c *claim) {
 func (m *Machine) drop(now time.Duration, c *claim, op *ops.Op) {
 	if op.Remember {
 		_, _, request := m.keys.ids(c)
-		m.remember(queueEnded, finishedID{digest: digestOf(op.Key, request), until: now + keepFinished, conn: c.conn})
+		d := digestOf(op.Key, m.keys.principalOf(c), request)
+		m.remember(queueEnded, finishedID{digest: d, until: now + keepFinished, conn: m.keys.connOf(c)})
 	}
 	m.due.Remove(c.id)
 	if !c.held() {

@@ -109,7 +109,7 @@ func (d *Assembler) begin() error {
 // claim reads a claim as the op that would create it.
 func (d *Assembler) claim() error {
 	flags := d.r.Byte()
-	if flags >= ops.FlagLimited<<1 {
+	if flags&unknownFlag != 0 {
 		return ops.Unknown("a flag of a claim in a copy, %#x", flags)
 	}
 	if flags&flagSameKey == 0 {
@@ -120,7 +120,13 @@ func (d *Assembler) claim() error {
 	if flags&flagWaits == 0 {
 		op.Kind, op.Token = ops.Grant, sharelock.Token(d.r.Number())
 	}
-	op.ClientID, op.RequestID, op.TTL = d.r.Text(), d.r.Text(), d.r.Duration()
+	op.ClientID, op.RequestID = d.r.Text(), d.r.Text()
+	if flags&ops.FlagPrincipal != 0 {
+		if op.Principal = d.r.Text(); op.Principal == "" || !ops.ValidPrincipal(op.Principal) {
+			return fmt.Errorf("key %q: bad principal", d.key)
+		}
+	}
+	op.TTL = d.r.Duration()
 	var left time.Duration
 	if flags&ops.FlagLimited != 0 {
 		op.MaxHold = d.r.Duration()
@@ -150,7 +156,7 @@ func (d *Assembler) add(op *ops.Op, left time.Duration) error {
 	switch {
 	case !k.idle() && k.slots() != op.Slots:
 		return fmt.Errorf("key %q: other slots", op.Key)
-	case k.find(op.RequestID) != nil:
+	case k.find(op.Principal, op.RequestID) != nil:
 		return fmt.Errorf("key %q: request id %q twice", op.Key, op.RequestID)
 	case op.Kind == ops.Grant && !k.admits(op.Mode):
 		return fmt.Errorf("key %q: too many holders", op.Key)
@@ -197,8 +203,9 @@ func (d *Assembler) noneFinished() error {
 		return nil
 	}
 	for i := range s.claims.Last() {
-		key, _, request := s.ids(s.claims.At(uint32(i + 1)))
-		if d.m.finished.has(key, request) {
+		c := s.claims.At(uint32(i + 1))
+		key, _, request := s.ids(c)
+		if d.m.finished.has(key, s.principalOf(c), request) {
 			return fmt.Errorf("key %q: request id %q is over", key, request)
 		}
 	}

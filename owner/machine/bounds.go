@@ -44,7 +44,7 @@ const shareOfFull = 512
 type usage struct {
 	// bytes is what the claims take.
 	bytes int
-	// shares has the number of finished ids of each connection. Connection 0 is this member itself
+	// shares has the number of finished ids of each connection or principal. Connection 0 is this member itself
 	// and is not among them.
 	shares map[uint32]int32
 }
@@ -71,9 +71,10 @@ func (m *Machine) Bytes() int { return m.used.bytes + m.finished.len()*finishedB
 // Entries returns the number of holds, waiters and finished ids.
 func (m *Machine) Entries() int { return m.keys.claims.Used() + m.finished.len() }
 
-// cost returns what a claim takes.
-func cost(key, client, request int, metadata map[string]string, limited bool) int {
-	n := claimBytes + key + client + request
+// cost returns what a claim takes with texts (its key, ids and principal) of that many bytes. The
+// principal counts for each of its claims, since messages have it with each of them.
+func cost(texts int, metadata map[string]string, limited bool) int {
+	n := claimBytes + texts
 	if limited {
 		n += limitBytes
 	}
@@ -88,12 +89,13 @@ func cost(key, client, request int, metadata map[string]string, limited bool) in
 
 // costOf returns what an existing claim takes.
 func (s *keyTable) costOf(c *claim) int {
+	principal := len(s.principalOf(c))
 	if c.text == 0 {
 		w := s.extra(c)
-		return cost(len(w.contended.name), len(w.client), len(w.request), w.meta, w.maxHold > 0)
+		return cost(len(w.contended.name)+len(w.client)+len(w.request)+principal, w.meta, w.maxHold > 0)
 	}
 	key, client, request := s.texts.Lengths(c.text)
-	return cost(key, client, request, s.meta(c), s.maxHold(c) > 0)
+	return cost(key+client+request+principal, s.meta(c), s.maxHold(c) > 0)
 }
 
 // room returns an error if the partition, or the share of the request's connection, has no room for
@@ -104,10 +106,11 @@ func (m *Machine) room(r *Request) error {
 	if m.keys.claims.Used()+m.beyond() >= m.bounds.Entries {
 		return quota(fmt.Sprintf("the key's partition has as many holds and waiters as it may, %d", m.bounds.Entries))
 	}
-	if err := m.bytesRoom(cost(len(r.Key), len(r.ClientID), len(r.RequestID), r.Metadata, m.maxHoldOf(r) > 0)); err != nil {
+	texts := len(r.Key) + len(r.ClientID) + len(r.RequestID) + len(m.principalOf(r))
+	if err := m.bytesRoom(cost(texts, r.Metadata, m.maxHoldOf(r) > 0)); err != nil {
 		return err
 	}
-	return m.shareRoom(r.Conn)
+	return m.shareRoom(m.connOf(r))
 }
 
 // beyond returns how many finished ids are beyond their bound, in the room of claims.
@@ -123,7 +126,7 @@ func (m *Machine) bytesRoom(more int) error {
 
 // metaRoom returns an error if there is no room for the new metadata of a hold.
 func (m *Machine) metaRoom(c *claim, metadata map[string]string) error {
-	more := cost(0, 0, 0, metadata, false) - cost(0, 0, 0, m.keys.meta(c), false)
+	more := cost(0, metadata, false) - cost(0, m.keys.meta(c), false)
 	if more <= 0 {
 		return nil
 	}
@@ -135,10 +138,10 @@ func (m *Machine) fenceRoom(r *Request) error {
 	if m.finished.len() >= m.bounds.finished() {
 		return quota("the key's partition has no room for a request id that is over")
 	}
-	return m.shareRoom(r.Conn)
+	return m.shareRoom(m.connOf(r))
 }
 
-// shareRoom returns an error if the finished ids of a connection fill its share: an eighth of their
+// shareRoom returns an error if the finished ids of a connection or principal fill its share: an eighth of their
 // bound, or very few once the ids of all connections have filled it. What the connection holds may
 // still end.
 func (m *Machine) shareRoom(conn uint32) error {
@@ -150,7 +153,7 @@ func (m *Machine) shareRoom(conn uint32) error {
 	if conn == 0 || m.finished.len() < share || int(m.used.shares[conn]) < share {
 		return nil
 	}
-	return quota(fmt.Sprintf("of the request ids that are over and are remembered for 90 s, this connection fills its share of the key's partition, %d; "+
+	return quota(fmt.Sprintf("of the request ids that are over and are remembered for 90 s, this connection or principal fills its share of the key's partition, %d; "+
 		"let the node make the request ids, or use more connections", share))
 }
 

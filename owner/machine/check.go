@@ -12,6 +12,7 @@ import (
 // changes nothing.
 func (m *Machine) Check() error {
 	waiters, used := 0, 0
+	var owners principals
 	for k := range m.keys.each {
 		if err := m.checkKey(k); err != nil {
 			return fmt.Errorf("partition %d: %w", m.partition, err)
@@ -19,9 +20,11 @@ func (m *Machine) Check() error {
 		waiters += k.waiters()
 		for c := range k.holds {
 			used += m.keys.costOf(c)
+			owners.count(&m.keys, c)
 		}
 		for w := range k.queue {
 			used += m.keys.costOf(w.claim)
+			owners.count(&m.keys, w.claim)
 		}
 	}
 	switch {
@@ -33,6 +36,9 @@ func (m *Machine) Check() error {
 		return fmt.Errorf("partition %d: there is work left that is not known", m.partition)
 	case !m.active && m.marked.Len() > 0:
 		return fmt.Errorf("partition %d: a turn has not ended", m.partition)
+	}
+	if err := m.keys.principals.check(&owners); err != nil {
+		return fmt.Errorf("partition %d: %w", m.partition, err)
 	}
 	for _, check := range []func() error{m.keys.check, m.checkDue, m.finished.check, m.checkShares} {
 		if err := check(); err != nil {
@@ -60,7 +66,7 @@ func (m *Machine) checkClaims(k keyEntry, name string) error {
 	if m.keys.get(name) != k {
 		return fmt.Errorf("it is not found by its name")
 	}
-	ids := make(map[string]bool, k.held()+k.waiters())
+	ids := make(map[waiterID]bool, k.held()+k.waiters())
 	var before sharelock.Token
 	held, waiting := 0, 0
 	for c := range k.holds {
@@ -108,21 +114,23 @@ func (m *Machine) checkClaims(k keyEntry, name string) error {
 	if err := m.checkServed(k); err != nil {
 		return err
 	}
-	return k.contended.check()
+	return k.contended.check(&m.keys)
 }
 
-func (m *Machine) checkClaim(k keyEntry, name string, c *claim, ids map[string]bool) error {
+func (m *Machine) checkClaim(k keyEntry, name string, c *claim, ids map[waiterID]bool) error {
 	w := m.keys.extra(c)
 	if k.contended != nil && (c.text != 0 || w == nil || w.contended != k.contended) {
 		return fmt.Errorf("claim %d does not know its contended key", c.id)
 	}
 	key, client, request := m.keys.ids(c)
 	due := m.due.Entry(c.id)
+	principal := m.keys.principalOf(c)
+	id := waiterID{principal, request}
 	switch {
 	case key != name:
 		return fmt.Errorf("%q belongs to key %q", request, key)
-	case ids[request]:
-		return fmt.Errorf("request id %q is there twice", request)
+	case ids[id]:
+		return fmt.Errorf("request id %q of %q is there twice", request, principal)
 	case m.keys.claims.At(c.id) != c:
 		return fmt.Errorf("%q has the number of another claim", request)
 	case k.contended == nil && !c.held():
@@ -131,10 +139,10 @@ func (m *Machine) checkClaim(k keyEntry, name string, c *claim, ids map[string]b
 		return fmt.Errorf("%q has a bad client, TTL, mode or slots", request)
 	case m.active && due == nil:
 		return fmt.Errorf("%q has deadline %v", request, due)
-	case m.finished.has(name, request):
+	case m.finished.has(name, principal, request):
 		return fmt.Errorf("request id %q is over", request)
 	}
-	ids[request] = true
+	ids[id] = true
 	if w != nil {
 		return m.checkExtra(k, c, w, request)
 	}
@@ -179,7 +187,7 @@ func (m *Machine) checkServed(k keyEntry) error {
 }
 
 // check checks that the key has to be a contended one, and that its index is complete.
-func (ck *contendedKey) check() error {
+func (ck *contendedKey) check(s *keyTable) error {
 	switch {
 	case ck.waiters.n == 0 && ck.holds.n == 1 && ck.slots == 0:
 		return fmt.Errorf("a hold that is alone has a contended key")
@@ -192,7 +200,8 @@ func (ck *contendedKey) check() error {
 	}
 	for _, l := range []*claimList{&ck.holds, &ck.waiters} {
 		for w := l.first; w != nil; w = l.after(w) {
-			if w.contended != ck || ck.find(w.request) != w || w.claim.held() && ck.hold(w.claim.token) != w {
+			same := func(c *claim) bool { return s.principalOf(c) == s.principalOf(w.claim) }
+			if w.contended != ck || ck.find(w.request, same) != w || w.claim.held() && ck.hold(w.claim.token) != w {
 				return fmt.Errorf("the index is wrong about %q", w.request)
 			}
 		}

@@ -30,8 +30,9 @@ type claim struct {
 	// extra is the number of its claimExtra in keyTable.extras. It is 0 for the hold of an
 	// uncontended key without metadata and without a longest time.
 	extra uint32
-	// conn is the connection to whose share the claim counts (Q6).
-	conn uint32
+	// share is the connection to whose share the claim counts (Q6) or, with hasPrincipal set, the
+	// number of its principal in keyTable.principals.
+	share uint32
 }
 
 // The flags of a claim.
@@ -42,8 +43,10 @@ const (
 	isOwnID
 	// isResent is set if all copies know that the request may have been sent more than once.
 	isResent
+	// hasPrincipal is set if the claim belongs to a principal.
+	hasPrincipal
 
-	flagBits = 3
+	flagBits = 4
 
 	_ = uint64(ops.MaxSpan) << flagBits // fits
 )

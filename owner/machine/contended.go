@@ -120,14 +120,14 @@ func (ck *contendedKey) idHash(request string) uint32 {
 // tokenHash returns the hash of a token. Clients cannot choose tokens.
 func tokenHash(t sharelock.Token) uint32 { return uint32(uint64(t) * 0x9e3779b97f4a7c15 >> 32) }
 
-// find returns the claim of a request id, or nil.
-func (ck *contendedKey) find(request string) *claimExtra {
+// find returns a claim of a request id that fits, or nil.
+func (ck *contendedKey) find(request string, fits func(*claim) bool) *claimExtra {
 	if ck.indexed() {
-		return ck.ids.Find(ck.idHash(request), func(x *claimExtra) bool { return x.request == request })
+		return ck.ids.Find(ck.idHash(request), func(x *claimExtra) bool { return x.request == request && fits(x.claim) })
 	}
 	for _, l := range []*claimList{&ck.holds, &ck.waiters} {
 		for x := l.first; x != nil; x = l.after(x) {
-			if x.request == request {
+			if x.request == request && fits(x.claim) {
 				return x
 			}
 		}

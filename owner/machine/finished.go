@@ -14,15 +14,25 @@ import (
 // clock of each replica.
 const keepFinished = 90 * time.Second
 
-// A digest stands for a key and a request id. It is the same in every process, and a cryptographic
-// hash, so that nobody can choose two ids with the same digest; see
+// A digest stands for a key, and a request id of a principal. It is the same in every process, and a
+// cryptographic hash, so that nobody can choose two ids with the same digest; see
 // docs/adr/0012-bounded-partitions.md.
 type digest [16]byte
 
-func digestOf(key, request string) digest {
+// withPrincipal is a bit of the length of a key in a digest. No key is so long.
+const withPrincipal = 1 << 15
+
+func digestOf(key, principal, request string) digest {
 	const most = 1 << 10
 	buf := make([]byte, 0, most)
-	buf = binary.BigEndian.AppendUint16(buf, uint16(len(key))) // so that no byte can move from one part to the other
+	// The lengths keep a byte from moving from one part to the next.
+	if principal == "" {
+		buf = binary.BigEndian.AppendUint16(buf, uint16(len(key)))
+	} else {
+		buf = binary.BigEndian.AppendUint16(buf, uint16(len(key))|withPrincipal)
+		buf = binary.BigEndian.AppendUint16(buf, uint16(len(principal)))
+		buf = append(buf, principal...)
+	}
 	buf = append(append(buf, key...), request...)
 	sum := sha256.Sum256(buf)
 	return digest(sum[:16])
@@ -54,7 +64,7 @@ const chunkLen = 32
 type finishedID struct {
 	digest digest
 	until  time.Duration
-	// conn is the connection to whose share the id counts.
+	// conn is the connection, or the number of the principal, to whose share the id counts.
 	conn uint32
 }
 
@@ -81,11 +91,11 @@ func (f *finishedIDs) find(d *digest) uint32 {
 	return f.ids.Find(f.hash(d), func(id uint32) bool { return f.at(id).digest == *d })
 }
 
-func (f *finishedIDs) has(key, request string) bool {
+func (f *finishedIDs) has(key, principal, request string) bool {
 	if f.ids.Len() == 0 {
 		return false
 	}
-	d := digestOf(key, request)
+	d := digestOf(key, principal, request)
 	return f.find(&d) != 0
 }
 
@@ -102,11 +112,11 @@ func (f *finishedIDs) add(queue int, o finishedID) (was finishedID) {
 }
 
 // remove forgets one id and returns its entry, or the zero value if it was not known.
-func (f *finishedIDs) remove(key, request string) (was finishedID) {
+func (f *finishedIDs) remove(key, principal, request string) (was finishedID) {
 	if f.ids.Len() == 0 {
 		return finishedID{}
 	}
-	d := digestOf(key, request)
+	d := digestOf(key, principal, request)
 	if id := f.find(&d); id != 0 {
 		was = f.drop(id)
 	}

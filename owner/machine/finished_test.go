@@ -15,7 +15,7 @@ import (
 
 // remember adds an id of a key to those that are over.
 func (f *finishedIDs) remember(queue int, key, request string, until time.Duration) {
-	f.add(queue, finishedID{digest: digestOf(key, request), until: until})
+	f.add(queue, finishedID{digest: digestOf(key, "", request), until: until})
 }
 
 // expire forgets what is over by now.
@@ -30,21 +30,21 @@ func TestFinishedIDs(t *testing.T) {
 	for i, id := range []string{"a", "b", "c", "a"} {
 		f.remember(queueEnded, "k", id, time.Duration(10+i))
 	}
-	f.remove("k", "b")
-	f.remove("k", "b")
-	f.remove("other", "a")
+	f.remove("k", "", "b")
+	f.remove("k", "", "b")
+	f.remove("other", "", "a")
 	f.expire(9)
-	if !f.has("k", "a") || f.has("k", "b") || !f.has("k", "c") || f.has("other", "a") || f.has("a", "k") {
+	if !f.has("k", "", "a") || f.has("k", "", "b") || !f.has("k", "", "c") || f.has("other", "", "a") || f.has("a", "", "k") {
 		t.Error("before their time: want a and c")
 	}
 	// The second add of a made it live longer.
 	f.expire(12)
-	if !f.has("k", "a") || f.has("k", "c") {
+	if !f.has("k", "", "a") || f.has("k", "", "c") {
 		t.Error("after the time of c: want a")
 	}
 	// A clock that goes back does not break the order.
 	f.remember(queueEnded, "k", "d", 5)
-	if oldest := f.next; f.at(f.find(new(digestOf("k", "d")))).until != oldest {
+	if oldest := f.next; f.at(f.find(new(digestOf("k", "", "d")))).until != oldest {
 		t.Errorf("d is forgotten before a, at %v", oldest)
 	}
 	// A fence has a shorter life, whatever is remembered beside it.
@@ -53,32 +53,40 @@ func TestFinishedIDs(t *testing.T) {
 		t.Errorf("the first is forgotten at %v, want the fence at 7", first)
 	}
 	f.expire(7)
-	if f.has("k", "e") || !f.has("k", "d") {
+	if f.has("k", "", "e") || !f.has("k", "", "d") {
 		t.Error("after the time of the fence: want d, and not the fence")
 	}
 	if err := f.check(); err != nil {
 		t.Error(err)
 	}
-	f.remove("k", "d")
+	f.remove("k", "", "d")
 	f.expire(13)
 	if err := f.check(); err != nil || f.len() != 0 {
 		t.Errorf("%d ids are left, %v", f.len(), err)
 	}
 }
 
-// Key and id are told apart in a digest.
+// Key, principal and id are told apart in a digest.
 func TestDigests(t *testing.T) {
 	seen := map[digest]string{}
-	for _, x := range [][2]string{{"a", "b"}, {"ab", ""}, {"", "ab"}, {"b", "a"}, {"a", "bb"}, {"ab", "b"}, {strings.Repeat("k", sharelock.MaxKeyBytes), "r"}} {
-		d := digestOf(x[0], x[1])
+	for _, x := range [][3]string{
+		{"a", "", "b"}, {"ab", "", ""}, {"", "", "ab"}, {"b", "", "a"}, {"a", "", "bb"}, {"ab", "", "b"},
+		{strings.Repeat("k", sharelock.MaxKeyBytes), "", "r"},
+		{"a", "p", "b"}, {"a", "q", "b"}, {"a", "pa", "b"}, {"pa", "", "b"}, {"a", "b", ""}, {"", "a", "b"}, {"", "p", "ab"},
+		{strings.Repeat("k", sharelock.MaxKeyBytes), strings.Repeat("p", sharelock.MaxPrincipalBytes), "r"},
+	} {
+		d := digestOf(x[0], x[1], x[2])
 		if was, ok := seen[d]; ok {
 			t.Errorf("%q has the digest of %s", x, was)
 		}
 		seen[d] = fmt.Sprintf("%q", x)
 	}
 	// It is in copies: it must be the same everywhere, for ever.
-	if d := fmt.Sprintf("%x", digestOf("orders/42", "r-7")); d != "6cbaf4c1bb9f7d90c86ce1021397feb7" {
+	if d := fmt.Sprintf("%x", digestOf("orders/42", "", "r-7")); d != "6cbaf4c1bb9f7d90c86ce1021397feb7" {
 		t.Errorf("digest %s", d)
+	}
+	if d := fmt.Sprintf("%x", digestOf("orders/42", "ci", "r-7")); d != "801c8c57166656a13b9beed596c1922a" {
+		t.Errorf("digest %s with a principal", d)
 	}
 }
 
@@ -89,12 +97,12 @@ func TestFinishedIDsLeaveNoRoom(t *testing.T) {
 		"forgotten": func(f *finishedIDs) { f.expire(n - left) },
 		"removed": func(f *finishedIDs) {
 			for i := range n - left {
-				f.remove("k", fmt.Sprint(i+1))
+				f.remove("k", "", fmt.Sprint(i+1))
 			}
 		},
 		"removed, the newest first": func(f *finishedIDs) {
 			for i := range n - left {
-				f.remove("k", fmt.Sprint(n-left-i))
+				f.remove("k", "", fmt.Sprint(n-left-i))
 			}
 			f.expire(0)
 		},
@@ -107,7 +115,7 @@ func TestFinishedIDsLeaveNoRoom(t *testing.T) {
 		if err := f.check(); err != nil || f.len() != left || len(f.queues[queueEnded].chunks)*chunkLen >= compact.ShrinkFrom {
 			t.Errorf("%s: %d are left in %d chunks; %v", name, f.len(), len(f.queues[queueEnded].chunks), err)
 		}
-		if !f.has("k", fmt.Sprint(n)) || f.has("k", "1") {
+		if !f.has("k", "", fmt.Sprint(n)) || f.has("k", "", "1") {
 			t.Errorf("%s: the wrong ones are left", name)
 		}
 	}
@@ -119,7 +127,7 @@ func TestFinishedNumbersGoRound(t *testing.T) {
 	f.queues[queueFence].first = queueBit - 3
 	for i := range 3 * chunkLen {
 		f.remember(queueFence, "k", fmt.Sprint(i), time.Duration(i))
-		if err := f.check(); err != nil || !f.has("k", fmt.Sprint(i)) {
+		if err := f.check(); err != nil || !f.has("k", "", fmt.Sprint(i)) {
 			t.Fatalf("id %d: %v", i, err)
 		}
 	}
@@ -152,7 +160,7 @@ func TestFinishedAgainstList(t *testing.T) {
 		add := func(t *rapid.T) {
 			key, request := some(t)
 			queue := rapid.IntRange(0, 1).Draw(t, "queue")
-			o := known{digestOf(key, request), now + time.Duration(rapid.IntRange(1, 20).Draw(t, "left")), queue}
+			o := known{digestOf(key, "", request), now + time.Duration(rapid.IntRange(1, 20).Draw(t, "left")), queue}
 			drop(o.digest)
 			if !slices.ContainsFunc(list, func(x known) bool { return x.queue == queue }) {
 				last[queue] = 0
@@ -166,8 +174,8 @@ func TestFinishedAgainstList(t *testing.T) {
 			"add": add, "add 2": add,
 			"remove": func(t *rapid.T) {
 				key, request := some(t)
-				drop(digestOf(key, request))
-				f.remove(key, request)
+				drop(digestOf(key, "", request))
+				f.remove(key, "", request)
 			},
 			"forget": func(t *rapid.T) {
 				now += time.Duration(rapid.IntRange(0, 5).Draw(t, "pass"))

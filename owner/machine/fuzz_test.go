@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -35,6 +37,21 @@ func sampleOps() []ops.Op {
 		{Kind: ops.Read, Key: "pool"},
 		{Kind: ops.Enqueue, Key: "batch", ClientID: "w2", RequestID: "r-8", TTL: time.Minute, MaxHold: time.Hour},
 		{Kind: ops.Grant, Key: "batch", ClientID: "w1", RequestID: "r-9", Token: token + 2, TTL: time.Minute, MaxHold: time.Hour},
+	}
+}
+
+// samplePrincipals is at least one op of every kind that has a principal.
+func samplePrincipals() []ops.Op {
+	token := sharelock.MakeToken(59712345, 9)
+	return []ops.Op{
+		{Kind: ops.Grant, Key: "deploy", ClientID: "w1", RequestID: "r-7", Principal: "ci", Conn: 258, Token: token, TTL: 10 * time.Second, OwnID: true},
+		{Kind: ops.Enqueue, Key: "deploy", ClientID: "w2", RequestID: "r-7", Principal: "apps/system:serviceaccount:ci:default", Conn: 3, TTL: time.Minute, Slots: 0},
+		{Kind: ops.Enqueue, Key: "deploy", ClientID: "w2", RequestID: "r-8", Principal: "ci", Conn: 258, TTL: time.Minute, MaxHold: time.Hour, Metadata: map[string]string{"a": "b"}},
+		{Kind: ops.Release, Key: "deploy", Token: token, Why: ops.Released, Remember: true},
+		{Kind: ops.Grant, Waited: true, Key: "deploy", RequestID: "r-7", Principal: "apps/system:serviceaccount:ci:default", Token: token + 1, TTL: 30 * time.Second},
+		{Kind: ops.Dequeue, Key: "deploy", RequestID: "r-8", Principal: "ci", Why: ops.Cancelled, Remember: true},
+		{Kind: ops.Remember, Key: "deploy", RequestID: "r-9", Principal: "ci", Conn: 258},
+		{Kind: ops.Enqueue, Key: "deploy", ClientID: "w1", RequestID: "r-10", Principal: "ci", Conn: 258, TTL: time.Minute},
 	}
 }
 
@@ -84,6 +101,57 @@ func TestEncodingsAreStable(t *testing.T) {
 	}
 	if m.Seq() != 15 || m.Len() != 2 || m.Waiters() != 3 || m.Quarantined(0) != 30*time.Second {
 		t.Errorf("read back: seq %d, %d keys, %d waiters, quarantine %v", m.Seq(), m.Len(), m.Waiters(), m.Quarantined(0))
+	}
+}
+
+// What release 2 has added to ops and copies is a contract, too. Without a principal nothing
+// differs from release 1.
+func TestEncodingsOfPrincipalsAreStable(t *testing.T) {
+	var b strings.Builder
+	m := sampleMachine(t)
+	for _, op := range samplePrincipals() {
+		fmt.Fprintf(&b, "%v\n%x\n", opText(&op), op.Append(nil))
+		if err := m.Apply(time.Second, &op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fmt.Fprintf(&b, "copy after 3s\n%x\n", m.Encode(3*time.Second))
+	const file = "testdata/encodings-2.golden"
+	if *updateScripts {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != string(want) {
+		t.Errorf("encodings have changed:\n%s", firstDifference(b.String(), string(want)))
+	}
+	lines := strings.Split(strings.TrimSpace(string(want)), "\n")
+	old, err := hex.DecodeString(lines[len(lines)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	m = New(17, 100)
+	if err := m.Decode(0, old); err != nil {
+		t.Fatal(err)
+	}
+	has := map[string][2]int{}
+	m.Principals(func(name string, holds, waiters int) { has[name] = [2]int{holds, waiters} })
+	if want := map[string][2]int{"ci": {0, 1}, "apps/system:serviceaccount:ci:default": {1, 0}}; !maps.Equal(has, want) {
+		t.Errorf("read back: principals %v, want %v", has, want)
+	}
+}
+
+// W1: an op with a principal is unknown in views of release 1.
+func TestPrincipalsAreEarly(t *testing.T) {
+	for _, op := range samplePrincipals() {
+		if early := op.Principal != ""; op.Early(1) != early || op.Early(release.Principals) {
+			t.Errorf("%s is early in release 1: %t, in release %d: %t", opText(&op), op.Early(1), release.Principals, op.Early(release.Principals))
+		}
 	}
 }
 
@@ -150,9 +218,11 @@ func TestDecodeRefusesUnsoundCopies(t *testing.T) {
 	}
 	read := ops.Op{Kind: ops.Read, Key: "k"}
 	b := read.Append(nil)
-	b[1] = ops.FlagMetadata << 1
-	if _, err := read.Decode(b); !errors.Is(err, ops.ErrMalformed) {
-		t.Errorf("an unknown flag: error %v", err)
+	for _, flag := range []byte{ops.FlagMetadata, ops.FlagPrincipal} {
+		b[1] = flag
+		if _, err := read.Decode(b); !errors.Is(err, ops.ErrMalformed) {
+			t.Errorf("flag %#x, which a read does not have: error %v", flag, err)
+		}
 	}
 }
 
@@ -161,6 +231,13 @@ func TestDecodeRefusesUnsoundCopies(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(sampleMachine(f).Encode(time.Second))
 	f.Add(New(17, 0).Encode(0))
+	owned := sampleMachine(f)
+	for _, op := range samplePrincipals() {
+		if err := owned.Apply(time.Second, &op); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Add(owned.Encode(time.Second))
 	p := newPlay(f, 100)
 	p.m.partition = 17
 	for i := range indexFrom + 4 {
@@ -203,7 +280,7 @@ func FuzzDecode(f *testing.F) {
 // FuzzOp: an op that decodes says the same when it is encoded again, and applying
 // it does no harm.
 func FuzzOp(f *testing.F) {
-	for _, op := range sampleOps() {
+	for _, op := range append(sampleOps(), samplePrincipals()...) {
 		f.Add(op.Append(nil))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -241,6 +318,9 @@ func FuzzMachine(f *testing.F) {
 	f.Add(bytes.Repeat([]byte("\x41\x93\x01\xff\x08\x33\xa2\x11\x0b\xff\xff\xff"), 20))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		owner, backup := New(0, 5), New(0, 5)
+		for _, m := range []*Machine{owner, backup} {
+			m.SetRelease(uint32(len(data) / 4 % 3)) // of some views, and of none
+		}
 		owner.Activate(0, 1, "n")
 		epoch, now := uint32(1), time.Duration(0)
 		refs := []*listener{{name: "a"}, {name: "b"}, {name: "c"}}
@@ -293,6 +373,7 @@ func fuzzRequest(b []byte) Request {
 		TTL: time.Duration(b[3]) * 100 * time.Millisecond, Wait: time.Duration(int8(b[2])) * 100 * time.Millisecond,
 		Mode: sharelock.Mode(b[0] >> 4 % 3), Slots: uint32(b[0] >> 6), Send: uint32(b[3] % 4),
 		OwnID: b[2]&1 != 0, SentOnce: b[2]&2 != 0, Drop: b[2]&4 != 0,
+		Principal: []string{"", "p", "q", "r"}[b[3]>>2%4], AnyHold: b[3]&16 != 0,
 	}
 	switch b[1] {
 	case 255:
@@ -303,6 +384,8 @@ func fuzzRequest(b []byte) Request {
 		r.Metadata = map[string]string{"a": strings.Repeat("b", int(b[2])*16)}
 	case 252:
 		r.Key, r.RequestID = "", ""
+	case 251:
+		r.Principal = strings.Repeat("p", int(b[2])*2)
 	}
 	return r
 }

@@ -113,15 +113,21 @@ func (k keyEntry) admits(mode sharelock.Mode) bool {
 	}
 }
 
-// find returns the claim of a request id, or nil.
-func (k keyEntry) find(request string) *claim {
+// find returns the claim of a request id of a principal, or nil. A claim without a principal is found
+// only without one.
+func (k keyEntry) find(principal, request string) *claim {
+	return k.findWhere(request, func(c *claim) bool { return k.of.principalOf(c) == principal })
+}
+
+// findWhere returns a claim of a request id that fits, or nil.
+func (k keyEntry) findWhere(request string, fits func(*claim) bool) *claim {
 	switch {
 	case k.contended != nil:
-		if w := k.contended.find(request); w != nil {
+		if w := k.contended.find(request, fits); w != nil {
 			return w.claim
 		}
 	case k.sole != nil:
-		if _, _, found := k.of.texts.Bytes(k.sole.text); string(found) == request {
+		if _, _, found := k.of.texts.Bytes(k.sole.text); string(found) == request && fits(k.sole) {
 			return k.sole
 		}
 	}

@@ -30,6 +30,8 @@ type keyTable struct {
 	// see tidy. It counts down to 0.
 	unmoved int
 	extras  compact.Slab[*claimExtra]
+	// principals has the principals that have claims.
+	principals principals
 }
 
 func newKeyTable() keyTable { return keyTable{seed: maphash.MakeSeed()} }
@@ -118,7 +120,7 @@ func (s *keyTable) maxHold(c *claim) time.Duration {
 	return s.extra(c).maxHold
 }
 
-// isOf reports whether a claim belongs to this client.
+// isOf reports whether a claim is of this client.
 func (s *keyTable) isOf(c *claim, client string) bool {
 	if c.text == 0 {
 		return s.extra(c).client == client
@@ -132,11 +134,15 @@ func (s *keyTable) isOf(c *claim, client string) bool {
 func (s *keyTable) add(k keyEntry, op *ops.Op) *claim {
 	id := s.claims.Take()
 	c := s.claims.At(id)
-	*c = claim{id: id, token: op.Token, conn: op.Conn}
+	*c = claim{id: id, token: op.Token, share: op.Conn}
 	c.setTTL(op.TTL)
 	c.set(isShared, op.Mode == sharelock.Shared)
 	c.set(isOwnID, op.OwnID)
 	c.set(isResent, op.Resent)
+	if op.Principal != "" {
+		c.set(hasPrincipal, true)
+		c.share = s.principals.enter(op.Principal, op.Conn, c.held())
+	}
 	if len(op.Metadata) > 0 {
 		s.extend(c).meta = op.Metadata
 	}
@@ -206,6 +212,9 @@ func (s *keyTable) join(ck *contendedKey, c *claim, client, request string) {
 // promote makes a waiter the newest hold of its key.
 func (s *keyTable) promote(w *claimExtra, token sharelock.Token) {
 	ck := w.contended
+	if w.claim.is(hasPrincipal) {
+		s.principals.granted(w.claim.share)
+	}
 	ck.promote(w, token)
 	w.waiterState = waiterState{}
 	s.settle(ck)
@@ -213,6 +222,9 @@ func (s *keyTable) promote(w *claimExtra, token sharelock.Token) {
 
 // remove ends a claim.
 func (s *keyTable) remove(c *claim) {
+	if c.is(hasPrincipal) {
+		s.principals.leave(c.share, c.held())
+	}
 	if c.text == 0 {
 		w := s.extra(c)
 		ck := w.contended

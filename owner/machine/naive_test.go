@@ -33,12 +33,13 @@ type naiveKey struct {
 }
 
 type naiveOver struct {
-	key, id string
-	until   time.Duration
+	key, principal, id string
+	until              time.Duration
 }
 
 type naiveClaim struct {
 	id, client          string
+	principal           string
 	shared, own, resent bool
 	ttl                 time.Duration
 	maxHold             time.Duration
@@ -76,16 +77,37 @@ func (n *naive) say(ref Ref, send uint32, outcome Outcome, text string) {
 	n.replies = append(n.replies, fmt.Sprintf("%s send=%d outcome=%d %s", ref.Caller.(*listener).name, send, outcome, text))
 }
 
-func (n *naive) isOver(key, id string) bool {
-	return slices.ContainsFunc(n.over, func(o naiveOver) bool { return o.key == key && o.id == id })
+// isOver: an id is over for its principal, and one from before there were principals for
+// everybody.
+func (n *naive) isOver(key, principal, id string) bool {
+	return slices.ContainsFunc(n.over, func(o naiveOver) bool {
+		return o.key == key && o.id == id && (o.principal == principal || o.principal == "")
+	})
 }
 
-func (n *naive) remember(key, id string) { n.rememberFor(90*time.Second, key, id) }
+func (n *naive) remember(key string, c *naiveClaim) {
+	n.rememberFor(90*time.Second, key, c.principal, c.id)
+}
 
-func (n *naive) rememberFor(d time.Duration, key, id string) {
-	if !n.isOver(key, id) {
-		n.over = append(n.over, naiveOver{key, id, n.now + d})
+// rememberFor: it may be over already, at the end of a claim that was found without a principal.
+func (n *naive) rememberFor(d time.Duration, key, principal, id string) {
+	n.over = slices.DeleteFunc(n.over, func(o naiveOver) bool { return o.key == key && o.id == id && o.principal == principal })
+	n.over = append(n.over, naiveOver{key, principal, id, n.now + d})
+}
+
+// label names a claim: two principals may use the same request id.
+func (c *naiveClaim) label() string { return label(c.principal, c.id) }
+
+func label(principal, id string) string {
+	if principal == "" {
+		return id
 	}
+	return principal + "'s-" + id
+}
+
+// belongs: a claim is its principal's, or everybody's; without a principal one may have all.
+func (c *naiveClaim) belongs(principal string) bool {
+	return c.principal == principal || c.principal == "" || principal == ""
 }
 
 func (k *naiveKey) fits(shared bool) bool {
@@ -100,18 +122,28 @@ func (k *naiveKey) fits(shared bool) bool {
 	return true
 }
 
-func (k *naiveKey) find(id string) (c *naiveClaim, held bool) {
-	for _, c := range k.holds {
-		if c.id == id {
-			return c, true
+// find finds the claim that an id of a principal means: its own before another that it may have.
+func (k *naiveKey) find(principal, id string) (c *naiveClaim, held bool) {
+	all := k.of(principal, id)
+	for _, c := range all {
+		if c.principal == principal {
+			return c, slices.Contains(k.holds, c)
 		}
 	}
-	for _, c := range k.waiters {
-		if c.id == id {
-			return c, false
+	if len(all) == 0 {
+		return nil, false
+	}
+	return all[0], slices.Contains(k.holds, all[0])
+}
+
+// of lists the claims of an id that a principal may have.
+func (k *naiveKey) of(principal, id string) (all []*naiveClaim) {
+	for _, c := range slices.Concat(k.holds, k.waiters) {
+		if c.id == id && c.belongs(principal) {
+			all = append(all, c)
 		}
 	}
-	return nil, false
+	return all
 }
 
 func without(list []*naiveClaim, c *naiveClaim) []*naiveClaim {
@@ -144,7 +176,7 @@ func (n *naive) serve(key string) {
 		c.resent = c.resent || c.sentAgain || n.now-c.since >= c.period()/2
 		c.ttl = c.newTTL
 		c.grant(n.now)
-		n.say(c.ref, c.send, Done, "hold "+c.id)
+		n.say(c.ref, c.send, Done, "hold "+c.label())
 	}
 }
 
@@ -174,7 +206,7 @@ func (n *naive) refuse(key string) string {
 		k = &naiveKey{}
 	}
 	for _, h := range k.holds[:min(len(k.holds), sharelock.MaxHolders)] {
-		text += " " + h.id
+		text += " " + h.label()
 	}
 	return text + fmt.Sprintf(" queue=%d", len(k.waiters))
 }
@@ -183,7 +215,7 @@ func (n *naive) endHold(key string, c *naiveClaim, remember bool) {
 	n.keys[key].holds = without(n.keys[key].holds, c)
 	n.tidy(key)
 	if remember {
-		n.remember(key, c.id)
+		n.remember(key, c)
 	}
 	n.dirty[key] = true
 }
@@ -192,7 +224,7 @@ func (n *naive) endWaiter(key string, c *naiveClaim, remember bool) {
 	n.keys[key].waiters = without(n.keys[key].waiters, c)
 	n.tidy(key)
 	if remember {
-		n.remember(key, c.id)
+		n.remember(key, c)
 	}
 	n.dirty[key] = true
 }
@@ -308,7 +340,10 @@ func (n *naive) step(from Ref, r *Request) {
 	if a.k == nil {
 		a.k = &naiveKey{slots: r.Slots}
 	}
-	a.c, a.held = a.k.find(r.RequestID)
+	a.c, a.held = a.k.find(r.Principal, r.RequestID)
+	if a.c == nil && r.AnyHold && r.Kind == Cancel {
+		a.c, a.held = a.k.find("", r.RequestID)
+	}
 	for _, h := range a.k.holds {
 		if h.token == r.Token {
 			a.byToken = h
@@ -341,7 +376,7 @@ func (a *asked) fail(err error) { a.say(a.from, a.r.Send, Failed, err.Error()) }
 func (a *asked) done(holds ...*naiveClaim) {
 	text := ""
 	for _, h := range holds {
-		text += "hold " + h.id + " "
+		text += "hold " + h.label() + " "
 	}
 	a.say(a.from, a.r.Send, Done, strings.TrimSpace(text))
 }
@@ -358,6 +393,8 @@ func (h *naiveClaim) renew(now, ttl time.Duration) {
 
 func (a *asked) renew() {
 	switch h := a.byToken; {
+	case a.denied():
+		a.fail(sharelock.ErrPermissionDenied)
 	case h != nil:
 		ttl := h.ttl
 		if a.r.TTL > 0 {
@@ -375,16 +412,26 @@ func (a *asked) renew() {
 	}
 }
 
+// denied: the token is a hold of another principal.
+func (a *asked) denied() bool {
+	return a.byToken != nil && !a.r.AnyHold && !a.byToken.belongs(a.r.Principal)
+}
+
 func (a *asked) renewMany() {
-	var lost []int
+	var lost, denied []int
 	for i, r := range a.r.Renewals {
 		found := false
 		if k := a.keys[r.Key]; k != nil {
 			for _, h := range k.holds {
-				if h.token == r.Token {
+				switch {
+				case h.token != r.Token:
+					continue
+				case h.belongs(r.Principal):
 					h.renew(a.now, max(h.ttl, r.TTL))
-					found = true
+				default:
+					denied = append(denied, i)
 				}
+				found = true
 			}
 		}
 		if !found {
@@ -395,12 +442,17 @@ func (a *asked) renewMany() {
 	if len(lost) > 0 {
 		text = fmt.Sprint("lost ", lost)
 	}
+	if len(denied) > 0 {
+		text += fmt.Sprint("denied ", denied)
+	}
 	a.say(a.from, a.r.Send, Done, text)
 }
 
 func (a *asked) release() {
 	h := a.byToken
 	switch {
+	case a.denied():
+		a.fail(sharelock.ErrPermissionDenied)
 	case h != nil:
 		a.done(h)
 		a.endHold(a.r.Key, h, h.resent || h.own && !a.r.SentOnce)
@@ -438,7 +490,7 @@ func (a *asked) read() {
 		a.done(a.k.holds[:min(len(a.k.holds), sharelock.MaxHolders)]...)
 	default:
 		a.done(slices.DeleteFunc(slices.Clone(a.k.holds), func(h *naiveClaim) bool {
-			return h.token <= a.r.Token || a.r.ClientID != "" && h.client != a.r.ClientID
+			return h.token <= a.r.Token || a.r.ClientID != "" && (h.client != a.r.ClientID || !a.r.AnyHold && !h.belongs(a.r.Principal))
 		})...)
 	}
 }
@@ -453,7 +505,9 @@ func (a *asked) giveUp() {
 			a.dirty[r.Key] = true
 		}
 	case c == nil:
-		a.rememberFor(33*time.Second, r.Key, r.RequestID)
+		if !a.isOver(r.Key, r.Principal, r.RequestID) {
+			a.rememberFor(33*time.Second, r.Key, r.Principal, r.RequestID)
+		}
 	case r.ClientID != "" && c.client != r.ClientID:
 		a.fail(sharelock.ErrInvalidArgument)
 		return
@@ -477,12 +531,12 @@ func (n *naive) acquire(from Ref, r *Request, k *naiveKey, c *naiveClaim, held b
 	case held:
 		c.resent = true
 		c.renew(n.now, r.TTL)
-		n.say(from, r.Send, Done, "hold "+c.id)
+		n.say(from, r.Send, Done, "hold "+c.label())
 		return
 	case c != nil:
 		n.reattach(from, r, k, c)
 		return
-	case n.isOver(r.Key, r.RequestID):
+	case n.isOver(r.Key, r.Principal, r.RequestID):
 		fail(sharelock.ErrRequestOver)
 		return
 	case n.keys[r.Key] != nil && k.slots != r.Slots:
@@ -496,7 +550,7 @@ func (n *naive) acquire(from Ref, r *Request, k *naiveKey, c *naiveClaim, held b
 		}
 	}
 	c = &naiveClaim{
-		id: r.RequestID, client: r.ClientID, shared: r.Mode == sharelock.Shared, own: r.OwnID, resent: r.Send > 1,
+		id: r.RequestID, client: r.ClientID, principal: r.Principal, shared: r.Mode == sharelock.Shared, own: r.OwnID, resent: r.Send > 1,
 		ttl: r.TTL, newTTL: r.TTL, ref: from, send: r.Send, limit: n.now + r.Wait, seen: n.now, since: n.now,
 		maxHold: r.MaxHold, meta: r.Metadata,
 	}
@@ -510,7 +564,7 @@ func (n *naive) acquire(from Ref, r *Request, k *naiveKey, c *naiveClaim, held b
 		c.grant(n.now)
 		k.holds = append(k.holds, c)
 		n.keys[r.Key] = k
-		n.say(from, r.Send, Done, "hold "+c.id)
+		n.say(from, r.Send, Done, "hold "+c.label())
 	case len(k.waiters) >= n.max:
 		fail(sharelock.ErrTooManyWaiters)
 	default:

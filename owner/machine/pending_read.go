@@ -40,8 +40,13 @@ type pendingRead struct {
 	// goneHolds and goneWaiters are claims that have gone and may be among holds and waiters, by
 	// token and by request id.
 	goneHolds   map[sharelock.Token]bool
-	goneWaiters map[string]bool
+	goneWaiters map[waiterID]bool
 }
+
+// A waiterID tells the waiters of a key apart.
+type waiterID struct{ principal, request string }
+
+func waiterIDOf(w *sharelock.Waiter) waiterID { return waiterID{w.Principal, w.RequestID} }
 
 // get reads a key. The read is linearizable: it has a place in the log (A3). A request may name a
 // client or a token, see excerpt.
@@ -52,6 +57,9 @@ func (t turn) get(from Ref, r *Request) {
 		return
 	}
 	x := excerpt{most: sharelock.MaxListed, bytes: sharelock.MaxListedBytes, client: r.ClientID, after: r.Token}
+	if !r.AnyHold {
+		x.principal = m.principalOf(r)
+	}
 	read := &pendingRead{m: m, from: from, send: r.Send, key: r.Key, x: x}
 	switch {
 	case read.step(t):
@@ -128,7 +136,7 @@ func (r *pendingRead) step(t turn) (done bool) {
 	k := m.keys.contendedEntry(r.contended)
 	l := m.lock(t.now, k, r.key)
 	l.Holds = slices.DeleteFunc(r.holds, func(h sharelock.Hold) bool { return r.goneHolds[h.Token] })
-	l.Waiters = slices.DeleteFunc(r.waiters, func(w sharelock.Waiter) bool { return r.goneWaiters[w.RequestID] })
+	l.Waiters = slices.DeleteFunc(r.waiters, func(w sharelock.Waiter) bool { return r.goneWaiters[waiterIDOf(&w)] })
 	r.end()
 	r.answer(t, l)
 	return true
@@ -150,7 +158,7 @@ func (r *pendingRead) lookAtHold(t turn) {
 		return
 	}
 	r.hold = r.contended.holds.after(r.hold)
-	if c.token <= r.x.after || r.x.client != "" && !r.m.keys.isOf(c, r.x.client) {
+	if c.token <= r.x.after || !r.m.selects(&r.x, c) {
 		return
 	}
 	h := r.m.hold(t.now, c)
@@ -174,10 +182,10 @@ func (r *pendingRead) lookAtWaiter(t turn) {
 		return
 	}
 	r.waiter = r.contended.waiters.after(w)
-	if r.x.client != "" && w.client != r.x.client {
+	if !r.m.selects(&r.x, w.claim) {
 		return
 	}
-	size := waiterBytes(w)
+	size := r.m.waiterBytes(w)
 	r.spent += size
 	r.m.handled += size
 	r.waiters = append(r.waiters, r.m.waiterOf(t.now, w))
@@ -185,9 +193,9 @@ func (r *pendingRead) lookAtWaiter(t turn) {
 
 // came is called for a claim that was added at the end of the key's holds or queue.
 func (r *pendingRead) came(x *claimExtra) {
-	if !x.claim.held() && r.goneWaiters[x.request] { // the id waits again
-		delete(r.goneWaiters, x.request)
-		r.waiters = slices.DeleteFunc(r.waiters, func(w sharelock.Waiter) bool { return w.RequestID == x.request })
+	if id := r.waiterID(x); !x.claim.held() && r.goneWaiters[id] { // the id waits again
+		delete(r.goneWaiters, id)
+		r.waiters = slices.DeleteFunc(r.waiters, func(w sharelock.Waiter) bool { return waiterIDOf(&w) == id })
 	}
 	switch {
 	case !x.claim.held() && r.waiter == nil:
@@ -204,9 +212,9 @@ func (r *pendingRead) goes(x *claimExtra) {
 			r.waiter = r.contended.waiters.after(x)
 		}
 		if r.goneWaiters == nil {
-			r.goneWaiters = map[string]bool{}
+			r.goneWaiters = map[waiterID]bool{}
 		}
-		r.goneWaiters[x.request] = true
+		r.goneWaiters[r.waiterID(x)] = true
 		return
 	}
 	if r.hold == x {
@@ -216,6 +224,10 @@ func (r *pendingRead) goes(x *claimExtra) {
 		r.goneHolds = map[sharelock.Token]bool{}
 	}
 	r.goneHolds[x.claim.token] = true
+}
+
+func (r *pendingRead) waiterID(x *claimExtra) waiterID {
+	return waiterID{r.m.keys.principalOf(x.claim), x.request}
 }
 
 // renewed is called for a hold of the key whose TTL or metadata has changed.
@@ -244,14 +256,15 @@ func (t turn) place(key string) {
 }
 
 // waiterBytes returns about how many bytes a waiter takes in a message.
-func waiterBytes(w *claimExtra) int {
-	return entryBytes + len(w.client) + len(w.request) + ops.MetadataSize(w.meta)
+func (m *Machine) waiterBytes(w *claimExtra) int {
+	return entryBytes + len(w.client) + len(w.request) + len(m.keys.principalOf(w.claim)) + ops.MetadataSize(w.meta)
 }
 
 // waiterOf returns what others see of a waiter.
 func (m *Machine) waiterOf(now time.Duration, w *claimExtra) sharelock.Waiter {
 	one := sharelock.Waiter{
-		ClientID: w.client, RequestID: w.request, Mode: w.claim.mode(), Slots: w.contended.slots, Metadata: maps.Clone(w.meta),
+		ClientID: w.client, RequestID: w.request, Principal: m.keys.principalOf(w.claim),
+		Mode: w.claim.mode(), Slots: w.contended.slots, Metadata: maps.Clone(w.meta),
 	}
 	if m.active {
 		one.Waiting = now - m.waitingOf(w).since

@@ -30,9 +30,11 @@ const (
 
 // Flags of a claim besides those of an op. flagSameKey: its key and slots are those of the record
 // before; the first record of a piece never has it. flagWaits: it has no token.
+// unknownFlag is the bit that is not used.
 const (
 	flagSameKey = ops.FlagWaited
 	flagWaits   = ops.FlagRemember
+	unknownFlag = ops.FlagMetadata
 )
 
 const (
@@ -46,7 +48,7 @@ const (
 	pieceExtra = 128
 
 	_ = uint(maxRecord - 96 - sharelock.MaxKeyBytes - sharelock.MaxClientIDBytes - sharelock.MaxRequestIDBytes -
-		sharelock.MaxMetadataBytes - 6*sharelock.MaxMetadataPairs) // fits
+		sharelock.MaxPrincipalBytes - sharelock.MaxMetadataBytes - 6*sharelock.MaxMetadataPairs) // fits
 )
 
 // A position is where in a copy a piece begins.
@@ -202,7 +204,8 @@ func (w *pieceWriter) claim(c *claim) {
 	same := k.contended != nil && k.contended == w.contended
 	e.Byte(recordClaim)
 	e.Byte(ops.Bit(ops.FlagShared, c.is(isShared)) | ops.Bit(ops.FlagOwnID, c.is(isOwnID)) | ops.Bit(ops.FlagResent, c.is(isResent)) |
-		ops.Bit(flagSameKey, same) | ops.Bit(flagWaits, !c.held()) | ops.Bit(ops.FlagLimited, s.maxHold(c) > 0))
+		ops.Bit(flagSameKey, same) | ops.Bit(flagWaits, !c.held()) | ops.Bit(ops.FlagLimited, s.maxHold(c) > 0) |
+		ops.Bit(ops.FlagPrincipal, c.is(hasPrincipal)))
 	if !same {
 		e.Bytes(k.name())
 		e.Number(uint64(k.slots()))
@@ -219,6 +222,9 @@ func (w *pieceWriter) claim(c *claim) {
 		e.Bytes(client)
 		e.Bytes(request)
 	}
+	if c.is(hasPrincipal) {
+		e.Text(s.principalOf(c))
+	}
 	e.Number(uint64(c.ttl()))
 	if d := s.maxHold(c); d > 0 {
 		e.Number(uint64(d))
@@ -226,7 +232,7 @@ func (w *pieceWriter) claim(c *claim) {
 			e.Number(uint64(max(s.extra(c).ends-w.now, 0)))
 		}
 	}
-	e.Number(uint64(c.conn))
+	e.Number(uint64(s.connOf(c)))
 	e.Metadata(s.meta(c))
 }
 

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
@@ -67,7 +68,9 @@ type history struct {
 	owner, backup *Machine
 	epoch         uint32
 	// crowded: many wait for one key, and time goes slowly.
-	crowded   bool
+	crowded bool
+	// release is that of the view: below 2 there are no principals.
+	release   uint32
 	listeners []*listener
 	// steps makes every moment unique, to the nanosecond, so that nothing is due at
 	// one time by chance.
@@ -86,11 +89,18 @@ type sent struct {
 func newHistory(t *rapid.T) *history {
 	most := rapid.SampledFrom([]int{0, 3, manyWaiters}).Draw(t, "max waiters")
 	h := &history{naive: newNaive(most), owner: New(1, most), backup: New(1, most), epoch: 1, crowded: most == manyWaiters}
-	h.owner.Activate(0, 1, "n")
+	h.release = rapid.SampledFrom([]uint32{1, release.Principals, release.Principals}).Draw(t, "release")
+	h.activate(0)
 	for i := range 4 {
 		h.listeners = append(h.listeners, &listener{name: fmt.Sprintf("l%d", i)})
 	}
 	return h
+}
+
+// activate makes the owner act in its epoch.
+func (h *history) activate(now time.Duration) {
+	h.owner.SetRelease(h.release)
+	h.owner.Activate(now, h.epoch, "n")
 }
 
 // moment goes on by d and gives the time.
@@ -129,6 +139,8 @@ func (h *history) request(t *rapid.T) {
 		MaxHold:   rapid.SampledFrom([]time.Duration{0, 0, 700 * time.Millisecond, 10 * time.Second, 2 * time.Minute}).Draw(t, "max hold"),
 		Tell:      rapid.Bool().Draw(t, "tell"),
 		Metadata:  rapid.SampledFrom([]map[string]string{nil, nil, {}, {"step": "1"}, {"step": "2", "of": "3"}}).Draw(t, "metadata"),
+		Principal: rapid.SampledFrom([]string{"p", "p", "q", ""}).Draw(t, "principal"),
+		AnyHold:   rapid.IntRange(0, 9).Draw(t, "any hold") == 0,
 	}
 	if r.Slots == 0 && rapid.Bool().Draw(t, "shared") {
 		r.Mode = sharelock.Shared
@@ -171,6 +183,8 @@ func (h *history) many(t *rapid.T, r *Request) {
 			Key:   rapid.SampledFrom([]string{"a", "a", "b"}).Draw(t, "renewed key"),
 			Token: rapid.SampledFrom(append([]sharelock.Token{7}, h.tokens[max(0, len(h.tokens)-6):]...)).Draw(t, "renewed token"),
 			TTL:   rapid.SampledFrom([]time.Duration{300 * time.Millisecond, 9 * time.Second, time.Minute}).Draw(t, "renewed ttl"),
+
+			Principal: rapid.SampledFrom([]string{"p", "q", ""}).Draw(t, "renewed principal"),
 		}
 		r.Renewals, r.TTL, r.Key = append(r.Renewals, n), max(r.TTL, n.TTL), n.Key
 	}
@@ -190,11 +204,27 @@ func (h *history) again(t *rapid.T) {
 }
 
 func (h *history) send(t *rapid.T, from Ref, r Request) {
+	if k := h.naive.keys[r.Key]; k != nil && (r.Principal == "" || r.AnyHold) && len(k.of("", r.RequestID)) > 1 {
+		// Which of several claims is meant is not promised.
+		r.Principal, r.AnyHold = "p", false
+	}
 	h.sent = append(h.sent, sent{from, r})
 	var out Out
 	h.owner.Step(h.moment(0), from, &r, &out)
-	h.naive.step(from, &r)
+	h.naive.step(from, h.seen(r))
 	h.settle(t, &out)
+}
+
+// seen is a request as the owner sees it in the view's release (W1).
+func (h *history) seen(r Request) *Request {
+	if h.release < release.Principals {
+		r.Principal = ""
+		r.Renewals = slices.Clone(r.Renewals)
+		for i, n := range r.Renewals {
+			r.Renewals[i] = &Renewal{Key: n.Key, Token: n.Token, TTL: n.TTL}
+		}
+	}
+	return &r
 }
 
 // settle compares what came out with what the model said, tells the model the
@@ -238,10 +268,13 @@ func naiveText(r Reply) (lines []string) {
 		holds = r.Lock.Holds
 	}
 	for _, hold := range holds {
-		text += strings.TrimSpace("hold "+hold.RequestID) + " "
+		text += strings.TrimSpace("hold "+label(hold.Principal, hold.RequestID)) + " "
 	}
 	if len(r.Lost) > 0 {
 		text = fmt.Sprint("lost ", r.Lost)
+	}
+	if len(r.Denied) > 0 {
+		text += fmt.Sprint("denied ", r.Denied)
 	}
 	if r.Err != nil {
 		var e *sharelock.Error
@@ -250,7 +283,7 @@ func naiveText(r Reply) (lines []string) {
 		}
 		text = e.Err.Error()
 		for _, hold := range e.Holds {
-			text += " " + hold.RequestID
+			text += " " + label(hold.Principal, hold.RequestID)
 		}
 		if e.Err == sharelock.ErrLockHeld {
 			text += fmt.Sprintf(" queue=%d", e.Queue)
@@ -310,7 +343,7 @@ func (h *history) takeover(t *rapid.T) {
 	h.backup.Tick(now, new(Out))
 	h.owner, h.backup = h.backup, h.owner
 	h.epoch++
-	h.owner.Activate(now, h.epoch, "n")
+	h.activate(now)
 	h.owner.SetFull(h.naive.full)
 	h.naive.takeover()
 }
@@ -326,7 +359,7 @@ func (h *history) goOn(t *rapid.T) {
 		t.Fatal(err)
 	}
 	h.epoch++
-	h.owner.Activate(now, h.epoch, "n")
+	h.activate(now)
 	h.owner.SetFull(h.naive.full)
 	h.naive.takeover()
 }
@@ -346,7 +379,7 @@ func (h *history) lose(t *rapid.T) {
 		*m = New(1, h.naive.max)
 		(*m).Quarantine(now, 33*time.Second)
 	}
-	h.owner.Activate(now, h.epoch, "n")
+	h.activate(now)
 	h.owner.SetFull(full)
 }
 
@@ -410,18 +443,18 @@ func lockText(h *history) string {
 		l, _ := h.owner.Lock(h.naive.now, key)
 		fmt.Fprintf(&b, "%s:", key)
 		for _, x := range l.Holds {
-			fmt.Fprintf(&b, " %s/%s %v %d %v %v %v %v;", x.ClientID, x.RequestID, x.Mode, x.Slots, x.TTL, x.ExpiresIn, x.MaxHold, x.Metadata)
+			fmt.Fprintf(&b, " %s/%s %v %d %v %v %v %v;", x.ClientID, label(x.Principal, x.RequestID), x.Mode, x.Slots, x.TTL, x.ExpiresIn, x.MaxHold, x.Metadata)
 			if (x.EndsIn > 0) != (x.MaxHold > 0) || rules.Stretch(x.EndsIn) > rules.Stretch(x.MaxHold) {
 				return fmt.Sprintf("hold %s of at most %v ends in %v", x.RequestID, x.MaxHold, x.EndsIn)
 			}
 			if k := h.naive.keys[key]; k != nil {
-				if c, held := k.find(x.RequestID); held {
+				if c, held := k.find(x.Principal, x.RequestID); held {
 					c.token = x.Token
 				}
 			}
 		}
 		for _, w := range l.Waiters {
-			fmt.Fprintf(&b, " %s/%s %v %d waits %v;", w.ClientID, w.RequestID, w.Mode, w.Slots, w.Waiting)
+			fmt.Fprintf(&b, " %s/%s %v %d waits %v;", w.ClientID, label(w.Principal, w.RequestID), w.Mode, w.Slots, w.Waiting)
 			waiters++
 		}
 	}
@@ -438,10 +471,10 @@ func (h *history) naiveLocks() string {
 		k := h.naive.keys[key]
 		fmt.Fprintf(&b, "%s:", key)
 		for _, c := range k.holds {
-			fmt.Fprintf(&b, " %s/%s %v %d %v %v %v %v;", c.client, c.id, mode[c.shared], k.slots, c.ttl, c.ends-h.naive.now, c.maxHold, c.meta)
+			fmt.Fprintf(&b, " %s/%s %v %d %v %v %v %v;", c.client, c.label(), mode[c.shared], k.slots, c.ttl, c.ends-h.naive.now, c.maxHold, c.meta)
 		}
 		for _, c := range k.waiters {
-			fmt.Fprintf(&b, " %s/%s %v %d waits %v;", c.client, c.id, mode[c.shared], k.slots, h.naive.now-c.since)
+			fmt.Fprintf(&b, " %s/%s %v %d waits %v;", c.client, c.label(), mode[c.shared], k.slots, h.naive.now-c.since)
 		}
 	}
 	return b.String()

@@ -15,10 +15,10 @@ import (
 type excerpt struct {
 	// most bounds the number of holds and that of waiters, bytes the bytes of both together.
 	most, bytes int
-	// client, if not empty, selects the holds and waiters of this client. after selects the holds
-	// with a larger token.
-	client string
-	after  sharelock.Token
+	// client, if not empty, selects the holds and waiters of this client that principal may end,
+	// or anybody's if that is empty. after selects the holds with a larger token.
+	client, principal string
+	after             sharelock.Token
 }
 
 // everything has no bounds.
@@ -30,7 +30,7 @@ const entryBytes = 96
 
 // HoldBytes returns about how many bytes a hold takes in a message.
 func HoldBytes(h *sharelock.Hold) int {
-	return entryBytes + len(h.Key) + len(h.ClientID) + len(h.RequestID) + ops.MetadataSize(h.Metadata)
+	return entryBytes + len(h.Key) + len(h.ClientID) + len(h.RequestID) + len(h.Principal) + ops.MetadataSize(h.Metadata)
 }
 
 // check answers whether a token is a grant. Like a read it is linearizable.
@@ -95,7 +95,7 @@ func (m *Machine) holds(now time.Duration, k keyEntry, x excerpt) (holds []share
 			break
 		}
 		m.touched++
-		if c.token <= x.after || x.client != "" && !m.keys.isOf(c, x.client) {
+		if c.token <= x.after || !m.selects(&x, c) {
 			continue
 		}
 		h := m.hold(now, c)
@@ -112,15 +112,20 @@ func (m *Machine) queued(now time.Duration, k keyEntry, x excerpt) (waiters []sh
 			break
 		}
 		m.touched++
-		if x.client != "" && w.client != x.client {
+		if !m.selects(&x, w.claim) {
 			continue
 		}
-		size := waiterBytes(w)
+		size := m.waiterBytes(w)
 		x.bytes -= size
 		m.handled += size
 		waiters = append(waiters, m.waiterOf(now, w))
 	}
 	return waiters
+}
+
+// selects reports whether an excerpt has a claim, as far as its client and principal decide that.
+func (m *Machine) selects(x *excerpt, c *claim) bool {
+	return x.client == "" || m.keys.isOf(c, x.client) && m.keys.belongs(c, x.principal)
 }
 
 // holders returns the holds that a refusal names: the oldest, without their metadata.
@@ -154,10 +159,10 @@ func (m *Machine) holdAs(now time.Duration, c *claim, name, client, request stri
 // describe is holdAs without the metadata.
 func (m *Machine) describe(now time.Duration, c *claim, name, client, request string) sharelock.Hold {
 	h := sharelock.Hold{
-		Key: name, Token: c.token, ClientID: client, RequestID: request,
+		Key: name, Token: c.token, ClientID: client, RequestID: request, Principal: m.keys.principalOf(c),
 		Mode: c.mode(), Slots: m.keys.of(c).slots(), TTL: c.ttl(), Node: m.node, MaxHold: m.keys.maxHold(c),
 	}
-	m.handled += len(name) + len(client) + len(request)
+	m.handled += len(name) + len(client) + len(request) + len(h.Principal)
 	if m.active {
 		h.ExpiresIn = max(m.dueTime(c)-now, 0)
 	}

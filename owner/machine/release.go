@@ -14,6 +14,8 @@ func (t turn) renew(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	c := k.hold(r.Token)
 	switch {
+	case c != nil && !t.m.mayEnd(r, c):
+		t.fail(from, r.Send, t.m.denial(r, c))
 	case c != nil && r.Metadata != nil && t.m.metaRoom(c, r.Metadata) != nil:
 		// Both or neither: without room for the metadata the hold is not renewed.
 		t.fail(from, r.Send, t.m.metaRoom(c, r.Metadata))
@@ -46,6 +48,8 @@ func (t turn) release(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	c := k.hold(r.Token)
 	switch {
+	case c != nil && !t.m.mayEnd(r, c):
+		t.fail(from, r.Send, t.m.denial(r, c))
 	case c != nil:
 		// Q2: an id must be remembered only if another send of it may still come.
 		t.done(from, r.Send, t.end(c, ops.Released, c.is(isResent) || c.is(isOwnID) && !r.SentOnce))
@@ -114,16 +118,20 @@ func (m *Machine) Expire(now time.Duration, name string, token sharelock.Token, 
 // call the request came; clients send that as a fence (Q2, Q6).
 func (t turn) cancel(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
-	c := k.find(r.RequestID)
+	principal := t.m.principalOf(r)
+	c := k.findFor(principal, r.RequestID)
+	if c == nil && r.AnyHold {
+		c = k.findFor("", r.RequestID)
+	}
 	switch {
 	case c == nil:
 		// The acquire may arrive after its own cancel.
-		if !t.m.finished.has(r.Key, r.RequestID) {
+		if !t.m.isOver(r.Key, principal, r.RequestID) {
 			if err := t.m.fenceRoom(r); err != nil {
 				t.fail(from, r.Send, err)
 				return
 			}
-			t.commit(ops.Op{Kind: ops.Remember, Key: r.Key, RequestID: r.RequestID, Conn: r.Conn})
+			t.commit(ops.Op{Kind: ops.Remember, Key: r.Key, RequestID: r.RequestID, Principal: principal, Conn: t.m.connOf(r)})
 		}
 	case r.ClientID != "" && !t.m.keys.isOf(c, r.ClientID):
 		t.fail(from, r.Send, sharelock.Invalid("request_id", "is in use by another client"))
@@ -155,7 +163,7 @@ func (t turn) cancelWaiter(from Ref, r *Request, w *claimExtra) {
 
 // detach takes notice that a waiter's caller has gone.
 func (t turn) detach(from Ref, r *Request) {
-	if c := t.m.keys.get(r.Key).find(r.RequestID); c != nil && !c.held() {
+	if c := t.m.keys.get(r.Key).findFor(t.m.principalOf(r), r.RequestID); c != nil && !c.held() {
 		w := t.m.keys.extra(c)
 		t.fresh(w)
 		if w.ref.Caller != nil && (w.ref == from || !w.ref.Alive()) {

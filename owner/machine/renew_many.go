@@ -8,7 +8,7 @@ import (
 )
 
 // MaxRenewals is the largest number of holds in one RenewMany, MaxRenewalBytes the largest number
-// of bytes of their keys.
+// of bytes of their keys and principals.
 const (
 	MaxRenewals     = 512
 	MaxRenewalBytes = 16 << 10
@@ -20,14 +20,17 @@ type Renewal struct {
 	Token sharelock.Token
 	// TTL is how long the holder trusts the hold. A hold with a shorter TTL gets this one.
 	TTL time.Duration
+	// Principal is that of the session to which the hold is attached. It is empty if the session
+	// may renew whatever anybody has.
+	Principal string
 }
 
 // renewMany starts the TTLs of many holds afresh. Those that are grants are renewed, and the answer
-// names the others. A renewal that keeps the TTL changes nothing in the copies. So one op, which
+// names the others; of holds of other principals it says so. A renewal that keeps the TTL changes nothing in the copies. So one op, which
 // changes nothing either, is the place in the log of all such renewals: its acknowledgements prove
 // that no newer epoch has begun (A3).
 func (t turn) renewMany(from Ref, r *Request) {
-	var lost []uint32
+	var lost, denied []uint32
 	kept := -1
 	t.m.touched += len(r.Renewals)
 	for i, n := range r.Renewals {
@@ -36,6 +39,9 @@ func (t turn) renewMany(from Ref, r *Request) {
 		case c == nil:
 			t.m.handled += len(n.Key)
 			lost = append(lost, uint32(i))
+		case !t.m.keys.belongs(c, t.m.known(n.Principal)):
+			t.m.handled += len(n.Key)
+			denied = append(denied, uint32(i))
 		case c.ttl() < n.TTL:
 			t.commit(ops.Op{Kind: ops.Renew, Key: n.Key, Token: n.Token, TTL: n.TTL})
 		default:
@@ -47,7 +53,7 @@ func (t turn) renewMany(from Ref, r *Request) {
 	if kept >= 0 {
 		t.commit(ops.Op{Kind: t.m.ReadKind(), Key: r.Renewals[kept].Key})
 	}
-	t.reply(from, Answer{Outcome: Done, Send: r.Send, Lost: lost})
+	t.reply(from, Answer{Outcome: Done, Send: r.Send, Lost: lost, Denied: denied})
 }
 
 // checkRenewals is checkRequest for a RenewMany.
@@ -57,13 +63,16 @@ func checkRenewals(r *Request) error {
 	}
 	size := 0
 	for _, n := range r.Renewals {
-		size += len(n.Key)
+		size += len(n.Key) + len(n.Principal)
+		if !ops.ValidPrincipal(n.Principal) {
+			return sharelock.Invalid("principal", "is too long")
+		}
 		if !ops.ValidTTL(n.TTL) || n.TTL > r.TTL {
 			return sharelock.Invalid("ttl", "is out of range")
 		}
 	}
 	if size > MaxRenewalBytes {
-		return sharelock.Invalid("renewals", "have keys of too many bytes")
+		return sharelock.Invalid("renewals", "have keys and principals of too many bytes")
 	}
 	return nil
 }

@@ -48,6 +48,10 @@ type Request struct {
 	Key       string
 	ClientID  string
 	RequestID string
+	// Principal is the authenticated principal of the caller; empty if its node does not
+	// authenticate. A request id belongs to a principal: the same id of two principals is two
+	// requests. A Get that names a client reads only what the principal may release.
+	Principal string
 	Token     sharelock.Token
 	TTL       time.Duration
 	// Wait is how long this send may wait in the queue, from its arrival; 0 tries once.
@@ -71,6 +75,8 @@ type Request struct {
 	SentOnce bool
 	// Drop, in a cancel, also releases a grant of the request id.
 	Drop bool
+	// AnyHold allows the principal to renew, release and cancel what others have.
+	AnyHold bool
 	// Conn is a number that the node made for the connection over which the request came to the
 	// mesh; 0 is none. What must be remembered counts to the share of the connection (Q6).
 	Conn uint32
@@ -115,8 +121,8 @@ type Answer struct {
 	// Current, in an answer to Check, reports whether the token is a grant.
 	Current bool
 	// Lost, in an answer to RenewMany, has the indexes of the renewals whose tokens are not grants
-	// (any more), in order.
-	Lost []uint32
+	// (any more), in order. Denied has those whose tokens are grants of other principals.
+	Lost, Denied []uint32
 }
 
 // A Caller receives answers. The shell calls it in a shard's turn, so it must not block and must

@@ -73,7 +73,9 @@ type stage struct {
 	owner     *Machine
 	backup    *Machine
 	listeners map[string]*listener
-	out       strings.Builder
+	// release is that of the views of the next activations.
+	release uint32
+	out     strings.Builder
 }
 
 func runScript(t testing.TB, script string) string {
@@ -134,7 +136,10 @@ func (s *stage) command(line int, name string, args []string) {
 			s.printf("never")
 		}
 	case "activate":
+		s.owner.SetRelease(s.release)
 		s.owner.Activate(s.now, uint32(s.number(line, args[0])), args[1])
+	case "release-of-view":
+		s.release = uint32(s.number(line, args[0]))
 	case "takeover":
 		s.takeover(line, args)
 	case "quarantine":
@@ -171,6 +176,7 @@ func (s *stage) takeover(line int, args []string) {
 	if err := s.backup.Decode(s.now, s.owner.Encode(s.now)); err != nil {
 		s.t.Fatalf("line %d: %v", line, err)
 	}
+	s.owner.SetRelease(s.release)
 	s.owner.Activate(s.now, uint32(s.number(line, args[0])), args[1])
 }
 
@@ -185,7 +191,7 @@ func (s *stage) show(key string) {
 		s.printf("  held by %s", holdText(h))
 	}
 	for _, w := range l.Waiters {
-		s.printf("  wanted by %s/%s %v slots=%d for %v%s", w.ClientID, w.RequestID, w.Mode, w.Slots, w.Waiting, metaText(w.Metadata))
+		s.printf("  wanted by %s/%s%s %v slots=%d for %v%s", w.ClientID, w.RequestID, principalText(w.Principal), w.Mode, w.Slots, w.Waiting, metaText(w.Metadata))
 	}
 }
 
@@ -242,6 +248,10 @@ func (s *stage) request(line int, name string, args []string) (Ref, *Request) {
 			r.SentOnce = true
 		case "drop":
 			r.Drop = true
+		case "of":
+			r.Principal = v
+		case "any":
+			r.AnyHold = true
 		default:
 			s.t.Fatalf("line %d: unknown argument %q", line, arg)
 		}
@@ -298,6 +308,7 @@ func opText(op *ops.Op) string {
 	} else if op.RequestID != "" {
 		b.WriteString(" " + op.RequestID)
 	}
+	b.WriteString(principalText(op.Principal))
 	if op.Mode == sharelock.Shared {
 		b.WriteString(" SHARED")
 	}
@@ -366,6 +377,7 @@ func holdText(h sharelock.Hold) string {
 	if h.ClientID != "" {
 		text += " " + h.ClientID + "/" + h.RequestID
 	}
+	text += principalText(h.Principal)
 	if h.Mode == sharelock.Shared {
 		text += " SHARED"
 	}
@@ -379,6 +391,13 @@ func holdText(h sharelock.Hold) string {
 		text += fmt.Sprintf(" max=%v ends in %v", h.MaxHold, h.EndsIn)
 	}
 	return text + metaText(h.Metadata)
+}
+
+func principalText(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " of " + name
 }
 
 func tokenText(t sharelock.Token) string { return fmt.Sprintf("%d.%d", t.Epoch(), t.Counter()) }

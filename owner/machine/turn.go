@@ -101,6 +101,8 @@ func checkRequest(r *Request) error {
 		return sharelock.Invalid("kind", fmt.Sprintf("%d is unknown", r.Kind))
 	case !ops.ValidKey(r.Key):
 		return sharelock.Invalid("key", "is empty or too long")
+	case !ops.ValidPrincipal(r.Principal):
+		return sharelock.Invalid("principal", "is too long")
 	}
 	switch r.Kind {
 	case Acquire:

@@ -27,6 +27,9 @@ func ValidClient(s string) bool { return s != "" && len(s) <= sharelock.MaxClien
 // ValidRequestID reports whether a request id may be carried.
 func ValidRequestID(s string) bool { return s != "" && len(s) <= sharelock.MaxRequestIDBytes }
 
+// ValidPrincipal reports whether the name of a principal may be carried; empty is none.
+func ValidPrincipal(s string) bool { return len(s) <= sharelock.MaxPrincipalBytes }
+
 // ValidTTL reports whether a TTL may be carried.
 func ValidTTL(d time.Duration) bool {
 	return d > 0 && d <= MaxSpan

@@ -110,11 +110,15 @@ type Op struct {
 	// It is not encoded, because a backup forgets ids by its own clock.
 	Unseen bool
 	Slots  uint32
-	// Conn is the connection to whose share the request counts (Q6); 0 is none.
+	// Conn is the connection to whose share the request counts (Q6); 0 is none. If there is a
+	// Principal, all its connections have the same number.
 	Conn      uint32
 	Key       string
 	ClientID  string
 	RequestID string
+	// Principal is that of the request, so that the op is about the request id of this principal;
+	// empty is none. Only views of release.Principals have it (W1).
+	Principal string
 	Token     sharelock.Token
 	TTL       time.Duration
 	// MaxHold is the longest that the hold may last from its grant on; 0 is no limit.
@@ -126,7 +130,7 @@ type Op struct {
 
 // Size returns about how many bytes of texts and metadata the op has.
 func (op *Op) Size() int {
-	return len(op.Key) + len(op.ClientID) + len(op.RequestID) + MetadataSize(op.Metadata)
+	return len(op.Key) + len(op.ClientID) + len(op.RequestID) + len(op.Principal) + MetadataSize(op.Metadata)
 }
 
 // A fieldSet is a set of fields of an Op.
@@ -142,6 +146,7 @@ const (
 	hasMeta
 	hasConn
 	hasMaxHold
+	hasPrincipal
 	// The flags share a byte.
 	hasMode
 	hasOwnID
@@ -159,13 +164,13 @@ func (op *Op) fields() fieldSet {
 }
 
 // opFields returns the fields that an op of a kind has besides its key. A renewal may also have
-// metadata.
+// metadata. A principal and a MaxHold have a flag, so that they take nothing if there is none.
 func opFields(kind Kind, waited bool) fieldSet {
-	const asked = hasClient | hasRequest | hasTTL | hasSlots | hasMeta | hasMaxHold | hasConn | hasMode | hasOwnID | hasResent
+	const asked = hasClient | hasRequest | hasTTL | hasSlots | hasMeta | hasMaxHold | hasConn | hasMode | hasOwnID | hasResent | hasPrincipal
 	switch kind {
 	case Grant:
 		if waited {
-			return hasRequest | hasToken | hasTTL | hasResent
+			return hasRequest | hasToken | hasTTL | hasResent | hasPrincipal
 		}
 		return asked | hasToken
 	case Enqueue:
@@ -175,9 +180,9 @@ func opFields(kind Kind, waited bool) fieldSet {
 	case Release:
 		return hasToken | hasWhy | hasRemember
 	case Dequeue:
-		return hasRequest | hasWhy | hasRemember
+		return hasRequest | hasWhy | hasRemember | hasPrincipal
 	case Remember:
-		return hasRequest | hasConn
+		return hasRequest | hasConn | hasPrincipal
 	default:
 		return 0
 	}
@@ -194,7 +199,16 @@ const (
 	FlagLimited
 	// FlagMetadata, in a renewal, is set if there is metadata.
 	FlagMetadata
+	// FlagPrincipal is set if there is a principal. All bits are used: what a later release adds
+	// needs another kind of op.
+	FlagPrincipal
 )
+
+// Early reports whether the op has something of a later release than the view's, which the programs
+// of that release would not know (W1).
+func (op *Op) Early(viewRelease uint32) bool {
+	return op.Principal != "" && viewRelease < release.Principals || earlyKind(op.Kind, viewRelease)
+}
 
 // Append appends the encoded op to b. The encoding is stable.
 func (op *Op) Append(b []byte) []byte {
@@ -203,13 +217,17 @@ func (op *Op) Append(b []byte) []byte {
 	e.Byte(byte(op.Kind))
 	e.Byte(Bit(FlagShared, op.Mode == sharelock.Shared) | Bit(FlagWaited, op.Waited) |
 		Bit(FlagOwnID, op.OwnID) | Bit(FlagResent, op.Resent) | Bit(FlagRemember, op.Remember) |
-		Bit(FlagLimited, op.MaxHold != 0) | Bit(FlagMetadata, op.Kind == Renew && f&hasMeta != 0))
+		Bit(FlagLimited, op.MaxHold != 0) | Bit(FlagMetadata, op.Kind == Renew && f&hasMeta != 0) |
+		Bit(FlagPrincipal, op.Principal != ""))
 	e.Text(op.Key)
 	if f&hasClient != 0 {
 		e.Text(op.ClientID)
 	}
 	if f&hasRequest != 0 {
 		e.Text(op.RequestID)
+	}
+	if op.Principal != "" {
+		e.Text(op.Principal)
 	}
 	if f&hasToken != 0 {
 		e.Number(uint64(op.Token))
@@ -248,8 +266,6 @@ func (op *Op) Decode(b []byte) (rest []byte, err error) {
 		return nil, ErrMalformed
 	case got.Kind > Last:
 		return nil, Unknown("an op of kind %d", got.Kind)
-	case flags >= FlagMetadata<<1:
-		return nil, Unknown("a flag of %v, %#x", got.Kind, flags)
 	}
 	got.Waited = flags&FlagWaited != 0
 	if flags&FlagMetadata != 0 {
@@ -266,6 +282,11 @@ func (op *Op) Decode(b []byte) (rest []byte, err error) {
 	}
 	if f&hasRequest != 0 {
 		got.RequestID = d.Text()
+	}
+	if flags&FlagPrincipal != 0 {
+		if got.Principal = d.Text(); got.Principal == "" {
+			d.Fail()
+		}
 	}
 	if f&hasToken != 0 {
 		got.Token = sharelock.Token(d.Number())
@@ -329,7 +350,8 @@ func (op *Op) Valid() error {
 		f&hasResent == 0 && op.Resent,
 		f&hasRemember == 0 && op.Remember,
 		f&hasMeta == 0 && op.Metadata != nil,
-		f&hasMaxHold == 0 && op.MaxHold != 0:
+		f&hasMaxHold == 0 && op.MaxHold != 0,
+		f&hasPrincipal == 0 && op.Principal != "":
 		return bad("a flag it does not have")
 	case !ValidKey(op.Key):
 		return bad("a bad key")
@@ -337,6 +359,8 @@ func (op *Op) Valid() error {
 		return bad("a bad client id")
 	case f&hasRequest != 0 && !ValidRequestID(op.RequestID):
 		return bad("a bad request id")
+	case !ValidPrincipal(op.Principal):
+		return bad("a bad principal")
 	case f&hasToken != 0 && !ValidToken(op.Token):
 		return bad("a bad token")
 	case f&hasTTL != 0 && !ValidTTL(op.TTL):

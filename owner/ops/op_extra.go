@@ -5,8 +5,8 @@ package ops
 // Last is the last kind of op that this release knows. See op_extra_next.go.
 const Last = Read
 
-// Early reports whether an op is of a later release than the view's.
-func Early(Kind, uint32) bool { return false }
+// earlyKind reports whether a kind of op is of a later release than the view's.
+func earlyKind(Kind, uint32) bool { return false }
 
 // ReadKind returns the kind of op that changes nothing and only has a place in the log, in
 // views of a release.

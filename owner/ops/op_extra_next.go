@@ -11,9 +11,9 @@ const (
 	Last = Mark
 )
 
-// Early reports whether an op is of a later release than the view's: the programs of that
-// release would not know it.
-func Early(kind Kind, release uint32) bool { return kind == Mark && release < ExtraRelease }
+// earlyKind reports whether a kind of op is of a later release than the view's: the programs
+// of that release would not know it.
+func earlyKind(kind Kind, release uint32) bool { return kind == Mark && release < ExtraRelease }
 
 // ReadKind returns the kind of op that changes nothing and only has a place in the log, in
 // views of a release.

@@ -12,7 +12,7 @@ func TestUnknownOp(t *testing.T) {
 	kind := (&Op{Kind: Read, Key: "k"}).Append(nil)
 	kind[0] = byte(Last) + 1
 	flag := (&Op{Kind: Read, Key: "k"}).Append(nil)
-	flag[1] |= FlagMetadata << 1
+	flag[1] |= FlagPrincipal
 	why := (&Op{Kind: Release, Key: "k", Token: 1, Why: Silent}).Append(nil)
 	why[len(why)-1]++
 	for name, c := range map[string]struct {
@@ -21,7 +21,7 @@ func TestUnknownOp(t *testing.T) {
 	}{
 		"a kind":            {kind, true},
 		"a kind cut short":  {kind[:2], true},
-		"a flag":            {flag, true},
+		"not its flag":      {flag, false},
 		"a reason":          {why, true},
 		"no kind":           {[]byte{0, 0, 1, 'k'}, false},
 		"cut short":         {[]byte{byte(Read)}, false},

@@ -34,7 +34,7 @@ func lenientMode(m Mode) sharelock.Mode {
 }
 
 // HoldToProto returns the hold on the wire. It leaves out SafeFor, MaxHold and EndsIn if they are
-// 0; only the answers to acquire and renew have a SafeFor.
+// 0, and Principal if it is empty; only the answers to acquire and renew have a SafeFor.
 func HoldToProto(h sharelock.Hold) *Hold {
 	m := &Hold{
 		Key:       h.Key,
@@ -57,7 +57,16 @@ func HoldToProto(h sharelock.Hold) *Hold {
 	if h.EndsIn != 0 {
 		m.EndsIn = durationpb.New(h.EndsIn)
 	}
+	m.Principal = textOrNil(h.Principal)
 	return m
+}
+
+// textOrNil returns nil for an empty text.
+func textOrNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 // HoldFromProto returns the hold of a message, or the zero Hold for nil.
@@ -67,6 +76,7 @@ func HoldFromProto(m *Hold) sharelock.Hold {
 		Token:     sharelock.Token(m.GetToken()),
 		ClientID:  m.GetClientId(),
 		RequestID: m.GetRequestId(),
+		Principal: m.GetPrincipal(),
 		Mode:      lenientMode(m.GetMode()),
 		Slots:     m.GetSlots(),
 		TTL:       duration(m.GetTtl()),
@@ -90,6 +100,7 @@ func WaiterToProto(w sharelock.Waiter) *Waiter {
 	return &Waiter{
 		ClientId:  w.ClientID,
 		RequestId: w.RequestID,
+		Principal: textOrNil(w.Principal),
 		Mode:      ModeToProto(w.Mode),
 		Slots:     w.Slots,
 		Waiting:   durationpb.New(w.Waiting),
@@ -102,6 +113,7 @@ func WaiterFromProto(m *Waiter) sharelock.Waiter {
 	return sharelock.Waiter{
 		ClientID:  m.GetClientId(),
 		RequestID: m.GetRequestId(),
+		Principal: m.GetPrincipal(),
 		Mode:      lenientMode(m.GetMode()),
 		Slots:     m.GetSlots(),
 		Waiting:   duration(m.GetWaiting()),

@@ -164,7 +164,10 @@ type Hold struct {
 	MaxHold *durationpb.Duration `protobuf:"bytes,12,opt,name=max_hold,json=maxHold,proto3" json:"max_hold,omitempty"`
 	// How much of max_hold is left. expires_in and safe_for are never larger. It counts from
 	// the same moment as safe_for: after that the lock is lost, renewed or not.
-	EndsIn        *durationpb.Duration `protobuf:"bytes,13,opt,name=ends_in,json=endsIn,proto3" json:"ends_in,omitempty"`
+	EndsIn *durationpb.Duration `protobuf:"bytes,13,opt,name=ends_in,json=endsIn,proto3" json:"ends_in,omitempty"`
+	// The authenticated principal of the caller that was granted the hold. It is absent if the
+	// mesh did not authenticate its callers then.
+	Principal     *string `protobuf:"bytes,14,opt,name=principal,proto3,oneof" json:"principal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -290,6 +293,13 @@ func (x *Hold) GetEndsIn() *durationpb.Duration {
 	return nil
 }
 
+func (x *Hold) GetPrincipal() string {
+	if x != nil && x.Principal != nil {
+		return *x.Principal
+	}
+	return ""
+}
+
 // Waiter is one place in a key's queue.
 type Waiter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -304,7 +314,10 @@ type Waiter struct {
 	// How long the waiter has been in the queue of this owner.
 	Waiting *durationpb.Duration `protobuf:"bytes,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	// The metadata of the acquire.
-	Metadata      map[string]string `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metadata map[string]string `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The authenticated principal of the waiting caller. It is absent if the mesh did not
+	// authenticate its callers then.
+	Principal     *string `protobuf:"bytes,7,opt,name=principal,proto3,oneof" json:"principal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -379,6 +392,13 @@ func (x *Waiter) GetMetadata() map[string]string {
 		return x.Metadata
 	}
 	return nil
+}
+
+func (x *Waiter) GetPrincipal() string {
+	if x != nil && x.Principal != nil {
+		return *x.Principal
+	}
+	return ""
 }
 
 // Lock is the state of one key.
@@ -4354,7 +4374,7 @@ var File_sharelock_v1_lock_proto protoreflect.FileDescriptor
 
 const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\n" +
-	"\x17sharelock/v1/lock.proto\x12\fsharelock.v1\x1a\x1egoogle/protobuf/duration.proto\"\xbe\x04\n" +
+	"\x17sharelock/v1/lock.proto\x12\fsharelock.v1\x1a\x1egoogle/protobuf/duration.proto\"\xef\x04\n" +
 	"\x04Hold\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12\x1b\n" +
@@ -4371,10 +4391,13 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	" \x01(\tR\x04node\x12<\n" +
 	"\bmetadata\x18\v \x03(\v2 .sharelock.v1.Hold.MetadataEntryR\bmetadata\x124\n" +
 	"\bmax_hold\x18\f \x01(\v2\x19.google.protobuf.DurationR\amaxHold\x122\n" +
-	"\aends_in\x18\r \x01(\v2\x19.google.protobuf.DurationR\x06endsIn\x1a;\n" +
+	"\aends_in\x18\r \x01(\v2\x19.google.protobuf.DurationR\x06endsIn\x12!\n" +
+	"\tprincipal\x18\x0e \x01(\tH\x00R\tprincipal\x88\x01\x01\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\f\n" +
+	"\n" +
+	"_principal\"\xe5\x02\n" +
 	"\x06Waiter\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x1d\n" +
 	"\n" +
@@ -4382,10 +4405,13 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x04mode\x18\x03 \x01(\x0e2\x12.sharelock.v1.ModeR\x04mode\x12\x14\n" +
 	"\x05slots\x18\x04 \x01(\rR\x05slots\x123\n" +
 	"\awaiting\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\awaiting\x12>\n" +
-	"\bmetadata\x18\x06 \x03(\v2\".sharelock.v1.Waiter.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\x06 \x03(\v2\".sharelock.v1.Waiter.MetadataEntryR\bmetadata\x12!\n" +
+	"\tprincipal\x18\a \x01(\tH\x00R\tprincipal\x88\x01\x01\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb9\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\f\n" +
+	"\n" +
+	"_principal\"\xb9\x02\n" +
 	"\x04Lock\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x14\n" +
@@ -4901,6 +4927,8 @@ func file_sharelock_v1_lock_proto_init() {
 	if File_sharelock_v1_lock_proto != nil {
 		return
 	}
+	file_sharelock_v1_lock_proto_msgTypes[0].OneofWrappers = []any{}
+	file_sharelock_v1_lock_proto_msgTypes[1].OneofWrappers = []any{}
 	file_sharelock_v1_lock_proto_msgTypes[21].OneofWrappers = []any{
 		(*SessionCall_Acquire)(nil),
 		(*SessionCall_Renew)(nil),

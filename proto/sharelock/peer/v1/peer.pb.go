@@ -368,6 +368,7 @@ type ForcedHold struct {
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Token         uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
 	ClientId      string                 `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	Principal     string                 `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -419,6 +420,13 @@ func (x *ForcedHold) GetToken() uint64 {
 func (x *ForcedHold) GetClientId() string {
 	if x != nil {
 		return x.ClientId
+	}
+	return ""
+}
+
+func (x *ForcedHold) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
 	}
 	return ""
 }
@@ -3867,7 +3875,13 @@ type Call struct {
 	// 0 means none.
 	Conn uint32 `protobuf:"varint,19,opt,name=conn,proto3" json:"conn,omitempty"`
 	// How long the hold may last in total, however often it is renewed; 0 means no limit.
-	MaxHoldNs     int64 `protobuf:"varint,20,opt,name=max_hold_ns,json=maxHoldNs,proto3" json:"max_hold_ns,omitempty"`
+	MaxHoldNs int64 `protobuf:"varint,20,opt,name=max_hold_ns,json=maxHoldNs,proto3" json:"max_hold_ns,omitempty"`
+	// The authenticated principal of the caller; empty if the caller's node does not
+	// authenticate. Only in views of release 2 or later, as the next field.
+	Principal string `protobuf:"bytes,21,opt,name=principal,proto3" json:"principal,omitempty"`
+	// The principals of the holds of a batch of renewals, a list of the same length. It is
+	// empty if none of them has one.
+	Principals    []string `protobuf:"bytes,22,rep,name=principals,proto3" json:"principals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4042,6 +4056,20 @@ func (x *Call) GetMaxHoldNs() int64 {
 	return 0
 }
 
+func (x *Call) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *Call) GetPrincipals() []string {
+	if x != nil {
+		return x.Principals
+	}
+	return nil
+}
+
 // Answer is the owner's answer to one send of a call.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4063,7 +4091,9 @@ type Answer struct {
 	// The indexes of the holds in a batch of renewals that are not grants any more.
 	Lost []uint32 `protobuf:"varint,12,rep,packed,name=lost,proto3" json:"lost,omitempty"`
 	// The place in the queue, for a call that has asked for it and waits; 0 means unknown.
-	Position      uint32 `protobuf:"varint,13,opt,name=position,proto3" json:"position,omitempty"`
+	Position uint32 `protobuf:"varint,13,opt,name=position,proto3" json:"position,omitempty"`
+	// The indexes of the holds in a batch of renewals that other principals have.
+	Denied        []uint32 `protobuf:"varint,14,rep,packed,name=denied,proto3" json:"denied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4189,6 +4219,13 @@ func (x *Answer) GetPosition() uint32 {
 	return 0
 }
 
+func (x *Answer) GetDenied() []uint32 {
+	if x != nil {
+		return x.Denied
+	}
+	return nil
+}
+
 type Hold struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Token       uint64                 `protobuf:"varint,1,opt,name=token,proto3" json:"token,omitempty"`
@@ -4202,8 +4239,9 @@ type Hold struct {
 	Key         string                 `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
 	// How long the hold may last in total, and how much of it the holder may still rely on;
 	// 0 means no limit.
-	MaxHoldNs     int64 `protobuf:"varint,10,opt,name=max_hold_ns,json=maxHoldNs,proto3" json:"max_hold_ns,omitempty"`
-	EndsInNs      int64 `protobuf:"varint,11,opt,name=ends_in_ns,json=endsInNs,proto3" json:"ends_in_ns,omitempty"`
+	MaxHoldNs     int64  `protobuf:"varint,10,opt,name=max_hold_ns,json=maxHoldNs,proto3" json:"max_hold_ns,omitempty"`
+	EndsInNs      int64  `protobuf:"varint,11,opt,name=ends_in_ns,json=endsInNs,proto3" json:"ends_in_ns,omitempty"`
+	Principal     string `protobuf:"bytes,12,opt,name=principal,proto3" json:"principal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4315,6 +4353,13 @@ func (x *Hold) GetEndsInNs() int64 {
 	return 0
 }
 
+func (x *Hold) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
 type Waiter struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClientId      string                 `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
@@ -4323,6 +4368,7 @@ type Waiter struct {
 	Slots         uint32                 `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
 	WaitingNs     int64                  `protobuf:"varint,5,opt,name=waiting_ns,json=waitingNs,proto3" json:"waiting_ns,omitempty"`
 	Metadata      map[string]string      `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Principal     string                 `protobuf:"bytes,7,opt,name=principal,proto3" json:"principal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4397,6 +4443,13 @@ func (x *Waiter) GetMetadata() map[string]string {
 		return x.Metadata
 	}
 	return nil
+}
+
+func (x *Waiter) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
 }
 
 type Lock struct {
@@ -4882,12 +4935,13 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\bactivity\x18\x01 \x01(\v2\x1c.sharelock.v1.MemberActivityR\bactivity\"\\\n" +
 	"\rForcedRequest\x123\n" +
 	"\x05holds\x18\x01 \x03(\v2\x1d.sharelock.peer.v1.ForcedHoldR\x05holds\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"Q\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"o\n" +
 	"\n" +
 	"ForcedHold\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12\x1b\n" +
-	"\tclient_id\x18\x03 \x01(\tR\bclientId\"\x10\n" +
+	"\tclient_id\x18\x03 \x01(\tR\bclientId\x12\x1c\n" +
+	"\tprincipal\x18\x04 \x01(\tR\tprincipal\"\x10\n" +
 	"\x0eForcedResponse\"J\n" +
 	"\bIdentity\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
@@ -5160,7 +5214,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\rR\x04next\x12\x12\n" +
 	"\x04done\x18\x03 \x01(\bR\x04done\x12\x10\n" +
-	"\x03why\x18\x04 \x01(\tR\x03why\"\xb9\x04\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"\xf7\x04\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x12\n" +
@@ -5183,10 +5237,14 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x06tokens\x18\x11 \x03(\x04R\x06tokens\x12\x17\n" +
 	"\attls_ns\x18\x12 \x03(\x03R\x06ttlsNs\x12\x12\n" +
 	"\x04conn\x18\x13 \x01(\rR\x04conn\x12\x1e\n" +
-	"\vmax_hold_ns\x18\x14 \x01(\x03R\tmaxHoldNs\x1a;\n" +
+	"\vmax_hold_ns\x18\x14 \x01(\x03R\tmaxHoldNs\x12\x1c\n" +
+	"\tprincipal\x18\x15 \x01(\tR\tprincipal\x12\x1e\n" +
+	"\n" +
+	"principals\x18\x16 \x03(\tR\n" +
+	"principals\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xea\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x82\x03\n" +
 	"\x06Answer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04send\x18\x02 \x01(\rR\x04send\x12\x18\n" +
@@ -5201,7 +5259,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	" \x01(\x03R\fretryAfterNs\x12\x14\n" +
 	"\x05field\x18\v \x01(\tR\x05field\x12\x12\n" +
 	"\x04lost\x18\f \x03(\rR\x04lost\x12\x1a\n" +
-	"\bposition\x18\r \x01(\rR\bposition\"\x8d\x03\n" +
+	"\bposition\x18\r \x01(\rR\bposition\x12\x16\n" +
+	"\x06denied\x18\x0e \x03(\rR\x06denied\"\xab\x03\n" +
 	"\x04Hold\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x04R\x05token\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x1d\n" +
@@ -5216,10 +5275,11 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\vmax_hold_ns\x18\n" +
 	" \x01(\x03R\tmaxHoldNs\x12\x1c\n" +
 	"\n" +
-	"ends_in_ns\x18\v \x01(\x03R\bendsInNs\x1a;\n" +
+	"ends_in_ns\x18\v \x01(\x03R\bendsInNs\x12\x1c\n" +
+	"\tprincipal\x18\f \x01(\tR\tprincipal\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xad\x02\n" +
 	"\x06Waiter\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x1d\n" +
 	"\n" +
@@ -5228,7 +5288,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05slots\x18\x04 \x01(\rR\x05slots\x12\x1d\n" +
 	"\n" +
 	"waiting_ns\x18\x05 \x01(\x03R\twaitingNs\x12C\n" +
-	"\bmetadata\x18\x06 \x03(\v2'.sharelock.peer.v1.Waiter.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\x06 \x03(\v2'.sharelock.peer.v1.Waiter.MetadataEntryR\bmetadata\x12\x1c\n" +
+	"\tprincipal\x18\a \x01(\tR\tprincipal\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xad\x02\n" +
