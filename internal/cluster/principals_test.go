@@ -28,8 +28,8 @@ func TestSimPrincipalsOutliveTheOwner(t *testing.T) {
 		granted := make(chan sharelock.Hold, 1)
 		go func() { // the same id of another principal waits
 			h, err := c.Node(2).Acquire(apps, get)
-			if err != nil {
-				t.Errorf("%s: the other principal is answered %v", invariant.OwnHolds, err)
+			if err != nil || h.Principal != "apps/x" {
+				t.Errorf("%s: the other principal is answered %+v, %v", invariant.OwnHolds, h, err)
 			}
 			granted <- h
 		}()

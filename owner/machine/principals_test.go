@@ -96,7 +96,7 @@ func TestSameIDOfTwoPrincipals(t *testing.T) {
 func TestPrincipalsAreCopied(t *testing.T) {
 	p := owned(t)
 	token := p.get("ci", "k", "r").Holds[0].Token
-	p.get("apps", "k", "r")
+	p.get("apps", "k", "other")
 	p.get("ci", "l", "r")
 	if count := p.counts(); count != "apps 0/1 ci 2/0" {
 		t.Errorf("counted %q", count)
