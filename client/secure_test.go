@@ -238,10 +238,12 @@ func TestTLSOverTCP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 		pair(t, c)
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
 	}
 }
 
