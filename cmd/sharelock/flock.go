@@ -76,9 +76,12 @@ the lock was lost and CMD was stopped.`,
 	}
 	r.addFlags(cmd)
 	cmd.Flags().BoolVar(&r.only, "only-server", false, onlyServerUsage)
+	cmd.Flags().BoolVar(&r.passAuth, "pass-auth", false, passAuthUsage)
 	cmd.Flags().DurationVar(&ttl, "ttl", 0, "how long the lock lives without a renewal (default: the node's default_ttl)")
 	// flock(1) has an option of this name.
 	_ = cmd.Flags().MarkHidden("timeout")
+	// Its options may be abbreviated, and --con is --conflict-exit-code.
+	_ = cmd.Flags().MarkHidden("context")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o := flockOptions{wait: forever, conflict: exitFailed}
 		args, err := getopt(append(o.options(), sharelockOptions(cmd.Flags())...), args)

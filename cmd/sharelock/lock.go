@@ -38,7 +38,8 @@ func (a *app) lockCommand() *cobra.Command {
 
 CMD runs in a process group of its own. It uses the terminal as it would without
 sharelock, and gets stdin and every signal that sharelock gets. Its environment has
-SHARELOCK_KEY, SHARELOCK_TOKEN and SHARELOCK_CLIENT_ID. sharelock does not wait for
+SHARELOCK_KEY, SHARELOCK_TOKEN and SHARELOCK_CLIENT_ID, but not the variables of the
+caller's credential, such as SHARELOCK_AUTH_TOKEN. sharelock does not wait for
 processes that CMD leaves in the background. Put a KEY that looks like a flag between
 two --.
 
@@ -74,6 +75,7 @@ was lost and CMD was stopped; 126 CMD cannot be run; 127 CMD was not found.`,
 	cmd.Flags().IntVarP(&conflict, "conflict-exit-code", "E", exitFailed, "exit code if others hold the lock")
 	r.addFlags(cmd)
 	cmd.Flags().BoolVar(&r.only, "only-server", false, onlyServerUsage)
+	cmd.Flags().BoolVar(&r.passAuth, "pass-auth", false, passAuthUsage)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if conflict < 0 || conflict > 255 {
 			return usageError("--conflict-exit-code: %d is not between 0 and 255", conflict)
@@ -134,7 +136,7 @@ func (a *app) lock(ctx context.Context, r *remote, key string, argv []string, ta
 	defer c.Close() //nolint:errcheck // a lock that is not released ends after its TTL
 
 	relayed := newRelay(signals, s)
-	e, lost, err := a.under(l, path, argv, s, relayed.out)
+	e, lost, err := a.under(r, l, path, argv, s, relayed.out)
 	received := relayed.stop()
 	if err != nil {
 		return errors.Join(cannotRun(err), release(ctx, l, releaseTime))
@@ -167,7 +169,7 @@ func (a *app) lock(ctx context.Context, r *remote, key string, argv []string, ta
 
 // under runs the command while the lock is held. It reports whether the command was ended
 // because the lock was lost or was about to be lost.
-func (a *app) under(l *client.Lock, path string, argv []string, s *sentinel, signals <-chan os.Signal) (e ending, lost bool, err error) {
+func (a *app) under(r *remote, l *client.Lock, path string, argv []string, s *sentinel, signals <-chan os.Signal) (e ending, lost bool, err error) {
 	// The kernel ends CMD with the thread that started it (see startProcess).
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -176,7 +178,11 @@ func (a *app) under(l *client.Lock, path string, argv []string, s *sentinel, sig
 		s.close()
 		return ending{}, true, nil // this process was stopped in the meantime
 	}
-	p, err := a.startProcess(path, argv, slices.Concat(a.environ, []string{
+	environ := a.environ
+	if !r.passAuth {
+		environ = withoutSecrets(environ)
+	}
+	p, err := a.startProcess(path, argv, slices.Concat(environ, []string{
 		"SHARELOCK_KEY=" + h.Key, "SHARELOCK_TOKEN=" + h.Token.String(), "SHARELOCK_CLIENT_ID=" + h.ClientID,
 	}), s)
 	if err != nil {

@@ -40,6 +40,13 @@ type remote struct {
 	timeout  time.Duration
 	// control is that of the client, once it was dialed.
 	control clienthook.Control
+	access  access
+	// context is the name of a context; empty is the one in use, if any.
+	context string
+	// given reports whether a flag was given.
+	given func(flag string) bool
+	// passAuth: CMD of lock and flock gets the variables of the caller's credential.
+	passAuth bool
 }
 
 // call is the work of a client command.
@@ -61,6 +68,8 @@ func (a *app) nodeCommand(cmd *cobra.Command, prepare func(args []string) (call,
 	r.addFlags(cmd)
 	return a.completeRemote(cmd, r, prepare)
 }
+
+const passAuthUsage = "leave the variables of the credential, such as SHARELOCK_AUTH_TOKEN, in CMD's environment"
 
 const onlyServerUsage = "use only the nodes of --server, not other nodes of the mesh"
 
@@ -105,8 +114,11 @@ func (r *remote) addFlags(cmd *cobra.Command) {
 	fs.SortFlags = false
 	fs.StringVar(&r.servers, "server", variable(r.app.environ, serverVariable, defaultServer),
 		"gRPC addresses of the first nodes to try, host:port[,host:port...] (env "+serverVariable+")")
+	fs.StringVar(&r.context, "context", "", "the context to use, see sharelock context (env "+contextVariable+")")
 	fs.StringVar(&r.clientID, "client-id", "", "the client id that others see (default: user@host:pid)")
 	fs.DurationVar(&r.timeout, "timeout", defaultPatience, "how long to look for a node that answers")
+	r.access.addFlags(fs)
+	r.given = fs.Changed
 }
 
 // dial connects to the mesh.
@@ -127,6 +139,9 @@ func (r *remote) invoke(ctx context.Context, method string, req, resp proto.Mess
 
 // options returns the addresses and options of a client.
 func (r *remote) options() (addrs []string, opts client.Options, err error) {
+	if err := r.complete(); err != nil {
+		return nil, opts, err
+	}
 	for addr := range strings.SplitSeq(r.servers, ",") {
 		addr = strings.TrimSpace(addr)
 		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
@@ -143,7 +158,23 @@ func (r *remote) options() (addrs []string, opts client.Options, err error) {
 	if r.timeout <= 0 {
 		return nil, opts, usageError("--timeout: %v is not positive", r.timeout)
 	}
-	return addrs, client.Options{ClientID: r.clientID, Patience: r.timeout, OnlyAddrs: r.only}, nil
+	opts = client.Options{ClientID: r.clientID, Patience: r.timeout, OnlyAddrs: r.only}
+	return addrs, opts, r.access.options(&opts)
+}
+
+// complete takes what the flags do not say from the environment and from the context.
+func (r *remote) complete() error {
+	from, err := r.app.chosenContext(r.context)
+	if err != nil {
+		return err
+	}
+	if err := r.access.complete(r.app.environ, from); err != nil {
+		return err
+	}
+	if from != nil && len(from.servers) > 0 && !r.given("server") && variable(r.app.environ, serverVariable, "") == "" {
+		r.servers = strings.Join(from.servers, ",")
+	}
+	return nil
 }
 
 // variable returns the value of an environment variable, or otherwise if it is unset or empty.
