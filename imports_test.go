@@ -29,6 +29,8 @@ const (
 	cobra      = "github.com/spf13/cobra"
 	consistent = "github.com/buraksezer/consistent"
 	genproto   = "google.golang.org/genproto/googleapis/rpc"
+	goJOSE     = "github.com/go-jose/go-jose/v4"
+	goOIDC     = "github.com/coreos/go-oidc/v3"
 	grpc       = "google.golang.org/grpc"
 	hclog      = "github.com/hashicorp/go-hclog"
 	koanf      = "github.com/knadh/koanf"
@@ -66,6 +68,8 @@ var folders = []folder{
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
 	{"internal/wake", nil, nil},
 	{"internal/caller", nil, nil},
+	{"internal/pagetoken", nil, nil},
+	{"internal/auth", []string{".", "internal/caller"}, []string{goJOSE, goOIDC, yaml}},
 	{"internal/certs", nil, nil},
 	{"internal/nodetls", []string{"internal/opening", "internal/seldom"}, nil},
 	{"internal/opening", nil, nil},
@@ -84,7 +88,7 @@ var folders = []folder{
 	{"internal/sessionwire", []string{".", "internal/protofield", "proto/sharelock/v1"}, []string{grpc, protobuf}},
 	{"proto/sharelock/v1", []string{"."}, []string{grpc, protobuf, genproto}},
 	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "internal/caller", "internal/frame", "internal/page", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{"api", []string{".", "internal/audit", "internal/auth", "internal/caller", "internal/frame", "internal/page", "internal/pagetoken", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
 		[]string{
@@ -154,7 +158,7 @@ var folders = []folder{
 	{
 		"mesh/route",
 		[]string{
-			".", "internal/caller", "internal/rules", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/keepalive", "mesh/link", "api",
+			".", "internal/caller", "internal/pagetoken", "internal/rules", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/keepalive", "mesh/link", "api",
 			"internal/sessionwire", "proto/sharelock/v1",
 		},
 		nil,

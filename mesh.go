@@ -23,6 +23,9 @@ type MeshState struct {
 	Survives int
 	// DiskError is the reason why this node cannot write Raft's records; empty if it can.
 	DiskError string
+	// AuthHash names the content of the node's auth file; empty if it does not authenticate its
+	// callers.
+	AuthHash string
 	// Conditions are what an operator should know now, the worst first; none if all is well.
 	Conditions []Condition
 	// CopiesMissing counts the partitions of the node of which copies are not there yet. SeatWaits

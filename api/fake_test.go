@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/pagetoken"
 	"go.uber.org/goleak"
 )
 
@@ -291,8 +292,12 @@ func (n *fakeNode) List(_ context.Context, r sharelock.ListRequest) (sharelock.L
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	page := sharelock.ListPage{Quarantined: 3}
+	after, err := pagetoken.Key(r.PageToken)
+	if err != nil {
+		return sharelock.ListPage{}, sharelock.Invalid("page_token", r.PageToken)
+	}
 	for key, k := range n.keys {
-		if len(k.holds) > 0 && strings.HasPrefix(key, r.Prefix) && key > r.PageToken &&
+		if len(k.holds) > 0 && strings.HasPrefix(key, r.Prefix) && key > after &&
 			(r.ClientID == "" || k.holds[0].ClientID == r.ClientID) {
 			page.Locks = append(page.Locks, n.lock(key, k))
 		}
@@ -300,7 +305,7 @@ func (n *fakeNode) List(_ context.Context, r sharelock.ListRequest) (sharelock.L
 	slices.SortFunc(page.Locks, func(a, b sharelock.KeyState) int { return strings.Compare(a.Key, b.Key) })
 	if r.PageSize > 0 && len(page.Locks) > r.PageSize {
 		page.Locks = page.Locks[:r.PageSize]
-		page.NextPageToken = page.Locks[r.PageSize-1].Key
+		page.NextPageToken = pagetoken.After(page.Locks[r.PageSize-1].Key)
 	}
 	return page, nil
 }

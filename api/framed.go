@@ -211,7 +211,7 @@ func (f *framed) session(conn net.Conn) (err error) {
 	f.setTimeouts(conn, keepaliveInterval)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	ss := f.locks.open(frame.New(conn, sessionwire.MaxSessionFrame, framePatience), conn.RemoteAddr())
+	ss := f.locks.open(frame.New(conn, sessionwire.MaxSessionFrame, framePatience), conn.RemoteAddr(), connCredentials(conn))
 	f.mu.Lock()
 	f.conns[conn] = ss
 	closed := f.closed

@@ -54,10 +54,15 @@ type GRPC struct {
 
 // NewGRPC returns a server in front of node. It does not listen until [GRPC.Serve] is called.
 func NewGRPC(node Node, o Options) *GRPC {
-	log := o.logger()
+	log, gate := o.logger(), newGate(o)
 	var secure []grpc.ServerOption
 	if o.TLS {
 		secure = append(secure, grpc.Creds(newAccepting()))
+	}
+	unary := []grpc.UnaryServerInterceptor{translateErrors(log), endWithDeadline, recoverUnary(log)}
+	streams := []grpc.StreamServerInterceptor{recoverStream(log)}
+	if gate != nil {
+		unary, streams = append(unary, gate.unary()), append(streams, gate.stream())
 	}
 	s := grpc.NewServer(append(secure,
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
@@ -77,10 +82,10 @@ func NewGRPC(node Node, o Options) *GRPC {
 		grpc.WaitForHandlers(true),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ForceServerCodecV2(sessionwire.RawCodec{}), // for sessions, see sessionwire.Frame
-		// Outermost first. Recovery is next to the handler, so that its error is translated
-		// like any other.
-		grpc.ChainUnaryInterceptor(translateErrors(log), endWithDeadline, recoverUnary(log)),
-		grpc.ChainStreamInterceptor(recoverStream(log)),
+		// Outermost first. Recovery is inside of what translates errors, so that its error is
+		// translated like any other.
+		grpc.ChainUnaryInterceptor(unary...),
+		grpc.ChainStreamInterceptor(streams...),
 	)...)
 	g := &GRPC{
 		server: s,
@@ -91,11 +96,11 @@ func NewGRPC(node Node, o Options) *GRPC {
 			original.ShareLockService_ServiceDesc.ServiceName,
 		}),
 	}
-	l := &locks{node: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log}
+	l := &locks{node: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate}
 	g.framed = newFramed(l, log)
 	pb.RegisterLockServiceServer(s, l)
-	pb.RegisterMeshServiceServer(s, &meshes{node: node})
-	original.RegisterShareLockServiceServer(s, &legacy{node: node, maxWait: o.MaxWait})
+	pb.RegisterMeshServiceServer(s, &meshes{node: node, gate: gate})
+	original.RegisterShareLockServiceServer(s, &legacy{node: node, maxWait: o.MaxWait, gate: gate})
 	healthpb.RegisterHealthServer(s, g.health)
 	if o.Reflection {
 		reflection.Register(s)

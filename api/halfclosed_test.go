@@ -64,15 +64,15 @@ func TestHalfClosedIsServed(t *testing.T) {
 	}
 }
 
-// gate is a node whose first acquire is in flight until its context has ended: the caller
+// entryNode is a node whose first acquire is in flight until its context has ended: the caller
 // disconnects before the acquire is granted.
-type gate struct {
+type entryNode struct {
 	*fakeNode
 	entered chan struct{}
 	once    sync.Once
 }
 
-func (n *gate) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error) {
+func (n *entryNode) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sharelock.Hold, error) {
 	first := false
 	n.once.Do(func() { first = true })
 	if first {
@@ -130,7 +130,7 @@ func TestHalfClosedAcquire(t *testing.T) {
 		{"/lock", `{"key":"k"}`, false, http.StatusOK},
 		{"/lock", `{"key":"k","timeoutMs":60000}`, true, 499},
 	} {
-		node := &gate{fakeNode: newFake(), entered: make(chan struct{})}
+		node := &entryNode{fakeNode: newFake(), entered: make(chan struct{})}
 		if tt.held {
 			hold(t, node.fakeNode, "k")
 		}
@@ -158,7 +158,7 @@ func TestHalfClosedAcquire(t *testing.T) {
 func TestClosedAcquire(t *testing.T) {
 	for _, path := range []string{"/v1/locks/k", "/lock"} {
 		for _, reset := range []bool{false, true} {
-			node := &gate{fakeNode: newFake(), entered: make(chan struct{})}
+			node := &entryNode{fakeNode: newFake(), entered: make(chan struct{})}
 			conn, served := overTCP(t, node)
 			send(t, conn, post(path, `{"key":"k"}`))
 			<-node.entered

@@ -31,7 +31,7 @@ const (
 func NewHTTP(node Node, o Options) *http.Server {
 	s := newHTTPAPI(node, o)
 	server := &http.Server{
-		Handler:           s.guard(s.routes()),
+		Handler:           s.guard(s.fromHere(s.routes())),
 		ConnContext:       withRemote,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
@@ -58,16 +58,19 @@ type httpAPI struct {
 	writeTimeout time.Duration
 	// page is the page for people; nil if it is off.
 	page http.Handler
+	gate *gate // may be nil
 }
 
 func newHTTPAPI(node Node, o Options) *httpAPI {
+	gate := newGate(o)
 	s := &httpAPI{
 		log:          o.logger(),
-		locks:        &locks{node: node},
-		meshes:       &meshes{node: node},
-		legacy:       &legacy{node: node, maxWait: o.MaxWait},
+		locks:        &locks{node: node, gate: gate},
+		meshes:       &meshes{node: node, gate: gate},
+		legacy:       &legacy{node: node, maxWait: o.MaxWait, gate: gate},
 		ready:        node.Ready,
 		writeTimeout: writeTimeout,
+		gate:         gate,
 	}
 	if o.Dashboard {
 		s.page = page.Handler()
@@ -79,28 +82,33 @@ func (s *httpAPI) routes() http.Handler {
 	r := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	// More specific routes come first: a key may contain slashes, and mux uses the first route
 	// that matches.
-	r.MatcherFunc(mayBeTokenCheck).Path("/v1/locks/{key:.*}/token/{token:[^/]*}").Handler(s.callThrough(s.checkToken))
-	s.handle(r, "/v1/locks/{key:.*}", methods{
-		http.MethodPost:   s.callHalf(s.acquire),
-		http.MethodPatch:  s.callThrough(s.renew),
-		http.MethodDelete: s.callThrough(s.release),
-		http.MethodGet:    s.callThrough(s.get),
+	s.handle(r.MatcherFunc(mayBeTokenCheck), "/v1/locks/{key:.*}/token/{token:[^/]*}", methods{
+		http.MethodGet: {needsRead, s.callThrough(s.checkToken)},
 	})
-	s.handle(r, "/v1/locks", methods{http.MethodGet: s.callThrough(s.list)})
-	s.handle(r, "/v1/mesh", methods{http.MethodGet: s.call(s.mesh)})
-	s.handle(r, "/v1/mesh/locate/{key:.*}", methods{http.MethodGet: s.call(s.locate)})
-	s.handle(r, "/v1/mesh/ring", methods{http.MethodGet: s.call(s.ring)})
-	s.handle(r, "/v1/mesh/activity", methods{http.MethodGet: s.call(s.activity)})
-	s.handle(r, "/v1/mesh/leave", methods{http.MethodPost: s.call(s.leave)})
-	s.handle(r, "/healthz", methods{http.MethodGet: s.healthz})
-	s.handle(r, "/readyz", methods{http.MethodGet: s.readyz})
-	if s.page != nil {
+	s.handle(r.NewRoute(), "/v1/locks/{key:.*}", methods{
+		http.MethodPost:  {needsAcquire, s.callHalf(s.acquire)},
+		http.MethodPatch: {needsAcquire, s.callThrough(s.renew)},
+		// A query parameter makes it a forced release.
+		http.MethodDelete: {needsChecks, s.callThrough(s.release)},
+		http.MethodGet:    {needsRead, s.callThrough(s.get)},
+	})
+	s.handle(r.NewRoute(), "/v1/locks", methods{http.MethodGet: {needsChecks, s.callThrough(s.list)}})
+	s.handle(r.NewRoute(), "/v1/auth/whoami", methods{http.MethodGet: {needsCaller, s.call(s.whoAmI)}})
+	s.handle(r.NewRoute(), "/v1/mesh", methods{http.MethodGet: {needsReadOfAny, s.call(s.mesh)}})
+	s.handle(r.NewRoute(), "/v1/mesh/locate/{key:.*}", methods{http.MethodGet: {needsReadOfAny, s.call(s.locate)}})
+	s.handle(r.NewRoute(), "/v1/mesh/ring", methods{http.MethodGet: {needsReadOfAny, s.call(s.ring)}})
+	s.handle(r.NewRoute(), "/v1/mesh/activity", methods{http.MethodGet: {needsReadOfAny, s.call(s.activity)}})
+	s.handle(r.NewRoute(), "/v1/mesh/leave", methods{http.MethodPost: {needsAdmin, s.call(s.leave)}})
+	s.handle(r.NewRoute(), "/healthz", methods{http.MethodGet: {needsNothing, s.healthz}})
+	s.handle(r.NewRoute(), "/readyz", methods{http.MethodGet: {needsNothing, s.readyz}})
+	if s.page != nil { // static, and open to all
 		r.Path("/").Handler(s.page)
 		r.PathPrefix(page.AssetsPath).Handler(s.page)
 	}
-	r.Path("/ping").HandlerFunc(s.legacyPing)
-	s.handle(r, "/lock", methods{http.MethodPost: s.legacyLock})
-	s.handle(r, "/unlock", methods{http.MethodPost: s.legacyUnlock})
+	r.Path("/ping").HandlerFunc(s.legacyPing) // open to all, with every method
+	// The keys of the original's calls are in their bodies.
+	s.handle(r.NewRoute(), "/lock", methods{http.MethodPost: {needsChecks, s.legacyLock}})
+	s.handle(r.NewRoute(), "/unlock", methods{http.MethodPost: {needsChecks, s.legacyUnlock}})
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, pb.ErrNoRoute, nil)
 	})
@@ -114,37 +122,48 @@ func mayBeTokenCheck(r *http.Request, _ *mux.RouteMatch) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.Contains(r.URL.Path, "/token/")
 }
 
-// methods maps HTTP methods to the handlers of one path. The handler of GET also serves HEAD;
-// net/http drops the body.
-type methods map[string]http.HandlerFunc
+// methods maps the HTTP methods of one path to what they need and do. The handler of GET also serves
+// HEAD; net/http drops the body.
+type methods map[string]endpoint
+
+// endpoint is one method of one path.
+type endpoint struct {
+	need    access
+	handler http.HandlerFunc
+}
 
 // handle registers one route for all methods of a path. mux's own method matching does not set the
 // Allow header.
-func (s *httpAPI) handle(r *mux.Router, path string, m methods) {
+func (s *httpAPI) handle(route *mux.Route, path string, m methods) {
 	var allow []string
 	for _, name := range []string{
 		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete,
 	} {
-		if m.find(name) != nil {
+		if _, ok := m.find(name); ok {
 			allow = append(allow, name)
 		}
 	}
-	r.Path(path).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := m.find(r.Method)
-		if h == nil {
+	admitted := make(methods, len(m))
+	for name, e := range m {
+		admitted[name] = endpoint{e.need, s.admit(name+" "+path, e.need, e.handler)}
+	}
+	route.Path(path).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e, ok := admitted.find(r.Method)
+		if !ok {
 			w.Header().Set("Allow", strings.Join(allow, ", "))
 			s.fail(w, r, pb.ErrMethodNotAllowed, nil)
 			return
 		}
-		h(w, r)
+		e.handler(w, r)
 	})
 }
 
-func (m methods) find(method string) http.HandlerFunc {
+func (m methods) find(method string) (endpoint, bool) {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	return m[method]
+	e, ok := m[method]
+	return e, ok
 }
 
 // guard wraps all handlers. It fixes the path so that the router sees it as it was sent, and turns

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
@@ -23,11 +24,26 @@ func (s *httpAPI) readyz(w http.ResponseWriter, r *http.Request) {
 	if err == nil && r.URL.Query().Get("copies") == "1" {
 		err = missing(st)
 	}
+	if s.gate != nil { // everyone may ask, so that there are no details
+		err, st = reasonOnly(err), sharelock.MeshState{}
+	}
 	if err != nil {
 		s.fail(w, r, err, nil)
 		return
 	}
 	s.write(w, http.StatusOK, readiness(st))
+}
+
+// reasonOnly returns an error without what it says of this node.
+func reasonOnly(err error) error {
+	if err == nil {
+		return nil
+	}
+	e, ok := errors.AsType[*sharelock.Error](err)
+	if !ok {
+		return sharelock.ErrNotReady
+	}
+	return &sharelock.Error{Err: e.Err, RetryAfter: e.RetryAfter}
 }
 
 // missing returns why another node should not be stopped now, or nil.

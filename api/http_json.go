@@ -31,6 +31,7 @@ func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) htt
 			return
 		}
 		m, err := f(r, body)
+		done(r.Context(), m, err)
 		s.answer(w, r, body, m, err)
 	}
 }
@@ -53,6 +54,7 @@ func (s *httpAPI) callHalf(f func(*http.Request, []byte) (proto.Message, error))
 				m, err = f(r.WithContext(unlessItWaits(r.Context())), body)
 			}
 		}
+		done(r.Context(), m, err)
 		s.answer(w, r, body, m, err)
 	}
 }
@@ -337,6 +339,9 @@ func (s *httpAPI) failWith(w http.ResponseWriter, err error, status int, body an
 	data, merr := json.Marshal(body)
 	if merr != nil {
 		status, data = http.StatusInternalServerError, []byte(`{"error":{"code":500,"reason":"INTERNAL","message":"","details":{}}}`)
+	}
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
 	if status == http.StatusServiceUnavailable {
 		// Whole seconds, rounded up, because an early retry would fail.

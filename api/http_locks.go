@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorilla/mux"
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/auth"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -66,12 +67,20 @@ func (s *httpAPI) release(r *http.Request, _ []byte) (proto.Message, error) {
 	}
 	switch q["force"] {
 	case "true":
-		return orNil(s.locks.ForceRelease(r.Context(), &pb.ForceReleaseRequest{Key: key, Token: token, Reason: q["reason"]}))
+		ctx, err := s.gate.check(r.Context(), auth.Force, key)
+		if err != nil {
+			return nil, err
+		}
+		return orNil(s.locks.ForceRelease(ctx, &pb.ForceReleaseRequest{Key: key, Token: token, Reason: q["reason"]}))
 	case "", "false":
 		if q["reason"] != "" {
 			return nil, sharelock.Invalid("reason", "needs force=true")
 		}
-		return orNil(s.locks.Release(r.Context(), &pb.ReleaseRequest{Key: key, Token: token}))
+		ctx, err := s.gate.check(r.Context(), auth.Acquire, key)
+		if err != nil {
+			return nil, err
+		}
+		return orNil(s.locks.Release(ctx, &pb.ReleaseRequest{Key: key, Token: token}))
 	default:
 		return nil, sharelock.Invalid("force", "is neither true nor false")
 	}
@@ -120,6 +129,13 @@ func (s *httpAPI) checkToken(r *http.Request, _ []byte) (proto.Message, error) {
 		return m, sharelock.ErrStaleToken
 	}
 	return m, nil
+}
+
+func (s *httpAPI) whoAmI(r *http.Request, _ []byte) (proto.Message, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	return orNil(s.meshes.WhoAmI(r.Context(), &pb.WhoAmIRequest{}))
 }
 
 func (s *httpAPI) mesh(r *http.Request, _ []byte) (proto.Message, error) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/pagetoken"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -269,15 +270,15 @@ func TestHTTPList(t *testing.T) {
 		return s + "next=" + r.NextPageToken
 	}
 	for query, want := range map[string]string{
-		"":                                   "a/1 a/2 a/3 b/1 next=",
-		"?prefix=a%2F":                       "a/1 a/2 a/3 next=",
-		"?prefix=a/&pageSize=2":              "a/1 a/2 next=a/2",
-		"?pageSize=2&pageToken=a/2":          "a/3 b/1 next=",
-		"?clientId=c1":                       "a/1 b/1 next=",
-		"?prefix=b&clientId=c1&pageSize=0":   "b/1 next=",
-		"?prefix=&clientId=&pageToken=":      "a/1 a/2 a/3 b/1 next=",
-		"?pageSize=1000":                     "a/1 a/2 a/3 b/1 next=",
-		"?prefix=%E2%82%AC&pageToken=%00%01": "next=",
+		"":                      "a/1 a/2 a/3 b/1 next=",
+		"?prefix=a%2F":          "a/1 a/2 a/3 next=",
+		"?prefix=a/&pageSize=2": "a/1 a/2 next=" + pagetoken.After("a/2"),
+		"?pageSize=2&pageToken=" + pagetoken.After("a/2"): "a/3 b/1 next=",
+		"?clientId=c1":                     "a/1 b/1 next=",
+		"?prefix=b&clientId=c1&pageSize=0": "b/1 next=",
+		"?prefix=&clientId=&pageToken=":    "a/1 a/2 a/3 b/1 next=",
+		"?pageSize=1000":                   "a/1 a/2 a/3 b/1 next=",
+		"?prefix=%E2%82%AC&pageToken=0001": "next=",
 	} {
 		if got := keys(query); got != want {
 			t.Errorf("%s: got %s, want %s", query, got, want)

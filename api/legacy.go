@@ -19,6 +19,7 @@ type legacy struct {
 	original.UnimplementedShareLockServiceServer
 	node    Locker
 	maxWait time.Duration
+	gate    *gate // may be nil
 }
 
 func (s *legacy) Ping(context.Context, *original.ShareLockPingRequest) (*original.ShareLockPingResponse, error) {
@@ -55,7 +56,9 @@ func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32
 			wait = min(wait, s.maxWait)
 		}
 	}
+	ctx, done := s.gate.wait(ctx, key)
 	hold, err := s.node.Acquire(ctx, sharelock.AcquireRequest{Key: key, ClientID: clientID, Wait: wait})
+	hold, err = stillAllowed(s.node, hold, err, done())
 	if gone := ctx.Err(); err == nil && gone != nil {
 		takeBack(s.node, hold)
 		err = gone

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/auth"
 	original "github.com/sgkandale/sharelock/proto/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -30,7 +31,11 @@ func (s *httpAPI) legacyLock(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err, nil)
 		return
 	}
-	ctx := r.Context()
+	ctx, err := s.gate.check(r.Context(), auth.Acquire, m.GetKey())
+	if err != nil {
+		s.fail(w, r, err, nil)
+		return
+	}
 	st, hold, err := s.legacy.lock(ctx, m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
 	if errors.Is(err, context.Canceled) {
 		if half := probeHalfClosed(w, r); half != nil {
@@ -39,6 +44,7 @@ func (s *httpAPI) legacyLock(w http.ResponseWriter, r *http.Request) {
 			st, hold, err = s.legacy.lock(unlessItWaits(ctx), m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
 		}
 	}
+	finished(ctx, hold.Token, err)
 	if sent := s.answerLegacy(w, r, st, err); st == original.Status_Acquired && !sent {
 		takeBack(s.legacy.node, hold)
 	}
@@ -50,8 +56,14 @@ func (s *httpAPI) legacyUnlock(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err, nil)
 		return
 	}
+	ctx, err := s.gate.check(r.Context(), auth.Acquire, m.GetKey())
+	if err != nil {
+		s.fail(w, r, err, nil)
+		return
+	}
 	// An unlock does not wait, see callThrough.
-	st, err := s.legacy.unlock(context.WithoutCancel(r.Context()), m.GetKey(), r.Header.Get(clientIDHeader))
+	st, err := s.legacy.unlock(context.WithoutCancel(ctx), m.GetKey(), r.Header.Get(clientIDHeader))
+	finished(ctx, 0, err)
 	s.answerLegacy(w, r, st, err)
 }
 

@@ -29,6 +29,8 @@ type locks struct {
 	ring func() []byte
 	// log is the logger of sessions.
 	log *slog.Logger
+	// gate checks what the handlers check by themselves; it may be nil.
+	gate *gate
 }
 
 func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireResponse, error) {
@@ -52,6 +54,7 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 	if id == "" {
 		id = clientIDFromMetadata(ctx)
 	}
+	ctx, done := s.gate.wait(ctx, m.GetKey())
 	hold, err := s.node.Acquire(ctx, sharelock.AcquireRequest{
 		Key:       m.GetKey(),
 		ClientID:  id,
@@ -63,7 +66,7 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 		Metadata:  m.GetMetadata(),
 		MaxHold:   maxHold,
 	})
-	if err != nil {
+	if hold, err = stillAllowed(s.node, hold, err, done()); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil && m.GetRequestId() == "" {
@@ -71,6 +74,18 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 		return nil, err
 	}
 	return &pb.AcquireResponse{Hold: pb.HoldToProto(hold)}, nil
+}
+
+// stillAllowed returns the answer of an acquire whose caller may not have the key any more if revoked
+// is not nil: then a grant is released.
+func stillAllowed(node Locker, h sharelock.Hold, err, revoked error) (sharelock.Hold, error) {
+	if revoked == nil {
+		return h, err
+	}
+	if err == nil {
+		takeBack(node, h)
+	}
+	return sharelock.Hold{}, revoked
 }
 
 // takeBackTime is how long takeBack waits for the release. The release continues after that.
@@ -143,13 +158,23 @@ func (s *locks) Get(ctx context.Context, m *pb.GetRequest) (*pb.GetResponse, err
 }
 
 func (s *locks) List(ctx context.Context, m *pb.ListRequest) (*pb.ListResponse, error) {
-	page, err := s.node.List(ctx, sharelock.ListRequest{
+	r := sharelock.ListRequest{
 		Prefix:   m.GetPrefix(),
 		ClientID: m.GetClientId(),
 		// An int may have 32 bits only. The node refuses every number above MaxPageSize.
 		PageSize:  int(min(m.GetPageSize(), math.MaxInt32)),
 		PageToken: m.GetPageToken(),
-	})
+	}
+	readable, all, err := s.gate.within(ctx, r.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	var page sharelock.ListPage
+	if all {
+		page, err = s.node.List(ctx, r)
+	} else {
+		page, err = listWithin(ctx, s.node, r, readable)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +182,7 @@ func (s *locks) List(ctx context.Context, m *pb.ListRequest) (*pb.ListResponse, 
 		Locks:         pb.LocksToProto(page.Locks),
 		NextPageToken: page.NextPageToken,
 		Quarantined:   count(page.Quarantined),
+		Filtered:      !all,
 	}, nil
 }
 

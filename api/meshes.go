@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
+	"time"
 
 	"github.com/sgkandale/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // meshes implements sharelock.v1.MeshService in front of a Mesh. Like [locks], it returns the
@@ -15,10 +18,41 @@ import (
 type meshes struct {
 	pb.UnimplementedMeshServiceServer
 	node Mesh
+	gate *gate // may be nil
 }
 
 func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshResponse, error) {
-	return pb.MeshToProto(s.node.Status()), nil
+	st := s.node.Status()
+	if s.gate != nil {
+		st.AuthHash = s.gate.auth.Hash()
+	}
+	return pb.MeshToProto(st), nil
+}
+
+// WhoAmI implements sharelock.v1.MeshService.
+func (s *meshes) WhoAmI(ctx context.Context, _ *pb.WhoAmIRequest) (*pb.WhoAmIResponse, error) {
+	if s.gate == nil {
+		return &pb.WhoAmIResponse{}, nil
+	}
+	v := visitOf(ctx)
+	if v == nil {
+		return nil, errNoVisit
+	}
+	r := &pb.WhoAmIResponse{
+		Authentication: true, Principal: v.who.Principal(), Credential: string(v.who.Kind()), CredentialId: v.who.CredentialID(),
+	}
+	if end := v.who.Expires(); !end.IsZero() {
+		r.ExpiresIn = durationpb.New(time.Until(end))
+	}
+	for _, rule := range v.who.Rules() {
+		r.Permissions = append(r.Permissions, &pb.Permission{Verb: rule.Verb.String(), Keys: rule.Keys})
+	}
+	l := v.who.Limits()
+	r.Limits = &pb.PrincipalLimits{
+		MaxHolds: count(l.MaxHolds), MaxWaiters: count(l.MaxWaiters),
+		MaxCallsPerSecond: count(l.MaxCallsPerSecond), MaxConnections: count(l.MaxConnections),
+	}
+	return r, nil
 }
 
 func (s *meshes) Locate(_ context.Context, m *pb.LocateRequest) (*pb.LocateResponse, error) {
@@ -74,7 +108,11 @@ func (s *meshes) GetActivity(ctx context.Context, m *pb.GetActivityRequest) (*pb
 	}
 	r := &pb.GetActivityResponse{}
 	for _, a := range list {
-		r.Members = append(r.Members, pb.ActivityToProto(a))
+		member := pb.ActivityToProto(a)
+		member.Contended = slices.DeleteFunc(member.GetContended(), func(c *pb.Contention) bool {
+			return !mayRead(ctx, c.GetKey())
+		})
+		r.Members = append(r.Members, member)
 	}
 	return r, nil
 }

@@ -3,6 +3,9 @@ package api
 import (
 	"log/slog"
 	"time"
+
+	"github.com/sgkandale/sharelock/internal/audit"
+	"github.com/sgkandale/sharelock/internal/auth"
 )
 
 // Options are the settings of both servers. The zero value is valid.
@@ -21,6 +24,11 @@ type Options struct {
 	// WrongPort is the error for gRPC clients at the HTTP port, a *[sharelock.Error]. If it is
 	// nil, net/http answers them.
 	WrongPort error
+	// Auth authenticates callers and says what they may do. If it is nil, everyone may do
+	// everything.
+	Auth *auth.Authority
+	// Audit records what was denied, and more; nil records nothing. It needs Auth.
+	Audit *audit.Log
 }
 
 func (o Options) logger() *slog.Logger {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc"
@@ -60,7 +62,11 @@ type session struct {
 	stream stream
 	// remote is the remote address of the stream's connection.
 	remote net.Addr
-	calls  Session
+	// guard authenticates the session; nil without a gate.
+	guard *guard
+	// calls is the session at the node. It is nil until the first good credentials have come;
+	// without a guard it never is. The reader sets it under mu; others need mu.
+	calls Session
 	// ring returns the owners of all partitions in wire format.
 	ring func() []byte
 	// drain is closed to end the session.
@@ -70,6 +76,8 @@ type session struct {
 	wake, room chan struct{}
 	// released tells the writer that all holds were released, which ends the session.
 	released chan struct{}
+	// ending has the error with which the node ends the session, once everything is sent.
+	ending chan error
 	// read receives the error with which the reader ended, and is then closed.
 	read chan error
 	log  *slog.Logger
@@ -92,6 +100,8 @@ type session struct {
 	unsent  unsent
 	// takeBack releases a grant that can no longer be sent. It does not block.
 	takeBack func(h sharelock.Hold)
+	// opens is Locker.Open, for begin.
+	opens func(to Sink, principal string) Session
 }
 
 var (
@@ -103,10 +113,14 @@ var (
 func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
 	ctx, cancel := context.WithCancel(st.Context())
 	defer cancel()
-	ss := s.open(&grpcStream{ServerStream: st}, RemoteOf(ctx))
+	c, err := grpcCredentials(ctx)
+	if err != nil && s.gate != nil {
+		return pb.ToStatus(err).Err()
+	}
+	ss := s.open(&grpcStream{ServerStream: st}, RemoteOf(ctx), c)
 	// The reader ends with the stream, which ends when this handler returns. The server waits only
 	// for the handler, so the reader must not use the node after close.
-	err := ss.serve(ctx, clientIDFromMetadata(ctx))
+	err = ss.serve(ctx, clientIDFromMetadata(ctx))
 	ss.close(s.node)
 	return err
 }
@@ -114,16 +128,51 @@ func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 // RemoteAddr implements Remote.
 func (s *session) RemoteAddr() net.Addr { return s.remote }
 
-// open makes a session on a stream. The caller must call its close.
-func (s *locks) open(st stream, remote net.Addr) *session {
+// open makes a session on a stream, with the credentials of its connection. The caller must call its
+// close.
+func (s *locks) open(st stream, remote net.Addr, c auth.Credentials) *session {
 	ss := &session{
 		stream: st, remote: remote, drain: s.drain, ring: s.ring, log: s.log,
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), released: make(chan struct{}, 1),
-		read: make(chan error, 1),
+		read: make(chan error, 1), ending: make(chan error, 1),
 	}
 	ss.takeBack = func(h sharelock.Hold) { s.node.TakeBack(h) }
-	ss.calls = s.node.Open(ss, "")
+	if ss.guard = s.gate.guard(ss, c, remote); ss.guard == nil {
+		ss.calls = s.node.Open(ss, "")
+		return ss
+	}
+	ss.opens = s.node.Open
+	s.gate.register(ss.guard)
 	return ss
+}
+
+// begin opens the session at the node for its principal.
+func (s *session) begin(principal string) {
+	calls := s.opens(s, principal)
+	s.mu.Lock()
+	closed := s.unsent.closed
+	if !closed {
+		s.calls = calls
+	}
+	s.mu.Unlock()
+	if closed {
+		calls.Close()
+	}
+}
+
+// backend returns the session at the node, or nil if there is none yet.
+func (s *session) backend() Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
+}
+
+// end ends the session with an error, once everything is sent.
+func (s *session) end(err error) {
+	select {
+	case s.ending <- err:
+	default: // it ends already
+	}
 }
 
 // serve reads and writes until the stream ends. The reader may continue after that until Recv
@@ -205,6 +254,9 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 	s.pending--
 	lost := s.unsent.answered(id, &h, err == nil, s.unsent.taken+uint64(len(s.fullUrgent)))
 	s.mu.Unlock()
+	if s.guard != nil {
+		s.guard.answered(id, h.Token, err)
+	}
 	if lost {
 		s.takeBack(h)
 	}
@@ -280,6 +332,11 @@ func (s *session) receive(ctx context.Context, who string) error {
 			return err
 		}
 		s.heard.Store(true)
+		if s.guard != nil {
+			if err := s.guard.hear(ctx, message); err != nil {
+				return err
+			}
+		}
 		reader.Reset(message)
 		for more := true; more; {
 			var err error
@@ -326,12 +383,13 @@ func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, 
 			case !more:
 			case one.Kind == sessionwire.KeepRing:
 				ring = true
+			case one.Kind == sessionwire.KeepAttach && s.refuses(&one):
 			default:
 				k.batch = append(k.batch, one)
 				alive = alive || one.Kind == sessionwire.KeepAlive
 			}
 		}
-		if len(k.batch) > 0 {
+		if len(k.batch) > 0 && s.calls != nil {
 			s.calls.Keep(k.batch)
 		}
 		clear(k.batch)
@@ -343,9 +401,24 @@ func (s *session) keep(ctx context.Context, k *keeps, data []byte) (alive bool, 
 	return alive, nil
 }
 
-// sendRing sends the owners of all partitions.
+// refuses tells the client that a hold is not attached if the session is at no node yet; otherwise it
+// puts into the hold whether its caller may have it.
+func (s *session) refuses(k *sessionwire.Keep) bool {
+	if s.guard == nil {
+		return false
+	}
+	if s.guard.checkHold(k); s.calls == nil {
+		s.Ended(k.ID, k.Err)
+	}
+	return s.calls == nil
+}
+
+// sendRing sends the owners of all partitions, if the client may know them.
 func (s *session) sendRing() {
-	ring := s.ring()
+	var ring []byte
+	if s.guard == nil || s.guard.mayReadRing() {
+		ring = s.ring()
+	}
 	s.mu.Lock()
 	s.out = sessionwire.AppendRing(s.outBuffer(), ring)
 	s.mu.Unlock()
@@ -377,7 +450,9 @@ func (s *session) next(r *sessionwire.CallReader, batch []sessionwire.Call, who 
 			s.start(batch)
 			clear(batch)
 			batch = batch[:0]
-			s.calls.Cancel(id)
+			if s.calls != nil {
+				s.calls.Cancel(id)
+			}
 			continue
 		}
 		if c.ClientID == "" {
@@ -417,6 +492,15 @@ func (s *session) start(calls []sessionwire.Call) {
 	}
 	if before+len(calls) > maxPending {
 		calls = s.admit(before, calls)
+	}
+	if s.guard != nil {
+		s.guard.checkCalls(calls)
+	}
+	if s.calls == nil { // all of them are refused
+		for i := range calls {
+			s.Answer(calls[i].ID, sharelock.Hold{}, cmp.Or(calls[i].Err, error(errDraining)))
+		}
+		return
 	}
 	s.calls.Start(calls)
 }
@@ -461,11 +545,13 @@ func (s *session) write(ctx context.Context) error {
 	drain := s.drain
 	var idle <-chan time.Time
 	released := false
+	var ending error
 	for {
 		select {
 		case <-s.wake:
 		case <-s.released:
 			released = true
+		case ending = <-s.ending:
 		case err := <-s.read:
 			if errors.Is(err, io.EOF) {
 				return nil // the client has closed the stream; its calls are cancelled
@@ -484,8 +570,8 @@ func (s *session) write(ctx context.Context) error {
 		for {
 			data, quiet := s.nextMessage()
 			if data == nil {
-				if released {
-					return nil
+				if released || ending != nil {
+					return ending
 				}
 				if quiet && drain == nil && s.drain != nil {
 					return status.Error(codes.Unavailable, "the node is leaving")

@@ -80,8 +80,14 @@ func (s *session) close(node Locker) {
 	s.unsent.closed = true
 	grants := s.unsent.grants
 	s.unsent.grants = nil
+	calls := s.calls
 	s.mu.Unlock()
-	s.calls.Close()
+	if s.guard != nil {
+		s.guard.gate.unregister(s.guard)
+	}
+	if calls != nil {
+		calls.Close()
+	}
 	for _, g := range grants {
 		node.TakeBack(sharelock.Hold{Key: g.key, Token: g.token, TTL: g.ttl})
 	}

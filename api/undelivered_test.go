@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/virtual"
@@ -198,7 +199,7 @@ func TestSessionUndelivered(t *testing.T) {
 func TestSessionAnswerTooLate(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
-		s := (&locks{node: node}).open(nil, nil)
+		s := (&locks{node: node}).open(nil, nil, auth.Credentials{})
 		s.unsent.begin([]sessionwire.Call{{ID: 1, Kind: sessionwire.CallAcquire}, {ID: 2, Kind: sessionwire.CallAcquire, AcquireRequest: sharelock.AcquireRequest{RequestID: "r"}}})
 		s.close(node)
 		for id, key := range []string{1: "k", 2: "own"} {

@@ -2,13 +2,13 @@ package route
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/pagetoken"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
@@ -52,11 +52,11 @@ func checkList(r *sharelock.ListRequest) error {
 	if r.PageSize == 0 {
 		r.PageSize = sharelock.DefaultPageSize
 	}
-	after, err := hex.DecodeString(r.PageToken)
+	after, err := pagetoken.Key(r.PageToken)
 	if err != nil || len(after) > sharelock.MaxKeyBytes {
 		return sharelock.Invalid("page_token", "is not the token of a page")
 	}
-	r.PageToken = string(after)
+	r.PageToken = after
 	return nil
 }
 
@@ -103,7 +103,7 @@ func merge(parts []owner.Listing, size int) sharelock.ListPage {
 	all.Cut(size)
 	page := sharelock.ListPage{Locks: all.Locks, Quarantined: all.Quarantined}
 	if n := len(all.Locks); n > 0 && (all.More || cut) {
-		page.NextPageToken = hex.EncodeToString([]byte(all.Locks[n-1].Key))
+		page.NextPageToken = pagetoken.After(all.Locks[n-1].Key)
 	}
 	return page
 }

@@ -28,6 +28,7 @@ func MeshToProto(s sharelock.MeshState) *GetMeshResponse {
 		AuditDropped:     s.AuditDropped,
 		CopiesMissing:    clampUint32(s.CopiesMissing),
 		SeatWaits:        s.SeatWaits,
+		AuthHash:         s.AuthHash,
 	}
 }
 
@@ -55,6 +56,7 @@ func MeshFromProto(m *GetMeshResponse) sharelock.MeshState {
 		AuditDropped:   m.GetAuditDropped(),
 		CopiesMissing:  int(m.GetCopiesMissing()),
 		SeatWaits:      m.GetSeatWaits(),
+		AuthHash:       m.GetAuthHash(),
 	}
 }
 

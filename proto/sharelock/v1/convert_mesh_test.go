@@ -12,7 +12,7 @@ import (
 func TestMeshConversion(t *testing.T) {
 	full := sharelock.MeshState{
 		Cluster: "c", Node: "a", Epoch: 7, Leader: "b", LeaseValid: true, LeaseRemaining: time.Second,
-		Partitions: 1024, Replicas: 2, Quarantined: 3, Active: 4, Release: 5, Survives: 6, DiskError: "full", AuditDropped: 11, CopiesMissing: 12, SeatWaits: true,
+		Partitions: 1024, Replicas: 2, Quarantined: 3, Active: 4, Release: 5, Survives: 6, DiskError: "full", AuthHash: "h", AuditDropped: 11, CopiesMissing: 12, SeatWaits: true,
 		Members: []sharelock.Member{{
 			Name: "a", ID: "1", Incarnation: "2", Voter: true, Leaving: true, Owns: 8, Backs: 9,
 			HTTP: "h", GRPC: "g", Peer: "p", Release: 10, Silent: true,

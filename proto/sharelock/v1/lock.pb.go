@@ -1208,7 +1208,9 @@ type ListResponse struct {
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// The number of partitions that are in quarantine because their state was lost. Locks
 	// that may still exist in them are not listed.
-	Quarantined   uint32 `protobuf:"varint,3,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
+	Quarantined uint32 `protobuf:"varint,3,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
+	// Whether keys are left out because the caller may not read them.
+	Filtered      bool `protobuf:"varint,4,opt,name=filtered,proto3" json:"filtered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1262,6 +1264,13 @@ func (x *ListResponse) GetQuarantined() uint32 {
 		return x.Quarantined
 	}
 	return 0
+}
+
+func (x *ListResponse) GetFiltered() bool {
+	if x != nil {
+		return x.Filtered
+	}
+	return false
 }
 
 type CheckTokenRequest struct {
@@ -2412,6 +2421,9 @@ type GetMeshResponse struct {
 	DiskError string `protobuf:"bytes,14,opt,name=disk_error,json=diskError,proto3" json:"disk_error,omitempty"`
 	// The members for which this node has waited without progress for longer than expected.
 	Stalls []*Stall `protobuf:"bytes,20,rep,name=stalls,proto3" json:"stalls,omitempty"`
+	// A name for the content of this node's auth file, which is different if the content is;
+	// empty if the node does not authenticate its callers. It must be the same on all nodes.
+	AuthHash string `protobuf:"bytes,21,opt,name=auth_hash,json=authHash,proto3" json:"auth_hash,omitempty"`
 	// What an operator should know now, the worst first; none if all is well.
 	Conditions []*Condition `protobuf:"bytes,30,rep,name=conditions,proto3" json:"conditions,omitempty"`
 	// The number of lines that the audit log of this node has lost since it started.
@@ -2557,6 +2569,13 @@ func (x *GetMeshResponse) GetStalls() []*Stall {
 		return x.Stalls
 	}
 	return nil
+}
+
+func (x *GetMeshResponse) GetAuthHash() string {
+	if x != nil {
+		return x.AuthHash
+	}
+	return ""
 }
 
 func (x *GetMeshResponse) GetConditions() []*Condition {
@@ -3726,6 +3745,271 @@ func (x *Contention) GetLongestWait() *durationpb.Duration {
 	return nil
 }
 
+type WhoAmIRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhoAmIRequest) Reset() {
+	*x = WhoAmIRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhoAmIRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhoAmIRequest) ProtoMessage() {}
+
+func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
+func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
+}
+
+type WhoAmIResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the node authenticates its callers. If it does not, everyone may do everything,
+	// and the other fields are empty.
+	Authentication bool `protobuf:"varint,1,opt,name=authentication,proto3" json:"authentication,omitempty"`
+	// The name of the principal; "anonymous" without credentials.
+	Principal string `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
+	// The kind of the credentials: token, certificate, jwt or none.
+	Credential string `protobuf:"bytes,3,opt,name=credential,proto3" json:"credential,omitempty"`
+	// The public part of the credentials: the id of a token, the name in a certificate, or
+	// the subject of a JWT.
+	CredentialId string `protobuf:"bytes,4,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
+	// How long the credentials are good; absent if they do not end by themselves.
+	ExpiresIn *durationpb.Duration `protobuf:"bytes,5,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
+	// What the principal may do.
+	Permissions []*Permission `protobuf:"bytes,6,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	// What the principal may have and do at most; 0 means no limit.
+	Limits        *PrincipalLimits `protobuf:"bytes,7,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhoAmIResponse) Reset() {
+	*x = WhoAmIResponse{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhoAmIResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhoAmIResponse) ProtoMessage() {}
+
+func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
+func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *WhoAmIResponse) GetAuthentication() bool {
+	if x != nil {
+		return x.Authentication
+	}
+	return false
+}
+
+func (x *WhoAmIResponse) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *WhoAmIResponse) GetCredential() string {
+	if x != nil {
+		return x.Credential
+	}
+	return ""
+}
+
+func (x *WhoAmIResponse) GetCredentialId() string {
+	if x != nil {
+		return x.CredentialId
+	}
+	return ""
+}
+
+func (x *WhoAmIResponse) GetExpiresIn() *durationpb.Duration {
+	if x != nil {
+		return x.ExpiresIn
+	}
+	return nil
+}
+
+func (x *WhoAmIResponse) GetPermissions() []*Permission {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+func (x *WhoAmIResponse) GetLimits() *PrincipalLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// Permission allows a verb on all keys with one of some prefixes.
+type Permission struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// acquire, read, force or admin.
+	Verb string `protobuf:"bytes,1,opt,name=verb,proto3" json:"verb,omitempty"`
+	// The prefixes; an empty one stands for every key.
+	Keys          []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Permission) Reset() {
+	*x = Permission{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Permission) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Permission) ProtoMessage() {}
+
+func (x *Permission) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Permission.ProtoReflect.Descriptor instead.
+func (*Permission) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *Permission) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *Permission) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// PrincipalLimits are what a principal may have and do at most; 0 means no limit.
+type PrincipalLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The locks that it holds in the mesh.
+	MaxHolds uint32 `protobuf:"varint,1,opt,name=max_holds,json=maxHolds,proto3" json:"max_holds,omitempty"`
+	// The acquires that wait in queues of the mesh.
+	MaxWaiters uint32 `protobuf:"varint,2,opt,name=max_waiters,json=maxWaiters,proto3" json:"max_waiters,omitempty"`
+	// The calls per second at each node. Renewals and releases do not count.
+	MaxCallsPerSecond uint32 `protobuf:"varint,3,opt,name=max_calls_per_second,json=maxCallsPerSecond,proto3" json:"max_calls_per_second,omitempty"`
+	// The connections to each node.
+	MaxConnections uint32 `protobuf:"varint,4,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *PrincipalLimits) Reset() {
+	*x = PrincipalLimits{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrincipalLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrincipalLimits) ProtoMessage() {}
+
+func (x *PrincipalLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrincipalLimits.ProtoReflect.Descriptor instead.
+func (*PrincipalLimits) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *PrincipalLimits) GetMaxHolds() uint32 {
+	if x != nil {
+		return x.MaxHolds
+	}
+	return 0
+}
+
+func (x *PrincipalLimits) GetMaxWaiters() uint32 {
+	if x != nil {
+		return x.MaxWaiters
+	}
+	return 0
+}
+
+func (x *PrincipalLimits) GetMaxCallsPerSecond() uint32 {
+	if x != nil {
+		return x.MaxCallsPerSecond
+	}
+	return 0
+}
+
+func (x *PrincipalLimits) GetMaxConnections() uint32 {
+	if x != nil {
+		return x.MaxConnections
+	}
+	return 0
+}
+
 type LeaveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node also gives up its seat (its vote), because it will not come back.
@@ -3736,7 +4020,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3748,7 +4032,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3761,7 +4045,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *LeaveRequest) GetForGood() bool {
@@ -3779,7 +4063,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3791,7 +4075,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3804,7 +4088,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{55}
 }
 
 type DecommissionRequest struct {
@@ -3817,7 +4101,7 @@ type DecommissionRequest struct {
 
 func (x *DecommissionRequest) Reset() {
 	*x = DecommissionRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3829,7 +4113,7 @@ func (x *DecommissionRequest) String() string {
 func (*DecommissionRequest) ProtoMessage() {}
 
 func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3842,7 +4126,7 @@ func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
 func (*DecommissionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{52}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DecommissionRequest) GetName() string {
@@ -3860,7 +4144,7 @@ type DecommissionResponse struct {
 
 func (x *DecommissionResponse) Reset() {
 	*x = DecommissionResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3872,7 +4156,7 @@ func (x *DecommissionResponse) String() string {
 func (*DecommissionResponse) ProtoMessage() {}
 
 func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3885,7 +4169,7 @@ func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
 func (*DecommissionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{53}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{57}
 }
 
 // Seat is the seat of a voter in the agreement on views.
@@ -3907,7 +4191,7 @@ type Seat struct {
 
 func (x *Seat) Reset() {
 	*x = Seat{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3919,7 +4203,7 @@ func (x *Seat) String() string {
 func (*Seat) ProtoMessage() {}
 
 func (x *Seat) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3932,7 +4216,7 @@ func (x *Seat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seat.ProtoReflect.Descriptor instead.
 func (*Seat) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{54}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Seat) GetName() string {
@@ -3983,7 +4267,7 @@ type Keyring struct {
 
 func (x *Keyring) Reset() {
 	*x = Keyring{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3995,7 +4279,7 @@ func (x *Keyring) String() string {
 func (*Keyring) ProtoMessage() {}
 
 func (x *Keyring) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4008,7 +4292,7 @@ func (x *Keyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keyring.ProtoReflect.Descriptor instead.
 func (*Keyring) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{55}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Keyring) GetKeys() []*GossipKey {
@@ -4042,7 +4326,7 @@ type GossipKey struct {
 
 func (x *GossipKey) Reset() {
 	*x = GossipKey{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4054,7 +4338,7 @@ func (x *GossipKey) String() string {
 func (*GossipKey) ProtoMessage() {}
 
 func (x *GossipKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4067,7 +4351,7 @@ func (x *GossipKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipKey.ProtoReflect.Descriptor instead.
 func (*GossipKey) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{56}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *GossipKey) GetFingerprint() string {
@@ -4115,7 +4399,7 @@ type KeyringMember struct {
 
 func (x *KeyringMember) Reset() {
 	*x = KeyringMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4127,7 +4411,7 @@ func (x *KeyringMember) String() string {
 func (*KeyringMember) ProtoMessage() {}
 
 func (x *KeyringMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4140,7 +4424,7 @@ func (x *KeyringMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringMember.ProtoReflect.Descriptor instead.
 func (*KeyringMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{57}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *KeyringMember) GetName() string {
@@ -4181,7 +4465,7 @@ type GetKeyringRequest struct {
 
 func (x *GetKeyringRequest) Reset() {
 	*x = GetKeyringRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4193,7 +4477,7 @@ func (x *GetKeyringRequest) String() string {
 func (*GetKeyringRequest) ProtoMessage() {}
 
 func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4206,7 +4490,7 @@ func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyringRequest.ProtoReflect.Descriptor instead.
 func (*GetKeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{58}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GetKeyringRequest) GetShowKeys() bool {
@@ -4226,7 +4510,7 @@ type GetKeyringResponse struct {
 
 func (x *GetKeyringResponse) Reset() {
 	*x = GetKeyringResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4238,7 +4522,7 @@ func (x *GetKeyringResponse) String() string {
 func (*GetKeyringResponse) ProtoMessage() {}
 
 func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4251,7 +4535,7 @@ func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyringResponse.ProtoReflect.Descriptor instead.
 func (*GetKeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{59}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *GetKeyringResponse) GetKeyring() *Keyring {
@@ -4276,7 +4560,7 @@ type ChangeKeyringRequest struct {
 
 func (x *ChangeKeyringRequest) Reset() {
 	*x = ChangeKeyringRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4288,7 +4572,7 @@ func (x *ChangeKeyringRequest) String() string {
 func (*ChangeKeyringRequest) ProtoMessage() {}
 
 func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4301,7 +4585,7 @@ func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeKeyringRequest.ProtoReflect.Descriptor instead.
 func (*ChangeKeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{60}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ChangeKeyringRequest) GetAction() KeyringAction {
@@ -4335,7 +4619,7 @@ type ChangeKeyringResponse struct {
 
 func (x *ChangeKeyringResponse) Reset() {
 	*x = ChangeKeyringResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4347,7 +4631,7 @@ func (x *ChangeKeyringResponse) String() string {
 func (*ChangeKeyringResponse) ProtoMessage() {}
 
 func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4360,7 +4644,7 @@ func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeKeyringResponse.ProtoReflect.Descriptor instead.
 func (*ChangeKeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{61}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ChangeKeyringResponse) GetKeyring() *Keyring {
@@ -4476,11 +4760,12 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"\x82\x01\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"\x9e\x01\n" +
 	"\fListResponse\x12(\n" +
 	"\x05locks\x18\x01 \x03(\v2\x12.sharelock.v1.LockR\x05locks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12 \n" +
-	"\vquarantined\x18\x03 \x01(\rR\vquarantined\";\n" +
+	"\vquarantined\x18\x03 \x01(\rR\vquarantined\x12\x1a\n" +
+	"\bfiltered\x18\x04 \x01(\bR\bfiltered\";\n" +
 	"\x11CheckTokenRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\"\x96\x01\n" +
@@ -4549,7 +4834,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x0eLockHeldDetail\x12(\n" +
 	"\x05holds\x18\x01 \x03(\v2\x12.sharelock.v1.HoldR\x05holds\x12\x18\n" +
 	"\awaiters\x18\x02 \x01(\rR\awaiters\"\x10\n" +
-	"\x0eGetMeshRequest\"\x9f\x05\n" +
+	"\x0eGetMeshRequest\"\xbc\x05\n" +
 	"\x0fGetMeshResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
@@ -4569,7 +4854,8 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x11survivable_losses\x18\r \x01(\rR\x10survivableLosses\x12\x1d\n" +
 	"\n" +
 	"disk_error\x18\x0e \x01(\tR\tdiskError\x12+\n" +
-	"\x06stalls\x18\x14 \x03(\v2\x13.sharelock.v1.StallR\x06stalls\x127\n" +
+	"\x06stalls\x18\x14 \x03(\v2\x13.sharelock.v1.StallR\x06stalls\x12\x1b\n" +
+	"\tauth_hash\x18\x15 \x01(\tR\bauthHash\x127\n" +
 	"\n" +
 	"conditions\x18\x1e \x03(\v2\x17.sharelock.v1.ConditionR\n" +
 	"conditions\x12#\n" +
@@ -4654,7 +4940,29 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05holds\x18\x02 \x01(\rR\x05holds\x12\x18\n" +
 	"\awaiters\x18\x03 \x01(\rR\awaiters\x12<\n" +
-	"\flongest_wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\vlongestWait\")\n" +
+	"\flongest_wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\vlongestWait\"\x0f\n" +
+	"\rWhoAmIRequest\"\xc8\x02\n" +
+	"\x0eWhoAmIResponse\x12&\n" +
+	"\x0eauthentication\x18\x01 \x01(\bR\x0eauthentication\x12\x1c\n" +
+	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x03 \x01(\tR\n" +
+	"credential\x12#\n" +
+	"\rcredential_id\x18\x04 \x01(\tR\fcredentialId\x128\n" +
+	"\n" +
+	"expires_in\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\texpiresIn\x12:\n" +
+	"\vpermissions\x18\x06 \x03(\v2\x18.sharelock.v1.PermissionR\vpermissions\x125\n" +
+	"\x06limits\x18\a \x01(\v2\x1d.sharelock.v1.PrincipalLimitsR\x06limits\"4\n" +
+	"\n" +
+	"Permission\x12\x12\n" +
+	"\x04verb\x18\x01 \x01(\tR\x04verb\x12\x12\n" +
+	"\x04keys\x18\x02 \x03(\tR\x04keys\"\xa9\x01\n" +
+	"\x0fPrincipalLimits\x12\x1b\n" +
+	"\tmax_holds\x18\x01 \x01(\rR\bmaxHolds\x12\x1f\n" +
+	"\vmax_waiters\x18\x02 \x01(\rR\n" +
+	"maxWaiters\x12/\n" +
+	"\x14max_calls_per_second\x18\x03 \x01(\rR\x11maxCallsPerSecond\x12'\n" +
+	"\x0fmax_connections\x18\x04 \x01(\rR\x0emaxConnections\")\n" +
 	"\fLeaveRequest\x12\x19\n" +
 	"\bfor_good\x18\x01 \x01(\bR\aforGood\"\x0f\n" +
 	"\rLeaveResponse\")\n" +
@@ -4712,12 +5020,13 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\n" +
 	"CheckToken\x12\x1f.sharelock.v1.CheckTokenRequest\x1a .sharelock.v1.CheckTokenResponse\x12U\n" +
 	"\fForceRelease\x12!.sharelock.v1.ForceReleaseRequest\x1a\".sharelock.v1.ForceReleaseResponse\x12J\n" +
-	"\aSession\x12\x1c.sharelock.v1.SessionRequest\x1a\x1d.sharelock.v1.SessionResponse(\x010\x012\xd3\x06\n" +
+	"\aSession\x12\x1c.sharelock.v1.SessionRequest\x1a\x1d.sharelock.v1.SessionResponse(\x010\x012\x98\a\n" +
 	"\vMeshService\x12F\n" +
 	"\aGetMesh\x12\x1c.sharelock.v1.GetMeshRequest\x1a\x1d.sharelock.v1.GetMeshResponse\x12C\n" +
 	"\x06Locate\x12\x1b.sharelock.v1.LocateRequest\x1a\x1c.sharelock.v1.LocateResponse\x12F\n" +
 	"\aGetRing\x12\x1c.sharelock.v1.GetRingRequest\x1a\x1d.sharelock.v1.GetRingResponse\x12R\n" +
-	"\vGetActivity\x12 .sharelock.v1.GetActivityRequest\x1a!.sharelock.v1.GetActivityResponse\x12@\n" +
+	"\vGetActivity\x12 .sharelock.v1.GetActivityRequest\x1a!.sharelock.v1.GetActivityResponse\x12C\n" +
+	"\x06WhoAmI\x12\x1b.sharelock.v1.WhoAmIRequest\x1a\x1c.sharelock.v1.WhoAmIResponse\x12@\n" +
 	"\x05Leave\x12\x1a.sharelock.v1.LeaveRequest\x1a\x1b.sharelock.v1.LeaveResponse\x12U\n" +
 	"\fDecommission\x12!.sharelock.v1.DecommissionRequest\x1a\".sharelock.v1.DecommissionResponse\x12O\n" +
 	"\n" +
@@ -4740,7 +5049,7 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_sharelock_v1_lock_proto_goTypes = []any{
 	(Mode)(0),                     // 0: sharelock.v1.Mode
 	(KeyringAction)(0),            // 1: sharelock.v1.KeyringAction
@@ -4794,46 +5103,50 @@ var file_sharelock_v1_lock_proto_goTypes = []any{
 	(*GetActivityResponse)(nil),   // 49: sharelock.v1.GetActivityResponse
 	(*MemberActivity)(nil),        // 50: sharelock.v1.MemberActivity
 	(*Contention)(nil),            // 51: sharelock.v1.Contention
-	(*LeaveRequest)(nil),          // 52: sharelock.v1.LeaveRequest
-	(*LeaveResponse)(nil),         // 53: sharelock.v1.LeaveResponse
-	(*DecommissionRequest)(nil),   // 54: sharelock.v1.DecommissionRequest
-	(*DecommissionResponse)(nil),  // 55: sharelock.v1.DecommissionResponse
-	(*Seat)(nil),                  // 56: sharelock.v1.Seat
-	(*Keyring)(nil),               // 57: sharelock.v1.Keyring
-	(*GossipKey)(nil),             // 58: sharelock.v1.GossipKey
-	(*KeyringMember)(nil),         // 59: sharelock.v1.KeyringMember
-	(*GetKeyringRequest)(nil),     // 60: sharelock.v1.GetKeyringRequest
-	(*GetKeyringResponse)(nil),    // 61: sharelock.v1.GetKeyringResponse
-	(*ChangeKeyringRequest)(nil),  // 62: sharelock.v1.ChangeKeyringRequest
-	(*ChangeKeyringResponse)(nil), // 63: sharelock.v1.ChangeKeyringResponse
-	nil,                           // 64: sharelock.v1.Hold.MetadataEntry
-	nil,                           // 65: sharelock.v1.Waiter.MetadataEntry
-	nil,                           // 66: sharelock.v1.AcquireRequest.MetadataEntry
-	nil,                           // 67: sharelock.v1.RenewRequest.MetadataEntry
-	(*durationpb.Duration)(nil),   // 68: google.protobuf.Duration
+	(*WhoAmIRequest)(nil),         // 52: sharelock.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),        // 53: sharelock.v1.WhoAmIResponse
+	(*Permission)(nil),            // 54: sharelock.v1.Permission
+	(*PrincipalLimits)(nil),       // 55: sharelock.v1.PrincipalLimits
+	(*LeaveRequest)(nil),          // 56: sharelock.v1.LeaveRequest
+	(*LeaveResponse)(nil),         // 57: sharelock.v1.LeaveResponse
+	(*DecommissionRequest)(nil),   // 58: sharelock.v1.DecommissionRequest
+	(*DecommissionResponse)(nil),  // 59: sharelock.v1.DecommissionResponse
+	(*Seat)(nil),                  // 60: sharelock.v1.Seat
+	(*Keyring)(nil),               // 61: sharelock.v1.Keyring
+	(*GossipKey)(nil),             // 62: sharelock.v1.GossipKey
+	(*KeyringMember)(nil),         // 63: sharelock.v1.KeyringMember
+	(*GetKeyringRequest)(nil),     // 64: sharelock.v1.GetKeyringRequest
+	(*GetKeyringResponse)(nil),    // 65: sharelock.v1.GetKeyringResponse
+	(*ChangeKeyringRequest)(nil),  // 66: sharelock.v1.ChangeKeyringRequest
+	(*ChangeKeyringResponse)(nil), // 67: sharelock.v1.ChangeKeyringResponse
+	nil,                           // 68: sharelock.v1.Hold.MetadataEntry
+	nil,                           // 69: sharelock.v1.Waiter.MetadataEntry
+	nil,                           // 70: sharelock.v1.AcquireRequest.MetadataEntry
+	nil,                           // 71: sharelock.v1.RenewRequest.MetadataEntry
+	(*durationpb.Duration)(nil),   // 72: google.protobuf.Duration
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	68, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	68, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	68, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	64, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
-	68, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
-	68, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
+	72, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	72, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	72, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	68, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	72, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
+	72, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
 	0,  // 7: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	68, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	65, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	72, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	69, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
 	2,  // 10: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
 	3,  // 11: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	68, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	68, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	68, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	72, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	72, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	72, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 15: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	66, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
-	68, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	70, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	72, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
 	2,  // 18: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	68, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
-	67, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
+	72, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	71, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
 	2,  // 21: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
 	2,  // 22: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
 	4,  // 23: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
@@ -4843,7 +5156,7 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	2,  // 27: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
 	23, // 28: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
 	22, // 29: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
-	68, // 30: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
+	72, // 30: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
 	5,  // 31: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
 	7,  // 32: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
 	9,  // 33: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
@@ -4859,67 +5172,72 @@ var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	2,  // 43: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
 	36, // 44: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
 	37, // 45: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	56, // 46: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
+	60, // 46: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
 	35, // 47: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
 	34, // 48: sharelock.v1.GetMeshResponse.conditions:type_name -> sharelock.v1.Condition
-	68, // 49: sharelock.v1.Condition.lasting:type_name -> google.protobuf.Duration
-	68, // 50: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
-	68, // 51: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	72, // 49: sharelock.v1.Condition.lasting:type_name -> google.protobuf.Duration
+	72, // 50: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
+	72, // 51: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
 	47, // 52: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
 	50, // 53: sharelock.v1.GetActivityResponse.members:type_name -> sharelock.v1.MemberActivity
-	68, // 54: sharelock.v1.MemberActivity.longest_wait:type_name -> google.protobuf.Duration
+	72, // 54: sharelock.v1.MemberActivity.longest_wait:type_name -> google.protobuf.Duration
 	51, // 55: sharelock.v1.MemberActivity.contended:type_name -> sharelock.v1.Contention
-	68, // 56: sharelock.v1.Contention.longest_wait:type_name -> google.protobuf.Duration
-	58, // 57: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
-	59, // 58: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
-	57, // 59: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
-	1,  // 60: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
-	57, // 61: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
-	5,  // 62: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	7,  // 63: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	9,  // 64: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	11, // 65: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
-	13, // 66: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	15, // 67: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	17, // 68: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	19, // 69: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	21, // 70: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	32, // 71: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	43, // 72: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	45, // 73: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	48, // 74: sharelock.v1.MeshService.GetActivity:input_type -> sharelock.v1.GetActivityRequest
-	52, // 75: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	54, // 76: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
-	60, // 77: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
-	62, // 78: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
-	38, // 79: sharelock.v1.MeshService.GetLogLevel:input_type -> sharelock.v1.GetLogLevelRequest
-	39, // 80: sharelock.v1.MeshService.SetLogLevel:input_type -> sharelock.v1.SetLogLevelRequest
-	41, // 81: sharelock.v1.MeshService.GetDebug:input_type -> sharelock.v1.GetDebugRequest
-	6,  // 82: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	8,  // 83: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	10, // 84: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	12, // 85: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
-	14, // 86: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	16, // 87: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	18, // 88: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	20, // 89: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	25, // 90: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	33, // 91: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	44, // 92: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	46, // 93: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	49, // 94: sharelock.v1.MeshService.GetActivity:output_type -> sharelock.v1.GetActivityResponse
-	53, // 95: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	55, // 96: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
-	61, // 97: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
-	63, // 98: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
-	40, // 99: sharelock.v1.MeshService.GetLogLevel:output_type -> sharelock.v1.LogLevel
-	40, // 100: sharelock.v1.MeshService.SetLogLevel:output_type -> sharelock.v1.LogLevel
-	42, // 101: sharelock.v1.MeshService.GetDebug:output_type -> sharelock.v1.DebugPiece
-	82, // [82:102] is the sub-list for method output_type
-	62, // [62:82] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	72, // 56: sharelock.v1.Contention.longest_wait:type_name -> google.protobuf.Duration
+	72, // 57: sharelock.v1.WhoAmIResponse.expires_in:type_name -> google.protobuf.Duration
+	54, // 58: sharelock.v1.WhoAmIResponse.permissions:type_name -> sharelock.v1.Permission
+	55, // 59: sharelock.v1.WhoAmIResponse.limits:type_name -> sharelock.v1.PrincipalLimits
+	62, // 60: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
+	63, // 61: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
+	61, // 62: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	1,  // 63: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
+	61, // 64: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	5,  // 65: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	7,  // 66: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	9,  // 67: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	11, // 68: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
+	13, // 69: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	15, // 70: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	17, // 71: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	19, // 72: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	21, // 73: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	32, // 74: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	43, // 75: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	45, // 76: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	48, // 77: sharelock.v1.MeshService.GetActivity:input_type -> sharelock.v1.GetActivityRequest
+	52, // 78: sharelock.v1.MeshService.WhoAmI:input_type -> sharelock.v1.WhoAmIRequest
+	56, // 79: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	58, // 80: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
+	64, // 81: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
+	66, // 82: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
+	38, // 83: sharelock.v1.MeshService.GetLogLevel:input_type -> sharelock.v1.GetLogLevelRequest
+	39, // 84: sharelock.v1.MeshService.SetLogLevel:input_type -> sharelock.v1.SetLogLevelRequest
+	41, // 85: sharelock.v1.MeshService.GetDebug:input_type -> sharelock.v1.GetDebugRequest
+	6,  // 86: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	8,  // 87: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	10, // 88: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	12, // 89: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
+	14, // 90: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	16, // 91: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	18, // 92: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	20, // 93: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	25, // 94: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	33, // 95: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	44, // 96: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	46, // 97: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	49, // 98: sharelock.v1.MeshService.GetActivity:output_type -> sharelock.v1.GetActivityResponse
+	53, // 99: sharelock.v1.MeshService.WhoAmI:output_type -> sharelock.v1.WhoAmIResponse
+	57, // 100: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	59, // 101: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
+	65, // 102: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
+	67, // 103: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
+	40, // 104: sharelock.v1.MeshService.GetLogLevel:output_type -> sharelock.v1.LogLevel
+	40, // 105: sharelock.v1.MeshService.SetLogLevel:output_type -> sharelock.v1.LogLevel
+	42, // 106: sharelock.v1.MeshService.GetDebug:output_type -> sharelock.v1.DebugPiece
+	86, // [86:107] is the sub-list for method output_type
+	65, // [65:86] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -4942,7 +5260,7 @@ func file_sharelock_v1_lock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   66,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -508,6 +508,7 @@ const (
 	MeshService_Locate_FullMethodName        = "/sharelock.v1.MeshService/Locate"
 	MeshService_GetRing_FullMethodName       = "/sharelock.v1.MeshService/GetRing"
 	MeshService_GetActivity_FullMethodName   = "/sharelock.v1.MeshService/GetActivity"
+	MeshService_WhoAmI_FullMethodName        = "/sharelock.v1.MeshService/WhoAmI"
 	MeshService_Leave_FullMethodName         = "/sharelock.v1.MeshService/Leave"
 	MeshService_Decommission_FullMethodName  = "/sharelock.v1.MeshService/Decommission"
 	MeshService_GetKeyring_FullMethodName    = "/sharelock.v1.MeshService/GetKeyring"
@@ -533,6 +534,9 @@ type MeshServiceClient interface {
 	// GetActivity returns what the members do: holds, waiters, totals, and the keys that
 	// are waited for longest.
 	GetActivity(ctx context.Context, in *GetActivityRequest, opts ...grpc.CallOption) (*GetActivityResponse, error)
+	// WhoAmI returns who the caller is to this node, and what it may do. Everyone may call
+	// it, but credentials that are sent must be good.
+	WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*WhoAmIResponse, error)
 	// Leave makes this node leave in good order: it hands over its partitions. The call
 	// returns when the node has left. For administrators.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
@@ -599,6 +603,16 @@ func (c *meshServiceClient) GetActivity(ctx context.Context, in *GetActivityRequ
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetActivityResponse)
 	err := c.cc.Invoke(ctx, MeshService_GetActivity_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meshServiceClient) WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*WhoAmIResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WhoAmIResponse)
+	err := c.cc.Invoke(ctx, MeshService_WhoAmI_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -700,6 +714,9 @@ type MeshServiceServer interface {
 	// GetActivity returns what the members do: holds, waiters, totals, and the keys that
 	// are waited for longest.
 	GetActivity(context.Context, *GetActivityRequest) (*GetActivityResponse, error)
+	// WhoAmI returns who the caller is to this node, and what it may do. Everyone may call
+	// it, but credentials that are sent must be good.
+	WhoAmI(context.Context, *WhoAmIRequest) (*WhoAmIResponse, error)
 	// Leave makes this node leave in good order: it hands over its partitions. The call
 	// returns when the node has left. For administrators.
 	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
@@ -743,6 +760,9 @@ func (UnimplementedMeshServiceServer) GetRing(context.Context, *GetRingRequest) 
 }
 func (UnimplementedMeshServiceServer) GetActivity(context.Context, *GetActivityRequest) (*GetActivityResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetActivity not implemented")
+}
+func (UnimplementedMeshServiceServer) WhoAmI(context.Context, *WhoAmIRequest) (*WhoAmIResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method WhoAmI not implemented")
 }
 func (UnimplementedMeshServiceServer) Leave(context.Context, *LeaveRequest) (*LeaveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Leave not implemented")
@@ -854,6 +874,24 @@ func _MeshService_GetActivity_Handler(srv interface{}, ctx context.Context, dec 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(MeshServiceServer).GetActivity(ctx, req.(*GetActivityRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeshService_WhoAmI_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WhoAmIRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeshServiceServer).WhoAmI(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeshService_WhoAmI_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeshServiceServer).WhoAmI(ctx, req.(*WhoAmIRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -999,6 +1037,10 @@ var MeshService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetActivity",
 			Handler:    _MeshService_GetActivity_Handler,
+		},
+		{
+			MethodName: "WhoAmI",
+			Handler:    _MeshService_WhoAmI_Handler,
 		},
 		{
 			MethodName: "Leave",

@@ -1,0 +1,71 @@
+package api
+
+import (
+	"context"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/audit"
+	"github.com/sgkandale/sharelock/internal/auth"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// event returns the event of a visit, without its result.
+func (v *visit) event() audit.Event {
+	e := audit.Event{Door: v.from.door, Method: v.from.method, Verb: v.verb.String(), Key: v.key, Rule: v.rule}
+	if v.from.remote != nil {
+		e.Remote = v.from.remote.String()
+	}
+	if v.who != nil {
+		e.Principal, e.Credential = v.who.Principal(), string(v.who.Kind())
+	}
+	return e
+}
+
+// refused records a call that is not allowed, or whose credentials are not good.
+func (v *visit) refused(ctx context.Context, err error) {
+	v.rule = ""
+	e := v.event()
+	e.Result, e.Reason = audit.Denied, err.Error()
+	v.gate.audit.Record(ctx, e)
+}
+
+// done records a call that was allowed, before it is answered. It does nothing for a call without a
+// visit.
+func done(ctx context.Context, result any, err error) {
+	var token sharelock.Token
+	if r, ok := result.(interface{ GetHold() *pb.Hold }); ok && err == nil {
+		token = sharelock.Token(r.GetHold().GetToken())
+	}
+	finished(ctx, token, err)
+}
+
+// finished is done for a result that is not a message.
+func finished(ctx context.Context, token sharelock.Token, err error) {
+	if v := visitOf(ctx); v != nil && v.rule != "" {
+		v.finished(ctx, token, err)
+	}
+}
+
+// finished records the result of a call that was allowed.
+func (v *visit) finished(ctx context.Context, token sharelock.Token, err error) {
+	log := v.gate.audit
+	always := v.verb == auth.Force || v.verb == auth.Admin
+	if !always && (v.verb != auth.Acquire || !log.Calls()) {
+		return
+	}
+	e := v.event()
+	e.Token = uint64(token)
+	switch {
+	case err != nil:
+		e.Result, e.Reason = audit.Failed, err.Error()
+	case v.verb == auth.Force:
+		e.Result = audit.Forced
+	default:
+		e.Result = audit.Allowed
+	}
+	if always {
+		log.Record(ctx, e)
+	} else {
+		log.Call(e)
+	}
+}

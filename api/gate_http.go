@@ -1,0 +1,73 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/auth"
+)
+
+// admit returns a handler whose calls pass the gate first. name is for the audit log.
+func (s *httpAPI) admit(name string, need access, h http.HandlerFunc) http.HandlerFunc {
+	g := s.gate
+	if g == nil || need.scope == openToAll {
+		return h
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, from := r.Context(), entrance{door: doorHTTP, method: name, remote: RemoteOf(r.Context())}
+		c, err := httpCredentials(r)
+		v := &visit{gate: g, from: from}
+		if err != nil {
+			v.refused(ctx, err)
+		} else {
+			ctx, v, err = g.enter(ctx, c, from)
+		}
+		if err == nil {
+			var key string
+			if need.scope == onKey {
+				key, err = pathKey(r)
+			}
+			if err == nil {
+				ctx, err = v.permit(ctx, need, key)
+			}
+		}
+		if err != nil {
+			s.fail(w, r, err, nil)
+			return
+		}
+		h(w, r.WithContext(ctx))
+	}
+}
+
+// httpCredentials returns the credentials of a request.
+func httpCredentials(r *http.Request) (auth.Credentials, error) {
+	c := auth.Credentials{Plain: r.TLS == nil, From: addressOf(RemoteOf(r.Context()))}
+	if r.TLS != nil {
+		c.Certificate = verifiedCertificate(r.TLS)
+	}
+	var err error
+	c.Bearer, err = bearerOf(r.Header.Values("Authorization"))
+	return c, err
+}
+
+// foreign refuses requests that change something and were made by a page of another origin in a
+// browser, on an open node, too: whatever its user visits could otherwise take and free the locks
+// of a node that only the browser's host can reach.
+var foreign = http.NewCrossOriginProtection()
+
+// errForeign refuses such a request.
+var errForeign = &sharelock.Error{
+	Err: sharelock.ErrPermissionDenied, Message: "a page of another origin may not make this call (Origin, Sec-Fetch-Site)",
+}
+
+// fromHere returns a handler that refuses what pages of other origins ask for.
+func (s *httpAPI) fromHere(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The original's ping answers every method, and changes nothing.
+		if r.URL.Path != "/ping" && foreign.Check(r) != nil {
+			s.fail(w, r, errForeign, nil)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

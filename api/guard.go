@@ -1,0 +1,249 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/auth"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// strangerTime is how long a session may go on without good credentials if callers without any may
+// do nothing. Its client can send other credentials meanwhile.
+const strangerTime = 10 * time.Second
+
+// guard is a session in the gate: who is at the other end, by its newest credentials. A session is
+// authenticated by its first message, again by each message with a token, and again when the rules
+// change. While its credentials are refused its calls are answered with the reason.
+type guard struct {
+	gate    *gate
+	session *session
+	remote  net.Addr
+	// cred are the credentials of the connection, or of the gRPC call. Only the reader uses it.
+	cred auth.Credentials
+	// heard is set once the first message was authenticated. Only the reader uses it.
+	heard bool
+
+	mu sync.Mutex // guards what follows
+	// who is the caller; nil while its credentials are refused, and refusal is the reason.
+	who     *auth.Identity
+	refusal error
+	// since is when the session began to be a stranger's; zero while it is not.
+	since time.Time
+	// principal is that of the session's first good credentials; all later ones must be of it.
+	principal string
+	// pending are the calls in flight that the audit log wants to know the end of, by id.
+	pending map[uint64]*visit
+}
+
+// errNotYet refuses what comes before the first message. Nothing does.
+var errNotYet = &sharelock.Error{Err: sharelock.ErrUnauthenticated, Message: "the session has not sent a message yet"}
+
+// guard returns the guard of a session that is about to begin; nil without a gate.
+func (g *gate) guard(s *session, c auth.Credentials, remote net.Addr) *guard {
+	if g == nil {
+		return nil
+	}
+	return &guard{gate: g, session: s, remote: remote, cred: c, refusal: errNotYet, since: time.Now()}
+}
+
+// hear takes the credentials of a message, which apply to everything in it.
+func (g *guard) hear(ctx context.Context, message []byte) error {
+	token, err := sessionwire.ReadToken(message)
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	if g.heard && len(token) == 0 {
+		return nil
+	}
+	g.heard = true
+	c := g.cred
+	if len(token) > 0 {
+		c.Bearer = string(token)
+	}
+	who, err := g.gate.auth.Authenticate(ctx, c)
+	if err != nil {
+		v := g.visit(nil)
+		v.refused(ctx, err)
+	}
+	g.settle(who, err)
+	return nil
+}
+
+// settle takes the result of an authentication, opens the session if it is the first good one, and
+// takes back what the caller may not have any more.
+func (g *guard) settle(who *auth.Identity, err error) {
+	g.mu.Lock()
+	first := err == nil && g.principal == ""
+	switch {
+	case first:
+		g.principal = who.Principal()
+	case err == nil && who.Principal() != g.principal:
+		err = &sharelock.Error{Err: sharelock.ErrUnauthenticated, Message: fmt.Sprintf(
+			"the session is of %q, and the credential of %q: open another session", g.principal, who.Principal())}
+	}
+	g.who, g.refusal = who, err
+	switch {
+	case err != nil:
+		g.who = nil
+		if g.since.IsZero() {
+			g.since = time.Now()
+		}
+	case !who.Nobody():
+		g.since = time.Time{}
+	}
+	principal := g.principal
+	g.mu.Unlock()
+	if first {
+		g.session.begin(principal)
+		return
+	}
+	if calls := g.session.backend(); calls != nil {
+		calls.Revoke(g.allowed)
+	}
+}
+
+// caller returns who is at the other end, or why nobody is.
+func (g *guard) caller() (*auth.Identity, error) {
+	g.mu.Lock()
+	who, err := g.who, g.refusal
+	g.mu.Unlock()
+	if err == nil {
+		err = g.gate.auth.Expired(who)
+	}
+	return who, err
+}
+
+// allowed returns why the caller may not have a key, or nil.
+func (g *guard) allowed(key string) error {
+	who, err := g.caller()
+	if err == nil {
+		_, err = who.Check(auth.Acquire, key)
+	}
+	return err
+}
+
+// checkCalls puts into each call whether it is allowed.
+func (g *guard) checkCalls(calls []sessionwire.Call) {
+	who, err := g.caller()
+	log := g.gate.audit
+	for i := range calls {
+		c := &calls[i]
+		if err != nil {
+			c.Err = err
+			continue
+		}
+		rule, denied := who.Check(auth.Acquire, c.Key)
+		switch {
+		case denied != nil:
+			v := g.visit(who)
+			v.verb, v.key, v.from.method = auth.Acquire, c.Key, methodOf(c.Kind)
+			v.refused(context.Background(), denied)
+			c.Err = denied
+		case c.Err == nil:
+			c.AnyHold = who.May(auth.Force, c.Key)
+			if log.Calls() {
+				g.follow(who, c, rule)
+			}
+		}
+	}
+}
+
+// checkHold puts into a hold that is to be attached whether that is allowed.
+func (g *guard) checkHold(k *sessionwire.Keep) {
+	who, err := g.caller()
+	if err == nil {
+		_, err = who.Check(auth.Acquire, k.Key)
+	}
+	if err != nil {
+		k.Err = err
+		return
+	}
+	k.AnyHold = who.May(auth.Force, k.Key)
+}
+
+// mayReadRing reports whether the caller may know the owners of all partitions.
+func (g *guard) mayReadRing() bool {
+	who, err := g.caller()
+	if err == nil {
+		_, err = who.CheckAny(auth.Read)
+	}
+	return err == nil
+}
+
+// look authenticates the session again under the newest rules.
+func (g *guard) look() {
+	g.mu.Lock()
+	who, since := g.who, g.since
+	g.mu.Unlock()
+	if who != nil {
+		fresh, err := g.gate.auth.Refresh(who)
+		g.mu.Lock()
+		stale := g.who != who // a message has brought other credentials meanwhile
+		g.mu.Unlock()
+		if !stale && (err != nil || !fresh.Same(who)) {
+			g.settle(fresh, err)
+		}
+	}
+	if !since.IsZero() && time.Since(since) > strangerTime {
+		_, err := g.caller()
+		if err == nil {
+			err = errStranger
+		}
+		g.session.end(pb.ToStatus(err).Err())
+	}
+}
+
+// errStranger ends a session whose client has presented nothing.
+var errStranger = &sharelock.Error{Err: sharelock.ErrUnauthenticated, Message: "the session has presented no credentials, and callers without any may do nothing"}
+
+// visit returns a visit for the audit log.
+func (g *guard) visit(who *auth.Identity) *visit {
+	return &visit{gate: g.gate, who: who, from: entrance{door: doorSession, method: pb.LockService_Session_FullMethodName, remote: g.remote}}
+}
+
+// follow remembers a call whose end the audit log wants to know.
+func (g *guard) follow(who *auth.Identity, c *sessionwire.Call, rule string) {
+	v := g.visit(who)
+	v.verb, v.key, v.rule, v.from.method = auth.Acquire, c.Key, rule, methodOf(c.Kind)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pending == nil {
+		g.pending = map[uint64]*visit{}
+	}
+	g.pending[c.ID] = v
+}
+
+// answered records the end of a call.
+func (g *guard) answered(id uint64, token sharelock.Token, err error) {
+	g.mu.Lock()
+	v := g.pending[id]
+	delete(g.pending, id)
+	g.mu.Unlock()
+	if v != nil {
+		v.finished(context.Background(), token, err)
+	}
+}
+
+// methodOf returns the name of the unary call that a call of a session stands for.
+func methodOf(kind sessionwire.CallKind) string {
+	switch kind {
+	case sessionwire.CallAcquire:
+		return pb.LockService_Acquire_FullMethodName
+	case sessionwire.CallRenew:
+		return pb.LockService_Renew_FullMethodName
+	case sessionwire.CallRelease:
+		return pb.LockService_Release_FullMethodName
+	case sessionwire.CallGiveUp:
+		return pb.LockService_GiveUp_FullMethodName
+	default:
+		return pb.LockService_Session_FullMethodName
+	}
+}

@@ -1,0 +1,86 @@
+package auth
+
+import (
+	"math"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Bounds of the bad credentials that one address may send.
+const (
+	// guessBurst is how many are examined at once, guessInterval how long the next one takes.
+	guessBurst    = 20
+	guessInterval = time.Second
+	// maxGuessers bounds the addresses that are remembered.
+	maxGuessers = 4096
+)
+
+// guesses counts bad credentials by address: one bucket each, which empties by one every
+// guessInterval. An IPv6 address counts as its /64, which usually belongs to one host.
+type guesses struct {
+	mu sync.Mutex
+	// full is when the bucket of an address would be empty again; guarded by mu.
+	full map[netip.Addr]time.Time
+}
+
+// limited returns how long the address must wait before other credentials than proven ones are
+// examined; 0 means not at all.
+func (g *guesses) limited(from netip.Addr, now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	end, known := g.full[guesser(from)]
+	if !known {
+		return 0
+	}
+	return max(end.Sub(now)-(guessBurst-1)*guessInterval, 0)
+}
+
+// failed records bad credentials.
+func (g *guesses) failed(from netip.Addr, now time.Time) {
+	from = guesser(from)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.full == nil {
+		g.full = map[netip.Addr]time.Time{}
+	}
+	end, known := g.full[from]
+	if !known && len(g.full) >= maxGuessers {
+		g.forget(now)
+	}
+	if end.Before(now) {
+		end = now
+	}
+	g.full[from] = end.Add(guessInterval)
+}
+
+// forget makes room: it drops the addresses whose buckets are empty, or the emptiest of a few if
+// there are none. It needs mu.
+func (g *guesses) forget(now time.Time) {
+	var emptiest netip.Addr
+	least, seen := time.Duration(math.MaxInt64), 0
+	for a, end := range g.full {
+		if !end.After(now) {
+			delete(g.full, a)
+			continue
+		}
+		if left := end.Sub(now); left < least && seen < 16 {
+			emptiest, least = a, left
+		}
+		seen++
+	}
+	if len(g.full) >= maxGuessers {
+		delete(g.full, emptiest)
+	}
+}
+
+func guesser(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		p, err := a.Prefix(64)
+		if err == nil {
+			return p.Addr()
+		}
+	}
+	return a
+}

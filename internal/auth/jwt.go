@@ -1,0 +1,192 @@
+package auth
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+)
+
+// maxSubjectBytes bounds the subject of a JWT, which becomes a part of the principal's name.
+const maxSubjectBytes = 190
+
+// jwtRule says which JWTs are a principal's, and how they are verified.
+type jwtRule struct {
+	jwtEntry
+	owner    *principal
+	keys     oidc.KeySet
+	verifier *oidc.IDTokenVerifier
+}
+
+// prepare makes the verifier.
+func (r *jwtRule) prepare(now func() time.Time) {
+	algs := make([]string, len(algorithms))
+	for i, a := range algorithms {
+		algs[i] = string(a)
+	}
+	r.verifier = oidc.NewVerifier(r.issuer, r.keys, &oidc.Config{ClientID: r.audience, SupportedSigningAlgs: algs, Now: now})
+}
+
+// claims are what a verified JWT says.
+type claims struct {
+	raw             string
+	issuer, subject string
+	audience        []string
+	expires         time.Time
+	// keys are those that it was verified with.
+	keys oidc.KeySet
+}
+
+// jwt verifies a JWT and finds its principal: that of the first rule in the file that fits and whose
+// keys have signed it.
+func (r *rules) jwt(ctx context.Context, raw string) (*Identity, error) {
+	claimed, err := unverified(raw)
+	if err != nil {
+		return nil, err
+	}
+	if len(r.jwts[claimed.Issuer]) == 0 {
+		return nil, fmt.Errorf("no principal has the issuer %q", claimed.Issuer)
+	}
+	refused := fmt.Errorf("no principal has the subject %q", claimed.Subject)
+	for _, rule := range r.jwts[claimed.Issuer] {
+		if !globMatches(rule.subject, claimed.Subject) {
+			continue
+		}
+		t, err := rule.verifier.Verify(ctx, raw)
+		if err != nil {
+			refused = err
+			continue
+		}
+		c := &claims{raw: raw, issuer: t.Issuer, subject: t.Subject, audience: t.Audience, expires: t.Expiry, keys: rule.keys}
+		if rule.fits(c) { // it says the same twice, or is malicious
+			return rule.identity(c), nil
+		}
+	}
+	return nil, refused
+}
+
+// fits reports whether a rule is about the JWTs with these claims.
+func (r *jwtRule) fits(c *claims) bool {
+	return r.issuer == c.issuer && slices.Contains(c.audience, r.audience) && globMatches(r.subject, c.subject) && mayBeSubject(c.subject)
+}
+
+func (r *jwtRule) identity(c *claims) *Identity {
+	return &Identity{rules: r.owner, name: r.owner.name + "/" + c.subject, kind: JWT, id: c.subject, claims: c}
+}
+
+// again finds the principal of a JWT that was verified under other rules. It does not block: keys
+// that an issuer was asked for are not asked for again.
+func (r *rules) again(c *claims, at time.Time) (*Identity, error) {
+	if !c.expires.After(at) {
+		return nil, &oidc.TokenExpiredError{Expiry: c.expires}
+	}
+	for _, rule := range r.jwts[c.issuer] {
+		if !rule.fits(c) {
+			continue
+		}
+		_, remote := rule.keys.(*issuerKeys)
+		same := rule.keys == c.keys
+		if !remote && !same {
+			_, err := rule.verifier.Verify(context.Background(), c.raw)
+			same = err == nil
+		}
+		if same {
+			now := *c
+			now.keys = rule.keys
+			return rule.identity(&now), nil
+		}
+	}
+	return nil, errors.New("it is of no principal any more")
+}
+
+// unverifiedClaims are what a JWT says before it is verified.
+type unverifiedClaims struct {
+	Issuer  string `json:"iss"`
+	Subject string `json:"sub"`
+}
+
+// unverified reads the claims of a JWT that say which rules may be about it.
+func unverified(raw string) (c unverifiedClaims, err error) {
+	_, rest, _ := strings.Cut(raw, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	b, err := base64.RawURLEncoding.DecodeString(payload)
+	if err == nil {
+		err = json.Unmarshal(b, &c)
+	}
+	if err != nil || c.Issuer == "" || !mayBeSubject(c.Subject) {
+		return c, errors.New("it is malformed")
+	}
+	return c, nil
+}
+
+// mayBeSubject reports whether a subject can be a part of a name.
+func mayBeSubject(s string) bool {
+	return s != "" && len(s) <= maxSubjectBytes && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// globMatches reports whether a pattern, in which * stands for any text, matches all of s.
+func globMatches(pattern, s string) bool {
+	head, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == s
+	}
+	s, ok := strings.CutPrefix(s, head)
+	if !ok {
+		return false
+	}
+	parts := strings.Split(rest, "*")
+	last := parts[len(parts)-1]
+	for _, part := range parts[:len(parts)-1] {
+		i := strings.Index(s, part)
+		if i < 0 {
+			return false
+		}
+		s = s[i+len(part):]
+	}
+	return strings.HasSuffix(s, last)
+}
+
+// maxVerified bounds the JWTs that are remembered.
+const maxVerified = 4096
+
+// verified are JWTs that were verified, by their hash, so that a call costs no signature.
+type verified struct {
+	mu  sync.Mutex
+	all map[[sha256.Size]byte]*Identity // guarded by mu
+}
+
+func (v *verified) get(hash [sha256.Size]byte, now time.Time) *Identity {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	id := v.all[hash]
+	if id != nil && !id.claims.expires.After(now) {
+		delete(v.all, hash)
+		return nil
+	}
+	return id
+}
+
+func (v *verified) put(hash [sha256.Size]byte, id *Identity) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.all == nil {
+		v.all = map[[sha256.Size]byte]*Identity{}
+	}
+	for old := range v.all {
+		if len(v.all) < maxVerified {
+			break
+		}
+		delete(v.all, old)
+	}
+	v.all[hash] = id
+}
