@@ -1,8 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -30,6 +30,8 @@ func (a *app) devCommand() *cobra.Command {
 	var (
 		nodes, port int
 		level       string
+		secure      bool
+		dir         string
 	)
 	cmd := &cobra.Command{
 		Use:     "dev",
@@ -40,9 +42,13 @@ disk, and all state is lost when the command ends.
 
 Node i, from 0, listens on HTTP 50051+10i, gRPC 50052+10i, peers 50053+10i and
 gossip 50054+10i. A node that is told to leave ends alone; the command ends with the
-last node.`,
+last node.
+
+With --tls the command makes an authority and certificates, which end with it, and
+prints how to use them. --tls-dir keeps their files.`,
 		Example: `  sharelock dev
-  sharelock dev --nodes 5 --log-level info`,
+  sharelock dev --nodes 5 --log-level info
+  sharelock dev --tls`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c := defaultConfig()
@@ -56,21 +62,30 @@ last node.`,
 				return usageError("--port: %d leaves no room for %d nodes", port, nodes)
 			}
 			c.mesh.Logger = newLogger(a.stderr, c.logLevel, c.logFormat)
-			return a.dev(cmd.Context(), c, nodes, port)
+			if !secure && dir == "" {
+				return a.dev(cmd.Context(), c, nodes, port, nil)
+			}
+			d, err := newDevTLS(dir)
+			if err != nil {
+				return failed(err)
+			}
+			return errors.Join(a.dev(cmd.Context(), c, nodes, port, d), d.close())
 		},
 	}
 	cmd.Flags().IntVar(&nodes, "nodes", 3, "number of nodes")
 	cmd.Flags().IntVar(&port, "port", devPort, "HTTP port of the first node")
+	cmd.Flags().BoolVar(&secure, "tls", false, "use TLS, between the nodes and for clients")
+	cmd.Flags().StringVar(&dir, "tls-dir", "", "with --tls: the folder for the files of the authority and of a client (default: a temporary one)")
 	cmd.Flags().StringVar(&level, "log-level", "warn", "debug, info, warn or error")
 	return cmd
 }
 
-func (a *app) dev(ctx context.Context, c config, count, port int) error {
+func (a *app) dev(ctx context.Context, c config, count, port int, d *devTLS) error {
 	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a.ignoreSIGPIPE()
 	defer limitGarbage(a.environ)()
-	nodes, err := a.startDev(c, count, port)
+	nodes, err := a.startDev(c, count, port, d)
 	if err != nil {
 		killAll(nodes)
 		return failed(err)
@@ -91,7 +106,7 @@ func (a *app) dev(ctx context.Context, c config, count, port int) error {
 		killAll(nodes)
 		return &exitError{code: exitSignal + number(sig)}
 	}
-	a.printDev(nodes)
+	a.printDev(nodes, d)
 	ended, quit := nodeEnds(nodes)
 	defer quit()
 	// The nodes are in memory and end together. No node is left to hand over to, so they do
@@ -115,7 +130,7 @@ func (a *app) dev(ctx context.Context, c config, count, port int) error {
 }
 
 // startDev starts the nodes. On an error it also returns the nodes that it has started.
-func (a *app) startDev(c config, count, port int) ([]node, error) {
+func (a *app) startDev(c config, count, port int, d *devTLS) ([]node, error) {
 	at := func(i, offset int) string {
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i*devStep+offset))
 	}
@@ -143,6 +158,10 @@ func (a *app) startDev(c config, count, port int) ([]node, error) {
 		cfg.HTTPListen, cfg.GRPCListen, cfg.PeerListen, cfg.GossipListen = at(i, 0), at(i, 1), at(i, 2), at(i, 3)
 		if count == 1 {
 			cfg.Seeds, cfg.Found = nil, true
+		}
+		var err error
+		if cfg.TLS, err = d.node(cfg.Name, cfg.Cluster); err != nil {
+			return nodes, fmt.Errorf("node %s: %w", cfg.Name, err)
 		}
 		n, err := a.newNode(cfg)
 		if err != nil {
@@ -229,7 +248,7 @@ func killAll(nodes []node) {
 }
 
 // printDev prints the addresses of the nodes and commands to try.
-func (a *app) printDev(nodes []node) {
+func (a *app) printDev(nodes []node, d *devTLS) {
 	noun := "nodes are"
 	if len(nodes) == 1 {
 		noun = "node is"
@@ -244,19 +263,20 @@ func (a *app) printDev(nodes []node) {
 	}
 	_ = table(a.stdout, rows) // a closed stdout is no reason to stop the nodes
 	first, last := nodes[0].Addrs(), nodes[len(nodes)-1].Addrs()
+	curl, scheme := d.curl()
 	fmt.Fprintf(a.stdout, `
 Try, in another terminal:
 
   # acquire a lock over HTTP at the first node, and read it at the last
-  curl -s http://%[1]s/v1/locks/demo -d '{"clientId":"me","ttl":"60s"}'
-  curl -s http://%[2]s/v1/locks/demo
+  %[6]s %[7]s://%[1]s/v1/locks/demo -d '{"clientId":"me","ttl":"60s"}'
+  %[6]s %[7]s://%[2]s/v1/locks/demo
 
   # run a command under a lock: start it in two terminals
   export SHARELOCK_SERVER=%[3]s
-  %[4]s lock build -- sh -c 'echo "mine, token $SHARELOCK_TOKEN"; sleep 5'
+%[5]s  %[4]s lock build -- sh -c 'echo "mine, token $SHARELOCK_TOKEN"; sleep 5'
 
   # show the locks, and the members of the mesh
   %[4]s list
   %[4]s members
-`, first.HTTP, last.HTTP, strings.Join(servers, ","), cmp.Or(a.self, "sharelock"))
+`, first.HTTP, last.HTTP, strings.Join(servers, ","), a.name(), d.exports(), curl, scheme)
 }

@@ -1,0 +1,68 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A node and client commands with the certificates that sharelock tls makes, as real processes.
+func TestProcessesTLS(t *testing.T) {
+	r := newRehearsal(t, 1, "")
+	host, dir := r.host(0), filepath.Join(r.dir, "certs")
+	self := program(t)
+	run := func(code int, env []string, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(self, args...)
+		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "SHARELOCK_SERVER=" + host + ":50052"}, env...)
+		out, err := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != code {
+			t.Errorf("sharelock %s: exit code %d, want %d: %v\n%s", strings.Join(args, " "), got, code, err, out)
+		}
+		return string(out)
+	}
+	for _, args := range [][]string{
+		{"ca", "create"}, {"cert", "create", "--member", "a", "--host", host}, {"cert", "create", "--client", "ci"},
+	} {
+		run(exitOK, nil, append(append([]string{"tls"}, args...), "--dir", dir)...)
+	}
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.WriteFile(r.file, fmt.Appendf(nil, "tls: {ca_file: %s, cert_file: %s, key_file: %s, clients: mutual}\n", at("ca.pem"), at("a.pem"), at("a-key.pem")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	node := r.startWith("--found")
+	ca := "SHARELOCK_TLS_CA=" + at("ca.pem")
+	env := []string{ca, "SHARELOCK_TLS_CERT=" + at("ci.pem"), "SHARELOCK_TLS_KEY=" + at("ci-key.pem"), "SHARELOCK_AUTH_TOKEN=slk_secret"}
+	// The first command also waits for the node.
+	said := run(exitOK, env, "lock", "k", "--timeout", "30s", "--", "env")
+	if !strings.Contains(said, "SHARELOCK_KEY=k\n") || !strings.Contains(said, "SHARELOCK_TOKEN=") || !strings.Contains(said, ca) ||
+		strings.Contains(said, "secret") || strings.Contains(said, "SHARELOCK_TLS_KEY") {
+		t.Errorf("CMD has the environment\n%s", said)
+	}
+	if said := run(exitOK, env, "flock", "--pass-auth", "k", "env"); !strings.Contains(said, "SHARELOCK_AUTH_TOKEN=slk_secret") || !strings.Contains(said, "SHARELOCK_TLS_KEY") {
+		t.Errorf("with --pass-auth CMD has the environment\n%s", said)
+	}
+	run(exitOK, env, "tls", "ca", "create", "--dir", at("other"))
+	for want, env := range map[string][]string{
+		"signed by unknown authority": append(env, "SHARELOCK_TLS_CA="+at("other/ca.pem")),
+		"certificate required":        {ca},
+		"needs TLS":                   nil,
+	} {
+		if said := run(exitUnreachable, env, "members", "--timeout", "30s"); !strings.Contains(said, want) || strings.Count(said, "\n") != 1 {
+			t.Errorf("got %q, want %q", said, want)
+		}
+	}
+	r.stop(node)
+}
+
+// startWith starts the first node with more arguments.
+func (r *rehearsal) startWith(args ...string) *proc {
+	r.t.Helper()
+	r.procs = append(r.procs, &proc{name: "a", host: r.host(0), log: &buffer{}, args: args})
+	return r.start(0)
+}
