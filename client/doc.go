@@ -60,4 +60,11 @@
 // that is still in flight is refused. The client repeats the fence until the owner has
 // answered, for at most 33 s; Timeout and Attempts do not limit that. [Client.Close] waits
 // for it, within the bound that it documents.
+//
+// # TLS and tokens
+//
+// [Options].TLS makes all connections TLS. A node must prove to be the host of its address: one of
+// those given to Dial, or one that a member announces. Options.Token returns the bearer token that
+// calls carry. A token that was refused or has expired is replaced without losing a lock, and
+// Options.LoadTLS does the same for certificates.
 package client

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A node and client commands with the certificates that sharelock tls makes, as real processes.
@@ -65,4 +66,57 @@ func (r *rehearsal) startWith(args ...string) *proc {
 	r.t.Helper()
 	r.procs = append(r.procs, &proc{name: "a", host: r.host(0), log: &buffer{}, args: args})
 	return r.start(0)
+}
+
+// Three nodes with certificates and gossip keys, as docs/getting-started.md has it: at most six
+// commands, run as printed, but for the addresses.
+func TestGettingStartedTLS(t *testing.T) {
+	r := newRehearsal(t, 3, "")
+	_, text, _ := strings.Cut(documents(t)["docs/getting-started.md"], "## Three peers on three hosts, with TLS\n")
+	for i, name := range []string{"a", "b", "c"} {
+		text = strings.ReplaceAll(text, name+".example.com", r.host(i))
+	}
+	var commands []string
+	for _, block := range shellBlock.FindAllStringSubmatch(text, -1) {
+		commands = append(commands, strings.Split(strings.TrimSpace(block[1]), "\n")...)
+	}
+	_, config, _ := strings.Cut(text, "```yaml\n")
+	config, _, _ = strings.Cut(config, "```")
+	if len(commands) != 6 || config == "" {
+		t.Fatalf("the page has %d commands: %q, and the configuration %q", len(commands), commands, config)
+	}
+	self := program(t)
+	shell := func(line string) (string, error) {
+		cmd := exec.Command("sh", "-e", "-c", line)
+		cmd.Dir = r.dir
+		cmd.Env = []string{"PATH=" + filepath.Dir(self) + ":" + os.Getenv("PATH")}
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	for _, line := range commands[:4] {
+		if out, err := shell(line); err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+	}
+	// The nodes of a rehearsal run in this folder.
+	r.file = filepath.Join(r.dir, "config.yaml")
+	if err := os.WriteFile(r.file, []byte(strings.ReplaceAll(config, "certs/", r.dir+"/certs/")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if commands[4] != "sharelock serve --config config.yaml" {
+		t.Errorf("the fifth command is %q", commands[4])
+	}
+	for i := range 3 {
+		r.start(i)
+	}
+	var said string
+	r.await("three members", 30*time.Second, func() bool {
+		said, _ = shell(commands[5]) // it fails as long as the node is in no view
+		return strings.Contains(said, "3 of 3 voters answer")
+	})
+	for i := range 3 {
+		if !strings.Contains(said, r.host(i)+":50052") {
+			t.Errorf("no member at %s:\n%s", r.host(i), said)
+		}
+	}
 }
