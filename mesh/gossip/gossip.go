@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -143,7 +142,7 @@ func (g *Gossip) memberlistConfig() *memberlist.Config {
 	c.TCPTimeout = 10 * g.unit
 	c.GossipToTheDeadTime = 60 * g.unit
 	c.EnableCompression = false // a packet has a few hundred bytes
-	c.Logger = log.New(g.refusals.filter(logbridge.NewLog(g.cfg.Log).Writer()), "", 0)
+	c.Logger = logbridge.NewWrappedLog(g.cfg.Log, g.refusals.filter)
 	c.Delegate, c.Events, c.Alive, c.Merge = g.table, g.table, g.table, g.table
 	// Names are resolved here, through the Network.
 	c.DNSConfigPath = ""

@@ -53,7 +53,8 @@ func TestKeyringMalformed(t *testing.T) {
 		return keyring.Report{}, nil
 	}})
 	for _, req := range []*peerv1.KeyringRequest{
-		{Action: 9}, {Action: -1},
+		{Action: 9},
+		{Action: -1},
 		{Action: peerv1.KeyringRequest_ACTION_INSTALL},
 		{Action: peerv1.KeyringRequest_ACTION_INSTALL, Key: make([]byte, 31)},
 		{Action: peerv1.KeyringRequest_ACTION_INSTALL, Key: make([]byte, 33)},
