@@ -38,7 +38,7 @@ func (n *Node) WaitReady(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		case <-n.done:
 			return errors.Join(n.Err(), peer.ErrClosed)
-		case <-n.leaseTo:
+		case <-n.leased:
 		case <-tick.C:
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/internal/nodetls"
+	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/mesh/condition"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/gossip"
@@ -87,7 +88,8 @@ type Node struct {
 	telling room
 	// draining is closed when waiting calls are sent away to other nodes.
 	draining chan struct{}
-	leaseTo  chan struct{}
+	// leased wakes WaitReady.
+	leased wake.Signal
 
 	drain   sync.Once
 	leave   sync.Once
@@ -104,7 +106,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, network: cfg.Network, clock: cfg.Clock,
-		served: make(chan struct{}), draining: make(chan struct{}), leaseTo: make(chan struct{}, 1),
+		served: make(chan struct{}), draining: make(chan struct{}), leased: wake.New(),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -206,7 +208,7 @@ func (n *Node) open() error {
 	n.member = member.New(member.Config{
 		Self: n.asMember(), Releases: n.program(), Volatile: n.data.Volatile(), Views: n.views, Calls: n.peers, Raft: n.agree,
 		Processes: n.gossip.Processes, Address: n.addressOf, Complaints: n.complaints, Claims: n.greeter.claims, Doubled: n.doubled,
-		Leased: n.leaseChanged, Clock: n.clock, Log: n.log,
+		Leased: n.leased.Set, Clock: n.clock, Log: n.log,
 	})
 	return nil
 }
@@ -280,14 +282,6 @@ func (n *Node) Start() error {
 func (n *Node) lease() time.Duration { return n.views.Lease() }
 
 func (n *Node) epoch() uint32 { return n.views.Epoch() }
-
-// leaseChanged wakes WaitReady.
-func (n *Node) leaseChanged() {
-	select {
-	case n.leaseTo <- struct{}{}:
-	default:
-	}
-}
 
 // dialBack opens a link to a process and calls it, both at once, as members do that ask
 // it, sync it and forward to it.

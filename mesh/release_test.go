@@ -11,6 +11,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/epoch/epochtest"
 	"github.com/sgkandale/sharelock/mesh/gossip"
@@ -128,7 +129,7 @@ func TestNodeOfAnotherClusterDoesNotStart(t *testing.T) {
 // actingNode is as much of the member a, in a view with b, as needs no network.
 func actingNode(t *testing.T) *Node {
 	t.Helper()
-	n := &Node{clock: clock.Monotonic(), log: quiet(), leaseTo: make(chan struct{}, 1), self: viewOf("a").Members[0].Identity}
+	n := &Node{clock: clock.Monotonic(), log: quiet(), leased: wake.New(), self: viewOf("a").Members[0].Identity}
 	n.begin()
 	n.cfg.Lease = 2 * time.Second
 	var err error

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -108,7 +109,7 @@ func (a *activation) start(ctx context.Context, wg *sync.WaitGroup) {
 	}
 	for _, m := range a.view.Members {
 		if m.Identity != a.service.self {
-			t := &teller{a: a, member: m, wake: make(chan struct{}, 1)}
+			t := &teller{a: a, member: m, wake: wake.New()}
 			a.tellers = append(a.tellers, t)
 			wg.Go(func() { t.run(ctx) })
 		}

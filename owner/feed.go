@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/wake"
 )
 
 // feedMost is the largest number of events that wait for a node in its feed.
@@ -28,7 +29,7 @@ func (n News) Lost() bool { return n.Event == nil && n.Part == nil }
 // too much waits, all of it is left out. All methods are safe for concurrent use.
 type Feed struct {
 	service *Service
-	wake    chan struct{}
+	wake    wake.Signal
 
 	mu       sync.Mutex
 	keys     map[string]struct{} // guarded by mu
@@ -39,7 +40,7 @@ type Feed struct {
 
 // Feed returns a feed that watches nothing yet. The caller calls Close.
 func (s *Service) Feed() *Feed {
-	f := &Feed{service: s, wake: make(chan struct{}, 1), keys: map[string]struct{}{}, prefixes: map[string]struct{}{}}
+	f := &Feed{service: s, wake: wake.New(), keys: map[string]struct{}{}, prefixes: map[string]struct{}{}}
 	s.watched.add(f)
 	return f
 }
@@ -115,7 +116,7 @@ func (f *Feed) Close() {
 	}
 	f.service.watched.remove(f)
 	f.keys, f.prefixes, f.queue = nil, nil, nil
-	poke(f.wake)
+	f.wake.Set()
 }
 
 // offer queues the events that the node watches.
@@ -151,7 +152,7 @@ func (f *Feed) push(n News) {
 		f.drop()
 	}
 	if len(f.queue) == 0 {
-		poke(f.wake)
+		f.wake.Set()
 	}
 	f.queue = append(f.queue, n)
 }
@@ -168,7 +169,7 @@ func (f *Feed) lose() {
 	defer f.mu.Unlock()
 	if !f.closed {
 		f.drop()
-		poke(f.wake)
+		f.wake.Set()
 	}
 }
 

@@ -21,7 +21,7 @@ type item struct {
 func (sh *shard) put(it item) bool {
 	first, ok := sh.queue(it)
 	if first {
-		sh.rouse()
+		sh.wake.Set()
 	}
 	return ok
 }
@@ -37,7 +37,7 @@ func (sh *shard) putInline(it item) bool {
 	select {
 	case sh.turn <- struct{}{}:
 	default:
-		sh.rouse()
+		sh.wake.Set()
 		return true
 	}
 	defer crashOnPanic()
@@ -45,7 +45,7 @@ func (sh *shard) putInline(it item) bool {
 	early := sh.hasNext && sh.next < sh.until || sh.unfinished()
 	<-sh.turn
 	if early {
-		sh.rouse()
+		sh.wake.Set()
 	}
 	return true
 }
@@ -60,14 +60,6 @@ func (sh *shard) queue(it item) (first, ok bool) {
 	}
 	sh.inbox = append(sh.inbox, it)
 	return len(sh.inbox) == 1, true
-}
-
-// rouse wakes the loop.
-func (sh *shard) rouse() {
-	select {
-	case sh.wake <- struct{}{}:
-	default:
-	}
 }
 
 // crashOnPanic is deferred and turns a panic into the end of the process. The caller may be a

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -34,13 +35,13 @@ type pusher struct {
 	// resting those that it has refused.
 	names, copies, resting []*outgoing
 
-	wake  chan struct{}
+	wake  wake.Signal
 	mu    sync.Mutex
 	added []Held // guarded by mu
 }
 
 func newPusher(a *activation, m ring.Member) *pusher {
-	return &pusher{a: a, member: m, wake: make(chan struct{}, 1)}
+	return &pusher{a: a, member: m, wake: wake.New()}
 }
 
 // add queues bases, which have been stamped.
@@ -48,14 +49,7 @@ func (b *pusher) add(list []Held) {
 	b.mu.Lock()
 	b.added = append(b.added, list...)
 	b.mu.Unlock()
-	poke(b.wake)
-}
-
-func poke(wake chan struct{}) {
-	select {
-	case wake <- struct{}{}:
-	default:
-	}
+	b.wake.Set()
 }
 
 // run sends bases until the backup has confirmed all, or a newer view has come.

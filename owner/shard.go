@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/owner/machine"
 )
 
@@ -56,7 +57,7 @@ type shard struct {
 	awaited atomic.Pointer[awaitedAcks]
 	asked   atomic.Bool
 
-	wake chan struct{}
+	wake wake.Signal
 	mu   sync.Mutex
 	// inbox collects what arrives while the loop is busy; guarded by mu.
 	inbox []item
@@ -65,5 +66,5 @@ type shard struct {
 }
 
 func newShard(s *Service, count int) *shard {
-	return &shard{service: s, parts: make([]*partition, 0, count), wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+	return &shard{service: s, parts: make([]*partition, 0, count), wake: wake.New(), turn: make(chan struct{}, 1)}
 }

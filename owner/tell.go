@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -12,7 +13,7 @@ import (
 type teller struct {
 	a      *activation
 	member ring.Member
-	wake   chan struct{}
+	wake   wake.Signal
 
 	mu    sync.Mutex
 	added []uint32 // guarded by mu
@@ -23,7 +24,7 @@ func (t *teller) add(partitions []uint32) {
 	t.mu.Lock()
 	t.added = append(t.added, partitions...)
 	t.mu.Unlock()
-	poke(t.wake)
+	t.wake.Set()
 }
 
 // run tells the member until it has confirmed all partitions, or a newer view has come.

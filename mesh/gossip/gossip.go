@@ -14,6 +14,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/mesh/keyring"
 	"github.com/sgkandale/sharelock/mesh/network"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -74,7 +75,7 @@ type Gossip struct {
 	keys    *memberlist.Keyring
 	setting sync.Mutex
 	sealer  *sealer
-	update  chan struct{} // capacity 1: the meta has changed
+	update  wake.Signal // the meta has changed
 	cancel  context.CancelFunc
 	ctx     context.Context // ends with close
 	wg      sync.WaitGroup
@@ -93,7 +94,7 @@ func Start(cfg Config) (*Gossip, error) {
 	if err := checkMeta(cfg.Meta, clusterIDRoom); err != nil {
 		return nil, err
 	}
-	g := &Gossip{cfg: cfg, unit: cfg.Unit, update: make(chan struct{}, 1), refusals: refusals{log: cfg.Log}}
+	g := &Gossip{cfg: cfg, unit: cfg.Unit, update: wake.New(), refusals: refusals{log: cfg.Log}}
 	if g.unit == 0 {
 		g.unit = defaultUnit
 	}
@@ -184,10 +185,7 @@ func (g *Gossip) UpdateMeta(meta *peerv1.Meta) error {
 	if err := g.table.setOwn(meta); err != nil {
 		return err
 	}
-	select {
-	case g.update <- struct{}{}:
-	default: // publish has yet to take the last one, and will read this Meta
-	}
+	g.update.Set()
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/internal/wake"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -33,10 +34,9 @@ type Process struct {
 // memberlist's locks held: they take the table's lock for a moment, and never
 // call memberlist or wait for anyone.
 type table struct {
-	name string // of this process
-	addr string // its gossip address
-	// changed has capacity 1: one value stands for any number of changes.
-	changed chan struct{}
+	name    string // of this process
+	addr    string // its gossip address
+	changed wake.Signal
 	// readers learns which keys others have; nil unless the process migrates.
 	readers *sealer
 
@@ -66,7 +66,7 @@ func newTable(own *peerv1.Meta, addr netip.AddrPort, readers *sealer) (*table, e
 	return &table{
 		name:    ringproto.DecodeIdentity(own.GetIdentity()).String(),
 		addr:    addr.String(),
-		changed: make(chan struct{}, 1),
+		changed: wake.New(),
 		readers: readers,
 		live:    make(map[string]Process),
 
@@ -101,15 +101,8 @@ func (t *table) setOwn(meta *peerv1.Meta) error {
 		return fmt.Errorf("%w: the cluster's name changes", errBadMeta)
 	}
 	t.own, t.ownBytes = own, b
-	t.signal() // another cluster id may hide some of the nodes
+	t.changed.Set() // another cluster id may hide some of the nodes
 	return nil
-}
-
-func (t *table) signal() {
-	select {
-	case t.changed <- struct{}{}:
-	default:
-	}
 }
 
 // nodes are this process and the others of its mesh, as copies.
@@ -199,7 +192,7 @@ func (t *table) NotifyAlive(n *memberlist.Node) error {
 	err = t.ours(got.Meta)
 	if _, known := t.live[n.Name]; err != nil && known {
 		t.live[n.Name] = got
-		t.signal()
+		t.changed.Set()
 	}
 	return err
 }
@@ -236,7 +229,7 @@ func (t *table) NotifyLeave(n *memberlist.Node) {
 	defer t.mu.Unlock()
 	if _, ok := t.live[n.Name]; ok {
 		delete(t.live, n.Name)
-		t.signal()
+		t.changed.Set()
 	}
 }
 
@@ -252,7 +245,7 @@ func (t *table) put(n *memberlist.Node) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.live[n.Name] = got
-	t.signal()
+	t.changed.Set()
 }
 
 // NodeMeta is what this process says of itself.

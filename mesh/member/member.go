@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -65,7 +66,7 @@ type Raft interface {
 // lease (V4) and leaves (V7). One goroutine runs it.
 type Member struct {
 	cfg  Config
-	kick chan struct{}
+	kick wake.Signal
 	// left is closed when this process may stop; ended when Run has returned.
 	left, ended chan struct{}
 	leftOnce    sync.Once
@@ -90,7 +91,7 @@ type Member struct {
 // New returns the membership of a process that is no member yet.
 func New(cfg Config) *Member {
 	return &Member{
-		cfg: cfg, kick: make(chan struct{}, 1), left: make(chan struct{}), ended: make(chan struct{}),
+		cfg: cfg, kick: wake.New(), left: make(chan struct{}), ended: make(chan struct{}),
 		parting: parting{unanswered: map[string]int{}},
 	}
 }
@@ -128,12 +129,7 @@ func (m *Member) leased() bool {
 	return a != nil && a.Service.LeaseValid()
 }
 
-func (m *Member) wake() {
-	select {
-	case m.kick <- struct{}{}:
-	default:
-	}
-}
+func (m *Member) wake() { m.kick.Set() }
 
 // Dismiss lets this process stop (V7).
 func (m *Member) Dismiss() { m.leftOnce.Do(func() { close(m.left) }) }

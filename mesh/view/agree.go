@@ -13,6 +13,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/internal/wake"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -23,7 +24,7 @@ import (
 // otherwise than the others from then on.
 type fsm struct {
 	// changed is told, without blocking, after every new view.
-	changed chan struct{}
+	changed wake.Signal
 	// unknown is called once, when the machine stops; nil is not told.
 	unknown func(error)
 	// program is the range of releases that this program works with; zero is its own.
@@ -142,14 +143,7 @@ func knownFields(m protoreflect.Message) (err error) {
 func (f *fsm) append(v ring.View, epoch uint32) {
 	v.Epoch = epoch
 	f.now.History = f.now.History.Append(v)
-	f.tell()
-}
-
-func (f *fsm) tell() {
-	select {
-	case f.changed <- struct{}{}:
-	default:
-	}
+	f.changed.Set()
 }
 
 func (f *fsm) state() State {
@@ -195,7 +189,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 		}
 		return stopped
 	}
-	f.tell()
+	f.changed.Set()
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -102,7 +103,7 @@ type Leader struct {
 	rounds rounds
 	relay  *relay
 	called func(ring.Identity) bool
-	kick   chan struct{}
+	kick   wake.Signal
 	done   sync.WaitGroup // Run waits for it
 	grace  time.Duration  // the seat grace (V1)
 
@@ -214,7 +215,7 @@ func newLeader(ctx context.Context, cfg LeaderConfig, term uint64) *Leader {
 	l := &Leader{
 		self: cfg.Self, agree: cfg.Agreement, peers: cfg.Peers, clock: cfg.Clock, spawn: cfg.Spawn,
 		ctx: ctx, term: term, log: cfg.Log.With("term", term),
-		kick:     make(chan struct{}, 1),
+		kick:     wake.New(),
 		members:  map[ring.Identity]*standing{},
 		joins:    map[string]joining{},
 		asked:    map[string]time.Duration{},
@@ -262,12 +263,7 @@ func (l *Leader) lease() time.Duration {
 }
 
 // wake makes the loop look again soon.
-func (l *Leader) wake() {
-	select {
-	case l.kick <- struct{}{}:
-	default:
-	}
-}
+func (l *Leader) wake() { l.kick.Set() }
 
 // Run leads until the leadership's context ends.
 func (l *Leader) Run() {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/mesh/raftstore"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -88,7 +89,7 @@ type Config struct {
 // lease, since the library fixes some intervals when it starts (V4).
 func Start(cfg Config) (*Raft, error) {
 	a := &Raft{
-		cfg: cfg, fsm: &fsm{changed: make(chan struct{}, 1), unknown: cfg.Unknown, program: cfg.Program},
+		cfg: cfg, fsm: &fsm{changed: wake.New(), unknown: cfg.Unknown, program: cfg.Program},
 		self: raft.ServerID(cfg.ID), log: cfg.Log, begun: make(chan struct{}),
 	}
 	err := a.openStores(cfg)

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/mesh/raftstore"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -60,7 +61,7 @@ func ReadRecords(dir string, syncDir func(string) error, log hclog.Logger) (r Re
 	if err != nil {
 		return Records{}, fmt.Errorf("open raft snapshots: %w", err)
 	}
-	m := &fsm{changed: make(chan struct{}, 1)}
+	m := &fsm{changed: wake.New()}
 	if err := r.readSnapshot(snaps, m); err != nil {
 		return Records{}, err
 	}
