@@ -59,6 +59,7 @@ var folders = []folder{
 	{"internal/release", nil, nil},
 	{"internal/rules", nil, nil},
 	{"internal/audit", nil, nil},
+	{"internal/logtail", nil, nil},
 	{"internal/seldom", nil, nil},
 	{"internal/quota", []string{"."}, nil},
 	{"internal/clock", nil, []string{xsys}},
@@ -80,7 +81,7 @@ var folders = []folder{
 	{"owner/machine", []string{".", "internal/compact", "internal/release", "internal/rules", "owner/ops"}, nil},
 	{"owner/ops", []string{".", "internal/release"}, nil},
 	{"internal/compact", []string{"."}, nil},
-	{"internal/clienthook", []string{"."}, nil},
+	{"internal/clienthook", []string{".", "proto/sharelock/v1"}, nil},
 	{"internal/clientid", []string{"."}, nil},
 	{"internal/frame", nil, nil},
 	{"internal/protofield", nil, []string{protobuf}},
@@ -93,6 +94,7 @@ var folders = []folder{
 		"mesh",
 		[]string{
 			".", "api", "owner", "ring",
+			"internal/audit",
 			"mesh/condition",
 			"mesh/epoch",
 			"mesh/gossip",
@@ -196,7 +198,7 @@ var folders = []folder{
 	{
 		"cmd/sharelock",
 		// The messages, for -o json only: it prints the API's JSON.
-		[]string{".", "internal/certs", "internal/release", "mesh", "mesh/keyring", "client", "internal/clienthook", "internal/clientid", "internal/workload", "proto/sharelock/v1"},
+		[]string{".", "internal/audit", "internal/certs", "internal/logtail", "internal/release", "mesh", "mesh/keyring", "client", "internal/clienthook", "internal/clientid", "internal/workload", "proto/sharelock/v1"},
 		[]string{cobra, pflag, koanf, yaml, xsys, protobuf},
 	},
 	{"internal/workload", nil, nil},

@@ -216,6 +216,8 @@ var httpVerdicts = map[string]string{
 	"GET /v1/mesh/ring":                          "u++++d",
 	"GET /v1/mesh/activity":                      "u++++d",
 	"POST /v1/mesh/leave":                        "udddd+",
+	"GET /v1/admin/log-level":                    "udddd+",
+	"PUT /v1/admin/log-level":                    "udddd+",
 	"GET /healthz":                               "++++++",
 	"GET /readyz":                                "++++++",
 	"POST /lock":                                 "udd++d",

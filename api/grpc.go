@@ -99,7 +99,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 	l := &locks{node: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate}
 	g.framed = newFramed(l, log)
 	pb.RegisterLockServiceServer(s, l)
-	pb.RegisterMeshServiceServer(s, &meshes{node: node, gate: gate})
+	pb.RegisterMeshServiceServer(s, newMeshes(node, gate, o))
 	original.RegisterShareLockServiceServer(s, &legacy{node: node, maxWait: o.MaxWait, gate: gate})
 	healthpb.RegisterHealthServer(s, g.health)
 	if o.Reflection {

@@ -66,7 +66,7 @@ func newHTTPAPI(node Node, o Options) *httpAPI {
 	s := &httpAPI{
 		log:          o.logger(),
 		locks:        &locks{node: node, gate: gate},
-		meshes:       &meshes{node: node, gate: gate},
+		meshes:       newMeshes(node, gate, o),
 		legacy:       &legacy{node: node, maxWait: o.MaxWait, gate: gate},
 		ready:        node.Ready,
 		writeTimeout: writeTimeout,
@@ -99,6 +99,10 @@ func (s *httpAPI) routes() http.Handler {
 	s.handle(r.NewRoute(), "/v1/mesh/ring", methods{http.MethodGet: {needsReadOfAny, s.call(s.ring)}})
 	s.handle(r.NewRoute(), "/v1/mesh/activity", methods{http.MethodGet: {needsReadOfAny, s.call(s.activity)}})
 	s.handle(r.NewRoute(), "/v1/mesh/leave", methods{http.MethodPost: {needsAdmin, s.call(s.leave)}})
+	s.handle(r.NewRoute(), "/v1/admin/log-level", methods{
+		http.MethodGet: {needsAdmin, s.call(s.logLevel)},
+		http.MethodPut: {needsAdmin, s.call(s.setLogLevel)},
+	})
 	s.handle(r.NewRoute(), "/healthz", methods{http.MethodGet: {needsNothing, s.healthz}})
 	s.handle(r.NewRoute(), "/readyz", methods{http.MethodGet: {needsNothing, s.readyz}})
 	if s.page != nil { // static, and open to all
@@ -137,7 +141,7 @@ type endpoint struct {
 func (s *httpAPI) handle(route *mux.Route, path string, m methods) {
 	var allow []string
 	for _, name := range []string{
-		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete,
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 	} {
 		if _, ok := m.find(name); ok {
 			allow = append(allow, name)

@@ -1,13 +1,16 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/caller"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -17,8 +20,15 @@ import (
 // errors of package sharelock.
 type meshes struct {
 	pb.UnimplementedMeshServiceServer
-	node Mesh
-	gate *gate // may be nil
+	node  Mesh
+	gate  *gate // may be nil
+	log   *slog.Logger
+	level *slog.LevelVar
+	debug func() []DebugFile
+}
+
+func newMeshes(node Mesh, g *gate, o Options) *meshes {
+	return &meshes{node: node, gate: g, log: o.logger(), level: o.Level, debug: o.Debug}
 }
 
 func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshResponse, error) {
@@ -129,10 +139,23 @@ func (s *meshes) Decommission(ctx context.Context, m *pb.DecommissionRequest) (*
 }
 
 func (s *meshes) Leave(ctx context.Context, m *pb.LeaveRequest) (*pb.LeaveResponse, error) {
+	s.log.Info("asked to leave the mesh", "by", callerOf(ctx), "for_good", m.GetForGood())
 	if err := s.node.Leave(ctx, m.GetForGood()); err != nil {
 		return nil, err
 	}
 	return &pb.LeaveResponse{}, nil
+}
+
+// callerOf names who makes a call, for the log.
+func callerOf(ctx context.Context) string {
+	who := caller.From(ctx).Principal
+	if remote := RemoteOf(ctx); remote != nil {
+		if who != "" {
+			return who + " at " + remote.String()
+		}
+		return remote.String()
+	}
+	return cmp.Or(who, "this program")
 }
 
 func count(n int) uint32 { return uint32(min(max(n, 0), math.MaxInt32)) }

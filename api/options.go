@@ -21,6 +21,10 @@ type Options struct {
 	TLS bool
 	// Dashboard serves the page for people at /.
 	Dashboard bool
+	// Level is the level of the node's log; nil cannot be changed.
+	Level *slog.LevelVar
+	// Debug returns the files of a debugging archive; nil has none.
+	Debug func() []DebugFile
 	// WrongPort is the error for gRPC clients at the HTTP port, a *[sharelock.Error]. If it is
 	// nil, net/http answers them.
 	WrongPort error

@@ -132,6 +132,9 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	if err := c.reach(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("dial: %w", err), c.Close())
 	}
+	if c.hooks.Mesh != nil {
+		c.hooks.Mesh(c.nodes[0].mesh)
+	}
 	if c.hooks.Control != nil {
 		c.hooks.Control(control{c.keeper})
 	}

@@ -1,9 +1,12 @@
 package mesh
 
 import (
+	"io"
+	"iter"
 	"log/slog"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/mesh/keyring"
 	"github.com/sgkandale/sharelock/mesh/network"
@@ -80,6 +83,16 @@ type Config struct {
 
 	// Dashboard serves the page for people on the HTTP port, at /.
 	Dashboard bool
+
+	// OpsListen is the address of a port without TLS and credentials for probes and Prometheus:
+	// /healthz and /readyz. DebugListen is that of pprof. Empty is off.
+	OpsListen, DebugListen string
+	// Audit records who did what; nil records nothing. The caller closes it.
+	Audit *audit.Log
+	// LogLevel is the level of Logger, if it may be changed while the node runs.
+	LogLevel *slog.LevelVar
+	// Debug returns more files of a debugging archive, by name; nil has none.
+	Debug func() iter.Seq2[string, func(io.Writer) error]
 
 	// Logger gets the node's log; nil drops it.
 	Logger *slog.Logger

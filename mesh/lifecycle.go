@@ -50,6 +50,7 @@ func (n *Node) WaitReady(ctx context.Context) error {
 func (n *Node) Leave(ctx context.Context, forGood bool) error {
 	n.leave.Do(func() {
 		n.member.LeaveForGood(forGood)
+		left := n.parting()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.ShutdownTimeout)
 		defer cancel()
 		n.member.Leave(ctx)
@@ -58,6 +59,7 @@ func (n *Node) Leave(ctx context.Context, forGood bool) error {
 		last, done := context.WithTimeout(context.WithoutCancel(ctx), member.LeaveTime)
 		defer done()
 		n.member.GiveUp(last)
+		left()
 		// The node has ended when this call, and whatever else is open, is answered.
 		if !n.tasks.Go(func() {
 			bound, done := context.WithTimeout(n.ctx, n.cfg.ShutdownTimeout)
@@ -86,6 +88,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	if n.grpc != nil {
 		n.grpc.SetServing(false)
 		n.leave.Do(func() {
+			left := n.parting()
 			// While the keys move, calls are still taken and led to their new
 			// owners; only then are the ports closed.
 			n.member.Leave(ctx)
@@ -94,11 +97,27 @@ func (n *Node) Stop(ctx context.Context) error {
 			last, done := context.WithTimeout(ctx, member.LeaveTime)
 			n.member.GiveUp(last)
 			done()
+			left()
 		})
 	}
 	errs = append(errs, n.close())
 	n.end(nil)
 	return errors.Join(errs...)
+}
+
+// parting notes what this node has to hand over. The function that it returns logs what became of it.
+func (n *Node) parting() (left func()) {
+	began, owned := n.clock(), 0
+	if a := n.views.Now(); a != nil {
+		owned = a.Service.Stats().Owned
+	}
+	return func() {
+		kept := 0
+		if a := n.views.Now(); a != nil && a.Has(n.self) {
+			kept = a.Service.Stats().Owned
+		}
+		n.log.Info("left the mesh", "handed_over", owned-min(kept, owned), "kept", kept, "took", n.clock()-began)
+	}
 }
 
 // settle waits for what callers have left that are gone, as long as it would for the callers.

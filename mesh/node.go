@@ -54,6 +54,7 @@ type Node struct {
 
 	lifetime
 	ports
+	opsPorts opsPorts
 	founding
 
 	secure secure
@@ -158,6 +159,9 @@ func (n *Node) open() error {
 	if err := n.bind(); err != nil {
 		return err
 	}
+	if err := n.bindOps(); err != nil {
+		return err
+	}
 	n.views = epoch.New(epoch.Config{Follow: n.followCluster, Fits: n.fits, Lease: n.cfg.Lease, Log: n.log})
 	n.peers = peer.New(peer.Config{
 		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Views: n.views, Dial: n.secure.dial, Options: n.hooks.Calls,
@@ -246,7 +250,10 @@ func (n *Node) Start() error {
 		MaxWait:    n.cfg.MaxWait,
 		WrongPort:  httpWrong,
 		TLS:        n.cfg.TLS.clients() != nodetls.ClientsOff,
+		Level:      n.cfg.LogLevel,
+		Debug:      n.debugFiles,
 	}
+	n.serveOps(o)
 	n.grpc, n.http = api.NewGRPC(n, o), api.NewHTTP(n, o)
 	grpcPort := n.clientPort(n.listeners.grpc, "gRPC", n.addrs.GRPC, (*nodetls.Store).GRPC)
 	httpPort := n.clientPort(n.listeners.http, "HTTP", n.addrs.HTTP, (*nodetls.Store).HTTP)

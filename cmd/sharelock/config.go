@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/v2"
 
+	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/mesh"
 )
 
@@ -30,24 +30,27 @@ type config struct {
 	keepAwake bool
 	logLevel  slog.Level
 	logFormat string
+	audit     audit.Config
 }
 
 func defaultConfig() config {
-	return config{mesh: mesh.DefaultConfig(), logLevel: slog.LevelInfo, logFormat: "text"}
+	return config{
+		mesh: mesh.DefaultConfig(), logLevel: slog.LevelInfo, logFormat: "text",
+		audit: audit.Config{MaxBytes: 100 << 20, Keep: 5},
+	}
 }
 
-// key is one setting: its name, and how its value is parsed. Values from the file have the type
-// that YAML gives them; values from the environment and from flags are text.
+// key is one setting: its name, and how its value is parsed.
 type key struct {
 	name string
 	// flag is the name of the setting's flag, or empty, and help is its help text.
 	flag, help string
-	set        func(c *config, value any) error
+	value
 }
 
 // keys returns the table of all settings, in the order of config.yaml.
 func keys() []key {
-	return slices.Concat(nodeKeys(), gossipKeys(), tlsKeys())
+	return slices.Concat(nodeKeys(), gossipKeys(), tlsKeys(), opsKeys())
 }
 
 // nodeKeys returns the settings of the node and its locks.
@@ -154,8 +157,8 @@ func nodeKeys() []key {
 			"locks.max_locks", "", "",
 			integer(func(c *config) *int { return &c.mesh.MaxLocks }),
 		},
-		{"log.level", "log-level", "debug, info, warn or error", setLevel},
-		{"log.format", "log-format", "text or json", setFormat},
+		{"log.level", "log-level", "debug, info, warn or error", value{setLevel, getLevel}},
+		{"log.format", "log-format", "text or json", value{setFormat, func(c *config) any { return c.logFormat }}},
 		{
 			"shutdown_timeout", "", "",
 			duration(func(c *config) *time.Duration { return &c.mesh.ShutdownTimeout }),
@@ -275,153 +278,39 @@ func sorted(values map[string]any, source func(key string) string) []setting {
 // loadConfig combines the defaults, the file, the environment and the flags. Later sources
 // override earlier ones.
 func loadConfig(path string, environ []string, flags []setting) (config, error) {
-	c := defaultConfig()
-	if path != "" {
-		settings, err := fileSettings(path)
-		if err != nil {
-			return config{}, err
-		}
-		if err := c.apply(settings); err != nil {
-			return config{}, err
-		}
-	}
-	settings, err := envSettings(environ)
+	c, _, err := layered(path, environ, flags)
 	if err != nil {
 		return config{}, err
 	}
-	if err := errors.Join(c.apply(settings), c.apply(flags)); err != nil {
-		return config{}, err
+	return c, nil
+}
+
+// layered is loadConfig, with the source of every setting that is not a default. The error lists
+// everything that is wrong in all sources.
+func layered(path string, environ []string, flags []setting) (c config, origin map[string]string, err error) {
+	c, origin = defaultConfig(), make(map[string]string)
+	var errs []error
+	apply := func(settings []setting, err error) {
+		errs = append(errs, err, c.apply(settings))
+		for _, s := range settings {
+			if s.value != nil {
+				origin[s.key] = s.source
+			}
+		}
 	}
+	if path != "" {
+		apply(fileSettings(path))
+	}
+	apply(envSettings(environ))
+	apply(flags, nil)
 	if c.mesh.Name == "" {
 		if c.mesh.Name, err = os.Hostname(); err != nil {
-			return config{}, fmt.Errorf("node.name is empty, and there is no host name: %w", err)
+			errs = append(errs, fmt.Errorf("node.name is empty, and there is no host name: %w", err))
 		}
+		origin["node.name"] = "host name"
 	}
-	return c, c.mesh.Validate()
-}
-
-// text returns a setter for a string.
-func text(field func(*config) *string) func(*config, any) error {
-	return func(c *config, v any) error {
-		s, ok := v.(string)
-		if !ok {
-			return fmt.Errorf("want text, got %s (put it in quotes)", describe(v))
-		}
-		*field(c) = s
-		return nil
-	}
-}
-
-// boolean returns a setter for true or false.
-func boolean(field func(*config) *bool) func(*config, any) error {
-	return func(c *config, v any) error {
-		b, ok := v.(bool)
-		if s, isText := v.(string); isText {
-			var err error
-			b, err = strconv.ParseBool(s)
-			ok = err == nil
-		}
-		if !ok {
-			return fmt.Errorf("want true or false, got %s", describe(v))
-		}
-		*field(c) = b
-		return nil
-	}
-}
-
-// integer returns a setter for an integer.
-func integer(field func(*config) *int) func(*config, any) error {
-	return func(c *config, v any) error {
-		n, ok := v.(int)
-		if s, isText := v.(string); isText {
-			var err error
-			n, err = strconv.Atoi(s)
-			ok = err == nil
-		}
-		if !ok {
-			return fmt.Errorf("want a whole number, got %s", describe(v))
-		}
-		*field(c) = n
-		return nil
-	}
-}
-
-// natural returns a setter for an integer that is not negative.
-func natural(field func(*config) *uint32) func(*config, any) error {
-	return func(c *config, v any) error {
-		var n int
-		if err := integer(func(*config) *int { return &n })(c, v); err != nil {
-			return err
-		}
-		if n < 0 || n > math.MaxInt32 {
-			return fmt.Errorf("want 0 to %d, got %d", math.MaxInt32, n)
-		}
-		*field(c) = uint32(n)
-		return nil
-	}
-}
-
-// duration returns a setter for a duration with a unit.
-func duration(field func(*config) *time.Duration) func(*config, any) error {
-	return func(c *config, v any) error {
-		s, ok := v.(string)
-		if n, isNumber := v.(int); isNumber && n == 0 {
-			s, ok = "0s", true
-		}
-		d, err := time.ParseDuration(s)
-		if !ok || err != nil {
-			return fmt.Errorf(`want a duration such as "10s", got %s`, describe(v))
-		}
-		*field(c) = d
-		return nil
-	}
-}
-
-// list returns a setter for a list of strings, or one string with commas.
-func list(field func(*config) *[]string) func(*config, any) error {
-	return func(c *config, v any) error {
-		var items []string
-		switch v := v.(type) {
-		case string:
-			if v != "" {
-				items = strings.Split(v, ",")
-			}
-		case []any:
-			for _, item := range v {
-				s, ok := item.(string)
-				if !ok {
-					return fmt.Errorf("want a list of text, got %s in it", describe(item))
-				}
-				items = append(items, s)
-			}
-		default:
-			return fmt.Errorf("want a list, got %s", describe(v))
-		}
-		for i := range items {
-			if items[i] = strings.TrimSpace(items[i]); items[i] == "" {
-				return errors.New("an entry of the list is empty")
-			}
-		}
-		*field(c) = items
-		return nil
-	}
-}
-
-func setLevel(c *config, v any) error {
-	switch v {
-	case "debug", "info", "warn", "error":
-		return c.logLevel.UnmarshalText([]byte(v.(string)))
-	default:
-		return fmt.Errorf("want debug, info, warn or error, got %s", describe(v))
-	}
-}
-
-func setFormat(c *config, v any) error {
-	if v != "text" && v != "json" {
-		return fmt.Errorf("want text or json, got %s", describe(v))
-	}
-	c.logFormat = v.(string)
-	return nil
+	errs = append(errs, c.mesh.Validate(), c.audit.Validate())
+	return c, origin, errors.Join(errs...)
 }
 
 // describe formats a value of the wrong type, or its type, for an error.

@@ -9,7 +9,7 @@ import (
 // gossipKeys returns the settings of gossip's encryption.
 func gossipKeys() []key {
 	return []key{
-		{"mesh.gossip_encryption", "gossip-encryption", "required, migrate or off (default: required with gossip keys, off without)", setGossipEncryption},
+		{"mesh.gossip_encryption", "gossip-encryption", "required, migrate or off (default: required with gossip keys, off without)", value{setGossipEncryption, getGossipEncryption}},
 		{
 			"mesh.gossip_keys_file", "gossip-keys-file", "file of gossip keys, a line each, the first encrypts (default: the keys are in the data directory)",
 			text(func(c *config) *string { return &c.mesh.GossipKeysFile }),
@@ -31,3 +31,5 @@ func setGossipEncryption(c *config, v any) error {
 	}
 	return err
 }
+
+func getGossipEncryption(c *config) any { return c.mesh.GossipEncryption.String() }

@@ -154,7 +154,7 @@ ended by signal n.`,
 		&cobra.Group{ID: groupMesh, Title: "The mesh:"},
 	)
 	root.AddCommand(
-		a.serveCommand(), a.devCommand(), a.tlsCommand(),
+		a.serveCommand(), a.devCommand(), a.configCommand(), a.healthCommand(), a.logLevelCommand(), a.debugCommand(), a.tlsCommand(),
 		a.lockCommand(), a.flockCommand(), a.acquireCommand(), a.renewCommand(), a.releaseCommand(), a.getCommand(), a.listCommand(),
 		a.membersCommand(), a.locateCommand(), a.leaveCommand(), a.decommissionCommand(), a.keyringCommand(), a.contextCommand(), a.benchCommand(),
 		a.versionCommand(),

@@ -19,6 +19,7 @@ import (
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/clientid"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 const (
@@ -40,7 +41,9 @@ type remote struct {
 	timeout  time.Duration
 	// control is that of the client, once it was dialed.
 	control clienthook.Control
-	access  access
+	// mesh is the mesh service of the first node, once there is a client.
+	mesh   sharelockv1.MeshServiceClient
+	access access
 	// context is the name of a context; empty is the one in use, if any.
 	context string
 	// given reports whether a flag was given.
@@ -127,7 +130,10 @@ func (r *remote) dial(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx = clienthook.With(ctx, clienthook.Hooks{Control: func(c clienthook.Control) { r.control = c }})
+	ctx = clienthook.With(ctx, clienthook.Hooks{
+		Control: func(c clienthook.Control) { r.control = c },
+		Mesh:    func(m sharelockv1.MeshServiceClient) { r.mesh = m },
+	})
 	c, err := client.Dial(ctx, addrs, opts)
 	return c, callError(err)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/mesh"
 )
 
@@ -92,20 +93,20 @@ half a second later, ends the node at once.`,
 				flags = append(flags, setting{name, f.Value.String(), "--" + f.Name})
 			}
 		})
-		c, err := loadConfig(path, a.environ, flags)
+		c, from, err := layered(path, a.environ, flags)
 		if err != nil {
 			return failed(err)
 		}
 		defer limitGarbage(a.environ)()
 		c.mesh.Found, c.mesh.Recover = found, recovers
-		c.mesh.Logger = newLogger(a.stderr, c.logLevel, c.logFormat)
+		a.observe(&c, from)
 		return a.serve(cmd.Context(), c)
 	}
 	return cmd
 }
 
 // newLogger returns the logger of a node.
-func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
+func newLogger(w io.Writer, level slog.Leveler, format string) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: level}
 	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, opts))
@@ -116,7 +117,7 @@ func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
 func (a *app) serve(ctx context.Context, c config) error {
 	// This comes first: a signal that arrives while the node starts must not leave its port
 	// bound.
-	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signals, stop := a.notify(serveSignals...)
 	defer stop()
 	a.ignoreSIGPIPE()
 	var latency io.WriteCloser
@@ -127,6 +128,11 @@ func (a *app) serve(ctx context.Context, c config) error {
 		}
 		defer latency.Close() //nolint:errcheck // nothing depends on it
 	}
+	record, err := a.openAudit(&c)
+	if err != nil {
+		return failed(err)
+	}
+	defer record.Close() //nolint:errcheck // a disk that hangs has been reported
 	n, err := a.newNode(c.mesh)
 	if err != nil {
 		return failed(err)
@@ -137,10 +143,21 @@ func (a *app) serve(ctx context.Context, c config) error {
 	}
 	at := n.Addrs()
 	c.mesh.Logger.Info("node started", "node", c.mesh.Name, "http", at.HTTP, "grpc", at.GRPC, "peer", at.Peer, "gossip", at.Gossip)
+	if c.logFormat == "text" && c.logLevel <= slog.LevelInfo {
+		fmt.Fprint(a.stderr, startBlock(c, at))
+	}
 	if latency != nil {
 		defer keepAwake(latency, n.Worked, c.mesh.Logger)()
 	}
 	return a.supervise(ctx, c, n, signals)
+}
+
+// openAudit opens the audit log, nil if it is off.
+func (a *app) openAudit(c *config) (*audit.Log, error) {
+	c.audit.Node, c.audit.Stderr, c.audit.Log = c.mesh.Name, a.stderr, c.mesh.Logger
+	var err error
+	c.mesh.Audit, err = audit.Open(c.audit)
+	return c.mesh.Audit, err
 }
 
 // ignoreSIGPIPE makes the process ignore SIGPIPE, so that a node keeps running when the reader of
@@ -164,8 +181,12 @@ func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os
 			}
 			return nil // the node was asked to leave
 		case sig := <-signals:
-			if sig == syscall.SIGHUP {
+			switch sig {
+			case syscall.SIGHUP:
 				reload(c, n)
+				continue
+			case levelSignal:
+				toggleDebug(c)
 				continue
 			}
 			first = time.Now()
@@ -187,7 +208,7 @@ func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os
 			}
 			return nil
 		case sig := <-signals:
-			if sig != syscall.SIGHUP && time.Since(first) > sameSignal {
+			if sig != syscall.SIGHUP && sig != levelSignal && time.Since(first) > sameSignal {
 				return endAtOnce(n, sig)
 			}
 		}
@@ -196,6 +217,7 @@ func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os
 
 // reload makes the node read again what it reads from files while it runs.
 func reload(c config, n node) {
+	c.mesh.Audit.Reopen()
 	if err := n.Reload(); err != nil {
 		c.mesh.Logger.Error("reload: some of what was set before remains", "error", err)
 		return

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // Hooks are what a test replaces or observes in a client. Each field may be nil.
@@ -17,6 +18,9 @@ type Hooks struct {
 	// Sessions may put something between the client and each stream of a session to the node at
 	// an address. It must not block.
 	Sessions func(addr string, f Frames) Frames
+	// Mesh is called by Dial with the service of the first node: commands that administer one node
+	// make calls for which the client has no methods.
+	Mesh func(m sharelockv1.MeshServiceClient)
 	// Control is called by Dial with the control of the new client.
 	Control func(c Control)
 }

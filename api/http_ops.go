@@ -1,0 +1,34 @@
+package api
+
+import (
+	"net/http"
+	"net/http/pprof"
+)
+
+// NewOps returns the server of a port for probes and Prometheus, which need neither TLS nor
+// credentials: /healthz and /readyz. Nothing else is there.
+func NewOps(node Node, o Options) *http.Server {
+	s := newHTTPAPI(node, o)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	return bounded(s.guard(mux))
+}
+
+// NewDebug returns the server of a port for those who debug: pprof, and nothing else.
+func NewDebug() *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return bounded(mux)
+}
+
+// bounded returns a server that slow clients cannot keep busy.
+func bounded(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+	}
+}

@@ -1,0 +1,12 @@
+package main
+
+import (
+	"os"
+	"syscall"
+)
+
+// serveSignals are the signals that serve takes: to end, and to reload.
+var serveSignals = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
+
+// levelSignal is a signal that does not come.
+const levelSignal = syscall.Signal(-1)
