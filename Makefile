@@ -9,6 +9,7 @@ MUTANTS  ?= full
 PAIRS    ?= 200
 MODEL    ?= full
 CROSS    ?= full
+PAGE     ?= full
 # Go stores the version from git in the binary, where git works.
 BUILDVCS := $(shell git status >/dev/null 2>&1 && echo auto || echo false)
 PKG      ?= ./...
@@ -88,6 +89,10 @@ storm-cancels: ## CANCELS=50000 acquires cancelled at random while nodes are kil
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME=20s
 	FUZZTIME=$(FUZZTIME) scripts/fuzz $(PKG)
+
+.PHONY: page
+page: ## open the page of three nodes in Chromium (installs Debian's chromium; PAGE=short: without load)
+	scripts/page $(PAGE)
 
 .PHONY: bench
 bench: ## micro-benchmarks, compared with bench/micro.txt; SAVE=1 saves them there, ONCE=1 only checks that they run
