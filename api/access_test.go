@@ -210,6 +210,8 @@ var httpVerdicts = map[string]string{
 	"GET /v1/locks/{key:.*}":                     "u+d++d",
 	"GET /v1/locks/{key:.*}/token/{token:[^/]*}": "u+d++d",
 	"GET /v1/locks":                              "u++++d",
+	"POST /v1/auth/sign-in":                      "++++++",
+	"POST /v1/auth/sign-out":                     "++++++",
 	"GET /v1/auth/whoami":                        "++++++",
 	"GET /v1/mesh":                               "u++++d",
 	"GET /v1/mesh/locate/{key:.*}":               "u++++d",

@@ -46,7 +46,9 @@ func httpCredentials(r *http.Request) (auth.Credentials, error) {
 		c.Certificate = verifiedCertificate(r.TLS)
 	}
 	var err error
-	c.Bearer, err = bearerOf(r.Header.Values("Authorization"))
+	if c.Bearer, err = bearerOf(r.Header.Values("Authorization")); c.Bearer == "" && err == nil {
+		c.Bearer = cookieToken(r)
+	}
 	return c, err
 }
 

@@ -94,6 +94,8 @@ func (s *httpAPI) routes() http.Handler {
 	})
 	s.handle(r.NewRoute(), "/v1/locks", methods{http.MethodGet: {needsChecks, s.callThrough(s.list)}})
 	s.handle(r.NewRoute(), "/v1/auth/whoami", methods{http.MethodGet: {needsCaller, s.call(s.whoAmI)}})
+	s.handle(r.NewRoute(), "/v1/auth/sign-in", methods{http.MethodPost: {needsNothing, s.signIn}})
+	s.handle(r.NewRoute(), "/v1/auth/sign-out", methods{http.MethodPost: {needsNothing, s.signOut}})
 	s.handle(r.NewRoute(), "/v1/mesh", methods{http.MethodGet: {needsReadOfAny, s.call(s.mesh)}})
 	s.handle(r.NewRoute(), "/v1/mesh/locate/{key:.*}", methods{http.MethodGet: {needsReadOfAny, s.call(s.locate)}})
 	s.handle(r.NewRoute(), "/v1/mesh/ring", methods{http.MethodGet: {needsReadOfAny, s.call(s.ring)}})

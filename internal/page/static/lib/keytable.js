@@ -15,7 +15,7 @@ export class KeyTable {
 
   one(e) {
     switch (e.type) {
-      case "reset":
+      case "reset": case "moved":
         this.snapshot = new Set();
         return;
       case "synced":
@@ -39,8 +39,6 @@ export class KeyTable {
       case "released": case "expired": case "forced":
         this.row(e.key).holds.delete(e.token);
         break;
-      case "moved":
-        return;
     }
     const row = this.row(e.key);
     if (e.waiters !== undefined) row.waiters = e.waiters;

@@ -1,0 +1,100 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/sgkandale/sharelock"
+)
+
+// tokenCookie is the cookie in which the page for people keeps its token. Scripts cannot read it,
+// and a browser sends it only with requests that a page of this node makes.
+const tokenCookie = "sharelock_token"
+
+// signIn checks the token in the body and gives it back as a cookie. It is open to all; a wrong token
+// counts as a guess, like in every other call.
+func (s *httpAPI) signIn(w http.ResponseWriter, r *http.Request) {
+	body, err := readBody(w, r)
+	if err != nil {
+		s.fail(w, r, err, nil)
+		return
+	}
+	token, err := signInToken(body)
+	if err != nil {
+		s.fail(w, r, err, nil)
+		return
+	}
+	answer := struct {
+		Principal string `json:"principal"`
+	}{}
+	if s.gate != nil {
+		c, err := httpCredentials(r)
+		if err == nil {
+			c.Bearer = token
+			var v *visit
+			if _, v, err = s.gate.enter(r.Context(), c, entrance{door: doorHTTP, method: "sign-in", remote: RemoteOf(r.Context())}); err == nil {
+				answer.Principal = v.who.Principal()
+			}
+		}
+		if err != nil {
+			s.fail(w, r, err, nil)
+			return
+		}
+		http.SetCookie(w, cookie(r, token))
+	}
+	b, err := json.Marshal(answer)
+	if err != nil {
+		s.fail(w, r, err, nil)
+		return
+	}
+	s.write(w, http.StatusOK, b)
+}
+
+// signOut makes the browser forget the cookie.
+func (s *httpAPI) signOut(w http.ResponseWriter, r *http.Request) {
+	if _, err := readBody(w, r); err != nil {
+		s.fail(w, r, err, nil)
+		return
+	}
+	gone := cookie(r, "")
+	gone.MaxAge = -1
+	http.SetCookie(w, gone)
+	s.write(w, http.StatusOK, []byte("{}"))
+}
+
+func cookie(r *http.Request, token string) *http.Cookie {
+	return &http.Cookie{
+		Name: tokenCookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
+	}
+}
+
+// signInToken returns the token in the body of a sign-in.
+func signInToken(body []byte) (string, error) {
+	var in struct {
+		Token string `json:"token"`
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		return "", sharelock.Invalid("body", `want {"token":"…"}: `+err.Error())
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return "", sharelock.Invalid("body", "has something after the object")
+	}
+	if in.Token == "" {
+		return "", sharelock.Invalid("token", "must be given")
+	}
+	return in.Token, nil
+}
+
+// cookieToken returns the token in the cookie of a request, or "".
+func cookieToken(r *http.Request) string {
+	c, err := r.Cookie(tokenCookie)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
