@@ -95,6 +95,7 @@ var folders = []folder{
 		[]string{
 			".", "api", "owner", "ring",
 			"internal/audit",
+			"mesh/census",
 			"mesh/condition",
 			"mesh/epoch",
 			"mesh/gossip",
@@ -157,6 +158,7 @@ var folders = []folder{
 		[]string{".", "internal/caller", "internal/rules", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/link", "internal/sessionwire", "proto/sharelock/v1"},
 		nil,
 	},
+	{"mesh/census", []string{"owner", "mesh/epoch", "ring"}, nil},
 	{
 		"mesh/route",
 		[]string{

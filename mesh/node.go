@@ -20,6 +20,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/internal/nodetls"
 	"github.com/sgkandale/sharelock/internal/wake"
+	"github.com/sgkandale/sharelock/mesh/census"
 	"github.com/sgkandale/sharelock/mesh/condition"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/gossip"
@@ -65,6 +66,7 @@ type Node struct {
 	gossip    *gossip.Gossip
 	agree     *view.Raft
 	peers     *peer.Client
+	census    *census.Census
 	calls     *peer.Server
 	links     *link.Links
 	dialBacks *peer.DialBacks
@@ -170,6 +172,7 @@ func (n *Node) open() error {
 	n.openKeyring()
 	n.onClose("peers", func() error { n.peers.Close(); return nil })
 	n.dialBacks = peer.NewDialBacks(n.dialBack, n.clock, n.log)
+	n.census = census.New(census.Config{Self: n.self, Views: n.views, Ask: n.peers.Usage, Spawn: n.tasks.Go, Context: n.ctx})
 	n.links = link.New(link.Config{
 		Self: n.self, Cluster: n.clusterID, Releases: n.program(), Dial: n.secure.dial, Wrap: n.hooks.Links,
 		Views: n.views, Clock: n.clock, Spawn: n.tasks.Go, Context: n.ctx, Log: n.log,

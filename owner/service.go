@@ -12,8 +12,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Config configures a [Service]. All fields are required except MaxLocks, MaxHold, Bounds, Forced,
-// Pause and Unknown.
+// Config configures a [Service]. All fields are required except MaxLocks, MaxHold, Bounds, Limits,
+// Count, Forced, Pause and Unknown.
 type Config struct {
 	// Self identifies this member. Name is what people call it; it is put into holds.
 	Self ring.Identity
@@ -29,6 +29,13 @@ type Config struct {
 	MaxHold time.Duration
 	// Bounds bounds what each partition keeps. The zero value means DefaultBounds.
 	Bounds Bounds
+	// Limits, if set, returns how many holds and waiters a principal may have in the whole mesh; 0 is
+	// no limit. It must not block.
+	Limits func(principal string) (maxHolds, maxWaiters int)
+	// Count is told that the claims of a principal with a limit have to be counted at all members:
+	// BeginCount, Reveal at each other member, and EndCount in any case. It must not block, and is
+	// required with Limits.
+	Count func(principal string)
 	// Shards is the number of loops.
 	Shards int
 	// Clock returns the time from which all deadlines are measured. It must not go backwards.
@@ -68,6 +75,7 @@ type Service struct {
 	pause    func(point string)
 	unknown  func(error)
 
+	ledger     ledger
 	shards     []*shard
 	partitions int
 	// locks is the number of keys in all active partitions.
@@ -104,7 +112,7 @@ func NewService(cfg Config) *Service {
 	s := &Service{
 		self: cfg.Self, name: cfg.Name, maxTTL: cfg.MaxTTL, maxLocks: cfg.MaxLocks, maxHold: cfg.MaxHold, waiters: cfg.MaxWaiters,
 		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, forced: cfg.Forced, pause: cfg.Pause, unknown: cfg.Unknown,
-		partitions: cfg.Partitions, bounds: cfg.Bounds,
+		partitions: cfg.Partitions, bounds: cfg.Bounds, ledger: ledger{clock: cfg.Clock, limits: cfg.Limits, count: cfg.Count},
 		told:    make([]atomic.Uint32, cfg.Partitions),
 		watched: watched{keys: make([]atomic.Int32, cfg.Partitions)},
 		stop:    make(chan struct{}),
@@ -237,6 +245,7 @@ func (s *Service) Install(h ring.History, r *ring.Ring) {
 	// the view itself.
 	s.cur.Store(epoch)
 	s.refresh.Store(false)
+	s.ledger.begin(epoch)
 	s.rings.add(r)
 	s.everyShard(func(sh *shard) { sh.install(epoch, r) })
 

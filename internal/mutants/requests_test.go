@@ -154,6 +154,22 @@ var requests = []mutant{
 		},
 	},
 	{
+		name: "quota-per-member", rule: "Q8",
+		breaks: "a member does not count what a principal has at others",
+		code: []rewrite{
+			in("owner", "Service.EndCount", `
+				  maxHolds, maxWaiters := l.of(principal)
+				+ if mutated {
+				+ 	others = Claims{}
+				+ }
+			`),
+		},
+		nets: []net{
+			owner("TestRoomOfAPrincipal", invariant.Bounded),
+			sim("TestSimQuotaOfAPrincipal", invariant.Bounded),
+		},
+	},
+	{
 		name: "not-stretched", rule: "Q3",
 		breaks: "an owner expires a lock after its TTL by its own clock",
 		code: []rewrite{

@@ -205,6 +205,21 @@ func (p *Client) List(ctx context.Context, m ring.Member, epoch uint32, r sharel
 	return part, nil
 }
 
+// Usage asks a member what a principal has there, in an epoch. It returns false if the member does not
+// know now.
+func (p *Client) Usage(ctx context.Context, m ring.Member, epoch uint32, principal string) (owner.Claims, bool, error) {
+	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
+	if err != nil {
+		return owner.Claims{}, false, err
+	}
+	resp, err := c.Usage(ctx, &peerv1.UsageRequest{Epoch: epoch, Principal: principal})
+	if err != nil {
+		return owner.Claims{}, false, err
+	}
+	has := owner.Claims{Holds: int(resp.GetHolds()), Waiters: int(resp.GetWaiters())} //nolint:gosec // bounded by a member's memory
+	return has, resp.GetKnown() && resp.GetEpoch() == epoch, nil
+}
+
 // Forced brings a member the news of holds that were taken away.
 func (p *Client) Forced(ctx context.Context, m ring.Member, req *peerv1.ForcedRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Views.Lease())

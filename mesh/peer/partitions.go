@@ -106,3 +106,18 @@ func (p *Server) Forced(_ context.Context, req *peerv1.ForcedRequest) (*peerv1.F
 	p.cfg.Forced(holds, req.GetReason())
 	return &peerv1.ForcedResponse{}, nil
 }
+
+// Usage implements Q8.
+func (p *Server) Usage(ctx context.Context, req *peerv1.UsageRequest) (*peerv1.UsageResponse, error) {
+	a := p.cfg.Views.Now()
+	if a == nil || a.Epoch != req.GetEpoch() {
+		return &peerv1.UsageResponse{Epoch: p.cfg.Views.Epoch()}, nil
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	from, ok := a.Named(strings.Join(md.Get(mdFrom), ""))
+	if !ok {
+		return nil, status.Error(codes.FailedPrecondition, "the sender is not in the view")
+	}
+	has, known := a.Service.Reveal(from.Identity, req.GetEpoch(), req.GetPrincipal())
+	return &peerv1.UsageResponse{Epoch: req.GetEpoch(), Known: known, Holds: uint64(has.Holds), Waiters: uint64(has.Waiters)}, nil
+}

@@ -66,13 +66,15 @@ func (t turn) first(from Ref, r *Request, k keyEntry) {
 		t.fail(from, r.Send, m.room(r))
 	case free && m.spent():
 		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrNotReady, Message: "the tokens of this epoch are used up"})
+	case !free && k.waiters() >= m.maxWaiters:
+		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrTooManyWaiters})
+	case !t.admit(from, r, !free):
+		// It has been answered.
 	case free:
 		op := m.newClaim(ops.Grant, r)
 		op.Token = m.nextToken()
 		c := t.commit(op)
 		t.done(from, r.Send, m.holdAs(t.now, c, r.Key, r.ClientID, r.RequestID))
-	case k.waiters() >= m.maxWaiters:
-		t.fail(from, r.Send, &sharelock.Error{Err: sharelock.ErrTooManyWaiters})
 	default:
 		w := m.keys.extra(t.commit(m.newClaim(ops.Enqueue, r)))
 		m.note(w, func(w *waiterState) {

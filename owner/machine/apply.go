@@ -128,6 +128,9 @@ func (m *Machine) changeGrantWaiter(now time.Duration, k keyEntry, op *ops.Op) (
 		return nil, "somebody holds it"
 	}
 	m.keys.promote(m.keys.extra(c), op.Token)
+	if q := m.counted(c); q != nil {
+		q.Granted(m.keys.principalOf(c))
+	}
 	m.waiters--
 	m.last = c.token
 	c.setTTL(op.TTL)
@@ -159,6 +162,9 @@ func (m *Machine) drop(now time.Duration, c *claim, op *ops.Op) {
 		m.waiters--
 	}
 	m.used.bytes -= m.keys.costOf(c)
+	if q := m.counted(c); q != nil {
+		q.Ended(m.keys.principalOf(c), !c.held())
+	}
 	m.keys.remove(c)
 }
 

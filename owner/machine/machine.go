@@ -62,6 +62,8 @@ type Machine struct {
 	node string
 	// release is that of the view in which the owner acts (W1).
 	release uint32
+	// quota bounds the claims of principals; nil bounds nothing.
+	quota Quota
 	jobs
 }
 

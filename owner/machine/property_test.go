@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -67,6 +68,9 @@ type history struct {
 	naive         *naive
 	owner, backup *Machine
 	epoch         uint32
+	// tally is what the owner has said of the claims of principals since its activation, and what they
+	// had then.
+	tally tally
 	// crowded: many wait for one key, and time goes slowly.
 	crowded bool
 	// release is that of the view: below 2 there are no principals.
@@ -100,7 +104,46 @@ func newHistory(t *rapid.T) *history {
 // activate makes the owner act in its epoch.
 func (h *history) activate(now time.Duration) {
 	h.owner.SetRelease(h.release)
+	h.owner.SetQuota(&h.tally)
 	h.owner.Activate(now, h.epoch, "n")
+	h.tally = tallyOf(h.owner)
+}
+
+// A tally is a Quota that counts and bounds nothing: holds and waiters by principal.
+type tally map[string][2]int
+
+func tallyOf(m *Machine) tally {
+	t := tally{}
+	m.Principals(func(name string, holds, waiters int) { t[name] = [2]int{holds, waiters} })
+	return t
+}
+
+func (t *tally) add(principal string, holds, waiters int) {
+	n := (*t)[principal]
+	if n = [2]int{n[0] + holds, n[1] + waiters}; n == [2]int{} {
+		delete(*t, principal)
+		return
+	}
+	(*t)[principal] = n
+}
+
+func (t *tally) Admit(principal string, waits bool) error {
+	if waits {
+		t.add(principal, 0, 1)
+	} else {
+		t.add(principal, 1, 0)
+	}
+	return nil
+}
+
+func (t *tally) Granted(principal string) { t.add(principal, 1, -1) }
+
+func (t *tally) Ended(principal string, waited bool) {
+	if waited {
+		t.add(principal, 0, -1)
+	} else {
+		t.add(principal, -1, 0)
+	}
 }
 
 // moment goes on by d and gives the time.
@@ -407,6 +450,9 @@ func (h *history) compare(t *rapid.T) {
 	}
 	if o, b := h.owner.Encode(now), h.backup.Encode(now); !bytes.Equal(o, b) {
 		t.Fatalf("owner and backup differ:\n%x\n%x", o, b)
+	}
+	if is := tallyOf(h.owner); !maps.Equal(is, h.tally) {
+		t.Fatalf("principals have %v, counted were %v", is, h.tally)
 	}
 	if h.owner.Seq() != h.backup.Seq() {
 		t.Fatalf("seq %d at the owner, %d at the backup", h.owner.Seq(), h.backup.Seq())

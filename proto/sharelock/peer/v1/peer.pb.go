@@ -100,7 +100,7 @@ func (x JoinResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JoinResponse_Outcome.Descriptor instead.
 func (JoinResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20, 0}
 }
 
 type RenewResponse_Outcome int32
@@ -162,7 +162,7 @@ func (x RenewResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RenewResponse_Outcome.Descriptor instead.
 func (RenewResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22, 0}
 }
 
 type KeyringRequest_Action int32
@@ -218,7 +218,7 @@ func (x KeyringRequest_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use KeyringRequest_Action.Descriptor instead.
 func (KeyringRequest_Action) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{61, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{63, 0}
 }
 
 type ActivityRequest struct {
@@ -467,6 +467,128 @@ func (*ForcedResponse) Descriptor() ([]byte, []int) {
 	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{4}
 }
 
+type UsageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Principal     string                 `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageRequest) Reset() {
+	*x = UsageRequest{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageRequest) ProtoMessage() {}
+
+func (x *UsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
+func (*UsageRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UsageRequest) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *UsageRequest) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+type UsageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The receiver's epoch.
+	Epoch uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The receiver knows what the principal has; otherwise the sender must ask again.
+	Known         bool   `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"`
+	Holds         uint64 `protobuf:"varint,3,opt,name=holds,proto3" json:"holds,omitempty"`
+	Waiters       uint64 `protobuf:"varint,4,opt,name=waiters,proto3" json:"waiters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageResponse) Reset() {
+	*x = UsageResponse{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageResponse) ProtoMessage() {}
+
+func (x *UsageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
+func (*UsageResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UsageResponse) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *UsageResponse) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *UsageResponse) GetHolds() uint64 {
+	if x != nil {
+		return x.Holds
+	}
+	return 0
+}
+
+func (x *UsageResponse) GetWaiters() uint64 {
+	if x != nil {
+		return x.Waiters
+	}
+	return 0
+}
+
 // Identity identifies a member by its id and incarnation (counter and nonce).
 type Identity struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -479,7 +601,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +613,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +626,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{5}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Identity) GetId() string {
@@ -549,7 +671,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +683,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +696,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{6}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Member) GetIdentity() *Identity {
@@ -664,7 +786,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +798,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +811,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *View) GetEpoch() uint32 {
@@ -747,7 +869,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +881,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +894,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Cluster) GetId() []byte {
@@ -837,7 +959,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +971,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +984,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *History) GetCluster() *Cluster {
@@ -899,7 +1021,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1033,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1046,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Snapshot) GetRelease() uint32 {
@@ -956,7 +1078,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1090,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1103,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Command) GetKind() isCommand_Kind {
@@ -1074,7 +1196,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1208,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1221,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Meta) GetIdentity() *Identity {
@@ -1210,7 +1332,7 @@ type PromiseRequest struct {
 
 func (x *PromiseRequest) Reset() {
 	*x = PromiseRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1344,7 @@ func (x *PromiseRequest) String() string {
 func (*PromiseRequest) ProtoMessage() {}
 
 func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1357,7 @@ func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseRequest.ProtoReflect.Descriptor instead.
 func (*PromiseRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PromiseRequest) GetClusterId() []byte {
@@ -1263,7 +1385,7 @@ type PromiseResponse struct {
 
 func (x *PromiseResponse) Reset() {
 	*x = PromiseResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1275,7 +1397,7 @@ func (x *PromiseResponse) String() string {
 func (*PromiseResponse) ProtoMessage() {}
 
 func (x *PromiseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1288,7 +1410,7 @@ func (x *PromiseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseResponse.ProtoReflect.Descriptor instead.
 func (*PromiseResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PromiseResponse) GetPromised() bool {
@@ -1320,7 +1442,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1454,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1467,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ProbeRequest) GetRelease() uint32 {
@@ -1384,7 +1506,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1518,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1531,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ProbeResponse) GetEpoch() uint32 {
@@ -1463,7 +1585,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1597,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1610,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *JoinRequest) GetMember() *Member {
@@ -1537,7 +1659,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1671,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1684,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JoinResponse) GetOutcome() JoinResponse_Outcome {
@@ -1634,7 +1756,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1646,7 +1768,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1659,7 +1781,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RenewRequest) GetMember() *Identity {
@@ -1750,7 +1872,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1762,7 +1884,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1775,7 +1897,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RenewResponse) GetOutcome() RenewResponse_Outcome {
@@ -1837,7 +1959,7 @@ type TermRequest struct {
 
 func (x *TermRequest) Reset() {
 	*x = TermRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1849,7 +1971,7 @@ func (x *TermRequest) String() string {
 func (*TermRequest) ProtoMessage() {}
 
 func (x *TermRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1862,7 +1984,7 @@ func (x *TermRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermRequest.ProtoReflect.Descriptor instead.
 func (*TermRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TermRequest) GetVoter() string {
@@ -1884,7 +2006,7 @@ type TermResponse struct {
 
 func (x *TermResponse) Reset() {
 	*x = TermResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2018,7 @@ func (x *TermResponse) String() string {
 func (*TermResponse) ProtoMessage() {}
 
 func (x *TermResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2031,7 @@ func (x *TermResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermResponse.ProtoReflect.Descriptor instead.
 func (*TermResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TermResponse) GetTerm() uint64 {
@@ -1936,7 +2058,7 @@ type DecommissionRequest struct {
 
 func (x *DecommissionRequest) Reset() {
 	*x = DecommissionRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2070,7 @@ func (x *DecommissionRequest) String() string {
 func (*DecommissionRequest) ProtoMessage() {}
 
 func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2083,7 @@ func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
 func (*DecommissionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DecommissionRequest) GetName() string {
@@ -1984,7 +2106,7 @@ type DecommissionResponse struct {
 
 func (x *DecommissionResponse) Reset() {
 	*x = DecommissionResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1996,7 +2118,7 @@ func (x *DecommissionResponse) String() string {
 func (*DecommissionResponse) ProtoMessage() {}
 
 func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2009,7 +2131,7 @@ func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
 func (*DecommissionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DecommissionResponse) GetDone() bool {
@@ -2042,7 +2164,7 @@ type InstallRequest struct {
 
 func (x *InstallRequest) Reset() {
 	*x = InstallRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2176,7 @@ func (x *InstallRequest) String() string {
 func (*InstallRequest) ProtoMessage() {}
 
 func (x *InstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2189,7 @@ func (x *InstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallRequest.ProtoReflect.Descriptor instead.
 func (*InstallRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *InstallRequest) GetHistory() *History {
@@ -2086,7 +2208,7 @@ type InstallResponse struct {
 
 func (x *InstallResponse) Reset() {
 	*x = InstallResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2220,7 @@ func (x *InstallResponse) String() string {
 func (*InstallResponse) ProtoMessage() {}
 
 func (x *InstallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2233,7 @@ func (x *InstallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallResponse.ProtoReflect.Descriptor instead.
 func (*InstallResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *InstallResponse) GetEpoch() uint32 {
@@ -2131,7 +2253,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2265,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2278,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AskRequest) GetEpoch() uint32 {
@@ -2185,7 +2307,7 @@ type AskResponse struct {
 
 func (x *AskResponse) Reset() {
 	*x = AskResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2319,7 @@ func (x *AskResponse) String() string {
 func (*AskResponse) ProtoMessage() {}
 
 func (x *AskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2332,7 @@ func (x *AskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskResponse.ProtoReflect.Descriptor instead.
 func (*AskResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AskResponse) GetEpoch() uint32 {
@@ -2240,7 +2362,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2252,7 +2374,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2265,7 +2387,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Held) GetPartition() uint32 {
@@ -2299,7 +2421,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2433,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2446,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FetchRequest) GetEpoch() uint32 {
@@ -2353,7 +2475,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2365,7 +2487,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2378,7 +2500,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Want) GetHeld() *Held {
@@ -2408,7 +2530,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +2542,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +2555,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FetchResponse) GetEpoch() uint32 {
@@ -2469,7 +2591,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2603,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2616,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Piece) GetPartition() uint32 {
@@ -2549,7 +2671,7 @@ type ActiveRequest struct {
 
 func (x *ActiveRequest) Reset() {
 	*x = ActiveRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2561,7 +2683,7 @@ func (x *ActiveRequest) String() string {
 func (*ActiveRequest) ProtoMessage() {}
 
 func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2574,7 +2696,7 @@ func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveRequest.ProtoReflect.Descriptor instead.
 func (*ActiveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ActiveRequest) GetEpoch() uint32 {
@@ -2600,7 +2722,7 @@ type ActiveResponse struct {
 
 func (x *ActiveResponse) Reset() {
 	*x = ActiveResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2612,7 +2734,7 @@ func (x *ActiveResponse) String() string {
 func (*ActiveResponse) ProtoMessage() {}
 
 func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2625,7 +2747,7 @@ func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveResponse.ProtoReflect.Descriptor instead.
 func (*ActiveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ActiveResponse) GetEpoch() uint32 {
@@ -2643,7 +2765,7 @@ type GreetRequest struct {
 
 func (x *GreetRequest) Reset() {
 	*x = GreetRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2655,7 +2777,7 @@ func (x *GreetRequest) String() string {
 func (*GreetRequest) ProtoMessage() {}
 
 func (x *GreetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2668,7 +2790,7 @@ func (x *GreetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetRequest.ProtoReflect.Descriptor instead.
 func (*GreetRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
 }
 
 type GreetResponse struct {
@@ -2679,7 +2801,7 @@ type GreetResponse struct {
 
 func (x *GreetResponse) Reset() {
 	*x = GreetResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2691,7 +2813,7 @@ func (x *GreetResponse) String() string {
 func (*GreetResponse) ProtoMessage() {}
 
 func (x *GreetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2704,7 +2826,7 @@ func (x *GreetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetResponse.ProtoReflect.Descriptor instead.
 func (*GreetResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
 }
 
 type TakeOverRequest struct {
@@ -2720,7 +2842,7 @@ type TakeOverRequest struct {
 
 func (x *TakeOverRequest) Reset() {
 	*x = TakeOverRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2732,7 +2854,7 @@ func (x *TakeOverRequest) String() string {
 func (*TakeOverRequest) ProtoMessage() {}
 
 func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2745,7 +2867,7 @@ func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverRequest.ProtoReflect.Descriptor instead.
 func (*TakeOverRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TakeOverRequest) GetSilent() *Identity {
@@ -2770,7 +2892,7 @@ type TakeOverResponse struct {
 
 func (x *TakeOverResponse) Reset() {
 	*x = TakeOverResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +2904,7 @@ func (x *TakeOverResponse) String() string {
 func (*TakeOverResponse) ProtoMessage() {}
 
 func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +2917,7 @@ func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverResponse.ProtoReflect.Descriptor instead.
 func (*TakeOverResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
 }
 
 // Parcel is one call to a leaving member through the leader (V6a). The leader does not
@@ -2818,7 +2940,7 @@ type Parcel struct {
 
 func (x *Parcel) Reset() {
 	*x = Parcel{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +2952,7 @@ func (x *Parcel) String() string {
 func (*Parcel) ProtoMessage() {}
 
 func (x *Parcel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +2965,7 @@ func (x *Parcel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parcel.ProtoReflect.Descriptor instead.
 func (*Parcel) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Parcel) GetId() uint64 {
@@ -2907,7 +3029,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2919,7 +3041,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2932,7 +3054,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Reply) GetTo() *Identity {
@@ -2986,7 +3108,7 @@ type RelayRequest struct {
 
 func (x *RelayRequest) Reset() {
 	*x = RelayRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2998,7 +3120,7 @@ func (x *RelayRequest) String() string {
 func (*RelayRequest) ProtoMessage() {}
 
 func (x *RelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3011,7 +3133,7 @@ func (x *RelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayRequest.ProtoReflect.Descriptor instead.
 func (*RelayRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RelayRequest) GetParcel() *Parcel {
@@ -3031,7 +3153,7 @@ type RelayResponse struct {
 
 func (x *RelayResponse) Reset() {
 	*x = RelayResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3043,7 +3165,7 @@ func (x *RelayResponse) String() string {
 func (*RelayResponse) ProtoMessage() {}
 
 func (x *RelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3056,7 +3178,7 @@ func (x *RelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayResponse.ProtoReflect.Descriptor instead.
 func (*RelayResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RelayResponse) GetReply() *Reply {
@@ -3076,7 +3198,7 @@ type CollectRequest struct {
 
 func (x *CollectRequest) Reset() {
 	*x = CollectRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3088,7 +3210,7 @@ func (x *CollectRequest) String() string {
 func (*CollectRequest) ProtoMessage() {}
 
 func (x *CollectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3101,7 +3223,7 @@ func (x *CollectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectRequest.ProtoReflect.Descriptor instead.
 func (*CollectRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{44}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CollectRequest) GetMember() *Identity {
@@ -3127,7 +3249,7 @@ type CollectResponse struct {
 
 func (x *CollectResponse) Reset() {
 	*x = CollectResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3139,7 +3261,7 @@ func (x *CollectResponse) String() string {
 func (*CollectResponse) ProtoMessage() {}
 
 func (x *CollectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3152,7 +3274,7 @@ func (x *CollectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectResponse.ProtoReflect.Descriptor instead.
 func (*CollectResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{45}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CollectResponse) GetParcels() []*Parcel {
@@ -3176,7 +3298,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3188,7 +3310,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3201,7 +3323,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{46}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListRequest) GetEpoch() uint32 {
@@ -3253,7 +3375,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3265,7 +3387,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3278,7 +3400,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{47}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListResponse) GetEpoch() uint32 {
@@ -3326,7 +3448,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3338,7 +3460,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3351,7 +3473,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{48}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LinkRequest) GetCalls() []*Call {
@@ -3396,7 +3518,7 @@ type LinkResponse struct {
 
 func (x *LinkResponse) Reset() {
 	*x = LinkResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3408,7 +3530,7 @@ func (x *LinkResponse) String() string {
 func (*LinkResponse) ProtoMessage() {}
 
 func (x *LinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3421,7 +3543,7 @@ func (x *LinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkResponse.ProtoReflect.Descriptor instead.
 func (*LinkResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{49}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *LinkResponse) GetAnswers() []*Answer {
@@ -3467,7 +3589,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3479,7 +3601,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3492,7 +3614,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{50}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Entries) GetPartition() uint32 {
@@ -3529,7 +3651,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3541,7 +3663,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3554,7 +3676,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{51}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Ack) GetPartition() uint32 {
@@ -3588,7 +3710,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3600,7 +3722,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3613,7 +3735,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{52}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SyncRequest) GetEpoch() uint32 {
@@ -3642,7 +3764,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3654,7 +3776,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3667,7 +3789,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{53}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SyncResponse) GetEpoch() uint32 {
@@ -3704,7 +3826,7 @@ type Base struct {
 
 func (x *Base) Reset() {
 	*x = Base{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3716,7 +3838,7 @@ func (x *Base) String() string {
 func (*Base) ProtoMessage() {}
 
 func (x *Base) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3729,7 +3851,7 @@ func (x *Base) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Base.ProtoReflect.Descriptor instead.
 func (*Base) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{54}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Base) GetHeld() *Held {
@@ -3790,7 +3912,7 @@ type Taken struct {
 
 func (x *Taken) Reset() {
 	*x = Taken{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3802,7 +3924,7 @@ func (x *Taken) String() string {
 func (*Taken) ProtoMessage() {}
 
 func (x *Taken) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3815,7 +3937,7 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{55}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Taken) GetPartition() uint32 {
@@ -3888,7 +4010,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3900,7 +4022,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3913,7 +4035,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{56}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Call) GetId() uint64 {
@@ -4100,7 +4222,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4112,7 +4234,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4125,7 +4247,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{57}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -4248,7 +4370,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4260,7 +4382,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4273,7 +4395,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{58}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Hold) GetToken() uint64 {
@@ -4375,7 +4497,7 @@ type Waiter struct {
 
 func (x *Waiter) Reset() {
 	*x = Waiter{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4387,7 +4509,7 @@ func (x *Waiter) String() string {
 func (*Waiter) ProtoMessage() {}
 
 func (x *Waiter) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4400,7 +4522,7 @@ func (x *Waiter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
 func (*Waiter) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{59}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Waiter) GetClientId() string {
@@ -4471,7 +4593,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4483,7 +4605,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4496,7 +4618,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{60}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Lock) GetKey() string {
@@ -4575,7 +4697,7 @@ type KeyringRequest struct {
 
 func (x *KeyringRequest) Reset() {
 	*x = KeyringRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4587,7 +4709,7 @@ func (x *KeyringRequest) String() string {
 func (*KeyringRequest) ProtoMessage() {}
 
 func (x *KeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4600,7 +4722,7 @@ func (x *KeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringRequest.ProtoReflect.Descriptor instead.
 func (*KeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{61}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *KeyringRequest) GetAction() KeyringRequest_Action {
@@ -4647,7 +4769,7 @@ type KeyringResponse struct {
 
 func (x *KeyringResponse) Reset() {
 	*x = KeyringResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4659,7 +4781,7 @@ func (x *KeyringResponse) String() string {
 func (*KeyringResponse) ProtoMessage() {}
 
 func (x *KeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4672,7 +4794,7 @@ func (x *KeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringResponse.ProtoReflect.Descriptor instead.
 func (*KeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{62}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *KeyringResponse) GetKeys() []*KeyringKey {
@@ -4714,7 +4836,7 @@ type KeyringKey struct {
 
 func (x *KeyringKey) Reset() {
 	*x = KeyringKey{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4726,7 +4848,7 @@ func (x *KeyringKey) String() string {
 func (*KeyringKey) ProtoMessage() {}
 
 func (x *KeyringKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4739,7 +4861,7 @@ func (x *KeyringKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringKey.ProtoReflect.Descriptor instead.
 func (*KeyringKey) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{63}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *KeyringKey) GetFingerprint() []byte {
@@ -4768,7 +4890,7 @@ type Command_Found struct {
 
 func (x *Command_Found) Reset() {
 	*x = Command_Found{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4780,7 +4902,7 @@ func (x *Command_Found) String() string {
 func (*Command_Found) ProtoMessage() {}
 
 func (x *Command_Found) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4793,7 +4915,7 @@ func (x *Command_Found) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Found.ProtoReflect.Descriptor instead.
 func (*Command_Found) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13, 0}
 }
 
 func (x *Command_Found) GetCluster() *Cluster {
@@ -4826,7 +4948,7 @@ type Command_Lead struct {
 
 func (x *Command_Lead) Reset() {
 	*x = Command_Lead{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4838,7 +4960,7 @@ func (x *Command_Lead) String() string {
 func (*Command_Lead) ProtoMessage() {}
 
 func (x *Command_Lead) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4851,7 +4973,7 @@ func (x *Command_Lead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Lead.ProtoReflect.Descriptor instead.
 func (*Command_Lead) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11, 1}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13, 1}
 }
 
 // Propose replaces the view if the epoch and the term still match (V2).
@@ -4868,7 +4990,7 @@ type Command_Propose struct {
 
 func (x *Command_Propose) Reset() {
 	*x = Command_Propose{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4880,7 +5002,7 @@ func (x *Command_Propose) String() string {
 func (*Command_Propose) ProtoMessage() {}
 
 func (x *Command_Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4893,7 +5015,7 @@ func (x *Command_Propose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Propose.ProtoReflect.Descriptor instead.
 func (*Command_Propose) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11, 2}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13, 2}
 }
 
 func (x *Command_Propose) GetPrevEpoch() uint32 {
@@ -4942,7 +5064,15 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12\x1b\n" +
 	"\tclient_id\x18\x03 \x01(\tR\bclientId\x12\x1c\n" +
 	"\tprincipal\x18\x04 \x01(\tR\tprincipal\"\x10\n" +
-	"\x0eForcedResponse\"J\n" +
+	"\x0eForcedResponse\"B\n" +
+	"\fUsageRequest\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1c\n" +
+	"\tprincipal\x18\x02 \x01(\tR\tprincipal\"k\n" +
+	"\rUsageResponse\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x14\n" +
+	"\x05known\x18\x02 \x01(\bR\x05known\x12\x14\n" +
+	"\x05holds\x18\x03 \x01(\x04R\x05holds\x12\x18\n" +
+	"\awaiters\x18\x04 \x01(\x04R\awaiters\"J\n" +
 	"\bIdentity\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\acounter\x18\x02 \x01(\x04R\acounter\x12\x14\n" +
@@ -5325,7 +5455,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"KeyringKey\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\fR\vfingerprint\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\fR\x03key2\xe4\v\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key2\xb0\f\n" +
 	"\vPeerService\x12P\n" +
 	"\aPromise\x12!.sharelock.peer.v1.PromiseRequest\x1a\".sharelock.peer.v1.PromiseResponse\x12J\n" +
 	"\x05Probe\x12\x1f.sharelock.peer.v1.ProbeRequest\x1a .sharelock.peer.v1.ProbeResponse\x12G\n" +
@@ -5343,7 +5473,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05Greet\x12\x1f.sharelock.peer.v1.GreetRequest\x1a .sharelock.peer.v1.GreetResponse\x12S\n" +
 	"\bTakeOver\x12\".sharelock.peer.v1.TakeOverRequest\x1a#.sharelock.peer.v1.TakeOverResponse\x12J\n" +
 	"\x05Relay\x12\x1f.sharelock.peer.v1.RelayRequest\x1a .sharelock.peer.v1.RelayResponse\x12P\n" +
-	"\aCollect\x12!.sharelock.peer.v1.CollectRequest\x1a\".sharelock.peer.v1.CollectResponse\x12P\n" +
+	"\aCollect\x12!.sharelock.peer.v1.CollectRequest\x1a\".sharelock.peer.v1.CollectResponse\x12J\n" +
+	"\x05Usage\x12\x1f.sharelock.peer.v1.UsageRequest\x1a .sharelock.peer.v1.UsageResponse\x12P\n" +
 	"\aKeyring\x12!.sharelock.peer.v1.KeyringRequest\x1a\".sharelock.peer.v1.KeyringResponse\x12S\n" +
 	"\bActivity\x12\".sharelock.peer.v1.ActivityRequest\x1a#.sharelock.peer.v1.ActivityResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
 
@@ -5360,7 +5491,7 @@ func file_sharelock_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
 var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(JoinResponse_Outcome)(0),    // 0: sharelock.peer.v1.JoinResponse.Outcome
 	(RenewResponse_Outcome)(0),   // 1: sharelock.peer.v1.RenewResponse.Outcome
@@ -5370,171 +5501,175 @@ var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(*ForcedRequest)(nil),        // 5: sharelock.peer.v1.ForcedRequest
 	(*ForcedHold)(nil),           // 6: sharelock.peer.v1.ForcedHold
 	(*ForcedResponse)(nil),       // 7: sharelock.peer.v1.ForcedResponse
-	(*Identity)(nil),             // 8: sharelock.peer.v1.Identity
-	(*Member)(nil),               // 9: sharelock.peer.v1.Member
-	(*View)(nil),                 // 10: sharelock.peer.v1.View
-	(*Cluster)(nil),              // 11: sharelock.peer.v1.Cluster
-	(*History)(nil),              // 12: sharelock.peer.v1.History
-	(*Snapshot)(nil),             // 13: sharelock.peer.v1.Snapshot
-	(*Command)(nil),              // 14: sharelock.peer.v1.Command
-	(*Meta)(nil),                 // 15: sharelock.peer.v1.Meta
-	(*PromiseRequest)(nil),       // 16: sharelock.peer.v1.PromiseRequest
-	(*PromiseResponse)(nil),      // 17: sharelock.peer.v1.PromiseResponse
-	(*ProbeRequest)(nil),         // 18: sharelock.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),        // 19: sharelock.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),          // 20: sharelock.peer.v1.JoinRequest
-	(*JoinResponse)(nil),         // 21: sharelock.peer.v1.JoinResponse
-	(*RenewRequest)(nil),         // 22: sharelock.peer.v1.RenewRequest
-	(*RenewResponse)(nil),        // 23: sharelock.peer.v1.RenewResponse
-	(*TermRequest)(nil),          // 24: sharelock.peer.v1.TermRequest
-	(*TermResponse)(nil),         // 25: sharelock.peer.v1.TermResponse
-	(*DecommissionRequest)(nil),  // 26: sharelock.peer.v1.DecommissionRequest
-	(*DecommissionResponse)(nil), // 27: sharelock.peer.v1.DecommissionResponse
-	(*InstallRequest)(nil),       // 28: sharelock.peer.v1.InstallRequest
-	(*InstallResponse)(nil),      // 29: sharelock.peer.v1.InstallResponse
-	(*AskRequest)(nil),           // 30: sharelock.peer.v1.AskRequest
-	(*AskResponse)(nil),          // 31: sharelock.peer.v1.AskResponse
-	(*Held)(nil),                 // 32: sharelock.peer.v1.Held
-	(*FetchRequest)(nil),         // 33: sharelock.peer.v1.FetchRequest
-	(*Want)(nil),                 // 34: sharelock.peer.v1.Want
-	(*FetchResponse)(nil),        // 35: sharelock.peer.v1.FetchResponse
-	(*Piece)(nil),                // 36: sharelock.peer.v1.Piece
-	(*ActiveRequest)(nil),        // 37: sharelock.peer.v1.ActiveRequest
-	(*ActiveResponse)(nil),       // 38: sharelock.peer.v1.ActiveResponse
-	(*GreetRequest)(nil),         // 39: sharelock.peer.v1.GreetRequest
-	(*GreetResponse)(nil),        // 40: sharelock.peer.v1.GreetResponse
-	(*TakeOverRequest)(nil),      // 41: sharelock.peer.v1.TakeOverRequest
-	(*TakeOverResponse)(nil),     // 42: sharelock.peer.v1.TakeOverResponse
-	(*Parcel)(nil),               // 43: sharelock.peer.v1.Parcel
-	(*Reply)(nil),                // 44: sharelock.peer.v1.Reply
-	(*RelayRequest)(nil),         // 45: sharelock.peer.v1.RelayRequest
-	(*RelayResponse)(nil),        // 46: sharelock.peer.v1.RelayResponse
-	(*CollectRequest)(nil),       // 47: sharelock.peer.v1.CollectRequest
-	(*CollectResponse)(nil),      // 48: sharelock.peer.v1.CollectResponse
-	(*ListRequest)(nil),          // 49: sharelock.peer.v1.ListRequest
-	(*ListResponse)(nil),         // 50: sharelock.peer.v1.ListResponse
-	(*LinkRequest)(nil),          // 51: sharelock.peer.v1.LinkRequest
-	(*LinkResponse)(nil),         // 52: sharelock.peer.v1.LinkResponse
-	(*Entries)(nil),              // 53: sharelock.peer.v1.Entries
-	(*Ack)(nil),                  // 54: sharelock.peer.v1.Ack
-	(*SyncRequest)(nil),          // 55: sharelock.peer.v1.SyncRequest
-	(*SyncResponse)(nil),         // 56: sharelock.peer.v1.SyncResponse
-	(*Base)(nil),                 // 57: sharelock.peer.v1.Base
-	(*Taken)(nil),                // 58: sharelock.peer.v1.Taken
-	(*Call)(nil),                 // 59: sharelock.peer.v1.Call
-	(*Answer)(nil),               // 60: sharelock.peer.v1.Answer
-	(*Hold)(nil),                 // 61: sharelock.peer.v1.Hold
-	(*Waiter)(nil),               // 62: sharelock.peer.v1.Waiter
-	(*Lock)(nil),                 // 63: sharelock.peer.v1.Lock
-	(*KeyringRequest)(nil),       // 64: sharelock.peer.v1.KeyringRequest
-	(*KeyringResponse)(nil),      // 65: sharelock.peer.v1.KeyringResponse
-	(*KeyringKey)(nil),           // 66: sharelock.peer.v1.KeyringKey
-	(*Command_Found)(nil),        // 67: sharelock.peer.v1.Command.Found
-	(*Command_Lead)(nil),         // 68: sharelock.peer.v1.Command.Lead
-	(*Command_Propose)(nil),      // 69: sharelock.peer.v1.Command.Propose
-	nil,                          // 70: sharelock.peer.v1.Call.MetadataEntry
-	nil,                          // 71: sharelock.peer.v1.Hold.MetadataEntry
-	nil,                          // 72: sharelock.peer.v1.Waiter.MetadataEntry
-	(*v1.MemberActivity)(nil),    // 73: sharelock.v1.MemberActivity
+	(*UsageRequest)(nil),         // 8: sharelock.peer.v1.UsageRequest
+	(*UsageResponse)(nil),        // 9: sharelock.peer.v1.UsageResponse
+	(*Identity)(nil),             // 10: sharelock.peer.v1.Identity
+	(*Member)(nil),               // 11: sharelock.peer.v1.Member
+	(*View)(nil),                 // 12: sharelock.peer.v1.View
+	(*Cluster)(nil),              // 13: sharelock.peer.v1.Cluster
+	(*History)(nil),              // 14: sharelock.peer.v1.History
+	(*Snapshot)(nil),             // 15: sharelock.peer.v1.Snapshot
+	(*Command)(nil),              // 16: sharelock.peer.v1.Command
+	(*Meta)(nil),                 // 17: sharelock.peer.v1.Meta
+	(*PromiseRequest)(nil),       // 18: sharelock.peer.v1.PromiseRequest
+	(*PromiseResponse)(nil),      // 19: sharelock.peer.v1.PromiseResponse
+	(*ProbeRequest)(nil),         // 20: sharelock.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),        // 21: sharelock.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),          // 22: sharelock.peer.v1.JoinRequest
+	(*JoinResponse)(nil),         // 23: sharelock.peer.v1.JoinResponse
+	(*RenewRequest)(nil),         // 24: sharelock.peer.v1.RenewRequest
+	(*RenewResponse)(nil),        // 25: sharelock.peer.v1.RenewResponse
+	(*TermRequest)(nil),          // 26: sharelock.peer.v1.TermRequest
+	(*TermResponse)(nil),         // 27: sharelock.peer.v1.TermResponse
+	(*DecommissionRequest)(nil),  // 28: sharelock.peer.v1.DecommissionRequest
+	(*DecommissionResponse)(nil), // 29: sharelock.peer.v1.DecommissionResponse
+	(*InstallRequest)(nil),       // 30: sharelock.peer.v1.InstallRequest
+	(*InstallResponse)(nil),      // 31: sharelock.peer.v1.InstallResponse
+	(*AskRequest)(nil),           // 32: sharelock.peer.v1.AskRequest
+	(*AskResponse)(nil),          // 33: sharelock.peer.v1.AskResponse
+	(*Held)(nil),                 // 34: sharelock.peer.v1.Held
+	(*FetchRequest)(nil),         // 35: sharelock.peer.v1.FetchRequest
+	(*Want)(nil),                 // 36: sharelock.peer.v1.Want
+	(*FetchResponse)(nil),        // 37: sharelock.peer.v1.FetchResponse
+	(*Piece)(nil),                // 38: sharelock.peer.v1.Piece
+	(*ActiveRequest)(nil),        // 39: sharelock.peer.v1.ActiveRequest
+	(*ActiveResponse)(nil),       // 40: sharelock.peer.v1.ActiveResponse
+	(*GreetRequest)(nil),         // 41: sharelock.peer.v1.GreetRequest
+	(*GreetResponse)(nil),        // 42: sharelock.peer.v1.GreetResponse
+	(*TakeOverRequest)(nil),      // 43: sharelock.peer.v1.TakeOverRequest
+	(*TakeOverResponse)(nil),     // 44: sharelock.peer.v1.TakeOverResponse
+	(*Parcel)(nil),               // 45: sharelock.peer.v1.Parcel
+	(*Reply)(nil),                // 46: sharelock.peer.v1.Reply
+	(*RelayRequest)(nil),         // 47: sharelock.peer.v1.RelayRequest
+	(*RelayResponse)(nil),        // 48: sharelock.peer.v1.RelayResponse
+	(*CollectRequest)(nil),       // 49: sharelock.peer.v1.CollectRequest
+	(*CollectResponse)(nil),      // 50: sharelock.peer.v1.CollectResponse
+	(*ListRequest)(nil),          // 51: sharelock.peer.v1.ListRequest
+	(*ListResponse)(nil),         // 52: sharelock.peer.v1.ListResponse
+	(*LinkRequest)(nil),          // 53: sharelock.peer.v1.LinkRequest
+	(*LinkResponse)(nil),         // 54: sharelock.peer.v1.LinkResponse
+	(*Entries)(nil),              // 55: sharelock.peer.v1.Entries
+	(*Ack)(nil),                  // 56: sharelock.peer.v1.Ack
+	(*SyncRequest)(nil),          // 57: sharelock.peer.v1.SyncRequest
+	(*SyncResponse)(nil),         // 58: sharelock.peer.v1.SyncResponse
+	(*Base)(nil),                 // 59: sharelock.peer.v1.Base
+	(*Taken)(nil),                // 60: sharelock.peer.v1.Taken
+	(*Call)(nil),                 // 61: sharelock.peer.v1.Call
+	(*Answer)(nil),               // 62: sharelock.peer.v1.Answer
+	(*Hold)(nil),                 // 63: sharelock.peer.v1.Hold
+	(*Waiter)(nil),               // 64: sharelock.peer.v1.Waiter
+	(*Lock)(nil),                 // 65: sharelock.peer.v1.Lock
+	(*KeyringRequest)(nil),       // 66: sharelock.peer.v1.KeyringRequest
+	(*KeyringResponse)(nil),      // 67: sharelock.peer.v1.KeyringResponse
+	(*KeyringKey)(nil),           // 68: sharelock.peer.v1.KeyringKey
+	(*Command_Found)(nil),        // 69: sharelock.peer.v1.Command.Found
+	(*Command_Lead)(nil),         // 70: sharelock.peer.v1.Command.Lead
+	(*Command_Propose)(nil),      // 71: sharelock.peer.v1.Command.Propose
+	nil,                          // 72: sharelock.peer.v1.Call.MetadataEntry
+	nil,                          // 73: sharelock.peer.v1.Hold.MetadataEntry
+	nil,                          // 74: sharelock.peer.v1.Waiter.MetadataEntry
+	(*v1.MemberActivity)(nil),    // 75: sharelock.v1.MemberActivity
 }
 var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
-	73, // 0: sharelock.peer.v1.ActivityResponse.activity:type_name -> sharelock.v1.MemberActivity
+	75, // 0: sharelock.peer.v1.ActivityResponse.activity:type_name -> sharelock.v1.MemberActivity
 	6,  // 1: sharelock.peer.v1.ForcedRequest.holds:type_name -> sharelock.peer.v1.ForcedHold
-	8,  // 2: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
-	9,  // 3: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
-	11, // 4: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
-	10, // 5: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
-	12, // 6: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
-	67, // 7: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
-	68, // 8: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
-	69, // 9: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
-	8,  // 10: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
-	8,  // 11: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
-	9,  // 12: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
-	9,  // 13: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
-	8,  // 14: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
-	8,  // 15: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
+	10, // 2: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
+	11, // 3: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
+	13, // 4: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
+	12, // 5: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
+	14, // 6: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
+	69, // 7: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
+	70, // 8: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
+	71, // 9: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
+	10, // 10: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
+	10, // 11: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
+	11, // 12: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
+	11, // 13: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
+	10, // 14: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
+	10, // 15: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
 	0,  // 16: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
-	12, // 17: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
-	8,  // 18: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
-	8,  // 19: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
-	8,  // 20: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
+	14, // 17: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
+	10, // 18: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
+	10, // 19: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
+	10, // 20: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
 	1,  // 21: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
-	12, // 22: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
-	12, // 23: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
-	32, // 24: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
-	34, // 25: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
-	32, // 26: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
-	36, // 27: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
-	8,  // 28: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
-	8,  // 29: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
-	8,  // 30: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
-	8,  // 31: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
-	43, // 32: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
-	44, // 33: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
-	8,  // 34: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
-	44, // 35: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
-	43, // 36: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
-	63, // 37: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	59, // 38: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	53, // 39: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
-	60, // 40: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	54, // 41: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
-	57, // 42: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
-	58, // 43: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
-	32, // 44: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
-	70, // 45: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	61, // 46: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	63, // 47: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	71, // 48: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	72, // 49: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	61, // 50: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	62, // 51: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	14, // 22: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
+	14, // 23: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
+	34, // 24: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
+	36, // 25: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
+	34, // 26: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
+	38, // 27: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
+	10, // 28: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
+	10, // 29: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
+	10, // 30: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
+	10, // 31: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
+	45, // 32: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
+	46, // 33: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
+	10, // 34: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
+	46, // 35: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
+	45, // 36: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
+	65, // 37: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	61, // 38: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	55, // 39: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	62, // 40: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	56, // 41: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	59, // 42: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	60, // 43: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
+	34, // 44: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	72, // 45: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	63, // 46: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	65, // 47: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	73, // 48: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	74, // 49: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	63, // 50: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	64, // 51: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
 	2,  // 52: sharelock.peer.v1.KeyringRequest.action:type_name -> sharelock.peer.v1.KeyringRequest.Action
-	66, // 53: sharelock.peer.v1.KeyringResponse.keys:type_name -> sharelock.peer.v1.KeyringKey
-	11, // 54: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
-	10, // 55: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
-	10, // 56: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
-	16, // 57: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
-	18, // 58: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
-	20, // 59: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
-	22, // 60: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
-	24, // 61: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	28, // 62: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	30, // 63: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	33, // 64: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	55, // 65: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
-	37, // 66: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	49, // 67: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	26, // 68: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
+	68, // 53: sharelock.peer.v1.KeyringResponse.keys:type_name -> sharelock.peer.v1.KeyringKey
+	13, // 54: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
+	12, // 55: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
+	12, // 56: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
+	18, // 57: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
+	20, // 58: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
+	22, // 59: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
+	24, // 60: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
+	26, // 61: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
+	30, // 62: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	32, // 63: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	35, // 64: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	57, // 65: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	39, // 66: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	51, // 67: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	28, // 68: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
 	5,  // 69: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
-	39, // 70: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
-	41, // 71: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
-	45, // 72: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
-	47, // 73: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
-	64, // 74: sharelock.peer.v1.PeerService.Keyring:input_type -> sharelock.peer.v1.KeyringRequest
-	3,  // 75: sharelock.peer.v1.PeerService.Activity:input_type -> sharelock.peer.v1.ActivityRequest
-	17, // 76: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	19, // 77: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	21, // 78: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	23, // 79: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	25, // 80: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	29, // 81: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	31, // 82: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	35, // 83: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	56, // 84: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	38, // 85: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	50, // 86: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	27, // 87: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
-	7,  // 88: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
-	40, // 89: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
-	42, // 90: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
-	46, // 91: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
-	48, // 92: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
-	65, // 93: sharelock.peer.v1.PeerService.Keyring:output_type -> sharelock.peer.v1.KeyringResponse
-	4,  // 94: sharelock.peer.v1.PeerService.Activity:output_type -> sharelock.peer.v1.ActivityResponse
-	76, // [76:95] is the sub-list for method output_type
-	57, // [57:76] is the sub-list for method input_type
+	41, // 70: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
+	43, // 71: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
+	47, // 72: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
+	49, // 73: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
+	8,  // 74: sharelock.peer.v1.PeerService.Usage:input_type -> sharelock.peer.v1.UsageRequest
+	66, // 75: sharelock.peer.v1.PeerService.Keyring:input_type -> sharelock.peer.v1.KeyringRequest
+	3,  // 76: sharelock.peer.v1.PeerService.Activity:input_type -> sharelock.peer.v1.ActivityRequest
+	19, // 77: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	21, // 78: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	23, // 79: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	25, // 80: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	27, // 81: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	31, // 82: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	33, // 83: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	37, // 84: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	58, // 85: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	40, // 86: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	52, // 87: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	29, // 88: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
+	7,  // 89: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
+	42, // 90: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
+	44, // 91: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
+	48, // 92: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
+	50, // 93: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
+	9,  // 94: sharelock.peer.v1.PeerService.Usage:output_type -> sharelock.peer.v1.UsageResponse
+	67, // 95: sharelock.peer.v1.PeerService.Keyring:output_type -> sharelock.peer.v1.KeyringResponse
+	4,  // 96: sharelock.peer.v1.PeerService.Activity:output_type -> sharelock.peer.v1.ActivityResponse
+	77, // [77:97] is the sub-list for method output_type
+	57, // [57:77] is the sub-list for method input_type
 	57, // [57:57] is the sub-list for extension type_name
 	57, // [57:57] is the sub-list for extension extendee
 	0,  // [0:57] is the sub-list for field type_name
@@ -5545,7 +5680,7 @@ func file_sharelock_peer_v1_peer_proto_init() {
 	if File_sharelock_peer_v1_peer_proto != nil {
 		return
 	}
-	file_sharelock_peer_v1_peer_proto_msgTypes[11].OneofWrappers = []any{
+	file_sharelock_peer_v1_peer_proto_msgTypes[13].OneofWrappers = []any{
 		(*Command_Found_)(nil),
 		(*Command_Lead_)(nil),
 		(*Command_Propose_)(nil),
@@ -5556,7 +5691,7 @@ func file_sharelock_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_peer_v1_peer_proto_rawDesc), len(file_sharelock_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   70,
+			NumMessages:   72,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -46,6 +46,7 @@ const (
 	PeerService_TakeOver_FullMethodName     = "/sharelock.peer.v1.PeerService/TakeOver"
 	PeerService_Relay_FullMethodName        = "/sharelock.peer.v1.PeerService/Relay"
 	PeerService_Collect_FullMethodName      = "/sharelock.peer.v1.PeerService/Collect"
+	PeerService_Usage_FullMethodName        = "/sharelock.peer.v1.PeerService/Usage"
 	PeerService_Keyring_FullMethodName      = "/sharelock.peer.v1.PeerService/Keyring"
 	PeerService_Activity_FullMethodName     = "/sharelock.peer.v1.PeerService/Activity"
 )
@@ -102,6 +103,9 @@ type PeerServiceClient interface {
 	// Collect delivers a leaving member's replies to the leader and returns the requests for
 	// that member (V6a). It blocks for a while if there are none.
 	Collect(ctx context.Context, in *CollectRequest, opts ...grpc.CallOption) (*CollectResponse, error)
+	// Usage returns how many holds and waiters a principal has at the receiver, which gives up
+	// its room for more of them (Q8). Since release 2.
+	Usage(ctx context.Context, in *UsageRequest, opts ...grpc.CallOption) (*UsageResponse, error)
 	// Keyring reads or changes the gossip keys of a member. It returns when the change is stored
 	// and in use. Release 2.
 	Keyring(ctx context.Context, in *KeyringRequest, opts ...grpc.CallOption) (*KeyringResponse, error)
@@ -287,6 +291,16 @@ func (c *peerServiceClient) Collect(ctx context.Context, in *CollectRequest, opt
 	return out, nil
 }
 
+func (c *peerServiceClient) Usage(ctx context.Context, in *UsageRequest, opts ...grpc.CallOption) (*UsageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UsageResponse)
+	err := c.cc.Invoke(ctx, PeerService_Usage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *peerServiceClient) Keyring(ctx context.Context, in *KeyringRequest, opts ...grpc.CallOption) (*KeyringResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(KeyringResponse)
@@ -359,6 +373,9 @@ type PeerServiceServer interface {
 	// Collect delivers a leaving member's replies to the leader and returns the requests for
 	// that member (V6a). It blocks for a while if there are none.
 	Collect(context.Context, *CollectRequest) (*CollectResponse, error)
+	// Usage returns how many holds and waiters a principal has at the receiver, which gives up
+	// its room for more of them (Q8). Since release 2.
+	Usage(context.Context, *UsageRequest) (*UsageResponse, error)
 	// Keyring reads or changes the gossip keys of a member. It returns when the change is stored
 	// and in use. Release 2.
 	Keyring(context.Context, *KeyringRequest) (*KeyringResponse, error)
@@ -424,6 +441,9 @@ func (UnimplementedPeerServiceServer) Relay(context.Context, *RelayRequest) (*Re
 }
 func (UnimplementedPeerServiceServer) Collect(context.Context, *CollectRequest) (*CollectResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Collect not implemented")
+}
+func (UnimplementedPeerServiceServer) Usage(context.Context, *UsageRequest) (*UsageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Usage not implemented")
 }
 func (UnimplementedPeerServiceServer) Keyring(context.Context, *KeyringRequest) (*KeyringResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Keyring not implemented")
@@ -758,6 +778,24 @@ func _PeerService_Collect_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_Usage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UsageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Usage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Usage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Usage(ctx, req.(*UsageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PeerService_Keyring_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(KeyringRequest)
 	if err := dec(in); err != nil {
@@ -868,6 +906,10 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Collect",
 			Handler:    _PeerService_Collect_Handler,
+		},
+		{
+			MethodName: "Usage",
+			Handler:    _PeerService_Usage_Handler,
 		},
 		{
 			MethodName: "Keyring",

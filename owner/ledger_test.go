@@ -1,0 +1,116 @@
+package owner
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/invariant"
+	"github.com/sgkandale/sharelock/owner/machine"
+)
+
+// limitedTo returns a ledger of a principal with these limits, in epoch 1, and the principals whose
+// counts it wants.
+func limitedTo(maxHolds, maxWaiters int) (l *ledger, wanted *[]string) {
+	wanted = new([]string)
+	l = &ledger{
+		clock:  func() time.Duration { return 0 },
+		limits: func(string) (int, int) { return maxHolds, maxWaiters },
+		count:  func(p string) { *wanted = append(*wanted, p) },
+	}
+	l.begin(1)
+	return l, wanted
+}
+
+// counted gives the room that a count finds, of which others have so much.
+func (l *ledger) counted(others Claims) {
+	s := &Service{}
+	s.ledger.clock, s.ledger.limits, s.ledger.epoch, s.ledger.accounts = l.clock, l.limits, l.epoch, l.accounts
+	a := s.ledger.account("ci")
+	a.wanted, a.counting, a.spoiled = true, true, false
+	s.EndCount(l.epoch, "ci", others, true)
+	l.accounts = s.ledger.accounts
+}
+
+// admitted returns how many claims are admitted without a count, of n.
+func (l *ledger) admitted(n int, waits bool) (count int, last error) {
+	for range n {
+		if last = l.Admit("ci", waits); last != nil {
+			return count, last
+		}
+		count++
+	}
+	return count, nil
+}
+
+// Q8: without a limit nobody is asked; with one no claim is admitted before a count, and then a half of
+// what is free. What ends leaves its room behind. A principal that has reached its limit is refused by name.
+func TestRoomOfAPrincipal(t *testing.T) {
+	free, wanted := limitedTo(0, 0)
+	if n, err := free.admitted(100, false); n != 100 || len(*wanted) > 0 {
+		t.Errorf("without a limit %d of 100 are admitted, %v; counts of %q", n, err, *wanted)
+	}
+	l, wanted := limitedTo(10, 0)
+	if n, err := l.admitted(1, false); n != 0 || !errors.Is(err, machine.ErrUncounted) || len(*wanted) != 1 {
+		t.Errorf("before a count %d are admitted, %v; counts of %q", n, err, *wanted)
+	}
+	if l.admitted(1, false); len(*wanted) != 1 {
+		t.Errorf("one count is wanted %d times", len(*wanted))
+	}
+	l.counted(Claims{Holds: 3, Waiters: 1})
+	if n, err := l.admitted(10, false); n != 3 || !errors.Is(err, machine.ErrUncounted) {
+		t.Errorf("%s: %d of 6 free are admitted at once, want a half: %v", invariant.Bounded, n, err)
+	}
+	l.Ended("ci", false)
+	if n, _ := l.admitted(10, true); n != 1 {
+		t.Errorf("%d are admitted after one has ended, want 1", n)
+	}
+	l.counted(Claims{Holds: 7})
+	_, err := l.admitted(1, false)
+	if !errors.Is(err, sharelock.ErrQuota) || !strings.Contains(err.Error(), `max_holds of principal "ci" is 10`) {
+		t.Errorf("at the limit: %v", err)
+	}
+	waiters, _ := limitedTo(0, 1)
+	waiters.admitted(1, true)
+	waiters.counted(Claims{Waiters: 1})
+	if _, err := waiters.admitted(1, true); !errors.Is(err, sharelock.ErrQuota) || !strings.Contains(err.Error(), "max_waiters") {
+		t.Errorf("at the limit of waiters: %v", err)
+	}
+	if n, err := waiters.admitted(3, false); n != 3 {
+		t.Errorf("at the limit of waiters %d of 3 holds are admitted: %v", n, err)
+	}
+}
+
+// Q8: a limit that was lowered below what is held leaves no room when something ends.
+func TestLoweredLimit(t *testing.T) {
+	l, _ := limitedTo(10, 0)
+	l.admitted(1, false)
+	l.counted(Claims{})
+	l.admitted(5, false)
+	l.limits = func(string) (int, int) { return 2, 0 }
+	l.admitted(1, false)
+	l.counted(Claims{})
+	l.Ended("ci", false)
+	if n, err := l.admitted(1, false); n != 0 {
+		t.Errorf("of a limit of 2, with 4 held, %d more is admitted: %v", n, err)
+	}
+}
+
+// Accounts without claims are dropped when there are many, and no others.
+func TestAccountsAreBounded(t *testing.T) {
+	l, _ := limitedTo(0, 0)
+	for i := range 4 * leastSweep {
+		name := strings.Repeat("p", i%7) + time.Duration(i).String()
+		if err := l.Admit(name, false); err != nil {
+			t.Fatal(err)
+		}
+		if i%100 > 0 {
+			l.Ended(name, false)
+		}
+	}
+	if n := len(l.accounts); n > leastSweep || n < 4*leastSweep/100 {
+		t.Errorf("%d accounts, want at most %d, and one for each of %d that have claims", n, leastSweep, 4*leastSweep/100)
+	}
+}
