@@ -22,7 +22,11 @@ func (m *fakeMesh) interceptSession(addr string) grpc.StreamServerInterceptor {
 	return func(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 		m.mu.Lock()
 		known := m.sessions && info.FullMethod == sharelockv1.LockService_Session_FullMethodName
+		refused := known && m.strict && !m.accepts(bearerOf(s.Context()))
 		m.mu.Unlock()
+		if refused {
+			return sharelockv1.ToStatus(sharelock.ErrUnauthenticated).Err()
+		}
 		if !known {
 			return next(srv, s)
 		}

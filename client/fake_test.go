@@ -52,6 +52,8 @@ type fakeMesh struct {
 	deaf       bool
 	// accepts, if set, reports whether a token of a caller is good, or none if it is empty.
 	accepts func(token string) bool
+	// strict nodes refuse a session as a whole whose token is not good.
+	strict bool
 	// noFences: the nodes are of a release that does not know GiveUp.
 	noFences bool
 	// slow, if set, is called by GiveUp.

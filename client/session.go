@@ -224,11 +224,7 @@ const (
 func (s *session) failed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trying = false
-	if denied(sharelockv1.FromError(err)) {
-		return // the next call may have another credential
-	}
-	s.failure = err
+	s.failure, s.trying = err, false
 	s.pause = min(max(2*s.pause, firstTry), longestTry)
 	s.retryAt = s.now() + jitter(s.pause)
 }
@@ -440,6 +436,9 @@ func (st *stream) run() {
 	st.mu.Unlock()
 	st.s.reached(st)
 	close(st.opened)
+	if st.s.credential != nil {
+		st.nudge() // a node ends a session that shows no credential soon
+	}
 	st.s.work.Go(func() { st.read(f) })
 	look := time.NewTicker(quiet / 2)
 	defer look.Stop()

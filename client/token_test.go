@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -266,5 +267,50 @@ func TestTokenInClearText(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// A session shows its token at once, whether it has anything to say or not.
+func TestIdleSessionShowsItsToken(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		f := &wireFake{}
+		token := func(context.Context) (string, error) { return "secret", nil }
+		if _, err := dialWire(t, f, Options{Token: token, AllowPlaintextTokens: true}); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		synctest.Wait()
+		if got, _ := f.presented.Load().(string); got != "secret" || time.Since(began) != 0 {
+			t.Errorf("the node has got %q after %v", got, time.Since(began))
+		}
+	})
+}
+
+// A session that is refused as a whole for its credential is tried again with the next call, and not
+// only after a pause.
+func TestRefusedSessionIsTriedAgain(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		k := &tokens{good: "t1", given: "t1"}
+		m, opts := startMesh(t, "a:1")
+		m.set(func() { m.sessions, m.strict, m.accepts = true, true, k.accepts })
+		start := time.Now()
+		c, err := Dial(clocked(t.Context(), func() time.Duration { return time.Since(start) }), []string{"a:1"}, Options{
+			DialOptions: opts, Token: k.get, AllowPlaintextTokens: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close() //nolint:errcheck // it is over
+		pair(t, c)
+		k.set("t2", "t1", nil)
+		c.nodes[0].session.cur.Load().end() // another stream is opened
+		synctest.Wait()
+		for range 3 {
+			if _, err := c.Acquire(t.Context(), "k"); !errors.Is(err, sharelock.ErrUnauthenticated) {
+				t.Errorf("a refused session: %v", err)
+			}
+		}
+		k.set("t2", "t2", nil)
+		pair(t, c)
 	})
 }

@@ -39,6 +39,8 @@ type wireFake struct {
 	// tls, if set, is the server's; accepts, if set, reports whether a token is good.
 	tls     *tls.Config
 	accepts func(token string) bool
+	// presented is the newest token, a string.
+	presented atomic.Value
 
 	// mute hears and says nothing; late answers pings alone. bad follows good answers with
 	// what is none.
@@ -121,6 +123,7 @@ func (f *wireFake) serve(addr string, conn net.Conn) {
 		}
 		if t, err := sessionwire.ReadToken(m); err == nil && t != nil {
 			token = string(t)
+			f.presented.Store(token)
 		}
 		var out []byte
 		calls.Reset(m)
