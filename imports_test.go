@@ -110,6 +110,7 @@ var folders = []folder{
 			"mesh/route",
 			"mesh/view",
 			"internal/certs",
+			"internal/auth",
 			"internal/clock",
 			"internal/frame",
 			"internal/meshhook",

@@ -41,6 +41,8 @@ type Config struct {
 
 	// TLS secures the streams between members, and those of clients.
 	TLS TLS
+	// Auth says who may do what.
+	Auth Auth
 	// Insecure lets a node without TLS between members, or without keys for gossip, use addresses
 	// of a network.
 	Insecure bool

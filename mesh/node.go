@@ -15,6 +15,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/meshhook"
@@ -87,6 +88,8 @@ type Node struct {
 	stalls     stalls
 	leadership leadership
 	conditions *condition.Tracker
+	// auth knows the principals; nil if callers are not authenticated.
+	auth *auth.Authority
 	// telling are the members that are being told of holds that were taken away.
 	telling room
 	// draining is closed when waiting calls are sent away to other nodes.
@@ -141,6 +144,9 @@ func (n *Node) open() error {
 		return err
 	}
 	n.onClose("data directory", n.data.Close)
+	if n.auth, err = openAuth(n.cfg.Auth, n.log); err != nil {
+		return err
+	}
 	n.self = n.data.Identity()
 	lease, known := n.cfg.Lease, false
 	if name, fixed := n.data.Cluster(); name != "" {
@@ -255,6 +261,7 @@ func (n *Node) Start() error {
 		TLS:        n.cfg.TLS.clients() != nodetls.ClientsOff,
 		Level:      n.cfg.LogLevel,
 		Debug:      n.debugFiles,
+		Auth:       n.auth,
 	}
 	n.serveOps(o)
 	n.grpc, n.http = api.NewGRPC(n, o), api.NewHTTP(n, o)
@@ -265,6 +272,9 @@ func (n *Node) Start() error {
 	n.serve("HTTP", func() error { return n.http.Serve(api.RefuseSessions(httpPort, httpWrong)) })
 	n.onClose("HTTP server", n.http.Close)
 
+	if n.auth != nil {
+		n.tasks.Go(func() { n.auth.Run(n.ctx) })
+	}
 	n.tasks.Go(func() { n.watchViews(n.ctx) })
 	n.tasks.Go(func() { n.watchStart(n.ctx) })
 	n.tasks.Go(func() { n.watchConditions(n.ctx) })

@@ -137,8 +137,8 @@ func (n *Node) watchMigration(ctx context.Context) {
 	}
 }
 
-// Reload loads the certificate, its key, the bundle of authorities and the file of gossip keys
-// again. What is not accepted is an error, and the old ones remain. A node also looks for changes
+// Reload loads the certificate, its key, the bundle of authorities, the file of gossip keys and the
+// auth file again. What is not accepted is an error, and the old ones remain. A node also looks for changes
 // by itself.
 func (n *Node) Reload() error {
 	var err error
@@ -146,6 +146,9 @@ func (n *Node) Reload() error {
 		if err = n.secure.store.Reload(); err != nil {
 			err = fmt.Errorf("TLS: %w", err)
 		}
+	}
+	if n.auth != nil {
+		err = errors.Join(err, n.auth.Reload())
 	}
 	return errors.Join(err, n.keys.own.Reload())
 }

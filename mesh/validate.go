@@ -51,5 +51,8 @@ func (c Config) Validate() error {
 	check(c.MaxWaitersPerKey >= 1, "locks.max_waiters_per_key", "%d is below 1", c.MaxWaitersPerKey)
 	check(c.MaxLocks >= 0, "locks.max_locks", "%d is below 0", c.MaxLocks)
 	check(c.ShutdownTimeout > 0, "shutdown_timeout", "%v is not above 0", c.ShutdownTimeout)
+	if err := c.Auth.validate(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }

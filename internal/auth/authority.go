@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,7 +56,6 @@ type Authority struct {
 	cfg    Config
 	remote *remoteKeys
 	now    atomic.Pointer[rules]
-	reload chan struct{}
 	// reloads and failedReloads count the changes of the file.
 	reloads, failedReloads atomic.Uint64
 	guesses                guesses
@@ -65,7 +63,10 @@ type Authority struct {
 
 	mu        sync.Mutex
 	observers []func() // guarded by mu
-	// problem is what is wrong with the file now, so that it is logged once. Only Run uses it.
+
+	// reading is held while the file is read. It guards problem, which is what is wrong with the
+	// file now, so that it is logged once.
+	reading sync.Mutex
 	problem string
 }
 
@@ -74,7 +75,7 @@ func Open(cfg Config) (*Authority, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &Authority{cfg: cfg, remote: &remoteKeys{client: cfg.HTTP, now: cfg.Now}, reload: make(chan struct{}, 1)}
+	a := &Authority{cfg: cfg, remote: &remoteKeys{client: cfg.HTTP, now: cfg.Now}}
 	r, err := load(cfg.File, a.remote)
 	if err != nil {
 		return nil, fmt.Errorf("auth.file: %w", err)
@@ -102,20 +103,19 @@ func (a *Authority) Limits(principal string) Limits {
 	return Limits{}
 }
 
-// Observe has f called by Run after every change of the file, and from time to time, since
-// credentials expire. It must not block.
+// Observe has f called after every change of the file, and from time to time, since credentials
+// expire. It must not block.
 func (a *Authority) Observe(f func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.observers = append(a.observers, f)
 }
 
-// Reload makes Run read the file at once.
-func (a *Authority) Reload() {
-	select {
-	case a.reload <- struct{}{}:
-	default:
-	}
+// Reload reads the file at once. A bad one is an error, and changes nothing.
+func (a *Authority) Reload() error {
+	err := a.read(true)
+	a.observed()
+	return err
 }
 
 // Run follows the changes of the file until ctx ends.
@@ -127,37 +127,43 @@ func (a *Authority) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-a.reload:
-			a.problem = "" // whoever asks for it wants to hear of it again
 		}
-		a.read()
-		a.mu.Lock()
-		observers := a.observers
-		a.mu.Unlock()
-		for _, f := range observers {
-			f()
-		}
+		_ = a.read(false) // it is in the log
+		a.observed()
 	}
 }
 
-// read takes the file if it has changed. A bad one changes nothing.
-func (a *Authority) read() {
+// observed calls the observers.
+func (a *Authority) observed() {
+	a.mu.Lock()
+	observers := a.observers
+	a.mu.Unlock()
+	for _, f := range observers {
+		f()
+	}
+}
+
+// read takes the file if it has changed. A bad one changes nothing, and is logged unless that was
+// done already; asked is set if somebody wants to hear of it again.
+func (a *Authority) read(asked bool) error {
+	a.reading.Lock()
+	defer a.reading.Unlock()
 	r, err := load(a.cfg.File, a.remote)
-	switch {
-	case err != nil:
-		if a.problem != err.Error() {
+	if err != nil {
+		if asked || a.problem != err.Error() {
 			a.problem = err.Error()
 			a.failedReloads.Add(1)
 			a.cfg.Log.Error("the auth file is bad; the rules stay as they were", "file", a.cfg.File, "error", err)
 		}
-	case r.hash != a.Hash():
-		a.problem = ""
+		return fmt.Errorf("auth.file: %w", err)
+	}
+	a.problem = ""
+	if r.hash != a.Hash() {
 		a.now.Store(r)
 		a.reloads.Add(1)
-		a.cfg.Log.Info("the auth file has changed", "file", filepath.Base(a.cfg.File), "hash", r.hash)
-	default:
-		a.problem = ""
+		a.cfg.Log.Info("the auth file has changed", "file", a.cfg.File, "hash", r.hash)
 	}
+	return nil
 }
 
 // Authenticate returns who presents the credentials. A bearer token that is presented must be good,

@@ -160,20 +160,20 @@ func TestReload(t *testing.T) {
 	hash := r.Hash()
 	id := r.want(t, Credentials{Bearer: token}, "ci")
 	cert := r.want(t, Credentials{Certificate: &x509.Certificate{Subject: pkix.Name{CommonName: "ci"}}}, "ci")
-	r.read()
+	_ = r.read(false)
 	if done, failed := r.Reloads(); done != 0 || failed != 0 || r.Hash() != hash {
 		t.Errorf("%d reloads, %d failed without a change", done, failed)
 	}
 	for _, bad := range []string{"", "principals: [{nam: x}]"} {
 		r.write(t, "auth.yaml", bad)
-		r.read()
-		r.read()
+		_ = r.read(false)
+		_ = r.read(false)
 	}
 	if done, failed := r.Reloads(); done != 0 || failed != 2 || r.Hash() != hash || strings.Count(r.log.String(), "the auth file is bad") != 2 {
 		t.Errorf("%d reloads, %d failed; the log is %s", done, failed, &r.log)
 	}
 	r.write(t, "auth.yaml", strings.ReplaceAll(fmt.Sprintf(good, stored), "a/", "b/"))
-	r.read()
+	_ = r.read(false)
 	if done, _ := r.Reloads(); done != 1 || r.Hash() == hash {
 		t.Errorf("%d reloads", done)
 	}
@@ -184,7 +184,7 @@ func TestReload(t *testing.T) {
 		}
 	}
 	r.write(t, "auth.yaml", "policies: {}")
-	r.read()
+	_ = r.read(false)
 	if _, err := r.Refresh(id); !errors.Is(err, sharelock.ErrUnauthenticated) {
 		t.Errorf("a token that was taken out: %v", err)
 	}
@@ -194,7 +194,7 @@ func TestReload(t *testing.T) {
 	if err := os.Remove(filepath.Join(r.dir, "auth.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	r.read()
+	_ = r.read(false)
 	if _, failed := r.Reloads(); failed != 3 {
 		t.Errorf("a file that is gone: %d failed", failed)
 	}

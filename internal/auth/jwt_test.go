@@ -98,7 +98,7 @@ func newJWTRig(t *testing.T) (r *rig, apps, boss *issuer) {
 	r.write(t, "jwks.json", jwks(t, apps))
 	r.write(t, "boss.json", jwks(t, boss))
 	r.write(t, "auth.yaml", jwtFile)
-	r.read()
+	_ = r.read(false)
 	if done, _ := r.Reloads(); done != 1 {
 		t.Fatalf("the file was not taken: %s", &r.log)
 	}
@@ -158,7 +158,7 @@ func TestJWTAlgorithms(t *testing.T) {
 		{apps.url, "e", ed, jose.EdDSA},
 	} {
 		r.write(t, "jwks.json", jwks(t, i))
-		r.read()
+		_ = r.read(false)
 		r.want(t, Credentials{Bearer: i.sign(t, r.now, nil)}, "apps/ns:a")
 	}
 	secret := []byte(strings.Repeat("s", 32))
@@ -198,14 +198,14 @@ func TestJWTRefresh(t *testing.T) {
 	id := r.want(t, Credentials{Bearer: apps.sign(t, r.now, nil)}, "apps/ns:a")
 	next := newIssuer(t, apps.url, "next")
 	r.write(t, "jwks.json", jwks(t, apps, next))
-	r.read()
+	_ = r.read(false)
 	id, err := r.Refresh(id)
 	if err != nil || id.Principal() != "apps/ns:a" {
 		t.Fatalf("after a key was added: %+v, %v", id, err)
 	}
 	r.want(t, Credentials{Bearer: next.sign(t, r.now, nil)}, "apps/ns:a")
 	r.write(t, "jwks.json", jwks(t, next))
-	r.read()
+	_ = r.read(false)
 	if _, err := r.Refresh(id); !errors.Is(err, sharelock.ErrUnauthenticated) {
 		t.Errorf("after its key was taken out: %v", err)
 	}
