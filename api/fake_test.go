@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/caller"
 	"github.com/sgkandale/sharelock/internal/pagetoken"
 	"go.uber.org/goleak"
 )
@@ -39,6 +40,7 @@ type fakeNode struct {
 	once      bool                     // sentOnce of the last release
 	left      int
 	change    sharelock.KeyringChange // the last one
+	who       caller.Caller           // of the last renewal
 	panicking bool                    // Open panics
 
 	open  atomic.Int64 // sessions
@@ -197,7 +199,15 @@ func first(holds []sharelock.Hold, err error) (sharelock.Hold, error) {
 	return holds[0], nil
 }
 
-func (n *fakeNode) Renew(_ context.Context, key string, token sharelock.Token, ttl time.Duration, metadata map[string]string) (sharelock.Hold, error) {
+// caller returns who made the last renewal.
+func (n *fakeNode) caller() caller.Caller {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.who
+}
+
+func (n *fakeNode) Renew(ctx context.Context, key string, token sharelock.Token, ttl time.Duration, metadata map[string]string) (sharelock.Hold, error) {
+	n.set(func(n *fakeNode) { n.who = caller.From(ctx) })
 	if err := n.enter(key); err != nil {
 		return sharelock.Hold{}, err
 	}
