@@ -201,7 +201,7 @@ var folders = []folder{
 	{
 		"cmd/sharelock",
 		// The messages, for -o json only: it prints the API's JSON.
-		[]string{".", "internal/audit", "internal/certs", "internal/logtail", "internal/release", "mesh", "mesh/keyring", "client", "internal/clienthook", "internal/clientid", "internal/workload", "proto/sharelock/v1"},
+		[]string{".", "internal/audit", "internal/auth", "internal/certs", "internal/logtail", "internal/release", "mesh", "mesh/keyring", "client", "internal/clienthook", "internal/clientid", "internal/workload", "proto/sharelock/v1"},
 		[]string{cobra, pflag, koanf, yaml, xsys, protobuf},
 	},
 	{"internal/workload", nil, nil},

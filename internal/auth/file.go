@@ -300,3 +300,11 @@ func badPrefix(s string) string {
 	}
 	return ""
 }
+
+// CheckName returns why a text cannot be the name of a principal, or nil.
+func CheckName(name string) error {
+	if why := badName(name); why != "" {
+		return errors.New(why)
+	}
+	return nil
+}
