@@ -89,13 +89,14 @@ var folders = []folder{
 	{"internal/sessionwire", []string{".", "internal/protofield", "proto/sharelock/v1"}, []string{grpc, protobuf}},
 	{"proto/sharelock/v1", []string{"."}, []string{grpc, protobuf, genproto}},
 	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "internal/audit", "internal/auth", "internal/caller", "internal/frame", "internal/page", "internal/pagetoken", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{"api", []string{".", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/frame", "internal/page", "internal/pagetoken", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
 		[]string{
 			".", "api", "owner", "ring",
 			"internal/audit",
 			"mesh/census",
+			"internal/audit", "internal/quota",
 			"mesh/condition",
 			"mesh/epoch",
 			"mesh/gossip",

@@ -13,6 +13,9 @@ import (
 type access struct {
 	scope scope
 	verb  auth.Verb
+	// free calls do not count against a principal's calls per second: those that keep a lock or
+	// give it back, so that a quota costs nobody a lock.
+	free bool
 }
 
 // scope says on what a call needs its verb.
@@ -35,28 +38,34 @@ const (
 
 var (
 	needsNothing   = access{scope: openToAll}
-	needsCaller    = access{scope: forCaller}
-	needsAcquire   = access{onKey, auth.Acquire}
-	needsRead      = access{onKey, auth.Read}
-	needsForce     = access{onKey, auth.Force}
-	needsReadOfAny = access{onAnyKey, auth.Read}
-	needsAdmin     = access{onAnyKey, auth.Admin}
+	needsCaller    = access{scope: forCaller, free: true}
+	needsAcquire   = access{scope: onKey, verb: auth.Acquire}
+	needsRead      = access{scope: onKey, verb: auth.Read}
+	needsForce     = access{scope: onKey, verb: auth.Force}
+	needsReadOfAny = access{scope: onAnyKey, verb: auth.Read}
+	needsAdmin     = access{scope: onAnyKey, verb: auth.Admin}
+	// keepsLocks is needsAcquire of renewals and releases.
+	keepsLocks = access{scope: onKey, verb: auth.Acquire, free: true}
 	// needsChecks is of a call whose handler checks each of its keys.
 	needsChecks = access{scope: inHandler}
+	// releases is needsChecks of calls that give locks back.
+	releases = access{scope: inHandler, free: true}
+	// needsSession is of sessions, whose calls count one by one.
+	needsSession = access{scope: inHandler, free: true}
 )
 
 // grpcAccess returns what the methods of all gRPC services need.
 func grpcAccess() map[string]access {
 	return map[string]access{
 		pb.LockService_Acquire_FullMethodName:      needsAcquire,
-		pb.LockService_Renew_FullMethodName:        needsAcquire,
-		pb.LockService_Release_FullMethodName:      needsAcquire,
-		pb.LockService_GiveUp_FullMethodName:       needsAcquire,
+		pb.LockService_Renew_FullMethodName:        keepsLocks,
+		pb.LockService_Release_FullMethodName:      keepsLocks,
+		pb.LockService_GiveUp_FullMethodName:       keepsLocks,
 		pb.LockService_Get_FullMethodName:          needsRead,
 		pb.LockService_List_FullMethodName:         needsChecks,
 		pb.LockService_CheckToken_FullMethodName:   needsRead,
 		pb.LockService_ForceRelease_FullMethodName: needsForce,
-		pb.LockService_Session_FullMethodName:      needsChecks,
+		pb.LockService_Session_FullMethodName:      needsSession,
 
 		pb.MeshService_GetMesh_FullMethodName:       needsReadOfAny,
 		pb.MeshService_Locate_FullMethodName:        needsReadOfAny,
@@ -73,7 +82,7 @@ func grpcAccess() map[string]access {
 
 		original.ShareLockService_Ping_FullMethodName:   needsNothing,
 		original.ShareLockService_Lock_FullMethodName:   needsAcquire,
-		original.ShareLockService_Unlock_FullMethodName: needsAcquire,
+		original.ShareLockService_Unlock_FullMethodName: keepsLocks,
 
 		healthpb.Health_Check_FullMethodName: needsNothing,
 		healthpb.Health_List_FullMethodName:  needsNothing,

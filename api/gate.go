@@ -12,6 +12,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/caller"
+	"github.com/sgkandale/sharelock/internal/quota"
 )
 
 // gate is where every call of every API is authenticated and checked, once, at the node that takes
@@ -21,9 +22,10 @@ import (
 // verb on a key. What goes on for long, sessions and acquires that wait, is registered, and looked
 // at again when the rules change.
 type gate struct {
-	auth  *auth.Authority
-	audit *audit.Log
-	log   *slog.Logger
+	auth   *auth.Authority
+	audit  *audit.Log
+	quotas *quota.Quotas
+	log    *slog.Logger
 
 	mu       sync.Mutex
 	sessions map[*guard]struct{} // guarded by mu
@@ -36,7 +38,7 @@ func newGate(o Options) *gate {
 		return nil
 	}
 	g := &gate{
-		auth: o.Auth, audit: o.Audit, log: o.logger(),
+		auth: o.Auth, audit: o.Audit, quotas: o.Quotas, log: o.logger(),
 		sessions: map[*guard]struct{}{}, waits: map[*waiting]struct{}{},
 	}
 	o.Auth.Observe(g.look)
@@ -85,6 +87,12 @@ func (g *gate) enter(ctx context.Context, c auth.Credentials, from entrance) (co
 
 // permit checks what a call needs. onKey is the key of the request, if it has one.
 func (v *visit) permit(ctx context.Context, need access, key string) (context.Context, error) {
+	if !need.free {
+		if err := v.gate.quotas.Call(v.who.Principal(), v.who.Limits().MaxCallsPerSecond); err != nil {
+			v.refused(ctx, err)
+			return ctx, err
+		}
+	}
 	switch need.scope {
 	case openToAll, forCaller, inHandler:
 		return ctx, nil
@@ -229,6 +237,7 @@ func (g *gate) register(s *guard) {
 
 func (g *gate) unregister(s *guard) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	delete(g.sessions, s)
+	g.mu.Unlock()
+	s.leave()
 }

@@ -39,6 +39,10 @@ type guard struct {
 	since time.Time
 	// principal is that of the session's first good credentials; all later ones must be of it.
 	principal string
+	// release gives back the session's place among the connections of the principal; nil without
+	// one. ended is set when the session is over, and takes none.
+	release func()
+	ended   bool
 	// pending are the calls in flight that the audit log wants to know the end of, by id.
 	pending map[uint64]*visit
 }
@@ -83,7 +87,13 @@ func (g *guard) settle(who *auth.Identity, err error) {
 	g.mu.Lock()
 	first := err == nil && g.principal == ""
 	switch {
+	case first && g.ended:
+		first, err = false, errNotYet
 	case first:
+		if g.release, err = g.gate.quotas.Connect(who.Principal(), who.Limits().MaxConnections); err != nil {
+			first = false
+			break
+		}
 		g.principal = who.Principal()
 	case err == nil && who.Principal() != g.principal:
 		err = &sharelock.Error{Err: sharelock.ErrUnauthenticated, Message: fmt.Sprintf(
@@ -107,6 +117,16 @@ func (g *guard) settle(who *auth.Identity, err error) {
 	}
 	if calls := g.session.backend(); calls != nil {
 		calls.Revoke(g.allowed)
+	}
+}
+
+// leave gives back what the session has of the principal's quotas.
+func (g *guard) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ended = true
+	if g.release != nil {
+		g.release()
 	}
 }
 
@@ -141,6 +161,9 @@ func (g *guard) checkCalls(calls []sessionwire.Call) {
 			continue
 		}
 		rule, denied := who.Check(auth.Acquire, c.Key)
+		if denied == nil && c.Kind == sessionwire.CallAcquire {
+			denied = g.gate.quotas.Call(who.Principal(), who.Limits().MaxCallsPerSecond)
+		}
 		switch {
 		case denied != nil:
 			v := g.visit(who)

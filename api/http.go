@@ -87,9 +87,9 @@ func (s *httpAPI) routes() http.Handler {
 	})
 	s.handle(r.NewRoute(), "/v1/locks/{key:.*}", methods{
 		http.MethodPost:  {needsAcquire, s.callHalf(s.acquire)},
-		http.MethodPatch: {needsAcquire, s.callThrough(s.renew)},
+		http.MethodPatch: {keepsLocks, s.callThrough(s.renew)},
 		// A query parameter makes it a forced release.
-		http.MethodDelete: {needsChecks, s.callThrough(s.release)},
+		http.MethodDelete: {releases, s.callThrough(s.release)},
 		http.MethodGet:    {needsRead, s.callThrough(s.get)},
 	})
 	s.handle(r.NewRoute(), "/v1/locks", methods{http.MethodGet: {needsChecks, s.callThrough(s.list)}})
@@ -114,7 +114,7 @@ func (s *httpAPI) routes() http.Handler {
 	r.Path("/ping").HandlerFunc(s.legacyPing) // open to all, with every method
 	// The keys of the original's calls are in their bodies.
 	s.handle(r.NewRoute(), "/lock", methods{http.MethodPost: {needsChecks, s.legacyLock}})
-	s.handle(r.NewRoute(), "/unlock", methods{http.MethodPost: {needsChecks, s.legacyUnlock}})
+	s.handle(r.NewRoute(), "/unlock", methods{http.MethodPost: {releases, s.legacyUnlock}})
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, pb.ErrNoRoute, nil)
 	})

@@ -343,7 +343,9 @@ func (s *httpAPI) failWith(w http.ResponseWriter, err error, status int, body an
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	if status == http.StatusServiceUnavailable {
+	var e *sharelock.Error
+	later := status == http.StatusTooManyRequests && errors.As(err, &e) && e.RetryAfter > 0
+	if status == http.StatusServiceUnavailable || later {
 		// Whole seconds, rounded up, because an early retry would fail.
 		seconds := max(1, (pb.RetryAfter(err)+time.Second-1)/time.Second)
 		w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))

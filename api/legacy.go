@@ -56,8 +56,8 @@ func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32
 			wait = min(wait, s.maxWait)
 		}
 	}
-	ctx, done := s.gate.wait(ctx, key)
-	hold, err := s.node.Acquire(ctx, sharelock.AcquireRequest{Key: key, ClientID: clientID, Wait: wait})
+	allowed, done := s.gate.wait(ctx, key) // allowed ends with done
+	hold, err := s.node.Acquire(allowed, sharelock.AcquireRequest{Key: key, ClientID: clientID, Wait: wait})
 	hold, err = stillAllowed(s.node, hold, err, done())
 	if gone := ctx.Err(); err == nil && gone != nil {
 		takeBack(s.node, hold)

@@ -54,8 +54,8 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 	if id == "" {
 		id = clientIDFromMetadata(ctx)
 	}
-	ctx, done := s.gate.wait(ctx, m.GetKey())
-	hold, err := s.node.Acquire(ctx, sharelock.AcquireRequest{
+	allowed, done := s.gate.wait(ctx, m.GetKey()) // allowed ends with done
+	hold, err := s.node.Acquire(allowed, sharelock.AcquireRequest{
 		Key:       m.GetKey(),
 		ClientID:  id,
 		RequestID: m.GetRequestId(),

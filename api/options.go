@@ -6,6 +6,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/auth"
+	"github.com/sgkandale/sharelock/internal/quota"
 )
 
 // Options are the settings of both servers. The zero value is valid.
@@ -21,6 +22,9 @@ type Options struct {
 	TLS bool
 	// Dashboard serves the page for people at /.
 	Dashboard bool
+	// Quotas limits what a principal may ask of the node. It is shared by the servers; nil limits
+	// nothing. It needs Auth.
+	Quotas *quota.Quotas
 	// Level is the level of the node's log; nil cannot be changed.
 	Level *slog.LevelVar
 	// Debug returns the files of a debugging archive; nil has none.

@@ -20,6 +20,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/internal/nodetls"
+	"github.com/sgkandale/sharelock/internal/quota"
 	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/mesh/census"
 	"github.com/sgkandale/sharelock/mesh/condition"
@@ -259,6 +260,8 @@ func (n *Node) Start() error {
 		MaxWait:    n.cfg.MaxWait,
 		WrongPort:  httpWrong,
 		TLS:        n.cfg.TLS.clients() != nodetls.ClientsOff,
+		Audit:      n.cfg.Audit,
+		Quotas:     quota.New(n.clock),
 		Level:      n.cfg.LogLevel,
 		Debug:      n.debugFiles,
 		Auth:       n.auth,

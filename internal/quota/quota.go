@@ -5,6 +5,7 @@ package quota
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 // as none, so that only principals that call at this moment need one.
 const maxPrincipals = 1 << 16
 
-// Quotas counts the calls and connections of principals. All methods are safe for concurrent use.
+// Quotas counts the calls and connections of principals. A nil *Quotas limits nothing. All methods are safe for concurrent use.
 type Quotas struct {
 	// clock never goes back.
 	clock func() time.Duration
@@ -42,7 +43,7 @@ func New(clock func() time.Duration) *Quotas {
 // perSecond 0 is no limit. Beyond it the error is a sharelock.ErrQuota that says when to try
 // again; a call that is refused does not count.
 func (q *Quotas) Call(principal string, perSecond int) error {
-	if perSecond <= 0 {
+	if q == nil || perSecond <= 0 {
 		return nil
 	}
 	now, rate := q.clock(), float64(perSecond)
@@ -71,8 +72,10 @@ func (q *Quotas) Call(principal string, perSecond int) error {
 	return nil
 }
 
-// seconds rounds up, so that a caller that waits so long is not a moment early.
-func seconds(s float64) time.Duration { return time.Duration(s*float64(time.Second)) + time.Nanosecond }
+// seconds rounds up to milliseconds, so that a caller that waits so long is not a moment early.
+func seconds(s float64) time.Duration {
+	return time.Duration(math.Ceil(s*1000)) * time.Millisecond
+}
 
 // makeRoom drops buckets that are full, and then others until an eighth of the room is free, so
 // that it is called seldom.
@@ -94,6 +97,9 @@ func (q *Quotas) makeRoom(now time.Duration) {
 // caller calls release when the connection has ended; further calls of release do nothing. Beyond
 // the limit the error is a sharelock.ErrQuota.
 func (q *Quotas) Connect(principal string, most int) (release func(), err error) {
+	if q == nil {
+		return func() {}, nil
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if most > 0 && q.connections[principal] >= most {
