@@ -23,7 +23,7 @@ func TestGRPCKeyring(t *testing.T) {
 			t.Errorf("with keys %t the keyring is %v, %v", show, got, err)
 		}
 	}
-	req := &pb.ChangeKeyringRequest{Action: pb.KeyringAction_KEYRING_ACTION_USE, Key: "k", WithoutAbsent: true}
+	req := &pb.ChangeKeyringRequest{Action: pb.KeyringAction_KEYRING_ACTION_USE, GossipKey: "k", WithoutAbsent: true}
 	if resp, err := mesh.ChangeKeyring(t.Context(), req); err != nil || len(resp.GetKeyring().GetKeys()) != 1 {
 		t.Errorf("change: %v, %v", resp, err)
 	}
@@ -45,5 +45,12 @@ func TestGRPCKeyring(t *testing.T) {
 	}
 	if _, err := mesh.GetKeyring(t.Context(), &pb.GetKeyringRequest{}); pb.Reason(pb.FromError(err)) != "NOT_CONFIRMED" {
 		t.Errorf("a list that fails: %v", err)
+	}
+}
+
+// What reads the key of a lock out of requests, as the gate and the audit log do, finds no gossip key.
+func TestKeyringRequestHasNoKey(t *testing.T) {
+	if _, ok := any(&pb.ChangeKeyringRequest{}).(interface{ GetKey() string }); ok {
+		t.Error("a gossip key looks like the key of a lock")
 	}
 }

@@ -118,7 +118,7 @@ func describeCall(req any) string {
 	case *sharelockv1.ListRequest:
 		return fmt.Sprintf("list %q %q %d %q", r.Prefix, r.ClientId, r.PageSize, r.PageToken)
 	case *sharelockv1.ChangeKeyringRequest:
-		return fmt.Sprintf("keyring %v %q %t", r.Action, r.Key, r.WithoutAbsent)
+		return fmt.Sprintf("keyring %v %q %t", r.Action, r.GossipKey, r.WithoutAbsent)
 	default:
 		return fmt.Sprintf("%T", req)
 	}

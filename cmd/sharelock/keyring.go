@@ -200,13 +200,13 @@ func (a *app) keyringChangeCommand(cmd *cobra.Command, action sharelock.KeyringA
 			if err != nil {
 				return nil, err
 			}
-			req.Key = k.Text()
+			req.GossipKey = k.Text()
 		case len(args) > 0:
 			f, err := keyring.ParseFingerprint(args[0])
 			if err != nil {
 				return nil, usageError("KEY: %w", err)
 			}
-			req.Key = f.String()
+			req.GossipKey = f.String()
 		}
 		return func(ctx context.Context, r *remote, _ *client.Client) error {
 			var resp sharelockv1.ChangeKeyringResponse

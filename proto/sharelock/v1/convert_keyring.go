@@ -36,5 +36,5 @@ var keyringActions = map[KeyringAction]sharelock.KeyringAction{
 // KeyringChangeFromProto returns the change that the wire names; its action is 0 if that is not
 // known.
 func KeyringChangeFromProto(m *ChangeKeyringRequest) sharelock.KeyringChange {
-	return sharelock.KeyringChange{Action: keyringActions[m.GetAction()], Key: m.GetKey(), WithoutAbsent: m.GetWithoutAbsent()}
+	return sharelock.KeyringChange{Action: keyringActions[m.GetAction()], Key: m.GetGossipKey(), WithoutAbsent: m.GetWithoutAbsent()}
 }

@@ -64,7 +64,7 @@ func TestKeyringConversion(t *testing.T) {
 		}
 	}
 	for action := range KeyringAction_name {
-		c := KeyringChangeFromProto(&ChangeKeyringRequest{Action: KeyringAction(action), Key: "k", WithoutAbsent: true})
+		c := KeyringChangeFromProto(&ChangeKeyringRequest{Action: KeyringAction(action), GossipKey: "k", WithoutAbsent: true})
 		if want := (sharelock.KeyringChange{Action: sharelock.KeyringAction(action), Key: "k", WithoutAbsent: true}); c != want {
 			t.Errorf("action %d is %+v, want %+v", action, c, want)
 		}

@@ -4550,7 +4550,7 @@ type ChangeKeyringRequest struct {
 	// What to do.
 	Action KeyringAction `protobuf:"varint,1,opt,name=action,proto3,enum=sharelock.v1.KeyringAction" json:"action,omitempty"`
 	// The key in base64. To use or to remove a key, its fingerprint is enough. Empty to rotate.
-	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	GossipKey string `protobuf:"bytes,2,opt,name=gossip_key,json=gossipKey,proto3" json:"gossip_key,omitempty"`
 	// Make the change although the holder of a seat is absent. That node cannot read gossip when
 	// it is back, until it is given the new key.
 	WithoutAbsent bool `protobuf:"varint,3,opt,name=without_absent,json=withoutAbsent,proto3" json:"without_absent,omitempty"`
@@ -4595,9 +4595,9 @@ func (x *ChangeKeyringRequest) GetAction() KeyringAction {
 	return KeyringAction_KEYRING_ACTION_UNSPECIFIED
 }
 
-func (x *ChangeKeyringRequest) GetKey() string {
+func (x *ChangeKeyringRequest) GetGossipKey() string {
 	if x != nil {
-		return x.Key
+		return x.GossipKey
 	}
 	return ""
 }
@@ -4993,10 +4993,11 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x11GetKeyringRequest\x12\x1b\n" +
 	"\tshow_keys\x18\x01 \x01(\bR\bshowKeys\"E\n" +
 	"\x12GetKeyringResponse\x12/\n" +
-	"\akeyring\x18\x01 \x01(\v2\x15.sharelock.v1.KeyringR\akeyring\"\x84\x01\n" +
+	"\akeyring\x18\x01 \x01(\v2\x15.sharelock.v1.KeyringR\akeyring\"\x91\x01\n" +
 	"\x14ChangeKeyringRequest\x123\n" +
-	"\x06action\x18\x01 \x01(\x0e2\x1b.sharelock.v1.KeyringActionR\x06action\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\tR\x03key\x12%\n" +
+	"\x06action\x18\x01 \x01(\x0e2\x1b.sharelock.v1.KeyringActionR\x06action\x12\x1d\n" +
+	"\n" +
+	"gossip_key\x18\x02 \x01(\tR\tgossipKey\x12%\n" +
 	"\x0ewithout_absent\x18\x03 \x01(\bR\rwithoutAbsent\"H\n" +
 	"\x15ChangeKeyringResponse\x12/\n" +
 	"\akeyring\x18\x01 \x01(\v2\x15.sharelock.v1.KeyringR\akeyring*!\n" +
