@@ -150,7 +150,7 @@ var (
 	testDecl = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark|Example)\w*)\(`)
 	target   = regexp.MustCompile(`(?m)^([a-z-]+):`)
 	inMake   = regexp.MustCompile("`make ([a-z-]+)")
-	dotted   = regexp.MustCompile(`^(node|http|grpc|mesh|ring|locks|log)\.([a-z_]+)(?::.*)?$`)
+	dotted   = regexp.MustCompile(`^(node|http|grpc|metrics|mesh|ring|locks|log)\.([a-z_]+)(?::.*)?$`)
 )
 
 // elsewhere lists file names that documents mention and that are not files of this repository.

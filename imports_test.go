@@ -38,6 +38,7 @@ const (
 	mux        = "github.com/gorilla/mux"
 	pflag      = "github.com/spf13/pflag"
 	porcupine  = "github.com/anishathalye/porcupine"
+	prometheus = "github.com/prometheus"
 	protobuf   = "google.golang.org/protobuf"
 	raft       = "github.com/hashicorp/raft"
 	xsync      = "golang.org/x/sync"
@@ -68,6 +69,7 @@ var folders = []folder{
 	{"internal/ringproto", []string{"proto/sharelock/peer/v1", "ring"}, nil},
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
 	{"internal/wake", nil, nil},
+	{"internal/metrics", nil, nil},
 	{"internal/caller", nil, nil},
 	{"internal/pagetoken", nil, nil},
 	{"internal/auth", []string{".", "internal/caller"}, []string{goJOSE, goOIDC, yaml}},
@@ -77,7 +79,7 @@ var folders = []folder{
 	{"internal/seldom", nil, nil},
 	{"internal/page", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
-	{"owner", []string{".", "internal/compact", "internal/release", "internal/rules", "internal/wake", "ring", "owner/machine", "owner/ops"}, nil},
+	{"owner", []string{".", "internal/compact", "internal/metrics", "internal/release", "internal/rules", "internal/wake", "ring", "owner/machine", "owner/ops"}, nil},
 	{"owner/machine", []string{".", "internal/compact", "internal/release", "internal/rules", "owner/ops"}, nil},
 	{"owner/ops", []string{".", "internal/release"}, nil},
 	{"internal/compact", []string{"."}, nil},
@@ -89,7 +91,7 @@ var folders = []folder{
 	{"internal/sessionwire", []string{".", "internal/protofield", "proto/sharelock/v1"}, []string{grpc, protobuf}},
 	{"proto/sharelock/v1", []string{"."}, []string{grpc, protobuf, genproto}},
 	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/frame", "internal/page", "internal/pagetoken", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{"api", []string{".", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/frame", "internal/metrics", "internal/page", "internal/pagetoken", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
 		[]string{
@@ -104,6 +106,7 @@ var folders = []folder{
 			"mesh/keyring",
 			"mesh/link",
 			"mesh/member",
+			"mesh/metrics",
 			"mesh/network",
 			"mesh/peer",
 			"mesh/peerport",
@@ -117,6 +120,7 @@ var folders = []folder{
 			"internal/meshhook",
 			"internal/nodetls",
 			"internal/logbridge",
+			"internal/metrics",
 			"internal/protofield",
 			"internal/release",
 			"internal/ringproto",
@@ -142,6 +146,7 @@ var folders = []folder{
 		nil,
 	},
 	{"mesh/keyring", []string{".", "ring"}, nil},
+	{"mesh/metrics", []string{"internal/metrics", "mesh/epoch", "mesh/link", "owner"}, []string{prometheus, protobuf}},
 	{"mesh/network", nil, nil},
 	{"mesh/condition", []string{"."}, nil},
 	{
@@ -164,7 +169,7 @@ var folders = []folder{
 	{
 		"mesh/route",
 		[]string{
-			".", "internal/caller", "internal/pagetoken", "internal/rules", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/keepalive", "mesh/link", "api",
+			".", "internal/caller", "internal/metrics", "internal/pagetoken", "internal/rules", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/keepalive", "mesh/link", "api",
 			"internal/sessionwire", "proto/sharelock/v1",
 		},
 		nil,
@@ -228,6 +233,7 @@ var testLibraries = []string{
 var onlyIn = map[string][]string{
 	memberlist: {"mesh/gossip/*.go"},
 	bbolt:      {"mesh/raftstore/*.go"},
+	prometheus: {"mesh/metrics/*.go"},
 	"testing":  {"*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go", "testcluster/locktest/*.go", "internal/virtual/*.go"},
 }
 

@@ -59,7 +59,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 	if o.TLS {
 		secure = append(secure, grpc.Creds(newAccepting()))
 	}
-	unary := []grpc.UnaryServerInterceptor{translateErrors(log), endWithDeadline, recoverUnary(log)}
+	unary := []grpc.UnaryServerInterceptor{translateErrors(log), countUnary(o.Calls), endWithDeadline, recoverUnary(log)}
 	streams := []grpc.StreamServerInterceptor{recoverStream(log)}
 	if gate != nil {
 		unary, streams = append(unary, gate.unary()), append(streams, gate.stream())

@@ -52,7 +52,7 @@ func probeHalfClosed(w http.ResponseWriter, r *http.Request) *halfClosed {
 	if err != nil {
 		return nil
 	}
-	h := &halfClosed{conn: conn, sent: r.Proto + " ", header: http.Header{}, request: r}
+	h := &halfClosed{conn: conn, sent: r.Proto + " ", header: http.Header{}, request: r, before: w}
 	if conn.SetDeadline(time.Now().Add(probeTime)) == nil {
 		if _, err = io.WriteString(conn, h.sent); err == nil && acknowledged(connOf(r.Context())) {
 			return h
@@ -85,7 +85,8 @@ func acknowledged(conn net.Conn) bool {
 type halfClosed struct {
 	conn    net.Conn
 	request *http.Request
-	sent    string // the first bytes of the answer, which were sent already
+	before  http.ResponseWriter // that of the request, which is not written to any more
+	sent    string              // the first bytes of the answer, which were sent already
 	header  http.Header
 	status  int
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/internal/page"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -59,6 +60,9 @@ type httpAPI struct {
 	// page is the page for people; nil if it is off.
 	page http.Handler
 	gate *gate // may be nil
+	// metrics answers GET /metrics, and calls counts calls; both may be nil.
+	metrics http.Handler
+	calls   *metrics.Calls
 }
 
 func newHTTPAPI(node Node, o Options) *httpAPI {
@@ -71,6 +75,8 @@ func newHTTPAPI(node Node, o Options) *httpAPI {
 		ready:        node.Ready,
 		writeTimeout: writeTimeout,
 		gate:         gate,
+		metrics:      o.Metrics,
+		calls:        o.Calls,
 	}
 	if o.Dashboard {
 		s.page = page.Handler()
@@ -107,11 +113,14 @@ func (s *httpAPI) routes() http.Handler {
 	})
 	s.handle(r.NewRoute(), "/healthz", methods{http.MethodGet: {needsNothing, s.healthz}})
 	s.handle(r.NewRoute(), "/readyz", methods{http.MethodGet: {needsNothing, s.readyz}})
+	if s.metrics != nil {
+		s.handle(r.NewRoute(), "/metrics", methods{http.MethodGet: {needsReadOfAny, s.metrics.ServeHTTP}})
+	}
 	if s.page != nil { // static, and open to all
 		r.Path("/").Handler(s.page)
 		r.PathPrefix(page.AssetsPath).Handler(s.page)
 	}
-	r.Path("/ping").HandlerFunc(s.legacyPing) // open to all, with every method
+	r.Path("/ping").HandlerFunc(s.counted("GET /ping", s.legacyPing)) // open to all, with every method
 	// The keys of the original's calls are in their bodies.
 	s.handle(r.NewRoute(), "/lock", methods{http.MethodPost: {needsChecks, s.legacyLock}})
 	s.handle(r.NewRoute(), "/unlock", methods{http.MethodPost: {releases, s.legacyUnlock}})
@@ -151,7 +160,7 @@ func (s *httpAPI) handle(route *mux.Route, path string, m methods) {
 	}
 	admitted := make(methods, len(m))
 	for name, e := range m {
-		admitted[name] = endpoint{e.need, s.admit(name+" "+path, e.need, e.handler)}
+		admitted[name] = endpoint{e.need, s.counted(name+" "+path, s.admit(name+" "+path, e.need, e.handler))}
 	}
 	route.Path(path).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e, ok := admitted.find(r.Method)
@@ -177,6 +186,7 @@ func (m methods) find(method string) (endpoint, bool) {
 func (s *httpAPI) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t := &tracked{ResponseWriter: w}
+		defer t.count()
 		defer func() {
 			p := recover()
 			if p == nil {
@@ -195,10 +205,15 @@ func (s *httpAPI) guard(next http.Handler) http.Handler {
 	})
 }
 
-// tracked is a ResponseWriter that records whether the answer has begun.
+// tracked is a ResponseWriter that records whether the answer has begun, and what is counted of it.
 type tracked struct {
 	http.ResponseWriter
 	begun bool
+	// counter is that of the request's method, nil if it is not counted; began is when the request
+	// came, and err the error with which it was answered.
+	counter *metrics.Method
+	began   time.Time
+	err     error
 }
 
 func (t *tracked) WriteHeader(status int) {

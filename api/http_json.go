@@ -328,6 +328,7 @@ func encodeDuration(d *durationpb.Duration) json.RawMessage {
 // fail answers with an error; see describe for more.
 func (s *httpAPI) fail(w http.ResponseWriter, r *http.Request, err error, more proto.Message) {
 	s.logFailure(r, err)
+	outcome(w, err)
 	body := describe(err, more)
 	s.failWith(w, err, body.Code, struct {
 		Error errorBody `json:"error"`

@@ -6,12 +6,15 @@ import (
 )
 
 // NewOps returns the server of a port for probes and Prometheus, which need neither TLS nor
-// credentials: /healthz and /readyz. Nothing else is there.
+// credentials: /healthz, /readyz and /metrics. Nothing else is there.
 func NewOps(node Node, o Options) *http.Server {
 	s := newHTTPAPI(node, o)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
+	if s.metrics != nil {
+		mux.Handle("GET /metrics", s.metrics)
+	}
 	return bounded(s.guard(mux))
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -83,6 +84,7 @@ func decodeLegacy(w http.ResponseWriter, r *http.Request, m any) error {
 // answerLegacy answers with the HTTP status that the original had for each status. It reports
 // whether the answer was sent.
 func (s *httpAPI) answerLegacy(w http.ResponseWriter, r *http.Request, st original.Status, err error) bool {
+	outcome(w, cmp.Or(err, originalCodes[st]))
 	code := http.StatusOK
 	answer := legacyAnswer{Status: st}
 	switch {

@@ -2,10 +2,12 @@ package api
 
 import (
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/auth"
+	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/internal/quota"
 )
 
@@ -37,6 +39,11 @@ type Options struct {
 	Auth *auth.Authority
 	// Audit records what was denied, and more; nil records nothing. It needs Auth.
 	Audit *audit.Log
+	// Metrics answers GET /metrics; nil is no such path.
+	Metrics http.Handler
+	// Calls, if not nil, counts the calls over HTTP and unary gRPC. Those of sessions are counted
+	// where they are answered.
+	Calls *metrics.Calls
 }
 
 func (o Options) logger() *slog.Logger {

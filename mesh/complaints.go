@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -43,6 +44,9 @@ const sayAgain = time.Minute
 type stalls struct {
 	mu sync.Mutex
 	at map[ring.Identity]stall // guarded by mu
+	// begun has how many stalls there were, by the name of the member, for those that are in the view
+	// or were when theirs began last. Guarded by mu.
+	begun map[string]uint64
 }
 
 // stall began at since; the log was told of it last at said.
@@ -62,6 +66,7 @@ func (s *stalls) update(log *slog.Logger, v ring.View, stuck []ring.Identity, no
 		st, known := s.at[id]
 		if !known {
 			st = stall{since: now - long, said: now - sayAgain}
+			s.count(v, id)
 		}
 		if now-st.said >= sayAgain {
 			log.Warn("waiting for a member without progress", "member", nameOf(v, id), "for", now-st.since)
@@ -72,6 +77,31 @@ func (s *stalls) update(log *slog.Logger, v ring.View, stuck []ring.Identity, no
 		}
 		s.at[id] = st
 	}
+}
+
+// count counts a stall that begins. It needs s.mu.
+func (s *stalls) count(v ring.View, id ring.Identity) {
+	m, in := v.Find(id)
+	if !in {
+		return
+	}
+	if s.begun == nil {
+		s.begun = map[string]uint64{}
+	}
+	// Names may come and go, and must not pile up.
+	if len(s.begun) > ring.MaxMembers {
+		maps.DeleteFunc(s.begun, func(name string, _ uint64) bool {
+			return !slices.ContainsFunc(v.Members, func(m ring.Member) bool { return m.Name == name })
+		})
+	}
+	s.begun[m.Name]++
+}
+
+// counts returns how many stalls there were, by the name of the member.
+func (s *stalls) counts() map[string]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.begun)
 }
 
 // list is for the status of the node.

@@ -85,6 +85,8 @@ type Config struct {
 	ShutdownTimeout time.Duration
 	// Reflection serves gRPC server reflection.
 	Reflection bool
+	// Metrics counts calls and serves all metrics of the node at /metrics of the HTTP port.
+	Metrics bool
 
 	// Dashboard serves the page for people on the HTTP port, at /.
 	Dashboard bool
@@ -132,5 +134,6 @@ func DefaultConfig() Config {
 		ShutdownTimeout:  30 * time.Second,
 		Reflection:       true,
 		Dashboard:        true,
+		Metrics:          true,
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/meshhook"
+	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/internal/nodetls"
 	"github.com/sgkandale/sharelock/internal/quota"
 	"github.com/sgkandale/sharelock/internal/wake"
@@ -84,6 +85,7 @@ type Node struct {
 	served chan struct{}
 
 	router     *route.Router
+	callCounts *metrics.Calls
 	greeter    greeter
 	named      named
 	stalls     stalls
@@ -171,6 +173,9 @@ func (n *Node) open() error {
 	if err := n.bindOps(); err != nil {
 		return err
 	}
+	if n.cfg.Metrics {
+		n.callCounts = metrics.NewCalls()
+	}
 	n.views = epoch.New(epoch.Config{Follow: n.followCluster, Fits: n.fits, Lease: n.cfg.Lease, Log: n.log})
 	n.peers = peer.New(peer.Config{
 		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Views: n.views, Dial: n.secure.dial, Options: n.hooks.Calls,
@@ -189,7 +194,7 @@ func (n *Node) open() error {
 		Self: n.self, Views: n.views, Links: n.links, Clock: n.clock,
 		Limits: sharelock.Limits{DefaultTTL: n.cfg.DefaultTTL, MaxTTL: n.cfg.MaxTTL, DefaultWait: n.cfg.DefaultWait, MaxWait: n.cfg.MaxWait},
 		Ready:  n.Ready, AwaitStart: n.awaitStart, StartPatience: n.startPatience(), Leaving: n.draining, List: n.peers.List,
-		Spawn: n.tasks.Go, Context: n.ctx, Log: n.log,
+		Spawn: n.tasks.Go, Context: n.ctx, Log: n.log, Calls: n.callCounts,
 	})
 	n.Locker = n.router
 	if n.cfg.Recover {
@@ -253,6 +258,10 @@ func (n *Node) Start() error {
 	n.serve("links", func() error { return n.links.Serve(n.peer.Listener(link.Magic)) })
 
 	httpWrong := n.wrongPort("HTTP", n.addrs.HTTP)
+	shown, err := n.metricsHandler()
+	if err != nil {
+		return err
+	}
 	o := api.Options{
 		Logger:     n.log,
 		Reflection: n.cfg.Reflection,
@@ -265,6 +274,8 @@ func (n *Node) Start() error {
 		Level:      n.cfg.LogLevel,
 		Debug:      n.debugFiles,
 		Auth:       n.auth,
+		Metrics:    shown,
+		Calls:      n.callCounts,
 	}
 	n.serveOps(o)
 	n.grpc, n.http = api.NewGRPC(n, o), api.NewHTTP(n, o)

@@ -440,6 +440,7 @@ func (a *activation) open(partitions []uint32) {
 	all := a.serving == len(a.owned)
 	a.mu.Unlock()
 	if all {
+		a.service.activated(a.service.clock() - a.began)
 		a.service.log.Info("activated", "epoch", a.epoch, "partitions", len(a.owned),
 			"fetched", a.plan.fetched(), "lost", len(a.plan.lost), "took", a.service.clock()-a.began)
 	}

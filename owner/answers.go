@@ -13,7 +13,8 @@ import (
 func (sh *shard) flush() {
 	sh.replicate()
 	if len(sh.ready) > 0 {
-		valid := sh.service.LeaseValid()
+		now := sh.service.clock()
+		valid := sh.service.leaseValid(now)
 		current := sh.epoch == sh.service.cur.Load()
 		if pause := sh.service.pause; pause != nil {
 			pause(PointAnswer)
@@ -21,6 +22,10 @@ func (sh *shard) flush() {
 		for i := range sh.ready {
 			r := &sh.ready[i]
 			if current && valid {
+				if r.Freed != 0 {
+					sh.totals.Handover.Observe(now - r.Freed)
+				}
+				r.Answer.At = now
 				r.Ref.Caller.Answer(r.ID, r.Answer)
 			} else {
 				r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})

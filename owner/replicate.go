@@ -63,6 +63,10 @@ type oplog struct {
 	bytes int
 	// pending are the answers that wait for acknowledgements, in the order of the log.
 	pending compact.Queue[machine.Reply]
+	// measured is an op whose way to the backups is measured, and decided is when it was decided; 0
+	// is none.
+	measured uint64
+	decided  time.Duration
 }
 
 // An opArena has room for encoded ops, so that not each of them is allocated. The garbage collector
@@ -94,7 +98,7 @@ func (l *oplog) begin(backups []ring.Member, base uint64) {
 	for i, m := range backups {
 		l.backups[i] = replica{member: m, acked: base, sent: base}
 	}
-	l.base, l.ops, l.bytes = base, compact.Queue[[]byte]{}, 0
+	l.base, l.ops, l.bytes, l.measured = base, compact.Queue[[]byte]{}, 0, 0
 	l.pending = compact.Queue[machine.Reply]{}
 }
 
@@ -115,6 +119,18 @@ func (l *oplog) append(now time.Duration, decided []ops.Op, room *opArena) {
 		l.ops.Push(op)
 		l.bytes += len(op)
 	}
+	if l.measured == 0 {
+		l.measured, l.decided = l.last(), now
+	}
+}
+
+// arrived returns how long the op that was measured took, once all backups have it.
+func (l *oplog) arrived(now time.Duration) (took time.Duration, ok bool) {
+	if l.measured == 0 || l.measured > l.base {
+		return 0, false
+	}
+	l.measured = 0
+	return now - l.decided, true
 }
 
 func (l *oplog) last() uint64 { return l.base + uint64(l.ops.Len()) }
@@ -240,6 +256,9 @@ func (s *Service) Acked(from ring.Identity, epoch uint32, acks []Ack) {
 			return
 		}
 		sh.ready = p.log.ack(sh.now, from, acks[i], sh.ready)
+		if took, ok := p.log.arrived(sh.now); ok {
+			sh.totals.Replication.Observe(took)
+		}
 		sh.drain(p)
 		if acks[i].Gap {
 			sh.touched = append(sh.touched, p)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -101,6 +102,9 @@ type Service struct {
 	stalls  stalls
 	cancel  context.CancelFunc
 	stopped bool
+	// activations has how long activations took; guarded by activationsMu.
+	activationsMu sync.Mutex
+	activations   metrics.Histogram
 	// changed is closed and replaced when something that Stats shows has changed; guarded by
 	// changedMu.
 	changedMu sync.Mutex
@@ -217,13 +221,19 @@ func (s *Service) SetLease(until time.Duration) {
 func (s *Service) EndLease() { s.leaseUntil.Store(0) }
 
 // LeaseLeft returns how much of the lease is left, or 0 if it has run out.
-func (s *Service) LeaseLeft() time.Duration {
-	return max(time.Duration(s.leaseUntil.Load())-s.clock(), 0)
+func (s *Service) LeaseLeft() time.Duration { return s.leaseLeft(s.clock()) }
+
+// leaseLeft is LeaseLeft for a caller that has just read the clock.
+func (s *Service) leaseLeft(now time.Duration) time.Duration {
+	return max(time.Duration(s.leaseUntil.Load())-now, 0)
 }
 
 // LeaseValid reports whether this member may act now.
-func (s *Service) LeaseValid() bool {
-	return s.LeaseLeft() > 0
+func (s *Service) LeaseValid() bool { return s.leaseValid(s.clock()) }
+
+// leaseValid is LeaseValid for a caller that has just read the clock.
+func (s *Service) leaseValid(now time.Duration) bool {
+	return s.leaseLeft(now) > 0
 }
 
 // NeedsRefresh reports whether the leader should be asked for a new epoch: the tokens of a
@@ -327,9 +337,11 @@ type Stats struct {
 	// in QuarantineLeft.
 	Quarantined    int
 	QuarantineLeft time.Duration
-	// Locks and Waiters count keys held or waited for, and places in queues, in
+	// Locks, Holds and Waiters count keys held or waited for, holds, and places in queues, in
 	// active partitions.
-	Locks, Waiters int
+	Locks, Holds, Waiters int
+	// LongestWait is how long the first of all waiters has waited since it came to this owner.
+	LongestWait time.Duration
 }
 
 // Worked returns how much this service has done since it began: the requests that it has handled as
@@ -367,7 +379,9 @@ func (s *Service) Stats() Stats {
 			}
 			st.Active++
 			st.Locks += p.m.Len()
+			st.Holds += p.m.Holds()
 			st.Waiters += p.m.Waiters()
+			st.LongestWait = max(st.LongestWait, p.m.LongestWait(now))
 			if left := p.m.Quarantined(now); left > 0 {
 				st.Quarantined++
 				st.QuarantineLeft = max(st.QuarantineLeft, left)

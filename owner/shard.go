@@ -40,6 +40,7 @@ type shard struct {
 	touched []*partition
 	outbox  outbox
 	encoded opArena
+	totals  Totals
 
 	// turn is full while somebody has the turn. It guards all fields above, and until and spare.
 	turn chan struct{}

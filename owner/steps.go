@@ -62,6 +62,9 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 	}
 	sh.observe(p)
 	p.m.Step(now, from, it.req, &sh.out)
+	if it.req.Kind == Acquire {
+		sh.totals.refused(it, &sh.out)
+	}
 	sh.saw(p.m)
 	sh.tell(p, it.req.Reason)
 	sh.after(p, before)
@@ -71,6 +74,9 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 // acknowledged; without backups answers leave with the batch. before is the number of keys that
 // the machine had before.
 func (sh *shard) after(p *partition, before int) {
+	if len(sh.out.Ops) > 0 {
+		sh.totals.decided(sh.out.Ops, p.m)
+	}
 	if len(p.log.backups) == 0 {
 		sh.ready = append(sh.ready, sh.out.Replies...)
 	} else {

@@ -85,6 +85,10 @@ func nodeKeys() []key {
 			boolean(func(c *config) *bool { return &c.mesh.Dashboard }),
 		},
 		{
+			"metrics.enabled", "", "",
+			boolean(func(c *config) *bool { return &c.mesh.Metrics }),
+		},
+		{
 			"mesh.peer_listen", "peer-listen", "address for other members",
 			text(func(c *config) *string { return &c.mesh.PeerListen }),
 		},

@@ -52,6 +52,7 @@ func TestEveryKeyInEveryLayer(t *testing.T) {
 		"node.name": {"n1", "n2", "n3"}, "node.data_dir": {"d1", "d2", "d3"},
 		"node.keep_awake": {"true", "false", "true"},
 		"http.listen":     {":1", ":2", ":3"}, "grpc.listen": {":1", ":2", ":3"}, "grpc.reflection": {"false", "true", "false"},
+		"metrics.enabled":  {"false", "true", "false"},
 		"mesh.peer_listen": {":1", ":2", ":3"}, "mesh.peer_advertise": {"a:1", "a:2", "a:3"},
 		"mesh.gossip_listen": {":1", ":2", ":3"}, "mesh.gossip_advertise": {"a:1", "a:2", "a:3"},
 		"mesh.seeds": {"[a:1, b:1]", "a:2,b:2", "a:3, b:3"}, "mesh.cluster": {"c1", "c2", "c3"}, "mesh.lease": {"1s", "3s", "4s"},

@@ -45,8 +45,8 @@ var replication = []mutant{
 		breaks: "an owner lets an answer leave without looking at its lease",
 		code: []rewrite{
 			in("owner", "shard.flush", `
-				- valid := sh.service.LeaseValid()
-				+ valid := sh.service.LeaseValid() || mutated
+				- valid := sh.service.leaseValid(now)
+				+ valid := sh.service.leaseValid(now) || mutated
 			`),
 		},
 		nets: []net{
@@ -57,9 +57,9 @@ var replication = []mutant{
 		name: "serve-without-lease", rule: "A2, Q4",
 		breaks: "nobody looks at the lease",
 		code: []rewrite{
-			in("owner", "Service.LeaseValid", `
-				- return s.LeaseLeft() > 0
-				+ return s.LeaseLeft() > 0 || mutated
+			in("owner", "Service.leaseValid", `
+				- return s.leaseLeft(now) > 0
+				+ return s.leaseLeft(now) > 0 || mutated
 			`),
 		},
 		nets: []net{

@@ -40,10 +40,14 @@ type Views struct {
 
 	changedMu sync.Mutex
 	changed   chan struct{} // closed and replaced at every change; guarded by changedMu
+	// counts has the number of installed views by why they differ; guarded by changedMu.
+	counts map[string]uint64
 }
 
 // New returns the views of a process that is in none yet.
-func New(cfg Config) *Views { return &Views{cfg: cfg, changed: make(chan struct{})} }
+func New(cfg Config) *Views {
+	return &Views{cfg: cfg, changed: make(chan struct{}), counts: map[string]uint64{}}
+}
 
 // Now returns the view that this process acts in, nil before its first one.
 func (v *Views) Now() *View { return v.cur.Load() }
@@ -111,6 +115,7 @@ func (v *Views) Offer(s view.State) error {
 	// The service first: nobody is told of a view that is not in force here.
 	next.Service.Install(s.History, r)
 	v.cur.Store(next)
+	v.count(old, next.View)
 	v.cfg.Log.Info("installed view", "epoch", s.Epoch(), "view", s.View().String())
 	v.Wake()
 	return nil

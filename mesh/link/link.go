@@ -60,8 +60,11 @@ type Link struct {
 	// not. asked is when something was sent last. Guarded by mu.
 	waiting, asked time.Duration
 	// pings were sent since something was heard. Guarded by mu.
-	pings  int
-	closed bool // guarded by mu
+	pings int
+	// pinging is when the ping was sent that has not been answered yet; 0 is none. rtt is how long
+	// the last answer to one took. Guarded by mu.
+	pinging, rtt time.Duration
+	closed       bool // guarded by mu
 }
 
 func newLink(ls *Links, to ring.Member) *Link {

@@ -129,7 +129,7 @@ func TestSingleCallComplains(t *testing.T) {
 			time.Sleep(time.Second)
 			complains(true, "while the call waits")
 		}
-		l.heard()
+		l.heard(r.cfg.Clock(), false)
 		complains(false, "once something is heard")
 		time.Sleep(long + time.Second)
 		complains(false, "a call that waits on a member that is there")

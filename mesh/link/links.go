@@ -45,12 +45,13 @@ type Links struct {
 
 	mu     sync.Mutex
 	all    map[ring.Identity]*Link // by member; guarded by mu
+	ends   map[*ownerEnd]struct{}  // of the links from other members; guarded by mu
 	closed bool                    // guarded by mu
 }
 
 // New returns the links of a process. None is open yet.
 func New(cfg Config) *Links {
-	return &Links{cfg: cfg, all: map[ring.Identity]*Link{}}
+	return &Links{cfg: cfg, all: map[ring.Identity]*Link{}, ends: map[*ownerEnd]struct{}{}}
 }
 
 // To returns the link to a member. It is opened with the first request.

@@ -39,6 +39,8 @@ func (ls *Links) Serve(l net.Listener) error {
 func (ls *Links) serve(f Frames, from string) error {
 	defer f.Close() //nolint:errcheck // it is broken already
 	e := newOwnerEnd(ls.cfg.Views, from)
+	ls.begin(e)
+	defer ls.finish(e)
 	received := make(chan error, 1)
 	if !ls.cfg.Spawn(func() {
 		err := e.receive(f)

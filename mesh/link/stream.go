@@ -119,8 +119,10 @@ func (l *Link) read(f Frames) error {
 		if err != nil {
 			return err
 		}
-		l.heard()
+		now := l.links.cfg.Clock()
+		l.heard(now, m.pong)
 		for i := range m.replies {
+			m.replies[i].answer.At = now
 			l.answer(&m.replies[i])
 		}
 		if a := l.links.cfg.Views.Now(); a != nil && len(m.acks) > 0 {
@@ -133,17 +135,20 @@ func (l *Link) read(f Frames) error {
 // have been lost with the stream before.
 func (l *Link) reopened() {
 	l.mu.Lock()
-	l.entries, l.pings = nil, 0
+	l.entries, l.pings, l.pinging = nil, 0, 0
 	l.mu.Unlock()
 	if a := l.links.cfg.Views.Now(); a != nil {
 		a.Service.LinkUp(l.to.Identity)
 	}
 }
 
-// heard notes that the member is there.
-func (l *Link) heard() {
+// heard notes that the member is there. pong says that it has answered a ping.
+func (l *Link) heard(now time.Duration, pong bool) {
 	l.mu.Lock()
 	l.waiting, l.pings = 0, 0
+	if pong && l.pinging != 0 {
+		l.rtt, l.pinging = now-l.pinging, 0
+	}
 	l.mu.Unlock()
 }
 
@@ -159,6 +164,9 @@ func (l *Link) pinged() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pings++
+	if l.pinging == 0 {
+		l.pinging = l.links.cfg.Clock()
+	}
 	return l.pings
 }
 

@@ -76,6 +76,20 @@ func checkToken(t sharelock.Token) error {
 	return nil
 }
 
+// kindOf returns the kind of the owner's request of a call.
+func kindOf(kind sessionwire.CallKind) owner.Kind {
+	switch kind {
+	case sessionwire.CallAcquire:
+		return owner.Acquire
+	case sessionwire.CallGiveUp:
+		return owner.Cancel
+	case sessionwire.CallRenew:
+		return owner.Renew
+	default:
+		return owner.Release
+	}
+}
+
 // callRequest makes the owner's request of a call.
 func callRequest(limits sharelock.Limits, c *sessionwire.Call) (owner.Request, error) {
 	if c.Err != nil {

@@ -141,7 +141,12 @@ func (q *request) Answer(gen uint64, a owner.Answer) {
 		q.state = answered
 		q.gen++ // nothing more is heard
 		q.mu.Unlock()
-		q.finish(q.result(q.whole(a)))
+		at := a.At
+		if at == 0 {
+			at = q.router.cfg.Clock()
+		}
+		h, err := q.result(q.whole(a))
+		q.finish(at, h, err)
 		return
 	}
 	q.answers = append(q.answers, a)

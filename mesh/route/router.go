@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/mesh/account"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/keepalive"
@@ -16,7 +17,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Config is what a [Router] needs to know. All fields are required.
+// Config is what a [Router] needs to know. All fields but Calls are required.
 type Config struct {
 	Self  ring.Identity
 	Views *epoch.Views
@@ -39,6 +40,8 @@ type Config struct {
 	// Context ends when this process stops.
 	Context context.Context //nolint:containedctx // the lifetime of the process
 	Log     *slog.Logger
+	// Calls, if not nil, counts the calls of sessions.
+	Calls *metrics.Calls
 }
 
 // Router takes requests at this node and brings their owners' answers back. It implements
@@ -50,11 +53,12 @@ type Router struct {
 	sessions sessions
 	// abandoned is what callers have left that are gone.
 	abandoned abandoned
+	counters  callCounters
 }
 
 // New returns a router. Run does what no request does by itself.
 func New(cfg Config) *Router {
-	rt := &Router{cfg: cfg}
+	rt := &Router{cfg: cfg, counters: newCallCounters(cfg.Calls)}
 	rt.abandoned.router = rt
 	rt.keeper = keepalive.New(keepalive.Config{
 		Self: cfg.Self, Views: cfg.Views, Links: cfg.Links, Clock: cfg.Clock, Ready: cfg.Ready, Limits: rt.limits,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/mesh/account"
 	"github.com/sgkandale/sharelock/mesh/keepalive"
@@ -42,6 +43,8 @@ type session struct {
 	account   *account.Account
 	// kept are the holds that it keeps alive.
 	kept *keepalive.Session
+	// counted are the answered calls that have not been added to Config.Calls yet; guarded by mu.
+	counted metrics.Batch
 }
 
 var _ api.Session = (*session)(nil)
@@ -75,12 +78,12 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 		err = notReady
 	}
 	if err != nil {
-		s.to.Answer(c.ID, sharelock.Hold{}, err)
+		s.refuse(c, err)
 		return
 	}
 	bytes := requestBytes(&req)
 	if !s.account.Begin(bytes, req.Kind == owner.Acquire) {
-		s.to.Answer(c.ID, sharelock.Hold{}, account.ErrBusy)
+		s.refuse(c, account.ErrBusy)
 		return
 	}
 	q := &request{session: s, id: c.ID, bytes: bytes}
@@ -105,17 +108,23 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 	case closed:
 		return
 	case used:
-		s.to.Answer(c.ID, sharelock.Hold{}, sharelock.Invalid("id", "is in use by a call in flight"))
+		s.refuse(c, sharelock.Invalid("id", "is in use by a call in flight"))
 		return
 	}
 	if err := q.aim(s.router.cfg.Views.Now(), false); err != nil {
-		q.finish(sharelock.Hold{}, err)
+		q.finish(now, sharelock.Hold{}, err)
 		return
 	}
 	q.send(now, &q.req, alone)
 	if q.launched() {
 		s.drive(q)
 	}
+}
+
+// refuse answers a call that is not started.
+func (s *session) refuse(c *sessionwire.Call, err error) {
+	s.countRefused(kindOf(c.Kind), err)
+	s.to.Answer(c.ID, sharelock.Hold{}, err)
 }
 
 // mostClients is how many client ids of a session are told apart.
@@ -181,6 +190,7 @@ func (s *session) Close() {
 	s.closed = true
 	calls := s.calls
 	s.calls = nil
+	s.counted.Flush()
 	s.mu.Unlock()
 	if again {
 		return
@@ -205,16 +215,17 @@ func (s *session) drive(q *request) {
 	s.mu.Unlock()
 	if !s.router.cfg.Spawn(func() {
 		defer cancel()
-		q.finish(q.do(ctx))
+		h, err := q.do(ctx)
+		q.finish(s.router.cfg.Clock(), h, err)
 	}) {
 		cancel() // the node is stopping
-		q.finish(sharelock.Hold{}, errLeaving)
+		q.finish(s.router.cfg.Clock(), sharelock.Hold{}, errLeaving)
 	}
 }
 
-// finish gives the request of a session its caller's answer. The shard calls it during its turn when
-// nobody drives the request.
-func (q *request) finish(h sharelock.Hold, err error) {
+// finish gives the request of a session its caller's answer, which came at a time of the router's
+// clock. The shard calls it during its turn when nobody drives the request.
+func (q *request) finish(at time.Duration, h sharelock.Hold, err error) {
 	s := q.session
 	if err != nil && s.router.cfg.Context.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errLeaving // it was not the caller who cancelled
@@ -225,6 +236,7 @@ func (q *request) finish(h sharelock.Hold, err error) {
 	s.mu.Lock()
 	closed, revoked := s.closed, q.revoked
 	delete(s.calls, q.id)
+	s.count(q, at, err)
 	s.mu.Unlock()
 	if revoked != nil {
 		h, err = q.refused(revoked, h, err)

@@ -29,6 +29,17 @@ func (ss *sessions) remove(s *session) {
 	delete(ss.all, s)
 }
 
+// list returns all sessions, in no order.
+func (ss *sessions) list() []*session {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	all := make([]*session, 0, len(ss.all))
+	for s := range ss.all {
+		all = append(all, s)
+	}
+	return all
+}
+
 // of returns the sessions at whose other end a client with this id, of this principal, may be.
 func (ss *sessions) of(client, principal string) (list []*session) {
 	ss.mu.Lock()
@@ -55,13 +66,7 @@ func (ss *sessions) sweep(ctx context.Context, clock func() time.Duration) {
 			return
 		case <-tick.C:
 		}
-		ss.mu.Lock()
-		all := make([]*session, 0, len(ss.all))
-		for s := range ss.all {
-			all = append(all, s)
-		}
-		ss.mu.Unlock()
-		for _, s := range all {
+		for _, s := range ss.list() {
 			s.sweep(clock(), sweepEvery)
 		}
 	}

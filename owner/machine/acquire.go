@@ -235,13 +235,16 @@ func (t turn) serveFrom(ck *contendedKey, first *claimExtra) {
 func (t turn) grantWaiter(w *claimExtra) {
 	// After half a period the request may have been sent again, even if that send has not arrived
 	// yet.
-	c, was := w.claim, w.waiterState
+	c, was, freed := w.claim, w.waiterState, w.contended.freed
 	resent := c.is(isResent) || was.resent || t.now-was.since >= rules.Period(was.ttl)/2
 	t.commit(ops.Op{
 		Kind: ops.Grant, Waited: true, Key: w.contended.name, RequestID: w.request, Principal: t.m.keys.principalOf(c),
-		Token: t.m.nextToken(), TTL: was.ttl, Resent: resent,
+		Token: t.m.nextToken(), TTL: was.ttl, Resent: resent, ClaimMode: c.mode(), Lasted: t.now - was.since,
 	})
 	t.done(was.ref, was.send, t.m.hold(t.now, c))
+	if freed != 0 {
+		t.out.Replies[len(t.out.Replies)-1].Freed = max(freed, was.since)
+	}
 }
 
 // lookAt does what is due for a waiter.
@@ -282,6 +285,7 @@ func (t turn) leave(w *claimExtra, why ops.Why, remember bool) {
 	ck := w.contended
 	t.commit(ops.Op{
 		Kind: ops.Dequeue, Key: ck.name, RequestID: w.request, Principal: t.m.keys.principalOf(w.claim), Why: why, Remember: remember,
+		ClaimMode: w.claim.mode(), Lasted: t.now - t.m.waitingOf(w).since,
 	})
 	t.mark(ck)
 }

@@ -111,6 +111,7 @@ func (m *Machine) changeAdd(now time.Duration, k keyEntry, op *ops.Op) (*claim, 
 	}
 	if c.held() {
 		m.last = c.token
+		c.since = now
 		m.limit(now, c)
 	} else {
 		m.waiters++
@@ -133,6 +134,7 @@ func (m *Machine) changeGrantWaiter(now time.Duration, k keyEntry, op *ops.Op) (
 	}
 	m.waiters--
 	m.last = c.token
+	c.since = now
 	c.setTTL(op.TTL)
 	c.set(isResent, op.Resent)
 	m.limit(now, c)
@@ -164,6 +166,9 @@ func (m *Machine) drop(now time.Duration, c *claim, op *ops.Op) {
 	m.used.bytes -= m.keys.costOf(c)
 	if q := m.counted(c); q != nil {
 		q.Ended(m.keys.principalOf(c), !c.held())
+	}
+	if c.text == 0 && c.held() {
+		m.keys.extra(c).contended.freed = now
 	}
 	m.keys.remove(c)
 }

@@ -164,6 +164,7 @@ func (d *Assembler) add(op *ops.Op, left time.Duration) error {
 		return fmt.Errorf("key %q: token %d out of order", op.Key, op.Token)
 	}
 	c := m.keys.add(k, op)
+	c.since = d.now
 	m.used.bytes += m.keys.costOf(c)
 	if c.held() && op.MaxHold > 0 {
 		m.keys.extra(c).ends = d.now + left

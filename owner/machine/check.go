@@ -40,10 +40,29 @@ func (m *Machine) Check() error {
 	if err := m.keys.principals.check(&owners); err != nil {
 		return fmt.Errorf("partition %d: %w", m.partition, err)
 	}
-	for _, check := range []func() error{m.keys.check, m.checkDue, m.finished.check, m.checkShares} {
+	for _, check := range []func() error{m.keys.check, m.checkLine, m.checkDue, m.finished.check, m.checkShares} {
 		if err := check(); err != nil {
 			return fmt.Errorf("partition %d: %w", m.partition, err)
 		}
+	}
+	return nil
+}
+
+// checkLine checks the list of all waiters.
+func (m *Machine) checkLine() error {
+	n := 0
+	for w := m.keys.earliest; w != nil; w = w.later {
+		switch n++; {
+		case w.claim.held():
+			return fmt.Errorf("a hold is among all waiters")
+		case n > m.waiters:
+			return fmt.Errorf("more than %d are among all waiters", m.waiters)
+		case w.later == nil && w != m.keys.latest || w.later != nil && w.later.earlier != w:
+			return fmt.Errorf("the list of all waiters is broken at %q", w.request)
+		}
+	}
+	if n != m.waiters {
+		return fmt.Errorf("%d of %d are among all waiters", n, m.waiters)
 	}
 	return nil
 }

@@ -22,6 +22,8 @@ type claim struct {
 	token sharelock.Token
 	// life has the TTL and, in its lowest bits, the flags.
 	life uint64
+	// since is when this replica learned of the grant, for a hold. It decides nothing.
+	since time.Duration
 	// id is the number of this claim in keyTable.claims.
 	id uint32
 	// text has the key, the client id and the request id of the only claim of an uncontended key.
@@ -88,6 +90,8 @@ type claimExtra struct {
 	contended *contendedKey
 	// prev and next are the neighbours in the contended key's holds or waiters.
 	prev, next *claimExtra
+	// earlier and later are the neighbours of a waiter among all waiters of the partition.
+	earlier, later *claimExtra
 	// client and request are the ids of a claim in a contended key.
 	client, request string
 

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"hash/maphash"
+	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/compact"
@@ -30,6 +31,8 @@ type contendedKey struct {
 	// again: it is to be served from the beginning then.
 	resume  *claimExtra
 	restart bool
+	// freed is when the last hold of the key ended, by this replica's clock; 0 is not known.
+	freed time.Duration
 	// read is under way; nil is none.
 	read *pendingRead
 }

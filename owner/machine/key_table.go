@@ -32,6 +32,8 @@ type keyTable struct {
 	extras  compact.Slab[*claimExtra]
 	// principals has the principals that have claims.
 	principals principals
+	// earliest and latest are the first and the last of all waiters, in the order in which they came.
+	earliest, latest *claimExtra
 }
 
 func newKeyTable() keyTable { return keyTable{seed: maphash.MakeSeed()} }
@@ -207,6 +209,34 @@ func (s *keyTable) join(ck *contendedKey, c *claim, client, request string) {
 	w := s.extend(c)
 	w.client, w.request = client, request
 	ck.join(w)
+	if !c.held() {
+		s.enqueue(w)
+	}
+}
+
+// enqueue adds a waiter behind all others.
+func (s *keyTable) enqueue(w *claimExtra) {
+	if w.earlier = s.latest; w.earlier == nil {
+		s.earliest = w
+	} else {
+		w.earlier.later = w
+	}
+	s.latest = w
+}
+
+// dequeue removes a waiter from the list of all waiters.
+func (s *keyTable) dequeue(w *claimExtra) {
+	if w.earlier == nil {
+		s.earliest = w.later
+	} else {
+		w.earlier.later = w.later
+	}
+	if w.later == nil {
+		s.latest = w.earlier
+	} else {
+		w.later.earlier = w.earlier
+	}
+	w.earlier, w.later = nil, nil
 }
 
 // promote makes a waiter the newest hold of its key.
@@ -215,6 +245,7 @@ func (s *keyTable) promote(w *claimExtra, token sharelock.Token) {
 	if w.claim.is(hasPrincipal) {
 		s.principals.granted(w.claim.share)
 	}
+	s.dequeue(w)
 	ck.promote(w, token)
 	w.waiterState = waiterState{}
 	s.settle(ck)
@@ -228,6 +259,9 @@ func (s *keyTable) remove(c *claim) {
 	if c.text == 0 {
 		w := s.extra(c)
 		ck := w.contended
+		if !c.held() {
+			s.dequeue(w)
+		}
 		ck.leave(w)
 		s.settle(ck)
 	} else {

@@ -107,6 +107,9 @@ type Reply struct {
 	// Seq is the machine's sequence number when the answer was decided. The answer may leave when
 	// all ops up to Seq have been acknowledged (A3).
 	Seq uint64
+	// Freed, in the answer to a waiter that was granted, is when a hold ended in whose place the
+	// grant is. It is 0 if that is not known, and in all other answers.
+	Freed time.Duration
 }
 
 // New returns the empty copy of a partition. maxWaiters bounds the queue of each key; with 0 nobody
@@ -328,6 +331,9 @@ func (m *Machine) Quarantined(now time.Duration) time.Duration {
 	return max(m.quarantineAt(now)-now, 0)
 }
 
+// InQuarantine reports whether the partition was in quarantine in the last turn.
+func (m *Machine) InQuarantine() bool { return m.quarantine != 0 }
+
 // quarantineAt returns the end of the quarantine, or 0 if it has ended by now.
 func (m *Machine) quarantineAt(now time.Duration) time.Duration {
 	return m.clip(now, m.quarantine)
@@ -536,6 +542,18 @@ func (m *Machine) Len() int { return m.keys.len() }
 
 // Waiters returns the number of requests that wait.
 func (m *Machine) Waiters() int { return m.waiters }
+
+// Holds returns the number of holds.
+func (m *Machine) Holds() int { return m.keys.claims.Used() - m.waiters }
+
+// LongestWait returns how long the first of all waiters has waited since it came to this owner, or 0
+// if nobody waits.
+func (m *Machine) LongestWait(now time.Duration) time.Duration {
+	if w := m.keys.earliest; w != nil {
+		return now - m.waitingOf(w).since
+	}
+	return 0
+}
 
 // CounterHalfUsed reports whether half of the tokens of this epoch are used up, so that a new epoch
 // is wanted (G2).

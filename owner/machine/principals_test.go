@@ -171,7 +171,7 @@ func TestPrincipalsTakeNoRoomWhenOff(t *testing.T) {
 	if p.m.keys.principals.numbers != nil || p.m.keys.principals.list.Room() > 0 {
 		t.Error("principals take room though there is none")
 	}
-	if size := reflect.TypeFor[claim]().Size(); size != 32 {
-		t.Errorf("a claim has %d bytes, want 32", size)
+	if size := reflect.TypeFor[claim]().Size(); size != 40 {
+		t.Errorf("a claim has %d bytes, want 40", size)
 	}
 }

@@ -84,7 +84,10 @@ func (t turn) end(c *claim, why ops.Why, remember bool) sharelock.Hold {
 func (t turn) over(c *claim, key string, why ops.Why, remember bool) {
 	t.m.touched++
 	ck := t.m.keys.of(c).contended
-	t.commit(ops.Op{Kind: ops.Release, Key: key, Token: c.token, Why: why, Remember: remember})
+	t.commit(ops.Op{
+		Kind: ops.Release, Key: key, Token: c.token, Why: why, Remember: remember,
+		ClaimMode: c.mode(), Lasted: t.now - c.since,
+	})
 	t.mark(ck)
 }
 

@@ -107,6 +107,9 @@ type Answer struct {
 	Outcome Outcome
 	// Send is the number of the newest send that this answers.
 	Send uint32
+	// At is when the answer left its owner, or came over a link, by the clock of the node that
+	// delivers it; 0 is not known. It is for statistics, and not encoded.
+	At time.Duration
 	// Position is the place in the queue if Outcome is Queued, from 1. It is 0 if it was not asked
 	// for, or if too many waiters come before to be counted.
 	Position uint32

@@ -109,7 +109,12 @@ type Op struct {
 	// Unseen is set at the member that made the op if the request id is not among its finished ids.
 	// It is not encoded, because a backup forgets ids by its own clock.
 	Unseen bool
-	Slots  uint32
+	// ClaimMode is the mode of the hold or the wait that the op ends, and Lasted is how long that
+	// has lasted, as far as the member knows that made the op. They are not encoded; they are for
+	// its statistics.
+	ClaimMode sharelock.Mode
+	Lasted    time.Duration
+	Slots     uint32
 	// Conn is the connection to whose share the request counts (Q6); 0 is none. If there is a
 	// Principal, all its connections have the same number.
 	Conn      uint32
