@@ -70,6 +70,10 @@ model: ## search the protocol's models exhaustively (10 minutes; MODEL=short: on
 rehearse: ## kill, pause and restart real processes, with the default times (7 minutes)
 	SHARELOCK_REHEARSAL=full go test -run '^TestProcesses' -count 1 -timeout 20m -v ./cmd/sharelock
 
+.PHONY: alerts
+alerts: ## check the rules for Prometheus with promtool (downloads Debian's package if it is not installed)
+	scripts/alerts
+
 .PHONY: faults
 faults: ## inject faults into real processes, in network namespaces (root; 12 minutes; SHARELOCK_FAULTS=short: 2)
 	scripts/faults

@@ -119,7 +119,10 @@ func (l *Link) read(f Frames) error {
 		if err != nil {
 			return err
 		}
-		now := l.links.cfg.Clock()
+		var now time.Duration
+		if len(m.replies) > 0 || m.pong {
+			now = l.links.cfg.Clock()
+		}
 		l.heard(now, m.pong)
 		for i := range m.replies {
 			m.replies[i].answer.At = now

@@ -105,9 +105,6 @@ func TestMetricNames(t *testing.T) {
 			}
 		}
 	}
-	if len(shown) == 0 {
-		t.Skip("there is no dashboard")
-	}
 	for _, s := range Sections() {
 		for _, f := range s.Families {
 			if !shown[f.Name] {
