@@ -222,6 +222,7 @@ var httpVerdicts = map[string]string{
 	"PUT /v1/admin/log-level":                    "udddd+",
 	"GET /healthz":                               "++++++",
 	"GET /readyz":                                "++++++",
+	"GET /openapi.yaml":                          "++++++",
 	"POST /lock":                                 "udd++d",
 	"POST /unlock":                               "udd++d",
 	"GET /":                                      "++++++",

@@ -113,6 +113,7 @@ func (s *httpAPI) routes() http.Handler {
 	})
 	s.handle(r.NewRoute(), "/healthz", methods{http.MethodGet: {needsNothing, s.healthz}})
 	s.handle(r.NewRoute(), "/readyz", methods{http.MethodGet: {needsNothing, s.readyz}})
+	s.handle(r.NewRoute(), "/openapi.yaml", methods{http.MethodGet: {needsNothing, s.openapi}})
 	if s.metrics != nil {
 		s.handle(r.NewRoute(), "/metrics", methods{http.MethodGet: {needsReadOfAny, s.metrics.ServeHTTP}})
 	}

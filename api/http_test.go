@@ -30,6 +30,7 @@ func exchange(t testing.TB, h http.Handler, method, target, body string, headers
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
+	checkDescribed(t, r, body, w)
 	return w
 }
 

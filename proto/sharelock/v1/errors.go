@@ -99,6 +99,15 @@ func Reason(err error) string {
 	return r.reason
 }
 
+// Reasons returns the machine-readable names of all errors.
+func Reasons() []string {
+	list := make([]string, len(table))
+	for i, r := range table {
+		list[i] = r.reason
+	}
+	return list
+}
+
 // HTTPStatus returns the HTTP status of an error: 500 for an error that is not in the table, 200
 // for nil.
 func HTTPStatus(err error) int {
