@@ -76,7 +76,7 @@ func TestHungQuestion(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if token, err := (NewCredential(ctx, c.token, false, nil)).Fresh(ctx); !errors.Is(err, context.Canceled) {
+		if token, err := NewCredential(ctx, c.token, false, nil).Fresh(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("after the end: %v, %v", token, err)
 		}
 	})
