@@ -72,7 +72,7 @@ var folders = []folder{
 	{"internal/metrics", nil, nil},
 	{"internal/caller", nil, nil},
 	{"internal/pagetoken", nil, nil},
-	{"internal/auth", []string{".", "internal/caller"}, []string{goJOSE, goOIDC, yaml}},
+	{"internal/auth", []string{".", "internal/audit", "internal/caller"}, []string{goJOSE, goOIDC, yaml}},
 	{"internal/certs", nil, nil},
 	{"internal/nodetls", []string{"internal/opening", "internal/seldom"}, nil},
 	{"internal/opening", nil, nil},

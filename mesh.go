@@ -73,6 +73,9 @@ type Member struct {
 	Release               uint32
 	// Silent reports whether the member does not answer the node.
 	Silent bool
+	// AuthHash names the content of the member's auth file, as the node knows it from gossip;
+	// empty if the member does not authenticate its callers.
+	AuthHash string
 }
 
 // Location describes the owner and the backups of a key.

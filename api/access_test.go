@@ -96,8 +96,10 @@ func verdict(code codes.Code) string {
 		return "u"
 	case codes.PermissionDenied:
 		return "d"
-	default:
+	case codes.OK, codes.NotFound, codes.Aborted, codes.FailedPrecondition, codes.InvalidArgument:
 		return "+"
+	default:
+		return "?"
 	}
 }
 
@@ -256,6 +258,8 @@ func TestAccessOfHTTP(t *testing.T) {
 				got += "u"
 			case http.StatusForbidden:
 				got += "d"
+			case 499, http.StatusInternalServerError, http.StatusServiceUnavailable:
+				got += "?"
 			default:
 				got += "+"
 			}

@@ -32,11 +32,7 @@ func newMeshes(node Mesh, g *gate, o Options) *meshes {
 }
 
 func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshResponse, error) {
-	st := s.node.Status()
-	if s.gate != nil {
-		st.AuthHash = s.gate.auth.Hash()
-	}
-	return pb.MeshToProto(st), nil
+	return pb.MeshToProto(s.node.Status()), nil
 }
 
 // WhoAmI implements sharelock.v1.MeshService.

@@ -147,7 +147,7 @@ func (n *Node) open() error {
 		return err
 	}
 	n.onClose("data directory", n.data.Close)
-	if n.auth, err = openAuth(n.cfg.Auth, n.log); err != nil {
+	if n.auth, err = openAuth(n.cfg.Auth, n.cfg.Audit, n.log); err != nil {
 		return err
 	}
 	n.self = n.data.Identity()
@@ -288,6 +288,7 @@ func (n *Node) Start() error {
 
 	if n.auth != nil {
 		n.tasks.Go(func() { n.auth.Run(n.ctx) })
+		n.tasks.Go(func() { n.watchAuth(n.ctx) })
 	}
 	n.tasks.Go(func() { n.watchViews(n.ctx) })
 	n.tasks.Go(func() { n.watchStart(n.ctx) })

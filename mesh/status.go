@@ -31,6 +31,8 @@ func (n *Node) Status() sharelock.MeshState {
 	st.Quarantined, st.Active = stats.Quarantined, stats.Active
 	st.LeaseRemaining = a.Service.LeaseLeft()
 	st.LeaseValid = st.LeaseRemaining > 0
+	hashes := n.authHashes()
+	st.AuthHash = n.authHash()
 	st.Stalls = n.stalls.list(a.View, n.clock())
 	if err := n.agree.DiskError(); err != nil {
 		st.DiskError = err.Error()
@@ -47,7 +49,7 @@ func (n *Node) Status() sharelock.MeshState {
 			Name: m.Name, ID: m.ID, Incarnation: m.Incarnation(), Voter: slices.Contains(voters, m.ID), Leaving: m.Leaving,
 			Owns: len(a.Ring.Owned(m.Identity)), Backs: len(a.Ring.Backed(m.Identity)),
 			HTTP: m.HTTP, GRPC: m.GRPC, Peer: m.Peer, Release: m.Release,
-			Silent: silent[m.Identity],
+			Silent: silent[m.Identity], AuthHash: hashes[m.Identity],
 		})
 	}
 	return st

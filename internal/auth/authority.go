@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/caller"
 )
 
@@ -30,6 +31,8 @@ type Config struct {
 	File string
 	// AllowPlaintextTokens accepts tokens that arrive over plain text from other hosts.
 	AllowPlaintextTokens bool
+	// Audit records changes of the file; nil records nothing.
+	Audit *audit.Log
 	// Log is required.
 	Log *slog.Logger
 	// Now returns the time of day; nil uses the system's.
@@ -153,6 +156,7 @@ func (a *Authority) read(asked bool) error {
 		if asked || a.problem != err.Error() {
 			a.problem = err.Error()
 			a.failedReloads.Add(1)
+			a.recorded(audit.Failed, err.Error())
 			a.cfg.Log.Error("the auth file is bad; the rules stay as they were", "file", a.cfg.File, "error", err)
 		}
 		return fmt.Errorf("auth.file: %w", err)
@@ -161,9 +165,15 @@ func (a *Authority) read(asked bool) error {
 	if r.hash != a.Hash() {
 		a.now.Store(r)
 		a.reloads.Add(1)
+		a.recorded(audit.Reloaded, "hash "+r.hash)
 		a.cfg.Log.Info("the auth file has changed", "file", a.cfg.File, "hash", r.hash)
 	}
 	return nil
+}
+
+// recorded records a change of the file.
+func (a *Authority) recorded(result, reason string) {
+	a.cfg.Audit.Record(context.Background(), audit.Event{Method: "auth.file", Result: result, Reason: reason})
 }
 
 // Authenticate returns who presents the credentials. A bearer token that is presented must be good,

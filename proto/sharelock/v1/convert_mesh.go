@@ -74,6 +74,7 @@ func memberToProto(m sharelock.Member) *Member {
 		Peer:        m.Peer,
 		Release:     m.Release,
 		Silent:      m.Silent,
+		AuthHash:    m.AuthHash,
 	}
 }
 
@@ -91,6 +92,7 @@ func memberFromProto(m *Member) sharelock.Member {
 		Peer:        m.GetPeer(),
 		Release:     m.GetRelease(),
 		Silent:      m.GetSilent(),
+		AuthHash:    m.GetAuthHash(),
 	}
 }
 

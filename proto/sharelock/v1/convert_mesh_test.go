@@ -15,7 +15,7 @@ func TestMeshConversion(t *testing.T) {
 		Partitions: 1024, Replicas: 2, Quarantined: 3, Active: 4, Release: 5, Survives: 6, DiskError: "full", AuthHash: "h", AuditDropped: 11, CopiesMissing: 12, SeatWaits: true,
 		Members: []sharelock.Member{{
 			Name: "a", ID: "1", Incarnation: "2", Voter: true, Leaving: true, Owns: 8, Backs: 9,
-			HTTP: "h", GRPC: "g", Peer: "p", Release: 10, Silent: true,
+			HTTP: "h", GRPC: "g", Peer: "p", Release: 10, Silent: true, AuthHash: "h",
 		}},
 		Stalls:     []sharelock.Stall{{Member: "b", Waiting: time.Minute}},
 		Seats:      []sharelock.Seat{{Name: "b", ID: "3", Absent: true, Silent: true, Peer: "p"}},

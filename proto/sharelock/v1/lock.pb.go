@@ -2826,7 +2826,9 @@ type Member struct {
 	// The release of its program.
 	Release uint32 `protobuf:"varint,11,opt,name=release,proto3" json:"release,omitempty"`
 	// Whether the member does not answer the node that was asked.
-	Silent        bool `protobuf:"varint,30,opt,name=silent,proto3" json:"silent,omitempty"`
+	Silent bool `protobuf:"varint,30,opt,name=silent,proto3" json:"silent,omitempty"`
+	// GetMeshResponse.auth_hash of the member, as the node that was asked knows it from gossip.
+	AuthHash      string `protobuf:"bytes,31,opt,name=auth_hash,json=authHash,proto3" json:"auth_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2943,6 +2945,13 @@ func (x *Member) GetSilent() bool {
 		return x.Silent
 	}
 	return false
+}
+
+func (x *Member) GetAuthHash() string {
+	if x != nil {
+		return x.AuthHash
+	}
+	return ""
 }
 
 type GetLogLevelRequest struct {
@@ -4874,7 +4883,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\awaiting\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\awaiting\"V\n" +
 	"\x05Lease\x12\x14\n" +
 	"\x05valid\x18\x01 \x01(\bR\x05valid\x127\n" +
-	"\tremaining\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tremaining\"\x96\x02\n" +
+	"\tremaining\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tremaining\"\xb3\x02\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -4888,7 +4897,8 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x04peer\x18\n" +
 	" \x01(\tR\x04peer\x12\x18\n" +
 	"\arelease\x18\v \x01(\rR\arelease\x12\x16\n" +
-	"\x06silent\x18\x1e \x01(\bR\x06silent\"\x14\n" +
+	"\x06silent\x18\x1e \x01(\bR\x06silent\x12\x1b\n" +
+	"\tauth_hash\x18\x1f \x01(\tR\bauthHash\"\x14\n" +
 	"\x12GetLogLevelRequest\"*\n" +
 	"\x12SetLogLevelRequest\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\tR\x05level\" \n" +

@@ -1189,7 +1189,10 @@ type Meta struct {
 	GossipKeys [][]byte `protobuf:"bytes,13,rep,name=gossip_keys,json=gossipKeys,proto3" json:"gossip_keys,omitempty"`
 	// Whether its peer port takes TLS. While a mesh turns TLS on, members without a word of
 	// this are dialed without. Programs of release 1 skip the field.
-	Tls           bool `protobuf:"varint,14,opt,name=tls,proto3" json:"tls,omitempty"`
+	Tls bool `protobuf:"varint,14,opt,name=tls,proto3" json:"tls,omitempty"`
+	// The name of the content of its auth file; empty if it has none. Programs of release 1 skip
+	// the field.
+	AuthHash      string `protobuf:"bytes,15,opt,name=auth_hash,json=authHash,proto3" json:"auth_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1320,6 +1323,13 @@ func (x *Meta) GetTls() bool {
 		return x.Tls
 	}
 	return false
+}
+
+func (x *Meta) GetAuthHash() string {
+	if x != nil {
+		return x.AuthHash
+	}
+	return ""
 }
 
 type PromiseRequest struct {
@@ -5129,7 +5139,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
 	"\aseconds\x18\x03 \x01(\x04R\aseconds\x12+\n" +
 	"\x04view\x18\x04 \x01(\v2\x17.sharelock.peer.v1.ViewR\x04viewB\x06\n" +
-	"\x04kind\"\x96\x03\n" +
+	"\x04kind\"\xb3\x03\n" +
 	"\x04Meta\x127\n" +
 	"\bidentity\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\bidentity\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -5149,7 +5159,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\breplaces\x18\f \x03(\fR\breplaces\x12\x1f\n" +
 	"\vgossip_keys\x18\r \x03(\fR\n" +
 	"gossipKeys\x12\x10\n" +
-	"\x03tls\x18\x0e \x01(\bR\x03tls\"f\n" +
+	"\x03tls\x18\x0e \x01(\bR\x03tls\x12\x1b\n" +
+	"\tauth_hash\x18\x0f \x01(\tR\bauthHash\"f\n" +
 	"\x0ePromiseRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x125\n" +
