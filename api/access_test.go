@@ -142,7 +142,7 @@ var grpcVerdicts = map[string]string{
 
 func TestAccessOfGRPC(t *testing.T) {
 	a := newAuthority(t, accessFile, callers[1:]...)
-	c := dialFake(t, newFake(), Options{Reflection: true, Auth: a.Authority})
+	c := dialFake(t, newFake(), Options{Reflection: true, Auth: a.Authority, Level: new(slog.LevelVar), Debug: func() []DebugFile { return nil }})
 	seen := 0
 	for service, info := range c.server.server.GetServiceInfo() {
 		for _, m := range info.Methods {
