@@ -70,9 +70,20 @@ func TestFinishedIDs(t *testing.T) {
 func TestDigests(t *testing.T) {
 	seen := map[digest]string{}
 	for _, x := range [][3]string{
-		{"a", "", "b"}, {"ab", "", ""}, {"", "", "ab"}, {"b", "", "a"}, {"a", "", "bb"}, {"ab", "", "b"},
+		{"a", "", "b"},
+		{"ab", "", ""},
+		{"", "", "ab"},
+		{"b", "", "a"},
+		{"a", "", "bb"},
+		{"ab", "", "b"},
 		{strings.Repeat("k", sharelock.MaxKeyBytes), "", "r"},
-		{"a", "p", "b"}, {"a", "q", "b"}, {"a", "pa", "b"}, {"pa", "", "b"}, {"a", "b", ""}, {"", "a", "b"}, {"", "p", "ab"},
+		{"a", "p", "b"},
+		{"a", "q", "b"},
+		{"a", "pa", "b"},
+		{"pa", "", "b"},
+		{"a", "b", ""},
+		{"", "a", "b"},
+		{"", "p", "ab"},
 		{strings.Repeat("k", sharelock.MaxKeyBytes), strings.Repeat("p", sharelock.MaxPrincipalBytes), "r"},
 	} {
 		d := digestOf(x[0], x[1], x[2])
