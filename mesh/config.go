@@ -74,9 +74,6 @@ type Config struct {
 	DefaultWait, MaxWait time.Duration
 	// MaxWaitersPerKey bounds the queue of one key.
 	MaxWaitersPerKey int
-	// PrincipalLimits, if set, returns how many holds and waiters a principal may have in the whole
-	// mesh; 0 is no limit. It must not block.
-	PrincipalLimits func(principal string) (maxHolds, maxWaiters int)
 	// MaxLocks bounds the locks held or waited for at this node's partitions; 0
 	// is no limit.
 	MaxLocks int

@@ -20,7 +20,7 @@ import (
 // limitOf configures nodes that let each principal have so many holds in the whole mesh.
 func limitOf(n int) func(int, *mesh.Config) {
 	return func(_ int, cfg *mesh.Config) {
-		cfg.PrincipalLimits = func(string) (int, int) { return n, 0 }
+		cfg.Hooks.PrincipalLimits = func(string) (int, int) { return n, 0 }
 	}
 }
 

@@ -25,4 +25,7 @@ type Hooks struct {
 	// Releases, if it is not zero, are what the node's program works with instead of what it
 	// is: a simulation lets programs of two releases meet in one process.
 	Releases release.Range
+	// PrincipalLimits, if set, returns the limits of a principal instead of the auth file: how many
+	// holds and waiters it may have in the whole mesh, where 0 is no limit.
+	PrincipalLimits func(principal string) (maxHolds, maxWaiters int)
 }
