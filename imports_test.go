@@ -124,7 +124,7 @@ var folders = []folder{
 			"internal/protofield",
 			"internal/release",
 			"internal/ringproto",
-			"internal/rules", "internal/sessionwire", "internal/wake",
+			"internal/rules", "internal/seldom", "internal/sessionwire", "internal/wake",
 			"proto/sharelock",
 			"proto/sharelock/peer/v1",
 			"proto/sharelock/v1",

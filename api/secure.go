@@ -1,13 +1,12 @@
 package api
 
 import (
-	"bytes"
 	"crypto/tls"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -77,45 +76,31 @@ func RefusePlain(conn net.Conn, needsTLS error) {
 	if _, err := io.ReadFull(conn, head); err != nil {
 		return
 	}
+	defer drain(conn)
 	switch string(head) {
 	case sessionwire.SessionMagic:
 		_ = RefuseSession(conn, needsTLS) // it is closed anyway
 	case http2Preface[:len(head)]:
-		_ = refuseHTTP2(conn, needsTLS) // likewise
+		_ = refuseHTTP2(conn, len(head), needsTLS) // likewise
 	default:
 		text := textOf(needsTLS) + "\n"
-		// Closing a connection with unread data resets it, and then the answer may be lost.
-		_, _ = conn.Read(make([]byte, 4<<10))
 		_, _ = fmt.Fprintf(conn, "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(text), text)
 	}
 }
 
-const (
-	http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-	// Types of frames, and an error code, of HTTP/2.
-	frameSettings      = 4
-	frameGoAway        = 7
-	inadequateSecurity = 12
-)
+// maxDrained bounds what is read of a connection that was refused, in bytes.
+const maxDrained = 64 << 10
 
-// refuseHTTP2 answers the beginning of an HTTP/2 connection with GOAWAY and a text, which gRPC
-// clients show.
-func refuseHTTP2(conn net.Conn, refusal error) error {
-	if _, err := conn.Read(make([]byte, 4<<10)); err != nil { // as above
-		return err
+// drain reads what the other end still sends, for refuseTime at most, until it has seen the answer
+// and closes the connection: closing a connection with unread data resets it, and then the answer may
+// be lost.
+func drain(conn net.Conn) {
+	if conn.SetDeadline(time.Now().Add(refuseTime)) == nil {
+		if tcp := tcpOf(conn); tcp != nil {
+			_ = tcp.CloseWrite() // it ends sooner for most clients
+		}
+		_, _ = io.CopyN(io.Discard, conn, maxDrained)
 	}
-	text := textOf(refusal)
-	var out bytes.Buffer
-	frameHead := func(size int, kind byte) {
-		out.Write([]byte{byte(size >> 16), byte(size >> 8), byte(size), kind, 0, 0, 0, 0, 0})
-	}
-	frameHead(0, frameSettings)
-	frameHead(8+len(text), frameGoAway)
-	out.Write([]byte{0, 0, 0, 0}) // the last stream
-	out.Write(binary.BigEndian.AppendUint32(nil, inadequateSecurity))
-	out.WriteString(text)
-	_, err := conn.Write(out.Bytes())
-	return err
 }
 
 // refuseTLS answers a client that begins with TLS at a port without TLS: whatever is no TLS tells

@@ -178,7 +178,7 @@ func (n *Node) open() error {
 	}
 	n.views = epoch.New(epoch.Config{Follow: n.followCluster, Fits: n.fits, Lease: n.cfg.Lease, Log: n.log})
 	n.peers = peer.New(peer.Config{
-		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Views: n.views, Dial: n.secure.dial, Options: n.hooks.Calls,
+		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Views: n.views, Dial: n.dialCall, Options: n.hooks.Calls,
 		Address: n.addressOf, Leader: n.leaderAtWork, Clock: n.clock, Spawn: n.tasks.Go, Log: n.log,
 	})
 	n.openKeyring()

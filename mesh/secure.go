@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/internal/nodetls"
 	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/internal/seldom"
 	"github.com/sgkandale/sharelock/mesh/gossip"
+	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/peerport"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -24,6 +27,8 @@ type secure struct {
 	dial nodetls.Dial
 	// announced is what members say of their peer ports.
 	announced announced
+	// refused bounds the log of members that take TLS only.
+	refused seldom.Log
 }
 
 // secureStreams loads the certificate, and decides how streams are opened and accepted.
@@ -49,6 +54,50 @@ func (n *Node) secureStreams() error {
 	n.secure.dial = n.secure.store.Dialer(n.network.Dial, speaks).Dial
 	return nil
 }
+
+// unackedCall is how long a connection of calls goes on without an acknowledgement of what it has
+// sent: as long as gRPC waits for the answer to a ping. gRPC sets it only for connections that are
+// nothing but TCP.
+const unackedCall = 3 * time.Second
+
+// dialCall opens a stream for calls of another member. On one without TLS, the answer of a process
+// that takes TLS only, which gRPC does not know, is reported.
+func (n *Node) dialCall(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := n.secure.dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	network.LimitUnackedTo(conn, unackedCall)
+	if _, secure := api.TLSOf(conn); secure {
+		return conn, nil
+	}
+	return &plainCall{Conn: conn, refused: func() {
+		if n.secure.refused.Allow(addr) {
+			n.log.Error("a member takes streams with TLS only, and this node has none between members (tls.members)", "address", addr)
+		}
+	}}, nil
+}
+
+// plainCall looks at the first byte that a stream without TLS gives. Reads are not concurrent.
+type plainCall struct {
+	net.Conn
+	heard   bool
+	refused func()
+}
+
+// Read implements net.Conn.
+func (c *plainCall) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && !c.heard {
+		if c.heard = true; b[0] == peerport.NeedsTLS[0] {
+			c.refused()
+		}
+	}
+	return n, err
+}
+
+// NetConn returns the stream below, like the method of crypto/tls.Conn.
+func (c *plainCall) NetConn() net.Conn { return c.Conn }
 
 // clientPort returns a listener of the connections of clients at one of the public ports. It takes
 // over l.

@@ -91,8 +91,8 @@ func newCluster(o Options, dir string) *Cluster {
 // boot makes the founding nodes and starts them, in parallel since each of them
 // syncs files.
 func (c *Cluster) boot(ctx context.Context) (err error) {
-	if c.opts.TLS {
-		if c.security, err = newSecurity(c.dir); err != nil {
+	if c.opts.TLS != NoTLS {
+		if c.security, err = newSecurity(c.dir, c.opts.TLS); err != nil {
 			return err
 		}
 	}

@@ -37,6 +37,20 @@ const (
 	Memory
 )
 
+// TLS is who uses TLS in a cluster.
+type TLS int
+
+// Who uses TLS. The zero value is NoTLS.
+const (
+	NoTLS TLS = iota
+	// TLSMembers are the nodes among themselves.
+	TLSMembers
+	// TLSAll are the nodes and the clients.
+	TLSAll
+	// TLSMutual is TLSAll, and the clients must show certificates.
+	TLSMutual
+)
+
 // Invariant names something that is checked when a test ends. They can only be
 // left out by name, with [Options].Without.
 type Invariant string
@@ -88,9 +102,9 @@ type Options struct {
 	// Seed decides everything that the harness leaves to chance. 0 is a random one;
 	// a test that fails prints it.
 	Seed uint64
-	// TLS gives the nodes certificates of one authority, which is made for the cluster: TLS between
-	// members and for clients, see [Cluster.Certify]. Configure may change the modes.
-	TLS bool
+	// TLS is who uses it. The certificates are signed by one authority, which is made for the
+	// cluster; see [Cluster.Certify].
+	TLS TLS
 	// Configure may change the configuration of node i before each of its starts.
 	Configure func(i int, cfg *mesh.Config)
 	// Logs gets the log lines of all nodes as they come. Nil keeps the last ones,

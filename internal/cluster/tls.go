@@ -18,6 +18,7 @@ import (
 // security is the certificates of a cluster, see Options.TLS.
 type security struct {
 	dir string
+	who TLS
 
 	mu sync.Mutex // guards what follows
 	// ca signs new certificates, and trusted are the authorities that clients trust.
@@ -26,17 +27,29 @@ type security struct {
 	client  *certs.Pair // nil: clients show none
 }
 
-func newSecurity(dir string) (*security, error) {
+func newSecurity(dir string, who TLS) (*security, error) {
 	ca, err := certs.NewCA()
 	if err != nil {
 		return nil, err
 	}
-	s := &security{dir: filepath.Join(dir, "tls"), ca: ca, trusted: []*certs.CA{ca}}
+	s := &security{dir: filepath.Join(dir, "tls"), who: who, ca: ca}
+	if who != TLSMembers {
+		s.trusted = []*certs.CA{ca}
+	}
+	if who == TLSMutual {
+		pair, err := ca.Client("client")
+		if err != nil {
+			return nil, err
+		}
+		s.client = &pair
+	}
 	return s, os.MkdirAll(s.dir, 0o700)
 }
 
-// config sets the files of a node.
+// config sets the files and modes of a node.
 func (s *security) config(name string, cfg *mesh.Config) {
+	cfg.TLS.Members = mesh.TLSRequired
+	cfg.TLS.Clients = map[TLS]string{TLSMembers: mesh.TLSOff, TLSAll: mesh.TLSOn, TLSMutual: mesh.TLSMutual}[s.who]
 	cfg.TLS.CertFile, cfg.TLS.KeyFile = certs.CertFile(s.dir, name), certs.KeyFile(s.dir, name)
 	cfg.TLS.CAFile = filepath.Join(s.dir, name+"-ca.pem")
 }
@@ -65,6 +78,12 @@ func (s *security) write(name string, pair certs.Pair, bundle []*certs.CA) error
 
 // dial opens a connection of a client to a node over a connection to it.
 func (s *security) dial(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	s.mu.Lock()
+	plain := len(s.trusted) == 0
+	s.mu.Unlock()
+	if plain {
+		return conn, nil
+	}
 	cfg := &tls.Config{ServerName: "localhost", RootCAs: x509.NewCertPool(), NextProtos: []string{"h2", "sharelock/1"}}
 	s.mu.Lock()
 	for _, ca := range s.trusted {
@@ -89,6 +108,9 @@ func (s *security) dial(ctx context.Context, conn net.Conn) (net.Conn, error) {
 
 // CA returns the authority that signs certificates of new nodes. It is nil without Options.TLS.
 func (c *Cluster) CA() *certs.CA {
+	if c.security == nil {
+		return nil
+	}
 	c.security.mu.Lock()
 	defer c.security.mu.Unlock()
 	return c.security.ca
@@ -114,7 +136,7 @@ func (c *Cluster) withoutIP(i int) int {
 }
 
 // Trust sets the authority of new nodes, and those that clients of the cluster trust when they
-// connect. With a pair, clients show that certificate.
+// connect; if they trust none, they connect without TLS. With a pair, clients show that certificate.
 func (c *Cluster) Trust(ca *certs.CA, client *certs.Pair, trusted ...*certs.CA) {
 	c.security.mu.Lock()
 	defer c.security.mu.Unlock()

@@ -61,7 +61,8 @@ func (s *Set) configure(member string, clock func() time.Time) {
 	// crypto/tls calls VerifyConnection after it has verified the chain and its usages, also for
 	// resumed connections.
 	verify := func(state tls.ConnectionState) error { return checkMember(state.PeerCertificates[0], member) }
-	s.memberServer = base(tls.VersionTLS13, Protocol)
+	// Members offer Protocol for all that they send; h2 is for tools that call them.
+	s.memberServer = base(tls.VersionTLS13, Protocol, "h2")
 	s.memberServer.ClientAuth = tls.RequireAndVerifyClientCert
 	s.memberServer.VerifyConnection = verify
 	s.memberClient = base(tls.VersionTLS13, Protocol)

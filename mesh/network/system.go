@@ -24,9 +24,12 @@ func keepAlive() net.KeepAliveConfig {
 const unackedTime = 20 * time.Second
 
 // LimitUnacked sets unackedTime for a stream of the system's network.
-func LimitUnacked(conn net.Conn) {
-	if c, ok := conn.(*net.TCPConn); ok {
-		setUserTimeout(c, unackedTime)
+func LimitUnacked(conn net.Conn) { LimitUnackedTo(conn, unackedTime) }
+
+// LimitUnackedTo sets another time, which is shorter.
+func LimitUnackedTo(conn net.Conn, d time.Duration) {
+	if c := tcpOf(conn); c != nil {
+		setUserTimeout(c, d)
 	}
 }
 
