@@ -208,6 +208,10 @@ func (f *framed) session(conn net.Conn) (err error) {
 			err = panicked(f.log, pb.LockService_Session_FullMethodName, p)
 		}
 	}()
+	if err := f.locks.sessions.enter(); err != nil {
+		return err // the client goes to another node
+	}
+	defer f.locks.sessions.leave()
 	f.setTimeouts(conn, keepaliveInterval)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

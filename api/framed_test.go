@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -330,3 +331,24 @@ func (l *once) Close() error {
 func (l *once) Addr() net.Addr { return &net.TCPAddr{} }
 
 var _ stream = (*frame.Conn)(nil)
+
+// A session too many is refused: over gRPC with an error, and a plain one by the end of its stream.
+func TestMaxSessions(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		c := dialFake(t, newFake(), Options{MaxSessions: 2})
+		first, second := openPlain(t, c, t.Context()), openSession(t, c, t.Context())
+		for i, k := range []*talk{first, second} {
+			k.send(acquireCall(1, fmt.Sprint("k", i), 0))
+			if _, err := k.answer(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if m, err := openSession(t, c, t.Context()).Recv(); !errors.Is(pb.FromError(err), sharelock.ErrQuota) {
+			t.Errorf("a third session, over gRPC: %v, %v", m, err)
+		}
+		if m, err := openPlain(t, c, t.Context()).Recv(); err == nil {
+			t.Errorf("a third session, plain: %v", m)
+		}
+		c.server.Stop()
+	})
+}

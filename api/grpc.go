@@ -97,6 +97,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 		}),
 	}
 	l := &locks{node: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate}
+	l.sessions.most = int64(o.MaxSessions)
 	g.framed = newFramed(l, log)
 	pb.RegisterLockServiceServer(s, l)
 	pb.RegisterMeshServiceServer(s, newMeshes(node, gate, o))

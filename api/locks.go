@@ -31,6 +31,8 @@ type locks struct {
 	log *slog.Logger
 	// gate checks what the handlers check by themselves; it may be nil.
 	gate *gate
+	// sessions counts the sessions.
+	sessions sessionCount
 }
 
 func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireResponse, error) {

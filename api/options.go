@@ -31,6 +31,8 @@ type Options struct {
 	Level *slog.LevelVar
 	// Debug returns the files of a debugging archive; nil has none.
 	Debug func() []DebugFile
+	// MaxSessions bounds the sessions that are open at the same time; 0 is no bound.
+	MaxSessions int
 	// WrongPort is the error for gRPC clients at the HTTP port, a *[sharelock.Error]. If it is
 	// nil, net/http answers them.
 	WrongPort error

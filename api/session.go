@@ -111,6 +111,10 @@ var (
 
 // Session implements LockService.Session.
 func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
+	if err := s.sessions.enter(); err != nil {
+		return pb.ToStatus(err).Err()
+	}
+	defer s.sessions.leave()
 	ctx, cancel := context.WithCancel(st.Context())
 	defer cancel()
 	c, err := grpcCredentials(ctx)

@@ -78,6 +78,10 @@ type Config struct {
 	// is no limit.
 	MaxLocks int
 
+	// MaxConnections bounds the connections of clients, and MaxSessions their sessions; 0 is no
+	// bound.
+	MaxConnections, MaxSessions int
+
 	// ShutdownTimeout bounds Node.Stop: leaving, and finishing open calls.
 	ShutdownTimeout time.Duration
 	// Reflection serves gRPC server reflection.
@@ -128,6 +132,8 @@ func DefaultConfig() Config {
 		DefaultWait:      10 * time.Second,
 		MaxWait:          10 * time.Minute,
 		MaxWaitersPerKey: 10000,
+		MaxConnections:   10000,
+		MaxSessions:      10000,
 		ShutdownTimeout:  30 * time.Second,
 		Reflection:       true,
 		Dashboard:        true,

@@ -17,6 +17,7 @@ import (
 	"github.com/sgkandale/sharelock/api"
 	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/clock"
+	"github.com/sgkandale/sharelock/internal/connlimit"
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/internal/metrics"
@@ -62,8 +63,10 @@ type Node struct {
 	founding
 
 	secure secure
-	data   *identity.Dir
-	keys   gossipKeys
+	// clients bounds the connections of clients.
+	clients *connlimit.Limit
+	data    *identity.Dir
+	keys    gossipKeys
 	// began is when New was called, on clock.
 	began     time.Duration
 	gossip    *gossip.Gossip
@@ -278,7 +281,9 @@ func (n *Node) Start() error {
 		Calls:      n.callCounts,
 	}
 	n.serveOps(o)
+	o.MaxSessions = n.cfg.MaxSessions
 	n.grpc, n.http = api.NewGRPC(n, o), api.NewHTTP(n, o)
+	n.clients = connlimit.New(n.cfg.MaxConnections, n.log)
 	grpcPort := n.clientPort(n.listeners.grpc, "gRPC", n.addrs.GRPC, (*nodetls.Store).GRPC)
 	httpPort := n.clientPort(n.listeners.http, "HTTP", n.addrs.HTTP, (*nodetls.Store).HTTP)
 	n.serve("gRPC", func() error { return n.grpc.Serve(grpcPort) })

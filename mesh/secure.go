@@ -99,9 +99,10 @@ func (c *plainCall) Read(b []byte) (int, error) {
 // NetConn returns the stream below, like the method of crypto/tls.Conn.
 func (c *plainCall) NetConn() net.Conn { return c.Conn }
 
-// clientPort returns a listener of the connections of clients at one of the public ports. It takes
-// over l.
+// clientPort returns a listener of the connections of clients at one of the public ports, as far as
+// there is room for them. It takes over l.
 func (n *Node) clientPort(l net.Listener, what, addr string, server func(*nodetls.Store, nodetls.Clients) *nodetls.Server) net.Listener {
+	l = n.clients.Listener(l)
 	mode := n.cfg.TLS.clients()
 	if mode == nodetls.ClientsOff {
 		return l

@@ -50,7 +50,7 @@ type key struct {
 
 // keys returns the table of all settings, in the order of config.yaml.
 func keys() []key {
-	return slices.Concat(nodeKeys(), gossipKeys(), tlsKeys(), opsKeys(), authKeys())
+	return slices.Concat(nodeKeys(), gossipKeys(), tlsKeys(), limitKeys(), opsKeys(), authKeys())
 }
 
 // nodeKeys returns the settings of the node and its locks.

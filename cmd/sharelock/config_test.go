@@ -60,6 +60,7 @@ func TestEveryKeyInEveryLayer(t *testing.T) {
 		"mesh.gossip_encryption": {"off", "migrate", "required"}, "mesh.gossip_keys_file": {"f1", "f2", "f3"},
 		"tls.cert_file": {"c1", "c2", "c3"}, "tls.key_file": {"k1", "k2", "k3"}, "tls.ca_file": {"a1", "a2", "a3"},
 		"tls.members": {"off", "migrate", "required"}, "tls.clients": {"off", "on", "mutual"},
+		"limits.max_connections": {"1", "2", "3"}, "limits.max_sessions": {"1", "2", "3"},
 		"mesh.hold_release": {"1", "2", "3"}, "mesh.seat_grace": {"1m", "2m", "3m"},
 		"ring.partitions": {"1", "2", "3"}, "ring.replicas": {"1", "2", "3"},
 		"locks.default_ttl": {"1s", "2s", "3s"}, "locks.max_ttl": {"2m", "3m", "4m"}, "locks.max_hold": {"1h", "2h", "3h"},

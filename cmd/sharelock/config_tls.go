@@ -33,3 +33,17 @@ func tlsKeys() []key {
 		},
 	}
 }
+
+// limitKeys returns the bounds on what clients may open.
+func limitKeys() []key {
+	return []key{
+		{
+			"limits.max_connections", "", "",
+			integer(func(c *config) *int { return &c.mesh.MaxConnections }),
+		},
+		{
+			"limits.max_sessions", "", "",
+			integer(func(c *config) *int { return &c.mesh.MaxSessions }),
+		},
+	}
+}
