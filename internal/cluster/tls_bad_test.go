@@ -30,19 +30,19 @@ import (
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// logText keeps what nodes log.
-type logText struct {
+// logLines keeps what nodes log.
+type logLines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (l *logText) Write(p []byte) (int, error) {
+func (l *logLines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.Write(p)
 }
 
-func (l *logText) String() string {
+func (l *logLines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
@@ -261,7 +261,7 @@ var (
 // Whatever is wrong with a certificate, no port and no protocol takes it.
 func TestSimBadCertificates(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		var logs logText
+		var logs logLines
 		c := cluster.Start(t, cluster.Options{Nodes: 1, Net: cluster.Memory, TLS: cluster.TLSAll, Logs: &logs})
 		ca, now := c.CA(), time.Now()
 		clientOf := func(ca *certs.CA, opts ...certs.Option) certs.Pair {

@@ -106,7 +106,7 @@ func TestSimRotateAuthority(t *testing.T) {
 // until there are new certificates.
 func TestSimAllCertificatesExpire(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		var logs logText
+		var logs logLines
 		c := cluster.Start(t, cluster.Options{Net: cluster.Memory, TLS: cluster.TLSAll, MaxTTL: 10 * time.Second, Logs: &logs})
 		ctx := long(t)
 		ca := c.CA()
@@ -179,7 +179,7 @@ func TestSimMigrate(t *testing.T) {
 // A member that is configured without TLS does not get into a mesh with it, and both sides say why.
 func TestSimPlainMemberStaysOut(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		var logs logText
+		var logs logLines
 		c := cluster.Start(t, cluster.Options{Net: cluster.Memory, TLS: cluster.TLSMembers, Logs: &logs, Configure: func(i int, cfg *mesh.Config) {
 			if i == 3 {
 				cfg.TLS = mesh.TLS{}
