@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -14,22 +15,36 @@ import (
 // process that talk over loopback: the whole way of a call, from the client to the owner,
 // its backup and back. Its profile is the one that the nodes are built with, see
 // scripts/profile.
-func BenchmarkMesh(b *testing.B) {
-	c := cluster.Start(b, cluster.Options{Nodes: 3})
+func BenchmarkMesh(b *testing.B) { benchmarkMesh(b, cluster.NoTLS, 1024, 64) }
+
+// BenchmarkSecureMesh is BenchmarkMesh with TLS between the nodes and for the client, and once more
+// without; compare them in one run.
+func BenchmarkSecureMesh(b *testing.B) {
+	for name, who := range map[string]cluster.TLS{"tls=off": cluster.NoTLS, "tls=on": cluster.TLSAll} {
+		b.Run(name, func(b *testing.B) { benchmarkMesh(b, who, 1024, 1) })
+	}
+}
+
+func benchmarkMesh(b *testing.B, who cluster.TLS, workers ...int) {
+	c := cluster.Start(b, cluster.Options{Nodes: 3, TLS: who})
 	var addrs []string
 	for i := range c.Len() {
 		addrs = append(addrs, c.Addrs(i).GRPC)
 	}
-	cl, err := client.Dial(b.Context(), addrs, client.Options{})
+	var opts client.Options
+	if who != cluster.NoTLS {
+		opts.TLS = &tls.Config{RootCAs: c.CA().Pool()}
+	}
+	cl, err := client.Dial(b.Context(), addrs, opts)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = cl.Close() })
-	for _, workers := range []int{1024, 64} {
+	for _, workers := range workers {
 		b.Run(fmt.Sprint("workers=", workers), func(b *testing.B) {
 			var last atomic.Int64
 			b.ReportAllocs()
-			b.SetParallelism(workers / runtime.GOMAXPROCS(0))
+			b.SetParallelism(max(1, workers/runtime.GOMAXPROCS(0)))
 			b.RunParallel(func(p *testing.PB) {
 				key := fmt.Sprintf("orders/%08d", last.Add(1))
 				for p.Next() {

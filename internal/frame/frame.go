@@ -70,15 +70,14 @@ func (c *Conn) Send(message []byte) error {
 		c.out = nil
 	}
 	c.out = binary.BigEndian.AppendUint32(c.out[:0], uint32(len(message)))
-	if len(message) <= Buffer {
-		c.out = append(c.out, message...)
-		_, err := c.conn.Write(c.out)
+	// The length goes with the beginning of a long message: alone it would be a packet, and a record
+	// of TLS.
+	first := min(len(message), Buffer)
+	c.out = append(c.out, message[:first]...)
+	if _, err := c.conn.Write(c.out); err != nil || first == len(message) {
 		return err
 	}
-	if _, err := c.conn.Write(c.out); err != nil {
-		return err
-	}
-	_, err := c.conn.Write(message)
+	_, err := c.conn.Write(message[first:])
 	return err
 }
 
