@@ -65,7 +65,7 @@ func listenTLS(t *testing.T) (net.Listener, *tls.Config) {
 func TestGRPCOverTLS(t *testing.T) {
 	l, cfg := listenTLS(t)
 	seen := make(chan credentials.AuthInfo, 1)
-	g := NewGRPC(&probed{fakeNode: newFake(), seen: seen}, Options{TLS: true})
+	g := NewGRPC(&shownTLS{fakeNode: newFake(), seen: seen}, Options{TLS: true})
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(l) }()
 	defer func() {
@@ -101,13 +101,13 @@ func TestGRPCOverTLS(t *testing.T) {
 	}
 }
 
-// probed is a node that shows the credentials of a call.
-type probed struct {
+// shownTLS is a node that shows the credentials of a call.
+type shownTLS struct {
 	*fakeNode
 	seen chan credentials.AuthInfo
 }
 
-func (n *probed) Get(ctx context.Context, key string) (sharelock.KeyState, error) {
+func (n *shownTLS) Get(ctx context.Context, key string) (sharelock.KeyState, error) {
 	if at, ok := peer.FromContext(ctx); ok {
 		n.seen <- at.AuthInfo
 	}
