@@ -61,6 +61,7 @@ var folders = []folder{
 	{"internal/rules", nil, nil},
 	{"internal/audit", nil, nil},
 	{"internal/logtail", nil, nil},
+	{"internal/flight", nil, nil},
 	{"internal/seldom", nil, nil},
 	{"internal/quota", []string{"."}, nil},
 	{"internal/clock", nil, []string{xsys}},
@@ -209,7 +210,7 @@ var folders = []folder{
 	{
 		"cmd/sharelock",
 		// The messages, for -o json only: it prints the API's JSON.
-		[]string{".", "internal/audit", "internal/auth", "internal/certs", "internal/logtail", "internal/release", "mesh", "mesh/keyring", "client", "internal/clienthook", "internal/clientid", "internal/workload", "proto/sharelock/v1"},
+		[]string{".", "internal/audit", "internal/auth", "internal/certs", "internal/flight", "internal/logtail", "internal/release", "mesh", "mesh/keyring", "client", "internal/clienthook", "internal/clientid", "internal/workload", "proto/sharelock/v1"},
 		[]string{cobra, pflag, koanf, yaml, xsys, protobuf},
 	},
 	{"internal/workload", nil, nil},

@@ -29,6 +29,9 @@ func (n *Node) complaints(a *epoch.View) []*peerv1.Identity {
 		}
 	}
 	n.stalls.update(n.log, a.View, stuck, now, long)
+	if len(stuck) > 0 && n.cfg.Trouble != nil {
+		n.cfg.Trouble("stall")
+	}
 	var list []*peerv1.Identity
 	for _, id := range stuck {
 		list = append(list, ringproto.EncodeIdentity(id))

@@ -97,6 +97,9 @@ type Config struct {
 	OpsListen, DebugListen string
 	// Audit records who did what; nil records nothing. The caller closes it.
 	Audit *audit.Log
+	// Trouble is called with what has begun to be wrong: the code of a condition, or "stall". It must
+	// not block; nil is not called.
+	Trouble func(what string)
 	// LogLevel is the level of Logger, if it may be changed while the node runs.
 	LogLevel *slog.LevelVar
 	// Debug returns more files of a debugging archive, by name; nil has none.

@@ -133,7 +133,7 @@ func New(cfg Config) (*Node, error) {
 		n.hooks = *cfg.Hooks
 	}
 	n.log = n.log.With("node", cfg.Name)
-	n.conditions = condition.NewTracker(n.log)
+	n.conditions = condition.NewTracker(n.log, n.cfg.Trouble)
 	n.began = n.clock()
 	n.lifetime.begin()
 	if err := n.open(); err != nil {

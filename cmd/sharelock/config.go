@@ -31,6 +31,8 @@ type config struct {
 	logLevel  slog.Level
 	logFormat string
 	audit     audit.Config
+	// flightRecorder keeps a trace of the last seconds.
+	flightRecorder bool
 }
 
 func defaultConfig() config {

@@ -27,6 +27,10 @@ func opsKeys() []key {
 			"debug.listen", "", "",
 			text(func(c *config) *string { return &c.mesh.DebugListen }),
 		},
+		{
+			"debug.flight_recorder", "", "",
+			boolean(func(c *config) *bool { return &c.flightRecorder }),
+		},
 	}
 }
 

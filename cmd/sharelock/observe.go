@@ -44,7 +44,9 @@ func toggleDebug(c config) {
 // startBlock says in one block where a node listens, what is protected, and what is open.
 func startBlock(c config, at mesh.Addrs) string {
 	var b strings.Builder
-	row := func(what, where, how string) { fmt.Fprintf(&b, "  %-7s %-22s %s\n", what, where, how) }
+	row := func(what, where, how string) {
+		b.WriteString(strings.TrimRight(fmt.Sprintf("  %-7s %-22s %s", what, where, how), " ") + "\n")
+	}
 	fmt.Fprintf(&b, "node %s of the mesh %s\n", printable(c.mesh.Name), printable(c.mesh.Cluster))
 	cert := c.mesh.TLS.CertFile != "" || len(c.mesh.TLS.Cert) > 0
 	clients, members := tlsMode(c.mesh.TLS.Clients, mesh.TLSOn, cert), tlsMode(c.mesh.TLS.Members, mesh.TLSRequired, cert)
@@ -62,6 +64,11 @@ func startBlock(c config, at mesh.Addrs) string {
 	if c.mesh.DebugListen != "" {
 		row("pprof", c.mesh.DebugListen, "OPEN: for those who debug")
 	}
+	auth := "OPEN: everyone may do everything"
+	if c.mesh.Auth.File != "" {
+		auth = c.mesh.Auth.File
+	}
+	row("auth", auth, "")
 	audit := "off"
 	if c.audit.File != "" {
 		audit = c.audit.File

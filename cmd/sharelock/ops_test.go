@@ -125,7 +125,7 @@ func TestOperating(t *testing.T) {
 	if err := running.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"node n1 of the mesh sharelock", "for members, OPEN: without TLS", "pprof   " + debug, "audit   " + record} {
+	for _, want := range []string{"node n1 of the mesh sharelock", "for members, OPEN: without TLS", "pprof   " + debug, "auth    OPEN: everyone may do everything", "audit   " + record} {
 		if !strings.Contains(a.err.String(), want) {
 			t.Errorf("%q is not in what it says at its start:\n%s", want, a.err)
 		}

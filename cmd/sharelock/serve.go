@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sgkandale/sharelock/internal/audit"
+	"github.com/sgkandale/sharelock/internal/flight"
 	"github.com/sgkandale/sharelock/mesh"
 )
 
@@ -133,6 +134,14 @@ func (a *app) serve(ctx context.Context, c config) error {
 		return failed(err)
 	}
 	defer record.Close() //nolint:errcheck // a disk that hangs has been reported
+	if c.flightRecorder && c.mesh.DataDir != "" {
+		recorder, err := flight.Start(c.mesh.DataDir, c.mesh.Logger)
+		if err != nil {
+			return failed(fmt.Errorf("debug.flight_recorder: %w", err))
+		}
+		defer recorder.Stop()
+		c.mesh.Trouble = recorder.Want
+	}
 	n, err := a.newNode(c.mesh)
 	if err != nil {
 		return failed(err)

@@ -138,8 +138,9 @@ func TestVoterNames(t *testing.T) {
 // followed is a tracker with its log.
 type followed struct {
 	*condition.Tracker
-	log bytes.Buffer
-	now time.Duration
+	log   bytes.Buffer
+	now   time.Duration
+	begun []string
 }
 
 func follow() *followed {
@@ -151,7 +152,7 @@ func follow() *followed {
 			}
 			return a
 		},
-	})))
+	})), func(code string) { f.begun = append(f.begun, code) })
 	return f
 }
 
@@ -205,6 +206,9 @@ func TestQuorumLost(t *testing.T) {
 	f.lasts(10*time.Second, lost)
 	if f.lines() != 2 || !strings.Contains(f.log.String(), "level=ERROR msg=\"no majority for 1s: 2 of 3 voters do not answer (b at") {
 		t.Errorf("the log is %q", f.log.String())
+	}
+	if !slices.Equal(f.begun, []string{condition.VoterSilent, condition.NoQuorum}) {
+		t.Errorf("%v have begun", f.begun)
 	}
 	if list := f.List(f.now); len(list) != 1 || !list[0].Severe || !strings.HasPrefix(f.Worst(), "no majority for ") {
 		t.Errorf("the list is %+v, the worst %q", list, f.Worst())

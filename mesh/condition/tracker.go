@@ -14,6 +14,8 @@ import (
 // Tracker remembers the states of a node and logs them. All methods are safe for concurrent use.
 type Tracker struct {
 	log *slog.Logger
+	// begun is called with the code of a state that is logged for the first time; it must not block.
+	begun func(code string)
 
 	mu sync.Mutex // guards what follows
 	// list is in the order of the last Update.
@@ -31,8 +33,14 @@ type tracked struct {
 	since, due, pause time.Duration
 }
 
-// NewTracker returns a Tracker that writes to log.
-func NewTracker(log *slog.Logger) *Tracker { return &Tracker{log: log} }
+// NewTracker returns a Tracker that writes to log, and calls begun, if it is not nil, with the code of
+// each state that is logged for the first time. begun must not block.
+func NewTracker(log *slog.Logger, begun func(code string)) *Tracker {
+	if begun == nil {
+		begun = func(string) {}
+	}
+	return &Tracker{log: log, begun: begun}
+}
 
 // Update replaces the states by those at the time now.
 func (t *Tracker) Update(now time.Duration, states []State) {
@@ -76,6 +84,7 @@ func (t *Tracker) say(now time.Duration) {
 		case s.covered || now-s.since < s.after:
 		case s.pause == 0:
 			t.line(now, s)
+			t.begun(s.Code)
 			s.pause = often
 			s.due = now + s.pause
 			t.reminded = now
