@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/link"
@@ -28,7 +29,41 @@ func (n *Node) metricsSource() metrics.Source {
 		Links:       n.linkNumbers,
 		Complaints:  n.stalls.counts,
 		ViewChanges: n.views.Counts,
+
+		AuthFailures: n.AuthFailures,
+		AuditDropped: n.cfg.Audit.Dropped,
+		Certificates: n.certificateNumbers,
+		Reloads:      n.reloadNumbers,
 	}
+}
+
+// certificateNumbers returns when the certificate of this node expires.
+func (n *Node) certificateNumbers() map[string]time.Time {
+	if n.secure.store == nil {
+		return nil
+	}
+	return map[string]time.Time{"node": n.secure.store.Stats().Expires}
+}
+
+// reloadNumbers returns how often files were reloaded, of those that there are.
+func (n *Node) reloadNumbers() map[metrics.Reload]uint64 {
+	counts := map[metrics.Reload]uint64{}
+	add := func(what string, taken, refused uint64) {
+		counts[metrics.Reload{What: what, OK: true}], counts[metrics.Reload{What: what}] = taken, refused
+	}
+	if n.secure.store != nil {
+		st := n.secure.store.Stats()
+		add("tls", st.Reloads, st.Failures)
+	}
+	if n.auth != nil {
+		taken, refused := n.auth.Reloads()
+		add("auth", taken, refused)
+	}
+	if n.cfg.GossipKeysFile != "" {
+		taken, refused := n.keys.own.Reloads()
+		add("gossip_keys", taken, refused)
+	}
+	return counts
 }
 
 // ownerNumbers returns what this member has counted as an owner; false before its first view.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -205,5 +207,47 @@ func TestMetricsOff(t *testing.T) {
 	must(t, resp.Body.Close())
 	if resp.StatusCode != http.StatusNotFound {
 		t.Errorf("%s, want 404", resp.Status)
+	}
+}
+
+// Refusals of callers and reloads of the auth file are counted.
+func TestMetricsOfAuth(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "auth.yaml")
+	write := func(text string) { must(t, os.WriteFile(file, []byte(text), 0o600)) }
+	const good = "anonymous: [reader]\npolicies:\n  reader: [{keys: [\"\"], verbs: [read]}]\n"
+	write(good)
+	c := cluster.Start(t, cluster.Options{
+		Nodes: 1, Without: []cluster.Invariant{cluster.Linearizable},
+		Configure: func(_ int, cfg *mesh.Config) { cfg.Auth = mesh.Auth{File: file} },
+	})
+	ctx := limited(t)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Addrs(0).HTTP+"/v1/mesh", nil)
+	must(t, err)
+	req.Header.Set("Authorization", "Bearer slk_nobody")
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	must(t, err)
+	must(t, resp.Body.Close())
+	if resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("%s, want 401", resp.Status)
+	}
+	write("policies: [")
+	if c.Node(0).Reload() == nil {
+		t.Error("a file that is no YAML is taken")
+	}
+	write(good + "  # more\n")
+	must(t, c.Node(0).Reload())
+	series, _ := scrape(ctx, t, c, 0)
+	for _, want := range []struct {
+		metric string
+		labels []string
+	}{
+		{"sharelock_auth_failures_total", nil},
+		{"sharelock_reloads_total", []string{`what="auth"`, `result="failed"`}},
+		{"sharelock_reloads_total", []string{`what="auth"`, `result="ok"`}},
+		{"sharelock_calls_total", []string{`method="get_mesh"`, `code="UNAUTHENTICATED"`}},
+	} {
+		if got := series.total(want.metric, want.labels...); got != 1 {
+			t.Errorf("%s%v is %v, want 1", want.metric, want.labels, got)
+		}
 	}
 }
