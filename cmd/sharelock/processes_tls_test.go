@@ -8,8 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sgkandale/sharelock/internal/auth"
 )
 
 // A node and client commands with the certificates that sharelock tls makes, as real processes.
@@ -119,4 +122,70 @@ func TestGettingStartedTLS(t *testing.T) {
 			t.Errorf("no member at %s:\n%s", r.host(i), said)
 		}
 	}
+}
+
+// The token of a held lock is replaced, at the node and in the file of the holder, and the old one is
+// good no more: the command under the lock goes on.
+func TestProcessesTokenRotation(t *testing.T) {
+	r := newRehearsal(t, 1, "")
+	old, oldHash := auth.NewToken()
+	next, nextHash := auth.NewToken()
+	rules := filepath.Join(r.dir, "auth.yaml")
+	allow := func(hash string) {
+		t.Helper()
+		text := fmt.Sprintf("policies: {all: [{keys: [\"\"], verbs: [acquire, read]}]}\nprincipals: [{name: ci, policies: [all], tokens: [%q]}]\n", hash)
+		if err := os.WriteFile(rules, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allow(oldHash)
+	if err := os.WriteFile(r.file, []byte("auth: {file: "+rules+"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	node := r.startWith("--found")
+	server := "SHARELOCK_SERVER=" + r.host(0) + ":50052"
+	file := filepath.Join(r.dir, "token")
+	if err := os.WriteFile(file, []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	holder := exec.Command(program(t), "lock", "k", "--ttl", "1s", "--timeout", "30s", "--auth-token-file", file, "--", "sh", "-c", "echo held; read x; echo done")
+	holder.Env = []string{"PATH=" + os.Getenv("PATH"), server}
+	out := &buffer{}
+	holder.Stdout, holder.Stderr = out, out
+	stdin, err := holder.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Wait() //nolint:errcheck // again, after a failure
+	defer stdin.Close() //nolint:errcheck // again, after a failure
+	r.await("the lock", 30*time.Second, func() bool { return strings.Contains(out.String(), "held") })
+	get := func(token string) (string, error) {
+		cmd := exec.Command(program(t), "get", "k")
+		cmd.Env = []string{server, "SHARELOCK_AUTH_TOKEN=" + token}
+		text, err := cmd.CombinedOutput()
+		return string(text), err
+	}
+	if said, err := get(next); err == nil || !strings.Contains(said, "unauthenticated") {
+		t.Errorf("the next token before its time: %v, %s", err, said)
+	}
+	if err := os.WriteFile(file, []byte(next), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	allow(nextHash)
+	r.signal(node, syscall.SIGHUP)
+	r.await("the old token is refused", 30*time.Second, func() bool { _, err := get(old); return err != nil })
+	<-time.After(4 * time.Second) // four TTLs
+	if said, err := get(next); err != nil {
+		t.Errorf("the lock at the end: %v, %s", err, said)
+	}
+	if err := stdin.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := holder.Wait(); err != nil || !strings.Contains(out.String(), "done") {
+		t.Errorf("the command under the lock: %v\n%s", err, out)
+	}
+	r.stop(node)
 }
