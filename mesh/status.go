@@ -18,7 +18,8 @@ func (n *Node) Worked() uint64 {
 
 // Status implements api.Mesh.
 func (n *Node) Status() sharelock.MeshState {
-	st := sharelock.MeshState{Cluster: n.cfg.Cluster, Node: n.cfg.Name, Conditions: n.conditions.List(n.clock()),
+	st := sharelock.MeshState{
+		Cluster: n.cfg.Cluster, Node: n.cfg.Name, Conditions: n.conditions.List(n.clock()),
 		AuditDropped: n.cfg.Audit.Dropped(),
 	}
 	a := n.views.Now()
