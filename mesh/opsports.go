@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/mesh/metrics"
 	"github.com/sgkandale/sharelock/mesh/network"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -57,6 +58,9 @@ func (n *Node) debugFiles() []api.DebugFile {
 		{Name: "ring.txt", Write: n.writeRing},
 		{Name: "goroutines.txt", Write: func(w io.Writer) error { return pprof.Lookup("goroutine").WriteTo(w, 2) }},
 		{Name: "heap.pprof", Write: func(w io.Writer) error { return pprof.Lookup("heap").WriteTo(w, 0) }},
+	}
+	if n.cfg.Metrics {
+		files = append(files, api.DebugFile{Name: "metrics.txt", Write: func(w io.Writer) error { return metrics.WriteText(w, n.metricsSource()) }})
 	}
 	if n.cfg.Debug != nil {
 		for name, write := range n.cfg.Debug() {

@@ -242,6 +242,14 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// All metrics can be written as text, too.
+func TestWriteText(t *testing.T) {
+	var b strings.Builder
+	if err := WriteText(&b, everything()); err != nil || !strings.Contains(b.String(), "\nsharelock_holds 6\n") || !strings.Contains(b.String(), "\ngo_goroutines ") {
+		t.Errorf("%v: %d bytes", err, b.Len())
+	}
+}
+
 // checkNative checks that the native buckets of the shared grants have 0, 1 ms twice, 1.1 ms and 1 s.
 func checkNative(t *testing.T, f *dto.MetricFamily) {
 	t.Helper()

@@ -1,12 +1,14 @@
 package metrics
 
 import (
+	"io"
 	"log/slog"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
 )
 
 // Handler returns a handler that answers with all metrics of a node, and those of the Go runtime and
@@ -21,6 +23,21 @@ func Handler(s Source, log *slog.Logger) (http.Handler, error) {
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError,
 		EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes, CoalesceGather: true,
 	}), nil
+}
+
+// WriteText writes all metrics of a node as text.
+func WriteText(w io.Writer, s Source) error {
+	r, err := registry(s)
+	if err != nil {
+		return err
+	}
+	families, err := r.Gather()
+	for _, f := range families {
+		if _, werr := expfmt.MetricFamilyToText(w, f); werr != nil {
+			return werr
+		}
+	}
+	return err
 }
 
 // maxScrapes bounds the scrapes at one time. A scrape asks every shard.
