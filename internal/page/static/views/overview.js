@@ -15,7 +15,7 @@ export function Overview({ mesh }) {
   const members = activity.data?.members ?? [];
   const sum = (field) => members.reduce((n, x) => n + Number(x[field] ?? 0), 0);
   const speed = useRates(activity, sum);
-  const longest = Math.max(0, ...members.map((x) => millis(x.oldestWaiter)));
+  const longest = Math.max(0, ...members.map((x) => millis(x.longestWait)));
   const missing = sum("copiesMissing");
   return html`<div class="grid">
     <section class="card two-thirds">
