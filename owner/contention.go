@@ -12,7 +12,7 @@ import (
 func (s *Service) Contention(limit int) []sharelock.Contention {
 	var found []sharelock.Contention
 	for p := range uint32(s.partitions) {
-		s.inShard(p, func(sh *shard, part *partition) {
+		s.inShard(p, func(_ *shard, part *partition) {
 			if part.active {
 				part.m.Contention(s.clock(), func(c sharelock.Contention) { found = append(found, c) })
 			}

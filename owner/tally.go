@@ -73,6 +73,22 @@ type Totals struct {
 	Activation metrics.Histogram
 }
 
+// Grants returns the number of grants.
+func (t *Totals) Grants() (n uint64) {
+	for mode := range t.Wait {
+		n += t.Wait[mode][WaitGranted].Count()
+	}
+	return n
+}
+
+// Ends returns the number of holds that have ended.
+func (t *Totals) Ends() (n uint64) {
+	for end := range t.Hold {
+		n += t.Hold[end].Count()
+	}
+	return n
+}
+
 func (t *Totals) add(o *Totals) {
 	for mode := range t.Wait {
 		for result := range t.Wait[mode] {

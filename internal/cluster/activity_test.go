@@ -30,16 +30,17 @@ func TestActivity(t *testing.T) {
 		list, err := c.Node(asked).Activity(t.Context(), 10)
 		must(t, err)
 		var holds, waiters int
+		var grants uint64
 		var contended []sharelock.Contention
 		for _, a := range list {
 			if a.Err != "" {
 				t.Errorf("%s: %s", a.Name, a.Err)
 			}
-			holds, waiters = holds+a.Holds, waiters+a.Waiters
+			holds, waiters, grants = holds+a.Holds, waiters+a.Waiters, grants+a.Grants
 			contended = append(contended, a.Contended...)
 		}
-		if len(list) != 3 || holds != 1 || waiters != 1 {
-			t.Errorf("%d members have %d holds and %d waiters, want 3, 1 and 1", len(list), holds, waiters)
+		if len(list) != 3 || holds != 1 || waiters != 1 || grants != 1 {
+			t.Errorf("%d members have %d holds, %d waiters and %d grants, want 3, 1, 1 and 1", len(list), holds, waiters, grants)
 		}
 		if len(contended) != 1 || contended[0].Key != "k" || contended[0].Waiters != 1 || contended[0].LongestWait < time.Second/2 {
 			t.Errorf("contended keys are %+v, want k with a waiter", contended)

@@ -18,9 +18,12 @@ import (
 func ActivityOf(a *epoch.View, name string, contended int) sharelock.Activity {
 	stats := a.Service.Stats()
 	act := sharelock.Activity{
-		Name: name, Holds: stats.Locks, Waiters: stats.Waiters,
+		Name: name, Holds: stats.Holds, Waiters: stats.Waiters, LongestWait: stats.LongestWait,
 		CopiesMissing: max(stats.Backed-stats.Synced, 0), Quarantined: stats.Quarantined,
 	}
+	totals := a.Service.Totals()
+	act.Grants = totals.Grants()
+	act.Ends = totals.Ends()
 	if contended > 0 && stats.Waiters > 0 {
 		act.Contended = a.Service.Contention(contended)
 	}
