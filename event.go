@@ -51,6 +51,8 @@ type Event struct {
 	At time.Time
 	// Waiters is the length of the key's queue afterwards.
 	Waiters int
+	// Filtered is set in Synced if keys are left out because the caller may not read them.
+	Filtered bool
 	// Cursor is where a watch may be resumed after this event.
 	Cursor string
 }

@@ -115,6 +115,7 @@ var folders = []folder{
 			"mesh/raftstream",
 			"mesh/route",
 			"mesh/view",
+			"mesh/watch",
 			"internal/certs",
 			"internal/auth",
 			"internal/clock",
@@ -155,7 +156,7 @@ var folders = []folder{
 	{
 		"mesh/peer",
 		[]string{
-			".", "internal/release", "internal/ringproto", "internal/rules", "ring", "owner", "mesh/epoch", "mesh/keyring", "mesh/link", "mesh/view",
+			".", "internal/release", "internal/ringproto", "internal/rules", "internal/wake", "ring", "owner", "mesh/epoch", "mesh/keyring", "mesh/link", "mesh/view",
 			"proto/sharelock/peer/v1", "proto/sharelock/v1",
 		},
 		[]string{grpc, protobuf},
@@ -177,6 +178,7 @@ var folders = []folder{
 		},
 		nil,
 	},
+	{"mesh/watch", []string{".", "internal/wake", "ring", "owner", "mesh/epoch"}, nil},
 	{"mesh/raftstore", []string{"internal/release"}, []string{raft, bbolt}},
 	{"mesh/view", []string{"internal/release", "internal/ringproto", "internal/rules", "internal/wake", "mesh/raftstore", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, protobuf}},
 	{

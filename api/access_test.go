@@ -111,6 +111,7 @@ var grpcVerdicts = map[string]string{
 	"/sharelock.v1.LockService/GiveUp":       "udd++d",
 	"/sharelock.v1.LockService/Get":          "u+d++d",
 	"/sharelock.v1.LockService/List":         "u++++d", // other: filtered
+	"/sharelock.v1.LockService/Watch":        "u+d++d",
 	"/sharelock.v1.LockService/CheckToken":   "u+d++d",
 	"/sharelock.v1.LockService/ForceRelease": "uddd+d",
 	"/sharelock.v1.LockService/Session":      "++++++", // its calls have rows of their own
@@ -142,7 +143,9 @@ var grpcVerdicts = map[string]string{
 
 func TestAccessOfGRPC(t *testing.T) {
 	a := newAuthority(t, accessFile, callers[1:]...)
-	c := dialFake(t, newFake(), Options{Reflection: true, Auth: a.Authority, Level: new(slog.LevelVar), Debug: func() []DebugFile { return nil }})
+	node := newFake()
+	node.set(watching)
+	c := dialFake(t, node, Options{Reflection: true, Auth: a.Authority, Level: new(slog.LevelVar), Debug: func() []DebugFile { return nil }})
 	seen := 0
 	for service, info := range c.server.server.GetServiceInfo() {
 		for _, m := range info.Methods {
@@ -214,6 +217,7 @@ var httpVerdicts = map[string]string{
 	"GET /v1/locks":                              "u++++d",
 	"POST /v1/auth/sign-in":                      "++++++",
 	"POST /v1/auth/sign-out":                     "++++++",
+	"GET /v1/events":                             "u++++d", // other: filtered
 	"GET /v1/auth/whoami":                        "++++++",
 	"GET /v1/mesh":                               "u++++d",
 	"GET /v1/mesh/locate/{key:.*}":               "u++++d",
@@ -239,7 +243,9 @@ var httpVerdicts = map[string]string{
 
 func TestAccessOfHTTP(t *testing.T) {
 	a := newAuthority(t, accessFile, callers[1:]...)
-	api := newHTTPAPI(newFake(), Options{Auth: a.Authority, Dashboard: true})
+	node := newFake()
+	node.set(watching)
+	api := newHTTPAPI(node, Options{Auth: a.Authority, Dashboard: true})
 	router := api.routes()
 	seen := map[string]bool{}
 	check := func(row, method, target string) {

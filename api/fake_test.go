@@ -43,6 +43,12 @@ type fakeNode struct {
 	who       caller.Caller           // of the last renewal
 	panicking bool                    // Open panics
 
+	watched  sharelock.WatchRequest // the last one
+	events   [][]*sharelock.Event   // what a watch sends
+	watchErr error                  // what ends a watch
+	// watchOpen keeps a watch open until its caller ends it.
+	watchOpen bool
+
 	open  atomic.Int64 // sessions
 	waits chan string  // a key for each acquire that begins to wait
 	ends  chan error   // ctx.Err() of each acquire whose context ended
@@ -399,4 +405,25 @@ func (n *fakeNode) Leave(context.Context, bool) error {
 	}
 	n.set(func(n *fakeNode) { n.left++ })
 	return nil
+}
+
+// Watch sends what the test has queued, and ends with ctx or, after the last batch, with watchErr.
+func (n *fakeNode) Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*sharelock.Event) error) error {
+	n.mu.Lock()
+	n.watched = r
+	batches, err := n.events, n.watchErr
+	n.mu.Unlock()
+	if n.err != nil {
+		return n.err
+	}
+	for _, b := range batches {
+		if err := send(b); err != nil {
+			return err
+		}
+	}
+	if err != nil || !n.watchOpen {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }

@@ -177,15 +177,23 @@ func (g *gate) wait(ctx context.Context, key string) (_ context.Context, done fu
 		return ctx, func() error { return nil }
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	w := &waiting{who: v.who, key: key, cancel: cancel}
+	return ctx, g.registerWait(ctx, &waiting{who: v.who, cancel: cancel, again: func(who *auth.Identity) error {
+		_, err := who.Check(auth.Acquire, key)
+		return err
+	}})
+}
+
+// registerWait registers a call that goes on for long, in ctx. done ends the registration, and
+// returns why the caller may not go on, or nil.
+func (g *gate) registerWait(ctx context.Context, w *waiting) (done func() error) {
 	g.mu.Lock()
 	g.waits[w] = struct{}{}
 	g.mu.Unlock()
-	return ctx, func() error {
+	return func() error {
 		g.mu.Lock()
 		delete(g.waits, w)
 		g.mu.Unlock()
-		defer cancel(nil)
+		defer w.cancel(nil)
 		if r, ok := errors.AsType[*revoked](context.Cause(ctx)); ok {
 			return r.error
 		}
@@ -193,10 +201,11 @@ func (g *gate) wait(ctx context.Context, key string) (_ context.Context, done fu
 	}
 }
 
-// waiting is an acquire that waits.
+// waiting is an acquire that waits, or a watch.
 type waiting struct {
-	who    *auth.Identity
-	key    string
+	who *auth.Identity
+	// again returns why the caller, as it is known now, may not go on, or nil.
+	again  func(who *auth.Identity) error
 	cancel context.CancelCauseFunc
 }
 
@@ -218,7 +227,7 @@ func (g *gate) look() {
 	for _, w := range waits {
 		who, err := g.auth.Refresh(w.who)
 		if err == nil {
-			_, err = who.Check(auth.Acquire, w.key)
+			err = w.again(who)
 		}
 		if err != nil {
 			w.cancel(&revoked{err})

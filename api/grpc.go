@@ -96,7 +96,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 			original.ShareLockService_ServiceDesc.ServiceName,
 		}),
 	}
-	l := &locks{node: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate}
+	l := &locks{node: node, watcher: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate}
 	l.sessions.most = int64(o.MaxSessions)
 	g.framed = newFramed(l, log)
 	pb.RegisterLockServiceServer(s, l)

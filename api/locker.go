@@ -114,6 +114,7 @@ type Mesh interface {
 // Node is everything that the servers of this package use.
 type Node interface {
 	Locker
+	Watcher
 	Mesh
 }
 

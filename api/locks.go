@@ -23,6 +23,8 @@ const clientIDHeader = "X-Client-Id"
 type locks struct {
 	pb.UnimplementedLockServiceServer
 	node Locker
+	// watcher lets callers follow keys.
+	watcher Watcher
 	// drain is closed to end the sessions; it may be nil.
 	drain <-chan struct{}
 	// ring returns the owners of all partitions, a GetRingResponse in wire format.

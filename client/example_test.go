@@ -209,12 +209,12 @@ func ExampleClient_Mutex() {
 	// released: <nil>
 }
 
-func ExampleClient_RWMutex() {
+func ExampleMutex_RLock() {
 	ctx := context.Background()
 	c, stop := dial(ctx)
 	defer stop()
 
-	rw := c.RWMutex("settings")
+	rw := c.Mutex("settings")
 	lock, err := rw.RLock(ctx)
 	fmt.Println("reading:", err, lock.Hold().Mode)
 	fmt.Println("released:", lock.Release(ctx))

@@ -34,6 +34,8 @@ func (n *Node) metricsSource() metrics.Source {
 		AuditDropped: n.cfg.Audit.Dropped,
 		Certificates: n.certificateNumbers,
 		Reloads:      n.reloadNumbers,
+		WatchStreams: n.watches.Streams,
+		WatchResets:  n.watches.Resets,
 	}
 }
 

@@ -37,6 +37,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh/raftstream"
 	"github.com/sgkandale/sharelock/mesh/route"
 	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/mesh/watch"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -89,6 +90,7 @@ type Node struct {
 
 	router     *route.Router
 	callCounts *metrics.Calls
+	watches    *watch.Hub
 	greeter    greeter
 	named      named
 	stalls     stalls
@@ -200,6 +202,11 @@ func (n *Node) open() error {
 		Spawn: n.tasks.Go, Context: n.ctx, Log: n.log, Calls: n.callCounts,
 	})
 	n.Locker = n.router
+	n.watches = watch.New(watch.Config{
+		Self: n.self, Views: n.views, Open: func(m ring.Member) watch.Source { return n.peers.Feed(m) }, Ready: n.Ready,
+		AwaitStart: func(ctx context.Context) { n.awaitStart(ctx, n.startPatience()) }, Leaving: n.draining,
+		Spawn: n.tasks.Go, Context: n.ctx,
+	})
 	if n.cfg.Recover {
 		if err := n.recoverMesh(); err != nil {
 			return err
@@ -307,6 +314,7 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.keys.own.Run(n.ctx) })
 	n.tasks.Go(func() { n.keys.all.CatchUp(n.ctx) })
 	n.tasks.Go(func() { n.router.Run(n.ctx) })
+	n.tasks.Go(func() { n.watches.Run(n.ctx) })
 	n.tasks.Go(func() { n.greeter.run(n.ctx) })
 	n.tasks.Go(func() { peer.Collect(n.ctx, n.peers, n.calls) })
 	n.tasks.Go(func() {
@@ -316,6 +324,11 @@ func (n *Node) Start() error {
 		}
 	})
 	return nil
+}
+
+// Watch implements api.Watcher.
+func (n *Node) Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*sharelock.Event) error) error {
+	return n.watches.Watch(ctx, r, send)
 }
 
 // lease is the length of a view lease.

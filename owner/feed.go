@@ -2,6 +2,7 @@ package owner
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 
@@ -229,19 +230,24 @@ type Part struct {
 	Err error
 }
 
-// snapshots returns events that show the state of a key.
+// snapshots returns events that show the state of a key. The last one says how much is not shown
+// because it is too much.
 func snapshots(l *sharelock.KeyState, at Event) []*Event {
 	list := make([]*Event, 0, len(l.Holds)+len(l.Waiters))
 	at.Type, at.Key, at.Waiters = sharelock.Snapshot, l.Key, l.WaiterCount
 	for i := range l.Holds {
 		h, e := &l.Holds[i], at
-		e.Token, e.ClientID, e.Mode = h.Token, h.ClientID, h.Mode
+		e.Token, e.ClientID, e.Principal, e.Mode = h.Token, h.ClientID, h.Principal, h.Mode
 		list = append(list, &e)
 	}
 	for i := range l.Waiters {
 		w, e := &l.Waiters[i], at
-		e.ClientID, e.Mode = w.ClientID, w.Mode
+		e.ClientID, e.Principal, e.Mode = w.ClientID, w.Principal, w.Mode
 		list = append(list, &e)
+	}
+	holds, waiters := l.HoldCount-len(l.Holds), l.WaiterCount-len(l.Waiters)
+	if len(list) > 0 && holds+waiters > 0 {
+		list[len(list)-1].Reason = fmt.Sprintf("%d more holds and %d more waiters are not shown", max(holds, 0), max(waiters, 0))
 	}
 	return list
 }

@@ -27,20 +27,17 @@ func (f *Feed) Read(ctx context.Context, r Read) {
 		f.readKey(r)
 		return
 	}
-	last := Part{ID: r.ID, Epoch: r.Epoch, Last: true}
-	for shown, i := 0, 0; i < len(r.Partitions) && shown < readEnough; i++ {
-		n, ok := f.readPartition(r, r.Partitions[i])
-		switch shown += n; {
+	p := prefixRead{feed: f, read: r}
+	for i, id := range r.Partitions {
+		p.final = i == len(r.Partitions)-1
+		switch ok := p.partition(id); {
 		case !ok:
-			last.Err = ErrBehind
-		case ctx.Err() != nil:
-			last.Err = ctx.Err()
-		default:
-			continue
+			f.pass(&Part{ID: r.ID, Epoch: r.Epoch, Last: true, Err: ErrBehind})
+			return
+		case ctx.Err() != nil || p.ended:
+			return
 		}
-		break
 	}
-	f.pass(&last)
 }
 
 // pass queues a part.
@@ -96,16 +93,25 @@ func (k *keyRead) Answer(_ uint64, a Answer) {
 	k.feed.pass(part)
 }
 
-// readPartition reads the keys of a partition with a prefix, and returns how many snapshots it has
-// queued. It returns false if the partition should be active and is not.
-func (f *Feed) readPartition(r Read, id uint32) (shown int, ok bool) {
-	if int(id) >= f.service.partitions {
-		return 0, false
+// A prefixRead is the read of a prefix under way.
+type prefixRead struct {
+	feed *Feed
+	read Read
+	// shown is how many snapshots were made, and final is set in the last partition. ended is set
+	// when no other partition is read.
+	shown        int
+	final, ended bool
+}
+
+// partition reads the keys of a partition with the prefix. It returns false if the partition should
+// be active and is not, or is not owned here.
+func (p *prefixRead) partition(id uint32) (ok bool) {
+	if int(id) >= p.feed.service.partitions {
+		return false
 	}
-	w := listed{service: f.service, epoch: r.Epoch, prefix: r.Prefix, limit: math.MaxInt}
-	owned := true
+	w := listed{service: p.feed.service, epoch: p.read.Epoch, prefix: p.read.Prefix, limit: math.MaxInt}
+	owned, quarantined, scan := true, false, (*machine.Scan)(nil)
 	none := func() { owned = false }
-	quarantined, scan := false, (*machine.Scan)(nil)
 	for done := false; !done && owned; {
 		if !w.visit(id, func(m *machine.Machine, now time.Duration) {
 			if scan == nil {
@@ -114,26 +120,35 @@ func (f *Feed) readPartition(r Read, id uint32) (shown int, ok bool) {
 			}
 			done = scan.Step()
 		}, none) {
-			return 0, false
+			return false
 		}
 	}
 	names := slices.Sorted(maps.Keys(w.names))
 	for done := false; !done && owned; {
-		part := &Part{ID: r.ID, Partition: id, Epoch: r.Epoch, Quarantined: quarantined}
-		if !w.visitPart(id, func(sh *shard, p *partition) {
-			names = sh.excerpts(p, part, names)
+		if !w.visitPart(id, func(sh *shard, pt *partition) {
+			names = p.show(sh, pt, names, quarantined)
 			done = len(names) == 0
-			part.Done = done
-			shown += len(part.Events)
-			sh.out.Replies = append(sh.out.Replies, machine.Reply{
-				Ref: Ref{Caller: &partRead{feed: f, part: part}}, Answer: Answer{Outcome: Done}, Seq: p.m.Seq(),
-			})
-			sh.after(p, p.m.Len())
 		}, none) {
-			return 0, false
+			return false
 		}
 	}
-	return shown, owned
+	return owned
+}
+
+// show makes a part of some of the named keys, which leaves like an answer, and returns the names
+// of the others.
+func (p *prefixRead) show(sh *shard, pt *partition, names []string, quarantined bool) (rest []string) {
+	part := &Part{ID: p.read.ID, Partition: pt.id, Epoch: p.read.Epoch, Quarantined: quarantined}
+	rest = sh.excerpts(pt, part, names)
+	p.shown += len(part.Events)
+	part.Done = len(rest) == 0
+	p.ended = part.Done && (p.final || p.shown >= readEnough)
+	part.Last = p.ended
+	sh.out.Replies = append(sh.out.Replies, machine.Reply{
+		Ref: Ref{Caller: &partRead{feed: p.feed, part: part}}, Answer: Answer{Outcome: Done}, Seq: pt.m.Seq(),
+	})
+	sh.after(pt, pt.m.Len())
+	return rest
 }
 
 // excerpts adds snapshots of some of the named keys to a part, and returns the names of the others.

@@ -21,6 +21,9 @@ type Event struct {
 	Seq              uint64
 }
 
+// Place returns where the event stands in the log.
+func (e *Event) Place() Cursor { return Cursor{Epoch: e.Epoch, Seq: e.Seq} }
+
 // watched has the feeds of a service, and what they watch. As long as there is no feed, it costs
 // one load for each step.
 type watched struct {
@@ -83,7 +86,9 @@ func (sh *shard) tell(p *partition, reason string) {
 	t := &telling{shard: sh, partition: p, events: make([]*Event, len(sh.out.Facts))}
 	for i := range sh.out.Facts {
 		f := &sh.out.Facts[i]
-		t.events[i] = &Event{Event: eventOf(f, now, reason), Partition: p.id, Epoch: sh.epoch, Seq: f.Seq}
+		e := &Event{Event: eventOf(f, now, reason), Partition: p.id, Epoch: sh.epoch, Seq: f.Seq}
+		e.Cursor = e.Place().String()
+		t.events[i] = e
 	}
 	clear(sh.out.Facts)
 	sh.out.Facts = sh.out.Facts[:0]

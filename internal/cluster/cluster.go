@@ -41,6 +41,8 @@ type Cluster struct {
 	// controls are those of the clients. Guarded by mu.
 	controls []clienthook.Control
 	closed   bool // guarded by mu
+	// watchings are the watches that are checked. Guarded by mu.
+	watchings []*Watching
 
 	closing  sync.Once
 	closeErr error
@@ -239,9 +241,12 @@ func (c *Cluster) Close() error {
 func (c *Cluster) close() error {
 	c.mu.Lock()
 	c.closed = true
-	clients, nodes := c.dialled, c.nodes
+	clients, nodes, watchings := c.dialled, c.nodes, c.watchings
 	c.dialled = nil
 	c.mu.Unlock()
+	for _, w := range watchings {
+		w.cancel()
+	}
 	for _, n := range nodes {
 		n.pauses.end()
 	}
@@ -252,6 +257,9 @@ func (c *Cluster) close() error {
 		wg.Go(func() { errs[i] = cl.Close() })
 	}
 	wg.Wait()
+	for _, w := range watchings {
+		<-w.ended
+	}
 	for i, n := range nodes {
 		wg.Go(func() { errs[len(clients)+i] = n.end() })
 	}

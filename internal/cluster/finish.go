@@ -8,7 +8,7 @@ import (
 // Check checks, now, what can be checked while the cluster runs: the state of the
 // nodes and the history so far. Every violation is a *ViolationError.
 func (c *Cluster) Check() error {
-	return errors.Join(c.CheckNodes(), c.checkSeen(), c.history.Check(c.opts.Without...), c.checkLinearizable())
+	return errors.Join(c.CheckNodes(), c.checkSeen(), c.checkTold(), c.history.Check(c.opts.Without...), c.checkLinearizable())
 }
 
 // CheckNodes checks Consistent alone, now.
@@ -51,7 +51,7 @@ func (c *Cluster) finish(tb TB) {
 	tb.Helper()
 	errs := []error{c.CheckNodes()}
 	state := c.Describe()
-	errs = append(errs, c.Close(), c.checkLeaks(), c.checkSeen(), c.history.Check(c.opts.Without...), c.checkLinearizable())
+	errs = append(errs, c.Close(), c.checkLeaks(), c.checkSeen(), c.checkTold(), c.history.Check(c.opts.Without...), c.checkLinearizable())
 	if err := errors.Join(errs...); err != nil {
 		tb.Errorf("%v", err)
 	}

@@ -75,6 +75,10 @@ const (
 	// EqualCopies: when nothing is going on, the backups' copies are their owner's. It
 	// is checked by [Cluster.CheckCopies] only.
 	EqualCopies Invariant = "equal-copies"
+	// Told: what watches are told of a key is in its order and leaves nothing out between
+	// synced and the next reset or move; what has ended is not held again; and a grant that
+	// was told is that of a request which was not granted otherwise.
+	Told Invariant = "told"
 	// Linearizable: the calls of every key have an order that explains all answers.
 	// See package linear. A cluster whose clients are not all in its History, or that
 	// is called directly, cannot be checked for it.

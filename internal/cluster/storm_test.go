@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/cluster"
 	"github.com/sgkandale/sharelock/internal/virtual"
@@ -142,6 +143,7 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 		h := hoarder{cl: cl, maxTTL: c.MaxTTL()}
 		users.Go(func() { h.run(stormy) })
 	}
+	watchings := followStorm(ctx, t, c, o.Nodes)
 	w := weather{c: c, rnd: rnd, found: found, versions: releases}
 	long := time.Minute + time.Duration(rnd.Int64N(int64(2*time.Minute)))
 	releases.c, releases.begin, releases.end = c, time.Now(), time.Now().Add(long)
@@ -180,6 +182,15 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 	quiet, done := context.WithTimeout(ctx, 2*c.MaxTTL()+10*c.Timing())
 	defer done()
 	must(t, c.CheckCopies(quiet))
+	if releases.risen || !releases.on {
+		for _, w := range watchings {
+			for key := range stormKeys {
+				if err := w.Held(quiet, key, 0); err != nil {
+					t.Errorf("%s: %v", cluster.Told, err)
+				}
+			}
+		}
+	}
 	keep()
 	keeper.Wait()
 	sum.refused += releases.refused
@@ -187,6 +198,28 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 		sum.risen++
 	}
 	sum.storms, sum.virtual = sum.storms+1, sum.virtual+time.Since(begin)
+}
+
+// followStorm follows a key, and all keys, through nodes that come and go.
+func followStorm(ctx context.Context, t *testing.T, c *cluster.Cluster, nodes int) (list []*cluster.Watching) {
+	t.Helper()
+	for i, r := range []sharelock.WatchRequest{{}, {Key: stormKey(0, 0)}, {Key: stormKey(slotted, 1)}} {
+		cl, err := c.Dial(ctx, client.Options{ClientID: fmt.Sprint("watcher-", i), Patience: time.Second}, i%nodes, (i+1)%nodes)
+		must(t, err)
+		list = append(list, c.Watch(ctx, cl, r))
+	}
+	return list
+}
+
+// stormKeys are all keys of a storm.
+func stormKeys(yield func(string) bool) {
+	for family := range families {
+		for n := range keysEach {
+			if !yield(stormKey(family, n)) {
+				return
+			}
+		}
+	}
 }
 
 func broken(c *cluster.Cluster) bool {

@@ -36,6 +36,7 @@ var replication = []mutant{
 		},
 		nets: []net{
 			owner("TestFeedWaitsForTheBackups", invariant.Replicated),
+			sim("TestSimWatchTellsWhatIsCommitted", cluster.Told),
 		},
 	},
 	{

@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -130,6 +131,96 @@ func (x KeyringAction) Number() protoreflect.EnumNumber {
 // Deprecated: Use KeyringAction.Descriptor instead.
 func (KeyringAction) EnumDescriptor() ([]byte, []int) {
 	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{1}
+}
+
+type WatchEvent_Type int32
+
+const (
+	// Not sent.
+	WatchEvent_TYPE_UNSPECIFIED WatchEvent_Type = 0
+	// The client holds the key.
+	WatchEvent_ACQUIRED WatchEvent_Type = 1
+	// The holder gave the hold back.
+	WatchEvent_RELEASED WatchEvent_Type = 2
+	// Nobody renewed the hold.
+	WatchEvent_EXPIRED WatchEvent_Type = 3
+	// The hold was taken from its holder.
+	WatchEvent_FORCED WatchEvent_Type = 4
+	// The client waits for the key.
+	WatchEvent_QUEUED WatchEvent_Type = 5
+	// The client does not wait any more and was not granted the key.
+	WatchEvent_LEFT_QUEUE WatchEvent_Type = 6
+	// Another node owns the key, or some of the keys, now. SNAPSHOTs and SYNCED follow.
+	WatchEvent_MOVED WatchEvent_Type = 7
+	// One hold, or one waiter if there is no token, as of now.
+	WatchEvent_SNAPSHOT WatchEvent_Type = 8
+	// What was told since the beginning, or since the last MOVED or RESET, is the present
+	// state.
+	WatchEvent_SYNCED WatchEvent_Type = 9
+	// Events were left out: what was told before does not count any more. SNAPSHOTs and
+	// SYNCED follow.
+	WatchEvent_RESET WatchEvent_Type = 10
+	// The stream is alive.
+	WatchEvent_PING WatchEvent_Type = 11
+)
+
+// Enum value maps for WatchEvent_Type.
+var (
+	WatchEvent_Type_name = map[int32]string{
+		0:  "TYPE_UNSPECIFIED",
+		1:  "ACQUIRED",
+		2:  "RELEASED",
+		3:  "EXPIRED",
+		4:  "FORCED",
+		5:  "QUEUED",
+		6:  "LEFT_QUEUE",
+		7:  "MOVED",
+		8:  "SNAPSHOT",
+		9:  "SYNCED",
+		10: "RESET",
+		11: "PING",
+	}
+	WatchEvent_Type_value = map[string]int32{
+		"TYPE_UNSPECIFIED": 0,
+		"ACQUIRED":         1,
+		"RELEASED":         2,
+		"EXPIRED":          3,
+		"FORCED":           4,
+		"QUEUED":           5,
+		"LEFT_QUEUE":       6,
+		"MOVED":            7,
+		"SNAPSHOT":         8,
+		"SYNCED":           9,
+		"RESET":            10,
+		"PING":             11,
+	}
+)
+
+func (x WatchEvent_Type) Enum() *WatchEvent_Type {
+	p := new(WatchEvent_Type)
+	*p = x
+	return p
+}
+
+func (x WatchEvent_Type) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WatchEvent_Type) Descriptor() protoreflect.EnumDescriptor {
+	return file_sharelock_v1_lock_proto_enumTypes[2].Descriptor()
+}
+
+func (WatchEvent_Type) Type() protoreflect.EnumType {
+	return &file_sharelock_v1_lock_proto_enumTypes[2]
+}
+
+func (x WatchEvent_Type) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WatchEvent_Type.Descriptor instead.
+func (WatchEvent_Type) EnumDescriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{16, 0}
 }
 
 // Hold is one client's grant of a key.
@@ -1273,6 +1364,207 @@ func (x *ListResponse) GetFiltered() bool {
 	return false
 }
 
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The only key to watch.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Restricts the watch to keys with this prefix, if there is no key. If both are empty,
+	// all keys are watched.
+	Prefix string `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// The cursor of the last event that the caller has seen. If the watch cannot go on from
+	// there, it begins with RESET.
+	Resume        string `protobuf:"bytes,3,opt,name=resume,proto3" json:"resume,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *WatchRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *WatchRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *WatchRequest) GetResume() string {
+	if x != nil {
+		return x.Resume
+	}
+	return ""
+}
+
+// WatchEvent is something that happened to a key, or to the watch itself.
+type WatchEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What has happened.
+	Type WatchEvent_Type `protobuf:"varint,1,opt,name=type,proto3,enum=sharelock.v1.WatchEvent_Type" json:"type,omitempty"`
+	// The key. Empty if the event is about the watch of a prefix.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// The token of the hold; 0 for a waiter.
+	Token uint64 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"`
+	// The client_id of the hold or the waiter.
+	ClientId string `protobuf:"bytes,4,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// The authenticated name of the holder or the waiter; empty if nobody was authenticated.
+	Principal string `protobuf:"bytes,5,opt,name=principal,proto3" json:"principal,omitempty"`
+	// The mode of the hold or the waiter.
+	Mode Mode `protobuf:"varint,6,opt,name=mode,proto3,enum=sharelock.v1.Mode" json:"mode,omitempty"`
+	// Why it happened; may be empty.
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it happened, by the clock of the owner. Informative only.
+	At *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=at,proto3" json:"at,omitempty"`
+	// The number of waiters afterwards.
+	Waiters uint32 `protobuf:"varint,9,opt,name=waiters,proto3" json:"waiters,omitempty"`
+	// Where a watch may be resumed after this event.
+	Cursor string `protobuf:"bytes,10,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// In SYNCED: keys are left out because the caller may not read them.
+	Filtered      bool `protobuf:"varint,11,opt,name=filtered,proto3" json:"filtered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEvent) Reset() {
+	*x = WatchEvent{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEvent) ProtoMessage() {}
+
+func (x *WatchEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
+func (*WatchEvent) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *WatchEvent) GetType() WatchEvent_Type {
+	if x != nil {
+		return x.Type
+	}
+	return WatchEvent_TYPE_UNSPECIFIED
+}
+
+func (x *WatchEvent) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *WatchEvent) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *WatchEvent) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *WatchEvent) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *WatchEvent) GetMode() Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Mode_EXCLUSIVE
+}
+
+func (x *WatchEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *WatchEvent) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *WatchEvent) GetWaiters() uint32 {
+	if x != nil {
+		return x.Waiters
+	}
+	return 0
+}
+
+func (x *WatchEvent) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *WatchEvent) GetFiltered() bool {
+	if x != nil {
+		return x.Filtered
+	}
+	return false
+}
+
 type CheckTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key of the grant.
@@ -1285,7 +1577,7 @@ type CheckTokenRequest struct {
 
 func (x *CheckTokenRequest) Reset() {
 	*x = CheckTokenRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[15]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1589,7 @@ func (x *CheckTokenRequest) String() string {
 func (*CheckTokenRequest) ProtoMessage() {}
 
 func (x *CheckTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[15]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1602,7 @@ func (x *CheckTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckTokenRequest.ProtoReflect.Descriptor instead.
 func (*CheckTokenRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{15}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CheckTokenRequest) GetKey() string {
@@ -1344,7 +1636,7 @@ type CheckTokenResponse struct {
 
 func (x *CheckTokenResponse) Reset() {
 	*x = CheckTokenResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[16]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1648,7 @@ func (x *CheckTokenResponse) String() string {
 func (*CheckTokenResponse) ProtoMessage() {}
 
 func (x *CheckTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[16]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1661,7 @@ func (x *CheckTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckTokenResponse.ProtoReflect.Descriptor instead.
 func (*CheckTokenResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{16}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CheckTokenResponse) GetStale() bool {
@@ -1414,7 +1706,7 @@ type ForceReleaseRequest struct {
 
 func (x *ForceReleaseRequest) Reset() {
 	*x = ForceReleaseRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1718,7 @@ func (x *ForceReleaseRequest) String() string {
 func (*ForceReleaseRequest) ProtoMessage() {}
 
 func (x *ForceReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1731,7 @@ func (x *ForceReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ForceReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{17}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ForceReleaseRequest) GetKey() string {
@@ -1475,7 +1767,7 @@ type ForceReleaseResponse struct {
 
 func (x *ForceReleaseResponse) Reset() {
 	*x = ForceReleaseResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +1779,7 @@ func (x *ForceReleaseResponse) String() string {
 func (*ForceReleaseResponse) ProtoMessage() {}
 
 func (x *ForceReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +1792,7 @@ func (x *ForceReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ForceReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{18}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ForceReleaseResponse) GetHold() *Hold {
@@ -1552,7 +1844,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1856,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1869,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{19}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SessionRequest) GetCalls() []*SessionCall {
@@ -1654,7 +1946,7 @@ type SessionHold struct {
 
 func (x *SessionHold) Reset() {
 	*x = SessionHold{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1958,7 @@ func (x *SessionHold) String() string {
 func (*SessionHold) ProtoMessage() {}
 
 func (x *SessionHold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1971,7 @@ func (x *SessionHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionHold.ProtoReflect.Descriptor instead.
 func (*SessionHold) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{20}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SessionHold) GetId() uint64 {
@@ -1730,7 +2022,7 @@ type SessionCall struct {
 
 func (x *SessionCall) Reset() {
 	*x = SessionCall{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1742,7 +2034,7 @@ func (x *SessionCall) String() string {
 func (*SessionCall) ProtoMessage() {}
 
 func (x *SessionCall) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1755,7 +2047,7 @@ func (x *SessionCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionCall.ProtoReflect.Descriptor instead.
 func (*SessionCall) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{21}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SessionCall) GetId() uint64 {
@@ -1867,7 +2159,7 @@ type SessionCancel struct {
 
 func (x *SessionCancel) Reset() {
 	*x = SessionCancel{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1879,7 +2171,7 @@ func (x *SessionCancel) String() string {
 func (*SessionCancel) ProtoMessage() {}
 
 func (x *SessionCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1892,7 +2184,7 @@ func (x *SessionCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionCancel.ProtoReflect.Descriptor instead.
 func (*SessionCancel) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{22}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{24}
 }
 
 // SessionResponse is a batch of answers and other news of a session.
@@ -1919,7 +2211,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2223,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2236,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{23}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SessionResponse) GetAnswers() []*SessionAnswer {
@@ -2011,7 +2303,7 @@ type SessionQueued struct {
 
 func (x *SessionQueued) Reset() {
 	*x = SessionQueued{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2315,7 @@ func (x *SessionQueued) String() string {
 func (*SessionQueued) ProtoMessage() {}
 
 func (x *SessionQueued) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2328,7 @@ func (x *SessionQueued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionQueued.ProtoReflect.Descriptor instead.
 func (*SessionQueued) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SessionQueued) GetId() uint64 {
@@ -2068,7 +2360,7 @@ type SessionForced struct {
 
 func (x *SessionForced) Reset() {
 	*x = SessionForced{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2372,7 @@ func (x *SessionForced) String() string {
 func (*SessionForced) ProtoMessage() {}
 
 func (x *SessionForced) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2385,7 @@ func (x *SessionForced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionForced.ProtoReflect.Descriptor instead.
 func (*SessionForced) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SessionForced) GetKey() string {
@@ -2132,7 +2424,7 @@ type SessionRenewed struct {
 
 func (x *SessionRenewed) Reset() {
 	*x = SessionRenewed{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2436,7 @@ func (x *SessionRenewed) String() string {
 func (*SessionRenewed) ProtoMessage() {}
 
 func (x *SessionRenewed) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2449,7 @@ func (x *SessionRenewed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRenewed.ProtoReflect.Descriptor instead.
 func (*SessionRenewed) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SessionRenewed) GetKeepalive() uint64 {
@@ -2189,7 +2481,7 @@ type SessionEnd struct {
 
 func (x *SessionEnd) Reset() {
 	*x = SessionEnd{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2201,7 +2493,7 @@ func (x *SessionEnd) String() string {
 func (*SessionEnd) ProtoMessage() {}
 
 func (x *SessionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2214,7 +2506,7 @@ func (x *SessionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEnd.ProtoReflect.Descriptor instead.
 func (*SessionEnd) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SessionEnd) GetId() uint64 {
@@ -2248,7 +2540,7 @@ type SessionAnswer struct {
 
 func (x *SessionAnswer) Reset() {
 	*x = SessionAnswer{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2552,7 @@ func (x *SessionAnswer) String() string {
 func (*SessionAnswer) ProtoMessage() {}
 
 func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2565,7 @@ func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionAnswer.ProtoReflect.Descriptor instead.
 func (*SessionAnswer) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SessionAnswer) GetId() uint64 {
@@ -2310,7 +2602,7 @@ type LockHeldDetail struct {
 
 func (x *LockHeldDetail) Reset() {
 	*x = LockHeldDetail{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2614,7 @@ func (x *LockHeldDetail) String() string {
 func (*LockHeldDetail) ProtoMessage() {}
 
 func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2627,7 @@ func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHeldDetail.ProtoReflect.Descriptor instead.
 func (*LockHeldDetail) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LockHeldDetail) GetHolds() []*Hold {
@@ -2360,7 +2652,7 @@ type GetMeshRequest struct {
 
 func (x *GetMeshRequest) Reset() {
 	*x = GetMeshRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2372,7 +2664,7 @@ func (x *GetMeshRequest) String() string {
 func (*GetMeshRequest) ProtoMessage() {}
 
 func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2385,7 +2677,7 @@ func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshRequest.ProtoReflect.Descriptor instead.
 func (*GetMeshRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
 }
 
 type GetMeshResponse struct {
@@ -2438,7 +2730,7 @@ type GetMeshResponse struct {
 
 func (x *GetMeshResponse) Reset() {
 	*x = GetMeshResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2450,7 +2742,7 @@ func (x *GetMeshResponse) String() string {
 func (*GetMeshResponse) ProtoMessage() {}
 
 func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2463,7 +2755,7 @@ func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshResponse.ProtoReflect.Descriptor instead.
 func (*GetMeshResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetMeshResponse) GetCluster() string {
@@ -2627,7 +2919,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2639,7 +2931,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2652,7 +2944,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Condition) GetCode() string {
@@ -2703,7 +2995,7 @@ type Stall struct {
 
 func (x *Stall) Reset() {
 	*x = Stall{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +3007,7 @@ func (x *Stall) String() string {
 func (*Stall) ProtoMessage() {}
 
 func (x *Stall) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +3020,7 @@ func (x *Stall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stall.ProtoReflect.Descriptor instead.
 func (*Stall) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Stall) GetMember() string {
@@ -2758,7 +3050,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2770,7 +3062,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2783,7 +3075,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Lease) GetValid() bool {
@@ -2835,7 +3127,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2847,7 +3139,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2860,7 +3152,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Member) GetName() string {
@@ -2962,7 +3254,7 @@ type GetLogLevelRequest struct {
 
 func (x *GetLogLevelRequest) Reset() {
 	*x = GetLogLevelRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2974,7 +3266,7 @@ func (x *GetLogLevelRequest) String() string {
 func (*GetLogLevelRequest) ProtoMessage() {}
 
 func (x *GetLogLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2987,7 +3279,7 @@ func (x *GetLogLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLogLevelRequest.ProtoReflect.Descriptor instead.
 func (*GetLogLevelRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
 }
 
 type SetLogLevelRequest struct {
@@ -3000,7 +3292,7 @@ type SetLogLevelRequest struct {
 
 func (x *SetLogLevelRequest) Reset() {
 	*x = SetLogLevelRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3012,7 +3304,7 @@ func (x *SetLogLevelRequest) String() string {
 func (*SetLogLevelRequest) ProtoMessage() {}
 
 func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3025,7 +3317,7 @@ func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogLevelRequest.ProtoReflect.Descriptor instead.
 func (*SetLogLevelRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SetLogLevelRequest) GetLevel() string {
@@ -3046,7 +3338,7 @@ type LogLevel struct {
 
 func (x *LogLevel) Reset() {
 	*x = LogLevel{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3058,7 +3350,7 @@ func (x *LogLevel) String() string {
 func (*LogLevel) ProtoMessage() {}
 
 func (x *LogLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3071,7 +3363,7 @@ func (x *LogLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLevel.ProtoReflect.Descriptor instead.
 func (*LogLevel) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *LogLevel) GetLevel() string {
@@ -3089,7 +3381,7 @@ type GetDebugRequest struct {
 
 func (x *GetDebugRequest) Reset() {
 	*x = GetDebugRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3101,7 +3393,7 @@ func (x *GetDebugRequest) String() string {
 func (*GetDebugRequest) ProtoMessage() {}
 
 func (x *GetDebugRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3114,7 +3406,7 @@ func (x *GetDebugRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDebugRequest.ProtoReflect.Descriptor instead.
 func (*GetDebugRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
 }
 
 // DebugPiece is a piece of a file. The pieces of a file come one after the other.
@@ -3130,7 +3422,7 @@ type DebugPiece struct {
 
 func (x *DebugPiece) Reset() {
 	*x = DebugPiece{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3142,7 +3434,7 @@ func (x *DebugPiece) String() string {
 func (*DebugPiece) ProtoMessage() {}
 
 func (x *DebugPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3155,7 +3447,7 @@ func (x *DebugPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugPiece.ProtoReflect.Descriptor instead.
 func (*DebugPiece) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DebugPiece) GetFile() string {
@@ -3182,7 +3474,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3194,7 +3486,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3207,7 +3499,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *LocateRequest) GetKey() string {
@@ -3235,7 +3527,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3247,7 +3539,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3260,7 +3552,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *LocateResponse) GetKey() string {
@@ -3306,7 +3598,7 @@ type GetRingRequest struct {
 
 func (x *GetRingRequest) Reset() {
 	*x = GetRingRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3318,7 +3610,7 @@ func (x *GetRingRequest) String() string {
 func (*GetRingRequest) ProtoMessage() {}
 
 func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3331,7 +3623,7 @@ func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingRequest.ProtoReflect.Descriptor instead.
 func (*GetRingRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{45}
 }
 
 // GetRingResponse determines the owner of every key in one epoch: key k is in partition
@@ -3352,7 +3644,7 @@ type GetRingResponse struct {
 
 func (x *GetRingResponse) Reset() {
 	*x = GetRingResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3364,7 +3656,7 @@ func (x *GetRingResponse) String() string {
 func (*GetRingResponse) ProtoMessage() {}
 
 func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3377,7 +3669,7 @@ func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingResponse.ProtoReflect.Descriptor instead.
 func (*GetRingResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{44}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetRingResponse) GetEpoch() uint32 {
@@ -3421,7 +3713,7 @@ type RingMember struct {
 
 func (x *RingMember) Reset() {
 	*x = RingMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3433,7 +3725,7 @@ func (x *RingMember) String() string {
 func (*RingMember) ProtoMessage() {}
 
 func (x *RingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3446,7 +3738,7 @@ func (x *RingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingMember.ProtoReflect.Descriptor instead.
 func (*RingMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{45}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RingMember) GetName() string {
@@ -3473,7 +3765,7 @@ type GetActivityRequest struct {
 
 func (x *GetActivityRequest) Reset() {
 	*x = GetActivityRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3485,7 +3777,7 @@ func (x *GetActivityRequest) String() string {
 func (*GetActivityRequest) ProtoMessage() {}
 
 func (x *GetActivityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3498,7 +3790,7 @@ func (x *GetActivityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetActivityRequest.ProtoReflect.Descriptor instead.
 func (*GetActivityRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{46}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetActivityRequest) GetContended() uint32 {
@@ -3518,7 +3810,7 @@ type GetActivityResponse struct {
 
 func (x *GetActivityResponse) Reset() {
 	*x = GetActivityResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3530,7 +3822,7 @@ func (x *GetActivityResponse) String() string {
 func (*GetActivityResponse) ProtoMessage() {}
 
 func (x *GetActivityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3543,7 +3835,7 @@ func (x *GetActivityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetActivityResponse.ProtoReflect.Descriptor instead.
 func (*GetActivityResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{47}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetActivityResponse) GetMembers() []*MemberActivity {
@@ -3583,7 +3875,7 @@ type MemberActivity struct {
 
 func (x *MemberActivity) Reset() {
 	*x = MemberActivity{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3595,7 +3887,7 @@ func (x *MemberActivity) String() string {
 func (*MemberActivity) ProtoMessage() {}
 
 func (x *MemberActivity) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3608,7 +3900,7 @@ func (x *MemberActivity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberActivity.ProtoReflect.Descriptor instead.
 func (*MemberActivity) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{48}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MemberActivity) GetName() string {
@@ -3698,7 +3990,7 @@ type Contention struct {
 
 func (x *Contention) Reset() {
 	*x = Contention{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3710,7 +4002,7 @@ func (x *Contention) String() string {
 func (*Contention) ProtoMessage() {}
 
 func (x *Contention) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3723,7 +4015,7 @@ func (x *Contention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Contention.ProtoReflect.Descriptor instead.
 func (*Contention) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{49}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Contention) GetKey() string {
@@ -3762,7 +4054,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3774,7 +4066,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3787,7 +4079,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{52}
 }
 
 type WhoAmIResponse struct {
@@ -3814,7 +4106,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3826,7 +4118,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3839,7 +4131,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WhoAmIResponse) GetAuthentication() bool {
@@ -3904,7 +4196,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3916,7 +4208,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3929,7 +4221,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{52}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Permission) GetVerb() string {
@@ -3963,7 +4255,7 @@ type PrincipalLimits struct {
 
 func (x *PrincipalLimits) Reset() {
 	*x = PrincipalLimits{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3975,7 +4267,7 @@ func (x *PrincipalLimits) String() string {
 func (*PrincipalLimits) ProtoMessage() {}
 
 func (x *PrincipalLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3988,7 +4280,7 @@ func (x *PrincipalLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrincipalLimits.ProtoReflect.Descriptor instead.
 func (*PrincipalLimits) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{53}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PrincipalLimits) GetMaxHolds() uint32 {
@@ -4029,7 +4321,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4041,7 +4333,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4054,7 +4346,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{54}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *LeaveRequest) GetForGood() bool {
@@ -4072,7 +4364,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4084,7 +4376,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4097,7 +4389,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{55}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{57}
 }
 
 type DecommissionRequest struct {
@@ -4110,7 +4402,7 @@ type DecommissionRequest struct {
 
 func (x *DecommissionRequest) Reset() {
 	*x = DecommissionRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4122,7 +4414,7 @@ func (x *DecommissionRequest) String() string {
 func (*DecommissionRequest) ProtoMessage() {}
 
 func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4135,7 +4427,7 @@ func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
 func (*DecommissionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{56}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DecommissionRequest) GetName() string {
@@ -4153,7 +4445,7 @@ type DecommissionResponse struct {
 
 func (x *DecommissionResponse) Reset() {
 	*x = DecommissionResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4165,7 +4457,7 @@ func (x *DecommissionResponse) String() string {
 func (*DecommissionResponse) ProtoMessage() {}
 
 func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4178,7 +4470,7 @@ func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
 func (*DecommissionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{57}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{59}
 }
 
 // Seat is the seat of a voter in the agreement on views.
@@ -4200,7 +4492,7 @@ type Seat struct {
 
 func (x *Seat) Reset() {
 	*x = Seat{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4212,7 +4504,7 @@ func (x *Seat) String() string {
 func (*Seat) ProtoMessage() {}
 
 func (x *Seat) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4225,7 +4517,7 @@ func (x *Seat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seat.ProtoReflect.Descriptor instead.
 func (*Seat) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{58}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Seat) GetName() string {
@@ -4276,7 +4568,7 @@ type Keyring struct {
 
 func (x *Keyring) Reset() {
 	*x = Keyring{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4288,7 +4580,7 @@ func (x *Keyring) String() string {
 func (*Keyring) ProtoMessage() {}
 
 func (x *Keyring) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4301,7 +4593,7 @@ func (x *Keyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keyring.ProtoReflect.Descriptor instead.
 func (*Keyring) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{59}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Keyring) GetKeys() []*GossipKey {
@@ -4335,7 +4627,7 @@ type GossipKey struct {
 
 func (x *GossipKey) Reset() {
 	*x = GossipKey{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4347,7 +4639,7 @@ func (x *GossipKey) String() string {
 func (*GossipKey) ProtoMessage() {}
 
 func (x *GossipKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4360,7 +4652,7 @@ func (x *GossipKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipKey.ProtoReflect.Descriptor instead.
 func (*GossipKey) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{60}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GossipKey) GetFingerprint() string {
@@ -4408,7 +4700,7 @@ type KeyringMember struct {
 
 func (x *KeyringMember) Reset() {
 	*x = KeyringMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4420,7 +4712,7 @@ func (x *KeyringMember) String() string {
 func (*KeyringMember) ProtoMessage() {}
 
 func (x *KeyringMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4433,7 +4725,7 @@ func (x *KeyringMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringMember.ProtoReflect.Descriptor instead.
 func (*KeyringMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{61}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *KeyringMember) GetName() string {
@@ -4474,7 +4766,7 @@ type GetKeyringRequest struct {
 
 func (x *GetKeyringRequest) Reset() {
 	*x = GetKeyringRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4486,7 +4778,7 @@ func (x *GetKeyringRequest) String() string {
 func (*GetKeyringRequest) ProtoMessage() {}
 
 func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4499,7 +4791,7 @@ func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyringRequest.ProtoReflect.Descriptor instead.
 func (*GetKeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{62}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GetKeyringRequest) GetShowKeys() bool {
@@ -4519,7 +4811,7 @@ type GetKeyringResponse struct {
 
 func (x *GetKeyringResponse) Reset() {
 	*x = GetKeyringResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4531,7 +4823,7 @@ func (x *GetKeyringResponse) String() string {
 func (*GetKeyringResponse) ProtoMessage() {}
 
 func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4544,7 +4836,7 @@ func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyringResponse.ProtoReflect.Descriptor instead.
 func (*GetKeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{63}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *GetKeyringResponse) GetKeyring() *Keyring {
@@ -4569,7 +4861,7 @@ type ChangeKeyringRequest struct {
 
 func (x *ChangeKeyringRequest) Reset() {
 	*x = ChangeKeyringRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4581,7 +4873,7 @@ func (x *ChangeKeyringRequest) String() string {
 func (*ChangeKeyringRequest) ProtoMessage() {}
 
 func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4594,7 +4886,7 @@ func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeKeyringRequest.ProtoReflect.Descriptor instead.
 func (*ChangeKeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{64}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ChangeKeyringRequest) GetAction() KeyringAction {
@@ -4628,7 +4920,7 @@ type ChangeKeyringResponse struct {
 
 func (x *ChangeKeyringResponse) Reset() {
 	*x = ChangeKeyringResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4640,7 +4932,7 @@ func (x *ChangeKeyringResponse) String() string {
 func (*ChangeKeyringResponse) ProtoMessage() {}
 
 func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4653,7 +4945,7 @@ func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeKeyringResponse.ProtoReflect.Descriptor instead.
 func (*ChangeKeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{65}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ChangeKeyringResponse) GetKeyring() *Keyring {
@@ -4667,7 +4959,7 @@ var File_sharelock_v1_lock_proto protoreflect.FileDescriptor
 
 const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\n" +
-	"\x17sharelock/v1/lock.proto\x12\fsharelock.v1\x1a\x1egoogle/protobuf/duration.proto\"\xef\x04\n" +
+	"\x17sharelock/v1/lock.proto\x12\fsharelock.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x04\n" +
 	"\x04Hold\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12\x1b\n" +
@@ -4774,7 +5066,43 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x05locks\x18\x01 \x03(\v2\x12.sharelock.v1.LockR\x05locks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12 \n" +
 	"\vquarantined\x18\x03 \x01(\rR\vquarantined\x12\x1a\n" +
-	"\bfiltered\x18\x04 \x01(\bR\bfiltered\";\n" +
+	"\bfiltered\x18\x04 \x01(\bR\bfiltered\"P\n" +
+	"\fWatchRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x12\x16\n" +
+	"\x06resume\x18\x03 \x01(\tR\x06resume\"\x86\x04\n" +
+	"\n" +
+	"WatchEvent\x121\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x1d.sharelock.v1.WatchEvent.TypeR\x04type\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\x04R\x05token\x12\x1b\n" +
+	"\tclient_id\x18\x04 \x01(\tR\bclientId\x12\x1c\n" +
+	"\tprincipal\x18\x05 \x01(\tR\tprincipal\x12&\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\x12.sharelock.v1.ModeR\x04mode\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x18\n" +
+	"\awaiters\x18\t \x01(\rR\awaiters\x12\x16\n" +
+	"\x06cursor\x18\n" +
+	" \x01(\tR\x06cursor\x12\x1a\n" +
+	"\bfiltered\x18\v \x01(\bR\bfiltered\"\xa7\x01\n" +
+	"\x04Type\x12\x14\n" +
+	"\x10TYPE_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bACQUIRED\x10\x01\x12\f\n" +
+	"\bRELEASED\x10\x02\x12\v\n" +
+	"\aEXPIRED\x10\x03\x12\n" +
+	"\n" +
+	"\x06FORCED\x10\x04\x12\n" +
+	"\n" +
+	"\x06QUEUED\x10\x05\x12\x0e\n" +
+	"\n" +
+	"LEFT_QUEUE\x10\x06\x12\t\n" +
+	"\x05MOVED\x10\a\x12\f\n" +
+	"\bSNAPSHOT\x10\b\x12\n" +
+	"\n" +
+	"\x06SYNCED\x10\t\x12\t\n" +
+	"\x05RESET\x10\n" +
+	"\x12\b\n" +
+	"\x04PING\x10\v\";\n" +
 	"\x11CheckTokenRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\"\x96\x01\n" +
@@ -5020,14 +5348,15 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x16KEYRING_ACTION_INSTALL\x10\x01\x12\x16\n" +
 	"\x12KEYRING_ACTION_USE\x10\x02\x12\x19\n" +
 	"\x15KEYRING_ACTION_REMOVE\x10\x03\x12\x19\n" +
-	"\x15KEYRING_ACTION_ROTATE\x10\x042\x93\x05\n" +
+	"\x15KEYRING_ACTION_ROTATE\x10\x042\xd4\x05\n" +
 	"\vLockService\x12F\n" +
 	"\aAcquire\x12\x1c.sharelock.v1.AcquireRequest\x1a\x1d.sharelock.v1.AcquireResponse\x12@\n" +
 	"\x05Renew\x12\x1a.sharelock.v1.RenewRequest\x1a\x1b.sharelock.v1.RenewResponse\x12F\n" +
 	"\aRelease\x12\x1c.sharelock.v1.ReleaseRequest\x1a\x1d.sharelock.v1.ReleaseResponse\x12C\n" +
 	"\x06GiveUp\x12\x1b.sharelock.v1.GiveUpRequest\x1a\x1c.sharelock.v1.GiveUpResponse\x12:\n" +
 	"\x03Get\x12\x18.sharelock.v1.GetRequest\x1a\x19.sharelock.v1.GetResponse\x12=\n" +
-	"\x04List\x12\x19.sharelock.v1.ListRequest\x1a\x1a.sharelock.v1.ListResponse\x12O\n" +
+	"\x04List\x12\x19.sharelock.v1.ListRequest\x1a\x1a.sharelock.v1.ListResponse\x12?\n" +
+	"\x05Watch\x12\x1a.sharelock.v1.WatchRequest\x1a\x18.sharelock.v1.WatchEvent0\x01\x12O\n" +
 	"\n" +
 	"CheckToken\x12\x1f.sharelock.v1.CheckTokenRequest\x1a .sharelock.v1.CheckTokenResponse\x12U\n" +
 	"\fForceRelease\x12!.sharelock.v1.ForceReleaseRequest\x1a\".sharelock.v1.ForceReleaseResponse\x12J\n" +
@@ -5059,196 +5388,205 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 	return file_sharelock_v1_lock_proto_rawDescData
 }
 
-var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
 var file_sharelock_v1_lock_proto_goTypes = []any{
 	(Mode)(0),                     // 0: sharelock.v1.Mode
 	(KeyringAction)(0),            // 1: sharelock.v1.KeyringAction
-	(*Hold)(nil),                  // 2: sharelock.v1.Hold
-	(*Waiter)(nil),                // 3: sharelock.v1.Waiter
-	(*Lock)(nil),                  // 4: sharelock.v1.Lock
-	(*AcquireRequest)(nil),        // 5: sharelock.v1.AcquireRequest
-	(*AcquireResponse)(nil),       // 6: sharelock.v1.AcquireResponse
-	(*RenewRequest)(nil),          // 7: sharelock.v1.RenewRequest
-	(*RenewResponse)(nil),         // 8: sharelock.v1.RenewResponse
-	(*ReleaseRequest)(nil),        // 9: sharelock.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),       // 10: sharelock.v1.ReleaseResponse
-	(*GiveUpRequest)(nil),         // 11: sharelock.v1.GiveUpRequest
-	(*GiveUpResponse)(nil),        // 12: sharelock.v1.GiveUpResponse
-	(*GetRequest)(nil),            // 13: sharelock.v1.GetRequest
-	(*GetResponse)(nil),           // 14: sharelock.v1.GetResponse
-	(*ListRequest)(nil),           // 15: sharelock.v1.ListRequest
-	(*ListResponse)(nil),          // 16: sharelock.v1.ListResponse
-	(*CheckTokenRequest)(nil),     // 17: sharelock.v1.CheckTokenRequest
-	(*CheckTokenResponse)(nil),    // 18: sharelock.v1.CheckTokenResponse
-	(*ForceReleaseRequest)(nil),   // 19: sharelock.v1.ForceReleaseRequest
-	(*ForceReleaseResponse)(nil),  // 20: sharelock.v1.ForceReleaseResponse
-	(*SessionRequest)(nil),        // 21: sharelock.v1.SessionRequest
-	(*SessionHold)(nil),           // 22: sharelock.v1.SessionHold
-	(*SessionCall)(nil),           // 23: sharelock.v1.SessionCall
-	(*SessionCancel)(nil),         // 24: sharelock.v1.SessionCancel
-	(*SessionResponse)(nil),       // 25: sharelock.v1.SessionResponse
-	(*SessionQueued)(nil),         // 26: sharelock.v1.SessionQueued
-	(*SessionForced)(nil),         // 27: sharelock.v1.SessionForced
-	(*SessionRenewed)(nil),        // 28: sharelock.v1.SessionRenewed
-	(*SessionEnd)(nil),            // 29: sharelock.v1.SessionEnd
-	(*SessionAnswer)(nil),         // 30: sharelock.v1.SessionAnswer
-	(*LockHeldDetail)(nil),        // 31: sharelock.v1.LockHeldDetail
-	(*GetMeshRequest)(nil),        // 32: sharelock.v1.GetMeshRequest
-	(*GetMeshResponse)(nil),       // 33: sharelock.v1.GetMeshResponse
-	(*Condition)(nil),             // 34: sharelock.v1.Condition
-	(*Stall)(nil),                 // 35: sharelock.v1.Stall
-	(*Lease)(nil),                 // 36: sharelock.v1.Lease
-	(*Member)(nil),                // 37: sharelock.v1.Member
-	(*GetLogLevelRequest)(nil),    // 38: sharelock.v1.GetLogLevelRequest
-	(*SetLogLevelRequest)(nil),    // 39: sharelock.v1.SetLogLevelRequest
-	(*LogLevel)(nil),              // 40: sharelock.v1.LogLevel
-	(*GetDebugRequest)(nil),       // 41: sharelock.v1.GetDebugRequest
-	(*DebugPiece)(nil),            // 42: sharelock.v1.DebugPiece
-	(*LocateRequest)(nil),         // 43: sharelock.v1.LocateRequest
-	(*LocateResponse)(nil),        // 44: sharelock.v1.LocateResponse
-	(*GetRingRequest)(nil),        // 45: sharelock.v1.GetRingRequest
-	(*GetRingResponse)(nil),       // 46: sharelock.v1.GetRingResponse
-	(*RingMember)(nil),            // 47: sharelock.v1.RingMember
-	(*GetActivityRequest)(nil),    // 48: sharelock.v1.GetActivityRequest
-	(*GetActivityResponse)(nil),   // 49: sharelock.v1.GetActivityResponse
-	(*MemberActivity)(nil),        // 50: sharelock.v1.MemberActivity
-	(*Contention)(nil),            // 51: sharelock.v1.Contention
-	(*WhoAmIRequest)(nil),         // 52: sharelock.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),        // 53: sharelock.v1.WhoAmIResponse
-	(*Permission)(nil),            // 54: sharelock.v1.Permission
-	(*PrincipalLimits)(nil),       // 55: sharelock.v1.PrincipalLimits
-	(*LeaveRequest)(nil),          // 56: sharelock.v1.LeaveRequest
-	(*LeaveResponse)(nil),         // 57: sharelock.v1.LeaveResponse
-	(*DecommissionRequest)(nil),   // 58: sharelock.v1.DecommissionRequest
-	(*DecommissionResponse)(nil),  // 59: sharelock.v1.DecommissionResponse
-	(*Seat)(nil),                  // 60: sharelock.v1.Seat
-	(*Keyring)(nil),               // 61: sharelock.v1.Keyring
-	(*GossipKey)(nil),             // 62: sharelock.v1.GossipKey
-	(*KeyringMember)(nil),         // 63: sharelock.v1.KeyringMember
-	(*GetKeyringRequest)(nil),     // 64: sharelock.v1.GetKeyringRequest
-	(*GetKeyringResponse)(nil),    // 65: sharelock.v1.GetKeyringResponse
-	(*ChangeKeyringRequest)(nil),  // 66: sharelock.v1.ChangeKeyringRequest
-	(*ChangeKeyringResponse)(nil), // 67: sharelock.v1.ChangeKeyringResponse
-	nil,                           // 68: sharelock.v1.Hold.MetadataEntry
-	nil,                           // 69: sharelock.v1.Waiter.MetadataEntry
-	nil,                           // 70: sharelock.v1.AcquireRequest.MetadataEntry
-	nil,                           // 71: sharelock.v1.RenewRequest.MetadataEntry
-	(*durationpb.Duration)(nil),   // 72: google.protobuf.Duration
+	(WatchEvent_Type)(0),          // 2: sharelock.v1.WatchEvent.Type
+	(*Hold)(nil),                  // 3: sharelock.v1.Hold
+	(*Waiter)(nil),                // 4: sharelock.v1.Waiter
+	(*Lock)(nil),                  // 5: sharelock.v1.Lock
+	(*AcquireRequest)(nil),        // 6: sharelock.v1.AcquireRequest
+	(*AcquireResponse)(nil),       // 7: sharelock.v1.AcquireResponse
+	(*RenewRequest)(nil),          // 8: sharelock.v1.RenewRequest
+	(*RenewResponse)(nil),         // 9: sharelock.v1.RenewResponse
+	(*ReleaseRequest)(nil),        // 10: sharelock.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),       // 11: sharelock.v1.ReleaseResponse
+	(*GiveUpRequest)(nil),         // 12: sharelock.v1.GiveUpRequest
+	(*GiveUpResponse)(nil),        // 13: sharelock.v1.GiveUpResponse
+	(*GetRequest)(nil),            // 14: sharelock.v1.GetRequest
+	(*GetResponse)(nil),           // 15: sharelock.v1.GetResponse
+	(*ListRequest)(nil),           // 16: sharelock.v1.ListRequest
+	(*ListResponse)(nil),          // 17: sharelock.v1.ListResponse
+	(*WatchRequest)(nil),          // 18: sharelock.v1.WatchRequest
+	(*WatchEvent)(nil),            // 19: sharelock.v1.WatchEvent
+	(*CheckTokenRequest)(nil),     // 20: sharelock.v1.CheckTokenRequest
+	(*CheckTokenResponse)(nil),    // 21: sharelock.v1.CheckTokenResponse
+	(*ForceReleaseRequest)(nil),   // 22: sharelock.v1.ForceReleaseRequest
+	(*ForceReleaseResponse)(nil),  // 23: sharelock.v1.ForceReleaseResponse
+	(*SessionRequest)(nil),        // 24: sharelock.v1.SessionRequest
+	(*SessionHold)(nil),           // 25: sharelock.v1.SessionHold
+	(*SessionCall)(nil),           // 26: sharelock.v1.SessionCall
+	(*SessionCancel)(nil),         // 27: sharelock.v1.SessionCancel
+	(*SessionResponse)(nil),       // 28: sharelock.v1.SessionResponse
+	(*SessionQueued)(nil),         // 29: sharelock.v1.SessionQueued
+	(*SessionForced)(nil),         // 30: sharelock.v1.SessionForced
+	(*SessionRenewed)(nil),        // 31: sharelock.v1.SessionRenewed
+	(*SessionEnd)(nil),            // 32: sharelock.v1.SessionEnd
+	(*SessionAnswer)(nil),         // 33: sharelock.v1.SessionAnswer
+	(*LockHeldDetail)(nil),        // 34: sharelock.v1.LockHeldDetail
+	(*GetMeshRequest)(nil),        // 35: sharelock.v1.GetMeshRequest
+	(*GetMeshResponse)(nil),       // 36: sharelock.v1.GetMeshResponse
+	(*Condition)(nil),             // 37: sharelock.v1.Condition
+	(*Stall)(nil),                 // 38: sharelock.v1.Stall
+	(*Lease)(nil),                 // 39: sharelock.v1.Lease
+	(*Member)(nil),                // 40: sharelock.v1.Member
+	(*GetLogLevelRequest)(nil),    // 41: sharelock.v1.GetLogLevelRequest
+	(*SetLogLevelRequest)(nil),    // 42: sharelock.v1.SetLogLevelRequest
+	(*LogLevel)(nil),              // 43: sharelock.v1.LogLevel
+	(*GetDebugRequest)(nil),       // 44: sharelock.v1.GetDebugRequest
+	(*DebugPiece)(nil),            // 45: sharelock.v1.DebugPiece
+	(*LocateRequest)(nil),         // 46: sharelock.v1.LocateRequest
+	(*LocateResponse)(nil),        // 47: sharelock.v1.LocateResponse
+	(*GetRingRequest)(nil),        // 48: sharelock.v1.GetRingRequest
+	(*GetRingResponse)(nil),       // 49: sharelock.v1.GetRingResponse
+	(*RingMember)(nil),            // 50: sharelock.v1.RingMember
+	(*GetActivityRequest)(nil),    // 51: sharelock.v1.GetActivityRequest
+	(*GetActivityResponse)(nil),   // 52: sharelock.v1.GetActivityResponse
+	(*MemberActivity)(nil),        // 53: sharelock.v1.MemberActivity
+	(*Contention)(nil),            // 54: sharelock.v1.Contention
+	(*WhoAmIRequest)(nil),         // 55: sharelock.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),        // 56: sharelock.v1.WhoAmIResponse
+	(*Permission)(nil),            // 57: sharelock.v1.Permission
+	(*PrincipalLimits)(nil),       // 58: sharelock.v1.PrincipalLimits
+	(*LeaveRequest)(nil),          // 59: sharelock.v1.LeaveRequest
+	(*LeaveResponse)(nil),         // 60: sharelock.v1.LeaveResponse
+	(*DecommissionRequest)(nil),   // 61: sharelock.v1.DecommissionRequest
+	(*DecommissionResponse)(nil),  // 62: sharelock.v1.DecommissionResponse
+	(*Seat)(nil),                  // 63: sharelock.v1.Seat
+	(*Keyring)(nil),               // 64: sharelock.v1.Keyring
+	(*GossipKey)(nil),             // 65: sharelock.v1.GossipKey
+	(*KeyringMember)(nil),         // 66: sharelock.v1.KeyringMember
+	(*GetKeyringRequest)(nil),     // 67: sharelock.v1.GetKeyringRequest
+	(*GetKeyringResponse)(nil),    // 68: sharelock.v1.GetKeyringResponse
+	(*ChangeKeyringRequest)(nil),  // 69: sharelock.v1.ChangeKeyringRequest
+	(*ChangeKeyringResponse)(nil), // 70: sharelock.v1.ChangeKeyringResponse
+	nil,                           // 71: sharelock.v1.Hold.MetadataEntry
+	nil,                           // 72: sharelock.v1.Waiter.MetadataEntry
+	nil,                           // 73: sharelock.v1.AcquireRequest.MetadataEntry
+	nil,                           // 74: sharelock.v1.RenewRequest.MetadataEntry
+	(*durationpb.Duration)(nil),   // 75: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 76: google.protobuf.Timestamp
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	72, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	72, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	72, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	68, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
-	72, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
-	72, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
+	75, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	75, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	75, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	71, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	75, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
+	75, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
 	0,  // 7: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	72, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	69, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
-	2,  // 10: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
-	3,  // 11: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	72, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	72, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	72, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	75, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	72, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	3,  // 10: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
+	4,  // 11: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
+	75, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	75, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	75, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 15: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	70, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
-	72, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	2,  // 18: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	72, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
-	71, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
-	2,  // 21: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
-	2,  // 22: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
-	4,  // 23: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
-	4,  // 24: sharelock.v1.ListResponse.locks:type_name -> sharelock.v1.Lock
-	2,  // 25: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
-	2,  // 26: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
-	2,  // 27: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
-	23, // 28: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
-	22, // 29: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
-	72, // 30: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
-	5,  // 31: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
-	7,  // 32: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
-	9,  // 33: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
-	24, // 34: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
-	11, // 35: sharelock.v1.SessionCall.give_up:type_name -> sharelock.v1.GiveUpRequest
-	30, // 36: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
-	28, // 37: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
-	29, // 38: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
-	46, // 39: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
-	27, // 40: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
-	26, // 41: sharelock.v1.SessionResponse.queued:type_name -> sharelock.v1.SessionQueued
-	2,  // 42: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
-	2,  // 43: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
-	36, // 44: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
-	37, // 45: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	60, // 46: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
-	35, // 47: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
-	34, // 48: sharelock.v1.GetMeshResponse.conditions:type_name -> sharelock.v1.Condition
-	72, // 49: sharelock.v1.Condition.lasting:type_name -> google.protobuf.Duration
-	72, // 50: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
-	72, // 51: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	47, // 52: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
-	50, // 53: sharelock.v1.GetActivityResponse.members:type_name -> sharelock.v1.MemberActivity
-	72, // 54: sharelock.v1.MemberActivity.longest_wait:type_name -> google.protobuf.Duration
-	51, // 55: sharelock.v1.MemberActivity.contended:type_name -> sharelock.v1.Contention
-	72, // 56: sharelock.v1.Contention.longest_wait:type_name -> google.protobuf.Duration
-	72, // 57: sharelock.v1.WhoAmIResponse.expires_in:type_name -> google.protobuf.Duration
-	54, // 58: sharelock.v1.WhoAmIResponse.permissions:type_name -> sharelock.v1.Permission
-	55, // 59: sharelock.v1.WhoAmIResponse.limits:type_name -> sharelock.v1.PrincipalLimits
-	62, // 60: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
-	63, // 61: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
-	61, // 62: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
-	1,  // 63: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
-	61, // 64: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
-	5,  // 65: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	7,  // 66: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	9,  // 67: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	11, // 68: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
-	13, // 69: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	15, // 70: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	17, // 71: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	19, // 72: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	21, // 73: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	32, // 74: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	43, // 75: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	45, // 76: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	48, // 77: sharelock.v1.MeshService.GetActivity:input_type -> sharelock.v1.GetActivityRequest
-	52, // 78: sharelock.v1.MeshService.WhoAmI:input_type -> sharelock.v1.WhoAmIRequest
-	56, // 79: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	58, // 80: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
-	64, // 81: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
-	66, // 82: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
-	38, // 83: sharelock.v1.MeshService.GetLogLevel:input_type -> sharelock.v1.GetLogLevelRequest
-	39, // 84: sharelock.v1.MeshService.SetLogLevel:input_type -> sharelock.v1.SetLogLevelRequest
-	41, // 85: sharelock.v1.MeshService.GetDebug:input_type -> sharelock.v1.GetDebugRequest
-	6,  // 86: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	8,  // 87: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	10, // 88: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	12, // 89: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
-	14, // 90: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	16, // 91: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	18, // 92: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	20, // 93: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	25, // 94: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	33, // 95: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	44, // 96: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	46, // 97: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	49, // 98: sharelock.v1.MeshService.GetActivity:output_type -> sharelock.v1.GetActivityResponse
-	53, // 99: sharelock.v1.MeshService.WhoAmI:output_type -> sharelock.v1.WhoAmIResponse
-	57, // 100: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	59, // 101: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
-	65, // 102: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
-	67, // 103: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
-	40, // 104: sharelock.v1.MeshService.GetLogLevel:output_type -> sharelock.v1.LogLevel
-	40, // 105: sharelock.v1.MeshService.SetLogLevel:output_type -> sharelock.v1.LogLevel
-	42, // 106: sharelock.v1.MeshService.GetDebug:output_type -> sharelock.v1.DebugPiece
-	86, // [86:107] is the sub-list for method output_type
-	65, // [65:86] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	73, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	75, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	3,  // 18: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
+	75, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	74, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
+	3,  // 21: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
+	3,  // 22: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
+	5,  // 23: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
+	5,  // 24: sharelock.v1.ListResponse.locks:type_name -> sharelock.v1.Lock
+	2,  // 25: sharelock.v1.WatchEvent.type:type_name -> sharelock.v1.WatchEvent.Type
+	0,  // 26: sharelock.v1.WatchEvent.mode:type_name -> sharelock.v1.Mode
+	76, // 27: sharelock.v1.WatchEvent.at:type_name -> google.protobuf.Timestamp
+	3,  // 28: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
+	3,  // 29: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
+	3,  // 30: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
+	26, // 31: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
+	25, // 32: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
+	75, // 33: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
+	6,  // 34: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
+	8,  // 35: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
+	10, // 36: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
+	27, // 37: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
+	12, // 38: sharelock.v1.SessionCall.give_up:type_name -> sharelock.v1.GiveUpRequest
+	33, // 39: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
+	31, // 40: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
+	32, // 41: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
+	49, // 42: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
+	30, // 43: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
+	29, // 44: sharelock.v1.SessionResponse.queued:type_name -> sharelock.v1.SessionQueued
+	3,  // 45: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
+	3,  // 46: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
+	39, // 47: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
+	40, // 48: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
+	63, // 49: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
+	38, // 50: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
+	37, // 51: sharelock.v1.GetMeshResponse.conditions:type_name -> sharelock.v1.Condition
+	75, // 52: sharelock.v1.Condition.lasting:type_name -> google.protobuf.Duration
+	75, // 53: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
+	75, // 54: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	50, // 55: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
+	53, // 56: sharelock.v1.GetActivityResponse.members:type_name -> sharelock.v1.MemberActivity
+	75, // 57: sharelock.v1.MemberActivity.longest_wait:type_name -> google.protobuf.Duration
+	54, // 58: sharelock.v1.MemberActivity.contended:type_name -> sharelock.v1.Contention
+	75, // 59: sharelock.v1.Contention.longest_wait:type_name -> google.protobuf.Duration
+	75, // 60: sharelock.v1.WhoAmIResponse.expires_in:type_name -> google.protobuf.Duration
+	57, // 61: sharelock.v1.WhoAmIResponse.permissions:type_name -> sharelock.v1.Permission
+	58, // 62: sharelock.v1.WhoAmIResponse.limits:type_name -> sharelock.v1.PrincipalLimits
+	65, // 63: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
+	66, // 64: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
+	64, // 65: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	1,  // 66: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
+	64, // 67: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	6,  // 68: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	8,  // 69: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	10, // 70: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	12, // 71: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
+	14, // 72: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	16, // 73: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	18, // 74: sharelock.v1.LockService.Watch:input_type -> sharelock.v1.WatchRequest
+	20, // 75: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	22, // 76: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	24, // 77: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	35, // 78: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	46, // 79: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	48, // 80: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	51, // 81: sharelock.v1.MeshService.GetActivity:input_type -> sharelock.v1.GetActivityRequest
+	55, // 82: sharelock.v1.MeshService.WhoAmI:input_type -> sharelock.v1.WhoAmIRequest
+	59, // 83: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	61, // 84: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
+	67, // 85: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
+	69, // 86: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
+	41, // 87: sharelock.v1.MeshService.GetLogLevel:input_type -> sharelock.v1.GetLogLevelRequest
+	42, // 88: sharelock.v1.MeshService.SetLogLevel:input_type -> sharelock.v1.SetLogLevelRequest
+	44, // 89: sharelock.v1.MeshService.GetDebug:input_type -> sharelock.v1.GetDebugRequest
+	7,  // 90: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	9,  // 91: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	11, // 92: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	13, // 93: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
+	15, // 94: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	17, // 95: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	19, // 96: sharelock.v1.LockService.Watch:output_type -> sharelock.v1.WatchEvent
+	21, // 97: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	23, // 98: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	28, // 99: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	36, // 100: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	47, // 101: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	49, // 102: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	52, // 103: sharelock.v1.MeshService.GetActivity:output_type -> sharelock.v1.GetActivityResponse
+	56, // 104: sharelock.v1.MeshService.WhoAmI:output_type -> sharelock.v1.WhoAmIResponse
+	60, // 105: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	62, // 106: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
+	68, // 107: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
+	70, // 108: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
+	43, // 109: sharelock.v1.MeshService.GetLogLevel:output_type -> sharelock.v1.LogLevel
+	43, // 110: sharelock.v1.MeshService.SetLogLevel:output_type -> sharelock.v1.LogLevel
+	45, // 111: sharelock.v1.MeshService.GetDebug:output_type -> sharelock.v1.DebugPiece
+	90, // [90:112] is the sub-list for method output_type
+	68, // [68:90] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -5258,7 +5596,7 @@ func file_sharelock_v1_lock_proto_init() {
 	}
 	file_sharelock_v1_lock_proto_msgTypes[0].OneofWrappers = []any{}
 	file_sharelock_v1_lock_proto_msgTypes[1].OneofWrappers = []any{}
-	file_sharelock_v1_lock_proto_msgTypes[21].OneofWrappers = []any{
+	file_sharelock_v1_lock_proto_msgTypes[23].OneofWrappers = []any{
 		(*SessionCall_Acquire)(nil),
 		(*SessionCall_Renew)(nil),
 		(*SessionCall_Release)(nil),
@@ -5270,8 +5608,8 @@ func file_sharelock_v1_lock_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   70,
+			NumEnums:      3,
+			NumMessages:   72,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -25,6 +25,7 @@ const (
 	LockService_GiveUp_FullMethodName       = "/sharelock.v1.LockService/GiveUp"
 	LockService_Get_FullMethodName          = "/sharelock.v1.LockService/Get"
 	LockService_List_FullMethodName         = "/sharelock.v1.LockService/List"
+	LockService_Watch_FullMethodName        = "/sharelock.v1.LockService/Watch"
 	LockService_CheckToken_FullMethodName   = "/sharelock.v1.LockService/CheckToken"
 	LockService_ForceRelease_FullMethodName = "/sharelock.v1.LockService/ForceRelease"
 	LockService_Session_FullMethodName      = "/sharelock.v1.LockService/Session"
@@ -61,6 +62,13 @@ type LockServiceClient interface {
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
 	// List returns the keys that are held or waited for, sorted by key.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
+	// Watch tells what happens to one key, or to all keys with a prefix. It begins with a
+	// SNAPSHOT of every hold and waiter, and SYNCED; the changes follow. Events of one key
+	// come in the order in which they happened and never go back; between keys there is no
+	// order. After MOVED or RESET, what was told before does not count any more: SNAPSHOTs
+	// and SYNCED follow again. A PING shows every 15 s that the stream is alive. A stream
+	// that is read too slowly is RESET; one that is not read for 30 s is closed.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEvent], error)
 	// CheckToken reports whether a token is a current grant of the key.
 	CheckToken(ctx context.Context, in *CheckTokenRequest, opts ...grpc.CallOption) (*CheckTokenResponse, error)
 	// ForceRelease takes a hold from its holder. For administrators.
@@ -155,6 +163,25 @@ func (c *lockServiceClient) List(ctx context.Context, in *ListRequest, opts ...g
 	return out, nil
 }
 
+func (c *lockServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LockService_ServiceDesc.Streams[0], LockService_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, WatchEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LockService_WatchClient = grpc.ServerStreamingClient[WatchEvent]
+
 func (c *lockServiceClient) CheckToken(ctx context.Context, in *CheckTokenRequest, opts ...grpc.CallOption) (*CheckTokenResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CheckTokenResponse)
@@ -177,7 +204,7 @@ func (c *lockServiceClient) ForceRelease(ctx context.Context, in *ForceReleaseRe
 
 func (c *lockServiceClient) Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &LockService_ServiceDesc.Streams[0], LockService_Session_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &LockService_ServiceDesc.Streams[1], LockService_Session_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +246,13 @@ type LockServiceServer interface {
 	Get(context.Context, *GetRequest) (*GetResponse, error)
 	// List returns the keys that are held or waited for, sorted by key.
 	List(context.Context, *ListRequest) (*ListResponse, error)
+	// Watch tells what happens to one key, or to all keys with a prefix. It begins with a
+	// SNAPSHOT of every hold and waiter, and SYNCED; the changes follow. Events of one key
+	// come in the order in which they happened and never go back; between keys there is no
+	// order. After MOVED or RESET, what was told before does not count any more: SNAPSHOTs
+	// and SYNCED follow again. A PING shows every 15 s that the stream is alive. A stream
+	// that is read too slowly is RESET; one that is not read for 30 s is closed.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchEvent]) error
 	// CheckToken reports whether a token is a current grant of the key.
 	CheckToken(context.Context, *CheckTokenRequest) (*CheckTokenResponse, error)
 	// ForceRelease takes a hold from its holder. For administrators.
@@ -270,6 +304,9 @@ func (UnimplementedLockServiceServer) Get(context.Context, *GetRequest) (*GetRes
 }
 func (UnimplementedLockServiceServer) List(context.Context, *ListRequest) (*ListResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedLockServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchEvent]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedLockServiceServer) CheckToken(context.Context, *CheckTokenRequest) (*CheckTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckToken not implemented")
@@ -409,6 +446,17 @@ func _LockService_List_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LockService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LockServiceServer).Watch(m, &grpc.GenericServerStream[WatchRequest, WatchEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LockService_WatchServer = grpc.ServerStreamingServer[WatchEvent]
+
 func _LockService_CheckToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CheckTokenRequest)
 	if err := dec(in); err != nil {
@@ -493,6 +541,11 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _LockService_Watch_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "Session",
 			Handler:       _LockService_Session_Handler,

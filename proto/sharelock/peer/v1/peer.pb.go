@@ -100,7 +100,7 @@ func (x JoinResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JoinResponse_Outcome.Descriptor instead.
 func (JoinResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27, 0}
 }
 
 type RenewResponse_Outcome int32
@@ -162,7 +162,7 @@ func (x RenewResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RenewResponse_Outcome.Descriptor instead.
 func (RenewResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29, 0}
 }
 
 type KeyringRequest_Action int32
@@ -218,7 +218,7 @@ func (x KeyringRequest_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use KeyringRequest_Action.Descriptor instead.
 func (KeyringRequest_Action) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{63, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{70, 0}
 }
 
 type ActivityRequest struct {
@@ -589,6 +589,571 @@ func (x *UsageResponse) GetWaiters() uint64 {
 	return 0
 }
 
+// WatchRequest changes what a node follows, and asks for the present state of it.
+type WatchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Watch         []*WatchTarget         `protobuf:"bytes,1,rep,name=watch,proto3" json:"watch,omitempty"`
+	Unwatch       []*WatchTarget         `protobuf:"bytes,2,rep,name=unwatch,proto3" json:"unwatch,omitempty"`
+	Reads         []*WatchRead           `protobuf:"bytes,3,rep,name=reads,proto3" json:"reads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *WatchRequest) GetWatch() []*WatchTarget {
+	if x != nil {
+		return x.Watch
+	}
+	return nil
+}
+
+func (x *WatchRequest) GetUnwatch() []*WatchTarget {
+	if x != nil {
+		return x.Unwatch
+	}
+	return nil
+}
+
+func (x *WatchRequest) GetReads() []*WatchRead {
+	if x != nil {
+		return x.Reads
+	}
+	return nil
+}
+
+// WatchTarget is one key or, if the key is empty, all keys that begin with the prefix.
+type WatchTarget struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Prefix        string                 `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchTarget) Reset() {
+	*x = WatchTarget{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchTarget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchTarget) ProtoMessage() {}
+
+func (x *WatchTarget) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchTarget.ProtoReflect.Descriptor instead.
+func (*WatchTarget) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *WatchTarget) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *WatchTarget) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+// WatchRead asks for the state of a target that is watched.
+type WatchRead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the sender. All parts of the result have it.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// In any other epoch the read fails.
+	Epoch  uint32       `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Target *WatchTarget `protobuf:"bytes,3,opt,name=target,proto3" json:"target,omitempty"`
+	// If resume is set, the events of the key after this sequence number are the result, as
+	// long as all of them are known.
+	Resume bool   `protobuf:"varint,4,opt,name=resume,proto3" json:"resume,omitempty"`
+	After  uint64 `protobuf:"varint,5,opt,name=after,proto3" json:"after,omitempty"`
+	// The partitions to read, if the target is a prefix.
+	Partitions    []uint32 `protobuf:"varint,6,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRead) Reset() {
+	*x = WatchRead{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRead) ProtoMessage() {}
+
+func (x *WatchRead) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRead.ProtoReflect.Descriptor instead.
+func (*WatchRead) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WatchRead) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *WatchRead) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *WatchRead) GetTarget() *WatchTarget {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *WatchRead) GetResume() bool {
+	if x != nil {
+		return x.Resume
+	}
+	return false
+}
+
+func (x *WatchRead) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *WatchRead) GetPartitions() []uint32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+type WatchResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	News          []*WatchNews           `protobuf:"bytes,1,rep,name=news,proto3" json:"news,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *WatchResponse) GetNews() []*WatchNews {
+	if x != nil {
+		return x.News
+	}
+	return nil
+}
+
+// WatchNews is an event, or a part of what was read. If both are absent, events were left
+// out, and everything must be read again.
+type WatchNews struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Event         *WatchEvent            `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	Part          *WatchPart             `protobuf:"bytes,2,opt,name=part,proto3" json:"part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchNews) Reset() {
+	*x = WatchNews{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchNews) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchNews) ProtoMessage() {}
+
+func (x *WatchNews) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchNews.ProtoReflect.Descriptor instead.
+func (*WatchNews) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *WatchNews) GetEvent() *WatchEvent {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *WatchNews) GetPart() *WatchPart {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+type WatchEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of a type, as in the public API.
+	Type          string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	Key           string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Token         uint64 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"`
+	ClientId      string `protobuf:"bytes,4,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	Principal     string `protobuf:"bytes,5,opt,name=principal,proto3" json:"principal,omitempty"`
+	Mode          uint32 `protobuf:"varint,6,opt,name=mode,proto3" json:"mode,omitempty"`
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	AtUnixNs      int64  `protobuf:"varint,8,opt,name=at_unix_ns,json=atUnixNs,proto3" json:"at_unix_ns,omitempty"`
+	Waiters       uint32 `protobuf:"varint,9,opt,name=waiters,proto3" json:"waiters,omitempty"`
+	Partition     uint32 `protobuf:"varint,10,opt,name=partition,proto3" json:"partition,omitempty"`
+	Epoch         uint32 `protobuf:"varint,11,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Seq           uint64 `protobuf:"varint,12,opt,name=seq,proto3" json:"seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEvent) Reset() {
+	*x = WatchEvent{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEvent) ProtoMessage() {}
+
+func (x *WatchEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
+func (*WatchEvent) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *WatchEvent) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *WatchEvent) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *WatchEvent) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *WatchEvent) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *WatchEvent) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *WatchEvent) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *WatchEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *WatchEvent) GetAtUnixNs() int64 {
+	if x != nil {
+		return x.AtUnixNs
+	}
+	return 0
+}
+
+func (x *WatchEvent) GetWaiters() uint32 {
+	if x != nil {
+		return x.Waiters
+	}
+	return 0
+}
+
+func (x *WatchEvent) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *WatchEvent) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *WatchEvent) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+// WatchPart is a part of the result of a read.
+type WatchPart struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Partition uint32                 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	Epoch     uint32                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The sequence number up to which all events of the key are in the part.
+	Seq    uint64        `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	Events []*WatchEvent `protobuf:"bytes,5,rep,name=events,proto3" json:"events,omitempty"`
+	// The events are those that were asked for with resume.
+	Resumed bool `protobuf:"varint,6,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	// The last part of the partition, and the last part of all.
+	Done bool `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`
+	Last bool `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"`
+	// The state of the partition was lost.
+	Quarantined bool `protobuf:"varint,9,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
+	// Why the read failed; empty if it did not. It is worth trying again if behind is set.
+	Error         string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
+	Behind        bool   `protobuf:"varint,11,opt,name=behind,proto3" json:"behind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchPart) Reset() {
+	*x = WatchPart{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchPart) ProtoMessage() {}
+
+func (x *WatchPart) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchPart.ProtoReflect.Descriptor instead.
+func (*WatchPart) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *WatchPart) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *WatchPart) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *WatchPart) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *WatchPart) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *WatchPart) GetEvents() []*WatchEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WatchPart) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
+}
+
+func (x *WatchPart) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *WatchPart) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+func (x *WatchPart) GetQuarantined() bool {
+	if x != nil {
+		return x.Quarantined
+	}
+	return false
+}
+
+func (x *WatchPart) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *WatchPart) GetBehind() bool {
+	if x != nil {
+		return x.Behind
+	}
+	return false
+}
+
 // Identity identifies a member by its id and incarnation (counter and nonce).
 type Identity struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -601,7 +1166,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +1178,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +1191,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Identity) GetId() string {
@@ -671,7 +1236,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +1248,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +1261,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Member) GetIdentity() *Identity {
@@ -786,7 +1351,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +1363,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +1376,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *View) GetEpoch() uint32 {
@@ -869,7 +1434,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -881,7 +1446,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -894,7 +1459,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Cluster) GetId() []byte {
@@ -959,7 +1524,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1536,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1549,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *History) GetCluster() *Cluster {
@@ -1021,7 +1586,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1598,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1611,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Snapshot) GetRelease() uint32 {
@@ -1078,7 +1643,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1655,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1668,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Command) GetKind() isCommand_Kind {
@@ -1199,7 +1764,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1776,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1789,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Meta) GetIdentity() *Identity {
@@ -1342,7 +1907,7 @@ type PromiseRequest struct {
 
 func (x *PromiseRequest) Reset() {
 	*x = PromiseRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +1919,7 @@ func (x *PromiseRequest) String() string {
 func (*PromiseRequest) ProtoMessage() {}
 
 func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +1932,7 @@ func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseRequest.ProtoReflect.Descriptor instead.
 func (*PromiseRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PromiseRequest) GetClusterId() []byte {
@@ -1395,7 +1960,7 @@ type PromiseResponse struct {
 
 func (x *PromiseResponse) Reset() {
 	*x = PromiseResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1972,7 @@ func (x *PromiseResponse) String() string {
 func (*PromiseResponse) ProtoMessage() {}
 
 func (x *PromiseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1985,7 @@ func (x *PromiseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseResponse.ProtoReflect.Descriptor instead.
 func (*PromiseResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PromiseResponse) GetPromised() bool {
@@ -1452,7 +2017,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +2029,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +2042,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ProbeRequest) GetRelease() uint32 {
@@ -1516,7 +2081,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +2093,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +2106,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ProbeResponse) GetEpoch() uint32 {
@@ -1595,7 +2160,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +2172,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +2185,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *JoinRequest) GetMember() *Member {
@@ -1669,7 +2234,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +2246,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +2259,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *JoinResponse) GetOutcome() JoinResponse_Outcome {
@@ -1766,7 +2331,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1778,7 +2343,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1791,7 +2356,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RenewRequest) GetMember() *Identity {
@@ -1882,7 +2447,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1894,7 +2459,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1907,7 +2472,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RenewResponse) GetOutcome() RenewResponse_Outcome {
@@ -1969,7 +2534,7 @@ type TermRequest struct {
 
 func (x *TermRequest) Reset() {
 	*x = TermRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2546,7 @@ func (x *TermRequest) String() string {
 func (*TermRequest) ProtoMessage() {}
 
 func (x *TermRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2559,7 @@ func (x *TermRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermRequest.ProtoReflect.Descriptor instead.
 func (*TermRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TermRequest) GetVoter() string {
@@ -2016,7 +2581,7 @@ type TermResponse struct {
 
 func (x *TermResponse) Reset() {
 	*x = TermResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2028,7 +2593,7 @@ func (x *TermResponse) String() string {
 func (*TermResponse) ProtoMessage() {}
 
 func (x *TermResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2041,7 +2606,7 @@ func (x *TermResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermResponse.ProtoReflect.Descriptor instead.
 func (*TermResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TermResponse) GetTerm() uint64 {
@@ -2068,7 +2633,7 @@ type DecommissionRequest struct {
 
 func (x *DecommissionRequest) Reset() {
 	*x = DecommissionRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2645,7 @@ func (x *DecommissionRequest) String() string {
 func (*DecommissionRequest) ProtoMessage() {}
 
 func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2658,7 @@ func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
 func (*DecommissionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DecommissionRequest) GetName() string {
@@ -2116,7 +2681,7 @@ type DecommissionResponse struct {
 
 func (x *DecommissionResponse) Reset() {
 	*x = DecommissionResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2693,7 @@ func (x *DecommissionResponse) String() string {
 func (*DecommissionResponse) ProtoMessage() {}
 
 func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2706,7 @@ func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
 func (*DecommissionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DecommissionResponse) GetDone() bool {
@@ -2174,7 +2739,7 @@ type InstallRequest struct {
 
 func (x *InstallRequest) Reset() {
 	*x = InstallRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2186,7 +2751,7 @@ func (x *InstallRequest) String() string {
 func (*InstallRequest) ProtoMessage() {}
 
 func (x *InstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2199,7 +2764,7 @@ func (x *InstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallRequest.ProtoReflect.Descriptor instead.
 func (*InstallRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *InstallRequest) GetHistory() *History {
@@ -2218,7 +2783,7 @@ type InstallResponse struct {
 
 func (x *InstallResponse) Reset() {
 	*x = InstallResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2230,7 +2795,7 @@ func (x *InstallResponse) String() string {
 func (*InstallResponse) ProtoMessage() {}
 
 func (x *InstallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2243,7 +2808,7 @@ func (x *InstallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallResponse.ProtoReflect.Descriptor instead.
 func (*InstallResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *InstallResponse) GetEpoch() uint32 {
@@ -2263,7 +2828,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2840,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2853,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AskRequest) GetEpoch() uint32 {
@@ -2317,7 +2882,7 @@ type AskResponse struct {
 
 func (x *AskResponse) Reset() {
 	*x = AskResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2329,7 +2894,7 @@ func (x *AskResponse) String() string {
 func (*AskResponse) ProtoMessage() {}
 
 func (x *AskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2342,7 +2907,7 @@ func (x *AskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskResponse.ProtoReflect.Descriptor instead.
 func (*AskResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AskResponse) GetEpoch() uint32 {
@@ -2372,7 +2937,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2949,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2962,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Held) GetPartition() uint32 {
@@ -2431,7 +2996,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +3008,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +3021,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FetchRequest) GetEpoch() uint32 {
@@ -2485,7 +3050,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2497,7 +3062,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +3075,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Want) GetHeld() *Held {
@@ -2540,7 +3105,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2552,7 +3117,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2565,7 +3130,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *FetchResponse) GetEpoch() uint32 {
@@ -2601,7 +3166,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2613,7 +3178,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2626,7 +3191,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Piece) GetPartition() uint32 {
@@ -2681,7 +3246,7 @@ type ActiveRequest struct {
 
 func (x *ActiveRequest) Reset() {
 	*x = ActiveRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2693,7 +3258,7 @@ func (x *ActiveRequest) String() string {
 func (*ActiveRequest) ProtoMessage() {}
 
 func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2706,7 +3271,7 @@ func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveRequest.ProtoReflect.Descriptor instead.
 func (*ActiveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ActiveRequest) GetEpoch() uint32 {
@@ -2732,7 +3297,7 @@ type ActiveResponse struct {
 
 func (x *ActiveResponse) Reset() {
 	*x = ActiveResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +3309,7 @@ func (x *ActiveResponse) String() string {
 func (*ActiveResponse) ProtoMessage() {}
 
 func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +3322,7 @@ func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveResponse.ProtoReflect.Descriptor instead.
 func (*ActiveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ActiveResponse) GetEpoch() uint32 {
@@ -2775,7 +3340,7 @@ type GreetRequest struct {
 
 func (x *GreetRequest) Reset() {
 	*x = GreetRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2787,7 +3352,7 @@ func (x *GreetRequest) String() string {
 func (*GreetRequest) ProtoMessage() {}
 
 func (x *GreetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2800,7 +3365,7 @@ func (x *GreetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetRequest.ProtoReflect.Descriptor instead.
 func (*GreetRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{45}
 }
 
 type GreetResponse struct {
@@ -2811,7 +3376,7 @@ type GreetResponse struct {
 
 func (x *GreetResponse) Reset() {
 	*x = GreetResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +3388,7 @@ func (x *GreetResponse) String() string {
 func (*GreetResponse) ProtoMessage() {}
 
 func (x *GreetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +3401,7 @@ func (x *GreetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetResponse.ProtoReflect.Descriptor instead.
 func (*GreetResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{46}
 }
 
 type TakeOverRequest struct {
@@ -2852,7 +3417,7 @@ type TakeOverRequest struct {
 
 func (x *TakeOverRequest) Reset() {
 	*x = TakeOverRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2864,7 +3429,7 @@ func (x *TakeOverRequest) String() string {
 func (*TakeOverRequest) ProtoMessage() {}
 
 func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2877,7 +3442,7 @@ func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverRequest.ProtoReflect.Descriptor instead.
 func (*TakeOverRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TakeOverRequest) GetSilent() *Identity {
@@ -2902,7 +3467,7 @@ type TakeOverResponse struct {
 
 func (x *TakeOverResponse) Reset() {
 	*x = TakeOverResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2914,7 +3479,7 @@ func (x *TakeOverResponse) String() string {
 func (*TakeOverResponse) ProtoMessage() {}
 
 func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2927,7 +3492,7 @@ func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverResponse.ProtoReflect.Descriptor instead.
 func (*TakeOverResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{48}
 }
 
 // Parcel is one call to a leaving member through the leader (V6a). The leader does not
@@ -2950,7 +3515,7 @@ type Parcel struct {
 
 func (x *Parcel) Reset() {
 	*x = Parcel{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2962,7 +3527,7 @@ func (x *Parcel) String() string {
 func (*Parcel) ProtoMessage() {}
 
 func (x *Parcel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2975,7 +3540,7 @@ func (x *Parcel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parcel.ProtoReflect.Descriptor instead.
 func (*Parcel) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Parcel) GetId() uint64 {
@@ -3039,7 +3604,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3051,7 +3616,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3064,7 +3629,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Reply) GetTo() *Identity {
@@ -3118,7 +3683,7 @@ type RelayRequest struct {
 
 func (x *RelayRequest) Reset() {
 	*x = RelayRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3130,7 +3695,7 @@ func (x *RelayRequest) String() string {
 func (*RelayRequest) ProtoMessage() {}
 
 func (x *RelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3143,7 +3708,7 @@ func (x *RelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayRequest.ProtoReflect.Descriptor instead.
 func (*RelayRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{44}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RelayRequest) GetParcel() *Parcel {
@@ -3163,7 +3728,7 @@ type RelayResponse struct {
 
 func (x *RelayResponse) Reset() {
 	*x = RelayResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3175,7 +3740,7 @@ func (x *RelayResponse) String() string {
 func (*RelayResponse) ProtoMessage() {}
 
 func (x *RelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3188,7 +3753,7 @@ func (x *RelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayResponse.ProtoReflect.Descriptor instead.
 func (*RelayResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{45}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RelayResponse) GetReply() *Reply {
@@ -3208,7 +3773,7 @@ type CollectRequest struct {
 
 func (x *CollectRequest) Reset() {
 	*x = CollectRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3220,7 +3785,7 @@ func (x *CollectRequest) String() string {
 func (*CollectRequest) ProtoMessage() {}
 
 func (x *CollectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3233,7 +3798,7 @@ func (x *CollectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectRequest.ProtoReflect.Descriptor instead.
 func (*CollectRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{46}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CollectRequest) GetMember() *Identity {
@@ -3259,7 +3824,7 @@ type CollectResponse struct {
 
 func (x *CollectResponse) Reset() {
 	*x = CollectResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3271,7 +3836,7 @@ func (x *CollectResponse) String() string {
 func (*CollectResponse) ProtoMessage() {}
 
 func (x *CollectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3284,7 +3849,7 @@ func (x *CollectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectResponse.ProtoReflect.Descriptor instead.
 func (*CollectResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{47}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CollectResponse) GetParcels() []*Parcel {
@@ -3308,7 +3873,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3320,7 +3885,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3333,7 +3898,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{48}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListRequest) GetEpoch() uint32 {
@@ -3385,7 +3950,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3397,7 +3962,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3410,7 +3975,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{49}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListResponse) GetEpoch() uint32 {
@@ -3458,7 +4023,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3470,7 +4035,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3483,7 +4048,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{50}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *LinkRequest) GetCalls() []*Call {
@@ -3528,7 +4093,7 @@ type LinkResponse struct {
 
 func (x *LinkResponse) Reset() {
 	*x = LinkResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3540,7 +4105,7 @@ func (x *LinkResponse) String() string {
 func (*LinkResponse) ProtoMessage() {}
 
 func (x *LinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3553,7 +4118,7 @@ func (x *LinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkResponse.ProtoReflect.Descriptor instead.
 func (*LinkResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{51}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *LinkResponse) GetAnswers() []*Answer {
@@ -3599,7 +4164,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3611,7 +4176,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3624,7 +4189,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{52}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Entries) GetPartition() uint32 {
@@ -3661,7 +4226,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3673,7 +4238,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3686,7 +4251,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{53}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Ack) GetPartition() uint32 {
@@ -3720,7 +4285,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3732,7 +4297,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3745,7 +4310,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{54}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *SyncRequest) GetEpoch() uint32 {
@@ -3774,7 +4339,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3786,7 +4351,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3799,7 +4364,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{55}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SyncResponse) GetEpoch() uint32 {
@@ -3836,7 +4401,7 @@ type Base struct {
 
 func (x *Base) Reset() {
 	*x = Base{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3848,7 +4413,7 @@ func (x *Base) String() string {
 func (*Base) ProtoMessage() {}
 
 func (x *Base) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3861,7 +4426,7 @@ func (x *Base) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Base.ProtoReflect.Descriptor instead.
 func (*Base) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{56}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Base) GetHeld() *Held {
@@ -3922,7 +4487,7 @@ type Taken struct {
 
 func (x *Taken) Reset() {
 	*x = Taken{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3934,7 +4499,7 @@ func (x *Taken) String() string {
 func (*Taken) ProtoMessage() {}
 
 func (x *Taken) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3947,7 +4512,7 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{57}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Taken) GetPartition() uint32 {
@@ -4020,7 +4585,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4032,7 +4597,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4045,7 +4610,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{58}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Call) GetId() uint64 {
@@ -4232,7 +4797,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4244,7 +4809,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4257,7 +4822,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{59}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -4380,7 +4945,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4392,7 +4957,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4405,7 +4970,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{60}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Hold) GetToken() uint64 {
@@ -4507,7 +5072,7 @@ type Waiter struct {
 
 func (x *Waiter) Reset() {
 	*x = Waiter{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4519,7 +5084,7 @@ func (x *Waiter) String() string {
 func (*Waiter) ProtoMessage() {}
 
 func (x *Waiter) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4532,7 +5097,7 @@ func (x *Waiter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
 func (*Waiter) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{61}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Waiter) GetClientId() string {
@@ -4603,7 +5168,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4615,7 +5180,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4628,7 +5193,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{62}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Lock) GetKey() string {
@@ -4707,7 +5272,7 @@ type KeyringRequest struct {
 
 func (x *KeyringRequest) Reset() {
 	*x = KeyringRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4719,7 +5284,7 @@ func (x *KeyringRequest) String() string {
 func (*KeyringRequest) ProtoMessage() {}
 
 func (x *KeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4732,7 +5297,7 @@ func (x *KeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringRequest.ProtoReflect.Descriptor instead.
 func (*KeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{63}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *KeyringRequest) GetAction() KeyringRequest_Action {
@@ -4779,7 +5344,7 @@ type KeyringResponse struct {
 
 func (x *KeyringResponse) Reset() {
 	*x = KeyringResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4791,7 +5356,7 @@ func (x *KeyringResponse) String() string {
 func (*KeyringResponse) ProtoMessage() {}
 
 func (x *KeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4804,7 +5369,7 @@ func (x *KeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringResponse.ProtoReflect.Descriptor instead.
 func (*KeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{64}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *KeyringResponse) GetKeys() []*KeyringKey {
@@ -4846,7 +5411,7 @@ type KeyringKey struct {
 
 func (x *KeyringKey) Reset() {
 	*x = KeyringKey{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4858,7 +5423,7 @@ func (x *KeyringKey) String() string {
 func (*KeyringKey) ProtoMessage() {}
 
 func (x *KeyringKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4871,7 +5436,7 @@ func (x *KeyringKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringKey.ProtoReflect.Descriptor instead.
 func (*KeyringKey) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{65}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *KeyringKey) GetFingerprint() []byte {
@@ -4900,7 +5465,7 @@ type Command_Found struct {
 
 func (x *Command_Found) Reset() {
 	*x = Command_Found{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4912,7 +5477,7 @@ func (x *Command_Found) String() string {
 func (*Command_Found) ProtoMessage() {}
 
 func (x *Command_Found) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4925,7 +5490,7 @@ func (x *Command_Found) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Found.ProtoReflect.Descriptor instead.
 func (*Command_Found) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20, 0}
 }
 
 func (x *Command_Found) GetCluster() *Cluster {
@@ -4958,7 +5523,7 @@ type Command_Lead struct {
 
 func (x *Command_Lead) Reset() {
 	*x = Command_Lead{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[67]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4970,7 +5535,7 @@ func (x *Command_Lead) String() string {
 func (*Command_Lead) ProtoMessage() {}
 
 func (x *Command_Lead) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[67]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4983,7 +5548,7 @@ func (x *Command_Lead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Lead.ProtoReflect.Descriptor instead.
 func (*Command_Lead) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13, 1}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20, 1}
 }
 
 // Propose replaces the view if the epoch and the term still match (V2).
@@ -5000,7 +5565,7 @@ type Command_Propose struct {
 
 func (x *Command_Propose) Reset() {
 	*x = Command_Propose{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[68]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5012,7 +5577,7 @@ func (x *Command_Propose) String() string {
 func (*Command_Propose) ProtoMessage() {}
 
 func (x *Command_Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[68]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5025,7 +5590,7 @@ func (x *Command_Propose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Propose.ProtoReflect.Descriptor instead.
 func (*Command_Propose) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13, 2}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20, 2}
 }
 
 func (x *Command_Propose) GetPrevEpoch() uint32 {
@@ -5082,7 +5647,57 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x14\n" +
 	"\x05holds\x18\x03 \x01(\x04R\x05holds\x12\x18\n" +
-	"\awaiters\x18\x04 \x01(\x04R\awaiters\"J\n" +
+	"\awaiters\x18\x04 \x01(\x04R\awaiters\"\xb2\x01\n" +
+	"\fWatchRequest\x124\n" +
+	"\x05watch\x18\x01 \x03(\v2\x1e.sharelock.peer.v1.WatchTargetR\x05watch\x128\n" +
+	"\aunwatch\x18\x02 \x03(\v2\x1e.sharelock.peer.v1.WatchTargetR\aunwatch\x122\n" +
+	"\x05reads\x18\x03 \x03(\v2\x1c.sharelock.peer.v1.WatchReadR\x05reads\"7\n" +
+	"\vWatchTarget\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\xb7\x01\n" +
+	"\tWatchRead\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x126\n" +
+	"\x06target\x18\x03 \x01(\v2\x1e.sharelock.peer.v1.WatchTargetR\x06target\x12\x16\n" +
+	"\x06resume\x18\x04 \x01(\bR\x06resume\x12\x14\n" +
+	"\x05after\x18\x05 \x01(\x04R\x05after\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x06 \x03(\rR\n" +
+	"partitions\"A\n" +
+	"\rWatchResponse\x120\n" +
+	"\x04news\x18\x01 \x03(\v2\x1c.sharelock.peer.v1.WatchNewsR\x04news\"r\n" +
+	"\tWatchNews\x123\n" +
+	"\x05event\x18\x01 \x01(\v2\x1d.sharelock.peer.v1.WatchEventR\x05event\x120\n" +
+	"\x04part\x18\x02 \x01(\v2\x1c.sharelock.peer.v1.WatchPartR\x04part\"\xad\x02\n" +
+	"\n" +
+	"WatchEvent\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\x04R\x05token\x12\x1b\n" +
+	"\tclient_id\x18\x04 \x01(\tR\bclientId\x12\x1c\n" +
+	"\tprincipal\x18\x05 \x01(\tR\tprincipal\x12\x12\n" +
+	"\x04mode\x18\x06 \x01(\rR\x04mode\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x1c\n" +
+	"\n" +
+	"at_unix_ns\x18\b \x01(\x03R\batUnixNs\x12\x18\n" +
+	"\awaiters\x18\t \x01(\rR\awaiters\x12\x1c\n" +
+	"\tpartition\x18\n" +
+	" \x01(\rR\tpartition\x12\x14\n" +
+	"\x05epoch\x18\v \x01(\rR\x05epoch\x12\x10\n" +
+	"\x03seq\x18\f \x01(\x04R\x03seq\"\xaa\x02\n" +
+	"\tWatchPart\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\rR\x05epoch\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x125\n" +
+	"\x06events\x18\x05 \x03(\v2\x1d.sharelock.peer.v1.WatchEventR\x06events\x12\x18\n" +
+	"\aresumed\x18\x06 \x01(\bR\aresumed\x12\x12\n" +
+	"\x04done\x18\a \x01(\bR\x04done\x12\x12\n" +
+	"\x04last\x18\b \x01(\bR\x04last\x12 \n" +
+	"\vquarantined\x18\t \x01(\bR\vquarantined\x12\x14\n" +
+	"\x05error\x18\n" +
+	" \x01(\tR\x05error\x12\x16\n" +
+	"\x06behind\x18\v \x01(\bR\x06behind\"J\n" +
 	"\bIdentity\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\acounter\x18\x02 \x01(\x04R\acounter\x12\x14\n" +
@@ -5466,7 +6081,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"KeyringKey\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\fR\vfingerprint\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\fR\x03key2\xb0\f\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key2\x80\r\n" +
 	"\vPeerService\x12P\n" +
 	"\aPromise\x12!.sharelock.peer.v1.PromiseRequest\x1a\".sharelock.peer.v1.PromiseResponse\x12J\n" +
 	"\x05Probe\x12\x1f.sharelock.peer.v1.ProbeRequest\x1a .sharelock.peer.v1.ProbeResponse\x12G\n" +
@@ -5480,7 +6095,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x06Active\x12 .sharelock.peer.v1.ActiveRequest\x1a!.sharelock.peer.v1.ActiveResponse\x12G\n" +
 	"\x04List\x12\x1e.sharelock.peer.v1.ListRequest\x1a\x1f.sharelock.peer.v1.ListResponse\x12_\n" +
 	"\fDecommission\x12&.sharelock.peer.v1.DecommissionRequest\x1a'.sharelock.peer.v1.DecommissionResponse\x12M\n" +
-	"\x06Forced\x12 .sharelock.peer.v1.ForcedRequest\x1a!.sharelock.peer.v1.ForcedResponse\x12J\n" +
+	"\x06Forced\x12 .sharelock.peer.v1.ForcedRequest\x1a!.sharelock.peer.v1.ForcedResponse\x12N\n" +
+	"\x05Watch\x12\x1f.sharelock.peer.v1.WatchRequest\x1a .sharelock.peer.v1.WatchResponse(\x010\x01\x12J\n" +
 	"\x05Greet\x12\x1f.sharelock.peer.v1.GreetRequest\x1a .sharelock.peer.v1.GreetResponse\x12S\n" +
 	"\bTakeOver\x12\".sharelock.peer.v1.TakeOverRequest\x1a#.sharelock.peer.v1.TakeOverResponse\x12J\n" +
 	"\x05Relay\x12\x1f.sharelock.peer.v1.RelayRequest\x1a .sharelock.peer.v1.RelayResponse\x12P\n" +
@@ -5502,7 +6118,7 @@ func file_sharelock_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
+var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 79)
 var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(JoinResponse_Outcome)(0),    // 0: sharelock.peer.v1.JoinResponse.Outcome
 	(RenewResponse_Outcome)(0),   // 1: sharelock.peer.v1.RenewResponse.Outcome
@@ -5514,176 +6130,193 @@ var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(*ForcedResponse)(nil),       // 7: sharelock.peer.v1.ForcedResponse
 	(*UsageRequest)(nil),         // 8: sharelock.peer.v1.UsageRequest
 	(*UsageResponse)(nil),        // 9: sharelock.peer.v1.UsageResponse
-	(*Identity)(nil),             // 10: sharelock.peer.v1.Identity
-	(*Member)(nil),               // 11: sharelock.peer.v1.Member
-	(*View)(nil),                 // 12: sharelock.peer.v1.View
-	(*Cluster)(nil),              // 13: sharelock.peer.v1.Cluster
-	(*History)(nil),              // 14: sharelock.peer.v1.History
-	(*Snapshot)(nil),             // 15: sharelock.peer.v1.Snapshot
-	(*Command)(nil),              // 16: sharelock.peer.v1.Command
-	(*Meta)(nil),                 // 17: sharelock.peer.v1.Meta
-	(*PromiseRequest)(nil),       // 18: sharelock.peer.v1.PromiseRequest
-	(*PromiseResponse)(nil),      // 19: sharelock.peer.v1.PromiseResponse
-	(*ProbeRequest)(nil),         // 20: sharelock.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),        // 21: sharelock.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),          // 22: sharelock.peer.v1.JoinRequest
-	(*JoinResponse)(nil),         // 23: sharelock.peer.v1.JoinResponse
-	(*RenewRequest)(nil),         // 24: sharelock.peer.v1.RenewRequest
-	(*RenewResponse)(nil),        // 25: sharelock.peer.v1.RenewResponse
-	(*TermRequest)(nil),          // 26: sharelock.peer.v1.TermRequest
-	(*TermResponse)(nil),         // 27: sharelock.peer.v1.TermResponse
-	(*DecommissionRequest)(nil),  // 28: sharelock.peer.v1.DecommissionRequest
-	(*DecommissionResponse)(nil), // 29: sharelock.peer.v1.DecommissionResponse
-	(*InstallRequest)(nil),       // 30: sharelock.peer.v1.InstallRequest
-	(*InstallResponse)(nil),      // 31: sharelock.peer.v1.InstallResponse
-	(*AskRequest)(nil),           // 32: sharelock.peer.v1.AskRequest
-	(*AskResponse)(nil),          // 33: sharelock.peer.v1.AskResponse
-	(*Held)(nil),                 // 34: sharelock.peer.v1.Held
-	(*FetchRequest)(nil),         // 35: sharelock.peer.v1.FetchRequest
-	(*Want)(nil),                 // 36: sharelock.peer.v1.Want
-	(*FetchResponse)(nil),        // 37: sharelock.peer.v1.FetchResponse
-	(*Piece)(nil),                // 38: sharelock.peer.v1.Piece
-	(*ActiveRequest)(nil),        // 39: sharelock.peer.v1.ActiveRequest
-	(*ActiveResponse)(nil),       // 40: sharelock.peer.v1.ActiveResponse
-	(*GreetRequest)(nil),         // 41: sharelock.peer.v1.GreetRequest
-	(*GreetResponse)(nil),        // 42: sharelock.peer.v1.GreetResponse
-	(*TakeOverRequest)(nil),      // 43: sharelock.peer.v1.TakeOverRequest
-	(*TakeOverResponse)(nil),     // 44: sharelock.peer.v1.TakeOverResponse
-	(*Parcel)(nil),               // 45: sharelock.peer.v1.Parcel
-	(*Reply)(nil),                // 46: sharelock.peer.v1.Reply
-	(*RelayRequest)(nil),         // 47: sharelock.peer.v1.RelayRequest
-	(*RelayResponse)(nil),        // 48: sharelock.peer.v1.RelayResponse
-	(*CollectRequest)(nil),       // 49: sharelock.peer.v1.CollectRequest
-	(*CollectResponse)(nil),      // 50: sharelock.peer.v1.CollectResponse
-	(*ListRequest)(nil),          // 51: sharelock.peer.v1.ListRequest
-	(*ListResponse)(nil),         // 52: sharelock.peer.v1.ListResponse
-	(*LinkRequest)(nil),          // 53: sharelock.peer.v1.LinkRequest
-	(*LinkResponse)(nil),         // 54: sharelock.peer.v1.LinkResponse
-	(*Entries)(nil),              // 55: sharelock.peer.v1.Entries
-	(*Ack)(nil),                  // 56: sharelock.peer.v1.Ack
-	(*SyncRequest)(nil),          // 57: sharelock.peer.v1.SyncRequest
-	(*SyncResponse)(nil),         // 58: sharelock.peer.v1.SyncResponse
-	(*Base)(nil),                 // 59: sharelock.peer.v1.Base
-	(*Taken)(nil),                // 60: sharelock.peer.v1.Taken
-	(*Call)(nil),                 // 61: sharelock.peer.v1.Call
-	(*Answer)(nil),               // 62: sharelock.peer.v1.Answer
-	(*Hold)(nil),                 // 63: sharelock.peer.v1.Hold
-	(*Waiter)(nil),               // 64: sharelock.peer.v1.Waiter
-	(*Lock)(nil),                 // 65: sharelock.peer.v1.Lock
-	(*KeyringRequest)(nil),       // 66: sharelock.peer.v1.KeyringRequest
-	(*KeyringResponse)(nil),      // 67: sharelock.peer.v1.KeyringResponse
-	(*KeyringKey)(nil),           // 68: sharelock.peer.v1.KeyringKey
-	(*Command_Found)(nil),        // 69: sharelock.peer.v1.Command.Found
-	(*Command_Lead)(nil),         // 70: sharelock.peer.v1.Command.Lead
-	(*Command_Propose)(nil),      // 71: sharelock.peer.v1.Command.Propose
-	nil,                          // 72: sharelock.peer.v1.Call.MetadataEntry
-	nil,                          // 73: sharelock.peer.v1.Hold.MetadataEntry
-	nil,                          // 74: sharelock.peer.v1.Waiter.MetadataEntry
-	(*v1.MemberActivity)(nil),    // 75: sharelock.v1.MemberActivity
+	(*WatchRequest)(nil),         // 10: sharelock.peer.v1.WatchRequest
+	(*WatchTarget)(nil),          // 11: sharelock.peer.v1.WatchTarget
+	(*WatchRead)(nil),            // 12: sharelock.peer.v1.WatchRead
+	(*WatchResponse)(nil),        // 13: sharelock.peer.v1.WatchResponse
+	(*WatchNews)(nil),            // 14: sharelock.peer.v1.WatchNews
+	(*WatchEvent)(nil),           // 15: sharelock.peer.v1.WatchEvent
+	(*WatchPart)(nil),            // 16: sharelock.peer.v1.WatchPart
+	(*Identity)(nil),             // 17: sharelock.peer.v1.Identity
+	(*Member)(nil),               // 18: sharelock.peer.v1.Member
+	(*View)(nil),                 // 19: sharelock.peer.v1.View
+	(*Cluster)(nil),              // 20: sharelock.peer.v1.Cluster
+	(*History)(nil),              // 21: sharelock.peer.v1.History
+	(*Snapshot)(nil),             // 22: sharelock.peer.v1.Snapshot
+	(*Command)(nil),              // 23: sharelock.peer.v1.Command
+	(*Meta)(nil),                 // 24: sharelock.peer.v1.Meta
+	(*PromiseRequest)(nil),       // 25: sharelock.peer.v1.PromiseRequest
+	(*PromiseResponse)(nil),      // 26: sharelock.peer.v1.PromiseResponse
+	(*ProbeRequest)(nil),         // 27: sharelock.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),        // 28: sharelock.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),          // 29: sharelock.peer.v1.JoinRequest
+	(*JoinResponse)(nil),         // 30: sharelock.peer.v1.JoinResponse
+	(*RenewRequest)(nil),         // 31: sharelock.peer.v1.RenewRequest
+	(*RenewResponse)(nil),        // 32: sharelock.peer.v1.RenewResponse
+	(*TermRequest)(nil),          // 33: sharelock.peer.v1.TermRequest
+	(*TermResponse)(nil),         // 34: sharelock.peer.v1.TermResponse
+	(*DecommissionRequest)(nil),  // 35: sharelock.peer.v1.DecommissionRequest
+	(*DecommissionResponse)(nil), // 36: sharelock.peer.v1.DecommissionResponse
+	(*InstallRequest)(nil),       // 37: sharelock.peer.v1.InstallRequest
+	(*InstallResponse)(nil),      // 38: sharelock.peer.v1.InstallResponse
+	(*AskRequest)(nil),           // 39: sharelock.peer.v1.AskRequest
+	(*AskResponse)(nil),          // 40: sharelock.peer.v1.AskResponse
+	(*Held)(nil),                 // 41: sharelock.peer.v1.Held
+	(*FetchRequest)(nil),         // 42: sharelock.peer.v1.FetchRequest
+	(*Want)(nil),                 // 43: sharelock.peer.v1.Want
+	(*FetchResponse)(nil),        // 44: sharelock.peer.v1.FetchResponse
+	(*Piece)(nil),                // 45: sharelock.peer.v1.Piece
+	(*ActiveRequest)(nil),        // 46: sharelock.peer.v1.ActiveRequest
+	(*ActiveResponse)(nil),       // 47: sharelock.peer.v1.ActiveResponse
+	(*GreetRequest)(nil),         // 48: sharelock.peer.v1.GreetRequest
+	(*GreetResponse)(nil),        // 49: sharelock.peer.v1.GreetResponse
+	(*TakeOverRequest)(nil),      // 50: sharelock.peer.v1.TakeOverRequest
+	(*TakeOverResponse)(nil),     // 51: sharelock.peer.v1.TakeOverResponse
+	(*Parcel)(nil),               // 52: sharelock.peer.v1.Parcel
+	(*Reply)(nil),                // 53: sharelock.peer.v1.Reply
+	(*RelayRequest)(nil),         // 54: sharelock.peer.v1.RelayRequest
+	(*RelayResponse)(nil),        // 55: sharelock.peer.v1.RelayResponse
+	(*CollectRequest)(nil),       // 56: sharelock.peer.v1.CollectRequest
+	(*CollectResponse)(nil),      // 57: sharelock.peer.v1.CollectResponse
+	(*ListRequest)(nil),          // 58: sharelock.peer.v1.ListRequest
+	(*ListResponse)(nil),         // 59: sharelock.peer.v1.ListResponse
+	(*LinkRequest)(nil),          // 60: sharelock.peer.v1.LinkRequest
+	(*LinkResponse)(nil),         // 61: sharelock.peer.v1.LinkResponse
+	(*Entries)(nil),              // 62: sharelock.peer.v1.Entries
+	(*Ack)(nil),                  // 63: sharelock.peer.v1.Ack
+	(*SyncRequest)(nil),          // 64: sharelock.peer.v1.SyncRequest
+	(*SyncResponse)(nil),         // 65: sharelock.peer.v1.SyncResponse
+	(*Base)(nil),                 // 66: sharelock.peer.v1.Base
+	(*Taken)(nil),                // 67: sharelock.peer.v1.Taken
+	(*Call)(nil),                 // 68: sharelock.peer.v1.Call
+	(*Answer)(nil),               // 69: sharelock.peer.v1.Answer
+	(*Hold)(nil),                 // 70: sharelock.peer.v1.Hold
+	(*Waiter)(nil),               // 71: sharelock.peer.v1.Waiter
+	(*Lock)(nil),                 // 72: sharelock.peer.v1.Lock
+	(*KeyringRequest)(nil),       // 73: sharelock.peer.v1.KeyringRequest
+	(*KeyringResponse)(nil),      // 74: sharelock.peer.v1.KeyringResponse
+	(*KeyringKey)(nil),           // 75: sharelock.peer.v1.KeyringKey
+	(*Command_Found)(nil),        // 76: sharelock.peer.v1.Command.Found
+	(*Command_Lead)(nil),         // 77: sharelock.peer.v1.Command.Lead
+	(*Command_Propose)(nil),      // 78: sharelock.peer.v1.Command.Propose
+	nil,                          // 79: sharelock.peer.v1.Call.MetadataEntry
+	nil,                          // 80: sharelock.peer.v1.Hold.MetadataEntry
+	nil,                          // 81: sharelock.peer.v1.Waiter.MetadataEntry
+	(*v1.MemberActivity)(nil),    // 82: sharelock.v1.MemberActivity
 }
 var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
-	75, // 0: sharelock.peer.v1.ActivityResponse.activity:type_name -> sharelock.v1.MemberActivity
+	82, // 0: sharelock.peer.v1.ActivityResponse.activity:type_name -> sharelock.v1.MemberActivity
 	6,  // 1: sharelock.peer.v1.ForcedRequest.holds:type_name -> sharelock.peer.v1.ForcedHold
-	10, // 2: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
-	11, // 3: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
-	13, // 4: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
-	12, // 5: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
-	14, // 6: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
-	69, // 7: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
-	70, // 8: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
-	71, // 9: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
-	10, // 10: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
-	10, // 11: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
-	11, // 12: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
-	11, // 13: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
-	10, // 14: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
-	10, // 15: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
-	0,  // 16: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
-	14, // 17: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
-	10, // 18: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
-	10, // 19: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
-	10, // 20: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
-	1,  // 21: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
-	14, // 22: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
-	14, // 23: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
-	34, // 24: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
-	36, // 25: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
-	34, // 26: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
-	38, // 27: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
-	10, // 28: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
-	10, // 29: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
-	10, // 30: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
-	10, // 31: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
-	45, // 32: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
-	46, // 33: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
-	10, // 34: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
-	46, // 35: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
-	45, // 36: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
-	65, // 37: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	61, // 38: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	55, // 39: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
-	62, // 40: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	56, // 41: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
-	59, // 42: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
-	60, // 43: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
-	34, // 44: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
-	72, // 45: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	63, // 46: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	65, // 47: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	73, // 48: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	74, // 49: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	63, // 50: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	64, // 51: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
-	2,  // 52: sharelock.peer.v1.KeyringRequest.action:type_name -> sharelock.peer.v1.KeyringRequest.Action
-	68, // 53: sharelock.peer.v1.KeyringResponse.keys:type_name -> sharelock.peer.v1.KeyringKey
-	13, // 54: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
-	12, // 55: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
-	12, // 56: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
-	18, // 57: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
-	20, // 58: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
-	22, // 59: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
-	24, // 60: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
-	26, // 61: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	30, // 62: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	32, // 63: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	35, // 64: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	57, // 65: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
-	39, // 66: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	51, // 67: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	28, // 68: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
-	5,  // 69: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
-	41, // 70: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
-	43, // 71: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
-	47, // 72: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
-	49, // 73: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
-	8,  // 74: sharelock.peer.v1.PeerService.Usage:input_type -> sharelock.peer.v1.UsageRequest
-	66, // 75: sharelock.peer.v1.PeerService.Keyring:input_type -> sharelock.peer.v1.KeyringRequest
-	3,  // 76: sharelock.peer.v1.PeerService.Activity:input_type -> sharelock.peer.v1.ActivityRequest
-	19, // 77: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	21, // 78: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	23, // 79: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	25, // 80: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	27, // 81: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	31, // 82: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	33, // 83: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	37, // 84: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	58, // 85: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	40, // 86: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	52, // 87: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	29, // 88: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
-	7,  // 89: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
-	42, // 90: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
-	44, // 91: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
-	48, // 92: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
-	50, // 93: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
-	9,  // 94: sharelock.peer.v1.PeerService.Usage:output_type -> sharelock.peer.v1.UsageResponse
-	67, // 95: sharelock.peer.v1.PeerService.Keyring:output_type -> sharelock.peer.v1.KeyringResponse
-	4,  // 96: sharelock.peer.v1.PeerService.Activity:output_type -> sharelock.peer.v1.ActivityResponse
-	77, // [77:97] is the sub-list for method output_type
-	57, // [57:77] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	11, // 2: sharelock.peer.v1.WatchRequest.watch:type_name -> sharelock.peer.v1.WatchTarget
+	11, // 3: sharelock.peer.v1.WatchRequest.unwatch:type_name -> sharelock.peer.v1.WatchTarget
+	12, // 4: sharelock.peer.v1.WatchRequest.reads:type_name -> sharelock.peer.v1.WatchRead
+	11, // 5: sharelock.peer.v1.WatchRead.target:type_name -> sharelock.peer.v1.WatchTarget
+	14, // 6: sharelock.peer.v1.WatchResponse.news:type_name -> sharelock.peer.v1.WatchNews
+	15, // 7: sharelock.peer.v1.WatchNews.event:type_name -> sharelock.peer.v1.WatchEvent
+	16, // 8: sharelock.peer.v1.WatchNews.part:type_name -> sharelock.peer.v1.WatchPart
+	15, // 9: sharelock.peer.v1.WatchPart.events:type_name -> sharelock.peer.v1.WatchEvent
+	17, // 10: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
+	18, // 11: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
+	20, // 12: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
+	19, // 13: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
+	21, // 14: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
+	76, // 15: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
+	77, // 16: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
+	78, // 17: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
+	17, // 18: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
+	17, // 19: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
+	18, // 20: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
+	18, // 21: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
+	17, // 22: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
+	17, // 23: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
+	0,  // 24: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
+	21, // 25: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
+	17, // 26: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
+	17, // 27: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
+	17, // 28: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
+	1,  // 29: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
+	21, // 30: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
+	21, // 31: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
+	41, // 32: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
+	43, // 33: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
+	41, // 34: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
+	45, // 35: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
+	17, // 36: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
+	17, // 37: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
+	17, // 38: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
+	17, // 39: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
+	52, // 40: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
+	53, // 41: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
+	17, // 42: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
+	53, // 43: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
+	52, // 44: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
+	72, // 45: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	68, // 46: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	62, // 47: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	69, // 48: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	63, // 49: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	66, // 50: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	67, // 51: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
+	41, // 52: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	79, // 53: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	70, // 54: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	72, // 55: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	80, // 56: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	81, // 57: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	70, // 58: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	71, // 59: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	2,  // 60: sharelock.peer.v1.KeyringRequest.action:type_name -> sharelock.peer.v1.KeyringRequest.Action
+	75, // 61: sharelock.peer.v1.KeyringResponse.keys:type_name -> sharelock.peer.v1.KeyringKey
+	20, // 62: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
+	19, // 63: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
+	19, // 64: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
+	25, // 65: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
+	27, // 66: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
+	29, // 67: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
+	31, // 68: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
+	33, // 69: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
+	37, // 70: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	39, // 71: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	42, // 72: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	64, // 73: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	46, // 74: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	58, // 75: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	35, // 76: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
+	5,  // 77: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
+	10, // 78: sharelock.peer.v1.PeerService.Watch:input_type -> sharelock.peer.v1.WatchRequest
+	48, // 79: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
+	50, // 80: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
+	54, // 81: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
+	56, // 82: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
+	8,  // 83: sharelock.peer.v1.PeerService.Usage:input_type -> sharelock.peer.v1.UsageRequest
+	73, // 84: sharelock.peer.v1.PeerService.Keyring:input_type -> sharelock.peer.v1.KeyringRequest
+	3,  // 85: sharelock.peer.v1.PeerService.Activity:input_type -> sharelock.peer.v1.ActivityRequest
+	26, // 86: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	28, // 87: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	30, // 88: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	32, // 89: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	34, // 90: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	38, // 91: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	40, // 92: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	44, // 93: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	65, // 94: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	47, // 95: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	59, // 96: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	36, // 97: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
+	7,  // 98: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
+	13, // 99: sharelock.peer.v1.PeerService.Watch:output_type -> sharelock.peer.v1.WatchResponse
+	49, // 100: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
+	51, // 101: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
+	55, // 102: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
+	57, // 103: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
+	9,  // 104: sharelock.peer.v1.PeerService.Usage:output_type -> sharelock.peer.v1.UsageResponse
+	74, // 105: sharelock.peer.v1.PeerService.Keyring:output_type -> sharelock.peer.v1.KeyringResponse
+	4,  // 106: sharelock.peer.v1.PeerService.Activity:output_type -> sharelock.peer.v1.ActivityResponse
+	86, // [86:107] is the sub-list for method output_type
+	65, // [65:86] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_peer_v1_peer_proto_init() }
@@ -5691,7 +6324,7 @@ func file_sharelock_peer_v1_peer_proto_init() {
 	if File_sharelock_peer_v1_peer_proto != nil {
 		return
 	}
-	file_sharelock_peer_v1_peer_proto_msgTypes[13].OneofWrappers = []any{
+	file_sharelock_peer_v1_peer_proto_msgTypes[20].OneofWrappers = []any{
 		(*Command_Found_)(nil),
 		(*Command_Lead_)(nil),
 		(*Command_Propose_)(nil),
@@ -5702,7 +6335,7 @@ func file_sharelock_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_peer_v1_peer_proto_rawDesc), len(file_sharelock_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   72,
+			NumMessages:   79,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -42,6 +42,7 @@ const (
 	PeerService_List_FullMethodName         = "/sharelock.peer.v1.PeerService/List"
 	PeerService_Decommission_FullMethodName = "/sharelock.peer.v1.PeerService/Decommission"
 	PeerService_Forced_FullMethodName       = "/sharelock.peer.v1.PeerService/Forced"
+	PeerService_Watch_FullMethodName        = "/sharelock.peer.v1.PeerService/Watch"
 	PeerService_Greet_FullMethodName        = "/sharelock.peer.v1.PeerService/Greet"
 	PeerService_TakeOver_FullMethodName     = "/sharelock.peer.v1.PeerService/TakeOver"
 	PeerService_Relay_FullMethodName        = "/sharelock.peer.v1.PeerService/Relay"
@@ -91,6 +92,9 @@ type PeerServiceClient interface {
 	// the node tells its sessions. It is a hint. What it says is decided and stays true in
 	// every later epoch; a holder that is not told learns it from its next renewal.
 	Forced(ctx context.Context, in *ForcedRequest, opts ...grpc.CallOption) (*ForcedResponse, error)
+	// Watch is how a node follows the keys that the receiver owns. The stream lasts until
+	// either side ends it. Only in views of release 2 or later.
+	Watch(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WatchRequest, WatchResponse], error)
 	// Greet is a call of every member to every voter, so that the voter can name the members
 	// whose own calls reach it (V5).
 	Greet(ctx context.Context, in *GreetRequest, opts ...grpc.CallOption) (*GreetResponse, error)
@@ -251,6 +255,19 @@ func (c *peerServiceClient) Forced(ctx context.Context, in *ForcedRequest, opts 
 	return out, nil
 }
 
+func (c *peerServiceClient) Watch(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WatchRequest, WatchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[0], PeerService_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, WatchResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_WatchClient = grpc.BidiStreamingClient[WatchRequest, WatchResponse]
+
 func (c *peerServiceClient) Greet(ctx context.Context, in *GreetRequest, opts ...grpc.CallOption) (*GreetResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GreetResponse)
@@ -361,6 +378,9 @@ type PeerServiceServer interface {
 	// the node tells its sessions. It is a hint. What it says is decided and stays true in
 	// every later epoch; a holder that is not told learns it from its next renewal.
 	Forced(context.Context, *ForcedRequest) (*ForcedResponse, error)
+	// Watch is how a node follows the keys that the receiver owns. The stream lasts until
+	// either side ends it. Only in views of release 2 or later.
+	Watch(grpc.BidiStreamingServer[WatchRequest, WatchResponse]) error
 	// Greet is a call of every member to every voter, so that the voter can name the members
 	// whose own calls reach it (V5).
 	Greet(context.Context, *GreetRequest) (*GreetResponse, error)
@@ -429,6 +449,9 @@ func (UnimplementedPeerServiceServer) Decommission(context.Context, *Decommissio
 }
 func (UnimplementedPeerServiceServer) Forced(context.Context, *ForcedRequest) (*ForcedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Forced not implemented")
+}
+func (UnimplementedPeerServiceServer) Watch(grpc.BidiStreamingServer[WatchRequest, WatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedPeerServiceServer) Greet(context.Context, *GreetRequest) (*GreetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Greet not implemented")
@@ -706,6 +729,13 @@ func _PeerService_Forced_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeerServiceServer).Watch(&grpc.GenericServerStream[WatchRequest, WatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_WatchServer = grpc.BidiStreamingServer[WatchRequest, WatchResponse]
+
 func _PeerService_Greet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GreetRequest)
 	if err := dec(in); err != nil {
@@ -920,6 +950,13 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PeerService_Activity_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _PeerService_Watch_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "sharelock/peer/v1/peer.proto",
 }

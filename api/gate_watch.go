@@ -1,0 +1,75 @@
+package api
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/auth"
+)
+
+// watch is Watch for a caller that may perhaps not read all keys: events of others are left out, and
+// a synced event says so. When the rules change, the watch goes on by the new ones, or ends.
+func (g *gate) watch(ctx context.Context, node Watcher, r sharelock.WatchRequest, send func([]*sharelock.Event) error) error {
+	v := visitOf(ctx)
+	if g == nil {
+		return node.Watch(ctx, r, send)
+	}
+	if v == nil {
+		return errNoVisit
+	}
+	var now atomic.Pointer[readRights]
+	look := func(who *auth.Identity) error {
+		if r.Key != "" {
+			_, err := who.Check(auth.Read, r.Key)
+			return err
+		}
+		_, all, err := who.Within(auth.Read, r.Prefix)
+		now.Store(&readRights{who, all})
+		return err
+	}
+	if r.Key != "" {
+		if _, err := g.check(ctx, auth.Read, r.Key); err != nil {
+			return err
+		}
+	} else {
+		_, all, err := g.within(ctx, r.Prefix)
+		if err != nil {
+			return err
+		}
+		now.Store(&readRights{v.who, all})
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := g.registerWait(ctx, &waiting{who: v.who, again: look, cancel: cancel})
+	err := node.Watch(ctx, r, func(events []*sharelock.Event) error {
+		if rights := now.Load(); rights != nil && !rights.all {
+			events = rights.filter(events)
+		}
+		return send(events)
+	})
+	if why := done(); why != nil {
+		return why
+	}
+	return err
+}
+
+// readRights are what a caller may read of what it watches; all is everything.
+type readRights struct {
+	who *auth.Identity
+	all bool
+}
+
+// filter returns the events that the caller may see. It does not change those that it was given.
+func (r *readRights) filter(events []*sharelock.Event) []*sharelock.Event {
+	mine := slices.Clone(events)
+	mine = slices.DeleteFunc(mine, func(e *sharelock.Event) bool { return e.Key != "" && !r.who.May(auth.Read, e.Key) })
+	for i, e := range mine {
+		if e.Type == sharelock.Synced {
+			filtered := *e
+			filtered.Filtered = true
+			mine[i] = &filtered
+		}
+	}
+	return mine
+}

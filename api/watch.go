@@ -1,0 +1,81 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/grpc"
+)
+
+// Watcher lets callers follow keys; a mesh node implements it.
+type Watcher interface {
+	// Watch calls send with what happens to the keys of a request, in this goroutine, until ctx
+	// ends or send fails. A slow send costs events: the watch is then told to begin afresh. send
+	// must not change the events.
+	Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*sharelock.Event) error) error
+}
+
+// stallTime is how long a watch that is not read stays open.
+const stallTime = 30 * time.Second
+
+// errNotRead ends a watch that is not read.
+var errNotRead = &sharelock.Error{Err: sharelock.ErrNotReady, Message: fmt.Sprintf("the watch was not read for %v", stallTime)}
+
+// Watch implements LockService.
+func (s *locks) Watch(m *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchEvent]) error {
+	err := s.watch(m, stream)
+	if err != nil {
+		logInternal(s.log, pb.LockService_Watch_FullMethodName, err)
+		return pb.ToStatus(err).Err()
+	}
+	return nil
+}
+
+// watch sends events in a goroutine of its own: a send blocks for as long as the client does not
+// read, and only the end of the call ends it.
+func (s *locks) watch(m *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchEvent]) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	var sending atomic.Int64 // since when, in nanoseconds since began; 0 is not at all
+	began := time.Now()
+	ended := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				ended <- panicked(s.log, pb.LockService_Watch_FullMethodName, p)
+			}
+		}()
+		ended <- s.gate.watch(ctx, s.watcher, watchRequest(m), func(events []*sharelock.Event) error {
+			for _, e := range events {
+				sending.Store(int64(time.Since(began)) + 1)
+				if err := stream.Send(pb.EventToProto(e)); err != nil {
+					return err
+				}
+			}
+			sending.Store(0)
+			return nil
+		})
+	}()
+	look := time.NewTicker(stallTime / 6)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-s.drain:
+			return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "the node stops"}
+		case <-look.C:
+			if since := sending.Load(); since != 0 && time.Since(began)-time.Duration(since) > stallTime {
+				return errNotRead
+			}
+		}
+	}
+}
+
+func watchRequest(m *pb.WatchRequest) sharelock.WatchRequest {
+	return sharelock.WatchRequest{Key: m.GetKey(), Prefix: m.GetPrefix(), Resume: m.GetResume()}
+}

@@ -1,0 +1,81 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+
+	"github.com/sgkandale/sharelock"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// Watch follows a key, or all keys with a prefix. It begins with a [sharelock.Snapshot] of every
+// hold and waiter and [sharelock.Synced]; the changes follow, those of one key in the order in
+// which they happened. After [sharelock.Reset] or [sharelock.Moved] what was told before does not
+// count any more, and snapshots follow again.
+//
+// When a node is lost the watch goes on at another. It ends when the loop ends, and with an error
+// when ctx has ended, when the client is closed, when the request is refused, and when no node
+// could serve it for Options.Patience. It can then be begun again with Resume set to the Cursor of
+// the last event.
+func (c *Client) Watch(ctx context.Context, r sharelock.WatchRequest) iter.Seq2[sharelock.Event, error] {
+	return func(yield func(sharelock.Event, error) bool) {
+		w := &watching{request: r, yield: yield}
+		err := c.do(ctx, bounds{key: r.Key}, w.follow)
+		if !w.left {
+			yield(sharelock.Event{}, named("watch", r.Key+r.Prefix, err))
+		}
+	}
+}
+
+// watching is one Watch.
+type watching struct {
+	request sharelock.WatchRequest // Resume is brought up to date
+	yield   func(sharelock.Event, error) bool
+	// told is set once the program got an event, left once it wants no more.
+	told, left bool
+}
+
+// errEnded is why a stream is opened again that a node has ended without an error.
+var errEnded = errors.New("the node has ended the watch")
+
+// follow passes on the events of one stream until that breaks.
+func (w *watching) follow(ctx context.Context, n *node) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := n.locks.Watch(ctx, &sharelockv1.WatchRequest{
+		Key: w.request.Key, Prefix: w.request.Prefix, Resume: w.request.Resume,
+	})
+	for first := true; err == nil; first = false {
+		var m *sharelockv1.WatchEvent
+		if m, err = stream.Recv(); err != nil {
+			break
+		}
+		e := sharelockv1.EventFromProto(m)
+		if first && w.told && w.request.Resume == "" && e.Type != sharelock.Reset {
+			// The node does not know that this watch has broken before it was in sync.
+			w.pass(sharelock.Event{Type: sharelock.Reset, Key: w.request.Key, Reason: "the connection broke", At: e.At})
+		}
+		if w.left || !w.pass(e) {
+			return nil
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return again{err: errEnded, away: true}
+	}
+	return err
+}
+
+// pass gives an event to the program, and reports whether it wants more.
+func (w *watching) pass(e sharelock.Event) bool {
+	if e.Type == "" {
+		return true // of a newer release
+	}
+	if e.Cursor != "" {
+		w.request.Resume = e.Cursor
+	}
+	w.told = true
+	w.left = !w.yield(e, nil)
+	return !w.left
+}

@@ -1,0 +1,190 @@
+package watch
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/mesh/epoch"
+	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// MinRelease is the release of the view from which on members can be watched by others (W1).
+const MinRelease = 2
+
+// DefaultMaxStreams is how many watches a node has at most unless Config says otherwise.
+const DefaultMaxStreams = 20_000
+
+// pingInterval is how often a watch tells that it is alive.
+const pingInterval = 15 * time.Second
+
+// Source is what a member tells of the partitions that it owns. Only Take blocks.
+type Source interface {
+	Watch(t owner.Target)
+	Unwatch(t owner.Target)
+	// Read asks for the state of a target. The result comes with the news.
+	Read(r owner.Read)
+	// Take waits for news. An error ends the source.
+	Take(ctx context.Context) ([]owner.News, error)
+	Close()
+}
+
+// Config is what a [Hub] needs to know. All fields are required except MaxStreams.
+type Config struct {
+	Self  ring.Identity
+	Views *epoch.Views
+	// Open returns a source for another member.
+	Open func(m ring.Member) Source
+	// Ready returns why this node may not serve, or nil (Q4). AwaitStart holds a caller while the
+	// node has not served yet since it started.
+	Ready      func() error
+	AwaitStart func(ctx context.Context)
+	// Leaving is closed when callers are sent away to other nodes.
+	Leaving <-chan struct{}
+	// MaxStreams is how many watches there may be at once.
+	MaxStreams int
+	// Spawn runs a goroutine, or returns false when this process stops.
+	Spawn func(func()) bool
+	// Context ends when this process stops.
+	Context context.Context //nolint:containedctx // the lifetime of the process
+}
+
+// A Hub has the watches of callers at this node. All methods are safe for concurrent use.
+type Hub struct {
+	cfg Config
+
+	streams atomic.Int64
+	resets  atomic.Uint64
+
+	mu      sync.Mutex
+	sources map[ring.Identity]*source // guarded by mu
+}
+
+// New returns a hub without watches. Run does what no watch does by itself.
+func New(cfg Config) *Hub {
+	if cfg.MaxStreams == 0 {
+		cfg.MaxStreams = DefaultMaxStreams
+	}
+	return &Hub{cfg: cfg, sources: map[ring.Identity]*source{}}
+}
+
+// Run forgets what nobody watches any more, until ctx ends.
+func (h *Hub) Run(ctx context.Context) {
+	tick := time.NewTicker(lingerTime / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			h.sweep(time.Now())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Streams returns the number of watches.
+func (h *Hub) Streams() int { return int(h.streams.Load()) }
+
+// Resets returns how often watches were reset.
+func (h *Hub) Resets() uint64 { return h.resets.Load() }
+
+// Watch implements api.Locker: it calls send with what happens, in this goroutine, until ctx ends
+// or send fails. The events that send gets must not be changed.
+func (h *Hub) Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*sharelock.Event) error) error {
+	if err := check(&r); err != nil {
+		return err
+	}
+	if h.streams.Add(1) > int64(h.cfg.MaxStreams) {
+		h.streams.Add(-1)
+		return &sharelock.Error{Err: sharelock.ErrQuota, Message: "this node has as many watches as it may"}
+	}
+	defer h.streams.Add(-1)
+	h.cfg.AwaitStart(ctx)
+	w := newWatcher(h, r)
+	defer w.close()
+	return w.run(ctx, send)
+}
+
+func check(r *sharelock.WatchRequest) error {
+	switch {
+	case r.Key != "" && r.Prefix != "":
+		return sharelock.Invalid("prefix", "cannot be combined with a key")
+	case r.Key != "":
+		return sharelock.CheckKey(r.Key)
+	case len(r.Prefix) > sharelock.MaxKeyBytes:
+		return sharelock.Invalid("prefix", "is longer than any key")
+	}
+	return nil
+}
+
+// source returns the source of a member.
+func (h *Hub) source(v *epoch.View, m ring.Member) (*source, error) {
+	if m.Identity != h.cfg.Self && !v.Supports(MinRelease) {
+		return nil, &sharelock.Error{
+			Err:     sharelock.ErrNotReady,
+			Message: fmt.Sprintf("watching needs release %d of the mesh, which is at release %d: upgrade all nodes", MinRelease, v.Release),
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.sources[m.Identity]; s != nil {
+		return s, nil
+	}
+	var from Source
+	if m.Identity == h.cfg.Self {
+		from = &local{Feed: v.Service.Feed(), hub: h}
+	} else {
+		from = h.cfg.Open(m)
+	}
+	s := newSource(h, m.Identity, from)
+	if !h.cfg.Spawn(s.run) {
+		from.Close()
+		return nil, &sharelock.Error{Err: sharelock.ErrNotReady, Message: "the node stops"}
+	}
+	h.sources[m.Identity] = s
+	return s, nil
+}
+
+// remove forgets a source that has ended.
+func (h *Hub) remove(s *source) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.sources[s.member] == s {
+		delete(h.sources, s.member)
+	}
+}
+
+// sweep ends the sources of processes that have left the view, and what lingers for too long.
+func (h *Hub) sweep(now time.Time) {
+	v := h.cfg.Views.Now()
+	h.mu.Lock()
+	list := make([]*source, 0, len(h.sources))
+	for _, s := range h.sources {
+		list = append(list, s)
+	}
+	h.mu.Unlock()
+	for _, s := range list {
+		if s.sweep(now) || v != nil && !v.Has(s.member) {
+			s.end()
+		}
+	}
+}
+
+// local is the source of this member's own partitions.
+type local struct {
+	*owner.Feed
+	hub *Hub
+}
+
+// Read implements Source.
+func (l *local) Read(r owner.Read) {
+	if r.Key != "" {
+		l.Feed.Read(l.hub.cfg.Context, r)
+		return
+	}
+	l.hub.cfg.Spawn(func() { l.Feed.Read(l.hub.cfg.Context, r) })
+}

@@ -1,0 +1,226 @@
+package watch
+
+import (
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/wake"
+	"github.com/sgkandale/sharelock/owner"
+)
+
+// queueMost is how many events may wait for the reader of a watch, besides snapshots that it has
+// asked for.
+const queueMost = 1024
+
+// How far a partition is synced.
+const (
+	unsynced = iota // nothing is taken
+	reading         // what comes is held back until the read has ended
+	synced
+)
+
+// An inbox is what the sources put into a watch, and what its reader takes out.
+type inbox struct {
+	wake wake.Signal
+
+	mu sync.Mutex
+	// epoch is the epoch in which the watch is synced; events of others are dropped. Guarded by mu.
+	epoch uint32
+	// queue has what the reader takes next, and live is how many of these are events, not
+	// snapshots; guarded by mu.
+	queue []*sharelock.Event
+	live  int
+	// full is set when events were dropped because the reader is slow; broken when a source has
+	// ended or has left something out. Guarded by mu.
+	full, broken bool
+	// parts says how far each partition is synced. A partition that is not there is unsynced.
+	// Guarded by mu.
+	parts map[uint32]*part
+	// ended are the reads whose last part has come. Guarded by mu.
+	ended []endedRead
+	// seen is the place of the newest event or snapshot of a key. Guarded by mu.
+	seen owner.Cursor
+	// resuming is set while it is not known whether the watch goes on from the reader's cursor.
+	// Guarded by mu.
+	resuming bool
+	// quarantined counts the partitions whose state was lost; guarded by mu.
+	quarantined int
+}
+
+// A part is what a watch knows of a partition.
+type part struct {
+	state int
+	// keys are the keys that the present read has shown, with the place of each. held are the
+	// events that have come meanwhile.
+	keys map[string]uint64
+	held []*owner.Event
+}
+
+// An endedRead is the end of a read.
+type endedRead struct {
+	from *source
+	err  error
+}
+
+// begin forgets everything but what waits for the reader.
+func (b *inbox) begin(epoch uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.epoch, b.full, b.broken, b.ended, b.resuming, b.quarantined = epoch, false, false, nil, false, 0
+	b.parts = map[uint32]*part{}
+}
+
+// broke makes the watch begin afresh.
+func (b *inbox) broke() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.broken = true
+	b.wake.Set()
+}
+
+// put queues an event about the watch itself.
+func (b *inbox) put(e *sharelock.Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.queue = append(b.queue, e)
+	b.wake.Set()
+}
+
+// event takes what a source tells.
+func (b *inbox) event(e *owner.Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.parts[e.Partition]
+	if b.full || b.broken || e.Epoch != b.epoch || p == nil || p.state == unsynced {
+		return
+	}
+	if b.live++; b.live > queueMost {
+		b.full, b.queue, b.parts = true, nil, nil
+		b.wake.Set()
+		return
+	}
+	if p.state == reading {
+		p.held = append(p.held, e)
+		return
+	}
+	b.add(e)
+}
+
+// add queues an event. It needs mu.
+func (b *inbox) add(e *owner.Event) {
+	if len(b.queue) == 0 {
+		b.wake.Set()
+	}
+	b.queue = append(b.queue, &e.Event)
+	b.seen = e.Place()
+}
+
+// expect says which partitions are read next.
+func (b *inbox) expect(partitions []uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range partitions {
+		if b.parts != nil {
+			b.parts[id] = &part{state: reading, keys: map[string]uint64{}}
+		}
+	}
+}
+
+// part takes a part of what was read.
+func (b *inbox) part(from *source, p *owner.Part) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.full || b.broken || p.Epoch != b.epoch {
+		return
+	}
+	if known := b.parts[p.Partition]; known != nil && known.state == reading && p.Err == nil {
+		if b.resuming && !p.Resumed {
+			b.queue = append(b.queue, about(sharelock.Reset, "", lostPlace))
+		}
+		b.resuming = false
+		for _, e := range p.Events {
+			known.keys[e.Key] = e.Seq
+			b.queue = append(b.queue, &e.Event)
+		}
+		if p.Done {
+			b.done(known, p)
+		}
+		b.wake.Set()
+	}
+	if p.Last {
+		b.ended = append(b.ended, endedRead{from: from, err: p.Err})
+		b.wake.Set()
+	}
+}
+
+// done ends the read of a partition: what was held back comes behind the snapshots, unless these
+// include it. It needs mu.
+func (b *inbox) done(known *part, p *owner.Part) {
+	if p.Seq != 0 {
+		b.seen = owner.Cursor{Epoch: p.Epoch, Seq: p.Seq}
+	}
+	for _, e := range known.held {
+		if e.Seq > max(known.keys[e.Key], p.Seq) {
+			b.add(e)
+		}
+	}
+	if p.Quarantined {
+		b.quarantined++
+	}
+	known.state, known.keys, known.held = synced, nil, nil
+}
+
+// unread returns those of the partitions that are not synced.
+func (b *inbox) unread(partitions []uint32) (rest []uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range partitions {
+		if p := b.parts[id]; p == nil || p.state != synced {
+			delete(b.parts, id)
+			rest = append(rest, id)
+		}
+	}
+	return rest
+}
+
+// What a reader finds in an inbox.
+type taken struct {
+	events       []*sharelock.Event
+	ended        []endedRead
+	full, broken bool
+}
+
+// take empties the inbox.
+func (b *inbox) take() taken {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := taken{events: b.queue, ended: b.ended, full: b.full, broken: b.broken}
+	b.queue, b.ended, b.live = nil, nil, 0
+	for _, p := range b.parts {
+		b.live += len(p.held)
+	}
+	return t
+}
+
+// lostPlace is the reason of a reset after which a watch does not go on from the reader's cursor.
+const lostPlace = "the events since the cursor are not known any more"
+
+// resume says that the next read is to go on from the reader's cursor.
+func (b *inbox) resume() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.resuming = true
+}
+
+// place returns the cursor of the newest event, and how many partitions are in quarantine.
+func (b *inbox) place() (at string, quarantined int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.seen.String(), b.quarantined
+}
+
+// about returns an event about the watch itself.
+func about(kind sharelock.EventType, key, reason string) *sharelock.Event {
+	return &sharelock.Event{Type: kind, Key: key, Reason: reason, At: time.Now().UTC()}
+}

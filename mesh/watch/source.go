@@ -1,0 +1,184 @@
+package watch
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// lingerTime is for how long a key is watched after the last watch of it has ended, so that a
+// watch that comes back can be resumed. lingerMost bounds the keys that linger.
+const (
+	lingerTime = 30 * time.Second
+	lingerMost = 4096
+)
+
+// A source distributes what one member tells to those who watch here.
+type source struct {
+	hub    *Hub
+	member ring.Identity
+	from   Source
+	// ctx ends when the source has ended.
+	ctx  context.Context //nolint:containedctx // the lifetime of the source
+	stop context.CancelFunc
+
+	mu   sync.Mutex
+	dead bool // guarded by mu
+	// keys and prefixes are who watches what; guarded by mu. A key without watchers lingers.
+	keys, prefixes map[string]map[*watcher]struct{}
+	// lingering says since when keys have been without watchers; guarded by mu.
+	lingering map[string]time.Time
+	// reads are who waits for the results of reads, by id; guarded by mu.
+	reads map[uint64]*watcher
+	last  uint64 // the id of the last read; guarded by mu
+}
+
+func newSource(h *Hub, m ring.Identity, from Source) *source {
+	ctx, stop := context.WithCancel(h.cfg.Context)
+	return &source{
+		hub: h, member: m, from: from, ctx: ctx, stop: stop,
+		keys: map[string]map[*watcher]struct{}{}, prefixes: map[string]map[*watcher]struct{}{},
+		lingering: map[string]time.Time{}, reads: map[uint64]*watcher{},
+	}
+}
+
+// run distributes news until the source ends.
+func (s *source) run() {
+	for {
+		news, err := s.from.Take(s.ctx)
+		if err != nil {
+			break
+		}
+		for _, n := range news {
+			s.pass(n)
+		}
+	}
+	s.end()
+	s.from.Close()
+}
+
+// end ends the source. Those who watch begin afresh.
+func (s *source) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead {
+		return
+	}
+	s.dead = true
+	s.stop()
+	s.hub.remove(s)
+	s.each(func(w *watcher) { w.broke() })
+}
+
+// each calls fn for all who watch. It needs mu.
+func (s *source) each(fn func(*watcher)) {
+	for _, set := range []map[string]map[*watcher]struct{}{s.keys, s.prefixes} {
+		for _, all := range set {
+			for w := range all {
+				fn(w)
+			}
+		}
+	}
+}
+
+// pass gives news to those whom it concerns.
+func (s *source) pass(n owner.News) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case n.Lost():
+		s.each(func(w *watcher) { w.broke() })
+	case n.Part != nil:
+		if w := s.reads[n.Part.ID]; w != nil {
+			if n.Part.Last {
+				delete(s.reads, n.Part.ID)
+			}
+			w.part(s, n.Part)
+		}
+	default:
+		for w := range s.keys[n.Event.Key] {
+			w.event(n.Event)
+		}
+		for prefix, all := range s.prefixes {
+			if len(n.Event.Key) >= len(prefix) && n.Event.Key[:len(prefix)] == prefix {
+				for w := range all {
+					w.event(n.Event)
+				}
+			}
+		}
+	}
+}
+
+// attach lets a watcher see what the member tells. It returns false if the source has ended.
+func (s *source) attach(w *watcher) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead {
+		return false
+	}
+	set, name := s.set(w.target)
+	if set[name] == nil {
+		if _, lingers := s.lingering[name]; !lingers || w.target.Key == "" {
+			s.from.Watch(w.target)
+		}
+		set[name] = map[*watcher]struct{}{}
+	}
+	if w.target.Key != "" {
+		delete(s.lingering, name)
+	}
+	set[name][w] = struct{}{}
+	return true
+}
+
+// detach ends that. read is the id of the watcher's last read.
+func (s *source) detach(w *watcher, read uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.reads, read)
+	set, name := s.set(w.target)
+	if delete(set[name], w); len(set[name]) > 0 || s.dead {
+		return
+	}
+	delete(set, name)
+	if w.target.Key != "" && len(s.lingering) < lingerMost {
+		s.lingering[name] = time.Now()
+		return
+	}
+	s.from.Unwatch(w.target)
+}
+
+// set returns the set that a target belongs to, and its name there.
+func (s *source) set(t owner.Target) (map[string]map[*watcher]struct{}, string) {
+	if t.Key != "" {
+		return s.keys, t.Key
+	}
+	return s.prefixes, t.Prefix
+}
+
+// read asks the member for the state of what a watcher watches, and returns the id of the read.
+// A watcher has at most one read at a time.
+func (s *source) read(w *watcher, r owner.Read) (id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last++
+	r.ID = s.last
+	s.reads[r.ID] = w
+	s.from.Read(r)
+	return r.ID
+}
+
+// sweep forgets keys that linger for too long. It reports whether nothing is left to watch.
+func (s *source) sweep(now time.Time) (idle bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, since := range s.lingering {
+		if now.Sub(since) >= lingerTime {
+			delete(s.lingering, key)
+			s.from.Unwatch(owner.Target{Key: key})
+		}
+	}
+	return len(s.keys)+len(s.prefixes)+len(s.lingering) == 0
+}
