@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -339,9 +340,5 @@ func (f *failures) add(why string) {
 func (f *failures) counts() map[string]uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	out := make(map[string]uint64, len(f.all))
-	for why, n := range f.all {
-		out[why] = n
-	}
-	return out
+	return maps.Clone(f.all)
 }

@@ -85,7 +85,7 @@ func parseKeys(data []byte) (*fileKeys, error) {
 
 // VerifySignature implements oidc.KeySet.
 func (k *fileKeys) VerifySignature(_ context.Context, jwt string) ([]byte, error) {
-	jws, err := jose.ParseSigned(jwt, algorithms)
+	jws, err := jose.ParseSignedCompact(jwt, algorithms)
 	if err != nil || len(jws.Signatures) != 1 {
 		return nil, errors.New("malformed")
 	}
