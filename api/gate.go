@@ -172,9 +172,12 @@ func mayRead(ctx context.Context, key string) bool {
 // the caller may not have the key any more. done ends the registration, and returns why the caller
 // may not, or nil.
 func (g *gate) wait(ctx context.Context, key string) (_ context.Context, done func() error) {
+	if g == nil {
+		return ctx, stillFine
+	}
 	v := visitOf(ctx)
-	if g == nil || v == nil {
-		return ctx, func() error { return nil }
+	if v == nil {
+		return ctx, stillFine
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	return ctx, g.registerWait(ctx, &waiting{who: v.who, cancel: cancel, again: func(who *auth.Identity) error {
@@ -200,6 +203,9 @@ func (g *gate) registerWait(ctx context.Context, w *waiting) (done func() error)
 		return nil
 	}
 }
+
+// stillFine ends a registration that was none.
+func stillFine() error { return nil }
 
 // waiting is an acquire that waits, or a watch.
 type waiting struct {

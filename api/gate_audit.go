@@ -32,6 +32,9 @@ func (v *visit) refused(ctx context.Context, err error) {
 // done records a call that was allowed, before it is answered. It does nothing for a call without a
 // visit.
 func done(ctx context.Context, result any, err error) {
+	if visitOf(ctx) == nil {
+		return
+	}
 	var token sharelock.Token
 	if r, ok := result.(interface{ GetHold() *pb.Hold }); ok && err == nil {
 		token = sharelock.Token(r.GetHold().GetToken())
