@@ -10,6 +10,12 @@ export function worries(mesh) {
   }
   if (!mesh.data) return mesh.error ? [{ level: "bad", what: mesh.error.message, more: "" }] : [];
   const list = (mesh.data.conditions ?? []).map((c) => ({ level: c.severe ? "bad" : "warn", what: c.message, more: "" }));
+  for (const s of mesh.data.seats ?? []) {
+    // The node itself says so when it has lasted for a while.
+    if (s.absent && !(mesh.data.conditions ?? []).some((c) => c.subject === s.id)) {
+      list.push({ level: "warn", what: `The voter ${s.name || s.id} is not in the view.`, more: `${plural(mesh.data.survivableLosses ?? 0, "more voter")} may fail before the mesh stops.` });
+    }
+  }
   for (const s of mesh.data.stalls ?? []) {
     list.push({ level: "warn", what: `This node has waited for ${s.member} without progress for ${age(millis(s.waiting))}.`, more: "Look at its log and at the network between the two." });
   }
