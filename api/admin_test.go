@@ -2,6 +2,7 @@ package api
 
 import (
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 )
@@ -34,7 +35,7 @@ func TestOpsPort(t *testing.T) {
 	h := NewOps(newFake(), Options{}).Handler
 	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/v1/mesh": 404, "/v1/locks/k": 404, "/": 404} {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		if w.Code != want {
 			t.Errorf("%s is %d, want %d", path, w.Code, want)
 		}

@@ -48,7 +48,7 @@ func reasonOnly(err error) error {
 
 // missing returns why another node should not be stopped now, or nil.
 func missing(st sharelock.MeshState) error {
-	why := ""
+	var why string
 	switch {
 	case st.Quarantined > 0:
 		why = "partitions are in quarantine"

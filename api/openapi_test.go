@@ -269,7 +269,7 @@ var ofHTTP = []string{
 
 // kindOfField returns the schema of a field, in short. In requests durations may be written otherwise.
 func kindOfField(f protoreflect.FieldDescriptor, request bool) string {
-	kind := ""
+	var kind string
 	switch {
 	case f.IsMap():
 		return "map"

@@ -17,7 +17,7 @@ func (n *Node) checkExposure(ctx context.Context, keyed bool) error {
 	if _, system := n.network.(network.System); !system || n.cfg.Insecure {
 		return nil
 	}
-	open, way := "", ""
+	var open, way string
 	switch {
 	case n.cfg.TLS.members() != TLSRequired:
 		open, way = "members have no TLS", "set tls.cert_file, tls.key_file and tls.ca_file (sharelock tls makes them)"

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -179,7 +180,7 @@ func TestHangingDisk(t *testing.T) {
 		}
 		var written, marked int
 		for _, line := range parsed(t, d.text(), 0) {
-			if line["gap"] == true {
+			if gap, _ := line["gap"].(bool); gap {
 				marked += int(line["dropped"].(float64))
 			} else {
 				written++
@@ -282,9 +283,9 @@ func TestRotation(t *testing.T) {
 			t.Errorf("%s has %d bytes", name, len(data))
 		}
 		lines := parsed(t, string(data), 0)
-		for i := len(lines) - 1; i >= 0; i-- {
-			if lines[i]["key"] != fmt.Sprint(next) {
-				t.Fatalf("%s has %v where %d was written", name, lines[i]["key"], next)
+		for _, line := range slices.Backward(lines) {
+			if line["key"] != fmt.Sprint(next) {
+				t.Fatalf("%s has %v where %d was written", name, line["key"], next)
 			}
 			next--
 		}

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -88,9 +89,7 @@ func (c *Calls) Each(fn func(door, method string, codes map[string]uint64, took 
 		if m.ok > 0 {
 			codes[OK] = m.ok
 		}
-		for code, n := range m.failed {
-			codes[code] = n
-		}
+		maps.Copy(codes, m.failed)
 		var took Histogram
 		took.Add(&m.took)
 		fn(m.Door, m.Name, codes, &took)

@@ -31,26 +31,26 @@ func (h *histogram) Write(m *dto.Metric) error {
 
 func encode(h *metrics.Histogram) *dto.Histogram {
 	d := &dto.Histogram{
-		SampleCount: proto.Uint64(h.Count()), SampleSum: proto.Float64(h.Sum()),
+		SampleCount: new(h.Count()), SampleSum: new(h.Sum()),
 		Schema: proto.Int32(metrics.Schema), ZeroThreshold: proto.Float64(metrics.ZeroThreshold),
 	}
 	for i, n := range h.Classic() {
-		d.Bucket = append(d.Bucket, &dto.Bucket{UpperBound: proto.Float64(metrics.Bounds[i]), CumulativeCount: proto.Uint64(n)})
+		d.Bucket = append(d.Bucket, &dto.Bucket{UpperBound: new(metrics.Bounds[i]), CumulativeCount: new(n)})
 	}
 	var next int32 // the index after the last bucket
 	var last int64 // the count of the last bucket
 	zero := h.Native(func(index int, n uint64) {
 		switch gap := int32(index) - next; {
 		case len(d.PositiveSpan) == 0 || gap > 0:
-			d.PositiveSpan = append(d.PositiveSpan, &dto.BucketSpan{Offset: proto.Int32(gap), Length: proto.Uint32(1)})
+			d.PositiveSpan = append(d.PositiveSpan, &dto.BucketSpan{Offset: new(gap), Length: proto.Uint32(1)})
 		default:
 			span := d.PositiveSpan[len(d.PositiveSpan)-1]
-			span.Length = proto.Uint32(span.GetLength() + 1)
+			span.Length = new(span.GetLength() + 1)
 		}
 		d.PositiveDelta = append(d.PositiveDelta, int64(n)-last)
 		next, last = int32(index)+1, int64(n)
 	})
-	d.ZeroCount = proto.Uint64(zero)
+	d.ZeroCount = new(zero)
 	if len(d.PositiveSpan) == 0 {
 		// An empty span says that this is a native histogram, though it has no bucket yet.
 		d.PositiveSpan = []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(0)}}

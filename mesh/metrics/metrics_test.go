@@ -277,7 +277,7 @@ func checkNative(t *testing.T, f *dto.MetricFamily) {
 		if !maps.Equal(got, want) || h.GetZeroCount() != 1 || h.GetSampleCount() != 5 || len(deltas) != 0 {
 			t.Errorf("native buckets %v, %d zeros, want %v", got, h.GetZeroCount(), want)
 		}
-		if n := h.GetBucket()[5]; !proto.Equal(n, &dto.Bucket{UpperBound: proto.Float64(0.001), CumulativeCount: proto.Uint64(3)}) {
+		if n := h.GetBucket()[5]; !proto.Equal(n, &dto.Bucket{UpperBound: new(0.001), CumulativeCount: proto.Uint64(3)}) {
 			t.Errorf("classic bucket %v", n)
 		}
 		return

@@ -41,7 +41,7 @@ func (p *Client) Keyring(ctx context.Context, m ring.Member, r keyring.Request) 
 const KeyringRelease = 2
 
 var actions = map[keyring.Action]peerv1.KeyringRequest_Action{
-	keyring.Read:    peerv1.KeyringRequest_ACTION_READ,
+	keyring.Read:    peerv1.KeyringRequest_ACTION_READ_UNSPECIFIED,
 	keyring.Install: peerv1.KeyringRequest_ACTION_INSTALL,
 	keyring.Use:     peerv1.KeyringRequest_ACTION_USE,
 	keyring.Remove:  peerv1.KeyringRequest_ACTION_REMOVE,

@@ -1,6 +1,5 @@
 // Uses the page as a person would: takes locks beside it, sees them come and go, takes one by force,
-// and kills the owner. It fails at the first thing that
-// is not as it should be.
+// and kills the owner. It fails at the first thing that is not as it should be.
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -169,7 +169,7 @@ type KeyringRequest_Action int32
 
 const (
 	// Change nothing.
-	KeyringRequest_ACTION_READ KeyringRequest_Action = 0
+	KeyringRequest_ACTION_READ_UNSPECIFIED KeyringRequest_Action = 0
 	// Add key.
 	KeyringRequest_ACTION_INSTALL KeyringRequest_Action = 1
 	// Encrypt with the key that has the fingerprint.
@@ -181,16 +181,16 @@ const (
 // Enum value maps for KeyringRequest_Action.
 var (
 	KeyringRequest_Action_name = map[int32]string{
-		0: "ACTION_READ",
+		0: "ACTION_READ_UNSPECIFIED",
 		1: "ACTION_INSTALL",
 		2: "ACTION_USE",
 		3: "ACTION_REMOVE",
 	}
 	KeyringRequest_Action_value = map[string]int32{
-		"ACTION_READ":    0,
-		"ACTION_INSTALL": 1,
-		"ACTION_USE":     2,
-		"ACTION_REMOVE":  3,
+		"ACTION_READ_UNSPECIFIED": 0,
+		"ACTION_INSTALL":          1,
+		"ACTION_USE":              2,
+		"ACTION_REMOVE":           3,
 	}
 )
 
@@ -5304,7 +5304,7 @@ func (x *KeyringRequest) GetAction() KeyringRequest_Action {
 	if x != nil {
 		return x.Action
 	}
-	return KeyringRequest_ACTION_READ
+	return KeyringRequest_ACTION_READ_UNSPECIFIED
 }
 
 func (x *KeyringRequest) GetKey() []byte {
@@ -6059,14 +6059,14 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x05owner\x18\a \x01(\tR\x05owner\x12\x1d\n" +
 	"\n" +
 	"hold_count\x18\b \x01(\rR\tholdCount\x12!\n" +
-	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount\"\xf5\x01\n" +
+	"\fwaiter_count\x18\t \x01(\rR\vwaiterCount\"\x81\x02\n" +
 	"\x0eKeyringRequest\x12@\n" +
 	"\x06action\x18\x01 \x01(\x0e2(.sharelock.peer.v1.KeyringRequest.ActionR\x06action\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12 \n" +
 	"\vfingerprint\x18\x03 \x01(\fR\vfingerprint\x12\x1b\n" +
-	"\twith_keys\x18\x04 \x01(\bR\bwithKeys\"P\n" +
-	"\x06Action\x12\x0f\n" +
-	"\vACTION_READ\x10\x00\x12\x12\n" +
+	"\twith_keys\x18\x04 \x01(\bR\bwithKeys\"\\\n" +
+	"\x06Action\x12\x1b\n" +
+	"\x17ACTION_READ_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eACTION_INSTALL\x10\x01\x12\x0e\n" +
 	"\n" +
 	"ACTION_USE\x10\x02\x12\x11\n" +
