@@ -366,6 +366,20 @@ func (m *fakeMesh) List(_ context.Context, req *sharelockv1.ListRequest) (*share
 	return page, nil
 }
 
+func (m *fakeMesh) GetActivity(context.Context, *sharelockv1.GetActivityRequest) (*sharelockv1.GetActivityResponse, error) {
+	return &sharelockv1.GetActivityResponse{Members: []*sharelockv1.MemberActivity{
+		sharelockv1.ActivityToProto(sharelock.Activity{
+			Name: "a", Holds: 7, Waiters: 3, LongestWait: 1200 * time.Millisecond, Grants: 90, Ends: 83, Quarantined: 1,
+			Contended: []sharelock.Contention{{Key: "orders/42", Holds: 2, Waiters: 1, LongestWait: 1200 * time.Millisecond}},
+		}),
+		sharelockv1.ActivityToProto(sharelock.Activity{
+			Name: "b", Holds: 1, Waiters: 9, LongestWait: 3 * time.Second, Grants: 5, CopiesMissing: 2,
+			Contended: []sharelock.Contention{{Key: "orders/42\x1b[2J", Holds: 1, Waiters: 9, LongestWait: 3 * time.Second}},
+		}),
+		sharelockv1.ActivityToProto(sharelock.Activity{Name: "c", Err: "it does not answer"}),
+	}}, nil
+}
+
 func (m *fakeMesh) GetMesh(context.Context, *sharelockv1.GetMeshRequest) (*sharelockv1.GetMeshResponse, error) {
 	return &sharelockv1.GetMeshResponse{
 		Cluster: "sharelock", Node: "b", Epoch: 59712345, Leader: "a",

@@ -156,7 +156,7 @@ ended by signal n.`,
 	root.AddCommand(
 		a.serveCommand(), a.devCommand(), a.configCommand(), a.healthCommand(), a.logLevelCommand(), a.debugCommand(), a.tlsCommand(),
 		a.lockCommand(), a.flockCommand(), a.acquireCommand(), a.renewCommand(), a.releaseCommand(), a.getCommand(), a.listCommand(), a.watchCommand(),
-		a.membersCommand(), a.locateCommand(), a.leaveCommand(), a.decommissionCommand(), a.keyringCommand(), a.authCommand(), a.contextCommand(), a.benchCommand(),
+		a.membersCommand(), a.topCommand(), a.locateCommand(), a.leaveCommand(), a.decommissionCommand(), a.keyringCommand(), a.authCommand(), a.contextCommand(), a.benchCommand(),
 		a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
