@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/audit"
@@ -49,16 +50,20 @@ func finished(ctx context.Context, token sharelock.Token, err error) {
 	}
 }
 
-// finished records the result of a call that was allowed.
+// finished records the result of a call that the rules allow. The owner of the key may still deny it,
+// because the hold is another principal's.
 func (v *visit) finished(ctx context.Context, token sharelock.Token, err error) {
 	log := v.gate.audit
-	always := v.verb == auth.Force || v.verb == auth.Admin
+	denied := errors.Is(err, sharelock.ErrPermissionDenied)
+	always := denied || v.verb == auth.Force || v.verb == auth.Admin
 	if !always && (v.verb != auth.Acquire || !log.Calls()) {
 		return
 	}
 	e := v.event()
 	e.Token = uint64(token)
 	switch {
+	case denied:
+		e.Result, e.Reason = audit.Denied, err.Error()
 	case err != nil:
 		e.Result, e.Reason = audit.Failed, err.Error()
 	case v.verb == auth.Force:

@@ -147,6 +147,8 @@ func testTokenRotationInSessions(t *testing.T, open open) {
 	steps(codes.Unauthenticated, "")
 	steps(codes.OK, a.tokens["ci"])
 	steps(codes.OK, "")
+	steps(codes.OK, "slk_bad") // it takes nothing away from a session whose token is good
+	steps(codes.OK, "")
 	b, err := os.ReadFile(a.file)
 	if err != nil {
 		t.Fatal(err)

@@ -40,8 +40,9 @@ type guard struct {
 	// principal is that of the session's first good credentials; all later ones must be of it.
 	principal string
 	// release gives back the session's place among the connections of the principal; nil without
-	// one. ended is set when the session is over, and takes none.
+	// one, and then crowded is the reason. ended is set when the session is over, and takes none.
 	release func()
+	crowded error
 	ended   bool
 	// pending are the calls in flight that the audit log wants to know the end of, by id.
 	pending map[uint64]*visit
@@ -76,25 +77,42 @@ func (g *guard) hear(ctx context.Context, message []byte) error {
 	if err != nil {
 		v := g.visit(nil)
 		v.refused(ctx, err)
+		if g.stands() {
+			return nil
+		}
 	}
-	g.settle(who, err)
+	g.settle(nil, who, err)
 	return nil
 }
 
+// stands reports whether the credentials that the session has are still good. A newer token that is
+// refused then takes nothing away: this node may not have read yet of a token that was replaced, or
+// may not reach its issuer.
+func (g *guard) stands() bool {
+	who, err := g.caller()
+	if err != nil {
+		return false
+	}
+	_, err = g.gate.auth.Refresh(who)
+	return err == nil
+}
+
 // settle takes the result of an authentication, opens the session if it is the first good one, and
-// takes back what the caller may not have any more.
-func (g *guard) settle(who *auth.Identity, err error) {
+// takes back what the caller may not have any more. If was is not nil, the result replaces that
+// identity only: a message may have brought newer credentials meanwhile.
+func (g *guard) settle(was, who *auth.Identity, err error) {
 	g.mu.Lock()
+	if was != nil && g.who != was {
+		g.mu.Unlock()
+		return
+	}
 	first := err == nil && g.principal == ""
 	switch {
 	case first && g.ended:
 		first, err = false, errNotYet
 	case first:
-		if g.release, err = g.gate.quotas.Connect(who.Principal(), who.Limits().MaxConnections); err != nil {
-			first = false
-			break
-		}
 		g.principal = who.Principal()
+		g.crowded = g.connect(who)
 	case err == nil && who.Principal() != g.principal:
 		err = &sharelock.Error{Err: sharelock.ErrUnauthenticated, Message: fmt.Sprintf(
 			"the session is of %q, and the credential of %q: open another session", g.principal, who.Principal())}
@@ -116,8 +134,26 @@ func (g *guard) settle(who *auth.Identity, err error) {
 		return
 	}
 	if calls := g.session.backend(); calls != nil {
-		calls.Revoke(g.allowed)
+		calls.Revoke(g.allowed())
 	}
+}
+
+// connect takes a place among the connections of the principal. It needs mu.
+func (g *guard) connect(who *auth.Identity) (err error) {
+	g.release, err = g.gate.quotas.Connect(who.Principal(), who.Limits().MaxConnections)
+	return err
+}
+
+// placed returns nil if the session has a place among the connections of its principal, or gets one
+// now. Without one it acquires nothing, but what it has may be renewed and released: a quota costs
+// nobody a lock.
+func (g *guard) placed(who *auth.Identity) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.crowded != nil && !g.ended {
+		g.crowded = g.connect(who)
+	}
+	return g.crowded
 }
 
 // leave gives back what the session has of the principal's quotas.
@@ -141,13 +177,16 @@ func (g *guard) caller() (*auth.Identity, error) {
 	return who, err
 }
 
-// allowed returns why the caller may not have a key, or nil.
-func (g *guard) allowed(key string) error {
-	who, err := g.caller()
-	if err == nil {
-		_, err = who.Check(auth.Acquire, key)
+// allowed returns a function that returns why the caller, as it is now, may not have a key, or nil.
+func (g *guard) allowed() func(key string) error {
+	who, refused := g.caller()
+	return func(key string) error {
+		if refused != nil {
+			return refused
+		}
+		_, err := who.Check(auth.Acquire, key)
+		return err
 	}
-	return err
 }
 
 // checkCalls puts into each call whether it is allowed.
@@ -161,6 +200,9 @@ func (g *guard) checkCalls(calls []sessionwire.Call) {
 			continue
 		}
 		rule, denied := who.Check(auth.Acquire, c.Key)
+		if denied == nil && c.Kind == sessionwire.CallAcquire {
+			denied = g.placed(who)
+		}
 		if denied == nil && c.Kind == sessionwire.CallAcquire {
 			denied = g.gate.quotas.Call(who.Principal(), who.Limits().MaxCallsPerSecond)
 		}
@@ -186,6 +228,9 @@ func (g *guard) checkHold(k *sessionwire.Keep) {
 		_, err = who.Check(auth.Acquire, k.Key)
 	}
 	if err != nil {
+		v := g.visit(who)
+		v.verb, v.key, v.from.method = auth.Acquire, k.Key, "attach"
+		v.refused(context.Background(), err)
 		k.Err = err
 		return
 	}
@@ -207,12 +252,8 @@ func (g *guard) look() {
 	who, since := g.who, g.since
 	g.mu.Unlock()
 	if who != nil {
-		fresh, err := g.gate.auth.Refresh(who)
-		g.mu.Lock()
-		stale := g.who != who // a message has brought other credentials meanwhile
-		g.mu.Unlock()
-		if !stale && (err != nil || !fresh.Same(who)) {
-			g.settle(fresh, err)
+		if fresh, err := g.gate.auth.Refresh(who); err != nil || !fresh.Same(who) {
+			g.settle(who, fresh, err)
 		}
 	}
 	if !since.IsZero() && time.Since(since) > strangerTime {

@@ -58,7 +58,7 @@ func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32
 	}
 	allowed, done := s.gate.wait(ctx, key) // allowed ends with done
 	hold, err := s.node.Acquire(allowed, sharelock.AcquireRequest{Key: key, ClientID: clientID, Wait: wait})
-	hold, err = stillAllowed(s.node, hold, err, done())
+	hold, err = stillAllowed(s.node, hold, err, done(), false)
 	if gone := ctx.Err(); err == nil && gone != nil {
 		takeBack(s.node, hold)
 		err = gone

@@ -70,7 +70,7 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 		Metadata:  m.GetMetadata(),
 		MaxHold:   maxHold,
 	})
-	if hold, err = stillAllowed(s.node, hold, err, done()); err != nil {
+	if hold, err = stillAllowed(s.node, hold, err, done(), m.GetRequestId() != ""); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil && m.GetRequestId() == "" {
@@ -81,12 +81,13 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 }
 
 // stillAllowed returns the answer of an acquire whose caller may not have the key any more if revoked
-// is not nil: then a grant is released.
-func stillAllowed(node Locker, h sharelock.Hold, err, revoked error) (sharelock.Hold, error) {
+// is not nil: then a grant is released, unless the caller made its request id (ownID), by which it can
+// regain the grant when it is allowed again.
+func stillAllowed(node Locker, h sharelock.Hold, err, revoked error, ownID bool) (sharelock.Hold, error) {
 	if revoked == nil {
 		return h, err
 	}
-	if err == nil {
+	if err == nil && !ownID {
 		takeBack(node, h)
 	}
 	return sharelock.Hold{}, revoked

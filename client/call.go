@@ -79,7 +79,12 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		ctx, cancel = context.WithTimeoutCause(ctx, f.retry.Timeout, errTimeout)
 		defer cancel()
 	}
-	for wrong, replaced := 0, false; ; {
+	// replaced is set once a refused token was replaced, replacedAt is when that was last.
+	var (
+		replaced   bool
+		replacedAt time.Duration
+	)
+	for wrong := 0; ; {
 		if err := b.ended(ctx); err != nil {
 			return because(err, f.last)
 		}
@@ -109,9 +114,11 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 		if err := b.ended(ctx); err != nil {
 			return because(err, f.last)
 		}
-		// Renewals go on for as long as the lock can be saved, so each asks for another token.
-		if (!replaced || b.hard) && c.replaceToken(ctx, raw, token) && !replaced {
-			replaced = true
+		// Renewals go on for as long as the lock can be saved, so each asks for another token. A call
+		// that lasts, such as a watch, may outlive several tokens.
+		may := !replaced || c.now()-replacedAt > replaceInterval
+		if (may || b.hard) && c.replaceToken(ctx, b, raw, token) && may {
+			replaced, replacedAt = true, c.now()
 			continue
 		}
 		repeat, away, err := verdict(raw, timedOut)

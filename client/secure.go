@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -67,14 +68,23 @@ func (n *node) greet(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	return conn, nil
 }
 
+// replaceInterval is how long a call accepts no further replacement of its token after one.
+const replaceInterval = 10 * time.Second
+
 // replaceToken reports whether an attempt was refused for its credential and there is another one
-// now. token is the newest when the attempt was made.
-func (c *Client) replaceToken(ctx context.Context, err error, token *secure.Token) bool {
+// now. token is the newest when the attempt was made. It waits no longer than the next attempt of the
+// call may take: another node may accept the same token.
+func (c *Client) replaceToken(ctx context.Context, b bounds, err error, token *secure.Token) bool {
 	if c.credential == nil || status.Code(err) != codes.Unauthenticated {
 		return false
 	}
 	if _, none := errors.AsType[*secure.TokenError](err); none {
 		return false
+	}
+	if b.attempt != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, b.attempt())
+		defer cancel()
 	}
 	return c.credential.Replace(ctx, token)
 }

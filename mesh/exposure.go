@@ -6,12 +6,14 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/sgkandale/sharelock/mesh/keyring"
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
 // checkExposure returns an error if others than this machine could reach the peer port or gossip
-// although members have no TLS, or gossip has no keys: anyone there could become a member and own
-// locks. keyed says that gossip has keys. Config.Insecure allows it. A network in memory or of a test
+// although members have no TLS, or gossip need not be encrypted: anyone there could become a member and
+// own locks. keyed says that gossip has keys and must be encrypted. Pprof has no other protection than
+// its address. Config.Insecure allows it. A network in memory or of a test
 // is not checked, since nobody else is in it.
 func (n *Node) checkExposure(ctx context.Context, keyed bool) error {
 	if _, system := n.network.(network.System); !system || n.cfg.Insecure {
@@ -26,7 +28,14 @@ func (n *Node) checkExposure(ctx context.Context, keyed bool) error {
 		}
 	case !keyed:
 		open, way = "gossip has no keys", "set mesh.gossip_keys_file (sharelock keyring generate makes a key)"
-	default:
+		if n.cfg.GossipEncryption == keyring.Migrate {
+			open, way = "encryption of gossip is not required", "set mesh.gossip_encryption: required"
+		}
+	}
+	if a := n.cfg.DebugListen; a != "" && !n.isLoopback(ctx, a) {
+		return fmt.Errorf("debug.listen: %q is not a loopback address, and everyone who reaches it can read this process's memory: use a loopback address, or set mesh.insecure: true (--insecure)", a)
+	}
+	if open == "" {
 		return nil
 	}
 	for _, a := range []struct{ key, addr string }{

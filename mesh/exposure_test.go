@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/sgkandale/sharelock/internal/memnet"
+	"github.com/sgkandale/sharelock/mesh/keyring"
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
@@ -43,6 +44,16 @@ func TestExposure(t *testing.T) {
 		err := n.checkExposure(t.Context(), tt.keyed)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "mesh.insecure: true")) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	gossiping := &Node{network: network.System{}, cfg: Config{TLS: certified, GossipEncryption: keyring.Migrate, PeerListen: ":1", GossipListen: ":2"}}
+	if err := gossiping.checkExposure(t.Context(), false); err == nil || !strings.Contains(err.Error(), "set mesh.gossip_encryption: required") {
+		t.Errorf("gossip that migrates: %v", err)
+	}
+	for addr, ok := range map[string]bool{"": true, "127.0.0.1:6060": true, "localhost:6060": true, ":6060": false, "10.0.0.1:6060": false} {
+		n := &Node{network: network.System{}, cfg: Config{TLS: certified, PeerListen: ":1", GossipListen: ":2", DebugListen: addr}}
+		if err := n.checkExposure(t.Context(), true); ok != (err == nil) || !ok && !strings.Contains(err.Error(), "debug.listen") {
+			t.Errorf("debug.listen %q: %v", addr, err)
 		}
 	}
 	inMemory := &Node{network: memnet.New(1).Host("a"), cfg: Config{PeerListen: ":1", GossipListen: ":1"}}

@@ -45,8 +45,11 @@ func (n *Node) openKeyring() {
 	})
 }
 
-// encrypt reports whether gossip is encrypted with keys of this process.
-func (k *gossipKeys) encrypt() bool { return k.own.Mode() != keyring.Off && len(k.own.Ring()) > 0 }
+// required reports whether this process takes encrypted gossip only. While it migrates it reads plain
+// gossip of anyone, too.
+func (k *gossipKeys) required() bool {
+	return k.own.Mode() == keyring.Required && len(k.own.Ring()) > 0
+}
 
 // useKeys makes gossip encrypt with the keys, now and after each change.
 func (n *Node) useKeys() error {

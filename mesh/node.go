@@ -169,7 +169,7 @@ func (n *Node) open() error {
 	if err := n.openKeys(); err != nil {
 		return err
 	}
-	if err := errors.Join(n.checkExposure(n.ctx, n.keys.encrypt()), n.secureStreams()); err != nil {
+	if err := errors.Join(n.checkExposure(n.ctx, n.keys.required()), n.secureStreams()); err != nil {
 		return err
 	}
 	if err := n.bind(); err != nil {

@@ -299,3 +299,31 @@ func TestUnwatchedCostsNothing(t *testing.T) {
 		}
 	})
 }
+
+// Events that were decided without the lease are told to nobody; a watch is not resumed across them,
+// however many follow.
+func TestFeedIsNotResumedAcrossALoss(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.three(2)
+		s := tb.owner("k")
+		r, _ := tb.follow(s, Target{Key: "k"})
+		turns := func(who string, n int) {
+			for i := range n {
+				token := tb.granted(tb.ask(s, acquireOf("k", fmt.Sprint(who, i), 0)))
+				tb.ask(s, releaseOf("k", token))
+			}
+		}
+		turns("before", tailMost/2-4)
+		first := tb.granted(tb.ask(s, acquireOf("k", "c0", 0)))
+		news := r.take()
+		seen := news[len(news)-1].Event.Seq
+		s.service.EndLease()
+		tb.ask(s, releaseOf("k", first))
+		s.service.SetLease(s.clock() + time.Hour)
+		turns("after", tailMost/4) // the tail forgets events from before the loss, but not all of them
+		last := tb.granted(tb.ask(s, acquireOf("k", "c9", 0)))
+		r.take()
+		wants(t, r.ask(s, Read{Target: Target{Key: "k"}, Resume: true, After: seen}), "snapshot c9/0 token, read")
+		tb.ask(s, releaseOf("k", last))
+	})
+}

@@ -39,6 +39,9 @@ const leastSweep = 1024
 // count.
 const fullTime = 100 * time.Millisecond
 
+// askAgain is how long a count that was asked for may take to begin.
+const askAgain = time.Second
+
 // An account is what one principal has at this member.
 type account struct {
 	holds, waiters int
@@ -46,8 +49,9 @@ type account struct {
 	// waiting bounds waiters.
 	claims, waiting allowance
 	// wanted is set from when a count was asked for until it has ended; counting while it goes on.
-	// spoiled: another member has counted meanwhile.
+	// spoiled: another member has counted meanwhile. asked is when the count was asked for.
 	wanted, counting, spoiled bool
+	asked                     time.Duration
 }
 
 // An allowance is the room of a principal under one limit.
@@ -105,9 +109,10 @@ func (l *ledger) Admit(principal string, waits bool) error {
 	if err == nil && waits {
 		err = a.waiting.check(now, maxWaiters, "max_waiters", principal)
 	}
-	ask := err == machine.ErrUncounted && !a.wanted //nolint:errorlint // it comes from check
+	// A count that was asked for while a view was being installed may never begin.
+	ask := err == machine.ErrUncounted && (!a.wanted || !a.counting && now-a.asked > askAgain) //nolint:errorlint // it comes from check
 	if ask {
-		a.wanted = true
+		a.wanted, a.asked = true, now
 	}
 	if err == nil {
 		a.claims.take()
@@ -266,7 +271,14 @@ func (s *Service) EndCount(epoch uint32, principal string, others Claims, ok boo
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.accounts[principal]
-	if a == nil || l.epoch != epoch {
+	switch {
+	case a == nil:
+		return
+	case l.epoch != epoch:
+		// A count of an older epoch, or one that could not begin yet. Who wants room asks again.
+		if !a.counting {
+			a.wanted = false
+		}
 		return
 	}
 	ok = ok && a.counting && !a.spoiled

@@ -114,3 +114,30 @@ func TestAccountsAreBounded(t *testing.T) {
 		t.Errorf("%d accounts, want at most %d, and one for each of %d that have claims", n, leastSweep, 4*leastSweep/100)
 	}
 }
+
+// A count that was asked for while a view was being installed ends without having begun, or never comes
+// back. Neither keeps the principal from asking again.
+func TestCountThatNeverBegins(t *testing.T) {
+	l, wanted := limitedTo(10, 0)
+	now := time.Duration(0)
+	l.clock = func() time.Duration { return now }
+	l.admitted(1, false)
+	s := &Service{}
+	s.ledger.clock, s.ledger.limits, s.ledger.epoch, s.ledger.accounts = l.clock, l.limits, l.epoch, l.accounts
+	s.EndCount(l.epoch-1, "ci", Claims{}, false)
+	if l.admitted(1, false); len(*wanted) != 2 {
+		t.Errorf("after a count of an older epoch, %d counts are wanted, want 2", len(*wanted))
+	}
+	if l.admitted(1, false); len(*wanted) != 2 {
+		t.Errorf("while a count is on its way, %d are wanted, want 2", len(*wanted))
+	}
+	now += askAgain + 1
+	if l.admitted(1, false); len(*wanted) != 3 {
+		t.Errorf("after a count that nobody heard of again, %d are wanted, want 3", len(*wanted))
+	}
+	l.accounts["ci"].counting = true
+	now += askAgain + 1
+	if l.admitted(1, false); len(*wanted) != 3 {
+		t.Errorf("while a count goes on, %d are wanted, want 3", len(*wanted))
+	}
+}

@@ -137,7 +137,7 @@ func (t *telling) Answer(_ uint64, a Answer) {
 	w := &t.shard.service.watched
 	if a.Outcome != Done {
 		// The lease has run out, or a newer epoch has begun: what was decided may count or not.
-		t.partition.tail.from = math.MaxUint64 // nothing can be resumed
+		t.partition.tail = tail{from: math.MaxUint64} // nothing from before can be resumed
 		for _, f := range w.list() {
 			f.lose()
 		}

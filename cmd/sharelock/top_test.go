@@ -41,8 +41,10 @@ func TestTopRates(t *testing.T) {
 		grants, ends string
 	}{
 		{
-			"a member that works", sharelock.Activity{Name: "a", Grants: 1000, Ends: 10},
-			sharelock.Activity{Name: "a", Grants: 1000 + 36000, Ends: 10 + 72000}, "10", "20",
+			"a member that works",
+			sharelock.Activity{Name: "a", Grants: 1000, Ends: 10},
+			sharelock.Activity{Name: "a", Grants: 1000 + 36000, Ends: 10 + 72000},
+			"10", "20",
 		},
 		{"a member that has started anew", sharelock.Activity{Name: "a", Grants: 1000}, sharelock.Activity{Name: "a", Grants: 3}, "-", "-"},
 		{"a new member", sharelock.Activity{Name: "b"}, sharelock.Activity{Name: "a", Grants: 3}, "-", "-"},

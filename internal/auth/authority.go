@@ -79,7 +79,7 @@ func Open(cfg Config) (*Authority, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &Authority{cfg: cfg, remote: &remoteKeys{client: cfg.HTTP, now: cfg.Now}}
+	a := &Authority{cfg: cfg, remote: &remoteKeys{client: cfg.HTTP, now: cfg.Now, log: cfg.Log}}
 	r, err := load(cfg.File, a.remote)
 	if err != nil {
 		return nil, fmt.Errorf("auth.file: %w", err)
@@ -248,7 +248,7 @@ func (a *Authority) jwt(ctx context.Context, r *rules, raw string, hash [sha256.
 	if err != nil {
 		return nil, "jwt", fmt.Errorf("the JWT is not valid: %w", err)
 	}
-	r.verified.put(hash, id)
+	r.verified.put(hash, id, a.cfg.Now())
 	return id, "", nil
 }
 

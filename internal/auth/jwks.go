@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -52,8 +53,11 @@ func keysOf(e *jwtEntry, dir string, files map[string]*fileKeys, remote *remoteK
 	return k, nil
 }
 
-// fileKeys are the public keys of a JWKS file.
-type fileKeys struct{ keys []jose.JSONWebKey }
+// fileKeys are the public keys of a JWKS file. read is when they were fetched, if they were.
+type fileKeys struct {
+	keys []jose.JSONWebKey
+	read time.Time
+}
 
 // parseKeys reads a JWKS file. Keys of unknown types are left out; secrets are an error, since this
 // file is not the place for them.
@@ -107,8 +111,13 @@ const (
 	// fetchInterval is the shortest time between two fetches from one issuer: a JWT with an
 	// unknown key, which anyone can make, causes one.
 	fetchInterval = 10 * time.Second
-	maxKeyBytes   = 1 << 20
+	// keysAge is how old keys are when they are fetched again.
+	keysAge     = 5 * time.Minute
+	maxKeyBytes = 1 << 20
 )
+
+// errNoKey refuses a JWT whose key is not known.
+var errNoKey = errors.New("the key that has signed it is not known")
 
 // errFetched refuses a fetch that comes too early.
 var errFetched = errors.New("the issuer was asked for its keys a moment ago")
@@ -116,6 +125,7 @@ var errFetched = errors.New("the issuer was asked for its keys a moment ago")
 // remoteKeys are the keys of issuers that are asked for them. They are kept when the file changes.
 type remoteKeys struct {
 	client *http.Client // nil uses the default one
+	log    *slog.Logger
 	now    func() time.Time
 
 	mu       sync.Mutex
@@ -128,7 +138,7 @@ func (r *remoteKeys) of(issuer string) *issuerKeys {
 	defer r.mu.Unlock()
 	k := r.byIssuer[issuer]
 	if k == nil {
-		k = &issuerKeys{issuer: issuer, now: r.now}
+		k = &issuerKeys{issuer: issuer, now: r.now, log: r.log}
 		base := http.DefaultTransport
 		if r.client != nil && r.client.Transport != nil {
 			base = r.client.Transport
@@ -147,6 +157,7 @@ type issuerKeys struct {
 	issuer string
 	client *http.Client
 	now    func() time.Time
+	log    *slog.Logger
 
 	// fetching is held while the issuer is asked; asked is when that was last.
 	fetching sync.Mutex
@@ -159,6 +170,12 @@ type issuerKeys struct {
 // VerifySignature implements oidc.KeySet.
 func (k *issuerKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
 	known := k.known.Load()
+	if known != nil && k.now().Sub(known.read) > keysAge {
+		// The issuer may have withdrawn a key. While it does not answer, those that are known stay.
+		if keys, err := k.fetch(ctx, known); err == nil {
+			known = keys
+		}
+	}
 	if known != nil {
 		if payload, err := known.VerifySignature(ctx, jwt); err == nil {
 			return payload, nil
@@ -166,7 +183,11 @@ func (k *issuerKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, e
 	}
 	keys, err := k.fetch(ctx, known)
 	if err != nil {
-		return nil, fmt.Errorf("its key is not known: %w", err)
+		// Whoever presents a JWT must not learn what this node reaches, and how.
+		if !errors.Is(err, errFetched) {
+			k.log.Warn("cannot read the keys of an issuer of JWTs", "issuer", k.issuer, "error", err)
+		}
+		return nil, errNoKey
 	}
 	return keys.VerifySignature(ctx, jwt)
 }
@@ -205,6 +226,7 @@ func (k *issuerKeys) fetch(ctx context.Context, old *fileKeys) (*fileKeys, error
 	if err != nil {
 		return nil, err
 	}
+	keys.read = now
 	k.known.Store(keys)
 	return keys, nil
 }

@@ -159,28 +159,43 @@ func globMatches(pattern, s string) bool {
 // maxVerified bounds the JWTs that are remembered.
 const maxVerified = 4096
 
-// verified are JWTs that were verified, by their hash, so that a call costs no signature.
+// verifiedFor is how long a JWT is not verified again. A key that its issuer has withdrawn is
+// refused after this time and keysAge together.
+const verifiedFor = 5 * time.Minute
+
+// verified are JWTs that were verified a short time ago, by their hash, so that a call costs no
+// signature.
 type verified struct {
 	mu  sync.Mutex
-	all map[[sha256.Size]byte]*Identity // guarded by mu
+	all map[[sha256.Size]byte]verifiedJWT // guarded by mu
+}
+
+// verifiedJWT is the identity of a JWT, until it has to be verified again.
+type verifiedJWT struct {
+	id    *Identity
+	until time.Time
 }
 
 func (v *verified) get(hash [sha256.Size]byte, now time.Time) *Identity {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	id := v.all[hash]
-	if id != nil && !id.claims.expires.After(now) {
+	jwt := v.all[hash]
+	if jwt.id != nil && !jwt.until.After(now) {
 		delete(v.all, hash)
 		return nil
 	}
-	return id
+	return jwt.id
 }
 
-func (v *verified) put(hash [sha256.Size]byte, id *Identity) {
+func (v *verified) put(hash [sha256.Size]byte, id *Identity, now time.Time) {
+	until := now.Add(verifiedFor)
+	if id.claims.expires.Before(until) {
+		until = id.claims.expires
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.all == nil {
-		v.all = map[[sha256.Size]byte]*Identity{}
+		v.all = map[[sha256.Size]byte]verifiedJWT{}
 	}
 	for old := range v.all {
 		if len(v.all) < maxVerified {
@@ -188,5 +203,5 @@ func (v *verified) put(hash [sha256.Size]byte, id *Identity) {
 		}
 		delete(v.all, old)
 	}
-	v.all[hash] = id
+	v.all[hash] = verifiedJWT{id, until}
 }

@@ -244,12 +244,23 @@ func TestJWTDiscovery(t *testing.T) {
 	r := newRig(t, fmt.Sprintf(`principals: [{name: apps, jwt: {issuer: %q, audience: sharelock, subject: "*"}}]`, url))
 	id := r.want(t, Credentials{Bearer: first.sign(t, r.now, nil)}, "apps/ns:a")
 	keys.Store(jwks(t, second))
-	r.want(t, Credentials{Bearer: second.sign(t, r.now, nil)}, "!a moment ago")
+	r.want(t, Credentials{Bearer: second.sign(t, r.now, nil)}, "!is not known")
 	if n := asked.Load(); n != 1 {
 		t.Errorf("the issuer was asked %d times", n)
 	}
 	r.now = r.now.Add(fetchInterval)
 	r.want(t, Credentials{Bearer: second.sign(t, r.now, nil)}, "apps/ns:a")
+
+	// A key that the issuer has withdrawn is refused after a while, also in a JWT that was good.
+	old := first.sign(t, r.now, map[string]any{"exp": r.now.Add(24 * time.Hour).Unix()})
+	keys.Store(jwks(t, first, second))
+	r.now = r.now.Add(fetchInterval)
+	r.want(t, Credentials{Bearer: old}, "apps/ns:a")
+	keys.Store(jwks(t, second))
+	r.want(t, Credentials{Bearer: old}, "apps/ns:a")
+	r.now = r.now.Add(max(verifiedFor, keysAge) + time.Second)
+	r.want(t, Credentials{Bearer: old}, "!is not known")
+
 	server.Close()
 	if _, err := r.Refresh(id); err != nil {
 		t.Errorf("refreshed without the issuer: %v", err)

@@ -74,8 +74,23 @@ func (m *Method) record(code string, took time.Duration) {
 }
 
 // Each calls fn for each method with calls, in the order of their names, with the number of calls
-// by code and how long they took. The arguments are fn's own.
+// by code and how long they took. The arguments are fn's own. Calls go on being counted meanwhile.
 func (c *Calls) Each(fn func(door, method string, codes map[string]uint64, took *Histogram)) {
+	for _, m := range c.copied() {
+		fn(m.door, m.method, m.codes, &m.took)
+	}
+}
+
+// A methodCopy is what was counted of one method.
+type methodCopy struct {
+	door, method string
+	codes        map[string]uint64
+	took         Histogram
+}
+
+// copied returns a copy of what was counted. Whoever counts a call may hold locks that others wait for,
+// so mu is not held for longer.
+func (c *Calls) copied() (list []methodCopy) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	slices.SortFunc(c.methods, func(a, b *Method) int {
@@ -90,10 +105,11 @@ func (c *Calls) Each(fn func(door, method string, codes map[string]uint64, took 
 			codes[OK] = m.ok
 		}
 		maps.Copy(codes, m.failed)
-		var took Histogram
-		took.Add(&m.took)
-		fn(m.Door, m.Name, codes, &took)
+		one := methodCopy{door: m.Door, method: m.Name, codes: codes}
+		one.took.Add(&m.took)
+		list = append(list, one)
 	}
+	return list
 }
 
 // A Batch keeps calls until there are some, so that counting one takes no lock and shares no memory

@@ -28,10 +28,14 @@ func (s *session) Revoke(allowed func(key string) error) {
 }
 
 // refused returns the answer of an acquire that is no longer allowed. A grant that came in the same
-// moment is released, whoever made the request id: nobody may ask for it again.
+// moment is released, unless the client made the request id: if it is allowed again, by a newer
+// credential, it finds that grant by its id, and a release on its way would then end a lock that the
+// client holds. Such a grant lasts for its TTL (Q2).
 func (q *request) refused(revoked error, h sharelock.Hold, err error) (sharelock.Hold, error) {
 	if err == nil {
-		q.session.router.TakeBack(h)
+		if !q.req.OwnID {
+			q.session.router.TakeBack(h)
+		}
 	} else if !errors.Is(err, context.Canceled) {
 		return h, err // the owner has refused it
 	}

@@ -62,7 +62,8 @@ func TestRevokeWaiter(t *testing.T) {
 	}
 }
 
-// A grant that comes in the moment of the revocation is released.
+// A grant that comes in the moment of the revocation is released, unless the client made the request
+// id: it may regain the grant by it, with a newer credential, and would lose it again to the release.
 func TestRevokeInTheMomentOfTheGrant(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		n := newRig(t, "a")
@@ -71,6 +72,15 @@ func TestRevokeInTheMomentOfTheGrant(t *testing.T) {
 			t.Fatal(err)
 		}
 		q := &request{session: n.Open(quietSink{}, "").(*session)}
+		q.req.OwnID = true
+		if _, err := q.refused(errDenied, h, nil); !errors.Is(err, sharelock.ErrPermissionDenied) {
+			t.Errorf("the answer is %v", err)
+		}
+		time.Sleep(time.Second)
+		if st, err := n.Get(t.Context(), "k"); err != nil || len(st.Holds) != 1 {
+			t.Errorf("the grant of a client's own request id: %+v, %v", st.Holds, err)
+		}
+		q.req.OwnID = false
 		if _, err := q.refused(errDenied, h, nil); !errors.Is(err, sharelock.ErrPermissionDenied) {
 			t.Errorf("the answer is %v", err)
 		}
