@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -301,6 +302,7 @@ func TestSimBadCertificates(t *testing.T) {
 				}
 				cancel()
 			}
+			synctest.Wait() // the stranger may know of its refusal before the node has logged it
 			if said := logs.String()[before:]; !strings.Contains(said, tt.said) || tt.said != "" && !strings.Contains(said, "level=WARN") {
 				t.Errorf("%s: logged %q, want %q", tt.name, said, tt.said)
 			}
