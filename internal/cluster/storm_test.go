@@ -109,8 +109,6 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 		Net: cluster.Memory, Nodes: []int{2, 3, 3, 4, 5}[rnd.IntN(5)], Seed: seed,
 		Timing: []time.Duration{200, 500, 1000, 1000, 2000, 2000, 4000, 4000}[rnd.IntN(8)] * time.Millisecond,
 		MaxTTL: time.Second << rnd.IntN(4),
-		// Storms find events of watches that do not fit together; the scenes of Told have them right.
-		Without: []cluster.Invariant{cluster.Told},
 	}
 	replicas, partitions := rnd.IntN(4), 16<<rnd.IntN(3)
 	found, starts := rnd.IntN(2) == 0, make([]int, o.Nodes) // one start of a node at a time
