@@ -162,13 +162,33 @@ func (w *Watching) apply(e *sharelock.Event) (problem string) {
 		k = &watchedState{holds: map[sharelock.Token]string{}}
 		w.keys[e.Key] = k
 	}
+	before := k.waiters
 	k.cut = k.cut || e.Type == sharelock.Snapshot && e.Reason != ""
 	k.waiters = e.Waiters
 	problem = w.token(k, e)
+	if d := k.waiters - before; problem == "" && w.inSync && !steps(e.Type, d) {
+		problem = fmt.Sprintf("%s changes the number of waiters of %q by %d", e.Type, e.Key, d)
+	}
 	if len(k.holds) == 0 && k.waiters == 0 && !k.cut {
 		delete(w.keys, e.Key)
 	}
 	return problem
+}
+
+// steps reports whether an event may change the number of waiters by d, if none was left out.
+func steps(t sharelock.EventType, d int) bool {
+	switch t {
+	case sharelock.Queued:
+		return d == 1
+	case sharelock.LeftQueue:
+		return d == -1
+	case sharelock.Acquired:
+		return d == 0 || d == -1
+	case sharelock.Snapshot:
+		return true
+	default:
+		return d == 0
+	}
 }
 
 // token changes the holds of a key. It needs mu.
