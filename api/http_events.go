@@ -92,7 +92,8 @@ type eventData struct {
 }
 
 // encode appends an event. A ping has no id, so that it does not change where a browser resumes,
-// and comes with a comment for whatever looks only for these.
+// and comes with a comment for whatever looks only for these. An empty id makes a browser forget
+// where it would resume, because what was told up to there does not count any more.
 func (s *eventStream) encode(e *sharelock.Event) error {
 	data, err := json.Marshal(eventData{
 		Key: e.Key, Token: strconv.FormatUint(uint64(e.Token), 10), ClientID: e.ClientID, Principal: e.Principal,
@@ -103,6 +104,8 @@ func (s *eventStream) encode(e *sharelock.Event) error {
 	}
 	if e.Type == sharelock.Ping {
 		s.buf.WriteString(": keep-alive\n")
+	} else if e.Type == sharelock.Reset || e.Type == sharelock.Moved {
+		s.buf.WriteString("id\n")
 	} else if e.Cursor != "" && !strings.ContainsAny(e.Cursor, "\r\n\x00") {
 		s.buf.WriteString("id: " + e.Cursor + "\n")
 	}

@@ -18,7 +18,7 @@ import (
 // When a node is lost the watch goes on at another. It ends when the loop ends, and with an error
 // when ctx has ended, when the client is closed, when the request is refused, and when no node
 // could serve it for Options.Patience. It can then be begun again with Resume set to the Cursor of
-// the last event.
+// the last event that had one, unless a Reset or Moved came after that.
 func (c *Client) Watch(ctx context.Context, r sharelock.WatchRequest) iter.Seq2[sharelock.Event, error] {
 	return func(yield func(sharelock.Event, error) bool) {
 		w := &watching{request: r, yield: yield}
@@ -72,7 +72,10 @@ func (w *watching) pass(e sharelock.Event) bool {
 	if e.Type == "" {
 		return true // of a newer release
 	}
-	if e.Cursor != "" {
+	switch {
+	case e.Type == sharelock.Reset, e.Type == sharelock.Moved:
+		w.request.Resume = "" // what was told up to there does not count any more
+	case e.Cursor != "":
 		w.request.Resume = e.Cursor
 	}
 	w.told = true

@@ -61,7 +61,10 @@ func (r *remote) watch(ctx context.Context, c *client.Client, request sharelock.
 				break
 			}
 			silent = false
-			if e.Cursor != "" {
+			switch {
+			case e.Type == sharelock.Reset, e.Type == sharelock.Moved:
+				request.Resume = ""
+			case e.Cursor != "":
 				request.Resume = e.Cursor
 			}
 			if err := r.printEvent(&e); err != nil {

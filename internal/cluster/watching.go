@@ -135,14 +135,24 @@ func (w *Watching) told(e sharelock.Event) {
 	close(w.changed)
 	w.changed = make(chan struct{})
 	if problem := w.apply(&e); problem != "" && w.cluster.opts.checks(Told) {
-		from := max(len(w.events)-12, 0)
 		text := problem
-		for _, e := range w.events[from:] {
+		for _, e := range w.about(e.Key) {
 			text += fmt.Sprintf("\n  %s +%v %q %s token %d/%d, %d waiting %s", e.Type, e.At.Sub(w.cluster.start).Round(time.Microsecond), e.Key, e.ClientID,
 				e.Token.Epoch(), e.Token.Counter(), e.Waiters, e.Reason)
 		}
 		w.cluster.history.fail(&ViolationError{Told, text})
 	}
+}
+
+// about returns the newest events about a key, and about the watch itself. It needs mu.
+func (w *Watching) about(key string) (list []sharelock.Event) {
+	for i := len(w.events) - 1; i >= 0 && len(list) < 16; i-- {
+		if e := w.events[i]; e.Key == key || e.Key == "" && e.Type != sharelock.Ping {
+			list = append(list, e)
+		}
+	}
+	slices.Reverse(list)
+	return list
 }
 
 // apply changes the state as an event says, and returns what is wrong with the event. It needs mu.

@@ -34,6 +34,9 @@ type inbox struct {
 	// full is set when events were dropped because the reader is slow; broken when a source has
 	// ended or has left something out. Guarded by mu.
 	full, broken bool
+	// told is set if the reader knows, or finds in the queue, anything that would have to be taken
+	// back if the watch began afresh; guarded by mu.
+	told bool
 	// parts says how far each partition is synced. A partition that is not there is unsynced.
 	// Guarded by mu.
 	parts map[uint32]*part
@@ -84,7 +87,19 @@ func (b *inbox) put(e *sharelock.Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.queue = append(b.queue, e)
+	b.told = b.told || e.Type == sharelock.Synced
 	b.wake.Set()
+}
+
+// takeBack queues an event that takes everything back, if there is anything to take back, or always.
+func (b *inbox) takeBack(e *sharelock.Event, always bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.told || always {
+		b.queue = append(b.queue, e)
+		b.wake.Set()
+	}
+	b.told = false
 }
 
 // event takes what a source tells.
@@ -113,7 +128,7 @@ func (b *inbox) add(e *owner.Event) {
 		b.wake.Set()
 	}
 	b.queue = append(b.queue, &e.Event)
-	b.seen = e.Place()
+	b.told, b.seen = true, e.Place()
 }
 
 // expect says which partitions are read next.
@@ -142,6 +157,7 @@ func (b *inbox) part(from *source, p *owner.Part) {
 		for _, e := range p.Events {
 			known.keys[e.Key] = e.Seq
 			b.queue = append(b.queue, &e.Event)
+			b.told = true
 		}
 		if p.Done {
 			b.done(known, p)
@@ -171,17 +187,19 @@ func (b *inbox) done(known *part, p *owner.Part) {
 	known.state, known.keys, known.held = synced, nil, nil
 }
 
-// unread returns those of the partitions that are not synced.
-func (b *inbox) unread(partitions []uint32) (rest []uint32) {
+// unread returns those of the partitions that are not synced, and whether the reader was shown a part
+// of any of them.
+func (b *inbox) unread(partitions []uint32) (rest []uint32, shown bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, id := range partitions {
 		if p := b.parts[id]; p == nil || p.state != synced {
+			shown = shown || p != nil && len(p.keys) > 0
 			delete(b.parts, id)
 			rest = append(rest, id)
 		}
 	}
-	return rest
+	return rest, shown
 }
 
 // What a reader finds in an inbox.

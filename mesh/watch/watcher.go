@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -37,9 +36,8 @@ type watcher struct {
 	// the last one.
 	view, before *epoch.View
 	feeds        []*feed
-	// inSync is set once everything was read. told is set if the caller knows anything that would have to be
-	// taken back if the watch began afresh.
-	inSync, told bool
+	// inSync is set once everything was read.
+	inSync bool
 	// pause is how long the last pause was, and retry when it ends.
 	pause time.Duration
 	retry time.Time
@@ -57,8 +55,8 @@ type feed struct {
 }
 
 func newWatcher(h *Hub, r sharelock.WatchRequest) *watcher {
-	w := &watcher{hub: h, target: owner.Target{Key: r.Key, Prefix: r.Prefix}, cursor: r.Resume, told: r.Resume != ""}
-	w.wake = wake.New()
+	w := &watcher{hub: h, target: owner.Target{Key: r.Key, Prefix: r.Prefix}, cursor: r.Resume}
+	w.wake, w.told = wake.New(), r.Resume != ""
 	return w
 }
 
@@ -86,7 +84,6 @@ func (w *watcher) run(ctx context.Context, send func([]*sharelock.Event) error) 
 			if err := send(t.events); err != nil {
 				return err
 			}
-			w.told = w.told || w.view != nil && !only(t.events, sharelock.Moved, sharelock.Reset, sharelock.Ping)
 		}
 		if w.step(t, time.Now()) {
 			continue
@@ -99,9 +96,10 @@ func (w *watcher) run(ctx context.Context, send func([]*sharelock.Event) error) 
 		case <-changed:
 		case <-again.C:
 		case <-ping.C:
-			at, _ := w.place()
 			e := about(sharelock.Ping, w.target.Key, "")
-			e.Cursor = at
+			if w.inSync && w.view != nil {
+				e.Cursor, _ = w.place()
+			}
 			w.put(e)
 		case <-w.hub.cfg.Leaving:
 			return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "the node leaves the mesh"}
@@ -109,11 +107,6 @@ func (w *watcher) run(ctx context.Context, send func([]*sharelock.Event) error) 
 			return ctx.Err()
 		}
 	}
-}
-
-// only reports whether all events are of these types.
-func only(events []*sharelock.Event, types ...sharelock.EventType) bool {
-	return !slices.ContainsFunc(events, func(e *sharelock.Event) bool { return !slices.Contains(types, e.Type) })
 }
 
 // step does what is to be done after an inbox was emptied. It reports whether that has put
@@ -155,10 +148,7 @@ func (w *watcher) lose(t taken) {
 
 // begun tells the caller that the watch begins afresh, if there is anything to take back.
 func (w *watcher) begun(kind sharelock.EventType, why string) {
-	if w.told || kind == sharelock.Moved {
-		w.put(about(kind, w.target.Key, why))
-	}
-	w.told = false
+	w.takeBack(about(kind, w.target.Key, why), kind == sharelock.Moved)
 }
 
 // rest begins a pause.
@@ -233,28 +223,38 @@ func (w *watcher) mayResume(v *epoch.View) bool {
 	return ok && w.target.Key != "" && at.Epoch == v.Epoch
 }
 
-// complain tells the caller why nothing can be told, once.
-func (w *watcher) complain(err error) {
+// complain tells the caller why nothing can be told, once for each reason, and reports whether it has.
+// That takes back whatever was told, so the watch must begin afresh.
+func (w *watcher) complain(err error) bool {
 	if err == nil || errors.Is(err, owner.ErrBehind) || err.Error() == w.trouble {
-		return
+		return false
 	}
 	w.trouble = err.Error()
-	w.put(about(sharelock.Reset, w.target.Key, w.trouble))
+	w.takeBack(about(sharelock.Reset, w.target.Key, w.trouble), true)
+	return true
 }
 
-// readEnded takes notice of the end of a read.
+// readEnded takes notice of the end of a read. What a read that failed has shown of a partition is
+// taken back, since its keys may be gone when the partition is read again, and so is everything when
+// the caller is told why nothing can be told, which it is once.
 func (w *watcher) readEnded(r endedRead) {
 	for _, f := range w.feeds {
 		if f.from != r.from {
 			continue
 		}
-		f.rest = append(w.unread(f.asked), f.rest...)
+		rest, shown := w.unread(f.asked)
+		f.rest = append(rest, f.rest...)
 		f.asked, f.read = nil, 0
 		if r.err == nil {
 			continue
 		}
-		w.complain(r.err)
 		w.rest()
+		if w.complain(r.err) || shown {
+			w.close()
+			w.before, w.view = w.view, nil
+			w.takeBack(about(sharelock.Reset, w.target.Key, r.err.Error()), false)
+		}
+		return
 	}
 }
 

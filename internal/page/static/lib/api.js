@@ -71,7 +71,13 @@ export function watch(query, on, state) {
   };
   const source = new EventSource(url("/v1/events?" + new URLSearchParams(query)));
   for (const type of [...changes, "synced", "reset"]) source.addEventListener(type, push(type));
-  source.onopen = () => state("live");
+  // A stream that was opened again tells everything afresh.
+  let opened = false;
+  source.onopen = () => {
+    if (opened) pending.push({ type: "reset" });
+    opened = true;
+    state("live");
+  };
   source.onerror = () => state(source.readyState === EventSource.CLOSED ? "refused" : "connecting");
   return () => { source.close(); clearTimeout(timer); };
 }
