@@ -95,6 +95,8 @@ func tokenBubble(t *testing.T, kept bool, f func(t *testing.T, k *tokens, c *Cli
 func TestTokenIsReplaced(t *testing.T) {
 	tokenBubble(t, false, func(t *testing.T, k *tokens, c *Client) {
 		pair(t, c)
+		synctest.Wait()
+		pair(t, c) // asks again if another connection was made meanwhile
 		asked := k.times()
 		pair(t, c)
 		if k.times() != asked {
