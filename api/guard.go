@@ -39,8 +39,8 @@ type guard struct {
 	since time.Time
 	// principal is that of the session's first good credentials; all later ones must be of it.
 	principal string
-	// release gives back the session's place among the connections of the principal; nil without
-	// one, and then crowded is the reason. ended is set when the session is over, and takes none.
+	// release frees the session's place among the connections of the principal. It is nil without
+	// a place, and then crowded is the reason. ended is set when the session is over, and takes none.
 	release func()
 	crowded error
 	ended   bool
@@ -156,7 +156,7 @@ func (g *guard) placed(who *auth.Identity) error {
 	return g.crowded
 }
 
-// leave gives back what the session has of the principal's quotas.
+// leave frees the session's place in the quotas of its principal.
 func (g *guard) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

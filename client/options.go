@@ -56,7 +56,7 @@ type Options struct {
 	// authorities that are replaced while the client runs. If it fails, the configuration
 	// before is used, and the failure is logged. It must return soon.
 	LoadTLS func() (*tls.Config, error)
-	// Token returns the caller's bearer token; empty is none. It is called at each connection, and
+	// Token returns the caller's bearer token, or "" to send none. It is called at each connection, and
 	// when a token was refused or has expired: the call that was refused is made again with
 	// the new token, once, and no lock is lost by the change. Its errors fail calls only if
 	// there is no older token. It is called in a goroutine of its own, once at a time; if it is

@@ -128,6 +128,25 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 				Encryption: "required", FromFile: true, Refused: why,
 			},
 		},
+		// 500 targets and reads at once, and 128 KiB of news and one more: a key with as many holders and
+		// waiters as a read lists.
+		"Watch": {
+			&peerv1.WatchRequest{
+				Watch:   slices.Repeat([]*peerv1.WatchTarget{{Key: longest(sharelock.MaxKeyBytes)}}, 500),
+				Unwatch: slices.Repeat([]*peerv1.WatchTarget{{Key: longest(sharelock.MaxKeyBytes)}}, 500),
+				Reads: slices.Repeat([]*peerv1.WatchRead{{
+					Id: 1<<64 - 1, Epoch: 1 << 31, Target: &peerv1.WatchTarget{Prefix: longest(sharelock.MaxKeyBytes)}, Resume: true, After: 1<<64 - 1,
+					Partitions: slices.Repeat([]uint32{ring.MaxPartitions - 1}, 32),
+				}}, 500),
+			},
+			&peerv1.WatchResponse{News: []*peerv1.WatchNews{{Part: &peerv1.WatchPart{
+				Id: 1<<64 - 1, Epoch: 1 << 31, Seq: 1<<64 - 1, Error: why,
+				Events: slices.Repeat([]*peerv1.WatchEvent{{
+					Type: string(sharelock.LeftQueue), Key: longest(sharelock.MaxKeyBytes), Token: 1<<63 - 1, ClientId: longest(sharelock.MaxClientIDBytes),
+					Principal: longest(sharelock.MaxPrincipalBytes), Reason: longest(sharelock.MaxReasonBytes), AtUnixNs: 1<<63 - 1, Epoch: 1 << 31, Seq: 1<<64 - 1,
+				}}, 2100),
+			}}}},
+		},
 		"Usage": {
 			&peerv1.UsageRequest{Epoch: 1 << 31, Principal: longest(sharelock.MaxPrincipalBytes)},
 			&peerv1.UsageResponse{Epoch: 1 << 31, Known: true, Holds: 1<<64 - 1, Waiters: 1<<64 - 1},
@@ -179,14 +198,13 @@ func largestList() *peerv1.ListResponse {
 }
 
 // No message of the peer protocol is larger than what members accept. The pieces of Fetch
-// and Sync have a bound of their own, see package owner, and so have the messages of Watch, see
-// package mesh/peer.
+// and Sync have a bound of their own, see package owner.
 func TestLargestMessages(t *testing.T) {
 	all := largestMessages(t)
 	methods := peerv1.File_sharelock_peer_v1_peer_proto.Services().ByName("PeerService").Methods()
 	for i := range methods.Len() {
 		name := string(methods.Get(i).Name())
-		if name == "Fetch" || name == "Sync" || name == "Watch" {
+		if name == "Fetch" || name == "Sync" {
 			continue
 		}
 		messages, ok := all[name]

@@ -31,7 +31,7 @@ type access struct {
 type accessSetting struct {
 	flag, variable, usage string
 	value                 func(*access) *string
-	// context is its key in the file of contexts; empty is none.
+	// context is its key in the file of contexts; "" if it has none.
 	context string
 }
 

@@ -104,7 +104,7 @@ func undiallable(t *testing.T, long time.Duration, deafen func(c *cluster.Cluste
 	if got := log.lines("WARN", "cannot dial this node", addr, "n0", "n1"); len(got) == 0 {
 		t.Errorf("its log does not say that nobody can dial %s", addr)
 	}
-	if got := log.lines("cannot dial this node"); len(got) > 8 {
+	if got := log.lines("cannot dial this node"); len(got) > 5 {
 		t.Errorf("its log says so %d times", len(got))
 	}
 	c.Undeafen(deaf)

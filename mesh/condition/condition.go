@@ -93,8 +93,8 @@ type Seed struct{ Addr, Why string }
 // State is one thing that an operator should know. Code and Subject identify it.
 type State struct {
 	Code, Subject string
-	// Severe: calls fail because of it.
-	Severe bool
+	// Severe: calls fail because of it. Alarm: they do not, but it is logged as an error all the same.
+	Severe, Alarm bool
 	// What is wrong, and Detail is what that means and what to do. Over is the line at its end.
 	What, Detail, Over string
 	// covered: another state says it, too, so that it is neither logged nor listed.
@@ -141,7 +141,7 @@ func Of(f Facts) []State {
 	list = append(list, partitions(f)...)
 	if f.DiskError != "" {
 		list = append(list, State{
-			Code: DiskFailed, What: "the data directory could not be written", every: rarely,
+			Code: DiskFailed, Alarm: true, What: "the data directory could not be written", every: rarely,
 			Detail: f.DiskError + "; this node does not vote until it can: is the disk full?",
 			Over:   "the data directory can be written again",
 		})

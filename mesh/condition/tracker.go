@@ -104,7 +104,7 @@ func (t *Tracker) say(now time.Duration) {
 
 func (t *Tracker) line(now time.Duration, s *tracked) {
 	level := slog.LevelWarn
-	if s.Severe {
+	if s.Severe || s.Alarm {
 		level = slog.LevelError
 	}
 	t.log.Log(context.Background(), level, s.Sentence(now-s.since), "condition", s.Code)

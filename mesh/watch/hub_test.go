@@ -255,6 +255,23 @@ func TestBrokenSource(t *testing.T) {
 	})
 }
 
+// What a read has shown of a partition before it failed is taken back: its keys may be gone when the
+// partition is read again.
+func TestReadFailsHalfWay(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		stop := r.follow(sharelock.WatchRequest{Key: r.key})
+		e := r.event(sharelock.Snapshot, "c", 1).Event
+		part := owner.Part{ID: r.b().lastRead, Partition: e.Partition, Epoch: e.Epoch, Events: []*owner.Event{e}}
+		failed := owner.Part{ID: part.ID, Partition: e.Partition, Epoch: e.Epoch, Last: true, Err: owner.ErrBehind}
+		r.says(owner.News{Part: &part}, owner.News{Part: &failed})
+		time.Sleep(mostPause)
+		r.answers("d", 2)
+		r.heard("snapshot c", "reset", "snapshot d", "synced")
+		stop() //nolint:errcheck // it was cancelled
+	})
+}
+
 // A cursor of another epoch, or one that is none, is no place to go on from.
 func TestCursorIsNotKnown(t *testing.T) {
 	for _, cursor := range []string{"7.1", "x", "1.x", "."} {

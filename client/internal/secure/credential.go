@@ -29,7 +29,7 @@ type Token struct {
 	metadata map[string]string
 }
 
-// String returns the token as it is sent; empty is none.
+// String returns the token as it is sent, or "" if there is no token.
 func (t *Token) String() string { return t.text }
 
 // Credential is the bearer token of a client, which its user may replace. It is safe for concurrent
