@@ -73,11 +73,12 @@ var folders = []folder{
 	{"internal/metrics", nil, nil},
 	{"internal/caller", nil, nil},
 	{"internal/pagetoken", nil, nil},
-	{"internal/auth", []string{".", "internal/audit", "internal/caller"}, []string{goJOSE, goOIDC, yaml}},
+	{"internal/auth", []string{".", "internal/audit", "internal/caller", "internal/share"}, []string{goJOSE, goOIDC, yaml}},
 	{"internal/certs", nil, nil},
 	{"internal/nodetls", []string{"internal/opening", "internal/seldom"}, nil},
-	{"internal/opening", nil, nil},
-	{"internal/connlimit", []string{"internal/seldom"}, nil},
+	{"internal/opening", []string{"internal/share"}, nil},
+	{"internal/connlimit", []string{"internal/seldom", "internal/share"}, nil},
+	{"internal/share", nil, nil},
 	{"internal/seldom", nil, nil},
 	{"internal/page", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
@@ -93,7 +94,7 @@ var folders = []folder{
 	{"internal/sessionwire", []string{".", "internal/protofield", "proto/sharelock/v1"}, []string{grpc, protobuf}},
 	{"proto/sharelock/v1", []string{"."}, []string{grpc, protobuf, genproto}},
 	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/frame", "internal/metrics", "internal/page", "internal/pagetoken", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{"api", []string{".", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/frame", "internal/metrics", "internal/page", "internal/pagetoken", "internal/sessionwire", "internal/share", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
 		[]string{
@@ -140,7 +141,7 @@ var folders = []folder{
 	{"mesh/epoch/epochtest", []string{"internal/release", "ring", "owner", "mesh/epoch", "mesh/view", "proto/sharelock/peer/v1"}, nil},
 	{
 		"mesh/gossip",
-		[]string{"internal/logbridge", "internal/ringproto", "internal/rules", "internal/wake", "mesh/keyring", "mesh/network", "proto/sharelock/peer/v1", "ring"},
+		[]string{"internal/logbridge", "internal/ringproto", "internal/rules", "internal/share", "internal/wake", "mesh/keyring", "mesh/network", "proto/sharelock/peer/v1", "ring"},
 		[]string{memberlist, protobuf},
 	},
 	{"mesh/identity", []string{"internal/release", "internal/rules", "ring"}, []string{xsys}},
@@ -161,7 +162,7 @@ var folders = []folder{
 		},
 		[]string{grpc, protobuf},
 	},
-	{"mesh/peerport", []string{"internal/frame", "internal/opening", "internal/seldom", "mesh/network"}, nil},
+	{"mesh/peerport", []string{"internal/frame", "internal/opening", "internal/seldom", "internal/share", "mesh/network"}, nil},
 	{"mesh/raftstream", []string{"internal/frame", "internal/release", "internal/rules"}, []string{raft}},
 	{"mesh/account", []string{"."}, nil},
 	{

@@ -208,14 +208,17 @@ func (f *framed) session(conn net.Conn) (err error) {
 			err = panicked(f.log, pb.LockService_Session_FullMethodName, p)
 		}
 	}()
-	if err := f.locks.sessions.enter(); err != nil {
-		return err // the client goes to another node
-	}
-	defer f.locks.sessions.leave()
 	f.setTimeouts(conn, keepaliveInterval)
+	st := frame.New(conn, sessionwire.MaxSessionFrame, framePatience)
+	place, ending, err := f.locks.enter(conn.RemoteAddr())
+	if err != nil {
+		refuseFrames(conn, st, err)
+		return err
+	}
+	defer place.Leave()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	ss := f.locks.open(frame.New(conn, sessionwire.MaxSessionFrame, framePatience), conn.RemoteAddr(), connCredentials(conn))
+	ss := f.locks.open(st, conn.RemoteAddr(), connCredentials(conn), ending)
 	f.mu.Lock()
 	f.conns[conn] = ss
 	closed := f.closed
@@ -230,7 +233,9 @@ func (f *framed) session(conn net.Conn) (err error) {
 	if closed { // close may not have seen that this is a session
 		_ = conn.Close()
 	}
-	return ss.serve(ctx, "")
+	err = ss.serve(ctx, "")
+	farewell(st, func() { halfClose(conn) }, err, ss.read)
+	return err
 }
 
 // setTimeouts makes the system close a connection whose other end has disappeared: when data is not

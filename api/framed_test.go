@@ -16,6 +16,9 @@ import (
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 )
 
 // dialRaw is a stream that has said nothing yet.
@@ -29,14 +32,16 @@ func dialRaw(t *testing.T, c *dialed) net.Conn {
 	return conn
 }
 
-// What is no session, or none that this release knows, is dropped, and nothing else is.
+// What is no session, or none that this release knows, is dropped, and nothing else is. A client is told
+// that its message is malformed.
 func TestFramedRefused(t *testing.T) {
 	hello := string(sessionwire.AppendHello(nil))
+	why := sessionwire.AppendClosing(nil, statusBytes(status.Error(codes.InvalidArgument, "malformed message")))
 	for _, tt := range []struct{ name, bytes, welcome string }{
 		{"an unknown version", "SLSN\x02" + hello[5:], ""},
 		{"half a hello", hello[:10], ""},
 		{"a message that is too large", hello + "\x00\x40\x00\x01", hello[:5]},
-		{"a malformed message", hello + "\x00\x00\x00\x02\x0a\xc8", hello[:5]},
+		{"a malformed message", hello + "\x00\x00\x00\x02\x0a\xc8", hello[:5] + "\x00\x00\x00" + string(rune(len(why))) + string(why)},
 		{"half a message", hello + "\x00\x00\x00\x05\x0a", hello[:5]},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -332,7 +337,7 @@ func (l *once) Addr() net.Addr { return &net.TCPAddr{} }
 
 var _ stream = (*frame.Conn)(nil)
 
-// A session too many is refused: over gRPC with an error, and a plain one by the end of its stream.
+// A session too many is refused, and told so.
 func TestMaxSessions(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		c := dialFake(t, newFake(), Options{MaxSessions: 2})
@@ -346,9 +351,81 @@ func TestMaxSessions(t *testing.T) {
 		if m, err := openSession(t, c, t.Context()).Recv(); !errors.Is(pb.FromError(err), sharelock.ErrQuota) {
 			t.Errorf("a third session, over gRPC: %v, %v", m, err)
 		}
-		if m, err := openPlain(t, c, t.Context()).Recv(); err == nil {
-			t.Errorf("a third session, plain: %v", m)
+		plain := openPlain(t, c, t.Context())
+		if m, err := plain.Recv(); !errors.Is(pb.FromError(err), sharelock.ErrQuota) {
+			t.Errorf("a third session, plain: %v, %v", m, err)
+		}
+		if _, err := plain.Recv(); !errors.Is(err, io.EOF) {
+			t.Errorf("the session that was refused goes on: %v", err)
 		}
 		c.server.Stop()
+	})
+}
+
+// from is a listener whose connections come from hosts of its own.
+type from struct {
+	net.Listener
+	hosts chan string
+}
+
+func (l from) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return remoteConn{c, remoteAddr(<-l.hosts)}, nil
+}
+
+type remoteConn struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (c remoteConn) RemoteAddr() net.Addr { return c.remote }
+
+type remoteAddr string
+
+func (remoteAddr) Network() string  { return "tcp" }
+func (a remoteAddr) String() string { return string(a) }
+
+// A host that opens all sessions gives way to another one, and is told so; others keep theirs.
+func TestSessionsOfHosts(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		g := NewGRPC(newFake(), Options{MaxSessions: 3})
+		listener := bufconn.Listen(1 << 20)
+		hosts := make(chan string, 1)
+		served := make(chan error, 1)
+		go func() { served <- g.Serve(from{listener, hosts}) }()
+		open := func(host string) *talk {
+			hosts <- host
+			k := openPlain(t, &dialed{listener: listener}, t.Context())
+			synctest.Wait()
+			return k
+		}
+		work := func(k *talk) error {
+			if err := k.Send(&pb.SessionRequest{Calls: []*pb.SessionCall{acquireCall(1, "k", 0)}}); err != nil {
+				return err
+			}
+			_, err := k.Recv()
+			return err
+		}
+		stranger := []*talk{open("10.0.0.1:1"), open("10.0.0.1:2"), open("10.0.0.1:3")}
+		if err := work(open("10.0.0.1:4")); !errors.Is(pb.FromError(err), sharelock.ErrQuota) {
+			t.Errorf("a session too many of one host: %v", err)
+		}
+		honest := open("[2001:db8::1]:1")
+		if _, err := stranger[2].Recv(); !errors.Is(pb.FromError(err), sharelock.ErrQuota) {
+			t.Errorf("the newest session of the host with the most ended with %v", err)
+		}
+		for i, k := range []*talk{stranger[0], stranger[1], honest} {
+			if err := work(k); err != nil {
+				t.Errorf("session %d: %v", i, err)
+			}
+		}
+		if err := work(open("[2001:db8::2]:1")); !errors.Is(pb.FromError(err), sharelock.ErrQuota) {
+			t.Errorf("another address of a host that has its share: %v", err)
+		}
+		g.Stop()
+		<-served
 	})
 }

@@ -203,8 +203,11 @@ func testStrangersSessionEnds(t *testing.T, open open) {
 			synctest.Wait()
 			select {
 			case err := <-ended:
-				if anonymous != "" {
+				switch {
+				case anonymous != "":
 					t.Errorf("the session of one who may read has ended: %v", err)
+				case status.Code(err) != codes.Unauthenticated:
+					t.Errorf("the session of a stranger ended with %v", err)
 				}
 			default:
 				if anonymous == "" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
+	"github.com/sgkandale/sharelock/internal/share"
 	original "github.com/sgkandale/sharelock/proto/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc"
@@ -96,8 +97,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 			original.ShareLockService_ServiceDesc.ServiceName,
 		}),
 	}
-	l := &locks{node: node, watcher: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate}
-	l.sessions.most = int64(o.MaxSessions)
+	l := &locks{node: node, watcher: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate, sessions: share.New(o.MaxSessions)}
 	g.framed = newFramed(l, log)
 	pb.RegisterLockServiceServer(s, l)
 	pb.RegisterMeshServiceServer(s, newMeshes(node, gate, o))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
+	"github.com/sgkandale/sharelock/internal/share"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -33,8 +34,8 @@ type locks struct {
 	log *slog.Logger
 	// gate checks what the handlers check by themselves; it may be nil.
 	gate *gate
-	// sessions counts the sessions.
-	sessions sessionCount
+	// sessions are the places of the sessions; nil where none are served.
+	sessions *share.Places
 }
 
 func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireResponse, error) {

@@ -111,17 +111,18 @@ var (
 
 // Session implements LockService.Session.
 func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
-	if err := s.sessions.enter(); err != nil {
+	place, ending, err := s.enter(RemoteOf(st.Context()))
+	if err != nil {
 		return pb.ToStatus(err).Err()
 	}
-	defer s.sessions.leave()
+	defer place.Leave()
 	ctx, cancel := context.WithCancel(st.Context())
 	defer cancel()
 	c, err := grpcCredentials(ctx)
 	if err != nil && s.gate != nil {
 		return pb.ToStatus(err).Err()
 	}
-	ss := s.open(&grpcStream{ServerStream: st}, RemoteOf(ctx), c)
+	ss := s.open(&grpcStream{ServerStream: st}, RemoteOf(ctx), c, ending)
 	// The reader ends with the stream, which ends when this handler returns. The server waits only
 	// for the handler, so the reader must not use the node after close.
 	err = ss.serve(ctx, clientIDFromMetadata(ctx))
@@ -132,13 +133,13 @@ func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 // RemoteAddr implements Remote.
 func (s *session) RemoteAddr() net.Addr { return s.remote }
 
-// open makes a session on a stream, with the credentials of its connection. The caller must call its
-// close.
-func (s *locks) open(st stream, remote net.Addr, c auth.Credentials) *session {
+// open makes a session on a stream, with the credentials of its connection. It ends with the error that
+// comes from ending. The caller must call its close.
+func (s *locks) open(st stream, remote net.Addr, c auth.Credentials, ending chan error) *session {
 	ss := &session{
 		stream: st, remote: remote, drain: s.drain, ring: s.ring, log: s.log,
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), released: make(chan struct{}, 1),
-		read: make(chan error, 1), ending: make(chan error, 1),
+		read: make(chan error, 1), ending: ending,
 	}
 	ss.takeBack = func(h sharelock.Hold) { s.node.TakeBack(h) }
 	if ss.guard = s.gate.guard(ss, c, remote); ss.guard == nil {
@@ -172,12 +173,7 @@ func (s *session) backend() Session {
 }
 
 // end ends the session with an error, once everything is sent.
-func (s *session) end(err error) {
-	select {
-	case s.ending <- err:
-	default: // it ends already
-	}
-}
+func (s *session) end(err error) { offer(s.ending, err) }
 
 // serve reads and writes until the stream ends. The reader may continue after that until Recv
 // fails; see ended. who is the client id of calls that have none.

@@ -98,7 +98,19 @@ func (p *plainTalk) Recv() (*pb.SessionResponse, error) {
 		return nil, err
 	}
 	m := new(pb.SessionResponse)
-	return m, proto.Unmarshal(b, m)
+	if err := proto.Unmarshal(b, m); err != nil || m.GetClosing() == nil {
+		return m, err
+	}
+	return nil, closingError(m)
+}
+
+// closingError returns why a node ends a session, as gRPC would return it.
+func closingError(m *pb.SessionResponse) error {
+	var why spb.Status
+	if err := proto.Unmarshal(m.GetClosing(), &why); err != nil {
+		return err
+	}
+	return status.ErrorProto(&why)
 }
 
 func (p *plainTalk) CloseSend() error { return p.Close() }
@@ -371,7 +383,7 @@ func testSessionDrains(t *testing.T, open open) {
 		if a, err := k.answer(); a.GetId() != 2 || err != nil {
 			t.Errorf("the call under way: %v, %v", a, err)
 		}
-		if _, err := k.Recv(); k.plain() && !errors.Is(err, io.EOF) || !k.plain() && status.Code(err) != codes.Unavailable {
+		if _, err := k.Recv(); status.Code(err) != codes.Unavailable {
 			t.Errorf("the stream ended with %v", err)
 		}
 		if err := <-shut; err != nil {

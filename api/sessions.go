@@ -2,26 +2,82 @@ package api
 
 import (
 	"fmt"
-	"sync/atomic"
+	"io"
+	"net"
+	"time"
+
+	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
+	"github.com/sgkandale/sharelock/internal/share"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// sessionCount bounds the sessions of a node, over gRPC and plain ones. The zero value has no bound.
-type sessionCount struct {
-	most int64 // 0 is no bound
-	open atomic.Int64
+// enter takes a place among the sessions of the node, which their hosts share. ending has the error
+// with which the session is to end, once there is one: a host with fewer sessions may need the place.
+func (s *locks) enter(remote net.Addr) (place *share.Place, ending chan error, err error) {
+	ending = make(chan error, 1)
+	place, _, ok := s.sessions.Take(share.Host(remote), func() { offer(ending, pb.ToStatus(errDisplaced).Err()) })
+	if !ok {
+		return nil, nil, &sharelock.Error{Err: sharelock.ErrQuota, Message: fmt.Sprintf(
+			"the node has %d sessions, the maximum (limits.max_sessions); use another node", s.sessions.Most())}
+	}
+	return place, ending, nil
 }
 
-// enter counts a session, or returns an error if there are too many.
-func (c *sessionCount) enter() error {
-	if n := c.open.Add(1); c.most > 0 && n > c.most {
-		c.open.Add(-1)
-		return &sharelock.Error{
-			Err: sharelock.ErrQuota, Message: fmt.Sprintf("the node has %d sessions, the maximum (limits.max_sessions); use another node", c.most),
+// errDisplaced ends a session for one of another host.
+var errDisplaced = &sharelock.Error{
+	Err: sharelock.ErrQuota, Message: "the node has as many sessions as it may (limits.max_sessions), and this host has the most of them; use another node",
+}
+
+// offer passes an error to a channel with room for one, unless there is one already.
+func offer(to chan<- error, err error) {
+	select {
+	case to <- err:
+	default:
+	}
+}
+
+// refuseFrames tells a client that its session without gRPC is not served. It goes to another node.
+func refuseFrames(conn net.Conn, st stream, why error) {
+	read := make(chan error)
+	go func() {
+		defer close(read)
+		if conn.SetReadDeadline(time.Now().Add(refuseTime)) == nil {
+			_, _ = io.CopyN(io.Discard, conn, maxDrained)
+		}
+	}()
+	farewell(st, func() { halfClose(conn) }, pb.ToStatus(why).Err(), read)
+	_ = conn.Close()
+	<-read
+}
+
+// halfClose tells the other end of a connection that nothing follows.
+func halfClose(conn net.Conn) {
+	if tcp := tcpOf(conn); tcp != nil {
+		_ = tcp.CloseWrite() // the connection is closed soon anyway
+	}
+}
+
+// farewell tells the client of a session without gRPC why the node ends it, if that is a status. Over
+// gRPC the end of the stream says so. read is closed when nothing is read from the session any more.
+func farewell(st stream, halfClose func(), why error, read <-chan error) {
+	if _, ok := status.FromError(why); why == nil || !ok || st.Send(sessionwire.AppendClosing(nil, statusBytes(why))) != nil {
+		return
+	}
+	// Closing a connection with unread data resets it, and then the message may be lost.
+	halfClose()
+	timer := time.NewTimer(refuseTime)
+	defer timer.Stop()
+	for {
+		select {
+		case _, open := <-read:
+			if !open {
+				return
+			}
+		case <-timer.C:
+			return
 		}
 	}
-	return nil
 }
-
-func (c *sessionCount) leave() { c.open.Add(-1) }

@@ -199,7 +199,7 @@ func TestSessionUndelivered(t *testing.T) {
 func TestSessionAnswerTooLate(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		node := newFake()
-		s := (&locks{node: node}).open(nil, nil, auth.Credentials{})
+		s := (&locks{node: node}).open(nil, nil, auth.Credentials{}, make(chan error, 1))
 		s.unsent.begin([]sessionwire.Call{{ID: 1, Kind: sessionwire.CallAcquire}, {ID: 2, Kind: sessionwire.CallAcquire, AcquireRequest: sharelock.AcquireRequest{RequestID: "r"}}})
 		s.close(node)
 		for id, key := range []string{1: "k", 2: "own"} {

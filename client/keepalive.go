@@ -160,7 +160,11 @@ type keptNews struct {
 	forced *sessionwire.Forced
 }
 
-// kept reads what a message says of locks that are kept. mu is held.
+// closedByNode is why a node has ended a session.
+type closedByNode struct{ error }
+
+// kept reads what a message says of locks that are kept. The error is a closedByNode if the node ends
+// the session. mu is held.
 func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 	var (
 		r sessionwire.KeptReader
@@ -170,6 +174,9 @@ func (st *stream) kept(data []byte, news []keptNews) ([]keptNews, error) {
 		more, err := r.Next(&k)
 		if err != nil || !more {
 			return news, err
+		}
+		if k.Closing != nil {
+			return news, closedByNode{statusError(k.Closing)}
 		}
 		if k.Ring != nil {
 			st.tell(k.Ring)

@@ -605,7 +605,12 @@ func (st *stream) read(f clienthook.Frames) {
 		clear(news)
 		news = news[:0]
 		if err != nil {
-			st.fail(status.Error(codes.Unavailable, err.Error()))
+			if closed, ok := errors.AsType[closedByNode](err); ok {
+				err = closed.error
+			} else {
+				err = status.Error(codes.Unavailable, err.Error())
+			}
+			st.fail(err)
 			return
 		}
 	}

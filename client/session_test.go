@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,8 +14,10 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -105,6 +108,45 @@ func TestSessionPatience(t *testing.T) {
 			t.Errorf("%d acquires were sent, want 2", n)
 		}
 	})
+}
+
+// farewell is a stream on which a node says why it ends the session.
+type farewell struct{ why error }
+
+func (farewell) Send([]byte) error { return nil }
+func (farewell) Close() error      { return nil }
+func (f farewell) Recv() ([]byte, error) {
+	b, err := proto.Marshal(status.Convert(f.why).Proto())
+	return sessionwire.AppendClosing(nil, b), err
+}
+
+// A node that ends a session says why: to calls under way, if trying again is of no use, and to
+// whoever asks why the stream has ended. What is held goes on elsewhere.
+func TestSessionEndedByNode(t *testing.T) {
+	for _, tt := range []struct {
+		why  error
+		code codes.Code
+	}{
+		{status.Error(codes.PermissionDenied, "revoked on purpose"), codes.PermissionDenied},
+		{status.Error(codes.ResourceExhausted, "full on purpose"), codes.Unavailable},
+		{status.Error(codes.Unavailable, "gone on purpose"), codes.Unavailable},
+	} {
+		bubbleOf(t, true, func(t *testing.T, _ *fakeMesh, c *Client) {
+			l := mustAcquire(t, c, "k")
+			st := c.nodes[0].session.cur.Load()
+			st.read(farewell{tt.why})
+			st.mu.Lock()
+			err := st.err
+			st.mu.Unlock()
+			if want := status.Convert(tt.why).Message(); status.Code(err) != tt.code || !strings.Contains(err.Error(), want) {
+				t.Errorf("the stream ended with %v, want %v", err, tt.why)
+			}
+			time.Sleep(time.Minute)
+			if l.Err() != nil {
+				t.Errorf("the lock: %v", l.Err())
+			}
+		})
+	}
 }
 
 // A call that its caller gives up is cancelled at the node.

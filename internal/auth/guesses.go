@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/sgkandale/sharelock/internal/share"
 )
 
 // Bounds of the bad credentials that one address may send.
@@ -29,7 +31,7 @@ type guesses struct {
 func (g *guesses) limited(from netip.Addr, now time.Time) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	end, known := g.full[guesser(from)]
+	end, known := g.full[share.Network(from)]
 	if !known {
 		return 0
 	}
@@ -38,7 +40,7 @@ func (g *guesses) limited(from netip.Addr, now time.Time) time.Duration {
 
 // failed records bad credentials.
 func (g *guesses) failed(from netip.Addr, now time.Time) {
-	from = guesser(from)
+	from = share.Network(from)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.full == nil {
@@ -72,15 +74,4 @@ func (g *guesses) forget(now time.Time) {
 	if len(g.full) >= maxGuessers {
 		delete(g.full, emptiest)
 	}
-}
-
-func guesser(a netip.Addr) netip.Addr {
-	a = a.Unmap().WithZone("")
-	if a.Is6() {
-		p, err := a.Prefix(64)
-		if err == nil {
-			return p.Addr()
-		}
-	}
-	return a
 }

@@ -4,6 +4,8 @@ package opening
 import (
 	"net"
 	"sync"
+
+	"github.com/sgkandale/sharelock/internal/share"
 )
 
 // Set is those streams. Its methods are safe for concurrent use. Make it with [New].
@@ -11,19 +13,29 @@ type Set struct {
 	most int
 
 	mu      sync.Mutex
-	streams map[net.Conn]uint64 // by when they came; guarded by mu
+	streams map[net.Conn]stream // guarded by mu
+	count   map[string]int      // of the streams by host; guarded by mu
 	came    uint64              // guarded by mu
 	closed  bool                // guarded by mu
 }
 
+// stream is what is known of a stream: its host, see [share.Host], and when it came.
+type stream struct {
+	host string
+	came uint64
+}
+
 // New returns an empty set of at most that many streams.
-func New(most int) *Set { return &Set{most: most, streams: make(map[net.Conn]uint64)} }
+func New(most int) *Set {
+	return &Set{most: most, streams: map[net.Conn]stream{}, count: map[string]int{}}
+}
 
 // Add adds a stream and calls start, unless the set is closed; then ok is false. If there are too
 // many streams, the set closes one of them, dropped, so that streams that say nothing do not keep
 // out those that do: the oldest of the host that has the most of them. A host that opens many
 // harms itself only. start must not wait and must not call the set.
 func (s *Set) Add(conn net.Conn, start func()) (dropped net.Conn, ok bool) {
+	host := share.Host(conn.RemoteAddr())
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -31,10 +43,11 @@ func (s *Set) Add(conn net.Conn, start func()) (dropped net.Conn, ok bool) {
 	}
 	if len(s.streams) >= s.most {
 		dropped = s.oldest()
-		delete(s.streams, dropped)
+		s.remove(dropped)
 	}
 	s.came++
-	s.streams[conn] = s.came
+	s.streams[conn] = stream{host, s.came}
+	s.count[host]++
 	start()
 	s.mu.Unlock()
 	if dropped != nil {
@@ -45,36 +58,35 @@ func (s *Set) Add(conn net.Conn, start func()) (dropped net.Conn, ok bool) {
 
 // oldest returns the oldest stream of the host that has the most of them. It needs mu.
 func (s *Set) oldest() (oldest net.Conn) {
-	count := make(map[string]int)
-	for conn := range s.streams {
-		count[Host(conn)]++
-	}
 	most := 0
-	for _, n := range count {
+	for _, n := range s.count {
 		most = max(most, n)
 	}
-	for conn, came := range s.streams {
-		if count[Host(conn)] == most && (oldest == nil || came < s.streams[oldest]) {
+	for conn, st := range s.streams {
+		if s.count[st.host] == most && (oldest == nil || st.came < s.streams[oldest].came) {
 			oldest = conn
 		}
 	}
 	return oldest
 }
 
-// Host returns the host of the other end of a stream.
-func Host(conn net.Conn) string {
-	addr := conn.RemoteAddr().String()
-	if host, _, err := net.SplitHostPort(addr); err == nil {
-		return host
-	}
-	return addr
-}
-
 // Remove removes a stream that has said what it is, or has ended.
 func (s *Set) Remove(conn net.Conn) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove(conn)
+}
+
+// remove is Remove. It needs mu.
+func (s *Set) remove(conn net.Conn) {
+	st, ok := s.streams[conn]
+	if !ok {
+		return
+	}
 	delete(s.streams, conn)
-	s.mu.Unlock()
+	if s.count[st.host]--; s.count[st.host] == 0 {
+		delete(s.count, st.host)
+	}
 }
 
 // Len returns the number of streams.
@@ -89,7 +101,7 @@ func (s *Set) Close() {
 	s.mu.Lock()
 	s.closed = true
 	streams := s.streams
-	s.streams = make(map[net.Conn]uint64)
+	s.streams, s.count = map[net.Conn]stream{}, map[string]int{}
 	s.mu.Unlock()
 	for conn := range streams {
 		_ = conn.Close()

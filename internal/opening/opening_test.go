@@ -5,15 +5,15 @@ import (
 	"testing"
 )
 
-// stream is a stream of a host.
-type stream struct {
+// fake is a stream of a host.
+type fake struct {
 	net.Conn
 	host   string
 	closed int
 }
 
-func (s *stream) RemoteAddr() net.Addr { return addr(s.host + ":1") }
-func (s *stream) Close() error         { s.closed++; return nil }
+func (s *fake) RemoteAddr() net.Addr { return addr(s.host + ":1") }
+func (s *fake) Close() error         { s.closed++; return nil }
 
 type addr string
 
@@ -23,9 +23,9 @@ func (a addr) String() string { return string(a) }
 func TestSet(t *testing.T) {
 	s := New(3)
 	begun := 0
-	add := func(host string) *stream {
+	add := func(host string) *fake {
 		t.Helper()
-		c := &stream{host: host}
+		c := &fake{host: host}
 		if _, ok := s.Add(c, func() { begun++ }); !ok {
 			t.Fatal("the set is closed")
 		}
@@ -45,7 +45,25 @@ func TestSet(t *testing.T) {
 	if one.closed != 1 || third.closed != 1 || fourth.closed != 1 || second.closed != 0 {
 		t.Error("want Close to close what is in the set, and nothing else")
 	}
-	if _, ok := s.Add(&stream{host: "d"}, func() { begun++ }); ok || begun != 5 || s.Len() != 0 {
+	if _, ok := s.Add(&fake{host: "d"}, func() { begun++ }); ok || begun != 5 || s.Len() != 0 {
 		t.Errorf("a stream was added after Close; %d have begun", begun)
+	}
+}
+
+// A host that chooses its addresses in an IPv6 network is one host: it does not push out the streams of
+// another one by having one stream of each address.
+func TestNetworkIsOneHost(t *testing.T) {
+	s := New(4)
+	add := func(host string) *fake {
+		c := &fake{host: host}
+		s.Add(c, func() {})
+		return c
+	}
+	honest := []*fake{add("[2001:db8:2::1]"), add("[2001:db8:2::1]")}
+	for _, host := range []string{"[2001:db8:1::1]", "[2001:db8:1::2]", "[2001:db8:1::3]", "[2001:db8:1::4]", "[2001:db8:1::5]"} {
+		add(host)
+	}
+	if honest[1].closed != 0 {
+		t.Error("single addresses of one network have pushed out the streams of a host with two")
 	}
 }

@@ -55,5 +55,6 @@ func TestSessionsAreStable(t *testing.T) {
 		Token: 1, TTL: 10 * time.Second, ExpiresIn: 9 * time.Second, SafeFor: 10 * time.Second, Node: "a", MaxHold: time.Hour, EndsIn: time.Minute,
 	}}))
 	f.Add("ring", AppendRing(nil, []byte("ring")))
+	f.Add("closing", AppendClosing(nil, []byte("status")))
 	f.Compare(t, "testdata/sessions.golden", *update)
 }

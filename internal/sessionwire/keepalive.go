@@ -153,6 +153,8 @@ type Kept struct {
 	Forced *Forced
 	// Position is the place of a call in the queue, from 1, or 0.
 	Position uint32
+	// Closing is why the node ends the session, a google.rpc.Status in its wire format, or nil.
+	Closing []byte
 }
 
 // Forced is a hold that was taken from its holder by force.
@@ -197,6 +199,16 @@ func AppendQueued(b []byte, id uint64, position uint32) []byte {
 	b = protofield.AppendUint(b, 1, id)
 	b = protofield.AppendUint(b, 2, uint64(position))
 	return protofield.Shut(b, at)
+}
+
+// closingField is the number of the reason why the node ends a session in a [SessionResponse].
+const closingField = 8
+
+// AppendClosing appends why the node ends a session, a google.rpc.Status in its wire format, to a
+// [SessionResponse].
+func AppendClosing(b, status []byte) []byte {
+	b = protowire.AppendTag(b, closingField, protowire.BytesType)
+	return protowire.AppendBytes(b, status)
 }
 
 // AppendRing appends the owners of all partitions, a [GetRingResponse] in its wire format, to a
@@ -257,6 +269,9 @@ func (r *KeptReader) Next(k *Kept) (bool, error) {
 			if err := k.queued(f.B); err != nil || k.Position > 0 {
 				return err == nil, err
 			}
+		case f.Num == closingField:
+			*k = Kept{Closing: append([]byte{}, f.B...)}
+			return true, nil
 		}
 	}
 }

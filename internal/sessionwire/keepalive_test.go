@@ -139,11 +139,13 @@ func TestSessionKept(t *testing.T) {
 	data = AppendEnd(data, 3, []byte{8, 5})
 	data = AppendRenewed(AppendPing(data), 6, []uint64{4})
 	data = AppendQueued(data, 2, 3)
+	data = AppendClosing(data, []byte{8, 14})
 	want := &sharelockv1.SessionResponse{
 		Answers: []*sharelockv1.SessionAnswer{{Id: 9, Status: []byte{8, 10}}}, Pong: true,
 		Renewed: []*sharelockv1.SessionRenewed{{Keepalive: 5, Ids: []uint64{1, 1 << 40}}, {Keepalive: 6, Ids: []uint64{4}}},
 		Ended:   []*sharelockv1.SessionEnd{{Id: 3, Status: []byte{8, 5}}},
 		Queued:  []*sharelockv1.SessionQueued{{Id: 2, Position: 3}},
+		Closing: []byte{8, 14},
 	}
 	var m sharelockv1.SessionResponse
 	if err := proto.Unmarshal(data, &m); err != nil || !proto.Equal(&m, want) {
@@ -154,7 +156,7 @@ func TestSessionKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	byID := func(a, b Kept) int { return int(a.ID) - int(b.ID) }
-	kept := []Kept{{ID: 1, Keepalive: 5}, {ID: 2, Position: 3}, {ID: 3, Status: []byte{8, 5}}, {ID: 4, Keepalive: 6}, {ID: 1 << 40, Keepalive: 5}}
+	kept := []Kept{{Closing: []byte{8, 14}}, {ID: 1, Keepalive: 5}, {ID: 2, Position: 3}, {ID: 3, Status: []byte{8, 5}}, {ID: 4, Keepalive: 6}, {ID: 1 << 40, Keepalive: 5}}
 	for name, bytes := range map[string][]byte{"by hand": data, "generated": generated} {
 		got := readKept(t, bytes)
 		slices.SortFunc(got, byID)

@@ -481,3 +481,23 @@ func TestGossipStreamLimit(t *testing.T) {
 		expectDropped(t, silent, 0)
 	})
 }
+
+// A host that keeps all streams busy does not keep another one out: a new process finds the others at
+// once.
+func TestGossipStreamShare(t *testing.T) {
+	gossipBubble(t, func(gs *gossips) {
+		a := gs.start(testMeta("a", 1), nil)
+		var newest net.Conn
+		for range maxStreams {
+			c, err := gs.net.Host("stranger").Dial(context.Background(), a.Addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			newest = c
+		}
+		synctest.Wait()
+		b := gs.start(testMeta("b", 1), nil, "a")
+		gs.expect(time.Second, "a.1 b.1", a, b)
+		expectDropped(t, newest, 0)
+	})
+}

@@ -12,12 +12,13 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/sgkandale/sharelock/internal/share"
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
 const (
 	// maxStreams is how many streams others may have open to this
-	// process's gossip; more are dropped.
+	// process's gossip. A host with many gives way to one with fewer.
 	maxStreams = 256
 	// bindAttempts is how often a port is chosen when any will do: it must be
 	// free for TCP and UDP.
@@ -43,10 +44,12 @@ type transport struct {
 	sealer   *sealer // nil unless the process migrates
 	wg       sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows
-	conns   map[*trackedConn]struct{}
-	inbound int
-	closed  bool
+	// inbound are the places of the streams that others open.
+	inbound *share.Places
+
+	mu     sync.Mutex // guards what follows
+	conns  map[*trackedConn]struct{}
+	closed bool
 }
 
 var _ memberlist.NodeAwareTransport = (*transport)(nil)
@@ -73,6 +76,7 @@ func newTransport(ctx context.Context, on network.Network, listen string, s *sea
 		port:     bound.Port(),
 		packets:  make(chan *memberlist.Packet),
 		streams:  make(chan net.Conn),
+		inbound:  share.New(maxStreams),
 		conns:    make(map[*trackedConn]struct{}),
 	}
 	t.ctx, t.cancel = context.WithCancel(ctx)
@@ -138,7 +142,7 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	tracked := t.track(conn, false)
+	tracked := t.track(conn, nil)
 	if tracked == nil {
 		return nil, errors.Join(net.ErrClosed, conn.Close())
 	}
@@ -190,7 +194,7 @@ func (t *transport) accept() {
 			}
 			return
 		}
-		tracked := t.track(conn, true)
+		tracked := t.admit(conn)
 		if tracked == nil {
 			_ = conn.Close()
 			continue
@@ -244,17 +248,29 @@ func (t *transport) pause(op string, err error) bool {
 	}
 }
 
-// track remembers a stream until it is closed; nil if there is no room for it.
-func (t *transport) track(conn net.Conn, inbound bool) *trackedConn {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed || inbound && t.inbound >= maxStreams {
+// admit tracks a stream that another process has opened; nil if there is no room for it. A stream
+// that gives way to another host's is closed, and memberlist finds out.
+func (t *transport) admit(conn net.Conn) *trackedConn {
+	place, _, ok := t.inbound.Take(share.Host(conn.RemoteAddr()), func() { _ = conn.Close() })
+	if !ok {
 		return nil
 	}
-	c := &trackedConn{Conn: conn, transport: t, inbound: inbound}
-	if inbound {
-		t.inbound++
+	c := t.track(conn, place)
+	if c == nil {
+		place.Leave()
 	}
+	return c
+}
+
+// track remembers a stream until it is closed; nil after Shutdown. place is that of a stream that
+// another process has opened, else nil.
+func (t *transport) track(conn net.Conn, place *share.Place) *trackedConn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil
+	}
+	c := &trackedConn{Conn: conn, transport: t, place: place}
 	t.conns[c] = struct{}{}
 	return c
 }
@@ -263,7 +279,7 @@ func (t *transport) track(conn net.Conn, inbound bool) *trackedConn {
 type trackedConn struct {
 	net.Conn
 	transport *transport
-	inbound   bool
+	place     *share.Place
 	sealing   sealing
 }
 
@@ -289,12 +305,8 @@ func (c *trackedConn) Write(b []byte) (int, error) {
 func (c *trackedConn) Close() error {
 	t := c.transport
 	t.mu.Lock()
-	if _, ok := t.conns[c]; ok {
-		delete(t.conns, c)
-		if c.inbound {
-			t.inbound--
-		}
-	}
+	delete(t.conns, c)
 	t.mu.Unlock()
+	c.place.Leave()
 	return c.Conn.Close()
 }

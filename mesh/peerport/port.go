@@ -13,6 +13,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/opening"
 	"github.com/sgkandale/sharelock/internal/seldom"
+	"github.com/sgkandale/sharelock/internal/share"
 	"github.com/sgkandale/sharelock/mesh/network"
 )
 
@@ -159,7 +160,7 @@ func (p *Port) open(conn net.Conn) {
 // refuse logs why a stream was closed. A stranger who tries again and again does not fill the log.
 func (p *Port) refuse(conn net.Conn, err error) {
 	level := slog.LevelDebug
-	if p.refused.Allow(opening.Host(conn)) {
+	if p.refused.Allow(share.Host(conn.RemoteAddr())) {
 		level = slog.LevelWarn
 	}
 	p.log.Log(context.Background(), level, "refused a stream", "remote", conn.RemoteAddr(), "error", err)

@@ -2204,7 +2204,11 @@ type SessionResponse struct {
 	// client_id one of its calls has named, wherever they were acquired.
 	Forced []*SessionForced `protobuf:"bytes,6,rep,name=forced,proto3" json:"forced,omitempty"`
 	// The places in the queue of acquires that have asked for them.
-	Queued        []*SessionQueued `protobuf:"bytes,7,rep,name=queued,proto3" json:"queued,omitempty"`
+	Queued []*SessionQueued `protobuf:"bytes,7,rep,name=queued,proto3" json:"queued,omitempty"`
+	// Why the node ends the session, a google.rpc.Status in its wire format: it drains, the
+	// session has no good credentials any more, or other hosts need its place. It is in the
+	// last message of a session without gRPC; over gRPC it is the status of the stream.
+	Closing       []byte `protobuf:"bytes,8,opt,name=closing,proto3" json:"closing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2284,6 +2288,13 @@ func (x *SessionResponse) GetForced() []*SessionForced {
 func (x *SessionResponse) GetQueued() []*SessionQueued {
 	if x != nil {
 		return x.Queued
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetClosing() []byte {
+	if x != nil {
+		return x.Closing
 	}
 	return nil
 }
@@ -5141,7 +5152,7 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x06cancel\x18\x05 \x01(\v2\x1b.sharelock.v1.SessionCancelH\x00R\x06cancel\x126\n" +
 	"\agive_up\x18\x06 \x01(\v2\x1b.sharelock.v1.GiveUpRequestH\x00R\x06giveUpB\x06\n" +
 	"\x04call\"\x0f\n" +
-	"\rSessionCancel\"\xe1\x02\n" +
+	"\rSessionCancel\"\xfb\x02\n" +
 	"\x0fSessionResponse\x125\n" +
 	"\aanswers\x18\x01 \x03(\v2\x1b.sharelock.v1.SessionAnswerR\aanswers\x12\x12\n" +
 	"\x04pong\x18\x02 \x01(\bR\x04pong\x126\n" +
@@ -5149,7 +5160,8 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x05ended\x18\x04 \x03(\v2\x18.sharelock.v1.SessionEndR\x05ended\x121\n" +
 	"\x04ring\x18\x05 \x01(\v2\x1d.sharelock.v1.GetRingResponseR\x04ring\x123\n" +
 	"\x06forced\x18\x06 \x03(\v2\x1b.sharelock.v1.SessionForcedR\x06forced\x123\n" +
-	"\x06queued\x18\a \x03(\v2\x1b.sharelock.v1.SessionQueuedR\x06queued\";\n" +
+	"\x06queued\x18\a \x03(\v2\x1b.sharelock.v1.SessionQueuedR\x06queued\x12\x18\n" +
+	"\aclosing\x18\b \x01(\fR\aclosing\";\n" +
 	"\rSessionQueued\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\rR\bposition\"O\n" +
