@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -270,6 +271,7 @@ func forwardingNodeEnds(t *testing.T, sameView bool, end func(ctx context.Contex
 		waitQueue(ctx, t, c, owner, key, 2)
 		c.MemNet().Delay("clients", c.Name(backup), 200*time.Millisecond)
 		must(t, end(ctx, c, dead))
+		synctest.Wait() // until the owner has seen that its link to the node broke
 		must(t, l.Release(ctx))
 		for _, want := range []string{"first", "second"} {
 			if got := <-granted; got != want {
