@@ -188,7 +188,18 @@ var folders = []folder{
 		[]string{protobuf},
 	},
 	{"client/internal/secure", []string{"."}, []string{grpc}},
-	{"client", []string{".", "client/internal/secure", "internal/clienthook", "internal/clientid", "internal/clock", "internal/frame", "internal/rules", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, xsync, xxhash}},
+	{"client/internal/dial", nil, nil},
+	{
+		"client/internal/session",
+		[]string{".", "client/internal/dial", "client/internal/secure", "internal/clienthook", "internal/frame", "internal/sessionwire", "proto/sharelock/v1"},
+		[]string{grpc, protobuf, genproto},
+	},
+	{
+		"client",
+		[]string{".", "client/internal/dial", "client/internal/secure", "client/internal/session", "internal/clienthook", "internal/clientid", "internal/clock", "internal/rules", "internal/sessionwire", "proto/sharelock/v1"},
+		[]string{grpc, protobuf, genproto, xxhash},
+	},
+	{"client/internal/fakenode", []string{".", "internal/frame", "internal/sessionwire", "proto/sharelock/v1"}, []string{grpc, protobuf}},
 	{
 		"internal/cluster",
 		// api and proto: what nodes and calls say of themselves, for the history and

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/session"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -196,9 +197,9 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 	a.loose++
 	// Q3: this number names the send whose answer comes back, since every send is a
 	// call of its own.
-	hold, now, err := n.session.doQueued(ctx, a.bound, &sessionwire.Call{
+	hold, now, err := n.session.DoQueued(ctx, a.bound, &sessionwire.Call{
 		Kind: sessionwire.CallAcquire, AcquireRequest: a.req, Tell: a.queued != nil && a.req.Wait != 0,
-	}, a.queued)
+	}, a.queued.teller())
 	if err != nil {
 		return a.failed(err, sent, now)
 	}
@@ -229,7 +230,7 @@ func (a *acquisition) failed(err error, sent, now time.Duration) error {
 	switch {
 	case over, a.req.Wait > 0 && errors.Is(word, sharelock.ErrLockHeld):
 		a.loose = 0 // Q2: the id is over, for every send of it
-	case answered(word), isUnsent(err):
+	case answered(word), session.Unsent(err):
 		a.loose--
 	}
 	if over && !a.ownID {

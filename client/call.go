@@ -104,7 +104,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 			return nil
 		}
 		if c.now()-sent < c.connectTime { // otherwise it has said nothing
-			if wrong := n.session.lookAfter(ctx, raw); wrong != nil {
+			if wrong := n.session.Diagnose(ctx, raw); wrong != nil {
 				raw = wrong
 			}
 		}

@@ -119,7 +119,7 @@ func (c *Client) release(ctx context.Context, b bounds, r *releasing) (sharelock
 	err := c.call(ctx, b, func(ctx context.Context, n *node, _ time.Duration) error {
 		r.sends++
 		if r.brief {
-			_, _, err := n.session.do(ctx, false, &sessionwire.Call{
+			_, _, err := n.session.Do(ctx, false, &sessionwire.Call{
 				Kind: sessionwire.CallRelease, AcquireRequest: sharelock.AcquireRequest{Key: r.key}, Token: r.token, SentOnce: r.sentOnce,
 			})
 			return err

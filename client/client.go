@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"slices"
 	"sync"
@@ -19,10 +18,20 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/dial"
 	"github.com/sgkandale/sharelock/client/internal/secure"
+	"github.com/sgkandale/sharelock/client/internal/session"
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/clock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+)
+
+// longestConnect bounds how long a node may take to take a stream, and shortestConnect is the
+// least that it has for that, however short the patience is and however many the addresses.
+const (
+	longestConnect  = 2 * time.Second
+	shortestConnect = 100 * time.Millisecond
 )
 
 // Client takes locks and keeps them. It holds one connection per address and is
@@ -36,18 +45,16 @@ type Client struct {
 	all   atomic.Pointer[[]*node]
 	// current is the index in all of the node that calls go to, until it fails.
 	current atomic.Uint32
-	dialer  *dialer
+	dialer  *dial.Dialer
 	// tls secures connections. credential is what calls carry; nil is nothing.
 	tls        *secure.Transport
 	credential *secure.Credential
 	// connectTime bounds an attempt to connect to a node, so that each has its turn within the
 	// patience.
 	connectTime time.Duration
-	// mostCalls is the constant, but in tests.
-	mostCalls int
-	keeper    *keeper
-	owners    owners
-	ids       ids
+	keeper      *keeper
+	owners      owners
+	ids         ids
 	// clock is read for every deadline: the time since an arbitrary start. It does not jump and,
 	// where the system can, counts the time that the machine was suspended.
 	clock func() time.Duration
@@ -79,17 +86,15 @@ type node struct {
 	locks sharelockv1.LockServiceClient
 	mesh  sharelockv1.MeshServiceClient
 	// session carries acquires, renewals and releases.
-	session *session
+	session *session.Session
 	// handshake is the failure of the last handshake of gRPC, or nil.
 	handshake atomic.Pointer[secure.Error]
-	// life and cleanup are the client's.
-	life, cleanup context.Context //nolint:containedctx // lifetimes
 	// shunned is until when calls for the keys that it owns go elsewhere.
 	shunned atomic.Int64
 }
 
 func (n *node) close() error {
-	n.session.close()
+	n.session.Close()
 	return n.conn.Close()
 }
 
@@ -105,14 +110,14 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	if err := opts.check(); err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
-	c := &Client{opts: opts.withDefaults(), hooks: clienthook.From(ctx), ids: newIDs(), mostCalls: mostCalls}
+	c := &Client{opts: opts.withDefaults(), hooks: clienthook.From(ctx), ids: newIDs()}
 	if c.clock = c.hooks.Clock; c.clock == nil {
 		c.clock = clock.System()
 		c.recent = recentClock(c.clock)
 	} else {
 		c.recent = c.clock
 	}
-	c.dialer = newDialer(opts.Dialer)
+	c.dialer = dial.New(opts.Dialer)
 	c.connectTime = max(min(longestConnect, c.opts.Patience/time.Duration(len(addrs))), shortestConnect)
 	c.owners.c = c
 	c.life, c.end = context.WithCancelCause(context.Background())
@@ -145,11 +150,11 @@ func (c *Client) newNode(addr string) (*node, error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, err
 	}
-	n := &node{addr: addr, life: c.life, cleanup: c.cleanup}
+	n := &node{addr: addr}
 	opts := append([]grpc.DialOption{
 		// The dialer resolves names at every connection, and no proxy that was meant
 		// for the web stands between a lock and its deadline.
-		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return c.dialer.dial(ctx, addr, nil) }),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return c.dialer.Dial(ctx, addr, nil) }),
 		// Retries are ours: they number their sends (Q3).
 		grpc.WithDisableRetry(),
 		grpc.WithDisableServiceConfig(),
@@ -168,18 +173,28 @@ func (c *Client) newNode(addr string) (*node, error) {
 		return nil, err
 	}
 	n.conn, n.locks, n.mesh = conn, sharelockv1.NewLockServiceClient(conn), sharelockv1.NewMeshServiceClient(conn)
-	n.session = newSession(n, c.keeper)
-	if t := c.opts.Transport; t == TransportGRPC || t == 0 && len(c.opts.DialOptions) > 0 {
-		n.session.grpcUntil.Store(math.MaxInt64)
-	}
+	n.session = c.newSession(n)
 	return n, nil
+}
+
+func (c *Client) newSession(n *node) *session.Session {
+	t, opaque := c.opts.Transport, len(c.opts.DialOptions) > 0 // they may be what the way to the node demands
+	return session.New(session.Config{
+		Addr: n.addr, Conn: n.conn, GRPC: t == TransportGRPC || t == 0 && opaque, Opaque: opaque,
+		Dialer: c.dialer, TLS: c.tls, ConnectTime: c.connectTime, Handshake: n.handshake.Load, Credential: c.credential,
+		Now: c.now, Beat: c.pulse.beat,
+		Unary: func(ctx context.Context, bound bool, call *sessionwire.Call) (sharelock.Hold, error) {
+			return c.unary(ctx, n, bound, call)
+		},
+		Keeper: nodeKeeper{c.keeper, n}, Wrap: c.hooks.Sessions, Debug: c.log.debug,
+	})
 }
 
 // reach returns when some node answers, whatever it says.
 func (c *Client) reach(ctx context.Context) error {
 	return c.do(ctx, bounds{attempts: len(c.nodes)}, func(ctx context.Context, n *node) error {
-		if !n.session.grpcOnly() {
-			if err := n.session.reach(ctx); !n.session.grpcOnly() {
+		if !n.session.GRPCOnly() {
+			if err := n.session.Reach(ctx); !n.session.GRPCOnly() {
 				return err
 			}
 		}
@@ -271,7 +286,7 @@ func (c *Client) drain() {
 // isThere reports whether some node of the mesh is there, whether it can serve or not.
 func (c *Client) isThere() bool {
 	for _, n := range slices.Concat(*c.all.Load(), c.owners.all()) {
-		if n.session.isThere() {
+		if n.session.IsThere() {
 			return true
 		}
 	}
@@ -281,10 +296,10 @@ func (c *Client) isThere() bool {
 // abort ends the calls under way that end with the client, or all.
 func (c *Client) abort(all bool) {
 	for _, n := range c.nodes {
-		n.session.abort(all)
+		n.session.Abort(all)
 	}
 	for _, n := range c.owners.all() {
-		n.session.abort(all)
+		n.session.Abort(all)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/session"
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/clientid"
 	"github.com/sgkandale/sharelock/internal/virtual"
@@ -289,13 +290,13 @@ func TestSessionsRelearned(t *testing.T) {
 	bubbleOf(t, false, func(t *testing.T, m *fakeMesh, c *Client) {
 		mustAcquire(t, c, "k", NoRenew())
 		n := c.nodes[0].session
-		if !n.unary() {
+		if _, ok := n.Reserve(); ok {
 			t.Fatal("the node is not taken for one without sessions")
 		}
 		m.set(func() { m.sessions = true })
-		time.Sleep(relearn)
+		time.Sleep(session.Relearn)
 		mustAcquire(t, c, "other", NoRenew())
-		if n.unary() || n.cur.Load() == nil {
+		if _, ok := n.Reserve(); !ok || !n.IsThere() {
 			t.Error("sessions are not tried again")
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/session"
 	"github.com/sgkandale/sharelock/internal/clienthook"
 )
 
@@ -46,16 +47,14 @@ func (k *keeper) freeze(l *Lock) {
 	k.mu.Lock()
 	at, stop := l.at, l.stopRenewal
 	l.noRenew, l.frozen = true, true
-	l.at = attached{}
+	l.at = session.Attachment{}
 	l.reckon()
 	k.requeue(l)
 	k.mu.Unlock()
 	if stop != nil {
 		stop()
 	}
-	if at.stream != nil {
-		at.stream.detach(at.id)
-	}
+	at.Detach()
 }
 
 // outlive is a renewal of a frozen lock: it goes unanswered.

@@ -5,81 +5,16 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/fakenode"
+	"github.com/sgkandale/sharelock/client/internal/session"
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
-
-// hostsOf returns a dialer of a host with these addresses, each of which does as it says.
-func hostsOf(addrs map[string]func(ctx context.Context) (net.Conn, error), order ...string) *dialer {
-	return &dialer{
-		lookup: func(context.Context, string) ([]string, error) { return order, nil },
-		direct: func(ctx context.Context, addr string) (net.Conn, error) {
-			host, _, err := net.SplitHostPort(addr)
-			if err != nil {
-				return nil, err
-			}
-			return addrs[host](ctx)
-		},
-	}
-}
-
-// RFC 8305: a host's first address that swallows connections, or accepts and says nothing,
-// does not hold up the second.
-func TestSecondAddress(t *testing.T) {
-	virtual.Test(t, func(t *testing.T) {
-		var ends sync.WaitGroup
-		answering := func(answers bool) func(ctx context.Context) (net.Conn, error) {
-			return func(context.Context) (net.Conn, error) {
-				near, far := net.Pipe()
-				ends.Go(func() {
-					b := make([]byte, 1)
-					if _, err := far.Read(b); err == nil && answers {
-						_, _ = far.Write(b)
-					}
-					_, _ = io.Copy(io.Discard, far)
-				})
-				return near, nil
-			}
-		}
-		greet := func(_ context.Context, conn net.Conn) (net.Conn, error) {
-			if _, err := conn.Write([]byte{1}); err != nil {
-				return nil, err
-			}
-			_, err := conn.Read(make([]byte, 1))
-			return conn, err
-		}
-		addrs := map[string]func(ctx context.Context) (net.Conn, error){
-			"good":    answering(true),
-			"silent":  answering(false),
-			"refuses": func(context.Context) (net.Conn, error) { return nil, syscall.ECONNREFUSED },
-			"swallows": func(ctx context.Context) (net.Conn, error) {
-				<-ctx.Done()
-				return nil, ctx.Err()
-			},
-		}
-		for first, want := range map[string]time.Duration{"silent": nextAddress, "swallows": nextAddress, "refuses": 0} {
-			began := time.Now()
-			conn, err := hostsOf(addrs, first, "good").dial(t.Context(), "host:1", greet)
-			if err != nil {
-				t.Fatalf("%s: %v", first, err)
-			}
-			if took := time.Since(began); took != want {
-				t.Errorf("%s: took %v, want %v", first, took, want)
-			}
-			_ = conn.Close()
-		}
-		if _, err := hostsOf(addrs, "refuses", "refuses").dial(t.Context(), "host:1", greet); !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Errorf("all refuse: %v", err)
-		}
-		ends.Wait()
-	})
-}
 
 // A Dialer that does not end with its context is not waited for, and what it opens too late
 // is closed.
@@ -146,13 +81,13 @@ func TestFrontClosesPlainStreams(t *testing.T) {
 				m, _, stop := newMesh("a:1")
 				defer stop()
 				m.set(func() { m.sessions = true })
-				f := &wireFake{mesh: m, first: func(int64, net.Conn) bool { return false }}
+				f := &fakenode.Node{Behind: m.dial, First: func(int64, net.Conn) bool { return false }}
 				begin := time.Now()
 				c, err := Dial(clocked(t.Context(), func() time.Duration { return time.Since(begin) }), []string{"a:1"}, Options{
 					Transport: TransportPlain,
 					Dialer: func(ctx context.Context, addr string) (net.Conn, error) {
-						conn, err := f.dial(ctx, addr)
-						if err == nil && f.others.Load() == 0 && f.plain.Load() < mostEnds {
+						conn, err := f.Dial(ctx, addr)
+						if err == nil && f.Others.Load() == 0 && f.Plain.Load() < session.MaxEnds {
 							conn = wrap(conn)
 						}
 						return conn, err
@@ -163,7 +98,7 @@ func TestFrontClosesPlainStreams(t *testing.T) {
 				}
 				defer c.Close() //nolint:errcheck // nothing is left
 				pair(t, c)
-				time.Sleep(relearn + time.Second)
+				time.Sleep(session.Relearn + time.Second)
 				m.set(func() { m.broken = unavailable() }) // its stream ends, and it is tried again
 				for range 5 {
 					_, _ = c.Get(t.Context(), "k")
@@ -173,7 +108,7 @@ func TestFrontClosesPlainStreams(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				pair(t, c)
-				if !c.nodes[0].session.grpcOnly() {
+				if !c.nodes[0].session.GRPCOnly() {
 					t.Error("the front is not told apart once more")
 				}
 			})

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/secure"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -144,6 +146,15 @@ func (f *fakeSession) keep(ctx context.Context, work *sync.WaitGroup, m *sharelo
 // keepsFrom is the key of a context that has the time from which a renewal counts.
 type keepsFrom struct{}
 
+// statusOf is the error of a status in wire format.
+func statusOf(b []byte) error {
+	var s spb.Status
+	if err := proto.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	return status.ErrorProto(&s)
+}
+
 // renew keeps one hold alive, until it is detached.
 func (f *fakeSession) renew(ctx context.Context, h *sharelockv1.SessionHold) {
 	ttl, asOf := h.GetTtl().AsDuration(), uint64(0)
@@ -164,7 +175,7 @@ func (f *fakeSession) renew(ctx context.Context, h *sharelockv1.SessionHold) {
 		case a.GetStatus() == nil:
 			asOf, rest = n, ttl*3/10
 			m.Renewed = []*sharelockv1.SessionRenewed{{Keepalive: n, Ids: []uint64{h.GetId()}}}
-		case gone(sharelockv1.FromError(statusError(a.GetStatus()))), denied(sharelockv1.FromError(statusError(a.GetStatus()))):
+		case gone(sharelockv1.FromError(statusOf(a.GetStatus()))), secure.Denied(sharelockv1.FromError(statusOf(a.GetStatus()))):
 			m.Ended = []*sharelockv1.SessionEnd{{Id: h.GetId(), Status: a.GetStatus()}}
 		default:
 			continue

@@ -76,7 +76,7 @@ func (g *givingUp) run() {
 // send is one attempt.
 func (g *givingUp) send(ctx context.Context, n *node, _ time.Duration) error {
 	if !g.old {
-		_, _, err := n.session.do(ctx, false, &sessionwire.Call{Kind: sessionwire.CallGiveUp, AcquireRequest: g.req})
+		_, _, err := n.session.Do(ctx, false, &sessionwire.Call{Kind: sessionwire.CallGiveUp, AcquireRequest: g.req})
 		switch word := sharelockv1.FromError(err); {
 		case errors.Is(word, sharelock.ErrQuota):
 			return again{err: err} // Q6: there is no room just now
@@ -102,11 +102,11 @@ func (g *givingUp) sendOld(ctx context.Context, n *node) error {
 	g.old = false // the next attempt may reach another node
 	req := g.req
 	req.Wait = 0
-	hold, _, err := n.session.do(ctx, false, &sessionwire.Call{Kind: sessionwire.CallAcquire, AcquireRequest: req})
+	hold, _, err := n.session.Do(ctx, false, &sessionwire.Call{Kind: sessionwire.CallAcquire, AcquireRequest: req})
 	if err != nil {
 		return err
 	}
-	_, _, err = n.session.do(ctx, false, &sessionwire.Call{
+	_, _, err = n.session.Do(ctx, false, &sessionwire.Call{
 		Kind: sessionwire.CallRelease, AcquireRequest: sharelock.AcquireRequest{Key: req.Key}, Token: hold.Token,
 	})
 	if gone(sharelockv1.FromError(err)) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/session"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 )
 
@@ -158,7 +159,7 @@ func (l *Lock) renewNow(ctx context.Context, ttl time.Duration, metadata map[str
 	)
 	err = k.c.call(ctx, bounds{key: l.key}, func(ctx context.Context, n *node, sent time.Duration) (err error) {
 		from = sent
-		hold, _, err = n.session.do(ctx, true, &sessionwire.Call{
+		hold, _, err = n.session.Do(ctx, true, &sessionwire.Call{
 			Kind: sessionwire.CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: l.key, TTL: ttl, Metadata: metadata}, Token: l.token,
 		})
 		if err == nil {
@@ -194,16 +195,14 @@ func (k *keeper) renewed(l *Lock, hold sharelock.Hold, sent time.Duration, metad
 	}
 	was := l.at
 	if l.hold.TTL != hold.TTL {
-		l.at = attached{}
+		l.at = session.Attachment{}
 	} else {
-		was = attached{}
+		was = session.Attachment{}
 	}
 	l.extend(hold, sent+hold.SafeFor)
 	k.requeue(l)
 	k.mu.Unlock()
-	if was.stream != nil {
-		was.stream.detach(was.id)
-	}
+	was.Detach()
 	k.renewals.Add(1)
 	k.nudge()
 	return nil

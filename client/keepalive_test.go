@@ -30,17 +30,6 @@ func (m *fakeMesh) beats() int {
 	return m.keepalives
 }
 
-// attachedTo is how many locks the current stream to a node keeps.
-func attachedTo(n *node) int {
-	st := n.session.cur.Load()
-	if st == nil {
-		return 0
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return len(st.alive.locks)
-}
-
 func mustHold(t *testing.T, locks []*Lock) {
 	t.Helper()
 	for _, l := range locks {
@@ -81,7 +70,7 @@ func TestKeptTogether(t *testing.T) {
 		if n := own(m); n != 0 {
 			t.Errorf("the client sent %d renewals", n)
 		}
-		if n := attachedTo(c.nodes[0]); n != 100 {
+		if n := c.nodes[0].session.Kept(); n != 100 {
 			t.Errorf("%d locks are attached, want 100", n)
 		}
 		for _, l := range locks {
@@ -89,7 +78,7 @@ func TestKeptTogether(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if n := attachedTo(c.nodes[0]); n != 0 {
+		if n := c.nodes[0].session.Kept(); n != 0 {
 			t.Errorf("%d locks are attached after their release", n)
 		}
 		before, renewed := m.beats(), len(m.seen("Renew"))
@@ -144,7 +133,7 @@ func TestKeptElsewhere(t *testing.T) {
 				if n := own(m); n != 0 {
 					t.Errorf("the client sent %d renewals", n)
 				}
-				if a, b := attachedTo(c.nodes[0]), attachedTo(c.nodes[1]); a+b != 20 || b == 0 {
+				if a, b := c.nodes[0].session.Kept(), c.nodes[1].session.Kept(); a+b != 20 || b == 0 {
 					t.Errorf("%d locks are attached at the node that failed, %d at the next", a, b)
 				}
 			})
@@ -222,32 +211,10 @@ func TestKeptAfterSuspend(t *testing.T) {
 		slept.Store(int64(9 * time.Second))
 		time.Sleep(2 * time.Second)
 		wantErr(t, "Err", l.Err(), ErrLost)
-		if n := attachedTo(c.nodes[0]); n != 0 {
+		if n := c.nodes[0].session.Kept(); n != 0 {
 			t.Errorf("%d locks are attached after the loss", n)
 		}
 	})
-}
-
-// Which keepalive a renewal counts from is known by its number; one that is too old,
-// or was never sent, counts for nothing.
-func TestSentAt(t *testing.T) {
-	var a keeping
-	for n := range 3 * maxSent {
-		a.note(time.Duration(n + 1))
-	}
-	for n, want := range map[uint64]time.Duration{3 * maxSent: 3 * maxSent, 3*maxSent - 9: 3*maxSent - 9} {
-		if got, ok := a.sentAt(n); !ok || got != want {
-			t.Errorf("keepalive %d was sent at %v, %t, want %v", n, got, ok, want)
-		}
-	}
-	for _, n := range []uint64{0, 1, maxSent, 3*maxSent + 1, 1<<64 - 1} {
-		if got, ok := a.sentAt(n); ok {
-			t.Errorf("keepalive %d was sent at %v", n, got)
-		}
-	}
-	if len(a.sent) > maxSent {
-		t.Errorf("%d sends are remembered", len(a.sent))
-	}
 }
 
 // Locks that are due at about the same time are due at the same time, so that one message
@@ -305,7 +272,7 @@ func TestKeptForItsTTL(t *testing.T) {
 		const ttl = 12 * time.Second
 		l := mustAcquire(t, c, "k", TTL(ttl))
 		time.Sleep(20 * time.Second)
-		if attachedTo(c.nodes[0]) != 1 {
+		if c.nodes[0].session.Kept() != 1 {
 			t.Fatal("the lock is not attached")
 		}
 		k := c.keeper

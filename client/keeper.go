@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/secure"
+	"github.com/sgkandale/sharelock/client/internal/session"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -128,7 +130,7 @@ func (l *Lock) reckon() {
 		l.renewAt = l.deadline // nothing makes it later
 		return
 	}
-	if l.at.stream != nil {
+	if l.at.Attached() {
 		l.renewAt = l.deadline - lateForNode(ttl)
 		return
 	}
@@ -240,7 +242,7 @@ func (k *keeper) attend(l *Lock) {
 		}
 		return
 	}
-	if l.at.stream == nil && !l.alone {
+	if !l.at.Attached() && !l.alone {
 		k.mu.Unlock()
 		if k.attachTo(k.c.nodeFor(l.key), l) {
 			return
@@ -300,14 +302,14 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 		},
 	}, func(ctx context.Context, n *node, at time.Duration) (err error) {
 		sent = at
-		hold, _, err = n.session.do(ctx, true, &sessionwire.Call{
+		hold, _, err = n.session.Do(ctx, true, &sessionwire.Call{
 			Kind: sessionwire.CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: l.key}, Token: l.token,
 		})
 		if err == nil {
 			err = plausible(hold, l.token)
 		}
 		if word := sharelockv1.FromError(err); err != nil && !gone(word) {
-			if denied(word) {
+			if secure.Denied(word) {
 				k.mu.Lock()
 				l.denied = word
 				k.mu.Unlock()
@@ -372,7 +374,7 @@ func (k *keeper) endAt(now time.Duration, l *Lock, why error) error {
 	}
 	ends := l.takeContexts()
 	stop, at := l.stopRenewal, l.at
-	l.at = attached{}
+	l.at = session.Attachment{}
 	if l.done == nil {
 		l.done = k.ended
 	} else {
@@ -382,9 +384,7 @@ func (k *keeper) endAt(now time.Duration, l *Lock, why error) error {
 	if stop != nil {
 		stop()
 	}
-	if at.stream != nil {
-		at.stream.detach(at.id)
-	}
+	at.Detach()
 	for _, end := range ends {
 		end(why)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/session"
 	"github.com/sgkandale/sharelock/internal/rules"
 )
 
@@ -40,7 +41,7 @@ type Lock struct {
 	stopRenewal context.CancelFunc
 	// at is where it is kept alive; alone: it is renewed by itself next time, whether a
 	// session could keep it or not.
-	at    attached
+	at    session.Attachment
 	alone bool
 	// denied is the newest answer to a renewal if nodes refuse to do it for this client.
 	denied error

@@ -98,6 +98,21 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Transport is how sessions reach a node. 0 is TransportPlain, but TransportGRPC if there are
+// DialOptions: they may be what the way to the nodes demands.
+type Transport uint8
+
+// The transports.
+const (
+	// TransportGRPC is the bidirectional stream of LockService.Session.
+	TransportGRPC Transport = iota + 1
+	// TransportPlain is the same messages on a stream of their own, at the same port, which costs
+	// less. A node that does not speak so is reached by gRPC, if it, or what stands before
+	// it, refuses a stream that is no HTTP/2; where such a stream is swallowed no node is
+	// reached. DialOptions do not count for it: it is in clear text, and opened by Dialer.
+	TransportPlain
+)
+
 // Option is a setting of one acquire. A nil Option changes nothing.
 type Option func(*request)
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/proto"
 
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -166,6 +167,22 @@ func (o *owners) askOne(n *node) (*sharelockv1.GetRingResponse, error) {
 	return n.ring(ctx)
 }
 
+// ring asks the node who owns what.
+func (n *node) ring(ctx context.Context) (*sharelockv1.GetRingResponse, error) {
+	if n.session.GRPCOnly() {
+		return n.mesh.GetRing(ctx, &sharelockv1.GetRingRequest{})
+	}
+	b, err := n.session.Ring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := new(sharelockv1.GetRingResponse)
+	if err := proto.Unmarshal(b, r); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
 // forget lets calls go to the members of the newest ring, besides the addresses that were
 // given, and closes the connections to nodes that are no members any more and keep nothing.
 func (o *owners) forget(members []*node) {
@@ -176,7 +193,7 @@ func (o *owners) forget(members []*node) {
 		switch {
 		case slices.Contains(members, n):
 			all = append(all, n)
-		case n.session.idleNow():
+		case n.session.Idle():
 			delete(o.found, addr)
 			gone = append(gone, n)
 		}
@@ -207,7 +224,7 @@ func (o *owners) node(addr string) (*node, error) {
 		return nil, err
 	}
 	if o.c.life.Err() != nil {
-		n.session.abort(o.c.cleanup.Err() != nil) // the client's own abort may have come too early for it
+		n.session.Abort(o.c.cleanup.Err() != nil) // the client's own abort may have come too early for it
 	}
 	if o.found == nil {
 		o.found = map[string]*node{}

@@ -23,11 +23,16 @@ func newPositions(fn func(position int)) *positions {
 	return &positions{fn: fn, wake: make(chan struct{}, 1)}
 }
 
+// teller returns tell, or nil if nobody is told.
+func (p *positions) teller() func(position int) {
+	if p == nil {
+		return nil
+	}
+	return p.tell
+}
+
 // tell never blocks, and calls nothing of the user's.
 func (p *positions) tell(position int) {
-	if p == nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.over {

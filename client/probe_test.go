@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/dial"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -132,7 +133,7 @@ func TestPatienceWithSilentPort(t *testing.T) {
 				if took := time.Since(begin); !errors.Is(err, ErrUnreachable) || took > time.Second+50*time.Millisecond {
 					t.Errorf("%v, transport %d: %v after %v", addrs, transport, err, took)
 				}
-				if transport == TransportPlain && !strings.Contains(err.Error(), errSilent.Error()) {
+				if transport == TransportPlain && !strings.Contains(err.Error(), dial.ErrSilent.Error()) {
 					t.Errorf("%v: %v", addrs, err)
 				}
 				ends.Wait()

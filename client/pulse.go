@@ -9,6 +9,9 @@ import (
 // and what a node may go unseen are together no longer than a request may be silent.
 const longGap = silence - unseen
 
+// beatEvery is how often pulse.keep says that the process runs.
+const beatEvery = time.Second
+
 // mostGaps is how many gaps are remembered.
 const mostGaps = 8
 
@@ -65,7 +68,7 @@ func (p *pulse) keep(now func() time.Duration) (stop func()) {
 	done := make(chan struct{})
 	var work sync.WaitGroup
 	work.Go(func() {
-		tick := time.NewTicker(quiet)
+		tick := time.NewTicker(beatEvery)
 		defer tick.Stop()
 		for {
 			select {

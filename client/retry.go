@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/session"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -169,10 +169,5 @@ func (p *pauses) after(err error) time.Duration {
 	if p.next = p.longest; d < p.longest/2 {
 		p.next = 2 * d
 	}
-	return max(jitter(d), min(sharelockv1.RetryAfter(err), p.longest))
-}
-
-// jitter spreads clients that failed together over the second half of d.
-func jitter(d time.Duration) time.Duration {
-	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1))
+	return max(session.Jitter(d), min(sharelockv1.RetryAfter(err), p.longest))
 }

@@ -369,7 +369,7 @@ func TestRetryKeepsLocks(t *testing.T) {
 			m.set(func() { m.broken = status.Error(codes.Unavailable, "broken on purpose") })
 			time.Sleep(time.Minute)
 			mustHold(t, []*Lock{l})
-			if attachedTo(c.nodes[0])+attachedTo(c.nodes[1]) != 1 {
+			if c.nodes[0].session.Kept()+c.nodes[1].session.Kept() != 1 {
 				t.Error("the lock is not attached")
 			}
 		})

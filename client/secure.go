@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"google.golang.org/grpc"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client/internal/secure"
-	"github.com/sgkandale/sharelock/internal/sessionwire"
 )
 
 // secureBy takes over the options about TLS and tokens.
@@ -44,30 +42,6 @@ func (c *Client) credentials(n *node) []grpc.DialOption {
 	return opts
 }
 
-// greet begins a session on a connection to the node.
-func (n *node) greet(ctx context.Context, conn net.Conn) (net.Conn, error) {
-	c := n.session.keeper.c
-	conn, err := c.tls.Client(ctx, conn, n.addr, secure.ProtoSession)
-	if errors.Is(err, secure.ErrProtocol) {
-		return nil, fmt.Errorf("%w: %w", sessionwire.ErrNoSession, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if c.credential != nil {
-		if err := c.credential.Allow(conn); err != nil {
-			return nil, err
-		}
-	}
-	if err := hello(conn); err != nil {
-		if refused := secure.Refused(n.addr, err); refused != nil {
-			err = refused
-		}
-		return nil, err
-	}
-	return conn, nil
-}
-
 // replaceInterval is how long a call accepts no further replacement of its token after one.
 const replaceInterval = 10 * time.Second
 
@@ -87,12 +61,6 @@ func (c *Client) replaceToken(ctx context.Context, b bounds, err error, token *s
 		defer cancel()
 	}
 	return c.credential.Replace(ctx, token)
-}
-
-// denied reports whether a node has refused a call for who makes it: its credential, or what it may
-// do.
-func denied(err error) bool {
-	return errors.Is(err, sharelock.ErrUnauthenticated) || errors.Is(err, sharelock.ErrPermissionDenied)
 }
 
 // useless reports whether an error says that an address is of no use whatever is tried again.

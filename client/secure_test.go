@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/fakenode"
 	"github.com/sgkandale/sharelock/internal/certs"
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
@@ -51,10 +52,10 @@ func serverTLS(c tls.Certificate, clients *certs.CA) *tls.Config {
 }
 
 // dialTLS is Dial of a node that wants TLS.
-func dialTLS(t *testing.T, f *wireFake, o Options, addr string) (*Client, error) {
+func dialTLS(t *testing.T, f *fakenode.Node, o Options, addr string) (*Client, error) {
 	t.Helper()
 	begin := time.Now()
-	o.Dialer = f.dial
+	o.Dialer = f.Dial
 	c, err := Dial(clocked(t.Context(), func() time.Duration { return time.Since(begin) }), []string{addr}, o)
 	if err == nil {
 		t.Cleanup(func() {
@@ -77,7 +78,7 @@ func TestTLS(t *testing.T) {
 				accepts := func(token string) bool { return token == "secret" }
 				m, _ := startMesh(t, "a.example:1")
 				m.set(func() { m.sessions, m.accepts = true, accepts })
-				f := &wireFake{mesh: m, tls: serverTLS(certificate(t, ca, "a"), ca), accepts: accepts}
+				f := &fakenode.Node{Behind: m.dial, TLS: serverTLS(certificate(t, ca, "a"), ca), Accepts: accepts}
 				c, err := dialTLS(t, f, Options{
 					Transport: transport,
 					TLS:       &tls.Config{RootCAs: ca.Pool(), Certificates: []tls.Certificate{certificate(t, ca, "b")}},
@@ -90,8 +91,8 @@ func TestTLS(t *testing.T) {
 				if _, err := c.Get(t.Context(), "k"); !errors.Is(err, sharelock.ErrNotHeld) { // by gRPC in any case
 					t.Error(err)
 				}
-				if plain := f.plain.Load() > 0; plain != (transport == TransportPlain) {
-					t.Errorf("%d plain sessions", f.plain.Load())
+				if plain := f.Plain.Load() > 0; plain != (transport == TransportPlain) {
+					t.Errorf("%d plain sessions", f.Plain.Load())
 				}
 			})
 		})
@@ -124,7 +125,7 @@ func TestTLSRefused(t *testing.T) {
 			t.Run(name+" "+by, func(t *testing.T) {
 				m, _ := startMesh(t, "a.example:1")
 				m.set(func() { m.sessions = true })
-				f := &wireFake{mesh: m, tls: tt.server}
+				f := &fakenode.Node{Behind: m.dial, TLS: tt.server}
 				began := time.Now()
 				_, err := dialTLS(t, f, Options{Patience: time.Hour, Transport: transport, TLS: tt.client}, "a.example:1")
 				if err == nil || !strings.Contains(err.Error(), tt.want) || !errors.Is(err, ErrUnreachable) && !errors.Is(err, sharelock.ErrWrongPort) {
@@ -142,7 +143,7 @@ func TestTLSRefused(t *testing.T) {
 func TestTLSErrorType(t *testing.T) {
 	ca := newCA(t)
 	for by, transport := range bothTransports {
-		f := &wireFake{tls: serverTLS(certificate(t, ca, "a"), nil)}
+		f := &fakenode.Node{TLS: serverTLS(certificate(t, ca, "a"), nil)}
 		_, err := dialTLS(t, f, Options{Transport: transport, TLS: &tls.Config{RootCAs: newCA(t).Pool()}}, "a.example:1")
 		if _, ok := errors.AsType[x509.UnknownAuthorityError](err); !ok {
 			t.Errorf("%s: %v", by, err)
@@ -157,7 +158,7 @@ func TestTLSWithoutSessions(t *testing.T) {
 	m.set(func() { m.sessions = true })
 	cfg := serverTLS(certificate(t, ca, "a"), nil)
 	cfg.NextProtos = []string{"h2"}
-	c, err := dialTLS(t, &wireFake{mesh: m, tls: cfg}, Options{TLS: &tls.Config{RootCAs: ca.Pool()}}, "a.example:1")
+	c, err := dialTLS(t, &fakenode.Node{Behind: m.dial, TLS: cfg}, Options{TLS: &tls.Config{RootCAs: ca.Pool()}}, "a.example:1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +168,7 @@ func TestTLSWithoutSessions(t *testing.T) {
 // One name may be that of all nodes, whatever their addresses are.
 func TestTLSServerName(t *testing.T) {
 	ca := newCA(t)
-	f := &wireFake{tls: serverTLS(certificate(t, ca, "a"), nil)}
+	f := &fakenode.Node{TLS: serverTLS(certificate(t, ca, "a"), nil)}
 	c, err := dialTLS(t, f, Options{TLS: &tls.Config{RootCAs: ca.Pool(), ServerName: certs.MemberName("test")}}, "192.0.2.1:1")
 	if err != nil {
 		t.Fatal(err)
@@ -189,18 +190,16 @@ func TestLoadTLS(t *testing.T) {
 		}
 		return &tls.Config{RootCAs: roots.Load()}, nil
 	}
-	f := &wireFake{tls: serverTLS(certificate(t, ca, "a"), nil)}
-	server := f.tls.Clone()
-	f.tls.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return server, nil }
+	f := &fakenode.Node{TLS: serverTLS(certificate(t, ca, "a"), nil)}
+	server := f.TLS.Clone()
+	f.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return server, nil }
 	c, err := dialTLS(t, f, Options{LoadTLS: load, OnlyAddrs: true}, "a.example:1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	again := func() {
 		t.Helper()
-		before := c.nodes[0].session.cur.Load()
-		before.end()
-		<-before.ctx.Done()
+		c.nodes[0].session.Reset()
 		pair(t, c)
 	}
 	bad.Store(true)
@@ -225,9 +224,9 @@ func TestLoadTLS(t *testing.T) {
 // machine.
 func TestTLSOverTCP(t *testing.T) {
 	ca := newCA(t)
-	f := &wireFake{tls: serverTLS(certificate(t, ca, "a"), nil), accepts: func(token string) bool { return token == "secret" }}
-	secured := portOf(t, func(conn net.Conn) { f.serve("a", conn) })
-	plain := portOf(t, func(conn net.Conn) { (&wireFake{accepts: f.accepts}).serve("a", conn) })
+	f := &fakenode.Node{TLS: serverTLS(certificate(t, ca, "a"), nil), Accepts: func(token string) bool { return token == "secret" }}
+	secured := portOf(t, func(conn net.Conn) { f.Serve("a", conn) })
+	plain := portOf(t, func(conn net.Conn) { (&fakenode.Node{Accepts: f.Accepts}).Serve("a", conn) })
 	token := func(context.Context) (string, error) { return "secret", nil }
 	_, err := Dial(t.Context(), []string{secured}, Options{Patience: time.Hour})
 	if !errors.Is(err, sharelock.ErrWrongPort) || !strings.Contains(err.Error(), "it speaks TLS") {
@@ -252,7 +251,7 @@ func TestTLSWithDialOptions(t *testing.T) {
 	ca := newCA(t)
 	m, _ := startMesh(t, "a.example:1")
 	m.set(func() { m.sessions = true })
-	f := &wireFake{mesh: m, tls: serverTLS(certificate(t, ca, "a"), nil)}
+	f := &fakenode.Node{Behind: m.dial, TLS: serverTLS(certificate(t, ca, "a"), nil)}
 	c, err := dialTLS(t, f, Options{TLS: &tls.Config{RootCAs: ca.Pool()}, DialOptions: []grpc.DialOption{grpc.WithUserAgent("test")}}, "a.example:1")
 	if err != nil {
 		t.Fatal(err)

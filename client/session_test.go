@@ -2,11 +2,8 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,10 +11,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/internal/sessionwire"
+	"github.com/sgkandale/sharelock/client/internal/session"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -56,7 +52,7 @@ func TestSessionBreaks(t *testing.T) {
 				if err := l.Release(t.Context()); err != nil {
 					t.Error(err)
 				}
-				if n := c.nodes[0].session; n.unary() {
+				if _, ok := c.nodes[0].session.Reserve(); !ok {
 					t.Error("the node was taken for one without sessions")
 				}
 			})
@@ -71,10 +67,10 @@ func TestSessionSilence(t *testing.T) {
 		l := mustAcquire(t, c, "held")
 		m.set(func() { m.mute = true })
 		began := time.Now()
-		time.AfterFunc(dead-time.Millisecond, func() { m.set(func() { m.mute = false }) })
+		time.AfterFunc(session.Dead-time.Millisecond, func() { m.set(func() { m.mute = false }) })
 		other := mustAcquire(t, c, "k")
-		if took := time.Since(began); took < dead-quiet || took > dead+quiet {
-			t.Errorf("a silent node was given up after %v, want about %v", took, dead)
+		if took := time.Since(began); took < session.Dead-session.Quiet || took > session.Dead+session.Quiet {
+			t.Errorf("a silent node was given up after %v, want about %v", took, session.Dead)
 		}
 		if calls := m.seen("Acquire"); calls[len(calls)-1].Node == "a:1" {
 			t.Error("the silent node was asked again")
@@ -108,45 +104,6 @@ func TestSessionPatience(t *testing.T) {
 			t.Errorf("%d acquires were sent, want 2", n)
 		}
 	})
-}
-
-// farewell is a stream on which a node says why it ends the session.
-type farewell struct{ why error }
-
-func (farewell) Send([]byte) error { return nil }
-func (farewell) Close() error      { return nil }
-func (f farewell) Recv() ([]byte, error) {
-	b, err := proto.Marshal(status.Convert(f.why).Proto())
-	return sessionwire.AppendClosing(nil, b), err
-}
-
-// A node that ends a session says why: to calls under way, if trying again is of no use, and to
-// whoever asks why the stream has ended. What is held goes on elsewhere.
-func TestSessionEndedByNode(t *testing.T) {
-	for _, tt := range []struct {
-		why  error
-		code codes.Code
-	}{
-		{status.Error(codes.PermissionDenied, "revoked on purpose"), codes.PermissionDenied},
-		{status.Error(codes.ResourceExhausted, "full on purpose"), codes.Unavailable},
-		{status.Error(codes.Unavailable, "gone on purpose"), codes.Unavailable},
-	} {
-		bubbleOf(t, true, func(t *testing.T, _ *fakeMesh, c *Client) {
-			l := mustAcquire(t, c, "k")
-			st := c.nodes[0].session.cur.Load()
-			st.read(farewell{tt.why})
-			st.mu.Lock()
-			err := st.err
-			st.mu.Unlock()
-			if want := status.Convert(tt.why).Message(); status.Code(err) != tt.code || !strings.Contains(err.Error(), want) {
-				t.Errorf("the stream ended with %v, want %v", err, tt.why)
-			}
-			time.Sleep(time.Minute)
-			if l.Err() != nil {
-				t.Errorf("the lock: %v", l.Err())
-			}
-		})
-	}
 }
 
 // A call that its caller gives up is cancelled at the node.
@@ -263,91 +220,13 @@ func TestOnlyAddrs(t *testing.T) {
 	})
 }
 
-// Acquires beyond what a node takes of a session wait here for room, in their order, and end
-// with their contexts and waits; what does not wait, or ends a lock, finds room.
-func TestManyCallsUnderWay(t *testing.T) {
-	virtual.Test(t, func(t *testing.T) {
-		f := &wireFake{}
-		c, err := dialWire(t, f, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close() //nolint:errcheck // nothing is left
-		pair(t, c)
-		st := c.nodes[0].session.cur.Load()
-		f.late.Store(true)
-		const mostCalls, beyond = 500, 100
-		c.mostCalls = mostCalls
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		var (
-			work    sync.WaitGroup
-			stopped atomic.Int64
-		)
-		acquire := func(ctx context.Context) {
-			work.Go(func() {
-				switch _, err := c.Acquire(ctx, "k", Wait(time.Hour), NoRenew()); {
-				case errors.Is(err, context.Canceled):
-					stopped.Add(1)
-				case err != nil && !errors.Is(err, ErrClosed):
-					t.Error(err)
-				}
-			})
-		}
-		first, end := context.WithCancel(t.Context())
-		defer end()
-		for range mostCalls {
-			acquire(first)
-		}
-		synctest.Wait()
-		for range beyond {
-			acquire(t.Context())
-		}
-		synctest.Wait()
-		for range 2 * beyond {
-			acquire(ctx)
-		}
-		synctest.Wait()
-		if st.room.sent != mostCalls || len(st.room.heldWaits) != 3*beyond {
-			t.Fatalf("%d are sent and %d held back, want %d and %d", st.room.sent, len(st.room.heldWaits), mostCalls, 3*beyond)
-		}
-		began := time.Now()
-		_, err = c.Acquire(t.Context(), "k", Wait(time.Second))
-		if took := time.Since(began); !errors.Is(err, sharelock.ErrQuota) || took != time.Second {
-			t.Errorf("one whose wait ends: %v after %v", err, took)
-		}
-		cancel()
-		synctest.Wait()
-		if n := stopped.Load(); n != 2*beyond || len(st.room.heldWaits) > 2*beyond {
-			t.Errorf("%d have ended with their context, and %d are held back", n, len(st.room.heldWaits))
-		}
-		work.Go(func() {
-			if _, err := c.TryAcquire(t.Context(), "other", NoRenew()); err == nil {
-				t.Error("granted by a node that is silent")
-			}
-		})
-		synctest.Wait()
-		if st.room.tries != 1 {
-			t.Errorf("%d tries are under way, want 1", st.room.tries)
-		}
-		// What was under way ends, and what is held back takes its place, once the node has
-		// answered what gives up the others.
-		f.late.Store(false)
-		end()
-		synctest.Wait()
-		if held := len(st.room.heldWaits); held != 0 {
-			t.Errorf("%d are held back still", held)
-		}
-		_ = c.Close()
-		work.Wait()
-	})
-}
-
 // Q3: an acquire that was held back counts from when it was sent, however long that took.
 func TestHeldBackCountsFromItsSend(t *testing.T) {
 	bubbleOf(t, true, func(t *testing.T, m *fakeMesh, c *Client) {
 		mustAcquire(t, c, "k")
-		c.mostCalls = 1
+		for _, n := range c.nodes {
+			n.session.MaxCalls = 1
+		}
 		const held, ttl = 10 * time.Second, time.Second
 		first := make(chan error, 1)
 		go func() {

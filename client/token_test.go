@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/client/internal/fakenode"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -81,7 +82,7 @@ func tokenBubble(t *testing.T, kept bool, f func(t *testing.T, k *tokens, c *Cli
 	t.Run("plain", func(t *testing.T) {
 		virtual.Test(t, func(t *testing.T) {
 			k := &tokens{good: "t1", given: "t1"}
-			c, err := dialWire(t, &wireFake{accepts: k.accepts}, Options{Token: k.get, AllowPlaintextTokens: true})
+			c, err := dialWire(t, &fakenode.Node{Accepts: k.accepts}, Options{Token: k.get, AllowPlaintextTokens: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -191,7 +192,7 @@ func TestNoToken(t *testing.T) {
 		for _, transport := range []Transport{TransportPlain, TransportGRPC} {
 			began := time.Now()
 			m, _ := startMesh(t, "a:1")
-			_, err := dialWire(t, &wireFake{mesh: m}, Options{
+			_, err := dialWire(t, &fakenode.Node{Behind: m.dial}, Options{
 				Patience: time.Hour, Transport: transport, AllowPlaintextTokens: true,
 				Token: func(context.Context) (string, error) { return "", why },
 			})
@@ -207,7 +208,7 @@ func TestSlowTokenFunction(t *testing.T) {
 		var hang atomic.Bool
 		end := make(chan struct{})
 		defer close(end)
-		c, err := dialWire(t, &wireFake{accepts: func(token string) bool { return token == "t" }}, Options{
+		c, err := dialWire(t, &fakenode.Node{Accepts: func(token string) bool { return token == "t" }}, Options{
 			AllowPlaintextTokens: true,
 			Token: func(context.Context) (string, error) {
 				if hang.Load() {
@@ -222,7 +223,7 @@ func TestSlowTokenFunction(t *testing.T) {
 		pair(t, c)
 		hang.Store(true)
 		for range 3 {
-			c.nodes[0].session.cur.Load().end() // another stream is opened
+			c.nodes[0].session.Reset() // another stream is opened
 			time.Sleep(20 * time.Second)
 			began := time.Now()
 			pair(t, c)
@@ -248,9 +249,9 @@ func TestTokenInClearText(t *testing.T) {
 			m, _ := startMesh(t, "a:1")
 			var heard atomic.Bool
 			m.set(func() { m.accepts = func(token string) bool { heard.Store(heard.Load() || token != ""); return true } })
-			f := &wireFake{mesh: m, accepts: m.accepts}
+			f := &fakenode.Node{Behind: m.dial, Accepts: m.accepts}
 			dial := func(ctx context.Context, addr string) (net.Conn, error) {
-				conn, err := f.dial(ctx, addr)
+				conn, err := f.Dial(ctx, addr)
 				return toOthers{conn}, err
 			}
 			for _, allow := range []bool{false, true} {
@@ -275,14 +276,14 @@ func TestTokenInClearText(t *testing.T) {
 // A session shows its token at once, whether it has anything to say or not.
 func TestIdleSessionShowsItsToken(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		f := &wireFake{}
+		f := &fakenode.Node{}
 		token := func(context.Context) (string, error) { return "secret", nil }
 		if _, err := dialWire(t, f, Options{Token: token, AllowPlaintextTokens: true}); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
 		synctest.Wait()
-		if got, _ := f.presented.Load().(string); got != "secret" || time.Since(began) != 0 {
+		if got, _ := f.Presented.Load().(string); got != "secret" || time.Since(began) != 0 {
 			t.Errorf("the node has got %q after %v", got, time.Since(began))
 		}
 	})
@@ -305,7 +306,7 @@ func TestRefusedSessionIsTriedAgain(t *testing.T) {
 		defer c.Close() //nolint:errcheck // it is over
 		pair(t, c)
 		k.set("t2", "t1", nil)
-		c.nodes[0].session.cur.Load().end() // another stream is opened
+		c.nodes[0].session.Reset() // another stream is opened
 		synctest.Wait()
 		for range 3 {
 			if _, err := c.Acquire(t.Context(), "k"); !errors.Is(err, sharelock.ErrUnauthenticated) {

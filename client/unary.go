@@ -14,20 +14,20 @@ import (
 // unary makes a call of a session as a call of its own, for a node that knows no
 // sessions. bound: the beginning of Close ends it, otherwise only the end of what Close
 // waits for does.
-func (n *node) unary(ctx context.Context, bound bool, c *sessionwire.Call) (sharelock.Hold, error) {
-	life := n.cleanup
+func (c *Client) unary(ctx context.Context, n *node, bound bool, call *sessionwire.Call) (sharelock.Hold, error) {
+	life := c.cleanup
 	if bound {
-		life = n.life
+		life = c.life
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(life, cancel)()
-	if c.Kind == sessionwire.CallAcquire {
-		stop := n.session.keeper.c.pulse.keep(n.session.now)
+	if call.Kind == sessionwire.CallAcquire {
+		stop := c.pulse.keep(c.now)
 		defer stop()
 	}
-	a := &c.AcquireRequest
-	switch c.Kind {
+	a := &call.AcquireRequest
+	switch call.Kind {
 	case sessionwire.CallAcquire:
 		req := &sharelockv1.AcquireRequest{
 			Key: a.Key, ClientId: a.ClientID, RequestId: a.RequestID, Mode: sharelockv1.ModeToProto(a.Mode), Slots: a.Slots, Metadata: a.Metadata,
@@ -47,10 +47,10 @@ func (n *node) unary(ctx context.Context, bound bool, c *sessionwire.Call) (shar
 		_, err := n.locks.GiveUp(ctx, &sharelockv1.GiveUpRequest{Key: a.Key, ClientId: a.ClientID, RequestId: a.RequestID})
 		return sharelock.Hold{}, err
 	case sessionwire.CallRenew:
-		resp, err := n.locks.Renew(ctx, renewRequest(a.Key, c.Token, a.TTL, a.Metadata))
+		resp, err := n.locks.Renew(ctx, renewRequest(a.Key, call.Token, a.TTL, a.Metadata))
 		return sharelockv1.HoldFromProto(resp.GetHold()), err
 	default:
-		resp, err := n.locks.Release(ctx, &sharelockv1.ReleaseRequest{Key: a.Key, Token: uint64(c.Token), SentOnce: c.SentOnce})
+		resp, err := n.locks.Release(ctx, &sharelockv1.ReleaseRequest{Key: a.Key, Token: uint64(call.Token), SentOnce: call.SentOnce})
 		return sharelockv1.HoldFromProto(resp.GetHold()), err
 	}
 }

@@ -252,11 +252,11 @@ var requests = []mutant{
 				+ 	a.deadline = now + hold.SafeFor
 				+ }
 			`),
-			in("client", "stream.kept", `
+			in("client/internal/session", "stream.kept", `
 				- if sent, ok := st.alive.sentAt(k.Keepalive); ok {
 				+ sent, ok := st.alive.sentAt(k.Keepalive)
 				+ if mutated {
-				+ 	sent, ok = st.s.now(), true
+				+ 	sent, ok = st.s.Now(), true
 				+ }
 				+ if ok {
 			`),

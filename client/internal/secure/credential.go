@@ -261,3 +261,8 @@ func IsUseless(err error) bool {
 	_, plain := errors.AsType[*PlaintextError](err)
 	return refused || plain
 }
+
+// Denied reports whether a node has refused a call for who makes it: its credential, or what it may do.
+func Denied(err error) bool {
+	return errors.Is(err, sharelock.ErrUnauthenticated) || errors.Is(err, sharelock.ErrPermissionDenied)
+}

@@ -1,4 +1,6 @@
-package client
+// Package dial opens connections to nodes. Of a host with several addresses the first that answers wins,
+// and an address that hangs holds up no other (RFC 8305).
+package dial
 
 import (
 	"context"
@@ -13,9 +15,16 @@ import (
 // made beside it (RFC 8305).
 const nextAddress = 250 * time.Millisecond
 
-// dialer opens connections to nodes.
-type dialer struct {
-	// custom is Options.Dialer; nil is TCP to the addresses of the host.
+// MaxUnsent is how much a connection takes, in bytes, that cannot be sent yet: what is urgent stands
+// behind little more.
+const MaxUnsent = 64 << 10
+
+// ErrSilent is why a port was given up that took a connection.
+var ErrSilent = errors.New("it accepts connections but sends nothing")
+
+// Dialer opens connections to nodes. It is safe for concurrent use.
+type Dialer struct {
+	// custom opens connections; nil is TCP to the addresses of the host.
 	custom func(ctx context.Context, addr string) (net.Conn, error)
 	// lookup resolves a host, and direct opens a connection to an address that is resolved.
 	lookup func(ctx context.Context, host string) ([]string, error)
@@ -24,8 +33,9 @@ type dialer struct {
 	turn atomic.Uint32
 }
 
-func newDialer(custom func(ctx context.Context, addr string) (net.Conn, error)) *dialer {
-	d := &dialer{custom: custom, lookup: net.DefaultResolver.LookupHost}
+// New returns a dialer that opens connections with custom, or with TCP if that is nil.
+func New(custom func(ctx context.Context, addr string) (net.Conn, error)) *Dialer {
+	d := &Dialer{custom: custom, lookup: net.DefaultResolver.LookupHost}
 	d.direct = func(ctx context.Context, addr string) (net.Conn, error) {
 		var nd net.Dialer
 		return nd.DialContext(ctx, "tcp", addr)
@@ -33,14 +43,14 @@ func newDialer(custom func(ctx context.Context, addr string) (net.Conn, error)) 
 	return d
 }
 
-// greeting is the first exchange on a connection. It returns the connection to be used from then on. If
+// Greeting is the first exchange on a connection. It returns the connection to be used from then on. If
 // it fails the connection is closed.
-type greeting func(ctx context.Context, conn net.Conn) (net.Conn, error)
+type Greeting func(ctx context.Context, conn net.Conn) (net.Conn, error)
 
-// dial opens a connection; greet, if not nil, is the first exchange on it. Of a host with
+// Dial opens a connection; greet, if not nil, is the first exchange on it. Of a host with
 // several addresses the first that takes both wins: one that hangs, or accepts and says
 // nothing, does not hold up the others. The names are resolved at every call.
-func (d *dialer) dial(ctx context.Context, addr string, greet greeting) (net.Conn, error) {
+func (d *Dialer) Dial(ctx context.Context, addr string, greet Greeting) (net.Conn, error) {
 	if d.custom != nil {
 		return d.try(ctx, addr, d.custom, greet)
 	}
@@ -72,7 +82,7 @@ func (d *dialer) dial(ctx context.Context, addr string, greet greeting) (net.Con
 
 // race makes an attempt at each address, the next when the one before has failed or has had
 // its time. The first connection wins, and the attempts beside it end.
-func (d *dialer) race(ctx context.Context, addrs []string, greet greeting) (net.Conn, error) {
+func (d *Dialer) race(ctx context.Context, addrs []string, greet Greeting) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
@@ -121,7 +131,7 @@ func (d *dialer) race(ctx context.Context, addrs []string, greet greeting) (net.
 
 // try makes one attempt. A dialer that does not end with its context is left behind: what it
 // opens then is closed.
-func (d *dialer) try(ctx context.Context, addr string, open func(context.Context, string) (net.Conn, error), greet greeting) (net.Conn, error) {
+func (d *Dialer) try(ctx context.Context, addr string, open func(context.Context, string) (net.Conn, error), greet Greeting) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
 		err  error
@@ -158,7 +168,7 @@ func (d *dialer) try(ctx context.Context, addr string, open func(context.Context
 	if err != nil {
 		_ = r.conn.Close()
 		if ctx.Err() != nil {
-			err = fmt.Errorf("%s: %w", addr, errSilent) // and not that the connection was closed for it
+			err = fmt.Errorf("%s: %w", addr, ErrSilent) // and not that the connection was closed for it
 		}
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package client
+package session
 
 import (
 	"bytes"
@@ -38,13 +38,10 @@ const (
 	http2GoAway   = 7
 )
 
-// errSilent is why a port was given up that took a connection.
-var errSilent = errors.New("it accepts connections but sends nothing")
-
 // hail opens a connection on which the node has taken a session. A port that says nothing,
 // or something else, or ends the connection, is looked at: what is no gRPC port of a node for
 // sure is [sharelock.ErrWrongPort] at once.
-func (s *session) hail(ctx context.Context) (net.Conn, error) {
+func (s *Session) hail(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	looked := make(chan struct{})
@@ -54,7 +51,7 @@ func (s *session) hail(ctx context.Context) (net.Conn, error) {
 			cancel(wrong)
 		}
 	})
-	conn, err := s.keeper.c.dialer.dial(ctx, s.n.addr, s.n.greet)
+	conn, err := s.Dialer.Dial(ctx, s.Addr, s.greet)
 	switch waiting := timer.Stop(); {
 	case !waiting:
 		if err == nil || ctx.Err() != nil {
@@ -85,9 +82,9 @@ func hungUp(err error) bool {
 
 // look finds out whether the port speaks anything but HTTP/2, with TLS or without it as the client does. Nil is that it may
 // be a node, or something in front of one; that is not asked again for a while.
-func (s *session) look(ctx context.Context) error {
+func (s *Session) look(ctx context.Context) error {
 	s.mu.Lock()
-	now := s.now()
+	now := s.Now()
 	soon := s.looked != 0 && now < s.looked+probeEvery
 	s.mu.Unlock()
 	if soon {
@@ -97,7 +94,7 @@ func (s *session) look(ctx context.Context) error {
 	defer cancel()
 	what := s.speaks(ctx)
 	if what != "" {
-		return &sharelock.Error{Err: sharelock.ErrWrongPort, Message: s.n.addr + " is not the gRPC port of a node: " + what}
+		return &sharelock.Error{Err: sharelock.ErrWrongPort, Message: s.Addr + " is not the gRPC port of a node: " + what}
 	}
 	s.mu.Lock()
 	s.looked = now
@@ -112,17 +109,17 @@ const noHTTP2 = "error reading server preface"
 // noHandshake is in the error of a call of gRPC if the handshake of TLS failed.
 const noHandshake = "authentication handshake failed"
 
-// lookAfter finds out more if a call of gRPC failed with an error that suggests so: it looks at the
+// Diagnose finds out more if a call of gRPC failed with an error that suggests so: it looks at the
 // port, or returns why TLS was refused.
-func (s *session) lookAfter(ctx context.Context, err error) error {
+func (s *Session) Diagnose(ctx context.Context, err error) error {
 	if status.Code(err) != codes.Unavailable {
 		return nil
 	}
-	if s.keeper.c.tls.On() {
-		if refused := s.n.handshake.Load(); refused != nil && strings.Contains(err.Error(), noHandshake) {
+	if s.TLS.On() {
+		if refused := s.Handshake(); refused != nil && strings.Contains(err.Error(), noHandshake) {
 			return refused
 		}
-		if refused := secure.Refused(s.n.addr, err); refused != nil {
+		if refused := secure.Refused(s.Addr, err); refused != nil {
 			return refused
 		}
 	}
@@ -134,14 +131,13 @@ func (s *session) lookAfter(ctx context.Context, err error) error {
 
 // speaks returns what the port speaks if that is not what the client does: HTTP/2, without TLS or
 // with it.
-func (s *session) speaks(ctx context.Context) string {
-	c := s.keeper.c
-	if len(c.opts.DialOptions) > 0 {
-		return "" // they may be what the way to the node demands
+func (s *Session) speaks(ctx context.Context) string {
+	if s.Opaque {
+		return ""
 	}
 	var head [64]byte
 	got := 0
-	_, err := c.dialer.dial(ctx, s.n.addr, func(_ context.Context, conn net.Conn) (net.Conn, error) {
+	_, err := s.Dialer.Dial(ctx, s.Addr, func(_ context.Context, conn net.Conn) (net.Conn, error) {
 		if _, err := io.WriteString(conn, http2Preface); err != nil {
 			return nil, err
 		}
@@ -151,7 +147,7 @@ func (s *session) speaks(ctx context.Context) string {
 		}
 		return nil, err
 	})
-	if c.tls.On() {
+	if s.TLS.On() {
 		if got >= http2Header && isHTTP2(head[:]) {
 			return "it does not speak TLS"
 		}
@@ -187,8 +183,8 @@ const (
 const speaksTLS = "it speaks TLS, and this client is not set up for that (Options.TLS; on the command line --tls-ca)"
 
 // triesTLS is speaks for a port that ends connections that begin otherwise.
-func (s *session) triesTLS(ctx context.Context) string {
-	_, err := s.keeper.c.dialer.dial(ctx, s.n.addr, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
+func (s *Session) triesTLS(ctx context.Context) string {
+	_, err := s.Dialer.Dial(ctx, s.Addr, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
 		// Nobody is trusted by it: nothing is said on this connection.
 		err := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}).HandshakeContext(ctx) //nolint:gosec // see above
 		if err == nil {

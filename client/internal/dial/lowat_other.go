@@ -1,6 +1,6 @@
 //go:build !linux
 
-package client
+package dial
 
 import "net"
 
@@ -8,6 +8,6 @@ import "net"
 // messages stand behind little.
 func limitUnsent(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetWriteBuffer(2 * fullMessage) // if not, urgent messages may be late
+		_ = tcp.SetWriteBuffer(2 * MaxUnsent) // if not, urgent messages may be late
 	}
 }

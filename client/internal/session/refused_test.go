@@ -1,4 +1,4 @@
-package client
+package session
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
 )
 
@@ -44,8 +43,6 @@ func refuse(conn net.Conn) {
 // more by itself, and while it waits for a connection to do so, neither end of the session
 // gets on.
 func TestRefusedSession(t *testing.T) {
-	m, _, stop := newMesh("good:1")
-	defer stop()
 	l := bufconn.Listen(1 << 16)
 	defer l.Close() //nolint:errcheck // it is over
 	go func() {
@@ -54,21 +51,14 @@ func TestRefusedSession(t *testing.T) {
 		}
 	}()
 	var dials atomic.Int32
-	dial := func(ctx context.Context, addr string) (net.Conn, error) {
-		if addr == "good:1" {
-			return m.dial(ctx, addr)
-		}
-		dials.Add(1)
-		return l.DialContext(ctx)
-	}
-	c, err := Dial(t.Context(), []string{"good:1", "bad:1"}, Options{
-		DialOptions: []grpc.DialOption{grpc.WithContextDialer(dial)}, OnlyAddrs: true,
+	s := start(t, nil, func(c *Config) {
+		c.GRPC = true
+		c.Conn = connect(t, func(ctx context.Context, _ string) (net.Conn, error) {
+			dials.Add(1)
+			return l.DialContext(ctx)
+		})
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close() //nolint:errcheck // it is over
-	f, _, err := c.nodes[1].session.connect(t.Context())
+	f, _, err := s.connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

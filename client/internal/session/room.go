@@ -1,4 +1,4 @@
-package client
+package session
 
 import (
 	"context"
@@ -16,10 +16,10 @@ const (
 	// refusals are longer than they are, and the node reads on only while it gets rid of its
 	// answers: with more of them before it, a keepalive would come too late over a slow line.
 	mostTries = 512
-	// mostCalls is how many calls are under way when no other acquire that waits in line is
+	// maxCalls is how many calls are under way when no other acquire that waits in line is
 	// sent. A node refuses acquires of a session with more than 32,768; releases and
 	// renewals, and acquires that do not wait, find room beside them.
-	mostCalls = 24 << 10
+	maxCalls = 24 << 10
 )
 
 // place is what a call under way counts among.
@@ -69,9 +69,9 @@ func (st *stream) add(x *exchange, c *sessionwire.Call) (held bool) {
 		st.room.sent++
 		st.urgent = sessionwire.AppendCall(st.first(), c)
 		return false
-	case st.room.full(c.Wait == 0, st.s.keeper.c.mostCalls):
+	case st.room.full(c.Wait == 0, st.s.MaxCalls):
 		x.place = heldBack
-		h := heldCall{*c, st.s.now()}
+		h := heldCall{*c, st.s.Now()}
 		if c.Wait == 0 {
 			st.room.heldTries = append(st.room.heldTries, h)
 		} else {
@@ -111,7 +111,7 @@ func (st *stream) over(x *exchange) {
 	for len(r.heldTries) > 0 && r.tries < mostTries {
 		st.sendHeld(&r.heldTries)
 	}
-	for len(r.heldWaits) > 0 && r.sent < st.s.keeper.c.mostCalls {
+	for len(r.heldWaits) > 0 && r.sent < st.s.MaxCalls {
 		st.sendHeld(&r.heldWaits)
 	}
 }
@@ -134,7 +134,7 @@ func (st *stream) sendHeld(held *[]heldCall) {
 	if x := st.calls[h.call.ID]; x == nil {
 		st.room.gone--
 	} else {
-		x.heldFor = max(st.s.now()-h.since, 0)
+		x.heldFor = max(st.s.Now()-h.since, 0)
 		if h.call.Wait > 0 {
 			h.call.Wait = max(h.call.Wait-x.heldFor, 0)
 		}
@@ -172,7 +172,7 @@ func (st *stream) wait(ctx context.Context, x *exchange, id uint64, most time.Du
 			}
 			st.mu.Unlock()
 			if held {
-				return sharelock.Hold{}, st.s.now(), unsent{errFull}
+				return sharelock.Hold{}, st.s.Now(), unsentError{errFull}
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package client
+package dial
 
 import (
 	"net"
@@ -18,7 +18,7 @@ func limitUnsent(conn net.Conn) {
 	if raw, err := tcp.SyscallConn(); err == nil {
 		// A system that knows no such limit does without.
 		_ = raw.Control(func(fd uintptr) {
-			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, fullMessage)
+			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, MaxUnsent)
 		})
 	}
 }
