@@ -199,7 +199,9 @@ func (m *fakeMesh) intercept(addr string) grpc.UnaryServerInterceptor {
 			return nil, f.before
 		}
 		resp, err := handle(ctx, req)
-		sleep(ctx, f.late)
+		if !sleep(ctx, f.late) { // an answer that is held back does not come early
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
 		if f.after != nil {
 			return nil, f.after
 		}
