@@ -52,6 +52,9 @@ func (c *Cluster) Watch(ctx context.Context, cl *client.Client, r sharelock.Watc
 	go func() {
 		defer close(w.ended)
 		for ctx.Err() == nil {
+			if r.Resume == "" {
+				w.forget() // the new watch does not know what the last one has told
+			}
 			var err error
 			for e, failed := range cl.Watch(ctx, r) {
 				if err = failed; err == nil {
@@ -153,6 +156,13 @@ func (w *Watching) about(key string) (list []sharelock.Event) {
 	}
 	slices.Reverse(list)
 	return list
+}
+
+// forget drops the state of all keys.
+func (w *Watching) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.keys, w.inSync = map[string]*watchedState{}, false
 }
 
 // apply changes the state as an event says, and returns what is wrong with the event. It needs mu.
