@@ -100,7 +100,7 @@ var folders = []folder{
 		[]string{
 			".", "api", "owner", "ring",
 			"internal/audit",
-			"mesh/census",
+			"mesh/census", "mesh/founding", "mesh/greeting",
 			"internal/audit", "internal/quota",
 			"mesh/condition",
 			"mesh/epoch",
@@ -143,6 +143,16 @@ var folders = []folder{
 		"mesh/gossip",
 		[]string{"internal/logbridge", "internal/ringproto", "internal/rules", "internal/share", "internal/wake", "mesh/keyring", "mesh/network", "proto/sharelock/peer/v1", "ring"},
 		[]string{memberlist, protobuf},
+	},
+	{
+		"mesh/founding",
+		[]string{"internal/ringproto", "mesh/epoch", "mesh/gossip", "mesh/identity", "mesh/peer", "mesh/view", "proto/sharelock/peer/v1", "ring"},
+		nil,
+	},
+	{
+		"mesh/greeting",
+		[]string{"internal/ringproto", "mesh/epoch", "mesh/peer", "mesh/view", "proto/sharelock/peer/v1", "ring"},
+		nil,
 	},
 	{"mesh/identity", []string{"internal/release", "internal/rules", "ring"}, []string{xsys}},
 	{

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/mesh/founding"
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/view"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -18,8 +19,8 @@ import (
 // errPromised: this process follows a cluster already (V0).
 var errPromised = errors.New("follows another cluster")
 
-// founding is what this process keeps to promise, and to say of itself, while a cluster is founded.
-type founding struct {
+// promises is what this process keeps to promise, and to announce of itself, while a cluster is founded.
+type promises struct {
 	promising sync.Mutex    // serialises promises
 	seedIndex atomic.Uint32 // as announced
 	// why is why this process has founded no cluster yet, nil or empty if that is not for it to do.
@@ -78,11 +79,11 @@ func (n *Node) promise(cluster []byte, founder ring.Identity) error {
 // errBorn: this process has seen the cluster alive.
 var errBorn = errors.New("the cluster was founded already")
 
-// founder is this process as one that may start a cluster.
-func (n *Node) founder() *founder {
-	return &founder{
-		self: n.self, wanted: n.cfg.Found, seeds: n.cfg.Seeds, data: n.data, views: n.views, gossip: n.gossip, raft: n.agree, peers: n.peers,
-		promise: n.promise, sameCluster: n.sameCluster, place: n.place, say: func(why string) { n.founding.why.Store(&why) }, log: n.log,
+// founder returns this process as one that may found a cluster.
+func (n *Node) founder() *founding.Founder {
+	return &founding.Founder{
+		Self: n.self, Wanted: n.cfg.Found, Seeds: n.cfg.Seeds, Data: n.data, Views: n.views, Gossip: n.gossip, Raft: n.agree, Peers: n.peers,
+		Promise: n.promise, SameCluster: n.sameCluster, Place: n.place, Say: func(why string) { n.promises.why.Store(&why) }, Log: n.log,
 	}
 }
 

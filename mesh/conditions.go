@@ -60,7 +60,7 @@ func (n *Node) facts() condition.Facts {
 
 // joining says why this process is in no view, as far as it knows, or "".
 func (n *Node) joining() string {
-	if why := n.founding.why.Load(); why != nil && *why != "" && n.views.Now() == nil {
+	if why := n.promises.why.Load(); why != nil && *why != "" && n.views.Now() == nil {
 		return *why
 	}
 	return n.member.Why()

@@ -91,7 +91,7 @@ func (n *Node) leaderConfig(memory *view.Memory) view.LeaderConfig {
 	return view.LeaderConfig{
 		Program: n.program(), Self: n.self.ID, Agreement: n.agree, Peers: n.peers, Clock: n.clock, Spawn: n.tasks.Go,
 		Prepare: n.prepareToLead, Nearby: n.nearbyReleases,
-		Called: n.greeter.called, Named: n.named.since(n.clock() - 10*n.lease()),
+		Called: n.greeter.Called, Named: n.named.Since(n.clock() - 10*n.lease()),
 		Log: n.log, Memory: memory,
 		Stopping: n.stopping, Dismiss: n.member.Dismiss, SeatGrace: n.cfg.SeatGrace,
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh/condition"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/gossip"
+	"github.com/sgkandale/sharelock/mesh/greeting"
 	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/member"
@@ -61,7 +62,7 @@ type Node struct {
 	lifetime
 	ports
 	opsPorts opsPorts
-	founding
+	promises
 
 	secure secure
 	// clients bounds the connections of clients.
@@ -91,8 +92,8 @@ type Node struct {
 	router     *route.Router
 	callCounts *metrics.Calls
 	watches    *watch.Hub
-	greeter    greeter
-	named      named
+	greeter    greeting.Greeter
+	named      greeting.Named
 	stalls     stalls
 	leadership leadership
 	conditions *condition.Tracker
@@ -230,13 +231,13 @@ func (n *Node) open() error {
 		raftLog.Silence() // it reports every stream that is closed with it
 		return n.agree.Close()
 	})
-	n.greeter = greeter{
-		self: n.self, views: n.views, peers: n.peers, raft: n.agree, voters: n.voters, clock: n.clock, spawn: n.tasks.Go, log: n.log,
+	n.greeter = greeting.Greeter{
+		Self: n.self, Views: n.views, Peers: n.peers, Raft: n.agree, Voters: n.voters, Clock: n.clock, Spawn: n.tasks.Go, Log: n.log,
 	}
 	n.leadership = leadership{agree: n.agree, config: n.leaderConfig, lease: n.lease, spawn: n.tasks.Go, log: n.log}
 	n.member = member.New(member.Config{
 		Self: n.asMember(), Releases: n.program(), Volatile: n.data.Volatile(), Views: n.views, Calls: n.peers, Raft: n.agree,
-		Processes: n.gossip.Processes, Address: n.addressOf, Complaints: n.complaints, Claims: n.greeter.claims, Doubled: n.doubled,
+		Processes: n.gossip.Processes, Address: n.addressOf, Complaints: n.complaints, Claims: n.greeter.Claims, Doubled: n.doubled,
 		Leased: n.leased.Set, Clock: n.clock, Log: n.log,
 	})
 	return nil
@@ -258,9 +259,9 @@ func (n *Node) checkRecords() error {
 // Start serves all ports and looks for the mesh. It does not wait: see WaitReady.
 func (n *Node) Start() error {
 	n.calls = peer.NewServer(peer.ServerConfig{
-		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Promise: n.promise, Views: n.views, Callers: &n.greeter.callers, Clock: n.clock,
+		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Promise: n.promise, Views: n.views, Callers: &n.greeter.Callers, Clock: n.clock,
 		DialBack: n.dialBacks.Check, Raft: n.agree, Double: n.double.Load, Leading: n.leadership.now, Leader: n.leaderAddr, Voters: n.voters,
-		Silent: func(silent ring.Identity) { n.named.note(silent, n.clock()) }, Forced: n.router.Forced, Keyring: n.keys.own.Do, Log: n.log,
+		Silent: func(silent ring.Identity) { n.named.Note(silent, n.clock()) }, Forced: n.router.Forced, Keyring: n.keys.own.Do, Log: n.log,
 	})
 	n.inner = n.calls.GRPC(grpc.UnknownServiceHandler(api.WrongPort(n.wrongPeerPort())), grpc.ConnectionTimeout(2*peerport.HelloTimeout))
 	n.serve("peer", func() error { return n.inner.Serve(n.peer.Rest()) })
@@ -306,7 +307,7 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.watchStart(n.ctx) })
 	n.tasks.Go(func() { n.watchConditions(n.ctx) })
 	n.tasks.Go(func() { n.leadership.watch(n.ctx) })
-	n.tasks.Go(func() { n.founder().run(n.ctx) })
+	n.tasks.Go(func() { n.founder().Run(n.ctx) })
 	n.tasks.Go(func() { n.watchReplaced(n.ctx) })
 	n.tasks.Go(func() { n.watchDisk(n.ctx) })
 	n.tasks.Go(func() { n.watchCertificates(n.ctx) })
@@ -315,7 +316,7 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.keys.all.CatchUp(n.ctx) })
 	n.tasks.Go(func() { n.router.Run(n.ctx) })
 	n.tasks.Go(func() { n.watches.Run(n.ctx) })
-	n.tasks.Go(func() { n.greeter.run(n.ctx) })
+	n.tasks.Go(func() { n.greeter.Run(n.ctx) })
 	n.tasks.Go(func() { peer.Collect(n.ctx, n.peers, n.calls) })
 	n.tasks.Go(func() {
 		// A node that has left goes on answering until Leave or Stop ends it.

@@ -11,7 +11,7 @@ var views = []mutant{
 		name: "found-unasked", rule: "V0",
 		breaks: "--found founds a cluster without asking the seeds",
 		code: []rewrite{
-			in("mesh", "founder.mayFound", `
+			in("mesh/founding", "Founder.mayFound", `
 				  return f.seedsReady()
 				  }
 				+ if mutated {

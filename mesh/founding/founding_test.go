@@ -1,4 +1,4 @@
-package mesh
+package founding
 
 import (
 	"log/slog"
@@ -42,9 +42,9 @@ func TestMayFoundAlone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f := founder{
-				self: id, wanted: test.wanted, seeds: test.seeds, gossip: g, sameCluster: func([]byte) bool { return false },
-				place: g.SeedIndex, log: slog.New(slog.DiscardHandler),
+			f := Founder{
+				Self: id, Wanted: test.wanted, Seeds: test.seeds, Gossip: g, SameCluster: func([]byte) bool { return false },
+				Place: g.SeedIndex, Log: slog.New(slog.DiscardHandler),
 			}
 			others, why := f.mayFound()
 			if (why == "") != (test.want == "") || !strings.Contains(why, test.want) || len(others) != 0 {
@@ -54,6 +54,6 @@ func TestMayFoundAlone(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		time.Sleep(stragglers)
+		time.Sleep(4 * time.Second) // the longest that a probe of memberlist goes on after its end
 	})
 }
