@@ -1,241 +1,20 @@
 package owner
 
 import (
-	"fmt"
-	"sync"
-	"time"
-
-	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/owner/machine"
+	"github.com/sgkandale/sharelock/owner/ledger"
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// A ledger counts what each principal has in the active partitions of this member, and bounds what it
-// has in the whole mesh (Q8). A principal with a limit has *room* here: how many more claims this
-// member may admit without asking. The claims and the rooms of all members together never exceed
-// the limit. A claim that ends leaves its room behind. Without room, what all members have is
-// counted, which takes their rooms away and gives a half of what is free to the member that counts.
-//
-// Nothing is counted of claims without a principal. Safe for concurrent use; mu is a leaf.
-type ledger struct {
-	clock func() time.Duration
-	// limits returns the limits of a principal; 0 is none. Nil: nobody has any.
-	limits func(principal string) (maxHolds, maxWaiters int)
-	// count is told that the claims of a principal have to be counted at all members. It must not block.
-	count func(principal string)
+// Claims is what a principal has at one member, or at several.
+type Claims = ledger.Claims
 
-	mu sync.Mutex
-	// epoch is the one in which rooms are valid; guarded by mu.
-	epoch    uint32
-	accounts map[string]*account // by principal; guarded by mu
-	// sweepAt is the number of accounts at which those without claims are dropped. Guarded by mu.
-	sweepAt int
-}
-
-// leastSweep is the least number of accounts at which those without claims are dropped.
-const leastSweep = 1024
-
-// fullTime is how long a principal that was found to have as much as it may is refused without another
-// count.
-const fullTime = 100 * time.Millisecond
-
-// askAgain is how long a count that was asked for may take to begin.
-const askAgain = time.Second
-
-// An account is what one principal has at this member.
-type account struct {
-	holds, waiters int
-	// claims bounds holds and waiters together, since a waiter may become a hold at any moment;
-	// waiting bounds waiters.
-	claims, waiting allowance
-	// wanted is set from when a count was asked for until it has ended; counting while it goes on.
-	// spoiled: another member has counted meanwhile. asked is when the count was asked for.
-	wanted, counting, spoiled bool
-	asked                     time.Duration
-}
-
-// An allowance is the room of a principal under one limit.
-type allowance struct {
-	// limit is the limit for which the room was given; 0 is none.
-	limit, room int
-	// known is set from a count that found the limit kept until the room is taken away. Only then a claim
-	// that ends leaves room.
-	known bool
-	// full is until when the limit is known to be reached.
-	full time.Duration
-}
-
-// idle reports whether nothing would be lost with the account but its rooms.
-func (a *account) idle() bool { return a.holds+a.waiters == 0 && !a.wanted }
-
-// account returns the account of a principal, which it opens if there is none. It needs mu.
-func (l *ledger) account(principal string) *account {
-	a := l.accounts[principal]
-	if a == nil {
-		if len(l.accounts) >= max(l.sweepAt, leastSweep) {
-			for name, a := range l.accounts {
-				if a.idle() {
-					delete(l.accounts, name)
-				}
-			}
-			l.sweepAt = 2 * len(l.accounts)
-		}
-		if l.accounts == nil {
-			l.accounts = map[string]*account{}
-		}
-		a = &account{}
-		l.accounts[principal] = a
-	}
-	return a
-}
-
-// of returns the present limits of a principal.
-func (l *ledger) of(principal string) (maxHolds, maxWaiters int) {
-	if l.limits == nil {
-		return 0, 0
-	}
-	return l.limits(principal)
-}
-
-var _ machine.Quota = (*ledger)(nil)
-
-// Admit implements machine.Quota.
-func (l *ledger) Admit(principal string, waits bool) error {
-	maxHolds, maxWaiters := l.of(principal)
-	l.mu.Lock()
-	a := l.account(principal)
-	now := l.clock()
-	err := a.claims.check(now, maxHolds, "max_holds", principal)
-	if err == nil && waits {
-		err = a.waiting.check(now, maxWaiters, "max_waiters", principal)
-	}
-	// A count that was asked for while a view was being installed may never begin.
-	ask := err == machine.ErrUncounted && (!a.wanted || !a.counting && now-a.asked > askAgain) //nolint:errorlint // it comes from check
-	if ask {
-		a.wanted, a.asked = true, now
-	}
-	if err == nil {
-		a.claims.take()
-		if waits {
-			a.waiting.take()
-			a.waiters++
-		} else {
-			a.holds++
-		}
-	}
-	l.mu.Unlock()
-	if ask {
-		l.count(principal)
-	}
-	return err
-}
-
-// check returns nil if there is room, or if limit, the present one, is none.
-func (b *allowance) check(now time.Duration, limit int, name, principal string) error {
-	if b.limit != limit {
-		*b = allowance{limit: limit} // the auth file has changed
-	}
-	switch {
-	case limit <= 0 || b.room > 0:
-		return nil
-	case now < b.full:
-		return &sharelock.Error{
-			Err: sharelock.ErrQuota, RetryAfter: time.Second,
-			Message: fmt.Sprintf("%s of principal %q is %d in the whole mesh, and it is reached; release some, or raise it in the auth file", name, principal, limit),
-		}
-	}
-	return machine.ErrUncounted
-}
-
-func (b *allowance) take() {
-	if b.room > 0 {
-		b.room--
-	}
-}
-
-func (b *allowance) giveBack() {
-	if b.full = 0; b.known {
-		b.room++
-	}
-}
-
-// Granted implements machine.Quota.
-func (l *ledger) Granted(principal string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a := l.account(principal)
-	a.waiters--
-	a.holds++
-	a.waiting.giveBack()
-}
-
-// Ended implements machine.Quota.
-func (l *ledger) Ended(principal string, waited bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a := l.account(principal)
-	a.claims.giveBack()
-	if waited {
-		a.waiters--
-		a.waiting.giveBack()
-	} else {
-		a.holds--
-	}
-}
-
-// add counts the claims of a partition that becomes active, or takes them off.
-func (l *ledger) add(m *machine.Machine, sign int) {
-	m.Principals(func(name string, holds, waiters int) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		a := l.account(name)
-		a.holds += sign * holds
-		a.waiters += sign * waiters
-	})
-}
-
-// begin makes all rooms void, since partitions move in a new epoch and their claims with them.
-func (l *ledger) begin(epoch uint32) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.epoch = epoch
-	for _, a := range l.accounts {
-		a.claims, a.waiting, a.wanted, a.counting = allowance{}, allowance{}, false, false
-	}
-}
-
-// Claims are the numbers of holds and waiters of a principal at one member.
-type Claims struct{ Holds, Waiters int }
-
-// Principals returns what each principal has in the active partitions of this member.
-func (s *Service) Principals() map[string]Claims {
-	l := &s.ledger
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := make(map[string]Claims, len(l.accounts))
-	for name, a := range l.accounts {
-		if a.holds+a.waiters > 0 {
-			all[name] = Claims{a.holds, a.waiters}
-		}
-	}
-	return all
-}
+// Principals returns what every principal has in the active partitions of this member, if anything.
+func (s *Service) Principals() map[string]Claims { return s.ledger.Principals() }
 
 // BeginCount begins to count a principal's claims at all members, in an epoch. It returns false if they
 // cannot be counted now: the epoch is another, or a partition of this member is not active yet.
 func (s *Service) BeginCount(epoch uint32, principal string) bool {
-	if !s.settled(epoch) {
-		return false
-	}
-	l := &s.ledger
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a := l.account(principal)
-	if l.epoch != epoch || a.counting {
-		return false
-	}
-	a.wanted, a.counting, a.spoiled = true, true, false
-	return true
+	return s.settled(epoch) && s.ledger.BeginCount(epoch, principal)
 }
 
 // Reveal returns what a principal has at this member, for another member that counts, and takes its room
@@ -245,69 +24,13 @@ func (s *Service) Reveal(by ring.Identity, epoch uint32, principal string) (c Cl
 	if !s.settled(epoch) {
 		return Claims{}, false
 	}
-	l := &s.ledger
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.epoch != epoch {
-		return Claims{}, false
-	}
-	a := l.accounts[principal]
-	if a == nil {
-		return Claims{}, true
-	}
-	if a.counting && s.self.String() < by.String() {
-		return Claims{}, false
-	}
-	a.spoiled = true
-	a.claims, a.waiting = allowance{}, allowance{}
-	return Claims{a.holds, a.waiters}, true
+	return s.ledger.Reveal(s.self.String() < by.String(), epoch, principal)
 }
 
 // EndCount ends a count of an epoch. others are what the other members have together; ok is false if one
 // of them has not said so.
 func (s *Service) EndCount(epoch uint32, principal string, others Claims, ok bool) {
-	l := &s.ledger
-	maxHolds, maxWaiters := l.of(principal)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a := l.accounts[principal]
-	switch {
-	case a == nil:
-		return
-	case l.epoch != epoch:
-		// A count of an older epoch, or one that could not begin yet. Who wants room asks again.
-		if !a.counting {
-			a.wanted = false
-		}
-		return
-	}
-	ok = ok && a.counting && !a.spoiled
-	a.wanted, a.counting = false, false
-	if !ok {
-		return // who wants room asks again
-	}
-	now := l.clock()
-	a.claims.counted(now, maxHolds, others.Holds+others.Waiters+a.holds+a.waiters)
-	a.waiting.counted(now, maxWaiters, others.Waiters+a.waiters)
-}
-
-// counted gives room under a limit, of which all members have used so much. Others get the other half.
-func (b *allowance) counted(now time.Duration, limit, used int) {
-	if b.limit != limit {
-		*b = allowance{limit: limit}
-	}
-	if limit <= 0 {
-		return
-	}
-	b.known = used+b.room <= limit
-	if free := limit - used - b.room; free > 0 {
-		b.room += (free + 1) / 2
-	} else {
-		b.room = max(b.room+free, 0) // the limit may have been lowered
-	}
-	if b.room == 0 {
-		b.full = now + fullTime
-	}
+	s.ledger.EndCount(epoch, principal, others, ok)
 }
 
 // settled reports whether all partitions that this member owns in an epoch are active in it.

@@ -70,8 +70,8 @@ func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups
 	p.have = epoch
 	p.log.begin(backups, p.m.Seq())
 	p.m.SetRelease(sh.release)
-	p.m.SetQuota(&sh.service.ledger)
-	sh.service.ledger.add(p.m, 1)
+	p.m.SetQuota(sh.service.ledger)
+	sh.service.ledger.Add(p.m, 1)
 	p.m.Activate(now, epoch, sh.service.name)
 	p.m.Observe(false) // a watch begins afresh in every epoch
 	p.active = true
@@ -134,7 +134,7 @@ func (sh *shard) held(take func(Held)) {
 func (sh *shard) silence(p *partition) {
 	if p.active {
 		sh.count(-p.m.Len())
-		sh.service.ledger.add(p.m, -1)
+		sh.service.ledger.Add(p.m, -1)
 	}
 	p.active = false
 	sh.sendAway(p.log.pending)

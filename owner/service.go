@@ -9,6 +9,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/metrics"
+	"github.com/sgkandale/sharelock/owner/ledger"
 	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -76,7 +77,7 @@ type Service struct {
 	pause    func(point string)
 	unknown  func(error)
 
-	ledger     ledger
+	ledger     *ledger.Ledger
 	shards     []*shard
 	partitions int
 	// locks is the number of keys in all active partitions.
@@ -116,7 +117,7 @@ func NewService(cfg Config) *Service {
 	s := &Service{
 		self: cfg.Self, name: cfg.Name, maxTTL: cfg.MaxTTL, maxLocks: cfg.MaxLocks, maxHold: cfg.MaxHold, waiters: cfg.MaxWaiters,
 		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, forced: cfg.Forced, pause: cfg.Pause, unknown: cfg.Unknown,
-		partitions: cfg.Partitions, bounds: cfg.Bounds, ledger: ledger{clock: cfg.Clock, limits: cfg.Limits, count: cfg.Count},
+		partitions: cfg.Partitions, bounds: cfg.Bounds, ledger: ledger.New(cfg.Clock, cfg.Limits, cfg.Count),
 		told:    make([]atomic.Uint32, cfg.Partitions),
 		watched: watched{keys: make([]atomic.Int32, cfg.Partitions)},
 		stop:    make(chan struct{}),
@@ -255,7 +256,7 @@ func (s *Service) Install(h ring.History, r *ring.Ring) {
 	// the view itself.
 	s.cur.Store(epoch)
 	s.refresh.Store(false)
-	s.ledger.begin(epoch)
+	s.ledger.Begin(epoch)
 	s.rings.add(r)
 	s.everyShard(func(sh *shard) { sh.install(epoch, r) })
 

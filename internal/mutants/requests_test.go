@@ -157,7 +157,7 @@ var requests = []mutant{
 		name: "quota-per-member", rule: "Q8",
 		breaks: "a member does not count what a principal has at others",
 		code: []rewrite{
-			in("owner", "Service.EndCount", `
+			in("owner/ledger", "Ledger.EndCount", `
 				  maxHolds, maxWaiters := l.of(principal)
 				+ if mutated {
 				+ 	others = Claims{}
@@ -165,7 +165,7 @@ var requests = []mutant{
 			`),
 		},
 		nets: []net{
-			owner("TestRoomOfAPrincipal", invariant.Bounded),
+			quotas("TestRoomOfAPrincipal", invariant.Bounded),
 			sim("TestSimQuotaOfAPrincipal", invariant.Bounded),
 		},
 	},

@@ -32,6 +32,8 @@ func lockMachine(tests string, by ...invariant.Name) net {
 	return net{"owner/machine", tests, names(by)}
 }
 
+func quotas(tests string, by ...invariant.Name) net { return net{"owner/ledger", tests, names(by)} }
+
 func agreement(tests string, by ...invariant.Name) net { return net{"mesh/view", tests, names(by)} }
 
 func membership(tests string, by ...invariant.Name) net { return net{"mesh/member", tests, names(by)} }

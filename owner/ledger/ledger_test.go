@@ -1,4 +1,4 @@
-package owner
+package ledger
 
 import (
 	"errors"
@@ -13,29 +13,26 @@ import (
 
 // limitedTo returns a ledger of a principal with these limits, in epoch 1, and the principals whose
 // counts it wants.
-func limitedTo(maxHolds, maxWaiters int) (l *ledger, wanted *[]string) {
+func limitedTo(maxHolds, maxWaiters int) (l *Ledger, wanted *[]string) {
 	wanted = new([]string)
-	l = &ledger{
-		clock:  func() time.Duration { return 0 },
-		limits: func(string) (int, int) { return maxHolds, maxWaiters },
-		count:  func(p string) { *wanted = append(*wanted, p) },
-	}
-	l.begin(1)
+	l = New(
+		func() time.Duration { return 0 },
+		func(string) (int, int) { return maxHolds, maxWaiters },
+		func(p string) { *wanted = append(*wanted, p) },
+	)
+	l.Begin(1)
 	return l, wanted
 }
 
 // counted gives the room that a count finds, of which others have so much.
-func (l *ledger) counted(others Claims) {
-	s := &Service{}
-	s.ledger.clock, s.ledger.limits, s.ledger.epoch, s.ledger.accounts = l.clock, l.limits, l.epoch, l.accounts
-	a := s.ledger.account("ci")
+func (l *Ledger) counted(others Claims) {
+	a := l.account("ci")
 	a.wanted, a.counting, a.spoiled = true, true, false
-	s.EndCount(l.epoch, "ci", others, true)
-	l.accounts = s.ledger.accounts
+	l.EndCount(l.epoch, "ci", others, true)
 }
 
 // admitted returns how many claims are admitted without a count, of n.
-func (l *ledger) admitted(n int, waits bool) (count int, last error) {
+func (l *Ledger) admitted(n int, waits bool) (count int, last error) {
 	for range n {
 		if last = l.Admit("ci", waits); last != nil {
 			return count, last
@@ -122,9 +119,7 @@ func TestCountThatNeverBegins(t *testing.T) {
 	now := time.Duration(0)
 	l.clock = func() time.Duration { return now }
 	l.admitted(1, false)
-	s := &Service{}
-	s.ledger.clock, s.ledger.limits, s.ledger.epoch, s.ledger.accounts = l.clock, l.limits, l.epoch, l.accounts
-	s.EndCount(l.epoch-1, "ci", Claims{}, false)
+	l.EndCount(l.epoch-1, "ci", Claims{}, false)
 	if l.admitted(1, false); len(*wanted) != 2 {
 		t.Errorf("after a count of an older epoch, %d counts are wanted, want 2", len(*wanted))
 	}
