@@ -16,15 +16,20 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sgkandale/sharelock/internal/workload"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden file")
 
-// TestMain is the echo server, too, when the tests start themselves as one.
+// TestMain is also the echo server and the floor when the tests start themselves as one.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "echo" {
 		exit(serveEcho(os.Args[2], os.Args[3]))
+	}
+	if len(os.Args) > 2 && os.Args[1] == "floor" {
+		exit(serveFloor(os.Args[2], os.Args[3:]...))
 	}
 	os.Exit(m.Run())
 }
@@ -61,7 +66,7 @@ func sampleResults() *results {
 	r := &results{
 		Machine: machine{CPU: "a processor", Processors: 2, MemoryGB: 25, Kernel: "6.1", Go: "go1.26", Versions: []string{"redis 7", "etcd 3.6"}},
 		Runs:    3, Warmup: "2s", Duration: "10s",
-		Peers: samples(peerVariants(), peerLoads()), Awake: samples(awakeVariants(), awakeLoads()), Wire: samples(wireVariants(), wireLoads()),
+		Peers: samples(peerVariants(), peerLoads()), Floor: samples(floorVariants(), floorLoads()), Awake: samples(awakeVariants(), awakeLoads()), Wire: samples(wireVariants(), wireLoads()),
 		Capacity: []*capacity{
 			{
 				Nodes: 1, Held: 1_000_000, Copies: 1, BytesPerCopy: 512.4, KeepAlive: 3.14, Sessions: 10_000, BytesPerSession: 40_000,
@@ -228,6 +233,58 @@ func TestCompareEcho(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// Every call through a process, and through a chain of two, is answered to its caller.
+func TestFloor(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for processes := 1; processes <= 2; processes++ {
+		c := &comparison{binaries: binaries{self: self}, dir: t.TempDir(), runs: 1, say: t.Logf}
+		err := c.with(t.Context(), floor(processes), func(s *service) error {
+			const workers, rounds = 50, 100
+			locker, closing, err := s.connect(t.Context(), workers)
+			if err != nil {
+				return err
+			}
+			var callers errgroup.Group
+			for i := range workers {
+				l, err := locker(i)
+				if err != nil {
+					return err
+				}
+				callers.Go(func() error {
+					for range rounds {
+						held, err := l.Acquire(t.Context(), "k")
+						if err != nil {
+							return err
+						}
+						if err := held.Release(t.Context()); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			}
+			if err := callers.Wait(); err != nil {
+				return err
+			}
+			s.stop()
+			l, err := locker(0)
+			if err != nil {
+				return err
+			}
+			if _, err := l.Acquire(t.Context(), "k"); err == nil {
+				t.Error("a call to a process that has gone is answered")
+			}
+			return closing()
+		})
+		if err != nil {
+			t.Errorf("%d processes: %v", processes, err)
+		}
 	}
 }
 

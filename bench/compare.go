@@ -66,7 +66,7 @@ type variant struct {
 
 func peerVariants() []variant {
 	var vs []variant
-	for _, s := range []system{sharelock(1), sharelock(3), redisLock(), redlock(3), etcd(3)} {
+	for _, s := range []system{sharelock(1), sharelock(3), redisPipelined(), redisTracked(), redisLock(), redlock(3), etcd(3)} {
 		vs = append(vs, variant{s, s.name, nil})
 	}
 	return vs

@@ -23,6 +23,9 @@ func main() {
 	if len(os.Args) == 4 && os.Args[1] == "echo" {
 		exit(serveEcho(os.Args[2], os.Args[3]))
 	}
+	if len(os.Args) > 2 && os.Args[1] == "floor" {
+		exit(serveFloor(os.Args[2], os.Args[3:]...))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	exit(run(ctx, os.Args[1:]))
@@ -39,12 +42,13 @@ func exit(err error) {
 // The parts that can be measured.
 const (
 	partPeers    = "peers"
+	partFloor    = "floor"
 	partWire     = "wire"
 	partAwake    = "awake"
 	partCapacity = "capacity"
 )
 
-func allParts() []string { return []string{partPeers, partAwake, partWire, partCapacity} }
+func allParts() []string { return []string{partPeers, partFloor, partAwake, partWire, partCapacity} }
 
 // job holds the settings of the command line.
 type job struct {
@@ -61,7 +65,7 @@ func parse(args []string) (*job, error) {
 	fs.StringVar(&j.redis, "redis", "redis-server", "the binary of Redis")
 	fs.StringVar(&j.etcd, "etcd", "etcd", "the binary of etcd")
 	fs.StringVar(&j.dir, "dir", os.TempDir(), "directory of the servers' data; it must be on a disk, because etcd syncs to it")
-	fs.IntVar(&j.runs, "runs", 3, "rounds of peers, awake and wire")
+	fs.IntVar(&j.runs, "runs", 3, "rounds of peers, floor, awake and wire")
 	fs.DurationVar(&j.warmup, "warmup", 2*time.Second, "warm-up of each load")
 	fs.DurationVar(&j.duration, "duration", 10*time.Second, "length of each load")
 	fs.IntVar(&j.held, "held", 1_000_000, "capacity: number of held locks")
@@ -109,6 +113,11 @@ func run(ctx context.Context, args []string) error {
 	r := &results{Machine: thisMachine(ctx, j.binaries), Runs: j.runs, Warmup: j.warmup.String(), Duration: j.duration.String()}
 	if slices.Contains(j.parts, partPeers) {
 		if r.Peers, err = j.compare(ctx, peerVariants(), peerLoads()); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(j.parts, partFloor) {
+		if r.Floor, err = j.compare(ctx, floorVariants(), floorLoads()); err != nil {
 			return err
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // redisLock returns one Redis, used through the library redislock.
 func redisLock() system {
 	return system{
-		"Redis, redislock", "one copy, in memory; a crash loses it, and the next may hold the lock, too",
+		"Redis, redislock", aboutRedis,
 		func(ctx context.Context, b binaries, dir string) (*service, error) {
 			s, clients, err := startRedis(ctx, b, dir, 1)
 			if err != nil {

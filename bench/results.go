@@ -26,6 +26,7 @@ type results struct {
 	Awake    []*measured `json:"awake,omitempty"`
 	// Asleep is the reason why Awake is missing although it was requested.
 	Asleep   string      `json:"asleep,omitempty"`
+	Floor    []*measured `json:"floor,omitempty"`
 	Wire     []*measured `json:"wire,omitempty"`
 	Capacity []*capacity `json:"capacity,omitempty"`
 }
@@ -60,7 +61,7 @@ func thisMachine(ctx context.Context, b binaries) machine {
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, dep := range info.Deps {
-			for _, name := range []string{"redislock", "redsync", "go-redis", "etcd/client/v3", "gorilla/mux", "google.golang.org/grpc"} {
+			for _, name := range []string{"redislock", "redsync", "go-redis", "redis/rueidis", "etcd/client/v3", "gorilla/mux", "google.golang.org/grpc"} {
 				if strings.Contains(dep.Path, name) {
 					m.Versions = append(m.Versions, dep.Path+" "+dep.Version)
 				}
@@ -123,6 +124,11 @@ func metrics() []metric {
 			return handOver(run) / acquireOf(loadPaced, func(l workload.Latency) time.Duration { return l.P50 })(run)
 		}},
 	}
+}
+
+// floorMetrics returns the columns of the table that compares with the floor.
+func floorMetrics() []metric {
+	return append([]metric{{"1,024 workers: pairs", "/s", 0, false, pairsOf(loadDistinct)}}, wireMetrics()...)
 }
 
 // wireMetrics returns the columns of the table that compares with empty servers.

@@ -46,6 +46,9 @@ func (r *results) figures() string {
 	if len(r.Peers) > 0 {
 		r.peers(&out)
 	}
+	if len(r.Floor) > 0 {
+		r.floor(&out)
+	}
 	if len(r.Awake) > 0 || r.Asleep != "" {
 		r.awake(&out)
 	}
@@ -67,7 +70,7 @@ func (r *results) peers(out *strings.Builder) {
 	}
 
 	against := [][2]string{
-		{sharelock(1).name, redisLock().name}, {sharelock(3).name, redisLock().name}, {sharelock(3).name, redlock(3).name}, {sharelock(3).name, etcd(3).name},
+		{sharelock(1).name, redisPipelined().name}, {sharelock(3).name, redisPipelined().name}, {sharelock(3).name, redlock(3).name}, {sharelock(3).name, etcd(3).name},
 	}
 	rows := [][]string{{"ShareLock's figure for 1 of the other's"}}
 	for _, pair := range against {
@@ -109,27 +112,37 @@ func (r *results) awake(out *strings.Builder) {
 	out.WriteString(failures(r.Awake))
 }
 
+func (r *results) floor(out *strings.Builder) {
+	out.WriteString("\n### Against processes that only pass bytes on\n\n")
+	paired(out, r.Floor, floorMetrics(), [][2]string{{sharelock(1).name, floor(1).name}, {sharelock(3).name, floor(2).name}})
+}
+
 func (r *results) wire(out *strings.Builder) {
+	out.WriteString("\n### Against an empty server\n\n")
+	paired(out, r.Wire, wireMetrics(), [][2]string{{wireGRPC, wireEmptyGRPC}, {wireHTTP, wireEmptyHTTP}})
+}
+
+// paired writes a table of pairs of variants, and the ratio of each pair.
+func paired(out *strings.Builder, all []*measured, ms []metric, pairs [][2]string) {
 	rows := [][]string{{""}}
-	for _, m := range wireMetrics() {
+	for _, m := range ms {
 		rows[0] = append(rows[0], m.label())
 	}
 	add := func(name string, cell func(m metric) string) {
 		row := []string{name}
-		for _, m := range wireMetrics() {
+		for _, m := range ms {
 			row = append(row, cell(m))
 		}
 		rows = append(rows, row)
 	}
-	for _, pair := range [][2]string{{wireGRPC, wireEmptyGRPC}, {wireHTTP, wireEmptyHTTP}} {
+	for _, pair := range pairs {
 		for _, name := range pair {
-			add(name, func(m metric) string { return m.format(median(r.Wire, name, m)) })
+			add(name, func(m metric) string { return m.format(median(all, name, m)) })
 		}
-		add("ratio", func(m metric) string { return ratio(median(r.Wire, pair[0], m) / median(r.Wire, pair[1], m)) })
+		add("ratio", func(m metric) string { return ratio(median(all, pair[0], m) / median(all, pair[1], m)) })
 	}
-	out.WriteString("\n### Against an empty server\n\n")
 	markdown(out, rows)
-	out.WriteString(failures(r.Wire))
+	out.WriteString(failures(all))
 }
 
 func (r *results) capacities(out *strings.Builder) {
