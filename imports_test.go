@@ -36,6 +36,8 @@ const (
 	koanf      = "github.com/knadh/koanf"
 	memberlist = "github.com/hashicorp/memberlist"
 	mux        = "github.com/gorilla/mux"
+	otel       = "go.opentelemetry.io/otel"
+	otelTrace  = "go.opentelemetry.io/otel/trace"
 	pflag      = "github.com/spf13/pflag"
 	porcupine  = "github.com/anishathalye/porcupine"
 	prometheus = "github.com/prometheus"
@@ -72,6 +74,8 @@ var folders = []folder{
 	{"internal/wake", nil, nil},
 	{"internal/metrics", nil, nil},
 	{"internal/caller", nil, nil},
+	{"internal/tracecontext", nil, nil},
+	{"internal/trace", []string{".", "internal/tracecontext"}, []string{otel}},
 	{"internal/pagetoken", nil, nil},
 	{"internal/auth", []string{".", "internal/audit", "internal/caller", "internal/share"}, []string{goJOSE, goOIDC, yaml}},
 	{"internal/certs", nil, nil},
@@ -83,8 +87,8 @@ var folders = []folder{
 	{"internal/page", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner/ledger", []string{".", "owner/machine"}, nil},
-	{"owner", []string{".", "internal/compact", "internal/metrics", "internal/release", "internal/rules", "internal/wake", "ring", "owner/ledger", "owner/machine", "owner/ops"}, nil},
-	{"owner/machine", []string{".", "internal/compact", "internal/release", "internal/rules", "owner/ops"}, nil},
+	{"owner", []string{".", "internal/compact", "internal/metrics", "internal/release", "internal/rules", "internal/trace", "internal/tracecontext", "internal/wake", "ring", "owner/ledger", "owner/machine", "owner/ops"}, nil},
+	{"owner/machine", []string{".", "internal/compact", "internal/release", "internal/rules", "internal/tracecontext", "owner/ops"}, nil},
 	{"owner/ops", []string{".", "internal/release"}, nil},
 	{"internal/compact", []string{"."}, nil},
 	{"internal/clienthook", []string{".", "proto/sharelock/v1"}, nil},
@@ -92,10 +96,10 @@ var folders = []folder{
 	{"internal/frame", nil, nil},
 	{"internal/protofield", nil, []string{protobuf}},
 	{"proto/sharelock", nil, []string{grpc, protobuf}},
-	{"internal/sessionwire", []string{".", "internal/protofield", "proto/sharelock/v1"}, []string{grpc, protobuf}},
+	{"internal/sessionwire", []string{".", "internal/protofield", "internal/tracecontext", "proto/sharelock/v1"}, []string{grpc, protobuf}},
 	{"proto/sharelock/v1", []string{"."}, []string{grpc, protobuf, genproto}},
 	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/frame", "internal/metrics", "internal/page", "internal/pagetoken", "internal/sessionwire", "internal/share", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{"api", []string{".", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/frame", "internal/metrics", "internal/page", "internal/pagetoken", "internal/sessionwire", "internal/share", "internal/trace", "internal/tracecontext", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
 		[]string{
@@ -130,12 +134,12 @@ var folders = []folder{
 			"internal/protofield",
 			"internal/release",
 			"internal/ringproto",
-			"internal/rules", "internal/seldom", "internal/sessionwire", "internal/wake",
+			"internal/rules", "internal/seldom", "internal/sessionwire", "internal/trace", "internal/wake",
 			"proto/sharelock",
 			"proto/sharelock/peer/v1",
 			"proto/sharelock/v1",
 		},
-		[]string{raft, grpc, protobuf},
+		[]string{raft, grpc, protobuf, otelTrace},
 	},
 	// epoch knows no Node, and no network either.
 	{"mesh/epoch", []string{"ring", "owner", "mesh/view"}, nil},
@@ -185,7 +189,7 @@ var folders = []folder{
 	{
 		"mesh/route",
 		[]string{
-			".", "internal/caller", "internal/metrics", "internal/pagetoken", "internal/rules", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/keepalive", "mesh/link", "api",
+			".", "internal/caller", "internal/metrics", "internal/pagetoken", "internal/rules", "internal/trace", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/keepalive", "mesh/link", "api",
 			"internal/sessionwire", "proto/sharelock/v1",
 		},
 		nil,
@@ -195,7 +199,7 @@ var folders = []folder{
 	{"mesh/view", []string{"internal/release", "internal/ringproto", "internal/rules", "internal/wake", "mesh/raftstore", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, protobuf}},
 	{
 		"mesh/link",
-		[]string{".", "internal/frame", "internal/protofield", "internal/release", "internal/rules", "internal/wake", "ring", "owner", "mesh/epoch", "mesh/network", "proto/sharelock/peer/v1"},
+		[]string{".", "internal/frame", "internal/protofield", "internal/release", "internal/rules", "internal/tracecontext", "internal/wake", "ring", "owner", "mesh/epoch", "mesh/network", "proto/sharelock/peer/v1"},
 		[]string{protobuf},
 	},
 	{"client/internal/secure", []string{"."}, []string{grpc}},
@@ -207,8 +211,8 @@ var folders = []folder{
 	},
 	{
 		"client",
-		[]string{".", "client/internal/dial", "client/internal/secure", "client/internal/session", "internal/clienthook", "internal/clientid", "internal/clock", "internal/rules", "internal/sessionwire", "proto/sharelock/v1"},
-		[]string{grpc, protobuf, genproto, xxhash},
+		[]string{".", "client/internal/dial", "client/internal/secure", "client/internal/session", "internal/clienthook", "internal/clientid", "internal/clock", "internal/rules", "internal/sessionwire", "internal/trace", "internal/tracecontext", "proto/sharelock/v1"},
+		[]string{grpc, protobuf, genproto, xxhash, otelTrace},
 	},
 	{"client/internal/fakenode", []string{".", "internal/frame", "internal/sessionwire", "proto/sharelock/v1"}, []string{grpc, protobuf}},
 	{
@@ -235,8 +239,8 @@ var folders = []folder{
 	{
 		"cmd/sharelock",
 		// The messages, for -o json only: it prints the API's JSON.
-		[]string{".", "internal/audit", "internal/auth", "internal/certs", "internal/flight", "internal/logtail", "internal/release", "mesh", "mesh/keyring", "client", "internal/clienthook", "internal/clientid", "internal/workload", "proto/sharelock/v1"},
-		[]string{cobra, pflag, koanf, yaml, xsys, protobuf},
+		[]string{".", "internal/audit", "internal/auth", "internal/certs", "internal/flight", "internal/logtail", "internal/release", "internal/seldom", "mesh", "mesh/keyring", "client", "internal/clienthook", "internal/clientid", "internal/workload", "proto/sharelock/v1"},
+		[]string{cobra, pflag, koanf, yaml, xsys, protobuf, otel},
 	},
 	{"internal/workload", nil, nil},
 	// The examples speak the original's API with nothing but its messages.
@@ -253,6 +257,7 @@ var testLibraries = []string{
 	"golang.org/x/net/http2", // a server that refuses
 	"golang.org/x/net/nettest",
 	grpc, // bufconn, and servers to talk to
+	otel, // spans in memory
 	"pgregory.net/rapid",
 }
 
@@ -267,7 +272,7 @@ var onlyIn = map[string][]string{
 
 // pureFolders decide and do nothing else: they read no clock, start no goroutine and do no
 // I/O.
-var pureFolders = []string{".", "internal/compact", "internal/release", "internal/rules", "owner/machine", "owner/ops", "ring"}
+var pureFolders = []string{".", "internal/compact", "internal/release", "internal/rules", "internal/tracecontext", "owner/machine", "owner/ops", "ring"}
 
 // impure is what pure files may not import, with everything below it.
 var impure = []string{

@@ -61,6 +61,9 @@ func NewGRPC(node Node, o Options) *GRPC {
 		secure = append(secure, grpc.Creds(newAccepting()))
 	}
 	unary := []grpc.UnaryServerInterceptor{translateErrors(log), countUnary(o.Calls), endWithDeadline, recoverUnary(log)}
+	if o.Traces {
+		unary = append(unary, traceUnary)
+	}
 	streams := []grpc.StreamServerInterceptor{recoverStream(log)}
 	if gate != nil {
 		unary, streams = append(unary, gate.unary()), append(streams, gate.stream())

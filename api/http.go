@@ -32,7 +32,7 @@ const (
 func NewHTTP(node Node, o Options) *http.Server {
 	s := newHTTPAPI(node, o)
 	server := &http.Server{
-		Handler:           s.guard(s.fromHere(s.routes())),
+		Handler:           s.guard(s.fromHere(traceHTTP(o.Traces, s.routes()))),
 		ConnContext:       withRemote,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,

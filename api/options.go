@@ -46,6 +46,8 @@ type Options struct {
 	// Calls, if not nil, counts the calls over HTTP and unary gRPC. Those of sessions are counted
 	// where they are answered.
 	Calls *metrics.Calls
+	// Traces says that the node traces requests: the header traceparent of a call goes on with it.
+	Traces bool
 }
 
 func (o Options) logger() *slog.Logger {

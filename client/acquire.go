@@ -11,6 +11,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client/internal/session"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -51,7 +52,10 @@ func (c *Client) Acquire(ctx context.Context, key string, opts ...Option) (*Lock
 			o(&r)
 		}
 	}
+	span := c.tracer.Call(ctx, "acquire")
+	r.trace = span.Parent()
 	l, err := c.acquire(ctx, r)
+	span.End(err)
 	if err != nil {
 		return nil, fmt.Errorf("acquire %q: %w", key, err)
 	}
@@ -154,6 +158,7 @@ type acquisition struct {
 	bound bool
 	// queued is told where it stands in line; nil is nobody.
 	queued *positions
+	trace  *tracecontext.Parent
 
 	granted  sharelock.Hold
 	deadline time.Duration
@@ -164,7 +169,7 @@ func newAcquisition(c *Client, r request) *acquisition {
 		c: c, req: r.AcquireRequest, ownID: r.AcquireRequest.RequestID != "", wait: r.AcquireRequest.Wait, started: c.recent(),
 	}
 	a.req.Metadata = maps.Clone(r.Metadata)
-	a.queued = newPositions(r.onQueued)
+	a.queued, a.trace = newPositions(r.onQueued), r.trace
 	a.alive = a.started
 	if !a.ownID {
 		a.req.RequestID = c.ids.next()
@@ -198,7 +203,7 @@ func (a *acquisition) send(ctx context.Context, n *node, sent time.Duration) err
 	// Q3: this number names the send whose answer comes back, since every send is a
 	// call of its own.
 	hold, now, err := n.session.DoQueued(ctx, a.bound, &sessionwire.Call{
-		Kind: sessionwire.CallAcquire, AcquireRequest: a.req, Tell: a.queued != nil && a.req.Wait != 0,
+		Kind: sessionwire.CallAcquire, AcquireRequest: a.req, Tell: a.queued != nil && a.req.Wait != 0, Trace: a.trace,
 	}, a.queued.teller())
 	if err != nil {
 		return a.failed(err, sent, now)

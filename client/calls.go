@@ -116,15 +116,17 @@ type releasing struct {
 func (c *Client) release(ctx context.Context, b bounds, r *releasing) (sharelock.Hold, error) {
 	hold := sharelock.Hold{Key: r.key, Token: r.token}
 	b.key = r.key
+	span := c.tracer.Call(ctx, "release")
 	err := c.call(ctx, b, func(ctx context.Context, n *node, _ time.Duration) error {
 		r.sends++
 		if r.brief {
 			_, _, err := n.session.Do(ctx, false, &sessionwire.Call{
 				Kind: sessionwire.CallRelease, AcquireRequest: sharelock.AcquireRequest{Key: r.key}, Token: r.token, SentOnce: r.sentOnce,
+				Trace: span.Parent(),
 			})
 			return err
 		}
-		resp, err := n.locks.Release(ctx, &sharelockv1.ReleaseRequest{Key: r.key, Token: uint64(r.token), SentOnce: r.sentOnce})
+		resp, err := n.locks.Release(withTrace(ctx, span.Parent()), &sharelockv1.ReleaseRequest{Key: r.key, Token: uint64(r.token), SentOnce: r.sentOnce})
 		if err != nil {
 			return err
 		}
@@ -135,6 +137,7 @@ func (c *Client) release(ctx context.Context, b bounds, r *releasing) (sharelock
 	if r.sends > 1 && gone(err) {
 		err = nil
 	}
+	span.End(err)
 	return hold, err
 }
 

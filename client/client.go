@@ -24,6 +24,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
+	"github.com/sgkandale/sharelock/internal/trace"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -46,6 +47,8 @@ type Client struct {
 	// current is the index in all of the node that calls go to, until it fails.
 	current atomic.Uint32
 	dialer  *dial.Dialer
+	// tracer makes the spans of calls; nil makes none.
+	tracer *trace.Tracer
 	// tls secures connections. credential is what calls carry; nil is nothing.
 	tls        *secure.Transport
 	credential *secure.Credential
@@ -117,7 +120,7 @@ func Dial(ctx context.Context, addrs []string, opts Options) (*Client, error) {
 	} else {
 		c.recent = c.clock
 	}
-	c.dialer = dial.New(opts.Dialer)
+	c.dialer, c.tracer = dial.New(opts.Dialer), trace.New(opts.TracerProvider, false)
 	c.connectTime = max(min(longestConnect, c.opts.Patience/time.Duration(len(addrs))), shortestConnect)
 	c.owners.c = c
 	c.life, c.end = context.WithCancelCause(context.Background())

@@ -9,10 +9,12 @@ import (
 	"net"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/clientid"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 )
 
 // defaultPatience is Options.Patience when that is 0.
@@ -67,6 +69,11 @@ type Options struct {
 	AllowPlaintextTokens bool
 	// Transport is how sessions reach the nodes, by default as fits DialOptions.
 	Transport Transport
+	// TracerProvider gets a span for every acquire and release, below the span of the call's
+	// context if that has one. The spans do not have the keys of locks. Nodes that trace continue
+	// the trace, if it is sampled. Nil is no spans: the provider that is set for the whole program
+	// is not used by itself, but otel.GetTracerProvider() returns it.
+	TracerProvider trace.TracerProvider
 }
 
 // check finds everything that is wrong.
@@ -123,6 +130,8 @@ type request struct {
 	// metadata: some was given, which may be none.
 	metadata bool
 	onQueued func(position int)
+	// trace is the span of the acquire; nil if it is not traced.
+	trace *tracecontext.Parent
 }
 
 // TTL is the life of the lock without renewals, 100 ms to the mesh's max_ttl.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -26,6 +28,7 @@ func (c *Client) unary(ctx context.Context, n *node, bound bool, call *sessionwi
 		stop := c.pulse.keep(c.now)
 		defer stop()
 	}
+	ctx = withTrace(ctx, call.Trace)
 	a := &call.AcquireRequest
 	switch call.Kind {
 	case sessionwire.CallAcquire:
@@ -53,6 +56,14 @@ func (c *Client) unary(ctx context.Context, n *node, bound bool, call *sessionwi
 		resp, err := n.locks.Release(ctx, &sharelockv1.ReleaseRequest{Key: a.Key, Token: uint64(call.Token), SentOnce: call.SentOnce})
 		return sharelockv1.HoldFromProto(resp.GetHold()), err
 	}
+}
+
+// withTrace returns a context for a call of gRPC with the span of the call, if it is traced.
+func withTrace(ctx context.Context, p *tracecontext.Parent) context.Context {
+	if p == nil {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, tracecontext.Header, p.String())
 }
 
 // renewRequest is a renewal as the unary call has it. Metadata that is nil is kept.

@@ -10,6 +10,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/mesh/keyring"
 	"github.com/sgkandale/sharelock/mesh/network"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Config is everything a node can be told. Start from [DefaultConfig]; Validate
@@ -97,6 +98,10 @@ type Config struct {
 	OpsListen, DebugListen string
 	// Audit records who did what; nil records nothing. The caller closes it.
 	Audit *audit.Log
+	// TracerProvider gets the spans of requests; nil is none. TraceKeys says that spans have the keys
+	// of locks, which may be personal data.
+	TracerProvider trace.TracerProvider
+	TraceKeys      bool
 	// Trouble is called with what has begun to be wrong: the code of a condition, or "stall". It must
 	// not block; nil is not called.
 	Trouble func(what string)

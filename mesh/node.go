@@ -23,6 +23,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/internal/nodetls"
 	"github.com/sgkandale/sharelock/internal/quota"
+	"github.com/sgkandale/sharelock/internal/trace"
 	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/mesh/census"
 	"github.com/sgkandale/sharelock/mesh/condition"
@@ -91,6 +92,7 @@ type Node struct {
 
 	router     *route.Router
 	callCounts *metrics.Calls
+	tracer     *trace.Tracer // nil if requests are not traced
 	watches    *watch.Hub
 	greeter    greeting.Greeter
 	named      greeting.Named
@@ -135,6 +137,7 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Hooks != nil {
 		n.hooks = *cfg.Hooks
 	}
+	n.tracer = trace.New(cfg.TracerProvider, cfg.TraceKeys)
 	n.log = n.log.With("node", cfg.Name)
 	n.conditions = condition.NewTracker(n.log, n.cfg.Trouble)
 	n.began = n.clock()
@@ -200,7 +203,7 @@ func (n *Node) open() error {
 		Self: n.self, Views: n.views, Links: n.links, Clock: n.clock,
 		Limits: sharelock.Limits{DefaultTTL: n.cfg.DefaultTTL, MaxTTL: n.cfg.MaxTTL, DefaultWait: n.cfg.DefaultWait, MaxWait: n.cfg.MaxWait},
 		Ready:  n.Ready, AwaitStart: n.awaitStart, StartPatience: n.startPatience(), Leaving: n.draining, List: n.peers.List,
-		Spawn: n.tasks.Go, Context: n.ctx, Log: n.log, Calls: n.callCounts,
+		Spawn: n.tasks.Go, Context: n.ctx, Log: n.log, Calls: n.callCounts, Tracer: n.tracer,
 	})
 	n.Locker = n.router
 	n.watches = watch.New(watch.Config{
@@ -287,6 +290,7 @@ func (n *Node) Start() error {
 		Auth:       n.auth,
 		Metrics:    shown,
 		Calls:      n.callCounts,
+		Traces:     n.tracer != nil,
 	}
 	n.serveOps(o)
 	o.MaxSessions = n.cfg.MaxSessions

@@ -26,8 +26,14 @@ func (sh *shard) flush() {
 					sh.totals.Handover.Observe(now - r.Freed)
 				}
 				r.Answer.At = now
+				if sh.traces != nil {
+					sh.traces.answered(r.Ref, &r.Answer)
+				}
 				r.Ref.Caller.Answer(r.ID, r.Answer)
 			} else {
+				if sh.traces != nil {
+					sh.traces.answered(r.Ref, &Answer{Outcome: Retry})
+				}
 				r.Ref.Caller.Answer(r.ID, Answer{Outcome: Retry, Send: r.Answer.Send})
 			}
 		}
@@ -48,10 +54,12 @@ func (sh *shard) replicate() {
 		for i := range p.log.backups {
 			r := &p.log.backups[i]
 			if e, some := p.log.unsent(p.id, r); some {
+				e.Traces = p.log.traces
 				sh.outbox.add(&r.member, e)
 			}
 			unsent = unsent || r.sent < p.log.last()
 		}
+		p.log.traces = nil
 		if unsent { // more than may be sent in one step
 			sh.touched[rest] = p
 			rest++

@@ -190,7 +190,10 @@ func (st *staged) take(now time.Duration, b *Base) (*machine.Machine, error) {
 // one are dropped without an answer: their owner has stopped, or will learn of the newer view.
 func (s *Service) Backup(from ring.Identity, epoch uint32, entries []Entries, answer func(epoch uint32, a Ack)) {
 	s.byShard(len(entries), func(i int) uint32 { return entries[i].Partition }, func(sh *shard, i int) {
-		if ack, ok := sh.follow(from, epoch, entries[i]); ok {
+		spans := sh.traces.backUp(epoch, &entries[i])
+		ack, ok := sh.follow(from, epoch, entries[i])
+		backedUp(spans, ok)
+		if ok {
 			answer(epoch, ack)
 		}
 	})

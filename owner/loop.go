@@ -151,6 +151,7 @@ func (sh *shard) close() {
 			retry(rest[i].ref, rest[i].req)
 		}
 	}
+	sh.traces.drop()
 	for _, p := range sh.parts {
 		sh.silence(p)
 	}

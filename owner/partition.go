@@ -51,6 +51,7 @@ func (sh *shard) part(p uint32) *partition {
 // is dropped, and no partition is active until it is activated in the new epoch.
 func (sh *shard) install(epoch uint32, r *ring.Ring) {
 	sh.flush()
+	sh.traces.drop()
 	sh.epoch, sh.release = epoch, r.View().Release
 	sh.hasNext = false
 	for _, p := range sh.parts {

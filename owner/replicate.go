@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/compact"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
@@ -33,6 +34,9 @@ type Entries struct {
 	First uint64
 	// Ops are the encoded ops, one after the other.
 	Ops []byte
+	// Traces are the spans of requests that have caused some of the ops, at most [MaxEntryTraces]. Ops
+	// that are sent again have none.
+	Traces []tracecontext.Parent
 }
 
 // An Ack says up to which op a backup has applied a partition's log.
@@ -67,6 +71,8 @@ type oplog struct {
 	// is none.
 	measured uint64
 	decided  time.Duration
+	// traces are the spans of the ops that were not sent yet.
+	traces []tracecontext.Parent
 }
 
 // An opArena has room for encoded ops, so that not each of them is allocated. The garbage collector
@@ -98,7 +104,7 @@ func (l *oplog) begin(backups []ring.Member, base uint64) {
 	for i, m := range backups {
 		l.backups[i] = replica{member: m, acked: base, sent: base}
 	}
-	l.base, l.ops, l.bytes, l.measured = base, compact.Queue[[]byte]{}, 0, 0
+	l.base, l.ops, l.bytes, l.measured, l.traces = base, compact.Queue[[]byte]{}, 0, 0, nil
 	l.pending = compact.Queue[machine.Reply]{}
 }
 

@@ -9,13 +9,14 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/metrics"
+	"github.com/sgkandale/sharelock/internal/trace"
 	"github.com/sgkandale/sharelock/owner/ledger"
 	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/ring"
 )
 
 // Config configures a [Service]. All fields are required except MaxLocks, MaxHold, Bounds, Limits,
-// Count, Forced, Pause and Unknown.
+// Count, Forced, Pause, Unknown and Tracer.
 type Config struct {
 	// Self identifies this member. Name is what people call it; it is put into holds.
 	Self ring.Identity
@@ -54,6 +55,8 @@ type Config struct {
 	// does not know (W3). The process must then leave; it must not skip what it does not know.
 	// Unknown is called in the turn of a shard and must not block.
 	Unknown func(error)
+	// Tracer makes the spans of requests that are traced; nil makes none.
+	Tracer *trace.Tracer
 }
 
 // PointAnswer is the point after the lease was found valid and before the answers leave (A2).
@@ -76,6 +79,7 @@ type Service struct {
 	forced   func(holds []sharelock.Hold, reason string)
 	pause    func(point string)
 	unknown  func(error)
+	tracer   *trace.Tracer
 
 	ledger     *ledger.Ledger
 	shards     []*shard
@@ -116,7 +120,7 @@ type Service struct {
 func NewService(cfg Config) *Service {
 	s := &Service{
 		self: cfg.Self, name: cfg.Name, maxTTL: cfg.MaxTTL, maxLocks: cfg.MaxLocks, maxHold: cfg.MaxHold, waiters: cfg.MaxWaiters,
-		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, forced: cfg.Forced, pause: cfg.Pause, unknown: cfg.Unknown,
+		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, forced: cfg.Forced, pause: cfg.Pause, unknown: cfg.Unknown, tracer: cfg.Tracer,
 		partitions: cfg.Partitions, bounds: cfg.Bounds, ledger: ledger.New(cfg.Clock, cfg.Limits, cfg.Count),
 		told:    make([]atomic.Uint32, cfg.Partitions),
 		watched: watched{keys: make([]atomic.Int32, cfg.Partitions)},

@@ -41,6 +41,8 @@ type shard struct {
 	outbox  outbox
 	encoded opArena
 	totals  Totals
+	// traces is nil if requests are not traced.
+	traces *traces
 
 	// turn is full while somebody has the turn. It guards all fields above, and until and spare.
 	turn chan struct{}
@@ -67,5 +69,5 @@ type shard struct {
 }
 
 func newShard(s *Service, count int) *shard {
-	return &shard{service: s, parts: make([]*partition, 0, count), wake: wake.New(), turn: make(chan struct{}, 1)}
+	return &shard{service: s, parts: make([]*partition, 0, count), wake: wake.New(), turn: make(chan struct{}, 1), traces: newTraces(s.tracer)}
 }

@@ -61,6 +61,9 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 		from.Caller = forcing{it.ref.Caller, sh.service, it.req.Reason}
 	}
 	sh.observe(p)
+	if sh.traces != nil {
+		sh.traces.begin(now, p, sh.epoch, from, it.req)
+	}
 	p.m.Step(now, from, it.req, &sh.out)
 	if it.req.Kind == Acquire {
 		sh.totals.refused(it, &sh.out)
@@ -76,6 +79,9 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 func (sh *shard) after(p *partition, before int) {
 	if len(sh.out.Ops) > 0 {
 		sh.totals.decided(sh.out.Ops, p.m)
+	}
+	if sh.traces != nil {
+		sh.traces.decided(p, sh.release, &sh.out)
 	}
 	if len(p.log.backups) == 0 {
 		sh.ready = append(sh.ready, sh.out.Replies...)

@@ -20,6 +20,10 @@ func opsKeys() []key {
 			integer(func(c *config) *int { return &c.audit.Keep }),
 		},
 		{
+			"tracing.keys", "", "",
+			boolean(func(c *config) *bool { return &c.mesh.TraceKeys }),
+		},
+		{
 			"ops.listen", "", "",
 			text(func(c *config) *string { return &c.mesh.OpsListen }),
 		},

@@ -85,7 +85,12 @@ func (a *app) dev(ctx context.Context, c config, count, port int, d *devTLS) err
 	defer stop()
 	a.ignoreSIGPIPE()
 	defer limitGarbage(a.environ)()
-	nodes, err := a.startDev(c, count, port, d)
+	traces, err := newTracing(a.environ, c.mesh.Logger)
+	if err != nil {
+		return failed(err)
+	}
+	defer traces.close()
+	nodes, err := a.startDev(c, count, port, d, traces)
 	if err != nil {
 		killAll(nodes)
 		return failed(err)
@@ -130,7 +135,7 @@ func (a *app) dev(ctx context.Context, c config, count, port int, d *devTLS) err
 }
 
 // startDev starts the nodes. On an error it also returns the nodes that it has started.
-func (a *app) startDev(c config, count, port int, d *devTLS) ([]node, error) {
+func (a *app) startDev(c config, count, port int, d *devTLS, traces *tracing) ([]node, error) {
 	at := func(i, offset int) string {
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i*devStep+offset))
 	}
@@ -162,6 +167,9 @@ func (a *app) startDev(c config, count, port int, d *devTLS) ([]node, error) {
 		var err error
 		if cfg.TLS, err = d.node(cfg.Name, cfg.Cluster); err != nil {
 			return nodes, fmt.Errorf("node %s: %w", cfg.Name, err)
+		}
+		if cfg.TracerProvider, err = traces.provider(cfg.Name); err != nil {
+			return nodes, err
 		}
 		n, err := a.newNode(cfg)
 		if err != nil {

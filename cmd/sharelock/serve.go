@@ -142,6 +142,14 @@ func (a *app) serve(ctx context.Context, c config) error {
 		defer recorder.Stop()
 		c.mesh.Trouble = recorder.Want
 	}
+	traces, err := newTracing(a.environ, c.mesh.Logger)
+	if err != nil {
+		return failed(err)
+	}
+	defer traces.close()
+	if c.mesh.TracerProvider, err = traces.provider(c.mesh.Name); err != nil {
+		return failed(err)
+	}
 	n, err := a.newNode(c.mesh)
 	if err != nil {
 		return failed(err)

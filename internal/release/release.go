@@ -26,6 +26,9 @@ const Oldest = 1
 // ops and copies.
 const Principals = 2
 
+// Traces is the release that has added the traces of requests to requests and entries between members.
+const Traces = 2
+
 // Errors of what this program cannot work with. None of them says that anything is
 // damaged.
 var (

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/golden"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -38,6 +39,10 @@ func TestSessionsAreStable(t *testing.T) {
 		}, Tell: true}},
 		{"renew with metadata", Call{ID: 8, Kind: CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{"step": "3"}}, Token: 1}},
 		{"renew without metadata", Call{ID: 9, Kind: CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{}}, Token: 1}},
+		{"traced release", Call{
+			ID: 10, Kind: CallRelease, AcquireRequest: sharelock.AcquireRequest{Key: "k"}, Token: 1,
+			Trace: tracecontext.Parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+		}},
 	} {
 		f.Add(c.name, AppendCall(nil, &c.call))
 	}

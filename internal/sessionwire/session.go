@@ -7,6 +7,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/protofield"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // the codec that RawCodec stands before
@@ -79,6 +80,8 @@ type Call struct {
 	// Token is of a renew and a release; SentOnce of a release.
 	Token    sharelock.Token
 	SentOnce bool
+	// Trace is the span below which the call's spans are begun; nil if it is not traced.
+	Trace *tracecontext.Parent
 	// AnyHold is set by the node that took the call, see [caller.Caller]. It is not on the wire.
 	AnyHold bool
 	// Err is what is wrong with a call that could be read, but not be understood, or is not
@@ -123,6 +126,8 @@ func (r *CallReader) Next(c *Call) (bool, error) {
 			if err := r.call(c, f.B); err != nil {
 				return false, err
 			}
+		case f.Num == 7 && f.Typ == protowire.BytesType:
+			c.Trace = tracecontext.Read(f.B)
 		}
 	}
 	if c.Kind == 0 && c.Err == nil {
@@ -375,7 +380,13 @@ func AppendCall(b []byte, c *Call) []byte {
 			b = protofield.AppendUint(b, 3, 1)
 		}
 	}
-	return protofield.Shut(protofield.Shut(b, inner), outer)
+	b = protofield.Shut(b, inner)
+	if c.Trace != nil {
+		var trace int
+		b, trace = protofield.Open(b, 7)
+		b = protofield.Shut(c.Trace.Append(b), trace)
+	}
+	return protofield.Shut(b, outer)
 }
 
 func appendMetadata(b []byte, num protowire.Number, metadata map[string]string) []byte {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -29,6 +30,10 @@ func sampleCalls() []Call {
 		{ID: 7, Kind: CallGiveUp, AcquireRequest: sharelock.AcquireRequest{Key: "k", ClientID: "w1", RequestID: "r-7", Wait: sharelock.DefaultWait}},
 		{ID: 8, Kind: CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{"step": "3"}, Wait: sharelock.DefaultWait}, Token: 7},
 		{ID: 9, Kind: CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: "k", Metadata: map[string]string{}, Wait: sharelock.DefaultWait}, Token: 7},
+		{
+			ID: 10, Kind: CallRelease, AcquireRequest: sharelock.AcquireRequest{Key: "k", Wait: sharelock.DefaultWait}, Token: 7,
+			Trace: &tracecontext.Parent{Flags: 1, Trace: [16]byte{15: 2}, Span: [8]byte{7: 3}},
+		},
 	}
 }
 
@@ -102,6 +107,10 @@ func TestSessionCalls(t *testing.T) {
 		{Id: 7, Call: &sharelockv1.SessionCall_GiveUp{GiveUp: &sharelockv1.GiveUpRequest{Key: "k", ClientId: "w1", RequestId: "r-7"}}},
 		{Id: 8, Call: &sharelockv1.SessionCall_Renew{Renew: &sharelockv1.RenewRequest{Key: "k", Token: 7, Metadata: map[string]string{"step": "3"}}}},
 		{Id: 9, Call: &sharelockv1.SessionCall_Renew{Renew: &sharelockv1.RenewRequest{Key: "k", Token: 7, ClearMetadata: true}}},
+		{
+			Id: 10, Call: &sharelockv1.SessionCall_Release{Release: &sharelockv1.ReleaseRequest{Key: "k", Token: 7}},
+			Trace: []byte{0: 1, 16: 2, 24: 3},
+		},
 	}}
 	if !proto.Equal(&m, want) {
 		t.Errorf("by hand:\n%v\nwant:\n%v", &m, want)

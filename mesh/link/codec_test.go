@@ -12,6 +12,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/protofield"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
@@ -36,6 +37,10 @@ func drawMetadata(t *rapid.T) map[string]string {
 		return nil
 	}
 	return m
+}
+
+func drawTrace(t *rapid.T) *tracecontext.Parent {
+	return tracecontext.Read(rapid.SliceOfN(rapid.Byte(), 0, tracecontext.Size).Draw(t, "trace"))
 }
 
 func drawHold(t *rapid.T, key, node string) sharelock.Hold {
@@ -66,6 +71,7 @@ func TestLinkWireCalls(t *testing.T) {
 				Reason: rapid.String().Draw(t, "reason"), Conn: rapid.Uint32().Draw(t, "conn"),
 				MaxHold: time.Duration(rapid.Int64().Draw(t, "max hold")), Tell: rapid.Bool().Draw(t, "tell"),
 				Principal: rapid.String().Draw(t, "principal"), AnyHold: rapid.Bool().Draw(t, "any hold"),
+				Trace: drawTrace(t),
 			}})
 			if r := want[len(want)-1].req; r.Kind == owner.Renew && r.Metadata == nil && rapid.Bool().Draw(t, "cleared") {
 				r.Metadata = map[string]string{}
@@ -78,7 +84,7 @@ func TestLinkWireCalls(t *testing.T) {
 				})
 			}
 			sent := want[len(want)-1]
-			sent.principals = true
+			sent.principals, sent.traces = true, true
 			frame = appendForward(frame, &sent)
 		}
 		var m requestFrame
@@ -88,6 +94,32 @@ func TestLinkWireCalls(t *testing.T) {
 			}
 		}
 	})
+}
+
+// W1: in views that have no traces none are sent. What is no trace is ignored.
+func TestTracesNeedTheRelease(t *testing.T) {
+	req := owner.Request{Kind: owner.Get, Key: "k", Trace: &tracecontext.Parent{Flags: 1, Trace: [16]byte{1}, Span: [8]byte{2}}}
+	for _, traces := range []bool{false, true} {
+		var m requestFrame
+		if err := m.read(appendForward(nil, &forward{req: &req, traces: traces})); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.forwards[0].req.Trace; (got != nil) != traces || traces && *got != *req.Trace {
+			t.Errorf("with traces %t, a trace arrives as %v", traces, got)
+		}
+	}
+	long := &peerv1.Entries{Partition: 1}
+	for range 2 * owner.MaxEntryTraces {
+		long.Traces = append(long.Traces, req.Trace.Append(nil), []byte("none"))
+	}
+	frame, err := proto.Marshal(&peerv1.LinkRequest{Calls: []*peerv1.Call{{Key: "k", Trace: []byte("none")}}, Entries: []*peerv1.Entries{long}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m requestFrame
+	if err := m.read(frame); err != nil || m.forwards[0].req.Trace != nil || len(m.entries[0].Traces) != owner.MaxEntryTraces {
+		t.Errorf("arrived as %+v: %v", m, err)
+	}
 }
 
 // W1: in views that have no principals none are sent.
@@ -127,6 +159,12 @@ func TestLinkWireEntries(t *testing.T) {
 				Partition: rapid.Uint32().Draw(t, "partition"), First: rapid.Uint64().Draw(t, "first"),
 				Ops: rapid.SliceOfN(rapid.Byte(), 1, 300).Draw(t, "ops"),
 			})
+			for range rapid.IntRange(0, 2).Draw(t, "traces") {
+				if p := drawTrace(t); p != nil {
+					e := &want[len(want)-1]
+					e.Traces = append(e.Traces, *p)
+				}
+			}
 		}
 		frame := appendPing(appendEntries(nil, epoch, want))
 		var m requestFrame

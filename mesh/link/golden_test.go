@@ -8,6 +8,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/golden"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 	"github.com/sgkandale/sharelock/owner"
 )
 
@@ -52,6 +53,11 @@ func TestLinkFormatsAreStable(t *testing.T) {
 	}}))
 	f.Add("denied", appendReply(nil, 3, 7, &owner.Answer{Outcome: owner.Done, Send: 1, Denied: []uint32{1, 300}}))
 	f.Add("granted to a principal", appendReply(nil, 1, 7, &owner.Answer{Outcome: owner.Done, Send: 3, Holds: []sharelock.Hold{{Key: "k", Token: token, Principal: "ci"}}}))
+	parent := tracecontext.Parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	f.Add("traced call", appendForward(nil, &forward{id: 1, epoch: 7, traces: true, req: &owner.Request{
+		Kind: owner.Release, Key: "orders/42", Token: token, Trace: parent,
+	}}))
+	f.Add("traced entries", appendEntries(nil, 7, []owner.Entries{{Partition: 1, First: 2, Ops: []byte("ops"), Traces: []tracecontext.Parent{*parent}}}))
 	f.Add("entries", appendEntries(nil, 7, []owner.Entries{{Partition: 1, First: 2, Ops: []byte("ops")}, {Partition: 300, First: 400, Ops: []byte("more")}}))
 	f.Add("ping, or pong", appendPing(nil))
 	hold := sharelock.Hold{

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
@@ -92,7 +93,7 @@ func (l *Link) Forget(id uint64) {
 // until the last answer to it.
 func (l *Link) Send(id uint64, epoch uint32, r *owner.Request) {
 	v := l.links.cfg.Views.Now()
-	principals := v != nil && v.Supports(release.Principals)
+	principals, traces := v != nil && v.Supports(release.Principals), v != nil && v.Supports(release.Traces)
 	l.mu.Lock()
 	ref, known := l.refs[id]
 	if l.closed {
@@ -102,7 +103,7 @@ func (l *Link) Send(id uint64, epoch uint32, r *owner.Request) {
 		}
 		return
 	}
-	l.queue = append(l.queue, forward{id: id, epoch: epoch, req: r, principals: principals})
+	l.queue = append(l.queue, forward{id: id, epoch: epoch, req: r, principals: principals, traces: traces})
 	if l.asked = l.links.cfg.Clock(); l.waiting == 0 {
 		l.waiting = l.asked
 	}
@@ -144,7 +145,7 @@ func (l *Link) take(frame []byte) []byte {
 	list, l.queue = split(l.queue, min(len(l.queue), maxBatch))
 	size, n := 0, 0
 	for n < len(l.entries) && (n == 0 || size < maxBatchBytes) {
-		size += len(l.entries[n].Ops) + entriesHead
+		size += len(l.entries[n].Ops) + len(l.entries[n].Traces)*(tracecontext.Size+2) + entriesHead
 		n++
 	}
 	var entries []owner.Entries
@@ -170,7 +171,7 @@ func (l *Link) take(frame []byte) []byte {
 	return frame
 }
 
-// entriesHead is about what entries take beside their ops.
+// entriesHead is about what entries take beside their ops and traces.
 const entriesHead = 24
 
 // refuse answers a request that is too large to be sent.

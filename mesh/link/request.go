@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/protofield"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 	"github.com/sgkandale/sharelock/owner"
 )
 
@@ -28,8 +29,9 @@ type forward struct {
 	id    uint64
 	epoch uint32
 	req   *owner.Request
-	// principals is set if the view has principals (W1). Otherwise they are not sent.
-	principals bool
+	// principals is set if the view has principals, and traces if it has traces (W1). Otherwise they
+	// are not sent.
+	principals, traces bool
 }
 
 // appendForward appends one request to a LinkRequest.
@@ -58,6 +60,9 @@ func appendForward(b []byte, c *forward) []byte {
 	b = protofield.AppendUint(b, 20, uint64(r.MaxHold))
 	if c.principals {
 		b = protofield.AppendString(b, 21, r.Principal)
+	}
+	if c.traces && r.Trace != nil {
+		b = appendTrace(b, 23, r.Trace)
 	}
 	return protofield.Shut(b, at)
 }
@@ -124,6 +129,9 @@ func appendEntries(b []byte, epoch uint32, entries []owner.Entries) []byte {
 		if len(e.Ops) > 0 {
 			b = protowire.AppendTag(b, 3, protowire.BytesType)
 			b = protowire.AppendBytes(b, e.Ops)
+		}
+		for i := range e.Traces {
+			b = appendTrace(b, 4, &e.Traces[i])
 		}
 		b = protofield.Shut(b, at)
 	}
@@ -219,6 +227,8 @@ func (m *requestFrame) readForward(c *forward, body []byte) error {
 				r.Principal = m.principalOf(f.B)
 			case 22:
 				principals = append(principals, m.principalOf(f.B))
+			case 23:
+				r.Trace = tracecontext.Read(f.B)
 			}
 			continue
 		}
@@ -285,9 +295,19 @@ func readEntries(body []byte) (e owner.Entries, err error) {
 			e.First = f.V
 		case f.Num == 3 && f.Typ == protowire.BytesType:
 			e.Ops = f.B
+		case f.Num == 4 && f.Typ == protowire.BytesType && len(e.Traces) < owner.MaxEntryTraces:
+			if p := tracecontext.Read(f.B); p != nil {
+				e.Traces = append(e.Traces, *p)
+			}
 		}
 	}
 	return e, nil
+}
+
+// appendTrace appends the parent of spans.
+func appendTrace(b []byte, num protowire.Number, p *tracecontext.Parent) []byte {
+	b, at := protofield.Open(b, num)
+	return protofield.Shut(p.Append(b), at)
 }
 
 func readMetadata(m map[string]string, body []byte) (map[string]string, error) {

@@ -149,7 +149,7 @@ func (a *abandoned) attempt(x *leftover) bool {
 	rt := a.router
 	ctx, cancel := context.WithTimeout(rt.cfg.Context, abandonedTime)
 	defer cancel()
-	_, err := rt.newRequest(x.req).await(ctx)
+	_, err := rt.newRequest(ctx, x.req).await(ctx)
 	// Q6: a fence that there is no room for is sent again.
 	if err == nil || isAnswer(err) && !errors.Is(err, sharelock.ErrQuota) {
 		return true

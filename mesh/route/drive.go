@@ -37,6 +37,9 @@ func (q *request) await(ctx context.Context) (owner.Answer, error) {
 	if err != nil && q.req.Kind == owner.Acquire && !isAnswer(err) {
 		q.giveUp(ctx, err)
 	}
+	if q.session == nil { // otherwise finish does
+		q.span.End(err)
+	}
 	return a, err
 }
 

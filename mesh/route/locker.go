@@ -22,7 +22,7 @@ func (rt *Router) Acquire(ctx context.Context, r sharelock.AcquireRequest) (shar
 	req.Conn, req.Principal = rt.connection(api.RemoteOf(ctx)), caller.From(ctx).Principal
 	// The request begins here: its wait, and the time that its caller may count (Q3), go on while it
 	// is held.
-	q := rt.newRequest(req)
+	q := rt.newRequest(ctx, req)
 	starting := ctx
 	if listener := api.ListensUnder(ctx); listener != nil {
 		q.listens, starting = listener.Done(), listener
@@ -64,7 +64,7 @@ func (rt *Router) GiveUp(ctx context.Context, key, clientID, requestID string) e
 func (rt *Router) one(ctx context.Context, req owner.Request) (sharelock.Hold, error) {
 	who := caller.From(ctx)
 	req.Principal, req.AnyHold = who.Principal, who.AnyHold
-	q := rt.newRequest(req) // the time that its caller may count goes on while it is held (Q3)
+	q := rt.newRequest(ctx, req) // the time that its caller may count goes on while it is held (Q3)
 	rt.cfg.AwaitStart(ctx, rt.cfg.StartPatience)
 	return q.do(ctx)
 }
@@ -80,7 +80,7 @@ func (rt *Router) Get(ctx context.Context, key string) (sharelock.KeyState, erro
 // read drives a request that is answered with the state of its key.
 func (rt *Router) read(ctx context.Context, req owner.Request) (sharelock.KeyState, error) {
 	rt.cfg.AwaitStart(ctx, rt.cfg.StartPatience)
-	a, err := rt.newRequest(req).await(ctx)
+	a, err := rt.newRequest(ctx, req).await(ctx)
 	if err != nil {
 		return sharelock.KeyState{}, err
 	}
@@ -93,7 +93,7 @@ func (rt *Router) CheckToken(ctx context.Context, key string, token sharelock.To
 		return sharelock.TokenCheck{}, err
 	}
 	rt.cfg.AwaitStart(ctx, rt.cfg.StartPatience)
-	a, err := rt.newRequest(owner.Request{Kind: owner.Check, Key: key, Token: token}).await(ctx)
+	a, err := rt.newRequest(ctx, owner.Request{Kind: owner.Check, Key: key, Token: token}).await(ctx)
 	if err != nil {
 		return sharelock.TokenCheck{}, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/internal/trace"
 	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/link"
@@ -42,6 +43,9 @@ type request struct {
 	sends []time.Duration
 	sent1 [1]time.Duration
 	began time.Duration
+
+	// span is nil if the request is not traced.
+	span *trace.Span
 
 	// target is where the last send went.
 	target target
@@ -105,8 +109,11 @@ type target struct {
 var _ owner.Caller = (*request)(nil)
 
 // newRequest returns a request that its caller's goroutine drives.
-func (rt *Router) newRequest(req owner.Request) *request {
+func (rt *Router) newRequest(ctx context.Context, req owner.Request) *request {
 	q := &request{wake: wake.New(), state: driven}
+	if parent := trace.From(ctx); parent != nil {
+		req.Trace = parent
+	}
 	q.begin(rt, rt.cfg.Clock(), req)
 	return q
 }
@@ -118,6 +125,18 @@ func (q *request) begin(rt *Router, now time.Duration, req owner.Request) {
 		q.wait = req.Wait
 	}
 	q.sends = q.sent1[:0]
+	if rt.cfg.Tracer != nil {
+		q.trace()
+	}
+}
+
+// trace begins the span of the request. It ends when the answer goes to the caller.
+func (q *request) trace() {
+	q.span = q.router.cfg.Tracer.Serve(q.req.Kind.String(), q.req.Key, q.req.Trace)
+	q.req.Trace = q.span.Parent()
+	if q.span != nil && q.req.Kind == owner.Acquire {
+		q.req.Tell = true // the owner's span has its place in the queue
+	}
 }
 
 // Alive implements owner.Caller.

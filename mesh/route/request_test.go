@@ -19,13 +19,13 @@ func TestCancelledIsNotSentAgain(t *testing.T) {
 		r := newRig(t, "a", "b")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		sent := r.newRequest(owner.Request{Kind: owner.Acquire, Key: "k", RequestID: "r", OwnID: true, TTL: time.Minute})
+		sent := r.newRequest(t.Context(), owner.Request{Kind: owner.Acquire, Key: "k", RequestID: "r", OwnID: true, TTL: time.Minute})
 		sent.sends = append(sent.sends, r.cfg.Clock())
 		r.show(t, epochtest.View(1, "a", "b"), epochtest.View(2, "a", "b"))
 		if _, err := sent.run(ctx); !errors.Is(err, context.Canceled) || len(sent.sends) != 1 {
 			t.Errorf("acquire: %v after %d sends, want %v after 1", err, len(sent.sends), context.Canceled)
 		}
-		other := r.newRequest(owner.Request{Kind: owner.Release, Key: "k", Token: 1})
+		other := r.newRequest(t.Context(), owner.Request{Kind: owner.Release, Key: "k", Token: 1})
 		if _, err := other.await(ctx); !errors.Is(err, context.Canceled) || len(other.sends) != 0 {
 			t.Errorf("release: %v after %d sends, want %v after none", err, len(other.sends), context.Canceled)
 		}

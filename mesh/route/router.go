@@ -9,6 +9,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/metrics"
+	"github.com/sgkandale/sharelock/internal/trace"
 	"github.com/sgkandale/sharelock/mesh/account"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/keepalive"
@@ -17,7 +18,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Config is what a [Router] needs to know. All fields but Calls are required.
+// Config is what a [Router] needs to know. All fields but Calls and Tracer are required.
 type Config struct {
 	Self  ring.Identity
 	Views *epoch.Views
@@ -42,6 +43,8 @@ type Config struct {
 	Log     *slog.Logger
 	// Calls, if not nil, counts the calls of sessions.
 	Calls *metrics.Calls
+	// Tracer makes the spans of requests; nil makes none.
+	Tracer *trace.Tracer
 }
 
 // Router takes requests at this node and brings their owners' answers back. It implements

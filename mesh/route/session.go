@@ -74,6 +74,7 @@ func (s *session) Start(calls []sessionwire.Call) {
 func (s *session) start(now time.Duration, limits sharelock.Limits, notReady error, c *sessionwire.Call, alone bool) {
 	req, err := callRequest(limits, c)
 	req.Conn, req.Principal, req.AnyHold = s.conn, s.principal, c.AnyHold
+	req.Trace = c.Trace
 	if err == nil {
 		err = notReady
 	}
@@ -103,6 +104,7 @@ func (s *session) start(now time.Duration, limits sharelock.Limits, notReady err
 	s.mu.Unlock()
 	if closed || used {
 		s.account.End(bytes)
+		q.span.End(context.Canceled)
 	}
 	switch {
 	case closed:
@@ -232,6 +234,7 @@ func (q *request) finish(at time.Duration, h sharelock.Hold, err error) {
 	}
 	q.gone.Store(true)
 	q.drop()
+	q.span.End(err)
 	s.account.End(q.bytes)
 	s.mu.Lock()
 	closed, revoked := s.closed, q.revoked

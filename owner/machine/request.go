@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 )
 
 // A Kind is what a [Request] asks for. The numbers are on the wire between members: append only.
@@ -41,6 +42,15 @@ const (
 	// Key one of their keys.
 	RenewMany
 )
+
+// String returns the name of the kind.
+func (k Kind) String() string {
+	names := [...]string{"", "acquire", "renew", "release", "", "force release", "get", "check token", "cancel", "detach", "renew many"}
+	if int(k) >= len(names) {
+		return ""
+	}
+	return names[k]
+}
 
 // A Request is one request to the owner of a key. The comment of its Kind says which fields count.
 type Request struct {
@@ -82,6 +92,9 @@ type Request struct {
 	Conn uint32
 	// Reason, in a forced release, is for the log.
 	Reason string
+	// Trace is the span below which the spans of this request are begun; nil if it is not traced. It
+	// decides nothing.
+	Trace *tracecontext.Parent
 	// Renewals are the holds of a RenewMany.
 	Renewals []*Renewal
 }

@@ -2015,7 +2015,11 @@ type SessionCall struct {
 	//	*SessionCall_Release
 	//	*SessionCall_Cancel
 	//	*SessionCall_GiveUp
-	Call          isSessionCall_Call `protobuf_oneof:"call"`
+	Call isSessionCall_Call `protobuf_oneof:"call"`
+	// The span below which the mesh begins the spans of the call, if the call is traced: 1 byte of
+	// flags, 16 of the trace's id and 8 of the span's, as in W3C Trace Context. Anything else is
+	// ignored. Calls without a session have the header traceparent.
+	Trace         []byte `protobuf:"bytes,7,opt,name=trace,proto3" json:"trace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2105,6 +2109,13 @@ func (x *SessionCall) GetGiveUp() *GiveUpRequest {
 		if x, ok := x.Call.(*SessionCall_GiveUp); ok {
 			return x.GiveUp
 		}
+	}
+	return nil
+}
+
+func (x *SessionCall) GetTrace() []byte {
+	if x != nil {
+		return x.Trace
 	}
 	return nil
 }
@@ -5143,14 +5154,15 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x03 \x01(\x04R\x05token\x12+\n" +
-	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\xbc\x02\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\xd2\x02\n" +
 	"\vSessionCall\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x128\n" +
 	"\aacquire\x18\x02 \x01(\v2\x1c.sharelock.v1.AcquireRequestH\x00R\aacquire\x122\n" +
 	"\x05renew\x18\x03 \x01(\v2\x1a.sharelock.v1.RenewRequestH\x00R\x05renew\x128\n" +
 	"\arelease\x18\x04 \x01(\v2\x1c.sharelock.v1.ReleaseRequestH\x00R\arelease\x125\n" +
 	"\x06cancel\x18\x05 \x01(\v2\x1b.sharelock.v1.SessionCancelH\x00R\x06cancel\x126\n" +
-	"\agive_up\x18\x06 \x01(\v2\x1b.sharelock.v1.GiveUpRequestH\x00R\x06giveUpB\x06\n" +
+	"\agive_up\x18\x06 \x01(\v2\x1b.sharelock.v1.GiveUpRequestH\x00R\x06giveUp\x12\x14\n" +
+	"\x05trace\x18\a \x01(\fR\x05traceB\x06\n" +
 	"\x04call\"\x0f\n" +
 	"\rSessionCancel\"\xfb\x02\n" +
 	"\x0fSessionResponse\x125\n" +

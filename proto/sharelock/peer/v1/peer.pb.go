@@ -4157,7 +4157,10 @@ type Entries struct {
 	// The sequence number of the first operation.
 	First uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
 	// The operations, as the owner package encodes them.
-	Ops           []byte `protobuf:"bytes,3,opt,name=ops,proto3" json:"ops,omitempty"`
+	Ops []byte `protobuf:"bytes,3,opt,name=ops,proto3" json:"ops,omitempty"`
+	// The spans of traced calls that have caused some of them, as in Call. Only in views of release
+	// 2 or later.
+	Traces        [][]byte `protobuf:"bytes,4,rep,name=traces,proto3" json:"traces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4209,6 +4212,13 @@ func (x *Entries) GetFirst() uint64 {
 func (x *Entries) GetOps() []byte {
 	if x != nil {
 		return x.Ops
+	}
+	return nil
+}
+
+func (x *Entries) GetTraces() [][]byte {
+	if x != nil {
+		return x.Traces
 	}
 	return nil
 }
@@ -4578,7 +4588,11 @@ type Call struct {
 	Principal string `protobuf:"bytes,21,opt,name=principal,proto3" json:"principal,omitempty"`
 	// The principals of the holds of a batch of renewals, a list of the same length. It is
 	// empty if none of them has one.
-	Principals    []string `protobuf:"bytes,22,rep,name=principals,proto3" json:"principals,omitempty"`
+	Principals []string `protobuf:"bytes,22,rep,name=principals,proto3" json:"principals,omitempty"`
+	// The span below which the owner's spans of the call are begun, if the call is traced: 1 byte
+	// of flags, 16 of the trace's id and 8 of the span's, as in W3C Trace Context. Only in views of
+	// release 2 or later.
+	Trace         []byte `protobuf:"bytes,23,opt,name=trace,proto3" json:"trace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4763,6 +4777,13 @@ func (x *Call) GetPrincipal() string {
 func (x *Call) GetPrincipals() []string {
 	if x != nil {
 		return x.Principals
+	}
+	return nil
+}
+
+func (x *Call) GetTrace() []byte {
+	if x != nil {
+		return x.Trace
 	}
 	return nil
 }
@@ -5944,11 +5965,12 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\aanswers\x18\x01 \x03(\v2\x19.sharelock.peer.v1.AnswerR\aanswers\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12*\n" +
 	"\x04acks\x18\x03 \x03(\v2\x16.sharelock.peer.v1.AckR\x04acks\x12\x12\n" +
-	"\x04pong\x18\x04 \x01(\bR\x04pong\"O\n" +
+	"\x04pong\x18\x04 \x01(\bR\x04pong\"g\n" +
 	"\aEntries\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x10\n" +
-	"\x03ops\x18\x03 \x01(\fR\x03ops\"G\n" +
+	"\x03ops\x18\x03 \x01(\fR\x03ops\x12\x16\n" +
+	"\x06traces\x18\x04 \x03(\fR\x06traces\"G\n" +
 	"\x03Ack\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x10\n" +
@@ -5970,7 +5992,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\rR\x04next\x12\x12\n" +
 	"\x04done\x18\x03 \x01(\bR\x04done\x12\x10\n" +
-	"\x03why\x18\x04 \x01(\tR\x03why\"\xf7\x04\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"\x8d\x05\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x12\n" +
@@ -5997,7 +6019,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\tprincipal\x18\x15 \x01(\tR\tprincipal\x12\x1e\n" +
 	"\n" +
 	"principals\x18\x16 \x03(\tR\n" +
-	"principals\x1a;\n" +
+	"principals\x12\x14\n" +
+	"\x05trace\x18\x17 \x01(\fR\x05trace\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x82\x03\n" +
