@@ -16,27 +16,36 @@ import (
 )
 
 func (a *app) getCommand() *cobra.Command {
+	var watch *bool
 	cmd := &cobra.Command{
 		Use:     "get KEY",
 		GroupID: groupLock,
 		Short:   "Show the holders and waiters of a key",
-		Long: `Show the holders of a key, and its waiters in the order of the queue.
+		Long: `Show the holders of a key, and its waiters in the order of the queue. With --watch they
+are shown again whenever they change, and a line says when another node becomes the owner.
 
 Exit codes: 0 shown, 1 nobody holds the key or waits for it, 64 bad usage, 69 the
 mesh cannot be reached, or cannot answer.`,
 		Example: `  sharelock get orders/42
+  sharelock get orders/42 --watch
   sharelock get orders/42 -o json | jq '.lock.holds[].clientId'`,
 		Args: cobra.ExactArgs(1),
 	}
-	return a.remoteCommand(cmd, withKey(func(key string, _ []string) (call, error) {
-		return func(ctx context.Context, r *remote, c *client.Client) error {
+	cmd = a.remoteCommand(cmd, withKey(func(key string, _ []string) (call, error) {
+		one := func(ctx context.Context, r *remote, c *client.Client) error {
 			l, err := c.Get(ctx, key)
 			if err != nil {
 				return err
 			}
 			return r.print(&sharelockv1.GetResponse{Lock: sharelockv1.LockToProto(l)}, func() error { return r.printLock(l) })
-		}, nil
+		}
+		if *watch {
+			return keepCurrent(one, &sharelock.WatchRequest{Key: key}), nil
+		}
+		return one, nil
 	}))
+	watch = watchFlag(cmd)
+	return cmd
 }
 
 func (r *remote) printLock(l sharelock.KeyState) error {
@@ -128,13 +137,14 @@ func (a *app) listCommand() *cobra.Command {
 	var (
 		holder string
 		limit  int
+		watch  *bool
 	)
 	cmd := &cobra.Command{
 		Use:     "list [PREFIX]",
 		GroupID: groupLock,
 		Short:   "Show the keys that are held or waited for",
 		Long: `Show the keys that are held or waited for, sorted by key: all of them, or those that
-begin with PREFIX.
+begin with PREFIX. With --watch they are shown again whenever one of them changes.
 
 Exit codes: 0 shown, even if there are none, 1 failed, 64 bad usage, 69 the mesh
 cannot be reached.`,
@@ -150,7 +160,7 @@ cannot be reached.`,
 		if len(args) == 1 {
 			req.Prefix = args[0]
 		}
-		return func(ctx context.Context, r *remote, c *client.Client) error {
+		one := func(ctx context.Context, r *remote, c *client.Client) error {
 			page, err := listAll(ctx, c, req, limit)
 			if err != nil {
 				return err
@@ -162,8 +172,13 @@ cannot be reached.`,
 				Locks: sharelockv1.LocksToProto(page.Locks), NextPageToken: page.NextPageToken, Quarantined: uint32(max(page.Quarantined, 0)),
 			}
 			return r.print(message, func() error { return table(r.app.stdout, lockRows(page.Locks)) })
-		}, nil
+		}
+		if *watch {
+			return keepCurrent(one, &sharelock.WatchRequest{Prefix: req.Prefix}), nil
+		}
+		return one, nil
 	})
+	watch = watchFlag(cmd)
 	cmd.Flags().StringVar(&holder, "client", "", "only keys that this client holds or waits for")
 	cmd.Flags().IntVar(&limit, "limit", 0, "show at most this many keys (default: all)")
 	return cmd

@@ -14,18 +14,22 @@ import (
 )
 
 func (a *app) membersCommand() *cobra.Command {
+	var watch *bool
 	cmd := &cobra.Command{
 		Use:     "members",
 		GroupID: groupMesh,
 		Short:   "Show the members of the mesh as one node sees them",
 		Long: `Show the members of the mesh as one node sees them, those that do not answer, and what
-an operator should know, the worst first. The exit code is 69 if the node cannot serve.`,
+an operator should know, the worst first. The exit code is 69 if the node cannot serve.
+
+With --watch the node is asked every second, and what has changed is shown again. When the
+node does not answer, a line says so, and the command goes on.`,
 		Example: `  sharelock members
   sharelock members --server 10.0.0.2:50052 -o json`,
 		Args: cobra.NoArgs,
 	}
-	return a.nodeCommand(cmd, func([]string) (call, error) {
-		return func(ctx context.Context, r *remote, c *client.Client) error {
+	cmd = a.nodeCommand(cmd, func([]string) (call, error) {
+		one := func(ctx context.Context, r *remote, c *client.Client) error {
 			m, err := c.Mesh(ctx)
 			if err != nil {
 				return err
@@ -34,8 +38,14 @@ an operator should know, the worst first. The exit code is 69 if the node cannot
 				return err
 			}
 			return cannotServeNow(m)
-		}, nil
+		}
+		if *watch {
+			return keepCurrent(one, nil), nil
+		}
+		return one, nil
 	})
+	watch = watchFlag(cmd)
+	return cmd
 }
 
 func (r *remote) printMesh(m sharelock.MeshState) error {

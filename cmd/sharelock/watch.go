@@ -52,7 +52,15 @@ Exit codes: 0 interrupted, 1 failed, 64 bad usage.`,
 
 // watch prints events until ctx ends. While no node answers it says so, once, and goes on.
 func (r *remote) watch(ctx context.Context, c *client.Client, request sharelock.WatchRequest) error {
-	silent := false
+	return r.followWatch(ctx, c, request, r.printEvent, func(err error) { fmt.Fprintln(r.app.stderr, noAnswer(err)) })
+}
+
+// followWatch gives events to each until ctx ends or that fails. While no node answers it calls
+// silent, once, and goes on.
+func (r *remote) followWatch(
+	ctx context.Context, c *client.Client, request sharelock.WatchRequest, each func(e *sharelock.Event) error, silent func(error),
+) error {
+	told := false
 	for {
 		var failed error
 		for e, err := range c.Watch(ctx, request) {
@@ -60,14 +68,14 @@ func (r *remote) watch(ctx context.Context, c *client.Client, request sharelock.
 				failed = err
 				break
 			}
-			silent = false
+			told = false
 			switch {
 			case e.Type == sharelock.Reset, e.Type == sharelock.Moved:
 				request.Resume = ""
 			case e.Cursor != "":
 				request.Resume = e.Cursor
 			}
-			if err := r.printEvent(&e); err != nil {
+			if err := each(&e); err != nil {
 				return err
 			}
 		}
@@ -76,9 +84,9 @@ func (r *remote) watch(ctx context.Context, c *client.Client, request sharelock.
 			return nil
 		case !errors.Is(failed, client.ErrUnreachable):
 			return failed
-		case !silent:
-			silent = true
-			fmt.Fprintf(r.app.stderr, "sharelock: no node answers, trying again: %v\n", failed)
+		case !told:
+			told = true
+			silent(failed)
 		}
 	}
 }
