@@ -61,7 +61,7 @@ var folders = []folder{
 	{".", nil, nil},
 	{"internal/release", nil, nil},
 	{"internal/rules", nil, nil},
-	{"internal/audit", nil, nil},
+	{"internal/audit", []string{"internal/share"}, nil},
 	{"internal/logtail", nil, nil},
 	{"internal/flight", nil, nil},
 	{"internal/seldom", nil, nil},

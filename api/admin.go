@@ -23,6 +23,9 @@ type DebugFile struct {
 // errNoLevel is the answer of a node whose program has not given it the level of its log.
 var errNoLevel = &sharelock.Error{Err: sharelock.ErrInvalidArgument, Field: "level", Message: "this node's log level cannot be changed while it runs"}
 
+// errNoDebug is the answer of a node whose program has not given it files for debugging.
+var errNoDebug = &sharelock.Error{Err: sharelock.ErrInvalidArgument, Message: "this node has nothing for debugging"}
+
 // levels are the names of levels, as log.level has them.
 var levels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
 
@@ -56,7 +59,7 @@ const debugPiece = 64 << 10
 // GetDebug implements sharelock.v1.MeshService. A file that cannot be made has the error instead.
 func (s *meshes) GetDebug(_ *pb.GetDebugRequest, stream grpc.ServerStreamingServer[pb.DebugPiece]) error {
 	if s.debug == nil {
-		return &sharelock.Error{Err: sharelock.ErrInvalidArgument, Message: "this node has nothing for debugging"}
+		return pb.ToStatus(errNoDebug).Err()
 	}
 	for _, f := range s.debug() {
 		out := &debugStream{stream: stream, file: f.Name}

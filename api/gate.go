@@ -47,8 +47,10 @@ func newGate(o Options) *gate {
 
 // visit is one call in the gate. It belongs to the goroutine of the call.
 type visit struct {
-	gate *gate
-	// who is nil if the credentials were refused.
+	// gate is nil at a node that does not authenticate its callers; see witness.
+	gate  *gate
+	audit *audit.Log
+	// who is nil if the credentials were refused, and without a gate.
 	who  *auth.Identity
 	from entrance
 	// verb, key and rule are what was checked last.
@@ -74,7 +76,7 @@ func visitOf(ctx context.Context) *visit {
 
 // enter authenticates a call. The context that it returns carries the visit and the caller.
 func (g *gate) enter(ctx context.Context, c auth.Credentials, from entrance) (context.Context, *visit, error) {
-	v := &visit{gate: g, from: from}
+	v := &visit{gate: g, audit: g.audit, from: from}
 	who, err := g.auth.Authenticate(ctx, c)
 	if err != nil {
 		v.refused(ctx, err)
@@ -132,11 +134,12 @@ func (v *visit) checkAny(ctx context.Context, verb auth.Verb) (err error) {
 // check checks a verb on a key for a handler, whose route or method is declared inHandler. Without a
 // gate it allows everything.
 func (g *gate) check(ctx context.Context, verb auth.Verb, key string) (context.Context, error) {
-	if g == nil {
-		return ctx, nil
-	}
 	v := visitOf(ctx)
-	if v == nil {
+	switch {
+	case g == nil:
+		v.note(verb, key)
+		return ctx, nil
+	case v == nil:
 		return ctx, errNoVisit
 	}
 	return v.check(ctx, verb, key)
@@ -165,7 +168,7 @@ func (g *gate) within(ctx context.Context, prefix string) (list []string, all bo
 // mayRead reports whether the caller may read a key, for lists of keys; without a gate it always may.
 func mayRead(ctx context.Context, key string) bool {
 	v := visitOf(ctx)
-	return v == nil || v.who.May(auth.Read, key)
+	return v == nil || v.gate == nil || v.who.May(auth.Read, key)
 }
 
 // wait registers an acquire that is about to wait for a key. The context that it returns ends when

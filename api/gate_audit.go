@@ -26,8 +26,8 @@ func (v *visit) event() audit.Event {
 func (v *visit) refused(ctx context.Context, err error) {
 	v.rule = ""
 	e := v.event()
-	e.Result, e.Reason = audit.Denied, err.Error()
-	v.gate.audit.Record(ctx, e)
+	e.Reason = err.Error()
+	v.audit.Deny(ctx, e)
 }
 
 // done records a call that was allowed, before it is answered. It does nothing for a call without a
@@ -53,7 +53,7 @@ func finished(ctx context.Context, token sharelock.Token, err error) {
 // finished records the result of a call that the rules allow. The owner of the key may still deny it,
 // because the hold is another principal's.
 func (v *visit) finished(ctx context.Context, token sharelock.Token, err error) {
-	log := v.gate.audit
+	log := v.audit
 	denied := errors.Is(err, sharelock.ErrPermissionDenied)
 	always := denied || v.verb == auth.Force || v.verb == auth.Admin
 	if !always && (v.verb != auth.Acquire || !log.Calls()) {
@@ -63,7 +63,9 @@ func (v *visit) finished(ctx context.Context, token sharelock.Token, err error) 
 	e.Token = uint64(token)
 	switch {
 	case denied:
-		e.Result, e.Reason = audit.Denied, err.Error()
+		e.Reason = err.Error()
+		log.Deny(ctx, e)
+		return
 	case err != nil:
 		e.Result, e.Reason = audit.Failed, err.Error()
 	case v.verb == auth.Force:

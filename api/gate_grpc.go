@@ -36,11 +36,7 @@ func (g *gate) unary() grpc.UnaryServerInterceptor {
 		if err != nil {
 			return nil, err
 		}
-		key := ""
-		if r, ok := req.(interface{ GetKey() string }); ok {
-			key = r.GetKey()
-		}
-		if ctx, err = v.permit(ctx, need, key); err != nil {
+		if ctx, err = v.permit(ctx, need, keyOf(req)); err != nil {
 			return nil, err
 		}
 		resp, err := next(ctx, req)
@@ -64,7 +60,9 @@ func (g *gate) stream() grpc.StreamServerInterceptor {
 		if err != nil {
 			return pb.ToStatus(err).Err()
 		}
-		return next(srv, &visitingStream{stream, ctx})
+		err = next(srv, &visitingStream{stream, ctx})
+		finished(ctx, 0, err)
+		return err
 	}
 }
 
@@ -81,7 +79,7 @@ func (g *gate) enterGRPC(ctx context.Context, method string) (context.Context, *
 	from := entrance{door: doorGRPC, method: method, remote: RemoteOf(ctx)}
 	c, err := grpcCredentials(ctx)
 	if err != nil {
-		v := &visit{gate: g, from: from}
+		v := &visit{gate: g, audit: g.audit, from: from}
 		v.refused(ctx, err)
 		return ctx, v, err
 	}

@@ -10,13 +10,16 @@ import (
 // admit returns a handler whose calls pass the gate first. name is for the audit log.
 func (s *httpAPI) admit(name string, need access, h http.HandlerFunc) http.HandlerFunc {
 	g := s.gate
-	if g == nil || need.scope == openToAll {
+	switch {
+	case g == nil:
+		return s.witness.http(name, need, h)
+	case need.scope == openToAll:
 		return h
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, from := r.Context(), entrance{door: doorHTTP, method: name, remote: RemoteOf(r.Context())}
 		c, err := httpCredentials(r)
-		v := &visit{gate: g, from: from}
+		v := &visit{gate: g, audit: g.audit, from: from}
 		if err != nil {
 			v.refused(ctx, err)
 		} else {
@@ -67,6 +70,8 @@ func (s *httpAPI) fromHere(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The original's ping answers every method, and changes nothing.
 		if r.URL.Path != "/ping" && foreign.Check(r) != nil {
+			v := &visit{audit: s.audit, from: entrance{door: doorHTTP, method: r.Method + " " + r.URL.Path, remote: RemoteOf(r.Context())}}
+			v.refused(r.Context(), errForeign)
 			s.fail(w, r, errForeign, nil)
 			return
 		}

@@ -65,8 +65,12 @@ func NewGRPC(node Node, o Options) *GRPC {
 		unary = append(unary, traceUnary)
 	}
 	streams := []grpc.StreamServerInterceptor{recoverStream(log)}
-	if gate != nil {
+	seen := newWitness(o)
+	switch {
+	case gate != nil:
 		unary, streams = append(unary, gate.unary()), append(streams, gate.stream())
+	case seen != nil:
+		unary, streams = append(unary, seen.unary()), append(streams, seen.stream())
 	}
 	s := grpc.NewServer(append(secure,
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
@@ -100,7 +104,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 			original.ShareLockService_ServiceDesc.ServiceName,
 		}),
 	}
-	l := &locks{node: node, watcher: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate, sessions: share.New(o.MaxSessions)}
+	l := &locks{node: node, watcher: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate, witness: seen, sessions: share.New(o.MaxSessions)}
 	g.framed = newFramed(l, log)
 	pb.RegisterLockServiceServer(s, l)
 	pb.RegisterMeshServiceServer(s, newMeshes(node, gate, o))

@@ -44,8 +44,8 @@ type guard struct {
 	release func()
 	crowded error
 	ended   bool
-	// pending are the calls in flight that the audit log wants to know the end of, by id.
-	pending map[uint64]*visit
+	// trail are the calls in flight that the audit log wants to know the end of.
+	trail trail
 }
 
 // errNotYet refuses what comes before the first message. Nothing does.
@@ -178,14 +178,15 @@ func (g *guard) caller() (*auth.Identity, error) {
 }
 
 // allowed returns a function that returns why the caller, as it is now, may not have a key, or nil.
-func (g *guard) allowed() func(key string) error {
+// The function also returns whether it may have any hold of the key.
+func (g *guard) allowed() func(key string) (anyHold bool, err error) {
 	who, refused := g.caller()
-	return func(key string) error {
+	return func(key string) (anyHold bool, err error) {
 		if refused != nil {
-			return refused
+			return false, refused
 		}
-		_, err := who.Check(auth.Acquire, key)
-		return err
+		_, err = who.Check(auth.Acquire, key)
+		return who.May(auth.Force, key), err
 	}
 }
 
@@ -270,30 +271,14 @@ var errStranger = &sharelock.Error{Err: sharelock.ErrUnauthenticated, Message: "
 
 // visit returns a visit for the audit log.
 func (g *guard) visit(who *auth.Identity) *visit {
-	return &visit{gate: g.gate, who: who, from: entrance{door: doorSession, method: pb.LockService_Session_FullMethodName, remote: g.remote}}
+	return &visit{gate: g.gate, audit: g.gate.audit, who: who, from: entrance{door: doorSession, method: pb.LockService_Session_FullMethodName, remote: g.remote}}
 }
 
 // follow remembers a call whose end the audit log wants to know.
 func (g *guard) follow(who *auth.Identity, c *sessionwire.Call, rule string) {
 	v := g.visit(who)
 	v.verb, v.key, v.rule, v.from.method = auth.Acquire, c.Key, rule, methodOf(c.Kind)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.pending == nil {
-		g.pending = map[uint64]*visit{}
-	}
-	g.pending[c.ID] = v
-}
-
-// answered records the end of a call.
-func (g *guard) answered(id uint64, token sharelock.Token, err error) {
-	g.mu.Lock()
-	v := g.pending[id]
-	delete(g.pending, id)
-	g.mu.Unlock()
-	if v != nil {
-		v.finished(context.Background(), token, err)
-	}
+	g.trail.begin(c.ID, v)
 }
 
 // methodOf returns the name of the unary call that a call of a session stands for.

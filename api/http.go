@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/internal/page"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -60,6 +61,9 @@ type httpAPI struct {
 	// page is the page for people; nil if it is off.
 	page http.Handler
 	gate *gate // may be nil
+	// witness tells the audit log of calls without a gate, and audit is that log; both may be nil.
+	witness *witness
+	audit   *audit.Log
 	// metrics answers GET /metrics, and calls counts calls; both may be nil.
 	metrics http.Handler
 	calls   *metrics.Calls
@@ -75,6 +79,8 @@ func newHTTPAPI(node Node, o Options) *httpAPI {
 		ready:        node.Ready,
 		writeTimeout: writeTimeout,
 		gate:         gate,
+		witness:      newWitness(o),
+		audit:        o.Audit,
 		metrics:      o.Metrics,
 		calls:        o.Calls,
 	}

@@ -58,8 +58,9 @@ type Session interface {
 	Keep(list []sessionwire.Keep)
 	// Revoke takes back what the caller may no longer have: acquires in flight of keys that
 	// allowed refuses are cancelled and answered with its error, and attached holds are detached
-	// with it. allowed must not block.
-	Revoke(allowed func(key string) error)
+	// with it. anyHold is the caller's AnyHold now: without it, holds that were attached with it are
+	// renewed only if they are of the session's principal. allowed must not block.
+	Revoke(allowed func(key string) (anyHold bool, err error))
 	// Close cancels all calls and detaches all holds. The sink gets no further calls.
 	Close()
 }

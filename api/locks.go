@@ -34,6 +34,8 @@ type locks struct {
 	log *slog.Logger
 	// gate checks what the handlers check by themselves; it may be nil.
 	gate *gate
+	// witness tells the audit log of calls without a gate; it may be nil.
+	witness *witness
 	// sessions are the places of the sessions; nil where none are served.
 	sessions *share.Places
 }

@@ -39,7 +39,8 @@ type Options struct {
 	// Auth authenticates callers and says what they may do. If it is nil, everyone may do
 	// everything.
 	Auth *auth.Authority
-	// Audit records what was denied, and more; nil records nothing. It needs Auth.
+	// Audit records what was denied, and more; nil records nothing. Without Auth it names callers by
+	// their addresses.
 	Audit *audit.Log
 	// Metrics answers GET /metrics; nil is no such path.
 	Metrics http.Handler

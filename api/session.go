@@ -64,6 +64,10 @@ type session struct {
 	remote net.Addr
 	// guard authenticates the session; nil without a gate.
 	guard *guard
+	// trail are the calls that the audit log wants to know the end of; nil if it wants none. Without
+	// a gate, witness tells of them.
+	trail   *trail
+	witness *witness
 	// calls is the session at the node. It is nil until the first good credentials have come;
 	// without a guard it never is. The reader sets it under mu; others need mu.
 	calls Session
@@ -143,9 +147,11 @@ func (s *locks) open(st stream, remote net.Addr, c auth.Credentials, ending chan
 	}
 	ss.takeBack = func(h sharelock.Hold) { s.node.TakeBack(h) }
 	if ss.guard = s.gate.guard(ss, c, remote); ss.guard == nil {
+		ss.witness, ss.trail = s.witness, s.witness.trail()
 		ss.calls = s.node.Open(ss, "")
 		return ss
 	}
+	ss.trail = &ss.guard.trail
 	ss.opens = s.node.Open
 	s.gate.register(ss.guard)
 	return ss
@@ -254,8 +260,8 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 	s.pending--
 	lost := s.unsent.answered(id, &h, err == nil, s.unsent.taken+uint64(len(s.fullUrgent)))
 	s.mu.Unlock()
-	if s.guard != nil {
-		s.guard.answered(id, h.Token, err)
+	if s.trail != nil {
+		s.trail.answered(id, h.Token, err)
 	}
 	if lost {
 		s.takeBack(h)
@@ -493,8 +499,11 @@ func (s *session) start(calls []sessionwire.Call) {
 	if before+len(calls) > maxPending {
 		calls = s.admit(before, calls)
 	}
-	if s.guard != nil {
+	switch {
+	case s.guard != nil:
 		s.guard.checkCalls(calls)
+	case s.trail != nil:
+		s.witness.follow(s.trail, s.remote, calls)
 	}
 	if s.calls == nil { // all of them are refused
 		for i := range calls {

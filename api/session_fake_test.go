@@ -94,16 +94,16 @@ func (s *fakeSession) Cancel(id uint64) {
 }
 
 // Revoke cancels what waits, and detaches what is kept.
-func (s *fakeSession) Revoke(allowed func(key string) error) {
+func (s *fakeSession) Revoke(allowed func(key string) (anyHold bool, err error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.calls {
-		if err := allowed(c.key); err != nil {
+		if _, err := allowed(c.key); err != nil {
 			c.cancel(err)
 		}
 	}
 	s.kept = slices.DeleteFunc(s.kept, func(k sessionwire.Keep) bool {
-		err := allowed(k.Key)
+		_, err := allowed(k.Key)
 		if err != nil {
 			s.to.Ended(k.ID, err)
 		}

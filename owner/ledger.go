@@ -34,7 +34,12 @@ func (s *Service) EndCount(epoch uint32, principal string, others Claims, ok boo
 }
 
 // settled reports whether all partitions that this member owns in an epoch are active in it.
+// It asks each shard only, since others may make this member ask often.
 func (s *Service) settled(epoch uint32) bool {
-	st := s.Stats()
-	return st.Epoch == epoch && st.Owned == st.Active && s.cur.Load() == epoch
+	for _, sh := range s.shards {
+		if sh.settled.Load() != epoch {
+			return false
+		}
+	}
+	return s.cur.Load() == epoch
 }

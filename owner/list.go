@@ -2,6 +2,7 @@ package owner
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -199,13 +200,20 @@ func (w *listed) cut() {
 
 // check returns the first violated invariant in this shard.
 func (sh *shard) check() error {
+	dormant := 0
 	for _, p := range sh.parts {
+		if p.owned && !p.active {
+			dormant++
+		}
 		if p.m == nil {
 			continue
 		}
 		if err := p.m.Check(); err != nil {
 			return err
 		}
+	}
+	if dormant != sh.dormant {
+		return fmt.Errorf("%d partitions are owned and not active, and %d are counted", dormant, sh.dormant)
 	}
 	return nil
 }

@@ -54,6 +54,7 @@ func (sh *shard) install(epoch uint32, r *ring.Ring) {
 	sh.traces.drop()
 	sh.epoch, sh.release = epoch, r.View().Release
 	sh.hasNext = false
+	owned := 0
 	for _, p := range sh.parts {
 		sh.silence(p)
 		owner, _ := r.Owner(p.id)
@@ -63,6 +64,19 @@ func (sh *shard) install(epoch uint32, r *ring.Ring) {
 		if p.m != nil {
 			sh.rearm(p)
 		}
+		if p.owned {
+			owned++
+		}
+	}
+	sh.countDormant(owned - sh.dormant)
+}
+
+// countDormant counts partitions that are owned and not active, and says whether there are any.
+func (sh *shard) countDormant(more int) {
+	if sh.dormant += more; sh.dormant == 0 {
+		sh.settled.Store(sh.epoch)
+	} else {
+		sh.settled.Store(0)
 	}
 }
 
@@ -76,6 +90,7 @@ func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups
 	p.m.Activate(now, epoch, sh.service.name)
 	p.m.Observe(false) // a watch begins afresh in every epoch
 	p.active = true
+	sh.countDormant(-1)
 	sh.count(p.m.Len())
 	sh.rearm(p)
 	if len(p.parked) > 0 {
@@ -136,6 +151,7 @@ func (sh *shard) silence(p *partition) {
 	if p.active {
 		sh.count(-p.m.Len())
 		sh.service.ledger.Add(p.m, -1)
+		sh.countDormant(1)
 	}
 	p.active = false
 	sh.sendAway(p.log.pending)

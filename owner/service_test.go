@@ -237,6 +237,39 @@ func TestListPages(t *testing.T) {
 	})
 }
 
+// What a principal has is told without waiting for a turn of any shard: every member may be asked for it
+// often. It is not told before all partitions are active.
+func TestRevealWaitsForNoShard(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.seat("ab", 1)
+		tb.deal("ab")
+		a, b := tb.members["a"], tb.members["b"]
+		epoch := a.service.cur.Load()
+		told := false
+		a.service.inShard(0, func(*shard, *partition) { _, told = a.service.Reveal(b.member.Identity, epoch, "ci") })
+		if !told {
+			t.Error("a member whose partitions are all active does not tell what a principal has")
+		}
+		for _, of := range []uint32{epoch - 1, epoch + 1} {
+			if _, told := a.service.Reveal(b.member.Identity, of, "ci"); told {
+				t.Errorf("it tells so in epoch %d, which is not %d", of, epoch)
+			}
+		}
+		a.service.inShard(0, func(sh *shard, _ *partition) {
+			for _, p := range sh.parts {
+				if p.active {
+					sh.silence(p)
+					break
+				}
+			}
+			_, told = a.service.Reveal(b.member.Identity, epoch, "ci")
+		})
+		if told {
+			t.Error("it tells so although a partition is not active")
+		}
+	})
+}
+
 // A view in which nothing moves costs an owner one message to every other member for
 // each step of its activation, however many partitions and replica sets it has.
 func TestActivationTakesFewMessages(t *testing.T) {

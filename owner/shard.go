@@ -21,6 +21,8 @@ type shard struct {
 	epoch uint32
 	// release is that of the view.
 	release uint32
+	// dormant is the number of partitions that are owned and not active.
+	dormant int
 	// next is no later than the earliest deadline of any partition; hasNext is false if there is
 	// no deadline.
 	next    time.Duration
@@ -54,6 +56,8 @@ type shard struct {
 	// brought up to date after each batch.
 	done   uint64
 	worked atomic.Uint64
+	// settled is the epoch in which all partitions that are owned are active; 0 while some are not.
+	settled atomic.Uint32
 
 	// awaited says for whom this shard waited when it was last asked; asked is set while it has
 	// been asked again.

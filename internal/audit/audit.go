@@ -89,6 +89,7 @@ type Log struct {
 	// is set nobody waits.
 	hangs   atomic.Bool
 	dropped atomic.Uint64
+	denials denials
 
 	mu  sync.Mutex // guards gap
 	gap gap

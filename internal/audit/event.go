@@ -44,6 +44,10 @@ type Event struct {
 	Rule string `json:"rule,omitempty"`
 	// Reason is the reason that the caller gave, or why the call was denied or failed.
 	Reason string `json:"reason,omitempty"`
+	// Suppressed is the number of denials that have no lines of their own, and Since is when the first
+	// of them came; both are set in a line that summarises them.
+	Suppressed uint64    `json:"suppressed,omitempty"`
+	Since      time.Time `json:"since,omitzero"`
 }
 
 // clipped returns e with every text bounded.

@@ -42,6 +42,7 @@ func (w *writer) run() {
 		case <-w.log.reopen:
 			w.reopen()
 		case <-retry.C:
+			w.summarise(false)
 			w.markGap()
 		case <-w.log.closing:
 			w.drain()
@@ -50,8 +51,16 @@ func (w *writer) run() {
 	}
 }
 
+// summarise writes lines for the denials that were left out.
+func (w *writer) summarise(everything bool) {
+	for _, e := range w.log.denials.summaries(time.Now(), everything) {
+		w.write(&entry{event: w.log.complete(e)})
+	}
+}
+
 // drain writes what is left when the log is closed.
 func (w *writer) drain() {
+	w.summarise(true)
 	for {
 		select {
 		case e := <-w.log.queue:

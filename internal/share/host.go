@@ -11,7 +11,11 @@ func Host(addr net.Addr) string {
 	if addr == nil {
 		return ""
 	}
-	text := addr.String()
+	return HostOf(addr.String())
+}
+
+// HostOf is [Host] of the text of an address.
+func HostOf(text string) string {
 	host, _, err := net.SplitHostPort(text)
 	if err != nil {
 		return text

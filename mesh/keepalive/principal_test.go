@@ -46,11 +46,16 @@ func TestKeepsHoldsOfItsPrincipal(t *testing.T) {
 			})
 		}
 		s.Keep(list)
-		for n := range uint64(10) { // two TTLs
-			s.Keep([]sessionwire.Keep{{Kind: sessionwire.KeepAlive, ID: n + 1}})
-			time.Sleep(ttl / 5)
+		var alive uint64
+		twoTTLs := func() {
+			for range 10 {
+				alive++
+				s.Keep([]sessionwire.Keep{{Kind: sessionwire.KeepAlive, ID: alive}})
+				time.Sleep(ttl / 5)
+			}
+			synctest.Wait()
 		}
-		synctest.Wait()
+		twoTTLs()
 		sink.mu.Lock()
 		defer sink.mu.Unlock()
 		if len(sink.ended) != 1 || !errors.Is(sink.ended[1], sharelock.ErrPermissionDenied) {
@@ -59,5 +64,24 @@ func TestKeepsHoldsOfItsPrincipal(t *testing.T) {
 		if n := v.Service.Stats().Locks; n != 3 {
 			t.Errorf("%d keys are held after two TTLs, want 3", n)
 		}
+		sink.mu.Unlock()
+		defer sink.mu.Lock()
+
+		// Its caller may not have any hold any more: it keeps those of its principal, and of nobody.
+		s.Revoke(func(string) (bool, error) { return true, nil })
+		twoTTLs()
+		if n := v.Service.Stats().Locks; n != 3 {
+			t.Errorf("%d keys are held although nothing was revoked, want 3", n)
+		}
+		s.Revoke(func(string) (bool, error) { return false, nil })
+		twoTTLs()
+		if n := v.Service.Stats().Locks; n != 2 {
+			t.Errorf("%d keys are held after force was revoked, want 2", n)
+		}
+		sink.mu.Lock()
+		if len(sink.ended) != 2 || !errors.Is(sink.ended[2], sharelock.ErrPermissionDenied) {
+			t.Errorf("the client was told %v, want that hold 2 is another principal's", sink.ended)
+		}
+		sink.mu.Unlock()
 	})
 }

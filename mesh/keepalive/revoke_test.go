@@ -25,11 +25,11 @@ func TestRevoke(t *testing.T) {
 			})
 		}
 		s.Keep(list)
-		s.Revoke(func(key string) error {
+		s.Revoke(func(key string) (bool, error) {
 			if key == "prod/k" {
-				return sharelock.ErrPermissionDenied
+				return false, sharelock.ErrPermissionDenied
 			}
-			return nil
+			return false, nil
 		})
 		sink.mu.Lock()
 		defer sink.mu.Unlock()

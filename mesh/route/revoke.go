@@ -9,7 +9,7 @@ import (
 )
 
 // Revoke implements api.Session.
-func (s *session) Revoke(allowed func(key string) error) {
+func (s *session) Revoke(allowed func(key string) (anyHold bool, err error)) {
 	s.kept.Revoke(allowed)
 	var refused []uint64
 	s.mu.Lock()
@@ -17,7 +17,7 @@ func (s *session) Revoke(allowed func(key string) error) {
 		if q.req.Kind != owner.Acquire || q.revoked != nil {
 			continue
 		}
-		if q.revoked = allowed(q.req.Key); q.revoked != nil {
+		if _, q.revoked = allowed(q.req.Key); q.revoked != nil {
 			refused = append(refused, id)
 		}
 	}

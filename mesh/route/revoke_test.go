@@ -36,11 +36,11 @@ func TestRevokeWaiter(t *testing.T) {
 				}}})
 			}
 			synctest.Wait()
-			s.Revoke(func(key string) error {
+			s.Revoke(func(key string) (bool, error) {
 				if key == "prod/k" {
-					return errDenied
+					return false, errDenied
 				}
-				return nil
+				return false, nil
 			})
 			synctest.Wait()
 			to.wantAnswer(t, 0, sharelock.ErrPermissionDenied)

@@ -1,0 +1,137 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sgkandale/sharelock/internal/share"
+)
+
+// Denials cost their caller nothing, so that one who wants to hide could write the log until the lines
+// that matter are rotated away. Of each principal, or of each host without good credentials,
+// denialBurst denials are written at once and then one every denialEvery; of all together allBurst, and
+// then one every allEvery. What is beyond is counted, and summarised in a line after summaryAfter.
+// Nothing else is ever left out.
+const (
+	denialBurst, denialEvery = 50, 2 * time.Second
+	allBurst, allEvery       = 1000, 20 * time.Millisecond
+
+	summaryAfter = time.Minute
+	// maxSummaries is the largest number of lines of summaries that are written together. One more
+	// has the rest.
+	maxSummaries = 16
+	// maxDeniers bounds the principals and hosts that are told apart.
+	maxDeniers = 4096
+)
+
+// denials counts denials. The zero value has seen none.
+type denials struct {
+	mu sync.Mutex
+	// of has those who were denied something not long ago; guarded by mu.
+	of  map[denier]*denied
+	all bucket // guarded by mu
+}
+
+// denier is whose call was denied: a principal, or a host. The zero value is everyone for whom there
+// was no room.
+type denier struct{ principal, host string }
+
+// denied are the denials of one denier.
+type denied struct {
+	lines bucket
+	// left is the number of denials that were left out since the last summary, since when the first
+	// of them came.
+	left  uint64
+	since time.Time
+}
+
+// bucket lets a burst through, and then one event in each interval. The zero value is full.
+type bucket struct{ empty time.Time }
+
+// take reports whether one more event may pass now.
+func (b *bucket) take(now time.Time, burst int, every time.Duration) bool {
+	if b.empty.Before(now) {
+		b.empty = now
+	}
+	if b.empty.Sub(now) > time.Duration(burst-1)*every {
+		return false
+	}
+	b.empty = b.empty.Add(every)
+	return true
+}
+
+// pass reports whether the line of a denial is to be written. If not, it is counted.
+func (d *denials) pass(now time.Time, e *Event) bool {
+	who := denier{host: share.HostOf(e.Remote)}
+	if e.Principal != "" && e.Credential != "" && e.Credential != "none" {
+		who = denier{principal: e.Principal}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	of := d.of[who]
+	if of == nil {
+		if len(d.of) >= maxDeniers {
+			who = denier{}
+		}
+		if of = d.of[who]; of == nil {
+			of = &denied{}
+			if d.of == nil {
+				d.of = map[denier]*denied{}
+			}
+			d.of[who] = of
+		}
+	}
+	if of.lines.take(now, denialBurst, denialEvery) && d.all.take(now, allBurst, allEvery) {
+		return true
+	}
+	if of.left++; of.left == 1 {
+		of.since = now
+	}
+	return false
+}
+
+// summaries returns the lines for what was left out, the largest first: a minute later, or
+// at once if everything is set. It forgets those who were denied nothing for a while.
+func (d *denials) summaries(now time.Time, everything bool) (lines []Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for who, of := range d.of {
+		switch {
+		case of.left > 0 && (everything || now.Sub(of.since) >= summaryAfter):
+			lines = append(lines, Event{
+				Principal: who.principal, Remote: who.host, Result: Denied, Suppressed: of.left, Since: of.since.UTC(),
+				Reason: "so many more denials were left out",
+			})
+			of.left = 0
+		case of.left == 0 && of.lines.empty.Before(now):
+			delete(d.of, who)
+		}
+	}
+	slices.SortFunc(lines, func(a, b Event) int { return cmp.Compare(b.Suppressed, a.Suppressed) })
+	if len(lines) <= maxSummaries {
+		return lines
+	}
+	rest := Event{Result: Denied, Since: lines[maxSummaries].Since, Reason: "so many more denials of others were left out"}
+	for _, e := range lines[maxSummaries:] {
+		rest.Suppressed += e.Suppressed
+		if e.Since.Before(rest.Since) {
+			rest.Since = e.Since
+		}
+	}
+	return append(lines[:maxSummaries], rest)
+}
+
+// Deny is Record of a call that was denied. Beyond a rate it only counts: a flood of denials must not
+// rotate away what matters.
+func (l *Log) Deny(ctx context.Context, e Event) {
+	if l == nil {
+		return
+	}
+	e.Result = Denied
+	if l.denials.pass(time.Now(), &e) {
+		l.Record(ctx, e)
+	}
+}
