@@ -2,23 +2,32 @@ package owner
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/sgkandale/sharelock"
 )
 
 // Contention returns the keys of this member that somebody waits for, the longest wait first, at
-// most limit. It reads one partition at a time, so that requests are not held up.
+// most limit. It reads one partition after the other, and a large one in steps, so that requests
+// are not held up.
 func (s *Service) Contention(limit int) []sharelock.Contention {
 	var found []sharelock.Contention
 	for p := range uint32(s.partitions) {
-		s.inShard(p, func(_ *shard, part *partition) {
-			if part.active {
-				part.m.Contention(s.clock(), func(c sharelock.Contention) { found = append(found, c) })
+		for left := math.MaxInt; left > 0; {
+			if !s.inShard(p, func(sh *shard, part *partition) {
+				if !part.active {
+					left = 0
+					return
+				}
+				left = part.m.Contention(s.clock(), left, func(c sharelock.Contention) { found = append(found, c) })
+				sh.saw(part.m)
+			}) {
+				left = 0
 			}
-		})
-		if len(found) > 2*limit+1024 {
-			found = longest(found, limit)
+			if len(found) > 2*limit+1024 {
+				found = longest(found, limit)
+			}
 		}
 	}
 	return longest(found, limit)

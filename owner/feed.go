@@ -3,7 +3,6 @@ package owner
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/sgkandale/sharelock"
@@ -35,13 +34,16 @@ type Feed struct {
 	mu       sync.Mutex
 	keys     map[string]struct{} // guarded by mu
 	prefixes map[string]struct{} // guarded by mu
-	queue    []News              // guarded by mu
-	closed   bool                // guarded by mu
+	// lengths has how many of the prefixes have each length, so that a key is looked up a bounded
+	// number of times, however many prefixes are watched; guarded by mu.
+	lengths map[int]int
+	queue   []News // guarded by mu
+	closed  bool   // guarded by mu
 }
 
 // Feed returns a feed that watches nothing yet. The caller calls Close.
 func (s *Service) Feed() *Feed {
-	f := &Feed{service: s, wake: wake.New(), keys: map[string]struct{}{}, prefixes: map[string]struct{}{}}
+	f := &Feed{service: s, wake: wake.New(), keys: map[string]struct{}{}, prefixes: map[string]struct{}{}, lengths: map[int]int{}}
 	s.watched.add(f)
 	return f
 }
@@ -92,13 +94,16 @@ func (t Target) name() string {
 	return t.Prefix
 }
 
-// count counts a target at the service.
-func (f *Feed) count(t Target, d int32) {
+// count counts a target, here and at the service. It needs mu.
+func (f *Feed) count(t Target, d int) {
 	if t.Key == "" {
-		f.service.watched.all.Add(d)
+		f.service.watched.all.Add(int32(d))
+		if f.lengths[len(t.Prefix)] += d; f.lengths[len(t.Prefix)] == 0 {
+			delete(f.lengths, len(t.Prefix))
+		}
 		return
 	}
-	f.service.watched.keys[f.service.partition(t.Key)].Add(d)
+	f.service.watched.keys[f.service.partition(t.Key)].Add(int32(d))
 }
 
 // Close ends the feed.
@@ -136,9 +141,11 @@ func (f *Feed) wants(key string) bool {
 	if _, yes := f.keys[key]; yes {
 		return true
 	}
-	for p := range f.prefixes {
-		if strings.HasPrefix(key, p) {
-			return true
+	for n := range f.lengths {
+		if n <= len(key) {
+			if _, yes := f.prefixes[key[:n]]; yes {
+				return true
+			}
 		}
 	}
 	return false

@@ -257,6 +257,42 @@ func TestFeedOfPrefix(t *testing.T) {
 	})
 }
 
+// An owner looks a key up once for each length of a prefix, in its turn, however many prefixes
+// are watched (Q6).
+func TestFeedOfManyPrefixes(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.three(1)
+		s := tb.members["a"]
+		f := s.service.Feed()
+		defer f.Close()
+		const n = 20000
+		for i := range n {
+			f.Watch(Target{Prefix: fmt.Sprint("p", i, "/")})
+			f.Watch(Target{Prefix: fmt.Sprint("p", i, "/")}) // counts once
+		}
+		f.mu.Lock()
+		if len(f.lengths) != 5 || !f.wants("p0/k") || !f.wants("p19999/") || f.wants("p19999") || f.wants("p20000/k") || f.wants("") {
+			t.Errorf("of %d prefixes with the lengths %v the wrong ones are wanted", n, f.lengths)
+		}
+		f.mu.Unlock()
+		f.Watch(Target{Prefix: ""})
+		f.mu.Lock()
+		if !f.wants("p20000/k") || !f.wants("") {
+			t.Error("the empty prefix is not that of every key")
+		}
+		f.mu.Unlock()
+		f.Unwatch(Target{Prefix: ""})
+		for i := range n {
+			f.Unwatch(Target{Prefix: fmt.Sprint("p", i, "/")})
+		}
+		f.mu.Lock()
+		if len(f.lengths) > 0 || f.wants("p0/k") {
+			t.Errorf("the lengths %v are left", f.lengths)
+		}
+		f.mu.Unlock()
+	})
+}
+
 // Who does not take the news loses them, and keeps no memory.
 func TestFeedIsBounded(t *testing.T) {
 	bubble(t, func(tb *table) {

@@ -110,6 +110,20 @@ func TestStepsAreBounded(t *testing.T) {
 		if err != nil || len(l.Locks) != 1000 || !l.More {
 			t.Errorf("%d keys are listed, %v", len(l.Locks), err)
 		}
+		// It is watched from here on, and read for that; all that wait are looked for.
+		feed := seats[2].service.Feed()
+		defer feed.Close()
+		feed.Watch(Target{Prefix: "k"})
+		feed.Watch(Target{Key: key(-1)})
+		feed.Read(t.Context(), Read{ID: 1, Epoch: 2, Target: Target{Prefix: "k"}, Partitions: []uint32{p}})
+		feed.Read(t.Context(), Read{ID: 2, Epoch: 2, Target: Target{Key: key(-1)}})
+		synctest.Wait()
+		if news, err := feed.Take(t.Context()); err != nil || len(news) < 2 || news[len(news)-1].Part == nil || news[len(news)-1].Part.Err != nil {
+			t.Errorf("%d news of the reads, %v", len(news), err)
+		}
+		if list := seats[2].service.Contention(100); len(list) != 100 {
+			t.Errorf("%d keys are waited for, want 100", len(list))
+		}
 		ask(Request{Kind: Renew})
 		seats[2].service.Broke(e)
 		for i := 0; i < 8*machine.StepEntries; i += MaxRenewals {

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -28,7 +29,9 @@ func TestContention(t *testing.T) {
 	p.pass(time.Second)
 
 	var got []sharelock.Contention
-	p.m.Contention(p.now, func(c sharelock.Contention) { got = append(got, c) })
+	if left := p.m.Contention(p.now, math.MaxInt, func(c sharelock.Contention) { got = append(got, c) }); left != 0 {
+		t.Errorf("%d claims are left", left)
+	}
 	slices.SortFunc(got, func(a, b sharelock.Contention) int { return cmp.Compare(a.Key, b.Key) })
 	want := []sharelock.Contention{
 		{Key: "long", Holds: 1, Waiters: 2, LongestWait: 3 * time.Second},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +169,20 @@ func TestEveryStepIsBounded(t *testing.T) {
 			scan := s.m.Scan("nobody", func([]byte) {})
 			for !scan.Step() {
 				s.measured("scan")
+			}
+		},
+		"contention": func(s *stepped, n int) {
+			for i := range n / 2 {
+				s.acquire(from, s.key(i), "holds", Request{})
+				s.acquire(from, s.key(i), "waits", Request{Wait: time.Hour})
+			}
+			s.pass("a read", time.Second)
+			seen := 0
+			for left := math.MaxInt; left > 0; s.measured("contention") {
+				left = s.m.Contention(s.now, left, func(sharelock.Contention) { seen++ })
+			}
+			if seen != n/2 {
+				s.t.Errorf("%d keys are waited for, want %d", seen, n/2)
 			}
 		},
 		"renewals of many": func(s *stepped, n int) {
