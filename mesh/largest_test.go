@@ -38,8 +38,15 @@ func largestMetadata() map[string]string {
 func largestHold() sharelock.Hold {
 	return sharelock.Hold{
 		Key: longest(sharelock.MaxKeyBytes), Token: 1<<63 - 1, ClientID: longest(sharelock.MaxClientIDBytes),
-		RequestID: longest(sharelock.MaxRequestIDBytes), Slots: sharelock.MaxSlots, TTL: 24 * time.Hour, ExpiresIn: 24 * time.Hour,
+		RequestID: longest(sharelock.MaxRequestIDBytes), Principal: longest(sharelock.MaxPrincipalBytes), Slots: sharelock.MaxSlots, TTL: 24 * time.Hour, ExpiresIn: 24 * time.Hour,
 		Node: longest(64), Metadata: largestMetadata(),
+	}
+}
+
+func largestWaiter() sharelock.Waiter {
+	h := largestHold()
+	return sharelock.Waiter{
+		ClientID: h.ClientID, RequestID: h.RequestID, Principal: h.Principal, Slots: h.Slots, Waiting: h.TTL, Metadata: h.Metadata,
 	}
 }
 
@@ -72,6 +79,7 @@ func largestState(t *testing.T) view.State {
 	s := view.State{Cluster: &peerv1.Cluster{
 		Id: []byte(longest(rules.MaxClusterID)), Name: longest(64), Partitions: ring.MaxPartitions,
 		LeaseNs: int64(time.Minute), MaxTtlNs: int64(24 * time.Hour), Replicas: view.MaxVoters,
+		Replaces: slices.Repeat([][]byte{[]byte(longest(rules.MaxClusterID))}, 100), // one for each recovery
 	}}
 	for range ring.MaxHistory {
 		s.History.Views = append(s.History.Views, ring.View{
@@ -89,6 +97,11 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 	cluster, why := []byte(longest(rules.MaxClusterID)), longest(4<<10)
 	ids := slices.Repeat([]*peerv1.Identity{id}, ring.MaxMembers)
 	partitions := slices.Repeat([]uint32{1<<32 - 1}, ring.MaxPartitions)
+	target := &peerv1.WatchTarget{Key: longest(sharelock.MaxKeyBytes), Prefix: longest(sharelock.MaxKeyBytes)}
+	event := &peerv1.WatchEvent{
+		Type: string(sharelock.LeftQueue), Key: longest(sharelock.MaxKeyBytes), ClientId: longest(sharelock.MaxClientIDBytes),
+		Principal: longest(sharelock.MaxPrincipalBytes), Reason: longest(sharelock.MaxReasonBytes),
+	}
 	held := slices.Repeat([]*peerv1.Held{{Partition: 1<<32 - 1, Have: 1<<32 - 1, Seq: 1<<64 - 1}}, ring.MaxPartitions)
 	return map[string][2]proto.Message{
 		"Promise": {&peerv1.PromiseRequest{ClusterId: cluster, Founder: id}, &peerv1.PromiseResponse{Promised: true, Why: why}},
@@ -97,7 +110,7 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 			&peerv1.ProbeResponse{Epoch: 1 << 31, ClusterId: cluster, Release: 1, OldestRelease: 1, Undialled: why},
 		},
 		"Join": {
-			&peerv1.JoinRequest{Member: member, Reached: ids, OldestRelease: 1},
+			&peerv1.JoinRequest{Member: member, Reached: ids, Callers: ids, OldestRelease: 1},
 			&peerv1.JoinResponse{Outcome: peerv1.JoinResponse_OUTCOME_WAIT, Why: why, Leader: m.Peer, History: history},
 		},
 		"Decommission": {&peerv1.DecommissionRequest{Name: m.Name}, &peerv1.DecommissionResponse{Why: why, Leader: m.Peer}},
@@ -116,6 +129,7 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 			&peerv1.ForcedRequest{
 				Holds: slices.Repeat([]*peerv1.ForcedHold{{
 					Key: longest(sharelock.MaxKeyBytes), Token: 1<<63 - 1, ClientId: longest(sharelock.MaxClientIDBytes),
+					Principal: longest(sharelock.MaxPrincipalBytes),
 				}}, mostForced),
 				Reason: longest(sharelock.MaxReasonBytes),
 			},
@@ -132,19 +146,14 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 		// waiters as a read lists.
 		"Watch": {
 			&peerv1.WatchRequest{
-				Watch:   slices.Repeat([]*peerv1.WatchTarget{{Key: longest(sharelock.MaxKeyBytes)}}, 500),
-				Unwatch: slices.Repeat([]*peerv1.WatchTarget{{Key: longest(sharelock.MaxKeyBytes)}}, 500),
+				Watch:   slices.Repeat([]*peerv1.WatchTarget{target}, 500),
+				Unwatch: slices.Repeat([]*peerv1.WatchTarget{target}, 500),
 				Reads: slices.Repeat([]*peerv1.WatchRead{{
-					Id: 1<<64 - 1, Epoch: 1 << 31, Target: &peerv1.WatchTarget{Prefix: longest(sharelock.MaxKeyBytes)}, Resume: true, After: 1<<64 - 1,
-					Partitions: slices.Repeat([]uint32{ring.MaxPartitions - 1}, 32),
+					Id: 1<<64 - 1, Target: target, Partitions: slices.Repeat([]uint32{ring.MaxPartitions - 1}, 32),
 				}}, 500),
 			},
-			&peerv1.WatchResponse{News: []*peerv1.WatchNews{{Part: &peerv1.WatchPart{
-				Id: 1<<64 - 1, Epoch: 1 << 31, Seq: 1<<64 - 1, Error: why,
-				Events: slices.Repeat([]*peerv1.WatchEvent{{
-					Type: string(sharelock.LeftQueue), Key: longest(sharelock.MaxKeyBytes), Token: 1<<63 - 1, ClientId: longest(sharelock.MaxClientIDBytes),
-					Principal: longest(sharelock.MaxPrincipalBytes), Reason: longest(sharelock.MaxReasonBytes), AtUnixNs: 1<<63 - 1, Epoch: 1 << 31, Seq: 1<<64 - 1,
-				}}, 2100),
+			&peerv1.WatchResponse{News: []*peerv1.WatchNews{{Event: event, Part: &peerv1.WatchPart{
+				Error: why, Events: slices.Repeat([]*peerv1.WatchEvent{event}, 2100),
 			}}}},
 		},
 		"Usage": {
@@ -187,7 +196,9 @@ func largestReply(id *peerv1.Identity) *peerv1.Reply {
 // largestList is an owner's largest part of a list.
 func largestList() *peerv1.ListResponse {
 	lock := sharelock.KeyState{Key: longest(sharelock.MaxKeyBytes), Owner: longest(64), HoldCount: sharelock.MaxSlots}
-	lock.Holds = slices.Repeat([]sharelock.Hold{largestHold()}, 25) // 64 KiB, as TestReadIsBounded of package owner has it
+	// 64 KiB, as TestReadIsBounded of package owner has it.
+	lock.Holds = slices.Repeat([]sharelock.Hold{largestHold()}, 13)
+	lock.Waiters = slices.Repeat([]sharelock.Waiter{largestWaiter()}, 12)
 	l := owner.Listing{Locks: slices.Repeat([]sharelock.KeyState{lock}, sharelock.MaxPageSize+1)}
 	l.Cut(sharelock.MaxPageSize)
 	resp := &peerv1.ListResponse{Epoch: 1 << 31, More: true, Quarantined: ring.MaxPartitions}
@@ -217,11 +228,95 @@ func TestLargestMessages(t *testing.T) {
 			if got := m.ProtoReflect().Descriptor(); got != want {
 				t.Errorf("%s: %s, want %s", name, got.FullName(), want.FullName())
 			}
+			fill(t, name, m.ProtoReflect())
 			size := proto.Size(m)
 			t.Logf("%s: %d bytes", m.ProtoReflect().Descriptor().Name(), size)
 			if size > rules.MaxPeerMessage {
 				t.Errorf("%s has %d bytes, the most is %d", m.ProtoReflect().Descriptor().Name(), size, rules.MaxPeerMessage)
 			}
+		}
+	}
+}
+
+// fill makes every number in a message, and in those in it, the largest. Texts, lists and messages must be
+// there already, so that no new field is forgotten.
+func fill(t *testing.T, at string, m protoreflect.Message) {
+	t.Helper()
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		name := at + "." + string(f.Name())
+		switch {
+		case f.IsList() || f.IsMap() || f.Message() != nil || f.Kind() == protoreflect.StringKind || f.Kind() == protoreflect.BytesKind:
+			switch {
+			case !m.Has(f):
+				t.Errorf("nobody knows the largest %s", name)
+			case f.IsMap() || f.Message() == nil:
+			case f.IsList():
+				for j := range m.Get(f).List().Len() {
+					item := m.Get(f).List().Get(j).Message()
+					if j == 0 || item.Interface() != m.Get(f).List().Get(0).Message().Interface() {
+						fill(t, name, item)
+					}
+				}
+			default:
+				fill(t, name, m.Get(f).Message())
+			}
+		default:
+			m.Set(f, largestNumber(f))
+		}
+	}
+}
+
+// largestNumber is the number of a field that takes most bytes.
+func largestNumber(f protoreflect.FieldDescriptor) protoreflect.Value {
+	switch f.Kind() {
+	case protoreflect.BoolKind:
+		return protoreflect.ValueOfBool(true)
+	case protoreflect.EnumKind:
+		values := f.Enum().Values()
+		return protoreflect.ValueOfEnum(values.Get(values.Len() - 1).Number())
+	case protoreflect.Int32Kind:
+		return protoreflect.ValueOfInt32(-1)
+	case protoreflect.Int64Kind:
+		return protoreflect.ValueOfInt64(-1)
+	case protoreflect.Uint32Kind:
+		return protoreflect.ValueOfUint32(1<<32 - 1)
+	case protoreflect.DoubleKind:
+		return protoreflect.ValueOfFloat64(1)
+	default:
+		return protoreflect.ValueOfUint64(1<<64 - 1)
+	}
+}
+
+// A page of a list is one that clients of gRPC take, whatever its locks are like.
+func TestLargestPages(t *testing.T) {
+	h, w := largestHold(), largestWaiter()
+	short, pairs := h, map[string]string{}
+	short.Key, short.Metadata = "k", nil
+	for i := range sharelock.MaxMetadataPairs {
+		pairs[fmt.Sprint(i)] = ""
+	}
+	small := w
+	small.ClientID, small.RequestID, small.Principal, small.Metadata = "c", "", "", pairs
+	bare := w
+	bare.Metadata = nil
+	for name, lock := range map[string]sharelock.KeyState{
+		"everything":       {Key: h.Key, Holds: []sharelock.Hold{h}, Waiters: []sharelock.Waiter{w}},
+		"long ids":         {Key: "k", Holds: slices.Repeat([]sharelock.Hold{short}, 20)},
+		"waiters":          {Key: "k", Waiters: slices.Repeat([]sharelock.Waiter{bare}, 20)},
+		"small waiters":    {Key: "k", Waiters: slices.Repeat([]sharelock.Waiter{small}, 50)},
+		"long keys":        {Key: h.Key, Holds: []sharelock.Hold{{Key: h.Key, ClientID: "c", TTL: time.Minute, ExpiresIn: time.Minute}}},
+		"nothing but keys": {Key: "k", Holds: []sharelock.Hold{{Key: "k", ClientID: "c", TTL: time.Minute, ExpiresIn: time.Minute}}},
+	} {
+		lock.Owner, lock.HoldCount, lock.WaiterCount = longest(64), sharelock.MaxSlots, sharelock.MaxSlots
+		l := owner.Listing{Locks: slices.Repeat([]sharelock.KeyState{lock}, sharelock.MaxPageSize+1)}
+		l.Cut(sharelock.MaxPageSize)
+		page := &sharelockv1.ListResponse{Locks: sharelockv1.LocksToProto(l.Locks), NextPageToken: longest(1024)}
+		size := proto.Size(page)
+		t.Logf("%s: %d locks, %d bytes", name, len(l.Locks), size)
+		if size > sharelock.MaxMessageBytes*3/4 {
+			t.Errorf("%s: a page has %d bytes, clients take %d", name, size, sharelock.MaxMessageBytes)
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/machine"
-	"github.com/sgkandale/sharelock/owner/ops"
 )
 
 // listedPerKey is the largest number of holds, and of waiters, of one key that a list shows, and
@@ -86,14 +85,17 @@ func (l *Listing) Cut(limit int) {
 	}
 }
 
-// sizeOf returns about how many bytes a lock takes in a message.
+// nodeBytes is about how many bytes the name of a node takes in a message.
+const nodeBytes = 64
+
+// sizeOf returns about how many bytes a lock takes in a message, and rather more than less.
 func sizeOf(l *sharelock.KeyState) int {
-	size := len(l.Key) + 64
+	size := len(l.Key) + nodeBytes + 64
 	for i := range l.Holds {
-		size += len(l.Key) + ops.MetadataSize(l.Holds[i].Metadata) + 256
+		size += machine.HoldBytes(&l.Holds[i]) + nodeBytes
 	}
 	for i := range l.Waiters {
-		size += ops.MetadataSize(l.Waiters[i].Metadata) + 256
+		size += machine.WaiterBytes(&l.Waiters[i])
 	}
 	return size
 }

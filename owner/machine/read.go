@@ -33,6 +33,11 @@ func HoldBytes(h *sharelock.Hold) int {
 	return entryBytes + len(h.Key) + len(h.ClientID) + len(h.RequestID) + len(h.Principal) + ops.MetadataSize(h.Metadata)
 }
 
+// WaiterBytes returns about how many bytes a waiter takes in a message.
+func WaiterBytes(w *sharelock.Waiter) int {
+	return entryBytes + len(w.ClientID) + len(w.RequestID) + len(w.Principal) + ops.MetadataSize(w.Metadata)
+}
+
 // check answers whether a token is a grant. Like a read it is linearizable.
 func (t turn) check(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
