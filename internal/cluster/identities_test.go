@@ -2,8 +2,10 @@ package cluster_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +95,73 @@ func TestSimDirectoryInUseTwice(t *testing.T) {
 		c.Kill(real)
 		until(ctx, t, "the copy is a member", func() bool { return c.Node(double).Ready() == nil })
 	})
+}
+
+// A copy of a data directory, new or from before its member's last starts, is started and by
+// its supervisor started again and again, while the member, which may lead, renews: nobody
+// loses its lease, no view changes, and both say in an ERROR where the other one is (V3).
+func TestSimDirectoryCopies(t *testing.T) {
+	for _, leads := range []bool{false, true} {
+		for starts := range 3 {
+			t.Run(fmt.Sprintf("leads: %t, %d starts after the copy", leads, starts), func(t *testing.T) {
+				virtual.Test(t, func(t *testing.T) { directoryCopy(t, leads, starts) })
+			})
+		}
+	}
+}
+
+func directoryCopy(t *testing.T, leads bool, starts int) {
+	real := 0
+	var dirs [4]string
+	var logs [4]logText
+	c := cluster.Start(inRAM(t), cluster.Options{
+		Net: cluster.Memory, Nodes: 3, Timing: sceneLease, MaxTTL: sceneMax,
+		Configure: func(i int, cfg *mesh.Config) {
+			copies(2)(i, cfg)
+			if i == 3 {
+				cfg.DataDir = dirs[real] + "-copy"
+			}
+			dirs[i] = cfg.DataDir
+			cfg.Logger = slog.New(slog.NewTextHandler(&logs[i], nil))
+		},
+	})
+	ctx := patient(t)
+	if real = c.Leader(); !leads {
+		real = others(c, real)[0]
+	}
+	restart := func(i int) {
+		must(t, c.Stop(ctx, i))
+		must(t, c.Restart(ctx, i))
+		must(t, c.WaitReady(ctx))
+	}
+	must(t, os.CopyFS(dirs[real]+"-copy", os.DirFS(dirs[real])))
+	for range starts {
+		restart(real)
+	}
+	for leads && c.Leader() != real {
+		restart(c.Leader())
+	}
+	epoch := c.Epoch()
+	stop := never(t, "a member lost its lease", func() bool {
+		return slices.ContainsFunc([]int{0, 1, 2}, func(i int) bool { return c.Node(i).Ready() != nil })
+	})
+	double, err := c.Add(ctx)
+	must(t, err)
+	for range 4 {
+		pause(ctx, 3*sceneLease)
+		words := []string{"ERROR", "in use twice", c.Addrs(real).Peer, c.Addrs(double).Peer}
+		for _, i := range []int{real, double} {
+			if len(logs[i].lines(words...)) == 0 {
+				t.Errorf("the log of node %d has no line with %q", i, words)
+			}
+		}
+		c.Kill(double)
+		must(t, c.Restart(ctx, double))
+	}
+	stop()
+	if now := c.Epoch(); now != epoch {
+		t.Errorf("the view has changed: epoch %d, then %d", epoch, now)
+	}
 }
 
 // A copy of a member's data directory takes the member's place while that is down, keeps

@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -129,4 +130,46 @@ func TestSimMemberBecomesUndiallable(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		undiallable(t, calm(2*time.Minute), func(c *cluster.Cluster, deaf int) { c.Deafen(deaf) })
 	})
+}
+
+// (m) A single member and a joiner cannot dial each other, one way or both: the joiner stays
+// out, no view changes meanwhile, and nothing is lost. It joins when the link is whole.
+func TestSchedule16mOneMemberCannotDial(t *testing.T) {
+	for member := range 3 { // 0 leads
+		for k, way := range []string{"wall", "wall back", "both"} {
+			if sparse(3*member + k) {
+				continue
+			}
+			t.Run(fmt.Sprintf("%d-3 %s", member, way), func(t *testing.T) {
+				virtual.Test(t, func(t *testing.T) {
+					c, ctx := scene(t, 4, 2), patient(t)
+					role := roles(c)
+					cl := outside(ctx, t, c, "holder")
+					locks := holdMany(ctx, t, cl)
+					joiner := role[3]
+					must(t, c.Stop(ctx, joiner))
+					must(t, c.WaitMembers(ctx, 3))
+					for _, x := range waysToCut(member, 3)[way] {
+						if x.wall {
+							c.Wall(role[x.from], role[x.to])
+						} else {
+							c.Cut(role[x.from], role[x.to])
+						}
+					}
+					epoch := c.Epoch()
+					must(t, c.Restart(ctx, joiner))
+					pause(ctx, 20*sceneLease)
+					if now := c.Epoch(); now != epoch {
+						t.Errorf("%s: the view changed from %d to %d", invariant.Quiet, epoch, now)
+					}
+					if err := c.Node(joiner).Ready(); err == nil || !strings.Contains(err.Error(), "not in the view") {
+						t.Errorf("the joiner says %v", err)
+					}
+					c.Heal()
+					must(t, c.WaitMembers(waitAtMost(ctx, t, 10*sceneLease), 4))
+					wantKept(ctx, t, cl, locks)
+				})
+			})
+		}
+	}
 }

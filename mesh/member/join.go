@@ -79,6 +79,7 @@ func (m *Member) join(ctx context.Context, a *epoch.View) error {
 // leases: a shorter time may be the end of an earlier run of this node.
 func (m *Member) refused(resp *peerv1.JoinResponse) error {
 	if resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_ID_TAKEN {
+		m.cfg.Log.Error("refused by the mesh", "why", resp.GetWhy())
 		return fmt.Errorf("join: %s: was the data directory copied, or brought back from a backup?", resp.GetWhy())
 	}
 	now := m.cfg.Clock()

@@ -63,7 +63,10 @@ func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 		fresh := st != nil && !st.left && now-st.renewed <= l.lease()
 		switch {
 		case m.ID == who.ID && m.Counter >= who.Counter:
-			resp.Outcome, resp.Why = peerv1.JoinResponse_OUTCOME_ID_TAKEN, "member "+m.Identity.String()+" has this id"
+			resp.Outcome, resp.Why = peerv1.JoinResponse_OUTCOME_ID_TAKEN, inUseTwice(m, who)
+			if fresh {
+				st.double, st.doubled = resp.Why, now
+			}
 			return resp
 		case m.ID != who.ID && m.Name == who.Name && fresh:
 			resp.Outcome, resp.Why = peerv1.JoinResponse_OUTCOME_NAME_TAKEN,
@@ -106,8 +109,12 @@ func inUseTwice(m, joins ring.Member) string {
 }
 
 // renewedBeside notes that a member has renewed for which a later start of its process asks to
-// join, and returns what the member has to know of that (V3). It needs l.mu.
+// join, and returns what the member has to know of that, or of an older copy of its data
+// directory that was refused (V3). It needs l.mu.
 func (l *Leader) renewedBeside(who ring.Identity, arrived time.Duration) (notice string) {
+	if m := l.members[who]; m != nil && m.double != "" && arrived-m.doubled <= l.lease() {
+		return m.double
+	}
 	j, joins := l.joins[who.ID]
 	if !joins || j.member.Counter <= who.Counter || !j.fresh(arrived, l.lease()) || arrived <= j.first {
 		return ""

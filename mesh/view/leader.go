@@ -170,6 +170,10 @@ type standing struct {
 	stopped bool
 	// replaced: a later start of the same process asks to join.
 	replaced bool
+	// double is what the member has to know of a process with its id and no higher counter,
+	// as a copy of its data directory has, that was refused at doubled; "" is nothing (V3).
+	double  string
+	doubled time.Duration
 	// leaving: it asked to leave; left: it gave up its lease (V7).
 	leaving, left bool
 	// refresh: it needs a new epoch (G2).
