@@ -69,12 +69,20 @@ var errForeign = &sharelock.Error{
 func (s *httpAPI) fromHere(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The original's ping answers every method, and changes nothing.
-		if r.URL.Path != "/ping" && foreign.Check(r) != nil {
-			v := &visit{audit: s.audit, from: entrance{door: doorHTTP, method: r.Method + " " + r.URL.Path, remote: RemoteOf(r.Context())}}
-			v.refused(r.Context(), errForeign)
-			s.fail(w, r, errForeign, nil)
+		var err error
+		switch {
+		case r.URL.Path == "/ping":
+		case foreign.Check(r) != nil:
+			err = errForeign
+		case s.gate == nil && rebound(r):
+			err = errRebound
+		}
+		if err == nil {
+			next.ServeHTTP(w, r)
 			return
 		}
-		next.ServeHTTP(w, r)
+		v := &visit{audit: s.audit, from: entrance{door: doorHTTP, method: r.Method + " " + r.URL.Path, remote: RemoteOf(r.Context())}}
+		v.refused(r.Context(), err)
+		s.fail(w, r, err, nil)
 	})
 }

@@ -3,6 +3,7 @@
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { evil, foreign } from "./foreign.mjs";
 import { Mesh, until } from "./mesh.mjs";
 
 const require = createRequire(join(process.env.NODE_PATH, "x"));
@@ -121,10 +122,12 @@ const mesh = new Mesh(join(process.cwd(), binary), out);
 const browser = await chromium.launch({
   executablePath: "/usr/bin/chromium",
   args: ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--enable-precise-memory-info"],
+    "--disable-component-update", "--disable-sync", "--enable-precise-memory-info",
+    `--host-resolver-rules=MAP ${evil} 127.0.0.1`],
 });
 try {
   await mesh.start();
+  await foreign(browser, mesh, check);
   await story(browser, mesh);
   await looks(browser, mesh);
   await keyboard(browser, mesh);
