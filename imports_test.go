@@ -79,7 +79,7 @@ var folders = []folder{
 	{"internal/pagetoken", nil, nil},
 	{"internal/auth", []string{".", "internal/audit", "internal/caller", "internal/share"}, []string{goJOSE, goOIDC, yaml}},
 	{"internal/certs", nil, nil},
-	{"internal/nodetls", []string{"internal/opening", "internal/seldom"}, nil},
+	{"internal/nodetls", []string{"internal/opening", "internal/seldom", "internal/share"}, nil},
 	{"internal/opening", []string{"internal/share"}, nil},
 	{"internal/connlimit", []string{"internal/seldom", "internal/share"}, nil},
 	{"internal/share", nil, nil},

@@ -1,13 +1,19 @@
 package nodetls
 
 import (
+	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/opening"
+	"github.com/sgkandale/sharelock/internal/seldom"
+	"github.com/sgkandale/sharelock/internal/share"
 )
 
 const (
@@ -25,6 +31,7 @@ type Listener struct {
 	refuse  func(net.Conn)
 	log     *slog.Logger
 	opening *opening.Set
+	refused seldom.Log
 	results chan accepted
 	done    chan struct{}
 	work    sync.WaitGroup
@@ -116,6 +123,16 @@ func (l *Listener) open(conn net.Conn) {
 	}
 	_ = conn.Close()
 	if err != nil {
-		l.log.Debug("refused a connection", "remote", conn.RemoteAddr().String(), "error", err)
+		l.log.Log(context.Background(), l.level(conn, err), "refused a connection", "remote", conn.RemoteAddr().String(), "error", err)
 	}
+}
+
+// level returns how loud a refusal is: one line a minute for each host, and nothing for an other end that
+// goes away or says nothing, as probes do.
+func (l *Listener) level(conn net.Conn, err error) slog.Level {
+	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) ||
+		!l.refused.Allow(share.Host(conn.RemoteAddr())) {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
 }
