@@ -78,13 +78,25 @@ alerts: ## check the rules for Prometheus with promtool (downloads Debian's pack
 faults: ## inject faults into real processes, in network namespaces (root; 12 minutes; SHARELOCK_FAULTS=short: 2)
 	scripts/faults
 
+.PHONY: secure
+secure: ## certificates, permissions, refusals and rotations in network namespaces (root; 5 minutes; SHARELOCK_SECURE=short: 2)
+	scripts/secure
+
 .PHONY: hostile
 hostile: ## one hostile client beside 300 innocent ones while nodes restart (half an hour; SHARELOCK_HOSTILE=short: 2 minutes)
 	scripts/hostile
 
+.PHONY: hostile-auth
+hostile-auth: ## one stranger without credentials beside 300 clients of a mesh with TLS and authentication (half an hour; SHARELOCK_HOSTILE=short: 2 minutes)
+	scripts/hostile auth
+
 .PHONY: cron
 cron: ## jobs under sharelock lock, started as by cron, while nodes restart in turn (twenty minutes; SHARELOCK_CRON=short: 1 minute)
 	scripts/cron
+
+.PHONY: upgrade
+upgrade: ## roll a mesh from a program of the last release to this one, back, and for good, under load (needs git's history)
+	scripts/upgrade
 
 .PHONY: storm-cancels
 storm-cancels: ## CANCELS=50000 acquires cancelled at random while nodes are killed and restart in turn: no hold is left

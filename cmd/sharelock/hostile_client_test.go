@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -40,9 +42,12 @@ func TestHostileClient(t *testing.T) {
 	defer cancel()
 	v := newVillain(t, o)
 	began := time.Now()
-	if o.Role == "hostile" {
+	switch o.Role {
+	case "hostile":
 		v.doItsWorst(ctx)
-	} else {
+	case "stranger":
+		v.intrude(ctx)
+	default:
 		v.behave(ctx, o)
 	}
 	s := summary{Role: o.Role, Calls: v.calls.Load(), Bytes: v.bytes.Load(), Elapsed: time.Since(began), Refused: v.refused}
@@ -63,6 +68,8 @@ type villain struct {
 	nodes  []sharelockv1.LockServiceClient
 	places sharelockv1.MeshServiceClient
 	next   atomic.Int64
+	// web is for calls over HTTP, by one who trusts everybody.
+	web *http.Client
 
 	began        time.Time
 	calls, bytes atomic.Int64
@@ -73,8 +80,16 @@ type villain struct {
 func newVillain(t *testing.T, o order) *villain {
 	t.Helper()
 	v := &villain{t: t, addrs: o.Addrs, began: time.Now(), refused: map[string]int64{}}
+	v.web = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // a stranger
+	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	if o.CA != "" {
+		if o.Role == "stranger" {
+			o.Token = "slk_guessed"
+		}
+		options = o.dialOptions(t)
+	}
 	for _, addr := range o.Addrs {
-		conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		conn, err := grpc.NewClient(addr, options...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,25 +177,37 @@ func request(key string) *sharelockv1.AcquireRequest {
 
 // doItsWorst does everything that its rights allow, all at once.
 func (v *villain) doItsWorst(ctx context.Context) {
+	keys := v.onePartition(ctx, 64)
+	const many = 32
+	v.all(ctx, []task{
+		{many, func(ctx context.Context, worker, round int) { v.ids(ctx, keys[(worker+many*round)%len(keys)]) }},
+		{2, v.metadata},
+		{2, v.semaphore},
+		{200, v.waiter},
+		{2, v.sessions},
+		{2, v.lists},
+	})
+}
+
+// task is something that so many workers do again and again.
+type task struct {
+	workers int
+	do      func(ctx context.Context, worker, round int)
+}
+
+// all does all tasks at once, within the share of the processors.
+func (v *villain) all(ctx context.Context, tasks []task) {
 	var work sync.WaitGroup
-	repeat := func(n int, what func(ctx context.Context, worker, round int)) {
-		for worker := range n {
+	for _, task := range tasks {
+		for worker := range task.workers {
 			work.Go(func() {
 				for round := 0; ctx.Err() == nil; round++ {
 					v.breathe(ctx)
-					what(ctx, worker, round)
+					task.do(ctx, worker, round)
 				}
 			})
 		}
 	}
-	keys := v.onePartition(ctx, 64)
-	const many = 32
-	repeat(many, func(ctx context.Context, worker, round int) { v.ids(ctx, keys[(worker+many*round)%len(keys)]) })
-	repeat(2, v.metadata)
-	repeat(2, v.semaphore)
-	repeat(200, v.waiter)
-	repeat(2, v.sessions)
-	repeat(2, v.lists)
 	work.Wait()
 }
 

@@ -78,6 +78,8 @@ type noticed struct {
 	lost, failed   int
 	p50, p99, most time.Duration
 	asked          uint64
+	// memory is the most that a node has taken, in bytes.
+	memory int64
 }
 
 func (o noticed) String() string {
@@ -90,8 +92,16 @@ func (o noticed) String() string {
 
 // besides runs innocent clients beside the one of the order, in a mesh of their own, while
 // the nodes restart in turn with a rest between.
-func besides(t *testing.T, o order, rest time.Duration) (out noticed) {
+func besides(t *testing.T, o order, rest time.Duration) noticed {
+	t.Helper()
+	return besidesIn(t, o, rest, func(*rehearsal) {})
+}
+
+// besidesIn is besides in a mesh that is prepared in some way before it starts.
+func besidesIn(t *testing.T, o order, rest time.Duration, prepare func(r *rehearsal)) (out noticed) {
+	t.Helper()
 	r := newRehearsal(t, 3, "")
+	prepare(r)
 	for i := range 3 {
 		r.procs = append(r.procs, &proc{name: string(rune('a' + i)), host: r.host(i), program: os.Getenv(hostileBinaryEnv), log: &buffer{}})
 	}
@@ -104,7 +114,7 @@ func besides(t *testing.T, o order, rest time.Duration) (out noticed) {
 	cmd := o.start(t)
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	out.restarts = restartInTurn(r, nodes, ended, rest)
+	out.restarts, out.memory = restartInTurn(r, nodes, ended, rest)
 	out.client = o.summary(t)
 	used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	out.share = used.Seconds() / out.client.Elapsed.Seconds()
@@ -116,18 +126,23 @@ func besides(t *testing.T, o order, rest time.Duration) (out noticed) {
 	return out
 }
 
-// restartInTurn stops and starts one node after the other until the client has ended.
-func restartInTurn(r *rehearsal, nodes []*proc, ended <-chan error, rest time.Duration) (n int) {
+// restartInTurn stops and starts one node after the other until the client has ended. It returns how
+// often, and the most memory that a node had taken before.
+func restartInTurn(r *rehearsal, nodes []*proc, ended <-chan error, rest time.Duration) (n int, memory int64) {
 	for ; ; n++ {
 		select {
 		case err := <-ended:
 			if err != nil {
 				r.t.Fatalf("the client failed: %v", err)
 			}
-			return n
+			for _, p := range nodes {
+				memory = max(memory, peak(p))
+			}
+			return n, memory
 		case <-time.After(rest):
 		}
 		p := nodes[n%len(nodes)]
+		memory = max(memory, peak(p))
 		r.stop(p)
 		r.again(p)
 		r.await(p.name+" is back", time.Minute, func() bool { return r.whole(nodes...) })
@@ -217,13 +232,16 @@ func (c *crowd) end(out *noticed) {
 
 // order is what the one client is to do, in a process of its own.
 type order struct {
-	Role   string // hostile or honest
+	Role   string // hostile, stranger or honest
 	Addrs  []string
 	Time   time.Duration
 	Result string // the file for its summary
 	// Rate and Bytes are an honest client's calls per second, and bytes of metadata in each.
 	Rate  float64
 	Bytes int
+	// CA and Token are the file of the authority and the token of an honest client, in a mesh that has
+	// them.
+	CA, Token string
 }
 
 // summary is what it did.

@@ -47,6 +47,9 @@ type rehearsal struct {
 	file  string
 	dir   string
 	procs []*proc
+	// secure makes clients trust the nodes, and gives them a credential, in a mesh with certificates; it
+	// may be nil.
+	secure func(o *client.Options)
 }
 
 type proc struct {
@@ -198,8 +201,21 @@ func (r *rehearsal) await(what string, limit time.Duration, ok func() bool) time
 	return time.Since(begin)
 }
 
-func (p *proc) ready() bool {
-	resp, err := http.Get("http://" + p.host + ":50051/readyz") //nolint:noctx // bounded by the caller's patience
+func (p *proc) ready() bool { return p.readyBy("http", http.DefaultClient) }
+
+// ready reports whether a node is ready, over TLS if it has it.
+func (r *rehearsal) ready(p *proc) bool {
+	if r.secure == nil {
+		return p.ready()
+	}
+	var o client.Options
+	r.secure(&o)
+	by := &http.Transport{TLSClientConfig: o.TLS, DisableKeepAlives: true}
+	return p.readyBy("https", &http.Client{Transport: by, Timeout: time.Second})
+}
+
+func (p *proc) readyBy(scheme string, c *http.Client) bool {
+	resp, err := c.Get(scheme + "://" + p.host + ":50051/readyz") //nolint:noctx // bounded by the caller's patience
 	if err != nil {
 		return false
 	}
@@ -230,7 +246,7 @@ func (r *rehearsal) agree(voters int, ps []*proc) bool {
 	defer cancel()
 	epoch := uint32(0)
 	for _, p := range ps {
-		if !p.ready() {
+		if !r.ready(p) {
 			return false
 		}
 		c := r.client(p)
@@ -271,6 +287,9 @@ func (r *rehearsal) dial(o client.Options, ps []*proc) *client.Client {
 	var addrs []string
 	for _, p := range ps {
 		addrs = append(addrs, p.host+":50052")
+	}
+	if r.secure != nil {
+		r.secure(&o)
 	}
 	c, err := client.Dial(context.Background(), addrs, o)
 	if err != nil {
