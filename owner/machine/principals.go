@@ -131,7 +131,10 @@ func (m *Machine) connOf(r *Request) uint32 {
 }
 
 // isOver reports whether a request id of a principal is over, or was over before callers were
-// authenticated.
+// authenticated. The other way round, an id of a principal that is over is not known for a request
+// without one: what is remembered of it does not say whose else it might be. Such a request is a late
+// duplicate that has come by a node without authentication, beside one with it. It may be granted
+// once more, which costs the key its TTL at most, and never makes two holders.
 func (m *Machine) isOver(key, principal, request string) bool {
 	return m.finished.has(key, principal, request) || principal != "" && m.finished.has(key, "", request)
 }

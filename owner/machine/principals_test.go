@@ -92,6 +92,41 @@ func TestSameIDOfTwoPrincipals(t *testing.T) {
 	}
 }
 
+// While nodes begin to authenticate their callers, a request may come twice, once with a principal and once
+// without. Whatever comes first, it finds its claim. What was over without a principal is over for every
+// one; what was over for a principal may be granted once more without one, after the holder at that time,
+// never beside it, and ends with its TTL.
+func TestIDsWhileAuthenticationIsTurnedOn(t *testing.T) {
+	p := owned(t)
+	for i, first := range []string{"ci", ""} {
+		second := []string{"", "ci"}[i]
+		key := "k" + first
+		held := p.get(first, key, "r").Holds[0].Token
+		if a := p.get(second, key, "r"); a.Outcome != Done || a.Holds[0].Token != held {
+			t.Errorf("the request of %q comes again of %q and is answered %+v", first, second, a.Answer)
+		}
+		if a := p.of(first, Request{Kind: Release, Key: key, Token: held}); a.Outcome != Done {
+			t.Fatalf("release: %+v", a.Answer)
+		}
+		next := p.get("other", key, "r2").Holds[0].Token
+		a := p.get(second, key, "r")
+		if second == "ci" {
+			if !errors.Is(a.Err, sharelock.ErrRequestOver) {
+				t.Errorf("an id that was over without a principal is answered %+v", a.Answer)
+			}
+			continue
+		}
+		if a.Outcome != Queued {
+			t.Errorf("%s: a late duplicate beside a holder is answered %+v", invariant.OneHolder, a.Answer)
+		}
+		p.of("other", Request{Kind: Release, Key: key, Token: next})
+		p.pass(2 * time.Minute)
+		if l, held := p.m.Lock(p.now, key); held {
+			t.Errorf("a late duplicate that nobody renews holds its key for more than its TTL: %+v", l)
+		}
+	}
+}
+
 // Q7: principals are in the copies, with the counts that follow from them.
 func TestPrincipalsAreCopied(t *testing.T) {
 	p := owned(t)
