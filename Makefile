@@ -110,6 +110,10 @@ fuzz: ## every fuzz target for FUZZTIME=20s
 page: ## open the page of three nodes in Chromium (installs Debian's chromium; PAGE=short: without load)
 	scripts/page $(PAGE)
 
+.PHONY: clients
+clients: ## generate clients in Go and TypeScript from openapi.yaml, and take a lock with each (installs npm packages)
+	scripts/clients
+
 .PHONY: bench
 bench: ## micro-benchmarks, compared with bench/micro.txt; SAVE=1 saves them there, ONCE=1 only checks that they run
 	SAVE=$(SAVE) ONCE=$(ONCE) scripts/bench $(PKG)
