@@ -88,7 +88,8 @@ var folders = []folder{
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner/ledger", []string{".", "owner/machine"}, nil},
 	{"owner", []string{".", "internal/compact", "internal/metrics", "internal/release", "internal/rules", "internal/trace", "internal/tracecontext", "internal/wake", "ring", "owner/ledger", "owner/machine", "owner/ops"}, nil},
-	{"owner/machine", []string{".", "internal/compact", "internal/release", "internal/rules", "internal/tracecontext", "owner/ops"}, nil},
+	{"owner/machine/finished", []string{"internal/compact"}, nil},
+	{"owner/machine", []string{".", "internal/compact", "internal/release", "internal/rules", "internal/tracecontext", "owner/machine/finished", "owner/ops"}, nil},
 	{"owner/ops", []string{".", "internal/release"}, nil},
 	{"internal/compact", []string{"."}, nil},
 	{"internal/clienthook", []string{".", "proto/sharelock/v1"}, nil},
@@ -272,7 +273,7 @@ var onlyIn = map[string][]string{
 
 // pureFolders decide and do nothing else: they read no clock, start no goroutine and do no
 // I/O.
-var pureFolders = []string{".", "internal/compact", "internal/release", "internal/rules", "internal/tracecontext", "owner/machine", "owner/ops", "ring"}
+var pureFolders = []string{".", "internal/compact", "internal/release", "internal/rules", "internal/tracecontext", "owner/machine", "owner/machine/finished", "owner/ops", "ring"}
 
 // impure is what pure files may not import, with everything below it.
 var impure = []string{

@@ -213,7 +213,7 @@ var replication = []mutant{
 				+ if mutated {
 				+ 	return nil
 				+ }
-				  if m.finished.len() >= m.bounds.finished() {
+				  if m.finished.Len() >= m.bounds.finished() {
 			`),
 		},
 		nets: []net{

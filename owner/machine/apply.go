@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/machine/finished"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -83,7 +84,7 @@ func (m *Machine) change(now time.Duration, op *ops.Op) (c *claim, why string) {
 		if k.find(op.Principal, op.RequestID) != nil {
 			return nil, "request id is not over"
 		}
-		m.remember(queueFence, finishedID{digest: digestOf(op.Key, op.Principal, op.RequestID), until: now + rules.FenceTime, conn: op.Conn})
+		m.remember(finished.Fence, finished.ID{Digest: finished.DigestOf(op.Key, op.Principal, op.RequestID), Until: now + rules.FenceTime, Conn: op.Conn})
 	}
 	return nil, ""
 }
@@ -100,7 +101,7 @@ func (m *Machine) changeAdd(now time.Duration, k keyEntry, op *ops.Op) (*claim, 
 	}
 	// This replica may still remember an id that the owner, by its own clock, has forgotten.
 	if !op.Unseen {
-		m.forgotten(m.finished.remove(op.Key, op.Principal, op.RequestID))
+		m.forgotten(m.finished.Remove(op.Key, op.Principal, op.RequestID))
 	}
 	c := m.keys.add(k, op)
 	m.used.bytes += m.keys.costOf(c)
@@ -156,8 +157,8 @@ func (m *Machine) limit(now time.Duration, c *claim) {
 func (m *Machine) drop(now time.Duration, c *claim, op *ops.Op) {
 	if op.Remember {
 		_, _, request := m.keys.ids(c)
-		d := digestOf(op.Key, m.keys.principalOf(c), request)
-		m.remember(queueEnded, finishedID{digest: d, until: now + keepFinished, conn: m.keys.connOf(c)})
+		d := finished.DigestOf(op.Key, m.keys.principalOf(c), request)
+		m.remember(finished.Ended, finished.ID{Digest: d, Until: now + finished.Keep, Conn: m.keys.connOf(c)})
 	}
 	m.due.Remove(c.id)
 	if !c.held() {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/machine/finished"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -177,9 +178,9 @@ func (d *Assembler) add(op *ops.Op, left time.Duration) error {
 
 // finished reads a request id that is over.
 func (d *Assembler) finished(queue int) error {
-	o := finishedID{digest: d.r.Bytes16(), conn: d.r.Number32()}
-	left, most := d.r.Duration(), keepFinished
-	if queue == queueFence {
+	o := finished.ID{Digest: d.r.Bytes16(), Conn: d.r.Number32()}
+	left, most := d.r.Duration(), finished.Keep
+	if queue == finished.Fence {
 		most = rules.FenceTime
 	}
 	if d.r.Failed {
@@ -188,11 +189,11 @@ func (d *Assembler) finished(queue int) error {
 	f := &d.m.finished
 	switch {
 	case left == 0 || left > most:
-		return fmt.Errorf("finished request id %x: %v left", o.digest, left)
-	case f.find(&o.digest) != 0:
-		return fmt.Errorf("finished request id %x twice", o.digest)
+		return fmt.Errorf("finished request id %x: %v left", o.Digest, left)
+	case f.Knows(&o.Digest):
+		return fmt.Errorf("finished request id %x twice", o.Digest)
 	}
-	o.until = d.now + left
+	o.Until = d.now + left
 	d.m.remember(queue, o)
 	return nil
 }
@@ -200,13 +201,13 @@ func (d *Assembler) finished(queue int) error {
 // noneFinished checks that no claim has a request id that is over.
 func (d *Assembler) noneFinished() error {
 	s := &d.m.keys
-	if d.m.finished.len() == 0 {
+	if d.m.finished.Len() == 0 {
 		return nil
 	}
 	for i := range s.claims.Last() {
 		c := s.claims.At(uint32(i + 1))
 		key, _, request := s.ids(c)
-		if d.m.finished.has(key, s.principalOf(c), request) {
+		if d.m.finished.Has(key, s.principalOf(c), request) {
 			return fmt.Errorf("key %q: request id %q is over", key, request)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/machine/finished"
 )
 
 // Bounds bounds what a partition keeps for clients (Q6).
@@ -66,10 +67,10 @@ func (m *Machine) maxHoldOf(r *Request) time.Duration {
 }
 
 // Bytes returns what the copy takes, as its bound counts it.
-func (m *Machine) Bytes() int { return m.used.bytes + m.finished.len()*finishedBytes }
+func (m *Machine) Bytes() int { return m.used.bytes + m.finished.Len()*finishedBytes }
 
 // Entries returns the number of holds, waiters and finished ids.
-func (m *Machine) Entries() int { return m.keys.claims.Used() + m.finished.len() }
+func (m *Machine) Entries() int { return m.keys.claims.Used() + m.finished.Len() }
 
 // cost returns what a claim takes with texts (its key, ids and principal) of that many bytes. The
 // principal counts for each of its claims, since messages have it with each of them.
@@ -114,7 +115,7 @@ func (m *Machine) room(r *Request) error {
 }
 
 // beyond returns how many finished ids are beyond their bound, in the room of claims.
-func (m *Machine) beyond() int { return max(m.finished.len()-m.bounds.finished(), 0) }
+func (m *Machine) beyond() int { return max(m.finished.Len()-m.bounds.finished(), 0) }
 
 // bytesRoom returns an error if there is no room for claims that take that many bytes more.
 func (m *Machine) bytesRoom(more int) error {
@@ -135,7 +136,7 @@ func (m *Machine) metaRoom(c *claim, metadata map[string]string) error {
 
 // fenceRoom returns an error if there is no room for a fence.
 func (m *Machine) fenceRoom(r *Request) error {
-	if m.finished.len() >= m.bounds.finished() {
+	if m.finished.Len() >= m.bounds.finished() {
 		return quota("the key's partition has no room for a request id that is over")
 	}
 	return m.shareRoom(m.connOf(r))
@@ -147,10 +148,10 @@ func (m *Machine) fenceRoom(r *Request) error {
 func (m *Machine) shareRoom(conn uint32) error {
 	most := m.bounds.finished()
 	share := most / shareOf
-	if m.finished.len() >= most {
+	if m.finished.Len() >= most {
 		share = max(most/shareOfFull, 1)
 	}
-	if conn == 0 || m.finished.len() < share || int(m.used.shares[conn]) < share {
+	if conn == 0 || m.finished.Len() < share || int(m.used.shares[conn]) < share {
 		return nil
 	}
 	return quota(fmt.Sprintf("of the request ids that are over and are remembered for 90 s, this connection or principal fills its share of the key's partition, %d; "+
@@ -162,23 +163,23 @@ func quota(message string) error {
 }
 
 // remember adds a request id to those that are over.
-func (m *Machine) remember(queue int, o finishedID) {
-	m.forgotten(m.finished.add(queue, o))
-	if o.conn != 0 {
+func (m *Machine) remember(queue int, o finished.ID) {
+	m.forgotten(m.finished.Add(queue, o))
+	if o.Conn != 0 {
 		if m.used.shares == nil {
 			m.used.shares = map[uint32]int32{}
 		}
-		m.used.shares[o.conn]++
+		m.used.shares[o.Conn]++
 	}
 }
 
 // forgotten removes an id from the share of its connection.
-func (m *Machine) forgotten(o finishedID) {
-	if o.conn == 0 {
+func (m *Machine) forgotten(o finished.ID) {
+	if o.Conn == 0 {
 		return
 	}
-	if m.used.shares[o.conn]--; m.used.shares[o.conn] == 0 {
-		delete(m.used.shares, o.conn)
+	if m.used.shares[o.Conn]--; m.used.shares[o.Conn] == 0 {
+		delete(m.used.shares, o.Conn)
 		if len(m.used.shares) == 0 {
 			m.used.shares = nil // a map never gives memory back
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/machine/finished"
 )
 
 // bounded is a machine of small bounds.
@@ -76,14 +77,14 @@ func TestPartitionIsBounded(t *testing.T) {
 				t.Errorf("a release: %+v", r.Answer)
 			}
 		}
-		if n := p.m.Entries(); n != most || p.m.finished.len() != most {
-			t.Errorf("%d entries and %d finished ids, want %d", n, p.m.finished.len(), most)
+		if n := p.m.Entries(); n != most || p.m.finished.Len() != most {
+			t.Errorf("%d entries and %d finished ids, want %d", n, p.m.finished.Len(), most)
 		}
 		p.wantQuota("a fence", p.conn(0, Request{Kind: Cancel, Key: "k0", RequestID: "more", Drop: true}))
 		if r := p.conn(0, get("more", "r", 0)); r.Outcome != Done {
 			t.Errorf("an acquire among ids that are over: %+v", r.Answer)
 		}
-		p.pass(keepFinished)
+		p.pass(finished.Keep)
 		if r := p.conn(0, get("yet more", "r", 0)); r.Outcome != Done {
 			t.Errorf("an acquire after the ids were forgotten: %+v", r.Answer)
 		}
@@ -191,7 +192,7 @@ func TestShareOfAConnection(t *testing.T) {
 			backup.Activate(p.now, 2, "n")
 			p.m = backup
 			p.wantQuota("at a new owner", p.conn(7, once))
-			p.pass(keepFinished)
+			p.pass(finished.Keep)
 			if r := p.conn(7, once); r.Outcome != Done || p.m.used.shares != nil {
 				t.Errorf("after the ids were forgotten: %+v, shares %v", r.Answer, p.m.used.shares)
 			}
@@ -224,10 +225,10 @@ func TestFinishedIDsLeaveRoomForHolds(t *testing.T) {
 			t.Errorf("%s: connection %d has %d ids remembered, its share is %d", invariant.Bounded, conn, n, share)
 		}
 	}
-	if n := p.m.finished.len(); n < most || n > most+20 {
+	if n := p.m.finished.Len(); n < most || n > most+20 {
 		t.Errorf("%d ids are remembered, their bound is %d", n, most)
 	}
-	left := 2*most - p.m.finished.len()
+	left := 2*most - p.m.finished.Len()
 	for i := range left {
 		r := p.conn(99, Request{Kind: Acquire, Key: fmt.Sprint("new", i), ClientID: "c", RequestID: "r", TTL: time.Hour, Send: 1, OwnID: true})
 		if r.Outcome != Done {
@@ -235,7 +236,7 @@ func TestFinishedIDsLeaveRoomForHolds(t *testing.T) {
 		}
 	}
 	p.wantQuota("one more", p.conn(99, Request{Kind: Acquire, Key: "more", ClientID: "c", RequestID: "r", TTL: time.Hour, Send: 1}))
-	if p.pass(keepFinished); p.m.Entries() != left {
+	if p.pass(finished.Keep); p.m.Entries() != left {
 		t.Errorf("%d entries are left, want %d holds", p.m.Entries(), left)
 	}
 }
@@ -285,7 +286,7 @@ func TestFence(t *testing.T) {
 			if r := p.conn(0, get); !errors.Is(r.Err, sharelock.ErrRequestOver) {
 				t.Errorf("the acquire after 33 s: %+v", r.Answer)
 			}
-			if p.pass(1); name == "never seen" && p.m.finished.len() != 0 {
+			if p.pass(1); name == "never seen" && p.m.finished.Len() != 0 {
 				t.Error("a fence is kept for longer than any send of its id")
 			}
 		})

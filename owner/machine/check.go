@@ -2,9 +2,9 @@ package machine
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/machine/finished"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -40,7 +40,7 @@ func (m *Machine) Check() error {
 	if err := m.keys.principals.check(&owners); err != nil {
 		return fmt.Errorf("partition %d: %w", m.partition, err)
 	}
-	for _, check := range []func() error{m.keys.check, m.checkLine, m.checkDue, m.finished.check, m.checkShares} {
+	for _, check := range []func() error{m.keys.check, m.checkLine, m.checkDue, m.finished.Check, m.checkShares} {
 		if err := check(); err != nil {
 			return fmt.Errorf("partition %d: %w", m.partition, err)
 		}
@@ -158,7 +158,7 @@ func (m *Machine) checkClaim(k keyEntry, name string, c *claim, ids map[waiterID
 		return fmt.Errorf("%q has a bad client, TTL, mode or slots", request)
 	case m.active && due == nil:
 		return fmt.Errorf("%q has deadline %v", request, due)
-	case m.finished.has(name, principal, request):
+	case m.finished.Has(name, principal, request):
 		return fmt.Errorf("request id %q is over", request)
 	}
 	ids[id] = true
@@ -280,10 +280,9 @@ func (s *keyTable) check() error {
 // checkShares checks the number of finished ids of every connection.
 func (m *Machine) checkShares() error {
 	counted := 0
-	for i := range m.finished.queues {
-		q := &m.finished.queues[i]
-		for j := range q.n {
-			if q.at(q.number(j)).conn != 0 {
+	for _, queue := range finished.Queues {
+		for _, o := range m.finished.From(queue, 0) {
+			if o.Conn != 0 {
 				counted++
 			}
 		}
@@ -306,45 +305,4 @@ func (m *Machine) checkDue() error {
 		return fmt.Errorf("%d deadlines, want %d", m.due.Len(), want)
 	}
 	return m.due.Check()
-}
-
-// check checks that the queues and the hash table have the same ids, and that the queues are in
-// order.
-func (f *finishedIDs) check() error {
-	n := 0
-	for qi := range f.queues {
-		q := &f.queues[qi]
-		var before time.Duration
-		for i := range q.n {
-			id := q.number(i)
-			o := q.at(id)
-			if *o == (finishedID{}) {
-				continue
-			}
-			n++
-			switch {
-			case f.find(&o.digest) != id|uint32(qi)*queueBit:
-				return fmt.Errorf("finished request id %x is not found", o.digest)
-			case o.until < before:
-				return fmt.Errorf("finished request ids are out of order at %x", o.digest)
-			}
-			before = o.until
-		}
-		if q.n > 0 && q.due != q.at(q.first).until {
-			return fmt.Errorf("the next finished request id is forgotten at %v, noted is %v", q.at(q.first).until, q.due)
-		}
-		if q.n == 0 && len(q.chunks) > 0 {
-			return fmt.Errorf("an empty queue of finished request ids keeps room")
-		}
-	}
-	if next := f.soonest(); next != f.next {
-		return fmt.Errorf("the next finished request id is forgotten at %v, noted is %v", next, f.next)
-	}
-	if n != f.ids.Len() {
-		return fmt.Errorf("%d finished request ids, counted were %d", n, f.ids.Len())
-	}
-	if err := f.ids.Check(); err != nil {
-		return fmt.Errorf("finished request ids: %w", err)
-	}
-	return nil
 }

@@ -3,6 +3,8 @@ package machine
 import (
 	"testing"
 	"time"
+
+	"github.com/sgkandale/sharelock/owner/machine/finished"
 )
 
 // Every broken invariant has a name: each of these breaks one.
@@ -32,7 +34,7 @@ func TestCheckFinds(t *testing.T) {
 			m.keys.texts.Remove(c.text)
 			c.text = 0
 		},
-		"id over":                 func(m *Machine, _ *contendedKey) { m.finished.remember(queueEnded, "k", "r1", 1) },
+		"id over":                 func(m *Machine, _ *contendedKey) { rememberFinished(m, finished.Ended, "k", "r1", 1) },
 		"no deadline":             func(m *Machine, k *contendedKey) { m.due.Remove(k.holds.first.claim.id) },
 		"late deadline":           func(m *Machine, k *contendedKey) { m.due.Entry(k.holds.first.claim.id).Due = 0 },
 		"deadline of a waiter":    func(_ *Machine, k *contendedKey) { k.waiters.first.seen++ },
@@ -48,14 +50,10 @@ func TestCheckFinds(t *testing.T) {
 		"marked":          func(m *Machine, k *contendedKey) { k.marked, k.served = true, m.era },
 		"listening":       func(m *Machine, k *contendedKey) { k.listening++ },
 		"unfinished turn": func(m *Machine, k *contendedKey) { m.marked.Push(k) },
-		"finished order":  func(m *Machine, _ *contendedKey) { m.finished.queues[queueFence].at(1).until = time.Hour },
-		"finished index": func(m *Machine, _ *contendedKey) {
-			o := m.finished.queues[queueFence].at(1)
-			m.finished.ids.Remove(m.finished.hash(&o.digest), 1|queueBit)
-		},
-		"finished count": func(m *Machine, _ *contendedKey) { m.finished.ids.Put(7, 1<<20) },
-		"finished room": func(m *Machine, _ *contendedKey) {
-			m.finished.queues[queueEnded].chunks = make([]*[chunkLen]finishedID, 1)
+		"finished ids": func(m *Machine, _ *contendedKey) {
+			before := m.finished // shares its entries with the copy
+			m.finished.Remove("k", "", "r3")
+			m.finished = before
 		},
 		"active copy":            func(m *Machine, _ *contendedKey) { m.active = false },
 		"too many slots":         func(_ *Machine, k *contendedKey) { k.slots, k.holds.n = 2, 3 },

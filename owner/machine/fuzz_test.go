@@ -14,6 +14,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/owner/machine/finished"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -192,10 +193,12 @@ func TestDecodeRefusesUnsoundCopies(t *testing.T) {
 			k.holds.first.claim.set(isShared, true)
 			held(m, m.last-1, sharelock.Shared)
 		},
-		"id twice":         func(m *Machine, _ *contendedKey) { wait(m, ops.Op{ClientID: "c", RequestID: "r-10", TTL: 1}) },
-		"id over":          func(m *Machine, _ *contendedKey) { m.finished.remember(queueEnded, "orders/42", "r-10", time.Minute) },
-		"id over for long": func(m *Machine, _ *contendedKey) { m.finished.remember(queueEnded, "k", "r", 2*keepFinished) },
-		"fence for long":   func(m *Machine, _ *contendedKey) { m.finished.remember(queueFence, "k", "r", time.Minute) },
+		"id twice": func(m *Machine, _ *contendedKey) { wait(m, ops.Op{ClientID: "c", RequestID: "r-10", TTL: 1}) },
+		"id over": func(m *Machine, _ *contendedKey) {
+			rememberFinished(m, finished.Ended, "orders/42", "r-10", time.Minute)
+		},
+		"id over for long": func(m *Machine, _ *contendedKey) { rememberFinished(m, finished.Ended, "k", "r", 2*finished.Keep) },
+		"fence for long":   func(m *Machine, _ *contendedKey) { rememberFinished(m, finished.Fence, "k", "r", time.Minute) },
 		"no client":        func(m *Machine, _ *contendedKey) { wait(m, ops.Op{RequestID: "r", TTL: 1}) },
 		"no TTL":           func(m *Machine, _ *contendedKey) { wait(m, ops.Op{ClientID: "c", RequestID: "r"}) },
 		"one slot":         func(_ *Machine, k *contendedKey) { k.slots = 1 },

@@ -7,6 +7,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/compact"
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/machine/finished"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -51,7 +52,7 @@ type Machine struct {
 	maxWaiters int
 	maxHold    time.Duration
 	// finished has the request ids that are over (Q2).
-	finished finishedIDs
+	finished finished.IDs
 	// keys has the keys that are held or waited for, each with at least one claim.
 	keys keyTable
 	// due has the deadlines of all claims while the machine is active. Afterwards it is kept until
@@ -115,7 +116,7 @@ type Reply struct {
 // New returns the empty copy of a partition. maxWaiters bounds the queue of each key; with 0 nobody
 // may wait.
 func New(partition uint32, maxWaiters int) *Machine {
-	return &Machine{partition: partition, maxWaiters: maxWaiters, bounds: DefaultBounds, keys: newKeyTable(), finished: newFinishedIDs()}
+	return &Machine{partition: partition, maxWaiters: maxWaiters, bounds: DefaultBounds, keys: newKeyTable(), finished: finished.New()}
 }
 
 // Activate makes this copy the owner's in an epoch (section 4.5). Every TTL starts afresh and every
@@ -485,7 +486,7 @@ func (m *Machine) Touched() (entries, size int) {
 
 // forget drops request ids whose time is over.
 func (m *Machine) forget(now time.Duration) {
-	m.finished.forget(now, tickMost/4, func(o finishedID) {
+	m.finished.Forget(now, tickMost/4, func(o finished.ID) {
 		m.touched++
 		m.forgotten(o)
 	})
@@ -519,8 +520,8 @@ func (m *Machine) Look() (at time.Duration, ok bool) {
 			at, ok = t, true
 		}
 	}
-	if m.finished.next != never {
-		soonest(m.finished.next)
+	if next := m.finished.Next(); next != finished.Never {
+		soonest(next)
 	}
 	if m.active && (m.busy && (m.unserved > 0 || m.marked.Len() > 0 || m.reads.Len() > 0) || m.keys.untidy()) {
 		soonest(0)

@@ -14,6 +14,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/compact"
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/machine/finished"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -142,9 +143,9 @@ func (p *play) wantNothing() {
 	p.t.Helper()
 	p.check()
 	m := p.m
-	if m.Len() != 0 || m.Waiters() != 0 || m.due.Len() != 0 || m.finished.len() != 0 {
+	if m.Len() != 0 || m.Waiters() != 0 || m.due.Len() != 0 || m.finished.Len() != 0 {
 		p.t.Errorf("left are %d keys, %d waiters, %d deadlines, %d finished ids; want none",
-			m.Len(), m.Waiters(), m.due.Len(), m.finished.len())
+			m.Len(), m.Waiters(), m.due.Len(), m.finished.Len())
 	}
 	wantNoRoom(p.t, m)
 }
@@ -156,7 +157,7 @@ func wantNoRoom(t testing.TB, m *Machine) {
 	for what, room := range map[string]int{
 		"deadlines": m.due.Room(),
 		"keys":      k.uncontended.Room(), "contended keys": k.contended.Room(), "claims": k.claims.Room(), "claims with more": k.extras.Room(),
-		"finished ids": len(f.queues[queueEnded].chunks)*chunkLen + len(f.queues[queueFence].chunks)*chunkLen, "slots of finished ids": f.ids.Room(),
+		"finished ids": f.Room(),
 	} {
 		if room >= compact.ShrinkFrom {
 			t.Errorf("room for %d %s is left", room, what)
@@ -192,10 +193,10 @@ func TestManyWaitersDie(t *testing.T) {
 	caller.dead, caller.asked = true, 0
 	p.step(Ref{caller, 0}, Request{Kind: Release, Key: "k", Token: sharelock.MakeToken(1, 1)})
 	p.pass(silentPeriods * rules.LongestPeriod)
-	if p.m.Len() != 0 || p.m.finished.len() != manyClaims {
-		t.Errorf("%d keys and %d finished ids after the silence", p.m.Len(), p.m.finished.len())
+	if p.m.Len() != 0 || p.m.finished.Len() != manyClaims {
+		t.Errorf("%d keys and %d finished ids after the silence", p.m.Len(), p.m.finished.Len())
 	}
-	p.pass(keepFinished)
+	p.pass(finished.Keep)
 	p.wantNothing()
 	if caller.asked > 4*manyClaims {
 		t.Errorf("asked %d times whether %d waiters live", caller.asked, manyClaims)
@@ -217,8 +218,8 @@ func TestManyWaitersSettle(t *testing.T) {
 		t.Errorf("a key that only settled waiters want: %+v", r.Answer)
 	}
 	p.step(Ref{caller, 1}, Request{Kind: Release, Key: "k", Token: sharelock.MakeToken(2, 1)})
-	p.pass(2*rules.LongestPeriod + keepFinished)
-	p.pass(keepFinished)
+	p.pass(2*rules.LongestPeriod + finished.Keep)
+	p.pass(finished.Keep)
 	p.wantNothing()
 }
 
@@ -237,7 +238,7 @@ func TestManyKeysLeaveNothing(t *testing.T) {
 	}
 	p.check()
 	p.pass(rules.Stretch(time.Minute))
-	p.pass(keepFinished)
+	p.pass(finished.Keep)
 	p.out = Out{}
 	p.wantNothing()
 	if grown := heapInUse() - before; grown > 1<<20 {
@@ -416,4 +417,9 @@ func TestGoingOnIsCheap(t *testing.T) {
 	if at, _ := m.Next(); at != now+rules.Stretch(time.Minute) {
 		t.Errorf("the first TTL ends at %v, %v after the activation", at, at-now)
 	}
+}
+
+// rememberFinished adds a request id of a key to those that are over.
+func rememberFinished(m *Machine, queue int, key, request string, until time.Duration) {
+	m.finished.Add(queue, finished.ID{Digest: finished.DigestOf(key, "", request), Until: until})
 }

@@ -238,27 +238,18 @@ func (w *pieceWriter) claim(c *claim) {
 
 // finished writes finished ids, the oldest first.
 func (w *pieceWriter) finished() {
-	f := &w.m.finished
-	q := &f.queues[w.pos.phase-recordFinished]
-	i := 0
-	if w.pos.finished != 0 {
-		i = q.index(w.pos.finished)
-		if i >= q.n {
-			i = 0 // it was forgotten meanwhile, and all before it
+	for number, o := range w.m.finished.From(int(w.pos.phase-recordFinished), w.pos.finished) {
+		if !w.more() {
+			w.pos.finished = number
+			return
 		}
-	}
-	for ; w.more() && i < q.n; i++ {
 		w.left--
-		if o := q.at(q.number(i)); o.until > w.now {
+		if o.Until > w.now {
 			w.e.Byte(byte(w.pos.phase))
-			w.e.Buf = append(w.e.Buf, o.digest[:]...)
-			w.e.Number(uint64(o.conn))
-			w.e.Number(uint64(o.until - w.now))
+			w.e.Buf = append(w.e.Buf, o.Digest[:]...)
+			w.e.Number(uint64(o.Conn))
+			w.e.Number(uint64(o.Until - w.now))
 		}
-	}
-	if i < q.n {
-		w.pos.finished = q.number(i)
-		return
 	}
 	w.pos = position{phase: w.pos.phase + 1}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/machine/finished"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -41,7 +42,7 @@ func bigMachine(t testing.TB, n int) *Machine {
 		case 3:
 			add(ops.Op{Kind: ops.Enqueue, Key: "queue", RequestID: id})
 		}
-		m.finished.remember(i%2, "over", id, time.Duration(i)*time.Microsecond+time.Second)
+		rememberFinished(m, i%2, "over", id, time.Duration(i)*time.Microsecond+time.Second)
 	}
 	return m
 }
@@ -65,11 +66,11 @@ func TestPieces(t *testing.T) {
 		if len(piece) > StepBytes {
 			t.Errorf("a piece of %d bytes", len(piece))
 		}
-		before := d.claims + uint64(d.m.finished.len())
+		before := d.claims + uint64(d.m.finished.Len())
 		if err := d.Add(0, piece); err != nil {
 			t.Fatal(err)
 		}
-		if n := d.claims + uint64(d.m.finished.len()) - before; n > StepEntries {
+		if n := d.claims + uint64(d.m.finished.Len()) - before; n > StepEntries {
 			t.Errorf("a piece of %d records", n)
 		}
 		at = next
@@ -109,13 +110,12 @@ func TestPiecesWhileIDsAreForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.finished.expire(now)
-	copied.finished.expire(now)
-	for q := range m.finished.queues {
-		for i := range m.finished.queues[q].n {
-			o := m.finished.queues[q].at(m.finished.queues[q].number(i))
-			if copied.finished.find(&o.digest) == 0 {
-				t.Fatalf("id %d of queue %d is missing", i, q)
+	m.finished.Forget(now, 1<<30, func(finished.ID) {})
+	copied.finished.Forget(now, 1<<30, func(finished.ID) {})
+	for _, q := range finished.Queues {
+		for number, o := range m.finished.From(q, 0) {
+			if !copied.finished.Knows(&o.Digest) {
+				t.Fatalf("id %d of queue %d is missing", number, q)
 			}
 		}
 	}

@@ -136,7 +136,7 @@ func (m *Machine) connOf(r *Request) uint32 {
 // duplicate that has come by a node without authentication, beside one with it. It may be granted
 // once more, which costs the key its TTL at most, and never makes two holders.
 func (m *Machine) isOver(key, principal, request string) bool {
-	return m.finished.has(key, principal, request) || principal != "" && m.finished.has(key, "", request)
+	return m.finished.Has(key, principal, request) || principal != "" && m.finished.Has(key, "", request)
 }
 
 // mayEnd reports whether a request may renew or end a hold.

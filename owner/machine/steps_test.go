@@ -12,6 +12,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/machine/finished"
 )
 
 // stepped is a machine of which every step is measured.
@@ -107,7 +108,7 @@ func TestEveryStepIsBounded(t *testing.T) {
 			if s.m.Len() != 0 {
 				s.t.Errorf("%d holds are left", s.m.Len())
 			}
-			s.pass("forget", keepFinished)
+			s.pass("forget", finished.Keep)
 			s.wantNothing()
 		},
 		"all are released, and memory is given back": func(s *stepped, n int) {
