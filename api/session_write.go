@@ -1,0 +1,186 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// urgentBuffer returns urgent, and outBuffer returns out, ready to be appended to. mu must be held.
+func (s *session) urgentBuffer() []byte { return s.lane(&s.urgent, &s.fullUrgent) }
+
+func (s *session) outBuffer() []byte { return s.lane(&s.out, &s.fullOut) }
+
+// lane returns the message of a lane, ready to be appended to. It moves a full message to full, and
+// allocates a new one if there is none: an idle session has none. mu must be held.
+func (s *session) lane(lane *[]byte, full *[][]byte) []byte {
+	if len(*lane) >= fullMessage {
+		*full, s.fullBytes = append(*full, *lane), s.fullBytes+len(*lane)
+		*lane = nil
+	}
+	if *lane == nil {
+		*lane = make([]byte, 0, min(max(s.size, 64), maxFrame))
+	}
+	return *lane
+}
+
+// Answer implements Sink.
+func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
+	r := sessionwire.Reply{ID: id, Hold: h}
+	if err != nil {
+		r.Status = statusBytes(err)
+	}
+	s.mu.Lock()
+	if len(r.Status) <= maxUrgent {
+		s.urgent = sessionwire.AppendReply(s.urgentBuffer(), &r)
+	} else {
+		s.out = sessionwire.AppendReply(s.outBuffer(), &r)
+	}
+	s.pending--
+	lost := s.unsent.answered(id, &h, err == nil, s.unsent.taken+uint64(len(s.fullUrgent)))
+	s.mu.Unlock()
+	if s.trail != nil {
+		s.trail.answered(id, h.Token, err)
+	}
+	if lost {
+		s.takeBack(h)
+	}
+	notify(s.wake)
+}
+
+// Renewed implements Sink.
+func (s *session) Renewed(keepalive uint64, ids []uint64) {
+	s.mu.Lock()
+	s.urgent = sessionwire.AppendRenewed(s.urgentBuffer(), keepalive, ids)
+	s.mu.Unlock()
+	notify(s.wake)
+}
+
+// Ended implements Sink.
+func (s *session) Ended(id uint64, err error) {
+	status := statusBytes(err)
+	s.mu.Lock()
+	s.urgent = sessionwire.AppendEnd(s.urgentBuffer(), id, status)
+	s.mu.Unlock()
+	notify(s.wake)
+}
+
+// Forced implements Sink.
+func (s *session) Forced(key string, token sharelock.Token, reason string) {
+	s.mu.Lock()
+	s.urgent = sessionwire.AppendForced(s.urgentBuffer(), key, token, reason)
+	s.mu.Unlock()
+	notify(s.wake)
+}
+
+// Queued implements Sink.
+func (s *session) Queued(id uint64, position uint32) {
+	s.mu.Lock()
+	if len(s.out)+s.fullBytes <= maxUnsent {
+		s.out = sessionwire.AppendQueued(s.outBuffer(), id, position)
+	}
+	s.mu.Unlock()
+	notify(s.wake)
+}
+
+// Released implements Sink.
+func (s *session) Released() { notify(s.released) }
+
+func statusBytes(err error) []byte {
+	b, merr := proto.Marshal(pb.ToStatus(err).Proto())
+	if merr != nil {
+		b, _ = proto.Marshal(status.New(codes.Internal, "the error cannot be encoded").Proto()) //nolint:errcheck // two scalars can be encoded
+	}
+	return b
+}
+
+// write sends answers until the stream ends, or until the server drains and no call is in flight.
+func (s *session) write(ctx context.Context) error {
+	drain := s.drain
+	var idle <-chan time.Time
+	released := false
+	var ending error
+	for {
+		select {
+		case <-s.wake:
+		case <-s.released:
+			released = true
+		case ending = <-s.ending:
+		case err := <-s.read:
+			if errors.Is(err, io.EOF) {
+				return nil // the client has closed the stream; its calls are cancelled
+			}
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-drain:
+			drain = nil
+			t := time.NewTicker(drainPoll)
+			defer t.Stop()
+			idle = t.C
+		case <-idle:
+		}
+		runtime.Gosched()
+		for {
+			data, quiet := s.nextMessage()
+			if data == nil {
+				if released || ending != nil {
+					return ending
+				}
+				if quiet && drain == nil && s.drain != nil {
+					return status.Error(codes.Unavailable, "the node is leaving")
+				}
+				break
+			}
+			if err := s.stream.Send(data); err != nil {
+				return err
+			}
+			notify(s.room)
+		}
+	}
+}
+
+// drainPoll is the interval at which a draining session checks whether its last call was answered.
+const drainPoll = 20 * time.Millisecond
+
+// nextMessage returns the next message to send, urgent messages first. It combines both lanes if
+// the result is not too large. quiet reports that nothing is waiting and no call is in flight. The
+// message that nextMessage returned before must have been sent.
+func (s *session) nextMessage() (data []byte, quiet bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unsent.sent()
+	if len(s.fullUrgent) > 0 || len(s.urgent) > 0 {
+		s.unsent.taken++ // every case below takes an urgent message first
+	}
+	switch {
+	case len(s.fullUrgent) > 0:
+		data, s.fullUrgent = s.fullUrgent[0], s.fullUrgent[1:]
+		s.fullBytes -= len(data)
+		return data, false
+	case len(s.urgent) > 0 && (len(s.fullOut) > 0 || len(s.urgent)+len(s.out) > fullMessage):
+		data, s.urgent = s.urgent, nil
+	case len(s.fullOut) > 0:
+		data, s.fullOut = s.fullOut[0], s.fullOut[1:]
+		s.fullBytes -= len(data)
+		return data, false
+	case len(s.urgent) > 0:
+		data = append(s.urgent, s.out...)
+		s.urgent, s.out = nil, nil
+	case len(s.out) > 0:
+		data, s.out = s.out, nil
+	default:
+		return nil, s.pending == 0
+	}
+	s.size = len(data)
+	return data, false
+}
