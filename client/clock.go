@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// staleness is how far the time of a recent clock may lie behind.
+// staleness is how far the time of a recent clock may be in the past while the machine runs.
 const staleness = time.Millisecond
 
-// recentClock makes a clock that is cheaper than clock, which is a call of the
-// system: it reads it again only when staleness has passed by Go's own. So its time may
-// lie behind, by the time that the machine was suspended, too. It serves where earlier
-// is the safe side: as the moment of a send, from which a lock's life counts (Q3).
+// recentClock returns a clock that is cheaper than clock, which is a system call: it reads clock only when
+// staleness has passed by Go's monotonic clock. Its time may be in the past, by staleness and by the time that
+// the machine was suspended. It is used where an earlier time is the safe one: for the moment of a send, from
+// which the life of a lock counts (Q3).
 func recentClock(clock func() time.Duration) func() time.Duration {
 	type reading struct{ own, time time.Duration }
 	start := time.Now()

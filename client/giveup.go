@@ -15,19 +15,19 @@ import (
 )
 
 const (
-	// backTime is how long Release takes at most when its context has ended before.
+	// backTime bounds a Release whose context had ended before it was called.
 	backTime = 3 * time.Second
-	// quietClose is how long Close waits though nothing is given back any more, and changeClose
-	// the same while some node is there: the others may be agreeing on who is in, after a crash.
-	// longestClose is how long it waits at most, and lookClose how often it looks.
+	// quietClose is how long Close waits without progress in releases and give-ups while no node can be
+	// reached, and changeClose while one can: after a crash the others may be agreeing on a new view.
+	// longestClose bounds the whole wait, and lookClose is the interval of the checks.
 	quietClose   = 3 * time.Second
 	changeClose  = 10 * time.Second
 	longestClose = 30 * time.Second
 	lookClose    = time.Second
 )
 
-// answered reports whether err is the word of the key's owner about the send that it
-// answers. Otherwise the send may be on its way to the owner, or its answer was lost.
+// answered reports whether err is the answer of the key's owner to a send. Otherwise the send may still be on
+// its way to the owner, or its answer was lost.
 func answered(err error) bool {
 	for _, word := range []error{
 		sharelock.ErrLockHeld, sharelock.ErrInvalidArgument, sharelock.ErrUnauthenticated, sharelock.ErrPermissionDenied,
@@ -52,18 +52,18 @@ func (a *acquisition) fence() {
 	a.c.work.Go(g.run)
 }
 
-// givingUp ends a request id.
+// givingUp is the work of giving up one request id.
 type givingUp struct {
 	c   *Client
 	req sharelock.AcquireRequest
-	// old: the node that was asked last knows no fences.
+	// old is set if the node asked last does not know GiveUp.
 	old bool
 }
 
 func (g *givingUp) run() {
 	c := g.c
-	// What the options allow a call was used up by the acquire. After FenceTime no send of the request can
-	// reach the owner of the key any more (Q1).
+	// The limits of the options do not apply: the acquire has used them up. After FenceTime no send of the
+	// request can reach the owner of the key any more (Q1).
 	b := bounds{key: g.req.Key, until: c.now() + rules.FenceTime, hard: true}
 	err := c.call(c.cleanup, b, g.send)
 	if err != nil && !errors.Is(err, sharelock.ErrRequestOver) && !errors.Is(err, sharelock.ErrLockHeld) {
@@ -79,7 +79,7 @@ func (g *givingUp) send(ctx context.Context, n *node, _ time.Duration) error {
 		_, _, err := n.session.Do(ctx, false, &sessionwire.Call{Kind: sessionwire.CallGiveUp, AcquireRequest: g.req})
 		switch word := sharelockv1.FromError(err); {
 		case errors.Is(word, sharelock.ErrQuota):
-			return again{err: err} // Q6: there is no room just now
+			return again{err: err} // Q6: the owner has no room for another fence now
 		case status.Code(err) == codes.Unimplemented, unknownCall(word):
 			g.old = true
 		default:
@@ -96,8 +96,8 @@ func unknownCall(err error) bool {
 	return ok && errors.Is(e, sharelock.ErrInvalidArgument) && e.Field == "call"
 }
 
-// sendOld gives up with a node that knows no fences: the acquire with a wait of zero ends a
-// place in the queue, and brings a grant, which is released.
+// sendOld gives up at a node that does not know GiveUp. Repeating the acquire with a wait of zero ends its place
+// in the queue, or returns its grant, which is then released.
 func (g *givingUp) sendOld(ctx context.Context, n *node) error {
 	g.old = false // the next attempt may reach another node
 	req := g.req

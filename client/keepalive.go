@@ -10,17 +10,17 @@ import (
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 )
 
-// A lock that lives long enough to be renewed is attached to a session: from then on
-// the node renews it, and the client sends one keepalive for all locks of the session
-// from time to time. The node says of each renewal which keepalive it counts from.
+// A lock that is held long enough to need a renewal is attached to a session. From then on the node renews it,
+// and the client periodically sends one keepalive for all locks of the session. With each renewal the node
+// tells from which keepalive it counts.
 
-// nodeKeeper is the keeper as the session with one node sees it.
+// nodeKeeper is the session.Keeper of the session with one node.
 type nodeKeeper struct {
 	*keeper
 	n *node
 }
 
-// attachTo has a node keep a lock alive that is due; false if that cannot be.
+// attachTo attaches a lock that is due to the session with a node; false if that is not possible.
 func (k *keeper) attachTo(n *node, l *Lock) bool {
 	at, ok := n.session.Reserve()
 	if !ok {
@@ -29,7 +29,7 @@ func (k *keeper) attachTo(n *node, l *Lock) bool {
 	k.mu.Lock()
 	if l.err != nil || l.frozen {
 		k.mu.Unlock()
-		return true // nothing is left to do
+		return true // nothing is to be done any more
 	}
 	l.at, l.alone = at, false
 	ttl := l.hold.TTL
@@ -40,7 +40,7 @@ func (k *keeper) attachTo(n *node, l *Lock) bool {
 		k.unkept(at, l, session.ErrBroken)
 		return true
 	}
-	// It may have ended in between.
+	// The lock may have ended between the two.
 	k.mu.Lock()
 	still := l.at == at
 	k.mu.Unlock()
@@ -50,7 +50,7 @@ func (k *keeper) attachTo(n *node, l *Lock) bool {
 	return true
 }
 
-// unkept notes that a lock is not kept where it was.
+// unkept records that a session no longer keeps a lock alive.
 func (k *keeper) unkept(at session.Attachment, l *Lock, why error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -58,8 +58,8 @@ func (k *keeper) unkept(at session.Attachment, l *Lock, why error) {
 		return
 	}
 	l.at = session.Attachment{}
-	// A node that refuses it, or whose session did not come about, is not asked again at
-	// once: the lock is renewed by itself.
+	// After a refusal, or without a session, the lock is not attached again at once, but renewed by a call of
+	// its own.
 	l.alone = why != session.ErrBroken //nolint:errorlint // the very error
 	l.reckon()
 	k.requeue(l)
@@ -86,7 +86,7 @@ func (k nodeKeeper) News(list []session.News) {
 	}
 }
 
-// forced ends a lock that was taken away.
+// forced ends a lock that was released by force.
 func (k *keeper) forced(f *sessionwire.Forced) {
 	if l := k.find(f); l != nil {
 		err := ErrForced
@@ -97,14 +97,14 @@ func (k *keeper) forced(f *sessionwire.Forced) {
 	}
 }
 
-// find returns the lock that was taken away, or nil.
+// find returns the lock that was released by force, or nil. It remembers the news if there is no such lock yet.
 func (k *keeper) find(f *sessionwire.Forced) *Lock {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if l := k.lookup(f.Key, f.Token); l != nil {
 		return l
 	}
-	// Its grant may be on its way to add.
+	// add may be about to be called for it.
 	if len(k.early) == mostEarly {
 		k.early = append(k.early[:0], k.early[1:]...)
 	}
@@ -112,7 +112,7 @@ func (k *keeper) find(f *sessionwire.Forced) *Lock {
 	return nil
 }
 
-// takeEarly returns the news about a lock that came before it, or nil. k.mu is held.
+// takeEarly removes and returns the forced release of a lock that came before add, or nil. k.mu must be held.
 func (k *keeper) takeEarly(key string, token sharelock.Token) *sessionwire.Forced {
 	for i, f := range k.early {
 		if f.Key == key && f.Token == token {
@@ -123,8 +123,8 @@ func (k *keeper) takeEarly(key string, token sharelock.Token) *sessionwire.Force
 	return nil
 }
 
-// kept extends the life of a lock: Q3, from the send of the keepalive that came before
-// its renewal. One that comes after the deadline is too late, whatever it says.
+// kept extends the life of a lock that a node has renewed, counted from the send of the keepalive before the
+// renewal (Q3). News that comes after the deadline is too late.
 func (k *keeper) kept(now time.Duration, n *session.News) {
 	l := n.Lock.(*Lock)
 	k.mu.Lock()
@@ -138,7 +138,7 @@ func (k *keeper) kept(now time.Duration, n *session.News) {
 	l.warned, l.denied = false, nil
 	l.reckon()
 	if l.due() < l.next {
-		k.requeue(l) // otherwise its entry in the heap is early, which does no harm
+		k.requeue(l) // otherwise the entry in the heap is earlier than necessary; see attend
 	}
 }
 

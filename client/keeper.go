@@ -18,36 +18,35 @@ import (
 )
 
 const (
-	// look is how often the clock is read while there are locks, whatever the
-	// timer says: timers stop while the machine is suspended.
+	// look is the longest time between two readings of the clock while there are locks: timers do not run
+	// while the machine is suspended.
 	look = time.Second
-	// idle is a wait without locks; adding one ends it.
+	// idle is the time between two readings without locks. Adding a lock ends the wait.
 	idle = time.Hour
 	// leastAttempt and mostAttempt bound one attempt of a renewal.
 	leastAttempt = 20 * time.Millisecond
 	mostAttempt  = 5 * time.Second
 )
 
-// keeper renews all locks of a client and notices when one runs out. One
-// goroutine watches a heap of what is due; a renewal under way has its own.
+// keeper renews all locks of a client and ends those that run out. One goroutine works through a heap of
+// locks, ordered by when something is due; each renewal in flight has a goroutine of its own.
 type keeper struct {
 	c    *Client
 	wake chan struct{}
-	// ended is closed; it is Done of locks that nobody asked for it while they lived.
+	// ended is a closed channel: Done of the locks for which nobody called Done while they were held.
 	ended chan struct{}
 
 	// mu guards due and the mutable part of every Lock.
 	mu  sync.Mutex
 	due dueHeap
-	// early are locks that were taken away before their grants were taken in here. Guarded
-	// by mu.
+	// early are forced releases of locks that add has not been called for yet. Guarded by mu.
 	early []*sessionwire.Forced
 
 	// renewals and losses are for Stats.
 	renewals, losses atomic.Uint64
 }
 
-// mostEarly bounds keeper.early; the oldest are forgotten.
+// mostEarly bounds keeper.early; the oldest are dropped.
 const mostEarly = 64
 
 func newKeeper(c *Client) *keeper {
@@ -56,7 +55,7 @@ func newKeeper(c *Client) *keeper {
 	return k
 }
 
-// add makes a Lock of a grant and watches over it.
+// add makes a Lock of a grant, and keeps it until it ends.
 func (k *keeper) add(h sharelock.Hold, deadline time.Duration, sentOnce, noRenew bool) *Lock {
 	l := &Lock{
 		keeper: k, key: h.Key, token: h.Token, hold: h, sentOnce: sentOnce, noRenew: noRenew,
@@ -79,18 +78,17 @@ func (k *keeper) add(h sharelock.Hold, deadline time.Duration, sentOnce, noRenew
 		k.nudge()
 	}
 	if k.c.life.Err() != nil {
-		k.end(l, ErrClosed) // run may have ended its locks before this one came
+		k.end(l, ErrClosed) // run may have ended all locks before this one was added
 	}
 	return l
 }
 
-// extend takes over an answer whose request was sent at deadline - safe_for.
-// keeper.mu is held.
+// extend applies an answer to the lock. Its request was sent at deadline - h.SafeFor. keeper.mu must be held.
 func (l *Lock) extend(h sharelock.Hold, deadline time.Duration) {
 	l.hold.TTL, l.hold.ExpiresIn, l.hold.SafeFor, l.hold.Node = h.TTL, h.ExpiresIn, h.SafeFor, h.Node
 	l.hold.MaxHold, l.hold.EndsIn = h.MaxHold, h.EndsIn
 	if h.EndsIn > 0 && l.last == 0 {
-		// Later answers count from the owner's measure, which is a tenth longer.
+		// Only the first answer counts: the owner's measure of the time is a tenth longer.
 		l.last = deadline - h.SafeFor + h.EndsIn
 	}
 	l.deadline = max(l.deadline, l.within(deadline))
@@ -99,7 +97,7 @@ func (l *Lock) extend(h sharelock.Hold, deadline time.Duration) {
 	l.next = l.due()
 }
 
-// within is a deadline that is not later than the lock may be held. keeper.mu is held.
+// within returns the deadline, but not later than the lock may be held. keeper.mu must be held.
 func (l *Lock) within(deadline time.Duration) time.Duration {
 	if l.last > 0 {
 		return min(deadline, l.last)
@@ -107,7 +105,7 @@ func (l *Lock) within(deadline time.Duration) time.Duration {
 	return deadline
 }
 
-// overdue is why the lock is lost at its deadline. keeper.mu is held.
+// overdue returns why the lock is lost at its deadline. keeper.mu must be held.
 func (l *Lock) overdue() error {
 	if l.last > 0 && l.deadline == l.last {
 		return fmt.Errorf("%w, %v", ErrMaxHold, l.hold.MaxHold)
@@ -118,40 +116,38 @@ func (l *Lock) overdue() error {
 	return errLate
 }
 
-// ranOut reports whether a lock was lost at its deadline: its owner has not said that it is
-// none.
+// ranOut reports whether a lock was lost at its deadline. Then its owner may still count it as held.
 func ranOut(err error) bool { return errors.Is(err, errLate) || errors.Is(err, ErrMaxHold) }
 
-// reckon finds out what is due when. keeper.mu is held.
+// reckon computes when the renewal and the warning are due. keeper.mu must be held.
 func (l *Lock) reckon() {
 	ttl := l.hold.TTL
 	l.warnAt = l.deadline - ttl/10
 	if l.last > 0 && l.deadline == l.last {
-		l.renewAt = l.deadline // nothing makes it later
+		l.renewAt = l.deadline // no renewal makes the deadline later
 		return
 	}
 	if l.at.Attached() {
 		l.renewAt = l.deadline - lateForNode(ttl)
 		return
 	}
-	// TTL/3 after the send that was answered, a little earlier by chance, so that
-	// locks taken together are not renewed together; and at times that many locks
-	// share, so that one message is about all of them.
+	// TTL/3 after the send of the newest answer. Jitter keeps locks that were acquired together from being
+	// renewed together; rounding gives locks that are due at about the same time one message.
 	at := l.deadline - 2*ttl/3 - time.Duration(rand.Int64N(int64(ttl/30)+1))
 	l.renewAt = at - at%max(ttl/together, 1)
 }
 
-// lateForNode is how much of a TTL is left when its node should have renewed a lock long
-// ago: two fifths; of a long one, of which the node uses up to half, 15 s or a quarter.
-// There is time left for others then.
+// lateForNode returns how much of a TTL is left when the node that keeps a lock alive is considered late, so
+// that there is time to renew the lock in another way: two fifths; of a long TTL, of which a node uses up to
+// half, 15 s or a quarter.
 func lateForNode(ttl time.Duration) time.Duration {
 	return max(min(2*ttl/5, 15*time.Second), ttl/4)
 }
 
-// together is into how many parts of a TTL the times of renewals are rounded.
+// together is the number of parts of a TTL to which the times of renewals are rounded.
 const together = 256
 
-// due is when something is to be done about the lock. keeper.mu is held.
+// due returns when something is to be done for the lock. keeper.mu must be held.
 func (l *Lock) due() time.Duration {
 	at := l.deadline
 	if !l.warned {
@@ -163,7 +159,7 @@ func (l *Lock) due() time.Duration {
 	return at
 }
 
-// nudge makes run look again.
+// nudge wakes run.
 func (k *keeper) nudge() {
 	select {
 	case k.wake <- struct{}{}:
@@ -187,7 +183,7 @@ func (k *keeper) run() {
 	}
 }
 
-// step does what is due and says how long nothing more will be.
+// step does what is due and returns the time until something else is.
 func (k *keeper) step() time.Duration {
 	for {
 		l, wait := k.first()
@@ -198,7 +194,7 @@ func (k *keeper) step() time.Duration {
 	}
 }
 
-// first is a lock that something is due for, or how long none will be.
+// first returns a lock for which something is due, or nil and the time until something is.
 func (k *keeper) first() (*Lock, time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -220,7 +216,7 @@ func (k *keeper) attend(l *Lock) {
 		return
 	}
 	if l.next = l.due(); now < l.next {
-		// Its entry in the heap was early.
+		// The entry in the heap was earlier than necessary, see kept.
 		k.requeue(l)
 		k.mu.Unlock()
 		return
@@ -262,7 +258,7 @@ func (k *keeper) attend(l *Lock) {
 	}
 }
 
-// requeue puts the lock where it belongs now. mu is held.
+// requeue updates the place of a lock in the heap. mu must be held.
 func (k *keeper) requeue(l *Lock) {
 	l.next = l.due()
 	if l.index >= 0 {
@@ -270,8 +266,8 @@ func (k *keeper) requeue(l *Lock) {
 	}
 }
 
-// takeContexts empties the lock's contexts. keeper.mu is held; the ends are to be
-// called without it.
+// takeContexts removes the contexts of a lock and returns the functions that end them, which must be called
+// without keeper.mu. keeper.mu must be held.
 func (l *Lock) takeContexts() []context.CancelCauseFunc {
 	ends := make([]context.CancelCauseFunc, 0, len(l.contexts))
 	for end := range l.contexts {
@@ -281,7 +277,7 @@ func (l *Lock) takeContexts() []context.CancelCauseFunc {
 	return ends
 }
 
-// renew renews a lock with whichever node answers, until the deadline.
+// renew renews a lock at any node that answers, until the deadline.
 func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 	defer stop()
 	k.mu.Lock()
@@ -295,7 +291,7 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 	err := k.c.call(ctx, bounds{
 		key:   l.key,
 		until: deadline, hard: true,
-		// A node that hangs must leave time for the others.
+		// An attempt at a node that hangs must leave time for the other nodes.
 		attempt: func() time.Duration {
 			left := deadline - k.c.now()
 			return max(min(max(left/4, leastAttempt), mostAttempt, left), time.Millisecond)
@@ -315,8 +311,8 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 				k.mu.Unlock()
 			}
 			k.c.log.debug("renewal failed", "key", l.key, "token", l.token, "addr", n.addr, "err", err)
-			// Nothing but the owner's word ends a lock early: whatever else is wrong may
-			// be right again before the deadline.
+			// Only the owner's answer ends a lock before its deadline. Any other failure may be over before
+			// then.
 			return again{err: err, away: true}
 		}
 		return err
@@ -328,33 +324,33 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 	k.mu.Lock()
 	l.stopRenewal = nil
 	if err == nil && l.err == nil && k.c.now() < l.deadline {
-		// Q3: from the send of the renewal that was answered. One that is answered
-		// after the deadline is too late, whatever it says.
+		// Q3: counted from the send of the renewal that was answered. An answer after the deadline is too
+		// late, even if the owner has renewed the lock.
 		l.alone = false
 		k.renewals.Add(1)
 		l.extend(hold, sent+hold.SafeFor)
 	} else if err != nil && l.deadline == deadline {
-		// Only the deadline is left to wait for.
+		// The renewal has used all the time until the deadline.
 		l.renewAt = l.deadline
 	} else if err != nil {
-		l.reckon() // a session has renewed it meanwhile
+		l.reckon() // a session has renewed the lock meanwhile
 	}
 	k.requeue(l)
 	k.mu.Unlock()
 	k.nudge()
 }
 
-// lost ends a lock of which its owner says that it is none.
+// lost ends a lock that is no grant any more, as its owner has answered.
 func (k *keeper) lost(l *Lock, err error) {
 	k.end(l, fmt.Errorf("%w: %w", ErrLost, err))
 	k.c.log.warn("lock lost", "key", l.key, "token", l.token, "err", err)
 }
 
-// end ends the lock for the reason why, unless it has ended, and gives the reason
-// why it has.
+// end ends the lock for the reason why, unless it has ended before, and returns the reason for which it has
+// ended.
 func (k *keeper) end(l *Lock, why error) error { return k.endAt(k.c.now(), l, why) }
 
-// endAt is end at a time that has just been read.
+// endAt is end with the present time.
 func (k *keeper) endAt(now time.Duration, l *Lock, why error) error {
 	k.mu.Lock()
 	if l.err != nil {
@@ -362,7 +358,7 @@ func (k *keeper) endAt(now time.Duration, l *Lock, why error) error {
 		return l.err
 	}
 	if now >= l.deadline && !errors.Is(why, ErrLost) {
-		// It ran out while nobody looked.
+		// It has run out before.
 		why = fmt.Errorf("%w: %w", ErrLost, l.overdue())
 	}
 	l.err = why

@@ -16,39 +16,38 @@ import (
 )
 
 const (
-	// learnEvery is the shortest time between two questions who owns what.
+	// learnEvery is the shortest time between two requests for the owners.
 	learnEvery = 100 * time.Millisecond
-	// learnTime bounds one.
+	// learnTime bounds one request.
 	learnTime = 2 * time.Second
-	// shunTime is how long calls go to other nodes when the owner could not serve.
+	// shunTime is how long calls avoid a node that could not serve one.
 	shunTime = time.Second
 )
 
-// owners knows which node owns which key, so that the common call goes there
-// without being led. It is a hint and no more: every node takes every call, and the
-// owner decides by itself whether it is one. What it knows is learned from the mesh
-// in the background, when something showed that it is out of date.
+// owners knows which node owns which key, so that a call usually goes to the owner and need not be forwarded.
+// It is only a hint: every node accepts every call, and a member decides by itself whether it owns the key. It
+// is learned from the mesh in the background, when a call shows that it is out of date.
 type owners struct {
 	c     *Client
 	table atomic.Pointer[table]
 
 	mu sync.Mutex
-	// learning: somebody is asking; next is when it may be asked again. Guarded by mu.
+	// learning is set while a request is in flight; next is when the next one may be sent. Guarded by mu.
 	learning bool
 	next     time.Duration
-	// found are nodes that are not among the addresses given, by address. They stay as long
-	// as they are members or keep something. Guarded by mu.
+	// found are nodes that are not among the addresses given, by address. They are dropped when they are no
+	// members and keep no locks alive. Guarded by mu.
 	found map[string]*node
 }
 
-// table is who owns what in one epoch. It is not changed once it is made.
+// table has the owners of all partitions in one epoch. It is immutable.
 type table struct {
 	epoch uint32
-	// nodes by partition.
+	// nodes has the owner of each partition.
 	nodes []*node
 }
 
-// of is the node that owns a key, nil if that is not known.
+// of returns the node that owns a key, or nil if that is not known or the node is avoided.
 func (o *owners) of(key string) *node {
 	if key == "" || o.c.opts.OnlyAddrs {
 		return nil
@@ -65,28 +64,26 @@ func (o *owners) of(key string) *node {
 	return n
 }
 
-// shuns says whether calls leave a node out for now. The clock is read only if one
-// has been doubted.
+// shuns reports whether calls avoid a node for now. It reads the clock only for nodes that doubt was called for.
 func (c *Client) shuns(n *node) bool {
 	until := n.shunned.Load()
 	return until != 0 && c.now() < time.Duration(until)
 }
 
-// doubt notes that a node could not serve: for a while the other nodes are asked
-// for its keys.
+// doubt records that a node could not serve. For a while calls for its keys go to other nodes.
 func (o *owners) doubt(n *node) {
 	n.shunned.Store(int64(o.c.now() + shunTime))
 	o.learn()
 }
 
-// saw is told of the epoch of every grant: a newer one means that keys have moved.
+// saw is called with the epoch of every grant. A newer one means that keys have moved.
 func (o *owners) saw(epoch uint32) {
 	if t := o.table.Load(); t != nil && epoch > t.epoch {
 		o.learn()
 	}
 }
 
-// learn asks in the background, unless somebody does, or did so just now.
+// learn requests the owners in the background, unless a request is in flight or was recently.
 func (o *owners) learn() {
 	if o.c.opts.OnlyAddrs {
 		return
@@ -144,8 +141,8 @@ func (o *owners) ask() error {
 	return nil
 }
 
-// askAny asks the nodes who owns what, one after the other, beginning with the one that calls
-// go to: any of them may know while the others cannot be reached.
+// askAny requests the owners from one node after the other, beginning with the one that calls go to, until one
+// answers.
 func (o *owners) askAny() (ring *sharelockv1.GetRingResponse, err error) {
 	all := *o.c.all.Load()
 	first := int(o.c.address(all))
@@ -167,7 +164,7 @@ func (o *owners) askOne(n *node) (*sharelockv1.GetRingResponse, error) {
 	return n.ring(ctx)
 }
 
-// ring asks the node who owns what.
+// ring requests the owners of all partitions.
 func (n *node) ring(ctx context.Context) (*sharelockv1.GetRingResponse, error) {
 	if n.session.GRPCOnly() {
 		return n.mesh.GetRing(ctx, &sharelockv1.GetRingRequest{})
@@ -183,8 +180,8 @@ func (n *node) ring(ctx context.Context) (*sharelockv1.GetRingResponse, error) {
 	return r, nil
 }
 
-// forget lets calls go to the members of the newest ring, besides the addresses that were
-// given, and closes the connections to nodes that are no members any more and keep nothing.
+// forget makes calls go to the members of the newest ring besides the addresses given, and closes the
+// connections to nodes that are no members any more and keep no locks alive.
 func (o *owners) forget(members []*node) {
 	all := slices.Clone(o.c.nodes)
 	o.mu.Lock()
@@ -207,7 +204,7 @@ func (o *owners) forget(members []*node) {
 	}
 }
 
-// node is the node at an address.
+// node returns the node at an address, which it creates if there is none.
 func (o *owners) node(addr string) (*node, error) {
 	for _, n := range o.c.nodes {
 		if n.addr == addr {
@@ -224,7 +221,7 @@ func (o *owners) node(addr string) (*node, error) {
 		return nil, err
 	}
 	if o.c.life.Err() != nil {
-		n.session.Abort(o.c.cleanup.Err() != nil) // the client's own abort may have come too early for it
+		n.session.Abort(o.c.cleanup.Err() != nil) // Close may have aborted the other sessions before
 	}
 	if o.found == nil {
 		o.found = map[string]*node{}
@@ -233,7 +230,7 @@ func (o *owners) node(addr string) (*node, error) {
 	return n, nil
 }
 
-// all are the nodes that were found.
+// all returns the nodes that were found.
 func (o *owners) all() []*node {
 	o.mu.Lock()
 	defer o.mu.Unlock()

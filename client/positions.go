@@ -2,20 +2,20 @@ package client
 
 import "sync"
 
-// positions tells a function of the user's where an acquire stands in line, in a goroutine of
-// its own: a function that blocks must not hold up the reader of a session. It is told the
-// newest position; those that came while it was called are dropped.
+// positions calls a function of the user with the position of an acquire in the queue. It does so in a
+// goroutine of its own, because a function that blocks must not delay the reader of a session. Positions that
+// come during a call are dropped but the newest.
 type positions struct {
 	fn   func(position int)
 	wake chan struct{}
 
 	mu     sync.Mutex
 	newest int  // 0 is none; guarded by mu
-	begun  bool // the goroutine is there; guarded by mu
+	begun  bool // the goroutine was started; guarded by mu
 	over   bool // guarded by mu
 }
 
-// newPositions returns nil, which tells nobody, if there is no function.
+// newPositions returns nil if fn is nil.
 func newPositions(fn func(position int)) *positions {
 	if fn == nil {
 		return nil
@@ -31,7 +31,7 @@ func (p *positions) teller() func(position int) {
 	return p.tell
 }
 
-// tell never blocks, and calls nothing of the user's.
+// tell passes on a position. It does not block and does not call fn itself.
 func (p *positions) tell(position int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,8 +46,7 @@ func (p *positions) tell(position int) {
 	p.rouse()
 }
 
-// end makes this the end of it: no call begins any more. One that is under way is not waited
-// for.
+// end keeps further calls from beginning. It does not wait for one that has begun. p may be nil.
 func (p *positions) end() {
 	if p == nil {
 		return

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// longGap is how long a process does not run before that counts as a gap. A shorter one
-// and what a node may go unseen are together no longer than a request may be silent.
+// longGap is the shortest time that counts as a gap, in which this process did not run. A shorter one, and the
+// time until a lost node is noticed, add up to no more than silence.
 const longGap = silence - unseen
 
 // beatEvery is how often pulse.keep says that the process runs.
 const beatEvery = time.Second
 
-// mostGaps is how many gaps are remembered.
+// mostGaps is the number of gaps that are remembered.
 const mostGaps = 8
 
-// pulse notices when this process did not run: it was stopped, or the machine was
-// suspended. What happened to requests meanwhile was not seen, and answers that came
-// meanwhile look new. Safe for concurrent use.
+// pulse records when this process did not run, because it was stopped or the machine was suspended. Nothing is
+// known of what became of requests in such a gap, and an answer that came in it looks as if it had just come.
+// It is safe for concurrent use.
 type pulse struct {
 	mu sync.Mutex
 	// last is the newest time at which the process ran, by the client's clock. Guarded by mu.
@@ -29,15 +29,14 @@ type pulse struct {
 // gap is a time in which the process did not run.
 type gap struct{ from, to time.Duration }
 
-// beat says that the process runs. While calls are under way somebody has to say so every
-// few seconds.
+// beat records that the process runs. It must be called every few seconds while calls are in flight.
 func (p *pulse) beat(now time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.note(now)
 }
 
-// note needs mu.
+// note is beat with mu held.
 func (p *pulse) note(now time.Duration) {
 	if now-p.last > longGap {
 		if len(p.gaps) == mostGaps {
@@ -48,8 +47,8 @@ func (p *pulse) note(now time.Duration) {
 	p.last = max(p.last, now)
 }
 
-// ran returns until when the process is known to have run without a gap since a time: now,
-// if there was none.
+// ran returns the time up to which the process has run without a gap since the time since. That is now if there
+// was no gap.
 func (p *pulse) ran(since, now time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,7 +61,7 @@ func (p *pulse) ran(since, now time.Duration) time.Duration {
 	return now
 }
 
-// keep beats until stop is called, for a call that nothing else does it for.
+// keep calls beat until stop is called, for a call without a session.
 func (p *pulse) keep(now func() time.Duration) (stop func()) {
 	p.beat(now())
 	done := make(chan struct{})

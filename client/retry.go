@@ -22,8 +22,8 @@ const (
 // value is ready to use. A negative field is an error of [Dial], a *[sharelock.Error]
 // that names it.
 //
-// An attempt is one send to one node. What nodes do among themselves for a call is none,
-// such as leading it to the key's owner, or repeating an acquire that waits in line.
+// An attempt is one send to one node. Forwarding between nodes does not count as an attempt, nor does a node's
+// repetition of an acquire that waits in a queue.
 //
 // None of this applies to keeping a held lock alive: that goes on at the client's own
 // pace for as long as the lock can be saved. Nor does it apply to what ends an acquire
@@ -36,12 +36,10 @@ type Retry struct {
 	// begins a new count with that attempt. Dial makes one attempt for each of its
 	// addresses in any case.
 	Attempts int
-	// FirstPause is the pause when all addresses have been tried once. It doubles with
-	// every further round, up to LongestPause, which is also the longest for which the hint
-	// of a node when to come back is followed. Each pause is cut by chance, by a half at
-	// most, so that clients that failed together do not return together. 0 is
-	// 10 ms and 1 s, or whatever the other one demands:
-	// FirstPause must not be longer than LongestPause.
+	// FirstPause is the pause after all addresses have been tried once. It doubles with every further
+	// round, up to LongestPause, which also bounds a pause that a node asks for. Each pause is shortened at
+	// random, by a half at most, so that clients that failed together do not retry together. 0 is 10 ms and
+	// 1 s, adjusted to the other one if that is set. FirstPause must not be longer than LongestPause.
 	FirstPause, LongestPause time.Duration
 	// Timeout is how long one call may take with all its attempts and pauses, as if its
 	// context had this timeout, too: the call fails with [context.DeadlineExceeded], and
@@ -93,8 +91,8 @@ var (
 	errPaused = errors.New("the pause before the next attempt was too long")
 )
 
-// because adds to the end of the client's own timeout what kept the call from being
-// served. A caller's context speaks for itself.
+// because adds the last failure of a call to the error of the client's own timeout. The error of a caller's
+// context is returned as it is.
 func because(err, last error) error {
 	if last == nil || !errors.Is(err, errTimeout) {
 		return err
@@ -102,30 +100,29 @@ func because(err, last error) error {
 	return fmt.Errorf("%w: %w", err, last)
 }
 
-// failures are those of one call, and decide how it goes on.
+// failures counts the failed attempts of one call, and decides how it goes on.
 type failures struct {
 	retry    Retry
 	patience time.Duration
 	// connect is the longest that an attempt takes to reach a node.
 	connect time.Duration
-	// round is how many addresses there are.
+	// round is the number of addresses.
 	round int
 	b     bounds
 
-	// row counts those since a node was last there, attempts those that are limited.
+	// row is the number of failures since a node last answered, attempts the number that Retry.Attempts limits.
 	row, attempts int
 	giveUp        time.Duration
 	pauses        pauses
 	last          error
 }
 
-// add notes the failure of an attempt that was sent at a time and has failed now. It
-// gives the pause before the next attempt; 0 is none. It fails if there is to be no
-// other.
+// add records the failure, at now, of an attempt that was sent at sent. It returns the pause before the next
+// attempt, which may be 0, or an error if there is to be none.
 func (f *failures) add(err error, sent, now time.Duration) (wait time.Duration, _ error) {
 	f.last = err
 	if now-sent > unseen {
-		f.row = 0 // that node was there until just now
+		f.row = 0 // the node was alive until recently
 		if f.b.waits {
 			f.attempts = 0
 		}
@@ -134,7 +131,7 @@ func (f *failures) add(err error, sent, now time.Duration) (wait time.Duration, 
 		f.pauses = pauses{f.retry.FirstPause, f.retry.LongestPause}
 		f.giveUp = now + f.patience
 		if now-sent < f.connect*3/2 {
-			f.giveUp = sent + f.patience // the node was not there when the attempt began
+			f.giveUp = sent + f.patience // the node was not reachable when the attempt began
 		}
 		f.giveUp = max(f.giveUp, f.b.until)
 		if f.b.hard {
@@ -157,13 +154,13 @@ func (f *failures) add(err error, sent, now time.Duration) (wait time.Duration, 
 	return min(f.pauses.after(err), f.giveUp-now+time.Millisecond), nil
 }
 
-// pauses are those between the rounds of a call.
+// pauses computes the pauses between the rounds of a call.
 type pauses struct {
-	// next is the length of the next one, before chance.
+	// next is the next pause, before jitter.
 	next, longest time.Duration
 }
 
-// after is how long to pause after this error.
+// after returns the pause after this error.
 func (p *pauses) after(err error) time.Duration {
 	d := p.next
 	if p.next = p.longest; d < p.longest/2 {

@@ -13,9 +13,8 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// unary makes a call of a session as a call of its own, for a node that knows no
-// sessions. bound: the beginning of Close ends it, otherwise only the end of what Close
-// waits for does.
+// unary makes a call of a session as a unary call, for a node that knows no sessions. If bound is set the call
+// ends when Close begins, otherwise when Close stops waiting for cleanups.
 func (c *Client) unary(ctx context.Context, n *node, bound bool, call *sessionwire.Call) (sharelock.Hold, error) {
 	life := c.cleanup
 	if bound {
@@ -66,7 +65,7 @@ func withTrace(ctx context.Context, p *tracecontext.Parent) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, tracecontext.Header, p.String())
 }
 
-// renewRequest is a renewal as the unary call has it. Metadata that is nil is kept.
+// renewRequest returns the request of a renewal. Nil metadata keeps what the hold has; empty metadata removes it.
 func renewRequest(key string, token sharelock.Token, ttl time.Duration, metadata map[string]string) *sharelockv1.RenewRequest {
 	req := &sharelockv1.RenewRequest{
 		Key: key, Token: uint64(token), Metadata: metadata, ClearMetadata: metadata != nil && len(metadata) == 0,

@@ -14,11 +14,11 @@ import (
 
 // exchange is one call in flight. Its reply comes once.
 type exchange struct {
-	// place is what it counts as in stream.room.
+	// place says how room counts it.
 	place place
 	// heldFor is how long it was held back before it was sent.
 	heldFor time.Duration
-	done    chan struct{} // one token when the fields below it are set
+	done    chan struct{} // receives one value when hold, err and at are set
 	hold    sharelock.Hold
 	err     error
 	// at is when the reply came.
@@ -75,7 +75,7 @@ func (st *stream) do(ctx context.Context, bound bool, c *sessionwire.Call, queue
 	st.mu.Lock()
 	err := st.err
 	if bound && st.s.ending.Load() || st.s.ended.Load() {
-		err = errClosed // abort comes, or has looked for calls already
+		err = errClosed // abort may have gone through the calls already
 	}
 	if err != nil {
 		st.mu.Unlock()
@@ -103,8 +103,8 @@ func (st *stream) do(ctx context.Context, bound bool, c *sessionwire.Call, queue
 	return st.abandon(x, c.ID, status.FromContextError(ctx.Err()).Err())
 }
 
-// abandon ends a call with err, unless it is answered in this very moment. The exchange is
-// left to whoever may be answering it just now.
+// abandon ends a call with err, unless it is being answered. The exchange is not used again, since read may
+// still be writing to it.
 func (st *stream) abandon(x *exchange, id uint64, err error) (sharelock.Hold, time.Duration, error) {
 	given, sent := st.giveUp(id)
 	if !given {
@@ -118,8 +118,8 @@ func (st *stream) abandon(x *exchange, id uint64, err error) (sharelock.Hold, ti
 	return sharelock.Hold{}, st.s.Now(), err
 }
 
-// reply takes the reply out of an exchange, which can be used again. The times of a grant
-// count from when the call was made, not from when it was sent (Q3).
+// reply returns the reply of an exchange and resets the exchange for its next use. The caller measures the
+// times of a grant from when it made the call, so the time before the send is added (Q3).
 func (x *exchange) reply() (h sharelock.Hold, at time.Duration, err error) {
 	h, at, err = x.hold, x.at, x.err
 	if h.SafeFor += x.heldFor; h.EndsIn > 0 {
@@ -129,8 +129,8 @@ func (x *exchange) reply() (h sharelock.Hold, at time.Duration, err error) {
 	return h, at, err
 }
 
-// giveUp ends a call without its answer and has the node told, if the call was sent; given is
-// false if the answer is there, or just coming.
+// giveUp ends a call without its answer, and cancels it at the node if it was sent. given is false if the
+// answer has come, or is being read.
 func (st *stream) giveUp(id uint64) (given, sent bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -141,19 +141,19 @@ func (st *stream) giveUp(id uint64) (given, sent bool) {
 	return true, st.cancel(id, x)
 }
 
-// cancel takes a call out of those under way and has the node told; false if it was not sent
-// yet. mu is held.
+// cancel removes a call from those in flight, and cancels it at the node. It returns false if the call was
+// not sent yet. mu must be held.
 func (st *stream) cancel(id uint64, x *exchange) (sent bool) {
 	delete(st.calls, id)
 	if sent = x.place != heldBack; sent {
-		// Behind the call: the node knows no cancel of a call that it has not got.
+		// In out, behind the call: a node ignores the cancel of a call that it has not received.
 		st.out = sessionwire.AppendCall(st.buffer(), &sessionwire.Call{ID: id, Kind: sessionwire.CallCancel})
 	}
 	st.over(x)
 	return sent
 }
 
-// abort fails the calls that end with the client, or all, and has the node told.
+// abort fails the calls that end with the client, or all, and cancels them at the node.
 func (st *stream) abort(all bool) {
 	st.mu.Lock()
 	now := st.s.Now()
@@ -165,7 +165,7 @@ func (st *stream) abort(all bool) {
 		if !st.cancel(id, x) {
 			x.err = unsentError{errClosed}
 		}
-		x.done <- struct{}{} // it has room for one
+		x.done <- struct{}{} // does not block: the channel has a buffer of one
 	}
 	st.mu.Unlock()
 	st.nudge()

@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	// perTTL keepalives are sent in the shortest TTL, but not further apart than
+	// perTTL is the number of keepalives sent during the shortest TTL, but the period is never longer than
 	// longestPeriod.
 	perTTL        = 24
 	longestPeriod = 5 * time.Second
-	// maxSent bounds the keepalives whose sends are remembered. A renewal that counts
-	// from an older one is worth nothing.
+	// maxSent bounds the number of keepalives whose times are remembered. A renewal that counts from an
+	// older one is ignored.
 	maxSent = 1 << 13
 )
 
@@ -28,7 +28,7 @@ type Lock interface {
 	Token() sharelock.Token
 }
 
-// Keeper has the locks that streams keep alive. Its methods are called without locks of this package.
+// Keeper has the locks that streams keep alive. Its methods are called without any mutex of this package held.
 type Keeper interface {
 	// News is told what one message of the node says of locks. The list is valid until News returns.
 	News(list []News)
@@ -41,30 +41,29 @@ type Keeper interface {
 type News struct {
 	At   Attachment
 	Lock Lock
-	// Sent is when the keepalive was sent that the renewal counts from (Q3). TTL is what the lock lives
-	// from then on, at least: the TTL that it is attached with, which is all that the node asks its owner
-	// for.
+	// Sent is when the keepalive was sent from which the renewal counts (Q3). TTL is the least that the
+	// lock lives from then on: the TTL of the attachment, with which the node renews it.
 	Sent, TTL time.Duration
-	// Ended is why the node keeps the lock no more.
+	// Ended is why the node no longer keeps the lock alive; nil if it was renewed.
 	Ended error
-	// Forced is a lock of this client's that was taken away, wherever it is kept; the other
-	// fields are not set then.
+	// Forced is a lock of this client that was taken by force, attached or not. The other fields are not
+	// set then.
 	Forced *sessionwire.Forced
 }
 
-// ErrBroken is why the locks of a stream are not kept any more that has ended after the node had accepted it.
+// ErrBroken is why locks are no longer kept alive: their stream has ended, which the node had accepted.
 var ErrBroken = status.Error(codes.Unavailable, "the session ended")
 
-// Attachment is where a lock is kept alive: a stream, and an id of its. The zero value is nowhere.
+// Attachment says where a lock is kept alive: by a stream, under an id. The zero value is nowhere.
 type Attachment struct {
 	stream *stream
 	id     uint64
 }
 
-// Attached reports whether a is anywhere.
+// Attached reports whether a is not the zero value.
 func (a Attachment) Attached() bool { return a.stream != nil }
 
-// Reserve returns where a lock can be attached; false if the node keeps none, or cannot be reached.
+// Reserve returns a new attachment for a lock; false if the node has no sessions or cannot be reached.
 func (s *Session) Reserve() (Attachment, bool) {
 	if s.isUnary() {
 		return Attachment{}, false
@@ -76,11 +75,11 @@ func (s *Session) Reserve() (Attachment, bool) {
 	return Attachment{st, st.holds.Add(1)}, true
 }
 
-// Attach has the node keep a lock alive, for this TTL at a time; false if the stream is broken. It is
-// called once for what Reserve returned.
+// Attach asks the node to keep a lock alive, by renewals with this TTL. It returns false if the stream is
+// broken. It is called once for each result of Reserve.
 func (a Attachment) Attach(l Lock, ttl time.Duration) bool { return a.stream.attach(a.id, l, ttl) }
 
-// Detach ends that, if it has not ended. Nothing is attached to the zero value.
+// Detach ends that, unless it has ended. On the zero value it does nothing.
 func (a Attachment) Detach() {
 	if a.stream != nil {
 		a.stream.detach(a.id)
@@ -115,22 +114,22 @@ type keptLock struct {
 	ttl time.Duration
 }
 
-// keeping is what a stream knows of the locks that it keeps. Guarded by stream.mu.
+// keeping is the state of a stream about the locks that it keeps alive. Guarded by stream.mu.
 type keeping struct {
-	// locks by their ids; ttls are how many there are of each TTL.
+	// locks has the locks by id, ttls the number of them with each TTL.
 	locks map[uint64]keptLock
 	ttls  map[time.Duration]int
-	// sent are the times at which keepalives were sent, by the client's clock; the last
-	// one's number is last.
+	// sent has the times at which keepalives were sent, by the client's clock. The number of the newest one
+	// is last.
 	sent []time.Duration
 	last uint64
-	// pending: the newest keepalive is among what waits to be sent.
+	// pending is set while the newest keepalive waits to be sent.
 	pending bool
-	// unanswered: nothing was heard since a keepalive was sent.
+	// unanswered is set from when a keepalive is sent until the node sends something.
 	unanswered bool
 }
 
-// period is the time between two keepalives; 0 if none are needed.
+// period returns the time between two keepalives; 0 if none are needed.
 func (a *keeping) period() time.Duration {
 	shortest := time.Duration(0)
 	for ttl := range a.ttls {
@@ -141,7 +140,7 @@ func (a *keeping) period() time.Duration {
 	return min(shortest/perTTL, longestPeriod)
 }
 
-// note remembers when the next keepalive is sent.
+// note records the time of the next keepalive.
 func (a *keeping) note(now time.Duration) {
 	a.last++
 	if len(a.sent) == maxSent {
@@ -150,7 +149,7 @@ func (a *keeping) note(now time.Duration) {
 	a.sent = append(a.sent, now)
 }
 
-// sentAt is when a keepalive was sent; false if it never was, or too long ago.
+// sentAt returns when a keepalive was sent; false if it never was, or too long ago.
 func (a *keeping) sentAt(n uint64) (time.Duration, bool) {
 	first := a.last - uint64(len(a.sent)) + 1
 	if n < first || n > a.last {
@@ -159,13 +158,13 @@ func (a *keeping) sentAt(n uint64) (time.Duration, bool) {
 	return a.sent[n-first], true
 }
 
-// beat appends a keepalive to what waits to be sent, unless one does. mu is held.
+// beat queues a keepalive, unless one is queued. mu must be held.
 func (st *stream) beat() {
 	a := &st.alive
 	if a.pending {
 		return
 	}
-	// Q3: before it is sent.
+	// Q3: the time must be read before the send.
 	now := st.s.Now()
 	if !st.waits() {
 		st.heard = now
@@ -175,8 +174,7 @@ func (st *stream) beat() {
 	st.urgent = sessionwire.AppendKeep(st.first(), &sessionwire.Keep{Kind: sessionwire.KeepAlive, ID: a.last})
 }
 
-// attach has the node keep a lock alive; false if the stream is broken. id is a
-// new one.
+// attach asks the node to keep a lock alive, under a new id; false if the stream is broken.
 func (st *stream) attach(id uint64, l Lock, ttl time.Duration) bool {
 	st.mu.Lock()
 	if st.err != nil {
@@ -196,7 +194,7 @@ func (st *stream) attach(id uint64, l Lock, ttl time.Duration) bool {
 	return true
 }
 
-// detach ends that, if it has not ended.
+// detach asks the node to keep the lock alive no longer, unless that has ended already.
 func (st *stream) detach(id uint64) {
 	st.mu.Lock()
 	known := st.forget(id) != nil && st.err == nil
@@ -209,7 +207,7 @@ func (st *stream) detach(id uint64) {
 	}
 }
 
-// forget takes a lock out; nil if it is not in. mu is held.
+// forget removes a lock and returns it, or nil if there is none with this id. mu must be held.
 func (st *stream) forget(id uint64) Lock {
 	a := &st.alive
 	l, ok := a.locks[id]
@@ -226,8 +224,8 @@ func (st *stream) forget(id uint64) Lock {
 // closedByNode is why a node has ended a session.
 type closedByNode struct{ error }
 
-// kept reads what a message says of locks that are kept. The error is a closedByNode if the node ends
-// the session. mu is held.
+// kept reads the parts of a message other than answers: news of locks, the owners of all partitions, and
+// positions in queues. The error is a closedByNode if the node ends the session. mu must be held.
 func (st *stream) kept(data []byte, news []News) ([]News, error) {
 	var (
 		r sessionwire.KeptReader
@@ -263,8 +261,7 @@ func (st *stream) kept(data []byte, news []News) ([]News, error) {
 		}
 		l, ok := st.alive.locks[k.ID]
 		if !ok {
-			// Its detach was sent; if it went another way than the attach it has had no
-			// effect.
+			// Its detach was sent, but may have overtaken the attach and then had no effect.
 			st.urgent = sessionwire.AppendKeep(st.first(), &sessionwire.Keep{Kind: sessionwire.KeepDetach, ID: k.ID})
 			st.nudge()
 			continue

@@ -21,16 +21,15 @@ import (
 )
 
 const (
-	// suspicious is how long a port may say nothing to a client before it is looked at what
-	// it speaks.
+	// suspicious is how long a port may send nothing before it is examined.
 	suspicious = 500 * time.Millisecond
-	// probeTime bounds one look, and probeEvery is the least time between two.
+	// probeTime bounds one examination, and probeEvery is the least time between two.
 	probeTime  = time.Second
 	probeEvery = 5 * time.Second
 )
 
-// What HTTP/2 begins with: the client's preface, with empty settings behind it. The server
-// answers with settings of its own.
+// HTTP/2 begins with the client's preface and its SETTINGS frame, here an empty one. The server answers with a
+// SETTINGS frame.
 const (
 	http2Preface  = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 	http2Header   = 9
@@ -38,9 +37,9 @@ const (
 	http2GoAway   = 7
 )
 
-// hail opens a connection on which the node has taken a session. A port that says nothing,
-// or something else, or ends the connection, is looked at: what is no gRPC port of a node for
-// sure is [sharelock.ErrWrongPort] at once.
+// hail opens a connection and makes the handshake of a session. A port that sends nothing or something else, or
+// closes the connection, is examined: if it certainly is not the gRPC port of a node, hail fails at once with
+// [sharelock.ErrWrongPort].
 func (s *Session) hail(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -80,8 +79,9 @@ func hungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// look finds out whether the port speaks anything but HTTP/2, with TLS or without it as the client does. Nil is that it may
-// be a node, or something in front of one; that is not asked again for a while.
+// look examines the port, at most once in probeEvery. It returns [sharelock.ErrWrongPort] if the port certainly
+// does not speak HTTP/2 in the way of this client, with TLS or without it, and nil if it may be a node, or a
+// proxy in front of one.
 func (s *Session) look(ctx context.Context) error {
 	s.mu.Lock()
 	now := s.Now()
@@ -102,15 +102,14 @@ func (s *Session) look(ctx context.Context) error {
 	return nil
 }
 
-// noHTTP2 is in the error of a call of gRPC if the other end of a connection did not begin as a
-// server of HTTP/2 does.
+// noHTTP2 is a part of the error of a gRPC call if the other end did not begin as an HTTP/2 server does.
 const noHTTP2 = "error reading server preface"
 
-// noHandshake is in the error of a call of gRPC if the handshake of TLS failed.
+// noHandshake is a part of the error of a gRPC call if the TLS handshake failed.
 const noHandshake = "authentication handshake failed"
 
-// Diagnose finds out more if a call of gRPC failed with an error that suggests so: it looks at the
-// port, or returns why TLS was refused.
+// Diagnose returns a more precise error for a gRPC call that failed with err, or nil: why TLS was refused, or
+// that the port is the wrong one.
 func (s *Session) Diagnose(ctx context.Context, err error) error {
 	if status.Code(err) != codes.Unavailable {
 		return nil
@@ -129,8 +128,7 @@ func (s *Session) Diagnose(ctx context.Context, err error) error {
 	return nil
 }
 
-// speaks returns what the port speaks if that is not what the client does: HTTP/2, without TLS or
-// with it.
+// speaks returns what the port speaks, for people, or "" if that may be HTTP/2 in the way of this client.
 func (s *Session) speaks(ctx context.Context) string {
 	if s.Opaque {
 		return ""
@@ -151,7 +149,7 @@ func (s *Session) speaks(ctx context.Context) string {
 		if got >= http2Header && isHTTP2(head[:]) {
 			return "it does not speak TLS"
 		}
-		return "" // the handshake tells the rest
+		return "" // other failures are reported by the TLS handshake
 	}
 	switch b := head[:got]; {
 	case got == 0 && hungUp(err):
@@ -165,27 +163,27 @@ func (s *Session) speaks(ctx context.Context) string {
 	}
 }
 
-// errLooked ends a look that has found out what it wanted.
+// errLooked closes the connection of an examination that has its result.
 var errLooked = errors.New("looked")
 
-// isHTTP2 reports whether b begins with the header of a frame that a server begins with.
+// isHTTP2 reports whether b begins like the first frame of an HTTP/2 server.
 func isHTTP2(b []byte) bool {
 	return b[0] == 0 && (b[3] == http2Settings || b[3] == http2GoAway)
 }
 
-// What a message of TLS begins with.
+// The first bytes of a TLS alert.
 const (
 	tlsAlert = 21
 	tlsMajor = 3
 )
 
-// speaksTLS is said of a port to a client without TLS.
+// speaksTLS is the text for a client without TLS.
 const speaksTLS = "it speaks TLS, and this client is not set up for that (Options.TLS; on the command line --tls-ca)"
 
-// triesTLS is speaks for a port that ends connections that begin otherwise.
+// triesTLS is speaks for a port that has closed a connection without an answer, as TLS servers may.
 func (s *Session) triesTLS(ctx context.Context) string {
 	_, err := s.Dialer.Dial(ctx, s.Addr, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
-		// Nobody is trusted by it: nothing is said on this connection.
+		// Verification is not needed: nothing is sent over this connection.
 		err := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}).HandshakeContext(ctx) //nolint:gosec // see above
 		if err == nil {
 			err = errLooked
@@ -200,7 +198,7 @@ func (s *Session) triesTLS(ctx context.Context) string {
 	return ""
 }
 
-// quoteLine is the beginning of an answer, for people.
+// quoteLine returns the first line of an answer, quoted for people.
 func quoteLine(b []byte) string {
 	line, _, _ := strings.Cut(string(b), "\n")
 	return strconv.Quote(strings.TrimSpace(line))

@@ -15,7 +15,7 @@ import (
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
-// read delivers answers until the stream breaks.
+// read receives answers until the stream breaks.
 func (st *stream) read(f clienthook.Frames) {
 	defer st.end()
 	var (
@@ -41,7 +41,7 @@ func (st *stream) read(f clienthook.Frames) {
 			}
 			x := st.calls[reply.ID]
 			if x == nil {
-				continue // it was given up
+				continue // its caller has given up
 			}
 			delete(st.calls, reply.ID)
 			st.over(x)
@@ -75,7 +75,7 @@ func (st *stream) read(f clienthook.Frames) {
 	}
 }
 
-// statusError is the error of a status in wire format.
+// statusError decodes a status and returns its error.
 func statusError(b []byte) error {
 	var p spb.Status
 	if err := proto.Unmarshal(b, &p); err != nil {
@@ -87,8 +87,9 @@ func statusError(b []byte) error {
 	return status.Error(codes.Internal, "a failure without a code")
 }
 
-// fail ends the stream: all its calls fail. Whatever the reason, it says nothing of
-// them, so they may be tried again.
+// fail ends the stream and fails all its calls. The error is Unavailable, so that they are retried, whatever
+// the reason: it is not the answer to any of them. Only a refusal of the client's credential, and the wrong
+// port, are passed on.
 func (st *stream) fail(err error) {
 	st.s.drop(st)
 	switch code := status.Code(err); {

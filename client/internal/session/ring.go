@@ -22,7 +22,7 @@ func (s *Session) Ring(ctx context.Context) ([]byte, error) {
 	return st.ring(ctx)
 }
 
-// Reach opens the stream, unless one is open.
+// Reach waits until the stream is open, and opens it if there is none.
 func (s *Session) Reach(ctx context.Context) error {
 	st, err := s.open()
 	if err != nil {
@@ -72,10 +72,10 @@ func (st *stream) ring(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// tell takes the answer to all who have asked. mu is held.
+// tell passes the answer to all callers of ring. mu must be held.
 func (st *stream) tell(ring []byte) {
 	for _, c := range st.asked {
-		c <- ring // it has room for one
+		c <- ring // does not block: the channel has a buffer of one
 	}
 	st.asked = nil
 }

@@ -12,35 +12,34 @@ import (
 )
 
 const (
-	// mostTries is how many acquires that do not wait in line are under way at once. Their
-	// refusals are longer than they are, and the node reads on only while it gets rid of its
-	// answers: with more of them before it, a keepalive would come too late over a slow line.
+	// mostTries is the maximum number of acquires in flight that do not wait in a queue. Their refusals are
+	// longer than the acquires, and the node stops reading while it cannot send its answers. With more
+	// acquires ahead of it, a keepalive could arrive too late over a slow connection.
 	mostTries = 512
-	// maxCalls is how many calls are under way when no other acquire that waits in line is
-	// sent. A node refuses acquires of a session with more than 32,768; releases and
-	// renewals, and acquires that do not wait, find room beside them.
+	// maxCalls is the default of Config.MaxCalls. A node refuses acquires of a session with more than 32,768
+	// calls in flight. The difference leaves room for releases, renewals, and acquires that do not wait.
 	maxCalls = 24 << 10
 )
 
-// place is what a call under way counts among.
+// place says how a call in flight is counted.
 type place uint8
 
 const (
-	// others are renewals, releases, and what is given up: they are never held back.
+	// others are renewals, releases, and give-ups, which are never held back.
 	others place = iota
-	// inLine acquires wait in line, trying ones do not.
+	// inLine acquires may wait in a queue; trying ones do not.
 	inLine
 	trying
-	// heldBack ones were not sent yet.
+	// heldBack acquires were not sent yet.
 	heldBack
 )
 
-// room counts the calls of a stream that are under way.
+// room counts the calls of a stream that are in flight.
 type room struct {
-	// tries are those that are trying; sent are all.
+	// tries is the number of those that are trying, sent the number of all.
 	tries, sent int
-	// heldTries and heldWaits are to be sent when there is room, in this order. gone counts
-	// those in them that were given up.
+	// heldTries and heldWaits are sent when there is room, heldTries first. gone is the number of calls in
+	// them that were given up.
 	heldTries, heldWaits []heldCall
 	gone                 int
 }
@@ -52,8 +51,7 @@ type heldCall struct {
 	since time.Duration
 }
 
-// full reports whether an acquire cannot be sent now. An earlier one that is held back goes
-// first.
+// full reports whether an acquire cannot be sent now: there are too many, or an earlier one is held back.
 func (r *room) full(try bool, most int) bool {
 	if try {
 		return r.tries >= mostTries
@@ -61,7 +59,7 @@ func (r *room) full(try bool, most int) bool {
 	return r.sent >= most || len(r.heldWaits) > 0
 }
 
-// add sends a call, or holds it back until there is room. mu is held.
+// add sends a call, or holds it back until there is room. mu must be held.
 func (st *stream) add(x *exchange, c *sessionwire.Call) (held bool) {
 	switch {
 	case c.Kind != sessionwire.CallAcquire:
@@ -84,7 +82,7 @@ func (st *stream) add(x *exchange, c *sessionwire.Call) (held bool) {
 	}
 }
 
-// send sends an acquire. mu is held.
+// send sends an acquire. mu must be held.
 func (st *stream) send(x *exchange, c *sessionwire.Call) {
 	st.room.sent++
 	if x.place = inLine; c.Wait == 0 {
@@ -94,7 +92,7 @@ func (st *stream) send(x *exchange, c *sessionwire.Call) {
 	st.out = sessionwire.AppendCall(st.buffer(), c)
 }
 
-// over counts a call that is under way no more, and lets others go in its place. mu is held.
+// over removes a call from the count, and sends held calls in its place. mu must be held.
 func (st *stream) over(x *exchange) {
 	r := &st.room
 	switch x.place {
@@ -116,7 +114,7 @@ func (st *stream) over(x *exchange) {
 	}
 }
 
-// remaining returns the calls in held that were not given up. mu is held.
+// remaining returns the calls in held that were not given up. mu must be held.
 func (st *stream) remaining(held []heldCall) (list []heldCall) {
 	for i := range held {
 		if st.calls[held[i].call.ID] != nil {
@@ -126,8 +124,7 @@ func (st *stream) remaining(held []heldCall) (list []heldCall) {
 	return list
 }
 
-// sendHeld sends the first of the calls that were held back, unless it was given up. mu is
-// held.
+// sendHeld removes the first call from held and sends it, unless it was given up. mu must be held.
 func (st *stream) sendHeld(held *[]heldCall) {
 	h := &(*held)[0]
 	*held = (*held)[1:]
@@ -144,12 +141,12 @@ func (st *stream) sendHeld(held *[]heldCall) {
 	*h = heldCall{}
 }
 
-// errFull is why an acquire was not even sent within its wait.
+// errFull is the error of an acquire that was not sent within its wait.
 var errFull = sharelockv1.ToStatus(&sharelock.Error{
 	Err: sharelock.ErrQuota, Message: "the client had too many calls in flight during the whole wait",
 }).Err()
 
-// wait is do for a call that is held back: its wait counts from now on.
+// wait waits for the answer to a call that is held back. The call's own wait counts from now.
 func (st *stream) wait(ctx context.Context, x *exchange, id uint64, most time.Duration) (sharelock.Hold, time.Duration, error) {
 	var end <-chan time.Time
 	if most > 0 {

@@ -104,8 +104,8 @@ func New(config Config) *Session {
 	return s
 }
 
-// open gives the stream that takes calls. A node that could not be reached fails them at
-// once, until it can be.
+// open returns the stream that takes calls. While the node cannot be reached it fails at once with the last
+// failure.
 func (s *Session) open() (*stream, error) {
 	if st := s.cur.Load(); st != nil {
 		return st, nil
@@ -130,7 +130,7 @@ func (s *Session) open() (*stream, error) {
 	return st, nil
 }
 
-// begin begins to open a stream. mu is held.
+// begin starts to open a stream. mu must be held.
 func (s *Session) begin() *stream {
 	st := &stream{s: s, wake: make(chan struct{}, 1), opened: make(chan struct{}), calls: map[uint64]*exchange{}}
 	st.heard = s.Now()
@@ -139,15 +139,16 @@ func (s *Session) begin() *stream {
 	return st
 }
 
-// The pauses between two tries to reach a node: each is twice as long as the one before.
-// What was found out so long ago does not count any more.
+// Each pause between two attempts to reach a node is twice as long as the one before, from firstTry to
+// longestTry. After staleTry without an attempt a failure is ignored, and the next call waits for the result
+// of a new one.
 const (
 	firstTry   = 50 * time.Millisecond
 	longestTry = time.Second
 	staleTry   = 10 * time.Second
 )
 
-// failed notes that the node could not be reached.
+// failed records that the node could not be reached.
 func (s *Session) failed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +162,7 @@ func Jitter(d time.Duration) time.Duration {
 	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1))
 }
 
-// reached notes that it was, and has calls take the stream.
+// reached records that the node was reached, and makes the stream the one that takes calls.
 func (s *Session) reached(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,7 +199,7 @@ func (s *Session) Idle() bool {
 	return len(st.calls) == 0 && len(st.alive.locks) == 0
 }
 
-// IsThere reports whether the node has answered over the connection that there is to it.
+// IsThere reports whether the node has answered over the present connection.
 func (s *Session) IsThere() bool {
 	st := s.cur.Load()
 	if st == nil {

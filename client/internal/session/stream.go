@@ -36,31 +36,30 @@ type stream struct {
 	end context.CancelFunc
 
 	mu sync.Mutex
-	// urgent is sent before everything else, in wire format: what keeps locks alive, ends them, or shows
-	// that this end is there. out is sent after it. fullUrgent and fullOut are messages before those that
-	// are as large as a message should get. Guarded by mu.
+	// urgent and out are the messages being filled, in wire format. urgent is sent first: it has what keeps
+	// locks alive, ends them, or shows the node that this client is alive. fullUrgent and fullOut are
+	// full messages that are sent before each. Guarded by mu.
 	urgent, out         []byte
 	fullUrgent, fullOut [][]byte
-	// room counts what is in flight, and has what waits until there is less. Guarded by mu.
+	// room counts the calls in flight, and holds back others while there are too many. Guarded by mu.
 	room room
 	// calls are those in flight, by id; guarded by mu.
 	calls map[uint64]*exchange
 	last  uint64 // the newest id; guarded by mu
-	// heard is when the node was last known to be there: it said something, or
-	// nothing was asked of it before. Guarded by mu.
+	// heard is when the node last sent something, or when it was first asked something after nothing
+	// was in flight. Guarded by mu.
 	heard time.Duration
-	// said is when something was last sent; pinged: nothing was heard since a ping was sent.
-	// Guarded by mu.
+	// said is when something was last sent. pinged is set while a ping is unanswered. Guarded by mu.
 	said   time.Duration
 	pinged bool
-	// sent: something was handed to the connection; spoke: the node has said something.
+	// sent is set once something was passed to the connection, spoke once the node has sent something.
 	// Guarded by mu.
 	sent, spoke bool
-	// alive is about the locks that this stream keeps; guarded by mu.
+	// alive has the locks that this stream keeps alive; guarded by mu.
 	alive keeping
-	// told is the token that the node has got; nil is none. Guarded by mu.
+	// told is the bearer token that was last sent; nil if none was. Guarded by mu.
 	told *secure.Token
-	// asked are to be told who owns what; guarded by mu.
+	// asked are the callers of ring, who wait for the owners of all partitions; guarded by mu.
 	asked []chan<- []byte
 	// opened is closed when the node has accepted the stream, or err is set.
 	opened chan struct{}
@@ -70,11 +69,11 @@ type stream struct {
 	err error
 }
 
-// fullMessage is how large a message gets before another is begun, in bytes; the last
-// call in it comes on top. Nodes take 4 MiB.
+// fullMessage is the size in bytes from which a message is full and the next one is begun. A message may
+// exceed it by its last call. Nodes accept 4 MiB.
 const fullMessage = dial.MaxUnsent
 
-// buffer is out, with room. mu is held.
+// buffer returns out, ready to be appended to. mu must be held.
 func (st *stream) buffer() []byte {
 	if len(st.out) >= fullMessage {
 		st.fullOut = append(st.fullOut, st.out)
@@ -83,8 +82,8 @@ func (st *stream) buffer() []byte {
 	return st.out
 }
 
-// first is urgent, with room: all locks of a client may be attached, or released, in one
-// moment. mu is held.
+// first returns urgent, ready to be appended to. It can become full: all locks of a client may be attached
+// or released at the same moment. mu must be held.
 func (st *stream) first() []byte {
 	if len(st.urgent) >= fullMessage {
 		st.fullUrgent = append(st.fullUrgent, st.urgent)
@@ -100,7 +99,7 @@ func (st *stream) nudge() {
 	}
 }
 
-// run opens the stream and sends calls until it breaks.
+// run opens the stream and sends what is waiting until the stream breaks.
 func (st *stream) run() {
 	defer st.end()
 	f, told, err := st.s.connect(st.ctx)
@@ -116,7 +115,7 @@ func (st *stream) run() {
 	st.s.reached(st)
 	close(st.opened)
 	if st.s.Credential != nil {
-		st.nudge() // a node ends a session that shows no credential soon
+		st.nudge() // a node soon ends a session that has sent no credential
 	}
 	st.s.work.Go(func() { st.read(f) })
 	look := time.NewTicker(Quiet / 2)
@@ -134,7 +133,7 @@ func (st *stream) run() {
 		case <-st.ctx.Done():
 			err = status.FromContextError(st.ctx.Err()).Err()
 		}
-		runtime.Gosched() // who is about to make a call makes it first (A4)
+		runtime.Gosched() // let other goroutines add their calls to the message (A4)
 		for err == nil {
 			data, next := st.take()
 			if next > 0 {
@@ -144,9 +143,9 @@ func (st *stream) run() {
 				break
 			}
 			if f.Send(data) != nil {
-				return // the reader hears why
+				return // read fails, too, with the reason
 			}
-			// A burst may take long: what is due goes out in the middle of it.
+			// A burst may take long. Send keepalives and pings that become due in between.
 			select {
 			case <-beat.C:
 				st.beatNow()
@@ -162,7 +161,7 @@ func (st *stream) run() {
 	}
 }
 
-// beatNow sends a keepalive if there are locks to keep.
+// beatNow sends a keepalive if the stream keeps locks alive.
 func (st *stream) beatNow() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -171,8 +170,9 @@ func (st *stream) beatNow() {
 	}
 }
 
-// take is what waits to be sent, urgent things first, all of it if it is not much. If a keepalive is among it, next is when
-// to send another.
+// take returns the next message to send, urgent ones first, and combines both kinds if the result is not too
+// large. data is nil if nothing is waiting. If the message has a keepalive, next is the time until the next
+// one; otherwise it is 0.
 func (st *stream) take() (data []byte, next time.Duration) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -184,7 +184,7 @@ func (st *stream) take() (data []byte, next time.Duration) {
 	}
 	switch {
 	case len(st.fullUrgent) > 0:
-		// If the keepalive that waits is behind it, another may be sent besides.
+		// The keepalive that is waiting may be in a later message; then one more is sent, which does no harm.
 		data, st.fullUrgent = st.fullUrgent[0], st.fullUrgent[1:]
 	case len(st.urgent) > 0 && (len(st.fullOut) > 0 || len(st.urgent)+len(st.out) > fullMessage):
 		data, st.urgent = st.urgent, nil
@@ -193,7 +193,7 @@ func (st *stream) take() (data []byte, next time.Duration) {
 		st.sent = true
 		return data, 0
 	case len(st.urgent)+len(st.out) > 0:
-		// In one message it does not matter what comes first.
+		// The order within one message does not matter.
 		data = append(st.out, st.urgent...)
 		st.out = make([]byte, 0, min(max(len(data), 256), fullMessage))
 		if st.urgent = st.urgent[:0]; cap(st.urgent) > 1<<12 {
@@ -209,13 +209,13 @@ func (st *stream) take() (data []byte, next time.Duration) {
 	return data, next
 }
 
-// waits: the node has something to say. mu is held.
+// waits reports whether the node owes an answer. mu must be held.
 func (st *stream) waits() bool {
 	return len(st.calls) > 0 || len(st.asked) > 0 || st.alive.unanswered || st.pinged
 }
 
-// look asks the node whether it is there when it has said nothing for a while, and
-// gives it up after a longer one. It also shows the node that this client is there.
+// look sends a ping if the node has sent nothing for a while, and fails if it has sent nothing for longer. It
+// also sends pings that show the node that this client is alive.
 func (st *stream) look() error {
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -19,10 +19,10 @@ import (
 )
 
 const (
-	// Relearn is for how long a node is taken for one that knows gRPC alone, or no sessions.
+	// Relearn is how long it is remembered that a node has sessions only over gRPC, or none.
 	Relearn = 5 * time.Minute
-	// MaxEnds is the number of streams in a row that ended without a word after which something is taken
-	// to stand before the node that does not know what such streams are.
+	// MaxEnds is the number of streams without gRPC in a row that were closed before the node had sent
+	// anything, after which gRPC is used: a proxy in front of the node closes what is not HTTP/2.
 	MaxEnds = 3
 )
 
@@ -38,8 +38,8 @@ func (s *Session) isUnary() bool {
 	return until != 0 && s.Now() < time.Duration(until)
 }
 
-// connect opens a stream to the node, which ends with ctx. told is the token that the node has got.
-// Errors are statuses.
+// connect opens a stream to the node, which ends with ctx. told is the bearer token that was sent with it.
+// Errors are gRPC statuses.
 func (s *Session) connect(ctx context.Context) (f clienthook.Frames, told *secure.Token, err error) {
 	if !s.GRPCOnly() {
 		if s.Credential != nil {
@@ -65,16 +65,15 @@ func (s *Session) connect(ctx context.Context) (f clienthook.Frames, told *secur
 		}
 	}
 	if f == nil {
-		told = s.Credential.Newest() // the call carries it, or a newer one
+		told = s.Credential.Newest() // the call has this one, or a newer one
 		rpcCtx, cancel := context.WithCancel(ctx)
 		rpc, err := s.locks.Session(rpcCtx, grpc.ForceCodecV2(sessionwire.RawCodec{}))
 		if err != nil {
 			cancel()
 			return nil, nil, err
 		}
-		// This has gRPC never open the stream once more by itself, as it may when the node
-		// has refused it: while whoever receives waits for a connection to do so, whoever
-		// sends would wait for that.
+		// Calling Context commits the stream and so disables gRPC's transparent retry, which would make
+		// Send and Recv block on each other when the node refuses the stream.
 		rpc.Context()
 		f = &grpcFrames{rpc: rpc, cancel: cancel}
 	}
@@ -109,7 +108,7 @@ func (f *grpcFrames) Close() error {
 	return nil
 }
 
-// plain opens a stream without gRPC.
+// plain opens a stream without gRPC, within ConnectTime.
 func (s *Session) plain(ctx context.Context) (clienthook.Frames, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.ConnectTime)
 	defer cancel()
@@ -139,16 +138,16 @@ func asStatus(err error) error {
 	return connError{err}
 }
 
-// connError is the failure of a connection.
+// connError is the failure of a connection, as a gRPC status.
 type connError struct{ error }
 
 // Unwrap returns the reason.
 func (e connError) Unwrap() error { return e.error }
 
-// GRPCStatus makes it one for gRPC, too.
+// GRPCStatus returns the error as an Unavailable status.
 func (e connError) GRPCStatus() *status.Status { return status.New(codes.Unavailable, e.Error()) }
 
-// hello begins a session.
+// hello makes the handshake of a session.
 func hello(conn net.Conn) error {
 	if _, err := conn.Write(sessionwire.AppendHello(nil)); err != nil {
 		return err
