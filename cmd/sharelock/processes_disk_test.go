@@ -38,26 +38,34 @@ func fill(t *testing.T, dir string) (file string) {
 	return file
 }
 
-// A voter's file system is full: the voter serves on, its seat goes to the fourth node, and
-// then another one may die. When there is room again, so is its vote.
-func TestFullFileSystem(t *testing.T) {
+// smallDisk gives a node that has not started yet a file system of its own, and returns its directory.
+func (r *rehearsal) smallDisk(name string) (dir string) {
+	r.t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("mounts a file system, which takes root")
+		r.t.Skip("mounts a file system, which takes root")
 	}
-	r := newRehearsal(t, 3, "  lease: 1s\n")
-	b := 1
-	dir := filepath.Join(r.dir, "b")
+	dir = filepath.Join(r.dir, name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("mounts a file system: %v", err)
+		r.t.Skipf("mounts a file system: %v", err)
 	}
+	t := r.t
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})
+	return dir
+}
+
+// A voter's file system is full: the voter serves on, its seat goes to the fourth node, and
+// then another one may die. When there is room again, so is its vote.
+func TestFullFileSystem(t *testing.T) {
+	r := newRehearsal(t, 3, "  lease: 1s\n")
+	b := 1
+	dir := r.smallDisk("b")
 	r.form(3)
 	r.start(3)
 	r.await("four are one mesh", 30*time.Second, func() bool { return r.together(r.procs...) })

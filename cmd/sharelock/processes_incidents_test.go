@@ -35,6 +35,14 @@ func TestProcessesIncidents(t *testing.T) {
 	r.incident(a, "quarantine", exitOK)
 }
 
+func TestProcessesIncidentOfADisk(t *testing.T) {
+	r := newRehearsal(t, 3, "  lease: 1s\n")
+	dir := r.smallDisk("b")
+	r.form(3)
+	fill(t, dir)
+	r.incident(r.procs[1], "disk-failed", exitOK)
+}
+
 // incident waits until a process is in a state, and compares what it says with the page of the state.
 func (r *rehearsal) incident(p *proc, code string, exit int) {
 	r.t.Helper()
@@ -110,6 +118,9 @@ var (
 // normal returns a text with the addresses of the pages, and without times and numbers of partitions.
 func (r *rehearsal) normal(text string) string {
 	text = strings.ReplaceAll(text, r.net+".", "10.0.0.")
+	for _, p := range r.procs {
+		text = strings.ReplaceAll(text, filepath.Join(r.dir, p.name), "/var/lib/sharelock")
+	}
 	text = someTime.ReplaceAllString(text, "T")
 	return somePartitions.ReplaceAllString(text, "N of the N partitions")
 }

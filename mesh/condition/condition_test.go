@@ -89,8 +89,10 @@ var incidents = []struct {
 	},
 	{
 		condition.DiskFailed,
-		func(f *condition.Facts) { f.DiskError = "/var/lib/sharelock: no space left on device" },
-		"the data directory could not be written for 12s: /var/lib/sharelock: no space left on device; " +
+		func(f *condition.Facts) {
+			f.DiskError = "/var/lib/sharelock: write /var/lib/sharelock/raft/raft.db: no space left on device"
+		},
+		"the data directory could not be written for 12s: /var/lib/sharelock: write /var/lib/sharelock/raft/raft.db: no space left on device; " +
 			"this node does not vote until it can: is the disk full?",
 	},
 }
