@@ -4,10 +4,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -68,7 +68,7 @@ type villain struct {
 	nodes  []sharelockv1.LockServiceClient
 	places sharelockv1.MeshServiceClient
 	next   atomic.Int64
-	// web is for calls over HTTP, by one who trusts everybody.
+	// web is for a stranger's calls over HTTP.
 	web *http.Client
 
 	began        time.Time
@@ -80,13 +80,15 @@ type villain struct {
 func newVillain(t *testing.T, o order) *villain {
 	t.Helper()
 	v := &villain{t: t, addrs: o.Addrs, began: time.Now(), refused: map[string]int64{}}
-	v.web = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // a stranger
 	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
 	if o.CA != "" {
-		if o.Role == "stranger" {
-			o.Token = "slk_guessed"
-		}
 		options = o.dialOptions(t)
+	}
+	if o.Role == "stranger" {
+		v.web = strangersWeb(t)
+		options = append(options, grpc.WithPerRPCCredentials(bearerToken("slk_guessed")), grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			return strangersHost.DialContext(ctx, "tcp", addr)
+		}))
 	}
 	for _, addr := range o.Addrs {
 		conn, err := grpc.NewClient(addr, options...)

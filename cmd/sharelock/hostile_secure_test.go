@@ -93,7 +93,9 @@ func newGuarded(t *testing.T) *guarded {
 // besides is besides in a mesh with certificates.
 func (g *guarded) besides(t *testing.T, o order, rest time.Duration) noticed {
 	t.Helper()
-	o.CA, o.Token = filepath.Join(g.dir, "ca.pem"), g.token
+	if o.CA = filepath.Join(g.dir, "ca.pem"); o.Role == "honest" {
+		o.Token = g.token
+	}
 	return besidesIn(t, o, rest, func(r *rehearsal) {
 		name := fmt.Sprintf("node-%s", r.net)
 		pair, err := g.ca.Member("peers", "sharelock", []string{r.host(0), r.host(1), r.host(2)})
@@ -143,10 +145,27 @@ func (o order) dialOptions(t *testing.T) []grpc.DialOption {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
-	return []grpc.DialOption{
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots})), //nolint:gosec // the least version is the library's
-		grpc.WithPerRPCCredentials(bearerToken(o.Token)),
 	}
+	if o.Token != "" {
+		options = append(options, grpc.WithPerRPCCredentials(bearerToken(o.Token)))
+	}
+	return options
+}
+
+// strangersHost dials from another address than the innocent clients have: what is bounded is bounded for
+// each host.
+var strangersHost = net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 254, 254, 254)}}
+
+// strangersWeb makes calls over HTTP, and trusts everybody.
+func strangersWeb(t *testing.T) *http.Client {
+	t.Helper()
+	c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DialContext: strangersHost.DialContext, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // it trusts everybody
+	}}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
 }
 
 // bearerToken sends a token with every call.
@@ -182,7 +201,7 @@ func (v *villain) port(round int) string {
 
 // dial opens a stream to a port of a node.
 func (v *villain) dial(ctx context.Context, round int) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", v.port(round))
+	conn, err := strangersHost.DialContext(ctx, "tcp", v.port(round))
 	if err == nil {
 		err = conn.SetDeadline(time.Now().Add(5 * time.Second))
 	}
