@@ -87,9 +87,11 @@ var folders = []folder{
 	{"internal/page", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner/ledger", []string{".", "owner/machine"}, nil},
-	{"owner", []string{".", "internal/compact", "internal/metrics", "internal/release", "internal/rules", "internal/trace", "internal/tracecontext", "internal/wake", "ring", "owner/ledger", "owner/machine", "owner/ops"}, nil},
+	{"owner", []string{".", "internal/compact", "internal/metrics", "internal/release", "internal/rules", "internal/trace", "internal/tracecontext", "internal/wake", "ring", "owner/journal", "owner/ledger", "owner/machine", "owner/ops"}, nil},
 	{"owner/machine/finished", []string{"internal/compact"}, nil},
 	{"owner/machine", []string{".", "internal/compact", "internal/release", "internal/rules", "internal/tracecontext", "owner/machine/finished", "owner/ops"}, nil},
+	{"owner/journal", []string{".", "internal/segment", "internal/wake", "owner/ops"}, []string{xxhash}},
+	{"internal/segment", nil, nil},
 	{"owner/ops", []string{".", "internal/release"}, nil},
 	{"internal/compact", []string{"."}, nil},
 	{"internal/clienthook", []string{".", "proto/sharelock/v1"}, nil},
@@ -111,6 +113,7 @@ var folders = []folder{
 			"mesh/condition",
 			"mesh/epoch",
 			"mesh/gossip",
+			"mesh/history", "owner/journal",
 			"mesh/identity",
 			"mesh/keyring",
 			"mesh/link",
@@ -173,7 +176,7 @@ var folders = []folder{
 	{
 		"mesh/peer",
 		[]string{
-			".", "internal/release", "internal/ringproto", "internal/rules", "internal/wake", "ring", "owner", "mesh/epoch", "mesh/keyring", "mesh/link", "mesh/view",
+			".", "internal/release", "internal/ringproto", "internal/rules", "internal/wake", "ring", "owner", "owner/journal", "owner/ops", "mesh/epoch", "mesh/keyring", "mesh/link", "mesh/view",
 			"proto/sharelock/peer/v1", "proto/sharelock/v1",
 		},
 		[]string{grpc, protobuf},
@@ -186,6 +189,7 @@ var folders = []folder{
 		[]string{".", "internal/caller", "internal/rules", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/link", "internal/sessionwire", "proto/sharelock/v1"},
 		nil,
 	},
+	{"mesh/history", []string{".", "mesh/epoch", "owner/journal", "ring"}, nil},
 	{"mesh/census", []string{"owner", "mesh/epoch", "ring"}, nil},
 	{
 		"mesh/route",

@@ -65,6 +65,7 @@ func grpcAccess() map[string]access {
 		pb.LockService_List_FullMethodName:         needsChecks,
 		pb.LockService_Watch_FullMethodName:        needsChecks,
 		pb.LockService_CheckToken_FullMethodName:   needsRead,
+		pb.LockService_History_FullMethodName:      needsRead,
 		pb.LockService_ForceRelease_FullMethodName: needsForce,
 		pb.LockService_Session_FullMethodName:      needsSession,
 

@@ -113,6 +113,7 @@ var grpcVerdicts = map[string]string{
 	"/sharelock.v1.LockService/List":         "u++++d", // other: filtered
 	"/sharelock.v1.LockService/Watch":        "u+d++d",
 	"/sharelock.v1.LockService/CheckToken":   "u+d++d",
+	"/sharelock.v1.LockService/History":      "u+d++d",
 	"/sharelock.v1.LockService/ForceRelease": "uddd+d",
 	"/sharelock.v1.LockService/Session":      "++++++", // its calls have rows of their own
 
@@ -215,6 +216,7 @@ var httpVerdicts = map[string]string{
 	"GET /v1/locks/{key:.*}":                     "u+d++d",
 	"GET /v1/locks/{key:.*}/token/{token:[^/]*}": "u+d++d",
 	"GET /v1/locks":                              "u++++d",
+	"GET /v1/history/{key:.*}":                   "u+d++d",
 	"POST /v1/auth/sign-in":                      "++++++",
 	"POST /v1/auth/sign-out":                     "++++++",
 	"GET /v1/events":                             "u++++d", // other: filtered

@@ -37,6 +37,7 @@ type fakeNode struct {
 	last      sharelock.AcquireRequest // as it arrived, before defaults
 	key       string                   // of the last call that has one
 	reason    string                   // of the last forced release
+	forcedBy  string                   // its caller
 	once      bool                     // sentOnce of the last release
 	left      int
 	change    sharelock.KeyringChange // the last one
@@ -48,6 +49,9 @@ type fakeNode struct {
 	watchErr error                  // what ends a watch
 	// watchOpen keeps a watch open until its caller ends it.
 	watchOpen bool
+
+	asked sharelock.HistoryRequest // the last one
+	past  sharelock.History        // the answer to it
 
 	open  atomic.Int64 // sessions
 	waits chan string  // a key for each acquire that begins to wait
@@ -266,8 +270,8 @@ func (n *fakeNode) TakeBack(h sharelock.Hold) <-chan struct{} {
 	return done
 }
 
-func (n *fakeNode) ForceRelease(_ context.Context, key string, token sharelock.Token, reason string) ([]sharelock.Hold, error) {
-	n.set(func(n *fakeNode) { n.reason = reason })
+func (n *fakeNode) ForceRelease(ctx context.Context, key string, token sharelock.Token, reason string) ([]sharelock.Hold, error) {
+	n.set(func(n *fakeNode) { n.reason, n.forcedBy = reason, caller.From(ctx).Name() })
 	return n.end(key, func(h sharelock.Hold) bool { return token == 0 || h.Token == token })
 }
 
@@ -426,4 +430,12 @@ func (n *fakeNode) Watch(ctx context.Context, r sharelock.WatchRequest, send fun
 	}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// History implements Historian: what is held now.
+func (n *fakeNode) History(_ context.Context, r sharelock.HistoryRequest) (sharelock.History, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked = r
+	return n.past, n.err
 }

@@ -104,7 +104,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 			original.ShareLockService_ServiceDesc.ServiceName,
 		}),
 	}
-	l := &locks{node: node, watcher: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate, witness: seen, sessions: share.New(o.MaxSessions)}
+	l := &locks{node: node, watcher: node, historian: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate, witness: seen, sessions: share.New(o.MaxSessions)}
 	g.framed = newFramed(l, log)
 	pb.RegisterLockServiceServer(s, l)
 	pb.RegisterMeshServiceServer(s, newMeshes(node, gate, o))

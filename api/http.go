@@ -73,7 +73,7 @@ func newHTTPAPI(node Node, o Options) *httpAPI {
 	gate := newGate(o)
 	s := &httpAPI{
 		log:          o.logger(),
-		locks:        &locks{node: node, watcher: node, gate: gate},
+		locks:        &locks{node: node, watcher: node, historian: node, gate: gate},
 		meshes:       newMeshes(node, gate, o),
 		legacy:       &legacy{node: node, maxWait: o.MaxWait, gate: gate},
 		ready:        node.Ready,
@@ -105,6 +105,7 @@ func (s *httpAPI) routes() http.Handler {
 		http.MethodGet:    {needsRead, s.callThrough(s.get)},
 	})
 	s.handle(r.NewRoute(), "/v1/locks", methods{http.MethodGet: {needsChecks, s.callThrough(s.list)}})
+	s.handle(r.NewRoute(), "/v1/history/{key:.*}", methods{http.MethodGet: {needsRead, s.callThrough(s.history)}})
 	s.handle(r.NewRoute(), "/v1/events", methods{http.MethodGet: {needsChecks, s.events}})
 	s.handle(r.NewRoute(), "/v1/auth/whoami", methods{http.MethodGet: {needsCaller, s.call(s.whoAmI)}})
 	s.handle(r.NewRoute(), "/v1/auth/sign-in", methods{http.MethodPost: {needsNothing, s.signIn}})

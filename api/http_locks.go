@@ -71,7 +71,7 @@ func (s *httpAPI) release(r *http.Request, _ []byte) (proto.Message, error) {
 		if err != nil {
 			return nil, err
 		}
-		return orNil(s.locks.ForceRelease(ctx, &pb.ForceReleaseRequest{Key: key, Token: token, Reason: q["reason"]}))
+		return orNil(s.locks.ForceRelease(named(ctx, r.Header.Get(clientIDHeader)), &pb.ForceReleaseRequest{Key: key, Token: token, Reason: q["reason"]}))
 	case "", "false":
 		if q["reason"] != "" {
 			return nil, sharelock.Invalid("reason", "needs force=true")

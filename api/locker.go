@@ -116,6 +116,7 @@ type Mesh interface {
 type Node interface {
 	Locker
 	Watcher
+	Historian
 	Mesh
 }
 

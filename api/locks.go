@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/caller"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/share"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -25,7 +26,8 @@ type locks struct {
 	pb.UnimplementedLockServiceServer
 	node Locker
 	// watcher lets callers follow keys.
-	watcher Watcher
+	watcher   Watcher
+	historian Historian
 	// drain is closed to end the sessions; it may be nil.
 	drain <-chan struct{}
 	// ring returns the owners of all partitions, a GetRingResponse in wire format.
@@ -218,7 +220,7 @@ func (s *locks) ForceRelease(ctx context.Context, m *pb.ForceReleaseRequest) (*p
 	if n := len(m.GetReason()); n > sharelock.MaxReasonBytes {
 		return nil, sharelock.Invalid("reason", fmt.Sprintf("has %d bytes, the most is %d", n, sharelock.MaxReasonBytes))
 	}
-	holds, err := s.node.ForceRelease(ctx, m.GetKey(), token, m.GetReason())
+	holds, err := s.node.ForceRelease(named(ctx, clientIDFromMetadata(ctx)), m.GetKey(), token, m.GetReason())
 	if err != nil {
 		return nil, err
 	}
@@ -288,6 +290,17 @@ func anyToken(token uint64) (sharelock.Token, error) {
 		return 0, sharelock.Invalid("token", "does not fit a signed 64-bit integer")
 	}
 	return sharelock.Token(token), nil
+}
+
+// named returns a context whose caller has a client id, if that may be one and ctx names none yet. It
+// is for calls of which the history keeps who made them.
+func named(ctx context.Context, clientID string) context.Context {
+	c := caller.From(ctx)
+	if c.ClientID != "" || sharelock.CheckClientID(clientID) != nil {
+		return ctx
+	}
+	c.ClientID = clientID
+	return caller.With(ctx, c)
 }
 
 // clientIDFromMetadata returns the first x-client-id of a gRPC call that is not empty. A call over

@@ -83,6 +83,11 @@ type Config struct {
 	// bound.
 	MaxConnections, MaxSessions int
 
+	// HistoryBytes bounds what this node keeps of ended holds, and HistoryKeep for how long it keeps it;
+	// 0 bytes keep nothing. Without a data directory it is kept in memory, at most 16 MiB.
+	HistoryBytes int64
+	HistoryKeep  time.Duration
+
 	// ShutdownTimeout bounds Node.Stop: leaving, and finishing open calls.
 	ShutdownTimeout time.Duration
 	// Reflection serves gRPC server reflection.
@@ -140,6 +145,8 @@ func DefaultConfig() Config {
 		DefaultWait:      10 * time.Second,
 		MaxWait:          10 * time.Minute,
 		MaxWaitersPerKey: 10000,
+		HistoryBytes:     64 << 20,
+		HistoryKeep:      24 * time.Hour,
 		MaxConnections:   10000,
 		MaxSessions:      10000,
 		ShutdownTimeout:  30 * time.Second,

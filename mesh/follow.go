@@ -43,7 +43,7 @@ func (n *Node) followCluster(s view.State) (*owner.Service, error) {
 		Self: n.self, Name: n.cfg.Name, Partitions: c.Partitions(), MaxTTL: c.MaxTTL(), MaxHold: n.cfg.MaxHold,
 		MaxWaiters: n.cfg.MaxWaitersPerKey, MaxLocks: n.cfg.MaxLocks,
 		Shards: 2 * runtime.GOMAXPROCS(0), Clock: n.clock, Peers: ownerPeers{n.peers, n.links}, Log: n.log, Forced: n.tellForced, Pause: n.hooks.Pause,
-		Limits: n.principalLimits(), Count: n.census.Want, Unknown: n.retire, Tracer: n.tracer,
+		Limits: n.principalLimits(), Count: n.census.Want, Unknown: n.retire, Journal: n.journal, Tracer: n.tracer,
 	})
 	n.onClose("service", func() error { service.Stop(); return nil })
 	return service, nil

@@ -17,6 +17,8 @@ import (
 	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
+	"github.com/sgkandale/sharelock/owner/journal"
+	"github.com/sgkandale/sharelock/owner/ops"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"github.com/sgkandale/sharelock/ring"
@@ -169,6 +171,13 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 				}}, sharelock.MaxPageSize),
 			})},
 		},
+		"History": {
+			&peerv1.HistoryRequest{
+				Key: longest(sharelock.MaxKeyBytes), Partition: ring.MaxPartitions, From: 1<<63 - 1, To: 1<<63 - 1, Limit: sharelock.MaxHistory,
+				Live: slices.Repeat([]uint64{1<<63 - 1}, sharelock.MaxListed),
+			},
+			largestHistory(),
+		},
 		"Greet":    {&peerv1.GreetRequest{}, &peerv1.GreetResponse{}},
 		"TakeOver": {&peerv1.TakeOverRequest{Silent: id, Term: 1<<64 - 1}, &peerv1.TakeOverResponse{}},
 		"Relay":    {&peerv1.RelayRequest{Parcel: largestParcel(id)}, &peerv1.RelayResponse{Reply: largestReply(id)}},
@@ -194,6 +203,20 @@ func largestReply(id *peerv1.Identity) *peerv1.Reply {
 }
 
 // largestList is an owner's largest part of a list.
+// largestHistory is the most that a member answers of the history of a key.
+func largestHistory() *peerv1.HistoryResponse {
+	mark := &peerv1.HistoryMark{Epoch: 1 << 31, Seq: 1<<64 - 1, At: 1<<63 - 1, Owner: true}
+	hold := &peerv1.HistoryHold{
+		Token: 1<<63 - 1, Grant: mark, ClientId: longest(sharelock.MaxClientIDBytes), Principal: longest(sharelock.MaxPrincipalBytes),
+		Mode: 1, Queued: true, QueuedAt: 1<<63 - 1,
+		Ends: slices.Repeat([]*peerv1.HistoryEnd{{Mark: mark, Why: 255, By: longest(ops.MaxBy)}}, journal.MaxEnds),
+	}
+	return &peerv1.HistoryResponse{
+		Holds: slices.Repeat([]*peerv1.HistoryHold{hold}, journal.MaxFound(sharelock.MaxHistory)),
+		Spans: slices.Repeat([]*peerv1.HistorySpan{{Epoch: 1 << 31, Base: 1<<64 - 1, Lost: true, Low: 1<<64 - 1, High: 1<<64 - 1, Open: true, LowAt: 1<<63 - 1}}, journal.MaxSpans),
+	}
+}
+
 func largestList() *peerv1.ListResponse {
 	lock := sharelock.KeyState{Key: longest(sharelock.MaxKeyBytes), Owner: longest(64), HoldCount: sharelock.MaxSlots}
 	// 64 KiB, as TestReadIsBounded of package owner has it.

@@ -30,6 +30,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/greeting"
+	"github.com/sgkandale/sharelock/mesh/history"
 	"github.com/sgkandale/sharelock/mesh/identity"
 	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/member"
@@ -40,6 +41,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh/route"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/mesh/watch"
+	"github.com/sgkandale/sharelock/owner/journal"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -94,6 +96,9 @@ type Node struct {
 	callCounts *metrics.Calls
 	tracer     *trace.Tracer // nil if requests are not traced
 	watches    *watch.Hub
+	// journal records what this member applies; nil if that is off. history asks all members.
+	journal    *journal.Journal
+	history    *history.History
 	greeter    greeting.Greeter
 	named      greeting.Named
 	stalls     stalls
@@ -160,6 +165,9 @@ func (n *Node) open() error {
 		return err
 	}
 	n.self = n.data.Identity()
+	if err := n.openHistory(); err != nil {
+		return err
+	}
 	lease, known := n.cfg.Lease, false
 	if name, fixed := n.data.Cluster(); name != "" {
 		if name != n.cfg.Cluster {
@@ -206,6 +214,7 @@ func (n *Node) open() error {
 		Spawn: n.tasks.Go, Context: n.ctx, Log: n.log, Calls: n.callCounts, Tracer: n.tracer,
 	})
 	n.Locker = n.router
+	n.history = n.newHistory()
 	n.watches = watch.New(watch.Config{
 		Self: n.self, Views: n.views, Open: func(m ring.Member) watch.Source { return n.peers.Feed(m) }, Ready: n.Ready,
 		AwaitStart: func(ctx context.Context) { n.awaitStart(ctx, n.startPatience()) }, Leaving: n.draining,
@@ -264,7 +273,7 @@ func (n *Node) Start() error {
 	n.calls = peer.NewServer(peer.ServerConfig{
 		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Promise: n.promise, Views: n.views, Callers: &n.greeter.Callers, Clock: n.clock,
 		DialBack: n.dialBacks.Check, Raft: n.agree, Double: n.double.Load, Leading: n.leadership.now, Leader: n.leaderAddr, Voters: n.voters,
-		Silent: func(silent ring.Identity) { n.named.Note(silent, n.clock()) }, Forced: n.router.Forced, Keyring: n.keys.own.Do, Log: n.log,
+		Silent: func(silent ring.Identity) { n.named.Note(silent, n.clock()) }, Forced: n.router.Forced, Keyring: n.keys.own.Do, History: n.searchHistory(), Log: n.log,
 	})
 	n.inner = n.calls.GRPC(grpc.UnknownServiceHandler(api.WrongPort(n.wrongPeerPort())), grpc.ConnectionTimeout(2*peerport.HelloTimeout))
 	n.serve("peer", func() error { return n.inner.Serve(n.peer.Rest()) })

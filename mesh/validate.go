@@ -9,6 +9,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/owner/journal"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -50,6 +51,8 @@ func (c Config) Validate() error {
 	check(c.DefaultWait >= 0 && c.DefaultWait <= c.MaxWait, "locks.default_wait", "%v is not within 0 and locks.max_wait, %v", c.DefaultWait, c.MaxWait)
 	check(c.MaxWaitersPerKey >= 1, "locks.max_waiters_per_key", "%d is below 1", c.MaxWaitersPerKey)
 	check(c.MaxLocks >= 0, "locks.max_locks", "%d is below 0", c.MaxLocks)
+	check(c.HistoryBytes == 0 || c.HistoryBytes >= journal.MinBytes, "history.max_bytes", "%d is neither 0 nor at least %d", c.HistoryBytes, journal.MinBytes)
+	check(c.HistoryKeep >= 0, "history.keep", "%v is below 0", c.HistoryKeep)
 	check(c.MaxConnections >= 0, "limits.max_connections", "%d is below 0", c.MaxConnections)
 	check(c.MaxSessions >= 0, "limits.max_sessions", "%d is below 0", c.MaxSessions)
 	check(c.ShutdownTimeout > 0, "shutdown_timeout", "%v is not above 0", c.ShutdownTimeout)

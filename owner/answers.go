@@ -11,6 +11,7 @@ import (
 // and the shard's epoch is still the current one. Otherwise the caller is told to retry. What was
 // decided is not undone; the retry finds it.
 func (sh *shard) flush() {
+	sh.flushRecords()
 	sh.replicate()
 	if len(sh.ready) > 0 {
 		now := sh.service.clock()

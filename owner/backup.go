@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/owner/journal"
 	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/owner/ops"
 	"github.com/sgkandale/sharelock/ring"
@@ -103,6 +104,7 @@ func (sh *shard) syncName(from ring.Identity, epoch uint32, b *Base) error {
 	default:
 		p.have = epoch
 	}
+	sh.beginRecord(p)
 	sh.rearm(p)
 	return nil
 }
@@ -142,6 +144,7 @@ func (s *Service) syncPiece(from ring.Identity, epoch uint32, b *Base, t *Taken)
 			p.staged = nil
 			if err == nil && p.have != epoch {
 				sh.replace(p, m, epoch)
+				sh.beginRecord(p)
 				sh.rearm(p)
 			}
 		}
@@ -231,6 +234,9 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 			} else {
 				err = p.m.Apply(now, &op)
 			}
+			if err == nil {
+				sh.pen.Followed(journal.Place{Partition: p.id, Epoch: epoch, Seq: seq}, left[:len(left)-len(rest)])
+			}
 		}
 		if err != nil {
 			// The op is not acknowledged, so the owner promises nothing more in this epoch. The
@@ -238,6 +244,7 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 			// evidence that there was nothing (section 4.2). A new epoch begins with equal copies.
 			sh.service.log.Error("copy differs from its owner's", "partition", p.id, "epoch", epoch, "seq", seq, "error", err)
 			p.broken = true
+			sh.endRecord(p, epoch)
 			if sh.service.checkKnown(p.id, err); !errors.Is(err, ops.ErrUnknown) {
 				sh.service.refresh.Store(true) // what is unknown would be so in a new epoch, too
 			}

@@ -153,6 +153,7 @@ func (sh *shard) close() {
 	}
 	sh.traces.drop()
 	for _, p := range sh.parts {
+		sh.endRecord(p, sh.epoch)
 		sh.silence(p)
 	}
 	for len(sh.chores) > 0 {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/compact"
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/journal"
 	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -21,6 +22,8 @@ type partition struct {
 	// owned is set if this member is the owner in the current epoch, backup if it is a backup of
 	// owner.
 	owned, backup bool
+	// recorded is set if the journal was told that the copy follows the epoch, from base on.
+	recorded bool
 	// broken is set, until the next epoch, if the copy does not fit the ops that its owner sends.
 	broken bool
 	// active is set if the partition is owned and its activation in the current epoch is done (A2).
@@ -30,6 +33,8 @@ type partition struct {
 	id       uint32
 	// have is the epoch in which m was last synced (section 4.1).
 	have uint32
+	// base is where the log of the epoch began, for the journal.
+	base journal.Base
 	// parked are the requests that came before the partition was active.
 	parked []item
 	// log has what the backups have not acknowledged. Only the owner uses it.
@@ -52,10 +57,12 @@ func (sh *shard) part(p uint32) *partition {
 func (sh *shard) install(epoch uint32, r *ring.Ring) {
 	sh.flush()
 	sh.traces.drop()
+	ended := sh.epoch
 	sh.epoch, sh.release = epoch, r.View().Release
 	sh.hasNext = false
 	owned := 0
 	for _, p := range sh.parts {
+		sh.endRecord(p, ended)
 		sh.silence(p)
 		owner, _ := r.Owner(p.id)
 		p.staged = nil
@@ -91,6 +98,7 @@ func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups
 	p.m.Observe(false) // a watch begins afresh in every epoch
 	p.active = true
 	sh.countDormant(-1)
+	sh.beginRecord(p)
 	sh.count(p.m.Len())
 	sh.rearm(p)
 	if len(p.parked) > 0 {

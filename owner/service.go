@@ -10,13 +10,14 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/internal/trace"
+	"github.com/sgkandale/sharelock/owner/journal"
 	"github.com/sgkandale/sharelock/owner/ledger"
 	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/ring"
 )
 
 // Config configures a [Service]. All fields are required except MaxLocks, MaxHold, Bounds, Limits,
-// Count, Forced, Pause, Unknown and Tracer.
+// Count, Forced, Pause, Journal, Unknown and Tracer.
 type Config struct {
 	// Self identifies this member. Name is what people call it; it is put into holds.
 	Self ring.Identity
@@ -51,6 +52,8 @@ type Config struct {
 	// Pause, if set, is called in the turn of a shard at named points, the constants Point*. Tests
 	// use it to let other things happen at these points.
 	Pause func(point string)
+	// Journal records what the copies here apply; nil records nothing.
+	Journal *journal.Journal
 	// Unknown, if set, is called when another member's log or copy has something that this program
 	// does not know (W3). The process must then leave; it must not skip what it does not know.
 	// Unknown is called in the turn of a shard and must not block.
@@ -134,7 +137,7 @@ func NewService(cfg Config) *Service {
 	}
 	n := max(min(cfg.Shards, cfg.Partitions), 1)
 	for range n {
-		s.shards = append(s.shards, newShard(s, cfg.Partitions/n+1))
+		s.shards = append(s.shards, newShard(s, cfg.Partitions/n+1, cfg.Journal.Pen()))
 	}
 	for p := range cfg.Partitions {
 		sh := s.shards[p%n]

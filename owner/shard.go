@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/internal/wake"
+	"github.com/sgkandale/sharelock/owner/journal"
 	"github.com/sgkandale/sharelock/owner/machine"
 )
 
@@ -45,6 +46,8 @@ type shard struct {
 	totals  Totals
 	// traces is nil if requests are not traced.
 	traces *traces
+	// pen records what is decided and applied; nil records nothing.
+	pen *journal.Pen
 
 	// turn is full while somebody has the turn. It guards all fields above, and until and spare.
 	turn chan struct{}
@@ -72,6 +75,6 @@ type shard struct {
 	closed bool
 }
 
-func newShard(s *Service, count int) *shard {
-	return &shard{service: s, parts: make([]*partition, 0, count), wake: wake.New(), turn: make(chan struct{}, 1), traces: newTraces(s.tracer)}
+func newShard(s *Service, count int, pen *journal.Pen) *shard {
+	return &shard{service: s, pen: pen, parts: make([]*partition, 0, count), wake: wake.New(), turn: make(chan struct{}, 1), traces: newTraces(s.tracer)}
 }

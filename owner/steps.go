@@ -79,6 +79,7 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 func (sh *shard) after(p *partition, before int) {
 	if len(sh.out.Ops) > 0 {
 		sh.totals.decided(sh.out.Ops, p.m)
+		sh.pen.Decided(sh.place(p), sh.out.Ops)
 	}
 	if sh.traces != nil {
 		sh.traces.decided(p, sh.release, &sh.out)

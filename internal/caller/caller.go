@@ -19,6 +19,17 @@ type Caller struct {
 	// AnyHold allows the caller to renew, release and give up what other principals have: it may
 	// force-release the key of this call.
 	AnyHold bool
+	// ClientID is the client id that came with the call, if it has to be noted who did it; otherwise
+	// it is empty.
+	ClientID string
+}
+
+// Name returns who the caller is, for people: the principal or, without one, the client id.
+func (c Caller) Name() string {
+	if c.Principal != "" {
+		return c.Principal
+	}
+	return c.ClientID
 }
 
 type contextKey struct{}

@@ -30,7 +30,7 @@ const exampleToken = "4294967297"
 // and released, then the original's API, and at last the node leaves.
 var exampleOrder = []string{
 	"openapi", "healthz", "readyz", "metrics", "page", "getMesh", "getRing", "getActivity", "locate", "whoAmI",
-	"signIn", "signOut", "getLogLevel", "setLogLevel", "acquire", "get", "list", "checkToken", "renew", "release", "ping", "originalLock", "originalUnlock", "leave",
+	"signIn", "signOut", "getLogLevel", "setLogLevel", "acquire", "get", "list", "checkToken", "renew", "release", "history", "ping", "originalLock", "originalUnlock", "leave",
 }
 
 // noExample are the operations that cannot be executed as they stand.

@@ -79,6 +79,9 @@ const (
 	// synced and the next reset or move; what has ended is not held again; and a grant that
 	// was told is that of a request which was not granted otherwise.
 	Told Invariant = "told"
+	// Past: who nodes say has held a key is who relied on it then. It is checked by
+	// [Cluster.CheckPast] only.
+	Past Invariant = "past"
 	// Linearizable: the calls of every key have an order that explains all answers.
 	// See package linear. A cluster whose clients are not all in its History, or that
 	// is called directly, cannot be checked for it.

@@ -18,6 +18,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/keyring"
 	"github.com/sgkandale/sharelock/mesh/view"
+	"github.com/sgkandale/sharelock/owner/journal"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -52,6 +53,8 @@ type ServerConfig struct {
 
 	// Forced is told of holds that were taken away from their holders by force.
 	Forced func(holds []sharelock.Hold, reason string)
+	// History searches what this process has recorded; nil if it records nothing.
+	History func(ctx context.Context, q journal.Query) (journal.Part, error)
 	// Keyring reads or changes this process's gossip keys.
 	Keyring func(r keyring.Request) (keyring.Report, error)
 	Log     *slog.Logger

@@ -69,7 +69,7 @@ func (rt *Router) ForceRelease(ctx context.Context, key string, token sharelock.
 	var forced []sharelock.Hold
 	count, left := 0, sharelock.MaxListedBytes
 	for _, t := range tokens {
-		h, err := rt.one(ctx, owner.Request{Kind: owner.Force, Key: key, Token: t, Reason: reason})
+		h, err := rt.one(ctx, owner.Request{Kind: owner.Force, Key: key, Token: t, ClientID: caller.From(ctx).Name(), Reason: reason})
 		if err != nil && (token != 0 || !gone(err)) {
 			return forced, err
 		}

@@ -52,7 +52,7 @@ func (t turn) release(from Ref, r *Request) {
 		t.fail(from, r.Send, t.m.denial(r, c))
 	case c != nil:
 		// Q2: an id must be remembered only if another send of it may still come.
-		t.done(from, r.Send, t.end(c, ops.Released, c.is(isResent) || c.is(isOwnID) && !r.SentOnce))
+		t.done(from, r.Send, t.end(c, ops.Released, "", c.is(isResent) || c.is(isOwnID) && !r.SentOnce))
 	case t.m.quarantine != 0:
 		t.done(from, r.Send, sharelock.Hold{Key: r.Key, Token: r.Token})
 	default:
@@ -65,7 +65,7 @@ func (t turn) force(from Ref, r *Request) {
 	k := t.m.keys.get(r.Key)
 	switch c := k.hold(r.Token); {
 	case c != nil:
-		t.done(from, r.Send, t.end(c, ops.Forced, true))
+		t.done(from, r.Send, t.end(c, ops.Forced, t.m.known(r.ClientID), true))
 	case t.m.quarantine != 0:
 		t.fail(from, r.Send, t.quarantined())
 	default:
@@ -73,19 +73,19 @@ func (t turn) force(from Ref, r *Request) {
 	}
 }
 
-// end ends a hold, marks its key, and returns the hold as it was.
-func (t turn) end(c *claim, why ops.Why, remember bool) sharelock.Hold {
+// end ends a hold, marks its key, and returns the hold as it was. by is who forced it, or empty.
+func (t turn) end(c *claim, why ops.Why, by string, remember bool) sharelock.Hold {
 	was := t.m.hold(t.now, c)
-	t.over(c, was.Key, why, remember)
+	t.over(c, was.Key, why, by, remember)
 	return was
 }
 
 // over is end for a caller that does not need the hold.
-func (t turn) over(c *claim, key string, why ops.Why, remember bool) {
+func (t turn) over(c *claim, key string, why ops.Why, by string, remember bool) {
 	t.m.touched++
 	ck := t.m.keys.of(c).contended
 	t.commit(ops.Op{
-		Kind: ops.Release, Key: key, Token: c.token, Why: why, Remember: remember,
+		Kind: ops.Release, Key: key, Token: c.token, Why: why, By: by, Remember: remember,
 		ClaimMode: c.mode(), Lasted: t.now - c.since,
 	})
 	t.mark(ck)
@@ -96,7 +96,7 @@ func (t turn) over(c *claim, key string, why ops.Why, remember bool) {
 func (t turn) expire(c *claim) {
 	k := t.m.keys.of(c)
 	name, _, _ := t.m.keys.ids(c)
-	t.over(c, name, ops.Expired, true)
+	t.over(c, name, ops.Expired, "", true)
 	if k.contended != nil {
 		// At once, since the next waiter may be at the end of its own wait.
 		t.serve(k.contended)
@@ -140,7 +140,7 @@ func (t turn) cancel(from Ref, r *Request) {
 		t.fail(from, r.Send, sharelock.Invalid("request_id", "is in use by another client"))
 		return
 	case c.held() && r.Drop:
-		t.end(c, ops.Cancelled, true)
+		t.end(c, ops.Cancelled, "", true)
 	case c.held():
 		// The hold stays, for a retry, until its TTL is over.
 	default:

@@ -22,7 +22,8 @@ const (
 	// Release ends the hold with Token.
 	Release
 	retired
-	// Force ends the hold with Token, whoever has it.
+	// Force ends the hold with Token, whoever has it. ClientID is who does that, for the history: a
+	// principal or a client; it may be empty.
 	Force
 	// Get reads the state of the key: its holds with a token larger than Token, and its waiters.
 	// With ClientID set it reads only those of that client.

@@ -111,6 +111,9 @@ func checkRequest(r *Request) error {
 		if r.Token == 0 {
 			return sharelock.Invalid("token", "is missing")
 		}
+		if len(r.ClientID) > ops.MaxBy {
+			return sharelock.Invalid("client_id", "is too long")
+		}
 	case Renew:
 		if r.TTL != 0 && !ops.ValidTTL(r.TTL) {
 			return sharelock.Invalid("ttl", "is out of range")

@@ -124,8 +124,11 @@ type Op struct {
 	// Principal is that of the request, so that the op is about the request id of this principal;
 	// empty is none. Only views of release.Principals have it (W1).
 	Principal string
-	Token     sharelock.Token
-	TTL       time.Duration
+	// By is who took a hold away, in a Release that is Forced; empty is not known. Only views of
+	// release.Principals have it (W1).
+	By    string
+	Token sharelock.Token
+	TTL   time.Duration
 	// MaxHold is the longest that the hold may last from its grant on; 0 is no limit.
 	MaxHold time.Duration
 	// Metadata must not be changed. In a renewal nil keeps the metadata of the hold, and an empty
@@ -135,8 +138,11 @@ type Op struct {
 
 // Size returns about how many bytes of texts and metadata the op has.
 func (op *Op) Size() int {
-	return len(op.Key) + len(op.ClientID) + len(op.RequestID) + len(op.Principal) + MetadataSize(op.Metadata)
+	return len(op.Key) + len(op.ClientID) + len(op.RequestID) + len(op.Principal) + len(op.By) + MetadataSize(op.Metadata)
 }
+
+// MaxBy is the largest number of bytes of [Op.By].
+const MaxBy = max(sharelock.MaxPrincipalBytes, sharelock.MaxClientIDBytes)
 
 // A fieldSet is a set of fields of an Op.
 type fieldSet uint16
@@ -152,6 +158,7 @@ const (
 	hasConn
 	hasMaxHold
 	hasPrincipal
+	hasBy
 	// The flags share a byte.
 	hasMode
 	hasOwnID
@@ -183,7 +190,7 @@ func opFields(kind Kind, waited bool) fieldSet {
 	case Renew:
 		return hasToken | hasTTL | hasResent
 	case Release:
-		return hasToken | hasWhy | hasRemember
+		return hasToken | hasWhy | hasRemember | hasBy
 	case Dequeue:
 		return hasRequest | hasWhy | hasRemember | hasPrincipal
 	case Remember:
@@ -204,15 +211,15 @@ const (
 	FlagLimited
 	// FlagMetadata, in a renewal, is set if there is metadata.
 	FlagMetadata
-	// FlagPrincipal is set if there is a principal. All bits are used: what a later release adds
-	// needs another kind of op.
+	// FlagPrincipal is set if there is a principal or, in a Release, a By. All bits are used: what a
+	// later release adds needs another kind of op.
 	FlagPrincipal
 )
 
 // Early reports whether the op has something of a later release than the view's, which the programs
 // of that release would not know (W1).
 func (op *Op) Early(viewRelease uint32) bool {
-	return op.Principal != "" && viewRelease < release.Principals || earlyKind(op.Kind, viewRelease)
+	return (op.Principal != "" || op.By != "") && viewRelease < release.Principals || earlyKind(op.Kind, viewRelease)
 }
 
 // Append appends the encoded op to b. The encoding is stable.
@@ -223,7 +230,7 @@ func (op *Op) Append(b []byte) []byte {
 	e.Byte(Bit(FlagShared, op.Mode == sharelock.Shared) | Bit(FlagWaited, op.Waited) |
 		Bit(FlagOwnID, op.OwnID) | Bit(FlagResent, op.Resent) | Bit(FlagRemember, op.Remember) |
 		Bit(FlagLimited, op.MaxHold != 0) | Bit(FlagMetadata, op.Kind == Renew && f&hasMeta != 0) |
-		Bit(FlagPrincipal, op.Principal != ""))
+		Bit(FlagPrincipal, op.Principal != "" || op.By != ""))
 	e.Text(op.Key)
 	if f&hasClient != 0 {
 		e.Text(op.ClientID)
@@ -233,6 +240,8 @@ func (op *Op) Append(b []byte) []byte {
 	}
 	if op.Principal != "" {
 		e.Text(op.Principal)
+	} else if op.By != "" {
+		e.Text(op.By)
 	}
 	if f&hasToken != 0 {
 		e.Number(uint64(op.Token))
@@ -289,7 +298,11 @@ func (op *Op) Decode(b []byte) (rest []byte, err error) {
 		got.RequestID = d.Text()
 	}
 	if flags&FlagPrincipal != 0 {
-		if got.Principal = d.Text(); got.Principal == "" {
+		who := &got.Principal
+		if f&hasBy != 0 {
+			who = &got.By
+		}
+		if *who = d.Text(); *who == "" {
 			d.Fail()
 		}
 	}
@@ -356,7 +369,8 @@ func (op *Op) Valid() error {
 		f&hasRemember == 0 && op.Remember,
 		f&hasMeta == 0 && op.Metadata != nil,
 		f&hasMaxHold == 0 && op.MaxHold != 0,
-		f&hasPrincipal == 0 && op.Principal != "":
+		f&hasPrincipal == 0 && op.Principal != "",
+		op.Why != Forced && op.By != "":
 		return bad("a flag it does not have")
 	case !ValidKey(op.Key):
 		return bad("a bad key")
@@ -366,6 +380,8 @@ func (op *Op) Valid() error {
 		return bad("a bad request id")
 	case !ValidPrincipal(op.Principal):
 		return bad("a bad principal")
+	case len(op.By) > MaxBy:
+		return bad("a bad name of who forced it")
 	case f&hasToken != 0 && !ValidToken(op.Token):
 		return bad("a bad token")
 	case f&hasTTL != 0 && !ValidTTL(op.TTL):

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/sgkandale/sharelock/internal/release"
@@ -33,5 +34,25 @@ func TestUnknownOp(t *testing.T) {
 		if errors.Is(err, release.ErrUnknown) != c.unknown || !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Who has forced a release is in the op, since release 2 (W1). The encoding is a contract.
+func TestForcedBy(t *testing.T) {
+	op := Op{Kind: Release, Key: "k", Token: 5, Why: Forced, By: "ops", Remember: true}
+	b := op.Append(nil)
+	if got, want := fmt.Sprintf("%x", b), "0490016b036f70730503"; got != want {
+		t.Errorf("encoded %s, want %s", got, want)
+	}
+	var got Op
+	if rest, err := got.Decode(b); err != nil || len(rest) > 0 || got.By != op.By || got.Principal != "" {
+		t.Errorf("decoded %+v, %v", got, err)
+	}
+	if !op.Early(1) || op.Early(release.Principals) {
+		t.Error("views of release 1 do not know it")
+	}
+	op.Why = Released
+	if err := op.Valid(); err == nil {
+		t.Error("nobody forces a release that is not forced")
 	}
 }

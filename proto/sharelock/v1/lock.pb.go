@@ -72,6 +72,67 @@ func (Mode) EnumDescriptor() ([]byte, []int) {
 	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{0}
 }
 
+// HoldEnd is why a hold has ended.
+type HoldEnd int32
+
+const (
+	// The hold has not ended, as far as is known.
+	HoldEnd_HELD HoldEnd = 0
+	// The holder gave it back.
+	HoldEnd_RELEASED HoldEnd = 1
+	// Nobody renewed it.
+	HoldEnd_EXPIRED HoldEnd = 2
+	// It was taken from its holder.
+	HoldEnd_FORCED HoldEnd = 3
+	// All copies of the state of the key were lost.
+	HoldEnd_LOST HoldEnd = 4
+)
+
+// Enum value maps for HoldEnd.
+var (
+	HoldEnd_name = map[int32]string{
+		0: "HELD",
+		1: "RELEASED",
+		2: "EXPIRED",
+		3: "FORCED",
+		4: "LOST",
+	}
+	HoldEnd_value = map[string]int32{
+		"HELD":     0,
+		"RELEASED": 1,
+		"EXPIRED":  2,
+		"FORCED":   3,
+		"LOST":     4,
+	}
+)
+
+func (x HoldEnd) Enum() *HoldEnd {
+	p := new(HoldEnd)
+	*p = x
+	return p
+}
+
+func (x HoldEnd) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HoldEnd) Descriptor() protoreflect.EnumDescriptor {
+	return file_sharelock_v1_lock_proto_enumTypes[1].Descriptor()
+}
+
+func (HoldEnd) Type() protoreflect.EnumType {
+	return &file_sharelock_v1_lock_proto_enumTypes[1]
+}
+
+func (x HoldEnd) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HoldEnd.Descriptor instead.
+func (HoldEnd) EnumDescriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{1}
+}
+
 // KeyringAction is a change of gossip keys.
 type KeyringAction int32
 
@@ -117,11 +178,11 @@ func (x KeyringAction) String() string {
 }
 
 func (KeyringAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_sharelock_v1_lock_proto_enumTypes[1].Descriptor()
+	return file_sharelock_v1_lock_proto_enumTypes[2].Descriptor()
 }
 
 func (KeyringAction) Type() protoreflect.EnumType {
-	return &file_sharelock_v1_lock_proto_enumTypes[1]
+	return &file_sharelock_v1_lock_proto_enumTypes[2]
 }
 
 func (x KeyringAction) Number() protoreflect.EnumNumber {
@@ -130,7 +191,7 @@ func (x KeyringAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use KeyringAction.Descriptor instead.
 func (KeyringAction) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{1}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{2}
 }
 
 type WatchEvent_Type int32
@@ -207,11 +268,11 @@ func (x WatchEvent_Type) String() string {
 }
 
 func (WatchEvent_Type) Descriptor() protoreflect.EnumDescriptor {
-	return file_sharelock_v1_lock_proto_enumTypes[2].Descriptor()
+	return file_sharelock_v1_lock_proto_enumTypes[3].Descriptor()
 }
 
 func (WatchEvent_Type) Type() protoreflect.EnumType {
-	return &file_sharelock_v1_lock_proto_enumTypes[2]
+	return &file_sharelock_v1_lock_proto_enumTypes[3]
 }
 
 func (x WatchEvent_Type) Number() protoreflect.EnumNumber {
@@ -1565,6 +1626,253 @@ func (x *WatchEvent) GetFiltered() bool {
 	return false
 }
 
+type HistoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Restricts the answer to holds that had not ended at this time; absent means as far back
+	// as nodes keep the history (history.keep).
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Restricts the answer to holds that had begun at this time; absent means now. If from and
+	// to are the same, the answer is who held the key then.
+	To *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// The maximum number of entries, the newest: at most 1000; 0 means 100.
+	Limit         uint32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryRequest) Reset() {
+	*x = HistoryRequest{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryRequest) ProtoMessage() {}
+
+func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
+func (*HistoryRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *HistoryRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *HistoryRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *HistoryRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *HistoryRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// HistoryEntry is one hold of a key.
+type HistoryEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token of the hold.
+	Token uint64 `protobuf:"varint,1,opt,name=token,proto3" json:"token,omitempty"`
+	// The client_id of the holder; empty if it is not known any more.
+	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// The authenticated name of the holder; empty if nobody was authenticated.
+	Principal string `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
+	// The mode of the hold.
+	Mode Mode `protobuf:"varint,4,opt,name=mode,proto3,enum=sharelock.v1.Mode" json:"mode,omitempty"`
+	// When the hold began, by the clock of the owner; absent if it is not known any more.
+	AcquiredAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=acquired_at,json=acquiredAt,proto3" json:"acquired_at,omitempty"`
+	// How long the holder was in the queue before; absent if it is not known.
+	Waited *durationpb.Duration `protobuf:"bytes,6,opt,name=waited,proto3" json:"waited,omitempty"`
+	// When the hold ended, by the clock of the owner; absent if it has not.
+	EndedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// Why the hold ended.
+	End HoldEnd `protobuf:"varint,8,opt,name=end,proto3,enum=sharelock.v1.HoldEnd" json:"end,omitempty"`
+	// Who took the hold from its holder: a principal or a client_id; empty if it is not known.
+	By            string `protobuf:"bytes,9,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryEntry) Reset() {
+	*x = HistoryEntry{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryEntry) ProtoMessage() {}
+
+func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryEntry.ProtoReflect.Descriptor instead.
+func (*HistoryEntry) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *HistoryEntry) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *HistoryEntry) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *HistoryEntry) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *HistoryEntry) GetMode() Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Mode_EXCLUSIVE
+}
+
+func (x *HistoryEntry) GetAcquiredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AcquiredAt
+	}
+	return nil
+}
+
+func (x *HistoryEntry) GetWaited() *durationpb.Duration {
+	if x != nil {
+		return x.Waited
+	}
+	return nil
+}
+
+func (x *HistoryEntry) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *HistoryEntry) GetEnd() HoldEnd {
+	if x != nil {
+		return x.End
+	}
+	return HoldEnd_HELD
+}
+
+func (x *HistoryEntry) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type HistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The holds, the newest first.
+	Entries []*HistoryEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Whether nothing is missing in the time that was asked for, except older entries beyond the
+	// limit. What is returned did happen in any case.
+	Complete      bool `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryResponse) Reset() {
+	*x = HistoryResponse{}
+	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryResponse) ProtoMessage() {}
+
+func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
+func (*HistoryResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *HistoryResponse) GetEntries() []*HistoryEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *HistoryResponse) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
 type CheckTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key of the grant.
@@ -1577,7 +1885,7 @@ type CheckTokenRequest struct {
 
 func (x *CheckTokenRequest) Reset() {
 	*x = CheckTokenRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +1897,7 @@ func (x *CheckTokenRequest) String() string {
 func (*CheckTokenRequest) ProtoMessage() {}
 
 func (x *CheckTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[17]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +1910,7 @@ func (x *CheckTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckTokenRequest.ProtoReflect.Descriptor instead.
 func (*CheckTokenRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{17}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CheckTokenRequest) GetKey() string {
@@ -1636,7 +1944,7 @@ type CheckTokenResponse struct {
 
 func (x *CheckTokenResponse) Reset() {
 	*x = CheckTokenResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1956,7 @@ func (x *CheckTokenResponse) String() string {
 func (*CheckTokenResponse) ProtoMessage() {}
 
 func (x *CheckTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[18]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1969,7 @@ func (x *CheckTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckTokenResponse.ProtoReflect.Descriptor instead.
 func (*CheckTokenResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{18}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CheckTokenResponse) GetStale() bool {
@@ -1706,7 +2014,7 @@ type ForceReleaseRequest struct {
 
 func (x *ForceReleaseRequest) Reset() {
 	*x = ForceReleaseRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +2026,7 @@ func (x *ForceReleaseRequest) String() string {
 func (*ForceReleaseRequest) ProtoMessage() {}
 
 func (x *ForceReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[19]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +2039,7 @@ func (x *ForceReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ForceReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{19}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ForceReleaseRequest) GetKey() string {
@@ -1767,7 +2075,7 @@ type ForceReleaseResponse struct {
 
 func (x *ForceReleaseResponse) Reset() {
 	*x = ForceReleaseResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +2087,7 @@ func (x *ForceReleaseResponse) String() string {
 func (*ForceReleaseResponse) ProtoMessage() {}
 
 func (x *ForceReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[20]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +2100,7 @@ func (x *ForceReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ForceReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{20}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ForceReleaseResponse) GetHold() *Hold {
@@ -1844,7 +2152,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +2164,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[21]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1869,7 +2177,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{21}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SessionRequest) GetCalls() []*SessionCall {
@@ -1946,7 +2254,7 @@ type SessionHold struct {
 
 func (x *SessionHold) Reset() {
 	*x = SessionHold{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2266,7 @@ func (x *SessionHold) String() string {
 func (*SessionHold) ProtoMessage() {}
 
 func (x *SessionHold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[22]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2279,7 @@ func (x *SessionHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionHold.ProtoReflect.Descriptor instead.
 func (*SessionHold) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{22}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SessionHold) GetId() uint64 {
@@ -2026,7 +2334,7 @@ type SessionCall struct {
 
 func (x *SessionCall) Reset() {
 	*x = SessionCall{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2346,7 @@ func (x *SessionCall) String() string {
 func (*SessionCall) ProtoMessage() {}
 
 func (x *SessionCall) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[23]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2359,7 @@ func (x *SessionCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionCall.ProtoReflect.Descriptor instead.
 func (*SessionCall) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{23}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SessionCall) GetId() uint64 {
@@ -2170,7 +2478,7 @@ type SessionCancel struct {
 
 func (x *SessionCancel) Reset() {
 	*x = SessionCancel{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2182,7 +2490,7 @@ func (x *SessionCancel) String() string {
 func (*SessionCancel) ProtoMessage() {}
 
 func (x *SessionCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[24]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2195,7 +2503,7 @@ func (x *SessionCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionCancel.ProtoReflect.Descriptor instead.
 func (*SessionCancel) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
 }
 
 // SessionResponse is a batch of answers and other news of a session.
@@ -2226,7 +2534,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2546,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[25]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2559,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SessionResponse) GetAnswers() []*SessionAnswer {
@@ -2325,7 +2633,7 @@ type SessionQueued struct {
 
 func (x *SessionQueued) Reset() {
 	*x = SessionQueued{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2337,7 +2645,7 @@ func (x *SessionQueued) String() string {
 func (*SessionQueued) ProtoMessage() {}
 
 func (x *SessionQueued) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[26]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2350,7 +2658,7 @@ func (x *SessionQueued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionQueued.ProtoReflect.Descriptor instead.
 func (*SessionQueued) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SessionQueued) GetId() uint64 {
@@ -2382,7 +2690,7 @@ type SessionForced struct {
 
 func (x *SessionForced) Reset() {
 	*x = SessionForced{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2394,7 +2702,7 @@ func (x *SessionForced) String() string {
 func (*SessionForced) ProtoMessage() {}
 
 func (x *SessionForced) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[27]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2407,7 +2715,7 @@ func (x *SessionForced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionForced.ProtoReflect.Descriptor instead.
 func (*SessionForced) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SessionForced) GetKey() string {
@@ -2446,7 +2754,7 @@ type SessionRenewed struct {
 
 func (x *SessionRenewed) Reset() {
 	*x = SessionRenewed{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2458,7 +2766,7 @@ func (x *SessionRenewed) String() string {
 func (*SessionRenewed) ProtoMessage() {}
 
 func (x *SessionRenewed) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[28]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2471,7 +2779,7 @@ func (x *SessionRenewed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRenewed.ProtoReflect.Descriptor instead.
 func (*SessionRenewed) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SessionRenewed) GetKeepalive() uint64 {
@@ -2503,7 +2811,7 @@ type SessionEnd struct {
 
 func (x *SessionEnd) Reset() {
 	*x = SessionEnd{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2515,7 +2823,7 @@ func (x *SessionEnd) String() string {
 func (*SessionEnd) ProtoMessage() {}
 
 func (x *SessionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[29]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2528,7 +2836,7 @@ func (x *SessionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEnd.ProtoReflect.Descriptor instead.
 func (*SessionEnd) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SessionEnd) GetId() uint64 {
@@ -2562,7 +2870,7 @@ type SessionAnswer struct {
 
 func (x *SessionAnswer) Reset() {
 	*x = SessionAnswer{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2574,7 +2882,7 @@ func (x *SessionAnswer) String() string {
 func (*SessionAnswer) ProtoMessage() {}
 
 func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[30]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2587,7 +2895,7 @@ func (x *SessionAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionAnswer.ProtoReflect.Descriptor instead.
 func (*SessionAnswer) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SessionAnswer) GetId() uint64 {
@@ -2624,7 +2932,7 @@ type LockHeldDetail struct {
 
 func (x *LockHeldDetail) Reset() {
 	*x = LockHeldDetail{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2636,7 +2944,7 @@ func (x *LockHeldDetail) String() string {
 func (*LockHeldDetail) ProtoMessage() {}
 
 func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[31]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2649,7 +2957,7 @@ func (x *LockHeldDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHeldDetail.ProtoReflect.Descriptor instead.
 func (*LockHeldDetail) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LockHeldDetail) GetHolds() []*Hold {
@@ -2674,7 +2982,7 @@ type GetMeshRequest struct {
 
 func (x *GetMeshRequest) Reset() {
 	*x = GetMeshRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2994,7 @@ func (x *GetMeshRequest) String() string {
 func (*GetMeshRequest) ProtoMessage() {}
 
 func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[32]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +3007,7 @@ func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshRequest.ProtoReflect.Descriptor instead.
 func (*GetMeshRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
 }
 
 type GetMeshResponse struct {
@@ -2752,7 +3060,7 @@ type GetMeshResponse struct {
 
 func (x *GetMeshResponse) Reset() {
 	*x = GetMeshResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2764,7 +3072,7 @@ func (x *GetMeshResponse) String() string {
 func (*GetMeshResponse) ProtoMessage() {}
 
 func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[33]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2777,7 +3085,7 @@ func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshResponse.ProtoReflect.Descriptor instead.
 func (*GetMeshResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetMeshResponse) GetCluster() string {
@@ -2941,7 +3249,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2953,7 +3261,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[34]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2966,7 +3274,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Condition) GetCode() string {
@@ -3017,7 +3325,7 @@ type Stall struct {
 
 func (x *Stall) Reset() {
 	*x = Stall{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3029,7 +3337,7 @@ func (x *Stall) String() string {
 func (*Stall) ProtoMessage() {}
 
 func (x *Stall) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[35]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3042,7 +3350,7 @@ func (x *Stall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stall.ProtoReflect.Descriptor instead.
 func (*Stall) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Stall) GetMember() string {
@@ -3072,7 +3380,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3084,7 +3392,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[36]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3097,7 +3405,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Lease) GetValid() bool {
@@ -3149,7 +3457,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3161,7 +3469,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[37]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3174,7 +3482,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Member) GetName() string {
@@ -3276,7 +3584,7 @@ type GetLogLevelRequest struct {
 
 func (x *GetLogLevelRequest) Reset() {
 	*x = GetLogLevelRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3288,7 +3596,7 @@ func (x *GetLogLevelRequest) String() string {
 func (*GetLogLevelRequest) ProtoMessage() {}
 
 func (x *GetLogLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[38]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3301,7 +3609,7 @@ func (x *GetLogLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLogLevelRequest.ProtoReflect.Descriptor instead.
 func (*GetLogLevelRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
 }
 
 type SetLogLevelRequest struct {
@@ -3314,7 +3622,7 @@ type SetLogLevelRequest struct {
 
 func (x *SetLogLevelRequest) Reset() {
 	*x = SetLogLevelRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3326,7 +3634,7 @@ func (x *SetLogLevelRequest) String() string {
 func (*SetLogLevelRequest) ProtoMessage() {}
 
 func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[39]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3339,7 +3647,7 @@ func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogLevelRequest.ProtoReflect.Descriptor instead.
 func (*SetLogLevelRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SetLogLevelRequest) GetLevel() string {
@@ -3360,7 +3668,7 @@ type LogLevel struct {
 
 func (x *LogLevel) Reset() {
 	*x = LogLevel{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3372,7 +3680,7 @@ func (x *LogLevel) String() string {
 func (*LogLevel) ProtoMessage() {}
 
 func (x *LogLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[40]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3385,7 +3693,7 @@ func (x *LogLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLevel.ProtoReflect.Descriptor instead.
 func (*LogLevel) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *LogLevel) GetLevel() string {
@@ -3403,7 +3711,7 @@ type GetDebugRequest struct {
 
 func (x *GetDebugRequest) Reset() {
 	*x = GetDebugRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3415,7 +3723,7 @@ func (x *GetDebugRequest) String() string {
 func (*GetDebugRequest) ProtoMessage() {}
 
 func (x *GetDebugRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[41]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3428,7 +3736,7 @@ func (x *GetDebugRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDebugRequest.ProtoReflect.Descriptor instead.
 func (*GetDebugRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{44}
 }
 
 // DebugPiece is a piece of a file. The pieces of a file come one after the other.
@@ -3444,7 +3752,7 @@ type DebugPiece struct {
 
 func (x *DebugPiece) Reset() {
 	*x = DebugPiece{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3456,7 +3764,7 @@ func (x *DebugPiece) String() string {
 func (*DebugPiece) ProtoMessage() {}
 
 func (x *DebugPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[42]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3469,7 +3777,7 @@ func (x *DebugPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugPiece.ProtoReflect.Descriptor instead.
 func (*DebugPiece) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{42}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DebugPiece) GetFile() string {
@@ -3496,7 +3804,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3508,7 +3816,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[43]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3521,7 +3829,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{43}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *LocateRequest) GetKey() string {
@@ -3549,7 +3857,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3561,7 +3869,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[44]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3574,7 +3882,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{44}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *LocateResponse) GetKey() string {
@@ -3620,7 +3928,7 @@ type GetRingRequest struct {
 
 func (x *GetRingRequest) Reset() {
 	*x = GetRingRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3632,7 +3940,7 @@ func (x *GetRingRequest) String() string {
 func (*GetRingRequest) ProtoMessage() {}
 
 func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[45]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3645,7 +3953,7 @@ func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingRequest.ProtoReflect.Descriptor instead.
 func (*GetRingRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{45}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{48}
 }
 
 // GetRingResponse determines the owner of every key in one epoch: key k is in partition
@@ -3666,7 +3974,7 @@ type GetRingResponse struct {
 
 func (x *GetRingResponse) Reset() {
 	*x = GetRingResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3678,7 +3986,7 @@ func (x *GetRingResponse) String() string {
 func (*GetRingResponse) ProtoMessage() {}
 
 func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[46]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3691,7 +3999,7 @@ func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingResponse.ProtoReflect.Descriptor instead.
 func (*GetRingResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{46}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetRingResponse) GetEpoch() uint32 {
@@ -3735,7 +4043,7 @@ type RingMember struct {
 
 func (x *RingMember) Reset() {
 	*x = RingMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3747,7 +4055,7 @@ func (x *RingMember) String() string {
 func (*RingMember) ProtoMessage() {}
 
 func (x *RingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[47]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3760,7 +4068,7 @@ func (x *RingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingMember.ProtoReflect.Descriptor instead.
 func (*RingMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{47}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RingMember) GetName() string {
@@ -3787,7 +4095,7 @@ type GetActivityRequest struct {
 
 func (x *GetActivityRequest) Reset() {
 	*x = GetActivityRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3799,7 +4107,7 @@ func (x *GetActivityRequest) String() string {
 func (*GetActivityRequest) ProtoMessage() {}
 
 func (x *GetActivityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[48]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3812,7 +4120,7 @@ func (x *GetActivityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetActivityRequest.ProtoReflect.Descriptor instead.
 func (*GetActivityRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{48}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GetActivityRequest) GetContended() uint32 {
@@ -3832,7 +4140,7 @@ type GetActivityResponse struct {
 
 func (x *GetActivityResponse) Reset() {
 	*x = GetActivityResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3844,7 +4152,7 @@ func (x *GetActivityResponse) String() string {
 func (*GetActivityResponse) ProtoMessage() {}
 
 func (x *GetActivityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[49]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3857,7 +4165,7 @@ func (x *GetActivityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetActivityResponse.ProtoReflect.Descriptor instead.
 func (*GetActivityResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{49}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetActivityResponse) GetMembers() []*MemberActivity {
@@ -3897,7 +4205,7 @@ type MemberActivity struct {
 
 func (x *MemberActivity) Reset() {
 	*x = MemberActivity{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3909,7 +4217,7 @@ func (x *MemberActivity) String() string {
 func (*MemberActivity) ProtoMessage() {}
 
 func (x *MemberActivity) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[50]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3922,7 +4230,7 @@ func (x *MemberActivity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberActivity.ProtoReflect.Descriptor instead.
 func (*MemberActivity) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{50}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *MemberActivity) GetName() string {
@@ -4012,7 +4320,7 @@ type Contention struct {
 
 func (x *Contention) Reset() {
 	*x = Contention{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4024,7 +4332,7 @@ func (x *Contention) String() string {
 func (*Contention) ProtoMessage() {}
 
 func (x *Contention) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[51]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4037,7 +4345,7 @@ func (x *Contention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Contention.ProtoReflect.Descriptor instead.
 func (*Contention) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{51}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Contention) GetKey() string {
@@ -4076,7 +4384,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4088,7 +4396,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[52]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4101,7 +4409,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{52}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{55}
 }
 
 type WhoAmIResponse struct {
@@ -4128,7 +4436,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4140,7 +4448,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[53]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4153,7 +4461,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{53}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *WhoAmIResponse) GetAuthentication() bool {
@@ -4218,7 +4526,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4230,7 +4538,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[54]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4243,7 +4551,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{54}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Permission) GetVerb() string {
@@ -4277,7 +4585,7 @@ type PrincipalLimits struct {
 
 func (x *PrincipalLimits) Reset() {
 	*x = PrincipalLimits{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4289,7 +4597,7 @@ func (x *PrincipalLimits) String() string {
 func (*PrincipalLimits) ProtoMessage() {}
 
 func (x *PrincipalLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[55]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4302,7 +4610,7 @@ func (x *PrincipalLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrincipalLimits.ProtoReflect.Descriptor instead.
 func (*PrincipalLimits) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{55}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PrincipalLimits) GetMaxHolds() uint32 {
@@ -4343,7 +4651,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4355,7 +4663,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[56]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4368,7 +4676,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{56}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *LeaveRequest) GetForGood() bool {
@@ -4386,7 +4694,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4398,7 +4706,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[57]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4411,7 +4719,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{57}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{60}
 }
 
 type DecommissionRequest struct {
@@ -4424,7 +4732,7 @@ type DecommissionRequest struct {
 
 func (x *DecommissionRequest) Reset() {
 	*x = DecommissionRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4436,7 +4744,7 @@ func (x *DecommissionRequest) String() string {
 func (*DecommissionRequest) ProtoMessage() {}
 
 func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[58]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4449,7 +4757,7 @@ func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
 func (*DecommissionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{58}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *DecommissionRequest) GetName() string {
@@ -4467,7 +4775,7 @@ type DecommissionResponse struct {
 
 func (x *DecommissionResponse) Reset() {
 	*x = DecommissionResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4479,7 +4787,7 @@ func (x *DecommissionResponse) String() string {
 func (*DecommissionResponse) ProtoMessage() {}
 
 func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[59]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4492,7 +4800,7 @@ func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
 func (*DecommissionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{59}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{62}
 }
 
 // Seat is the seat of a voter in the agreement on views.
@@ -4514,7 +4822,7 @@ type Seat struct {
 
 func (x *Seat) Reset() {
 	*x = Seat{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4526,7 +4834,7 @@ func (x *Seat) String() string {
 func (*Seat) ProtoMessage() {}
 
 func (x *Seat) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[60]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4539,7 +4847,7 @@ func (x *Seat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seat.ProtoReflect.Descriptor instead.
 func (*Seat) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{60}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Seat) GetName() string {
@@ -4590,7 +4898,7 @@ type Keyring struct {
 
 func (x *Keyring) Reset() {
 	*x = Keyring{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4602,7 +4910,7 @@ func (x *Keyring) String() string {
 func (*Keyring) ProtoMessage() {}
 
 func (x *Keyring) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[61]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4615,7 +4923,7 @@ func (x *Keyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keyring.ProtoReflect.Descriptor instead.
 func (*Keyring) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{61}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Keyring) GetKeys() []*GossipKey {
@@ -4649,7 +4957,7 @@ type GossipKey struct {
 
 func (x *GossipKey) Reset() {
 	*x = GossipKey{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4661,7 +4969,7 @@ func (x *GossipKey) String() string {
 func (*GossipKey) ProtoMessage() {}
 
 func (x *GossipKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[62]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4674,7 +4982,7 @@ func (x *GossipKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipKey.ProtoReflect.Descriptor instead.
 func (*GossipKey) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{62}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *GossipKey) GetFingerprint() string {
@@ -4722,7 +5030,7 @@ type KeyringMember struct {
 
 func (x *KeyringMember) Reset() {
 	*x = KeyringMember{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4734,7 +5042,7 @@ func (x *KeyringMember) String() string {
 func (*KeyringMember) ProtoMessage() {}
 
 func (x *KeyringMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[63]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4747,7 +5055,7 @@ func (x *KeyringMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringMember.ProtoReflect.Descriptor instead.
 func (*KeyringMember) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{63}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *KeyringMember) GetName() string {
@@ -4788,7 +5096,7 @@ type GetKeyringRequest struct {
 
 func (x *GetKeyringRequest) Reset() {
 	*x = GetKeyringRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4800,7 +5108,7 @@ func (x *GetKeyringRequest) String() string {
 func (*GetKeyringRequest) ProtoMessage() {}
 
 func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[64]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4813,7 +5121,7 @@ func (x *GetKeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyringRequest.ProtoReflect.Descriptor instead.
 func (*GetKeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{64}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *GetKeyringRequest) GetShowKeys() bool {
@@ -4833,7 +5141,7 @@ type GetKeyringResponse struct {
 
 func (x *GetKeyringResponse) Reset() {
 	*x = GetKeyringResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4845,7 +5153,7 @@ func (x *GetKeyringResponse) String() string {
 func (*GetKeyringResponse) ProtoMessage() {}
 
 func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[65]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4858,7 +5166,7 @@ func (x *GetKeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyringResponse.ProtoReflect.Descriptor instead.
 func (*GetKeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{65}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *GetKeyringResponse) GetKeyring() *Keyring {
@@ -4883,7 +5191,7 @@ type ChangeKeyringRequest struct {
 
 func (x *ChangeKeyringRequest) Reset() {
 	*x = ChangeKeyringRequest{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[66]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4895,7 +5203,7 @@ func (x *ChangeKeyringRequest) String() string {
 func (*ChangeKeyringRequest) ProtoMessage() {}
 
 func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[66]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4908,7 +5216,7 @@ func (x *ChangeKeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeKeyringRequest.ProtoReflect.Descriptor instead.
 func (*ChangeKeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{66}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ChangeKeyringRequest) GetAction() KeyringAction {
@@ -4942,7 +5250,7 @@ type ChangeKeyringResponse struct {
 
 func (x *ChangeKeyringResponse) Reset() {
 	*x = ChangeKeyringResponse{}
-	mi := &file_sharelock_v1_lock_proto_msgTypes[67]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4954,7 +5262,7 @@ func (x *ChangeKeyringResponse) String() string {
 func (*ChangeKeyringResponse) ProtoMessage() {}
 
 func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_v1_lock_proto_msgTypes[67]
+	mi := &file_sharelock_v1_lock_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4967,7 +5275,7 @@ func (x *ChangeKeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeKeyringResponse.ProtoReflect.Descriptor instead.
 func (*ChangeKeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{67}
+	return file_sharelock_v1_lock_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ChangeKeyringResponse) GetKeyring() *Keyring {
@@ -5124,7 +5432,26 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x06SYNCED\x10\t\x12\t\n" +
 	"\x05RESET\x10\n" +
 	"\x12\b\n" +
-	"\x04PING\x10\v\";\n" +
+	"\x04PING\x10\v\"\x94\x01\n" +
+	"\x0eHistoryRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xe7\x02\n" +
+	"\fHistoryEntry\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\x04R\x05token\x12\x1b\n" +
+	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x1c\n" +
+	"\tprincipal\x18\x03 \x01(\tR\tprincipal\x12&\n" +
+	"\x04mode\x18\x04 \x01(\x0e2\x12.sharelock.v1.ModeR\x04mode\x12;\n" +
+	"\vacquired_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"acquiredAt\x121\n" +
+	"\x06waited\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x06waited\x125\n" +
+	"\bended_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12'\n" +
+	"\x03end\x18\b \x01(\x0e2\x15.sharelock.v1.HoldEndR\x03end\x12\x0e\n" +
+	"\x02by\x18\t \x01(\tR\x02by\"c\n" +
+	"\x0fHistoryResponse\x124\n" +
+	"\aentries\x18\x01 \x03(\v2\x1a.sharelock.v1.HistoryEntryR\aentries\x12\x1a\n" +
+	"\bcomplete\x18\x02 \x01(\bR\bcomplete\";\n" +
 	"\x11CheckTokenRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\"\x96\x01\n" +
@@ -5366,13 +5693,20 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x04Mode\x12\r\n" +
 	"\tEXCLUSIVE\x10\x00\x12\n" +
 	"\n" +
-	"\x06SHARED\x10\x01*\x99\x01\n" +
+	"\x06SHARED\x10\x01*D\n" +
+	"\aHoldEnd\x12\b\n" +
+	"\x04HELD\x10\x00\x12\f\n" +
+	"\bRELEASED\x10\x01\x12\v\n" +
+	"\aEXPIRED\x10\x02\x12\n" +
+	"\n" +
+	"\x06FORCED\x10\x03\x12\b\n" +
+	"\x04LOST\x10\x04*\x99\x01\n" +
 	"\rKeyringAction\x12\x1e\n" +
 	"\x1aKEYRING_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16KEYRING_ACTION_INSTALL\x10\x01\x12\x16\n" +
 	"\x12KEYRING_ACTION_USE\x10\x02\x12\x19\n" +
 	"\x15KEYRING_ACTION_REMOVE\x10\x03\x12\x19\n" +
-	"\x15KEYRING_ACTION_ROTATE\x10\x042\xd4\x05\n" +
+	"\x15KEYRING_ACTION_ROTATE\x10\x042\x9c\x06\n" +
 	"\vLockService\x12F\n" +
 	"\aAcquire\x12\x1c.sharelock.v1.AcquireRequest\x1a\x1d.sharelock.v1.AcquireResponse\x12@\n" +
 	"\x05Renew\x12\x1a.sharelock.v1.RenewRequest\x1a\x1b.sharelock.v1.RenewResponse\x12F\n" +
@@ -5380,7 +5714,8 @@ const file_sharelock_v1_lock_proto_rawDesc = "" +
 	"\x06GiveUp\x12\x1b.sharelock.v1.GiveUpRequest\x1a\x1c.sharelock.v1.GiveUpResponse\x12:\n" +
 	"\x03Get\x12\x18.sharelock.v1.GetRequest\x1a\x19.sharelock.v1.GetResponse\x12=\n" +
 	"\x04List\x12\x19.sharelock.v1.ListRequest\x1a\x1a.sharelock.v1.ListResponse\x12?\n" +
-	"\x05Watch\x12\x1a.sharelock.v1.WatchRequest\x1a\x18.sharelock.v1.WatchEvent0\x01\x12O\n" +
+	"\x05Watch\x12\x1a.sharelock.v1.WatchRequest\x1a\x18.sharelock.v1.WatchEvent0\x01\x12F\n" +
+	"\aHistory\x12\x1c.sharelock.v1.HistoryRequest\x1a\x1d.sharelock.v1.HistoryResponse\x12O\n" +
 	"\n" +
 	"CheckToken\x12\x1f.sharelock.v1.CheckTokenRequest\x1a .sharelock.v1.CheckTokenResponse\x12U\n" +
 	"\fForceRelease\x12!.sharelock.v1.ForceReleaseRequest\x1a\".sharelock.v1.ForceReleaseResponse\x12J\n" +
@@ -5412,205 +5747,219 @@ func file_sharelock_v1_lock_proto_rawDescGZIP() []byte {
 	return file_sharelock_v1_lock_proto_rawDescData
 }
 
-var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
+var file_sharelock_v1_lock_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_sharelock_v1_lock_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
 var file_sharelock_v1_lock_proto_goTypes = []any{
 	(Mode)(0),                     // 0: sharelock.v1.Mode
-	(KeyringAction)(0),            // 1: sharelock.v1.KeyringAction
-	(WatchEvent_Type)(0),          // 2: sharelock.v1.WatchEvent.Type
-	(*Hold)(nil),                  // 3: sharelock.v1.Hold
-	(*Waiter)(nil),                // 4: sharelock.v1.Waiter
-	(*Lock)(nil),                  // 5: sharelock.v1.Lock
-	(*AcquireRequest)(nil),        // 6: sharelock.v1.AcquireRequest
-	(*AcquireResponse)(nil),       // 7: sharelock.v1.AcquireResponse
-	(*RenewRequest)(nil),          // 8: sharelock.v1.RenewRequest
-	(*RenewResponse)(nil),         // 9: sharelock.v1.RenewResponse
-	(*ReleaseRequest)(nil),        // 10: sharelock.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),       // 11: sharelock.v1.ReleaseResponse
-	(*GiveUpRequest)(nil),         // 12: sharelock.v1.GiveUpRequest
-	(*GiveUpResponse)(nil),        // 13: sharelock.v1.GiveUpResponse
-	(*GetRequest)(nil),            // 14: sharelock.v1.GetRequest
-	(*GetResponse)(nil),           // 15: sharelock.v1.GetResponse
-	(*ListRequest)(nil),           // 16: sharelock.v1.ListRequest
-	(*ListResponse)(nil),          // 17: sharelock.v1.ListResponse
-	(*WatchRequest)(nil),          // 18: sharelock.v1.WatchRequest
-	(*WatchEvent)(nil),            // 19: sharelock.v1.WatchEvent
-	(*CheckTokenRequest)(nil),     // 20: sharelock.v1.CheckTokenRequest
-	(*CheckTokenResponse)(nil),    // 21: sharelock.v1.CheckTokenResponse
-	(*ForceReleaseRequest)(nil),   // 22: sharelock.v1.ForceReleaseRequest
-	(*ForceReleaseResponse)(nil),  // 23: sharelock.v1.ForceReleaseResponse
-	(*SessionRequest)(nil),        // 24: sharelock.v1.SessionRequest
-	(*SessionHold)(nil),           // 25: sharelock.v1.SessionHold
-	(*SessionCall)(nil),           // 26: sharelock.v1.SessionCall
-	(*SessionCancel)(nil),         // 27: sharelock.v1.SessionCancel
-	(*SessionResponse)(nil),       // 28: sharelock.v1.SessionResponse
-	(*SessionQueued)(nil),         // 29: sharelock.v1.SessionQueued
-	(*SessionForced)(nil),         // 30: sharelock.v1.SessionForced
-	(*SessionRenewed)(nil),        // 31: sharelock.v1.SessionRenewed
-	(*SessionEnd)(nil),            // 32: sharelock.v1.SessionEnd
-	(*SessionAnswer)(nil),         // 33: sharelock.v1.SessionAnswer
-	(*LockHeldDetail)(nil),        // 34: sharelock.v1.LockHeldDetail
-	(*GetMeshRequest)(nil),        // 35: sharelock.v1.GetMeshRequest
-	(*GetMeshResponse)(nil),       // 36: sharelock.v1.GetMeshResponse
-	(*Condition)(nil),             // 37: sharelock.v1.Condition
-	(*Stall)(nil),                 // 38: sharelock.v1.Stall
-	(*Lease)(nil),                 // 39: sharelock.v1.Lease
-	(*Member)(nil),                // 40: sharelock.v1.Member
-	(*GetLogLevelRequest)(nil),    // 41: sharelock.v1.GetLogLevelRequest
-	(*SetLogLevelRequest)(nil),    // 42: sharelock.v1.SetLogLevelRequest
-	(*LogLevel)(nil),              // 43: sharelock.v1.LogLevel
-	(*GetDebugRequest)(nil),       // 44: sharelock.v1.GetDebugRequest
-	(*DebugPiece)(nil),            // 45: sharelock.v1.DebugPiece
-	(*LocateRequest)(nil),         // 46: sharelock.v1.LocateRequest
-	(*LocateResponse)(nil),        // 47: sharelock.v1.LocateResponse
-	(*GetRingRequest)(nil),        // 48: sharelock.v1.GetRingRequest
-	(*GetRingResponse)(nil),       // 49: sharelock.v1.GetRingResponse
-	(*RingMember)(nil),            // 50: sharelock.v1.RingMember
-	(*GetActivityRequest)(nil),    // 51: sharelock.v1.GetActivityRequest
-	(*GetActivityResponse)(nil),   // 52: sharelock.v1.GetActivityResponse
-	(*MemberActivity)(nil),        // 53: sharelock.v1.MemberActivity
-	(*Contention)(nil),            // 54: sharelock.v1.Contention
-	(*WhoAmIRequest)(nil),         // 55: sharelock.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),        // 56: sharelock.v1.WhoAmIResponse
-	(*Permission)(nil),            // 57: sharelock.v1.Permission
-	(*PrincipalLimits)(nil),       // 58: sharelock.v1.PrincipalLimits
-	(*LeaveRequest)(nil),          // 59: sharelock.v1.LeaveRequest
-	(*LeaveResponse)(nil),         // 60: sharelock.v1.LeaveResponse
-	(*DecommissionRequest)(nil),   // 61: sharelock.v1.DecommissionRequest
-	(*DecommissionResponse)(nil),  // 62: sharelock.v1.DecommissionResponse
-	(*Seat)(nil),                  // 63: sharelock.v1.Seat
-	(*Keyring)(nil),               // 64: sharelock.v1.Keyring
-	(*GossipKey)(nil),             // 65: sharelock.v1.GossipKey
-	(*KeyringMember)(nil),         // 66: sharelock.v1.KeyringMember
-	(*GetKeyringRequest)(nil),     // 67: sharelock.v1.GetKeyringRequest
-	(*GetKeyringResponse)(nil),    // 68: sharelock.v1.GetKeyringResponse
-	(*ChangeKeyringRequest)(nil),  // 69: sharelock.v1.ChangeKeyringRequest
-	(*ChangeKeyringResponse)(nil), // 70: sharelock.v1.ChangeKeyringResponse
-	nil,                           // 71: sharelock.v1.Hold.MetadataEntry
-	nil,                           // 72: sharelock.v1.Waiter.MetadataEntry
-	nil,                           // 73: sharelock.v1.AcquireRequest.MetadataEntry
-	nil,                           // 74: sharelock.v1.RenewRequest.MetadataEntry
-	(*durationpb.Duration)(nil),   // 75: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 76: google.protobuf.Timestamp
+	(HoldEnd)(0),                  // 1: sharelock.v1.HoldEnd
+	(KeyringAction)(0),            // 2: sharelock.v1.KeyringAction
+	(WatchEvent_Type)(0),          // 3: sharelock.v1.WatchEvent.Type
+	(*Hold)(nil),                  // 4: sharelock.v1.Hold
+	(*Waiter)(nil),                // 5: sharelock.v1.Waiter
+	(*Lock)(nil),                  // 6: sharelock.v1.Lock
+	(*AcquireRequest)(nil),        // 7: sharelock.v1.AcquireRequest
+	(*AcquireResponse)(nil),       // 8: sharelock.v1.AcquireResponse
+	(*RenewRequest)(nil),          // 9: sharelock.v1.RenewRequest
+	(*RenewResponse)(nil),         // 10: sharelock.v1.RenewResponse
+	(*ReleaseRequest)(nil),        // 11: sharelock.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),       // 12: sharelock.v1.ReleaseResponse
+	(*GiveUpRequest)(nil),         // 13: sharelock.v1.GiveUpRequest
+	(*GiveUpResponse)(nil),        // 14: sharelock.v1.GiveUpResponse
+	(*GetRequest)(nil),            // 15: sharelock.v1.GetRequest
+	(*GetResponse)(nil),           // 16: sharelock.v1.GetResponse
+	(*ListRequest)(nil),           // 17: sharelock.v1.ListRequest
+	(*ListResponse)(nil),          // 18: sharelock.v1.ListResponse
+	(*WatchRequest)(nil),          // 19: sharelock.v1.WatchRequest
+	(*WatchEvent)(nil),            // 20: sharelock.v1.WatchEvent
+	(*HistoryRequest)(nil),        // 21: sharelock.v1.HistoryRequest
+	(*HistoryEntry)(nil),          // 22: sharelock.v1.HistoryEntry
+	(*HistoryResponse)(nil),       // 23: sharelock.v1.HistoryResponse
+	(*CheckTokenRequest)(nil),     // 24: sharelock.v1.CheckTokenRequest
+	(*CheckTokenResponse)(nil),    // 25: sharelock.v1.CheckTokenResponse
+	(*ForceReleaseRequest)(nil),   // 26: sharelock.v1.ForceReleaseRequest
+	(*ForceReleaseResponse)(nil),  // 27: sharelock.v1.ForceReleaseResponse
+	(*SessionRequest)(nil),        // 28: sharelock.v1.SessionRequest
+	(*SessionHold)(nil),           // 29: sharelock.v1.SessionHold
+	(*SessionCall)(nil),           // 30: sharelock.v1.SessionCall
+	(*SessionCancel)(nil),         // 31: sharelock.v1.SessionCancel
+	(*SessionResponse)(nil),       // 32: sharelock.v1.SessionResponse
+	(*SessionQueued)(nil),         // 33: sharelock.v1.SessionQueued
+	(*SessionForced)(nil),         // 34: sharelock.v1.SessionForced
+	(*SessionRenewed)(nil),        // 35: sharelock.v1.SessionRenewed
+	(*SessionEnd)(nil),            // 36: sharelock.v1.SessionEnd
+	(*SessionAnswer)(nil),         // 37: sharelock.v1.SessionAnswer
+	(*LockHeldDetail)(nil),        // 38: sharelock.v1.LockHeldDetail
+	(*GetMeshRequest)(nil),        // 39: sharelock.v1.GetMeshRequest
+	(*GetMeshResponse)(nil),       // 40: sharelock.v1.GetMeshResponse
+	(*Condition)(nil),             // 41: sharelock.v1.Condition
+	(*Stall)(nil),                 // 42: sharelock.v1.Stall
+	(*Lease)(nil),                 // 43: sharelock.v1.Lease
+	(*Member)(nil),                // 44: sharelock.v1.Member
+	(*GetLogLevelRequest)(nil),    // 45: sharelock.v1.GetLogLevelRequest
+	(*SetLogLevelRequest)(nil),    // 46: sharelock.v1.SetLogLevelRequest
+	(*LogLevel)(nil),              // 47: sharelock.v1.LogLevel
+	(*GetDebugRequest)(nil),       // 48: sharelock.v1.GetDebugRequest
+	(*DebugPiece)(nil),            // 49: sharelock.v1.DebugPiece
+	(*LocateRequest)(nil),         // 50: sharelock.v1.LocateRequest
+	(*LocateResponse)(nil),        // 51: sharelock.v1.LocateResponse
+	(*GetRingRequest)(nil),        // 52: sharelock.v1.GetRingRequest
+	(*GetRingResponse)(nil),       // 53: sharelock.v1.GetRingResponse
+	(*RingMember)(nil),            // 54: sharelock.v1.RingMember
+	(*GetActivityRequest)(nil),    // 55: sharelock.v1.GetActivityRequest
+	(*GetActivityResponse)(nil),   // 56: sharelock.v1.GetActivityResponse
+	(*MemberActivity)(nil),        // 57: sharelock.v1.MemberActivity
+	(*Contention)(nil),            // 58: sharelock.v1.Contention
+	(*WhoAmIRequest)(nil),         // 59: sharelock.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),        // 60: sharelock.v1.WhoAmIResponse
+	(*Permission)(nil),            // 61: sharelock.v1.Permission
+	(*PrincipalLimits)(nil),       // 62: sharelock.v1.PrincipalLimits
+	(*LeaveRequest)(nil),          // 63: sharelock.v1.LeaveRequest
+	(*LeaveResponse)(nil),         // 64: sharelock.v1.LeaveResponse
+	(*DecommissionRequest)(nil),   // 65: sharelock.v1.DecommissionRequest
+	(*DecommissionResponse)(nil),  // 66: sharelock.v1.DecommissionResponse
+	(*Seat)(nil),                  // 67: sharelock.v1.Seat
+	(*Keyring)(nil),               // 68: sharelock.v1.Keyring
+	(*GossipKey)(nil),             // 69: sharelock.v1.GossipKey
+	(*KeyringMember)(nil),         // 70: sharelock.v1.KeyringMember
+	(*GetKeyringRequest)(nil),     // 71: sharelock.v1.GetKeyringRequest
+	(*GetKeyringResponse)(nil),    // 72: sharelock.v1.GetKeyringResponse
+	(*ChangeKeyringRequest)(nil),  // 73: sharelock.v1.ChangeKeyringRequest
+	(*ChangeKeyringResponse)(nil), // 74: sharelock.v1.ChangeKeyringResponse
+	nil,                           // 75: sharelock.v1.Hold.MetadataEntry
+	nil,                           // 76: sharelock.v1.Waiter.MetadataEntry
+	nil,                           // 77: sharelock.v1.AcquireRequest.MetadataEntry
+	nil,                           // 78: sharelock.v1.RenewRequest.MetadataEntry
+	(*durationpb.Duration)(nil),   // 79: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 80: google.protobuf.Timestamp
 }
 var file_sharelock_v1_lock_proto_depIdxs = []int32{
 	0,  // 0: sharelock.v1.Hold.mode:type_name -> sharelock.v1.Mode
-	75, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
-	75, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
-	75, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
-	71, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
-	75, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
-	75, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
+	79, // 1: sharelock.v1.Hold.ttl:type_name -> google.protobuf.Duration
+	79, // 2: sharelock.v1.Hold.expires_in:type_name -> google.protobuf.Duration
+	79, // 3: sharelock.v1.Hold.safe_for:type_name -> google.protobuf.Duration
+	75, // 4: sharelock.v1.Hold.metadata:type_name -> sharelock.v1.Hold.MetadataEntry
+	79, // 5: sharelock.v1.Hold.max_hold:type_name -> google.protobuf.Duration
+	79, // 6: sharelock.v1.Hold.ends_in:type_name -> google.protobuf.Duration
 	0,  // 7: sharelock.v1.Waiter.mode:type_name -> sharelock.v1.Mode
-	75, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
-	72, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
-	3,  // 10: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
-	4,  // 11: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
-	75, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
-	75, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	75, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
+	79, // 8: sharelock.v1.Waiter.waiting:type_name -> google.protobuf.Duration
+	76, // 9: sharelock.v1.Waiter.metadata:type_name -> sharelock.v1.Waiter.MetadataEntry
+	4,  // 10: sharelock.v1.Lock.holds:type_name -> sharelock.v1.Hold
+	5,  // 11: sharelock.v1.Lock.waiters:type_name -> sharelock.v1.Waiter
+	79, // 12: sharelock.v1.Lock.quarantine:type_name -> google.protobuf.Duration
+	79, // 13: sharelock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	79, // 14: sharelock.v1.AcquireRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 15: sharelock.v1.AcquireRequest.mode:type_name -> sharelock.v1.Mode
-	73, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
-	75, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	3,  // 18: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
-	75, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
-	74, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
-	3,  // 21: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
-	3,  // 22: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
-	5,  // 23: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
-	5,  // 24: sharelock.v1.ListResponse.locks:type_name -> sharelock.v1.Lock
-	2,  // 25: sharelock.v1.WatchEvent.type:type_name -> sharelock.v1.WatchEvent.Type
+	77, // 16: sharelock.v1.AcquireRequest.metadata:type_name -> sharelock.v1.AcquireRequest.MetadataEntry
+	79, // 17: sharelock.v1.AcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	4,  // 18: sharelock.v1.AcquireResponse.hold:type_name -> sharelock.v1.Hold
+	79, // 19: sharelock.v1.RenewRequest.ttl:type_name -> google.protobuf.Duration
+	78, // 20: sharelock.v1.RenewRequest.metadata:type_name -> sharelock.v1.RenewRequest.MetadataEntry
+	4,  // 21: sharelock.v1.RenewResponse.hold:type_name -> sharelock.v1.Hold
+	4,  // 22: sharelock.v1.ReleaseResponse.hold:type_name -> sharelock.v1.Hold
+	6,  // 23: sharelock.v1.GetResponse.lock:type_name -> sharelock.v1.Lock
+	6,  // 24: sharelock.v1.ListResponse.locks:type_name -> sharelock.v1.Lock
+	3,  // 25: sharelock.v1.WatchEvent.type:type_name -> sharelock.v1.WatchEvent.Type
 	0,  // 26: sharelock.v1.WatchEvent.mode:type_name -> sharelock.v1.Mode
-	76, // 27: sharelock.v1.WatchEvent.at:type_name -> google.protobuf.Timestamp
-	3,  // 28: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
-	3,  // 29: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
-	3,  // 30: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
-	26, // 31: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
-	25, // 32: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
-	75, // 33: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
-	6,  // 34: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
-	8,  // 35: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
-	10, // 36: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
-	27, // 37: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
-	12, // 38: sharelock.v1.SessionCall.give_up:type_name -> sharelock.v1.GiveUpRequest
-	33, // 39: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
-	31, // 40: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
-	32, // 41: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
-	49, // 42: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
-	30, // 43: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
-	29, // 44: sharelock.v1.SessionResponse.queued:type_name -> sharelock.v1.SessionQueued
-	3,  // 45: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
-	3,  // 46: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
-	39, // 47: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
-	40, // 48: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
-	63, // 49: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
-	38, // 50: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
-	37, // 51: sharelock.v1.GetMeshResponse.conditions:type_name -> sharelock.v1.Condition
-	75, // 52: sharelock.v1.Condition.lasting:type_name -> google.protobuf.Duration
-	75, // 53: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
-	75, // 54: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
-	50, // 55: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
-	53, // 56: sharelock.v1.GetActivityResponse.members:type_name -> sharelock.v1.MemberActivity
-	75, // 57: sharelock.v1.MemberActivity.longest_wait:type_name -> google.protobuf.Duration
-	54, // 58: sharelock.v1.MemberActivity.contended:type_name -> sharelock.v1.Contention
-	75, // 59: sharelock.v1.Contention.longest_wait:type_name -> google.protobuf.Duration
-	75, // 60: sharelock.v1.WhoAmIResponse.expires_in:type_name -> google.protobuf.Duration
-	57, // 61: sharelock.v1.WhoAmIResponse.permissions:type_name -> sharelock.v1.Permission
-	58, // 62: sharelock.v1.WhoAmIResponse.limits:type_name -> sharelock.v1.PrincipalLimits
-	65, // 63: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
-	66, // 64: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
-	64, // 65: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
-	1,  // 66: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
-	64, // 67: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
-	6,  // 68: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
-	8,  // 69: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
-	10, // 70: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
-	12, // 71: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
-	14, // 72: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
-	16, // 73: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
-	18, // 74: sharelock.v1.LockService.Watch:input_type -> sharelock.v1.WatchRequest
-	20, // 75: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
-	22, // 76: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
-	24, // 77: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
-	35, // 78: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
-	46, // 79: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
-	48, // 80: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
-	51, // 81: sharelock.v1.MeshService.GetActivity:input_type -> sharelock.v1.GetActivityRequest
-	55, // 82: sharelock.v1.MeshService.WhoAmI:input_type -> sharelock.v1.WhoAmIRequest
-	59, // 83: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
-	61, // 84: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
-	67, // 85: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
-	69, // 86: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
-	41, // 87: sharelock.v1.MeshService.GetLogLevel:input_type -> sharelock.v1.GetLogLevelRequest
-	42, // 88: sharelock.v1.MeshService.SetLogLevel:input_type -> sharelock.v1.SetLogLevelRequest
-	44, // 89: sharelock.v1.MeshService.GetDebug:input_type -> sharelock.v1.GetDebugRequest
-	7,  // 90: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
-	9,  // 91: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
-	11, // 92: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
-	13, // 93: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
-	15, // 94: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
-	17, // 95: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
-	19, // 96: sharelock.v1.LockService.Watch:output_type -> sharelock.v1.WatchEvent
-	21, // 97: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
-	23, // 98: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
-	28, // 99: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
-	36, // 100: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
-	47, // 101: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
-	49, // 102: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
-	52, // 103: sharelock.v1.MeshService.GetActivity:output_type -> sharelock.v1.GetActivityResponse
-	56, // 104: sharelock.v1.MeshService.WhoAmI:output_type -> sharelock.v1.WhoAmIResponse
-	60, // 105: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
-	62, // 106: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
-	68, // 107: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
-	70, // 108: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
-	43, // 109: sharelock.v1.MeshService.GetLogLevel:output_type -> sharelock.v1.LogLevel
-	43, // 110: sharelock.v1.MeshService.SetLogLevel:output_type -> sharelock.v1.LogLevel
-	45, // 111: sharelock.v1.MeshService.GetDebug:output_type -> sharelock.v1.DebugPiece
-	90, // [90:112] is the sub-list for method output_type
-	68, // [68:90] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	80, // 27: sharelock.v1.WatchEvent.at:type_name -> google.protobuf.Timestamp
+	80, // 28: sharelock.v1.HistoryRequest.from:type_name -> google.protobuf.Timestamp
+	80, // 29: sharelock.v1.HistoryRequest.to:type_name -> google.protobuf.Timestamp
+	0,  // 30: sharelock.v1.HistoryEntry.mode:type_name -> sharelock.v1.Mode
+	80, // 31: sharelock.v1.HistoryEntry.acquired_at:type_name -> google.protobuf.Timestamp
+	79, // 32: sharelock.v1.HistoryEntry.waited:type_name -> google.protobuf.Duration
+	80, // 33: sharelock.v1.HistoryEntry.ended_at:type_name -> google.protobuf.Timestamp
+	1,  // 34: sharelock.v1.HistoryEntry.end:type_name -> sharelock.v1.HoldEnd
+	22, // 35: sharelock.v1.HistoryResponse.entries:type_name -> sharelock.v1.HistoryEntry
+	4,  // 36: sharelock.v1.CheckTokenResponse.holds:type_name -> sharelock.v1.Hold
+	4,  // 37: sharelock.v1.ForceReleaseResponse.hold:type_name -> sharelock.v1.Hold
+	4,  // 38: sharelock.v1.ForceReleaseResponse.holds:type_name -> sharelock.v1.Hold
+	30, // 39: sharelock.v1.SessionRequest.calls:type_name -> sharelock.v1.SessionCall
+	29, // 40: sharelock.v1.SessionRequest.attach:type_name -> sharelock.v1.SessionHold
+	79, // 41: sharelock.v1.SessionHold.ttl:type_name -> google.protobuf.Duration
+	7,  // 42: sharelock.v1.SessionCall.acquire:type_name -> sharelock.v1.AcquireRequest
+	9,  // 43: sharelock.v1.SessionCall.renew:type_name -> sharelock.v1.RenewRequest
+	11, // 44: sharelock.v1.SessionCall.release:type_name -> sharelock.v1.ReleaseRequest
+	31, // 45: sharelock.v1.SessionCall.cancel:type_name -> sharelock.v1.SessionCancel
+	13, // 46: sharelock.v1.SessionCall.give_up:type_name -> sharelock.v1.GiveUpRequest
+	37, // 47: sharelock.v1.SessionResponse.answers:type_name -> sharelock.v1.SessionAnswer
+	35, // 48: sharelock.v1.SessionResponse.renewed:type_name -> sharelock.v1.SessionRenewed
+	36, // 49: sharelock.v1.SessionResponse.ended:type_name -> sharelock.v1.SessionEnd
+	53, // 50: sharelock.v1.SessionResponse.ring:type_name -> sharelock.v1.GetRingResponse
+	34, // 51: sharelock.v1.SessionResponse.forced:type_name -> sharelock.v1.SessionForced
+	33, // 52: sharelock.v1.SessionResponse.queued:type_name -> sharelock.v1.SessionQueued
+	4,  // 53: sharelock.v1.SessionAnswer.hold:type_name -> sharelock.v1.Hold
+	4,  // 54: sharelock.v1.LockHeldDetail.holds:type_name -> sharelock.v1.Hold
+	43, // 55: sharelock.v1.GetMeshResponse.lease:type_name -> sharelock.v1.Lease
+	44, // 56: sharelock.v1.GetMeshResponse.members:type_name -> sharelock.v1.Member
+	67, // 57: sharelock.v1.GetMeshResponse.seats:type_name -> sharelock.v1.Seat
+	42, // 58: sharelock.v1.GetMeshResponse.stalls:type_name -> sharelock.v1.Stall
+	41, // 59: sharelock.v1.GetMeshResponse.conditions:type_name -> sharelock.v1.Condition
+	79, // 60: sharelock.v1.Condition.lasting:type_name -> google.protobuf.Duration
+	79, // 61: sharelock.v1.Stall.waiting:type_name -> google.protobuf.Duration
+	79, // 62: sharelock.v1.Lease.remaining:type_name -> google.protobuf.Duration
+	54, // 63: sharelock.v1.GetRingResponse.members:type_name -> sharelock.v1.RingMember
+	57, // 64: sharelock.v1.GetActivityResponse.members:type_name -> sharelock.v1.MemberActivity
+	79, // 65: sharelock.v1.MemberActivity.longest_wait:type_name -> google.protobuf.Duration
+	58, // 66: sharelock.v1.MemberActivity.contended:type_name -> sharelock.v1.Contention
+	79, // 67: sharelock.v1.Contention.longest_wait:type_name -> google.protobuf.Duration
+	79, // 68: sharelock.v1.WhoAmIResponse.expires_in:type_name -> google.protobuf.Duration
+	61, // 69: sharelock.v1.WhoAmIResponse.permissions:type_name -> sharelock.v1.Permission
+	62, // 70: sharelock.v1.WhoAmIResponse.limits:type_name -> sharelock.v1.PrincipalLimits
+	69, // 71: sharelock.v1.Keyring.keys:type_name -> sharelock.v1.GossipKey
+	70, // 72: sharelock.v1.Keyring.members:type_name -> sharelock.v1.KeyringMember
+	68, // 73: sharelock.v1.GetKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	2,  // 74: sharelock.v1.ChangeKeyringRequest.action:type_name -> sharelock.v1.KeyringAction
+	68, // 75: sharelock.v1.ChangeKeyringResponse.keyring:type_name -> sharelock.v1.Keyring
+	7,  // 76: sharelock.v1.LockService.Acquire:input_type -> sharelock.v1.AcquireRequest
+	9,  // 77: sharelock.v1.LockService.Renew:input_type -> sharelock.v1.RenewRequest
+	11, // 78: sharelock.v1.LockService.Release:input_type -> sharelock.v1.ReleaseRequest
+	13, // 79: sharelock.v1.LockService.GiveUp:input_type -> sharelock.v1.GiveUpRequest
+	15, // 80: sharelock.v1.LockService.Get:input_type -> sharelock.v1.GetRequest
+	17, // 81: sharelock.v1.LockService.List:input_type -> sharelock.v1.ListRequest
+	19, // 82: sharelock.v1.LockService.Watch:input_type -> sharelock.v1.WatchRequest
+	21, // 83: sharelock.v1.LockService.History:input_type -> sharelock.v1.HistoryRequest
+	24, // 84: sharelock.v1.LockService.CheckToken:input_type -> sharelock.v1.CheckTokenRequest
+	26, // 85: sharelock.v1.LockService.ForceRelease:input_type -> sharelock.v1.ForceReleaseRequest
+	28, // 86: sharelock.v1.LockService.Session:input_type -> sharelock.v1.SessionRequest
+	39, // 87: sharelock.v1.MeshService.GetMesh:input_type -> sharelock.v1.GetMeshRequest
+	50, // 88: sharelock.v1.MeshService.Locate:input_type -> sharelock.v1.LocateRequest
+	52, // 89: sharelock.v1.MeshService.GetRing:input_type -> sharelock.v1.GetRingRequest
+	55, // 90: sharelock.v1.MeshService.GetActivity:input_type -> sharelock.v1.GetActivityRequest
+	59, // 91: sharelock.v1.MeshService.WhoAmI:input_type -> sharelock.v1.WhoAmIRequest
+	63, // 92: sharelock.v1.MeshService.Leave:input_type -> sharelock.v1.LeaveRequest
+	65, // 93: sharelock.v1.MeshService.Decommission:input_type -> sharelock.v1.DecommissionRequest
+	71, // 94: sharelock.v1.MeshService.GetKeyring:input_type -> sharelock.v1.GetKeyringRequest
+	73, // 95: sharelock.v1.MeshService.ChangeKeyring:input_type -> sharelock.v1.ChangeKeyringRequest
+	45, // 96: sharelock.v1.MeshService.GetLogLevel:input_type -> sharelock.v1.GetLogLevelRequest
+	46, // 97: sharelock.v1.MeshService.SetLogLevel:input_type -> sharelock.v1.SetLogLevelRequest
+	48, // 98: sharelock.v1.MeshService.GetDebug:input_type -> sharelock.v1.GetDebugRequest
+	8,  // 99: sharelock.v1.LockService.Acquire:output_type -> sharelock.v1.AcquireResponse
+	10, // 100: sharelock.v1.LockService.Renew:output_type -> sharelock.v1.RenewResponse
+	12, // 101: sharelock.v1.LockService.Release:output_type -> sharelock.v1.ReleaseResponse
+	14, // 102: sharelock.v1.LockService.GiveUp:output_type -> sharelock.v1.GiveUpResponse
+	16, // 103: sharelock.v1.LockService.Get:output_type -> sharelock.v1.GetResponse
+	18, // 104: sharelock.v1.LockService.List:output_type -> sharelock.v1.ListResponse
+	20, // 105: sharelock.v1.LockService.Watch:output_type -> sharelock.v1.WatchEvent
+	23, // 106: sharelock.v1.LockService.History:output_type -> sharelock.v1.HistoryResponse
+	25, // 107: sharelock.v1.LockService.CheckToken:output_type -> sharelock.v1.CheckTokenResponse
+	27, // 108: sharelock.v1.LockService.ForceRelease:output_type -> sharelock.v1.ForceReleaseResponse
+	32, // 109: sharelock.v1.LockService.Session:output_type -> sharelock.v1.SessionResponse
+	40, // 110: sharelock.v1.MeshService.GetMesh:output_type -> sharelock.v1.GetMeshResponse
+	51, // 111: sharelock.v1.MeshService.Locate:output_type -> sharelock.v1.LocateResponse
+	53, // 112: sharelock.v1.MeshService.GetRing:output_type -> sharelock.v1.GetRingResponse
+	56, // 113: sharelock.v1.MeshService.GetActivity:output_type -> sharelock.v1.GetActivityResponse
+	60, // 114: sharelock.v1.MeshService.WhoAmI:output_type -> sharelock.v1.WhoAmIResponse
+	64, // 115: sharelock.v1.MeshService.Leave:output_type -> sharelock.v1.LeaveResponse
+	66, // 116: sharelock.v1.MeshService.Decommission:output_type -> sharelock.v1.DecommissionResponse
+	72, // 117: sharelock.v1.MeshService.GetKeyring:output_type -> sharelock.v1.GetKeyringResponse
+	74, // 118: sharelock.v1.MeshService.ChangeKeyring:output_type -> sharelock.v1.ChangeKeyringResponse
+	47, // 119: sharelock.v1.MeshService.GetLogLevel:output_type -> sharelock.v1.LogLevel
+	47, // 120: sharelock.v1.MeshService.SetLogLevel:output_type -> sharelock.v1.LogLevel
+	49, // 121: sharelock.v1.MeshService.GetDebug:output_type -> sharelock.v1.DebugPiece
+	99, // [99:122] is the sub-list for method output_type
+	76, // [76:99] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_v1_lock_proto_init() }
@@ -5620,7 +5969,7 @@ func file_sharelock_v1_lock_proto_init() {
 	}
 	file_sharelock_v1_lock_proto_msgTypes[0].OneofWrappers = []any{}
 	file_sharelock_v1_lock_proto_msgTypes[1].OneofWrappers = []any{}
-	file_sharelock_v1_lock_proto_msgTypes[23].OneofWrappers = []any{
+	file_sharelock_v1_lock_proto_msgTypes[26].OneofWrappers = []any{
 		(*SessionCall_Acquire)(nil),
 		(*SessionCall_Renew)(nil),
 		(*SessionCall_Release)(nil),
@@ -5632,8 +5981,8 @@ func file_sharelock_v1_lock_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_v1_lock_proto_rawDesc), len(file_sharelock_v1_lock_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   72,
+			NumEnums:      4,
+			NumMessages:   75,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -26,6 +26,7 @@ const (
 	LockService_Get_FullMethodName          = "/sharelock.v1.LockService/Get"
 	LockService_List_FullMethodName         = "/sharelock.v1.LockService/List"
 	LockService_Watch_FullMethodName        = "/sharelock.v1.LockService/Watch"
+	LockService_History_FullMethodName      = "/sharelock.v1.LockService/History"
 	LockService_CheckToken_FullMethodName   = "/sharelock.v1.LockService/CheckToken"
 	LockService_ForceRelease_FullMethodName = "/sharelock.v1.LockService/ForceRelease"
 	LockService_Session_FullMethodName      = "/sharelock.v1.LockService/Session"
@@ -69,6 +70,9 @@ type LockServiceClient interface {
 	// and SYNCED follow again. A PING shows every 15 s that the stream is alive. A stream
 	// that is read too slowly is RESET; one that is not read for 30 s is closed.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEvent], error)
+	// History returns who held a key in the past. Every node that owned or backed the key has
+	// recorded it, within the bounds of its configuration.
+	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
 	// CheckToken reports whether a token is a current grant of the key.
 	CheckToken(ctx context.Context, in *CheckTokenRequest, opts ...grpc.CallOption) (*CheckTokenResponse, error)
 	// ForceRelease takes a hold from its holder. For administrators.
@@ -182,6 +186,16 @@ func (c *lockServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ..
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LockService_WatchClient = grpc.ServerStreamingClient[WatchEvent]
 
+func (c *lockServiceClient) History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HistoryResponse)
+	err := c.cc.Invoke(ctx, LockService_History_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *lockServiceClient) CheckToken(ctx context.Context, in *CheckTokenRequest, opts ...grpc.CallOption) (*CheckTokenResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CheckTokenResponse)
@@ -253,6 +267,9 @@ type LockServiceServer interface {
 	// and SYNCED follow again. A PING shows every 15 s that the stream is alive. A stream
 	// that is read too slowly is RESET; one that is not read for 30 s is closed.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchEvent]) error
+	// History returns who held a key in the past. Every node that owned or backed the key has
+	// recorded it, within the bounds of its configuration.
+	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
 	// CheckToken reports whether a token is a current grant of the key.
 	CheckToken(context.Context, *CheckTokenRequest) (*CheckTokenResponse, error)
 	// ForceRelease takes a hold from its holder. For administrators.
@@ -307,6 +324,9 @@ func (UnimplementedLockServiceServer) List(context.Context, *ListRequest) (*List
 }
 func (UnimplementedLockServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchEvent]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedLockServiceServer) History(context.Context, *HistoryRequest) (*HistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method History not implemented")
 }
 func (UnimplementedLockServiceServer) CheckToken(context.Context, *CheckTokenRequest) (*CheckTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckToken not implemented")
@@ -457,6 +477,24 @@ func _LockService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LockService_WatchServer = grpc.ServerStreamingServer[WatchEvent]
 
+func _LockService_History_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LockServiceServer).History(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LockService_History_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LockServiceServer).History(ctx, req.(*HistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LockService_CheckToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CheckTokenRequest)
 	if err := dec(in); err != nil {
@@ -530,6 +568,10 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "List",
 			Handler:    _LockService_List_Handler,
+		},
+		{
+			MethodName: "History",
+			Handler:    _LockService_History_Handler,
 		},
 		{
 			MethodName: "CheckToken",

@@ -100,7 +100,7 @@ func (x JoinResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use JoinResponse_Outcome.Descriptor instead.
 func (JoinResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33, 0}
 }
 
 type RenewResponse_Outcome int32
@@ -162,7 +162,7 @@ func (x RenewResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RenewResponse_Outcome.Descriptor instead.
 func (RenewResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35, 0}
 }
 
 type KeyringRequest_Action int32
@@ -218,7 +218,479 @@ func (x KeyringRequest_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use KeyringRequest_Action.Descriptor instead.
 func (KeyringRequest_Action) EnumDescriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{70, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{76, 0}
+}
+
+type HistoryRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Key       string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Partition uint32                 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Times are microseconds since 1970.
+	From int64 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
+	To   int64 `protobuf:"varint,4,opt,name=to,proto3" json:"to,omitempty"`
+	// The number of holds that are wanted, the newest.
+	Limit uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Tokens that are held now.
+	Live          []uint64 `protobuf:"varint,6,rep,packed,name=live,proto3" json:"live,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryRequest) Reset() {
+	*x = HistoryRequest{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryRequest) ProtoMessage() {}
+
+func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
+func (*HistoryRequest) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *HistoryRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *HistoryRequest) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetTo() int64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetLive() []uint64 {
+	if x != nil {
+		return x.Live
+	}
+	return nil
+}
+
+type HistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Holds []*HistoryHold         `protobuf:"bytes,1,rep,name=holds,proto3" json:"holds,omitempty"`
+	// From where to where the receiver has recorded the log of the partition.
+	Spans         []*HistorySpan `protobuf:"bytes,2,rep,name=spans,proto3" json:"spans,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryResponse) Reset() {
+	*x = HistoryResponse{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryResponse) ProtoMessage() {}
+
+func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
+func (*HistoryResponse) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *HistoryResponse) GetHolds() []*HistoryHold {
+	if x != nil {
+		return x.Holds
+	}
+	return nil
+}
+
+func (x *HistoryResponse) GetSpans() []*HistorySpan {
+	if x != nil {
+		return x.Spans
+	}
+	return nil
+}
+
+// HistoryMark says when something was decided: in the log of the partition, and by the clock of the
+// member that has recorded it.
+type HistoryMark struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Seq   uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	At    int64                  `protobuf:"varint,3,opt,name=at,proto3" json:"at,omitempty"`
+	// The member was the owner.
+	Owner         bool `protobuf:"varint,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryMark) Reset() {
+	*x = HistoryMark{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryMark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryMark) ProtoMessage() {}
+
+func (x *HistoryMark) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryMark.ProtoReflect.Descriptor instead.
+func (*HistoryMark) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *HistoryMark) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *HistoryMark) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *HistoryMark) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *HistoryMark) GetOwner() bool {
+	if x != nil {
+		return x.Owner
+	}
+	return false
+}
+
+// HistoryHold is what a member has recorded of one hold.
+type HistoryHold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Token uint64                 `protobuf:"varint,1,opt,name=token,proto3" json:"token,omitempty"`
+	// Absent if the grant is not known; then the next fields are so, too.
+	Grant     *HistoryMark `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	ClientId  string       `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	Principal string       `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
+	Mode      uint32       `protobuf:"varint,5,opt,name=mode,proto3" json:"mode,omitempty"`
+	// The hold was granted to a waiter, which waited since queued_at; 0 is not known.
+	Queued        bool          `protobuf:"varint,6,opt,name=queued,proto3" json:"queued,omitempty"`
+	QueuedAt      int64         `protobuf:"varint,7,opt,name=queued_at,json=queuedAt,proto3" json:"queued_at,omitempty"`
+	Ends          []*HistoryEnd `protobuf:"bytes,8,rep,name=ends,proto3" json:"ends,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryHold) Reset() {
+	*x = HistoryHold{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryHold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryHold) ProtoMessage() {}
+
+func (x *HistoryHold) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryHold.ProtoReflect.Descriptor instead.
+func (*HistoryHold) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *HistoryHold) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *HistoryHold) GetGrant() *HistoryMark {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *HistoryHold) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *HistoryHold) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *HistoryHold) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *HistoryHold) GetQueued() bool {
+	if x != nil {
+		return x.Queued
+	}
+	return false
+}
+
+func (x *HistoryHold) GetQueuedAt() int64 {
+	if x != nil {
+		return x.QueuedAt
+	}
+	return 0
+}
+
+func (x *HistoryHold) GetEnds() []*HistoryEnd {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+type HistoryEnd struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Mark  *HistoryMark           `protobuf:"bytes,1,opt,name=mark,proto3" json:"mark,omitempty"`
+	// Why, by the numbers of the log.
+	Why           uint32 `protobuf:"varint,2,opt,name=why,proto3" json:"why,omitempty"`
+	By            string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryEnd) Reset() {
+	*x = HistoryEnd{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryEnd) ProtoMessage() {}
+
+func (x *HistoryEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryEnd.ProtoReflect.Descriptor instead.
+func (*HistoryEnd) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *HistoryEnd) GetMark() *HistoryMark {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
+}
+
+func (x *HistoryEnd) GetWhy() uint32 {
+	if x != nil {
+		return x.Why
+	}
+	return 0
+}
+
+func (x *HistoryEnd) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// HistorySpan is a part of the log of an epoch.
+type HistorySpan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The number of the last operation before the epoch.
+	Base uint64 `protobuf:"varint,2,opt,name=base,proto3" json:"base,omitempty"`
+	// The state before was lost.
+	Lost bool `protobuf:"varint,3,opt,name=lost,proto3" json:"lost,omitempty"`
+	// All operations after low up to high are recorded; if the span is open, all until now.
+	Low  uint64 `protobuf:"varint,4,opt,name=low,proto3" json:"low,omitempty"`
+	High uint64 `protobuf:"varint,5,opt,name=high,proto3" json:"high,omitempty"`
+	Open bool   `protobuf:"varint,6,opt,name=open,proto3" json:"open,omitempty"`
+	// When it begins.
+	LowAt         int64 `protobuf:"varint,7,opt,name=low_at,json=lowAt,proto3" json:"low_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistorySpan) Reset() {
+	*x = HistorySpan{}
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistorySpan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistorySpan) ProtoMessage() {}
+
+func (x *HistorySpan) ProtoReflect() protoreflect.Message {
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistorySpan.ProtoReflect.Descriptor instead.
+func (*HistorySpan) Descriptor() ([]byte, []int) {
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HistorySpan) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *HistorySpan) GetBase() uint64 {
+	if x != nil {
+		return x.Base
+	}
+	return 0
+}
+
+func (x *HistorySpan) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
+func (x *HistorySpan) GetLow() uint64 {
+	if x != nil {
+		return x.Low
+	}
+	return 0
+}
+
+func (x *HistorySpan) GetHigh() uint64 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
+func (x *HistorySpan) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+func (x *HistorySpan) GetLowAt() int64 {
+	if x != nil {
+		return x.LowAt
+	}
+	return 0
 }
 
 type ActivityRequest struct {
@@ -231,7 +703,7 @@ type ActivityRequest struct {
 
 func (x *ActivityRequest) Reset() {
 	*x = ActivityRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[0]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -243,7 +715,7 @@ func (x *ActivityRequest) String() string {
 func (*ActivityRequest) ProtoMessage() {}
 
 func (x *ActivityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[0]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -256,7 +728,7 @@ func (x *ActivityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityRequest.ProtoReflect.Descriptor instead.
 func (*ActivityRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ActivityRequest) GetContended() uint32 {
@@ -275,7 +747,7 @@ type ActivityResponse struct {
 
 func (x *ActivityResponse) Reset() {
 	*x = ActivityResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[1]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -287,7 +759,7 @@ func (x *ActivityResponse) String() string {
 func (*ActivityResponse) ProtoMessage() {}
 
 func (x *ActivityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[1]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -300,7 +772,7 @@ func (x *ActivityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityResponse.ProtoReflect.Descriptor instead.
 func (*ActivityResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{1}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ActivityResponse) GetActivity() *v1.MemberActivity {
@@ -321,7 +793,7 @@ type ForcedRequest struct {
 
 func (x *ForcedRequest) Reset() {
 	*x = ForcedRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[2]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -333,7 +805,7 @@ func (x *ForcedRequest) String() string {
 func (*ForcedRequest) ProtoMessage() {}
 
 func (x *ForcedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[2]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -346,7 +818,7 @@ func (x *ForcedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForcedRequest.ProtoReflect.Descriptor instead.
 func (*ForcedRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{2}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ForcedRequest) GetHolds() []*ForcedHold {
@@ -375,7 +847,7 @@ type ForcedHold struct {
 
 func (x *ForcedHold) Reset() {
 	*x = ForcedHold{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[3]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +859,7 @@ func (x *ForcedHold) String() string {
 func (*ForcedHold) ProtoMessage() {}
 
 func (x *ForcedHold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[3]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +872,7 @@ func (x *ForcedHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForcedHold.ProtoReflect.Descriptor instead.
 func (*ForcedHold) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{3}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ForcedHold) GetKey() string {
@@ -439,7 +911,7 @@ type ForcedResponse struct {
 
 func (x *ForcedResponse) Reset() {
 	*x = ForcedResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[4]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +923,7 @@ func (x *ForcedResponse) String() string {
 func (*ForcedResponse) ProtoMessage() {}
 
 func (x *ForcedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[4]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +936,7 @@ func (x *ForcedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForcedResponse.ProtoReflect.Descriptor instead.
 func (*ForcedResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{4}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
 type UsageRequest struct {
@@ -477,7 +949,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -489,7 +961,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,7 +974,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{5}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UsageRequest) GetEpoch() uint32 {
@@ -533,7 +1005,7 @@ type UsageResponse struct {
 
 func (x *UsageResponse) Reset() {
 	*x = UsageResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +1017,7 @@ func (x *UsageResponse) String() string {
 func (*UsageResponse) ProtoMessage() {}
 
 func (x *UsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +1030,7 @@ func (x *UsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
 func (*UsageResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{6}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UsageResponse) GetEpoch() uint32 {
@@ -601,7 +1073,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +1085,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +1098,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchRequest) GetWatch() []*WatchTarget {
@@ -661,7 +1133,7 @@ type WatchTarget struct {
 
 func (x *WatchTarget) Reset() {
 	*x = WatchTarget{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +1145,7 @@ func (x *WatchTarget) String() string {
 func (*WatchTarget) ProtoMessage() {}
 
 func (x *WatchTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +1158,7 @@ func (x *WatchTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTarget.ProtoReflect.Descriptor instead.
 func (*WatchTarget) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchTarget) GetKey() string {
@@ -723,7 +1195,7 @@ type WatchRead struct {
 
 func (x *WatchRead) Reset() {
 	*x = WatchRead{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +1207,7 @@ func (x *WatchRead) String() string {
 func (*WatchRead) ProtoMessage() {}
 
 func (x *WatchRead) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +1220,7 @@ func (x *WatchRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRead.ProtoReflect.Descriptor instead.
 func (*WatchRead) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchRead) GetId() uint64 {
@@ -802,7 +1274,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +1286,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +1299,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchResponse) GetNews() []*WatchNews {
@@ -849,7 +1321,7 @@ type WatchNews struct {
 
 func (x *WatchNews) Reset() {
 	*x = WatchNews{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +1333,7 @@ func (x *WatchNews) String() string {
 func (*WatchNews) ProtoMessage() {}
 
 func (x *WatchNews) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +1346,7 @@ func (x *WatchNews) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchNews.ProtoReflect.Descriptor instead.
 func (*WatchNews) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchNews) GetEvent() *WatchEvent {
@@ -912,7 +1384,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1396,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1409,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchEvent) GetType() string {
@@ -1049,7 +1521,7 @@ type WatchPart struct {
 
 func (x *WatchPart) Reset() {
 	*x = WatchPart{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1533,7 @@ func (x *WatchPart) String() string {
 func (*WatchPart) ProtoMessage() {}
 
 func (x *WatchPart) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1546,7 @@ func (x *WatchPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPart.ProtoReflect.Descriptor instead.
 func (*WatchPart) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchPart) GetId() uint64 {
@@ -1166,7 +1638,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1650,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1663,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Identity) GetId() string {
@@ -1236,7 +1708,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1720,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1733,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Member) GetIdentity() *Identity {
@@ -1351,7 +1823,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +1835,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +1848,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *View) GetEpoch() uint32 {
@@ -1434,7 +1906,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1918,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1931,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Cluster) GetId() []byte {
@@ -1524,7 +1996,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +2008,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +2021,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *History) GetCluster() *Cluster {
@@ -1586,7 +2058,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +2070,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[19]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +2083,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Snapshot) GetRelease() uint32 {
@@ -1643,7 +2115,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +2127,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[20]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +2140,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Command) GetKind() isCommand_Kind {
@@ -1764,7 +2236,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +2248,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[21]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +2261,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Meta) GetIdentity() *Identity {
@@ -1907,7 +2379,7 @@ type PromiseRequest struct {
 
 func (x *PromiseRequest) Reset() {
 	*x = PromiseRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +2391,7 @@ func (x *PromiseRequest) String() string {
 func (*PromiseRequest) ProtoMessage() {}
 
 func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[22]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +2404,7 @@ func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseRequest.ProtoReflect.Descriptor instead.
 func (*PromiseRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PromiseRequest) GetClusterId() []byte {
@@ -1960,7 +2432,7 @@ type PromiseResponse struct {
 
 func (x *PromiseResponse) Reset() {
 	*x = PromiseResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1972,7 +2444,7 @@ func (x *PromiseResponse) String() string {
 func (*PromiseResponse) ProtoMessage() {}
 
 func (x *PromiseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[23]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1985,7 +2457,7 @@ func (x *PromiseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseResponse.ProtoReflect.Descriptor instead.
 func (*PromiseResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{23}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PromiseResponse) GetPromised() bool {
@@ -2017,7 +2489,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2501,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[24]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2514,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ProbeRequest) GetRelease() uint32 {
@@ -2081,7 +2553,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2093,7 +2565,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[25]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2106,7 +2578,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{25}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ProbeResponse) GetEpoch() uint32 {
@@ -2160,7 +2632,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +2644,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[26]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2657,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *JoinRequest) GetMember() *Member {
@@ -2234,7 +2706,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2718,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[27]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2731,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{27}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *JoinResponse) GetOutcome() JoinResponse_Outcome {
@@ -2331,7 +2803,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +2815,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[28]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +2828,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{28}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RenewRequest) GetMember() *Identity {
@@ -2447,7 +2919,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2459,7 +2931,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[29]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2472,7 +2944,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{29}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RenewResponse) GetOutcome() RenewResponse_Outcome {
@@ -2534,7 +3006,7 @@ type TermRequest struct {
 
 func (x *TermRequest) Reset() {
 	*x = TermRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2546,7 +3018,7 @@ func (x *TermRequest) String() string {
 func (*TermRequest) ProtoMessage() {}
 
 func (x *TermRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[30]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2559,7 +3031,7 @@ func (x *TermRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermRequest.ProtoReflect.Descriptor instead.
 func (*TermRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{30}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TermRequest) GetVoter() string {
@@ -2581,7 +3053,7 @@ type TermResponse struct {
 
 func (x *TermResponse) Reset() {
 	*x = TermResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +3065,7 @@ func (x *TermResponse) String() string {
 func (*TermResponse) ProtoMessage() {}
 
 func (x *TermResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[31]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +3078,7 @@ func (x *TermResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermResponse.ProtoReflect.Descriptor instead.
 func (*TermResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{31}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TermResponse) GetTerm() uint64 {
@@ -2633,7 +3105,7 @@ type DecommissionRequest struct {
 
 func (x *DecommissionRequest) Reset() {
 	*x = DecommissionRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +3117,7 @@ func (x *DecommissionRequest) String() string {
 func (*DecommissionRequest) ProtoMessage() {}
 
 func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[32]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +3130,7 @@ func (x *DecommissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionRequest.ProtoReflect.Descriptor instead.
 func (*DecommissionRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{32}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DecommissionRequest) GetName() string {
@@ -2681,7 +3153,7 @@ type DecommissionResponse struct {
 
 func (x *DecommissionResponse) Reset() {
 	*x = DecommissionResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2693,7 +3165,7 @@ func (x *DecommissionResponse) String() string {
 func (*DecommissionResponse) ProtoMessage() {}
 
 func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[33]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2706,7 +3178,7 @@ func (x *DecommissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecommissionResponse.ProtoReflect.Descriptor instead.
 func (*DecommissionResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{33}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DecommissionResponse) GetDone() bool {
@@ -2739,7 +3211,7 @@ type InstallRequest struct {
 
 func (x *InstallRequest) Reset() {
 	*x = InstallRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2751,7 +3223,7 @@ func (x *InstallRequest) String() string {
 func (*InstallRequest) ProtoMessage() {}
 
 func (x *InstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[34]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2764,7 +3236,7 @@ func (x *InstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallRequest.ProtoReflect.Descriptor instead.
 func (*InstallRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{34}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *InstallRequest) GetHistory() *History {
@@ -2783,7 +3255,7 @@ type InstallResponse struct {
 
 func (x *InstallResponse) Reset() {
 	*x = InstallResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +3267,7 @@ func (x *InstallResponse) String() string {
 func (*InstallResponse) ProtoMessage() {}
 
 func (x *InstallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[35]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +3280,7 @@ func (x *InstallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallResponse.ProtoReflect.Descriptor instead.
 func (*InstallResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{35}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *InstallResponse) GetEpoch() uint32 {
@@ -2828,7 +3300,7 @@ type AskRequest struct {
 
 func (x *AskRequest) Reset() {
 	*x = AskRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2840,7 +3312,7 @@ func (x *AskRequest) String() string {
 func (*AskRequest) ProtoMessage() {}
 
 func (x *AskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[36]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2853,7 +3325,7 @@ func (x *AskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
 func (*AskRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{36}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AskRequest) GetEpoch() uint32 {
@@ -2882,7 +3354,7 @@ type AskResponse struct {
 
 func (x *AskResponse) Reset() {
 	*x = AskResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2894,7 +3366,7 @@ func (x *AskResponse) String() string {
 func (*AskResponse) ProtoMessage() {}
 
 func (x *AskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[37]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2907,7 +3379,7 @@ func (x *AskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskResponse.ProtoReflect.Descriptor instead.
 func (*AskResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{37}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AskResponse) GetEpoch() uint32 {
@@ -2937,7 +3409,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3421,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[38]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3434,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{38}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Held) GetPartition() uint32 {
@@ -2996,7 +3468,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3008,7 +3480,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[39]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3021,7 +3493,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{39}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *FetchRequest) GetEpoch() uint32 {
@@ -3050,7 +3522,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3062,7 +3534,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[40]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3075,7 +3547,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{40}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Want) GetHeld() *Held {
@@ -3105,7 +3577,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3117,7 +3589,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[41]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3130,7 +3602,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{41}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *FetchResponse) GetEpoch() uint32 {
@@ -3166,7 +3638,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3178,7 +3650,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[42]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3191,7 +3663,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{42}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Piece) GetPartition() uint32 {
@@ -3246,7 +3718,7 @@ type ActiveRequest struct {
 
 func (x *ActiveRequest) Reset() {
 	*x = ActiveRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3730,7 @@ func (x *ActiveRequest) String() string {
 func (*ActiveRequest) ProtoMessage() {}
 
 func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[43]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3743,7 @@ func (x *ActiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveRequest.ProtoReflect.Descriptor instead.
 func (*ActiveRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{43}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ActiveRequest) GetEpoch() uint32 {
@@ -3297,7 +3769,7 @@ type ActiveResponse struct {
 
 func (x *ActiveResponse) Reset() {
 	*x = ActiveResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3309,7 +3781,7 @@ func (x *ActiveResponse) String() string {
 func (*ActiveResponse) ProtoMessage() {}
 
 func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[44]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3322,7 +3794,7 @@ func (x *ActiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveResponse.ProtoReflect.Descriptor instead.
 func (*ActiveResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{44}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ActiveResponse) GetEpoch() uint32 {
@@ -3340,7 +3812,7 @@ type GreetRequest struct {
 
 func (x *GreetRequest) Reset() {
 	*x = GreetRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3352,7 +3824,7 @@ func (x *GreetRequest) String() string {
 func (*GreetRequest) ProtoMessage() {}
 
 func (x *GreetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[45]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3365,7 +3837,7 @@ func (x *GreetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetRequest.ProtoReflect.Descriptor instead.
 func (*GreetRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{45}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{51}
 }
 
 type GreetResponse struct {
@@ -3376,7 +3848,7 @@ type GreetResponse struct {
 
 func (x *GreetResponse) Reset() {
 	*x = GreetResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3388,7 +3860,7 @@ func (x *GreetResponse) String() string {
 func (*GreetResponse) ProtoMessage() {}
 
 func (x *GreetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[46]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3401,7 +3873,7 @@ func (x *GreetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetResponse.ProtoReflect.Descriptor instead.
 func (*GreetResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{46}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{52}
 }
 
 type TakeOverRequest struct {
@@ -3417,7 +3889,7 @@ type TakeOverRequest struct {
 
 func (x *TakeOverRequest) Reset() {
 	*x = TakeOverRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3429,7 +3901,7 @@ func (x *TakeOverRequest) String() string {
 func (*TakeOverRequest) ProtoMessage() {}
 
 func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[47]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3442,7 +3914,7 @@ func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverRequest.ProtoReflect.Descriptor instead.
 func (*TakeOverRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{47}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *TakeOverRequest) GetSilent() *Identity {
@@ -3467,7 +3939,7 @@ type TakeOverResponse struct {
 
 func (x *TakeOverResponse) Reset() {
 	*x = TakeOverResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3479,7 +3951,7 @@ func (x *TakeOverResponse) String() string {
 func (*TakeOverResponse) ProtoMessage() {}
 
 func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[48]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3492,7 +3964,7 @@ func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverResponse.ProtoReflect.Descriptor instead.
 func (*TakeOverResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{48}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{54}
 }
 
 // Parcel is one call to a leaving member through the leader (V6a). The leader does not
@@ -3515,7 +3987,7 @@ type Parcel struct {
 
 func (x *Parcel) Reset() {
 	*x = Parcel{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3527,7 +3999,7 @@ func (x *Parcel) String() string {
 func (*Parcel) ProtoMessage() {}
 
 func (x *Parcel) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[49]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3540,7 +4012,7 @@ func (x *Parcel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parcel.ProtoReflect.Descriptor instead.
 func (*Parcel) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{49}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Parcel) GetId() uint64 {
@@ -3604,7 +4076,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3616,7 +4088,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[50]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3629,7 +4101,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{50}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Reply) GetTo() *Identity {
@@ -3683,7 +4155,7 @@ type RelayRequest struct {
 
 func (x *RelayRequest) Reset() {
 	*x = RelayRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3695,7 +4167,7 @@ func (x *RelayRequest) String() string {
 func (*RelayRequest) ProtoMessage() {}
 
 func (x *RelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[51]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3708,7 +4180,7 @@ func (x *RelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayRequest.ProtoReflect.Descriptor instead.
 func (*RelayRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{51}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RelayRequest) GetParcel() *Parcel {
@@ -3728,7 +4200,7 @@ type RelayResponse struct {
 
 func (x *RelayResponse) Reset() {
 	*x = RelayResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3740,7 +4212,7 @@ func (x *RelayResponse) String() string {
 func (*RelayResponse) ProtoMessage() {}
 
 func (x *RelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[52]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3753,7 +4225,7 @@ func (x *RelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayResponse.ProtoReflect.Descriptor instead.
 func (*RelayResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{52}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RelayResponse) GetReply() *Reply {
@@ -3773,7 +4245,7 @@ type CollectRequest struct {
 
 func (x *CollectRequest) Reset() {
 	*x = CollectRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3785,7 +4257,7 @@ func (x *CollectRequest) String() string {
 func (*CollectRequest) ProtoMessage() {}
 
 func (x *CollectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[53]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3798,7 +4270,7 @@ func (x *CollectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectRequest.ProtoReflect.Descriptor instead.
 func (*CollectRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{53}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *CollectRequest) GetMember() *Identity {
@@ -3824,7 +4296,7 @@ type CollectResponse struct {
 
 func (x *CollectResponse) Reset() {
 	*x = CollectResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3836,7 +4308,7 @@ func (x *CollectResponse) String() string {
 func (*CollectResponse) ProtoMessage() {}
 
 func (x *CollectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[54]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3849,7 +4321,7 @@ func (x *CollectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectResponse.ProtoReflect.Descriptor instead.
 func (*CollectResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{54}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CollectResponse) GetParcels() []*Parcel {
@@ -3873,7 +4345,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3885,7 +4357,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[55]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3898,7 +4370,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{55}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListRequest) GetEpoch() uint32 {
@@ -3950,7 +4422,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3962,7 +4434,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[56]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3975,7 +4447,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{56}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListResponse) GetEpoch() uint32 {
@@ -4023,7 +4495,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4035,7 +4507,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[57]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4048,7 +4520,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{57}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *LinkRequest) GetCalls() []*Call {
@@ -4093,7 +4565,7 @@ type LinkResponse struct {
 
 func (x *LinkResponse) Reset() {
 	*x = LinkResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4105,7 +4577,7 @@ func (x *LinkResponse) String() string {
 func (*LinkResponse) ProtoMessage() {}
 
 func (x *LinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[58]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4118,7 +4590,7 @@ func (x *LinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkResponse.ProtoReflect.Descriptor instead.
 func (*LinkResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{58}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *LinkResponse) GetAnswers() []*Answer {
@@ -4167,7 +4639,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4179,7 +4651,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[59]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4192,7 +4664,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{59}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Entries) GetPartition() uint32 {
@@ -4236,7 +4708,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4248,7 +4720,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[60]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4261,7 +4733,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{60}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Ack) GetPartition() uint32 {
@@ -4295,7 +4767,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4307,7 +4779,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[61]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4320,7 +4792,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{61}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SyncRequest) GetEpoch() uint32 {
@@ -4349,7 +4821,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4361,7 +4833,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[62]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4374,7 +4846,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{62}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SyncResponse) GetEpoch() uint32 {
@@ -4411,7 +4883,7 @@ type Base struct {
 
 func (x *Base) Reset() {
 	*x = Base{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4423,7 +4895,7 @@ func (x *Base) String() string {
 func (*Base) ProtoMessage() {}
 
 func (x *Base) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[63]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4436,7 +4908,7 @@ func (x *Base) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Base.ProtoReflect.Descriptor instead.
 func (*Base) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{63}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Base) GetHeld() *Held {
@@ -4497,7 +4969,7 @@ type Taken struct {
 
 func (x *Taken) Reset() {
 	*x = Taken{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4509,7 +4981,7 @@ func (x *Taken) String() string {
 func (*Taken) ProtoMessage() {}
 
 func (x *Taken) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[64]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4522,7 +4994,7 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{64}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Taken) GetPartition() uint32 {
@@ -4599,7 +5071,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4611,7 +5083,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[65]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4624,7 +5096,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{65}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Call) GetId() uint64 {
@@ -4818,7 +5290,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4830,7 +5302,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[66]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4843,7 +5315,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{66}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -4966,7 +5438,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[67]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4978,7 +5450,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[67]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4991,7 +5463,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{67}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Hold) GetToken() uint64 {
@@ -5093,7 +5565,7 @@ type Waiter struct {
 
 func (x *Waiter) Reset() {
 	*x = Waiter{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[68]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5105,7 +5577,7 @@ func (x *Waiter) String() string {
 func (*Waiter) ProtoMessage() {}
 
 func (x *Waiter) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[68]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5118,7 +5590,7 @@ func (x *Waiter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
 func (*Waiter) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{68}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Waiter) GetClientId() string {
@@ -5189,7 +5661,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[69]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5201,7 +5673,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[69]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5214,7 +5686,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{69}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Lock) GetKey() string {
@@ -5293,7 +5765,7 @@ type KeyringRequest struct {
 
 func (x *KeyringRequest) Reset() {
 	*x = KeyringRequest{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[70]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5305,7 +5777,7 @@ func (x *KeyringRequest) String() string {
 func (*KeyringRequest) ProtoMessage() {}
 
 func (x *KeyringRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[70]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5318,7 +5790,7 @@ func (x *KeyringRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringRequest.ProtoReflect.Descriptor instead.
 func (*KeyringRequest) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{70}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *KeyringRequest) GetAction() KeyringRequest_Action {
@@ -5365,7 +5837,7 @@ type KeyringResponse struct {
 
 func (x *KeyringResponse) Reset() {
 	*x = KeyringResponse{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[71]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5377,7 +5849,7 @@ func (x *KeyringResponse) String() string {
 func (*KeyringResponse) ProtoMessage() {}
 
 func (x *KeyringResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[71]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5390,7 +5862,7 @@ func (x *KeyringResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringResponse.ProtoReflect.Descriptor instead.
 func (*KeyringResponse) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{71}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *KeyringResponse) GetKeys() []*KeyringKey {
@@ -5432,7 +5904,7 @@ type KeyringKey struct {
 
 func (x *KeyringKey) Reset() {
 	*x = KeyringKey{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[72]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5444,7 +5916,7 @@ func (x *KeyringKey) String() string {
 func (*KeyringKey) ProtoMessage() {}
 
 func (x *KeyringKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[72]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5457,7 +5929,7 @@ func (x *KeyringKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyringKey.ProtoReflect.Descriptor instead.
 func (*KeyringKey) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{72}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *KeyringKey) GetFingerprint() []byte {
@@ -5486,7 +5958,7 @@ type Command_Found struct {
 
 func (x *Command_Found) Reset() {
 	*x = Command_Found{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[73]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5498,7 +5970,7 @@ func (x *Command_Found) String() string {
 func (*Command_Found) ProtoMessage() {}
 
 func (x *Command_Found) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[73]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5511,7 +5983,7 @@ func (x *Command_Found) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Found.ProtoReflect.Descriptor instead.
 func (*Command_Found) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20, 0}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26, 0}
 }
 
 func (x *Command_Found) GetCluster() *Cluster {
@@ -5544,7 +6016,7 @@ type Command_Lead struct {
 
 func (x *Command_Lead) Reset() {
 	*x = Command_Lead{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[74]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5556,7 +6028,7 @@ func (x *Command_Lead) String() string {
 func (*Command_Lead) ProtoMessage() {}
 
 func (x *Command_Lead) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[74]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5569,7 +6041,7 @@ func (x *Command_Lead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Lead.ProtoReflect.Descriptor instead.
 func (*Command_Lead) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20, 1}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26, 1}
 }
 
 // Propose replaces the view if the epoch and the term still match (V2).
@@ -5586,7 +6058,7 @@ type Command_Propose struct {
 
 func (x *Command_Propose) Reset() {
 	*x = Command_Propose{}
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[75]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5598,7 +6070,7 @@ func (x *Command_Propose) String() string {
 func (*Command_Propose) ProtoMessage() {}
 
 func (x *Command_Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[75]
+	mi := &file_sharelock_peer_v1_peer_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5611,7 +6083,7 @@ func (x *Command_Propose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command_Propose.ProtoReflect.Descriptor instead.
 func (*Command_Propose) Descriptor() ([]byte, []int) {
-	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{20, 2}
+	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{26, 2}
 }
 
 func (x *Command_Propose) GetPrevEpoch() uint32 {
@@ -5646,7 +6118,44 @@ var File_sharelock_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x1csharelock/peer/v1/peer.proto\x12\x11sharelock.peer.v1\x1a\x17sharelock/v1/lock.proto\"/\n" +
+	"\x1csharelock/peer/v1/peer.proto\x12\x11sharelock.peer.v1\x1a\x17sharelock/v1/lock.proto\"\x8e\x01\n" +
+	"\x0eHistoryRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\x03R\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\x03R\x02to\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\x12\x12\n" +
+	"\x04live\x18\x06 \x03(\x04R\x04live\"}\n" +
+	"\x0fHistoryResponse\x124\n" +
+	"\x05holds\x18\x01 \x03(\v2\x1e.sharelock.peer.v1.HistoryHoldR\x05holds\x124\n" +
+	"\x05spans\x18\x02 \x03(\v2\x1e.sharelock.peer.v1.HistorySpanR\x05spans\"[\n" +
+	"\vHistoryMark\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x0e\n" +
+	"\x02at\x18\x03 \x01(\x03R\x02at\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\bR\x05owner\"\x90\x02\n" +
+	"\vHistoryHold\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\x04R\x05token\x124\n" +
+	"\x05grant\x18\x02 \x01(\v2\x1e.sharelock.peer.v1.HistoryMarkR\x05grant\x12\x1b\n" +
+	"\tclient_id\x18\x03 \x01(\tR\bclientId\x12\x1c\n" +
+	"\tprincipal\x18\x04 \x01(\tR\tprincipal\x12\x12\n" +
+	"\x04mode\x18\x05 \x01(\rR\x04mode\x12\x16\n" +
+	"\x06queued\x18\x06 \x01(\bR\x06queued\x12\x1b\n" +
+	"\tqueued_at\x18\a \x01(\x03R\bqueuedAt\x121\n" +
+	"\x04ends\x18\b \x03(\v2\x1d.sharelock.peer.v1.HistoryEndR\x04ends\"b\n" +
+	"\n" +
+	"HistoryEnd\x122\n" +
+	"\x04mark\x18\x01 \x01(\v2\x1e.sharelock.peer.v1.HistoryMarkR\x04mark\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\rR\x03why\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\"\x9c\x01\n" +
+	"\vHistorySpan\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x12\n" +
+	"\x04base\x18\x02 \x01(\x04R\x04base\x12\x12\n" +
+	"\x04lost\x18\x03 \x01(\bR\x04lost\x12\x10\n" +
+	"\x03low\x18\x04 \x01(\x04R\x03low\x12\x12\n" +
+	"\x04high\x18\x05 \x01(\x04R\x04high\x12\x12\n" +
+	"\x04open\x18\x06 \x01(\bR\x04open\x12\x15\n" +
+	"\x06low_at\x18\a \x01(\x03R\x05lowAt\"/\n" +
 	"\x0fActivityRequest\x12\x1c\n" +
 	"\tcontended\x18\x01 \x01(\rR\tcontended\"L\n" +
 	"\x10ActivityResponse\x128\n" +
@@ -6104,7 +6613,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"KeyringKey\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\fR\vfingerprint\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\fR\x03key2\x80\r\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key2\xd2\r\n" +
 	"\vPeerService\x12P\n" +
 	"\aPromise\x12!.sharelock.peer.v1.PromiseRequest\x1a\".sharelock.peer.v1.PromiseResponse\x12J\n" +
 	"\x05Probe\x12\x1f.sharelock.peer.v1.ProbeRequest\x1a .sharelock.peer.v1.ProbeResponse\x12G\n" +
@@ -6126,7 +6635,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\aCollect\x12!.sharelock.peer.v1.CollectRequest\x1a\".sharelock.peer.v1.CollectResponse\x12J\n" +
 	"\x05Usage\x12\x1f.sharelock.peer.v1.UsageRequest\x1a .sharelock.peer.v1.UsageResponse\x12P\n" +
 	"\aKeyring\x12!.sharelock.peer.v1.KeyringRequest\x1a\".sharelock.peer.v1.KeyringResponse\x12S\n" +
-	"\bActivity\x12\".sharelock.peer.v1.ActivityRequest\x1a#.sharelock.peer.v1.ActivityResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
+	"\bActivity\x12\".sharelock.peer.v1.ActivityRequest\x1a#.sharelock.peer.v1.ActivityResponse\x12P\n" +
+	"\aHistory\x12!.sharelock.peer.v1.HistoryRequest\x1a\".sharelock.peer.v1.HistoryResponseB?Z=github.com/sgkandale/sharelock/proto/sharelock/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_sharelock_peer_v1_peer_proto_rawDescOnce sync.Once
@@ -6141,205 +6651,218 @@ func file_sharelock_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_sharelock_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 79)
+var file_sharelock_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
 var file_sharelock_peer_v1_peer_proto_goTypes = []any{
 	(JoinResponse_Outcome)(0),    // 0: sharelock.peer.v1.JoinResponse.Outcome
 	(RenewResponse_Outcome)(0),   // 1: sharelock.peer.v1.RenewResponse.Outcome
 	(KeyringRequest_Action)(0),   // 2: sharelock.peer.v1.KeyringRequest.Action
-	(*ActivityRequest)(nil),      // 3: sharelock.peer.v1.ActivityRequest
-	(*ActivityResponse)(nil),     // 4: sharelock.peer.v1.ActivityResponse
-	(*ForcedRequest)(nil),        // 5: sharelock.peer.v1.ForcedRequest
-	(*ForcedHold)(nil),           // 6: sharelock.peer.v1.ForcedHold
-	(*ForcedResponse)(nil),       // 7: sharelock.peer.v1.ForcedResponse
-	(*UsageRequest)(nil),         // 8: sharelock.peer.v1.UsageRequest
-	(*UsageResponse)(nil),        // 9: sharelock.peer.v1.UsageResponse
-	(*WatchRequest)(nil),         // 10: sharelock.peer.v1.WatchRequest
-	(*WatchTarget)(nil),          // 11: sharelock.peer.v1.WatchTarget
-	(*WatchRead)(nil),            // 12: sharelock.peer.v1.WatchRead
-	(*WatchResponse)(nil),        // 13: sharelock.peer.v1.WatchResponse
-	(*WatchNews)(nil),            // 14: sharelock.peer.v1.WatchNews
-	(*WatchEvent)(nil),           // 15: sharelock.peer.v1.WatchEvent
-	(*WatchPart)(nil),            // 16: sharelock.peer.v1.WatchPart
-	(*Identity)(nil),             // 17: sharelock.peer.v1.Identity
-	(*Member)(nil),               // 18: sharelock.peer.v1.Member
-	(*View)(nil),                 // 19: sharelock.peer.v1.View
-	(*Cluster)(nil),              // 20: sharelock.peer.v1.Cluster
-	(*History)(nil),              // 21: sharelock.peer.v1.History
-	(*Snapshot)(nil),             // 22: sharelock.peer.v1.Snapshot
-	(*Command)(nil),              // 23: sharelock.peer.v1.Command
-	(*Meta)(nil),                 // 24: sharelock.peer.v1.Meta
-	(*PromiseRequest)(nil),       // 25: sharelock.peer.v1.PromiseRequest
-	(*PromiseResponse)(nil),      // 26: sharelock.peer.v1.PromiseResponse
-	(*ProbeRequest)(nil),         // 27: sharelock.peer.v1.ProbeRequest
-	(*ProbeResponse)(nil),        // 28: sharelock.peer.v1.ProbeResponse
-	(*JoinRequest)(nil),          // 29: sharelock.peer.v1.JoinRequest
-	(*JoinResponse)(nil),         // 30: sharelock.peer.v1.JoinResponse
-	(*RenewRequest)(nil),         // 31: sharelock.peer.v1.RenewRequest
-	(*RenewResponse)(nil),        // 32: sharelock.peer.v1.RenewResponse
-	(*TermRequest)(nil),          // 33: sharelock.peer.v1.TermRequest
-	(*TermResponse)(nil),         // 34: sharelock.peer.v1.TermResponse
-	(*DecommissionRequest)(nil),  // 35: sharelock.peer.v1.DecommissionRequest
-	(*DecommissionResponse)(nil), // 36: sharelock.peer.v1.DecommissionResponse
-	(*InstallRequest)(nil),       // 37: sharelock.peer.v1.InstallRequest
-	(*InstallResponse)(nil),      // 38: sharelock.peer.v1.InstallResponse
-	(*AskRequest)(nil),           // 39: sharelock.peer.v1.AskRequest
-	(*AskResponse)(nil),          // 40: sharelock.peer.v1.AskResponse
-	(*Held)(nil),                 // 41: sharelock.peer.v1.Held
-	(*FetchRequest)(nil),         // 42: sharelock.peer.v1.FetchRequest
-	(*Want)(nil),                 // 43: sharelock.peer.v1.Want
-	(*FetchResponse)(nil),        // 44: sharelock.peer.v1.FetchResponse
-	(*Piece)(nil),                // 45: sharelock.peer.v1.Piece
-	(*ActiveRequest)(nil),        // 46: sharelock.peer.v1.ActiveRequest
-	(*ActiveResponse)(nil),       // 47: sharelock.peer.v1.ActiveResponse
-	(*GreetRequest)(nil),         // 48: sharelock.peer.v1.GreetRequest
-	(*GreetResponse)(nil),        // 49: sharelock.peer.v1.GreetResponse
-	(*TakeOverRequest)(nil),      // 50: sharelock.peer.v1.TakeOverRequest
-	(*TakeOverResponse)(nil),     // 51: sharelock.peer.v1.TakeOverResponse
-	(*Parcel)(nil),               // 52: sharelock.peer.v1.Parcel
-	(*Reply)(nil),                // 53: sharelock.peer.v1.Reply
-	(*RelayRequest)(nil),         // 54: sharelock.peer.v1.RelayRequest
-	(*RelayResponse)(nil),        // 55: sharelock.peer.v1.RelayResponse
-	(*CollectRequest)(nil),       // 56: sharelock.peer.v1.CollectRequest
-	(*CollectResponse)(nil),      // 57: sharelock.peer.v1.CollectResponse
-	(*ListRequest)(nil),          // 58: sharelock.peer.v1.ListRequest
-	(*ListResponse)(nil),         // 59: sharelock.peer.v1.ListResponse
-	(*LinkRequest)(nil),          // 60: sharelock.peer.v1.LinkRequest
-	(*LinkResponse)(nil),         // 61: sharelock.peer.v1.LinkResponse
-	(*Entries)(nil),              // 62: sharelock.peer.v1.Entries
-	(*Ack)(nil),                  // 63: sharelock.peer.v1.Ack
-	(*SyncRequest)(nil),          // 64: sharelock.peer.v1.SyncRequest
-	(*SyncResponse)(nil),         // 65: sharelock.peer.v1.SyncResponse
-	(*Base)(nil),                 // 66: sharelock.peer.v1.Base
-	(*Taken)(nil),                // 67: sharelock.peer.v1.Taken
-	(*Call)(nil),                 // 68: sharelock.peer.v1.Call
-	(*Answer)(nil),               // 69: sharelock.peer.v1.Answer
-	(*Hold)(nil),                 // 70: sharelock.peer.v1.Hold
-	(*Waiter)(nil),               // 71: sharelock.peer.v1.Waiter
-	(*Lock)(nil),                 // 72: sharelock.peer.v1.Lock
-	(*KeyringRequest)(nil),       // 73: sharelock.peer.v1.KeyringRequest
-	(*KeyringResponse)(nil),      // 74: sharelock.peer.v1.KeyringResponse
-	(*KeyringKey)(nil),           // 75: sharelock.peer.v1.KeyringKey
-	(*Command_Found)(nil),        // 76: sharelock.peer.v1.Command.Found
-	(*Command_Lead)(nil),         // 77: sharelock.peer.v1.Command.Lead
-	(*Command_Propose)(nil),      // 78: sharelock.peer.v1.Command.Propose
-	nil,                          // 79: sharelock.peer.v1.Call.MetadataEntry
-	nil,                          // 80: sharelock.peer.v1.Hold.MetadataEntry
-	nil,                          // 81: sharelock.peer.v1.Waiter.MetadataEntry
-	(*v1.MemberActivity)(nil),    // 82: sharelock.v1.MemberActivity
+	(*HistoryRequest)(nil),       // 3: sharelock.peer.v1.HistoryRequest
+	(*HistoryResponse)(nil),      // 4: sharelock.peer.v1.HistoryResponse
+	(*HistoryMark)(nil),          // 5: sharelock.peer.v1.HistoryMark
+	(*HistoryHold)(nil),          // 6: sharelock.peer.v1.HistoryHold
+	(*HistoryEnd)(nil),           // 7: sharelock.peer.v1.HistoryEnd
+	(*HistorySpan)(nil),          // 8: sharelock.peer.v1.HistorySpan
+	(*ActivityRequest)(nil),      // 9: sharelock.peer.v1.ActivityRequest
+	(*ActivityResponse)(nil),     // 10: sharelock.peer.v1.ActivityResponse
+	(*ForcedRequest)(nil),        // 11: sharelock.peer.v1.ForcedRequest
+	(*ForcedHold)(nil),           // 12: sharelock.peer.v1.ForcedHold
+	(*ForcedResponse)(nil),       // 13: sharelock.peer.v1.ForcedResponse
+	(*UsageRequest)(nil),         // 14: sharelock.peer.v1.UsageRequest
+	(*UsageResponse)(nil),        // 15: sharelock.peer.v1.UsageResponse
+	(*WatchRequest)(nil),         // 16: sharelock.peer.v1.WatchRequest
+	(*WatchTarget)(nil),          // 17: sharelock.peer.v1.WatchTarget
+	(*WatchRead)(nil),            // 18: sharelock.peer.v1.WatchRead
+	(*WatchResponse)(nil),        // 19: sharelock.peer.v1.WatchResponse
+	(*WatchNews)(nil),            // 20: sharelock.peer.v1.WatchNews
+	(*WatchEvent)(nil),           // 21: sharelock.peer.v1.WatchEvent
+	(*WatchPart)(nil),            // 22: sharelock.peer.v1.WatchPart
+	(*Identity)(nil),             // 23: sharelock.peer.v1.Identity
+	(*Member)(nil),               // 24: sharelock.peer.v1.Member
+	(*View)(nil),                 // 25: sharelock.peer.v1.View
+	(*Cluster)(nil),              // 26: sharelock.peer.v1.Cluster
+	(*History)(nil),              // 27: sharelock.peer.v1.History
+	(*Snapshot)(nil),             // 28: sharelock.peer.v1.Snapshot
+	(*Command)(nil),              // 29: sharelock.peer.v1.Command
+	(*Meta)(nil),                 // 30: sharelock.peer.v1.Meta
+	(*PromiseRequest)(nil),       // 31: sharelock.peer.v1.PromiseRequest
+	(*PromiseResponse)(nil),      // 32: sharelock.peer.v1.PromiseResponse
+	(*ProbeRequest)(nil),         // 33: sharelock.peer.v1.ProbeRequest
+	(*ProbeResponse)(nil),        // 34: sharelock.peer.v1.ProbeResponse
+	(*JoinRequest)(nil),          // 35: sharelock.peer.v1.JoinRequest
+	(*JoinResponse)(nil),         // 36: sharelock.peer.v1.JoinResponse
+	(*RenewRequest)(nil),         // 37: sharelock.peer.v1.RenewRequest
+	(*RenewResponse)(nil),        // 38: sharelock.peer.v1.RenewResponse
+	(*TermRequest)(nil),          // 39: sharelock.peer.v1.TermRequest
+	(*TermResponse)(nil),         // 40: sharelock.peer.v1.TermResponse
+	(*DecommissionRequest)(nil),  // 41: sharelock.peer.v1.DecommissionRequest
+	(*DecommissionResponse)(nil), // 42: sharelock.peer.v1.DecommissionResponse
+	(*InstallRequest)(nil),       // 43: sharelock.peer.v1.InstallRequest
+	(*InstallResponse)(nil),      // 44: sharelock.peer.v1.InstallResponse
+	(*AskRequest)(nil),           // 45: sharelock.peer.v1.AskRequest
+	(*AskResponse)(nil),          // 46: sharelock.peer.v1.AskResponse
+	(*Held)(nil),                 // 47: sharelock.peer.v1.Held
+	(*FetchRequest)(nil),         // 48: sharelock.peer.v1.FetchRequest
+	(*Want)(nil),                 // 49: sharelock.peer.v1.Want
+	(*FetchResponse)(nil),        // 50: sharelock.peer.v1.FetchResponse
+	(*Piece)(nil),                // 51: sharelock.peer.v1.Piece
+	(*ActiveRequest)(nil),        // 52: sharelock.peer.v1.ActiveRequest
+	(*ActiveResponse)(nil),       // 53: sharelock.peer.v1.ActiveResponse
+	(*GreetRequest)(nil),         // 54: sharelock.peer.v1.GreetRequest
+	(*GreetResponse)(nil),        // 55: sharelock.peer.v1.GreetResponse
+	(*TakeOverRequest)(nil),      // 56: sharelock.peer.v1.TakeOverRequest
+	(*TakeOverResponse)(nil),     // 57: sharelock.peer.v1.TakeOverResponse
+	(*Parcel)(nil),               // 58: sharelock.peer.v1.Parcel
+	(*Reply)(nil),                // 59: sharelock.peer.v1.Reply
+	(*RelayRequest)(nil),         // 60: sharelock.peer.v1.RelayRequest
+	(*RelayResponse)(nil),        // 61: sharelock.peer.v1.RelayResponse
+	(*CollectRequest)(nil),       // 62: sharelock.peer.v1.CollectRequest
+	(*CollectResponse)(nil),      // 63: sharelock.peer.v1.CollectResponse
+	(*ListRequest)(nil),          // 64: sharelock.peer.v1.ListRequest
+	(*ListResponse)(nil),         // 65: sharelock.peer.v1.ListResponse
+	(*LinkRequest)(nil),          // 66: sharelock.peer.v1.LinkRequest
+	(*LinkResponse)(nil),         // 67: sharelock.peer.v1.LinkResponse
+	(*Entries)(nil),              // 68: sharelock.peer.v1.Entries
+	(*Ack)(nil),                  // 69: sharelock.peer.v1.Ack
+	(*SyncRequest)(nil),          // 70: sharelock.peer.v1.SyncRequest
+	(*SyncResponse)(nil),         // 71: sharelock.peer.v1.SyncResponse
+	(*Base)(nil),                 // 72: sharelock.peer.v1.Base
+	(*Taken)(nil),                // 73: sharelock.peer.v1.Taken
+	(*Call)(nil),                 // 74: sharelock.peer.v1.Call
+	(*Answer)(nil),               // 75: sharelock.peer.v1.Answer
+	(*Hold)(nil),                 // 76: sharelock.peer.v1.Hold
+	(*Waiter)(nil),               // 77: sharelock.peer.v1.Waiter
+	(*Lock)(nil),                 // 78: sharelock.peer.v1.Lock
+	(*KeyringRequest)(nil),       // 79: sharelock.peer.v1.KeyringRequest
+	(*KeyringResponse)(nil),      // 80: sharelock.peer.v1.KeyringResponse
+	(*KeyringKey)(nil),           // 81: sharelock.peer.v1.KeyringKey
+	(*Command_Found)(nil),        // 82: sharelock.peer.v1.Command.Found
+	(*Command_Lead)(nil),         // 83: sharelock.peer.v1.Command.Lead
+	(*Command_Propose)(nil),      // 84: sharelock.peer.v1.Command.Propose
+	nil,                          // 85: sharelock.peer.v1.Call.MetadataEntry
+	nil,                          // 86: sharelock.peer.v1.Hold.MetadataEntry
+	nil,                          // 87: sharelock.peer.v1.Waiter.MetadataEntry
+	(*v1.MemberActivity)(nil),    // 88: sharelock.v1.MemberActivity
 }
 var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
-	82, // 0: sharelock.peer.v1.ActivityResponse.activity:type_name -> sharelock.v1.MemberActivity
-	6,  // 1: sharelock.peer.v1.ForcedRequest.holds:type_name -> sharelock.peer.v1.ForcedHold
-	11, // 2: sharelock.peer.v1.WatchRequest.watch:type_name -> sharelock.peer.v1.WatchTarget
-	11, // 3: sharelock.peer.v1.WatchRequest.unwatch:type_name -> sharelock.peer.v1.WatchTarget
-	12, // 4: sharelock.peer.v1.WatchRequest.reads:type_name -> sharelock.peer.v1.WatchRead
-	11, // 5: sharelock.peer.v1.WatchRead.target:type_name -> sharelock.peer.v1.WatchTarget
-	14, // 6: sharelock.peer.v1.WatchResponse.news:type_name -> sharelock.peer.v1.WatchNews
-	15, // 7: sharelock.peer.v1.WatchNews.event:type_name -> sharelock.peer.v1.WatchEvent
-	16, // 8: sharelock.peer.v1.WatchNews.part:type_name -> sharelock.peer.v1.WatchPart
-	15, // 9: sharelock.peer.v1.WatchPart.events:type_name -> sharelock.peer.v1.WatchEvent
-	17, // 10: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
-	18, // 11: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
-	20, // 12: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
-	19, // 13: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
-	21, // 14: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
-	76, // 15: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
-	77, // 16: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
-	78, // 17: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
-	17, // 18: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
-	17, // 19: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
-	18, // 20: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
-	18, // 21: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
-	17, // 22: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
-	17, // 23: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
-	0,  // 24: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
-	21, // 25: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
-	17, // 26: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
-	17, // 27: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
-	17, // 28: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
-	1,  // 29: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
-	21, // 30: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
-	21, // 31: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
-	41, // 32: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
-	43, // 33: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
-	41, // 34: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
-	45, // 35: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
-	17, // 36: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
-	17, // 37: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
-	17, // 38: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
-	17, // 39: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
-	52, // 40: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
-	53, // 41: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
-	17, // 42: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
-	53, // 43: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
-	52, // 44: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
-	72, // 45: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	68, // 46: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	62, // 47: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
-	69, // 48: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	63, // 49: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
-	66, // 50: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
-	67, // 51: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
-	41, // 52: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
-	79, // 53: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	70, // 54: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	72, // 55: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	80, // 56: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	81, // 57: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	70, // 58: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	71, // 59: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
-	2,  // 60: sharelock.peer.v1.KeyringRequest.action:type_name -> sharelock.peer.v1.KeyringRequest.Action
-	75, // 61: sharelock.peer.v1.KeyringResponse.keys:type_name -> sharelock.peer.v1.KeyringKey
-	20, // 62: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
-	19, // 63: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
-	19, // 64: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
-	25, // 65: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
-	27, // 66: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
-	29, // 67: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
-	31, // 68: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
-	33, // 69: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	37, // 70: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	39, // 71: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	42, // 72: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	64, // 73: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
-	46, // 74: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	58, // 75: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	35, // 76: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
-	5,  // 77: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
-	10, // 78: sharelock.peer.v1.PeerService.Watch:input_type -> sharelock.peer.v1.WatchRequest
-	48, // 79: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
-	50, // 80: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
-	54, // 81: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
-	56, // 82: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
-	8,  // 83: sharelock.peer.v1.PeerService.Usage:input_type -> sharelock.peer.v1.UsageRequest
-	73, // 84: sharelock.peer.v1.PeerService.Keyring:input_type -> sharelock.peer.v1.KeyringRequest
-	3,  // 85: sharelock.peer.v1.PeerService.Activity:input_type -> sharelock.peer.v1.ActivityRequest
-	26, // 86: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	28, // 87: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	30, // 88: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	32, // 89: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	34, // 90: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	38, // 91: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	40, // 92: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	44, // 93: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	65, // 94: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	47, // 95: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	59, // 96: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	36, // 97: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
-	7,  // 98: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
-	13, // 99: sharelock.peer.v1.PeerService.Watch:output_type -> sharelock.peer.v1.WatchResponse
-	49, // 100: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
-	51, // 101: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
-	55, // 102: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
-	57, // 103: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
-	9,  // 104: sharelock.peer.v1.PeerService.Usage:output_type -> sharelock.peer.v1.UsageResponse
-	74, // 105: sharelock.peer.v1.PeerService.Keyring:output_type -> sharelock.peer.v1.KeyringResponse
-	4,  // 106: sharelock.peer.v1.PeerService.Activity:output_type -> sharelock.peer.v1.ActivityResponse
-	86, // [86:107] is the sub-list for method output_type
-	65, // [65:86] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	6,  // 0: sharelock.peer.v1.HistoryResponse.holds:type_name -> sharelock.peer.v1.HistoryHold
+	8,  // 1: sharelock.peer.v1.HistoryResponse.spans:type_name -> sharelock.peer.v1.HistorySpan
+	5,  // 2: sharelock.peer.v1.HistoryHold.grant:type_name -> sharelock.peer.v1.HistoryMark
+	7,  // 3: sharelock.peer.v1.HistoryHold.ends:type_name -> sharelock.peer.v1.HistoryEnd
+	5,  // 4: sharelock.peer.v1.HistoryEnd.mark:type_name -> sharelock.peer.v1.HistoryMark
+	88, // 5: sharelock.peer.v1.ActivityResponse.activity:type_name -> sharelock.v1.MemberActivity
+	12, // 6: sharelock.peer.v1.ForcedRequest.holds:type_name -> sharelock.peer.v1.ForcedHold
+	17, // 7: sharelock.peer.v1.WatchRequest.watch:type_name -> sharelock.peer.v1.WatchTarget
+	17, // 8: sharelock.peer.v1.WatchRequest.unwatch:type_name -> sharelock.peer.v1.WatchTarget
+	18, // 9: sharelock.peer.v1.WatchRequest.reads:type_name -> sharelock.peer.v1.WatchRead
+	17, // 10: sharelock.peer.v1.WatchRead.target:type_name -> sharelock.peer.v1.WatchTarget
+	20, // 11: sharelock.peer.v1.WatchResponse.news:type_name -> sharelock.peer.v1.WatchNews
+	21, // 12: sharelock.peer.v1.WatchNews.event:type_name -> sharelock.peer.v1.WatchEvent
+	22, // 13: sharelock.peer.v1.WatchNews.part:type_name -> sharelock.peer.v1.WatchPart
+	21, // 14: sharelock.peer.v1.WatchPart.events:type_name -> sharelock.peer.v1.WatchEvent
+	23, // 15: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
+	24, // 16: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
+	26, // 17: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
+	25, // 18: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
+	27, // 19: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
+	82, // 20: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
+	83, // 21: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
+	84, // 22: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
+	23, // 23: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
+	23, // 24: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
+	24, // 25: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
+	24, // 26: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
+	23, // 27: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
+	23, // 28: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
+	0,  // 29: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
+	27, // 30: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
+	23, // 31: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
+	23, // 32: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
+	23, // 33: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
+	1,  // 34: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
+	27, // 35: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
+	27, // 36: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
+	47, // 37: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
+	49, // 38: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
+	47, // 39: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
+	51, // 40: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
+	23, // 41: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
+	23, // 42: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
+	23, // 43: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
+	23, // 44: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
+	58, // 45: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
+	59, // 46: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
+	23, // 47: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
+	59, // 48: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
+	58, // 49: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
+	78, // 50: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	74, // 51: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	68, // 52: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	75, // 53: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	69, // 54: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	72, // 55: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	73, // 56: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
+	47, // 57: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	85, // 58: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	76, // 59: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	78, // 60: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	86, // 61: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	87, // 62: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	76, // 63: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	77, // 64: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	2,  // 65: sharelock.peer.v1.KeyringRequest.action:type_name -> sharelock.peer.v1.KeyringRequest.Action
+	81, // 66: sharelock.peer.v1.KeyringResponse.keys:type_name -> sharelock.peer.v1.KeyringKey
+	26, // 67: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
+	25, // 68: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
+	25, // 69: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
+	31, // 70: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
+	33, // 71: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
+	35, // 72: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
+	37, // 73: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
+	39, // 74: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
+	43, // 75: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	45, // 76: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	48, // 77: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	70, // 78: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	52, // 79: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	64, // 80: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	41, // 81: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
+	11, // 82: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
+	16, // 83: sharelock.peer.v1.PeerService.Watch:input_type -> sharelock.peer.v1.WatchRequest
+	54, // 84: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
+	56, // 85: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
+	60, // 86: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
+	62, // 87: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
+	14, // 88: sharelock.peer.v1.PeerService.Usage:input_type -> sharelock.peer.v1.UsageRequest
+	79, // 89: sharelock.peer.v1.PeerService.Keyring:input_type -> sharelock.peer.v1.KeyringRequest
+	9,  // 90: sharelock.peer.v1.PeerService.Activity:input_type -> sharelock.peer.v1.ActivityRequest
+	3,  // 91: sharelock.peer.v1.PeerService.History:input_type -> sharelock.peer.v1.HistoryRequest
+	32, // 92: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	34, // 93: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	36, // 94: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	38, // 95: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	40, // 96: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	44, // 97: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	46, // 98: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	50, // 99: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	71, // 100: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	53, // 101: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	65, // 102: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	42, // 103: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
+	13, // 104: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
+	19, // 105: sharelock.peer.v1.PeerService.Watch:output_type -> sharelock.peer.v1.WatchResponse
+	55, // 106: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
+	57, // 107: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
+	61, // 108: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
+	63, // 109: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
+	15, // 110: sharelock.peer.v1.PeerService.Usage:output_type -> sharelock.peer.v1.UsageResponse
+	80, // 111: sharelock.peer.v1.PeerService.Keyring:output_type -> sharelock.peer.v1.KeyringResponse
+	10, // 112: sharelock.peer.v1.PeerService.Activity:output_type -> sharelock.peer.v1.ActivityResponse
+	4,  // 113: sharelock.peer.v1.PeerService.History:output_type -> sharelock.peer.v1.HistoryResponse
+	92, // [92:114] is the sub-list for method output_type
+	70, // [70:92] is the sub-list for method input_type
+	70, // [70:70] is the sub-list for extension type_name
+	70, // [70:70] is the sub-list for extension extendee
+	0,  // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_peer_v1_peer_proto_init() }
@@ -6347,7 +6870,7 @@ func file_sharelock_peer_v1_peer_proto_init() {
 	if File_sharelock_peer_v1_peer_proto != nil {
 		return
 	}
-	file_sharelock_peer_v1_peer_proto_msgTypes[20].OneofWrappers = []any{
+	file_sharelock_peer_v1_peer_proto_msgTypes[26].OneofWrappers = []any{
 		(*Command_Found_)(nil),
 		(*Command_Lead_)(nil),
 		(*Command_Propose_)(nil),
@@ -6358,7 +6881,7 @@ func file_sharelock_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sharelock_peer_v1_peer_proto_rawDesc), len(file_sharelock_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   79,
+			NumMessages:   85,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -50,6 +50,7 @@ const (
 	PeerService_Usage_FullMethodName        = "/sharelock.peer.v1.PeerService/Usage"
 	PeerService_Keyring_FullMethodName      = "/sharelock.peer.v1.PeerService/Keyring"
 	PeerService_Activity_FullMethodName     = "/sharelock.peer.v1.PeerService/Activity"
+	PeerService_History_FullMethodName      = "/sharelock.peer.v1.PeerService/History"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -115,6 +116,8 @@ type PeerServiceClient interface {
 	Keyring(ctx context.Context, in *KeyringRequest, opts ...grpc.CallOption) (*KeyringResponse, error)
 	// Activity returns what the receiver does as an owner, for people. Since release 2.
 	Activity(ctx context.Context, in *ActivityRequest, opts ...grpc.CallOption) (*ActivityResponse, error)
+	// History returns what the receiver has recorded of the holds of a key. Since release 2.
+	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
 }
 
 type peerServiceClient struct {
@@ -338,6 +341,16 @@ func (c *peerServiceClient) Activity(ctx context.Context, in *ActivityRequest, o
 	return out, nil
 }
 
+func (c *peerServiceClient) History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HistoryResponse)
+	err := c.cc.Invoke(ctx, PeerService_History_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -401,6 +414,8 @@ type PeerServiceServer interface {
 	Keyring(context.Context, *KeyringRequest) (*KeyringResponse, error)
 	// Activity returns what the receiver does as an owner, for people. Since release 2.
 	Activity(context.Context, *ActivityRequest) (*ActivityResponse, error)
+	// History returns what the receiver has recorded of the holds of a key. Since release 2.
+	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -473,6 +488,9 @@ func (UnimplementedPeerServiceServer) Keyring(context.Context, *KeyringRequest) 
 }
 func (UnimplementedPeerServiceServer) Activity(context.Context, *ActivityRequest) (*ActivityResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Activity not implemented")
+}
+func (UnimplementedPeerServiceServer) History(context.Context, *HistoryRequest) (*HistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method History not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -862,6 +880,24 @@ func _PeerService_Activity_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_History_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).History(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_History_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).History(ctx, req.(*HistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -948,6 +984,10 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Activity",
 			Handler:    _PeerService_Activity_Handler,
+		},
+		{
+			MethodName: "History",
+			Handler:    _PeerService_History_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -1,0 +1,389 @@
+package journal
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/sgkandale/sharelock/internal/segment"
+	"github.com/sgkandale/sharelock/internal/wake"
+)
+
+// MinBytes is the least that a journal may be bounded to.
+const MinBytes = segment.MinBytes
+
+// How much waits for the disk at most, how long records are gathered, and from which amount on they are
+// written at once.
+const (
+	maxWaiting = 8 << 20
+	gatherTime = 50 * time.Millisecond
+	gathered   = 256 << 10
+)
+
+// mostSearches is how many searches read the disk at the same time; others wait.
+const mostSearches = 2
+
+// blockBytes is about the size of a block: what is read for one record.
+const blockBytes = 32 << 10
+
+// Config configures a [Journal].
+type Config struct {
+	// Dir is the directory; empty keeps everything in memory.
+	Dir string
+	// MaxBytes bounds what is kept, and Keep for how long.
+	MaxBytes int64
+	Keep     time.Duration
+	// Partitions is more than the largest number of a partition.
+	Partitions int
+	Log        *slog.Logger
+	// Fault, if set, may make a write fail, for tests.
+	Fault func() error
+}
+
+// A Journal is the record of one member. Its methods are safe for concurrent use. Run writes.
+type Journal struct {
+	cfg   Config
+	store *segment.Store
+
+	wake wake.Signal
+	// searches is full while mostSearches searches read the disk.
+	searches chan struct{}
+	// failures counts the writes that have failed.
+	failures atomic.Uint64
+	lost     atomic.Uint64
+
+	mu sync.Mutex
+	// waiting are records that wait for the disk; spare is the other buffer, empty. Guarded by mu.
+	waiting, spare []byte
+	// flushed are closed when what waits now has been written; guarded by mu.
+	flushed []chan struct{}
+
+	spansMu sync.Mutex
+	spans   []spans // by partition; guarded by spansMu
+	oldest  uint64  // the oldest segment that spans know of; guarded by spansMu
+
+	// The rest is for Run only. failed is set while writes fail; gap is set if records may be missing
+	// before the next one.
+	room        []byte
+	hashes      []uint64
+	failed, gap bool
+}
+
+// Open opens a journal and finds out what it has.
+func Open(cfg Config) (*Journal, error) {
+	store, torn, err := segment.Open(cfg.Dir, cfg.MaxBytes)
+	if err != nil {
+		return nil, err
+	}
+	if torn {
+		cfg.Log.Info("the end of the history was cut off by a crash", "directory", cfg.Dir)
+	}
+	j := &Journal{cfg: cfg, store: store, wake: wake.New(), searches: make(chan struct{}, mostSearches), oldest: store.Oldest()}
+	if _, _, some := store.Began(); some {
+		j.recall()
+		j.gap = true // the process before may have been killed
+	}
+	return j, nil
+}
+
+// recall finds the spans of an earlier process. It reads the marks, and of the last segment
+// everything.
+func (j *Journal) recall() {
+	last, _, _ := j.store.Began()
+	j.spansMu.Lock()
+	defer j.spansMu.Unlock()
+	for _, ref := range j.store.All() {
+		if !ref.Marked && ref.Segment != last {
+			continue
+		}
+		payload, err := j.store.Read(&ref)
+		if err != nil {
+			j.note(&record{kind: gap}, ref.Segment)
+			continue
+		}
+		var r record
+		for len(payload) > 0 {
+			if payload, err = r.next(payload); err != nil {
+				j.note(&record{kind: gap}, ref.Segment)
+				break
+			}
+			j.note(&r, ref.Segment)
+		}
+	}
+	j.note(&record{kind: gap}, last) // this process has no copy yet
+}
+
+// note takes notice of a record that was written. The caller holds spansMu.
+func (j *Journal) note(r *record, segment uint64) {
+	if r.kind == gap {
+		for i := range j.spans {
+			j.spans[i].shut()
+		}
+		return
+	}
+	if s := j.spansAt(r.partition); s != nil {
+		s.note(r, segment)
+	}
+}
+
+// spansAt returns the spans of a partition, or nil if there is no such partition. The caller holds
+// spansMu.
+func (j *Journal) spansAt(partition uint32) *spans {
+	if int64(partition) >= int64(j.cfg.Partitions) {
+		return nil
+	}
+	if more := int(partition) + 1 - len(j.spans); more > 0 {
+		j.spans = append(j.spans, make([]spans, more)...)
+	}
+	return &j.spans[partition]
+}
+
+// take queues records. It returns false if there is no room for them.
+func (j *Journal) take(b []byte) bool {
+	j.mu.Lock()
+	if len(j.waiting)+len(b) > maxWaiting {
+		j.mu.Unlock()
+		j.lost.Add(uint64(len(b)))
+		return false
+	}
+	before := len(j.waiting)
+	j.waiting = append(j.waiting, b...)
+	j.mu.Unlock()
+	if before == 0 || before < gathered && before+len(b) >= gathered {
+		j.wake.Set()
+	}
+	return true
+}
+
+// Run writes until ctx ends, and then what is left.
+func (j *Journal) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	for {
+		select {
+		case <-j.wake:
+		case <-ctx.Done():
+			j.writeWaiting()
+			return
+		}
+		if !j.urgent() {
+			timer.Reset(gatherTime)
+			select {
+			case <-timer.C:
+			case <-j.wake:
+				timer.Stop()
+			case <-ctx.Done():
+				timer.Stop()
+			}
+		}
+		j.writeWaiting()
+	}
+}
+
+// urgent reports whether what waits should be written at once.
+func (j *Journal) urgent() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.flushed) > 0 || len(j.waiting) >= gathered
+}
+
+// flush waits until everything that has been taken is written.
+func (j *Journal) flush(ctx context.Context) error {
+	done := make(chan struct{})
+	j.mu.Lock()
+	j.flushed = append(j.flushed, done)
+	j.mu.Unlock()
+	j.wake.Set()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// writeWaiting writes what waits.
+func (j *Journal) writeWaiting() {
+	j.mu.Lock()
+	batch, flushed := j.waiting, j.flushed
+	j.waiting, j.spare, j.flushed = j.spare[:0], nil, nil
+	j.mu.Unlock()
+	for rest := batch; len(rest) > 0; {
+		n := cutBlock(rest)
+		if err := j.write(rest[:n]); err != nil {
+			j.fail(err)
+			break
+		}
+		rest = rest[n:]
+	}
+	if cap(batch) > 4*gathered {
+		batch = nil
+	}
+	j.mu.Lock()
+	j.spare = batch[:0]
+	j.mu.Unlock()
+	for _, done := range flushed {
+		close(done)
+	}
+}
+
+// fail takes notice that records could not be written.
+func (j *Journal) fail(err error) {
+	if !j.failed {
+		j.cfg.Log.Warn("the history cannot be written; it will have a gap", "directory", j.cfg.Dir, "error", err)
+	}
+	j.failed, j.gap = true, true
+	j.failures.Add(1)
+	j.spansMu.Lock()
+	defer j.spansMu.Unlock()
+	j.note(&record{kind: gap}, 0)
+}
+
+// cutBlock returns the length of the records at the front that make up a block.
+func cutBlock(b []byte) int {
+	n := 0
+	for n < len(b) && n < blockBytes {
+		n += 3 + int(b[n+1]) + int(b[n+2])<<8
+	}
+	return n
+}
+
+// write writes one block of records. If the segment is full, it begins another.
+func (j *Journal) write(b []byte) error {
+	if j.cfg.Fault != nil {
+		if err := j.cfg.Fault(); err != nil {
+			return err
+		}
+	}
+	if j.store.Full() || j.gap {
+		if err := j.roll(); err != nil {
+			return err
+		}
+		j.gap = false
+	}
+	err := j.put(b)
+	j.failed = err != nil
+	return err
+}
+
+// put writes records into the last segment and takes notice of them.
+func (j *Journal) put(b []byte) error {
+	bl := segment.Block{Payload: b}
+	j.hashes = j.hashes[:0]
+	var r record
+	for rest := b; len(rest) > 0; {
+		var err error
+		if rest, err = r.next(rest); err != nil {
+			return err
+		}
+		if r.kind == applied {
+			j.hashes = append(j.hashes, xxhash.Sum64(keyOf(r.op)))
+		} else {
+			bl.Marked = true
+		}
+		if bl.First == 0 {
+			bl.First = r.at
+		}
+		bl.First, bl.Last = min(bl.First, r.at), max(bl.Last, r.at)
+	}
+	bl.Hashes = j.hashes
+	if err := j.store.Append(&bl); err != nil {
+		return err
+	}
+	j.noteAll(b)
+	return nil
+}
+
+// noteAll takes notice of the records of a block in the last segment.
+func (j *Journal) noteAll(b []byte) {
+	number, _, _ := j.store.Began()
+	j.spansMu.Lock()
+	defer j.spansMu.Unlock()
+	var r record
+	for rest, err := b, error(nil); len(rest) > 0; {
+		if rest, err = r.next(rest); err != nil {
+			return
+		}
+		j.note(&r, number)
+	}
+}
+
+// roll begins another segment with where all copies stand. After a failure it begins with a gap.
+func (j *Journal) roll() error {
+	now := time.Now()
+	if err := j.store.Roll(now.Add(-j.cfg.Keep).UnixMicro()); err != nil {
+		return err
+	}
+	j.trim()
+	b := j.room[:0]
+	if j.gap {
+		b = (&record{kind: gap, at: now.UnixMicro()}).append(b)
+	}
+	j.spansMu.Lock()
+	for p := range j.spans {
+		if o := j.spans[p].open(); o != nil {
+			b = (&record{kind: stands, partition: uint32(p), epoch: o.Epoch, seq: o.High, at: now.UnixMicro(), base: o.Base, lost: o.Lost}).append(b)
+		}
+	}
+	j.spansMu.Unlock()
+	j.room = b
+	for len(b) > 0 {
+		n := cutBlock(b)
+		if err := j.put(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// trim takes notice of segments that were removed.
+func (j *Journal) trim() {
+	oldest := j.store.Oldest()
+	j.spansMu.Lock()
+	known := j.oldest
+	j.spansMu.Unlock()
+	if oldest == known {
+		return
+	}
+	stood, began := j.stoodAt(oldest)
+	j.spansMu.Lock()
+	defer j.spansMu.Unlock()
+	j.oldest = oldest
+	for p := range j.spans {
+		j.spans[p].cut(oldest, began, stood[uint32(p)])
+	}
+}
+
+// stoodAt reads where the copies stood when a segment began, and when that was.
+func (j *Journal) stoodAt(number uint64) (stood map[uint32]*record, began int64) {
+	stood = map[uint32]*record{}
+	for _, ref := range j.store.Marked() {
+		if ref.Segment != number {
+			break
+		}
+		payload, err := j.store.Read(&ref)
+		for err == nil && len(payload) > 0 {
+			r := &record{}
+			if payload, err = r.next(payload); err == nil && r.kind == stands {
+				stood[r.partition] = r
+				began = max(began, r.at)
+			}
+		}
+	}
+	return stood, began
+}
+
+// Bytes returns how much is kept, and Lost how much could not be kept, in bytes.
+func (j *Journal) Bytes() int64 { return j.store.Bytes() }
+
+// Lost returns how many bytes of records were lost because the disk was too slow.
+func (j *Journal) Lost() uint64 { return j.lost.Load() }
+
+// Close closes the files. Run must have ended.
+func (j *Journal) Close() error { return j.store.Close() }

@@ -1,0 +1,250 @@
+package journal
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
+)
+
+// Merge makes the answer to a query of what members have recorded. live are the holds of the key at a
+// time before the members were asked; epoch is that of their owner, or 0 if it could not be asked.
+func Merge(q Query, parts []Part, live []sharelock.Hold, epoch uint32) sharelock.History {
+	l := newLine(parts)
+	m := merger{query: q, line: l, covered: l.covered(q.From, epoch), pasts: map[sharelock.Token]*merged{}}
+	for i := range parts {
+		for k := range parts[i].Pasts {
+			m.add(&parts[i].Pasts[k])
+		}
+	}
+	for i := range live {
+		m.live(&live[i])
+	}
+	return m.history()
+}
+
+// A line is what is known of the epochs of a partition.
+type line struct {
+	spans map[uint32][]Span
+	// epochs are those with spans, the newest first.
+	epochs []uint32
+}
+
+func newLine(parts []Part) *line {
+	l := &line{spans: map[uint32][]Span{}}
+	for i := range parts {
+		for _, s := range parts[i].Spans {
+			l.spans[s.Epoch] = append(l.spans[s.Epoch], s)
+		}
+	}
+	l.epochs = slices.SortedFunc(maps.Keys(l.spans), func(a, b uint32) int { return cmp.Compare(b, a) })
+	return l
+}
+
+// base returns where the log of an epoch began; lost is set if the state before was lost.
+func (l *line) base(epoch uint32) (base uint64, lost bool) {
+	list := l.spans[epoch]
+	return list[0].Base, slices.ContainsFunc(list, func(s Span) bool { return s.Lost })
+}
+
+// counts reports whether what was decided at a place in the log counts: every later epoch began with
+// it, as long as no state was lost.
+func (l *line) counts(m Mark) bool {
+	for _, e := range slices.Backward(l.epochs) {
+		if e <= m.Epoch {
+			continue
+		}
+		base, lost := l.base(e)
+		if lost {
+			return true
+		}
+		if m.Seq > base {
+			return false
+		}
+	}
+	return true
+}
+
+// lostAfter returns when the state of an epoch was lost, in microseconds since 1970; 0 if it was not.
+func (l *line) lostAfter(epoch uint32) int64 {
+	for _, e := range slices.Backward(l.epochs) {
+		if e <= epoch {
+			continue
+		}
+		if _, lost := l.base(e); lost {
+			at := int64(math.MaxInt64)
+			for _, s := range l.spans[e] {
+				at = min(at, s.LowAt)
+			}
+			return at
+		}
+	}
+	return 0
+}
+
+// covered returns since when nothing is missing, in microseconds since 1970. It does not look further
+// back than from. math.MaxInt64 means that something may be missing now, math.MinInt64 that everything
+// is known. epoch is that in which the owner has answered.
+func (l *line) covered(from int64, epoch uint32) int64 {
+	at := int64(math.MaxInt64)
+	if epoch == 0 || len(l.epochs) == 0 || l.epochs[0] < epoch {
+		return at // nobody that was asked knows what happens now
+	}
+	want, open := uint64(math.MaxUint64), true
+	for _, e := range l.epochs {
+		base, lost := l.base(e)
+		if !open && base >= want {
+			continue // nothing that counts was decided in it
+		}
+		low := want
+		if low, at = extend(l.spans[e], want, open, at); at <= from || low > base {
+			return at
+		}
+		switch {
+		case lost:
+			return at
+		case base == 0:
+			return math.MinInt64
+		}
+		want, open = base, false
+	}
+	return at
+}
+
+// extend goes back from a place in the log, or from now, as far as spans without a gap go.
+func extend(list []Span, want uint64, now bool, at int64) (low uint64, _ int64) {
+	low = want
+	for again := true; again; {
+		again = false
+		for _, s := range list {
+			reaches := s.High >= low
+			if now && low == math.MaxUint64 {
+				reaches = s.Open
+			}
+			if reaches && s.Low < low {
+				low, at, again = s.Low, s.LowAt, true
+			}
+		}
+	}
+	return low, at
+}
+
+// merged is what all members know of one hold.
+type merged struct {
+	sharelock.PastHold
+	grant, end Mark
+	// held is set if it is held now.
+	held bool
+}
+
+// A merger puts together what members know.
+type merger struct {
+	query   Query
+	line    *line
+	covered int64
+	pasts   map[sharelock.Token]*merged
+}
+
+// add adds what one member knows of a hold.
+func (m *merger) add(p *Past) {
+	h := m.pasts[p.Token]
+	if h == nil {
+		h = &merged{PastHold: sharelock.PastHold{Token: p.Token}}
+		m.pasts[p.Token] = h
+	}
+	if p.Grant.better(h.grant) {
+		h.grant = p.Grant
+		h.Acquired = timeOf(p.Grant.At)
+	}
+	if p.ClientID != "" {
+		h.ClientID, h.Principal, h.Mode = p.ClientID, p.Principal, p.Mode
+	}
+	switch {
+	case p.Grant == (Mark{}):
+	case !p.Queued:
+		h.WaitKnown = true
+	case p.QueuedAt != 0 && !h.WaitKnown:
+		h.Waited, h.WaitKnown = time.Duration(max(p.Grant.At-p.QueuedAt, 0))*time.Microsecond, true
+	}
+	for i := range p.Ends {
+		if e := &p.Ends[i]; m.line.counts(e.Mark) && e.better(h.end) {
+			h.end, h.Ended, h.By = e.Mark, timeOf(e.At), e.By
+			h.End = endOf(e.Why)
+		}
+	}
+}
+
+// better reports whether a mark says more than another of the same.
+func (k Mark) better(than Mark) bool {
+	return k != (Mark{}) && (than == (Mark{}) || k.Owner && !than.Owner)
+}
+
+// live takes notice of a hold that was held before the members were asked.
+func (m *merger) live(h *sharelock.Hold) {
+	p := m.pasts[h.Token]
+	if p == nil {
+		p = &merged{PastHold: sharelock.PastHold{Token: h.Token}}
+		m.pasts[h.Token] = p
+	}
+	p.ClientID, p.Principal, p.Mode = h.ClientID, h.Principal, h.Mode
+	p.held = p.end == (Mark{})
+}
+
+// history returns the answer.
+func (m *merger) history() sharelock.History {
+	answer := sharelock.History{Complete: m.covered <= m.query.From}
+	for _, h := range m.pasts {
+		if h.end == (Mark{}) && !h.held && !m.settle(h, answer.Complete) || !m.within(h) {
+			continue
+		}
+		answer.Entries = append(answer.Entries, h.PastHold)
+	}
+	slices.SortFunc(answer.Entries, func(a, b sharelock.PastHold) int { return cmp.Compare(b.Token, a.Token) })
+	answer.Entries = answer.Entries[:min(len(answer.Entries), m.query.Limit)]
+	for i := range answer.Entries {
+		e := &answer.Entries[i]
+		answer.Complete = answer.Complete && e.ClientID != ""
+	}
+	return answer
+}
+
+// settle finds out about a hold without an end that was not among the live ones. It returns false if
+// there was no such hold, or if it ended before the time that was asked for. complete is set if nothing
+// is missing since then.
+func (m *merger) settle(h *merged, complete bool) bool {
+	if h.grant == (Mark{}) || !m.line.counts(h.grant) {
+		return false
+	}
+	if at := m.line.lostAfter(h.grant.Epoch); at != 0 {
+		h.End, h.Ended = sharelock.EndLost, timeOf(at)
+		return true
+	}
+	// If it was granted before everything is known, its end may be missing: it was then.
+	return m.covered <= h.grant.At || !complete
+}
+
+// within reports whether a hold was held in the time that was asked for.
+func (m *merger) within(h *merged) bool {
+	if h.grant != (Mark{}) && h.grant.At > m.query.To {
+		return false
+	}
+	return h.Ended.IsZero() || h.Ended.UnixMicro() >= m.query.From
+}
+
+func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
+
+// endOf returns how a hold has ended.
+func endOf(why ops.Why) sharelock.HoldEnd {
+	switch why {
+	case ops.Expired:
+		return sharelock.EndExpired
+	case ops.Forced:
+		return sharelock.EndForced
+	default:
+		return sharelock.EndReleased
+	}
+}

@@ -1,0 +1,268 @@
+package journal
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/owner/ops"
+)
+
+// A Query asks for the holds of a key.
+type Query struct {
+	Key       string
+	Partition uint32
+	// From and To are microseconds since 1970: holds count that were held at any time between.
+	From, To int64
+	// Limit is how many are wanted, the newest.
+	Limit int
+	// Live are tokens that are known to be held now.
+	Live []sharelock.Token
+}
+
+// A Mark says when something was decided: in the log, and by the clock of the member that has recorded
+// it, in microseconds since 1970. The zero Mark is not known.
+type Mark struct {
+	Epoch uint32
+	Seq   uint64
+	At    int64
+	// Owner is set if that member was the owner.
+	Owner bool
+}
+
+// An Ending is an end of a hold that a member has recorded. It may not have counted.
+type Ending struct {
+	Mark
+	Why ops.Why
+	By  string
+}
+
+// A Past is what a member has recorded of one hold.
+type Past struct {
+	Token sharelock.Token
+	// Grant is zero if it is not known; then the next fields are so, too.
+	Grant               Mark
+	ClientID, Principal string
+	Mode                sharelock.Mode
+	// Queued is set if the hold was granted to a waiter, and QueuedAt is when it began to wait; 0 is
+	// not known. Then ClientID is empty.
+	Queued   bool
+	QueuedAt int64
+	Ends     []Ending
+}
+
+// A Part is what one member knows.
+type Part struct {
+	Pasts []Past
+	// Spans are those of the partition; none if the search was not finished.
+	Spans []Span
+}
+
+// slack is how far the clocks of members may be apart without that a search leaves out what others
+// have found.
+const slack = 10 * time.Second
+
+// MaxEnds is how many ends of a hold are found, the newest. An earlier one counts only if the newer ones
+// do not, which takes a fail-over for each.
+const MaxEnds = 3
+
+// mostOpen bounds how many holds a search has in hand whose grants it has not found.
+const mostOpen = 1 << 16
+
+// Search finds the holds of a key that this member has recorded. It reads the newest records first, and
+// no more than needed.
+func (j *Journal) Search(ctx context.Context, q Query) (Part, error) {
+	select {
+	case j.searches <- struct{}{}:
+		defer func() { <-j.searches }()
+	case <-ctx.Done():
+		return Part{}, ctx.Err()
+	}
+	if err := j.flush(ctx); err != nil {
+		return Part{}, err
+	}
+	s := newSearch(q)
+	s.deep = slices.ContainsFunc(j.spansOf(q.Partition), func(sp Span) bool {
+		return sp.Lost && sp.LowAt >= q.From-slack.Microseconds()
+	})
+	refs := j.store.With(xxhash.Sum64String(q.Key))
+	whole := true
+	for _, ref := range slices.Backward(refs) {
+		if s.enough(ref.Last) {
+			break
+		}
+		if ctx.Err() != nil || len(s.pasts) > mostOpen {
+			whole = false
+			break
+		}
+		payload, err := j.store.Read(&ref)
+		if err == nil {
+			err = s.block(payload)
+		}
+		if err != nil {
+			whole = false // it is damaged, or has just become too old
+		}
+	}
+	part := Part{Pasts: s.result()}
+	if whole {
+		part.Spans = j.spansOf(q.Partition)
+	}
+	return part, nil
+}
+
+// spansOf returns the spans of a partition.
+func (j *Journal) spansOf(partition uint32) []Span {
+	j.spansMu.Lock()
+	defer j.spansMu.Unlock()
+	if s := j.spansAt(partition); s != nil {
+		return slices.Clone(s.list)
+	}
+	return nil
+}
+
+// A search goes through records from the newest to the oldest.
+type search struct {
+	Query
+	pasts map[sharelock.Token]*Past
+	// seekGrant counts the holds whose grant is wanted, and queued has those whose beginning of the
+	// wait is wanted.
+	seekGrant int
+	queued    map[waiter]*Past
+	// found counts the holds that are wanted and completely known.
+	found int
+	// deep is set if holds may have been lost with the state of the partition, so that they have no
+	// end.
+	deep bool
+	// list is used again for each block.
+	list []record
+}
+
+// A waiter is a request in the queue of the key.
+type waiter struct{ principal, request string }
+
+func newSearch(q Query) *search {
+	s := &search{Query: q, pasts: map[sharelock.Token]*Past{}, queued: map[waiter]*Past{}}
+	for _, t := range q.Live {
+		if t != 0 && s.pasts[t] == nil {
+			s.pasts[t] = &Past{Token: t}
+			s.seekGrant++
+		}
+	}
+	return s
+}
+
+// enough reports whether older records than those at a time are not wanted.
+func (s *search) enough(last int64) bool {
+	if len(s.queued) > 0 {
+		return false
+	}
+	return s.found >= s.most() || s.seekGrant == 0 && !s.deep && last < s.From-slack.Microseconds()
+}
+
+// block takes the records of one block. Those before it must not have been taken yet.
+func (s *search) block(payload []byte) error {
+	s.list = s.list[:0]
+	for len(payload) > 0 {
+		var r record
+		var err error
+		if payload, err = r.next(payload); err != nil {
+			return err
+		}
+		if r.kind == applied && string(keyOf(r.op)) == s.Key {
+			s.list = append(s.list, r)
+		}
+	}
+	for i := range slices.Backward(s.list) {
+		if err := s.take(&s.list[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *search) take(r *record) error {
+	var op ops.Op
+	if rest, err := op.Decode(r.op); err != nil || len(rest) > 0 {
+		return errMalformed
+	}
+	m := Mark{Epoch: r.epoch, Seq: r.seq, At: r.at, Owner: r.owner}
+	switch op.Kind {
+	case ops.Release:
+		p := s.pasts[op.Token]
+		if p == nil {
+			p = &Past{Token: op.Token}
+			s.pasts[op.Token] = p
+			s.seekGrant++
+		}
+		if len(p.Ends) < MaxEnds {
+			p.Ends = append(p.Ends, Ending{Mark: m, Why: op.Why, By: op.By})
+		}
+	case ops.Grant:
+		s.grant(m, &op)
+	case ops.Enqueue:
+		w := waiter{op.Principal, op.RequestID}
+		if p := s.queued[w]; p != nil {
+			delete(s.queued, w)
+			p.ClientID, p.Principal, p.Mode, p.QueuedAt = op.ClientID, op.Principal, op.Mode, m.At
+			s.found++
+		}
+	}
+	return nil
+}
+
+func (s *search) grant(m Mark, op *ops.Op) {
+	p := s.pasts[op.Token]
+	if p == nil {
+		p = &Past{Token: op.Token}
+	} else if p.Grant == (Mark{}) {
+		s.seekGrant--
+	}
+	p.Grant = m
+	if !s.overlaps(p) {
+		delete(s.pasts, op.Token)
+		return
+	}
+	s.pasts[op.Token] = p
+	if op.Waited {
+		p.Queued = true
+		s.queued[waiter{op.Principal, op.RequestID}] = p
+		return
+	}
+	p.ClientID, p.Principal, p.Mode = op.ClientID, op.Principal, op.Mode
+	s.found++
+}
+
+// overlaps reports whether a hold may be wanted. Holds without an end are.
+func (s *search) overlaps(p *Past) bool {
+	if p.Grant.At > s.To+slack.Microseconds() {
+		return false
+	}
+	for _, e := range p.Ends {
+		if e.At >= s.From-slack.Microseconds() {
+			return true
+		}
+	}
+	return len(p.Ends) == 0
+}
+
+// result returns the newest holds, the newest first.
+func (s *search) result() []Past {
+	list := make([]Past, 0, len(s.pasts))
+	for _, p := range s.pasts {
+		if p.Grant != (Mark{}) || len(p.Ends) > 0 && s.overlaps(p) {
+			list = append(list, *p)
+		}
+	}
+	slices.SortFunc(list, func(a, b Past) int { return int(min(max(int64(b.Token)-int64(a.Token), -1), 1)) })
+	return list[:min(len(list), s.most())]
+}
+
+// most is how many holds are found at most.
+func (s *search) most() int { return MaxFound(s.Limit) }
+
+// MaxFound returns how many holds a search finds at most. Some of them may not count; the others must
+// still be enough.
+func MaxFound(limit int) int { return 2*limit + 16 }

@@ -1,0 +1,42 @@
+package owner
+
+import "github.com/sgkandale/sharelock/owner/journal"
+
+// place returns where the log of a partition is.
+func (sh *shard) place(p *partition) journal.Place {
+	return journal.Place{Partition: p.id, Epoch: sh.epoch, Seq: p.m.Seq()}
+}
+
+// beginRecord tells the journal that a copy follows the epoch from where it is now, if it has not been
+// told so.
+func (sh *shard) beginRecord(p *partition) {
+	if sh.pen == nil || p.recorded || p.broken {
+		return
+	}
+	p.recorded = true
+	p.base = journal.Base{Seq: p.m.Seq(), Lost: p.m.Seq() == 0 && p.m.Quarantined(sh.service.clock()) > 0, Owner: p.owned}
+	sh.pen.Begin(p.id, sh.epoch, p.base)
+}
+
+// endRecord tells the journal that a copy does not follow an epoch any more.
+func (sh *shard) endRecord(p *partition, epoch uint32) {
+	if p.recorded {
+		p.recorded = false
+		sh.pen.End(journal.Place{Partition: p.id, Epoch: epoch, Seq: p.m.Seq()})
+	}
+}
+
+// flushRecords hands what was recorded to the journal. If something was lost, the journal is told from
+// where on it is complete again.
+func (sh *shard) flushRecords() {
+	if sh.pen.Torn() {
+		for _, p := range sh.parts {
+			if p.recorded {
+				sh.pen.Resume(sh.place(p), p.base)
+			} else {
+				sh.pen.Tear(p.id)
+			}
+		}
+	}
+	sh.pen.Flush()
+}
