@@ -52,7 +52,7 @@ type key struct {
 
 // keys returns the table of all settings, in the order of config.yaml.
 func keys() []key {
-	return slices.Concat(nodeKeys(), gossipKeys(), tlsKeys(), limitKeys(), opsKeys(), authKeys())
+	return slices.Concat(nodeKeys(), gossipKeys(), tlsKeys(), limitKeys(), opsKeys(), historyKeys(), authKeys())
 }
 
 // nodeKeys returns the settings of the node and its locks.

@@ -68,8 +68,8 @@ func TestEveryKeyInEveryLayer(t *testing.T) {
 		"locks.max_waiters_per_key": {"1", "2", "3"}, "locks.max_locks": {"1", "2", "3"},
 		"dashboard.enabled": {"false", "true", "false"}, "auth.file": {"f1", "f2", "f3"}, "auth.allow_plaintext_tokens": {"true", "false", "true"},
 		"audit.file": {"a1", "a2", "a3"}, "audit.calls": {"true", "false", "true"}, "audit.max_bytes": {"1", "2", "3"}, "audit.keep": {"1", "2", "3"},
-		"tracing.keys": {"true", "false", "true"},
-		"ops.listen":   {":1", ":2", ":3"}, "debug.listen": {":1", ":2", ":3"}, "debug.flight_recorder": {"true", "false", "true"},
+		"tracing.keys": {"true", "false", "true"}, "history.max_bytes": {"1048576", "2097152", "0"}, "history.keep": {"1h", "2h", "3h"},
+		"ops.listen": {":1", ":2", ":3"}, "debug.listen": {":1", ":2", ":3"}, "debug.flight_recorder": {"true", "false", "true"},
 		"log.level": {"debug", "warn", "error"}, "log.format": {"json", "text", "json"}, "shutdown_timeout": {"1s", "2s", "3s"},
 	}
 	for _, k := range keys() {

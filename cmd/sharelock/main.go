@@ -155,7 +155,7 @@ ended by signal n.`,
 	)
 	root.AddCommand(
 		a.serveCommand(), a.devCommand(), a.configCommand(), a.healthCommand(), a.logLevelCommand(), a.debugCommand(), a.tlsCommand(),
-		a.lockCommand(), a.flockCommand(), a.acquireCommand(), a.renewCommand(), a.releaseCommand(), a.getCommand(), a.listCommand(), a.watchCommand(),
+		a.lockCommand(), a.flockCommand(), a.acquireCommand(), a.renewCommand(), a.releaseCommand(), a.getCommand(), a.listCommand(), a.watchCommand(), a.historyCommand(),
 		a.membersCommand(), a.topCommand(), a.locateCommand(), a.leaveCommand(), a.decommissionCommand(), a.keyringCommand(), a.authCommand(), a.contextCommand(), a.benchCommand(),
 		a.versionCommand(),
 	)

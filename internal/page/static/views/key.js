@@ -35,7 +35,7 @@ export function Key({ name }) {
       </section>
       <section class="card half">
         <header><h2>History</h2>
-          <span class="quiet">${past.data && past.data.complete === false ? "incomplete: some members have no record" : ""}</span>
+          <span class="quiet">${past.data && past.data.complete === false ? "there may be gaps" : ""}</span>
           <a class="source" href=${url(historyPath(name))}>API</a></header>
         <${History} past=${past} />
       </section>
@@ -81,14 +81,22 @@ function Force({ name, hold, close, changed }) {
     </form></dialog>`;
 }
 
-const ends = { RELEASED: "released", EXPIRED: "expired", FORCED: "taken by force", LOST: "lost with all copies" };
+const ends = { HELD: "holds it", RELEASED: "released", EXPIRED: "expired", FORCED: "taken by force", LOST: "lost with all copies" };
 
+// History is a time line of holds, the newest first. A bar shows when each was within the time of all that are listed.
 function History({ past }) {
-  if (past.error) return html`<p class="empty">${past.error.status === 404 ? "This mesh keeps no history." : past.error.message}</p>`;
+  if (past.error) return html`<p class="empty">${past.error.message}</p>`;
   const list = past.data?.entries ?? [];
-  if (past.data && list.length === 0) return html`<p class="empty">No hold of this key has ended in the time that is kept.</p>`;
-  return html`<ol class="time">${list.map((e) => html`<li key=${e.token} class=${e.end === "RELEASED" ? "" : "bad"}>
-    <strong class="key">${e.principal ? `${e.principal} · ` : ""}${e.clientId}</strong> ${ends[e.end] ?? e.end}${e.by ? ` by ${e.by}` : ""}
-    <div class="quiet"><time datetime=${e.acquiredAt} title=${e.acquiredAt}>${time(e.acquiredAt)}</time> to <time datetime=${e.endedAt} title=${e.endedAt}>${time(e.endedAt)}</time>,
-      held ${age(Date.parse(e.endedAt) - Date.parse(e.acquiredAt))}${millis(e.waited) > 0 ? `, waited ${age(millis(e.waited))}` : ""}</div></li>`)}</ol>`;
+  if (past.data && list.length === 0) return html`<p class="empty">Nobody is known to have held this key in the time that is kept (history.keep, history.max_bytes).</p>`;
+  const now = Date.now();
+  const begins = list.map((e) => Date.parse(e.acquiredAt)).filter((t) => t), end = (e) => (e.endedAt ? Date.parse(e.endedAt) : now);
+  const first = Math.min(...begins), last = Math.max(...list.map(end)), part = (t) => 100 * (t - first) / Math.max(last - first, 1);
+  return html`<ol class="time">${list.map((e) => {
+    const from = e.acquiredAt ? Date.parse(e.acquiredAt) : first, held = !e.end || e.end === "HELD";
+    return html`<li key=${e.token} class=${held ? "now" : e.end === "RELEASED" ? "" : "bad"}>
+      <strong class="key">${e.principal ? `${e.principal} · ` : ""}${e.clientId || "unknown"}</strong> ${ends[e.end ?? "HELD"] ?? e.end}${e.by ? ` by ${e.by}` : ""}
+      <div class="quiet">${e.acquiredAt ? html`<time datetime=${e.acquiredAt} title=${e.acquiredAt}>${time(e.acquiredAt)}</time>` : "before the history begins"}
+        ${held ? " until now" : html` to <time datetime=${e.endedAt} title=${e.endedAt}>${time(e.endedAt)}</time>`}${e.acquiredAt ? `, ${age(end(e) - from)}` : ""}${millis(e.waited) > 0 ? `, waited ${age(millis(e.waited))}` : ""}</div>
+      <div class="track" aria-hidden="true"><i style=${{ left: `${part(from)}%`, width: `${Math.max(part(end(e)) - part(from), 0)}%` }}></i></div></li>`;
+  })}</ol>`;
 }
