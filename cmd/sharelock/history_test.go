@@ -40,10 +40,10 @@ func TestHistoryRow(t *testing.T) {
 	}{
 		{
 			sharelock.PastHold{Token: 7, ClientID: "a", Principal: "p", Acquired: begin, Waited: 1500 * time.Millisecond, WaitKnown: true, Ended: begin.Add(time.Minute), End: sharelock.EndForced, By: "ops"},
-			"p a|exclusive|2026-01-02 03:04:05.000|1m0s|1.5s|forced by ops|7",
+			"p a|EXCLUSIVE|2026-01-02 03:04:05.000|1m|1.5s|forced by ops|7",
 		},
-		{sharelock.PastHold{Token: 7, ClientID: "a", Mode: sharelock.Shared, Acquired: begin, WaitKnown: true}, "a|shared|2026-01-02 03:04:05.000|?|0s|held|7"},
-		{sharelock.PastHold{Token: 7, Ended: begin, End: sharelock.EndLost}, "?|exclusive|?|?|?|lost|7"},
+		{sharelock.PastHold{Token: 7, ClientID: "a", Mode: sharelock.Shared, Acquired: begin, WaitKnown: true}, "a|SHARED|2026-01-02 03:04:05.000|?|0s|held|7"},
+		{sharelock.PastHold{Token: 7, Ended: begin, End: sharelock.EndLost}, "?|EXCLUSIVE|?|?|?|lost|7"},
 	} {
 		got := ""
 		for i, cell := range historyRow(&tt.hold) {
