@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,6 +117,50 @@ func TestListenerRefusesPlain(t *testing.T) {
 			t.Errorf("read %q, %v", got, err)
 		}
 		_ = out.Close()
+	})
+}
+
+// What is refused is a warning, once a minute for each host. Who only connects, or goes away, is none.
+func TestListenerSaysWhoIsRefused(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		ca := newCA(t)
+		s, _ := open(t, Memory(material(memberOf(t, ca), ca)))
+		n := memnet.New(1)
+		inner, err := n.Host("server").Listen("server:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := new(logged)
+		l := s.HTTP(ClientsOn).Listen(inner, func(net.Conn) {}, log.logger())
+		meet := func(host, first string) {
+			c := dialHost(t, n, host, first)
+			if first == "" {
+				_ = c.Close()
+			}
+			synctest.Wait()
+		}
+		const words = "level=WARN msg=\"refused a connection\""
+		want := func(lines int, after string) {
+			t.Helper()
+			if text := log.take(); strings.Count(text, words) != lines {
+				t.Errorf("after %s the log does not have %d warnings: %s", after, lines, text)
+			}
+		}
+		meet("probe", "")
+		want(0, "a probe")
+		meet("plain", "GET / HTTP/1.1\r\n\r\n")
+		meet("plain", "GET / HTTP/1.1\r\n\r\n")
+		want(1, "two clients without TLS of one host")
+		meet("garbage", "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00")
+		want(1, "a bad handshake of another host")
+		dialHost(t, n, "silent", "\x16")
+		time.Sleep(2 * time.Minute)
+		want(0, "a handshake that does not end")
+		meet("plain", "GET / HTTP/1.1\r\n\r\n")
+		want(1, "a minute")
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 }
 
