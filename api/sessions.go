@@ -50,7 +50,8 @@ func refuseFrames(conn net.Conn, st stream, why error) {
 	}()
 	farewell(st, func() { halfClose(conn) }, pb.ToStatus(why).Err(), read)
 	_ = conn.Close()
-	<-read
+	for range read { // until the reader has ended
+	}
 }
 
 // halfClose tells the other end of a connection that nothing follows.

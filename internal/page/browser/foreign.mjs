@@ -91,12 +91,14 @@ export async function foreign(browser, mesh, check) {
       await until("all nodes are still members", async () => (await mesh.call(0, "GET", "/v1/mesh")).members?.length === 3);
     }
     // The node's own page may.
-    const own = await (await browser.newContext()).newPage();
+    const context = await browser.newContext();
+    const own = await context.newPage();
     await own.goto(`http://localhost:${at}/`);
     const take = () => own.evaluate(async () => (await fetch("/v1/locks/own%2Fpage", {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ clientId: "own", ttl: "1s" }),
     })).status);
     await until("the node's own page takes a lock", async () => (await take()) === 200);
+    await context.close();
     console.log("pages of other origins have neither taken nor freed a lock");
   } finally {
     server.close();
