@@ -55,7 +55,7 @@ sim-long: ## a thousand virtual minutes of random faults (about twenty minutes)
 	SHARELOCK_SIM_MINUTES=1000 go test -run '^TestSimStorm$$' -count 1 -timeout 4h -v ./internal/cluster
 
 .PHONY: sim-pairs
-sim-pairs: ## PAIRS=200 crashes beside a broken pair, and all ways to break a pair (schedule 16)
+sim-pairs: ## PAIRS=200 of 1992 crashes beside a broken pair, and all ways to break a pair (schedule 16)
 	SHARELOCK_SIM_PAIRS=$(PAIRS) go test -run '^Test(Schedule16|SimCrashBesideACutPair)' -count 1 -timeout 60m -v ./internal/cluster
 
 .PHONY: mutants
