@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"github.com/sgkandale/sharelock/ring"
 )
 
 // TestHostileClient is the process of the hostile client, or of the honest one, of TestHostile.
@@ -60,14 +62,17 @@ func TestHostileClient(t *testing.T) {
 	}
 }
 
-// villain is a client that takes what it is given: calls of the API, over a connection to
+// connections is how many connections it has to every node: enough to fill all the room for
+// request ids that are over, of which each may fill an eighth.
+const connections = 3
+
+// villain is a client that takes what it is given: calls of the API, over connections to
 // every node.
 type villain struct {
-	t      *testing.T
-	addrs  []string
-	nodes  []sharelockv1.LockServiceClient
-	places sharelockv1.MeshServiceClient
-	next   atomic.Int64
+	t     *testing.T
+	addrs []string
+	nodes []sharelockv1.LockServiceClient
+	next  atomic.Int64
 	// web is for a stranger's calls over HTTP.
 	web *http.Client
 
@@ -90,14 +95,13 @@ func newVillain(t *testing.T, o order) *villain {
 			return strangersHost.DialContext(ctx, "tcp", addr)
 		}))
 	}
-	for _, addr := range o.Addrs {
-		conn, err := grpc.NewClient(addr, options...)
+	for i := range connections * len(o.Addrs) {
+		conn, err := grpc.NewClient(o.Addrs[i%len(o.Addrs)], options...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() }) //nolint:errcheck // the process ends
 		v.nodes = append(v.nodes, sharelockv1.NewLockServiceClient(conn))
-		v.places = sharelockv1.NewMeshServiceClient(conn)
 	}
 	return v
 }
@@ -179,15 +183,20 @@ func request(key string) *sharelockv1.AcquireRequest {
 
 // doItsWorst does everything that its rights allow, all at once.
 func (v *villain) doItsWorst(ctx context.Context) {
-	keys := v.onePartition(ctx, 64)
+	// Partitions in which innocent clients have locks.
+	ids, metadata := beside(0, "hostile/ids", 64), beside(1, "hostile/metadata", 10000)
+	semaphores := slices.Concat(beside(2, "hostile/semaphore", 1), beside(3, "hostile/semaphore", 1))
 	const many = 32
 	v.all(ctx, []task{
-		{many, func(ctx context.Context, worker, round int) { v.ids(ctx, keys[(worker+many*round)%len(keys)]) }},
-		{2, v.metadata},
-		{2, v.semaphore},
+		{many, func(ctx context.Context, worker, round int) { v.ids(ctx, ids[(worker+many*round)%len(ids)], round) }},
+		{2, func(ctx context.Context, worker, round int) {
+			v.metadata(ctx, metadata[(worker+2*round)%len(metadata)])
+		}},
+		{2, func(ctx context.Context, worker, round int) { v.semaphore(ctx, semaphores[worker], round) }},
 		{200, v.waiter},
 		{2, v.sessions},
 		{2, v.lists},
+		{100, v.watch},
 	})
 }
 
@@ -213,44 +222,47 @@ func (v *villain) all(ctx context.Context, tasks []task) {
 	work.Wait()
 }
 
-// onePartition finds keys that share a partition.
-func (v *villain) onePartition(ctx context.Context, n int) (keys []string) {
-	partition := uint32(0)
-	for i := 0; len(keys) < n && ctx.Err() == nil; i++ {
-		key := fmt.Sprintf("hostile/ids/%d", i)
-		at, err := v.places.Locate(ctx, &sharelockv1.LocateRequest{Key: key})
-		if err != nil {
-			continue
-		}
-		if len(keys) == 0 {
-			partition = at.GetPartition()
-		}
-		if at.GetPartition() == partition {
+// partitions is how many the mesh has, by default.
+const partitions = 1024
+
+// beside returns keys in the partition of the lock that an innocent client holds. Anybody can
+// compute where a key is.
+func beside(innocent int, name string, n int) (keys []string) {
+	partition := ring.PartitionOf(heldKey(innocent), partitions)
+	for i := 0; len(keys) < n; i++ {
+		if key := fmt.Sprint(name, "/", i); ring.PartitionOf(key, partitions) == partition {
 			keys = append(keys, key)
 		}
 	}
-	return append(keys, "hostile/ids/last")
+	return keys
 }
 
-// ids has as many request ids remembered as it can, all in one partition.
-func (v *villain) ids(ctx context.Context, key string) {
+// ids has as many request ids remembered as it can, all in one partition: those of locks that
+// it gives back, and of requests that it gives up and nobody has seen.
+func (v *villain) ids(ctx context.Context, key string, round int) {
 	r := request(key)
+	if round%3 == 0 {
+		_, err := v.node().GiveUp(ctx, &sharelockv1.GiveUpRequest{Key: key, ClientId: r.GetClientId(), RequestId: r.GetRequestId()})
+		v.did(len(key)+len(r.GetClientId())+len(r.GetRequestId()), err) //nolint:errcheck // counted
+		return
+	}
 	r.Ttl = durationpb.New(time.Second) // one whose answer is lost is free again soon
 	if h, err := v.acquire(ctx, r); err == nil {
 		v.release(ctx, h)
 	}
 }
 
-// metadata holds many locks with as many bytes as it can, and leaves them to their TTL.
-func (v *villain) metadata(ctx context.Context, worker, round int) {
-	r := request(fmt.Sprintf("hostile/metadata/%d/%d", worker, round%5000))
+// metadata holds many locks of one partition with as many bytes as it can, and leaves them to
+// their TTL.
+func (v *villain) metadata(ctx context.Context, key string) {
+	r := request(key)
 	r.Metadata = most()
 	v.acquire(ctx, r) //nolint:errcheck // counted
 }
 
 // semaphore has as many holders of one key as it can, and reads them all.
-func (v *villain) semaphore(ctx context.Context, worker, round int) {
-	r := request(fmt.Sprintf("hostile/semaphore/%d", worker))
+func (v *villain) semaphore(ctx context.Context, key string, round int) {
+	r := request(key)
 	r.Slots, r.Metadata = sharelock.MaxSlots, most()
 	v.acquire(ctx, r) //nolint:errcheck // counted
 	if round%10 == 0 {
@@ -305,22 +317,48 @@ func (v *villain) lists(ctx context.Context, _, _ int) {
 	}
 }
 
-// behave acquires and releases locks, at the hostile client's rate of calls and bytes.
+// watch follows all its keys, or those with a prefix of its own, and reads a few events only.
+func (v *villain) watch(ctx context.Context, worker, round int) {
+	r := &sharelockv1.WatchRequest{Prefix: "hostile/"}
+	if worker%10 > 0 {
+		r.Prefix = fmt.Sprintf("hostile/watch/%d/%d", worker, round)
+	}
+	watch, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	stream, err := v.node().Watch(watch, r)
+	for i := 0; err == nil && i < 100; i++ {
+		_, err = stream.Recv()
+	}
+	if v.did(len(r.GetPrefix()), err) == nil {
+		<-watch.Done()
+	}
+}
+
+// behave acquires and releases locks, at the hostile client's rate of calls and bytes. It renews
+// them, too, if the bytes are more than an acquire of every two calls may have.
 func (v *villain) behave(ctx context.Context, o order) {
 	const workers = 32
-	// Two calls each; the release has no metadata.
-	bytes := min(max(2*o.Bytes-80, 0), sharelock.MaxMetadataBytes-1)
-	meta := map[string]string{"x": strings.Repeat("y", bytes)}
+	// Keys, ids and tokens take about 100 bytes in an acquire and a release, and 20 in a renewal.
+	calls, bytes := 2, 2*o.Bytes-100
+	if bytes >= sharelock.MaxMetadataBytes {
+		calls, bytes = 3, min((3*o.Bytes-120)/2, sharelock.MaxMetadataBytes-1)
+	}
+	meta := map[string]string{"x": strings.Repeat("y", max(bytes, 0))}
 	var due atomic.Int64
 	var work sync.WaitGroup
 	for worker := range workers {
 		work.Go(func() {
 			for round := 0; ctx.Err() == nil; round++ {
-				at := time.Duration(float64(due.Add(2)) / o.Rate * float64(time.Second))
+				at := time.Duration(float64(due.Add(int64(calls))) / o.Rate * float64(time.Second))
 				pauseFor(ctx, at-time.Since(v.began))
 				r := request(fmt.Sprintf("honest/%d/%d", worker, round%1000))
 				r.ClientId, r.Metadata, r.Wait = "honest", meta, durationpb.New(10*time.Second)
-				if h, err := v.acquire(ctx, r); err == nil {
+				h, err := v.acquire(ctx, r)
+				if err == nil && calls == 3 {
+					_, err := v.node().Renew(ctx, &sharelockv1.RenewRequest{Key: h.GetKey(), Token: h.GetToken(), Metadata: meta})
+					v.did(len(h.GetKey())+8+bytes, err) //nolint:errcheck // counted
+				}
+				if err == nil {
 					v.release(ctx, h)
 				}
 			}

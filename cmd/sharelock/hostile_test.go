@@ -13,9 +13,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/internal/workload"
 )
@@ -35,6 +37,8 @@ const (
 	// mostSlower bounds the innocents' p99 beside the hostile client, in terms of that beside
 	// an honest one.
 	mostSlower = 3
+	// sameRate is how near the honest client's rates must come to those of the hostile one.
+	sameRate = 0.9
 	// mostShare bounds the processors that the hostile client uses itself.
 	mostShare = 0.5
 )
@@ -65,6 +69,18 @@ func TestHostile(t *testing.T) {
 	if slower > mostSlower {
 		t.Errorf("the innocents' p99 is %.2f times that beside an honest client", slower)
 	}
+	if worst.failed+usual.failed > 0 {
+		t.Errorf("innocent requests failed: %d beside the hostile client, %d beside the honest one", worst.failed, usual.failed)
+	}
+	// The honest client makes as many calls, with as many bytes, or the comparison says nothing.
+	for what, rates := range map[string][2]float64{
+		"calls": {worst.client.rate(), usual.client.rate()},
+		"bytes": {worst.client.byteRate(), usual.client.byteRate()},
+	} {
+		if rates[1] < sameRate*rates[0] {
+			t.Errorf("the honest client made %.0f %s per second, the hostile one %.0f", rates[1], what, rates[0])
+		}
+	}
 	if worst.share > mostShare*1.1 {
 		t.Errorf("the hostile client took %.2f processors, more than it may", worst.share)
 	}
@@ -76,6 +92,7 @@ type noticed struct {
 	share          float64 // processors that the client used
 	restarts       int
 	lost, failed   int
+	full           int64
 	p50, p99, most time.Duration
 	asked          uint64
 	// memory is the most that a node has taken, in bytes.
@@ -84,9 +101,9 @@ type noticed struct {
 
 func (o noticed) String() string {
 	return fmt.Sprintf("%-8s %7.0f calls/s, %6.2f MiB/s, %.2f processors; refused: %v\n"+
-		"         %d restarts; innocent: %d of %d locks lost, %d of %d requests failed, p50 %v, p99 %v, most %v\n",
-		o.client.Role+":", o.client.rate(), float64(o.client.Bytes)/o.client.Elapsed.Seconds()/(1<<20), o.share, o.client.Refused,
-		o.restarts, o.lost, innocents, o.failed, o.asked,
+		"         %d restarts; innocent: %d of %d locks lost, %d of %d requests failed, %d found no room, p50 %v, p99 %v, most %v\n",
+		o.client.Role+":", o.client.rate(), o.client.byteRate()/(1<<20), o.share, o.client.Refused,
+		o.restarts, o.lost, innocents, o.failed, o.asked, o.full,
 		o.p50.Round(time.Microsecond), o.p99.Round(time.Microsecond), o.most.Round(time.Millisecond))
 }
 
@@ -158,6 +175,8 @@ type crowd struct {
 	stop    chan struct{}
 	work    sync.WaitGroup
 	took    workload.Histogram
+	// full counts the requests for keys in partitions that had no room.
+	full atomic.Int64
 
 	mu     sync.Mutex
 	failed []string // guarded by mu
@@ -170,7 +189,7 @@ func newInnocents(t *testing.T, r *rehearsal, nodes []*proc) *crowd {
 		c.clients = append(c.clients, r.clients(nodes...)...)
 	}
 	for i := range innocents {
-		lock, err := c.of(i).Acquire(context.Background(), fmt.Sprintf("innocent/held/%d", i), client.TTL(longTTL))
+		lock, err := c.of(i).Acquire(context.Background(), heldKey(i), client.TTL(longTTL))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,6 +198,9 @@ func newInnocents(t *testing.T, r *rehearsal, nodes []*proc) *crowd {
 	}
 	return c
 }
+
+// heldKey is the lock that an innocent client holds all the time.
+func heldKey(i int) string { return fmt.Sprintf("innocent/held/%d", i) }
 
 func (c *crowd) of(i int) *client.Client { return c.clients[i%len(c.clients)] }
 
@@ -201,7 +223,10 @@ func (c *crowd) live(i int) {
 			err = lock.Release(ctx)
 		}
 		cancel()
-		if err != nil {
+		switch {
+		case errors.Is(err, sharelock.ErrQuota):
+			c.full.Add(1) // the key's partition is full
+		case err != nil:
 			c.mu.Lock()
 			c.failed = append(c.failed, fmt.Sprintf("%s %s: %v", time.Now().Format("15:04:05.000"), key, err))
 			c.mu.Unlock()
@@ -224,7 +249,7 @@ func (c *crowd) end(out *noticed) {
 		}
 	}
 	out.p50, out.p99, out.most, out.asked = c.took.Quantile(0.5), c.took.Quantile(0.99), c.took.Max(), c.took.Count()
-	out.failed = len(c.failed)
+	out.failed, out.full = len(c.failed), c.full.Load()
 	for _, f := range c.failed[:min(len(c.failed), 5)] {
 		c.t.Log(f)
 	}
@@ -253,6 +278,8 @@ type summary struct {
 }
 
 func (s summary) rate() float64 { return float64(s.Calls) / max(s.Elapsed.Seconds(), 1) }
+
+func (s summary) byteRate() float64 { return float64(s.Bytes) / max(s.Elapsed.Seconds(), 1) }
 
 // orderEnv has the order for the process of the client, as JSON.
 const orderEnv = "SHARELOCK_HOSTILE_ORDER"
