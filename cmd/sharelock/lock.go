@@ -236,16 +236,6 @@ func obtain(ctx context.Context, r *remote, s *sentinel, take acquire, signals <
 	}
 }
 
-// ends reports whether a signal asks a process to end.
-func ends(sig os.Signal) bool {
-	switch sig {
-	case os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT:
-		return true
-	default:
-		return false
-	}
-}
-
 func release(ctx context.Context, l *client.Lock, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()

@@ -26,13 +26,37 @@ const stopTime = 500 * time.Millisecond
 // cldStopped is the si_code of a SIGCHLD for a child that stopped, from signal(7).
 const cldStopped = 5
 
+// firstRealtime and lastRealtime are the real-time signals that a process can handle. The C library
+// keeps those below, and the runtime the one before: SIGRTMIN of glibc ends this process.
+const (
+	firstRealtime = syscall.Signal(35)
+	lastRealtime  = syscall.Signal(64)
+)
+
 // forwarded returns the signals that are forwarded to CMD: all that other processes may send and
-// that a process can handle, except those of job control, for which see pass.
+// that a process can handle, except those of job control, for which see pass. SIGPIPE, SIGXFSZ and
+// those of faults are left out: they are about what this process itself does. The runtime uses
+// SIGURG.
 func forwarded() []os.Signal {
-	return []os.Signal{
+	signals := []os.Signal{
 		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
 		syscall.SIGALRM, syscall.SIGVTALRM, syscall.SIGPROF, syscall.SIGIO, syscall.SIGPWR, syscall.SIGWINCH,
+		syscall.SIGABRT, syscall.SIGTRAP, syscall.SIGSYS, syscall.SIGSTKFLT, syscall.SIGXCPU,
 	}
+	for sig := firstRealtime; sig <= lastRealtime; sig++ {
+		signals = append(signals, sig)
+	}
+	return signals
+}
+
+// counts reports whether a process gets a signal as often as it is sent, and not once for several.
+func counts(sig os.Signal) bool { return number(sig) >= int(firstRealtime) }
+
+// leadsSession reports whether this process leads its session, as without a shell. Then it alone
+// gets SIGHUP when the terminal hangs up.
+func leadsSession() bool {
+	session, err := unix.Getsid(0)
+	return err == nil && session == os.Getpid()
 }
 
 // endsProcess reports whether a signal ends a process that does not handle it.
@@ -184,8 +208,8 @@ func (j *job) stopped() <-chan syscall.Signal { return j.stops }
 func (j *job) control() <-chan os.Signal      { return j.jobControl }
 
 func (j *job) signal(sig syscall.Signal) {
-	if sig == syscall.SIGHUP && j.given && j.tty.foreground() < 0 {
-		return // the terminal hung up and has sent SIGHUP to CMD, its foreground, itself
+	if sig == syscall.SIGHUP && j.given && j.tty.foreground() < 0 && !leadsSession() {
+		return // the terminal hung up: its foreground, CMD, gets SIGHUP when the leader of the session ends
 	}
 	// ESRCH means that the group is empty; exited tells that.
 	_ = unix.Kill(-j.pid, sig)

@@ -41,6 +41,9 @@ func forwarded() []os.Signal {
 // endsProcess reports whether a signal ends a process that does not handle it.
 func endsProcess(os.Signal) bool { return true }
 
+// counts reports whether a process gets a signal as often as it is sent, and not once for several.
+func counts(os.Signal) bool { return false }
+
 // job is CMD alone: process groups and job control are supported on Linux only. Here children of
 // CMD are not stopped when the lock is lost.
 type job struct {

@@ -1,13 +1,15 @@
 package main
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 )
 
-// echoTime is how long a signal that asks a process to end is held back before it is forwarded
+// echoTime is how long a signal that would end a process is held back before it is forwarded
 // to CMD. In this time its sender has sent it to all processes that it is for. Signals that come
 // twice in this time are merged: GNU timeout sends its signal to the process and then to its group.
 // After echoTime the sentinel is asked which signals it got. It may have had no CPU time since;
@@ -88,7 +90,7 @@ func (r *relay) run(in <-chan os.Signal, w witness) {
 			r.received[sig] = true
 			_, twice := back[sig]
 			switch last, echo := seen[sig]; {
-			case !ends(sig):
+			case !endsProcess(sig) || counts(sig):
 				queue = append(queue, sig)
 			case twice, echo && time.Since(last) < echoTime:
 			default:
@@ -101,14 +103,15 @@ func (r *relay) run(in <-chan os.Signal, w witness) {
 				delete(back, got.sig)
 				continue
 			}
-			for sig, h := range back {
-				if h.question > 0 && h.question <= got.answer {
+			for _, sig := range inOrder(back) {
+				if h := back[sig]; h.question > 0 && h.question <= got.answer {
 					delete(back, sig)
 					queue = append(queue, sig)
 				}
 			}
 		case <-timer.C:
-			for sig, h := range back {
+			for _, sig := range inOrder(back) {
+				h := back[sig]
 				if time.Until(h.until) > 0 {
 					continue
 				}
@@ -124,6 +127,11 @@ func (r *relay) run(in <-chan os.Signal, w witness) {
 			return
 		}
 	}
+}
+
+// inOrder returns the signals that are held back, in the order in which they came.
+func inOrder(back map[os.Signal]held) []os.Signal {
+	return slices.SortedFunc(maps.Keys(back), func(a, b os.Signal) int { return back[a].until.Compare(back[b].until) })
 }
 
 // nearest returns the time until the earliest of the deadlines.

@@ -195,15 +195,16 @@ func variable(environ []string, name, otherwise string) string {
 }
 
 // interruptible returns a context that is canceled by the first signal that asks the process to
-// end.
+// end. The second one ends the process.
 func (a *app) interruptible(ctx context.Context) (context.Context, func()) {
-	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
+	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	ctx, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		select {
 		case sig := <-signals:
+			stop()
 			cancel(interrupted{syscall.Signal(number(sig))})
 		case <-ctx.Done():
 		}

@@ -46,12 +46,19 @@ func TestLockSignalOnce(t *testing.T) {
 				}
 			}
 		}},
+		{"everybody, USR1", func(t *testing.T, pid, cmd int) {
+			for _, p := range []int{pid, sentinelOf(t, pid), cmd} {
+				if err := unix.Kill(p, unix.SIGUSR1); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
 	} {
 		for i := range 3 {
 			t.Run(fmt.Sprintf("%s/%d", test.name, i), func(t *testing.T) {
 				t.Parallel()
 				c := sharelockContender(t)
-				cmd, out := lockProcess(t, c, "sh", "-c", `exec 2>/dev/null; trap 'echo term' TERM; echo $$; while :; do sleep 0.01; done`)
+				cmd, out := lockProcess(t, c, "sh", "-c", `exec 2>/dev/null; trap 'echo term' TERM USR1; echo $$; while :; do sleep 0.01; done`)
 				pid, err := strconv.Atoi(line(t, out))
 				if err != nil {
 					t.Fatal(err)
