@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,13 +86,25 @@ func textOf(err error) string {
 }
 
 // RefuseSessions wraps the listener of a port that serves no plain sessions. A connection that
-// begins like one is answered with the error wrong and closed. No HTTP or gossip stream begins like
-// one.
-func RefuseSessions(l net.Listener, wrong error) net.Listener { return refusingListener{l, wrong} }
+// begins like one is answered with the error wrong and closed. No HTTP stream begins like one.
+func RefuseSessions(l net.Listener, wrong error) net.Listener {
+	return refusingListener{Listener: l, wrong: wrong, refused: []string{sessionwire.SessionMagic}}
+}
+
+// RefuseClients is RefuseSessions for a port that serves no HTTP/2 either: the first call of a
+// gRPC client is answered with the error. No gossip stream begins like one of both.
+func RefuseClients(l net.Listener, wrong error) net.Listener {
+	return refusingListener{Listener: l, wrong: wrong, refused: []string{sessionwire.SessionMagic, http2Magic}}
+}
+
+// http2Magic is what every stream of HTTP/2 begins with, as long as SessionMagic.
+var http2Magic = http2Preface[:len(sessionwire.SessionMagic)]
 
 type refusingListener struct {
 	net.Listener
 	wrong error
+	// refused are what refused connections begin with, each of the length of SessionMagic.
+	refused []string
 }
 
 // Accept implements net.Listener.
@@ -103,13 +116,14 @@ func (l refusingListener) Accept() (net.Conn, error) {
 	if _, ok := conn.(*tls.Conn); ok { // which net/http must see; see sessionsOverTLS
 		return conn, nil
 	}
-	return &refusingConn{Conn: conn, wrong: l.wrong}, nil
+	return &refusingConn{Conn: conn, wrong: l.wrong, refused: l.refused}, nil
 }
 
 // refusingConn is a connection that checks its first bytes when they are read.
 type refusingConn struct {
 	net.Conn
-	wrong error
+	wrong   error
+	refused []string
 
 	// mu is held while bytes are read.
 	mu sync.Mutex
@@ -139,10 +153,11 @@ func (c *refusingConn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// look reads until it is known whether the connection begins a session. After an error, for example
-// of a deadline, it may be called again.
+// look reads until it is known whether the connection begins as those that are refused. After an
+// error, for example of a deadline, it may be called again.
 func (c *refusingConn) look() error {
-	for len(c.head) < len(sessionwire.SessionMagic) && string(c.head) == sessionwire.SessionMagic[:len(c.head)] {
+	begins := func(magic string) bool { return strings.HasPrefix(magic, string(c.head)) }
+	for len(c.head) < len(sessionwire.SessionMagic) && slices.ContainsFunc(c.refused, begins) {
 		var b [len(sessionwire.SessionMagic)]byte
 		n, err := c.Conn.Read(b[:len(b)-len(c.head)])
 		c.head = append(c.head, b[:n]...)
@@ -154,8 +169,17 @@ func (c *refusingConn) look() error {
 		}
 	}
 	c.looked = true
-	if string(c.head) == sessionwire.SessionMagic {
+	switch {
+	case !slices.Contains(c.refused, string(c.head)):
+		return nil
+	case string(c.head) == sessionwire.SessionMagic:
 		return errors.Join(RefuseSession(c.Conn, c.wrong), io.EOF)
+	default:
+		err := c.Conn.SetDeadline(time.Now().Add(refuseTime))
+		if err == nil {
+			err = refuseHTTP2(c.Conn, len(c.head), c.wrong)
+		}
+		drain(c.Conn)
+		return errors.Join(err, io.EOF)
 	}
-	return nil
 }

@@ -71,6 +71,9 @@ func (n *Node) bind() error {
 	n.gossip, err = gossip.Start(gossip.Config{
 		Meta: n.meta(), Listen: n.cfg.GossipListen, Advertise: n.cfg.GossipAdvertise, Seeds: n.cfg.Seeds,
 		Unit: n.cfg.Lease / 4, Encryption: n.keys.own.Mode(), Keys: n.keys.own.Ring(), Network: n.network, Log: n.log.With("part", "gossip"),
+		Streams: func(l net.Listener) net.Listener {
+			return api.RefuseClients(l, n.wrongPort("gossip", l.Addr().String()))
+		},
 	})
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ func TestWrongPorts(t *testing.T) {
 		must(t, err)
 		return p
 	}
-	for kind, addr := range map[string]string{"HTTP": at.HTTP, "peer": at.Peer} {
+	for kind, addr := range map[string]string{"HTTP": at.HTTP, "peer": at.Peer, "gossip": at.Gossip} {
 		for name, opts := range map[string]client.Options{
 			"auto": {}, "plain": {Transport: client.TransportPlain}, "gRPC": {Transport: client.TransportGRPC},
 			"options": {DialOptions: []grpc.DialOption{grpc.WithUserAgent("test")}},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -54,6 +55,8 @@ type Config struct {
 	Encryption keyring.Mode
 	Keys       keyring.Ring
 	Network    network.Network
+	// Streams wraps the listener of streams, to answer those of strangers. It may be nil.
+	Streams func(net.Listener) net.Listener
 	// Log is never nil.
 	Log *slog.Logger
 }
@@ -101,7 +104,7 @@ func Start(cfg Config) (*Gossip, error) {
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	err := g.openKeys()
 	if err == nil {
-		g.transport, err = newTransport(g.ctx, cfg.Network, cfg.Listen, g.sealer, cfg.Log)
+		g.transport, err = newTransport(g.ctx, cfg, g.sealer)
 	}
 	if err != nil {
 		g.cancel()

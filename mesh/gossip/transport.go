@@ -55,8 +55,8 @@ type transport struct {
 var _ memberlist.NodeAwareTransport = (*transport)(nil)
 
 // newTransport listens. The caller calls Shutdown.
-func newTransport(ctx context.Context, on network.Network, listen string, s *sealer, log *slog.Logger) (*transport, error) {
-	listener, socket, err := bindBoth(on, listen)
+func newTransport(ctx context.Context, cfg Config, s *sealer) (*transport, error) {
+	listener, socket, err := bindBoth(cfg.Network, cfg.Listen)
 	if err != nil {
 		return nil, err
 	}
@@ -67,10 +67,13 @@ func newTransport(ctx context.Context, on network.Network, listen string, s *sea
 	if s, ok := socket.(interface{ SetReadBuffer(int) error }); ok {
 		_ = s.SetReadBuffer(packetBuffer) // the system may allow less
 	}
+	if cfg.Streams != nil {
+		listener = cfg.Streams(listener)
+	}
 	t := &transport{
-		network:  on,
+		network:  cfg.Network,
 		sealer:   s,
-		log:      log,
+		log:      cfg.Log,
 		listener: listener,
 		socket:   socket,
 		port:     bound.Port(),
