@@ -160,14 +160,15 @@ var replication = []mutant{
 		name: "renew-without-log", rule: "A3",
 		breaks: "a renewal is not replicated",
 		code: []rewrite{
-			in("owner/machine", "turn.renew", `
-				- t.commit(ops.Op{Kind: ops.Renew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl), Metadata: maps.Clone(r.Metadata)})
-				+ if mutated {
-				+ 	c.setTTL(t.longer(c, ttl))
-				+ 	t.m.arm(t.now, c)
-				+ } else {
-				+ 	t.commit(ops.Op{Kind: ops.Renew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl), Metadata: maps.Clone(r.Metadata)})
-				+ }
+			in("owner/machine", "turn.restart", `
+				  case !t.outlasts(c, op.TTL):
+				- 	t.commit(op)
+				+ 	if mutated && !op.Resent {
+				+ 		c.setTTL(op.TTL)
+				+ 		t.m.arm(t.now, c)
+				+ 	} else {
+				+ 		t.commit(op)
+				+ 	}
 			`),
 			in("owner/machine", "turn.renewMany", `
 				- if kept >= 0 {

@@ -32,8 +32,10 @@ func (t turn) acquire(from Ref, r *Request) {
 
 // repeat answers a retry that finds its grant: it gets the same token and counts as a renewal (Q2).
 func (t turn) repeat(from Ref, r *Request, c *claim) {
-	t.commit(ops.Op{Kind: ops.Renew, Key: r.Key, Token: c.token, TTL: t.longer(c, r.TTL), Resent: true})
-	t.done(from, r.Send, t.m.hold(t.now, c))
+	t.restart(c, ops.Op{Kind: ops.Renew, Key: r.Key, Token: c.token, TTL: r.TTL, Resent: true})
+	h := t.m.hold(t.now, c)
+	h.TTL = min(h.TTL, r.TTL) // see outlasts
+	t.done(from, r.Send, h)
 }
 
 // inUse describes the slots with which a key is in use.

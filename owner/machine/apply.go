@@ -64,9 +64,7 @@ func (m *Machine) change(now time.Duration, op *ops.Op) (c *claim, why string) {
 			m.used.bytes += m.keys.costOf(c)
 		}
 		m.arm(now, c)
-		if ck := m.keys.of(c).contended; ck != nil && ck.read != nil {
-			ck.read.renewed(now, c)
-		}
+		m.seeRenewed(now, c)
 		return c, ""
 	case ops.Release:
 		if c = k.hold(op.Token); c == nil {
@@ -189,6 +187,13 @@ func (m *Machine) arm(now time.Duration, c *claim) {
 		return
 	}
 	m.due.Set(c.id, m.expires(now, c))
+}
+
+// seeRenewed lets a read of the key that is on its way see the renewal of a hold.
+func (m *Machine) seeRenewed(now time.Duration, c *claim) {
+	if ck := m.keys.of(c).contended; ck != nil && ck.read != nil {
+		ck.read.renewed(now, c)
+	}
 }
 
 // expires returns when a hold ends whose TTL starts now.

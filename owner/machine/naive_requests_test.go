@@ -3,7 +3,6 @@ package machine
 import (
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -71,11 +70,10 @@ func (a *asked) done(holds ...*naiveClaim) {
 	a.say(a.from, a.r.Send, Done, strings.TrimSpace(text))
 }
 
-// renew never brings the end nearer.
+// renew never brings the end nearer: a shorter TTL takes effect when less than that is left.
 func (h *naiveClaim) renew(now, ttl time.Duration) {
-	// The shortest TTL that reaches as far, by search: the model need not be fast.
-	if left := int(h.ends - now); rules.Stretch(ttl) < h.ends-now {
-		ttl = time.Duration(sort.Search(left, func(d int) bool { return rules.Stretch(time.Duration(d)) >= h.ends-now }))
+	if ttl < h.ttl && rules.Stretch(ttl) < h.ends-now {
+		return
 	}
 	h.ttl = ttl
 	h.restart(now)
@@ -117,7 +115,7 @@ func (a *asked) renewMany() {
 				case h.token != r.Token:
 					continue
 				case h.belongs(r.Principal):
-					h.renew(a.now, max(h.ttl, r.TTL))
+					h.renew(a.now, r.TTL)
 				default:
 					denied = append(denied, i)
 				}

@@ -24,9 +24,9 @@ func (t turn) renew(from Ref, r *Request) {
 		if ttl == 0 {
 			ttl = c.ttl()
 		}
-		t.commit(ops.Op{Kind: ops.Renew, Key: r.Key, Token: r.Token, TTL: t.longer(c, ttl), Metadata: maps.Clone(r.Metadata)})
+		t.restart(c, ops.Op{Kind: ops.Renew, Key: r.Key, Token: r.Token, TTL: ttl, Metadata: maps.Clone(r.Metadata)})
 		h := t.m.hold(t.now, c)
-		h.TTL = min(h.TTL, ttl) // what was asked for, though the hold may end later: see longer
+		h.TTL = min(h.TTL, ttl) // what was asked for, though the hold may end later: see outlasts
 		t.done(from, r.Send, h)
 	case t.m.quarantine != 0:
 		// The token is lost, but whether nobody holds the key is not known.
@@ -36,11 +36,28 @@ func (t turn) renew(from Ref, r *Request) {
 	}
 }
 
-// longer returns the TTL of a renewal: the requested one, but never so short that the hold would
-// end before its present deadline. The request may be a late duplicate, and the holder may have
-// been told a later end since (Q3).
-func (t turn) longer(c *claim, ttl time.Duration) time.Duration {
-	return max(ttl, min(rules.Unstretch(t.m.dueTime(c)-t.now), c.ttl()))
+// restart commits a renewal. A hold that outlasts it keeps its end and its TTL.
+func (t turn) restart(c *claim, op ops.Op) {
+	switch {
+	case !t.outlasts(c, op.TTL):
+		t.commit(op)
+	case op.Metadata == nil && !op.Resent:
+		t.commit(ops.Op{Kind: t.m.ReadKind(), Key: op.Key}) // nothing changes: see renewMany
+	default:
+		due := t.m.dueTime(c)
+		op.TTL = c.ttl()
+		t.commit(op)
+		t.m.due.Set(c.id, due)
+		t.m.seeRenewed(t.now, c)
+	}
+}
+
+// outlasts reports whether a hold ends later than a renewal with this TTL would have it. Such a
+// renewal changes neither its end nor its TTL: it may be a late duplicate, and the holder may have
+// been told a later end since (Q3). So a shorter TTL takes effect when less than that is left. The
+// answer must not name a longer one: the holder would trust the hold beyond its end.
+func (t turn) outlasts(c *claim, ttl time.Duration) bool {
+	return ttl < c.ttl() && rules.Stretch(ttl) < t.m.dueTime(c)-t.now
 }
 
 // release ends a hold.

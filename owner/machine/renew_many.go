@@ -18,7 +18,8 @@ const (
 type Renewal struct {
 	Key   string
 	Token sharelock.Token
-	// TTL is how long the holder trusts the hold. A hold with a shorter TTL gets this one.
+	// TTL is how long the holder trusts the hold. A hold with a shorter TTL gets this one, and one with
+	// a longer TTL gets it when less than that is left.
 	TTL time.Duration
 	// Principal is that of the session to which the hold is attached. It is empty if the session
 	// may renew whatever anybody has.
@@ -42,7 +43,10 @@ func (t turn) renewMany(from Ref, r *Request) {
 		case !t.m.keys.belongs(c, t.m.known(n.Principal)):
 			t.m.handled += len(n.Key)
 			denied = append(denied, uint32(i))
-		case c.ttl() < n.TTL:
+		case t.outlasts(c, n.TTL):
+			t.m.handled += len(n.Key)
+			kept = i
+		case c.ttl() != n.TTL:
 			t.commit(ops.Op{Kind: ops.Renew, Key: n.Key, Token: n.Token, TTL: n.TTL})
 		default:
 			t.m.handled += len(n.Key)

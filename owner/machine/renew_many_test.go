@@ -131,17 +131,83 @@ func BenchmarkRenewMany(b *testing.B) {
 	}
 }
 
-// The answer to a renewal names the TTL that was asked for, though the hold may not end
-// earlier than its holder was told (Q3).
+// The answer to a renewal names the TTL that was asked for, or the one that the hold keeps, though
+// the hold may not end earlier than its holder was told (Q3). A shorter TTL takes effect when less
+// than that is left, whoever renews the hold.
 func TestRenewForLess(t *testing.T) {
+	const asked = 5 * time.Second
+	for _, many := range []bool{false, true} {
+		p := newPlay(t, 10)
+		from := Ref{&listener{name: "a"}, 1}
+		token := p.acquire(from, "k", "r", 0).Holds[0].Token
+		renew := func(ttl time.Duration) sharelock.Hold {
+			t.Helper()
+			r := p.conn(0, Request{Kind: Renew, Key: "k", Token: token, TTL: ttl})
+			if r.Outcome != Done {
+				t.Fatalf("got %+v", r.Answer)
+			}
+			return r.Holds[0]
+		}
+		less := func() {
+			t.Helper()
+			if many {
+				p.step(from, Request{Kind: RenewMany, Key: "k", TTL: asked, Renewals: []*Renewal{{Key: "k", Token: token, TTL: asked}}})
+			} else if h := renew(asked); h.TTL != asked {
+				t.Errorf("asked for %v, got %v", asked, h.TTL)
+			}
+		}
+		p.now += time.Second
+		less()
+		ends := rules.Stretch(time.Minute)
+		if h, _ := p.m.Lock(p.now, "k"); h.Holds[0].TTL != time.Minute || h.Holds[0].ExpiresIn != ends-time.Second {
+			t.Errorf("ttl %v, ends in %v, want %v and %v as before", h.Holds[0].TTL, h.Holds[0].ExpiresIn, time.Minute, ends-time.Second)
+		}
+		p.now += 58 * time.Second
+		less()
+		if h, _ := p.m.Lock(p.now, "k"); h.Holds[0].TTL != time.Minute {
+			t.Errorf("ttl %v while more than that is left", h.Holds[0].TTL)
+		}
+		p.now += 2 * time.Second
+		less()
+		if h, _ := p.m.Lock(p.now, "k"); h.Holds[0].TTL != asked || h.Holds[0].ExpiresIn != rules.Stretch(asked) {
+			t.Errorf("ttl %v, ends in %v", h.Holds[0].TTL, h.Holds[0].ExpiresIn)
+		}
+		if h := renew(0); h.TTL != asked {
+			t.Errorf("it keeps %v, got %v", asked, h.TTL)
+		}
+		p.check()
+	}
+}
+
+// Metadata that comes with a shorter TTL is replaced, and neither the end nor the TTL changes.
+func TestRenewForLessWithMetadata(t *testing.T) {
 	p := newPlay(t, 10)
 	token := p.acquire(Ref{&listener{name: "a"}, 1}, "k", "r", 0).Holds[0].Token
 	p.now += time.Second
-	r := p.conn(0, Request{Kind: Renew, Key: "k", Token: token, TTL: 5 * time.Second})
-	if h := r.Holds[0]; r.Outcome != Done || h.TTL != 5*time.Second || h.ExpiresIn <= 50*time.Second {
+	r := p.conn(0, Request{Kind: Renew, Key: "k", Token: token, TTL: 5 * time.Second, Metadata: map[string]string{"step": "3"}})
+	if h := r.Holds[0]; r.Outcome != Done || h.TTL != 5*time.Second || h.Metadata["step"] != "3" {
 		t.Errorf("got %+v", r.Answer)
 	}
-	if h := p.m.byKey(t, "k"); h.ExpiresIn <= 50*time.Second {
-		t.Errorf("the hold ends in %v", h.ExpiresIn)
+	if l, _ := p.m.Lock(p.now, "k"); l.Holds[0].TTL != time.Minute || l.Holds[0].ExpiresIn != rules.Stretch(time.Minute)-time.Second {
+		t.Errorf("ttl %v, ends in %v", l.Holds[0].TTL, l.Holds[0].ExpiresIn)
 	}
+	p.check()
+}
+
+// A retry of an acquire that asks for less is not told to trust the hold beyond its end.
+func TestRepeatForLess(t *testing.T) {
+	p := newPlay(t, 10)
+	from := Ref{&listener{name: "a"}, 1}
+	const asked = 5 * time.Second
+	again := Request{Kind: Acquire, Key: "k", ClientID: "c", RequestID: "r", TTL: asked, Send: 2}
+	p.acquire(from, "k", "r", 0)
+	p.now += 50 * time.Second
+	r := p.step(from, again)
+	if len(r) != 1 || r[0].Outcome != Done || r[0].Holds[0].TTL != asked {
+		t.Fatalf("got %+v", r)
+	}
+	if left := r[0].Holds[0].ExpiresIn; left != rules.Stretch(time.Minute)-50*time.Second {
+		t.Errorf("it ends in %v", left)
+	}
+	p.check()
 }
