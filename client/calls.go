@@ -218,16 +218,6 @@ func (c *Client) Leave(ctx context.Context, forGood bool) error {
 	return fmt.Errorf("leave: %w", err)
 }
 
-// Decommission gives up the seat (the vote) of a node that is away and will not come back,
-// by its name or id. For administrators.
-func (c *Client) Decommission(ctx context.Context, name string) error {
-	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
-		_, err := n.mesh.Decommission(ctx, &sharelockv1.DecommissionRequest{Name: name})
-		return err
-	})
-	return named("decommission", name, err)
-}
-
 // named adds the operation and the key to an error.
 func named(op, key string, err error) error {
 	if err == nil {

@@ -193,9 +193,11 @@ func (c *Client) newSession(n *node) *session.Session {
 	})
 }
 
-// reach returns when some node answers, whatever it says.
+// reach returns when some node answers, whatever it says. Something in front of the nodes may take
+// connections and hang: so each attempt has the time for a connection, and a quarter for the answer.
 func (c *Client) reach(ctx context.Context) error {
-	return c.do(ctx, bounds{attempts: len(c.nodes)}, func(ctx context.Context, n *node) error {
+	b := bounds{attempts: len(c.nodes), attempt: func() time.Duration { return c.connectTime * 5 / 4 }}
+	return c.do(ctx, b, func(ctx context.Context, n *node) error {
 		if !n.session.GRPCOnly() {
 			if err := n.session.Reach(ctx); !n.session.GRPCOnly() {
 				return err
@@ -203,6 +205,8 @@ func (c *Client) reach(ctx context.Context) error {
 		}
 		_, err := healthv1.NewHealthClient(n.conn).Check(ctx, &healthv1.HealthCheckRequest{Service: sharelockv1.LockService_ServiceDesc.ServiceName})
 		switch code := status.Code(err); {
+		case code == codes.DeadlineExceeded:
+			return status.Errorf(codes.Unavailable, "%s accepts calls but does not answer", n.addr)
 		case code == codes.Unavailable, code == codes.Unauthenticated, ctx.Err() != nil, errors.Is(sharelockv1.FromError(err), sharelock.ErrWrongPort):
 			return err
 		case code == codes.Unimplemented, code == codes.NotFound:

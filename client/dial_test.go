@@ -5,10 +5,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client/internal/fakenode"
@@ -163,4 +166,29 @@ func TestGivenAddressIsLost(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A front that speaks gRPC and whose nodes hang does not hold up Dial: another address is tried, and
+// if there is none, it is unreachable within the patience.
+func TestFrontHangs(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+		<-s.Context().Done()
+		return s.Context().Err()
+	}))
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = front.Serve(l) })
+	defer serving.Wait()
+	defer front.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for _, transport := range []Transport{0, TransportGRPC} {
+		_, err := Dial(ctx, []string{l.Addr().String()}, Options{Patience: 500 * time.Millisecond, Transport: transport})
+		if !errors.Is(err, ErrUnreachable) || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("transport %d: %v", transport, err)
+		}
+	}
 }

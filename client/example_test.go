@@ -209,12 +209,12 @@ func ExampleClient_Mutex() {
 	// released: <nil>
 }
 
-func ExampleMutex_RLock() {
+func ExampleClient_RWMutex() {
 	ctx := context.Background()
 	c, stop := dial(ctx)
 	defer stop()
 
-	rw := c.Mutex("settings")
+	rw := c.RWMutex("settings")
 	lock, err := rw.RLock(ctx)
 	fmt.Println("reading:", err, lock.Hold().Mode)
 	fmt.Println("released:", lock.Release(ctx))

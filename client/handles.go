@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Mutex is a key and the options to lock it by. Make one with [Client.Mutex] or
+// Mutex is a key and the options to lock it by. Make one with [Client.Mutex], [Client.RWMutex] or
 // [Client.Semaphore]. It holds nothing itself and is safe for concurrent use. As with
 // [Client.Acquire], locks are not reentrant.
 type Mutex struct {
@@ -14,11 +14,13 @@ type Mutex struct {
 	opts []Option
 }
 
-// Mutex returns a mutex that is locked with these options: by one writer with Lock, or by any
-// number of readers with RLock.
+// Mutex returns a mutex that is locked with these options.
 func (c *Client) Mutex(key string, opts ...Option) *Mutex {
 	return &Mutex{c, key, slices.Clone(opts)}
 }
+
+// RWMutex returns a mutex that one writer locks with Lock, or any number of readers with RLock.
+func (c *Client) RWMutex(key string, opts ...Option) *Mutex { return c.Mutex(key, opts...) }
 
 // Semaphore returns a mutex with n holders at a time. All users of a key must agree on n: others fail
 // with sharelock.ErrModeConflict. It is not for RLock.

@@ -107,7 +107,7 @@ func TestAdopt(t *testing.T) {
 
 func TestHandles(t *testing.T) {
 	bubble(t, func(t *testing.T, m *fakeMesh, c *Client) {
-		mu, rw, sem := c.Mutex("m", TTL(20*time.Second)), c.Mutex("rw"), c.Semaphore("s", 3)
+		mu, rw, sem := c.Mutex("m", TTL(20*time.Second)), c.RWMutex("rw"), c.Semaphore("s", 3)
 		want := []struct {
 			key  string
 			ttl  time.Duration

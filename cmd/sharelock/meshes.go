@@ -201,11 +201,13 @@ For a running node use 'sharelock leave --for-good' instead. For administrators.
 		Args:    cobra.ExactArgs(1),
 	}
 	return a.remoteCommand(cmd, func(args []string) (call, error) {
-		return func(ctx context.Context, r *remote, c *client.Client) error {
-			if err := c.Decommission(ctx, args[0]); err != nil {
-				return err
+		return func(ctx context.Context, r *remote, _ *client.Client) error {
+			var resp sharelockv1.DecommissionResponse
+			req := &sharelockv1.DecommissionRequest{Name: args[0]}
+			if err := r.invoke(ctx, sharelockv1.MeshService_Decommission_FullMethodName, req, &resp); err != nil {
+				return fmt.Errorf("decommission %q: %w", args[0], err)
 			}
-			return r.print(&sharelockv1.DecommissionResponse{}, func() error {
+			return r.print(&resp, func() error {
 				_, err := fmt.Fprintf(r.app.stdout, "the seat of %s is given up\n", printable(args[0]))
 				return err
 			})
