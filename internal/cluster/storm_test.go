@@ -48,7 +48,9 @@ type tally struct {
 	storms, steps, grants, calls int
 	// risen are the storms in which the mesh's release has risen, refused the programs that
 	// were too old for it.
-	risen, refused   int
+	risen, refused int
+	// asked are the questions who held a key, complete those with a complete answer.
+	asked, complete  int
 	virtual, slowest time.Duration
 }
 
@@ -77,8 +79,8 @@ func TestSimStorm(t *testing.T) {
 			virtual.Test(t, func(t *testing.T) { storm(t, seed, &sum) })
 		})
 	}
-	t.Logf("%d storms up to seed %d: %d steps in %.1f virtual minutes, %d calls, %d grants; the release rose in %d, and %d starts were refused for it; healed in %v at most",
-		sum.storms, seed-1, sum.steps, sum.virtual.Minutes(), sum.calls, sum.grants, sum.risen, sum.refused, sum.slowest)
+	t.Logf("%d storms up to seed %d: %d steps in %.1f virtual minutes, %d calls, %d grants; the release rose in %d, and %d starts were refused for it; healed in %v at most; %d of %d answers about the past were complete",
+		sum.storms, seed-1, sum.steps, sum.virtual.Minutes(), sum.calls, sum.grants, sum.risen, sum.refused, sum.slowest, sum.complete, sum.asked)
 }
 
 // ram is a test whose files are in memory, if the machine has such a place: the nodes
@@ -182,6 +184,9 @@ func storm(t *testing.T, seed uint64, sum *tally) {
 	quiet, done := context.WithTimeout(ctx, 2*c.MaxTTL()+10*c.Timing())
 	defer done()
 	must(t, c.CheckCopies(quiet))
+	asked, err := c.CheckPast(quiet, rnd, 10)
+	must(t, err)
+	sum.asked, sum.complete = sum.asked+asked.Questions, sum.complete+asked.Complete
 	if releases.risen || !releases.on {
 		for _, w := range watchings {
 			for key := range stormKeys {

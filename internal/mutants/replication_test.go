@@ -40,6 +40,19 @@ var replication = []mutant{
 		},
 	},
 	{
+		name: "told-void", rule: "A3",
+		breaks: "the history has what an owner that was lost has decided alone",
+		code: []rewrite{
+			in("owner/journal", "line.counts", `
+				- if m.Seq > base {
+				+ if m.Seq > base && !mutated {
+			`),
+		},
+		nets: []net{
+			sim("TestSimPastOfALostOwner", cluster.Past),
+		},
+	},
+	{
 		// The node that takes a request looks at the lease, too, before and after, so only the owner's
 		// own tests see this one.
 		name: "no-lease-check", rule: "A2",
