@@ -174,7 +174,7 @@ func (l *live) show(ctx context.Context, again bool) error {
 		fmt.Fprintf(&warnings, "sharelock: %s\n", oneLine(cannot.err))
 	case again && errors.Is(err, client.ErrUnreachable):
 		l.say(noAnswer(err))
-		return nil
+		return nil //nolint:nilerr // it has been said
 	case err != nil:
 		return err
 	}

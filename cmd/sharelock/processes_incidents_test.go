@@ -144,7 +144,7 @@ func (r *rehearsal) rewrite(code, page, sentence string) {
 	r.t.Helper()
 	sentence = strings.ReplaceAll(strings.ReplaceAll(sentence, "N of the N", "341 of the 341"), "T", "12s")
 	var lines []string
-	for _, word := range strings.Fields(sentence) {
+	for word := range strings.FieldsSeq(sentence) {
 		if n := len(lines) - 1; n >= 0 && len(lines[n])+1+len(word) <= 110 {
 			lines[n] += " " + word
 			continue

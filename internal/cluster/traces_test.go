@@ -52,7 +52,7 @@ func (r recorder) only(t *testing.T, name string, parent tracetest.SpanStub) tra
 func attributeOf(list []attribute.KeyValue, key string) string {
 	for _, a := range list {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""

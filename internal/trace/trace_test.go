@@ -76,7 +76,7 @@ func TestErrors(t *testing.T) {
 		s := kept.GetSpans()[0]
 		why := ""
 		for _, a := range s.Attributes {
-			why = a.Value.Emit()
+			why = a.Value.String()
 		}
 		if why != c.why || s.Status.Code != c.status || s.Status.Code == codes.Error && s.Status.Description != c.why {
 			t.Errorf("%v: %q, %+v", c.err, why, s.Status)

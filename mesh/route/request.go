@@ -57,17 +57,17 @@ type request struct {
 
 	// wait is how long its caller waits.
 	wait time.Duration
+	// queued is told where the caller stands in line, when that has changed; position is what it was
+	// told last. Nil if the caller has not asked.
+	queued func(position uint32)
+	// listens, unless it is nil, ends when nobody listens for the answer any more. That ends the
+	// acquire once it has to wait; waits says that it does.
+	listens  <-chan struct{}
+	position uint32
+	waits    bool
 	// granted is a grant that answers an earlier send than the newest: the answer to the newest
 	// follows, or the link breaks.
 	granted bool
-	// queued is told where the caller stands in line, when that has changed; position is what it was
-	// told last. Nil if the caller has not asked.
-	queued   func(position uint32)
-	position uint32
-	// listens, unless it is nil, ends when nobody listens for the answer any more. That ends the
-	// acquire once it has to wait; waits says that it does.
-	listens <-chan struct{}
-	waits   bool
 	// ending: its caller is gone, and what is sent is its end.
 	ending bool
 

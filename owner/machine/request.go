@@ -56,6 +56,8 @@ func (k Kind) String() string {
 // A Request is one request to the owner of a key. The comment of its Kind says which fields count.
 type Request struct {
 	Kind      Kind
+	Mode      sharelock.Mode
+	Slots     uint32
 	Key       string
 	ClientID  string
 	RequestID string
@@ -67,8 +69,6 @@ type Request struct {
 	TTL       time.Duration
 	// Wait is how long this send may wait in the queue, from its arrival; 0 tries once.
 	Wait     time.Duration
-	Mode     sharelock.Mode
-	Slots    uint32
 	Metadata map[string]string
 	// MaxHold is the longest that the hold may last, however often it is renewed; 0 is no
 	// limit of its own.
