@@ -309,7 +309,11 @@ func (s *cancelStorm) call(ctx context.Context, node int, key, who, id string) {
 	}
 	tcp := conn.(*net.TCPConn)
 	body := fmt.Sprintf(`{"clientId":%q,"requestId":%q,"wait":"60s","ttl":"%v"}`, who, id, stormTTL)
-	_, err = fmt.Fprintf(conn, "POST /v1/locks/%s HTTP/1.1\r\nHost: n\r\nContent-Length: %d\r\n\r\n%s", key, len(body), body)
+	request := fmt.Sprintf("POST /v1/locks/%s HTTP/1.1\r\nHost: n\r\nContent-Length: %d\r\n\r\n%s", key, len(body), body)
+	if rand.IntN(8) == 0 {
+		request = request[:rand.IntN(len(request))] // it goes away in the middle of it
+	}
+	_, err = io.WriteString(conn, request)
 	if rand.IntN(4) > 0 {
 		soon()
 	}
