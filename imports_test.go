@@ -87,7 +87,7 @@ var folders = []folder{
 	{"internal/page", nil, nil},
 	{"ring", nil, []string{consistent, xxhash}},
 	{"owner/ledger", []string{".", "owner/machine"}, nil},
-	{"owner", []string{".", "internal/compact", "internal/metrics", "internal/release", "internal/rules", "internal/trace", "internal/tracecontext", "internal/wake", "ring", "owner/journal", "owner/ledger", "owner/machine", "owner/ops"}, nil},
+	{"owner", []string{".", "internal/compact", "internal/metrics", "internal/pace", "internal/prefixes", "internal/release", "internal/rules", "internal/trace", "internal/tracecontext", "internal/wake", "ring", "owner/journal", "owner/ledger", "owner/machine", "owner/ops"}, nil},
 	{"owner/machine/finished", []string{"internal/compact"}, nil},
 	{"owner/machine", []string{".", "internal/compact", "internal/release", "internal/rules", "internal/tracecontext", "owner/machine/finished", "owner/ops"}, nil},
 	{"owner/journal", []string{".", "internal/segment", "internal/wake", "owner/ops"}, []string{xxhash}},
@@ -98,11 +98,14 @@ var folders = []folder{
 	{"internal/clientid", []string{"."}, nil},
 	{"internal/frame", nil, nil},
 	{"internal/protofield", nil, []string{protobuf}},
+	{"internal/event", []string{"."}, nil},
+	{"internal/pace", nil, nil},
+	{"internal/prefixes", nil, nil},
 	{"proto/sharelock", nil, []string{grpc, protobuf}},
 	{"internal/sessionwire", []string{".", "internal/protofield", "internal/tracecontext", "proto/sharelock/v1"}, []string{grpc, protobuf}},
 	{"proto/sharelock/v1", []string{"."}, []string{grpc, protobuf, genproto}},
 	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/frame", "internal/metrics", "internal/page", "internal/pagetoken", "internal/sessionwire", "internal/share", "internal/trace", "internal/tracecontext", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{"api", []string{".", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/event", "internal/frame", "internal/metrics", "internal/page", "internal/pagetoken", "internal/sessionwire", "internal/share", "internal/trace", "internal/tracecontext", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
 		[]string{
@@ -130,6 +133,7 @@ var folders = []folder{
 			"internal/auth",
 			"internal/clock",
 			"internal/connlimit",
+			"internal/event",
 			"internal/frame",
 			"internal/meshhook",
 			"internal/nodetls",
@@ -176,7 +180,7 @@ var folders = []folder{
 	{
 		"mesh/peer",
 		[]string{
-			".", "internal/release", "internal/ringproto", "internal/rules", "internal/wake", "ring", "owner", "owner/journal", "owner/ops", "mesh/epoch", "mesh/keyring", "mesh/link", "mesh/view",
+			".", "internal/protofield", "internal/release", "internal/ringproto", "internal/rules", "internal/wake", "ring", "owner", "owner/journal", "owner/ops", "mesh/epoch", "mesh/keyring", "mesh/link", "mesh/view",
 			"proto/sharelock/peer/v1", "proto/sharelock/v1",
 		},
 		[]string{grpc, protobuf},
@@ -199,7 +203,7 @@ var folders = []folder{
 		},
 		nil,
 	},
-	{"mesh/watch", []string{".", "internal/wake", "ring", "owner", "mesh/epoch"}, nil},
+	{"mesh/watch", []string{".", "internal/event", "internal/pace", "internal/prefixes", "internal/wake", "ring", "owner", "mesh/epoch"}, nil},
 	{"mesh/raftstore", []string{"internal/release"}, []string{raft, bbolt}},
 	{"mesh/view", []string{"internal/release", "internal/ringproto", "internal/rules", "internal/wake", "mesh/raftstore", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, protobuf}},
 	{

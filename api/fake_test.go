@@ -12,6 +12,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/caller"
+	"github.com/sgkandale/sharelock/internal/event"
 	"github.com/sgkandale/sharelock/internal/pagetoken"
 	"go.uber.org/goleak"
 )
@@ -412,7 +413,7 @@ func (n *fakeNode) Leave(context.Context, bool) error {
 }
 
 // Watch sends what the test has queued, and ends with ctx or, after the last batch, with watchErr.
-func (n *fakeNode) Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*sharelock.Event) error) error {
+func (n *fakeNode) Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*event.Event) error) error {
 	n.mu.Lock()
 	n.watched = r
 	batches, err := n.events, n.watchErr
@@ -421,7 +422,11 @@ func (n *fakeNode) Watch(ctx context.Context, r sharelock.WatchRequest, send fun
 		return n.err
 	}
 	for _, b := range batches {
-		if err := send(b); err != nil {
+		events := make([]*event.Event, len(b))
+		for i, e := range b {
+			events[i] = event.New(e)
+		}
+		if err := send(events); err != nil {
 			return err
 		}
 	}

@@ -7,11 +7,12 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/auth"
+	"github.com/sgkandale/sharelock/internal/event"
 )
 
 // watch is Watch for a caller that may perhaps not read all keys: events of others are left out, and
 // a synced event says so. When the rules change, the watch goes on by the new ones, or ends.
-func (g *gate) watch(ctx context.Context, node Watcher, r sharelock.WatchRequest, send func([]*sharelock.Event) error) error {
+func (g *gate) watch(ctx context.Context, node Watcher, r sharelock.WatchRequest, send func([]*event.Event) error) error {
 	v := visitOf(ctx)
 	if g == nil {
 		return node.Watch(ctx, r, send)
@@ -42,7 +43,7 @@ func (g *gate) watch(ctx context.Context, node Watcher, r sharelock.WatchRequest
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	done := g.registerWait(ctx, &waiting{who: v.who, again: look, cancel: cancel})
-	err := node.Watch(ctx, r, func(events []*sharelock.Event) error {
+	err := node.Watch(ctx, r, func(events []*event.Event) error {
 		if rights := now.Load(); rights != nil && !rights.all {
 			events = rights.filter(events)
 		}
@@ -61,14 +62,14 @@ type readRights struct {
 }
 
 // filter returns the events that the caller may see. It does not change those that it was given.
-func (r *readRights) filter(events []*sharelock.Event) []*sharelock.Event {
+func (r *readRights) filter(events []*event.Event) []*event.Event {
 	mine := slices.Clone(events)
-	mine = slices.DeleteFunc(mine, func(e *sharelock.Event) bool { return e.Key != "" && !r.who.May(auth.Read, e.Key) })
+	mine = slices.DeleteFunc(mine, func(e *event.Event) bool { return e.Key != "" && !r.who.May(auth.Read, e.Key) })
 	for i, e := range mine {
 		if e.Type == sharelock.Synced {
-			filtered := *e
+			filtered := *e.Event
 			filtered.Filtered = true
-			mine[i] = &filtered
+			mine[i] = event.New(&filtered)
 		}
 	}
 	return mine

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/event"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc"
 )
@@ -16,7 +18,7 @@ type Watcher interface {
 	// Watch calls send with what happens to the keys of a request, in this goroutine, until ctx
 	// ends or send fails. A slow send costs events: the watch is then told to begin afresh. send
 	// must not change the events.
-	Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*sharelock.Event) error) error
+	Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*event.Event) error) error
 }
 
 // stallTime is how long a watch that is not read stays open.
@@ -49,10 +51,10 @@ func (s *locks) watch(m *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.W
 				ended <- panicked(s.log, pb.LockService_Watch_FullMethodName, p)
 			}
 		}()
-		ended <- s.gate.watch(ctx, s.watcher, watchRequest(m), func(events []*sharelock.Event) error {
+		ended <- s.gate.watch(ctx, s.watcher, watchRequest(m), func(events []*event.Event) error {
 			for _, e := range events {
 				sending.Store(int64(time.Since(began)) + 1)
-				if err := stream.Send(pb.EventToProto(e)); err != nil {
+				if err := stream.SendMsg(&sessionwire.Frame{Data: e.Form(event.Message, sessionwire.AppendEvent)}); err != nil {
 					return err
 				}
 			}

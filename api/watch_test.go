@@ -37,11 +37,7 @@ func watching(n *fakeNode) {
 // A browser does not resume from before a reset or a move: the empty id makes it forget its place.
 func TestEventsForgetThePlace(t *testing.T) {
 	for _, kind := range []sharelock.EventType{sharelock.Reset, sharelock.Moved} {
-		s := &eventStream{}
-		if err := s.encode(&sharelock.Event{Type: kind, Key: "k"}); err != nil {
-			t.Fatal(err)
-		}
-		if got := s.buf.String(); !strings.HasPrefix(got, "id\nevent: "+string(kind)+"\ndata: ") {
+		if got := string(appendEvent(nil, &sharelock.Event{Type: kind, Key: "k"})); !strings.HasPrefix(got, "id\nevent: "+string(kind)+"\ndata: ") {
 			t.Errorf("%s is sent as %q", kind, got)
 		}
 	}

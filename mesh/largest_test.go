@@ -154,7 +154,7 @@ func largestMessages(t *testing.T) map[string][2]proto.Message {
 					Id: 1<<64 - 1, Target: target, Partitions: slices.Repeat([]uint32{ring.MaxPartitions - 1}, 32),
 				}}, 500),
 			},
-			&peerv1.WatchResponse{News: []*peerv1.WatchNews{{Event: event, Part: &peerv1.WatchPart{
+			&peerv1.WatchResponse{News: []*peerv1.WatchNews{{Events: make([]byte, 129<<10), Part: &peerv1.WatchPart{
 				Error: why, Events: slices.Repeat([]*peerv1.WatchEvent{event}, 2100),
 			}}}},
 		},

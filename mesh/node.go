@@ -18,6 +18,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/connlimit"
+	"github.com/sgkandale/sharelock/internal/event"
 	"github.com/sgkandale/sharelock/internal/logbridge"
 	"github.com/sgkandale/sharelock/internal/meshhook"
 	"github.com/sgkandale/sharelock/internal/metrics"
@@ -341,7 +342,7 @@ func (n *Node) Start() error {
 }
 
 // Watch implements api.Watcher.
-func (n *Node) Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*sharelock.Event) error) error {
+func (n *Node) Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*event.Event) error) error {
 	return n.watches.Watch(ctx, r, send)
 }
 

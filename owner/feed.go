@@ -1,16 +1,15 @@
 package owner
 
 import (
-	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/pace"
+	"github.com/sgkandale/sharelock/internal/prefixes"
 	"github.com/sgkandale/sharelock/internal/wake"
 )
-
-// feedMost is the largest number of events that wait for a node in its feed.
-const feedMost = 16384
 
 // A Target is what is watched: one key or, if Key is empty, all keys that begin with Prefix.
 type Target struct{ Key, Prefix string }
@@ -20,6 +19,8 @@ type Target struct{ Key, Prefix string }
 type News struct {
 	Event *Event
 	Part  *Part
+	// unsure is set if the event is told only if a prefix matches.
+	unsure bool
 }
 
 // Lost reports whether events were left out, so that everything must be read again.
@@ -31,19 +32,25 @@ type Feed struct {
 	service *Service
 	wake    wake.Signal
 
-	mu       sync.Mutex
-	keys     map[string]struct{} // guarded by mu
-	prefixes map[string]struct{} // guarded by mu
-	// lengths has how many of the prefixes have each length, so that a key is looked up a bounded
-	// number of times, however many prefixes are watched; guarded by mu.
-	lengths map[int]int
-	queue   []News // guarded by mu
-	closed  bool   // guarded by mu
+	mu    sync.Mutex
+	queue newsQueue           // guarded by mu
+	keys  map[string]struct{} // guarded by mu
+	// patterns is the number of prefixes; guarded by mu.
+	patterns int
+	closed   bool // guarded by mu
+
+	// matching guards the prefixes. It comes before mu, and is never taken in a shard's turn.
+	matching sync.Mutex
+	prefixes prefixes.Set[struct{}]
+
+	// pace says how long Take rests, and quiet until when; only Take uses them.
+	pace  pace.Pace
+	quiet time.Time
 }
 
 // Feed returns a feed that watches nothing yet. The caller calls Close.
 func (s *Service) Feed() *Feed {
-	f := &Feed{service: s, wake: wake.New(), keys: map[string]struct{}{}, prefixes: map[string]struct{}{}, lengths: map[int]int{}}
+	f := &Feed{service: s, wake: wake.New(), keys: map[string]struct{}{}, pace: pace.Pace{Credit: takeCredit}}
 	s.watched.add(f)
 	return f
 }
@@ -51,63 +58,70 @@ func (s *Service) Feed() *Feed {
 // Watch adds a target. Everything that is decided afterwards is told. What was decided before is
 // found out by Read.
 func (f *Feed) Watch(t Target) {
+	f.matching.Lock()
+	defer f.matching.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
+	if f.closed || f.watches(t) {
 		return
 	}
-	if _, known := f.set(t)[t.name()]; !known {
-		f.set(t)[t.name()] = struct{}{}
-		f.count(t, 1)
+	if t.Key != "" {
+		f.keys[t.Key] = struct{}{}
+	} else {
+		f.prefixes.Put(t.Prefix, struct{}{})
+		f.patterns++
 	}
+	f.count(t, 1)
 }
 
 // Unwatch removes a target.
 func (f *Feed) Unwatch(t Target) {
+	f.matching.Lock()
+	defer f.matching.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, known := f.set(t)[t.name()]; known {
-		delete(f.set(t), t.name())
-		f.count(t, -1)
+	if f.closed || !f.watches(t) {
+		return
 	}
+	if t.Key != "" {
+		delete(f.keys, t.Key)
+	} else {
+		f.prefixes.Delete(t.Prefix)
+		f.patterns--
+	}
+	f.count(t, -1)
 }
 
 // Targets returns the number of targets.
 func (f *Feed) Targets() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.keys) + len(f.prefixes)
+	return len(f.keys) + f.patterns
 }
 
-// set returns the set that a target belongs to. It needs mu.
-func (f *Feed) set(t Target) map[string]struct{} {
+// watches reports whether a target is watched. It needs matching and mu.
+func (f *Feed) watches(t Target) (yes bool) {
 	if t.Key != "" {
-		return f.keys
+		_, yes = f.keys[t.Key]
+	} else {
+		_, yes = f.prefixes.Get(t.Prefix)
 	}
-	return f.prefixes
+	return yes
 }
 
-func (t Target) name() string {
-	if t.Key != "" {
-		return t.Key
-	}
-	return t.Prefix
-}
-
-// count counts a target, here and at the service. It needs mu.
-func (f *Feed) count(t Target, d int) {
+// count counts a target at the service.
+func (f *Feed) count(t Target, d int32) {
 	if t.Key == "" {
-		f.service.watched.all.Add(int32(d))
-		if f.lengths[len(t.Prefix)] += d; f.lengths[len(t.Prefix)] == 0 {
-			delete(f.lengths, len(t.Prefix))
-		}
+		f.service.watched.all.Add(d)
 		return
 	}
-	f.service.watched.keys[f.service.partition(t.Key)].Add(int32(d))
+	f.service.watched.keys[f.service.partition(t.Key)].Add(d)
 }
 
 // Close ends the feed.
 func (f *Feed) Close() {
+	f.matching.Lock()
+	defer f.matching.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -117,90 +131,11 @@ func (f *Feed) Close() {
 	for k := range f.keys {
 		f.count(Target{Key: k}, -1)
 	}
-	for p := range f.prefixes {
-		f.count(Target{Prefix: p}, -1)
-	}
+	f.prefixes.All(func(p string, _ struct{}) { f.count(Target{Prefix: p}, -1) })
 	f.service.watched.remove(f)
-	f.keys, f.prefixes, f.queue = nil, nil, nil
+	f.keys, f.prefixes, f.patterns = nil, prefixes.Set[struct{}]{}, 0
+	f.queue.take()
 	f.wake.Set()
-}
-
-// offer queues the events that the node watches.
-func (f *Feed) offer(events []*Event) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, e := range events {
-		if f.wants(e.Key) {
-			f.push(News{Event: e})
-		}
-	}
-}
-
-// wants reports whether a key is watched. It needs mu.
-func (f *Feed) wants(key string) bool {
-	if _, yes := f.keys[key]; yes {
-		return true
-	}
-	for n := range f.lengths {
-		if n <= len(key) {
-			if _, yes := f.prefixes[key[:n]]; yes {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// push queues news. It needs mu.
-func (f *Feed) push(n News) {
-	if f.closed {
-		return
-	}
-	if len(f.queue) >= feedMost {
-		f.drop()
-	}
-	if len(f.queue) == 0 {
-		f.wake.Set()
-	}
-	f.queue = append(f.queue, n)
-}
-
-// drop leaves out what is queued. It needs mu.
-func (f *Feed) drop() {
-	clear(f.queue)
-	f.queue = append(f.queue[:0], News{})
-}
-
-// lose tells the node that events were left out.
-func (f *Feed) lose() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.closed {
-		f.drop()
-		f.wake.Set()
-	}
-}
-
-// Take waits for news and returns what is queued. It fails with ErrFeedClosed after Close, and with
-// the error of the context if that ends first.
-func (f *Feed) Take(ctx context.Context) ([]News, error) {
-	for {
-		f.mu.Lock()
-		news, closed := f.queue, f.closed
-		f.queue = nil
-		f.mu.Unlock()
-		switch {
-		case len(news) > 0:
-			return news, nil
-		case closed:
-			return nil, ErrFeedClosed
-		}
-		select {
-		case <-f.wake:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
 }
 
 // A Read asks for the present state of a key, or of the keys with a prefix in some partitions.

@@ -29,6 +29,9 @@ func (f *Feed) Read(ctx context.Context, r Read) {
 	}
 	p := prefixRead{feed: f, read: r}
 	for i, id := range r.Partitions {
+		if !f.awaitRoom(ctx) {
+			return
+		}
 		p.final = i == len(r.Partitions)-1
 		switch ok := p.partition(id); {
 		case !ok:
@@ -38,13 +41,6 @@ func (f *Feed) Read(ctx context.Context, r Read) {
 			return
 		}
 	}
-}
-
-// pass queues a part.
-func (f *Feed) pass(p *Part) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.push(News{Part: p})
 }
 
 // readKey reads a key like any Get, so that the result has a place in the log.

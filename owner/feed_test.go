@@ -51,7 +51,7 @@ func (r *reader) take() []News {
 	ctx, cancel := context.WithCancel(r.tb.t.Context())
 	defer cancel()
 	r.feed.mu.Lock()
-	some := len(r.feed.queue) > 0
+	some := len(r.feed.queue.news) > 0
 	r.feed.mu.Unlock()
 	if !some {
 		return nil
@@ -257,8 +257,8 @@ func TestFeedOfPrefix(t *testing.T) {
 	})
 }
 
-// An owner looks a key up once for each length of a prefix, in its turn, however many prefixes
-// are watched (Q6).
+// A key is looked up once for each length of a prefix, however many prefixes are watched (Q6), and
+// not in the owner's turn.
 func TestFeedOfManyPrefixes(t *testing.T) {
 	bubble(t, func(tb *table) {
 		tb.three(1)
@@ -270,26 +270,26 @@ func TestFeedOfManyPrefixes(t *testing.T) {
 			f.Watch(Target{Prefix: fmt.Sprint("p", i, "/")})
 			f.Watch(Target{Prefix: fmt.Sprint("p", i, "/")}) // counts once
 		}
-		f.mu.Lock()
-		if len(f.lengths) != 5 || !f.wants("p0/k") || !f.wants("p19999/") || f.wants("p19999") || f.wants("p20000/k") || f.wants("") {
-			t.Errorf("of %d prefixes with the lengths %v the wrong ones are wanted", n, f.lengths)
+		f.matching.Lock()
+		if f.prefixes.Lengths() != 5 || !f.prefixes.Any("p0/k") || !f.prefixes.Any("p19999/") || f.prefixes.Any("p19999") || f.prefixes.Any("p20000/k") || f.prefixes.Any("") {
+			t.Errorf("of %d prefixes with %d lengths the wrong ones are wanted", n, f.prefixes.Lengths())
 		}
-		f.mu.Unlock()
+		f.matching.Unlock()
 		f.Watch(Target{Prefix: ""})
-		f.mu.Lock()
-		if !f.wants("p20000/k") || !f.wants("") {
+		f.matching.Lock()
+		if !f.prefixes.Any("p20000/k") || !f.prefixes.Any("") {
 			t.Error("the empty prefix is not that of every key")
 		}
-		f.mu.Unlock()
+		f.matching.Unlock()
 		f.Unwatch(Target{Prefix: ""})
 		for i := range n {
 			f.Unwatch(Target{Prefix: fmt.Sprint("p", i, "/")})
 		}
-		f.mu.Lock()
-		if len(f.lengths) > 0 || f.wants("p0/k") {
-			t.Errorf("the lengths %v are left", f.lengths)
+		f.matching.Lock()
+		if f.prefixes.Lengths() > 0 || f.prefixes.Any("p0/k") {
+			t.Errorf("%d lengths are left", f.prefixes.Lengths())
 		}
-		f.mu.Unlock()
+		f.matching.Unlock()
 	})
 }
 
@@ -361,5 +361,41 @@ func TestFeedIsNotResumedAcrossALoss(t *testing.T) {
 		r.take()
 		wants(t, r.ask(s, Read{Target: Target{Key: "k"}, Resume: true, After: seen}), "snapshot c9/0 token, read")
 		tb.ask(s, releaseOf("k", last))
+	})
+}
+
+// What waits is bounded in bytes, too.
+func TestFeedIsBoundedInBytes(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.seat("a", 1)
+		tb.deal("a")
+		r, _ := tb.follow(tb.members["a"], Target{Key: "k"})
+		e := &Event{Event: sharelock.Event{Key: "k", Type: sharelock.Queued, Reason: strings.Repeat("x", feedBytes/10)}}
+		for range 10 {
+			r.feed.offer([]*Event{e})
+		}
+		if news := r.take(); len(news) != 2 || !news[0].Lost() {
+			t.Errorf("%d news wait, want 2, the first of which is that some were lost", len(news))
+		}
+	})
+}
+
+// The read of a prefix waits for a node that does not take its news.
+func TestFeedReadWaitsForRoom(t *testing.T) {
+	bubble(t, func(tb *table) {
+		tb.seat("a", 1)
+		tb.deal("a")
+		s := tb.members["a"]
+		r, _ := tb.follow(s, Target{Prefix: "k"})
+		e := &Event{Event: sharelock.Event{Key: "k", Type: sharelock.Queued, Reason: strings.Repeat("x", feedBytes/2)}}
+		r.feed.offer([]*Event{e})
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			r.feed.Read(tb.t.Context(), Read{ID: 9, Epoch: s.service.Epoch(), Target: Target{Prefix: "k"}, Partitions: []uint32{0}})
+		}()
+		wants(t, r.take(), "queued /0 ("+e.Reason+")")
+		<-ended
+		wants(t, r.take(), "read")
 	})
 }

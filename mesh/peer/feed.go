@@ -68,9 +68,11 @@ func (f *Feed) Take(ctx context.Context) ([]owner.News, error) {
 	if err != nil {
 		return nil, err
 	}
-	news := make([]owner.News, len(resp.GetNews()))
-	for i, n := range resp.GetNews() {
-		news[i] = newsFromProto(n)
+	var news []owner.News
+	for _, n := range resp.GetNews() {
+		if news, err = newsFromProto(news, n); err != nil {
+			return nil, err
+		}
 	}
 	return news, nil
 }

@@ -83,15 +83,16 @@ func receiveTargets(stream grpc.BidiStreamingServer[peerv1.WatchRequest, peerv1.
 // sendNews sends news in messages of a bounded size.
 func sendNews(stream grpc.BidiStreamingServer[peerv1.WatchRequest, peerv1.WatchResponse], news []owner.News) error {
 	resp, size := &peerv1.WatchResponse{}, 0
-	for i := range news {
-		m, n := newsToProto(&news[i])
+	for len(news) > 0 {
+		m, n, rest := newsToProto(news)
 		resp.News = append(resp.News, m)
-		if size += n; size >= newsAtOnce || i == len(news)-1 {
+		if size += n; size >= newsAtOnce || len(rest) == 0 {
 			if err := stream.Send(resp); err != nil {
 				return err
 			}
 			resp, size = &peerv1.WatchResponse{}, 0
 		}
+		news = rest
 	}
 	return nil
 }
@@ -116,17 +117,21 @@ func readFromProto(p *peerv1.WatchRead) owner.Read {
 	}
 }
 
-// newsToProto converts news, and returns about how many bytes they take.
-func newsToProto(n *owner.News) (p *peerv1.WatchNews, size int) {
+// newsToProto converts the first news, and returns about how many bytes they take. Events that follow
+// each other are converted together.
+func newsToProto(news []owner.News) (p *peerv1.WatchNews, size int, rest []owner.News) {
 	p = &peerv1.WatchNews{}
-	if n.Event != nil {
-		p.Event = eventToProto(n.Event)
-		return p, eventBytes(n.Event)
+	for rest = news; len(rest) > 0 && rest[0].Event != nil && len(p.GetEvents()) < newsAtOnce; rest = rest[1:] {
+		p.Events = appendEvent(p.GetEvents(), rest[0].Event)
 	}
-	if n.Part == nil {
-		return p, 0
+	if len(rest) < len(news) {
+		return p, len(p.GetEvents()), rest
 	}
-	part := n.Part
+	rest = news[1:]
+	if news[0].Part == nil {
+		return p, 0, rest
+	}
+	part := news[0].Part
 	p.Part = &peerv1.WatchPart{
 		Id: part.ID, Partition: part.Partition, Epoch: part.Epoch, Seq: part.Seq, Resumed: part.Resumed,
 		Done: part.Done, Last: part.Last, Quarantined: part.Quarantined,
@@ -138,7 +143,7 @@ func newsToProto(n *owner.News) (p *peerv1.WatchNews, size int) {
 		p.Part.Events = append(p.Part.Events, eventToProto(e))
 		size += eventBytes(e)
 	}
-	return p, size
+	return p, size, rest
 }
 
 // eventBytes returns about how many bytes an event takes in a message.
@@ -146,17 +151,23 @@ func eventBytes(e *owner.Event) int {
 	return len(e.Key) + len(e.ClientID) + len(e.Principal) + len(e.Reason) + 64
 }
 
-func newsFromProto(p *peerv1.WatchNews) owner.News {
+// newsFromProto appends the news of a message.
+func newsFromProto(news []owner.News, p *peerv1.WatchNews) ([]owner.News, error) {
 	switch {
-	case p.GetEvent() != nil:
-		e := eventFromProto(p.GetEvent())
-		e.Cursor = e.Place().String()
-		return owner.News{Event: e}
 	case p.GetPart() != nil:
-		return owner.News{Part: partFromProto(p.GetPart())}
-	default:
-		return owner.News{}
+		return append(news, owner.News{Part: partFromProto(p.GetPart())}), nil
+	case len(p.GetEvents()) == 0:
+		return append(news, owner.News{}), nil
 	}
+	for rest := p.GetEvents(); len(rest) > 0; {
+		e, err := nextEvent(&rest)
+		if err != nil {
+			return nil, err
+		}
+		e.Cursor = e.Place().String()
+		news = append(news, owner.News{Event: e})
+	}
+	return news, nil
 }
 
 func partFromProto(p *peerv1.WatchPart) *owner.Part {

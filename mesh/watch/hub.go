@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/event"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
@@ -57,8 +58,8 @@ type Config struct {
 type Hub struct {
 	cfg Config
 
-	streams atomic.Int64
-	resets  atomic.Uint64
+	budget budget
+	resets atomic.Uint64
 
 	mu      sync.Mutex
 	sources map[ring.Identity]*source // guarded by mu
@@ -87,25 +88,25 @@ func (h *Hub) Run(ctx context.Context) {
 }
 
 // Streams returns the number of watches.
-func (h *Hub) Streams() int { return int(h.streams.Load()) }
+func (h *Hub) Streams() int { return int(h.budget.streams.Load()) }
 
 // Resets returns how often watches were reset.
 func (h *Hub) Resets() uint64 { return h.resets.Load() }
 
 // Watch implements api.Locker: it calls send with what happens, in this goroutine, until ctx ends
 // or send fails. The events that send gets must not be changed.
-func (h *Hub) Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*sharelock.Event) error) error {
+func (h *Hub) Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*event.Event) error) error {
 	if err := check(&r); err != nil {
 		return err
 	}
-	if h.streams.Add(1) > int64(h.cfg.MaxStreams) {
-		h.streams.Add(-1)
+	if h.budget.streams.Add(1) > int64(h.cfg.MaxStreams) {
+		h.budget.streams.Add(-1)
 		return &sharelock.Error{Err: sharelock.ErrQuota, Message: "this node has as many watches as it may"}
 	}
-	defer h.streams.Add(-1)
+	defer h.budget.streams.Add(-1)
 	h.cfg.AwaitStart(ctx)
 	w := newWatcher(h, r)
-	defer w.close()
+	defer w.end()
 	return w.run(ctx, send)
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/event"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/epoch/epochtest"
@@ -124,7 +125,7 @@ func (r *rig) follow(req sharelock.WatchRequest) (stop func() error) {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- r.hub.Watch(ctx, req, func(events []*sharelock.Event) error {
+		ended <- r.hub.Watch(ctx, req, func(events []*event.Event) error {
 			r.mu.Lock()
 			for _, e := range events {
 				r.told = append(r.told, strings.TrimSpace(string(e.Type)+" "+e.ClientID))

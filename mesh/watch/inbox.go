@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/event"
 	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/owner"
 )
 
 // queueMost is how many events may wait for the reader of a watch, besides snapshots that it has
 // asked for.
-const queueMost = 1024
+const queueMost = 4096
 
 // How far a partition is synced.
 const (
@@ -27,10 +28,16 @@ type inbox struct {
 	mu sync.Mutex
 	// epoch is the epoch in which the watch is synced; events of others are dropped. Guarded by mu.
 	epoch uint32
-	// queue has what the reader takes next, and live is how many of these are events, not
-	// snapshots; guarded by mu.
-	queue []*sharelock.Event
+	// queue has what the reader takes next, and live is how many of these, and of those that are
+	// held back, are events, not snapshots; guarded by mu.
+	queue []*event.Event
 	live  int
+	// bytes is about what all of that takes. held and heldBytes are the part of live and of bytes
+	// that is held back. Guarded by mu.
+	bytes           int
+	held, heldBytes int
+	// budget is that of all watches; nil bounds nothing.
+	budget *budget
 	// full is set when events were dropped because the reader is slow; broken when a source has
 	// ended or has left something out. Guarded by mu.
 	full, broken bool
@@ -57,7 +64,14 @@ type part struct {
 	// keys are the keys that the present read has shown, with the place of each. held are the
 	// events that have come meanwhile.
 	keys map[string]uint64
-	held []*owner.Event
+	held []told
+}
+
+// told is an event that a source has told.
+type told struct {
+	*owner.Event
+	// out is the event as its reader gets it.
+	out *event.Event
 }
 
 // An endedRead is the end of a read.
@@ -72,6 +86,8 @@ func (b *inbox) begin(epoch uint32) {
 	defer b.mu.Unlock()
 	b.epoch, b.full, b.broken, b.ended, b.resuming, b.quarantined = epoch, false, false, nil, false, 0
 	b.parts = map[uint32]*part{}
+	b.keep(-b.heldBytes)
+	b.live, b.held, b.heldBytes = b.live-b.held, 0, 0
 }
 
 // broke makes the watch begin afresh.
@@ -86,7 +102,7 @@ func (b *inbox) broke() {
 func (b *inbox) put(e *sharelock.Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.queue = append(b.queue, e)
+	b.queue = append(b.queue, event.New(e))
 	b.told = b.told || e.Type == sharelock.Synced
 	b.wake.Set()
 }
@@ -96,38 +112,47 @@ func (b *inbox) takeBack(e *sharelock.Event, always bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.told || always {
-		b.queue = append(b.queue, e)
+		b.queue = append(b.queue, event.New(e))
 		b.wake.Set()
 	}
 	b.told = false
 }
 
-// event takes what a source tells.
-func (b *inbox) event(e *owner.Event) {
+// event takes what a source tells. It returns false when the watch takes nothing more before it
+// begins afresh.
+func (b *inbox) event(e told) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := b.parts[e.Partition]
-	if b.full || b.broken || e.Epoch != b.epoch || p == nil || p.state == unsynced {
-		return
+	if b.full || b.broken {
+		return false
 	}
-	if b.live++; b.live > queueMost {
-		b.full, b.queue, b.parts = true, nil, nil
-		b.wake.Set()
-		return
+	if e.Epoch != b.epoch || p == nil || p.state == unsynced {
+		return true
+	}
+	size := sizeOf(e.Event)
+	b.live++
+	b.keep(size)
+	if b.live > queueMost || b.tooMuch() {
+		b.overflow()
+		return false
 	}
 	if p.state == reading {
 		p.held = append(p.held, e)
-		return
+		b.held++
+		b.heldBytes += size
+		return true
 	}
 	b.add(e)
+	return true
 }
 
 // add queues an event. It needs mu.
-func (b *inbox) add(e *owner.Event) {
+func (b *inbox) add(e told) {
 	if len(b.queue) == 0 {
 		b.wake.Set()
 	}
-	b.queue = append(b.queue, &e.Event)
+	b.queue = append(b.queue, e.out)
 	b.told, b.seen = true, e.Place()
 }
 
@@ -151,18 +176,23 @@ func (b *inbox) part(from *source, p *owner.Part) {
 	}
 	if known := b.parts[p.Partition]; known != nil && known.state == reading && p.Err == nil {
 		if b.resuming && !p.Resumed {
-			b.queue = append(b.queue, about(sharelock.Reset, "", lostPlace))
+			b.queue = append(b.queue, event.New(about(sharelock.Reset, "", lostPlace)))
 		}
 		b.resuming = false
 		for _, e := range p.Events {
 			known.keys[e.Key] = e.Seq
-			b.queue = append(b.queue, &e.Event)
+			b.queue = append(b.queue, event.New(&e.Event))
+			b.keep(sizeOf(e))
 			b.told = true
 		}
 		if p.Done {
 			b.done(known, p)
 		}
 		b.wake.Set()
+		if b.tooMuch() {
+			b.overflow()
+			return
+		}
 	}
 	if p.Last {
 		b.ended = append(b.ended, endedRead{from: from, err: p.Err})
@@ -184,6 +214,10 @@ func (b *inbox) done(known *part, p *owner.Part) {
 	if p.Quarantined {
 		b.quarantined++
 	}
+	b.held -= len(known.held) // what was not added is still counted, until the reader has taken
+	for _, e := range known.held {
+		b.heldBytes -= sizeOf(e.Event)
+	}
 	known.state, known.keys, known.held = synced, nil, nil
 }
 
@@ -194,7 +228,10 @@ func (b *inbox) unread(partitions []uint32) (rest []uint32, shown bool) {
 	defer b.mu.Unlock()
 	for _, id := range partitions {
 		if p := b.parts[id]; p == nil || p.state != synced {
-			shown = shown || p != nil && len(p.keys) > 0
+			if p != nil {
+				shown = shown || len(p.keys) > 0
+				b.release(p)
+			}
 			delete(b.parts, id)
 			rest = append(rest, id)
 		}
@@ -204,7 +241,7 @@ func (b *inbox) unread(partitions []uint32) (rest []uint32, shown bool) {
 
 // What a reader finds in an inbox.
 type taken struct {
-	events       []*sharelock.Event
+	events       []*event.Event
 	ended        []endedRead
 	full, broken bool
 }
@@ -214,10 +251,9 @@ func (b *inbox) take() taken {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t := taken{events: b.queue, ended: b.ended, full: b.full, broken: b.broken}
-	b.queue, b.ended, b.live = nil, nil, 0
-	for _, p := range b.parts {
-		b.live += len(p.held)
-	}
+	b.queue, b.ended, b.live = nil, nil, b.held
+	b.free()
+	b.keep(b.heldBytes)
 	return t
 }
 

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/event"
+	"github.com/sgkandale/sharelock/internal/prefixes"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -27,8 +29,12 @@ type source struct {
 
 	mu   sync.Mutex
 	dead bool // guarded by mu
-	// keys and prefixes are who watches what; guarded by mu. A key without watchers lingers.
-	keys, prefixes map[string]map[*watcher]struct{}
+	// keys and prefixes are who watches what; guarded by mu. A key without watchers lingers. A
+	// watch that must begin afresh may be missing.
+	keys     map[string]watchers
+	prefixes prefixes.Set[watchers]
+	// found is what tell has found; guarded by mu.
+	found []watchers
 	// lingering says since when keys have been without watchers; guarded by mu.
 	lingering map[string]time.Time
 	// reads are who waits for the results of reads, by id; guarded by mu.
@@ -36,12 +42,13 @@ type source struct {
 	last  uint64 // the id of the last read; guarded by mu
 }
 
+type watchers map[*watcher]struct{}
+
 func newSource(h *Hub, m ring.Identity, from Source) *source {
 	ctx, stop := context.WithCancel(h.cfg.Context)
 	return &source{
 		hub: h, member: m, from: from, ctx: ctx, stop: stop,
-		keys: map[string]map[*watcher]struct{}{}, prefixes: map[string]map[*watcher]struct{}{},
-		lingering: map[string]time.Time{}, reads: map[uint64]*watcher{},
+		keys: map[string]watchers{}, lingering: map[string]time.Time{}, reads: map[uint64]*watcher{},
 	}
 }
 
@@ -75,13 +82,15 @@ func (s *source) end() {
 
 // each calls fn for all who watch. It needs mu.
 func (s *source) each(fn func(*watcher)) {
-	for _, set := range []map[string]map[*watcher]struct{}{s.keys, s.prefixes} {
-		for _, all := range set {
-			for w := range all {
-				fn(w)
-			}
+	every := func(_ string, all watchers) {
+		for w := range all {
+			fn(w)
 		}
 	}
+	for key, all := range s.keys {
+		every(key, all)
+	}
+	s.prefixes.All(every)
 }
 
 // pass gives news to those whom it concerns.
@@ -99,14 +108,30 @@ func (s *source) pass(n owner.News) {
 			w.part(s, n.Part)
 		}
 	default:
-		for w := range s.keys[n.Event.Key] {
-			w.event(n.Event)
-		}
-		for prefix, all := range s.prefixes {
-			if len(n.Event.Key) >= len(prefix) && n.Event.Key[:len(prefix)] == prefix {
-				for w := range all {
-					w.event(n.Event)
-				}
+		s.tell(n.Event)
+	}
+}
+
+// tell gives an event to those who watch its key. It needs mu.
+func (s *source) tell(e *owner.Event) {
+	s.found = append(s.found[:0], s.keys[e.Key])
+	n := len(s.found[0])
+	s.prefixes.Of(e.Key, func(all watchers) bool {
+		s.found = append(s.found, all)
+		n += len(all)
+		return true
+	})
+	if n == 0 {
+		return
+	}
+	to := told{Event: e, out: event.New(&e.Event)}
+	if n > 1 {
+		to.out = event.Shared(&e.Event)
+	}
+	for _, all := range s.found {
+		for w := range all {
+			if !w.event(to) {
+				delete(all, w) // until it begins afresh it costs nothing
 			}
 		}
 	}
@@ -119,17 +144,22 @@ func (s *source) attach(w *watcher) bool {
 	if s.dead {
 		return false
 	}
-	set, name := s.set(w.target)
-	if set[name] == nil {
-		if _, lingers := s.lingering[name]; !lingers || w.target.Key == "" {
+	all := s.watchers(w.target)
+	if all == nil {
+		if _, lingers := s.lingering[w.target.Key]; !lingers || w.target.Key == "" {
 			s.from.Watch(w.target)
 		}
-		set[name] = map[*watcher]struct{}{}
+		all = watchers{}
+		if w.target.Key != "" {
+			s.keys[w.target.Key] = all
+		} else {
+			s.prefixes.Put(w.target.Prefix, all)
+		}
 	}
 	if w.target.Key != "" {
-		delete(s.lingering, name)
+		delete(s.lingering, w.target.Key)
 	}
-	set[name][w] = struct{}{}
+	all[w] = struct{}{}
 	return true
 }
 
@@ -138,24 +168,26 @@ func (s *source) detach(w *watcher, read uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.reads, read)
-	set, name := s.set(w.target)
-	if delete(set[name], w); len(set[name]) > 0 || s.dead {
+	all := s.watchers(w.target)
+	if delete(all, w); len(all) > 0 || all == nil || s.dead {
 		return
 	}
-	delete(set, name)
-	if w.target.Key != "" && len(s.lingering) < lingerMost {
-		s.lingering[name] = time.Now()
+	if w.target.Key == "" {
+		s.prefixes.Delete(w.target.Prefix)
+	} else if delete(s.keys, w.target.Key); len(s.lingering) < lingerMost {
+		s.lingering[w.target.Key] = time.Now()
 		return
 	}
 	s.from.Unwatch(w.target)
 }
 
-// set returns the set that a target belongs to, and its name there.
-func (s *source) set(t owner.Target) (map[string]map[*watcher]struct{}, string) {
+// watchers returns who watches a target; nil is nobody. It needs mu.
+func (s *source) watchers(t owner.Target) watchers {
 	if t.Key != "" {
-		return s.keys, t.Key
+		return s.keys[t.Key]
 	}
-	return s.prefixes, t.Prefix
+	all, _ := s.prefixes.Get(t.Prefix)
+	return all
 }
 
 // read asks the member for the state of what a watcher watches, and returns the id of the read.
@@ -180,5 +212,5 @@ func (s *source) sweep(now time.Time) (idle bool) {
 			s.from.Unwatch(owner.Target{Key: key})
 		}
 	}
-	return len(s.keys)+len(s.prefixes)+len(s.lingering) == 0
+	return len(s.keys)+s.prefixes.Len()+len(s.lingering) == 0
 }

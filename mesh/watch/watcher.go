@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/event"
+	"github.com/sgkandale/sharelock/internal/pace"
 	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
@@ -43,6 +45,16 @@ type watcher struct {
 	retry time.Time
 	// trouble is the last error that the caller was told.
 	trouble string
+
+	// pace says how long the reader rests after it was told something, and quiet until when it
+	// does. resting is set if the budget counts it as resting.
+	pace    pace.Pace
+	quiet   time.Time
+	resting bool
+	// lag is how long the reader waits before it begins afresh because it is too slow, and
+	// lagged when it was too slow last.
+	lag    time.Duration
+	lagged time.Time
 }
 
 // A feed is what a watch has of one source.
@@ -57,11 +69,19 @@ type feed struct {
 func newWatcher(h *Hub, r sharelock.WatchRequest) *watcher {
 	w := &watcher{hub: h, target: owner.Target{Key: r.Key, Prefix: r.Prefix}, cursor: r.Resume}
 	w.wake, w.told = wake.New(), r.Resume != ""
+	w.budget, w.pace = &h.budget, pace.Pace{Credit: credit}
 	return w
 }
 
-// close detaches the watch from its sources.
-func (w *watcher) close() {
+// end ends the watch.
+func (w *watcher) end() {
+	w.detach()
+	w.inbox.close()
+	w.rests(0)
+}
+
+// detach detaches the watch from its sources.
+func (w *watcher) detach() {
 	for _, f := range w.feeds {
 		f.from.detach(w, f.read)
 	}
@@ -69,7 +89,7 @@ func (w *watcher) close() {
 }
 
 // run tells the caller what happens until the caller or this node has gone.
-func (w *watcher) run(ctx context.Context, send func([]*sharelock.Event) error) error {
+func (w *watcher) run(ctx context.Context, send func([]*event.Event) error) error {
 	ping := time.NewTicker(pingInterval)
 	defer ping.Stop()
 	again := time.NewTimer(0)
@@ -79,17 +99,10 @@ func (w *watcher) run(ctx context.Context, send func([]*sharelock.Event) error) 
 		if err := w.hub.cfg.Ready(); err != nil {
 			return err
 		}
-		t := w.take()
-		if len(t.events) > 0 {
-			if err := send(t.events); err != nil {
-				return err
-			}
-		}
-		if w.step(t, time.Now()) {
-			continue
-		}
-		if wait := time.Until(w.retry); wait > 0 {
-			again.Reset(wait)
+		if next, err := w.turn(send); err != nil {
+			return err
+		} else if wait := time.Until(next); !next.IsZero() {
+			again.Reset(max(wait, 0))
 		}
 		select {
 		case <-w.wake:
@@ -107,6 +120,27 @@ func (w *watcher) run(ctx context.Context, send func([]*sharelock.Event) error) 
 			return ctx.Err()
 		}
 	}
+}
+
+// turn tells the caller what has come, unless the reader rests. It returns when the next turn is at
+// the latest; the zero time is when something comes.
+func (w *watcher) turn(send func([]*event.Event) error) (next time.Time, err error) {
+	for now := time.Now(); !now.Before(w.quiet); now = time.Now() {
+		t := w.take()
+		if len(t.events) > 0 {
+			if err := send(t.events); err != nil {
+				return next, err
+			}
+			w.rests(w.pace.Spend(time.Now(), w.budget.cost(len(t.events))))
+		}
+		if !w.step(t, time.Now()) {
+			if now.Before(w.retry) {
+				return w.retry, nil
+			}
+			return time.Time{}, nil
+		}
+	}
+	return w.quiet, nil
 }
 
 // step does what is to be done after an inbox was emptied. It reports whether that has put
@@ -133,12 +167,14 @@ func (w *watcher) step(t taken, now time.Time) bool {
 
 // lose makes the watch begin afresh, and says why, unless the view has changed: open says that.
 func (w *watcher) lose(t taken) {
-	w.close()
+	w.detach()
 	w.before, w.view = w.view, nil
 	why := "the reader is too slow"
 	if t.broken {
 		w.rest()
 		why = "the owner could not be followed"
+	} else if t.full {
+		w.lags(time.Now())
 	}
 	if t.full || t.broken {
 		w.hub.resets.Add(1)
@@ -250,7 +286,7 @@ func (w *watcher) readEnded(r endedRead) {
 		}
 		w.rest()
 		if w.complain(r.err) || shown {
-			w.close()
+			w.detach()
 			w.before, w.view = w.view, nil
 			w.takeBack(about(sharelock.Reset, w.target.Key, r.err.Error()), false)
 		}

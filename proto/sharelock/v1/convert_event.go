@@ -22,6 +22,9 @@ var eventTypes = map[sharelock.EventType]WatchEvent_Type{
 	sharelock.Ping:      WatchEvent_PING,
 }
 
+// EventTypeToProto returns the type on the wire.
+func EventTypeToProto(t sharelock.EventType) WatchEvent_Type { return eventTypes[t] }
+
 // EventToProto returns the event on the wire.
 func EventToProto(e *sharelock.Event) *WatchEvent {
 	return &WatchEvent{

@@ -1309,12 +1309,14 @@ func (x *WatchResponse) GetNews() []*WatchNews {
 	return nil
 }
 
-// WatchNews is an event, or a part of what was read. If both are absent, events were left
-// out, and everything must be read again.
+// WatchNews is a list of events, or a part of what was read. If both are absent, events were
+// left out, and everything must be read again.
 type WatchNews struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Event         *WatchEvent            `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
-	Part          *WatchPart             `protobuf:"bytes,2,opt,name=part,proto3" json:"part,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// WatchEvents, in order, each with its length before it. There are so many of them that
+	// they are encoded and decoded by hand.
+	Events        []byte     `protobuf:"bytes,1,opt,name=events,proto3" json:"events,omitempty"`
+	Part          *WatchPart `protobuf:"bytes,2,opt,name=part,proto3" json:"part,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1349,9 +1351,9 @@ func (*WatchNews) Descriptor() ([]byte, []int) {
 	return file_sharelock_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
-func (x *WatchNews) GetEvent() *WatchEvent {
+func (x *WatchNews) GetEvents() []byte {
 	if x != nil {
-		return x.Event
+		return x.Events
 	}
 	return nil
 }
@@ -6195,9 +6197,9 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"partitions\x18\x06 \x03(\rR\n" +
 	"partitions\"A\n" +
 	"\rWatchResponse\x120\n" +
-	"\x04news\x18\x01 \x03(\v2\x1c.sharelock.peer.v1.WatchNewsR\x04news\"r\n" +
-	"\tWatchNews\x123\n" +
-	"\x05event\x18\x01 \x01(\v2\x1d.sharelock.peer.v1.WatchEventR\x05event\x120\n" +
+	"\x04news\x18\x01 \x03(\v2\x1c.sharelock.peer.v1.WatchNewsR\x04news\"U\n" +
+	"\tWatchNews\x12\x16\n" +
+	"\x06events\x18\x01 \x01(\fR\x06events\x120\n" +
 	"\x04part\x18\x02 \x01(\v2\x1c.sharelock.peer.v1.WatchPartR\x04part\"\xad\x02\n" +
 	"\n" +
 	"WatchEvent\x12\x12\n" +
@@ -6756,113 +6758,112 @@ var file_sharelock_peer_v1_peer_proto_depIdxs = []int32{
 	18, // 9: sharelock.peer.v1.WatchRequest.reads:type_name -> sharelock.peer.v1.WatchRead
 	17, // 10: sharelock.peer.v1.WatchRead.target:type_name -> sharelock.peer.v1.WatchTarget
 	20, // 11: sharelock.peer.v1.WatchResponse.news:type_name -> sharelock.peer.v1.WatchNews
-	21, // 12: sharelock.peer.v1.WatchNews.event:type_name -> sharelock.peer.v1.WatchEvent
-	22, // 13: sharelock.peer.v1.WatchNews.part:type_name -> sharelock.peer.v1.WatchPart
-	21, // 14: sharelock.peer.v1.WatchPart.events:type_name -> sharelock.peer.v1.WatchEvent
-	23, // 15: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
-	24, // 16: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
-	26, // 17: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
-	25, // 18: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
-	27, // 19: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
-	82, // 20: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
-	83, // 21: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
-	84, // 22: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
-	23, // 23: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
-	23, // 24: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
-	24, // 25: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
-	24, // 26: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
-	23, // 27: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
-	23, // 28: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
-	0,  // 29: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
-	27, // 30: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
-	23, // 31: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
-	23, // 32: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
-	23, // 33: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
-	1,  // 34: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
-	27, // 35: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
-	27, // 36: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
-	47, // 37: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
-	49, // 38: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
-	47, // 39: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
-	51, // 40: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
-	23, // 41: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
-	23, // 42: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
-	23, // 43: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
-	23, // 44: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
-	58, // 45: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
-	59, // 46: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
-	23, // 47: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
-	59, // 48: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
-	58, // 49: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
-	78, // 50: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
-	74, // 51: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
-	68, // 52: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
-	75, // 53: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
-	69, // 54: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
-	72, // 55: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
-	73, // 56: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
-	47, // 57: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
-	85, // 58: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
-	76, // 59: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
-	78, // 60: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
-	86, // 61: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
-	87, // 62: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
-	76, // 63: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
-	77, // 64: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
-	2,  // 65: sharelock.peer.v1.KeyringRequest.action:type_name -> sharelock.peer.v1.KeyringRequest.Action
-	81, // 66: sharelock.peer.v1.KeyringResponse.keys:type_name -> sharelock.peer.v1.KeyringKey
-	26, // 67: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
-	25, // 68: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
-	25, // 69: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
-	31, // 70: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
-	33, // 71: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
-	35, // 72: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
-	37, // 73: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
-	39, // 74: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
-	43, // 75: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
-	45, // 76: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
-	48, // 77: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
-	70, // 78: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
-	52, // 79: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
-	64, // 80: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
-	41, // 81: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
-	11, // 82: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
-	16, // 83: sharelock.peer.v1.PeerService.Watch:input_type -> sharelock.peer.v1.WatchRequest
-	54, // 84: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
-	56, // 85: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
-	60, // 86: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
-	62, // 87: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
-	14, // 88: sharelock.peer.v1.PeerService.Usage:input_type -> sharelock.peer.v1.UsageRequest
-	79, // 89: sharelock.peer.v1.PeerService.Keyring:input_type -> sharelock.peer.v1.KeyringRequest
-	9,  // 90: sharelock.peer.v1.PeerService.Activity:input_type -> sharelock.peer.v1.ActivityRequest
-	3,  // 91: sharelock.peer.v1.PeerService.History:input_type -> sharelock.peer.v1.HistoryRequest
-	32, // 92: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
-	34, // 93: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
-	36, // 94: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
-	38, // 95: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
-	40, // 96: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
-	44, // 97: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
-	46, // 98: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
-	50, // 99: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
-	71, // 100: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
-	53, // 101: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
-	65, // 102: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
-	42, // 103: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
-	13, // 104: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
-	19, // 105: sharelock.peer.v1.PeerService.Watch:output_type -> sharelock.peer.v1.WatchResponse
-	55, // 106: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
-	57, // 107: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
-	61, // 108: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
-	63, // 109: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
-	15, // 110: sharelock.peer.v1.PeerService.Usage:output_type -> sharelock.peer.v1.UsageResponse
-	80, // 111: sharelock.peer.v1.PeerService.Keyring:output_type -> sharelock.peer.v1.KeyringResponse
-	10, // 112: sharelock.peer.v1.PeerService.Activity:output_type -> sharelock.peer.v1.ActivityResponse
-	4,  // 113: sharelock.peer.v1.PeerService.History:output_type -> sharelock.peer.v1.HistoryResponse
-	92, // [92:114] is the sub-list for method output_type
-	70, // [70:92] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	22, // 12: sharelock.peer.v1.WatchNews.part:type_name -> sharelock.peer.v1.WatchPart
+	21, // 13: sharelock.peer.v1.WatchPart.events:type_name -> sharelock.peer.v1.WatchEvent
+	23, // 14: sharelock.peer.v1.Member.identity:type_name -> sharelock.peer.v1.Identity
+	24, // 15: sharelock.peer.v1.View.members:type_name -> sharelock.peer.v1.Member
+	26, // 16: sharelock.peer.v1.History.cluster:type_name -> sharelock.peer.v1.Cluster
+	25, // 17: sharelock.peer.v1.History.views:type_name -> sharelock.peer.v1.View
+	27, // 18: sharelock.peer.v1.Snapshot.history:type_name -> sharelock.peer.v1.History
+	82, // 19: sharelock.peer.v1.Command.found:type_name -> sharelock.peer.v1.Command.Found
+	83, // 20: sharelock.peer.v1.Command.lead:type_name -> sharelock.peer.v1.Command.Lead
+	84, // 21: sharelock.peer.v1.Command.propose:type_name -> sharelock.peer.v1.Command.Propose
+	23, // 22: sharelock.peer.v1.Meta.identity:type_name -> sharelock.peer.v1.Identity
+	23, // 23: sharelock.peer.v1.PromiseRequest.founder:type_name -> sharelock.peer.v1.Identity
+	24, // 24: sharelock.peer.v1.ProbeRequest.member:type_name -> sharelock.peer.v1.Member
+	24, // 25: sharelock.peer.v1.JoinRequest.member:type_name -> sharelock.peer.v1.Member
+	23, // 26: sharelock.peer.v1.JoinRequest.reached:type_name -> sharelock.peer.v1.Identity
+	23, // 27: sharelock.peer.v1.JoinRequest.callers:type_name -> sharelock.peer.v1.Identity
+	0,  // 28: sharelock.peer.v1.JoinResponse.outcome:type_name -> sharelock.peer.v1.JoinResponse.Outcome
+	27, // 29: sharelock.peer.v1.JoinResponse.history:type_name -> sharelock.peer.v1.History
+	23, // 30: sharelock.peer.v1.RenewRequest.member:type_name -> sharelock.peer.v1.Identity
+	23, // 31: sharelock.peer.v1.RenewRequest.complaints:type_name -> sharelock.peer.v1.Identity
+	23, // 32: sharelock.peer.v1.RenewRequest.callers:type_name -> sharelock.peer.v1.Identity
+	1,  // 33: sharelock.peer.v1.RenewResponse.outcome:type_name -> sharelock.peer.v1.RenewResponse.Outcome
+	27, // 34: sharelock.peer.v1.RenewResponse.history:type_name -> sharelock.peer.v1.History
+	27, // 35: sharelock.peer.v1.InstallRequest.history:type_name -> sharelock.peer.v1.History
+	47, // 36: sharelock.peer.v1.AskResponse.held:type_name -> sharelock.peer.v1.Held
+	49, // 37: sharelock.peer.v1.FetchRequest.wants:type_name -> sharelock.peer.v1.Want
+	47, // 38: sharelock.peer.v1.Want.held:type_name -> sharelock.peer.v1.Held
+	51, // 39: sharelock.peer.v1.FetchResponse.pieces:type_name -> sharelock.peer.v1.Piece
+	23, // 40: sharelock.peer.v1.TakeOverRequest.silent:type_name -> sharelock.peer.v1.Identity
+	23, // 41: sharelock.peer.v1.Parcel.from:type_name -> sharelock.peer.v1.Identity
+	23, // 42: sharelock.peer.v1.Parcel.to:type_name -> sharelock.peer.v1.Identity
+	23, // 43: sharelock.peer.v1.Reply.to:type_name -> sharelock.peer.v1.Identity
+	58, // 44: sharelock.peer.v1.RelayRequest.parcel:type_name -> sharelock.peer.v1.Parcel
+	59, // 45: sharelock.peer.v1.RelayResponse.reply:type_name -> sharelock.peer.v1.Reply
+	23, // 46: sharelock.peer.v1.CollectRequest.member:type_name -> sharelock.peer.v1.Identity
+	59, // 47: sharelock.peer.v1.CollectRequest.replies:type_name -> sharelock.peer.v1.Reply
+	58, // 48: sharelock.peer.v1.CollectResponse.parcels:type_name -> sharelock.peer.v1.Parcel
+	78, // 49: sharelock.peer.v1.ListResponse.locks:type_name -> sharelock.peer.v1.Lock
+	74, // 50: sharelock.peer.v1.LinkRequest.calls:type_name -> sharelock.peer.v1.Call
+	68, // 51: sharelock.peer.v1.LinkRequest.entries:type_name -> sharelock.peer.v1.Entries
+	75, // 52: sharelock.peer.v1.LinkResponse.answers:type_name -> sharelock.peer.v1.Answer
+	69, // 53: sharelock.peer.v1.LinkResponse.acks:type_name -> sharelock.peer.v1.Ack
+	72, // 54: sharelock.peer.v1.SyncRequest.bases:type_name -> sharelock.peer.v1.Base
+	73, // 55: sharelock.peer.v1.SyncResponse.taken:type_name -> sharelock.peer.v1.Taken
+	47, // 56: sharelock.peer.v1.Base.held:type_name -> sharelock.peer.v1.Held
+	85, // 57: sharelock.peer.v1.Call.metadata:type_name -> sharelock.peer.v1.Call.MetadataEntry
+	76, // 58: sharelock.peer.v1.Answer.holds:type_name -> sharelock.peer.v1.Hold
+	78, // 59: sharelock.peer.v1.Answer.lock:type_name -> sharelock.peer.v1.Lock
+	86, // 60: sharelock.peer.v1.Hold.metadata:type_name -> sharelock.peer.v1.Hold.MetadataEntry
+	87, // 61: sharelock.peer.v1.Waiter.metadata:type_name -> sharelock.peer.v1.Waiter.MetadataEntry
+	76, // 62: sharelock.peer.v1.Lock.holds:type_name -> sharelock.peer.v1.Hold
+	77, // 63: sharelock.peer.v1.Lock.waiters:type_name -> sharelock.peer.v1.Waiter
+	2,  // 64: sharelock.peer.v1.KeyringRequest.action:type_name -> sharelock.peer.v1.KeyringRequest.Action
+	81, // 65: sharelock.peer.v1.KeyringResponse.keys:type_name -> sharelock.peer.v1.KeyringKey
+	26, // 66: sharelock.peer.v1.Command.Found.cluster:type_name -> sharelock.peer.v1.Cluster
+	25, // 67: sharelock.peer.v1.Command.Found.view:type_name -> sharelock.peer.v1.View
+	25, // 68: sharelock.peer.v1.Command.Propose.view:type_name -> sharelock.peer.v1.View
+	31, // 69: sharelock.peer.v1.PeerService.Promise:input_type -> sharelock.peer.v1.PromiseRequest
+	33, // 70: sharelock.peer.v1.PeerService.Probe:input_type -> sharelock.peer.v1.ProbeRequest
+	35, // 71: sharelock.peer.v1.PeerService.Join:input_type -> sharelock.peer.v1.JoinRequest
+	37, // 72: sharelock.peer.v1.PeerService.Renew:input_type -> sharelock.peer.v1.RenewRequest
+	39, // 73: sharelock.peer.v1.PeerService.Term:input_type -> sharelock.peer.v1.TermRequest
+	43, // 74: sharelock.peer.v1.PeerService.Install:input_type -> sharelock.peer.v1.InstallRequest
+	45, // 75: sharelock.peer.v1.PeerService.Ask:input_type -> sharelock.peer.v1.AskRequest
+	48, // 76: sharelock.peer.v1.PeerService.Fetch:input_type -> sharelock.peer.v1.FetchRequest
+	70, // 77: sharelock.peer.v1.PeerService.Sync:input_type -> sharelock.peer.v1.SyncRequest
+	52, // 78: sharelock.peer.v1.PeerService.Active:input_type -> sharelock.peer.v1.ActiveRequest
+	64, // 79: sharelock.peer.v1.PeerService.List:input_type -> sharelock.peer.v1.ListRequest
+	41, // 80: sharelock.peer.v1.PeerService.Decommission:input_type -> sharelock.peer.v1.DecommissionRequest
+	11, // 81: sharelock.peer.v1.PeerService.Forced:input_type -> sharelock.peer.v1.ForcedRequest
+	16, // 82: sharelock.peer.v1.PeerService.Watch:input_type -> sharelock.peer.v1.WatchRequest
+	54, // 83: sharelock.peer.v1.PeerService.Greet:input_type -> sharelock.peer.v1.GreetRequest
+	56, // 84: sharelock.peer.v1.PeerService.TakeOver:input_type -> sharelock.peer.v1.TakeOverRequest
+	60, // 85: sharelock.peer.v1.PeerService.Relay:input_type -> sharelock.peer.v1.RelayRequest
+	62, // 86: sharelock.peer.v1.PeerService.Collect:input_type -> sharelock.peer.v1.CollectRequest
+	14, // 87: sharelock.peer.v1.PeerService.Usage:input_type -> sharelock.peer.v1.UsageRequest
+	79, // 88: sharelock.peer.v1.PeerService.Keyring:input_type -> sharelock.peer.v1.KeyringRequest
+	9,  // 89: sharelock.peer.v1.PeerService.Activity:input_type -> sharelock.peer.v1.ActivityRequest
+	3,  // 90: sharelock.peer.v1.PeerService.History:input_type -> sharelock.peer.v1.HistoryRequest
+	32, // 91: sharelock.peer.v1.PeerService.Promise:output_type -> sharelock.peer.v1.PromiseResponse
+	34, // 92: sharelock.peer.v1.PeerService.Probe:output_type -> sharelock.peer.v1.ProbeResponse
+	36, // 93: sharelock.peer.v1.PeerService.Join:output_type -> sharelock.peer.v1.JoinResponse
+	38, // 94: sharelock.peer.v1.PeerService.Renew:output_type -> sharelock.peer.v1.RenewResponse
+	40, // 95: sharelock.peer.v1.PeerService.Term:output_type -> sharelock.peer.v1.TermResponse
+	44, // 96: sharelock.peer.v1.PeerService.Install:output_type -> sharelock.peer.v1.InstallResponse
+	46, // 97: sharelock.peer.v1.PeerService.Ask:output_type -> sharelock.peer.v1.AskResponse
+	50, // 98: sharelock.peer.v1.PeerService.Fetch:output_type -> sharelock.peer.v1.FetchResponse
+	71, // 99: sharelock.peer.v1.PeerService.Sync:output_type -> sharelock.peer.v1.SyncResponse
+	53, // 100: sharelock.peer.v1.PeerService.Active:output_type -> sharelock.peer.v1.ActiveResponse
+	65, // 101: sharelock.peer.v1.PeerService.List:output_type -> sharelock.peer.v1.ListResponse
+	42, // 102: sharelock.peer.v1.PeerService.Decommission:output_type -> sharelock.peer.v1.DecommissionResponse
+	13, // 103: sharelock.peer.v1.PeerService.Forced:output_type -> sharelock.peer.v1.ForcedResponse
+	19, // 104: sharelock.peer.v1.PeerService.Watch:output_type -> sharelock.peer.v1.WatchResponse
+	55, // 105: sharelock.peer.v1.PeerService.Greet:output_type -> sharelock.peer.v1.GreetResponse
+	57, // 106: sharelock.peer.v1.PeerService.TakeOver:output_type -> sharelock.peer.v1.TakeOverResponse
+	61, // 107: sharelock.peer.v1.PeerService.Relay:output_type -> sharelock.peer.v1.RelayResponse
+	63, // 108: sharelock.peer.v1.PeerService.Collect:output_type -> sharelock.peer.v1.CollectResponse
+	15, // 109: sharelock.peer.v1.PeerService.Usage:output_type -> sharelock.peer.v1.UsageResponse
+	80, // 110: sharelock.peer.v1.PeerService.Keyring:output_type -> sharelock.peer.v1.KeyringResponse
+	10, // 111: sharelock.peer.v1.PeerService.Activity:output_type -> sharelock.peer.v1.ActivityResponse
+	4,  // 112: sharelock.peer.v1.PeerService.History:output_type -> sharelock.peer.v1.HistoryResponse
+	91, // [91:113] is the sub-list for method output_type
+	69, // [69:91] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_sharelock_peer_v1_peer_proto_init() }

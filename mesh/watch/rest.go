@@ -1,0 +1,34 @@
+package watch
+
+import "time"
+
+// A reader that is too slow again and again begins afresh after leastLag, and then after twice as
+// long each time, up to mostLag, until it has kept up for lagForgotten: to read everything is dear.
+const (
+	leastLag     = 250 * time.Millisecond
+	mostLag      = 10 * time.Second
+	lagForgotten = 30 * time.Second
+)
+
+// rests makes the reader rest.
+func (w *watcher) rests(d time.Duration) {
+	if rests := d > 0; rests != w.resting {
+		w.resting = rests
+		if rests {
+			w.budget.resting.Add(1)
+		} else {
+			w.budget.resting.Add(-1)
+		}
+	}
+	w.quiet = time.Now().Add(min(d, restMost))
+}
+
+// lags begins a pause after the reader was too slow, unless that is the first time.
+func (w *watcher) lags(now time.Time) {
+	if w.lagged.IsZero() || now.Sub(w.lagged) > w.lag+lagForgotten {
+		w.lag = 0
+	} else {
+		w.lag = min(max(2*w.lag, leastLag), mostLag)
+	}
+	w.lagged, w.retry = now, now.Add(w.lag)
+}

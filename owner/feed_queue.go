@@ -1,0 +1,180 @@
+package owner
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Bounds of what waits for a node in its feed. The read of a prefix waits while there is more than
+// half of feedBytes.
+const (
+	feedMost  = 16384
+	feedBytes = 16 << 20
+)
+
+// A Take costs takeCost of rest, so that a node which is told something all the time takes more at
+// a time. One that was idle has credit. What was read does not wait.
+const (
+	takeCost   = 2 * time.Millisecond
+	takeCredit = 40 * time.Millisecond
+)
+
+// A newsQueue has the news that wait for a node.
+type newsQueue struct {
+	news  []News
+	bytes int
+	// urgent is set if there is anything but events. room is closed when news are taken; nil is
+	// nobody waits for that.
+	urgent bool
+	room   chan struct{}
+}
+
+// add adds news. If too much waits, all of it is left out.
+func (q *newsQueue) add(n News, size int) {
+	if len(q.news) >= feedMost || q.bytes+size > feedBytes && len(q.news) > 0 {
+		q.drop()
+	}
+	q.news = append(q.news, n)
+	q.bytes += size
+	q.urgent = q.urgent || n.Event == nil
+}
+
+// drop leaves out everything.
+func (q *newsQueue) drop() {
+	clear(q.news)
+	q.news, q.bytes, q.urgent = append(q.news[:0], News{}), 0, true
+}
+
+// take empties the queue.
+func (q *newsQueue) take() []News {
+	news := q.news
+	if q.room != nil {
+		close(q.room)
+	}
+	*q = newsQueue{}
+	return news
+}
+
+// offer queues the events that the node may watch. It is called in a shard's turn, so it does not
+// look at the prefixes: Take does.
+func (f *Feed) offer(events []*Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return
+	}
+	for _, e := range events {
+		if _, sure := f.keys[e.Key]; sure || f.patterns > 0 {
+			f.push(News{Event: e, unsure: !sure}, e.size())
+		}
+	}
+}
+
+// push queues news. It needs mu.
+func (f *Feed) push(n News, size int) {
+	if len(f.queue.news) == 0 || n.Event == nil {
+		f.wake.Set()
+	}
+	f.queue.add(n, size)
+}
+
+// pass queues a part.
+func (f *Feed) pass(p *Part) {
+	size := 0
+	for _, e := range p.Events {
+		size += e.size()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.closed {
+		f.push(News{Part: p}, size)
+	}
+}
+
+// lose tells the node that events were left out.
+func (f *Feed) lose() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.closed {
+		f.queue.drop()
+		f.wake.Set()
+	}
+}
+
+// size returns about how many bytes an event takes.
+func (e *Event) size() int {
+	return len(e.Key) + len(e.ClientID) + len(e.Principal) + len(e.Reason) + 256
+}
+
+// Take waits for news and returns what is queued. It fails with ErrFeedClosed after Close, and with
+// the error of the context if that ends first. Only one goroutine may call it.
+func (f *Feed) Take(ctx context.Context) ([]News, error) {
+	for {
+		news, rest, err := f.taken()
+		if len(news) > 0 || err != nil {
+			return news, err
+		}
+		var rested <-chan time.Time
+		if rest > 0 {
+			rested = time.After(rest)
+		}
+		select {
+		case <-f.wake:
+		case <-rested:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// taken returns what is queued, or for how long the node rests.
+func (f *Feed) taken() (news []News, rest time.Duration, err error) {
+	f.mu.Lock()
+	now := time.Now()
+	if f.closed {
+		f.mu.Unlock()
+		return nil, 0, ErrFeedClosed
+	}
+	if len(f.queue.news) == 0 {
+		f.mu.Unlock()
+		return nil, 0, nil
+	}
+	if rest = f.quiet.Sub(now); rest > 0 && !f.queue.urgent {
+		f.mu.Unlock()
+		return nil, rest, nil
+	}
+	news = f.queue.take()
+	f.mu.Unlock()
+	f.quiet = now.Add(f.pace.Spend(now, takeCost))
+	return f.matched(news), 0, nil
+}
+
+// matched returns the news without the events that no prefix matches.
+func (f *Feed) matched(news []News) []News {
+	f.matching.Lock()
+	defer f.matching.Unlock()
+	return slices.DeleteFunc(news, func(n News) bool { return n.unsure && !f.prefixes.Any(n.Event.Key) })
+}
+
+// awaitRoom waits until half of the queue is free. It returns false if the feed is closed or ctx
+// has ended.
+func (f *Feed) awaitRoom(ctx context.Context) bool {
+	for {
+		f.mu.Lock()
+		if f.closed || f.queue.bytes <= feedBytes/2 {
+			closed := f.closed
+			f.mu.Unlock()
+			return !closed && ctx.Err() == nil
+		}
+		if f.queue.room == nil {
+			f.queue.room = make(chan struct{})
+		}
+		room := f.queue.room
+		f.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+		}
+	}
+}
