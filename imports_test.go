@@ -112,7 +112,7 @@ var folders = []folder{
 			".", "api", "owner", "ring",
 			"internal/audit",
 			"mesh/census", "mesh/founding", "mesh/greeting",
-			"internal/audit", "internal/quota",
+			"internal/audit", "internal/quota", "internal/share",
 			"mesh/condition",
 			"mesh/epoch",
 			"mesh/gossip",
@@ -203,7 +203,7 @@ var folders = []folder{
 		},
 		nil,
 	},
-	{"mesh/watch", []string{".", "internal/event", "internal/pace", "internal/prefixes", "internal/wake", "ring", "owner", "mesh/epoch"}, nil},
+	{"mesh/watch", []string{".", "internal/event", "internal/pace", "internal/prefixes", "internal/share", "internal/wake", "ring", "owner", "mesh/epoch"}, nil},
 	{"mesh/raftstore", []string{"internal/release"}, []string{raft, bbolt}},
 	{"mesh/view", []string{"internal/release", "internal/ringproto", "internal/rules", "internal/wake", "mesh/raftstore", "ring", "proto/sharelock/peer/v1"}, []string{raft, hclog, protobuf}},
 	{

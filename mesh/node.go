@@ -24,6 +24,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/internal/nodetls"
 	"github.com/sgkandale/sharelock/internal/quota"
+	"github.com/sgkandale/sharelock/internal/share"
 	"github.com/sgkandale/sharelock/internal/trace"
 	"github.com/sgkandale/sharelock/internal/wake"
 	"github.com/sgkandale/sharelock/mesh/census"
@@ -219,7 +220,7 @@ func (n *Node) open() error {
 	n.watches = watch.New(watch.Config{
 		Self: n.self, Views: n.views, Open: func(m ring.Member) watch.Source { return n.peers.Feed(m) }, Ready: n.Ready,
 		AwaitStart: func(ctx context.Context) { n.awaitStart(ctx, n.startPatience()) }, Leaving: n.draining,
-		Spawn: n.tasks.Go, Context: n.ctx,
+		Host: func(ctx context.Context) string { return share.Host(api.RemoteOf(ctx)) }, Spawn: n.tasks.Go, Context: n.ctx,
 	})
 	if n.cfg.Recover {
 		if err := n.recoverMesh(); err != nil {

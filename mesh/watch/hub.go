@@ -9,6 +9,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/event"
+	"github.com/sgkandale/sharelock/internal/share"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
 	"github.com/sgkandale/sharelock/ring"
@@ -46,8 +47,10 @@ type Config struct {
 	AwaitStart func(ctx context.Context)
 	// Leaving is closed when callers are sent away to other nodes.
 	Leaving <-chan struct{}
-	// MaxStreams is how many watches there may be at once.
+	// MaxStreams is how many watches there may be at once. Host returns the host of a caller, by its
+	// context: hosts share these places. If it is nil all callers are of one host.
 	MaxStreams int
+	Host       func(ctx context.Context) string
 	// Spawn runs a goroutine, or returns false when this process stops.
 	Spawn func(func()) bool
 	// Context ends when this process stops.
@@ -59,6 +62,7 @@ type Hub struct {
 	cfg Config
 
 	budget budget
+	places *share.Places
 	resets atomic.Uint64
 
 	mu      sync.Mutex
@@ -70,7 +74,7 @@ func New(cfg Config) *Hub {
 	if cfg.MaxStreams == 0 {
 		cfg.MaxStreams = DefaultMaxStreams
 	}
-	return &Hub{cfg: cfg, sources: map[ring.Identity]*source{}}
+	return &Hub{cfg: cfg, places: share.New(cfg.MaxStreams), sources: map[ring.Identity]*source{}}
 }
 
 // Run forgets what nobody watches any more, until ctx ends.
@@ -99,15 +103,28 @@ func (h *Hub) Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*
 	if err := check(&r); err != nil {
 		return err
 	}
-	if h.budget.streams.Add(1) > int64(h.cfg.MaxStreams) {
-		h.budget.streams.Add(-1)
-		return &sharelock.Error{Err: sharelock.ErrQuota, Message: "this node has as many watches as it may"}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	host := ""
+	if h.cfg.Host != nil {
+		host = h.cfg.Host(ctx)
 	}
+	place, _, ok := h.places.Take(host, func() { cancel(errDisplaced) })
+	if !ok {
+		return &sharelock.Error{Err: sharelock.ErrQuota, Message: fmt.Sprintf("this node has %d watches, the maximum; use another node", h.cfg.MaxStreams)}
+	}
+	defer place.Leave()
+	h.budget.streams.Add(1)
 	defer h.budget.streams.Add(-1)
 	h.cfg.AwaitStart(ctx)
 	w := newWatcher(h, r)
 	defer w.end()
 	return w.run(ctx, send)
+}
+
+// errDisplaced ends a watch for one of another host.
+var errDisplaced = &sharelock.Error{
+	Err: sharelock.ErrQuota, Message: "this node has as many watches as it may, and this host has the most of them; use another node",
 }
 
 func check(r *sharelock.WatchRequest) error {

@@ -64,6 +64,9 @@ func (s *fakeSource) Close() {
 	s.closed = true
 }
 
+// hostOf is the key of a context value: the host of a caller.
+type hostOf struct{}
+
 // rig is the hub of member a, with a fake member b.
 type rig struct {
 	t     *testing.T
@@ -92,6 +95,7 @@ func newRig(t *testing.T) *rig {
 			r.sources = append(r.sources, &fakeSource{news: make(chan []owner.News), watched: map[owner.Target]int{}})
 			return r.sources[len(r.sources)-1]
 		},
+		Host:    func(ctx context.Context) string { name, _ := ctx.Value(hostOf{}).(string); return name },
 		Leaving: make(chan struct{}), MaxStreams: 2, Spawn: func(fn func()) bool { tasks.Go(fn); return true }, Context: ctx,
 	})
 	r.show(1)
@@ -332,6 +336,38 @@ func TestRefused(t *testing.T) {
 		}
 		if n := r.hub.Streams(); n != 0 {
 			t.Errorf("%d watches are counted", n)
+		}
+	})
+}
+
+// Hosts share the watches of a node: one that has few takes the place of one that has many.
+func TestHostsShareTheWatches(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		watch := func(host string) <-chan error {
+			ended := make(chan error, 1)
+			ctx, cancel := context.WithCancel(context.WithValue(t.Context(), hostOf{}, host))
+			t.Cleanup(cancel)
+			go func() {
+				ended <- r.hub.Watch(ctx, sharelock.WatchRequest{Key: r.key}, func([]*event.Event) error { return nil })
+			}()
+			synctest.Wait()
+			return ended
+		}
+		first, second := watch("10.0.0.1"), watch("10.0.0.1")
+		if err := <-watch("10.0.0.1"); !errors.Is(err, sharelock.ErrQuota) {
+			t.Errorf("a third watch of a host: %v", err)
+		}
+		other := watch("10.0.0.2")
+		if err := <-second; !errors.Is(err, sharelock.ErrQuota) {
+			t.Errorf("the newest watch of the host with the most ends with %v", err)
+		}
+		select {
+		case err := <-first:
+			t.Errorf("the first watch has ended: %v", err)
+		case err := <-other:
+			t.Errorf("the watch of the other host has ended: %v", err)
+		default:
 		}
 	})
 }

@@ -117,7 +117,7 @@ func (w *watcher) run(ctx context.Context, send func([]*event.Event) error) erro
 		case <-w.hub.cfg.Leaving:
 			return &sharelock.Error{Err: sharelock.ErrNotReady, Message: "the node leaves the mesh"}
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }
