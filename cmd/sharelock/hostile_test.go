@@ -28,6 +28,8 @@ const (
 	hostileEnv = "SHARELOCK_HOSTILE"
 	// hostileBinaryEnv is the path of sharelock.
 	hostileBinaryEnv = "SHARELOCK_HOSTILE_BINARY"
+	// hostileWatchEnv, if it is set, makes the hostile client watch, too.
+	hostileWatchEnv = "SHARELOCK_HOSTILE_WATCH"
 )
 
 const (
