@@ -62,6 +62,10 @@ sim-pairs: ## PAIRS=200 of 1992 crashes beside a broken pair, and all ways to br
 mutants: ## break the protocol rules, one at a time; the tests must detect it (MUTANTS=short: no random runs)
 	SHARELOCK_MUTANTS=$(MUTANTS) go test -run '^TestMutants$$' -count 1 -timeout 20m -v ./internal/mutants
 
+.PHONY: history
+history: ## record a million holds, and ask who held a key at a thousand times
+	SHARELOCK_HISTORY=1000000 go test -run '^TestMany$$' -count 1 -timeout 20m -v ./owner/journal
+
 .PHONY: model
 model: ## search the protocol's models exhaustively (10 minutes; MODEL=short: one)
 	scripts/model $(MODEL)
