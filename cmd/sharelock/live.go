@@ -163,7 +163,7 @@ func (l *live) show(ctx context.Context, again bool) error {
 	var cannot *exitError
 	switch {
 	case ctx.Err() != nil:
-		return nil
+		return nil //nolint:nilerr // the user has ended it
 	case errors.Is(err, sharelock.ErrNotHeld):
 		if l.output == "json" {
 			out.WriteString("{}")

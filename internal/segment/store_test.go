@@ -114,7 +114,7 @@ func TestTornAtEachByte(t *testing.T) {
 	whole, err := os.ReadFile(name)
 	must(t, err)
 	block := len(whole) / 3
-	for n := range len(whole) {
+	for n := range whole {
 		must(t, os.WriteFile(name, whole[:n], 0o600))
 		s, torn, err := Open(dir, 64<<20)
 		must(t, err)

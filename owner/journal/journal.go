@@ -305,8 +305,9 @@ func (j *Journal) noteAll(b []byte) {
 	j.spansMu.Lock()
 	defer j.spansMu.Unlock()
 	var r record
-	for rest, err := b, error(nil); len(rest) > 0; {
-		if rest, err = r.next(rest); err != nil {
+	for len(b) > 0 {
+		var err error
+		if b, err = r.next(b); err != nil {
 			return
 		}
 		j.note(&r, number)

@@ -100,11 +100,10 @@ func (l *line) covered(from int64, epoch uint32) int64 {
 		if !open && base >= want {
 			continue // nothing that counts was decided in it
 		}
-		low := want
-		if low, at = extend(l.spans[e], want, open, at); at <= from || low > base {
+		var low uint64
+		switch low, at = extend(l.spans[e], want, open, at); {
+		case at <= from, low > base:
 			return at
-		}
-		switch {
 		case lost:
 			return at
 		case base == 0:
