@@ -47,6 +47,7 @@ var documentBlocks = []documentBlock{
 		want:    []string{"64 workers", "16 workers", `"workers"`},
 	},
 	{page: "docs/performance.md", part: "make bench-peers", elsewhere: "it takes half an hour and other lock services"},
+	{page: "docs/performance.md", part: "-bench BenchmarkWatchers", elsewhere: "a benchmark; make bench ONCE=1 runs it once"},
 	{
 		page: "docs/performance.md", part: "sharelock bench --server",
 		replace: []string{"sharelock bench", "sharelock bench --duration 3s --warmup 1ms", "10.0.0.1:50052,10.0.0.2:50052", "127.0.0.1:50052,127.0.0.1:50062"},
@@ -134,7 +135,7 @@ func (s *documentShell) run(t *testing.T, b documentBlock, block string) {
 		s.check(t, b.want, block)
 		return
 	}
-	for _, line := range strings.Split(strings.TrimSpace(block), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(block), "\n") {
 		s.check(t, b.want[:min(len(b.want), strings.Count(line, "curl"))], "timeout 3 "+line+" | grep -m 1 . || true") // a line is enough
 	}
 }

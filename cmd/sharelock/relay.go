@@ -103,12 +103,7 @@ func (r *relay) run(in <-chan os.Signal, w witness) {
 				delete(back, got.sig)
 				continue
 			}
-			for _, sig := range inOrder(back) {
-				if h := back[sig]; h.question > 0 && h.question <= got.answer {
-					delete(back, sig)
-					queue = append(queue, sig)
-				}
-			}
+			queue = append(queue, unwitnessed(back, got.answer)...)
 		case <-timer.C:
 			for _, sig := range inOrder(back) {
 				h := back[sig]
@@ -127,6 +122,17 @@ func (r *relay) run(in <-chan os.Signal, w witness) {
 			return
 		}
 	}
+}
+
+// unwitnessed takes from back the signals whose question is answered: the sentinel did not get them.
+func unwitnessed(back map[os.Signal]held, answer int64) (list []os.Signal) {
+	for _, sig := range inOrder(back) {
+		if h := back[sig]; h.question > 0 && h.question <= answer {
+			delete(back, sig)
+			list = append(list, sig)
+		}
+	}
+	return list
 }
 
 // inOrder returns the signals that are held back, in the order in which they came.

@@ -70,12 +70,12 @@ func (s *Set[V]) Of(key string, fn func(V) bool) {
 }
 
 // Any reports whether the key has any of the prefixes.
-func (s *Set[V]) Any(key string) (any bool) {
+func (s *Set[V]) Any(key string) (found bool) {
 	s.Of(key, func(V) bool {
-		any = true
+		found = true
 		return false
 	})
-	return any
+	return found
 }
 
 // All calls fn with all prefixes and their values.
