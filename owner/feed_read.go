@@ -33,7 +33,10 @@ func (f *Feed) Read(ctx context.Context, r Read) {
 			return
 		}
 		p.final = i == len(r.Partitions)-1
-		switch ok := p.partition(id); {
+		var ok bool
+		switch visited := f.service.reading.visit(ctx, func() { ok = p.partition(id) }); {
+		case !visited:
+			return
 		case !ok:
 			f.pass(&Part{ID: r.ID, Epoch: r.Epoch, Last: true, Err: ErrBehind})
 			return

@@ -98,8 +98,9 @@ type Service struct {
 	refresh atomic.Bool
 	// told has for each partition the latest epoch in which it was said to be active (G1).
 	told []atomic.Uint32
-	// watched has who watches what.
+	// watched has who watches what, and reading whose turn it is to read a prefix.
 	watched watched
+	reading *readTurn
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -127,6 +128,7 @@ func NewService(cfg Config) *Service {
 		partitions: cfg.Partitions, bounds: cfg.Bounds, ledger: ledger.New(cfg.Clock, cfg.Limits, cfg.Count),
 		told:    make([]atomic.Uint32, cfg.Partitions),
 		watched: watched{keys: make([]atomic.Int32, cfg.Partitions)},
+		reading: newReadTurn(cfg.Clock),
 		stop:    make(chan struct{}),
 		cancel:  func() {},
 		rings:   newRingCache(cfg.Partitions),

@@ -61,7 +61,7 @@ func TestDeadReaderCostsOthersNothing(t *testing.T) {
 		if n := r.hub.budget.kept.Load(); n != 0 {
 			t.Errorf("%d bytes are kept", n)
 		}
-		if n := len(r.b().reads); n != 2 {
+		if n := r.b().asked(); n != 2 {
 			t.Errorf("%d reads, want 2", n)
 		}
 		cancel()
@@ -88,7 +88,7 @@ func TestSlowAgainWaits(t *testing.T) {
 			for i := range uint64(queueMost + 2) {
 				r.says(r.event(sharelock.Queued, "d", 2+i))
 			}
-			reads := len(r.b().reads)
+			reads := r.b().asked()
 			r.mu.Lock()
 			r.gate = nil
 			r.mu.Unlock()
@@ -96,13 +96,13 @@ func TestSlowAgainWaits(t *testing.T) {
 			if wait > 0 {
 				time.Sleep(wait - time.Millisecond)
 				synctest.Wait()
-				if n := len(r.b().reads) - reads; n != 0 {
+				if n := r.b().asked() - reads; n != 0 {
 					t.Errorf("round %d: begins afresh before %v", round, wait)
 				}
 				time.Sleep(2 * time.Millisecond)
 			}
 			synctest.Wait()
-			if n := len(r.b().reads) - reads; n != 1 {
+			if n := r.b().asked() - reads; n != 1 {
 				t.Errorf("round %d: after %v it has read %d times, want once", round, wait, n)
 			}
 		}

@@ -1,0 +1,58 @@
+package owner
+
+import (
+	"context"
+	"time"
+
+	"github.com/sgkandale/sharelock/internal/pace"
+)
+
+const (
+	// readBurst is for how long prefixes are read at once, after a time without reads, before the
+	// first rest. It is enough to read all partitions for one watch.
+	readBurst = 20 * time.Millisecond
+	// readPiece is how much is read between two rests.
+	readPiece = time.Millisecond
+)
+
+// A readTurn lets the reads of prefixes visit the partitions of a member one at a time, and rest for
+// as long as the visits took. All watches of prefixes read everything again in a new view; without
+// turns, many of them would leave the shards little time for calls.
+type readTurn struct {
+	clock func() time.Duration
+	// free has a value while nobody reads. Who has taken it owns the other fields.
+	free chan struct{}
+	pace pace.Pace
+	// cost is how long visits have taken since the last rest.
+	cost time.Duration
+}
+
+func newReadTurn(clock func() time.Duration) *readTurn {
+	t := &readTurn{clock: clock, free: make(chan struct{}, 1), pace: pace.Pace{Credit: readBurst}}
+	t.free <- struct{}{}
+	return t
+}
+
+// visit waits for its turn, calls fn, and rests if that is due. It returns false if ctx has ended
+// before fn was called.
+func (t *readTurn) visit(ctx context.Context, fn func()) bool {
+	select {
+	case <-t.free:
+	case <-ctx.Done():
+		return false
+	}
+	defer func() { t.free <- struct{}{} }()
+	began := t.clock()
+	fn()
+	if t.cost += t.clock() - began; t.cost < readPiece {
+		return true
+	}
+	rest := time.NewTimer(t.pace.Spend(time.Now(), t.cost))
+	defer rest.Stop()
+	t.cost = 0
+	select {
+	case <-rest.C:
+	case <-ctx.Done():
+	}
+	return true
+}

@@ -1,0 +1,57 @@
+package owner
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sgkandale/sharelock/internal/virtual"
+)
+
+// Visits come one at a time. After the burst they rest for as long as they work.
+func TestReadTurn(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		turn := newReadTurn(func() time.Duration { return time.Since(begin) })
+		const readers, visits, work = 10, 50, 200 * time.Microsecond
+		var inside atomic.Int32
+		var all sync.WaitGroup
+		for range readers {
+			all.Go(func() {
+				for range visits {
+					turn.visit(t.Context(), func() {
+						if n := inside.Add(1); n > 1 {
+							t.Errorf("%d visits at once", n)
+						}
+						time.Sleep(work) // what a visit takes
+						inside.Add(-1)
+					})
+				}
+			})
+		}
+		all.Wait()
+		worked := readers * visits * work
+		if took, want := time.Since(begin), 2*worked-readBurst; took != want {
+			t.Errorf("%v of work took %v, want %v", worked, took, want)
+		}
+	})
+}
+
+// Who has gone does not wait for its turn, and takes nobody else's.
+func TestReadTurnOfWhoHasGone(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		turn := newReadTurn(func() time.Duration { return 0 })
+		gone, cancel := context.WithCancel(t.Context())
+		turn.visit(t.Context(), func() {
+			cancel()
+			if turn.visit(gone, func() { t.Error("a visit beside another") }) {
+				t.Error("a visit of who has gone was made")
+			}
+		})
+		if !turn.visit(t.Context(), func() {}) {
+			t.Error("the turn was lost")
+		}
+	})
+}
