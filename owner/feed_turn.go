@@ -47,7 +47,8 @@ func (t *readTurn) visit(ctx context.Context, fn func()) bool {
 	if t.cost += t.clock() - began; t.cost < readPiece {
 		return true
 	}
-	rest := time.NewTimer(t.pace.Spend(time.Now(), t.cost))
+	// The time of the visits has passed already; as much again is to pass.
+	rest := time.NewTimer(t.pace.Spend(time.Now(), 2*t.cost))
 	defer rest.Stop()
 	t.cost = 0
 	select {
