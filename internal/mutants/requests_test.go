@@ -42,7 +42,7 @@ var requests = []mutant{
 			in("owner/machine", "turn.acquire", `
 				  c := k.findFor(principal, r.RequestID)
 				+ if mutated && c != nil && c.held() {
-				+ 	t.end(c, ops.Released, false)
+				+ 	t.end(c, ops.Released, "", false)
 				+ 	k, c = t.m.keys.get(r.Key), nil
 				+ }
 			`),

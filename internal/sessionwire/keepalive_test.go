@@ -236,6 +236,7 @@ func FuzzSessionKeeps(f *testing.F) {
 func FuzzSessionKept(f *testing.F) {
 	f.Add(AppendRing(AppendEnd(AppendRenewed(nil, 5, []uint64{1, 1 << 40}), 3, []byte{8, 5}), []byte{8, 7}))
 	f.Add(AppendForced(nil, "k", 7, "by hand"))
+	f.Add(AppendClosing(AppendQueued(nil, 9, 3), []byte{8, 7}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var (
 			r KeptReader
@@ -254,6 +255,10 @@ func FuzzSessionKept(f *testing.F) {
 				back = AppendEnd(nil, k.ID, k.Status)
 			case k.Forced != nil:
 				back = AppendForced(nil, k.Forced.Key, k.Forced.Token, k.Forced.Reason)
+			case k.Closing != nil:
+				back = AppendClosing(nil, k.Closing)
+			case k.Position != 0:
+				back = AppendQueued(nil, k.ID, k.Position)
 			default:
 				back = AppendRenewed(nil, k.Keepalive, []uint64{k.ID})
 			}
