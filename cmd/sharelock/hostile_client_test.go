@@ -348,20 +348,27 @@ func (v *villain) behave(ctx context.Context, o order) {
 	}
 	meta := map[string]string{"x": strings.Repeat("y", max(bytes, 0))}
 	var due atomic.Int64
+	// awaitTurn waits until the next call of all is due.
+	awaitTurn := func() {
+		at := time.Duration(float64(due.Add(1)) / o.Rate * float64(time.Second))
+		pauseFor(ctx, at-time.Since(v.began))
+	}
 	var work sync.WaitGroup
 	for worker := range workers {
 		work.Go(func() {
 			for round := 0; ctx.Err() == nil; round++ {
-				at := time.Duration(float64(due.Add(int64(calls))) / o.Rate * float64(time.Second))
-				pauseFor(ctx, at-time.Since(v.began))
-				r := request(fmt.Sprintf("honest/%d/%d", worker, round%1000))
+				// A key whose release a restart has cut off is held for its TTL, so no key is used again.
+				r := request(fmt.Sprintf("honest/%d/%d", worker, round))
 				r.ClientId, r.Metadata, r.Wait = "honest", meta, durationpb.New(10*time.Second)
+				awaitTurn()
 				h, err := v.acquire(ctx, r)
 				if err == nil && calls == 3 {
+					awaitTurn()
 					_, err := v.node().Renew(ctx, &sharelockv1.RenewRequest{Key: h.GetKey(), Token: h.GetToken(), Metadata: meta})
 					v.did(len(h.GetKey())+8+bytes, err) //nolint:errcheck // counted
 				}
 				if err == nil {
+					awaitTurn()
 					v.release(ctx, h)
 				}
 			}
