@@ -115,8 +115,8 @@ func TestStepsAreBounded(t *testing.T) {
 		defer feed.Close()
 		feed.Watch(Target{Prefix: "k"})
 		feed.Watch(Target{Key: key(-1)})
-		feed.Read(t.Context(), Read{ID: 1, Epoch: 2, Target: Target{Prefix: "k"}, Partitions: []uint32{p}})
-		feed.Read(t.Context(), Read{ID: 2, Epoch: 2, Target: Target{Key: key(-1)}})
+		feed.Read(tb.t.Context(), Read{ID: 1, Epoch: 2, Target: Target{Prefix: "k"}, Partitions: []uint32{p}})
+		feed.Read(tb.t.Context(), Read{ID: 2, Epoch: 2, Target: Target{Key: key(-1)}})
 		synctest.Wait()
 		if news, err := feed.Take(t.Context()); err != nil || len(news) < 2 || news[len(news)-1].Part == nil || news[len(news)-1].Part.Err != nil {
 			t.Errorf("%d news of the reads, %v", len(news), err)
