@@ -20,8 +20,8 @@ func (s *session) urgentBuffer() []byte { return s.lane(&s.urgent, &s.fullUrgent
 
 func (s *session) outBuffer() []byte { return s.lane(&s.out, &s.fullOut) }
 
-// lane returns the message of a lane, ready to be appended to. It moves a full message to full, and
-// allocates a new one if there is none: an idle session has none. mu must be held.
+// lane returns the message of a lane, ready to be appended to. It moves a full message to full. It
+// allocates the first message of a lane here, so that an idle session has no buffer. mu must be held.
 func (s *session) lane(lane *[]byte, full *[][]byte) []byte {
 	if len(*lane) >= fullMessage {
 		*full, s.fullBytes = append(*full, *lane), s.fullBytes+len(*lane)

@@ -168,8 +168,8 @@ func TestGivenAddressIsLost(t *testing.T) {
 	})
 }
 
-// A front that speaks gRPC and whose nodes hang does not hold up Dial: another address is tried, and
-// if there is none, it is unreachable within the patience.
+// A front that speaks gRPC and whose nodes hang does not hold up Dial: it tries another address. Without
+// another address it fails with ErrUnreachable within the patience.
 func TestFrontHangs(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

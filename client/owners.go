@@ -204,7 +204,7 @@ func (o *owners) forget(members []*node) {
 	}
 }
 
-// node returns the node at an address, which it creates if there is none.
+// node returns the node at an address. It creates the node if the address is new.
 func (o *owners) node(addr string) (*node, error) {
 	for _, n := range o.c.nodes {
 		if n.addr == addr {

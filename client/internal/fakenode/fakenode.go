@@ -138,7 +138,7 @@ func (t *talk) run() {
 	}
 }
 
-// answer returns the answer to one message; nil is none.
+// answer returns the answer to one message, or nil if the node does not answer it.
 func (t *talk) answer(m []byte) (out []byte) {
 	f := t.node
 	if token, err := sessionwire.ReadToken(m); err == nil && token != nil {

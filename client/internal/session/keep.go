@@ -207,7 +207,7 @@ func (st *stream) detach(id uint64) {
 	}
 }
 
-// forget removes a lock and returns it, or nil if there is none with this id. mu must be held.
+// forget removes the lock with this id and returns it, or nil if the id is unknown. mu must be held.
 func (st *stream) forget(id uint64) Lock {
 	a := &st.alive
 	l, ok := a.locks[id]

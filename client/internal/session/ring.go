@@ -22,7 +22,7 @@ func (s *Session) Ring(ctx context.Context) ([]byte, error) {
 	return st.ring(ctx)
 }
 
-// Reach waits until the stream is open, and opens it if there is none.
+// Reach opens the stream unless it is open already, and waits until it is open.
 func (s *Session) Reach(ctx context.Context) error {
 	st, err := s.open()
 	if err != nil {

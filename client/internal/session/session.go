@@ -36,7 +36,7 @@ type Config struct {
 	ConnectTime time.Duration
 	// Handshake returns the failure of the last TLS handshake of Conn, or nil.
 	Handshake func() *secure.Error
-	// Credential is the client's; nil is none.
+	// Credential is what the client shows to nodes; nil if it shows nothing.
 	Credential *secure.Credential
 	// MaxCalls is the number of calls in flight at which no other acquire that waits in line is sent;
 	// 0 is a default below what nodes accept.
@@ -68,7 +68,7 @@ type Session struct {
 	unaryUntil, grpcUntil atomic.Int64
 	// ending: calls that end with the client fail; ended: all calls fail.
 	ending, ended atomic.Bool
-	// cur is the stream that takes calls; nil when there is none. It changes under mu.
+	// cur is the stream that takes calls, or nil before the first and after one has ended. It is stored under mu.
 	cur atomic.Pointer[stream]
 
 	mu sync.Mutex

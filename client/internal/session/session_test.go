@@ -250,7 +250,8 @@ func TestPingsToChatty(t *testing.T) {
 	})
 }
 
-// Who asks in vain who owns what leaves nothing behind, and shows that the node hangs.
+// A request for the ring that is not answered is forgotten when its caller leaves, and counts as a
+// sign that the node hangs.
 func TestRingUnanswered(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		f := &fakenode.Node{}
@@ -346,8 +347,8 @@ func (f farewell) Recv() ([]byte, error) {
 	return sessionwire.AppendClosing(nil, b), err
 }
 
-// A node that ends a session says why: to calls in flight, if trying again is of no use, and to
-// whoever asks why the stream has ended.
+// A node that ends a session says why: to calls in flight, if trying again is of no use, and in
+// the error that the stream has ended with.
 func TestEndedByNode(t *testing.T) {
 	for _, tt := range []struct {
 		why  error
