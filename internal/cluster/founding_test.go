@@ -3,6 +3,8 @@ package cluster_test
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/sgkandale/sharelock/client"
@@ -129,4 +131,30 @@ func TestSimFoundBesideAnEmptySeed(t *testing.T) {
 			t.Errorf("the members are %v, want n1 to be the first", v)
 		}
 	})
+}
+
+// V0: nodes that were all started with --found, and whose seeds are the other nodes, become one
+// mesh. None of them has promised to follow its own, which would keep it apart for ever.
+func TestSimFoundersNameEachOther(t *testing.T) {
+	for nodes := 2; nodes <= 4; nodes++ {
+		t.Run(strconv.Itoa(nodes), func(t *testing.T) {
+			virtual.Test(t, func(t *testing.T) {
+				c := cluster.Start(inRAM(t), cluster.Options{
+					Net: cluster.Memory, Nodes: nodes, Timing: sceneLease,
+					Configure: func(i int, cfg *mesh.Config) {
+						if len(cfg.Seeds) == nodes {
+							cfg.Seeds = slices.Delete(slices.Clone(cfg.Seeds), i, i+1)
+						}
+						cfg.Found = true
+					},
+				})
+				must(t, c.WaitMembers(limited(t), nodes))
+				for i := range c.Len() {
+					if got, want := c.Node(i).Status().Epoch, c.Epoch(); got != want {
+						t.Errorf("node %d is in view %d of %d", i, got, want)
+					}
+				}
+			})
+		})
+	}
 }

@@ -133,14 +133,30 @@ func (f *Founder) seedsEmpty() (others []gossip.Process, why string) {
 	case len(missing) > 0:
 		return nil, "every seed has to answer that it is empty; no answer yet from " + strings.Join(missing, ", ")
 	}
-	// The first of several empty seeds founds the cluster without a command. Two that
-	// found one at the same time would refuse each other.
+	// Two that found one at the same time would refuse each other for ever: each would have promised
+	// to follow its own.
+	if first, ok := f.precedes(); ok {
+		return nil, fmt.Sprintf("node %s was started with --found, too, and of these nodes it founds the cluster, since it has the lowest id", first)
+	}
+	// The first of several empty seeds founds the cluster without a command.
 	for _, g := range others {
-		if len(f.Seeds) > 1 && index != 1 && g.Meta.GetSeedIndex() == 1 && g.Meta.GetSeedsHash() == gossip.SeedsHash(f.Seeds) {
+		if !g.Meta.GetFounds() && len(f.Seeds) > 1 && index != 1 && g.Meta.GetSeedIndex() == 1 && g.Meta.GetSeedsHash() == gossip.SeedsHash(f.Seeds) {
 			return nil, fmt.Sprintf("every seed is empty, so that node %s, the first of them, founds the cluster", g.Meta.GetName())
 		}
 	}
 	return others, ""
+}
+
+// precedes returns the name of the process that founds a cluster in place of this one: that with the lowest
+// id, of those that follow no cluster and were started with --found.
+func (f *Founder) precedes() (name string, ok bool) {
+	least := f.Self.ID
+	for _, g := range f.Gossip.Processes() {
+		if id := g.Meta.GetIdentity().GetId(); g.Meta.GetFounds() && len(g.Meta.GetClusterId()) == 0 && id < least {
+			least, name, ok = id, g.Meta.GetName(), true
+		}
+	}
+	return name, ok
 }
 
 // waitJoin is why a process founds no cluster that is to wait for another one to do so.

@@ -2231,7 +2231,11 @@ type Meta struct {
 	Tls bool `protobuf:"varint,14,opt,name=tls,proto3" json:"tls,omitempty"`
 	// The name of the content of its auth file; empty if it has none. Programs of release 1 skip
 	// the field.
-	AuthHash      string `protobuf:"bytes,15,opt,name=auth_hash,json=authHash,proto3" json:"auth_hash,omitempty"`
+	AuthHash string `protobuf:"bytes,15,opt,name=auth_hash,json=authHash,proto3" json:"auth_hash,omitempty"`
+	// Whether an operator said --found to the process. Of several that follow no cluster, the one with
+	// the lowest id founds one, and the others wait for it (V0). Programs of release 1 skip the
+	// field.
+	Founds        bool `protobuf:"varint,16,opt,name=founds,proto3" json:"founds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2369,6 +2373,13 @@ func (x *Meta) GetAuthHash() string {
 		return x.AuthHash
 	}
 	return ""
+}
+
+func (x *Meta) GetFounds() bool {
+	if x != nil {
+		return x.Founds
+	}
+	return false
 }
 
 type PromiseRequest struct {
@@ -6286,7 +6297,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
 	"\aseconds\x18\x03 \x01(\x04R\aseconds\x12+\n" +
 	"\x04view\x18\x04 \x01(\v2\x17.sharelock.peer.v1.ViewR\x04viewB\x06\n" +
-	"\x04kind\"\xb3\x03\n" +
+	"\x04kind\"\xcb\x03\n" +
 	"\x04Meta\x127\n" +
 	"\bidentity\x18\x01 \x01(\v2\x1b.sharelock.peer.v1.IdentityR\bidentity\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -6307,7 +6318,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\vgossip_keys\x18\r \x03(\fR\n" +
 	"gossipKeys\x12\x10\n" +
 	"\x03tls\x18\x0e \x01(\bR\x03tls\x12\x1b\n" +
-	"\tauth_hash\x18\x0f \x01(\tR\bauthHash\"f\n" +
+	"\tauth_hash\x18\x0f \x01(\tR\bauthHash\x12\x16\n" +
+	"\x06founds\x18\x10 \x01(\bR\x06founds\"f\n" +
 	"\x0ePromiseRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x125\n" +
