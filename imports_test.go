@@ -72,6 +72,7 @@ var folders = []folder{
 	{"internal/ringproto", []string{"proto/sharelock/peer/v1", "ring"}, nil},
 	{"internal/golden", []string{"internal/release"}, []string{protobuf}},
 	{"internal/wake", nil, nil},
+	{"internal/netconn", nil, nil},
 	{"internal/metrics", nil, nil},
 	{"internal/caller", nil, nil},
 	{"internal/tracecontext", nil, nil},
@@ -105,11 +106,16 @@ var folders = []folder{
 	{"internal/sessionwire", []string{".", "internal/protofield", "internal/tracecontext", "proto/sharelock/v1"}, []string{grpc, protobuf}},
 	{"proto/sharelock/v1", []string{"."}, []string{grpc, protobuf, genproto}},
 	{"proto/sharelock/peer/v1", []string{"proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/event", "internal/frame", "internal/metrics", "internal/page", "internal/pagetoken", "internal/sessionwire", "internal/share", "internal/trace", "internal/tracecontext", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	// The parts of api know no Locker and no server.
+	{"api/remote", nil, []string{grpc}},
+	{"api/httpjson", []string{".", "proto/sharelock/v1"}, []string{protobuf, genproto}},
+	{"api/halfclosed", []string{"api/remote", "internal/netconn"}, nil},
+	{"api/refuse", []string{".", "internal/netconn", "internal/sessionwire", "proto/sharelock/v1"}, []string{grpc, protobuf}},
+	{"api", []string{".", "api/halfclosed", "api/httpjson", "api/refuse", "api/remote", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/event", "internal/frame", "internal/metrics", "internal/netconn", "internal/page", "internal/pagetoken", "internal/sessionwire", "internal/share", "internal/trace", "internal/tracecontext", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
 		[]string{
-			".", "api", "owner", "ring",
+			".", "api", "api/refuse", "api/remote", "owner", "ring",
 			"internal/audit",
 			"mesh/census", "mesh/founding", "mesh/greeting",
 			"internal/audit", "internal/quota", "internal/share",
@@ -139,6 +145,7 @@ var folders = []folder{
 			"internal/nodetls",
 			"internal/logbridge",
 			"internal/metrics",
+			"internal/netconn",
 			"internal/protofield",
 			"internal/release",
 			"internal/ringproto",
@@ -175,7 +182,7 @@ var folders = []folder{
 	},
 	{"mesh/keyring", []string{".", "ring"}, nil},
 	{"mesh/metrics", []string{"internal/metrics", "mesh/epoch", "mesh/link", "owner"}, []string{prometheus, protobuf}},
-	{"mesh/network", nil, nil},
+	{"mesh/network", []string{"internal/netconn"}, nil},
 	{"mesh/condition", []string{"."}, nil},
 	{
 		"mesh/peer",
@@ -198,7 +205,7 @@ var folders = []folder{
 	{
 		"mesh/route",
 		[]string{
-			".", "internal/caller", "internal/metrics", "internal/pagetoken", "internal/rules", "internal/trace", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/keepalive", "mesh/link", "api",
+			".", "internal/caller", "internal/metrics", "internal/pagetoken", "internal/rules", "internal/trace", "internal/wake", "ring", "owner", "mesh/account", "mesh/epoch", "mesh/keepalive", "mesh/link", "api", "api/halfclosed", "api/remote",
 			"internal/sessionwire", "proto/sharelock/v1",
 		},
 		nil,

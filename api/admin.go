@@ -7,11 +7,11 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/httpjson"
+	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/sgkandale/sharelock"
-	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // DebugFile is a file of a node's debugging archive.
@@ -104,7 +104,7 @@ func (s *httpAPI) setLogLevel(r *http.Request, body []byte) (proto.Message, erro
 		return nil, err
 	}
 	m := &pb.SetLogLevelRequest{}
-	if err := decodeBody(body, m); err != nil {
+	if err := httpjson.Decode(body, m); err != nil {
 		return nil, err
 	}
 	return orNil(s.meshes.SetLogLevel(r.Context(), m))

@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/halfclosed"
 	"github.com/sgkandale/sharelock/internal/metrics"
 	original "github.com/sgkandale/sharelock/proto/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -128,8 +129,8 @@ func trackedBy(w http.ResponseWriter) *tracked {
 		switch v := w.(type) {
 		case *tracked:
 			return v
-		case *halfClosed:
-			w = v.before
+		case *halfclosed.Conn:
+			w = v.Before()
 		case interface{ Unwrap() http.ResponseWriter }:
 			w = v.Unwrap()
 		default:

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/halfclosed"
 	"github.com/sgkandale/sharelock/internal/caller"
 	"github.com/sgkandale/sharelock/internal/event"
 	"github.com/sgkandale/sharelock/internal/pagetoken"
@@ -126,7 +127,7 @@ func (n *fakeNode) Acquire(ctx context.Context, r sharelock.AcquireRequest) (sha
 	if len(w.granted) > 0 {
 		return <-w.granted, nil
 	}
-	if caller := ListensUnder(ctx); caller != nil {
+	if caller := halfclosed.ListensUnder(ctx); caller != nil {
 		ctx = caller
 	}
 	n.waits <- r.Key

@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/api/refuse"
 	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/netconn"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -186,8 +188,8 @@ func (f *framed) look(conn net.Conn) ([]byte, error) {
 	if _, err := io.ReadFull(conn, head); err != nil {
 		return nil, err
 	}
-	if _, secure := TLSOf(conn); head[0] == recordHandshake && !secure {
-		refuseTLS(conn)
+	if _, secure := netconn.TLS(conn); refuse.BeginsTLS(head) && !secure {
+		refuse.TLS(conn)
 		return nil, errors.New("it begins with TLS, and this port has none")
 	}
 	if string(head) == sessionwire.SessionMagic {
@@ -242,7 +244,7 @@ func (f *framed) session(conn net.Conn) (err error) {
 // acknowledged for keepaliveTimeout, or when TCP keepalives, which begin after the connection was
 // idle for rest, are not answered for keepaliveTimeout. With rest 0 there are no TCP keepalives.
 func (f *framed) setTimeouts(conn net.Conn, rest time.Duration) {
-	tcp := tcpOf(conn)
+	tcp := netconn.TCP(conn)
 	if tcp == nil {
 		return
 	}

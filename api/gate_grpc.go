@@ -5,11 +5,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
-	"net/netip"
 	"strings"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/remote"
 	"github.com/sgkandale/sharelock/internal/auth"
+	"github.com/sgkandale/sharelock/internal/netconn"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -76,7 +77,7 @@ type visitingStream struct {
 func (s *visitingStream) Context() context.Context { return s.ctx }
 
 func (g *gate) enterGRPC(ctx context.Context, method string) (context.Context, *visit, error) {
-	from := entrance{door: doorGRPC, method: method, remote: RemoteOf(ctx)}
+	from := entrance{door: doorGRPC, method: method, remote: remote.Addr(ctx)}
 	c, err := grpcCredentials(ctx)
 	if err != nil {
 		v := &visit{gate: g, audit: g.audit, from: from}
@@ -90,7 +91,7 @@ func (g *gate) enterGRPC(ctx context.Context, method string) (context.Context, *
 func grpcCredentials(ctx context.Context) (auth.Credentials, error) {
 	c := auth.Credentials{Plain: true}
 	if p, ok := peer.FromContext(ctx); ok {
-		c.From = addressOf(p.Addr)
+		c.From = remote.IP(p.Addr)
 		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
 			c.Plain, c.Certificate = false, verifiedCertificate(&info.State)
 		}
@@ -102,8 +103,8 @@ func grpcCredentials(ctx context.Context) (auth.Credentials, error) {
 
 // connCredentials returns the credentials of a connection.
 func connCredentials(conn net.Conn) auth.Credentials {
-	c := auth.Credentials{Plain: true, From: addressOf(conn.RemoteAddr())}
-	if state, secure := TLSOf(conn); secure {
+	c := auth.Credentials{Plain: true, From: remote.IP(conn.RemoteAddr())}
+	if state, secure := netconn.TLS(conn); secure {
 		c.Plain, c.Certificate = false, verifiedCertificate(&state)
 	}
 	return c
@@ -129,19 +130,4 @@ func bearerOf(headers []string) (string, error) {
 		return "", &sharelock.Error{Err: sharelock.ErrUnauthenticated, Message: `want one header Authorization with "Bearer" and a token`}
 	}
 	return token, nil
-}
-
-// addressOf returns the IP address of the other end of a connection; the zero value if it has none.
-func addressOf(a net.Addr) netip.Addr {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.AddrPort().Addr()
-	}
-	if a == nil {
-		return netip.Addr{}
-	}
-	p, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	return p.Addr()
 }

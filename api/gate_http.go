@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/remote"
 	"github.com/sgkandale/sharelock/internal/auth"
 )
 
@@ -17,7 +18,7 @@ func (s *httpAPI) admit(name string, need access, h http.HandlerFunc) http.Handl
 		return h
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, from := r.Context(), entrance{door: doorHTTP, method: name, remote: RemoteOf(r.Context())}
+		ctx, from := r.Context(), entrance{door: doorHTTP, method: name, remote: remote.Addr(r.Context())}
 		c, err := httpCredentials(r)
 		v := &visit{gate: g, audit: g.audit, from: from}
 		if err != nil {
@@ -44,7 +45,7 @@ func (s *httpAPI) admit(name string, need access, h http.HandlerFunc) http.Handl
 
 // httpCredentials returns the credentials of a request.
 func httpCredentials(r *http.Request) (auth.Credentials, error) {
-	c := auth.Credentials{Plain: r.TLS == nil, From: addressOf(RemoteOf(r.Context()))}
+	c := auth.Credentials{Plain: r.TLS == nil, From: remote.IP(remote.Addr(r.Context()))}
 	if r.TLS != nil {
 		c.Certificate = verifiedCertificate(r.TLS)
 	}
@@ -81,7 +82,7 @@ func (s *httpAPI) fromHere(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		v := &visit{audit: s.audit, from: entrance{door: doorHTTP, method: r.Method + " " + r.URL.Path, remote: RemoteOf(r.Context())}}
+		v := &visit{audit: s.audit, from: entrance{door: doorHTTP, method: r.Method + " " + r.URL.Path, remote: remote.Addr(r.Context())}}
 		v.refused(r.Context(), err)
 		s.fail(w, r, err, nil)
 	})

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/refuse"
 )
 
 // endsWithContext is a node whose calls fail once their contexts have ended.
@@ -96,7 +97,7 @@ func overTCP(t *testing.T, node Node) (_ *net.TCPConn, served <-chan struct{}) {
 		defer close(handled)
 		next.ServeHTTP(w, r)
 	})
-	go func() { ended <- server.Serve(RefuseSessions(l, sharelock.ErrWrongPort)) }()
+	go func() { ended <- server.Serve(refuse.Sessions(l, sharelock.ErrWrongPort)) }()
 	t.Cleanup(func() {
 		if err := server.Shutdown(context.Background()); err != nil {
 			t.Error(err)

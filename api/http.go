@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+	"github.com/sgkandale/sharelock/api/refuse"
+	"github.com/sgkandale/sharelock/api/remote"
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/internal/page"
@@ -34,7 +36,7 @@ func NewHTTP(node Node, o Options) *http.Server {
 	s := newHTTPAPI(node, o)
 	server := &http.Server{
 		Handler:           s.guard(s.fromHere(traceHTTP(o.Traces, s.routes()))),
-		ConnContext:       withRemote,
+		ConnContext:       remote.With,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
@@ -42,10 +44,7 @@ func NewHTTP(node Node, o Options) *http.Server {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	if o.WrongPort != nil {
-		answerGRPC(server, o.WrongPort)
-		if o.TLS {
-			sessionsOverTLS(server, o.WrongPort)
-		}
+		refuse.AtHTTP(server, o.WrongPort, o.TLS)
 	}
 	return server
 }

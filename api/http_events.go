@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/httpjson"
 	"github.com/sgkandale/sharelock/internal/event"
 )
 
@@ -51,7 +52,7 @@ func (s *eventStream) send(events []*event.Event) error {
 		s.begin()
 	}
 	for _, e := range events {
-		s.buf = e.Append(s.buf, event.Stream, appendEvent)
+		s.buf = e.Append(s.buf, event.Stream, httpjson.AppendEvent)
 	}
 	// Not every ResponseWriter has deadlines.
 	_ = s.rc.SetWriteDeadline(time.Now().Add(stallTime))

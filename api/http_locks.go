@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorilla/mux"
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/httpjson"
 	"github.com/sgkandale/sharelock/internal/auth"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/protobuf/proto"
@@ -177,7 +178,7 @@ func (s *httpAPI) leave(r *http.Request, body []byte) (proto.Message, error) {
 		return nil, err
 	}
 	m := &pb.LeaveRequest{}
-	if err := decodeBody(body, m); err != nil {
+	if err := httpjson.Decode(body, m); err != nil {
 		return nil, err
 	}
 	return orNil(s.meshes.Leave(r.Context(), m))
@@ -193,7 +194,7 @@ func decodeCall(r *http.Request, body []byte, m interface {
 	if key, err = keyOnly(r); err != nil {
 		return "", err
 	}
-	if err := decodeBody(body, m); err != nil {
+	if err := httpjson.Decode(body, m); err != nil {
 		return "", err
 	}
 	if got := m.GetKey(); got != "" && got != key {

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/sgkandale/sharelock/api/httpjson"
 )
 
 // exchange sends one request straight to the handler. A path is given raw, as on
@@ -85,10 +87,10 @@ func contains(got, want any) bool {
 }
 
 // errorOf reads an error body, checking its shape.
-func errorOf(t testing.TB, w *httptest.ResponseRecorder) errorBody {
+func errorOf(t testing.TB, w *httptest.ResponseRecorder) httpjson.Error {
 	t.Helper()
 	var b struct {
-		Error *errorBody `json:"error"`
+		Error *httpjson.Error `json:"error"`
 	}
 	d := json.NewDecoder(strings.NewReader(w.Body.String()))
 	d.DisallowUnknownFields()

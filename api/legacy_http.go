@@ -9,6 +9,8 @@ import (
 	"net/http"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/halfclosed"
+	"github.com/sgkandale/sharelock/api/httpjson"
 	"github.com/sgkandale/sharelock/internal/auth"
 	original "github.com/sgkandale/sharelock/proto/sharelock"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -18,7 +20,7 @@ import (
 // error is an addition, for conditions for which the original has no status.
 type legacyAnswer struct {
 	Status original.Status `json:"status"`
-	Error  *errorBody      `json:"error,omitempty"`
+	Error  *httpjson.Error `json:"error,omitempty"`
 }
 
 // legacyPing answers every request, with any method and body.
@@ -39,10 +41,10 @@ func (s *httpAPI) legacyLock(w http.ResponseWriter, r *http.Request) {
 	}
 	st, hold, err := s.legacy.lock(ctx, m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
 	if errors.Is(err, context.Canceled) {
-		if half := probeHalfClosed(w, r); half != nil {
-			defer half.close()
+		if half := halfclosed.Probe(w, r); half != nil {
+			defer half.Close()
 			w = half
-			st, hold, err = s.legacy.lock(unlessItWaits(ctx), m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
+			st, hold, err = s.legacy.lock(halfclosed.UnlessItWaits(ctx), m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
 		}
 	}
 	finished(ctx, hold.Token, err)
@@ -90,7 +92,7 @@ func (s *httpAPI) answerLegacy(w http.ResponseWriter, r *http.Request, st origin
 	switch {
 	case err != nil:
 		s.logFailure(r, err)
-		body := describe(err, nil)
+		body := httpjson.Describe(err, nil)
 		code, answer.Error = pb.HTTPStatus(err), &body
 	case st == original.Status_Timeout:
 		code = http.StatusRequestTimeout

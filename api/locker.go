@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -84,6 +85,11 @@ type Sink interface {
 	Queued(id uint64, position uint32)
 	// Released reports that all attached holds were released, as the client has asked.
 	Released()
+}
+
+// Remote is implemented by a [Sink] that knows the remote address of its session's connection.
+type Remote interface {
+	RemoteAddr() net.Addr
 }
 
 // Mesh is the part of a node that reports and controls its membership.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/remote"
 	"github.com/sgkandale/sharelock/internal/caller"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/protobuf/proto"
@@ -145,7 +146,7 @@ func (s *meshes) Leave(ctx context.Context, m *pb.LeaveRequest) (*pb.LeaveRespon
 // callerOf names who makes a call, for the log.
 func callerOf(ctx context.Context) string {
 	who := caller.From(ctx).Principal
-	if remote := RemoteOf(ctx); remote != nil {
+	if remote := remote.Addr(ctx); remote != nil {
 		if who != "" {
 			return who + " at " + remote.String()
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/remote"
 )
 
 // errRebound refuses what a page asks for whose host name resolves to this host.
@@ -29,7 +30,7 @@ func rebound(r *http.Request) bool {
 		return false
 	}
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok || !addressOf(local).Unmap().IsLoopback() {
+	if !ok || !remote.IP(local).Unmap().IsLoopback() {
 		return false
 	}
 	host := r.Host

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/remote"
 	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -107,7 +108,7 @@ var (
 
 // Session implements LockService.Session.
 func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
-	place, ending, err := s.enter(RemoteOf(st.Context()))
+	place, ending, err := s.enter(remote.Addr(st.Context()))
 	if err != nil {
 		return pb.ToStatus(err).Err()
 	}
@@ -118,7 +119,7 @@ func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 	if err != nil && s.gate != nil {
 		return pb.ToStatus(err).Err()
 	}
-	ss := s.open(&grpcStream{ServerStream: st}, RemoteOf(ctx), c, ending)
+	ss := s.open(&grpcStream{ServerStream: st}, remote.Addr(ctx), c, ending)
 	// The reader ends with the stream, which ends when this handler returns. The server waits only
 	// for the handler, so the reader must not use the node after close.
 	err = ss.serve(ctx, clientIDFromMetadata(ctx))

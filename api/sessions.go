@@ -6,12 +6,13 @@ import (
 	"net"
 	"time"
 
-	"google.golang.org/grpc/status"
-
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/refuse"
+	"github.com/sgkandale/sharelock/internal/netconn"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/share"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/grpc/status"
 )
 
 // enter takes a place among the sessions of the node, which their hosts share. ending has the error
@@ -44,8 +45,8 @@ func refuseFrames(conn net.Conn, st stream, why error) {
 	read := make(chan error)
 	go func() {
 		defer close(read)
-		if conn.SetReadDeadline(time.Now().Add(refuseTime)) == nil {
-			_, _ = io.CopyN(io.Discard, conn, maxDrained)
+		if conn.SetReadDeadline(time.Now().Add(refuse.Patience)) == nil {
+			_, _ = io.CopyN(io.Discard, conn, refuse.MaxDrained)
 		}
 	}()
 	farewell(st, func() { halfClose(conn) }, pb.ToStatus(why).Err(), read)
@@ -56,7 +57,7 @@ func refuseFrames(conn net.Conn, st stream, why error) {
 
 // halfClose tells the other end of a connection that nothing follows.
 func halfClose(conn net.Conn) {
-	if tcp := tcpOf(conn); tcp != nil {
+	if tcp := netconn.TCP(conn); tcp != nil {
 		_ = tcp.CloseWrite() // the connection is closed soon anyway
 	}
 }
@@ -69,7 +70,7 @@ func farewell(st stream, halfClose func(), why error, read <-chan error) {
 	}
 	// Closing a connection with unread data resets it, and then the message may be lost.
 	halfClose()
-	timer := time.NewTimer(refuseTime)
+	timer := time.NewTimer(refuse.Patience)
 	defer timer.Stop()
 	for {
 		select {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/remote"
 )
 
 // tokenCookie is the cookie in which the page for people keeps its token. Scripts cannot read it,
@@ -35,7 +36,7 @@ func (s *httpAPI) signIn(w http.ResponseWriter, r *http.Request) {
 		if err == nil {
 			c.Bearer = token
 			var v *visit
-			if _, v, err = s.gate.enter(r.Context(), c, entrance{door: doorHTTP, method: "sign-in", remote: RemoteOf(r.Context())}); err == nil {
+			if _, v, err = s.gate.enter(r.Context(), c, entrance{door: doorHTTP, method: "sign-in", remote: remote.Addr(r.Context())}); err == nil {
 				answer.Principal = v.who.Principal()
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/refuse"
 	"github.com/sgkandale/sharelock/internal/certs"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -128,7 +129,7 @@ func TestHTTPOverTLS(t *testing.T) {
 		inner.ServeHTTP(w, r)
 	})
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(RefuseSessions(l, wrong)) }()
+	go func() { served <- server.Serve(refuse.Sessions(l, wrong)) }()
 	defer func() {
 		_ = server.Close()
 		<-served

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/httpjson"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -37,7 +38,7 @@ func watching(n *fakeNode) {
 // A browser does not resume from before a reset or a move: the empty id makes it forget its place.
 func TestEventsForgetThePlace(t *testing.T) {
 	for _, kind := range []sharelock.EventType{sharelock.Reset, sharelock.Moved} {
-		if got := string(appendEvent(nil, &sharelock.Event{Type: kind, Key: "k"})); !strings.HasPrefix(got, "id\nevent: "+string(kind)+"\ndata: ") {
+		if got := string(httpjson.AppendEvent(nil, &sharelock.Event{Type: kind, Key: "k"})); !strings.HasPrefix(got, "id\nevent: "+string(kind)+"\ndata: ") {
 			t.Errorf("%s is sent as %q", kind, got)
 		}
 	}

@@ -6,13 +6,13 @@ import (
 	"net/http"
 	"sync"
 
-	"google.golang.org/grpc"
-
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/remote"
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/grpc"
 )
 
 // witness tells the audit log what callers do at a node that does not authenticate them: who they are
@@ -40,7 +40,7 @@ func (w *witness) visit(need access, key string, from entrance) *visit {
 func (w *witness) unary() grpc.UnaryServerInterceptor {
 	table := grpcAccess()
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		v := w.visit(table[info.FullMethod], keyOf(req), entrance{doorGRPC, info.FullMethod, RemoteOf(ctx)})
+		v := w.visit(table[info.FullMethod], keyOf(req), entrance{doorGRPC, info.FullMethod, remote.Addr(ctx)})
 		ctx = context.WithValue(ctx, visitKey{}, v)
 		resp, err := next(ctx, req)
 		done(ctx, resp, err)
@@ -55,7 +55,7 @@ func (w *witness) stream() grpc.StreamServerInterceptor {
 		err := next(srv, stream)
 		if info.FullMethod != pb.LockService_Session_FullMethodName {
 			ctx := stream.Context()
-			w.visit(table[info.FullMethod], "", entrance{doorGRPC, info.FullMethod, RemoteOf(ctx)}).finished(ctx, 0, err)
+			w.visit(table[info.FullMethod], "", entrance{doorGRPC, info.FullMethod, remote.Addr(ctx)}).finished(ctx, 0, err)
 		}
 		return err
 	}
@@ -71,7 +71,7 @@ func (w *witness) http(name string, need access, h http.HandlerFunc) http.Handle
 		if need.scope == onKey {
 			key, _ = pathKey(r) //nolint:errcheck // the handler refuses it
 		}
-		v := w.visit(need, key, entrance{doorHTTP, name, RemoteOf(r.Context())})
+		v := w.visit(need, key, entrance{doorHTTP, name, remote.Addr(r.Context())})
 		h(rw, r.WithContext(context.WithValue(r.Context(), visitKey{}, v)))
 	}
 }

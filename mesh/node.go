@@ -11,10 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/api/refuse"
+	"github.com/sgkandale/sharelock/api/remote"
 	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/clock"
 	"github.com/sgkandale/sharelock/internal/connlimit"
@@ -45,6 +45,7 @@ import (
 	"github.com/sgkandale/sharelock/mesh/watch"
 	"github.com/sgkandale/sharelock/owner/journal"
 	"github.com/sgkandale/sharelock/ring"
+	"google.golang.org/grpc"
 )
 
 // Node is one process of the mesh: it finds the others, agrees with them on the
@@ -220,7 +221,7 @@ func (n *Node) open() error {
 	n.watches = watch.New(watch.Config{
 		Self: n.self, Views: n.views, Open: func(m ring.Member) watch.Source { return n.peers.Feed(m) }, Ready: n.Ready,
 		AwaitStart: func(ctx context.Context) { n.awaitStart(ctx, n.startPatience()) }, Leaving: n.draining,
-		Host: func(ctx context.Context) string { return share.Host(api.RemoteOf(ctx)) }, Spawn: n.tasks.Go, Context: n.ctx,
+		Host: func(ctx context.Context) string { return share.Host(remote.Addr(ctx)) }, Spawn: n.tasks.Go, Context: n.ctx,
 	})
 	if n.cfg.Recover {
 		if err := n.recoverMesh(); err != nil {
@@ -277,7 +278,7 @@ func (n *Node) Start() error {
 		DialBack: n.dialBacks.Check, Raft: n.agree, Double: n.double.Load, Leading: n.leadership.now, Leader: n.leaderAddr, Voters: n.voters,
 		Silent: func(silent ring.Identity) { n.named.Note(silent, n.clock()) }, Forced: n.router.Forced, Keyring: n.keys.own.Do, History: n.searchHistory(), Log: n.log,
 	})
-	n.inner = n.calls.GRPC(grpc.UnknownServiceHandler(api.WrongPort(n.wrongPeerPort())), grpc.ConnectionTimeout(2*peerport.HelloTimeout))
+	n.inner = n.calls.GRPC(grpc.UnknownServiceHandler(refuse.Calls(n.wrongPeerPort())), grpc.ConnectionTimeout(2*peerport.HelloTimeout))
 	n.serve("peer", func() error { return n.inner.Serve(n.peer.Rest()) })
 	n.onClose("peer server", func() error { n.inner.Stop(); return nil })
 	n.serve("links", func() error { return n.links.Serve(n.peer.Listener(link.Magic)) })
@@ -311,7 +312,7 @@ func (n *Node) Start() error {
 	httpPort := n.clientPort(n.listeners.http, "HTTP", n.addrs.HTTP, (*nodetls.Store).HTTP)
 	n.serve("gRPC", func() error { return n.grpc.Serve(grpcPort) })
 	n.onClose("gRPC server", func() error { n.grpc.Stop(); return nil })
-	n.serve("HTTP", func() error { return n.http.Serve(api.RefuseSessions(httpPort, httpWrong)) })
+	n.serve("HTTP", func() error { return n.http.Serve(refuse.Sessions(httpPort, httpWrong)) })
 	n.onClose("HTTP server", n.http.Close)
 
 	if n.auth != nil {

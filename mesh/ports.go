@@ -9,16 +9,16 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/api/refuse"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/network"
 	"github.com/sgkandale/sharelock/mesh/peerport"
 	"github.com/sgkandale/sharelock/mesh/raftstream"
+	"google.golang.org/grpc"
 )
 
 // Addrs are the addresses under which a node is reached.
@@ -72,7 +72,7 @@ func (n *Node) bind() error {
 		Meta: n.meta(), Listen: n.cfg.GossipListen, Advertise: n.cfg.GossipAdvertise, Seeds: n.cfg.Seeds,
 		Unit: n.cfg.Lease / 4, Encryption: n.keys.own.Mode(), Keys: n.keys.own.Ring(), Network: n.network, Log: n.log.With("part", "gossip"),
 		Streams: func(l net.Listener) net.Listener {
-			return api.RefuseClients(l, n.wrongPort("gossip", l.Addr().String()))
+			return refuse.Clients(l, n.wrongPort("gossip", l.Addr().String()))
 		},
 	})
 	if err != nil {
@@ -105,7 +105,7 @@ func (n *Node) peerProtocols() []peerport.Protocol {
 			return stream, nil
 		}},
 		{Magic: sessionwire.SessionMagic, Open: func(conn net.Conn) (net.Conn, error) {
-			err := api.RefuseSession(conn, n.wrongPeerPort())
+			err := refuse.Session(conn, n.wrongPeerPort())
 			n.log.Debug("a client has used this port instead of the public one", "remote", conn.RemoteAddr(), "error", err)
 			return nil, nil
 		}},

@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/api/refuse"
+	"github.com/sgkandale/sharelock/internal/netconn"
 	"github.com/sgkandale/sharelock/internal/nodetls"
 	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/internal/seldom"
@@ -68,7 +69,7 @@ func (n *Node) dialCall(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, err
 	}
 	network.LimitUnackedTo(conn, unackedCall)
-	if _, secure := api.TLSOf(conn); secure {
+	if _, secure := netconn.TLS(conn); secure {
 		return conn, nil
 	}
 	return &plainCall{Conn: conn, refused: func() {
@@ -108,7 +109,7 @@ func (n *Node) clientPort(l net.Listener, what, addr string, server func(*nodetl
 		return l
 	}
 	needs := &sharelock.Error{Err: sharelock.ErrWrongPort, Message: fmt.Sprintf("%s, the %s port of node %s, needs TLS", portOf(addr), what, n.cfg.Name)}
-	return server(n.secure.store, mode).Listen(l, func(conn net.Conn) { api.RefusePlain(conn, needs) }, n.log)
+	return server(n.secure.store, mode).Listen(l, func(conn net.Conn) { refuse.Plain(conn, needs) }, n.log)
 }
 
 // watchCertificates follows changes of the certificate.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"time"
+
+	"github.com/sgkandale/sharelock/internal/netconn"
 )
 
 // System is the operating system's network. The zero value is ready to
@@ -28,7 +30,7 @@ func LimitUnacked(conn net.Conn) { LimitUnackedTo(conn, unackedTime) }
 
 // LimitUnackedTo sets another time, which is shorter.
 func LimitUnackedTo(conn net.Conn, d time.Duration) {
-	if c := tcpOf(conn); c != nil {
+	if c := netconn.TCP(conn); c != nil {
 		setUserTimeout(c, d)
 	}
 }
@@ -36,22 +38,8 @@ func LimitUnackedTo(conn net.Conn, d time.Duration) {
 // ResetOnClose makes closing a stream discard what it has not sent yet and reset it: what a
 // stream carries is sent again on the next one, and must not arrive after that (Q1).
 func ResetOnClose(conn net.Conn) {
-	if c := tcpOf(conn); c != nil {
+	if c := netconn.TCP(conn); c != nil {
 		_ = c.SetLinger(0) // of a stream that is open; otherwise it does not matter
-	}
-}
-
-// tcpOf returns the TCP stream below another one, or nil.
-func tcpOf(conn net.Conn) *net.TCPConn {
-	for {
-		switch c := conn.(type) {
-		case *net.TCPConn:
-			return c
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			return nil
-		}
 	}
 }
 

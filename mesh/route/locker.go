@@ -7,6 +7,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/api/halfclosed"
+	"github.com/sgkandale/sharelock/api/remote"
 	"github.com/sgkandale/sharelock/internal/caller"
 	"github.com/sgkandale/sharelock/owner"
 )
@@ -19,12 +21,12 @@ func (rt *Router) Acquire(ctx context.Context, r sharelock.AcquireRequest) (shar
 	if err != nil {
 		return sharelock.Hold{}, err
 	}
-	req.Conn, req.Principal = rt.connection(api.RemoteOf(ctx)), caller.From(ctx).Principal
+	req.Conn, req.Principal = rt.connection(remote.Addr(ctx)), caller.From(ctx).Principal
 	// The request begins here: its wait, and the time that its caller may count (Q3), go on while it
 	// is held.
 	q := rt.newRequest(ctx, req)
 	starting := ctx
-	if listener := api.ListensUnder(ctx); listener != nil {
+	if listener := halfclosed.ListensUnder(ctx); listener != nil {
 		q.listens, starting = listener.Done(), listener
 	}
 	rt.cfg.AwaitStart(starting, req.Wait)
@@ -55,7 +57,7 @@ func (rt *Router) GiveUp(ctx context.Context, key, clientID, requestID string) e
 	if err != nil {
 		return err
 	}
-	req.Conn = rt.connection(api.RemoteOf(ctx))
+	req.Conn = rt.connection(remote.Addr(ctx))
 	_, err = rt.one(ctx, req)
 	return err
 }

@@ -1,14 +1,16 @@
-package api
+package halfclosed
 
 import (
 	"encoding/binary"
 	"net"
 	"syscall"
 	"unsafe"
+
+	"github.com/sgkandale/sharelock/internal/netconn"
 )
 
 // canSeeAcknowledged reports whether seeAcknowledged works for a connection.
-func canSeeAcknowledged(conn net.Conn) bool { return tcpOf(conn) != nil }
+func canSeeAcknowledged(conn net.Conn) bool { return netconn.TCP(conn) != nil }
 
 // The TCP states in which the other end may read.
 const (
@@ -19,7 +21,7 @@ const (
 // seeAcknowledged reports whether the other end of a connection has acknowledged all sent data, and
 // whether the connection is still open for sending.
 func seeAcknowledged(conn net.Conn) (all, open bool) {
-	raw, err := tcpOf(conn).SyscallConn()
+	raw, err := netconn.TCP(conn).SyscallConn()
 	if err != nil {
 		return false, false
 	}

@@ -1,72 +1,40 @@
-package api
+package refuse
 
 import (
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/netconn"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 )
 
-// refuseTime bounds the time for sending the answer to a client at the wrong port.
-const refuseTime = time.Second
+// Bounds of what is done for a client that is refused.
+const (
+	// Patience bounds the time for sending the answer, and that until the client has taken it.
+	Patience = time.Second
+	// MaxDrained bounds what is read of its connection after that, in bytes.
+	MaxDrained = 64 << 10
+)
 
-// answerGRPC makes an HTTP server answer gRPC clients with the error wrong. They use HTTP/2, which
-// the HTTP API supports only over TLS.
-func answerGRPC(server *http.Server, wrong error) {
-	server.Protocols = new(http.Protocols)
-	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetUnencryptedHTTP2(true)
-	next := server.Handler
-	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.ProtoMajor < 2:
-			next.ServeHTTP(w, r)
-		case strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
-			refuseGRPC(w, wrong)
-		case r.TLS != nil:
-			next.ServeHTTP(w, r)
-		default:
-			http.Error(w, "this port speaks HTTP/1.1", http.StatusHTTPVersionNotSupported)
-		}
-	})
-}
-
-// refuseGRPC answers a gRPC call with an error, in a response of headers only.
-func refuseGRPC(w http.ResponseWriter, err error) {
-	st := pb.ToStatus(err)
-	h := w.Header()
-	h.Set("Content-Type", "application/grpc")
-	h.Set("Grpc-Status", strconv.Itoa(int(st.Code())))
-	h.Set("Grpc-Message", st.Message())
-	if details, merr := proto.Marshal(st.Proto()); merr == nil {
-		h.Set("Grpc-Status-Details-Bin", base64.RawStdEncoding.EncodeToString(details))
-	}
-	w.WriteHeader(http.StatusOK)
-}
-
-// WrongPort returns a handler for [grpc.UnknownServiceHandler] that answers every call with the
+// Calls returns a handler for [grpc.UnknownServiceHandler] that answers every call with the
 // error.
-func WrongPort(wrong error) grpc.StreamHandler {
+func Calls(wrong error) grpc.StreamHandler {
 	return func(any, grpc.ServerStream) error { return pb.ToStatus(wrong).Err() }
 }
 
-// RefuseSession refuses a session at a port that does not serve sessions. The magic of the session
+// Session refuses a session at a port that does not serve sessions. The magic of the session
 // must have been read. The caller closes the connection.
-func RefuseSession(conn net.Conn, wrong error) error {
-	err := conn.SetDeadline(time.Now().Add(refuseTime))
+func Session(conn net.Conn, wrong error) error {
+	err := conn.SetDeadline(time.Now().Add(Patience))
 	if err == nil {
 		// Closing a connection with unread data resets it, and then the answer may be lost.
 		err = sessionwire.ReadHello(conn)
@@ -85,15 +53,15 @@ func textOf(err error) string {
 	return err.Error()
 }
 
-// RefuseSessions wraps the listener of a port that serves no plain sessions. A connection that
+// Sessions wraps the listener of a port that serves no plain sessions. A connection that
 // begins like one is answered with the error wrong and closed. No HTTP stream begins like one.
-func RefuseSessions(l net.Listener, wrong error) net.Listener {
+func Sessions(l net.Listener, wrong error) net.Listener {
 	return refusingListener{Listener: l, wrong: wrong, refused: []string{sessionwire.SessionMagic}}
 }
 
-// RefuseClients is RefuseSessions for a port that serves no HTTP/2 either: the first call of a
+// Clients is Sessions for a port that serves no HTTP/2 either: the first call of a
 // gRPC client is answered with the error. No gossip stream begins like one of both.
-func RefuseClients(l net.Listener, wrong error) net.Listener {
+func Clients(l net.Listener, wrong error) net.Listener {
 	return refusingListener{Listener: l, wrong: wrong, refused: []string{sessionwire.SessionMagic, http2Magic}}
 }
 
@@ -173,13 +141,25 @@ func (c *refusingConn) look() error {
 	case !slices.Contains(c.refused, string(c.head)):
 		return nil
 	case string(c.head) == sessionwire.SessionMagic:
-		return errors.Join(RefuseSession(c.Conn, c.wrong), io.EOF)
+		return errors.Join(Session(c.Conn, c.wrong), io.EOF)
 	default:
-		err := c.Conn.SetDeadline(time.Now().Add(refuseTime))
+		err := c.Conn.SetDeadline(time.Now().Add(Patience))
 		if err == nil {
 			err = refuseHTTP2(c.Conn, len(c.head), c.wrong)
 		}
 		drain(c.Conn)
 		return errors.Join(err, io.EOF)
+	}
+}
+
+// drain reads what the other end still sends, for Patience at most, until it has seen the answer
+// and closes the connection: closing a connection with unread data resets it, and then the answer may
+// be lost.
+func drain(conn net.Conn) {
+	if conn.SetDeadline(time.Now().Add(Patience)) == nil {
+		if tcp := netconn.TCP(conn); tcp != nil {
+			_ = tcp.CloseWrite() // it ends sooner for most clients
+		}
+		_, _ = io.CopyN(io.Discard, conn, MaxDrained)
 	}
 }

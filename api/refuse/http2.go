@@ -1,4 +1,4 @@
-package api
+package refuse
 
 import (
 	"encoding/base64"
@@ -7,9 +7,8 @@ import (
 	"net"
 	"strconv"
 
-	"google.golang.org/protobuf/proto"
-
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -41,7 +40,7 @@ func refuseHTTP2(conn net.Conn, head int, refusal error) error {
 			return err
 		}
 		size := int64(frame[0])<<16 | int64(frame[1])<<8 | int64(frame[2])
-		if size > maxDrained {
+		if size > MaxDrained {
 			return nil
 		}
 		if _, err := io.CopyN(io.Discard, conn, size); err != nil {

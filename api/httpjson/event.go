@@ -1,4 +1,4 @@
-package api
+package httpjson
 
 import (
 	"encoding/json"
@@ -9,11 +9,11 @@ import (
 	"github.com/sgkandale/sharelock"
 )
 
-// appendEvent appends an event as a server-sent event, without reflection: a node that is watched
+// AppendEvent appends an event as a server-sent event, without reflection: a node that is watched
 // does little else. A ping has no id, so that it does not change where a browser resumes, and comes
 // with a comment for whatever looks only for these. An empty id makes a browser forget where it
 // would resume, because what was told up to there does not count any more.
-func appendEvent(b []byte, e *sharelock.Event) []byte {
+func AppendEvent(b []byte, e *sharelock.Event) []byte {
 	switch {
 	case e.Type == sharelock.Ping:
 		b = append(b, ": keep-alive\n"...)

@@ -1,4 +1,4 @@
-package api
+package halfclosed
 
 import (
 	"bytes"
@@ -7,19 +7,21 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/sgkandale/sharelock/api/remote"
 )
 
 // callerKey is the key of a context value: the context of the caller.
 type callerKey struct{}
 
-// unlessItWaits returns a context for an acquire whose caller may have closed only its half of the
+// UnlessItWaits returns a context for an acquire whose caller may have closed only its half of the
 // connection. The context does not end with ctx; an acquire that would have to wait ends with ctx.
 // See [ListensUnder].
-func unlessItWaits(ctx context.Context) context.Context {
+func UnlessItWaits(ctx context.Context) context.Context {
 	return context.WithValue(context.WithoutCancel(ctx), callerKey{}, ctx)
 }
 
-// ListensUnder returns the context of an acquire's caller if ctx was made by unlessItWaits, and nil
+// ListensUnder returns the context of an acquire's caller if ctx was made by UnlessItWaits, and nil
 // otherwise. If that context has ended, an acquire that would have to wait must fail with
 // [context.Canceled]; an acquire that need not wait is served.
 func ListensUnder(ctx context.Context) context.Context {
@@ -35,30 +37,30 @@ const (
 	probeLongestPause = 20 * time.Millisecond
 )
 
-// probeHalfClosed finds out whether a caller whose connection appears closed has closed only its
+// Probe finds out whether a caller whose connection appears closed has closed only its
 // half and would still read an answer. A half-closed connection looks like a closed one until data
 // is sent on it: if the caller is gone, its system answers with a reset; if the caller still reads,
-// its system acknowledges the data. So probeHalfClosed sends the first bytes of the answer, which
+// its system acknowledges the data. So Probe sends the first bytes of the answer, which
 // are the same for all answers, before anything is granted. After the grant it would be too late,
 // because a reset may then come from a caller that has read the answer.
 //
-// probeHalfClosed returns a writer for the rest of the answer, which the caller of probeHalfClosed
+// Probe returns a writer for the rest of the answer, which the caller of Probe
 // must close, or nil if the caller is gone.
-func probeHalfClosed(w http.ResponseWriter, r *http.Request) *halfClosed {
-	if r.Context().Err() == nil || r.ProtoMajor != 1 || !canSeeAcknowledged(connOf(r.Context())) {
+func Probe(w http.ResponseWriter, r *http.Request) *Conn {
+	if r.Context().Err() == nil || r.ProtoMajor != 1 || !canSeeAcknowledged(remote.Conn(r.Context())) {
 		return nil
 	}
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil
 	}
-	h := &halfClosed{conn: conn, sent: r.Proto + " ", header: http.Header{}, request: r, before: w}
+	h := &Conn{conn: conn, sent: r.Proto + " ", header: http.Header{}, request: r, before: w}
 	if conn.SetDeadline(time.Now().Add(probeTime)) == nil {
-		if _, err = io.WriteString(conn, h.sent); err == nil && acknowledged(connOf(r.Context())) {
+		if _, err = io.WriteString(conn, h.sent); err == nil && acknowledged(remote.Conn(r.Context())) {
 			return h
 		}
 	}
-	h.close()
+	h.Close()
 	return nil
 }
 
@@ -80,9 +82,9 @@ func acknowledged(conn net.Conn) bool {
 	}
 }
 
-// halfClosed writes the answer, without its first bytes, to a caller that has closed its half of
+// Conn writes the answer, without its first bytes, to a caller that has closed its half of
 // the connection. It is an [http.ResponseWriter] for a single Write.
-type halfClosed struct {
+type Conn struct {
 	conn    net.Conn
 	request *http.Request
 	before  http.ResponseWriter // that of the request, which is not written to any more
@@ -91,16 +93,21 @@ type halfClosed struct {
 	status  int
 }
 
-func (h *halfClosed) close() { _ = h.conn.Close() }
+// Close closes the connection.
+func (h *Conn) Close() { _ = h.conn.Close() }
+
+// Before returns the writer of the request, which is not written to any more. It is for what
+// recognises a request by its writer.
+func (h *Conn) Before() http.ResponseWriter { return h.before }
 
 // Header implements [http.ResponseWriter].
-func (h *halfClosed) Header() http.Header { return h.header }
+func (h *Conn) Header() http.Header { return h.header }
 
 // WriteHeader implements [http.ResponseWriter].
-func (h *halfClosed) WriteHeader(status int) { h.status = status }
+func (h *Conn) WriteHeader(status int) { h.status = status }
 
 // Write implements [http.ResponseWriter].
-func (h *halfClosed) Write(b []byte) (int, error) {
+func (h *Conn) Write(b []byte) (int, error) {
 	h.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	answer := http.Response{
 		StatusCode: h.status, ProtoMajor: h.request.ProtoMajor, ProtoMinor: h.request.ProtoMinor, Request: h.request,
@@ -117,7 +124,7 @@ func (h *halfClosed) Write(b []byte) (int, error) {
 }
 
 // SetWriteDeadline sets the write deadline. [http.ResponseController] calls it.
-func (h *halfClosed) SetWriteDeadline(t time.Time) error { return h.conn.SetWriteDeadline(t) }
+func (h *Conn) SetWriteDeadline(t time.Time) error { return h.conn.SetWriteDeadline(t) }
 
 // Flush implements [http.Flusher]. It does nothing, because Write does not buffer.
-func (h *halfClosed) Flush() {}
+func (h *Conn) Flush() {}

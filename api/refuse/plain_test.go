@@ -1,4 +1,4 @@
-package api
+package refuse
 
 import (
 	"errors"
@@ -33,7 +33,7 @@ func plainRefuser(t *testing.T) (addr string) {
 			}
 			go func() {
 				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-				RefusePlain(conn, errNeedsTLS)
+				Plain(conn, errNeedsTLS)
 				_ = conn.Close()
 			}()
 		}
@@ -42,7 +42,7 @@ func plainRefuser(t *testing.T) (addr string) {
 }
 
 // Each client is refused in its own protocol, with the same text.
-func TestRefusePlain(t *testing.T) {
+func TestPlain(t *testing.T) {
 	addr := plainRefuser(t)
 	dial := func(first string) net.Conn {
 		t.Helper()
@@ -76,7 +76,7 @@ func TestRefusePlain(t *testing.T) {
 }
 
 // For any input, the answer ends.
-func FuzzRefusePlain(f *testing.F) {
+func FuzzPlain(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add(sessionwire.AppendHello(nil))
 	f.Add([]byte(http2Preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x01\x01\x05\x00\x00\x00\x01\x82"))
@@ -86,7 +86,7 @@ func FuzzRefusePlain(f *testing.F) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			RefusePlain(far, errNeedsTLS)
+			Plain(far, errNeedsTLS)
 			_ = far.Close()
 		}()
 		go io.Copy(io.Discard, near) //nolint:errcheck // it ends with the pipe

@@ -1,4 +1,4 @@
-package api
+package httpjson
 
 import (
 	"math"
@@ -19,7 +19,7 @@ func holdAnswers(h *pb.Hold) []proto.Message {
 func checkEncoding(t *testing.T, m proto.Message) {
 	t.Helper()
 	want, wantErr := encodeAny(m)
-	got, err := encode(m)
+	got, err := Encode(m)
 	if string(got) != string(want) || (err == nil) != (wantErr == nil) {
 		t.Errorf("%T is\n%s (%v), protojson's is\n%s (%v)", m, got, err, want, wantErr)
 	}
