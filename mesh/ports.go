@@ -72,7 +72,11 @@ func (n *Node) bind() error {
 		Meta: n.meta(), Listen: n.cfg.GossipListen, Advertise: n.cfg.GossipAdvertise, Seeds: n.cfg.Seeds,
 		Unit: n.cfg.Lease / 4, Encryption: n.keys.own.Mode(), Keys: n.keys.own.Ring(), Network: n.network, Log: n.log.With("part", "gossip"),
 		Streams: func(l net.Listener) net.Listener {
-			return refuse.Clients(l, n.wrongPort("gossip", l.Addr().String()))
+			var handshake func(net.Conn) (net.Conn, error)
+			if n.secure.store != nil {
+				handshake = n.secure.store.Refusals().Handshake
+			}
+			return refuse.Clients(l, n.wrongPort("gossip", l.Addr().String()), handshake)
 		},
 	})
 	if err != nil {

@@ -56,23 +56,25 @@ func textOf(err error) string {
 // Sessions wraps the listener of a port that serves no plain sessions. A connection that
 // begins like one is answered with the error wrong and closed. No HTTP stream begins like one.
 func Sessions(l net.Listener, wrong error) net.Listener {
-	return refusingListener{Listener: l, wrong: wrong, refused: []string{sessionwire.SessionMagic}}
+	return refusingListener{l, refused{
+		begins: []string{sessionwire.SessionMagic},
+		answer: func(conn net.Conn, _ []byte) error { return Session(conn, wrong) },
+	}}
 }
-
-// Clients is Sessions for a port that serves no HTTP/2 either: the first call of a
-// gRPC client is answered with the error. No gossip stream begins like one of both.
-func Clients(l net.Listener, wrong error) net.Listener {
-	return refusingListener{Listener: l, wrong: wrong, refused: []string{sessionwire.SessionMagic, http2Magic}}
-}
-
-// http2Magic is what every stream of HTTP/2 begins with, as long as SessionMagic.
-var http2Magic = http2Preface[:len(sessionwire.SessionMagic)]
 
 type refusingListener struct {
 	net.Listener
-	wrong error
-	// refused are what refused connections begin with, each of the length of SessionMagic.
-	refused []string
+	refused refused
+}
+
+// refused are the clients that a port refuses.
+type refused struct {
+	// begins are what their connections begin with, each of the length of SessionMagic.
+	begins []string
+	// tls: a connection that begins with TLS is refused, too, whatever follows.
+	tls bool
+	// answer answers one whose first bytes were read.
+	answer func(conn net.Conn, head []byte) error
 }
 
 // Accept implements net.Listener.
@@ -84,14 +86,13 @@ func (l refusingListener) Accept() (net.Conn, error) {
 	if _, ok := conn.(*tls.Conn); ok { // which net/http must see; see sessionsOverTLS
 		return conn, nil
 	}
-	return &refusingConn{Conn: conn, wrong: l.wrong, refused: l.refused}, nil
+	return &refusingConn{Conn: conn, refused: l.refused}, nil
 }
 
 // refusingConn is a connection that checks its first bytes when they are read.
 type refusingConn struct {
 	net.Conn
-	wrong   error
-	refused []string
+	refused refused
 
 	// mu is held while bytes are read.
 	mu sync.Mutex
@@ -124,8 +125,7 @@ func (c *refusingConn) Read(b []byte) (int, error) {
 // look reads until it is known whether the connection begins as those that are refused. After an
 // error, for example of a deadline, it may be called again.
 func (c *refusingConn) look() error {
-	begins := func(magic string) bool { return strings.HasPrefix(magic, string(c.head)) }
-	for len(c.head) < len(sessionwire.SessionMagic) && slices.ContainsFunc(c.refused, begins) {
+	for !c.known() {
 		var b [len(sessionwire.SessionMagic)]byte
 		n, err := c.Conn.Read(b[:len(b)-len(c.head)])
 		c.head = append(c.head, b[:n]...)
@@ -137,19 +137,18 @@ func (c *refusingConn) look() error {
 		}
 	}
 	c.looked = true
-	switch {
-	case !slices.Contains(c.refused, string(c.head)):
-		return nil
-	case string(c.head) == sessionwire.SessionMagic:
-		return errors.Join(Session(c.Conn, c.wrong), io.EOF)
-	default:
-		err := c.Conn.SetDeadline(time.Now().Add(Patience))
-		if err == nil {
-			err = refuseHTTP2(c.Conn, len(c.head), c.wrong)
-		}
-		drain(c.Conn)
-		return errors.Join(err, io.EOF)
+	if c.refused.tls && BeginsTLS(c.head) || slices.Contains(c.refused.begins, string(c.head)) {
+		return errors.Join(c.refused.answer(c.Conn, c.head), io.EOF)
 	}
+	return nil
+}
+
+// known reports whether the bytes that were read tell whether the connection is refused.
+func (c *refusingConn) known() bool {
+	if len(c.head) == len(sessionwire.SessionMagic) || len(c.head) > 0 && c.refused.tls && BeginsTLS(c.head) {
+		return true
+	}
+	return !slices.ContainsFunc(c.refused.begins, func(magic string) bool { return strings.HasPrefix(magic, string(c.head)) })
 }
 
 // drain reads what the other end still sends, for Patience at most, until it has seen the answer

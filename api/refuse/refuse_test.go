@@ -103,7 +103,7 @@ func TestCalls(t *testing.T) {
 // Clients are refused by the first Read, and what is none of them is read as it was sent.
 func TestClients(t *testing.T) {
 	l, dial := listen(t)
-	refusing := Clients(l, errElsewhere)
+	refusing := Clients(l, errElsewhere, nil)
 	go func() {
 		for {
 			conn, err := refusing.Accept()
@@ -121,6 +121,11 @@ func TestClients(t *testing.T) {
 	}
 	if err := callOver(t, l.Addr().String()); !isElsewhere(err) {
 		t.Errorf("gRPC: %v", err)
+	}
+	for sent, says := range map[string]string{"GET / HTTP/1.1\r\n\r\n": errElsewhere.Message, "\x16\x03\x01": "no TLS: " + errElsewhere.Message} {
+		if got, err := io.ReadAll(dial(sent)); !strings.HasPrefix(string(got), "HTTP/1.0 400 ") || !strings.Contains(string(got), says) {
+			t.Errorf("%q is answered %q, %v", sent, got, err)
+		}
 	}
 	for _, sent := range []string{"gossip of any kind", "P", sessionwire.SessionMagic[:3], http2Magic[:2] + "x"} {
 		conn := dial(sent)

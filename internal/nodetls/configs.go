@@ -55,6 +55,8 @@ func (s *Set) configure(member string, clock func() time.Time) {
 		s.clients[clientPort{http: false, mutual: mutual}] = grpc
 		s.clients[clientPort{http: true, mutual: mutual}] = http
 	}
+	// Clients that can choose get an answer that people can read.
+	s.refusals = base(tls.VersionTLS12, "http/1.1", Protocol, "h2")
 	if member == "" {
 		return
 	}

@@ -36,6 +36,12 @@ func (s *Store) HTTP(mode Clients) *Server { return s.clientServer(mode, true) }
 // GRPC returns the server of the gRPC port, for a mode other than ClientsOff.
 func (s *Store) GRPC(mode Clients) *Server { return s.clientServer(mode, false) }
 
+// Refusals returns the server for clients at a port that is for none: they are told so in whatever they
+// speak, without a certificate of theirs. See refuse.Clients.
+func (s *Store) Refusals() *Server {
+	return &Server{store: s, config: func(set *Set) *tls.Config { return set.refusals }, direct: true}
+}
+
 func (s *Store) clientServer(mode Clients, http bool) *Server {
 	port := clientPort{http: http, mutual: mode == ClientsMutual}
 	return &Server{store: s, config: func(set *Set) *tls.Config { return set.clients[port] }, plain: mode == ClientsMigrate, direct: !http}

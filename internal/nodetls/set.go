@@ -22,7 +22,9 @@ type Set struct {
 	content [sha256.Size]byte
 	// The configs are complete, and shared by all handshakes of their kind.
 	memberServer, memberClient *tls.Config
-	clients                    map[clientPort]*tls.Config
+	// refusals is for clients at a port that is for none.
+	refusals *tls.Config
+	clients  map[clientPort]*tls.Config
 }
 
 // Expires returns when the certificate of the node, or the last authority that vouches for it,

@@ -1,0 +1,58 @@
+package refuse
+
+import (
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/sessionwire"
+)
+
+// tlsPatience bounds the TLS handshake with a client that is refused.
+const tlsPatience = 3 * time.Second
+
+// Clients is Sessions for a port that is for no client: whatever begins as HTTP of any version (gRPC
+// included) or as TLS is answered with the error, too. secure makes TLS of a connection; without it (nil), a
+// client with TLS is told that the port has none. No gossip stream begins like one of these.
+func Clients(l net.Listener, wrong error, secure func(net.Conn) (net.Conn, error)) net.Listener {
+	return refusingListener{l, refused{
+		begins: append(http1Magics(), sessionwire.SessionMagic, http2Magic), tls: true,
+		answer: func(conn net.Conn, head []byte) error {
+			replayed := frame.Replay(conn, head)
+			if BeginsTLS(head) {
+				return overTLS(replayed, wrong, secure)
+			}
+			if err := conn.SetDeadline(time.Now().Add(Patience)); err != nil {
+				return err
+			}
+			Plain(replayed, wrong)
+			return nil
+		},
+	}}
+}
+
+// http2Magic is what every stream of HTTP/2 begins with, as long as SessionMagic.
+var http2Magic = http2Preface[:len(sessionwire.SessionMagic)]
+
+// http1Magics are what requests of HTTP/1 begin with, as long as SessionMagic.
+func http1Magics() []string { return []string{"GET ", "HEAD", "POST", "PUT ", "PATC", "DELE", "OPTI"} }
+
+// overTLS answers a client with TLS.
+func overTLS(conn net.Conn, wrong error, secure func(net.Conn) (net.Conn, error)) error {
+	if err := conn.SetDeadline(time.Now().Add(tlsPatience)); err != nil {
+		return err
+	}
+	if secure == nil {
+		// As TLS does, with the reason.
+		_, err := fmt.Fprintf(conn, "HTTP/1.0 400 Bad Request\r\n\r\nThis port has no TLS: %s.\n", textOf(wrong))
+		drain(conn)
+		return err
+	}
+	secured, err := secure(conn)
+	if err != nil {
+		return err
+	}
+	Plain(secured, wrong)
+	return secured.Close()
+}
