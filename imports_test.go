@@ -110,8 +110,13 @@ var folders = []folder{
 	{"api/remote", nil, []string{grpc}},
 	{"api/httpjson", []string{".", "proto/sharelock/v1"}, []string{protobuf, genproto}},
 	{"api/halfclosed", []string{"api/remote", "internal/netconn"}, nil},
+	{
+		"api/gate",
+		[]string{".", "api/remote", "internal/audit", "internal/auth", "internal/caller", "internal/event", "internal/netconn", "internal/quota", "internal/sessionwire", "proto/sharelock", "proto/sharelock/v1"},
+		[]string{grpc},
+	},
 	{"api/refuse", []string{".", "internal/frame", "internal/netconn", "internal/sessionwire", "proto/sharelock/v1"}, []string{grpc, protobuf}},
-	{"api", []string{".", "api/halfclosed", "api/httpjson", "api/refuse", "api/remote", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/event", "internal/frame", "internal/metrics", "internal/netconn", "internal/page", "internal/pagetoken", "internal/sessionwire", "internal/share", "internal/trace", "internal/tracecontext", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
+	{"api", []string{".", "api/gate", "api/halfclosed", "api/httpjson", "api/refuse", "api/remote", "internal/audit", "internal/auth", "internal/quota", "internal/caller", "internal/event", "internal/frame", "internal/metrics", "internal/netconn", "internal/page", "internal/pagetoken", "internal/sessionwire", "internal/share", "internal/trace", "internal/tracecontext", "proto/sharelock", "proto/sharelock/v1"}, []string{grpc, protobuf, genproto, mux}},
 	{
 		"mesh",
 		[]string{

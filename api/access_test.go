@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/page"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -152,7 +153,7 @@ func TestAccessOfGRPC(t *testing.T) {
 		for _, m := range info.Methods {
 			full := "/" + service + "/" + m.Name
 			want, ok := grpcVerdicts[full]
-			if !ok || grpcAccess()[full].scope == undeclared {
+			if !ok || !gate.GRPCAccess()[full].Declared() {
 				t.Errorf("%s has no row here, or declares no access", full)
 				continue
 			}
@@ -166,8 +167,8 @@ func TestAccessOfGRPC(t *testing.T) {
 			}
 		}
 	}
-	if seen != len(grpcVerdicts) || seen != len(grpcAccess()) {
-		t.Errorf("%d methods, %d rows, %d declared", seen, len(grpcVerdicts), len(grpcAccess()))
+	if seen != len(grpcVerdicts) || seen != len(gate.GRPCAccess()) {
+		t.Errorf("%d methods, %d rows, %d declared", seen, len(grpcVerdicts), len(gate.GRPCAccess()))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/api/halfclosed"
 	"github.com/sgkandale/sharelock/internal/metrics"
 	original "github.com/sgkandale/sharelock/proto/sharelock"
@@ -42,8 +43,8 @@ func countUnary(calls *metrics.Calls) grpc.UnaryServerInterceptor {
 		door string
 		desc grpc.ServiceDesc
 	}{
-		{doorGRPC, pb.LockService_ServiceDesc},
-		{doorGRPC, pb.MeshService_ServiceDesc},
+		{gate.DoorGRPC, pb.LockService_ServiceDesc},
+		{gate.DoorGRPC, pb.MeshService_ServiceDesc},
 		{doorOriginal, original.ShareLockService_ServiceDesc},
 	} {
 		for _, m := range service.desc.Methods {
@@ -80,21 +81,21 @@ func snake(name string) string {
 
 // countedHTTP has for each method of each route under what it is counted. Others are not counted.
 var countedHTTP = map[string]struct{ door, method string }{
-	"GET /v1/locks/{key:.*}/token/{token:[^/]*}": {doorHTTP, "check_token"},
+	"GET /v1/locks/{key:.*}/token/{token:[^/]*}": {gate.DoorHTTP, "check_token"},
 
-	"POST /v1/locks/{key:.*}":      {doorHTTP, "acquire"},
-	"PATCH /v1/locks/{key:.*}":     {doorHTTP, "renew"},
-	"DELETE /v1/locks/{key:.*}":    {doorHTTP, "release"},
-	"GET /v1/locks/{key:.*}":       {doorHTTP, "get"},
-	"GET /v1/locks":                {doorHTTP, "list"},
-	"GET /v1/auth/whoami":          {doorHTTP, "who_am_i"},
-	"GET /v1/mesh":                 {doorHTTP, "get_mesh"},
-	"GET /v1/mesh/locate/{key:.*}": {doorHTTP, "locate"},
-	"GET /v1/mesh/ring":            {doorHTTP, "get_ring"},
-	"GET /v1/mesh/activity":        {doorHTTP, "get_activity"},
-	"POST /v1/mesh/leave":          {doorHTTP, "leave"},
-	"GET /v1/admin/log-level":      {doorHTTP, "get_log_level"},
-	"PUT /v1/admin/log-level":      {doorHTTP, "set_log_level"},
+	"POST /v1/locks/{key:.*}":      {gate.DoorHTTP, "acquire"},
+	"PATCH /v1/locks/{key:.*}":     {gate.DoorHTTP, "renew"},
+	"DELETE /v1/locks/{key:.*}":    {gate.DoorHTTP, "release"},
+	"GET /v1/locks/{key:.*}":       {gate.DoorHTTP, "get"},
+	"GET /v1/locks":                {gate.DoorHTTP, "list"},
+	"GET /v1/auth/whoami":          {gate.DoorHTTP, "who_am_i"},
+	"GET /v1/mesh":                 {gate.DoorHTTP, "get_mesh"},
+	"GET /v1/mesh/locate/{key:.*}": {gate.DoorHTTP, "locate"},
+	"GET /v1/mesh/ring":            {gate.DoorHTTP, "get_ring"},
+	"GET /v1/mesh/activity":        {gate.DoorHTTP, "get_activity"},
+	"POST /v1/mesh/leave":          {gate.DoorHTTP, "leave"},
+	"GET /v1/admin/log-level":      {gate.DoorHTTP, "get_log_level"},
+	"PUT /v1/admin/log-level":      {gate.DoorHTTP, "set_log_level"},
 
 	"GET /ping":    {doorOriginal, "ping"},
 	"POST /lock":   {doorOriginal, "lock"},

@@ -8,8 +8,12 @@
 // whether a duration was given at all, whether a token fits, how large a body may be.
 //
 //	gRPC    interceptors  ─┐
-//	                       ├─ locks, meshes, legacy ── Node
+//	                       ├─ gate ── locks, meshes, legacy ── Node
 //	HTTP    router, JSON  ─┘
+//
+// What needs no Node is in packages of its own: gate decides who may make a call, httpjson is the
+// JSON of the HTTP API, remote tells where a call comes from, halfclosed finds callers that have
+// closed only half of their connection, and refuse answers clients at the wrong port.
 //
 // [NewGRPC] and [NewHTTP] build the two servers. The caller provides the listeners and stops the
 // servers. Both tolerate clients that send malformed data, are slow, or disconnect: the size of a

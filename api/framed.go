@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/api/refuse"
 	"github.com/sgkandale/sharelock/internal/frame"
 	"github.com/sgkandale/sharelock/internal/netconn"
@@ -220,7 +221,7 @@ func (f *framed) session(conn net.Conn) (err error) {
 	defer place.Leave()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	ss := f.locks.open(st, conn.RemoteAddr(), connCredentials(conn), ending)
+	ss := f.locks.open(st, conn.RemoteAddr(), gate.ConnCredentials(conn), ending)
 	f.mu.Lock()
 	f.conns[conn] = ss
 	closed := f.closed

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/internal/pagetoken"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -193,7 +194,7 @@ func testStrangersSessionEnds(t *testing.T, open open) {
 			if _, err := stranger.Recv(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(strangerTime + 5*time.Second)
+			time.Sleep(gate.StrangerTime + 5*time.Second)
 			synctest.Wait()
 			ended := make(chan error, 1)
 			go func() {

@@ -55,7 +55,7 @@ type GRPC struct {
 
 // NewGRPC returns a server in front of node. It does not listen until [GRPC.Serve] is called.
 func NewGRPC(node Node, o Options) *GRPC {
-	log, gate := o.logger(), newGate(o)
+	log, gate := o.logger(), o.gate()
 	var secure []grpc.ServerOption
 	if o.TLS {
 		secure = append(secure, grpc.Creds(newAccepting()))
@@ -65,12 +65,8 @@ func NewGRPC(node Node, o Options) *GRPC {
 		unary = append(unary, traceUnary)
 	}
 	streams := []grpc.StreamServerInterceptor{recoverStream(log)}
-	seen := newWitness(o)
-	switch {
-	case gate != nil:
-		unary, streams = append(unary, gate.unary()), append(streams, gate.stream())
-	case seen != nil:
-		unary, streams = append(unary, seen.unary()), append(streams, seen.stream())
+	if gate != nil {
+		unary, streams = append(unary, gate.Unary()), append(streams, gate.Stream())
 	}
 	s := grpc.NewServer(append(secure,
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
@@ -104,7 +100,7 @@ func NewGRPC(node Node, o Options) *GRPC {
 			original.ShareLockService_ServiceDesc.ServiceName,
 		}),
 	}
-	l := &locks{node: node, watcher: node, historian: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate, witness: seen, sessions: share.New(o.MaxSessions)}
+	l := &locks{node: node, watcher: node, historian: node, drain: g.drain, ring: func() []byte { return ringBytes(node) }, log: log, gate: gate, sessions: share.New(o.MaxSessions)}
 	g.framed = newFramed(l, log)
 	pb.RegisterLockServiceServer(s, l)
 	pb.RegisterMeshServiceServer(s, newMeshes(node, gate, o))

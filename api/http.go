@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/api/refuse"
 	"github.com/sgkandale/sharelock/api/remote"
-	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/internal/page"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -35,7 +35,7 @@ const (
 func NewHTTP(node Node, o Options) *http.Server {
 	s := newHTTPAPI(node, o)
 	server := &http.Server{
-		Handler:           s.guard(s.fromHere(traceHTTP(o.Traces, s.routes()))),
+		Handler:           s.guard(s.gate.FromHere(traceHTTP(o.Traces, s.routes()), s.refuse)),
 		ConnContext:       remote.With,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
@@ -59,17 +59,14 @@ type httpAPI struct {
 	writeTimeout time.Duration
 	// page is the page for people; nil if it is off.
 	page http.Handler
-	gate *gate // may be nil
-	// witness tells the audit log of calls without a gate, and audit is that log; both may be nil.
-	witness *witness
-	audit   *audit.Log
+	gate *gate.Gate // may be nil
 	// metrics answers GET /metrics, and calls counts calls; both may be nil.
 	metrics http.Handler
 	calls   *metrics.Calls
 }
 
 func newHTTPAPI(node Node, o Options) *httpAPI {
-	gate := newGate(o)
+	gate := o.gate()
 	s := &httpAPI{
 		log:          o.logger(),
 		locks:        &locks{node: node, watcher: node, historian: node, gate: gate},
@@ -78,8 +75,6 @@ func newHTTPAPI(node Node, o Options) *httpAPI {
 		ready:        node.Ready,
 		writeTimeout: writeTimeout,
 		gate:         gate,
-		witness:      newWitness(o),
-		audit:        o.Audit,
 		metrics:      o.Metrics,
 		calls:        o.Calls,
 	}
@@ -94,35 +89,35 @@ func (s *httpAPI) routes() http.Handler {
 	// More specific routes come first: a key may contain slashes, and mux uses the first route
 	// that matches.
 	s.handle(r.MatcherFunc(mayBeTokenCheck), "/v1/locks/{key:.*}/token/{token:[^/]*}", methods{
-		http.MethodGet: {needsRead, s.callThrough(s.checkToken)},
+		http.MethodGet: {gate.NeedsRead, s.callThrough(s.checkToken)},
 	})
 	s.handle(r.NewRoute(), "/v1/locks/{key:.*}", methods{
-		http.MethodPost:  {needsAcquire, s.callHalf(s.acquire)},
-		http.MethodPatch: {keepsLocks, s.callThrough(s.renew)},
+		http.MethodPost:  {gate.NeedsAcquire, s.callHalf(s.acquire)},
+		http.MethodPatch: {gate.KeepsLocks, s.callThrough(s.renew)},
 		// A query parameter makes it a forced release.
-		http.MethodDelete: {releases, s.callThrough(s.release)},
-		http.MethodGet:    {needsRead, s.callThrough(s.get)},
+		http.MethodDelete: {gate.Releases, s.callThrough(s.release)},
+		http.MethodGet:    {gate.NeedsRead, s.callThrough(s.get)},
 	})
-	s.handle(r.NewRoute(), "/v1/locks", methods{http.MethodGet: {needsChecks, s.callThrough(s.list)}})
-	s.handle(r.NewRoute(), "/v1/history/{key:.*}", methods{http.MethodGet: {needsRead, s.callThrough(s.history)}})
-	s.handle(r.NewRoute(), "/v1/events", methods{http.MethodGet: {needsChecks, s.events}})
-	s.handle(r.NewRoute(), "/v1/auth/whoami", methods{http.MethodGet: {needsCaller, s.call(s.whoAmI)}})
-	s.handle(r.NewRoute(), "/v1/auth/sign-in", methods{http.MethodPost: {needsNothing, s.signIn}})
-	s.handle(r.NewRoute(), "/v1/auth/sign-out", methods{http.MethodPost: {needsNothing, s.signOut}})
-	s.handle(r.NewRoute(), "/v1/mesh", methods{http.MethodGet: {needsReadOfAny, s.call(s.mesh)}})
-	s.handle(r.NewRoute(), "/v1/mesh/locate/{key:.*}", methods{http.MethodGet: {needsReadOfAny, s.call(s.locate)}})
-	s.handle(r.NewRoute(), "/v1/mesh/ring", methods{http.MethodGet: {needsReadOfAny, s.call(s.ring)}})
-	s.handle(r.NewRoute(), "/v1/mesh/activity", methods{http.MethodGet: {needsReadOfAny, s.call(s.activity)}})
-	s.handle(r.NewRoute(), "/v1/mesh/leave", methods{http.MethodPost: {needsAdmin, s.call(s.leave)}})
+	s.handle(r.NewRoute(), "/v1/locks", methods{http.MethodGet: {gate.NeedsChecks, s.callThrough(s.list)}})
+	s.handle(r.NewRoute(), "/v1/history/{key:.*}", methods{http.MethodGet: {gate.NeedsRead, s.callThrough(s.history)}})
+	s.handle(r.NewRoute(), "/v1/events", methods{http.MethodGet: {gate.NeedsChecks, s.events}})
+	s.handle(r.NewRoute(), "/v1/auth/whoami", methods{http.MethodGet: {gate.NeedsCaller, s.call(s.whoAmI)}})
+	s.handle(r.NewRoute(), "/v1/auth/sign-in", methods{http.MethodPost: {gate.NeedsNothing, s.signIn}})
+	s.handle(r.NewRoute(), "/v1/auth/sign-out", methods{http.MethodPost: {gate.NeedsNothing, s.signOut}})
+	s.handle(r.NewRoute(), "/v1/mesh", methods{http.MethodGet: {gate.NeedsReadOfAny, s.call(s.mesh)}})
+	s.handle(r.NewRoute(), "/v1/mesh/locate/{key:.*}", methods{http.MethodGet: {gate.NeedsReadOfAny, s.call(s.locate)}})
+	s.handle(r.NewRoute(), "/v1/mesh/ring", methods{http.MethodGet: {gate.NeedsReadOfAny, s.call(s.ring)}})
+	s.handle(r.NewRoute(), "/v1/mesh/activity", methods{http.MethodGet: {gate.NeedsReadOfAny, s.call(s.activity)}})
+	s.handle(r.NewRoute(), "/v1/mesh/leave", methods{http.MethodPost: {gate.NeedsAdmin, s.call(s.leave)}})
 	s.handle(r.NewRoute(), "/v1/admin/log-level", methods{
-		http.MethodGet: {needsAdmin, s.call(s.logLevel)},
-		http.MethodPut: {needsAdmin, s.call(s.setLogLevel)},
+		http.MethodGet: {gate.NeedsAdmin, s.call(s.logLevel)},
+		http.MethodPut: {gate.NeedsAdmin, s.call(s.setLogLevel)},
 	})
-	s.handle(r.NewRoute(), "/healthz", methods{http.MethodGet: {needsNothing, s.healthz}})
-	s.handle(r.NewRoute(), "/readyz", methods{http.MethodGet: {needsNothing, s.readyz}})
-	s.handle(r.NewRoute(), "/openapi.yaml", methods{http.MethodGet: {needsNothing, s.openapi}})
+	s.handle(r.NewRoute(), "/healthz", methods{http.MethodGet: {gate.NeedsNothing, s.healthz}})
+	s.handle(r.NewRoute(), "/readyz", methods{http.MethodGet: {gate.NeedsNothing, s.readyz}})
+	s.handle(r.NewRoute(), "/openapi.yaml", methods{http.MethodGet: {gate.NeedsNothing, s.openapi}})
 	if s.metrics != nil {
-		s.handle(r.NewRoute(), "/metrics", methods{http.MethodGet: {needsReadOfAny, s.metrics.ServeHTTP}})
+		s.handle(r.NewRoute(), "/metrics", methods{http.MethodGet: {gate.NeedsReadOfAny, s.metrics.ServeHTTP}})
 	}
 	if s.page != nil { // static, and open to all
 		r.Path("/").Handler(s.page)
@@ -130,8 +125,8 @@ func (s *httpAPI) routes() http.Handler {
 	}
 	r.Path("/ping").HandlerFunc(s.counted("GET /ping", s.legacyPing)) // open to all, with every method
 	// The keys of the original's calls are in their bodies.
-	s.handle(r.NewRoute(), "/lock", methods{http.MethodPost: {needsChecks, s.legacyLock}})
-	s.handle(r.NewRoute(), "/unlock", methods{http.MethodPost: {releases, s.legacyUnlock}})
+	s.handle(r.NewRoute(), "/lock", methods{http.MethodPost: {gate.NeedsChecks, s.legacyLock}})
+	s.handle(r.NewRoute(), "/unlock", methods{http.MethodPost: {gate.Releases, s.legacyUnlock}})
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, pb.ErrNoRoute, nil)
 	})
@@ -151,7 +146,7 @@ type methods map[string]endpoint
 
 // endpoint is one method of one path.
 type endpoint struct {
-	need    access
+	need    gate.Access
 	handler http.HandlerFunc
 }
 
@@ -168,7 +163,7 @@ func (s *httpAPI) handle(route *mux.Route, path string, m methods) {
 	}
 	admitted := make(methods, len(m))
 	for name, e := range m {
-		admitted[name] = endpoint{e.need, s.counted(name+" "+path, s.admit(name+" "+path, e.need, e.handler))}
+		admitted[name] = endpoint{e.need, s.counted(name+" "+path, s.gate.HTTP(name+" "+path, e.need, pathKey, s.refuse, e.handler))}
 	}
 	route.Path(path).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e, ok := admitted.find(r.Method)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/api/halfclosed"
 	"github.com/sgkandale/sharelock/api/httpjson"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -27,7 +28,7 @@ func (s *httpAPI) call(f func(*http.Request, []byte) (proto.Message, error)) htt
 			return
 		}
 		m, err := f(r, body)
-		done(r.Context(), m, err)
+		gate.Done(r.Context(), m, err)
 		s.answer(w, r, body, m, err)
 	}
 }
@@ -50,7 +51,7 @@ func (s *httpAPI) callHalf(f func(*http.Request, []byte) (proto.Message, error))
 				m, err = f(r.WithContext(halfclosed.UnlessItWaits(r.Context())), body)
 			}
 		}
-		done(r.Context(), m, err)
+		gate.Done(r.Context(), m, err)
 		s.answer(w, r, body, m, err)
 	}
 }
@@ -131,6 +132,9 @@ func (s *httpAPI) fail(w http.ResponseWriter, r *http.Request, err error, more p
 		Error httpjson.Error `json:"error"`
 	}{body})
 }
+
+// refuse answers a request that does not pass the gate.
+func (s *httpAPI) refuse(w http.ResponseWriter, r *http.Request, err error) { s.fail(w, r, err, nil) }
 
 // failWith answers an error with any body. It reports whether the answer was sent.
 func (s *httpAPI) failWith(w http.ResponseWriter, err error, status int, body any) bool {

@@ -32,7 +32,7 @@ func (s *httpAPI) events(w http.ResponseWriter, r *http.Request) {
 		stream.begin()
 		return
 	}
-	if err := s.gate.watch(r.Context(), s.locks.watcher, asked, stream.send); err != nil && !stream.begun {
+	if err := s.gate.Watch(r.Context(), asked, s.locks.watcher.Watch, stream.send); err != nil && !stream.begun {
 		s.fail(w, r, err, nil)
 	}
 }

@@ -68,7 +68,7 @@ func (s *httpAPI) release(r *http.Request, _ []byte) (proto.Message, error) {
 	}
 	switch q["force"] {
 	case "true":
-		ctx, err := s.gate.check(r.Context(), auth.Force, key)
+		ctx, err := s.gate.Check(r.Context(), auth.Force, key)
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +77,7 @@ func (s *httpAPI) release(r *http.Request, _ []byte) (proto.Message, error) {
 		if q["reason"] != "" {
 			return nil, sharelock.Invalid("reason", "needs force=true")
 		}
-		ctx, err := s.gate.check(r.Context(), auth.Acquire, key)
+		ctx, err := s.gate.Check(r.Context(), auth.Acquire, key)
 		if err != nil {
 			return nil, err
 		}

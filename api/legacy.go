@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/gate"
 	original "github.com/sgkandale/sharelock/proto/sharelock"
 )
 
@@ -19,7 +20,7 @@ type legacy struct {
 	original.UnimplementedShareLockServiceServer
 	node    Locker
 	maxWait time.Duration
-	gate    *gate // may be nil
+	gate    *gate.Gate // may be nil
 }
 
 func (s *legacy) Ping(context.Context, *original.ShareLockPingRequest) (*original.ShareLockPingResponse, error) {
@@ -56,7 +57,7 @@ func (s *legacy) lock(ctx context.Context, key, clientID string, timeoutMs int32
 			wait = min(wait, s.maxWait)
 		}
 	}
-	allowed, done := s.gate.wait(ctx, key) // allowed ends with done
+	allowed, done := s.gate.Wait(ctx, key) // allowed ends with done
 	hold, err := s.node.Acquire(allowed, sharelock.AcquireRequest{Key: key, ClientID: clientID, Wait: wait})
 	hold, err = stillAllowed(s.node, hold, err, done(), false)
 	if gone := ctx.Err(); err == nil && gone != nil {

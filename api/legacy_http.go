@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/api/halfclosed"
 	"github.com/sgkandale/sharelock/api/httpjson"
 	"github.com/sgkandale/sharelock/internal/auth"
@@ -34,7 +35,7 @@ func (s *httpAPI) legacyLock(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err, nil)
 		return
 	}
-	ctx, err := s.gate.check(r.Context(), auth.Acquire, m.GetKey())
+	ctx, err := s.gate.Check(r.Context(), auth.Acquire, m.GetKey())
 	if err != nil {
 		s.fail(w, r, err, nil)
 		return
@@ -47,7 +48,7 @@ func (s *httpAPI) legacyLock(w http.ResponseWriter, r *http.Request) {
 			st, hold, err = s.legacy.lock(halfclosed.UnlessItWaits(ctx), m.GetKey(), r.Header.Get(clientIDHeader), m.GetTimeoutMs())
 		}
 	}
-	finished(ctx, hold.Token, err)
+	gate.Finished(ctx, hold.Token, err)
 	if sent := s.answerLegacy(w, r, st, err); st == original.Status_Acquired && !sent {
 		takeBack(s.legacy.node, hold)
 	}
@@ -59,14 +60,14 @@ func (s *httpAPI) legacyUnlock(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err, nil)
 		return
 	}
-	ctx, err := s.gate.check(r.Context(), auth.Acquire, m.GetKey())
+	ctx, err := s.gate.Check(r.Context(), auth.Acquire, m.GetKey())
 	if err != nil {
 		s.fail(w, r, err, nil)
 		return
 	}
 	// An unlock does not wait, see callThrough.
 	st, err := s.legacy.unlock(context.WithoutCancel(ctx), m.GetKey(), r.Header.Get(clientIDHeader))
-	finished(ctx, 0, err)
+	gate.Finished(ctx, 0, err)
 	s.answerLegacy(w, r, st, err)
 }
 

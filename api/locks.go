@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/internal/caller"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	"github.com/sgkandale/sharelock/internal/share"
@@ -35,9 +36,7 @@ type locks struct {
 	// log is the logger of sessions.
 	log *slog.Logger
 	// gate checks what the handlers check by themselves; it may be nil.
-	gate *gate
-	// witness tells the audit log of calls without a gate; it may be nil.
-	witness *witness
+	gate *gate.Gate
 	// sessions are the places of the sessions; nil where none are served.
 	sessions *share.Places
 }
@@ -63,7 +62,7 @@ func (s *locks) Acquire(ctx context.Context, m *pb.AcquireRequest) (*pb.AcquireR
 	if id == "" {
 		id = clientIDFromMetadata(ctx)
 	}
-	allowed, done := s.gate.wait(ctx, m.GetKey()) // allowed ends with done
+	allowed, done := s.gate.Wait(ctx, m.GetKey()) // allowed ends with done
 	hold, err := s.node.Acquire(allowed, sharelock.AcquireRequest{
 		Key:       m.GetKey(),
 		ClientID:  id,
@@ -175,7 +174,7 @@ func (s *locks) List(ctx context.Context, m *pb.ListRequest) (*pb.ListResponse, 
 		PageSize:  int(min(m.GetPageSize(), math.MaxInt32)),
 		PageToken: m.GetPageToken(),
 	}
-	readable, all, err := s.gate.within(ctx, r.Prefix)
+	readable, all, err := s.gate.Within(ctx, r.Prefix)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/api/remote"
 	"github.com/sgkandale/sharelock/internal/caller"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -22,13 +23,13 @@ import (
 type meshes struct {
 	pb.UnimplementedMeshServiceServer
 	node  Mesh
-	gate  *gate // may be nil
+	gate  *gate.Gate // may be nil
 	log   *slog.Logger
 	level *slog.LevelVar
 	debug func() []DebugFile
 }
 
-func newMeshes(node Mesh, g *gate, o Options) *meshes {
+func newMeshes(node Mesh, g *gate.Gate, o Options) *meshes {
 	return &meshes{node: node, gate: g, log: o.logger(), level: o.Level, debug: o.Debug}
 }
 
@@ -38,23 +39,20 @@ func (s *meshes) GetMesh(context.Context, *pb.GetMeshRequest) (*pb.GetMeshRespon
 
 // WhoAmI implements sharelock.v1.MeshService.
 func (s *meshes) WhoAmI(ctx context.Context, _ *pb.WhoAmIRequest) (*pb.WhoAmIResponse, error) {
-	if s.gate == nil {
-		return &pb.WhoAmIResponse{}, nil
-	}
-	v := visitOf(ctx)
-	if v == nil {
-		return nil, errNoVisit
+	who, err := s.gate.Identity(ctx)
+	if who == nil || err != nil {
+		return &pb.WhoAmIResponse{}, err
 	}
 	r := &pb.WhoAmIResponse{
-		Authentication: true, Principal: v.who.Principal(), Credential: string(v.who.Kind()), CredentialId: v.who.CredentialID(),
+		Authentication: true, Principal: who.Principal(), Credential: string(who.Kind()), CredentialId: who.CredentialID(),
 	}
-	if end := v.who.Expires(); !end.IsZero() {
+	if end := who.Expires(); !end.IsZero() {
 		r.ExpiresIn = durationpb.New(time.Until(end))
 	}
-	for _, rule := range v.who.Rules() {
+	for _, rule := range who.Rules() {
 		r.Permissions = append(r.Permissions, &pb.Permission{Verb: rule.Verb.String(), Keys: rule.Keys})
 	}
-	l := v.who.Limits()
+	l := who.Limits()
 	r.Limits = &pb.PrincipalLimits{
 		MaxHolds: count(l.MaxHolds), MaxWaiters: count(l.MaxWaiters),
 		MaxCallsPerSecond: count(l.MaxCallsPerSecond), MaxConnections: count(l.MaxConnections),
@@ -117,7 +115,7 @@ func (s *meshes) GetActivity(ctx context.Context, m *pb.GetActivityRequest) (*pb
 	for _, a := range list {
 		member := pb.ActivityToProto(a)
 		member.Contended = slices.DeleteFunc(member.GetContended(), func(c *pb.Contention) bool {
-			return !mayRead(ctx, c.GetKey())
+			return !gate.MayRead(ctx, c.GetKey())
 		})
 		r.Members = append(r.Members, member)
 	}

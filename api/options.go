@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/metrics"
@@ -49,6 +50,11 @@ type Options struct {
 	Calls *metrics.Calls
 	// Traces says that the node traces requests: the header traceparent of a call goes on with it.
 	Traces bool
+}
+
+// gate returns the gate of a server; nil if it has none.
+func (o Options) gate() *gate.Gate {
+	return gate.New(gate.Config{Auth: o.Auth, Audit: o.Audit, Quotas: o.Quotas})
 }
 
 func (o Options) logger() *slog.Logger {

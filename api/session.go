@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/api/remote"
 	"github.com/sgkandale/sharelock/internal/auth"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
@@ -55,12 +56,12 @@ type session struct {
 	stream stream
 	// remote is the remote address of the stream's connection.
 	remote net.Addr
-	// guard authenticates the session; nil without a gate.
-	guard *guard
+	// guard authenticates the session; nil without authentication.
+	guard *gate.Guard
 	// trail are the calls that the audit log wants to know the end of; nil if it wants none. Without
-	// a gate, witness tells of them.
-	trail   *trail
-	witness *witness
+	// a guard, gate follows them.
+	trail *gate.Trail
+	gate  *gate.Gate
 	// calls is the session at the node. It is nil until the first good credentials have come;
 	// without a guard it never is. The reader sets it under mu; others need mu.
 	calls Session
@@ -97,13 +98,15 @@ type session struct {
 	unsent  unsent
 	// takeBack releases a grant that can no longer be sent. It does not block.
 	takeBack func(h sharelock.Hold)
-	// opens is Locker.Open, for begin.
+	// opens is Locker.Open, for Begin.
 	opens func(to Sink, principal string) Session
 }
 
 var (
 	_ Sink   = (*session)(nil)
 	_ Remote = (*session)(nil)
+
+	_ gate.Session = (*session)(nil)
 )
 
 // Session implements LockService.Session.
@@ -115,8 +118,8 @@ func (s *locks) Session(st grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 	defer place.Leave()
 	ctx, cancel := context.WithCancel(st.Context())
 	defer cancel()
-	c, err := grpcCredentials(ctx)
-	if err != nil && s.gate != nil {
+	c, err := gate.GRPCCredentials(ctx)
+	if err != nil && s.gate.Authenticates() {
 		return pb.ToStatus(err).Err()
 	}
 	ss := s.open(&grpcStream{ServerStream: st}, remote.Addr(ctx), c, ending)
@@ -139,19 +142,19 @@ func (s *locks) open(st stream, remote net.Addr, c auth.Credentials, ending chan
 		read: make(chan error, 1), ending: ending,
 	}
 	ss.takeBack = func(h sharelock.Hold) { s.node.TakeBack(h) }
-	if ss.guard = s.gate.guard(ss, c, remote); ss.guard == nil {
-		ss.witness, ss.trail = s.witness, s.witness.trail()
+	if ss.guard = s.gate.Guard(ss, c, remote); ss.guard == nil {
+		ss.gate, ss.trail = s.gate, s.gate.Trail()
 		ss.calls = s.node.Open(ss, "")
 		return ss
 	}
-	ss.trail = &ss.guard.trail
+	ss.trail = ss.guard.Trail()
 	ss.opens = s.node.Open
-	s.gate.register(ss.guard)
+	ss.guard.Register()
 	return ss
 }
 
-// begin opens the session at the node for its principal.
-func (s *session) begin(principal string) {
+// Begin implements gate.Session: it opens the session at the node for its principal.
+func (s *session) Begin(principal string) {
 	calls := s.opens(s, principal)
 	s.mu.Lock()
 	closed := s.unsent.closed
@@ -164,15 +167,18 @@ func (s *session) begin(principal string) {
 	}
 }
 
-// backend returns the session at the node, or nil if there is none yet.
-func (s *session) backend() Session {
+// Revoke implements gate.Session.
+func (s *session) Revoke(allowed func(key string) (anyHold bool, err error)) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.calls
+	calls := s.calls
+	s.mu.Unlock()
+	if calls != nil {
+		calls.Revoke(allowed)
+	}
 }
 
-// end ends the session with an error, once everything is sent.
-func (s *session) end(err error) { offer(s.ending, err) }
+// End implements gate.Session.
+func (s *session) End(err error) { offer(s.ending, err) }
 
 // serve reads and writes until the stream ends. The reader may continue after that until Recv
 // fails; see ended. who is the client id of calls that have none.

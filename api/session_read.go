@@ -27,7 +27,7 @@ func (s *session) receive(ctx context.Context, who string) error {
 		}
 		s.heard.Store(true)
 		if s.guard != nil {
-			if err := s.guard.hear(ctx, message); err != nil {
+			if err := s.guard.Hear(ctx, message); err != nil {
 				return err
 			}
 		}
@@ -101,7 +101,7 @@ func (s *session) refuses(k *sessionwire.Keep) bool {
 	if s.guard == nil {
 		return false
 	}
-	if s.guard.checkHold(k); s.calls == nil {
+	if s.guard.CheckHold(k); s.calls == nil {
 		s.Ended(k.ID, k.Err)
 	}
 	return s.calls == nil
@@ -110,7 +110,7 @@ func (s *session) refuses(k *sessionwire.Keep) bool {
 // sendRing sends the owners of all partitions, if the client may know them.
 func (s *session) sendRing() {
 	var ring []byte
-	if s.guard == nil || s.guard.mayReadRing() {
+	if s.guard == nil || s.guard.MayReadRing() {
 		ring = s.ring()
 	}
 	s.mu.Lock()
@@ -189,9 +189,9 @@ func (s *session) start(calls []sessionwire.Call) {
 	}
 	switch {
 	case s.guard != nil:
-		s.guard.checkCalls(calls)
+		s.guard.CheckCalls(calls)
 	case s.trail != nil:
-		s.witness.follow(s.trail, s.remote, calls)
+		s.gate.Follow(s.trail, s.remote, calls)
 	}
 	if s.calls == nil { // all of them are refused
 		for i := range calls {

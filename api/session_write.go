@@ -49,7 +49,7 @@ func (s *session) Answer(id uint64, h sharelock.Hold, err error) {
 	lost := s.unsent.answered(id, &h, err == nil, s.unsent.taken+uint64(len(s.fullUrgent)))
 	s.mu.Unlock()
 	if s.trail != nil {
-		s.trail.answered(id, h.Token, err)
+		s.trail.Answered(id, h.Token, err)
 	}
 	if lost {
 		s.takeBack(h)

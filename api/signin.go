@@ -8,12 +8,8 @@ import (
 	"net/http"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/api/remote"
+	"github.com/sgkandale/sharelock/api/gate"
 )
-
-// tokenCookie is the cookie in which the page for people keeps its token. Scripts cannot read it,
-// and a browser sends it only with requests that a page of this node makes.
-const tokenCookie = "sharelock_token"
 
 // signIn checks the token in the body and gives it back as a cookie. It is open to all; a wrong token
 // counts as a guess, like in every other call.
@@ -31,20 +27,12 @@ func (s *httpAPI) signIn(w http.ResponseWriter, r *http.Request) {
 	answer := struct {
 		Principal string `json:"principal"`
 	}{}
-	if s.gate != nil {
-		c, err := httpCredentials(r)
-		if err == nil {
-			c.Bearer = token
-			var v *visit
-			if _, v, err = s.gate.enter(r.Context(), c, entrance{door: doorHTTP, method: "sign-in", remote: remote.Addr(r.Context())}); err == nil {
-				answer.Principal = v.who.Principal()
-			}
-		}
-		if err != nil {
+	if s.gate.Authenticates() {
+		if answer.Principal, err = s.gate.SignIn(r, token); err != nil {
 			s.fail(w, r, err, nil)
 			return
 		}
-		http.SetCookie(w, cookie(r, token))
+		http.SetCookie(w, gate.Cookie(r, token))
 	}
 	b, err := json.Marshal(answer)
 	if err != nil {
@@ -60,16 +48,10 @@ func (s *httpAPI) signOut(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err, nil)
 		return
 	}
-	gone := cookie(r, "")
+	gone := gate.Cookie(r, "")
 	gone.MaxAge = -1
 	http.SetCookie(w, gone)
 	s.write(w, http.StatusOK, []byte("{}"))
-}
-
-func cookie(r *http.Request, token string) *http.Cookie {
-	return &http.Cookie{
-		Name: tokenCookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
-	}
 }
 
 // signInToken returns the token in the body of a sign-in.
@@ -89,13 +71,4 @@ func signInToken(body []byte) (string, error) {
 		return "", sharelock.Invalid("token", "must be given")
 	}
 	return in.Token, nil
-}
-
-// cookieToken returns the token in the cookie of a request, or "".
-func cookieToken(r *http.Request) string {
-	c, err := r.Cookie(tokenCookie)
-	if err != nil {
-		return ""
-	}
-	return c.Value
 }

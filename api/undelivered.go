@@ -83,7 +83,7 @@ func (s *session) close(node Locker) {
 	calls := s.calls
 	s.mu.Unlock()
 	if s.guard != nil {
-		s.guard.gate.unregister(s.guard)
+		s.guard.Leave()
 	}
 	if calls != nil {
 		calls.Close()

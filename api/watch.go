@@ -51,7 +51,7 @@ func (s *locks) watch(m *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.W
 				ended <- panicked(s.log, pb.LockService_Watch_FullMethodName, p)
 			}
 		}()
-		ended <- s.gate.watch(ctx, s.watcher, watchRequest(m), func(events []*event.Event) error {
+		ended <- s.gate.Watch(ctx, watchRequest(m), s.watcher.Watch, func(events []*event.Event) error {
 			for _, e := range events {
 				sending.Store(int64(time.Since(began)) + 1)
 				if err := stream.SendMsg(&sessionwire.Frame{Data: e.Form(event.Message, sessionwire.AppendEvent)}); err != nil {

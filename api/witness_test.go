@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/api/gate"
 	"github.com/sgkandale/sharelock/internal/audit"
 	pb "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -93,10 +94,10 @@ func TestAuditWithoutAuth(t *testing.T) {
 		all := lines()
 		for _, line := range all {
 			got[line["result"]+" "+line["verb"]+" "+line["key"]]++
-			if line["principal"] != "" || line["credential"] != "" || line["remote"] == "" && line["door"] != doorHTTP {
+			if line["principal"] != "" || line["credential"] != "" || line["remote"] == "" && line["door"] != gate.DoorHTTP {
 				t.Errorf("who did it: %v", line)
 			}
-			if line["result"] != audit.Denied && line["rule"] != everyone {
+			if line["result"] != audit.Denied && line["rule"] != "everyone: there is no auth.file" {
 				t.Errorf("the rule: %v", line)
 			}
 		}

@@ -1,4 +1,4 @@
-package api
+package gate
 
 import (
 	"context"
@@ -15,16 +15,16 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// strangerTime is how long a session may go on without good credentials if callers without any may
+// StrangerTime is how long a session may go on without good credentials if callers without any may
 // do nothing. Its client can send other credentials meanwhile.
-const strangerTime = 10 * time.Second
+const StrangerTime = 10 * time.Second
 
-// guard is a session in the gate: who is at the other end, by its newest credentials. A session is
+// Guard is a session in the gate: who is at the other end, by its newest credentials. A session is
 // authenticated by its first message, again by each message with a token, and again when the rules
 // change. While its credentials are refused its calls are answered with the reason.
-type guard struct {
-	gate    *gate
-	session *session
+type Guard struct {
+	gate    *Gate
+	session Session
 	remote  net.Addr
 	// cred are the credentials of the connection, or of the gRPC call. Only the reader uses it.
 	cred auth.Credentials
@@ -45,22 +45,34 @@ type guard struct {
 	crowded error
 	ended   bool
 	// trail are the calls in flight that the audit log wants to know the end of.
-	trail trail
+	trail Trail
 }
 
 // errNotYet refuses what comes before the first message. Nothing does.
 var errNotYet = &sharelock.Error{Err: sharelock.ErrUnauthenticated, Message: "the session has not sent a message yet"}
 
-// guard returns the guard of a session that is about to begin; nil without a gate.
-func (g *gate) guard(s *session, c auth.Credentials, remote net.Addr) *guard {
-	if g == nil {
-		return nil
-	}
-	return &guard{gate: g, session: s, remote: remote, cred: c, refusal: errNotYet, since: time.Now()}
+// Session is what a [Guard] guards. Its methods may be called from any goroutine, and do not block.
+type Session interface {
+	// Begin opens the session for its principal. It is called once, with the first good credentials.
+	Begin(principal string)
+	// Revoke takes back what allowed refuses; see Revoke of api.Session. It has no effect before
+	// Begin.
+	Revoke(allowed func(key string) (anyHold bool, err error))
+	// End ends the session with an error, once everything is sent.
+	End(err error)
 }
 
-// hear takes the credentials of a message, which apply to everything in it.
-func (g *guard) hear(ctx context.Context, message []byte) error {
+// Guard returns the guard of a session that is about to begin, with the credentials of its
+// connection; nil without authentication.
+func (g *Gate) Guard(s Session, c auth.Credentials, remote net.Addr) *Guard {
+	if !g.Authenticates() {
+		return nil
+	}
+	return &Guard{gate: g, session: s, remote: remote, cred: c, refusal: errNotYet, since: time.Now()}
+}
+
+// Hear takes the credentials of a message, which apply to everything in it.
+func (g *Guard) Hear(ctx context.Context, message []byte) error {
 	token, err := sessionwire.ReadToken(message)
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
@@ -88,7 +100,7 @@ func (g *guard) hear(ctx context.Context, message []byte) error {
 // stands reports whether the credentials that the session has are still good. A newer token that is
 // refused then takes nothing away: this node may not have read yet of a token that was replaced, or
 // may not reach its issuer.
-func (g *guard) stands() bool {
+func (g *Guard) stands() bool {
 	who, err := g.caller()
 	if err != nil {
 		return false
@@ -100,7 +112,7 @@ func (g *guard) stands() bool {
 // settle takes the result of an authentication, opens the session if it is the first good one, and
 // takes back what the caller may not have any more. If was is not nil, the result replaces that
 // identity only: a message may have brought newer credentials meanwhile.
-func (g *guard) settle(was, who *auth.Identity, err error) {
+func (g *Guard) settle(was, who *auth.Identity, err error) {
 	g.mu.Lock()
 	if was != nil && g.who != was {
 		g.mu.Unlock()
@@ -130,16 +142,14 @@ func (g *guard) settle(was, who *auth.Identity, err error) {
 	principal := g.principal
 	g.mu.Unlock()
 	if first {
-		g.session.begin(principal)
+		g.session.Begin(principal)
 		return
 	}
-	if calls := g.session.backend(); calls != nil {
-		calls.Revoke(g.allowed())
-	}
+	g.session.Revoke(g.allowed())
 }
 
 // connect takes a place among the connections of the principal. It needs mu.
-func (g *guard) connect(who *auth.Identity) (err error) {
+func (g *Guard) connect(who *auth.Identity) (err error) {
 	g.release, err = g.gate.quotas.Connect(who.Principal(), who.Limits().MaxConnections)
 	return err
 }
@@ -147,7 +157,7 @@ func (g *guard) connect(who *auth.Identity) (err error) {
 // placed returns nil if the session has a place among the connections of its principal, or gets one
 // now. Without one it acquires nothing, but what it has may be renewed and released: a quota costs
 // nobody a lock.
-func (g *guard) placed(who *auth.Identity) error {
+func (g *Guard) placed(who *auth.Identity) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.crowded != nil && !g.ended {
@@ -156,8 +166,18 @@ func (g *guard) placed(who *auth.Identity) error {
 	return g.crowded
 }
 
-// leave frees the session's place in the quotas of its principal.
-func (g *guard) leave() {
+// Register makes the gate look at the session again when the rules change, until Leave.
+func (g *Guard) Register() {
+	g.gate.mu.Lock()
+	defer g.gate.mu.Unlock()
+	g.gate.sessions[g] = struct{}{}
+}
+
+// Leave ends what Register began, and frees the session's place in the quotas of its principal.
+func (g *Guard) Leave() {
+	g.gate.mu.Lock()
+	delete(g.gate.sessions, g)
+	g.gate.mu.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.ended = true
@@ -166,8 +186,11 @@ func (g *guard) leave() {
 	}
 }
 
+// Trail returns the calls in flight that the audit log wants to know the end of.
+func (g *Guard) Trail() *Trail { return &g.trail }
+
 // caller returns who is at the other end, or why nobody is.
-func (g *guard) caller() (*auth.Identity, error) {
+func (g *Guard) caller() (*auth.Identity, error) {
 	g.mu.Lock()
 	who, err := g.who, g.refusal
 	g.mu.Unlock()
@@ -177,78 +200,8 @@ func (g *guard) caller() (*auth.Identity, error) {
 	return who, err
 }
 
-// allowed returns a function that returns why the caller, as it is now, may not have a key, or nil.
-// The function also returns whether it may have any hold of the key.
-func (g *guard) allowed() func(key string) (anyHold bool, err error) {
-	who, refused := g.caller()
-	return func(key string) (anyHold bool, err error) {
-		if refused != nil {
-			return false, refused
-		}
-		_, err = who.Check(auth.Acquire, key)
-		return who.May(auth.Force, key), err
-	}
-}
-
-// checkCalls puts into each call whether it is allowed.
-func (g *guard) checkCalls(calls []sessionwire.Call) {
-	who, err := g.caller()
-	log := g.gate.audit
-	for i := range calls {
-		c := &calls[i]
-		if err != nil {
-			c.Err = err
-			continue
-		}
-		rule, denied := who.Check(auth.Acquire, c.Key)
-		if denied == nil && c.Kind == sessionwire.CallAcquire {
-			denied = g.placed(who)
-		}
-		if denied == nil && c.Kind == sessionwire.CallAcquire {
-			denied = g.gate.quotas.Call(who.Principal(), who.Limits().MaxCallsPerSecond)
-		}
-		switch {
-		case denied != nil:
-			v := g.visit(who)
-			v.verb, v.key, v.from.method = auth.Acquire, c.Key, methodOf(c.Kind)
-			v.refused(context.Background(), denied)
-			c.Err = denied
-		case c.Err == nil:
-			c.AnyHold = who.May(auth.Force, c.Key)
-			if log.Calls() {
-				g.follow(who, c, rule)
-			}
-		}
-	}
-}
-
-// checkHold puts into a hold that is to be attached whether that is allowed.
-func (g *guard) checkHold(k *sessionwire.Keep) {
-	who, err := g.caller()
-	if err == nil {
-		_, err = who.Check(auth.Acquire, k.Key)
-	}
-	if err != nil {
-		v := g.visit(who)
-		v.verb, v.key, v.from.method = auth.Acquire, k.Key, "attach"
-		v.refused(context.Background(), err)
-		k.Err = err
-		return
-	}
-	k.AnyHold = who.May(auth.Force, k.Key)
-}
-
-// mayReadRing reports whether the caller may know the owners of all partitions.
-func (g *guard) mayReadRing() bool {
-	who, err := g.caller()
-	if err == nil {
-		_, err = who.CheckAny(auth.Read)
-	}
-	return err == nil
-}
-
 // look authenticates the session again under the newest rules.
-func (g *guard) look() {
+func (g *Guard) look() {
 	g.mu.Lock()
 	who, since := g.who, g.since
 	g.mu.Unlock()
@@ -257,42 +210,14 @@ func (g *guard) look() {
 			g.settle(who, fresh, err)
 		}
 	}
-	if !since.IsZero() && time.Since(since) > strangerTime {
+	if !since.IsZero() && time.Since(since) > StrangerTime {
 		_, err := g.caller()
 		if err == nil {
 			err = errStranger
 		}
-		g.session.end(pb.ToStatus(err).Err())
+		g.session.End(pb.ToStatus(err).Err())
 	}
 }
 
 // errStranger ends a session whose client has presented nothing.
 var errStranger = &sharelock.Error{Err: sharelock.ErrUnauthenticated, Message: "the session has presented no credentials, and callers without any may do nothing"}
-
-// visit returns a visit for the audit log.
-func (g *guard) visit(who *auth.Identity) *visit {
-	return &visit{gate: g.gate, audit: g.gate.audit, who: who, from: entrance{door: doorSession, method: pb.LockService_Session_FullMethodName, remote: g.remote}}
-}
-
-// follow remembers a call whose end the audit log wants to know.
-func (g *guard) follow(who *auth.Identity, c *sessionwire.Call, rule string) {
-	v := g.visit(who)
-	v.verb, v.key, v.rule, v.from.method = auth.Acquire, c.Key, rule, methodOf(c.Kind)
-	g.trail.begin(c.ID, v)
-}
-
-// methodOf returns the name of the unary call that a call of a session stands for.
-func methodOf(kind sessionwire.CallKind) string {
-	switch kind {
-	case sessionwire.CallAcquire:
-		return pb.LockService_Acquire_FullMethodName
-	case sessionwire.CallRenew:
-		return pb.LockService_Renew_FullMethodName
-	case sessionwire.CallRelease:
-		return pb.LockService_Release_FullMethodName
-	case sessionwire.CallGiveUp:
-		return pb.LockService_GiveUp_FullMethodName
-	default:
-		return pb.LockService_Session_FullMethodName
-	}
-}

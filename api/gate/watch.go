@@ -1,4 +1,4 @@
-package api
+package gate
 
 import (
 	"context"
@@ -10,12 +10,16 @@ import (
 	"github.com/sgkandale/sharelock/internal/event"
 )
 
-// watch is Watch for a caller that may perhaps not read all keys: events of others are left out, and
+// Watch is a node's function that calls send with what happens to the keys of a request, until ctx ends
+// or send fails.
+type Watch func(ctx context.Context, r sharelock.WatchRequest, send func([]*event.Event) error) error
+
+// Watch watches with a function of the node for a caller that may perhaps not read all keys: events of others are left out, and
 // a synced event says so. When the rules change, the watch goes on by the new ones, or ends.
-func (g *gate) watch(ctx context.Context, node Watcher, r sharelock.WatchRequest, send func([]*event.Event) error) error {
+func (g *Gate) Watch(ctx context.Context, r sharelock.WatchRequest, watch Watch, send func([]*event.Event) error) error {
 	v := visitOf(ctx)
-	if g == nil {
-		return node.Watch(ctx, r, send)
+	if !g.Authenticates() {
+		return watch(ctx, r, send)
 	}
 	if v == nil {
 		return errNoVisit
@@ -31,11 +35,11 @@ func (g *gate) watch(ctx context.Context, node Watcher, r sharelock.WatchRequest
 		return err
 	}
 	if r.Key != "" {
-		if _, err := g.check(ctx, auth.Read, r.Key); err != nil {
+		if _, err := g.Check(ctx, auth.Read, r.Key); err != nil {
 			return err
 		}
 	} else {
-		_, all, err := g.within(ctx, r.Prefix)
+		_, all, err := g.Within(ctx, r.Prefix)
 		if err != nil {
 			return err
 		}
@@ -43,7 +47,7 @@ func (g *gate) watch(ctx context.Context, node Watcher, r sharelock.WatchRequest
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	done := g.registerWait(ctx, &waiting{who: v.who, again: look, cancel: cancel})
-	err := node.Watch(ctx, r, func(events []*event.Event) error {
+	err := watch(ctx, r, func(events []*event.Event) error {
 		if rights := now.Load(); rights != nil && !rights.all {
 			events = rights.filter(events)
 		}

@@ -1,4 +1,4 @@
-package api
+package gate
 
 import (
 	"net"
@@ -9,6 +9,41 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api/remote"
 )
+
+// foreign refuses requests that change something and were made by a page of another origin in a
+// browser, on an open node, too: whatever its user visits could otherwise take and free the locks
+// of a node that only the browser's host can reach.
+var foreign = http.NewCrossOriginProtection()
+
+// errForeign refuses such a request.
+var errForeign = &sharelock.Error{
+	Err: sharelock.ErrPermissionDenied, Message: "a page of another origin may not make this call (Origin, Sec-Fetch-Site)",
+}
+
+// FromHere returns a handler that refuses what pages of other origins ask for. fail answers it.
+func (g *Gate) FromHere(next http.Handler, fail Errors) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The original's ping answers every method, and changes nothing.
+		var err error
+		switch {
+		case r.URL.Path == "/ping":
+		case foreign.Check(r) != nil:
+			err = errForeign
+		case !g.Authenticates() && rebound(r):
+			err = errRebound
+		}
+		if err == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		v := &visit{from: entrance{door: DoorHTTP, method: r.Method + " " + r.URL.Path, remote: remote.Addr(r.Context())}}
+		if g != nil {
+			v.audit = g.audit
+		}
+		v.refused(r.Context(), err)
+		fail(w, r, err)
+	})
+}
 
 // errRebound refuses what a page asks for whose host name resolves to this host.
 var errRebound = &sharelock.Error{

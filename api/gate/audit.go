@@ -1,4 +1,4 @@
-package api
+package gate
 
 import (
 	"context"
@@ -30,9 +30,9 @@ func (v *visit) refused(ctx context.Context, err error) {
 	v.audit.Deny(ctx, e)
 }
 
-// done records a call that was allowed, before it is answered. It does nothing for a call without a
-// visit.
-func done(ctx context.Context, result any, err error) {
+// Done records a call that was allowed, before it is answered. It does nothing for a call that has
+// not come through a gate.
+func Done(ctx context.Context, result any, err error) {
 	if visitOf(ctx) == nil {
 		return
 	}
@@ -40,11 +40,11 @@ func done(ctx context.Context, result any, err error) {
 	if r, ok := result.(interface{ GetHold() *pb.Hold }); ok && err == nil {
 		token = sharelock.Token(r.GetHold().GetToken())
 	}
-	finished(ctx, token, err)
+	Finished(ctx, token, err)
 }
 
-// finished is done for a result that is not a message.
-func finished(ctx context.Context, token sharelock.Token, err error) {
+// Finished is Done for a result that is not a message.
+func Finished(ctx context.Context, token sharelock.Token, err error) {
 	if v := visitOf(ctx); v != nil && v.rule != "" {
 		v.finished(ctx, token, err)
 	}
