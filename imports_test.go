@@ -90,7 +90,8 @@ var folders = []folder{
 	{"owner/ledger", []string{".", "owner/machine"}, nil},
 	{"owner", []string{".", "internal/compact", "internal/metrics", "internal/pace", "internal/prefixes", "internal/release", "internal/rules", "internal/trace", "internal/tracecontext", "internal/wake", "ring", "owner/journal", "owner/ledger", "owner/machine", "owner/ops"}, nil},
 	{"owner/machine/finished", []string{"internal/compact"}, nil},
-	{"owner/machine", []string{".", "internal/compact", "internal/release", "internal/rules", "internal/tracecontext", "owner/machine/finished", "owner/ops"}, nil},
+	{"owner/machine/principals", []string{"internal/compact"}, nil},
+	{"owner/machine", []string{".", "internal/compact", "internal/release", "internal/rules", "internal/tracecontext", "owner/machine/finished", "owner/machine/principals", "owner/ops"}, nil},
 	{"owner/journal", []string{".", "internal/segment", "internal/wake", "owner/ops"}, []string{xxhash}},
 	{"internal/segment", nil, nil},
 	{"owner/ops", []string{".", "internal/release"}, nil},
@@ -293,7 +294,7 @@ var onlyIn = map[string][]string{
 
 // pureFolders decide and do nothing else: they read no clock, start no goroutine and do no
 // I/O.
-var pureFolders = []string{".", "internal/compact", "internal/release", "internal/rules", "internal/tracecontext", "owner/machine", "owner/machine/finished", "owner/ops", "ring"}
+var pureFolders = []string{".", "internal/compact", "internal/release", "internal/rules", "internal/tracecontext", "owner/machine", "owner/machine/finished", "owner/machine/principals", "owner/ops", "ring"}
 
 // impure is what pure files may not import, with everything below it.
 var impure = []string{

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/owner/machine/finished"
+	"github.com/sgkandale/sharelock/owner/machine/principals"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -12,7 +13,7 @@ import (
 // changes nothing.
 func (m *Machine) Check() error {
 	waiters, used := 0, 0
-	var owners principals
+	var owners principals.Table
 	for k := range m.keys.each {
 		if err := m.checkKey(k); err != nil {
 			return fmt.Errorf("partition %d: %w", m.partition, err)
@@ -20,11 +21,11 @@ func (m *Machine) Check() error {
 		waiters += k.waiters()
 		for c := range k.holds {
 			used += m.keys.costOf(c)
-			owners.count(&m.keys, c)
+			m.keys.countPrincipal(c, &owners)
 		}
 		for w := range k.queue {
 			used += m.keys.costOf(w.claim)
-			owners.count(&m.keys, w.claim)
+			m.keys.countPrincipal(w.claim, &owners)
 		}
 	}
 	switch {
@@ -37,7 +38,7 @@ func (m *Machine) Check() error {
 	case !m.active && m.marked.Len() > 0:
 		return fmt.Errorf("partition %d: a turn has not ended", m.partition)
 	}
-	if err := m.keys.principals.check(&owners); err != nil {
+	if err := m.keys.principals.Check(&owners); err != nil {
 		return fmt.Errorf("partition %d: %w", m.partition, err)
 	}
 	for _, check := range []func() error{m.keys.check, m.checkLine, m.checkDue, m.finished.Check, m.checkShares} {

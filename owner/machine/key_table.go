@@ -8,6 +8,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/compact"
+	"github.com/sgkandale/sharelock/owner/machine/principals"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -31,7 +32,7 @@ type keyTable struct {
 	unmoved int
 	extras  compact.Slab[*claimExtra]
 	// principals has the principals that have claims.
-	principals principals
+	principals principals.Table
 	// earliest and latest are the first and the last of all waiters, in the order in which they came.
 	earliest, latest *claimExtra
 }
@@ -143,7 +144,7 @@ func (s *keyTable) add(k keyEntry, op *ops.Op) *claim {
 	c.set(isResent, op.Resent)
 	if op.Principal != "" {
 		c.set(hasPrincipal, true)
-		c.share = s.principals.enter(op.Principal, op.Conn, c.held())
+		c.share = s.principals.Enter(op.Principal, op.Conn, c.held())
 	}
 	if len(op.Metadata) > 0 {
 		s.extend(c).meta = op.Metadata
@@ -243,7 +244,7 @@ func (s *keyTable) dequeue(w *claimExtra) {
 func (s *keyTable) promote(w *claimExtra, token sharelock.Token) {
 	ck := w.contended
 	if w.claim.is(hasPrincipal) {
-		s.principals.granted(w.claim.share)
+		s.principals.Granted(w.claim.share)
 	}
 	s.dequeue(w)
 	ck.promote(w, token)
@@ -254,7 +255,7 @@ func (s *keyTable) promote(w *claimExtra, token sharelock.Token) {
 // remove ends a claim.
 func (s *keyTable) remove(c *claim) {
 	if c.is(hasPrincipal) {
-		s.principals.leave(c.share, c.held())
+		s.principals.Leave(c.share, c.held())
 	}
 	if c.text == 0 {
 		w := s.extra(c)

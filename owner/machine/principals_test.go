@@ -12,6 +12,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/invariant"
 	"github.com/sgkandale/sharelock/internal/release"
+	"github.com/sgkandale/sharelock/owner/machine/principals"
 )
 
 // owned is a machine in a view that has principals.
@@ -150,8 +151,8 @@ func TestPrincipalsAreCopied(t *testing.T) {
 		t.Errorf("%s: at a new owner another principal is answered %+v", invariant.OwnHolds, a.Answer)
 	}
 	p.pass(time.Hour)
-	if p.check(); p.m.keys.principals.numbers != nil || p.m.keys.principals.list.Room() > 0 {
-		t.Errorf("%d principals are left without a claim", len(p.m.keys.principals.numbers))
+	if p.check(); !reflect.DeepEqual(p.m.keys.principals, principals.Table{}) {
+		t.Errorf("%d principals are left without a claim", p.m.keys.principals.Len())
 	}
 }
 
@@ -203,7 +204,7 @@ func TestPrincipalsTakeNoRoomWhenOff(t *testing.T) {
 	for i := range 100 {
 		p.acquire(Ref{&listener{}, 1}, fmt.Sprint("k", i), "r", 0)
 	}
-	if p.m.keys.principals.numbers != nil || p.m.keys.principals.list.Room() > 0 {
+	if !reflect.DeepEqual(p.m.keys.principals, principals.Table{}) {
 		t.Error("principals take room though there is none")
 	}
 	if size := reflect.TypeFor[claim]().Size(); size != 40 {
