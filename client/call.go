@@ -22,6 +22,13 @@ const (
 	// unseen is the longest a node can be gone before a call to it fails.
 	unseen = keepaliveTime + keepaliveTimeout
 
+	// answerTime is the longest that a call waits for the answer of a node beyond the wait of an acquire: a
+	// node answers after 10 s at most, whatever it says. Something in front of the nodes may take calls and
+	// hang. It is less than unseen, so that two such attempts count as failures in a row. answerLate is
+	// that for the calls of programs for people, which may ask every member of the mesh.
+	answerTime = 12 * time.Second
+	answerLate = time.Minute
+
 	// What a stream and a connection may have under way, in bytes. Fixed, as at the node:
 	// gRPC would ping with every message to find out what they could be.
 	streamWindow = 256 << 10
@@ -46,7 +53,9 @@ type bounds struct {
 	// life ends the call besides its context; nil is none. So that a context need not
 	// be derived for every call.
 	life context.Context //nolint:containedctx // a lifetime
-	// attempt gives the longest time for the next attempt; nil is no limit.
+	// answer is the longest time in which a node answers an attempt, whatever it says; 0 is no limit.
+	answer time.Duration
+	// attempt gives the longest time for the next attempt, in place of answer; nil is no limit.
 	attempt func() time.Duration
 }
 
@@ -137,7 +146,11 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 			c.owners.doubt(n)
 			c.current.CompareAndSwap(i, (i+1)%uint32(len(all)))
 		}
-		wait, err := f.add(err, sent, c.now())
+		failed := c.now()
+		if timedOut && b.attempt == nil {
+			sent = failed // it was not known before that the node does not answer
+		}
+		wait, err := f.add(err, sent, failed)
 		if err != nil {
 			return err
 		}
@@ -183,13 +196,25 @@ func (c *Client) nodeFor(key string) *node {
 
 // try makes one attempt and reports whether it ran into its own limit.
 func (c *Client) try(ctx context.Context, b bounds, n *node, sent time.Duration, attempt func(context.Context, *node, time.Duration) error) (err error, timedOut bool) {
-	if b.attempt == nil {
+	limit := b.answer
+	if b.attempt != nil {
+		limit = b.attempt()
+	} else if limit == 0 {
 		return attempt(ctx, n, sent), false
 	}
-	limited, cancel := context.WithTimeout(ctx, b.attempt())
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err = attempt(limited, n, sent)
-	return err, err != nil && limited.Err() != nil
+	timedOut = err != nil && limited.Err() != nil
+	if timedOut && b.attempt == nil && ctx.Err() == nil {
+		err = n.mute()
+	}
+	return err, timedOut
+}
+
+// mute is the error of a call that the node has taken and not answered.
+func (n *node) mute() error {
+	return status.Errorf(codes.Unavailable, "%s accepts calls but does not answer", n.addr)
 }
 
 // verdict says whether an attempt is to be repeated, whether by another node, and

@@ -16,7 +16,7 @@ import (
 // nobody waits for is sharelock.ErrNotHeld.
 func (c *Client) Get(ctx context.Context, key string) (sharelock.KeyState, error) {
 	var lock sharelock.KeyState
-	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
+	err := c.do(ctx, bounds{answer: answerTime}, func(ctx context.Context, n *node) error {
 		resp, err := n.locks.Get(ctx, &sharelockv1.GetRequest{Key: key})
 		lock = sharelockv1.LockFromProto(resp.GetLock())
 		return err
@@ -32,7 +32,7 @@ func (c *Client) List(ctx context.Context, r sharelock.ListRequest) (sharelock.L
 			fmt.Sprintf("%d is not between 0 and %d", r.PageSize, sharelock.MaxPageSize)))
 	}
 	var page sharelock.ListPage
-	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
+	err := c.do(ctx, bounds{answer: answerTime}, func(ctx context.Context, n *node) error {
 		resp, err := n.locks.List(ctx, &sharelockv1.ListRequest{
 			Prefix: r.Prefix, ClientId: r.ClientID, PageSize: uint32(r.PageSize), PageToken: r.PageToken,
 		})
@@ -51,7 +51,7 @@ func (c *Client) List(ctx context.Context, r sharelock.ListRequest) (sharelock.L
 // wants to know before it obeys.
 func (c *Client) CheckToken(ctx context.Context, key string, token sharelock.Token) (sharelock.TokenCheck, error) {
 	var check sharelock.TokenCheck
-	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
+	err := c.do(ctx, bounds{answer: answerTime}, func(ctx context.Context, n *node) error {
 		resp, err := n.locks.CheckToken(ctx, &sharelockv1.CheckTokenRequest{Key: key, Token: uint64(token)})
 		check = sharelock.TokenCheck{
 			Current: err == nil && !resp.GetStale(), Holds: sharelockv1.HoldsFromProto(resp.GetHolds()),
@@ -68,7 +68,7 @@ func (c *Client) CheckToken(ctx context.Context, key string, token sharelock.Tok
 // lost. sharelock.ErrNotHeld and sharelock.ErrStaleToken say that it is already.
 func (c *Client) RenewToken(ctx context.Context, key string, token sharelock.Token, ttl time.Duration) (sharelock.Hold, error) {
 	var hold sharelock.Hold
-	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) (err error) {
+	err := c.do(ctx, bounds{answer: answerTime}, func(ctx context.Context, n *node) (err error) {
 		hold, err = renew(ctx, n, key, token, ttl)
 		return err
 	})
@@ -97,7 +97,7 @@ func (c *Client) ReleaseToken(ctx context.Context, key string, token sharelock.T
 		return sharelock.Hold{}, named("release", key, err)
 	}
 	defer done()
-	hold, err := c.release(ctx, bounds{}, &releasing{key: key, token: token})
+	hold, err := c.release(ctx, bounds{answer: answerTime}, &releasing{key: key, token: token})
 	return hold, named("release", key, err)
 }
 
@@ -151,7 +151,7 @@ func gone(err error) bool {
 // administrators.
 func (c *Client) ForceRelease(ctx context.Context, key string, token sharelock.Token, reason string) ([]sharelock.Hold, error) {
 	var holds []sharelock.Hold
-	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
+	err := c.do(ctx, bounds{answer: answerTime}, func(ctx context.Context, n *node) error {
 		resp, err := n.locks.ForceRelease(ctx, &sharelockv1.ForceReleaseRequest{Key: key, Token: uint64(token), Reason: reason})
 		holds = sharelockv1.HoldsFromProto(resp.GetHolds())
 		return err
@@ -162,7 +162,7 @@ func (c *Client) ForceRelease(ctx context.Context, key string, token sharelock.T
 // Mesh returns the view of the mesh of the node that answers.
 func (c *Client) Mesh(ctx context.Context) (sharelock.MeshState, error) {
 	var mesh sharelock.MeshState
-	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
+	err := c.do(ctx, bounds{answer: answerTime}, func(ctx context.Context, n *node) error {
 		resp, err := n.mesh.GetMesh(ctx, &sharelockv1.GetMeshRequest{})
 		mesh = sharelockv1.MeshFromProto(resp)
 		return err
@@ -176,7 +176,7 @@ func (c *Client) Mesh(ctx context.Context) (sharelock.MeshState, error) {
 // Locate returns the owner and the backups of a key.
 func (c *Client) Locate(ctx context.Context, key string) (sharelock.Location, error) {
 	var where sharelock.Location
-	err := c.do(ctx, bounds{}, func(ctx context.Context, n *node) error {
+	err := c.do(ctx, bounds{answer: answerTime}, func(ctx context.Context, n *node) error {
 		resp, err := n.mesh.Locate(ctx, &sharelockv1.LocateRequest{Key: key})
 		where = sharelockv1.LocationFromProto(resp)
 		return err
@@ -188,6 +188,8 @@ func (c *Client) Locate(ctx context.Context, key string) (sharelock.Location, er
 // has left. It is sent once, and only by a client with a single address: another
 // node must not leave because the first one's answer was lost. For
 // administrators.
+//
+// Only ctx bounds how long that takes: the node hands over what it has first.
 //
 // A node that leaves forGood will not come back: it gives up its seat (its vote), too.
 func (c *Client) Leave(ctx context.Context, forGood bool) error {

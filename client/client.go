@@ -206,7 +206,7 @@ func (c *Client) reach(ctx context.Context) error {
 		_, err := healthv1.NewHealthClient(n.conn).Check(ctx, &healthv1.HealthCheckRequest{Service: sharelockv1.LockService_ServiceDesc.ServiceName})
 		switch code := status.Code(err); {
 		case code == codes.DeadlineExceeded:
-			return status.Errorf(codes.Unavailable, "%s accepts calls but does not answer", n.addr)
+			return n.mute()
 		case code == codes.Unavailable, code == codes.Unauthenticated, ctx.Err() != nil, errors.Is(sharelockv1.FromError(err), sharelock.ErrWrongPort):
 			return err
 		case code == codes.Unimplemented, code == codes.NotFound:

@@ -32,7 +32,7 @@ func (c control) Freeze(key string, token sharelock.Token) bool {
 
 // Invoke implements clienthook.Control.
 func (c control) Invoke(ctx context.Context, method string, req, resp any) error {
-	return c.keeper.c.do(ctx, bounds{}, func(ctx context.Context, n *node) error { return n.conn.Invoke(ctx, method, req, resp) })
+	return c.keeper.c.do(ctx, bounds{answer: answerLate}, func(ctx context.Context, n *node) error { return n.conn.Invoke(ctx, method, req, resp) })
 }
 
 func (c control) find(key string, token sharelock.Token) *Lock {

@@ -64,7 +64,7 @@ func (c *Client) Adopt(ctx context.Context, key string, token sharelock.Token) (
 		hold sharelock.Hold
 		from time.Duration
 	)
-	err = c.call(ctx, bounds{key: key}, func(ctx context.Context, n *node, sent time.Duration) (err error) {
+	err = c.call(ctx, bounds{key: key, answer: answerTime}, func(ctx context.Context, n *node, sent time.Duration) (err error) {
 		from = sent
 		hold, err = renew(ctx, n, key, token, 0)
 		return err
@@ -157,7 +157,7 @@ func (l *Lock) renewNow(ctx context.Context, ttl time.Duration, metadata map[str
 		hold sharelock.Hold
 		from time.Duration
 	)
-	err = k.c.call(ctx, bounds{key: l.key}, func(ctx context.Context, n *node, sent time.Duration) (err error) {
+	err = k.c.call(ctx, bounds{key: l.key, answer: answerTime}, func(ctx context.Context, n *node, sent time.Duration) (err error) {
 		from = sent
 		hold, _, err = n.session.Do(ctx, true, &sessionwire.Call{
 			Kind: sessionwire.CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: l.key, TTL: ttl, Metadata: metadata}, Token: l.token,

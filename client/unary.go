@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc/metadata"
@@ -20,9 +21,34 @@ func (c *Client) unary(ctx context.Context, n *node, bound bool, call *sessionwi
 	if bound {
 		life = c.life
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	outer := ctx
+	ctx, cancel := context.WithTimeout(ctx, answerWithin(call))
 	defer cancel()
 	defer context.AfterFunc(life, cancel)()
+	hold, err := c.invoke(ctx, n, call)
+	if err != nil && outer.Err() == nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = n.mute()
+	}
+	return hold, err
+}
+
+// longestWait is taken for the wait of an acquire that leaves its wait to the mesh.
+const longestWait = 10 * time.Minute
+
+// answerWithin returns the longest time in which a node answers a call.
+func answerWithin(call *sessionwire.Call) time.Duration {
+	switch wait := call.Wait; {
+	case call.Kind != sessionwire.CallAcquire:
+		return answerTime
+	case wait < 0:
+		return longestWait + answerTime
+	default:
+		return wait + answerTime
+	}
+}
+
+// invoke makes the call.
+func (c *Client) invoke(ctx context.Context, n *node, call *sessionwire.Call) (sharelock.Hold, error) {
 	if call.Kind == sessionwire.CallAcquire {
 		stop := c.pulse.keep(c.now)
 		defer stop()
