@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sgkandale/sharelock"
@@ -382,7 +383,12 @@ func (m *fakeMesh) Renew(_ context.Context, req *sharelockv1.RenewRequest) (*sha
 	}
 	ttl := l.hold.Ttl.AsDuration()
 	if req.Ttl != nil {
-		ttl = req.Ttl.AsDuration()
+		if ttl = req.Ttl.AsDuration(); ttl < l.hold.Ttl.AsDuration() && time.Now().Add(ttl).Before(l.expires) {
+			// It takes effect when less is left.
+			h := proto.Clone(l.hold).(*sharelockv1.Hold)
+			h.Ttl, h.SafeFor = req.Ttl, req.Ttl
+			return &sharelockv1.RenewResponse{Hold: h}, nil
+		}
 		l.hold.Ttl = req.Ttl
 	}
 	if len(req.Metadata) > 0 || req.ClearMetadata {

@@ -146,6 +146,10 @@ func (l *Lock) renewNow(ctx context.Context, ttl time.Duration, metadata map[str
 	defer done()
 	k.mu.Lock()
 	over, frozen := l.err, l.frozen
+	sends := ttl
+	if sends == 0 {
+		sends = l.asked
+	}
 	k.mu.Unlock()
 	if over != nil {
 		return over
@@ -160,7 +164,7 @@ func (l *Lock) renewNow(ctx context.Context, ttl time.Duration, metadata map[str
 	err = k.c.call(ctx, bounds{key: l.key, answer: answerTime}, func(ctx context.Context, n *node, sent time.Duration) (err error) {
 		from = sent
 		hold, _, err = n.session.Do(ctx, true, &sessionwire.Call{
-			Kind: sessionwire.CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: l.key, TTL: ttl, Metadata: metadata}, Token: l.token,
+			Kind: sessionwire.CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: l.key, TTL: sends, Metadata: metadata}, Token: l.token,
 		})
 		if err == nil {
 			err = plausible(hold, l.token)
@@ -174,12 +178,12 @@ func (l *Lock) renewNow(ctx context.Context, ttl time.Duration, metadata map[str
 	if err != nil {
 		return err
 	}
-	return k.renewed(l, hold, from, metadata)
+	return k.renewed(l, hold, from, ttl, metadata)
 }
 
-// renewed takes the answer to a renewal that was sent at a time. A node that keeps the lock
+// renewed takes the answer to a renewal that was sent at a time; the program has given it this TTL, or 0. A node that keeps the lock
 // with another TTL lets go of it.
-func (k *keeper) renewed(l *Lock, hold sharelock.Hold, sent time.Duration, metadata map[string]string) error {
+func (k *keeper) renewed(l *Lock, hold sharelock.Hold, sent, ttl time.Duration, metadata map[string]string) error {
 	k.mu.Lock()
 	if metadata != nil {
 		l.hold.Metadata = maps.Clone(metadata)
@@ -198,6 +202,9 @@ func (k *keeper) renewed(l *Lock, hold sharelock.Hold, sent time.Duration, metad
 		l.at = session.Attachment{}
 	} else {
 		was = session.Attachment{}
+	}
+	if ttl != 0 {
+		l.asked = ttl
 	}
 	l.extend(hold, sent+hold.SafeFor)
 	k.requeue(l)

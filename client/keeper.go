@@ -281,7 +281,7 @@ func (l *Lock) takeContexts() []context.CancelCauseFunc {
 func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 	defer stop()
 	k.mu.Lock()
-	deadline := l.deadline
+	deadline, ttl := l.deadline, l.asked
 	k.mu.Unlock()
 
 	var (
@@ -299,7 +299,7 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 	}, func(ctx context.Context, n *node, at time.Duration) (err error) {
 		sent = at
 		hold, _, err = n.session.Do(ctx, true, &sessionwire.Call{
-			Kind: sessionwire.CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: l.key}, Token: l.token,
+			Kind: sessionwire.CallRenew, AcquireRequest: sharelock.AcquireRequest{Key: l.key, TTL: ttl}, Token: l.token,
 		})
 		if err == nil {
 			err = plausible(hold, l.token)
@@ -328,6 +328,9 @@ func (k *keeper) renew(ctx context.Context, stop context.CancelFunc, l *Lock) {
 		// late, even if the owner has renewed the lock.
 		l.alone = false
 		k.renewals.Add(1)
+		if l.asked != ttl {
+			hold.TTL = l.hold.TTL // a Renew has changed it meanwhile
+		}
 		l.extend(hold, sent+hold.SafeFor)
 	} else if err != nil && l.deadline == deadline {
 		// The renewal has used all the time until the deadline.

@@ -29,6 +29,9 @@ type Lock struct {
 	done chan struct{}
 
 	hold sharelock.Hold
+	// asked is the TTL that the program gave to Renew last; 0 if it gave none. Renewals name it, since the
+	// owner may still have a longer one: a shorter one takes effect when less than that is left.
+	asked time.Duration
 	// Q3: deadline = the send of the newest request that was answered + its
 	// safe_for. It never moves back.
 	deadline time.Duration
