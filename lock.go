@@ -1,6 +1,7 @@
 package sharelock
 
 import (
+	"math"
 	"strconv"
 	"time"
 )
@@ -22,7 +23,7 @@ func MakeToken(epoch, counter uint32) Token {
 func (t Token) Epoch() uint32 { return uint32(t >> 32) }
 
 // Counter returns the token's number within its epoch and partition.
-func (t Token) Counter() uint32 { return uint32(t) }
+func (t Token) Counter() uint32 { return uint32(t & math.MaxUint32) }
 
 // String returns the decimal form that HTTP and the command line use.
 func (t Token) String() string { return strconv.FormatUint(uint64(t), 10) }

@@ -48,7 +48,7 @@ func (s *httpAPI) signOut(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err, nil)
 		return
 	}
-	gone := gate.Cookie(r, "")
+	gone := gate.Cookie(r, "") //nolint:gosec // it has the attributes of the one that it removes
 	gone.MaxAge = -1
 	http.SetCookie(w, gone)
 	s.write(w, http.StatusOK, []byte("{}"))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client/internal/secure"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -144,7 +145,7 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 			c.owners.doubt(n) // and go by the addresses that were given
 		case away:
 			c.owners.doubt(n)
-			c.current.CompareAndSwap(i, (i+1)%uint32(len(all)))
+			c.current.CompareAndSwap(i, (i+1)%intconv.Uint32(len(all)))
 		}
 		failed := c.now()
 		if timedOut && b.attempt == nil {
@@ -166,14 +167,14 @@ func (c *Client) call(ctx context.Context, b bounds, attempt func(context.Contex
 // address is the index in all of the node that calls go to: the current one, or, if it could
 // not serve just now, the next that calls have not left.
 func (c *Client) address(all []*node) uint32 {
-	i := c.current.Load()
-	if i >= uint32(len(all)) {
+	i, count := c.current.Load(), intconv.Uint32(len(all))
+	if i >= count {
 		// There were more.
 		c.current.CompareAndSwap(i, 0)
 		i = 0
 	}
-	for k := range uint32(len(all)) {
-		next := (i + k) % uint32(len(all))
+	for k := range count {
+		next := (i + k) % count
 		if c.shuns(all[next]) {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/sessionwire"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -34,7 +35,7 @@ func (c *Client) List(ctx context.Context, r sharelock.ListRequest) (sharelock.L
 	var page sharelock.ListPage
 	err := c.do(ctx, bounds{answer: answerTime}, func(ctx context.Context, n *node) error {
 		resp, err := n.locks.List(ctx, &sharelockv1.ListRequest{
-			Prefix: r.Prefix, ClientId: r.ClientID, PageSize: uint32(r.PageSize), PageToken: r.PageToken,
+			Prefix: r.Prefix, ClientId: r.ClientID, PageSize: intconv.Uint32(r.PageSize), PageToken: r.PageToken,
 		})
 		page = sharelock.ListPage{
 			Locks: sharelockv1.LocksFromProto(resp.GetLocks()), NextPageToken: resp.GetNextPageToken(), Quarantined: int(resp.GetQuarantined()),

@@ -133,7 +133,7 @@ func (l *Lock) reckon() {
 	}
 	// TTL/3 after the send of the newest answer. Jitter keeps locks that were acquired together from being
 	// renewed together; rounding gives locks that are due at about the same time one message.
-	at := l.deadline - 2*ttl/3 - time.Duration(rand.Int64N(int64(ttl/30)+1))
+	at := l.deadline - 2*ttl/3 - time.Duration(rand.Int64N(int64(ttl/30)+1)) //nolint:gosec // spreads calls over time, and is no secret
 	l.renewAt = at - at%max(ttl/together, 1)
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/founding"
 	"github.com/sgkandale/sharelock/mesh/gossip"
@@ -94,8 +95,8 @@ func (n *Node) firstView(ctx context.Context) error {
 		return errors.New("this process leads a cluster that it has not founded")
 	}
 	c := &peerv1.Cluster{
-		Id: id, Name: n.cfg.Cluster, Partitions: uint32(n.cfg.Partitions),
-		LeaseNs: int64(n.cfg.Lease), MaxTtlNs: int64(n.cfg.MaxTTL), Replicas: uint32(n.cfg.Replicas),
+		Id: id, Name: n.cfg.Cluster, Partitions: intconv.Uint32(n.cfg.Partitions),
+		LeaseNs: int64(n.cfg.Lease), MaxTtlNs: int64(n.cfg.MaxTTL), Replicas: intconv.Uint32(n.cfg.Replicas),
 	}
 	v := ring.View{Placement: ring.Placement, Release: n.firstRelease(), Members: []ring.Member{n.asMember()}}
 	v.Replicas = view.Replicas(view.Constants{Cluster: c}, v)
@@ -132,7 +133,7 @@ func (n *Node) meta() *peerv1.Meta {
 // changed: names may resolve only later.
 func (n *Node) place() (index int, unique bool, err error) {
 	index, unique, err = n.gossip.SeedIndex()
-	if err == nil && n.seedIndex.Swap(uint32(index)) != uint32(index) {
+	if err == nil && n.seedIndex.Swap(intconv.Uint32(index)) != intconv.Uint32(index) {
 		n.announce()
 	}
 	return index, unique, err

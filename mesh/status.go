@@ -5,6 +5,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/api"
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 // Worked counts what this node has done for callers, as an owner and as a backup; 0 while
@@ -113,7 +114,7 @@ func (n *Node) Placement() (api.Placement, error) {
 			continue
 		}
 		for _, part := range owned {
-			p.Owners[part] = uint32(len(p.Members))
+			p.Owners[part] = intconv.Uint32(len(p.Members))
 		}
 		p.Members = append(p.Members, sharelock.Member{Name: m.Name, GRPC: m.GRPC})
 	}

@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -139,7 +140,10 @@ func (l *oplog) arrived(now time.Duration) (took time.Duration, ok bool) {
 	return now - l.decided, true
 }
 
-func (l *oplog) last() uint64 { return l.base + uint64(l.ops.Len()) }
+func (l *oplog) last() uint64 { return l.base + uint64(l.ops.Len()&math.MaxInt) }
+
+// index returns how many ops lie between base and seq, which is not below base.
+func (l *oplog) index(seq uint64) int { return int((seq - l.base) & math.MaxInt) }
 
 // unsent returns ops that a backup has not been sent yet, and counts them as sent. It returns false
 // if there are none.
@@ -147,9 +151,9 @@ func (l *oplog) unsent(p uint32, r *replica) (Entries, bool) {
 	if r.sent >= l.last() {
 		return Entries{}, false
 	}
-	e := Entries{Partition: p, First: r.sent + 1, Ops: *l.ops.At(int(r.sent - l.base))}
+	e := Entries{Partition: p, First: r.sent + 1, Ops: *l.ops.At(l.index(r.sent))}
 	for r.sent++; r.sent < l.last() && len(e.Ops) < maxEntries && r.sent-e.First < maxOps-1; r.sent++ {
-		e.Ops = append(e.Ops, *l.ops.At(int(r.sent - l.base))...) // the first has no room behind it
+		e.Ops = append(e.Ops, *l.ops.At(l.index(r.sent))...) // the first has no room behind it
 	}
 	return e, true
 }
@@ -171,7 +175,7 @@ func (l *oplog) ack(now time.Duration, from ring.Identity, a Ack, ready []machin
 	}
 	// One step handles some; shard.drain does the rest.
 	commit := min(l.commit(), l.base+ackMost)
-	if drop := int(commit - l.base); drop > 0 {
+	if drop := l.index(commit); drop > 0 {
 		for i := range drop {
 			l.bytes -= len(*l.ops.At(i))
 		}

@@ -2,6 +2,7 @@ package ring
 
 import (
 	"encoding/binary"
+	"math"
 	"strconv"
 
 	"github.com/cespare/xxhash/v2"
@@ -22,7 +23,7 @@ const (
 // PartitionOf returns the partition of a key: the hash of its bytes modulo the number of
 // partitions, which must not be 0. It does not allocate.
 func PartitionOf(key string, partitions uint32) uint32 {
-	return uint32(xxhash.Sum64String(key) % uint64(partitions))
+	return uint32(xxhash.Sum64String(key) % uint64(partitions) & math.MaxUint32)
 }
 
 // hasher implements the library's interface of a hash function.

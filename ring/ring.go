@@ -162,7 +162,7 @@ func (r *Ring) Owner(p uint32) (Member, bool) {
 // view.Replicas members, or all members on the ring if these are fewer. It is empty if the ring is
 // empty or p is not a partition. It does not allocate.
 func (r *Ring) Replicas(p uint32) []Member {
-	if p >= uint32(len(r.sets)) {
+	if int64(p) >= int64(len(r.sets)) {
 		return nil
 	}
 	return r.sets[p]

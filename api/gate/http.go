@@ -65,7 +65,7 @@ const tokenCookie = "sharelock_token"
 
 // Cookie returns the cookie with a token, for the page that has made a request.
 func Cookie(r *http.Request, token string) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // secure with TLS; without it the browser would not send it back
 		Name: tokenCookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
 	}
 }

@@ -2,6 +2,7 @@ package halfclosed
 
 import (
 	"encoding/binary"
+	"math"
 	"net"
 	"syscall"
 	"unsafe"
@@ -28,13 +29,13 @@ func seeAcknowledged(conn net.Conn) (all, open bool) {
 	err = raw.Control(func(fd uintptr) {
 		// The order matters: data that a reset has dropped must not look acknowledged.
 		var left int32
-		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&left)))
+		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&left))) //nolint:gosec // the kernel writes a number there
 		info, ierr := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_INFO)
 		if errno != 0 || ierr != nil {
 			return
 		}
 		// The first byte of TCP_INFO is the state.
-		state := binary.NativeEndian.AppendUint32(nil, uint32(info))[0]
+		state := binary.NativeEndian.AppendUint32(nil, uint32(info&math.MaxUint32))[0]
 		all, open = left == 0, state == tcpEstablished || state == tcpCloseWait
 	})
 	return all, open && err == nil

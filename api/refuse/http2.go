@@ -57,7 +57,7 @@ func refuseHTTP2(conn net.Conn, head int, refusal error) error {
 }
 
 func appendFrameHead(b []byte, size int, kind, flags byte, stream uint32) []byte {
-	return binary.BigEndian.AppendUint32(append(b, byte(size>>16), byte(size>>8), byte(size), kind, flags), stream)
+	return binary.BigEndian.AppendUint32(append(b, byte(size>>16&0xff), byte(size>>8&0xff), byte(size&0xff), kind, flags), stream)
 }
 
 // headersOf encodes the headers of a gRPC answer that is an error.
@@ -83,7 +83,7 @@ func headersOf(err error) []byte {
 func appendHpackLength(b []byte, n int) []byte {
 	const most = 1<<7 - 1
 	if n < most {
-		return append(b, byte(n))
+		return append(b, byte(n&most))
 	}
 	return binary.AppendUvarint(append(b, most), uint64(n-most))
 }

@@ -89,6 +89,6 @@ func (a *awake) look() error {
 }
 
 func (a *awake) say(latency int32) error {
-	_, err := a.device.Write(binary.NativeEndian.AppendUint32(nil, uint32(latency)))
+	_, err := a.device.Write(binary.NativeEndian.AppendUint32(nil, uint32(latency))) //nolint:gosec // the bits of a signed number
 	return err
 }

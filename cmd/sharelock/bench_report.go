@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/workload"
 )
 
@@ -130,7 +131,7 @@ func progressLine(p workload.Progress) string {
 		s += fmt.Sprintf("  acquire p50 %s ms, p99 %s ms", millis(p.P50), millis(p.P99))
 	}
 	if p.Errors > 0 {
-		s += fmt.Sprintf("  %s", plural(int(p.Errors), "error"))
+		s += fmt.Sprintf("  %s", plural(intconv.Int(p.Errors), "error"))
 	}
 	return s
 }

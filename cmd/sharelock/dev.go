@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 const (
@@ -207,7 +209,7 @@ func (p *ports) free() {
 	*p = nil
 }
 
-func devName(i int) string { return string(rune('a' + i)) }
+func devName(i int) string { return string([]byte{'a' + intconv.Uint8(i)}) }
 
 // waitReady waits for all nodes except those that have left.
 func waitReady(ctx context.Context, nodes []node) error {

@@ -45,7 +45,7 @@ func newLaunch(path string, argv []string) (l *launch, cmd *exec.Cmd, started fu
 		return nil, nil, nil, os.NewSyscallError("socketpair", err)
 	}
 	unix.CloseOnExec(pair[0])
-	cmd = exec.Command("/proc/self/exe", append([]string{launchCommand, strconv.Itoa(pair[1]), path}, argv...)...) //nolint:noctx // guard ends it
+	cmd = exec.Command("/proc/self/exe", append([]string{launchCommand, strconv.Itoa(pair[1]), path}, argv...)...) //nolint:noctx,gosec // guard ends it, and the caller has typed it
 	cmd.Args[0] = "sharelock"
 	return &launch{pair[0]}, cmd, func() { _ = unix.Close(pair[1]) }, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -169,7 +170,7 @@ cannot be reached.`,
 				fmt.Fprintf(r.app.stderr, "sharelock: %d partitions are in quarantine: locks that may still exist in them are not listed\n", n)
 			}
 			message := &sharelockv1.ListResponse{
-				Locks: sharelockv1.LocksToProto(page.Locks), NextPageToken: page.NextPageToken, Quarantined: uint32(max(page.Quarantined, 0)),
+				Locks: sharelockv1.LocksToProto(page.Locks), NextPageToken: page.NextPageToken, Quarantined: intconv.Uint32(page.Quarantined),
 			}
 			return r.print(message, func() error { return table(r.app.stdout, lockRows(page.Locks)) })
 		}

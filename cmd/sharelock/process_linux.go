@@ -140,7 +140,7 @@ func (a *app) startProcess(path string, argv, environ []string, s *sentinel) (*j
 }
 
 // childOf returns the part of info that is about a child.
-func childOf(info *unix.Siginfo) *childInfo { return (*childInfo)(unsafe.Pointer(info)) }
+func childOf(info *unix.Siginfo) *childInfo { return (*childInfo)(unsafe.Pointer(info)) } //nolint:gosec // info is larger
 
 // childInfo is the beginning of a siginfo_t for SIGCHLD.
 type childInfo struct {
@@ -370,8 +370,8 @@ func (j *job) merged(sig syscall.Signal) syscall.Signal {
 // leaves the runtime's handler in place, which does nothing for job control signals. The next
 // signal.Notify installs the handler again.
 func setDefault(sig syscall.Signal) {
-	var action [8]uintptr // a zero sigaction is SIG_DFL on every architecture
-	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, sigsetBytes, 0, 0)
+	var action [8]uintptr                                                                                                   // a zero sigaction is SIG_DFL on every architecture
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, sigsetBytes, 0, 0) //nolint:gosec // the kernel only reads it
 }
 
 // sigsetBytes is the size of the kernel's sigset_t.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 // sentinelCommand is the hidden command that runs a sentinel.
@@ -233,16 +235,16 @@ func (s *sentinel) close() (killed bool) {
 	return s.killed
 }
 
-func message(kind byte, number int64) []byte {
-	return binary.LittleEndian.AppendUint64([]byte{kind}, uint64(number))
+func message(kind byte, value int64) []byte {
+	return binary.LittleEndian.AppendUint64([]byte{kind}, intconv.Bits(value))
 }
 
 // parseMessage returns kind 0 if b is not a message.
-func parseMessage(b []byte) (kind byte, number int64) {
+func parseMessage(b []byte) (kind byte, value int64) {
 	if len(b) != 9 {
 		return 0, 0
 	}
-	return b[0], int64(binary.LittleEndian.Uint64(b[1:]))
+	return b[0], intconv.Signed(binary.LittleEndian.Uint64(b[1:]))
 }
 
 // bootTime returns the time of a clock that includes the time in suspend and is the same in all
@@ -427,6 +429,6 @@ func (t bootTimer) wait(at, left time.Duration) {
 	// An error means that a signal came.
 	_, _ = unix.Poll([]unix.PollFd{
 		{Fd: sentinelSocket, Events: unix.POLLIN},
-		{Fd: int32(t), Events: unix.POLLIN},
+		{Fd: int32(t), Events: unix.POLLIN}, //nolint:gosec // a descriptor
 	}, ms)
 }

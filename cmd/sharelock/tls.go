@@ -65,7 +65,7 @@ func (a *app) caCreate(dir string) error {
 	if err != nil {
 		return failed(err)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // certificates are public, and keys have mode 0600
 		return failed(err)
 	}
 	if err := ca.WriteCA(dir); err != nil {

@@ -198,8 +198,8 @@ func (l *Log) lose(lines int, why string) {
 	if lines == 0 {
 		return
 	}
-	l.dropped.Add(uint64(lines))
-	l.putGap(gap{uint64(lines), time.Now().UTC(), why})
+	l.dropped.Add(uint64(max(lines, 0)))
+	l.putGap(gap{uint64(max(lines, 0)), time.Now().UTC(), why})
 }
 
 func (l *Log) putGap(g gap) {

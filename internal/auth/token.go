@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -75,7 +76,7 @@ func parseStored(s string) (hash [sha256.Size]byte, err error) {
 // checkOf returns the check of the text before it.
 func checkOf(body string) string {
 	sum := crc32.ChecksumIEEE([]byte(body))
-	return base62([]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}, checkDigits)
+	return base62(binary.BigEndian.AppendUint32(nil, sum), checkDigits)
 }
 
 const digits62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

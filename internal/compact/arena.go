@@ -3,6 +3,7 @@ package compact
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/sgkandale/sharelock"
 )
@@ -47,8 +48,8 @@ const (
 func (t *arena) put(key, client, request string) TextID {
 	id := t.block(unitsOf(len(key) + len(client) + len(request)))
 	b := t.bytes(id)
-	binary.LittleEndian.PutUint16(b, uint16(len(key)))
-	b[2], b[3] = byte(len(client)), byte(len(request))
+	binary.LittleEndian.PutUint16(b, uint16(len(key)&math.MaxUint16))
+	b[2], b[3] = byte(len(client)&math.MaxUint8), byte(len(request)&math.MaxUint8)
 	n := headBytes + copy(b[headBytes:], key)
 	n += copy(b[n:], client)
 	copy(b[n:], request)

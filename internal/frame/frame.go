@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"time"
 )
@@ -69,7 +70,7 @@ func (c *Conn) Send(message []byte) error {
 	if little(&c.littleOut, len(message), cap(c.out)) {
 		c.out = nil
 	}
-	c.out = binary.BigEndian.AppendUint32(c.out[:0], uint32(len(message)))
+	c.out = binary.BigEndian.AppendUint32(c.out[:0], uint32(len(message)&math.MaxUint32))
 	// The length goes with the beginning of a long message: alone it would be a packet, and a record
 	// of TLS.
 	first := min(len(message), Buffer)
@@ -89,7 +90,7 @@ func (c *Conn) Recv() ([]byte, error) {
 		have := c.in[c.from:]
 		if len(have) >= head {
 			n := binary.BigEndian.Uint32(have)
-			if uint64(n) > uint64(c.most) {
+			if int64(n) > int64(c.most) {
 				return nil, fmt.Errorf("%w: %d bytes, the most is %d", ErrTooLarge, n, c.most)
 			}
 			if whole := head + int(n); len(have) >= whole {

@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"slices"
 	"time"
+
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 // Bounds are the upper bounds of the classic buckets, in seconds.
@@ -166,10 +168,10 @@ func largest(seconds float64) time.Duration {
 // nativeOf returns the native bucket of a duration, or 0 for the zero bucket. It is called for every
 // call and every decision.
 func nativeOf(d time.Duration) int {
-	length := uint(bits.Len64(uint64(d)))
+	length := uint(bits.Len64(intconv.Bits(d)))
 	i := 0
 	if length > Schema {
-		i = int(starts[(length<<Schema|uint(d)>>(length-1-Schema)&(perOctave-1))&(64<<Schema-1)])
+		i = int(starts[(length<<Schema|uint(intconv.Bits(d))>>(length-1-Schema)&(perOctave-1))&(64<<Schema-1)])
 	}
 	for d > ends[i] {
 		i++

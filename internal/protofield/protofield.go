@@ -6,8 +6,12 @@ package protofield
 
 import (
 	"errors"
+	"math"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 // ErrMalformed is the error for bytes that are no message.
@@ -25,6 +29,22 @@ type Field struct {
 	V   uint64
 	B   []byte
 }
+
+// Uint8 returns the number of a field, or 255 if it is larger: no kind or mode has that number, so that one
+// that is unknown does not become another one.
+func (f Field) Uint8() uint8 { return intconv.Uint8(f.V) }
+
+// Uint32 returns the number of a field of type uint32, as generated code does: the lower 32 bits.
+func (f Field) Uint32() uint32 { return uint32(f.V & math.MaxUint32) }
+
+// Int32 returns the number of a field of type int32 or an enum, as generated code does.
+func (f Field) Int32() int32 { return int32(f.Uint32()) } //nolint:gosec // two's complement of 32 bits
+
+// Int64 returns the number of a field of type int64. It may be negative.
+func (f Field) Int64() int64 { return intconv.Signed(f.V) }
+
+// Nanoseconds returns the duration of a field of type int64. It may be negative: the caller checks its range.
+func (f Field) Nanoseconds() time.Duration { return time.Duration(intconv.Signed(f.V)) }
 
 // Next takes the next field off a message that has one.
 func Next(rest *[]byte) (Field, error) {
@@ -81,7 +101,7 @@ func Open(b []byte, num protowire.Number) (rest []byte, at int) {
 func Shut(b []byte, at int) []byte {
 	n := len(b) - at - 1
 	if n < 1<<7 {
-		b[at] = byte(n)
+		b[at] = byte(n & 0x7f)
 		return b
 	}
 	more := protowire.SizeVarint(uint64(n)) - 1
@@ -98,6 +118,11 @@ func AppendUint(b []byte, num protowire.Number, v uint64) []byte {
 	}
 	b = protowire.AppendTag(b, num, protowire.VarintType)
 	return protowire.AppendVarint(b, v)
+}
+
+// AppendInt appends a number of type int64, if it is not 0.
+func AppendInt[T ~int64](b []byte, num protowire.Number, v T) []byte {
+	return AppendUint(b, num, intconv.Bits(v))
 }
 
 // AppendString appends a string, if it is not empty.

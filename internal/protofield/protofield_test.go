@@ -3,6 +3,7 @@ package protofield
 import (
 	"bytes"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -60,6 +61,22 @@ func TestOthersAndMalformed(t *testing.T) {
 		rest := []byte(bad)
 		if f, err := Next(&rest); !errors.Is(err, ErrMalformed) || string(rest) != bad {
 			t.Errorf("%q: got %+v, %v, %q left", bad, f, err, rest)
+		}
+	}
+}
+
+// Numbers of fields are as generated code reads them, except that a kind that does not fit becomes none.
+func TestNumbers(t *testing.T) {
+	for _, v := range []uint64{0, 1, 255, 256, 1<<31 + 1, 1<<32 + 1, 1<<63 + 1, math.MaxUint64} {
+		f := Field{V: v}
+		if got, want := f.Uint8(), min(v, math.MaxUint8); uint64(got) != want {
+			t.Errorf("%#x is kind %d, want %d", v, got, want)
+		}
+		if f.Uint32() != uint32(v) || f.Int32() != int32(v) || f.Int64() != int64(v) || int64(f.Nanoseconds()) != int64(v) {
+			t.Errorf("%#x is %d, %d, %d, %d", v, f.Uint32(), f.Int32(), f.Int64(), f.Nanoseconds())
+		}
+		if got, want := AppendInt(nil, 1, int64(v)), AppendUint(nil, 1, v); !bytes.Equal(got, want) {
+			t.Errorf("%#x is written as %x, want %x", v, got, want)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package ringproto
 
 import (
+	"github.com/sgkandale/sharelock/internal/intconv"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 	"github.com/sgkandale/sharelock/ring"
 )
@@ -37,7 +38,7 @@ func DecodeMember(m *peerv1.Member) ring.Member {
 
 // EncodeView returns a view as messages carry it.
 func EncodeView(v ring.View) *peerv1.View {
-	p := &peerv1.View{Epoch: v.Epoch, Replicas: uint32(v.Replicas), Placement: uint32(v.Placement), Release: v.Release}
+	p := &peerv1.View{Epoch: v.Epoch, Replicas: intconv.Uint32(v.Replicas), Placement: intconv.Uint32(v.Placement), Release: v.Release}
 	for _, m := range v.Members {
 		p.Members = append(p.Members, EncodeMember(m))
 	}

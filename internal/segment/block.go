@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"math"
+
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 // MaxPayload is the largest number of bytes in a block.
@@ -68,14 +71,14 @@ func appendBlock(b []byte, bl *Block) ([]byte, header) {
 	b = append(b, h.filter...)
 	head := b[at:]
 	binary.LittleEndian.PutUint32(head[4:], h.sum)
-	binary.LittleEndian.PutUint32(head[8:], uint32(h.size))
-	binary.LittleEndian.PutUint16(head[12:], uint16(len(h.filter)))
+	binary.LittleEndian.PutUint32(head[8:], intconv.Uint32(h.size))
+	binary.LittleEndian.PutUint16(head[12:], uint16(len(h.filter)&math.MaxUint16))
 	if h.marked {
 		head[14] = flagMarked
 	}
 	head[15] = version
-	binary.LittleEndian.PutUint64(head[16:], uint64(h.first))
-	binary.LittleEndian.PutUint64(head[24:], uint64(h.last))
+	binary.LittleEndian.PutUint64(head[16:], intconv.Bits(h.first))
+	binary.LittleEndian.PutUint64(head[24:], intconv.Bits(h.last))
 	binary.LittleEndian.PutUint32(head, crc32.Checksum(head[4:], castagnoli))
 	return append(b, bl.Payload...), h
 }
@@ -98,7 +101,7 @@ func decodeHeader(b []byte) (header, error) {
 	return header{
 		filter: b[headerBytes:], sum: binary.LittleEndian.Uint32(b[4:]), size: int(binary.LittleEndian.Uint32(b[8:])),
 		marked: b[14]&flagMarked != 0,
-		first:  int64(binary.LittleEndian.Uint64(b[16:])), last: int64(binary.LittleEndian.Uint64(b[24:])),
+		first:  intconv.Signed(binary.LittleEndian.Uint64(b[16:])), last: intconv.Signed(binary.LittleEndian.Uint64(b[24:])),
 	}, nil
 }
 

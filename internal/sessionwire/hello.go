@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 
 	"github.com/sgkandale/sharelock"
@@ -55,7 +56,7 @@ func AppendWelcome(b []byte) []byte { return append(append(b, SessionMagic...), 
 func AppendWrongPort(b []byte, text string) []byte {
 	text = text[:min(len(text), maxRefusal)]
 	b = append(append(b, SessionMagic...), refusal)
-	return append(binary.BigEndian.AppendUint16(b, uint16(len(text))), text...)
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(text)&math.MaxUint16)), text...)
 }
 
 // ReadHello reads the rest of a hello after the magic, and no further byte. The error wraps

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/protofield"
 )
 
@@ -79,7 +80,7 @@ func (r *KeepReader) Next(k *Keep) (bool, error) {
 		case f.Num == protowire.Number(KeepAlive) && f.Typ == protowire.VarintType,
 			f.Num == protowire.Number(KeepDetach) && f.Typ == protowire.VarintType,
 			(f.Num == protowire.Number(KeepClose) || f.Num == protowire.Number(KeepRing)) && f.Typ == protowire.VarintType && f.V != 0:
-			*k = Keep{Kind: KeepKind(f.Num), ID: f.V}
+			*k = Keep{Kind: KeepKind(intconv.Uint8(f.Num)), ID: f.V}
 			return true, nil
 		case f.Num == protowire.Number(KeepDetach) && f.Typ == protowire.BytesType:
 			r.packed = f.B
@@ -325,7 +326,7 @@ func (k *Kept) queued(body []byte) error {
 		case f.Num == 1 && f.Typ == protowire.VarintType:
 			k.ID = f.V
 		case f.Num == 2 && f.Typ == protowire.VarintType:
-			k.Position = uint32(f.V)
+			k.Position = f.Uint32()
 		}
 	}
 	return nil

@@ -5,14 +5,15 @@ import (
 	"math"
 	"time"
 
-	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/internal/protofield"
-	"github.com/sgkandale/sharelock/internal/tracecontext"
-	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // the codec that RawCodec stands before
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/protofield"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
+	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
 // One message of a session may carry a thousand calls, so the messages are encoded and decoded by
@@ -251,13 +252,13 @@ func (r *CallReader) acquire(c *Call, f protofield.Field) error {
 			c.fail(sharelock.Invalid("wait", fmt.Sprintf("%v is negative", a.Wait)))
 		}
 	case f.Num == 6 && f.Typ == protowire.VarintType:
-		mode, merr := sharelockv1.ModeFromProto(sharelockv1.Mode(int32(f.V)))
+		mode, merr := sharelockv1.ModeFromProto(sharelockv1.Mode(f.Int32()))
 		if merr != nil {
 			c.fail(merr)
 		}
 		a.Mode = mode
 	case f.Num == 7 && f.Typ == protowire.VarintType:
-		a.Slots = uint32(f.V)
+		a.Slots = f.Uint32()
 	case f.Num == 8 && isBytes:
 		err = metadataField(a, f.B)
 	case f.Num == 9 && isBytes:
@@ -297,9 +298,9 @@ func durationField(b []byte) (d time.Duration, ok bool, err error) {
 		if f.Typ == protowire.VarintType {
 			switch f.Num {
 			case 1:
-				seconds = int64(f.V)
+				seconds = f.Int64()
 			case 2:
-				nanos = int64(int32(f.V))
+				nanos = int64(f.Int32())
 			}
 		}
 	}
@@ -518,7 +519,7 @@ func (r *ReplyReader) hold(h *sharelock.Hold, body []byte) error {
 
 func appendDuration(b []byte, num protowire.Number, d time.Duration) []byte {
 	b, at := protofield.Open(b, num)
-	b = protofield.AppendUint(b, 1, uint64(d/time.Second))
-	b = protofield.AppendUint(b, 2, uint64(d%time.Second))
+	b = protofield.AppendInt(b, 1, d/time.Second)
+	b = protofield.AppendInt(b, 2, d%time.Second)
 	return protofield.Shut(b, at)
 }

@@ -20,11 +20,13 @@ import (
 	"context"
 	"errors"
 
-	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/internal/tracecontext"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	oteltrace "go.opentelemetry.io/otel/trace"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
+	"github.com/sgkandale/sharelock/internal/tracecontext"
 )
 
 // scope names these spans' origin.
@@ -84,7 +86,7 @@ func (t *Tracer) Own(name, key string, parent *tracecontext.Parent, partition, e
 // BackUp begins the span of ops that a backup applies: those of a partition from first on.
 func (t *Tracer) BackUp(parent *tracecontext.Parent, partition, epoch uint32, first uint64) *Span {
 	return t.begin(below(parent), "back up", oteltrace.SpanKindInternal,
-		attribute.Int64(keyPart, int64(partition)), attribute.Int64(keyEpoch, int64(epoch)), attribute.Int64(keyFirst, int64(first)))
+		attribute.Int64(keyPart, int64(partition)), attribute.Int64(keyEpoch, int64(epoch)), attribute.Int64(keyFirst, intconv.Signed(first)))
 }
 
 func (t *Tracer) begin(ctx context.Context, name string, kind oteltrace.SpanKind, attributes ...attribute.KeyValue) *Span {
@@ -147,7 +149,7 @@ func (s *Span) Granted(token sharelock.Token, woken *tracecontext.Parent) {
 	if s == nil {
 		return
 	}
-	at := oteltrace.WithAttributes(attribute.Int64(keyToken, int64(token)))
+	at := oteltrace.WithAttributes(attribute.Int64(keyToken, intconv.Signed(uint64(token))))
 	s.span.AddEvent("granted", at)
 	if woken != nil {
 		s.span.AddLink(oteltrace.Link{SpanContext: spanContext(woken)})

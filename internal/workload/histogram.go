@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"sync/atomic"
 	"time"
+
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 const (
@@ -52,7 +54,7 @@ func (h *Histogram) Mean() time.Duration {
 	if n == 0 {
 		return 0
 	}
-	return time.Duration(h.sum.Load() / int64(n))
+	return time.Duration(h.sum.Load() / intconv.Signed(n))
 }
 
 // Max is the longest duration, exactly.
@@ -79,7 +81,7 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 // itself; above, its first subBits+1 bits, after the buckets of all shorter ones.
 func bucket(ns uint64) int {
 	e := max(bits.Len64(ns)-(subBits+1), 0)
-	return min(e<<subBits+int(ns>>e), buckets-1)
+	return min(e<<subBits+intconv.Int(ns>>e), buckets-1)
 }
 
 // middle is the middle of a bucket.
@@ -88,6 +90,6 @@ func middle(i int) time.Duration {
 		return time.Duration(i)
 	}
 	e := i>>subBits - 1
-	low := uint64(i-e<<subBits) << e
-	return time.Duration(low + uint64(1)<<e/2)
+	low := uint64(max(i-e<<subBits, 0)) << e
+	return time.Duration(intconv.Signed(low + uint64(1)<<e/2))
 }

@@ -238,7 +238,7 @@ func (g *Gossip) rejoin() {
 	for {
 		g.joinMissing(unresolved)
 		// Every ten units, not all processes at once.
-		wait := g.unit * time.Duration(75+rand.IntN(50)) / 10
+		wait := g.unit * time.Duration(75+rand.IntN(50)) / 10 //nolint:gosec // spreads calls over time, and is no secret
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/mesh/keyring"
 )
 
@@ -52,7 +53,7 @@ type reader struct {
 }
 
 func newSealer(label string, ring *memberlist.Keyring) *sealer {
-	header := append([]byte{labelHeader, byte(len(label))}, label...)
+	header := append([]byte{labelHeader, intconv.Uint8(len(label))}, label...)
 	return &sealer{header: header, label: label, ring: ring, known: make(map[string]reader)}
 }
 
@@ -129,7 +130,7 @@ func (s *sealer) stream(b []byte) []byte {
 	}
 	out := make([]byte, 0, 5+len(b)+sealedOverhead)
 	out = append(out, streamSealed)
-	out = binary.BigEndian.AppendUint32(out, uint32(len(b)+sealedOverhead))
+	out = binary.BigEndian.AppendUint32(out, intconv.Uint32(len(b)+sealedOverhead))
 	return s.seal(out, k, b, append(slices.Clone(out), s.label...))
 }
 

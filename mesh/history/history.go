@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner/journal"
 	"github.com/sgkandale/sharelock/ring"
@@ -74,7 +75,7 @@ func (h *History) Find(ctx context.Context, r sharelock.HistoryRequest) (sharelo
 		if v == nil {
 			return sharelock.History{}, &sharelock.Error{Err: sharelock.ErrNotReady, Message: "the node is in no view yet"}
 		}
-		found = h.find(ctx, v, h.query(r, uint32(v.Constants().Partitions()), now))
+		found = h.find(ctx, v, h.query(r, intconv.Uint32(v.Constants().Partitions()), now))
 		if found.Complete || v.Epoch == h.cfg.Views.Epoch() || ctx.Err() != nil {
 			break
 		}

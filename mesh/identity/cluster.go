@@ -69,7 +69,7 @@ func (d *Dir) SetCluster(name string, lease time.Duration) error {
 func encodeCluster(c clusterRecord) []byte {
 	return encodeRecord("cluster", []recordField{
 		{"name", hex.EncodeToString([]byte(c.name))},
-		{"lease", strconv.FormatUint(uint64(c.lease), 10)},
+		{"lease", strconv.FormatInt(int64(c.lease), 10)},
 	})
 }
 

@@ -1,5 +1,7 @@
 package keepalive
 
+import "math"
+
 // bucket is holds that are due together, those of a partition in a batch, since they make one
 // request.
 type bucket struct {
@@ -26,7 +28,7 @@ func (b *bucket) add(k *kept) {
 		b.batches[k.partition] = of
 		b.order = append(b.order, of)
 	}
-	k.batch, k.at = of, int32(len(of.list))
+	k.batch, k.at = of, int32(len(of.list)&math.MaxInt32)
 	of.list = append(of.list, k)
 	b.holds++
 }

@@ -112,7 +112,7 @@ func (r *Keeper) settle(now time.Duration, g *group) {
 
 // next reports whether a number comes first in a list, and takes it out.
 func next(list *[]uint32, i int) bool {
-	is := len(*list) > 0 && (*list)[0] == uint32(i)
+	is := len(*list) > 0 && int64((*list)[0]) == int64(i)
 	if is {
 		*list = (*list)[1:]
 	}

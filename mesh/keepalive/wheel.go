@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/owner"
 )
 
@@ -67,7 +68,7 @@ type wheel struct {
 }
 
 // shiftOf gives ticks of a length, or of a little more than half of it.
-func shiftOf(length time.Duration) uint { return uint(max(bits.Len64(uint64(length))-1, 0)) }
+func shiftOf(length time.Duration) uint { return uint(max(bits.Len64(intconv.Bits(length))-1, 0)) }
 
 // add enters a hold that is due at a time, and gives when it will be: not before that,
 // if it is not too far off.
@@ -122,7 +123,7 @@ func (ws *wheels) at(now time.Duration, shift uint) *wheel {
 // renewed enters a hold whose renewal began at a time.
 func (ws *wheels) renewed(now, began, ample time.Duration, k *kept) {
 	period := renewPeriod(k.TTL, ample)
-	due := began + period - time.Duration(rand.Int64N(int64(period/spread)+1))
+	due := began + period - time.Duration(rand.Int64N(int64(period/spread)+1)) //nolint:gosec // spreads calls over time, and is no secret
 	ws.at(now, shiftOf(period/roundsOf)).add(now, due, k)
 }
 

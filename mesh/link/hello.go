@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 
 	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/rules"
 )
@@ -62,21 +64,21 @@ func (h Hello) Append(b []byte) ([]byte, error) {
 	b = append(b, Magic...)
 	b = append(b, helloForm)
 	b = appendRange(b, h.Releases)
-	b = append(b, byte(len(h.Cluster)))
+	b = append(b, intconv.Uint8(len(h.Cluster)))
 	b = append(b, h.Cluster...)
 	for _, id := range []string{h.To, h.From} {
 		if len(id) == 0 || len(id) > maxMemberID {
 			return b, fmt.Errorf("%w: a member id of %d bytes", errHello, len(id))
 		}
-		b = append(b, byte(len(id)))
+		b = append(b, intconv.Uint8(len(id)))
 		b = append(b, id...)
 	}
 	return append(b, 0, 0), nil
 }
 
 func appendRange(b []byte, r release.Range) []byte {
-	b = binary.BigEndian.AppendUint16(b, uint16(r.Oldest))
-	return binary.BigEndian.AppendUint16(b, uint16(r.Newest))
+	b = binary.BigEndian.AppendUint16(b, uint16(min(r.Oldest, math.MaxUint16)))
+	return binary.BigEndian.AppendUint16(b, uint16(min(r.Newest, math.MaxUint16)))
 }
 
 func readRange(b []byte) release.Range {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
@@ -34,7 +35,7 @@ func holdsFromProto(p []*peerv1.Hold, node string) []sharelock.Hold {
 	for i, h := range p {
 		holds[i] = sharelock.Hold{
 			Key: h.GetKey(), Token: sharelock.Token(h.GetToken()), ClientID: h.GetClientId(), RequestID: h.GetRequestId(), Principal: h.GetPrincipal(),
-			Mode: sharelock.Mode(h.GetMode()), Slots: h.GetSlots(),
+			Mode: sharelock.Mode(intconv.Uint8(h.GetMode())), Slots: h.GetSlots(),
 			TTL: time.Duration(h.GetTtlNs()), ExpiresIn: time.Duration(h.GetExpiresInNs()), MaxHold: time.Duration(h.GetMaxHoldNs()), EndsIn: time.Duration(h.GetEndsInNs()), Metadata: h.GetMetadata(), Node: node,
 		}
 	}
@@ -49,7 +50,7 @@ func LockToProto(l *sharelock.KeyState) *peerv1.Lock {
 	p := &peerv1.Lock{
 		Key: l.Key, Partition: l.Partition, Epoch: l.Epoch, Owner: l.Owner,
 		Holds: holdsToProto(l.Holds), QuarantineNs: int64(l.Quarantine),
-		HoldCount: uint32(l.HoldCount), WaiterCount: uint32(l.WaiterCount),
+		HoldCount: intconv.Uint32(l.HoldCount), WaiterCount: intconv.Uint32(l.WaiterCount),
 	}
 	for i := range l.Waiters {
 		w := &l.Waiters[i]
@@ -73,7 +74,7 @@ func LockFromProto(p *peerv1.Lock) *sharelock.KeyState {
 	}
 	for _, w := range p.GetWaiters() {
 		l.Waiters = append(l.Waiters, sharelock.Waiter{
-			ClientID: w.GetClientId(), RequestID: w.GetRequestId(), Principal: w.GetPrincipal(), Mode: sharelock.Mode(w.GetMode()), Slots: w.GetSlots(),
+			ClientID: w.GetClientId(), RequestID: w.GetRequestId(), Principal: w.GetPrincipal(), Mode: sharelock.Mode(intconv.Uint8(w.GetMode())), Slots: w.GetSlots(),
 			Waiting: time.Duration(w.GetWaitingNs()), Metadata: w.GetMetadata(),
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/protofield"
 	"github.com/sgkandale/sharelock/internal/tracecontext"
 	"github.com/sgkandale/sharelock/owner"
@@ -45,8 +46,8 @@ func appendForward(b []byte, c *forward) []byte {
 	b = protofield.AppendUint(b, 5, uint64(r.Token))
 	b = protofield.AppendString(b, 6, r.ClientID)
 	b = protofield.AppendString(b, 7, r.RequestID)
-	b = protofield.AppendUint(b, 8, uint64(r.TTL))
-	b = protofield.AppendUint(b, 9, uint64(r.Wait))
+	b = protofield.AppendInt(b, 8, r.TTL)
+	b = protofield.AppendInt(b, 9, r.Wait)
 	b = protofield.AppendUint(b, 10, uint64(r.Mode))
 	b = protofield.AppendUint(b, 11, uint64(r.Slots))
 	b = protofield.AppendUint(b, 12, uint64(r.Send))
@@ -57,7 +58,7 @@ func appendForward(b []byte, c *forward) []byte {
 		b = appendRenewals(b, r.Renewals, c.principals)
 	}
 	b = protofield.AppendUint(b, 19, uint64(r.Conn))
-	b = protofield.AppendUint(b, 20, uint64(r.MaxHold))
+	b = protofield.AppendInt(b, 20, r.MaxHold)
 	if c.principals {
 		b = protofield.AppendString(b, 21, r.Principal)
 	}
@@ -80,7 +81,7 @@ func appendRenewals(b []byte, list []*owner.Renewal, principals bool) []byte {
 	}
 	b, at = protofield.Open(protofield.Shut(b, at), 18)
 	for _, n := range list {
-		b = protowire.AppendVarint(b, uint64(n.TTL))
+		b = protowire.AppendVarint(b, intconv.Bits(n.TTL))
 	}
 	b = protofield.Shut(b, at)
 	if !principals || !slices.ContainsFunc(list, func(n *owner.Renewal) bool { return n.Principal != "" }) {
@@ -108,7 +109,7 @@ func readRenewals(keys [][]byte, tokens, ttls []byte, principals []string) ([]*o
 			break
 		}
 		tokens, ttls = tokens[n:], ttls[m:]
-		all[i] = owner.Renewal{Key: string(key), Token: sharelock.Token(token), TTL: time.Duration(ttl)}
+		all[i] = owner.Renewal{Key: string(key), Token: sharelock.Token(token), TTL: time.Duration(intconv.Signed(ttl))}
 		if len(principals) > 0 {
 			all[i].Principal = principals[i]
 		}
@@ -174,7 +175,7 @@ func (m *requestFrame) read(data []byte) error {
 			}
 			m.forwards = append(m.forwards, c)
 		case f.Num == fieldEpoch && f.Typ == protowire.VarintType:
-			m.epoch = uint32(f.V)
+			m.epoch = f.Uint32()
 		case f.Num == fieldEntries && f.Typ == protowire.BytesType:
 			e, err := readEntries(f.B)
 			if err != nil {
@@ -239,27 +240,27 @@ func (m *requestFrame) readForward(c *forward, body []byte) error {
 		case 1:
 			c.id = f.V
 		case 2:
-			c.epoch = uint32(f.V)
+			c.epoch = f.Uint32()
 		case 3:
-			r.Kind = owner.Kind(f.V)
+			r.Kind = owner.Kind(f.Uint8())
 		case 5:
 			r.Token = sharelock.Token(f.V)
 		case 8:
-			r.TTL = time.Duration(f.V)
+			r.TTL = f.Nanoseconds()
 		case 9:
-			r.Wait = time.Duration(f.V)
+			r.Wait = f.Nanoseconds()
 		case 10:
-			r.Mode = sharelock.Mode(f.V)
+			r.Mode = sharelock.Mode(f.Uint8())
 		case 11:
-			r.Slots = uint32(f.V)
+			r.Slots = f.Uint32()
 		case 12:
-			r.Send = uint32(f.V)
+			r.Send = f.Uint32()
 		case 13:
-			setFlags(r, uint32(f.V))
+			setFlags(r, f.Uint32())
 		case 19:
-			r.Conn = uint32(f.V)
+			r.Conn = f.Uint32()
 		case 20:
-			r.MaxHold = time.Duration(f.V)
+			r.MaxHold = f.Nanoseconds()
 		}
 	}
 	// One string for both: a hold keeps them just as long.
@@ -290,7 +291,7 @@ func readEntries(body []byte) (e owner.Entries, err error) {
 		}
 		switch {
 		case f.Num == 1 && f.Typ == protowire.VarintType:
-			e.Partition = uint32(f.V)
+			e.Partition = f.Uint32()
 		case f.Num == 2 && f.Typ == protowire.VarintType:
 			e.First = f.V
 		case f.Num == 3 && f.Typ == protowire.BytesType:

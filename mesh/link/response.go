@@ -2,12 +2,13 @@ package link
 
 import (
 	"fmt"
-	"time"
+	"math"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/protofield"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -33,9 +34,9 @@ func appendReply(b []byte, id uint64, epoch uint32, a *owner.Answer) []byte {
 		b = protofield.AppendString(b, 5, e.Message)
 		holds = e.Holds
 		b = appendHolds(b, 6, holds)
-		b = protofield.AppendUint(b, 8, uint64(uint32(e.Queue)))
+		b = protofield.AppendUint(b, 8, uint64(intconv.Uint32(e.Queue)))
 		b = protofield.AppendUint(b, 9, uint64(epoch))
-		b = protofield.AppendUint(b, 10, uint64(e.RetryAfter))
+		b = protofield.AppendInt(b, 10, e.RetryAfter)
 		b = protofield.AppendString(b, 11, e.Field)
 		return protofield.Shut(b, at)
 	}
@@ -72,7 +73,7 @@ func readIndexes(list []uint32, b []byte) ([]uint32, error) {
 		if n < 0 {
 			return nil, protofield.ErrMalformed
 		}
-		list, b = append(list, uint32(v)), b[n:]
+		list, b = append(list, uint32(v&math.MaxUint32)), b[n:]
 	}
 	return list, nil
 }
@@ -87,12 +88,12 @@ func appendHolds(b []byte, num protowire.Number, holds []sharelock.Hold) []byte 
 		b = protofield.AppendString(b, 3, h.RequestID)
 		b = protofield.AppendUint(b, 4, uint64(h.Mode))
 		b = protofield.AppendUint(b, 5, uint64(h.Slots))
-		b = protofield.AppendUint(b, 6, uint64(h.TTL))
-		b = protofield.AppendUint(b, 7, uint64(h.ExpiresIn))
+		b = protofield.AppendInt(b, 6, h.TTL)
+		b = protofield.AppendInt(b, 7, h.ExpiresIn)
 		b = appendMetadata(b, 8, h.Metadata)
 		b = protofield.AppendString(b, 9, h.Key)
-		b = protofield.AppendUint(b, 10, uint64(h.MaxHold))
-		b = protofield.AppendUint(b, 11, uint64(h.EndsIn))
+		b = protofield.AppendInt(b, 10, h.MaxHold)
+		b = protofield.AppendInt(b, 11, h.EndsIn)
 		b = protofield.AppendString(b, 12, h.Principal)
 		b = protofield.Shut(b, at)
 	}
@@ -147,7 +148,7 @@ func (m *responseFrame) read(data []byte, from string) error {
 				return err
 			}
 		case f.Num == fieldEpoch && f.Typ == protowire.VarintType:
-			m.epoch = uint32(f.V)
+			m.epoch = f.Uint32()
 		case f.Num == fieldEntries && f.Typ == protowire.BytesType:
 			a, err := readAck(f.B)
 			if err != nil {
@@ -172,7 +173,7 @@ func readAck(body []byte) (a owner.Ack, err error) {
 		}
 		switch f.Num {
 		case 1:
-			a.Partition = uint32(f.V)
+			a.Partition = f.Uint32()
 		case 2:
 			a.Seq = f.V
 		case 3:
@@ -185,7 +186,7 @@ func readAck(body []byte) (a owner.Ack, err error) {
 func readReply(into *reply, body []byte, from string) error {
 	var (
 		a      = &into.answer
-		number uint32
+		code   uint32
 		detail sharelock.Error
 		holds  []sharelock.Hold
 	)
@@ -229,24 +230,24 @@ func readReply(into *reply, body []byte, from string) error {
 		case 1:
 			into.id = f.V
 		case 2:
-			a.Send = uint32(f.V)
+			a.Send = f.Uint32()
 		case 3:
-			a.Outcome, a.Current = owner.Outcome(f.V&^flagCurrent), f.V&flagCurrent != 0
+			a.Outcome, a.Current = owner.Outcome(intconv.Uint8(f.V&^flagCurrent)), f.V&flagCurrent != 0
 		case 4:
-			number = uint32(f.V)
+			code = f.Uint32()
 		case 8:
-			detail.Queue = int(uint32(f.V))
+			detail.Queue = int(f.Uint32())
 		case 10:
-			detail.RetryAfter = time.Duration(f.V)
+			detail.RetryAfter = f.Nanoseconds()
 		case 13:
-			a.Position = uint32(f.V)
+			a.Position = f.Uint32()
 		}
 	}
-	if number == 0 && a.Outcome != owner.Failed {
+	if code == 0 && a.Outcome != owner.Failed {
 		a.Holds = holds
 		return nil
 	}
-	detail.Err, detail.Holds = errorOf(number), holds
+	detail.Err, detail.Holds = errorOf(code), holds
 	a.Err = &detail
 	return nil
 }
@@ -281,17 +282,17 @@ func readHold(h *sharelock.Hold, body []byte) error {
 		case 1:
 			h.Token = sharelock.Token(f.V)
 		case 4:
-			h.Mode = sharelock.Mode(f.V)
+			h.Mode = sharelock.Mode(f.Uint8())
 		case 5:
-			h.Slots = uint32(f.V)
+			h.Slots = f.Uint32()
 		case 6:
-			h.TTL = time.Duration(f.V)
+			h.TTL = f.Nanoseconds()
 		case 7:
-			h.ExpiresIn = time.Duration(f.V)
+			h.ExpiresIn = f.Nanoseconds()
 		case 10:
-			h.MaxHold = time.Duration(f.V)
+			h.MaxHold = f.Nanoseconds()
 		case 11:
-			h.EndsIn = time.Duration(f.V)
+			h.EndsIn = f.Nanoseconds()
 		}
 	}
 	return nil

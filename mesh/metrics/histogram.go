@@ -3,8 +3,10 @@ package metrics
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"github.com/sgkandale/sharelock/internal/metrics"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/sgkandale/sharelock/internal/intconv"
+	"github.com/sgkandale/sharelock/internal/metrics"
 )
 
 // histogram is a histogram with both kinds of buckets. Only the protobuf format carries the native
@@ -39,16 +41,17 @@ func encode(h *metrics.Histogram) *dto.Histogram {
 	}
 	var next int32 // the index after the last bucket
 	var last int64 // the count of the last bucket
-	zero := h.Native(func(index int, n uint64) {
-		switch gap := int32(index) - next; {
+	zero := h.Native(func(i int, n uint64) {
+		index := int32(i) //nolint:gosec // there are fewer than 2^10 buckets on either side of 0
+		switch gap := index - next; {
 		case len(d.PositiveSpan) == 0 || gap > 0:
 			d.PositiveSpan = append(d.PositiveSpan, &dto.BucketSpan{Offset: new(gap), Length: proto.Uint32(1)})
 		default:
 			span := d.PositiveSpan[len(d.PositiveSpan)-1]
 			span.Length = new(span.GetLength() + 1)
 		}
-		d.PositiveDelta = append(d.PositiveDelta, int64(n)-last)
-		next, last = int32(index)+1, int64(n)
+		d.PositiveDelta = append(d.PositiveDelta, intconv.Signed(n)-last)
+		next, last = index+1, intconv.Signed(n)
 	})
 	d.ZeroCount = new(zero)
 	if len(d.PositiveSpan) == 0 {

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 )
@@ -89,7 +90,7 @@ func SplitAddr(addr string, defaultPort uint16) (host string, port uint16, err e
 	if number == 0 {
 		return host, defaultPort, nil
 	}
-	return host, uint16(number), nil
+	return host, uint16(number & math.MaxUint16), nil
 }
 
 // InterfaceAddrs are the addresses of this machine's interfaces that are up.

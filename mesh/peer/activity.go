@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -36,7 +37,7 @@ func (p *Client) Activity(ctx context.Context, m ring.Member, contended int) (sh
 	if err != nil {
 		return sharelock.Activity{}, err
 	}
-	resp, err := c.Activity(ctx, &peerv1.ActivityRequest{Contended: uint32(contended)})
+	resp, err := c.Activity(ctx, &peerv1.ActivityRequest{Contended: intconv.Uint32(contended)})
 	if err != nil {
 		return sharelock.Activity{}, err
 	}

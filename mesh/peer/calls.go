@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/ringproto"
 	"github.com/sgkandale/sharelock/mesh/link"
@@ -193,7 +194,7 @@ func (p *Client) List(ctx context.Context, m ring.Member, epoch uint32, r sharel
 		return owner.Listing{}, err
 	}
 	resp, err := c.List(ctx, &peerv1.ListRequest{
-		Epoch: epoch, Prefix: r.Prefix, ClientId: r.ClientID, After: r.PageToken, Limit: uint32(r.PageSize),
+		Epoch: epoch, Prefix: r.Prefix, ClientId: r.ClientID, After: r.PageToken, Limit: intconv.Uint32(r.PageSize),
 	})
 	if err != nil {
 		return owner.Listing{}, err

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/owner/journal"
 	"github.com/sgkandale/sharelock/owner/ops"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
@@ -19,7 +20,7 @@ func (p *Client) History(ctx context.Context, m ring.Member, q journal.Query) (j
 	if err != nil {
 		return journal.Part{}, err
 	}
-	req := &peerv1.HistoryRequest{Key: q.Key, Partition: q.Partition, From: q.From, To: q.To, Limit: uint32(q.Limit)}
+	req := &peerv1.HistoryRequest{Key: q.Key, Partition: q.Partition, From: q.From, To: q.To, Limit: intconv.Uint32(q.Limit)}
 	for _, t := range q.Live {
 		req.Live = append(req.Live, uint64(t))
 	}
@@ -75,7 +76,7 @@ func partOfHistory(resp *peerv1.HistoryResponse) (part journal.Part) {
 	for _, m := range resp.GetHolds() {
 		h := journal.Past{
 			Token: sharelock.Token(m.GetToken()), Grant: markFromProto(m.GetGrant()), ClientID: m.GetClientId(), Principal: m.GetPrincipal(),
-			Mode: sharelock.Mode(m.GetMode()), Queued: m.GetQueued(), QueuedAt: m.GetQueuedAt(),
+			Mode: sharelock.Mode(intconv.Uint8(m.GetMode())), Queued: m.GetQueued(), QueuedAt: m.GetQueuedAt(),
 		}
 		for _, e := range m.GetEnds() {
 			h.Ends = append(h.Ends, journal.Ending{Mark: markFromProto(e.GetMark()), Why: ops.Why(min(e.GetWhy(), 255)), By: e.GetBy()})

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/mesh/link"
 	"github.com/sgkandale/sharelock/mesh/view"
 	"github.com/sgkandale/sharelock/owner"
@@ -90,7 +91,7 @@ func (p *Server) List(ctx context.Context, req *peerv1.ListRequest) (*peerv1.Lis
 	if err != nil {
 		return nil, status.Error(codes.Aborted, err.Error())
 	}
-	resp := &peerv1.ListResponse{Epoch: req.GetEpoch(), More: part.More, Quarantined: uint32(part.Quarantined)}
+	resp := &peerv1.ListResponse{Epoch: req.GetEpoch(), More: part.More, Quarantined: intconv.Uint32(part.Quarantined)}
 	for i := range part.Locks {
 		resp.Locks = append(resp.Locks, link.LockToProto(&part.Locks[i]))
 	}
@@ -119,5 +120,5 @@ func (p *Server) Usage(ctx context.Context, req *peerv1.UsageRequest) (*peerv1.U
 		return nil, status.Error(codes.FailedPrecondition, "the sender is not in the view")
 	}
 	has, known := a.Service.Reveal(from.Identity, req.GetEpoch(), req.GetPrincipal())
-	return &peerv1.UsageResponse{Epoch: req.GetEpoch(), Known: known, Holds: uint64(has.Holds), Waiters: uint64(has.Waiters)}, nil
+	return &peerv1.UsageResponse{Epoch: req.GetEpoch(), Known: known, Holds: uint64(max(has.Holds, 0)), Waiters: uint64(max(has.Waiters, 0))}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/owner"
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
@@ -194,7 +195,7 @@ func partFromProto(p *peerv1.WatchPart) *owner.Part {
 func eventToProto(e *owner.Event) *peerv1.WatchEvent {
 	return &peerv1.WatchEvent{
 		Type: string(e.Type), Key: e.Key, Token: uint64(e.Token), ClientId: e.ClientID, Principal: e.Principal, Mode: uint32(e.Mode),
-		Reason: e.Reason, AtUnixNs: e.At.UnixNano(), Waiters: uint32(e.Waiters), Partition: e.Partition, Epoch: e.Epoch, Seq: e.Seq,
+		Reason: e.Reason, AtUnixNs: e.At.UnixNano(), Waiters: intconv.Uint32(e.Waiters), Partition: e.Partition, Epoch: e.Epoch, Seq: e.Seq,
 	}
 }
 
@@ -202,7 +203,7 @@ func eventFromProto(p *peerv1.WatchEvent) *owner.Event {
 	return &owner.Event{
 		Event: sharelock.Event{
 			Type: sharelock.EventType(p.GetType()), Key: p.GetKey(), Token: sharelock.Token(p.GetToken()), ClientID: p.GetClientId(),
-			Principal: p.GetPrincipal(), Mode: sharelock.Mode(p.GetMode()), Reason: p.GetReason(),
+			Principal: p.GetPrincipal(), Mode: sharelock.Mode(intconv.Uint8(p.GetMode())), Reason: p.GetReason(),
 			At: time.Unix(0, p.GetAtUnixNs()).UTC(), Waiters: int(p.GetWaiters()),
 		},
 		Partition: p.GetPartition(), Epoch: p.GetEpoch(), Seq: p.GetSeq(),

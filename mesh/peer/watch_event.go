@@ -2,12 +2,12 @@ package peer
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/protofield"
 	"github.com/sgkandale/sharelock/owner"
 )
@@ -24,7 +24,7 @@ func appendEvent(b []byte, e *owner.Event) []byte {
 	b = protofield.AppendUint(b, 6, uint64(e.Mode))
 	b = protofield.AppendString(b, 7, e.Reason)
 	b = protofield.AppendUint(b, 8, uint64(e.At.UnixNano()))
-	b = protofield.AppendUint(b, 9, uint64(uint32(e.Waiters)))
+	b = protofield.AppendUint(b, 9, uint64(intconv.Uint32(e.Waiters)))
 	b = protofield.AppendUint(b, 10, uint64(e.Partition))
 	b = protofield.AppendUint(b, 11, uint64(e.Epoch))
 	b = protofield.AppendUint(b, 12, e.Seq)
@@ -98,15 +98,15 @@ func setNumber(e *owner.Event, f *protofield.Field) {
 	case 3:
 		e.Token = sharelock.Token(f.V)
 	case 6:
-		e.Mode = sharelock.Mode(min(f.V, math.MaxUint8))
+		e.Mode = sharelock.Mode(f.Uint8())
 	case 8:
-		e.At = time.Unix(0, int64(f.V)).UTC()
+		e.At = time.Unix(0, f.Int64()).UTC()
 	case 9:
-		e.Waiters = int(uint32(f.V))
+		e.Waiters = int(f.Uint32())
 	case 10:
-		e.Partition = uint32(f.V)
+		e.Partition = f.Uint32()
 	case 11:
-		e.Epoch = uint32(f.V)
+		e.Epoch = f.Uint32()
 	case 12:
 		e.Seq = f.V
 	}

@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/release"
 )
 
@@ -317,8 +318,8 @@ func encodeEntry(entry *raft.Log) []byte {
 	b := make([]byte, 0, entryHeader+len(entry.Extensions)+len(entry.Data)+entrySum)
 	b = append(b, entryFormat, byte(entry.Type))
 	b = binary.BigEndian.AppendUint64(b, entry.Term)
-	b = binary.BigEndian.AppendUint64(b, uint64(at))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(entry.Extensions)))
+	b = binary.BigEndian.AppendUint64(b, intconv.Bits(at))
+	b = binary.BigEndian.AppendUint32(b, intconv.Uint32(len(entry.Extensions)))
 	b = append(b, entry.Extensions...)
 	b = append(b, entry.Data...)
 	return binary.BigEndian.AppendUint32(b, crc32c(b))
@@ -340,7 +341,7 @@ func decodeEntry(b []byte) (raft.Log, error) {
 		return raft.Log{}, fmt.Errorf("%w: format %d, this release knows %d", ErrDamaged, body[0], entryFormat)
 	}
 	entry := raft.Log{Type: raft.LogType(body[1]), Term: binary.BigEndian.Uint64(body[2:])}
-	if at := int64(binary.BigEndian.Uint64(body[10:])); at != noTime {
+	if at := intconv.Signed(binary.BigEndian.Uint64(body[10:])); at != noTime {
 		entry.AppendedAt = time.Unix(0, at)
 	}
 	n := uint64(binary.BigEndian.Uint32(body[18:]))

@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"github.com/sgkandale/sharelock/internal/frame"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/release"
 	"github.com/sgkandale/sharelock/internal/rules"
 )
@@ -55,9 +56,9 @@ func appendPreamble(b, clusterID []byte, voter string) ([]byte, error) {
 		return b, fmt.Errorf("%w: a voter id of %d bytes", errPreamble, len(voter))
 	}
 	b = append(b, Magic...)
-	b = append(b, preambleVersion, byte(len(clusterID)))
+	b = append(b, preambleVersion, intconv.Uint8(len(clusterID)))
 	b = append(b, clusterID...)
-	b = append(b, byte(len(voter)))
+	b = append(b, intconv.Uint8(len(voter)))
 	return append(b, voter...), nil
 }
 

@@ -2,6 +2,7 @@ package route
 
 import (
 	"hash/maphash"
+	"math"
 	"net"
 )
 
@@ -21,5 +22,5 @@ func (rt *Router) connection(remote net.Addr) uint32 {
 	} else {
 		hash = maphash.String(connSeed, remote.String())
 	}
-	return max(uint32(hash), 1)
+	return max(uint32(hash&math.MaxUint32), 1)
 }

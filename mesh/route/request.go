@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/internal/trace"
 	"github.com/sgkandale/sharelock/internal/wake"
@@ -259,7 +260,7 @@ func (q *request) drop() {
 // is not changed any more. alone: no other request is sent by this goroutine right after it.
 func (q *request) send(now time.Duration, r *owner.Request, alone bool) {
 	q.sends = append(q.sends, now)
-	r.Send = uint32(len(q.sends))
+	r.Send = intconv.Uint32(len(q.sends))
 	if q.target.link != nil {
 		q.target.link.Send(q.target.id, q.target.epoch, r)
 		return
@@ -273,7 +274,7 @@ func (q *request) send(now time.Duration, r *owner.Request, alone bool) {
 }
 
 // lastSend is the number of the newest send.
-func (q *request) lastSend() uint32 { return uint32(len(q.sends)) }
+func (q *request) lastSend() uint32 { return intconv.Uint32(len(q.sends)) }
 
 // sentAfter is how long the request had been going at least, by the caller's clock, when its send n
 // left. Q3: that clock may be slower than this node's, and what is added here to the life of a lock

@@ -17,8 +17,9 @@ func Merge(q Query, parts []Part, live []sharelock.Hold, epoch uint32) sharelock
 	l := newLine(parts)
 	m := merger{query: q, line: l, covered: l.covered(q.From, epoch), pasts: map[sharelock.Token]*merged{}}
 	for i := range parts {
-		for k := range parts[i].Pasts {
-			m.add(&parts[i].Pasts[k])
+		pasts := parts[i].Pasts
+		for k := range pasts {
+			m.add(&pasts[k])
 		}
 	}
 	for i := range live {

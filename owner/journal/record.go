@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -71,13 +72,13 @@ func (r *record) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(r.partition))
 	b = binary.AppendUvarint(b, uint64(r.epoch))
 	b = binary.AppendUvarint(b, r.seq)
-	b = binary.AppendUvarint(b, uint64(r.at))
+	b = binary.AppendUvarint(b, intconv.Bits(r.at))
 	if r.kind == applied {
 		b = append(b, r.op...)
 	} else {
 		b = binary.AppendUvarint(b, r.base)
 	}
-	binary.LittleEndian.PutUint16(b[at:], uint16(len(b)-at-2))
+	binary.LittleEndian.PutUint16(b[at:], uint16((len(b)-at-2)&math.MaxUint16))
 	return b
 }
 
@@ -86,7 +87,7 @@ func appendOp(b []byte, r *record, op *ops.Op) []byte {
 	start := len(b)
 	b = r.append(b)
 	b = op.Append(b)
-	binary.LittleEndian.PutUint16(b[start+1:], uint16(len(b)-start-3))
+	binary.LittleEndian.PutUint16(b[start+1:], uint16((len(b)-start-3)&math.MaxUint16))
 	return b
 }
 
@@ -139,10 +140,10 @@ func keyOf(op []byte) []byte {
 		return nil
 	}
 	n, used := binary.Uvarint(op[2:])
-	if used <= 0 || n > uint64(len(op)-2-used) {
+	if used <= 0 || n > uint64(max(len(op)-2-used, 0)) {
 		return nil
 	}
-	return op[2+used : 2+used+int(n)]
+	return op[2+used : 2+used+intconv.Int(n)]
 }
 
 // wanted reports whether an op is one that is recorded.

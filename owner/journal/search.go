@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -256,7 +257,7 @@ func (s *search) result() []Past {
 			list = append(list, *p)
 		}
 	}
-	slices.SortFunc(list, func(a, b Past) int { return int(min(max(int64(b.Token)-int64(a.Token), -1), 1)) })
+	slices.SortFunc(list, func(a, b Past) int { return cmp.Compare(b.Token, a.Token) })
 	return list[:min(len(list), s.most())]
 }
 

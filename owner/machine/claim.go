@@ -5,6 +5,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/compact"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/rules"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
@@ -58,7 +59,7 @@ func (c *claim) held() bool { return c.token != 0 }
 func (c *claim) ttl() time.Duration { return time.Duration(c.life >> flagBits) }
 
 func (c *claim) setTTL(ttl time.Duration) {
-	c.life = uint64(ttl)<<flagBits | c.life&(1<<flagBits-1)
+	c.life = intconv.Bits(ttl)<<flagBits | c.life&(1<<flagBits-1)
 }
 
 func (c *claim) is(flag uint64) bool { return c.life&flag != 0 }

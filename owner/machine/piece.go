@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/owner/ops"
 )
 
@@ -111,7 +112,7 @@ func (m *Machine) Piece(now time.Duration, at, b []byte) (piece, next []byte, la
 			w.finished()
 		case recordEnd:
 			w.e.Byte(recordEnd)
-			w.e.Number(uint64(m.keys.claims.Used()))
+			w.e.Number(uint64(max(m.keys.claims.Used(), 0)))
 			return w.e.Buf, nil, true, nil
 		}
 		if err != nil {
@@ -144,7 +145,7 @@ func (w *pieceWriter) begin() {
 	w.e.Number(m.seq)
 	w.e.Number(uint64(m.last))
 	quarantine := m.Quarantined(w.now)
-	w.e.Number(uint64(quarantine))
+	w.e.Duration(quarantine)
 	w.pos = position{phase: recordClaim, claim: 1}
 }
 
@@ -225,11 +226,11 @@ func (w *pieceWriter) claim(c *claim) {
 	if c.is(hasPrincipal) {
 		e.Text(s.principalOf(c))
 	}
-	e.Number(uint64(c.ttl()))
+	e.Duration(c.ttl())
 	if d := s.maxHold(c); d > 0 {
-		e.Number(uint64(d))
+		e.Duration(d)
 		if c.held() {
-			e.Number(uint64(max(s.extra(c).ends-w.now, 0)))
+			e.Duration(max(s.extra(c).ends-w.now, 0))
 		}
 	}
 	e.Number(uint64(s.connOf(c)))
@@ -238,17 +239,17 @@ func (w *pieceWriter) claim(c *claim) {
 
 // finished writes finished ids, the oldest first.
 func (w *pieceWriter) finished() {
-	for number, o := range w.m.finished.From(int(w.pos.phase-recordFinished), w.pos.finished) {
+	for id, o := range w.m.finished.From(intconv.Int(w.pos.phase-recordFinished), w.pos.finished) {
 		if !w.more() {
-			w.pos.finished = number
+			w.pos.finished = id
 			return
 		}
 		w.left--
 		if o.Until > w.now {
-			w.e.Byte(byte(w.pos.phase))
+			w.e.Byte(intconv.Uint8(w.pos.phase))
 			w.e.Buf = append(w.e.Buf, o.Digest[:]...)
 			w.e.Number(uint64(o.Conn))
-			w.e.Number(uint64(o.Until - w.now))
+			w.e.Duration(o.Until - w.now)
 		}
 	}
 	w.pos = position{phase: w.pos.phase + 1}
@@ -275,6 +276,6 @@ func (m *Machine) Encode(now time.Duration) []byte {
 		w.finished()
 	}
 	w.e.Byte(recordEnd)
-	w.e.Number(uint64(m.keys.claims.Used()))
+	w.e.Number(uint64(max(m.keys.claims.Used(), 0)))
 	return w.e.Buf
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 // MaxSpan bounds every duration that a machine accepts, so that no sum of them overflows. It is far
@@ -79,6 +80,9 @@ func (e *Encoder) Byte(v byte) { e.Buf = append(e.Buf, v) }
 
 // Number appends a number of any size.
 func (e *Encoder) Number(v uint64) { e.Buf = binary.AppendUvarint(e.Buf, v) }
+
+// Duration appends a duration, which is not negative.
+func (e *Encoder) Duration(d time.Duration) { e.Number(intconv.Bits(d)) }
 
 // Text appends a text with its length.
 func (e *Encoder) Text(s string) {
@@ -218,7 +222,7 @@ func (d *Decoder) Metadata() map[string]string {
 	size := len(d.Rest)
 	all := string(d.Rest[:size-len(ahead.Rest)])
 	part := func() string {
-		n := int(d.Number())
+		n := intconv.Int(d.Number())
 		at := size - len(d.Rest)
 		d.Rest = d.Rest[n:]
 		return all[at : at+n]

@@ -247,10 +247,10 @@ func (op *Op) Append(b []byte) []byte {
 		e.Number(uint64(op.Token))
 	}
 	if f&hasTTL != 0 {
-		e.Number(uint64(op.TTL))
+		e.Duration(op.TTL)
 	}
 	if op.MaxHold != 0 {
-		e.Number(uint64(op.MaxHold))
+		e.Duration(op.MaxHold)
 	}
 	if f&hasSlots != 0 {
 		e.Number(uint64(op.Slots))
@@ -310,7 +310,7 @@ func (op *Op) Decode(b []byte) (rest []byte, err error) {
 		got.Token = sharelock.Token(d.Number())
 	}
 	if f&hasTTL != 0 {
-		got.TTL = time.Duration(d.Number())
+		got.TTL = d.Duration()
 	}
 	if flags&FlagLimited != 0 {
 		if got.MaxHold = d.Duration(); got.MaxHold == 0 {

@@ -159,7 +159,7 @@ func (s *Session) failed(err error) {
 
 // Jitter spreads clients that failed together over the second half of d.
 func Jitter(d time.Duration) time.Duration {
-	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1))
+	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1)) //nolint:gosec // spreads calls over time, and is no secret
 }
 
 // reached records that the node was reached, and makes the stream the one that takes calls.

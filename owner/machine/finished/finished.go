@@ -32,10 +32,10 @@ func DigestOf(key, principal, request string) Digest {
 	buf := make([]byte, 0, most)
 	// The lengths keep a byte from moving from one part to the next.
 	if principal == "" {
-		buf = binary.BigEndian.AppendUint16(buf, uint16(len(key)))
+		buf = binary.BigEndian.AppendUint16(buf, uint16(len(key)&math.MaxUint16))
 	} else {
-		buf = binary.BigEndian.AppendUint16(buf, uint16(len(key))|withPrincipal)
-		buf = binary.BigEndian.AppendUint16(buf, uint16(len(principal)))
+		buf = binary.BigEndian.AppendUint16(buf, uint16(len(key)&math.MaxUint16)|withPrincipal)
+		buf = binary.BigEndian.AppendUint16(buf, uint16(len(principal)&math.MaxUint16))
 		buf = append(buf, principal...)
 	}
 	buf = append(append(buf, key...), request...)

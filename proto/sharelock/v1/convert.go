@@ -4,8 +4,10 @@ import (
 	"math"
 	"time"
 
-	"github.com/sgkandale/sharelock"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 // ModeToProto returns the mode on the wire.
@@ -131,8 +133,8 @@ func LockToProto(l sharelock.KeyState) *Lock {
 		Holds:     HoldsToProto(l.Holds),
 		Waiters:   each(l.Waiters, WaiterToProto),
 		// If the lists are complete, the counts need not be set.
-		HoldCount:   clampUint32(max(l.HoldCount, len(l.Holds))),
-		WaiterCount: clampUint32(max(l.WaiterCount, len(l.Waiters))),
+		HoldCount:   intconv.Uint32(max(l.HoldCount, len(l.Holds))),
+		WaiterCount: intconv.Uint32(max(l.WaiterCount, len(l.Waiters))),
 	}
 	if l.Quarantine > 0 {
 		m.Quarantine = durationpb.New(l.Quarantine)
@@ -180,8 +182,4 @@ func duration(d *durationpb.Duration) time.Duration {
 		return 0
 	}
 	return d.AsDuration()
-}
-
-func clampUint32(n int) uint32 {
-	return uint32(min(max(n, 0), math.MaxInt32))
 }

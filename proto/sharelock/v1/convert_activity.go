@@ -4,6 +4,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 // ActivityToProto returns what a member does on the wire.
@@ -16,8 +17,8 @@ func ActivityToProto(a sharelock.Activity) *MemberActivity {
 		LongestWait:   durationpb.New(a.LongestWait),
 		Grants:        a.Grants,
 		Ends:          a.Ends,
-		CopiesMissing: clampUint32(a.CopiesMissing),
-		Quarantined:   clampUint32(a.Quarantined),
+		CopiesMissing: intconv.Uint32(a.CopiesMissing),
+		Quarantined:   intconv.Uint32(a.Quarantined),
 		Contended:     each(a.Contended, contentionToProto),
 	}
 }
@@ -28,8 +29,8 @@ func ActivityFromProto(m *MemberActivity) sharelock.Activity {
 	return sharelock.Activity{
 		Name:          m.GetName(),
 		Err:           m.GetError(),
-		Holds:         int(m.GetHolds()),
-		Waiters:       int(m.GetWaiters()),
+		Holds:         intconv.Int(m.GetHolds()),
+		Waiters:       intconv.Int(m.GetWaiters()),
 		LongestWait:   duration(m.GetLongestWait()),
 		Grants:        m.GetGrants(),
 		Ends:          m.GetEnds(),
@@ -41,7 +42,7 @@ func ActivityFromProto(m *MemberActivity) sharelock.Activity {
 
 func contentionToProto(c sharelock.Contention) *Contention {
 	return &Contention{
-		Key: c.Key, Holds: clampUint32(c.Holds), Waiters: clampUint32(c.Waiters), LongestWait: durationpb.New(c.LongestWait),
+		Key: c.Key, Holds: intconv.Uint32(c.Holds), Waiters: intconv.Uint32(c.Waiters), LongestWait: durationpb.New(c.LongestWait),
 	}
 }
 

@@ -3,8 +3,10 @@ package sharelockv1
 import (
 	"time"
 
-	"github.com/sgkandale/sharelock"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 // eventTypes are the types of events on the wire.
@@ -29,7 +31,7 @@ func EventTypeToProto(t sharelock.EventType) WatchEvent_Type { return eventTypes
 func EventToProto(e *sharelock.Event) *WatchEvent {
 	return &WatchEvent{
 		Type: eventTypes[e.Type], Key: e.Key, Token: uint64(e.Token), ClientId: e.ClientID, Principal: e.Principal,
-		Mode: ModeToProto(e.Mode), Reason: e.Reason, At: timestamppb.New(e.At), Waiters: uint32(e.Waiters), Cursor: e.Cursor,
+		Mode: ModeToProto(e.Mode), Reason: e.Reason, At: timestamppb.New(e.At), Waiters: intconv.Uint32(e.Waiters), Cursor: e.Cursor,
 		Filtered: e.Filtered,
 	}
 }

@@ -1,12 +1,15 @@
 package sharelockv1
 
-import "github.com/sgkandale/sharelock"
+import (
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
+)
 
 // KeyringToProto returns the gossip keys of a mesh on the wire.
 func KeyringToProto(k sharelock.Keyring) *Keyring {
 	return &Keyring{
 		Keys: each(k.Keys, func(k sharelock.GossipKey) *GossipKey {
-			return &GossipKey{Fingerprint: k.Fingerprint, Key: k.Key, Installed: clampUint32(k.Installed), Primary: clampUint32(k.Primary)}
+			return &GossipKey{Fingerprint: k.Fingerprint, Key: k.Key, Installed: intconv.Uint32(k.Installed), Primary: intconv.Uint32(k.Primary)}
 		}),
 		Members: each(k.Members, func(m sharelock.KeyringMember) *KeyringMember {
 			return &KeyringMember{Name: m.Name, Encryption: m.Encryption, FromFile: m.FromFile, Error: m.Err}

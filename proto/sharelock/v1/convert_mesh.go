@@ -4,6 +4,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 // MeshToProto returns a node's view of the mesh on the wire.
@@ -14,19 +15,19 @@ func MeshToProto(s sharelock.MeshState) *GetMeshResponse {
 		Epoch:            s.Epoch,
 		Leader:           s.Leader,
 		Lease:            &Lease{Valid: s.LeaseValid, Remaining: durationpb.New(s.LeaseRemaining)},
-		Partitions:       clampUint32(s.Partitions),
-		Replicas:         clampUint32(s.Replicas),
-		Quarantined:      clampUint32(s.Quarantined),
-		Active:           clampUint32(s.Active),
+		Partitions:       intconv.Uint32(s.Partitions),
+		Replicas:         intconv.Uint32(s.Replicas),
+		Quarantined:      intconv.Uint32(s.Quarantined),
+		Active:           intconv.Uint32(s.Active),
 		Release:          s.Release,
 		Members:          each(s.Members, memberToProto),
 		Stalls:           each(s.Stalls, stallToProto),
 		Seats:            each(s.Seats, seatToProto),
-		SurvivableLosses: clampUint32(s.Survives),
+		SurvivableLosses: intconv.Uint32(s.Survives),
 		DiskError:        s.DiskError,
 		Conditions:       each(s.Conditions, conditionToProto),
 		AuditDropped:     s.AuditDropped,
-		CopiesMissing:    clampUint32(s.CopiesMissing),
+		CopiesMissing:    intconv.Uint32(s.CopiesMissing),
 		SeatWaits:        s.SeatWaits,
 		AuthHash:         s.AuthHash,
 	}
@@ -67,8 +68,8 @@ func memberToProto(m sharelock.Member) *Member {
 		Incarnation: m.Incarnation,
 		Voter:       m.Voter,
 		Leaving:     m.Leaving,
-		Owns:        clampUint32(m.Owns),
-		Backs:       clampUint32(m.Backs),
+		Owns:        intconv.Uint32(m.Owns),
+		Backs:       intconv.Uint32(m.Backs),
 		Http:        m.HTTP,
 		Grpc:        m.GRPC,
 		Peer:        m.Peer,

@@ -9,13 +9,15 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/sgkandale/sharelock"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
 // ErrorDomain is the domain of the google.rpc.ErrorInfo in every error of ShareLock.
@@ -232,7 +234,7 @@ func heldBy(e *sharelock.Error) string {
 // HeldDetail returns the detail of LOCK_HELD: the number of waiters, and as many of the first
 // holders as fit into an error. The holder of a mutex always fits.
 func HeldDetail(e *sharelock.Error) *LockHeldDetail {
-	d := &LockHeldDetail{Waiters: clampUint32(e.Queue)}
+	d := &LockHeldDetail{Waiters: intconv.Uint32(e.Queue)}
 	size := 0
 	for i, h := range e.Holds {
 		m := HoldToProto(h)
