@@ -22,6 +22,8 @@
 //     backups, and only then serves requests (activate.go, fetch.go, push.go; copies.go answers the
 //     activations of others). A partition whose state is lost is in quarantine until every
 //     lock that may have existed has expired.
+//   - What a machine decides of keys that are watched is told to feeds, like an answer (watched.go);
+//     feed.go reads the present state for them.
 //
 // # One goroutine at a time
 //

@@ -1,195 +1,206 @@
 package owner
 
 import (
-	"fmt"
-	"sync"
+	"context"
+	"errors"
+	"maps"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/internal/pace"
-	"github.com/sgkandale/sharelock/internal/prefixes"
-	"github.com/sgkandale/sharelock/internal/wake"
+	"github.com/sgkandale/sharelock/owner/feed"
+	"github.com/sgkandale/sharelock/owner/machine"
 )
 
-// A Target is what is watched: one key or, if Key is empty, all keys that begin with Prefix.
-type Target struct{ Key, Prefix string }
+// What members tell of the keys that they own; see package feed.
+type (
+	Feed   = feed.Feed
+	Target = feed.Target
+	News   = feed.News
+	Event  = feed.Event
+	Cursor = feed.Cursor
+	Read   = feed.Read
+	Part   = feed.Part
+)
 
-// News is something that a feed tells: an event, a part of what was read or, if both are nil, that
-// events were left out.
-type News struct {
-	Event *Event
-	Part  *Part
-	// unsure is set if the event is told only if a prefix matches.
-	unsure bool
-}
+// ErrFeedClosed means that a feed was closed.
+var ErrFeedClosed = feed.ErrClosed
 
-// Lost reports whether events were left out, so that everything must be read again.
-func (n News) Lost() bool { return n.Event == nil && n.Part == nil }
-
-// A Feed is what one node is told of the partitions that this member owns. News must be taken; if
-// too much waits, all of it is left out. All methods are safe for concurrent use.
-type Feed struct {
-	service *Service
-	wake    wake.Signal
-
-	mu    sync.Mutex
-	queue newsQueue           // guarded by mu
-	keys  map[string]struct{} // guarded by mu
-	// patterns is the number of prefixes; guarded by mu.
-	patterns int
-	closed   bool // guarded by mu
-
-	// matching guards the prefixes. It comes before mu, and is never taken in a shard's turn.
-	matching sync.Mutex
-	prefixes prefixes.Set[struct{}]
-
-	// pace says how long Take rests, and quiet until when; only Take uses them.
-	pace  pace.Pace
-	quiet time.Time
-}
+// ParseCursor reads what [Cursor.String] has written. It returns false for anything else.
+func ParseCursor(s string) (Cursor, bool) { return feed.ParseCursor(s) }
 
 // Feed returns a feed that watches nothing yet. The caller calls Close.
-func (s *Service) Feed() *Feed {
-	f := &Feed{service: s, wake: wake.New(), keys: map[string]struct{}{}, pace: pace.Pace{Credit: takeCredit}}
-	s.watched.add(f)
-	return f
-}
+func (s *Service) Feed() *Feed { return s.watched.Open(feedReader{s}) }
 
-// Watch adds a target. Everything that is decided afterwards is told. What was decided before is
-// found out by Read.
-func (f *Feed) Watch(t Target) {
-	f.matching.Lock()
-	defer f.matching.Unlock()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed || f.watches(t) {
+// A feedReader reads for the feeds of a service.
+type feedReader struct{ service *Service }
+
+// readEnough is how many snapshots end the read of a prefix before all its partitions are read, so
+// that the reader can ask for more at its own pace.
+const readEnough = 512
+
+// Read implements feed.Reader.
+func (x feedReader) Read(ctx context.Context, f *Feed, r Read) {
+	s := x.service
+	if r.Key != "" {
+		s.readKey(f, r)
 		return
 	}
-	if t.Key != "" {
-		f.keys[t.Key] = struct{}{}
-	} else {
-		f.prefixes.Put(t.Prefix, struct{}{})
-		f.patterns++
+	p := prefixRead{service: s, feed: f, read: r}
+	for i, id := range r.Partitions {
+		if !f.AwaitRoom(ctx) {
+			return
+		}
+		p.final = i == len(r.Partitions)-1
+		var ok bool
+		switch visited := s.reading.Visit(ctx, func() { ok = p.partition(id) }); {
+		case !visited:
+			return
+		case !ok:
+			f.Pass(&Part{ID: r.ID, Epoch: r.Epoch, Last: true, Err: ErrBehind})
+			return
+		case ctx.Err() != nil || p.ended:
+			return
+		}
 	}
-	f.count(t, 1)
 }
 
-// Unwatch removes a target.
-func (f *Feed) Unwatch(t Target) {
-	f.matching.Lock()
-	defer f.matching.Unlock()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed || !f.watches(t) {
+// readKey reads a key like any Get, so that the result has a place in the log.
+// The result is passed to the feed.
+func (s *Service) readKey(f *Feed, r Read) {
+	id := s.partition(r.Key)
+	if s.cur.Load() != r.Epoch {
+		f.Pass(&Part{ID: r.ID, Partition: id, Epoch: r.Epoch, Last: true, Err: ErrBehind})
 		return
 	}
-	if t.Key != "" {
-		delete(f.keys, t.Key)
-	} else {
-		f.prefixes.Delete(t.Prefix)
-		f.patterns--
-	}
-	f.count(t, -1)
+	s.Submit(id, Ref{Caller: &keyRead{service: s, feed: f, read: r, partition: id}}, &Request{Kind: Get, Key: r.Key, Send: 1})
 }
 
-// Targets returns the number of targets.
-func (f *Feed) Targets() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.keys) + f.patterns
+// A keyRead is the caller of a Get for a feed.
+type keyRead struct {
+	service   *Service
+	feed      *Feed
+	read      Read
+	partition uint32
 }
 
-// watches reports whether a target is watched. It needs matching and mu.
-func (f *Feed) watches(t Target) (yes bool) {
-	if t.Key != "" {
-		_, yes = f.keys[t.Key]
-	} else {
-		_, yes = f.prefixes.Get(t.Prefix)
+// Alive implements Caller.
+func (k *keyRead) Alive() bool { return true }
+
+// Answer implements Caller. Unless the answer is Retry it is called in the shard's turn.
+func (k *keyRead) Answer(_ uint64, a Answer) {
+	part := &Part{ID: k.read.ID, Partition: k.partition, Epoch: k.read.Epoch, Done: true, Last: true}
+	switch {
+	case a.Outcome == Retry:
+		part.Err = ErrBehind
+	case a.Outcome == Failed && !errors.Is(a.Err, sharelock.ErrNotHeld):
+		part.Err = a.Err
+	default:
+		sh := k.service.shard(k.partition)
+		if sh.epoch != k.read.Epoch {
+			part.Err = ErrBehind
+			break
+		}
+		t := &sh.part(k.partition).tail
+		part.Seq = t.Last()
+		if k.read.Resume {
+			part.Events, part.Resumed = t.After(k.read.Key, k.read.After)
+		}
+		if a.Lock != nil && !part.Resumed {
+			part.Events = feed.Snapshots(a.Lock, Event{Partition: k.partition, Epoch: sh.epoch, Seq: t.Last(), Event: sharelock.Event{At: time.Now().UTC()}})
+		}
 	}
-	return yes
+	k.feed.Pass(part)
 }
 
-// count counts a target at the service.
-func (f *Feed) count(t Target, d int32) {
-	if t.Key == "" {
-		f.service.watched.all.Add(d)
-		return
-	}
-	f.service.watched.keys[f.service.partition(t.Key)].Add(d)
+// A prefixRead is the read of a prefix under way.
+type prefixRead struct {
+	service *Service
+	feed    *Feed
+	read    Read
+	// shown is how many snapshots were made, and final is set in the last partition. ended is set
+	// when no other partition is read.
+	shown        int
+	final, ended bool
 }
 
-// Close ends the feed.
-func (f *Feed) Close() {
-	f.matching.Lock()
-	defer f.matching.Unlock()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
-		return
+// partition reads the keys of a partition with the prefix. It returns false if the partition should
+// be active and is not, or is not owned here.
+func (p *prefixRead) partition(id uint32) (ok bool) {
+	if int(id) >= p.service.partitions {
+		return false
 	}
-	f.closed = true
-	for k := range f.keys {
-		f.count(Target{Key: k}, -1)
+	w := listed{service: p.service, epoch: p.read.Epoch, prefix: p.read.Prefix, limit: math.MaxInt}
+	owned, quarantined, scan := true, false, (*machine.Scan)(nil)
+	none := func() { owned = false }
+	for done := false; !done && owned; {
+		if !w.visit(id, func(m *machine.Machine, now time.Duration) {
+			if scan == nil {
+				quarantined = m.Quarantined(now) > 0
+				scan = m.Scan("", w.see)
+			}
+			done = scan.Step()
+		}, none) {
+			return false
+		}
 	}
-	f.prefixes.All(func(p string, _ struct{}) { f.count(Target{Prefix: p}, -1) })
-	f.service.watched.remove(f)
-	f.keys, f.prefixes, f.patterns = nil, prefixes.Set[struct{}]{}, 0
-	f.queue.take()
-	f.wake.Set()
+	names := slices.Sorted(maps.Keys(w.names))
+	for done := false; !done && owned; {
+		if !w.visitPart(id, func(sh *shard, pt *partition) {
+			names = p.show(sh, pt, names, quarantined)
+			done = len(names) == 0
+		}, none) {
+			return false
+		}
+	}
+	return owned
 }
 
-// A Read asks for the present state of a key, or of the keys with a prefix in some partitions.
-type Read struct {
-	// ID is chosen by the caller. All parts of the result have it.
-	ID uint64
-	// Epoch is the epoch in which to read. In any other the read fails with ErrBehind.
-	Epoch uint32
-	Target
-	// After, if Resume is set, is the sequence number of the last event of Key that the caller has
-	// seen in this epoch. If all later ones are known, they are the result.
-	Resume bool
-	After  uint64
-	// Partitions are read one after the other. The read may end before all are read.
-	Partitions []uint32
+// show makes a part of some of the named keys, which leaves like an answer, and returns the names
+// of the others.
+func (p *prefixRead) show(sh *shard, pt *partition, names []string, quarantined bool) (rest []string) {
+	part := &Part{ID: p.read.ID, Partition: pt.id, Epoch: p.read.Epoch, Quarantined: quarantined}
+	rest = sh.excerpts(pt, part, names)
+	p.shown += len(part.Events)
+	part.Done = len(rest) == 0
+	p.ended = part.Done && (p.final || p.shown >= readEnough)
+	part.Last = p.ended
+	sh.out.Replies = append(sh.out.Replies, machine.Reply{
+		Ref: Ref{Caller: &partRead{feed: p.feed, part: part}}, Answer: Answer{Outcome: Done}, Seq: pt.m.Seq(),
+	})
+	sh.after(pt, pt.m.Len())
+	return rest
 }
 
-// A Part is a part of the result of a Read.
-type Part struct {
-	ID        uint64
-	Partition uint32
-	Epoch     uint32
-	// Seq, of a key, is the sequence number up to which all events are in the part.
-	Seq uint64
-	// Events are snapshots or, if Resumed is set, what was told after Read.After.
-	Events  []*Event
-	Resumed bool
-	// Done is set in the last part of a partition. Last is set in the last part of all.
-	Done, Last bool
-	// Quarantined is set if the state of the partition was lost, so that holds may exist that are
-	// not shown.
-	Quarantined bool
-	// Err is why the read failed. That part is the last.
-	Err error
+// excerpts adds snapshots of some of the named keys to a part, and returns the names of the others.
+func (sh *shard) excerpts(p *partition, part *Part, names []string) (rest []string) {
+	sh.observe(p)
+	at := Event{Partition: p.id, Epoch: sh.epoch, Seq: p.m.Seq(), Event: sharelock.Event{At: time.Now().UTC()}}
+	for size := 0; len(names) > 0 && size < machine.StepBytes/2; names = names[1:] {
+		if l, ok := p.m.Excerpt(sh.now, names[0], listedPerKey, listedPerKeyBytes); ok {
+			part.Events = append(part.Events, feed.Snapshots(&l, at)...)
+			size += sizeOf(&l)
+		}
+		size += listedCost
+	}
+	sh.saw(p.m)
+	return names
 }
 
-// snapshots returns events that show the state of a key. The last one says how much is not shown
-// because it is too much.
-func snapshots(l *sharelock.KeyState, at Event) []*Event {
-	list := make([]*Event, 0, len(l.Holds)+len(l.Waiters))
-	at.Type, at.Key, at.Waiters = sharelock.Snapshot, l.Key, l.WaiterCount
-	for i := range l.Holds {
-		h, e := &l.Holds[i], at
-		e.Token, e.ClientID, e.Principal, e.Mode = h.Token, h.ClientID, h.Principal, h.Mode
-		list = append(list, &e)
+// A partRead is the caller of an answer that is a part of the read of a prefix.
+type partRead struct {
+	feed *Feed
+	part *Part
+}
+
+// Alive implements Caller.
+func (r *partRead) Alive() bool { return true }
+
+// Answer implements Caller.
+func (r *partRead) Answer(_ uint64, a Answer) {
+	if a.Outcome != Done {
+		r.part.Events, r.part.Done, r.part.Last, r.part.Err = nil, false, true, ErrBehind
 	}
-	for i := range l.Waiters {
-		w, e := &l.Waiters[i], at
-		e.ClientID, e.Principal, e.Mode = w.ClientID, w.Principal, w.Mode
-		list = append(list, &e)
-	}
-	holds, waiters := l.HoldCount-len(l.Holds), l.WaiterCount-len(l.Waiters)
-	if len(list) > 0 && holds+waiters > 0 {
-		list[len(list)-1].Reason = fmt.Sprintf("%d more holds and %d more waiters are not shown", max(holds, 0), max(waiters, 0))
-	}
-	return list
+	r.feed.Pass(r.part)
 }

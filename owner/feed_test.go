@@ -10,6 +10,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/invariant"
+	"github.com/sgkandale/sharelock/owner/feed"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -50,10 +51,7 @@ func (r *reader) take() []News {
 	r.tb.rest()
 	ctx, cancel := context.WithCancel(r.tb.t.Context())
 	defer cancel()
-	r.feed.mu.Lock()
-	some := len(r.feed.queue.news) > 0
-	r.feed.mu.Unlock()
-	if !some {
+	if !r.feed.Pending() {
 		return nil
 	}
 	news, err := r.feed.Take(ctx)
@@ -204,7 +202,7 @@ func TestFeedResumes(t *testing.T) {
 		tb.ask(s, releaseOf("k", token))
 		resume := Read{Target: Target{Key: "k"}, Resume: true, After: seen}
 		wants(t, r.ask(s, resume), "released c0/0 token, released c0/0 token, read")
-		for i := range tailMost {
+		for i := range feed.TailMost {
 			token := tb.granted(tb.ask(s, acquireOf("k", fmt.Sprint("d", i), 0)))
 			tb.ask(s, releaseOf("k", token))
 		}
@@ -257,64 +255,6 @@ func TestFeedOfPrefix(t *testing.T) {
 	})
 }
 
-// A key is looked up once for each length of a prefix, however many prefixes are watched (Q6), and
-// not in the owner's turn.
-func TestFeedOfManyPrefixes(t *testing.T) {
-	bubble(t, func(tb *table) {
-		tb.three(1)
-		s := tb.members["a"]
-		f := s.service.Feed()
-		defer f.Close()
-		const n = 20000
-		for i := range n {
-			f.Watch(Target{Prefix: fmt.Sprint("p", i, "/")})
-			f.Watch(Target{Prefix: fmt.Sprint("p", i, "/")}) // counts once
-		}
-		f.matching.Lock()
-		if f.prefixes.Lengths() != 5 || !f.prefixes.Any("p0/k") || !f.prefixes.Any("p19999/") || f.prefixes.Any("p19999") || f.prefixes.Any("p20000/k") || f.prefixes.Any("") {
-			t.Errorf("of %d prefixes with %d lengths the wrong ones are wanted", n, f.prefixes.Lengths())
-		}
-		f.matching.Unlock()
-		f.Watch(Target{Prefix: ""})
-		f.matching.Lock()
-		if !f.prefixes.Any("p20000/k") || !f.prefixes.Any("") {
-			t.Error("the empty prefix is not that of every key")
-		}
-		f.matching.Unlock()
-		f.Unwatch(Target{Prefix: ""})
-		for i := range n {
-			f.Unwatch(Target{Prefix: fmt.Sprint("p", i, "/")})
-		}
-		f.matching.Lock()
-		if f.prefixes.Lengths() > 0 || f.prefixes.Any("p0/k") {
-			t.Errorf("%d lengths are left", f.prefixes.Lengths())
-		}
-		f.matching.Unlock()
-	})
-}
-
-// Who does not take the news loses them, and keeps no memory.
-func TestFeedIsBounded(t *testing.T) {
-	bubble(t, func(tb *table) {
-		tb.seat("a", 1)
-		tb.deal("a")
-		r, _ := tb.follow(tb.members["a"], Target{Key: "k"})
-		events := make([]*Event, feedMost+10)
-		for i := range events {
-			events[i] = &Event{Event: sharelock.Event{Key: "k", Type: sharelock.Queued}}
-		}
-		r.feed.offer(events)
-		if news := r.take(); len(news) != 11 || !news[0].Lost() {
-			t.Errorf("%d news wait, want 11, the first of which is that some were lost", len(news))
-		}
-		r.feed.Close()
-		r.feed.offer(events)
-		if _, err := r.feed.Take(t.Context()); err != ErrFeedClosed { //nolint:errorlint // it is this one
-			t.Errorf("a closed feed gives %v", err)
-		}
-	})
-}
-
 // While nobody watches nothing is told, and nothing is kept.
 func TestUnwatchedCostsNothing(t *testing.T) {
 	bubble(t, func(tb *table) {
@@ -325,12 +265,12 @@ func TestUnwatchedCostsNothing(t *testing.T) {
 		r.feed.Unwatch(Target{Key: "k"})
 		tb.ask(s, releaseOf("k", token))
 		s.service.inShard(ring.PartitionOf("k", testPartitions), func(_ *shard, p *partition) {
-			if p.m.Observed() || len(p.tail.events) > 0 {
+			if p.m.Observed() || p.tail.Len() > 0 {
 				t.Error("an unwatched partition keeps events")
 			}
 		})
 		r.feed.Close()
-		if s.service.watched.feeds.Load() != nil {
+		if s.service.watched.Len() > 0 {
 			t.Error("a closed feed is known")
 		}
 	})
@@ -349,34 +289,18 @@ func TestFeedIsNotResumedAcrossALoss(t *testing.T) {
 				tb.ask(s, releaseOf("k", token))
 			}
 		}
-		turns("before", tailMost/2-4)
+		turns("before", feed.TailMost/2-4)
 		first := tb.granted(tb.ask(s, acquireOf("k", "c0", 0)))
 		news := r.take()
 		seen := news[len(news)-1].Event.Seq
 		s.service.EndLease()
 		tb.ask(s, releaseOf("k", first))
 		s.service.SetLease(s.clock() + time.Hour)
-		turns("after", tailMost/4) // the tail forgets events from before the loss, but not all of them
+		turns("after", feed.TailMost/4) // the tail forgets events from before the loss, but not all of them
 		last := tb.granted(tb.ask(s, acquireOf("k", "c9", 0)))
 		r.take()
 		wants(t, r.ask(s, Read{Target: Target{Key: "k"}, Resume: true, After: seen}), "snapshot c9/0 token, read")
 		tb.ask(s, releaseOf("k", last))
-	})
-}
-
-// What waits is bounded in bytes, too.
-func TestFeedIsBoundedInBytes(t *testing.T) {
-	bubble(t, func(tb *table) {
-		tb.seat("a", 1)
-		tb.deal("a")
-		r, _ := tb.follow(tb.members["a"], Target{Key: "k"})
-		e := &Event{Event: sharelock.Event{Key: "k", Type: sharelock.Queued, Reason: strings.Repeat("x", feedBytes/10)}}
-		for range 10 {
-			r.feed.offer([]*Event{e})
-		}
-		if news := r.take(); len(news) != 2 || !news[0].Lost() {
-			t.Errorf("%d news wait, want 2, the first of which is that some were lost", len(news))
-		}
 	})
 }
 
@@ -387,8 +311,8 @@ func TestFeedReadWaitsForRoom(t *testing.T) {
 		tb.deal("a")
 		s := tb.members["a"]
 		r, _ := tb.follow(s, Target{Prefix: "k"})
-		e := &Event{Event: sharelock.Event{Key: "k", Type: sharelock.Queued, Reason: strings.Repeat("x", feedBytes/2)}}
-		r.feed.offer([]*Event{e})
+		e := &Event{Event: sharelock.Event{Key: "k", Type: sharelock.Queued, Reason: strings.Repeat("x", feed.MostBytes/2)}}
+		s.service.watched.Tell([]*Event{e})
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)

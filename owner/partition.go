@@ -5,6 +5,7 @@ import (
 
 	"github.com/sgkandale/sharelock/internal/compact"
 	"github.com/sgkandale/sharelock/internal/rules"
+	"github.com/sgkandale/sharelock/owner/feed"
 	"github.com/sgkandale/sharelock/owner/journal"
 	"github.com/sgkandale/sharelock/owner/machine"
 	"github.com/sgkandale/sharelock/ring"
@@ -40,7 +41,7 @@ type partition struct {
 	// log has what the backups have not acknowledged. Only the owner uses it.
 	log oplog
 	// tail has the last events that were told. Only the owner uses it.
-	tail  tail
+	tail  feed.Tail
 	owner ring.Identity
 	// staged has the pieces of this epoch's base that have come while others are missing; it is
 	// nil before the first.

@@ -10,6 +10,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/internal/metrics"
 	"github.com/sgkandale/sharelock/internal/trace"
+	"github.com/sgkandale/sharelock/owner/feed"
 	"github.com/sgkandale/sharelock/owner/journal"
 	"github.com/sgkandale/sharelock/owner/ledger"
 	"github.com/sgkandale/sharelock/owner/machine"
@@ -99,8 +100,8 @@ type Service struct {
 	// told has for each partition the latest epoch in which it was said to be active (G1).
 	told []atomic.Uint32
 	// watched has who watches what, and reading whose turn it is to read a prefix.
-	watched watched
-	reading *readTurn
+	watched feed.Set
+	reading *feed.Turn
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -127,8 +128,8 @@ func NewService(cfg Config) *Service {
 		clock: cfg.Clock, peers: cfg.Peers, log: cfg.Log, forced: cfg.Forced, pause: cfg.Pause, unknown: cfg.Unknown, tracer: cfg.Tracer,
 		partitions: cfg.Partitions, bounds: cfg.Bounds, ledger: ledger.New(cfg.Clock, cfg.Limits, cfg.Count),
 		told:    make([]atomic.Uint32, cfg.Partitions),
-		watched: watched{keys: make([]atomic.Int32, cfg.Partitions)},
-		reading: newReadTurn(cfg.Clock),
+		watched: feed.NewSet(cfg.Partitions),
+		reading: feed.NewTurn(cfg.Clock),
 		stop:    make(chan struct{}),
 		cancel:  func() {},
 		rings:   newRingCache(cfg.Partitions),

@@ -1,4 +1,4 @@
-package owner
+package feed
 
 import "testing"
 

@@ -1,4 +1,4 @@
-package owner
+package feed
 
 import (
 	"context"
@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Bounds of what waits for a node in its feed. The read of a prefix waits while there is more than
-// half of feedBytes.
+// The bounds of what waits for a node in its feed, in news and in bytes. The read of a prefix waits while there is more than
+// half of MostBytes.
 const (
-	feedMost  = 16384
-	feedBytes = 16 << 20
+	Most      = 16384
+	MostBytes = 16 << 20
 )
 
 // A Take costs takeCost of rest, so that a node which is told something all the time takes more at
@@ -32,7 +32,7 @@ type newsQueue struct {
 
 // add adds news. If too much waits, all of it is left out.
 func (q *newsQueue) add(n News, size int) {
-	if len(q.news) >= feedMost || q.bytes+size > feedBytes && len(q.news) > 0 {
+	if len(q.news) >= Most || q.bytes+size > MostBytes && len(q.news) > 0 {
 		q.drop()
 	}
 	q.news = append(q.news, n)
@@ -79,8 +79,8 @@ func (f *Feed) push(n News, size int) {
 	f.queue.add(n, size)
 }
 
-// pass queues a part.
-func (f *Feed) pass(p *Part) {
+// Pass queues a part of the result of a Read.
+func (f *Feed) Pass(p *Part) {
 	size := 0
 	for _, e := range p.Events {
 		size += e.size()
@@ -107,7 +107,7 @@ func (e *Event) size() int {
 	return len(e.Key) + len(e.ClientID) + len(e.Principal) + len(e.Reason) + 256
 }
 
-// Take waits for news and returns what is queued. It fails with ErrFeedClosed after Close, and with
+// Take waits for news and returns what is queued. It fails with ErrClosed after Close, and with
 // the error of the context if that ends first. Only one goroutine may call it.
 func (f *Feed) Take(ctx context.Context) ([]News, error) {
 	for {
@@ -134,7 +134,7 @@ func (f *Feed) taken() (news []News, rest time.Duration, err error) {
 	now := time.Now()
 	if f.closed {
 		f.mu.Unlock()
-		return nil, 0, ErrFeedClosed
+		return nil, 0, ErrClosed
 	}
 	if len(f.queue.news) == 0 {
 		f.mu.Unlock()
@@ -157,12 +157,12 @@ func (f *Feed) matched(news []News) []News {
 	return slices.DeleteFunc(news, func(n News) bool { return n.unsure && !f.prefixes.Any(n.Event.Key) })
 }
 
-// awaitRoom waits until half of the queue is free. It returns false if the feed is closed or ctx
+// AwaitRoom waits until half of the queue is free. It returns false if the feed is closed or ctx
 // has ended.
-func (f *Feed) awaitRoom(ctx context.Context) bool {
+func (f *Feed) AwaitRoom(ctx context.Context) bool {
 	for {
 		f.mu.Lock()
-		if f.closed || f.queue.bytes <= feedBytes/2 {
+		if f.closed || f.queue.bytes <= MostBytes/2 {
 			closed := f.closed
 			f.mu.Unlock()
 			return !closed && ctx.Err() == nil

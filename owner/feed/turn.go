@@ -1,4 +1,4 @@
-package owner
+package feed
 
 import (
 	"context"
@@ -15,10 +15,10 @@ const (
 	readPiece = time.Millisecond
 )
 
-// A readTurn lets the reads of prefixes visit the partitions of a member one at a time, and rest for
+// A Turn lets the reads of prefixes visit the partitions of a member one at a time, and rest for
 // as long as the visits took. All watches of prefixes read everything again in a new view; without
 // turns, many of them would leave the shards little time for calls.
-type readTurn struct {
+type Turn struct {
 	clock func() time.Duration
 	// free has a value while nobody reads. Who has taken it owns the other fields.
 	free chan struct{}
@@ -27,15 +27,16 @@ type readTurn struct {
 	cost time.Duration
 }
 
-func newReadTurn(clock func() time.Duration) *readTurn {
-	t := &readTurn{clock: clock, free: make(chan struct{}, 1), pace: pace.Pace{Credit: readBurst}}
+// NewTurn returns the turn of a member with this clock.
+func NewTurn(clock func() time.Duration) *Turn {
+	t := &Turn{clock: clock, free: make(chan struct{}, 1), pace: pace.Pace{Credit: readBurst}}
 	t.free <- struct{}{}
 	return t
 }
 
-// visit waits for its turn, calls fn, and rests if that is due. It returns false if ctx has ended
+// Visit waits for its turn, calls fn, and rests if that is due. It returns false if ctx has ended
 // before fn was called.
-func (t *readTurn) visit(ctx context.Context, fn func()) bool {
+func (t *Turn) Visit(ctx context.Context, fn func()) bool {
 	select {
 	case <-t.free:
 	case <-ctx.Done():

@@ -1,4 +1,4 @@
-package owner
+package feed
 
 import (
 	"context"
@@ -11,17 +11,17 @@ import (
 )
 
 // Visits come one at a time. After the burst they rest for as long as they work.
-func TestReadTurn(t *testing.T) {
+func TestTurn(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		turn := newReadTurn(func() time.Duration { return time.Since(begin) })
+		turn := NewTurn(func() time.Duration { return time.Since(begin) })
 		const readers, visits, work = 10, 50, 200 * time.Microsecond
 		var inside atomic.Int32
 		var all sync.WaitGroup
 		for range readers {
 			all.Go(func() {
 				for range visits {
-					turn.visit(t.Context(), func() {
+					turn.Visit(t.Context(), func() {
 						if n := inside.Add(1); n > 1 {
 							t.Errorf("%d visits at once", n)
 						}
@@ -40,17 +40,17 @@ func TestReadTurn(t *testing.T) {
 }
 
 // Who has gone does not wait for its turn, and takes nobody else's.
-func TestReadTurnOfWhoHasGone(t *testing.T) {
+func TestTurnOfWhoHasGone(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
-		turn := newReadTurn(func() time.Duration { return 0 })
+		turn := NewTurn(func() time.Duration { return 0 })
 		gone, cancel := context.WithCancel(t.Context())
-		turn.visit(t.Context(), func() {
+		turn.Visit(t.Context(), func() {
 			cancel()
-			if turn.visit(gone, func() { t.Error("a visit beside another") }) {
+			if turn.Visit(gone, func() { t.Error("a visit beside another") }) {
 				t.Error("a visit of who has gone was made")
 			}
 		})
-		if !turn.visit(t.Context(), func() {}) {
+		if !turn.Visit(t.Context(), func() {}) {
 			t.Error("the turn was lost")
 		}
 	})
