@@ -285,7 +285,7 @@ func (a *activation) visitAll(list []Held, fn func(*shard, *partition, Held)) {
 			continue
 		}
 		wg.Add(1)
-		if !shards[i].put(item{fn: func() {
+		if !shards[i].put(item{fn: func(*shard) {
 			defer wg.Done()
 			for _, h := range part {
 				if a.current(shards[i]) {
@@ -355,7 +355,7 @@ func (a *activation) prepare(chosen []Held) []uint32 {
 		}
 		sh, begun := shards[i], false
 		wg.Add(1)
-		if !sh.put(item{fn: func() {
+		if !sh.put(item{fn: func(*shard) {
 			sh.do(chore{step: func() (touched int, done bool) {
 				for ; len(list) > 0 && touched < machine.StepEntries/2; list, begun = list[1:], false {
 					if !a.current(sh) {

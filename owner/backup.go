@@ -58,7 +58,7 @@ func (s *Service) syncNames(from ring.Identity, epoch uint32, bases []Base, take
 		}
 		sh := s.shards[i]
 		wg.Add(1)
-		if !sh.put(item{fn: func() {
+		if !sh.put(item{fn: func(*shard) {
 			defer wg.Done()
 			for _, j := range list {
 				if err := sh.syncName(from, epoch, &bases[j]); err != nil {
@@ -192,9 +192,9 @@ func (st *staged) take(now time.Duration, b *Base) (*machine.Machine, error) {
 // does not wait: answer is called in the turns of the shards. Ops of another epoch than the current
 // one are dropped without an answer: their owner has stopped, or will learn of the newer view.
 func (s *Service) Backup(from ring.Identity, epoch uint32, entries []Entries, answer func(epoch uint32, a Ack)) {
-	s.byShard(len(entries), func(i int) uint32 { return entries[i].Partition }, func(sh *shard, i int) {
-		spans := sh.traces.backUp(epoch, &entries[i])
-		ack, ok := sh.follow(from, epoch, entries[i])
+	byShard(s, entries, func(e *Entries) uint32 { return e.Partition }, func(sh *shard, e *Entries) {
+		spans := sh.traces.backUp(epoch, e)
+		ack, ok := sh.follow(from, epoch, e)
 		backedUp(spans, ok)
 		if ok {
 			answer(epoch, ack)
@@ -212,7 +212,7 @@ func (s *Service) checkKnown(partition uint32, err error) {
 // follow applies consecutive ops. It does so only in the current epoch, to a copy that was synced
 // in it, and beginning with the next sequence number. Ops that the copy has already are
 // acknowledged again; after a gap the missing ops are asked for.
-func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool) {
+func (sh *shard) follow(from ring.Identity, epoch uint32, e *Entries) (Ack, bool) {
 	p := sh.part(e.Partition)
 	synced := p.have == epoch
 	if sh.epoch != epoch || sh.service.cur.Load() != epoch || !synced || !p.backup || p.owner != from || p.broken {
@@ -235,7 +235,7 @@ func (sh *shard) follow(from ring.Identity, epoch uint32, e Entries) (Ack, bool)
 				err = p.m.Apply(now, &op)
 			}
 			if err == nil {
-				sh.pen.Followed(journal.Place{Partition: p.id, Epoch: epoch, Seq: seq}, left[:len(left)-len(rest)])
+				sh.pen.Encoded(journal.Place{Partition: p.id, Epoch: epoch, Seq: seq}, false, left[:len(left)-len(rest)])
 			}
 		}
 		if err != nil {

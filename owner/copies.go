@@ -106,7 +106,7 @@ func (s *Service) Active(epoch uint32, partitions []uint32) error {
 		}
 		sh := s.shard(id)
 		wg.Add(1)
-		if !sh.put(item{fn: func() {
+		if !sh.put(item{fn: func(*shard) {
 			defer wg.Done()
 			if p := sh.part(id); p.m != nil && p.have < epoch && !p.active {
 				sh.replace(p, nil, 0)

@@ -21,13 +21,13 @@ func TestHelp(t *testing.T) {
 		synctest.Wait()
 
 		done := 0 // the race detector sees it if a loop changes it while this goroutine reads
-		if !sh.putInline(item{fn: func() { done++ }}) || done != 1 {
+		if !sh.putInline(item{fn: func(*shard) { done++ }}) || done != 1 {
 			t.Errorf("done %d times when help returned, want 1", done)
 		}
 
 		sh.turn <- struct{}{} // somebody works
-		sh.put(item{fn: func() { done += 10 }})
-		if !sh.putInline(item{fn: func() { done += 100 }}) || done != 1 {
+		sh.put(item{fn: func(*shard) { done += 10 }})
+		if !sh.putInline(item{fn: func(*shard) { done += 100 }}) || done != 1 {
 			t.Errorf("%d was done although it is another's turn", done)
 		}
 		<-sh.turn
@@ -46,8 +46,8 @@ func TestHelpWhileOneWorks(t *testing.T) {
 		sh := tb.owner("k").service.shard(ring.PartitionOf("k", testPartitions))
 		synctest.Wait()
 		order := ""
-		sh.putInline(item{fn: func() {
-			sh.putInline(item{fn: func() { order += "2" }}) // its own turn is not over
+		sh.putInline(item{fn: func(*shard) {
+			sh.putInline(item{fn: func(*shard) { order += "2" }}) // its own turn is not over
 			order += "1"
 		}})
 		synctest.Wait()
@@ -73,7 +73,7 @@ func TestHelpRousesForDeadlines(t *testing.T) {
 		sh := a.service.shard(ring.PartitionOf("k", testPartitions))
 		time.Sleep(idleWake / 10)
 		// A turn that takes long: the loop goes to sleep at its end, not at its beginning.
-		sh.put(item{quick: true, fn: func() { time.Sleep(idleWake / 2) }})
+		sh.put(item{quick: true, fn: func(*shard) { time.Sleep(idleWake / 2) }})
 		time.Sleep(idleWake / 2)
 		synctest.Wait()
 		serve := func(c *latest, r Request) {
@@ -107,7 +107,7 @@ func TestHelpPanics(t *testing.T) {
 	if os.Getenv(env) != "" {
 		defer func() { recover() }() //nolint:errcheck // as the handler would
 		s := NewService(Config{Partitions: 1, Shards: 1, Clock: func() time.Duration { return 1 }, MaxTTL: time.Minute})
-		s.shard(0).putInline(item{fn: func() { panic("half a step") }})
+		s.shard(0).putInline(item{fn: func(*shard) { panic("half a step") }})
 		return
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestHelpPanics$")

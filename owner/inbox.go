@@ -12,7 +12,7 @@ type item struct {
 	at        time.Duration
 	ref       Ref
 	req       *Request
-	fn        func()
+	fn        func(*shard)
 	// quick is set if fn uses the shard's now and does not read the clock.
 	quick bool
 }

@@ -146,7 +146,7 @@ func (sh *shard) close() {
 	sh.mu.Unlock()
 	for i := range rest {
 		if rest[i].fn != nil {
-			rest[i].fn()
+			rest[i].fn(sh)
 		} else {
 			retry(rest[i].ref, rest[i].req)
 		}

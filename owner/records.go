@@ -26,6 +26,17 @@ func (sh *shard) endRecord(p *partition, epoch uint32) {
 	}
 }
 
+// recordLast records the last n ops that the owner of a partition has decided.
+func (sh *shard) recordLast(p *partition, n int) {
+	if sh.pen == nil {
+		return
+	}
+	at := sh.place(p)
+	for i := n - 1; i >= 0; i-- {
+		sh.pen.Encoded(journal.Place{Partition: p.id, Epoch: at.Epoch, Seq: at.Seq - uint64(i)}, true, *p.log.ops.At(p.log.ops.Len() - 1 - i))
+	}
+}
+
 // flushRecords hands what was recorded to the journal. If something was lost, the journal is told from
 // where on it is complete again.
 func (sh *shard) flushRecords() {

@@ -260,17 +260,17 @@ func (o *outbox) empty() {
 // Acked takes acknowledgements of a backup. Those of another epoch than the current one are ignored
 // (schedule 1).
 func (s *Service) Acked(from ring.Identity, epoch uint32, acks []Ack) {
-	s.byShard(len(acks), func(i int) uint32 { return acks[i].Partition }, func(sh *shard, i int) {
-		p := sh.part(acks[i].Partition)
+	byShard(s, acks, func(a *Ack) uint32 { return a.Partition }, func(sh *shard, a *Ack) {
+		p := sh.part(a.Partition)
 		if sh.epoch != epoch || !p.active {
 			return
 		}
-		sh.ready = p.log.ack(sh.now, from, acks[i], sh.ready)
+		sh.ready = p.log.ack(sh.now, from, *a, sh.ready)
 		if took, ok := p.log.arrived(sh.now); ok {
 			sh.totals.Replication.Observe(took)
 		}
 		sh.drain(p)
-		if acks[i].Gap {
+		if a.Gap {
 			sh.touched = append(sh.touched, p)
 		}
 	})
@@ -288,40 +288,42 @@ func (s *Service) LinkUp(to ring.Identity) {
 	})
 }
 
-// byShard runs fn for each of n things in the turn of the shard of its partition, in one item for
-// each shard. It does not wait. If there is only one shard, fn may run in the caller's goroutine,
-// see putInline. fn must use the shard's now.
-func (s *Service) byShard(n int, partition func(i int) uint32, fn func(sh *shard, i int)) {
-	lists, visits := make([][]int, len(s.shards)), 0
-	for i := range n {
-		if p := partition(i); int(p) < s.partitions {
-			shard := int(p) % len(s.shards)
-			if lists[shard] == nil {
+// byShard runs fn for each thing of a list in the turn of the shard of its partition, in one item for
+// each shard. It does not wait. If there is only one shard, fn may run in the caller's goroutine, see
+// putInline. fn must use the shard's now.
+func byShard[T any](s *Service, list []T, partition func(*T) uint32, fn func(*shard, *T)) {
+	var visited [maxShards]bool
+	visits := 0
+	for i := range list {
+		if p := partition(&list[i]); int(p) < s.partitions {
+			if n := int(p) % len(s.shards); !visited[n] {
+				visited[n] = true
 				visits++
 			}
-			lists[shard] = append(lists[shard], i)
 		}
 	}
+	// One function for all shards, each of which picks what is its own.
+	it := item{quick: true, fn: func(sh *shard) {
+		for i := range list {
+			if p := partition(&list[i]); int(p) < s.partitions && s.shard(p) == sh {
+				fn(sh, &list[i])
+			}
+		}
+	}}
 	give := (*shard).putInline
 	if visits > 1 {
 		give = (*shard).put // the loops work at the same time
 	}
-	for i, list := range lists {
-		if len(list) == 0 {
-			continue
+	for n, sh := range s.shards {
+		if visited[n] {
+			give(sh, it)
 		}
-		sh := s.shards[i]
-		give(sh, item{quick: true, fn: func() {
-			for _, j := range list {
-				fn(sh, j)
-			}
-		}})
 	}
 }
 
 // eachShard runs fn in every shard's turn and does not wait.
 func (s *Service) eachShard(fn func(sh *shard)) {
 	for _, sh := range s.shards {
-		sh.put(item{fn: func() { fn(sh) }})
+		sh.put(item{fn: fn})
 	}
 }

@@ -8,14 +8,15 @@ import (
 // The requests and answers are those of the lock machine. Other packages use these names, so
 // that only this package knows the machine.
 type (
-	Request = machine.Request
-	Kind    = machine.Kind
-	Renewal = machine.Renewal
-	Answer  = machine.Answer
-	Outcome = machine.Outcome
-	Caller  = machine.Caller
-	Ref     = machine.Ref
-	Bounds  = machine.Bounds
+	Request   = machine.Request
+	Kind      = machine.Kind
+	Renewal   = machine.Renewal
+	Answer    = machine.Answer
+	Unrenewed = machine.Unrenewed
+	Outcome   = machine.Outcome
+	Caller    = machine.Caller
+	Ref       = machine.Ref
+	Bounds    = machine.Bounds
 )
 
 // What a request asks for.

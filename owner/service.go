@@ -41,7 +41,7 @@ type Config struct {
 	// BeginCount, Reveal at each other member, and EndCount in any case. It must not block, and is
 	// required with Limits.
 	Count func(principal string)
-	// Shards is the number of loops.
+	// Shards is the number of loops, at most maxShards.
 	Shards int
 	// Clock returns the time from which all deadlines are measured. It must not go backwards.
 	Clock func() time.Duration
@@ -121,6 +121,9 @@ type Service struct {
 	changed   chan struct{}
 }
 
+// maxShards is the largest number of loops.
+const maxShards = 256
+
 // NewService returns the service of a member that is in no view yet, and starts its loops.
 func NewService(cfg Config) *Service {
 	s := &Service{
@@ -138,7 +141,7 @@ func NewService(cfg Config) *Service {
 	if s.bounds == (Bounds{}) {
 		s.bounds = DefaultBounds
 	}
-	n := max(min(cfg.Shards, cfg.Partitions), 1)
+	n := max(min(cfg.Shards, cfg.Partitions, maxShards), 1)
 	for range n {
 		s.shards = append(s.shards, newShard(s, cfg.Partitions/n+1, cfg.Journal.Pen()))
 	}
@@ -183,7 +186,7 @@ func (s *Service) Broke(caller Caller) {
 	for _, sh := range s.shards {
 		wg.Add(1)
 		i, upTo := 0, -1
-		if !sh.put(item{fn: func() {
+		if !sh.put(item{fn: func(*shard) {
 			sh.do(chore{step: func() (int, bool) { return sh.broke(caller, &i, &upTo), i == len(sh.parts) }, end: wg.Done})
 		}}) {
 			wg.Done()
@@ -294,7 +297,7 @@ func (s *Service) everyShard(fn func(sh *shard)) {
 	var wg sync.WaitGroup
 	for _, sh := range s.shards {
 		wg.Add(1)
-		if !sh.put(item{fn: func() { defer wg.Done(); fn(sh) }}) {
+		if !sh.put(item{fn: func(*shard) { defer wg.Done(); fn(sh) }}) {
 			wg.Done()
 		}
 	}
@@ -306,7 +309,7 @@ func (s *Service) everyShard(fn func(sh *shard)) {
 func (s *Service) inShard(p uint32, fn func(sh *shard, p *partition)) bool {
 	sh := s.shard(p)
 	done := make(chan struct{})
-	if !sh.put(item{fn: func() { defer close(done); fn(sh, sh.part(p)) }}) {
+	if !sh.put(item{fn: func(*shard) { defer close(done); fn(sh, sh.part(p)) }}) {
 		return false
 	}
 	<-done

@@ -137,7 +137,7 @@ func TestBurstGivesItsRoomBack(t *testing.T) {
 		sh := a.service.shard(ring.PartitionOf("k", testPartitions))
 		room := func() (most int) {
 			for range 2 { // the inbox is two lists, which take turns
-				sh.put(item{fn: func() {
+				sh.put(item{fn: func(*shard) {
 					most = max(most, cap(sh.inbox), cap(sh.ready), cap(sh.touched), cap(sh.out.Replies), cap(sh.out.Ops))
 				}})
 				synctest.Wait()
@@ -145,7 +145,7 @@ func TestBurstGivesItsRoomBack(t *testing.T) {
 			return most
 		}
 		resume := make(chan struct{})
-		sh.put(item{fn: func() { <-resume }}) // most of what follows is one batch
+		sh.put(item{fn: func(*shard) { <-resume }}) // most of what follows is one batch
 		for n := range 4 * idleRoom {
 			e := &ear{table: tb, rate: 1}
 			e.send(a, acquireOf("k", fmt.Sprint("c", n), time.Second))

@@ -59,7 +59,7 @@ func (s *Service) Stuck(before time.Duration) []ring.Identity {
 			}
 		}
 		if sh.asked.CompareAndSwap(false, true) {
-			sh.put(item{fn: sh.publishAwaited})
+			sh.put(item{fn: (*shard).publishAwaited})
 		}
 	}
 	var list []ring.Identity

@@ -12,7 +12,7 @@ import (
 // partition that is not active yet are parked.
 func (sh *shard) handle(now time.Duration, it *item) {
 	if it.fn != nil {
-		it.fn()
+		it.fn(sh)
 		return
 	}
 	p := sh.part(it.partition)
@@ -79,16 +79,17 @@ func (sh *shard) step(now time.Duration, p *partition, it *item) {
 func (sh *shard) after(p *partition, before int) {
 	if len(sh.out.Ops) > 0 {
 		sh.totals.decided(sh.out.Ops, p.m)
-		sh.pen.Decided(sh.place(p), sh.out.Ops)
 	}
 	if sh.traces != nil {
 		sh.traces.decided(p, sh.release, &sh.out)
 	}
 	if len(p.log.backups) == 0 {
+		sh.pen.Decided(sh.place(p), sh.out.Ops)
 		sh.ready = append(sh.ready, sh.out.Replies...)
 	} else {
 		if len(sh.out.Ops) > 0 {
 			p.log.append(sh.now, sh.out.Ops, &sh.encoded)
+			sh.recordLast(p, len(sh.out.Ops))
 			sh.touched = append(sh.touched, p)
 		}
 		p.log.pending.Push(sh.out.Replies...)

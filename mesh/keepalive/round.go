@@ -90,7 +90,7 @@ func (r *Keeper) settle(now time.Duration, g *group) {
 		g.to.Forget(g.id)
 	}
 	done := g.answer.Outcome == owner.Done
-	lost, denied := g.answer.Lost, g.answer.Denied
+	lost, denied := g.answer.Unrenewed.Lists()
 	for i, k := range g.holds {
 		gone := next(&lost, i)
 		others := next(&denied, i)

@@ -223,11 +223,15 @@ func TestLinkWireAnswers(t *testing.T) {
 			Outcome: owner.Outcome(rapid.Uint8Range(1, 3).Draw(t, "outcome")), Send: rapid.Uint32().Draw(t, "send"),
 			Current: rapid.Bool().Draw(t, "current"), Position: rapid.Uint32().Draw(t, "position"),
 		}
-		if lost := rapid.SliceOfN(rapid.Uint32(), 0, 3).Draw(t, "lost"); len(lost) > 0 {
-			want.Lost = lost
+		lost, denied := rapid.SliceOfN(rapid.Uint32(), 0, 3).Draw(t, "lost"), rapid.SliceOfN(rapid.Uint32(), 0, 3).Draw(t, "denied")
+		if len(lost)+len(denied) > 0 {
+			want.Unrenewed = &owner.Unrenewed{}
 		}
-		if denied := rapid.SliceOfN(rapid.Uint32(), 0, 3).Draw(t, "denied"); len(denied) > 0 {
-			want.Denied = denied
+		if len(lost) > 0 {
+			want.Unrenewed.Lost = lost
+		}
+		if len(denied) > 0 {
+			want.Unrenewed.Denied = denied
 		}
 		for range rapid.IntRange(0, 2).Draw(t, "holds") {
 			want.Holds = append(want.Holds, drawHold(t, "k", "b"))

@@ -51,7 +51,7 @@ func TestLinkFormatsAreStable(t *testing.T) {
 		Kind: owner.RenewMany, Key: "k", TTL: time.Minute, Send: 1,
 		Renewals: []*owner.Renewal{{Key: "k", Token: token, TTL: time.Second, Principal: "ci"}, {Key: "l", Token: token + 1, TTL: time.Minute}},
 	}}))
-	f.Add("denied", appendReply(nil, 3, 7, &owner.Answer{Outcome: owner.Done, Send: 1, Denied: []uint32{1, 300}}))
+	f.Add("denied", appendReply(nil, 3, 7, &owner.Answer{Outcome: owner.Done, Send: 1, Unrenewed: &owner.Unrenewed{Denied: []uint32{1, 300}}}))
 	f.Add("granted to a principal", appendReply(nil, 1, 7, &owner.Answer{Outcome: owner.Done, Send: 3, Holds: []sharelock.Hold{{Key: "k", Token: token, Principal: "ci"}}}))
 	parent := tracecontext.Parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 	f.Add("traced call", appendForward(nil, &forward{id: 1, epoch: 7, traces: true, req: &owner.Request{
@@ -68,7 +68,7 @@ func TestLinkFormatsAreStable(t *testing.T) {
 	f.Add("failed", appendReply(nil, 2, 7, &owner.Answer{Outcome: owner.Failed, Send: 1, Err: &sharelock.Error{
 		Err: sharelock.ErrLockHeld, Message: "held", RetryAfter: time.Second, Field: "key", Holds: []sharelock.Hold{hold},
 	}}))
-	f.Add("lost", appendReply(nil, 3, 7, &owner.Answer{Outcome: owner.Done, Send: 1, Lost: []uint32{0, 2}}))
+	f.Add("lost", appendReply(nil, 3, 7, &owner.Answer{Outcome: owner.Done, Send: 1, Unrenewed: &owner.Unrenewed{Lost: []uint32{0, 2}}}))
 	f.Add("current", appendReply(nil, 4, 7, &owner.Answer{Outcome: owner.Done, Send: 1, Current: true}))
 	f.Add("acks", appendAcks(nil, 7, []owner.Ack{{Partition: 1, Seq: 2}, {Partition: 3, Seq: 4, Gap: true}}))
 	for i, e := range errorNumbers {

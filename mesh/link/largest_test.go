@@ -138,7 +138,7 @@ func TestLargestLinkAnswers(t *testing.T) {
 		{Outcome: owner.Done, Lock: &broken},
 		{Outcome: owner.Failed, Err: &sharelock.Error{Err: sharelock.ErrLockHeld, Message: longest(512), Field: longest(64), Holds: few, Queue: 1 << 30}},
 		{Outcome: owner.Failed, Err: &sharelock.Error{Err: sharelock.ErrLockHeld, Holds: broken.Holds}},
-		{Outcome: owner.Done, Lost: slices.Repeat([]uint32{owner.MaxRenewals}, owner.MaxRenewals)},
+		{Outcome: owner.Done, Unrenewed: &owner.Unrenewed{Lost: slices.Repeat([]uint32{owner.MaxRenewals}, owner.MaxRenewals)}},
 	}
 	const rounds = 4
 	for i := range uint64(rounds * len(answers)) {

@@ -28,7 +28,8 @@ type queuedReply struct {
 
 // answerBytes is about what an answer takes.
 func answerBytes(a *owner.Answer) int {
-	n := holdsBytes(a.Holds) + 4*(len(a.Lost)+len(a.Denied))
+	lost, denied := a.Unrenewed.Lists()
+	n := holdsBytes(a.Holds) + 4*(len(lost)+len(denied))
 	if a.Lock != nil {
 		n += holdsBytes(a.Lock.Holds)
 		for i := range a.Lock.Waiters {

@@ -48,12 +48,13 @@ func appendReply(b []byte, id uint64, epoch uint32, a *owner.Answer) []byte {
 		}
 	}
 	b = protofield.AppendUint(b, 9, uint64(epoch))
-	if len(a.Lost) > 0 {
-		b = appendIndexes(b, 12, a.Lost)
+	lost, denied := a.Unrenewed.Lists()
+	if len(lost) > 0 {
+		b = appendIndexes(b, 12, lost)
 	}
 	b = protofield.AppendUint(b, 13, uint64(a.Position))
-	if len(a.Denied) > 0 {
-		b = appendIndexes(b, 14, a.Denied)
+	if len(denied) > 0 {
+		b = appendIndexes(b, 14, denied)
 	}
 	return protofield.Shut(b, at)
 }
@@ -67,6 +68,14 @@ func appendIndexes(b []byte, num protowire.Number, list []uint32) []byte {
 }
 
 // readIndexes appends what appendIndexes has written to a list.
+// unrenewed returns the Unrenewed of an answer, which it makes if need be.
+func unrenewed(a *owner.Answer) *owner.Unrenewed {
+	if a.Unrenewed == nil {
+		a.Unrenewed = &owner.Unrenewed{}
+	}
+	return a.Unrenewed
+}
+
 func readIndexes(list []uint32, b []byte) ([]uint32, error) {
 	for len(b) > 0 {
 		v, n := protowire.ConsumeVarint(b)
@@ -213,11 +222,13 @@ func readReply(into *reply, body []byte, from string) error {
 			case 11:
 				detail.Field = string(f.B)
 			case 12:
-				if a.Lost, err = readIndexes(a.Lost, f.B); err != nil {
+				u := unrenewed(a)
+				if u.Lost, err = readIndexes(u.Lost, f.B); err != nil {
 					return err
 				}
 			case 14:
-				if a.Denied, err = readIndexes(a.Denied, f.B); err != nil {
+				u := unrenewed(a)
+				if u.Denied, err = readIndexes(u.Denied, f.B); err != nil {
 					return err
 				}
 			}

@@ -55,10 +55,13 @@ type Journal struct {
 	// failures counts the writes that have failed.
 	failures atomic.Uint64
 	lost     atomic.Uint64
+	// idle is set while Run waits for the first record; who writes that clears it and sets wake.
+	idle atomic.Bool
+	// share is how many bytes may wait in each pen.
+	share atomic.Int64
 
-	mu sync.Mutex
-	// waiting are records that wait for the disk; spare is the other buffer, empty. Guarded by mu.
-	waiting, spare []byte
+	mu   sync.Mutex
+	pens []*Pen // guarded by mu
 	// flushed are closed when what waits now has been written; guarded by mu.
 	flushed []chan struct{}
 
@@ -66,10 +69,11 @@ type Journal struct {
 	spans   []spans // by partition; guarded by spansMu
 	oldest  uint64  // the oldest segment that spans know of; guarded by spansMu
 
-	// The rest is for Run only. failed is set while writes fail; gap is set if records may be missing
-	// before the next one.
+	// The rest is for Run only. records are those of a block. failed is set while writes fail; gap is set
+	// if records may be missing before the next one.
 	room        []byte
 	hashes      []uint64
+	records     []record
 	failed, gap bool
 }
 
@@ -142,35 +146,20 @@ func (j *Journal) spansAt(partition uint32) *spans {
 	return &j.spans[partition]
 }
 
-// take queues records. It returns false if there is no room for them.
-func (j *Journal) take(b []byte) bool {
-	j.mu.Lock()
-	if len(j.waiting)+len(b) > maxWaiting {
-		j.mu.Unlock()
-		j.lost.Add(uint64(len(b)))
-		return false
-	}
-	before := len(j.waiting)
-	j.waiting = append(j.waiting, b...)
-	j.mu.Unlock()
-	if before == 0 || before < gathered && before+len(b) >= gathered {
-		j.wake.Set()
-	}
-	return true
-}
-
 // Run writes until ctx ends, and then what is left.
 func (j *Journal) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
 	for {
+		j.rest()
 		select {
 		case <-j.wake:
 		case <-ctx.Done():
 			j.writeWaiting()
 			return
 		}
+		j.idle.Store(false)
 		if !j.urgent() {
 			timer.Reset(gatherTime)
 			select {
@@ -185,11 +174,34 @@ func (j *Journal) Run(ctx context.Context) {
 	}
 }
 
+// rest lets the next record wake up Run. What has come since the last write counts as such.
+func (j *Journal) rest() {
+	j.idle.Store(true)
+	if j.longest() > 0 {
+		j.wake.Set()
+	}
+}
+
 // urgent reports whether what waits should be written at once.
 func (j *Journal) urgent() bool {
 	j.mu.Lock()
+	asked := len(j.flushed) > 0
+	j.mu.Unlock()
+	return asked || j.longest() >= gathered
+}
+
+// longest returns how many bytes wait in the pen in which most wait.
+func (j *Journal) longest() (n int) {
+	for _, p := range j.allPens() {
+		n = max(n, p.length())
+	}
+	return n
+}
+
+func (j *Journal) allPens() []*Pen {
+	j.mu.Lock()
 	defer j.mu.Unlock()
-	return len(j.flushed) > 0 || len(j.waiting) >= gathered
+	return j.pens
 }
 
 // flush waits until everything that has been taken is written.
@@ -210,23 +222,21 @@ func (j *Journal) flush(ctx context.Context) error {
 // writeWaiting writes what waits.
 func (j *Journal) writeWaiting() {
 	j.mu.Lock()
-	batch, flushed := j.waiting, j.flushed
-	j.waiting, j.spare, j.flushed = j.spare[:0], nil, nil
+	pens, flushed := j.pens, j.flushed
+	j.flushed = nil
 	j.mu.Unlock()
-	for rest := batch; len(rest) > 0; {
-		n := cutBlock(rest)
-		if err := j.write(rest[:n]); err != nil {
-			j.fail(err)
-			break
+	for _, p := range pens {
+		batch := p.collect()
+		for rest := batch; len(rest) > 0; {
+			n, err := j.write(rest)
+			if err != nil {
+				j.fail(err)
+				break
+			}
+			rest = rest[n:]
 		}
-		rest = rest[n:]
+		p.keep(batch)
 	}
-	if cap(batch) > 4*gathered {
-		batch = nil
-	}
-	j.mu.Lock()
-	j.spare = batch[:0]
-	j.mu.Unlock()
 	for _, done := range flushed {
 		close(done)
 	}
@@ -244,43 +254,39 @@ func (j *Journal) fail(err error) {
 	j.note(&record{kind: gap}, 0)
 }
 
-// cutBlock returns the length of the records at the front that make up a block.
-func cutBlock(b []byte) int {
-	n := 0
-	for n < len(b) && n < blockBytes {
-		n += 3 + int(b[n+1]) + int(b[n+2])<<8
-	}
-	return n
-}
-
-// write writes one block of records. If the segment is full, it begins another.
-func (j *Journal) write(b []byte) error {
+// write writes the records at the front of b as one block, and returns their length. If the segment is
+// full, it begins another.
+func (j *Journal) write(b []byte) (int, error) {
 	if j.cfg.Fault != nil {
 		if err := j.cfg.Fault(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if j.store.Full() || j.gap {
 		if err := j.roll(); err != nil {
-			return err
+			return 0, err
 		}
 		j.gap = false
 	}
-	err := j.put(b)
+	n, err := j.put(b)
 	j.failed = err != nil
-	return err
+	return n, err
 }
 
-// put writes records into the last segment and takes notice of them.
-func (j *Journal) put(b []byte) error {
-	bl := segment.Block{Payload: b}
-	j.hashes = j.hashes[:0]
-	var r record
-	for rest := b; len(rest) > 0; {
-		var err error
-		if rest, err = r.next(rest); err != nil {
-			return err
+// put writes the records at the front of b as one block into the last segment, takes notice of them, and
+// returns their length.
+func (j *Journal) put(b []byte) (int, error) {
+	var bl segment.Block
+	j.hashes, j.records = j.hashes[:0], j.records[:0]
+	n := 0
+	for n < len(b) && n < blockBytes {
+		j.records = append(j.records, record{})
+		r := &j.records[len(j.records)-1]
+		rest, err := r.next(b[n:])
+		if err != nil {
+			return 0, err
 		}
+		n = len(b) - len(rest)
 		if r.kind == applied {
 			j.hashes = append(j.hashes, xxhash.Sum64(keyOf(r.op)))
 		} else {
@@ -291,26 +297,21 @@ func (j *Journal) put(b []byte) error {
 		}
 		bl.First, bl.Last = min(bl.First, r.at), max(bl.Last, r.at)
 	}
-	bl.Hashes = j.hashes
+	bl.Payload, bl.Hashes = b[:n], j.hashes
 	if err := j.store.Append(&bl); err != nil {
-		return err
+		return 0, err
 	}
-	j.noteAll(b)
-	return nil
+	j.noteAll(j.records)
+	return n, nil
 }
 
-// noteAll takes notice of the records of a block in the last segment.
-func (j *Journal) noteAll(b []byte) {
+// noteAll takes notice of records that were written to the last segment.
+func (j *Journal) noteAll(list []record) {
 	number, _, _ := j.store.Began()
 	j.spansMu.Lock()
 	defer j.spansMu.Unlock()
-	var r record
-	for len(b) > 0 {
-		var err error
-		if b, err = r.next(b); err != nil {
-			return
-		}
-		j.note(&r, number)
+	for i := range list {
+		j.note(&list[i], number)
 	}
 }
 
@@ -334,8 +335,8 @@ func (j *Journal) roll() error {
 	j.spansMu.Unlock()
 	j.room = b
 	for len(b) > 0 {
-		n := cutBlock(b)
-		if err := j.put(b[:n]); err != nil {
+		n, err := j.put(b)
+		if err != nil {
 			return err
 		}
 		b = b[n:]

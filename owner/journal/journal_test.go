@@ -245,8 +245,8 @@ func TestQueueIsBounded(t *testing.T) {
 			seq++
 			p.Decided(Place{1, 1, seq}, []ops.Op{op})
 		}
-		if p.Flush(); len(j.waiting) > maxWaiting {
-			t.Fatalf("%d bytes wait", len(j.waiting))
+		if p.Flush(); p.length() > maxWaiting {
+			t.Fatalf("%d bytes wait", p.length())
 		}
 	}
 	if j.Lost() == 0 {

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"sync"
 	"time"
 
 	"github.com/sgkandale/sharelock/owner/ops"
@@ -9,13 +10,18 @@ import (
 // A Pen is what one shard writes with. It is not safe for concurrent use. A nil Pen writes nothing.
 type Pen struct {
 	journal *Journal
-	buf     []byte
+	// buf has what was written since the last Flush.
+	buf []byte
 	// at is the time of what is being written; 0 is not known yet.
 	at int64
 	// torn is set if records were lost, so that what follows is not complete before Resume.
 	torn bool
 	// failures is Journal.failures as it was when all was well.
 	failures uint64
+
+	mu sync.Mutex
+	// waiting are records that wait for the writer; spare is another buffer, empty. Guarded by mu.
+	waiting, spare []byte
 }
 
 // Pen returns a pen for a shard, or nil for a nil journal.
@@ -23,7 +29,12 @@ func (j *Journal) Pen() *Pen {
 	if j == nil {
 		return nil
 	}
-	return &Pen{journal: j}
+	p := &Pen{journal: j}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.pens = append(j.pens, p)
+	j.share.Store(int64(maxWaiting / len(j.pens)))
+	return p
 }
 
 // A Place is a place in the log of a partition.
@@ -55,19 +66,19 @@ func (p *Pen) Decided(at Place, list []ops.Op) {
 	}
 	r := record{kind: applied, owner: true, partition: at.Partition, epoch: at.Epoch, seq: at.Seq - uint64(len(list))}
 	for i := range list {
-		if r.seq++; wanted(list[i].Kind) && list[i].Size() < maxRecord/2 {
+		if r.seq++; wanted(list[i].Kind) && list[i].Size() < maxBody/2 {
 			r.at = p.now()
 			p.buf = appendOp(p.buf, &r, &list[i])
 		}
 	}
 }
 
-// Followed records an encoded op that this member has applied as a backup.
-func (p *Pen) Followed(at Place, op []byte) {
-	if p == nil || len(op) == 0 || !wanted(ops.Kind(op[0])) || len(op) > maxRecord/2 {
+// Encoded records an encoded op that this member has decided as the owner, or has applied as a backup.
+func (p *Pen) Encoded(at Place, owner bool, op []byte) {
+	if p == nil || len(op) == 0 || !wanted(ops.Kind(op[0])) || len(op) > maxBody/2 {
 		return
 	}
-	r := record{kind: applied, partition: at.Partition, epoch: at.Epoch, seq: at.Seq, at: p.now(), op: op}
+	r := record{kind: applied, owner: owner, partition: at.Partition, epoch: at.Epoch, seq: at.Seq, at: p.now(), op: op}
 	p.buf = r.append(p.buf)
 }
 
@@ -112,16 +123,60 @@ func (p *Pen) mark(r record) {
 	p.buf = r.append(p.buf)
 }
 
-// Flush hands everything to the journal. It does not wait.
+// Flush hands everything to the writer. It does not wait.
 func (p *Pen) Flush() {
 	if p == nil || len(p.buf) == 0 {
 		return
 	}
-	p.torn = !p.journal.take(p.buf)
+	p.torn = !p.hand()
 	p.buf, p.at = p.buf[:0], 0
 	if cap(p.buf) > penRoom {
 		p.buf = nil
 	}
+}
+
+// hand queues buf for the writer. It returns false if there is no room for it.
+func (p *Pen) hand() bool {
+	p.mu.Lock()
+	before := len(p.waiting)
+	after := before + len(p.buf)
+	if int64(after) > p.journal.share.Load() {
+		p.mu.Unlock()
+		p.journal.lost.Add(uint64(len(p.buf)))
+		return false
+	}
+	p.waiting = append(p.waiting, p.buf...)
+	p.mu.Unlock()
+	if before < gathered && after >= gathered || before == 0 && p.journal.idle.CompareAndSwap(true, false) {
+		p.journal.wake.Set()
+	}
+	return true
+}
+
+// collect returns what waits. The buffer is given back with keep.
+func (p *Pen) collect() []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.waiting
+	p.waiting, p.spare = p.spare, nil
+	return b
+}
+
+// keep takes back a buffer whose content is written.
+func (p *Pen) keep(b []byte) {
+	if cap(b) > 4*gathered {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spare = b[:0]
+}
+
+// length returns how much waits.
+func (p *Pen) length() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting)
 }
 
 // penRoom is the largest capacity that a pen keeps.

@@ -56,82 +56,85 @@ type record struct {
 // errMalformed means that bytes are not records.
 var errMalformed = errors.New("malformed record")
 
-// append appends an encoded record to b. Its first byte is the kind and the flags, and the length of
-// the rest follows.
+// headBytes is the size of what comes before the op or the base of an encoded record:
+//
+//	0  the kind, and the flags
+//	1  length of what follows the head
+//	3  partition
+//	7  epoch
+//	11 seq
+//	19 at
+//
+// The fields have fixed sizes, because a member encodes and decodes a record for every op.
+const headBytes = 27
+
+// maxBody is the largest number of bytes that follow a head, and maxRecord that of a record.
+const (
+	maxBody   = math.MaxUint16
+	maxRecord = headBytes + maxBody
+)
+
+// append appends an encoded record to b.
 func (r *record) append(b []byte) []byte {
-	head := byte(r.kind)
+	if r.kind == applied {
+		return append(r.appendHead(b, len(r.op)), r.op...)
+	}
+	return binary.LittleEndian.AppendUint64(r.appendHead(b, 8), r.base)
+}
+
+// appendHead appends the head of a record with n bytes behind it.
+func (r *record) appendHead(b []byte, n int) []byte {
+	var head [headBytes]byte
+	head[0] = byte(r.kind)
 	if r.owner {
-		head |= flagOwner << 4
+		head[0] |= flagOwner << 4
 	}
 	if r.lost {
-		head |= flagLost << 4
+		head[0] |= flagLost << 4
 	}
-	b = append(b, head)
-	at := len(b)
-	b = append(b, 0, 0)
-	b = binary.AppendUvarint(b, uint64(r.partition))
-	b = binary.AppendUvarint(b, uint64(r.epoch))
-	b = binary.AppendUvarint(b, r.seq)
-	b = binary.AppendUvarint(b, intconv.Bits(r.at))
-	if r.kind == applied {
-		b = append(b, r.op...)
-	} else {
-		b = binary.AppendUvarint(b, r.base)
-	}
-	binary.LittleEndian.PutUint16(b[at:], uint16((len(b)-at-2)&math.MaxUint16))
-	return b
+	binary.LittleEndian.PutUint16(head[1:], uint16(n&maxBody))
+	binary.LittleEndian.PutUint32(head[3:], r.partition)
+	binary.LittleEndian.PutUint32(head[7:], r.epoch)
+	binary.LittleEndian.PutUint64(head[11:], r.seq)
+	binary.LittleEndian.PutUint64(head[19:], intconv.Bits(r.at))
+	return append(b, head[:]...)
 }
 
 // appendOp appends an applied record with an op that is encoded in place.
 func appendOp(b []byte, r *record, op *ops.Op) []byte {
 	start := len(b)
-	b = r.append(b)
-	b = op.Append(b)
-	binary.LittleEndian.PutUint16(b[start+1:], uint16((len(b)-start-3)&math.MaxUint16))
+	b = op.Append(r.appendHead(b, 0))
+	binary.LittleEndian.PutUint16(b[start+1:], uint16((len(b)-start-headBytes)&maxBody))
 	return b
 }
 
-// maxRecord is the largest number of bytes of a record.
-const maxRecord = 3 + math.MaxUint16
-
 // next decodes the record at the front of b, and returns the rest of b. It keeps b.
 func (r *record) next(b []byte) (rest []byte, err error) {
-	if len(b) < 3 {
+	if len(b) < headBytes {
 		return nil, errMalformed
 	}
+	body := b[headBytes:]
 	n := int(binary.LittleEndian.Uint16(b[1:]))
-	if len(b) < 3+n {
+	if len(body) < n {
 		return nil, errMalformed
 	}
-	*r = record{kind: kind(b[0] & 15), owner: b[0]>>4&flagOwner != 0, lost: b[0]>>4&flagLost != 0}
-	body, rest := b[3:3+n], b[3+n:]
-	var partition, epoch, at uint64
-	for _, v := range []*uint64{&partition, &epoch, &r.seq, &at} {
-		if body, err = takeNumber(body, v); err != nil {
-			return nil, err
-		}
+	body, rest = body[:n], body[n:]
+	*r = record{
+		kind: kind(b[0] & 15), owner: b[0]>>4&flagOwner != 0, lost: b[0]>>4&flagLost != 0,
+		partition: binary.LittleEndian.Uint32(b[3:]), epoch: binary.LittleEndian.Uint32(b[7:]),
+		seq: binary.LittleEndian.Uint64(b[11:]), at: intconv.Signed(binary.LittleEndian.Uint64(b[19:])),
 	}
-	if r.kind == 0 || r.kind > lastKind || partition > math.MaxUint32 || epoch > math.MaxUint32 || at > math.MaxInt64 {
+	switch {
+	case r.kind == 0 || r.kind > lastKind || r.at < 0:
 		return nil, errMalformed
-	}
-	r.partition, r.epoch, r.at = uint32(partition), uint32(epoch), int64(at)
-	if r.kind == applied {
+	case r.kind == applied:
 		r.op = body
-		return rest, nil
-	}
-	if body, err = takeNumber(body, &r.base); err != nil || len(body) > 0 {
+	case len(body) != 8:
 		return nil, errMalformed
+	default:
+		r.base = binary.LittleEndian.Uint64(body)
 	}
 	return rest, nil
-}
-
-func takeNumber(b []byte, v *uint64) ([]byte, error) {
-	x, n := binary.Uvarint(b)
-	if n <= 0 {
-		return nil, errMalformed
-	}
-	*v = x
-	return b[n:], nil
 }
 
 // keyOf returns the key of an encoded op; it is empty if that is none.

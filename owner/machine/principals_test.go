@@ -50,7 +50,7 @@ func TestHoldsOfAnotherPrincipal(t *testing.T) {
 		}
 	}
 	many := Request{Kind: RenewMany, Key: "k", TTL: time.Minute, Renewals: []*Renewal{{Key: "k", Token: token, TTL: time.Minute, Principal: "apps"}}}
-	if a := p.of("", many); len(a.Denied) != 1 || len(a.Lost) > 0 {
+	if a := p.of("", many); a.Unrenewed == nil || len(a.Unrenewed.Denied) != 1 || len(a.Unrenewed.Lost) > 0 {
 		t.Errorf("%s: a renewal of many of another principal is answered %+v", invariant.OwnHolds, a.Answer)
 	}
 	if now, _ := p.m.Next(); now != left || !bytes.Equal(p.m.Encode(p.now), before) {

@@ -313,11 +313,12 @@ func naiveText(r Reply) (lines []string) {
 	for _, hold := range holds {
 		text += strings.TrimSpace("hold "+label(hold.Principal, hold.RequestID)) + " "
 	}
-	if len(r.Lost) > 0 {
-		text = fmt.Sprint("lost ", r.Lost)
+	lost, denied := r.Unrenewed.Lists()
+	if len(lost) > 0 {
+		text = fmt.Sprint("lost ", lost)
 	}
-	if len(r.Denied) > 0 {
-		text += fmt.Sprint("denied ", r.Denied)
+	if len(denied) > 0 {
+		text += fmt.Sprint("denied ", denied)
 	}
 	if r.Err != nil {
 		var e *sharelock.Error

@@ -57,7 +57,11 @@ func (t turn) renewMany(from Ref, r *Request) {
 	if kept >= 0 {
 		t.commit(ops.Op{Kind: t.m.ReadKind(), Key: r.Renewals[kept].Key})
 	}
-	t.reply(from, Answer{Outcome: Done, Send: r.Send, Lost: lost, Denied: denied})
+	answer := Answer{Outcome: Done, Send: r.Send}
+	if len(lost) > 0 || len(denied) > 0 {
+		answer.Unrenewed = &Unrenewed{Lost: lost, Denied: denied}
+	}
+	t.reply(from, answer)
 }
 
 // checkRenewals is checkRequest for a RenewMany.

@@ -29,7 +29,7 @@ func TestRenewMany(t *testing.T) {
 	p.step(from, Request{Kind: Force, Key: "k3", Token: r.Renewals[3].Token})
 	next := p.acquire(from, "k3", "r2", 0).Holds[0]
 	replies := p.step(from, r)
-	if len(replies) != 1 || replies[0].Outcome != Done || !slices.Equal(replies[0].Lost, []uint32{1, 3}) {
+	if len(replies) != 1 || replies[0].Outcome != Done || replies[0].Unrenewed == nil || !slices.Equal(replies[0].Unrenewed.Lost, []uint32{1, 3}) {
 		t.Fatalf("replies %+v, want one that names 1 and 3 as lost", replies)
 	}
 	if len(p.out.Ops) != 1 || p.out.Ops[0].Kind != ops.Read || replies[0].Seq != p.m.Seq() {
@@ -49,8 +49,8 @@ func TestRenewMany(t *testing.T) {
 			t.Error("the next hold of the key was changed")
 		}
 	}
-	if r := p.step(from, Request{Kind: RenewMany, Key: "k1", TTL: time.Minute, Renewals: r.Renewals[1:2]}); len(p.out.Ops) > 0 || len(r[0].Lost) != 1 {
-		t.Errorf("a renewal of nothing made ops %v, lost %v", p.out.Ops, r[0].Lost)
+	if r := p.step(from, Request{Kind: RenewMany, Key: "k1", TTL: time.Minute, Renewals: r.Renewals[1:2]}); len(p.out.Ops) > 0 || r[0].Unrenewed == nil || len(r[0].Unrenewed.Lost) != 1 {
+		t.Errorf("a renewal of nothing made ops %v, answer %+v", p.out.Ops, r[0])
 	}
 }
 
@@ -85,7 +85,7 @@ func TestRenewManyInQuarantine(t *testing.T) {
 	p := newPlay(t, 10)
 	p.m.Quarantine(0, time.Minute)
 	r := p.step(Ref{&listener{name: "a"}, 1}, Request{Kind: RenewMany, Key: "k", TTL: time.Second, Renewals: []*Renewal{{Key: "k", Token: 7, TTL: time.Second}}})
-	if len(r) != 1 || r[0].Outcome != Done || len(r[0].Lost) != 1 {
+	if len(r) != 1 || r[0].Outcome != Done || r[0].Unrenewed == nil || len(r[0].Unrenewed.Lost) != 1 {
 		t.Errorf("replies %+v, want one that names the hold as lost", r)
 	}
 }

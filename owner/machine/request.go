@@ -119,6 +119,8 @@ const (
 // An Answer is the owner's answer to one send of a request.
 type Answer struct {
 	Outcome Outcome
+	// Current, in an answer to Check, reports whether the token is a grant.
+	Current bool
 	// Send is the number of the newest send that this answers.
 	Send uint32
 	// At is when the answer left its owner, or came over a link, by the clock of the node that
@@ -135,11 +137,23 @@ type Answer struct {
 	Holds []sharelock.Hold
 	// Lock is the answer to Get, and to Check without the waiters.
 	Lock *sharelock.KeyState
-	// Current, in an answer to Check, reports whether the token is a grant.
-	Current bool
-	// Lost, in an answer to RenewMany, has the indexes of the renewals whose tokens are not grants
-	// (any more), in order. Denied has those whose tokens are grants of other principals.
+	// Unrenewed, in an answer to RenewMany, has the renewals that failed; nil is none.
+	Unrenewed *Unrenewed
+}
+
+// Unrenewed has the indexes of the renewals of a RenewMany that failed, in order.
+type Unrenewed struct {
+	// Lost are those whose tokens are not grants (any more), and Denied those whose tokens are grants
+	// of other principals.
 	Lost, Denied []uint32
+}
+
+// Lists returns both lists. They are empty if u is nil.
+func (u *Unrenewed) Lists() (lost, denied []uint32) {
+	if u == nil {
+		return nil, nil
+	}
+	return u.Lost, u.Denied
 }
 
 // A Caller receives answers. The shell calls it in a shard's turn, so it must not block and must

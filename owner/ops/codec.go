@@ -119,6 +119,9 @@ func (e *Encoder) Metadata(m map[string]string) {
 type Decoder struct {
 	Rest   []byte
 	Failed bool
+	// shared is the memory of the texts to come, up to where left bytes of Rest are left; see share.
+	shared string
+	left   int
 }
 
 // Fail makes the decoder fail.
@@ -185,9 +188,24 @@ func (d *Decoder) Text() string {
 		d.Fail()
 		return ""
 	}
-	s := string(d.Rest[:n])
+	b := d.Rest[:n]
 	d.Rest = d.Rest[n:]
-	return s
+	if end := len(d.shared) - (len(d.Rest) - d.left); d.shared != "" && end <= len(d.shared) {
+		return d.shared[end-len(b) : end]
+	}
+	return string(b)
+}
+
+// share makes the next n texts share the memory of one string. They must be kept or forgotten together.
+func (d *Decoder) share(n int) {
+	ahead := *d
+	for range n {
+		ahead.skip()
+	}
+	if !ahead.Failed {
+		d.left = len(ahead.Rest)
+		d.shared = string(d.Rest[:len(d.Rest)-d.left])
+	}
 }
 
 // skip passes over a text.

@@ -3,6 +3,7 @@ package ops
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"time"
 
 	"github.com/sgkandale/sharelock"
@@ -290,6 +291,9 @@ func (op *Op) Decode(b []byte) (rest []byte, err error) {
 	}
 	f := got.fields()
 	got.SetFlags(flags)
+	if f&(hasClient|hasRequest) != 0 {
+		d.share(1 + bits.OnesCount(uint(f&(hasClient|hasRequest))))
+	}
 	got.Key = d.Text()
 	if f&hasClient != 0 {
 		got.ClientID = d.Text()
