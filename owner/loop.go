@@ -16,10 +16,12 @@ const idleWake = time.Second
 func (sh *shard) run(stop <-chan struct{}) {
 	timer := time.NewTimer(idleWake)
 	defer timer.Stop()
+	armed := false // whether the timer goes off at until
 	for {
 		select {
 		case <-sh.wake:
 		case <-timer.C:
+			armed = false
 		case <-stop:
 			sh.turn <- struct{}{}
 			sh.close()
@@ -31,12 +33,20 @@ func (sh *shard) run(stop <-chan struct{}) {
 		if sh.work(true) == 0 && !sh.unfinished() { // nothing has come for a while, or it was done inline
 			sh.shrink()
 		}
-		// Not sh.now: the work may have taken long.
-		now := sh.service.clock()
+		now := sh.now
+		if sh.hasNext && sh.next < now+2*idleWake {
+			now = sh.service.clock() // the work may have taken long
+		}
+		// A timer that goes off too early costs less than setting it again for each batch.
 		sleep := sh.sleep(now)
-		sh.until = now + sleep
+		late := !armed || now+sleep < sh.until
+		if late {
+			sh.until, armed = now+sleep, true
+		}
 		<-sh.turn
-		timer.Reset(sleep)
+		if late {
+			timer.Reset(sleep)
+		}
 	}
 }
 
