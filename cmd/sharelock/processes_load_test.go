@@ -221,48 +221,6 @@ func never(error) bool { return false }
 // longTTL is longer than a pause on a busy machine.
 const longTTL = 30 * time.Second
 
-// heldLocks are locks that are held, and renewed by their clients, while everything
-// else changes.
-type heldLocks []*client.Lock
-
-func holdThirty(t *testing.T, clients []*client.Client) heldLocks {
-	t.Helper()
-	var held heldLocks
-	for i := range 30 {
-		l, err := clients[i%len(clients)].Acquire(context.Background(), fmt.Sprintf("held/%d", i), client.TTL(longTTL))
-		if err != nil {
-			t.Fatal(err)
-		}
-		held = append(held, l)
-	}
-	return held
-}
-
-// check fails the test for every lock that its client, or the mesh, thinks lost.
-func (h heldLocks) check(t *testing.T, c *client.Client) {
-	t.Helper()
-	for _, l := range h {
-		select {
-		case <-l.Done():
-			t.Errorf("lock %s was lost: %v", l.Key(), l.Err())
-		default:
-		}
-		check, err := c.CheckToken(context.Background(), l.Key(), l.Token())
-		if err != nil || !check.Current {
-			t.Errorf("lock %s is held by its client, but not in the mesh: %v", l.Key(), err)
-		}
-	}
-}
-
-func (h heldLocks) release(t *testing.T) {
-	t.Helper()
-	for _, l := range h {
-		if err := l.Release(context.Background()); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 // queue is clients that wait for one key, one behind the other.
 type queue struct {
 	t     *testing.T

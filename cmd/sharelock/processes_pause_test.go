@@ -84,9 +84,9 @@ func (r *rehearsal) acquire(c *client.Client, key string, opts ...client.Option)
 func (r *rehearsal) meanwhile(plain <-chan *answer, other *client.Lock, c *client.Client) {
 	r.t.Helper()
 	r.await("all are together again", 30*time.Second, func() bool { return r.whole(r.procs...) })
-	heldLocks{other}.check(r.t, c)
+	holding(r.t, other).check(r.t, c)
 	released := time.Now()
-	heldLocks{other}.release(r.t)
+	holding(r.t, other).release(r.t)
 	select {
 	case a := <-plain:
 		r.t.Logf("the node that was paused says %v", a)
