@@ -266,9 +266,22 @@ var folders = []folder{
 	{
 		"cmd/sharelock",
 		// The messages, for -o json only: it prints the API's JSON.
-		[]string{".", "internal/audit", "internal/auth", "internal/certs", "internal/flight", "internal/logtail", "internal/release", "internal/seldom", "mesh", "mesh/keyring", "client", "internal/clienthook", "internal/clientid", "internal/workload", "proto/sharelock/v1"},
+		[]string{
+			".", "client", "mesh", "mesh/keyring", "proto/sharelock/v1",
+			"cmd/sharelock/internal/exit",
+			"cmd/sharelock/internal/getopt",
+			"cmd/sharelock/internal/job",
+			"cmd/sharelock/internal/text",
+			"internal/audit", "internal/auth", "internal/certs", "internal/clienthook", "internal/clientid",
+			"internal/flight", "internal/logtail", "internal/release", "internal/seldom", "internal/workload",
+		},
 		[]string{cobra, pflag, koanf, yaml, xsys, protobuf, otel},
 	},
+	// The parts of the program. None of them knows a command or a flag.
+	{"cmd/sharelock/internal/exit", []string{".", "client", "cmd/sharelock/internal/text"}, nil},
+	{"cmd/sharelock/internal/getopt", nil, nil},
+	{"cmd/sharelock/internal/job", []string{".", "client", "cmd/sharelock/internal/exit", "cmd/sharelock/internal/text"}, []string{xsys}},
+	{"cmd/sharelock/internal/text", nil, nil},
 	{"internal/workload", nil, nil},
 	// The examples speak the original's API with nothing but its messages.
 	{"cmd/example_grpc", []string{"proto/sharelock"}, []string{grpc}},

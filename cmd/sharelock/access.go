@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 // access is how a client command proves who it is and checks the nodes.
@@ -82,18 +83,18 @@ func (a *access) complete(environ []string, from *savedContext) error {
 		}
 	}
 	if a.token != "" && a.tokenFile != "" {
-		return usageError("--auth-token and --auth-token-file: want one of them")
+		return exit.Usagef("--auth-token and --auth-token-file: want one of them")
 	}
 	take(func(s accessSetting) string { return variable(environ, s.variable, "") })
 	if a.token != "" && a.tokenFile != "" {
-		return usageError("SHARELOCK_AUTH_TOKEN and SHARELOCK_AUTH_TOKEN_FILE: want one of them")
+		return exit.Usagef("SHARELOCK_AUTH_TOKEN and SHARELOCK_AUTH_TOKEN_FILE: want one of them")
 	}
 	if from != nil {
 		take(func(s accessSetting) string { return from.settings[s.context] })
 		a.tls = a.tls || from.tls
 	}
 	if (a.cert == "") != (a.key == "") {
-		return usageError("--tls-cert and --tls-key: want both or none")
+		return exit.Usagef("--tls-cert and --tls-key: want both or none")
 	}
 	return nil
 }
@@ -103,13 +104,13 @@ func (a *access) complete(environ []string, from *savedContext) error {
 func (a *access) options(o *client.Options) error {
 	if a.tls || a.ca != "" || a.cert != "" || a.serverName != "" {
 		if _, err := a.load(); err != nil {
-			return usageError("%w", err)
+			return exit.Usagef("%w", err)
 		}
 		o.LoadTLS = a.load
 	}
 	if a.token != "" || a.tokenFile != "" {
 		if _, err := a.bearer(context.Background()); err != nil {
-			return usageError("%w", err)
+			return exit.Usagef("%w", err)
 		}
 		o.Token, o.AllowPlaintextTokens = a.bearer, a.plaintext
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/certs"
 )
 
@@ -163,7 +164,7 @@ func TestAccessRefuses(t *testing.T) {
 	} {
 		a := newApp()
 		a.environ = tt.environ
-		a.command(t, exitUsage, append([]string{"list"}, tt.args...)...)
+		a.command(t, exit.Usage, append([]string{"list"}, tt.args...)...)
 		if said := a.err.String(); !strings.Contains(said, tt.want) {
 			t.Errorf("%q, %q: %q, want %q", tt.environ, tt.args, said, tt.want)
 		}
@@ -223,25 +224,25 @@ func TestContexts(t *testing.T) {
 	}
 	dir := filepath.Join(home, ".config", "sharelock")
 	writeText(t, filepath.Join(dir, "contexts.yaml"), "# by hand\nprod: {servers: [\"a:1\"], tls_ca: ca.pem, tls_server_name: x}\ntest: {servers: [\"b:1\"], tls: true}\n")
-	if got := run(exitFailed, "context", "show"); !strings.Contains(got, "no context is in use") {
+	if got := run(exit.Failed, "context", "show"); !strings.Contains(got, "no context is in use") {
 		t.Error(got)
 	}
-	run(exitUsage, "context", "use", "none")
-	run(exitOK, "context", "use", "prod")
-	if got := run(exitOK, "context", "list"); !strings.Contains(got, "*  prod") || strings.Contains(got, "*  test") {
+	run(exit.Usage, "context", "use", "none")
+	run(exit.OK, "context", "use", "prod")
+	if got := run(exit.OK, "context", "list"); !strings.Contains(got, "*  prod") || strings.Contains(got, "*  test") {
 		t.Error(got)
 	}
-	if got := run(exitOK, "context", "show"); !strings.Contains(got, "tls_ca: "+filepath.Join(dir, "ca.pem")) || !strings.Contains(got, "tls_server_name: x\n") {
+	if got := run(exit.OK, "context", "show"); !strings.Contains(got, "tls_ca: "+filepath.Join(dir, "ca.pem")) || !strings.Contains(got, "tls_server_name: x\n") {
 		t.Error(got)
 	}
-	if got := run(exitOK, "context", "show", "test"); !strings.Contains(got, "tls: true") {
+	if got := run(exit.OK, "context", "show", "test"); !strings.Contains(got, "tls: true") {
 		t.Error(got)
 	}
 	if addrs, _, err := optionsOf(t, []string{"HOME=" + home, "SHARELOCK_CONTEXT=test"}); err != nil || addrs[0] != "b:1" {
 		t.Errorf("%v, %v", addrs, err)
 	}
-	run(exitOK, "context", "use", "-")
-	run(exitOK, "context", "use", "-")
+	run(exit.OK, "context", "use", "-")
+	run(exit.OK, "context", "use", "-")
 	if addrs, _, err := optionsOf(t, []string{"HOME=" + home}); err != nil || addrs[0] != defaultServer {
 		t.Errorf("%v, %v", addrs, err)
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -48,19 +50,19 @@ func (f *acquireFlags) options() ([]client.Option, error) {
 		opts = append(opts, client.Wait(0))
 	case f.fs.Changed("wait"):
 		if f.wait < 0 {
-			return nil, usageError("--wait: %v is negative", f.wait)
+			return nil, exit.Usagef("--wait: %v is negative", f.wait)
 		}
 		opts = append(opts, client.Wait(f.wait))
 	}
 	if f.ttl != 0 || f.fs.Changed("ttl") {
 		if f.ttl < sharelock.MinTTL {
-			return nil, usageError("--ttl: %v is below the least, %v", f.ttl, sharelock.MinTTL)
+			return nil, exit.Usagef("--ttl: %v is below the least, %v", f.ttl, sharelock.MinTTL)
 		}
 		opts = append(opts, client.TTL(f.ttl))
 	}
 	if f.maxHold != 0 {
 		if err := sharelock.CheckMaxHold(f.maxHold); err != nil {
-			return nil, usageError("--max-hold: %v is not within %v to %v", f.maxHold, sharelock.MinTTL, sharelock.MostMaxHold)
+			return nil, exit.Usagef("--max-hold: %v is not within %v to %v", f.maxHold, sharelock.MinTTL, sharelock.MostMaxHold)
 		}
 		opts = append(opts, client.MaxHold(f.maxHold))
 	}
@@ -72,7 +74,7 @@ func (f *acquireFlags) options() ([]client.Option, error) {
 		for _, pair := range f.metadata {
 			name, value, ok := strings.Cut(pair, "=")
 			if !ok {
-				return nil, usageError("--metadata: %q is not name=value", pair)
+				return nil, exit.Usagef("--metadata: %q is not name=value", pair)
 			}
 			m[name] = value
 		}
@@ -116,7 +118,7 @@ reached, or cannot serve.`,
 			}
 			l, err := c.Acquire(ctx, key, opts...)
 			if err != nil {
-				return notObtained(callError(err), exitFailed)
+				return exit.NotObtained(exit.OfCall(err), exit.Failed)
 			}
 			h := l.Hold()
 			return r.print(&sharelockv1.AcquireResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
@@ -139,7 +141,7 @@ func (r *remote) positions(key string) (tell func(position int), stop func()) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !stopped {
-			fmt.Fprintf(r.app.stderr, "sharelock: waiting for %s, position %d in the queue\n", printable(key), position)
+			fmt.Fprintf(r.app.stderr, "sharelock: waiting for %s, position %d in the queue\n", text.Printable(key), position)
 		}
 	}
 	stop = func() {
@@ -153,7 +155,7 @@ func (r *remote) positions(key string) (tell func(position int), stop func()) {
 // printHold prints one hold, one field per line.
 func (r *remote) printHold(h sharelock.Hold) error {
 	rows := [][]string{
-		{"key", printable(h.Key)},
+		{"key", text.Printable(h.Key)},
 		{"token", h.Token.String()},
 	}
 	add := func(name, value string, show bool) {
@@ -161,17 +163,17 @@ func (r *remote) printHold(h sharelock.Hold) error {
 			rows = append(rows, []string{name, value})
 		}
 	}
-	add("client", printable(h.ClientID), h.ClientID != "")
-	add("principal", printable(h.Principal), h.Principal != "")
+	add("client", text.Printable(h.ClientID), h.ClientID != "")
+	add("principal", text.Printable(h.Principal), h.Principal != "")
 	add("mode", mode(h.Mode, h.Slots), h.ClientID != "")
-	add("ttl", short(h.TTL), h.TTL != 0)
-	add("expires in", short(h.ExpiresIn), h.ExpiresIn != 0)
-	add("safe for", short(h.SafeFor), h.SafeFor != 0)
-	add("max hold", short(h.MaxHold), h.MaxHold != 0)
-	add("ends in", short(h.EndsIn), h.EndsIn != 0)
-	add("node", printable(h.Node), h.Node != "")
+	add("ttl", text.Short(h.TTL), h.TTL != 0)
+	add("expires in", text.Short(h.ExpiresIn), h.ExpiresIn != 0)
+	add("safe for", text.Short(h.SafeFor), h.SafeFor != 0)
+	add("max hold", text.Short(h.MaxHold), h.MaxHold != 0)
+	add("ends in", text.Short(h.EndsIn), h.EndsIn != 0)
+	add("node", text.Printable(h.Node), h.Node != "")
 	add("metadata", pairs(h.Metadata), len(h.Metadata) > 0)
-	return table(r.app.stdout, rows)
+	return text.Table(r.app.stdout, rows)
 }
 
 // mode returns the mode as text, with the number of slots of a semaphore.

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
@@ -32,7 +33,7 @@ func TestAcquireVerbose(t *testing.T) {
 	if err := first.Release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-code; got != exitOK || !regexp.MustCompile(`(?m)^key +k$`).MatchString(a.out.String()) {
+	if got := <-code; got != exit.OK || !regexp.MustCompile(`(?m)^key +k$`).MatchString(a.out.String()) {
 		t.Errorf("got exit code %d, output %q", got, a.out)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -43,7 +45,7 @@ node's machine: it switches between debug and the configured level.`,
 	}
 	return a.adminCommand(cmd, func(args []string) (adminCall, error) {
 		if len(args) == 1 && !slices.Contains([]string{"debug", "info", "warn", "error"}, args[0]) {
-			return nil, usageError("want debug, info, warn or error, got %q", args[0])
+			return nil, exit.Usagef("want debug, info, warn or error, got %q", args[0])
 		}
 		return func(ctx context.Context, r *remote, m sharelockv1.MeshServiceClient) error {
 			var level *sharelockv1.LogLevel
@@ -57,7 +59,7 @@ node's machine: it switches between debug and the configured level.`,
 				return err
 			}
 			return r.print(level, func() error {
-				_, err := fmt.Fprintln(a.stdout, printable(level.GetLevel()))
+				_, err := fmt.Fprintln(a.stdout, text.Printable(level.GetLevel()))
 				return err
 			})
 		}, nil
@@ -90,7 +92,7 @@ be in the log. For administrators.`,
 			}
 			f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if err != nil {
-				return failed(err)
+				return exit.Failure(err)
 			}
 			defer func() { err = errors.Join(err, f.Close()) }()
 			names, err := archive(f, first, stream.Recv)
@@ -119,19 +121,19 @@ func archive(w io.Writer, piece *sharelockv1.DebugPiece, next func() (*sharelock
 				break
 			}
 			if data = append(data, piece.GetData()...); len(data) > maxDebugFile {
-				return files, failed(fmt.Errorf("%s has more than %d bytes", printable(name), maxDebugFile))
+				return files, exit.Failure(fmt.Errorf("%s has more than %d bytes", text.Printable(name), maxDebugFile))
 			}
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			return files, err
 		}
 		files++
-		header := &tar.Header{Name: fmt.Sprintf("sharelock-debug/%s", printable(name)), Mode: 0o600, Size: int64(len(data)), ModTime: now}
+		header := &tar.Header{Name: fmt.Sprintf("sharelock-debug/%s", text.Printable(name)), Mode: 0o600, Size: int64(len(data)), ModTime: now}
 		if err := out.WriteHeader(header); err != nil {
-			return files, failed(err)
+			return files, exit.Failure(err)
 		}
 		if _, err := out.Write(data); err != nil {
-			return files, failed(err)
+			return files, exit.Failure(err)
 		}
 	}
 	return files, errors.Join(out.Close(), zip.Close())

@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/internal/auth"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -50,7 +52,7 @@ new one, give the new one to the clients, and then take out the line of the old 
 	quiet := cmd.Flags().BoolP("quiet", "q", false, "print only the token on standard output")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		if err := auth.CheckName(principal); err != nil {
-			return usageError("--principal: name the principal that the token is for: %w", err)
+			return exit.Usagef("--principal: name the principal that the token is for: %w", err)
 		}
 		token, stored := auth.NewToken()
 		line := fmt.Sprintf("  - {name: %s, policies: [], tokens: [%q]}", principal, stored)
@@ -97,14 +99,14 @@ it is not or if the file is bad. No node is asked.`,
 
 func (a *app) authCheck(file, as string, args []string) error {
 	if file == "" {
-		return usageError("--file: name the auth file")
+		return exit.Usagef("--file: name the auth file")
 	}
 	if (as != "") != (len(args) > 0) {
-		return usageError("give both --as and a verb, or neither")
+		return exit.Usagef("give both --as and a verb, or neither")
 	}
 	authority, err := auth.Open(auth.Config{File: file, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	if as == "" {
 		a.printf("%s is good, hash %s\n", file, authority.Hash())
@@ -112,23 +114,23 @@ func (a *app) authCheck(file, as string, args []string) error {
 	}
 	verb, ok := auth.ParseVerb(args[0])
 	if !ok {
-		return usageError("%q is no verb: want acquire, read, force or admin", args[0])
+		return exit.Usagef("%q is no verb: want acquire, read, force or admin", args[0])
 	}
 	who, err := authority.As(as)
 	if err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	var rule string
 	switch {
 	case verb == auth.Admin && len(args) == 1:
 		rule, err = who.CheckAny(verb)
 	case len(args) == 1:
-		return usageError("name the key")
+		return exit.Usagef("name the key")
 	default:
 		rule, err = who.Check(verb, args[1])
 	}
 	if err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	a.printf("allowed by policy %s\n", rule)
 	return nil
@@ -158,23 +160,23 @@ func (r *remote) printWhoAmI(who *sharelockv1.WhoAmIResponse) error {
 		return nil
 	}
 	rows := [][]string{
-		{"principal", printable(who.GetPrincipal())},
-		{"credential", printable(strings.TrimSpace(who.GetCredential() + " " + who.GetCredentialId()))},
+		{"principal", text.Printable(who.GetPrincipal())},
+		{"credential", text.Printable(strings.TrimSpace(who.GetCredential() + " " + who.GetCredentialId()))},
 	}
 	if end := who.GetExpiresIn(); end != nil {
-		rows = append(rows, []string{"expires in", short(end.AsDuration())})
+		rows = append(rows, []string{"expires in", text.Short(end.AsDuration())})
 	}
 	for _, p := range who.GetPermissions() {
 		keys := make([]string, len(p.GetKeys()))
 		for i, prefix := range p.GetKeys() {
-			if keys[i] = printable(prefix) + "*"; prefix == "" {
+			if keys[i] = text.Printable(prefix) + "*"; prefix == "" {
 				keys[i] = "every key"
 			}
 		}
-		rows = append(rows, []string{"may " + printable(p.GetVerb()), strings.Join(keys, ", ")})
+		rows = append(rows, []string{"may " + text.Printable(p.GetVerb()), strings.Join(keys, ", ")})
 	}
 	if len(who.GetPermissions()) == 0 {
 		rows = append(rows, []string{"may", "nothing"})
 	}
-	return table(r.app.stdout, rows)
+	return text.Table(r.app.stdout, rows)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/mesh"
 )
 
@@ -17,7 +18,7 @@ import (
 func newToken(t *testing.T, principal string) (token, line string) {
 	t.Helper()
 	a := newApp()
-	a.command(t, exitOK, "auth", "token", "create", "--principal", principal, "--quiet")
+	a.command(t, exit.OK, "auth", "token", "create", "--principal", principal, "--quiet")
 	token, line = strings.TrimSpace(a.out.String()), a.err.String()
 	if !strings.HasPrefix(token, "slk_") || strings.Contains(line, token) {
 		t.Fatalf("got %q, %q", token, line)
@@ -37,14 +38,14 @@ func authFile(t *testing.T, text string) string {
 
 func TestTokenCreate(t *testing.T) {
 	a := newApp()
-	a.command(t, exitOK, "auth", "token", "create", "--principal", "ci")
+	a.command(t, exit.OK, "auth", "token", "create", "--principal", "ci")
 	text := a.out.String()
 	if tokens := regexp.MustCompile(`slk_\w+`).FindAllString(text, -1); len(tokens) != 1 || !strings.Contains(text, `{name: ci, policies: [], tokens: ["sha256:`) {
 		t.Errorf("got\n%s", text)
 	}
 	for _, bad := range []string{"", "a/b", "a b"} {
 		a := newApp()
-		a.command(t, exitUsage, "auth", "token", "create", "--principal", bad)
+		a.command(t, exit.Usage, "auth", "token", "create", "--principal", bad)
 		oneLineOf(t, a)
 	}
 }
@@ -59,20 +60,20 @@ func TestAuthCheck(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"--file", file}, exitOK, "is good, hash "},
-		{[]string{"--file", file, "--as", "ci", "read", "ci/x"}, exitOK, `allowed by policy r: "ci/"`},
-		{[]string{"--file", file, "--as", "anonymous", "read", "ci/x"}, exitOK, "allowed"},
-		{[]string{"--file", file, "--as", "ci", "admin"}, exitOK, "allowed"},
-		{[]string{"--file", file, "--as", "ci", "acquire", "ci/x"}, exitFailed, `a policy of ci with {keys: ["ci/"], verbs: [acquire]}`},
-		{[]string{"--file", file, "--as", "anonymous", "read", "x"}, exitFailed, "unauthenticated"},
-		{[]string{"--file", file, "--as", "nobody", "read", "x"}, exitFailed, `there is no principal "nobody"`},
-		{[]string{"--file", bad}, exitFailed, `auth.yaml:1: unknown key "polices"`},
-		{[]string{"--file", "none"}, exitFailed, "none"},
-		{[]string{"--file", file, "--as", "ci", "write", "x"}, exitUsage, `"write" is no verb`},
-		{[]string{"--file", file, "--as", "ci", "read"}, exitUsage, "name the key"},
-		{[]string{"--file", file, "--as", "ci"}, exitUsage, "give both"},
-		{[]string{"--file", file, "read", "x"}, exitUsage, "give both"},
-		{nil, exitUsage, "--file"},
+		{[]string{"--file", file}, exit.OK, "is good, hash "},
+		{[]string{"--file", file, "--as", "ci", "read", "ci/x"}, exit.OK, `allowed by policy r: "ci/"`},
+		{[]string{"--file", file, "--as", "anonymous", "read", "ci/x"}, exit.OK, "allowed"},
+		{[]string{"--file", file, "--as", "ci", "admin"}, exit.OK, "allowed"},
+		{[]string{"--file", file, "--as", "ci", "acquire", "ci/x"}, exit.Failed, `a policy of ci with {keys: ["ci/"], verbs: [acquire]}`},
+		{[]string{"--file", file, "--as", "anonymous", "read", "x"}, exit.Failed, "unauthenticated"},
+		{[]string{"--file", file, "--as", "nobody", "read", "x"}, exit.Failed, `there is no principal "nobody"`},
+		{[]string{"--file", bad}, exit.Failed, `auth.yaml:1: unknown key "polices"`},
+		{[]string{"--file", "none"}, exit.Failed, "none"},
+		{[]string{"--file", file, "--as", "ci", "write", "x"}, exit.Usage, `"write" is no verb`},
+		{[]string{"--file", file, "--as", "ci", "read"}, exit.Usage, "name the key"},
+		{[]string{"--file", file, "--as", "ci"}, exit.Usage, "give both"},
+		{[]string{"--file", file, "read", "x"}, exit.Usage, "give both"},
+		{nil, exit.Usage, "--file"},
 	} {
 		a := newApp()
 		a.command(t, test.code, append([]string{"auth", "check"}, test.args...)...)
@@ -115,26 +116,26 @@ func TestAuthOfANode(t *testing.T) {
 		}
 	}
 	with := "--auth-token=" + token
-	run(exitOK, "anonymous", "auth", "whoami")
-	run(exitOK, "ci/*", "auth", "whoami", with)
-	run(exitFailed, "unauthenticated", "get", "ci/x")
-	run(exitOK, "ci/x", "acquire", "ci/x", with)
-	run(exitOK, "ci", "get", "ci/x", with)
-	run(exitFailed, `principal "ci" may not acquire "prod/x"`, "acquire", "prod/x", with)
-	run(exitFailed, "administrators", "leave", with)
+	run(exit.OK, "anonymous", "auth", "whoami")
+	run(exit.OK, "ci/*", "auth", "whoami", with)
+	run(exit.Failed, "unauthenticated", "get", "ci/x")
+	run(exit.OK, "ci/x", "acquire", "ci/x", with)
+	run(exit.OK, "ci", "get", "ci/x", with)
+	run(exit.Failed, `principal "ci" may not acquire "prod/x"`, "acquire", "prod/x", with)
+	run(exit.Failed, "administrators", "leave", with)
 	if err := os.WriteFile(file, fmt.Appendf(nil, "%s", strings.Replace(text, `"ci/"`, `"prod/"`, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	run(exitOK, "prod/x", "acquire", "prod/x", with)
-	run(exitFailed, `may not read "ci/x"`, "get", "ci/x", with)
+	run(exit.OK, "prod/x", "acquire", "prod/x", with)
+	run(exit.Failed, `may not read "ci/x"`, "get", "ci/x", with)
 	if err := os.WriteFile(file, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.Reload(); err == nil || !strings.Contains(err.Error(), "auth.file") {
 		t.Errorf("a bad file: %v", err)
 	}
-	run(exitOK, "prod/x", "get", "prod/x", with)
+	run(exit.OK, "prod/x", "get", "prod/x", with)
 }

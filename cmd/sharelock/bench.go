@@ -13,6 +13,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/internal/workload"
 )
 
@@ -94,23 +96,23 @@ func (b *bench) check() error {
 	b.load.Kind = benchKind
 	switch err := b.load.Validate(); {
 	case err != nil:
-		return usageError("%w", err)
+		return exit.Usagef("%w", err)
 	case b.output != "text" && b.output != "json":
-		return usageError("--output: want text or json, got %q", b.output)
+		return exit.Usagef("--output: want text or json, got %q", b.output)
 	case b.mode != "exclusive" && b.mode != "shared":
-		return usageError("--mode: want exclusive or shared, got %q", b.mode)
+		return exit.Usagef("--mode: want exclusive or shared, got %q", b.mode)
 	case b.route != routeOwner && b.route != routeAny:
-		return usageError("--route: want owner or any, got %q", b.route)
+		return exit.Usagef("--route: want owner or any, got %q", b.route)
 	case b.clients < 1 || b.clients > b.load.Workers:
-		return usageError("--clients: want 1 to %d, one for a worker, got %d", b.load.Workers, b.clients)
+		return exit.Usagef("--clients: want 1 to %d, one for a worker, got %d", b.load.Workers, b.clients)
 	case b.ttl < sharelock.MinTTL:
-		return usageError("--ttl: %v is below the least, %v", b.ttl, sharelock.MinTTL)
+		return exit.Usagef("--ttl: %v is below the least, %v", b.ttl, sharelock.MinTTL)
 	case b.wait < 0:
-		return usageError("--wait: %v is negative", b.wait)
+		return exit.Usagef("--wait: %v is negative", b.wait)
 	}
 	// The longest key there will be.
 	if err := sharelock.CheckKey(fmt.Sprint(b.load.Prefix, max(b.load.Keys, b.load.Workers))); err != nil {
-		return usageError("--prefix: %w", err)
+		return exit.Usagef("--prefix: %w", err)
 	}
 	return nil
 }
@@ -129,7 +131,7 @@ func (b *bench) run(ctx context.Context) error {
 		}
 	}()
 	if err != nil {
-		return callError(err)
+		return exit.OfCall(err)
 	}
 	opts := []client.Option{client.TTL(b.ttl), client.Wait(b.wait)}
 	if b.load.Shared {
@@ -141,16 +143,16 @@ func (b *bench) run(ctx context.Context) error {
 	}, b.load)
 	hide()
 	if err != nil {
-		return usageError("%w", err)
+		return exit.Usagef("%w", err)
 	}
 	if err := b.report(res); err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
-	if i, ok := errors.AsType[interrupted](context.Cause(ctx)); ok {
-		return &exitError{code: exitSignal + int(i.sig)}
+	if i, ok := errors.AsType[exit.Interrupted](context.Cause(ctx)); ok {
+		return &exit.Error{Code: exit.Signal + int(i.Sig)}
 	}
 	if res.Pairs == 0 {
-		return failed(errors.New("no lock was acquired and released"))
+		return exit.Failure(errors.New("no lock was acquired and released"))
 	}
 	return nil
 }
@@ -201,7 +203,7 @@ func benchKind(err error) string {
 	if e, ok := errors.AsType[*sharelock.Error](err); ok && e.Err != nil {
 		return e.Err.Error()
 	}
-	return oneLine(err)
+	return text.OneLine(err)
 }
 
 // showProgress shows a progress line on stderr if that is a terminal. hide removes the line.

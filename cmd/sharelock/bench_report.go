@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/internal/intconv"
 	"github.com/sgkandale/sharelock/internal/workload"
 )
@@ -50,11 +51,11 @@ func (b *bench) text(res *workload.Result) string {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&out, "%-11s "+format+"\n", append([]any{name}, args...)...)
 	}
-	line("mesh", "%s, %s", printable(b.servers), map[string]string{
+	line("mesh", "%s, %s", text.Printable(b.servers), map[string]string{
 		routeOwner: "calls go to the key's owner", routeAny: "calls go to any node",
 	}[b.route])
 	line("load", "%s", b.describe())
-	line("measured", "%s after %s of warm-up", short(res.Measured), short(b.load.Warmup))
+	line("measured", "%s after %s of warm-up", text.Short(res.Measured), text.Short(b.load.Warmup))
 	out.WriteString("\n")
 	line("throughput", "%s pairs/s (%s pairs)", thousands(res.PairsPerSecond), thousands(float64(res.Pairs)))
 	f := res.Fairness
@@ -75,7 +76,7 @@ func (b *bench) text(res *workload.Result) string {
 	for _, kind := range slices.SortedFunc(maps.Keys(res.Errors), func(a, b string) int {
 		return cmp.Or(cmp.Compare(res.Errors[b], res.Errors[a]), cmp.Compare(a, b))
 	}) {
-		line(label, "%s: %s", thousands(float64(res.Errors[kind])), printable(kind))
+		line(label, "%s: %s", thousands(float64(res.Errors[kind])), text.Printable(kind))
 		label = ""
 	}
 	fmt.Fprintf(&out, "\n%-11s%s\n", "ms", columns([]string{"p50", "p90", "p99", "p99.9", "max", "mean"}))

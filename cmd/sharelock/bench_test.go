@@ -13,6 +13,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/workload"
 )
 
@@ -37,11 +38,11 @@ func TestBenchUsage(t *testing.T) {
 		{"-o", "xml"},
 	} {
 		a := newApp()
-		a.command(t, exitUsage, append([]string{"bench"}, args...)...)
+		a.command(t, exit.Usage, append([]string{"bench"}, args...)...)
 		oneLineOf(t, a)
 	}
 	a := newApp()
-	a.command(t, exitUnreachable, "bench", "--server", "127.0.0.1:1", "--timeout", "1ms")
+	a.command(t, exit.Unreachable, "bench", "--server", "127.0.0.1:1", "--timeout", "1ms")
 	oneLineOf(t, a)
 }
 
@@ -73,7 +74,7 @@ func benchUntil(t *testing.T, m *fakeMesh, a *testApp, calls int, args ...string
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		a.command(t, exitSignal+int(syscall.SIGINT), append([]string{"bench", "--duration", "1h", "--warmup", "0s"}, args...)...)
+		a.command(t, exit.Signal+int(syscall.SIGINT), append([]string{"bench", "--duration", "1h", "--warmup", "0s"}, args...)...)
 	}()
 	m.await(t, calls)
 	a.signals <- os.Interrupt
@@ -95,7 +96,7 @@ func TestBenchEnds(t *testing.T) {
 	m := startMesh(t)
 	m.refuse(sharelock.ErrQuota)
 	a := remoteApp(m)
-	a.command(t, exitFailed, "bench", "--duration", "1ms", "--warmup", "0s")
+	a.command(t, exit.Failed, "bench", "--duration", "1ms", "--warmup", "0s")
 	oneLineOf(t, a)
 }
 

@@ -60,11 +60,11 @@ func nodeKeys() []key {
 	return []key{
 		{
 			"node.name", "node-name", "name of this node, unique in the mesh (default: the host name)",
-			text(func(c *config) *string { return &c.mesh.Name }),
+			textValue(func(c *config) *string { return &c.mesh.Name }),
 		},
 		{
 			"node.data_dir", "data-dir", "directory of Raft's records and the node's id; empty keeps them in memory",
-			text(func(c *config) *string { return &c.mesh.DataDir }),
+			textValue(func(c *config) *string { return &c.mesh.DataDir }),
 		},
 		{
 			"node.keep_awake", "", "",
@@ -72,11 +72,11 @@ func nodeKeys() []key {
 		},
 		{
 			"http.listen", "http-listen", "address for HTTP",
-			text(func(c *config) *string { return &c.mesh.HTTPListen }),
+			textValue(func(c *config) *string { return &c.mesh.HTTPListen }),
 		},
 		{
 			"grpc.listen", "grpc-listen", "address for gRPC",
-			text(func(c *config) *string { return &c.mesh.GRPCListen }),
+			textValue(func(c *config) *string { return &c.mesh.GRPCListen }),
 		},
 		{
 			"grpc.reflection", "", "",
@@ -92,19 +92,19 @@ func nodeKeys() []key {
 		},
 		{
 			"mesh.peer_listen", "peer-listen", "address for other members",
-			text(func(c *config) *string { return &c.mesh.PeerListen }),
+			textValue(func(c *config) *string { return &c.mesh.PeerListen }),
 		},
 		{
 			"mesh.peer_advertise", "peer-advertise", "address at which other members reach peer-listen, if it differs",
-			text(func(c *config) *string { return &c.mesh.PeerAdvertise }),
+			textValue(func(c *config) *string { return &c.mesh.PeerAdvertise }),
 		},
 		{
 			"mesh.gossip_listen", "gossip-listen", "address for gossip, TCP and UDP",
-			text(func(c *config) *string { return &c.mesh.GossipListen }),
+			textValue(func(c *config) *string { return &c.mesh.GossipListen }),
 		},
 		{
 			"mesh.gossip_advertise", "gossip-advertise", "address at which other members reach gossip-listen, if it differs",
-			text(func(c *config) *string { return &c.mesh.GossipAdvertise }),
+			textValue(func(c *config) *string { return &c.mesh.GossipAdvertise }),
 		},
 		{
 			"mesh.seeds", "seeds", "gossip addresses of the first members, comma-separated, the same on every node",
@@ -112,7 +112,7 @@ func nodeKeys() []key {
 		},
 		{
 			"mesh.cluster", "cluster", "name of the mesh",
-			text(func(c *config) *string { return &c.mesh.Cluster }),
+			textValue(func(c *config) *string { return &c.mesh.Cluster }),
 		},
 		insecureKey(),
 		{

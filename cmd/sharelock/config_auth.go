@@ -5,7 +5,7 @@ func authKeys() []key {
 	return []key{
 		{
 			"auth.file", "auth-file", "file of the principals and of what they may do (default: everyone may do everything)",
-			text(func(c *config) *string { return &c.mesh.Auth.File }),
+			textValue(func(c *config) *string { return &c.mesh.Auth.File }),
 		},
 		{
 			"auth.allow_plaintext_tokens", "", "",

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 )
 
 func (a *app) configCommand() *cobra.Command {
@@ -18,7 +21,7 @@ func (a *app) configCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 	}
 	cmd.RunE = func(*cobra.Command, []string) error {
-		return usageError("want check or show (see 'sharelock config --help')")
+		return exit.Usagef("want check or show (see 'sharelock config --help')")
 	}
 	cmd.AddCommand(a.configCheckCommand(), a.configShowCommand())
 	return cmd
@@ -35,10 +38,10 @@ problems are printed, one in a line; then the exit code is 1.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			problems := each(second(layered(args[0], nil, nil)))
 			for _, p := range problems {
-				fmt.Fprintf(a.stderr, "sharelock: %s\n", oneLine(p))
+				fmt.Fprintf(a.stderr, "sharelock: %s\n", text.OneLine(p))
 			}
 			if len(problems) > 0 {
-				return &exitError{code: exitFailed}
+				return &exit.Error{Code: exit.Failed}
 			}
 			_, err := fmt.Fprintf(a.stdout, "%s: ok\n", args[0])
 			return err
@@ -79,7 +82,7 @@ that serve accepts. The settings name files of secrets, and contain none.`,
 		RunE: func(*cobra.Command, []string) error {
 			c, from, err := layered(path, a.environ, nil)
 			if err != nil {
-				return failed(err)
+				return exit.Failure(err)
 			}
 			if !origin {
 				from = nil

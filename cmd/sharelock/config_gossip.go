@@ -12,7 +12,7 @@ func gossipKeys() []key {
 		{"mesh.gossip_encryption", "gossip-encryption", "required, migrate or off (default: required with gossip keys, off without)", value{setGossipEncryption, getGossipEncryption}},
 		{
 			"mesh.gossip_keys_file", "gossip-keys-file", "file of gossip keys, a line each, the first encrypts (default: the keys are in the data directory)",
-			text(func(c *config) *string { return &c.mesh.GossipKeysFile }),
+			textValue(func(c *config) *string { return &c.mesh.GossipKeysFile }),
 		},
 	}
 }

@@ -8,7 +8,7 @@ func opsKeys() []key {
 	return []key{
 		{
 			"audit.file", "", "",
-			text(func(c *config) *string { return &c.audit.File }),
+			textValue(func(c *config) *string { return &c.audit.File }),
 		},
 		{
 			"audit.calls", "", "",
@@ -25,11 +25,11 @@ func opsKeys() []key {
 		},
 		{
 			"ops.listen", "", "",
-			text(func(c *config) *string { return &c.mesh.OpsListen }),
+			textValue(func(c *config) *string { return &c.mesh.OpsListen }),
 		},
 		{
 			"debug.listen", "", "",
-			text(func(c *config) *string { return &c.mesh.DebugListen }),
+			textValue(func(c *config) *string { return &c.mesh.DebugListen }),
 		},
 		{
 			"debug.flight_recorder", "", "",

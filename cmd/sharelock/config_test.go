@@ -7,6 +7,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 )
 
 // sample is the documented file at the root of the repository.
@@ -183,17 +186,17 @@ func TestBadConfig(t *testing.T) {
 			if test.env != "" {
 				a.environ = []string{test.env}
 			}
-			a.command(t, exitFailed, "serve", "--config", write(t, test.file))
+			a.command(t, exit.Failed, "serve", "--config", write(t, test.file))
 			if line := oneLineOf(t, a); !strings.Contains(line, test.want) {
 				t.Errorf("got %q, want %q in it", line, test.want)
 			}
 		})
 	}
 	a := newApp()
-	a.command(t, exitFailed, "serve", "--config", "/does/not/exist.yaml")
+	a.command(t, exit.Failed, "serve", "--config", "/does/not/exist.yaml")
 	oneLineOf(t, a)
 	a = newApp()
-	a.command(t, exitFailed, "serve", "--log-level", "loud")
+	a.command(t, exit.Failed, "serve", "--log-level", "loud")
 	if line := oneLineOf(t, a); !strings.Contains(line, "--log-level: log.level: want") {
 		t.Errorf("got %q", line)
 	}
@@ -219,7 +222,7 @@ func FuzzConfig(f *testing.F) {
 		}
 		c := defaultConfig()
 		if err := c.apply(settings); err != nil {
-			if line := oneLine(err); strings.ContainsAny(line, "\n\r\x1b") {
+			if line := text.OneLine(err); strings.ContainsAny(line, "\n\r\x1b") {
 				t.Errorf("the error is no line for a terminal: %q", line)
 			}
 			return

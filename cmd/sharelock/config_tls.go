@@ -13,23 +13,23 @@ func tlsKeys() []key {
 	return []key{
 		{
 			"tls.cert_file", "", "",
-			text(func(c *config) *string { return &c.mesh.TLS.CertFile }),
+			textValue(func(c *config) *string { return &c.mesh.TLS.CertFile }),
 		},
 		{
 			"tls.key_file", "", "",
-			text(func(c *config) *string { return &c.mesh.TLS.KeyFile }),
+			textValue(func(c *config) *string { return &c.mesh.TLS.KeyFile }),
 		},
 		{
 			"tls.ca_file", "", "",
-			text(func(c *config) *string { return &c.mesh.TLS.CAFile }),
+			textValue(func(c *config) *string { return &c.mesh.TLS.CAFile }),
 		},
 		{
 			"tls.members", "", "",
-			text(func(c *config) *string { return &c.mesh.TLS.Members }),
+			textValue(func(c *config) *string { return &c.mesh.TLS.Members }),
 		},
 		{
 			"tls.clients", "", "",
-			text(func(c *config) *string { return &c.mesh.TLS.Clients }),
+			textValue(func(c *config) *string { return &c.mesh.TLS.Clients }),
 		},
 	}
 }

@@ -16,8 +16,8 @@ type value struct {
 	get func(c *config) any
 }
 
-// text returns the value of a setting that is a string.
-func text(field func(*config) *string) value {
+// textValue returns the value of a setting that is a string.
+func textValue(field func(*config) *string) value {
 	return value{func(c *config, v any) error {
 		s, ok := v.(string)
 		if !ok {

@@ -12,6 +12,9 @@ import (
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/spf13/cobra"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 )
 
 const (
@@ -63,7 +66,7 @@ func (a *app) chosenContext(flag string) (*savedContext, error) {
 	}
 	c := all[name]
 	if c == nil {
-		return nil, usageError("%s: there is no context %q in %s, which has: %s", by, name, path, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+		return nil, exit.Usagef("%s: there is no context %q in %s, which has: %s", by, name, path, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
 	}
 	return c, nil
 }
@@ -76,7 +79,7 @@ func (a *app) contextInUse() (string, error) {
 	}
 	text, err := os.ReadFile(filepath.Join(dir, inUseFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
-		return "", usageError("%w", err)
+		return "", exit.Usagef("%w", err)
 	}
 	return strings.TrimSpace(string(text)), nil
 }
@@ -87,15 +90,15 @@ var errNoHome = errors.New("contexts are in the home directory, and HOME is not 
 func (a *app) readContexts() (all map[string]*savedContext, path string, err error) {
 	dir := a.contextsDir()
 	if dir == "" {
-		return nil, "", usageError("%w", errNoHome)
+		return nil, "", exit.Usagef("%w", errNoHome)
 	}
 	path = filepath.Join(dir, contextsFile)
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, path, usageError("%w", err)
+		return nil, path, exit.Usagef("%w", err)
 	}
 	if all, err = parseContexts(data, dir); err != nil {
-		return nil, path, usageError("%s: %w", path, err)
+		return nil, path, exit.Usagef("%s: %w", path, err)
 	}
 	return all, path, nil
 }
@@ -212,19 +215,19 @@ func (a *app) listContexts() error {
 		if name == used {
 			mark = "*"
 		}
-		rows = append(rows, []string{mark, printable(name), printable(strings.Join(all[name].servers, ","))})
+		rows = append(rows, []string{mark, text.Printable(name), text.Printable(strings.Join(all[name].servers, ","))})
 	}
-	return table(a.stdout, rows)
+	return text.Table(a.stdout, rows)
 }
 
 func (a *app) useContext(name string) error {
 	dir := a.contextsDir()
 	if dir == "" {
-		return failed(errNoHome)
+		return exit.Failure(errNoHome)
 	}
 	if name == "-" {
 		if err := os.Remove(filepath.Join(dir, inUseFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return failed(err)
+			return exit.Failure(err)
 		}
 		a.printf("no context is in use\n")
 		return nil
@@ -235,7 +238,7 @@ func (a *app) useContext(name string) error {
 	}
 	f, err := os.CreateTemp(dir, inUseFile+"-*")
 	if err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // it is there only after an error
 	_, err = f.WriteString(c.name + "\n")
@@ -243,9 +246,9 @@ func (a *app) useContext(name string) error {
 		err = os.Rename(f.Name(), filepath.Join(dir, inUseFile))
 	}
 	if err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
-	a.printf("context %s: %s\n", printable(c.name), printable(strings.Join(c.servers, ",")))
+	a.printf("context %s: %s\n", text.Printable(c.name), text.Printable(strings.Join(c.servers, ",")))
 	return nil
 }
 
@@ -255,14 +258,14 @@ func (a *app) showContext(name string) error {
 		return err
 	}
 	if c == nil {
-		return failed(errors.New("no context is in use"))
+		return exit.Failure(errors.New("no context is in use"))
 	}
-	a.printf("context: %s\nservers: %s\n", printable(c.name), printable(strings.Join(c.servers, ",")))
+	a.printf("context: %s\nservers: %s\n", text.Printable(c.name), text.Printable(strings.Join(c.servers, ",")))
 	if c.tls {
 		a.printf("tls: true\n")
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.settings)) {
-		a.printf("%s: %s\n", key, printable(c.settings[key]))
+		a.printf("%s: %s\n", key, text.Printable(c.settings[key]))
 	}
 	return nil
 }

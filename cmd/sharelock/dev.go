@@ -15,6 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/internal/intconv"
 )
 
@@ -55,13 +57,13 @@ prints how to use them. --tls-dir keeps their files.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c := defaultConfig()
 			if err := setLevel(&c, level); err != nil {
-				return usageError("--log-level: %w", err)
+				return exit.Usagef("--log-level: %w", err)
 			}
 			if nodes < 1 || nodes > devNodes {
-				return usageError("--nodes: want 1 to %d, got %d", devNodes, nodes)
+				return exit.Usagef("--nodes: want 1 to %d, got %d", devNodes, nodes)
 			}
 			if last := port + (nodes-1)*devStep + 3; port < 1 || last > 65535 {
-				return usageError("--port: %d leaves no room for %d nodes", port, nodes)
+				return exit.Usagef("--port: %d leaves no room for %d nodes", port, nodes)
 			}
 			c.mesh.Logger = newLogger(a.stderr, c.logLevel, c.logFormat)
 			if !secure && dir == "" {
@@ -69,7 +71,7 @@ prints how to use them. --tls-dir keeps their files.`,
 			}
 			d, err := newDevTLS(dir)
 			if err != nil {
-				return failed(err)
+				return exit.Failure(err)
 			}
 			return errors.Join(a.dev(cmd.Context(), c, nodes, port, d), d.close())
 		},
@@ -89,13 +91,13 @@ func (a *app) dev(ctx context.Context, c config, count, port int, d *devTLS) err
 	defer limitGarbage(a.environ)()
 	traces, err := newTracing(a.environ, c.mesh.Logger)
 	if err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	defer traces.close()
 	nodes, err := a.startDev(c, count, port, d, traces)
 	if err != nil {
 		killAll(nodes)
-		return failed(err)
+		return exit.Failure(err)
 	}
 	ready, cancel := context.WithTimeout(ctx, devReady)
 	defer cancel()
@@ -105,13 +107,13 @@ func (a *app) dev(ctx context.Context, c config, count, port int, d *devTLS) err
 	case err := <-early:
 		if err != nil {
 			killAll(nodes)
-			return failed(fmt.Errorf("the nodes did not find each other: %w", err))
+			return exit.Failure(fmt.Errorf("the nodes did not find each other: %w", err))
 		}
 	case sig := <-signals:
 		cancel()
 		<-early //nolint:errcheck // it was cancelled
 		killAll(nodes)
-		return &exitError{code: exitSignal + number(sig)}
+		return &exit.Error{Code: exit.Signal + exit.Number(sig)}
 	}
 	a.printDev(nodes, d)
 	ended, quit := nodeEnds(nodes)
@@ -123,7 +125,7 @@ func (a *app) dev(ctx context.Context, c config, count, port int, d *devTLS) err
 		select {
 		case i := <-ended:
 			if err := nodes[i].Err(); err != nil {
-				return failed(fmt.Errorf("node %s: %w", devName(i), err))
+				return exit.Failure(fmt.Errorf("node %s: %w", devName(i), err))
 			}
 			nodes[i].Kill() // the node has left the mesh; this frees its resources
 			fmt.Fprintf(a.stderr, "sharelock: node %s has left\n", devName(i))
@@ -271,7 +273,7 @@ func (a *app) printDev(nodes []node, d *devTLS) {
 		rows = append(rows, []string{"  " + devName(i), at.HTTP, at.GRPC, at.Peer, at.Gossip})
 		servers = append(servers, at.GRPC)
 	}
-	_ = table(a.stdout, rows) // a closed stdout is no reason to stop the nodes
+	_ = text.Table(a.stdout, rows) // a closed stdout is no reason to stop the nodes
 	first, last := nodes[0].Addrs(), nodes[len(nodes)-1].Addrs()
 	curl, scheme := d.curl()
 	fmt.Fprintf(a.stdout, `

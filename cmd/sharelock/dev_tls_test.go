@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/certs"
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
@@ -48,7 +49,7 @@ func TestDevTLS(t *testing.T) {
 				t.Error(err)
 			}
 			a.signals <- os.Interrupt
-			if got := <-code; got != exitOK {
+			if got := <-code; got != exit.OK {
 				t.Errorf("got exit code %d: %s", got, a.err)
 			}
 			if _, err := os.Stat(ca); (err == nil) != (dir != "") {
@@ -59,7 +60,7 @@ func TestDevTLS(t *testing.T) {
 	a := newApp()
 	dir := t.TempDir()
 	writeText(t, filepath.Join(dir, "ca.pem"), "precious")
-	a.command(t, exitFailed, "dev", "--tls-dir", dir)
+	a.command(t, exit.Failed, "dev", "--tls-dir", dir)
 	if line := oneLineOf(t, a); !strings.Contains(line, "exists and is not overwritten") {
 		t.Errorf("got %q", line)
 	}

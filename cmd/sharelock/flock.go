@@ -16,6 +16,9 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/getopt"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/job"
 )
 
 // flockName is the name under which this program is flock(1).
@@ -83,11 +86,11 @@ the lock was lost and CMD was stopped.`,
 	// Its options may be abbreviated, and --con is --conflict-exit-code.
 	_ = cmd.Flags().MarkHidden("context")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		o := flockOptions{wait: forever, conflict: exitFailed}
-		args, err := getopt(append(o.options(), sharelockOptions(cmd.Flags())...), args)
+		o := flockOptions{wait: forever, conflict: exit.Failed}
+		args, err := getopt.Parse(append(o.options(), sharelockOptions(cmd.Flags())...), args)
 		switch {
 		case err != nil:
-			return usageError("%w (see 'sharelock flock --help')", err)
+			return exit.Usagef("%w (see 'sharelock flock --help')", err)
 		case o.nonblock:
 			o.wait = 0 // regardless of -w
 		}
@@ -97,15 +100,15 @@ the lock was lost and CMD was stopped.`,
 		case o.version:
 			return a.printVersion()
 		}
-		key, argv, err := o.command(args, variable(a.environ, "SHELL", defaultShell))
+		key, argv, err := o.command(args, variable(a.environ, "SHELL", job.DefaultShell))
 		if err != nil {
-			return usageError("%w (see 'sharelock flock --help')", err)
+			return exit.Usagef("%w (see 'sharelock flock --help')", err)
 		}
 		if err := sharelock.CheckKey(key); err != nil {
-			return usageError("%w", err)
+			return exit.Usagef("%w", err)
 		}
 		if ttl != 0 && ttl < sharelock.MinTTL {
-			return usageError("--ttl: %v is below the least, %v", ttl, sharelock.MinTTL)
+			return exit.Usagef("--ttl: %v is below the least, %v", ttl, sharelock.MinTTL)
 		}
 		return a.flock(cmd.Context(), r, key, argv, o, ttl)
 	}
@@ -113,50 +116,50 @@ the lock was lost and CMD was stopped.`,
 }
 
 // options returns the options of flock(1).
-func (o *flockOptions) options() []option {
+func (o *flockOptions) options() []getopt.Option {
 	set := func(to *bool, value bool) func(string) error {
 		return func(string) error {
 			*to = value
 			return nil
 		}
 	}
-	return []option{
-		{letter: 's', names: []string{"shared"}, set: set(&o.shared, true)},
-		{letter: 'x', names: []string{"exclusive"}, set: set(&o.shared, false)},
-		{letter: 'e', set: set(&o.shared, false)},
-		{letter: 'u', names: []string{"unlock"}, set: set(&o.unlock, true)},
-		{letter: 'n', names: []string{"nonblocking", "nb"}, set: set(&o.nonblock, true)},
-		{letter: 'w', names: []string{"timeout", "wait"}, value: true, set: func(s string) (err error) {
+	return []getopt.Option{
+		{Letter: 's', Names: []string{"shared"}, Set: set(&o.shared, true)},
+		{Letter: 'x', Names: []string{"exclusive"}, Set: set(&o.shared, false)},
+		{Letter: 'e', Set: set(&o.shared, false)},
+		{Letter: 'u', Names: []string{"unlock"}, Set: set(&o.unlock, true)},
+		{Letter: 'n', Names: []string{"nonblocking", "nb"}, Set: set(&o.nonblock, true)},
+		{Letter: 'w', Names: []string{"timeout", "wait"}, Value: true, Set: func(s string) (err error) {
 			seconds, err := strconv.ParseFloat(s, 64)
 			if err != nil || !(seconds >= 0) {
-				return fmt.Errorf("invalid timeout value: '%s'", s)
+				return fmt.Errorf("invalid timeout Value: '%s'", s)
 			}
 			o.wait = time.Duration(min(seconds*float64(time.Second), float64(forever/2)))
 			return nil
 		}},
-		{letter: 'E', names: []string{"conflict-exit-code"}, value: true, set: func(s string) (err error) {
+		{Letter: 'E', Names: []string{"conflict-exit-code"}, Value: true, Set: func(s string) (err error) {
 			if o.conflict, err = strconv.Atoi(s); err != nil || o.conflict < 0 || o.conflict > 255 {
 				return fmt.Errorf("invalid exit code: '%s' (expected 0 to 255)", s)
 			}
 			return nil
 		}},
-		{letter: 'o', names: []string{"close"}, set: set(&o.close, true)},
-		{letter: 'F', names: []string{"no-fork"}, set: set(&o.noFork, true)},
-		{names: []string{"verbose"}, set: set(&o.verbose, true)},
-		{letter: 'h', names: []string{"help"}, set: set(&o.help, true)},
-		{letter: 'V', names: []string{"version"}, set: set(&o.version, true)},
+		{Letter: 'o', Names: []string{"close"}, Set: set(&o.close, true)},
+		{Letter: 'F', Names: []string{"no-fork"}, Set: set(&o.noFork, true)},
+		{Names: []string{"verbose"}, Set: set(&o.verbose, true)},
+		{Letter: 'h', Names: []string{"help"}, Set: set(&o.help, true)},
+		{Letter: 'V', Names: []string{"version"}, Set: set(&o.version, true)},
 	}
 }
 
 // sharelockOptions returns the options that flock(1) does not have. All of them are long.
-func sharelockOptions(flags *pflag.FlagSet) (options []option) {
+func sharelockOptions(flags *pflag.FlagSet) (options []getopt.Option) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Hidden || f.Name == "help" {
 			return
 		}
-		options = append(options, option{
-			names: []string{f.Name}, value: f.NoOptDefVal == "",
-			set: func(value string) error {
+		options = append(options, getopt.Option{
+			Names: []string{f.Name}, Value: f.NoOptDefVal == "",
+			Set: func(value string) error {
 				if err := flags.Set(f.Name, cmp.Or(value, f.NoOptDefVal)); err != nil {
 					return fmt.Errorf("--%s: %w", f.Name, err)
 				}
@@ -199,9 +202,9 @@ func (a *app) flock(ctx context.Context, r *remote, key string, argv []string, o
 		start := time.Now()
 		l, err := acquireWithin(ctx, c, key, o.wait, opts)
 		if err != nil {
-			err = notObtained(callError(err), o.conflict)
+			err = exit.NotObtained(exit.OfCall(err), o.conflict)
 			if errors.Is(err, sharelock.ErrLockHeld) && !o.verbose {
-				return nil, &exitError{code: o.conflict} // as silent as flock(1)
+				return nil, &exit.Error{Code: o.conflict} // as silent as flock(1)
 			}
 			return nil, err
 		}
@@ -210,8 +213,8 @@ func (a *app) flock(ctx context.Context, r *remote, key string, argv []string, o
 		}
 		return l, nil
 	})
-	if e, ok := errors.AsType[*exitError](err); ok && e.err != nil && (e.code == exitCannotRun || e.code == exitNotFound) {
-		return &exitError{code: exitUnreachable, err: fmt.Errorf("failed to execute %w", e.err)}
+	if e, ok := errors.AsType[*exit.Error](err); ok && e.Err != nil && (e.Code == exit.CannotRun || e.Code == exit.NotFound) {
+		return &exit.Error{Code: exit.Unreachable, Err: fmt.Errorf("failed to execute %w", e.Err)}
 	}
 	return err
 }

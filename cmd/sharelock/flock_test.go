@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 // Every call is made of sharelock flock and of flock(1): exit codes and output are the same.
@@ -154,7 +156,7 @@ func TestFlockRefused(t *testing.T) {
 		{[]string{"", "true"}, "key"},
 	} {
 		a := newApp()
-		a.command(t, exitUsage, append([]string{"flock"}, test.args...)...)
+		a.command(t, exit.Usage, append([]string{"flock"}, test.args...)...)
 		if line := oneLineOf(t, a); !strings.Contains(line, test.says) {
 			t.Errorf("%q: got %q, want %q in it", test.args, line, test.says)
 		}
@@ -173,7 +175,7 @@ func TestFlockAcquires(t *testing.T) {
 		{[]string{"-n", "--ttl", "20s", "k", "true"}, "acquire k by w ttl 20s wait 0s EXCLUSIVE slots 0 metadata map[]"},
 	} {
 		a := remoteApp(m)
-		a.command(t, exitOK, slices.Concat([]string{"flock", "--client-id", "w"}, test.args)...)
+		a.command(t, exit.OK, slices.Concat([]string{"flock", "--client-id", "w"}, test.args)...)
 		if got := m.calls(); !slices.Contains(got, test.want) {
 			t.Errorf("got %q, want %q", got, test.want)
 		}
@@ -181,18 +183,18 @@ func TestFlockAcquires(t *testing.T) {
 	// Verbose says why it failed.
 	m.take("k", "somebody")
 	a := remoteApp(m)
-	a.command(t, exitFailed, "flock", "-n", "--verbose", "k", "true")
+	a.command(t, exit.Failed, "flock", "-n", "--verbose", "k", "true")
 	if line := oneLineOf(t, a); !strings.Contains(line, "by somebody") {
 		t.Errorf("got %q", line)
 	}
 	a = remoteApp(m)
-	a.command(t, exitFailed, "flock", "-n", "k", "true")
+	a.command(t, exit.Failed, "flock", "-n", "k", "true")
 	if a.err.String() != "" {
 		t.Errorf("got stderr %q", a.err)
 	}
 	m.setCut()
 	a = remoteApp(m)
-	a.command(t, exitUnreachable, "flock", "-n", "-E", "0", "--client-id", "w", "k", "true")
+	a.command(t, exit.Unreachable, "flock", "-n", "-E", "0", "--client-id", "w", "k", "true")
 	oneLineOf(t, a)
 }
 
@@ -207,7 +209,7 @@ func TestFlockWaits(t *testing.T) {
 	m.endWaits()
 	m.await(t, 3)
 	m.free("k")
-	if got := exitCode(t, code); got != exitOK || a.out.String() != "ran\n" {
+	if got := exitCode(t, code); got != exit.OK || a.out.String() != "ran\n" {
 		t.Errorf("got exit code %d, output %q, stderr %q", got, a.out, a.err)
 	}
 	want := []string{"10m0s", "5m0s", "5m0s"}

@@ -11,12 +11,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/job"
 )
 
 // Every signal that a process can handle is CMD's, once, and none of them is the end of this
 // process alone.
 func TestLockForwardsAll(t *testing.T) {
-	for _, sig := range forwarded() {
+	for _, sig := range job.Forwarded() {
 		switch sig {
 		case syscall.SIGWINCH, syscall.SIGPROF, syscall.SIGVTALRM: // they do not end CMD, or the runtime uses them
 			continue
@@ -29,7 +32,7 @@ func TestLockForwardsAll(t *testing.T) {
 			if err := cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}
-			if got, want := wait(t, cmd), 128+number(sig); got != want {
+			if got, want := wait(t, cmd), 128+exit.Number(sig); got != want {
 				t.Errorf("got exit code %d, want %d", got, want)
 			}
 			if rest, _ := io.ReadAll(out); len(rest) > 0 {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -44,7 +46,7 @@ cannot be reached, or cannot answer.`,
 			r.From, r.To = time.Time(at), time.Time(at)
 		}
 		if err := r.Check(); err != nil {
-			return nil, usageError("%w", err)
+			return nil, exit.Usagef("%w", err)
 		}
 		return func(ctx context.Context, out *remote, _ *client.Client) error { return out.history(ctx, r) }, nil
 	}))
@@ -61,7 +63,7 @@ func (r *remote) history(ctx context.Context, request sharelock.HistoryRequest) 
 		return err
 	}
 	if len(h.Entries) == 0 {
-		return &exitError{code: exitFailed}
+		return &exit.Error{Code: exit.Failed}
 	}
 	return nil
 }
@@ -78,33 +80,33 @@ func (r *remote) printHistory(h sharelock.History) error {
 	for i := range h.Entries {
 		rows = append(rows, historyRow(&h.Entries[i]))
 	}
-	return table(r.app.stdout, rows)
+	return text.Table(r.app.stdout, rows)
 }
 
 // historyRow returns a hold as a row for people.
 func historyRow(e *sharelock.PastHold) []string {
 	who, acquired, held, waited, ended := "?", "?", "?", "?", "held"
 	if e.ClientID != "" {
-		who = printable(e.ClientID)
+		who = text.Printable(e.ClientID)
 	}
 	if e.Principal != "" {
-		who = printable(e.Principal) + " " + who
+		who = text.Printable(e.Principal) + " " + who
 	}
 	if !e.Acquired.IsZero() {
 		acquired = e.Acquired.Local().Format("2006-01-02 15:04:05.000")
 	}
 	if e.WaitKnown {
-		waited = short(e.Waited)
+		waited = text.Short(e.Waited)
 	}
 	if e.End != sharelock.EndNone {
 		ended = map[sharelock.HoldEnd]string{
 			sharelock.EndReleased: "released", sharelock.EndExpired: "expired", sharelock.EndForced: "forced", sharelock.EndLost: "lost",
 		}[e.End]
 		if e.By != "" {
-			ended += " by " + printable(e.By)
+			ended += " by " + text.Printable(e.By)
 		}
 		if !e.Acquired.IsZero() {
-			held = short(e.Ended.Sub(e.Acquired))
+			held = text.Short(e.Ended.Sub(e.Acquired))
 		}
 	}
 	return []string{who, mode(e.Mode, 0), acquired, held, waited, ended, e.Token.String()}

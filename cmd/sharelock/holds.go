@@ -8,6 +8,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -66,10 +68,10 @@ usage, 69 the mesh cannot be reached.`,
 		case len(rest) > 0:
 			token, err = parseToken(rest[0])
 		case !force:
-			err = usageError("TOKEN is missing: give it, or use --force")
+			err = exit.Usagef("TOKEN is missing: give it, or use --force")
 		}
 		if reason != "" && !force {
-			err = usageError("--reason needs --force")
+			err = exit.Usagef("--reason needs --force")
 		}
 		if force {
 			return forceRelease(key, token, reason), err
@@ -97,6 +99,6 @@ func forceRelease(key string, token sharelock.Token, reason string) call {
 		if len(message.Holds) > 0 {
 			message.Hold = message.Holds[0]
 		}
-		return r.print(message, func() error { return table(r.app.stdout, holdRows(holds)) })
+		return r.print(message, func() error { return text.Table(r.app.stdout, holdRows(holds)) })
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 // story is what a user does at a terminal. It must go the same way with sharelock lock and
@@ -240,7 +242,7 @@ func TestLockKeys(t *testing.T) {
 	m := startMesh(t)
 	for _, key := range []string{"-key", "--ttl", "--", "-", "k"} {
 		a := remoteApp(m)
-		a.command(t, exitOK, "lock", "-n", "--", key, "--", "sh", "-c", `printf %s "$SHARELOCK_KEY"`)
+		a.command(t, exit.OK, "lock", "-n", "--", key, "--", "sh", "-c", `printf %s "$SHARELOCK_KEY"`)
 		if got := a.out.String(); got != key {
 			t.Errorf("got key %q, want %q", got, key)
 		}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/mesh"
 	"github.com/sgkandale/sharelock/mesh/keyring"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -80,7 +82,7 @@ func (a *app) keyringListCommand() *cobra.Command {
 func (r *remote) printKeyring(k sharelock.Keyring, show bool) error {
 	count := func(n int) string {
 		if n == 0 {
-			return orNone("")
+			return text.OrNone("")
 		}
 		return fmt.Sprintf("[%d/%d]", n, len(k.Members))
 	}
@@ -89,13 +91,13 @@ func (r *remote) printKeyring(k sharelock.Keyring, show bool) error {
 		rows[0] = append(rows[0], "SECRET")
 	}
 	for _, key := range k.Keys {
-		row := []string{printable(key.Fingerprint), count(key.Installed), count(key.Primary)}
+		row := []string{text.Printable(key.Fingerprint), count(key.Installed), count(key.Primary)}
 		if show {
-			row = append(row, orNone(key.Key))
+			row = append(row, text.OrNone(key.Key))
 		}
 		rows = append(rows, row)
 	}
-	if err := table(r.app.stdout, rows); err != nil {
+	if err := text.Table(r.app.stdout, rows); err != nil {
 		return err
 	}
 	fmt.Fprintln(r.app.stdout)
@@ -104,15 +106,15 @@ func (r *remote) printKeyring(k sharelock.Keyring, show bool) error {
 		from := "data directory"
 		switch {
 		case m.Err != "":
-			from = "no answer: " + printable(m.Err)
+			from = "no answer: " + text.Printable(m.Err)
 		case m.FromFile:
 			from = "mesh.gossip_keys_file"
 		case m.Encryption == keyring.Off.String():
-			from = orNone("")
+			from = text.OrNone("")
 		}
-		rows = append(rows, []string{orNone(m.Name), orNone(m.Encryption), from})
+		rows = append(rows, []string{text.OrNone(m.Name), text.OrNone(m.Encryption), from})
 	}
-	return table(r.app.stdout, rows)
+	return text.Table(r.app.stdout, rows)
 }
 
 func (a *app) keyringInstallCommand() *cobra.Command {
@@ -143,7 +145,7 @@ KEY - is read from the standard input, so that it is not in the list of processe
 			return err
 		}
 		if err := mesh.InstallGossipKey(*dir, k); err != nil {
-			return failed(err)
+			return exit.Failure(err)
 		}
 		a.printf("%v is the primary gossip key in %s\n", k, *dir)
 		return nil
@@ -204,7 +206,7 @@ func (a *app) keyringChangeCommand(cmd *cobra.Command, action sharelock.KeyringA
 		case len(args) > 0:
 			f, err := keyring.ParseFingerprint(args[0])
 			if err != nil {
-				return nil, usageError("KEY: %w", err)
+				return nil, exit.Usagef("KEY: %w", err)
 			}
 			req.GossipKey = f.String()
 		}
@@ -223,12 +225,12 @@ func (a *app) keyArgument(arg string) (keyring.Key, error) {
 	if arg == "-" {
 		line, _ := bufio.NewReader(io.LimitReader(a.stdin, 1<<10)).ReadString('\n')
 		if arg = strings.TrimSpace(line); arg == "" {
-			return keyring.Key{}, usageError("KEY: no key on the standard input")
+			return keyring.Key{}, exit.Usagef("KEY: no key on the standard input")
 		}
 	}
 	k, err := keyring.ParseKey(arg)
 	if err != nil {
-		return keyring.Key{}, usageError("KEY: %w", err)
+		return keyring.Key{}, exit.Usagef("KEY: %w", err)
 	}
 	return k, nil
 }

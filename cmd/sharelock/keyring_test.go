@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/mesh/keyring"
 )
 
@@ -20,18 +21,18 @@ func TestKeyringChanges(t *testing.T) {
 		code  int
 		want  string
 	}{
-		{[]string{"install", k.Text()}, "", exitOK, `keyring KEYRING_ACTION_INSTALL "` + k.Text() + `" false`},
-		{[]string{"install", "-"}, k.Text() + "\n", exitOK, `keyring KEYRING_ACTION_INSTALL "` + k.Text() + `" false`},
-		{[]string{"install", "-"}, k.Text(), exitOK, `keyring KEYRING_ACTION_INSTALL "` + k.Text() + `" false`},
-		{[]string{"install", "-"}, "", exitUsage, ""},
-		{[]string{"install", f}, "", exitUsage, ""},
-		{[]string{"install"}, "", exitUsage, ""},
-		{[]string{"use", f}, "", exitOK, `keyring KEYRING_ACTION_USE "` + f + `" false`},
-		{[]string{"use", k.Text(), "--without-absent"}, "", exitOK, `keyring KEYRING_ACTION_USE "` + f + `" true`},
-		{[]string{"use", "x"}, "", exitUsage, ""},
-		{[]string{"remove", f}, "", exitOK, `keyring KEYRING_ACTION_REMOVE "` + f + `" false`},
-		{[]string{"rotate", "--without-absent"}, "", exitOK, `keyring KEYRING_ACTION_ROTATE "" true`},
-		{[]string{"rotate"}, "", exitFailed, `keyring KEYRING_ACTION_ROTATE "" false`},
+		{[]string{"install", k.Text()}, "", exit.OK, `keyring KEYRING_ACTION_INSTALL "` + k.Text() + `" false`},
+		{[]string{"install", "-"}, k.Text() + "\n", exit.OK, `keyring KEYRING_ACTION_INSTALL "` + k.Text() + `" false`},
+		{[]string{"install", "-"}, k.Text(), exit.OK, `keyring KEYRING_ACTION_INSTALL "` + k.Text() + `" false`},
+		{[]string{"install", "-"}, "", exit.Usage, ""},
+		{[]string{"install", f}, "", exit.Usage, ""},
+		{[]string{"install"}, "", exit.Usage, ""},
+		{[]string{"use", f}, "", exit.OK, `keyring KEYRING_ACTION_USE "` + f + `" false`},
+		{[]string{"use", k.Text(), "--without-absent"}, "", exit.OK, `keyring KEYRING_ACTION_USE "` + f + `" true`},
+		{[]string{"use", "x"}, "", exit.Usage, ""},
+		{[]string{"remove", f}, "", exit.OK, `keyring KEYRING_ACTION_REMOVE "` + f + `" false`},
+		{[]string{"rotate", "--without-absent"}, "", exit.OK, `keyring KEYRING_ACTION_ROTATE "" true`},
+		{[]string{"rotate"}, "", exit.Failed, `keyring KEYRING_ACTION_ROTATE "" false`},
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
 			m := startMesh(t)
@@ -45,11 +46,11 @@ func TestKeyringChanges(t *testing.T) {
 				t.Errorf("the key is printed:\n%s", out)
 			}
 			switch test.code {
-			case exitOK:
+			case exit.OK:
 				if !strings.Contains(a.out.String(), "8ecae77e1eea4271  [2/4]") {
 					t.Errorf("got\n%s", a.out)
 				}
-			case exitFailed:
+			case exit.Failed:
 				if got := a.err.String(); got != "sharelock: not confirmed by all members: use: c\n" {
 					t.Errorf("got stderr %q", got)
 				}
@@ -63,7 +64,7 @@ func TestKeyringChanges(t *testing.T) {
 // A new node is given the mesh's key before its first start, without a mesh.
 func TestKeyringInstallInDirectory(t *testing.T) {
 	a := newApp()
-	a.command(t, exitOK, "keyring", "generate")
+	a.command(t, exit.OK, "keyring", "generate")
 	text := strings.TrimSpace(a.out.String())
 	k, err := keyring.ParseKey(text)
 	if err != nil {
@@ -72,7 +73,7 @@ func TestKeyringInstallInDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	a = newApp()
 	a.stdin = strings.NewReader(text)
-	a.command(t, exitOK, "keyring", "install", "-", "--data-dir", dir)
+	a.command(t, exit.OK, "keyring", "install", "-", "--data-dir", dir)
 	if got := a.out.String(); !strings.Contains(got, k.Fingerprint().String()) || strings.Contains(got, text) {
 		t.Errorf("got %q", got)
 	}
@@ -81,7 +82,7 @@ func TestKeyringInstallInDirectory(t *testing.T) {
 		t.Errorf("the file is %q, %v", data, err)
 	}
 	a = newApp()
-	a.command(t, exitFailed, "keyring", "install", text, "--data-dir", "")
+	a.command(t, exit.Failed, "keyring", "install", text, "--data-dir", "")
 	oneLineOf(t, a)
 }
 

@@ -15,6 +15,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 )
 
 const watchUsage = "keep the output up to date until interrupted"
@@ -116,7 +118,7 @@ func (l *live) follow(ctx context.Context, request sharelock.WatchRequest, news 
 
 // noAnswer says that no node answers.
 func noAnswer(err error) string {
-	return "sharelock: no node answers, trying again: " + printable(err.Error())
+	return "sharelock: no node answers, trying again: " + text.Printable(err.Error())
 }
 
 // run shows pictures until ctx or the watch ends.
@@ -160,7 +162,7 @@ func (l *live) show(ctx context.Context, again bool) error {
 	app, r := *l.app, *l.remote
 	app.stdout, app.stderr, r.app = &out, &warnings, &app
 	err := l.one(ctx, &r, l.client)
-	var cannot *exitError
+	var cannot *exit.Error
 	switch {
 	case ctx.Err() != nil:
 		return nil //nolint:nilerr // the user has ended it
@@ -170,8 +172,8 @@ func (l *live) show(ctx context.Context, again bool) error {
 		} else {
 			out.WriteString("nobody holds the key or waits for it\n")
 		}
-	case errors.As(err, &cannot) && cannot.err != nil:
-		fmt.Fprintf(&warnings, "sharelock: %s\n", oneLine(cannot.err))
+	case errors.As(err, &cannot) && cannot.Err != nil:
+		fmt.Fprintf(&warnings, "sharelock: %s\n", text.OneLine(cannot.Err))
 	case again && errors.Is(err, client.ErrUnreachable):
 		l.say(noAnswer(err))
 		return nil //nolint:nilerr // it has been said

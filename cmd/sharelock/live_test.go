@@ -9,6 +9,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/cluster"
 )
 
@@ -52,7 +53,7 @@ func (f *following) until(text string) {
 func (f *following) end() {
 	f.t.Helper()
 	f.signals <- syscall.SIGINT
-	if code := <-f.code; code != exitOK && code != exitSignal+int(syscall.SIGINT) {
+	if code := <-f.code; code != exit.OK && code != exit.Signal+int(syscall.SIGINT) {
 		f.t.Errorf("it ends with %d: %s", code, f.err)
 	}
 }

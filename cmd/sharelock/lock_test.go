@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 // patience bounds what a test waits for; none should come near it.
@@ -44,7 +45,7 @@ func TestLock(t *testing.T) {
 		}
 		return a
 	}
-	a := run(exitOK, "k", "--", "sh", "-c", `cat; echo "$SHARELOCK_KEY $SHARELOCK_TOKEN $SHARELOCK_CLIENT_ID"`)
+	a := run(exit.OK, "k", "--", "sh", "-c", `cat; echo "$SHARELOCK_KEY $SHARELOCK_TOKEN $SHARELOCK_CLIENT_ID"`)
 	if got, want := a.out.String(), "from stdin\nk "+token+" w1\n"; got != want {
 		t.Errorf("got output %q, want %q", got, want)
 	}
@@ -53,9 +54,9 @@ func TestLock(t *testing.T) {
 	}
 	run(7, "k", "--", "sh", "-c", "exit 7")
 	run(128+15, "k", "--", "sh", "-c", "kill -TERM $$")
-	run(exitOK, "k", "--ttl", "1m", "-s", "--wait", "2s", "--metadata", "a=b", "--", "true")
+	run(exit.OK, "k", "--ttl", "1m", "-s", "--wait", "2s", "--metadata", "a=b", "--", "true")
 	// An argument that looks like a flag is CMD's.
-	if a := run(exitOK, "k", "--", "echo", "-n", "--", "x"); a.out.String() != "-- x" {
+	if a := run(exit.OK, "k", "--", "echo", "-n", "--", "x"); a.out.String() != "-- x" {
 		t.Errorf("got output %q", a.out)
 	}
 	sent := m.calls()
@@ -67,13 +68,13 @@ func TestLock(t *testing.T) {
 	}
 
 	before := len(sent)
-	run(exitNotFound, "k", "--", "/no/such/command")
-	run(exitNotFound, "k", "--", "no-such-command")
+	run(exit.NotFound, "k", "--", "/no/such/command")
+	run(exit.NotFound, "k", "--", "no-such-command")
 	plain := filepath.Join(t.TempDir(), "plain")
 	if err := os.WriteFile(plain, []byte("text"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(exitCannotRun, "k", "--", plain)
+	run(exit.CannotRun, "k", "--", plain)
 	if after := len(m.calls()); after != before {
 		t.Errorf("%d calls for commands that cannot run", after-before)
 	}
@@ -87,9 +88,9 @@ func TestLockNotObtained(t *testing.T) {
 		code int
 		args []string
 	}{
-		{exitFailed, []string{"-n"}},
+		{exit.Failed, []string{"-n"}},
 		{42, []string{"-n", "-E", "42"}},
-		{exitOK, []string{"-n", "-E", "0"}},
+		{exit.OK, []string{"-n", "-E", "0"}},
 		{42, []string{"--wait", "0s", "-E", "42"}},
 	} {
 		a := remoteApp(m)
@@ -100,7 +101,7 @@ func TestLockNotObtained(t *testing.T) {
 	}
 	m.setCut()
 	a := remoteApp(m)
-	a.command(t, exitUnreachable, "lock", "k", "-E", "42", "--timeout", "50ms", "--", "echo", "ran")
+	a.command(t, exit.Unreachable, "lock", "k", "-E", "42", "--timeout", "50ms", "--", "echo", "ran")
 	oneLineOf(t, a)
 }
 
@@ -112,14 +113,14 @@ func TestLockRefused(t *testing.T) {
 		lock, acquire int
 		says          string
 	}{
-		{sharelock.ErrModeConflict, exitFailed, exitFailed, sharelock.ErrModeConflict.Error()},
-		{sharelock.ErrTooManyWaiters, exitFailed, exitFailed, sharelock.ErrTooManyWaiters.Error()},
-		{sharelock.ErrQuota, exitFailed, exitFailed, sharelock.ErrQuota.Error()},
-		{sharelock.ErrQuarantined, exitUnreachable, exitUnreachable, "the mesh cannot serve: quarantined"},
-		{sharelock.ErrInvalidArgument, exitUsage, exitUsage, sharelock.ErrInvalidArgument.Error()},
-		{sharelock.ErrPermissionDenied, exitFailed, exitFailed, sharelock.ErrPermissionDenied.Error()},
-		{sharelock.ErrNoQuorum, exitUnreachable, exitUnreachable, "the mesh cannot serve: no quorum"},
-		{sharelock.ErrNotReady, exitUnreachable, exitUnreachable, "the mesh cannot serve: not ready"},
+		{sharelock.ErrModeConflict, exit.Failed, exit.Failed, sharelock.ErrModeConflict.Error()},
+		{sharelock.ErrTooManyWaiters, exit.Failed, exit.Failed, sharelock.ErrTooManyWaiters.Error()},
+		{sharelock.ErrQuota, exit.Failed, exit.Failed, sharelock.ErrQuota.Error()},
+		{sharelock.ErrQuarantined, exit.Unreachable, exit.Unreachable, "the mesh cannot serve: quarantined"},
+		{sharelock.ErrInvalidArgument, exit.Usage, exit.Usage, sharelock.ErrInvalidArgument.Error()},
+		{sharelock.ErrPermissionDenied, exit.Failed, exit.Failed, sharelock.ErrPermissionDenied.Error()},
+		{sharelock.ErrNoQuorum, exit.Unreachable, exit.Unreachable, "the mesh cannot serve: no quorum"},
+		{sharelock.ErrNotReady, exit.Unreachable, exit.Unreachable, "the mesh cannot serve: not ready"},
 	} {
 		t.Run(test.err.Error(), func(t *testing.T) {
 			t.Parallel() // giving up at a mesh that cannot serve takes seconds
@@ -145,7 +146,7 @@ func TestLockRefused(t *testing.T) {
 	m := startMesh(t)
 	m.refuse(sharelock.ErrRequestOver)
 	a := remoteApp(m)
-	a.command(t, exitFailed, "acquire", "k", "--timeout", "50ms", "--request-id", "r-7")
+	a.command(t, exit.Failed, "acquire", "k", "--timeout", "50ms", "--request-id", "r-7")
 	if line := oneLineOf(t, a); !strings.Contains(line, sharelock.ErrRequestOver.Error()) {
 		t.Errorf("acquire with an id that is over: got stderr %q", line)
 	}
@@ -237,8 +238,8 @@ func TestLockLost(t *testing.T) {
 			code := a.background("lock", "k", "--ttl", "1s", "--timeout", "50ms", "--", "sh", "-c", test.script)
 			line(t, out)
 			test.lose(m)
-			if got := exitCode(t, code); got != exitLost {
-				t.Errorf("got exit code %d, want %d", got, exitLost)
+			if got := exitCode(t, code); got != exit.Lost {
+				t.Errorf("got exit code %d, want %d", got, exit.Lost)
 			}
 			if err := a.stdout.(*os.File).Close(); err != nil {
 				t.Error(err)
@@ -292,7 +293,7 @@ func TestLockOnTerminal(t *testing.T) {
 		tty.until(t, "ready")
 		tty.typed(t, "hello\n")
 		tty.until(t, "got hello")
-		if got := wait(t, cmd); got != exitOK {
+		if got := wait(t, cmd); got != exit.OK {
 			t.Errorf("got exit code %d", got)
 		}
 	})
@@ -314,7 +315,7 @@ func TestLockOnTerminal(t *testing.T) {
 		tty.until(t, "^Z")
 		tty.typed(t, "hello\n")
 		tty.until(t, "got hello")
-		if got := wait(t, cmd); got != exitOK {
+		if got := wait(t, cmd); got != exit.OK {
 			t.Errorf("got exit code %d", got)
 		}
 	})
@@ -327,7 +328,7 @@ func TestLockOnTerminal(t *testing.T) {
 		tty.until(t, "then 0")
 		tty.typed(t, "hello\n")
 		tty.until(t, "the shell got hello")
-		if got := wait(t, cmd); got != exitOK {
+		if got := wait(t, cmd); got != exit.OK {
 			t.Errorf("got exit code %d", got)
 		}
 	})
@@ -339,7 +340,7 @@ func TestLockOnTerminal(t *testing.T) {
 		tty.typed(t, "hello\n")
 		tty.until(t, "got hello")
 		tty.until(t, "then 0")
-		if got := wait(t, cmd); got != exitOK {
+		if got := wait(t, cmd); got != exit.OK {
 			t.Errorf("got exit code %d", got)
 		}
 	})

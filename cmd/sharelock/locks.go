@@ -12,6 +12,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/internal/intconv"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -51,27 +53,27 @@ mesh cannot be reached, or cannot answer.`,
 
 func (r *remote) printLock(l sharelock.KeyState) error {
 	rows := [][]string{
-		{"key", printable(l.Key)},
+		{"key", text.Printable(l.Key)},
 		{"partition", strconv.FormatUint(uint64(l.Partition), 10)},
-		{"owner", orNone(l.Owner)},
+		{"owner", text.OrNone(l.Owner)},
 		{"epoch", strconv.FormatUint(uint64(l.Epoch), 10)},
 	}
 	if l.Quarantine > 0 {
-		rows = append(rows, []string{"quarantine", short(l.Quarantine)})
+		rows = append(rows, []string{"quarantine", text.Short(l.Quarantine)})
 	}
-	if err := table(r.app.stdout, rows); err != nil {
+	if err := text.Table(r.app.stdout, rows); err != nil {
 		return err
 	}
 	if len(l.Holds) > 0 {
 		fmt.Fprintln(r.app.stdout, "\nheld by")
-		if err := table(r.app.stdout, holdRows(l.Holds)); err != nil {
+		if err := text.Table(r.app.stdout, holdRows(l.Holds)); err != nil {
 			return err
 		}
 		r.printMore(l.HoldCount - len(l.Holds))
 	}
 	if len(l.Waiters) > 0 {
 		fmt.Fprintln(r.app.stdout, "\nwaiting")
-		if err := table(r.app.stdout, waiterRows(l.Waiters)); err != nil {
+		if err := text.Table(r.app.stdout, waiterRows(l.Waiters)); err != nil {
 			return err
 		}
 		r.printMore(l.WaiterCount - len(l.Waiters))
@@ -92,7 +94,7 @@ func holdRows(holds []sharelock.Hold) [][]string {
 	principals := make([]string, 0, len(holds))
 	for _, h := range holds {
 		rows = append(rows, []string{
-			h.Token.String(), orNone(h.ClientID), mode(h.Mode, h.Slots), short(h.TTL), short(h.ExpiresIn), pairs(h.Metadata),
+			h.Token.String(), text.OrNone(h.ClientID), mode(h.Mode, h.Slots), text.Short(h.TTL), text.Short(h.ExpiresIn), pairs(h.Metadata),
 		})
 		principals = append(principals, h.Principal)
 	}
@@ -106,19 +108,18 @@ func withPrincipals(rows [][]string, at int, principals []string) [][]string {
 	}
 	rows[0] = slices.Insert(rows[0], at, "PRINCIPAL")
 	for i, name := range principals {
-		rows[i+1] = slices.Insert(rows[i+1], at, orNone(name))
+		rows[i+1] = slices.Insert(rows[i+1], at, text.OrNone(name))
 	}
 	return rows
 }
 
 // waiterRows has a column for principals if there are any.
-
 func waiterRows(waiters []sharelock.Waiter) [][]string {
 	rows := [][]string{{"PLACE", "CLIENT", "MODE", "WAITING", "METADATA"}}
 	principals := make([]string, 0, len(waiters))
 	for i, w := range waiters {
 		rows = append(rows, []string{
-			strconv.Itoa(i + 1), orNone(w.ClientID), mode(w.Mode, w.Slots), short(w.Waiting), pairs(w.Metadata),
+			strconv.Itoa(i + 1), text.OrNone(w.ClientID), mode(w.Mode, w.Slots), text.Short(w.Waiting), pairs(w.Metadata),
 		})
 		principals = append(principals, w.Principal)
 	}
@@ -129,9 +130,9 @@ func waiterRows(waiters []sharelock.Waiter) [][]string {
 func pairs(m map[string]string) string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, printable(name+"="+m[name]))
+		out = append(out, text.Printable(name+"="+m[name]))
 	}
-	return orDash(strings.Join(out, " "))
+	return text.OrDash(strings.Join(out, " "))
 }
 
 func (a *app) listCommand() *cobra.Command {
@@ -155,7 +156,7 @@ cannot be reached.`,
 	}
 	cmd = a.remoteCommand(cmd, func(args []string) (call, error) {
 		if limit < 0 {
-			return nil, usageError("--limit: %d is negative", limit)
+			return nil, exit.Usagef("--limit: %d is negative", limit)
 		}
 		req := sharelock.ListRequest{ClientID: holder}
 		if len(args) == 1 {
@@ -172,7 +173,7 @@ cannot be reached.`,
 			message := &sharelockv1.ListResponse{
 				Locks: sharelockv1.LocksToProto(page.Locks), NextPageToken: page.NextPageToken, Quarantined: intconv.Uint32(page.Quarantined),
 			}
-			return r.print(message, func() error { return table(r.app.stdout, lockRows(page.Locks)) })
+			return r.print(message, func() error { return text.Table(r.app.stdout, lockRows(page.Locks)) })
 		}
 		if *watch {
 			return keepCurrent(one, &sharelock.WatchRequest{Prefix: req.Prefix}), nil
@@ -210,12 +211,12 @@ func lockRows(locks []sharelock.KeyState) [][]string {
 	rows := [][]string{{"KEY", "HOLDER", "TOKEN", "MODE", "EXPIRES IN", "WAITING", "OWNER"}}
 	principals := make([]string, 0, len(locks))
 	for _, l := range locks {
-		row := []string{printable(l.Key), "-", "-", "-", "-", strconv.Itoa(max(l.WaiterCount, len(l.Waiters))), orNone(l.Owner)}
+		row := []string{text.Printable(l.Key), "-", "-", "-", "-", strconv.Itoa(max(l.WaiterCount, len(l.Waiters))), text.OrNone(l.Owner)}
 		principal := ""
 		if len(l.Holds) > 0 {
 			h := l.Holds[0]
 			principal = h.Principal
-			row[1], row[2], row[3], row[4] = orNone(h.ClientID), h.Token.String(), mode(h.Mode, h.Slots), short(h.ExpiresIn)
+			row[1], row[2], row[3], row[4] = text.OrNone(h.ClientID), h.Token.String(), mode(h.Mode, h.Slots), text.Short(h.ExpiresIn)
 			if more := max(l.HoldCount, len(l.Holds)) - 1; more > 0 {
 				row[1] += fmt.Sprintf(" and %d more", more)
 			}

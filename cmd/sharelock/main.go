@@ -21,22 +21,22 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/sgkandale/sharelock"
-	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/job"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/mesh"
 )
 
 func main() {
-	if code, ok := runHidden(os.Args[1:]); ok {
+	if code, ok := job.RunHidden(os.Args[1:]); ok {
 		os.Exit(code)
 	}
-	children, stop := reapChildren()
+	children, stop := job.ReapChildren()
 	a := &app{
 		alone: true, children: children,
 		self:  os.Args[0],
@@ -90,7 +90,7 @@ type app struct {
 	// stop the process, the command may use its terminal, and a sentinel watches the process.
 	alone bool
 	// children starts processes.
-	children *children
+	children *job.Children
 	// endedBy is the signal that ended the command, or 0.
 	endedBy syscall.Signal
 	// openLatency opens the device that keeps processors awake.
@@ -115,19 +115,19 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
-		return exitOK
+		return exit.OK
 	}
-	e, ok := errors.AsType[*exitError](err)
+	e, ok := errors.AsType[*exit.Error](err)
 	if !ok {
 		// These are cobra's own errors: unknown commands and flags, and wrong numbers of
 		// arguments.
-		e = &exitError{code: exitUsage, err: fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
+		e = &exit.Error{Code: exit.Usage, Err: fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
 	}
-	if e.err != nil {
-		fmt.Fprintf(a.stderr, "sharelock: %s\n", oneLine(e.err))
+	if e.Err != nil {
+		fmt.Fprintf(a.stderr, "sharelock: %s\n", text.OneLine(e.Err))
 	}
-	a.endedBy = e.by
-	return e.code
+	a.endedBy = e.By
+	return e.Code
 }
 
 func (a *app) root() *cobra.Command {
@@ -169,115 +169,3 @@ const (
 	groupLock = "lock"
 	groupMesh = "mesh"
 )
-
-// The exit codes.
-const (
-	exitOK          = 0
-	exitFailed      = 1
-	exitUsage       = 64  // EX_USAGE
-	exitUnreachable = 69  // EX_UNAVAILABLE
-	exitLost        = 75  // EX_TEMPFAIL
-	exitCannotRun   = 126 // as in shells
-	exitNotFound    = 127
-	exitSignal      = 128
-)
-
-// exitError is an error that ends the process with a code. If err is not nil, it is
-// printed in one line on stderr.
-type exitError struct {
-	code int
-	err  error
-	// by is the signal that ends the process, if possible, so that its parent sees the
-	// signal and not only the code. It is 0 if there is none.
-	by syscall.Signal
-}
-
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit %d", e.code)
-	}
-	return e.err.Error()
-}
-
-func (e *exitError) Unwrap() error { return e.err }
-
-func usageError(format string, args ...any) error {
-	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
-}
-
-func failed(err error) error { return &exitError{code: exitFailed, err: err} }
-
-// interrupted is the cause of a context that a signal has canceled.
-type interrupted struct{ sig syscall.Signal }
-
-func (i interrupted) Error() string { return i.sig.String() }
-
-// callError returns the error of a client call with its exit code.
-func callError(err error) error {
-	if err == nil {
-		return nil
-	}
-	if _, ok := errors.AsType[*exitError](err); ok {
-		return err
-	}
-	code := exitFailed
-	switch {
-	case errors.Is(err, client.ErrUnreachable), errors.Is(err, sharelock.ErrWrongPort), errors.Is(err, client.ErrLost),
-		errors.Is(err, sharelock.ErrNoQuorum), errors.Is(err, sharelock.ErrNotReady), errors.Is(err, sharelock.ErrQuarantined):
-		code = exitUnreachable
-	case errors.Is(err, sharelock.ErrInvalidArgument):
-		code = exitUsage
-	}
-	if i, ok := errors.AsType[interrupted](err); ok {
-		return &exitError{code: exitSignal + int(i.sig), by: i.sig}
-	}
-	if e, ok := errors.AsType[*sharelock.Error](err); ok && errors.Is(e.Err, sharelock.ErrLockHeld) {
-		err = fmt.Errorf("%w%s", err, holders(e))
-	}
-	return &exitError{code: code, err: cannotServe(err)}
-}
-
-// cannotServe rewords an error if a node was reached and answered that it cannot serve. The
-// client counts such a node as unreachable; a user would not.
-func cannotServe(err error) error {
-	e, ok := errors.AsType[*sharelock.Error](err)
-	if ok && (errors.Is(e.Err, sharelock.ErrNoQuorum) || errors.Is(e.Err, sharelock.ErrNotReady) || errors.Is(e.Err, sharelock.ErrQuarantined)) {
-		return fmt.Errorf("the mesh cannot serve: %w", e)
-	}
-	return err
-}
-
-// notObtained changes the exit code of an error from callError if others hold the lock.
-func notObtained(err error, code int) error {
-	e, ok := errors.AsType[*exitError](err)
-	if !ok || e.code != exitFailed || !errors.Is(e.err, sharelock.ErrLockHeld) {
-		return err
-	}
-	return &exitError{code: code, err: e.err}
-}
-
-// holders returns the holders of the key as text, at most three of them by name.
-func holders(e *sharelock.Error) string {
-	if len(e.Holds) == 0 {
-		return ""
-	}
-	names := make([]string, 0, 3)
-	for i, h := range e.Holds {
-		if i == 3 {
-			names = append(names, fmt.Sprintf("%d more", len(e.Holds)-i))
-			break
-		}
-		names = append(names, fmt.Sprintf("%s with token %v for %s", printable(h.ClientID), h.Token, short(h.ExpiresIn)))
-	}
-	return fmt.Sprintf(", by %s; %d waiting", strings.Join(names, ", "), e.Queue)
-}
-
-// oneLine returns an error's text without line breaks. Joined errors contain line breaks,
-// and a message from the mesh may contain some.
-func oneLine(err error) string {
-	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
-	for i := range lines {
-		lines[i] = strings.TrimSpace(lines[i])
-	}
-	return printable(strings.Join(lines, "; "))
-}

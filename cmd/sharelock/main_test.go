@@ -17,14 +17,15 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/job"
 	"github.com/sgkandale/sharelock/mesh"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) {
-	if code, ok := runHidden(os.Args[1:]); ok {
+	if code, ok := job.RunHidden(os.Args[1:]); ok {
 		syscall.Exit(code) // os.Exit sleeps for a second under the race detector
 	}
 	if os.Getenv("SHARELOCK_TEST_MAIN") != "" {
@@ -173,7 +174,7 @@ func TestUsage(t *testing.T) {
 		{"lock", "k", "--metadata", "novalue", "--", "true"},
 	} {
 		a := newApp()
-		a.command(t, exitUsage, args...)
+		a.command(t, exit.Usage, args...)
 		oneLineOf(t, a)
 		if a.out.String() != "" {
 			t.Errorf("%v: got output %q", args, a.out)
@@ -184,13 +185,13 @@ func TestUsage(t *testing.T) {
 // The help of every command is part of what users see.
 func TestHelp(t *testing.T) {
 	a := newApp()
-	a.command(t, exitOK, "help")
+	a.command(t, exit.OK, "help")
 	golden(t, "help", a.out.String())
 	for _, name := range []string{
 		"serve", "dev", "lock", "flock", "acquire", "renew", "release", "get", "list", "members", "locate", "leave", "version", "completion",
 	} {
 		a := newApp()
-		a.command(t, exitOK, name, "--help")
+		a.command(t, exit.OK, name, "--help")
 		if name != "version" && name != "completion" {
 			if !strings.Contains(a.out.String(), "Examples:") {
 				t.Errorf("%s: the help has no example", name)
@@ -201,50 +202,21 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	a = newApp()
-	a.command(t, exitOK, "lock", "--help")
+	a.command(t, exit.OK, "lock", "--help")
 	golden(t, "help_lock", a.out.String())
 }
 
 func TestVersionAndCompletion(t *testing.T) {
 	a := newApp()
-	a.command(t, exitOK, "version")
+	a.command(t, exit.OK, "version")
 	if !strings.HasPrefix(a.out.String(), "sharelock ") || !strings.Contains(a.out.String(), " go1.") || !strings.Contains(a.out.String(), "release ") {
 		t.Errorf("got %q", a.out)
 	}
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
 		a := newApp()
-		a.command(t, exitOK, "completion", shell)
+		a.command(t, exit.OK, "completion", shell)
 		if !strings.Contains(a.out.String(), "sharelock") {
 			t.Errorf("%s: got %q", shell, a.out)
-		}
-	}
-}
-
-func TestCallError(t *testing.T) {
-	if err := callError(nil); err != nil {
-		t.Errorf("got %v", err)
-	}
-	e, _ := errors.AsType[*exitError](callError(errors.Join(client.ErrUnreachable, errors.New("a\nb"))))
-	if e.code != exitUnreachable || strings.Contains(oneLine(e), "\n") {
-		t.Errorf("got %d, %q", e.code, oneLine(e))
-	}
-}
-
-func TestPrintable(t *testing.T) {
-	for in, want := range map[string]string{
-		"orders/42":     "orders/42",
-		"größe 1":       "größe 1",
-		"a\tb":          `"a\tb"`,
-		"\x1b[2Jgone":   `"\x1b[2Jgone"`,
-		"\xff":          `"\xff"`,
-		"rtl\u202e":     `"rtl\u202e"`,
-		"line\nbreak":   `"line\nbreak"`,
-		"":              "",
-		"non\u00a0brk":  `"non\u00a0brk"`,
-		`quote " alone`: `quote " alone`,
-	} {
-		if got := printable(in); got != want {
-			t.Errorf("printable(%q): got %s, want %s", in, got, want)
 		}
 	}
 }

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 // contender is sharelock lock, or flock(1) beside it.
@@ -311,8 +313,8 @@ func TestMatrixLosing(t *testing.T) {
 			} else {
 				code = wait(t, sc.cmd)
 			}
-			if code != exitLost {
-				t.Errorf("got exit code %d, want %d; the terminal shows %q", code, exitLost, sc.at.rest)
+			if code != exit.Lost {
+				t.Errorf("got exit code %d, want %d; the terminal shows %q", code, exit.Lost, sc.at.rest)
 			}
 			if !s.pid1 {
 				eventually(t, "the end of CMD", func() bool { return state(pid) == "X" })

@@ -10,6 +10,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -51,13 +53,13 @@ node does not answer, a line says so, and the command goes on.`,
 func (r *remote) printMesh(m sharelock.MeshState) error {
 	lease := "none"
 	if m.LeaseValid {
-		lease = "valid for " + short(m.LeaseRemaining)
+		lease = "valid for " + text.Short(m.LeaseRemaining)
 	}
 	rows := [][]string{
-		{"cluster", orNone(m.Cluster)},
-		{"node", orNone(m.Node)},
+		{"cluster", text.OrNone(m.Cluster)},
+		{"node", text.OrNone(m.Node)},
 		{"epoch", number32(m.Epoch)},
-		{"leader", orNone(m.Leader)},
+		{"leader", text.OrNone(m.Leader)},
 		{"lease", lease},
 		{"release", number32(m.Release)},
 		{"partitions", fmt.Sprintf("%d, %s; active here %d, in quarantine %d",
@@ -67,9 +69,9 @@ func (r *remote) printMesh(m sharelock.MeshState) error {
 		rows = append(rows, []string{"voters", seats(m)})
 	}
 	for _, stall := range m.Stalls {
-		rows = append(rows, []string{"waits for", orNone(stall.Member) + ", since " + short(stall.Waiting)})
+		rows = append(rows, []string{"waits for", text.OrNone(stall.Member) + ", since " + text.Short(stall.Waiting)})
 	}
-	if err := table(r.app.stdout, rows); err != nil {
+	if err := text.Table(r.app.stdout, rows); err != nil {
 		return err
 	}
 	fmt.Fprintln(r.app.stdout)
@@ -86,8 +88,8 @@ func (r *remote) printMesh(m sharelock.MeshState) error {
 			state = "leaving"
 		}
 		rows = append(rows, []string{
-			orNone(member.Name), voter, state, number32(member.Release), strconv.Itoa(member.Owns), strconv.Itoa(member.Backs),
-			orNone(member.HTTP), orNone(member.GRPC), orNone(member.Peer), orNone(member.ID),
+			text.OrNone(member.Name), voter, state, number32(member.Release), strconv.Itoa(member.Owns), strconv.Itoa(member.Backs),
+			text.OrNone(member.HTTP), text.OrNone(member.GRPC), text.OrNone(member.Peer), text.OrNone(member.ID),
 		})
 	}
 	for _, s := range m.Seats {
@@ -96,10 +98,10 @@ func (r *remote) printMesh(m sharelock.MeshState) error {
 			if s.Silent {
 				state = "dead"
 			}
-			rows = append(rows, []string{orNone(s.Name), "yes", state, "-", "0", "0", "-", "-", orNone(s.Peer), orNone(s.ID)})
+			rows = append(rows, []string{text.OrNone(s.Name), "yes", state, "-", "0", "0", "-", "-", text.OrNone(s.Peer), text.OrNone(s.ID)})
 		}
 	}
-	if err := table(r.app.stdout, rows); err != nil {
+	if err := text.Table(r.app.stdout, rows); err != nil {
 		return err
 	}
 	for i, c := range m.Conditions {
@@ -110,7 +112,7 @@ func (r *remote) printMesh(m sharelock.MeshState) error {
 		if c.Severe {
 			level = "ERROR"
 		}
-		if _, err := fmt.Fprintf(r.app.stdout, "%s: %s\n", level, printable(c.Message)); err != nil {
+		if _, err := fmt.Fprintf(r.app.stdout, "%s: %s\n", level, text.Printable(c.Message)); err != nil {
 			return err
 		}
 	}
@@ -126,7 +128,7 @@ func cannotServeNow(m sharelock.MeshState) error {
 	if len(m.Conditions) > 0 {
 		why = m.Conditions[0].Message
 	}
-	return &exitError{code: exitUnreachable, err: fmt.Errorf("node %s cannot serve: %s", orNone(m.Node), printable(why))}
+	return &exit.Error{Code: exit.Unreachable, Err: fmt.Errorf("node %s cannot serve: %s", text.OrNone(m.Node), text.Printable(why))}
 }
 
 // seats returns how many voters answer, and how many more may fail, as text.
@@ -178,13 +180,13 @@ func (a *app) locateCommand() *cobra.Command {
 func (r *remote) printLocation(where sharelock.Location) error {
 	backups := make([]string, len(where.Backups))
 	for i, b := range where.Backups {
-		backups[i] = printable(b)
+		backups[i] = text.Printable(b)
 	}
-	return table(r.app.stdout, [][]string{
-		{"key", printable(where.Key)},
+	return text.Table(r.app.stdout, [][]string{
+		{"key", text.Printable(where.Key)},
 		{"partition", number32(where.Partition)},
-		{"owner", orNone(where.Owner)},
-		{"backups", orDash(strings.Join(backups, ", "))},
+		{"owner", text.OrNone(where.Owner)},
+		{"backups", text.OrDash(strings.Join(backups, ", "))},
 		{"epoch", number32(where.Epoch)},
 	})
 }
@@ -208,7 +210,7 @@ For a running node use 'sharelock leave --for-good' instead. For administrators.
 				return fmt.Errorf("decommission %q: %w", args[0], err)
 			}
 			return r.print(&resp, func() error {
-				_, err := fmt.Fprintf(r.app.stdout, "the seat of %s is given up\n", printable(args[0]))
+				_, err := fmt.Fprintf(r.app.stdout, "the seat of %s is given up\n", text.Printable(args[0]))
 				return err
 			})
 		}, nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/internal/logtail"
 	"github.com/sgkandale/sharelock/mesh"
 )
@@ -47,7 +48,7 @@ func startBlock(c config, at mesh.Addrs) string {
 	row := func(what, where, how string) {
 		b.WriteString(strings.TrimRight(fmt.Sprintf("  %-7s %-22s %s", what, where, how), " ") + "\n")
 	}
-	fmt.Fprintf(&b, "node %s of the mesh %s\n", printable(c.mesh.Name), printable(c.mesh.Cluster))
+	fmt.Fprintf(&b, "node %s of the mesh %s\n", text.Printable(c.mesh.Name), text.Printable(c.mesh.Cluster))
 	cert := c.mesh.TLS.CertFile != "" || len(c.mesh.TLS.Cert) > 0
 	clients, members := tlsMode(c.mesh.TLS.Clients, mesh.TLSOn, cert), tlsMode(c.mesh.TLS.Members, mesh.TLSRequired, cert)
 	row("HTTP", at.HTTP, protection(clients, "for clients"))

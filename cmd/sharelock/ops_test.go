@@ -19,19 +19,20 @@ import (
 	"testing"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/mesh"
 )
 
 func TestConfigCheck(t *testing.T) {
 	a := newApp()
-	a.command(t, exitOK, "config", "check", sample)
+	a.command(t, exit.OK, "config", "check", sample)
 	if got := a.out.String(); got != sample+": ok\n" {
 		t.Errorf("got %q", got)
 	}
 	a = newApp()
 	bad := write(t, "node:\n  nme: x\nlocks:\n  default_ttl: soon\n  max_wait: -1s\nring:\n  partitions: 0\naudit:\n  max_bytes: 5\n")
-	a.command(t, exitFailed, "config", "check", bad)
+	a.command(t, exit.Failed, "config", "check", bad)
 	lines := strings.Split(strings.TrimSpace(a.err.String()), "\n")
 	for _, want := range []string{"node.nme: unknown key", "locks.default_ttl: want a duration", "locks.max_wait", "ring.partitions", "audit.max_bytes"} {
 		if !strings.Contains(a.err.String(), want) {
@@ -42,8 +43,8 @@ func TestConfigCheck(t *testing.T) {
 		t.Errorf("%d lines of problems, out %q", len(lines), a.out)
 	}
 	a = newApp()
-	a.command(t, exitFailed, "config", "check", filepath.Join(t.TempDir(), "none"))
-	a.command(t, exitUsage, "config")
+	a.command(t, exit.Failed, "config", "check", filepath.Join(t.TempDir(), "none"))
+	a.command(t, exit.Usage, "config")
 }
 
 // What config show prints is a file that means the same, and says where each value is from.
@@ -51,7 +52,7 @@ func TestConfigShow(t *testing.T) {
 	file := write(t, "node:\n  name: n1\nmesh:\n  seeds: [\"a:1\", \"b:2\"]\n")
 	a := newApp()
 	a.environ = []string{"SHARELOCK_HTTP__LISTEN=:9"}
-	a.command(t, exitOK, "config", "show", "--config", file)
+	a.command(t, exit.OK, "config", "show", "--config", file)
 	var c config
 	if err := c.apply(mustYAML(t, a.out.String())); err != nil {
 		t.Fatal(err)
@@ -62,7 +63,7 @@ func TestConfigShow(t *testing.T) {
 	}
 	b := newApp()
 	b.environ = a.environ
-	b.command(t, exitOK, "config", "show", "--config", file, "--origin")
+	b.command(t, exit.OK, "config", "show", "--config", file, "--origin")
 	for key, from := range map[string]string{`name: "n1"`: file, `listen: ":9"`: "SHARELOCK_HTTP__LISTEN", "default_wait: 10s": "default"} {
 		found := false
 		for line := range strings.SplitSeq(b.out.String(), "\n") {
@@ -146,22 +147,22 @@ func TestOperating(t *testing.T) {
 		c.command(t, want, append(args, "--server", at(1))...)
 		return c.out.String() + c.err.String()
 	}
-	if got := client(exitOK, "health", "--ready"); got != "ready\n" {
+	if got := client(exit.OK, "health", "--ready"); got != "ready\n" {
 		t.Errorf("health says %q", got)
 	}
-	if got := client(exitOK, "log-level"); got != "info\n" {
+	if got := client(exit.OK, "log-level"); got != "info\n" {
 		t.Errorf("the level is %q", got)
 	}
-	if got := client(exitOK, "log-level", "debug"); got != "debug\n" || !strings.Contains(a.err.String(), "the log level was changed") {
+	if got := client(exit.OK, "log-level", "debug"); got != "debug\n" || !strings.Contains(a.err.String(), "the log level was changed") {
 		t.Errorf("the level is %q, log %s", got, a.err)
 	}
-	client(exitUsage, "log-level", "loud")
+	client(exit.Usage, "log-level", "loud")
 	if code, body := fetch(t, "http://"+at(0)+"/v1/admin/log-level"); code != 200 || strings.TrimSpace(body) != `{"level":"debug"}` {
 		t.Errorf("over HTTP the level is %d %s", code, body)
 	}
 	testArchive(t, client)
 	a.signals <- syscall.SIGTERM
-	if got := <-code; got != exitOK {
+	if got := <-code; got != exit.OK {
 		t.Errorf("it ends with %d", got)
 	}
 	if !strings.Contains(a.err.String(), "left the mesh") {
@@ -175,8 +176,8 @@ func TestOperating(t *testing.T) {
 func testArchive(t *testing.T, client func(want int, args ...string) string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x.tar.gz")
-	client(exitOK, "debug", "--archive", path)
-	client(exitFailed, "debug", "--archive", path) // it is there
+	client(exit.OK, "debug", "--archive", path)
+	client(exit.Failed, "debug", "--archive", path) // it is there
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +215,7 @@ func testArchive(t *testing.T, client func(want int, args ...string) string) {
 // A dead mesh: health says so by its exit code.
 func TestHealthOfNobody(t *testing.T) {
 	a := newApp()
-	a.command(t, exitUnreachable, "health", "--server", loopbackPort(t), "--timeout", "300ms")
+	a.command(t, exit.Unreachable, "health", "--server", loopbackPort(t), "--timeout", "300ms")
 }
 
 // members says what is wrong, marks who does not answer, and fails if the node cannot serve.
@@ -234,7 +235,7 @@ func TestMembersOfLostMesh(t *testing.T) {
 	}
 	golden(t, "members_lost", a.out.String())
 	err := cannotServeNow(m)
-	if e, ok := errors.AsType[*exitError](err); !ok || e.code != exitUnreachable || !strings.Contains(err.Error(), "start b and c") {
+	if e, ok := errors.AsType[*exit.Error](err); !ok || e.Code != exit.Unreachable || !strings.Contains(err.Error(), "start b and c") {
 		t.Errorf("the error is %v", err)
 	}
 	m.LeaseValid = true
@@ -266,7 +267,7 @@ func TestAuditFileRefused(t *testing.T) {
 	a := newApp()
 	a.environ = []string{"SHARELOCK_AUDIT__FILE=" + t.TempDir()}
 	a.newNode = func(mesh.Config) (node, error) { t.Error("the node is made"); return nil, context.Canceled }
-	a.command(t, exitFailed, "serve", "--found")
+	a.command(t, exit.Failed, "serve", "--found")
 	if got := a.err.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "audit.file") {
 		t.Errorf("got %q", got)
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 // A node keeps running when the reader of its log has gone, and leaves in good order.
@@ -40,7 +42,7 @@ func TestServeOutlivesItsReader(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if got := wait(t, cmd); got != exitOK {
+	if got := wait(t, cmd); got != exit.OK {
 		t.Errorf("got exit code %d", got)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 // What an operator sees of an incident, in the log, in /v1/mesh and of sharelock members, is what its
@@ -20,19 +22,19 @@ import (
 func TestProcessesIncidents(t *testing.T) {
 	r := newRehearsal(t, 3, "")
 	a, b := r.start(0), r.start(1)
-	r.incident(a, "not-in-mesh", exitUnreachable)
-	r.incident(a, "seed-silent", exitUnreachable)
+	r.incident(a, "not-in-mesh", exit.Unreachable)
+	r.incident(a, "seed-silent", exit.Unreachable)
 
 	c := r.start(2)
 	r.await("the seeds are one mesh", 30*time.Second, func() bool { return r.whole(a, b, c) })
 	r.kill(c)
-	r.incident(a, "voter-silent", exitOK)
+	r.incident(a, "voter-silent", exit.OK)
 	r.kill(b)
-	r.incident(a, "no-quorum", exitUnreachable)
+	r.incident(a, "no-quorum", exit.Unreachable)
 
 	r.kill(a)
 	r.again(a, b, c)
-	r.incident(a, "quarantine", exitOK)
+	r.incident(a, "quarantine", exit.OK)
 }
 
 func TestProcessesIncidentOfADisk(t *testing.T) {
@@ -40,7 +42,7 @@ func TestProcessesIncidentOfADisk(t *testing.T) {
 	dir := r.smallDisk("b")
 	r.form(3)
 	fill(t, dir)
-	r.incident(r.procs[1], "disk-failed", exitOK)
+	r.incident(r.procs[1], "disk-failed", exit.OK)
 }
 
 // incident waits until a process is in a state, and compares what it says with the page of the state.

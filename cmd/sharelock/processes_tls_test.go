@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/auth"
 )
 
@@ -33,7 +34,7 @@ func TestProcessesTLS(t *testing.T) {
 	for _, args := range [][]string{
 		{"ca", "create"}, {"cert", "create", "--member", "a", "--host", host}, {"cert", "create", "--client", "ci"},
 	} {
-		run(exitOK, nil, append(append([]string{"tls"}, args...), "--dir", dir)...)
+		run(exit.OK, nil, append(append([]string{"tls"}, args...), "--dir", dir)...)
 	}
 	at := func(name string) string { return filepath.Join(dir, name) }
 	if err := os.WriteFile(r.file, fmt.Appendf(nil, "tls: {ca_file: %s, cert_file: %s, key_file: %s, clients: mutual}\n", at("ca.pem"), at("a.pem"), at("a-key.pem")), 0o600); err != nil {
@@ -43,21 +44,21 @@ func TestProcessesTLS(t *testing.T) {
 	ca := "SHARELOCK_TLS_CA=" + at("ca.pem")
 	env := []string{ca, "SHARELOCK_TLS_CERT=" + at("ci.pem"), "SHARELOCK_TLS_KEY=" + at("ci-key.pem"), "SHARELOCK_AUTH_TOKEN=slk_secret"}
 	// The first command also waits for the node.
-	said := run(exitOK, env, "lock", "k", "--timeout", "30s", "--", "env")
+	said := run(exit.OK, env, "lock", "k", "--timeout", "30s", "--", "env")
 	if !strings.Contains(said, "SHARELOCK_KEY=k\n") || !strings.Contains(said, "SHARELOCK_TOKEN=") || !strings.Contains(said, ca) ||
 		strings.Contains(said, "secret") || strings.Contains(said, "SHARELOCK_TLS_KEY") {
 		t.Errorf("CMD has the environment\n%s", said)
 	}
-	if said := run(exitOK, env, "flock", "--pass-auth", "k", "env"); !strings.Contains(said, "SHARELOCK_AUTH_TOKEN=slk_secret") || !strings.Contains(said, "SHARELOCK_TLS_KEY") {
+	if said := run(exit.OK, env, "flock", "--pass-auth", "k", "env"); !strings.Contains(said, "SHARELOCK_AUTH_TOKEN=slk_secret") || !strings.Contains(said, "SHARELOCK_TLS_KEY") {
 		t.Errorf("with --pass-auth CMD has the environment\n%s", said)
 	}
-	run(exitOK, env, "tls", "ca", "create", "--dir", at("other"))
+	run(exit.OK, env, "tls", "ca", "create", "--dir", at("other"))
 	for want, env := range map[string][]string{
 		"signed by unknown authority": append(env, "SHARELOCK_TLS_CA="+at("other/ca.pem")),
 		"certificate required":        {ca},
 		"needs TLS":                   nil,
 	} {
-		if said := run(exitUnreachable, env, "members", "--timeout", "30s"); !strings.Contains(said, want) || strings.Count(said, "\n") != 1 {
+		if said := run(exit.Unreachable, env, "members", "--timeout", "30s"); !strings.Contains(said, want) || strings.Count(said, "\n") != 1 {
 			t.Errorf("got %q, want %q", said, want)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/clienthook"
 	"github.com/sgkandale/sharelock/internal/clientid"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -80,7 +81,7 @@ func (a *app) completeRemote(cmd *cobra.Command, r *remote, prepare func(args []
 	cmd.Flags().StringVarP(&r.output, "output", "o", "text", "text or json (the message of the API)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if r.output != "text" && r.output != "json" {
-			return usageError("--output: want text or json, got %q", r.output)
+			return exit.Usagef("--output: want text or json, got %q", r.output)
 		}
 		do, err := prepare(args)
 		if err != nil {
@@ -97,7 +98,7 @@ func (a *app) completeRemote(cmd *cobra.Command, r *remote, prepare func(args []
 		if closing := c.Close(); err == nil {
 			err = closing
 		}
-		return callError(err)
+		return exit.OfCall(err)
 	}
 	return cmd
 }
@@ -106,7 +107,7 @@ func (a *app) completeRemote(cmd *cobra.Command, r *remote, prepare func(args []
 func withKey(do func(key string, rest []string) (call, error)) func(args []string) (call, error) {
 	return func(args []string) (call, error) {
 		if err := sharelock.CheckKey(args[0]); err != nil {
-			return nil, usageError("%w", err)
+			return nil, exit.Usagef("%w", err)
 		}
 		return do(args[0], args[1:])
 	}
@@ -135,7 +136,7 @@ func (r *remote) dial(ctx context.Context) (*client.Client, error) {
 		Mesh:    func(m sharelockv1.MeshServiceClient) { r.mesh = m },
 	})
 	c, err := client.Dial(ctx, addrs, opts)
-	return c, callError(err)
+	return c, exit.OfCall(err)
 }
 
 // invoke makes a call for which the client has no method. It is called after dial.
@@ -151,7 +152,7 @@ func (r *remote) options() (addrs []string, opts client.Options, err error) {
 	for addr := range strings.SplitSeq(r.servers, ",") {
 		addr = strings.TrimSpace(addr)
 		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
-			return nil, opts, usageError("--server: %q is not host:port", addr)
+			return nil, opts, exit.Usagef("--server: %q is not host:port", addr)
 		}
 		addrs = append(addrs, addr)
 	}
@@ -159,10 +160,10 @@ func (r *remote) options() (addrs []string, opts client.Options, err error) {
 		r.clientID = clientid.Default()
 	}
 	if err := sharelock.CheckClientID(r.clientID); err != nil {
-		return nil, opts, usageError("--client-id: %w", err)
+		return nil, opts, exit.Usagef("--client-id: %w", err)
 	}
 	if r.timeout <= 0 {
-		return nil, opts, usageError("--timeout: %v is not positive", r.timeout)
+		return nil, opts, exit.Usagef("--timeout: %v is not positive", r.timeout)
 	}
 	opts = client.Options{ClientID: r.clientID, Patience: r.timeout, OnlyAddrs: r.only}
 	return addrs, opts, r.access.options(&opts)
@@ -205,7 +206,7 @@ func (a *app) interruptible(ctx context.Context) (context.Context, func()) {
 		select {
 		case sig := <-signals:
 			stop()
-			cancel(interrupted{syscall.Signal(number(sig))})
+			cancel(exit.Interrupted{Sig: syscall.Signal(exit.Number(sig))})
 		case <-ctx.Done():
 		}
 	}()
@@ -241,7 +242,7 @@ func (r *remote) print(message proto.Message, people func() error) error {
 func parseToken(s string) (sharelock.Token, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n <= 0 {
-		return 0, usageError("%q is not a token: want the number that acquire printed", s)
+		return 0, exit.Usagef("%q is not a token: want the number that acquire printed", s)
 	}
 	return sharelock.Token(n), nil
 }

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -67,7 +68,7 @@ func TestOutput(t *testing.T) {
 				if !slices.Contains(args, "--request-id") && args[0] == "acquire" {
 					args = append(args, "--request-id", "r-7")
 				}
-				a.command(t, exitOK, append(args, "-o", format)...)
+				a.command(t, exit.OK, append(args, "-o", format)...)
 				out := strings.ReplaceAll(a.out.String(), m.addr, "SERVER")
 				if format == "json" && !json.Valid([]byte(out)) {
 					t.Errorf("no JSON: %s", out)
@@ -97,19 +98,19 @@ func TestHandedAbout(t *testing.T) {
 			golden(t, name, a.out.String()+a.err.String())
 		}
 	}
-	step("", exitOK, "acquire", "k", "--client-id", "w1", "--ttl", "30s")
+	step("", exit.OK, "acquire", "k", "--client-id", "w1", "--ttl", "30s")
 	if !m.isHeld("k") {
 		t.Fatal("the lock ended with the command")
 	}
-	step("held", exitFailed, "acquire", "k", "-n")
-	step("renew_text", exitOK, "renew", "k", token, "--ttl", "20s")
-	step("renew_stale", exitFailed, "renew", "k", "1")
-	step("release_stale", exitFailed, "release", "k", "1")
-	step("release_text", exitOK, "release", "k", token)
-	step("release_again", exitFailed, "release", "k", token)
-	step("", exitOK, "acquire", "k", "--client-id", "w1", "--shared", "--ttl", "30s")
-	step("force_text", exitOK, "release", "k", "--force", "--reason", "w1 is gone")
-	step("force_again", exitFailed, "release", "k", "--force")
+	step("held", exit.Failed, "acquire", "k", "-n")
+	step("renew_text", exit.OK, "renew", "k", token, "--ttl", "20s")
+	step("renew_stale", exit.Failed, "renew", "k", "1")
+	step("release_stale", exit.Failed, "release", "k", "1")
+	step("release_text", exit.OK, "release", "k", token)
+	step("release_again", exit.Failed, "release", "k", token)
+	step("", exit.OK, "acquire", "k", "--client-id", "w1", "--shared", "--ttl", "30s")
+	step("force_text", exit.OK, "release", "k", "--force", "--reason", "w1 is gone")
+	step("force_again", exit.Failed, "release", "k", "--force")
 	want := []string{
 		"acquire k by w1 ttl 30s wait default EXCLUSIVE slots 0 metadata map[]",
 		"acquire k by ", "renew k " + token + " ttl 20s", "renew k 1 ttl 0s", "release k 1", "release k " + token, "release k " + token,
@@ -136,7 +137,7 @@ func TestHandedAbout(t *testing.T) {
 		{"acquire", strings.Repeat("k", 513)},
 	} {
 		a := remoteApp(m)
-		a.command(t, exitUsage, args...)
+		a.command(t, exit.Usage, args...)
 		oneLineOf(t, a)
 	}
 }
@@ -144,14 +145,14 @@ func TestHandedAbout(t *testing.T) {
 func TestErrors(t *testing.T) {
 	t.Parallel() // a client whose mesh does not answer takes seconds to close
 	m := startMesh(t)
-	for key, code := range map[string]int{"free": exitFailed, "lost": exitUnreachable, "broken": exitFailed} {
+	for key, code := range map[string]int{"free": exit.Failed, "lost": exit.Unreachable, "broken": exit.Failed} {
 		a := remoteApp(m)
 		a.command(t, code, "get", key)
 		oneLineOf(t, a)
 	}
 	m.setCut()
 	a := remoteApp(m)
-	a.command(t, exitUnreachable, "acquire", "k", "--timeout", "50ms")
+	a.command(t, exit.Unreachable, "acquire", "k", "--timeout", "50ms")
 	oneLineOf(t, a)
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -161,7 +162,7 @@ func TestErrors(t *testing.T) {
 	nobody := l.Addr().String()
 	l.Close()
 	a = remoteApp(m)
-	a.command(t, exitUnreachable, "members", "--server", nobody, "--timeout", "50ms")
+	a.command(t, exit.Unreachable, "members", "--server", nobody, "--timeout", "50ms")
 	if line := oneLineOf(t, a); !strings.Contains(line, "refused") {
 		t.Errorf("got %q, want the reason", line)
 	}
@@ -189,7 +190,7 @@ func TestNotANode(t *testing.T) {
 	} {
 		for _, args := range [][]string{{"get", "k"}, {"lock", "-n", "-E", "42", "k", "--", "true"}, {"acquire", "k"}} {
 			a := remoteApp(startMesh(t))
-			a.command(t, exitUnreachable, append([]string{args[0], "--server", addr, "--timeout", "24h"}, args[1:]...)...)
+			a.command(t, exit.Unreachable, append([]string{args[0], "--server", addr, "--timeout", "24h"}, args[1:]...)...)
 			if line := oneLineOf(t, a); !strings.Contains(line, "wrong port: "+addr+want) {
 				t.Errorf("%v: got %q", args, line)
 			}
@@ -208,14 +209,14 @@ func TestListPages(t *testing.T) {
 	m := startMesh(t)
 	m.lists = pages()
 	a := remoteApp(m)
-	a.command(t, exitOK, "list")
+	a.command(t, exit.OK, "list")
 	golden(t, "list_text", a.out.String())
 	if line := oneLineOf(t, a); !strings.Contains(line, "3 partitions are in quarantine") {
 		t.Errorf("got stderr %q, want a warning that the list may not be whole", line)
 	}
 	m.lists = pages()
 	a = remoteApp(m)
-	a.command(t, exitOK, "list", "--limit", "3", "-o", "json")
+	a.command(t, exit.OK, "list", "--limit", "3", "-o", "json")
 	golden(t, "list_json", a.out.String())
 	want := []string{
 		`list "" "" 1000 ""`, `list "" "" 1000 "more"`, `list "" "" 1000 "even more"`,

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 // A lock is taken by force while its job is stopped: CMD does not continue when the job does, not
@@ -31,8 +33,8 @@ func TestLockTakenWhileStopped(t *testing.T) {
 	stops(t, pid)
 	c.mesh.take("k", "somebody")
 	tty.typed(t, "one\n") // the shell's
-	if code := numberAfter(t, tty, "then "); code != exitLost {
-		t.Errorf("got exit code %d, want %d", code, exitLost)
+	if code := numberAfter(t, tty, "then "); code != exit.Lost {
+		t.Errorf("got exit code %d, want %d", code, exit.Lost)
 	}
 	if state(pid) != "X" {
 		t.Error("CMD runs on")
@@ -81,8 +83,8 @@ func TestLockSentinel(t *testing.T) {
 		then int
 	}{
 		{"killed", kill(syscall.SIGKILL), 0},
-		{"stopped", kill(syscall.SIGSTOP), exitLost},
-		{"stopped by job control", kill(syscall.SIGTSTP), exitLost},
+		{"stopped", kill(syscall.SIGSTOP), exit.Lost},
+		{"stopped by job control", kill(syscall.SIGTSTP), exit.Lost},
 		{"killed with its group", func(t *testing.T, cmd *exec.Cmd) {
 			if err := unix.Kill(-cmd.Process.Pid, unix.SIGKILL); err != nil {
 				t.Fatal(err)
@@ -96,7 +98,7 @@ func TestLockSentinel(t *testing.T) {
 			}
 			// Last, as it would wake the group.
 			kill(syscall.SIGSTOP)(t, cmd)
-		}, exitLost},
+		}, exit.Lost},
 		{"killed after its sentinel", func(t *testing.T, cmd *exec.Cmd) {
 			old := sentinelOf(t, cmd.Process.Pid)
 			if err := unix.Kill(old, unix.SIGKILL); err != nil {
@@ -159,7 +161,7 @@ func childrenOf(t *testing.T, pid int) (all []int) {
 func sentinelOf(t *testing.T, pid int) int {
 	t.Helper()
 	for _, child := range childrenOf(t, pid) {
-		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", child)); err == nil && string(b) == "sharelock\x00"+sentinelCommand+"\x00" {
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", child)); err == nil && string(b) == "sharelock\x00sentinel\x00" {
 			return child
 		}
 	}
@@ -199,7 +201,7 @@ func TestSentinelFiles(t *testing.T) {
 		}
 	}
 	_ = in.Close()
-	if got := wait(t, cmd); got != exitOK {
+	if got := wait(t, cmd); got != exit.OK {
 		t.Errorf("got exit code %d", got)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/flight"
 	"github.com/sgkandale/sharelock/mesh"
@@ -96,7 +97,7 @@ half a second later, ends the node at once.`,
 		})
 		c, from, err := layered(path, a.environ, flags)
 		if err != nil {
-			return failed(err)
+			return exit.Failure(err)
 		}
 		defer limitGarbage(a.environ)()
 		c.mesh.Found, c.mesh.Recover = found, recovers
@@ -125,38 +126,38 @@ func (a *app) serve(ctx context.Context, c config) error {
 	if c.keepAwake {
 		var err error
 		if latency, err = a.openLatency(); err != nil {
-			return failed(fmt.Errorf("node.keep_awake: %w", err))
+			return exit.Failure(fmt.Errorf("node.keep_awake: %w", err))
 		}
 		defer latency.Close() //nolint:errcheck // nothing depends on it
 	}
 	record, err := a.openAudit(&c)
 	if err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	defer record.Close() //nolint:errcheck // a disk that hangs has been reported
 	if c.flightRecorder && c.mesh.DataDir != "" {
 		recorder, err := flight.Start(c.mesh.DataDir, c.mesh.Logger)
 		if err != nil {
-			return failed(fmt.Errorf("debug.flight_recorder: %w", err))
+			return exit.Failure(fmt.Errorf("debug.flight_recorder: %w", err))
 		}
 		defer recorder.Stop()
 		c.mesh.Trouble = recorder.Want
 	}
 	traces, err := newTracing(a.environ, c.mesh.Logger)
 	if err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	defer traces.close()
 	if c.mesh.TracerProvider, err = traces.provider(c.mesh.Name); err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	n, err := a.newNode(c.mesh)
 	if err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	if err := n.Start(); err != nil {
 		n.Kill()
-		return failed(err)
+		return exit.Failure(err)
 	}
 	at := n.Addrs()
 	c.mesh.Logger.Info("node started", "node", c.mesh.Name, "http", at.HTTP, "grpc", at.GRPC, "peer", at.Peer, "gossip", at.Gossip)
@@ -194,7 +195,7 @@ func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os
 		case <-n.Done():
 			n.Kill()
 			if err := n.Err(); err != nil {
-				return failed(err)
+				return exit.Failure(err)
 			}
 			return nil // the node was asked to leave
 		case sig := <-signals:
@@ -221,7 +222,7 @@ func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os
 		select {
 		case err := <-stopped:
 			if err != nil {
-				return failed(fmt.Errorf("stop: %w", err))
+				return exit.Failure(fmt.Errorf("stop: %w", err))
 			}
 			return nil
 		case sig := <-signals:
@@ -253,13 +254,5 @@ func endAtOnce(n node, sig os.Signal) error {
 	case <-killed:
 	case <-time.After(killTime):
 	}
-	return &exitError{code: exitSignal + number(sig), err: fmt.Errorf("ended at once by a second signal: %v", sig)}
-}
-
-// number returns the number of a signal.
-func number(s os.Signal) int {
-	if n, ok := s.(syscall.Signal); ok {
-		return int(n)
-	}
-	return 0
+	return &exit.Error{Code: exit.Signal + exit.Number(sig), Err: fmt.Errorf("ended at once by a second signal: %v", sig)}
 }

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
 )
@@ -128,7 +129,7 @@ func TestServe(t *testing.T) {
 			code := a.background("serve", "--node-name", "n1", "--found", "--log-format", "json", "--seeds", "x:1,y:1")
 			synctest.Wait()
 			a.signals <- syscall.SIGTERM
-			if got := <-code; got != exitOK {
+			if got := <-code; got != exit.OK {
 				t.Errorf("got exit code %d: %s", got, a.err)
 			}
 			n := nodes()[0]
@@ -159,7 +160,7 @@ func TestServe(t *testing.T) {
 				a.signals <- syscall.SIGHUP
 				synctest.Wait()
 				a.signals <- syscall.SIGTERM
-				if got := <-code; got != exitOK {
+				if got := <-code; got != exit.OK {
 					t.Errorf("got exit code %d: %s", got, a.err)
 				}
 				n := nodes()[0]
@@ -194,7 +195,7 @@ func TestServe(t *testing.T) {
 				t.Errorf("said %q, closed %v", d.String(), d.closed)
 			}
 			a.signals <- syscall.SIGTERM
-			if got := <-code; got != exitOK || !d.closed {
+			if got := <-code; got != exit.OK || !d.closed {
 				t.Errorf("got exit code %d, closed %v: %s", got, d.closed, a.err)
 			}
 		})
@@ -205,7 +206,7 @@ func TestServe(t *testing.T) {
 		a.openLatency = func() (io.WriteCloser, error) { return nil, os.ErrPermission }
 		nodes := withNodes(a, func(*fakeNode) {})
 		code := a.run(t.Context(), []string{"serve", "--found"})
-		if code != exitFailed || !strings.Contains(a.err.String(), "node.keep_awake: permission denied") || len(nodes()) != 0 {
+		if code != exit.Failed || !strings.Contains(a.err.String(), "node.keep_awake: permission denied") || len(nodes()) != 0 {
 			t.Errorf("got exit code %d, %d nodes: %s", code, len(nodes()), a.err)
 		}
 	})
@@ -253,7 +254,7 @@ func TestServe(t *testing.T) {
 			a.signals <- syscall.SIGINT
 			synctest.Wait()
 			close(release)
-			if got := <-code; got != exitOK {
+			if got := <-code; got != exit.OK {
 				t.Errorf("got exit code %d: %s", got, a.err)
 			}
 			if got := nodes()[0].did(); got != "start stop" {
@@ -271,7 +272,7 @@ func TestServe(t *testing.T) {
 			code := a.background("serve", "--found")
 			start := time.Now()
 			a.signals <- syscall.SIGTERM
-			if got := <-code; got != exitFailed {
+			if got := <-code; got != exit.Failed {
 				t.Errorf("got exit code %d", got)
 			}
 			if got := time.Since(start); got != 30*time.Second {
@@ -283,9 +284,9 @@ func TestServe(t *testing.T) {
 		for _, why := range []error{errors.New(`the name "n1" is taken`), nil} {
 			a := newApp()
 			nodes := withNodes(a, func(n *fakeNode) { n.end(why) })
-			code, want := a.run(t.Context(), []string{"serve", "--found", "--log-level", "error"}), exitOK
+			code, want := a.run(t.Context(), []string{"serve", "--found", "--log-level", "error"}), exit.OK
 			if why != nil {
-				want = exitFailed
+				want = exit.Failed
 				if line := oneLineOf(t, a); !strings.Contains(line, why.Error()) {
 					t.Errorf("got %q", line)
 				}
@@ -301,7 +302,7 @@ func TestServe(t *testing.T) {
 	t.Run("start fails", func(t *testing.T) {
 		a := newApp()
 		nodes := withNodes(a, func(n *fakeNode) { n.startErr = errors.New("no start") })
-		a.command(t, exitFailed, "serve", "--found")
+		a.command(t, exit.Failed, "serve", "--found")
 		if got := nodes()[0].did(); got != "start kill" {
 			t.Errorf("the node did %q", got)
 		}
@@ -318,7 +319,7 @@ func TestPortInUse(t *testing.T) {
 	defer l.Close()
 	a := newApp()
 	a.newNode = func(cfg mesh.Config) (node, error) { return mesh.New(cfg) }
-	a.command(t, exitFailed, "serve", "--found", "--data-dir", "", "--http-listen", l.Addr().String(),
+	a.command(t, exit.Failed, "serve", "--found", "--data-dir", "", "--http-listen", l.Addr().String(),
 		"--grpc-listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0", "--log-level", "error")
 	if line := oneLineOf(t, a); !strings.Contains(line, "http.listen") || !strings.Contains(line, "address already in use") {
 		t.Errorf("got %q", line)
@@ -326,7 +327,7 @@ func TestPortInUse(t *testing.T) {
 	// Without seeds and without --found a node could only wait for ever.
 	a = newApp()
 	a.newNode = func(cfg mesh.Config) (node, error) { return mesh.New(cfg) }
-	a.command(t, exitFailed, "serve", "--data-dir", "", "--log-level", "error")
+	a.command(t, exit.Failed, "serve", "--data-dir", "", "--log-level", "error")
 	if line := oneLineOf(t, a); !strings.Contains(line, "mesh.seeds") {
 		t.Errorf("got %q", line)
 	}
@@ -341,7 +342,7 @@ func TestDev(t *testing.T) {
 			code := a.background("dev", "--nodes", fmt.Sprint(count))
 			synctest.Wait()
 			a.signals <- os.Interrupt
-			if got := <-code; got != exitOK {
+			if got := <-code; got != exit.OK {
 				t.Errorf("got exit code %d: %s", got, a.err)
 			}
 			golden(t, fmt.Sprintf("dev_%d", count), a.out.String())
@@ -367,7 +368,7 @@ func TestDev(t *testing.T) {
 			n.end(errors.New("c is gone"))
 		}
 	})
-	a.command(t, exitFailed, "dev")
+	a.command(t, exit.Failed, "dev")
 	if line := oneLineOf(t, a); !strings.Contains(line, "node c: c is gone") {
 		t.Errorf("got %q", line)
 	}
@@ -378,7 +379,7 @@ func TestDev(t *testing.T) {
 			n.ready = errors.New("never")
 		}
 	})
-	a.command(t, exitFailed, "dev")
+	a.command(t, exit.Failed, "dev")
 	oneLineOf(t, a)
 	for _, n := range nodes() {
 		if !strings.HasSuffix(n.did(), "kill") {
@@ -396,8 +397,8 @@ func TestDevLeave(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		{"all leave", nil, exitOK, "sharelock: node b has left\nsharelock: node c has left\nsharelock: node a has left\n"},
-		{"the last fails", errors.New("lost"), exitFailed, "sharelock: node b has left\nsharelock: node c has left\nsharelock: node a: lost\n"},
+		{"all leave", nil, exit.OK, "sharelock: node b has left\nsharelock: node c has left\nsharelock: node a has left\n"},
+		{"the last fails", errors.New("lost"), exit.Failed, "sharelock: node b has left\nsharelock: node c has left\nsharelock: node a: lost\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			virtual.Test(t, func(t *testing.T) {
@@ -444,7 +445,7 @@ func TestDevLeave(t *testing.T) {
 			code := a.background("dev")
 			synctest.Wait()
 			a.signals <- os.Interrupt
-			if got := <-code; got != exitOK {
+			if got := <-code; got != exit.OK {
 				t.Errorf("got exit code %d: %s", got, a.err)
 			}
 			if got, want := a.err.String(), "sharelock: node b has left\n"; got != want {

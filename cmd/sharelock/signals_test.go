@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 // A signal that is sent to all processes of a control group, or to the process and to its
@@ -126,7 +128,7 @@ func reaps(t *testing.T, c *contender, command string, who func(*testing.T, int)
 	// CMD and the sentinel remain.
 	eventually(t, "the end of all zombies", func() bool { return len(childrenOf(t, pid)) == 2 })
 	_ = in.Close()
-	if got := wait(t, cmd); got != exitOK {
+	if got := wait(t, cmd); got != exit.OK {
 		t.Errorf("got exit code %d", got)
 	}
 }
@@ -163,35 +165,10 @@ func TestLockPrograms(t *testing.T) {
 			if string(got) != string(want) || cmd.ProcessState.ExitCode() != sh.ProcessState.ExitCode() {
 				t.Errorf("got %q, exit %v; sh has %q, exit %v", got, cmd.ProcessState, want, sh.ProcessState)
 			}
-			if code := cmd.ProcessState.ExitCode(); code >= exitCannotRun && len(c.mesh.calls()) > 0 {
+			if code := cmd.ProcessState.ExitCode(); code >= exit.CannotRun && len(c.mesh.calls()) > 0 {
 				t.Errorf("the mesh was asked: %q", c.mesh.calls())
 			}
 		})
-	}
-}
-
-// A stop that the runtime delivers behind the SIGCONT that ended it does not stop again.
-func TestSignalsMerged(t *testing.T) {
-	for _, test := range []struct {
-		sig  syscall.Signal
-		come []os.Signal
-		want syscall.Signal
-	}{
-		{unix.SIGTSTP, nil, unix.SIGTSTP},
-		{unix.SIGCONT, []os.Signal{unix.SIGTSTP}, unix.SIGCONT},
-		{unix.SIGCONT, []os.Signal{unix.SIGTSTP, unix.SIGTTIN}, unix.SIGCONT},
-		{unix.SIGTSTP, []os.Signal{unix.SIGCONT}, unix.SIGCONT},
-		{unix.SIGTTIN, []os.Signal{unix.SIGTSTP, unix.SIGCONT}, unix.SIGCONT},
-		{unix.SIGTTIN, []os.Signal{unix.SIGTSTP}, unix.SIGTSTP},
-		{unix.SIGTTOU, []os.Signal{unix.SIGTTIN}, unix.SIGTTOU},
-	} {
-		j := &job{jobControl: make(chan os.Signal, 8)}
-		for _, sig := range test.come {
-			j.jobControl <- sig
-		}
-		if got := j.merged(test.sig); got != test.want || len(j.jobControl) > 0 {
-			t.Errorf("%v and %v: got %v, want %v; %d are left", test.sig, test.come, got, test.want, len(j.jobControl))
-		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/certs"
 )
 
@@ -63,13 +64,13 @@ Whoever has the key can make members: keep it off the nodes.`,
 func (a *app) caCreate(dir string) error {
 	ca, err := certs.NewCA()
 	if err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // certificates are public, and keys have mode 0600
-		return failed(err)
+		return exit.Failure(err)
 	}
 	if err := ca.WriteCA(dir); err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	with := ""
 	if dir != "." {
@@ -122,15 +123,15 @@ The certificate of a client names who it is. It cannot act as a member.`,
 func (a *app) certCreate(f certFlags, clusterSet bool) error {
 	switch {
 	case f.member == "" && f.client == "":
-		return usageError("name a node with --member, or a client with --client")
+		return exit.Usagef("name a node with --member, or a client with --client")
 	case f.member != "" && f.client != "":
-		return usageError("--member and --client: want one of them")
+		return exit.Usagef("--member and --client: want one of them")
 	case f.client != "" && (clusterSet || len(f.hosts) > 0):
-		return usageError("--cluster and --host are of members")
+		return exit.Usagef("--cluster and --host are of members")
 	}
 	ca, err := certs.ReadCA(f.dir)
 	if err != nil {
-		return failed(fmt.Errorf("read the authority: %w (make one with %s tls ca create)", err, a.name()))
+		return exit.Failure(fmt.Errorf("read the authority: %w (make one with %s tls ca create)", err, a.name()))
 	}
 	name := f.member + f.client
 	var pair certs.Pair
@@ -140,14 +141,14 @@ func (a *app) certCreate(f certFlags, clusterSet bool) error {
 		pair, err = ca.Client(f.client)
 	}
 	if err != nil {
-		return usageError("%w", err)
+		return exit.Usagef("%w", err)
 	}
 	c, err := pair.TLS()
 	if err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	if err := pair.Write(f.dir, name); err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	cert, key := certs.CertFile(f.dir, name), certs.KeyFile(f.dir, name)
 	a.printf("%s and %s: ", cert, key)

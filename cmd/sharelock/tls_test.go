@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/certs"
 )
 
@@ -23,7 +24,7 @@ func TestTLSCreate(t *testing.T) {
 		{[]string{"tls", "cert", "create", "--dir", dir, "--client", "ci"}, []string{"ci.pem", "Next", "--tls-cert"}},
 	} {
 		a := newApp()
-		if code := a.run(t.Context(), tt.args); code != exitOK {
+		if code := a.run(t.Context(), tt.args); code != exit.OK {
 			t.Fatalf("%q exits with %d: %s", tt.args, code, a.err.String())
 		}
 		for _, want := range tt.want {
@@ -51,11 +52,11 @@ func TestTLSCreate(t *testing.T) {
 
 func TestTLSRefuses(t *testing.T) {
 	dir, empty := t.TempDir(), t.TempDir()
-	if code := newApp().run(t.Context(), []string{"tls", "ca", "create", "--dir", dir}); code != exitOK {
+	if code := newApp().run(t.Context(), []string{"tls", "ca", "create", "--dir", dir}); code != exit.OK {
 		t.Fatal(code)
 	}
 	cert := func(args ...string) []string { return append([]string{"tls", "cert", "create", "--dir", dir}, args...) }
-	if code := newApp().run(t.Context(), cert("--client", "c")); code != exitOK {
+	if code := newApp().run(t.Context(), cert("--client", "c")); code != exit.OK {
 		t.Fatal(code)
 	}
 	for _, tt := range []struct {
@@ -63,19 +64,19 @@ func TestTLSRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"tls", "ca", "create", "--dir", dir}, exitFailed, "ca.pem exists and is not overwritten"},
-		{cert("--client", "c"), exitFailed, "c.pem exists and is not overwritten"},
-		{cert("--member", "ca"), exitFailed, "ca.pem exists and is not overwritten"},
-		{[]string{"tls", "cert", "create", "--dir", empty, "--client", "c"}, exitFailed, "tls ca create"},
-		{cert(), exitUsage, "--member"},
-		{cert("--member", "a", "--client", "c"), exitUsage, "want one of them"},
-		{cert("--client", "d", "--host", "h"), exitUsage, "are of members"},
-		{cert("--client", "d", "--cluster", "x"), exitUsage, "are of members"},
-		{cert("--client", "member.sharelock.sharelock"), exitUsage, "only members carry"},
-		{cert("--client", "../x"), exitUsage, "not a DNS name"},
-		{cert("--member", "a", "--host", "h:1"), exitUsage, "host"},
-		{cert("--member", "a", "--cluster", "x.y"), exitUsage, "cluster"},
-		{cert("--member", "a", "rest"), exitUsage, "unknown command"},
+		{[]string{"tls", "ca", "create", "--dir", dir}, exit.Failed, "ca.pem exists and is not overwritten"},
+		{cert("--client", "c"), exit.Failed, "c.pem exists and is not overwritten"},
+		{cert("--member", "ca"), exit.Failed, "ca.pem exists and is not overwritten"},
+		{[]string{"tls", "cert", "create", "--dir", empty, "--client", "c"}, exit.Failed, "tls ca create"},
+		{cert(), exit.Usage, "--member"},
+		{cert("--member", "a", "--client", "c"), exit.Usage, "want one of them"},
+		{cert("--client", "d", "--host", "h"), exit.Usage, "are of members"},
+		{cert("--client", "d", "--cluster", "x"), exit.Usage, "are of members"},
+		{cert("--client", "member.sharelock.sharelock"), exit.Usage, "only members carry"},
+		{cert("--client", "../x"), exit.Usage, "not a DNS name"},
+		{cert("--member", "a", "--host", "h:1"), exit.Usage, "host"},
+		{cert("--member", "a", "--cluster", "x.y"), exit.Usage, "cluster"},
+		{cert("--member", "a", "rest"), exit.Usage, "unknown command"},
 	} {
 		a := newApp()
 		code := a.run(t.Context(), tt.args)

@@ -15,6 +15,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -51,11 +53,11 @@ once, or --frames times. With -o json each picture is one line, the message of t
 	return a.remoteCommand(cmd, func([]string) (call, error) {
 		switch {
 		case t.interval < 100*time.Millisecond:
-			return nil, usageError("--interval: want at least 100ms, got %v", t.interval)
+			return nil, exit.Usagef("--interval: want at least 100ms, got %v", t.interval)
 		case t.keys > 100:
-			return nil, usageError("--keys: want at most 100, got %d", t.keys)
+			return nil, exit.Usagef("--keys: want at most 100, got %d", t.keys)
 		case t.frames < 0:
-			return nil, usageError("--frames: want 0 or more, got %d", t.frames)
+			return nil, exit.Usagef("--frames: want 0 or more, got %d", t.frames)
 		}
 		return func(ctx context.Context, r *remote, c *client.Client) error {
 			t.remote, t.client = r, c
@@ -142,28 +144,28 @@ func (t *top) frame(ctx context.Context, screen bool) error {
 
 // draw writes one picture.
 func (t *top) draw(ctx context.Context, w io.Writer, mesh sharelock.MeshState, list []sharelock.Activity) error {
-	fmt.Fprintf(w, "cluster %s, asked at %s: epoch %d, leader %s\n", orNone(mesh.Cluster), orNone(mesh.Node), mesh.Epoch, orNone(mesh.Leader))
+	fmt.Fprintf(w, "cluster %s, asked at %s: epoch %d, leader %s\n", text.OrNone(mesh.Cluster), text.OrNone(mesh.Node), mesh.Epoch, text.OrNone(mesh.Leader))
 	for _, c := range mesh.Conditions {
 		level := "WARNING"
 		if c.Severe {
 			level = "ERROR"
 		}
-		fmt.Fprintf(w, "%s: %s\n", level, printable(c.Message))
+		fmt.Fprintf(w, "%s: %s\n", level, text.Printable(c.Message))
 	}
 	fmt.Fprintln(w)
 	rows := [][]string{{"MEMBER", "HOLDS", "WAITERS", "LONGEST WAIT", "GRANTS/S", "ENDS/S", "QUARANTINED", "COPIES MISSING"}}
 	for _, a := range list {
 		if a.Err != "" {
-			rows = append(rows, []string{orNone(a.Name), "no answer: " + printable(a.Err)})
+			rows = append(rows, []string{text.OrNone(a.Name), "no answer: " + text.Printable(a.Err)})
 			continue
 		}
 		grants, ends := t.rates(a)
 		rows = append(rows, []string{
-			orNone(a.Name), strconv.Itoa(a.Holds), strconv.Itoa(a.Waiters), waited(a.LongestWait), grants, ends,
+			text.OrNone(a.Name), strconv.Itoa(a.Holds), strconv.Itoa(a.Waiters), waited(a.LongestWait), grants, ends,
 			strconv.Itoa(a.Quarantined), strconv.Itoa(a.CopiesMissing),
 		})
 	}
-	if err := table(w, rows); err != nil {
+	if err := text.Table(w, rows); err != nil {
 		return err
 	}
 	return t.drawKeys(ctx, w, list)
@@ -182,7 +184,7 @@ func (t *top) drawKeys(ctx context.Context, w io.Writer, list []sharelock.Activi
 			return err
 		}
 		rows = append(rows, []string{
-			orNone(c.Key), strconv.Itoa(c.Waiters), waited(c.LongestWait), strconv.Itoa(c.Holds), orNone(holder), orNone(c.owner),
+			text.OrNone(c.Key), strconv.Itoa(c.Waiters), waited(c.LongestWait), strconv.Itoa(c.Holds), text.OrNone(holder), text.OrNone(c.owner),
 		})
 	}
 	fmt.Fprintln(w)
@@ -190,5 +192,5 @@ func (t *top) drawKeys(ctx context.Context, w io.Writer, list []sharelock.Activi
 		fmt.Fprintln(w, "nobody waits for a key")
 		return nil
 	}
-	return table(w, rows)
+	return text.Table(w, rows)
 }

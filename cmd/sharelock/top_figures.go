@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 )
 
 // ownedContention is a key that is waited for, and the member that owns it.
@@ -34,7 +35,7 @@ func (t *top) rates(now sharelock.Activity) (grants, ends string) {
 	i := slices.IndexFunc(t.last, func(a sharelock.Activity) bool { return a.Name == now.Name && a.Err == "" })
 	passed := time.Since(t.lastAt).Seconds()
 	if i < 0 || passed <= 0 || now.Grants < t.last[i].Grants || now.Ends < t.last[i].Ends {
-		return orNone(""), orNone("")
+		return text.OrNone(""), text.OrNone("")
 	}
 	per := func(n uint64) string { return fmt.Sprintf("%.0f", float64(n)/passed) }
 	return per(now.Grants - t.last[i].Grants), per(now.Ends - t.last[i].Ends)
@@ -43,9 +44,9 @@ func (t *top) rates(now sharelock.Activity) (grants, ends string) {
 // waited formats how long somebody has waited; 0 is nobody.
 func waited(d time.Duration) string {
 	if d == 0 {
-		return orNone("")
+		return text.OrNone("")
 	}
-	return short(d)
+	return text.Short(d)
 }
 
 // compactJSON removes the spaces that protojson inserts at random.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 func TestTopRefuses(t *testing.T) {
@@ -16,7 +17,7 @@ func TestTopRefuses(t *testing.T) {
 		{"top", "x"},
 	} {
 		a := newApp()
-		a.command(t, exitUsage, args...)
+		a.command(t, exit.Usage, args...)
 	}
 }
 
@@ -24,7 +25,7 @@ func TestTopRefuses(t *testing.T) {
 func TestTopFrames(t *testing.T) {
 	m := startMesh(t)
 	a := remoteApp(m)
-	a.command(t, exitOK, "top", "--frames", "3", "--interval", "100ms", "-o", "json")
+	a.command(t, exit.OK, "top", "--frames", "3", "--interval", "100ms", "-o", "json")
 	if n := strings.Count(a.out.String(), "\n"); n != 3 {
 		t.Errorf("%d lines, want 3", n)
 	}

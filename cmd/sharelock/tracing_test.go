@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/mesh"
 )
 
@@ -102,7 +103,7 @@ func TestServeTraces(t *testing.T) {
 			a.signals <- syscall.SIGTERM
 			select {
 			case got := <-code:
-				if got != exitOK {
+				if got != exit.OK {
 					t.Errorf("it ends with %d: %s", got, a.err)
 				}
 			case <-time.After(time.Minute):

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	releases "github.com/sgkandale/sharelock/internal/release"
 )
 
@@ -23,7 +24,7 @@ func (a *app) printVersion() error {
 	_, err := fmt.Fprintf(a.stdout, "sharelock %s %s %s/%s, release %d, works with meshes from release %d on\n",
 		version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, releases.Current, releases.Oldest)
 	if err != nil {
-		return failed(err)
+		return exit.Failure(err)
 	}
 	return nil
 }

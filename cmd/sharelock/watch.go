@@ -11,6 +11,8 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -37,12 +39,12 @@ Exit codes: 0 interrupted, 1 failed, 64 bad usage.`,
 		given := cmd.Flags().Changed("prefix")
 		switch {
 		case len(args) == 1 && given:
-			return nil, usageError("give a KEY or --prefix, not both")
+			return nil, exit.Usagef("give a KEY or --prefix, not both")
 		case len(args) == 0 && !given:
-			return nil, usageError("give a KEY or --prefix")
+			return nil, exit.Usagef("give a KEY or --prefix")
 		case len(args) == 1:
 			if err := sharelock.CheckKey(args[0]); err != nil {
-				return nil, usageError("%w", err)
+				return nil, exit.Usagef("%w", err)
 			}
 			r.Key = args[0]
 		}
@@ -111,10 +113,10 @@ func (r *remote) printEvent(e *sharelock.Event) error {
 func eventLine(e *sharelock.Event) string {
 	words := []string{e.At.Local().Format("15:04:05.000"), fmt.Sprintf("%-10s", e.Type)}
 	if e.Key != "" {
-		words = append(words, printable(e.Key))
+		words = append(words, text.Printable(e.Key))
 	}
 	if e.ClientID != "" {
-		words = append(words, printable(e.ClientID), mode(e.Mode, 0))
+		words = append(words, text.Printable(e.ClientID), mode(e.Mode, 0))
 	}
 	if e.Token != 0 {
 		words = append(words, "token", e.Token.String())
@@ -123,7 +125,7 @@ func eventLine(e *sharelock.Event) string {
 		words = append(words, fmt.Sprintf("%d waiting", e.Waiters))
 	}
 	if e.Reason != "" {
-		words = append(words, "("+printable(e.Reason)+")")
+		words = append(words, "("+text.Printable(e.Reason)+")")
 	}
 	return strings.Join(words, " ")
 }

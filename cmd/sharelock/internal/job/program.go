@@ -1,4 +1,4 @@
-package main
+package job
 
 import (
 	"bytes"
@@ -12,10 +12,12 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
-// defaultShell runs scripts that do not name their interpreter.
-const defaultShell = "/bin/sh"
+// DefaultShell runs scripts that do not name their interpreter.
+const DefaultShell = "/bin/sh"
 
 // headBytes is how many bytes of a file are read to find out what kind of program it is.
 const headBytes = 256
@@ -29,7 +31,7 @@ func lookUp(name string) (string, error) {
 	case err == nil, errors.Is(err, exec.ErrDot): // a shell runs what it finds in "."
 		return path, runnable(path)
 	case errors.Is(err, exec.ErrNotFound) && !strings.ContainsRune(name, filepath.Separator) && inPath(name):
-		return "", &exitError{code: exitCannotRun, err: &exec.Error{Name: name, Err: fs.ErrPermission}}
+		return "", &exit.Error{Code: exit.CannotRun, Err: &exec.Error{Name: name, Err: fs.ErrPermission}}
 	default:
 		return "", cannotRun(err)
 	}
@@ -48,9 +50,9 @@ func inPath(name string) bool {
 // cannotRun returns the error of starting a command with the exit code that shells use.
 func cannotRun(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
-		return &exitError{code: exitNotFound, err: err}
+		return &exit.Error{Code: exit.NotFound, Err: err}
 	}
-	return &exitError{code: exitCannotRun, err: err}
+	return &exit.Error{Code: exit.CannotRun, Err: err}
 }
 
 // runnable returns an error if the program's interpreter is missing or cannot be run. It leaves

@@ -1,4 +1,4 @@
-package main
+package job
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 // checkTime bounds how long CMD stays stopped while the owner is asked whether the lock is
@@ -122,7 +123,7 @@ func guard(l heldLock, p process, signals <-chan os.Signal, t times) (lost bool)
 		case sig := <-p.control():
 			then = p.pass(sig)
 		case sig := <-signals:
-			p.signal(syscall.Signal(number(sig)))
+			p.signal(syscall.Signal(exit.Number(sig)))
 		case <-l.Done():
 		case <-timer.C:
 		}
@@ -171,7 +172,7 @@ func endCommand(l heldLock, p process, signals <-chan os.Signal, t times) {
 		case <-p.exited():
 			return
 		case sig := <-signals:
-			p.signal(syscall.Signal(number(sig)))
+			p.signal(syscall.Signal(exit.Number(sig)))
 			continue
 		case <-p.stopped():
 			p.resume()

@@ -1,4 +1,4 @@
-package main
+package getopt
 
 import (
 	"fmt"
@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// option is an option of getopt. It has a letter, names, or both.
-type option struct {
-	letter byte
-	names  []string
-	// value is set if the option takes a value.
-	value bool
-	// set is called when the option is present.
-	set func(value string) error
+// Option is an option of getopt. It has a letter, names, or both.
+type Option struct {
+	Letter byte
+	Names  []string
+	// Value is set if the option takes a value.
+	Value bool
+	// Set is called when the option is present.
+	Set func(value string) error
 }
 
-// getopt parses arguments as getopt_long(3) does with a leading + in its option string: it stops
+// Parse parses arguments as getopt_long(3) does with a leading + in its option string: it stops
 // at the first argument that is not an option. Letters may be combined, and a name may be
-// abbreviated as long as it is not ambiguous. getopt returns the arguments after the options.
-func getopt(options []option, args []string) (rest []string, err error) {
+// abbreviated as long as it is not ambiguous. Parse returns the arguments after the options.
+func Parse(options []Option, args []string) (rest []string, err error) {
 	for len(args) > 0 {
 		arg := args[0]
 		switch {
@@ -39,28 +39,28 @@ func getopt(options []option, args []string) (rest []string, err error) {
 	return nil, nil
 }
 
-func longOption(options []option, arg string, args []string) (rest []string, err error) {
+func longOption(options []Option, arg string, args []string) (rest []string, err error) {
 	name, value, given := strings.Cut(arg, "=")
 	o, err := byName(options, name)
 	switch {
 	case err != nil:
 		return nil, err
-	case given && !o.value:
+	case given && !o.Value:
 		return nil, fmt.Errorf("option '--%s' doesn't allow an argument", name)
-	case o.value && !given:
+	case o.Value && !given:
 		if len(args) == 0 {
 			return nil, fmt.Errorf("option '--%s' requires an argument", name)
 		}
 		value, args = args[0], args[1:]
 	}
-	return args, o.set(value)
+	return args, o.Set(value)
 }
 
 // byName finds an option by its name or by a prefix of its name.
-func byName(options []option, name string) (*option, error) {
-	var found *option
+func byName(options []Option, name string) (*Option, error) {
+	var found *Option
 	for i := range options {
-		for _, n := range options[i].names {
+		for _, n := range options[i].Names {
 			switch {
 			case n == name:
 				return &options[i], nil
@@ -79,15 +79,15 @@ func byName(options []option, name string) (*option, error) {
 }
 
 // letters parses combined letters. The value of the last letter may follow it directly.
-func letters(options []option, arg string, args []string) (rest []string, err error) {
+func letters(options []Option, arg string, args []string) (rest []string, err error) {
 	for arg != "" {
-		i := slices.IndexFunc(options, func(o option) bool { return o.letter == arg[0] })
+		i := slices.IndexFunc(options, func(o Option) bool { return o.Letter == arg[0] })
 		if i < 0 {
 			return nil, fmt.Errorf("invalid option -- '%c'", arg[0])
 		}
 		letter, value := arg[0], arg[1:]
 		arg = value
-		if options[i].value {
+		if options[i].Value {
 			if arg = ""; value == "" {
 				if len(args) == 0 {
 					return nil, fmt.Errorf("option requires an argument -- '%c'", letter)
@@ -95,7 +95,7 @@ func letters(options []option, arg string, args []string) (rest []string, err er
 				value, args = args[0], args[1:]
 			}
 		}
-		if err := options[i].set(value); err != nil {
+		if err := options[i].Set(value); err != nil {
 			return nil, err
 		}
 	}

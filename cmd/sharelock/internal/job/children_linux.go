@@ -1,4 +1,4 @@
-package main
+package job
 
 import (
 	"errors"
@@ -10,19 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// children reaps the children that this process did not start. These are children of a shell
+// Children reaps the children that this process did not start. These are children of a shell
 // that has replaced itself by this process and, if this process is PID 1 of a container, all
-// orphans. Nobody else waits for them. A nil children reaps nothing.
-type children struct {
+// orphans. Nobody else waits for them. A nil Children reaps nothing.
+type Children struct {
 	// mu guards own. It is held while a child is started, so that the child is not reaped
 	// before it is in own.
 	mu  sync.Mutex
 	own map[int]bool
 }
 
-// reapChildren reaps until stop is called.
-func reapChildren() (c *children, stop func()) {
-	c = &children{own: map[int]bool{}}
+// ReapChildren reaps until stop is called.
+func ReapChildren() (c *Children, stop func()) {
+	c = &Children{own: map[int]bool{}}
 	died, end := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(died, unix.SIGCHLD)
 	var reaping sync.WaitGroup
@@ -44,7 +44,7 @@ func reapChildren() (c *children, stop func()) {
 }
 
 // start starts a command. The caller must call its Wait.
-func (c *children) start(cmd *exec.Cmd) error {
+func (c *Children) start(cmd *exec.Cmd) error {
 	if c == nil {
 		return cmd.Start()
 	}
@@ -58,7 +58,7 @@ func (c *children) start(cmd *exec.Cmd) error {
 }
 
 // reap waits for every dead child that start did not start.
-func (c *children) reap() {
+func (c *Children) reap() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {

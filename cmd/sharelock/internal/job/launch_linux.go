@@ -1,4 +1,4 @@
-package main
+package job
 
 import (
 	"encoding/binary"
@@ -9,14 +9,16 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 // launchCommand is the hidden command that waits until it is told to become CMD.
 const launchCommand = "launch"
 
-// runHidden runs the hidden commands, which sharelock starts for itself. It reports false for all
+// RunHidden runs the hidden commands, which sharelock starts for itself. It reports false for all
 // others.
-func runHidden(args []string) (code int, ok bool) {
+func RunHidden(args []string) (code int, ok bool) {
 	switch {
 	case len(args) == 1 && args[0] == sentinelCommand:
 		return runSentinel(), true
@@ -75,7 +77,7 @@ func (l *launch) failed() error {
 func runLaunch(descriptor, path string, argv []string) int {
 	socket, err := strconv.Atoi(descriptor)
 	if err != nil {
-		return exitUsage
+		return exit.Usage
 	}
 	unix.CloseOnExec(socket)
 	var told [1]byte
@@ -85,17 +87,17 @@ func runLaunch(descriptor, path string, argv []string) int {
 			continue
 		}
 		if err != nil || n == 0 {
-			return exitFailed // the process that started it is gone
+			return exit.Failed // the process that started it is gone
 		}
 		break
 	}
 	err = unix.Exec(path, argv, os.Environ())
 	if errors.Is(err, unix.ENOEXEC) && !isBinary(path) {
 		// A script without #! is run by the shell, as in a shell.
-		err = unix.Exec(defaultShell, append([]string{defaultShell, path}, argv[1:]...), os.Environ())
+		err = unix.Exec(DefaultShell, append([]string{DefaultShell, path}, argv[1:]...), os.Environ())
 	}
 	var code syscall.Errno
 	errors.As(err, &code)
 	_, _ = unix.Write(socket, binary.LittleEndian.AppendUint32(nil, uint32(code)))
-	return exitCannotRun
+	return exit.CannotRun
 }

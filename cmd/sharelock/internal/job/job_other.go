@@ -1,6 +1,6 @@
 //go:build !linux
 
-package main
+package job
 
 import (
 	"context"
@@ -8,18 +8,20 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
 const drainTime = time.Second
 
-// runHidden does nothing: there are no hidden commands on this system.
-func runHidden([]string) (code int, ok bool) { return 0, false }
+// RunHidden does nothing: there are no hidden commands on this system.
+func RunHidden([]string) (code int, ok bool) { return 0, false }
 
 // sentinel does nothing: it exists on Linux only. Here CMD keeps running when this process is
 // killed or stopped.
 type sentinel struct{}
 
-func startSentinel(*children, int, time.Duration) (*sentinel, error) { return nil, nil }
+func startSentinel(*Children, int, time.Duration) (*sentinel, error) { return nil, nil }
 
 func (*sentinel) ready() error              { return nil }
 func (*sentinel) close() bool               { return false }
@@ -28,13 +30,13 @@ func (*sentinel) ask(int64) bool            { return false }
 
 func (*sentinel) allow(remaining func() time.Duration) time.Duration { return remaining() }
 
-// children does nothing: orphans are reaped on Linux only.
-type children struct{}
+// Children does nothing: orphans are reaped on Linux only.
+type Children struct{}
 
-func reapChildren() (c *children, stop func()) { return nil, func() {} }
+func ReapChildren() (c *Children, stop func()) { return nil, func() {} }
 
-// forwarded returns the signals that are forwarded to CMD.
-func forwarded() []os.Signal {
+// Forwarded returns the signals that are forwarded to CMD.
+func Forwarded() []os.Signal {
 	return []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM}
 }
 
@@ -53,10 +55,10 @@ type job struct {
 
 var _ process = (*job)(nil)
 
-func (a *app) startProcess(path string, argv, environ []string, _ *sentinel) (*job, error) {
+func (c *Command) start(path string, environ []string, _ *sentinel) (*job, error) {
 	cmd := exec.CommandContext(context.Background(), path)
-	cmd.Args, cmd.Env = argv, environ
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.stdout, a.stderr
+	cmd.Args, cmd.Env = c.Argv, environ
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
 	cmd.WaitDelay = drainTime
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -85,5 +87,5 @@ func (j *job) finish(bool) ending {
 	if code := j.cmd.ProcessState.ExitCode(); code >= 0 {
 		return ending{code: code}
 	}
-	return ending{code: exitFailed}
+	return ending{code: exit.Failed}
 }
