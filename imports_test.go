@@ -268,6 +268,7 @@ var folders = []folder{
 		// The messages, for -o json only: it prints the API's JSON.
 		[]string{
 			".", "client", "mesh", "mesh/keyring", "proto/sharelock/v1",
+			"cmd/sharelock/internal/config",
 			"cmd/sharelock/internal/exit",
 			"cmd/sharelock/internal/getopt",
 			"cmd/sharelock/internal/job",
@@ -278,6 +279,7 @@ var folders = []folder{
 		[]string{cobra, pflag, koanf, yaml, xsys, protobuf, otel},
 	},
 	// The parts of the program. None of them knows a command or a flag.
+	{"cmd/sharelock/internal/config", []string{"cmd/sharelock/internal/text", "internal/audit", "mesh", "mesh/keyring"}, []string{koanf}},
 	{"cmd/sharelock/internal/exit", []string{".", "client", "cmd/sharelock/internal/text"}, nil},
 	{"cmd/sharelock/internal/getopt", nil, nil},
 	{"cmd/sharelock/internal/job", []string{".", "client", "cmd/sharelock/internal/exit", "cmd/sharelock/internal/text"}, []string{xsys}},

@@ -3,12 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/config"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 )
@@ -36,7 +34,7 @@ problems are printed, one in a line; then the exit code is 1.`,
 		Example: `  sharelock config check config.yaml`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			problems := each(second(layered(args[0], nil, nil)))
+			problems := each(second(config.Load(args[0], nil, nil)))
 			for _, p := range problems {
 				fmt.Fprintf(a.stderr, "sharelock: %s\n", text.OneLine(p))
 			}
@@ -49,8 +47,8 @@ problems are printed, one in a line; then the exit code is 1.`,
 	}
 }
 
-// second returns the error of layered.
-func second(_ config, _ map[string]string, err error) error { return err }
+// second returns the error of Load.
+func second(_ config.Config, _ config.Origin, err error) error { return err }
 
 // each returns the errors that were joined into one.
 func each(err error) (list []error) {
@@ -80,80 +78,18 @@ that serve accepts. The settings name files of secrets, and contain none.`,
 		Example: `  sharelock config show --config config.yaml --origin`,
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			c, from, err := layered(path, a.environ, nil)
+			c, from, err := config.Load(path, a.environ, nil)
 			if err != nil {
 				return exit.Failure(err)
 			}
 			if !origin {
 				from = nil
 			}
-			_, err = fmt.Fprint(a.stdout, c.yaml(from))
+			_, err = fmt.Fprint(a.stdout, c.YAML(from))
 			return err
 		},
 	}
 	cmd.Flags().StringVarP(&path, "config", "c", "", "YAML file of settings")
 	cmd.Flags().BoolVar(&origin, "origin", false, "add where each value is from: a file, a variable, or default")
 	return cmd
-}
-
-// yaml returns all settings as YAML. If from is not nil, it names the sources of those that are
-// no defaults, and every line says its source.
-func (c *config) yaml(from map[string]string) string {
-	var b strings.Builder
-	open := ""
-	for _, k := range bySection(keys()) {
-		section, name, nested := strings.Cut(k.name, ".")
-		if !nested {
-			section, name = "", k.name
-		}
-		if section != open && nested {
-			fmt.Fprintf(&b, "%s:\n", section)
-		}
-		open = section
-		line := name + ": " + scalar(k.get(c))
-		if nested {
-			line = "  " + line
-		}
-		if from != nil {
-			source := from[k.name]
-			if source == "" {
-				source = "default"
-			}
-			line = fmt.Sprintf("%-44s # %s", line, source)
-		}
-		b.WriteString(line + "\n")
-	}
-	return b.String()
-}
-
-// bySection returns keys so that those of a section are together.
-func bySection(list []key) []key {
-	first := make(map[string]int)
-	section := func(k key) string { s, _, _ := strings.Cut(k.name, "."); return s }
-	for i, k := range list {
-		if _, known := first[section(k)]; !known {
-			first[section(k)] = i
-		}
-	}
-	list = slices.Clone(list)
-	slices.SortStableFunc(list, func(a, b key) int { return first[section(a)] - first[section(b)] })
-	return list
-}
-
-// scalar returns a value as YAML.
-func scalar(v any) string {
-	switch v := v.(type) {
-	case string:
-		return fmt.Sprintf("%q", v)
-	case []string:
-		quoted := make([]string, len(v))
-		for i, s := range v {
-			quoted[i] = fmt.Sprintf("%q", s)
-		}
-		return "[" + strings.Join(quoted, ", ") + "]"
-	case time.Duration:
-		return v.String()
-	default:
-		return fmt.Sprint(v)
-	}
 }

@@ -113,7 +113,7 @@ func parseContexts(data []byte, dir string) (map[string]*savedContext, error) {
 	for name, v := range parsed {
 		fields, ok := v.(map[string]any)
 		if !ok {
-			return nil, fmt.Errorf("%s: want servers and other settings, got %s", name, describe(v))
+			return nil, fmt.Errorf("%s: want servers and other settings, got %s", name, text.Value(v))
 		}
 		c := &savedContext{name: name, settings: map[string]string{}}
 		for key, v := range fields {
@@ -143,7 +143,7 @@ func (c *savedContext) set(key string, v any, dir string) error {
 	case "tls":
 		b, ok := v.(bool)
 		if c.tls = b; !ok {
-			return fmt.Errorf("want true or false, got %s", describe(v))
+			return fmt.Errorf("want true or false, got %s", text.Value(v))
 		}
 		return nil
 	}
@@ -151,14 +151,14 @@ func (c *savedContext) set(key string, v any, dir string) error {
 		if key == "" || s.context != key {
 			continue
 		}
-		text, ok := v.(string)
-		if !ok || text == "" {
-			return fmt.Errorf("want text, got %s", describe(v))
+		setting, ok := v.(string)
+		if !ok || setting == "" {
+			return fmt.Errorf("want text, got %s", text.Value(v))
 		}
-		if key != "tls_server_name" && !filepath.IsAbs(text) {
-			text = filepath.Join(dir, text)
+		if key != "tls_server_name" && !filepath.IsAbs(setting) {
+			setting = filepath.Join(dir, setting)
 		}
-		c.settings[key] = text
+		c.settings[key] = setting
 		return nil
 	}
 	return errors.New("is not a setting of a context: want servers, tls, tls_ca, tls_cert, tls_key, tls_server_name or auth_token_file")

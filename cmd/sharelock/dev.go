@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/config"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/internal/intconv"
@@ -55,8 +56,8 @@ prints how to use them. --tls-dir keeps their files.`,
   sharelock dev --tls`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c := defaultConfig()
-			if err := setLevel(&c, level); err != nil {
+			c := config.Default()
+			if err := c.SetLevel(level); err != nil {
 				return exit.Usagef("--log-level: %w", err)
 			}
 			if nodes < 1 || nodes > devNodes {
@@ -65,7 +66,7 @@ prints how to use them. --tls-dir keeps their files.`,
 			if last := port + (nodes-1)*devStep + 3; port < 1 || last > 65535 {
 				return exit.Usagef("--port: %d leaves no room for %d nodes", port, nodes)
 			}
-			c.mesh.Logger = newLogger(a.stderr, c.logLevel, c.logFormat)
+			c.Mesh.Logger = newLogger(a.stderr, c.LogLevel, c.LogFormat)
 			if !secure && dir == "" {
 				return a.dev(cmd.Context(), c, nodes, port, nil)
 			}
@@ -84,12 +85,12 @@ prints how to use them. --tls-dir keeps their files.`,
 	return cmd
 }
 
-func (a *app) dev(ctx context.Context, c config, count, port int, d *devTLS) error {
+func (a *app) dev(ctx context.Context, c config.Config, count, port int, d *devTLS) error {
 	signals, stop := a.notify(os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a.ignoreSIGPIPE()
 	defer limitGarbage(a.environ)()
-	traces, err := newTracing(a.environ, c.mesh.Logger)
+	traces, err := newTracing(a.environ, c.Mesh.Logger)
 	if err != nil {
 		return exit.Failure(err)
 	}
@@ -139,7 +140,7 @@ func (a *app) dev(ctx context.Context, c config, count, port int, d *devTLS) err
 }
 
 // startDev starts the nodes. On an error it also returns the nodes that it has started.
-func (a *app) startDev(c config, count, port int, d *devTLS, traces *tracing) ([]node, error) {
+func (a *app) startDev(c config.Config, count, port int, d *devTLS, traces *tracing) ([]node, error) {
 	at := func(i, offset int) string {
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i*devStep+offset))
 	}
@@ -162,7 +163,7 @@ func (a *app) startDev(c config, count, port int, d *devTLS, traces *tracing) ([
 	var nodes []node
 	for i := range count {
 		held[i].free()
-		cfg := c.mesh
+		cfg := c.Mesh
 		cfg.Name, cfg.DataDir, cfg.Seeds = devName(i), "", seeds
 		cfg.HTTPListen, cfg.GRPCListen, cfg.PeerListen, cfg.GossipListen = at(i, 0), at(i, 1), at(i, 2), at(i, 3)
 		if count == 1 {

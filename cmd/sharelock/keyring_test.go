@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -84,28 +83,4 @@ func TestKeyringInstallInDirectory(t *testing.T) {
 	a = newApp()
 	a.command(t, exit.Failed, "keyring", "install", text, "--data-dir", "")
 	oneLineOf(t, a)
-}
-
-// The word off of YAML 1.1 is off.
-func TestGossipEncryptionSetting(t *testing.T) {
-	for text, want := range map[string]keyring.Mode{"off": keyring.Off, `"off"`: keyring.Off, "migrate": keyring.Migrate, `""`: keyring.Auto} {
-		settings, err := yamlSettings([]byte("mesh: {gossip_encryption: "+text+"}"), "x")
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := defaultConfig()
-		if err := c.apply(settings); err != nil || c.mesh.GossipEncryption != want {
-			t.Errorf("%s is %v, %v, want %v", text, c.mesh.GossipEncryption, err, want)
-		}
-	}
-	for _, bad := range []string{"on", "true", "1", "[off]"} {
-		settings, err := yamlSettings([]byte("mesh: {gossip_encryption: "+bad+"}"), "x")
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := defaultConfig()
-		if err := c.apply(settings); err == nil || !slices.Contains(strings.Fields(err.Error()), "required,") {
-			t.Errorf("%s is accepted, %v", bad, err)
-		}
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/config"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/internal/logtail"
 	"github.com/sgkandale/sharelock/mesh"
@@ -17,13 +18,13 @@ const tailBytes = 256 << 10
 
 // observe gives a node its logger, whose level can be changed, and what else it knows for
 // debugging.
-func (a *app) observe(c *config, from map[string]string) {
+func (a *app) observe(c *config.Config, from config.Origin) {
 	tail := logtail.New(a.stderr, tailBytes)
 	level := new(slog.LevelVar)
-	level.Set(c.logLevel)
-	c.mesh.Logger, c.mesh.LogLevel = newLogger(tail, level, c.logFormat), level
-	settings := c.yaml(from)
-	c.mesh.Debug = func() iter.Seq2[string, func(io.Writer) error] {
+	level.Set(c.LogLevel)
+	c.Mesh.Logger, c.Mesh.LogLevel = newLogger(tail, level, c.LogFormat), level
+	settings := c.YAML(from)
+	c.Mesh.Debug = func() iter.Seq2[string, func(io.Writer) error] {
 		return func(yield func(string, func(io.Writer) error) bool) {
 			_ = yield("config.yaml", func(w io.Writer) error { _, err := io.WriteString(w, settings); return err }) &&
 				yield("log.txt", func(w io.Writer) error { _, err := w.Write(tail.Bytes()); return err })
@@ -32,47 +33,47 @@ func (a *app) observe(c *config, from map[string]string) {
 }
 
 // toggleDebug switches between debug and the configured level.
-func toggleDebug(c config) {
+func toggleDebug(c config.Config) {
 	level := slog.LevelDebug
-	if c.mesh.LogLevel.Level() == slog.LevelDebug {
-		level = max(c.logLevel, slog.LevelInfo)
+	if c.Mesh.LogLevel.Level() == slog.LevelDebug {
+		level = max(c.LogLevel, slog.LevelInfo)
 	}
-	c.mesh.LogLevel.Set(slog.LevelInfo)
-	c.mesh.Logger.Info("the log level was changed", "to", level, "by", "a signal")
-	c.mesh.LogLevel.Set(level)
+	c.Mesh.LogLevel.Set(slog.LevelInfo)
+	c.Mesh.Logger.Info("the log level was changed", "to", level, "by", "a signal")
+	c.Mesh.LogLevel.Set(level)
 }
 
 // startBlock says in one block where a node listens, what is protected, and what is open.
-func startBlock(c config, at mesh.Addrs) string {
+func startBlock(c config.Config, at mesh.Addrs) string {
 	var b strings.Builder
 	row := func(what, where, how string) {
 		b.WriteString(strings.TrimRight(fmt.Sprintf("  %-7s %-22s %s", what, where, how), " ") + "\n")
 	}
-	fmt.Fprintf(&b, "node %s of the mesh %s\n", text.Printable(c.mesh.Name), text.Printable(c.mesh.Cluster))
-	cert := c.mesh.TLS.CertFile != "" || len(c.mesh.TLS.Cert) > 0
-	clients, members := tlsMode(c.mesh.TLS.Clients, mesh.TLSOn, cert), tlsMode(c.mesh.TLS.Members, mesh.TLSRequired, cert)
+	fmt.Fprintf(&b, "node %s of the mesh %s\n", text.Printable(c.Mesh.Name), text.Printable(c.Mesh.Cluster))
+	cert := c.Mesh.TLS.CertFile != "" || len(c.Mesh.TLS.Cert) > 0
+	clients, members := tlsMode(c.Mesh.TLS.Clients, mesh.TLSOn, cert), tlsMode(c.Mesh.TLS.Members, mesh.TLSRequired, cert)
 	row("HTTP", at.HTTP, protection(clients, "for clients"))
 	row("gRPC", at.GRPC, protection(clients, "for clients"))
 	row("peers", at.Peer, protection(members, "for members"))
 	gossip := "encrypted if a key is set: see sharelock keyring list"
-	if mode := fmt.Sprint(c.mesh.GossipEncryption); mode == "off" {
+	if mode := fmt.Sprint(c.Mesh.GossipEncryption); mode == "off" {
 		gossip = "OPEN: not encrypted"
 	}
 	row("gossip", at.Gossip, gossip)
-	if c.mesh.OpsListen != "" {
-		row("ops", c.mesh.OpsListen, "open: health, readiness and metrics only")
+	if c.Mesh.OpsListen != "" {
+		row("ops", c.Mesh.OpsListen, "open: health, readiness and metrics only")
 	}
-	if c.mesh.DebugListen != "" {
-		row("pprof", c.mesh.DebugListen, "OPEN: for those who debug")
+	if c.Mesh.DebugListen != "" {
+		row("pprof", c.Mesh.DebugListen, "OPEN: for those who debug")
 	}
 	auth := "OPEN: everyone may do everything"
-	if c.mesh.Auth.File != "" {
-		auth = c.mesh.Auth.File
+	if c.Mesh.Auth.File != "" {
+		auth = c.Mesh.Auth.File
 	}
 	row("auth", auth, "")
 	audit := "off"
-	if c.audit.File != "" {
-		audit = c.audit.File
+	if c.Audit.File != "" {
+		audit = c.Audit.File
 	}
 	row("audit", audit, "")
 	return b.String()

@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/sgkandale/sharelock"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/config"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/mesh"
@@ -53,13 +54,9 @@ func TestConfigShow(t *testing.T) {
 	a := newApp()
 	a.environ = []string{"SHARELOCK_HTTP__LISTEN=:9"}
 	a.command(t, exit.OK, "config", "show", "--config", file)
-	var c config
-	if err := c.apply(mustYAML(t, a.out.String())); err != nil {
-		t.Fatal(err)
-	}
-	want, err := loadConfig(file, a.environ, nil)
-	if err != nil || !equal(c, want) {
-		t.Errorf("what is shown means\n%+v\nwant\n%+v (%v)", c, want, err)
+	want, _, err := config.Load(file, a.environ, nil)
+	if err != nil || a.out.String() != want.YAML(nil) {
+		t.Errorf("got\n%s\nwant\n%s (%v)", a.out, want.YAML(nil), err)
 	}
 	b := newApp()
 	b.environ = a.environ
@@ -247,16 +244,16 @@ func TestMembersOfLostMesh(t *testing.T) {
 func TestToggleDebug(t *testing.T) {
 	for _, configured := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn} {
 		a := newApp()
-		c := defaultConfig()
-		c.logLevel = configured
+		c := config.Default()
+		c.LogLevel = configured
 		a.observe(&c, nil)
-		before := c.mesh.LogLevel.Level()
+		before := c.Mesh.LogLevel.Level()
 		toggleDebug(c)
-		if got := c.mesh.LogLevel.Level(); (got == slog.LevelDebug) == (before == slog.LevelDebug) {
+		if got := c.Mesh.LogLevel.Level(); (got == slog.LevelDebug) == (before == slog.LevelDebug) {
 			t.Errorf("from %v to %v", before, got)
 		}
 		toggleDebug(c)
-		if got := c.mesh.LogLevel.Level(); got != configured {
+		if got := c.Mesh.LogLevel.Level(); got != configured {
 			t.Errorf("configured %v, and after two signals %v", configured, got)
 		}
 	}
@@ -273,4 +270,37 @@ func TestAuditFileRefused(t *testing.T) {
 	}
 	var off *audit.Log
 	off.Reopen()
+}
+
+// sample is the documented file at the root of the repository.
+const sample = "../../config.yaml"
+
+// write writes a file of settings.
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Whatever is wrong with the settings, serve says it in one line.
+func TestServeBadConfig(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--config", write(t, "http: {a: 1}\ngrpc: {b: 2}")}, "grpc.b: unknown key"},
+		{[]string{"--config", write(t, "a: b: c")}, "config.yaml"},
+		{[]string{"--config", write(t, "http: {listen: a}\nhttp: {listen: b}")}, "already defined"},
+		{[]string{"--config", "/does/not/exist.yaml"}, "/does/not/exist.yaml"},
+		{[]string{"--log-level", "loud"}, "--log-level: log.level: want"},
+	} {
+		a := newApp()
+		a.command(t, exit.Failed, append([]string{"serve"}, test.args...)...)
+		if line := oneLineOf(t, a); !strings.Contains(line, test.want) {
+			t.Errorf("%q: got %q, want %q in it", test.args, line, test.want)
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/config"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/flight"
@@ -79,28 +80,26 @@ half a second later, ends the node at once.`,
 	fs.BoolVar(&found, "found", false, "found a mesh that others may join, after every seed has answered that it is empty; without seeds, found it at once")
 	fs.BoolVar(&recovers, "recover", false, "make a new mesh from this data directory alone, after a majority of the directories was lost for good; use it for one start only, see docs/recovery.md")
 	byFlag := make(map[string]string)
-	for _, k := range keys() {
-		if k.flag != "" {
-			fs.String(k.flag, "", k.help)
-			if k.flag == "insecure" { // alone it means true
-				fs.Lookup(k.flag).NoOptDefVal = "true"
-			}
-			byFlag[k.flag] = k.name
+	for _, f := range config.Flags() {
+		fs.String(f.Name, "", f.Help)
+		if f.Name == "insecure" { // alone it means true
+			fs.Lookup(f.Name).NoOptDefVal = "true"
 		}
+		byFlag[f.Name] = f.Key
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		var flags []setting
+		var flags []config.Setting
 		fs.Visit(func(f *pflag.Flag) {
 			if name, ok := byFlag[f.Name]; ok {
-				flags = append(flags, setting{name, f.Value.String(), "--" + f.Name})
+				flags = append(flags, config.Setting{Key: name, Value: f.Value.String(), Source: "--" + f.Name})
 			}
 		})
-		c, from, err := layered(path, a.environ, flags)
+		c, from, err := config.Load(path, a.environ, flags)
 		if err != nil {
 			return exit.Failure(err)
 		}
 		defer limitGarbage(a.environ)()
-		c.mesh.Found, c.mesh.Recover = found, recovers
+		c.Mesh.Found, c.Mesh.Recover = found, recovers
 		a.observe(&c, from)
 		return a.serve(cmd.Context(), c)
 	}
@@ -116,14 +115,14 @@ func newLogger(w io.Writer, level slog.Leveler, format string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, opts))
 }
 
-func (a *app) serve(ctx context.Context, c config) error {
+func (a *app) serve(ctx context.Context, c config.Config) error {
 	// This comes first: a signal that arrives while the node starts must not leave its port
 	// bound.
 	signals, stop := a.notify(serveSignals...)
 	defer stop()
 	a.ignoreSIGPIPE()
 	var latency io.WriteCloser
-	if c.keepAwake {
+	if c.KeepAwake {
 		var err error
 		if latency, err = a.openLatency(); err != nil {
 			return exit.Failure(fmt.Errorf("node.keep_awake: %w", err))
@@ -135,23 +134,23 @@ func (a *app) serve(ctx context.Context, c config) error {
 		return exit.Failure(err)
 	}
 	defer record.Close() //nolint:errcheck // a disk that hangs has been reported
-	if c.flightRecorder && c.mesh.DataDir != "" {
-		recorder, err := flight.Start(c.mesh.DataDir, c.mesh.Logger)
+	if c.FlightRecorder && c.Mesh.DataDir != "" {
+		recorder, err := flight.Start(c.Mesh.DataDir, c.Mesh.Logger)
 		if err != nil {
 			return exit.Failure(fmt.Errorf("debug.flight_recorder: %w", err))
 		}
 		defer recorder.Stop()
-		c.mesh.Trouble = recorder.Want
+		c.Mesh.Trouble = recorder.Want
 	}
-	traces, err := newTracing(a.environ, c.mesh.Logger)
+	traces, err := newTracing(a.environ, c.Mesh.Logger)
 	if err != nil {
 		return exit.Failure(err)
 	}
 	defer traces.close()
-	if c.mesh.TracerProvider, err = traces.provider(c.mesh.Name); err != nil {
+	if c.Mesh.TracerProvider, err = traces.provider(c.Mesh.Name); err != nil {
 		return exit.Failure(err)
 	}
-	n, err := a.newNode(c.mesh)
+	n, err := a.newNode(c.Mesh)
 	if err != nil {
 		return exit.Failure(err)
 	}
@@ -160,22 +159,22 @@ func (a *app) serve(ctx context.Context, c config) error {
 		return exit.Failure(err)
 	}
 	at := n.Addrs()
-	c.mesh.Logger.Info("node started", "node", c.mesh.Name, "http", at.HTTP, "grpc", at.GRPC, "peer", at.Peer, "gossip", at.Gossip)
-	if c.logFormat == "text" && c.logLevel <= slog.LevelInfo {
+	c.Mesh.Logger.Info("node started", "node", c.Mesh.Name, "http", at.HTTP, "grpc", at.GRPC, "peer", at.Peer, "gossip", at.Gossip)
+	if c.LogFormat == "text" && c.LogLevel <= slog.LevelInfo {
 		fmt.Fprint(a.stderr, startBlock(c, at))
 	}
 	if latency != nil {
-		defer keepAwake(latency, n.Worked, c.mesh.Logger)()
+		defer keepAwake(latency, n.Worked, c.Mesh.Logger)()
 	}
 	return a.supervise(ctx, c, n, signals)
 }
 
 // openAudit opens the audit log, nil if it is off.
-func (a *app) openAudit(c *config) (*audit.Log, error) {
-	c.audit.Node, c.audit.Stderr, c.audit.Log = c.mesh.Name, a.stderr, c.mesh.Logger
+func (a *app) openAudit(c *config.Config) (*audit.Log, error) {
+	c.Audit.Node, c.Audit.Stderr, c.Audit.Log = c.Mesh.Name, a.stderr, c.Mesh.Logger
 	var err error
-	c.mesh.Audit, err = audit.Open(c.audit)
-	return c.mesh.Audit, err
+	c.Mesh.Audit, err = audit.Open(c.Audit)
+	return c.Mesh.Audit, err
 }
 
 // ignoreSIGPIPE makes the process ignore SIGPIPE, so that a node keeps running when the reader of
@@ -188,7 +187,7 @@ func (a *app) ignoreSIGPIPE() {
 
 // supervise waits until the node ends by itself, or ends it after a signal. SIGHUP makes it reload
 // its files.
-func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os.Signal) error {
+func (a *app) supervise(ctx context.Context, c config.Config, n node, signals <-chan os.Signal) error {
 	var first time.Time
 	for waiting := true; waiting; {
 		select {
@@ -208,13 +207,13 @@ func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os
 				continue
 			}
 			first = time.Now()
-			c.mesh.Logger.Info("leaving", "signal", sig.String(), "timeout", c.mesh.ShutdownTimeout)
+			c.Mesh.Logger.Info("leaving", "signal", sig.String(), "timeout", c.Mesh.ShutdownTimeout)
 		case <-ctx.Done():
 		}
 		waiting = false
 	}
 
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.mesh.ShutdownTimeout)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Mesh.ShutdownTimeout)
 	defer cancel()
 	stopped := make(chan error, 1)
 	go func() { stopped <- n.Stop(bounded) }()
@@ -234,13 +233,13 @@ func (a *app) supervise(ctx context.Context, c config, n node, signals <-chan os
 }
 
 // reload makes the node read again what it reads from files while it runs.
-func reload(c config, n node) {
-	c.mesh.Audit.Reopen()
+func reload(c config.Config, n node) {
+	c.Mesh.Audit.Reopen()
 	if err := n.Reload(); err != nil {
-		c.mesh.Logger.Error("reload: some of what was set before remains", "error", err)
+		c.Mesh.Logger.Error("reload: some of what was set before remains", "error", err)
 		return
 	}
-	c.mesh.Logger.Info("reloaded")
+	c.Mesh.Logger.Info("reloaded")
 }
 
 // endAtOnce kills the node after a second signal.

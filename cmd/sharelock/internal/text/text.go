@@ -73,3 +73,18 @@ func OneLine(err error) string {
 	}
 	return Printable(strings.Join(lines, "; "))
 }
+
+// Value formats a value of a YAML file, or its type if it is a list or a section, for an error that
+// says that it has the wrong type.
+func Value(v any) string {
+	switch v := v.(type) {
+	case string:
+		return strconv.Quote(v)
+	case []any:
+		return "a list"
+	case map[string]any, map[any]any:
+		return "a section"
+	default:
+		return fmt.Sprintf("%v", v)
+	}
+}

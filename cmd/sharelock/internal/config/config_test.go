@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"log/slog"
@@ -8,12 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 )
 
 // sample is the documented file at the root of the repository.
-const sample = "../../config.yaml"
+const sample = "../../../../config.yaml"
 
 // The sample names every key there is, and says the default of each.
 func TestSampleIsDefault(t *testing.T) {
@@ -23,7 +22,7 @@ func TestSampleIsDefault(t *testing.T) {
 	}
 	named := make(map[string]bool)
 	for _, s := range settings {
-		named[s.key] = true
+		named[s.Key] = true
 	}
 	for _, k := range keys() {
 		if !named[k.name] {
@@ -31,19 +30,19 @@ func TestSampleIsDefault(t *testing.T) {
 		}
 	}
 	// Applied to nothing at all, so that a value which is left out shows.
-	var got config
+	var got Config
 	if err := got.apply(settings); err != nil {
 		t.Fatal(err)
 	}
-	if want := defaultConfig(); !equal(got, want) {
+	if want := Default(); !equal(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}
 }
 
 // equal does not tell an empty list from none.
-func equal(a, b config) bool {
-	if len(a.mesh.Seeds) == 0 && len(b.mesh.Seeds) == 0 {
-		a.mesh.Seeds, b.mesh.Seeds = nil, nil
+func equal(a, b Config) bool {
+	if len(a.Mesh.Seeds) == 0 && len(b.Mesh.Seeds) == 0 {
+		a.Mesh.Seeds, b.Mesh.Seeds = nil, nil
 	}
 	return reflect.DeepEqual(a, b)
 }
@@ -94,9 +93,9 @@ func TestEveryKeyInEveryLayer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var all []config
-		for i, layers := range [][]setting{file, environ, {{k.name, v[2], "--" + k.flag}}} {
-			c := defaultConfig()
+		var all []Config
+		for i, layers := range [][]Setting{file, environ, {{k.name, v[2], "--" + k.flag}}} {
+			c := Default()
 			if len(layers) != 1 {
 				t.Errorf("%s: layer %d has settings %v, want one", k.name, i, layers)
 			}
@@ -105,7 +104,7 @@ func TestEveryKeyInEveryLayer(t *testing.T) {
 			}
 			all = append(all, c)
 		}
-		if equal(all[0], defaultConfig()) || equal(all[0], all[1]) || equal(all[1], all[2]) {
+		if equal(all[0], Default()) || equal(all[0], all[1]) || equal(all[1], all[2]) {
 			t.Errorf("%s: some layer did not set it", k.name)
 		}
 	}
@@ -118,7 +117,7 @@ func quoteAddr(v string) string {
 	return v
 }
 
-func mustYAML(t *testing.T, text string) []setting {
+func mustYAML(t *testing.T, text string) []Setting {
 	t.Helper()
 	settings, err := yamlSettings([]byte(text), "test.yaml")
 	if err != nil {
@@ -138,20 +137,27 @@ func write(t *testing.T, text string) string {
 
 func TestLayers(t *testing.T) {
 	path := write(t, "http: {listen: ':1'}\ngrpc: {listen: ':2'}\nmesh:\n  seeds: [a:1]\nlog:\nlocks: {max_locks: 5}\n")
-	c, err := loadConfig(path,
+	c, origin, err := Load(path,
 		[]string{"SHARELOCK_GRPC__LISTEN=:3", "SHARELOCK_MESH__SEEDS=b:1, c:1", "SHARELOCK_LOCKS__MAX_LOCKS=0"},
-		[]setting{{"mesh.seeds", "d:1", "--seeds"}, {"log.level", "debug", "--log-level"}})
+		[]Setting{{"mesh.seeds", "d:1", "--seeds"}, {"log.level", "debug", "--log-level"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := defaultConfig()
-	want.mesh.HTTPListen, want.mesh.GRPCListen, want.mesh.Seeds = ":1", ":3", []string{"d:1"}
-	want.logLevel = slog.LevelDebug
-	if want.mesh.Name, err = os.Hostname(); err != nil {
+	want := Default()
+	want.Mesh.HTTPListen, want.Mesh.GRPCListen, want.Mesh.Seeds = ":1", ":3", []string{"d:1"}
+	want.LogLevel = slog.LevelDebug
+	if want.Mesh.Name, err = os.Hostname(); err != nil {
 		t.Fatal(err)
 	}
 	if !equal(c, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", c, want)
+	}
+	for key, from := range map[string]string{
+		"http.listen": path, "grpc.listen": "SHARELOCK_GRPC__LISTEN", "mesh.seeds": "--seeds", "node.name": "host name", "locks.max_ttl": "",
+	} {
+		if origin[key] != from {
+			t.Errorf("%s is from %q, want %q", key, origin[key], from)
+		}
 	}
 }
 
@@ -182,23 +188,50 @@ func TestBadConfig(t *testing.T) {
 		{"two at once", "http: {a: 1}\ngrpc: {b: 2}", "", "grpc.b: unknown key"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			a := newApp()
+			var environ []string
 			if test.env != "" {
-				a.environ = []string{test.env}
+				environ = []string{test.env}
 			}
-			a.command(t, exit.Failed, "serve", "--config", write(t, test.file))
-			if line := oneLineOf(t, a); !strings.Contains(line, test.want) {
-				t.Errorf("got %q, want %q in it", line, test.want)
+			_, _, err := Load(write(t, test.file), environ, nil)
+			if err == nil || !strings.Contains(text.OneLine(err), test.want) {
+				t.Errorf("got %v, want %q in it", err, test.want)
 			}
 		})
 	}
-	a := newApp()
-	a.command(t, exit.Failed, "serve", "--config", "/does/not/exist.yaml")
-	oneLineOf(t, a)
-	a = newApp()
-	a.command(t, exit.Failed, "serve", "--log-level", "loud")
-	if line := oneLineOf(t, a); !strings.Contains(line, "--log-level: log.level: want") {
-		t.Errorf("got %q", line)
+	if _, _, err := Load("/does/not/exist.yaml", nil, nil); err == nil {
+		t.Error("a file that is not there was read")
+	}
+	_, _, err := Load("", nil, []Setting{{"log.level", "loud", "--log-level"}})
+	if err == nil || !strings.Contains(err.Error(), "--log-level: log.level: want") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What YAML returns is a file that means the same.
+func TestYAML(t *testing.T) {
+	file := write(t, "node:\n  name: n1\nmesh:\n  seeds: [\"a:1\", \"b:2\"]\n")
+	want, _, err := Load(file, []string{"SHARELOCK_HTTP__LISTEN=:9"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Applied to nothing at all, so that a value which is left out shows.
+	var got Config
+	if err := got.apply(mustYAML(t, want.YAML(nil))); err != nil || !equal(got, want) {
+		t.Errorf("what is shown means\n%+v\nwant\n%+v (%v)", got, want, err)
+	}
+}
+
+// Every flag sets its key.
+func TestFlags(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, f := range Flags() {
+		if f.Name == "" || f.Help == "" || seen[f.Name] {
+			t.Errorf("%s has the flag %q, help %q", f.Key, f.Name, f.Help)
+		}
+		seen[f.Name] = true
+	}
+	if !seen["seeds"] || !seen["node-name"] {
+		t.Errorf("got %v", seen)
 	}
 }
 
@@ -220,15 +253,15 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		c := defaultConfig()
+		c := Default()
 		if err := c.apply(settings); err != nil {
 			if line := text.OneLine(err); strings.ContainsAny(line, "\n\r\x1b") {
 				t.Errorf("the error is no line for a terminal: %q", line)
 			}
 			return
 		}
-		if c.mesh.Validate() == nil && (c.mesh.Lease <= 0 || c.mesh.ShutdownTimeout <= 0 || c.mesh.Partitions <= 0) {
-			t.Errorf("accepted: %+v", c.mesh)
+		if c.Mesh.Validate() == nil && (c.Mesh.Lease <= 0 || c.Mesh.ShutdownTimeout <= 0 || c.Mesh.Partitions <= 0) {
+			t.Errorf("accepted: %+v", c.Mesh)
 		}
 	})
 }

@@ -1,8 +1,9 @@
-package main
+package config
 
 import (
 	"fmt"
 
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/mesh/keyring"
 )
 
@@ -12,24 +13,24 @@ func gossipKeys() []key {
 		{"mesh.gossip_encryption", "gossip-encryption", "required, migrate or off (default: required with gossip keys, off without)", value{setGossipEncryption, getGossipEncryption}},
 		{
 			"mesh.gossip_keys_file", "gossip-keys-file", "file of gossip keys, a line each, the first encrypts (default: the keys are in the data directory)",
-			textValue(func(c *config) *string { return &c.mesh.GossipKeysFile }),
+			textValue(func(c *Config) *string { return &c.Mesh.GossipKeysFile }),
 		},
 	}
 }
 
-func setGossipEncryption(c *config, v any) error {
+func setGossipEncryption(c *Config, v any) error {
 	s, ok := v.(string)
 	if b, isBool := v.(bool); isBool && !b {
 		s, ok = keyring.Off.String(), true // off without quotes, in YAML 1.1
 	}
 	if !ok {
-		return fmt.Errorf("want required, migrate or off, got %s", describe(v))
+		return fmt.Errorf("want required, migrate or off, got %s", text.Value(v))
 	}
 	m, err := keyring.ParseMode(s)
 	if err == nil {
-		c.mesh.GossipEncryption = m
+		c.Mesh.GossipEncryption = m
 	}
 	return err
 }
 
-func getGossipEncryption(c *config) any { return c.mesh.GossipEncryption.String() }
+func getGossipEncryption(c *Config) any { return c.Mesh.GossipEncryption.String() }

@@ -1,15 +1,15 @@
-package main
+package config
 
 // authKeys returns the settings that say who may do what.
 func authKeys() []key {
 	return []key{
 		{
 			"auth.file", "auth-file", "file of the principals and of what they may do (default: everyone may do everything)",
-			textValue(func(c *config) *string { return &c.mesh.Auth.File }),
+			textValue(func(c *Config) *string { return &c.Mesh.Auth.File }),
 		},
 		{
 			"auth.allow_plaintext_tokens", "", "",
-			boolean(func(c *config) *bool { return &c.mesh.Auth.AllowPlaintextTokens }),
+			boolean(func(c *Config) *bool { return &c.Mesh.Auth.AllowPlaintextTokens }),
 		},
 	}
 }

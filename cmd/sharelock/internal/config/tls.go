@@ -1,10 +1,10 @@
-package main
+package config
 
 // insecureKey is the setting that lets a node without TLS or gossip keys use a network.
 func insecureKey() key {
 	return key{
 		"mesh.insecure", "insecure", "use addresses of a network without TLS between members, or without gossip keys",
-		boolean(func(c *config) *bool { return &c.mesh.Insecure }),
+		boolean(func(c *Config) *bool { return &c.Mesh.Insecure }),
 	}
 }
 
@@ -13,23 +13,23 @@ func tlsKeys() []key {
 	return []key{
 		{
 			"tls.cert_file", "", "",
-			textValue(func(c *config) *string { return &c.mesh.TLS.CertFile }),
+			textValue(func(c *Config) *string { return &c.Mesh.TLS.CertFile }),
 		},
 		{
 			"tls.key_file", "", "",
-			textValue(func(c *config) *string { return &c.mesh.TLS.KeyFile }),
+			textValue(func(c *Config) *string { return &c.Mesh.TLS.KeyFile }),
 		},
 		{
 			"tls.ca_file", "", "",
-			textValue(func(c *config) *string { return &c.mesh.TLS.CAFile }),
+			textValue(func(c *Config) *string { return &c.Mesh.TLS.CAFile }),
 		},
 		{
 			"tls.members", "", "",
-			textValue(func(c *config) *string { return &c.mesh.TLS.Members }),
+			textValue(func(c *Config) *string { return &c.Mesh.TLS.Members }),
 		},
 		{
 			"tls.clients", "", "",
-			textValue(func(c *config) *string { return &c.mesh.TLS.Clients }),
+			textValue(func(c *Config) *string { return &c.Mesh.TLS.Clients }),
 		},
 	}
 }
@@ -39,11 +39,11 @@ func limitKeys() []key {
 	return []key{
 		{
 			"limits.max_connections", "", "",
-			integer(func(c *config) *int { return &c.mesh.MaxConnections }),
+			integer(func(c *Config) *int { return &c.Mesh.MaxConnections }),
 		},
 		{
 			"limits.max_sessions", "", "",
-			integer(func(c *config) *int { return &c.mesh.MaxSessions }),
+			integer(func(c *Config) *int { return &c.Mesh.MaxSessions }),
 		},
 	}
 }
