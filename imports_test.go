@@ -272,6 +272,7 @@ var folders = []folder{
 			"cmd/sharelock/internal/exit",
 			"cmd/sharelock/internal/getopt",
 			"cmd/sharelock/internal/job",
+			"cmd/sharelock/internal/show",
 			"cmd/sharelock/internal/text",
 			"internal/audit", "internal/auth", "internal/certs", "internal/clienthook", "internal/clientid",
 			"internal/flight", "internal/logtail", "internal/release", "internal/seldom", "internal/workload",
@@ -283,6 +284,7 @@ var folders = []folder{
 	{"cmd/sharelock/internal/exit", []string{".", "client", "cmd/sharelock/internal/text"}, nil},
 	{"cmd/sharelock/internal/getopt", nil, nil},
 	{"cmd/sharelock/internal/job", []string{".", "client", "cmd/sharelock/internal/exit", "cmd/sharelock/internal/text"}, []string{xsys}},
+	{"cmd/sharelock/internal/show", []string{".", "cmd/sharelock/internal/text", "mesh/keyring", "proto/sharelock/v1"}, nil},
 	{"cmd/sharelock/internal/text", nil, nil},
 	{"internal/workload", nil, nil},
 	// The examples speak the original's API with nothing but its messages.

@@ -13,6 +13,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/show"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -121,7 +122,7 @@ reached, or cannot serve.`,
 				return exit.NotObtained(exit.OfCall(err), exit.Failed)
 			}
 			h := l.Hold()
-			return r.print(&sharelockv1.AcquireResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
+			return r.print(&sharelockv1.AcquireResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return show.Hold(r.app.stdout, h) })
 		}, err
 	}))
 	flags.add(cmd)
@@ -150,36 +151,4 @@ func (r *remote) positions(key string) (tell func(position int), stop func()) {
 		stopped = true
 	}
 	return tell, stop
-}
-
-// printHold prints one hold, one field per line.
-func (r *remote) printHold(h sharelock.Hold) error {
-	rows := [][]string{
-		{"key", text.Printable(h.Key)},
-		{"token", h.Token.String()},
-	}
-	add := func(name, value string, show bool) {
-		if show {
-			rows = append(rows, []string{name, value})
-		}
-	}
-	add("client", text.Printable(h.ClientID), h.ClientID != "")
-	add("principal", text.Printable(h.Principal), h.Principal != "")
-	add("mode", mode(h.Mode, h.Slots), h.ClientID != "")
-	add("ttl", text.Short(h.TTL), h.TTL != 0)
-	add("expires in", text.Short(h.ExpiresIn), h.ExpiresIn != 0)
-	add("safe for", text.Short(h.SafeFor), h.SafeFor != 0)
-	add("max hold", text.Short(h.MaxHold), h.MaxHold != 0)
-	add("ends in", text.Short(h.EndsIn), h.EndsIn != 0)
-	add("node", text.Printable(h.Node), h.Node != "")
-	add("metadata", pairs(h.Metadata), len(h.Metadata) > 0)
-	return text.Table(r.app.stdout, rows)
-}
-
-// mode returns the mode as text, with the number of slots of a semaphore.
-func mode(m sharelock.Mode, slots uint32) string {
-	if slots > 1 {
-		return fmt.Sprintf("%d SLOTS", slots)
-	}
-	return m.String()
 }

@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
-	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/show"
 	"github.com/sgkandale/sharelock/internal/auth"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -149,34 +148,7 @@ func (a *app) whoAmICommand() *cobra.Command {
 			if err := r.invoke(ctx, sharelockv1.MeshService_WhoAmI_FullMethodName, &sharelockv1.WhoAmIRequest{}, &resp); err != nil {
 				return err
 			}
-			return r.print(&resp, func() error { return r.printWhoAmI(&resp) })
+			return r.print(&resp, func() error { return show.WhoAmI(r.app.stdout, &resp) })
 		}, nil
 	})
-}
-
-func (r *remote) printWhoAmI(who *sharelockv1.WhoAmIResponse) error {
-	if !who.GetAuthentication() {
-		r.app.printf("the node does not authenticate its callers: everyone may do everything\n")
-		return nil
-	}
-	rows := [][]string{
-		{"principal", text.Printable(who.GetPrincipal())},
-		{"credential", text.Printable(strings.TrimSpace(who.GetCredential() + " " + who.GetCredentialId()))},
-	}
-	if end := who.GetExpiresIn(); end != nil {
-		rows = append(rows, []string{"expires in", text.Short(end.AsDuration())})
-	}
-	for _, p := range who.GetPermissions() {
-		keys := make([]string, len(p.GetKeys()))
-		for i, prefix := range p.GetKeys() {
-			if keys[i] = text.Printable(prefix) + "*"; prefix == "" {
-				keys[i] = "every key"
-			}
-		}
-		rows = append(rows, []string{"may " + text.Printable(p.GetVerb()), strings.Join(keys, ", ")})
-	}
-	if len(who.GetPermissions()) == 0 {
-		rows = append(rows, []string{"may", "nothing"})
-	}
-	return text.Table(r.app.stdout, rows)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
-	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/show"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -59,57 +59,13 @@ func (r *remote) history(ctx context.Context, request sharelock.HistoryRequest) 
 		return err
 	}
 	h := sharelockv1.HistoryFromProto(&resp)
-	if err := r.print(&resp, func() error { return r.printHistory(h) }); err != nil {
+	if err := r.print(&resp, func() error { return show.History(r.app.stdout, r.app.stderr, h) }); err != nil {
 		return err
 	}
 	if len(h.Entries) == 0 {
 		return &exit.Error{Code: exit.Failed}
 	}
 	return nil
-}
-
-func (r *remote) printHistory(h sharelock.History) error {
-	if !h.Complete {
-		fmt.Fprintln(r.app.stderr, "sharelock: the history has gaps in this time; there may have been others")
-	}
-	if len(h.Entries) == 0 {
-		fmt.Fprintln(r.app.stderr, "sharelock: nobody is known to have held the key then")
-		return nil
-	}
-	rows := [][]string{{"CLIENT", "MODE", "ACQUIRED", "HELD", "WAITED", "ENDED", "TOKEN"}}
-	for i := range h.Entries {
-		rows = append(rows, historyRow(&h.Entries[i]))
-	}
-	return text.Table(r.app.stdout, rows)
-}
-
-// historyRow returns a hold as a row for people.
-func historyRow(e *sharelock.PastHold) []string {
-	who, acquired, held, waited, ended := "?", "?", "?", "?", "held"
-	if e.ClientID != "" {
-		who = text.Printable(e.ClientID)
-	}
-	if e.Principal != "" {
-		who = text.Printable(e.Principal) + " " + who
-	}
-	if !e.Acquired.IsZero() {
-		acquired = e.Acquired.Local().Format("2006-01-02 15:04:05.000")
-	}
-	if e.WaitKnown {
-		waited = text.Short(e.Waited)
-	}
-	if e.End != sharelock.EndNone {
-		ended = map[sharelock.HoldEnd]string{
-			sharelock.EndReleased: "released", sharelock.EndExpired: "expired", sharelock.EndForced: "forced", sharelock.EndLost: "lost",
-		}[e.End]
-		if e.By != "" {
-			ended += " by " + text.Printable(e.By)
-		}
-		if !e.Acquired.IsZero() {
-			held = text.Short(e.Ended.Sub(e.Acquired))
-		}
-	}
-	return []string{who, mode(e.Mode, 0), acquired, held, waited, ended, e.Token.String()}
 }
 
 // A moment is the value of a flag: a time, or how long ago it is.

@@ -9,7 +9,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
-	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/show"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -33,7 +33,7 @@ usage, 69 the mesh cannot be reached.`,
 			if err != nil {
 				return err
 			}
-			return r.print(&sharelockv1.RenewResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
+			return r.print(&sharelockv1.RenewResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return show.Hold(r.app.stdout, h) })
 		}, err
 	}))
 	cmd.Flags().DurationVar(&ttl, "ttl", 0, "a new TTL (default: the TTL of the lock)")
@@ -81,7 +81,7 @@ usage, 69 the mesh cannot be reached.`,
 			if err != nil {
 				return err
 			}
-			return r.print(&sharelockv1.ReleaseResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return r.printHold(h) })
+			return r.print(&sharelockv1.ReleaseResponse{Hold: sharelockv1.HoldToProto(h)}, func() error { return show.Hold(r.app.stdout, h) })
 		}, err
 	}))
 	cmd.Flags().BoolVar(&force, "force", false, "take the lock from its holder")
@@ -99,6 +99,6 @@ func forceRelease(key string, token sharelock.Token, reason string) call {
 		if len(message.Holds) > 0 {
 			message.Hold = message.Holds[0]
 		}
-		return r.print(message, func() error { return text.Table(r.app.stdout, holdRows(holds)) })
+		return r.print(message, func() error { return show.Holds(r.app.stdout, holds) })
 	}
 }

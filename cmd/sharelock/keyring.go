@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"strings"
 
@@ -12,7 +11,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
-	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/show"
 	"github.com/sgkandale/sharelock/mesh"
 	"github.com/sgkandale/sharelock/mesh/keyring"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
@@ -66,55 +65,18 @@ func (a *app) keyringListCommand() *cobra.Command {
   sharelock keyring list --show-keys`,
 		Args: cobra.NoArgs,
 	}
-	show := cmd.Flags().Bool("show-keys", false, "show the keys themselves, too")
+	secrets := cmd.Flags().Bool("show-keys", false, "show the keys themselves, too")
 	return a.remoteCommand(cmd, func([]string) (call, error) {
 		return func(ctx context.Context, r *remote, _ *client.Client) error {
 			var resp sharelockv1.GetKeyringResponse
-			if err := r.invoke(ctx, sharelockv1.MeshService_GetKeyring_FullMethodName, &sharelockv1.GetKeyringRequest{ShowKeys: *show}, &resp); err != nil {
+			if err := r.invoke(ctx, sharelockv1.MeshService_GetKeyring_FullMethodName, &sharelockv1.GetKeyringRequest{ShowKeys: *secrets}, &resp); err != nil {
 				return err
 			}
-			return r.print(&resp, func() error { return r.printKeyring(sharelockv1.KeyringFromProto(resp.GetKeyring()), *show) })
+			return r.print(&resp, func() error {
+				return show.Keyring(r.app.stdout, sharelockv1.KeyringFromProto(resp.GetKeyring()), *secrets)
+			})
 		}, nil
 	})
-}
-
-// printKeyring prints how many members have each key, as in [3/3], and the members.
-func (r *remote) printKeyring(k sharelock.Keyring, show bool) error {
-	count := func(n int) string {
-		if n == 0 {
-			return text.OrNone("")
-		}
-		return fmt.Sprintf("[%d/%d]", n, len(k.Members))
-	}
-	rows := [][]string{{"KEY", "INSTALLED", "PRIMARY"}}
-	if show {
-		rows[0] = append(rows[0], "SECRET")
-	}
-	for _, key := range k.Keys {
-		row := []string{text.Printable(key.Fingerprint), count(key.Installed), count(key.Primary)}
-		if show {
-			row = append(row, text.OrNone(key.Key))
-		}
-		rows = append(rows, row)
-	}
-	if err := text.Table(r.app.stdout, rows); err != nil {
-		return err
-	}
-	fmt.Fprintln(r.app.stdout)
-	rows = [][]string{{"MEMBER", "ENCRYPTION", "KEYS"}}
-	for _, m := range k.Members {
-		from := "data directory"
-		switch {
-		case m.Err != "":
-			from = "no answer: " + text.Printable(m.Err)
-		case m.FromFile:
-			from = "mesh.gossip_keys_file"
-		case m.Encryption == keyring.Off.String():
-			from = text.OrNone("")
-		}
-		rows = append(rows, []string{text.OrNone(m.Name), text.OrNone(m.Encryption), from})
-	}
-	return text.Table(r.app.stdout, rows)
 }
 
 func (a *app) keyringInstallCommand() *cobra.Command {
@@ -215,7 +177,9 @@ func (a *app) keyringChangeCommand(cmd *cobra.Command, action sharelock.KeyringA
 			if err := r.invoke(ctx, sharelockv1.MeshService_ChangeKeyring_FullMethodName, req, &resp); err != nil {
 				return err
 			}
-			return r.print(&resp, func() error { return r.printKeyring(sharelockv1.KeyringFromProto(resp.GetKeyring()), false) })
+			return r.print(&resp, func() error {
+				return show.Keyring(r.app.stdout, sharelockv1.KeyringFromProto(resp.GetKeyring()), false)
+			})
 		}, nil
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/show"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 )
 
@@ -96,7 +97,7 @@ func (l *live) follow(ctx context.Context, request sharelock.WatchRequest, news 
 		switch e.Type {
 		case sharelock.Moved, sharelock.Reset:
 			synced = false
-			say(liveNews{line: eventLine(e)})
+			say(liveNews{line: show.Event(e)})
 			return nil
 		case sharelock.Ping:
 			return nil

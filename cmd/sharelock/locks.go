@@ -3,17 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
-	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/show"
 	"github.com/sgkandale/sharelock/internal/intconv"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -40,7 +36,7 @@ mesh cannot be reached, or cannot answer.`,
 			if err != nil {
 				return err
 			}
-			return r.print(&sharelockv1.GetResponse{Lock: sharelockv1.LockToProto(l)}, func() error { return r.printLock(l) })
+			return r.print(&sharelockv1.GetResponse{Lock: sharelockv1.LockToProto(l)}, func() error { return show.Key(r.app.stdout, l) })
 		}
 		if *watch {
 			return keepCurrent(one, &sharelock.WatchRequest{Key: key}), nil
@@ -49,90 +45,6 @@ mesh cannot be reached, or cannot answer.`,
 	}))
 	watch = watchFlag(cmd)
 	return cmd
-}
-
-func (r *remote) printLock(l sharelock.KeyState) error {
-	rows := [][]string{
-		{"key", text.Printable(l.Key)},
-		{"partition", strconv.FormatUint(uint64(l.Partition), 10)},
-		{"owner", text.OrNone(l.Owner)},
-		{"epoch", strconv.FormatUint(uint64(l.Epoch), 10)},
-	}
-	if l.Quarantine > 0 {
-		rows = append(rows, []string{"quarantine", text.Short(l.Quarantine)})
-	}
-	if err := text.Table(r.app.stdout, rows); err != nil {
-		return err
-	}
-	if len(l.Holds) > 0 {
-		fmt.Fprintln(r.app.stdout, "\nheld by")
-		if err := text.Table(r.app.stdout, holdRows(l.Holds)); err != nil {
-			return err
-		}
-		r.printMore(l.HoldCount - len(l.Holds))
-	}
-	if len(l.Waiters) > 0 {
-		fmt.Fprintln(r.app.stdout, "\nwaiting")
-		if err := text.Table(r.app.stdout, waiterRows(l.Waiters)); err != nil {
-			return err
-		}
-		r.printMore(l.WaiterCount - len(l.Waiters))
-	}
-	return nil
-}
-
-// printMore prints how many entries the answer does not list.
-func (r *remote) printMore(n int) {
-	if n > 0 {
-		fmt.Fprintf(r.app.stdout, "and %d more\n", n)
-	}
-}
-
-// holdRows has a column for principals if there are any.
-func holdRows(holds []sharelock.Hold) [][]string {
-	rows := [][]string{{"TOKEN", "CLIENT", "MODE", "TTL", "EXPIRES IN", "METADATA"}}
-	principals := make([]string, 0, len(holds))
-	for _, h := range holds {
-		rows = append(rows, []string{
-			h.Token.String(), text.OrNone(h.ClientID), mode(h.Mode, h.Slots), text.Short(h.TTL), text.Short(h.ExpiresIn), pairs(h.Metadata),
-		})
-		principals = append(principals, h.Principal)
-	}
-	return withPrincipals(rows, 2, principals)
-}
-
-// withPrincipals inserts a column at an index into the rows below a head, unless no principal has a name.
-func withPrincipals(rows [][]string, at int, principals []string) [][]string {
-	if !slices.ContainsFunc(principals, func(name string) bool { return name != "" }) {
-		return rows
-	}
-	rows[0] = slices.Insert(rows[0], at, "PRINCIPAL")
-	for i, name := range principals {
-		rows[i+1] = slices.Insert(rows[i+1], at, text.OrNone(name))
-	}
-	return rows
-}
-
-// waiterRows has a column for principals if there are any.
-func waiterRows(waiters []sharelock.Waiter) [][]string {
-	rows := [][]string{{"PLACE", "CLIENT", "MODE", "WAITING", "METADATA"}}
-	principals := make([]string, 0, len(waiters))
-	for i, w := range waiters {
-		rows = append(rows, []string{
-			strconv.Itoa(i + 1), text.OrNone(w.ClientID), mode(w.Mode, w.Slots), text.Short(w.Waiting), pairs(w.Metadata),
-		})
-		principals = append(principals, w.Principal)
-	}
-	return withPrincipals(rows, 2, principals)
-}
-
-// pairs returns metadata as text, sorted by name.
-func pairs(m map[string]string) string {
-	var out []string
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, text.Printable(name+"="+m[name]))
-	}
-	return text.OrDash(strings.Join(out, " "))
 }
 
 func (a *app) listCommand() *cobra.Command {
@@ -173,7 +85,7 @@ cannot be reached.`,
 			message := &sharelockv1.ListResponse{
 				Locks: sharelockv1.LocksToProto(page.Locks), NextPageToken: page.NextPageToken, Quarantined: intconv.Uint32(page.Quarantined),
 			}
-			return r.print(message, func() error { return text.Table(r.app.stdout, lockRows(page.Locks)) })
+			return r.print(message, func() error { return show.Keys(r.app.stdout, page.Locks) })
 		}
 		if *watch {
 			return keepCurrent(one, &sharelock.WatchRequest{Prefix: req.Prefix}), nil
@@ -205,23 +117,4 @@ func listAll(ctx context.Context, c *client.Client, req sharelock.ListRequest, l
 			return all, nil
 		}
 	}
-}
-
-func lockRows(locks []sharelock.KeyState) [][]string {
-	rows := [][]string{{"KEY", "HOLDER", "TOKEN", "MODE", "EXPIRES IN", "WAITING", "OWNER"}}
-	principals := make([]string, 0, len(locks))
-	for _, l := range locks {
-		row := []string{text.Printable(l.Key), "-", "-", "-", "-", strconv.Itoa(max(l.WaiterCount, len(l.Waiters))), text.OrNone(l.Owner)}
-		principal := ""
-		if len(l.Holds) > 0 {
-			h := l.Holds[0]
-			principal = h.Principal
-			row[1], row[2], row[3], row[4] = text.OrNone(h.ClientID), h.Token.String(), mode(h.Mode, h.Slots), text.Short(h.ExpiresIn)
-			if more := max(l.HoldCount, len(l.Holds)) - 1; more > 0 {
-				row[1] += fmt.Sprintf(" and %d more", more)
-			}
-		}
-		rows, principals = append(rows, row), append(principals, principal)
-	}
-	return withPrincipals(rows, 2, principals)
 }

@@ -3,14 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/show"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -36,7 +35,7 @@ node does not answer, a line says so, and the command goes on.`,
 			if err != nil {
 				return err
 			}
-			if err := r.print(sharelockv1.MeshToProto(m), func() error { return r.printMesh(m) }); err != nil {
+			if err := r.print(sharelockv1.MeshToProto(m), func() error { return show.Mesh(r.app.stdout, m) }); err != nil {
 				return err
 			}
 			return cannotServeNow(m)
@@ -50,75 +49,6 @@ node does not answer, a line says so, and the command goes on.`,
 	return cmd
 }
 
-func (r *remote) printMesh(m sharelock.MeshState) error {
-	lease := "none"
-	if m.LeaseValid {
-		lease = "valid for " + text.Short(m.LeaseRemaining)
-	}
-	rows := [][]string{
-		{"cluster", text.OrNone(m.Cluster)},
-		{"node", text.OrNone(m.Node)},
-		{"epoch", number32(m.Epoch)},
-		{"leader", text.OrNone(m.Leader)},
-		{"lease", lease},
-		{"release", number32(m.Release)},
-		{"partitions", fmt.Sprintf("%d, %s; active here %d, in quarantine %d",
-			m.Partitions, copies(m.Replicas), m.Active, m.Quarantined)},
-	}
-	if len(m.Seats) > 0 {
-		rows = append(rows, []string{"voters", seats(m)})
-	}
-	for _, stall := range m.Stalls {
-		rows = append(rows, []string{"waits for", text.OrNone(stall.Member) + ", since " + text.Short(stall.Waiting)})
-	}
-	if err := text.Table(r.app.stdout, rows); err != nil {
-		return err
-	}
-	fmt.Fprintln(r.app.stdout)
-	rows = [][]string{{"MEMBER", "VOTER", "STATE", "RELEASE", "OWNS", "BACKS", "HTTP", "GRPC", "PEER", "ID"}}
-	for _, member := range m.Members {
-		voter, state := "no", "in"
-		if member.Voter {
-			voter = "yes"
-		}
-		switch {
-		case member.Silent:
-			state = "silent"
-		case member.Leaving:
-			state = "leaving"
-		}
-		rows = append(rows, []string{
-			text.OrNone(member.Name), voter, state, number32(member.Release), strconv.Itoa(member.Owns), strconv.Itoa(member.Backs),
-			text.OrNone(member.HTTP), text.OrNone(member.GRPC), text.OrNone(member.Peer), text.OrNone(member.ID),
-		})
-	}
-	for _, s := range m.Seats {
-		if s.Absent { // no longer a member, but the mesh counts on its vote
-			state := "absent"
-			if s.Silent {
-				state = "dead"
-			}
-			rows = append(rows, []string{text.OrNone(s.Name), "yes", state, "-", "0", "0", "-", "-", text.OrNone(s.Peer), text.OrNone(s.ID)})
-		}
-	}
-	if err := text.Table(r.app.stdout, rows); err != nil {
-		return err
-	}
-	for i, c := range m.Conditions {
-		if i == 0 {
-			fmt.Fprintln(r.app.stdout)
-		}
-		level := "WARNING"
-		if c.Severe {
-			level = "ERROR"
-		}
-		if _, err := fmt.Fprintf(r.app.stdout, "%s: %s\n", level, text.Printable(c.Message)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // cannotServeNow returns an error if a node that has answered cannot serve.
 func cannotServeNow(m sharelock.MeshState) error {
 	if m.LeaseValid {
@@ -130,33 +60,6 @@ func cannotServeNow(m sharelock.MeshState) error {
 	}
 	return &exit.Error{Code: exit.Unreachable, Err: fmt.Errorf("node %s cannot serve: %s", text.OrNone(m.Node), text.Printable(why))}
 }
-
-// seats returns how many voters answer, and how many more may fail, as text.
-func seats(m sharelock.MeshState) string {
-	answering := 0
-	for _, s := range m.Seats {
-		if !s.Silent {
-			answering++
-		}
-	}
-	text := fmt.Sprintf("%d of %d voters answer; ", answering, len(m.Seats))
-	switch {
-	case answering < len(m.Seats)/2+1:
-		return text + "no majority"
-	case m.Survives == 0:
-		return text + "none may fail"
-	}
-	return text + fmt.Sprintf("%d more may fail", m.Survives)
-}
-
-func copies(n int) string {
-	if n == 1 {
-		return "1 copy"
-	}
-	return strconv.Itoa(n) + " copies"
-}
-
-func number32(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 
 func (a *app) locateCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -172,23 +75,9 @@ func (a *app) locateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return r.print(sharelockv1.LocationToProto(where), func() error { return r.printLocation(where) })
+			return r.print(sharelockv1.LocationToProto(where), func() error { return show.Location(r.app.stdout, where) })
 		}, nil
 	}))
-}
-
-func (r *remote) printLocation(where sharelock.Location) error {
-	backups := make([]string, len(where.Backups))
-	for i, b := range where.Backups {
-		backups[i] = text.Printable(b)
-	}
-	return text.Table(r.app.stdout, [][]string{
-		{"key", text.Printable(where.Key)},
-		{"partition", number32(where.Partition)},
-		{"owner", text.OrNone(where.Owner)},
-		{"backups", text.OrDash(strings.Join(backups, ", "))},
-		{"epoch", number32(where.Epoch)},
-	})
 }
 
 func (a *app) decommissionCommand() *cobra.Command {

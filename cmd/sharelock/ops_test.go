@@ -21,6 +21,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/config"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/show"
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/mesh"
 )
@@ -218,7 +219,6 @@ func TestHealthOfNobody(t *testing.T) {
 // members says what is wrong, marks who does not answer, and fails if the node cannot serve.
 func TestMembersOfLostMesh(t *testing.T) {
 	a := newApp()
-	r := &remote{app: a.app, output: "text"}
 	m := sharelock.MeshState{
 		Node: "a", Leader: "a", Partitions: 1024, Replicas: 2,
 		Members: []sharelock.Member{{Name: "a", ID: "1", Voter: true}, {Name: "b", ID: "2", Voter: true, Silent: true}},
@@ -227,7 +227,7 @@ func TestMembersOfLostMesh(t *testing.T) {
 			{Code: "no-quorum", Severe: true, Message: "no majority for 8s: start b and c"}, {Code: "x", Message: "and more"},
 		},
 	}
-	if err := r.printMesh(m); err != nil {
+	if err := show.Mesh(a.stdout, m); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "members_lost", a.out.String())

@@ -16,7 +16,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -224,39 +223,6 @@ func TestListPages(t *testing.T) {
 	}
 	if got := m.calls(); !slices.Equal(got, want) {
 		t.Errorf("got calls %q, want %q", got, want)
-	}
-}
-
-func TestCopies(t *testing.T) {
-	for n, want := range map[int]string{0: "0 copies", 1: "1 copy", 2: "2 copies"} {
-		a := newApp()
-		if err := (&remote{app: a.app}).printMesh(sharelock.MeshState{Partitions: 8, Replicas: n}); err != nil {
-			t.Fatal(err)
-		}
-		if want = "8, " + want + ";"; !strings.Contains(a.out.String(), want) {
-			t.Errorf("got %q, want %q in it", a.out, want)
-		}
-	}
-}
-
-// A long queue is not listed whole.
-func TestCounts(t *testing.T) {
-	l := sharelock.KeyState{
-		Key: "k", Owner: "a", HoldCount: 300, WaiterCount: 5000,
-		Holds:   []sharelock.Hold{{Token: 7, ClientID: "w1", Slots: 300, TTL: time.Minute, ExpiresIn: time.Second}},
-		Waiters: []sharelock.Waiter{{ClientID: "w2", Slots: 300}},
-	}
-	if got, want := lockRows([]sharelock.KeyState{l})[1], []string{"k", "w1 and 299 more", "7", "300 SLOTS", "1s", "5000", "a"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	a := newApp()
-	if err := (&remote{app: a.app}).printLock(l); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"and 299 more", "and 4999 more"} {
-		if !strings.Contains(a.out.String(), want) {
-			t.Errorf("got %q, want %q in it", a.out, want)
-		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -12,7 +11,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
-	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/show"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
 
@@ -105,27 +104,6 @@ func (r *remote) printEvent(e *sharelock.Event) error {
 	if e.Type == sharelock.Ping {
 		return nil
 	}
-	_, err := fmt.Fprintln(r.app.stdout, eventLine(e))
+	_, err := fmt.Fprintln(r.app.stdout, show.Event(e))
 	return err
-}
-
-// eventLine returns an event as a line for people.
-func eventLine(e *sharelock.Event) string {
-	words := []string{e.At.Local().Format("15:04:05.000"), fmt.Sprintf("%-10s", e.Type)}
-	if e.Key != "" {
-		words = append(words, text.Printable(e.Key))
-	}
-	if e.ClientID != "" {
-		words = append(words, text.Printable(e.ClientID), mode(e.Mode, 0))
-	}
-	if e.Token != 0 {
-		words = append(words, "token", e.Token.String())
-	}
-	if e.Waiters > 0 {
-		words = append(words, fmt.Sprintf("%d waiting", e.Waiters))
-	}
-	if e.Reason != "" {
-		words = append(words, "("+text.Printable(e.Reason)+")")
-	}
-	return strings.Join(words, " ")
 }
