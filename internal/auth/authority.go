@@ -246,7 +246,7 @@ func (a *Authority) jwt(ctx context.Context, r *rules, raw string, hash [sha256.
 	}
 	id, err := r.jwt(ctx, raw)
 	if err != nil {
-		return nil, "jwt", fmt.Errorf("the JWT is not valid: %w", err)
+		return nil, "jwt", fmt.Errorf("the JWT is not valid: %w", invalidity(err))
 	}
 	r.verified.put(hash, id, a.cfg.Now())
 	return id, "", nil
@@ -273,7 +273,7 @@ func (a *Authority) Refresh(id *Identity) (*Identity, error) {
 	case JWT:
 		now, err := r.again(id.claims, a.cfg.Now())
 		if err != nil {
-			return nil, a.refuse("jwt", fmt.Sprintf("the JWT is not valid any more: %v", err))
+			return nil, a.refuse("jwt", fmt.Sprintf("the JWT is not valid any more: %v", invalidity(err)))
 		}
 		return now, nil
 	default:

@@ -109,6 +109,14 @@ func (r *rules) again(c *claims, at time.Time) (*Identity, error) {
 	return nil, errors.New("it is of no principal any more")
 }
 
+// invalidity returns what is wrong with a JWT, for its sender, who can do something about one that has expired.
+func invalidity(err error) error {
+	if old := (*oidc.TokenExpiredError)(nil); errors.As(err, &old) {
+		return fmt.Errorf("it has expired, at %s; send a new one", old.Expiry.UTC().Format(time.RFC3339))
+	}
+	return err
+}
+
 // unverifiedClaims are what a JWT says before it is verified.
 type unverifiedClaims struct {
 	Issuer  string `json:"iss"`
