@@ -13,15 +13,22 @@ import (
 	"github.com/sgkandale/sharelock/owner/machine"
 )
 
-// What members tell of the keys that they own; see package feed.
+// What a member tells of its keys. Package feed describes these types.
 type (
-	Feed   = feed.Feed
+	// Feed is what one node is told.
+	Feed = feed.Feed
+	// Target is what is watched.
 	Target = feed.Target
-	News   = feed.News
-	Event  = feed.Event
+	// News is something that a feed tells.
+	News = feed.News
+	// Event is what happened to a key.
+	Event = feed.Event
+	// Cursor is the place of an event in the log of its partition.
 	Cursor = feed.Cursor
-	Read   = feed.Read
-	Part   = feed.Part
+	// Read asks for the present state of a target.
+	Read = feed.Read
+	// Part is a part of the result of a Read.
+	Part = feed.Part
 )
 
 // ErrFeedClosed means that a feed was closed.
