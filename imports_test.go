@@ -271,21 +271,30 @@ var folders = []folder{
 			"cmd/sharelock/internal/config",
 			"cmd/sharelock/internal/exit",
 			"cmd/sharelock/internal/getopt",
+			"cmd/sharelock/internal/host",
 			"cmd/sharelock/internal/job",
 			"cmd/sharelock/internal/show",
 			"cmd/sharelock/internal/text",
-			"internal/audit", "internal/auth", "internal/certs", "internal/clienthook", "internal/clientid",
-			"internal/flight", "internal/logtail", "internal/release", "internal/seldom", "internal/workload",
+			"internal/auth", "internal/certs", "internal/clienthook", "internal/clientid", "internal/release", "internal/workload",
 		},
-		[]string{cobra, pflag, koanf, yaml, xsys, protobuf, otel},
+		[]string{cobra, pflag, koanf, yaml, xsys, protobuf},
 	},
 	// The parts of the program. None of them knows a command or a flag.
 	{"cmd/sharelock/internal/config", []string{"cmd/sharelock/internal/text", "internal/audit", "mesh", "mesh/keyring"}, []string{koanf}},
 	{"cmd/sharelock/internal/exit", []string{".", "client", "cmd/sharelock/internal/text"}, nil},
 	{"cmd/sharelock/internal/getopt", nil, nil},
+	{
+		"cmd/sharelock/internal/host",
+		[]string{
+			"cmd/sharelock/internal/config", "cmd/sharelock/internal/exit", "cmd/sharelock/internal/text", "cmd/sharelock/internal/tracing",
+			"internal/audit", "internal/certs", "internal/flight", "internal/logtail", "mesh",
+		},
+		nil,
+	},
 	{"cmd/sharelock/internal/job", []string{".", "client", "cmd/sharelock/internal/exit", "cmd/sharelock/internal/text"}, []string{xsys}},
 	{"cmd/sharelock/internal/show", []string{".", "cmd/sharelock/internal/text", "mesh/keyring", "proto/sharelock/v1"}, nil},
 	{"cmd/sharelock/internal/text", nil, nil},
+	{"cmd/sharelock/internal/tracing", []string{"internal/seldom"}, []string{otel}},
 	{"internal/workload", nil, nil},
 	// The examples speak the original's API with nothing but its messages.
 	{"cmd/example_grpc", []string{"proto/sharelock"}, []string{grpc}},
@@ -413,14 +422,7 @@ func inspect(root fs.FS) (problems []string, err error) {
 			return err
 		}
 		if d.IsDir() {
-			if name != "." && (strings.ContainsAny(d.Name()[:1], "._") || slices.Contains([]string{"testdata", "bin", "data"}, d.Name())) {
-				return fs.SkipDir
-			}
-			// A module of its own has rules of its own; nothing here can import it.
-			if _, err := fs.Stat(root, path.Join(name, "go.mod")); err == nil && name != "." {
-				return fs.SkipDir
-			}
-			return nil
+			return skipped(root, name, d)
 		}
 		if path.Ext(name) != ".go" {
 			return nil
@@ -445,6 +447,18 @@ func inspect(root fs.FS) (problems []string, err error) {
 		}
 	}
 	return problems, err
+}
+
+// skipped returns fs.SkipDir if a folder has no packages of this module.
+func skipped(root fs.FS, name string, d fs.DirEntry) error {
+	if name != "." && (strings.ContainsAny(d.Name()[:1], "._") || slices.Contains([]string{"testdata", "bin", "data"}, d.Name())) {
+		return fs.SkipDir
+	}
+	// A module of its own has rules of its own; nothing here can import it.
+	if _, err := fs.Stat(root, path.Join(name, "go.mod")); err == nil && name != "." {
+		return fs.SkipDir
+	}
+	return nil
 }
 
 // source is one parsed file.

@@ -14,6 +14,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/host"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/internal/workload"
 )
@@ -123,7 +124,7 @@ func (b *bench) run(ctx context.Context) error {
 	}
 	ctx, stop := b.app.interruptible(ctx)
 	defer stop()
-	defer limitGarbage(b.app.environ)()
+	defer host.LimitGarbage(b.app.environ)()
 	clients, err := b.dialAll(ctx)
 	defer func() {
 		for _, c := range clients {

@@ -41,11 +41,11 @@ func TestDevTLS(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: certs.NodeName(devName(i), n.cfg.Cluster)}); err != nil {
+				if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: certs.NodeName(nodeName(i), n.cfg.Cluster)}); err != nil {
 					t.Errorf("node %d: %v", i, err)
 				}
 			}
-			if _, err := tls.LoadX509KeyPair(certs.CertFile(files, devClient), certs.KeyFile(files, devClient)); err != nil {
+			if _, err := tls.LoadX509KeyPair(certs.CertFile(files, "client"), certs.KeyFile(files, "client")); err != nil {
 				t.Error(err)
 			}
 			a.signals <- os.Interrupt

@@ -27,6 +27,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/host"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/job"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	"github.com/sgkandale/sharelock/mesh"
@@ -42,8 +43,8 @@ func main() {
 		self:  os.Args[0],
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(),
 		notify:      notify,
-		newNode:     func(cfg mesh.Config) (node, error) { return mesh.New(cfg) },
-		openLatency: openLatency,
+		newNode:     func(cfg mesh.Config) (host.Node, error) { return mesh.New(cfg) },
+		openLatency: host.OpenLatency,
 	}
 	args := os.Args[1:]
 	if filepath.Base(os.Args[0]) == flockName {
@@ -85,7 +86,7 @@ type app struct {
 	// notify delivers signals until stop is called.
 	notify func(sigs ...os.Signal) (c <-chan os.Signal, stop func())
 	// newNode makes the nodes of serve and dev.
-	newNode func(mesh.Config) (node, error)
+	newNode func(mesh.Config) (host.Node, error)
 	// alone is set if the process runs this command and nothing else. Then job control may
 	// stop the process, the command may use its terminal, and a sentinel watches the process.
 	alone bool

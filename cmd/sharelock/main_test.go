@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/host"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/job"
 	"github.com/sgkandale/sharelock/mesh"
 )
@@ -105,7 +106,7 @@ func newApp() *testApp {
 	t.app = &app{
 		stdin: strings.NewReader(""), stdout: t.out, stderr: t.err,
 		notify:  func(...os.Signal) (<-chan os.Signal, func()) { return t.signals, func() {} },
-		newNode: func(mesh.Config) (node, error) { return nil, errors.New("no nodes here") },
+		newNode: func(mesh.Config) (host.Node, error) { return nil, errors.New("no nodes here") },
 	}
 	return t
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +20,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/config"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/host"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/show"
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/mesh"
@@ -113,7 +113,7 @@ func TestOperating(t *testing.T) {
 	a.environ = []string{"SHARELOCK_OPS__LISTEN=" + ops, "SHARELOCK_DEBUG__LISTEN=" + debug, "SHARELOCK_AUDIT__FILE=" + record}
 	var running *mesh.Node
 	up := make(chan struct{})
-	a.newNode = func(cfg mesh.Config) (node, error) {
+	a.newNode = func(cfg mesh.Config) (host.Node, error) {
 		n, err := mesh.New(cfg)
 		running = n
 		return upNode{n, up}, err
@@ -241,29 +241,11 @@ func TestMembersOfLostMesh(t *testing.T) {
 	}
 }
 
-func TestToggleDebug(t *testing.T) {
-	for _, configured := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn} {
-		a := newApp()
-		c := config.Default()
-		c.LogLevel = configured
-		a.observe(&c, nil)
-		before := c.Mesh.LogLevel.Level()
-		toggleDebug(c)
-		if got := c.Mesh.LogLevel.Level(); (got == slog.LevelDebug) == (before == slog.LevelDebug) {
-			t.Errorf("from %v to %v", before, got)
-		}
-		toggleDebug(c)
-		if got := c.Mesh.LogLevel.Level(); got != configured {
-			t.Errorf("configured %v, and after two signals %v", configured, got)
-		}
-	}
-}
-
 // The audit log that serve cannot open is one line, before any port is bound.
 func TestAuditFileRefused(t *testing.T) {
 	a := newApp()
 	a.environ = []string{"SHARELOCK_AUDIT__FILE=" + t.TempDir()}
-	a.newNode = func(mesh.Config) (node, error) { t.Error("the node is made"); return nil, context.Canceled }
+	a.newNode = func(mesh.Config) (host.Node, error) { t.Error("the node is made"); return nil, context.Canceled }
 	a.command(t, exit.Failed, "serve", "--found")
 	if got := a.err.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "audit.file") {
 		t.Errorf("got %q", got)

@@ -68,25 +68,3 @@ func freePorts(t *testing.T) int {
 	t.Fatal("no ports are free")
 	return 0
 }
-
-// Ports that are held are nobody else's, until they are free.
-func TestPorts(t *testing.T) {
-	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePorts(t)))
-	var p ports
-	p.hold(addr)
-	p.hold(addr) // in use: it has nothing to hold
-	if l, err := net.Listen("tcp", addr); err == nil {
-		_ = l.Close()
-		t.Error("another could listen on a port that is held")
-	}
-	if c, err := net.ListenPacket("udp", addr); err == nil {
-		_ = c.Close()
-		t.Error("another could bind a port that is held")
-	}
-	p.free()
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = l.Close()
-}

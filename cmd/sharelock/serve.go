@@ -1,47 +1,12 @@
 package main
 
 import (
-	"context"
-	"fmt"
-	"io"
-	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
-	"time"
-
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/config"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
-	"github.com/sgkandale/sharelock/internal/audit"
-	"github.com/sgkandale/sharelock/internal/flight"
-	"github.com/sgkandale/sharelock/mesh"
-)
-
-// node is the part of mesh.Node that serve and dev use.
-type node interface {
-	Start() error
-	WaitReady(ctx context.Context) error
-	Stop(ctx context.Context) error
-	Kill()
-	Done() <-chan struct{}
-	Err() error
-	Addrs() mesh.Addrs
-	Worked() uint64
-	Reload() error
-}
-
-var _ node = (*mesh.Node)(nil)
-
-const (
-	// killTime is how long the process waits for Kill after a second signal.
-	killTime = time.Second
-	// sameSignal is how long after the first signal another one counts as the same: GNU timeout
-	// sends a signal to the process and then to its group, and Ctrl-C comes from the terminal
-	// and once more from a parent that forwards it.
-	sameSignal = 500 * time.Millisecond
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/host"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -98,160 +63,16 @@ half a second later, ends the node at once.`,
 		if err != nil {
 			return exit.Failure(err)
 		}
-		defer limitGarbage(a.environ)()
 		c.Mesh.Found, c.Mesh.Recover = found, recovers
-		a.observe(&c, from)
-		return a.serve(cmd.Context(), c)
+		return a.host().Serve(cmd.Context(), c, from)
 	}
 	return cmd
 }
 
-// newLogger returns the logger of a node.
-func newLogger(w io.Writer, level slog.Leveler, format string) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: level}
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
+// host returns this process as the home of nodes.
+func (a *app) host() *host.Host {
+	return &host.Host{
+		Name: a.name(), Version: version(), Stdout: a.stdout, Stderr: a.stderr, Environ: a.environ, Alone: a.alone,
+		Notify: a.notify, NewNode: a.newNode, OpenLatency: a.openLatency,
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
-}
-
-func (a *app) serve(ctx context.Context, c config.Config) error {
-	// This comes first: a signal that arrives while the node starts must not leave its port
-	// bound.
-	signals, stop := a.notify(serveSignals...)
-	defer stop()
-	a.ignoreSIGPIPE()
-	var latency io.WriteCloser
-	if c.KeepAwake {
-		var err error
-		if latency, err = a.openLatency(); err != nil {
-			return exit.Failure(fmt.Errorf("node.keep_awake: %w", err))
-		}
-		defer latency.Close() //nolint:errcheck // nothing depends on it
-	}
-	record, err := a.openAudit(&c)
-	if err != nil {
-		return exit.Failure(err)
-	}
-	defer record.Close() //nolint:errcheck // a disk that hangs has been reported
-	if c.FlightRecorder && c.Mesh.DataDir != "" {
-		recorder, err := flight.Start(c.Mesh.DataDir, c.Mesh.Logger)
-		if err != nil {
-			return exit.Failure(fmt.Errorf("debug.flight_recorder: %w", err))
-		}
-		defer recorder.Stop()
-		c.Mesh.Trouble = recorder.Want
-	}
-	traces, err := newTracing(a.environ, c.Mesh.Logger)
-	if err != nil {
-		return exit.Failure(err)
-	}
-	defer traces.close()
-	if c.Mesh.TracerProvider, err = traces.provider(c.Mesh.Name); err != nil {
-		return exit.Failure(err)
-	}
-	n, err := a.newNode(c.Mesh)
-	if err != nil {
-		return exit.Failure(err)
-	}
-	if err := n.Start(); err != nil {
-		n.Kill()
-		return exit.Failure(err)
-	}
-	at := n.Addrs()
-	c.Mesh.Logger.Info("node started", "node", c.Mesh.Name, "http", at.HTTP, "grpc", at.GRPC, "peer", at.Peer, "gossip", at.Gossip)
-	if c.LogFormat == "text" && c.LogLevel <= slog.LevelInfo {
-		fmt.Fprint(a.stderr, startBlock(c, at))
-	}
-	if latency != nil {
-		defer keepAwake(latency, n.Worked, c.Mesh.Logger)()
-	}
-	return a.supervise(ctx, c, n, signals)
-}
-
-// openAudit opens the audit log, nil if it is off.
-func (a *app) openAudit(c *config.Config) (*audit.Log, error) {
-	c.Audit.Node, c.Audit.Stderr, c.Audit.Log = c.Mesh.Name, a.stderr, c.Mesh.Logger
-	var err error
-	c.Mesh.Audit, err = audit.Open(c.Audit)
-	return c.Mesh.Audit, err
-}
-
-// ignoreSIGPIPE makes the process ignore SIGPIPE, so that a node keeps running when the reader of
-// its output has gone.
-func (a *app) ignoreSIGPIPE() {
-	if a.alone {
-		signal.Ignore(syscall.SIGPIPE)
-	}
-}
-
-// supervise waits until the node ends by itself, or ends it after a signal. SIGHUP makes it reload
-// its files.
-func (a *app) supervise(ctx context.Context, c config.Config, n node, signals <-chan os.Signal) error {
-	var first time.Time
-	for waiting := true; waiting; {
-		select {
-		case <-n.Done():
-			n.Kill()
-			if err := n.Err(); err != nil {
-				return exit.Failure(err)
-			}
-			return nil // the node was asked to leave
-		case sig := <-signals:
-			switch sig {
-			case syscall.SIGHUP:
-				reload(c, n)
-				continue
-			case levelSignal:
-				toggleDebug(c)
-				continue
-			}
-			first = time.Now()
-			c.Mesh.Logger.Info("leaving", "signal", sig.String(), "timeout", c.Mesh.ShutdownTimeout)
-		case <-ctx.Done():
-		}
-		waiting = false
-	}
-
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Mesh.ShutdownTimeout)
-	defer cancel()
-	stopped := make(chan error, 1)
-	go func() { stopped <- n.Stop(bounded) }()
-	for {
-		select {
-		case err := <-stopped:
-			if err != nil {
-				return exit.Failure(fmt.Errorf("stop: %w", err))
-			}
-			return nil
-		case sig := <-signals:
-			if sig != syscall.SIGHUP && sig != levelSignal && time.Since(first) > sameSignal {
-				return endAtOnce(n, sig)
-			}
-		}
-	}
-}
-
-// reload makes the node read again what it reads from files while it runs.
-func reload(c config.Config, n node) {
-	c.Mesh.Audit.Reopen()
-	if err := n.Reload(); err != nil {
-		c.Mesh.Logger.Error("reload: some of what was set before remains", "error", err)
-		return
-	}
-	c.Mesh.Logger.Info("reloaded")
-}
-
-// endAtOnce kills the node after a second signal.
-func endAtOnce(n node, sig os.Signal) error {
-	killed := make(chan struct{})
-	go func() {
-		defer close(killed)
-		n.Kill()
-	}()
-	select {
-	case <-killed:
-	case <-time.After(killTime):
-	}
-	return &exit.Error{Code: exit.Signal + exit.Number(sig), Err: fmt.Errorf("ended at once by a second signal: %v", sig)}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/host"
 	"github.com/sgkandale/sharelock/internal/virtual"
 	"github.com/sgkandale/sharelock/mesh"
 )
@@ -91,7 +93,7 @@ func (n *fakeNode) Addrs() mesh.Addrs {
 func withNodes(a *testApp, prepare func(n *fakeNode)) func() []*fakeNode {
 	var mu sync.Mutex
 	var nodes []*fakeNode
-	a.newNode = func(cfg mesh.Config) (node, error) {
+	a.newNode = func(cfg mesh.Config) (host.Node, error) {
 		n := &fakeNode{cfg: cfg, done: make(chan struct{})}
 		prepare(n)
 		mu.Lock()
@@ -226,7 +228,7 @@ func TestServe(t *testing.T) {
 				t.Fatalf("ended with %d while the node was still stopping", got)
 			default:
 			}
-			time.Sleep(sameSignal + time.Millisecond)
+			time.Sleep(oneSignal + time.Millisecond)
 			a.signals <- syscall.SIGTERM
 			if got := <-code; got != 128+15 {
 				t.Errorf("got exit code %d", got)
@@ -250,7 +252,7 @@ func TestServe(t *testing.T) {
 			synctest.Wait()
 			a.signals <- syscall.SIGTERM // as GNU timeout does
 			synctest.Wait()
-			time.Sleep(sameSignal)
+			time.Sleep(oneSignal)
 			a.signals <- syscall.SIGINT
 			synctest.Wait()
 			close(release)
@@ -318,7 +320,7 @@ func TestPortInUse(t *testing.T) {
 	}
 	defer l.Close()
 	a := newApp()
-	a.newNode = func(cfg mesh.Config) (node, error) { return mesh.New(cfg) }
+	a.newNode = func(cfg mesh.Config) (host.Node, error) { return mesh.New(cfg) }
 	a.command(t, exit.Failed, "serve", "--found", "--data-dir", "", "--http-listen", l.Addr().String(),
 		"--grpc-listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0", "--log-level", "error")
 	if line := oneLineOf(t, a); !strings.Contains(line, "http.listen") || !strings.Contains(line, "address already in use") {
@@ -326,7 +328,7 @@ func TestPortInUse(t *testing.T) {
 	}
 	// Without seeds and without --found a node could only wait for ever.
 	a = newApp()
-	a.newNode = func(cfg mesh.Config) (node, error) { return mesh.New(cfg) }
+	a.newNode = func(cfg mesh.Config) (host.Node, error) { return mesh.New(cfg) }
 	a.command(t, exit.Failed, "serve", "--data-dir", "", "--log-level", "error")
 	if line := oneLineOf(t, a); !strings.Contains(line, "mesh.seeds") {
 		t.Errorf("got %q", line)
@@ -350,7 +352,7 @@ func TestDev(t *testing.T) {
 				t.Fatalf("got %d nodes, want %d", len(nodes()), count)
 			}
 			for i, n := range nodes() {
-				if n.cfg.Name != devName(i) || n.cfg.DataDir != "" || n.did() != "start wait kill" {
+				if n.cfg.Name != nodeName(i) || n.cfg.DataDir != "" || n.did() != "start wait kill" {
 					t.Errorf("node %d: name %q, data dir %q, did %q", i, n.cfg.Name, n.cfg.DataDir, n.did())
 				}
 				if alone := count == 1; n.cfg.Found != alone || (len(n.cfg.Seeds) == 0) != alone {
@@ -412,11 +414,11 @@ func TestDevLeave(t *testing.T) {
 					synctest.Wait()
 					select {
 					case got := <-code:
-						t.Fatalf("ended with %d when node %s left", got, devName(i))
+						t.Fatalf("ended with %d when node %s left", got, nodeName(i))
 					default:
 					}
 					if got := nodes()[i].did(); got != "start wait kill" {
-						t.Errorf("node %s did %q, want it to let go of its ports", devName(i), got)
+						t.Errorf("node %s did %q, want it to let go of its ports", nodeName(i), got)
 					}
 					if got := nodes()[0].did(); got != "start wait" {
 						t.Errorf("node a did %q, want it to run", got)
@@ -453,4 +455,21 @@ func TestDevLeave(t *testing.T) {
 			}
 		})
 	})
+}
+
+// nodeName is the name of a node of dev.
+func nodeName(i int) string { return string("abcdefghijklmnopqrstuvwxyz"[i]) }
+
+// oneSignal is how long after the first signal another one counts as the same.
+const oneSignal = 500 * time.Millisecond
+
+// device is a device that keeps processors awake.
+type device struct {
+	bytes.Buffer
+	closed bool
+}
+
+func (d *device) Close() error {
+	d.closed = true
+	return nil
 }

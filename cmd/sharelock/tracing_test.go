@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,37 +14,9 @@ import (
 	"time"
 
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/host"
 	"github.com/sgkandale/sharelock/mesh"
 )
-
-// Tracing is on if the standard variables say so, and a variable that is not understood is an error.
-func TestTracingIsOn(t *testing.T) {
-	for _, c := range []struct {
-		environ string
-		on      bool
-		err     string
-	}{
-		{"", false, ""},
-		{"OTEL_SERVICE_NAME=x", false, ""},
-		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318", true, ""},
-		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://127.0.0.1:4318/v1/traces", true, ""},
-		{"OTEL_TRACES_EXPORTER=otlp", true, ""},
-		{"OTEL_TRACES_EXPORTER=otlp OTEL_SDK_DISABLED=true", false, ""},
-		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 OTEL_TRACES_EXPORTER=none", false, ""},
-		{"OTEL_TRACES_EXPORTER=zipkin", false, "OTEL_TRACES_EXPORTER"},
-		{"OTEL_TRACES_EXPORTER=otlp OTEL_EXPORTER_OTLP_PROTOCOL=grpc", true, ""},
-		{"OTEL_TRACES_EXPORTER=otlp OTEL_EXPORTER_OTLP_PROTOCOL=carrier-pigeon", false, "OTEL_EXPORTER_OTLP_PROTOCOL"},
-	} {
-		got, err := newTracing(strings.Fields(c.environ), slog.New(slog.DiscardHandler))
-		if (got != nil) != c.on || (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
-			t.Errorf("with %q: %v, %v", c.environ, got, err)
-		}
-		if p, err := got.provider("a"); (p != nil) != c.on || err != nil {
-			t.Errorf("with %q the provider is %v, %v", c.environ, p, err)
-		}
-		got.close()
-	}
-}
 
 // collector is an OTLP collector over HTTP.
 type collector struct {
@@ -80,7 +51,7 @@ func TestServeTraces(t *testing.T) {
 			a.environ = []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"), "SHARELOCK_TRACING__KEYS=true"}
 			up := make(chan struct{})
 			var running *mesh.Node
-			a.newNode = func(cfg mesh.Config) (node, error) {
+			a.newNode = func(cfg mesh.Config) (host.Node, error) {
 				n, err := mesh.New(cfg)
 				running = n
 				return upNode{n, up}, err

@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"runtime"
@@ -16,9 +16,9 @@ const (
 	gcBallast = 64 << 20
 )
 
-// limitGarbage sets how much garbage this process accumulates, until end is called. It does
+// LimitGarbage sets how much garbage this process accumulates, until end is called. It does
 // nothing if the environment has GOGC or GOMEMLIMIT.
-func limitGarbage(environ []string) (end func()) {
+func LimitGarbage(environ []string) (end func()) {
 	for _, v := range environ {
 		if strings.HasPrefix(v, "GOGC=") || strings.HasPrefix(v, "GOMEMLIMIT=") {
 			return func() {}

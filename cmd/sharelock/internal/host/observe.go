@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"fmt"
@@ -18,8 +18,8 @@ const tailBytes = 256 << 10
 
 // observe gives a node its logger, whose level can be changed, and what else it knows for
 // debugging.
-func (a *app) observe(c *config.Config, from config.Origin) {
-	tail := logtail.New(a.stderr, tailBytes)
+func (h *Host) observe(c *config.Config, from config.Origin) {
+	tail := logtail.New(h.Stderr, tailBytes)
 	level := new(slog.LevelVar)
 	level.Set(c.LogLevel)
 	c.Mesh.Logger, c.Mesh.LogLevel = newLogger(tail, level, c.LogFormat), level
@@ -99,4 +99,13 @@ func protection(mode, whom string) string {
 		return whom + ", OPEN: with and without TLS (migrate)"
 	}
 	return whom + ", TLS " + mode
+}
+
+// newLogger returns the logger of a node.
+func newLogger(w io.Writer, level slog.Leveler, format string) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
 }

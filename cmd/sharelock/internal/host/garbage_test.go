@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"runtime/debug"
@@ -16,14 +16,14 @@ func TestLimitGarbage(t *testing.T) {
 	}
 	before := percent()
 	for _, environ := range [][]string{{"GOGC=100"}, {"A=b", "GOMEMLIMIT=1GiB"}} {
-		end := limitGarbage(environ)
+		end := LimitGarbage(environ)
 		if got := percent(); got != before {
 			t.Errorf("%v: GC percent %d, want %d", environ, got, before)
 		}
 		end()
 	}
 
-	end := limitGarbage([]string{"NOGOGC=1"})
+	end := LimitGarbage([]string{"NOGOGC=1"})
 	if got := percent(); got != gcPercent {
 		t.Errorf("GC percent %d, want %d", got, gcPercent)
 	}

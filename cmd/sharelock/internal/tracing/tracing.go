@@ -1,4 +1,4 @@
-package main
+package tracing
 
 import (
 	"context"
@@ -22,16 +22,17 @@ import (
 // tracingTime bounds how long a node that ends waits for a collector to take its last spans.
 const tracingTime = 2 * time.Second
 
-// tracing sends the spans of the nodes of this process to where the standard variables OTEL_* say.
+// Tracing sends the spans of the nodes of this process to where the standard variables OTEL_* say.
 // Spans wait in a bounded queue (OTEL_BSP_MAX_QUEUE_SIZE), and those that do not fit are dropped: a
-// collector that is slow or gone holds up nobody. A nil tracing sends none.
-type tracing struct {
+// collector that is slow or gone holds up nobody. A nil Tracing sends none.
+type Tracing struct {
+	version   string
 	protocol  string
 	providers []*sdktrace.TracerProvider
 }
 
-// newTracing returns nil if the environment does not ask for traces.
-func newTracing(environ []string, log *slog.Logger) (*tracing, error) {
+// New returns what the variables ask for. version is that of the program. New returns nil if the environment does not ask for traces.
+func New(environ []string, version string, log *slog.Logger) (*Tracing, error) {
 	env := func(name string) string {
 		value := ""
 		for _, e := range environ {
@@ -55,7 +56,7 @@ func newTracing(environ []string, log *slog.Logger) (*tracing, error) {
 	default:
 		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER: %q is not known: use otlp or none", exporter)
 	}
-	t := &tracing{protocol: env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")}
+	t := &Tracing{version: version, protocol: env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")}
 	if t.protocol == "" {
 		t.protocol = env("OTEL_EXPORTER_OTLP_PROTOCOL")
 	}
@@ -73,8 +74,8 @@ func newTracing(environ []string, log *slog.Logger) (*tracing, error) {
 	return t, nil
 }
 
-// provider returns what takes the spans of a node; nil if there are no traces.
-func (t *tracing) provider(node string) (trace.TracerProvider, error) {
+// Provider returns what takes the spans of a node; nil if there are no traces.
+func (t *Tracing) Provider(node string) (trace.TracerProvider, error) {
 	if t == nil {
 		return nil, nil
 	}
@@ -90,7 +91,7 @@ func (t *tracing) provider(node string) (trace.TracerProvider, error) {
 		return nil, fmt.Errorf("traces: %w", err)
 	}
 	about, err := resource.New(ctx, resource.WithAttributes(
-		attribute.String("service.name", "sharelock"), attribute.String("service.version", version()),
+		attribute.String("service.name", "sharelock"), attribute.String("service.version", t.version),
 		attribute.String("service.instance.id", node),
 	), resource.WithTelemetrySDK(), resource.WithFromEnv()) // the last one wins
 	if err != nil {
@@ -101,9 +102,9 @@ func (t *tracing) provider(node string) (trace.TracerProvider, error) {
 	return p, nil
 }
 
-// close sends what waits, if that does not take long. No error is worth reporting: spans are only
+// Close sends what waits, if that does not take long. No error is worth reporting: spans are only
 // spans.
-func (t *tracing) close() {
+func (t *Tracing) Close() {
 	if t == nil {
 		return
 	}
