@@ -18,9 +18,6 @@ import (
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
 )
 
-// patience bounds what a test waits for; none should come near it.
-const patience = 20 * time.Second
-
 // exitCode waits for a command in the background.
 func exitCode(t *testing.T, code <-chan int) int {
 	t.Helper()

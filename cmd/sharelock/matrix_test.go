@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -100,21 +99,6 @@ func (c *contender) held(t *testing.T) bool {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
 }
 
-// eventually polls for what the system tells no event of.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(patience)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-	}
-}
-
 // state is the letter that ps shows for a process, or X if there is none.
 func state(pid int) string {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -153,6 +137,8 @@ type stage struct {
 	start func(t *testing.T, c *contender, words []string) *scene
 	// typed signals come from the terminal.
 	typed bool
+	// interrupt: SIGINT is the only signal that it is about.
+	interrupt bool
 	// pid1: the command is PID 1 of a namespace. Signals that flock does not handle, which
 	// are all, do nothing there.
 	pid1 bool
@@ -161,8 +147,15 @@ type stage struct {
 }
 
 func inShell(options, script string) func(t *testing.T, c *contender, words []string) *scene {
+	return in("sh", options, script)
+}
+
+func in(shell, options, script string) func(t *testing.T, c *contender, words []string) *scene {
 	return func(t *testing.T, c *contender, words []string) *scene {
-		cmd := exec.Command("sh", options, strings.ReplaceAll(script, "LOCK", quoted(slices.Clone(words)...)))
+		if _, err := exec.LookPath(shell); err != nil {
+			t.Skip(err)
+		}
+		cmd := exec.Command(shell, options, strings.ReplaceAll(script, "LOCK", quoted(slices.Clone(words)...)))
 		cmd.Env = c.env
 		tty := onPty(t, cmd)
 		return &scene{cmd: cmd, at: tty, who: func(t *testing.T) int { return numberAfter(t, tty, "job ") }}
@@ -232,6 +225,9 @@ var stages = []stage{
 	{name: "stdin a pipe", start: inShell("-mc", `trap : INT; echo in | LOCK; echo "then $?."; read end`), typed: true, shell: true},
 	{name: "stdout a pipe", start: inShell("-mc", `trap : INT; { trap : INT QUIT; LOCK; echo "then $?." >&2; } | (trap "" INT QUIT; cat); read end`), typed: true, shell: true},
 	{name: "script", start: inShell("-c", `trap : INT QUIT; LOCK; echo "then $?."; read end`), typed: true, shell: true},
+	// Unlike dash, bash ends a loop only if the command in it was killed by SIGINT, not if it says so by its exit
+	// code: the loop goes on then, and nothing ever follows.
+	{name: "loop", start: in("bash", "-c", `trap : INT; (trap - INT; while :; do LOCK; code=$?; test $code -ge 128 || exit $code; done); echo "then $?."; read end`), typed: true, shell: true, interrupt: true},
 	{name: "no tty", start: plain()},
 	{name: "setsid", start: plain("setsid")},
 	{name: "nested", start: func(t *testing.T, c *contender, words []string) *scene {
@@ -328,7 +324,7 @@ func TestMatrixLosing(t *testing.T) {
 func TestMatrix(t *testing.T) {
 	for _, s := range stages {
 		for _, sig := range matrixSignals {
-			if s.typed && sig.key == "" {
+			if s.typed && sig.key == "" || s.interrupt && sig.sig != syscall.SIGINT {
 				continue
 			}
 			for _, phase := range []string{"waiting", "holding", "ending"} {

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -247,30 +244,5 @@ func TestInterruptedAcquire(t *testing.T) {
 	}
 	if a.err.String() != "" {
 		t.Errorf("got stderr %q, want none: the user knows why", a.err)
-	}
-}
-
-// Whatever signal ends an acquire, its place in the queue is given up first, and it says nothing.
-func TestInterruptedAcquireProcess(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
-		t.Run(sig.String(), func(t *testing.T) {
-			t.Parallel()
-			m := startMesh(t)
-			m.take("k", "somebody")
-			cmd := exec.Command(program(t), "acquire", "k", "--wait", "1m", "--server", m.addr)
-			var out bytes.Buffer
-			cmd.Stdout, cmd.Stderr = &out, &out
-			begin(t, cmd)
-			m.await(t, 1)
-			if err := cmd.Process.Signal(sig); err != nil {
-				t.Fatal(err)
-			}
-			if got := wait(t, cmd); got != 128+int(sig) || out.Len() > 0 {
-				t.Errorf("got exit code %d and %q, want %d and nothing", got, &out, 128+int(sig))
-			}
-			if n := m.waiting(); n != 0 {
-				t.Errorf("%d still wait", n)
-			}
-		})
 	}
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -222,6 +223,31 @@ func TestLockSetsid(t *testing.T) {
 				t.Errorf("got exit code %d, want %d", code, want)
 			}
 			eventually(t, "the end of the job", func() bool { return state(pid) == "X" })
+		})
+	}
+}
+
+// Whatever signal ends an acquire, its place in the queue is given up first, and it says nothing.
+func TestInterruptedAcquireProcess(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
+		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel()
+			m := startMesh(t)
+			m.take("k", "somebody")
+			cmd := exec.Command(program(t), "acquire", "k", "--wait", "1m", "--server", m.addr)
+			var out bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &out
+			begin(t, cmd)
+			m.await(t, 1)
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			if got := wait(t, cmd); got != 128+int(sig) || out.Len() > 0 {
+				t.Errorf("got exit code %d and %q, want %d and nothing", got, &out, 128+int(sig))
+			}
+			if n := m.waiting(); n != 0 {
+				t.Errorf("%d still wait", n)
+			}
 		})
 	}
 }
