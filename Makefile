@@ -140,6 +140,10 @@ cover: ## test coverage, to coverage.html
 lint: ## format, go vet, staticcheck and more (.golangci.yml), and the proto files
 	scripts/lint
 
+.PHONY: vuln
+vuln: ## look for known vulnerabilities in what the code calls (needs vuln.go.dev)
+	scripts/vuln $(PKG)
+
 .PHONY: generate
 generate: ## generate the code of the proto files
 	scripts/generate
