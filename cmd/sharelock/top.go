@@ -16,6 +16,7 @@ import (
 	"github.com/sgkandale/sharelock"
 	"github.com/sgkandale/sharelock/client"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/exit"
+	"github.com/sgkandale/sharelock/cmd/sharelock/internal/show"
 	"github.com/sgkandale/sharelock/cmd/sharelock/internal/text"
 	sharelockv1 "github.com/sgkandale/sharelock/proto/sharelock/v1"
 )
@@ -146,11 +147,9 @@ func (t *top) frame(ctx context.Context, screen bool) error {
 func (t *top) draw(ctx context.Context, w io.Writer, mesh sharelock.MeshState, list []sharelock.Activity) error {
 	fmt.Fprintf(w, "cluster %s, asked at %s: epoch %d, leader %s\n", text.OrNone(mesh.Cluster), text.OrNone(mesh.Node), mesh.Epoch, text.OrNone(mesh.Leader))
 	for _, c := range mesh.Conditions {
-		level := "WARNING"
-		if c.Severe {
-			level = "ERROR"
+		if err := show.Condition(w, c); err != nil {
+			return err
 		}
-		fmt.Fprintf(w, "%s: %s\n", level, text.Printable(c.Message))
 	}
 	fmt.Fprintln(w)
 	rows := [][]string{{"MEMBER", "HOLDS", "WAITERS", "LONGEST WAIT", "GRANTS/S", "ENDS/S", "QUARANTINED", "COPIES MISSING"}}

@@ -65,6 +65,16 @@ func (h *Host) dev(ctx context.Context, c config.Config, m DevMesh, d *devTLS) e
 		killAll(nodes)
 		return exit.Failure(err)
 	}
+	if err := awaitReady(ctx, nodes, signals); err != nil {
+		killAll(nodes)
+		return err
+	}
+	h.printDev(nodes, d)
+	return h.attend(ctx, nodes, signals)
+}
+
+// awaitReady waits until the nodes have found each other, or for a signal.
+func awaitReady(ctx context.Context, nodes []Node, signals <-chan os.Signal) error {
 	ready, cancel := context.WithTimeout(ctx, devReady)
 	defer cancel()
 	early := make(chan error, 1)
@@ -72,16 +82,18 @@ func (h *Host) dev(ctx context.Context, c config.Config, m DevMesh, d *devTLS) e
 	select {
 	case err := <-early:
 		if err != nil {
-			killAll(nodes)
 			return exit.Failure(fmt.Errorf("the nodes did not find each other: %w", err))
 		}
+		return nil
 	case sig := <-signals:
 		cancel()
 		<-early //nolint:errcheck // it was cancelled
-		killAll(nodes)
 		return &exit.Error{Code: exit.Signal + exit.Number(sig)}
 	}
-	h.printDev(nodes, d)
+}
+
+// attend waits until all nodes have left, or one has failed, or for a signal.
+func (h *Host) attend(ctx context.Context, nodes []Node, signals <-chan os.Signal) error {
 	ended, quit := nodeEnds(nodes)
 	defer quit()
 	// The nodes are in memory and end together. No node is left to hand over to, so they do

@@ -27,12 +27,22 @@ const (
 // without a lock would get one. A signal that was sent to every process, for example to a whole
 // control group, has reached CMD directly; relay recognises it because the sentinel got it, too.
 type relay struct {
-	out chan os.Signal
-	end chan struct{}
+	out     chan os.Signal
+	end     chan struct{}
+	working sync.WaitGroup
 
-	// received is the set of all signals so far. Only run may use it until run has ended.
+	// Only run may use the rest; received also stop, when run has ended.
+
+	// received is the set of all signals so far.
 	received map[os.Signal]bool
-	working  sync.WaitGroup
+	// queue holds the signals that are to be sent to CMD now.
+	queue []os.Signal
+	// back holds the signals that are held back.
+	back map[os.Signal]held
+	// seen is when the sentinel last got each signal.
+	seen map[os.Signal]time.Time
+	// questions is the number of the last question to the sentinel.
+	questions int64
 }
 
 // witness reports signals that were sent to every process. It is implemented by sentinel.
@@ -56,7 +66,10 @@ type held struct {
 }
 
 func newRelay(in <-chan os.Signal, w witness) *relay {
-	r := &relay{out: make(chan os.Signal), end: make(chan struct{}), received: map[os.Signal]bool{}}
+	r := &relay{
+		out: make(chan os.Signal), end: make(chan struct{}),
+		received: map[os.Signal]bool{}, back: map[os.Signal]held{}, seen: map[os.Signal]time.Time{},
+	}
 	r.working.Go(func() { r.run(in, w) })
 	return r
 }
@@ -69,58 +82,68 @@ func (r *relay) stop() (received func(os.Signal) bool) {
 }
 
 func (r *relay) run(in <-chan os.Signal, w witness) {
-	var (
-		queue     []os.Signal // signals to be sent to CMD now
-		back      = map[os.Signal]held{}
-		seen      = map[os.Signal]time.Time{}
-		questions int64
-	)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
 		var out chan os.Signal
 		var first os.Signal
-		if len(queue) > 0 {
-			out, first = r.out, queue[0]
+		if len(r.queue) > 0 {
+			out, first = r.out, r.queue[0]
 		}
 		select {
 		case out <- first:
-			queue = queue[1:]
+			r.queue = r.queue[1:]
 		case sig := <-in:
-			r.received[sig] = true
-			_, twice := back[sig]
-			switch last, echo := seen[sig]; {
-			case !endsProcess(sig) || counts(sig):
-				queue = append(queue, sig)
-			case twice, echo && time.Since(last) < echoTime:
-			default:
-				back[sig] = held{until: time.Now().Add(echoTime)}
-				timer.Reset(nearest(back))
-			}
+			r.take(sig)
+			timer.Reset(nearest(r.back))
 		case got := <-w.signals():
-			if got.sig != 0 {
-				seen[got.sig] = time.Now()
-				delete(back, got.sig)
-				continue
-			}
-			queue = append(queue, unwitnessed(back, got.answer)...)
+			r.hear(got)
 		case <-timer.C:
-			for _, sig := range inOrder(back) {
-				h := back[sig]
-				if time.Until(h.until) > 0 {
-					continue
-				}
-				if questions++; h.question == 0 && w.ask(questions) {
-					back[sig] = held{until: time.Now().Add(answerTime), question: questions}
-					continue
-				}
-				delete(back, sig)
-				queue = append(queue, sig)
-			}
-			timer.Reset(nearest(back))
+			r.decide(w)
+			timer.Reset(nearest(r.back))
 		case <-r.end:
 			return
 		}
+	}
+}
+
+// take queues a signal of this process, or holds it back if it would end the process.
+func (r *relay) take(sig os.Signal) {
+	r.received[sig] = true
+	_, twice := r.back[sig]
+	switch last, echo := r.seen[sig]; {
+	case !endsProcess(sig) || counts(sig):
+		r.queue = append(r.queue, sig)
+	case twice, echo && time.Since(last) < echoTime:
+	default:
+		r.back[sig] = held{until: time.Now().Add(echoTime)}
+	}
+}
+
+// hear handles what the sentinel reports.
+func (r *relay) hear(got witnessed) {
+	if got.sig != 0 {
+		r.seen[got.sig] = time.Now()
+		delete(r.back, got.sig)
+		return
+	}
+	r.queue = append(r.queue, unwitnessed(r.back, got.answer)...)
+}
+
+// decide asks the sentinel about the signals that were held back long enough, and queues those about
+// which there is no answer.
+func (r *relay) decide(w witness) {
+	for _, sig := range inOrder(r.back) {
+		h := r.back[sig]
+		if time.Until(h.until) > 0 {
+			continue
+		}
+		if r.questions++; h.question == 0 && w.ask(r.questions) {
+			r.back[sig] = held{until: time.Now().Add(answerTime), question: r.questions}
+			continue
+		}
+		delete(r.back, sig)
+		r.queue = append(r.queue, sig)
 	}
 }
 

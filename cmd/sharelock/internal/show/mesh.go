@@ -36,7 +36,33 @@ func Mesh(w io.Writer, m sharelock.MeshState) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	rows = [][]string{{"MEMBER", "VOTER", "STATE", "RELEASE", "OWNS", "BACKS", "HTTP", "GRPC", "PEER", "ID"}}
+	if err := text.Table(w, memberRows(m)); err != nil {
+		return err
+	}
+	for i, c := range m.Conditions {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		if err := Condition(w, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Condition prints what an operator should know, and whether it is severe.
+func Condition(w io.Writer, c sharelock.Condition) error {
+	level := "WARNING"
+	if c.Severe {
+		level = "ERROR"
+	}
+	_, err := fmt.Fprintf(w, "%s: %s\n", level, text.Printable(c.Message))
+	return err
+}
+
+// memberRows returns the members, and the absent voters below them.
+func memberRows(m sharelock.MeshState) [][]string {
+	rows := [][]string{{"MEMBER", "VOTER", "STATE", "RELEASE", "OWNS", "BACKS", "HTTP", "GRPC", "PEER", "ID"}}
 	for _, member := range m.Members {
 		voter, state := "no", "in"
 		if member.Voter {
@@ -62,22 +88,7 @@ func Mesh(w io.Writer, m sharelock.MeshState) error {
 			rows = append(rows, []string{text.OrNone(s.Name), "yes", state, "-", "0", "0", "-", "-", text.OrNone(s.Peer), text.OrNone(s.ID)})
 		}
 	}
-	if err := text.Table(w, rows); err != nil {
-		return err
-	}
-	for i, c := range m.Conditions {
-		if i == 0 {
-			fmt.Fprintln(w)
-		}
-		level := "WARNING"
-		if c.Severe {
-			level = "ERROR"
-		}
-		if _, err := fmt.Fprintf(w, "%s: %s\n", level, text.Printable(c.Message)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return rows
 }
 
 // seats returns how many voters answer, and how many more may fail, as text.
