@@ -128,7 +128,7 @@ var folders = []folder{
 		[]string{
 			".", "api", "api/refuse", "api/remote", "owner", "ring",
 			"internal/audit",
-			"mesh/census", "mesh/founding", "mesh/greeting",
+			"mesh/authfiles", "mesh/census", "mesh/founding", "mesh/greeting",
 			"internal/audit", "internal/quota", "internal/share",
 			"mesh/condition",
 			"mesh/epoch",
@@ -191,6 +191,7 @@ var folders = []folder{
 		[]string{".", "internal/release", "internal/ringproto", "internal/wake", "ring", "mesh/epoch", "mesh/gossip", "mesh/view", "proto/sharelock/peer/v1"},
 		nil,
 	},
+	{"mesh/authfiles", []string{"internal/ringproto", "mesh/gossip", "ring"}, nil},
 	{"mesh/keyring", []string{".", "ring"}, nil},
 	{"mesh/metrics", []string{"internal/metrics", "mesh/epoch", "mesh/link", "owner"}, []string{prometheus, protobuf}},
 	{"mesh/network", []string{"internal/netconn"}, nil},

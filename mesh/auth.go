@@ -1,15 +1,13 @@
 package mesh
 
 import (
-	"context"
 	"errors"
 	"log/slog"
-	"strings"
-	"time"
 
 	"github.com/sgkandale/sharelock/internal/audit"
 	"github.com/sgkandale/sharelock/internal/auth"
-	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/mesh/authfiles"
+	"github.com/sgkandale/sharelock/mesh/gossip"
 	"github.com/sgkandale/sharelock/ring"
 )
 
@@ -40,76 +38,21 @@ func openAuth(cfg Auth, record *audit.Log, log *slog.Logger) (*auth.Authority, e
 	})
 }
 
-// authHash names the content of the auth file; empty if there is none.
-func (n *Node) authHash() string {
-	if n.auth == nil {
-		return ""
+// compareAuth makes what compares the auth files of the members.
+func (n *Node) compareAuth() *authfiles.Watch {
+	own := func() string { return "" }
+	if n.auth != nil {
+		own = n.auth.Hash
 	}
-	return n.auth.Hash()
-}
-
-// authHashes are what the processes of the mesh say of their auth files in gossip.
-func (n *Node) authHashes() map[ring.Identity]string {
-	hashes := map[ring.Identity]string{}
-	for _, p := range n.gossip.Processes() {
-		hashes[ringproto.DecodeIdentity(p.Meta.GetIdentity())] = p.Meta.GetAuthHash()
-	}
-	return hashes
-}
-
-const (
-	// authCompare is how often the auth files of the members are compared.
-	authCompare = 5 * time.Second
-	// authRollOut is how long they may differ before that is worth a warning: a new file does not
-	// reach all members at once.
-	authRollOut = 30 * time.Second
-)
-
-// watchAuth tells the others when the auth file has changed, and warns while theirs differ.
-func (n *Node) watchAuth(ctx context.Context) {
-	tick := time.NewTicker(authCompare)
-	defer tick.Stop()
-	announced := n.authHash()
-	var (
-		differ, warned string
-		since          time.Duration
-	)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if hash := n.authHash(); hash != announced {
-			announced = hash
-			n.announce()
-		}
-		now := n.clock()
-		if others := n.authDiffers(); others != differ {
-			differ, since = others, now
-		}
-		if differ != warned && (differ == "" || now-since >= authRollOut) {
-			if warned = differ; warned != "" {
-				n.log.Warn("the auth files of members differ: what a caller may do depends on the node", "hash", announced, "members", warned)
+	return &authfiles.Watch{
+		Own: own, Processes: func() []gossip.Process { return n.gossip.Processes() }, Changed: n.announce, Clock: n.clock, Log: n.log,
+		Members: func() []ring.Member {
+			if v := n.views.Now(); v != nil {
+				return v.Members
 			}
-		}
+			return nil
+		},
 	}
-}
-
-// authDiffers names the members of the view whose auth files are not that of this node.
-func (n *Node) authDiffers() string {
-	v := n.views.Now()
-	if v == nil {
-		return ""
-	}
-	hashes := n.authHashes()
-	var names []string
-	for _, m := range v.Members {
-		if hash, known := hashes[m.Identity]; known && hash != n.authHash() {
-			names = append(names, m.Name)
-		}
-	}
-	return strings.Join(names, ", ")
 }
 
 // AuthFailures returns how often callers could not be authenticated, by reason.

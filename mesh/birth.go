@@ -119,7 +119,7 @@ func (n *Node) meta() *peerv1.Meta {
 		Identity: ringproto.EncodeIdentity(n.self), Name: n.cfg.Name, Cluster: n.cfg.Cluster, ClusterId: n.clusterID(),
 		Peer: n.addrs.Peer, Http: n.addrs.HTTP, Grpc: n.addrs.GRPC, SeedsHash: gossip.SeedsHash(n.cfg.Seeds),
 		Release: n.program().Newest, OldestRelease: n.program().Oldest,
-		Tls: n.secure.peers != nil, AuthHash: n.authHash(), Founds: n.cfg.Found,
+		Tls: n.secure.peers != nil, AuthHash: n.authFiles.Own(), Founds: n.cfg.Found,
 	}
 	m.SeedIndex = n.seedIndex.Load()
 	m.GossipKeys = n.keys.fitting(m)

@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/sgkandale/sharelock/mesh/epoch"
 	"github.com/sgkandale/sharelock/mesh/link"
@@ -32,19 +31,11 @@ func (n *Node) metricsSource() metrics.Source {
 
 		AuthFailures: n.AuthFailures,
 		AuditDropped: n.cfg.Audit.Dropped,
-		Certificates: n.certificateNumbers,
+		Certificates: n.secure.expiry,
 		Reloads:      n.reloadNumbers,
 		WatchStreams: n.watches.Streams,
 		WatchResets:  n.watches.Resets,
 	}
-}
-
-// certificateNumbers returns when the certificate of this node expires.
-func (n *Node) certificateNumbers() map[string]time.Time {
-	if n.secure.store == nil {
-		return nil
-	}
-	return map[string]time.Time{"node": n.secure.store.Stats().Expires}
 }
 
 // reloadNumbers returns how often files were reloaded, of those that there are.

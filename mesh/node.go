@@ -27,6 +27,7 @@ import (
 	"github.com/sgkandale/sharelock/internal/share"
 	"github.com/sgkandale/sharelock/internal/trace"
 	"github.com/sgkandale/sharelock/internal/wake"
+	"github.com/sgkandale/sharelock/mesh/authfiles"
 	"github.com/sgkandale/sharelock/mesh/census"
 	"github.com/sgkandale/sharelock/mesh/condition"
 	"github.com/sgkandale/sharelock/mesh/epoch"
@@ -109,6 +110,8 @@ type Node struct {
 	conditions *condition.Tracker
 	// auth knows the principals; nil if callers are not authenticated.
 	auth *auth.Authority
+	// authFiles compares the auth files of the members.
+	authFiles *authfiles.Watch
 	// telling are the members that are being told of holds that were taken away.
 	telling room
 	// draining is closed when waiting calls are sent away to other nodes.
@@ -167,6 +170,7 @@ func (n *Node) open() error {
 	if n.auth, err = openAuth(n.cfg.Auth, n.cfg.Audit, n.log); err != nil {
 		return err
 	}
+	n.authFiles = n.compareAuth()
 	n.self = n.data.Identity()
 	if err := n.openHistory(); err != nil {
 		return err
@@ -184,7 +188,7 @@ func (n *Node) open() error {
 	if err := n.openKeys(); err != nil {
 		return err
 	}
-	if err := errors.Join(n.checkExposure(n.ctx, n.keys.required()), n.secureStreams()); err != nil {
+	if err := errors.Join(n.checkExposure(n.ctx, n.keys.required()), n.secure.open(&n.cfg, n.network.Dial, func() []gossip.Process { return n.gossip.Processes() }, n.log)); err != nil {
 		return err
 	}
 	if err := n.bind(); err != nil {
@@ -198,7 +202,7 @@ func (n *Node) open() error {
 	}
 	n.views = epoch.New(epoch.Config{Follow: n.followCluster, Fits: n.fits, Lease: n.cfg.Lease, Log: n.log})
 	n.peers = peer.New(peer.Config{
-		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Views: n.views, Dial: n.dialCall, Options: n.hooks.Calls,
+		Self: n.self, Releases: n.program(), Cluster: n.clusterID, Views: n.views, Dial: n.secure.dialCall, Options: n.hooks.Calls,
 		Address: n.addressOf, Leader: n.leaderAtWork, Clock: n.clock, Spawn: n.tasks.Go, Log: n.log,
 	})
 	n.openKeyring()
@@ -317,7 +321,7 @@ func (n *Node) Start() error {
 
 	if n.auth != nil {
 		n.tasks.Go(func() { n.auth.Run(n.ctx) })
-		n.tasks.Go(func() { n.watchAuth(n.ctx) })
+		n.tasks.Go(func() { n.authFiles.Run(n.ctx) })
 	}
 	n.tasks.Go(func() { n.watchViews(n.ctx) })
 	n.tasks.Go(func() { n.watchStart(n.ctx) })
@@ -325,9 +329,11 @@ func (n *Node) Start() error {
 	n.tasks.Go(func() { n.leadership.watch(n.ctx) })
 	n.tasks.Go(func() { n.founder().Run(n.ctx) })
 	n.tasks.Go(func() { n.watchReplaced(n.ctx) })
-	n.tasks.Go(func() { n.watchDisk(n.ctx) })
-	n.tasks.Go(func() { n.watchCertificates(n.ctx) })
-	n.tasks.Go(func() { n.watchMigration(n.ctx) })
+	if !n.data.Volatile() {
+		n.tasks.Go(func() { watchDisk(n.ctx, n.agree, n.lease) })
+	}
+	n.tasks.Go(func() { n.secure.watch(n.ctx) })
+	n.tasks.Go(func() { n.cfg.TLS.warnOfMigration(n.ctx, n.log) })
 	n.tasks.Go(func() { n.keys.own.Run(n.ctx) })
 	n.tasks.Go(func() { n.keys.all.CatchUp(n.ctx) })
 	n.tasks.Go(func() { n.router.Run(n.ctx) })

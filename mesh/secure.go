@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -30,29 +31,31 @@ type secure struct {
 	announced announced
 	// refused bounds the log of members that take TLS only.
 	refused seldom.Log
+	log     *slog.Logger
 }
 
-// secureStreams loads the certificate, and decides how streams are opened and accepted.
-func (n *Node) secureStreams() error {
-	n.secure.dial = n.network.Dial
-	if !n.cfg.TLS.configured() {
+// open loads the certificate, and decides how streams are opened with dial and accepted. processes are
+// those that gossip knows.
+func (s *secure) open(cfg *Config, dial nodetls.Dial, processes func() []gossip.Process, log *slog.Logger) error {
+	s.log, s.dial = log, dial
+	if !cfg.TLS.configured() {
 		return nil
 	}
 	var err error
-	if n.secure.store, err = nodetls.Open(nodetls.Config{Source: n.cfg.TLS.source(), Member: n.cfg.memberName(), Log: n.log}); err != nil {
+	if s.store, err = nodetls.Open(nodetls.Config{Source: cfg.TLS.source(), Member: cfg.memberName(), Log: log}); err != nil {
 		return err
 	}
-	members := n.cfg.TLS.members()
+	members := cfg.TLS.members()
 	if members == TLSOff {
 		return nil
 	}
 	migrate := members == TLSMigrate
-	n.secure.peers = &peerport.Secure{Handshake: n.secure.store.Members(migrate).Handshake, Plain: nodetls.ErrPlain}
+	s.peers = &peerport.Secure{Handshake: s.store.Members(migrate).Handshake, Plain: nodetls.ErrPlain}
 	var speaks func(string) bool
 	if migrate {
-		speaks = func(addr string) bool { return n.secure.announced.at(addr, n.gossip.Processes()) }
+		speaks = func(addr string) bool { return s.announced.at(addr, processes()) }
 	}
-	n.secure.dial = n.secure.store.Dialer(n.network.Dial, speaks).Dial
+	s.dial = s.store.Dialer(dial, speaks).Dial
 	return nil
 }
 
@@ -63,8 +66,8 @@ const unackedCall = 3 * time.Second
 
 // dialCall opens a stream for calls of another member. On one without TLS, the answer of a process
 // that takes TLS only, which gRPC does not know, is reported.
-func (n *Node) dialCall(ctx context.Context, addr string) (net.Conn, error) {
-	conn, err := n.secure.dial(ctx, addr)
+func (s *secure) dialCall(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := s.dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +76,8 @@ func (n *Node) dialCall(ctx context.Context, addr string) (net.Conn, error) {
 		return conn, nil
 	}
 	return &plainCall{Conn: conn, refused: func() {
-		if n.secure.refused.Allow(addr) {
-			n.log.Error("a member takes streams with TLS only, and this node has none between members (tls.members)", "address", addr)
+		if s.refused.Allow(addr) {
+			s.log.Error("a member takes streams with TLS only, and this node has none between members (tls.members)", "address", addr)
 		}
 	}}, nil
 }
@@ -112,11 +115,27 @@ func (n *Node) clientPort(l net.Listener, what, addr string, server func(*nodetl
 	return server(n.secure.store, mode).Listen(l, func(conn net.Conn) { refuse.Plain(conn, needs) }, n.log)
 }
 
-// watchCertificates follows changes of the certificate.
-func (n *Node) watchCertificates(ctx context.Context) {
-	if n.secure.store != nil {
-		n.secure.store.Run(ctx)
+// watch follows changes of the certificate, until ctx ends.
+func (s *secure) watch(ctx context.Context) {
+	if s.store != nil {
+		s.store.Run(ctx)
 	}
+}
+
+// stats returns counts of the certificates, or the zero value without TLS.
+func (s *secure) stats() nodetls.Stats {
+	if s.store == nil {
+		return nodetls.Stats{}
+	}
+	return s.store.Stats()
+}
+
+// expiry returns when the certificate expires, by its name in metrics; nil without TLS.
+func (s *secure) expiry() map[string]time.Time {
+	if s.store == nil {
+		return nil
+	}
+	return map[string]time.Time{"node": s.store.Stats().Expires}
 }
 
 // announced remembers which peer ports take TLS, as their processes say in gossip: a member that

@@ -33,8 +33,8 @@ func (n *Node) Status() sharelock.MeshState {
 	st.Quarantined, st.Active = stats.Quarantined, stats.Active
 	st.LeaseRemaining = a.Service.LeaseLeft()
 	st.LeaseValid = st.LeaseRemaining > 0
-	hashes := n.authHashes()
-	st.AuthHash = n.authHash()
+	hashes := n.authFiles.Hashes()
+	st.AuthHash = n.authFiles.Own()
 	st.Stalls = n.stalls.list(a.View, n.clock())
 	if err := n.agree.DiskError(); err != nil {
 		st.DiskError = err.Error()

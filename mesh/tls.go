@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -113,13 +114,13 @@ func (c *Config) validateTLS(check func(ok bool, key, format string, args ...any
 // migrationNotice is how often a node reports that TLS is being turned on.
 const migrationNotice = time.Hour
 
-// watchMigration warns while this node takes streams without TLS besides those with.
-func (n *Node) watchMigration(ctx context.Context) {
+// warnOfMigration warns while a node takes streams without TLS besides those with, until ctx ends.
+func (t *TLS) warnOfMigration(ctx context.Context, log *slog.Logger) {
 	var keys []string
-	if n.cfg.TLS.members() == TLSMigrate {
+	if t.members() == TLSMigrate {
 		keys = append(keys, "tls.members")
 	}
-	if n.cfg.TLS.clients() == nodetls.ClientsMigrate {
+	if t.clients() == nodetls.ClientsMigrate {
 		keys = append(keys, "tls.clients")
 	}
 	if len(keys) == 0 {
@@ -128,7 +129,7 @@ func (n *Node) watchMigration(ctx context.Context) {
 	tick := time.NewTicker(migrationNotice)
 	defer tick.Stop()
 	for {
-		n.log.Warn("connections without TLS are accepted: end the migration when all nodes, or all clients, have TLS", "migrate", keys)
+		log.Warn("connections without TLS are accepted: end the migration when all nodes, or all clients, have TLS", "migrate", keys)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -154,9 +155,4 @@ func (n *Node) Reload() error {
 }
 
 // TLSStats returns counts of the node's certificates, or the zero value without TLS.
-func (n *Node) TLSStats() nodetls.Stats {
-	if n.secure.store == nil {
-		return nodetls.Stats{}
-	}
-	return n.secure.store.Stats()
-}
+func (n *Node) TLSStats() nodetls.Stats { return n.secure.stats() }

@@ -1,0 +1,90 @@
+package authfiles
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sgkandale/sharelock/internal/ringproto"
+	"github.com/sgkandale/sharelock/internal/virtual"
+	"github.com/sgkandale/sharelock/mesh/gossip"
+	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
+	"github.com/sgkandale/sharelock/ring"
+)
+
+// mesh is what a Watch sees: the hashes of members, by name, "" for one that gossip does not know.
+type mesh struct {
+	own     string
+	others  map[string]string
+	changes int
+	log     strings.Builder
+}
+
+func (m *mesh) watch(began time.Time) *Watch {
+	identity := func(name string) ring.Identity { return ring.Identity{ID: name, Counter: 1} }
+	return &Watch{
+		Own: func() string { return m.own },
+		Processes: func() (list []gossip.Process) {
+			for name, hash := range m.others {
+				if hash != "" {
+					list = append(list, gossip.Process{Meta: &peerv1.Meta{Identity: ringproto.EncodeIdentity(identity(name)), AuthHash: hash}})
+				}
+			}
+			return append(list, gossip.Process{Meta: &peerv1.Meta{Identity: ringproto.EncodeIdentity(identity("no-member")), AuthHash: "x"}})
+		},
+		Members: func() (list []ring.Member) {
+			for name := range m.others {
+				list = append(list, ring.Member{Identity: identity(name), Name: name})
+			}
+			return list
+		},
+		Changed: func() { m.changes++ },
+		Clock:   func() time.Duration { return time.Since(began) },
+		Log:     slog.New(slog.NewTextHandler(&m.log, nil)),
+	}
+}
+
+// It warns once of members whose files differ for longer than a rollout takes, and again after they
+// were alike; a process that is no member, or that gossip does not know, does not matter.
+func TestWatch(t *testing.T) {
+	virtual.Test(t, func(t *testing.T) {
+		m := &mesh{own: "1", others: map[string]string{"a": "1", "b": "1", "lost": ""}}
+		w := m.watch(time.Now())
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			w.Run(ctx)
+		}()
+		// after waits and returns how many warnings there are.
+		after := func(d time.Duration) int {
+			time.Sleep(d)
+			synctest.Wait()
+			return strings.Count(m.log.String(), "members=b")
+		}
+		if n := after(time.Minute); n != 0 || m.log.Len() > 0 || m.changes != 0 {
+			t.Errorf("files that are alike: %d changes, log %q", m.changes, m.log.String())
+		}
+		m.own, m.others["a"] = "2", "2"
+		if n := after(rollOut); n != 0 || m.changes != 1 {
+			t.Errorf("during the rollout: %d warnings, %d changes", n, m.changes)
+		}
+		if n := after(5 * time.Minute); n != 1 {
+			t.Errorf("after the rollout: %d warnings, want 1: %s", n, m.log.String())
+		}
+		m.others["b"] = "2"
+		after(compare)
+		m.others["b"] = "3"
+		if n := after(rollOut + 2*compare); n != 2 || m.changes != 1 {
+			t.Errorf("when it differs again: %d warnings, want 2; %d changes", n, m.changes)
+		}
+		if got := w.Hashes()[ring.Identity{ID: "b", Counter: 1}]; got != "3" {
+			t.Errorf("the file of b is %q", got)
+		}
+		cancel()
+		<-ended
+	})
+}
