@@ -85,8 +85,8 @@ type Log struct {
 	// closing is closed by Close, and ended when the writer has returned.
 	closing, ended chan struct{}
 	close          sync.Once
-	// hangs is set when a caller has waited in vain, until the writer makes progress. While it
-	// is set nobody waits.
+	// hangs is set when a caller's wait has timed out, and cleared when the writer makes progress. While
+	// it is set, callers do not wait.
 	hangs   atomic.Bool
 	dropped atomic.Uint64
 	denials denials
@@ -95,8 +95,8 @@ type Log struct {
 	gap gap
 }
 
-// entry is one event on its way; written is closed when the writer is done with it, and nil if
-// nobody waits.
+// entry is a queued event. written is closed when the writer is done with it; it is nil if no caller
+// waits.
 type entry struct {
 	event   Event
 	written chan struct{}

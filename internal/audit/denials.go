@@ -27,28 +27,29 @@ const (
 	maxDeniers = 4096
 )
 
-// denials counts denials. The zero value has seen none.
+// denials decides which denials are logged one by one, and counts the others. The zero value is ready to
+// use.
 type denials struct {
 	mu sync.Mutex
-	// of has those who were denied something not long ago; guarded by mu.
+	// of has the callers that were denied something recently; guarded by mu.
 	of  map[denier]*denied
 	all bucket // guarded by mu
 }
 
-// denier is whose call was denied: a principal, or a host. The zero value is everyone for whom there
-// was no room.
+// denier is a caller whose calls were denied: a principal, or a host. The zero value stands for all callers
+// beyond maxDeniers.
 type denier struct{ principal, host string }
 
 // denied are the denials of one denier.
 type denied struct {
 	lines bucket
-	// left is the number of denials that were left out since the last summary, since when the first
-	// of them came.
+	// left is the number of denials that were not logged since the last summary; since is the time of the
+	// first of them.
 	left  uint64
 	since time.Time
 }
 
-// bucket lets a burst through, and then one event in each interval. The zero value is full.
+// bucket is a token bucket: it allows a burst, and then one event per interval. The zero value is full.
 type bucket struct{ empty time.Time }
 
 // take reports whether one more event may pass now.
@@ -63,7 +64,7 @@ func (b *bucket) take(now time.Time, burst int, every time.Duration) bool {
 	return true
 }
 
-// pass reports whether the line of a denial is to be written. If not, it is counted.
+// pass reports whether a denial is logged. If not, it is counted.
 func (d *denials) pass(now time.Time, e *Event) bool {
 	who := denier{host: share.HostOf(e.Remote)}
 	if e.Principal != "" && e.Credential != "" && e.Credential != "none" {

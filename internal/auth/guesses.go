@@ -56,8 +56,8 @@ func (g *guesses) failed(from netip.Addr, now time.Time) {
 	g.full[from] = end.Add(guessInterval)
 }
 
-// forget makes room: it drops the addresses whose buckets are empty, or the emptiest of a few if
-// there are none. It needs mu.
+// forget removes the addresses whose buckets are empty or, if there are none, the emptiest of a few. mu must
+// be held.
 func (g *guesses) forget(now time.Time) {
 	var emptiest netip.Addr
 	least, seen := time.Duration(math.MaxInt64), 0

@@ -114,15 +114,15 @@ func (id *Identity) Within(v Verb, prefix string) (list []string, all bool, err 
 	return list, false, err
 }
 
-// Nobody reports whether the identity may do nothing at all, because it has presented nothing.
+// Nobody reports whether the caller has presented no credentials and anonymous callers may do nothing.
 func (id *Identity) Nobody() bool { return id.kind == None && len(id.Rules()) == 0 }
 
-// Same reports whether two identities are of one principal with the same rules.
+// Same reports whether two identities have the same principal and the same rules.
 func (id *Identity) Same(other *Identity) bool {
 	return id.rules == other.rules && id.name == other.name
 }
 
-// denied returns the error of a call that is not allowed. It says which rule would allow it.
+// denied returns the error for a call that is not allowed. Its message names a rule that would allow it.
 func (id *Identity) denied(v Verb, what, prefix string) error {
 	if id.kind != None {
 		entry, _, _ := strings.Cut(id.name, "/")

@@ -183,7 +183,7 @@ func (k *issuerKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, e
 	}
 	keys, err := k.fetch(ctx, known)
 	if err != nil {
-		// Whoever presents a JWT must not learn what this node reaches, and how.
+		// The sender of a JWT must not learn what this node can reach, and how.
 		if !errors.Is(err, errFetched) {
 			k.log.Warn("cannot read the keys of an issuer of JWTs", "issuer", k.issuer, "error", err)
 		}

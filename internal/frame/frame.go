@@ -19,11 +19,11 @@ const (
 	// Buffer is what is read at once, at most, and about the most that is copied in order
 	// to be written at once, in bytes.
 	Buffer = 64 << 10
-	// least is what is read at once as long as little comes: most streams are idle most of
-	// the time, and there may be many.
+	// least is the initial size of the read buffer in bytes. It is small because most streams are idle
+	// most of the time, and there may be many.
 	least = 512
-	// calm is after how many messages in a row that need little room what there is is given
-	// back, beyond roomy.
+	// calm is the number of consecutive small messages after which a buffer larger than roomy bytes is
+	// freed.
 	calm  = 16
 	roomy = 4 << 10
 )
@@ -43,7 +43,7 @@ type Conn struct {
 	full bool
 
 	out []byte
-	// little counts how often in a row little room was needed, to read and to write.
+	// littleIn and littleOut count consecutive messages that used little of the read and the write buffer.
 	littleIn, littleOut int
 	// patience is how long a message may take to be sent, or a quarter longer; renewed
 	// is when that was last said.
@@ -104,7 +104,7 @@ func (c *Conn) Recv() ([]byte, error) {
 	}
 }
 
-// little counts uses of room that was not needed, and says when to give it back.
+// little counts consecutive uses of a buffer that is much too large, and reports whether to free it.
 func little(times *int, used, room int) bool {
 	if room <= roomy || used > room/8 {
 		*times = 0

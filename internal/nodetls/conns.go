@@ -7,13 +7,15 @@ import (
 	"sync"
 )
 
-// conns are the open streams whose other end has shown a certificate. The zero value is ready.
+// conns holds the open streams whose peer has presented a certificate, so that they can be closed when
+// its authority is no longer trusted. The zero value is ready to use.
 type conns struct {
 	mu   sync.Mutex
 	open map[*socket][]*x509.Certificate // guarded by mu
 }
 
-// socket is a stream below TLS. It gives the bytes that were read to find out what the stream is.
+// socket is the connection below TLS. Read returns first the bytes that were read to find out whether
+// the stream is TLS.
 type socket struct {
 	net.Conn
 	head  []byte
@@ -39,8 +41,8 @@ func (s *socket) Close() error {
 	return s.Conn.Close()
 }
 
-// add keeps a stream whose other end has shown a certificate. The stream is closed if the newest
-// set does not vouch for it; the handshake may have used an older one.
+// add records a stream whose peer has presented a certificate. It closes the stream if the newest set does
+// not trust the certificate: the handshake may have used an older set.
 func (c *conns) add(s *socket, peer []*x509.Certificate, newest func() *Set, log *slog.Logger) {
 	if len(peer) == 0 {
 		return
@@ -68,7 +70,7 @@ func (c *conns) len() int {
 	return len(c.open)
 }
 
-// closeRevoked closes the streams for whose certificates a set does not vouch.
+// closeRevoked closes the streams whose certificates a set does not trust.
 func (c *conns) closeRevoked(set *Set, log *slog.Logger) {
 	c.mu.Lock()
 	revoked := make(map[*socket][]*x509.Certificate)

@@ -5,8 +5,8 @@
 // set that fits together. What is made from a set is immutable: every handshake uses the set that
 // is current when it begins.
 //
-// A [Server] makes TLS of the streams that come in on a port, and a [Dialer] of those that are
-// opened to other members. Members know each other by one DNS name, see [certs.MemberName], which
-// both sides ask for. Both keep the streams whose other end has shown a certificate, and close
-// them when the bundle does not vouch for that certificate any more.
+// A [Server] does the handshakes of the streams that a port accepts, and a [Dialer] those of the streams
+// to other members. Members know each other by one DNS name, see [certs.MemberName], which
+// both sides require. Server and Dialer record the streams whose peer has presented a certificate, and
+// close them when the bundle no longer contains the authority of that certificate.
 package nodetls

@@ -127,8 +127,8 @@ func (l *Listener) open(conn net.Conn) {
 	}
 }
 
-// level returns how loud a refusal is: one line a minute for each host, and nothing for an other end that
-// goes away or says nothing, as probes do.
+// level returns the level at which a refusal is logged: a warning once a minute for each host, and debug for
+// the rest and for connections that end or send nothing, like those of probes.
 func (l *Listener) level(conn net.Conn, err error) slog.Level {
 	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) ||
 		!l.refused.Allow(share.Host(conn.RemoteAddr())) {

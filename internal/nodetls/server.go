@@ -74,9 +74,9 @@ func (s *Server) Handshake(conn net.Conn) (net.Conn, error) {
 	return c, nil
 }
 
-// Conn is a TLS stream. Its Close never waits: it closes the stream below and does not say so in
-// TLS, for which a stream whose other end takes nothing would wait. Whatever is carried by it has
-// lengths of its own, so that the end of a stream cannot be taken for the end of a message.
+// Conn is a TLS stream. Close never blocks: it closes the connection below without sending TLS's
+// close_notify, which would block on a peer that does not read. The protocols above frame their messages,
+// so that a truncated stream cannot be taken for a complete message.
 type Conn struct {
 	*tls.Conn
 	below *socket

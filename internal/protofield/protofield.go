@@ -1,7 +1,7 @@
 // Package protofield reads and writes messages of Protocol Buffers field by field, for those
 // that are so many that an object and its reflection for each would be most of their
-// cost. Whoever uses it holds what it writes and reads against the generated code, in
-// tests.
+// cost. Tests of the packages that use it compare what it writes and reads with the generated
+// code.
 package protofield
 
 import (
@@ -66,7 +66,7 @@ func Next(rest *[]byte) (Field, error) {
 	return next(rest)
 }
 
-// next is Next for whatever may come.
+// next is Next for fields of any size.
 func next(rest *[]byte) (Field, error) {
 	num, typ, n := protowire.ConsumeTag(*rest)
 	if n < 0 {

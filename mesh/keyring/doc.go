@@ -2,7 +2,7 @@
 // primary, encrypts what the process sends, while each of them decrypts what it receives.
 //
 // [Keys] is the ring of one process. It comes from one of two places. If the configuration names
-// a keys file, the file is the truth: it is read again when it has changed, and nothing else
+// a keys file, the file is authoritative: it is read again when it has changed, and nothing else
 // changes the ring. Otherwise the ring is in the data directory (keyring.json), and commands
 // change it.
 //

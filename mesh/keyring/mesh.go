@@ -162,7 +162,7 @@ func (m *Mesh) prepare(ctx context.Context, c sharelock.KeyringChange) ([]answer
 	if err != nil {
 		return nil, err
 	}
-	// To install a key locks nobody out.
+	// Installing a key does not lock out any member.
 	if len(of.Absent) > 0 && c.Action != sharelock.InstallKey && !c.WithoutAbsent {
 		return nil, &sharelock.Error{Err: sharelock.ErrNotConfirmed, Message: fmt.Sprintf(
 			"nothing was changed: %s would not have the key when back; start it, give up its seat (decommission), or leave it out (--without-absent)",
