@@ -29,4 +29,8 @@
 // bounds of Q6, the sizes of what is relayed, founding (V0), Raft's snapshots, more than
 // one Raft entry under way, and seats and links in one model. Simulation and storms cover
 // these (package cluster).
+//
+// A deaf member with R=1 is not an instance, because V6a accepts a loss there: a member that
+// answers nothing may be the only witness of an epoch (4.2). Its removal then quarantines the
+// partition, though the last decision lives at another member.
 package model

@@ -58,6 +58,7 @@ var instances = []struct {
 	{"3 members and a joiner, R=2, a crash, a cut", full, Model{N: 4, Joiners: 1, R: 2, Crashes: 1, Cuts: 1}},
 	{"4 members, R=1, a cut", short, Model{N: 4, R: 1, Cuts: 1}},
 	{"4 members, R=1, a one-way cut", short, Model{N: 4, R: 1, OneWays: 1}},
+	{"4 members, R=2, a deaf one", full, Model{N: 4, R: 2, Deafs: 1}},
 	{"4 members, R=1, three leave", full, Model{N: 4, R: 1, Leaves: 3}},
 	{"4 members, R=2, a crash, an election", short, Model{N: 4, R: 2, Crashes: 1, Elections: 1}},
 	{"4 members, R=2, a one-way cut, an election", full, Model{N: 4, R: 2, OneWays: 1, Elections: 1}},
