@@ -280,7 +280,7 @@ var folders = []folder{
 		},
 		[]string{cobra, pflag, koanf, yaml, xsys, protobuf},
 	},
-	// The parts of the program. None of them knows a command or a flag.
+	// The parts of the program. None of them knows a command; config names the flags of settings.
 	{"cmd/sharelock/internal/config", []string{"cmd/sharelock/internal/text", "internal/audit", "mesh", "mesh/keyring"}, []string{koanf}},
 	{"cmd/sharelock/internal/exit", []string{".", "client", "cmd/sharelock/internal/text"}, nil},
 	{"cmd/sharelock/internal/getopt", nil, nil},

@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	// DevPort is the first node's HTTP port, and DevStep is added for each further node.
+	// DevPort is the first node's HTTP port.
 	DevPort = 50051
+	// DevStep is added to a node's ports for each further node.
 	DevStep = 10
 	// MostDevNodes is the maximum number of nodes: they are named by letters.
 	MostDevNodes = 26

@@ -27,7 +27,8 @@ type scriptedNode struct {
 	hangs bool
 }
 
-func (n *scriptedNode) Start() error                    { n.log = append(n.log, "start"); return nil }
+func (n *scriptedNode) Start() error { n.log = append(n.log, "start"); return nil }
+
 func (n *scriptedNode) WaitReady(context.Context) error { n.log = append(n.log, "wait"); return nil }
 func (n *scriptedNode) Kill()                           { n.log = append(n.log, "kill") }
 func (n *scriptedNode) Done() <-chan struct{}           { return n.done }
