@@ -34,6 +34,7 @@ import (
 )
 
 func main() {
+	host.SampleMemory()
 	if code, ok := job.RunHidden(os.Args[1:]); ok {
 		os.Exit(code)
 	}

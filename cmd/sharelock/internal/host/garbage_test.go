@@ -1,6 +1,7 @@
 package host
 
 import (
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"testing"
@@ -37,5 +38,17 @@ func TestLimitGarbage(t *testing.T) {
 	end()
 	if got := percent(); got != before {
 		t.Errorf("GC percent %d at the end, want %d", got, before)
+	}
+}
+
+// A rate that somebody has chosen stays.
+func TestSampleMemory(t *testing.T) {
+	was := runtime.MemProfileRate
+	t.Cleanup(func() { runtime.MemProfileRate = was })
+	for _, tt := range []struct{ before, want int }{{goSample, sample}, {0, 0}, {1, 1}} {
+		runtime.MemProfileRate = tt.before
+		if SampleMemory(); runtime.MemProfileRate != tt.want {
+			t.Errorf("a rate of %d became %d, want %d", tt.before, runtime.MemProfileRate, tt.want)
+		}
 	}
 }
