@@ -60,12 +60,16 @@ type header struct {
 // bytes returns the size of the whole block.
 func (h *header) bytes() int64 { return int64(headerBytes + len(h.filter) + h.size) }
 
-// appendBlock appends an encoded block to b.
-func appendBlock(b []byte, bl *Block) ([]byte, header) {
-	h := header{
+// newHeader returns the header of a block.
+func newHeader(bl *Block) header {
+	return header{
 		filter: newFilter(bl.Hashes), sum: crc32.Checksum(bl.Payload, castagnoli), size: len(bl.Payload),
 		marked: bl.Marked, first: bl.First, last: bl.Last,
 	}
+}
+
+// append appends the encoded block with this header to b.
+func (h *header) append(b, payload []byte) []byte {
 	at := len(b)
 	b = append(b, make([]byte, headerBytes)...)
 	b = append(b, h.filter...)
@@ -80,7 +84,7 @@ func appendBlock(b []byte, bl *Block) ([]byte, header) {
 	binary.LittleEndian.PutUint64(head[16:], intconv.Bits(h.first))
 	binary.LittleEndian.PutUint64(head[24:], intconv.Bits(h.last))
 	binary.LittleEndian.PutUint32(head, crc32.Checksum(head[4:], castagnoli))
-	return append(b, bl.Payload...), h
+	return append(b, payload...)
 }
 
 // filterBytes returns the length of the filter behind the fixed part of a header. It fails if that is

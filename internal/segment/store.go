@@ -224,10 +224,7 @@ func (s *Store) Append(b *Block) error {
 	if len(b.Payload) > MaxPayload {
 		return fmt.Errorf("a block of %d bytes is too large", len(b.Payload))
 	}
-	data, h := appendBlock(s.room[:0], b)
-	if s.room = data; cap(data) > 2*MaxPayload {
-		s.room = nil
-	}
+	h := newHeader(b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.segments) == 0 {
@@ -237,7 +234,7 @@ func (s *Store) Append(b *Block) error {
 	added := block{header: h, at: g.size}
 	if s.dir == "" {
 		added.data = slices.Clone(b.Payload)
-	} else if err := s.write(g, data); err != nil {
+	} else if err := s.write(g, &h, b.Payload); err != nil {
 		return err
 	}
 	g.blocks = append(g.blocks, added)
@@ -246,8 +243,12 @@ func (s *Store) Append(b *Block) error {
 	return nil
 }
 
-// write appends bytes to the file of the last segment. The caller holds mu.
-func (s *Store) write(g *segment, data []byte) (err error) {
+// write appends a block to the file of the last segment. The caller holds mu.
+func (s *Store) write(g *segment, h *header, payload []byte) (err error) {
+	data := h.append(s.room[:0], payload)
+	if s.room = data; cap(data) > 2*MaxPayload {
+		s.room = nil
+	}
 	if s.file == nil {
 		if s.file, err = os.OpenFile(s.path(g.number), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 			return err
