@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
@@ -281,6 +282,9 @@ func FuzzLinkRequest(f *testing.F) {
 	call := forward{id: 1, epoch: 2, principals: true, req: &owner.Request{Kind: owner.Acquire, Key: "k", ClientID: "c", RequestID: "r", Metadata: map[string]string{"a": "b"}, Principal: "p"}}
 	f.Add(appendForward(nil, &call))
 	f.Add(appendPing(appendEntries(nil, 3, []owner.Entries{{Partition: 1, First: 2, Ops: []byte("ops")}})))
+	halves := protofield.AppendString(protofield.AppendString(protofield.AppendString(nil, 16, "a"), 16, "b"), 22, "p")
+	f.Add(protowire.AppendBytes(protowire.AppendTag(nil, fieldCalls, protowire.BytesType), halves))
+	f.Add(protofield.AppendUint(nil, fieldEpoch, 1<<32+7))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var m requestFrame
 		err := m.read(data)
@@ -289,6 +293,11 @@ func FuzzLinkRequest(f *testing.F) {
 			return
 		}
 		if err != nil {
+			for _, c := range p.GetCalls() {
+				if n := len(c.GetPrincipals()); n > 0 && n != len(c.GetKeys()) {
+					return // it is not known whose the others are
+				}
+			}
 			t.Fatalf("not understood: %v", err)
 		}
 		if len(m.forwards) != len(p.GetCalls()) || len(m.entries) != len(p.GetEntries()) || m.epoch != p.GetEpoch() || m.ping != p.GetPing() {
