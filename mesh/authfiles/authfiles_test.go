@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,8 @@ import (
 
 // mesh is what a Watch sees: the hashes of members, by name, "" for one that gossip does not know.
 type mesh struct {
+	// mu guards what follows, since the watch looks at it in a goroutine of its own.
+	mu      sync.Mutex
 	own     string
 	others  map[string]string
 	changes int
@@ -26,8 +29,14 @@ type mesh struct {
 func (m *mesh) watch(began time.Time) *Watch {
 	identity := func(name string) ring.Identity { return ring.Identity{ID: name, Counter: 1} }
 	return &Watch{
-		Own: func() string { return m.own },
+		Own: func() string {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return m.own
+		},
 		Processes: func() (list []gossip.Process) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
 			for name, hash := range m.others {
 				if hash != "" {
 					list = append(list, gossip.Process{Meta: &peerv1.Meta{Identity: ringproto.EncodeIdentity(identity(name)), AuthHash: hash}})
@@ -36,15 +45,42 @@ func (m *mesh) watch(began time.Time) *Watch {
 			return append(list, gossip.Process{Meta: &peerv1.Meta{Identity: ringproto.EncodeIdentity(identity("no-member")), AuthHash: "x"}})
 		},
 		Members: func() (list []ring.Member) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
 			for name := range m.others {
 				list = append(list, ring.Member{Identity: identity(name), Name: name})
 			}
 			return list
 		},
-		Changed: func() { m.changes++ },
-		Clock:   func() time.Duration { return time.Since(began) },
-		Log:     slog.New(slog.NewTextHandler(&m.log, nil)),
+		Changed: func() {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.changes++
+		},
+		Clock: func() time.Duration { return time.Since(began) },
+		Log:   slog.New(slog.NewTextHandler(m, nil)),
 	}
+}
+
+// Write adds to the log.
+func (m *mesh) Write(b []byte) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.log.Write(b)
+}
+
+// seen returns the log, and how often the watch has said that a file has changed.
+func (m *mesh) seen() (log string, changes int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.log.String(), m.changes
+}
+
+// set changes what the watch sees.
+func (m *mesh) set(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
 }
 
 // It warns once of members whose files differ for longer than a rollout takes, and again after they
@@ -59,27 +95,28 @@ func TestWatch(t *testing.T) {
 			defer close(ended)
 			w.Run(ctx)
 		}()
-		// after waits and returns how many warnings there are.
-		after := func(d time.Duration) int {
+		// after waits, and returns how many warnings there are, how many changes, and the log.
+		after := func(d time.Duration) (warnings, changes int, log string) {
 			time.Sleep(d)
 			synctest.Wait()
-			return strings.Count(m.log.String(), "members=b")
+			log, changes = m.seen()
+			return strings.Count(log, "members=b"), changes, log
 		}
-		if n := after(time.Minute); n != 0 || m.log.Len() > 0 || m.changes != 0 {
-			t.Errorf("files that are alike: %d changes, log %q", m.changes, m.log.String())
+		if _, changes, log := after(time.Minute); log != "" || changes != 0 {
+			t.Errorf("files that are alike: %d changes, log %q", changes, log)
 		}
-		m.own, m.others["a"] = "2", "2"
-		if n := after(rollOut); n != 0 || m.changes != 1 {
-			t.Errorf("during the rollout: %d warnings, %d changes", n, m.changes)
+		m.set(func() { m.own, m.others["a"] = "2", "2" })
+		if n, changes, _ := after(rollOut); n != 0 || changes != 1 {
+			t.Errorf("during the rollout: %d warnings, %d changes", n, changes)
 		}
-		if n := after(5 * time.Minute); n != 1 {
-			t.Errorf("after the rollout: %d warnings, want 1: %s", n, m.log.String())
+		if n, _, log := after(5 * time.Minute); n != 1 {
+			t.Errorf("after the rollout: %d warnings, want 1: %s", n, log)
 		}
-		m.others["b"] = "2"
+		m.set(func() { m.others["b"] = "2" })
 		after(compare)
-		m.others["b"] = "3"
-		if n := after(rollOut + 2*compare); n != 2 || m.changes != 1 {
-			t.Errorf("when it differs again: %d warnings, want 2; %d changes", n, m.changes)
+		m.set(func() { m.others["b"] = "3" })
+		if n, changes, _ := after(rollOut + 2*compare); n != 2 || changes != 1 {
+			t.Errorf("when it differs again: %d warnings, want 2; %d changes", n, changes)
 		}
 		if got := w.Hashes()[ring.Identity{ID: "b", Counter: 1}]; got != "3" {
 			t.Errorf("the file of b is %q", got)

@@ -2,6 +2,7 @@ package condition
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -263,11 +264,13 @@ func partitions(f Facts) (list []State) {
 	return list
 }
 
+// join names voters in an order that does not depend on who joined the mesh first.
 func join(voters []Voter) string {
 	names := make([]string, len(voters))
 	for i, v := range voters {
 		names[i] = v.String()
 	}
+	slices.Sort(names)
 	return strings.Join(names, ", ")
 }
 

@@ -40,7 +40,7 @@ var incidents = []struct {
 }{
 	{
 		condition.NoQuorum,
-		func(f *condition.Facts) { f.Voters, f.Leased = []condition.Voter{a, dead(b), dead(c)}, false },
+		func(f *condition.Facts) { f.Voters, f.Leased = []condition.Voter{a, dead(c), dead(b)}, false },
 		"no majority for 12s: 2 of 3 voters do not answer (b at 10.0.0.2:50053, c at 10.0.0.3:50053), and the mesh needs 2; " +
 			"until then this node grants and renews no lock; start their nodes, and if their data directories are lost for good, " +
 			"see sharelock serve --recover and docs/recovery.md",

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -20,27 +22,41 @@ import (
 // scriptedNode is a node that notes what it is told.
 type scriptedNode struct {
 	cfg  mesh.Config
-	log  []string
 	done chan struct{}
 	err  error
 	// hangs makes Stop wait for its context.
 	hangs bool
+
+	mu  sync.Mutex
+	log []string // guarded by mu
 }
 
-func (n *scriptedNode) Start() error { n.log = append(n.log, "start"); return nil }
+func (n *scriptedNode) note(what string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.log = append(n.log, what)
+}
 
-func (n *scriptedNode) WaitReady(context.Context) error { n.log = append(n.log, "wait"); return nil }
-func (n *scriptedNode) Kill()                           { n.log = append(n.log, "kill") }
+// did returns what the node was told.
+func (n *scriptedNode) did() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.log)
+}
+
+func (n *scriptedNode) Start() error                    { n.note("start"); return nil }
+func (n *scriptedNode) WaitReady(context.Context) error { n.note("wait"); return nil }
+func (n *scriptedNode) Kill()                           { n.note("kill") }
 func (n *scriptedNode) Done() <-chan struct{}           { return n.done }
 func (n *scriptedNode) Err() error                      { return n.err }
 func (n *scriptedNode) Addrs() mesh.Addrs {
 	return mesh.Addrs{HTTP: n.cfg.HTTPListen, GRPC: n.cfg.GRPCListen}
 }
 func (n *scriptedNode) Worked() uint64 { return 0 }
-func (n *scriptedNode) Reload() error  { n.log = append(n.log, "reload"); return nil }
+func (n *scriptedNode) Reload() error  { n.note("reload"); return nil }
 
 func (n *scriptedNode) Stop(ctx context.Context) error {
-	n.log = append(n.log, "stop")
+	n.note("stop")
 	if n.hangs {
 		<-ctx.Done()
 		return ctx.Err()
@@ -126,7 +142,7 @@ func TestSupervise(t *testing.T) {
 				if e, ok := errors.AsType[*exit.Error](err); ok {
 					code = e.Code
 				}
-				if got := strings.Join(h.nodes[0].log, " "); code != test.code || got != test.did {
+				if got := strings.Join(h.nodes[0].did(), " "); code != test.code || got != test.did {
 					t.Errorf("got code %d (%v), the node did %q; want %d, %q", code, err, got, test.code, test.did)
 				}
 				if !strings.Contains(h.err.String(), "node started") {
@@ -157,8 +173,8 @@ func TestDevMesh(t *testing.T) {
 			t.Error(err)
 		}
 		for _, n := range h.nodes {
-			if got := n.log[len(n.log)-1]; got != "kill" {
-				t.Errorf("node %s did %q last", n.cfg.Name, got)
+			if did := n.did(); did[len(did)-1] != "kill" {
+				t.Errorf("node %s did %q", n.cfg.Name, did)
 			}
 		}
 	})
