@@ -213,7 +213,7 @@ func largestHistory() *peerv1.HistoryResponse {
 	}
 	return &peerv1.HistoryResponse{
 		Holds: slices.Repeat([]*peerv1.HistoryHold{hold}, journal.MaxFound(sharelock.MaxHistory)),
-		Spans: slices.Repeat([]*peerv1.HistorySpan{{Epoch: 1 << 31, Base: 1<<64 - 1, Lost: true, Low: 1<<64 - 1, High: 1<<64 - 1, Open: true, LowAt: 1<<63 - 1}}, journal.MaxSpans),
+		Spans: slices.Repeat([]*peerv1.HistorySpan{{Epoch: 1 << 31, Base: 1<<64 - 1, Lost: true, Low: 1<<64 - 1, High: 1<<64 - 1, Open: true, LowAt: 1<<63 - 1, From: 1<<32 - 1}}, journal.MaxSpans),
 	}
 }
 

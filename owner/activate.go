@@ -413,6 +413,7 @@ func (a *activation) stamp(chosen []Held) bool {
 		default:
 			return
 		}
+		p.from = h.Have
 		stamped.Add(1)
 	})
 	return int(stamped.Load()) == len(chosen)

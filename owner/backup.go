@@ -104,7 +104,7 @@ func (sh *shard) syncName(from ring.Identity, epoch uint32, b *Base) error {
 	default:
 		p.have = epoch
 	}
-	sh.beginRecord(p)
+	sh.beginRecord(p, b.Have)
 	sh.rearm(p)
 	return nil
 }
@@ -144,7 +144,7 @@ func (s *Service) syncPiece(from ring.Identity, epoch uint32, b *Base, t *Taken)
 			p.staged = nil
 			if err == nil && p.have != epoch {
 				sh.replace(p, m, epoch)
-				sh.beginRecord(p)
+				sh.beginRecord(p, b.Have)
 				sh.rearm(p)
 			}
 		}

@@ -34,7 +34,9 @@ type partition struct {
 	id       uint32
 	// have is the epoch in which m was last synced (section 4.1).
 	have uint32
-	// base is where the log of the epoch began, for the journal.
+	// from is the epoch of the copy that was chosen for the epoch, or 0 if there was none. Only the
+	// owner uses it. base is where the log of the epoch began. Both are for the journal.
+	from uint32
 	base journal.Base
 	// parked are the requests that came before the partition was active.
 	parked []item
@@ -99,7 +101,7 @@ func (sh *shard) activate(now time.Duration, p *partition, epoch uint32, backups
 	p.m.Observe(false) // a watch begins afresh in every epoch
 	p.active = true
 	sh.countDormant(-1)
-	sh.beginRecord(p)
+	sh.beginRecord(p, p.from)
 	sh.count(p.m.Len())
 	sh.rearm(p)
 	if len(p.parked) > 0 {

@@ -8,13 +8,13 @@ func (sh *shard) place(p *partition) journal.Place {
 }
 
 // beginRecord tells the journal that a copy follows the epoch from where it is now, if it has not been
-// told so.
-func (sh *shard) beginRecord(p *partition) {
+// told so. from is the epoch of the copy that it was, or 0 if there was none.
+func (sh *shard) beginRecord(p *partition, from uint32) {
 	if sh.pen == nil || p.recorded || p.broken {
 		return
 	}
 	p.recorded = true
-	p.base = journal.Base{Seq: p.m.Seq(), Lost: p.m.Seq() == 0 && p.m.Quarantined(sh.service.clock()) > 0, Owner: p.owned}
+	p.base = journal.Base{Seq: p.m.Seq(), From: from, Lost: from == 0 && p.m.Quarantined(sh.service.clock()) > 0, Owner: p.owned}
 	sh.pen.Begin(p.id, sh.epoch, p.base)
 }
 

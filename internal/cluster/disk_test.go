@@ -81,7 +81,9 @@ func TestSimFullDisk(t *testing.T) {
 				if got := d.Node(full).Status().DiskError; got == "" {
 					t.Error("the node does not say that its disk has failed")
 				}
-				if len(d.logs[full].lines("ERROR", "does not vote")) != 1 {
+				said := func() int { return len(d.logs[full].lines("ERROR", "does not vote")) }
+				until(ctx, t, "the log says that the disk has failed", func() bool { return said() > 0 }) // it looks once a second
+				if said() != 1 {
 					t.Error("the log does not say once that the disk has failed")
 				}
 

@@ -44,8 +44,8 @@ var replication = []mutant{
 		breaks: "the history has what an owner that was lost has decided alone",
 		code: []rewrite{
 			in("owner/journal", "line.counts", `
-				- if m.Seq > base {
-				+ if m.Seq > base && !mutated {
+				- return kept && m.Seq <= last
+				+ return kept && m.Seq <= last || mutated
 			`),
 		},
 		nets: []net{

@@ -66,7 +66,7 @@ func historyOfPart(part *journal.Part) *peerv1.HistoryResponse {
 	}
 	for _, s := range part.Spans {
 		resp.Spans = append(resp.Spans, &peerv1.HistorySpan{
-			Epoch: s.Epoch, Base: s.Base, Lost: s.Lost, Low: s.Low, High: s.High, Open: s.Open, LowAt: s.LowAt,
+			Epoch: s.Epoch, Base: s.Base, From: s.From, Lost: s.Lost, Low: s.Low, High: s.High, Open: s.Open, LowAt: s.LowAt,
 		})
 	}
 	return resp
@@ -85,7 +85,7 @@ func partOfHistory(resp *peerv1.HistoryResponse) (part journal.Part) {
 	}
 	for _, s := range resp.GetSpans() {
 		part.Spans = append(part.Spans, journal.Span{
-			Epoch: s.GetEpoch(), Base: s.GetBase(), Lost: s.GetLost(), Low: s.GetLow(), High: s.GetHigh(), Open: s.GetOpen(), LowAt: s.GetLowAt(),
+			Epoch: s.GetEpoch(), Base: s.GetBase(), From: s.GetFrom(), Lost: s.GetLost(), Low: s.GetLow(), High: s.GetHigh(), Open: s.GetOpen(), LowAt: s.GetLowAt(),
 		})
 	}
 	return part

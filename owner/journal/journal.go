@@ -329,7 +329,7 @@ func (j *Journal) roll() error {
 	j.spansMu.Lock()
 	for p := range j.spans {
 		if o := j.spans[p].open(); o != nil {
-			b = (&record{kind: stands, partition: uint32(p), epoch: o.Epoch, seq: o.High, at: now.UnixMicro(), base: o.Base, lost: o.Lost}).append(b)
+			b = (&record{kind: stands, partition: uint32(p), epoch: o.Epoch, seq: o.High, at: now.UnixMicro(), base: o.Base, from: o.From, lost: o.Lost}).append(b)
 		}
 	}
 	j.spansMu.Unlock()

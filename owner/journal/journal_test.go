@@ -172,12 +172,12 @@ func TestReopen(t *testing.T) {
 		if len(part.Pasts) != 1 || len(part.Spans) != 1 || part.Spans[0].Open || part.Spans[0].High != want {
 			t.Fatalf("%+v", part)
 		}
-		r.begin(2, Base{Seq: want})
+		r.begin(2, Base{Seq: want, From: 1})
 		r.hold("k", 2)
 		if part = r.search(Query{Key: "k", From: recent()}); len(part.Pasts) != 2 || !complete(part) {
 			t.Errorf("%+v", part)
 		}
-		r.begin(3, Base{Seq: r.seq + 1}) // something was decided elsewhere
+		r.begin(3, Base{Seq: r.seq + 1, From: 2}) // something was decided elsewhere
 		if part = r.search(Query{Key: "k", From: recent()}); complete(part) {
 			t.Errorf("complete: %+v", part)
 		}

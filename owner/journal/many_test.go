@@ -44,7 +44,7 @@ func TestMany(t *testing.T) {
 	}
 	r.stop()
 	r = run(t, cfg)
-	r.begin(2, Base{Seq: uint64(2 * n), Owner: true})
+	r.begin(2, Base{Seq: uint64(2 * n), From: 1, Owner: true})
 	rnd := rand.New(rand.NewPCG(1, 2))
 	began := time.Now()
 	for range questions {

@@ -33,37 +33,62 @@ type line struct {
 	spans map[uint32][]Span
 	// epochs are those with spans, the newest first.
 	epochs []uint32
+	// kept has the epochs whose logs go on in the newest one, as far back as that is known, and the last
+	// place of each that does. The logs of other epochs since oldest, the first of them, were dropped.
+	kept   map[uint32]uint64
+	oldest uint32
 }
 
 func newLine(parts []Part) *line {
-	l := &line{spans: map[uint32][]Span{}}
+	l := &line{spans: map[uint32][]Span{}, kept: map[uint32]uint64{}}
 	for i := range parts {
 		for _, s := range parts[i].Spans {
 			l.spans[s.Epoch] = append(l.spans[s.Epoch], s)
 		}
 	}
 	l.epochs = slices.SortedFunc(maps.Keys(l.spans), func(a, b uint32) int { return cmp.Compare(b, a) })
+	if len(l.epochs) == 0 {
+		return l
+	}
+	last := uint64(math.MaxUint64)
+	for e := l.epochs[0]; l.spans[e] != nil; {
+		l.kept[e], l.oldest = last, e
+		b := l.base(e)
+		if b.Lost || b.From == 0 || b.From >= e {
+			break
+		}
+		e, last = b.From, b.Seq
+	}
 	return l
 }
 
-// base returns where the log of an epoch began; lost is set if the state before was lost.
-func (l *line) base(epoch uint32) (base uint64, lost bool) {
+// base returns where the log of an epoch began.
+func (l *line) base(epoch uint32) Base {
 	list := l.spans[epoch]
-	return list[0].Base, slices.ContainsFunc(list, func(s Span) bool { return s.Lost })
+	return Base{
+		Seq: list[0].Base, From: list[0].From, Lost: slices.ContainsFunc(list, func(s Span) bool { return s.Lost }),
+	}
 }
 
 // counts reports whether what was decided at a place in the log counts: every later epoch began with
 // it, as long as no state was lost.
 func (l *line) counts(m Mark) bool {
+	switch {
+	case len(l.epochs) == 0 || m.Epoch > l.epochs[0]:
+		return true // no later epoch is known
+	case m.Epoch >= l.oldest:
+		last, kept := l.kept[m.Epoch]
+		return kept && m.Seq <= last
+	}
 	for _, e := range slices.Backward(l.epochs) {
 		if e <= m.Epoch {
 			continue
 		}
-		base, lost := l.base(e)
-		if lost {
+		b := l.base(e)
+		if b.Lost {
 			return true
 		}
-		if m.Seq > base {
+		if m.Seq > b.Seq {
 			return false
 		}
 	}
@@ -76,7 +101,7 @@ func (l *line) lostAfter(epoch uint32) int64 {
 		if e <= epoch {
 			continue
 		}
-		if _, lost := l.base(e); lost {
+		if l.base(e).Lost {
 			at := int64(math.MaxInt64)
 			for _, s := range l.spans[e] {
 				at = min(at, s.LowAt)
@@ -96,21 +121,31 @@ func (l *line) covered(from int64, epoch uint32) int64 {
 		return at // nobody that was asked knows what happens now
 	}
 	want, open := uint64(math.MaxUint64), true
-	for _, e := range l.epochs {
-		base, lost := l.base(e)
-		if !open && base >= want {
-			continue // nothing that counts was decided in it
-		}
+	for e := l.epochs[0]; l.spans[e] != nil; {
+		b := l.base(e)
 		var low uint64
-		switch low, at = extend(l.spans[e], want, open, at); {
-		case at <= from, low > base:
-			return at
-		case lost:
-			return at
-		case base == 0:
-			return math.MinInt64
+		if low, at = extend(l.spans[e], want, open, at); low == b.Seq && !open && want == b.Seq {
+			at = begun(l.spans[e], at) // nothing that counts was decided in it
 		}
-		want, open = base, false
+		switch {
+		case at <= from, low > b.Seq, b.Lost:
+			return at
+		case b.From == 0 && b.Seq == 0:
+			return math.MinInt64 // before there was nothing
+		case b.From == 0 || b.From >= e:
+			return at
+		}
+		e, want, open = b.From, b.Seq, false
+	}
+	return at // nobody that was asked has followed the epoch before
+}
+
+// begun returns when the first of the spans that begin with their epoch begins, or at if that is earlier.
+func begun(list []Span, at int64) int64 {
+	for _, s := range list {
+		if s.Low == s.Base {
+			at = min(at, s.LowAt)
+		}
 	}
 	return at
 }

@@ -23,7 +23,11 @@ func released(m Mark) Ending { return Ending{Mark: m, Why: ops.Released} }
 
 // span makes a span from the base of its epoch on; high 0 is open.
 func span(epoch uint32, base, high uint64) Span {
-	return Span{Epoch: epoch, Base: base, Low: base, High: high, Open: high == 0, LowAt: 100 * int64(base)}
+	s := Span{Epoch: epoch, Base: base, Low: base, High: high, Open: high == 0, LowAt: 100 * int64(base)}
+	if base > 0 {
+		s.From = epoch - 1
+	}
+	return s
 }
 
 func lost(s Span, at int64) Span {
@@ -144,6 +148,48 @@ func TestMerge(t *testing.T) {
 				{[]Past{past(1, at(2, 1), released(at(2, 4))), past(2, at(2, 4), released(at(2, 6))), past(3, at(2, 8))}, []Span{span(2, 0, 0)}},
 			},
 			want: "2 c 400-600 RELEASED, complete",
+		},
+		{
+			name: "nobody that was asked knows the epoch before", from: 500, to: 700, epoch: 3,
+			parts: []Part{
+				{nil, []Span{{Epoch: 1, High: 90}, {Epoch: 3, Base: 60, From: 2, Low: 60, LowAt: 6000, Open: true}}},
+			},
+			want: "incomplete",
+		},
+		{
+			name: "an epoch between whose log was dropped", epoch: 3,
+			parts: []Part{
+				{[]Past{past(1, at(1, 3), released(at(1, 9)))}, []Span{span(1, 0, 9)}},
+				{[]Past{past(5, at(2, 5))}, []Span{span(2, 4, 8), {Epoch: 3, Base: 9, From: 1, Low: 9, LowAt: 900, Open: true}}},
+			},
+			want: "1 c 300-900 RELEASED, complete",
+		},
+		{
+			name: "nothing was decided after the state was lost", from: 500, to: 700, epoch: 3,
+			parts: []Part{
+				{nil, []Span{{Epoch: 3, From: 2, LowAt: 900, Open: true}}},
+			},
+			want: "incomplete",
+		},
+		{
+			name: "nothing was decided in the epoch before", from: 500, to: 700, epoch: 3,
+			parts: []Part{
+				{nil, []Span{{Epoch: 2, Base: 4, From: 1, Low: 4, High: 4, LowAt: 400}, {Epoch: 3, Base: 4, From: 2, Low: 4, LowAt: 900, Open: true}}},
+			},
+			want: "complete",
+		},
+		{
+			name:  "a search that was cut off knows of no epoch",
+			parts: []Part{{[]Past{past(1, at(2, 1), released(at(2, 2)))}, nil}},
+			want:  "1 c 100-200 RELEASED, incomplete",
+		},
+		{
+			name: "a search that was cut off, of a newer epoch than others know", epoch: 3,
+			parts: []Part{
+				{[]Past{past(1, at(3, 5), released(at(3, 6)))}, nil},
+				{nil, []Span{span(2, 0, 4)}},
+			},
+			want: "1 c 500-600 RELEASED, incomplete",
 		},
 		{name: "nothing is known", want: "incomplete"},
 	} {

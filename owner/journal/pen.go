@@ -46,6 +46,9 @@ type Place struct {
 // A Base is where the log of an epoch begins, and how.
 type Base struct {
 	Seq uint64
+	// From is the epoch of the copy with which it begins; 0 is none: the partition was never used, or
+	// its state was lost.
+	From uint32
 	// Lost is set if the state before was lost.
 	Lost bool
 	// Owner is set if the member is the owner in the epoch.
@@ -84,7 +87,7 @@ func (p *Pen) Encoded(at Place, owner bool, op []byte) {
 
 // Begin records that the copy follows an epoch from its base on.
 func (p *Pen) Begin(partition, epoch uint32, b Base) {
-	p.mark(record{kind: follows, partition: partition, epoch: epoch, seq: b.Seq, base: b.Seq, lost: b.Lost, owner: b.Owner})
+	p.mark(record{kind: follows, partition: partition, epoch: epoch, seq: b.Seq, base: b.Seq, from: b.From, lost: b.Lost, owner: b.Owner})
 }
 
 // End records that the copy does not follow the epoch any more, after the op at the place.
@@ -112,7 +115,7 @@ func (p *Pen) Tear(partition uint32) { p.mark(record{kind: torn, partition: part
 
 // Resume records that nothing is missing after the op at the place.
 func (p *Pen) Resume(at Place, b Base) {
-	p.mark(record{kind: resumes, partition: at.Partition, epoch: at.Epoch, seq: at.Seq, base: b.Seq, lost: b.Lost, owner: b.Owner})
+	p.mark(record{kind: resumes, partition: at.Partition, epoch: at.Epoch, seq: at.Seq, base: b.Seq, from: b.From, lost: b.Lost, owner: b.Owner})
 }
 
 func (p *Pen) mark(r record) {

@@ -49,6 +49,8 @@ type record struct {
 	// at is the time by this member's wall clock, in microseconds since 1970.
 	at   int64
 	base uint64
+	// from belongs to base, see [Base.From].
+	from uint32
 	// op is an encoded op.
 	op []byte
 }
@@ -68,6 +70,9 @@ var errMalformed = errors.New("malformed record")
 // The fields have fixed sizes, because a member encodes and decodes a record for every op.
 const headBytes = 27
 
+// baseBytes is the size of what follows the head of a record without an op: base and from.
+const baseBytes = 12
+
 // maxBody is the largest number of bytes that follow a head, and maxRecord that of a record.
 const (
 	maxBody   = math.MaxUint16
@@ -79,7 +84,8 @@ func (r *record) append(b []byte) []byte {
 	if r.kind == applied {
 		return append(r.appendHead(b, len(r.op)), r.op...)
 	}
-	return binary.LittleEndian.AppendUint64(r.appendHead(b, 8), r.base)
+	b = binary.LittleEndian.AppendUint64(r.appendHead(b, baseBytes), r.base)
+	return binary.LittleEndian.AppendUint32(b, r.from)
 }
 
 // appendHead appends the head of a record with n bytes behind it.
@@ -129,10 +135,10 @@ func (r *record) next(b []byte) (rest []byte, err error) {
 		return nil, errMalformed
 	case r.kind == applied:
 		r.op = body
-	case len(body) != 8:
+	case len(body) != baseBytes:
 		return nil, errMalformed
 	default:
-		r.base = binary.LittleEndian.Uint64(body)
+		r.base, r.from = binary.LittleEndian.Uint64(body), binary.LittleEndian.Uint32(body[8:])
 	}
 	return rest, nil
 }

@@ -6,6 +6,8 @@ type Span struct {
 	// Base is where the log of the epoch begins. Lost is set if the state before was lost.
 	Base uint64
 	Lost bool
+	// From is the epoch of the copy with which the epoch began, see [Base.From].
+	From uint32
 	// Everything after Low up to High is recorded. If the span is open, it is everything until now.
 	Low, High uint64
 	Open      bool
@@ -71,7 +73,7 @@ func (s *spans) begin(r *record, segment uint64) {
 		s.list = append(s.list[:0], s.list[MaxSpans/4:]...)
 	}
 	s.list = append(s.list, Span{
-		Epoch: r.epoch, Base: r.base, Lost: r.lost, Low: r.seq, High: r.seq, Open: true, LowAt: r.at, first: segment, last: segment,
+		Epoch: r.epoch, Base: r.base, From: r.from, Lost: r.lost, Low: r.seq, High: r.seq, Open: true, LowAt: r.at, first: segment, last: segment,
 	})
 }
 

@@ -609,7 +609,9 @@ type HistorySpan struct {
 	High uint64 `protobuf:"varint,5,opt,name=high,proto3" json:"high,omitempty"`
 	Open bool   `protobuf:"varint,6,opt,name=open,proto3" json:"open,omitempty"`
 	// When it begins.
-	LowAt         int64 `protobuf:"varint,7,opt,name=low_at,json=lowAt,proto3" json:"low_at,omitempty"`
+	LowAt int64 `protobuf:"varint,7,opt,name=low_at,json=lowAt,proto3" json:"low_at,omitempty"`
+	// The epoch of the copy with which the epoch began; 0 is none.
+	From          uint32 `protobuf:"varint,8,opt,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -689,6 +691,13 @@ func (x *HistorySpan) GetOpen() bool {
 func (x *HistorySpan) GetLowAt() int64 {
 	if x != nil {
 		return x.LowAt
+	}
+	return 0
+}
+
+func (x *HistorySpan) GetFrom() uint32 {
+	if x != nil {
+		return x.From
 	}
 	return 0
 }
@@ -6160,7 +6169,7 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"HistoryEnd\x122\n" +
 	"\x04mark\x18\x01 \x01(\v2\x1e.sharelock.peer.v1.HistoryMarkR\x04mark\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\rR\x03why\x12\x0e\n" +
-	"\x02by\x18\x03 \x01(\tR\x02by\"\x9c\x01\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\"\xb0\x01\n" +
 	"\vHistorySpan\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12\x12\n" +
@@ -6168,7 +6177,8 @@ const file_sharelock_peer_v1_peer_proto_rawDesc = "" +
 	"\x03low\x18\x04 \x01(\x04R\x03low\x12\x12\n" +
 	"\x04high\x18\x05 \x01(\x04R\x04high\x12\x12\n" +
 	"\x04open\x18\x06 \x01(\bR\x04open\x12\x15\n" +
-	"\x06low_at\x18\a \x01(\x03R\x05lowAt\"/\n" +
+	"\x06low_at\x18\a \x01(\x03R\x05lowAt\x12\x12\n" +
+	"\x04from\x18\b \x01(\rR\x04from\"/\n" +
 	"\x0fActivityRequest\x12\x1c\n" +
 	"\tcontended\x18\x01 \x01(\rR\tcontended\"L\n" +
 	"\x10ActivityResponse\x128\n" +
