@@ -14,7 +14,7 @@ func (sh *shard) beginRecord(p *partition, from uint32) {
 		return
 	}
 	p.recorded = true
-	p.base = journal.Base{Seq: p.m.Seq(), From: from, Lost: from == 0 && p.m.Quarantined(sh.service.clock()) > 0, Owner: p.owned}
+	p.base = journal.Base{Seq: p.m.Seq(), From: from, Lost: p.m.BeganLost(), Owner: p.owned}
 	sh.pen.Begin(p.id, sh.epoch, p.base)
 }
 

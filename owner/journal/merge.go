@@ -130,7 +130,7 @@ func (l *line) covered(from int64, epoch uint32) int64 {
 		switch {
 		case at <= from, low > b.Seq, b.Lost:
 			return at
-		case b.From == 0 && b.Seq == 0:
+		case b.Seq == 0:
 			return math.MinInt64 // before there was nothing
 		case b.From == 0 || b.From >= e:
 			return at

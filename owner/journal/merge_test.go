@@ -167,9 +167,16 @@ func TestMerge(t *testing.T) {
 		{
 			name: "nothing was decided after the state was lost", from: 500, to: 700, epoch: 3,
 			parts: []Part{
-				{nil, []Span{{Epoch: 3, From: 2, LowAt: 900, Open: true}}},
+				{nil, []Span{{Epoch: 3, From: 2, Lost: true, LowAt: 900, Open: true}}},
 			},
 			want: "incomplete",
+		},
+		{
+			name: "nothing was decided before", from: 500, to: 700, epoch: 3,
+			parts: []Part{
+				{nil, []Span{{Epoch: 3, From: 2, LowAt: 900, Open: true}}},
+			},
+			want: "complete",
 		},
 		{
 			name: "nothing was decided in the epoch before", from: 500, to: 700, epoch: 3,

@@ -49,7 +49,7 @@ type Base struct {
 	// From is the epoch of the copy with which it begins; 0 is none: the partition was never used, or
 	// its state was lost.
 	From uint32
-	// Lost is set if the state before was lost.
+	// Lost is set if the state before was lost, and nothing was decided since.
 	Lost bool
 	// Owner is set if the member is the owner in the epoch.
 	Owner bool

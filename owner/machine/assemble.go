@@ -102,7 +102,7 @@ func (d *Assembler) begin() error {
 		return fmt.Errorf("token %d out of range", m.last)
 	}
 	if left := d.r.Duration(); left > 0 {
-		m.quarantine = d.now + left
+		m.quarantine, m.beganLost = d.now+left, true
 	}
 	return nil
 }

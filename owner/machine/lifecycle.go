@@ -162,13 +162,16 @@ func (m *Machine) BrokeFrom() int { return m.keys.extras.Last() }
 // Quarantine makes the partition grant nothing for d from now on (section 4.3). The caller has
 // stretched d.
 func (m *Machine) Quarantine(now, d time.Duration) {
-	m.quarantine = m.clip(now, now+min(d, ops.MaxSpan))
+	m.quarantine, m.beganLost = m.clip(now, now+min(d, ops.MaxSpan)), true
 }
 
 // Quarantined returns how long the quarantine still lasts, or 0 if there is none.
 func (m *Machine) Quarantined(now time.Duration) time.Duration {
 	return max(m.quarantineAt(now)-now, 0)
 }
+
+// BeganLost reports whether the state was lost and nothing was decided since.
+func (m *Machine) BeganLost() bool { return m.beganLost && m.seq == 0 }
 
 // InQuarantine reports whether the partition was in quarantine in the last turn.
 func (m *Machine) InQuarantine() bool { return m.quarantine != 0 }

@@ -37,6 +37,8 @@ type Machine struct {
 	last sharelock.Token
 	// quarantine is when the quarantine ends; 0 is none (section 4.3).
 	quarantine time.Duration
+	// beganLost is set if the state was lost, so that there has been a quarantine.
+	beganLost bool
 	// waiters is the number of waiters.
 	waiters int
 	// started is when this copy was activated. era counts its activations and detachments.

@@ -145,6 +145,9 @@ func (w *pieceWriter) begin() {
 	w.e.Number(m.seq)
 	w.e.Number(uint64(m.last))
 	quarantine := m.Quarantined(w.now)
+	if m.BeganLost() {
+		quarantine = max(quarantine, 1) // even if it is over, so that the next copy knows
+	}
 	w.e.Duration(quarantine)
 	w.pos = position{phase: recordClaim, claim: 1}
 }

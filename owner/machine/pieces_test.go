@@ -204,3 +204,30 @@ func FuzzPieces(f *testing.F) {
 		}
 	})
 }
+
+// A copy knows that the state before was lost, also when the quarantine was over before it was copied,
+// until something is decided (section 4.3).
+func TestBeganLost(t *testing.T) {
+	lost := New(17, 10)
+	lost.Quarantine(0, time.Second)
+	copied := lost
+	for range 3 { // a copy of a copy, too
+		if !copied.BeganLost() {
+			t.Fatal("the copy does not know that the state before was lost")
+		}
+		next := New(17, 10)
+		if err := next.Decode(time.Hour, copied.pieces(time.Hour)[0]); err != nil {
+			t.Fatal(err)
+		}
+		copied = next
+	}
+	var out Out
+	copied.Activate(2*time.Hour, 1, "a")
+	if copied.Tick(2*time.Hour, &out); copied.Quarantined(2*time.Hour) != 0 {
+		t.Error("it is in quarantine again")
+	}
+	copied.Step(2*time.Hour, Ref{&listener{name: "a"}, 1}, &Request{Kind: Acquire, Key: "k", ClientID: "a", RequestID: "r", TTL: time.Minute, Send: 1}, &out)
+	if copied.Seq() == 0 || copied.BeganLost() || New(17, 10).BeganLost() {
+		t.Errorf("after %d decisions it is as after a loss", copied.Seq())
+	}
+}
