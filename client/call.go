@@ -56,7 +56,7 @@ type bounds struct {
 	life context.Context //nolint:containedctx // a lifetime
 	// answer is the longest time in which a node answers an attempt, whatever it says; 0 is no limit.
 	answer time.Duration
-	// attempt gives the longest time for the next attempt, in place of answer; nil is no limit.
+	// attempt, if not nil, is used instead of answer: it returns the longest time of the next attempt.
 	attempt func() time.Duration
 }
 

@@ -2,7 +2,7 @@
 // speak: plain sessions, gRPC and HTTP. An operator who has mixed up two ports, or has forgotten
 // TLS, then reads what is wrong instead of a broken connection.
 //
-// A client is recognised by the first bytes of its connection, which are read as late as possible:
-// with the first Read of whoever serves the port. What is read of a client that is refused, and the
-// time that it gets, are bounded.
+// A client is recognised by the first bytes of its connection. They are read by the first Read of the
+// server that serves the port, not before. Both the number of bytes that are read from a refused client
+// and the time that it may take are bounded.
 package refuse

@@ -100,7 +100,7 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-// Clients are refused by the first Read, and what is none of them is read as it was sent.
+// The first Read refuses clients. The bytes of any other peer are returned as they were sent.
 func TestClients(t *testing.T) {
 	l, dial := listen(t)
 	refusing := Clients(l, errElsewhere, nil)

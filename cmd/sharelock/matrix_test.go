@@ -153,7 +153,7 @@ func inShell(options, script string) func(t *testing.T, c *contender, words []st
 func in(shell, options, script string) func(t *testing.T, c *contender, words []string) *scene {
 	return func(t *testing.T, c *contender, words []string) *scene {
 		if _, err := exec.LookPath(shell); err != nil {
-			t.Skip(err)
+			t.Skip(err) // the shell is not installed
 		}
 		cmd := exec.Command(shell, options, strings.ReplaceAll(script, "LOCK", quoted(slices.Clone(words)...)))
 		cmd.Env = c.env

@@ -56,8 +56,8 @@ func (g *guesses) failed(from netip.Addr, now time.Time) {
 	g.full[from] = end.Add(guessInterval)
 }
 
-// forget removes the addresses whose buckets are empty or, if there are none, the emptiest of a few. mu must
-// be held.
+// forget removes the addresses whose buckets are empty. If there are none, it removes the emptiest of a few
+// buckets that it looks at. mu must be held.
 func (g *guesses) forget(now time.Time) {
 	var emptiest netip.Addr
 	least, seen := time.Duration(math.MaxInt64), 0

@@ -101,8 +101,8 @@ func (h *Host) Serve(ctx context.Context, c config.Config, from config.Origin) e
 	return h.supervise(ctx, c, n, signals)
 }
 
-// equip gives a node what watches it: the audit log, the flight recorder and traces, those that are
-// configured. The caller must call end when the node has ended, also after an error.
+// equip adds the audit log, the flight recorder and the tracer to the configuration of a node, as far as they
+// are configured. The caller must call end when the node has ended, also after an error.
 func (h *Host) equip(c *config.Config) (end func(), err error) {
 	var ends []func()
 	end = func() {

@@ -7,7 +7,7 @@
 //	guard         waits for CMD, and ends it before the lock can be lost
 //	sentinel      a second process that kills CMD's process group when this process cannot
 //	launch        holds CMD back until the sentinel knows its process group
-//	relay         passes on each signal once, whoever else got it, too
+//	relay         forwards each signal to CMD once, also if CMD has received it directly
 //	job           CMD's process group: job control and the terminal
 //	Children      reaps the processes that nobody else waits for
 //
