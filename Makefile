@@ -63,8 +63,9 @@ mutants: ## break the protocol rules, one at a time; the tests must detect it (M
 	SHARELOCK_MUTANTS=$(MUTANTS) go test -run '^TestMutants$$' -count 1 -timeout 20m -v ./internal/mutants
 
 .PHONY: history
-history: ## record a million holds, and ask who held a key at a thousand times
+history: ## record a million holds, in a journal and in three processes that are killed and restarted, and ask who held a key at a thousand times
 	SHARELOCK_HISTORY=1000000 go test -run '^TestMany$$' -count 1 -timeout 20m -v ./owner/journal
+	SHARELOCK_HISTORY=1000000 go test -run '^TestProcessesHistory$$' -count 1 -timeout 20m -v ./cmd/sharelock
 
 .PHONY: model
 model: ## search the protocol's models exhaustively (10 minutes; MODEL=short: one)

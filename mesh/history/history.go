@@ -98,6 +98,7 @@ func (h *History) query(r sharelock.HistoryRequest, partitions uint32, now time.
 	}
 	return journal.Query{
 		Key: r.Key, Partition: ring.PartitionOf(r.Key, partitions), From: from.UnixMicro(), To: to.UnixMicro(), Limit: limit,
+		Asked: now.UnixMicro(),
 	}
 }
 

@@ -232,19 +232,37 @@ func (m *merger) live(h *sharelock.Hold) {
 // history returns the answer.
 func (m *merger) history() sharelock.History {
 	answer := sharelock.History{Complete: m.covered <= m.query.From}
+	next := m.next()
 	for _, h := range m.pasts {
-		if h.end == (Mark{}) && !h.held && !m.settle(h, answer.Complete) || !m.within(h) {
+		if h.Token >= next || h.end == (Mark{}) && !h.held && !m.settle(h, answer.Complete) || !m.within(h) {
 			continue
 		}
 		answer.Entries = append(answer.Entries, h.PastHold)
 	}
 	slices.SortFunc(answer.Entries, func(a, b sharelock.PastHold) int { return cmp.Compare(b.Token, a.Token) })
 	answer.Entries = answer.Entries[:min(len(answer.Entries), m.query.Limit)]
+	if n := m.query.Limit; n > 0 && len(answer.Entries) == n {
+		// What is missing before the oldest entry was granted earlier, so it is beyond the limit.
+		oldest := answer.Entries[n-1].Acquired
+		answer.Complete = answer.Complete || !oldest.IsZero() && m.covered <= oldest.UnixMicro()
+	}
 	for i := range answer.Entries {
 		e := &answer.Entries[i]
 		answer.Complete = answer.Complete && e.ClientID != ""
 	}
 	return answer
+}
+
+// next returns the token of the first hold that was granted after the time that was asked for. Tokens of a
+// key grow, so this tells of a hold whose grant is not known that it was granted later.
+func (m *merger) next() sharelock.Token {
+	next := sharelock.Token(math.MaxUint64)
+	for _, h := range m.pasts {
+		if h.grant.At > m.query.To && m.line.counts(h.grant) {
+			next = min(next, h.Token)
+		}
+	}
+	return next
 }
 
 // settle finds out about a hold without an end that was not among the live ones. It returns false if
@@ -258,8 +276,12 @@ func (m *merger) settle(h *merged, complete bool) bool {
 		h.End, h.Ended = sharelock.EndLost, timeOf(at)
 		return true
 	}
-	// If it was granted before everything is known, its end may be missing: it was then.
-	return m.covered <= h.grant.At || !complete
+	if m.covered > h.grant.At {
+		return !complete // its end may be missing: if everything is known since then, it was before
+	}
+	// Its end is not missing. Either it ended so early that nobody has looked for the end, or it was
+	// granted after the owner was asked for the live ones.
+	return h.grant.At > m.query.Asked-slack.Microseconds()
 }
 
 // within reports whether a hold was held in the time that was asked for.

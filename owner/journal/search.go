@@ -22,6 +22,8 @@ type Query struct {
 	Limit int
 	// Live are tokens that are known to be held now.
 	Live []sharelock.Token
+	// Asked is when the owner was asked for the live ones, in microseconds since 1970. Only [Merge] needs it.
+	Asked int64
 }
 
 // A Mark says when something was decided: in the log, and by the clock of the member that has recorded
@@ -58,13 +60,18 @@ type Past struct {
 // A Part is what one member knows.
 type Part struct {
 	Pasts []Past
-	// Spans are those of the partition; none if the search was not finished.
+	// Spans are those of the partition, as far back as the search went; none if it failed.
 	Spans []Span
 }
 
-// slack is how far the clocks of members may be apart without that a search leaves out what others
-// have found.
-const slack = 10 * time.Second
+// slack is how far the clocks of members may be apart. A search also finds holds that were held up to so
+// long before or after the time that was asked for, because another member's clock may tell otherwise: the
+// owner's counts.
+const slack = 2 * time.Second
+
+// mostNear bounds how many holds a search finds only because of slack. If a key was granted more often in
+// that time, the search is not complete.
+const mostNear = 2048
 
 // MaxEnds is how many ends of a hold are found, the newest. An earlier one counts only if the newer ones
 // do not, which takes a fail-over for each.
@@ -107,9 +114,12 @@ func (j *Journal) Search(ctx context.Context, q Query) (Part, error) {
 			whole = false // it is damaged, or has just become too old
 		}
 	}
-	part := Part{Pasts: s.result()}
+	var part Part
+	if part.Pasts = s.result(); len(part.Pasts) > MaxFound(q.Limit) {
+		part.Pasts, whole = part.Pasts[:MaxFound(q.Limit)], false
+	}
 	if whole {
-		part.Spans = j.spansOf(q.Partition)
+		part.Spans = s.searched(j.spansOf(q.Partition))
 	}
 	return part, nil
 }
@@ -132,8 +142,13 @@ type search struct {
 	// wait is wanted.
 	seekGrant int
 	queued    map[waiter]*Past
-	// found counts the holds that are wanted and completely known.
+	// found counts the holds that were held in the time that was asked for, by this member's clock, and
+	// whose grant is known.
 	found int
+	// next is the first hold that was granted after that time and slack, or nil.
+	next *Past
+	// reached is the oldest record of the key that was taken.
+	reached Mark
 	// deep is set if holds may have been lost with the state of the partition, so that they have no
 	// end.
 	deep bool
@@ -160,7 +175,7 @@ func (s *search) enough(last int64) bool {
 	if len(s.queued) > 0 {
 		return false
 	}
-	return s.found >= s.most() || s.seekGrant == 0 && !s.deep && last < s.From-slack.Microseconds()
+	return s.full() || s.seekGrant == 0 && !s.deep && last < s.From-slack.Microseconds()
 }
 
 // block takes the records of one block. Those before it must not have been taken yet.
@@ -184,12 +199,47 @@ func (s *search) block(payload []byte) error {
 	return nil
 }
 
+// full reports whether as many holds were found as are wanted. From then on only the beginnings of their
+// waits are looked for.
+func (s *search) full() bool { return s.found >= s.most() }
+
+// searched returns what is left of spans, if the search ended early because it was full: as far back as
+// it went.
+func (s *search) searched(list []Span) []Span {
+	if !s.full() {
+		return list
+	}
+	var left []Span
+	for _, sp := range list {
+		switch at := s.reached; {
+		case sp.Epoch > at.Epoch || sp.Epoch == at.Epoch && sp.Low+1 >= at.Seq:
+		case sp.Epoch < at.Epoch || !sp.Open && sp.High < at.Seq:
+			sp.Low = sp.High // it still says how the epoch began
+		default:
+			if sp.Lost { // when the epoch began is when the state before was lost
+				began := sp
+				began.High, began.Open = began.Low, false
+				left = append(left, began)
+			}
+			sp.Low, sp.LowAt = at.Seq-1, max(sp.LowAt, at.At)
+		}
+		left = append(left, sp)
+	}
+	return left[max(0, len(left)-MaxSpans):]
+}
+
 func (s *search) take(r *record) error {
 	var op ops.Op
 	if rest, err := op.Decode(r.op); err != nil || len(rest) > 0 {
 		return errMalformed
 	}
 	m := Mark{Epoch: r.epoch, Seq: r.seq, At: r.at, Owner: r.owner}
+	if s.full() && op.Kind != ops.Enqueue {
+		return nil
+	}
+	if !s.full() {
+		s.reached = m
+	}
 	switch op.Kind {
 	case ops.Release:
 		p := s.pasts[op.Token]
@@ -208,7 +258,6 @@ func (s *search) take(r *record) error {
 		if p := s.queued[w]; p != nil {
 			delete(s.queued, w)
 			p.ClientID, p.Principal, p.Mode, p.QueuedAt = op.ClientID, op.Principal, op.Mode, m.At
-			s.found++
 		}
 	}
 	return nil
@@ -222,31 +271,33 @@ func (s *search) grant(m Mark, op *ops.Op) {
 		s.seekGrant--
 	}
 	p.Grant = m
-	if !s.overlaps(p) {
+	switch {
+	case m.At > s.To+slack.Microseconds():
+		if s.next != nil {
+			delete(s.pasts, s.next.Token)
+		}
+		p.Ends, s.next = nil, p
+	case !s.overlaps(p):
 		delete(s.pasts, op.Token)
 		return
+	case m.At <= s.To && s.endedAfter(p, s.From):
+		s.found++
 	}
 	s.pasts[op.Token] = p
-	if op.Waited {
+	if op.Waited && p != s.next {
 		p.Queued = true
 		s.queued[waiter{op.Principal, op.RequestID}] = p
 		return
 	}
 	p.ClientID, p.Principal, p.Mode = op.ClientID, op.Principal, op.Mode
-	s.found++
 }
 
-// overlaps reports whether a hold may be wanted. Holds without an end are.
-func (s *search) overlaps(p *Past) bool {
-	if p.Grant.At > s.To+slack.Microseconds() {
-		return false
-	}
-	for _, e := range p.Ends {
-		if e.At >= s.From-slack.Microseconds() {
-			return true
-		}
-	}
-	return len(p.Ends) == 0
+// overlaps reports whether a hold may be wanted, as far as its end tells.
+func (s *search) overlaps(p *Past) bool { return s.endedAfter(p, s.From-slack.Microseconds()) }
+
+// endedAfter reports whether a hold had not ended at a time. One without an end had not.
+func (s *search) endedAfter(p *Past, at int64) bool {
+	return len(p.Ends) == 0 || slices.ContainsFunc(p.Ends, func(e Ending) bool { return e.At >= at })
 }
 
 // result returns the newest holds, the newest first.
@@ -258,12 +309,12 @@ func (s *search) result() []Past {
 		}
 	}
 	slices.SortFunc(list, func(a, b Past) int { return cmp.Compare(b.Token, a.Token) })
-	return list[:min(len(list), s.most())]
+	return list
 }
 
-// most is how many holds are found at most.
-func (s *search) most() int { return MaxFound(s.Limit) }
+// most is how many holds are found at most that were held in the time that was asked for. Some of them may
+// not count.
+func (s *search) most() int { return 2*s.Limit + 16 }
 
-// MaxFound returns how many holds a search finds at most. Some of them may not count; the others must
-// still be enough.
-func MaxFound(limit int) int { return 2*limit + 16 }
+// MaxFound returns how many holds a search finds at most. If there are more, the rest is not known.
+func MaxFound(limit int) int { return 2*limit + 16 + mostNear }
