@@ -13,7 +13,7 @@ const (
 	NoQuorum = "no-quorum"
 	// VoterSilent: a voter does not answer, but enough others do.
 	VoterSilent = "voter-silent"
-	// CutOff: this node has no lease although enough voters answer.
+	// CutOff: this node is a member and has no lease although enough voters answer.
 	CutOff = "cut-off"
 	// NotInMesh: this node is in no view.
 	NotInMesh = "not-in-mesh"
@@ -21,7 +21,8 @@ const (
 	SeedSilent = "seed-silent"
 	// Quarantine: partitions of this node have lost their state.
 	Quarantine = "quarantine"
-	// CopiesMissing: copies that this node should have, or give, are not there.
+	// CopiesMissing: this node lacks copies that it should have, or cannot serve partitions that it
+	// owns because backups lack theirs.
 	CopiesMissing = "copies-missing"
 	// SeatWaits: the seat of an absent voter waits for a member that could take it.
 	SeatWaits = "seat-waits"
@@ -35,11 +36,11 @@ func Codes() []string {
 }
 
 const (
-	// patience is how long a node may look for its mesh before that is worth a line.
+	// patience is how long a node may look for its mesh before that is reported.
 	patience = 5 * time.Second
-	// movingTime is how long copies may be on their way before that is worth a line.
+	// movingTime is how long copies may be in transfer before that is reported.
 	movingTime = 30 * time.Second
-	// often and rarely are the longest times between two reminders.
+	// often and rarely are the possible maximum times between two reminders.
 	often, rarely = time.Minute, 10 * time.Minute
 )
 
@@ -55,11 +56,12 @@ type Facts struct {
 	Voters []Voter
 	// Seeds are the seeds that do not answer, while this node is in no view.
 	Seeds []Seed
-	// Quarantined are the partitions of this node in quarantine, of Owned; QuarantineLeft is when
-	// the last of these quarantines ends.
+	// Owned counts the partitions that this node owns, Quarantined those of them in quarantine.
+	// QuarantineLeft is the time until the last of these quarantines ends.
 	Owned, Quarantined int
 	QuarantineLeft     time.Duration
-	// Moving counts the copies that this node should have and does not, or owns and may not serve.
+	// Moving counts the copies that this node should have and lacks, and the partitions that it
+	// owns and may not serve yet.
 	Moving int
 	// Spare is the name of a member without a seat that could take one, or empty.
 	Spare string
@@ -72,7 +74,7 @@ type Voter struct {
 	Name, ID string
 	// Addr is the address of its peer port, if it is known.
 	Addr string
-	// Answers: it has answered of late. InView: it is a member.
+	// Answers: it has answered recently. InView: it is a member.
 	Answers, InView bool
 }
 
@@ -94,18 +96,19 @@ type Seed struct{ Addr, Why string }
 // State is one thing that an operator should know. Code and Subject identify it.
 type State struct {
 	Code, Subject string
-	// Severe: calls fail because of it. Alarm: they do not, but it is logged as an error all the same.
+	// Severe: calls fail because of it. Alarm: calls do not fail, but it is logged as an error.
 	Severe, Alarm bool
-	// What is wrong, and Detail is what that means and what to do. Over is the line at its end.
+	// What says what is wrong, Detail what that means and what to do. Over is the log line at its
+	// end.
 	What, Detail, Over string
-	// covered: another state says it, too, so that it is neither logged nor listed.
+	// covered: another state includes it, so that it is neither logged nor listed.
 	covered bool
-	// after is how long it has to last before it counts; every is the longest time between two
+	// after is how long it has to last before it counts. every is the maximum time between two
 	// reminders in the log.
 	after, every time.Duration
 }
 
-// Sentence returns the whole sentence for a state that has lasted so long.
+// Sentence returns the whole sentence for a state that has lasted for the given time.
 func (s State) Sentence(lasting time.Duration) string {
 	if lasting < time.Second {
 		return s.What + ": " + s.Detail
@@ -113,7 +116,7 @@ func (s State) Sentence(lasting time.Duration) string {
 	return fmt.Sprintf("%s for %v: %s", s.What, lasting.Truncate(time.Second), s.Detail)
 }
 
-// Of returns the states that facts amount to, the worst first.
+// Of returns the states that follow from facts, the worst first.
 func Of(f Facts) []State {
 	var list []State
 	silent := silentVoters(f.Voters)
@@ -178,7 +181,7 @@ func cutOff(f Facts, answering int) State {
 	}
 }
 
-// unknown is what a process says that knows no other.
+// unknown is what a process says that knows no other process.
 const unknown = "no member of the mesh is known yet"
 
 func notInMesh(f Facts) State {

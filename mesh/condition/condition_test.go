@@ -24,15 +24,15 @@ func dead(v condition.Voter) condition.Voter {
 	return v
 }
 
-// well are the facts of a mesh without troubles.
+// well returns the facts of a healthy mesh.
 func well() condition.Facts {
 	return condition.Facts{
 		Lease: 2 * time.Second, InView: true, Leased: true, Voters: []condition.Voter{a, b, c}, Owned: 341,
 	}
 }
 
-// incidents are one example of each code, with the sentence after twelve seconds. The same sentence is
-// in the page of the code.
+// incidents has one example for each code, with the sentence after twelve seconds. The page of the
+// code contains the same sentence.
 var incidents = []struct {
 	code   string
 	change func(f *condition.Facts)
@@ -116,7 +116,7 @@ func TestSentences(t *testing.T) {
 		}
 		page, err := os.ReadFile(filepath.Join("..", "..", "docs", "incidents", tt.code+".md"))
 		if err != nil || !strings.Contains(strings.Join(strings.Fields(string(page)), " "), tt.want) {
-			t.Errorf("docs/incidents/%s.md does not have the sentence: %s (%v)", tt.code, tt.want, err)
+			t.Errorf("docs/incidents/%s.md does not contain the sentence: %s (%v)", tt.code, tt.want, err)
 		}
 		codes = append(codes, tt.code)
 	}
@@ -125,7 +125,7 @@ func TestSentences(t *testing.T) {
 	}
 }
 
-// A voter without a name or an address is named by what is known.
+// A voter without a name or an address is described by what is known of it.
 func TestVoterNames(t *testing.T) {
 	f := well()
 	f.Voters = append(f.Voters, condition.Voter{ID: "4d"}, condition.Voter{ID: "5e", Answers: true})
@@ -158,7 +158,7 @@ func follow() *followed {
 	return f
 }
 
-// lasts updates the tracker each second for a time.
+// lasts updates the tracker every second for the given time.
 func (f *followed) lasts(d time.Duration, facts condition.Facts) {
 	for end := f.now + d; f.now < end; f.now += time.Second {
 		f.Update(f.now, condition.Of(facts))
@@ -167,8 +167,8 @@ func (f *followed) lasts(d time.Duration, facts condition.Facts) {
 
 func (f *followed) lines() int { return strings.Count(f.log.String(), "\n") }
 
-// A healthy mesh logs nothing. A voter that dies is one line, then reminders that become fewer,
-// and one line at the end.
+// A healthy mesh logs nothing. A voter that dies causes one line, then reminders at growing
+// intervals, and one line at the end.
 func TestOneVoterDead(t *testing.T) {
 	f := follow()
 	f.lasts(time.Hour, well())
@@ -196,7 +196,7 @@ func TestOneVoterDead(t *testing.T) {
 	}
 }
 
-// A second voter dies: one ERROR that names both, and the line about the first is not said to be
+// A second voter dies: one ERROR names both, and no line says that the state of the first one is
 // over.
 func TestQuorumLost(t *testing.T) {
 	f := follow()
@@ -238,7 +238,7 @@ func TestReminders(t *testing.T) {
 	}
 }
 
-// A pause of the process, after which everybody seems silent for a moment, is no state.
+// A pause of the process, after which all other voters seem silent for a moment, is not reported.
 func TestShortState(t *testing.T) {
 	f := follow()
 	f.lasts(10*time.Second, well())

@@ -1,9 +1,9 @@
-// Package condition says how a node and its mesh are, in one sentence for each thing that an
-// operator should know: what is wrong, for how long, what it means and what to do. The log,
-// /readyz, /v1/mesh and 'sharelock members' all show these sentences.
+// Package condition describes what is wrong with a node and its mesh, in one sentence for each
+// thing that an operator should know: what is wrong, for how long, what it means and what to do.
+// The log, /readyz, /v1/mesh and 'sharelock members' all show these sentences.
 //
-// [Of] makes [State]s of [Facts]; it is pure. A [Tracker] remembers since when each state lasts,
-// logs the first and the last of it, and reminders in between that become fewer.
+// [Of] derives [State]s from [Facts]; it is pure. A [Tracker] remembers since when each state has
+// lasted, and logs its beginning, its end, and reminders in between at growing intervals.
 //
-// Every code has a page of its name in docs/incidents.
+// Every code has a page in docs/incidents, named like the code.
 package condition

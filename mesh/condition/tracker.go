@@ -26,8 +26,8 @@ type Tracker struct {
 	reminded time.Duration
 }
 
-// tracked is a state that lasts since a time. It is due for a reminder at due, and pause is the
-// time to the reminder after that; pause 0 means that it has not been logged at all.
+// tracked is a state that has lasted since since. Its next reminder is due at due, and pause is the
+// time from the last log line to due; pause 0 means that it has not been logged at all.
 type tracked struct {
 	State
 	since, due, pause time.Duration
@@ -42,7 +42,7 @@ func NewTracker(log *slog.Logger, begun func(code string)) *Tracker {
 	return &Tracker{log: log, begun: begun}
 }
 
-// Update replaces the states by those at the time now.
+// Update replaces the states by the states at the time now.
 func (t *Tracker) Update(now time.Duration, states []State) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

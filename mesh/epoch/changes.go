@@ -10,13 +10,13 @@ import (
 const (
 	ChangeFirst    = "first"    // the first view that this process acts in
 	ChangeJoined   = "joined"   // a process has joined
-	ChangeLeft     = "left"     // a member has gone that was leaving
-	ChangeRemoved  = "removed"  // a member has gone that was not
+	ChangeLeft     = "left"     // a member that was leaving has gone
+	ChangeRemoved  = "removed"  // a member that was not leaving has gone
 	ChangeLeaving  = "leaving"  // a member leaves
 	ChangeMarked   = "marked"   // a member was marked because of broken pairs (V6a)
-	ChangeUnmarked = "unmarked" // such a mark has fallen away
+	ChangeUnmarked = "unmarked" // such a mark was removed
 	ChangeRelease  = "release"  // the release has risen (W1)
-	ChangeEpoch    = "epoch"    // nothing but the epoch is new: a partition needed it (G2)
+	ChangeEpoch    = "epoch"    // only the epoch is new, because a partition needed one (G2)
 )
 
 // Changes lists all reasons.
@@ -59,8 +59,8 @@ func changesOf(old *View, v ring.View) map[string]bool {
 	return why
 }
 
-// Counts returns how many views were installed, by why they differ from the one before. A view may
-// differ for several reasons.
+// Counts returns how many views were installed, by the reasons why they differ from the view
+// before. A view may have several reasons.
 func (v *Views) Counts() map[string]uint64 {
 	v.changedMu.Lock()
 	defer v.changedMu.Unlock()

@@ -8,8 +8,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// View is an installed view with all that follows from it. It is immutable; a newer view makes a
-// new one.
+// View is an installed view with everything that follows from it. It is immutable; a newer view is
+// a new View.
 type View struct {
 	ring.View
 	// State is the agreed state whose newest view this is.
@@ -19,7 +19,7 @@ type View struct {
 	Service *owner.Service
 }
 
-// Constants are those of the cluster.
+// Constants returns the constants of the cluster.
 func (v *View) Constants() view.Constants { return v.State.Constants() }
 
 // Partition returns the partition of a key.
@@ -31,7 +31,7 @@ func (v *View) Has(id ring.Identity) bool {
 	return in
 }
 
-// Named returns the member whose identity is printed so.
+// Named returns the member whose Identity has this text.
 func (v *View) Named(identity string) (ring.Member, bool) {
 	for _, m := range v.Members {
 		if m.Identity.String() == identity {
@@ -47,8 +47,8 @@ func (v *View) Leaving(id ring.Identity) bool {
 	return in && m.Leaving
 }
 
-// MarkedSince returns the epoch of the view that marked a leaving member: it has been marked in
-// every view since.
+// MarkedSince returns the epoch of the first of the views in which a leaving member has been marked
+// without interruption.
 func (v *View) MarkedSince(id ring.Identity) uint32 {
 	since := v.Epoch
 	for _, older := range slices.Backward(v.State.History.Views) {

@@ -14,23 +14,24 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// ErrOtherCluster: a process of another cluster spoke to this one (V0).
+// ErrOtherCluster is returned for a state of another cluster (V0).
 var ErrOtherCluster = errors.New("another cluster")
 
 // Config is what [Views] needs to know.
 type Config struct {
-	// Follow is called once, with the first state, before it is installed: it makes the service.
-	// An error refuses the cluster.
+	// Follow is called with the first state before it is installed, and makes the service. If it
+	// returns an error the state is refused.
 	Follow func(view.State) (*owner.Service, error)
-	// Fits is called with every newer view before it is installed; an error refuses it.
+	// Fits is called with every newer view before it is installed. If it returns an error the view
+	// is refused.
 	Fits func(ring.View) error
-	// Lease is the length of a lease as long as no view says it.
+	// Lease is the length of a lease until there is a view.
 	Lease time.Duration
 	Log   *slog.Logger
 }
 
-// Views is this process's way into newer views, whoever brings them: Raft, the leader, an answer
-// to a renewal, or a peer that is ahead. Safe for concurrent use.
+// Views holds the view in which this process acts, and installs newer ones. It is safe for
+// concurrent use.
 type Views struct {
 	cfg Config
 
@@ -40,11 +41,11 @@ type Views struct {
 
 	changedMu sync.Mutex
 	changed   chan struct{} // closed and replaced at every change; guarded by changedMu
-	// counts has the number of installed views by why they differ; guarded by changedMu.
+	// counts is the number of installed views by reason, see Counts; guarded by changedMu.
 	counts map[string]uint64
 }
 
-// New returns the views of a process that is in none yet.
+// New returns the Views of a process that has no view yet.
 func New(cfg Config) *Views {
 	return &Views{cfg: cfg, changed: make(chan struct{}), counts: map[string]uint64{}}
 }
@@ -60,8 +61,8 @@ func (v *Views) Epoch() uint32 {
 	return 0
 }
 
-// Lease returns the length of a lease (V4): the cluster's, whatever the configuration says, once
-// there is a view.
+// Lease returns the length of a lease (V4): the cluster's once there is a view, before that the
+// configured one.
 func (v *Views) Lease() time.Duration {
 	if now := v.Now(); now != nil {
 		return now.Constants().Lease()
@@ -76,7 +77,7 @@ func (v *Views) Changed() <-chan struct{} {
 	return v.changed
 }
 
-// Wake wakes all that wait for Changed: the lease has run out (Q4).
+// Wake wakes everything that waits for Changed, because the lease has run out (Q4).
 func (v *Views) Wake() {
 	v.changedMu.Lock()
 	defer v.changedMu.Unlock()
@@ -112,7 +113,7 @@ func (v *Views) Offer(s view.State) error {
 	} else if next.Service, err = v.cfg.Follow(s); err != nil {
 		return err
 	}
-	// The service first: nobody is told of a view that is not in force here.
+	// The service comes first, so that nobody sees a view in which the service does not act yet.
 	next.Service.Install(s.History, r)
 	v.cur.Store(next)
 	v.count(old, next.View)

@@ -14,8 +14,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// A1: a newer view takes the place of an older one, never the other way round, and who waits is
-// told.
+// A1: a newer view replaces an older one, never the other way round, and waiting goroutines are
+// woken.
 func TestOffer(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -70,7 +70,7 @@ func TestOffer(t *testing.T) {
 	})
 }
 
-// A view that is refused, or whose cluster is, is not installed.
+// A view that Fits or Follow refuses is not installed.
 func TestOfferRefused(t *testing.T) {
 	refusal := errors.New("refused")
 	follows := 0
@@ -92,8 +92,8 @@ func TestOfferRefused(t *testing.T) {
 	}
 }
 
-// A member was marked in the first of the views in which it has been leaving since (V6a, V7): a
-// mark that fell away and came again begins anew.
+// MarkedSince returns the first of the views in which a member has been leaving without
+// interruption (V6a, V7). A mark that was removed and set again counts from its last beginning.
 func TestMarkedSince(t *testing.T) {
 	marked := func(epoch uint32, leaving bool) ring.View {
 		v := epochtest.View(epoch, "a", "b")

@@ -6,25 +6,25 @@ import (
 	"github.com/sgkandale/sharelock/mesh/epoch"
 )
 
-// asked is which process to send the next request to, which is for the leader.
+// asked determines the process to which the next request for the leader is sent.
 type asked struct {
-	// hint is the peer address of who was last said to lead; "" is unknown.
+	// hint is the peer address of the leader according to the last answer; "" if it is not known.
 	hint string
-	// failed is the address that did not answer last; it is passed over once.
+	// failed is the address that did not answer last; it is skipped once.
 	failed string
-	// tried is the address that was asked last for want of a better one.
+	// tried is the address that was asked last when no leader was known.
 	tried string
 }
 
-// leaderAddr is where to send the next request to the leader: who leads as far
-// as Raft or the last answer knows, else one process after the other.
+// leaderAddr returns the address to which to send the next request to the leader: that of the
+// leader according to Raft or to the last answer, else of one process after the other.
 func (m *Member) leaderAddr(a *epoch.View) string {
 	m.mu.Lock()
 	failed := m.asked.failed
 	m.asked.failed = ""
 	m.mu.Unlock()
 	if id := m.cfg.Raft.Leader(); id != "" {
-		// Raft takes a while to notice that its leader is gone.
+		// Raft notices late that its leader is gone.
 		if addr := m.cfg.Address(id); addr != "" && addr != failed {
 			return addr
 		}
@@ -39,8 +39,8 @@ func (m *Member) leaderAddr(a *epoch.View) string {
 	return m.asked.tried
 }
 
-// others are the peer addresses of all other processes that may know who leads, each once.
-// The address that has just failed is left out unless there is no other.
+// others returns the peer addresses of all other processes that may know the leader, each once. The
+// address that has just failed is left out unless there is no other.
 func (m *Member) others(a *epoch.View, failed string) []string {
 	var known []string
 	add := func(addr string) {
@@ -65,8 +65,8 @@ func (m *Member) others(a *epoch.View, failed string) []string {
 	return slices.Compact(known)
 }
 
-// following returns the address after last in a sorted list, which begins again at its end;
-// "" of an empty list. So every address has its turn, also while the list changes.
+// following returns the address after last in a sorted list, or the first after the last one; "" if
+// the list is empty. So every address has its turn, even if the list changes.
 func following(last string, sorted []string) string {
 	if len(sorted) == 0 {
 		return ""
@@ -78,7 +78,7 @@ func following(last string, sorted []string) string {
 	return sorted[at%len(sorted)]
 }
 
-// follow remembers who is said to lead.
+// follow remembers the leader that the process at asked has named.
 func (m *Member) follow(asked, leader string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -88,6 +88,7 @@ func (m *Member) follow(asked, leader string) {
 	}
 }
 
+// forget notes that the process at addr did not answer.
 func (m *Member) forget(addr string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,11 +1,12 @@
-// Package member is a process's side of its membership: package view decides who is a member, and
-// a [Member] is one.
+// Package member is a process's side of its membership. Package view, on the leader, decides which
+// processes are members.
 //
-// One goroutine ([Member.Run]) asks the leader for whatever this process needs next. Outside of the
-// view it asks to be admitted, after the members have dialled it back (join.go, V3). Inside it asks
-// for a lease, which counts from its own send, every L/5 (renew.go, V4). When it was told to leave
-// it waits until everything that it held is elsewhere, and asks to be let go (leave.go, V7). Whom to
-// ask, and whom next if that one does not answer, is the business of ask.go.
+// One goroutine ([Member.Run]) asks the leader for what this process needs next. A process that is
+// not in the view asks to be admitted, after the members have dialled it back (join.go, V3). A
+// member asks for a lease every L/5; the lease counts from the time at which the request was sent
+// (renew.go, V4). A member that was told to leave waits until other members hold everything that it
+// held, and asks to be let go (leave.go, V7). ask.go chooses the process to ask, and the next one
+// if that does not answer.
 //
-// What may be done with a lease is not decided here: the service of the installed view checks it.
+// The package does not check the lease: the service of the installed view does.
 package member

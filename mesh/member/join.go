@@ -17,12 +17,12 @@ import (
 
 // joining is what Run remembers of its attempts to join.
 type joining struct {
-	// taken is since when joining is refused because another live process has
-	// this node's name or id; 0 is not.
+	// taken is since when joining has been refused because another live process has this node's
+	// name; 0 if it is not.
 	taken time.Duration
-	// undialledBy names the members that could not dial this process back.
+	// undialledBy are the names of the members that could not dial this process back.
 	undialledBy string
-	// noticed is when usedTwice last said so; 0 is never.
+	// noticed is when usedTwice last logged; 0 means never.
 	noticed time.Duration
 }
 
@@ -61,8 +61,8 @@ func (m *Member) join(ctx context.Context, a *epoch.View) error {
 	case peerv1.JoinResponse_OUTCOME_NAME_TAKEN, peerv1.JoinResponse_OUTCOME_ID_TAKEN:
 		return m.refused(resp)
 	case peerv1.JoinResponse_OUTCOME_DIRECTORY_IN_USE:
-		// V3: it asks again, and takes the place once the other one is gone. Until then it
-		// must not vote in that one's name.
+		// V3: this process asks again, and is admitted once the other one is gone. Until then it
+		// must not vote under the shared id.
 		m.cfg.Doubled(true)
 		m.usedTwice(resp.GetWhy())
 		return nil
@@ -75,8 +75,8 @@ func (m *Member) join(ctx context.Context, a *epoch.View) error {
 	return nil
 }
 
-// refused gives up when another process has kept this node's name for two
-// leases: a shorter time may be the end of an earlier run of this node.
+// refused returns an error when another process has had this node's name for two leases. For a
+// shorter time it may be an earlier run of this node that has ended.
 func (m *Member) refused(resp *peerv1.JoinResponse) error {
 	if resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_ID_TAKEN {
 		m.cfg.Log.Error("refused by the mesh", "why", resp.GetWhy())
@@ -93,7 +93,7 @@ func (m *Member) refused(resp *peerv1.JoinResponse) error {
 	return nil
 }
 
-// usedTwice says, once a minute, that this node's data directory is in use twice (V3).
+// usedTwice logs, at most once a minute, that this node's data directory is in use twice (V3).
 func (m *Member) usedTwice(notice string) {
 	if now := m.cfg.Clock(); m.joining.noticed == 0 || now-m.joining.noticed >= time.Minute {
 		m.joining.noticed = now
@@ -101,8 +101,8 @@ func (m *Member) usedTwice(notice string) {
 	}
 }
 
-// probe asks the members of a view to dial this process back (V3). It returns those that
-// did, and what is wrong with the others for people.
+// probe asks the members of a view to dial this process back (V3). It returns those that did, and a
+// text for people about the others.
 func (m *Member) probe(ctx context.Context, v ring.View) (reached []*peerv1.Identity, wrong string) {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Views.Lease()/4)
 	defer cancel()
@@ -112,7 +112,7 @@ func (m *Member) probe(ctx context.Context, v ring.View) (reached []*peerv1.Iden
 	var wg sync.WaitGroup
 	for i, other := range v.Members {
 		if other.ID == m.cfg.Self.Identity.ID {
-			continue // an earlier run of this process, which is to be replaced
+			continue // an earlier run of this process, which this one replaces
 		}
 		wg.Go(func() {
 			resp, err := m.cfg.Calls.Probe(ctx, other, self)
@@ -120,7 +120,7 @@ func (m *Member) probe(ctx context.Context, v ring.View) (reached []*peerv1.Iden
 			case err != nil:
 				silent[i] = fmt.Sprintf("member %s does not answer at %s: %v", other.Name, other.Peer, err)
 			case resp.GetEpoch() < v.Epoch:
-				// What it remembers of this process may be from before that was removed.
+				// A success that it remembers may be from before this process was removed.
 				silent[i] = fmt.Sprintf("member %s is in an older view", other.Name)
 			case resp.GetUndialled() != "":
 				undialled[i] = fmt.Sprintf("member %s cannot dial this node at %s (mesh.peer_advertise): %s", other.Name, self.GetPeer(), resp.GetUndialled())
@@ -157,6 +157,7 @@ func (m *Member) reportUndialled(by, addr, wrong string) {
 		"address", addr, "members", by, "error", wrong)
 }
 
+// say sets the reason that Why returns, unless why is empty.
 func (m *Member) say(why string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -165,21 +166,21 @@ func (m *Member) say(why string) {
 	}
 }
 
-// learn installs what the answer to a request to join says of the mesh. If that has a
-// release that this program does not work with, the leader is asked all the same: it refuses
-// this process with a line in its own log (W2).
+// learn installs the view in the answer to a request to join. If that view has a release that this
+// program does not work with, and the answer is not the leader's, learn ignores it, so that the
+// leader is asked: it refuses this process and logs that (W2).
 func (m *Member) learn(addr string, resp *peerv1.JoinResponse) error {
 	if err := m.refusedRelease(addr, resp); err != nil {
 		return err
 	}
 	s := view.StateFromProto(resp.GetHistory())
 	if resp.GetOutcome() == peerv1.JoinResponse_OUTCOME_NOT_LEADER && s.Epoch() > 0 && m.cfg.Releases.Check(s.View().Release) != nil {
-		return nil //nolint:nilerr // it is for the leader to say
+		return nil //nolint:nilerr // the leader refuses it
 	}
 	return m.cfg.Views.Offer(s)
 }
 
-// refusedRelease says why a process cannot join a mesh, if that is for its release (W2).
+// refusedRelease returns an error if this process cannot join the mesh because of its release (W2).
 func (m *Member) refusedRelease(addr string, resp *peerv1.JoinResponse) error {
 	theirs := release.Range{Oldest: resp.GetOldestRelease(), Newest: resp.GetRelease()}
 	switch {

@@ -11,7 +11,7 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// W2, the joiner's side: a refusal is final and says both releases.
+// W2, the joiner's side: a refusal is final and names both releases.
 func TestRefusedJoiner(t *testing.T) {
 	for name, c := range map[string]struct {
 		resp *peerv1.JoinResponse
@@ -31,8 +31,8 @@ func TestRefusedJoiner(t *testing.T) {
 	}
 }
 
-// W2: a joiner that hears of a later release from somebody who does not lead goes on to the
-// leader, so that both sides say why it is refused.
+// W2: a joiner that learns of a later release from a process other than the leader still asks the
+// leader, so that both sides log why it is refused.
 func TestJoinerIsRefusedByTheLeader(t *testing.T) {
 	alone(t, func(t *testing.T, m *Member) {
 		first := epochtest.View(1, "a", "b")
@@ -46,7 +46,7 @@ func TestJoinerIsRefusedByTheLeader(t *testing.T) {
 			Release: later.Release, OldestRelease: 1,
 		}
 		if err := m.learn("x:1", resp); err != nil || m.cfg.Views.Epoch() != 1 {
-			t.Errorf("from one that does not lead: %v, in epoch %d", err, m.cfg.Views.Epoch())
+			t.Errorf("from a process that is not the leader: %v, in epoch %d", err, m.cfg.Views.Epoch())
 		}
 		resp.Outcome, resp.Why = peerv1.JoinResponse_OUTCOME_RELEASE, "a is release 1"
 		if err := m.learn("x:1", resp); !errors.Is(err, release.ErrMismatch) {

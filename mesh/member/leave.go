@@ -7,27 +7,27 @@ import (
 	"github.com/sgkandale/sharelock/mesh/epoch"
 )
 
-// parting is what Run remembers of how its requests were answered, for a process that is to be let
-// go.
+// parting is what Run remembers about the answers to its requests, for a process that wants to be
+// let go.
 type parting struct {
-	// leaderless is since when such a process finds no leader; 0 is not.
+	// leaderless is since when such a process has found no leader; 0 if it finds one.
 	leaderless time.Duration
-	// unanswered counts the requests for a lease in a row that failed, by address; it is
-	// empty when a leader answers.
+	// unanswered counts, by address, the requests for a lease that failed in a row; it is empty
+	// when a leader answers.
 	unanswered map[string]int
 	// answered: a leader answered the last request for a lease.
 	answered bool
 }
 
-// LeaveForGood has Leave give up the Raft seat, too (V7).
+// LeaveForGood makes Leave give up the Raft seat, too (V7).
 func (m *Member) LeaveForGood(forGood bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.forGood = m.forGood || forGood
 }
 
-// Leave asks to be taken off the ring, waits until nothing is held any more or
-// ctx ends (V7).
+// Leave asks to be taken off the ring, and waits until this member holds nothing any more or ctx
+// ends (V7).
 func (m *Member) Leave(ctx context.Context) {
 	m.mu.Lock()
 	m.leaving = true
@@ -37,10 +37,10 @@ func (m *Member) Leave(ctx context.Context) {
 	m.waitHandedOver(ctx)
 }
 
-// waitHandedOver returns when G1 has told this member of every partition since it was
-// marked (V7), or nobody is there to take what it holds, or it was let go, or nothing has
-// moved for LeaveTime, or ctx ends. That it holds no copy is not enough: it may be the last
-// witness of section 4.2.
+// waitHandedOver returns when G1 has told this member of every partition since it was marked (V7).
+// It also returns when no other member can take what it holds, when it was let go, when nothing has
+// changed for LeaveTime, or when ctx ends. Holding no copy is not sufficient: the member may be the
+// last witness of step 2 of an activation.
 func (m *Member) waitHandedOver(ctx context.Context) {
 	tick := time.NewTicker(m.cfg.Views.Lease() / 40)
 	defer tick.Stop()
@@ -71,7 +71,7 @@ func (m *Member) waitHandedOver(ctx context.Context) {
 	}
 }
 
-// handOverState is what moves while a member hands over what it holds.
+// handOverState is what changes while a member hands over what it holds.
 type handOverState struct {
 	marked       bool
 	told, copies int
@@ -84,16 +84,16 @@ func (m *Member) handOverState(a *epoch.View) handOverState {
 	}
 }
 
-// alone reports whether nobody else is in the view and no leader would have to be told. A
-// member without a vote does not learn from Raft who leads; while it holds a lease, there
-// is a leader.
+// alone reports whether no other member is in the view and there is no leader to tell. A member
+// without a vote does not learn from Raft who the leader is; while it holds a lease, there is a
+// leader.
 func (m *Member) alone(a *epoch.View) bool {
 	return len(a.Members) == 1 && a.Members[0].Identity == m.cfg.Self.Identity &&
 		m.cfg.Raft.Leader() == "" && !a.Service.LeaseValid()
 }
 
-// GiveUp sends the last request (V7) until it is answered: this process may stop. Until
-// then it votes.
+// GiveUp sends the last request (V7) until the answer is that this process may stop. Until then
+// this process votes.
 func (m *Member) GiveUp(ctx context.Context) {
 	a := m.cfg.Views.Now()
 	if a == nil {
@@ -120,10 +120,10 @@ func (m *Member) GiveUp(ctx context.Context) {
 	}
 }
 
-// part asks the leader to let this process go, which is in no view and was told to stop
-// (V7). It may go at once if it was never in a view, and if nobody answers: then there is no
-// leader, and none can be elected that this process's vote would help. If others answer, none
-// of which leads, their election may need that vote: it is over within the length of a lease.
+// part asks the leader to let this process go, which is in no view and was told to stop (V7). The
+// process may stop at once if it was never in a view. It may also stop if nobody answers: then
+// there is no leader, and no election that could need its vote. If others answer and none of them
+// is the leader, their election may need its vote; it is over within the length of a lease.
 func (m *Member) part(ctx context.Context, a *epoch.View) {
 	if a == nil {
 		m.Dismiss()
@@ -145,9 +145,9 @@ func (m *Member) part(ctx context.Context, a *epoch.View) {
 	}
 }
 
-// unheard reports whether every other process that is known was asked twice since a leader
-// answered last, and did not answer: the first failure may be that of a connection which was
-// broken before, the second is of one that was made anew.
+// unheard reports whether every other known process has failed to answer two requests since a
+// leader last answered. The first failure may be due to an old connection that was broken; the
+// second request uses a new one.
 func (m *Member) unheard(a *epoch.View) bool {
 	for _, addr := range m.others(a, "") {
 		if m.parting.unanswered[addr] < 2 {
@@ -157,7 +157,7 @@ func (m *Member) unheard(a *epoch.View) bool {
 	return true
 }
 
-// heardLeader reports whether the last request was answered by a leader, and notes it.
+// heardLeader reports whether a leader answered the last request. If so, it resets leaderless.
 func (m *Member) heardLeader() bool {
 	if m.parting.answered {
 		m.parting.leaderless = 0

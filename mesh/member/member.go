@@ -15,37 +15,37 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// LeaveTime is how long a leaving member waits while nothing moves, and then for the answer
-// to its last request (V7).
+// LeaveTime is how long a leaving member waits while nothing changes, and then for the answer to
+// its last request (V7).
 const LeaveTime = 10 * time.Second
 
-// Config is what a Member needs of the process that it is the membership of.
+// Config is what a Member needs of its process.
 type Config struct {
-	// Self is what the others are told of this process, and Releases are those that it works with.
+	// Self is what other processes are told about this one. Releases are those that it works with.
 	Self     ring.Member
 	Releases release.Range
-	// Volatile: everything is kept in memory, so whoever leaves gives up its seat, too.
+	// Volatile: everything is kept in memory, so this process gives up its seat when it leaves.
 	Volatile bool
 	Views    *epoch.Views
 	Calls    Calls
 	Raft     Raft
-	// Processes returns those that gossip believes to live.
+	// Processes returns the processes that gossip considers live.
 	Processes func() []gossip.Process
-	// Address returns where the process with an id is reached, "" if that is not known.
+	// Address returns the peer address of the process with an id, "" if it is not known.
 	Address func(id string) string
-	// Complaints returns the members that this one has waited for too long (V6), and Claims those
-	// whose own calls have reached it, if it is a voter (V5).
+	// Complaints returns the members for which this one has waited for too long (V6), and Claims
+	// those whose own calls have reached it, if it is a voter (V5).
 	Complaints func(v *epoch.View) []*peerv1.Identity
 	Claims     func(v *epoch.View) []*peerv1.Identity
-	// Doubled is told whether another process has this one's place in Raft (V3).
+	// Doubled is called with whether another process with this one's id is a member (V3).
 	Doubled func(is bool)
-	// Leased is called when this process has got a lease.
+	// Leased is called whenever this process was granted a lease.
 	Leased func()
 	Clock  func() time.Duration
 	Log    *slog.Logger
 }
 
-// Calls are those that a Member makes; peer.Client makes them.
+// Calls are the calls that a Member makes; peer.Client implements them.
 type Calls interface {
 	Renew(ctx context.Context, addr string, req *peerv1.RenewRequest) (*peerv1.RenewResponse, error)
 	Join(ctx context.Context, addr string, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error)
@@ -54,9 +54,9 @@ type Calls interface {
 	NoteReached(voter string)
 }
 
-// Raft is what a Member asks of this process's part of Raft.
+// Raft is what a Member needs of this process's Raft.
 type Raft interface {
-	// Leader returns the id of who leads, "" if that is not known.
+	// Leader returns the id of the leader, "" if it is not known.
 	Leader() string
 	// DiskError returns why the records of votes cannot be written, or nil.
 	DiskError() error
@@ -72,15 +72,16 @@ type Member struct {
 	leftOnce    sync.Once
 
 	mu sync.Mutex // guards what follows
-	// leader is the last that gave a lease, and voters are the ids of the voters as it named them.
+	// leader is the id of the last leader that granted a lease, and voters are the ids of the
+	// voters that it named.
 	leader string
 	voters []string
-	// asked is whom to ask next.
+	// asked determines the process to ask next.
 	asked asked
-	// leaving: Leave was called (V7). handedOver: nothing is held any more. forGood:
-	// the Raft seat is given up, too.
+	// leaving: Leave was called (V7). handedOver: this process holds nothing any more and asks to
+	// be let go. forGood: it gives up the Raft seat, too.
 	leaving, handedOver, forGood bool
-	// why the last attempt to join came to nothing, for Ready.
+	// why is why the last attempt to join failed, for Ready.
 	why string
 
 	// Only Run uses what follows.
@@ -88,7 +89,7 @@ type Member struct {
 	joining joining
 }
 
-// New returns the membership of a process that is no member yet.
+// New returns the Member of a process that is not a member yet.
 func New(cfg Config) *Member {
 	return &Member{
 		cfg: cfg, kick: wake.New(), left: make(chan struct{}), ended: make(chan struct{}),
@@ -96,28 +97,28 @@ func New(cfg Config) *Member {
 	}
 }
 
-// Leader returns the id of the last leader that gave this process a lease, or "".
+// Leader returns the id of the last leader that granted this process a lease, or "".
 func (m *Member) Leader() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.leader
 }
 
-// Why returns why the last attempt to join came to nothing, or "".
+// Why returns why the last attempt to join failed, or "".
 func (m *Member) Why() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.why
 }
 
-// Voters returns the ids of the voters as that leader named them.
+// Voters returns the ids of the voters that the last leader named, see Leader.
 func (m *Member) Voters() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.voters
 }
 
-// Hint returns the address of who was last said to lead, or "".
+// Hint returns the peer address of the leader according to the last answer, or "".
 func (m *Member) Hint() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -134,8 +135,8 @@ func (m *Member) wake() { m.kick.Set() }
 // Dismiss lets this process stop (V7).
 func (m *Member) Dismiss() { m.leftOnce.Do(func() { close(m.left) }) }
 
-// Run joins and renews until ctx ends, the member has left, or joining turned
-// out to be impossible; then it returns why.
+// Run joins and renews until ctx ends or the member has left. It returns an error if this process
+// cannot join.
 func (m *Member) Run(ctx context.Context) error {
 	defer close(m.ended)
 	timer := time.NewTimer(0)
@@ -151,7 +152,8 @@ func (m *Member) Run(ctx context.Context) error {
 		case <-timer.C:
 		case <-m.kick:
 		case <-changed:
-			// A view that this process is new in brings no lease: ask at once.
+			// After it was admitted to a view, this process has no lease yet and asks for one at
+			// once.
 			if m.leased() {
 				continue
 			}
@@ -163,7 +165,7 @@ func (m *Member) Run(ctx context.Context) error {
 		if leased := m.leased(); leased != had {
 			had = leased
 			if !leased {
-				m.cfg.Views.Wake() // Q4: calls that wait are told
+				m.cfg.Views.Wake() // Q4: waiting calls learn of it
 			}
 		}
 		select {
@@ -175,7 +177,7 @@ func (m *Member) Run(ctx context.Context) error {
 	}
 }
 
-// step makes one attempt to renew or to join, and says when to make the next.
+// step makes one attempt to renew or to join, and returns the time until the next one.
 func (m *Member) step(ctx context.Context) (time.Duration, error) {
 	lease := m.cfg.Views.Lease()
 	a := m.cfg.Views.Now()
@@ -187,7 +189,7 @@ func (m *Member) step(ctx context.Context) (time.Duration, error) {
 			if m.renew(ctx, a) && !leaving {
 				return lease / 5, nil
 			}
-			return lease / 40, nil // V7: whoever leaves learns soon what became of it
+			return lease / 40, nil // V7: a leaving member soon learns of the answer
 		}
 		a.Service.EndLease()
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// calls reach nobody.
+// calls are Calls that reach no process.
 type calls struct{ reached []string }
 
 func (*calls) Renew(context.Context, string, *peerv1.RenewRequest) (*peerv1.RenewResponse, error) {
@@ -34,7 +34,7 @@ func (*calls) Probe(context.Context, ring.Member, *peerv1.Member) (*peerv1.Probe
 
 func (c *calls) NoteReached(voter string) { c.reached = append(c.reached, voter) }
 
-// alone plays a member a, whom nobody else reaches, to a test inside a bubble.
+// alone runs a test in virtual time with a member a that no other process reaches.
 func alone(t *testing.T, test func(t *testing.T, m *Member)) {
 	t.Helper()
 	virtual.Test(t, func(t *testing.T) {
@@ -48,7 +48,7 @@ func alone(t *testing.T, test func(t *testing.T, m *Member)) {
 	})
 }
 
-// answer is the leader's, with its views, oldest first.
+// answer returns the leader's answer, with its views, oldest first.
 func answer(epoch uint32, views ...ring.View) *peerv1.RenewResponse {
 	resp := &peerv1.RenewResponse{Outcome: peerv1.RenewResponse_OUTCOME_RENEWED, Epoch: epoch, LeaderId: "b"}
 	if len(views) > 0 {
@@ -64,7 +64,7 @@ func wantLease(t *testing.T, m *Member, want time.Duration) {
 	}
 }
 
-// The answer comes 1.5 s after the request: the lease counts from the request (V4).
+// The answer arrives 1.5 s after the request. The lease counts from the request (V4).
 func TestSchedule07LeaseCountsFromTheSend(t *testing.T) {
 	alone(t, func(t *testing.T, m *Member) {
 		sent := m.cfg.Clock()
@@ -78,14 +78,14 @@ func TestSchedule07LeaseCountsFromTheSend(t *testing.T) {
 		wantLease(t, m, 500*time.Millisecond)
 		time.Sleep(500 * time.Millisecond)
 		if m.leased() {
-			t.Errorf("%s: the lease goes on after L", invariant.LeaseFromSend)
+			t.Errorf("%s: the lease lasts longer than L", invariant.LeaseFromSend)
 		}
 	})
 }
 
-// A is cut off in epoch 1, removed in 2 and admitted again in 3. The answer that
-// names epoch 3 comes without its view: it gives no lease. With its view the view
-// is installed first, and then A is not active (V4).
+// A is cut off in epoch 1, removed in 2 and admitted again in 3. An answer that names epoch 3
+// without its view grants no lease. With the view, the view is installed first, and then A is not
+// active (V4).
 func TestSchedule10LeaseForAnEpochNotInstalled(t *testing.T) {
 	alone(t, func(t *testing.T, m *Member) {
 		first := epochtest.View(1, "a", "b")
@@ -93,7 +93,7 @@ func TestSchedule10LeaseForAnEpochNotInstalled(t *testing.T) {
 		wantLease(t, m, 2*time.Second)
 		time.Sleep(3 * time.Second)
 		blocked := epochtest.View(3, "b", "a")
-		blocked.Placement = ring.Placement + 1 // of a later release
+		blocked.Placement = ring.Placement + 1 // as in a later release
 		for name, resp := range map[string]*peerv1.RenewResponse{
 			"without the view":              answer(3),
 			"with an older view":            answer(3, first),
@@ -104,26 +104,26 @@ func TestSchedule10LeaseForAnEpochNotInstalled(t *testing.T) {
 			}
 		}
 		if !m.take("x:1", m.cfg.Clock(), answer(3, first, epochtest.View(2, "b"), epochtest.View(3, "b", "a"))) {
-			t.Error("an answer with its view gives no lease")
+			t.Error("an answer with its view grants no lease")
 		}
 		wantLease(t, m, 2*time.Second)
 		if st := m.cfg.Views.Now().Service.Stats(); m.cfg.Views.Epoch() != 3 || st.Owned == 0 || st.Active != 0 {
 			t.Errorf("in epoch %d %d of %d partitions are active, want 0 in epoch 3", m.cfg.Views.Epoch(), st.Active, st.Owned)
 		}
-		// An answer from before the removal does not bring the old epoch back (A1).
+		// An answer from before the removal does not bring back the old epoch (A1).
 		m.take("x:1", m.cfg.Clock(), answer(1, first))
 		if m.cfg.Views.Epoch() != 3 {
 			t.Errorf("a late answer led back to epoch %d", m.cfg.Views.Epoch())
 		}
-		// A view without A ends what an answer says.
+		// In a view without A an answer grants no lease.
 		if m.take("x:1", m.cfg.Clock(), answer(4, first, epochtest.View(4, "b"))) {
-			t.Error("an answer gives a lease in a view without this member")
+			t.Error("an answer grants a lease in a view without this member")
 		}
 	})
 }
 
-// A process that has lost its leader asks every other one in turn, also while the list of
-// those it knows changes: one that cannot be reached costs a quarter of a lease each time.
+// A process that has lost its leader asks every other process in turn, even if the list of those
+// that it knows changes: each one that cannot be reached costs a quarter of a lease.
 func TestFollowing(t *testing.T) {
 	lists := [][]string{{"a", "b", "c", "d"}, {"a", "c", "d"}, {"a", "c", "d", "e"}}
 	last, asked := "c", ""

@@ -10,7 +10,7 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// renew asks for a lease; true if it got one.
+// renew asks for a lease. It returns false if the leader has to be asked again soon.
 func (m *Member) renew(ctx context.Context, a *epoch.View) bool {
 	m.mu.Lock()
 	req := &peerv1.RenewRequest{
@@ -22,11 +22,11 @@ func (m *Member) renew(ctx context.Context, a *epoch.View) bool {
 	req.Complaints = m.cfg.Complaints(a)
 	req.Callers = m.cfg.Claims(a)
 	if a.Leaving(m.cfg.Self.Identity) {
-		// V6a: nothing is needed of this member any more.
+		// V6a: this member is not needed any more.
 		req.Told = a.Service.Told(a.MarkedSince(m.cfg.Self.Identity)) == a.Constants().Partitions()
 	}
 	if req.GetDone() {
-		a.Service.EndLease() // V7: it stops acting before it says so
+		a.Service.EndLease() // V7: this member stops acting before it says so
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Views.Lease()/4)
 	defer cancel()
@@ -35,7 +35,7 @@ func (m *Member) renew(ctx context.Context, a *epoch.View) bool {
 	if addr == "" {
 		return false
 	}
-	sent := m.cfg.Clock() // V4: the lease counts from the own send time
+	sent := m.cfg.Clock() // V4: the lease counts from the time of sending
 	resp, err := m.cfg.Calls.Renew(ctx, addr, req)
 	if err != nil {
 		m.forget(addr)
@@ -50,8 +50,8 @@ func (m *Member) renew(ctx context.Context, a *epoch.View) bool {
 	return m.take(addr, sent, resp)
 }
 
-// take is told what the leader at addr answered to a request that was sent then; true
-// if there is no need to ask again soon.
+// take handles the answer of the process at addr to a request that was sent at sent. It returns
+// false if the leader has to be asked again soon.
 func (m *Member) take(addr string, sent time.Duration, resp *peerv1.RenewResponse) bool {
 	// V4: the view is installed before the answer counts.
 	if err := m.cfg.Views.Offer(view.StateFromProto(resp.GetHistory())); err != nil {

@@ -20,19 +20,19 @@ import (
 
 // fsm is Raft's state machine: the rules V0 and V2.
 //
-// It stops at a command that it does not know (W3): one that skipped it would decide
-// otherwise than the others from then on.
+// It stops at a command that it does not know (W3). If it skipped the command, its state would
+// diverge from the others.
 type fsm struct {
-	// changed is told, without blocking, after every new view.
+	// changed is set, without blocking, after every new view.
 	changed wake.Signal
-	// unknown is called once, when the machine stops; nil is not told.
+	// unknown, if it is not nil, is called once, when the machine stops.
 	unknown func(error)
-	// program is the range of releases that this program works with; zero is its own.
+	// program is the range of releases that this program works with; zero means its own range.
 	program release.Range
 
 	mu  sync.Mutex
 	now State // guarded by mu
-	// stopped is why nothing is applied any more; nil while it is. Guarded by mu.
+	// stopped is why the machine has stopped applying commands, or nil. Guarded by mu.
 	stopped error
 }
 
@@ -42,10 +42,10 @@ var _ raft.FSM = (*fsm)(nil)
 type outcome struct {
 	// term is the Raft term of the command's own entry.
 	term uint64
-	// applied: a Found or Propose took effect, and state is what it led to.
+	// applied is true if a Found or Propose took effect. state is the state after the command.
 	applied bool
 	state   State
-	// err: the machine has stopped, at this command or before.
+	// err is set if the machine has stopped, at this command or before it.
 	err error
 }
 
@@ -67,8 +67,8 @@ func (f *fsm) Apply(l *raft.Log) any {
 	return out
 }
 
-// apply reports whether a Found or Propose took effect. An error is of a command that this
-// program does not know; nothing has changed then. It needs f.mu.
+// apply reports whether a Found or Propose took effect. For a command that this program does not
+// know it returns an error and changes nothing. It needs f.mu.
 func (f *fsm) apply(l *raft.Log) (applied bool, err error) {
 	var c peerv1.Command
 	if err := proto.Unmarshal(l.Data, &c); err != nil {
@@ -111,8 +111,8 @@ func (f *fsm) apply(l *raft.Log) (applied bool, err error) {
 	return applied, nil
 }
 
-// known returns [release.ErrUnknown] for a command, or a state, that has something this
-// program does not know: a field without meaning is never in them.
+// known returns [release.ErrUnknown] if a command or a state contains something that this program
+// does not know. Every field in them has a meaning, so none can be ignored.
 func known(m proto.Message) error {
 	if c, ok := m.(*peerv1.Command); ok && c.GetKind() == nil {
 		return fmt.Errorf("%w: a command of another kind; this program is release %d", release.ErrUnknown, release.Current)
@@ -139,7 +139,7 @@ func knownFields(m protoreflect.Message) (err error) {
 	return err
 }
 
-// append needs f.mu.
+// append adds a view to the history. It needs f.mu.
 func (f *fsm) append(v ring.View, epoch uint32) {
 	v.Epoch = epoch
 	f.now.History = f.now.History.Append(v)
@@ -152,15 +152,15 @@ func (f *fsm) state() State {
 	return f.now
 }
 
-// why is why the machine has stopped, nil if it has not.
+// why returns why the machine has stopped, or nil.
 func (f *fsm) why() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.stopped
 }
 
-// Snapshot implements raft.FSM. A machine that has stopped makes none: it would pass for
-// the state after entries that it has not applied.
+// Snapshot implements raft.FSM. A machine that has stopped returns an error: Raft would take the
+// snapshot for the state after entries that the machine has not applied.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -193,15 +193,15 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	return nil
 }
 
-// decodeSnapshot returns [release.ErrNewer] for the state of a view that this program does
-// not understand.
+// decodeSnapshot returns [release.ErrNewer] if the release of the state's view is too new for this
+// program.
 func decodeSnapshot(data []byte, program release.Range) (State, error) {
 	var p peerv1.Snapshot
 	if err := proto.Unmarshal(data, &p); err != nil {
 		return State{}, fmt.Errorf("it is damaged: %w", err)
 	}
-	// The release first: what is unknown is so because of it. Before the cluster is born
-	// there is none.
+	// The release is checked first, because it explains any unknown field. A state from before the
+	// cluster was founded has no release.
 	if p.GetRelease() > 0 || len(p.GetHistory().GetViews()) > 0 {
 		if err := program.Check(p.GetRelease()); err != nil {
 			return State{}, err
@@ -237,8 +237,8 @@ func (s snapshot) Persist(sink raft.SnapshotSink) error {
 // Release implements raft.FSMSnapshot.
 func (snapshot) Release() {}
 
-// The commands of Raft's log. The proposer puts its seconds into those that make
-// a view (protocol, "epoch").
+// The commands of Raft's log. Those that make a view contain the seconds of the proposer's clock
+// (protocol, "epoch").
 
 func leadCommand() *peerv1.Command {
 	return &peerv1.Command{Kind: &peerv1.Command_Lead_{Lead: &peerv1.Command_Lead{}}}
@@ -256,5 +256,5 @@ func proposeCommand(prev uint32, term, seconds uint64, v ring.View) *peerv1.Comm
 	}}}
 }
 
-// secondsAt is the wall clock as epochs count it; 0 before epochZero.
+// secondsAt returns the seconds from epochZero to now, or 0 before epochZero.
 func secondsAt(now time.Time) uint64 { return uint64(max(now.Unix()-epochZero.Unix(), 0)) }

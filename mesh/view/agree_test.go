@@ -50,7 +50,7 @@ func TestProposeNeedsEpochAndTerm(t *testing.T) {
 	if out := commit(t, f, 2, proposeCommand(99, 2, 0, viewOf("a", "b"))); out.applied {
 		t.Error("a proposal for another epoch took effect")
 	}
-	// Schedule 8c: waited out in term 3, appended in term 5.
+	// Schedule 8c: the leader waited in term 3, and its proposal is appended in term 5.
 	if out := commit(t, f, 5, proposeCommand(100, 3, 0, viewOf("a", "b"))); out.applied {
 		t.Error("a proposal of an earlier leadership took effect")
 	}
@@ -89,7 +89,7 @@ func TestNextEpoch(t *testing.T) {
 	}
 }
 
-// The history travels whole through a snapshot, bounded and with its beginning.
+// A snapshot keeps the whole history, with its bound and its first epoch.
 func TestSnapshotKeepsHistory(t *testing.T) {
 	f := &fsm{changed: make(chan struct{}, 1)}
 	commit(t, f, 1, bornAt(10))
@@ -129,9 +129,9 @@ func TestSnapshotKeepsHistory(t *testing.T) {
 	select {
 	case <-g.changed:
 	default:
-		t.Error("nobody is told of the restored views")
+		t.Error("changed is not set after views were restored")
 	}
 	if err := g.Restore(io.NopCloser(bytes.NewReader([]byte{0xff}))); err == nil {
-		t.Error("a damaged snapshot was taken")
+		t.Error("a damaged snapshot was accepted")
 	}
 }

@@ -20,12 +20,12 @@ var (
 	_ raft.WithPreVote = (*ballots)(nil)
 )
 
-// newBallots wraps a transport. Nothing comes in before start.
+// newBallots wraps a transport. It delivers no request before start.
 func newBallots(t *raft.NetworkTransport) *ballots {
 	return &ballots{NetworkTransport: t, in: make(chan raft.RPC), stop: make(chan struct{}), done: make(chan struct{})}
 }
 
-// start takes requests until close. latest returns the receiver's own configuration.
+// start passes requests on until close is called. latest returns the receiver's own configuration.
 func (b *ballots) start(latest func() []raft.Server) {
 	b.latest = latest
 	go b.run()
@@ -56,8 +56,8 @@ func (b *ballots) run() {
 	}
 }
 
-// admitted returns the id under which the library considers a candidate: its own, if that
-// has a vote, else that of any voter.
+// admitted returns the id that the library is shown for a candidate: the candidate's own, if it is
+// a voter in the receiver's configuration, else the id of any voter.
 func admitted(candidate []byte, servers []raft.Server) []byte {
 	var voter []byte
 	for _, s := range servers {

@@ -27,7 +27,7 @@ type switched struct {
 	calls chan net.Conn
 	gone  chan struct{}
 	mu    sync.Mutex
-	conns []net.Conn // guarded by mu; Raft leaves those open that it has accepted
+	conns []net.Conn // guarded by mu; Raft does not close the connections that it has accepted
 }
 
 func (b *switchboard) end(id string) *switched {
@@ -83,9 +83,9 @@ func (s *switched) Close() error {
 
 func (s *switched) Addr() net.Addr { return &net.TCPAddr{} }
 
-// A voter was away when another one was promoted, and the two of them are a majority of
-// three. Only the promoted one can lead, since its log is newer, and the other one has to
-// vote for it, though it does not know it as a voter (V1).
+// A voter was away when another one was promoted, and the two of them are a majority of three. Only
+// the promoted one can lead, because its log is newer. The other one has to vote for it although
+// its own configuration does not contain it as a voter (V1).
 func TestVoterThatWasAwayElectsANewOne(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		board := &switchboard{ends: map[string]*switched{}}

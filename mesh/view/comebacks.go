@@ -6,29 +6,29 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Memory is what a process remembers from one of its leaderships to the next. The zero
-// value is empty. One leadership at a time uses it.
+// Memory is what a process remembers from one of its leaderships to the next. The zero value is
+// empty. Only one leadership at a time uses it.
 type Memory struct {
-	// comebacks are those of processes that were removed without having left.
+	// comebacks are the records of processes that were removed without having left.
 	comebacks map[place]comeback
-	// handedOver is when leadership was last handed over for want of voters (V5).
+	// handedOver is when leadership was last handed over because too few voters were heard (V5).
 	handedOver handOver
-	// yielded is when leadership was last handed over because this process was chosen or
-	// marked itself (V6a).
+	// yielded is when leadership was last handed over because this process itself was chosen or
+	// marked (V6a).
 	yielded handOver
 }
 
-// handOver is when something was done last, if it was done.
+// handOver is the time of the last hand-over of a kind; done is false if there was none.
 type handOver struct {
 	done bool
 	at   time.Duration
 }
 
-// due reports whether it was not done within a time.
+// due reports whether there was no hand-over within the given time before now.
 func (h handOver) due(now, within time.Duration) bool { return !h.done || now-h.at >= within }
 
-// place is a process at an address. Two processes with one id are at two places if a data
-// directory was copied: the comings and goings of one do not keep the other out.
+// place is a process at an address. If a data directory was copied, two processes have one id but
+// two places, so that the back-off of one does not keep the other out.
 type place struct{ id, peer string }
 
 func placeOf(m ring.Member) place { return place{m.ID, m.Peer} }
@@ -42,7 +42,7 @@ type comeback struct {
 	in                bool
 }
 
-// calmAfter is the least time for which a process must have stayed in before its earlier
+// calmAfter is the minimum time for which a process must have been a member before its earlier
 // removals are forgotten.
 const calmAfter = time.Minute
 
@@ -52,8 +52,8 @@ const forgetAfter = time.Hour
 // maxDoublings bounds the back-off: 64 leases.
 const maxDoublings = 8
 
-// backOff is how long after its last removal a process that keeps coming and going is
-// admitted again (V3). The first comeback is free.
+// backOff returns for how long after its last removal a process is kept out (V3). There is no
+// back-off before the first comeback.
 func (c comeback) backOff(lease time.Duration) time.Duration {
 	if c.times <= 1 {
 		return 0
@@ -61,8 +61,8 @@ func (c comeback) backOff(lease time.Duration) time.Duration {
 	return lease / 4 << min(c.times, maxDoublings)
 }
 
-// comebackOf returns what is remembered of a process. At an address that is new it is taken
-// for the one with its id that was removed last: processes may change their addresses.
+// comebackOf returns the record of a process. A process at a new address gets the record of the
+// process with its id that was removed last, because processes may change their addresses.
 func (m *Memory) comebackOf(p place) (c comeback, known bool) {
 	if c, known = m.comebacks[p]; known {
 		return c, true
@@ -76,9 +76,9 @@ func (m *Memory) comebackOf(p place) (c comeback, known bool) {
 	return c, known
 }
 
-// noteRemoval counts a removal of a process that did not leave in good order. Earlier ones
-// are forgotten if it had stayed in for longer than its last back-off. How long the
-// back-off has kept it out does not matter (V3).
+// noteRemoval counts a removal of a process that did not leave in good order. Earlier removals are
+// forgotten if it had been a member for longer than its last back-off and than calmAfter. The time
+// for which it was kept out does not count (V3).
 func (m *Memory) noteRemoval(p place, now, lease time.Duration) {
 	c, _ := m.comebackOf(p)
 	calm := c.in && now-c.admitted > max(c.backOff(lease), calmAfter)
@@ -115,8 +115,7 @@ func (m *Memory) noteMembers(now time.Duration, members []ring.Member) {
 	}
 }
 
-// backOffLeft returns for how long a process is still kept out because it keeps coming and
-// going.
+// backOffLeft returns for how much longer the back-off keeps a process out.
 func (m *Memory) backOffLeft(p place, now, lease time.Duration) time.Duration {
 	c, _ := m.comebackOf(p)
 	return max(c.removed+c.backOff(lease)-now, 0)

@@ -10,37 +10,36 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// missed is the time without a renewal after which a member has missed two.
+// missed returns the time without a renewal after which a member counts as having missed two.
 func missed(lease time.Duration) time.Duration { return 2*lease/5 + lease/20 }
 
-// insist is how long a member has to complain of another before that counts: it says so
-// with one renewal and again with the next. One that was cut off or slept, and is back,
-// has a first renewal to send before it has heard of everybody; nobody is to go for
-// that.
+// insist returns for how long a member must complain of another before the complaint counts: it
+// takes two renewals in a row (V6). A member that was paused or cut off sends its first renewal
+// before it has heard from everybody, and the complaints in it must not remove anybody.
 func insist(lease time.Duration) time.Duration { return lease / 10 }
 
-// lull is the time without a renewal after which a member's complaints begin anew: who
-// slept for less has nobody to complain of because of that, see complainAfter in package
-// mesh. One attempt to renew that came to nothing is no lull.
+// lull returns the time without a renewal after which a member's earlier complaints are dropped. A
+// shorter pause causes no complaints, see complainAfter in package mesh. A single failed attempt to
+// renew is not a lull.
 func lull(lease time.Duration) time.Duration { return lease / 2 }
 
-// A member that misses two renewals irregularMisses times within irregularTime, while a
-// choice waits, is itself the choice (V6a).
+// A member that misses two renewals irregularMisses times within irregularTime, while a choice is
+// pending, is itself chosen (V6).
 const irregularMisses = 3
 
 func irregularTime(lease time.Duration) time.Duration { return 10 * lease }
 
-// hear takes what a member says with a renewal that arrived then. Complaints count only
-// if the member has the current view: what it waited for in an older one is over (V6a).
-// It needs l.mu.
+// hear records what a member reports with a renewal, and when the renewal arrived. Complaints count
+// only if the member has the current view: those from an older view are void (V6a). It needs l.mu.
 func (l *Leader) hear(who ring.Identity, req *peerv1.RenewRequest, arrived time.Duration) {
 	m := l.members[who]
 	silent, most := arrived-m.renewed, missed(l.lease())
 	if m.assumed {
-		most = l.lease() / 4 // all who can renew do so soon after a leader has taken up
+		most = l.lease() / 4 // every live member renews soon after a new leader has begun
 	}
 	if silent > most {
-		// What was said of it meanwhile says that it was silent, and nothing of a pair.
+		// Complaints about it from this time mean only that it was silent, not that a pair is
+		// broken.
 		for _, other := range l.members {
 			delete(other.complaints, who)
 		}
@@ -78,8 +77,8 @@ func identities(list []*peerv1.Identity) map[ring.Identity]bool {
 	return set
 }
 
-// complains reports whether a says that it waits for b, and not for the first time since
-// both renew. It needs l.mu.
+// complains reports whether a complains of b, and has done so for as long as insist requires. It
+// needs l.mu.
 func (l *Leader) complains(a, b ring.Member) bool {
 	st := l.members[a.Identity]
 	first, waits := st.complaints[b.Identity]
@@ -99,10 +98,10 @@ type suspect struct {
 	pairs  int
 }
 
-// suspects are the members in broken pairs in the order in which V6 chooses them: most
-// pairs first, of several the one that joined last. A complaint between two members that
-// both renew breaks their pair, whoever complains. The pairs of a leaving member count as
-// whole (V6a). oldest is when the oldest of these complaints began. It needs l.mu.
+// suspects returns the members in broken pairs, in the order in which V6 chooses them: most pairs
+// first; on a tie, the member that joined last. A complaint between two members that both renew
+// makes a broken pair, whichever of them complains. The pairs of a leaving member count as whole
+// (V6a). oldest is when the oldest of these complaints began. It needs l.mu.
 func (l *Leader) suspects(now time.Duration, view ring.View) (list []suspect, oldest time.Duration) {
 	oldest = now
 	broken := func(a, b ring.Member) bool {
@@ -131,8 +130,8 @@ func (l *Leader) suspects(now time.Duration, view ring.View) (list []suspect, ol
 	return list, oldest
 }
 
-// choose is V6: it returns the member that is to be marked leaving, or the voter that is
-// to lead because the choice would be this process. It needs l.mu.
+// choose implements V6. It returns the member to mark as leaving. If that would be this process, it
+// returns the voter to hand leadership to instead (heir), if there is one. It needs l.mu.
 func (l *Leader) choose(now time.Duration, view ring.View) (chosen ring.Member, heir string) {
 	if !l.complained(view) {
 		l.choosing = 0
@@ -167,12 +166,12 @@ func (l *Leader) choose(now time.Duration, view ring.View) (chosen ring.Member, 
 			l.log.Warn("this leader has the most broken pairs: handing over leadership", "pairs", s.pairs, "to", heir)
 			return ring.Member{}, heir
 		}
-		// No other voter hears all, so the next one has to go.
+		// No other voter hears all members, so the next suspect is chosen.
 	}
 	return ring.Member{}, ""
 }
 
-// complained reports whether a member complains of another that stays. It needs l.mu.
+// complained reports whether an unmarked member complains of another unmarked one. It needs l.mu.
 func (l *Leader) complained(view ring.View) bool {
 	for _, m := range view.Members {
 		if st := l.members[m.Identity]; !m.Leaving && st != nil {
@@ -186,8 +185,8 @@ func (l *Leader) complained(view ring.View) bool {
 	return false
 }
 
-// allHeard is V6a's condition for a choice: every member has renewed in this view and
-// term since the oldest complaint began, and none has missed two renewals. It needs l.mu.
+// allHeard is V6's condition for a choice: every member has renewed in this view and term since the
+// oldest complaint began, and none has missed two renewals. It needs l.mu.
 func (l *Leader) allHeard(now time.Duration, view ring.View, oldest time.Duration) bool {
 	for _, m := range view.Members {
 		if st := l.members[m.Identity]; !l.renews(now, m) || st.epoch != view.Epoch || st.renewed < oldest {
@@ -197,8 +196,8 @@ func (l *Leader) allHeard(now time.Duration, view ring.View, oldest time.Duratio
 	return true
 }
 
-// irregular is the member that has missed two renewals too often while a choice waits
-// (V6a). It needs l.mu.
+// irregular returns the member that has missed two renewals irregularMisses times while a choice is
+// pending (V6). It needs l.mu.
 func (l *Leader) irregular(now time.Duration, view ring.View) (ring.Member, bool) {
 	for _, m := range view.Members {
 		st := l.members[m.Identity]

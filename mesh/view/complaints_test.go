@@ -9,8 +9,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// complain lets a member complain of others, with a renewal that has just arrived, not
-// for the first time.
+// complain makes a member complain of others with a renewal that has just arrived, and not for the
+// first time.
 func (b *bench) complain(name string, of ...string) {
 	st := b.member(name)
 	st.renewed = max(st.renewed, insist(lease))
@@ -21,19 +21,19 @@ func (b *bench) complain(name string, of ...string) {
 	}
 }
 
-// chosenNow is the member that is to be marked, and the voter that is to lead instead.
+// chosenNow returns the member to mark, and the voter to hand leadership to instead.
 func (b *bench) chosenNow(now time.Duration) (string, string) {
 	m, heir := b.choose(now, b.view)
 	return m.Name, heir
 }
 
-// V6: of a broken pair goes the one in most broken pairs, whoever complains; on a
-// tie the one that joined last.
+// V6: the member in most broken pairs is chosen, whichever member complains; on a tie, the one that
+// joined last.
 func TestChoice(t *testing.T) {
 	tests := []struct {
 		name       string
 		complaints map[string][]string
-		callers    string // of d, which votes
+		callers    string // of d, which is a voter
 		want       string
 		heir       string
 	}{
@@ -62,7 +62,7 @@ func TestChoice(t *testing.T) {
 	}
 }
 
-// V6a: a leader that was to hand over and leads still chooses the next one.
+// V6: a leader that is chosen, and whose hand-over failed, chooses the next member.
 func TestChoiceAfterAHandOverThatFailed(t *testing.T) {
 	b := newBench(t, "a", "b", "c", "d")
 	b.vote("a d")
@@ -75,8 +75,8 @@ func TestChoiceAfterAHandOverThatFailed(t *testing.T) {
 	}
 }
 
-// V6a: a choice is made only after every member has renewed in this view since the oldest
-// complaint began, and while none has missed two renewals.
+// V6: a choice is made only after every member has renewed in this view since the oldest complaint
+// began, and while none has missed two renewals.
 func TestChoiceWaits(t *testing.T) {
 	newOne := func() *bench {
 		b := newBench(t, "a", "b", "c", "d")
@@ -129,8 +129,8 @@ func TestChoiceLeavesTheMarkedAlone(t *testing.T) {
 	}
 }
 
-// V6a: a member that misses two renewals three times within 10 L while a choice waits is
-// the choice itself. Without a choice that waits it is not.
+// V6: a member that misses two renewals three times within 10 L while a choice is pending is itself
+// chosen. Without a pending choice it is not.
 func TestIrregularMemberIsChosen(t *testing.T) {
 	for _, waits := range []bool{true, false} {
 		b := newBench(t, "a", "b", "c", "d")
@@ -160,12 +160,12 @@ func TestIrregularMemberIsChosen(t *testing.T) {
 			}
 		}
 		if want := map[bool]string{true: "d"}[waits]; got != want {
-			t.Errorf("a choice waits %t: chosen is %q after %v, want %q", waits, got, now, want)
+			t.Errorf("a choice is pending %t: chosen is %q after %v, want %q", waits, got, now, want)
 		}
 	}
 }
 
-// V6a: what was said in an older view is over with it.
+// V6a: complaints of an older view no longer count.
 func TestComplaintsEndWithTheView(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.complain("b", "c")
@@ -181,8 +181,7 @@ func TestComplaintsEndWithTheView(t *testing.T) {
 	}
 }
 
-// A member that does not renew is no witness: its complaints do not count, nor
-// those about it.
+// Complaints of a member that does not renew do not count, nor do complaints about it.
 func TestTheSilentAreNotChosen(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.complain("b", "c")
@@ -192,9 +191,9 @@ func TestTheSilentAreNotChosen(t *testing.T) {
 	}
 }
 
-// Who was paused and is back is complained of by whoever has not renewed since. That says
-// nothing of the pair: of two that are whole again the one that joined last would go. A
-// complaint that is said again counts.
+// A member that was paused and is back may still be in the complaints of members that have not
+// renewed since. They do not mean that a pair is broken; otherwise the one that joined last of two
+// well-connected members would be removed. A complaint that is repeated counts.
 func TestStaleComplaints(t *testing.T) {
 	play(t, "l", "l a b", func(t *testing.T, g *group) {
 		l := g.elect("l", "l").lead()
@@ -209,18 +208,18 @@ func TestStaleComplaints(t *testing.T) {
 		a.renew(l)
 		b.renew(l)
 		g.pass(lease * 7 / 10)
-		b.renew(l, "a") // which is paused
+		b.renew(l, "a") // a was paused
 		g.pass(lease * 9 / 10)
 		b.renew(l, "a")
 		g.pass(lease)
 		a.renew(l)
 		if got := victim(); got != "" {
-			t.Errorf("%s is in a broken pair because of what was said while a was paused", got)
+			t.Errorf("%s is in a broken pair because of a complaint from when a was paused", got)
 		}
 		b.renew(l, "a")
 		g.pass(lease * 105 / 100)
 		if got := victim(); got != "" {
-			t.Errorf("%s is in a broken pair, which nobody has said again since a is back", got)
+			t.Errorf("%s is in a broken pair, though no complaint was repeated since a is back", got)
 		}
 		g.pass(lease * 12 / 10)
 		a.renew(l)
@@ -231,9 +230,9 @@ func TestStaleComplaints(t *testing.T) {
 	})
 }
 
-// Who is back complains of those whom it has not heard yet, and perhaps of one only; that
-// this one is the one that joined last must not cost it its place. Said once, or twice at
-// once, it does not count; said with two renewals in a row, it does.
+// A member that is back complains of members that it has not heard from yet, perhaps of one only.
+// That member must not be marked, even if it joined last. A complaint that is made once, or twice
+// at the same time, does not count; made with two renewals in a row, it does.
 func TestComplaintsInsist(t *testing.T) {
 	play(t, "l", "l a b", func(t *testing.T, g *group) {
 		l := g.elect("l", "l").lead()
@@ -268,8 +267,8 @@ func TestComplaintsInsist(t *testing.T) {
 	})
 }
 
-// One who says it with every renewal is heard, though each second attempt to renew comes to
-// nothing.
+// A complaint that a member makes with every renewal counts, even if every second attempt to renew
+// fails.
 func TestComplaintsThroughLosses(t *testing.T) {
 	play(t, "l", "l a b", func(t *testing.T, g *group) {
 		l := g.elect("l", "l").lead()
@@ -283,8 +282,8 @@ func TestComplaintsThroughLosses(t *testing.T) {
 	})
 }
 
-// What was said before all were paused, or of one that had not renewed with a new leader
-// yet, has to be said again.
+// Complaints from before all were paused, and complaints about a member that had not renewed with a
+// new leader yet, count only when they are made again.
 func TestComplaintsBeginAnew(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	c, _ := b.view.FindID("c")
@@ -306,10 +305,10 @@ func TestComplaintsBeginAnew(t *testing.T) {
 	b.startAgain(lease / 5)
 	b.hear(c.Identity, &peerv1.RenewRequest{Epoch: b.view.Epoch}, lease/5)
 	if says(lease*3/10, "c"); broken(lease * 3 / 10) {
-		t.Error("what was said before the pause counts")
+		t.Error("a complaint from before the pause counts")
 	}
 	if says(lease/2, "c"); !broken(lease / 2) {
-		t.Error("what was said twice after the pause does not count")
+		t.Error("a complaint made twice after the pause does not count")
 	}
 
 	b = newBench(t, "a", "b", "c")
@@ -320,15 +319,15 @@ func TestComplaintsBeginAnew(t *testing.T) {
 	says(lease/4, "c")
 	b.hear(c.Identity, &peerv1.RenewRequest{Epoch: b.view.Epoch}, lease*3/10)
 	if broken(lease * 3 / 10) {
-		t.Error("what was said of one that had not renewed yet counts")
+		t.Error("a complaint about a member that had not renewed yet counts")
 	}
 	says(lease*9/20, "c")
 	if says(lease*6/10, "c"); !broken(lease * 6 / 10) {
-		t.Error("what was said twice of one that renews does not count")
+		t.Error("a complaint made twice about a member that renews does not count")
 	}
 }
 
-// suspected is the first in the order in which V6 chooses, or "".
+// suspected returns the first member in the order in which V6 chooses, or "".
 func suspected(l *Leader, g *group) string {
 	list, _ := l.suspects(g.clock(), g.now().view)
 	if len(list) == 0 {
@@ -337,8 +336,8 @@ func suspected(l *Leader, g *group) string {
 	return list[0].member.ID
 }
 
-// Whom a new leader only takes to have renewed (V5) may be dead: it is no witness
-// either, and a leader that waits for it does not hand over because of that.
+// A member that a new leader only counts as renewed (V5) may be dead. Its complaints do not count
+// either, and a leader that complains of it does not hand over because of that.
 func TestTheAssumedAreNotChosen(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.member("c").assumed = true

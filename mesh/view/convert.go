@@ -6,7 +6,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// StateToProto returns a state as messages, and Raft's snapshots, carry it.
+// StateToProto returns a state in the form of messages and of Raft's snapshots.
 func StateToProto(s State) *peerv1.History {
 	p := &peerv1.History{Cluster: s.Cluster, FirstEpoch: s.History.First}
 	for _, v := range s.History.Views {
@@ -15,7 +15,7 @@ func StateToProto(s State) *peerv1.History {
 	return p
 }
 
-// StateFromProto is the inverse of StateToProto; of nil it returns the zero state.
+// StateFromProto is the inverse of StateToProto. It returns the zero State for nil.
 func StateFromProto(p *peerv1.History) State {
 	s := State{Cluster: p.GetCluster(), History: ring.History{First: p.GetFirstEpoch()}}
 	for _, v := range p.GetViews() {

@@ -10,8 +10,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Decommission gives up the seat of an absent voter, by its name or id, and returns when
-// that is decided (V1).
+// Decommission gives up the seat of the absent voter with this name or id, and returns when Raft's
+// configuration shows it (V1).
 func (l *Leader) Decommission(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*l.lease())
 	defer cancel()
@@ -26,8 +26,8 @@ func (l *Leader) Decommission(ctx context.Context, name string) error {
 	l.mu.Lock()
 	l.given[id] = true
 	l.mu.Unlock()
-	// The word is about this absence: if the voter comes back, with or without its seat, it
-	// is as good as any other.
+	// The order is valid for this absence only: a voter that comes back, with or without its seat,
+	// is treated like any other.
 	defer func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -77,11 +77,10 @@ func (e electorate) absentee(name string, s State) (id string, err error) {
 	return id, nil
 }
 
-// NameOf returns the name that the process with this id had in the newest view that has it,
-// or "".
+// NameOf returns the name of the process with this id in the newest view that contains it, or "".
 func (s State) NameOf(id string) string { return s.LastOf(id).Name }
 
-// LastOf returns the process with this id as it was in the newest view that has it, or the zero
+// LastOf returns the process with this id as it is in the newest view that contains it, or the zero
 // Member.
 func (s State) LastOf(id string) ring.Member {
 	for _, v := range slices.Backward(s.History.Views) {
@@ -92,12 +91,12 @@ func (s State) LastOf(id string) ring.Member {
 	return ring.Member{}
 }
 
-// Survivable returns how many more voters may fail before no view can be agreed on, if so
-// many of them are absent.
+// Survivable returns how many more voters may fail before no view can be agreed on, when absent of
+// the voters do not answer.
 func Survivable(voters, absent int) int { return max(voters-absent-(voters/2+1), 0) }
 
-// sayAbsent names the voters that do not answer when that has changed, for those who debug: to
-// operators every node says so itself.
+// sayAbsent logs the absent voters, at level debug, when they have changed. Operators learn of them
+// from the log of every node (package condition).
 func (l *Leader) sayAbsent(e electorate) {
 	voters, _ := e.split()
 	_, absent := e.divide(voters)

@@ -12,26 +12,26 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// draft is a view in the making and what brings it about.
+// draft is the view that is to come next, with the reasons for it.
 type draft struct {
 	view ring.View
-	// silent members are removed for it (V5), left ones have gone in good order (V7), told
-	// ones were marked, and G1 has told them of every partition (V6a).
+	// The view no longer contains these members: silent ones are removed (V5), left ones have left
+	// in good order (V7), told ones were marked and G1 has told them of every partition (V6a).
 	silent, left, told []ring.Member
-	// leaving, marked, unmarked, refreshed and joining are further reasons.
+	// leaving, marked, unmarked, refreshed and joining members are further reasons, see why.
 	leaving, marked, unmarked, refreshed, joining []ring.Member
-	// heir is the voter that shall lead, and decide instead, because it hears the member
-	// unheard (V5); "" is nobody.
+	// heir is the voter to which leadership is to be handed because it hears the member unheard,
+	// and this leader does not (V5); "" if there is none.
 	heir    string
 	unheard ring.Identity
-	// rises: the view's release is higher than that of the one before (W1).
+	// rises is true if the view's release is higher than that of the view before (W1).
 	rises bool
 }
 
-// removed are the members that are not in the draft any more.
+// removed returns the members that the new view no longer contains.
 func (d draft) removed() []ring.Member { return slices.Concat(d.silent, d.left, d.told) }
 
-// why names the reasons; "" says that no new view is due.
+// why returns the reasons as text; "" means that no new view is due.
 func (d draft) why() string {
 	restarted, rest := d.restarted()
 	reasons := restarted
@@ -58,8 +58,8 @@ func (d draft) why() string {
 	return strings.Join(reasons, ", ")
 }
 
-// restarted returns the reasons of those processes that are silent in one run and join in the
-// next, and the draft without them.
+// restarted returns the reasons for processes that have restarted, so that one start is silent and
+// a later one joins. rest has the other silent and joining members.
 func (d draft) restarted() (reasons []string, rest draft) {
 	again := func(of []ring.Member, m ring.Member) bool {
 		return slices.ContainsFunc(of, func(other ring.Member) bool { return other.ID == m.ID })
@@ -82,10 +82,10 @@ func (d draft) restarted() (reasons []string, rest draft) {
 	return reasons, rest
 }
 
-// draft is the next view. It changes nothing. It needs l.mu.
+// draft returns the next view. It changes no standing. It needs l.mu.
 func (l *Leader) draft(now time.Duration, view ring.View) draft {
 	var d draft
-	late := false // someone missed two renewals, or is replaced, but cannot be removed yet
+	late := false // a member has missed two renewals, or is replaced, but cannot be removed yet
 	for i, m := range view.Members {
 		st := l.members[m.Identity]
 		silent := now - st.renewed
@@ -98,7 +98,7 @@ func (l *Leader) draft(now time.Duration, view ring.View) draft {
 			d.told = append(d.told, m)
 			continue
 		case silent >= rules.Stretch(l.lease()):
-			// V5: nothing was renewed for L stretched.
+			// V5: it was not renewed for L stretched.
 			if l.takeOut(now, view, m, &d) {
 				continue
 			}
@@ -119,7 +119,7 @@ func (l *Leader) draft(now time.Duration, view ring.View) draft {
 		}
 		d.view.Members = append(d.view.Members, m)
 	}
-	// V3: while a member is late no join is proposed; then both are one view.
+	// V3: while a member is late no join is proposed, so that one view makes both changes.
 	if !late {
 		d.joining = l.admissible(now, d.view.Members)
 		d.view.Members = append(d.view.Members, d.joining...)
@@ -132,8 +132,8 @@ func (l *Leader) draft(now time.Duration, view ring.View) draft {
 	return d
 }
 
-// takeOut removes a member that has been silent for L stretched, or notes who shall lead
-// instead (V5). It reports whether the member is out. It needs l.mu.
+// takeOut removes from the draft a member that has been silent for L stretched, or sets the draft's
+// heir (V5). It reports whether it removed the member. It needs l.mu.
 func (l *Leader) takeOut(now time.Duration, view ring.View, m ring.Member, d *draft) bool {
 	switch what, heir := l.silent(now, view, m); what {
 	case silenceWait:
@@ -146,13 +146,12 @@ func (l *Leader) takeOut(now time.Duration, view ring.View, m ring.Member, d *dr
 	return true
 }
 
-// keepOne lets the marks of V6a fall away if only members would be left that are marked or
-// were told to stop: a view keeps a member that stays (V7). That includes a mark whose
-// holder would be removed with this view, because G1 has told it of every partition. It
-// needs l.mu.
+// keepOne removes the marks of V6a if every member of the draft is marked or was told to stop: a
+// view keeps a member that stays (V7). It also unmarks and keeps members that this view would
+// remove because G1 has told them of every partition. It needs l.mu.
 func (l *Leader) keepOne(view ring.View, d *draft) {
 	toldToStop := func(m ring.Member) bool {
-		st := l.members[m.Identity] // a joiner has none
+		st := l.members[m.Identity] // nil for a joiner
 		return st != nil && st.leaving
 	}
 	for _, m := range d.view.Members {
@@ -178,8 +177,8 @@ func (l *Leader) keepOne(view ring.View, d *draft) {
 	}
 }
 
-// othersStay says whether somebody else stays on the ring when a member leaves
-// it: one of those before, as decided, or of those after. It needs l.mu.
+// othersStay reports whether another member stays on the ring when one leaves it. before are the
+// members that are in the draft already, after those that are still to be decided. It needs l.mu.
 func (l *Leader) othersStay(before, after []ring.Member) bool {
 	for _, m := range before {
 		if !m.Leaving {
@@ -194,9 +193,9 @@ func (l *Leader) othersStay(before, after []ring.Member) bool {
 	return false
 }
 
-// Replicas is the R of a view: what was fixed at the cluster's birth
-// (ring.replicas), or by default one more than a quorum of its voters can lose,
-// and at least two (protocol, "R"); never more than there are members on the ring.
+// Replicas returns R for a view: ring.replicas as fixed when the cluster was founded, or by default
+// one more than the number of voters that a quorum can lose, and at least two (protocol, "R"). R is
+// never larger than the number of members on the ring.
 func Replicas(c Constants, v ring.View) int {
 	placed := 0
 	for _, m := range v.Members {
@@ -211,7 +210,7 @@ func Replicas(c Constants, v ring.View) int {
 	return max(min(want, placed), 1)
 }
 
-// admissible are the joiners that may be admitted beside those who stay, in the
+// admissible returns the joiners that may be admitted to a view with the members that stay, in the
 // order of their ids. It needs l.mu.
 func (l *Leader) admissible(now time.Duration, stay []ring.Member) []ring.Member {
 	all := slices.Clone(stay)
@@ -223,8 +222,8 @@ func (l *Leader) admissible(now time.Duration, stay []ring.Member) []ring.Member
 	return all[len(stay):]
 }
 
-// mayJoin: the joiner reached everybody who stays, and is nobody's double. It
-// needs l.mu.
+// mayJoin reports whether a joiner has reached every member that stays, has an id and a name that
+// no member or other joiner has, and is not kept out by its back-off (V3). It needs l.mu.
 func (l *Leader) mayJoin(now time.Duration, j joining, stay, all []ring.Member) bool {
 	for _, m := range stay {
 		if !j.reached[m.Identity] {

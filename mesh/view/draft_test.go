@@ -13,7 +13,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// bench is a leader on a table: a view, standings and joins, and no one else.
+// bench is a leader in isolation: a view, standings and joins, without other processes.
 type bench struct {
 	t *testing.T
 	*Leader
@@ -34,10 +34,10 @@ func newBench(t *testing.T, names ...string) *bench {
 	return b
 }
 
-// vote makes these members the voters.
+// vote makes these processes the voters.
 func (b *bench) vote(ids string) { b.agree.(*proc).g.seats = seatsOf(ids) }
 
-// called sets the members whose own calls reach one, as it says.
+// called sets the members whose own calls reach a member, as it claims.
 func (b *bench) called(name, callers string) {
 	st := b.member(name)
 	st.callers = map[ring.Identity]bool{}
@@ -64,7 +64,7 @@ func (b *bench) member(name string) *standing {
 	return b.members[m.Identity]
 }
 
-// asks lets a process ask to join, having reached the named members.
+// asks makes a process ask to join that has reached the named members.
 func (b *bench) asks(at time.Duration, id, name string, counter uint64, reached ...string) {
 	j := joining{member: ring.Member{Identity: ring.Identity{ID: id, Counter: counter, Nonce: 9}, Name: name, Peer: "p", Release: release.Oldest}, reached: map[ring.Identity]bool{}, at: at}
 	for _, r := range reached {
@@ -91,7 +91,7 @@ func (b *bench) want(now time.Duration, why, view string) draft {
 
 const sec = time.Second
 
-// V5: a member is removed when nothing of it was renewed for L stretched.
+// V5: a member is removed when it was not renewed for L stretched.
 func TestDraftRemovesTheSilent(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.want(0, "", "a b c")
@@ -103,7 +103,7 @@ func TestDraftRemovesTheSilent(t *testing.T) {
 	}
 }
 
-// V3: while a member is late nobody joins; then removal and join are one view.
+// V3: while a member is late nobody joins; later one view makes the removal and the join.
 func TestDraftWaitsForTheLate(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.member("a").renewed, b.member("b").renewed = sec, sec
@@ -114,7 +114,7 @@ func TestDraftWaitsForTheLate(t *testing.T) {
 	b.want(2200*time.Millisecond, "c is silent, d joins", "a b d")
 }
 
-// V3: a joiner must have reached everybody who stays.
+// V3: a joiner must have reached every member that stays.
 func TestDraftAdmits(t *testing.T) {
 	b := newBench(t, "a", "b")
 	b.asks(0, "c", "c", 1, "a")
@@ -126,7 +126,7 @@ func TestDraftAdmits(t *testing.T) {
 	b.want(3*sec, "a is silent, b is silent", "") // the joiners have stopped asking
 }
 
-// A name is a member's alone, in one burst of joins too.
+// No two members have the same name, even if they join at the same time.
 func TestDraftKeepsNamesApart(t *testing.T) {
 	b := newBench(t, "a")
 	b.asks(0, "x", "same", 1, "a")
@@ -135,20 +135,20 @@ func TestDraftKeepsNamesApart(t *testing.T) {
 	b.want(0, "same joins", "a same")
 }
 
-// V3, V5: a later start replaces a member, but not before its lease is over;
-// meanwhile it is renewed no more.
+// V3, V5: a later start replaces a member, but not before the member's lease is over; until then
+// the member is not renewed.
 func TestDraftReplaces(t *testing.T) {
 	b := newBench(t, "a", "b")
 	b.member("a").renewed, b.member("b").renewed = sec, sec
 	b.asks(sec, "b", "b", 2, "a")
 	b.want(sec, "", "a b")
 	if !b.member("b").replaced {
-		t.Error("the earlier start is renewed still")
+		t.Error("the earlier start is still renewed")
 	}
 	b.asks(3*sec, "b", "b", 2, "a")
 	b.member("a").renewed = 3 * sec
 	b.want(3200*time.Millisecond, "b has restarted", "a b")
-	// It is only an earlier start that is replaced.
+	// Only an earlier start is replaced.
 	b = newBench(t, "a", "b")
 	b.asks(0, "b", "b", 1, "a")
 	b.want(0, "", "a b")
@@ -157,8 +157,8 @@ func TestDraftReplaces(t *testing.T) {
 	}
 }
 
-// Schedule 15d: all were killed and are back: the new ones do not wait for
-// answers of the dead.
+// Schedule 15d: all members were killed and are back. The new starts do not wait for answers of the
+// dead ones.
 func TestDraftAfterAllRestarted(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	for now := 100 * time.Millisecond; now < 2200*time.Millisecond; now += 100 * time.Millisecond {
@@ -175,8 +175,8 @@ func TestDraftAfterAllRestarted(t *testing.T) {
 	}
 }
 
-// V7: who leaves is marked, but never the last on the ring; who has left is out
-// at once.
+// V7: a member that leaves is marked, unless it is the last on the ring; a member that has left is
+// removed at once.
 func TestDraftLetsLeave(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	for _, id := range []string{"a", "b", "c"} {
@@ -196,16 +196,16 @@ func TestDraftRefreshes(t *testing.T) {
 	b.want(0, "b needs an epoch", "a b")
 }
 
-// When everybody is silent and nobody joins there is no view to propose, and
-// nobody is shut out for it: their next renewals count.
-func TestNobodyIsShutOutForNothing(t *testing.T) {
+// When all members are silent and nobody joins there is no view to propose. The members' renewals
+// are not stopped then: their next renewals count.
+func TestNoRenewalStopsWithoutAProposal(t *testing.T) {
 	b := newBench(t, "a", "b")
 	b.step = 3 * sec
 	b.time = 3 * sec
 	b.look(t.Context())
 	for id, m := range b.members {
 		if m.stopped {
-			t.Errorf("%v is renewed no more", id)
+			t.Errorf("%v is not renewed any more", id)
 		}
 	}
 }
@@ -218,7 +218,7 @@ func TestPausedLeaderWaitsAgain(t *testing.T) {
 	b.want(11*sec, "", "a b")
 }
 
-// A process that keeps coming and going waits longer each time, but not for ever.
+// A process that keeps joining and vanishing waits longer each time, up to a limit.
 func TestComebacksBackOff(t *testing.T) {
 	b := newBench(t, "a")
 	var waits []time.Duration
@@ -250,7 +250,7 @@ func TestComebacksBackOff(t *testing.T) {
 	}
 }
 
-// What a joiner says of itself is checked, not believed.
+// What a joiner says of itself is checked.
 func TestJoinChecksTheJoiner(t *testing.T) {
 	b := newBench(t, "a")
 	for name, m := range map[string]*peerv1.Member{
@@ -274,8 +274,8 @@ func TestJoinChecksTheJoiner(t *testing.T) {
 	}
 }
 
-// A request to join that is older than a lease is void: it does not keep another start of
-// the process out, and it is not kept.
+// A request to join that is older than a lease is void: it does not keep out another start of the
+// process, and it is forgotten.
 func TestOldJoinIsVoid(t *testing.T) {
 	b := newBench(t, "a")
 	b.asks(0, "x", "x", 7, "a")
@@ -300,7 +300,7 @@ func TestOldJoinIsVoid(t *testing.T) {
 	}
 }
 
-// What a process remembers of those that come and go does not grow for ever.
+// The records of processes that keep joining and vanishing do not grow without bound.
 func TestComebacksAreForgotten(t *testing.T) {
 	var m Memory
 	for n := range 100 {
@@ -314,8 +314,8 @@ func TestComebacksAreForgotten(t *testing.T) {
 	}
 }
 
-// The copy of a data directory keeps coming and going at an address of its own: the original
-// is not kept out for that. A process whose address is new each time is (V3).
+// A process with a copied data directory keeps joining and vanishing at an address of its own; that
+// does not keep out the original. A process whose address is new each time is kept out (V3).
 func TestComebacksOfACopy(t *testing.T) {
 	at := func(peer string) ring.Member {
 		m := starts("x", 1)

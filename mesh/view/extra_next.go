@@ -12,9 +12,9 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// What the release after this one adds, in tests: a command, "mark", that counts, and a
-// field of proposals that says how many marks their proposer has seen. Neither is in
-// the .proto files, since this release must not know them.
+// What the next release adds, for tests: a command, "mark", which is counted, and a field of
+// proposals with the number of marks that the proposer has seen. Neither is in the .proto files,
+// because this release must not know them.
 const (
 	extraRelease = 3
 	// markField is the command's field in Command; seenField that of proposals; in a
@@ -48,7 +48,7 @@ func (e extra) apply(c *peerv1.Command, program release.Range) (next extra, done
 	return e, false, nil
 }
 
-// numbers reads fields that the .proto files do not know; nil if one is no number.
+// numbers decodes unknown fields. It returns nil if one of them is not a varint.
 func numbers(b []byte) map[protowire.Number]uint64 {
 	got := map[protowire.Number]uint64{}
 	for len(b) > 0 {
@@ -65,7 +65,7 @@ func numbers(b []byte) map[protowire.Number]uint64 {
 	return got
 }
 
-// only reads unknown fields that are just this number.
+// only returns the value of an unknown field; ok is false if there are others, too.
 func only(b []byte, field protowire.Number) (n uint64, ok bool) {
 	got := numbers(b)
 	n, ok = got[field]
@@ -94,8 +94,8 @@ func (e *extra) restore(p *peerv1.Snapshot) error {
 	return nil // decodeSnapshot finds what is left
 }
 
-// beforeProposal marks, and tells in the proposal how many marks there are (W1: only in
-// a view that supports it).
+// beforeProposal appends a mark and puts the number of marks into the proposal, if the view
+// supports that (W1).
 func (a *Raft) beforeProposal(ctx context.Context, c *peerv1.Command) error {
 	if !a.State().View().Supports(extraRelease) {
 		return nil

@@ -13,7 +13,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// What Raft keeps on disk and sends: the next program reads it.
+// The formats of what Raft keeps on disk and sends: a later program has to read it.
 func TestRaftFormatsAreStable(t *testing.T) {
 	var f golden.File
 	cluster := &peerv1.Cluster{Id: []byte("one"), Name: "sharelock", Partitions: 1024, LeaseNs: int64(lease), MaxTtlNs: int64(time.Minute), Replicas: 2}

@@ -13,7 +13,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// member is the other side of a lease.
+// member is a member of the mesh, as the other side of a lease.
 type member struct {
 	g    *group
 	who  ring.Identity
@@ -50,7 +50,7 @@ func (m *member) ask(to *proc, req *peerv1.RenewRequest) peerv1.RenewResponse_Ou
 		req.Epoch = m.g.now().view.Epoch
 	}
 	if req.Told && req.Epoch == m.g.now().view.Epoch {
-		// Off the ring in a view that it was told of, it owns nothing (V6a).
+		// It is off the ring in a view that it was told of, so it owns nothing (V6a).
 		m.g.mu.Lock()
 		m.until = 0
 		m.g.mu.Unlock()
@@ -91,13 +91,13 @@ func (g *group) checkReached(v ring.View) {
 		}
 		for _, stays := range before.Members {
 			if _, in := v.Find(stays.Identity); in && !slices.Contains(g.reached[m.Identity], stays.Identity) {
-				g.t.Errorf("%s: %s is let in and has not reached %s", invariant.AllReached, m.ID, stays.ID)
+				g.t.Errorf("%s: %s is admitted and has not reached %s", invariant.AllReached, m.ID, stays.ID)
 			}
 		}
 	}
 }
 
-// told lets a marked member say that G1 has told it of every partition.
+// told makes a marked member report that G1 has told it of every partition.
 func (g *group) told(to *proc, id string) {
 	g.t.Helper()
 	if out := g.member(id).ask(to, &peerv1.RenewRequest{Told: true}); out != renewed {
@@ -113,13 +113,12 @@ func (g *group) complaints(of []string) (list []*peerv1.Identity) {
 	return list
 }
 
-// renewing lets these members renew every L/5, until the end or the given
-// moment.
+// renewing makes these members renew every L/5, until the given time or, if it is 0, until the end.
 func (g *group) renewing(to *proc, ids string, until time.Duration, complaints ...string) {
 	for i, id := range strings.Fields(ids) {
 		m := g.member(id)
 		go func() {
-			// Not all at one moment, and not at that of the leader's looks.
+			// Not all at the same time, and not at the times of the leader's looks.
 			wait(g.t.Context(), time.Duration(i+1)*7*time.Millisecond)
 			for g.t.Context().Err() == nil && (until == 0 || g.clock() < until) {
 				m.renew(to, complaints...)
@@ -129,8 +128,7 @@ func (g *group) renewing(to *proc, ids string, until time.Duration, complaints .
 	}
 }
 
-// joins asks for admission every L/20 until that is granted, or until the given
-// moment.
+// joins asks for admission every L/20 until it is granted, or until the given time.
 func (g *group) joins(to *proc, m ring.Member, reached string, until time.Duration) {
 	req := &peerv1.JoinRequest{Member: ringproto.EncodeMember(m), OldestRelease: release.Oldest}
 	g.mu.Lock()
@@ -152,7 +150,7 @@ func (g *group) joins(to *proc, m ring.Member, reached string, until time.Durati
 	}()
 }
 
-// starts is what a start of a process says of itself when it joins.
+// starts returns what a start of a process says of itself when it joins.
 func starts(id string, counter uint64) ring.Member {
 	return ring.Member{Identity: ring.Identity{ID: id, Counter: counter, Nonce: 8}, Name: id, Peer: id + ":1", Release: release.Oldest}
 }

@@ -27,12 +27,12 @@ const (
 	limit = 2200 * time.Millisecond
 )
 
-// group is a Raft group that a test plays by hand, inside a bubble: elections
-// happen on demand, entries are appended and committed separately, and several
-// processes may take themselves for the leader of the one log that they share.
+// group is a Raft group that a test drives by hand, in virtual time: elections happen on demand,
+// entries are appended and committed separately, and several processes may believe that they are
+// the leader of the one log that they share.
 //
-// It watches over what all of this is for: nobody holds a lease while a view
-// without it is in force, and nobody is in a view who has not reached those who stay.
+// It checks the two guarantees: no process holds a lease while a view without it is in force, and
+// no process is admitted to a view that has not reached the members that stay.
 type group struct {
 	t       *testing.T
 	start   time.Time
@@ -51,14 +51,14 @@ type group struct {
 	views []inForce
 	// reached are the members that a joiner says it has reached.
 	reached map[ring.Identity][]ring.Identity
-	// transfers are when leadership was to be handed over, heirs to whom, "" being
-	// anybody, and named the members for whose silence.
+	// transfers are the times at which leadership was to be handed over, heirs the voters to which
+	// ("" means any), and named the members whose silence was the reason.
 	transfers []time.Duration
 	heirs     []string
 	named     []ring.Identity
 	// calls are the members whose own calls reach a process, by its id (V5).
 	calls map[string]string
-	// held holds answers to Term and Install; down processes give none.
+	// held delays the answers to Term and Install; processes that are down do not answer.
 	held chan struct{}
 	down map[string]bool
 }
@@ -80,9 +80,9 @@ type proc struct {
 	stop    context.CancelFunc
 	leader  atomic.Pointer[Leader]
 	memory  Memory
-	// settled, if it is set, is what Settle returns.
+	// settled is what Settle returns.
 	settled error
-	// gate, if there is one, is where Propose stops before it appends.
+	// gate, if it is not nil, is where Propose waits before it appends.
 	gate chan struct{}
 }
 
@@ -91,8 +91,8 @@ var (
 	_ Peers     = (*group)(nil)
 )
 
-// play runs a test in a bubble with a group of these seats, "b*" being a
-// non-voter, in which a cluster of these members has been born.
+// play runs a test in virtual time with a group that has these seats ("b*" is a non-voter) and has
+// founded a cluster of these members.
 func play(t *testing.T, seats, members string, test func(t *testing.T, g *group)) {
 	t.Helper()
 	virtual.Test(t, func(t *testing.T) {
@@ -121,14 +121,14 @@ func (g *group) clock() time.Duration {
 	return time.Since(g.start) + g.skipped
 }
 
-// skip lets every process be paused for this long.
+// skip pauses every process for this long.
 func (g *group) skip(d time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.skipped += d
 }
 
-// append adds an entry to the log, and gives its index.
+// append adds an entry to the log, and returns its index.
 func (g *group) append(term uint64, c *peerv1.Command) int {
 	data, err := proto.Marshal(c)
 	if err != nil {
@@ -140,7 +140,7 @@ func (g *group) append(term uint64, c *peerv1.Command) int {
 	return len(g.log)
 }
 
-// commit commits all that was appended, and has it applied everywhere.
+// commit commits everything that was appended, and applies it everywhere.
 func (g *group) commit() {
 	now := g.clock()
 	g.mu.Lock()
@@ -164,14 +164,14 @@ func (g *group) commit() {
 	}
 }
 
-// now is the view in force.
+// now returns the view in force.
 func (g *group) now() inForce {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.views[len(g.views)-1]
 }
 
-// names are the members of the view in force, "b'" being a later start of b, and "b*" one
+// names returns the members of the view in force. "b'" is a later start of b, and "b*" is a member
 // that is marked leaving.
 func (g *group) names() string {
 	var names []string
@@ -207,8 +207,7 @@ func (g *group) want(names string, from, to time.Duration) {
 	}
 }
 
-// elect makes a process the leader of a new term, as far as it and those that
-// voted for it know.
+// elect makes a process the leader of a new term. Only it and its voters know of that.
 func (g *group) elect(id string, voters ...string) *proc {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -221,10 +220,9 @@ func (g *group) elect(id string, voters ...string) *proc {
 	return p
 }
 
-// lead runs a leader in a process that was elected, from the moment when its
-// `lead` is applied.
+// lead runs a leader in a process that was elected, as soon as its `lead` is applied.
 //
-// It was handed leadership because of the silence of the named members.
+// The silence of the named members is why the process was handed leadership.
 func (p *proc) lead(named ...ring.Identity) *proc {
 	ctx, cancel := context.WithCancel(p.g.t.Context())
 	p.stop = cancel
@@ -251,7 +249,7 @@ func (p *proc) do(ctx context.Context, c *peerv1.Command) (outcome, error) {
 	p.g.mu.Lock()
 	term, byHand, leads := p.term, p.g.byHand, p.term == p.g.term
 	p.g.mu.Unlock()
-	if !leads { // what it appends, nobody takes from it
+	if !leads { // no other process accepts what it appends
 		<-ctx.Done()
 		return outcome{}, ctx.Err()
 	}
@@ -324,8 +322,8 @@ func (p *proc) Reseat(_ context.Context, c Change) error {
 
 func (p *proc) Settle(context.Context) error { return p.settled }
 
-// Term answers for the process with this id: what it says is read at once, and
-// arrives when nothing holds it.
+// Term answers for the process with this id. The answer is read at once, and arrives when held does
+// not delay it.
 func (g *group) Term(ctx context.Context, id string) (term, applied uint64, err error) {
 	g.mu.Lock()
 	p, held, down := g.procs[id], g.held, g.down[id]
@@ -347,7 +345,7 @@ func (g *group) Term(ctx context.Context, id string) (term, applied uint64, err 
 	return term, 0, nil
 }
 
-// TakeOver notes who was named.
+// TakeOver records the member that was named.
 func (g *group) TakeOver(_ context.Context, _ string, _ uint64, silent ring.Identity) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -355,7 +353,7 @@ func (g *group) TakeOver(_ context.Context, _ string, _ uint64, silent ring.Iden
 	return nil
 }
 
-// callersOf are the members whose calls reach a process now.
+// callersOf returns the members whose calls reach a process now.
 func (g *group) callersOf(id string) []ring.Identity {
 	g.mu.Lock()
 	names := g.calls[id]
@@ -374,7 +372,7 @@ func (g *group) reach(id, callers string) {
 	g.calls[id] = callers
 }
 
-// Install is answered by whoever is not down.
+// Install succeeds for members that are not down.
 func (g *group) Install(ctx context.Context, m ring.Member, _ State) error {
 	g.mu.Lock()
 	down := g.down[m.ID]
@@ -393,7 +391,7 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// pass lets time pass until a moment, and all that is due then happen.
+// pass waits until the given time, and until everything that is due then has happened.
 func (g *group) pass(until time.Duration) {
 	time.Sleep(until - g.clock())
 	synctest.Wait()

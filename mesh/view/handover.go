@@ -24,7 +24,7 @@ func (l *Leader) hearsMajority(now time.Duration) bool {
 	return voters > 0 && yes >= voters/2+1
 }
 
-// voters are the ids of the voters; none if they are not known just now.
+// voters returns the ids of the voters, or none if Raft's configuration cannot be read.
 func (l *Leader) voters() map[string]bool {
 	voters := map[string]bool{}
 	seats, err := l.agree.Seats()
@@ -39,8 +39,8 @@ func (l *Leader) voters() map[string]bool {
 	return voters
 }
 
-// heard are the ids that asked for a renewal or to join within L stretched, or count as
-// renewed, and the leader's own. It needs l.mu.
+// heard returns the ids of the processes that asked for a renewal or to join within L stretched, or
+// count as renewed, and the leader's own id. It needs l.mu.
 func (l *Leader) heard(now time.Duration) map[string]bool {
 	heard := map[string]bool{l.self: true}
 	for who, m := range l.members {
@@ -54,31 +54,30 @@ func (l *Leader) heard(now time.Duration) map[string]bool {
 		}
 	}
 	for who := range l.stops.gone {
-		delete(heard, who.ID) // V7: the leader counts everybody whom it has let go as absent
+		delete(heard, who.ID) // V7: processes that were let go count as absent
 	}
 	return heard
 }
 
-// silence is what V5 wants to be done about a member that has been silent for L
-// stretched.
+// silence is what to do about a member that has been silent for L stretched (V5).
 type silence int
 
 const (
-	// silenceRemove: it is removed.
+	// silenceRemove removes it.
 	silenceRemove silence = iota
-	// silenceWait: a voter has not said yet who calls it, or a hand-over is under way.
+	// silenceWait waits: a voter has not reported its callers yet, or a hand-over is in progress.
 	silenceWait
-	// silenceHandOver: another voter hears the member, and shall lead.
+	// silenceHandOver hands leadership to another voter, which hears the member.
 	silenceHandOver
 )
 
-// claimsFrom is the silence of a member after which voters' claims about it count (V5):
-// before that a member that has crashed may have called them as well.
+// claimsFrom returns how long a member must have been silent before voters' claims about it count
+// (V5). Earlier claims may be based on calls that the member made before it crashed.
 func claimsFrom(lease time.Duration) time.Duration { return 4 * lease / 5 }
 
-// silent decides what is to be done about a member that has been silent for L stretched
-// (V5). It is the leader that may be cut off, so a voter that hears the member and
-// everybody else leads instead, once for each silence. It needs l.mu.
+// silent decides what to do about a member that has been silent for L stretched (V5). The leader
+// itself may be cut off, so it hands leadership to a voter that hears the member and everybody
+// else, once for each silence. It needs l.mu.
 func (l *Leader) silent(now time.Duration, view ring.View, m ring.Member) (silence, string) {
 	st := l.members[m.Identity]
 	if l.named[m.Identity] || l.called != nil && l.called(m.Identity) {
@@ -91,14 +90,14 @@ func (l *Leader) silent(now time.Duration, view ring.View, m ring.Member) (silen
 		return silenceRemove, "" // leadership stayed here
 	}
 	for _, v := range l.otherVoters(now, view) {
-		// One that renews irregularly still renews, until its lease has run out.
+		// A voter that misses renewals may still renew, until its lease has ended.
 		if v.Identity != m.Identity && v.heard < st.renewed+claimsFrom(l.lease()) {
 			return silenceWait, ""
 		}
 	}
 	for _, v := range l.joiningVoters(now, m) {
-		// One that has just started is given the time in which all who can call it do so,
-		// but one that starts again and again delays nothing for longer than that.
+		// A voter that has just started gets callTime, in which every member that can call it does
+		// so. A voter that restarts again and again cannot delay the decision for longer.
 		young := now-v.first < callTime(l.lease()) && now-st.renewed < rules.Stretch(l.lease())+callTime(l.lease())
 		if young || v.heard < st.renewed+claimsFrom(l.lease()) {
 			return silenceWait, ""
@@ -110,20 +109,20 @@ func (l *Leader) silent(now time.Duration, view ring.View, m ring.Member) (silen
 	return silenceRemove, ""
 }
 
-// callTime is for how long a call to a voter counts in its claims (V5).
+// callTime returns for how long a call to a voter counts in its claims (V5).
 func callTime(lease time.Duration) time.Duration { return 2 * lease / 5 }
 
-// claimant is another process with a vote, and what it says of who calls it (V5).
+// claimant is another voter with its claim: the members whose calls reach it (V5).
 type claimant struct {
 	ring.Member
-	// first is when a process that asks to join asked first, heard when it, or a member,
-	// was heard last.
+	// first is when a process that asks to join first asked; heard is when the voter was last
+	// heard.
 	first, heard time.Duration
 	callers      map[ring.Identity]bool
 }
 
-// otherVoters are the members with a vote whose leases have not run out, without this
-// process. It needs l.mu.
+// otherVoters returns the members that vote and whose leases have not ended, without this process.
+// It needs l.mu.
 func (l *Leader) otherVoters(now time.Duration, view ring.View) (list []claimant) {
 	voters := l.voters()
 	for _, m := range view.Members {
@@ -135,8 +134,8 @@ func (l *Leader) otherVoters(now time.Duration, view ring.View) (list []claimant
 	return list
 }
 
-// joiningVoters are the voters that ask to join, as one does that has started again; but
-// not a later start of the silent member's own process. It needs l.mu.
+// joiningVoters returns the voters that ask to join, as a voter does after a restart. A later start
+// of the silent member's own process is left out. It needs l.mu.
 func (l *Leader) joiningVoters(now time.Duration, silent ring.Member) (list []claimant) {
 	voters := l.voters()
 	for _, id := range slices.Sorted(maps.Keys(l.joins)) {
@@ -148,10 +147,10 @@ func (l *Leader) joiningVoters(now time.Duration, silent ring.Member) (list []cl
 	return list
 }
 
-// heir is the id of an unmarked voter that is called by the silent member and by every
-// other member that calls this process (V5); or "". One that asks to join is as good, and
-// if there is no other it may be a marked one: the only bridge of a cut pair may be in a
-// broken pair itself. It needs l.mu.
+// heir returns the id of a voter that is called by the silent member and by every other member that
+// calls this process, or "" (V5). The voter is a member or asks to join. A marked one is the last
+// choice: the only voter that reaches both sides of a cut may be in a broken pair itself. It needs
+// l.mu.
 func (l *Leader) heir(now time.Duration, view ring.View, silent ring.Member) (heir string) {
 	for _, v := range slices.Concat(l.otherVoters(now, view), l.joiningVoters(now, silent)) {
 		st := l.members[v.Identity]
@@ -167,8 +166,8 @@ func (l *Leader) heir(now time.Duration, view ring.View, silent ring.Member) (he
 	return heir
 }
 
-// successor is the id of an unmarked voter that every member calls that renews, to which
-// a leader hands over that is chosen or marked (V6a); or "". It needs l.mu.
+// successor returns the id of an unmarked voter that every renewing member calls, or "". A leader
+// that is chosen or marked hands leadership to it (V6a). It needs l.mu.
 func (l *Leader) successor(now time.Duration, view ring.View) string {
 	for _, v := range l.otherVoters(now, view) {
 		if !v.Leaving && !l.members[v.Identity].leaving && l.renews(now, v.Member) && l.calledByAll(now, view, v) {
@@ -178,8 +177,8 @@ func (l *Leader) successor(now time.Duration, view ring.View) string {
 	return ""
 }
 
-// calledByAll reports whether a voter says that every member calls it that calls this
-// process. It needs l.mu.
+// calledByAll reports whether a voter claims to be called by every member that calls this process.
+// It needs l.mu.
 func (l *Leader) calledByAll(now time.Duration, view ring.View, v claimant) bool {
 	for _, m := range view.Members {
 		calls := l.renews(now, m) || l.called != nil && l.called(m.Identity)
@@ -196,8 +195,8 @@ func (l *Leader) mayYield(now time.Duration) bool {
 	return l.memory.yielded.due(now, 10*l.lease())
 }
 
-// yield is the voter to which a leader that is marked leaving hands over (V6a, V7), or
-// "". It needs l.mu.
+// yield returns the voter to which this leader hands leadership if it is marked leaving (V6a, V7),
+// or "". It needs l.mu.
 func (l *Leader) yield(now time.Duration, view ring.View) string {
 	self, in := view.FindID(l.self)
 	if !in || !self.Leaving || !l.memory.yielded.due(now, l.lease()) {
@@ -206,8 +205,7 @@ func (l *Leader) yield(now time.Duration, view ring.View) string {
 	return l.successor(now, view)
 }
 
-// handOver gives leadership to somebody who may hear more, at most once a minute
-// (V5).
+// handOver hands leadership to any other voter, which may hear more, at most once a minute (V5).
 func (l *Leader) handOver(ctx context.Context, now time.Duration) {
 	l.mu.Lock()
 	due := l.memory.handedOver.due(now, time.Minute)
@@ -222,15 +220,15 @@ func (l *Leader) handOver(ctx context.Context, now time.Duration) {
 	l.transfer(ctx)
 }
 
-// handTo gives leadership to a certain voter. silent is the member because of whose
-// silence it does so; the zero identity if there is none.
+// handTo hands leadership to a given voter. silent is the member whose silence is the reason, or
+// the zero Identity.
 func (l *Leader) handTo(ctx context.Context, heir string, silent ring.Identity) {
 	if silent != (ring.Identity{}) {
 		turn, cancel := context.WithTimeout(ctx, l.lease()/2)
 		err := l.peers.TakeOver(turn, heir, l.term, silent)
 		cancel()
 		if err != nil {
-			// Who was not told would hand over for the same silence again.
+			// A voter that was not told would hand over for the same silence again.
 			l.log.Warn("leadership was not handed over", "to", heir, "error", err)
 			return
 		}

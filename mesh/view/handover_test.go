@@ -12,8 +12,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// V5: a voter that has started again and asks to join makes claims as members do. It may be
-// the only one that a cut member calls.
+// V5: a voter that has restarted and asks to join makes claims as members do. It may be the only
+// voter that a cut-off member calls.
 func TestJoiningVoterClaims(t *testing.T) {
 	b := newBench(t, "a", "b", "m")
 	b.vote("a b v")
@@ -34,7 +34,7 @@ func TestJoiningVoterClaims(t *testing.T) {
 	b.member("a").renewed, b.member("b").renewed = now, now
 	b.called("b", "a")
 
-	asks("v", 0, claimsFrom(lease)-time.Millisecond, "a b m") // said too early to count
+	asks("v", 0, claimsFrom(lease)-time.Millisecond, "a b m") // claimed too early to count
 	wantHeir("")
 	asks("v", 0, claimsFrom(lease), "a b m")
 	wantHeir("v")
@@ -42,11 +42,11 @@ func TestJoiningVoterClaims(t *testing.T) {
 	wantHeir("")
 	now += callTime(lease)
 	b.member("a").renewed, b.member("b").renewed = now, now
-	asks("v", now, now, "a b") // and is not waited for again
+	asks("v", now, now, "a b") // it is not waited for again
 	b.want(now, "m is silent", "a b")
 	asks("v", 0, now, "b m") // not called by all
 	b.want(now, "m is silent", "a b")
-	b.called("b", "a m") // a member is as good
+	b.called("b", "a m") // a member will do as well
 	asks("v", 0, now, "a b m")
 	wantHeir("b")
 	b.called("b", "a")
@@ -70,7 +70,7 @@ func TestJoinBringsClaims(t *testing.T) {
 	}
 }
 
-// The operator's word that gives a seat up is about this absence, not about the next one.
+// An operator's order to give up a seat is valid for this absence, not for the next one.
 func TestDecommissionIsOver(t *testing.T) {
 	play(t, "l a b", "l a", func(t *testing.T, g *group) {
 		l := g.elect("l", "l", "a").lead()
@@ -88,7 +88,7 @@ func TestDecommissionIsOver(t *testing.T) {
 	})
 }
 
-// A leader that hands over proposes nothing, so nobody is renewed no more for a proposal.
+// A leader that hands over proposes nothing, so it stops no member's renewals.
 func TestHandOverStopsNobody(t *testing.T) {
 	b := newBench(t, "a", "b", "c", "d")
 	b.vote("a d")
@@ -105,6 +105,6 @@ func TestHandOverStopsNobody(t *testing.T) {
 		t.Fatalf("leadership was to be handed to %q, want d", g.heirs)
 	}
 	if b.member("b").stopped {
-		t.Error("b is renewed no more though nothing was proposed")
+		t.Error("b is not renewed any more though nothing was proposed")
 	}
 }

@@ -17,23 +17,22 @@ type joining struct {
 	at      time.Duration
 	// callers are the members whose own calls reach it, if it is a voter (V5).
 	callers map[ring.Identity]bool
-	// first is when this start of the process asked first; renewals are how many of an
-	// earlier start have arrived since (V3).
+	// first is when this start of the process first asked. renewals counts the renewals of an
+	// earlier start that have arrived since (V3).
 	first    time.Duration
 	renewals int
 }
 
-// double reports whether the process that joins and a member use one data directory: after
-// it asked first, the member has renewed twice. A renewal may have been under way (V3).
+// double reports whether the joiner and a member use one data directory: the member has renewed
+// twice since the joiner first asked. One renewal may have been in flight (V3).
 func (j joining) double() bool { return j.renewals >= 2 }
 
 // fresh reports whether the process has asked within the last lease. An older request is
 // void: it neither admits its process nor keeps another one out.
 func (j joining) fresh(now, lease time.Duration) bool { return now-j.at <= lease }
 
-// Join takes a request for admission (V3). The answer is mostly "wait": the
-// joiner asks again, and the view that admits it reaches it with the answer or
-// as an install.
+// Join handles a request for admission (V3). Usually it answers "wait", and the joiner asks again.
+// The view that admits the joiner reaches it with a later answer, or through Peers.Install.
 func (l *Leader) Join(req *peerv1.JoinRequest) *peerv1.JoinResponse {
 	now := l.clock()
 	s := l.agree.State()
@@ -108,9 +107,9 @@ func inUseTwice(m, joins ring.Member) string {
 		m.Name, m.ID, m.Peer, joins.Peer)
 }
 
-// renewedBeside notes that a member has renewed for which a later start of its process asks to
-// join, and returns what the member has to know of that, or of an older copy of its data
-// directory that was refused (V3). It needs l.mu.
+// renewedBeside counts a renewal of a member while a later start of its process asks to join. It
+// returns a notice for the member if two processes use its data directory, or if a process with an
+// older copy of it was refused (V3). It needs l.mu.
 func (l *Leader) renewedBeside(who ring.Identity, arrived time.Duration) (notice string) {
 	if m := l.members[who]; m != nil && m.double != "" && arrived-m.doubled <= l.lease() {
 		return m.double
@@ -129,7 +128,7 @@ func (l *Leader) renewedBeside(who ring.Identity, arrived time.Duration) (notice
 	return inUseTwice(m, j.member)
 }
 
-// The most bytes of what a member says of itself. 100 views of ring.MaxMembers such
+// The maximum sizes, in bytes, of what a member says of itself. 100 views of ring.MaxMembers such
 // members fit into one message between members, see TestLargestMessages.
 const (
 	maxIDBytes   = 64
@@ -137,10 +136,11 @@ const (
 	maxAddrBytes = 64
 )
 
-// errBadJoiner: what a process says of itself cannot be a member.
+// errBadJoiner is returned for a process that cannot be a member as it describes itself.
 var errBadJoiner = errors.New("bad joiner")
 
-// CheckJoiner reports what is missing or too long in what a joiner says of itself.
+// CheckJoiner returns an error if something is missing, too long or not allowed in what a joiner
+// says of itself.
 func CheckJoiner(m ring.Member) error {
 	switch {
 	case m.ID == "" || m.Counter == 0:

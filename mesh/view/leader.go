@@ -14,28 +14,28 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Agreement is Raft as a leader needs it. These are many methods, but all of one
-// thing: whoever plays Raft for a leader plays all of them together.
+// Agreement is what a leader needs of Raft. It has many methods, but every implementation has to
+// implement all of them together.
 type Agreement interface {
-	// State is what has been applied here.
+	// State returns what has been applied here.
 	State() State
-	// Lead commits the first command of a leadership, waits until it is applied
-	// here, and gives the Raft term of its entry (V2).
+	// Lead commits the first command of a leadership, waits until it is applied here, and returns
+	// the Raft term of its entry (V2).
 	Lead(ctx context.Context) (term uint64, err error)
-	// Propose replaces the view of epoch prev if the term fits (V2). Applied is
-	// false when it was decided to have no effect, and after is what it led to. An
-	// error says nothing about what will become of it.
+	// Propose replaces the view of epoch prev if the term fits (V2). applied is false if the
+	// proposal was committed but had no effect; after is the state that follows. After an error the
+	// proposal may still take effect.
 	Propose(ctx context.Context, prev uint32, term uint64, v ring.View) (after State, applied bool, err error)
-	// Term and Applied are this process's Raft term and last applied index; Leads
-	// says whether Raft takes it for the leader.
+	// Term and Applied return this process's Raft term and last applied index. Leads reports
+	// whether Raft considers this process the leader.
 	Term() uint64
 	Applied() uint64
 	Leads() bool
-	// Seats are the servers of Raft's configuration; Reseat changes it.
+	// Seats returns the servers of Raft's configuration; Reseat changes it.
 	Seats() ([]Seat, error)
 	Reseat(ctx context.Context, c Change) error
-	// Settle returns nil when all that was appended before the call is committed and
-	// applied here, a change of the configuration included.
+	// Settle returns nil when everything that was appended before the call, changes of the
+	// configuration included, is committed and applied here.
 	Settle(ctx context.Context) error
 }
 
@@ -44,15 +44,14 @@ type Peers interface {
 	// Term asks the process with this id for its Raft term and its last applied
 	// index, both read after the request arrived (V4).
 	Term(ctx context.Context, id string) (term, applied uint64, err error)
-	// Install brings a member a view; it returns when the member acts in nothing
-	// older any more.
+	// Install sends a member a view. It returns when the member no longer acts in an older one.
 	Install(ctx context.Context, m ring.Member, s State) error
-	// TakeOver tells the voter with this id for which member's silence it is about to be
-	// handed leadership, of the term that ends with that (V5).
+	// TakeOver tells the voter with this id that it is about to be handed leadership, and because
+	// of which member's silence. term is the term of the leadership that ends (V5).
 	TakeOver(ctx context.Context, id string, term uint64, silent ring.Identity) error
 }
 
-// LeaderConfig is what a leader is made of. All of it is needed, except where it says so.
+// LeaderConfig configures a Leader. A field is required unless its comment says otherwise.
 type LeaderConfig struct {
 	// Self is the stable id of this process.
 	Self      string
@@ -63,19 +62,18 @@ type LeaderConfig struct {
 	// Spawn starts a goroutine that ends soon, or returns false because the process
 	// is stopping.
 	Spawn func(func()) bool
-	// Prepare, which may be nil, is called when `lead` has been applied, before anybody is renewed.
+	// Prepare is called when `lead` has been applied, before any lease is renewed. It may be nil.
 	Prepare func(context.Context) error
-	// Nearby returns the releases of live processes that follow the cluster and may be
-	// on their way into the view; nil knows of none.
+	// Nearby returns the releases of live processes that follow the cluster and may be about to
+	// join the view. It may be nil.
 	Nearby func() []uint32
 	// Called reports whether a member's own calls have reached this process of late (V5).
 	Called func(ring.Identity) bool
-	// Named are the members because of whose silence this process was handed leadership:
-	// it does not hand over for the same silence again (V5).
+	// Named are the members whose silence is why this process was handed leadership. It does not
+	// hand over for the same silence again (V5). Named may be nil.
 	Named []ring.Identity
 	Log   *slog.Logger
-	// Memory is what earlier leaderships of this process remember for this one; nil is
-	// nothing.
+	// Memory is what earlier leaderships of this process have left for this one. It may be nil.
 	Memory *Memory
 	// Stopping is closed when this process ends. It may be nil.
 	Stopping <-chan struct{}
@@ -83,14 +81,14 @@ type LeaderConfig struct {
 	Dismiss func()
 	// SeatGrace is how long an absent voter beyond three keeps its seat (V1).
 	SeatGrace time.Duration
-	// Program is the range of releases that this program works with; zero is its own.
+	// Program is the range of releases that this program works with; zero means its own range.
 	Program release.Range
 }
 
-// Leader is one leadership: it lives from the commit of its `lead` to the loss of
-// Raft's leadership. It gives leases (V4), admits (V3), removes (V5), lets leave
-// (V7) and keeps the voters (V1). All of it is forgotten with it. Its methods may be
-// called from several goroutines; Run once.
+// Leader is one leadership, from the commit of its `lead` until Raft's leadership is lost. It
+// grants leases (V4), admits processes (V3), removes members (V5), lets members leave (V7) and
+// assigns seats (V1). Its state, except Memory, ends with it. Its methods are safe for concurrent
+// use; Run is called once.
 type Leader struct {
 	self   string
 	agree  Agreement
@@ -113,49 +111,49 @@ type Leader struct {
 	mu sync.Mutex
 	// members is what the leader knows of each member of the view. Guarded by mu.
 	members map[ring.Identity]*standing
-	// joins are the processes that ask for admission, by id. Guarded by mu.
+	// joins are the requests for admission, by id. Guarded by mu.
 	joins map[string]joining
-	// asked is when each process asked for anything last, by id: for a renewal, whether it
-	// got it or not, or to join. Who is not heard any more is not in it for long.
-	// Guarded by mu.
+	// asked is when each process last asked to join or for a renewal, granted or not, by id.
+	// Processes that are no longer heard are soon removed from it. Guarded by mu.
 	asked map[string]time.Duration
 	// memory outlives this leadership. Guarded by mu.
 	memory *Memory
-	// step is when the leader last noticed that time passes; a long gap means that it
-	// was paused (V5). Guarded by mu.
+	// step is when notice was last called; a long gap means that the leader was paused (V5).
+	// Guarded by mu.
 	step time.Duration
 	// program and nearby are those of LeaderConfig.
 	program release.Range
 	nearby  func() []uint32
-	// heldBack is what was last said to hold the view's release back (W1). Guarded by mu.
+	// heldBack is what, according to the last log line, holds back the view's release (W1). Guarded
+	// by mu.
 	heldBack string
-	// turnedAway are the processes that were refused for their release (W2), by id. As
-	// asked, it forgets those that are not heard any more. Guarded by mu.
+	// turnedAway are the processes that were refused for their release (W2), by id. Those that are
+	// no longer heard are removed, as from asked. Guarded by mu.
 	turnedAway map[string]ring.Identity
 
 	// stops is about the processes that were told to stop (V7). Guarded by mu.
 	stops stops
-	// absences are since when voters do not answer, by id (V1). Guarded by mu.
+	// absences holds, by id, since when each absent voter has not answered (V1). Guarded by mu.
 	absences map[string]time.Duration
 	// given are the absent voters whose seats an operator gives up (V1). Guarded by mu.
 	given map[string]bool
-	// missing names the absent voters as the log named them last; only keepVoters uses it.
+	// missing names the absent voters, as last logged; only keepVoters uses it.
 	missing string
-	// failed is the change that failed last and when the log was told; only keepVoters uses it.
+	// failed is the change that failed last, and when that was logged; only keepVoters uses it.
 	failed struct {
 		change Change
 		at     time.Duration
 	}
 
-	// epoch is that of the view that members has standings of. Guarded by mu.
+	// epoch is the epoch of the view whose members are in members. Guarded by mu.
 	epoch uint32
-	// chosen is the member that the next view marks leaving (V6a), the zero identity if
-	// there is none. Guarded by mu.
+	// chosen is the member that the next view marks leaving (V6a), the zero Identity if there is
+	// none. Guarded by mu.
 	chosen ring.Identity
 	// named are the members for whose silence no hand-over is due (V5). Guarded by mu.
 	named map[ring.Identity]bool
-	// choosing is since when a choice waits (V6a), 0 is not; said is when the log was told
-	// of a stall last. Guarded by mu.
+	// choosing is since when a choice is pending (V6), 0 if none is. said is when report last
+	// logged something. Guarded by mu.
 	choosing, said time.Duration
 }
 
@@ -163,47 +161,48 @@ type Leader struct {
 type standing struct {
 	// renewed is when the last request that was renewed arrived (V5).
 	renewed time.Duration
-	// assumed: renewed is no request of the member's, but what V5 takes it to be. V6
-	// does not: the member may be dead.
+	// assumed: no request arrived at renewed; V5 counts the member as renewed then. V6 does not,
+	// because the member may be dead.
 	assumed bool
-	// stopped: it is renewed no more until a proposal is decided (V5).
+	// stopped: it is not renewed, because a proposal to remove it is not decided yet (V5) or
+	// because it has left (V7).
 	stopped bool
 	// replaced: a later start of the same process asks to join.
 	replaced bool
-	// double is what the member has to know of a process with its id and no higher counter,
-	// as a copy of its data directory has, that was refused at doubled; "" is nothing (V3).
+	// double is a notice for the member: at doubled, a process with its id and no higher counter
+	// was refused, which has a copy of its data directory. "" means no notice (V3).
 	double  string
 	doubled time.Duration
 	// leaving: it asked to leave; left: it gave up its lease (V7).
 	leaving, left bool
 	// refresh: it needs a new epoch (G2).
 	refresh bool
-	// complaints are the members that it waits for in vain, with the arrival of the
-	// renewal that said so first (V6).
+	// complaints are the members of which it complains, each with the arrival of the renewal that
+	// said so first (V6).
 	complaints map[ring.Identity]time.Duration
-	// epoch is the one that its last renewal named.
+	// epoch is the epoch that its last renewal named.
 	epoch uint32
 	// told: it is marked, and G1 has told it of every partition since (V6a).
 	told bool
 	// callers are the members whose own calls reach it, if it is a voter (V5).
 	callers map[ring.Identity]bool
-	// mute: it cannot write its votes, so it gives none (V1).
+	// mute: it cannot write its votes to disk, so it does not vote (V1).
 	mute bool
-	// misses are when it began to be late of late, late that it is so now (V6a).
+	// misses are the recent times at which it became late. late: it is late now (V6).
 	misses []time.Duration
 	late   bool
-	// handed: leadership was to be handed over because of its silence, at handedAt (V5).
+	// handed: the leader began to hand over leadership because of its silence, at handedAt (V5).
 	handed   bool
 	handedAt time.Duration
-	// marked is since when it is marked leaving, 0 is not.
+	// marked is since when it has been marked leaving, 0 if it is not.
 	marked time.Duration
-	// deaf: it renews and answers nothing else, so it is removed as by V5 (V6a).
+	// deaf: it renews but answers nothing else, so it is removed as V5 says (V6a).
 	deaf bool
 }
 
-// Lead takes up a leadership that lasts until ctx ends: nobody is renewed and
-// nothing is proposed before its `lead` is applied, because only then has it seen
-// all that its predecessors decided (V2).
+// Lead begins a leadership that lasts until ctx ends. It returns after its `lead` was applied.
+// Before that no lease is renewed and nothing is proposed, because the leader has not yet seen
+// everything that its predecessors decided (V2).
 func Lead(ctx context.Context, cfg LeaderConfig) (*Leader, error) {
 	term, err := cfg.Agreement.Lead(ctx)
 	if err == nil && cfg.Prepare != nil {
@@ -260,13 +259,12 @@ func identitySet(list []ring.Identity) map[ring.Identity]bool {
 	return set
 }
 
-// lease is the cluster's, as Raft has it: a wait that was measured by anything
-// else would not be V5's.
+// lease returns L as agreed through Raft. The waits of V5 must use no other value.
 func (l *Leader) lease() time.Duration {
 	return l.agree.State().Constants().Lease()
 }
 
-// wake makes the loop look again soon.
+// wake makes Run call look again soon.
 func (l *Leader) wake() { l.kick.Set() }
 
 // Run leads until the leadership's context ends.
@@ -293,8 +291,8 @@ func (l *Leader) Run() {
 // interval is how often the leader looks at everything.
 func (l *Leader) interval() time.Duration { return max(l.lease()/20, time.Millisecond) }
 
-// watchPauses notices that time passes, also while a proposal is under way: that may
-// be slow, which is no pause, and the process may be paused in the middle of it.
+// watchPauses calls notice regularly, also while look waits for a proposal: a slow proposal is not
+// a pause, but the process may be paused during a proposal.
 func (l *Leader) watchPauses(ctx context.Context) {
 	tick := time.NewTicker(l.interval())
 	defer tick.Stop()
@@ -310,8 +308,8 @@ func (l *Leader) watchPauses(ctx context.Context) {
 	}
 }
 
-// notice starts the waits again if too long ago it was last called (V5). It needs
-// l.mu.
+// notice restarts the waits if its last call was so long ago that the process must have been paused
+// (V5). It needs l.mu.
 func (l *Leader) notice(now time.Duration) {
 	if now-l.step > l.lease()/2 {
 		l.startAgain(now)
@@ -319,7 +317,7 @@ func (l *Leader) notice(now time.Duration) {
 	l.step = max(l.step, now)
 }
 
-// look decides whether a new view is due, and proposes it.
+// look proposes a new view or hands over leadership, if either is due.
 func (l *Leader) look(ctx context.Context) {
 	now := l.clock()
 	s := l.agree.State()
@@ -341,8 +339,8 @@ func (l *Leader) look(ctx context.Context) {
 	lonely := len(d.silent) > 0 && !l.hearsMajority(now)
 	due := !lonely && d.heir == "" && heir == "" && d.why() != "" && len(d.view.Members) > 0
 	if due {
-		// V5: whoever is to be removed is renewed no more from before the proposal
-		// until it is decided.
+		// V5: a member that is to be removed is not renewed, from before the proposal until it is
+		// decided.
 		for _, m := range d.removed() {
 			l.members[m.Identity].stopped = true
 		}
@@ -370,8 +368,8 @@ func (l *Leader) look(ctx context.Context) {
 	}
 }
 
-// findDeaf notes marked members that renew and answer nothing else: the mesh does not
-// wait for them (V6a). They are renewed no more. It needs l.mu.
+// findDeaf finds marked members that renew but answer nothing else: the mesh does not wait for them
+// (V6a). They are not renewed any more. It needs l.mu.
 func (l *Leader) findDeaf(now time.Duration, view ring.View) {
 	for _, m := range view.Members {
 		if st := l.members[m.Identity]; m.Leaving && !st.deaf && l.relay.deaf(now, m.Identity, 2*l.lease()) {
@@ -381,8 +379,8 @@ func (l *Leader) findDeaf(now time.Duration, view ring.View) {
 	}
 }
 
-// report says in the log, at most every few leases, what has not moved for long: a choice
-// that waits, a marked member that is not gone. It needs l.mu.
+// report logs, at most every few leases, what has been pending for long: a choice, or the removal
+// of a marked member. It needs l.mu.
 func (l *Leader) report(now time.Duration, view ring.View) {
 	long := 5 * l.lease()
 	if now-l.said < long {
@@ -400,8 +398,7 @@ func (l *Leader) report(now time.Duration, view ring.View) {
 	}
 }
 
-// startAgain is what V5 wants of a leader that was paused: its waits begin anew.
-// It needs l.mu.
+// startAgain restarts the leader's waits, because it was paused (V5). It needs l.mu.
 func (l *Leader) startAgain(now time.Duration) {
 	l.log.Warn("this leader was paused: restarting its waits", "for", now-l.step)
 	for _, m := range l.members {
@@ -410,9 +407,9 @@ func (l *Leader) startAgain(now time.Duration) {
 	l.joins = map[string]joining{}
 }
 
-// keepStandings keeps one standing for each member of the view, no more. A
-// member that a later start of its process asks to replace is renewed no more
-// (V5). It needs l.mu.
+// keepStandings keeps exactly one standing for each member of the view, and forgets what is out of
+// date. A member that a later start of its process asks to replace is not renewed any more (V5). It
+// needs l.mu.
 func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 	members := make(map[ring.Identity]*standing, len(view.Members))
 	for _, m := range view.Members {
@@ -421,7 +418,7 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 			st = &standing{renewed: now}
 		}
 		if view.Epoch != l.epoch {
-			// What was said in an older view is over (V6a).
+			// What was reported in an older view no longer counts (V6a).
 			st.complaints, st.told, st.misses, st.late = nil, false, nil, false
 		}
 		switch {
@@ -446,7 +443,7 @@ func (l *Leader) keepStandings(now time.Duration, view ring.View) {
 	maps.DeleteFunc(l.turnedAway, func(id string, _ ring.Identity) bool { _, asks := l.asked[id]; return !asks })
 }
 
-// propose commits a view and tells everybody it concerns.
+// propose commits a view and sends it to its members.
 func (l *Leader) propose(ctx context.Context, s State, d draft) {
 	ctx, cancel := context.WithTimeout(ctx, 10*l.lease())
 	defer cancel()
@@ -456,7 +453,7 @@ func (l *Leader) propose(ctx context.Context, s State, d draft) {
 	}
 	after, applied, err := l.agree.Propose(ctx, s.Epoch(), l.term, d.view)
 	if err != nil {
-		// Undecided: nobody who was stopped is renewed again before it is.
+		// Undecided: members whose renewals were stopped are not renewed before it is decided.
 		l.log.Warn("proposal undecided", "prev", s.Epoch(), "why", d.why(), "error", err)
 		return
 	}
@@ -471,7 +468,7 @@ func (l *Leader) propose(ctx context.Context, s State, d draft) {
 	}
 }
 
-// settle notes how a proposal was decided.
+// settle updates the leader's state after a proposal was decided.
 func (l *Leader) settle(d draft, applied bool, view ring.View) {
 	now := l.clock()
 	l.mu.Lock()
@@ -496,7 +493,7 @@ func (l *Leader) settle(d draft, applied bool, view ring.View) {
 	l.keepStandings(now, view)
 }
 
-// push brings a member the new view at once, instead of with its next renewal.
+// push sends a member the new view at once, before its next renewal.
 func (l *Leader) push(ctx context.Context, m ring.Member, s State) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.lease()/2)
 	defer cancel()

@@ -32,8 +32,8 @@ func (l *Leader) Renew(ctx context.Context, req *peerv1.RenewRequest) *peerv1.Re
 		return resp
 	}
 	if req.GetDone() {
-		// V7: the member acts no more, so its removal need not wait. It is let go when
-		// that is decided and its vote is not needed, and asks again until then.
+		// V7: the member no longer acts, so its removal need not wait. It asks again until the
+		// removal is decided and its vote is not needed; then it is let go.
 		if !m.left {
 			m.left, m.stopped = true, true
 			l.wake()

@@ -38,10 +38,10 @@ type Raft struct {
 	log      *slog.Logger
 	existing bool
 
-	// library is nil until Begin, when begun is closed.
+	// library is nil until Begin, which also closes begun.
 	library atomic.Pointer[raft.Raft]
 	begun   chan struct{}
-	// transfers are the voters that were asked to take leadership over.
+	// transfers are the voters that were asked to take over leadership.
 	transfers transfers
 
 	mu        sync.Mutex // guards what follows; held while the library starts and ends
@@ -55,38 +55,38 @@ var _ Agreement = (*Raft)(nil)
 // LogFile is the name of Raft's log in its directory.
 const LogFile = "raft.db"
 
-// Config is what a Raft is made of.
+// Config configures a Raft.
 type Config struct {
 	// ID is the stable id of this process.
 	ID string
 	// Dir is the directory of Raft's records; "" keeps everything in memory.
 	Dir string
-	// SyncDir makes the names in a directory survive a crash; needed with Dir.
+	// SyncDir syncs a directory, so that the names in it survive a crash. It is required with Dir.
 	SyncDir func(path string) error
-	// Lease is the length of a view lease. It is the cluster's if LeaseKnown, else what
-	// Bootstrap would make the cluster's.
+	// Lease is the length of a view lease: the cluster's if LeaseKnown is true, else the one that
+	// Bootstrap gives to a new cluster.
 	Lease time.Duration
-	// LeaseKnown has Start begin at once; otherwise a process without records takes part from
-	// Begin or Bootstrap on.
+	// LeaseKnown makes Start call Begin. Otherwise a process without records takes part only after
+	// Begin or Bootstrap.
 	LeaseKnown bool
-	// Layer carries Raft's streams; Start takes it over if it returns no error.
+	// Layer carries Raft's streams. Start takes ownership of it unless it returns an error.
 	Layer raft.StreamLayer
 	Log   *slog.Logger
-	// RaftLog is for the library's own lines.
+	// RaftLog gets the library's own log lines.
 	RaftLog hclog.Logger
-	// Unknown is called once if the state machine stops because it met what this program
-	// does not know (W3); the process has to end then.
+	// Unknown is called once if the state machine stops at something that this program does not
+	// know (W3). The process has to end then.
 	Unknown func(error)
-	// Program is the range of releases that this program works with; zero is its own.
+	// Program is the range of releases that this program works with; zero means its own range.
 	Program release.Range
 	// Fault, if set, is called before each write of Raft's log, term and vote, which fails with
 	// its error. It is for tests.
 	Fault func() error
 }
 
-// Start opens Raft's records. This process takes part as what they say. If they are empty it takes part as
-// nobody, until the cluster takes it in or Bootstrap makes it one; and not before it knows the cluster's
-// lease, since the library fixes some intervals when it starts (V4).
+// Start opens Raft's records. This process takes part in the role that they record. Without records
+// it has no role until the cluster adds it or Bootstrap founds a cluster. Raft does not run before
+// the cluster's lease is known, because the library fixes some intervals when it starts (V4).
 func Start(cfg Config) (*Raft, error) {
 	a := &Raft{
 		cfg: cfg, fsm: &fsm{changed: wake.New(), unknown: cfg.Unknown, program: cfg.Program},
@@ -107,8 +107,8 @@ func Start(cfg Config) (*Raft, error) {
 	return a, nil
 }
 
-// Begin takes part from now on, with intervals that derive from the cluster's lease. If this process
-// takes part already, because it had records, those intervals are changed that can be.
+// Begin starts the library, with intervals that derive from the cluster's lease. If it runs
+// already, because this process had records, Begin changes those intervals that can be changed.
 func (a *Raft) Begin(lease time.Duration) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -121,16 +121,15 @@ func (a *Raft) Begin(lease time.Duration) error {
 	}
 	a.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: a.cfg.Layer, MaxPool: 2, Timeout: lease / 5, Logger: a.cfg.RaftLog,
-		// One at a time. Raft's pipeline can stop for ever (in 1.8.0): if its sender takes
-		// one turn more after the decoder has ended with a refusal, nobody empties either
-		// of their channels. Such a follower gets heartbeats and no entries, and Shutdown
-		// does not return.
+		// 1 disables Raft's pipeline, which can block forever (in 1.8.0): if its sender runs once
+		// more after the decoder has ended with a refusal, nothing drains their channels. Then the
+		// follower gets heartbeats but no entries, and Shutdown does not return.
 		MaxRPCsInFlight: 1,
 	})
 	a.ballots = newBallots(a.transport)
 	lib, err := raft.NewRaft(raftConfig(a.cfg, lease), a.fsm, a.logs, a.stable, a.snaps, a.ballots)
 	if err != nil {
-		// The library does not say why a snapshot was not taken; the machine knows.
+		// The library does not say why it could not restore a snapshot; the state machine does.
 		err = errors.Join(a.fsm.why(), err)
 		a.closed = true // the transport has closed the layer
 		return errors.Join(fmt.Errorf("start raft: %w", err), a.transport.Close())
@@ -141,23 +140,23 @@ func (a *Raft) Begin(lease time.Duration) error {
 	return nil
 }
 
-// Begun is closed when this process takes part, see Begin.
+// Begun returns a channel that is closed when this process takes part, see Begin.
 func (a *Raft) Begun() <-chan struct{} { return a.begun }
 
-// errNotBegun: this process takes no part yet.
+// errNotBegun is returned before this process takes part.
 var errNotBegun = errors.New("raft has not begun here")
 
-// raftConfig derives every interval from the lease: V4 wants an election to take
-// well under it, so that a change of leader costs nobody its lease.
+// raftConfig derives every interval from the lease: an election must take well under a lease, so
+// that a change of leader costs no member its lease (V4).
 func raftConfig(cfg Config, lease time.Duration) *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(cfg.ID)
 	c.HeartbeatTimeout = lease / 5
 	c.ElectionTimeout = lease / 5
 	c.LeaderLeaseTimeout = lease / 8
-	// So often an idle leader tells the others what is committed, and that is most of what
-	// an idle mesh costs. New views do not wait for it, as a leader pushes them itself; but
-	// whoever is to become a voter does, see electorate.
+	// This is how often an idle leader tells the others what is committed, which is most of the
+	// cost of an idle mesh. New views do not wait for it, because the leader pushes them itself. A
+	// member that is to become a voter does wait for it, see electorate.
 	c.CommitTimeout = max(lease/20, time.Millisecond)
 	c.SnapshotThreshold = 256
 	c.TrailingLogs = 128
@@ -167,8 +166,8 @@ func raftConfig(cfg Config, lease time.Duration) *raft.Config {
 	return c
 }
 
-// retime derives the timeouts that can change from the cluster's lease. It differs from that with which
-// Raft began only for a data directory that has Raft's records and not the cluster's lease.
+// retime derives the timeouts that can still change from the cluster's lease. Raft began with
+// another lease only if the data directory has Raft's records but not the cluster's lease.
 func (a *Raft) retime(lib *raft.Raft, lease time.Duration) {
 	c := lib.ReloadableConfig()
 	if c.HeartbeatTimeout == lease/5 {
@@ -207,7 +206,7 @@ func (a *Raft) Bootstrap() error {
 		return err
 	}
 	err := a.library.Load().BootstrapCluster(raft.Configuration{Servers: []raft.Server{
-		// Raft knows processes by their ids alone, see raftLayer.
+		// Raft knows processes by their ids alone, see package raftstream.
 		{Suffrage: raft.Voter, ID: a.self, Address: raft.ServerAddress(a.self)},
 	}}).Error()
 	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
@@ -216,10 +215,9 @@ func (a *Raft) Bootstrap() error {
 	return nil
 }
 
-// apply appends a command and waits until it is applied here. An error says
-// nothing about whether it will be: that is why proposals name the epoch and the
-// term. ctx ends the wait, because raft's own future can hang without a quorum
-// (hashicorp/raft issue 498).
+// apply appends a command and waits until it is applied here. After an error it may still be
+// applied; that is why proposals name the epoch and the term. ctx ends the wait, because Raft's own
+// future can hang without a quorum (hashicorp/raft issue 498).
 func (a *Raft) apply(ctx context.Context, c *peerv1.Command) (outcome, error) {
 	data, err := proto.Marshal(c)
 	if err != nil {
@@ -237,8 +235,8 @@ func (a *Raft) apply(ctx context.Context, c *peerv1.Command) (outcome, error) {
 	return out, out.err
 }
 
-// await makes a future and waits for it or for the context, whichever is first. Making it can
-// block, too, as long as Raft waits for its disk. The goroutine ends with the future, at the
+// await calls start and waits for its future or for the end of the context, whichever is first.
+// start can block, too, while Raft waits for its disk. The goroutine ends with the future, at the
 // latest when Raft shuts down.
 func await[F raft.Future](ctx context.Context, start func() F) (F, error) {
 	var f F
@@ -278,16 +276,17 @@ func (a *Raft) Found(ctx context.Context, c *peerv1.Cluster, v ring.View) error 
 	return err
 }
 
-// State is what has been applied here.
+// State returns what has been applied here.
 func (a *Raft) State() State { return a.fsm.state() }
 
-// Changed is told, without blocking, after every new view.
+// Changed returns a channel on which a value is ready after a new view.
 func (a *Raft) Changed() <-chan struct{} { return a.fsm.changed }
 
 // Existing reports whether Raft had state from an earlier run when it started.
 func (a *Raft) Existing() bool { return a.existing }
 
-// LeaderCh is told when this process begins to lead and when it ceases to. It is nil until Begun.
+// LeaderCh returns a channel that receives true when this process begins to lead, and false when it
+// ceases to. It is nil before Begin.
 func (a *Raft) LeaderCh() <-chan bool {
 	if lib := a.library.Load(); lib != nil {
 		return lib.LeaderCh()
@@ -295,8 +294,7 @@ func (a *Raft) LeaderCh() <-chan bool {
 	return nil
 }
 
-// Term is this process's Raft term. A voter raises it, on disk, before it votes
-// in it.
+// Term returns this process's Raft term. A voter raises its term, on disk, before it votes in it.
 func (a *Raft) Term() uint64 {
 	if lib := a.library.Load(); lib != nil {
 		return lib.CurrentTerm()
@@ -304,7 +302,7 @@ func (a *Raft) Term() uint64 {
 	return 0
 }
 
-// Applied is the index of the last entry that was applied here.
+// Applied returns the index of the last entry that was applied here.
 func (a *Raft) Applied() uint64 {
 	if lib := a.library.Load(); lib != nil {
 		return lib.AppliedIndex()
@@ -312,7 +310,7 @@ func (a *Raft) Applied() uint64 {
 	return 0
 }
 
-// Leader gives the id of the leader as far as this process knows, or "".
+// Leader returns the id of the leader as far as this process knows it, or "".
 func (a *Raft) Leader() string {
 	lib := a.library.Load()
 	if lib == nil {
@@ -328,7 +326,7 @@ func (a *Raft) Leads() bool {
 	return lib != nil && lib.State() == raft.Leader
 }
 
-// Seats lists the servers of Raft's latest configuration.
+// Seats returns the servers of Raft's latest configuration.
 func (a *Raft) Seats() ([]Seat, error) {
 	lib := a.library.Load()
 	if lib == nil {
@@ -345,7 +343,7 @@ func (a *Raft) Seats() ([]Seat, error) {
 	return seats, nil
 }
 
-// latest are the servers of the newest configuration, committed or not.
+// latest returns the servers of the newest configuration, committed or not.
 func (a *Raft) latest() []raft.Server {
 	f := a.library.Load().GetConfiguration()
 	if f.Error() != nil {
@@ -354,7 +352,7 @@ func (a *Raft) latest() []raft.Server {
 	return f.Configuration().Servers
 }
 
-// Reseat makes one change of the configuration and waits for it.
+// Reseat makes one change of the configuration and waits until it is committed.
 func (a *Raft) Reseat(ctx context.Context, c Change) error {
 	lib := a.library.Load()
 	if lib == nil {
@@ -397,13 +395,13 @@ func (a *Raft) Settle(ctx context.Context) error {
 	return nil
 }
 
-// HandOver gives leadership to another voter.
+// HandOver hands leadership to any other voter.
 func (a *Raft) HandOver(ctx context.Context) error {
 	return a.Reseat(ctx, Change{kind: changeTransfer})
 }
 
-// DiskError is why Raft's records could not be written last; nil if they could. Then this
-// process does not vote.
+// DiskError returns why the last write of Raft's records failed, or nil if it did not. While it
+// fails this process does not vote.
 func (a *Raft) DiskError() error {
 	if a.disk == nil {
 		return nil
@@ -411,7 +409,7 @@ func (a *Raft) DiskError() error {
 	return a.disk.Failed()
 }
 
-// Probe tries whether Raft's records can be written, see DiskError.
+// Probe checks whether Raft's records can be written, see DiskError.
 func (a *Raft) Probe() error {
 	if a.disk == nil {
 		return nil
@@ -419,7 +417,7 @@ func (a *Raft) Probe() error {
 	return a.disk.Probe()
 }
 
-// Close takes part no more.
+// Close stops the library and closes the records.
 func (a *Raft) Close() error {
 	if a.disk != nil {
 		a.disk.Release()

@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// deafLayer is a raft.StreamLayer on which nobody is reached.
+// deafLayer is a raft.StreamLayer that reaches no other process.
 type deafLayer struct{ closed chan struct{} }
 
 var errDeaf = errors.New("nobody is reached")
@@ -32,7 +32,7 @@ func (l deafLayer) Close() error {
 
 func (l deafLayer) Addr() net.Addr { return &net.TCPAddr{} }
 
-// Raft's pipeline can stop for ever, so it is not used: see Start.
+// Raft's pipeline can block forever, so it is not used, see Begin.
 func TestNothingIsPipelined(t *testing.T) {
 	r, err := Start(Config{
 		ID: "a", Lease: lease, LeaseKnown: true, Layer: deafLayer{make(chan struct{})},
@@ -51,8 +51,8 @@ func TestNothingIsPipelined(t *testing.T) {
 	}
 }
 
-// V4: all of Raft's intervals follow the cluster's lease, which a process without records knows only once
-// it has seen a view. Until then it takes no part.
+// V4: all of Raft's intervals derive from the cluster's lease. A process without records knows the
+// lease only once it has seen a view. Until then it takes no part.
 func TestBeginsWithTheClustersLease(t *testing.T) {
 	const configured, clusters = 200 * time.Millisecond, 2 * time.Second
 	r, err := Start(Config{
@@ -88,7 +88,7 @@ func TestBeginsWithTheClustersLease(t *testing.T) {
 	}
 }
 
-// A process that never saw a view closes as well.
+// Close works in a process that never saw a view.
 func TestCloseBeforeBegin(t *testing.T) {
 	layer := deafLayer{make(chan struct{})}
 	r, err := Start(Config{ID: "a", Lease: time.Second, Layer: layer, Log: slog.New(slog.DiscardHandler), RaftLog: quiet()})
@@ -105,13 +105,13 @@ func TestCloseBeforeBegin(t *testing.T) {
 	}
 }
 
-// future is a raft.Future that is over.
+// future is a raft.Future that is done.
 type future struct{}
 
 func (future) Error() error { return nil }
 
-// Raft takes no request while it waits for its disk; who asks it for something goes on all the same when
-// its context ends.
+// Raft accepts no request while it waits for its disk. The caller returns all the same when its
+// context ends.
 func TestAwaitEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	disk := make(chan struct{})
@@ -121,6 +121,6 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if _, err := await(t.Context(), func() future { return future{} }); err != nil {
-		t.Errorf("a future that is over: %v", err)
+		t.Errorf("a future that is done: %v", err)
 	}
 }

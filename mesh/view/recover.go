@@ -18,9 +18,9 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// recoveryLeap is by how much the first epoch after a recovery exceeds both the last one in
-// the records and the seconds of the clock. The records may be old, and the lost ones may
-// have had later views: as if all their clocks were twelve days ahead.
+// recoveryLeap is how far the first epoch after a recovery is above both the last epoch in the
+// records and the seconds of the clock. The records may be old, and the lost processes may have had
+// later views. The leap is enough even if their clocks were twelve days ahead.
 const recoveryLeap = 1 << 20
 
 // maxEpoch is the greatest epoch with which a recovery begins; it leaves room for a million
@@ -29,18 +29,18 @@ const maxEpoch = 1<<31 - 1<<20
 
 // The reasons why records cannot be recovered; match them with errors.Is.
 var (
-	// ErrNoRecords: the directory never had a part in a mesh's agreement.
+	// ErrNoRecords is returned for the directory of a process that never had a seat.
 	ErrNoRecords = errors.New("the data directory has no records of a mesh: only a node that had a seat has them")
-	// ErrEpochsUsedUp: no epoch is left that is large enough.
+	// ErrEpochsUsedUp is returned if no epoch is left that is large enough.
 	ErrEpochsUsedUp = errors.New("there is no larger epoch")
 )
 
-// Records are what Raft's files in a directory say, whether it was decided or not.
+// Records are the contents of Raft's files in a directory, committed or not.
 type Records struct {
 	State State
 	// Voters are the ids of the last configuration that the files have.
 	Voters []string
-	// epoch is the largest one that any entry could have led to.
+	// epoch is the largest epoch that any entry could have led to.
 	epoch       uint32
 	index, term uint64
 }
@@ -76,7 +76,7 @@ func ReadRecords(dir string, syncDir func(string) error, log hclog.Logger) (r Re
 	return r, nil
 }
 
-// readSnapshot restores the newest snapshot that is whole.
+// readSnapshot restores the newest snapshot that is not damaged.
 func (r *Records) readSnapshot(snaps raft.SnapshotStore, m *fsm) error {
 	list, err := snaps.List()
 	if err != nil {
@@ -100,7 +100,7 @@ func (r *Records) readSnapshot(snaps raft.SnapshotStore, m *fsm) error {
 	return errors.Join(damaged...)
 }
 
-// readLog applies what the log has after the snapshot.
+// readLog applies the entries of the log after the snapshot.
 func (r *Records) readLog(s *raftstore.Store, m *fsm) error {
 	last, err := s.LastIndex()
 	if err != nil {
@@ -124,13 +124,13 @@ func (r *Records) readLog(s *raftstore.Store, m *fsm) error {
 				return out.err
 			}
 			r.noteEpoch(entry.Data)
-		default: // Raft's own
+		default: // an entry of Raft itself
 		}
 	}
 	return nil
 }
 
-// noteEpoch raises r.epoch to what a proposal led to if it was decided elsewhere.
+// noteEpoch raises r.epoch to the epoch that a proposal led to if it took effect elsewhere.
 func (r *Records) noteEpoch(data []byte) {
 	var c peerv1.Command
 	if proto.Unmarshal(data, &c) == nil && c.GetPropose() != nil {
@@ -147,10 +147,10 @@ func votersOf(c raft.Configuration) (ids []string) {
 	return ids
 }
 
-// Recovered returns the state with which a new cluster of one member goes on where the
-// records end: constants and history are those of the old one. All partitions are
-// quarantined in it (section 4.2): no member of an earlier view can answer any more. Its
-// epoch, and so its tokens, are larger than what the old cluster had, see recoveryLeap.
+// Recovered returns the first state of a new cluster of one member that continues where the records
+// end: it has the constants and the history of the old cluster. All partitions are quarantined in
+// it, because no member of an earlier view can answer any more (protocol, "Activation", step 2).
+// Its epoch, and so its tokens, are larger than those of the old cluster, see recoveryLeap.
 func (r Records) Recovered(id []byte, self ring.Member) (State, error) {
 	seconds := secondsAt(time.Now())
 	base := uint64(r.epoch)
@@ -172,8 +172,8 @@ func (r Records) Recovered(id []byte, self ring.Member) (State, error) {
 	return s, nil
 }
 
-// Write puts files into an empty directory with which Start begins at this state, and with
-// one voter. When it returns they are synced.
+// Write writes files into an empty directory from which Start begins with state s and one voter.
+// They are synced when it returns.
 func (r Records) Write(dir string, syncDir func(string) error, log hclog.Logger, s State, voter string) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -183,7 +183,7 @@ func (r Records) Write(dir string, syncDir func(string) error, log hclog.Logger,
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	// It is never lower than that of an entry.
+	// Raft's term is never lower than the term of an entry.
 	if err := st.SetTerm(r.term); err != nil {
 		return fmt.Errorf("write raft's term: %w", err)
 	}
@@ -204,7 +204,7 @@ func (r Records) Write(dir string, syncDir func(string) error, log hclog.Logger,
 	return syncDir(dir)
 }
 
-// justNames is as much of a transport as a snapshot store needs.
+// justNames is the part of a transport that a snapshot store needs.
 type justNames struct{ raft.Transport }
 
 // EncodePeer implements raft.Transport.

@@ -20,13 +20,12 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// noSync: nothing crashes in these tests.
+// noSync does not sync: nothing crashes in these tests.
 func noSync(string) error { return nil }
 
 func quiet() hclog.Logger { return hclog.New(&hclog.LoggerOptions{Output: io.Discard}) }
 
-// recordsOf writes a log as a voter leaves it that was killed: with no word of what was
-// decided.
+// recordsOf writes a log as a killed voter leaves it: it does not say what was committed.
 func recordsOf(t *testing.T, commands ...*peerv1.Command) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -62,8 +61,8 @@ func mustRead(t *testing.T, dir string) Records {
 	return r
 }
 
-// A recovery goes on above every epoch that the lost directories may have had: those in the
-// log whether they were decided or not, and what the clock says.
+// The first epoch after a recovery is above every epoch that the lost directories may have had:
+// those in the log, committed or not, and that of the clock.
 func TestRecoveredEpochs(t *testing.T) {
 	now := uint32(secondsAt(time.Now()))
 	ahead := uint64(now) + 1<<21
@@ -93,7 +92,8 @@ func TestRecoveredEpochs(t *testing.T) {
 			if string(s.Cluster.GetId()) != "new" || !slices.EqualFunc(s.Cluster.GetReplaces(), append(slices.Clone(r.State.Cluster.GetReplaces()), r.State.Cluster.GetId()), bytes.Equal) {
 				t.Errorf("cluster %q replaces %q", s.Cluster.GetId(), s.Cluster.GetReplaces())
 			}
-			// Section 4.2: no empty copy is good in it, so every partition is quarantined.
+			// No empty copy is good in it (protocol, "Activation", step 2), so every partition is
+			// quarantined.
 			views, complete := s.History.Between(0, s.Epoch())
 			if complete && len(views) == 0 {
 				t.Error("the empty copy would be good")
@@ -117,7 +117,7 @@ func TestNothingToRecover(t *testing.T) {
 	}
 }
 
-// What is written is what a Raft begins with, as the only voter.
+// A Raft begins with what was written, as the only voter.
 func TestRecoveredStarts(t *testing.T) {
 	r := mustRead(t, recordsOf(t, bornAt(1000)))
 	s, err := r.Recovered([]byte("new"), viewOf("a").Members[0])

@@ -14,53 +14,54 @@ import (
 
 // The reasons why a leader does not relay; match them with errors.Is.
 var (
-	// ErrNotLeaving: sender or receiver is not what it must be in the leader's view.
+	// ErrNotLeaving: in the leader's view the sender is not a member, or the receiver is not a
+	// leaving one.
 	ErrNotLeaving = errors.New("view: not a leaving member")
 	// ErrParcel: a parcel is too big.
 	ErrParcel = errors.New("view: bad parcel")
-	// ErrRelayFull: the leader holds as much as it may.
+	// ErrRelayFull: the leader holds as many parcels or bytes as it may.
 	ErrRelayFull = errors.New("view: too much data is being relayed")
 )
 
 // Bounds of what a leader relays (V6a).
 const (
-	// MaxParcel is the most bytes of a request or a response: pieces of copies, 256 KiB,
-	// and what names them.
+	// MaxParcel is the maximum size of a request or a response in bytes: a piece of a copy, 256
+	// KiB, and its description.
 	MaxParcel = 256<<10 + 16<<10
-	// maxRelayed is the most bytes that a leader holds, maxParcels the most parcels.
+	// maxRelayed is the maximum number of bytes that a leader holds, maxParcels that of parcels.
 	maxRelayed = 16 << 20
 	maxParcels = 4096
-	// ParcelsAtOnce is the most parcels that a member collects with one call.
+	// ParcelsAtOnce is the maximum number of parcels that a member collects with one call.
 	ParcelsAtOnce = 16
 )
 
-// relay is the leader's mailbox: calls between leaving members and owners that do not
-// reach them (V6a). Both sides call the leader; it reads nothing of what it passes on.
-// What is in it is lost with the leadership, and asked for again.
+// relay is the leader's mailbox for calls between leaving members and owners that do not reach them
+// (V6a). Both sides call the leader, which does not interpret what it passes on. The contents are
+// lost with the leadership; the senders ask again.
 type relay struct {
 	clock func() time.Duration
-	// patience is how long a call of either side is kept waiting.
+	// patience returns how long a call of either side waits at most.
 	patience func() time.Duration
 
-	mu     sync.Mutex
-	parcel map[parcelKey]*parcel  // guarded by mu
-	boxes  map[ring.Identity]*box // by receiver; guarded by mu
-	size   int                    // bytes in parcel; guarded by mu
+	mu      sync.Mutex
+	parcels map[parcelKey]*parcel  // guarded by mu
+	boxes   map[ring.Identity]*box // by receiver; guarded by mu
+	size    int                    // bytes in parcels; guarded by mu
 }
 
-// parcelKey names a parcel: its sender chose the id.
+// parcelKey identifies a parcel; the sender chooses the id.
 type parcelKey struct {
 	from ring.Identity
 	id   uint64
 }
 
-// parcel is one call that somebody waits for.
+// parcel is one relayed call, and its reply when there is one.
 type parcel struct {
 	key     parcelKey
 	message *peerv1.Parcel
 	to      *box
-	// asked is when its sender asked for it last, sent when it was given to its
-	// receiver; 0 is not yet.
+	// asked is when its sender last asked for the reply. sent is when it was last passed to its
+	// receiver, 0 if it has to be passed.
 	asked, sent time.Duration
 	reply       *peerv1.Reply
 	replied     chan struct{}
@@ -68,7 +69,7 @@ type parcel struct {
 
 func (p *parcel) size() int { return len(p.message.GetRequest()) + len(p.reply.GetResponse()) }
 
-// box is what waits for one leaving member.
+// box is the queue of parcels for one leaving member.
 type box struct {
 	// waiting counts the parcels without a reply.
 	waiting int
@@ -79,10 +80,10 @@ type box struct {
 }
 
 func newRelay(clock, patience func() time.Duration) *relay {
-	return &relay{clock: clock, patience: patience, parcel: map[parcelKey]*parcel{}, boxes: map[ring.Identity]*box{}}
+	return &relay{clock: clock, patience: patience, parcels: map[parcelKey]*parcel{}, boxes: map[ring.Identity]*box{}}
 }
 
-// send passes a parcel on and waits a while for the reply; nil is none yet.
+// send queues a parcel and waits up to patience for the reply; nil means none yet.
 func (r *relay) send(ctx context.Context, m *peerv1.Parcel) (*peerv1.Reply, error) {
 	if len(m.GetRequest()) > MaxParcel {
 		return nil, fmt.Errorf("%w: %d bytes, the most is %d", ErrParcel, len(m.GetRequest()), MaxParcel)
@@ -106,20 +107,20 @@ func (r *relay) send(ctx context.Context, m *peerv1.Parcel) (*peerv1.Reply, erro
 	return p.reply, nil
 }
 
-// put finds a parcel that is sent again, or takes a new one.
+// put returns the parcel that a sender sends again, or queues a new one.
 func (r *relay) put(m *peerv1.Parcel) (*parcel, error) {
 	key := parcelKey{ringproto.DecodeIdentity(m.GetFrom()), m.GetId()}
 	now := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forget(now)
-	p := r.parcel[key]
+	p := r.parcels[key]
 	if p == nil {
-		if len(r.parcel) >= maxParcels || r.size+len(m.GetRequest()) > maxRelayed {
+		if len(r.parcels) >= maxParcels || r.size+len(m.GetRequest()) > maxRelayed {
 			return nil, ErrRelayFull
 		}
 		p = &parcel{key: key, message: m, to: r.box(ringproto.DecodeIdentity(m.GetTo())), replied: make(chan struct{})}
-		r.parcel[key] = p
+		r.parcels[key] = p
 		r.size += p.size()
 		if p.to.waiting == 0 {
 			p.to.since = now
@@ -144,27 +145,27 @@ func (r *relay) box(who ring.Identity) *box {
 
 // remove needs r.mu.
 func (r *relay) remove(p *parcel) {
-	if r.parcel[p.key] != p {
+	if r.parcels[p.key] != p {
 		return
 	}
-	delete(r.parcel, p.key)
+	delete(r.parcels, p.key)
 	r.size -= p.size()
 	if p.reply == nil {
 		p.to.waiting--
 	}
 }
 
-// forget drops what nobody asks for any more. It needs r.mu.
+// forget removes the parcels whose senders no longer ask for the reply. It needs r.mu.
 func (r *relay) forget(now time.Duration) {
-	for _, p := range r.parcel {
+	for _, p := range r.parcels {
 		if now-p.asked > 2*r.patience() {
 			r.remove(p)
 		}
 	}
 }
 
-// collect takes a member's replies, and returns what waits for it; nothing if nothing
-// comes for a while.
+// collect takes a member's replies and returns the parcels for it. If there are none it waits up to
+// patience for one.
 func (r *relay) collect(ctx context.Context, who ring.Identity, replies []*peerv1.Reply) []*peerv1.Parcel {
 	now := r.clock()
 	r.mu.Lock()
@@ -191,12 +192,12 @@ func (r *relay) collect(ctx context.Context, who ring.Identity, replies []*peerv
 
 // deliver needs r.mu.
 func (r *relay) deliver(now time.Duration, who ring.Identity, reply *peerv1.Reply) {
-	p := r.parcel[parcelKey{ringproto.DecodeIdentity(reply.GetTo()), reply.GetId()}]
+	p := r.parcels[parcelKey{ringproto.DecodeIdentity(reply.GetTo()), reply.GetId()}]
 	if p == nil || p.reply != nil || ringproto.DecodeIdentity(p.message.GetTo()) != who || len(reply.GetResponse()) > MaxParcel {
 		return
 	}
 	if r.size+len(reply.GetResponse()) > maxRelayed {
-		p.sent = 0 // it is asked again when there is room
+		p.sent = 0 // so that the receiver gets it again; by then there may be room
 		return
 	}
 	r.size += len(reply.GetResponse())
@@ -208,15 +209,15 @@ func (r *relay) deliver(now time.Duration, who ring.Identity, reply *peerv1.Repl
 	close(p.replied)
 }
 
-// take returns what a member was not given yet, or did not reply to for long, and a
-// channel that is closed when there is more.
+// take returns the parcels that a member has not been given yet, or has not replied to within
+// patience, and a channel that is closed when another one arrives.
 func (r *relay) take(who ring.Identity) (list []*peerv1.Parcel, filled <-chan struct{}) {
 	now := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forget(now)
 	b := r.box(who)
-	for _, p := range r.parcel {
+	for _, p := range r.parcels {
 		if p.to == b && p.reply == nil && (p.sent == 0 || now-p.sent > r.patience()) && len(list) < ParcelsAtOnce {
 			p.sent = max(now, 1)
 			list = append(list, p.message)
@@ -225,7 +226,7 @@ func (r *relay) take(who ring.Identity) (list []*peerv1.Parcel, filled <-chan st
 	return list, b.filled
 }
 
-// deaf reports whether something has waited for a member for so long without a reply.
+// deaf reports whether parcels have waited for a member's reply for as long as long.
 func (r *relay) deaf(now time.Duration, who ring.Identity, long time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -234,7 +235,7 @@ func (r *relay) deaf(now time.Duration, who ring.Identity, long time.Duration) b
 	return b != nil && b.waiting > 0 && now-b.since >= long
 }
 
-// keep forgets the boxes of processes that are no members any more.
+// keep removes the boxes of processes that are not in the view.
 func (r *relay) keep(view ring.View) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -242,7 +243,7 @@ func (r *relay) keep(view ring.View) {
 		if _, in := view.Find(who); in {
 			continue
 		}
-		for _, p := range r.parcel {
+		for _, p := range r.parcels {
 			if p.to == b {
 				r.remove(p)
 			}
@@ -251,7 +252,7 @@ func (r *relay) keep(view ring.View) {
 	}
 }
 
-// Relay passes a call on to a leaving member (V6a).
+// Relay passes a call on to a leaving member and returns the reply, if there is one yet (V6a).
 func (l *Leader) Relay(ctx context.Context, m *peerv1.Parcel) (*peerv1.RelayResponse, error) {
 	view := l.agree.State().View()
 	if to, in := view.Find(ringproto.DecodeIdentity(m.GetTo())); !in || !to.Leaving {

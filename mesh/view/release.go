@@ -8,7 +8,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// ceiling is the highest release that a member lets a view have (W1).
+// ceiling returns the highest release that a member allows a view to have (W1).
 func ceiling(m ring.Member) uint32 {
 	if m.Hold > 0 {
 		return min(m.Release, m.Hold)
@@ -16,8 +16,8 @@ func ceiling(m ring.Member) uint32 {
 	return m.Release
 }
 
-// releaseOf returns the release of the view that comes after prev (W1): the highest that
-// all its members and all seats have and nobody holds back. It never falls. It needs l.mu.
+// releaseOf returns the release of the view that comes after prev (W1): the highest that all its
+// members and all seats have, unless a member holds it back. It never falls. It needs l.mu.
 func (l *Leader) releaseOf(prev ring.View, members []ring.Member) uint32 {
 	next, why := l.program.Newest, ""
 	lower := func(to uint32, who string) {
@@ -33,13 +33,13 @@ func (l *Leader) releaseOf(prev ring.View, members []ring.Member) uint32 {
 		lower(ceiling(m), who)
 	}
 	if next > prev.Release {
-		// The rest is looked at only if it matters.
+		// Seats and nearby processes matter only if the release would rise.
 		for seat, most := range l.seatReleases(members) {
 			lower(most, seat)
 		}
 		if l.nearby != nil {
-			// A process that has promised to follow the founder, or was removed a moment ago,
-			// would find the door shut.
+			// A process that has promised to follow the founder, or was just removed, could not
+			// join a view with a higher release than its own.
 			for _, most := range l.nearby() {
 				lower(most, "a live process that is not in the view")
 			}
@@ -49,9 +49,10 @@ func (l *Leader) releaseOf(prev ring.View, members []ring.Member) uint32 {
 	return max(next, prev.Release)
 }
 
-// seatReleases returns, for each seat whose holder is not among the members, by what people
-// call it, the release that the last view with it knows: it may come back as it was. Of a seat that no view of
-// the history knows nothing can be said, so it holds the release back.
+// seatReleases returns, by a name for the log, the release of each seat whose holder is not among
+// the members. It is the release in the last view that contains the holder, which may come back
+// with that release. A seat that no view of the history contains has release 0, so it holds the
+// release back.
 func (l *Leader) seatReleases(members []ring.Member) map[string]uint32 {
 	seats, err := l.agree.Seats()
 	if err != nil {
@@ -75,8 +76,8 @@ func (l *Leader) seatReleases(members []ring.Member) map[string]uint32 {
 	return absent
 }
 
-// sayHeldBack logs, once for each reason, why the release stays although some member
-// has a higher one. It needs l.mu.
+// sayHeldBack logs, once for each reason, why the release does not rise although a member has a
+// higher one. It needs l.mu.
 func (l *Leader) sayHeldBack(next, now uint32, why string, members []ring.Member) {
 	if next > now || !slices.ContainsFunc(members, func(m ring.Member) bool { return m.Release > now }) {
 		why = ""
@@ -89,8 +90,8 @@ func (l *Leader) sayHeldBack(next, now uint32, why string, members []ring.Member
 	}
 }
 
-// refuseRelease says why a process cannot be a member (W2), once for each start of it in
-// the log; "" if it can. It needs l.mu.
+// refuseRelease returns why a process cannot be a member (W2), or "" if it can. It logs the reason
+// once for each start of the process. It needs l.mu.
 func (l *Leader) refuseRelease(view ring.View, who ring.Member, oldest uint32) string {
 	theirs := release.Range{Oldest: oldest, Newest: who.Release}
 	if theirs.Has(view.Release) {

@@ -18,8 +18,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// W1: the view's release is the lowest of its members, its seats and what may be on its
-// way in; an operator may hold it back, and it never falls.
+// W1: the view's release is the lowest of its members, of the seats and of processes that may be
+// about to join. An operator may hold it back, and it never falls.
 func TestViewRelease(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -74,14 +74,14 @@ func TestViewRelease(t *testing.T) {
 	}
 }
 
-// The leader's log says once why the release stays, and whose seat it is.
+// The leader logs once why the release does not rise, and whose seat holds it back.
 func TestSaysWhatHoldsTheReleaseBack(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.program.Newest = 2
 	var out bytes.Buffer
 	b.log = slog.New(slog.NewTextHandler(&out, nil))
 	v := b.view.Clone()
-	v.Members = v.Members[:2] // c is away
+	v.Members = v.Members[:2] // c is absent
 	for i := range v.Members {
 		v.Members[i].Release = 2
 	}
@@ -94,7 +94,7 @@ func TestSaysWhatHoldsTheReleaseBack(t *testing.T) {
 	}
 }
 
-// W1: one that joins in the same view counts.
+// W1: a process that joins with the same view counts.
 func TestJoinerHoldsTheReleaseBack(t *testing.T) {
 	b := newBench(t, "a", "b")
 	b.program.Newest = 2
@@ -108,7 +108,7 @@ func TestJoinerHoldsTheReleaseBack(t *testing.T) {
 	}
 }
 
-// W2: who cannot work in the view is refused, and the leader's log says so once.
+// W2: a process that cannot work in the view is refused, and the leader logs that once.
 func TestRefusedForItsRelease(t *testing.T) {
 	b := newBench(t, "a", "b")
 	var out bytes.Buffer
@@ -141,7 +141,7 @@ func TestRefusedForItsRelease(t *testing.T) {
 	}
 	b.keepStandings(10*lease, b.view)
 	if len(b.turnedAway) != 0 {
-		t.Errorf("%d that ask no more are remembered", len(b.turnedAway))
+		t.Errorf("%d that no longer ask are remembered", len(b.turnedAway))
 	}
 }
 
@@ -151,8 +151,8 @@ func unknownField(m proto.Message) {
 	m.ProtoReflect().SetUnknown(protowire.AppendVarint(b, 1))
 }
 
-// W3: a command that this program does not know, or a field of one, stops the state
-// machine: it neither skips it nor goes on behind it.
+// W3: a command that this program does not know, or such a field of a command, stops the state
+// machine. It applies nothing that follows.
 func TestUnknownCommandStops(t *testing.T) {
 	next := func(f *fsm) *peerv1.Command { return proposeCommand(f.state().Epoch(), 1, 0, viewOf("a", "b")) }
 	for _, c := range []struct {
@@ -187,7 +187,7 @@ func TestUnknownCommandStops(t *testing.T) {
 				t.Errorf("%s: what follows was applied, in epoch %d, error %v", invariant.SameDecisions, f.state().Epoch(), out.err)
 			}
 			if _, err := f.Snapshot(); err == nil {
-				t.Errorf("%s: a snapshot was made behind it", invariant.SameDecisions)
+				t.Errorf("%s: a snapshot was made after it", invariant.SameDecisions)
 			}
 			if len(told) != 1 || !errors.Is(told[0], c.want) {
 				t.Errorf("told of %v, want %v once", told, c.want)
@@ -196,7 +196,7 @@ func TestUnknownCommandStops(t *testing.T) {
 	}
 }
 
-// W1: whatever is proposed, the state machine lets no release fall.
+// W1: the state machine never lets the release fall, whatever is proposed.
 func TestReleaseNeverFalls(t *testing.T) {
 	f := &fsm{changed: make(chan struct{}, 1)}
 	commit(t, f, 1, bornAt(100))
@@ -235,7 +235,7 @@ func TestSnapshotOfALaterRelease(t *testing.T) {
 		t.Errorf("restored %v, told %d times, error %v", g.state(), told, err)
 	}
 	if out := commit(t, g, 1, bornAt(20)); out.err == nil || out.applied {
-		t.Error("the machine goes on behind a snapshot that it could not take")
+		t.Error("the machine continues after a snapshot that it could not restore")
 	}
 	unknownField(p.GetHistory())
 	p.ProtoReflect().SetUnknown(nil)

@@ -7,8 +7,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// R is one more than a quorum of the voters can lose, and at least two, or what was
-// fixed at the cluster's birth; it counts members on the ring only.
+// R is one more than the number of voters that a quorum can lose, and at least two, or what was
+// fixed when the cluster was founded. Only members on the ring count.
 func TestReplicas(t *testing.T) {
 	tests := []struct {
 		fixed uint32

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// rounds lets many renewals share one round of confirmations, each round having
-// begun after the renewals that it serves arrived (V4).
+// rounds lets many renewals share one round of confirmations. A round serves only renewals that
+// arrived before it began (V4).
 type rounds struct {
 	// confirm makes one round; spawn starts a goroutine, or returns false.
 	confirm func() bool
@@ -14,7 +14,7 @@ type rounds struct {
 
 	mu   sync.Mutex
 	next *round // not begun yet; guarded by mu
-	cur  *round // under way; guarded by mu
+	cur  *round // in progress; guarded by mu
 	busy bool   // work runs; guarded by mu
 }
 
@@ -23,7 +23,7 @@ type round struct {
 	ok   bool
 }
 
-// wait gives the result of a round that begins after the call.
+// wait returns the result of a round that begins after the call.
 func (r *rounds) wait(ctx context.Context) bool {
 	r.mu.Lock()
 	if r.next == nil {
@@ -42,7 +42,7 @@ func (r *rounds) wait(ctx context.Context) bool {
 	}
 }
 
-// work runs rounds until nobody waits for another.
+// work runs rounds until no caller waits for another.
 func (r *rounds) work() {
 	for {
 		r.mu.Lock()
@@ -57,15 +57,15 @@ func (r *rounds) work() {
 	}
 }
 
-// confirm is one round of V4: true when a majority of the voters, this process
-// included, said after the round began that their Raft term is still ours.
+// confirm is one round of V4. It reports whether a majority of the voters, this process included,
+// confirmed after the round began that their Raft term is still the leader's.
 func (l *Leader) confirm() bool {
 	seats, err := l.agree.Seats()
 	if err != nil {
 		return false
 	}
-	// Reading the state after the term would let a leader that was replaced in
-	// between pass; a voter raises its term before it votes.
+	// Leads is read before Term. In the other order a leader that was replaced in between would
+	// pass. The term is sufficient because a voter raises its term before it votes.
 	if !l.agree.Leads() || l.agree.Term() != l.term {
 		return false
 	}

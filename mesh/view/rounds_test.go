@@ -9,8 +9,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// V4: a renewal is served by a round that began after it arrived; one that is
-// under way when it comes does not count. Rounds are shared.
+// V4: a renewal is served by a round that began after it arrived; a round that is in progress when
+// it arrives does not count. Rounds are shared.
 func TestRoundsBeginAfterTheRequest(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		var wg sync.WaitGroup
@@ -23,7 +23,7 @@ func TestRoundsBeginAfterTheRequest(t *testing.T) {
 		ask := func() { wg.Go(func() { answers <- r.wait(t.Context()) }) }
 		ask()
 		synctest.Wait()
-		for range 3 { // these come while the first round is under way
+		for range 3 { // these arrive while the first round is in progress
 			ask()
 		}
 		synctest.Wait()
@@ -49,8 +49,7 @@ func TestRoundsBeginAfterTheRequest(t *testing.T) {
 	})
 }
 
-// A caller that goes away does not hold up the round; a node that stops starts
-// none.
+// A caller that goes away does not delay the round; a node that is stopping begins none.
 func TestRoundsEnd(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		var wg sync.WaitGroup

@@ -12,9 +12,9 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// A renews, with a clock that is 9 % slow, and is cut off from everybody while the
-// answer is on its way; B dies too. No view is made without A before its lease is
-// over, which is L stretched after the request arrived (V5).
+// A renews, with a clock that is 9 % slow, and is cut off from all others while the answer is in
+// flight; B dies too. No view without A is made before A's lease is over, which is L stretched
+// after the request arrived (V5).
 func TestSchedule07LeaseOfACutOffMember(t *testing.T) {
 	play(t, "c d e", "a b c d e", func(t *testing.T, g *group) {
 		c := g.elect("c", "c", "d", "e").lead()
@@ -33,7 +33,7 @@ func TestSchedule07LeaseOfACutOffMember(t *testing.T) {
 				t.Errorf("A is answered %v", out)
 			}
 		}()
-		time.Sleep(300 * time.Millisecond) // the round of V4 takes its time
+		time.Sleep(300 * time.Millisecond) // the round of V4 takes a while
 		g.mu.Lock()
 		g.held = nil
 		g.mu.Unlock()
@@ -47,8 +47,8 @@ func TestSchedule07LeaseOfACutOffMember(t *testing.T) {
 	})
 }
 
-// From before a removal is proposed until it is decided the member is renewed no
-// more, even when the proposal hangs for so long that it is given up (V5).
+// From before a removal is proposed until it is decided the member is not renewed, even if the
+// proposal hangs for so long that the leader gives up waiting for it (V5).
 func TestSchedule07NoRenewalUntilDecided(t *testing.T) {
 	play(t, "x y z", "x y z m", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "y", "z").lead()
@@ -72,8 +72,9 @@ func TestSchedule07NoRenewalUntilDecided(t *testing.T) {
 	})
 }
 
-// A member that a later start of its process replaces is renewed no more, though a renewal
-// of it was under way when it died, and waited out; removal and join are one view (V3, V5).
+// A member that a later start of its process replaces is not renewed any more, and its lease is
+// waited for, even if one of its renewals was in flight when it died. One view makes the removal
+// and the join (V3, V5).
 func TestReplacedMemberIsWaitedOut(t *testing.T) {
 	play(t, "x y z", "x y z m", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "y", "z").lead()
@@ -92,8 +93,8 @@ func TestReplacedMemberIsWaitedOut(t *testing.T) {
 	})
 }
 
-// Two renewals after a later start has asked to join say that both use one data directory:
-// the later one is kept out for as long as the earlier one renews (V3).
+// Two renewals after a later start has asked to join mean that both use one data directory: the
+// later one is kept out as long as the earlier one renews (V3).
 func TestDirectoryInUseTwice(t *testing.T) {
 	play(t, "x y z", "x y z m", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "y", "z").lead()
@@ -114,7 +115,7 @@ func TestDirectoryInUseTwice(t *testing.T) {
 	})
 }
 
-// A renewal that had come before the later start asked says nothing of that (V3).
+// A renewal that arrived before the later start asked does not count (V3).
 func TestRenewalBeforeALaterStart(t *testing.T) {
 	b := newBench(t, "a", "b")
 	b.asks(sec, "b", "b", 2, "a")
@@ -135,8 +136,8 @@ func TestRenewalBeforeALaterStart(t *testing.T) {
 	}
 }
 
-// A leader that notices that it was paused starts its waits again: whom it did not
-// hear meanwhile may have asked all the time (V5).
+// A leader that notices that it was paused restarts its waits: members that it did not hear may
+// have asked all the time (V5).
 func TestPausedLeaderStartsAgain(t *testing.T) {
 	play(t, "x", "x m n", func(t *testing.T, g *group) {
 		x := g.elect("x", "x").lead()
@@ -152,8 +153,8 @@ func TestPausedLeaderStartsAgain(t *testing.T) {
 	})
 }
 
-// So does one that was paused while its proposal was under way, and one whose proposal
-// is slow does not: it has heard the members all the time.
+// A leader that was paused during a proposal restarts its waits, too. A leader whose proposal is
+// slow does not: it has heard the members all the time.
 func TestPausedInAProposal(t *testing.T) {
 	for _, paused := range []time.Duration{0, 3 * time.Second} {
 		t.Run(paused.String(), func(t *testing.T) {
@@ -187,8 +188,8 @@ func TestPausedInAProposal(t *testing.T) {
 	}
 }
 
-// A leader that hears a minority of the voters hands over, at most once a minute,
-// and removes nobody (V5).
+// A leader that hears only a minority of the voters hands over, at most once a minute, and removes
+// nobody (V5).
 func TestMinorityHandsOver(t *testing.T) {
 	play(t, "x y z", "x y z", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "y", "z").lead()
@@ -205,8 +206,8 @@ func TestMinorityHandsOver(t *testing.T) {
 	})
 }
 
-// V3: while a member has missed two renewals no join is proposed; then its removal
-// and the join are one view.
+// V3: while a member has missed two renewals no join is proposed; later one view makes its removal
+// and the join.
 func TestNoJoinWhileSomebodyIsLate(t *testing.T) {
 	play(t, "x y z", "x y z m", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "y", "z").lead()
@@ -216,21 +217,21 @@ func TestNoJoinWhileSomebodyIsLate(t *testing.T) {
 		g.pass(limit + 200*time.Millisecond)
 		g.want("x y z n", limit, limit+lease/20)
 		if len(g.views) != 2 {
-			t.Errorf("%s: %d views came, want one of both", invariant.Quiet, len(g.views)-1)
+			t.Errorf("%s: %d views came, want one with both changes", invariant.Quiet, len(g.views)-1)
 		}
 	})
 }
 
-// A and B cannot reach each other, the leader reaches both: the one that joined last is
-// marked, goes when G1 has told it of every partition, and does not come back before it
-// reaches all who stay (V3, V6, V6a).
+// A and B cannot reach each other, and the leader reaches both. The one that joined last is marked,
+// is removed when G1 has told it of every partition, and is not admitted again before it reaches
+// all members that stay (V3, V6, V6a).
 func TestSchedule15aEvictedComesBackWhenItReachesAll(t *testing.T) {
 	play(t, "l", "l a b", func(t *testing.T, g *group) {
 		l := g.elect("l", "l").lead()
 		g.renewing(l, "l b", 0)
 		g.renewing(l, "a", 0, "b")
 		g.pass(2 * lease / 5)
-		g.want("l a b*", lease/5, lease/5+lease/10) // a insists with its second renewal
+		g.want("l a b*", lease/5, lease/5+lease/10) // a's complaint counts with its second renewal
 		g.pass(2 * lease)
 		g.want("l a b*", lease/5, lease/5+lease/10)
 		g.told(l, "b")
@@ -245,9 +246,9 @@ func TestSchedule15aEvictedComesBackWhenItReachesAll(t *testing.T) {
 	})
 }
 
-// Who is evicted counts as live while it asks to be renewed, so that it keeps its vote
-// (V1, V6): without it the voters could lose their majority to a crash of which the
-// leader does not know yet.
+// A marked member counts as live while it asks to be renewed, so that it keeps its vote (V1, V6).
+// Without its vote the voters could lose their majority to a crash that the leader does not know of
+// yet.
 func TestTheEvictedAreHeard(t *testing.T) {
 	play(t, "l a b", "l a b", func(t *testing.T, g *group) {
 		l := g.elect("l", "l", "a", "b").lead()
@@ -272,8 +273,8 @@ func TestTheEvictedAreHeard(t *testing.T) {
 	})
 }
 
-// A was paused and complains about everybody when it is back: A is in most broken
-// pairs, so A goes, not those of whom it complains (V6).
+// A was paused and complains about everybody when it is back. A is in most broken pairs, so A is
+// chosen, not the members of which it complains (V6).
 func TestSchedule15bMostBrokenPairs(t *testing.T) {
 	play(t, "l b c", "l a b c", func(t *testing.T, g *group) {
 		l := g.elect("l", "l", "b", "c").lead()
@@ -282,12 +283,12 @@ func TestSchedule15bMostBrokenPairs(t *testing.T) {
 		back := g.clock()
 		g.renewing(l, "a", 0, "l", "b", "c")
 		g.pass(back + lease/2)
-		g.want("l a* b c", back+lease/5, back+lease/5+lease/10) // it insists with its second renewal
+		g.want("l a* b c", back+lease/5, back+lease/5+lease/10) // its complaints count with its second renewal
 	})
 }
 
-// A process crashes and comes back every second. It is admitted more and more
-// seldom, so that the others have quiet (V3).
+// A process crashes and comes back every second. It is admitted less and less often, so that it
+// does not disturb the others (V3).
 func TestSchedule15cComebacksBackOff(t *testing.T) {
 	play(t, "x y z", "x y z", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "y", "z").lead()
@@ -312,8 +313,8 @@ func TestSchedule15cComebacksBackOff(t *testing.T) {
 	})
 }
 
-// A process crashes after each of its admissions, through two terms of one leader. What its
-// back-off keeps it out does not count as time without a removal, so the back-off is not
+// A process crashes after each of its admissions, through two terms of one leader. The time for
+// which its back-off keeps it out does not count as time without a removal, so the back-off is not
 // forgotten (V3).
 func TestSchedule15cBackOffIsKept(t *testing.T) {
 	play(t, "x y z", "x y z", func(t *testing.T, g *group) {
@@ -339,16 +340,15 @@ func TestSchedule15cBackOffIsKept(t *testing.T) {
 				admitted++
 			}
 		}
-		// After 0, 2, 4, 8, ... 128 seconds and from then on every 128.
+		// After 0, 2, 4, 8, ... 128 seconds, and then every 128 seconds.
 		if admitted < 7 || admitted > 11 {
 			t.Errorf("%s: M was admitted %d times in %v, want 7 to 11", invariant.Quiet, admitted, 2*term)
 		}
 	})
 }
 
-// Nothing but renewals says that a member lives (V5): M takes views and would answer
-// everybody, gossip too, but does not renew, and goes; N answers nobody, but renews,
-// and stays.
+// Only renewals show that a member lives (V5). M installs views and would answer everybody, gossip
+// too, but does not renew, and is removed. N answers nobody, but renews, and stays.
 func TestSchedule15eOnlyRenewalsCount(t *testing.T) {
 	play(t, "x y z", "x y z m n", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "y", "z").lead()
@@ -367,8 +367,8 @@ func TestSchedule15eOnlyRenewalsCount(t *testing.T) {
 	})
 }
 
-// Who has not renewed with this leader yet is no witness of a broken pair: after the
-// death of a leader those who wait for it complain, and are not to go for that.
+// A member that has not renewed with this leader yet is in no broken pair: after the death of a
+// leader the members that wait for it complain, and must not be marked because of that.
 func TestDeadLeaderBreaksNoPair(t *testing.T) {
 	play(t, "x y z", "x z y", func(t *testing.T, g *group) {
 		g.elect("z", "x", "y", "z")

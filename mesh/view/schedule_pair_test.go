@@ -13,9 +13,10 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Schedule 16, for the leader alone: whom it marks, removes, and hands over to.
+// Schedule 16, for the leader alone: which members it marks and removes, and to which voter it
+// hands over.
 
-// heirs checks to whom leadership was to be handed over, and when first.
+// wantHeir checks to which voter leadership was to be handed over, and when first.
 func (g *group) wantHeir(want string, from, to time.Duration) {
 	g.t.Helper()
 	g.mu.Lock()
@@ -31,8 +32,8 @@ func (g *group) wantHeir(want string, from, to time.Duration) {
 	}
 }
 
-// (g) The leader is one of the cut pair: M does not renew, but voter V hears it and
-// everybody. V leads then, and does not hand over for the same silence; M renews there.
+// (g) The leader is one of the cut pair: M does not renew, but voter V hears it and everybody else.
+// Then V leads, and does not hand over for the same silence; M renews with V.
 func TestSchedule16gLeaderIsCutOff(t *testing.T) {
 	play(t, "x v w", "x v w m", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "v", "w").lead()
@@ -92,15 +93,15 @@ func TestSchedule16oCallsTheLeader(t *testing.T) {
 	})
 }
 
-// (n) A plain crash: M called the voters until it died. Claims from before 4L/5 of silence
-// do not count, so there is one wait and no hand-over.
+// (n) A plain crash: M called the voters until it died. Claims from before 4L/5 of silence do not
+// count, so the leader waits once and does not hand over.
 func TestSchedule16nPlainCrash(t *testing.T) {
 	play(t, "x v w", "x v w m", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "v", "w").lead()
 		g.renewing(x, "x v w", 0)
 		g.reach("v", "x w m")
 		g.reach("w", "x v m")
-		g.pass(2 * lease / 5) // the voters take back what they said after 2L/5
+		g.pass(2 * lease / 5) // the voters no longer claim it after 2L/5
 		g.reach("v", "x w")
 		g.reach("w", "x v")
 		g.pass(limit + 200*time.Millisecond)
@@ -109,9 +110,8 @@ func TestSchedule16nPlainCrash(t *testing.T) {
 	})
 }
 
-// V5: M is removed only when every other voter that renews has renewed since 4L/5 of its
-// silence, and has not claimed to be called by it; a voter that is silent itself is not
-// waited for.
+// V5: M is removed only when every other voter that renews has renewed since 4L/5 of M's silence
+// and has not claimed to be called by M. A voter that is silent itself is not waited for.
 func TestRemovalWaitsForClaims(t *testing.T) {
 	b := newBench(t, "a", "b", "c", "m")
 	b.vote("a b c")
@@ -124,7 +124,7 @@ func TestRemovalWaitsForClaims(t *testing.T) {
 	at("b", now, "a c")
 	at("c", claimsFrom(lease)-time.Millisecond, "a b")
 	b.want(now, "", "a b c m")
-	// One that renews irregularly is waited for, too.
+	// A voter that misses renewals is waited for, too.
 	at("c", claimsFrom(lease)-missed(lease), "a b")
 	b.want(now, "", "a b c m")
 	at("c", claimsFrom(lease), "a b")
@@ -133,13 +133,14 @@ func TestRemovalWaitsForClaims(t *testing.T) {
 	if d := b.want(now, "", "a b c m"); d.heir != "c" {
 		t.Errorf("the heir is %q, want c", d.heir)
 	}
-	// One that is not called by all that renew is no heir, nor is a marked one.
+	// A voter that is not called by all that renew is no heir, nor is one that is marked because it
+	// leaves.
 	at("c", claimsFrom(lease), "a m")
 	b.want(now, "m is silent", "a b c")
 	at("c", claimsFrom(lease), "a b m")
 	b.view.Members[2].Leaving = true
 	b.want(now, "m is silent", "a b c(leaving)")
-	// One that is marked because of a broken pair is the last resort.
+	// A voter that is marked because of a broken pair is the last choice.
 	b.view.Members[2].Evicted = true
 	if d := b.want(now, "", "a b c(leaving) m"); d.heir != "c" {
 		t.Errorf("the heir is %q, want c, which is marked", d.heir)
@@ -154,9 +155,9 @@ func TestRemovalWaitsForClaims(t *testing.T) {
 	b.member("c").leaving = false
 	b.view.Members[2].Leaving, b.view.Members[2].Evicted = false, false
 	at("b", now, "a")
-	at("c", -sec, "a b m") // silent since before: it is not waited for, and removed too
+	at("c", -sec, "a b m") // silent for longer: it is not waited for, and is removed, too
 	b.want(now, "c is silent, m is silent", "a b")
-	// One of another incarnation is another member.
+	// Another incarnation is another member.
 	at("b", now, "a c")
 	at("c", claimsFrom(lease), "a b m")
 	other := b.identity("m")
@@ -178,8 +179,8 @@ func TestHandOverThatFails(t *testing.T) {
 	})
 }
 
-// (b), (d), (e) A member in a broken pair is marked and goes on being renewed and asked,
-// until G1 has told it of every partition in that view or a later one.
+// (b), (d), (e) A member in a broken pair is marked, and is still renewed and asked until G1 has
+// told it of every partition in that view or a later one.
 func TestSchedule16MarkedUntilTold(t *testing.T) {
 	play(t, "l", "l a b", func(t *testing.T, g *group) {
 		l := g.elect("l", "l").lead()
@@ -193,7 +194,7 @@ func TestSchedule16MarkedUntilTold(t *testing.T) {
 		if out := b.renew(l); out != renewed {
 			t.Errorf("a marked member is answered %v", out)
 		}
-		// What was told in an older view is not enough.
+		// Having been told in an older view is not enough.
 		if out := b.ask(l, &peerv1.RenewRequest{Told: true, Epoch: g.now().view.Epoch - 1}); out != renewed {
 			t.Errorf("a marked member is answered %v", out)
 		}
@@ -216,7 +217,7 @@ func TestSchedule16lLeadershipMoves(t *testing.T) {
 		c := g.elect("c", "l", "a", "c").lead()
 		l.stop()
 		g.renewing(c, "l b c", 0)
-		g.renewing(c, "a", 0, "b") // a waits for b still
+		g.renewing(c, "a", 0, "b") // a still waits for b
 		g.pass(4 * lease)
 		g.want("l a b* c", lease/5, lease/5+lease/10)
 		g.told(c, "b")
@@ -225,8 +226,8 @@ func TestSchedule16lLeadershipMoves(t *testing.T) {
 	})
 }
 
-// (h) A marked member that renews and answers nothing else is deaf: it is removed as by V5
-// when something has waited for it for 2 L.
+// (h) A marked member that renews but answers nothing else is deaf: it is removed, as V5 says, when
+// something has waited for it for 2 L.
 func TestSchedule16hDeaf(t *testing.T) {
 	play(t, "l", "l a b", func(t *testing.T, g *group) {
 		l := g.elect("l", "l").lead()
@@ -247,21 +248,21 @@ func TestSchedule16hDeaf(t *testing.T) {
 	})
 }
 
-// A view keeps an unmarked member (V7): when the last one is removed, the marks of V6a fall
-// away, unless a joiner comes in with the same view.
+// A view keeps an unmarked member (V7): when the last one is removed, the marks of V6a are removed,
+// unless a joiner is admitted with the same view.
 func TestMarksFallAway(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.view.Members[1].Leaving, b.view.Members[1].Evicted = true, true
 	b.view.Members[2].Leaving, b.view.Members[2].Evicted = true, true
-	b.member("c").leaving = true // it has asked to leave since
+	b.member("c").leaving = true // it has asked to leave in the meantime
 	b.member("b").renewed, b.member("c").renewed = limit, limit
 	b.want(limit, "a is silent, b has to stay", "b c(leaving)")
 	b.asks(limit, "d", "d", 1, "b", "c")
 	b.want(limit, "a is silent, d joins", "b(leaving) c(leaving) d")
 }
 
-// A mark falls away, too, if only members would be left that were told to stop and cannot
-// be marked, and if its holder would be removed with the last one that stays (V7).
+// A mark is removed, too, if the other members were told to stop and cannot be marked, or if the
+// marked member would be removed with the last one that stays (V7).
 func TestMarkFallsAwayForThoseToldToStop(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.view.Members[1].Leaving, b.view.Members[1].Evicted = true, true
@@ -274,7 +275,7 @@ func TestMarkFallsAwayForThoseToldToStop(t *testing.T) {
 	b.want(limit, "b was marked and is not needed any more, c is leaving", "a c(leaving)")
 }
 
-// V6a: a leader that is marked hands over to a voter that all call.
+// V6a: a leader that is marked hands over to a voter that all members call.
 func TestMarkedLeaderYields(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.vote("a b c")
@@ -298,7 +299,7 @@ func (g *group) parcel(from, to string, id uint64, data []byte) *peerv1.Parcel {
 	}
 }
 
-// relaying plays a leader l, a and the marked b, and calls test.
+// relaying calls test with a leader l and the members a and b; b is marked.
 func relaying(t *testing.T, test func(t *testing.T, g *group, l *Leader)) {
 	t.Helper()
 	play(t, "l", "l a b", func(t *testing.T, g *group) {
@@ -315,8 +316,8 @@ func answered(m *peerv1.Parcel, data string) *peerv1.Reply {
 	return &peerv1.Reply{To: m.GetFrom(), Id: m.GetId(), Response: []byte(data)}
 }
 
-// V6a: both sides call the leader; what is asked reaches the leaving member, and its reply
-// the one who asked, also when that has to ask again meanwhile.
+// V6a: both sides call the leader. The request reaches the leaving member, and its reply the member
+// that asked, even if that has to ask again in the meantime.
 func TestRelay(t *testing.T) {
 	relaying(t, func(t *testing.T, g *group, l *Leader) {
 		b := ringproto.EncodeIdentity(g.member("b").who)
@@ -349,7 +350,7 @@ func TestRelay(t *testing.T) {
 		if string(m.GetRequest()) != "what" || m.GetId() != 7 {
 			t.Fatalf("collected %v", m)
 		}
-		wait(t.Context(), 4*lease/5) // the one who asks repeats it
+		wait(t.Context(), 4*lease/5) // the member that asks repeats it
 		if _, err := l.Collect(cancelled(t), &peerv1.CollectRequest{Member: b, Replies: []*peerv1.Reply{answered(m, "that")}}); err != nil {
 			t.Error(err)
 		}
@@ -357,8 +358,8 @@ func TestRelay(t *testing.T) {
 			t.Errorf("the reply is %v", r)
 		}
 		synctest.Wait()
-		if l.relay.size != 0 || len(l.relay.parcel) != 0 {
-			t.Errorf("%d parcels of %d bytes are held still", len(l.relay.parcel), l.relay.size)
+		if l.relay.size != 0 || len(l.relay.parcels) != 0 {
+			t.Errorf("%d parcels of %d bytes are still held", len(l.relay.parcels), l.relay.size)
 		}
 	})
 }
@@ -369,7 +370,7 @@ func cancelled(t *testing.T) context.Context {
 	return ctx
 }
 
-// What the leader relays has bounds, and it relays only for members, to leaving ones.
+// What the leader relays is bounded, and it relays only from members to leaving members.
 func TestRelayRefuses(t *testing.T) {
 	relaying(t, func(t *testing.T, g *group, l *Leader) {
 		stranger := g.parcel("a", "b", 1, nil)
@@ -406,16 +407,16 @@ func TestRelayRefuses(t *testing.T) {
 		if full < maxRelayed-MaxParcel {
 			t.Errorf("%d bytes are held at most, want almost %d", full, maxRelayed)
 		}
-		// Nobody asks for these any more.
+		// No sender asks for these any more.
 		wait(t.Context(), lease+lease/10)
 		if _, err := l.Relay(cancelled(t), g.parcel("a", "b", 1<<20, nil)); err != nil {
-			t.Errorf("what nobody asks for is held for ever: %v", err)
+			t.Errorf("parcels that no sender asks for are held forever: %v", err)
 		}
 	})
 }
 
-// A refusal is no progress, so that a member that refuses for ever is deaf; any other reply
-// is (V6, V6a).
+// A refusal is not progress, so a member that always refuses is deaf; any other reply is progress
+// (V6, V6a).
 func TestRelayRefusalIsNoProgress(t *testing.T) {
 	relaying(t, func(t *testing.T, g *group, l *Leader) {
 		b := g.member("b").who
@@ -426,7 +427,7 @@ func TestRelayRefusalIsNoProgress(t *testing.T) {
 				if _, err := l.Relay(cancelled(t), m); err != nil {
 					t.Fatal(err)
 				}
-				other := g.parcel("a", "b", id+10, nil) // which goes on waiting
+				other := g.parcel("a", "b", id+10, nil) // which continues to wait
 				if _, err := l.Relay(cancelled(t), other); err != nil {
 					t.Fatal(err)
 				}
@@ -441,12 +442,12 @@ func TestRelayRefusalIsNoProgress(t *testing.T) {
 			if got := l.relay.deaf(g.clock(), b, 2*lease); got != refused {
 				t.Errorf("one whose replies are refusals, %t, is deaf: %t", refused, got)
 			}
-			wait(t.Context(), 2*lease) // all is forgotten
+			wait(t.Context(), 2*lease) // everything is forgotten
 		}
 	})
 }
 
-// A reply counts only if it comes from whom the parcel was for.
+// A reply counts only if it comes from the member that the parcel was for.
 func TestRelayTakesNoReplyOfOthers(t *testing.T) {
 	relaying(t, func(t *testing.T, g *group, l *Leader) {
 		m := g.parcel("a", "b", 3, nil)

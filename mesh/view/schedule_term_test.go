@@ -35,9 +35,9 @@ func TestSchedule08aNewLeaderWaitsOutOldLeases(t *testing.T) {
 	})
 }
 
-// X waited M out and appended the view without it, but did not commit it. Y is
-// elected with that entry in its log. It may not answer M before its own `lead` is
-// applied, since then it knows what X decided (V2).
+// X waited for M's lease to end and appended the view without M, but did not commit it. Y is
+// elected with that entry in its log. It may not answer M before its own `lead` is applied, because
+// only then it knows what X decided (V2).
 func TestSchedule08bRenewalBeforeOwnLead(t *testing.T) {
 	play(t, "x y z", "x y z m", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "y", "z").lead()
@@ -67,9 +67,9 @@ func TestSchedule08bRenewalBeforeOwnLead(t *testing.T) {
 	})
 }
 
-// X waited M out in term 3 and is paused before it proposes; Y leads in term 4 and
-// renews M; X leads again, in term 5, and its old goroutine goes on. What it learned
-// by waiting in term 3 is of no use any more (V2).
+// X waited for M's lease to end in term 3 and is paused before it proposes. Y leads in term 4 and
+// renews M. X leads again, in term 5, and its old goroutine continues. What it learned by waiting
+// in term 3 is no longer valid (V2).
 func TestSchedule08cProposalOfAnEarlierTerm(t *testing.T) {
 	play(t, "x y z", "x y z m", func(t *testing.T, g *group) {
 		g.term = 2
@@ -97,9 +97,9 @@ func TestSchedule08cProposalOfAnEarlierTerm(t *testing.T) {
 	})
 }
 
-// X asks the voters for their terms, they answer, and the answers are held. Y is
-// elected. Then M asks X for a lease, and after that the answers arrive: they
-// confirm whoever asked before the round began, but not M (V4).
+// X asks the voters for their terms, they answer, and the answers are delayed. Y is elected. Then M
+// asks X for a lease, and after that the answers arrive. They confirm members that asked before the
+// round began, but not M (V4).
 func TestSchedule09StaleConfirmation(t *testing.T) {
 	play(t, "x y z", "x y z m", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "y", "z").lead()
@@ -115,16 +115,16 @@ func TestSchedule09StaleConfirmation(t *testing.T) {
 		synctest.Wait()
 		close(held)
 		if out := <-before; out != renewed {
-			t.Errorf("who asked before the election is answered %v, want %v", out, renewed)
+			t.Errorf("a member that asked before the election is answered %v, want %v", out, renewed)
 		}
 		if out := <-after; out != refused {
-			t.Errorf("%s: who asked after the election is answered %v, want %v", invariant.Confirmed, out, refused)
+			t.Errorf("%s: a member that asked after the election is answered %v, want %v", invariant.Confirmed, out, refused)
 		}
 	})
 }
 
-// Of three voters only the leader itself answers, and two non-voters do: they are
-// no majority of anything (V4). One more voter makes one.
+// Of three voters only the leader itself answers, and two non-voters do, which do not count (V4).
+// With one more voter there is a majority.
 func TestSchedule09NonVotersDoNotCount(t *testing.T) {
 	play(t, "x y z p* q*", "x y z p q m", func(t *testing.T, g *group) {
 		x := g.elect("x", "x", "y", "z", "p", "q").lead()
@@ -143,9 +143,9 @@ func TestSchedule09NonVotersDoNotCount(t *testing.T) {
 	})
 }
 
-// The wall clock says the year 2200, or something in which the seconds do not fit:
-// epochs go on growing, one by one, and stay within 31 bits, so that a token is a
-// positive number. A counter that is half used up makes a new view (G2).
+// The wall clock says the year 2200, or has a value whose seconds do not fit. Epochs continue to
+// grow, one by one, and stay within 31 bits, so that a token is a positive number. A counter that
+// is half used up makes a new view (G2).
 func TestSchedule15hWallClockOfYear2200(t *testing.T) {
 	play(t, "x", "x m", func(t *testing.T, g *group) {
 		x := g.elect("x", "x").lead()

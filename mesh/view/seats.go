@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// keepVoters makes one change of Raft's configuration after the other (V1), and lets
-// processes go that wait for it (V7). Both are decided here, so that nobody is let go
-// while a change is under way.
+// keepVoters makes changes of Raft's configuration, one after the other (V1), and lets processes go
+// that wait for it (V7). It does both so that no process is let go while a change is in progress.
 func (l *Leader) keepVoters(ctx context.Context) {
 	tick := time.NewTicker(max(l.lease()/20, time.Millisecond))
 	defer tick.Stop()
@@ -23,7 +22,8 @@ func (l *Leader) keepVoters(ctx context.Context) {
 	}
 }
 
-// changeVoters makes the next change; false if there is none, or it failed.
+// changeVoters makes the next change or, if none is due, lets a process go. It reports whether to
+// call it again at once.
 func (l *Leader) changeVoters(ctx context.Context) bool {
 	e, err := l.electorate(ctx)
 	if err != nil || e.closing {
@@ -33,11 +33,11 @@ func (l *Leader) changeVoters(ctx context.Context) bool {
 	c, heir := e.next(), e.heir()
 	switch {
 	case e.mute[e.self] && heir == "":
-		// Whatever it tried to write would end its leadership, with nobody to follow.
+		// Any attempt to write would end its leadership, and there is no voter to take over.
 		return false
 	case heir != "" && (e.mute[e.self] || c.kind == changeNone && e.marked(e.self)):
-		// V7: a marked leader hands leadership over, when the seats are as they should be. One
-		// whose disk fails cannot change them.
+		// V7: a marked leader hands over leadership once no seat has to change. A leader whose disk
+		// fails cannot change the seats, and hands over at once.
 		c = Change{changeTransfer, heir}
 	}
 	if c.kind == changeNone {
@@ -55,7 +55,8 @@ func (l *Leader) changeVoters(ctx context.Context) bool {
 	return c.kind != changeTransfer
 }
 
-// sayFailed logs a change that failed: once, then every few leases while it is the same one.
+// sayFailed logs a change that failed: once, and again every failedEvery leases while the same
+// change fails.
 func (l *Leader) sayFailed(c Change, err error) {
 	now := l.clock()
 	if l.failed.change == c && now-l.failed.at < failedEvery*l.lease() {
@@ -66,7 +67,7 @@ func (l *Leader) sayFailed(c Change, err error) {
 	l.log.Warn("voters not changed", "change", l.describe(c), "error", err)
 }
 
-// describe returns a change with the name of the process, for people.
+// describe returns the text of a change for the log, with the name of the process.
 func (l *Leader) describe(c Change) string { return Change{c.kind, l.nameOf(c.id)}.String() }
 
 // nameOf returns the name of a process and its id.
@@ -77,9 +78,10 @@ func (l *Leader) nameOf(id string) string {
 	return id
 }
 
-// failedEvery is in how many leases a change that goes on failing is logged again.
+// failedEvery is the number of leases after which a change that still fails is logged again.
 const failedEvery = 10
 
+// electorate returns what the leader knows now, to decide about seats.
 func (l *Leader) electorate(ctx context.Context) (electorate, error) {
 	seats, err := l.agree.Seats()
 	if err != nil {
@@ -122,8 +124,8 @@ func (l *Leader) electorate(ctx context.Context) (electorate, error) {
 	return e, nil
 }
 
-// putAbsences notes since when voters do not answer, and adds those that have not for the
-// seat grace (V1). It needs l.mu.
+// putAbsences updates since when voters have been absent, and sets e.overdue for those absent for
+// the seat grace (V1). It needs l.mu.
 func (l *Leader) putAbsences(e *electorate, now time.Duration) {
 	e.overdue = map[string]bool{}
 	voters, _ := e.split()

@@ -9,13 +9,12 @@ import (
 	"testing"
 )
 
-// This file searches all orders of stops, kills, starts, elections and single messages of
-// a few processes, with the rules for seats (V1) and stops (V7) as electorate has them.
+// This file searches all orders of stops, kills, starts, elections and single messages of a few
+// processes, with the rules for seats (V1) and stops (V7) as electorate implements them.
 //
-// A process's log is reduced to its last entry: the seats that it leaves, and its rank
-// among all entries. An entry of a later leader ranks higher, so ranks compare as Raft
-// compares logs. Views are decided at once by a leader that can commit, and so is what a
-// member learns of them.
+// A process's log is reduced to its last entry: the seats after it, and its rank among all entries.
+// An entry of a later leader ranks higher, so ranks compare as Raft compares logs. A leader that
+// can commit decides views at once, and the members learn of them at once.
 
 const maxProcs = 6
 
@@ -37,14 +36,15 @@ type entry struct {
 type world struct {
 	logs      [maxProcs]entry
 	committed entry
-	leader    int8 // -1 is nobody
-	// up run; members are in the view, marked among them; told were told to stop; waiting
-	// have left the view and ask to be let go; gone were let go by this leader.
+	leader    int8 // -1 means none
+	// up are running; members are in the view, and marked are the marked ones among them; told were
+	// told to stop; waiting have left the view and ask to be let go; gone were let go by this
+	// leader.
 	up, members, marked, told, waiting, gone mask
-	// lost have no directory any more; forGood give their seats up when they stop.
+	// lost have no directory any more; forGood give up their seats when they stop.
 	lost, forGood mask
 	closing       bool
-	// faults that are left.
+	// The numbers of faults that may still happen.
 	stops, kills, starts int8
 	killed               bool
 }
@@ -56,7 +56,7 @@ type instance struct {
 	voters, members      mask
 	lost, forGood        mask // directories that are lost; processes without one
 	stops, kills, starts int8
-	// accepted is what kills may lead to (see models: without kills nothing is accepted).
+	// accepted are the problems that kills may lead to; without kills none is accepted.
 	accepted map[string]bool
 }
 
@@ -127,7 +127,7 @@ func (w world) top() (top int8) {
 	return max(top, w.committed.rank)
 }
 
-// normal has its ranks without gaps, so that histories are endless and states few.
+// normal returns w with ranks without gaps, so that endless histories have few states.
 func (w world) normal() world {
 	var used [128]bool
 	used[w.committed.rank] = true
@@ -149,10 +149,10 @@ func (w world) normal() world {
 	return w
 }
 
-// underway: the leader's last entry is not committed.
+// underway reports whether the leader's last entry is not committed.
 func (w world) underway() bool { return w.logs[w.leader] != w.committed }
 
-// quorate: the leader can commit.
+// quorate reports whether the leader can commit.
 func (w world) quorate() bool {
 	return w.leader >= 0 && w.up.majority(w.logs[w.leader].voters)
 }
@@ -186,7 +186,7 @@ func (w *world) down(i int) {
 	}
 }
 
-// electorate is what the leader sees.
+// electorate returns what the leader sees.
 func (w world) electorate() electorate {
 	l := w.logs[w.leader]
 	e := electorate{
@@ -208,7 +208,7 @@ func (w world) electorate() electorate {
 	return e
 }
 
-// step is one way on.
+// step is one transition.
 type step struct {
 	what  string
 	after world
@@ -217,7 +217,7 @@ type step struct {
 // problem is a property that does not hold.
 type problem struct{ property, what string }
 
-// faults are the steps that nobody has to take.
+// faults returns the steps that may happen but need not.
 func (w world) faults(in instance) (steps []step) {
 	for i := range in.procs {
 		if w.stops > 0 && w.up.has(i) && w.members.has(i) && !w.told.has(i) {
@@ -242,7 +242,8 @@ func (w world) faults(in instance) (steps []step) {
 	return steps
 }
 
-// work are the steps that will be taken if nothing happens, and what is wrong.
+// work returns the steps that will be taken if nothing else happens, and the properties that do not
+// hold.
 func (w world) work(in instance) (steps []step, bad []problem) {
 	add := func(what string, n world) { steps = append(steps, step{what, n.normal()}) }
 	if w.leader < 0 {
@@ -260,7 +261,7 @@ func (w world) work(in instance) (steps []step, bad []problem) {
 			if w.up.majority(w.committed.voters) {
 				bad = append(bad, problem{"MAJORITY", "nobody can be elected"})
 			}
-			// V7: who finds no leader stops, unless it is a member beside others.
+			// V7: a process that finds no leader stops, unless it is one of several members.
 			for i := range in.procs {
 				if w.up.has(i) && w.told.has(i) && (!w.members.has(i) || w.members.count() == 1) {
 					n := w
@@ -321,7 +322,7 @@ func (w world) work(in instance) (steps []step, bad []problem) {
 	return append(steps, more...), append(bad, worse...)
 }
 
-// close are the steps of a leader whose view is told to stop.
+// close returns the steps of a leader all of whose members were told to stop.
 func (w world) close(in instance) (steps []step) {
 	others := (w.told & w.up).without(int(w.leader))
 	for i := range in.procs {
@@ -339,7 +340,7 @@ func (w world) close(in instance) (steps []step) {
 	return steps
 }
 
-// decide is what keepVoters does next.
+// decide returns what keepVoters does next.
 func (w world) decide(in instance) (steps []step, bad []problem) {
 	e := w.electorate()
 	c := e.next()
@@ -407,7 +408,7 @@ func (w world) decide(in instance) (steps []step, bad []problem) {
 	return nil, nil
 }
 
-// search visits every state and returns how many there are.
+// search visits every state and returns the number of states.
 func (in instance) search(t *testing.T) int {
 	type origin struct {
 		from world
@@ -462,7 +463,7 @@ func (in instance) search(t *testing.T) int {
 	return len(seen)
 }
 
-// settles reports whether the work ends if nothing more happens.
+// settles reports whether the work ends if nothing else happens.
 func (w world) settles(in instance, known map[world]bool) bool {
 	var path []world
 	for range 400 {
@@ -485,8 +486,8 @@ func (w world) settles(in instance, known map[world]bool) bool {
 	return true
 }
 
-// forms reports whether, after all have stopped, any majority of the seats forms the mesh
-// again, whichever directories the others have lost (V1).
+// forms reports whether, after all have stopped, every majority of the seats can form the mesh
+// again, whichever other directories are lost (V1).
 func (w world) forms(in instance) (problem, bool) {
 	for up := mask(1); up < 1<<in.procs; up++ {
 		if up.majority(w.committed.voters) && up&w.lost == 0 && !w.anyElectable(up) {
@@ -496,7 +497,7 @@ func (w world) forms(in instance) (problem, bool) {
 	return problem{}, true
 }
 
-// SHARELOCK_SEATS=full searches the longer instances, too: some minutes.
+// SHARELOCK_SEATS=full searches the longer instances, too, which takes some minutes.
 func TestSeatsInAllOrders(t *testing.T) {
 	kills := map[string]bool{"MAJORITY": true, "HANG": true, "MARGIN": true, "CHOICE": true, "SHRINK": true}
 	instances := []instance{

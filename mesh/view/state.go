@@ -7,35 +7,35 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// epochZero is where the seconds in epochs are counted from.
+// epochZero is the time from which epochs count seconds.
 var epochZero = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// maxSeconds: seconds from here on are ignored, so that an epoch always fits 31
-// bits (protocol, "epoch"): a clock that is wrong by decades leaves room for a
-// million further views.
+// maxSeconds is the limit of the seconds in a proposal; larger values are ignored, so that an epoch
+// always fits into 31 bits (protocol, "epoch"). Even a clock that is wrong by decades leaves room
+// for a million further views.
 const maxSeconds = 1<<31 - 1<<20
 
-// State is what Raft agrees on: the cluster's constants and its last views. It is
-// a value; nobody changes one that was handed on.
+// State is what Raft agrees on: the cluster's constants and its last views. A State that was passed
+// on is never changed.
 type State struct {
-	// Cluster is nil before the cluster is born.
+	// Cluster is nil before the cluster is founded.
 	Cluster *peerv1.Cluster
 	History ring.History
-	// extra is what the next release adds, in programs that stand for it (tag release_next).
+	// extra is what the next release adds, in builds that act as the next release (tag
+	// release_next).
 	extra extra
 }
 
-// View is the current view, the zero one before the cluster is born.
+// View returns the current view, or the zero View before the cluster is founded.
 func (s State) View() ring.View { return s.History.Current() }
 
-// Epoch is that of the current view.
+// Epoch returns the epoch of the current view.
 func (s State) Epoch() uint32 { return s.View().Epoch }
 
-// Constants are what was fixed at the cluster's birth.
+// Constants returns what was fixed when the cluster was founded.
 func (s State) Constants() Constants { return Constants{s.Cluster} }
 
-// nextEpoch is max(previous + 1, seconds), seconds being ignored when they are
-// out of range.
+// nextEpoch returns max(prev + 1, seconds), or prev + 1 if seconds is out of range.
 func nextEpoch(prev uint32, seconds uint64) uint32 {
 	if seconds < maxSeconds {
 		return max(prev+1, uint32(seconds))
@@ -43,14 +43,14 @@ func nextEpoch(prev uint32, seconds uint64) uint32 {
 	return prev + 1
 }
 
-// Constants reads what is fixed at the cluster's birth.
+// Constants are what was fixed when the cluster was founded.
 type Constants struct{ *peerv1.Cluster }
 
-// Lease is the length of a view lease, L.
+// Lease returns L, the length of a view lease.
 func (c Constants) Lease() time.Duration { return time.Duration(c.GetLeaseNs()) }
 
-// MaxTTL is the longest TTL of a lock.
+// MaxTTL returns the maximum TTL of a lock.
 func (c Constants) MaxTTL() time.Duration { return time.Duration(c.GetMaxTtlNs()) }
 
-// Partitions is their number.
+// Partitions returns the number of partitions.
 func (c Constants) Partitions() int { return int(c.Cluster.GetPartitions()) }

@@ -11,15 +11,16 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// stops is what a leader knows of the processes that were told to stop (V7).
+// stops is what a leader knows about the processes that were told to stop (V7).
 type stops struct {
-	// told are those that said so, until they are let go or fall silent.
+	// told are the processes that said so, until they are let go or fall silent.
 	told map[ring.Identity]*stop
-	// gone are those that were let go: they count as absent, and the answer is repeated
-	// until it has arrived. Each has the time at which it asked last, see forgetGone.
+	// gone are the processes that were let go, each with the time at which it last asked, see
+	// forgetGone. They count as absent. One whose answer was lost asks again and gets the same
+	// answer.
 	gone map[ring.Identity]time.Duration
-	// closing: all members of the view were told to stop, so the leader does nothing else
-	// any more. closed is when that began.
+	// closing: all members of the view were told to stop, so the leader does nothing but let them
+	// go. closed is when that began.
 	closing bool
 	closed  time.Duration
 }
@@ -29,11 +30,11 @@ type stop struct {
 	forGood bool
 	// at is when it last said so.
 	at time.Duration
-	// done: it has given its lease up and asks to be let go; order is its place among
-	// those that do.
+	// done: it has given up its lease and asks to be let go. order is its position among the
+	// processes that do.
 	done  bool
 	order int
-	// why is what it last waited for, as the log has it.
+	// why is what it waits for, as last logged.
 	why string
 }
 
@@ -41,7 +42,7 @@ func newStops() stops {
 	return stops{told: map[ring.Identity]*stop{}, gone: map[ring.Identity]time.Duration{}}
 }
 
-// forget makes a later start of a process that stopped count as live again.
+// forget removes the earlier starts of a process that joins, so that it counts as live again.
 func (s *stops) forget(joins ring.Identity) {
 	for who := range s.gone {
 		if who.ID == joins.ID && who != joins {
@@ -55,8 +56,8 @@ func (s *stops) forget(joins ring.Identity) {
 	}
 }
 
-// forgetGone forgets those that have stopped: they have been silent for so long that they
-// count as absent anyway. While all stop they are remembered, see dismissAll.
+// forgetGone removes processes from gone that have been silent for so long that they count as
+// absent anyway. It removes none while all members stop, see dismissAll.
 func (s *stops) forgetGone(now time.Duration) {
 	if s.closing {
 		return
@@ -72,7 +73,7 @@ func (s *stops) forgetGone(now time.Duration) {
 // for at most ten seconds (V7).
 const goneFor = time.Minute
 
-// told notes what a renewal says about stopping. It needs l.mu.
+// told records what a renewal says about stopping. It needs l.mu.
 func (l *Leader) told(who ring.Identity, req *peerv1.RenewRequest, arrived time.Duration) {
 	if !req.GetLeaving() && !req.GetDone() {
 		return
@@ -93,9 +94,9 @@ func (l *Leader) told(who ring.Identity, req *peerv1.RenewRequest, arrived time.
 	}
 }
 
-// mayStop reports whether a process that was told to stop was let go, or all were told to
-// stop. Neither needs a round: it was decided, and the voters that the round would ask may
-// have stopped.
+// mayStop reports whether a process that was told to stop may do so, because it was let go or
+// because all members were told to stop. That needs no round of V4: it is decided already, and the
+// voters that a round would ask may have stopped.
 func (l *Leader) mayStop(who ring.Identity, req *peerv1.RenewRequest, arrived time.Duration) bool {
 	if !req.GetLeaving() && !req.GetDone() {
 		return false
@@ -114,20 +115,21 @@ func (l *Leader) mayStop(who ring.Identity, req *peerv1.RenewRequest, arrived ti
 	}
 	l.told(who, req, arrived)
 	if who.ID == l.self {
-		return false // the last, see dismissAll
+		return false // this process stops last, see dismissAll
 	}
 	l.stops.gone[who] = arrived
 	l.wake()
 	return true
 }
 
-// closes reports whether all members of the view, this process included, were told to
-// stop, and nobody can come in (V7). That holds from then on: no view is made any more. It needs l.mu.
+// closes reports whether all members of the view, this process included, were told to stop, and no
+// process can join (V7). Once it has returned true it always does: no further view is made. It
+// needs l.mu.
 func (l *Leader) closes(now time.Duration, view ring.View) bool {
 	if l.stops.closing || len(view.Members) == 0 {
 		return l.stops.closing
 	}
-	// Whoever said so and fell silent died on the way.
+	// A process that said so and then fell silent has died.
 	for who, st := range l.stops.told {
 		if now-st.at > rules.Stretch(l.lease()) {
 			delete(l.stops.told, who)
@@ -142,7 +144,7 @@ func (l *Leader) closes(now time.Duration, view ring.View) bool {
 			return false
 		}
 	}
-	// A process that comes in keeps what they hold, and can take a seat.
+	// A process that joins keeps what the members hold, and can take a seat.
 	if self && len(l.admissible(now, view.Members)) > 0 {
 		return false
 	}
@@ -153,21 +155,21 @@ func (l *Leader) closes(now time.Duration, view ring.View) bool {
 	return self
 }
 
-// dismissAll lets this process stop when all others that were told to stop know that they
-// may, or do not ask any more (V7). It reports whether it did.
+// dismissAll lets this process stop when all others that were told to stop know that they may, or
+// no longer ask (V7). It reports whether it did.
 func (l *Leader) dismissAll(now time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now-l.stops.closed < l.lease()/4 && l.votersAreLeft() {
-		// A leader that has just taken over may not have heard yet of those that have left
-		// the view and wait to be let go.
+		// A new leader may not have heard yet from processes that have left the view and wait to be
+		// let go.
 		return false
 	}
 	for who, st := range l.stops.told {
 		patience := l.lease()
 		if _, let := l.stops.gone[who]; let {
-			// An answer that is lost, as all are that are under way when this process stops,
-			// is asked for again after lease/40.
+			// A process whose answer was lost asks again after lease/40. All answers in flight are
+			// lost when this process stops.
 			patience /= 10
 		}
 		if who.ID != l.self && now-st.at < patience {
@@ -194,8 +196,8 @@ func (l *Leader) votersAreLeft() bool {
 	return false
 }
 
-// sayFarewell goes on telling the others that they may stop after the leadership is over:
-// it ends with the first voters that stop.
+// sayFarewell continues to tell the others that they may stop after the leadership has ended, as it
+// does when the first voters have stopped.
 func (l *Leader) sayFarewell(tick <-chan time.Time) {
 	for {
 		l.mu.Lock()
@@ -213,7 +215,7 @@ func (l *Leader) sayFarewell(tick <-chan time.Time) {
 	}
 }
 
-// letGo lets one process go that has left the view and whose vote is not needed, this one
+// letGo lets one process go that has left the view and whose vote is not needed; this process comes
 // last (V7). It reports whether it did.
 func (l *Leader) letGo(ctx context.Context, e electorate) bool {
 	for _, id := range e.waiting {
@@ -262,8 +264,8 @@ func (l *Leader) waits(id string) (ring.Identity, *stop) {
 	return ring.Identity{}, nil
 }
 
-// settled reports whether no change of the seats is under way: the vote of a process that
-// is let go may be needed for it, though it is not for what comes out of it.
+// settled reports whether no change of the seats is in progress. Committing a change may need the
+// vote of a process whose vote is not needed afterwards.
 func (l *Leader) settled(ctx context.Context) (ok bool, wait string) {
 	ctx, cancel := context.WithTimeout(ctx, l.lease()/2)
 	defer cancel()
@@ -281,7 +283,7 @@ func (l *Leader) caughtUp(ctx context.Context, id string, index uint64) bool {
 	return err == nil && applied >= index
 }
 
-// putStops adds what the leader knows of those that stop. It needs l.mu.
+// putStops fills in what the leader knows about the processes that stop. It needs l.mu.
 func (l *Leader) putStops(e *electorate, now time.Duration, view ring.View) {
 	e.stopping, e.forGood = map[string]bool{}, map[string]bool{}
 	var waiting []ring.Identity

@@ -13,8 +13,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// A leader that is alone in its view, and has just taken over, waits for the other voters:
-// they may have left the view and not have asked it yet to be let go (V7).
+// A leader that is alone in its view and has just taken over waits for the other voters: they may
+// have left the view, and may not have asked it yet to be let go (V7).
 func TestLastWaitsForVotersThatHaveNotAsked(t *testing.T) {
 	for _, seats := range []string{"a", "a b"} {
 		b := newBench(t, "a")
@@ -32,26 +32,26 @@ func TestLastWaitsForVotersThatHaveNotAsked(t *testing.T) {
 	}
 }
 
-// All members were told to stop, and a process asks to join that can come in: it is admitted
-// first, since it keeps what they hold and can take a seat (V7).
+// All members were told to stop, and a process asks to join that can be admitted. It is admitted
+// first, because it keeps what they hold and can take a seat (V7).
 func TestJoinerComesInBeforeAllStop(t *testing.T) {
 	b := newBench(t, "a")
 	b.Leader.told(b.identity("a"), &peerv1.RenewRequest{Leaving: true}, 0)
 	b.asks(0, "b", "b", 1)
 	b.vote("a")
 	if !b.closes(0, b.view) {
-		t.Error("the members wait for a process that cannot come in")
+		t.Error("the members wait for a process that cannot be admitted")
 	}
 	b.stops.closing = false
 	b.asks(0, "b", "b", 1, "a")
 	if b.closes(0, b.view) {
-		t.Error("all stop, and a process that can come in is left alone")
+		t.Error("all stop although a process can be admitted")
 	}
 	b.want(0, "b joins", "a b")
 }
 
-// A process that has left the view is let go when no change of the seats is under way: its
-// vote may be needed for that, though it is not for what comes out of it (V7).
+// A process that has left the view is let go when no change of the seats is in progress: committing
+// the change may need its vote, even if its vote is not needed afterwards (V7).
 func TestLetGoWhenSettled(t *testing.T) {
 	b := newBench(t, "a")
 	b.vote("a b c")
@@ -62,7 +62,7 @@ func TestLetGoWhenSettled(t *testing.T) {
 	raft.settled = errors.New("a change is under way")
 	e := electorateOf("a b c", "a b c", "d.", "a b c", "")
 	if b.letGo(t.Context(), e) || b.mayStop(who, done, time.Second) {
-		t.Errorf("%s: a process is let go while a change of the seats is under way", invariant.LiveStay)
+		t.Errorf("%s: a process is let go while a change of the seats is in progress", invariant.LiveStay)
 	}
 	raft.settled = nil
 	if !b.letGo(t.Context(), e) || !b.mayStop(who, done, time.Second) {
@@ -70,7 +70,7 @@ func TestLetGoWhenSettled(t *testing.T) {
 	}
 }
 
-// Processes that were let go are forgotten a while after they asked last, unless all stop.
+// Processes that were let go are forgotten a while after they last asked, unless all members stop.
 func TestLetGoIsForgotten(t *testing.T) {
 	b := newBench(t, "a")
 	who := ring.Identity{ID: "d", Counter: 1}
@@ -96,7 +96,7 @@ func TestLetGoIsForgotten(t *testing.T) {
 	}
 }
 
-// A change of the seats that goes on failing is logged once in failedEvery leases.
+// A change of the seats that fails again and again is logged once in failedEvery leases.
 func TestFailedChangeIsLoggedOnce(t *testing.T) {
 	b := newBench(t, "a")
 	errRefused := errors.New("refused")

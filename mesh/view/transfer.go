@@ -11,29 +11,30 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// transferPause is for how long a voter is not asked again to take leadership over, within one
-// leadership, after it was asked in vain.
+// transferPause is how long a voter that was asked to take over leadership, and did not, is not
+// asked again within one leadership.
 //
 // The library (1.8.0) asks the goroutine that replicates to the voter to catch up, through a
-// channel with room for one, and does not wait for an answer for longer than an election
-// timeout. If that goroutine is in a call that gets no answer, the question stays in the channel.
-// A second transfer then blocks; if leadership ends meanwhile, it blocks for ever, and the process
-// refuses every change with [raft.ErrLeadershipTransferInProgress] when it leads again. The pause
-// is a few times longer than the longest call and the pause after it (some 10 s).
+// channel of capacity 1, and waits for an answer for at most an election timeout. If that goroutine
+// is in a call that gets no answer, the request stays in the channel. A second transfer then
+// blocks. If leadership ends meanwhile, it blocks forever, and the process refuses every change
+// with [raft.ErrLeadershipTransferInProgress] when it leads again. transferPause is a few times
+// longer than the longest call and the library's pause after it (some 10 s).
 const transferPause = time.Minute
 
-// errAskedInVain is why leadership is not transferred to a voter.
+// errAskedInVain is returned for a voter within transferPause.
 var errAskedInVain = errors.New("it did not take over when asked during this leadership")
 
-// transfers remembers which voters were asked in vain to take leadership over. The zero value is
-// ready. It is safe for concurrent use.
+// transfers remembers which voters were asked to take over leadership and did not. The zero value
+// is ready. It is safe for concurrent use.
 type transfers struct {
 	mu    sync.Mutex
 	term  uint64                      // guarded by mu, like the rest
 	asked map[raft.ServerID]time.Time // in term: when each was asked last
 }
 
-// begin notes that voters are asked in a term, or returns an error if one of them was lately.
+// begin records that voters are asked in a term. It returns an error if one of them was asked
+// within transferPause.
 func (ts *transfers) begin(term uint64, voters ...raft.ServerID) error {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -67,7 +68,7 @@ func (a *Raft) transfer(ctx context.Context, lib *raft.Raft, id raft.ServerID) e
 	start := func() raft.Future { return lib.LeadershipTransferToServer(id, raft.ServerAddress(id)) }
 	voters := []raft.ServerID{id}
 	if id == "" {
-		// The library does not tell which one it chooses.
+		// The library does not say which voter it chooses.
 		start, voters = func() raft.Future { return lib.LeadershipTransfer() }, nil
 		for _, s := range a.latest() {
 			if s.Suffrage == raft.Voter && s.ID != a.self {
@@ -85,7 +86,7 @@ func (a *Raft) transfer(ctx context.Context, lib *raft.Raft, id raft.ServerID) e
 	return err
 }
 
-// callFailed begins the library's error of a transfer that came as far as the call that makes the
-// voter a candidate: nothing is left in the channel. The library has no sentinel for it. Were the
-// text another, the voter would be asked again a minute later.
+// callFailed is the prefix of the library's error for a transfer that got as far as the call that
+// makes the voter a candidate: then nothing is left in the channel. The library has no sentinel
+// error for this. If its text changes, the voter is asked again only after transferPause.
 const callFailed = "failed to make TimeoutNow RPC"

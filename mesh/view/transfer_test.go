@@ -10,8 +10,8 @@ import (
 	"github.com/sgkandale/sharelock/internal/virtual"
 )
 
-// A voter that was asked in vain to take leadership over is not asked again for a while in the
-// same leadership: a second transfer can block in the library for ever.
+// A voter that was asked to take over leadership, and did not, is not asked again for a while in
+// the same leadership: a second transfer can block forever in the library.
 func TestTransfersPause(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		var ts transfers

@@ -2,7 +2,7 @@ package view
 
 import "fmt"
 
-// MaxVoters is the most voters a cluster has (V1).
+// MaxVoters is the maximum number of voters of a cluster (V1).
 const MaxVoters = 5
 
 // keptSeats is how many seats are never given up because their holders are absent (V1).
@@ -14,7 +14,7 @@ type Seat struct {
 	Voter bool
 }
 
-// changeKind is a step of Raft's configuration; one is made at a time.
+// changeKind is the kind of a change of Raft's configuration; one change is made at a time.
 type changeKind int
 
 const (
@@ -25,7 +25,7 @@ const (
 	changePromote
 	// changeDemote makes a voter a non-voter.
 	changeDemote
-	// changeRemove takes a server that is no member out of the configuration.
+	// changeRemove removes a server that is not a member from the configuration.
 	changeRemove
 	// changeTransfer hands leadership to the voter that it names, or to any other.
 	changeTransfer
@@ -60,10 +60,10 @@ type electorate struct {
 	waiting []string
 	// forGood are the stopping processes that give up their seats.
 	forGood map[string]bool
-	// live are the ids that asked for a renewal or to join of late and were not let go.
+	// live are the processes that recently asked for a renewal or to join, and were not let go.
 	live map[string]bool
-	// mute are the live ones that cannot write their votes: none is counted, and they are
-	// offered no seat.
+	// mute are the live processes that cannot write their votes to disk: they count as absent, and
+	// get no seat.
 	mute map[string]bool
 	// ready are the non-voters that have caught up.
 	ready map[string]bool
@@ -85,7 +85,8 @@ func (e electorate) next() Change {
 	ready, staged, unstaged := e.candidates(set(voters), set(others))
 	n, target := len(voters), odd(min(len(e.stay), MaxVoters))
 
-	// A lone seat can only move while its holder votes, and so do the holders of two.
+	// The only seat can move only while its holder votes, and one of two seats only while both
+	// holders vote.
 	lone := n == 1 && e.stopping[voters[0]]
 	want := len(absent)
 	switch {
@@ -98,12 +99,12 @@ func (e electorate) next() Change {
 		return Change{changeStage, unstaged[0]}
 	}
 	if len(ready) > 0 {
-		// An even number of seats is one that waits for its next holder.
+		// If the number of seats is even, a seat waits for its next holder.
 		grow := target > n && len(absent) == 0 && len(ready) > 1
 		if (n%2 == 0 && n < MaxVoters || lone || grow) && e.commits(voters, "", ready[0]) {
 			return Change{changePromote, ready[0]}
 		}
-		// A seat moves: first the old one goes, then the new one comes.
+		// To move a seat, first the old holder is demoted, then the new one is promoted.
 		if n%2 == 1 && len(absent) > 0 && e.commits(voters, absent[0], "") {
 			return Change{changeDemote, absent[0]}
 		}
@@ -125,9 +126,9 @@ func (e electorate) next() Change {
 	return Change{}
 }
 
-// giveUp returns the demotion of a voter whose seat goes without being taken: by an
-// operator's word, for good with its holder, or because it is beyond three and its holder
-// has been absent for the seat grace, or is in the way of one that has to be let go (V1, V7).
+// giveUp returns the demotion of a voter whose seat no other member takes: because an operator gave
+// it up, because its holder leaves for good, or because it is beyond three and absent seats have
+// been absent for the seat grace or keep another process from being let go (V1, V7).
 func (e electorate) giveUp(voters, absent []string) Change {
 	for _, id := range absent {
 		if e.given[id] && e.commits(voters, id, "") {
@@ -160,8 +161,8 @@ func (e electorate) giveUp(voters, absent []string) Change {
 	return Change{}
 }
 
-// surplus returns how many of the absent voters' seats may be given up: those beyond three,
-// in pairs, and the second of a pair whose first has gone, while all other seats answer (V1).
+// surplus returns how many of the absent voters' seats may be given up: two of five, or one of four
+// when the other of such a pair was given up before. All other voters must answer (V1).
 func (e electorate) surplus(voters, absent []string) int {
 	n := len(voters) - keptSeats
 	if n <= 0 || len(absent) != n {
@@ -170,8 +171,8 @@ func (e electorate) surplus(voters, absent []string) int {
 	return n
 }
 
-// shrinks reports whether a process that waits to be let go is a voter that the others
-// need, and nobody could take a seat instead.
+// shrinks reports whether a process that waits to be let go is a voter that the others need, and no
+// member could take a seat instead.
 func (e electorate) shrinks(voters []string) bool {
 	for _, id := range e.waiting {
 		if needed, wait := e.needs(id, voters); needed && wait == "" {
@@ -181,8 +182,9 @@ func (e electorate) shrinks(voters []string) bool {
 	return false
 }
 
-// leaveOne returns the change by which the one of two voters that stops gives its seat to
-// the other: two seats survive no loss anyway, and their number has to be odd (V1).
+// leaveOne returns the change by which, of two voters, the one that stops gives up its seat and
+// leaves the other as the only voter: two seats survive no loss anyway, and the number of seats has
+// to be odd (V1).
 func (e electorate) leaveOne(voters []string) Change {
 	stay := set(e.stay)
 	for i, id := range voters {
@@ -198,8 +200,8 @@ func (e electorate) leaveOne(voters []string) Change {
 	return Change{}
 }
 
-// release says whether a process that has left the view may stop now (V7). If it may and
-// leaves too few, warn says so; if it may not, wait says what for.
+// release reports whether a process that has left the view may stop now (V7). If it may but too few
+// voters are left, warn says so. If it may not, wait says what it waits for.
 func (e electorate) release(id string) (ok bool, warn, wait string) {
 	voters, _ := e.split()
 	if !set(voters)[id] {
@@ -222,10 +224,10 @@ func (e electorate) release(id string) (ok bool, warn, wait string) {
 	return true, fmt.Sprintf("%d of %d seats answers after this", len(without(present, id)), len(voters)), ""
 }
 
-// needs reports whether the voters that answer are no majority without this one, and what
-// has to come first or may still change that: another process waits whose vote is not
-// needed, a member without a seat could take one, a process may become such a member, or a
-// member's leaving is not over yet (V7).
+// needs reports whether the voters that answer are no majority without this one. If so, wait is
+// what has to happen first or may still change that, or "" (V7): another process waits whose vote
+// is not needed, a member without a seat could take one, a process may become such a member, or a
+// member is still leaving.
 func (e electorate) needs(id string, voters []string) (needed bool, wait string) {
 	present, _ := e.divide(voters)
 	if len(without(present, id)) >= len(voters)/2+1 {
@@ -233,7 +235,7 @@ func (e electorate) needs(id string, voters []string) (needed bool, wait string)
 	}
 	seated := set(voters)
 	for _, other := range e.waiting {
-		// Without a majority nothing would be decided for it any more.
+		// Without a majority, the other process could not be let go any more.
 		if other != id && other != e.self && !seated[other] {
 			return true, other + " is let go first"
 		}
@@ -262,8 +264,8 @@ func (e electorate) needs(id string, voters []string) (needed bool, wait string)
 	return true, ""
 }
 
-// heir returns the voter that a leader that was told to stop hands leadership to: an
-// unmarked one that answers, if there is one not itself told to stop; "" is nobody (V7).
+// heir returns the voter to which a leader that was told to stop hands leadership: an unmarked one
+// that answers, preferably one that was not told to stop; "" if there is none (V7).
 func (e electorate) heir() string {
 	voters, _ := e.split()
 	seated, heir := set(voters), ""
@@ -279,7 +281,7 @@ func (e electorate) heir() string {
 	return heir
 }
 
-// marked reports whether a process that stops is off the ring: no member, or a marked one.
+// marked reports whether a process stops and is off the ring: it is not a member, or it is marked.
 func (e electorate) marked(id string) bool {
 	return e.stopping[id] && !set(e.stay)[id]
 }
@@ -310,8 +312,9 @@ func (e electorate) split() (voters, others []string) {
 	return voters, others
 }
 
-// candidates are the members that stay, answer and have no vote: those that have caught
-// up, those that are staged, and those that are not.
+// candidates returns the members that stay, answer and do not vote: non-voters that have caught up
+// (ready), other non-voters (staged), and members that Raft's configuration does not contain
+// (unstaged).
 func (e electorate) candidates(voters, others map[string]bool) (ready, staged, unstaged []string) {
 	for _, id := range e.stay {
 		switch {
@@ -327,8 +330,8 @@ func (e electorate) candidates(voters, others map[string]bool) (ready, staged, u
 	return ready, staged, unstaged
 }
 
-// commits reports whether, without one voter and with another, a majority of the voters
-// answers: otherwise the change itself could not be committed, and MARGIN would be lost.
+// commits reports whether a majority of the voters answers if one voter is removed and another
+// added. Otherwise the change itself could not be committed (MARGIN in internal/model/seats).
 func (e electorate) commits(voters []string, without, with string) bool {
 	total, live := 0, 0
 	for _, id := range voters {

@@ -95,8 +95,8 @@ func TestNextChangeOfVoters(t *testing.T) {
 	}
 }
 
-// electorateOf is what the leader a knows; stop is as in TestNextChangeOfVoters, and c~ in
-// live is one whose disk fails.
+// electorateOf returns what the leader a knows. stop is as in TestNextChangeOfVoters; "c~" in live
+// is a process whose disk fails.
 func electorateOf(seats, stay, stop, live, ready string) electorate {
 	e := electorate{
 		self: "a", seats: seatsOf(seats), stay: ids(stay), live: set(ids(live)), ready: set(ids(ready)),
@@ -121,7 +121,7 @@ func electorateOf(seats, stay, stop, live, ready string) electorate {
 	return e
 }
 
-// The operator's word gives the seat of an absent voter up (V1).
+// An operator can give up the seat of an absent voter (V1).
 func TestGivenSeatGoes(t *testing.T) {
 	e := electorateOf("a b c", "a b", "", "a b", "")
 	e.given["c"] = true
@@ -131,11 +131,11 @@ func TestGivenSeatGoes(t *testing.T) {
 	e = electorateOf("a b c", "a b c", "", "a b c", "")
 	e.given["c"] = true
 	if got := e.next(); got != (Change{}) {
-		t.Errorf("the seat of a voter that answers goes: %q", got)
+		t.Errorf("the seat of a voter that answers is given up: %q", got)
 	}
 }
 
-// V7: who may stop.
+// V7: which processes may stop.
 func TestRelease(t *testing.T) {
 	tests := []struct {
 		name              string
@@ -175,12 +175,12 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// V7: whom a leader that was told to stop hands leadership to.
+// V7: the voter to which a leader that was told to stop hands leadership.
 func TestHeir(t *testing.T) {
 	for _, tt := range []struct{ seats, stay, stop, live, want string }{
 		{"a b c", "b c", "a", "a b c", "b"},
 		{"a b c", "b c", "a b", "a b c", "c"},
-		{"a b c", "b c", "a b c", "a b c", "b"}, // one that was told to stop, if there is no other
+		{"a b c", "b c", "a b c", "a b c", "b"}, // a voter that was told to stop, if there is no other
 		{"a b c", "b c", "a", "a c", "c"},
 		{"a b*", "b", "a", "a b", ""},
 	} {
@@ -190,8 +190,8 @@ func TestHeir(t *testing.T) {
 	}
 }
 
-// Whatever the members do, following the plan step by step ends, with an odd
-// number of live voters that are members, and every step can be committed.
+// Whatever the members do, making the next change step by step ends with an odd number of live
+// voters that are members, and every change can be committed.
 func TestVotersSettle(t *testing.T) {
 	for members := 1; members <= 8; members++ {
 		for dead := range members {
@@ -227,7 +227,7 @@ func TestVotersSettle(t *testing.T) {
 	}
 }
 
-// settle follows the plan to its end.
+// settle makes the next change until there is none.
 func settle(t *testing.T, name string, e *electorate) {
 	t.Helper()
 	for step := 0; ; step++ {
@@ -265,7 +265,7 @@ func reseat(seats []Seat, c Change) []Seat {
 	return after
 }
 
-// A voter whose disk fails is not the one that a stopping leader hands leadership to.
+// A stopping leader does not hand leadership to a voter whose disk fails.
 func TestHeirWhoseDiskFails(t *testing.T) {
 	e := electorateOf("a b c", "b c", "a", "a b~ c", "")
 	if got := e.heir(); got != "c" {

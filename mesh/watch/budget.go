@@ -8,28 +8,29 @@ import (
 	"github.com/sgkandale/sharelock/owner"
 )
 
-// keptMost is about how many bytes of events may wait for all readers at this node together. Beyond
-// it, a watch with more than its share is reset. Events that several watches share count for each.
+// keptMost is about how many bytes of events may wait for all readers at this node together. If
+// more wait, a watch with more than its share is reset. Events that several watches share count for
+// each of them.
 const keptMost = 64 << 20
 
-// A delivery costs its reader about deliveryCost of rest, so that one which is told something all
-// the time is told more at a time, and eventCost for each event and each reader that rests at the
-// same time, on one processor: all watches of a node together are told no more than one event in
-// eventCost, divided by the number of processors. A reader that was idle has credit.
+// After a delivery its reader rests for deliveryCost, so that a reader with a steady stream of
+// events gets more of them at a time. In addition it rests for eventCost for each event, times the
+// number of resting readers, divided by the number of processors: all watches of a node together
+// are sent at most one event per eventCost and processor. A reader that was idle has credit.
 const (
 	deliveryCost = 5 * time.Millisecond
 	eventCost    = 8 * time.Microsecond
 	credit       = 100 * time.Millisecond
-	// restMost is the longest rest.
+	// restMost is the maximum rest.
 	restMost = 5 * time.Second
 )
 
 // A budget bounds what the watches of a node cost together.
 type budget struct {
 	streams atomic.Int64
-	// kept is how many bytes of events wait for readers.
+	// kept is the number of bytes of events that wait for readers.
 	kept atomic.Int64
-	// resting is how many readers rest.
+	// resting is the number of readers that rest.
 	resting atomic.Int64
 }
 
@@ -39,7 +40,7 @@ func (g *budget) cost(n int) time.Duration {
 	return deliveryCost + time.Duration(n)*each*time.Duration(max(g.resting.Load(), 1))
 }
 
-// keep notes that n more bytes wait for the reader. It needs mu.
+// keep counts n more bytes that wait for the reader. It needs mu.
 func (b *inbox) keep(n int) {
 	b.bytes += n
 	if b.budget != nil {
@@ -47,7 +48,7 @@ func (b *inbox) keep(n int) {
 	}
 }
 
-// free notes that nothing waits for the reader. It needs mu.
+// free counts that nothing waits for the reader any more. It needs mu.
 func (b *inbox) free() { b.keep(-b.bytes) }
 
 // tooMuch reports whether more waits for the reader than may. It needs mu.
@@ -58,16 +59,16 @@ func (b *inbox) tooMuch() bool {
 	return int64(b.bytes) > keptMost/max(b.budget.streams.Load(), 1)
 }
 
-// overflow leaves out everything that waits for the reader. It needs mu.
+// overflow drops everything that waits for the reader. It needs mu.
 func (b *inbox) overflow() {
-	b.told = b.told || len(b.queue) > 0 // there may be a reset among them
+	b.told = b.told || len(b.queue) > 0 // the queue may contain a reset
 	b.full, b.queue, b.parts = true, nil, nil
 	b.free()
 	b.live, b.held, b.heldBytes = 0, 0, 0
 	b.wake.Set()
 }
 
-// release forgets what is held back of a partition. It needs mu.
+// release drops the held back events of a partition. It needs mu.
 func (b *inbox) release(p *part) {
 	for _, e := range p.held {
 		b.heldBytes -= sizeOf(e.Event)
@@ -78,7 +79,7 @@ func (b *inbox) release(p *part) {
 	p.held = nil
 }
 
-// close forgets everything.
+// close drops everything.
 func (b *inbox) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -15,20 +15,20 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// MinRelease is the release of the view from which on members can be watched by others (W1).
+// MinRelease is the lowest release of a view in which members can be watched by others (W1).
 const MinRelease = 2
 
-// DefaultMaxStreams is how many watches a node has at most unless Config says otherwise.
+// DefaultMaxStreams is the maximum number of watches of a node unless Config says otherwise.
 const DefaultMaxStreams = 20_000
 
-// pingInterval is how often a watch tells that it is alive.
+// pingInterval is how often a watch sends a ping, to show that it is alive.
 const pingInterval = 15 * time.Second
 
-// Source is what a member tells of the partitions that it owns. Only Take blocks.
+// Source is the stream of events of the partitions that a member owns. Only Take blocks.
 type Source interface {
 	Watch(t owner.Target)
 	Unwatch(t owner.Target)
-	// Read asks for the state of a target. The result comes with the news.
+	// Read asks for the state of a target. Take returns the result among the news.
 	Read(r owner.Read)
 	// Take waits for news. An error ends the source.
 	Take(ctx context.Context) ([]owner.News, error)
@@ -41,14 +41,14 @@ type Config struct {
 	Views *epoch.Views
 	// Open returns a source for another member.
 	Open func(m ring.Member) Source
-	// Ready returns why this node may not serve, or nil (Q4). AwaitStart holds a caller while the
-	// node has not served yet since it started.
+	// Ready returns why this node may not serve, or nil (Q4). AwaitStart blocks a caller until the
+	// node has served for the first time since it started.
 	Ready      func() error
 	AwaitStart func(ctx context.Context)
-	// Leaving is closed when callers are sent away to other nodes.
+	// Leaving is closed when callers have to go to other nodes.
 	Leaving <-chan struct{}
-	// MaxStreams is how many watches there may be at once. Host returns the host of a caller, by its
-	// context: hosts share these places. If it is nil all callers are of one host.
+	// MaxStreams is the maximum number of watches at a time. Host returns the host of a caller from
+	// its context: hosts share these places. If Host is nil all callers count as one host.
 	MaxStreams int
 	Host       func(ctx context.Context) string
 	// Spawn runs a goroutine, or returns false when this process stops.
@@ -57,7 +57,7 @@ type Config struct {
 	Context context.Context //nolint:containedctx // the lifetime of the process
 }
 
-// A Hub has the watches of callers at this node. All methods are safe for concurrent use.
+// A Hub manages the watches of callers at this node. All methods are safe for concurrent use.
 type Hub struct {
 	cfg Config
 
@@ -69,7 +69,7 @@ type Hub struct {
 	sources map[ring.Identity]*source // guarded by mu
 }
 
-// New returns a hub without watches. Run does what no watch does by itself.
+// New returns a hub without watches. The caller has to call Run.
 func New(cfg Config) *Hub {
 	if cfg.MaxStreams == 0 {
 		cfg.MaxStreams = DefaultMaxStreams
@@ -77,7 +77,7 @@ func New(cfg Config) *Hub {
 	return &Hub{cfg: cfg, places: share.New(cfg.MaxStreams), sources: map[ring.Identity]*source{}}
 }
 
-// Run forgets what nobody watches any more, until ctx ends.
+// Run removes sources and keys that are no longer watched, until ctx ends.
 func (h *Hub) Run(ctx context.Context) {
 	tick := time.NewTicker(lingerTime / 2)
 	defer tick.Stop()
@@ -97,8 +97,8 @@ func (h *Hub) Streams() int { return int(h.budget.streams.Load()) }
 // Resets returns how often watches were reset.
 func (h *Hub) Resets() uint64 { return h.resets.Load() }
 
-// Watch implements api.Locker: it calls send with what happens, in this goroutine, until ctx ends
-// or send fails. The events that send gets must not be changed.
+// Watch implements api.Locker: it calls send with events, in this goroutine, until ctx ends or send
+// fails. send must not change the events.
 func (h *Hub) Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*event.Event) error) error {
 	if err := check(&r); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (h *Hub) Watch(ctx context.Context, r sharelock.WatchRequest, send func([]*
 	return w.run(ctx, send)
 }
 
-// errDisplaced ends a watch for one of another host.
+// errDisplaced ends a watch whose place a watch of another host takes.
 var errDisplaced = &sharelock.Error{
 	Err: sharelock.ErrQuota, Message: "this node has as many watches as it may, and this host has the most of them; use another node",
 }
@@ -139,7 +139,7 @@ func check(r *sharelock.WatchRequest) error {
 	return nil
 }
 
-// source returns the source of a member.
+// source returns the source of a member, and opens it if there is none.
 func (h *Hub) source(v *epoch.View, m ring.Member) (*source, error) {
 	if m.Identity != h.cfg.Self && !v.Supports(MinRelease) {
 		return nil, &sharelock.Error{
@@ -167,7 +167,7 @@ func (h *Hub) source(v *epoch.View, m ring.Member) (*source, error) {
 	return s, nil
 }
 
-// remove forgets a source that has ended.
+// remove removes a source that has ended.
 func (h *Hub) remove(s *source) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -176,7 +176,8 @@ func (h *Hub) remove(s *source) {
 	}
 }
 
-// sweep ends the sources of processes that have left the view, and what lingers for too long.
+// sweep ends the sources of processes that have left the view, and removes keys that have lingered
+// for too long.
 func (h *Hub) sweep(now time.Time) {
 	v := h.cfg.Views.Now()
 	h.mu.Lock()

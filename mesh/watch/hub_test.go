@@ -19,7 +19,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// fakeSource is a member of which the test says what it tells.
+// fakeSource is a member whose news the test determines.
 type fakeSource struct {
 	news chan []owner.News
 
@@ -46,7 +46,7 @@ func (s *fakeSource) Read(r owner.Read) {
 	s.lastRead = r.ID
 }
 
-// asked returns how many reads there were.
+// asked returns the number of reads.
 func (s *fakeSource) asked() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,12 +79,12 @@ type rig struct {
 	t     *testing.T
 	hub   *Hub
 	views *epoch.Views
-	key   string // is owned by b
+	key   string // its owner is b
 
 	mu      sync.Mutex
 	sources []*fakeSource // the last one is used; guarded by mu
 	told    []string      // guarded by mu
-	gate    chan struct{} // blocks the reader while it is open; nil does not block
+	gate    chan struct{} // blocks the reader until it is closed; nil does not block
 }
 
 func newRig(t *testing.T) *rig {
@@ -131,7 +131,7 @@ func (r *rig) show(epoch uint32) {
 	}
 }
 
-// follow begins a watch. The result ends it and returns why it has ended.
+// follow begins a watch. stop ends it and returns why it has ended.
 func (r *rig) follow(req sharelock.WatchRequest) (stop func() error) {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	ended := make(chan error, 1)
@@ -156,7 +156,7 @@ func (r *rig) follow(req sharelock.WatchRequest) (stop func() error) {
 	}
 }
 
-// b returns the present source of member b.
+// b returns the current source of member b.
 func (r *rig) b() *fakeSource {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -198,8 +198,8 @@ func (r *rig) heard(want ...string) {
 	r.told = nil
 }
 
-// What is told before the snapshot is in it; what is told after it is passed on, and what is of
-// another epoch is not.
+// Events from before the snapshot are included in it. Events after it are passed on, and events of
+// another epoch are not.
 func TestSnapshotThenEvents(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -217,7 +217,8 @@ func TestSnapshotThenEvents(t *testing.T) {
 	})
 }
 
-// A reader that is too slow is reset when it comes back, and not before; meanwhile nothing is kept.
+// A reader that is too slow is reset when it reads again, and not before; until then nothing is
+// kept for it.
 func TestSlowReaderIsReset(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -241,7 +242,7 @@ func TestSlowReaderIsReset(t *testing.T) {
 	})
 }
 
-// When a source breaks, or has left something out, the watch begins afresh.
+// When a source breaks, or has left something out, the watch begins again.
 func TestBrokenSource(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -267,8 +268,8 @@ func TestBrokenSource(t *testing.T) {
 	})
 }
 
-// What a read has shown of a partition before it failed is taken back: its keys may be gone when the
-// partition is read again.
+// If a read fails after it has shown keys of a partition, they are taken back: they may be gone
+// when the partition is read again.
 func TestReadFailsHalfWay(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -284,7 +285,7 @@ func TestReadFailsHalfWay(t *testing.T) {
 	})
 }
 
-// A cursor of another epoch, or one that is none, is no place to go on from.
+// A watch cannot continue from a cursor of another epoch, or from an invalid one.
 func TestCursorIsNotKnown(t *testing.T) {
 	for _, cursor := range []string{"7.1", "x", "1.x", "."} {
 		virtual.Test(t, func(t *testing.T) {
@@ -298,7 +299,7 @@ func TestCursorIsNotKnown(t *testing.T) {
 	}
 }
 
-// A key lingers, so that a watch that comes back is resumed, but not for ever.
+// A key lingers for a while, so that a watch that comes back is resumed.
 func TestKeysLinger(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -324,7 +325,7 @@ func TestKeysLinger(t *testing.T) {
 	})
 }
 
-// There is a bound for watches, and bad requests are refused.
+// The number of watches is bounded, and bad requests are refused.
 func TestRefused(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -347,7 +348,8 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// Hosts share the watches of a node: one that has few takes the place of one that has many.
+// Hosts share the places for watches of a node: a host with few watches takes a place of a host
+// with many.
 func TestHostsShareTheWatches(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		r := newRig(t)

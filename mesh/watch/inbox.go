@@ -10,77 +10,77 @@ import (
 	"github.com/sgkandale/sharelock/owner"
 )
 
-// queueMost is how many events may wait for the reader of a watch, besides snapshots that it has
-// asked for.
+// queueMost is the maximum number of events that may wait for the reader of a watch. Snapshots that
+// it has asked for do not count.
 const queueMost = 4096
 
 // How far a partition is synced.
 const (
-	unsynced = iota // nothing is taken
-	reading         // what comes is held back until the read has ended
+	unsynced = iota // events are dropped
+	reading         // events are held back until the read has ended
 	synced
 )
 
-// An inbox is what the sources put into a watch, and what its reader takes out.
+// An inbox is the queue of a watch: sources put events into it, and the watch's reader takes them
+// out.
 type inbox struct {
 	wake wake.Signal
 
 	mu sync.Mutex
 	// epoch is the epoch in which the watch is synced; events of others are dropped. Guarded by mu.
 	epoch uint32
-	// queue has what the reader takes next, and live is how many of these, and of those that are
-	// held back, are events, not snapshots; guarded by mu.
+	// queue is what the reader takes next. live counts the events, without snapshots, in queue and
+	// in what is held back. Guarded by mu.
 	queue []*event.Event
 	live  int
-	// bytes is about what all of that takes. held and heldBytes are the part of live and of bytes
-	// that is held back. Guarded by mu.
+	// bytes is about the size of all of that. held and heldBytes are the parts of live and bytes
+	// that are held back. Guarded by mu.
 	bytes           int
 	held, heldBytes int
-	// budget is that of all watches; nil bounds nothing.
+	// budget is shared by all watches; nil means no bound.
 	budget *budget
 	// full is set when events were dropped because the reader is slow; broken when a source has
 	// ended or has left something out. Guarded by mu.
 	full, broken bool
-	// told is set if the reader knows, or finds in the queue, anything that would have to be taken
-	// back if the watch began afresh; guarded by mu.
+	// told is set if the reader has received, or will find in the queue, anything that a reset
+	// would have to take back; guarded by mu.
 	told bool
-	// parts says how far each partition is synced. A partition that is not there is unsynced.
-	// Guarded by mu.
+	// parts says how far each partition is synced. A missing partition is unsynced. Guarded by mu.
 	parts map[uint32]*part
-	// ended are the reads whose last part has come. Guarded by mu.
+	// ended are the reads whose last part has arrived. Guarded by mu.
 	ended []endedRead
-	// seen is the place of the newest event or snapshot of a key. Guarded by mu.
+	// seen is the place of the newest event, or of the snapshot, of a key. Guarded by mu.
 	seen owner.Cursor
-	// resuming is set while it is not known whether the watch goes on from the reader's cursor.
-	// Guarded by mu.
+	// resuming is set while it is not known whether the watch can continue from the reader's
+	// cursor. Guarded by mu.
 	resuming bool
 	// quarantined counts the partitions whose state was lost; guarded by mu.
 	quarantined int
 }
 
-// A part is what a watch knows of a partition.
+// A part is what a watch knows about a partition.
 type part struct {
 	state int
-	// keys are the keys that the present read has shown, with the place of each. held are the
-	// events that have come meanwhile.
+	// keys are the keys that the current read has returned, with the sequence number of each. held
+	// are the events that have arrived during the read.
 	keys map[string]uint64
 	held []told
 }
 
-// told is an event that a source has told.
+// told is an event from a source.
 type told struct {
 	*owner.Event
-	// out is the event as its reader gets it.
+	// out is the event as readers get it.
 	out *event.Event
 }
 
-// An endedRead is the end of a read.
+// An endedRead is the end of a read, with its error.
 type endedRead struct {
 	from *source
 	err  error
 }
 
-// begin forgets everything but what waits for the reader.
+// begin starts a new epoch: it drops everything except the queue.
 func (b *inbox) begin(epoch uint32) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -90,7 +90,7 @@ func (b *inbox) begin(epoch uint32) {
 	b.live, b.held, b.heldBytes = b.live-b.held, 0, 0
 }
 
-// broke makes the watch begin afresh.
+// broke makes the watch begin again.
 func (b *inbox) broke() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,7 +107,8 @@ func (b *inbox) put(e *sharelock.Event) {
 	b.wake.Set()
 }
 
-// takeBack queues an event that takes everything back, if there is anything to take back, or always.
+// takeBack queues an event that takes back everything that the reader was told, if there is
+// anything or if always is set.
 func (b *inbox) takeBack(e *sharelock.Event, always bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -118,8 +119,8 @@ func (b *inbox) takeBack(e *sharelock.Event, always bool) {
 	b.told = false
 }
 
-// event takes what a source tells. It returns false when the watch takes nothing more before it
-// begins afresh.
+// event takes an event from a source. It returns false if the watch accepts no events before it
+// begins again.
 func (b *inbox) event(e told) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -156,7 +157,7 @@ func (b *inbox) add(e told) {
 	b.told, b.seen = true, e.Place()
 }
 
-// expect says which partitions are read next.
+// expect notes which partitions are read next.
 func (b *inbox) expect(partitions []uint32) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -167,7 +168,7 @@ func (b *inbox) expect(partitions []uint32) {
 	}
 }
 
-// part takes a part of what was read.
+// part takes a part of the result of a read.
 func (b *inbox) part(from *source, p *owner.Part) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -200,8 +201,8 @@ func (b *inbox) part(from *source, p *owner.Part) {
 	}
 }
 
-// done ends the read of a partition: what was held back comes behind the snapshots, unless these
-// include it. It needs mu.
+// done ends the read of a partition: it queues the held back events that the snapshots do not
+// include. It needs mu.
 func (b *inbox) done(known *part, p *owner.Part) {
 	if p.Seq != 0 {
 		b.seen = owner.Cursor{Epoch: p.Epoch, Seq: p.Seq}
@@ -214,15 +215,15 @@ func (b *inbox) done(known *part, p *owner.Part) {
 	if p.Quarantined {
 		b.quarantined++
 	}
-	b.held -= len(known.held) // what was not added is still counted, until the reader has taken
+	b.held -= len(known.held) // events that were not added are still counted in live until take is called
 	for _, e := range known.held {
 		b.heldBytes -= sizeOf(e.Event)
 	}
 	known.state, known.keys, known.held = synced, nil, nil
 }
 
-// unread returns those of the partitions that are not synced, and whether the reader was shown a part
-// of any of them.
+// unread returns the partitions that are not synced, and whether the reader was shown keys of any
+// of them.
 func (b *inbox) unread(partitions []uint32) (rest []uint32, shown bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -239,7 +240,7 @@ func (b *inbox) unread(partitions []uint32) (rest []uint32, shown bool) {
 	return rest, shown
 }
 
-// What a reader finds in an inbox.
+// taken is what a reader finds in an inbox.
 type taken struct {
 	events       []*event.Event
 	ended        []endedRead
@@ -257,17 +258,17 @@ func (b *inbox) take() taken {
 	return t
 }
 
-// lostPlace is the reason of a reset after which a watch does not go on from the reader's cursor.
+// lostPlace is the reason of a reset if a watch cannot continue from the reader's cursor.
 const lostPlace = "the events since the cursor are not known any more"
 
-// resume says that the next read is to go on from the reader's cursor.
+// resume notes that the next read continues from the reader's cursor, if it can.
 func (b *inbox) resume() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.resuming = true
 }
 
-// place returns the cursor of the newest event, and how many partitions are in quarantine.
+// place returns the cursor of the newest event, and the number of partitions in quarantine.
 func (b *inbox) place() (at string, quarantined int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

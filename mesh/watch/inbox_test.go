@@ -9,8 +9,8 @@ import (
 	"github.com/sgkandale/sharelock/owner"
 )
 
-// What waits for the reader is taken back as well as what it has taken; and if there is neither,
-// nothing is said.
+// takeBack takes back what waits for the reader and what it has taken; if there is neither, it
+// queues nothing.
 func TestTakeBack(t *testing.T) {
 	b := &inbox{wake: wake.New()}
 	reset := about(sharelock.Reset, "k", "the view of the mesh has changed")

@@ -13,8 +13,8 @@ import (
 	"github.com/sgkandale/sharelock/owner"
 )
 
-// A reader that does not read costs nobody else anything: who reads is told every event, and of the
-// other nothing is kept, nothing is given to it, and nothing is read for it.
+// A reader that does not read costs other readers nothing: a reader that reads gets every event,
+// and for the other one nothing is kept, passed on or read.
 func TestDeadReaderCostsOthersNothing(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -36,14 +36,14 @@ func TestDeadReaderCostsOthersNothing(t *testing.T) {
 		for i := range uint64(events) {
 			r.says(r.event(sharelock.Queued, "d", 2+i))
 			if i%queueMost == 0 {
-				time.Sleep(time.Second) // who reads takes what there is
+				time.Sleep(time.Second) // the one that reads takes everything
 			}
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
 		r.mu.Lock()
 		if len(r.told) != events || r.told[events-1] != "queued d" {
-			t.Errorf("who reads was told %d events, want %d", len(r.told), events)
+			t.Errorf("the reader that reads was told %d events, want %d", len(r.told), events)
 		}
 		r.told = nil
 		r.mu.Unlock()
@@ -73,7 +73,8 @@ func TestDeadReaderCostsOthersNothing(t *testing.T) {
 	})
 }
 
-// A reader that is too slow again begins afresh later, since everything must be read for it.
+// A reader that is too slow again begins again only after a pause, because everything must be read
+// for it.
 func TestSlowAgainWaits(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -97,7 +98,7 @@ func TestSlowAgainWaits(t *testing.T) {
 				time.Sleep(wait - time.Millisecond)
 				synctest.Wait()
 				if n := r.b().asked() - reads; n != 0 {
-					t.Errorf("round %d: begins afresh before %v", round, wait)
+					t.Errorf("round %d: begins again before %v", round, wait)
 				}
 				time.Sleep(2 * time.Millisecond)
 			}
@@ -142,7 +143,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// What is held back of a partition whose read has ended early is not counted any more.
+// The held back events of a partition whose read has failed are not counted any more.
 func TestHeldBackIsReleased(t *testing.T) {
 	var all budget
 	b := &inbox{wake: wake.New(), budget: &all}
@@ -166,7 +167,7 @@ func TestHeldBackIsReleased(t *testing.T) {
 	}
 }
 
-// A reset that the reader has not taken yet is not lost with what is left out.
+// A reset that the reader has not taken yet is not lost when the queue overflows.
 func TestOverflowKeepsTheReset(t *testing.T) {
 	b := &inbox{wake: wake.New()}
 	b.put(about(sharelock.Synced, "k", ""))

@@ -2,15 +2,16 @@ package watch
 
 import "time"
 
-// A reader that is too slow again and again begins afresh after leastLag, and then after twice as
-// long each time, up to mostLag, until it has kept up for lagForgotten: to read everything is dear.
+// A reader that is too slow repeatedly begins again only after leastLag, and then after twice as
+// long each time, up to mostLag, until it has kept up for lagForgotten: reading everything is
+// expensive.
 const (
 	leastLag     = 250 * time.Millisecond
 	mostLag      = 10 * time.Second
 	lagForgotten = 30 * time.Second
 )
 
-// rests makes the reader rest.
+// rests makes the reader rest for d. The reader does not rest if d is not positive.
 func (w *watcher) rests(d time.Duration) {
 	if rests := d > 0; rests != w.resting {
 		w.resting = rests
@@ -23,7 +24,7 @@ func (w *watcher) rests(d time.Duration) {
 	w.quiet = time.Now().Add(min(d, restMost))
 }
 
-// lags begins a pause after the reader was too slow, unless that is the first time.
+// lags begins a pause because the reader was too slow, unless that is the first time.
 func (w *watcher) lags(now time.Time) {
 	if w.lagged.IsZero() || now.Sub(w.lagged) > w.lag+lagForgotten {
 		w.lag = 0

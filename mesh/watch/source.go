@@ -11,14 +11,14 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// lingerTime is for how long a key is watched after the last watch of it has ended, so that a
-// watch that comes back can be resumed. lingerMost bounds the keys that linger.
+// lingerTime is how long a key is still watched after its last watch has ended, so that a watch
+// that comes back can be resumed. lingerMost is the maximum number of such keys.
 const (
 	lingerTime = 30 * time.Second
 	lingerMost = 4096
 )
 
-// A source distributes what one member tells to those who watch here.
+// A source distributes the events of one member to the watches at this node.
 type source struct {
 	hub    *Hub
 	member ring.Identity
@@ -29,15 +29,15 @@ type source struct {
 
 	mu   sync.Mutex
 	dead bool // guarded by mu
-	// keys and prefixes are who watches what; guarded by mu. A key without watchers lingers. A
-	// watch that must begin afresh may be missing.
+	// keys and prefixes are the watchers of each target; guarded by mu. A key without watchers
+	// lingers. A watch that must begin again may be missing.
 	keys     map[string]watchers
 	prefixes prefixes.Set[watchers]
-	// found is what tell has found; guarded by mu.
+	// found is scratch space of tell; guarded by mu.
 	found []watchers
 	// lingering says since when keys have been without watchers; guarded by mu.
 	lingering map[string]time.Time
-	// reads are who waits for the results of reads, by id; guarded by mu.
+	// reads are the watchers that wait for the results of reads, by id; guarded by mu.
 	reads map[uint64]*watcher
 	last  uint64 // the id of the last read; guarded by mu
 }
@@ -67,7 +67,7 @@ func (s *source) run() {
 	s.from.Close()
 }
 
-// end ends the source. Those who watch begin afresh.
+// end ends the source. Its watches begin again.
 func (s *source) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +80,7 @@ func (s *source) end() {
 	s.each(func(w *watcher) { w.broke() })
 }
 
-// each calls fn for all who watch. It needs mu.
+// each calls fn for every watcher. It needs mu.
 func (s *source) each(fn func(*watcher)) {
 	every := func(_ string, all watchers) {
 		for w := range all {
@@ -93,7 +93,7 @@ func (s *source) each(fn func(*watcher)) {
 	s.prefixes.All(every)
 }
 
-// pass gives news to those whom it concerns.
+// pass passes news on to the watchers that it concerns.
 func (s *source) pass(n owner.News) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,7 +112,7 @@ func (s *source) pass(n owner.News) {
 	}
 }
 
-// tell gives an event to those who watch its key. It needs mu.
+// tell passes an event on to the watchers of its key. It needs mu.
 func (s *source) tell(e *owner.Event) {
 	s.found = append(s.found[:0], s.keys[e.Key])
 	n := len(s.found[0])
@@ -131,13 +131,13 @@ func (s *source) tell(e *owner.Event) {
 	for _, all := range s.found {
 		for w := range all {
 			if !w.event(to) {
-				delete(all, w) // until it begins afresh it costs nothing
+				delete(all, w) // so that it costs nothing until it begins again
 			}
 		}
 	}
 }
 
-// attach lets a watcher see what the member tells. It returns false if the source has ended.
+// attach makes the source pass events on to a watcher. It returns false if the source has ended.
 func (s *source) attach(w *watcher) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,7 +163,7 @@ func (s *source) attach(w *watcher) bool {
 	return true
 }
 
-// detach ends that. read is the id of the watcher's last read.
+// detach undoes attach. read is the id of the watcher's last read.
 func (s *source) detach(w *watcher, read uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +181,7 @@ func (s *source) detach(w *watcher, read uint64) {
 	s.from.Unwatch(w.target)
 }
 
-// watchers returns who watches a target; nil is nobody. It needs mu.
+// watchers returns the watchers of a target, or nil. It needs mu.
 func (s *source) watchers(t owner.Target) watchers {
 	if t.Key != "" {
 		return s.keys[t.Key]
@@ -202,7 +202,7 @@ func (s *source) read(w *watcher, r owner.Read) (id uint64) {
 	return r.ID
 }
 
-// sweep forgets keys that linger for too long. It reports whether nothing is left to watch.
+// sweep removes keys that have lingered for too long. It reports whether nothing is left to watch.
 func (s *source) sweep(now time.Time) (idle bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

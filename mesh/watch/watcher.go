@@ -15,8 +15,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// A watch that cannot read tries again after leastPause, and then after twice as long each time, up
-// to mostPause.
+// A watch that cannot read retries after leastPause, and then after twice as long each time, up to
+// mostPause.
 const (
 	leastPause = 50 * time.Millisecond
 	mostPause  = time.Second
@@ -25,17 +25,17 @@ const (
 // readAtOnce is how many partitions a watch of a prefix reads with one request.
 const readAtOnce = 32
 
-// A watcher is one watch. Its inbox belongs to the sources, too; the other fields to the goroutine
-// of run.
+// A watcher is one watch. Sources use its inbox, too; only the goroutine of run uses the other
+// fields.
 type watcher struct {
 	inbox
 	hub    *Hub
 	target owner.Target
-	// cursor is where the caller wants to go on; empty once that was tried.
+	// cursor is where the caller wants to continue; it is empty once that was tried.
 	cursor string
 
-	// view is the view in which the watch is synced, or nil if it has to begin afresh; before is
-	// the last one.
+	// view is the view in which the watch is synced, or nil if it has to begin again. before is the
+	// view before that.
 	view, before *epoch.View
 	feeds        []*feed
 	// inSync is set once everything was read.
@@ -43,25 +43,25 @@ type watcher struct {
 	// pause is how long the last pause was, and retry when it ends.
 	pause time.Duration
 	retry time.Time
-	// trouble is the last error that the caller was told.
+	// trouble is the last error that the caller was told about.
 	trouble string
 
-	// pace says how long the reader rests after it was told something, and quiet until when it
-	// does. resting is set if the budget counts it as resting.
+	// pace determines how long the reader rests after a delivery, and quiet is when the rest ends.
+	// resting is set if the budget counts the reader as resting.
 	pace    pace.Pace
 	quiet   time.Time
 	resting bool
-	// lag is how long the reader waits before it begins afresh because it is too slow, and
-	// lagged when it was too slow last.
+	// lag is how long a reader that was too slow waits before it begins again, and lagged is when
+	// it was last too slow.
 	lag    time.Duration
 	lagged time.Time
 }
 
-// A feed is what a watch has of one source.
+// A feed is the state of a watch with regard to one source.
 type feed struct {
 	from *source
-	// rest are the partitions to be read, and asked those that are being read, by the read of that
-	// id.
+	// rest are the partitions still to be read, asked those that are being read, and read is the id
+	// of that read.
 	rest, asked []uint32
 	read        uint64
 }
@@ -88,7 +88,7 @@ func (w *watcher) detach() {
 	w.feeds = nil
 }
 
-// run tells the caller what happens until the caller or this node has gone.
+// run sends events to the caller until the caller or this node has gone.
 func (w *watcher) run(ctx context.Context, send func([]*event.Event) error) error {
 	ping := time.NewTicker(pingInterval)
 	defer ping.Stop()
@@ -122,8 +122,8 @@ func (w *watcher) run(ctx context.Context, send func([]*event.Event) error) erro
 	}
 }
 
-// turn tells the caller what has come, unless the reader rests. It returns when the next turn is at
-// the latest; the zero time is when something comes.
+// turn sends what has arrived to the caller, unless the reader rests. It returns the latest time of
+// the next turn; the zero time means that the next turn is when something arrives.
 func (w *watcher) turn(send func([]*event.Event) error) (next time.Time, err error) {
 	for now := time.Now(); !now.Before(w.quiet); now = time.Now() {
 		t := w.take()
@@ -143,8 +143,8 @@ func (w *watcher) turn(send func([]*event.Event) error) (next time.Time, err err
 	return w.quiet, nil
 }
 
-// step does what is to be done after an inbox was emptied. It reports whether that has put
-// something into the inbox.
+// step advances the watch after its inbox was emptied. It reports whether it has put something into
+// the inbox, or may have.
 func (w *watcher) step(t taken, now time.Time) bool {
 	v := w.hub.cfg.Views.Now()
 	if w.view != nil && (v.Epoch != w.view.Epoch || t.full || t.broken) {
@@ -165,7 +165,8 @@ func (w *watcher) step(t taken, now time.Time) bool {
 	}
 }
 
-// lose makes the watch begin afresh, and says why, unless the view has changed: open says that.
+// lose makes the watch begin again and tells the caller why. If the view has changed, open tells
+// the caller instead.
 func (w *watcher) lose(t taken) {
 	w.detach()
 	w.before, w.view = w.view, nil
@@ -182,7 +183,8 @@ func (w *watcher) lose(t taken) {
 	}
 }
 
-// begun tells the caller that the watch begins afresh, if there is anything to take back.
+// begun tells the caller that the watch begins again, if it was told anything, or in any case if
+// the owner has changed.
 func (w *watcher) begun(kind sharelock.EventType, why string) {
 	w.takeBack(about(kind, w.target.Key, why), kind == sharelock.Moved)
 }
@@ -193,7 +195,7 @@ func (w *watcher) rest() {
 	w.retry = time.Now().Add(w.pause)
 }
 
-// moved returns what to say if another member owns what is watched than before, or "".
+// moved returns the reason to tell the caller if the owners of what is watched have changed, or "".
 func (w *watcher) moved(v *epoch.View) string {
 	if w.target.Key != "" {
 		p := v.Partition(w.target.Key)
@@ -253,14 +255,14 @@ func (w *watcher) open(v *epoch.View) {
 	}
 }
 
-// mayResume reports whether the watch may go on from the caller's cursor.
+// mayResume reports whether the watch may continue from the caller's cursor.
 func (w *watcher) mayResume(v *epoch.View) bool {
 	at, ok := owner.ParseCursor(w.cursor)
 	return ok && w.target.Key != "" && at.Epoch == v.Epoch
 }
 
-// complain tells the caller why nothing can be told, once for each reason, and reports whether it has.
-// That takes back whatever was told, so the watch must begin afresh.
+// complain tells the caller why the watch cannot deliver events, once for each reason, and reports
+// whether it did so. It does that with a reset, so the watch must begin again.
 func (w *watcher) complain(err error) bool {
 	if err == nil || errors.Is(err, owner.ErrBehind) || err.Error() == w.trouble {
 		return false
@@ -270,9 +272,9 @@ func (w *watcher) complain(err error) bool {
 	return true
 }
 
-// readEnded takes notice of the end of a read. What a read that failed has shown of a partition is
-// taken back, since its keys may be gone when the partition is read again, and so is everything when
-// the caller is told why nothing can be told, which it is once.
+// readEnded handles the end of a read. If the read failed after it had shown keys of a partition,
+// the watch begins again with a reset, because these keys may be gone when the partition is read
+// again. It also begins again if complain has told the caller the error.
 func (w *watcher) readEnded(r endedRead) {
 	for _, f := range w.feeds {
 		if f.from != r.from {
@@ -294,7 +296,7 @@ func (w *watcher) readEnded(r endedRead) {
 	}
 }
 
-// goOn asks for what has not been read yet. When everything was read it says so.
+// goOn asks for what has not been read yet. When everything was read it queues a synced event.
 func (w *watcher) goOn() (put bool) {
 	all := true
 	for _, f := range w.feeds {
