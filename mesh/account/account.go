@@ -1,7 +1,6 @@
-// Package account bounds what all sessions of one client's connection may keep at a node, so that
-// it does not matter over how many streams a client spreads its calls and holds. One session alone
-// reaches neither of the bounds of holds and acquires before its own: see maxKeptSession in package
-// keepalive, and the sessions of package api.
+// Package account bounds the memory that all sessions of one client connection may use at a node,
+// so that a client cannot evade the bounds by using many streams. A single session reaches its own
+// bounds before these: see maxKeptSession in package keepalive, and the sessions of package api.
 package account
 
 import (
@@ -12,35 +11,35 @@ import (
 )
 
 const (
-	// maxKeptConn is the most bytes of the holds that are attached.
+	// maxKeptConn is the maximum size of the attached holds, in bytes.
 	maxKeptConn = 256 << 20
-	// maxCallsConn is the most bytes of the calls under way with which an acquire is still taken.
-	// What ends or renews a lock still has room then, up to maxCallsConnAll.
+	// maxCallsConn is the maximum size of the calls in flight, in bytes, up to which an acquire is
+	// accepted. Calls that end or renew a lock are accepted up to maxCallsConnAll.
 	maxCallsConn    = 256 << 20
 	maxCallsConnAll = 2 * maxCallsConn
 )
 
-// Refusals of a connection that has too much.
+// The errors for a connection that has reached a bound.
 var (
 	ErrKeeps = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the connection has as many holds attached as it may"}
 	ErrBusy  = &sharelock.Error{Err: sharelock.ErrQuota, Message: "the connection has as many calls in flight as it may"}
 )
 
-// Account is what the sessions of one connection keep. Safe for concurrent use.
+// Account counts what the sessions of one connection use. It is safe for concurrent use.
 type Account struct {
 	conn     uint32
 	sessions int // guarded by Accounts.mu
-	// kept is the bytes of their holds, calls that of their calls under way.
+	// kept is the size of their attached holds, calls that of their calls in flight, in bytes.
 	kept, calls atomic.Int64
 }
 
-// Keep counts a hold of so many bytes. It returns false, and counts nothing, if there is no room.
+// Keep counts a hold of the given size. It returns false, and counts nothing, if there is no room.
 func (a *Account) Keep(bytes int) bool { return take(&a.kept, int64(bytes), maxKeptConn) }
 
-// Drop ends what Keep has begun.
+// Drop undoes Keep.
 func (a *Account) Drop(bytes int) { a.kept.Add(-int64(bytes)) }
 
-// Begin counts a call of so many bytes. It returns false, and counts nothing, if there is no room.
+// Begin counts a call of the given size. It returns false, and counts nothing, if there is no room.
 func (a *Account) Begin(bytes int64, acquire bool) bool {
 	if acquire {
 		return take(&a.calls, bytes, maxCallsConn)
@@ -48,10 +47,10 @@ func (a *Account) Begin(bytes int64, acquire bool) bool {
 	return take(&a.calls, bytes, maxCallsConnAll)
 }
 
-// End ends what Begin has begun.
+// End undoes Begin.
 func (a *Account) End(bytes int64) { a.calls.Add(-bytes) }
 
-// Used returns the bytes of the holds and of the calls that are counted.
+// Used returns the sizes of the counted holds and calls, in bytes.
 func (a *Account) Used() (kept, calls int64) { return a.kept.Load(), a.calls.Load() }
 
 func take(sum *atomic.Int64, bytes, most int64) bool {
@@ -62,15 +61,15 @@ func take(sum *atomic.Int64, bytes, most int64) bool {
 	return false
 }
 
-// Accounts are those of the connections that have sessions. The zero value is ready; it is safe for
-// concurrent use.
+// Accounts holds the accounts of the connections that have sessions. The zero value is ready. It is
+// safe for concurrent use.
 type Accounts struct {
 	mu  sync.Mutex
 	all map[uint32]*Account // guarded by mu
 }
 
-// Open returns the account of a connection for one session more. Without a connection, 0, a session
-// has an account of its own.
+// Open returns the account of a connection for one more session. If conn is 0, which means none,
+// the session gets an account of its own.
 func (as *Accounts) Open(conn uint32) *Account {
 	if conn == 0 {
 		return &Account{}
@@ -89,7 +88,7 @@ func (as *Accounts) Open(conn uint32) *Account {
 	return a
 }
 
-// Close ends what Open has begun.
+// Close undoes Open.
 func (as *Accounts) Close(a *Account) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
@@ -98,7 +97,7 @@ func (as *Accounts) Close(a *Account) {
 	}
 }
 
-// Len returns how many connections have an account.
+// Len returns the number of connections that have an account.
 func (as *Accounts) Len() int {
 	as.mu.Lock()
 	defer as.mu.Unlock()

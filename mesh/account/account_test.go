@@ -2,7 +2,7 @@ package account
 
 import "testing"
 
-// The bytes of what is attached are bounded for the sessions of a connection together.
+// The size of the attached holds of all sessions of a connection together is bounded.
 func TestKeptBytesOfAConnection(t *testing.T) {
 	var as Accounts
 	a, b, other := as.Open(1), as.Open(1), as.Open(2)
@@ -13,7 +13,7 @@ func TestKeptBytesOfAConnection(t *testing.T) {
 		t.Error("refused within the bound")
 	}
 	if b.Keep(1) || !other.Keep(1) {
-		t.Error("the bound is not that of each connection")
+		t.Error("the bound does not apply to each connection by itself")
 	}
 	a.Drop(1)
 	if !b.Keep(1) {
@@ -24,16 +24,16 @@ func TestKeptBytesOfAConnection(t *testing.T) {
 	}
 }
 
-// The bytes of the calls under way are bounded, too. Beyond the bound acquires are refused; what
-// ends a lock still has room.
+// The size of the calls in flight is bounded, too. Beyond the bound acquires are refused; calls
+// that end a lock still have room.
 func TestCallBytesOfAConnection(t *testing.T) {
 	var as Accounts
 	a := as.Open(1)
 	if !a.Begin(maxCallsConn, true) || a.Begin(1, true) {
-		t.Error("the bound of acquires is another")
+		t.Error("the bound of acquires is wrong")
 	}
 	if !a.Begin(maxCallsConn, false) || a.Begin(1, false) {
-		t.Error("the bound of all calls is another")
+		t.Error("the bound of all calls is wrong")
 	}
 	a.End(2 * maxCallsConn)
 	if !a.Begin(1, true) {
@@ -54,7 +54,7 @@ func TestAccountsClose(t *testing.T) {
 	if as.Len() != 0 {
 		t.Errorf("%d accounts are left", as.Len())
 	}
-	// Without a connection each session has its own.
+	// Without a connection each session has an account of its own.
 	if a, b := as.Open(0), as.Open(0); a == b || as.Len() != 0 {
 		t.Errorf("%p and %p without a connection, %d accounts", a, b, as.Len())
 	}

@@ -1,7 +1,7 @@
-// Package authfiles compares the auth files of the members of a mesh. The file is the same on all nodes;
-// while it is not, what a caller may do depends on the node that it has asked. Each process tells the
-// hash of its file in gossip, and each warns while the hashes differ for longer than it takes to roll
-// out a new file.
+// Package authfiles compares the auth files of the members of a mesh. The file should be the same
+// on all nodes; while it is not, what a caller may do depends on the node that it asks. Each
+// process publishes the hash of its file by gossip, and warns if the hashes differ for longer than
+// it takes to roll out a new file.
 package authfiles
 
 import (
@@ -18,25 +18,26 @@ import (
 const (
 	// compare is how often the auth files of the members are compared.
 	compare = 5 * time.Second
-	// rollOut is how long they may differ before that is worth a warning: a new file does not reach all
+	// rollOut is how long they may differ before a warning is logged: a new file does not reach all
 	// members at once.
 	rollOut = 30 * time.Second
 )
 
-// A Watch compares the auth file of this process with those of the others. All fields must be set.
+// A Watch compares the auth file of this process with those of other members. All fields must be
+// set.
 type Watch struct {
 	// Own returns the hash of this process's auth file; empty if there is none.
 	Own func() string
 	// Processes returns the processes that gossip knows, and Members the members of the view.
 	Processes func() []gossip.Process
 	Members   func() []ring.Member
-	// Changed is called when Own has changed, which the others are to be told.
+	// Changed is called when Own has changed; it has to publish the new hash.
 	Changed func()
 	Clock   func() time.Duration
 	Log     *slog.Logger
 }
 
-// Hashes returns what the processes of the mesh say of their auth files in gossip.
+// Hashes returns the hashes of auth files that the processes of the mesh publish by gossip.
 func (w *Watch) Hashes() map[ring.Identity]string {
 	hashes := map[ring.Identity]string{}
 	for _, p := range w.Processes() {
@@ -45,7 +46,8 @@ func (w *Watch) Hashes() map[ring.Identity]string {
 	return hashes
 }
 
-// Run tells the others when the auth file has changed, and warns while theirs differ, until ctx ends.
+// Run calls Changed when the auth file has changed, and warns if those of other members differ,
+// until ctx ends.
 func (w *Watch) Run(ctx context.Context) {
 	tick := time.NewTicker(compare)
 	defer tick.Stop()
@@ -76,7 +78,8 @@ func (w *Watch) Run(ctx context.Context) {
 	}
 }
 
-// differ names the members of the view whose auth files are not that of this process.
+// differ returns the names of the members of the view whose auth files differ from that of this
+// process.
 func (w *Watch) differ() string {
 	own, hashes := w.Own(), w.Hashes()
 	var names []string

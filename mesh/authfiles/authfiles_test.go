@@ -16,9 +16,10 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// mesh is what a Watch sees: the hashes of members, by name, "" for one that gossip does not know.
+// mesh is what a Watch sees: the hashes of members, by name; "" means that gossip does not know the
+// member.
 type mesh struct {
-	// mu guards what follows, since the watch looks at it in a goroutine of its own.
+	// mu guards what follows, because the watch reads it in a goroutine of its own.
 	mu      sync.Mutex
 	own     string
 	others  map[string]string
@@ -69,7 +70,7 @@ func (m *mesh) Write(b []byte) (int, error) {
 	return m.log.Write(b)
 }
 
-// seen returns the log, and how often the watch has said that a file has changed.
+// seen returns the log, and how often the watch has called Changed.
 func (m *mesh) seen() (log string, changes int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -83,8 +84,9 @@ func (m *mesh) set(change func()) {
 	change()
 }
 
-// It warns once of members whose files differ for longer than a rollout takes, and again after they
-// were alike; a process that is no member, or that gossip does not know, does not matter.
+// A Watch warns once about members whose files differ for longer than a rollout takes, and again if
+// they differ after they were the same. It ignores processes that are not members or that gossip
+// does not know.
 func TestWatch(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		m := &mesh{own: "1", others: map[string]string{"a": "1", "b": "1", "lost": ""}}
@@ -103,7 +105,7 @@ func TestWatch(t *testing.T) {
 			return strings.Count(log, "members=b"), changes, log
 		}
 		if _, changes, log := after(time.Minute); log != "" || changes != 0 {
-			t.Errorf("files that are alike: %d changes, log %q", changes, log)
+			t.Errorf("files that are the same: %d changes, log %q", changes, log)
 		}
 		m.set(func() { m.own, m.others["a"] = "2", "2" })
 		if n, changes, _ := after(rollOut); n != 0 || changes != 1 {

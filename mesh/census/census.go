@@ -1,8 +1,9 @@
 // Package census counts what a principal has at all members of a view (protocol Q8).
 //
-// The owner of a key admits claims of a principal with a limit as far as it has room for them. If it
-// has none, it wants a count: a [Census] asks all other members, each of which gives its own room up,
-// and tells the owner the sum. A goroutine serves each count, and mostCounts bounds them.
+// The owner of a key admits claims of a principal with a limit as long as it has room for them. If
+// it has no room left, it wants a count: a [Census] asks all other members, each of which gives up
+// its own room, and tells the owner the sum. Each count has a goroutine; there are at most
+// mostCounts.
 package census
 
 import (
@@ -15,16 +16,16 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// mostCounts is how many principals are counted at the same time. The requests of others are sent
-// again until it is their turn.
+// mostCounts is the maximum number of counts at the same time. Requests of further principals are
+// sent again until it is their turn.
 const mostCounts = 64
 
 // Config is what a [Census] needs to know. All fields are required.
 type Config struct {
 	Self  ring.Identity
 	Views *epoch.Views
-	// Ask returns what a principal has at another member, in an epoch. It returns false if that member
-	// does not know now.
+	// Ask returns what a principal has at another member, in an epoch. It returns false if that
+	// member cannot tell now.
 	Ask func(ctx context.Context, m ring.Member, epoch uint32, principal string) (owner.Claims, bool, error)
 	// Spawn runs a goroutine, or returns false when this process stops.
 	Spawn func(func()) bool
@@ -32,14 +33,14 @@ type Config struct {
 	Context context.Context //nolint:containedctx // the lifetime of the process
 }
 
-// Census counts. Safe for concurrent use.
+// Census makes counts. It is safe for concurrent use.
 type Census struct {
 	cfg Config
-	// counts is how many counts are under way.
+	// counts is the number of counts in progress.
 	counts atomic.Int64
 }
 
-// New returns a census.
+// New returns a Census.
 func New(cfg Config) *Census { return &Census{cfg: cfg} }
 
 // Want counts what a principal has, and tells this member's service. It does not block.
@@ -58,7 +59,7 @@ func (c *Census) Want(principal string) {
 	}
 }
 
-// count asks all other members.
+// count asks all other members and returns the sum; ok is false if a member could not tell.
 func (c *Census) count(v *epoch.View, principal string) (sum owner.Claims, ok bool) {
 	if !v.Service.BeginCount(v.Epoch, principal) {
 		return sum, false

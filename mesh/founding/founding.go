@@ -1,6 +1,6 @@
-// Package founding starts a cluster if it is for this process to start one: because it is the first of the
-// seeds and all the others are there and empty, or because an operator says so (V0). Every process asked
-// promises to follow the new cluster first, so that two processes cannot found one each.
+// Package founding founds a cluster if this process is the one to do so: it is the first of the
+// seeds and all others are there and empty, or an operator has said --found (V0). All other seeds
+// first promise to follow the new cluster, so that no two processes found a cluster each.
 package founding
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Founder founds a cluster if it is for this process to do so. All fields must be set.
+// Founder founds a cluster if this process is the one to do so. All fields must be set.
 type Founder struct {
 	Self ring.Identity
 	// Wanted is set if an operator said --found. Seeds are those of the configuration.
@@ -34,18 +34,18 @@ type Founder struct {
 	Gossip *gossip.Gossip
 	Raft   *view.Raft
 	Peers  *peer.Client
-	// Promise binds this process to a cluster, SameCluster reports whether it follows one, and
-	// Place returns which of the seeds it is.
+	// Promise binds this process to a cluster. SameCluster reports whether it follows the cluster
+	// with an id. Place returns which of the seeds it is.
 	Promise     func(cluster []byte, founder ring.Identity) error
 	SameCluster func(id []byte) bool
 	Place       func() (index int, unique bool, err error)
-	// Say is told why no cluster is founded yet; "" if that is not for this process to do.
+	// Say is called with the reason why no cluster is founded yet; "" if another process founds it.
 	Say func(why string)
 	Log *slog.Logger
 }
 
-// Run founds a cluster if it is for this process to do so. It returns when the cluster is born, or when
-// this process follows another one.
+// Run founds a cluster if this process is the one to do so. It returns when the cluster is founded,
+// or when this process follows another one.
 func (f *Founder) Run(ctx context.Context) {
 	id, founder, ok := f.Data.Promise()
 	// Return if it follows a cluster, has promised to, or has founded one. It resumes an unfinished
@@ -106,8 +106,8 @@ func (f *Founder) mayFound() (others []gossip.Process, why string) {
 	return others, why
 }
 
-// seedsEmpty returns the other seeds if all of them are there and none follows a cluster, as --found
-// demands. Otherwise it returns why not, with the nodes that are in a cluster.
+// seedsEmpty returns the other seeds if all of them are there and none follows a cluster, as
+// --found requires. Otherwise it returns why not, with the nodes that are in a cluster.
 func (f *Founder) seedsEmpty() (others []gossip.Process, why string) {
 	var living []string
 	for _, g := range f.Gossip.Processes() {
@@ -133,8 +133,8 @@ func (f *Founder) seedsEmpty() (others []gossip.Process, why string) {
 	case len(missing) > 0:
 		return nil, "every seed has to answer that it is empty; no answer yet from " + strings.Join(missing, ", ")
 	}
-	// Two that found one at the same time would refuse each other for ever: each would have promised
-	// to follow its own.
+	// Two processes that found a cluster at the same time would refuse each other forever: each
+	// would have promised to follow its own.
 	if first, ok := f.precedes(); ok {
 		return nil, fmt.Sprintf("node %s was started with --found, too, and of these nodes it founds the cluster, since it has the lowest id", first)
 	}
@@ -147,8 +147,8 @@ func (f *Founder) seedsEmpty() (others []gossip.Process, why string) {
 	return others, ""
 }
 
-// precedes returns the name of the process that founds a cluster in place of this one: that with the lowest
-// id, of those that follow no cluster and were started with --found.
+// precedes returns the name of the process that founds the cluster instead of this one: the one
+// with the lowest id among those that follow no cluster and were started with --found.
 func (f *Founder) precedes() (name string, ok bool) {
 	least := f.Self.ID
 	for _, g := range f.Gossip.Processes() {
@@ -159,7 +159,7 @@ func (f *Founder) precedes() (name string, ok bool) {
 	return name, ok
 }
 
-// waitJoin is why a process founds no cluster that is to wait for another one to do so.
+// waitJoin is the reason of a process that does not found a cluster because another one does.
 const waitJoin = "another process founds the cluster, or has"
 
 // seedsReady returns the other seeds if this process is the first of them and all the others are there, are
@@ -178,8 +178,8 @@ func (f *Founder) seedsReady() (others []gossip.Process, why string) {
 	case index != 1:
 		return nil, waitJoin
 	case len(f.Seeds) == 1:
-		// With nobody to ask, a node that lost its data would found a second
-		// cluster beside the one that it was in.
+		// With no other process to ask, a node that has lost its data would found a second cluster
+		// beside its old one.
 		return nil, "the only seed founds a cluster only with --found"
 	case !unique:
 		return nil, "the first of mesh.seeds stands for several processes, so nobody can tell who founds the cluster"
@@ -208,8 +208,8 @@ func (f *Founder) seedsReady() (others []gossip.Process, why string) {
 	return others, ""
 }
 
-// found makes this process the first voter of a new cluster, once all others have promised to follow. It
-// promises itself first, so that a founder that crashes goes on with the same cluster when it is back.
+// found makes this process the first voter of a new cluster, after all others have promised to
+// follow it. This process promises first, so that after a crash it continues with the same cluster.
 func (f *Founder) found(ctx context.Context, others []gossip.Process) (why string) {
 	id, _, ok := f.Data.Promise()
 	if why := f.allFree(ctx, id, others); why != "" {
@@ -241,8 +241,8 @@ func (f *Founder) found(ctx context.Context, others []gossip.Process) (why strin
 	return ""
 }
 
-// allFree asks the others, before any of them is bound by a promise, whether they are empty or have
-// promised to follow this process already. It returns why not, or "".
+// allFree asks the others, before any of them makes a promise, whether they are empty or have
+// already promised to follow this process. It returns why not, or "".
 func (f *Founder) allFree(ctx context.Context, id []byte, others []gossip.Process) (why string) {
 	for _, g := range others {
 		turn, cancel := context.WithTimeout(ctx, f.Views.Lease())

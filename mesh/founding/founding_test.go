@@ -14,7 +14,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// V0: who may found a cluster, while no other process is there.
+// V0: whether a process may found a cluster while no other process is there.
 func TestMayFoundAlone(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		for name, test := range map[string]struct {
@@ -54,6 +54,6 @@ func TestMayFoundAlone(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		time.Sleep(4 * time.Second) // the longest that a probe of memberlist goes on after its end
+		time.Sleep(4 * time.Second) // the longest time for which a probe of memberlist runs after Close
 	})
 }

@@ -1,4 +1,5 @@
-// Package greeting keeps the voters reached by this process, and records whose own calls reach it (V5).
+// Package greeting makes sure that this process's calls reach the voters, and records whose own
+// calls reach this process (V5).
 package greeting
 
 import (
@@ -16,7 +17,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Greeter calls the voters, and records the calls of others. All exported fields but Callers must be set.
+// Greeter calls the voters, and records the calls of others. All exported fields except Callers
+// must be set.
 type Greeter struct {
 	Self  ring.Identity
 	Views *epoch.Views
@@ -25,7 +27,7 @@ type Greeter struct {
 	// Voters returns the ids of the voters.
 	Voters func() []string
 	Clock  func() time.Duration
-	// Spawn runs a function in a goroutine, unless the node stops.
+	// Spawn runs a function in a goroutine, unless the node is stopping.
 	Spawn func(func()) bool
 	Log   *slog.Logger
 
@@ -39,8 +41,8 @@ func (g *Greeter) Called(id ring.Identity) bool {
 	return g.Callers.Since(id.String(), g.Clock()-2*g.Views.Lease()/5)
 }
 
-// Claims are the members whose own calls have reached this process within 2L/5, if it is
-// a voter (V5).
+// Claims returns the members whose own calls have reached this process within 2L/5, if it is a
+// voter (V5).
 func (g *Greeter) Claims(a *epoch.View) []*peerv1.Identity {
 	if !g.votes() {
 		return nil
@@ -60,9 +62,9 @@ func (g *Greeter) votes() bool {
 	return err == nil && slices.Contains(seats, view.Seat{ID: g.Self.ID, Voter: true})
 }
 
-// Run calls every voter at least every L/5, so that voters can say whose calls reach
-// them (V5). A voter that has answered another call meanwhile, a renewal or a round of
-// V4, is not called for this.
+// Run calls every voter at least every L/5, so that voters can report whose calls reach them (V5).
+// A voter that has answered another call in the meantime, such as a renewal or a round of V4, is
+// not called.
 func (g *Greeter) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -72,8 +74,8 @@ func (g *Greeter) Run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		// Who was called within little more than a period is called two periods after that,
-		// which is within L/5.
+		// A voter that was reached within little more than a period is skipped now and called one
+		// period later. That is at most about two periods after the last call, which is within L/5.
 		period := max(g.Views.Lease()*19/200, time.Millisecond)
 		timer.Reset(period)
 		a := g.Views.Now()
@@ -99,8 +101,8 @@ func (g *Greeter) Run(ctx context.Context) {
 	}
 }
 
-// Named are the members because of whose silence this process was recently handed the leadership (V5).
-// The zero value is ready.
+// Named are the members whose silence is why this process was recently handed leadership (V5). The
+// zero value is ready.
 type Named struct {
 	mu sync.Mutex
 	at map[ring.Identity]time.Duration // guarded by mu
@@ -116,7 +118,7 @@ func (t *Named) Note(id ring.Identity, now time.Duration) {
 	t.at[id] = now
 }
 
-// Since returns those that were noted at a time or later, and forgets the others.
+// Since returns the members that were noted at the given time or later, and forgets the others.
 func (t *Named) Since(when time.Duration) (list []ring.Identity) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package history answers who held a key. It asks all members of the view what they have recorded,
-// and the owner of the key who holds it now.
+// Package history finds out who held a key. It asks all members of the view for what they have
+// recorded, and the owner of the key for its current holders.
 package history
 
 import (
@@ -15,19 +15,21 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// How long members, and the owner of the key, may take to answer. Who does not answer is left out.
+// askTime is how long members may take to answer, getTime how long the owner of the key may. A
+// member that does not answer is left out.
 const (
 	askTime = 5 * time.Second
 	getTime = 2 * time.Second
 )
 
-// findTime bounds the whole answer.
+// findTime bounds the whole request.
 const findTime = 15 * time.Second
 
-// mostAtOnce bounds the requests that this node answers at the same time; others wait.
+// mostAtOnce is the maximum number of requests that this node answers at the same time; others
+// wait.
 const mostAtOnce = 4
 
-// tries is how often all is asked again because the view has changed meanwhile.
+// tries is how often all members are asked at most, because the view has changed in the meantime.
 const tries = 3
 
 // Config is what a [History] needs to know. All fields are required except Own.
@@ -38,7 +40,7 @@ type Config struct {
 	Own func(ctx context.Context, q journal.Query) (journal.Part, error)
 	// Ask asks another member.
 	Ask func(ctx context.Context, m ring.Member, q journal.Query) (journal.Part, error)
-	// Get returns who holds a key now.
+	// Get returns the current holders of a key.
 	Get func(ctx context.Context, key string) (sharelock.KeyState, error)
 	// Keep is how long the history is kept.
 	Keep time.Duration
@@ -54,7 +56,7 @@ type History struct {
 // New returns a History.
 func New(cfg Config) *History { return &History{cfg: cfg, turns: make(chan struct{}, mostAtOnce)} }
 
-// Find answers a request with what can be found out. It fails only if the request is invalid, this
+// Find answers a request as completely as possible. It fails only if the request is invalid, this
 // process is in no view, or ctx ends.
 func (h *History) Find(ctx context.Context, r sharelock.HistoryRequest) (sharelock.History, error) {
 	if err := r.Check(); err != nil {
@@ -83,7 +85,7 @@ func (h *History) Find(ctx context.Context, r sharelock.HistoryRequest) (sharelo
 	return found, ctx.Err()
 }
 
-// query returns what members are asked.
+// query returns the query that is sent to members.
 func (h *History) query(r sharelock.HistoryRequest, partitions uint32, now time.Time) journal.Query {
 	from, to := now.Add(-h.cfg.Keep), now
 	if !r.From.IsZero() {
@@ -116,7 +118,7 @@ func (h *History) find(ctx context.Context, v *epoch.View, q journal.Query) shar
 	return journal.Merge(q, parts, live, e)
 }
 
-// live returns who holds a key now; known is set if these are all.
+// live returns the current holders of a key; known is true if these are all.
 func (h *History) live(ctx context.Context, key string) (holds []sharelock.Hold, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, getTime)
 	defer cancel()

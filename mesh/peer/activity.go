@@ -15,7 +15,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// ActivityOf returns what the member of this name does in a view of its own process.
+// ActivityOf returns the activity of this process, which has the given name, in a view.
 func ActivityOf(a *epoch.View, name string, contended int) sharelock.Activity {
 	stats := a.Service.Stats()
 	act := sharelock.Activity{
@@ -31,7 +31,7 @@ func ActivityOf(a *epoch.View, name string, contended int) sharelock.Activity {
 	return act
 }
 
-// Activity asks a member what it does as an owner.
+// Activity asks a member for its activity as an owner.
 func (p *Client) Activity(ctx context.Context, m ring.Member, contended int) (sharelock.Activity, error) {
 	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
 	if err != nil {
@@ -44,7 +44,7 @@ func (p *Client) Activity(ctx context.Context, m ring.Member, contended int) (sh
 	return sharelockv1.ActivityFromProto(resp.GetActivity()), nil
 }
 
-// Activity answers what this member does as an owner.
+// Activity answers with this member's activity as an owner.
 func (p *Server) Activity(_ context.Context, req *peerv1.ActivityRequest) (*peerv1.ActivityResponse, error) {
 	a := p.cfg.Views.Now()
 	if a == nil {

@@ -44,8 +44,7 @@ func (p *Client) Promise(ctx context.Context, addr string, to ring.Identity, req
 	return c.Promise(ctx, req)
 }
 
-// Probe asks a process for its answer; joiner, if it is not nil, is to be dialled back
-// first (V3).
+// Probe probes a process. If joiner is not nil, the process dials it back before it answers (V3).
 func (p *Client) Probe(ctx context.Context, m ring.Member, joiner *peerv1.Member) (*peerv1.ProbeResponse, error) {
 	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
 	if err != nil {
@@ -60,7 +59,7 @@ func (p *Client) Probe(ctx context.Context, m ring.Member, joiner *peerv1.Member
 	return resp, err
 }
 
-// ClusterOf asks a process which cluster it follows; empty is none.
+// ClusterOf asks a process which cluster it follows; empty means none.
 func (p *Client) ClusterOf(ctx context.Context, addr string, to ring.Identity) ([]byte, error) {
 	ctx, c, err := p.at(ctx, addr, to)
 	if err != nil {
@@ -82,7 +81,7 @@ func (p *Client) Decommission(ctx context.Context, addr, name string) (*peerv1.D
 	return c.Decommission(ctx, &peerv1.DecommissionRequest{Name: name})
 }
 
-// atVoter is at for the voter with this id, wherever it is now.
+// atVoter is at for the voter with this id, at its current address.
 func (p *Client) atVoter(ctx context.Context, voter string) (context.Context, peerv1.PeerServiceClient, error) {
 	addr := p.cfg.Address(voter)
 	if addr == "" {
@@ -104,7 +103,7 @@ func (p *Client) Term(ctx context.Context, voter string) (term, applied uint64, 
 	return resp.GetTerm(), resp.GetApplied(), err
 }
 
-// Greet calls the voter with this id for no other reason than to reach it (V5).
+// Greet calls the voter with this id only to show that the call arrives (V5).
 func (p *Client) Greet(ctx context.Context, voter string) error {
 	ctx, c, err := p.atVoter(ctx, voter)
 	if err != nil {
@@ -116,14 +115,15 @@ func (p *Client) Greet(ctx context.Context, voter string) error {
 	return err
 }
 
-// NoteReached notes that the voter with this id has answered a call: it need not be greeted.
+// NoteReached notes that the voter with this id has answered a call, so that it need not be
+// greeted.
 func (p *Client) NoteReached(voter string) { p.reached.Note(voter, p.cfg.Clock()) }
 
-// Reached reports whether the voter with this id has answered a call at a time or later.
+// Reached reports whether the voter with this id has answered a call at the given time or later.
 func (p *Client) Reached(voter string, when time.Duration) bool { return p.reached.Since(voter, when) }
 
-// TakeOver implements view.Peers: it tells the voter with this id for whose silence it is handed
-// leadership (V5).
+// TakeOver implements view.Peers: it tells the voter with this id because of which member's silence
+// it is handed leadership (V5).
 func (p *Client) TakeOver(ctx context.Context, voter string, term uint64, silent ring.Identity) error {
 	ctx, c, err := p.atVoter(ctx, voter)
 	if err == nil {
@@ -143,7 +143,7 @@ func (p *Client) relay(ctx context.Context, req *peerv1.RelayRequest) (*peerv1.R
 	return c.Relay(ctx, req)
 }
 
-// collect brings replies to the leader and takes what others ask (V6a).
+// collect sends replies to the leader and returns what other members ask (V6a).
 func (p *Client) collect(ctx context.Context, req *peerv1.CollectRequest) (*peerv1.CollectResponse, error) {
 	ctx, c, err := p.atLeader(ctx)
 	if err != nil {
@@ -152,7 +152,7 @@ func (p *Client) collect(ctx context.Context, req *peerv1.CollectRequest) (*peer
 	return c.Collect(ctx, req)
 }
 
-// errNoLeader: it is not known who leads.
+// errNoLeader is returned while no leader is known.
 var errNoLeader = errors.New("no leader is known")
 
 func (p *Client) atLeader(ctx context.Context) (context.Context, peerv1.PeerServiceClient, error) {
@@ -163,7 +163,7 @@ func (p *Client) atLeader(ctx context.Context) (context.Context, peerv1.PeerServ
 	return p.at(ctx, addr, ring.Identity{})
 }
 
-// Install implements view.Peers: it brings a member a newer view (A1).
+// Install implements view.Peers: it sends a member a newer view (A1).
 func (p *Client) Install(ctx context.Context, m ring.Member, s view.State) error {
 	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
 	if err == nil {
@@ -172,13 +172,13 @@ func (p *Client) Install(ctx context.Context, m ring.Member, s view.State) error
 	return err
 }
 
-// ownProbe is a probe of this program.
+// ownProbe returns a probe with the releases of this program.
 func (p *Client) ownProbe() *peerv1.ProbeRequest {
 	return &peerv1.ProbeRequest{Release: p.cfg.Releases.Newest, OldestRelease: p.cfg.Releases.Oldest}
 }
 
-// speaks checks that the program that answered a probe has a release in common with this
-// one (W2).
+// speaks checks that the program that answered a probe has a release in common with this program
+// (W2).
 func (p *Client) speaks(resp *peerv1.ProbeResponse) error {
 	theirs := release.Range{Oldest: resp.GetOldestRelease(), Newest: resp.GetRelease()}
 	if _, ok := theirs.Common(p.cfg.Releases); !ok {
@@ -187,7 +187,7 @@ func (p *Client) speaks(resp *peerv1.ProbeResponse) error {
 	return nil
 }
 
-// List reads a member's locks, in an epoch.
+// List reads the locks that a member owns in an epoch.
 func (p *Client) List(ctx context.Context, m ring.Member, epoch uint32, r sharelock.ListRequest) (owner.Listing, error) {
 	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
 	if err != nil {
@@ -206,8 +206,8 @@ func (p *Client) List(ctx context.Context, m ring.Member, epoch uint32, r sharel
 	return part, nil
 }
 
-// Usage asks a member what a principal has there, in an epoch. It returns false if the member does not
-// know now.
+// Usage asks a member what claims a principal has there, in an epoch. It returns false if the
+// member cannot tell now.
 func (p *Client) Usage(ctx context.Context, m ring.Member, epoch uint32, principal string) (owner.Claims, bool, error) {
 	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
 	if err != nil {
@@ -221,7 +221,7 @@ func (p *Client) Usage(ctx context.Context, m ring.Member, epoch uint32, princip
 	return has, resp.GetKnown() && resp.GetEpoch() == epoch, nil
 }
 
-// Forced brings a member the news of holds that were taken away.
+// Forced tells a member about holds that were taken away.
 func (p *Client) Forced(ctx context.Context, m ring.Member, req *peerv1.ForcedRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Views.Lease())
 	defer cancel()

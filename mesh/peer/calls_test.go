@@ -7,8 +7,7 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// W2: a program without a release in common does not answer a probe, as far as the one
-// who asks is concerned.
+// W2: for the caller of a probe, an answer of a program without a common release is an error.
 func TestProbeNeedsACommonRelease(t *testing.T) {
 	for _, c := range []struct {
 		oldest, newest uint32

@@ -23,8 +23,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Metadata of every call between members: which cluster, who calls, and which
-// process is meant (A1).
+// Metadata of every call between members: the cluster, the calling process, and the process that is
+// meant (A1).
 const (
 	mdCluster = "sl-cluster-bin"
 	mdFrom    = "sl-from"
@@ -33,19 +33,20 @@ const (
 
 // Config is what a Client needs of the process that it calls for.
 type Config struct {
-	// Self is the calling process, and Releases are those that it works with.
+	// Self is the calling process; Releases are those that it works with.
 	Self     ring.Identity
 	Releases release.Range
-	// Cluster returns the id of the cluster that it follows, empty while it follows none.
+	// Cluster returns the id of the cluster that the process follows, empty while it follows none.
 	Cluster func() []byte
 	Views   *epoch.Views
-	// Dial opens a stream to the peer port at an address, and Options are for the connections
-	// made of them, after the client's own.
+	// Dial opens a stream to the peer port at an address. Options are further options for gRPC's
+	// connections.
 	Dial    func(ctx context.Context, addr string) (net.Conn, error)
 	Options []grpc.DialOption
-	// Address returns where the process with an id is reached, "" if that is not known.
+	// Address returns the peer address of the process with an id, "" if it is not known.
 	Address func(id string) string
-	// Leader returns where the leader is reached that gave this process its last lease, or "".
+	// Leader returns the peer address of the leader that granted this process its last lease, or
+	// "".
 	Leader func() string
 	Clock  func() time.Duration
 	// Spawn runs a function in a goroutine, or returns false when the process is stopping.
@@ -53,12 +54,12 @@ type Config struct {
 	Log   *slog.Logger
 }
 
-// Client is what this process asks of others, over one connection for each address.
-// Safe for concurrent use.
+// Client makes this process's calls to other processes, over one connection for each address. It is
+// safe for concurrent use.
 type Client struct {
 	cfg Config
-	// reached are the voters that have answered calls of this process (V5), and detours the
-	// leaving members that are reached by way of the leader (V6a).
+	// reached are the voters that have answered calls of this process (V5), detours the leaving
+	// members that have answered through the leader (V6a).
 	reached, detours Contacts
 
 	mu    sync.Mutex
@@ -68,15 +69,15 @@ type Client struct {
 
 var _ view.Peers = (*Client)(nil)
 
-// New returns a client. The caller calls Close.
+// New returns a Client. The caller has to call Close.
 func New(cfg Config) *Client {
 	return &Client{cfg: cfg, conns: map[string]*grpc.ClientConn{}}
 }
 
-// ErrClosed: this process has stopped.
+// ErrClosed is returned after Close.
 var ErrClosed = errors.New("node is stopped")
 
-// conn gives the connection to an address. It reconnects by itself, fast: a
+// conn returns the connection to an address. It reconnects by itself, with a short backoff: a
 // member that comes back is needed within a lease.
 func (p *Client) conn(addr string) (*grpc.ClientConn, error) {
 	p.mu.Lock()
@@ -111,14 +112,14 @@ func (p *Client) conn(addr string) (*grpc.ClientConn, error) {
 }
 
 const (
-	// What a stream and a connection may have under way, in bytes. Fixed, because gRPC
-	// would ping with every message to find out what they could be.
+	// The flow-control windows of a stream and a connection, in bytes. They are fixed, because gRPC
+	// would otherwise send a ping with every message to estimate them.
 	streamWindow = 2 << 20
 	connWindow   = 8 << 20
 )
 
-// at is a client for the process at an address. to is the member that is meant;
-// the zero identity means whoever is there.
+// at returns a gRPC client for the process at an address. to is the member that is meant; the zero
+// Identity means any process at that address.
 func (p *Client) at(ctx context.Context, addr string, to ring.Identity) (context.Context, peerv1.PeerServiceClient, error) {
 	ctx, c, err := p.dial(ctx, addr, to)
 	if err != nil {
@@ -127,7 +128,7 @@ func (p *Client) at(ctx context.Context, addr string, to ring.Identity) (context
 	return ctx, peerv1.NewPeerServiceClient(c), nil
 }
 
-// dial is at for calls by the name of their method.
+// dial is like at, but returns the connection, for calls by method name.
 func (p *Client) dial(ctx context.Context, addr string, to ring.Identity) (context.Context, *grpc.ClientConn, error) {
 	c, err := p.conn(addr)
 	if err != nil {
@@ -143,10 +144,10 @@ func (p *Client) dial(ctx context.Context, addr string, to ring.Identity) (conte
 	return metadata.NewOutgoingContext(ctx, md), c, nil
 }
 
-// Keep closes the connections to processes that are in no view any more.
+// Keep closes the connections to addresses of no member of the view.
 func (p *Client) Keep(a *epoch.View) {
 	p.mu.Lock()
-	// The service may be ahead, and have called new members.
+	// The service may be ahead of a, and may have called new members already.
 	if p.done || a.Epoch < a.Service.Epoch() {
 		p.mu.Unlock()
 		return

@@ -7,17 +7,17 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Contacts notes when calls between this process and others last went through, by the name
-// of the other one. The zero value is ready.
+// Contacts records when calls between this process and others last succeeded, by the name of the
+// other process. The zero value is ready.
 type Contacts struct {
 	mu sync.Mutex
 	at map[string]time.Duration // guarded by mu
 }
 
-// maxContacts bounds what Contacts remembers of processes that are gone.
+// maxContacts bounds the number of processes in Contacts, because some of them are gone.
 const maxContacts = 2 * ring.MaxMembers
 
-// Note notes that a call with a process goes through now.
+// Note records that a call to or from a process succeeds now.
 func (c *Contacts) Note(name string, now time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -36,7 +36,7 @@ func (c *Contacts) Note(name string, now time.Duration) {
 	c.at[name] = now
 }
 
-// Since reports whether a call went through at a time or later.
+// Since reports whether a call succeeded at the given time or later.
 func (c *Contacts) Since(name string, when time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

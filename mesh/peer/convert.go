@@ -5,8 +5,8 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// Between our types and those of the peer protocol. Every pair is one another's
-// inverse.
+// Conversions between Go types and messages of the peer protocol. The two functions of each pair
+// are inverse to each other.
 
 func heldToProto(held []owner.Held) []*peerv1.Held {
 	p := make([]*peerv1.Held, len(held))

@@ -13,8 +13,8 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// What a transfer of copies consists of arrives as it was sent, and the largest message
-// of each kind is a fraction of what a member accepts.
+// The messages of a transfer of copies arrive as they were sent, and the largest message of each
+// kind is a fraction of the size that a member accepts.
 func TestTransfersSurviveTheWire(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		some := func(n int) []byte {
@@ -44,7 +44,7 @@ func TestTransfersSurviveTheWire(t *testing.T) {
 	})
 }
 
-// bytesAreEqual compares lists of structs; no bytes and nil are the same.
+// bytesAreEqual compares lists of structs; empty and nil slices of bytes are equal.
 func bytesAreEqual(g, w reflect.Value) bool {
 	for i := range g.Len() {
 		for f := range g.Index(i).NumField() {

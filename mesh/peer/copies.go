@@ -13,19 +13,18 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// bringUp makes a member that is behind install this node's view, as A1 wants it
-// before it handles the message. It fails with owner.ErrBehind if it is this node
-// that is behind.
+// bringUp makes a member that is behind install this node's view, which A1 requires before the
+// member handles the message. It fails with owner.ErrBehind if this node is the one that is behind.
 func (p *Client) bringUp(ctx context.Context, m ring.Member, theirs uint32) error {
 	a := p.cfg.Views.Now()
-	if a == nil || theirs >= a.Epoch { // an activation may be ahead of views.now
+	if a == nil || theirs >= a.Epoch { // an activation may be ahead of Views.Now
 		return owner.ErrBehind
 	}
 	return p.Install(ctx, m, a.State)
 }
 
-// refusal marks errors with which a member answered, in contrast to those that say
-// that none came (V6).
+// refusal marks errors that are a member's answer, unlike errors that mean that no answer came
+// (V6).
 func refusal(err error) error {
 	switch status.Code(err) {
 	case codes.OK, codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
@@ -42,7 +41,7 @@ func (p *Client) Ask(ctx context.Context, to ring.Member, epoch uint32, partitio
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Views.Lease())
 	defer cancel()
 	var held []owner.Held
-	// What is relayed has a bound (V6a).
+	// The size of what is relayed is bounded (V6a).
 	for part := range slices.Chunk(partitions, askedAtOnce) {
 		got, err := p.ask(ctx, to, epoch, part)
 		if err != nil {
@@ -53,8 +52,8 @@ func (p *Client) Ask(ctx context.Context, to ring.Member, epoch uint32, partitio
 	return held, nil
 }
 
-// askedAtOnce is the most partitions in one Ask or Active: what a member holds of them
-// fits into a parcel.
+// askedAtOnce is the maximum number of partitions in one Ask or Active, so that the answer fits
+// into a parcel.
 const askedAtOnce = 8192
 
 func (p *Client) ask(ctx context.Context, to ring.Member, epoch uint32, partitions []uint32) ([]owner.Held, error) {
@@ -106,8 +105,8 @@ func (p *Client) Sync(ctx context.Context, to ring.Member, epoch uint32, bases [
 	return takenFromProto(resp.GetTaken()), nil
 }
 
-// sameEpoch checks the epoch in which a member has answered. In another one it has done
-// nothing; if it was behind it is brought up, and is asked again.
+// sameEpoch checks the epoch in which a member has answered. In another epoch the member has done
+// nothing. If the member was behind, sameEpoch brings it up, and the caller has to ask again.
 func (p *Client) sameEpoch(ctx context.Context, m ring.Member, epoch, theirs uint32) error {
 	if theirs == epoch {
 		return nil

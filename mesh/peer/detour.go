@@ -15,12 +15,12 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// What an activation asks a leaving member goes by way of the leader if the direct way is
-// broken (V6a): the owner calls Relay there, the leaving member Collect. A request is the
-// same on both ways, and so are the checks of who sends it, for whom, and in which epoch.
+// The calls of an activation to a leaving member go through the leader if the direct way is broken
+// (V6a): the owner calls the leader's Relay, the leaving member the leader's Collect. The request
+// is the same on both ways, and so are the checks of sender, receiver and epoch.
 
-// invoke makes one call to a member: directly, and if it is leaving and that takes long,
-// by way of the leader as well.
+// invoke makes one call to a member. If the member is leaving and the direct call fails or takes
+// long, invoke also makes the call through the leader.
 func (p *Client) invoke(ctx context.Context, to ring.Member, epoch uint32, method string, req, resp proto.Message) error {
 	if !to.Leaving {
 		return p.direct(ctx, to, method, req, resp)
@@ -48,7 +48,8 @@ func (p *Client) invoke(ctx context.Context, to ring.Member, epoch uint32, metho
 			return p.viaLeader(ctx, to, epoch, method, req, resp)
 		})
 	}
-	// A copy has many pieces: the next ones do not try the direct way alone first.
+	// A copy has many pieces. If a piece took the detour, the following ones begin both ways at
+	// once.
 	if p.detours.Since(to.String(), p.cfg.Clock()-p.cfg.Views.Lease()) {
 		detour()
 	}
@@ -100,8 +101,8 @@ func (p *Client) direct(ctx context.Context, to ring.Member, method string, req,
 	return c.Invoke(ctx, method, req, resp)
 }
 
-// viaLeader makes one call to a leaving member by way of the leader. It repeats the call
-// there until a reply comes or ctx ends; the leader may change meanwhile.
+// viaLeader makes one call to a leaving member through the leader. It repeats the call to the
+// leader until a reply arrives or ctx ends; the leader may change in the meantime.
 func (p *Client) viaLeader(ctx context.Context, to ring.Member, epoch uint32, method string, req, resp proto.Message) error {
 	data, err := proto.Marshal(req)
 	if err != nil {
@@ -117,7 +118,7 @@ func (p *Client) viaLeader(ctx context.Context, to ring.Member, epoch uint32, me
 		reply, err := p.relay(ctx, &peerv1.RelayRequest{Parcel: parcel})
 		switch {
 		case err == nil && reply.GetReply() == nil:
-			continue // nothing yet
+			continue // no reply yet
 		case err == nil && reply.GetReply().GetCode() != 0:
 			return status.Error(codes.Code(reply.GetReply().GetCode()), reply.GetReply().GetMessage())
 		case err == nil:

@@ -18,8 +18,7 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// A parcel is checked as a call that comes directly: for whom it is, who sends it, and in
-// which epoch (A1, V6a).
+// A parcel is checked like a direct call: its receiver, its sender and its epoch (A1, V6a).
 func TestParcelIsChecked(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		v := epochtest.View(1, "a", "b")
@@ -67,7 +66,7 @@ func TestParcelIsChecked(t *testing.T) {
 func TestLargestParcels(t *testing.T) {
 	partitions := slices.Repeat([]uint32{1<<32 - 1}, askedAtOnce)
 	held := &peerv1.Held{Partition: 1<<32 - 1, Have: 1<<32 - 1, Seq: 1<<64 - 1}
-	// All data in few pieces, which go on at a key each, and small ones besides.
+	// All data in few pieces, each of which continues at a key, and small pieces besides.
 	position := []byte(strings.Repeat("x", 64+sharelock.MaxKeyBytes+sharelock.MaxRequestIDBytes))
 	pieces := slices.Repeat([]*peerv1.Piece{{Partition: 1<<32 - 1, Data: make([]byte, owner.MaxBytes/4), Position: position}}, 4)
 	pieces = append(pieces, slices.Repeat([]*peerv1.Piece{{Partition: 1<<32 - 1, Last: true}}, owner.MaxBatch-4)...)

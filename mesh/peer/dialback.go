@@ -9,14 +9,13 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// maxDialBacks is how many processes are dialled back at the same time.
+// maxDialBacks is the maximum number of processes that are dialled back at the same time.
 const maxDialBacks = 16
 
-// DialBacks dials joiners back before their probes are answered (V3). A process that can
-// dial out but not be dialled, because of a wrong mesh.peer_advertise, NAT or a firewall,
-// must not become a member: asks, syncs and operations go to it, and each of its
-// admissions would stall every partition until it is removed again. Safe for concurrent
-// use.
+// DialBacks dials joiners back before their probes are answered (V3). A process that can dial out
+// but cannot be dialled, because of a wrong mesh.peer_advertise, NAT or a firewall, must not become
+// a member: asks, syncs and operations go to it, and each of its admissions would stall every
+// partition until it is removed again. A DialBacks is safe for concurrent use.
 type DialBacks struct {
 	// dial opens a link to a process and calls it.
 	dial  func(ctx context.Context, m ring.Member) error
@@ -31,15 +30,14 @@ type DialBacks struct {
 // dialBack is what is known of one incarnation of a process.
 type dialBack struct {
 	addr string
-	// reached: it was dialled at addr. warned: that it cannot be was logged.
+	// reached: it was dialled at addr. warned: it was logged that it cannot be dialled.
 	reached, warned bool
 	// member: it was seen in a view.
 	member bool
 	asked  time.Duration
 }
 
-// forgetDialBack is how long a process that is no member is remembered after its last
-// probe.
+// forgetDialBack is how long a process that is not a member is remembered after its last probe.
 const forgetDialBack = time.Minute
 
 // NewDialBacks returns a DialBacks that dials with dial.
@@ -73,7 +71,7 @@ func (d *DialBacks) remembers(m ring.Member) bool {
 	k := d.known[m.Identity]
 	now := d.clock()
 	if k == nil || k.addr != m.Peer {
-		d.forget(now) // one that starts again and again is another process each time
+		d.forget(now) // a process that restarts again and again has another identity each time
 		k = &dialBack{addr: m.Peer}
 		d.known[m.Identity] = k
 	}
@@ -81,7 +79,7 @@ func (d *DialBacks) remembers(m ring.Member) bool {
 	return k.reached
 }
 
-// note takes the result of an attempt. It reports whether that is worth a warning.
+// note records the result of an attempt. It reports whether to log a warning.
 func (d *DialBacks) note(m ring.Member, err error) (warn bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// V3: an incarnation is dialled until that works, then no more until it has been in a view
-// and was removed.
+// V3: an incarnation is dialled until that succeeds, and then not again until it has been removed
+// from a view.
 func TestDialBackIsRemembered(t *testing.T) {
 	var now time.Duration
 	dials, fails := 0, errors.New("cannot be dialled")
@@ -49,7 +49,8 @@ func TestDialBackIsRemembered(t *testing.T) {
 	if len(d.known) != 0 {
 		t.Errorf("%d processes that gave up are remembered", len(d.known))
 	}
-	// So is one that starts again and again while the view does not change.
+	// The starts of a process that restarts again and again while the view does not change are
+	// forgotten, too.
 	for later.Counter < 100 {
 		later.Counter++
 		now += time.Second
@@ -60,8 +61,8 @@ func TestDialBackIsRemembered(t *testing.T) {
 	}
 }
 
-// However many processes want to join at once, few are dialled at the same time, and each
-// is answered.
+// However many processes want to join at once, at most maxDialBacks are dialled at the same time,
+// and each is answered.
 func TestDialBacksAreBounded(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		var under, most atomic.Int64

@@ -13,19 +13,20 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// A Feed is what another member tells of the keys that it owns, over a stream. Its methods are
-// those of [owner.Feed]; only Take blocks. Safe for concurrent use, except that only one goroutine
-// may call Take.
+// A Feed is the stream of events of the keys that another member owns. Its methods are those of
+// [owner.Feed]; only Take blocks. It is safe for concurrent use, except that only one goroutine may
+// call Take.
 type Feed struct {
 	client *Client
 	member ring.Member
 	wake   wake.Signal
-	// stream is opened by the first Take; only Take uses it and those that it starts.
+	// stream is opened by the first Take; only Take and the goroutine that it starts use it.
 	stream grpc.BidiStreamingClient[peerv1.WatchRequest, peerv1.WatchResponse]
 	cancel context.CancelFunc
 
 	mu sync.Mutex
-	// What is to be sent next; guarded by mu. A target is in one of the maps at most.
+	// watch and unwatch are the targets to be sent next; guarded by mu. A target is in at most one
+	// of the maps.
 	watch, unwatch map[owner.Target]struct{}
 	reads          []owner.Read // guarded by mu
 }
@@ -93,7 +94,7 @@ func (f *Feed) open(ctx context.Context) error {
 	return err
 }
 
-// send sends what is asked for until the stream ends.
+// send sends requests until the stream ends.
 func (f *Feed) send(ctx context.Context) {
 	for {
 		select {
@@ -102,17 +103,17 @@ func (f *Feed) send(ctx context.Context) {
 			return
 		}
 		if req := f.next(); req != nil && f.stream.Send(req) != nil {
-			return // Recv says why
+			return // Recv returns the reason
 		}
 	}
 }
 
-// next returns everything that is to be sent.
+// next returns the next request, or nil if nothing is to be sent.
 func (f *Feed) next() *peerv1.WatchRequest {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	req := &peerv1.WatchRequest{Watch: takeTargets(f.watch), Unwatch: takeTargets(f.unwatch)}
-	if len(f.watch) == 0 { // what is read must be watched before
+	if len(f.watch) == 0 { // a target must be watched before it is read
 		n := min(len(f.reads), askAtOnce)
 		for i := range f.reads[:n] {
 			req.Reads = append(req.Reads, readToProto(&f.reads[i]))
@@ -130,10 +131,10 @@ func (f *Feed) next() *peerv1.WatchRequest {
 	return req
 }
 
-// askAtOnce is the largest number of targets, and of reads, in one message.
+// askAtOnce is the maximum number of targets, and of reads, in one message.
 const askAtOnce = 500
 
-// takeTargets removes some targets from a set.
+// takeTargets removes up to askAtOnce targets from a set and returns them.
 func takeTargets(set map[owner.Target]struct{}) (list []*peerv1.WatchTarget) {
 	for t := range set {
 		if len(list) == askAtOnce {

@@ -14,7 +14,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// History asks a member what it has recorded of the holds of a key.
+// History asks a member what it has recorded about the holds of a key.
 func (p *Client) History(ctx context.Context, m ring.Member, q journal.Query) (journal.Part, error) {
 	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
 	if err != nil {
@@ -31,11 +31,11 @@ func (p *Client) History(ctx context.Context, m ring.Member, q journal.Query) (j
 	return partOfHistory(resp), nil
 }
 
-// History answers what this member has recorded of the holds of a key. It needs no epoch: what was
-// recorded stays true.
+// History answers with what this member has recorded about the holds of a key. The request has no
+// epoch, because what was recorded stays true.
 func (p *Server) History(ctx context.Context, req *peerv1.HistoryRequest) (*peerv1.HistoryResponse, error) {
 	if p.cfg.History == nil {
-		return &peerv1.HistoryResponse{}, nil // it is off here
+		return &peerv1.HistoryResponse{}, nil // this process records nothing
 	}
 	if len(req.GetLive()) > sharelock.MaxListed || req.GetLimit() > sharelock.MaxHistory {
 		return nil, status.Error(codes.InvalidArgument, "too much is asked for")

@@ -12,8 +12,8 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// Keyring reads or changes the gossip keys of a member. It is called in views of release
-// [KeyringRelease] or later only.
+// Keyring reads or changes the gossip keys of a member. It may be called only in views of release
+// [KeyringRelease] or later.
 func (p *Client) Keyring(ctx context.Context, m ring.Member, r keyring.Request) (keyring.Report, error) {
 	ctx, c, err := p.at(ctx, m.Peer, m.Identity)
 	if err != nil {
@@ -28,7 +28,7 @@ func (p *Client) Keyring(ctx context.Context, m ring.Member, r keyring.Request) 
 	}
 	resp, err := c.Keyring(ctx, req)
 	if err != nil {
-		// People read it beside the member's name.
+		// People read the message next to the member's name.
 		return keyring.Report{}, errors.New(status.Convert(err).Message())
 	}
 	if why := resp.GetRefused(); why != "" {
@@ -68,7 +68,7 @@ func (p *Server) Keyring(_ context.Context, req *peerv1.KeyringRequest) (*peerv1
 	return resp, nil
 }
 
-// What can be wrong with a message about keys.
+// The errors of a malformed message about keys.
 var (
 	errKeyringAction = errors.New("unknown action on the keyring")
 	errKeyringKey    = errors.New("a gossip key or a fingerprint has the wrong length")

@@ -14,7 +14,7 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// Each request arrives as it was meant, and so does the report.
+// Each request arrives as it was sent, and so does the report.
 func TestServerKeyring(t *testing.T) {
 	k := keyring.Generate()
 	f := k.Fingerprint()
@@ -46,10 +46,10 @@ func TestServerKeyring(t *testing.T) {
 	}
 }
 
-// What is malformed is refused, on both sides.
+// Malformed messages are refused, on both sides.
 func TestKeyringMalformed(t *testing.T) {
 	s := NewServer(ServerConfig{Keyring: func(r keyring.Request) (keyring.Report, error) {
-		t.Errorf("%+v was let through", r)
+		t.Errorf("%+v was accepted", r)
 		return keyring.Report{}, nil
 	}})
 	for _, req := range []*peerv1.KeyringRequest{

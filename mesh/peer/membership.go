@@ -27,7 +27,7 @@ func (p *Server) Promise(_ context.Context, req *peerv1.PromiseRequest) (*peerv1
 	return &peerv1.PromiseResponse{Promised: true}, nil
 }
 
-// Probe implements V3: a joiner is dialled back before it is answered.
+// Probe implements V3: a joiner is dialled back before its probe is answered.
 func (p *Server) Probe(ctx context.Context, req *peerv1.ProbeRequest) (*peerv1.ProbeResponse, error) {
 	undialled := ""
 	if req.GetMember() != nil {
@@ -65,8 +65,8 @@ func (p *Server) Renew(ctx context.Context, req *peerv1.RenewRequest) (*peerv1.R
 	if l := p.cfg.Leading(); l != nil {
 		resp := l.Renew(ctx, req)
 		if resp.GetOutcome() == peerv1.RenewResponse_OUTCOME_REFUSED && !p.cfg.Raft.Leads() {
-			// Raft has let this process lead no more, but is kept from saying so, see
-			// view.Raft.DiskError.
+			// Raft no longer considers this process the leader, but cannot report that while it
+			// waits for its disk, see view.Raft.DiskError.
 			return &peerv1.RenewResponse{Outcome: peerv1.RenewResponse_OUTCOME_NOT_LEADER, Leader: p.cfg.Leader()}, nil
 		}
 		resp.LeaderId, resp.Voters = p.cfg.Self.ID, p.cfg.Voters()
@@ -98,7 +98,7 @@ func (p *Server) Term(_ context.Context, req *peerv1.TermRequest) (*peerv1.TermR
 	return &peerv1.TermResponse{Term: p.cfg.Raft.Term(), Applied: p.cfg.Raft.Applied()}, nil
 }
 
-// Greet implements V5: that the call has come is all there is to it.
+// Greet implements V5: the call does nothing but arrive.
 func (p *Server) Greet(context.Context, *peerv1.GreetRequest) (*peerv1.GreetResponse, error) {
 	return &peerv1.GreetResponse{}, nil
 }
@@ -112,7 +112,7 @@ func (p *Server) TakeOver(_ context.Context, req *peerv1.TakeOverRequest) (*peer
 	return &peerv1.TakeOverResponse{}, nil
 }
 
-// calledBy refuses a call in the name of another process than the calling one (V6a).
+// calledBy refuses a call in the name of a process other than the caller (V6a).
 func calledBy(ctx context.Context, who *peerv1.Identity) error {
 	md, _ := metadata.FromIncomingContext(ctx)
 	from, named := strings.Join(md.Get(mdFrom), ""), ringproto.DecodeIdentity(who).String()
@@ -146,7 +146,7 @@ func (p *Server) Collect(ctx context.Context, req *peerv1.CollectRequest) (*peer
 	return nil, status.Error(codes.Unavailable, "this process does not lead")
 }
 
-// notRelayed is an error of the leader's mailbox as calls have it.
+// notRelayed returns the gRPC status for an error of the leader's mailbox.
 func notRelayed(err error) error {
 	switch {
 	case err == nil:

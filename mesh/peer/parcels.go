@@ -12,8 +12,8 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// Collect runs the leaving member's side: as long as this process is leaving, it takes
-// from the leader what others ask it, and brings the replies. It ends with ctx.
+// Collect runs the leaving member's side of the detour until ctx ends: while this process is
+// leaving, Collect gets the requests for it from the leader, and sends the replies.
 func Collect(ctx context.Context, c *Client, s *Server) {
 	var replies []*peerv1.Reply
 	for ctx.Err() == nil {
@@ -42,8 +42,8 @@ func Collect(ctx context.Context, c *Client, s *Server) {
 	}
 }
 
-// open handles a parcel as if it had come directly: its sender must be a member, it must
-// be meant for this incarnation, and in its epoch (A1).
+// open handles a parcel like a direct call: its sender must be a member, and it must be meant for
+// this incarnation and for this epoch (A1).
 func (p *Server) open(ctx context.Context, m *peerv1.Parcel) *peerv1.Reply {
 	reply := &peerv1.Reply{To: m.GetFrom(), Id: m.GetId()}
 	resp, err := p.answer(ctx, m)
@@ -56,7 +56,7 @@ func (p *Server) open(ctx context.Context, m *peerv1.Parcel) *peerv1.Reply {
 	if err != nil {
 		s := status.Convert(err)
 		reply.Code, reply.Message, reply.Response = uint32(s.Code()), s.Message(), nil
-		reply.Refused = s.Code() != codes.Aborted // which says that it is in another epoch
+		reply.Refused = s.Code() != codes.Aborted // Aborted means another epoch, which is no refusal
 	}
 	return reply
 }

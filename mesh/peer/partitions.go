@@ -17,7 +17,7 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// Install implements A1: it answers when nothing older is served here any more.
+// Install implements A1: it answers when this process no longer acts in an older view.
 func (p *Server) Install(_ context.Context, req *peerv1.InstallRequest) (*peerv1.InstallResponse, error) {
 	if err := p.cfg.Views.Offer(view.StateFromProto(req.GetHistory())); err != nil {
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
@@ -25,7 +25,7 @@ func (p *Server) Install(_ context.Context, req *peerv1.InstallRequest) (*peerv1
 	return &peerv1.InstallResponse{Epoch: p.cfg.Views.Epoch()}, nil
 }
 
-// Ask implements section 4.1.
+// Ask implements step 1 of an activation.
 func (p *Server) Ask(_ context.Context, req *peerv1.AskRequest) (*peerv1.AskResponse, error) {
 	a := p.cfg.Views.Now()
 	if a == nil || a.Epoch != req.GetEpoch() {
@@ -38,7 +38,7 @@ func (p *Server) Ask(_ context.Context, req *peerv1.AskRequest) (*peerv1.AskResp
 	return &peerv1.AskResponse{Epoch: req.GetEpoch(), Held: heldToProto(held)}, nil
 }
 
-// Fetch implements section 4.4.
+// Fetch implements step 4 of an activation: another member takes a copy from this one.
 func (p *Server) Fetch(_ context.Context, req *peerv1.FetchRequest) (*peerv1.FetchResponse, error) {
 	a := p.cfg.Views.Now()
 	if a == nil || a.Epoch != req.GetEpoch() {
@@ -54,7 +54,7 @@ func (p *Server) Fetch(_ context.Context, req *peerv1.FetchRequest) (*peerv1.Fet
 	return &peerv1.FetchResponse{Epoch: req.GetEpoch(), Pieces: piecesToProto(pieces)}, nil
 }
 
-// Sync implements section 4.4.
+// Sync implements step 4 of an activation: the owner gives its copy to this backup.
 func (p *Server) Sync(ctx context.Context, req *peerv1.SyncRequest) (*peerv1.SyncResponse, error) {
 	a := p.cfg.Views.Now()
 	if a == nil || a.Epoch != req.GetEpoch() {
@@ -98,7 +98,8 @@ func (p *Server) List(ctx context.Context, req *peerv1.ListRequest) (*peerv1.Lis
 	return resp, nil
 }
 
-// Forced brings the news of holds that were taken away. It needs no epoch: what was decided stays true.
+// Forced tells this process about holds that were taken away. The request has no epoch, because
+// what was decided stays true.
 func (p *Server) Forced(_ context.Context, req *peerv1.ForcedRequest) (*peerv1.ForcedResponse, error) {
 	holds := make([]sharelock.Hold, 0, len(req.GetHolds()))
 	for _, h := range req.GetHolds() {

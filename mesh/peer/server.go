@@ -23,35 +23,36 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// ServerConfig is what a Server answers with.
+// ServerConfig is what a Server needs of its process.
 type ServerConfig struct {
-	// Self is this process, and Releases are those that it works with.
+	// Self is this process; Releases are those that it works with.
 	Self     ring.Identity
 	Releases release.Range
-	// Cluster returns the id of the cluster that it follows, empty while it follows none.
+	// Cluster returns the id of the cluster that the process follows, empty while it follows none.
 	Cluster func() []byte
-	// Promise binds this process to a cluster (V0); without a founder to one that lives.
+	// Promise binds this process to a cluster (V0). Without a founder, the cluster exists already.
 	Promise func(cluster []byte, founder ring.Identity) error
 	Views   *epoch.Views
-	// Callers are the members whose own calls have come (V5).
+	// Callers are the members whose own calls have arrived (V5).
 	Callers *Contacts
 	Clock   func() time.Duration
-	// DialBack returns nil if a process can be dialled that wants to join (V3).
+	// DialBack returns nil if a process that wants to join can be dialled (V3).
 	DialBack func(ctx context.Context, m ring.Member) error
 
-	// Raft is this process's part of it. Double reports whether another process has its place
-	// there (V3).
+	// Raft is this process's Raft. Double reports whether another process with this one's id is a
+	// member (V3).
 	Raft   Raft
 	Double func() bool
-	// Leading returns its leadership, nil if it does not lead. Leader returns where the leader
-	// is reached, or "", and Voters the ids of the voters.
+	// Leading returns this process's leadership, or nil. Leader returns the peer address of the
+	// leader, or "", and Voters the ids of the voters.
 	Leading func() *view.Leader
 	Leader  func() string
 	Voters  func() []string
-	// Silent is told for whose silence this process was handed leadership (V5).
+	// Silent is called with the member whose silence is why this process was handed leadership
+	// (V5).
 	Silent func(silent ring.Identity)
 
-	// Forced is told of holds that were taken away from their holders by force.
+	// Forced is called with holds that were taken away from their holders by force.
 	Forced func(holds []sharelock.Hold, reason string)
 	// History searches what this process has recorded; nil if it records nothing.
 	History func(ctx context.Context, q journal.Query) (journal.Part, error)
@@ -60,11 +61,11 @@ type ServerConfig struct {
 	Log     *slog.Logger
 }
 
-// Raft is what calls ask of a process's part of Raft.
+// Raft is what a Server needs of this process's Raft.
 type Raft interface {
-	// Leads reports whether it leads.
+	// Leads reports whether Raft considers this process the leader.
 	Leads() bool
-	// Term returns its term, and Applied what it has applied.
+	// Term returns Raft's term, Applied the index of the last applied entry.
 	Term() uint64
 	Applied() uint64
 }
@@ -77,15 +78,16 @@ type Server struct {
 	cfg ServerConfig
 }
 
-// NewServer returns a server; GRPC serves it.
+// NewServer returns a Server, see GRPC.
 func NewServer(cfg ServerConfig) *Server { return &Server{cfg: cfg} }
 
-// GRPC returns a gRPC server that answers calls between members, with more options besides its own.
+// GRPC returns a gRPC server that answers calls between members. options are added to its own.
 func (p *Server) GRPC(options ...grpc.ServerOption) *grpc.Server {
 	s := grpc.NewServer(append([]grpc.ServerOption{
 		grpc.UnaryInterceptor(p.unary), grpc.StreamInterceptor(p.stream),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		// A peer that lost its power says nothing; package link has its own time for links.
+		// A peer that lost its power does not close its connections. Package link has its own
+		// timeout for links.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 		grpc.MaxRecvMsgSize(rules.MaxPeerMessage), grpc.WaitForHandlers(true),
 		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
@@ -94,12 +96,12 @@ func (p *Server) GRPC(options ...grpc.ServerOption) *grpc.Server {
 	return s
 }
 
-// meant refuses calls of another cluster, or for another process (V0, A1).
+// meant refuses calls from another cluster, or for another process (V0, A1).
 //
-// Only a process that follows no cluster yet speaks, and is spoken to, without
-// naming one; that is how it finds its cluster.
+// Only calls from or to a process that follows no cluster yet have no cluster id; that is how the
+// process finds its cluster.
 //
-// Of those that pass it notes that they come: a voter says whose calls reach it (V5).
+// It records the callers of the other calls: a voter reports whose calls reach it (V5).
 func (p *Server) meant(ctx context.Context, method string) error {
 	md, _ := metadata.FromIncomingContext(ctx)
 	if err := p.check(md, method); err != nil {
@@ -125,7 +127,7 @@ func (p *Server) check(md metadata.MD, method string) error {
 	return nil
 }
 
-// beforeCluster are the calls that come before there is a cluster.
+// beforeCluster reports whether a method may be called before there is a cluster.
 func beforeCluster(method string) bool {
 	switch method {
 	case peerv1.PeerService_Promise_FullMethodName, peerv1.PeerService_Probe_FullMethodName, peerv1.PeerService_Join_FullMethodName:
@@ -134,7 +136,7 @@ func beforeCluster(method string) bool {
 	return false
 }
 
-// peerPrefix is what the methods of this service begin with.
+// peerPrefix is the prefix of the names of this service's methods.
 const peerPrefix = "/sharelock.peer.v1.PeerService/"
 
 func (p *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
@@ -150,5 +152,5 @@ func (p *Server) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInf
 			return err
 		}
 	}
-	return next(srv, s) // other services are not known here
+	return next(srv, s) // other services make their own checks
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/sgkandale/sharelock/ring"
 )
 
-// A process relays and collects in its own name only (V6a).
+// A process may relay and collect only in its own name (V6a).
 func TestRelayInAnothersName(t *testing.T) {
 	a, b := ring.Identity{ID: "a", Counter: 1}, ring.Identity{ID: "b", Counter: 1}
 	p := NewServer(ServerConfig{Leading: func() *view.Leader { return nil }})
@@ -85,8 +85,8 @@ func start(t *testing.T, n *memnet.Net, name string, cluster []byte, change func
 	return m
 }
 
-// A1, V0: a call of another cluster, or for another process, is refused. Before a process follows
-// a cluster it is asked for promises, probes and admission only.
+// A1, V0: a call from another cluster, or for another process, is refused. A process that follows
+// no cluster yet answers only promises, probes and joins.
 func TestWhoIsMeant(t *testing.T) {
 	virtual.Test(t, func(t *testing.T) {
 		n := memnet.New(1)
@@ -147,7 +147,7 @@ func TestBringsUp(t *testing.T) {
 			t.Errorf("it is in epoch %d, want 1", got)
 		}
 		if _, err := b.Ask(t.Context(), epochtest.Member("a"), 0, []uint32{0}); !errors.Is(err, owner.ErrBehind) {
-			t.Errorf("one that is behind is told %v, want %v", err, owner.ErrBehind)
+			t.Errorf("a caller that is behind gets %v, want %v", err, owner.ErrBehind)
 		}
 	})
 }

@@ -13,14 +13,15 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// newsAtOnce is about the largest number of bytes of news in one message, and prefixReads the
-// number of reads of prefixes that may wait for those before them.
+// newsAtOnce is about the maximum size of the news in one message, in bytes. prefixReads is the
+// number of reads of prefixes that may wait for earlier ones.
 const (
 	newsAtOnce  = 128 << 10
 	prefixReads = 256
 )
 
-// Watch tells another member of the keys that this one owns, until it ends the stream.
+// Watch sends another member the events of keys that this one owns, until the other member ends the
+// stream.
 func (p *Server) Watch(stream grpc.BidiStreamingServer[peerv1.WatchRequest, peerv1.WatchResponse]) error {
 	a := p.cfg.Views.Now()
 	if a == nil {
@@ -53,7 +54,7 @@ func (p *Server) Watch(stream grpc.BidiStreamingServer[peerv1.WatchRequest, peer
 	return err
 }
 
-// receiveTargets takes what the other member asks for until the stream ends.
+// receiveTargets handles the requests of the other member until the stream ends.
 func receiveTargets(stream grpc.BidiStreamingServer[peerv1.WatchRequest, peerv1.WatchResponse], feed *owner.Feed, reads chan<- owner.Read) error {
 	for {
 		req, err := stream.Recv()
@@ -118,8 +119,8 @@ func readFromProto(p *peerv1.WatchRead) owner.Read {
 	}
 }
 
-// newsToProto converts the first news, and returns about how many bytes they take. Events that follow
-// each other are converted together.
+// newsToProto converts the first of the news, and returns about its size in bytes. Consecutive
+// events are converted together.
 func newsToProto(news []owner.News) (p *peerv1.WatchNews, size int, rest []owner.News) {
 	p = &peerv1.WatchNews{}
 	for rest = news; len(rest) > 0 && rest[0].Event != nil && len(p.GetEvents()) < newsAtOnce; rest = rest[1:] {

@@ -12,7 +12,7 @@ import (
 	"github.com/sgkandale/sharelock/owner"
 )
 
-// appendEvent appends an event as a [peerv1.WatchEvent] behind its length.
+// appendEvent appends an event in the form of a [peerv1.WatchEvent], after its length.
 func appendEvent(b []byte, e *owner.Event) []byte {
 	at := len(b)
 	b = append(b, 0)
@@ -31,20 +31,20 @@ func appendEvent(b []byte, e *owner.Event) []byte {
 	return protofield.Shut(b, at)
 }
 
-// eventTypes are the types of events that need not be copied.
+// eventTypes are the known types of events, whose texts need not be copied from a message.
 var eventTypes = map[string]sharelock.EventType{
 	string(sharelock.Acquired): sharelock.Acquired, string(sharelock.Released): sharelock.Released, string(sharelock.Expired): sharelock.Expired,
 	string(sharelock.Forced): sharelock.Forced, string(sharelock.Queued): sharelock.Queued, string(sharelock.LeftQueue): sharelock.LeftQueue,
 }
 
-// nextEvent takes the next event off a list.
+// nextEvent removes the next event from a list and returns it.
 func nextEvent(rest *[]byte) (*owner.Event, error) {
 	data, n := protowire.ConsumeBytes(*rest)
 	if n < 0 {
 		return nil, protofield.ErrMalformed
 	}
 	*rest = (*rest)[n:]
-	e := &owner.Event{Event: sharelock.Event{At: time.Unix(0, 0).UTC()}} // as the generated code reads no time
+	e := &owner.Event{Event: sharelock.Event{At: time.Unix(0, 0).UTC()}} // like the generated code if there is no time
 	for len(data) > 0 {
 		f, err := protofield.Next(&data)
 		if err != nil {
@@ -57,7 +57,7 @@ func nextEvent(rest *[]byte) (*owner.Event, error) {
 	return e, nil
 }
 
-// setField sets what a field of an event says. Fields that are not known are left out.
+// setField sets a field of an event. It ignores unknown fields.
 func setField(e *owner.Event, f *protofield.Field) error {
 	switch {
 	case f.Num <= 2 || f.Num == 4 || f.Num == 5 || f.Num == 7:

@@ -12,7 +12,7 @@ import (
 	peerv1 "github.com/sgkandale/sharelock/proto/sharelock/peer/v1"
 )
 
-// someEvents are events with all fields, and with none.
+// someEvents returns events with all fields, and with none.
 func someEvents() []*owner.Event {
 	at := time.Date(2026, 11, 30, 17, 3, 22, 123, time.UTC)
 	return []*owner.Event{
@@ -28,7 +28,7 @@ func someEvents() []*owner.Event {
 	}
 }
 
-// An event is encoded as by the generated code, and read as that reads it.
+// An event is encoded and decoded as the generated code does it.
 func TestEventOnTheWire(t *testing.T) {
 	var list []byte
 	for _, e := range someEvents() {
@@ -54,7 +54,7 @@ func TestEventOnTheWire(t *testing.T) {
 	}
 }
 
-// News keep their order, whatever is between the events, and messages have a bounded size.
+// News keep their order, whatever comes between the events, and the size of messages is bounded.
 func TestNewsOnTheWire(t *testing.T) {
 	e := someEvents()[1]
 	news := []owner.News{{Event: e}, {Event: e}, {}, {Event: e}, {Part: &owner.Part{ID: 7, Events: []*owner.Event{e}, Done: true, Last: true}}, {Event: e}}
@@ -85,8 +85,8 @@ func TestNewsOnTheWire(t *testing.T) {
 	}
 }
 
-// FuzzWatchEvents: whatever a member sends, nothing panics, and what the generated code reads is read
-// alike.
+// FuzzWatchEvents checks that no message makes the decoder panic, and that it reads what the
+// generated code reads.
 func FuzzWatchEvents(f *testing.F) {
 	for _, e := range someEvents() {
 		f.Add(appendEvent(nil, e))
@@ -105,10 +105,10 @@ func FuzzWatchEvents(f *testing.F) {
 				continue
 			}
 			if err != nil {
-				return // a field of another type, which the generated code passes over
+				return // a field of another type, which the generated code ignores
 			}
 			want := eventFromProto(&m)
-			want.Mode, e.Mode = 0, 0 // they differ in numbers that are no modes
+			want.Mode, e.Mode = 0, 0 // they differ for numbers that are not modes
 			if *e != *want {
 				t.Errorf("%x: read %+v, want %+v", one, e, want)
 			}
